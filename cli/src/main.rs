@@ -1,0 +1,2 @@
+//! The `l4sllm` command.
+fn main() {}

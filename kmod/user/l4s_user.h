@@ -1,0 +1,95 @@
+/*-
+ * SPDX-License-Identifier: BSD-2-Clause
+ *
+ * Copyright (c) 2026 The l4sllm authors
+ */
+
+/*
+ * The router in userspace: one device with one scheduler instance on it, made
+ * of the same sources as the kernel module.  Used by the emulator, the tests
+ * and the fuzzers.
+ *
+ * Time is an argument and never goes back.  Packets are cookies: what the
+ * caller passes to enqueue comes back from dequeue or drops.
+ *
+ * Thread safety: enqueue, dequeue and drops are the packet path, one thread
+ * at a time.  The device calls (open .. close) may run in other threads at
+ * the same time.
+ */
+
+#ifndef _L4S_USER_H_
+#define	_L4S_USER_H_
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "l4sllm_abi.h"
+
+struct l4s_user;
+struct l4s_user_handle;
+
+struct l4s_user_packet {
+	uint64_t	cookie;
+	uint64_t	sojourn_ns;	/* 0 for a tail drop */
+	uint32_t	length;		/* bytes */
+	uint8_t		ecn;		/* L4S_ECN_*, after the decision */
+	uint8_t		queue;		/* L4S_QUEUE_CLASSIC or _L4S */
+	uint8_t		action;		/* L4S_ACTION_* */
+	uint8_t		reason;		/* L4S_REASON_* */
+};
+
+/*
+ * ring_records: a power of two from 2^4 to 2^20, or 0 for no records at all.
+ * NULL params or limits: the defaults.  Returns NULL and an L4S_E* number in
+ * *error when an argument is out of range or memory is short.
+ */
+struct l4s_user	*l4s_user_create(const struct l4s_params *params,
+		    const struct l4s_limits *limits, uint32_t ring_records,
+		    uint64_t seed, int *error);
+void		 l4s_user_destroy(struct l4s_user *);
+
+/* Returns 0 when queued, 1 when dropped (then the packet is in drops too). */
+int		 l4s_user_enqueue(struct l4s_user *, uint64_t cookie,
+		    uint32_t length, uint8_t ecn, uint64_t now_ns);
+/* Returns 1 and the packet to send, or 0 when both queues are empty. */
+int		 l4s_user_dequeue(struct l4s_user *, uint64_t now_ns,
+		    struct l4s_user_packet *out);
+/* Takes up to max packets dropped since the last call; returns how many. */
+size_t		 l4s_user_drops(struct l4s_user *, struct l4s_user_packet *out,
+		    size_t max);
+void		 l4s_user_stats(struct l4s_user *, struct l4s_stats *out);
+/* Backlog in packets and bytes of one queue (L4S_QUEUE_ANY: both). */
+void		 l4s_user_backlog(const struct l4s_user *, uint8_t queue,
+		    uint32_t *packets, uint32_t *bytes);
+
+/*
+ * The device.  Every call returns 0 or an L4S_E* number.
+ */
+struct l4s_user_handle *l4s_user_open(struct l4s_user *);
+void		 l4s_user_close(struct l4s_user_handle *, uint64_t now_ns);
+/* Whole messages only; *got is 0 when none waits. */
+int		 l4s_user_read(struct l4s_user_handle *, void *buf, size_t size,
+		    uint64_t now_ns, size_t *got);
+/* op: L4S_OP_*; buf holds the op's struct, in and out, of `size' bytes. */
+int		 l4s_user_request(struct l4s_user_handle *, uint32_t op,
+		    void *buf, size_t size, uint64_t now_ns);
+/*
+ * Returns 1 when readable by struct l4s_interval's rule, else 0 and in
+ * *deadline_ns when it will be by max_wait_ns alone (UINT64_MAX: never).
+ */
+int		 l4s_user_ready(struct l4s_user_handle *, uint64_t now_ns,
+		    uint64_t *deadline_ns);
+/*
+ * Calls wake(arg) from the packet path each time this handle becomes
+ * readable; for servers that wait.  NULL: none.
+ */
+void		 l4s_user_on_ready(struct l4s_user_handle *,
+		    void (*wake)(void *), void *arg);
+
+/* Parameter profiles: RFC 9332's, tuned (DESIGN), the paper's. */
+void		 l4s_user_params_default(struct l4s_params *);
+void		 l4s_user_params_tuned(struct l4s_params *);
+void		 l4s_user_params_paper(struct l4s_params *);
+void		 l4s_user_limits_default(struct l4s_limits *);
+
+#endif /* !_L4S_USER_H_ */

@@ -1,0 +1,413 @@
+/*-
+ * SPDX-License-Identifier: BSD-2-Clause
+ *
+ * Copyright (c) 2026 The l4sllm authors
+ */
+
+/*
+ * The interface between dualpi2_llm and everything that reads its records or
+ * sends it overrides.  This is the only description of it: the kernel module,
+ * the emulator and the Rust side (by bindgen) all take it from here.
+ *
+ *   kernel -> user   read(2) on /dev/l4sllm yields whole struct l4s_record,
+ *                    never a part of one
+ *   user -> kernel   ioctl(2) with one of the structs below
+ *
+ * Rules:
+ *   - Every field has a fixed width; padding is explicit, zero when written
+ *     and checked to be zero when read.
+ *   - Byte order and alignment are the host's: the interface does not leave
+ *     the machine.
+ *   - Times are nanoseconds of one monotonic clock, the one in
+ *     l4s_record.time_ns.  On FreeBSD this is CLOCK_MONOTONIC.
+ *   - A change of layout or meaning raises L4S_ABI_VERSION; tests/abi fails
+ *     when one changes without the other.
+ */
+
+#ifndef _L4SLLM_ABI_H_
+#define	_L4SLLM_ABI_H_
+
+#ifdef _KERNEL
+#include <sys/types.h>
+#else
+#include <stdint.h>
+#endif
+
+/* Versions that this header's owner accepts, inclusive. */
+#define	L4S_ABI_VERSION		1
+#define	L4S_ABI_VERSION_MIN	1
+
+/*
+ * Probabilities are Q31 in records, as FreeBSD's PIE logs them: 2^31 - 1 is
+ * one.  Factors (steer set-points) are Q16: 65536 is one.
+ */
+#define	L4S_PROB_ONE		0x7fffffffU
+#define	L4S_FACTOR_ONE		0x00010000U
+
+/* The queue that a packet is in, or that an override is for. */
+#define	L4S_QUEUE_CLASSIC	0
+#define	L4S_QUEUE_L4S		1
+#define	L4S_QUEUE_ANY		2	/* overrides only */
+
+/* What is done to a packet.  The published log writes the action plus one. */
+#define	L4S_ACTION_ENQUEUE	0	/* forward unchanged */
+#define	L4S_ACTION_DROP		1
+#define	L4S_ACTION_MARK		2	/* set CE and forward */
+
+/* The two bits of RFC 3168 section 5. */
+#define	L4S_ECN_NOT_ECT		0
+#define	L4S_ECN_ECT1		1
+#define	L4S_ECN_ECT0		2
+#define	L4S_ECN_CE		3
+
+/*
+ * Records
+ */
+
+#define	L4S_RECORD_DECISION	1	/* struct l4s_record */
+#define	L4S_RECORD_LOSS		2	/* struct l4s_loss, same size */
+#define	L4S_RECORD_EVENT	3	/* struct l4s_event, same size */
+
+#define	L4S_RECORD_SIZE		168
+
+/* Why the action of a decision is what it is (l4s_record.reason). */
+#define	L4S_REASON_BASE		0	/* DualPI2's own verdict */
+#define	L4S_REASON_ONCE		1	/* override, mode once */
+#define	L4S_REASON_HOLD		2	/* override, mode hold */
+#define	L4S_REASON_STEER	3	/* DualPI2's verdict, shifted set-points */
+#define	L4S_REASON_TAIL		4	/* queue limit: dropped at enqueue */
+#define	L4S_REASON_NOT_ECT	5	/* override refused: mark on Not-ECT */
+#define	L4S_REASON_DROP_SHARE	6	/* override refused: share of drops used up */
+#define	L4S_REASON_CEILING	7	/* override refused: delay above the ceiling */
+#define	L4S_REASON_OVERLOAD	8	/* override refused: overload, base decides */
+#define	L4S_REASON_COUNT	9
+
+/* l4s_record.status */
+#define	L4S_STATUS_OVERLOAD	0x0001	/* classic probability at its maximum */
+#define	L4S_STATUS_CEILING	0x0002	/* queue delay above the ceiling */
+#define	L4S_STATUS_STEERED	0x0004	/* a steer override is in force */
+#define	L4S_STATUS_WATCHDOG	0x0008	/* the controller missed its deadline */
+#define	L4S_STATUS_BURST	0x0010	/* burst allowance left (RFC 8033, 4.4) */
+#define	L4S_STATUS_MEASURING	0x0020	/* a departure-rate sample is under way */
+
+/* l4s_record.flags: the configuration in force */
+#define	L4S_FLAG_ECN		0x0001	/* ECT packets are marked, not dropped */
+#define	L4S_FLAG_RANDOM		0x0002	/* seeded random, else RFC 9332's recur() */
+#define	L4S_FLAG_RAMP		0x0004	/* native L4S AQM is a ramp, else a step */
+#define	L4S_FLAG_BURST		0x0008	/* burst allowance on */
+#define	L4S_FLAG_MAX_ECNTH	0x0010	/* ECN threshold on (RFC 8033, 5.1) */
+
+/* How every message of the stream begins. */
+struct l4s_header {
+	uint16_t	version;	/* L4S_ABI_VERSION */
+	uint8_t		type;		/* L4S_RECORD_* */
+	uint8_t		pad;
+	uint32_t	length;		/* of the whole message: L4S_RECORD_SIZE */
+	uint64_t	seq;		/* counts every message written, from 0 */
+	uint64_t	time_ns;	/* when the message was written */
+};
+
+/*
+ * One decision: a departure, a drop at departure or a tail drop.  Fields that
+ * the published kernel log (Deol et al.) has are numbered by their place in
+ * it.  Queue state is that of the packet's own queue (classic or L4S) after
+ * the decision.  Delays that pass 2^32 - 1 us are written as 2^32 - 1.
+ */
+struct l4s_record {
+	struct l4s_header hdr;
+
+	uint32_t	sched;		/* scheduler number (ipfw sched N) */
+	uint32_t	instance;	/* instance of it, from 0 */
+	uint64_t	sojourn_ns;	/* arrival to decision; 0 on a tail drop */
+	uint64_t	override_id;	/* override asked or in force, 0: none */
+
+	uint8_t		queue_type;	/*  1: L4S_QUEUE_CLASSIC or _L4S */
+	uint8_t		dequeue_action;	/* 24: what was done, L4S_ACTION_* */
+	uint8_t		base_action;	/* what DualPI2 alone would have done */
+	uint8_t		reason;		/* L4S_REASON_* */
+	uint8_t		ecn;		/* codepoint on arrival, L4S_ECN_* */
+	uint8_t		override_action; /* action asked; enqueue if none */
+	uint16_t	status;		/* L4S_STATUS_* at the decision */
+
+	uint32_t	qdelay_reference; /* 2: target, us, after steering */
+	uint32_t	tupdate;	/*  3: us */
+	uint32_t	max_burst;	/*  4: us */
+	uint32_t	max_ecn_threshold; /* 5: Q31 */
+	uint32_t	alpha;		/*  6: 2^-13 Hz, after steering */
+	uint32_t	beta;		/*  7: 2^-13 Hz, after steering */
+	uint32_t	flags;		/*  8: L4S_FLAG_* */
+	uint32_t	burst_allowance; /* 9: us left */
+	uint32_t	drop_probability; /* 10: Q31; the packet's queue's own,
+					     p_C or p_L (RFC 9332, A.1) */
+	uint32_t	current_queue_delay; /* 11: us */
+	uint32_t	previous_queue_delay; /* 12: us, at the last update */
+	uint32_t	average_dequeue_time; /* 15: us per sample of bytes */
+	uint64_t	accumulated_probability; /* 13: Q31; may exceed one */
+	uint64_t	measurement_start_time;	/* 14: ns, 0: none */
+	uint32_t	dequeue_count;	/* 16: bytes in this sample */
+	uint32_t	status_flags;	/* 17: L4S_STATUS_*, as the log has it */
+	uint64_t	total_packets;	/* 18: arrived at this queue */
+	uint64_t	total_bytes;	/* 19 */
+	uint32_t	queue_length;	/* 20: packets */
+	uint32_t	length_in_bytes; /* 21 */
+	uint64_t	total_drops;	/* 22: of this queue */
+	uint32_t	packet_length;	/* 23: bytes, IP header included */
+	uint32_t	base_probability; /* p' of RFC 9332, Q31 */
+};
+
+/* Messages that this reader did not read in time.  Not counted in seq. */
+struct l4s_loss {
+	struct l4s_header hdr;		/* seq: of the first lost message */
+	uint64_t	lost;		/* how many */
+	uint8_t		reserved[136];	/* zero */
+};
+
+#define	L4S_EVENT_WATCHDOG	1	/* deadline missed: plain DualPI2 decides */
+#define	L4S_EVENT_RECOVERED	2	/* an override came again */
+#define	L4S_EVENT_CONTROL_OPEN	3	/* a controller took the device */
+#define	L4S_EVENT_CONTROL_CLOSE	4	/* it left; overrides were dropped */
+#define	L4S_EVENT_PARAMS	5	/* queue parameters changed */
+#define	L4S_EVENT_LIMITS	6	/* limits changed */
+
+struct l4s_event {
+	struct l4s_header hdr;
+	uint32_t	sched;		/* the scheduler; 0: all */
+	uint32_t	instance;
+	uint32_t	code;		/* L4S_EVENT_* */
+	uint32_t	pad;
+	uint64_t	value;		/* WATCHDOG: misses so far; else 0 */
+	uint8_t		reserved[120];	/* zero */
+};
+
+/*
+ * Overrides
+ */
+
+#define	L4S_MODE_ONCE		1	/* action, for the next packet */
+#define	L4S_MODE_HOLD		2	/* action, for the next hold_packets */
+#define	L4S_MODE_STEER		3	/* factors on the set-points */
+
+/* l4s_override.steer_set: which factors are given. */
+#define	L4S_STEER_TARGET	0x01	/* target delay */
+#define	L4S_STEER_THRESHOLD	0x02	/* native L4S threshold */
+#define	L4S_STEER_COUPLING	0x04	/* coupling factor k */
+#define	L4S_STEER_GAIN		0x08	/* both controller gains */
+#define	L4S_STEER_ALL		0x0f
+
+/*
+ * A new override for an instance replaces the one before.  In force until
+ * hold_packets packets of the named queue were decided, or expires_ns, or the
+ * next override, or the controller's close; then DualPI2 decides.
+ */
+struct l4s_override {
+	uint16_t	version;	/* L4S_ABI_VERSION */
+	uint8_t		mode;		/* L4S_MODE_* */
+	uint8_t		action;		/* L4S_ACTION_*; 0 in mode steer */
+	uint32_t	length;		/* sizeof(struct l4s_override) */
+	uint32_t	sched;
+	uint32_t	instance;
+	uint64_t	id;		/* the caller's, not 0 */
+	uint64_t	based_on;	/* seq of the record it was based on */
+	uint64_t	expires_ns;	/* absolute; at most max_ttl_ns ahead */
+	uint32_t	hold_packets;	/* once: 1; hold: 1..max_hold; steer: 0 */
+	uint8_t		queue;		/* L4S_QUEUE_*; steer: L4S_QUEUE_ANY */
+	uint8_t		steer_set;	/* L4S_STEER_*; 0 unless mode steer */
+	uint16_t	pad;
+	uint32_t	target;		/* Q16 factors; 0 where not set */
+	uint32_t	threshold;
+	uint32_t	coupling;
+	uint32_t	gain;
+};
+
+/*
+ * Limits that no override crosses.
+ */
+struct l4s_limits {
+	uint16_t	version;
+	uint16_t	pad0;
+	uint32_t	length;		/* sizeof(struct l4s_limits) */
+	uint64_t	ceiling_ns;	/* above this queue delay the base decides */
+	uint64_t	max_ttl_ns;	/* longest life of an override */
+	uint64_t	watchdog_ns;	/* a controller must send within; 0: off */
+	uint32_t	max_hold;	/* packets that one override may hold */
+	uint32_t	drop_share;	/* override drops over packets, Q16 */
+	uint32_t	factor_min;	/* least steer factor, Q16 */
+	uint32_t	factor_max;	/* greatest */
+};
+
+/*
+ * Queue parameters (RFC 9332 appendix A; defaults in l4s_params_default()).
+ */
+#define	L4S_DITHER_RECUR	0	/* RFC 9332's deterministic recur() */
+#define	L4S_DITHER_RANDOM	1	/* seeded pseudo-random */
+#define	L4S_LAQM_STEP		0	/* mark above l4s_threshold_ns */
+#define	L4S_LAQM_RAMP		1	/* linearly from there over l4s_range_ns */
+
+struct l4s_params {
+	uint16_t	version;
+	uint16_t	pad0;
+	uint32_t	length;		/* sizeof(struct l4s_params) */
+	uint64_t	target_ns;	/* PI set-point.  15 ms; 1 us..5 s */
+	uint64_t	tupdate_ns;	/* PI period.  16 ms; 100 us..1 s */
+	uint64_t	l4s_threshold_ns; /* 1 ms; 0..1 s */
+	uint64_t	l4s_range_ns;	/* ramp only.  400 us; 1 ns..1 s */
+	uint64_t	max_burst_ns;	/* RFC 8033 burst allowance; 0: off; ..10 s */
+	uint32_t	alpha_uhz;	/* integral gain, 1e-6 Hz.  160000 */
+	uint32_t	beta_uhz;	/* proportional, 1e-6 Hz.  3200000 */
+	uint32_t	coupling_q8;	/* k, Q8.  2.0 = 512; 256..65535 */
+	uint32_t	l4s_min_packets; /* Th_len: no native mark unless more are
+					    queued.  1 */
+	uint32_t	limit_packets;	/* both queues.  10000; 1..1048576 */
+	uint32_t	limit_bytes;	/* both queues; 0: none */
+	uint32_t	max_ecnth;	/* drop ECT(0) above this p_C, Q31; 0: off */
+	uint8_t		classic_weight;	/* WRR share of classic, %.  10; 1..50 */
+	uint8_t		dither;		/* L4S_DITHER_* */
+	uint8_t		laqm;		/* L4S_LAQM_* */
+	uint8_t		ecn;		/* mark ECT (1) or drop (0) */
+};
+
+/*
+ * Counters.  For an instance, and summed over all with sched 0:
+ *   packets_in = forwarded + dropped + queued
+ *   dropped = drops_tail + drops_base + drops_override + drops_flush
+ *   records_written = records_read + records_lost + records_waiting
+ *                                 (of the descriptor that asks)
+ *   overrides_received = overrides_applied + _expired + _refused + _replaced
+ *                                 + _waiting
+ * An override is applied once it has changed or confirmed one decision, or
+ * come into force (steer); it is counted in exactly one of the five.
+ */
+struct l4s_stats {
+	uint16_t	version;
+	uint16_t	pad0;
+	uint32_t	length;		/* sizeof(struct l4s_stats) */
+	uint32_t	sched;		/* in: which; 0: all */
+	uint32_t	instance;
+	uint64_t	packets_in;
+	uint64_t	bytes_in;
+	uint64_t	forwarded;
+	uint64_t	forwarded_bytes;
+	uint64_t	dropped;
+	uint64_t	queued;
+	uint64_t	queued_bytes;
+	uint64_t	drops_tail;
+	uint64_t	drops_base;
+	uint64_t	drops_override;
+	uint64_t	drops_flush;	/* with the queue, on deletion */
+	uint64_t	marks_classic;	/* ECT(0) by p_C */
+	uint64_t	marks_native;	/* L4S, the native AQM alone */
+	uint64_t	marks_coupled;	/* L4S, the coupled probability */
+	uint64_t	marks_override;
+	uint64_t	records_written;
+	uint64_t	records_read;
+	uint64_t	records_lost;
+	uint64_t	records_waiting;
+	uint64_t	overrides_received;
+	uint64_t	overrides_applied;
+	uint64_t	overrides_expired;
+	uint64_t	overrides_refused;
+	uint64_t	overrides_replaced;
+	uint64_t	overrides_waiting;	/* 0 or 1 an instance */
+	uint64_t	refused[L4S_REASON_COUNT]; /* decisions, by L4S_REASON_* */
+	uint64_t	refused_invalid; /* overrides the ioctl turned away */
+	uint64_t	decisions_overridden; /* decisions with once or hold */
+	uint64_t	watchdog_misses;
+	uint64_t	watchdog_active; /* 1 while missed */
+};
+
+/*
+ * Requests.  On FreeBSD ioctl(fd, L4S_IOC_x, &struct); on a Unix socket a
+ * struct l4s_request with the same number, followed by the same struct.
+ */
+#define	L4S_OP_VERSION		1	/* struct l4s_version, both ways */
+#define	L4S_OP_CONTROL		2	/* none: take control, or EBUSY */
+#define	L4S_OP_INTERVAL		3	/* struct l4s_interval, in */
+#define	L4S_OP_OVERRIDE		4	/* struct l4s_override, in */
+#define	L4S_OP_STATS		5	/* struct l4s_stats, both ways */
+#define	L4S_OP_GET_PARAMS	6	/* struct l4s_params, out */
+#define	L4S_OP_SET_PARAMS	7	/* struct l4s_params, in; controller */
+#define	L4S_OP_GET_LIMITS	8	/* struct l4s_limits, out */
+#define	L4S_OP_SET_LIMITS	9	/* struct l4s_limits, in; privileged */
+#define	L4S_OP_READ		64	/* socket only: see struct l4s_request */
+
+struct l4s_version {
+	uint16_t	min;		/* in: the caller's range; out: the */
+	uint16_t	max;		/* module's.  No overlap: EPROTO */
+	uint32_t	record_size;	/* out: L4S_RECORD_SIZE */
+	char		module[32];	/* out: release, NUL-terminated */
+};
+
+/*
+ * When this descriptor is readable: `records' are waiting, or one has waited
+ * for max_wait_ns (0: no bound).  Starts as { 1, 0 }.
+ */
+struct l4s_interval {
+	uint32_t	records;	/* 1..65536 */
+	uint32_t	pad;
+	uint64_t	max_wait_ns;
+};
+
+#define	L4S_IOC_GROUP		'q'
+#ifdef __FreeBSD__
+#include <sys/ioccom.h>
+#define	L4S_IOC_VERSION		_IOWR(L4S_IOC_GROUP, L4S_OP_VERSION, struct l4s_version)
+#define	L4S_IOC_CONTROL		_IO(L4S_IOC_GROUP, L4S_OP_CONTROL)
+#define	L4S_IOC_INTERVAL	_IOW(L4S_IOC_GROUP, L4S_OP_INTERVAL, struct l4s_interval)
+#define	L4S_IOC_OVERRIDE	_IOW(L4S_IOC_GROUP, L4S_OP_OVERRIDE, struct l4s_override)
+#define	L4S_IOC_STATS		_IOWR(L4S_IOC_GROUP, L4S_OP_STATS, struct l4s_stats)
+#define	L4S_IOC_GET_PARAMS	_IOR(L4S_IOC_GROUP, L4S_OP_GET_PARAMS, struct l4s_params)
+#define	L4S_IOC_SET_PARAMS	_IOW(L4S_IOC_GROUP, L4S_OP_SET_PARAMS, struct l4s_params)
+#define	L4S_IOC_GET_LIMITS	_IOR(L4S_IOC_GROUP, L4S_OP_GET_LIMITS, struct l4s_limits)
+#define	L4S_IOC_SET_LIMITS	_IOW(L4S_IOC_GROUP, L4S_OP_SET_LIMITS, struct l4s_limits)
+#endif
+
+/*
+ * The Unix-socket front of an emulated device.  A stream socket; the client
+ * sends struct l4s_request plus `length' bytes and the server answers each,
+ * in order, with struct l4s_reply plus `length' bytes.  L4S_OP_READ carries a
+ * uint32_t, the most bytes wanted, and is answered when the descriptor is
+ * readable by struct l4s_interval's rule, with whole records; other requests
+ * may be sent and are answered meanwhile (match by `tag').
+ */
+struct l4s_request {
+	uint16_t	version;	/* L4S_ABI_VERSION */
+	uint16_t	op;		/* L4S_OP_* */
+	uint32_t	tag;		/* the caller's, returned */
+	uint32_t	length;		/* of what follows, at most 65536 */
+	uint32_t	pad;
+};
+
+struct l4s_reply {
+	uint16_t	version;
+	uint16_t	op;
+	uint32_t	tag;
+	int32_t		error;		/* 0, or an L4S_E* number */
+	uint32_t	length;		/* of what follows */
+};
+
+/*
+ * errno values differ between systems and a socket may join two: replies
+ * carry these.
+ */
+#define	L4S_EPERM		1	/* not the controller, or not privileged */
+#define	L4S_ENOENT		2	/* no such scheduler instance */
+#define	L4S_EBUSY		3	/* another controller has the device */
+#define	L4S_EINVAL		4	/* a field is out of its range */
+#define	L4S_EPROTO		5	/* version or length mismatch */
+#define	L4S_ERANGE		6	/* a factor or time beyond the limits */
+#define	L4S_ENOTTY		7	/* no such request */
+#define	L4S_ENOMEM		8
+
+_Static_assert(sizeof(struct l4s_record) == L4S_RECORD_SIZE, "l4s_record");
+_Static_assert(sizeof(struct l4s_loss) == L4S_RECORD_SIZE, "l4s_loss");
+_Static_assert(sizeof(struct l4s_event) == L4S_RECORD_SIZE, "l4s_event");
+_Static_assert(sizeof(struct l4s_override) == 64, "l4s_override");
+_Static_assert(sizeof(struct l4s_limits) == 48, "l4s_limits");
+_Static_assert(sizeof(struct l4s_params) == 80, "l4s_params");
+_Static_assert(sizeof(struct l4s_stats) == 320, "l4s_stats");
+_Static_assert(sizeof(struct l4s_version) == 40, "l4s_version");
+_Static_assert(sizeof(struct l4s_interval) == 16, "l4s_interval");
+_Static_assert(sizeof(struct l4s_request) == 16, "l4s_request");
+_Static_assert(sizeof(struct l4s_reply) == 16, "l4s_reply");
+
+#endif /* !_L4SLLM_ABI_H_ */

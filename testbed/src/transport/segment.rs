@@ -1,0 +1,85 @@
+//! What endpoints send each other.
+
+use l4sllm_abi::Ecn;
+
+/// Bytes of IP and TCP (with timestamps) headers on each segment.
+pub const HEADER_BYTES: u32 = 52;
+/// Payload of a full segment: a 1500-byte packet on the wire.
+pub const MSS: u32 = 1448;
+
+/// Most SACK blocks in one acknowledgement beside timestamps (RFC 2018, section 3).
+pub const MAX_SACK: usize = 3;
+
+/// One packet of a flow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Segment {
+    /// The flow that it belongs to, in either direction.
+    pub flow: u32,
+    /// Bytes on the wire, headers included.
+    pub bytes: u32,
+    /// Codepoint; routers may turn it into CE.
+    pub ecn: Ecn,
+    /// When it left its sender, ns.
+    pub sent_ns: u64,
+    /// What it carries.
+    pub body: Body,
+}
+
+/// What a segment carries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Body {
+    /// Stream data, bytes `seq .. seq + len`.
+    Data {
+        /// First byte.
+        seq: u64,
+        /// Payload bytes.
+        len: u32,
+        /// Sent before.
+        retransmit: bool,
+        /// Congestion window reduced (RFC 3168, 6.1.2).
+        cwr: bool,
+    },
+    /// Acknowledgement of stream data.
+    Ack {
+        /// Next byte expected.
+        cumulative: u64,
+        /// Ranges received above it, most recent first; `(0, 0)` where unused.
+        sack: [(u64, u64); MAX_SACK],
+        /// ECN echo (RFC 3168, 6.1.3).
+        ece: bool,
+        /// Accurate feedback: what has arrived so far.
+        counts: EcnCounts,
+        /// `sent_ns` of the segment that caused this acknowledgement.
+        echo_ns: u64,
+    },
+    /// A datagram, numbered.
+    Datagram {
+        /// From 0, one a packet.
+        seq: u64,
+    },
+    /// Feedback on datagrams (udp_prague's per-packet acknowledgement).
+    DatagramAck {
+        /// Highest number received plus one.
+        next: u64,
+        /// What has arrived so far.
+        counts: EcnCounts,
+        /// Datagrams found missing so far.
+        lost: u64,
+        /// `sent_ns` of the datagram that caused this.
+        echo_ns: u64,
+    },
+}
+
+/// Cumulative counts at a receiver (the packet and byte counters of accurate
+/// ECN feedback).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct EcnCounts {
+    /// Packets received.
+    pub packets: u64,
+    /// Of these, with CE.
+    pub ce_packets: u64,
+    /// Payload bytes received.
+    pub bytes: u64,
+    /// Of these, in packets with CE.
+    pub ce_bytes: u64,
+}
