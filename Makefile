@@ -1,0 +1,40 @@
+# Every developer command.  `make help' lists them.
+
+CARGO ?= cargo
+OUT ?= out
+
+.PHONY: help demo test bench policy build fmt lint clean setup
+.DEFAULT_GOAL := help
+
+help: ## this list
+	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' Makefile
+
+setup: ## install what the build needs (Debian, Ubuntu; says so elsewhere)
+	@scripts/setup.sh
+
+build: setup ## the programs, in target/release
+	$(CARGO) build --release --locked
+
+demo: build ## the main job: the published testbed, emulated, into out/demo
+	./target/release/l4sllm demo --out $(OUT)/demo
+
+test: setup ## every check that needs no root, GPU or FreeBSD
+	@scripts/test.sh
+
+bench: build ## speed, as ratios measured in one run
+	@scripts/bench.sh
+
+policy: setup ## train policies/default again from new pools
+	@scripts/policy.sh
+
+fmt: ## rustfmt
+	$(CARGO) fmt --all
+
+lint: setup ## clippy and rustfmt, without and with libtorch's parts
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+
+clean: ## what was built and what was written; .libtorch stays
+	$(CARGO) clean
+	$(MAKE) -C tests/kmod clean
+	rm -rf $(OUT)

@@ -1,0 +1,70 @@
+#!/usr/bin/env bash
+# Every check, one line each.  A check that cannot run here is skipped by name,
+# with the reason.  Logs: out/test/NAME.log.  Exit status 1 when one failed.
+#   scripts/test.sh [NAME...]     only these checks
+set -uo pipefail
+cd "$(dirname "$0")/.." || exit 1
+logs=out/test
+mkdir -p "$logs"
+only=("$@")
+passed=0 failed=0 skipped=0
+
+wanted() {
+    [ ${#only[@]} -eq 0 ] && return 0
+    local n
+    for n in "${only[@]}"; do [ "$n" = "$1" ] && return 0; done
+    return 1
+}
+
+# check NAME COMMAND...: exit 77 means skipped, with the reason as last line.
+check() {
+    local name=$1 start=$SECONDS rc
+    shift
+    wanted "$name" || return 0
+    "$@" >"$logs/$name.log" 2>&1 </dev/null
+    rc=$?
+    if [ $rc -eq 0 ]; then
+        passed=$((passed + 1))
+        printf 'ok    %-14s %4d s  %s\n' "$name" $((SECONDS - start)) "$(summary "$logs/$name.log")"
+    elif [ $rc -eq 77 ]; then
+        skipped=$((skipped + 1))
+        printf 'skip  %-14s %s\n' "$name" "$(tail -1 "$logs/$name.log")"
+    else
+        failed=$((failed + 1))
+        printf 'FAIL  %-14s %4d s  exit %d, %s\n' "$name" $((SECONDS - start)) $rc "$logs/$name.log"
+        tail -40 "$logs/$name.log" | sed 's/^/      | /'
+    fi
+}
+
+# How many tests a log counts, and which of them were skipped.
+summary() {
+    awk '/^test result: ok/ {p += $4; i += $8}
+         /^[0-9]+ passed, [0-9]+ failed/ {p += $1}
+         END {if (p) printf "%d tests", p; if (i) printf ", %d ignored", i}' "$1"
+    grep -hE '^skipped: ' "$1" | sort -u | sed 's/^/; /' | tr -d '\n'
+}
+
+with_libtorch() {
+    case "$(uname -s)-$(uname -m)" in
+        Linux-x86_64) ;;
+        *) echo "libtorch: wheels exist for x86_64 Linux only"; return 77 ;;
+    esac
+    scripts/libtorch.sh &&
+        cargo clippy --locked -p l4sllm-model -p l4sllm --features l4sllm-model/torch,l4sllm/torch --all-targets -- -D warnings &&
+        cargo test --locked -p l4sllm-model --features torch -- --nocapture
+}
+
+have() { command -v "$1" >/dev/null || { echo "$1 is not installed"; return 77; }; }
+shell_scripts() { have shellcheck || return; shellcheck scripts/*.sh .ci/run; }
+
+check format    cargo fmt --all --check
+check licences  python3 scripts/licences.py
+check clippy    cargo clippy --workspace --all-targets --locked -- -D warnings
+check kmod      make -C tests/kmod check
+check rust      cargo test --workspace --locked -- --nocapture
+check libtorch  with_libtorch
+check scripts   shell_scripts
+
+echo
+echo "$passed passed, $failed failed, $skipped skipped"
+[ $failed -eq 0 ]
