@@ -3,18 +3,81 @@
 //! [`raw`] is bindgen's output from `include/l4sllm_abi.h`, the only
 //! description of the interface. The types here are its checked form: a
 //! [`Message`] that came out of [`Message::from_bytes`] has a version, type,
-//! length and codes that this crate knows, so that nobody downstream asks again.
+//! length and codes that this crate knows, so that nobody downstream asks
+//! again. `ABI.md` describes the interface for people.
 
+pub mod bytes;
+mod codes;
 mod error;
+mod frame;
 mod message;
+mod overrides;
+mod params;
+#[allow(missing_docs, clippy::all)]
+pub mod raw;
 mod request;
 
-#[allow(missing_docs)]
-pub mod raw;
-
+pub use codes::{Action, Dither, Ecn, EventCode, NativeAqm, Op, Queue, Reason, Refusal};
 pub use error::AbiError;
-pub use message::{Action, Ecn, Event, EventCode, Message, Queue, Reason, Record};
-pub use request::{Limits, Mode, Op, Override, Params, Stats, Steer, Version};
+pub use frame::{FRAME_SIZE, MAX_REQUEST, Reply, Request};
+pub use message::{Event, Message, Record, header, messages};
+pub use overrides::{Factor, Mode, OVERRIDE_SIZE, Override, Steer};
+pub use params::{Limits, Params};
+pub use request::{Interval, Stats, Version};
 
 /// Bytes of one message of the stream, whatever its type.
 pub const MESSAGE_SIZE: usize = raw::L4S_RECORD_SIZE as usize;
+
+/// Least and greatest version of the interface that this crate speaks.
+pub const VERSIONS: (u16, u16) = (raw::L4S_ABI_VERSION_MIN as u16, raw::L4S_ABI_VERSION as u16);
+
+fn check(
+    ok: bool,
+    what: &'static str,
+    field: &'static str,
+    got: u64,
+    want: &'static str,
+) -> Result<(), AbiError> {
+    if ok {
+        Ok(())
+    } else {
+        Err(AbiError::Range {
+            what,
+            field,
+            got,
+            want,
+        })
+    }
+}
+
+fn check_version(what: &'static str, got: u16) -> Result<(), AbiError> {
+    let (min, max) = VERSIONS;
+    if (min..=max).contains(&got) {
+        Ok(())
+    } else {
+        Err(AbiError::Version {
+            what,
+            got,
+            min,
+            max,
+        })
+    }
+}
+
+/// How structs other than messages begin: version, padding, length.
+fn check_layout(
+    what: &'static str,
+    version: u16,
+    pad: u16,
+    length: u32,
+    want: usize,
+) -> Result<(), AbiError> {
+    check_version(what, version)?;
+    check(pad == 0, what, "pad0", u64::from(pad), "0")?;
+    let got = length as usize;
+    if got == want {
+        Ok(())
+    } else {
+        Err(AbiError::Length { what, got, want })
+    }
+}

@@ -1,114 +1,117 @@
 //! What the kernel writes: decisions, losses, events.
 
-use crate::{AbiError, MESSAGE_SIZE, raw};
+use crate::bytes::{self, Plain};
+use crate::{AbiError, Action, Ecn, EventCode, MESSAGE_SIZE, Queue, Reason, check, raw};
 
-macro_rules! codes {
-    ($(#[$doc:meta])* $name:ident: $int:ty, $what:literal, $field:literal {
-        $($(#[$vdoc:meta])* $variant:ident = $raw:ident),+ $(,)?
-    }) => {
-        $(#[$doc])*
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-        #[repr(u8)]
-        pub enum $name { $($(#[$vdoc])* $variant = raw::$raw as u8),+ }
+/// One message of the stream.
+#[derive(Debug, Clone, Copy, PartialEq)]
+// A record is what nearly every message is; boxing it would cost an allocation each.
+#[allow(clippy::large_enum_variant)]
+pub enum Message {
+    /// What the queue did with one packet.
+    Decision(Record),
+    /// Messages that this reader did not read in time.
+    Loss {
+        /// Position of the first lost message.
+        seq: u64,
+        /// When the loss was written, ns.
+        time_ns: u64,
+        /// How many were lost, at least one.
+        lost: u64,
+    },
+    /// Something that happened to the device.
+    Event(Event),
+}
 
-        impl $name {
-            /// Every value, in the order of their codes.
-            pub const ALL: &'static [$name] = &[$($name::$variant),+];
-        }
-
-        impl TryFrom<$int> for $name {
-            type Error = AbiError;
-            fn try_from(code: $int) -> Result<Self, AbiError> {
-                match u32::from(code) {
-                    $(raw::$raw => Ok($name::$variant),)+
-                    _ => Err(AbiError::Range {
-                        what: $what,
-                        field: $field,
-                        got: u64::from(code),
-                        want: concat!($(stringify!($raw), " ",)+),
-                    }),
-                }
+impl Message {
+    /// Checks one message.
+    ///
+    /// # Errors
+    /// Wrong length, version, unknown type or code, a value out of range, or
+    /// padding that is not zero.
+    pub fn from_bytes(message: &[u8]) -> Result<Message, AbiError> {
+        let Some((header, _)) = message
+            .split_at_checked(size_of::<raw::l4s_header>())
+            .filter(|_| message.len() == MESSAGE_SIZE)
+        else {
+            return Err(AbiError::Length {
+                what: "message",
+                got: message.len(),
+                want: MESSAGE_SIZE,
+            });
+        };
+        let header: raw::l4s_header = bytes::from_bytes(header)?;
+        match u32::from(header.type_) {
+            raw::L4S_RECORD_DECISION => {
+                Record::try_from(bytes::from_bytes::<raw::l4s_record>(message)?)
+                    .map(Message::Decision)
+            }
+            raw::L4S_RECORD_LOSS => loss(&bytes::from_bytes(message)?),
+            raw::L4S_RECORD_EVENT => event(&bytes::from_bytes(message)?),
+            _ => {
+                check_header(&header, u32::from(header.type_))?;
+                Err(AbiError::Range {
+                    what: "l4s_header",
+                    field: "type",
+                    got: u64::from(header.type_),
+                    want: "one of L4S_RECORD_DECISION L4S_RECORD_LOSS L4S_RECORD_EVENT",
+                })
             }
         }
-    };
-}
+    }
 
-codes! {
-    /// One of the two queues of a dual queue (RFC 9332).
-    Queue: u8, "l4s_record", "queue_type" {
-        /// The classic queue.
-        Classic = L4S_QUEUE_CLASSIC,
-        /// The low-latency queue.
-        L4s = L4S_QUEUE_L4S,
+    /// The bytes that the kernel would write.
+    pub fn to_bytes(&self) -> [u8; MESSAGE_SIZE] {
+        match *self {
+            Message::Decision(record) => record.to_bytes(),
+            Message::Loss { seq, time_ns, lost } => message_bytes(&raw::l4s_loss {
+                hdr: header(raw::L4S_RECORD_LOSS, seq, time_ns),
+                lost,
+                reserved: [0; 136],
+            }),
+            Message::Event(e) => message_bytes(&raw::l4s_event {
+                hdr: header(raw::L4S_RECORD_EVENT, e.seq, e.time_ns),
+                sched: e.sched,
+                instance: e.instance,
+                code: e.code.code(),
+                pad: 0,
+                value: e.value,
+                reserved: [0; 120],
+            }),
+        }
     }
 }
 
-codes! {
-    /// What is done to a packet.
-    Action: u8, "l4s_record", "action" {
-        /// Forwarded unchanged.
-        Enqueue = L4S_ACTION_ENQUEUE,
-        /// Dropped.
-        Drop = L4S_ACTION_DROP,
-        /// Forwarded with CE set.
-        Mark = L4S_ACTION_MARK,
-    }
+/// The messages in the bytes of one read. A partial message at the end is a
+/// [`AbiError::Length`], and nothing after an error is yielded: where one
+/// message is wrong, the boundaries of the next are not to be trusted.
+pub fn messages(mut bytes: &[u8]) -> impl Iterator<Item = Result<Message, AbiError>> {
+    std::iter::from_fn(move || {
+        if bytes.is_empty() {
+            return None;
+        }
+        let (message, rest) = bytes.split_at(bytes.len().min(MESSAGE_SIZE));
+        let message = Message::from_bytes(message);
+        bytes = if message.is_ok() { rest } else { &[] };
+        Some(message)
+    })
 }
 
-codes! {
-    /// ECN codepoint (RFC 3168, section 5).
-    Ecn: u8, "l4s_record", "ecn" {
-        /// Not ECN-capable.
-        NotEct = L4S_ECN_NOT_ECT,
-        /// ECT(1): the L4S identifier (RFC 9331).
-        Ect1 = L4S_ECN_ECT1,
-        /// ECT(0): classic ECN.
-        Ect0 = L4S_ECN_ECT0,
-        /// Congestion experienced.
-        Ce = L4S_ECN_CE,
-    }
-}
-
-codes! {
-    /// Why a decision is what it is.
-    Reason: u8, "l4s_record", "reason" {
-        /// DualPI2's own verdict.
-        Base = L4S_REASON_BASE,
-        /// Override, mode `once`.
-        Once = L4S_REASON_ONCE,
-        /// Override, mode `hold`.
-        Hold = L4S_REASON_HOLD,
-        /// DualPI2's verdict under shifted set-points.
-        Steer = L4S_REASON_STEER,
-        /// Queue limit.
-        Tail = L4S_REASON_TAIL,
-        /// Override refused: a mark on a Not-ECT packet.
-        NotEct = L4S_REASON_NOT_ECT,
-        /// Override refused: the share of override drops is used up.
-        DropShare = L4S_REASON_DROP_SHARE,
-        /// Override refused: the queue delay is above the ceiling.
-        Ceiling = L4S_REASON_CEILING,
-        /// Override refused: overload, plain DualPI2 decides.
-        Overload = L4S_REASON_OVERLOAD,
-    }
-}
-
-codes! {
-    /// What an [`Event`] tells.
-    EventCode: u32, "l4s_event", "code" {
-        /// The controller missed its deadline.
-        Watchdog = L4S_EVENT_WATCHDOG,
-        /// An override came again.
-        Recovered = L4S_EVENT_RECOVERED,
-        /// A controller took the device.
-        ControlOpen = L4S_EVENT_CONTROL_OPEN,
-        /// The controller left.
-        ControlClose = L4S_EVENT_CONTROL_CLOSE,
-        /// Queue parameters changed.
-        Params = L4S_EVENT_PARAMS,
-        /// Limits changed.
-        Limits = L4S_EVENT_LIMITS,
-    }
+/// Something that happened to the device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Event {
+    /// Position in the stream.
+    pub seq: u64,
+    /// When, ns of the device's monotonic clock.
+    pub time_ns: u64,
+    /// The scheduler, 0: all.
+    pub sched: u32,
+    /// Its instance.
+    pub instance: u32,
+    /// What happened.
+    pub code: EventCode,
+    /// [`EventCode::Watchdog`]: deadlines missed so far; else 0.
+    pub value: u64,
 }
 
 /// One decision of the queue: a checked [`raw::l4s_record`], whose fields are
@@ -126,24 +129,56 @@ impl std::ops::Deref for Record {
 
 impl TryFrom<raw::l4s_record> for Record {
     type Error = AbiError;
-    /// Checks every coded field.
+    /// Checks the header, every coded field and every probability.
     fn try_from(r: raw::l4s_record) -> Result<Self, AbiError> {
-        check_header(&r.hdr)?;
+        const STATUS: u32 = raw::L4S_STATUS_OVERLOAD
+            | raw::L4S_STATUS_CEILING
+            | raw::L4S_STATUS_STEERED
+            | raw::L4S_STATUS_WATCHDOG
+            | raw::L4S_STATUS_BURST
+            | raw::L4S_STATUS_MEASURING;
+        const FLAGS: u32 = raw::L4S_FLAG_ECN
+            | raw::L4S_FLAG_RANDOM
+            | raw::L4S_FLAG_RAMP
+            | raw::L4S_FLAG_BURST
+            | raw::L4S_FLAG_MAX_ECNTH;
+        let range = |field, value: u32, ok: bool, want| {
+            check(ok, raw::l4s_record::NAME, field, u64::from(value), want)
+        };
+        let bits = |field, value: u32, known: u32| {
+            range(field, value, value & !known == 0, "known bits only")
+        };
+        let probability = |field, value: u32| {
+            range(
+                field,
+                value,
+                value <= raw::L4S_PROB_ONE,
+                "0..=2147483647 (Q31)",
+            )
+        };
+        check_header(&r.hdr, raw::L4S_RECORD_DECISION)?;
         Queue::try_from(r.queue_type)?;
         Action::try_from(r.dequeue_action)?;
         Action::try_from(r.base_action)?;
         Action::try_from(r.override_action)?;
         Reason::try_from(r.reason)?;
         Ecn::try_from(r.ecn)?;
+        bits("status", u32::from(r.status), STATUS)?;
+        bits("status_flags", r.status_flags, STATUS)?;
+        bits("flags", r.flags, FLAGS)?;
+        probability("max_ecn_threshold", r.max_ecn_threshold)?;
+        probability("drop_probability", r.drop_probability)?;
+        probability("base_probability", r.base_probability)?;
         Ok(Record(r))
     }
 }
 
-// The conversions below cannot fail: `try_from` above is the only way in.
+// The indexing below cannot fail: `try_from` above is the only way in, and
+// these codes count from 0 without a gap.
 impl Record {
     /// The packet's queue.
     pub fn queue(&self) -> Queue {
-        if u32::from(self.0.queue_type) == raw::L4S_QUEUE_L4S { Queue::L4s } else { Queue::Classic }
+        Queue::ALL[usize::from(self.0.queue_type)]
     }
 
     /// What was done.
@@ -176,8 +211,97 @@ impl Record {
         self.0.hdr.time_ns
     }
 
+    /// The C struct.
+    pub fn raw(&self) -> &raw::l4s_record {
+        &self.0
+    }
+
     /// The bytes that the kernel would write.
     pub fn to_bytes(&self) -> [u8; MESSAGE_SIZE] {
-        raw::bytes_of(&self.0)
+        message_bytes(&self.0)
     }
+}
+
+/// A header for a message of this version; for writers of streams.
+pub fn header(type_: u32, seq: u64, time_ns: u64) -> raw::l4s_header {
+    raw::l4s_header {
+        version: raw::L4S_ABI_VERSION as u16,
+        type_: type_ as u8,
+        pad: 0,
+        length: raw::L4S_RECORD_SIZE,
+        seq,
+        time_ns,
+    }
+}
+
+fn loss(l: &raw::l4s_loss) -> Result<Message, AbiError> {
+    check_header(&l.hdr, raw::L4S_RECORD_LOSS)?;
+    check(
+        l.lost > 0,
+        raw::l4s_loss::NAME,
+        "lost",
+        l.lost,
+        "at least 1",
+    )?;
+    check_zero(raw::l4s_loss::NAME, &l.reserved)?;
+    Ok(Message::Loss {
+        seq: l.hdr.seq,
+        time_ns: l.hdr.time_ns,
+        lost: l.lost,
+    })
+}
+
+fn event(e: &raw::l4s_event) -> Result<Message, AbiError> {
+    check_header(&e.hdr, raw::L4S_RECORD_EVENT)?;
+    let code = EventCode::try_from(e.code)?;
+    check(
+        e.pad == 0,
+        raw::l4s_event::NAME,
+        "pad",
+        u64::from(e.pad),
+        "0",
+    )?;
+    check_zero(raw::l4s_event::NAME, &e.reserved)?;
+    Ok(Message::Event(Event {
+        seq: e.hdr.seq,
+        time_ns: e.hdr.time_ns,
+        sched: e.sched,
+        instance: e.instance,
+        code,
+        value: e.value,
+    }))
+}
+
+fn check_header(h: &raw::l4s_header, type_: u32) -> Result<(), AbiError> {
+    let what = raw::l4s_header::NAME;
+    crate::check_version(what, h.version)?;
+    if h.length != raw::L4S_RECORD_SIZE {
+        return Err(AbiError::Length {
+            what,
+            got: h.length as usize,
+            want: MESSAGE_SIZE,
+        });
+    }
+    check(
+        u32::from(h.type_) == type_,
+        what,
+        "type",
+        u64::from(h.type_),
+        "the struct's own",
+    )?;
+    check(h.pad == 0, what, "pad", u64::from(h.pad), "0")
+}
+
+fn check_zero(what: &'static str, reserved: &[u8]) -> Result<(), AbiError> {
+    match reserved.iter().find(|b| **b != 0) {
+        None => Ok(()),
+        Some(b) => check(false, what, "reserved", u64::from(*b), "0"),
+    }
+}
+
+fn message_bytes<T: Plain>(message: &T) -> [u8; MESSAGE_SIZE] {
+    const { assert!(size_of::<T>() == MESSAGE_SIZE) };
+    let mut out = [0; MESSAGE_SIZE];
+    out.copy_from_slice(bytes::as_bytes(message));
+    out
 }

@@ -1,0 +1,102 @@
+//! Structs of the interface as bytes and back, the crate's only unsafe code.
+
+use crate::{AbiError, raw};
+
+/// A struct of the interface that is nothing but its bytes.
+///
+/// # Safety
+/// Every bit pattern is a value of the type, and every byte of the type
+/// belongs to a field: there is no padding that could be uninitialised.
+pub unsafe trait Plain: Copy + Default {
+    /// The C struct's name.
+    const NAME: &'static str;
+}
+
+/// The bytes of `value`.
+pub fn as_bytes<T: Plain>(value: &T) -> &[u8] {
+    // SAFETY: `Plain` has no padding, so all size_of::<T>() bytes are
+    // initialised; the slice borrows `value`.
+    unsafe { std::slice::from_raw_parts(std::ptr::from_ref(value).cast(), size_of::<T>()) }
+}
+
+/// The bytes of `value`, to be filled by the other side.
+pub fn as_bytes_mut<T: Plain>(value: &mut T) -> &mut [u8] {
+    // SAFETY: as above, and whatever is written is a value of `T`.
+    unsafe { std::slice::from_raw_parts_mut(std::ptr::from_mut(value).cast(), size_of::<T>()) }
+}
+
+/// A struct out of exactly its bytes, at any alignment.
+///
+/// # Errors
+/// [`AbiError::Length`] when there are fewer or more. The value is not checked.
+pub fn from_bytes<T: Plain>(bytes: &[u8]) -> Result<T, AbiError> {
+    if bytes.len() != size_of::<T>() {
+        return Err(AbiError::Length {
+            what: T::NAME,
+            got: bytes.len(),
+            want: size_of::<T>(),
+        });
+    }
+    let mut value = T::default();
+    as_bytes_mut(&mut value).copy_from_slice(bytes);
+    Ok(value)
+}
+
+const fn size_of_field<T, F>(_: fn(&T) -> &F) -> usize {
+    size_of::<F>()
+}
+
+/// Implements [`Plain`] for structs whose listed fields fill them.
+macro_rules! plain {
+    ($($name:ident { $($field:ident)+ })+) => {$(
+        const _: () = assert!(
+            0 $(+ size_of_field(|s: &raw::$name| &s.$field))+ == size_of::<raw::$name>(),
+            concat!(stringify!($name), " has implicit padding, or a field that is not listed"),
+        );
+        // SAFETY: the fields are integers, arrays of integers or structs in
+        // this list, so any bits are a value; the assertion above shows that
+        // they leave no byte uncovered.
+        unsafe impl Plain for raw::$name {
+            const NAME: &'static str = stringify!($name);
+        }
+    )+};
+}
+
+plain! {
+    l4s_header { version type_ pad length seq time_ns }
+    l4s_record {
+        hdr sched instance sojourn_ns override_id queue_type dequeue_action base_action reason ecn
+        override_action status qdelay_reference tupdate max_burst max_ecn_threshold alpha beta
+        flags burst_allowance drop_probability current_queue_delay previous_queue_delay
+        average_dequeue_time accumulated_probability measurement_start_time dequeue_count
+        status_flags total_packets total_bytes queue_length length_in_bytes total_drops
+        packet_length base_probability
+    }
+    l4s_loss { hdr lost reserved }
+    l4s_event { hdr sched instance code pad value reserved }
+    l4s_override {
+        version mode action length sched instance id based_on expires_ns hold_packets queue
+        steer_set pad target threshold coupling gain
+    }
+    l4s_limits {
+        version pad0 length ceiling_ns max_ttl_ns watchdog_ns max_hold drop_share factor_min
+        factor_max
+    }
+    l4s_params {
+        version pad0 length target_ns tupdate_ns l4s_threshold_ns l4s_range_ns max_burst_ns
+        alpha_uhz beta_uhz coupling_q8 l4s_min_packets limit_packets limit_bytes max_ecnth
+        classic_weight dither laqm ecn
+    }
+    l4s_stats {
+        version pad0 length sched instance packets_in bytes_in forwarded forwarded_bytes dropped
+        queued queued_bytes drops_tail drops_base drops_override drops_flush marks_classic
+        marks_native marks_coupled marks_override records_written records_read records_lost
+        records_waiting overrides_received overrides_applied overrides_expired overrides_refused
+        overrides_replaced overrides_waiting refused refused_invalid decisions_overridden
+        watchdog_misses watchdog_active
+    }
+    l4s_version { min max record_size module }
+    l4s_interval { records pad max_wait_ns }
+    l4s_request { version op tag length pad }
+    l4s_reply { version op tag error length }
+}

@@ -1,0 +1,398 @@
+//! What a controller asks of the queue.
+
+use std::num::{NonZeroU32, NonZeroU64};
+
+use crate::bytes::{self, Plain};
+use crate::{AbiError, Action, Queue, Record, check, check_version, raw};
+
+/// Bytes of one override.
+pub const OVERRIDE_SIZE: usize = size_of::<raw::l4s_override>();
+
+/// One override. Every value of this type is well formed; whether it stays
+/// within the device's [`Limits`](crate::Limits) is the device's to say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Override {
+    /// The scheduler.
+    pub sched: u32,
+    /// Its instance.
+    pub instance: u32,
+    /// The caller's number for it; records name it.
+    pub id: NonZeroU64,
+    /// Position of the record that it was based on.
+    pub based_on: u64,
+    /// When it ends, ns of the device's monotonic clock.
+    pub expires_ns: u64,
+    /// What it asks.
+    pub mode: Mode,
+}
+
+/// What an override asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// An action for the next packet.
+    Once {
+        /// The action.
+        action: Action,
+        /// The queue whose next packet it is; `None`: whichever is next.
+        queue: Option<Queue>,
+    },
+    /// An action for the next packets.
+    Hold {
+        /// The action.
+        action: Action,
+        /// The queue whose packets they are; `None`: both.
+        queue: Option<Queue>,
+        /// How many.
+        packets: NonZeroU32,
+    },
+    /// Shifted set-points; DualPI2 decides.
+    Steer(Steer),
+}
+
+impl Override {
+    /// An override for the scheduler instance of `record`, based on it.
+    pub fn on(record: &Record, id: NonZeroU64, expires_ns: u64, mode: Mode) -> Override {
+        Override {
+            sched: record.sched,
+            instance: record.instance,
+            id,
+            based_on: record.seq(),
+            expires_ns,
+            mode,
+        }
+    }
+
+    /// The C struct.
+    pub fn to_raw(&self) -> raw::l4s_override {
+        let common = raw::l4s_override {
+            version: raw::L4S_ABI_VERSION as u16,
+            length: OVERRIDE_SIZE as u32,
+            sched: self.sched,
+            instance: self.instance,
+            id: self.id.get(),
+            based_on: self.based_on,
+            expires_ns: self.expires_ns,
+            ..Default::default()
+        };
+        match self.mode {
+            Mode::Once { action, queue } => raw::l4s_override {
+                mode: raw::L4S_MODE_ONCE as u8,
+                action: action.code(),
+                queue: queue_code(queue),
+                hold_packets: 1,
+                ..common
+            },
+            Mode::Hold {
+                action,
+                queue,
+                packets,
+            } => raw::l4s_override {
+                mode: raw::L4S_MODE_HOLD as u8,
+                action: action.code(),
+                queue: queue_code(queue),
+                hold_packets: packets.get(),
+                ..common
+            },
+            Mode::Steer(s) => {
+                let q16 = |factor: Option<Factor>| factor.map_or(0, |f| f.0.get());
+                raw::l4s_override {
+                    mode: raw::L4S_MODE_STEER as u8,
+                    queue: raw::L4S_QUEUE_ANY as u8,
+                    steer_set: s.set(),
+                    target: q16(s.target),
+                    threshold: q16(s.threshold),
+                    coupling: q16(s.coupling),
+                    gain: q16(s.gain),
+                    ..common
+                }
+            }
+        }
+    }
+
+    /// The bytes of the C struct.
+    pub fn to_bytes(&self) -> [u8; OVERRIDE_SIZE] {
+        let mut out = [0; OVERRIDE_SIZE];
+        out.copy_from_slice(bytes::as_bytes(&self.to_raw()));
+        out
+    }
+
+    /// Checks the bytes of a C struct.
+    ///
+    /// # Errors
+    /// As [`Override::try_from`], or a wrong number of bytes.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Override, AbiError> {
+        bytes::from_bytes::<raw::l4s_override>(bytes)?.try_into()
+    }
+}
+
+impl TryFrom<raw::l4s_override> for Override {
+    type Error = AbiError;
+    /// Checks every field, and that those which the mode does not use are 0.
+    fn try_from(o: raw::l4s_override) -> Result<Self, AbiError> {
+        check_version(WHAT, o.version)?;
+        if o.length as usize != OVERRIDE_SIZE {
+            return Err(AbiError::Length {
+                what: WHAT,
+                got: o.length as usize,
+                want: OVERRIDE_SIZE,
+            });
+        }
+        let range = |field, got: u64, ok: bool, want| check(ok, WHAT, field, got, want);
+        range("pad", u64::from(o.pad), o.pad == 0, "0")?;
+        let id = NonZeroU64::new(o.id).ok_or(AbiError::Range {
+            what: WHAT,
+            field: "id",
+            got: 0,
+            want: "not 0",
+        })?;
+        let unsteered = || -> Result<(), AbiError> {
+            range(
+                "steer_set",
+                u64::from(o.steer_set),
+                o.steer_set == 0,
+                "0 unless mode steer",
+            )?;
+            for (field, q16) in factors(&o) {
+                range(field, u64::from(q16), q16 == 0, "0 where not set")?;
+            }
+            Ok(())
+        };
+        let mode = match u32::from(o.mode) {
+            raw::L4S_MODE_ONCE => {
+                unsteered()?;
+                range(
+                    "hold_packets",
+                    u64::from(o.hold_packets),
+                    o.hold_packets == 1,
+                    "1",
+                )?;
+                Mode::Once {
+                    action: o.action.try_into()?,
+                    queue: queue_from(o.queue)?,
+                }
+            }
+            raw::L4S_MODE_HOLD => {
+                unsteered()?;
+                let packets = NonZeroU32::new(o.hold_packets).ok_or(AbiError::Range {
+                    what: WHAT,
+                    field: "hold_packets",
+                    got: 0,
+                    want: "at least 1",
+                })?;
+                Mode::Hold {
+                    action: o.action.try_into()?,
+                    queue: queue_from(o.queue)?,
+                    packets,
+                }
+            }
+            raw::L4S_MODE_STEER => {
+                range(
+                    "action",
+                    u64::from(o.action),
+                    o.action == 0,
+                    "0 in mode steer",
+                )?;
+                range(
+                    "hold_packets",
+                    u64::from(o.hold_packets),
+                    o.hold_packets == 0,
+                    "0",
+                )?;
+                let any = u32::from(o.queue) == raw::L4S_QUEUE_ANY;
+                range(
+                    "queue",
+                    u64::from(o.queue),
+                    any,
+                    "L4S_QUEUE_ANY in mode steer",
+                )?;
+                Mode::Steer(steer_from(&o)?)
+            }
+            other => {
+                return Err(AbiError::Range {
+                    what: WHAT,
+                    field: "mode",
+                    got: u64::from(other),
+                    want: "one of L4S_MODE_ONCE L4S_MODE_HOLD L4S_MODE_STEER",
+                });
+            }
+        };
+        Ok(Override {
+            sched: o.sched,
+            instance: o.instance,
+            id,
+            based_on: o.based_on,
+            expires_ns: o.expires_ns,
+            mode,
+        })
+    }
+}
+
+/// Factors on DualPI2's set-points, at least one of them given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Steer {
+    target: Option<Factor>,
+    threshold: Option<Factor>,
+    coupling: Option<Factor>,
+    gain: Option<Factor>,
+}
+
+impl Steer {
+    /// Factors on the target delay, the native L4S threshold, the coupling
+    /// factor and both controller gains. `None` leaves one alone.
+    ///
+    /// # Errors
+    /// [`AbiError::Range`] when all are `None`.
+    pub fn new(
+        target: Option<Factor>,
+        threshold: Option<Factor>,
+        coupling: Option<Factor>,
+        gain: Option<Factor>,
+    ) -> Result<Steer, AbiError> {
+        let steer = Steer {
+            target,
+            threshold,
+            coupling,
+            gain,
+        };
+        check(
+            steer.set() != 0,
+            WHAT,
+            "steer_set",
+            0,
+            "at least one factor",
+        )?;
+        Ok(steer)
+    }
+
+    /// Factor on the target delay.
+    pub fn target(&self) -> Option<Factor> {
+        self.target
+    }
+
+    /// Factor on the native L4S threshold.
+    pub fn threshold(&self) -> Option<Factor> {
+        self.threshold
+    }
+
+    /// Factor on the coupling factor.
+    pub fn coupling(&self) -> Option<Factor> {
+        self.coupling
+    }
+
+    /// Factor on both controller gains.
+    pub fn gain(&self) -> Option<Factor> {
+        self.gain
+    }
+
+    fn set(&self) -> u8 {
+        let bit = |factor: Option<Factor>, bit: u32| if factor.is_some() { bit as u8 } else { 0 };
+        bit(self.target, raw::L4S_STEER_TARGET)
+            | bit(self.threshold, raw::L4S_STEER_THRESHOLD)
+            | bit(self.coupling, raw::L4S_STEER_COUPLING)
+            | bit(self.gain, raw::L4S_STEER_GAIN)
+    }
+}
+
+/// A factor on a set-point, Q16, above zero.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Factor(NonZeroU32);
+
+impl Factor {
+    /// One: the set-point as it is.
+    pub const ONE: Factor =
+        Factor(NonZeroU32::new(raw::L4S_FACTOR_ONE).expect("the header says 65536"));
+
+    /// The factor nearest to `factor`.
+    ///
+    /// # Errors
+    /// [`AbiError::Range`] when it rounds to less than 2^-16, is 65536 or
+    /// more, or not a number.
+    pub fn new(factor: f64) -> Result<Factor, AbiError> {
+        // `as` saturates and makes NaN zero, which the checks below refuse.
+        let q16 = (factor * f64::from(raw::L4S_FACTOR_ONE)).round() as u64;
+        u32::try_from(q16)
+            .ok()
+            .and_then(NonZeroU32::new)
+            .map(Factor)
+            .ok_or(AbiError::Range {
+                what: WHAT,
+                field: "factor",
+                got: q16,
+                want: "1..=4294967295 (Q16)",
+            })
+    }
+
+    /// The factor as Q16.
+    pub fn q16(self) -> u32 {
+        self.0.get()
+    }
+
+    /// The factor as a number.
+    pub fn as_f64(self) -> f64 {
+        f64::from(self.0.get()) / f64::from(raw::L4S_FACTOR_ONE)
+    }
+}
+
+impl From<NonZeroU32> for Factor {
+    fn from(q16: NonZeroU32) -> Factor {
+        Factor(q16)
+    }
+}
+
+const WHAT: &str = raw::l4s_override::NAME;
+
+fn queue_code(queue: Option<Queue>) -> u8 {
+    queue.map_or(raw::L4S_QUEUE_ANY as u8, Queue::code)
+}
+
+fn queue_from(code: u8) -> Result<Option<Queue>, AbiError> {
+    if u32::from(code) == raw::L4S_QUEUE_ANY {
+        return Ok(None);
+    }
+    Queue::try_from(code)
+        .map(Some)
+        .map_err(|_| AbiError::Range {
+            what: WHAT,
+            field: "queue",
+            got: u64::from(code),
+            want: "one of L4S_QUEUE_CLASSIC L4S_QUEUE_L4S L4S_QUEUE_ANY",
+        })
+}
+
+fn factors(o: &raw::l4s_override) -> [(&'static str, u32); 4] {
+    [
+        ("target", o.target),
+        ("threshold", o.threshold),
+        ("coupling", o.coupling),
+        ("gain", o.gain),
+    ]
+}
+
+fn steer_from(o: &raw::l4s_override) -> Result<Steer, AbiError> {
+    let set = u32::from(o.steer_set);
+    check(
+        set & !raw::L4S_STEER_ALL == 0,
+        WHAT,
+        "steer_set",
+        u64::from(set),
+        "known bits only",
+    )?;
+    // factors() lists them in the order of their bits.
+    let [target, threshold, coupling, gain] = factors(o);
+    let factor = |bit: u32, (field, q16): (&'static str, u32)| {
+        let given = set & bit != 0;
+        let want = if given {
+            "not 0 where set"
+        } else {
+            "0 where not set"
+        };
+        check(given == (q16 != 0), WHAT, field, u64::from(q16), want)?;
+        Ok(NonZeroU32::new(q16).map(Factor))
+    };
+    Steer::new(
+        factor(raw::L4S_STEER_TARGET, target)?,
+        factor(raw::L4S_STEER_THRESHOLD, threshold)?,
+        factor(raw::L4S_STEER_COUPLING, coupling)?,
+        factor(raw::L4S_STEER_GAIN, gain)?,
+    )
+}

@@ -1,0 +1,302 @@
+//! Queue parameters and the limits of overrides.
+
+use crate::bytes::Plain;
+use crate::{AbiError, Dither, NativeAqm, check, check_layout, raw};
+
+const MS: u64 = 1_000_000;
+
+/// Parameters of DualPI2 (RFC 9332, appendix A). `default()` is RFC 9332's
+/// profile with Linux's step for the native L4S AQM.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Params {
+    /// Set-point of the PI controller, 1 us to 5 s.
+    pub target_ns: u64,
+    /// Its period, 100 us to 1 s.
+    pub tupdate_ns: u64,
+    /// Native L4S threshold, up to 1 s.
+    pub l4s_threshold_ns: u64,
+    /// Width of the native ramp, 1 ns to 1 s; unused by the step.
+    pub l4s_range_ns: u64,
+    /// Burst allowance (RFC 8033, section 4.4), up to 10 s; 0: off.
+    pub max_burst_ns: u64,
+    /// Integral gain, 1e-6 Hz.
+    pub alpha_uhz: u32,
+    /// Proportional gain, 1e-6 Hz.
+    pub beta_uhz: u32,
+    /// Coupling factor k, Q8: 256 is one; up to 65535.
+    pub coupling_q8: u32,
+    /// No native mark unless more packets are queued (Th_len).
+    pub l4s_min_packets: u32,
+    /// Packets in both queues, 1 to 1048576.
+    pub limit_packets: u32,
+    /// Bytes in both queues; 0: no limit.
+    pub limit_bytes: u32,
+    /// ECT(0) is dropped above this probability (RFC 8033, section 5.1), Q31;
+    /// 0: off.
+    pub max_ecnth: u32,
+    /// Share of the classic queue in the scheduler, 1 to 50 %.
+    pub classic_weight: u8,
+    /// How a probability becomes a decision.
+    pub dither: Dither,
+    /// The native L4S AQM.
+    pub laqm: NativeAqm,
+    /// ECT packets are marked; else dropped.
+    pub ecn: bool,
+}
+
+impl Default for Params {
+    fn default() -> Params {
+        Params {
+            target_ns: 15 * MS,
+            tupdate_ns: 16 * MS,
+            l4s_threshold_ns: MS,
+            l4s_range_ns: 400_000,
+            max_burst_ns: 0,
+            alpha_uhz: 160_000,
+            beta_uhz: 3_200_000,
+            coupling_q8: 2 * Q8_ONE,
+            l4s_min_packets: 1,
+            limit_packets: 10_000,
+            limit_bytes: 0,
+            max_ecnth: 0,
+            classic_weight: 10,
+            dither: Dither::Recur,
+            laqm: NativeAqm::Step,
+            ecn: true,
+        }
+    }
+}
+
+impl Params {
+    /// The one setting that does best over many scenarios: target 10 ms and
+    /// both gains times four.
+    pub fn tuned() -> Params {
+        let base = Params::default();
+        Params {
+            target_ns: 10 * MS,
+            alpha_uhz: 4 * base.alpha_uhz,
+            beta_uhz: 4 * base.beta_uhz,
+            ..base
+        }
+    }
+
+    /// The published values (Deol et al.): PIE's gains, burst allowance and
+    /// ECN threshold.
+    pub fn paper() -> Params {
+        Params {
+            tupdate_ns: 15 * MS,
+            max_burst_ns: 150 * MS,
+            // 0.1, rounded down.
+            max_ecnth: raw::L4S_PROB_ONE / 10,
+            alpha_uhz: 125_000,
+            beta_uhz: 1_250_000,
+            ..Params::default()
+        }
+    }
+
+    /// The C struct.
+    ///
+    /// # Errors
+    /// [`AbiError::Range`] for the first field out of its range.
+    pub fn to_raw(&self) -> Result<raw::l4s_params, AbiError> {
+        let within = |field, got: u64, ok: bool, want| check(ok, PARAMS, field, got, want);
+        let ns = |field, got: u64, least: u64, most: u64, want| {
+            within(field, got, (least..=most).contains(&got), want)
+        };
+        ns("target_ns", self.target_ns, 1_000, 5_000 * MS, "1 us..=5 s")?;
+        ns(
+            "tupdate_ns",
+            self.tupdate_ns,
+            100_000,
+            1_000 * MS,
+            "100 us..=1 s",
+        )?;
+        ns(
+            "l4s_threshold_ns",
+            self.l4s_threshold_ns,
+            0,
+            1_000 * MS,
+            "0..=1 s",
+        )?;
+        ns(
+            "l4s_range_ns",
+            self.l4s_range_ns,
+            1,
+            1_000 * MS,
+            "1 ns..=1 s",
+        )?;
+        ns(
+            "max_burst_ns",
+            self.max_burst_ns,
+            0,
+            10_000 * MS,
+            "0..=10 s",
+        )?;
+        let (k, limit) = (u64::from(self.coupling_q8), u64::from(self.limit_packets));
+        within("coupling_q8", k, (256..=65_535).contains(&k), "256..=65535")?;
+        within(
+            "limit_packets",
+            limit,
+            (1..=1 << 20).contains(&limit),
+            "1..=1048576",
+        )?;
+        let (ecnth, weight) = (self.max_ecnth, self.classic_weight);
+        within(
+            "max_ecnth",
+            ecnth.into(),
+            ecnth <= raw::L4S_PROB_ONE,
+            "0..=2147483647 (Q31)",
+        )?;
+        within(
+            "classic_weight",
+            weight.into(),
+            (1..=50).contains(&weight),
+            "1..=50",
+        )?;
+        Ok(raw::l4s_params {
+            version: raw::L4S_ABI_VERSION as u16,
+            pad0: 0,
+            length: size_of::<raw::l4s_params>() as u32,
+            target_ns: self.target_ns,
+            tupdate_ns: self.tupdate_ns,
+            l4s_threshold_ns: self.l4s_threshold_ns,
+            l4s_range_ns: self.l4s_range_ns,
+            max_burst_ns: self.max_burst_ns,
+            alpha_uhz: self.alpha_uhz,
+            beta_uhz: self.beta_uhz,
+            coupling_q8: self.coupling_q8,
+            l4s_min_packets: self.l4s_min_packets,
+            limit_packets: self.limit_packets,
+            limit_bytes: self.limit_bytes,
+            max_ecnth: self.max_ecnth,
+            classic_weight: self.classic_weight,
+            dither: self.dither.code(),
+            laqm: self.laqm.code(),
+            ecn: self.ecn.into(),
+        })
+    }
+}
+
+impl TryFrom<raw::l4s_params> for Params {
+    type Error = AbiError;
+    /// Checks every field.
+    fn try_from(p: raw::l4s_params) -> Result<Self, AbiError> {
+        check_layout(PARAMS, p.version, p.pad0, p.length, size_of_val(&p))?;
+        check(p.ecn <= 1, PARAMS, "ecn", u64::from(p.ecn), "0 or 1")?;
+        let params = Params {
+            target_ns: p.target_ns,
+            tupdate_ns: p.tupdate_ns,
+            l4s_threshold_ns: p.l4s_threshold_ns,
+            l4s_range_ns: p.l4s_range_ns,
+            max_burst_ns: p.max_burst_ns,
+            alpha_uhz: p.alpha_uhz,
+            beta_uhz: p.beta_uhz,
+            coupling_q8: p.coupling_q8,
+            l4s_min_packets: p.l4s_min_packets,
+            limit_packets: p.limit_packets,
+            limit_bytes: p.limit_bytes,
+            max_ecnth: p.max_ecnth,
+            classic_weight: p.classic_weight,
+            dither: p.dither.try_into()?,
+            laqm: p.laqm.try_into()?,
+            ecn: p.ecn == 1,
+        };
+        params.to_raw()?;
+        Ok(params)
+    }
+}
+
+/// Limits that no override crosses, held by the device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Above this queue delay plain DualPI2 decides.
+    pub ceiling_ns: u64,
+    /// Longest life of an override.
+    pub max_ttl_ns: u64,
+    /// A controller must send an override within this time; 0: no watchdog.
+    pub watchdog_ns: u64,
+    /// Packets that one override may hold, at least 1.
+    pub max_hold: u32,
+    /// Override drops over packets, Q16, at most one.
+    pub drop_share: u32,
+    /// Least steer factor, Q16, from above 0 to one.
+    pub factor_min: u32,
+    /// Greatest steer factor, Q16, one or more.
+    pub factor_max: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits {
+            ceiling_ns: 250 * MS,
+            // A steer of ten seconds, with room.
+            max_ttl_ns: 30_000 * MS,
+            watchdog_ns: 0,
+            max_hold: 1000,
+            drop_share: raw::L4S_FACTOR_ONE / 16,
+            factor_min: raw::L4S_FACTOR_ONE / 4,
+            factor_max: raw::L4S_FACTOR_ONE * 4,
+        }
+    }
+}
+
+impl Limits {
+    /// The C struct.
+    ///
+    /// # Errors
+    /// [`AbiError::Range`] for the first field out of its range.
+    pub fn to_raw(&self) -> Result<raw::l4s_limits, AbiError> {
+        let one = raw::L4S_FACTOR_ONE;
+        let within = |field, got: u32, ok: bool, want| check(ok, LIMITS, field, got.into(), want);
+        within("max_hold", self.max_hold, self.max_hold > 0, "at least 1")?;
+        within(
+            "drop_share",
+            self.drop_share,
+            self.drop_share <= one,
+            "0..=65536 (Q16)",
+        )?;
+        let (least, most) = (self.factor_min, self.factor_max);
+        within(
+            "factor_min",
+            least,
+            (1..=one).contains(&least),
+            "1..=65536 (Q16)",
+        )?;
+        within("factor_max", most, most >= one, "65536 or more (Q16)")?;
+        Ok(raw::l4s_limits {
+            version: raw::L4S_ABI_VERSION as u16,
+            pad0: 0,
+            length: size_of::<raw::l4s_limits>() as u32,
+            ceiling_ns: self.ceiling_ns,
+            max_ttl_ns: self.max_ttl_ns,
+            watchdog_ns: self.watchdog_ns,
+            max_hold: self.max_hold,
+            drop_share: self.drop_share,
+            factor_min: self.factor_min,
+            factor_max: self.factor_max,
+        })
+    }
+}
+
+impl TryFrom<raw::l4s_limits> for Limits {
+    type Error = AbiError;
+    /// Checks every field.
+    fn try_from(l: raw::l4s_limits) -> Result<Self, AbiError> {
+        check_layout(LIMITS, l.version, l.pad0, l.length, size_of_val(&l))?;
+        let limits = Limits {
+            ceiling_ns: l.ceiling_ns,
+            max_ttl_ns: l.max_ttl_ns,
+            watchdog_ns: l.watchdog_ns,
+            max_hold: l.max_hold,
+            drop_share: l.drop_share,
+            factor_min: l.factor_min,
+            factor_max: l.factor_max,
+        };
+        limits.to_raw()?;
+        Ok(limits)
+    }
+}
+
+const PARAMS: &str = raw::l4s_params::NAME;
+const LIMITS: &str = raw::l4s_limits::NAME;
+const Q8_ONE: u32 = 256;

@@ -1,0 +1,185 @@
+//! Structs of the requests that are neither overrides nor parameters.
+
+use std::ffi::{CStr, c_char};
+
+use crate::bytes::Plain;
+use crate::{AbiError, MESSAGE_SIZE, check, check_layout, raw};
+
+/// What the device answers to [`Op::Version`](crate::Op::Version).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Version {
+    /// Least version that the device speaks.
+    pub min: u16,
+    /// Greatest.
+    pub max: u16,
+    /// Release of the module.
+    pub module: String,
+}
+
+impl Version {
+    /// The question: the range that this crate speaks.
+    pub fn question() -> raw::l4s_version {
+        raw::l4s_version {
+            min: raw::L4S_ABI_VERSION_MIN as u16,
+            max: raw::L4S_ABI_VERSION as u16,
+            ..Default::default()
+        }
+    }
+
+    /// An answer; for devices. `module` is cut to 31 bytes.
+    pub fn answer(module: &str) -> raw::l4s_version {
+        let mut answer = raw::l4s_version {
+            record_size: raw::L4S_RECORD_SIZE,
+            ..Version::question()
+        };
+        let room = answer.module.len() - 1;
+        for (to, from) in answer.module[..room].iter_mut().zip(module.bytes()) {
+            *to = from as c_char;
+        }
+        answer
+    }
+
+    /// True when `self` and this crate have a version in common.
+    pub fn is_compatible(&self) -> bool {
+        u32::from(self.min) <= raw::L4S_ABI_VERSION
+            && u32::from(self.max) >= raw::L4S_ABI_VERSION_MIN
+    }
+}
+
+impl TryFrom<raw::l4s_version> for Version {
+    type Error = AbiError;
+    /// Checks the range's order, the record size (where the ranges overlap)
+    /// and the NUL.
+    fn try_from(v: raw::l4s_version) -> Result<Self, AbiError> {
+        let what = raw::l4s_version::NAME;
+        check(v.min <= v.max, what, "min", u64::from(v.min), "at most max")?;
+        let module: [u8; 32] = v.module.map(|c| c as u8);
+        let module = CStr::from_bytes_until_nul(&module).map_err(|_| AbiError::Range {
+            what,
+            field: "module",
+            got: u64::from(module[31]),
+            want: "NUL-terminated",
+        })?;
+        let version = Version {
+            min: v.min,
+            max: v.max,
+            module: module.to_string_lossy().into_owned(),
+        };
+        if version.is_compatible() && v.record_size as usize != MESSAGE_SIZE {
+            return Err(AbiError::Length {
+                what: "message",
+                got: v.record_size as usize,
+                want: MESSAGE_SIZE,
+            });
+        }
+        Ok(version)
+    }
+}
+
+/// When a descriptor is readable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Interval {
+    /// Messages that must wait, 1 to 65536.
+    pub records: u32,
+    /// Or one message that has waited this long; 0: no bound.
+    pub max_wait_ns: u64,
+}
+
+impl Interval {
+    /// The C struct.
+    ///
+    /// # Errors
+    /// [`AbiError::Range`] when `records` is out of range.
+    pub fn to_raw(&self) -> Result<raw::l4s_interval, AbiError> {
+        let got = u64::from(self.records);
+        check(
+            (1..=65_536).contains(&got),
+            raw::l4s_interval::NAME,
+            "records",
+            got,
+            "1..=65536",
+        )?;
+        Ok(raw::l4s_interval {
+            records: self.records,
+            pad: 0,
+            max_wait_ns: self.max_wait_ns,
+        })
+    }
+}
+
+/// Counters of the device, read through `Deref`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+#[repr(transparent)]
+pub struct Stats(raw::l4s_stats);
+
+impl Stats {
+    /// The question: counters of one instance, or of all with `sched` 0.
+    pub fn question(sched: u32, instance: u32) -> raw::l4s_stats {
+        raw::l4s_stats {
+            version: raw::L4S_ABI_VERSION as u16,
+            length: size_of::<raw::l4s_stats>() as u32,
+            sched,
+            instance,
+            ..Default::default()
+        }
+    }
+
+    /// The first accounting identity of the header that does not hold, with
+    /// its two sides; `None` when all hold.
+    pub fn imbalance(&self) -> Option<(&'static str, u64, u64)> {
+        let s = &self.0;
+        let sum = |parts: &[u64]| parts.iter().fold(0u64, |a, b| a.wrapping_add(*b));
+        [
+            (
+                "packets_in",
+                s.packets_in,
+                sum(&[s.forwarded, s.dropped, s.queued]),
+            ),
+            (
+                "dropped",
+                s.dropped,
+                sum(&[s.drops_tail, s.drops_base, s.drops_override, s.drops_flush]),
+            ),
+            (
+                "records_written",
+                s.records_written,
+                sum(&[s.records_read, s.records_lost, s.records_waiting]),
+            ),
+            (
+                "overrides_received",
+                s.overrides_received,
+                sum(&[
+                    s.overrides_applied,
+                    s.overrides_expired,
+                    s.overrides_refused,
+                    s.overrides_replaced,
+                    s.overrides_waiting,
+                ]),
+            ),
+        ]
+        .into_iter()
+        .find(|(_, left, right)| left != right)
+    }
+}
+
+impl std::ops::Deref for Stats {
+    type Target = raw::l4s_stats;
+    fn deref(&self) -> &raw::l4s_stats {
+        &self.0
+    }
+}
+
+impl TryFrom<raw::l4s_stats> for Stats {
+    type Error = AbiError;
+    /// Checks version and length; counters have no range.
+    fn try_from(s: raw::l4s_stats) -> Result<Self, AbiError> {
+        check_layout(
+            raw::l4s_stats::NAME,
+            s.version,
+            s.pad0,
+            s.length,
+            size_of_val(&s),
+        )?;
+        Ok(Stats(s))
+    }
+}
