@@ -1,0 +1,364 @@
+//! Rows to Parquet and back, column by column. Snappy, since it is the one
+//! codec that every reader has and that needs no C; nothing else is assumed of
+//! a reader than the format's own unsigned integers.
+
+use std::fs::File;
+use std::io::Write;
+use std::path::Path;
+use std::sync::Arc;
+
+use parquet::basic::{Compression, Encoding};
+use parquet::column::reader::ColumnReader;
+use parquet::column::writer::ColumnWriter;
+use parquet::errors::ParquetError;
+use parquet::file::properties::{WriterProperties, WriterPropertiesPtr};
+use parquet::file::reader::{FileReader, RowGroupReader, SerializedFileReader};
+use parquet::file::writer::SerializedFileWriter;
+use parquet::schema::parser::parse_message_type;
+use parquet::schema::types::ColumnPath;
+
+use super::error::ResultError;
+use super::rows::{DecisionRow, FlowRow, PacketRow};
+
+/// Rows of one row group: what a reader has to hold at a time.
+const GROUP_ROWS: usize = 1 << 20;
+
+/// A column: its name, its width and how it gets in and out of a row.
+pub(super) enum Column<R> {
+    /// At most 32 bits; `bits` is the logical width.
+    Narrow {
+        name: &'static str,
+        bits: u8,
+        value: fn(&R) -> u32,
+        set: fn(&mut R, u32),
+    },
+    /// 64 bits.
+    Wide {
+        name: &'static str,
+        value: fn(&R) -> u64,
+        set: fn(&mut R, u64),
+    },
+}
+
+/// A row that has a file of its own.
+pub(super) trait Row: Default + Clone + 'static {
+    /// File name.
+    const FILE: &'static str;
+    /// Columns, in order.
+    fn columns() -> Vec<Column<Self>>;
+}
+
+macro_rules! narrow {
+    ($field:ident: $type:ty) => {
+        Column::Narrow {
+            name: stringify!($field),
+            bits: <$type>::BITS as u8,
+            value: |row| u32::from(row.$field),
+            // Written by this file only from the same type; a foreign value is cut.
+            set: |row, value| row.$field = value as $type,
+        }
+    };
+}
+
+macro_rules! wide {
+    ($field:ident) => {
+        Column::Wide {
+            name: stringify!($field),
+            value: |row| row.$field,
+            set: |row, value| row.$field = value,
+        }
+    };
+}
+
+impl Row for PacketRow {
+    const FILE: &'static str = "packets.parquet";
+    fn columns() -> Vec<Column<Self>> {
+        vec![
+            wide!(time_ns),
+            narrow!(flow: u32),
+            narrow!(queue: u8),
+            narrow!(action: u8),
+            narrow!(ecn: u8),
+            narrow!(bytes: u32),
+            wide!(sojourn_ns),
+        ]
+    }
+}
+
+impl Row for FlowRow {
+    const FILE: &'static str = "flows.parquet";
+    fn columns() -> Vec<Column<Self>> {
+        vec![
+            wide!(time_ns),
+            narrow!(flow: u32),
+            wide!(cwnd_bytes),
+            wide!(srtt_ns),
+            wide!(delivered_bytes),
+        ]
+    }
+}
+
+impl Row for DecisionRow {
+    const FILE: &'static str = "decisions.parquet";
+    fn columns() -> Vec<Column<Self>> {
+        vec![wide!(time_ns), wide!(latency_ns), narrow!(action: u8)]
+    }
+}
+
+/// Writes `rows` to their file in `dir`.
+pub(super) fn write<R: Row>(dir: &Path, rows: &[R]) -> Result<(), ResultError> {
+    let path = dir.join(R::FILE);
+    let file = File::create(&path).map_err(ResultError::io("create", &path))?;
+    let encode = |source| ResultError::Parquet {
+        operation: "write",
+        path: path.clone(),
+        source,
+    };
+    let mut file = write_file(file, rows).map_err(encode)?;
+    file.flush().map_err(ResultError::io("write", &path))?;
+    file.sync_all().map_err(ResultError::io("write", &path))
+}
+
+/// Reads the rows of the file in `dir`.
+pub(super) fn read<R: Row>(dir: &Path) -> Result<Vec<R>, ResultError> {
+    let path = dir.join(R::FILE);
+    let file = File::open(&path).map_err(ResultError::io("open", &path))?;
+    let decode = |source| ResultError::Parquet {
+        operation: "read",
+        path: path.clone(),
+        source,
+    };
+    let reader = SerializedFileReader::new(file).map_err(decode)?;
+    let names: Vec<String> = {
+        let schema = reader.metadata().file_metadata().schema_descr();
+        schema
+            .columns()
+            .iter()
+            .map(|column| column.name().to_owned())
+            .collect()
+    };
+    let mut rows = Vec::new();
+    for group in 0..reader.num_row_groups() {
+        let group = reader.get_row_group(group).map_err(decode)?;
+        let from = rows.len();
+        let count = usize::try_from(group.metadata().num_rows()).unwrap_or(0);
+        rows.resize(from + count, R::default());
+        for column in R::columns() {
+            let name = match column {
+                Column::Narrow { name, .. } | Column::Wide { name, .. } => name,
+            };
+            let missing = || ResultError::Column {
+                path: path.clone(),
+                column: name,
+            };
+            let index = names
+                .iter()
+                .position(|known| known == name)
+                .ok_or_else(missing)?;
+            let read = read_column(group.as_ref(), index, &column, &mut rows[from..]);
+            if !read.map_err(decode)? {
+                return Err(missing());
+            }
+        }
+    }
+    Ok(rows)
+}
+
+fn write_file<R: Row>(file: File, rows: &[R]) -> Result<File, ParquetError> {
+    let columns = R::columns();
+    let schema = Arc::new(parse_message_type(&schema(&columns))?);
+    let mut writer = SerializedFileWriter::new(file, schema, properties(&columns))?;
+    for rows in rows.chunks(GROUP_ROWS) {
+        let mut group = writer.next_row_group()?;
+        for column in &columns {
+            let Some(mut out) = group.next_column()? else {
+                return Err(ParquetError::General(
+                    "fewer columns than in the schema".to_owned(),
+                ));
+            };
+            match (out.untyped(), column) {
+                (ColumnWriter::Int32ColumnWriter(out), Column::Narrow { value, .. }) => {
+                    let values: Vec<i32> =
+                        rows.iter().map(|row| value(row).cast_signed()).collect();
+                    out.write_batch(&values, None, None)?;
+                }
+                (ColumnWriter::Int64ColumnWriter(out), Column::Wide { value, .. }) => {
+                    let values: Vec<i64> =
+                        rows.iter().map(|row| value(row).cast_signed()).collect();
+                    out.write_batch(&values, None, None)?;
+                }
+                _ => {
+                    return Err(ParquetError::General(
+                        "schema and columns differ".to_owned(),
+                    ));
+                }
+            }
+            out.close()?;
+        }
+        group.close()?;
+    }
+    writer.into_inner()
+}
+
+/// Fills one column of `rows`; false when the file has another type there.
+fn read_column<R: Row>(
+    group: &dyn RowGroupReader,
+    index: usize,
+    column: &Column<R>,
+    rows: &mut [R],
+) -> Result<bool, ParquetError> {
+    match (group.get_column_reader(index)?, column) {
+        (ColumnReader::Int32ColumnReader(mut reader), Column::Narrow { set, .. }) => {
+            let mut values: Vec<i32> = Vec::with_capacity(rows.len());
+            reader.read_records(rows.len(), None, None, &mut values)?;
+            let complete = values.len() == rows.len();
+            rows.iter_mut()
+                .zip(values)
+                .for_each(|(row, value)| set(row, value.cast_unsigned()));
+            Ok(complete)
+        }
+        (ColumnReader::Int64ColumnReader(mut reader), Column::Wide { set, .. }) => {
+            let mut values: Vec<i64> = Vec::with_capacity(rows.len());
+            reader.read_records(rows.len(), None, None, &mut values)?;
+            let complete = values.len() == rows.len();
+            rows.iter_mut()
+                .zip(values)
+                .for_each(|(row, value)| set(row, value.cast_unsigned()));
+            Ok(complete)
+        }
+        _ => Ok(false),
+    }
+}
+
+fn schema<R>(columns: &[Column<R>]) -> String {
+    let fields: String = columns
+        .iter()
+        .map(|column| match column {
+            Column::Narrow { name, bits, .. } => {
+                format!("  REQUIRED INT32 {name} (INTEGER({bits},false));\n")
+            }
+            Column::Wide { name, .. } => {
+                format!("  REQUIRED INT64 {name} (INTEGER(64,false));\n")
+            }
+        })
+        .collect();
+    format!("message rows {{\n{fields}}}")
+}
+
+/// Times and counters that grow are stored as differences; the rest as a
+/// dictionary, the writer's default.
+fn properties<R>(columns: &[Column<R>]) -> WriterPropertiesPtr {
+    let mut properties = WriterProperties::builder()
+        .set_compression(Compression::SNAPPY)
+        .set_created_by(concat!("l4sllm ", env!("CARGO_PKG_VERSION")).to_owned())
+        .set_max_row_group_row_count(Some(GROUP_ROWS));
+    for column in columns {
+        if let Column::Wide { name, .. } = column {
+            let column = ColumnPath::from(*name);
+            properties = properties
+                .set_column_dictionary_enabled(column.clone(), false)
+                .set_column_encoding(column, Encoding::DELTA_BINARY_PACKED);
+        }
+    }
+    Arc::new(properties.build())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn round_trip<R: Row + PartialEq + std::fmt::Debug>(rows: Vec<R>) -> u64 {
+        let dir = tempfile::tempdir().unwrap();
+        write(dir.path(), &rows).unwrap();
+        assert_eq!(read::<R>(dir.path()).unwrap(), rows);
+        std::fs::metadata(dir.path().join(R::FILE)).unwrap().len()
+    }
+
+    fn packets(count: u64) -> Vec<PacketRow> {
+        let row = |i: u64| PacketRow {
+            time_ns: i * 1_500_000,
+            flow: (i % 9) as u32,
+            queue: (i % 2) as u8,
+            action: (i % 3) as u8,
+            ecn: (i % 4) as u8,
+            bytes: 1500 - (i % 7) as u32,
+            sojourn_ns: 15_000_000 + (i * i) % 3_000_000,
+        };
+        (0..count).map(row).collect()
+    }
+
+    #[test]
+    fn rows_come_back_as_written() {
+        round_trip(packets(1000));
+        round_trip::<PacketRow>(Vec::new());
+        round_trip(vec![FlowRow {
+            time_ns: u64::MAX,
+            flow: u32::MAX,
+            cwnd_bytes: 1 << 63,
+            srtt_ns: 0,
+            delivered_bytes: u64::MAX - 1,
+        }]);
+        round_trip(vec![
+            DecisionRow {
+                time_ns: 1,
+                latency_ns: 2,
+                action: 3
+            };
+            3
+        ]);
+    }
+
+    #[test]
+    fn more_rows_than_a_group_holds() {
+        let count = GROUP_ROWS as u64 + 5;
+        let rows: Vec<DecisionRow> = (0..count)
+            .map(|i| DecisionRow {
+                time_ns: i,
+                latency_ns: 50_000,
+                action: (i % 3) as u8,
+            })
+            .collect();
+        round_trip(rows);
+    }
+
+    #[test]
+    fn a_packet_takes_few_bytes() {
+        let size = round_trip(packets(40_000));
+        assert!(size < 40_000 * 8, "{size} bytes for 40000 rows");
+    }
+
+    #[test]
+    fn a_file_of_other_rows_is_refused_by_its_column() {
+        let dir = tempfile::tempdir().unwrap();
+        write(dir.path(), &[FlowRow::default()]).unwrap();
+        std::fs::rename(
+            dir.path().join("flows.parquet"),
+            dir.path().join("packets.parquet"),
+        )
+        .unwrap();
+        let error = read::<PacketRow>(dir.path()).unwrap_err();
+        assert!(
+            matches!(
+                error,
+                ResultError::Column {
+                    column: "queue",
+                    ..
+                }
+            ),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn a_torn_file_is_an_error() {
+        let dir = tempfile::tempdir().unwrap();
+        write(dir.path(), &packets(100)).unwrap();
+        let path = dir.path().join("packets.parquet");
+        let bytes = std::fs::read(&path).unwrap();
+        std::fs::write(&path, &bytes[..bytes.len() / 2]).unwrap();
+        assert!(matches!(
+            read::<PacketRow>(dir.path()),
+            Err(ResultError::Parquet { .. })
+        ));
+    }
+}

@@ -1,0 +1,316 @@
+//! The result directory, written so that it is valid at every moment: each
+//! repetition appears by one rename, and `summary.json` is replaced by one.
+
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::error::ResultError;
+use super::statistics::{Samples, pool};
+use super::stored::read_run;
+use super::{Arm, ArmFacts, Facts, Repetition, Run, Summary, columns};
+
+pub(super) const FACTS: &str = "facts.json";
+pub(super) const SUMMARY: &str = "summary.json";
+pub(super) const META: &str = "run.json";
+const SCENARIO: &str = "scenario.toml";
+const ARMS: &str = "arms";
+/// What a result directory consists of, and all that `force` removes.
+const OWN: [&str; 7] = [
+    FACTS,
+    SUMMARY,
+    SCENARIO,
+    ARMS,
+    "host.json",
+    "figures",
+    "report.html",
+];
+/// Leftovers of a killed run.
+const TEMPORARY: &str = ".partial";
+
+/// A result directory that is being filled. [`ResultDir::add`] may be called
+/// from several threads; the outcome does not depend on their order.
+#[derive(Debug)]
+pub struct ResultDir {
+    path: PathBuf,
+    facts: Facts,
+    finished: Mutex<Finished>,
+}
+
+/// By arm's index and repetition, which is the order of the summary.
+type Finished = BTreeMap<(usize, u32), (Repetition, Samples)>;
+
+impl ResultDir {
+    /// Starts a result in `path`, or goes on with the one that is there when
+    /// it has the same facts. `force` replaces another result; files that are
+    /// no part of a result stay in any case.
+    ///
+    /// # Errors
+    /// [`ResultError::Occupied`] when something else is there and not `force`.
+    pub fn create(path: &Path, facts: Facts, force: bool) -> Result<ResultDir, ResultError> {
+        for arm in &facts.arms {
+            check_name(&arm.name)?;
+        }
+        fs::create_dir_all(path).map_err(ResultError::io("create", path))?;
+        let resumes = resumes(path, &facts)?;
+        if !resumes {
+            let occupied = occupied(path)?;
+            if let (Some(what), false) = (occupied, force) {
+                return Err(ResultError::Occupied {
+                    path: path.to_owned(),
+                    what,
+                });
+            }
+            clear(path)?;
+            write_atomically(&path.join(SCENARIO), facts.scenario_toml.as_bytes())?;
+            write_atomically(&path.join("host.json"), &json(&super::host::Host::here()))?;
+            // Last: with it the directory is a result.
+            write_atomically(&path.join(FACTS), &json(&facts))?;
+        }
+        let finished = load_finished(path, &facts)?;
+        let dir = ResultDir {
+            path: path.to_owned(),
+            facts,
+            finished: Mutex::default(),
+        };
+        dir.write_summary(&finished)?;
+        Ok(ResultDir {
+            finished: Mutex::new(finished),
+            ..dir
+        })
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Whether this repetition is on disk already.
+    pub fn is_finished(&self, arm: &str, repetition: u32) -> bool {
+        let index = self.facts.arms.iter().position(|known| known.name == arm);
+        let finished = self.finished.lock().unwrap_or_else(PoisonError::into_inner);
+        index.is_some_and(|index| finished.contains_key(&(index, repetition)))
+    }
+
+    /// Writes a finished repetition and brings the summary up to date.
+    ///
+    /// # Errors
+    /// [`ResultError::Inconsistent`] when an accounting identity does not hold
+    /// (packets, records, overrides); nothing is written then.
+    pub fn add(&self, arm: &str, repetition: u32, run: &Run) -> Result<Repetition, ResultError> {
+        let index = self.facts.arms.iter().position(|known| known.name == arm);
+        let unknown = || ResultError::Arm {
+            name: arm.to_owned(),
+            problem: "is not of this run",
+        };
+        let index = index.ok_or_else(unknown)?;
+        if let Some(problem) = imbalance(run) {
+            let arm = arm.to_owned();
+            return Err(ResultError::Inconsistent {
+                arm,
+                repetition,
+                problem,
+            });
+        }
+        let samples = Samples::of(run);
+        let summary = samples.repetition(repetition, run.meta.seed);
+        self.write_run(&run_dir(&self.path, arm, repetition), run)?;
+        let mut finished = self.finished.lock().unwrap_or_else(PoisonError::into_inner);
+        finished.insert((index, repetition), (summary.clone(), samples));
+        // Under the lock, so that an older summary never replaces a newer one.
+        self.write_summary(&finished)?;
+        Ok(summary)
+    }
+
+    /// The numbers so far.
+    pub fn summary(&self) -> Summary {
+        self.summary_of(&self.finished.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn summary_of(&self, finished: &Finished) -> Summary {
+        let arms = self.facts.arms.iter().enumerate();
+        let arms: Vec<Arm> = arms
+            .filter_map(|(index, facts)| {
+                let own = finished.range((index, 0)..=(index, u32::MAX));
+                let (repetitions, samples): (Vec<_>, Vec<_>) = own
+                    .map(|(_, (repetition, samples))| (repetition.clone(), samples))
+                    .unzip();
+                (!repetitions.is_empty()).then(|| arm(facts, repetitions, &samples))
+            })
+            .collect();
+        let expected = self.facts.arms.len() * self.facts.repetitions as usize;
+        Summary {
+            version: self.facts.version.clone(),
+            seed: self.facts.seed,
+            scenario: self.facts.scenario.clone(),
+            policy: self.facts.arms.iter().find_map(|arm| arm.policy.clone()),
+            complete: finished.len() == expected,
+            repetitions: self.facts.repetitions,
+            arms,
+        }
+    }
+
+    fn write_run(&self, dir: &Path, run: &Run) -> Result<(), ResultError> {
+        let temporary = with_suffix(dir);
+        remove(&temporary)?;
+        fs::create_dir_all(&temporary).map_err(ResultError::io("create", &temporary))?;
+        columns::write(&temporary, &run.packets)?;
+        columns::write(&temporary, &run.flows)?;
+        columns::write(&temporary, &run.decisions)?;
+        write_atomically(&temporary.join(META), &json(&run.meta))?;
+        remove(dir)?;
+        fs::rename(&temporary, dir).map_err(ResultError::io("create", dir))
+    }
+
+    fn write_summary(&self, finished: &Finished) -> Result<(), ResultError> {
+        write_atomically(&self.path.join(SUMMARY), &json(&self.summary_of(finished)))
+    }
+}
+
+/// Writes `bytes` to `path` so that a reader sees the old file or the new one.
+pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), ResultError> {
+    let temporary = with_suffix(path);
+    let mut file = fs::File::create(&temporary).map_err(ResultError::io("create", &temporary))?;
+    file.write_all(bytes)
+        .map_err(ResultError::io("write", &temporary))?;
+    file.sync_all()
+        .map_err(ResultError::io("write", &temporary))?;
+    fs::rename(&temporary, path).map_err(ResultError::io("create", path))
+}
+
+pub(super) fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, ResultError> {
+    let bytes = fs::read(path).map_err(ResultError::io("read", path))?;
+    serde_json::from_slice(&bytes).map_err(ResultError::json(path))
+}
+
+pub(super) fn run_dir(path: &Path, arm: &str, repetition: u32) -> PathBuf {
+    path.join(ARMS).join(arm).join(repetition.to_string())
+}
+
+fn load_finished(path: &Path, facts: &Facts) -> Result<Finished, ResultError> {
+    let mut finished = Finished::new();
+    for (index, arm) in facts.arms.iter().enumerate() {
+        for repetition in 0..facts.repetitions {
+            let dir = run_dir(path, &arm.name, repetition);
+            if dir.is_dir() {
+                let run = read_run(&dir)?;
+                let samples = Samples::of(&run);
+                let summary = samples.repetition(repetition, run.meta.seed);
+                finished.insert((index, repetition), (summary, samples));
+            }
+        }
+    }
+    Ok(finished)
+}
+
+fn arm(facts: &ArmFacts, repetitions: Vec<Repetition>, samples: &[&Samples]) -> Arm {
+    Arm {
+        name: facts.name.clone(),
+        aqm: facts.aqm.clone(),
+        interval: facts.interval,
+        policy: facts.policy.clone(),
+        pooled: pool(samples),
+        repetitions,
+    }
+}
+
+fn json<T: Serialize>(value: &T) -> Vec<u8> {
+    let mut bytes =
+        serde_json::to_vec_pretty(value).expect("plain structs with string keys are JSON");
+    bytes.push(b'\n');
+    bytes
+}
+
+/// Which accounting identity does not hold, if any.
+fn imbalance(run: &Run) -> Option<String> {
+    let (p, r, o) = (&run.meta.packets, &run.meta.records, &run.meta.overrides);
+    if p.arrived != p.forwarded + p.dropped + p.queued {
+        return Some(format!(
+            "packets in differ from forwarded + dropped + queued: {p:?}"
+        ));
+    }
+    if r.written != r.read + r.lost + r.waiting {
+        return Some(format!(
+            "records written differ from read + lost + waiting: {r:?}"
+        ));
+    }
+    if o.received != o.applied + o.expired + o.refused + o.replaced + o.waiting {
+        return Some(format!(
+            "overrides received differ from applied + expired + refused + replaced + waiting: {o:?}"
+        ));
+    }
+    None
+}
+
+fn check_name(name: &str) -> Result<(), ResultError> {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+    let problem = if name.is_empty() || name.starts_with('.') {
+        "must begin with a letter or a digit"
+    } else if !name.bytes().all(plain) {
+        "may have letters, digits, `-`, `_` and `.` only: it names a directory"
+    } else {
+        return Ok(());
+    };
+    Err(ResultError::Arm {
+        name: name.to_owned(),
+        problem,
+    })
+}
+
+fn resumes(path: &Path, facts: &Facts) -> Result<bool, ResultError> {
+    let known = path.join(FACTS);
+    if !known.is_file() {
+        return Ok(false);
+    }
+    // Facts of another version need not parse: then it is another result.
+    let bytes = fs::read(&known).map_err(ResultError::io("read", &known))?;
+    Ok(serde_json::from_slice::<Facts>(&bytes).is_ok_and(|known| known == *facts))
+}
+
+fn occupied(path: &Path) -> Result<Option<&'static str>, ResultError> {
+    if path.join(FACTS).exists() {
+        return Ok(Some("the result of another run"));
+    }
+    let mut entries = fs::read_dir(path).map_err(ResultError::io("list", path))?;
+    // A run killed before its facts were written leaves only its own beginnings.
+    let begun = |name: &OsStr| {
+        let name = name.to_string_lossy();
+        name == SCENARIO || name == "host.json" || name.ends_with(TEMPORARY)
+    };
+    let foreign = entries.any(|entry| entry.is_ok_and(|entry| !begun(&entry.file_name())));
+    Ok(foreign.then_some("files that are no result"))
+}
+
+fn clear(path: &Path) -> Result<(), ResultError> {
+    // Facts first: without them nothing that is left counts as a result.
+    OWN.iter().try_for_each(|name| remove(&path.join(name)))
+}
+
+fn remove(path: &Path) -> Result<(), ResultError> {
+    let removed = if path.is_dir() {
+        fs::remove_dir_all(path)
+    } else {
+        fs::remove_file(path)
+    };
+    match removed {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(ResultError::io("remove", path)(error))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn with_suffix(path: &Path) -> PathBuf {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(TEMPORARY);
+    path.with_file_name(name)
+}
+
+#[cfg(test)]
+mod tests;

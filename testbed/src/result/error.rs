@@ -1,0 +1,95 @@
+//! What can go wrong with a result directory.
+
+use std::path::{Path, PathBuf};
+
+use thiserror::Error;
+
+/// An operation on a result directory that failed.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum ResultError {
+    /// The file system refused.
+    #[error("cannot {operation} {}", path.display())]
+    Io {
+        /// What was tried.
+        operation: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// A Parquet file cannot be written or read.
+    #[error("cannot {operation} {}", path.display())]
+    Parquet {
+        /// What was tried.
+        operation: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// Why not.
+        source: parquet::errors::ParquetError,
+    },
+    /// A JSON file is not what it should be.
+    #[error("{} is not valid", path.display())]
+    Json {
+        /// The file.
+        path: PathBuf,
+        /// Where it goes wrong.
+        source: serde_json::Error,
+    },
+    /// A Parquet file lacks a column, or has it with another type.
+    #[error("{} has no column `{column}` of the expected type", path.display())]
+    Column {
+        /// The file.
+        path: PathBuf,
+        /// The column.
+        column: &'static str,
+    },
+    /// The directory holds something that is not this run.
+    #[error("{} is not empty and holds {what}; choose another directory, or pass --force to replace it", path.display())]
+    Occupied {
+        /// The directory.
+        path: PathBuf,
+        /// What was found.
+        what: &'static str,
+    },
+    /// The directory holds no result.
+    #[error("{} holds no result: there is no facts.json in it", path.display())]
+    Missing {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// An arm, or its name, does not belong to this run.
+    #[error("arm `{name}` {problem}")]
+    Arm {
+        /// Its name.
+        name: String,
+        /// What is wrong.
+        problem: &'static str,
+    },
+    /// Rows or counters contradict each other.
+    #[error("arm `{arm}`, repetition {repetition}: {problem}")]
+    Inconsistent {
+        /// The arm.
+        arm: String,
+        /// The repetition.
+        repetition: u32,
+        /// What does not add up.
+        problem: String,
+    },
+}
+
+impl ResultError {
+    pub(crate) fn io(operation: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| ResultError::Io {
+            operation,
+            path,
+            source,
+        }
+    }
+
+    pub(crate) fn json(path: &Path) -> impl FnOnce(serde_json::Error) -> Self {
+        let path = path.to_owned();
+        move |source| ResultError::Json { path, source }
+    }
+}

@@ -1,0 +1,80 @@
+//! `facts.json`: what is needed to run it again.
+
+use serde::{Deserialize, Serialize};
+
+/// The facts of a run, fixed before it starts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Facts {
+    /// Version of l4sllm.
+    pub version: String,
+    /// Seed of the run.
+    pub seed: u64,
+    /// Name of the scenario.
+    pub scenario: String,
+    /// One sentence from the scenario on what it is.
+    pub description: String,
+    /// The scenario file's text as it was read; also kept as `scenario.toml`.
+    pub scenario_toml: String,
+    /// Repetitions of each arm.
+    pub repetitions: u32,
+    /// The arms, in order.
+    pub arms: Vec<ArmFacts>,
+    /// Least queue delay that the flows' minimum windows leave, ms; none when
+    /// the path can hold them. Computed from the scenario.
+    pub floor: Option<Floor>,
+}
+
+/// One arm before it runs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ArmFacts {
+    /// Name: letters, digits, `-`, `_` and `.`; it names a directory.
+    pub name: String,
+    /// Queue discipline.
+    pub aqm: String,
+    /// Packets between two decisions.
+    pub interval: Option<u32>,
+    /// The policy that decides.
+    pub policy: Option<PolicyFacts>,
+}
+
+/// Which policy it was.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PolicyFacts {
+    /// Name of its directory.
+    pub name: String,
+    /// SHA-256 over its configuration and weights, hex.
+    pub sha256: String,
+}
+
+/// A queue that no marking removes: every flow keeps `min_window_packets` in
+/// flight, the path holds less, and the rest waits at the bottleneck.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Floor {
+    /// Flows that run at the same time and respond to congestion.
+    pub flows: u32,
+    /// Packets that each keeps in flight.
+    pub min_window_packets: u32,
+    /// Bytes of a full packet on the wire.
+    pub packet_bytes: u32,
+    /// Bottleneck rate, bits per second.
+    pub bits_per_s: u64,
+    /// Round-trip time without queue, ns.
+    pub base_rtt_ns: u64,
+}
+
+impl Floor {
+    /// Standing queue, ns: what the windows hold less what the path holds; 0
+    /// when the path holds them all.
+    pub fn delay_ns(&self) -> u64 {
+        let bits = u128::from(self.flows)
+            * u128::from(self.min_window_packets)
+            * u128::from(self.packet_bytes)
+            * 8;
+        let Some(ns) = (bits * 1_000_000_000).checked_div(u128::from(self.bits_per_s)) else {
+            return 0;
+        };
+        u64::try_from(ns)
+            .unwrap_or(u64::MAX)
+            .saturating_sub(self.base_rtt_ns)
+    }
+}

@@ -1,0 +1,104 @@
+//! What a run leaves behind.
+//!
+//! The emulator hands over one [`Run`] per repetition: rows and counters, no
+//! statistics. [`summarise`] turns it into numbers, [`ResultDir`] keeps it on
+//! disk so that a killed run loses nothing that was finished, and
+//! [`crate::report`] draws from the disk alone. RESULTS.md documents every key
+//! and column.
+
+mod columns;
+mod dir;
+mod error;
+mod facts;
+mod host;
+mod rows;
+mod series;
+mod statistics;
+mod stored;
+mod summary;
+
+pub use dir::ResultDir;
+pub use error::ResultError;
+pub use facts::{ArmFacts, Facts, Floor, PolicyFacts};
+pub use rows::{DecisionRow, FlowRow, PacketRow, STEER};
+pub use series::{Bin, bins};
+pub use statistics::{Samples, jain, pool, quantile, summarise};
+pub use stored::Stored;
+pub use summary::{
+    Arm, DecisionLatency, Delay, FlowSummary, Overrides, Packets, QueueDelay, Records, Refusals,
+    Repetition, Statistics, Summary,
+};
+
+use serde::{Deserialize, Serialize};
+
+/// One repetition of one arm, as the emulator saw it.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Run {
+    /// Everything that is not a row.
+    pub meta: RunMeta,
+    /// One row per departure or drop at the bottleneck, in order of time.
+    pub packets: Vec<PacketRow>,
+    /// One row per flow and sample, in order of time.
+    pub flows: Vec<FlowRow>,
+    /// One row per decision of the controller, in order of time.
+    pub decisions: Vec<DecisionRow>,
+}
+
+/// What is known of a repetition beside its rows.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct RunMeta {
+    /// Seed of this repetition.
+    pub seed: u64,
+    /// Start of the time that is measured, ns; earlier rows are warm-up.
+    pub start_ns: u64,
+    /// End of the time that is measured, ns, exclusive.
+    pub end_ns: u64,
+    /// Capacity of the bottleneck over time, the first step at or before
+    /// `start_ns`, in order of time.
+    pub capacity: Vec<RateStep>,
+    /// The flows; a row's `flow` is an index into this list.
+    pub flows: Vec<FlowMeta>,
+    /// Packets at the bottleneck over the whole run, warm-up included.
+    pub packets: Packets,
+    /// Records over the whole run.
+    pub records: Records,
+    /// Overrides over the whole run.
+    pub overrides: Overrides,
+    /// Decisions that an override asked for and a limit refused.
+    pub refusals: Refusals,
+    /// Virtual time that passed, s.
+    pub virtual_s: f64,
+    /// Real time that it took, s.
+    pub wall_s: f64,
+}
+
+/// The bottleneck's rate from a moment on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RateStep {
+    /// When it begins to hold, ns.
+    pub from_ns: u64,
+    /// Bits per second.
+    pub bits_per_s: u64,
+}
+
+/// One flow of a repetition.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FlowMeta {
+    /// Name in the scenario, with a number where the scenario asks for several.
+    pub name: String,
+    /// Congestion control, as the scenario spells it.
+    pub cc: String,
+    /// Queue that it uses: 0 classic, 1 L4S (`L4S_QUEUE_*`).
+    pub queue: u8,
+    /// When it began to send, ns.
+    pub start_ns: u64,
+    /// When it ended, ns; at the latest the run's end.
+    pub end_ns: u64,
+    /// Payload bytes that reached the receiver for the first time between
+    /// `RunMeta::start_ns` and `end_ns`.
+    pub goodput_bytes: u64,
+    /// Segments sent again, over the whole run.
+    pub retransmits: u64,
+    /// Whether it counts in Jain's index: long-lived and responsive.
+    pub fair: bool,
+}
