@@ -1,0 +1,159 @@
+//! Sorts records into one stream per scheduler instance, sees what is missing
+//! and says when a decision is due.
+
+use std::collections::HashMap;
+use std::num::NonZeroU32;
+
+use l4sllm_abi::{EventCode, Message, Record};
+
+use crate::engine::{Decision, Engine};
+use crate::metrics::Metrics;
+
+/// One instance of a scheduler.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Scheduler {
+    /// Its number (`ipfw sched N`).
+    pub sched: u32,
+    /// The instance.
+    pub instance: u32,
+}
+
+/// Makes the engine of a scheduler instance.
+pub(crate) type MakeEngine = Box<dyn Fn(Scheduler) -> Box<dyn Engine> + Send>;
+
+/// The streams of all scheduler instances.
+pub(crate) struct Batch {
+    interval: NonZeroU32,
+    max_instances: usize,
+    make_engine: MakeEngine,
+    streams: HashMap<Scheduler, Stream>,
+    /// Position that the next message should have; `None` before the first.
+    next_seq: Option<u64>,
+}
+
+struct Stream {
+    engine: Box<dyn Engine>,
+    /// Records since the last boundary.
+    records: u32,
+}
+
+impl Batch {
+    pub(crate) fn new(
+        interval: NonZeroU32,
+        max_instances: usize,
+        make_engine: MakeEngine,
+    ) -> Batch {
+        Batch {
+            interval,
+            max_instances,
+            make_engine,
+            streams: HashMap::new(),
+            next_seq: None,
+        }
+    }
+
+    /// Counts the message and, where the stream has a hole, what is missing.
+    pub(crate) fn check_sequence(&mut self, message: &Message, metrics: &mut Metrics) {
+        metrics.messages += 1;
+        let (seq, next) = match *message {
+            Message::Decision(ref record) => {
+                metrics.records += 1;
+                (record.seq(), record.seq().wrapping_add(1))
+            }
+            Message::Event(event) => {
+                metrics.events += 1;
+                metrics.watchdog_events += u64::from(event.code == EventCode::Watchdog);
+                (event.seq, event.seq.wrapping_add(1))
+            }
+            Message::Loss { seq, lost, .. } => {
+                metrics.losses += 1;
+                metrics.lost += lost;
+                // Whose records these were is not known.
+                self.reset(metrics);
+                (seq, seq.wrapping_add(lost))
+            }
+        };
+        if self.next_seq.is_some_and(|expected| expected != seq) {
+            metrics.gaps += 1;
+            self.reset(metrics);
+        }
+        self.next_seq = Some(next);
+    }
+
+    /// Shows a record to its engine.
+    pub(crate) fn observe(&mut self, record: &Record, metrics: &mut Metrics) -> Option<Decision> {
+        let scheduler = Scheduler {
+            sched: record.sched,
+            instance: record.instance,
+        };
+        if !self.streams.contains_key(&scheduler) {
+            if self.streams.len() >= self.max_instances {
+                metrics.unrouted += 1;
+                return None;
+            }
+            let engine = (self.make_engine)(scheduler);
+            self.streams
+                .insert(scheduler, Stream { engine, records: 0 });
+            metrics.instances = self.streams.len() as u64;
+        }
+        let stream = self
+            .streams
+            .get_mut(&scheduler)
+            .expect("looked up or inserted above");
+        stream.records += 1;
+        let due = stream.records == self.interval.get();
+        if due {
+            stream.records = 0;
+            metrics.due += 1;
+        }
+        let decision = stream.engine.observe(record);
+        match (&decision, due) {
+            (Some(_), true) => {}
+            (Some(_), false) => metrics.unscheduled += 1,
+            (None, true) => metrics.skipped += 1,
+            (None, false) => {}
+        }
+        if let Some(decision) = &decision {
+            metrics.decided(decision);
+        }
+        decision
+    }
+
+    /// At least 1, at most the interval.
+    pub(crate) fn until_due(&self) -> u32 {
+        let interval = self.interval.get();
+        self.streams
+            .values()
+            .map(|s| interval - s.records)
+            .min()
+            .unwrap_or(interval)
+    }
+
+    /// Starts every window anew.
+    pub(crate) fn reset(&mut self, metrics: &mut Metrics) {
+        for stream in self.streams.values_mut() {
+            stream.engine.reset();
+            stream.records = 0;
+            metrics.resets += 1;
+        }
+    }
+
+    /// Starts every window anew and forgets the position in the stream.
+    pub(crate) fn restart(&mut self, metrics: &mut Metrics) {
+        self.reset(metrics);
+        self.next_seq = None;
+    }
+
+    pub(crate) fn reconfigure(
+        &mut self,
+        interval: NonZeroU32,
+        max_instances: usize,
+        make_engine: MakeEngine,
+    ) {
+        self.interval = interval;
+        self.max_instances = max_instances;
+        self.make_engine = make_engine;
+        // Engines are made again on their instances' next records.
+        self.streams.clear();
+    }
+}

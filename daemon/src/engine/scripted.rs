@@ -1,0 +1,46 @@
+//! An engine that says what it was told to, when it was told to.
+
+use l4sllm_abi::Record;
+
+use super::{Decision, Engine};
+
+/// One decision of a script.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Step {
+    /// When, ns after the script's origin.
+    pub at_ns: u64,
+    /// What.
+    pub decision: Decision,
+}
+
+/// Yields each step on the first record at or after its time.
+#[derive(Debug, Clone)]
+pub struct Scripted {
+    origin_ns: Option<u64>,
+    /// In the order of their times, the next one last.
+    steps: Vec<Step>,
+}
+
+impl Scripted {
+    /// A script whose times count from `origin_ns` of the device's clock, or
+    /// from the first record where that is `None`.
+    pub fn new(origin_ns: Option<u64>, mut steps: Vec<Step>) -> Scripted {
+        steps.sort_by_key(|s| std::cmp::Reverse(s.at_ns));
+        Scripted { origin_ns, steps }
+    }
+}
+
+impl Engine for Scripted {
+    fn observe(&mut self, record: &Record) -> Option<Decision> {
+        let origin = *self.origin_ns.get_or_insert(record.time_ns());
+        let elapsed = record.time_ns().saturating_sub(origin);
+        self.steps
+            .last()
+            .is_some_and(|s| s.at_ns <= elapsed)
+            .then(|| self.steps.pop())?
+            .map(|s| s.decision)
+    }
+
+    /// Lost records change nothing: the script depends on time alone.
+    fn reset(&mut self) {}
+}
