@@ -1,1 +1,39 @@
-//! placeholder
+//! Policies for learned queue management.
+//!
+//! A [`Policy`] is a directory: `config.json` ([`PolicyConfig`]: features and
+//! their scaling, window, backbone sizes, reward, target return) and
+//! `model.safetensors`.  A [`Session`] takes the records of one scheduler
+//! instance and returns probabilities of enqueue, drop and mark after every N
+//! of them; a [`Chooser`] makes an action of those.
+//!
+//! ```text
+//! Record ─▶ feature ─▶ forward::embed ─▶ session ─▶ forward::advance ─▶ chooser ─▶ Action
+//!           scaling    R, s1 … sn, a     windows    GPT-2 with cache
+//! ```
+//!
+//! Inference is plain Rust, f32, without allocation per record.  Feature
+//! `pool` reads and writes experience pools, feature `torch` trains.
+
+mod chooser;
+mod config;
+mod error;
+mod feature;
+mod forward;
+mod kernel;
+mod policy;
+mod reward;
+mod session;
+mod tensors;
+mod weights;
+
+pub use chooser::Chooser;
+pub use config::{
+    ACTIONS, BackboneConfig, DecisionRule, EncoderConfig, FORMAT, Family, FeatureConfig,
+    HeadConfig, HeadKind, PolicyConfig, ReturnConfig, TokenLayout, TrainedOn,
+};
+pub use error::PolicyError;
+pub use feature::{Feature, Scaling, Transform};
+pub use policy::{CONFIG_FILE, Policy, Step, WEIGHTS_FILE};
+pub use reward::{Reward, returns_to_go};
+pub use session::Session;
+pub use tensors::{Spec, Tensors, specs};

@@ -1,0 +1,108 @@
+//! From probabilities to one action.
+
+use l4sllm_abi::{Action, Queue};
+
+use crate::tensors::Random;
+use crate::{ACTIONS, DecisionRule};
+
+/// Applies a [`DecisionRule`].  One per session; the same probabilities give
+/// the same actions.
+///
+/// On calibrated probabilities of a rare action, `argmax` hardly ever takes it
+/// and so leaves marks out; `sample` and `recur` keep its long-run share.
+#[derive(Debug, Clone)]
+pub struct Chooser {
+    rule: DecisionRule,
+    random: Random,
+    owed: [[f32; ACTIONS]; 2], // per queue: probability not yet acted on
+}
+
+impl Chooser {
+    /// A chooser; `seed` matters to [`DecisionRule::Sample`] alone.
+    pub fn new(rule: DecisionRule, seed: u64) -> Chooser {
+        Chooser {
+            rule,
+            random: Random::new(seed),
+            owed: [[0.0; ACTIONS]; 2],
+        }
+    }
+
+    /// The action for the queue of the newest record.
+    pub fn choose(&mut self, queue: Queue, probabilities: &[f32; ACTIONS]) -> Action {
+        let code = match self.rule {
+            DecisionRule::Argmax => largest(probabilities),
+            DecisionRule::Sample => {
+                let mut left = self.random.uniform();
+                let mut code = 0;
+                while code + 1 < ACTIONS && left >= probabilities[code] {
+                    left -= probabilities[code];
+                    code += 1;
+                }
+                code
+            }
+            DecisionRule::Recur => {
+                // RFC 9332's recur() for more than two outcomes.
+                let owed = &mut self.owed[queue as usize];
+                for (o, p) in owed.iter_mut().zip(probabilities) {
+                    *o += p;
+                }
+                let code = largest(owed);
+                owed[code] -= 1.0;
+                code
+            }
+        };
+        Action::ALL[code]
+    }
+
+    /// Forgets what is owed.
+    pub fn reset(&mut self) {
+        self.owed = [[0.0; ACTIONS]; 2];
+    }
+}
+
+/// The first of the largest.
+fn largest(values: &[f32; ACTIONS]) -> usize {
+    (1..ACTIONS).fold(0, |best, i| if values[i] > values[best] { i } else { best })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shares(rule: DecisionRule, p: [f32; ACTIONS]) -> [usize; ACTIONS] {
+        let mut chooser = Chooser::new(rule, 7);
+        let mut counts = [0; ACTIONS];
+        for _ in 0..10_000 {
+            counts[chooser.choose(Queue::Classic, &p) as usize] += 1;
+        }
+        counts
+    }
+
+    #[test]
+    fn each_rule_keeps_its_promise() {
+        let p = [0.9, 0.02, 0.08];
+        assert_eq!(shares(DecisionRule::Argmax, p), [10_000, 0, 0]);
+        for (got, want) in shares(DecisionRule::Recur, p)
+            .into_iter()
+            .zip([9000, 200, 800])
+        {
+            assert!(usize::abs_diff(got, want) <= 3, "{got} {want}");
+        }
+        for (got, want) in shares(DecisionRule::Sample, p)
+            .into_iter()
+            .zip([9000, 200, 800])
+        {
+            assert!(usize::abs_diff(got, want) <= 100, "{got} {want}");
+        }
+    }
+
+    #[test]
+    fn queues_do_not_owe_each_other() {
+        let mut chooser = Chooser::new(DecisionRule::Recur, 0);
+        let p = [0.6, 0.0, 0.4];
+        assert_eq!(chooser.choose(Queue::Classic, &p), Action::Enqueue);
+        assert_eq!(chooser.choose(Queue::L4s, &p), Action::Enqueue);
+        assert_eq!(chooser.choose(Queue::Classic, &p), Action::Mark);
+        assert_eq!(chooser.choose(Queue::L4s, &p), Action::Mark);
+    }
+}

@@ -1,0 +1,87 @@
+//! What can be wrong with a policy.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Why a policy could not be loaded, built or written.
+#[derive(Debug, thiserror::Error)]
+pub enum PolicyError {
+    /// A file of the policy directory could not be read or written.
+    #[error("cannot {operation} {path}: {source}", path = path.display())]
+    Io {
+        /// "read" or "write".
+        operation: &'static str,
+        /// The file or directory.
+        path: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// `config.json` is not JSON, or a key of it is missing, unknown or of the wrong type.
+    #[error("{file}: {key}: {reason}")]
+    Syntax {
+        /// The configuration file.
+        file: String,
+        /// Path of the key, "." for the whole file.
+        key: String,
+        /// What the parser said.
+        reason: String,
+    },
+    /// A key of the configuration has a value out of its range.
+    #[error("config: {key} = {got}, want {want}")]
+    Config {
+        /// Path of the key.
+        key: String,
+        /// What stands there.
+        got: String,
+        /// What may stand there.
+        want: String,
+    },
+    /// The weights are no safetensors file of acceptable size.
+    #[error("{file}: {reason}")]
+    Format {
+        /// The weights file.
+        file: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// One tensor is missing, unknown, or not what the configuration calls for.
+    #[error("{file}: tensor {tensor}: {reason}")]
+    Tensor {
+        /// The weights file.
+        file: String,
+        /// The tensor's name.
+        tensor: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+}
+
+impl PolicyError {
+    pub(crate) fn read(path: &Path, source: io::Error) -> Self {
+        PolicyError::Io {
+            operation: "read",
+            path: path.to_owned(),
+            source,
+        }
+    }
+
+    pub(crate) fn write(path: &Path, source: io::Error) -> Self {
+        PolicyError::Io {
+            operation: "write",
+            path: path.to_owned(),
+            source,
+        }
+    }
+
+    pub(crate) fn config(
+        key: impl Into<String>,
+        got: impl ToString,
+        want: impl Into<String>,
+    ) -> Self {
+        PolicyError::Config {
+            key: key.into(),
+            got: got.to_string(),
+            want: want.into(),
+        }
+    }
+}

@@ -1,0 +1,254 @@
+//! The numbers of a record that a policy sees, and how they are scaled.
+
+use l4sllm_abi::Record;
+use serde::{Deserialize, Serialize};
+
+macro_rules! features {
+    ($($(#[$doc:meta])* $variant:ident = $name:literal, |$r:ident| $value:expr, $transform:ident;)+) => {
+        /// A scalar field of a record.  Names are those of the kernel log.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+        #[serde(rename_all = "snake_case")]
+        pub enum Feature { $($(#[$doc])* $variant),+ }
+
+        impl Feature {
+            /// Every feature, in the order of a pool's columns.
+            pub const ALL: &'static [Feature] = &[$(Feature::$variant),+];
+
+            /// The name in configurations, pools and logs.
+            pub fn name(self) -> &'static str {
+                match self { $(Feature::$variant => $name),+ }
+            }
+
+            /// The raw value, in the record's unit.  Every field but counters
+            /// beyond 2^53 is represented exactly.
+            pub fn value(self, record: &Record) -> f64 {
+                match self { $(Feature::$variant => { let $r = record; $value as f64 }),+ }
+            }
+
+            /// The transform that suits the field's range.
+            pub fn transform(self) -> Transform {
+                match self { $(Feature::$variant => Transform::$transform),+ }
+            }
+        }
+    };
+}
+
+features! {
+    /// 0 classic, 1 L4S.
+    QueueType = "queue_type", |r| r.queue_type, Linear;
+    /// Burst allowance left, µs.
+    BurstAllowance = "burst_allowance", |r| r.burst_allowance, Log1p;
+    /// The queue's own probability, Q31.
+    DropProbability = "drop_probability", |r| r.drop_probability, Log1p;
+    /// Queue delay after the decision, µs.
+    CurrentQueueDelay = "current_queue_delay", |r| r.current_queue_delay, Log1p;
+    /// Queue delay at the last controller update, µs.
+    PreviousQueueDelay = "previous_queue_delay", |r| r.previous_queue_delay, Log1p;
+    /// Probability accumulated since the last mark or drop, Q31.
+    AccumulatedProbability = "accumulated_probability", |r| r.accumulated_probability, Log1p;
+    /// Departure-rate estimate, µs per sample.
+    AverageDequeueTime = "average_dequeue_time", |r| r.average_dequeue_time, Log1p;
+    /// Bytes in the running departure-rate sample.
+    DequeueCount = "dequeue_count", |r| r.dequeue_count, Log1p;
+    /// Packets that ever arrived at the queue.
+    TotalPackets = "total_packets", |r| r.total_packets, Log1p;
+    /// Bytes that ever arrived at the queue.
+    TotalBytes = "total_bytes", |r| r.total_bytes, Log1p;
+    /// Packets queued.
+    QueueLength = "queue_length", |r| r.queue_length, Log1p;
+    /// Bytes queued.
+    LengthInBytes = "length_in_bytes", |r| r.length_in_bytes, Log1p;
+    /// Drops of the queue so far.
+    TotalDrops = "total_drops", |r| r.total_drops, Log1p;
+    /// Length of the packet, bytes.
+    PacketLength = "packet_length", |r| r.packet_length, Linear;
+    /// The base controller's p', Q31.
+    BaseProbability = "base_probability", |r| r.base_probability, Log1p;
+    /// Codepoint on arrival (RFC 3168).
+    Ecn = "ecn", |r| r.ecn, Linear;
+    /// Sojourn time of the packet, ns.
+    SojournNs = "sojourn_ns", |r| r.sojourn_ns, Log1p;
+}
+
+impl Feature {
+    /// The seven of the published experience pools.
+    pub const PAPER7: [Feature; 7] = [
+        Feature::QueueType,
+        Feature::BurstAllowance,
+        Feature::DropProbability,
+        Feature::CurrentQueueDelay,
+        Feature::AccumulatedProbability,
+        Feature::LengthInBytes,
+        Feature::PacketLength,
+    ];
+
+    /// The eight of the authors' earlier pools, which read the queue's
+    /// counters where the seven read its length and the packet's.
+    pub const PAPER8: [Feature; 8] = [
+        Feature::QueueType,
+        Feature::BurstAllowance,
+        Feature::DropProbability,
+        Feature::CurrentQueueDelay,
+        Feature::AccumulatedProbability,
+        Feature::AverageDequeueTime,
+        Feature::TotalBytes,
+        Feature::TotalDrops,
+    ];
+}
+
+/// What is done to a raw value before it is standardised.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Transform {
+    /// Nothing.
+    Linear,
+    /// ln(1 + x), for x >= 0: probabilities, delays and lengths span decades.
+    Log1p,
+}
+
+impl Transform {
+    /// Applies the transform.  Negative input to `Log1p` counts as 0.
+    pub fn apply(self, raw: f64) -> f64 {
+        match self {
+            Transform::Linear => raw,
+            Transform::Log1p => raw.max(0.0).ln_1p(),
+        }
+    }
+
+    /// Undoes [`Transform::apply`].
+    pub fn invert(self, value: f64) -> f64 {
+        match self {
+            Transform::Linear => value,
+            Transform::Log1p => value.exp_m1(),
+        }
+    }
+}
+
+/// How one scalar becomes an input of the network:
+/// `(transform(x) - mean) / std`, held within `-clip..=clip`.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Scaling {
+    /// Applied first.
+    pub transform: Transform,
+    /// Mean of the transformed training values.
+    pub mean: f64,
+    /// Their standard deviation, above 0.
+    pub std: f64,
+    /// Bound of the result, above 0, so that what was never seen in training
+    /// stays near what was.
+    pub clip: f64,
+}
+
+impl Scaling {
+    /// Identity, for tests and for policies that have not been fitted.
+    pub const IDENTITY: Scaling = Scaling {
+        transform: Transform::Linear,
+        mean: 0.0,
+        std: 1.0,
+        clip: 1e9,
+    };
+
+    /// Default bound of a scaled value.
+    pub const CLIP: f64 = 8.0;
+
+    /// Fits mean and standard deviation to raw values.  A constant column
+    /// gets a deviation of 1, so that it maps to 0.
+    pub fn fit(transform: Transform, values: impl Iterator<Item = f64>) -> Scaling {
+        // Welford: one pass, no cancellation at large means.
+        let (mut count, mut mean, mut squares) = (0.0f64, 0.0f64, 0.0f64);
+        for value in values {
+            let value = transform.apply(value);
+            count += 1.0;
+            let delta = value - mean;
+            mean += delta / count;
+            squares += delta * (value - mean);
+        }
+        let std = if count > 0.0 {
+            (squares / count).sqrt()
+        } else {
+            0.0
+        };
+        let std = if std > 1e-9 * mean.abs().max(1.0) {
+            std
+        } else {
+            1.0
+        };
+        Scaling {
+            transform,
+            mean,
+            std,
+            clip: Self::CLIP,
+        }
+    }
+
+    /// The network's input for a raw value.
+    pub fn apply(&self, raw: f64) -> f32 {
+        let scaled = (self.transform.apply(raw) - self.mean) / self.std;
+        scaled.clamp(-self.clip, self.clip) as f32
+    }
+
+    /// The raw value of an input that was not clipped.
+    pub fn invert(&self, scaled: f32) -> f64 {
+        self.transform
+            .invert(f64::from(scaled) * self.std + self.mean)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scaling_returns_what_it_was_given() {
+        for transform in [Transform::Linear, Transform::Log1p] {
+            let values = [0.0, 1.0, 40.0, 1500.0, 2_147_483_647.0];
+            let scaling = Scaling::fit(transform, values.iter().copied());
+            for value in values {
+                let back = scaling.invert(scaling.apply(value));
+                // f32 in between: a part of the spread, or of the value.
+                let tolerance = match transform {
+                    Transform::Linear => 1e-6 * scaling.std,
+                    Transform::Log1p => 1e-4 * (1.0 + value),
+                };
+                assert!((back - value).abs() <= tolerance, "{value} became {back}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_fitted_column_has_mean_zero_and_deviation_one() {
+        let values: Vec<f64> = (0..1000).map(|i| f64::from(i * i)).collect();
+        let scaling = Scaling::fit(Transform::Log1p, values.iter().copied());
+        let scaled: Vec<f64> = values
+            .iter()
+            .map(|v| f64::from(scaling.apply(*v)))
+            .collect();
+        let mean = scaled.iter().sum::<f64>() / 1000.0;
+        let variance = scaled.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / 1000.0;
+        assert!(
+            mean.abs() < 1e-4 && (variance - 1.0).abs() < 1e-3,
+            "{mean} {variance}"
+        );
+    }
+
+    #[test]
+    fn a_constant_column_maps_to_zero() {
+        let scaling = Scaling::fit(Transform::Linear, [150_000.0; 9].into_iter());
+        assert_eq!(scaling.apply(150_000.0), 0.0);
+    }
+
+    #[test]
+    fn what_was_never_seen_is_clipped() {
+        let scaling = Scaling::fit(Transform::Linear, [0.0, 1.0].into_iter());
+        assert_eq!(scaling.apply(1e12), Scaling::CLIP as f32);
+        assert_eq!(scaling.apply(-1e12), -Scaling::CLIP as f32);
+    }
+
+    #[test]
+    fn names_are_those_of_the_configuration() {
+        for feature in Feature::ALL {
+            assert_eq!(serde_json::to_value(feature).unwrap(), feature.name());
+        }
+    }
+}

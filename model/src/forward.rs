@@ -1,0 +1,384 @@
+//! The forward pass: [`embed`] makes tokens of a record, [`advance`] runs them
+//! through the backbone, a few at a time.
+
+use crate::kernel::{Into, LANES, Lane, Panels, gelu, layer_norm, matmul, softmax};
+use crate::weights::Weights;
+use crate::{ACTIONS, PolicyConfig};
+
+/// Keys and values of the tokens that one context has seen.  They are laid
+/// out as packed matrices, so that attention is two more products.
+#[derive(Debug)]
+pub(crate) struct State {
+    /// Tokens cached.
+    pub(crate) length: usize,
+    capacity: usize,   // tokens, a multiple of 16
+    keys: Vec<Lane>,   // [layer][head][capacity / 16][d / heads][16]
+    values: Vec<Lane>, // [layer][head][ceil(d / heads / 16)][capacity][16]
+}
+
+impl State {
+    pub(crate) fn new(config: &PolicyConfig) -> State {
+        let capacity = config.tokens().next_multiple_of(LANES);
+        let (heads, size) = head_shape(config);
+        let all = config.backbone.layers * heads;
+        State {
+            length: 0,
+            capacity,
+            keys: vec![[0.0; LANES]; all * (capacity / LANES) * size],
+            values: vec![[0.0; LANES]; all * size.div_ceil(LANES) * capacity],
+        }
+    }
+
+    /// Appends one token's key and value of one head.
+    #[inline(always)]
+    fn store(&mut self, index: usize, position: usize, key: &[f32], value: &[f32]) {
+        let size = key.len();
+        let panel = (index * (self.capacity / LANES) + position / LANES) * size;
+        for (lane, k) in self.keys[panel..panel + size].iter_mut().zip(key) {
+            lane[position % LANES] = *k;
+        }
+        let panel = index * size.div_ceil(LANES) * self.capacity + position;
+        for (i, v) in value.chunks(LANES).enumerate() {
+            self.values[panel + i * self.capacity][..v.len()].copy_from_slice(v);
+        }
+    }
+
+    /// Keys of one head as a size × length matrix, padded to whole panels.
+    #[inline(always)]
+    fn keys(&self, index: usize, size: usize, length: usize) -> Panels<'_> {
+        let each = self.capacity / LANES * size;
+        let n = length.next_multiple_of(LANES);
+        Panels {
+            panels: &self.keys[index * each..][..each],
+            pitch: size,
+            k: size,
+            n,
+        }
+    }
+
+    /// Values of one head as a length × size matrix.
+    #[inline(always)]
+    fn values(&self, index: usize, size: usize, length: usize) -> Panels<'_> {
+        let each = size.div_ceil(LANES) * self.capacity;
+        let panels = &self.values[index * each..][..each];
+        Panels {
+            panels,
+            pitch: self.capacity,
+            k: length,
+            n: size,
+        }
+    }
+}
+
+/// Room for the intermediate results of up to `rows` tokens.
+#[derive(Debug)]
+pub(crate) struct Scratch {
+    /// Tokens with their time embedding; the input of [`advance`].
+    pub(crate) tokens: Vec<f32>, // [rows][d]
+    x: Vec<f32>,      // [rows][d], the residual stream
+    normed: Vec<f32>, // [rows][d]
+    query: Vec<f32>,  // [rows][d]
+    key: Vec<f32>,    // [rows][d]
+    value: Vec<f32>,  // [rows][d]
+    mixed: Vec<f32>,  // [rows][d]
+    scores: Vec<f32>, // [rows][capacity], one head at a time
+    hidden: Vec<f32>, // [rows][m]
+}
+
+impl Scratch {
+    pub(crate) fn new(config: &PolicyConfig, rows: usize) -> Scratch {
+        let zeros = |width: usize| vec![0.0; rows * width];
+        let d = config.backbone.width;
+        Scratch {
+            tokens: zeros(d),
+            x: zeros(d),
+            normed: zeros(d),
+            query: zeros(d),
+            key: zeros(d),
+            value: zeros(d),
+            mixed: zeros(d),
+            scores: zeros(config.tokens().next_multiple_of(LANES)),
+            hidden: zeros(config.backbone.mlp),
+        }
+    }
+}
+
+/// Defines a function that is compiled twice, with AVX2 and FMA and for the
+/// baseline processor, and picks the one that the machine can run.
+macro_rules! per_processor {
+    ($(#[$doc:meta])* $name:ident = $body:ident($($arg:ident: $type:ty),* $(,)?) -> $result:ty) => {
+        $(#[$doc])*
+        pub(crate) fn $name($($arg: $type),*) -> $result {
+            #[cfg(target_arch = "x86_64")]
+            {
+                #[target_feature(enable = "avx2,fma")]
+                unsafe fn avx2($($arg: $type),*) -> $result {
+                    $body::<true>($($arg),*)
+                }
+                if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+                    // SAFETY: the processor has both.
+                    return unsafe { avx2($($arg),*) };
+                }
+            }
+            $body::<{ cfg!(any(target_arch = "aarch64", target_feature = "fma")) }>($($arg),*)
+        }
+    };
+}
+
+per_processor! {
+    /// Runs the first `count` tokens of `scratch` through the backbone, after
+    /// those that `state` has.  With `decide`, returns the probabilities at the
+    /// last of them; without, only what later tokens need is computed.
+    advance = pass(
+        config: &PolicyConfig,
+        weights: &Weights,
+        state: &mut State,
+        scratch: &mut Scratch,
+        count: usize,
+        decide: bool,
+    ) -> [f32; ACTIONS]
+}
+
+per_processor! {
+    /// Writes the tokens of one record without their time embedding.
+    embed = tokens_of(
+        weights: &Weights,
+        return_to_go: f32,
+        features: &[f32],
+        action: usize,
+        hidden: &mut [f32],
+        out: &mut [f32],
+    ) -> ()
+}
+
+#[inline(always)]
+fn pass<const FMA: bool>(
+    config: &PolicyConfig,
+    weights: &Weights,
+    state: &mut State,
+    scratch: &mut Scratch,
+    count: usize,
+    decide: bool,
+) -> [f32; ACTIONS] {
+    let d = config.backbone.width;
+    let m = config.backbone.mlp;
+    let epsilon = config.backbone.norm_epsilon;
+    let (heads, size) = head_shape(config);
+    let length = state.length + count;
+    let padded = length.next_multiple_of(LANES);
+    let Scratch {
+        tokens,
+        x,
+        normed,
+        query,
+        key,
+        value,
+        mixed,
+        scores,
+        hidden,
+    } = scratch;
+
+    // Embedding norm.
+    let norm = &weights.embed_norm;
+    layer_norm::<FMA>(
+        &tokens[..count * d],
+        d,
+        &norm.weight,
+        &norm.bias,
+        epsilon,
+        x,
+    );
+    if config.head.residual && decide {
+        tokens[..d].copy_from_slice(&x[(count - 1) * d..count * d]); // the last input, for the head
+    }
+
+    let mut rows = count; // tokens still in the residual stream
+    for (layer, block) in weights.blocks.iter().enumerate() {
+        // Keys and values of all tokens.
+        let norm = &block.norm1;
+        layer_norm::<FMA>(&x[..rows * d], d, &norm.weight, &norm.bias, epsilon, normed);
+        matmul::<FMA>(
+            normed,
+            d,
+            rows,
+            block.key.weight.view(),
+            key,
+            d,
+            Into::Bias(&block.key.bias),
+        );
+        matmul::<FMA>(
+            normed,
+            d,
+            rows,
+            block.value.weight.view(),
+            value,
+            d,
+            Into::Bias(&block.value.bias),
+        );
+        for row in 0..rows {
+            for head in 0..heads {
+                let part = row * d + head * size..row * d + (head + 1) * size;
+                let position = state.length + row;
+                state.store(
+                    layer * heads + head,
+                    position,
+                    &key[part.clone()],
+                    &value[part],
+                );
+            }
+        }
+
+        // Above the last layer's cache only the deciding token matters.
+        if layer + 1 == weights.blocks.len() {
+            if !decide {
+                break;
+            }
+            x.copy_within((rows - 1) * d..rows * d, 0);
+            normed.copy_within((rows - 1) * d..rows * d, 0);
+            rows = 1;
+        }
+        let first = length - rows; // position of the first row
+
+        // Attention, a head at a time.
+        matmul::<FMA>(
+            normed,
+            d,
+            rows,
+            block.query.weight.view(),
+            query,
+            d,
+            Into::Bias(&block.query.bias),
+        );
+        for head in 0..heads {
+            let index = layer * heads + head;
+            let columns = head * size;
+            let keys = state.keys(index, size, length);
+            matmul::<FMA>(
+                &query[columns..],
+                d,
+                rows,
+                keys,
+                scores,
+                padded,
+                Into::Store,
+            );
+            for (row, scores) in scores.chunks_exact_mut(padded).take(rows).enumerate() {
+                softmax::<FMA>(scores, first + row + 1);
+            }
+            let values = state.values(index, size, length);
+            matmul::<FMA>(
+                scores,
+                padded,
+                rows,
+                values,
+                &mut mixed[columns..],
+                d,
+                Into::Store,
+            );
+        }
+        let out = &block.attention;
+        matmul::<FMA>(
+            mixed,
+            d,
+            rows,
+            out.weight.view(),
+            x,
+            d,
+            Into::Add(&out.bias),
+        );
+
+        // Feed-forward.
+        let norm = &block.norm2;
+        layer_norm::<FMA>(&x[..rows * d], d, &norm.weight, &norm.bias, epsilon, normed);
+        matmul::<FMA>(
+            normed,
+            d,
+            rows,
+            block.up.weight.view(),
+            hidden,
+            m,
+            Into::Bias(&block.up.bias),
+        );
+        gelu::<FMA>(&mut hidden[..rows * m]);
+        matmul::<FMA>(
+            hidden,
+            m,
+            rows,
+            block.down.weight.view(),
+            x,
+            d,
+            Into::Add(&block.down.bias),
+        );
+    }
+    state.length = length;
+    if !decide {
+        return [0.0; ACTIONS];
+    }
+
+    // Head, at the position before the newest action token.
+    let norm = &weights.last_norm;
+    layer_norm::<FMA>(&x[..d], d, &norm.weight, &norm.bias, epsilon, normed);
+    if config.head.residual {
+        for (x, input) in normed[..d].iter_mut().zip(&tokens[..d]) {
+            *x += input;
+        }
+    }
+    let mut logits = [f32::NEG_INFINITY; LANES];
+    matmul::<FMA>(
+        normed,
+        d,
+        1,
+        weights.head.weight.view(),
+        &mut logits,
+        LANES,
+        Into::Bias(&weights.head.bias),
+    );
+    softmax::<FMA>(&mut logits, ACTIONS);
+    [logits[0], logits[1], logits[2]]
+}
+
+#[inline(always)]
+fn tokens_of<const FMA: bool>(
+    weights: &Weights,
+    return_to_go: f32, // scaled
+    features: &[f32],  // [n], scaled
+    action: usize,
+    hidden: &mut [f32], // [e]
+    out: &mut [f32],    // [n + 2][d]
+) {
+    let d = weights.returns.weight.len();
+    let (first, rest) = out.split_at_mut(d);
+    weights.returns.apply(return_to_go, first);
+    let (states, last) = rest.split_at_mut(features.len() * d);
+    for ((path, value), out) in weights
+        .encoder
+        .iter()
+        .zip(features)
+        .zip(states.chunks_exact_mut(d))
+    {
+        path.hidden.apply(*value, hidden);
+        for h in hidden.iter_mut() {
+            *h = if *h < 0.0 { 0.01 * *h } else { *h }; // LeakyReLU
+        }
+        let project = &path.project;
+        let e = hidden.len();
+        matmul::<FMA>(
+            hidden,
+            e,
+            1,
+            project.weight.view(),
+            out,
+            d,
+            Into::Bias(&project.bias),
+        );
+    }
+    // The authors' encoding of actions: (a + 1) / 3.
+    weights
+        .action
+        .apply((action + 1) as f32 / ACTIONS as f32, last);
+}
+
+fn head_shape(config: &PolicyConfig) -> (usize, usize) {
+    let heads = config.backbone.heads;
+    (heads, config.backbone.width / heads)
+}

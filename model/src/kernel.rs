@@ -1,0 +1,348 @@
+//! Arithmetic of the forward pass: packed matrices, norms, softmax, GELU.
+//!
+//! Everything here is `inline(always)` and generic over `FMA`, so that the one
+//! forward pass is compiled once with AVX2 and FMA and once without (see
+//! `forward::advance`); the loops over [`LANES`] are what the compiler turns
+//! into vectors.
+
+/// Columns of a panel: two AVX2 registers, one of AVX-512, four of NEON.
+pub(crate) const LANES: usize = 16;
+
+/// One vector's worth.
+pub(crate) type Lane = [f32; LANES];
+
+/// Rows of the widest tile.  Six rows of two registers, with one for the
+/// broadcast and two for the panel, fill the sixteen registers of AVX2.
+const TILE: usize = 6;
+
+/// A k × n matrix as ceil(n / 16) panels, each k × 16 and contiguous, so that
+/// a product reads it once, in order.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Packed {
+    panels: Vec<Lane>, // [ceil(n / 16)][k][16]
+    k: usize,
+    n: usize,
+}
+
+impl Packed {
+    /// Packs a k × n matrix given by its elements.
+    pub(crate) fn new(k: usize, n: usize, element: impl Fn(usize, usize) -> f32) -> Packed {
+        let mut panels = vec![[0.0; LANES]; n.div_ceil(LANES) * k];
+        for row in 0..k {
+            for column in 0..n {
+                panels[column / LANES * k + row][column % LANES] = element(row, column);
+            }
+        }
+        Packed { panels, k, n }
+    }
+
+    pub(crate) fn view(&self) -> Panels<'_> {
+        Panels {
+            panels: &self.panels,
+            pitch: self.k,
+            k: self.k,
+            n: self.n,
+        }
+    }
+}
+
+/// A borrowed packed matrix.  `pitch` is the distance of panels, at least `k`:
+/// the value cache has room for rows that are still to come.
+#[derive(Clone, Copy)]
+pub(crate) struct Panels<'a> {
+    pub(crate) panels: &'a [Lane],
+    pub(crate) pitch: usize,
+    pub(crate) k: usize,
+    pub(crate) n: usize,
+}
+
+/// What becomes of a product.
+#[derive(Clone, Copy)]
+pub(crate) enum Into<'a> {
+    /// out = x w
+    Store,
+    /// out = x w + bias
+    Bias(&'a [f32]),
+    /// out = out + x w + bias
+    Add(&'a [f32]),
+}
+
+/// a b + c; `mul_add` without the instruction would be a call.
+#[inline(always)]
+fn fma<const FMA: bool>(a: f32, b: f32, c: f32) -> f32 {
+    if FMA { a.mul_add(b, c) } else { a * b + c }
+}
+
+/// `out[m × n] (op)= x[m × k] w[k × n]`, rows `x_pitch` and `out_pitch` apart.
+#[inline(always)]
+pub(crate) fn matmul<const FMA: bool>(
+    x: &[f32],
+    x_pitch: usize,
+    m: usize,
+    w: Panels<'_>,
+    out: &mut [f32],
+    out_pitch: usize,
+    into: Into<'_>,
+) {
+    for (p, column) in (0..w.n).step_by(LANES).enumerate() {
+        let panel = &w.panels[p * w.pitch..][..w.k];
+        let width = LANES.min(w.n - column);
+        let mut row = 0;
+        while row < m {
+            let x = &x[row * x_pitch..];
+            let out = &mut out[row * out_pitch + column..];
+            let block = Block {
+                x,
+                x_pitch,
+                panel,
+                out,
+                out_pitch,
+                column,
+                width,
+                into,
+            };
+            row += match m - row {
+                1 => block.run::<FMA, 1>(),
+                2 => block.run::<FMA, 2>(),
+                3 => block.run::<FMA, 3>(),
+                4 => block.run::<FMA, 4>(),
+                5 => block.run::<FMA, 5>(),
+                _ => block.run::<FMA, TILE>(),
+            };
+        }
+    }
+}
+
+/// One tile of a product: M rows, one panel.
+struct Block<'a> {
+    x: &'a [f32],
+    x_pitch: usize,
+    panel: &'a [Lane],
+    out: &'a mut [f32],
+    out_pitch: usize,
+    column: usize,
+    width: usize,
+    into: Into<'a>,
+}
+
+impl Block<'_> {
+    #[inline(always)]
+    fn run<const FMA: bool, const M: usize>(self) -> usize {
+        let k = self.panel.len();
+        let rows: [&[f32]; M] = std::array::from_fn(|r| &self.x[r * self.x_pitch..][..k]);
+        let mut sums = [[0.0f32; LANES]; M];
+        for (i, w) in self.panel.iter().enumerate() {
+            for r in 0..M {
+                let x = rows[r][i];
+                for l in 0..LANES {
+                    sums[r][l] = fma::<FMA>(x, w[l], sums[r][l]);
+                }
+            }
+        }
+        for (r, sum) in sums.iter().enumerate() {
+            let out = &mut self.out[r * self.out_pitch..][..self.width];
+            match self.into {
+                Into::Store => out.copy_from_slice(&sum[..self.width]),
+                Into::Bias(bias) => {
+                    for ((o, s), b) in out.iter_mut().zip(sum).zip(&bias[self.column..]) {
+                        *o = s + b;
+                    }
+                }
+                Into::Add(bias) => {
+                    for ((o, s), b) in out.iter_mut().zip(sum).zip(&bias[self.column..]) {
+                        *o += s + b;
+                    }
+                }
+            }
+        }
+        M
+    }
+}
+
+/// e^x within 2 units in the last place for x <= 88; 0 below -87.
+/// Cephes' polynomial; rounding by the add of 1.5 · 2^23 vectorises.
+#[inline(always)]
+fn exp<const FMA: bool>(x: f32) -> f32 {
+    const ROUND: f32 = 12_582_912.0;
+    let flush = x < -87.0;
+    let x = x.clamp(-87.0, 88.0);
+    let shifted = fma::<FMA>(x, std::f32::consts::LOG2_E, ROUND);
+    let n = shifted - ROUND;
+    let r = fma::<FMA>(n, -0.693_359_375, x);
+    let r = fma::<FMA>(n, 2.121_944_4e-4, r);
+    let mut y = 1.987_569_1e-4;
+    for c in [
+        1.398_199_9e-3,
+        8.333_452e-3,
+        4.166_579_6e-2,
+        0.166_666_65,
+        0.5,
+    ] {
+        y = fma::<FMA>(y, r, c);
+    }
+    let y = fma::<FMA>(y * r, r, r) + 1.0;
+    let power = f32::from_bits((shifted.to_bits() << 23).wrapping_add(0x3f80_0000));
+    if flush { 0.0 } else { y * power }
+}
+
+/// GPT-2's GELU: x/2 (1 + tanh u) = x σ(2u), u = √(2/π) (x + 0.044715 x³).
+#[inline(always)]
+pub(crate) fn gelu<const FMA: bool>(x: &mut [f32]) {
+    const TWO_SQRT_2_OVER_PI: f32 = 1.595_769_1;
+    for x in x {
+        let u = *x * fma::<FMA>(*x * *x, 0.044_715, 1.0) * TWO_SQRT_2_OVER_PI;
+        *x /= 1.0 + exp::<FMA>(-u);
+    }
+}
+
+/// Softmax over the first `valid` values; the rest become 0.  The length is a
+/// multiple of [`LANES`].
+#[inline(always)]
+pub(crate) fn softmax<const FMA: bool>(row: &mut [f32], valid: usize) {
+    row[valid..].fill(f32::NEG_INFINITY);
+    let (lanes, _) = split(row);
+    let mut top = [f32::NEG_INFINITY; LANES];
+    for lane in lanes {
+        for l in 0..LANES {
+            top[l] = if lane[l] > top[l] { lane[l] } else { top[l] };
+        }
+    }
+    let top = top.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let mut sum = [0.0; LANES];
+    for lane in row.chunks_exact_mut(LANES) {
+        for l in 0..LANES {
+            lane[l] = exp::<FMA>(lane[l] - top);
+            sum[l] += lane[l];
+        }
+    }
+    let scale = 1.0 / sum.iter().sum::<f32>();
+    for x in row {
+        *x *= scale;
+    }
+}
+
+/// `out = (x - mean) / √(variance + epsilon) · weight + bias`, row by row.
+#[inline(always)]
+pub(crate) fn layer_norm<const FMA: bool>(
+    x: &[f32],
+    width: usize,
+    weight: &[f32],
+    bias: &[f32],
+    epsilon: f32,
+    out: &mut [f32],
+) {
+    let scale = 1.0 / width as f32;
+    for (x, out) in x.chunks_exact(width).zip(out.chunks_exact_mut(width)) {
+        let mean = reduce(x, |v| v) * scale;
+        let variance = reduce(x, |v| (v - mean) * (v - mean)) * scale;
+        let inverse = 1.0 / (variance + epsilon).sqrt();
+        for ((o, x), (w, b)) in out.iter_mut().zip(x).zip(weight.iter().zip(bias)) {
+            *o = fma::<FMA>((x - mean) * inverse, *w, *b);
+        }
+    }
+}
+
+/// Sum of f(x), in lanes, since the order of a plain sum may not be changed.
+#[inline(always)]
+fn reduce(x: &[f32], f: impl Fn(f32) -> f32) -> f32 {
+    let (lanes, rest) = split(x);
+    let mut sum = [0.0; LANES];
+    for lane in lanes {
+        for l in 0..LANES {
+            sum[l] += f(lane[l]);
+        }
+    }
+    sum.iter().sum::<f32>() + rest.iter().map(|v| f(*v)).sum::<f32>()
+}
+
+#[inline(always)]
+fn split(x: &[f32]) -> (impl Iterator<Item = &[f32]>, &[f32]) {
+    let chunks = x.chunks_exact(LANES);
+    let rest = chunks.remainder();
+    (chunks, rest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn noise(n: usize, mut state: u64) -> Vec<f32> {
+        (0..n)
+            .map(|_| {
+                state = state
+                    .wrapping_mul(6364136223846793005)
+                    .wrapping_add(1442695040888963407);
+                (state >> 40) as f32 / (1u64 << 23) as f32 - 1.0
+            })
+            .collect()
+    }
+
+    #[test]
+    fn products_of_every_shape() {
+        for (m, k, n) in [
+            (1, 3, 1),
+            (5, 16, 16),
+            (6, 7, 17),
+            (8, 48, 144),
+            (13, 33, 31),
+            (16, 64, 3),
+        ] {
+            let (x, w, b) = (noise(m * k, 1), noise(k * n, 2), noise(n, 3));
+            let packed = Packed::new(k, n, |r, c| w[r * n + c]);
+            let mut out = noise(m * n, 4);
+            let before = out.clone();
+            matmul::<false>(&x, k, m, packed.view(), &mut out, n, Into::Add(&b));
+            for i in 0..m {
+                for j in 0..n {
+                    let sum: f64 = (0..k)
+                        .map(|l| f64::from(x[i * k + l]) * f64::from(w[l * n + j]))
+                        .sum();
+                    let want = f64::from(before[i * n + j]) + f64::from(b[j]) + sum;
+                    assert!(
+                        (f64::from(out[i * n + j]) - want).abs() < 1e-5,
+                        "{m} {k} {n}"
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn exponentials_are_close() {
+        for i in -8700..8800 {
+            let x = i as f32 / 100.0;
+            let want = f64::from(x).exp();
+            let got = f64::from(exp::<false>(x));
+            assert!((got - want).abs() <= 3e-7 * want, "e^{x}: {got} {want}");
+        }
+        assert_eq!(exp::<false>(f32::NEG_INFINITY), 0.0);
+    }
+
+    #[test]
+    fn gelu_is_gpt2s() {
+        let mut got: Vec<f32> = (-1000..1000).map(|i| i as f32 / 50.0).collect();
+        let inputs = got.clone();
+        gelu::<false>(&mut got);
+        for (x, got) in inputs.into_iter().zip(got) {
+            let x = f64::from(x);
+            let u = (2.0 / std::f64::consts::PI).sqrt() * (x + 0.044715 * x.powi(3));
+            assert!(
+                (f64::from(got) - 0.5 * x * (1.0 + u.tanh())).abs() < 2e-6 * x.abs().max(1.0),
+                "{x}"
+            );
+        }
+    }
+
+    #[test]
+    fn softmax_ignores_what_is_not_valid() {
+        let mut row = noise(32, 9);
+        row[20..].fill(1e6);
+        let want: Vec<f64> = row[..20].iter().map(|v| f64::from(*v).exp()).collect();
+        let sum: f64 = want.iter().sum();
+        softmax::<false>(&mut row, 20);
+        for (got, want) in row.iter().zip(&want) {
+            assert!((f64::from(*got) - want / sum).abs() < 1e-6);
+        }
+        assert!(row[20..].iter().all(|v| *v == 0.0));
+    }
+}

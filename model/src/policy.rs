@@ -1,0 +1,189 @@
+//! A policy: configuration and weights, read from a directory.
+
+use std::fs;
+use std::io::Read;
+use std::path::Path;
+use std::sync::Arc;
+
+use sha2::{Digest, Sha256};
+
+use crate::forward::{Scratch, State, advance, embed};
+use crate::weights::Weights;
+use crate::{ACTIONS, PolicyConfig, PolicyError, Tensors};
+
+/// Configuration, in a policy directory.
+pub const CONFIG_FILE: &str = "config.json";
+
+/// Weights, in a policy directory.
+pub const WEIGHTS_FILE: &str = "model.safetensors";
+
+/// Longest acceptable `config.json`, bytes.
+const CONFIG_MAX: u64 = 1 << 20;
+
+/// A trained policy.  Immutable; share it between sessions.
+pub struct Policy {
+    config: PolicyConfig,
+    pub(crate) weights: Weights,
+    hash: String,
+}
+
+/// One record of a window, scaled as the policy's configuration says.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Step {
+    /// Return-to-go, scaled.
+    pub return_to_go: f32,
+    /// One value per feature, scaled.
+    pub features: Vec<f32>,
+    /// Code of the action that was taken, below [`ACTIONS`].
+    pub action: usize,
+}
+
+impl Policy {
+    /// Reads `config.json` and `model.safetensors` from a directory.
+    ///
+    /// Neither file is trusted: sizes are bounded before they are read, keys
+    /// and tensors must be exactly those expected, values finite.
+    pub fn load(dir: &Path) -> Result<Arc<Policy>, PolicyError> {
+        let path = dir.join(CONFIG_FILE);
+        let file = path.display().to_string();
+        let config_bytes = read_bounded(&path, CONFIG_MAX)?;
+        let config = PolicyConfig::from_json(&file, &config_bytes)?;
+
+        let path = dir.join(WEIGHTS_FILE);
+        let file = path.display().to_string();
+        let weight_bytes = read_bounded(&path, crate::tensors::file_size_max(&config))?;
+        let tensors = Tensors::from_safetensors(&config, &file, &weight_bytes)?;
+        Ok(Arc::new(Policy {
+            weights: Weights::pack(&config, &tensors),
+            hash: hash(&config_bytes, &weight_bytes),
+            config,
+        }))
+    }
+
+    /// A policy from tensors in memory, e.g. [`Tensors::random`].
+    pub fn new(config: PolicyConfig, tensors: &Tensors) -> Result<Arc<Policy>, PolicyError> {
+        config.check()?;
+        tensors.check(&config)?;
+        Ok(Arc::new(Policy {
+            weights: Weights::pack(&config, tensors),
+            hash: hash(
+                config.to_json().as_bytes(),
+                &tensors.to_safetensors(&config),
+            ),
+            config,
+        }))
+    }
+
+    /// Writes `config.json` and `model.safetensors` into a directory, which is
+    /// made if need be.  Each file is replaced whole or not at all.
+    pub fn save(dir: &Path, config: &PolicyConfig, tensors: &Tensors) -> Result<(), PolicyError> {
+        config.check()?;
+        tensors.check(config)?;
+        fs::create_dir_all(dir).map_err(|e| PolicyError::write(dir, e))?;
+        replace(&dir.join(CONFIG_FILE), config.to_json().as_bytes())?;
+        replace(&dir.join(WEIGHTS_FILE), &tensors.to_safetensors(config))
+    }
+
+    /// What the policy is.
+    pub fn config(&self) -> &PolicyConfig {
+        &self.config
+    }
+
+    /// SHA-256 over `config.json` and `model.safetensors`, in hex.
+    pub fn hash(&self) -> &str {
+        &self.hash
+    }
+
+    /// Probabilities of enqueue, drop and mark after the last step of a
+    /// window, of which the policy sees at most the last `window` steps.
+    /// Allocates; a stream of records goes through a [`crate::Session`].
+    ///
+    /// # Panics
+    /// Without steps, or when a step has not one value per feature.
+    pub fn decide(&self, steps: &[Step]) -> [f32; ACTIONS] {
+        let config = &self.config;
+        let steps = &steps[steps.len().saturating_sub(config.window)..];
+        let (d, tokens) = (config.backbone.width, config.tokens_per_record());
+        let mut scratch = Scratch::new(config, steps.len() * tokens);
+        let mut hidden = vec![0.0; config.encoder.width];
+        for (i, step) in steps.iter().enumerate() {
+            assert_eq!(
+                step.features.len(),
+                config.features.len(),
+                "one value per feature"
+            );
+            let record = &mut scratch.tokens[i * tokens * d..][..tokens * d];
+            embed(
+                &self.weights,
+                step.return_to_go,
+                &step.features,
+                step.action,
+                &mut hidden,
+                record,
+            );
+            self.add_time(i, record);
+        }
+        let count = steps.len() * tokens - 1; // all but the newest action
+        advance(
+            config,
+            &self.weights,
+            &mut State::new(config),
+            &mut scratch,
+            count,
+            true,
+        )
+    }
+
+    /// Adds the time embedding of window position `position` to each token.
+    pub(crate) fn add_time(&self, position: usize, tokens: &mut [f32]) {
+        let d = self.config.backbone.width;
+        let time = &self.weights.time[position * d..][..d];
+        for token in tokens.chunks_exact_mut(d) {
+            for (x, t) in token.iter_mut().zip(time) {
+                *x += t;
+            }
+        }
+    }
+}
+
+impl std::fmt::Debug for Policy {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Policy")
+            .field("config", &self.config)
+            .field("hash", &self.hash)
+            .finish()
+    }
+}
+
+/// Reads a regular file of at most `max` bytes.
+fn read_bounded(path: &Path, max: u64) -> Result<Vec<u8>, PolicyError> {
+    let failed = |e| PolicyError::read(path, e);
+    let file = fs::File::open(path).map_err(failed)?;
+    let mut bytes = Vec::new();
+    file.take(max + 1).read_to_end(&mut bytes).map_err(failed)?;
+    if bytes.len() as u64 > max {
+        let reason = format!("more than {max} bytes");
+        return Err(PolicyError::Format {
+            file: path.display().to_string(),
+            reason,
+        });
+    }
+    Ok(bytes)
+}
+
+/// Writes beside the file and renames over it.
+fn replace(path: &Path, bytes: &[u8]) -> Result<(), PolicyError> {
+    let part = path.with_extension("part");
+    fs::write(&part, bytes).map_err(|e| PolicyError::write(&part, e))?;
+    fs::rename(&part, path).map_err(|e| PolicyError::write(path, e))
+}
+
+fn hash(config: &[u8], weights: &[u8]) -> String {
+    let mut sha = Sha256::new();
+    sha.update(config);
+    sha.update(weights);
+    sha.finalize()
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
+}

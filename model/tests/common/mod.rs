@@ -1,0 +1,229 @@
+//! Records, policies and a second implementation of the forward pass that
+//! several tests share.
+#![allow(dead_code, clippy::unwrap_used, reason = "helpers of tests, each of which uses its part")]
+
+use std::sync::Arc;
+
+use l4sllm_abi::{Record, raw};
+use l4sllm_model::{Feature, Policy, PolicyConfig, Scaling, Step, Tensors, specs};
+
+/// SplitMix64.
+pub struct Noise(pub u64);
+
+impl Noise {
+    pub fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    pub fn below(&mut self, n: u64) -> u64 {
+        self.next() % n
+    }
+
+    pub fn uniform(&mut self) -> f32 {
+        (self.next() >> 40) as f32 / (1u32 << 24) as f32
+    }
+}
+
+/// A record with plausible contents.
+pub fn record(seq: u64, noise: &mut Noise) -> Record {
+    let action = [0, 0, 0, 0, 1, 2][noise.below(6) as usize];
+    let mut record = raw::l4s_record {
+        queue_type: noise.below(2) as u8,
+        dequeue_action: action,
+        base_action: action,
+        ecn: noise.below(4) as u8,
+        burst_allowance: noise.below(150_000) as u32,
+        drop_probability: noise.below(1 << 28) as u32,
+        current_queue_delay: noise.below(60_000) as u32,
+        accumulated_probability: noise.below(1 << 31),
+        average_dequeue_time: noise.below(20_000) as u32,
+        total_bytes: seq * 1500,
+        total_drops: seq / 50,
+        length_in_bytes: noise.below(100_000) as u32,
+        packet_length: 40 + noise.below(1461) as u32,
+        ..Default::default()
+    };
+    record.hdr.version = raw::L4S_ABI_VERSION as u16;
+    record.hdr.type_ = raw::L4S_RECORD_DECISION as u8;
+    record.hdr.length = raw::L4S_RECORD_SIZE;
+    record.hdr.seq = seq;
+    record.hdr.time_ns = seq * 1_500_000;
+    Record::try_from(record).unwrap()
+}
+
+/// A stream of records.
+pub fn records(count: u64, seed: u64) -> Vec<Record> {
+    let mut noise = Noise(seed);
+    (0..count).map(|seq| record(seq, &mut noise)).collect()
+}
+
+/// A configuration with scaling that fits [`record`].
+pub fn config(features: &[Feature]) -> PolicyConfig {
+    let mut config = PolicyConfig::new("test", features);
+    let sample = records(500, 99);
+    for feature in &mut config.features {
+        let values = sample.iter().map(|r| feature.name.value(r));
+        feature.scaling = Scaling::fit(feature.name.transform(), values);
+    }
+    config.returns.scaling = Scaling {
+        transform: l4sllm_model::Transform::Linear,
+        mean: 1.0,
+        std: 2.0,
+        clip: 8.0,
+    };
+    config.returns.target = 4.0;
+    config
+}
+
+/// Random weights, larger than those that training starts from, so that
+/// probabilities differ from one window to the next.
+pub fn tensors(config: &PolicyConfig, seed: u64) -> Tensors {
+    let mut noise = Noise(seed);
+    let tensors = specs(config).into_iter().map(|(name, shape)| {
+        let values = (0..shape.iter().product()).map(|_| 2.0 * noise.uniform() - 1.0);
+        let scale = if shape.len() == 2 {
+            1.5 / (shape[1] as f32).sqrt().max(3.0)
+        } else {
+            0.3
+        };
+        let norm = name.contains("norm") || name.contains("ln_");
+        let offset = if norm && name.ends_with("weight") {
+            1.0
+        } else {
+            0.0
+        };
+        (name, values.map(|v| offset + scale * v).collect())
+    });
+    Tensors::new(config, tensors.collect()).unwrap()
+}
+
+pub fn policy(config: &PolicyConfig, seed: u64) -> (Arc<Policy>, Tensors) {
+    let tensors = tensors(config, seed);
+    (Policy::new(config.clone(), &tensors).unwrap(), tensors)
+}
+
+/// The steps that a session makes of records.
+pub fn steps(config: &PolicyConfig, records: &[Record]) -> Vec<Step> {
+    let returns = &config.returns;
+    records
+        .iter()
+        .map(|record| Step {
+            return_to_go: returns.scaling.apply(returns.target),
+            features: config
+                .features
+                .iter()
+                .map(|f| f.scaling.apply(f.name.value(record)))
+                .collect(),
+            action: record.action() as usize,
+        })
+        .collect()
+}
+
+/// The forward pass written down a second time: dense, naive, in f64.
+pub fn reference(config: &PolicyConfig, tensors: &Tensors, steps: &[Step]) -> [f64; 3] {
+    let d = config.backbone.width;
+    let get = |name: &str| -> Vec<f64> {
+        let values = tensors.values(name);
+        assert!(!values.is_empty(), "{name}");
+        values.iter().map(|v| f64::from(*v)).collect()
+    };
+    // Outputs × inputs.
+    let linear = |name: &str, x: &[f64]| -> Vec<f64> {
+        let (w, b) = (get(&format!("{name}.weight")), get(&format!("{name}.bias")));
+        let rows = w.chunks_exact(x.len()).zip(&b);
+        rows.map(|(w, b)| b + w.iter().zip(x).map(|(w, x)| w * x).sum::<f64>())
+            .collect()
+    };
+    // Inputs × outputs.
+    let conv1d = |name: &str, x: &[f64]| -> Vec<f64> {
+        let (w, mut y) = (get(&format!("{name}.weight")), get(&format!("{name}.bias")));
+        let n = y.len();
+        for (i, x) in x.iter().enumerate() {
+            y.iter_mut()
+                .enumerate()
+                .for_each(|(o, y)| *y += x * w[i * n + o]);
+        }
+        y
+    };
+    let norm = |name: &str, x: &[f64]| -> Vec<f64> {
+        let (w, b) = (get(&format!("{name}.weight")), get(&format!("{name}.bias")));
+        let mean = x.iter().sum::<f64>() / d as f64;
+        let var = x.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / d as f64;
+        let scale = (var + f64::from(config.backbone.norm_epsilon)).sqrt();
+        (0..d)
+            .map(|i| (x[i] - mean) / scale * w[i] + b[i])
+            .collect()
+    };
+    let add = |a: &[f64], b: &[f64]| -> Vec<f64> { a.iter().zip(b).map(|(a, b)| a + b).collect() };
+
+    let time = get("time.weight");
+    let mut inputs: Vec<Vec<f64>> = Vec::new();
+    for (i, step) in steps.iter().enumerate() {
+        let time = &time[i * d..(i + 1) * d];
+        inputs.push(add(
+            &linear("return", &[f64::from(step.return_to_go)]),
+            time,
+        ));
+        for (feature, value) in config.features.iter().zip(&step.features) {
+            let name = format!("encoder.{}", feature.name.name());
+            let mut hidden = linear(&format!("{name}.hidden"), &[f64::from(*value)]);
+            hidden.iter_mut().for_each(|h| *h = h.max(0.01 * *h));
+            inputs.push(add(&linear(&format!("{name}.project"), &hidden), time));
+        }
+        inputs.push(add(
+            &linear("action", &[(step.action as f64 + 1.0) / 3.0]),
+            time,
+        ));
+    }
+    inputs.pop(); // the newest action
+    let inputs: Vec<_> = inputs.iter().map(|x| norm("embed_norm", x)).collect();
+
+    let mut x = inputs.clone();
+    let size = d / config.backbone.heads;
+    for layer in 0..config.backbone.layers {
+        let h = format!("backbone.h.{layer}");
+        let qkv: Vec<_> = x
+            .iter()
+            .map(|x| conv1d(&format!("{h}.attn.c_attn"), &norm(&format!("{h}.ln_1"), x)))
+            .collect();
+        for (t, x) in x.iter_mut().enumerate() {
+            let mut mixed = vec![0.0; d];
+            for head in 0..config.backbone.heads {
+                let at = |part: usize, i: usize| part * d + head * size + i;
+                let scores: Vec<f64> = (0..=t)
+                    .map(|s| {
+                        let dot = (0..size).map(|i| qkv[t][at(0, i)] * qkv[s][at(1, i)]);
+                        (dot.sum::<f64>() / (size as f64).sqrt()).exp()
+                    })
+                    .collect();
+                let sum: f64 = scores.iter().sum();
+                for (s, score) in scores.iter().enumerate() {
+                    (0..size)
+                        .for_each(|i| mixed[head * size + i] += score / sum * qkv[s][at(2, i)]);
+                }
+            }
+            *x = add(x, &conv1d(&format!("{h}.attn.c_proj"), &mixed));
+            let mut hidden = conv1d(&format!("{h}.mlp.c_fc"), &norm(&format!("{h}.ln_2"), x));
+            for h in &mut hidden {
+                let u = (2.0 / std::f64::consts::PI).sqrt() * (*h + 0.044715 * h.powi(3));
+                *h *= 0.5 * (1.0 + u.tanh());
+            }
+            *x = add(x, &conv1d(&format!("{h}.mlp.c_proj"), &hidden));
+        }
+    }
+    let last = x.len() - 1;
+    let mut hidden = norm("backbone.ln_f", &x[last]);
+    if config.head.residual {
+        hidden = add(&hidden, &inputs[last]);
+    }
+    let logits = linear("head", &hidden);
+    let sum: f64 = logits.iter().map(|l| l.exp()).sum();
+    [
+        logits[0].exp() / sum,
+        logits[1].exp() / sum,
+        logits[2].exp() / sum,
+    ]
+}

@@ -1,0 +1,127 @@
+//! A session is a dense pass over each window, told a record at a time.
+
+mod common;
+
+use common::{config, policy, records, reference, steps};
+use l4sllm_model::{Feature, Session};
+
+const TOLERANCE: f64 = 1e-5;
+
+fn close(got: [f32; 3], want: [f64; 3]) -> bool {
+    got.iter()
+        .zip(want)
+        .all(|(g, w)| (f64::from(*g) - w).abs() < TOLERANCE)
+}
+
+#[test]
+fn every_interval_equals_the_dense_pass() {
+    let mut config = config(&Feature::PAPER7);
+    config.backbone.width = 32;
+    config.backbone.heads = 2;
+    config.backbone.mlp = 64;
+    let (policy, tensors) = policy(&config, 1);
+    let stream = records(230, 2);
+    let steps = steps(&config, &stream);
+    for interval in [1, 3, 10, 20, 100] {
+        let mut session = Session::new(policy.clone(), interval);
+        let mut decisions = 0;
+        for (i, record) in stream.iter().enumerate() {
+            let Some(got) = session.observe(record) else {
+                assert_ne!((i + 1) % interval, 0);
+                continue;
+            };
+            assert_eq!((i + 1) % interval, 0);
+            decisions += 1;
+            if decisions > 22 && decisions % 9 != 0 {
+                continue; // the reference is slow
+            }
+            let window = &steps[(i + 1).saturating_sub(config.window)..=i];
+            let want = reference(&config, &tensors, window);
+            assert!(
+                close(got, want),
+                "N {interval}, record {i}: {got:?}, dense {want:?}"
+            );
+            assert!(close(policy.decide(&steps[..=i]), want));
+        }
+        assert_eq!(decisions, stream.len() / interval);
+    }
+}
+
+#[test]
+fn other_shapes_and_options() {
+    for (features, layers, width, heads, mlp, window, residual) in [
+        (&Feature::PAPER8[..], 1, 40, 2, 24, 20, true), // heads of 20: two panels
+        (&Feature::PAPER7[..], 3, 36, 3, 50, 5, false), // heads of 12: a part of one
+        (&Feature::PAPER7[..1], 2, 16, 1, 16, 1, true),
+        (Feature::ALL, 2, 48, 3, 96, 3, true),
+    ] {
+        let mut config = config(features);
+        config.window = window;
+        config.head.residual = residual;
+        let backbone = &mut config.backbone;
+        (
+            backbone.layers,
+            backbone.width,
+            backbone.heads,
+            backbone.mlp,
+        ) = (layers, width, heads, mlp);
+        let (policy, tensors) = policy(&config, 3);
+        let stream = records(30, 4);
+        let steps = steps(&config, &stream);
+        for interval in [1, 2, 7] {
+            let mut session = Session::new(policy.clone(), interval);
+            for (i, record) in stream.iter().enumerate() {
+                if let Some(got) = session.observe(record) {
+                    let from = (i + 1).saturating_sub(window);
+                    let want = reference(&config, &tensors, &steps[from..=i]);
+                    assert!(close(got, want), "{width} {interval} {i}: {got:?} {want:?}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_reset_forgets_everything() {
+    let (policy, _) = policy(&config(&Feature::PAPER7), 5);
+    let stream = records(80, 6);
+    for interval in [3, 10, 50] {
+        for before in [1, 9, 29] {
+            let mut fresh = Session::new(policy.clone(), interval);
+            let mut used = Session::new(policy.clone(), interval);
+            for record in &stream[..before] {
+                used.observe(record);
+            }
+            used.reset();
+            for record in &stream[before..] {
+                assert_eq!(fresh.observe(record), used.observe(record));
+            }
+        }
+    }
+}
+
+#[test]
+fn the_same_records_give_the_same_bits() {
+    let (policy, _) = policy(&config(&Feature::PAPER7), 7);
+    let stream = records(100, 8);
+    let run = || -> Vec<[f32; 3]> {
+        let mut session = Session::new(policy.clone(), 10);
+        stream.iter().filter_map(|r| session.observe(r)).collect()
+    };
+    assert_eq!(run(), run());
+}
+
+#[test]
+fn probabilities_depend_on_the_records() {
+    let (policy, _) = policy(&config(&Feature::PAPER7), 9);
+    let mut session = Session::new(policy, 5);
+    let all: Vec<_> = records(50, 10)
+        .iter()
+        .filter_map(|r| session.observe(r))
+        .collect();
+    assert!(all.windows(2).all(|p| p[0] != p[1]));
+    assert!(
+        all.iter()
+            .all(|p| (p.iter().sum::<f32>() - 1.0).abs() < 1e-5)
+    );
+}
