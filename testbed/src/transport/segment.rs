@@ -7,6 +7,9 @@ pub const HEADER_BYTES: u32 = 52;
 /// Payload of a full segment: a 1500-byte packet on the wire.
 pub const MSS: u32 = 1448;
 
+/// Bytes of IP and UDP headers on each datagram.
+pub const DATAGRAM_HEADER_BYTES: u32 = 28;
+
 /// Most SACK blocks in one acknowledgement beside timestamps (RFC 2018, section 3).
 pub const MAX_SACK: usize = 3;
 

@@ -1,0 +1,107 @@
+//! DCTCP (RFC 8257).
+//!
+//! As in FreeBSD, additive increase goes on while a reduction is in force: a
+//! mark is not a congestion event but a sample. A reduction follows the first
+//! mark after a window has passed since the last, so under random marking at
+//! probability p the time between reductions is a round trip and the wait for
+//! a mark; with x = pW marks a round trip the balance of x/2 = 1 + 1/x puts the
+//! mean window at (1 + sqrt 3) / p, which is the familiar 2/p where a mark is
+//! there whenever one is looked for.
+
+use super::newreno::Growth;
+use super::{Ack, CongestionControl};
+
+/// Weight of a new sample in the moving average (section 4.2).
+const G: f64 = 1.0 / 16.0;
+
+/// DCTCP's window.
+#[derive(Debug)]
+pub(crate) struct Dctcp {
+    growth: Growth,
+    alpha: f64,
+    /// Packets in this observation window, marked ones, and its last byte.
+    packets: u64,
+    ce_packets: u64,
+    observe_until: u64,
+    /// No further reduction until a byte beyond this is acknowledged.
+    reduced_until: Option<u64>,
+    reductions: u64,
+}
+
+impl Default for Dctcp {
+    fn default() -> Dctcp {
+        Dctcp {
+            growth: Growth::default(),
+            // Conservative until measured (section 4.2).
+            alpha: 1.0,
+            packets: 0,
+            ce_packets: 0,
+            observe_until: 0,
+            reduced_until: None,
+            reductions: 0,
+        }
+    }
+}
+
+impl Dctcp {
+    /// Section 3.3: the share of marks, once a window.
+    fn observe(&mut self, ack: &Ack) {
+        self.packets += ack.packets;
+        self.ce_packets += ack.ce_packets;
+        if ack.una <= self.observe_until || self.packets == 0 {
+            return;
+        }
+        let share = self.ce_packets as f64 / self.packets as f64;
+        self.alpha += G * (share - self.alpha);
+        self.packets = 0;
+        self.ce_packets = 0;
+        self.observe_until = ack.nxt;
+    }
+}
+
+impl CongestionControl for Dctcp {
+    fn on_ack(&mut self, ack: &Ack) {
+        self.observe(ack);
+        if ack.recovering {
+            return;
+        }
+        let may_reduce = self.reduced_until.is_none_or(|until| ack.una > until);
+        if ack.ce_packets > 0 && may_reduce {
+            self.growth.reduce(1.0 - self.alpha / 2.0);
+            self.reduced_until = Some(ack.nxt);
+            self.reductions += 1;
+        } else if ack.app_limited {
+        } else if self.growth.in_slow_start() {
+            self.growth.slow_start(ack.acked, 1.0);
+        } else {
+            self.growth.additive(ack.acked);
+        }
+    }
+
+    fn on_loss(&mut self, _now_ns: u64) {
+        // As if there were no ECN (section 3.5).
+        self.growth.reduce(0.5);
+    }
+
+    fn on_ecn_echo(&mut self, _now_ns: u64) {}
+
+    fn on_timeout(&mut self, _now_ns: u64, first: bool) {
+        self.growth.collapse(0.5, first);
+    }
+
+    fn window(&self) -> f64 {
+        self.growth.window
+    }
+
+    fn ssthresh(&self) -> f64 {
+        self.growth.ssthresh
+    }
+
+    fn alpha(&self) -> f64 {
+        self.alpha
+    }
+
+    fn ecn_events(&self) -> u64 {
+        self.reductions
+    }
+}

@@ -1,0 +1,188 @@
+//! Congestion controls: how much may be in flight, and how fast it leaves.
+
+pub(super) mod cubic;
+pub(super) mod dctcp;
+mod hystart;
+pub(super) mod newreno;
+pub(super) mod prague;
+
+use std::fmt;
+use std::str::FromStr;
+
+use l4sllm_abi::Ecn;
+use serde::{Deserialize, Serialize};
+
+use super::FlowConfig;
+
+/// Initial window, segments (RFC 6928).
+pub const INITIAL_WINDOW: f64 = 10.0;
+/// Smallest window after a reduction, segments (RFC 5681, section 3.1; RFC 9438, section 4.6).
+pub const MIN_WINDOW: f64 = 2.0;
+
+/// A congestion control by name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum Cc {
+    /// `newreno`: RFC 5681, RFC 6582.
+    NewReno,
+    /// `cubic`: RFC 9438.
+    Cubic,
+    /// `dctcp`: RFC 8257.
+    Dctcp,
+    /// `prague`: draft-briscoe-iccrg-prague-congestion-control.
+    Prague,
+    /// `udp-prague`: Prague over datagrams, as udp_prague does it.
+    UdpPrague,
+    /// `udp`: a constant rate, whatever happens.
+    Udp,
+}
+
+/// No congestion control has this name.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "unknown congestion control \"{0}\": expected newreno, cubic, dctcp, prague, udp-prague or udp"
+)]
+pub struct UnknownCc(pub String);
+
+impl Cc {
+    /// Every control.
+    pub const ALL: [Cc; 6] = [
+        Cc::NewReno,
+        Cc::Cubic,
+        Cc::Dctcp,
+        Cc::Prague,
+        Cc::UdpPrague,
+        Cc::Udp,
+    ];
+
+    /// Its name in scenarios and results.
+    pub fn name(self) -> &'static str {
+        match self {
+            Cc::NewReno => "newreno",
+            Cc::Cubic => "cubic",
+            Cc::Dctcp => "dctcp",
+            Cc::Prague => "prague",
+            Cc::UdpPrague => "udp-prague",
+            Cc::Udp => "udp",
+        }
+    }
+
+    /// What its ECN-capable packets carry: ECT(1) for the scalable controls
+    /// (RFC 9331; DCTCP too, as in the published testbed), else ECT(0).
+    pub fn codepoint(self) -> Ecn {
+        if self.is_scalable() {
+            Ecn::Ect1
+        } else {
+            Ecn::Ect0
+        }
+    }
+
+    /// Whether its window goes with 1/p instead of a root of it (RFC 9331, section 4.3).
+    pub fn is_scalable(self) -> bool {
+        matches!(self, Cc::Dctcp | Cc::Prague | Cc::UdpPrague)
+    }
+}
+
+impl fmt::Display for Cc {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+impl FromStr for Cc {
+    type Err = UnknownCc;
+    fn from_str(name: &str) -> Result<Cc, UnknownCc> {
+        Cc::ALL
+            .into_iter()
+            .find(|cc| cc.name() == name)
+            .ok_or_else(|| UnknownCc(name.to_owned()))
+    }
+}
+
+impl TryFrom<String> for Cc {
+    type Error = UnknownCc;
+    fn try_from(name: String) -> Result<Cc, UnknownCc> {
+        name.parse()
+    }
+}
+
+impl From<Cc> for String {
+    fn from(cc: Cc) -> String {
+        cc.name().to_owned()
+    }
+}
+
+/// What one acknowledgement told.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Ack {
+    pub now_ns: u64,
+    /// Segments newly known to have arrived.
+    pub acked: u32,
+    /// Packets newly known to have arrived, and of these with CE.
+    pub packets: u64,
+    pub ce_packets: u64,
+    /// This acknowledgement's sample and the smoothed round-trip time, ns.
+    pub rtt_ns: u64,
+    pub srtt_ns: u64,
+    /// First byte not acknowledged, first byte not sent.
+    pub una: u64,
+    pub nxt: u64,
+    /// Repairing losses: the window does not grow.
+    pub recovering: bool,
+    /// The window did not limit the sender: it does not grow (RFC 7661 in spirit).
+    pub app_limited: bool,
+}
+
+/// A congestion control of a stream. Windows are in segments.
+pub(super) trait CongestionControl: fmt::Debug + Send {
+    /// Counts an acknowledgement. Scalable controls react to its marks here.
+    fn on_ack(&mut self, ack: &Ack);
+
+    /// A loss was found by later deliveries, the first of this window.
+    fn on_loss(&mut self, now_ns: u64);
+
+    /// ECE in an acknowledgement, the first of this window (RFC 3168, section
+    /// 6.1.2). Only classic controls hear of it.
+    fn on_ecn_echo(&mut self, now_ns: u64);
+
+    /// The retransmission timer ran out. `first` if this is not a repetition for
+    /// the same segment (RFC 5681, section 3.1, equation 4).
+    fn on_timeout(&mut self, now_ns: u64, first: bool);
+
+    /// Congestion window.
+    fn window(&self) -> f64;
+
+    /// Slow start ends at this window.
+    fn ssthresh(&self) -> f64;
+
+    /// Segments that may be in flight.
+    fn allowance(&self) -> u32 {
+        self.window().max(1.0) as u32
+    }
+
+    /// Bytes/s on the wire, if it paces.
+    fn pacing_rate(&self, _now_ns: u64) -> Option<f64> {
+        None
+    }
+
+    /// Moving average of the marked share.
+    fn alpha(&self) -> f64 {
+        0.0
+    }
+
+    /// Reductions for ECN so far, of those controls that react in `on_ack`.
+    fn ecn_events(&self) -> u64 {
+        0
+    }
+}
+
+/// The stream control that `config` names; `srtt_ns` is 0 if not known yet.
+pub(super) fn control(config: &FlowConfig, srtt_ns: u64) -> Box<dyn CongestionControl> {
+    match config.cc {
+        Cc::Cubic => Box::new(cubic::Cubic::new(config.hystart)),
+        Cc::Dctcp => Box::new(dctcp::Dctcp::default()),
+        Cc::Prague => Box::new(prague::Prague::new(srtt_ns)),
+        // The datagram controls have senders of their own.
+        Cc::NewReno | Cc::Udp | Cc::UdpPrague => Box::new(newreno::NewReno::new(config.hystart)),
+    }
+}

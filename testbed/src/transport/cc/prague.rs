@@ -1,0 +1,286 @@
+//! Prague (draft-briscoe-iccrg-prague-congestion-control), as its Linux
+//! implementation has it.
+//!
+//! A moving average alpha of the marked share, updated once a virtual round
+//! trip; a reduction by alpha/2, at most once a virtual round trip; additive
+//! increase by every segment that arrived without a mark, whether or not a
+//! reduction is in force, scaled so that flows of less than 25 ms grow and
+//! yield as if their round trip were 25 ms. Everything is paced.
+//!
+//! Beyond a handful of packets the window is the state and the rate follows;
+//! below, the rate is the state and the window, then a fraction, follows, since
+//! at a packet a round trip a window says little.
+
+use super::{Ack, CongestionControl, INITIAL_WINDOW};
+use crate::transport::segment::{HEADER_BYTES, MSS};
+
+/// Round trip that shorter ones pretend to have, ns.
+pub(crate) const REFERENCE_RTT_NS: u64 = 25_000_000;
+/// Lowest rate, bytes/s (100 kbit/s).
+pub(crate) const MIN_RATE: f64 = 12_500.0;
+/// Weight of a new sample in the moving average.
+pub(crate) const GAIN: f64 = 1.0 / 16.0;
+/// The pacing rate is this share above the rate in the first half of a virtual
+/// round trip and below it in the second, which lets the queue show its depth.
+const RATE_OFFSET: f64 = 0.03;
+/// Round trips after slow start before round trips become virtual.
+const TRANSITION_ROUNDS: u32 = 4;
+/// At this window or less, segments, the rate is the state.
+const RATE_MODE_SEGMENTS: f64 = 4.0;
+/// Bytes of a full packet.
+const PACKET: f64 = (MSS + HEADER_BYTES) as f64;
+
+/// Which of the two quantities is the state; the other follows from it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mode {
+    Window,
+    Rate,
+}
+
+/// The law of increase and decrease that TCP and UDP Prague share.
+#[derive(Debug, Clone)]
+pub(crate) struct Law {
+    pub mode: Mode,
+    /// Bytes in flight; a fraction of a packet is possible.
+    pub window: f64,
+    /// Bytes/s.
+    pub rate: f64,
+    pub srtt_ns: u64,
+    pub virtual_rtt_ns: u64,
+    pub alpha: f64,
+}
+
+impl Law {
+    /// Additive increase for `acks` unmarked packets of `packet` bytes: a
+    /// round trip's worth adds `step` bytes times (round trip / virtual one)^2.
+    pub fn increase(&mut self, acks: f64, packet: f64, step: f64) {
+        let virtual_rtt = self.virtual_rtt_ns as f64 / 1e9;
+        match self.mode {
+            Mode::Window => {
+                let scale = self.srtt_ns as f64 / self.virtual_rtt_ns as f64;
+                self.window += acks * packet * step / self.window * scale * scale;
+            }
+            Mode::Rate => {
+                self.rate += acks * packet * step / (self.rate * virtual_rtt * virtual_rtt);
+            }
+        }
+    }
+
+    /// Multiplicative decrease by `share` of the state.
+    pub fn decrease(&mut self, share: f64) {
+        match self.mode {
+            Mode::Window => self.window -= self.window * share,
+            Mode::Rate => self.rate -= self.rate * share,
+        }
+    }
+
+    /// Lets the other quantity follow, within the rates.
+    pub fn align(&mut self, max_rate: f64) {
+        let srtt = self.srtt_ns.max(1) as f64 / 1e9;
+        if self.mode == Mode::Window {
+            self.rate = self.window / srtt;
+        }
+        self.rate = self.rate.clamp(MIN_RATE, max_rate);
+        self.window = self.rate * srtt;
+    }
+
+    /// Counts a sample of the marked share.
+    pub fn sample(&mut self, share: f64) {
+        self.alpha += GAIN * (share - self.alpha);
+    }
+
+    /// The pacing rate `since_ns` after the last sample.
+    pub fn paced(&self, since_ns: u64) -> f64 {
+        if since_ns < self.virtual_rtt_ns / 2 {
+            self.rate * (1.0 + RATE_OFFSET)
+        } else {
+            self.rate / (1.0 + RATE_OFFSET)
+        }
+    }
+}
+
+/// TCP Prague's window.
+#[derive(Debug)]
+pub(crate) struct Prague {
+    law: Law,
+    ssthresh: f64,
+    /// No mark seen, no average: there may be no AQM that marks.
+    saw_ce: bool,
+    /// Observation: packets, marked ones, its last byte, its start.
+    packets: u64,
+    ce_packets: u64,
+    observe_until: u64,
+    observe_from_ns: u64,
+    /// Rounds since slow start.
+    rounds: u32,
+    /// The last reduction: last byte sent then, and when.
+    reduced: Option<(u64, u64)>,
+    reductions: u64,
+}
+
+impl Prague {
+    /// `srtt_ns` is 0 if there is no sample yet.
+    pub fn new(srtt_ns: u64) -> Prague {
+        let window = INITIAL_WINDOW * PACKET;
+        Prague {
+            law: Law {
+                mode: Mode::Window,
+                window,
+                rate: if srtt_ns > 0 {
+                    window * 1e9 / srtt_ns as f64
+                } else {
+                    0.0
+                },
+                srtt_ns,
+                virtual_rtt_ns: srtt_ns,
+                alpha: 1.0,
+            },
+            ssthresh: f64::INFINITY,
+            saw_ce: false,
+            packets: 0,
+            ce_packets: 0,
+            observe_until: 0,
+            observe_from_ns: 0,
+            rounds: 0,
+            reduced: None,
+            reductions: 0,
+        }
+    }
+
+    fn in_slow_start(&self) -> bool {
+        self.law.window < self.ssthresh
+    }
+
+    fn rtt_independent(&self) -> bool {
+        self.rounds >= TRANSITION_ROUNDS && !self.in_slow_start()
+    }
+
+    fn grow(&mut self, unmarked: f64) {
+        if self.in_slow_start() {
+            self.law.window = (self.law.window + unmarked * PACKET).min(self.ssthresh);
+        } else {
+            self.law.increase(unmarked, PACKET, PACKET);
+        }
+    }
+
+    /// Ends an observation when a round trip and a virtual one have passed.
+    fn observe(&mut self, ack: &Ack) {
+        self.packets += ack.packets;
+        self.ce_packets += ack.ce_packets;
+        let elapsed = ack.now_ns - self.observe_from_ns;
+        if ack.una < self.observe_until
+            || self.packets == 0
+            || (self.rtt_independent() && elapsed < self.law.virtual_rtt_ns)
+        {
+            return;
+        }
+        if self.saw_ce {
+            self.law
+                .sample(self.ce_packets as f64 / self.packets as f64);
+        }
+        if !self.in_slow_start() {
+            self.rounds = self.rounds.saturating_add(1);
+        }
+        self.packets = 0;
+        self.ce_packets = 0;
+        self.observe_until = ack.nxt;
+        self.observe_from_ns = ack.now_ns;
+    }
+
+    fn may_reduce(&self, ack: &Ack) -> bool {
+        self.reduced.is_none_or(|(until, at_ns)| {
+            let virtual_passed = ack.now_ns - at_ns >= self.law.virtual_rtt_ns;
+            ack.una > until && (virtual_passed || !self.rtt_independent())
+        })
+    }
+
+    fn choose_mode(&mut self) {
+        let small = self.law.window <= RATE_MODE_SEGMENTS * PACKET;
+        self.law.mode = if self.saw_ce && small && !self.in_slow_start() {
+            Mode::Rate
+        } else {
+            Mode::Window
+        };
+    }
+}
+
+impl CongestionControl for Prague {
+    fn on_ack(&mut self, ack: &Ack) {
+        if ack.srtt_ns == 0 {
+            return;
+        }
+        self.law.srtt_ns = ack.srtt_ns;
+        self.law.virtual_rtt_ns = if self.rtt_independent() {
+            ack.srtt_ns.max(REFERENCE_RTT_NS)
+        } else {
+            ack.srtt_ns
+        };
+        self.saw_ce |= ack.ce_packets > 0;
+        if !ack.recovering {
+            let unmarked = f64::from(ack.acked) - ack.ce_packets as f64;
+            if unmarked > 0.0 && !ack.app_limited {
+                self.grow(unmarked);
+            }
+            if ack.ce_packets > 0 && self.may_reduce(ack) {
+                self.law.decrease(self.law.alpha / 2.0);
+                self.ssthresh = self.ssthresh.min(self.law.window);
+                self.reduced = Some((ack.nxt, ack.now_ns));
+                self.reductions += 1;
+            }
+        }
+        self.observe(ack);
+        self.law.align(f64::INFINITY);
+        self.choose_mode();
+    }
+
+    fn on_loss(&mut self, _now_ns: u64) {
+        // As Reno would, whatever alpha is.
+        self.law.decrease(0.5);
+        self.law.align(f64::INFINITY);
+        self.ssthresh = self.law.window;
+    }
+
+    fn on_ecn_echo(&mut self, _now_ns: u64) {}
+
+    fn on_timeout(&mut self, _now_ns: u64, first: bool) {
+        if first {
+            self.ssthresh = self.law.window / 2.0;
+        }
+        self.law.mode = Mode::Window;
+        self.law.window = PACKET;
+        self.law.align(f64::INFINITY);
+    }
+
+    fn window(&self) -> f64 {
+        self.law.window / PACKET
+    }
+
+    fn ssthresh(&self) -> f64 {
+        self.ssthresh / PACKET
+    }
+
+    fn allowance(&self) -> u32 {
+        // The rate governs; the window must not stop it between two delayed
+        // acknowledgements.
+        self.window().ceil().max(2.0) as u32
+    }
+
+    fn pacing_rate(&self, now_ns: u64) -> Option<f64> {
+        if self.law.srtt_ns == 0 {
+            return None;
+        }
+        Some(if self.law.window < self.ssthresh / 2.0 {
+            2.0 * self.law.rate
+        } else {
+            self.law.paced(now_ns.saturating_sub(self.observe_from_ns))
+        })
+    }
+
+    fn alpha(&self) -> f64 {
+        self.law.alpha
+    }
+
+    fn ecn_events(&self) -> u64 {
+        self.reductions
+    }
+}

@@ -1,0 +1,295 @@
+//! The sending end of a stream: what leaves when, and what an acknowledgement
+//! means.
+//!
+//! Loss recovery is RFC 6675's with the losses that the [`scoreboard`] finds:
+//! the window is reduced once per window of data, the first lost segment is
+//! sent again at once, everything else as the segments in flight fall below
+//! the window. SACKed segments are not in flight, so the first duplicate
+//! acknowledgements let new data out (limited transmit, RFC 3042). Partial
+//! acknowledgements (RFC 6582) need no rule of their own beside the scoreboard.
+//!
+//! [`scoreboard`]: super::scoreboard
+
+use l4sllm_abi::Ecn;
+
+use super::cc::{Ack, CongestionControl, control};
+use super::rtt::Rtt;
+use super::scoreboard::Scoreboard;
+use super::segment::{Body, EcnCounts, HEADER_BYTES, MSS, Segment};
+use super::{Endpoint, FlowConfig, SenderStats};
+
+/// Repair until all that was sent when it began is acknowledged.
+#[derive(Debug, Clone, Copy)]
+struct Recovery {
+    /// First byte that was not sent then.
+    until: u64,
+    /// Begun by the retransmission timer: the window grows.
+    timeout: bool,
+}
+
+/// A TCP sender.
+#[derive(Debug)]
+pub(super) struct TcpSender {
+    flow: u32,
+    ecn: Ecn,
+    scalable: bool,
+    limit: u64,
+    receive_window: u64,
+    board: Scoreboard,
+    rtt: Rtt,
+    cc: Box<dyn CongestionControl>,
+    recovery: Option<Recovery>,
+    /// The next transmission ignores the window (RFC 6675, section 5, step 4.3).
+    retransmit_now: bool,
+    /// Classic ECN: data up to here was sent before the last reduction.
+    reduced_until: Option<u64>,
+    /// The next new segment carries CWR.
+    send_cwr: bool,
+    timeout_at: Option<u64>,
+    /// Pacing: nothing leaves before this time.
+    next_send: u64,
+    counts: EcnCounts,
+    stats: SenderStats,
+}
+
+impl TcpSender {
+    pub fn new(config: &FlowConfig) -> TcpSender {
+        let mut rtt = Rtt::default();
+        if let Some(ns) = config.handshake_rtt_ns {
+            rtt.sample(ns);
+        }
+        TcpSender {
+            flow: config.flow,
+            ecn: config.ecn_codepoint(),
+            scalable: config.cc.is_scalable(),
+            limit: config.bytes.unwrap_or(u64::MAX),
+            receive_window: config.receive_window.max(u64::from(MSS)),
+            board: Scoreboard::default(),
+            cc: control(config, rtt.smoothed_ns()),
+            rtt,
+            recovery: None,
+            retransmit_now: false,
+            reduced_until: None,
+            send_cwr: false,
+            timeout_at: None,
+            next_send: 0,
+            counts: EcnCounts::default(),
+            stats: SenderStats::default(),
+        }
+    }
+
+    pub fn stats(&self) -> SenderStats {
+        let wire = f64::from(MSS + HEADER_BYTES);
+        SenderStats {
+            cwnd_bytes: (self.cc.window() * wire) as u64,
+            // Saturates to u64::MAX from infinity.
+            ssthresh_bytes: (self.cc.ssthresh() * wire) as u64,
+            srtt_ns: self.rtt.smoothed_ns(),
+            pacing_rate: self.cc.pacing_rate(self.next_send).map(|rate| rate as u64),
+            alpha: self.cc.alpha(),
+            ecn_events: self.stats.ecn_events + self.cc.ecn_events(),
+            ce_packets: self.counts.ce_packets,
+            ..self.stats
+        }
+    }
+
+    fn new_data(&self) -> u32 {
+        let nxt = self.board.nxt();
+        let left = (self.limit - nxt).min(u64::from(MSS));
+        let in_window = nxt + left <= self.board.una() + self.receive_window;
+        if in_window { left as u32 } else { 0 }
+    }
+
+    fn has_room(&self) -> bool {
+        self.board.in_flight() < self.cc.allowance()
+    }
+
+    fn may_send(&self) -> bool {
+        if self.board.lost() > 0 {
+            self.retransmit_now || self.has_room()
+        } else {
+            self.has_room() && self.new_data() > 0
+        }
+    }
+
+    fn restart_timer(&mut self, now_ns: u64) {
+        self.timeout_at = Some(now_ns + self.rtt.timeout_ns());
+    }
+
+    fn on_ack(
+        &mut self,
+        now_ns: u64,
+        cumulative: u64,
+        sack: &[(u64, u64); super::MAX_SACK],
+        ece: bool,
+        counts: EcnCounts,
+        echo_ns: u64,
+    ) {
+        let app_limited = self.new_data() == 0 && self.board.lost() == 0;
+        let delivered = self.board.acknowledge(cumulative, sack, echo_ns);
+        let una = self.board.una();
+        self.stats.delivered_bytes += delivered.bytes;
+        if delivered.segments > 0 {
+            self.rtt.sample(now_ns.saturating_sub(echo_ns));
+        }
+        if delivered.advanced {
+            self.rtt.progress();
+            if self.board.is_empty() {
+                self.timeout_at = None;
+            } else {
+                self.restart_timer(now_ns);
+            }
+        }
+        if self.recovery.is_some_and(|recovery| una >= recovery.until) {
+            self.recovery = None;
+        }
+
+        if delivered.lost > 0 && self.recovery.is_none() {
+            self.enter_recovery(now_ns);
+        }
+        if ece && !self.scalable && self.recovery.is_none() && !self.in_reduction() {
+            self.cc.on_ecn_echo(now_ns);
+            self.stats.ecn_events += 1;
+            self.reduced_until = Some(self.board.nxt());
+            self.send_cwr = true;
+        }
+
+        let repairing = self.recovery.is_some_and(|recovery| !recovery.timeout);
+        self.cc.on_ack(&Ack {
+            now_ns,
+            acked: delivered.segments,
+            packets: counts.packets.saturating_sub(self.counts.packets),
+            ce_packets: counts.ce_packets.saturating_sub(self.counts.ce_packets),
+            rtt_ns: self.rtt.latest_ns(),
+            srtt_ns: self.rtt.smoothed_ns(),
+            una,
+            nxt: self.board.nxt(),
+            recovering: repairing || self.in_reduction(),
+            app_limited,
+        });
+        if counts.packets > self.counts.packets {
+            self.counts = counts;
+        }
+        if una == self.limit {
+            self.stats.finished_ns.get_or_insert(now_ns);
+        }
+    }
+
+    /// Classic ECN: whether data from before the last reduction is still being
+    /// acknowledged. The window neither grows nor shrinks again; the segment that
+    /// carries CWR begins at this point (RFC 3168, section 6.1.2).
+    fn in_reduction(&self) -> bool {
+        self.reduced_until
+            .is_some_and(|until| self.board.una() <= until)
+    }
+
+    fn enter_recovery(&mut self, now_ns: u64) {
+        // One reduction a window, for loss or ECN (RFC 3168, section 6.1.2).
+        // Scalable controls answer a loss in any case (RFC 8257, section 3.5).
+        if self.scalable || !self.in_reduction() {
+            self.cc.on_loss(now_ns);
+            self.stats.loss_events += 1;
+            self.send_cwr = !self.scalable && self.ecn != Ecn::NotEct;
+        }
+        self.recovery = Some(Recovery {
+            until: self.board.nxt(),
+            timeout: false,
+        });
+        self.retransmit_now = true;
+        self.restart_timer(now_ns);
+    }
+
+    fn on_timeout(&mut self, now_ns: u64) {
+        let first = !self.rtt.backed_off();
+        self.rtt.back_off();
+        self.board.lose_all();
+        self.cc.on_timeout(now_ns, first);
+        self.stats.timeouts += 1;
+        self.stats.loss_events += u64::from(first);
+        self.recovery = Some(Recovery {
+            until: self.board.nxt(),
+            timeout: true,
+        });
+        self.reduced_until = None;
+        self.send_cwr = !self.scalable && self.ecn != Ecn::NotEct;
+        self.retransmit_now = true;
+        self.next_send = now_ns;
+        self.restart_timer(now_ns);
+    }
+}
+
+impl Endpoint for TcpSender {
+    fn on_segment(&mut self, now_ns: u64, segment: &Segment) {
+        if let Body::Ack {
+            cumulative,
+            sack,
+            ece,
+            counts,
+            echo_ns,
+        } = segment.body
+        {
+            self.on_ack(now_ns, cumulative, &sack, ece, counts, echo_ns);
+        }
+    }
+
+    fn on_timer(&mut self, now_ns: u64) {
+        if self.timeout_at.is_some_and(|at| now_ns >= at) {
+            self.on_timeout(now_ns);
+        }
+    }
+
+    fn poll_transmit(&mut self, now_ns: u64) -> Option<Segment> {
+        if self.limit == 0 {
+            self.stats.finished_ns.get_or_insert(now_ns);
+        }
+        if now_ns < self.next_send || !self.may_send() {
+            return None;
+        }
+        let (seq, len, retransmit) = match self.board.retransmit(now_ns) {
+            Some((seq, len)) => (seq, len, true),
+            None => {
+                let len = self.new_data();
+                (self.board.send_new(now_ns, len), len, false)
+            }
+        };
+        let cwr = !retransmit && std::mem::take(&mut self.send_cwr);
+        let bytes = len + HEADER_BYTES;
+        self.retransmit_now = false;
+        self.stats.sent_packets += 1;
+        self.stats.retransmits += u64::from(retransmit);
+        if self.timeout_at.is_none() {
+            self.restart_timer(now_ns);
+        }
+        if let Some(rate) = self.cc.pacing_rate(now_ns) {
+            // No credit for time not used: a burst would queue at the bottleneck.
+            self.next_send = now_ns + (f64::from(bytes) * 1e9 / rate) as u64;
+        }
+        Some(Segment {
+            flow: self.flow,
+            bytes,
+            // Retransmissions of classic flows are Not-ECT (RFC 3168, section 6.1.5);
+            // those of scalable flows stay in their queue, as Linux has it.
+            ecn: if retransmit && !self.scalable {
+                Ecn::NotEct
+            } else {
+                self.ecn
+            },
+            sent_ns: now_ns,
+            body: Body::Data {
+                seq,
+                len,
+                retransmit,
+                cwr,
+            },
+        })
+    }
+
+    fn next_timer(&self) -> Option<u64> {
+        // What may leave without pacing has left already.
+        let pacing = self.may_send().then_some(self.next_send);
+        match (self.timeout_at, pacing) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        }
+    }
+}
