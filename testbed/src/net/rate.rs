@@ -1,0 +1,185 @@
+//! The bottleneck's rate over time.
+
+use thiserror::Error;
+
+/// The rate from a moment on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RateStep {
+    /// When it begins to hold, ns.
+    pub from_ns: u64,
+    /// Bits per second; 0 is an outage.
+    pub bits_per_s: u64,
+}
+
+/// Why a list of steps is no schedule.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum RateError {
+    /// There is no step.
+    #[error("a rate schedule needs at least one step")]
+    Empty,
+    /// The first step is not at time 0.
+    #[error("the first step is at {0} ns, expected 0")]
+    Start(u64),
+    /// Times do not increase.
+    #[error("step {0} is not later than the one before it")]
+    Order(usize),
+    /// The rate never rises above 0.
+    #[error("the rate is 0 throughout")]
+    Zero,
+}
+
+/// A piecewise constant rate; the last step holds for ever.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RateSchedule {
+    steps: Vec<RateStep>,
+}
+
+impl RateSchedule {
+    /// One rate, bits per second, at least 1.
+    pub fn constant(bits_per_s: u64) -> Self {
+        RateSchedule { steps: vec![RateStep { from_ns: 0, bits_per_s: bits_per_s.max(1) }] }
+    }
+
+    /// The steps given: the first at 0, each later than the one before.
+    ///
+    /// # Errors
+    /// [`RateError`] says which of the rules is broken.
+    pub fn new(steps: Vec<RateStep>) -> Result<Self, RateError> {
+        let first = steps.first().ok_or(RateError::Empty)?;
+        if first.from_ns != 0 {
+            return Err(RateError::Start(first.from_ns));
+        }
+        if let Some(at) = steps.windows(2).position(|pair| pair[0].from_ns >= pair[1].from_ns) {
+            return Err(RateError::Order(at + 1));
+        }
+        if steps.iter().all(|step| step.bits_per_s == 0) {
+            return Err(RateError::Zero);
+        }
+        Ok(RateSchedule { steps })
+    }
+
+    /// The steps, in order of time.
+    pub fn steps(&self) -> &[RateStep] {
+        &self.steps
+    }
+
+    /// The greatest rate, bits per second.
+    pub fn max(&self) -> u64 {
+        self.steps.iter().map(|step| step.bits_per_s).max().unwrap_or(0)
+    }
+
+    /// Bits that the link can send from `start_ns` to `end_ns`.
+    pub fn capacity_bits(&self, start_ns: u64, end_ns: u64) -> u128 {
+        let ends = self.steps.iter().skip(1).map(|step| step.from_ns).chain([u64::MAX]);
+        let bit_ns: u128 = self
+            .steps
+            .iter()
+            .zip(ends)
+            .map(|(step, end)| {
+                let overlap = end.min(end_ns).saturating_sub(step.from_ns.max(start_ns));
+                u128::from(overlap) * u128::from(step.bits_per_s)
+            })
+            .sum();
+        bit_ns / 1_000_000_000
+    }
+}
+
+/// A position in a schedule that only moves forward.
+#[derive(Debug, Clone)]
+pub struct RateCursor {
+    schedule: RateSchedule,
+    step: usize,
+}
+
+impl RateCursor {
+    /// At the schedule's beginning.
+    pub fn new(schedule: RateSchedule) -> Self {
+        RateCursor { schedule, step: 0 }
+    }
+
+    /// The schedule.
+    pub fn schedule(&self) -> &RateSchedule {
+        &self.schedule
+    }
+
+    /// When a packet of `bytes` whose transmission begins at `start_ns` has
+    /// been sent, rate changes on the way included; none if the rate is 0 from
+    /// then on for ever. Starts must not go back.
+    pub fn finish(&mut self, start_ns: u64, bytes: u32) -> Option<u64> {
+        let steps = &self.schedule.steps;
+        while steps.get(self.step + 1).is_some_and(|next| next.from_ns <= start_ns) {
+            self.step += 1;
+        }
+        // In units of bits times ns per second: u128 never overflows here.
+        let mut needed = u128::from(bytes) * 8 * 1_000_000_000;
+        let mut at = start_ns;
+        let mut step = self.step;
+        loop {
+            let rate = u128::from(steps[step].bits_per_s);
+            let Some(next) = steps.get(step + 1) else {
+                let left = u64::try_from(needed.div_ceil(rate.max(1))).ok()?;
+                return if rate == 0 { None } else { at.checked_add(left) };
+            };
+            let possible = u128::from(next.from_ns - at) * rate;
+            if possible >= needed {
+                // `possible` bounds the quotient by a difference of two u64.
+                return Some(at + needed.div_ceil(rate) as u64);
+            }
+            needed -= possible;
+            at = next.from_ns;
+            step += 1;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: u64 = 1_000_000;
+
+    fn steps(list: &[(u64, u64)]) -> RateSchedule {
+        let steps = list.iter().map(|&(from_ns, bits_per_s)| RateStep { from_ns, bits_per_s });
+        RateSchedule::new(steps.collect()).unwrap()
+    }
+
+    #[test]
+    fn constant_rate() {
+        let mut cursor = RateCursor::new(RateSchedule::constant(8_000_000));
+        assert_eq!(cursor.finish(0, 1500), Some(1_500_000));
+        assert_eq!(cursor.finish(7, 1), Some(1007));
+    }
+
+    #[test]
+    fn a_change_within_a_packet() {
+        // Half of the packet at 12 Mbit/s (0.5 ms), half at 6 Mbit/s (1 ms).
+        let mut cursor = RateCursor::new(steps(&[(0, 12_000_000), (10 * MS, 6_000_000)]));
+        assert_eq!(cursor.finish(9_500_000, 1500), Some(11 * MS));
+        assert_eq!(cursor.finish(11 * MS, 1500), Some(13 * MS));
+    }
+
+    #[test]
+    fn an_outage_delays() {
+        let mut cursor = RateCursor::new(steps(&[(0, 12_000_000), (MS, 0), (5 * MS, 12_000_000)]));
+        assert_eq!(cursor.finish(500_000, 1500), Some(5_500_000));
+        let mut dead = RateCursor::new(steps(&[(0, 12_000_000), (MS, 0)]));
+        assert_eq!(dead.finish(500_000, 1500), None);
+    }
+
+    #[test]
+    fn capacity() {
+        let schedule = steps(&[(0, 1000), (1_000_000_000, 3000)]);
+        assert_eq!(schedule.capacity_bits(500_000_000, 2_000_000_000), 3500);
+        assert_eq!(schedule.capacity_bits(0, 0), 0);
+        assert_eq!(schedule.max(), 3000);
+    }
+
+    #[test]
+    fn broken_schedules() {
+        let step = |from_ns, bits_per_s| RateStep { from_ns, bits_per_s };
+        assert_eq!(RateSchedule::new(vec![]), Err(RateError::Empty));
+        assert_eq!(RateSchedule::new(vec![step(1, 1)]), Err(RateError::Start(1)));
+        assert_eq!(RateSchedule::new(vec![step(0, 1), step(0, 2)]), Err(RateError::Order(1)));
+        assert_eq!(RateSchedule::new(vec![step(0, 0)]), Err(RateError::Zero));
+    }
+}

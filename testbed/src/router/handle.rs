@@ -1,0 +1,226 @@
+//! An open of the router's device.
+
+use std::ffi::c_void;
+use std::ptr::NonNull;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use l4sllm_abi::bytes::{Plain, as_bytes_mut};
+use l4sllm_abi::raw::{l4s_limits, l4s_params};
+use l4sllm_abi::{Interval, Limits, Op, Override, Params, Stats};
+
+use super::{Device, RouterError, check, ffi};
+
+/// Whether a handle can be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Readiness {
+    /// Now.
+    Ready,
+    /// At this time, ns, by the longest wait alone; never if none.
+    At(Option<u64>),
+}
+
+/// An open of the device: reads records, and sends overrides once it has taken
+/// control. Closes on drop.
+///
+/// A handle is used by one thread at a time, whichever it is, while the packet
+/// path runs in another. `now_ns` is the packet path's clock.
+pub struct Handle {
+    device: Arc<Device>,
+    handle: NonNull<ffi::UserHandle>,
+    /// What the packet path calls; boxed twice to have a thin, fixed address.
+    wake: Option<Box<Wake>>,
+}
+
+type Wake = Box<dyn Fn() + Send + Sync>;
+
+// SAFETY: l4s_user.h lets device calls be made from any thread; `&mut self`
+// keeps them to one at a time.
+unsafe impl Send for Handle {}
+
+impl Handle {
+    pub(super) fn open(device: &Arc<Device>) -> Result<Handle, RouterError> {
+        // SAFETY: `user` is a live router.
+        let handle = unsafe { ffi::l4s_user_open(device.user.as_ptr()) };
+        let handle = NonNull::new(handle).ok_or(RouterError::Open)?;
+        Ok(Handle { device: Arc::clone(device), handle, wake: None })
+    }
+
+    /// Reads whole messages into `buffer`; how many bytes it got, 0 when none
+    /// waits.
+    ///
+    /// # Errors
+    /// `EINVAL` when `buffer` is too small for one message.
+    pub fn read(&mut self, buffer: &mut [u8], now_ns: u64) -> Result<usize, RouterError> {
+        let mut got = 0;
+        // SAFETY: `buffer` is writable for its length; the handle is open.
+        let error = unsafe {
+            ffi::l4s_user_read(
+                self.handle.as_ptr(),
+                buffer.as_mut_ptr().cast(),
+                buffer.len(),
+                now_ns,
+                &mut got,
+            )
+        };
+        check("read records", error)?;
+        Ok(got)
+    }
+
+    /// A request: `buffer` is the operation's struct, in and out.
+    ///
+    /// # Errors
+    /// [`RouterError::Refused`] with the device's reason.
+    pub fn request(
+        &mut self,
+        op: u16,
+        buffer: &mut [u8],
+        now_ns: u64,
+    ) -> Result<(), RouterError> {
+        self.ask("request", op, buffer, now_ns)
+    }
+
+    /// Takes control: only one handle at a time may send overrides.
+    ///
+    /// # Errors
+    /// `EBUSY` while another has it.
+    pub fn control(&mut self, now_ns: u64) -> Result<(), RouterError> {
+        self.ask("take control", Op::Control.code(), &mut [], now_ns)
+    }
+
+    /// Sets when the handle is readable.
+    ///
+    /// # Errors
+    /// An interval out of range.
+    pub fn interval(&mut self, interval: Interval, now_ns: u64) -> Result<(), RouterError> {
+        let mut raw = interval.to_raw()?;
+        self.ask("set the interval", Op::Interval.code(), as_bytes_mut(&mut raw), now_ns)
+    }
+
+    /// Sends an override.
+    ///
+    /// # Errors
+    /// The device's reason, as the interface lists them.
+    pub fn send(&mut self, order: &Override, now_ns: u64) -> Result<(), RouterError> {
+        let mut raw = order.to_raw();
+        self.ask("send an override", Op::Override.code(), as_bytes_mut(&mut raw), now_ns)
+    }
+
+    /// Counters, records as this handle sees them.
+    ///
+    /// # Errors
+    /// A reply that is malformed.
+    pub fn stats(&mut self, now_ns: u64) -> Result<Stats, RouterError> {
+        let mut raw = Stats::question(0, 0);
+        self.ask("read counters", Op::Stats.code(), as_bytes_mut(&mut raw), now_ns)?;
+        Ok(Stats::try_from(raw)?)
+    }
+
+    /// Queue parameters in force.
+    ///
+    /// # Errors
+    /// A reply that is malformed.
+    pub fn params(&mut self, now_ns: u64) -> Result<Params, RouterError> {
+        let raw: l4s_params = self.fetch("read parameters", Op::GetParams, now_ns)?;
+        Ok(Params::try_from(raw)?)
+    }
+
+    /// Limits in force.
+    ///
+    /// # Errors
+    /// A reply that is malformed.
+    pub fn limits(&mut self, now_ns: u64) -> Result<Limits, RouterError> {
+        let raw: l4s_limits = self.fetch("read limits", Op::GetLimits, now_ns)?;
+        Ok(Limits::try_from(raw)?)
+    }
+
+    /// Changes queue parameters; only the controller may.
+    ///
+    /// # Errors
+    /// A parameter out of range, or the device's reason.
+    pub fn set_params(&mut self, params: &Params, now_ns: u64) -> Result<(), RouterError> {
+        let mut raw = params.to_raw()?;
+        self.ask("set parameters", Op::SetParams.code(), as_bytes_mut(&mut raw), now_ns)
+    }
+
+    /// Whether the handle is readable by its interval's rule.
+    pub fn ready(&mut self, now_ns: u64) -> Readiness {
+        let mut deadline_ns = u64::MAX;
+        // SAFETY: the handle is open, `deadline_ns` a live integer.
+        let ready =
+            unsafe { ffi::l4s_user_ready(self.handle.as_ptr(), now_ns, &mut deadline_ns) };
+        if ready != 0 {
+            Readiness::Ready
+        } else {
+            Readiness::At((deadline_ns != u64::MAX).then_some(deadline_ns))
+        }
+    }
+
+    /// Has `wake` called in the packet path's thread each time that the handle
+    /// becomes readable. It must not call back into the router.
+    pub fn on_ready(&mut self, wake: impl Fn() + Send + Sync + 'static) {
+        let wake: Box<Wake> = Box::new(Box::new(wake));
+        let arg = std::ptr::from_ref::<Wake>(&wake).cast_mut().cast();
+        // SAFETY: `arg` points into the box, which `self` keeps until the
+        // callback is replaced or taken away; only then is the old one freed.
+        unsafe { ffi::l4s_user_on_ready(self.handle.as_ptr(), Some(call_wake), arg) };
+        self.wake = Some(wake);
+    }
+
+    fn fetch<T: Plain>(
+        &mut self,
+        what: &'static str,
+        op: Op,
+        now_ns: u64,
+    ) -> Result<T, RouterError> {
+        let mut raw = T::default();
+        self.ask(what, op.code(), as_bytes_mut(&mut raw), now_ns)?;
+        Ok(raw)
+    }
+
+    fn ask(
+        &mut self,
+        what: &'static str,
+        op: u16,
+        buffer: &mut [u8],
+        now_ns: u64,
+    ) -> Result<(), RouterError> {
+        // SAFETY: `buffer` is readable and writable for its length; the
+        // handle is open.
+        let error = unsafe {
+            ffi::l4s_user_request(
+                self.handle.as_ptr(),
+                op.into(),
+                buffer.as_mut_ptr().cast(),
+                buffer.len(),
+                now_ns,
+            )
+        };
+        check(what, error)
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        let now_ns = self.device.now_ns.load(Ordering::Relaxed);
+        // SAFETY: the handle is open and closed once. The callback goes
+        // first; after that call the packet path no longer uses `wake`.
+        unsafe {
+            ffi::l4s_user_on_ready(self.handle.as_ptr(), None, std::ptr::null_mut());
+            ffi::l4s_user_close(self.handle.as_ptr(), now_ns);
+        }
+    }
+}
+
+impl std::fmt::Debug for Handle {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Handle").field("wakes", &self.wake.is_some()).finish_non_exhaustive()
+    }
+}
+
+/// Called by the packet path.
+unsafe extern "C" fn call_wake(arg: *mut c_void) {
+    // SAFETY: `arg` is what `on_ready` registered: a live `Wake`.
+    let wake = unsafe { &*arg.cast::<Wake>() };
+    wake();
+}

@@ -1,0 +1,224 @@
+//! The kernel's queue, compiled for userspace.
+//!
+//! A [`Router`] is the packet path and has one owner; [`Handle`]s are opens of
+//! its device and may live in other threads. Both keep the C side alive.
+
+mod ffi;
+mod handle;
+
+#[cfg(test)]
+mod tests;
+
+pub use handle::{Handle, Readiness};
+
+use std::ptr::NonNull;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use l4sllm_abi::raw::{L4S_QUEUE_ANY, l4s_stats};
+use l4sllm_abi::{AbiError, Action, Ecn, Limits, Params, Queue, Refusal, Stats};
+use thiserror::Error;
+
+use crate::aqm::{Aqm, Backlog, Departure, Packet};
+use ffi::UserPacket;
+
+/// Why a router, or a request to its device, failed.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum RouterError {
+    /// A parameter or limit is out of range.
+    #[error("cannot make a router: {0}")]
+    Params(#[from] AbiError),
+    /// The C side refused to make a router.
+    #[error("cannot make a router with {ring_records} records in its ring: {refusal}")]
+    Create {
+        /// The size asked for.
+        ring_records: u32,
+        /// Why.
+        refusal: Refusal,
+    },
+    /// The device cannot be opened: memory is short.
+    #[error("cannot open the router's device: out of memory")]
+    Open,
+    /// The device refused a request.
+    #[error("{what}: the router's device refused: {refusal}")]
+    Refused {
+        /// What was asked.
+        what: &'static str,
+        /// Why.
+        refusal: Refusal,
+    },
+    /// The device answered a number that the interface does not have.
+    #[error("{what}: the router's device answered {error}, which is no error number")]
+    Answer {
+        /// What was asked.
+        what: &'static str,
+        /// The number.
+        error: i32,
+    },
+}
+
+impl RouterError {
+    /// The device's own answer, where it is one.
+    pub fn refusal(&self) -> Option<Refusal> {
+        match self {
+            RouterError::Create { refusal, .. } | RouterError::Refused { refusal, .. } => {
+                Some(*refusal)
+            }
+            _ => None,
+        }
+    }
+}
+
+/// The packet path.
+#[derive(Debug)]
+pub struct Router {
+    device: Arc<Device>,
+}
+
+impl Router {
+    /// An empty queue. `ring_records` is a power of two of 16 to 2^20, or 0
+    /// for no records; `seed` is of the random dither.
+    ///
+    /// # Errors
+    /// An argument out of range, or memory short.
+    pub fn new(
+        params: &Params,
+        limits: &Limits,
+        ring_records: u32,
+        seed: u64,
+    ) -> Result<Router, RouterError> {
+        let (params, limits) = (params.to_raw()?, limits.to_raw()?);
+        let mut error = 0;
+        // SAFETY: the pointers are to live values of the header's types.
+        let user =
+            unsafe { ffi::l4s_user_create(&params, &limits, ring_records, seed, &mut error) };
+        let Some(user) = NonNull::new(user) else {
+            check("make a router", error)?;
+            return Err(RouterError::Create { ring_records, refusal: Refusal::NoMemory });
+        };
+        let device = Device { user, now_ns: AtomicU64::new(0) };
+        Ok(Router { device: Arc::new(device) })
+    }
+
+    /// Opens the device.
+    ///
+    /// # Errors
+    /// [`RouterError::Open`] when memory is short.
+    pub fn open(&self) -> Result<Handle, RouterError> {
+        Handle::open(&self.device)
+    }
+
+    /// Counters. `records_read` and `records_waiting` are those of no reader:
+    /// ask a [`Handle`] for its own.
+    pub fn stats(&self) -> l4s_stats {
+        let mut stats = Stats::question(0, 0);
+        // SAFETY: `stats` is a live l4s_stats, `user` a live router.
+        unsafe { ffi::l4s_user_stats(self.device.user.as_ptr(), &mut stats) };
+        stats
+    }
+
+    /// What waits in one queue, or in both.
+    pub fn backlog_of(&self, queue: Option<Queue>) -> Backlog {
+        let code = queue.map_or(L4S_QUEUE_ANY as u8, |queue| queue.code());
+        let (mut packets, mut bytes) = (0, 0);
+        // SAFETY: the pointers are to live integers, `user` a live router.
+        unsafe {
+            ffi::l4s_user_backlog(self.device.user.as_ptr(), code, &mut packets, &mut bytes);
+        }
+        Backlog { packets: packets.into(), bytes: bytes.into() }
+    }
+
+    fn take_drops(&mut self, drops: &mut Vec<Departure>) {
+        let mut batch = [UserPacket::default(); 16];
+        loop {
+            // SAFETY: `batch` has room for as many packets as are asked for.
+            let got = unsafe {
+                ffi::l4s_user_drops(self.device.user.as_ptr(), batch.as_mut_ptr(), batch.len())
+            };
+            drops.extend(batch[..got].iter().map(departure));
+            if got < batch.len() {
+                break;
+            }
+        }
+    }
+}
+
+impl Aqm for Router {
+    fn enqueue(&mut self, now_ns: u64, packet: Packet, drops: &mut Vec<Departure>) {
+        self.device.now_ns.store(now_ns, Ordering::Relaxed);
+        // SAFETY: `&mut self` makes this the only packet-path call under way.
+        let dropped = unsafe {
+            ffi::l4s_user_enqueue(
+                self.device.user.as_ptr(),
+                packet.cookie,
+                packet.bytes,
+                packet.ecn.code(),
+                now_ns,
+            )
+        };
+        if dropped != 0 {
+            self.take_drops(drops);
+        }
+    }
+
+    fn dequeue(&mut self, now_ns: u64, drops: &mut Vec<Departure>) -> Option<Departure> {
+        self.device.now_ns.store(now_ns, Ordering::Relaxed);
+        let mut packet = UserPacket::default();
+        // SAFETY: as in `enqueue`; `packet` is a live l4s_user_packet.
+        let got =
+            unsafe { ffi::l4s_user_dequeue(self.device.user.as_ptr(), now_ns, &mut packet) };
+        self.take_drops(drops);
+        (got != 0).then(|| departure(&packet))
+    }
+
+    fn backlog(&self) -> Backlog {
+        self.backlog_of(None)
+    }
+}
+
+/// The C side: freed when the router and the last handle are gone.
+#[derive(Debug)]
+struct Device {
+    user: NonNull<ffi::User>,
+    /// The packet path's time, so that a handle can close at a time that is
+    /// not before it.
+    now_ns: AtomicU64,
+}
+
+// SAFETY: l4s_user.h allows packet-path calls in one thread at a time, which
+// `Router`'s `&mut self` sees to, and device calls in any thread beside them.
+unsafe impl Send for Device {}
+// SAFETY: as above.
+unsafe impl Sync for Device {}
+
+impl Drop for Device {
+    fn drop(&mut self) {
+        // SAFETY: made by l4s_user_create, freed once; each handle holds an
+        // `Arc` of this and has closed before.
+        unsafe { ffi::l4s_user_destroy(self.user.as_ptr()) };
+    }
+}
+
+fn departure(packet: &UserPacket) -> Departure {
+    // The C side only writes codes of the header; were one unknown, it would
+    // show as a plain classic packet in the tests that compare counters.
+    Departure {
+        cookie: packet.cookie,
+        bytes: packet.length,
+        ecn: Ecn::try_from(packet.ecn).unwrap_or(Ecn::NotEct),
+        queue: Queue::try_from(packet.queue).unwrap_or(Queue::Classic),
+        action: Action::try_from(packet.action).unwrap_or(Action::Enqueue),
+        sojourn_ns: packet.sojourn_ns,
+    }
+}
+
+/// Makes a result of an error number of the device.
+fn check(what: &'static str, error: i32) -> Result<(), RouterError> {
+    if error == 0 {
+        return Ok(());
+    }
+    match Refusal::try_from(error) {
+        Ok(refusal) => Err(RouterError::Refused { what, refusal }),
+        Err(_) => Err(RouterError::Answer { what, error }),
+    }
+}

@@ -1,0 +1,439 @@
+//! What is compared: a queue discipline, and what controls it.
+
+use std::num::NonZeroU32;
+use std::path::{Path, PathBuf};
+
+use l4sllm_abi::{Action, Dither, Factor, Limits, Mode, NativeAqm, Params, Queue, Steer, raw};
+use l4sllmd::{OverrideMode, Scope};
+
+use super::ScenarioError;
+use super::reader::{Field, Section};
+use crate::aqm::{CodelParams, FifoParams, FqCodelParams, PieParams};
+
+type Result<T> = std::result::Result<T, ScenarioError>;
+
+const US: u64 = 1_000;
+const S: u64 = 1_000_000_000;
+
+/// One arm.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Arm {
+    /// Name: letters, digits, `-`, `_` and `.`.
+    pub name: String,
+    /// The discipline at the bottleneck.
+    pub aqm: Aqm,
+    /// The policy that decides, if one does.
+    pub control: Option<Control>,
+    /// Overrides at set times, in order.
+    pub script: Vec<Scripted>,
+}
+
+/// A queue discipline with its parameters.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Aqm {
+    /// The kernel's queue.
+    DualPi2(DualPi2),
+    /// Drop-tail.
+    Fifo(FifoParams),
+    /// RFC 8033.
+    Pie(PieParams),
+    /// RFC 8289.
+    Codel(CodelParams),
+    /// RFC 8290.
+    FqCodel(FqCodelParams),
+}
+
+/// What the kernel's queue is set to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DualPi2 {
+    /// Queue parameters.
+    pub params: Params,
+    /// Limits of overrides.
+    pub limits: Limits,
+    /// Records that the ring holds, a power of two from 16 to 2^20.
+    pub ring_records: u32,
+}
+
+impl Default for DualPi2 {
+    fn default() -> Self {
+        DualPi2 { params: Params::default(), limits: Limits::default(), ring_records: 4096 }
+    }
+}
+
+/// A policy in the loop.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Control {
+    /// The policy's directory.
+    pub policy: PathBuf,
+    /// Records between two decisions, 1..=65536.
+    pub interval: u32,
+    /// How a decision becomes an override.
+    pub mode: OverrideMode,
+    /// Whose packets it is for.
+    pub queue: Scope,
+    /// Life of an override, ns.
+    pub ttl_ns: u64,
+    /// From a decision being due to its override being in force.
+    pub latency: Latency,
+}
+
+impl Control {
+    /// The published setting: the next packet, after every `interval`
+    /// records; 100 us until the override is in force.
+    pub fn new(policy: &Path, interval: u32) -> Control {
+        Control {
+            policy: policy.to_owned(),
+            interval,
+            mode: OverrideMode::Once,
+            queue: Scope::Same,
+            ttl_ns: S,
+            latency: Latency::Fixed(100 * US),
+        }
+    }
+}
+
+/// How long a decision takes in virtual time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Latency {
+    /// Always this long, ns.
+    Fixed(u64),
+    /// As long as it took. Runs are then not repeatable to the byte.
+    Measured,
+}
+
+/// An override at a set time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Scripted {
+    /// When it is sent, ns.
+    pub at_ns: u64,
+    /// How long it lives, ns.
+    pub ttl_ns: u64,
+    /// What it asks.
+    pub mode: Mode,
+}
+
+impl Arm {
+    /// An arm that nothing controls.
+    pub fn new(name: &str, aqm: Aqm) -> Arm {
+        Arm { name: name.to_owned(), aqm, control: None, script: Vec::new() }
+    }
+
+    /// Plain DualPI2 with the parameters given.
+    pub fn dualpi2(name: &str, params: Params) -> Arm {
+        Arm::new(name, Aqm::DualPi2(DualPi2 { params, ..DualPi2::default() }))
+    }
+
+    /// Whether something sends overrides.
+    pub fn is_controlled(&self) -> bool {
+        self.control.is_some() || !self.script.is_empty()
+    }
+}
+
+impl Aqm {
+    /// Its name in scenarios and results.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Aqm::DualPi2(_) => "dualpi2",
+            Aqm::Fifo(_) => "fifo",
+            Aqm::Pie(_) => "pie",
+            Aqm::Codel(_) => "codel",
+            Aqm::FqCodel(_) => "fq-codel",
+        }
+    }
+}
+
+pub(super) fn read(mut section: Section<'_>, file: &Path, duration_ns: u64) -> Result<Arm> {
+    let disciplines = [
+        ("dualpi2", Aqm::DualPi2(DualPi2::default())),
+        ("fifo", Aqm::Fifo(FifoParams::default())),
+        ("pie", Aqm::Pie(PieParams::default())),
+        ("codel", Aqm::Codel(CodelParams::default())),
+        ("fq-codel", Aqm::FqCodel(FqCodelParams::default())),
+    ];
+    let aqm = section.require("aqm")?.choice(&disciplines)?;
+    let name = match section.field("name") {
+        Some(field) => super::parse::name(&field)?,
+        None => aqm.name().to_owned(),
+    };
+    let mut arm = Arm::new(&name, aqm);
+    if let Aqm::DualPi2(dualpi2) = &mut arm.aqm {
+        read_dualpi2(&mut section, dualpi2)?;
+        if let Some(field) = section.field("control") {
+            let control = read_control(field.section()?, file, &dualpi2.limits)?;
+            if u64::from(control.interval) * 2 > u64::from(dualpi2.ring_records) {
+                return Err(section.error("ring_records", "has to hold two intervals of records"));
+            }
+            arm.control = Some(control);
+        }
+        for entry in section.sections("script")? {
+            arm.script.push(read_scripted(entry, &dualpi2.limits, duration_ns)?);
+        }
+        arm.script.sort_by_key(|entry| entry.at_ns);
+    } else {
+        for key in ["profile", "limits", "ring_records", "control", "script"] {
+            if section.has(key) {
+                return Err(section.error(key, "only dualpi2 has this"));
+            }
+        }
+        if let Some(field) = section.field("params") {
+            read_baseline(field.section()?, &mut arm.aqm)?;
+        }
+    }
+    section.finish()?;
+    Ok(arm)
+}
+
+fn read_dualpi2(section: &mut Section<'_>, dualpi2: &mut DualPi2) -> Result<()> {
+    if let Some(field) = section.field("profile") {
+        dualpi2.params = field.choice(&[
+            ("default", Params::default()),
+            ("tuned", Params::tuned()),
+            ("paper", Params::paper()),
+        ])?;
+    }
+    if let Some(field) = section.field("ring_records") {
+        dualpi2.ring_records = field.count(16..=1 << 20)?;
+        if !dualpi2.ring_records.is_power_of_two() {
+            return Err(field.error("expected a power of two of 16 to 1048576"));
+        }
+    }
+    if let Some(field) = section.field("params") {
+        read_params(field.section()?, &mut dualpi2.params)?;
+    }
+    if let Some(field) = section.field("limits") {
+        read_limits(field.section()?, &mut dualpi2.limits)?;
+    }
+    Ok(())
+}
+
+/// Every field of `struct l4s_params`; ranges as in its header.
+fn read_params(mut section: Section<'_>, params: &mut Params) -> Result<()> {
+    let set = |target: &mut u64, field: Option<Field<'_>>, range| -> Result<()> {
+        if let Some(field) = field {
+            *target = field.duration(range)?;
+        }
+        Ok(())
+    };
+    set(&mut params.target_ns, section.field("target"), US..=5 * S)?;
+    set(&mut params.tupdate_ns, section.field("tupdate"), 100 * US..=S)?;
+    set(&mut params.l4s_threshold_ns, section.field("l4s_threshold"), 0..=S)?;
+    set(&mut params.l4s_range_ns, section.field("l4s_range"), 1..=S)?;
+    set(&mut params.max_burst_ns, section.field("max_burst"), 0..=10 * S)?;
+    if let Some(field) = section.field("alpha_hz") {
+        params.alpha_uhz = scaled(field.number(0.0..=4000.0)?, 1e6);
+    }
+    if let Some(field) = section.field("beta_hz") {
+        params.beta_uhz = scaled(field.number(0.0..=4000.0)?, 1e6);
+    }
+    if let Some(field) = section.field("coupling") {
+        params.coupling_q8 = scaled(field.number(1.0..=255.99)?, 256.0);
+    }
+    if let Some(field) = section.field("l4s_min_packets") {
+        params.l4s_min_packets = field.count(0..=1 << 20)?;
+    }
+    if let Some(field) = section.field("limit_packets") {
+        params.limit_packets = field.count(1..=1 << 20)?;
+    }
+    if let Some(field) = section.field("limit_bytes") {
+        let bytes = field.size(0..=u64::from(u32::MAX))?;
+        params.limit_bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+    }
+    if let Some(field) = section.field("max_ecnth") {
+        params.max_ecnth = scaled(field.number(0.0..=1.0)?, f64::from(raw::L4S_PROB_ONE));
+    }
+    if let Some(field) = section.field("classic_weight") {
+        params.classic_weight = u8::try_from(field.count(1..=50)?).unwrap_or(u8::MAX);
+    }
+    if let Some(field) = section.field("dither") {
+        params.dither = field.choice(&[("recur", Dither::Recur), ("random", Dither::Random)])?;
+    }
+    if let Some(field) = section.field("l4s_aqm") {
+        params.laqm = field.choice(&[("step", NativeAqm::Step), ("ramp", NativeAqm::Ramp)])?;
+    }
+    if let Some(field) = section.field("ecn") {
+        params.ecn = field.boolean()?;
+    }
+    section.finish()
+}
+
+fn read_limits(mut section: Section<'_>, limits: &mut Limits) -> Result<()> {
+    let one = f64::from(raw::L4S_FACTOR_ONE);
+    if let Some(field) = section.field("ceiling") {
+        limits.ceiling_ns = field.duration(1..=1000 * S)?;
+    }
+    if let Some(field) = section.field("max_ttl") {
+        limits.max_ttl_ns = field.duration(1..=1000 * S)?;
+    }
+    if let Some(field) = section.field("watchdog") {
+        limits.watchdog_ns = field.duration(0..=1000 * S)?;
+    }
+    if let Some(field) = section.field("max_hold") {
+        limits.max_hold = field.count(1..=u32::MAX)?;
+    }
+    if let Some(field) = section.field("drop_share") {
+        limits.drop_share = scaled(field.number(0.0..=1.0)?, one);
+    }
+    if let Some(field) = section.field("factor_min") {
+        limits.factor_min = scaled(field.number(0.001..=1.0)?, one);
+    }
+    if let Some(field) = section.field("factor_max") {
+        limits.factor_max = scaled(field.number(1.0..=1000.0)?, one);
+    }
+    section.finish()
+}
+
+fn read_baseline(mut section: Section<'_>, aqm: &mut Aqm) -> Result<()> {
+    match aqm {
+        Aqm::DualPi2(_) => {}
+        Aqm::Fifo(params) => {
+            if let Some(field) = section.field("limit_packets") {
+                params.limit_packets = field.count(1..=1 << 20)?;
+            }
+        }
+        Aqm::Pie(params) => {
+            if let Some(field) = section.field("target") {
+                params.target_ns = field.duration(US..=5 * S)?;
+            }
+            if let Some(field) = section.field("tupdate") {
+                params.tupdate_ns = field.duration(100 * US..=S)?;
+            }
+            if let Some(field) = section.field("max_burst") {
+                params.max_burst_ns = field.duration(0..=10 * S)?;
+            }
+            if let Some(field) = section.field("alpha_hz") {
+                params.alpha = field.number(0.0..=4000.0)?;
+            }
+            if let Some(field) = section.field("beta_hz") {
+                params.beta = field.number(0.0..=4000.0)?;
+            }
+            if let Some(field) = section.field("max_ecnth") {
+                params.max_ecnth = field.number(0.0..=1.0)?;
+            }
+            if let Some(field) = section.field("limit_packets") {
+                params.limit_packets = field.count(1..=1 << 20)?;
+            }
+            if let Some(field) = section.field("ecn") {
+                params.ecn = field.boolean()?;
+            }
+        }
+        Aqm::Codel(params) => read_codel(&mut section, params)?,
+        Aqm::FqCodel(params) => {
+            read_codel(&mut section, &mut params.codel)?;
+            if let Some(field) = section.field("quantum") {
+                params.quantum = u32::try_from(field.size(64..=1 << 20)?).unwrap_or(u32::MAX);
+            }
+            if let Some(field) = section.field("flows") {
+                params.flows = field.count(1..=65_536)?;
+            }
+        }
+    }
+    section.finish()
+}
+
+fn read_codel(section: &mut Section<'_>, params: &mut CodelParams) -> Result<()> {
+    if let Some(field) = section.field("target") {
+        params.target_ns = field.duration(US..=5 * S)?;
+    }
+    if let Some(field) = section.field("interval") {
+        params.interval_ns = field.duration(100 * US..=10 * S)?;
+    }
+    if let Some(field) = section.field("limit_packets") {
+        params.limit_packets = field.count(1..=1 << 20)?;
+    }
+    if let Some(field) = section.field("ecn") {
+        params.ecn = field.boolean()?;
+    }
+    Ok(())
+}
+
+fn read_control(mut section: Section<'_>, file: &Path, limits: &Limits) -> Result<Control> {
+    let policy = super::parse::beside(file, section.require("policy")?.text()?);
+    let interval = section.require("interval")?.count(1..=65_536)?;
+    let mut control = Control::new(&policy, interval);
+    let hold = section.field("mode").map_or(Ok(false), |field| {
+        field.choice(&[("once", false), ("hold", true)])
+    })?;
+    if hold {
+        let packets = section.require("hold")?.count(1..=limits.max_hold)?;
+        control.mode = OverrideMode::Hold(NonZeroU32::new(packets).unwrap_or(NonZeroU32::MIN));
+    } else if section.has("hold") {
+        return Err(section.error("hold", "goes with mode = \"hold\" only"));
+    }
+    if let Some(field) = section.field("queue") {
+        control.queue = field.choice(&[("same", Scope::Same), ("any", Scope::Any)])?;
+    }
+    if let Some(field) = section.field("ttl") {
+        control.ttl_ns = field.duration(1..=limits.max_ttl_ns)?;
+    }
+    if let Some(field) = section.field("latency") {
+        control.latency = if field.text()? == "measured" {
+            Latency::Measured
+        } else {
+            Latency::Fixed(field.duration(0..=S)?)
+        };
+    }
+    section.finish()?;
+    Ok(control)
+}
+
+fn read_scripted(
+    mut section: Section<'_>,
+    limits: &Limits,
+    duration_ns: u64,
+) -> Result<Scripted> {
+    #[derive(Clone, Copy)]
+    enum Kind {
+        Once,
+        Hold,
+        Steer,
+    }
+    let at_ns = section.require("at")?.duration(0..=duration_ns)?;
+    let ttl_ns = section.require("for")?.duration(1..=limits.max_ttl_ns)?;
+    let kinds = [("once", Kind::Once), ("hold", Kind::Hold), ("steer", Kind::Steer)];
+    let mode = match section.require("mode")?.choice(&kinds)? {
+        Kind::Once => {
+            let (action, queue) = read_action(&mut section)?;
+            Mode::Once { action, queue }
+        }
+        Kind::Hold => {
+            let (action, queue) = read_action(&mut section)?;
+            let packets = section.require("packets")?.count(1..=limits.max_hold)?;
+            Mode::Hold { action, queue, packets: NonZeroU32::new(packets).unwrap_or(NonZeroU32::MIN) }
+        }
+        Kind::Steer => {
+            let mut factor = |key| read_factor(&mut section, key, limits);
+            let (target, threshold) = (factor("target")?, factor("threshold")?);
+            let (coupling, gain) = (factor("coupling")?, factor("gain")?);
+            let steer = Steer::new(target, threshold, coupling, gain);
+            Mode::Steer(steer.map_err(|error| section.error("mode", error))?)
+        }
+    };
+    section.finish()?;
+    Ok(Scripted { at_ns, ttl_ns, mode })
+}
+
+fn read_action(section: &mut Section<'_>) -> Result<(Action, Option<Queue>)> {
+    let actions =
+        [("enqueue", Action::Enqueue), ("drop", Action::Drop), ("mark", Action::Mark)];
+    let action = section.require("action")?.choice(&actions)?;
+    let queues = [("classic", Some(Queue::Classic)), ("l4s", Some(Queue::L4s)), ("any", None)];
+    let queue = section.field("queue").map_or(Ok(None), |field| field.choice(&queues))?;
+    Ok((action, queue))
+}
+
+fn read_factor(
+    section: &mut Section<'_>,
+    key: &'static str,
+    limits: &Limits,
+) -> Result<Option<Factor>> {
+    let Some(field) = section.field(key) else { return Ok(None) };
+    let one = f64::from(raw::L4S_FACTOR_ONE);
+    let range = f64::from(limits.factor_min) / one..=f64::from(limits.factor_max) / one;
+    let factor = Factor::new(field.number(range)?);
+    factor.map(Some).map_err(|error| field.error(error))
+}
+
+/// `value` times `one`, rounded; callers bound `value`.
+fn scaled(value: f64, one: f64) -> u32 {
+    (value * one).round() as u32
+}

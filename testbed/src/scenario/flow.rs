@@ -1,0 +1,217 @@
+//! Traffic of a scenario.
+
+use l4sllm_abi::Ecn;
+
+use super::ScenarioError;
+use super::reader::Section;
+use super::units::DURATION;
+use crate::transport::Cc;
+
+/// Flows of one kind.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FlowGroup {
+    /// Name; several flows get a number.
+    pub name: String,
+    /// Congestion control.
+    pub cc: Cc,
+    /// Whether packets are ECN-capable.
+    pub ecn: bool,
+    /// Codepoint instead of the congestion control's own.
+    pub codepoint: Option<Ecn>,
+    /// Connections.
+    pub count: u32,
+    /// Flows of each connection.
+    pub parallel: u32,
+    /// Index of the client that they are on.
+    pub client: usize,
+    /// When the first starts, ns.
+    pub start_ns: u64,
+    /// Time between the starts of two connections, ns.
+    pub stagger_ns: u64,
+    /// How long each lasts, ns; to the end if none.
+    pub duration_ns: Option<u64>,
+    /// Round-trip time without queue, ns; the scenario's if none.
+    pub rtt_ns: Option<u64>,
+    /// Rate of `udp`, and ceiling of `udp-prague`, bits per second.
+    pub rate_bps: Option<u64>,
+    /// Payload bytes that each sends; endless if none.
+    pub bytes: Option<u64>,
+    /// Bytes of a datagram on the wire.
+    pub packet_bytes: u32,
+    /// HyStart++ of `newreno` and `cubic`.
+    pub hystart: bool,
+    /// Short flows that come and go, instead of `count` that last.
+    pub arrivals: Option<Arrivals>,
+}
+
+/// Short flows with Poisson arrivals.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Arrivals {
+    /// Flows per second, on average.
+    pub per_s: f64,
+    /// Payload bytes of each.
+    pub size: SizeDistribution,
+}
+
+/// How large short flows are, bytes.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum SizeDistribution {
+    /// All the same.
+    Fixed(u64),
+    /// Exponential with this mean.
+    Exponential(u64),
+    /// Bounded Pareto: a heavy tail, as of web objects.
+    Pareto {
+        /// Tail index, above 1.
+        shape: f64,
+        /// Smallest.
+        least: u64,
+        /// Largest.
+        most: u64,
+    },
+}
+
+impl FlowGroup {
+    /// One endless flow from the beginning, ECN as the control has it.
+    pub fn new(name: &str, cc: Cc) -> FlowGroup {
+        let defaults = crate::transport::FlowConfig::new(0, cc);
+        FlowGroup {
+            name: name.to_owned(),
+            cc,
+            ecn: defaults.ecn,
+            codepoint: None,
+            count: 1,
+            parallel: 1,
+            client: 0,
+            start_ns: 0,
+            stagger_ns: 0,
+            duration_ns: None,
+            rtt_ns: None,
+            rate_bps: None,
+            bytes: None,
+            packet_bytes: defaults.packet_bytes,
+            hystart: defaults.hystart,
+            arrivals: None,
+        }
+    }
+
+    /// How many flows it is; 0 if they come and go.
+    pub fn flows(&self) -> u32 {
+        if self.arrivals.is_some() { 0 } else { self.count * self.parallel }
+    }
+
+    /// Whether it holds a queue: responsive and without an end of its own.
+    pub fn is_lasting(&self) -> bool {
+        self.cc != Cc::Udp && self.bytes.is_none() && self.arrivals.is_none()
+    }
+}
+
+pub(super) fn read(
+    mut section: Section<'_>,
+    clients: &[String],
+    duration_ns: u64,
+) -> Result<FlowGroup, ScenarioError> {
+    const HOUR: u64 = 3_600_000_000_000;
+    const GBIT: u64 = 1_000_000_000;
+    let controls = Cc::ALL.map(|cc| (cc.name(), cc));
+    let cc = section.require("cc")?.choice(&controls)?;
+    let mut group = FlowGroup::new(cc.name(), cc);
+    if let Some(field) = section.field("name") {
+        group.name = super::parse::name(&field)?;
+    }
+    if let Some(field) = section.field("ecn") {
+        group.ecn = field.boolean()?;
+    }
+    if let Some(field) = section.field("codepoint") {
+        let codepoint = field.choice(&[("ect0", Ecn::Ect0), ("ect1", Ecn::Ect1)])?;
+        group.codepoint = Some(codepoint);
+        group.ecn = true;
+    }
+    if let Some(field) = section.field("client") {
+        let names: Vec<(&str, usize)> =
+            clients.iter().enumerate().map(|(at, name)| (name.as_str(), at)).collect();
+        group.client = field.choice(&names)?;
+    }
+    if let Some(field) = section.field("start") {
+        group.start_ns = field.duration(0..=duration_ns)?;
+    }
+    if let Some(field) = section.field("duration") {
+        group.duration_ns = Some(field.duration(1_000_000..=HOUR)?);
+    }
+    if let Some(field) = section.field("rtt") {
+        group.rtt_ns = Some(field.duration(super::parse::RTT)?);
+    }
+    if let Some(field) = section.field("hystart") {
+        group.hystart = field.boolean()?;
+    }
+    if let Some(field) = section.field("packet") {
+        let packet = field.size(150..=9000)?;
+        group.packet_bytes = u32::try_from(packet).unwrap_or(u32::MAX);
+    }
+    if let Some(field) = section.field("rate") {
+        if !matches!(cc, Cc::Udp | Cc::UdpPrague) {
+            return Err(field.error(format_args!("{cc} has none, only udp and udp-prague do")));
+        }
+        group.rate_bps = Some(field.rate(1_000..=100 * GBIT)?);
+    } else if cc == Cc::Udp {
+        return Err(section.error("rate", "missing, but udp needs one"));
+    }
+    if let Some(field) = section.field("arrivals") {
+        group.arrivals = Some(read_arrivals(field.section()?)?);
+        for key in ["count", "parallel", "stagger", "bytes"] {
+            if section.has(key) {
+                return Err(section.error(key, "cannot go with arrivals"));
+            }
+        }
+    } else {
+        if let Some(field) = section.field("count") {
+            group.count = field.count(1..=1000)?;
+        }
+        if let Some(field) = section.field("parallel") {
+            group.parallel = field.count(1..=100)?;
+        }
+        if let Some(field) = section.field("stagger") {
+            group.stagger_ns = field.duration(0..=duration_ns)?;
+            let last = group.start_ns + group.stagger_ns * u64::from(group.count - 1);
+            if last > duration_ns {
+                let at = DURATION.show(last);
+                return Err(field.error(format_args!("the last flow would start at {at}, after the end")));
+            }
+        }
+        if let Some(field) = section.field("bytes") {
+            group.bytes = Some(field.size(1..=1 << 50)?);
+        }
+    }
+    section.finish()?;
+    Ok(group)
+}
+
+fn read_arrivals(mut section: Section<'_>) -> Result<Arrivals, ScenarioError> {
+    #[derive(Clone, Copy)]
+    enum Kind {
+        Fixed,
+        Exponential,
+        Pareto,
+    }
+    const SIZES: std::ops::RangeInclusive<u64> = 1..=10_000_000_000;
+    let per_s = section.require("per_s")?.number(0.001..=10_000.0)?;
+    let kinds = [
+        ("fixed", Kind::Fixed),
+        ("exponential", Kind::Exponential),
+        ("pareto", Kind::Pareto),
+    ];
+    let size = match section.require("size")?.choice(&kinds)? {
+        Kind::Fixed => SizeDistribution::Fixed(section.require("mean")?.size(SIZES)?),
+        Kind::Exponential => SizeDistribution::Exponential(section.require("mean")?.size(SIZES)?),
+        Kind::Pareto => {
+            let least = section.require("least")?.size(SIZES)?;
+            SizeDistribution::Pareto {
+                shape: section.require("shape")?.number(1.01..=10.0)?,
+                least,
+                most: section.require("most")?.size(least + 1..=*SIZES.end())?,
+            }
+        }
+    };
+    section.finish()?;
+    Ok(Arrivals { per_s, size })
+}

@@ -1,0 +1,231 @@
+//! What to emulate: a TOML file, checked as it is read, or a value made in code.
+//!
+//! `scenarios/README.md` documents every key with its unit, range and default.
+
+mod arm;
+mod flow;
+mod parse;
+mod plan;
+mod reader;
+mod trace;
+mod units;
+
+#[cfg(test)]
+mod tests;
+
+pub use arm::{Aqm, Arm, Control, DualPi2, Latency, Scripted};
+pub use flow::{Arrivals, FlowGroup, SizeDistribution};
+pub use plan::{FlowPlan, Plan};
+
+use std::path::{Path, PathBuf};
+
+use thiserror::Error;
+
+use crate::net::{RateError, RateSchedule};
+use crate::result::{ArmFacts, Facts, Floor};
+use crate::transport::MSS;
+
+/// One experiment: a network, its traffic, and the arms that are compared on it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Scenario {
+    /// Name: letters, digits, `-`, `_` and `.`.
+    pub name: String,
+    /// One sentence on what it is.
+    pub description: String,
+    /// The file's text; empty if made in code.
+    pub source: String,
+    /// Seed that every repetition's seed is derived from.
+    pub seed: u64,
+    /// Repetitions of each arm.
+    pub repetitions: u32,
+    /// Virtual time of one repetition, ns.
+    pub duration_ns: u64,
+    /// Time at the beginning that statistics leave out, ns.
+    pub warmup_ns: u64,
+    /// Greatest random delay of a flow's start, ns: without it, flows would
+    /// start in step, and all repetitions be the same.
+    pub start_jitter_ns: u64,
+    /// Time between two samples of a flow's state, ns.
+    pub sample_ns: u64,
+    /// Round-trip time without queue of flows that have none of their own, ns.
+    pub rtt_ns: u64,
+    /// The bottleneck's rate.
+    pub bottleneck: RateSchedule,
+    /// Rate of the way back, bits per second; 0: not limited.
+    pub return_bps: u64,
+    /// Clients; a flow names one by its index.
+    pub clients: Vec<Client>,
+    /// Traffic.
+    pub flows: Vec<FlowGroup>,
+    /// What is compared.
+    pub arms: Vec<Arm>,
+}
+
+/// A host with its own link to the bottleneck.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Client {
+    /// Name.
+    pub name: String,
+    /// Rate of its link, bits per second; 0: not limited.
+    pub rate_bps: u64,
+    /// Propagation delay of its link in each direction, ns.
+    pub delay_ns: u64,
+    /// Buffer of its link, bytes.
+    pub buffer_bytes: u64,
+}
+
+impl Client {
+    /// A client behind 1 Gbit/s with 4 MiB of buffer.
+    pub fn new(name: &str) -> Client {
+        Client {
+            name: name.to_owned(),
+            rate_bps: 1_000_000_000,
+            delay_ns: 0,
+            buffer_bytes: 4 << 20,
+        }
+    }
+}
+
+/// Why a scenario cannot be used.
+#[derive(Debug, Error)]
+pub enum ScenarioError {
+    /// The file, or one that it names, cannot be read.
+    #[error("cannot read {}: {source}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// It is not TOML.
+    #[error("{}:{line}: {message}", path.display())]
+    Syntax {
+        /// The file.
+        path: PathBuf,
+        /// Line, from 1.
+        line: usize,
+        /// What is wrong.
+        message: String,
+    },
+    /// A key is unknown, missing or out of range.
+    #[error("{}:{line}: {key}: {message}", path.display())]
+    Key {
+        /// The file.
+        path: PathBuf,
+        /// Line, from 1.
+        line: usize,
+        /// The key, with the tables that it is in.
+        key: String,
+        /// What is wrong and what was expected.
+        message: String,
+    },
+    /// A line of a trace.
+    #[error("{}:{line}: {message}", path.display())]
+    Trace {
+        /// The file.
+        path: PathBuf,
+        /// Line, from 1.
+        line: usize,
+        /// What is wrong and what was expected.
+        message: String,
+    },
+    /// A trace's times or rates as a whole.
+    #[error("{}: {source}", path.display())]
+    Schedule {
+        /// The file.
+        path: PathBuf,
+        /// Which rule is broken.
+        source: RateError,
+    },
+}
+
+impl Scenario {
+    /// A scenario of one client and no flows or arms yet: 60 s, the first 5 s
+    /// left out, one repetition.
+    pub fn new(name: &str, bottleneck_bps: u64, rtt_ns: u64) -> Scenario {
+        Scenario {
+            name: name.to_owned(),
+            description: String::new(),
+            source: String::new(),
+            seed: 1,
+            repetitions: 1,
+            duration_ns: 60_000_000_000,
+            warmup_ns: 5_000_000_000,
+            start_jitter_ns: 100_000_000,
+            sample_ns: 100_000_000,
+            rtt_ns,
+            bottleneck: RateSchedule::constant(bottleneck_bps),
+            return_bps: 0,
+            clients: vec![Client::new("client")],
+            flows: Vec::new(),
+            arms: Vec::new(),
+        }
+    }
+
+    /// Reads and checks a file.
+    ///
+    /// # Errors
+    /// [`ScenarioError`], with file, line and key.
+    pub fn load(path: &Path) -> Result<Scenario, ScenarioError> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| ScenarioError::Read { path: path.to_owned(), source })?;
+        Scenario::parse(path, &text)
+    }
+
+    /// Checks the text of a file. `path` is named in errors; files that the
+    /// scenario names are looked for beside it, then in the working directory.
+    ///
+    /// # Errors
+    /// As [`Scenario::load`].
+    pub fn parse(path: &Path, text: &str) -> Result<Scenario, ScenarioError> {
+        parse::parse(path, text)
+    }
+
+    /// The arm called `name`.
+    pub fn arm(&self, name: &str) -> Option<&Arm> {
+        self.arms.iter().find(|arm| arm.name == name)
+    }
+
+    /// The seed of repetition `repetition`: the same for every arm, so that
+    /// arms are compared on the same traffic.
+    pub fn repetition_seed(&self, repetition: u32) -> u64 {
+        crate::sim::derive_seed(self.seed, "repetition", u64::from(repetition))
+    }
+
+    /// What has to be known to run it again. Policies are the caller's to
+    /// fill in, as it has loaded them.
+    pub fn facts(&self) -> Facts {
+        let arms = self.arms.iter().map(|arm| ArmFacts {
+            name: arm.name.clone(),
+            aqm: arm.aqm.name().to_owned(),
+            interval: arm.control.as_ref().map(|control| control.interval),
+            policy: None,
+        });
+        Facts {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            seed: self.seed,
+            scenario: self.name.clone(),
+            description: self.description.clone(),
+            scenario_toml: self.source.clone(),
+            repetitions: self.repetitions,
+            arms: arms.collect(),
+            floor: self.floor(),
+        }
+    }
+
+    /// The queue that the flows' minimum windows leave, where there is one:
+    /// responsive long-lived flows at the least rate of the bottleneck and the
+    /// longest round-trip time.
+    fn floor(&self) -> Option<Floor> {
+        let lasting = self.flows.iter().filter(|group| group.is_lasting());
+        let rtts = lasting.clone().map(|group| group.rtt_ns.unwrap_or(self.rtt_ns));
+        let floor = Floor {
+            flows: lasting.map(FlowGroup::flows).sum(),
+            min_window_packets: crate::transport::cc::MIN_WINDOW as u32,
+            packet_bytes: MSS + crate::transport::HEADER_BYTES,
+            bits_per_s: self.bottleneck.steps().iter().map(|step| step.bits_per_s).min()?,
+            base_rtt_ns: rtts.max()?,
+        };
+        (floor.delay_ns() > 0).then_some(floor)
+    }
+}

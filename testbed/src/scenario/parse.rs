@@ -1,0 +1,165 @@
+//! The top of a scenario file.
+
+use std::ops::RangeInclusive;
+use std::path::{Path, PathBuf};
+
+use super::reader::{Field, Section, Source};
+use super::{Client, Scenario, ScenarioError, arm, flow, trace};
+use crate::net::{RateSchedule, RateStep};
+
+type Result<T> = std::result::Result<T, ScenarioError>;
+
+const MS: u64 = 1_000_000;
+const S: u64 = 1_000_000_000;
+const GBIT: u64 = 1_000_000_000;
+
+/// Round-trip times, ns.
+pub(super) const RTT: RangeInclusive<u64> = 1_000..=10 * S;
+
+pub(super) fn parse(path: &Path, text: &str) -> Result<Scenario> {
+    Source { path, text }.read(|section| read(section, path, text))
+}
+
+/// A name that can be a directory's.
+pub(super) fn name(field: &Field<'_>) -> Result<String> {
+    let name = field.text()?;
+    let good = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    if name.is_empty() || name.starts_with('.') || name.len() > 64 || !name.chars().all(good) {
+        return Err(field.error(format_args!(
+            "\"{name}\" is not a name of at most 64 letters, digits, '-', '_' and '.'"
+        )));
+    }
+    Ok(name.to_owned())
+}
+
+/// A file that a scenario names: beside it, or else as seen from here.
+pub(super) fn beside(file: &Path, name: &str) -> PathBuf {
+    let near = file.parent().unwrap_or(Path::new("")).join(name);
+    if near.exists() { near } else { PathBuf::from(name) }
+}
+
+fn read(mut section: Section<'_>, path: &Path, text: &str) -> Result<Scenario> {
+    let stem = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or("scenario");
+    let given = section.field("name").map(|field| name(&field)).transpose()?;
+    let duration_ns = section.require("duration")?.duration(100 * MS..=86_400 * S)?;
+    let rtt_ns = section.require("rtt")?.duration(RTT)?;
+    let bottleneck = read_bottleneck(section.require("bottleneck")?.section()?, path, duration_ns)?;
+    let mut scenario = Scenario {
+        source: text.to_owned(),
+        duration_ns,
+        bottleneck,
+        ..Scenario::new(given.as_deref().unwrap_or(stem), 1, rtt_ns)
+    };
+    scenario.warmup_ns = scenario.warmup_ns.min(duration_ns / 2);
+    if let Some(field) = section.field("description") {
+        scenario.description = field.text()?.to_owned();
+    }
+    if let Some(field) = section.field("seed") {
+        scenario.seed = field.integer(0..=i64::MAX as u64)?;
+    }
+    if let Some(field) = section.field("repetitions") {
+        scenario.repetitions = field.count(1..=10_000)?;
+    }
+    if let Some(field) = section.field("warmup") {
+        scenario.warmup_ns = field.duration(0..=duration_ns - MS)?;
+    }
+    if let Some(field) = section.field("start_jitter") {
+        scenario.start_jitter_ns = field.duration(0..=10 * S)?;
+    }
+    if let Some(field) = section.field("sample") {
+        scenario.sample_ns = field.duration(MS..=10 * S)?;
+    }
+    if let Some(field) = section.field("return_rate") {
+        scenario.return_bps = field.rate(1_000..=1000 * GBIT)?;
+    }
+    let clients = section.sections("client")?;
+    if !clients.is_empty() {
+        scenario.clients.clear();
+    }
+    for client in clients {
+        let client = read_client(client, &scenario.clients)?;
+        scenario.clients.push(client);
+    }
+    let names: Vec<String> = scenario.clients.iter().map(|client| client.name.clone()).collect();
+    for group in section.sections("flow")? {
+        let place = group.error("rtt", "less than the client's delay alone, there and back");
+        let group = flow::read(group, &names, duration_ns)?;
+        let rtt_ns = group.rtt_ns.unwrap_or(rtt_ns);
+        if rtt_ns < 2 * scenario.clients[group.client].delay_ns {
+            return Err(place);
+        }
+        if scenario.flows.iter().any(|other| other.name == group.name) {
+            return Err(section.error("flow", format_args!("two are called \"{}\"", group.name)));
+        }
+        scenario.flows.push(group);
+    }
+    if scenario.flows.is_empty() {
+        return Err(section.error("flow", "missing, but at least one [[flow]] is required"));
+    }
+    for entry in section.sections("arm")? {
+        let arm = arm::read(entry, path, duration_ns)?;
+        if scenario.arms.iter().any(|other| other.name == arm.name) {
+            return Err(section.error("arm", format_args!("two are called \"{}\"", arm.name)));
+        }
+        scenario.arms.push(arm);
+    }
+    if scenario.arms.is_empty() {
+        return Err(section.error("arm", "missing, but at least one [[arm]] is required"));
+    }
+    section.finish()?;
+    Ok(scenario)
+}
+
+fn read_bottleneck(
+    mut section: Section<'_>,
+    path: &Path,
+    duration_ns: u64,
+) -> Result<RateSchedule> {
+    let rates = 1_000..=100 * GBIT;
+    if let Some(field) = section.field("trace") {
+        for key in ["rate", "step"] {
+            if section.has(key) {
+                return Err(section.error(key, "cannot go with a trace"));
+            }
+        }
+        let repeat = section.field("repeat").map_or(Ok(false), |field| field.boolean())?;
+        let schedule = trace::load(&beside(path, field.text()?), repeat.then_some(duration_ns))?;
+        section.finish()?;
+        return Ok(schedule);
+    }
+    if section.has("repeat") {
+        return Err(section.error("repeat", "goes with a trace only"));
+    }
+    let mut steps =
+        vec![RateStep { from_ns: 0, bits_per_s: section.require("rate")?.rate(rates.clone())? }];
+    for mut step in section.sections("step")? {
+        let last = steps[steps.len() - 1].from_ns;
+        steps.push(RateStep {
+            from_ns: step.require("at")?.duration(last + 1..=86_400 * S)?,
+            bits_per_s: step.require("rate")?.rate(0..=*rates.end())?,
+        });
+        step.finish()?;
+    }
+    let schedule = RateSchedule::new(steps).map_err(|error| section.error("step", error))?;
+    section.finish()?;
+    Ok(schedule)
+}
+
+fn read_client(mut section: Section<'_>, others: &[Client]) -> Result<Client> {
+    let field = section.require("name")?;
+    let mut client = Client::new(&name(&field)?);
+    if others.iter().any(|other| other.name == client.name) {
+        return Err(field.error("another client has this name"));
+    }
+    if let Some(field) = section.field("rate") {
+        client.rate_bps = field.rate(1_000..=1000 * GBIT)?;
+    }
+    if let Some(field) = section.field("delay") {
+        client.delay_ns = field.duration(0..=5 * S)?;
+    }
+    if let Some(field) = section.field("buffer") {
+        client.buffer_bytes = field.size(0..=1 << 40)?;
+    }
+    section.finish()?;
+    Ok(client)
+}

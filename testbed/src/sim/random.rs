@@ -1,0 +1,111 @@
+//! Seeded random numbers: named, independent streams from one seed.
+
+/// xoshiro256++ (Blackman and Vigna), seeded through splitmix64.
+///
+/// Written out here, so that a seed gives the same run whatever crate
+/// versions a build picks.
+#[derive(Debug, Clone)]
+pub struct Random {
+    state: [u64; 4],
+}
+
+impl Random {
+    /// The stream called `name` of `seed`. Different names are independent: a
+    /// draw from one does not move another.
+    pub fn stream(seed: u64, name: &str) -> Random {
+        let mut state = seed ^ fnv1a(name.as_bytes());
+        // Mixed once more, so that seed and name do not cancel each other out.
+        state = splitmix64(&mut state) ^ seed.rotate_left(32);
+        Random { state: std::array::from_fn(|_| splitmix64(&mut state)) }
+    }
+
+    /// Uniform over all of `u64`.
+    pub fn next_u64(&mut self) -> u64 {
+        let s = &mut self.state;
+        let result = s[0].wrapping_add(s[3]).rotate_left(23).wrapping_add(s[0]);
+        let t = s[1] << 17;
+        s[2] ^= s[0];
+        s[3] ^= s[1];
+        s[1] ^= s[2];
+        s[0] ^= s[3];
+        s[2] ^= t;
+        s[3] = s[3].rotate_left(45);
+        result
+    }
+
+    /// Uniform in `[0, 1)`, 53 bits.
+    pub fn unit(&mut self) -> f64 {
+        (self.next_u64() >> 11) as f64 * (1.0 / (1u64 << 53) as f64)
+    }
+
+    /// Uniform in `0..bound`; 0 when `bound` is 0.
+    pub fn below(&mut self, bound: u64) -> u64 {
+        // Multiply and shift (Lemire); the bias is below bound / 2^64.
+        ((u128::from(self.next_u64()) * u128::from(bound)) >> 64) as u64
+    }
+
+    /// Exponentially distributed with the given mean.
+    pub fn exponential(&mut self, mean: f64) -> f64 {
+        // 1 - unit() is in (0, 1]: the logarithm is finite.
+        -mean * (1.0 - self.unit()).ln()
+    }
+}
+
+/// A seed for part `name`, number `index`, of a run with seed `seed`.
+pub fn derive_seed(seed: u64, name: &str, index: u64) -> u64 {
+    let mut state = seed ^ fnv1a(name.as_bytes()).wrapping_add(index.wrapping_mul(GOLDEN));
+    splitmix64(&mut state)
+}
+
+const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
+
+pub(crate) fn splitmix64(state: &mut u64) -> u64 {
+    *state = state.wrapping_add(GOLDEN);
+    let mut z = *state;
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
+
+fn fnv1a(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn streams_repeat_and_differ() {
+        let draw = |seed, name| {
+            let mut random = Random::stream(seed, name);
+            [random.next_u64(), random.next_u64()]
+        };
+        assert_eq!(draw(1, "a"), draw(1, "a"));
+        assert_ne!(draw(1, "a"), draw(1, "b"));
+        assert_ne!(draw(1, "a"), draw(2, "a"));
+        assert_ne!(derive_seed(1, "a", 0), derive_seed(1, "a", 1));
+    }
+
+    /// The reference values of splitmix64 with seed 1234567.
+    #[test]
+    fn splitmix_reference() {
+        let mut state = 1_234_567;
+        assert_eq!(splitmix64(&mut state), 6_457_827_717_110_365_317);
+        assert_eq!(splitmix64(&mut state), 3_203_168_211_198_807_973);
+    }
+
+    #[test]
+    fn moments() {
+        let mut random = Random::stream(7, "moments");
+        let n = 200_000;
+        let uniform: f64 = (0..n).map(|_| random.unit()).sum::<f64>() / f64::from(n);
+        assert!((uniform - 0.5).abs() < 0.003, "{uniform}");
+        let exponential: f64 = (0..n).map(|_| random.exponential(3.0)).sum::<f64>() / f64::from(n);
+        assert!((exponential - 3.0).abs() < 0.03, "{exponential}");
+        assert!((0..1000).all(|_| random.below(10) < 10));
+        assert_eq!(random.below(0), 0);
+    }
+}
