@@ -33,7 +33,10 @@ fn main() {
         backbone.heads,
         backbone.mlp,
     );
-    println!("{:>9} {:>16} {:>16} {:>16}", "interval", "decision p50", "decision p99", "per record");
+    println!(
+        "{:>9} {:>16} {:>16} {:>16}",
+        "interval", "decision p50", "decision p99", "per record"
+    );
     let stream = common::records(4096, 1);
     for interval in [1, 10, 100] {
         let mut session = Session::new(policy.clone(), interval);
@@ -53,7 +56,8 @@ fn main() {
             }
         }
         decisions.sort_unstable();
-        let quantile = |q: usize| decisions[(decisions.len() - 1) * q / 100].as_nanos() as f64 / 1e3;
+        let quantile =
+            |q: usize| decisions[(decisions.len() - 1) * q / 100].as_nanos() as f64 / 1e3;
         println!(
             "{interval:>9} {:>13.1} us {:>13.1} us {:>13.2} us",
             quantile(50),

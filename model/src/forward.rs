@@ -1,7 +1,10 @@
 //! The forward pass: [`embed`] makes tokens of a record, [`advance`] runs them
 //! through the backbone, a few at a time.
 
-use crate::kernel::{Into, LANES, Lane, Panels, gelu, layer_norm, matmul, softmax};
+use crate::kernel::{Into, LANES, Lane, Panels, Vector, gelu, layer_norm, matmul, softmax};
+#[cfg(target_arch = "x86_64")]
+use crate::vector::Avx2;
+use crate::vector::Plain;
 use crate::weights::Weights;
 use crate::{ACTIONS, PolicyConfig};
 
@@ -113,14 +116,14 @@ macro_rules! per_processor {
             {
                 #[target_feature(enable = "avx2,fma")]
                 unsafe fn avx2($($arg: $type),*) -> $result {
-                    $body::<true>($($arg),*)
+                    $body::<Avx2>($($arg),*)
                 }
                 if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
                     // SAFETY: the processor has both.
                     return unsafe { avx2($($arg),*) };
                 }
             }
-            $body::<{ cfg!(any(target_arch = "aarch64", target_feature = "fma")) }>($($arg),*)
+            $body::<Plain>($($arg),*)
         }
     };
 }
@@ -152,7 +155,7 @@ per_processor! {
 }
 
 #[inline(always)]
-fn pass<const FMA: bool>(
+fn pass<V: Vector>(
     config: &PolicyConfig,
     weights: &Weights,
     state: &mut State,
@@ -180,7 +183,7 @@ fn pass<const FMA: bool>(
 
     // Embedding norm.
     let norm = &weights.embed_norm;
-    layer_norm::<FMA>(
+    layer_norm::<V>(
         &tokens[..count * d],
         d,
         &norm.weight,
@@ -196,8 +199,8 @@ fn pass<const FMA: bool>(
     for (layer, block) in weights.blocks.iter().enumerate() {
         // Keys and values of all tokens.
         let norm = &block.norm1;
-        layer_norm::<FMA>(&x[..rows * d], d, &norm.weight, &norm.bias, epsilon, normed);
-        matmul::<FMA>(
+        layer_norm::<V>(&x[..rows * d], d, &norm.weight, &norm.bias, epsilon, normed);
+        matmul::<V>(
             normed,
             d,
             rows,
@@ -206,7 +209,7 @@ fn pass<const FMA: bool>(
             d,
             Into::Bias(&block.key.bias),
         );
-        matmul::<FMA>(
+        matmul::<V>(
             normed,
             d,
             rows,
@@ -240,7 +243,7 @@ fn pass<const FMA: bool>(
         let first = length - rows; // position of the first row
 
         // Attention, a head at a time.
-        matmul::<FMA>(
+        matmul::<V>(
             normed,
             d,
             rows,
@@ -253,7 +256,7 @@ fn pass<const FMA: bool>(
             let index = layer * heads + head;
             let columns = head * size;
             let keys = state.keys(index, size, length);
-            matmul::<FMA>(
+            matmul::<V>(
                 &query[columns..],
                 d,
                 rows,
@@ -263,10 +266,10 @@ fn pass<const FMA: bool>(
                 Into::Store,
             );
             for (row, scores) in scores.chunks_exact_mut(padded).take(rows).enumerate() {
-                softmax::<FMA>(scores, first + row + 1);
+                softmax::<V>(scores, first + row + 1);
             }
             let values = state.values(index, size, length);
-            matmul::<FMA>(
+            matmul::<V>(
                 scores,
                 padded,
                 rows,
@@ -277,7 +280,7 @@ fn pass<const FMA: bool>(
             );
         }
         let out = &block.attention;
-        matmul::<FMA>(
+        matmul::<V>(
             mixed,
             d,
             rows,
@@ -289,8 +292,8 @@ fn pass<const FMA: bool>(
 
         // Feed-forward.
         let norm = &block.norm2;
-        layer_norm::<FMA>(&x[..rows * d], d, &norm.weight, &norm.bias, epsilon, normed);
-        matmul::<FMA>(
+        layer_norm::<V>(&x[..rows * d], d, &norm.weight, &norm.bias, epsilon, normed);
+        matmul::<V>(
             normed,
             d,
             rows,
@@ -299,8 +302,8 @@ fn pass<const FMA: bool>(
             m,
             Into::Bias(&block.up.bias),
         );
-        gelu::<FMA>(&mut hidden[..rows * m]);
-        matmul::<FMA>(
+        gelu::<V>(&mut hidden[..rows * m]);
+        matmul::<V>(
             hidden,
             m,
             rows,
@@ -317,14 +320,14 @@ fn pass<const FMA: bool>(
 
     // Head, at the position before the newest action token.
     let norm = &weights.last_norm;
-    layer_norm::<FMA>(&x[..d], d, &norm.weight, &norm.bias, epsilon, normed);
+    layer_norm::<V>(&x[..d], d, &norm.weight, &norm.bias, epsilon, normed);
     if config.head.residual {
         for (x, input) in normed[..d].iter_mut().zip(&tokens[..d]) {
             *x += input;
         }
     }
     let mut logits = [f32::NEG_INFINITY; LANES];
-    matmul::<FMA>(
+    matmul::<V>(
         normed,
         d,
         1,
@@ -333,12 +336,12 @@ fn pass<const FMA: bool>(
         LANES,
         Into::Bias(&weights.head.bias),
     );
-    softmax::<FMA>(&mut logits, ACTIONS);
+    softmax::<V>(&mut logits, ACTIONS);
     [logits[0], logits[1], logits[2]]
 }
 
 #[inline(always)]
-fn tokens_of<const FMA: bool>(
+fn tokens_of<V: Vector>(
     weights: &Weights,
     return_to_go: f32, // scaled
     features: &[f32],  // [n], scaled
@@ -362,7 +365,7 @@ fn tokens_of<const FMA: bool>(
         }
         let project = &path.project;
         let e = hidden.len();
-        matmul::<FMA>(
+        matmul::<V>(
             hidden,
             e,
             1,

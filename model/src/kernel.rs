@@ -1,15 +1,11 @@
 //! Arithmetic of the forward pass: packed matrices, norms, softmax, GELU.
 //!
-//! Everything here is `inline(always)` and generic over `FMA`, so that the one
-//! forward pass is compiled once with AVX2 and FMA and once without (see
-//! `forward::advance`); the loops over [`LANES`] are what the compiler turns
-//! into vectors.
+//! Everything here is `inline(always)` and generic over the processor, so that
+//! the one forward pass is compiled once for each (see `forward::advance`).
+//! Products use [`Vector`]; the other loops are left to the compiler, and run
+//! over [`LANES`] where it may not reorder a sum by itself.
 
-/// Columns of a panel: two AVX2 registers, one of AVX-512, four of NEON.
-pub(crate) const LANES: usize = 16;
-
-/// One vector's worth.
-pub(crate) type Lane = [f32; LANES];
+pub(crate) use crate::vector::{LANES, Lane, Vector};
 
 /// Rows of the widest tile.  Six rows of two registers, with one for the
 /// broadcast and two for the panel, fill the sixteen registers of AVX2.
@@ -69,13 +65,13 @@ pub(crate) enum Into<'a> {
 
 /// a b + c; `mul_add` without the instruction would be a call.
 #[inline(always)]
-fn fma<const FMA: bool>(a: f32, b: f32, c: f32) -> f32 {
-    if FMA { a.mul_add(b, c) } else { a * b + c }
+fn fma<V: Vector>(a: f32, b: f32, c: f32) -> f32 {
+    if V::FMA { a.mul_add(b, c) } else { a * b + c }
 }
 
 /// `out[m × n] (op)= x[m × k] w[k × n]`, rows `x_pitch` and `out_pitch` apart.
 #[inline(always)]
-pub(crate) fn matmul<const FMA: bool>(
+pub(crate) fn matmul<V: Vector>(
     x: &[f32],
     x_pitch: usize,
     m: usize,
@@ -102,12 +98,12 @@ pub(crate) fn matmul<const FMA: bool>(
                 into,
             };
             row += match m - row {
-                1 => block.run::<FMA, 1>(),
-                2 => block.run::<FMA, 2>(),
-                3 => block.run::<FMA, 3>(),
-                4 => block.run::<FMA, 4>(),
-                5 => block.run::<FMA, 5>(),
-                _ => block.run::<FMA, TILE>(),
+                1 => block.run::<V, 1>(),
+                2 => block.run::<V, 2>(),
+                3 => block.run::<V, 3>(),
+                4 => block.run::<V, 4>(),
+                5 => block.run::<V, 5>(),
+                _ => block.run::<V, TILE>(),
             };
         }
     }
@@ -127,30 +123,38 @@ struct Block<'a> {
 
 impl Block<'_> {
     #[inline(always)]
-    fn run<const FMA: bool, const M: usize>(self) -> usize {
+    fn run<V: Vector, const M: usize>(self) -> usize {
         let k = self.panel.len();
-        let rows: [&[f32]; M] = std::array::from_fn(|r| &self.x[r * self.x_pitch..][..k]);
-        let mut sums = [[0.0f32; LANES]; M];
-        for (i, w) in self.panel.iter().enumerate() {
-            for r in 0..M {
-                let x = rows[r][i];
-                for l in 0..LANES {
-                    sums[r][l] = fma::<FMA>(x, w[l], sums[r][l]);
+        let mut rows = [self.x.as_ptr(); M];
+        for (r, row) in rows.iter_mut().enumerate() {
+            *row = self.x[r * self.x_pitch..][..k].as_ptr();
+        }
+        // SAFETY: this is inlined where the processor has V.  i < k, and `rows`
+        // are starts of slices of k; a check in the loop would keep the sums
+        // out of the registers.
+        unsafe {
+            let mut sums = [V::zero(); M];
+            for (i, w) in self.panel.iter().enumerate() {
+                let w = V::load(w);
+                for r in 0..M {
+                    sums[r] = sums[r].add_product(*rows[r].add(i), w);
                 }
             }
-        }
-        for (r, sum) in sums.iter().enumerate() {
-            let out = &mut self.out[r * self.out_pitch..][..self.width];
-            match self.into {
-                Into::Store => out.copy_from_slice(&sum[..self.width]),
-                Into::Bias(bias) => {
-                    for ((o, s), b) in out.iter_mut().zip(sum).zip(&bias[self.column..]) {
-                        *o = s + b;
+            for (r, sum) in sums.into_iter().enumerate() {
+                let out = &mut self.out[r * self.out_pitch..];
+                match (out.first_chunk_mut::<LANES>(), self.into) {
+                    (Some(out), Into::Store) if self.width == LANES => sum.store(out),
+                    (Some(out), Into::Bias(bias)) if self.width == LANES => {
+                        sum.add(V::load(lane(bias, self.column))).store(out);
                     }
-                }
-                Into::Add(bias) => {
-                    for ((o, s), b) in out.iter_mut().zip(sum).zip(&bias[self.column..]) {
-                        *o += s + b;
+                    (Some(out), Into::Add(bias)) if self.width == LANES => {
+                        let bias = V::load(lane(bias, self.column));
+                        sum.add(bias).add(V::load(out)).store(out);
+                    }
+                    _ => {
+                        let mut part = [0.0; LANES];
+                        sum.store(&mut part);
+                        self.into.narrow(&part, self.column, &mut out[..self.width]);
                     }
                 }
             }
@@ -159,17 +163,38 @@ impl Block<'_> {
     }
 }
 
+impl Into<'_> {
+    /// The last panel, when n is not a multiple of [`LANES`].
+    #[inline(always)]
+    fn narrow(self, sum: &Lane, column: usize, out: &mut [f32]) {
+        for (i, (out, sum)) in out.iter_mut().zip(sum).enumerate() {
+            *out = match self {
+                Into::Store => *sum,
+                Into::Bias(bias) => sum + bias[column + i],
+                Into::Add(bias) => *out + sum + bias[column + i],
+            };
+        }
+    }
+}
+
+#[inline(always)]
+fn lane(x: &[f32], at: usize) -> &Lane {
+    x[at..]
+        .first_chunk()
+        .expect("the panel is whole, so sixteen values are left")
+}
+
 /// e^x within 2 units in the last place for x <= 88; 0 below -87.
 /// Cephes' polynomial; rounding by the add of 1.5 · 2^23 vectorises.
 #[inline(always)]
-fn exp<const FMA: bool>(x: f32) -> f32 {
+fn exp<V: Vector>(x: f32) -> f32 {
     const ROUND: f32 = 12_582_912.0;
     let flush = x < -87.0;
     let x = x.clamp(-87.0, 88.0);
-    let shifted = fma::<FMA>(x, std::f32::consts::LOG2_E, ROUND);
+    let shifted = fma::<V>(x, std::f32::consts::LOG2_E, ROUND);
     let n = shifted - ROUND;
-    let r = fma::<FMA>(n, -0.693_359_375, x);
-    let r = fma::<FMA>(n, 2.121_944_4e-4, r);
+    let r = fma::<V>(n, -0.693_359_375, x);
+    let r = fma::<V>(n, 2.121_944_4e-4, r);
     let mut y = 1.987_569_1e-4;
     for c in [
         1.398_199_9e-3,
@@ -178,27 +203,27 @@ fn exp<const FMA: bool>(x: f32) -> f32 {
         0.166_666_65,
         0.5,
     ] {
-        y = fma::<FMA>(y, r, c);
+        y = fma::<V>(y, r, c);
     }
-    let y = fma::<FMA>(y * r, r, r) + 1.0;
+    let y = fma::<V>(y * r, r, r) + 1.0;
     let power = f32::from_bits((shifted.to_bits() << 23).wrapping_add(0x3f80_0000));
     if flush { 0.0 } else { y * power }
 }
 
 /// GPT-2's GELU: x/2 (1 + tanh u) = x σ(2u), u = √(2/π) (x + 0.044715 x³).
 #[inline(always)]
-pub(crate) fn gelu<const FMA: bool>(x: &mut [f32]) {
+pub(crate) fn gelu<V: Vector>(x: &mut [f32]) {
     const TWO_SQRT_2_OVER_PI: f32 = 1.595_769_1;
     for x in x {
-        let u = *x * fma::<FMA>(*x * *x, 0.044_715, 1.0) * TWO_SQRT_2_OVER_PI;
-        *x /= 1.0 + exp::<FMA>(-u);
+        let u = *x * fma::<V>(*x * *x, 0.044_715, 1.0) * TWO_SQRT_2_OVER_PI;
+        *x /= 1.0 + exp::<V>(-u);
     }
 }
 
 /// Softmax over the first `valid` values; the rest become 0.  The length is a
 /// multiple of [`LANES`].
 #[inline(always)]
-pub(crate) fn softmax<const FMA: bool>(row: &mut [f32], valid: usize) {
+pub(crate) fn softmax<V: Vector>(row: &mut [f32], valid: usize) {
     row[valid..].fill(f32::NEG_INFINITY);
     let (lanes, _) = split(row);
     let mut top = [f32::NEG_INFINITY; LANES];
@@ -211,7 +236,7 @@ pub(crate) fn softmax<const FMA: bool>(row: &mut [f32], valid: usize) {
     let mut sum = [0.0; LANES];
     for lane in row.chunks_exact_mut(LANES) {
         for l in 0..LANES {
-            lane[l] = exp::<FMA>(lane[l] - top);
+            lane[l] = exp::<V>(lane[l] - top);
             sum[l] += lane[l];
         }
     }
@@ -223,7 +248,7 @@ pub(crate) fn softmax<const FMA: bool>(row: &mut [f32], valid: usize) {
 
 /// `out = (x - mean) / √(variance + epsilon) · weight + bias`, row by row.
 #[inline(always)]
-pub(crate) fn layer_norm<const FMA: bool>(
+pub(crate) fn layer_norm<V: Vector>(
     x: &[f32],
     width: usize,
     weight: &[f32],
@@ -237,7 +262,7 @@ pub(crate) fn layer_norm<const FMA: bool>(
         let variance = reduce(x, |v| (v - mean) * (v - mean)) * scale;
         let inverse = 1.0 / (variance + epsilon).sqrt();
         for ((o, x), (w, b)) in out.iter_mut().zip(x).zip(weight.iter().zip(bias)) {
-            *o = fma::<FMA>((x - mean) * inverse, *w, *b);
+            *o = fma::<V>((x - mean) * inverse, *w, *b);
         }
     }
 }
@@ -265,6 +290,7 @@ fn split(x: &[f32]) -> (impl Iterator<Item = &[f32]>, &[f32]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::vector::Plain;
 
     fn noise(n: usize, mut state: u64) -> Vec<f32> {
         (0..n)
@@ -291,7 +317,7 @@ mod tests {
             let packed = Packed::new(k, n, |r, c| w[r * n + c]);
             let mut out = noise(m * n, 4);
             let before = out.clone();
-            matmul::<false>(&x, k, m, packed.view(), &mut out, n, Into::Add(&b));
+            matmul::<Plain>(&x, k, m, packed.view(), &mut out, n, Into::Add(&b));
             for i in 0..m {
                 for j in 0..n {
                     let sum: f64 = (0..k)
@@ -312,17 +338,17 @@ mod tests {
         for i in -8700..8800 {
             let x = i as f32 / 100.0;
             let want = f64::from(x).exp();
-            let got = f64::from(exp::<false>(x));
+            let got = f64::from(exp::<Plain>(x));
             assert!((got - want).abs() <= 3e-7 * want, "e^{x}: {got} {want}");
         }
-        assert_eq!(exp::<false>(f32::NEG_INFINITY), 0.0);
+        assert_eq!(exp::<Plain>(f32::NEG_INFINITY), 0.0);
     }
 
     #[test]
     fn gelu_is_gpt2s() {
         let mut got: Vec<f32> = (-1000..1000).map(|i| i as f32 / 50.0).collect();
         let inputs = got.clone();
-        gelu::<false>(&mut got);
+        gelu::<Plain>(&mut got);
         for (x, got) in inputs.into_iter().zip(got) {
             let x = f64::from(x);
             let u = (2.0 / std::f64::consts::PI).sqrt() * (x + 0.044715 * x.powi(3));
@@ -339,7 +365,7 @@ mod tests {
         row[20..].fill(1e6);
         let want: Vec<f64> = row[..20].iter().map(|v| f64::from(*v).exp()).collect();
         let sum: f64 = want.iter().sum();
-        softmax::<false>(&mut row, 20);
+        softmax::<Plain>(&mut row, 20);
         for (got, want) in row.iter().zip(&want) {
             assert!((f64::from(*got) - want / sum).abs() < 1e-6);
         }

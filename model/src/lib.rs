@@ -24,7 +24,13 @@ mod policy;
 mod reward;
 mod session;
 mod tensors;
+mod vector;
 mod weights;
+
+#[cfg(feature = "pool")]
+pub mod pool;
+#[cfg(feature = "torch")]
+pub mod torch;
 
 pub use chooser::Chooser;
 pub use config::{

@@ -1,6 +1,10 @@
 //! Records, policies and a second implementation of the forward pass that
 //! several tests share.
-#![allow(dead_code, clippy::unwrap_used, reason = "helpers of tests, each of which uses its part")]
+#![allow(
+    dead_code,
+    clippy::unwrap_used,
+    reason = "helpers of tests, each of which uses its part"
+)]
 
 use std::sync::Arc;
 

@@ -1,0 +1,1 @@
+//! Policies through libtorch.
