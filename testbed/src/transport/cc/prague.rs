@@ -103,6 +103,9 @@ impl Law {
 #[derive(Debug)]
 pub(crate) struct Prague {
     law: Law,
+    /// Not a comparison of window and threshold: in rate mode the window moves
+    /// with every sample of the round trip.
+    slow_start: bool,
     ssthresh: f64,
     /// No mark seen, no average: there may be no AQM that marks.
     saw_ce: bool,
@@ -135,6 +138,7 @@ impl Prague {
                 virtual_rtt_ns: srtt_ns,
                 alpha: 1.0,
             },
+            slow_start: true,
             ssthresh: f64::INFINITY,
             saw_ce: false,
             packets: 0,
@@ -147,20 +151,22 @@ impl Prague {
         }
     }
 
-    fn in_slow_start(&self) -> bool {
-        self.law.window < self.ssthresh
-    }
-
     fn rtt_independent(&self) -> bool {
-        self.rounds >= TRANSITION_ROUNDS && !self.in_slow_start()
+        self.rounds >= TRANSITION_ROUNDS && !self.slow_start
     }
 
     fn grow(&mut self, unmarked: f64) {
-        if self.in_slow_start() {
+        if self.slow_start {
             self.law.window = (self.law.window + unmarked * PACKET).min(self.ssthresh);
+            self.slow_start = self.law.window < self.ssthresh;
         } else {
             self.law.increase(unmarked, PACKET, PACKET);
         }
+    }
+
+    fn end_slow_start(&mut self) {
+        self.slow_start = false;
+        self.ssthresh = self.law.window;
     }
 
     /// Ends an observation when a round trip and a virtual one have passed.
@@ -178,7 +184,7 @@ impl Prague {
             self.law
                 .sample(self.ce_packets as f64 / self.packets as f64);
         }
-        if !self.in_slow_start() {
+        if !self.slow_start {
             self.rounds = self.rounds.saturating_add(1);
         }
         self.packets = 0;
@@ -196,7 +202,7 @@ impl Prague {
 
     fn choose_mode(&mut self) {
         let small = self.law.window <= RATE_MODE_SEGMENTS * PACKET;
-        self.law.mode = if self.saw_ce && small && !self.in_slow_start() {
+        self.law.mode = if self.saw_ce && small && !self.slow_start {
             Mode::Rate
         } else {
             Mode::Window
@@ -223,7 +229,7 @@ impl CongestionControl for Prague {
             }
             if ack.ce_packets > 0 && self.may_reduce(ack) {
                 self.law.decrease(self.law.alpha / 2.0);
-                self.ssthresh = self.ssthresh.min(self.law.window);
+                self.end_slow_start();
                 self.reduced = Some((ack.nxt, ack.now_ns));
                 self.reductions += 1;
             }
@@ -237,7 +243,7 @@ impl CongestionControl for Prague {
         // As Reno would, whatever alpha is.
         self.law.decrease(0.5);
         self.law.align(f64::INFINITY);
-        self.ssthresh = self.law.window;
+        self.end_slow_start();
     }
 
     fn on_ecn_echo(&mut self, _now_ns: u64) {}
@@ -246,6 +252,7 @@ impl CongestionControl for Prague {
         if first {
             self.ssthresh = self.law.window / 2.0;
         }
+        self.slow_start = true;
         self.law.mode = Mode::Window;
         self.law.window = PACKET;
         self.law.align(f64::INFINITY);
@@ -260,20 +267,26 @@ impl CongestionControl for Prague {
     }
 
     fn allowance(&self) -> u32 {
-        // The rate governs; the window must not stop it between two delayed
-        // acknowledgements.
-        self.window().ceil().max(2.0) as u32
+        if self.slow_start {
+            return self.window().max(1.0) as u32;
+        }
+        // The rate governs. The window must not stop it while the pacing is above
+        // the rate or the receiver holds an acknowledgement back; it is there for
+        // a network that freezes.
+        (self.window() * (1.0 + RATE_OFFSET)).ceil().max(1.0) as u32 + 1
     }
 
     fn pacing_rate(&self, now_ns: u64) -> Option<f64> {
         if self.law.srtt_ns == 0 {
             return None;
         }
-        Some(if self.law.window < self.ssthresh / 2.0 {
-            2.0 * self.law.rate
-        } else {
-            self.law.paced(now_ns.saturating_sub(self.observe_from_ns))
-        })
+        Some(
+            if self.slow_start && self.law.window < self.ssthresh / 2.0 {
+                2.0 * self.law.rate
+            } else {
+                self.law.paced(now_ns.saturating_sub(self.observe_from_ns))
+            },
+        )
     }
 
     fn alpha(&self) -> f64 {

@@ -1,1 +1,7 @@
+//! Senders against their RFCs and against theory.
 
+mod acknowledgements;
+mod ecn;
+mod recovery;
+mod response;
+mod startup;

@@ -1,0 +1,236 @@
+//! Loss, repair and timeouts.
+
+use crate::transport::harness::*;
+use crate::transport::segment::{Body, MSS};
+use crate::transport::{Cc, FlowConfig, Segment};
+
+const RTT: u64 = 20 * MS;
+const STREAMS: [Cc; 4] = [Cc::NewReno, Cc::Cubic, Cc::Dctcp, Cc::Prague];
+
+fn limited(cc: Cc, segments: u64) -> FlowConfig {
+    FlowConfig {
+        bytes: Some(segments * u64::from(MSS)),
+        handshake_rtt_ns: Some(RTT),
+        ..FlowConfig::new(1, cc)
+    }
+}
+
+fn retransmitted(log: &[Segment]) -> Vec<u64> {
+    log.iter()
+        .filter_map(|s| match s.body {
+            Body::Data {
+                seq,
+                retransmit: true,
+                ..
+            } => Some(seq / u64::from(MSS)),
+            _ => None,
+        })
+        .collect()
+}
+
+/// One loss: one retransmission, one reduction by the control's factor, no timeout.
+#[test]
+fn one_loss_costs_one_retransmission_and_one_reduction() {
+    for cc in STREAMS {
+        let mut path = Path::new(RTT, lose_first(&[15]))
+            .logged()
+            .flow(&limited(cc, 400), 0);
+        // Slow start doubles 10 to 20; segment 15 leaves in the second round, its
+        // loss is known in the third.
+        path.run_until(2 * RTT - MS);
+        let before = path.sender(0).stats();
+        assert_eq!(before.loss_events, 0, "{cc}");
+        let mut at_loss = before;
+        while path.sender(0).stats().loss_events == 0 {
+            at_loss = path.sender(0).stats();
+            path.run_until(path.now_ns + MS / 10);
+        }
+        let after = path.sender(0).stats();
+        let factor = if cc == Cc::Cubic { 0.7 } else { 0.5 };
+        let ratio = after.ssthresh_bytes as f64 / at_loss.cwnd_bytes as f64;
+        // The window may grow by the acknowledgements of the same instant.
+        assert!(
+            (factor..=factor * 1.35).contains(&ratio),
+            "{cc}: {ratio} of {at_loss:?}"
+        );
+        path.run_until(10 * SECOND);
+        let stats = path.sender(0).stats();
+        assert!(stats.finished(), "{cc}");
+        assert_eq!(retransmitted(path.log.as_ref().unwrap()), [15], "{cc}");
+        assert_eq!((stats.loss_events, stats.timeouts), (1, 0), "{cc}");
+        assert_eq!(path.receiver(0).stats().duplicate_bytes, 0, "{cc}");
+    }
+}
+
+/// A burst within a window is repaired in one recovery, without timeout and
+/// without sending anything needlessly.
+#[test]
+fn burst_within_a_window() {
+    for cc in STREAMS {
+        let lost = [12, 13, 14, 16, 18, 19, 25];
+        let mut path = Path::new(RTT, lose_first(&lost))
+            .logged()
+            .flow(&limited(cc, 400), 0);
+        path.run_until(10 * SECOND);
+        let stats = path.sender(0).stats();
+        assert_eq!(retransmitted(path.log.as_ref().unwrap()), lost, "{cc}");
+        assert_eq!((stats.loss_events, stats.timeouts), (1, 0), "{cc}");
+        assert!(stats.finished(), "{cc}");
+        assert_eq!(path.receiver(0).stats().duplicate_bytes, 0, "{cc}");
+    }
+}
+
+/// A retransmission that is lost as well is found by later deliveries.
+#[test]
+fn lost_retransmission_needs_no_timeout() {
+    let mut drops = 0;
+    let mut path = Path::new(RTT, move |arrival| match arrival.segment.body {
+        Body::Data { seq, .. } if seq == 15 * u64::from(MSS) && drops < 2 => {
+            drops += 1;
+            Verdict::Drop
+        }
+        _ => Verdict::Pass,
+    })
+    .logged()
+    .flow(&limited(Cc::NewReno, 400), 0);
+    path.run_until(10 * SECOND);
+    let stats = path.sender(0).stats();
+    assert_eq!(retransmitted(path.log.as_ref().unwrap()), [15, 15]);
+    assert_eq!((stats.loss_events, stats.timeouts), (1, 0));
+    assert!(stats.finished());
+}
+
+/// The last segment has nothing behind it to prove its loss.
+#[test]
+fn lost_tail_waits_for_the_timer() {
+    for cc in STREAMS {
+        let mut path = Path::new(RTT, lose_first(&[20]))
+            .logged()
+            .flow(&limited(cc, 21), 0);
+        path.run_until(10 * SECOND);
+        let stats = path.sender(0).stats();
+        assert_eq!(retransmitted(path.log.as_ref().unwrap()), [20], "{cc}");
+        assert_eq!(stats.timeouts, 1, "{cc}");
+        // The timer ran from the last acknowledgement, 200 ms over the round trip.
+        let last = path.log.as_ref().unwrap().last().unwrap().sent_ns;
+        let acked = path.acks.as_ref().unwrap();
+        let previous = acked[acked.len() - 2].sent_ns + RTT / 2;
+        let waited = last - previous;
+        assert!(
+            (RTT + 200 * MS..RTT + 205 * MS).contains(&waited),
+            "{cc}: {waited}"
+        );
+        assert!(stats.finished(), "{cc}");
+    }
+}
+
+/// During an outage the timer doubles; after it, the flow goes on.
+#[test]
+fn timeouts_back_off_and_recover() {
+    for cc in STREAMS {
+        let outage = SECOND..6 * SECOND;
+        let mut path = Path::new(RTT, move |arrival| {
+            if outage.contains(&arrival.now_ns) {
+                Verdict::Drop
+            } else {
+                Verdict::Pass
+            }
+        })
+        .bottleneck(10_000_000)
+        .logged()
+        .flow(
+            &FlowConfig {
+                handshake_rtt_ns: Some(RTT),
+                receive_window: 100_000,
+                ..FlowConfig::new(1, cc)
+            },
+            0,
+        );
+        path.run_until(5900 * MS);
+        let attempts: Vec<u64> = path
+            .log
+            .as_ref()
+            .unwrap()
+            .iter()
+            .filter(|s| s.sent_ns > 1100 * MS)
+            .map(|s| s.sent_ns)
+            .collect();
+        let gaps: Vec<u64> = attempts.windows(2).map(|w| w[1] - w[0]).collect();
+        assert!(gaps.len() >= 3, "{cc}: {attempts:?}");
+        for pair in gaps.windows(2) {
+            assert_eq!(pair[1], 2 * pair[0], "{cc}: {gaps:?}");
+        }
+        assert!(path.sender(0).stats().cwnd_bytes <= 2 * 1500, "{cc}");
+
+        path.run_until(12 * SECOND);
+        let before = path.receiver(0).stats().delivered_bytes;
+        path.run_until(14 * SECOND);
+        let rate = (path.receiver(0).stats().delivered_bytes - before) * 4;
+        assert!(rate > 8_000_000, "{cc}: {rate} after the outage");
+    }
+}
+
+/// The first two duplicate acknowledgements let new segments out, which prove
+/// the loss at a window of four (RFC 3042).
+#[test]
+fn limited_transmit() {
+    let config = FlowConfig {
+        receive_window: 3 * u64::from(MSS),
+        ..limited(Cc::NewReno, 100)
+    };
+    let mut path = Path::new(RTT, lose_first(&[8])).logged().flow(&config, 0);
+    path.run_until(20 * SECOND);
+    // The receiver's window stops new data here, so only the timer helps.
+    assert_eq!(path.sender(0).stats().timeouts, 1);
+
+    let mut first = true;
+    let mut path = Path::new(RTT, move |arrival| {
+        // A loss first, to have a window of five in congestion avoidance.
+        match arrival.segment.body {
+            Body::Data { seq, .. } if seq == 3 * u64::from(MSS) && first => {
+                first = false;
+                Verdict::Drop
+            }
+            Body::Data {
+                seq,
+                retransmit: false,
+                ..
+            } if seq == 22 * u64::from(MSS) => Verdict::Drop,
+            _ => Verdict::Pass,
+        }
+    })
+    .logged()
+    .flow(&limited(Cc::NewReno, 100), 0);
+    path.run_until(20 * SECOND);
+    assert_eq!(path.sender(0).stats().timeouts, 0);
+    assert_eq!(retransmitted(path.log.as_ref().unwrap()), [3, 22]);
+}
+
+/// Whatever a fifth of loss does in either direction's data, every byte arrives
+/// exactly once and the sender ends.
+#[test]
+fn everything_arrives_exactly_once() {
+    for seed in 0..200 {
+        let cc = STREAMS[seed as usize % 4];
+        let mut size = Random(seed ^ 0xabcd);
+        let bytes = 1 + (0..).take_while(|_| !size.chance(0.01)).count() as u64 * 733;
+        let config = FlowConfig {
+            bytes: Some(bytes),
+            ..FlowConfig::new(1, cc)
+        };
+        let mut path = Path::new(RTT, random(0.2, Verdict::Drop, seed))
+            .bottleneck(20_000_000)
+            .flow(&config, 0);
+        path.run_until(3600 * SECOND);
+        let receiver = path.receiver(0).stats();
+        let sender = path.sender(0).stats();
+        assert_eq!(receiver.delivered_bytes, bytes, "{cc}, seed {seed}");
+        assert_eq!(sender.delivered_bytes, bytes, "{cc}, seed {seed}");
+        assert_eq!(
+            receiver.counts.bytes,
+            receiver.delivered_bytes + receiver.duplicate_bytes
+        );
+        assert!(sender.finished() && receiver.finished_ns.is_some());
+        assert!(receiver.finished_ns <= sender.finished_ns);
+    }
+}
