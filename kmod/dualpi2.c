@@ -1,0 +1,473 @@
+/*-
+ * SPDX-License-Identifier: BSD-2-Clause
+ *
+ * Copyright (c) 2026 The l4sllm authors
+ */
+
+/*
+ * The DualPI2 core: RFC 9332 appendix A.1 with the overload behaviour of
+ * appendix A.2, and two options of RFC 8033 (burst allowance, ECN threshold).
+ * See dualpi2.h.
+ */
+
+#include "dualpi2.h"
+#include "params.h"
+
+/* Times and gains multiply to more than 64 bits at their extremes. */
+#define	SATURATED	((int64_t)1 << 60)
+
+static int64_t	saturating_mul(int64_t, int64_t);
+static int64_t	clamp_p(int64_t);
+static void	derive(struct dualpi2 *);
+static void	measure(struct dualpi2_queue *, uint32_t length, uint64_t now);
+static bool	dither(struct dualpi2 *, struct dualpi2_queue *, uint32_t);
+static uint32_t	native(const struct dualpi2 *, uint64_t sojourn_ns);
+static uint8_t	choose(struct dualpi2 *);
+static l4s_pkt_t *take(struct dualpi2_queue *);
+
+/* How much of a lead L4S has when both queues fill at once, bytes. */
+#define	CREDIT_MTU	1500
+
+static void
+reset_credit(struct dualpi2 *d)
+{
+	int weight = d->params.classic_weight;
+
+	d->credit = (int64_t)CREDIT_MTU * (weight - (100 - weight));
+}
+
+void
+dualpi2_init(struct dualpi2 *d, const struct l4s_params *params, uint64_t seed)
+{
+	memset(d, 0, sizeof(*d));
+	/* Any odd constant spreads small seeds; the generator's state is not 0. */
+	d->random = seed * 0x9e3779b97f4a7c15ULL + 0x2545f4914f6cdd1dULL;
+	if (d->random == 0)
+		d->random = 1;
+	d->burst_ns = params->max_burst_ns;
+	dualpi2_configure(d, params);
+	reset_credit(d);
+}
+
+void
+dualpi2_configure(struct dualpi2 *d, const struct l4s_params *params)
+{
+	d->params = *params;
+	if (d->burst_ns > params->max_burst_ns)
+		d->burst_ns = params->max_burst_ns;
+	dualpi2_steer(d, NULL, 0);
+}
+
+/*
+ * value <= 2^33 (5 s in ns) and factor <= L4S_FACTOR_CAP = 2^24, so that the
+ * product is below 2^57.  The result stays in the range that the parameter
+ * itself has.
+ */
+static uint64_t
+shifted(uint64_t value, bool set, uint32_t factor, uint64_t min, uint64_t max)
+{
+	if (!set)
+		return (value);
+	value = value * factor / L4S_FACTOR_ONE;
+	return (value < min ? min : value > max ? max : value);
+}
+
+void
+dualpi2_steer(struct dualpi2 *d, const struct l4s_override *o, uint8_t set)
+{
+	const struct l4s_params *p = &d->params;
+	struct dualpi2_setpoints *s = &d->set;
+
+	L4S_ASSERT(set == 0 || o != NULL);
+	s->target_ns = shifted(p->target_ns, set & L4S_STEER_TARGET,
+	    set != 0 ? o->target : 0, L4S_NS_PER_US, 5 * L4S_NS_PER_S);
+	s->threshold_ns = shifted(p->l4s_threshold_ns,
+	    set & L4S_STEER_THRESHOLD, set != 0 ? o->threshold : 0, 0,
+	    L4S_NS_PER_S);
+	s->coupling_q8 = shifted(p->coupling_q8, set & L4S_STEER_COUPLING,
+	    set != 0 ? o->coupling : 0, 256, 65535);
+	s->alpha_uhz = shifted(p->alpha_uhz, set & L4S_STEER_GAIN,
+	    set != 0 ? o->gain : 0, 0, UINT32_MAX);
+	s->beta_uhz = shifted(p->beta_uhz, set & L4S_STEER_GAIN,
+	    set != 0 ? o->gain : 0, 0, UINT32_MAX);
+
+	/*
+	 * 1e-6 Hz * 1 ns in Q56: 2^56 / 1e15 = 72.057594.  The product is at
+	 * most 2^32 * 72057594 < 2^59; the gain at most 2^39.
+	 */
+	d->alpha = (int64_t)((uint64_t)s->alpha_uhz * 72057594 / 1000000);
+	d->beta = (int64_t)((uint64_t)s->beta_uhz * 72057594 / 1000000);
+	derive(d);
+}
+
+/*
+ * What every packet needs of p'.  Overload is judged by the greater of the
+ * steered and the configured coupling: steering can make it begin earlier,
+ * never later (limits of the override).
+ */
+static void
+derive(struct dualpi2 *d)
+{
+	uint64_t p = (uint64_t)d->p >> (DUALPI2_P_SHIFT - 31);
+	uint64_t k = d->set.coupling_q8, coupled, guard;
+
+	d->p_base = (uint32_t)p;
+	d->p_classic = (uint32_t)((p * p) >> 31);
+	coupled = (p * k) >> 8;			/* < 2^31 * 2^16 */
+	d->p_coupled = coupled < DUALPI2_ONE ? (uint32_t)coupled : DUALPI2_ONE;
+	if (k < d->params.coupling_q8)
+		k = d->params.coupling_q8;
+	guard = (p * k) >> 8;
+	d->overload = guard >= DUALPI2_ONE;
+}
+
+/*
+ * The updates that were due since the last call, as a timer would have run
+ * them.  Between two calls no packet came or went, so that the head of the
+ * older queue has aged linearly (or there is none, and the delay is 0), and
+ * the update i of m has
+ *
+ *	delta_i = alpha (delay_0 + i T - target) + beta T
+ *
+ * which never falls with i.  So p' first falls (perhaps to 0), then rises
+ * (perhaps to 1): each part is a sum in closed form with one clamp at its
+ * end, and the work is the same for one missed update and for a million.
+ * Only the first update differs, by its previous delay.
+ */
+void
+dualpi2_update(struct dualpi2 *d, uint64_t now)
+{
+	uint64_t head, late, at, delay, period = d->params.tupdate_ns;
+	int64_t first, step, last, m, falling;
+	bool empty;
+
+	if (d->next_update == 0) {		/* the first packet */
+		d->next_update = now + period;
+		return;
+	}
+	at = d->next_update;
+	late = (now - at) / period;		/* updates besides the first */
+	d->next_update = at + (late + 1) * period;
+
+	empty = dualpi2_backlog(d) == 0;
+	head = UINT64_MAX;
+	if (d->queue[0].packets != 0)
+		head = d->queue[0].head_ns;
+	if (d->queue[1].packets != 0 && d->queue[1].head_ns < head)
+		head = d->queue[1].head_ns;
+	/* Whoever queued the head ran the updates until then. */
+	L4S_ASSERT(empty || head <= at);
+	delay = empty ? 0 : at - head;
+
+	first = saturating_mul(d->alpha,
+	    (int64_t)delay - (int64_t)d->set.target_ns) +
+	    saturating_mul(d->beta, (int64_t)delay - (int64_t)d->previous_ns);
+	d->p = clamp_p(d->p + first);
+
+	if (late != 0) {
+		/* 2^40 updates of 100 us are three years. */
+		m = late < ((uint64_t)1 << 40) ? (int64_t)late :
+		    (int64_t)1 << 40;
+		if (empty) {
+			step = 0;
+			first = saturating_mul(d->alpha,
+			    -(int64_t)d->set.target_ns);
+		} else {
+			step = saturating_mul(d->alpha, (int64_t)period);
+			first = saturating_mul(d->alpha, (int64_t)(delay +
+			    period) - (int64_t)d->set.target_ns) +
+			    saturating_mul(d->beta, (int64_t)period);
+		}
+		/* How many of the m fall: first + i * step <= 0. */
+		if (first > 0)
+			falling = 0;
+		else if (step == 0 || -first / step + 1 > m)
+			falling = m;
+		else
+			falling = -first / step + 1;
+		if (falling != 0) {
+			/* first + (falling - 1) * step <= 0: no overflow */
+			last = first + (falling - 1) * step;
+			d->p = clamp_p(d->p +
+			    saturating_mul(falling, (first + last) / 2));
+		}
+		if (falling < m) {
+			first += falling * step;
+			last = first + saturating_mul(m - falling - 1, step);
+			if (last > SATURATED)
+				last = SATURATED;
+			d->p = clamp_p(d->p +
+			    saturating_mul(m - falling, (first + last) / 2));
+		}
+		if (!empty)
+			delay += late * period;
+	}
+	derive(d);
+
+	/*
+	 * RFC 8033, section 4.4.  With several updates at once the allowance
+	 * may be renewed at the last of them only; by then it would be full
+	 * either way.
+	 */
+	if (d->params.max_burst_ns != 0) {
+		uint64_t spent = (late + 1) * period;
+		uint64_t half = d->set.target_ns / 2;
+
+		d->burst_ns = d->burst_ns > spent ? d->burst_ns - spent : 0;
+		if (d->p == 0 && delay < half && d->previous_ns < half)
+			d->burst_ns = d->params.max_burst_ns;
+	}
+	d->previous_ns = delay;
+}
+
+/* |result| <= 2^60, so that the sum of a few of them fits. */
+static int64_t
+saturating_mul(int64_t a, int64_t b)
+{
+	int64_t r;
+
+	if (__builtin_mul_overflow(a, b, &r))
+		return ((a < 0) == (b < 0) ? SATURATED : -SATURATED);
+	return (r > SATURATED ? SATURATED : r < -SATURATED ? -SATURATED : r);
+}
+
+static int64_t
+clamp_p(int64_t p)
+{
+	return (p < 0 ? 0 : p > DUALPI2_P_ONE ? DUALPI2_P_ONE : p);
+}
+
+bool
+dualpi2_enqueue(struct dualpi2 *d, l4s_pkt_t *pkt, uint8_t queue,
+    uint32_t length, uint64_t now)
+{
+	struct dualpi2_queue *q = &d->queue[queue];
+	uint64_t bytes = (uint64_t)d->queue[0].bytes + d->queue[1].bytes;
+	uint64_t limit = d->params.limit_bytes;
+
+	if (limit == 0)
+		limit = UINT32_MAX;
+	if (dualpi2_backlog(d) >= d->params.limit_packets ||
+	    bytes + length > limit)
+		return (false);
+
+	l4s_pkt_set_arrival(pkt, now);
+	l4s_pkt_set_next(pkt, NULL);
+	if (q->packets == 0) {
+		q->head = pkt;
+		q->head_ns = now;
+	} else
+		l4s_pkt_set_next(q->tail, pkt);
+	q->tail = pkt;
+	q->packets++;
+	q->bytes += length;
+	return (true);
+}
+
+/*
+ * RFC 9332, figure 6 with the overload lines of figure 9, up to and without
+ * the drop or mark itself.
+ */
+bool
+dualpi2_pick(struct dualpi2 *d, uint64_t now, struct dualpi2_verdict *v)
+{
+	struct dualpi2_queue *q;
+	uint32_t p_native = 0, p_coupled = d->p_coupled;
+	uint32_t p_classic = d->p_classic;
+	bool mark = false, drop = false;
+
+	if (dualpi2_backlog(d) == 0)
+		return (false);
+	v->queue = choose(d);
+	q = &d->queue[v->queue];
+	v->sojourn_ns = now - q->head_ns;
+	v->pkt = q->head;
+	v->length = l4s_pkt_length(v->pkt);
+	v->ecn = l4s_pkt_ecn(v->pkt);
+	v->cause = DUALPI2_NONE;
+	measure(q, v->length, now);
+	(void)take(q);
+	q->bytes -= v->length;
+	if (dualpi2_backlog(d) == 0)
+		reset_credit(d);
+
+	/* A burst is allowed: the controller is not heard (RFC 8033, 4.4). */
+	if (__predict_false(d->burst_ns != 0) && !d->overload)
+		p_classic = p_coupled = 0;
+
+	if (v->queue == L4S_QUEUE_L4S) {
+		if (__predict_false(d->overload)) {
+			v->probability = p_coupled;
+			if (dither(d, q, p_classic)) {
+				drop = true;
+				v->cause = DUALPI2_CLASSIC;
+			} else if (dither(d, q, p_coupled)) {
+				mark = true;
+				v->cause = DUALPI2_COUPLED;
+			}
+		} else {
+			/* More are queued behind it, or link speed is all
+			 * that made it wait. */
+			if (q->packets > d->params.l4s_min_packets)
+				p_native = native(d, v->sojourn_ns);
+			v->probability = p_native > p_coupled ? p_native :
+			    p_coupled;
+			mark = dither(d, q, v->probability);
+			if (mark)
+				v->cause = p_native > p_coupled ?
+				    DUALPI2_NATIVE : DUALPI2_COUPLED;
+		}
+	} else {
+		v->probability = p_classic;
+		if (dither(d, q, p_classic)) {
+			v->cause = DUALPI2_CLASSIC;
+			if (v->ecn == L4S_ECN_NOT_ECT || d->overload ||
+			    (d->params.max_ecnth != 0 &&
+			    p_classic > d->params.max_ecnth))
+				drop = true;
+			else
+				mark = true;
+		}
+	}
+	if (mark && d->params.ecn == 0) {
+		mark = false;
+		drop = true;
+	}
+	v->action = drop ? L4S_ACTION_DROP : mark ? L4S_ACTION_MARK :
+	    L4S_ACTION_ENQUEUE;
+	return (true);
+}
+
+l4s_pkt_t *
+dualpi2_flush(struct dualpi2 *d, uint8_t queue)
+{
+	struct dualpi2_queue *q = &d->queue[queue];
+	l4s_pkt_t *pkt;
+
+	if (q->packets == 0)
+		return (NULL);
+	pkt = take(q);
+	q->bytes -= l4s_pkt_length(pkt);
+	if (dualpi2_backlog(d) == 0)
+		reset_credit(d);
+	return (pkt);
+}
+
+/*
+ * Weighted round robin with a credit in bytes times per cent, as Linux has
+ * it: each L4S byte that made Classic wait earns Classic its weight, each
+ * Classic byte that made L4S wait costs L4S's.  With both queues busy Classic
+ * gets classic_weight per cent of the bytes; alone, a queue gets everything
+ * and the credit stays.  |credit| stays below 100 * (65535 + 1500): its sign
+ * changes the turn at once.
+ */
+static uint8_t
+choose(struct dualpi2 *d)
+{
+	struct dualpi2_queue *c = &d->queue[L4S_QUEUE_CLASSIC];
+	struct dualpi2_queue *l = &d->queue[L4S_QUEUE_L4S];
+	int weight = d->params.classic_weight;
+
+	if (l->packets != 0 && (c->packets == 0 || d->credit <= 0)) {
+		if (c->packets != 0)
+			d->credit += (int64_t)l4s_pkt_length(l->head) * weight;
+		return (L4S_QUEUE_L4S);
+	}
+	if (l->packets != 0)
+		d->credit -= (int64_t)l4s_pkt_length(c->head) * (100 - weight);
+	return (L4S_QUEUE_CLASSIC);
+}
+
+static l4s_pkt_t *
+take(struct dualpi2_queue *q)
+{
+	l4s_pkt_t *pkt = q->head;
+
+	q->head = l4s_pkt_next(pkt);
+	q->packets--;
+	if (q->packets != 0)
+		q->head_ns = l4s_pkt_arrival(q->head);
+	l4s_pkt_set_next(pkt, NULL);
+	return (pkt);
+}
+
+/*
+ * RFC 9332's recur(): a deterministic sequence with the rate p in the long
+ * run and no clusters.  The accumulator stays below two (below one before,
+ * at most one added).  Marking when it reaches one, not when it passes it,
+ * makes p = 1 mark the first packet too.
+ */
+static bool
+dither(struct dualpi2 *d, struct dualpi2_queue *q, uint32_t p)
+{
+	uint64_t x;
+
+	if (d->params.dither == L4S_DITHER_RANDOM) {
+		if (p == 0)
+			return (false);
+		x = d->random;			/* xorshift64*: 2^64 - 1 long */
+		x ^= x >> 12;
+		x ^= x << 25;
+		x ^= x >> 27;
+		d->random = x;
+		return ((uint32_t)((x * 0x2545f4914f6cdd1dULL) >> 33) < p);
+	}
+	q->accumulated += p;
+	if (q->accumulated < DUALPI2_ONE)
+		return (false);
+	q->accumulated -= DUALPI2_ONE;
+	return (true);
+}
+
+/*
+ * The L4S queue's own AQM.  In the ramp (excess < range <= 1e9 < 2^30) the
+ * product is below 2^61.
+ */
+static uint32_t
+native(const struct dualpi2 *d, uint64_t sojourn_ns)
+{
+	uint64_t excess;
+
+	if (sojourn_ns <= d->set.threshold_ns)
+		return (0);
+	if (d->params.laqm == L4S_LAQM_STEP)
+		return (DUALPI2_ONE);
+	excess = sojourn_ns - d->set.threshold_ns;
+	if (excess >= d->params.l4s_range_ns)
+		return (DUALPI2_ONE);
+	return ((uint32_t)((excess << 31) / d->params.l4s_range_ns));
+}
+
+/*
+ * Departure rate (RFC 8033, section 4.3): while at least a sample is queued,
+ * time how long DUALPI2_SAMPLE bytes take to leave.  The mean moves by a
+ * quarter of the difference, DQ_THRESHOLD / 2^16 of appendix A.  Only
+ * reported: the controller uses sojourn times.
+ */
+static void
+measure(struct dualpi2_queue *q, uint32_t length, uint64_t now)
+{
+	uint64_t us;
+
+	if (!q->sampling) {
+		if (__predict_true(q->bytes < DUALPI2_SAMPLE))
+			return;
+		q->sampling = true;
+		q->sample_start = now;
+		q->sample_bytes = 0;
+		return;
+	}
+	q->sample_bytes += length;
+	if (q->sample_bytes < DUALPI2_SAMPLE)
+		return;
+	us = (now - q->sample_start) / L4S_NS_PER_US;
+	if (us > UINT32_MAX)
+		us = UINT32_MAX;
+	if (q->sample_us == 0)
+		q->sample_us = (uint32_t)us;
+	else
+		q->sample_us = (uint32_t)(((uint64_t)q->sample_us * 3 + us) / 4);
+	q->sample_bytes = 0;
+	q->sample_start = now;
+	q->sampling = q->bytes - length >= DUALPI2_SAMPLE;
+}

@@ -1,0 +1,175 @@
+/*-
+ * SPDX-License-Identifier: BSD-2-Clause
+ *
+ * Copyright (c) 2026 The l4sllm authors
+ */
+
+/*
+ * DualPI2 (RFC 9332, appendix A): two queues, one PI controller.
+ *
+ *	            ECT(1), CE ┌───────────┐ p_L = max(p'_L, k p')
+ *	packet ──▶ classify ──▶│ L4S queue │──────────────┐
+ *	               │       └───────────┘              ▼
+ *	               │       ┌───────────┐          weighted
+ *	               └──────▶│  Classic  │─────────▶round robin ──▶ verdict
+ *	        Not-ECT, ECT(0)└───────────┘ p_C = p'^2
+ *
+ * p' is the output of the controller, which looks at the older head of the
+ * two queues every tupdate; p'_L is the L4S queue's native step or ramp.
+ *
+ * This file knows packets (pkt.h) and time.  It does not know records,
+ * overrides or devices: dualpi2_pick() takes the next packet out of its queue
+ * and says what DualPI2 would do to it; the caller does that, or not.
+ */
+
+#ifndef _L4S_DUALPI2_H_
+#define	_L4S_DUALPI2_H_
+
+#include "osdep.h"
+#include "l4sllm_abi.h"
+#include "pkt.h"
+
+/*
+ * Probabilities are Q31 with 2^31 as one, in 32 bits: the product of two fits
+ * 64 bits with room to spare, and one is exact.  Records, whose one is
+ * 2^31 - 1, get the lesser of the two.
+ */
+#define	DUALPI2_ONE		0x80000000U
+
+/*
+ * p' itself is kept in Q56, so that the smallest gain that can be set still
+ * moves it: 1e-6 Hz over 1 ns is 72 of these units.
+ */
+#define	DUALPI2_P_SHIFT		56
+#define	DUALPI2_P_ONE		((int64_t)1 << DUALPI2_P_SHIFT)
+
+/* What made a verdict; for the counters. */
+enum dualpi2_cause {
+	DUALPI2_NONE,		/* forward unchanged */
+	DUALPI2_CLASSIC,	/* p_C, or p_C in the L4S queue in overload */
+	DUALPI2_NATIVE,		/* p'_L */
+	DUALPI2_COUPLED,	/* k p' */
+};
+
+struct dualpi2_queue {
+	l4s_pkt_t	*head;
+	l4s_pkt_t	*tail;
+	uint64_t	head_ns;	/* arrival of the head; if not empty */
+	uint32_t	packets;
+	uint32_t	bytes;		/* 2^20 packets of 2^16 bytes would be
+					   2^36: bounded at 2^32 - 1 by
+					   dualpi2_enqueue() */
+	uint64_t	accumulated;	/* recur(): Q31, below two */
+	uint64_t	total_packets;
+	uint64_t	total_bytes;
+	uint64_t	total_drops;
+	/* Departure rate, as RFC 8033 section 4.3 measures it. */
+	uint64_t	sample_start;	/* ns */
+	uint32_t	sample_bytes;
+	uint32_t	sample_us;	/* mean, us per DUALPI2_SAMPLE bytes */
+	bool		sampling;
+};
+
+/* Bytes of a departure-rate sample (DQ_THRESHOLD of RFC 8033). */
+#define	DUALPI2_SAMPLE		16384
+
+/*
+ * What steering may shift: the parameters' own values when it does not.
+ */
+struct dualpi2_setpoints {
+	uint64_t	target_ns;
+	uint64_t	threshold_ns;
+	uint32_t	coupling_q8;
+	uint32_t	alpha_uhz;
+	uint32_t	beta_uhz;
+};
+
+struct dualpi2 {
+	struct dualpi2_queue queue[2];	/* L4S_QUEUE_CLASSIC, _L4S */
+	struct l4s_params params;
+	struct dualpi2_setpoints set;
+
+	/* The controller. */
+	int64_t		p;		/* p', Q56, 0..DUALPI2_P_ONE */
+	int64_t		alpha;		/* Q56 per ns */
+	int64_t		beta;		/* Q56 per ns */
+	uint64_t	next_update;	/* ns; 0 before the first packet */
+	uint64_t	previous_ns;	/* delay at the last update */
+	uint64_t	burst_ns;	/* RFC 8033 4.4; 0 if off or used up */
+
+	/* What follows from p' and the set-points; Q31. */
+	uint32_t	p_base;		/* p' */
+	uint32_t	p_classic;	/* p_C */
+	uint32_t	p_coupled;	/* p_CL, at most one */
+	bool		overload;	/* p_CL >= 1, the same as p_C >= p_Cmax */
+
+	int64_t		credit;		/* WRR: > 0: Classic's turn */
+	uint64_t	random;		/* state of the generator, not 0 */
+};
+
+/* The next packet and DualPI2's verdict on it. */
+struct dualpi2_verdict {
+	l4s_pkt_t	*pkt;
+	uint64_t	sojourn_ns;
+	uint32_t	probability;	/* p_C or p_L, Q31 */
+	uint32_t	length;
+	uint8_t		queue;		/* L4S_QUEUE_CLASSIC or _L4S */
+	uint8_t		ecn;		/* on arrival */
+	uint8_t		action;		/* L4S_ACTION_* */
+	uint8_t		cause;		/* enum dualpi2_cause */
+};
+
+void	dualpi2_init(struct dualpi2 *, const struct l4s_params *,
+	    uint64_t seed);
+/* New parameters, checked ones, at any time.  p' and the queues stay. */
+void	dualpi2_configure(struct dualpi2 *, const struct l4s_params *);
+/* Factors, Q16; those in steer_set only.  steer_set 0: the parameters' own. */
+void	dualpi2_steer(struct dualpi2 *, const struct l4s_override *,
+	    uint8_t steer_set);
+
+/*
+ * Runs the controller up to `now'.  To be called with a time that does not go
+ * back, before anything else that takes the time.
+ */
+static inline void dualpi2_advance(struct dualpi2 *, uint64_t now);
+
+/* The queue that a codepoint belongs to (RFC 9332, section 2.3). */
+static inline uint8_t
+dualpi2_classify(uint8_t ecn)
+{
+	return ((ecn & 1) != 0 ? L4S_QUEUE_L4S : L4S_QUEUE_CLASSIC);
+}
+
+/* Queues the packet; false if a limit forbids it (then nothing changed). */
+bool	dualpi2_enqueue(struct dualpi2 *, l4s_pkt_t *, uint8_t queue,
+	    uint32_t length, uint64_t now);
+/* Takes the next packet; false when both queues are empty. */
+bool	dualpi2_pick(struct dualpi2 *, uint64_t now, struct dualpi2_verdict *);
+/* Takes the head of a queue without a verdict; NULL when empty. */
+l4s_pkt_t *dualpi2_flush(struct dualpi2 *, uint8_t queue);
+
+/* How long the head of a queue has waited; 0 if empty. */
+static inline uint64_t
+dualpi2_head_delay(const struct dualpi2 *d, uint8_t queue, uint64_t now)
+{
+	const struct dualpi2_queue *q = &d->queue[queue];
+
+	return (q->packets != 0 ? now - q->head_ns : 0);
+}
+
+static inline uint32_t
+dualpi2_backlog(const struct dualpi2 *d)
+{
+	return (d->queue[0].packets + d->queue[1].packets);
+}
+
+void	dualpi2_update(struct dualpi2 *, uint64_t now);
+
+static inline void
+dualpi2_advance(struct dualpi2 *d, uint64_t now)
+{
+	if (__predict_false(now >= d->next_update))
+		dualpi2_update(d, now);
+}
+
+#endif /* !_L4S_DUALPI2_H_ */

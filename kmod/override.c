@@ -1,0 +1,416 @@
+/*-
+ * SPDX-License-Identifier: BSD-2-Clause
+ *
+ * Copyright (c) 2026 The l4sllm authors
+ */
+
+/* See override.h. */
+
+#include "override.h"
+#include "params.h"
+
+static bool	factor_ok(const struct l4s_override *, uint8_t bit, uint32_t,
+		    const struct l4s_limits *);
+static void	settle(struct l4s_overrides *, bool replaced);
+static bool	finish(struct l4s_overrides *, struct dualpi2 *);
+static bool	book_effect(struct l4s_overrides *);
+static void	book_refusal(struct l4s_overrides *);
+static void	settle_tokens(struct l4s_overrides *, uint64_t decisions);
+static bool	take_token(struct l4s_overrides *, uint64_t decisions);
+static void	set_due(struct l4s_overrides *);
+
+void
+l4s_overrides_init(struct l4s_overrides *o, const struct l4s_limits *limits)
+{
+	memset(o, 0, sizeof(*o));
+	l4s_lock_init(&o->lock, "l4s override");
+	o->limits = o->bounds = *limits;
+	o->due = L4S_NEVER;
+}
+
+void
+l4s_overrides_destroy(struct l4s_overrides *o)
+{
+	l4s_lock_destroy(&o->lock);
+}
+
+int
+l4s_override_check(const struct l4s_override *o,
+    const struct l4s_limits *limits, uint64_t now)
+{
+	uint8_t set = o->steer_set;
+
+	if (o->version != L4S_ABI_VERSION || o->length != sizeof(*o))
+		return (L4S_EPROTO);
+	if (o->id == 0 || o->pad != 0 || o->action > L4S_ACTION_MARK ||
+	    o->queue > L4S_QUEUE_ANY || (set & ~L4S_STEER_ALL) != 0 ||
+	    ((set & L4S_STEER_TARGET) == 0 && o->target != 0) ||
+	    ((set & L4S_STEER_THRESHOLD) == 0 && o->threshold != 0) ||
+	    ((set & L4S_STEER_COUPLING) == 0 && o->coupling != 0) ||
+	    ((set & L4S_STEER_GAIN) == 0 && o->gain != 0))
+		return (L4S_EINVAL);
+	switch (o->mode) {
+	case L4S_MODE_ONCE:
+		if (set != 0 || o->hold_packets != 1)
+			return (L4S_EINVAL);
+		break;
+	case L4S_MODE_HOLD:
+		if (set != 0 || o->hold_packets == 0)
+			return (L4S_EINVAL);
+		if (o->hold_packets > limits->max_hold)
+			return (L4S_ERANGE);
+		break;
+	case L4S_MODE_STEER:
+		if (set == 0 || o->hold_packets != 0 || o->action != 0 ||
+		    o->queue != L4S_QUEUE_ANY)
+			return (L4S_EINVAL);
+		if (!factor_ok(o, L4S_STEER_TARGET, o->target, limits) ||
+		    !factor_ok(o, L4S_STEER_THRESHOLD, o->threshold, limits) ||
+		    !factor_ok(o, L4S_STEER_COUPLING, o->coupling, limits) ||
+		    !factor_ok(o, L4S_STEER_GAIN, o->gain, limits))
+			return (L4S_ERANGE);
+		break;
+	default:
+		return (L4S_EINVAL);
+	}
+	if (o->expires_ns > now && o->expires_ns - now > limits->max_ttl_ns)
+		return (L4S_ERANGE);
+	return (0);
+}
+
+static bool
+factor_ok(const struct l4s_override *o, uint8_t bit, uint32_t factor,
+    const struct l4s_limits *limits)
+{
+	return ((o->steer_set & bit) == 0 ||
+	    (factor >= limits->factor_min && factor <= limits->factor_max));
+}
+
+int
+l4s_override_submit(struct l4s_overrides *o, const struct l4s_override *new,
+    uint64_t now, bool *recovered)
+{
+	int error;
+
+	*recovered = false;
+	l4s_lock(&o->lock);
+	error = l4s_override_check(new, &o->limits, now);
+	if (error != 0) {
+		o->counts.invalid++;
+		l4s_unlock(&o->lock);
+		return (error);
+	}
+	*recovered = o->missed;
+	o->armed = true;
+	o->missed = false;
+	o->last_sign = now;
+	o->counts.received++;
+	if (new->expires_ns <= now)
+		o->counts.expired++;
+	else {
+		settle(o, o->next.expires_ns > now);
+		o->next = *new;
+		o->generation++;
+		o->waiting = true;
+		L4S_STORE(&o->pending, (o->pending & ~L4S_PENDING_CANCEL) |
+		    L4S_PENDING_OVERRIDE);
+	}
+	/* The watchdog's deadline moved; the packet path's copy must follow. */
+	L4S_STORE(&o->pending, o->pending | L4S_PENDING_LIMITS);
+	l4s_unlock(&o->lock);
+	return (0);
+}
+
+/* The newest override ends without an effect, if it had none.  Locked. */
+static void
+settle(struct l4s_overrides *o, bool replaced)
+{
+	if (o->waiting) {
+		if (o->refused_once)
+			o->counts.refused++;
+		else if (replaced)
+			o->counts.replaced++;
+		else
+			o->counts.expired++;
+	}
+	o->waiting = false;
+	o->refused_once = false;
+}
+
+/* No override from here on, until the next.  Locked. */
+static void
+cancel(struct l4s_overrides *o)
+{
+	settle(o, false);
+	o->generation++;
+	L4S_STORE(&o->pending, (o->pending & ~L4S_PENDING_OVERRIDE) |
+	    L4S_PENDING_CANCEL | L4S_PENDING_LIMITS);
+}
+
+void
+l4s_overrides_release(struct l4s_overrides *o)
+{
+	l4s_lock(&o->lock);
+	cancel(o);
+	o->armed = false;
+	o->missed = false;
+	l4s_unlock(&o->lock);
+}
+
+bool
+l4s_overrides_watch(struct l4s_overrides *o, uint64_t now, uint64_t *misses)
+{
+	bool missed = false;
+
+	l4s_lock(&o->lock);
+	if (o->armed && !o->missed && o->limits.watchdog_ns != 0 &&
+	    now > o->last_sign &&
+	    now - o->last_sign > o->limits.watchdog_ns) {
+		cancel(o);
+		o->missed = missed = true;
+		*misses = ++o->counts.misses;
+	}
+	l4s_unlock(&o->lock);
+	return (missed);
+}
+
+bool
+l4s_override_expire(struct l4s_overrides *o, struct dualpi2 *d, uint64_t now)
+{
+	if (!o->active || now < o->current.expires_ns)
+		return (false);
+	return (finish(o, d));
+}
+
+/* Ends the current override, and books it if that is still to do. */
+static bool
+finish(struct l4s_overrides *o, struct dualpi2 *d)
+{
+	bool steered = o->steering;
+
+	if (!o->booked) {
+		l4s_lock(&o->lock);
+		if (o->generation == o->current_generation)
+			settle(o, false);
+		l4s_unlock(&o->lock);
+	}
+	o->active = false;
+	o->steering = false;
+	if (steered)
+		dualpi2_steer(d, NULL, 0);
+	set_due(o);
+	return (steered);
+}
+
+bool
+l4s_override_collect(struct l4s_overrides *o, struct dualpi2 *d,
+    uint32_t pending, uint64_t decisions, uint64_t now)
+{
+	bool steered = o->steering, ends;
+
+	l4s_lock(&o->lock);
+	/* What came since `pending' was read is left for the next packet. */
+	L4S_STORE(&o->pending, o->pending & ~pending);
+	if ((pending & L4S_PENDING_LIMITS) != 0) {
+		settle_tokens(o, decisions);	/* at the old share */
+		o->bounds = o->limits;
+	}
+	o->watchdog = o->missed;
+	ends = (pending & (L4S_PENDING_CANCEL | L4S_PENDING_OVERRIDE)) != 0;
+	if (ends)
+		o->active = o->steering = false;
+	if ((pending & L4S_PENDING_OVERRIDE) != 0) {
+		o->current = o->next;
+		o->current_generation = o->generation;
+		o->remaining = o->current.hold_packets;
+		o->active = true;
+		o->booked = o->booked_refusal = false;
+	}
+	l4s_unlock(&o->lock);
+
+	if (o->remaining > o->bounds.max_hold &&
+	    o->current.mode == L4S_MODE_HOLD)
+		o->remaining = o->bounds.max_hold;
+	if (o->active && (now >= o->current.expires_ns ||
+	    (o->current.mode == L4S_MODE_HOLD && o->remaining == 0) ||
+	    !factor_ok(&o->current, L4S_STEER_TARGET, o->current.target,
+	    &o->bounds) ||
+	    !factor_ok(&o->current, L4S_STEER_THRESHOLD, o->current.threshold,
+	    &o->bounds) ||
+	    !factor_ok(&o->current, L4S_STEER_COUPLING, o->current.coupling,
+	    &o->bounds) ||
+	    !factor_ok(&o->current, L4S_STEER_GAIN, o->current.gain,
+	    &o->bounds)))
+		(void)finish(o, d);
+	else
+		set_due(o);
+	if (steered && !o->steering)
+		dualpi2_steer(d, NULL, 0);
+	return (steered && !o->steering);
+}
+
+/*
+ * When the packet path has to look again.  last_sign is read without the
+ * lock's help: who changes it sets `pending'.
+ */
+static void
+set_due(struct l4s_overrides *o)
+{
+	uint64_t due = L4S_NEVER;
+
+	if (o->active)
+		due = o->current.expires_ns;
+	l4s_lock(&o->lock);
+	if (o->armed && !o->missed && o->bounds.watchdog_ns != 0 &&
+	    due - 1 > o->last_sign &&
+	    due - 1 - o->last_sign > o->bounds.watchdog_ns)
+		due = o->last_sign + o->bounds.watchdog_ns + 1;
+	l4s_unlock(&o->lock);
+	o->due = due;
+}
+
+bool
+l4s_override_ceiling(struct l4s_overrides *o, struct dualpi2 *d, bool above)
+{
+	if (!o->active || o->current.mode != L4S_MODE_STEER)
+		return (false);
+	if (above) {
+		book_refusal(o);
+		if (!o->steering)
+			return (false);
+		o->steering = false;
+		dualpi2_steer(d, NULL, 0);
+		return (true);
+	}
+	if (o->steering || !book_effect(o))
+		return (false);
+	o->steering = true;
+	dualpi2_steer(d, &o->current, o->current.steer_set);
+	return (true);
+}
+
+/*
+ * The current override is about to have its first effect.  False if it was
+ * replaced or cancelled a moment ago: then it must have none, for it is
+ * booked as that.
+ */
+static bool
+book_effect(struct l4s_overrides *o)
+{
+	bool valid = true;
+
+	if (o->booked)
+		return (true);
+	l4s_lock(&o->lock);
+	if (o->generation == o->current_generation) {
+		L4S_ASSERT(o->waiting);
+		o->waiting = false;
+		o->refused_once = false;
+		o->counts.applied++;
+		o->booked = true;
+	} else
+		valid = false;
+	l4s_unlock(&o->lock);
+	return (valid);
+}
+
+static void
+book_refusal(struct l4s_overrides *o)
+{
+	if (o->booked || o->booked_refusal)
+		return;
+	l4s_lock(&o->lock);
+	if (o->generation == o->current_generation)
+		o->refused_once = true;
+	l4s_unlock(&o->lock);
+	o->booked_refusal = true;
+}
+
+void
+l4s_override_decide(struct l4s_overrides *o, const struct dualpi2 *d,
+    const struct dualpi2_verdict *v, bool above, uint64_t decisions,
+    struct l4s_decision *x)
+{
+	const struct l4s_override *c = &o->current;
+
+	x->action = v->action;
+	x->reason = L4S_REASON_BASE;
+	x->override_action = L4S_ACTION_ENQUEUE;
+	x->override_id = 0;
+	x->status = (above ? L4S_STATUS_CEILING : 0) |
+	    (o->watchdog ? L4S_STATUS_WATCHDOG : 0);
+	if (__predict_true(!o->active))
+		return;
+
+	if (c->mode == L4S_MODE_STEER) {
+		if (o->steering) {
+			x->override_id = c->id;
+			x->reason = L4S_REASON_STEER;
+			x->status |= L4S_STATUS_STEERED;
+		} else if (above) {
+			x->override_id = c->id;
+			x->reason = L4S_REASON_CEILING;
+		}
+		return;
+	}
+	if (c->queue != L4S_QUEUE_ANY && c->queue != v->queue)
+		return;
+
+	x->override_id = c->id;
+	x->override_action = c->action;
+	if (above)
+		x->reason = L4S_REASON_CEILING;
+	else if (d->overload)
+		x->reason = L4S_REASON_OVERLOAD;
+	else if (c->action == L4S_ACTION_MARK &&
+	    (v->ecn == L4S_ECN_NOT_ECT || d->params.ecn == 0))
+		x->reason = L4S_REASON_NOT_ECT;
+	else if (c->action == L4S_ACTION_DROP && !take_token(o, decisions))
+		x->reason = L4S_REASON_DROP_SHARE;
+	else if (book_effect(o)) {
+		x->reason = c->mode == L4S_MODE_ONCE ? L4S_REASON_ONCE :
+		    L4S_REASON_HOLD;
+		x->action = c->action;
+	} else {
+		/* Gone since the packet path last looked. */
+		x->override_id = 0;
+		x->override_action = L4S_ACTION_ENQUEUE;
+		return;
+	}
+	if (x->reason >= L4S_REASON_NOT_ECT)
+		book_refusal(o);
+	if (--o->remaining == 0)
+		(void)finish(o, NULL);	/* not a steer: no set-points */
+}
+
+/*
+ * The share of drops: every decision earns drop_share of a drop (Q16), at
+ * most L4S_DROP_BURST drops are saved, and a drop costs one.  So override
+ * drops never pass the share of the decisions so far, and a quiet hour cannot
+ * be spent in one blow.  Earnings are settled when they matter, not at each
+ * packet; a longer time than cap is cut first, since even the least share has
+ * filled the bucket by then: earned <= 2^22, times 2^16 at most.
+ */
+static void
+settle_tokens(struct l4s_overrides *o, uint64_t decisions)
+{
+	uint64_t earned = decisions - o->tokens_at;
+	uint64_t cap = (uint64_t)L4S_DROP_BURST * L4S_FACTOR_ONE;
+
+	if (earned > cap)
+		earned = cap;
+	o->tokens += earned * o->bounds.drop_share;
+	if (o->tokens > cap)
+		o->tokens = cap;
+	o->tokens_at = decisions;
+}
+
+static bool
+take_token(struct l4s_overrides *o, uint64_t decisions)
+{
+	settle_tokens(o, decisions);
+	if (o->tokens < L4S_FACTOR_ONE)
+		return (false);
+	o->tokens -= L4S_FACTOR_ONE;
+	return (true);
+}

@@ -1,0 +1,140 @@
+/*-
+ * SPDX-License-Identifier: BSD-2-Clause
+ *
+ * Copyright (c) 2026 The l4sllm authors
+ */
+
+/*
+ * Overrides: what a controller asks, the limits that hold it, and the books
+ * that are kept of it.
+ *
+ *	submit ─▶ received ─┬─▶ replaced   by a later one, or
+ *	             │      ├─▶ expired    by time, close or the watchdog,
+ *	             ▼      │              before it had any effect
+ *	          waiting ──┼─▶ applied    with its first effect; it may go on
+ *	                    └─▶ refused    had no effect, and a limit was why
+ *
+ * Each override is in exactly one of these at every instant, so that
+ * received = applied + expired + refused + replaced + waiting.  In detail:
+ *
+ *   - `once' and `hold' are applied when they change or confirm one decision;
+ *     `steer' when the set-points are first shifted.
+ *   - A `once' that a limit refuses is used up.  A `hold' goes on: each
+ *     packet of its queue uses one of hold_packets, refused or not.
+ *   - One that ends without an effect is refused if a limit refused it at
+ *     least once; else replaced if a newer one ended it; else expired.
+ *   - One that is past its time when it is submitted is expired at once, and
+ *     does not end the one before it.
+ *   - One that fails l4s_override_check() is not received at all: it counts
+ *     in refused_invalid.
+ *
+ * Tail drops are not decisions that an override can take part in: they use
+ * up nothing.
+ */
+
+#ifndef _L4S_OVERRIDE_H_
+#define	_L4S_OVERRIDE_H_
+
+#include "dualpi2.h"
+#include "record.h"
+
+/* What the device left for the packet path: l4s_overrides.pending. */
+#define	L4S_PENDING_OVERRIDE	0x01	/* a new one in `next' */
+#define	L4S_PENDING_CANCEL	0x02	/* drop the current one */
+#define	L4S_PENDING_PARAMS	0x04	/* for instance.c */
+#define	L4S_PENDING_LIMITS	0x08
+#define	L4S_PENDING_EVENTS	0x10	/* for instance.c */
+
+/* Override drops that may be saved up, in packets. */
+#define	L4S_DROP_BURST		64
+
+struct l4s_override_counts {
+	uint64_t	received;
+	uint64_t	applied;
+	uint64_t	expired;
+	uint64_t	refused;
+	uint64_t	replaced;
+	uint64_t	invalid;	/* not received */
+	uint64_t	misses;		/* of the watchdog */
+};
+
+/*
+ * Locking: (l) under lock, (a) atomic and set under lock, (p) the packet path
+ * alone.  The packet path takes the lock when `pending' is not 0, when `due'
+ * has come, and once or twice in the life of an override to book it.
+ */
+struct l4s_overrides {
+	struct l4s_lock	lock;
+	uint32_t	pending;	/* (a) L4S_PENDING_* */
+
+	struct l4s_override next;	/* (l) */
+	struct l4s_limits limits;	/* (l) as last set */
+	uint32_t	generation;	/* (l) of the newest override */
+	bool		waiting;	/* (l) the newest had no effect yet */
+	bool		refused_once;	/* (l) a limit refused the newest */
+	struct l4s_override_counts counts; /* (l) */
+
+	/* The watchdog. */
+	bool		armed;		/* (l) a controller has begun */
+	bool		missed;		/* (l) */
+	uint64_t	last_sign;	/* (l) ns; the last override */
+
+	/* The override in force. */
+	uint64_t	due;		/* (p) ns; expiry or watchdog */
+	struct l4s_override current;	/* (p) */
+	struct l4s_limits bounds;	/* (p) limits in force */
+	uint32_t	current_generation; /* (p) */
+	uint32_t	remaining;	/* (p) packets; once and hold */
+	bool		active;		/* (p) */
+	bool		booked;		/* (p) counted as applied */
+	bool		booked_refusal;	/* (p) refused_once was set */
+	bool		steering;	/* (p) set-points are shifted */
+	bool		watchdog;	/* (p) copy of missed, for records */
+	uint64_t	tokens;		/* (p) drops saved, Q16 */
+	uint64_t	tokens_at;	/* (p) decisions when last settled */
+};
+
+void	l4s_overrides_init(struct l4s_overrides *, const struct l4s_limits *);
+void	l4s_overrides_destroy(struct l4s_overrides *);
+
+/*
+ * The device's side.
+ */
+
+/*
+ * 0, or L4S_EPROTO (version, length), L4S_EINVAL (a field), L4S_ERANGE (life,
+ * hold or factor beyond the limits).
+ */
+int	l4s_override_check(const struct l4s_override *,
+	    const struct l4s_limits *, uint64_t now);
+/* Checks and takes; *recovered when this ends a watchdog miss. */
+int	l4s_override_submit(struct l4s_overrides *,
+	    const struct l4s_override *, uint64_t now, bool *recovered);
+/* The controller left: no override, no watchdog. */
+void	l4s_overrides_release(struct l4s_overrides *);
+/* True when the deadline is missed with this call; then overrides are off. */
+bool	l4s_overrides_watch(struct l4s_overrides *, uint64_t now,
+	    uint64_t *misses);
+
+/*
+ * The packet path's side.
+ */
+
+/* Ends what has expired at `now'; true when set-points went back. */
+bool	l4s_override_expire(struct l4s_overrides *, struct dualpi2 *,
+	    uint64_t now);
+/* Takes what the device left; true when set-points changed. */
+bool	l4s_override_collect(struct l4s_overrides *, struct dualpi2 *,
+	    uint32_t pending, uint64_t decisions, uint64_t now);
+/* The ceiling, for steer: true when set-points changed. */
+bool	l4s_override_ceiling(struct l4s_overrides *, struct dualpi2 *,
+	    bool above);
+/*
+ * The decision on a packet: the verdict, or the override.  `decisions' counts
+ * those so far, this one included.
+ */
+void	l4s_override_decide(struct l4s_overrides *, const struct dualpi2 *,
+	    const struct dualpi2_verdict *, bool above_ceiling,
+	    uint64_t decisions, struct l4s_decision *);
+
+#endif /* !_L4S_OVERRIDE_H_ */

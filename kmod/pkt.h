@@ -1,0 +1,39 @@
+/*-
+ * SPDX-License-Identifier: BSD-2-Clause
+ *
+ * Copyright (c) 2026 The l4sllm authors
+ */
+
+/*
+ * All that the queue asks of a packet.  Two implementations:
+ *
+ *	pkt_mbuf.h	struct mbuf, in the kernel
+ *	pkt_user.h	a cookie with a length, in userspace
+ *
+ * Each defines l4s_pkt_t and, as static inline functions:
+ *
+ *	uint32_t   l4s_pkt_length(p)	bytes, IP header included
+ *	uint8_t    l4s_pkt_ecn(p)	L4S_ECN_*; Not-ECT if it is not IP
+ *	void       l4s_pkt_mark(p)	sets CE; only if ecn is not Not-ECT
+ *	l4s_pkt_t *l4s_pkt_next(p)	the list that a queue is
+ *	void       l4s_pkt_set_next(p, next)
+ *	uint64_t   l4s_pkt_arrival(p)	ns, as set
+ *	void       l4s_pkt_set_arrival(p, ns)
+ *	void       l4s_pkt_decided(p, queue, action, reason, sojourn_ns)
+ *	void       l4s_pkt_drop(p, sink)	gives it back; sink is the
+ *					instance's
+ */
+
+#ifndef _L4S_PKT_H_
+#define	_L4S_PKT_H_
+
+#include "osdep.h"
+#include "l4sllm_abi.h"
+
+#ifdef _KERNEL
+#include "pkt_mbuf.h"
+#else
+#include "pkt_user.h"
+#endif
+
+#endif /* !_L4S_PKT_H_ */

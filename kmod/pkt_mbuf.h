@@ -1,0 +1,85 @@
+/*-
+ * SPDX-License-Identifier: BSD-2-Clause
+ *
+ * Copyright (c) 2026 The l4sllm authors
+ */
+
+/*
+ * A packet in the kernel: an mbuf with dummynet's tag in front of its tags.
+ * What dummynet does not need while a scheduler holds the packet is ours: the
+ * list pointer m_nextpkt, and the tag's output_time, which keeps the arrival
+ * and which dummynet sets when the packet leaves.
+ */
+
+#ifndef _L4S_PKT_MBUF_H_
+#define	_L4S_PKT_MBUF_H_
+
+#include "freebsd/dn_shim.h"
+
+typedef struct mbuf l4s_pkt_t;
+
+/* Where an instance's dropped packets are counted. */
+struct l4s_pkt_sink {
+	struct dn_sch_inst *si;
+};
+
+/*
+ * Makes the IP header of an ECT packet contiguous and writable, so that a
+ * mark cannot fail later.  NULL if memory was short: the packet is gone.
+ */
+struct mbuf	*l4s_pkt_prepare(struct mbuf *);
+
+uint8_t		 l4s_pkt_ecn(const struct mbuf *);
+bool		 l4s_pkt_mark(struct mbuf *);
+void		 l4s_pkt_drop(struct mbuf *, struct l4s_pkt_sink *);
+
+static inline struct dn_pkt_tag *
+l4s_pkt_tag(const struct mbuf *m)
+{
+	struct m_tag *tag = SLIST_FIRST(&m->m_pkthdr.tags);
+
+	KASSERT(tag != NULL && tag->m_tag_cookie == MTAG_ABI_COMPAT &&
+	    tag->m_tag_id == PACKET_TAG_DUMMYNET,
+	    ("l4s: mbuf %p without dummynet's tag", m));
+	return ((struct dn_pkt_tag *)(tag + 1));
+}
+
+static inline uint32_t
+l4s_pkt_length(const struct mbuf *m)
+{
+	return ((uint32_t)m->m_pkthdr.len);
+}
+
+static inline struct mbuf *
+l4s_pkt_next(const struct mbuf *m)
+{
+	return (m->m_nextpkt);
+}
+
+static inline void
+l4s_pkt_set_next(struct mbuf *m, struct mbuf *next)
+{
+	m->m_nextpkt = next;
+}
+
+static inline uint64_t
+l4s_pkt_arrival(const struct mbuf *m)
+{
+	return (l4s_pkt_tag(m)->output_time);
+}
+
+static inline void
+l4s_pkt_set_arrival(struct mbuf *m, uint64_t ns)
+{
+	l4s_pkt_tag(m)->output_time = ns;
+}
+
+/* Nobody asks a packet in the kernel what became of it: records tell. */
+static inline void
+l4s_pkt_decided(struct mbuf *m, uint8_t queue, uint8_t action, uint8_t reason,
+    uint64_t sojourn_ns)
+{
+	(void)m, (void)queue, (void)action, (void)reason, (void)sojourn_ns;
+}
+
+#endif /* !_L4S_PKT_MBUF_H_ */

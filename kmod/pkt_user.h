@@ -1,0 +1,94 @@
+/*-
+ * SPDX-License-Identifier: BSD-2-Clause
+ *
+ * Copyright (c) 2026 The l4sllm authors
+ */
+
+/*
+ * A packet in userspace: what the caller said of it, and what became of it.
+ */
+
+#ifndef _L4S_PKT_USER_H_
+#define	_L4S_PKT_USER_H_
+
+struct l4s_pkt_user {
+	struct l4s_pkt_user *next;
+	uint64_t	cookie;
+	uint64_t	arrival_ns;
+	uint64_t	sojourn_ns;
+	uint32_t	length;
+	uint8_t		ecn;		/* L4S_ECN_* */
+	uint8_t		queue;		/* what follows: once decided */
+	uint8_t		action;
+	uint8_t		reason;
+};
+
+typedef struct l4s_pkt_user l4s_pkt_t;
+
+/* Where an instance's dropped packets go, oldest first. */
+struct l4s_pkt_sink {
+	l4s_pkt_t	*head;
+	l4s_pkt_t	**tail;
+};
+
+static inline uint32_t
+l4s_pkt_length(const l4s_pkt_t *p)
+{
+	return (p->length);
+}
+
+static inline uint8_t
+l4s_pkt_ecn(const l4s_pkt_t *p)
+{
+	return (p->ecn);
+}
+
+static inline void
+l4s_pkt_mark(l4s_pkt_t *p)
+{
+	p->ecn = L4S_ECN_CE;
+}
+
+static inline l4s_pkt_t *
+l4s_pkt_next(const l4s_pkt_t *p)
+{
+	return (p->next);
+}
+
+static inline void
+l4s_pkt_set_next(l4s_pkt_t *p, l4s_pkt_t *next)
+{
+	p->next = next;
+}
+
+static inline uint64_t
+l4s_pkt_arrival(const l4s_pkt_t *p)
+{
+	return (p->arrival_ns);
+}
+
+static inline void
+l4s_pkt_set_arrival(l4s_pkt_t *p, uint64_t ns)
+{
+	p->arrival_ns = ns;
+}
+
+static inline void
+l4s_pkt_decided(l4s_pkt_t *p, uint8_t queue, uint8_t action, uint8_t reason,
+    uint64_t sojourn_ns)
+{
+	p->queue = queue;
+	p->action = action;
+	p->reason = reason;
+	p->sojourn_ns = sojourn_ns;
+}
+
+static inline void
+l4s_pkt_drop(l4s_pkt_t *p, struct l4s_pkt_sink *sink)
+{
+	p->next = NULL;
+	*sink->tail = p;
+	sink->tail = &p->next;
+}
+
+#endif /* !_L4S_PKT_USER_H_ */

@@ -1,0 +1,129 @@
+/*-
+ * SPDX-License-Identifier: BSD-2-Clause
+ *
+ * Copyright (c) 2026 The l4sllm authors
+ */
+
+/* See ring.h. */
+
+#include "ring.h"
+
+#define	TIME_WORD	(offsetof(struct l4s_header, time_ns) / 8)
+
+void
+l4s_ring_init(struct l4s_ring *r, uint64_t *words, uint32_t capacity)
+{
+	L4S_ASSERT(l4s_ring_capacity_ok(capacity));
+	memset(words, 0, L4S_RING_BYTES(capacity));
+	memset(r, 0, sizeof(*r));
+	r->words = words;
+	r->mask = capacity - 1;
+	r->wake_at = UINT64_MAX;
+}
+
+void
+l4s_cursor_init(struct l4s_cursor *c, const struct l4s_ring *r)
+{
+	c->start = c->next = l4s_ring_head(r);
+	c->read = c->lost = 0;
+}
+
+/*
+ * Copies words first..first+count-1 of message seq; false if it has been, or
+ * is being, overwritten.
+ */
+static bool
+copy(const struct l4s_ring *r, uint64_t seq, unsigned first, unsigned count,
+    uint64_t *to)
+{
+	const uint64_t *slot = &r->words[(seq & r->mask) * L4S_SLOT_WORDS];
+	unsigned i;
+
+	if (L4S_LOAD_ACQ(&slot[0]) != 2 * seq + 2)
+		return (false);
+	for (i = 0; i < count; i++)
+		to[i] = L4S_LOAD(&slot[1 + first + i]);
+	/* The words above were read before the sequence below. */
+	L4S_FENCE_ACQ();
+	return (L4S_LOAD(&slot[0]) == 2 * seq + 2);
+}
+
+/* The oldest message that may still be whole. */
+static uint64_t
+oldest(const struct l4s_cursor *c, const struct l4s_ring *r, uint64_t head)
+{
+	uint64_t capacity = r->mask + 1;
+
+	return (head - c->next > capacity ? head - capacity : c->next);
+}
+
+static void
+write_loss(uint64_t first, uint64_t lost, uint64_t now, void *buf)
+{
+	struct l4s_loss loss;
+
+	memset(&loss, 0, sizeof(loss));
+	loss.hdr.version = L4S_ABI_VERSION;
+	loss.hdr.type = L4S_RECORD_LOSS;
+	loss.hdr.length = L4S_RECORD_SIZE;
+	loss.hdr.seq = first;
+	loss.hdr.time_ns = now;
+	loss.lost = lost;
+	memcpy(buf, &loss, sizeof(loss));	/* buf may be unaligned */
+}
+
+bool
+l4s_cursor_read(struct l4s_cursor *c, const struct l4s_ring *r, uint64_t now,
+    void *buf)
+{
+	uint64_t head, next, message[L4S_MESSAGE_WORDS];
+
+	head = l4s_ring_head(r);
+	if (head == c->next)
+		return (false);
+	next = oldest(c, r, head);
+	if (next == c->next) {
+		if (copy(r, next, 0, L4S_MESSAGE_WORDS, message)) {
+			memcpy(buf, message, sizeof(message));
+			c->next++;
+			c->read++;
+			return (true);
+		}
+		/* Complete when head was read, so it is lapped by now. */
+		head = l4s_ring_head(r);
+		next = oldest(c, r, head);
+		if (next == c->next)
+			next++;
+	}
+	write_loss(c->next, next - c->next, now, buf);
+	c->lost += next - c->next;
+	c->next = next;
+	return (true);
+}
+
+bool
+l4s_cursor_oldest(const struct l4s_cursor *c, const struct l4s_ring *r,
+    uint64_t *time_ns)
+{
+	uint64_t head = l4s_ring_head(r);
+
+	if (head == c->next)
+		return (false);
+	/* Overwritten meanwhile: it was older than any time that matters. */
+	if (!copy(r, oldest(c, r, head), TIME_WORD, 1, time_ns))
+		*time_ns = 0;
+	return (true);
+}
+
+void
+l4s_cursor_account(const struct l4s_cursor *c, const struct l4s_ring *r,
+    struct l4s_cursor_account *a)
+{
+	uint64_t head = l4s_ring_head(r);
+	uint64_t next = oldest(c, r, head);
+
+	a->written = head - c->start;
+	a->read = c->read;
+	a->lost = c->lost + (next - c->next);
+	a->waiting = head - next;
+}

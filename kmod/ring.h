@@ -1,0 +1,146 @@
+/*-
+ * SPDX-License-Identifier: BSD-2-Clause
+ *
+ * Copyright (c) 2026 The l4sllm authors
+ */
+
+/*
+ * The message ring: one writer, any number of readers, each with its own
+ * place.  The writer never waits: it overwrites the oldest message.  A reader
+ * that was lapped learns how many messages it lost.
+ *
+ *	          head - capacity            cursor              head
+ *	                 ▼                      ▼                  ▼
+ *	   overwritten   │ oldest ............. │ next to read ... │ next to write
+ *
+ * A message is an array of 64-bit words that are read and written one by one
+ * as relaxed atomics, guarded by a sequence word (a seqlock): odd while the
+ * slot is being written, 2 (seq + 1) when it holds message `seq' whole.  So a
+ * torn read is seen and thrown away, and there is no data race in C's sense.
+ */
+
+#ifndef _L4S_RING_H_
+#define	_L4S_RING_H_
+
+#include "osdep.h"
+#include "l4sllm_abi.h"
+
+#define	L4S_RING_MIN		(1U << 4)	/* messages */
+#define	L4S_RING_MAX		(1U << 20)	/* 192 MB */
+
+#define	L4S_MESSAGE_WORDS	(L4S_RECORD_SIZE / 8)
+/* Sequence, message, and padding to three cache lines. */
+#define	L4S_SLOT_WORDS		24
+
+_Static_assert(L4S_MESSAGE_WORDS + 1 <= L4S_SLOT_WORDS, "slot");
+_Static_assert(L4S_RECORD_SIZE % 8 == 0, "messages are whole words");
+
+struct l4s_ring {
+	uint64_t	*words;		/* capacity * L4S_SLOT_WORDS */
+	uint64_t	mask;		/* capacity - 1 */
+	uint64_t	head;		/* messages written; atomic */
+	uint64_t	wake_at;	/* head that a reader waits for; atomic */
+	uint32_t	watched;	/* readers may wait; atomic */
+	void		(*wake)(void *); /* set once, before the first write */
+	void		*wake_arg;
+};
+
+/* Bytes that l4s_ring_init() wants for a capacity, aligned to 64. */
+#define	L4S_RING_BYTES(capacity)					\
+	((size_t)(capacity) * L4S_SLOT_WORDS * sizeof(uint64_t))
+
+static inline bool
+l4s_ring_capacity_ok(uint32_t capacity)
+{
+	return (capacity >= L4S_RING_MIN && capacity <= L4S_RING_MAX &&
+	    (capacity & (capacity - 1)) == 0);
+}
+
+void	l4s_ring_init(struct l4s_ring *, uint64_t *words, uint32_t capacity);
+
+/*
+ * Writing: begin, then the words of the message to the address it returns
+ * with L4S_STORE (all L4S_MESSAGE_WORDS of them: the slot holds an old
+ * message), then commit.
+ */
+static inline uint64_t *
+l4s_ring_begin(struct l4s_ring *r)
+{
+	uint64_t head = L4S_LOAD(&r->head);
+	uint64_t *slot = &r->words[(head & r->mask) * L4S_SLOT_WORDS];
+
+	L4S_STORE(&slot[0], 2 * head + 1);
+	/* No word of the new message may be seen before the odd sequence. */
+	L4S_FENCE_REL();
+	return (slot + 1);
+}
+
+static inline void
+l4s_ring_commit(struct l4s_ring *r)
+{
+	uint64_t head = L4S_LOAD(&r->head);
+	uint64_t *slot = &r->words[(head & r->mask) * L4S_SLOT_WORDS];
+
+	L4S_STORE_REL(&slot[0], 2 * head + 2);
+	L4S_STORE_REL(&r->head, head + 1);
+}
+
+/*
+ * Wakes who waits for what has been written.  A reader stores wake_at, then
+ * looks at head; the writer stored head, then looks at wake_at: with a full
+ * fence on both sides at least one of the two sees the other.  The fence is
+ * the dearest instruction here and is saved when nobody can wait.
+ */
+static inline void
+l4s_ring_notify(struct l4s_ring *r)
+{
+	if (__predict_true(L4S_LOAD(&r->watched) == 0))
+		return;
+	L4S_FENCE_SEQ();
+	if (L4S_LOAD(&r->head) >= L4S_LOAD(&r->wake_at))
+		r->wake(r->wake_arg);
+}
+
+/* Sequence number of the next message. */
+static inline uint64_t
+l4s_ring_head(const struct l4s_ring *r)
+{
+	return (L4S_LOAD_ACQ(&r->head));
+}
+
+/* A reader's place and its accounts. */
+struct l4s_cursor {
+	uint64_t	next;		/* sequence number to read next */
+	uint64_t	start;		/* where it began */
+	uint64_t	read;
+	uint64_t	lost;		/* told to the reader */
+};
+
+struct l4s_cursor_account {
+	uint64_t	written;	/* = read + lost + waiting */
+	uint64_t	read;
+	uint64_t	lost;
+	uint64_t	waiting;
+};
+
+void	l4s_cursor_init(struct l4s_cursor *, const struct l4s_ring *);
+
+/*
+ * Copies the next message (L4S_RECORD_SIZE bytes) to buf: a struct l4s_loss
+ * stamped `now' when messages were lost before it.  False if none waits.
+ */
+bool	l4s_cursor_read(struct l4s_cursor *, const struct l4s_ring *,
+	    uint64_t now, void *buf);
+/* Messages not read yet, those already overwritten among them. */
+static inline uint64_t
+l4s_cursor_unread(const struct l4s_cursor *c, const struct l4s_ring *r)
+{
+	return (l4s_ring_head(r) - c->next);
+}
+/* time_ns of the oldest message waiting; false if none waits. */
+bool	l4s_cursor_oldest(const struct l4s_cursor *, const struct l4s_ring *,
+	    uint64_t *time_ns);
+void	l4s_cursor_account(const struct l4s_cursor *, const struct l4s_ring *,
+	    struct l4s_cursor_account *);
+
+#endif /* !_L4S_RING_H_ */

@@ -1,0 +1,285 @@
+/*-
+ * SPDX-License-Identifier: BSD-2-Clause
+ *
+ * Copyright (c) 2026 The l4sllm authors
+ */
+
+/* See l4s_user.h. */
+
+#include <stdlib.h>
+
+#include "../device.h"
+#include "l4s_user.h"
+
+/* Packets are allocated this many at a time and kept until the end. */
+#define	POOL_CHUNK	256
+
+struct chunk {
+	struct chunk	*next;
+	l4s_pkt_t	packets[POOL_CHUNK];
+};
+
+struct l4s_user {
+	struct l4s_sched sched;
+	struct l4s_device device;
+	struct l4s_ring	ring;
+	struct l4s_pkt_sink drops;
+	l4s_pkt_t	*free;
+	struct chunk	*chunks;
+	uint64_t	*words;		/* of the ring */
+};
+
+struct l4s_user_handle {
+	struct l4s_handle handle;
+};
+
+/* The one instance: `ipfw sched 1', its first. */
+#define	SCHED_NUMBER	1
+#define	SCHED_INSTANCE	0
+
+static l4s_pkt_t *take_packet(struct l4s_user *);
+static void	report(const l4s_pkt_t *, struct l4s_user_packet *);
+
+struct l4s_user *
+l4s_user_create(const struct l4s_params *params,
+    const struct l4s_limits *limits, uint32_t ring_records, uint64_t seed,
+    int *error)
+{
+	struct l4s_params default_params;
+	struct l4s_limits default_limits;
+	struct l4s_user *u;
+
+	l4s_params_default(&default_params);
+	l4s_limits_default(&default_limits);
+	if (params == NULL)
+		params = &default_params;
+	if (limits == NULL)
+		limits = &default_limits;
+	*error = l4s_params_check(params);
+	if (*error == 0)
+		*error = l4s_limits_check(limits);
+	if (*error == 0 && ring_records != 0 &&
+	    !l4s_ring_capacity_ok(ring_records))
+		*error = L4S_EINVAL;
+	if (*error != 0)
+		return (NULL);
+
+	u = aligned_alloc(64, (sizeof(*u) + 63) / 64 * 64);
+	if (u == NULL)
+		goto nomem;
+	memset(u, 0, sizeof(*u));
+	u->drops.tail = &u->drops.head;
+	if (ring_records != 0) {
+		u->words = aligned_alloc(64, L4S_RING_BYTES(ring_records));
+		if (u->words == NULL)
+			goto nomem;
+		l4s_ring_init(&u->ring, u->words, ring_records);
+	}
+	l4s_device_init(&u->device, ring_records != 0 ? &u->ring : NULL,
+	    params, limits);
+	l4s_sched_init(&u->sched, SCHED_NUMBER, SCHED_INSTANCE, params,
+	    limits, u->device.ring, &u->drops, seed);
+	l4s_device_attach(&u->device, &u->sched);
+	return (u);
+nomem:
+	free(u);
+	*error = L4S_ENOMEM;
+	return (NULL);
+}
+
+void
+l4s_user_destroy(struct l4s_user *u)
+{
+	struct chunk *chunk;
+
+	if (u == NULL)
+		return;
+	l4s_sched_flush(&u->sched);
+	l4s_device_detach(&u->device, &u->sched);
+	l4s_sched_destroy(&u->sched);
+	l4s_device_destroy(&u->device);
+	while ((chunk = u->chunks) != NULL) {
+		u->chunks = chunk->next;
+		free(chunk);
+	}
+	free(u->words);
+	free(u);
+}
+
+/*
+ * Grows the pool when it is empty.  Only here does the packet path allocate:
+ * the kernel's packets come with their memory.
+ */
+static l4s_pkt_t *
+take_packet(struct l4s_user *u)
+{
+	l4s_pkt_t *p;
+	struct chunk *chunk;
+	unsigned i;
+
+	if (u->free == NULL) {
+		chunk = malloc(sizeof(*chunk));
+		if (chunk == NULL)
+			abort();	/* as Rust's allocator does */
+		chunk->next = u->chunks;
+		u->chunks = chunk;
+		for (i = 0; i < POOL_CHUNK; i++) {
+			chunk->packets[i].next = u->free;
+			u->free = &chunk->packets[i];
+		}
+	}
+	p = u->free;
+	u->free = p->next;
+	return (p);
+}
+
+int
+l4s_user_enqueue(struct l4s_user *u, uint64_t cookie, uint32_t length,
+    uint8_t ecn, uint64_t now_ns)
+{
+	l4s_pkt_t *p = take_packet(u);
+
+	p->cookie = cookie;
+	p->length = length;
+	p->ecn = ecn & 3;
+	return (l4s_sched_enqueue(&u->sched, p, now_ns) ? 0 : 1);
+}
+
+int
+l4s_user_dequeue(struct l4s_user *u, uint64_t now_ns,
+    struct l4s_user_packet *out)
+{
+	l4s_pkt_t *p = l4s_sched_dequeue(&u->sched, now_ns);
+
+	if (p == NULL)
+		return (0);
+	report(p, out);
+	p->next = u->free;
+	u->free = p;
+	return (1);
+}
+
+static void
+report(const l4s_pkt_t *p, struct l4s_user_packet *out)
+{
+	out->cookie = p->cookie;
+	out->sojourn_ns = p->sojourn_ns;
+	out->length = p->length;
+	out->ecn = p->ecn;
+	out->queue = p->queue;
+	out->action = p->action;
+	out->reason = p->reason;
+}
+
+size_t
+l4s_user_drops(struct l4s_user *u, struct l4s_user_packet *out, size_t max)
+{
+	l4s_pkt_t *p;
+	size_t n;
+
+	for (n = 0; n < max && (p = u->drops.head) != NULL; n++) {
+		u->drops.head = p->next;
+		report(p, &out[n]);
+		p->next = u->free;
+		u->free = p;
+	}
+	if (u->drops.head == NULL)
+		u->drops.tail = &u->drops.head;
+	return (n);
+}
+
+void
+l4s_user_stats(struct l4s_user *u, struct l4s_stats *out)
+{
+	memset(out, 0, sizeof(*out));
+	out->version = L4S_ABI_VERSION;
+	out->length = sizeof(*out);
+	(void)l4s_device_stats(&u->device, NULL, out);
+}
+
+void
+l4s_user_backlog(const struct l4s_user *u, uint8_t queue, uint32_t *packets,
+    uint32_t *bytes)
+{
+	const struct dualpi2_queue *q = u->sched.queue.queue;
+
+	if (queue < L4S_QUEUE_ANY) {
+		*packets = q[queue].packets;
+		*bytes = q[queue].bytes;
+	} else {
+		*packets = q[0].packets + q[1].packets;
+		*bytes = q[0].bytes + q[1].bytes;
+	}
+}
+
+struct l4s_user_handle *
+l4s_user_open(struct l4s_user *u)
+{
+	struct l4s_user_handle *h = malloc(sizeof(*h));
+
+	if (h != NULL && l4s_handle_open(&u->device, &h->handle, true) != 0) {
+		free(h);
+		h = NULL;
+	}
+	return (h);
+}
+
+void
+l4s_user_close(struct l4s_user_handle *h, uint64_t now_ns)
+{
+	if (h == NULL)
+		return;
+	l4s_handle_close(&h->handle, now_ns);
+	free(h);
+}
+
+int
+l4s_user_read(struct l4s_user_handle *h, void *buf, size_t size,
+    uint64_t now_ns, size_t *got)
+{
+	return (l4s_handle_read(&h->handle, buf, size, now_ns, got));
+}
+
+int
+l4s_user_request(struct l4s_user_handle *h, uint32_t op, void *buf,
+    size_t size, uint64_t now_ns)
+{
+	return (l4s_handle_request(&h->handle, op, buf, size, now_ns));
+}
+
+int
+l4s_user_ready(struct l4s_user_handle *h, uint64_t now_ns,
+    uint64_t *deadline_ns)
+{
+	return (l4s_handle_ready(&h->handle, now_ns, deadline_ns) ? 1 : 0);
+}
+
+void
+l4s_user_on_ready(struct l4s_user_handle *h, void (*wake)(void *), void *arg)
+{
+	l4s_handle_on_ready(&h->handle, wake, arg);
+}
+
+void
+l4s_user_params_default(struct l4s_params *p)
+{
+	l4s_params_default(p);
+}
+
+void
+l4s_user_params_tuned(struct l4s_params *p)
+{
+	l4s_params_tuned(p);
+}
+
+void
+l4s_user_params_paper(struct l4s_params *p)
+{
+	l4s_params_paper(p);
+}
+
+void
+l4s_user_limits_default(struct l4s_limits *l)
+{
+	l4s_limits_default(l);
+}
