@@ -10,6 +10,8 @@ mod columns;
 mod dir;
 mod error;
 mod facts;
+#[cfg(test)]
+pub(crate) mod fixture;
 mod host;
 mod rows;
 mod series;
@@ -18,6 +20,7 @@ mod stored;
 mod summary;
 
 pub use dir::ResultDir;
+pub(crate) use dir::write_atomically;
 pub use error::ResultError;
 pub use facts::{ArmFacts, Facts, Floor, PolicyFacts};
 pub use rows::{DecisionRow, FlowRow, PacketRow, STEER};

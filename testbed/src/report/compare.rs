@@ -1,0 +1,221 @@
+//! Whether one arm does better than another, and by how much.
+//!
+//! A difference counts when it is larger than what repetitions of the same
+//! arm differ by: twice the standard error of the difference of the two means
+//! over repetitions, and at least one percent of the reference (a tenth of a
+//! point of utilisation). With one repetition there is no spread to know, and
+//! that least difference alone decides.
+
+use crate::result::{Arm, Statistics};
+
+/// A number that arms are compared by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Metric {
+    Utilisation,
+    ClassicP50,
+    ClassicP99,
+    L4sP50,
+    L4sP99,
+    Jain,
+}
+
+/// All of them, in the order of the table.
+pub(super) const METRICS: [Metric; 6] = [
+    Metric::Utilisation,
+    Metric::ClassicP50,
+    Metric::ClassicP99,
+    Metric::L4sP50,
+    Metric::L4sP99,
+    Metric::Jain,
+];
+
+/// What a difference means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Verdict {
+    Better,
+    Worse,
+    /// Within what repetitions differ by.
+    Same,
+}
+
+/// One metric of an arm beside that of a reference.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Difference {
+    pub metric: Metric,
+    pub value: f64,
+    pub reference: f64,
+    pub verdict: Verdict,
+}
+
+impl Metric {
+    /// Its value, in the unit that it is shown in: percent, ms, or the index.
+    pub(super) fn of(self, statistics: &Statistics) -> Option<f64> {
+        let delay = &statistics.queue_delay_ms;
+        match self {
+            Metric::Utilisation => Some(statistics.utilisation * 100.0),
+            Metric::ClassicP50 => delay.classic.p50,
+            Metric::ClassicP99 => delay.classic.p99,
+            Metric::L4sP50 => delay.l4s.p50,
+            Metric::L4sP99 => delay.l4s.p99,
+            Metric::Jain => statistics.jain,
+        }
+    }
+
+    /// Whether more is better.
+    pub(super) fn rising(self) -> bool {
+        matches!(self, Metric::Utilisation | Metric::Jain)
+    }
+
+    /// What it is called in a sentence.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Metric::Utilisation => "utilisation",
+            Metric::ClassicP50 => "classic median delay",
+            Metric::ClassicP99 => "classic p99 delay",
+            Metric::L4sP50 => "L4S median delay",
+            Metric::L4sP99 => "L4S p99 delay",
+            Metric::Jain => "Jain's index",
+        }
+    }
+
+    /// Differences smaller than this are not worth a word.
+    fn least(self, reference: f64) -> f64 {
+        match self {
+            Metric::Utilisation => 0.1,
+            _ => reference.abs() * 0.01,
+        }
+    }
+}
+
+impl Difference {
+    /// How large it is: points of utilisation, else percent of the reference.
+    pub(super) fn size(&self) -> f64 {
+        match self.metric {
+            Metric::Utilisation => self.value - self.reference,
+            _ if self.reference == 0.0 => 0.0,
+            _ => (self.value / self.reference - 1.0) * 100.0,
+        }
+    }
+}
+
+/// `arm` beside `reference`, in every metric that both have.
+pub(super) fn compare(arm: &Arm, reference: &Arm) -> Vec<Difference> {
+    METRICS
+        .iter()
+        .filter_map(|&metric| difference(metric, arm, reference))
+        .collect()
+}
+
+fn difference(metric: Metric, arm: &Arm, reference: &Arm) -> Option<Difference> {
+    let (value, against) = (metric.of(&arm.pooled)?, metric.of(&reference.pooled)?);
+    let noise = 2.0 * (variance_of_mean(metric, arm) + variance_of_mean(metric, reference)).sqrt();
+    let gain = if metric.rising() {
+        value - against
+    } else {
+        against - value
+    };
+    let verdict = if gain.abs() <= noise.max(metric.least(against)) {
+        Verdict::Same
+    } else if gain > 0.0 {
+        Verdict::Better
+    } else {
+        Verdict::Worse
+    };
+    Some(Difference {
+        metric,
+        value,
+        reference: against,
+        verdict,
+    })
+}
+
+fn variance_of_mean(metric: Metric, arm: &Arm) -> f64 {
+    let values = arm
+        .repetitions
+        .iter()
+        .filter_map(|repetition| metric.of(&repetition.statistics));
+    let values: Vec<f64> = values.collect();
+    let count = values.len() as f64;
+    if values.len() < 2 {
+        return 0.0;
+    }
+    let mean = values.iter().sum::<f64>() / count;
+    let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
+    squares / (count - 1.0) / count
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::result::Repetition;
+
+    fn arm(utilisations: &[f64], classic_p50: f64) -> Arm {
+        let statistics = |utilisation: f64| {
+            let mut statistics = Statistics {
+                utilisation,
+                ..Statistics::default()
+            };
+            statistics.queue_delay_ms.classic.p50 = Some(classic_p50);
+            statistics
+        };
+        let repetitions = utilisations
+            .iter()
+            .zip(0..)
+            .map(|(&utilisation, repetition)| Repetition {
+                repetition,
+                seed: 0,
+                statistics: statistics(utilisation),
+            });
+        let mean = utilisations.iter().sum::<f64>() / utilisations.len() as f64;
+        Arm {
+            name: "a".to_owned(),
+            aqm: "dualpi2".to_owned(),
+            interval: None,
+            policy: None,
+            pooled: statistics(mean),
+            repetitions: repetitions.collect(),
+        }
+    }
+
+    fn verdicts(arm: &Arm, reference: &Arm) -> Vec<(Metric, Verdict)> {
+        compare(arm, reference)
+            .into_iter()
+            .map(|d| (d.metric, d.verdict))
+            .collect()
+    }
+
+    #[test]
+    fn more_utilisation_and_less_delay_are_better() {
+        let (low, high) = (arm(&[0.95, 0.95], 10.0), arm(&[0.98, 0.98], 20.0));
+        assert_eq!(
+            verdicts(&low, &high),
+            [
+                (Metric::Utilisation, Verdict::Worse),
+                (Metric::ClassicP50, Verdict::Better)
+            ]
+        );
+        assert_eq!(
+            verdicts(&high, &low),
+            [
+                (Metric::Utilisation, Verdict::Better),
+                (Metric::ClassicP50, Verdict::Worse)
+            ]
+        );
+    }
+
+    #[test]
+    fn a_difference_within_the_spread_of_repetitions_does_not_count() {
+        let (a, b) = (arm(&[0.90, 0.98], 10.0), arm(&[0.91, 0.99], 10.0));
+        assert_eq!(verdicts(&a, &b)[0].1, Verdict::Same);
+        let (a, b) = (arm(&[0.94, 0.941], 10.0), arm(&[0.95, 0.951], 10.0));
+        assert_eq!(verdicts(&a, &b)[0].1, Verdict::Worse);
+    }
+
+    #[test]
+    fn a_metric_that_one_arm_lacks_is_not_compared() {
+        let a = arm(&[0.9], 1.0);
+        let mut b = arm(&[0.9], 1.0);
+        b.pooled.queue_delay_ms.classic.p50 = None;
+        assert_eq!(compare(&a, &b).len(), 1);
+    }
+}

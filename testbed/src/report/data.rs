@@ -1,0 +1,142 @@
+//! What figures need of a result, read from its rows once.
+
+use crate::result::{Bin, ResultError, Run, Samples, Stored, bins, quantile};
+use crate::result::{Facts, Summary};
+
+/// Bins whose utilisation is a sample of its distribution, ns.
+pub(super) const UTILISATION_NS: u64 = 100_000_000;
+/// Points of a line over time, at most about.
+const POINTS: u64 = 240;
+
+/// A result as the report shows it.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Data {
+    pub facts: Facts,
+    pub summary: Summary,
+    /// In the order of `summary.arms`.
+    pub arms: Vec<ArmData>,
+    /// Width of a bin of `ArmData::series`, ns.
+    pub series_ns: u64,
+}
+
+/// One arm's samples and series.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub(super) struct ArmData {
+    /// Sojourn times of all repetitions, ns, sorted: classic, L4S.
+    pub sojourn_ns: [Vec<u64>; 2],
+    /// Utilisation of each 100 ms of all repetitions, sorted.
+    pub utilisation: Vec<f64>,
+    /// The first finished repetition over time.
+    pub series: Vec<Point>,
+    /// Names of the flows that count in Jain's index.
+    pub fair: Vec<String>,
+}
+
+/// One bin of a series.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Point {
+    /// Middle, s.
+    pub time_s: f64,
+    /// Utilisation in it.
+    pub utilisation: f64,
+    /// Median and 99th percentile of the queue delay, ms: classic, L4S; none
+    /// where no packet of the queue left.
+    pub delay_ms: [Option<(f64, f64)>; 2],
+}
+
+impl Data {
+    pub(super) fn load(stored: &Stored) -> Result<Data, ResultError> {
+        Data::from_runs(
+            stored.facts.clone(),
+            stored.summary.clone(),
+            |arm, repetition| stored.run(arm, repetition),
+        )
+    }
+
+    /// `run` yields the rows of a repetition that the summary lists.
+    pub(super) fn from_runs(
+        facts: Facts,
+        summary: Summary,
+        mut run: impl FnMut(&str, u32) -> Result<Run, ResultError>,
+    ) -> Result<Data, ResultError> {
+        let mut arms = Vec::new();
+        let mut series_ns = UTILISATION_NS;
+        for arm in &summary.arms {
+            let mut data = ArmData::default();
+            for (index, repetition) in arm.repetitions.iter().enumerate() {
+                let run = run(&arm.name, repetition.repetition)?;
+                if index == 0 {
+                    series_ns = series_width(run.meta.end_ns.saturating_sub(run.meta.start_ns));
+                    data.series = bins(&run.packets, &run.meta, series_ns)
+                        .into_iter()
+                        .map(point)
+                        .collect();
+                    let fair = run.meta.flows.iter().filter(|flow| flow.fair);
+                    data.fair = fair.map(|flow| flow.name.clone()).collect();
+                }
+                data.add(&run);
+            }
+            for queue in &mut data.sojourn_ns {
+                queue.sort_unstable();
+            }
+            data.utilisation.sort_by(f64::total_cmp);
+            arms.push(data);
+        }
+        Ok(Data {
+            facts,
+            summary,
+            arms,
+            series_ns,
+        })
+    }
+
+    /// Repetitions on disk, and those of a complete run.
+    pub(super) fn progress(&self) -> (usize, usize) {
+        let finished = self
+            .summary
+            .arms
+            .iter()
+            .map(|arm| arm.repetitions.len())
+            .sum();
+        (
+            finished,
+            self.facts.arms.len() * self.facts.repetitions as usize,
+        )
+    }
+}
+
+impl ArmData {
+    fn add(&mut self, run: &Run) {
+        for (own, new) in self.sojourn_ns.iter_mut().zip(Samples::of(run).sojourn_ns) {
+            own.extend(new);
+        }
+        let bins = bins(&run.packets, &run.meta, UTILISATION_NS);
+        self.utilisation
+            .extend(bins.iter().map(|bin| bin.utilisation));
+    }
+}
+
+fn point(bin: Bin) -> Point {
+    let delay = |sorted: &Vec<u64>| {
+        let at = |q| quantile(sorted, q).map(|ns| ns as f64 / 1e6);
+        Some((at(0.5)?, at(0.99)?))
+    };
+    Point {
+        time_s: bin.time_s,
+        utilisation: bin.utilisation,
+        delay_ms: [delay(&bin.sojourn_ns[0]), delay(&bin.sojourn_ns[1])],
+    }
+}
+
+/// A round width that gives about [`POINTS`] bins, but never less than 100 ms.
+fn series_width(duration_ns: u64) -> u64 {
+    let wanted = duration_ns / POINTS;
+    let mut width = UTILISATION_NS;
+    for factor in [2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000] {
+        if width * 3 / 2 >= wanted {
+            break;
+        }
+        width = UTILISATION_NS * factor;
+    }
+    width
+}

@@ -1,0 +1,224 @@
+//! Reports: from a result directory to figures, a page and a table.
+//!
+//! Everything is drawn from what is on disk, so that a result can be looked
+//! at again anywhere, and the same directory gives the same bytes.
+
+mod compare;
+mod conclusion;
+mod data;
+mod figure;
+mod figures;
+mod format;
+mod page;
+mod table;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+use thiserror::Error;
+
+use crate::result::{Arm, PolicyFacts, ResultError, Stored, write_atomically};
+use data::Data;
+use figures::{Captioned, figures};
+use page::{Section, page, slug};
+
+/// File name of the page.
+const PAGE: &str = "report.html";
+
+/// A report that cannot be made.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum ReportError {
+    /// The result cannot be read, or the report not written.
+    #[error("cannot make a report of {}", path.display())]
+    Result {
+        /// The result directory.
+        path: PathBuf,
+        /// Why not.
+        source: ResultError,
+    },
+    /// A figure cannot be drawn as PNG.
+    #[error("cannot draw figure `{name}` as PNG")]
+    Figure {
+        /// Its name.
+        name: String,
+    },
+    /// Nothing to report on.
+    #[error("no result directory was given")]
+    Empty,
+}
+
+/// A report on disk.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Report {
+    /// The page.
+    pub page: PathBuf,
+    /// The table for a terminal, and what it means, each result under its name.
+    pub text: String,
+}
+
+/// Draws the figures and the page of the result in `dir`, into it.
+pub fn render(dir: &Path) -> Result<Report, ReportError> {
+    let data = load(dir)?;
+    let figures = draw(&data, dir)?;
+    let title = data.facts.scenario.clone();
+    finish(&title, &[(data, figures)], dir)
+}
+
+/// Draws each of `results`, and one page and one `summary.json` on them all
+/// into `out`.
+///
+/// # Errors
+/// [`ReportError::Empty`] without any result.
+pub fn render_collection(
+    name: &str,
+    results: &[PathBuf],
+    out: &Path,
+) -> Result<Report, ReportError> {
+    if results.is_empty() {
+        return Err(ReportError::Empty);
+    }
+    let mut sections = Vec::new();
+    for dir in results {
+        let data = load(dir)?;
+        let figures = draw(&data, dir)?;
+        let own = [(data, figures)];
+        finish(&own[0].0.facts.scenario.clone(), &own, dir)?;
+        sections.extend(own);
+    }
+    let report = finish(name, &sections, out)?;
+    let collection = collection(name, sections.iter().map(|(data, _)| data));
+    let mut bytes =
+        serde_json::to_vec_pretty(&collection).expect("plain structs with string keys are JSON");
+    bytes.push(b'\n');
+    write(&out.join("summary.json"), &bytes, out)?;
+    Ok(report)
+}
+
+/// `summary.json` of several results: as of one, and each arm names its scenario.
+#[derive(Debug, Serialize)]
+struct Collection<'a> {
+    version: &'a str,
+    seed: u64,
+    scenario: &'a str,
+    policy: Option<&'a PolicyFacts>,
+    complete: bool,
+    repetitions: u32,
+    arms: Vec<CollectedArm<'a>>,
+}
+
+#[derive(Debug, Serialize)]
+struct CollectedArm<'a> {
+    scenario: &'a str,
+    #[serde(flatten)]
+    arm: &'a Arm,
+}
+
+fn collection<'a>(
+    name: &'a str,
+    results: impl Iterator<Item = &'a Data> + Clone,
+) -> Collection<'a> {
+    let summaries = || results.clone().map(|data| &data.summary);
+    Collection {
+        version: summaries().next().map_or("", |first| &first.version),
+        seed: summaries().next().map_or(0, |first| first.seed),
+        scenario: name,
+        policy: summaries().find_map(|summary| summary.policy.as_ref()),
+        complete: summaries().all(|summary| summary.complete),
+        repetitions: summaries()
+            .map(|summary| summary.repetitions)
+            .max()
+            .unwrap_or(0),
+        arms: summaries()
+            .flat_map(|summary| {
+                let scenario = summary.scenario.as_str();
+                summary
+                    .arms
+                    .iter()
+                    .map(move |arm| CollectedArm { scenario, arm })
+            })
+            .collect(),
+    }
+}
+
+fn load(dir: &Path) -> Result<Data, ReportError> {
+    let read = || Data::load(&Stored::open(dir)?);
+    read().map_err(|source| ReportError::Result {
+        path: dir.to_owned(),
+        source,
+    })
+}
+
+/// Writes `figures/*.svg` and `*.png`; returns each as SVG with its caption.
+fn draw(data: &Data, dir: &Path) -> Result<Vec<(String, Captioned)>, ReportError> {
+    let folder = dir.join("figures");
+    let created = fs::create_dir_all(&folder).map_err(ResultError::io("create", &folder));
+    created.map_err(|source| ReportError::Result {
+        path: dir.to_owned(),
+        source,
+    })?;
+    let mut drawn = Vec::new();
+    for captioned in figures(data) {
+        let name = &captioned.figure.name;
+        let svg = captioned.figure.svg(&slug(&data.facts.scenario));
+        let png = figure::png(&svg).ok_or_else(|| ReportError::Figure { name: name.clone() })?;
+        write(&folder.join(format!("{name}.svg")), svg.as_bytes(), dir)?;
+        write(&folder.join(format!("{name}.png")), &png, dir)?;
+        drawn.push((svg, captioned));
+    }
+    Ok(drawn)
+}
+
+fn finish(
+    title: &str,
+    results: &[(Data, Vec<(String, Captioned)>)],
+    out: &Path,
+) -> Result<Report, ReportError> {
+    let created = fs::create_dir_all(out).map_err(ResultError::io("create", out));
+    created.map_err(|source| ReportError::Result {
+        path: out.to_owned(),
+        source,
+    })?;
+    let path = out.join(PAGE);
+    write(&path, html(title, results).as_bytes(), out)?;
+    let texts = results.iter().map(|(data, _)| text(data));
+    Ok(Report {
+        page: path,
+        text: texts.collect::<Vec<_>>().join("\n"),
+    })
+}
+
+fn html(title: &str, results: &[(Data, Vec<(String, Captioned)>)]) -> String {
+    let sections = results.iter().map(|(data, figures)| Section {
+        data,
+        figures: figures
+            .iter()
+            .map(|(svg, captioned)| (svg.clone(), captioned))
+            .collect(),
+    });
+    page(title, &sections.collect::<Vec<_>>())
+}
+
+fn text(data: &Data) -> String {
+    let mut out = format!("{}\n", data.facts.scenario);
+    if !data.summary.complete {
+        let (finished, all) = data.progress();
+        out.push_str(&format!("partial: {finished} of {all} repetitions\n"));
+    }
+    out.push_str(&table::results(&data.summary).text());
+    for sentence in conclusion::conclusions(&data.summary) {
+        out.push_str(&format!("{sentence}\n"));
+    }
+    out
+}
+
+fn write(path: &Path, bytes: &[u8], result: &Path) -> Result<(), ReportError> {
+    write_atomically(path, bytes).map_err(|source| ReportError::Result {
+        path: result.to_owned(),
+        source,
+    })
+}
+
+#[cfg(test)]
+mod tests;

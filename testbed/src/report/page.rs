@@ -1,0 +1,270 @@
+//! The page: what was run, the table, what it means, figures, how to run it
+//! again. One file, nothing fetched from anywhere, no script.
+
+use std::fmt::Write;
+
+use super::conclusion::conclusions;
+use super::data::Data;
+use super::figure::escape;
+use super::figures::Captioned;
+use super::format::{number, rate};
+use super::table::{Table, Tone, differences, results};
+use crate::result::Floor;
+
+const STYLE: &str = include_str!("page.css");
+
+/// A result on the page.
+pub(super) struct Section<'a> {
+    pub data: &'a Data,
+    /// Figures as SVG, with their captions.
+    pub figures: Vec<(String, &'a Captioned)>,
+}
+
+/// The page on one result or several.
+pub(super) fn page(title: &str, sections: &[Section<'_>]) -> String {
+    let mut out = format!(
+        "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
+         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
+         <title>l4sllm: {title}</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n\
+         <h1>l4sllm: {title}</h1>\n",
+        title = escape(title)
+    );
+    match sections {
+        [one] => out.push_str(&section(one)),
+        several => {
+            out.push_str(&contents(several));
+            for one in several {
+                let name = escape(&one.data.facts.scenario);
+                let _ = writeln!(out, "<section>\n<h2 id=\"{}\">{name}</h2>", slug(&name));
+                out.push_str(&section(one));
+                out.push_str("</section>\n");
+            }
+        }
+    }
+    out.push_str("</body>\n</html>\n");
+    out
+}
+
+/// `name` as an identifier.
+pub(super) fn slug(name: &str) -> String {
+    let plain = |c: char| {
+        if c.is_ascii_alphanumeric() {
+            c.to_ascii_lowercase()
+        } else {
+            '-'
+        }
+    };
+    let slug: String = name.chars().map(plain).collect();
+    format!("s-{slug}")
+}
+
+fn contents(sections: &[Section<'_>]) -> String {
+    let mut out = String::from("<ul class=\"conclusion\">\n");
+    for section in sections {
+        let facts = &section.data.facts;
+        let (name, description) = (escape(&facts.scenario), escape(&facts.description));
+        let _ = writeln!(
+            out,
+            "<li><a href=\"#{}\">{name}</a>: {description}</li>",
+            slug(&name)
+        );
+    }
+    out + "</ul>\n"
+}
+
+fn section(section: &Section<'_>) -> String {
+    let data = section.data;
+    let mut out = what_was_run(data);
+    if !data.summary.complete {
+        let (finished, all) = data.progress();
+        let _ = writeln!(
+            out,
+            "<p class=\"partial\"><b>Partial result.</b> {finished} of {all} repetitions are \
+             finished; all numbers are over these. The command below goes on with the rest.</p>"
+        );
+    }
+    if data.summary.arms.is_empty() {
+        return out + &run_again(data);
+    }
+    out.push_str(&html_table(&results(&data.summary)));
+    out.push_str(
+        "<p class=\"key\">Best of each column in bold. Delays are sojourn times of forwarded \
+         packets; counts are sums over repetitions. Decision: time from the record that completes \
+         an interval to the override in force.</p>\n",
+    );
+    if let Some(table) = differences(&data.summary) {
+        out.push_str(&html_table(&table));
+        out.push_str(
+            "<p class=\"key\"><span class=\"better\">Blue: better</span>, \
+             <span class=\"worse\">orange: worse</span>, \u{2248}: within what repetitions of one \
+             arm differ by, or under 1 % (utilisation: 0.1 points).</p>\n",
+        );
+    }
+    out.push_str("<h3>What it means</h3>\n<ul class=\"conclusion\">\n");
+    for sentence in conclusions(&data.summary) {
+        let _ = writeln!(out, "<li>{}</li>", escape(&sentence));
+    }
+    out.push_str("</ul>\n");
+    if let Some(note) = data.facts.floor.as_ref().and_then(floor_note) {
+        let _ = writeln!(out, "<p class=\"note\">{}</p>", escape(&note));
+    }
+    out.push_str("<h3>Figures</h3>\n");
+    for (svg, captioned) in &section.figures {
+        let caption = escape(&captioned.caption);
+        let _ = writeln!(
+            out,
+            "<figure>\n{svg}<figcaption>{caption}</figcaption>\n</figure>"
+        );
+    }
+    out + &run_again(data)
+}
+
+fn what_was_run(data: &Data) -> String {
+    let (facts, summary) = (&data.facts, &data.summary);
+    let virtual_s = summary.arms.iter().flat_map(|arm| &arm.repetitions);
+    let virtual_s = virtual_s
+        .map(|one| one.statistics.virtual_s)
+        .fold(0.0, f64::max);
+    let plural =
+        |count: usize, word: &str| format!("{count} {word}{}", if count == 1 { "" } else { "s" });
+    format!(
+        "<p class=\"lead\">{}</p>\n<p class=\"lead\">{}, {} of {} s virtual time each, seed {}, \
+         l4sllm {}.</p>\n",
+        escape(&facts.description),
+        plural(facts.arms.len(), "arm"),
+        plural(facts.repetitions as usize, "repetition"),
+        number(virtual_s),
+        facts.seed,
+        escape(&facts.version),
+    )
+}
+
+/// Says which queue no marking removes; none where the path holds the windows.
+fn floor_note(floor: &Floor) -> Option<String> {
+    let delay_ms = floor.delay_ns() as f64 / 1e6;
+    (delay_ms > 0.0).then(|| {
+        let packet_bits = f64::from(floor.packet_bytes) * 8.0;
+        let rtt_s = floor.base_rtt_ns as f64 / 1e9;
+        format!(
+            "This cell has a floor. Each of its {} flows keeps at least {} packets of {} bytes in \
+             flight, {} packets together; {} and {} ms hold {}. The rest waits in the queue for \
+             about {} ms, whatever is marked: no controller can bring the delay of all packets \
+             below that without drops that cost utilisation.",
+            floor.flows,
+            floor.min_window_packets,
+            floor.packet_bytes,
+            floor.flows * floor.min_window_packets,
+            rate(floor.bits_per_s),
+            number(rtt_s * 1e3),
+            number(floor.bits_per_s as f64 * rtt_s / packet_bits),
+            delay_ms.round(),
+        )
+    })
+}
+
+fn html_table(table: &Table) -> String {
+    let mut out = format!(
+        "<div class=\"scroll\"><table>\n<thead>\n<tr><th class=\"name\" rowspan=\"2\">{}</th>",
+        escape(table.corner)
+    );
+    for (group, columns) in &table.groups {
+        let (group, span) = (escape(group), columns.len());
+        let _ = write!(out, "<th class=\"group\" colspan=\"{span}\">{group}</th>");
+    }
+    out.push_str("</tr>\n<tr>");
+    let firsts: Vec<bool> = table
+        .groups
+        .iter()
+        .flat_map(|(_, columns)| (0..columns.len()).map(|i| i == 0))
+        .collect();
+    let names = table.groups.iter().flat_map(|(_, columns)| columns);
+    for (name, first) in names.zip(&firsts) {
+        let _ = write!(
+            out,
+            "<th{}>{}</th>",
+            class(*first, Tone::Plain),
+            escape(name)
+        );
+    }
+    out.push_str("</tr>\n</thead>\n<tbody>\n");
+    for row in &table.rows {
+        let _ = write!(
+            out,
+            "<tr><th class=\"name\" scope=\"row\">{}</th>",
+            escape(&row.name)
+        );
+        for (cell, first) in row.cells.iter().zip(&firsts) {
+            let _ = write!(
+                out,
+                "<td{}>{}</td>",
+                class(*first, cell.tone),
+                escape(&cell.text)
+            );
+        }
+        out.push_str("</tr>\n");
+    }
+    out + "</tbody>\n</table></div>\n"
+}
+
+fn class(first: bool, tone: Tone) -> String {
+    let tone = match tone {
+        Tone::Plain => "",
+        Tone::Best => "best",
+        Tone::Better => "better",
+        Tone::Worse => "worse",
+    };
+    let names: Vec<&str> = [if first { "group" } else { "" }, tone]
+        .into_iter()
+        .filter(|name| !name.is_empty())
+        .collect();
+    if names.is_empty() {
+        String::new()
+    } else {
+        format!(" class=\"{}\"", names.join(" "))
+    }
+}
+
+fn run_again(data: &Data) -> String {
+    let facts = &data.facts;
+    let mut out = format!(
+        "<h3>How to run it again</h3>\n<pre>l4sllm run --scenario scenario.toml --repetitions {} \
+         --seed {} --arms {} --out DIR</pre>\n",
+        facts.repetitions,
+        facts.seed,
+        escape(
+            &facts
+                .arms
+                .iter()
+                .map(|arm| arm.name.as_str())
+                .collect::<Vec<_>>()
+                .join(",")
+        ),
+    );
+    out.push_str(
+        "<p><code>scenario.toml</code> is in the result directory and below. The same version, \
+         seed, scenario and policy give the same packets; times that were measured differ.</p>\n",
+    );
+    let policies = facts
+        .arms
+        .iter()
+        .filter_map(|arm| Some((&arm.name, arm.policy.as_ref()?)));
+    let policies: Vec<String> = policies
+        .map(|(arm, policy)| {
+            let (arm, name, sha256) = (escape(arm), escape(&policy.name), escape(&policy.sha256));
+            format!("<li>{arm}: policy {name}, SHA-256 <code>{sha256}</code></li>")
+        })
+        .collect();
+    if !policies.is_empty() {
+        let _ = writeln!(
+            out,
+            "<ul class=\"conclusion\">\n{}\n</ul>",
+            policies.join("\n")
+        );
+    }
+    let _ = writeln!(
+        out,
+        "<details>\n<summary>scenario.toml</summary>\n<pre>{}</pre>\n</details>",
+        escape(&facts.scenario_toml)
+    );
+    out
+}

@@ -1,0 +1,267 @@
+//! The table that a person reads first, as cells; for the page and for a
+//! terminal.
+
+use std::fmt::Write;
+
+use crate::result::{Arm, Statistics, Summary};
+
+use super::compare::{METRICS, Metric, Verdict, compare};
+use super::conclusion::{references, subjects};
+use super::format::{count, number, signed};
+
+/// What is written where there is nothing to say.
+const NOTHING: &str = "\u{2013}";
+
+/// A table: columns under group names, rows with a name.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Table {
+    /// What the rows are.
+    pub corner: &'static str,
+    /// Group and its columns.
+    pub groups: Vec<(&'static str, Vec<&'static str>)>,
+    pub rows: Vec<Row>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Row {
+    pub name: String,
+    pub cells: Vec<Cell>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Cell {
+    pub text: String,
+    pub tone: Tone,
+}
+
+/// How a cell stands out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Tone {
+    Plain,
+    /// The best of its column.
+    Best,
+    Better,
+    Worse,
+}
+
+/// The arms and their numbers.
+pub(super) fn results(summary: &Summary) -> Table {
+    let best: Vec<Option<String>> = METRICS
+        .iter()
+        .map(|&metric| best(metric, summary))
+        .collect();
+    let row = |arm: &Arm| {
+        let compared = METRICS.iter().zip(&best).map(|(&metric, best)| {
+            let text = shown(metric, &arm.pooled);
+            let tone = if best.as_ref() == Some(&text) {
+                Tone::Best
+            } else {
+                Tone::Plain
+            };
+            Cell { text, tone }
+        });
+        Row {
+            name: arm.name.clone(),
+            cells: compared.chain(counters(arm)).collect(),
+        }
+    };
+    Table {
+        corner: "Arm",
+        groups: vec![
+            ("Utilisation", vec!["%"]),
+            ("Classic delay, ms", vec!["p50", "p99"]),
+            ("L4S delay, ms", vec!["p50", "p99"]),
+            ("Fairness", vec!["Jain"]),
+            ("Packets", vec!["dropped", "marked"]),
+            ("Overrides", vec!["applied", "refused"]),
+            ("Decision, \u{b5}s", vec!["p50", "p99"]),
+        ],
+        rows: summary.arms.iter().map(row).collect(),
+    }
+}
+
+/// Arms beside the references; none when there is nothing to compare.
+pub(super) fn differences(summary: &Summary) -> Option<Table> {
+    let mut rows = Vec::new();
+    for arm in subjects(summary) {
+        for reference in references(summary) {
+            let differences = compare(arm, reference);
+            let cell = |metric: &Metric| {
+                let Some(found) = differences.iter().find(|known| known.metric == *metric) else {
+                    return Cell {
+                        text: NOTHING.to_owned(),
+                        tone: Tone::Plain,
+                    };
+                };
+                let (tone, unit) = match (found.verdict, found.metric) {
+                    (Verdict::Same, _) => {
+                        return Cell {
+                            text: "\u{2248}".to_owned(),
+                            tone: Tone::Plain,
+                        };
+                    }
+                    (Verdict::Better, Metric::Utilisation) => (Tone::Better, "pt"),
+                    (Verdict::Worse, Metric::Utilisation) => (Tone::Worse, "pt"),
+                    (Verdict::Better, _) => (Tone::Better, "%"),
+                    (Verdict::Worse, _) => (Tone::Worse, "%"),
+                };
+                Cell {
+                    text: format!("{}\u{a0}{unit}", signed(found.size())),
+                    tone,
+                }
+            };
+            rows.push(Row {
+                name: format!("{} against {}", arm.name, reference.name),
+                cells: METRICS.iter().map(cell).collect(),
+            });
+        }
+    }
+    (!rows.is_empty()).then_some(Table {
+        corner: "Difference",
+        groups: vec![
+            ("Utilisation", vec!["points"]),
+            ("Classic delay", vec!["p50", "p99"]),
+            ("L4S delay", vec!["p50", "p99"]),
+            ("Fairness", vec!["Jain"]),
+        ],
+        rows,
+    })
+}
+
+impl Table {
+    /// For a terminal: columns aligned, the best of a column with a star.
+    pub(super) fn text(&self) -> String {
+        let mut lines: Vec<Vec<String>> = vec![vec![String::new()], vec![self.corner.to_owned()]];
+        for (group, columns) in &self.groups {
+            for (index, column) in columns.iter().enumerate() {
+                lines[0].push(if index == 0 {
+                    (*group).to_owned()
+                } else {
+                    String::new()
+                });
+                lines[1].push((*column).to_owned());
+            }
+        }
+        for row in &self.rows {
+            let cells = row.cells.iter().map(|cell| match cell.tone {
+                Tone::Best => format!("{}*", cell.text),
+                _ => format!("{} ", cell.text),
+            });
+            lines.push(std::iter::once(row.name.clone()).chain(cells).collect());
+        }
+        let widths = self.widths(&lines);
+        let mut out = String::new();
+        for (number, line) in lines.iter().enumerate() {
+            out.push_str(&self.line(line, &widths, number == 0));
+            out.push('\n');
+        }
+        out
+    }
+
+    /// Of each column: as wide as its widest cell, and a group as wide as its name.
+    fn widths(&self, lines: &[Vec<String>]) -> Vec<usize> {
+        let count = lines[1].len();
+        let mut widths: Vec<usize> = (0..count)
+            .map(|column| {
+                lines[1..]
+                    .iter()
+                    .map(|line| length(&line[column]))
+                    .max()
+                    .unwrap_or(0)
+            })
+            .collect();
+        let mut first = 1;
+        for (group, columns) in &self.groups {
+            let own = first..first + columns.len();
+            let width: usize = widths[own.clone()].iter().sum::<usize>() + 2 * (columns.len() - 1);
+            widths[own.end - 1] += length(group).saturating_sub(width);
+            first = own.end;
+        }
+        widths
+    }
+
+    fn line(&self, cells: &[String], widths: &[usize], groups: bool) -> String {
+        let mut out = pad(&cells[0], widths[0], false);
+        let mut first = 1;
+        for (_, columns) in &self.groups {
+            let own = first..first + columns.len();
+            if groups {
+                let width = widths[own.clone()].iter().sum::<usize>() + 2 * (columns.len() - 1);
+                let _ = write!(out, "  {}", pad(&cells[first], width, true));
+            } else {
+                for column in own.clone() {
+                    let _ = write!(out, "  {}", pad(&cells[column], widths[column], true));
+                }
+            }
+            first = own.end;
+        }
+        out.trim_end().to_owned()
+    }
+}
+
+fn counters(arm: &Arm) -> [Cell; 6] {
+    let of = &arm.pooled;
+    let decides = arm.interval.is_some();
+    let override_count = |value| {
+        if decides {
+            count(value)
+        } else {
+            NOTHING.to_owned()
+        }
+    };
+    let latency = |us: Option<f64>| us.map_or_else(|| NOTHING.to_owned(), number);
+    [
+        count(of.drops),
+        count(of.marks),
+        override_count(of.overrides.applied),
+        override_count(of.overrides.refused),
+        latency(of.decision_latency_us.p50),
+        latency(of.decision_latency_us.p99),
+    ]
+    .map(|text| Cell {
+        text,
+        tone: Tone::Plain,
+    })
+}
+
+/// The best value of a column as it is shown, so that what looks equal is
+/// equally good. None where fewer than two arms have one.
+fn best(metric: Metric, summary: &Summary) -> Option<String> {
+    let values = summary
+        .arms
+        .iter()
+        .filter_map(|arm| Some((metric.of(&arm.pooled)?, &arm.pooled)));
+    let values: Vec<_> = values.collect();
+    if values.len() < 2 {
+        return None;
+    }
+    let sign = if metric.rising() { -1.0 } else { 1.0 };
+    let best = values
+        .iter()
+        .min_by(|a, b| (sign * a.0).total_cmp(&(sign * b.0)))?;
+    Some(shown(metric, best.1))
+}
+
+fn shown(metric: Metric, statistics: &Statistics) -> String {
+    let Some(value) = metric.of(statistics) else {
+        return NOTHING.to_owned();
+    };
+    match metric {
+        Metric::Utilisation => format!("{value:.1}"),
+        Metric::Jain => format!("{value:.3}"),
+        _ => number(value),
+    }
+}
+
+fn length(text: &str) -> usize {
+    text.chars().count()
+}
+
+fn pad(text: &str, width: usize, right: bool) -> String {
+    let space = " ".repeat(width.saturating_sub(length(text)));
+    if right {
+        space + text
+    } else {
+        text.to_owned() + &space
+    }
+}
