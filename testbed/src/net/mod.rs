@@ -1,7 +1,13 @@
-//! The network around the bottleneck: links and their rates.
+//! The network: access links, the bottleneck, the way back, and flows.
 
 mod access;
+mod bottleneck;
+mod flow;
 mod rate;
+mod segments;
 
 pub use access::AccessLink;
+pub use bottleneck::{Bottleneck, BottleneckCounts, Discipline, Transmission};
+pub use flow::{Flow, Side, Stats};
 pub use rate::{RateCursor, RateError, RateSchedule, RateStep};
+pub use segments::Segments;

@@ -22,6 +22,11 @@ use thiserror::Error;
 use crate::aqm::{Aqm, Backlog, Departure, Packet};
 use ffi::UserPacket;
 
+/// Number of the router's one scheduler in records and overrides.
+pub const SCHED: u32 = 1;
+/// Number of its one instance.
+pub const INSTANCE: u32 = 0;
+
 /// Why a router, or a request to its device, failed.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum RouterError {

@@ -1,0 +1,176 @@
+use std::num::{NonZeroU32, NonZeroU64};
+use std::sync::atomic::AtomicUsize;
+
+use l4sllm_abi::raw::{l4s_limits, l4s_params};
+use l4sllm_abi::{MESSAGE_SIZE, Message, Mode, Override, Reason, Steer, messages};
+
+use super::*;
+
+const MS: u64 = 1_000_000;
+
+fn router(ring_records: u32) -> Router {
+    Router::new(&Params::default(), &Limits::default(), ring_records, 1).unwrap()
+}
+
+fn packet(cookie: u64, ecn: Ecn) -> Packet {
+    Packet { cookie, flow: 0, bytes: 1500, ecn }
+}
+
+fn read_all(handle: &mut Handle, now_ns: u64) -> Vec<Message> {
+    let mut buffer = vec![0; 100 * MESSAGE_SIZE];
+    let got = handle.read(&mut buffer, now_ns).unwrap();
+    messages(&buffer[..got]).collect::<Result<_, _>>().unwrap()
+}
+
+/// The kernel's profiles are the interface crate's.
+#[test]
+fn profiles_agree() {
+    type Fill = unsafe extern "C" fn(*mut l4s_params);
+    let profiles: [(Fill, Params); 3] = [
+        (ffi::l4s_user_params_default, Params::default()),
+        (ffi::l4s_user_params_tuned, Params::tuned()),
+        (ffi::l4s_user_params_paper, Params::paper()),
+    ];
+    for (fill, expected) in profiles {
+        let mut raw = l4s_params::default();
+        // SAFETY: `raw` is a live l4s_params.
+        unsafe { fill(&mut raw) };
+        assert_eq!(Params::try_from(raw).unwrap(), expected);
+    }
+    let mut raw = l4s_limits::default();
+    // SAFETY: `raw` is a live l4s_limits.
+    unsafe { ffi::l4s_user_limits_default(&mut raw) };
+    assert_eq!(Limits::try_from(raw).unwrap(), Limits::default());
+}
+
+#[test]
+fn packets_come_back_with_their_cookies() {
+    let mut router = router(0);
+    let mut drops = Vec::new();
+    router.enqueue(0, packet(7, Ecn::Ect0), &mut drops);
+    router.enqueue(0, packet(8, Ecn::Ect1), &mut drops);
+    assert_eq!(router.backlog(), Backlog { packets: 2, bytes: 3000 });
+    assert_eq!(router.backlog_of(Some(Queue::L4s)).packets, 1);
+    let mut seen: Vec<_> = (0..3).filter_map(|_| router.dequeue(100, &mut drops)).collect();
+    seen.sort_by_key(|departure| departure.cookie);
+    assert_eq!(seen.iter().map(|d| d.cookie).collect::<Vec<_>>(), [7, 8]);
+    assert_eq!(seen.iter().map(|d| d.queue).collect::<Vec<_>>(), [Queue::Classic, Queue::L4s]);
+    assert!(seen.iter().all(|d| d.sojourn_ns == 100 && d.bytes == 1500));
+    assert!(drops.is_empty());
+}
+
+#[test]
+fn a_full_queue_drops_at_the_tail() {
+    let params = Params { limit_packets: 20, ..Params::default() };
+    let mut router = Router::new(&params, &Limits::default(), 0, 1).unwrap();
+    let mut drops = Vec::new();
+    for cookie in 0..50 {
+        router.enqueue(0, packet(cookie, Ecn::NotEct), &mut drops);
+    }
+    assert_eq!(drops.iter().map(|drop| drop.cookie).collect::<Vec<_>>(), (20..50).collect::<Vec<_>>());
+    assert!(drops.iter().all(|drop| drop.action == Action::Drop && drop.sojourn_ns == 0));
+    assert_eq!((router.stats().drops_tail, router.stats().queued), (30, 20));
+}
+
+#[test]
+fn records_tell_what_was_done() {
+    let mut router = router(64);
+    let mut handle = router.open().unwrap();
+    let mut drops = Vec::new();
+    router.enqueue(0, packet(1, Ecn::Ect0), &mut drops);
+    router.dequeue(5_000, &mut drops);
+    let messages = read_all(&mut handle, 5_000);
+    let [Message::Decision(record)] = messages[..] else { panic!("{messages:?}") };
+    assert_eq!((record.sched, record.instance), (SCHED, INSTANCE));
+    assert_eq!((record.sojourn_ns, record.packet_length), (5_000, 1500));
+    assert_eq!((record.action(), record.reason()), (Action::Enqueue, Reason::Base));
+    let stats = handle.stats(5_000).unwrap();
+    assert_eq!((stats.records_written, stats.records_read), (1, 1));
+    assert_eq!(stats.imbalance(), None);
+}
+
+#[test]
+fn overrides_need_control() {
+    let mut router = router(64);
+    let mut controller = router.open().unwrap();
+    let mut other = router.open().unwrap();
+    let order = Override {
+        sched: SCHED,
+        instance: INSTANCE,
+        id: NonZeroU64::MIN,
+        based_on: 0,
+        expires_ns: 100 * MS,
+        mode: Mode::Hold { action: Action::Mark, queue: None, packets: NonZeroU32::MIN },
+    };
+    assert_eq!(other.send(&order, 0).unwrap_err().refusal(), Some(Refusal::Permission));
+    controller.control(0).unwrap();
+    assert_eq!(other.control(0).unwrap_err().refusal(), Some(Refusal::Busy));
+    controller.send(&order, 0).unwrap();
+    let mut drops = Vec::new();
+    router.enqueue(0, packet(1, Ecn::Ect0), &mut drops);
+    let departure = router.dequeue(0, &mut drops).unwrap();
+    assert_eq!((departure.action, departure.ecn), (Action::Mark, Ecn::Ce));
+    let late = Override { expires_ns: u64::MAX, ..order };
+    assert_eq!(controller.send(&late, 0).unwrap_err().refusal(), Some(Refusal::BeyondLimits));
+    drop(controller);
+    other.control(0).unwrap();
+}
+
+#[test]
+fn parameters_and_limits_over_the_device() {
+    let router = router(64);
+    let mut handle = router.open().unwrap();
+    assert_eq!(handle.params(0).unwrap(), Params::default());
+    assert_eq!(handle.limits(0).unwrap(), Limits::default());
+    handle.control(0).unwrap();
+    handle.set_params(&Params::tuned(), 0).unwrap();
+    assert_eq!(handle.params(0).unwrap(), Params::tuned());
+}
+
+/// A handle in another thread wakes, reads and outlives the router.
+#[test]
+fn a_reader_in_another_thread() {
+    const PACKETS: u64 = 2_000;
+    let mut router = router(4096);
+    let mut handle = router.open().unwrap();
+    handle.interval(l4sllm_abi::Interval { records: 1, max_wait_ns: 0 }, 0).unwrap();
+    let (sender, receiver) = std::sync::mpsc::channel();
+    handle.on_ready(move || {
+        // The reader may be gone at the end.
+        let _ = sender.send(());
+    });
+    let seen = Arc::new(AtomicUsize::new(0));
+    let counter = Arc::clone(&seen);
+    let reader = std::thread::spawn(move || {
+        while counter.load(Ordering::Relaxed) < PACKETS as usize {
+            receiver.recv().unwrap();
+            let got = read_all(&mut handle, 0).len();
+            counter.fetch_add(got, Ordering::Relaxed);
+        }
+        handle
+    });
+    let mut drops = Vec::new();
+    for cookie in 0..PACKETS {
+        router.enqueue(cookie, packet(cookie, Ecn::Ect1), &mut drops);
+        router.dequeue(cookie, &mut drops).unwrap();
+    }
+    drop(router);
+    let mut handle = reader.join().unwrap();
+    assert_eq!(seen.load(Ordering::Relaxed), PACKETS as usize);
+    assert_eq!(handle.ready(0), Readiness::At(None));
+}
+
+#[test]
+fn refusals_are_errors() {
+    let ring = Router::new(&Params::default(), &Limits::default(), 17, 1).unwrap_err();
+    assert_eq!(ring.refusal(), Some(Refusal::Invalid));
+    let params = Params { target_ns: 0, ..Params::default() };
+    let params = Router::new(&params, &Limits::default(), 0, 1).unwrap_err();
+    assert!(params.to_string().contains("target_ns"), "{params}");
+    let router = router(16);
+    let mut handle = router.open().unwrap();
+    assert_eq!(handle.read(&mut [0; 10], 0).unwrap_err().refusal(), Some(Refusal::Invalid));
+    let steer = Steer::new(None, None, None, None);
+    assert!(steer.is_err());
+    assert_eq!(handle.request(9999, &mut [], 0).unwrap_err().refusal(), Some(Refusal::Unsupported));
+}

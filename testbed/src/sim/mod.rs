@@ -1,9 +1,15 @@
-//! Virtual time: events in order, random numbers from one seed.
+//! Virtual time: events in order, random numbers from one seed, and the
+//! [`Simulation`] that they drive.
 
+mod account;
+mod error;
 mod queue;
 mod random;
+mod simulation;
 
+pub use error::SimError;
 pub use queue::EventQueue;
 pub use random::{Random, derive_seed};
+pub use simulation::Simulation;
 
 pub(crate) use random::splitmix64;

@@ -1,0 +1,34 @@
+//! Compiles the kernel's portable sources and their userspace front.
+
+use std::path::Path;
+use std::{env, fs};
+
+fn main() {
+    let root = env::var("CARGO_MANIFEST_DIR").expect("cargo sets it");
+    let kmod = Path::new(&root).join("../kmod");
+    let include = Path::new(&root).join("../shared-abi/include");
+    let list = kmod.join("sources.txt");
+    let text = fs::read_to_string(&list).unwrap_or_else(|error| {
+        panic!("cannot read {}, which lists the sources: {error}", list.display())
+    });
+    let sources = text.lines().map(str::trim).filter(|line| line.ends_with(".c"));
+    let mut build = cc::Build::new();
+    build
+        .include(&kmod)
+        .include(kmod.join("user"))
+        .include(&include)
+        .std("c11")
+        // The packet path is measured; an unoptimised queue would only slow
+        // the tests down.
+        .opt_level(2)
+        .warnings(true)
+        .extra_warnings(true)
+        .warnings_into_errors(true);
+    for source in sources {
+        build.file(kmod.join(source));
+    }
+    build.file("src/router/layout.c").compile("l4s_user");
+    println!("cargo:rerun-if-changed={}", kmod.display());
+    println!("cargo:rerun-if-changed={}", include.display());
+    println!("cargo:rerun-if-changed=src/router/layout.c");
+}

@@ -1,0 +1,233 @@
+//! The controller in step with virtual time: reads the router's device after
+//! each event, feeds the daemon's pipeline, and sends its overrides once the
+//! decision latency has passed.
+
+use std::collections::VecDeque;
+use std::num::NonZeroU64;
+use std::sync::Arc;
+use std::time::Instant;
+
+use l4sllm_abi::{MESSAGE_SIZE, Message, Mode, Override, messages};
+use l4sllmd::{Engine, Outcome, Pipeline, PipelineConfig, Scheduler};
+
+use crate::result::{DecisionRow, STEER};
+use crate::router::{Handle, RouterError};
+use crate::scenario::{Control, Latency, Scripted};
+
+/// Makes the decision maker of a scheduler instance.
+pub type EngineFactory = Arc<dyn Fn(Scheduler) -> Box<dyn Engine> + Send + Sync>;
+
+/// Sees every message of the device's stream, in order, with the time.
+pub type Tap = Box<dyn FnMut(&Message, u64) + Send>;
+
+/// The device's reader and, if something decides, its controller.
+pub struct Controller {
+    handle: Handle,
+    pipeline: Option<(Pipeline, Latency)>,
+    script: VecDeque<Scripted>,
+    script_sent: u64,
+    /// Overrides on their way, in the order of their times.
+    pending: VecDeque<Pending>,
+    busy_until_ns: u64,
+    tap: Option<Tap>,
+    buffer: Vec<u8>,
+    newest_seq: u64,
+    decisions: Vec<DecisionRow>,
+    wall_latency_ns: Vec<u64>,
+    messages: u64,
+    lost: u64,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Pending {
+    order: Override,
+    due_ns: u64,
+}
+
+/// Messages that one read takes.
+const BATCH: usize = 64;
+
+/// Numbers of scripted overrides: apart from the pipeline's, which count from 1.
+const SCRIPT_IDS: u64 = 1 << 63;
+
+impl Controller {
+    /// A reader; it takes control of the device if `control` or `script` asks
+    /// for something.
+    ///
+    /// # Errors
+    /// Another controller has the device.
+    pub fn new(
+        mut handle: Handle,
+        control: Option<(&Control, EngineFactory)>,
+        script: &[Scripted],
+    ) -> Result<Controller, RouterError> {
+        if control.is_some() || !script.is_empty() {
+            handle.control(0)?;
+        }
+        let pipeline = control.map(|(control, factory)| {
+            let config = PipelineConfig {
+                interval: control.interval.try_into().unwrap_or(std::num::NonZeroU32::MIN),
+                mode: control.mode,
+                queue: control.queue,
+                ttl_ns: control.ttl_ns,
+                ..PipelineConfig::default()
+            };
+            (Pipeline::new(config, move |scheduler| factory(scheduler)), control.latency)
+        });
+        Ok(Controller {
+            handle,
+            pipeline,
+            script: script.iter().copied().collect(),
+            script_sent: 0,
+            pending: VecDeque::new(),
+            busy_until_ns: 0,
+            tap: None,
+            buffer: vec![0; BATCH * MESSAGE_SIZE],
+            newest_seq: 0,
+            decisions: Vec::new(),
+            wall_latency_ns: Vec::new(),
+            messages: 0,
+            lost: 0,
+        })
+    }
+
+    /// Has `tap` see every message from now on.
+    pub fn tap(&mut self, tap: Tap) {
+        self.tap = Some(tap);
+    }
+
+    /// When the next scripted override is due, ns.
+    pub fn next_script(&self) -> Option<u64> {
+        self.script.front().map(|entry| entry.at_ns)
+    }
+
+    /// Reads what waits and decides; adds the times at which
+    /// [`Controller::send_pending`] is due to `due_ns`.
+    ///
+    /// # Errors
+    /// The device failed, or its stream is malformed.
+    pub fn read(&mut self, now_ns: u64, due_ns: &mut Vec<u64>) -> Result<(), RouterError> {
+        loop {
+            let got = self.handle.read(&mut self.buffer, now_ns)?;
+            // Taken out, so that `self` is free; put back below.
+            let buffer = std::mem::take(&mut self.buffer);
+            for message in messages(&buffer[..got]) {
+                self.take(&message?, now_ns, due_ns);
+            }
+            self.buffer = buffer;
+            if got < self.buffer.len() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Sends the override whose latency has passed.
+    ///
+    /// # Errors
+    /// The device failed; that it refuses an override is an outcome, not an error.
+    pub fn send_pending(&mut self, now_ns: u64) -> Result<(), RouterError> {
+        let Some(Pending { order, due_ns }) = self.pending.pop_front() else { return Ok(()) };
+        let outcome = self.send(&order, now_ns)?;
+        self.decisions.push(DecisionRow {
+            time_ns: due_ns,
+            latency_ns: now_ns - due_ns,
+            action: match order.mode {
+                Mode::Once { action, .. } | Mode::Hold { action, .. } => action.code(),
+                Mode::Steer(_) => STEER,
+            },
+        });
+        if let Some((pipeline, _)) = &mut self.pipeline {
+            pipeline.outcome(&order, outcome, now_ns);
+        }
+        Ok(())
+    }
+
+    /// Sends the next scripted override.
+    ///
+    /// # Errors
+    /// The device failed or refused it.
+    pub fn send_script(&mut self, now_ns: u64) -> Result<(), RouterError> {
+        let Some(entry) = self.script.pop_front() else { return Ok(()) };
+        let order = Override {
+            sched: crate::router::SCHED,
+            instance: crate::router::INSTANCE,
+            id: NonZeroU64::MIN.saturating_add(SCRIPT_IDS + self.script_sent),
+            based_on: self.newest_seq,
+            expires_ns: now_ns + entry.ttl_ns,
+            mode: entry.mode,
+        };
+        self.script_sent += 1;
+        self.handle.send(&order, now_ns)
+    }
+
+    /// The device.
+    pub fn handle(&mut self) -> &mut Handle {
+        &mut self.handle
+    }
+
+    /// The pipeline, if a policy decides.
+    pub fn pipeline(&self) -> Option<&Pipeline> {
+        self.pipeline.as_ref().map(|(pipeline, _)| pipeline)
+    }
+
+    /// Real time that each decision took, ns, in order.
+    pub fn wall_latency_ns(&self) -> &[u64] {
+        &self.wall_latency_ns
+    }
+
+    /// Messages that came, loss messages left out, and messages that they
+    /// said were lost.
+    pub fn messages(&self) -> (u64, u64) {
+        (self.messages, self.lost)
+    }
+
+    /// Takes the rows of the decisions so far.
+    pub fn take_decisions(&mut self) -> Vec<DecisionRow> {
+        std::mem::take(&mut self.decisions)
+    }
+
+    fn take(&mut self, message: &Message, now_ns: u64, due_ns: &mut Vec<u64>) {
+        match message {
+            Message::Loss { lost, .. } => self.lost += lost,
+            Message::Decision(record) => {
+                self.messages += 1;
+                self.newest_seq = record.seq();
+            }
+            Message::Event(_) => self.messages += 1,
+        }
+        if let Some(tap) = &mut self.tap {
+            tap(message, now_ns);
+        }
+        let Some((pipeline, latency)) = &mut self.pipeline else { return };
+        let before = Instant::now();
+        let Some(order) = pipeline.push(message, now_ns) else { return };
+        let took = before.elapsed().as_nanos() as u64;
+        self.wall_latency_ns.push(took);
+        // One decision at a time: a daemon that is still busy begins later.
+        let at_ns = match *latency {
+            Latency::Fixed(latency_ns) => now_ns + latency_ns,
+            Latency::Measured => now_ns.max(self.busy_until_ns) + took,
+        };
+        self.busy_until_ns = at_ns;
+        self.pending.push_back(Pending { order, due_ns: now_ns });
+        due_ns.push(at_ns);
+    }
+
+    fn send(&mut self, order: &Override, now_ns: u64) -> Result<Outcome, RouterError> {
+        match self.handle.send(order, now_ns) {
+            Ok(()) => Ok(Outcome::Accepted),
+            Err(RouterError::Refused { refusal, .. }) => Ok(Outcome::Refused(refusal)),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+impl std::fmt::Debug for Controller {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Controller")
+            .field("handle", &self.handle)
+            .field("pipeline", &self.pipeline)
+            .field("messages", &self.messages)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,136 @@
+//! A flow in the network: its two ends and their timers.
+
+use crate::scenario::FlowPlan;
+use crate::transport::{self, Endpoint, Receiver, ReceiverStats, Sender, SenderStats};
+
+/// Which end of a flow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Side {
+    /// The one that sends data.
+    Sender,
+    /// The one that acknowledges.
+    Receiver,
+}
+
+/// A flow: not begun, going on, or done and freed.
+#[derive(Debug)]
+pub struct Flow {
+    /// What it is.
+    pub plan: FlowPlan,
+    ends: Option<Ends>,
+    /// Its segments under way, in either direction.
+    pub under_way: u32,
+    last: Stats,
+}
+
+/// What both ends know.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Stats {
+    /// The sender.
+    pub sender: SenderStats,
+    /// The receiver.
+    pub receiver: ReceiverStats,
+}
+
+#[derive(Debug)]
+struct Ends {
+    sender: Sender,
+    receiver: Receiver,
+    /// When the earliest timer event that still counts is due, by side.
+    armed_ns: [u64; 2],
+    stopped: bool,
+}
+
+/// No timer is armed.
+const NEVER: u64 = u64::MAX;
+
+impl Flow {
+    /// A flow that has not begun.
+    pub fn new(plan: FlowPlan) -> Flow {
+        Flow { plan, ends: None, under_way: 0, last: Stats::default() }
+    }
+
+    /// Makes the ends; the sender may send.
+    pub fn begin(&mut self) {
+        self.ends = Some(Ends {
+            sender: transport::sender(&self.plan.config),
+            receiver: transport::receiver(&self.plan.config),
+            armed_ns: [NEVER; 2],
+            stopped: false,
+        });
+    }
+
+    /// The application ends: nothing more is sent, not even again.
+    pub fn stop(&mut self) {
+        if let Some(ends) = &mut self.ends {
+            ends.stopped = true;
+        }
+    }
+
+    /// Whether it has begun and is not freed.
+    pub fn is_live(&self) -> bool {
+        self.ends.is_some()
+    }
+
+    /// What both ends know, or knew when they were freed.
+    pub fn stats(&self) -> Stats {
+        match &self.ends {
+            Some(ends) => Stats { sender: ends.sender.stats(), receiver: ends.receiver.stats() },
+            None => self.last,
+        }
+    }
+
+    /// The end on one side, if there is one that may act.
+    pub fn end(&mut self, side: Side) -> Option<&mut dyn Endpoint> {
+        let ends = self.ends.as_mut()?;
+        match side {
+            Side::Sender if ends.stopped => None,
+            Side::Sender => Some(&mut ends.sender),
+            Side::Receiver => Some(&mut ends.receiver),
+        }
+    }
+
+    /// When a timer event has to be scheduled anew, if one has to be: only
+    /// when the deadline moved forward. One that moved back, as a
+    /// retransmission timer does on every acknowledgement, waits for the event
+    /// that is armed.
+    pub fn arm(&mut self, side: Side, now_ns: u64) -> Option<u64> {
+        let deadline_ns = self.end(side)?.next_timer()?.max(now_ns);
+        let armed_ns = self.armed(side)?;
+        if deadline_ns >= *armed_ns {
+            return None;
+        }
+        *armed_ns = deadline_ns;
+        Some(deadline_ns)
+    }
+
+    /// A timer event came. Whether its end has to act: not if an earlier event
+    /// took its place, nor if the deadline has moved back.
+    pub fn fire(&mut self, side: Side, now_ns: u64) -> bool {
+        let Some(armed_ns) = self.armed(side) else { return false };
+        if *armed_ns != now_ns {
+            return false;
+        }
+        *armed_ns = NEVER;
+        self.end(side).and_then(|end| end.next_timer()).is_some_and(|due| due <= now_ns)
+    }
+
+    /// Frees the ends of a flow that is done and has nothing under way.
+    pub fn free_if_done(&mut self) {
+        let Some(ends) = &self.ends else { return };
+        let may_be_done = ends.stopped || self.plan.config.bytes.is_some();
+        if self.under_way > 0 || !may_be_done {
+            return;
+        }
+        let stats = self.stats();
+        if ends.stopped || stats.sender.finished() {
+            self.last = stats;
+            self.ends = None;
+        }
+    }
+
+    fn armed(&mut self, side: Side) -> Option<&mut u64> {
+        let ends = self.ends.as_mut()?;
+        Some(&mut ends.armed_ns[side as usize])
+    }
+}

@@ -1,0 +1,159 @@
+//! The end of a repetition: every packet, record and override is somewhere.
+
+use crate::control::Controller;
+use crate::net::{Bottleneck, Flow};
+use crate::result::{Overrides, Packets, Records, Refusals};
+use l4sllm_abi::Stats;
+use l4sllm_abi::raw::{
+    L4S_REASON_CEILING, L4S_REASON_DROP_SHARE, L4S_REASON_NOT_ECT, L4S_REASON_OVERLOAD, l4s_stats,
+};
+
+use super::SimError;
+
+/// Where segments are, counted as they move.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Traffic {
+    pub data: Way,
+    pub feedback: Way,
+    /// Data on access links.
+    pub on_access: u64,
+    /// Data being transmitted by the bottleneck or behind it.
+    pub on_wire: u64,
+}
+
+/// One direction.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Way {
+    pub sent: u64,
+    pub delivered: u64,
+    pub lost: u64,
+}
+
+impl Way {
+    fn under_way(&self) -> u64 {
+        self.sent.wrapping_sub(self.delivered).wrapping_sub(self.lost)
+    }
+}
+
+/// Counters for the result, once they all add up.
+pub(super) fn settle(
+    now_ns: u64,
+    traffic: &Traffic,
+    bottleneck: &Bottleneck,
+    on_links: u64,
+    flows: &[Flow],
+    controller: Option<&mut Controller>,
+) -> Result<(Packets, Records, Overrides, Refusals), SimError> {
+    let book = Book { now_ns };
+    let counts = bottleneck.counts();
+    let packets = Packets {
+        arrived: counts.arrived,
+        forwarded: counts.forwarded,
+        dropped: counts.dropped,
+        queued: bottleneck.backlog().packets,
+    };
+    book.equal(
+        "packets in = forwarded + dropped + queued",
+        packets.arrived,
+        packets.forwarded + packets.dropped + packets.queued,
+    )?;
+    book.equal(
+        "data sent = delivered + lost + on links + queued",
+        traffic.data.sent,
+        traffic.data.delivered
+            + traffic.data.lost
+            + traffic.on_access
+            + packets.queued
+            + traffic.on_wire,
+    )?;
+    book.equal(
+        "segments under way = sent - delivered - lost",
+        on_links,
+        traffic.data.under_way().wrapping_add(traffic.feedback.under_way()),
+    )?;
+    book.equal(
+        "segments under way = sum over flows",
+        on_links,
+        flows.iter().map(|flow| u64::from(flow.under_way)).sum(),
+    )?;
+    book.equal(
+        "data sent = sum over senders",
+        traffic.data.sent,
+        flows.iter().map(|flow| flow.stats().sender.sent_packets).sum(),
+    )?;
+    let Some(router) = bottleneck.router() else {
+        return Ok((packets, Records::default(), Overrides::default(), Refusals::default()));
+    };
+    let stats = match controller {
+        Some(controller) => {
+            let stats = controller.handle().stats(now_ns)?;
+            book.settle_controller(controller, &stats)?;
+            *stats
+        }
+        None => router.stats(),
+    };
+    book.settle_router(&packets, &stats)?;
+    let records = Records {
+        written: stats.records_written,
+        read: stats.records_read,
+        lost: stats.records_lost,
+        waiting: stats.records_waiting,
+    };
+    let overrides = Overrides {
+        received: stats.overrides_received,
+        applied: stats.overrides_applied,
+        expired: stats.overrides_expired,
+        refused: stats.overrides_refused,
+        replaced: stats.overrides_replaced,
+        waiting: stats.overrides_waiting,
+    };
+    let refused = |reason: u32| stats.refused[reason as usize];
+    let refusals = Refusals {
+        not_ect: refused(L4S_REASON_NOT_ECT),
+        drop_share: refused(L4S_REASON_DROP_SHARE),
+        ceiling: refused(L4S_REASON_CEILING),
+        overload: refused(L4S_REASON_OVERLOAD),
+        invalid: stats.refused_invalid,
+    };
+    Ok((packets, records, overrides, refusals))
+}
+
+struct Book {
+    now_ns: u64,
+}
+
+impl Book {
+    fn equal(&self, what: &'static str, left: u64, right: u64) -> Result<(), SimError> {
+        if left == right {
+            Ok(())
+        } else {
+            Err(SimError::Accounting { now_ns: self.now_ns, what, left, right })
+        }
+    }
+
+    /// The queue's own counters hold, and agree with the bottleneck's.
+    fn settle_router(&self, packets: &Packets, stats: &l4s_stats) -> Result<(), SimError> {
+        let checked = Stats::try_from(*stats).map_err(crate::router::RouterError::from)?;
+        if let Some((what, left, right)) = checked.imbalance() {
+            self.equal(what, left, right)?;
+        }
+        self.equal("router's packets_in = arrived", stats.packets_in, packets.arrived)?;
+        self.equal("router's forwarded = transmitted", stats.forwarded, packets.forwarded)?;
+        self.equal("router's dropped = drops handed over", stats.dropped, packets.dropped)?;
+        self.equal("router's queued = backlog", stats.queued, packets.queued)
+    }
+
+    /// What the controller saw is what the device says it read.
+    fn settle_controller(&self, controller: &Controller, stats: &Stats) -> Result<(), SimError> {
+        let (messages, lost) = controller.messages();
+        self.equal("records read = messages seen", stats.records_read, messages)?;
+        self.equal("records lost = losses told", stats.records_lost, lost)?;
+        let Some(metrics) = controller.pipeline().map(|pipeline| pipeline.metrics()) else {
+            return Ok(());
+        };
+        if let Some((what, left, right)) = metrics.imbalance() {
+            self.equal(what, left, right)?;
+        }
+        self.equal("pipeline's messages", metrics.records + metrics.events, messages)
+    }
+}

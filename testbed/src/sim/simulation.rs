@@ -1,0 +1,485 @@
+//! One repetition of one arm: endpoints, links, the bottleneck and the
+//! controller, driven by one event queue.
+
+use std::time::Instant;
+
+use crate::aqm::{Codel, Departure, Fifo, FqCodel, Packet, Pie};
+use crate::control::{Controller, EngineFactory, Tap};
+use crate::net::{AccessLink, Bottleneck, Discipline, Flow, Segments, Side};
+use crate::result::{FlowRow, PacketRow, RateStep, Run, RunMeta};
+use crate::router::{Handle, Router, RouterError};
+use crate::scenario::{Aqm, Arm, Plan, Scenario};
+use crate::transport::{Body, Segment};
+
+use super::account::{self, Traffic};
+use super::{EventQueue, SimError, derive_seed};
+
+/// A network in virtual time.
+#[derive(Debug)]
+pub struct Simulation {
+    events: EventQueue<Event>,
+    duration_ns: u64,
+    warmup_ns: u64,
+    sample_ns: u64,
+    seed: u64,
+    flows: Vec<Flow>,
+    segments: Segments,
+    access: Vec<AccessLink>,
+    bottleneck: Bottleneck,
+    way_back: AccessLink,
+    controller: Option<Controller>,
+    traffic: Traffic,
+    plan: Plan,
+    /// Payload delivered before the measured time, by reported flow.
+    delivered_before: Vec<u64>,
+    packet_rows: Vec<PacketRow>,
+    flow_rows: Vec<FlowRow>,
+    /// Scratch: drops of one call, and times at which overrides are due.
+    drops: Vec<Departure>,
+    due_ns: Vec<u64>,
+    began: Instant,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Event {
+    /// A flow begins or its application ends.
+    Begin(u32),
+    Stop(u32),
+    /// A segment reaches the bottleneck, or its destination.
+    Arrive(u32),
+    Deliver(u32),
+    /// The bottleneck has sent a packet.
+    Transmitted,
+    /// An end's deadline.
+    Timer(u32, Side),
+    /// An override is due: the pipeline's, or the script's next.
+    Order,
+    Script,
+    /// The measured time begins.
+    Measure,
+    /// Flows are sampled.
+    Sample,
+}
+
+impl Simulation {
+    /// Repetition `repetition` of `arm`, before its first event. An arm with a
+    /// policy needs `engine`.
+    ///
+    /// # Errors
+    /// Parameters that the router refuses, or no engine for a policy.
+    pub fn new(
+        scenario: &Scenario,
+        arm: &Arm,
+        repetition: u32,
+        engine: Option<EngineFactory>,
+    ) -> Result<Simulation, SimError> {
+        let seed = scenario.repetition_seed(repetition);
+        let plan = Plan::draw(scenario, seed);
+        let controlled = arm.is_controlled();
+        let discipline = discipline(&arm.aqm, controlled, derive_seed(seed, "aqm", 0))?;
+        let mut simulation = Simulation {
+            events: EventQueue::new(),
+            duration_ns: scenario.duration_ns,
+            warmup_ns: scenario.warmup_ns,
+            sample_ns: scenario.sample_ns,
+            seed,
+            flows: plan.flows.iter().cloned().map(Flow::new).collect(),
+            segments: Segments::default(),
+            access: scenario
+                .clients
+                .iter()
+                .map(|client| {
+                    AccessLink::new(client.rate_bps, client.delay_ns, client.buffer_bytes)
+                })
+                .collect(),
+            bottleneck: Bottleneck::new(discipline, scenario.bottleneck.clone()),
+            way_back: AccessLink::new(scenario.return_bps, 0, RETURN_BUFFER_BYTES),
+            controller: None,
+            traffic: Traffic::default(),
+            delivered_before: vec![0; plan.reported.len()],
+            plan,
+            packet_rows: Vec::new(),
+            flow_rows: Vec::new(),
+            drops: Vec::new(),
+            due_ns: Vec::new(),
+            began: Instant::now(),
+        };
+        if controlled {
+            let control = match &arm.control {
+                None => None,
+                Some(control) => {
+                    let missing = || SimError::NoEngine { arm: arm.name.clone() };
+                    Some((control, engine.ok_or_else(missing)?))
+                }
+            };
+            let handle = simulation.open()?;
+            simulation.controller = Some(Controller::new(handle, control, &arm.script)?);
+        }
+        simulation.schedule_beginnings();
+        Ok(simulation)
+    }
+
+    /// The virtual time, ns.
+    pub fn now(&self) -> u64 {
+        self.events.now()
+    }
+
+    /// The virtual time at which the repetition ends, ns.
+    pub fn duration(&self) -> u64 {
+        self.duration_ns
+    }
+
+    /// Opens the router's device, for a reader beside the arm's own controller
+    /// or in its place.
+    ///
+    /// # Errors
+    /// [`RouterError::Open`], also when the arm has no router, or one without
+    /// records.
+    pub fn open(&self) -> Result<Handle, RouterError> {
+        self.bottleneck.router().ok_or(RouterError::Open)?.open()
+    }
+
+    /// Has `tap` see every message of the controller's stream.
+    ///
+    /// # Errors
+    /// As [`Simulation::open`], where the arm has no controller.
+    pub fn tap(&mut self, tap: Tap) -> Result<(), RouterError> {
+        let controller = match &mut self.controller {
+            Some(controller) => controller,
+            none => none.insert(Controller::new(
+                self.bottleneck.router().ok_or(RouterError::Open)?.open()?,
+                None,
+                &[],
+            )?),
+        };
+        controller.tap(tap);
+        Ok(())
+    }
+
+    /// The controller, if the arm has one.
+    pub fn controller(&self) -> Option<&Controller> {
+        self.controller.as_ref()
+    }
+
+    /// Events handled so far.
+    pub fn events(&self) -> u64 {
+        self.events.taken()
+    }
+
+    /// Runs every event up to and including `until_ns`, at the most to the
+    /// repetition's end.
+    ///
+    /// # Errors
+    /// The router failed.
+    pub fn run_until(&mut self, until_ns: u64) -> Result<(), SimError> {
+        // The end is not part of the measured time.
+        let until_ns = until_ns.min(self.duration_ns - 1);
+        while let Some((now_ns, event)) = self.events.pop_until(until_ns) {
+            self.handle(now_ns, event)?;
+        }
+        self.events.advance_to(until_ns);
+        Ok(())
+    }
+
+    /// Runs to the end, checks that everything is accounted for, and hands
+    /// over the rows.
+    ///
+    /// # Errors
+    /// The router failed, or [`SimError::Accounting`].
+    pub fn finish(mut self) -> Result<Run, SimError> {
+        self.run_until(self.duration_ns)?;
+        let now_ns = self.now();
+        let on_links = self.segments.len() as u64;
+        let (packets, records, overrides, refusals) = account::settle(
+            now_ns,
+            &self.traffic,
+            &self.bottleneck,
+            on_links,
+            &self.flows,
+            self.controller.as_mut(),
+        )?;
+        let decisions = self.controller.as_mut().map(Controller::take_decisions);
+        let steps = self.bottleneck.rate().steps().iter();
+        let capacity =
+            steps.map(|step| RateStep { from_ns: step.from_ns, bits_per_s: step.bits_per_s });
+        let meta = RunMeta {
+            seed: self.seed,
+            start_ns: self.warmup_ns,
+            end_ns: self.duration_ns,
+            capacity: capacity.collect(),
+            flows: self.reported_flows(),
+            packets,
+            records,
+            overrides,
+            refusals,
+            virtual_s: self.duration_ns as f64 / 1e9,
+            wall_s: self.began.elapsed().as_secs_f64(),
+        };
+        Ok(Run {
+            meta,
+            packets: self.packet_rows,
+            flows: self.flow_rows,
+            decisions: decisions.unwrap_or_default(),
+        })
+    }
+
+    fn schedule_beginnings(&mut self) {
+        for (number, flow) in (0..).zip(&self.flows) {
+            self.events.schedule(flow.plan.start_ns, Event::Begin(number));
+            if let Some(stop_ns) = flow.plan.stop_ns {
+                self.events.schedule(stop_ns, Event::Stop(number));
+            }
+        }
+        self.events.schedule(self.warmup_ns, Event::Measure);
+        self.events.schedule(self.sample_ns, Event::Sample);
+        if let Some(at_ns) = self.controller.as_ref().and_then(Controller::next_script) {
+            self.events.schedule(at_ns, Event::Script);
+        }
+    }
+
+    fn handle(&mut self, now_ns: u64, event: Event) -> Result<(), SimError> {
+        match event {
+            Event::Begin(flow) => {
+                self.flows[flow as usize].begin();
+                self.pump(now_ns, flow, Side::Sender);
+            }
+            Event::Stop(flow) => {
+                self.flows[flow as usize].stop();
+                self.flows[flow as usize].free_if_done();
+            }
+            Event::Arrive(slot) => self.arrive(now_ns, slot)?,
+            Event::Deliver(slot) => self.deliver(now_ns, slot),
+            Event::Transmitted => {
+                self.bottleneck.transmitted();
+                self.transmit(now_ns)?;
+            }
+            Event::Timer(flow, side) => {
+                if self.flows[flow as usize].fire(side, now_ns) {
+                    if let Some(end) = self.flows[flow as usize].end(side) {
+                        end.on_timer(now_ns);
+                    }
+                    self.pump(now_ns, flow, side);
+                } else {
+                    self.arm(now_ns, flow, side);
+                }
+            }
+            Event::Order => {
+                if let Some(controller) = &mut self.controller {
+                    controller.send_pending(now_ns)?;
+                }
+            }
+            Event::Script => {
+                if let Some(controller) = &mut self.controller {
+                    controller.send_script(now_ns)?;
+                    if let Some(at_ns) = controller.next_script() {
+                        self.events.schedule(at_ns, Event::Script);
+                    }
+                }
+            }
+            Event::Measure => {
+                self.delivered_before = self.reported_flows_with(|stats| stats.delivered);
+            }
+            Event::Sample => {
+                self.sample(now_ns);
+                self.events.schedule(now_ns + self.sample_ns, Event::Sample);
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes what an end has to send, and arms its timer.
+    fn pump(&mut self, now_ns: u64, flow: u32, side: Side) {
+        while let Some(segment) =
+            self.flows[flow as usize].end(side).and_then(|end| end.poll_transmit(now_ns))
+        {
+            self.send(now_ns, flow, side, segment);
+        }
+        self.arm(now_ns, flow, side);
+        self.flows[flow as usize].free_if_done();
+    }
+
+    fn arm(&mut self, now_ns: u64, flow: u32, side: Side) {
+        if let Some(at_ns) = self.flows[flow as usize].arm(side, now_ns) {
+            self.events.schedule(at_ns, Event::Timer(flow, side));
+        }
+    }
+
+    /// Puts a segment on its first link.
+    fn send(&mut self, now_ns: u64, flow: u32, side: Side, segment: Segment) {
+        let plan = &self.flows[flow as usize].plan;
+        let (link, way) = match side {
+            Side::Sender => (&mut self.access[plan.client], &mut self.traffic.data),
+            Side::Receiver => (&mut self.way_back, &mut self.traffic.feedback),
+        };
+        way.sent += 1;
+        let Some(at_ns) = link.send(now_ns, segment.bytes) else {
+            way.lost += 1;
+            return;
+        };
+        let return_ns = plan.return_ns;
+        self.flows[flow as usize].under_way += 1;
+        let slot = self.segments.insert(segment);
+        match side {
+            Side::Sender => {
+                self.traffic.on_access += 1;
+                self.events.schedule(at_ns, Event::Arrive(slot));
+            }
+            Side::Receiver => self.events.schedule(at_ns + return_ns, Event::Deliver(slot)),
+        }
+    }
+
+    fn arrive(&mut self, now_ns: u64, slot: u32) -> Result<(), SimError> {
+        self.traffic.on_access -= 1;
+        let Some(segment) = self.segments.get_mut(slot) else { return Ok(()) };
+        let packet = Packet {
+            cookie: slot.into(),
+            flow: segment.flow,
+            bytes: segment.bytes,
+            ecn: segment.ecn,
+        };
+        self.bottleneck.arrive(now_ns, packet, &mut self.drops);
+        self.transmit(now_ns)
+    }
+
+    /// Begins a transmission if there is one to begin, settles what was
+    /// dropped, and lets the controller look.
+    fn transmit(&mut self, now_ns: u64) -> Result<(), SimError> {
+        let transmission = self.bottleneck.transmit(now_ns, &mut self.drops);
+        let mut drops = std::mem::take(&mut self.drops);
+        for drop in drops.drain(..) {
+            self.traffic.data.lost += 1;
+            // A cookie is a slot, which is a u32.
+            let segment = self.segments.take(drop.cookie as u32);
+            if let Some(segment) = segment {
+                self.record(now_ns, segment.flow, &drop);
+                let flow = &mut self.flows[segment.flow as usize];
+                flow.under_way -= 1;
+                flow.free_if_done();
+            }
+        }
+        self.drops = drops;
+        if let Some(transmission) = transmission {
+            let departure = transmission.departure;
+            let slot = departure.cookie as u32;
+            self.traffic.on_wire += 1;
+            if let Some(segment) = self.segments.get_mut(slot) {
+                segment.ecn = departure.ecn;
+                let flow = segment.flow;
+                self.record(now_ns, flow, &departure);
+                if let Some(end_ns) = transmission.end_ns {
+                    let forward_ns = self.flows[flow as usize].plan.forward_ns;
+                    self.events.schedule(end_ns, Event::Transmitted);
+                    self.events.schedule(end_ns + forward_ns, Event::Deliver(slot));
+                }
+            }
+        }
+        if let Some(controller) = &mut self.controller {
+            controller.read(now_ns, &mut self.due_ns)?;
+            for at_ns in self.due_ns.drain(..) {
+                self.events.schedule(at_ns, Event::Order);
+            }
+        }
+        Ok(())
+    }
+
+    fn deliver(&mut self, now_ns: u64, slot: u32) {
+        let Some(segment) = self.segments.take(slot) else { return };
+        let side = match segment.body {
+            Body::Data { .. } | Body::Datagram { .. } => {
+                self.traffic.on_wire -= 1;
+                self.traffic.data.delivered += 1;
+                Side::Receiver
+            }
+            Body::Ack { .. } | Body::DatagramAck { .. } => {
+                self.traffic.feedback.delivered += 1;
+                Side::Sender
+            }
+        };
+        let flow = &mut self.flows[segment.flow as usize];
+        flow.under_way -= 1;
+        if let Some(end) = flow.end(side) {
+            end.on_segment(now_ns, &segment);
+        }
+        self.pump(now_ns, segment.flow, side);
+    }
+
+    fn record(&mut self, now_ns: u64, flow: u32, departure: &Departure) {
+        self.packet_rows.push(PacketRow {
+            time_ns: now_ns,
+            flow: self.plan.flows[flow as usize].reported,
+            queue: departure.queue.code(),
+            action: departure.action.code(),
+            ecn: departure.ecn.code(),
+            bytes: departure.bytes,
+            sojourn_ns: departure.sojourn_ns,
+        });
+    }
+
+    fn sample(&mut self, now_ns: u64) {
+        for flow in &self.flows {
+            if flow.plan.lasting && flow.is_live() {
+                let stats = flow.stats();
+                self.flow_rows.push(FlowRow {
+                    time_ns: now_ns,
+                    flow: flow.plan.reported,
+                    cwnd_bytes: stats.sender.cwnd_bytes,
+                    srtt_ns: stats.sender.srtt_ns,
+                    delivered_bytes: stats.receiver.delivered_bytes,
+                });
+            }
+        }
+    }
+
+    fn reported_flows(&self) -> Vec<crate::result::FlowMeta> {
+        let delivered = self.reported_flows_with(|stats| stats.delivered);
+        let retransmits = self.reported_flows_with(|stats| stats.retransmits);
+        let mut reported = self.plan.reported.clone();
+        for (at, meta) in reported.iter_mut().enumerate() {
+            meta.goodput_bytes = delivered[at] - self.delivered_before[at];
+            meta.retransmits = retransmits[at];
+        }
+        for flow in self.flows.iter().filter(|flow| flow.plan.lasting) {
+            if let Some(finished_ns) = flow.stats().sender.finished_ns {
+                let meta = &mut reported[flow.plan.reported as usize];
+                meta.end_ns = meta.end_ns.min(finished_ns);
+            }
+        }
+        reported
+    }
+
+    /// Sums a counter over the flows that are reported together.
+    fn reported_flows_with(&self, counter: impl Fn(Counters) -> u64) -> Vec<u64> {
+        let mut sums = vec![0; self.plan.reported.len()];
+        for flow in &self.flows {
+            let stats = flow.stats();
+            sums[flow.plan.reported as usize] += counter(Counters {
+                delivered: stats.receiver.delivered_bytes,
+                retransmits: stats.sender.retransmits,
+            });
+        }
+        sums
+    }
+}
+
+/// Counters that are summed over flows.
+struct Counters {
+    delivered: u64,
+    retransmits: u64,
+}
+
+/// Buffer of the way back, bytes: a second of feedback at 8 Mbit/s.
+const RETURN_BUFFER_BYTES: u64 = 1_000_000;
+
+fn discipline(aqm: &Aqm, records: bool, seed: u64) -> Result<Discipline, RouterError> {
+    Ok(match aqm {
+        Aqm::DualPi2(dualpi2) => {
+            let ring_records = if records { dualpi2.ring_records } else { 0 };
+            let router = Router::new(&dualpi2.params, &dualpi2.limits, ring_records, seed)?;
+            Discipline::Router(router)
+        }
+        Aqm::Fifo(params) => Discipline::Baseline(Box::new(Fifo::new(*params))),
+        Aqm::Pie(params) => Discipline::Baseline(Box::new(Pie::new(*params, seed))),
+        Aqm::Codel(params) => Discipline::Baseline(Box::new(Codel::new(*params))),
+        Aqm::FqCodel(params) => Discipline::Baseline(Box::new(FqCodel::new(*params, seed))),
+    })
+}
