@@ -48,6 +48,8 @@ pub(super) struct Path {
     free_at_ns: u64,
     arrivals: u64,
     pattern: Pattern,
+    /// Drops acknowledgements with a probability.
+    ack_loss: Option<(Random, f64)>,
     flows: Vec<(Sender, Receiver, u64)>,
     /// In flight, (time, tie-breaker, where to).
     events: BinaryHeap<Reverse<(u64, u64, End)>>,
@@ -69,6 +71,7 @@ impl Path {
             free_at_ns: 0,
             arrivals: 0,
             pattern: Box::new(pattern),
+            ack_loss: None,
             flows: Vec::new(),
             events: BinaryHeap::new(),
             segments: VecDeque::new(),
@@ -80,6 +83,16 @@ impl Path {
 
     pub fn bottleneck(mut self, rate_bps: u64) -> Path {
         self.rate_bps = rate_bps;
+        self
+    }
+
+    /// Holds everything at the bottleneck until `until_ns`.
+    pub fn freeze(&mut self, until_ns: u64) {
+        self.free_at_ns = self.free_at_ns.max(until_ns);
+    }
+
+    pub fn losing_acks(mut self, p: f64, seed: u64) -> Path {
+        self.ack_loss = Some((Random(seed), p));
         self
     }
 
@@ -197,7 +210,13 @@ impl Path {
             if let Some(acks) = &mut self.acks {
                 acks.push(segment);
             }
-            self.schedule(self.now_ns + self.delay_ns, End::Sender(flow), segment);
+            let lost = self
+                .ack_loss
+                .as_mut()
+                .is_some_and(|(random, p)| random.chance(*p));
+            if !lost {
+                self.schedule(self.now_ns + self.delay_ns, End::Sender(flow), segment);
+            }
         }
     }
 
@@ -215,9 +234,9 @@ impl Path {
             Verdict::Mark if segment.ecn != Ecn::NotEct => segment.ecn = Ecn::Ce,
             Verdict::Mark | Verdict::Pass => {}
         }
-        let mut leaves = start;
+        let bits = u64::from(segment.bytes) * 8;
+        let leaves = start + (bits * SECOND).checked_div(self.rate_bps).unwrap_or(0);
         if self.rate_bps > 0 {
-            leaves += u64::from(segment.bytes) * 8 * SECOND / self.rate_bps;
             self.free_at_ns = leaves;
         }
         self.schedule(leaves + self.delay_ns, End::Receiver(flow), segment);

@@ -124,6 +124,77 @@ fn lost_tail_waits_for_the_timer() {
     }
 }
 
+/// A deep queue that slow start fills moves the timer along: no timeout
+/// without a loss.
+#[test]
+fn growing_queue_causes_no_timeout() {
+    for cc in [Cc::NewReno, Cc::Cubic] {
+        let mut path = Path::new(RTT, clean)
+            .bottleneck(8_000_000)
+            .flow(&FlowConfig::new(1, cc), 0);
+        path.run_until(60 * SECOND);
+        let stats = path.sender(0).stats();
+        assert!(stats.srtt_ns > 5 * SECOND, "{cc}: {stats:?}");
+        assert_eq!((stats.timeouts, stats.retransmits), (0, 0), "{cc}");
+    }
+}
+
+/// A path that holds everything for a second: the timeout is spurious, at most
+/// a window is repeated, and the flow goes on.
+#[test]
+fn spurious_timeout() {
+    for cc in STREAMS {
+        let window = 150_000;
+        let config = FlowConfig {
+            receive_window: window,
+            ..FlowConfig::new(1, cc)
+        };
+        let mut path = Path::new(RTT, clean)
+            .bottleneck(10_000_000)
+            .flow(&config, 0);
+        path.run_until(2 * SECOND);
+        path.freeze(3 * SECOND);
+        path.run_until(5 * SECOND);
+        let stats = path.sender(0).stats();
+        assert!((1..=2).contains(&stats.timeouts), "{cc}: {stats:?}");
+        assert_eq!(stats.loss_events, 1, "{cc}");
+        let receiver = path.receiver(0).stats();
+        assert!(receiver.duplicate_bytes <= window, "{cc}: {receiver:?}");
+        path.run_until(6 * SECOND);
+        let rate = path.receiver(0).stats().delivered_bytes - receiver.delivered_bytes;
+        assert!(rate * 8 > 9_000_000, "{cc}: {rate}");
+    }
+}
+
+/// Datagrams are not sent again; a loss halves UDP Prague's rate, once a
+/// virtual round trip.
+#[test]
+fn udp_prague_halves_for_loss() {
+    let lossy = 5 * SECOND..5 * SECOND + 20 * MS;
+    let mut path = Path::new(RTT, move |arrival| {
+        if lossy.contains(&arrival.now_ns) && arrival.index % 2 == 0 {
+            Verdict::Drop
+        } else {
+            Verdict::Pass
+        }
+    })
+    .flow(
+        &FlowConfig {
+            rate_bps: Some(20_000_000),
+            ..FlowConfig::new(1, Cc::UdpPrague)
+        },
+        0,
+    );
+    path.run_until(5 * SECOND);
+    let before = path.sender(0).stats();
+    assert_eq!(before.pacing_rate, Some(2_500_000));
+    path.run_until(5 * SECOND + 30 * MS);
+    let after = path.sender(0).stats();
+    assert_eq!((after.loss_events, after.retransmits), (1, 0));
+    let ratio = after.pacing_rate.unwrap() as f64 / 2.5e6;
+    assert!((0.5..0.55).contains(&ratio), "{ratio}");
+}
+
 /// During an outage the timer doubles; after it, the flow goes on.
 #[test]
 fn timeouts_back_off_and_recover() {
@@ -206,11 +277,11 @@ fn limited_transmit() {
     assert_eq!(retransmitted(path.log.as_ref().unwrap()), [3, 22]);
 }
 
-/// Whatever a fifth of loss does in either direction's data, every byte arrives
-/// exactly once and the sender ends.
+/// Whatever a fifth of loss does, of acknowledgements too in every third run,
+/// every byte arrives exactly once and the sender ends.
 #[test]
 fn everything_arrives_exactly_once() {
-    for seed in 0..200 {
+    for seed in 0..300 {
         let cc = STREAMS[seed as usize % 4];
         let mut size = Random(seed ^ 0xabcd);
         let bytes = 1 + (0..).take_while(|_| !size.chance(0.01)).count() as u64 * 733;
@@ -220,6 +291,7 @@ fn everything_arrives_exactly_once() {
         };
         let mut path = Path::new(RTT, random(0.2, Verdict::Drop, seed))
             .bottleneck(20_000_000)
+            .losing_acks(if seed % 3 == 0 { 0.2 } else { 0.0 }, seed + 1)
             .flow(&config, 0);
         path.run_until(3600 * SECOND);
         let receiver = path.receiver(0).stats();

@@ -169,6 +169,20 @@ fn prague_rate_does_not_depend_on_short_round_trips() {
     }
 }
 
+/// A window below a packet is a packet every now and then.
+#[test]
+fn prague_window_may_be_a_fraction() {
+    let p = 0.3;
+    for cc in [Cc::Prague, Cc::UdpPrague] {
+        let config = FlowConfig::new(1, cc);
+        let mut path = Path::new(MS, random(p, Verdict::Mark, 3)).flow(&config, 0);
+        let rate = path.packet_rate(0, 20 * SECOND, 200 * SECOND);
+        let theory = MARKS_PER_ROUND * (1.0 - p) / p / 0.025;
+        assert_near(&format!("{cc} p = {p}, 1 ms"), rate, theory, 0.15);
+        assert!(path.sender(0).stats().cwnd_bytes < 1000);
+    }
+}
+
 /// The same law over datagrams gives the same rate.
 #[test]
 fn udp_prague_has_pragues_rate() {
