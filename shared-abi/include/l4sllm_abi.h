@@ -20,8 +20,8 @@
  *     the machine.
  *   - Times are nanoseconds of one monotonic clock, the one in
  *     l4s_record.time_ns.  On FreeBSD this is CLOCK_MONOTONIC.
- *   - A change of layout or meaning raises L4S_ABI_VERSION; tests/abi fails
- *     when one changes without the other.
+ *   - A change of layout or meaning raises L4S_ABI_VERSION; a test fails when
+ *     the header changes and the version does not.
  */
 
 #ifndef _L4SLLM_ABI_H_

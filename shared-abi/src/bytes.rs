@@ -1,5 +1,7 @@
 //! Structs of the interface as bytes and back, the crate's only unsafe code.
 
+use std::mem::offset_of;
+
 use crate::{AbiError, raw};
 
 /// A struct of the interface that is nothing but its bytes.
@@ -46,20 +48,47 @@ const fn size_of_field<T, F>(_: fn(&T) -> &F) -> usize {
     size_of::<F>()
 }
 
+/// How Rust lays a struct out; the tests compare it with the C compiler.
+#[derive(Debug)]
+pub struct Layout {
+    /// The C struct's name.
+    pub name: &'static str,
+    /// Its size in bytes.
+    pub size: usize,
+    /// Its alignment in bytes.
+    pub align: usize,
+    /// Name, offset and size of each field, as bindgen names them.
+    pub fields: &'static [(&'static str, usize, usize)],
+}
+
 /// Implements [`Plain`] for structs whose listed fields fill them.
 macro_rules! plain {
-    ($($name:ident { $($field:ident)+ })+) => {$(
-        const _: () = assert!(
-            0 $(+ size_of_field(|s: &raw::$name| &s.$field))+ == size_of::<raw::$name>(),
-            concat!(stringify!($name), " has implicit padding, or a field that is not listed"),
-        );
-        // SAFETY: the fields are integers, arrays of integers or structs in
-        // this list, so any bits are a value; the assertion above shows that
-        // they leave no byte uncovered.
-        unsafe impl Plain for raw::$name {
-            const NAME: &'static str = stringify!($name);
-        }
-    )+};
+    ($($name:ident { $($field:ident)+ })+) => {
+        $(
+            const _: () = assert!(
+                0 $(+ size_of_field(|s: &raw::$name| &s.$field))+ == size_of::<raw::$name>(),
+                concat!(stringify!($name), " has padding, or a field that is not listed"),
+            );
+            // SAFETY: the fields are integers, arrays of integers or structs
+            // in this list, so any bits are a value; the assertion above shows
+            // that they leave no byte uncovered.
+            unsafe impl Plain for raw::$name {
+                const NAME: &'static str = stringify!($name);
+            }
+        )+
+
+        /// The layout of every struct of the interface.
+        pub const LAYOUTS: &[Layout] = &[$(Layout {
+            name: stringify!($name),
+            size: size_of::<raw::$name>(),
+            align: align_of::<raw::$name>(),
+            fields: &[$((
+                stringify!($field),
+                offset_of!(raw::$name, $field),
+                size_of_field(|s: &raw::$name| &s.$field),
+            )),+],
+        }),+];
+    };
 }
 
 plain! {
