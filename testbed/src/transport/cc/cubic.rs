@@ -5,9 +5,9 @@ use super::newreno::Growth;
 use super::{Ack, CongestionControl};
 
 /// Aggressiveness, segments/s^3 (section 4.1.1).
-pub(crate) const C: f64 = 0.4;
+const C: f64 = 0.4;
 /// Decrease factor (section 4.6).
-pub(crate) const BETA: f64 = 0.7;
+const BETA: f64 = 0.7;
 /// Increase of the Reno-friendly estimate, segments a round, below the window
 /// before the reduction (section 4.3).
 const ALPHA: f64 = 3.0 * (1.0 - BETA) / (1.0 + BETA);

@@ -105,3 +105,39 @@ impl CongestionControl for Dctcp {
         self.reductions
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A window of ten acknowledged at once, `marked` of it with CE.
+    fn window(round: u64, marked: u64) -> Ack {
+        Ack {
+            now_ns: round,
+            acked: 10,
+            packets: 10,
+            ce_packets: marked,
+            rtt_ns: 1,
+            srtt_ns: 1,
+            una: 11 * round,
+            nxt: 11 * round + 10,
+            recovering: false,
+            app_limited: true,
+        }
+    }
+
+    /// RFC 8257, section 3.3: alpha = (1 - g) alpha + g F, and cwnd (1 - alpha/2).
+    #[test]
+    fn alpha_moves_by_a_sixteenth() {
+        let mut dctcp = Dctcp::default();
+        for round in 1..=16 {
+            dctcp.on_ack(&window(round, 0));
+        }
+        assert!((dctcp.alpha() - (15.0f64 / 16.0).powi(16)).abs() < 1e-12);
+        let (alpha, before) = (dctcp.alpha(), dctcp.window());
+        dctcp.on_ack(&window(17, 5));
+        let expected = alpha + (0.5 - alpha) / 16.0;
+        assert!((dctcp.alpha() - expected).abs() < 1e-12);
+        assert!((dctcp.window() - before * (1.0 - expected / 2.0)).abs() < 1e-9);
+    }
+}

@@ -297,3 +297,57 @@ impl CongestionControl for Prague {
         self.reductions
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn law(mode: Mode, rtt_ms: u64) -> Law {
+        Law {
+            mode,
+            window: 20.0 * PACKET,
+            rate: 20.0 * PACKET * 1e3 / rtt_ms as f64,
+            srtt_ns: rtt_ms * 1_000_000,
+            virtual_rtt_ns: (rtt_ms * 1_000_000).max(REFERENCE_RTT_NS),
+            alpha: 0.5,
+        }
+    }
+
+    /// A round of 20 unmarked packets adds a packet times (10 / 25)^2, whichever
+    /// quantity is the state.
+    #[test]
+    fn increase_is_scaled_to_the_reference() {
+        for mode in [Mode::Window, Mode::Rate] {
+            let mut law = law(mode, 10);
+            law.increase(20.0, PACKET, PACKET);
+            law.align(f64::INFINITY);
+            let added = law.window / PACKET - 20.0;
+            assert!((added - 0.16).abs() < 1e-9, "{mode:?}: {added}");
+        }
+    }
+
+    #[test]
+    fn decrease_and_average() {
+        for mode in [Mode::Window, Mode::Rate] {
+            let mut law = law(mode, 10);
+            law.sample(1.0);
+            assert!((law.alpha - (0.5 + 0.5 / 16.0)).abs() < 1e-12);
+            law.decrease(0.25);
+            law.align(f64::INFINITY);
+            assert!((law.window / PACKET - 15.0).abs() < 1e-9, "{mode:?}");
+            assert!((law.rate - 15.0 * PACKET * 100.0).abs() < 1e-6, "{mode:?}");
+        }
+    }
+
+    #[test]
+    fn rates_are_bounded() {
+        let mut law = law(Mode::Window, 10);
+        law.window = 1.0;
+        law.align(1e6);
+        assert_eq!(law.rate, MIN_RATE);
+        assert!((law.window - 125.0).abs() < 1e-9);
+        law.window = 1e9;
+        law.align(1e6);
+        assert_eq!(law.rate, 1e6);
+    }
+}

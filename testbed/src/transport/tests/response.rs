@@ -2,7 +2,7 @@
 //! probability, and fairness.
 
 use crate::transport::harness::*;
-use crate::transport::{Cc, Endpoint, FlowConfig, cc};
+use crate::transport::{Cc, Endpoint, FlowConfig};
 
 /// Mean window, packets: rate times round trip on a path without a queue.
 fn mean_window(config: &FlowConfig, rtt_ns: u64, seconds: u64, pattern: Pattern) -> f64 {
@@ -51,17 +51,20 @@ fn newreno_response_function() {
     }
 }
 
+/// C and beta of RFC 9438, section 5.
+const CUBIC: (f64, f64) = (0.4, 0.7);
+
 /// AVG_W_cubic (RFC 9438, section 5.1, equation 5), which assumes that each
 /// cycle ends on the plateau and that there is no fast convergence.
 fn cubic_window(p: f64, rtt_s: f64) -> f64 {
-    let (c, beta) = (cc::cubic::C, cc::cubic::BETA);
+    let (c, beta) = CUBIC;
     (c * (3.0 + beta) / (4.0 * (1.0 - beta))).powf(0.25) * (rtt_s / p).powf(0.75)
 }
 
 /// The mean of sections 4.2, 4.6 and 4.7 as a fluid: the cubic, the decrease and
 /// fast convergence, with a round of repair in each cycle of `n` packets.
 fn cubic_fluid(n: f64, rtt_s: f64) -> f64 {
-    let (c, beta) = (cc::cubic::C, cc::cubic::BETA);
+    let (c, beta) = CUBIC;
     let (cycles, step) = (400, rtt_s / 10.0);
     let (mut window, mut w_max) = (cubic_window(1.0 / n, rtt_s), 0.0);
     let (mut packets, mut seconds) = (0.0, 0.0);
