@@ -152,34 +152,11 @@ impl Scaling {
     /// Default bound of a scaled value.
     pub const CLIP: f64 = 8.0;
 
-    /// Fits mean and standard deviation to raw values.  A constant column
-    /// gets a deviation of 1, so that it maps to 0.
+    /// Fits mean and standard deviation to raw values.
     pub fn fit(transform: Transform, values: impl Iterator<Item = f64>) -> Scaling {
-        // Welford: one pass, no cancellation at large means.
-        let (mut count, mut mean, mut squares) = (0.0f64, 0.0f64, 0.0f64);
-        for value in values {
-            let value = transform.apply(value);
-            count += 1.0;
-            let delta = value - mean;
-            mean += delta / count;
-            squares += delta * (value - mean);
-        }
-        let std = if count > 0.0 {
-            (squares / count).sqrt()
-        } else {
-            0.0
-        };
-        let std = if std > 1e-9 * mean.abs().max(1.0) {
-            std
-        } else {
-            1.0
-        };
-        Scaling {
-            transform,
-            mean,
-            std,
-            clip: Self::CLIP,
-        }
+        let mut fit = Fit::new(transform);
+        values.for_each(|value| fit.add(value));
+        fit.finish()
     }
 
     /// The network's input for a raw value.
@@ -192,6 +169,54 @@ impl Scaling {
     pub fn invert(&self, scaled: f32) -> f64 {
         self.transform
             .invert(f64::from(scaled) * self.std + self.mean)
+    }
+}
+
+/// A [`Scaling`] in the making (Welford: one pass, no cancellation at large
+/// means).
+#[derive(Debug, Clone)]
+pub struct Fit {
+    transform: Transform,
+    count: f64,
+    mean: f64,
+    squares: f64,
+}
+
+impl Fit {
+    /// Nothing seen yet.
+    pub fn new(transform: Transform) -> Fit {
+        Fit {
+            transform,
+            count: 0.0,
+            mean: 0.0,
+            squares: 0.0,
+        }
+    }
+
+    /// Takes one raw value.
+    pub fn add(&mut self, raw: f64) {
+        let value = self.transform.apply(raw);
+        self.count += 1.0;
+        let delta = value - self.mean;
+        self.mean += delta / self.count;
+        self.squares += delta * (value - self.mean);
+    }
+
+    /// The scaling.  A constant column gets a deviation of 1, so that it maps
+    /// to 0.
+    pub fn finish(self) -> Scaling {
+        let std = (self.squares / self.count.max(1.0)).sqrt();
+        let std = if std > 1e-9 * self.mean.abs().max(1.0) {
+            std
+        } else {
+            1.0
+        };
+        Scaling {
+            transform: self.transform,
+            mean: self.mean,
+            std,
+            clip: Scaling::CLIP,
+        }
     }
 }
 

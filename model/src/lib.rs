@@ -16,6 +16,7 @@
 
 mod chooser;
 mod config;
+mod confusion;
 mod error;
 mod feature;
 mod forward;
@@ -37,8 +38,9 @@ pub use config::{
     ACTIONS, BackboneConfig, DecisionRule, EncoderConfig, FORMAT, Family, FeatureConfig,
     HeadConfig, HeadKind, PolicyConfig, ReturnConfig, TokenLayout, TrainedOn,
 };
+pub use confusion::{Confusion, Scores};
 pub use error::PolicyError;
-pub use feature::{Feature, Scaling, Transform};
+pub use feature::{Feature, Fit, Scaling, Transform};
 pub use policy::{CONFIG_FILE, Policy, Step, WEIGHTS_FILE};
 pub use reward::{Reward, returns_to_go};
 pub use session::Session;

@@ -44,20 +44,18 @@ impl Policy {
     /// Neither file is trusted: sizes are bounded before they are read, keys
     /// and tensors must be exactly those expected, values finite.
     pub fn load(dir: &Path) -> Result<Arc<Policy>, PolicyError> {
-        let path = dir.join(CONFIG_FILE);
-        let file = path.display().to_string();
-        let config_bytes = read_bounded(&path, CONFIG_MAX)?;
-        let config = PolicyConfig::from_json(&file, &config_bytes)?;
-
-        let path = dir.join(WEIGHTS_FILE);
-        let file = path.display().to_string();
-        let weight_bytes = read_bounded(&path, crate::tensors::file_size_max(&config))?;
-        let tensors = Tensors::from_safetensors(&config, &file, &weight_bytes)?;
+        let (config, tensors, hash) = read(dir)?;
         Ok(Arc::new(Policy {
             weights: Weights::pack(&config, &tensors),
-            hash: hash(&config_bytes, &weight_bytes),
+            hash,
             config,
         }))
+    }
+
+    /// Reads the same, as tensors: to train on, to convert, to look at.
+    pub fn load_tensors(dir: &Path) -> Result<(PolicyConfig, Tensors), PolicyError> {
+        let (config, tensors, _) = read(dir)?;
+        Ok((config, tensors))
     }
 
     /// A policy from tensors in memory, e.g. [`Tensors::random`].
@@ -153,6 +151,19 @@ impl std::fmt::Debug for Policy {
             .field("hash", &self.hash)
             .finish()
     }
+}
+
+/// Configuration, tensors and hash.
+fn read(dir: &Path) -> Result<(PolicyConfig, Tensors, String), PolicyError> {
+    let path = dir.join(CONFIG_FILE);
+    let config_bytes = read_bounded(&path, CONFIG_MAX)?;
+    let config = PolicyConfig::from_json(&path.display().to_string(), &config_bytes)?;
+
+    let path = dir.join(WEIGHTS_FILE);
+    let weight_bytes = read_bounded(&path, crate::tensors::file_size_max(&config))?;
+    let tensors = Tensors::from_safetensors(&config, &path.display().to_string(), &weight_bytes)?;
+    let hash = hash(&config_bytes, &weight_bytes);
+    Ok((config, tensors, hash))
 }
 
 /// Reads a regular file of at most `max` bytes.

@@ -1,1 +1,62 @@
-//! Policies through libtorch.
+//! Policies through libtorch: the same forward pass over batches of windows,
+//! and training.
+//!
+//! Needs libtorch in `.libtorch/` (`scripts/libtorch.sh`).  Set
+//! [`set_threads`] before anything else: libtorch's own choice, one spinning
+//! thread per core, is bad company on a machine that does other things.
+
+mod checkpoint;
+mod network;
+mod optimiser;
+mod trainer;
+
+use std::path::PathBuf;
+
+pub use network::{Batch, Network};
+pub use trainer::{Evaluation, Progress, TrainConfig, Trainer};
+
+use crate::PolicyError;
+use crate::pool::PoolError;
+
+/// Threads that libtorch computes with, at least 1.
+pub fn set_threads(threads: usize) {
+    tch::set_num_threads(i32::try_from(threads.max(1)).unwrap_or(i32::MAX));
+}
+
+/// Why training could not start or go on.
+#[derive(Debug, thiserror::Error)]
+pub enum TrainError {
+    /// A policy directory could not be read or written.
+    #[error(transparent)]
+    Policy(#[from] PolicyError),
+    /// A pool could not be read.
+    #[error(transparent)]
+    Pool(#[from] PoolError),
+    /// libtorch refused.
+    #[error("libtorch: {0}")]
+    Torch(#[from] tch::TchError),
+    /// A checkpoint could not be read or written.
+    #[error("checkpoint {path}: {reason}", path = path.display())]
+    Checkpoint {
+        /// The file or directory.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// There is nothing to learn from.
+    #[error("no window of {window} records fits into the {rows} rows to train on")]
+    Empty {
+        /// Records of a window.
+        window: usize,
+        /// Rows of the pools.
+        rows: usize,
+    },
+    /// The loss is no number any more.
+    #[error("the loss is {loss} at step {step}: lower the learning rate")]
+    Diverged {
+        /// The step.
+        step: u64,
+        /// The loss.
+        loss: f64,
+    },
+}

@@ -1,0 +1,79 @@
+//! How often which action was taken for which.
+
+use serde::Serialize;
+
+use crate::ACTIONS;
+
+/// Counts of (actual, predicted) actions.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Confusion([[u64; ACTIONS]; ACTIONS]);
+
+/// What a [`Confusion`] says.  Accuracy means little without the share of the
+/// most frequent action, which a constant answer reaches.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Scores {
+    /// Decisions judged.
+    pub decisions: u64,
+    /// Share of right ones.
+    pub accuracy: f64,
+    /// Share of the most frequent action.
+    pub majority_share: f64,
+    /// Mean recall of the actions that occur.
+    pub balanced_accuracy: f64,
+    /// Mean F1 of the actions that occur.
+    pub macro_f1: f64,
+    /// Per action: share of its occurrences that were found; none, null.
+    pub recall: [Option<f64>; ACTIONS],
+    /// Per action: share of it.
+    pub share: [f64; ACTIONS],
+}
+
+impl Confusion {
+    /// Counts one decision; both are codes of actions.
+    pub fn add(&mut self, actual: usize, predicted: usize) {
+        self.0[actual][predicted] += 1;
+    }
+
+    /// The summary.
+    pub fn scores(&self) -> Scores {
+        let of = |count: u64, all: u64| count as f64 / (all.max(1)) as f64;
+        let actual: [u64; ACTIONS] = std::array::from_fn(|a| self.0[a].iter().sum());
+        let predicted: [u64; ACTIONS] =
+            std::array::from_fn(|p| self.0.iter().map(|row| row[p]).sum());
+        let right: [u64; ACTIONS] = std::array::from_fn(|a| self.0[a][a]);
+        let all = actual.iter().sum();
+        let recall: [Option<f64>; ACTIONS] =
+            std::array::from_fn(|a| (actual[a] > 0).then(|| of(right[a], actual[a])));
+        let f1 = (0..ACTIONS)
+            .filter(|a| actual[*a] > 0)
+            .map(|a| of(2 * right[a], actual[a] + predicted[a]));
+        let present = recall.iter().flatten().count().max(1) as f64;
+        Scores {
+            decisions: all,
+            accuracy: of(right.iter().sum(), all),
+            majority_share: of(actual.into_iter().max().unwrap_or(0), all),
+            balanced_accuracy: recall.iter().flatten().sum::<f64>() / present,
+            macro_f1: f1.sum::<f64>() / present,
+            recall,
+            share: actual.map(|count| of(count, all)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_constant_answer_scores_the_majority() {
+        let mut confusion = Confusion::default();
+        for i in 0..100 {
+            confusion.add(if i < 80 { 0 } else { 2 }, 0);
+        }
+        let scores = confusion.scores();
+        assert_eq!((scores.accuracy, scores.majority_share), (0.8, 0.8));
+        assert_eq!(scores.balanced_accuracy, 0.5);
+        assert_eq!(scores.recall, [Some(1.0), None, Some(0.0)]);
+        assert!((scores.macro_f1 - (160.0 / 180.0) / 2.0).abs() < 1e-12);
+    }
+}
