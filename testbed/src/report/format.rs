@@ -40,6 +40,11 @@ pub(super) fn count(value: u64) -> String {
     out
 }
 
+/// Up to two decimals, none that say nothing: 10, 6.67.
+pub(super) fn plain(value: f64) -> String {
+    ((value * 100.0).round() / 100.0).to_string()
+}
+
 /// A rate: 8 Mbit/s, 2.5 Gbit/s.
 pub(super) fn rate(bits_per_s: u64) -> String {
     let (value, unit) = match bits_per_s {
@@ -48,7 +53,7 @@ pub(super) fn rate(bits_per_s: u64) -> String {
         1_000_000..1_000_000_000 => (bits_per_s as f64 / 1e6, "Mbit/s"),
         _ => (bits_per_s as f64 / 1e9, "Gbit/s"),
     };
-    format!("{} {unit}", (value * 100.0).round() / 100.0)
+    format!("{} {unit}", plain(value))
 }
 
 #[cfg(test)]
@@ -80,6 +85,7 @@ mod tests {
     fn counts_and_rates() {
         assert_eq!(count(1234), "1234");
         assert_eq!(count(1_234_567), "1\u{202f}234\u{202f}567");
+        assert_eq!(plain(10.0), "10");
         assert_eq!(rate(8_000_000), "8 Mbit/s");
         assert_eq!(rate(2_500_000_000), "2.5 Gbit/s");
     }

@@ -207,6 +207,7 @@ fn text(data: &Data) -> String {
         out.push_str(&format!("partial: {finished} of {all} repetitions\n"));
     }
     out.push_str(&table::results(&data.summary).text());
+    out.push_str(&format!("{}\n", conclusion::headline(&data.summary)));
     for sentence in conclusion::conclusions(&data.summary) {
         out.push_str(&format!("{sentence}\n"));
     }

@@ -3,11 +3,11 @@
 
 use std::fmt::Write;
 
-use super::conclusion::conclusions;
+use super::conclusion::{conclusions, headline};
 use super::data::Data;
 use super::figure::escape;
 use super::figures::Captioned;
-use super::format::{number, rate};
+use super::format::{plain, rate};
 use super::table::{Table, Tone, differences, results};
 use crate::result::Floor;
 
@@ -100,7 +100,11 @@ fn section(section: &Section<'_>) -> String {
              arm differ by, or under 1 % (utilisation: 0.1 points).</p>\n",
         );
     }
-    out.push_str("<h3>What it means</h3>\n<ul class=\"conclusion\">\n");
+    let _ = writeln!(
+        out,
+        "<h3>What it means</h3>\n<p class=\"headline\">{}</p>\n<ul class=\"conclusion\">",
+        escape(&headline(&data.summary))
+    );
     for sentence in conclusions(&data.summary) {
         let _ = writeln!(out, "<li>{}</li>", escape(&sentence));
     }
@@ -133,7 +137,7 @@ fn what_was_run(data: &Data) -> String {
         escape(&facts.description),
         plural(facts.arms.len(), "arm"),
         plural(facts.repetitions as usize, "repetition"),
-        number(virtual_s),
+        plain(virtual_s),
         facts.seed,
         escape(&facts.version),
     )
@@ -147,16 +151,15 @@ fn floor_note(floor: &Floor) -> Option<String> {
         let rtt_s = floor.base_rtt_ns as f64 / 1e9;
         format!(
             "This cell has a floor. Each of its {} flows keeps at least {} packets of {} bytes in \
-             flight, {} packets together; {} and {} ms hold {}. The rest waits in the queue for \
-             about {} ms, whatever is marked: no controller can bring the delay of all packets \
-             below that without drops that cost utilisation.",
+             flight, {} together; {} and {} ms hold {} of them. The rest waits at the bottleneck: \
+             about {} ms of queue, whatever is marked. Only flows that time out would leave less.",
             floor.flows,
             floor.min_window_packets,
             floor.packet_bytes,
-            floor.flows * floor.min_window_packets,
+            u64::from(floor.flows) * u64::from(floor.min_window_packets),
             rate(floor.bits_per_s),
-            number(rtt_s * 1e3),
-            number(floor.bits_per_s as f64 * rtt_s / packet_bits),
+            plain(rtt_s * 1e3),
+            plain(floor.bits_per_s as f64 * rtt_s / packet_bits),
             delay_ms.round(),
         )
     })

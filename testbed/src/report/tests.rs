@@ -1,1 +1,295 @@
+use std::collections::BTreeSet;
+use std::path::Path;
 
+use super::*;
+use crate::result::fixture::{Shape, facts, run};
+use crate::result::{Facts, ResultDir, Run};
+
+const ARMS: [(&str, Option<u32>); 3] = [
+    ("dualpi2", None),
+    ("dualpi2-tuned", None),
+    ("l4sllm-10", Some(10)),
+];
+
+fn shape(arm: usize) -> Shape {
+    let classic_ns = [15_000_000, 10_000_000, 13_000_000][arm];
+    Shape {
+        classic_ns,
+        l4s_ns: 900_000,
+        idle: 2,
+        interval: ARMS[arm].1,
+    }
+}
+
+fn made(arm: usize, repetition: u32) -> Run {
+    run(arm as u64 * 10 + u64::from(repetition), 4, shape(arm))
+}
+
+/// A finished result in `dir`.
+fn fill(dir: &Path, facts: Facts) {
+    let repetitions = facts.repetitions;
+    let out = ResultDir::create(dir, facts, false).unwrap();
+    for (index, (name, _)) in ARMS.iter().enumerate() {
+        for repetition in 0..repetitions {
+            out.add(name, repetition, &made(index, repetition)).unwrap();
+        }
+    }
+}
+
+fn read(path: PathBuf) -> String {
+    fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+#[test]
+fn the_page_from_disk_is_the_page_from_memory() {
+    let dir = tempfile::tempdir().unwrap();
+    fill(dir.path(), facts(&ARMS, 2));
+    let summary = Stored::open(dir.path()).unwrap().summary;
+    let from_memory = Data::from_runs(facts(&ARMS, 2), summary, |arm, repetition| {
+        let index = ARMS.iter().position(|(name, _)| *name == arm).unwrap();
+        Ok(made(index, repetition))
+    })
+    .unwrap();
+    assert_eq!(from_memory, load(dir.path()).unwrap());
+
+    let report = render(dir.path()).unwrap();
+    let drawn = figures(&from_memory).into_iter().map(|captioned| {
+        (
+            captioned.figure.svg(&slug(&from_memory.facts.scenario)),
+            captioned,
+        )
+    });
+    let figures = drawn.collect();
+    assert_eq!(
+        read(report.page),
+        html("made-up", &[(from_memory, figures)])
+    );
+}
+
+#[test]
+fn the_same_result_gives_the_same_bytes() {
+    let bytes = || {
+        let dir = tempfile::tempdir().unwrap();
+        fill(dir.path(), facts(&ARMS, 1));
+        render(dir.path()).unwrap();
+        let mut files: Vec<_> = fs::read_dir(dir.path().join("figures"))
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+            .chain([dir.path().join(PAGE)])
+            .collect();
+        files.sort();
+        files
+            .into_iter()
+            .map(|path| {
+                (
+                    path.file_name().unwrap().to_owned(),
+                    fs::read(path).unwrap(),
+                )
+            })
+            .collect::<Vec<_>>()
+    };
+    let (first, second) = (bytes(), bytes());
+    assert_eq!(
+        first.len(),
+        13,
+        "six figures, each as SVG and PNG, and the page"
+    );
+    for (a, b) in first.iter().zip(&second) {
+        assert!(a == b, "{:?} differs", a.0);
+    }
+}
+
+#[test]
+fn figures_are_well_formed_and_have_text_in_png_too() {
+    let dir = tempfile::tempdir().unwrap();
+    fill(dir.path(), facts(&ARMS, 1));
+    let data = load(dir.path()).unwrap();
+    for captioned in figures(&data) {
+        let name = &captioned.figure.name;
+        let svg = captioned.figure.svg("x");
+        let document = resvg::usvg::roxmltree::Document::parse(&svg).unwrap();
+        assert!(
+            document.descendants().any(|node| node.has_tag_name("text")),
+            "{name}"
+        );
+        let bad = svg.contains("NaN") || svg.contains("inf");
+        assert!(!bad, "{name} has a coordinate that is no number");
+        // The same drawing without its words has fewer dark pixels.
+        let silent = svg.replace("<text ", "<text display=\"none\" ");
+        assert!(dark_pixels(&svg) > dark_pixels(&silent) + 500, "{name}");
+    }
+}
+
+fn dark_pixels(svg: &str) -> usize {
+    let png = figure::png(svg).unwrap();
+    let pixels = resvg::tiny_skia::Pixmap::decode_png(&png).unwrap();
+    pixels
+        .pixels()
+        .iter()
+        .filter(|pixel| pixel.red() < 100 && pixel.green() < 100)
+        .count()
+}
+
+#[test]
+fn a_result_without_packets_is_drawn_as_such() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = ResultDir::create(dir.path(), facts(&[("dualpi2", None)], 1), false).unwrap();
+    let mut empty = made(0, 0);
+    empty.packets.clear();
+    out.add("dualpi2", 0, &empty).unwrap();
+    let page = read(render(dir.path()).unwrap().page);
+    assert!(page.contains("no packets"));
+    assert!(!page.contains("NaN"));
+}
+
+#[test]
+fn a_partial_result_says_so_and_an_empty_one_still_has_a_page() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = ResultDir::create(dir.path(), facts(&ARMS, 2), false).unwrap();
+    assert!(read(render(dir.path()).unwrap().page).contains("0 of 6 repetitions"));
+    out.add("dualpi2", 0, &made(0, 0)).unwrap();
+    let report = render(dir.path()).unwrap();
+    assert!(read(report.page).contains("1 of 6 repetitions"));
+    assert!(report.text.contains("partial: 1 of 6"), "{}", report.text);
+}
+
+#[test]
+fn the_page_stands_alone_and_escapes_what_it_quotes() {
+    let dir = tempfile::tempdir().unwrap();
+    fill(dir.path(), facts(&ARMS, 1));
+    let page = read(render(dir.path()).unwrap().page);
+    for foreign in [
+        "src=",
+        "<script",
+        "<link",
+        "@import",
+        "url(http",
+        "href=\"http",
+        "<made up>",
+    ] {
+        assert!(!page.contains(foreign), "{foreign}");
+    }
+    let address = page.replace("xmlns=\"http://www.w3.org/2000/svg\"", "");
+    assert!(
+        !address.contains("http"),
+        "nothing is named that could be fetched"
+    );
+    assert!(page.contains("&lt;made up&gt; &amp; &quot;quoted&quot;"));
+    // Nine flows of two packets at 8 Mbit/s and 10 ms, from the facts.
+    assert!(page.contains("about 17 ms of queue"));
+    for arm in ARMS {
+        assert!(page.contains(&format!("<th class=\"name\" scope=\"row\">{}</th>", arm.0)));
+    }
+}
+
+#[test]
+fn identifiers_are_unique_in_a_page_on_several_results() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut dirs = Vec::new();
+    for name in ["paper", "headroom"] {
+        let mut facts = facts(&ARMS, 1);
+        facts.scenario = name.to_owned();
+        fill(&dir.path().join(name), facts);
+        dirs.push(dir.path().join(name));
+    }
+    let report = render_collection("demo", &dirs, dir.path()).unwrap();
+    let page = read(report.page);
+    let ids: Vec<&str> = page
+        .split(" id=\"")
+        .skip(1)
+        .filter_map(|rest| rest.split('"').next())
+        .collect();
+    assert_eq!(ids.len(), ids.iter().collect::<BTreeSet<_>>().len());
+    for link in page
+        .split("href=\"#")
+        .skip(1)
+        .filter_map(|rest| rest.split('"').next())
+    {
+        assert!(ids.contains(&link), "{link}");
+    }
+    let summary: serde_json::Value =
+        serde_json::from_str(&read(dir.path().join("summary.json"))).unwrap();
+    let arms = summary["arms"].as_array().unwrap();
+    assert_eq!(arms.len(), 6);
+    assert_eq!(
+        (&arms[0]["name"], &arms[0]["scenario"]),
+        (&"dualpi2".into(), &"paper".into())
+    );
+    assert!(matches!(
+        render_collection("demo", &[], dir.path()),
+        Err(ReportError::Empty)
+    ));
+}
+
+/// Every key of the JSON files and every column of the Parquet files.
+fn written(dir: &Path) -> BTreeSet<String> {
+    fn keys(prefix: &str, value: &serde_json::Value, into: &mut BTreeSet<String>) {
+        match value {
+            serde_json::Value::Object(map) => {
+                for (key, value) in map {
+                    let path = if prefix.is_empty() {
+                        key.clone()
+                    } else {
+                        format!("{prefix}.{key}")
+                    };
+                    keys(&path, value, into);
+                    into.insert(path);
+                }
+            }
+            serde_json::Value::Array(values) => {
+                values
+                    .iter()
+                    .for_each(|value| keys(&format!("{prefix}[]"), value, into));
+            }
+            _ => {}
+        }
+    }
+    let mut found = BTreeSet::new();
+    let files = [
+        "summary.json",
+        "facts.json",
+        "host.json",
+        "arms/l4sllm-10/0/run.json",
+    ];
+    for file in files {
+        let value = serde_json::from_str(&read(dir.join(file))).unwrap();
+        keys("", &value, &mut found);
+    }
+    found
+}
+
+#[test]
+fn every_key_is_documented() {
+    let dir = tempfile::tempdir().unwrap();
+    fill(dir.path(), facts(&ARMS, 1));
+    let document = include_str!("../../RESULTS.md");
+    let named: BTreeSet<&str> = document.split('`').skip(1).step_by(2).collect();
+    for key in written(dir.path()) {
+        // A repetition has what pooled has: documented once.
+        let key = key.replace("arms[].repetitions[].", "arms[].pooled.");
+        let own = ["repetition", "seed"].map(|own| format!("arms[].pooled.{own}"));
+        let key = if own.contains(&key) {
+            key.replace("pooled", "repetitions[]")
+        } else {
+            key
+        };
+        let known = named.contains(key.as_str())
+            || key
+                .strip_prefix("arms[].pooled.")
+                .is_some_and(|key| named.contains(key));
+        assert!(known, "`{key}` is written but not documented");
+    }
+    for column in [
+        "time_ns",
+        "sojourn_ns",
+        "cwnd_bytes",
+        "srtt_ns",
+        "delivered_bytes",
+        "latency_ns",
+    ] {
+        assert!(
+            named.contains(column),
+            "column `{column}` is not documented"
+        );
+    }
+}

@@ -375,7 +375,11 @@ impl Area {
                 at, value, label, ..
             } => {
                 let (x, y) = self.at(panel, *value, *at);
-                svg.text((x + 5.0, y + 4.5), label, text_style(SMALL, "start"));
+                let style = TextStyle {
+                    halo: true,
+                    ..text_style(SMALL, "start")
+                };
+                svg.text((x + 6.0, y + 4.5), label, style);
             }
             Mark::Note { text } => {
                 let middle = (self.x + self.width / 2.0, self.y + self.height / 2.0);
@@ -447,5 +451,6 @@ fn text_style(size: f64, anchor: &'static str) -> TextStyle {
         anchor,
         bold: false,
         upward: false,
+        halo: false,
     }
 }

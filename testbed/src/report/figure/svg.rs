@@ -32,6 +32,8 @@ pub(super) struct TextStyle {
     pub bold: bool,
     /// Turned to read upwards.
     pub upward: bool,
+    /// White around the letters, for text over lines.
+    pub halo: bool,
 }
 
 impl Svg {
@@ -136,9 +138,14 @@ impl Svg {
         } else {
             ""
         };
+        let halo = if style.halo {
+            " stroke=\"#ffffff\" stroke-width=\"4\" paint-order=\"stroke\""
+        } else {
+            ""
+        };
         let _ = writeln!(
             self.body,
-            "<text x=\"{x}\" y=\"{y}\" font-size=\"{}\" fill=\"{}\" text-anchor=\"{}\"{weight}{turn}>{}</text>",
+            "<text x=\"{x}\" y=\"{y}\" font-size=\"{}\" fill=\"{}\" text-anchor=\"{}\"{weight}{turn}{halo}>{}</text>",
             Number(style.size),
             style.colour,
             style.anchor,
