@@ -119,6 +119,7 @@ impl Path {
 
     /// Runs until `end_ns` or until nothing more will happen.
     pub fn run_until(&mut self, end_ns: u64) {
+        assert!(end_ns >= self.now_ns, "time runs forward");
         loop {
             for flow in 0..self.flows.len() {
                 self.pump(flow);

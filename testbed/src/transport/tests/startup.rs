@@ -180,6 +180,26 @@ fn udp_prague_packets_fit_the_rate() {
     assert_eq!(start.bytes, 156);
 }
 
+/// Without marks UDP Prague adds a packet a virtual round trip for a while,
+/// then a millisecond of queue where that is more.
+#[test]
+fn udp_prague_grows_faster_after_quiet() {
+    let mut path = Path::new(RTT, clean).flow(&config(Cc::UdpPrague), 0);
+    let mut rate_after = |rounds| {
+        path.run_until(rounds * RTT + MS);
+        path.sender(0).stats().pacing_rate.unwrap() as f64
+    };
+    let linear = 1500.0 / 0.04;
+    let (before, after) = (rate_after(20), rate_after(30));
+    let early = (after - before) / 10.0;
+    assert!((early / linear - 1.0).abs() < 0.1, "{early} of {linear}");
+    // From 1.5 MB/s on a millisecond is more than a packet: 1/40 of the rate.
+    let (before, after) = (rate_after(120), rate_after(130));
+    assert!(before > 3e6, "{before}");
+    let factor = (after / before).powf(0.1);
+    assert!((factor - 1.025).abs() < 0.003, "{factor}");
+}
+
 /// A network that freezes makes UDP Prague start over after a second.
 #[test]
 fn udp_prague_starts_over() {
