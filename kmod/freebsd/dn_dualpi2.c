@@ -1,0 +1,193 @@
+/*-
+ * SPDX-License-Identifier: BSD-2-Clause
+ *
+ * Copyright (c) 2026 The l4sllm authors
+ */
+
+/*
+ * The dummynet scheduler `dualpi2'.
+ *
+ * Every callback runs under dummynet's lock of the vnet, with curvnet set:
+ * enqueue and dequeue from the packet path, dequeue also from dummynet's task,
+ * new_sched from the first packet, free_sched and destroy from configuration.
+ * So nothing here sleeps, and one writer at a time is in the vnet's ring.
+ *
+ * What keeps the module loaded: dummynet leaves dn_alg.ref_count to the
+ * scheduler.  It counts instances, and scheduler entries too, since these
+ * point to l4s_dualpi2_alg before the first packet makes an instance.
+ */
+
+#include "l4s_freebsd.h"
+#include "dn_shim.h"
+
+#include <sys/libkern.h>
+
+/* Not 0 (unknown), not 1 to 7 (taken), and it must fit 8 bits. */
+#define	DN_SCHED_DUALPI2	76
+
+/* Behind struct dn_schk. */
+struct dualpi2_entry {
+	uint32_t	next_instance;
+	bool		counted;
+};
+
+/* Behind struct dn_sch_inst. */
+struct dualpi2_instance {
+	struct l4s_sched sched;
+	struct l4s_pkt_sink sink;
+	struct l4s_vnet	*vnet;
+};
+
+static struct dualpi2_entry *
+entry_of(struct dn_schk *schk)
+{
+	return ((struct dualpi2_entry *)(schk + 1));
+}
+
+static struct dualpi2_instance *
+instance_of(struct dn_sch_inst *si)
+{
+	return ((struct dualpi2_instance *)(si + 1));
+}
+
+/* What `ipfw sched show' prints. */
+static void
+show_backlog(struct dn_sch_inst *si)
+{
+	const struct dualpi2_queue *q = instance_of(si)->sched.queue.queue;
+
+	si->ni.length = q[0].packets + q[1].packets;
+	si->ni.len_bytes = q[0].bytes + q[1].bytes;
+}
+
+static int
+dualpi2_dn_enqueue(struct dn_sch_inst *si, struct dn_queue *q __unused,
+    struct mbuf *m)
+{
+	struct dualpi2_instance *in = instance_of(si);
+	uint64_t head = l4s_ring_head(&in->vnet->ring);
+	bool queued;
+
+	si->ni.tot_pkts++;
+	si->ni.tot_bytes += m->m_pkthdr.len;
+	m = l4s_pkt_prepare(m);
+	if (m == NULL) {
+		si->ni.drops++;
+		V_dn_cfg.io_pkt_drop++;
+		return (1);
+	}
+	l4s_rcvif_save(m);
+	queued = l4s_sched_enqueue(&in->sched, m, l4s_now());
+	show_backlog(si);
+	l4s_probe_written(&in->vnet->ring, head);
+	return (queued ? 0 : 1);
+}
+
+static struct mbuf *
+dualpi2_dn_dequeue(struct dn_sch_inst *si)
+{
+	struct dualpi2_instance *in = instance_of(si);
+	uint64_t head = l4s_ring_head(&in->vnet->ring);
+	uint64_t now = l4s_now();
+	struct mbuf *m;
+
+	while ((m = l4s_sched_dequeue(&in->sched, now)) != NULL) {
+		m->m_nextpkt = NULL;
+		if (__predict_true(l4s_rcvif_restore(m)))
+			break;
+		/* Its interface left meanwhile; the next one, then. */
+		l4s_pkt_drop(m, &in->sink);
+	}
+	show_backlog(si);
+	l4s_probe_written(&in->vnet->ring, head);
+	return (m);
+}
+
+/* Also called when an entry is configured again without a change. */
+static int
+dualpi2_dn_config(struct dn_schk *schk)
+{
+	struct dualpi2_entry *entry = entry_of(schk);
+
+	if (!entry->counted) {
+		entry->counted = true;
+		atomic_add_int(&l4s_dualpi2_alg.ref_count, 1);
+	}
+	return (0);
+}
+
+/* Also called for an entry that never came to be configured. */
+static int
+dualpi2_dn_destroy(struct dn_schk *schk)
+{
+	struct dualpi2_entry *entry = entry_of(schk);
+
+	if (entry->counted) {
+		entry->counted = false;
+		atomic_subtract_int(&l4s_dualpi2_alg.ref_count, 1);
+	}
+	return (0);
+}
+
+static int
+dualpi2_dn_new_sched(struct dn_sch_inst *si)
+{
+	struct dualpi2_instance *in = instance_of(si);
+	struct dualpi2_entry *entry = entry_of(si->sched);
+	struct l4s_params params;
+	struct l4s_limits limits;
+	uint64_t seed;
+
+	in->vnet = l4s_vnet_current();
+	if (in->vnet == NULL)
+		return (ENXIO);
+	in->sink.si = si;
+	arc4random_buf(&seed, sizeof(seed));
+	l4s_device_params(&in->vnet->device, &params);
+	l4s_device_limits(&in->vnet->device, &limits);
+	l4s_sched_init(&in->sched, si->sched->sch.sched_nr,
+	    entry->next_instance++, &params, &limits, &in->vnet->ring,
+	    &in->sink, seed);
+	l4s_device_attach(&in->vnet->device, &in->sched);
+	/*
+	 * dummynet deletes instances that no queue counts on as soon as they
+	 * are idle, and with them the controller's state and the counters.
+	 * One that stands alone stays; those of a mask, which senders can
+	 * make as many of as there are addresses, go.
+	 */
+	if ((si->sched->sch.flags & DN_HAVE_MASK) == 0)
+		si->q_count++;
+	atomic_add_int(&l4s_dualpi2_alg.ref_count, 1);
+	return (0);
+}
+
+static int
+dualpi2_dn_free_sched(struct dn_sch_inst *si)
+{
+	struct dualpi2_instance *in = instance_of(si);
+
+	l4s_device_detach(&in->vnet->device, &in->sched);
+	l4s_sched_flush(&in->sched);
+	l4s_sched_destroy(&in->sched);
+	atomic_subtract_int(&l4s_dualpi2_alg.ref_count, 1);
+	return (0);
+}
+
+/*
+ * With DN_MULTIQUEUE dummynet finds the flowset's queue for each packet and
+ * passes it; it stays empty.  Without, dummynet would keep a pointer to a
+ * flowset that `ipfw queue delete' frees.
+ */
+struct dn_alg l4s_dualpi2_alg = {
+	.type = DN_SCHED_DUALPI2,
+	.name = "dualpi2",
+	.flags = DN_MULTIQUEUE,
+	.schk_datalen = sizeof(struct dualpi2_entry),
+	.si_datalen = sizeof(struct dualpi2_instance),
+	.enqueue = dualpi2_dn_enqueue,
+	.dequeue = dualpi2_dn_dequeue,
+	.config = dualpi2_dn_config,
+	.destroy = dualpi2_dn_destroy,
+	.new_sched = dualpi2_dn_new_sched,
+	.free_sched = dualpi2_dn_free_sched,
+};

@@ -1,0 +1,68 @@
+/*-
+ * SPDX-License-Identifier: BSD-2-Clause
+ *
+ * Copyright (c) 2026 The l4sllm authors
+ */
+
+/*
+ * The ECN field of an IP header, as bytes in network order: no alignment, no
+ * kernel headers, so that a test on any host runs it.
+ *
+ *	IPv4	byte 1, bits 0-1 (RFC 791, RFC 3168 section 5)
+ *	IPv6	traffic class, bits 4-5 of byte 1 (RFC 8200 section 3)
+ */
+
+#ifndef _L4S_IPHDR_H_
+#define	_L4S_IPHDR_H_
+
+#include "l4sllm_abi.h"
+
+/* Bytes of a header that the functions below touch, at most. */
+#define	L4S_IPHDR_LENGTH	20
+
+static inline uint8_t
+l4s_iphdr_ecn(const uint8_t *h)
+{
+	switch (h[0] >> 4) {
+	case 4:
+		return (h[1] & 0x03);
+	case 6:
+		return ((h[1] >> 4) & 0x03);
+	default:
+		return (L4S_ECN_NOT_ECT);
+	}
+}
+
+/*
+ * Sets CE, and with fix_sum corrects IPv4's header checksum by the
+ * difference (RFC 1624, equation 3).  False, and nothing changed, for a
+ * header that is Not-ECT or not IP.
+ */
+static inline bool
+l4s_iphdr_mark(uint8_t *h, bool fix_sum)
+{
+	uint32_t sum;
+	uint8_t old;
+
+	if (l4s_iphdr_ecn(h) == L4S_ECN_NOT_ECT)
+		return (false);
+	if (h[0] >> 4 == 6) {
+		h[1] |= L4S_ECN_CE << 4;
+		return (true);
+	}
+	old = h[1];
+	h[1] |= L4S_ECN_CE;
+	if (fix_sum && h[1] != old) {
+		/* ~C' = ~C + ~m + m'; byte 0 is the same in m and m'. */
+		sum = 0xffffU - (((uint32_t)h[10] << 8) | h[11]);
+		sum += 0xffffU - old + h[1];
+		sum = (sum & 0xffff) + (sum >> 16);
+		sum = (sum & 0xffff) + (sum >> 16);
+		sum = 0xffffU - sum;
+		h[10] = (uint8_t)(sum >> 8);
+		h[11] = (uint8_t)sum;
+	}
+	return (true);
+}
+
+#endif /* !_L4S_IPHDR_H_ */

@@ -1,0 +1,1 @@
+/* Made by the kernel build; nothing of it is used. */

@@ -1,0 +1,109 @@
+/*-
+ * SPDX-License-Identifier: BSD-2-Clause
+ *
+ * Copyright (c) 2026 The l4sllm authors
+ */
+
+/*
+ * The ECN field of IPv4 and IPv6 headers (kmod/freebsd/iphdr.h): every
+ * codepoint, every traffic class, and for IPv4 every checksum that a header
+ * can have.
+ */
+
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "iphdr.h"
+
+#define	CHECK(cond) do {						\
+	if (!(cond)) {							\
+		fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #cond); \
+		exit(1);						\
+	}								\
+} while (0)
+
+/* One's complement sum over the header, its checksum included. */
+static uint16_t
+sum(const uint8_t *h)
+{
+	uint32_t s = 0;
+	int i;
+
+	for (i = 0; i < 20; i += 2)
+		s += (uint32_t)h[i] << 8 | h[i + 1];
+	while (s >> 16)
+		s = (s & 0xffff) + (s >> 16);
+	return ((uint16_t)s);
+}
+
+static void
+ipv4(uint8_t tos, uint16_t id)
+{
+	uint8_t h[20] = { 0x45, tos, 0x05, 0xdc, id >> 8, id & 0xff, 0x40, 0,
+	    64, 6, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2 };
+	uint8_t before[20];
+	uint16_t check;
+
+	check = (uint16_t)~sum(h);
+	h[10] = check >> 8;
+	h[11] = check & 0xff;
+	CHECK(sum(h) == 0xffff);
+	memcpy(before, h, sizeof(h));
+	CHECK(l4s_iphdr_ecn(h) == (tos & 3));
+	if ((tos & 3) == L4S_ECN_NOT_ECT) {
+		CHECK(!l4s_iphdr_mark(h, true));
+		CHECK(memcmp(before, h, sizeof(h)) == 0);
+		return;
+	}
+	CHECK(l4s_iphdr_mark(h, true));
+	CHECK(l4s_iphdr_ecn(h) == L4S_ECN_CE);
+	CHECK(sum(h) == 0xffff);
+	CHECK(h[1] >> 2 == tos >> 2);
+	/* With the checksum left to the interface nothing else changes. */
+	memcpy(h, before, sizeof(h));
+	CHECK(l4s_iphdr_mark(h, false));
+	CHECK(h[10] == before[10] && h[11] == before[11]);
+}
+
+static void
+ipv6(uint8_t class, uint8_t label)
+{
+	uint8_t h[40] = { 0x60 | class >> 4, (uint8_t)(class << 4) |
+	    (label & 0x0f), label, label };
+	uint8_t before[40];
+
+	memcpy(before, h, sizeof(h));
+	CHECK(l4s_iphdr_ecn(h) == (class & 3));
+	if ((class & 3) == L4S_ECN_NOT_ECT) {
+		CHECK(!l4s_iphdr_mark(h, true));
+		CHECK(memcmp(before, h, sizeof(h)) == 0);
+		return;
+	}
+	CHECK(l4s_iphdr_mark(h, true));
+	CHECK(l4s_iphdr_ecn(h) == L4S_ECN_CE);
+	before[1] |= 0x30;
+	CHECK(memcmp(before, h, sizeof(h)) == 0);
+}
+
+int
+main(void)
+{
+	uint8_t other[20] = { 0x55, 3 };
+	unsigned i;
+
+	for (i = 0; i < 0x10000; i++) {
+		ipv4(0x00, (uint16_t)i);
+		ipv4(0xb9, (uint16_t)i);
+		ipv4(0x02, (uint16_t)i);
+		ipv4(0x03, (uint16_t)i);
+	}
+	for (i = 0; i < 0x10000; i++) {
+		ipv4(i & 0xff, (uint16_t)(i * 257));
+		ipv6(i & 0xff, i >> 8);
+	}
+	CHECK(l4s_iphdr_ecn(other) == L4S_ECN_NOT_ECT);
+	CHECK(!l4s_iphdr_mark(other, true));
+	return (0);
+}
