@@ -13,11 +13,17 @@
 #include "dualpi2.h"
 #include "params.h"
 
-/* Times and gains multiply to more than 64 bits at their extremes. */
-#define	SATURATED	((int64_t)1 << 60)
+/*
+ * Gains (below 2^39) and times multiply to more than 64 bits at their ends:
+ * products and sums are 128 bits wide, and are cut to something that still
+ * takes p' from one end to the other before they are used any further.
+ */
+typedef __int128 int128;
+#define	CUT		((int64_t)1 << 60)
 
-static int64_t	saturating_mul(int64_t, int64_t);
-static int64_t	clamp_p(int64_t);
+static int64_t	cut(int128);
+static void	add(struct dualpi2 *, int128);
+static void	missed(struct dualpi2 *, uint64_t, uint64_t, bool);
 static void	derive(struct dualpi2 *);
 static void	measure(struct dualpi2_queue *, uint32_t length, uint64_t now);
 static bool	dither(struct dualpi2 *, struct dualpi2_queue *, uint32_t);
@@ -101,7 +107,7 @@ dualpi2_steer(struct dualpi2 *d, const struct l4s_override *o, uint8_t set)
 }
 
 /*
- * What every packet needs of p'.  Overload is judged by the greater of the
+ * What every packet and record needs of the controller.  Overload is judged by the greater of the
  * steered and the configured coupling: steering can make it begin earlier,
  * never later (limits of the override).
  */
@@ -111,7 +117,7 @@ derive(struct dualpi2 *d)
 	uint64_t p = (uint64_t)d->p >> (DUALPI2_P_SHIFT - 31);
 	uint64_t k = d->set.coupling_q8, coupled, guard;
 
-	d->p_base = (uint32_t)p;
+	d->p_base = p < L4S_PROB_ONE ? (uint32_t)p : L4S_PROB_ONE;
 	d->p_classic = (uint32_t)((p * p) >> 31);
 	coupled = (p * k) >> 8;			/* < 2^31 * 2^16 */
 	d->p_coupled = coupled < DUALPI2_ONE ? (uint32_t)coupled : DUALPI2_ONE;
@@ -119,6 +125,10 @@ derive(struct dualpi2 *d)
 		k = d->params.coupling_q8;
 	guard = (p * k) >> 8;
 	d->overload = guard >= DUALPI2_ONE;
+	d->status = (d->overload ? L4S_STATUS_OVERLOAD : 0) |
+	    (d->burst_ns != 0 ? L4S_STATUS_BURST : 0);
+	d->previous_us = dualpi2_us(d->previous_ns);
+	d->burst_us = dualpi2_us(d->burst_ns);
 }
 
 /*
@@ -138,7 +148,6 @@ void
 dualpi2_update(struct dualpi2 *d, uint64_t now)
 {
 	uint64_t head, late, at, delay, period = d->params.tupdate_ns;
-	int64_t first, step, last, m, falling;
 	bool empty;
 
 	if (d->next_update == 0) {		/* the first packet */
@@ -159,50 +168,14 @@ dualpi2_update(struct dualpi2 *d, uint64_t now)
 	L4S_ASSERT(empty || head <= at);
 	delay = empty ? 0 : at - head;
 
-	first = saturating_mul(d->alpha,
-	    (int64_t)delay - (int64_t)d->set.target_ns) +
-	    saturating_mul(d->beta, (int64_t)delay - (int64_t)d->previous_ns);
-	d->p = clamp_p(d->p + first);
-
+	add(d, (int128)d->alpha *
+	    ((int64_t)delay - (int64_t)d->set.target_ns) +
+	    (int128)d->beta * ((int64_t)delay - (int64_t)d->previous_ns));
 	if (late != 0) {
-		/* 2^40 updates of 100 us are three years. */
-		m = late < ((uint64_t)1 << 40) ? (int64_t)late :
-		    (int64_t)1 << 40;
-		if (empty) {
-			step = 0;
-			first = saturating_mul(d->alpha,
-			    -(int64_t)d->set.target_ns);
-		} else {
-			step = saturating_mul(d->alpha, (int64_t)period);
-			first = saturating_mul(d->alpha, (int64_t)(delay +
-			    period) - (int64_t)d->set.target_ns) +
-			    saturating_mul(d->beta, (int64_t)period);
-		}
-		/* How many of the m fall: first + i * step <= 0. */
-		if (first > 0)
-			falling = 0;
-		else if (step == 0 || -first / step + 1 > m)
-			falling = m;
-		else
-			falling = -first / step + 1;
-		if (falling != 0) {
-			/* first + (falling - 1) * step <= 0: no overflow */
-			last = first + (falling - 1) * step;
-			d->p = clamp_p(d->p +
-			    saturating_mul(falling, (first + last) / 2));
-		}
-		if (falling < m) {
-			first += falling * step;
-			last = first + saturating_mul(m - falling - 1, step);
-			if (last > SATURATED)
-				last = SATURATED;
-			d->p = clamp_p(d->p +
-			    saturating_mul(m - falling, (first + last) / 2));
-		}
+		missed(d, late, delay, empty);
 		if (!empty)
 			delay += late * period;
 	}
-	derive(d);
 
 	/*
 	 * RFC 8033, section 4.4.  With several updates at once the allowance
@@ -218,23 +191,72 @@ dualpi2_update(struct dualpi2 *d, uint64_t now)
 			d->burst_ns = d->params.max_burst_ns;
 	}
 	d->previous_ns = delay;
+	derive(d);
 }
 
-/* |result| <= 2^60, so that the sum of a few of them fits. */
-static int64_t
-saturating_mul(int64_t a, int64_t b)
+/*
+ * The updates after the first: `late' of them, the first of these one period
+ * after `delay' was seen.
+ */
+static void
+missed(struct dualpi2 *d, uint64_t late, uint64_t delay, bool empty)
 {
-	int64_t r;
+	int128 wide_first, wide_step = 0;
+	int64_t first, step, m, falling;
+	uint64_t period = d->params.tupdate_ns;
+	unsigned shift = 0;
 
-	if (__builtin_mul_overflow(a, b, &r))
-		return ((a < 0) == (b < 0) ? SATURATED : -SATURATED);
-	return (r > SATURATED ? SATURATED : r < -SATURATED ? -SATURATED : r);
+	/* 2^40 updates of 100 us are three years. */
+	m = late < ((uint64_t)1 << 40) ? (int64_t)late : (int64_t)1 << 40;
+	wide_first = (int128)d->alpha *
+	    ((int64_t)delay - (int64_t)d->set.target_ns);
+	if (!empty) {
+		wide_step = (int128)d->alpha * (int64_t)period;
+		wide_first += wide_step + (int128)d->beta * (int64_t)period;
+	}
+	/*
+	 * wide_step < 2^39 * 2^30, and wide_first > -2^39 * 2^33: twelve bits
+	 * less make both fit, and their ratio, which tells when p' turns,
+	 * stays right.  A greater wide_first is past any turn.
+	 */
+	if (wide_step > CUT || wide_first < -(int128)CUT)
+		shift = 12;
+	first = cut(wide_first >> shift);
+	step = (int64_t)(wide_step >> shift);
+
+	/* How many of the m fall: first + i * step <= 0. */
+	if (first > 0)
+		falling = 0;
+	else if (step == 0 || -first / step + 1 > m)
+		falling = m;
+	else
+		falling = -first / step + 1;
+	/* Each sum: the number of terms times the mean of first and last. */
+	add(d, ((int128)falling *
+	    ((int128)first * 2 + (int128)(falling - 1) * step) / 2) *
+	    ((int128)1 << shift));
+	if (falling < m) {
+		first = cut(first + (int128)falling * step);
+		m -= falling;
+		add(d, (int128)m *
+		    cut(first + (int128)(m - 1) * step / 2) *
+		    ((int128)1 << shift));
+	}
 }
 
 static int64_t
-clamp_p(int64_t p)
+cut(int128 x)
 {
-	return (p < 0 ? 0 : p > DUALPI2_P_ONE ? DUALPI2_P_ONE : p);
+	return (x > CUT ? CUT : x < -(int128)CUT ? -CUT : (int64_t)x);
+}
+
+/* Moves p', which stays a probability. */
+static void
+add(struct dualpi2 *d, int128 delta)
+{
+	int64_t p = d->p + cut(delta);
+
+	d->p = p < 0 ? 0 : p > DUALPI2_P_ONE ? DUALPI2_P_ONE : p;
 }
 
 bool
@@ -448,26 +470,25 @@ static void
 measure(struct dualpi2_queue *q, uint32_t length, uint64_t now)
 {
 	uint64_t us;
+	bool more;
 
-	if (!q->sampling) {
+	if (q->sampling == 0) {
 		if (__predict_true(q->bytes < DUALPI2_SAMPLE))
 			return;
-		q->sampling = true;
+		q->sampling = L4S_STATUS_MEASURING;
 		q->sample_start = now;
-		q->sample_bytes = 0;
 		return;
 	}
 	q->sample_bytes += length;
 	if (q->sample_bytes < DUALPI2_SAMPLE)
 		return;
-	us = (now - q->sample_start) / L4S_NS_PER_US;
-	if (us > UINT32_MAX)
-		us = UINT32_MAX;
+	us = dualpi2_us(now - q->sample_start);
 	if (q->sample_us == 0)
 		q->sample_us = (uint32_t)us;
 	else
 		q->sample_us = (uint32_t)(((uint64_t)q->sample_us * 3 + us) / 4);
+	more = q->bytes - length >= DUALPI2_SAMPLE;
+	q->sampling = more ? L4S_STATUS_MEASURING : 0;
+	q->sample_start = more ? now : 0;
 	q->sample_bytes = 0;
-	q->sample_start = now;
-	q->sampling = q->bytes - length >= DUALPI2_SAMPLE;
 }

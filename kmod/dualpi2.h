@@ -64,10 +64,10 @@ struct dualpi2_queue {
 	uint64_t	total_bytes;
 	uint64_t	total_drops;
 	/* Departure rate, as RFC 8033 section 4.3 measures it. */
-	uint64_t	sample_start;	/* ns */
-	uint32_t	sample_bytes;
+	uint64_t	sample_start;	/* ns; 0 between samples */
+	uint32_t	sample_bytes;	/* so far; 0 between samples */
 	uint32_t	sample_us;	/* mean, us per DUALPI2_SAMPLE bytes */
-	bool		sampling;
+	uint16_t	sampling;	/* L4S_STATUS_MEASURING, or 0 */
 };
 
 /* Bytes of a departure-rate sample (DQ_THRESHOLD of RFC 8033). */
@@ -98,10 +98,13 @@ struct dualpi2 {
 	uint64_t	burst_ns;	/* RFC 8033 4.4; 0 if off or used up */
 
 	/* What follows from p' and the set-points; Q31. */
-	uint32_t	p_base;		/* p' */
+	uint32_t	p_base;		/* p', at most L4S_PROB_ONE */
 	uint32_t	p_classic;	/* p_C */
 	uint32_t	p_coupled;	/* p_CL, at most one */
 	bool		overload;	/* p_CL >= 1, the same as p_C >= p_Cmax */
+	uint16_t	status;		/* L4S_STATUS_OVERLOAD, _BURST */
+	uint32_t	previous_us;	/* previous_ns and burst_ns, as records */
+	uint32_t	burst_us;	/* have them */
 
 	int64_t		credit;		/* WRR: > 0: Classic's turn */
 	uint64_t	random;		/* state of the generator, not 0 */
@@ -147,6 +150,13 @@ bool	dualpi2_enqueue(struct dualpi2 *, l4s_pkt_t *, uint8_t queue,
 bool	dualpi2_pick(struct dualpi2 *, uint64_t now, struct dualpi2_verdict *);
 /* Takes the head of a queue without a verdict; NULL when empty. */
 l4s_pkt_t *dualpi2_flush(struct dualpi2 *, uint8_t queue);
+
+static inline uint32_t
+dualpi2_us(uint64_t ns)
+{
+	ns /= L4S_NS_PER_US;
+	return (ns > UINT32_MAX ? UINT32_MAX : (uint32_t)ns);
+}
 
 /* How long the head of a queue has waited; 0 if empty. */
 static inline uint64_t

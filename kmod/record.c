@@ -8,76 +8,6 @@
 
 #include "record.h"
 
-/*
- * Fields that share a 64-bit word, in the order in which they stand in
- * memory.  (A struct built of small stores and copied by words would wait for
- * the stores to leave the store buffer.)
- */
-#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
-#define	PAIR(a, b)	((uint64_t)(uint32_t)(a) | (uint64_t)(uint32_t)(b) << 32)
-#define	HALVES(a, b)	((uint32_t)(uint16_t)(a) | (uint32_t)(uint16_t)(b) << 16)
-#define	BYTES(a, b)	((uint16_t)((uint8_t)(a) | (uint16_t)(uint8_t)(b) << 8))
-#else
-#define	PAIR(a, b)	((uint64_t)(uint32_t)(a) << 32 | (uint64_t)(uint32_t)(b))
-#define	HALVES(a, b)	((uint32_t)(uint16_t)(a) << 16 | (uint32_t)(uint16_t)(b))
-#define	BYTES(a, b)	((uint16_t)((uint16_t)(uint8_t)(a) << 8 | (uint8_t)(b)))
-#endif
-
-/* The word that a field begins, checked against the layout. */
-#define	WORD(field)	(offsetof(struct l4s_record, field) / 8)
-#define	ALIGNED(field)							\
-	_Static_assert(offsetof(struct l4s_record, field) % 8 == 0, #field)
-#define	FOLLOWS(field, first, by)					\
-	_Static_assert(offsetof(struct l4s_record, field) ==		\
-	    offsetof(struct l4s_record, first) + (by), #field)
-
-ALIGNED(hdr.version);
-FOLLOWS(hdr.type, hdr.version, 2);
-FOLLOWS(hdr.length, hdr.version, 4);
-ALIGNED(sched);
-FOLLOWS(instance, sched, 4);
-ALIGNED(queue_type);
-FOLLOWS(dequeue_action, queue_type, 1);
-FOLLOWS(base_action, queue_type, 2);
-FOLLOWS(reason, queue_type, 3);
-FOLLOWS(ecn, queue_type, 4);
-FOLLOWS(override_action, queue_type, 5);
-FOLLOWS(status, queue_type, 6);
-ALIGNED(qdelay_reference);
-FOLLOWS(tupdate, qdelay_reference, 4);
-ALIGNED(max_burst);
-FOLLOWS(max_ecn_threshold, max_burst, 4);
-ALIGNED(alpha);
-FOLLOWS(beta, alpha, 4);
-ALIGNED(flags);
-FOLLOWS(burst_allowance, flags, 4);
-ALIGNED(drop_probability);
-FOLLOWS(current_queue_delay, drop_probability, 4);
-ALIGNED(previous_queue_delay);
-FOLLOWS(average_dequeue_time, previous_queue_delay, 4);
-ALIGNED(dequeue_count);
-FOLLOWS(status_flags, dequeue_count, 4);
-ALIGNED(queue_length);
-FOLLOWS(length_in_bytes, queue_length, 4);
-ALIGNED(packet_length);
-FOLLOWS(base_probability, packet_length, 4);
-
-#define	HEADER(type)							\
-	PAIR(HALVES(L4S_ABI_VERSION, BYTES((type), 0)), L4S_RECORD_SIZE)
-
-static inline uint32_t
-us(uint64_t ns)
-{
-	ns /= L4S_NS_PER_US;
-	return (ns > UINT32_MAX ? UINT32_MAX : (uint32_t)ns);
-}
-
-static inline uint32_t
-q31(uint32_t p)
-{
-	return (p > L4S_PROB_ONE ? L4S_PROB_ONE : p);
-}
-
 void
 l4s_record_configure(struct l4s_record_config *c, const struct dualpi2 *d,
     uint32_t sched, uint32_t instance)
@@ -86,8 +16,8 @@ l4s_record_configure(struct l4s_record_config *c, const struct dualpi2 *d,
 	const struct dualpi2_setpoints *s = &d->set;
 
 	c->instance = PAIR(sched, instance);
-	c->target_tupdate = PAIR(us(s->target_ns), us(p->tupdate_ns));
-	c->burst_ecnth = PAIR(us(p->max_burst_ns), p->max_ecnth);
+	c->target_tupdate = PAIR(dualpi2_us(s->target_ns), dualpi2_us(p->tupdate_ns));
+	c->burst_ecnth = PAIR(dualpi2_us(p->max_burst_ns), p->max_ecnth);
 	/* 1e-6 Hz to 2^-13 Hz: at most 2^32 * 2^13. */
 	c->alpha_beta = PAIR(((uint64_t)s->alpha_uhz << 13) / 1000000,
 	    ((uint64_t)s->beta_uhz << 13) / 1000000);
@@ -99,66 +29,26 @@ l4s_record_configure(struct l4s_record_config *c, const struct dualpi2 *d,
 }
 
 void
-l4s_record_write(struct l4s_ring *r, const struct l4s_record_config *c,
-    const struct dualpi2 *d, const struct dualpi2_verdict *v,
-    const struct l4s_decision *x, uint64_t queue_delay, uint64_t now)
-{
-	const struct dualpi2_queue *q = &d->queue[v->queue];
-	uint64_t *w = l4s_ring_begin(r);
-	uint32_t status = x->status |
-	    (d->burst_ns != 0 ? L4S_STATUS_BURST : 0) |
-	    (d->overload ? L4S_STATUS_OVERLOAD : 0) |
-	    (q->sampling ? L4S_STATUS_MEASURING : 0);
-
-#define	PUT(field, value)	L4S_STORE(&w[WORD(field)], (value))
-	PUT(hdr.version, HEADER(L4S_RECORD_DECISION));
-	PUT(hdr.seq, L4S_LOAD(&r->head));
-	PUT(hdr.time_ns, now);
-	PUT(sched, c->instance);
-	PUT(sojourn_ns, v->sojourn_ns);
-	PUT(override_id, x->override_id);
-	PUT(queue_type, PAIR(
-	    HALVES(BYTES(v->queue, x->action), BYTES(v->action, x->reason)),
-	    HALVES(BYTES(v->ecn, x->override_action), status)));
-	PUT(qdelay_reference, c->target_tupdate);
-	PUT(max_burst, c->burst_ecnth);
-	PUT(alpha, c->alpha_beta);
-	PUT(flags, PAIR(c->flags, us(d->burst_ns)));
-	PUT(drop_probability, PAIR(q31(v->probability), us(queue_delay)));
-	PUT(previous_queue_delay, PAIR(us(d->previous_ns), q->sample_us));
-	PUT(accumulated_probability, q->accumulated);
-	PUT(measurement_start_time, q->sampling ? q->sample_start : 0);
-	PUT(dequeue_count, PAIR(q->sampling ? q->sample_bytes : 0, status));
-	PUT(total_packets, q->total_packets);
-	PUT(total_bytes, q->total_bytes);
-	PUT(queue_length, PAIR(q->packets, q->bytes));
-	PUT(total_drops, q->total_drops);
-	PUT(packet_length, PAIR(v->length, q31(d->p_base)));
-#undef PUT
-	l4s_ring_commit(r);
-}
-
-void
 l4s_event_write(struct l4s_ring *r, uint32_t sched, uint32_t instance,
     uint32_t code, uint64_t value, uint64_t now)
 {
 	struct l4s_event e;
-	uint64_t words[L4S_MESSAGE_WORDS], *w;
+	uint64_t words[L4S_MESSAGE_WORDS], seq, *w;
 	unsigned i;
 
+	w = l4s_ring_begin(r, &seq);
 	memset(&e, 0, sizeof(e));
 	e.hdr.version = L4S_ABI_VERSION;
 	e.hdr.type = L4S_RECORD_EVENT;
 	e.hdr.length = L4S_RECORD_SIZE;
-	e.hdr.seq = l4s_ring_head(r);
+	e.hdr.seq = seq;
 	e.hdr.time_ns = now;
 	e.sched = sched;
 	e.instance = instance;
 	e.code = code;
 	e.value = value;
 	memcpy(words, &e, sizeof(words));
-	w = l4s_ring_begin(r);
 	for (i = 0; i < L4S_MESSAGE_WORDS; i++)
 		L4S_STORE(&w[i], words[i]);
-	l4s_ring_commit(r);
+	l4s_ring_commit(r, seq);
 }

@@ -30,31 +30,27 @@ l4s_cursor_init(struct l4s_cursor *c, const struct l4s_ring *r)
 
 /*
  * Copies words first..first+count-1 of message seq; false if it has been, or
- * is being, overwritten.
+ * may be being, overwritten.
  */
 static bool
 copy(const struct l4s_ring *r, uint64_t seq, unsigned first, unsigned count,
     uint64_t *to)
 {
-	const uint64_t *slot = &r->words[(seq & r->mask) * L4S_SLOT_WORDS];
+	const uint64_t *words = &r->words[(seq & r->mask) * L4S_MESSAGE_WORDS];
 	unsigned i;
 
-	if (L4S_LOAD_ACQ(&slot[0]) != 2 * seq + 2)
-		return (false);
 	for (i = 0; i < count; i++)
-		to[i] = L4S_LOAD(&slot[1 + first + i]);
-	/* The words above were read before the sequence below. */
+		to[i] = L4S_LOAD(&words[first + i]);
+	/* Pairs with the fence of l4s_ring_begin(). */
 	L4S_FENCE_ACQ();
-	return (L4S_LOAD(&slot[0]) == 2 * seq + 2);
+	return (L4S_LOAD(&r->head) - seq <= r->mask);
 }
 
-/* The oldest message that may still be whole. */
+/* The oldest message that can still be read. */
 static uint64_t
 oldest(const struct l4s_cursor *c, const struct l4s_ring *r, uint64_t head)
 {
-	uint64_t capacity = r->mask + 1;
-
-	return (head - c->next > capacity ? head - capacity : c->next);
+	return (head - c->next > r->mask ? head - r->mask : c->next);
 }
 
 static void
@@ -89,11 +85,9 @@ l4s_cursor_read(struct l4s_cursor *c, const struct l4s_ring *r, uint64_t now,
 			c->read++;
 			return (true);
 		}
-		/* Complete when head was read, so it is lapped by now. */
+		/* Lapped while it was being copied. */
 		head = l4s_ring_head(r);
 		next = oldest(c, r, head);
-		if (next == c->next)
-			next++;
 	}
 	write_loss(c->next, next - c->next, now, buf);
 	c->lost += next - c->next;

@@ -13,10 +13,11 @@
  *	                 ▼                      ▼                  ▼
  *	   overwritten   │ oldest ............. │ next to read ... │ next to write
  *
- * A message is an array of 64-bit words that are read and written one by one
- * as relaxed atomics, guarded by a sequence word (a seqlock): odd while the
- * slot is being written, 2 (seq + 1) when it holds message `seq' whole.  So a
- * torn read is seen and thrown away, and there is no data race in C's sense.
+ * A message is an array of 64-bit words, read and written one by one as
+ * relaxed atomics, so that there is no data race in C's sense.  Its slot is
+ * overwritten only when head has come a whole turn further; a reader copies
+ * the words and then looks at head again: if it has not come that far, none
+ * of them was new.  This is a seqlock with head as everyone's sequence.
  */
 
 #ifndef _L4S_RING_H_
@@ -26,17 +27,13 @@
 #include "l4sllm_abi.h"
 
 #define	L4S_RING_MIN		(1U << 4)	/* messages */
-#define	L4S_RING_MAX		(1U << 20)	/* 192 MB */
+#define	L4S_RING_MAX		(1U << 20)	/* 168 MB */
 
 #define	L4S_MESSAGE_WORDS	(L4S_RECORD_SIZE / 8)
-/* Sequence, message, and padding to three cache lines. */
-#define	L4S_SLOT_WORDS		24
-
-_Static_assert(L4S_MESSAGE_WORDS + 1 <= L4S_SLOT_WORDS, "slot");
 _Static_assert(L4S_RECORD_SIZE % 8 == 0, "messages are whole words");
 
 struct l4s_ring {
-	uint64_t	*words;		/* capacity * L4S_SLOT_WORDS */
+	uint64_t	*words;		/* capacity * L4S_MESSAGE_WORDS */
 	uint64_t	mask;		/* capacity - 1 */
 	uint64_t	head;		/* messages written; atomic */
 	uint64_t	wake_at;	/* head that a reader waits for; atomic */
@@ -45,9 +42,12 @@ struct l4s_ring {
 	void		*wake_arg;
 };
 
-/* Bytes that l4s_ring_init() wants for a capacity, aligned to 64. */
+/*
+ * Bytes that l4s_ring_init() wants for a capacity.  The writer may be at work
+ * on one slot, so that capacity - 1 messages can wait.
+ */
 #define	L4S_RING_BYTES(capacity)					\
-	((size_t)(capacity) * L4S_SLOT_WORDS * sizeof(uint64_t))
+	((size_t)(capacity) * L4S_MESSAGE_WORDS * sizeof(uint64_t))
 
 static inline bool
 l4s_ring_capacity_ok(uint32_t capacity)
@@ -61,28 +61,28 @@ void	l4s_ring_init(struct l4s_ring *, uint64_t *words, uint32_t capacity);
 /*
  * Writing: begin, then the words of the message to the address it returns
  * with L4S_STORE (all L4S_MESSAGE_WORDS of them: the slot holds an old
- * message), then commit.
+ * message), then commit the same.
  */
 static inline uint64_t *
-l4s_ring_begin(struct l4s_ring *r)
+l4s_ring_begin(struct l4s_ring *r, uint64_t *seq)
 {
-	uint64_t head = L4S_LOAD(&r->head);
-	uint64_t *slot = &r->words[(head & r->mask) * L4S_SLOT_WORDS];
-
-	L4S_STORE(&slot[0], 2 * head + 1);
-	/* No word of the new message may be seen before the odd sequence. */
+	*seq = L4S_LOAD(&r->head);
+	/* Who sees a word of this message sees the head it was written at. */
 	L4S_FENCE_REL();
-	return (slot + 1);
+	return (&r->words[(*seq & r->mask) * L4S_MESSAGE_WORDS]);
 }
 
 static inline void
-l4s_ring_commit(struct l4s_ring *r)
+l4s_ring_commit(struct l4s_ring *r, uint64_t seq)
 {
-	uint64_t head = L4S_LOAD(&r->head);
-	uint64_t *slot = &r->words[(head & r->mask) * L4S_SLOT_WORDS];
+	const uint64_t *soon;
 
-	L4S_STORE_REL(&slot[0], 2 * head + 2);
-	L4S_STORE_REL(&r->head, head + 1);
+	L4S_STORE_REL(&r->head, seq + 1);
+	/* The next message but one: its lines arrive while packets pass. */
+	soon = &r->words[((seq + 2) & r->mask) * L4S_MESSAGE_WORDS];
+	__builtin_prefetch(soon, 1);
+	__builtin_prefetch(soon + 8, 1);
+	__builtin_prefetch(soon + 16, 1);
 }
 
 /*

@@ -124,6 +124,9 @@ l4s_cdev_open(struct cdev *dev __unused, int oflags __unused,
 	struct l4s_vnet *v;
 	int error;
 
+	/* A jail that shares its host's vnet must not steer the host. */
+	if (jailed_without_vnet(td->td_ucred))
+		return (EPERM);
 	CURVNET_SET(TD_TO_VNET(td));
 	v = l4s_vnet_hold();
 	CURVNET_RESTORE();

@@ -20,7 +20,8 @@
  *
  *	dummynet's, per vnet	held by dummynet around every scheduler
  *				callback; never taken here
- *	l4s_global (g)		vnets' descriptors, references, unloading
+ *	l4s_global (g)		vnets' descriptors, references, unloading,
+ *				writers of sysctls
  *	l4s_open.mtx (o)	a descriptor's sleepers, poll, kqueue
  *	l4s_device.lock		see osdep.h for this one and the next two
  *	l4s_overrides.lock

@@ -31,6 +31,7 @@ struct mtx l4s_global;
 MTX_SYSINIT(l4s_global, &l4s_global, "l4s global", MTX_DEF);
 
 struct taskqueue *l4s_taskqueue;
+static bool	loaded;			/* load() succeeded */
 static bool	unloading;		/* (g) */
 static u_int	opens;			/* (g) descriptors, of all vnets */
 static u_int	ring_records = RING_DEFAULT;
@@ -153,6 +154,7 @@ load(module_t mod)
 		error = EEXIST;
 		goto destroy;
 	}
+	loaded = true;
 	return (0);
 destroy:
 	mtx_lock(&l4s_global);
@@ -172,11 +174,14 @@ in_use(void)
 	    atomic_load_int(&l4s_dualpi2_alg.ref_count) != 0);
 }
 
+/* The kernel calls this after a MOD_LOAD that failed, too. */
 static int
 unload(module_t mod)
 {
 	int error;
 
+	if (!loaded)
+		return (0);
 	mtx_lock(&l4s_global);
 	if (in_use()) {
 		mtx_unlock(&l4s_global);
@@ -204,6 +209,7 @@ unload(module_t mod)
 	}
 	l4s_cdev_destroy();
 	taskqueue_free(l4s_taskqueue);
+	loaded = false;
 	return (0);
 }
 

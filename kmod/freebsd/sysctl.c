@@ -142,11 +142,15 @@ sysctl_params(SYSCTL_HANDLER_ARGS)
 	error = sysctl_handle_64(oidp, &value, 0, req);
 	if (error != 0 || req->newptr == NULL)
 		return (error);
+	/* Two writers of two members: neither is lost. */
+	mtx_lock(&l4s_global);
+	l4s_device_params(&v->device, &params);
 	error = field_set(&params, f, value);
-	if (error != 0)
-		return (error);
-	return (l4s_device_set_params(&v->device, &params, l4s_now()) != 0 ?
-	    EINVAL : 0);
+	if (error == 0 &&
+	    l4s_device_set_params(&v->device, &params, l4s_now()) != 0)
+		error = EINVAL;
+	mtx_unlock(&l4s_global);
+	return (error);
 }
 
 #define	PARAM(name, index, description)					\
@@ -258,11 +262,15 @@ sysctl_limits(SYSCTL_HANDLER_ARGS)
 	error = sysctl_handle_64(oidp, &value, 0, req);
 	if (error != 0 || req->newptr == NULL)
 		return (error);
+	/* Two writers of two members: neither is lost. */
+	mtx_lock(&l4s_global);
+	l4s_device_limits(&v->device, &limits);
 	error = field_set(&limits, f, value);
-	if (error != 0)
-		return (error);
-	return (l4s_device_set_limits(&v->device, &limits, l4s_now()) != 0 ?
-	    EINVAL : 0);
+	if (error == 0 &&
+	    l4s_device_set_limits(&v->device, &limits, l4s_now()) != 0)
+		error = EINVAL;
+	mtx_unlock(&l4s_global);
+	return (error);
 }
 
 #define	LIMIT(name, index, description)					\
@@ -411,8 +419,10 @@ announce(struct l4s_vnet *v)
 {
 	struct l4s_params params;
 
+	mtx_lock(&l4s_global);
 	l4s_device_params(&v->device, &params);
 	(void)l4s_device_set_params(&v->device, &params, l4s_now());
+	mtx_unlock(&l4s_global);
 }
 
 static const struct {

@@ -64,13 +64,13 @@ l4s_user_create(const struct l4s_params *params,
 	if (*error != 0)
 		return (NULL);
 
-	u = aligned_alloc(64, (sizeof(*u) + 63) / 64 * 64);
+	u = malloc(sizeof(*u));
 	if (u == NULL)
 		goto nomem;
 	memset(u, 0, sizeof(*u));
 	u->drops.tail = &u->drops.head;
 	if (ring_records != 0) {
-		u->words = aligned_alloc(64, L4S_RING_BYTES(ring_records));
+		u->words = malloc(L4S_RING_BYTES(ring_records));
 		if (u->words == NULL)
 			goto nomem;
 		l4s_ring_init(&u->ring, u->words, ring_records);

@@ -1,0 +1,696 @@
+/*-
+ * SPDX-License-Identifier: BSD-2-Clause
+ *
+ * Copyright (c) 2026 The l4sllm authors
+ */
+
+/* The core alone: arithmetic against doubles, and what RFC 9332 promises. */
+
+#include "dualpi2.h"
+#include "params.h"
+#include "test.h"
+
+#define	PACKETS	4096
+
+static struct l4s_pkt_user packets[PACKETS];
+
+static void
+start(struct dualpi2 *d, const struct l4s_params *params)
+{
+	struct l4s_params defaults;
+
+	l4s_params_default(&defaults);
+	dualpi2_init(d, params != NULL ? params : &defaults, 1);
+}
+
+/* Sets p' and what follows from it. */
+static void
+set_p(struct dualpi2 *d, double p)
+{
+	struct l4s_params params = d->params;
+
+	d->p = (int64_t)ldexp(p, DUALPI2_P_SHIFT);
+	dualpi2_configure(d, &params);
+}
+
+static void
+put(struct dualpi2 *d, struct l4s_pkt_user *p, uint8_t ecn, uint32_t length,
+    uint64_t now)
+{
+	p->ecn = ecn;
+	p->length = length;
+	dualpi2_advance(d, now);
+	CHECK(dualpi2_enqueue(d, p, dualpi2_classify(ecn), length, now));
+}
+
+static double
+q31(uint32_t p)
+{
+	return (ldexp(p, -31));
+}
+
+/*
+ * The controller as a timer would run it, in doubles: one step each tupdate,
+ * with the queues as they stood since the last packet.
+ */
+struct reference {
+	double		p;
+	double		previous;
+	uint64_t	next;
+};
+
+static void
+reference_advance(struct reference *r, const struct dualpi2 *d, uint64_t now)
+{
+	const struct l4s_params *c = &d->params;
+	double delay, other;
+
+	while (r->next <= now) {
+		delay = dualpi2_head_delay(d, 0, r->next) * 1e-9;
+		other = dualpi2_head_delay(d, 1, r->next) * 1e-9;
+		if (other > delay)
+			delay = other;
+		r->p += c->alpha_uhz * 1e-6 * (delay - c->target_ns * 1e-9) +
+		    c->beta_uhz * 1e-6 * (delay - r->previous);
+		if (r->p < 0)
+			r->p = 0;
+		if (r->p > 1)
+			r->p = 1;
+		r->previous = delay;
+		r->next += c->tupdate_ns;
+	}
+}
+
+/*
+ * Random packets with pauses of any length, some of them with packets in the
+ * queue: the lazy updates must agree with the timer's.  The tolerance is what
+ * truncation of the gains (1e-8 of a step) may add up to.
+ */
+static void
+pi_matches_doubles(void)
+{
+	static const uint64_t pause[] = { 10 * US, 300 * US, 3 * MS, 100 * MS,
+	    5 * SEC };
+	struct l4s_params params;
+	struct dualpi2_verdict v;
+	struct reference r;
+	struct dualpi2 d;
+	uint64_t random, now, high = 0, low = 0;
+	unsigned seed, i, next;
+
+	for (seed = 1; seed <= 40; seed++) {
+		random = seed;
+		l4s_params_default(&params);
+		if (seed % 3 == 1)
+			l4s_params_tuned(&params);
+		if (seed % 3 == 2)
+			params.tupdate_ns = 100 * US;
+		start(&d, &params);
+		now = test_below(&random, 1000000);
+		dualpi2_advance(&d, now);
+		r = (struct reference){ .next = now + params.tupdate_ns };
+		next = 0;
+		for (i = 0; i < 3000; i++) {
+			now += test_random(&random) %
+			    pause[test_below(&random, i % 16 == 0 ? 5 : 3)];
+			reference_advance(&r, &d, now);
+			dualpi2_advance(&d, now);
+			CHECK_NEAR(q31(d.p_base), r.p, 2e-6);
+			if (r.p > 0.999)
+				high++;
+			if (r.p < 0.001)
+				low++;
+			if (test_below(&random, 100) < 50 + i / 100 % 2 * 5 &&
+			    dualpi2_backlog(&d) < PACKETS - 1) {
+				put(&d, &packets[next], test_below(&random, 4),
+				    1500, now);
+				next = (next + 1) % PACKETS;
+			} else
+				(void)dualpi2_pick(&d, now, &v);
+		}
+	}
+	/* The runs went to both ends, where the clamps are. */
+	CHECK(high > 100);
+	CHECK(low > 100);
+}
+
+/* A pause of any length costs the same, and ends in the same place. */
+static void
+pi_long_pause(void)
+{
+	struct dualpi2 d;
+	uint64_t now = 1;
+
+	start(&d, NULL);
+	dualpi2_advance(&d, now);
+	set_p(&d, 0.5);
+	now += 3600 * SEC;
+	dualpi2_advance(&d, now);
+	CHECK_EQ(d.p, 0);
+	CHECK(d.next_update > now && d.next_update <= now + 16 * MS);
+
+	put(&d, &packets[0], L4S_ECN_ECT0, 1500, now);
+	now += (uint64_t)1 << 62;
+	dualpi2_advance(&d, now);
+	CHECK_EQ(d.p, DUALPI2_P_ONE);
+	CHECK(d.overload);
+	CHECK(d.next_update > now && d.next_update <= now + 16 * MS);
+}
+
+static void
+gains_at_their_ends(void)
+{
+	struct l4s_params params;
+	struct dualpi2 d;
+	uint64_t now;
+
+	l4s_params_default(&params);
+	params.alpha_uhz = params.beta_uhz = UINT32_MAX;
+	params.tupdate_ns = SEC;
+	start(&d, &params);
+	dualpi2_advance(&d, 1);
+	put(&d, &packets[0], L4S_ECN_ECT0, 1500, 2);
+	for (now = SEC; now < ((uint64_t)1 << 62); now *= 3)
+		dualpi2_advance(&d, now);
+	CHECK_EQ(d.p, DUALPI2_P_ONE);
+
+	/* The least gain still moves p' in one step: 1e-6 Hz * 1 s = 1e-6. */
+	params.alpha_uhz = 1;
+	params.beta_uhz = 0;
+	params.target_ns = 1 * US;
+	start(&d, &params);
+	dualpi2_advance(&d, 1);
+	put(&d, &packets[0], L4S_ECN_ECT0, 1500, 1);
+	dualpi2_advance(&d, 1 + SEC);
+	CHECK_NEAR(ldexp((double)d.p, -DUALPI2_P_SHIFT), 1e-6, 1e-8);
+}
+
+static void
+coupling(void)
+{
+	static const double p[] = { 0, 1e-6, 1e-3, 0.1, 0.25, 0.4999, 0.5, 1 };
+	static const uint32_t k[] = { 256, 384, 512, 1024, 65535 };
+	struct l4s_params params;
+	struct dualpi2 d;
+	double want;
+	size_t i, j;
+
+	l4s_params_default(&params);
+	for (j = 0; j < nitems(k); j++) {
+		params.coupling_q8 = k[j];
+		start(&d, &params);
+		for (i = 0; i < nitems(p); i++) {
+			set_p(&d, p[i]);
+			CHECK_NEAR(q31(d.p_classic), p[i] * p[i], 1e-9);
+			want = p[i] * k[j] / 256.0;
+			CHECK_NEAR(q31(d.p_coupled), want < 1 ? want : 1,
+			    k[j] / 256.0 * 1e-9);
+			CHECK_EQ(d.overload, want >= 1);
+		}
+	}
+}
+
+/* Long-run rates of verdicts in one queue, the queue held at two packets. */
+static void
+rates(struct dualpi2 *d, uint8_t ecn, unsigned n, unsigned *marks,
+    unsigned *drops)
+{
+	struct dualpi2_verdict v;
+	unsigned i, next = 0;
+
+	*marks = *drops = 0;
+	while (dualpi2_flush(d, 0) != NULL || dualpi2_flush(d, 1) != NULL)
+		;
+	d->next_update = UINT64_MAX;		/* p' stays */
+	put(d, &packets[next++], ecn, 1000, 1);
+	for (i = 0; i < n; i++) {
+		put(d, &packets[next], ecn, 1000, 1);
+		next = (next + 1) % 4;
+		CHECK(dualpi2_pick(d, 1, &v));
+		*marks += v.action == L4S_ACTION_MARK;
+		*drops += v.action == L4S_ACTION_DROP;
+	}
+}
+
+static void
+recur_rates(void)
+{
+	static const double p[] = { 0, 1e-4, 0.001, 0.01, 1.0 / 3, 0.49 };
+	struct dualpi2 d;
+	unsigned marks, drops;
+	size_t i;
+
+	for (i = 0; i < nitems(p); i++) {
+		start(&d, NULL);
+		set_p(&d, p[i]);
+		rates(&d, L4S_ECN_ECT1, 20000, &marks, &drops);
+		CHECK_NEAR(marks, 20000 * 2 * p[i], 1.001);
+		CHECK_EQ(drops, 0);
+		rates(&d, L4S_ECN_ECT0, 20000, &marks, &drops);
+		CHECK_NEAR(marks, 20000 * p[i] * p[i], 1.001);
+		CHECK_EQ(drops, 0);
+		rates(&d, L4S_ECN_NOT_ECT, 20000, &marks, &drops);
+		CHECK_NEAR(drops, 20000 * p[i] * p[i], 1.001);
+		CHECK_EQ(marks, 0);
+	}
+}
+
+static void
+random_rates(void)
+{
+	static const double p[] = { 0, 0.001, 0.01, 0.2, 0.49 };
+	struct l4s_params params;
+	struct dualpi2 d;
+	unsigned marks, drops;
+	double want;
+	size_t i;
+
+	l4s_params_default(&params);
+	params.dither = L4S_DITHER_RANDOM;
+	for (i = 0; i < nitems(p); i++) {
+		start(&d, &params);
+		set_p(&d, p[i]);
+		rates(&d, L4S_ECN_ECT1, 50000, &marks, &drops);
+		want = 2 * p[i];
+		/* Five standard deviations; the seed is fixed. */
+		CHECK_NEAR(marks, 50000 * want,
+		    5 * sqrt(50000 * want * (1 - want)));
+	}
+	/* Another seed, another sequence; the same seed, the same one. */
+	start(&d, &params);
+	set_p(&d, 0.2);
+	rates(&d, L4S_ECN_ECT1, 1000, &marks, &drops);
+	dualpi2_init(&d, &params, 1);
+	set_p(&d, 0.2);
+	rates(&d, L4S_ECN_ECT1, 1000, &drops, &drops);
+	dualpi2_init(&d, &params, 1);
+	set_p(&d, 0.2);
+	{
+		unsigned again, none;
+
+		rates(&d, L4S_ECN_ECT1, 1000, &again, &none);
+		CHECK_EQ(again, marks);
+		CHECK_EQ(none, 0);
+	}
+}
+
+/* RFC 9332, appendix A.2: L4S dropped by p_C and the rest all marked. */
+static void
+overload(void)
+{
+	struct dualpi2 d;
+	unsigned marks, drops;
+
+	start(&d, NULL);
+	set_p(&d, 0.6);
+	CHECK(d.overload);
+	rates(&d, L4S_ECN_ECT1, 10000, &marks, &drops);
+	CHECK_NEAR(drops, 3600, 2);
+	CHECK_EQ(marks + drops, 10000);
+	rates(&d, L4S_ECN_ECT0, 10000, &marks, &drops);
+	CHECK_NEAR(drops, 3600, 2);
+	CHECK_EQ(marks, 0);
+	set_p(&d, 1);
+	rates(&d, L4S_ECN_ECT1, 100, &marks, &drops);
+	CHECK_EQ(drops, 100);
+}
+
+static void
+ecn_off_drops(void)
+{
+	struct l4s_params params;
+	struct dualpi2 d;
+	unsigned marks, drops;
+
+	l4s_params_default(&params);
+	params.ecn = 0;
+	start(&d, &params);
+	set_p(&d, 0.1);
+	rates(&d, L4S_ECN_ECT0, 10000, &marks, &drops);
+	CHECK_EQ(marks, 0);
+	CHECK_NEAR(drops, 100, 1.001);
+	rates(&d, L4S_ECN_ECT1, 10000, &marks, &drops);
+	CHECK_EQ(marks, 0);
+	CHECK_NEAR(drops, 2000, 1.001);
+}
+
+static void
+ecn_threshold(void)
+{
+	struct l4s_params params;
+	struct dualpi2 d;
+	unsigned marks, drops;
+
+	l4s_params_paper(&params);
+	params.max_burst_ns = 0;
+	start(&d, &params);
+	set_p(&d, 0.3);				/* p_C = 0.09 */
+	rates(&d, L4S_ECN_ECT0, 1000, &marks, &drops);
+	CHECK_NEAR(marks, 90, 1.001);
+	CHECK_EQ(drops, 0);
+	set_p(&d, 0.35);			/* p_C = 0.1225 > 0.1 */
+	rates(&d, L4S_ECN_ECT0, 1000, &marks, &drops);
+	CHECK_EQ(marks, 0);
+	CHECK_NEAR(drops, 122.5, 2);
+}
+
+/* Marks of the native AQM for a sojourn time, with `behind' more queued. */
+static struct dualpi2_verdict
+native_verdict(const struct l4s_params *params, uint64_t sojourn,
+    unsigned behind)
+{
+	struct dualpi2_verdict v;
+	struct dualpi2 d;
+	unsigned i;
+
+	start(&d, params);
+	for (i = 0; i <= behind; i++)
+		put(&d, &packets[i], L4S_ECN_ECT1, 1500, 1);
+	d.next_update = UINT64_MAX;
+	CHECK(dualpi2_pick(&d, 1 + sojourn, &v));
+	CHECK_EQ(v.sojourn_ns, sojourn);
+	return (v);
+}
+
+static void
+native_step(void)
+{
+	struct dualpi2_verdict v;
+
+	v = native_verdict(NULL, 1 * MS, 2);
+	CHECK_EQ(v.action, L4S_ACTION_ENQUEUE);
+	v = native_verdict(NULL, 1 * MS + 1, 2);
+	CHECK_EQ(v.action, L4S_ACTION_MARK);
+	CHECK_EQ(v.cause, DUALPI2_NATIVE);
+	/* At 8 Mbit/s one packet lasts 1.5 ms: one behind is no queue. */
+	v = native_verdict(NULL, 3 * MS, 1);
+	CHECK_EQ(v.action, L4S_ACTION_ENQUEUE);
+	v = native_verdict(NULL, 3 * MS, 0);
+	CHECK_EQ(v.action, L4S_ACTION_ENQUEUE);
+}
+
+static void
+native_ramp(void)
+{
+	struct l4s_params params;
+	struct dualpi2_verdict v;
+
+	l4s_params_default(&params);
+	params.laqm = L4S_LAQM_RAMP;
+	params.l4s_threshold_ns = 800 * US;
+	params.l4s_range_ns = 400 * US;
+	v = native_verdict(&params, 800 * US, 2);
+	CHECK_EQ(v.probability, 0);
+	v = native_verdict(&params, 900 * US, 2);
+	CHECK_NEAR(q31(v.probability), 0.25, 1e-9);
+	v = native_verdict(&params, 1199999, 2);
+	CHECK_NEAR(q31(v.probability), 399999.0 / 400000, 1e-9);
+	v = native_verdict(&params, 1200 * US, 2);
+	CHECK_EQ(v.probability, DUALPI2_ONE);
+	CHECK_EQ(v.action, L4S_ACTION_MARK);
+	v = native_verdict(&params, 1200 * US, 1);
+	CHECK_EQ(v.probability, 0);
+}
+
+static void
+classify(void)
+{
+	CHECK_EQ(dualpi2_classify(L4S_ECN_NOT_ECT), L4S_QUEUE_CLASSIC);
+	CHECK_EQ(dualpi2_classify(L4S_ECN_ECT0), L4S_QUEUE_CLASSIC);
+	CHECK_EQ(dualpi2_classify(L4S_ECN_ECT1), L4S_QUEUE_L4S);
+	CHECK_EQ(dualpi2_classify(L4S_ECN_CE), L4S_QUEUE_L4S);
+}
+
+/* Both queues busy: Classic gets its weight of the bytes, whatever the sizes. */
+static void
+wrr_shares(void)
+{
+	static const unsigned weight[] = { 1, 10, 33, 50 };
+	static const uint32_t size[][2] = { { 1500, 1500 }, { 100, 1500 },
+	    { 1500, 100 }, { 65535, 40 } };
+	struct l4s_params params;
+	struct dualpi2_verdict v;
+	struct dualpi2 d;
+	uint64_t bytes[2];
+	size_t i, j;
+	unsigned n;
+
+	l4s_params_default(&params);
+	for (i = 0; i < nitems(weight); i++)
+		for (j = 0; j < nitems(size); j++) {
+			params.classic_weight = weight[i];
+			start(&d, &params);
+			bytes[0] = bytes[1] = 0;
+			for (n = 0; n < 4; n++)
+				put(&d, &packets[n], n & 1, size[j][n & 1], 1);
+			for (n = 0; bytes[0] + bytes[1] < 15000000; n++) {
+				CHECK(dualpi2_pick(&d, 1, &v));
+				bytes[v.queue] += v.length;
+				put(&d, v.pkt, v.queue, v.length, 1);
+			}
+			CHECK_NEAR((double)bytes[0] / (bytes[0] + bytes[1]),
+			    weight[i] / 100.0, 0.004);
+		}
+}
+
+/* L4S first when both fill at once; Classic alone is not held back. */
+static void
+wrr_turns(void)
+{
+	struct dualpi2_verdict v;
+	struct dualpi2 d;
+	unsigned n;
+
+	start(&d, NULL);
+	put(&d, &packets[0], L4S_ECN_ECT0, 1500, 1);
+	put(&d, &packets[1], L4S_ECN_ECT1, 1500, 1);
+	CHECK(dualpi2_pick(&d, 1, &v));
+	CHECK_EQ(v.queue, L4S_QUEUE_L4S);
+	CHECK(dualpi2_pick(&d, 1, &v));
+	CHECK_EQ(v.queue, L4S_QUEUE_CLASSIC);
+	CHECK(!dualpi2_pick(&d, 1, &v));
+	for (n = 0; n < 100; n++)
+		put(&d, &packets[n], L4S_ECN_ECT0, 1500, 1);
+	for (n = 0; n < 100; n++) {
+		CHECK(dualpi2_pick(&d, 1, &v));
+		CHECK(v.pkt == &packets[n]);
+	}
+}
+
+/* RFC 8033, 4.4: nothing is heard of the controller while a burst lasts. */
+static void
+burst_allowance(void)
+{
+	struct l4s_params params;
+	struct dualpi2_verdict v;
+	struct dualpi2 d;
+	uint64_t now = 1;
+	unsigned n, early = 0, late = 0;
+
+	l4s_params_paper(&params);
+	params.max_ecnth = 0;
+	start(&d, &params);
+	dualpi2_advance(&d, now);
+	for (n = 0; n < 50; n++)
+		put(&d, &packets[n], L4S_ECN_ECT0, 1500, now);
+	for (n = 0; n < 600; n++) {
+		now += MS;
+		dualpi2_advance(&d, now);
+		CHECK(dualpi2_pick(&d, now, &v));
+		if (now < 150 * MS)
+			early += v.action != L4S_ACTION_ENQUEUE;
+		else
+			late += v.action != L4S_ACTION_ENQUEUE;
+		put(&d, v.pkt, L4S_ECN_ECT0, 1500, now);
+	}
+	CHECK_EQ(early, 0);
+	CHECK(late > 0);
+	CHECK_EQ(d.burst_ns, 0);
+	/* Renewed once p' is 0 and the queue was short at two updates. */
+	while (dualpi2_pick(&d, now, &v))
+		;
+	dualpi2_advance(&d, now + 10 * SEC);
+	dualpi2_advance(&d, now + 11 * SEC);
+	CHECK_EQ(d.burst_ns, params.max_burst_ns);
+}
+
+static void
+departure_rate(void)
+{
+	struct dualpi2_verdict v;
+	struct dualpi2 d;
+	uint64_t now = 1;
+	unsigned n;
+
+	start(&d, NULL);
+	for (n = 0; n < 100; n++)
+		put(&d, &packets[n], L4S_ECN_ECT0, 1000, now);
+	d.next_update = UINT64_MAX;
+	for (n = 0; n < 80; n++) {
+		now += 1 * MS;			/* 8 Mbit/s */
+		CHECK(dualpi2_pick(&d, now, &v));
+	}
+	/* 17 packets are the first to make a sample of 16384 bytes. */
+	CHECK_EQ(d.queue[0].sample_us, 17000);
+	while (dualpi2_pick(&d, now += MS, &v))
+		;
+	CHECK_EQ(d.queue[0].sampling, 0);
+	CHECK_EQ(d.queue[0].sample_start, 0);
+}
+
+static void
+limits(void)
+{
+	struct l4s_params params;
+	struct dualpi2 d;
+	unsigned n;
+
+	l4s_params_default(&params);
+	params.limit_packets = 10;
+	params.limit_bytes = 12000;
+	start(&d, &params);
+	for (n = 0; n < 8; n++)
+		put(&d, &packets[n], n & 3, 1500, 1);
+	CHECK(!dualpi2_enqueue(&d, &packets[8], 0, 1, 1));
+	CHECK(dualpi2_flush(&d, 0) != NULL);
+	put(&d, &packets[8], 0, 500, 1);
+	put(&d, &packets[9], 1, 500, 1);
+	put(&d, &packets[10], 1, 499, 1);
+	CHECK_EQ(dualpi2_backlog(&d), 10);
+	CHECK(!dualpi2_enqueue(&d, &packets[11], 1, 1, 1));
+	/* A lower limit takes nothing away, it lets nothing in. */
+	params.limit_packets = 5;
+	dualpi2_configure(&d, &params);
+	CHECK_EQ(dualpi2_backlog(&d), 10);
+	while (dualpi2_backlog(&d) > 4)
+		if (dualpi2_flush(&d, 0) == NULL)
+			(void)dualpi2_flush(&d, 1);
+	CHECK(dualpi2_enqueue(&d, &packets[12], 1, 1, 1));
+	CHECK(!dualpi2_enqueue(&d, &packets[13], 1, 1, 1));
+}
+
+static void
+steer_shifts_setpoints(void)
+{
+	struct l4s_override o = {
+		.target = 32768, .threshold = 131072, .coupling = 98304,
+		.gain = 262144,
+	};
+	struct dualpi2 d;
+	int64_t p;
+
+	start(&d, NULL);
+	set_p(&d, 0.25);
+	p = d.p;
+	dualpi2_steer(&d, &o, L4S_STEER_ALL);
+	CHECK_EQ(d.set.target_ns, 7500000);
+	CHECK_EQ(d.set.threshold_ns, 2 * MS);
+	CHECK_EQ(d.set.coupling_q8, 768);
+	CHECK_EQ(d.set.alpha_uhz, 640000);
+	CHECK_EQ(d.set.beta_uhz, 12800000);
+	CHECK_NEAR(q31(d.p_coupled), 0.75, 1e-9);
+	dualpi2_steer(&d, &o, L4S_STEER_TARGET);
+	CHECK_EQ(d.set.coupling_q8, 512);
+	dualpi2_steer(&d, NULL, 0);
+	CHECK_EQ(d.set.target_ns, 15 * MS);
+	CHECK_EQ(d.p, p);
+
+	/* A lower coupling does not put overload off. */
+	set_p(&d, 0.5);
+	o.coupling = 32768;
+	dualpi2_steer(&d, &o, L4S_STEER_COUPLING);
+	CHECK_EQ(d.set.coupling_q8, 256);
+	CHECK(d.overload);
+	/* The parameters' own ranges hold for shifted values too. */
+	o.target = L4S_FACTOR_CAP;
+	o.gain = L4S_FACTOR_CAP;
+	dualpi2_steer(&d, &o, L4S_STEER_ALL);
+	CHECK_EQ(d.set.target_ns, 15 * MS * 256);
+	CHECK_EQ(d.set.alpha_uhz, 160000U * 256);
+	CHECK_EQ(d.set.beta_uhz, 3200000U * 256);
+}
+
+static void
+parameter_ranges(void)
+{
+	struct l4s_params good, p;
+	struct l4s_limits lgood, l;
+
+#define	BAD(field, value, error) do {					\
+	p = good;							\
+	p.field = (value);						\
+	CHECK_EQ(l4s_params_check(&p), (error));			\
+} while (0)
+#define	OK(field, value)	BAD(field, value, 0)
+	l4s_params_tuned(&good);
+	CHECK_EQ(l4s_params_check(&good), 0);
+	l4s_params_paper(&good);
+	CHECK_EQ(l4s_params_check(&good), 0);
+	l4s_params_default(&good);
+	CHECK_EQ(l4s_params_check(&good), 0);
+	BAD(version, 0, L4S_EPROTO);
+	BAD(length, sizeof(p) + 1, L4S_EPROTO);
+	BAD(pad0, 1, L4S_EINVAL);
+	BAD(target_ns, 999, L4S_EINVAL);
+	OK(target_ns, 1000);
+	OK(target_ns, 5 * SEC);
+	BAD(target_ns, 5 * SEC + 1, L4S_EINVAL);
+	BAD(tupdate_ns, 100 * US - 1, L4S_EINVAL);
+	BAD(tupdate_ns, SEC + 1, L4S_EINVAL);
+	OK(l4s_threshold_ns, 0);
+	BAD(l4s_threshold_ns, SEC + 1, L4S_EINVAL);
+	BAD(l4s_range_ns, 0, L4S_EINVAL);
+	BAD(l4s_range_ns, SEC + 1, L4S_EINVAL);
+	BAD(max_burst_ns, 10 * SEC + 1, L4S_EINVAL);
+	BAD(coupling_q8, 255, L4S_EINVAL);
+	BAD(coupling_q8, 65536, L4S_EINVAL);
+	BAD(limit_packets, 0, L4S_EINVAL);
+	BAD(limit_packets, 1048577, L4S_EINVAL);
+	BAD(max_ecnth, L4S_PROB_ONE + 1, L4S_EINVAL);
+	BAD(classic_weight, 0, L4S_EINVAL);
+	BAD(classic_weight, 51, L4S_EINVAL);
+	BAD(dither, 2, L4S_EINVAL);
+	BAD(laqm, 2, L4S_EINVAL);
+	BAD(ecn, 2, L4S_EINVAL);
+#undef OK
+#undef BAD
+#define	BAD(field, value, error) do {					\
+	l = lgood;							\
+	l.field = (value);						\
+	CHECK_EQ(l4s_limits_check(&l), (error));			\
+} while (0)
+	l4s_limits_default(&lgood);
+	CHECK_EQ(l4s_limits_check(&lgood), 0);
+	BAD(version, 2, L4S_EPROTO);
+	BAD(length, 0, L4S_EPROTO);
+	BAD(pad0, 1, L4S_EINVAL);
+	BAD(drop_share, L4S_FACTOR_ONE + 1, L4S_EINVAL);
+	BAD(factor_min, 0, L4S_EINVAL);
+	BAD(factor_min, L4S_FACTOR_ONE + 1, L4S_EINVAL);
+	BAD(factor_max, L4S_FACTOR_ONE - 1, L4S_EINVAL);
+	BAD(factor_max, L4S_FACTOR_CAP + 1, L4S_EINVAL);
+#undef BAD
+}
+
+const struct test dualpi2_tests[] = {
+	TEST(pi_matches_doubles),
+	TEST(pi_long_pause),
+	TEST(gains_at_their_ends),
+	TEST(coupling),
+	TEST(recur_rates),
+	TEST(random_rates),
+	TEST(overload),
+	TEST(ecn_off_drops),
+	TEST(ecn_threshold),
+	TEST(native_step),
+	TEST(native_ramp),
+	TEST(classify),
+	TEST(wrr_shares),
+	TEST(wrr_turns),
+	TEST(burst_allowance),
+	TEST(departure_rate),
+	TEST(limits),
+	TEST(steer_shifts_setpoints),
+	TEST(parameter_ranges),
+	TEST_END
+};
