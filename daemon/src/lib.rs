@@ -1,16 +1,30 @@
 //! The daemon that turns queue records into overrides.
 //!
-//! A record's way through it is the list of modules: [`batch`] sorts messages
-//! into one stream per scheduler instance and says when a decision is due,
-//! an [`engine`] makes the decision, [`apply`] makes an override of it and
-//! [`metrics`] accounts for everything. [`Pipeline`] puts these together. It
-//! does no I/O and has no clock: the emulator calls it in virtual time.
+//! A record's way through it is the list of modules: a [`device`] yields
+//! messages, [`batch`] sorts them into one stream per scheduler instance and
+//! says when a decision is due, an [`engine`] makes the decision, [`apply`]
+//! makes an override of it and [`metrics`] accounts for everything.
+//! [`Pipeline`] puts the stages from batch to metrics together. It does no I/O
+//! and has no clock: the emulator calls it in virtual time. [`run`] is the
+//! program around it.
+//!
+//! ```text
+//! device ─▶ batch ─▶ engine ─▶ apply ─▶ device
+//!             └────────┴─────────┴─▶ metrics ─▶ status
+//! ```
 
 pub mod apply;
 pub mod batch;
+pub mod clock;
+pub mod config;
+pub mod device;
 pub mod engine;
+pub mod error;
+pub mod logging;
 pub mod metrics;
 mod pipeline;
+pub mod run;
+pub mod status;
 
 pub use apply::{OverrideMode, Scope};
 pub use batch::Scheduler;

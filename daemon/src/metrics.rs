@@ -116,6 +116,12 @@ impl Metrics {
         self.actions.iter().sum::<u64>() + self.steers
     }
 
+    /// Overrides that the device refused for one reason.
+    pub fn refused_by(&self, refusal: Refusal) -> u64 {
+        // Codes count from 1 without a gap.
+        self.refused[refusal.code() as usize - 1]
+    }
+
     /// Overrides that the device refused, for whatever reason.
     pub fn refused_total(&self) -> u64 {
         self.refused.iter().sum()

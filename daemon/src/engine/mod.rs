@@ -1,7 +1,9 @@
 //! Makes decisions from records.
 
+mod policy;
 mod scripted;
 
+pub use policy::PolicyEngine;
 pub use scripted::{Scripted, Step};
 
 use l4sllm_abi::{Action, Record, Steer};

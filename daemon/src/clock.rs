@@ -1,0 +1,11 @@
+//! The clock of the interface.
+
+use nix::time::{ClockId, clock_gettime};
+
+/// `CLOCK_MONOTONIC` in ns, the clock that a device on this host writes its
+/// times in.
+pub fn now_ns() -> u64 {
+    let now = clock_gettime(ClockId::CLOCK_MONOTONIC).expect("every Unix has this clock");
+    // Seconds since boot: never negative, and 584 years from overflowing.
+    now.tv_sec() as u64 * 1_000_000_000 + now.tv_nsec() as u64
+}

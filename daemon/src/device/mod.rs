@@ -1,0 +1,204 @@
+//! Fronts of the device: the kernel's character device, and the Unix socket of
+//! an emulated one. Both speak `l4sllm_abi`.
+
+mod character;
+mod error;
+mod socket;
+
+use std::path::PathBuf;
+
+use l4sllm_abi::bytes::{Plain, as_bytes_mut};
+use l4sllm_abi::raw::{l4s_limits, l4s_stats, l4s_version};
+use l4sllm_abi::{Interval, Limits, Op, Override, Stats, VERSIONS, Version};
+
+use crate::config::{DeviceConfig, DeviceKind};
+use character::CharacterDevice;
+pub use error::DeviceError;
+use error::Failure;
+use socket::SocketDevice;
+
+/// An open device.
+pub struct Device {
+    front: Front,
+    path: PathBuf,
+    timeout: std::time::Duration,
+}
+
+enum Front {
+    Character(CharacterDevice),
+    Socket(SocketDevice),
+}
+
+impl Device {
+    /// Opens the device. Says nothing about versions: see
+    /// [`Device::version`].
+    ///
+    /// # Errors
+    /// [`DeviceError::Missing`] when there is none, or it may not be opened.
+    pub async fn open(config: &DeviceConfig) -> Result<Device, DeviceError> {
+        let front = match config.kind {
+            DeviceKind::Character => CharacterDevice::open(&config.path).map(Front::Character),
+            DeviceKind::Socket => SocketDevice::open(&config.path).await.map(Front::Socket),
+        };
+        let front = front.map_err(|source| error::open(config, source))?;
+        Ok(Device {
+            front,
+            path: config.path.clone(),
+            timeout: config.timeout,
+        })
+    }
+
+    /// Agrees on a version.
+    ///
+    /// # Errors
+    /// [`DeviceError::Version`] with both ranges when there is none in common.
+    pub async fn version(&mut self) -> Result<Version, DeviceError> {
+        let what = "agree on a version";
+        let mut answer = Version::question();
+        let version = match self.request(what, Op::Version, &mut answer).await {
+            Ok(()) => self.checked(what, Version::try_from(answer))?,
+            Err(DeviceError::Refused {
+                refusal: l4sllm_abi::Refusal::Protocol,
+                ..
+            }) => {
+                // A refusal carries nothing back. Every device has a version
+                // in common with this range, and says its own.
+                let mut any = l4s_version {
+                    min: 0,
+                    max: u16::MAX,
+                    ..Default::default()
+                };
+                self.request(what, Op::Version, &mut any).await?;
+                // Its record size is its own affair now.
+                any.record_size = l4sllm_abi::MESSAGE_SIZE as u32;
+                self.checked(what, Version::try_from(any))?
+            }
+            Err(other) => return Err(other),
+        };
+        if version.is_compatible() {
+            return Ok(version);
+        }
+        Err(DeviceError::Version {
+            path: self.path.clone(),
+            module: version.module,
+            theirs: (version.min, version.max),
+            ours: VERSIONS,
+        })
+    }
+
+    /// Takes control, without which no override is accepted.
+    ///
+    /// # Errors
+    /// Refused with `Busy` while another has it.
+    pub async fn control(&mut self) -> Result<(), DeviceError> {
+        self.request_bytes("take control", Op::Control, &mut [])
+            .await
+    }
+
+    /// Sets when [`Device::read`] has something to read.
+    ///
+    /// # Errors
+    /// The device refuses, or is gone.
+    pub async fn interval(&mut self, interval: Interval) -> Result<(), DeviceError> {
+        let what = "set the interval";
+        let mut raw = self.checked(what, interval.to_raw())?;
+        self.request(what, Op::Interval, &mut raw).await
+    }
+
+    /// Limits in force.
+    ///
+    /// # Errors
+    /// The device refuses, or is gone.
+    pub async fn limits(&mut self) -> Result<Limits, DeviceError> {
+        let what = "read limits";
+        let mut raw = l4s_limits::default();
+        self.request(what, Op::GetLimits, &mut raw).await?;
+        self.checked(what, Limits::try_from(raw))
+    }
+
+    /// Changes limits.
+    ///
+    /// # Errors
+    /// Refused without privilege, or when one is out of its range.
+    pub async fn set_limits(&mut self, limits: &Limits) -> Result<(), DeviceError> {
+        let what = "set limits";
+        let mut raw = self.checked(what, limits.to_raw())?;
+        self.request(what, Op::SetLimits, &mut raw).await
+    }
+
+    /// Sends an override.
+    ///
+    /// # Errors
+    /// Refused as the interface lists it, or the device is gone.
+    pub async fn send(&mut self, order: &Override) -> Result<(), DeviceError> {
+        self.request("send an override", Op::Override, &mut order.to_raw())
+            .await
+    }
+
+    /// Counters of the device over all schedulers.
+    ///
+    /// # Errors
+    /// The device refuses, or is gone.
+    pub async fn stats(&mut self) -> Result<Stats, DeviceError> {
+        let what = "read counters";
+        let mut raw: l4s_stats = Stats::question(0, 0);
+        self.request(what, Op::Stats, &mut raw).await?;
+        self.checked(what, Stats::try_from(raw))
+    }
+
+    /// Waits until the device is readable and puts at most `most` bytes into
+    /// `into`, in place of what is there. May be dropped while it waits
+    /// without losing anything.
+    ///
+    /// # Errors
+    /// [`DeviceError::Gone`] when the device went away.
+    pub async fn read(&mut self, into: &mut Vec<u8>, most: usize) -> Result<(), DeviceError> {
+        let read = match &mut self.front {
+            Front::Character(device) => device.read(into, most).await,
+            Front::Socket(device) => device.read(into, most).await,
+        };
+        read.map_err(|failure| error::request("read records", &self.path, failure))
+    }
+
+    async fn request<T: Plain>(
+        &mut self,
+        what: &'static str,
+        op: Op,
+        argument: &mut T,
+    ) -> Result<(), DeviceError> {
+        self.request_bytes(what, op, as_bytes_mut(argument)).await
+    }
+
+    async fn request_bytes(
+        &mut self,
+        what: &'static str,
+        op: Op,
+        argument: &mut [u8],
+    ) -> Result<(), DeviceError> {
+        let answer = match &mut self.front {
+            Front::Character(device) => device.request(op, argument),
+            Front::Socket(device) => {
+                tokio::time::timeout(self.timeout, device.request(op, argument))
+                    .await
+                    .unwrap_or(Err(Failure::Timeout(self.timeout)))
+            }
+        };
+        answer.map_err(|failure| error::request(what, &self.path, failure))
+    }
+
+    fn checked<T>(
+        &self,
+        what: &'static str,
+        answer: Result<T, l4sllm_abi::AbiError>,
+    ) -> Result<T, DeviceError> {
+        answer.map_err(|e| error::request(what, &self.path, Failure::Answer(e)))
+    }
+}
+
+impl std::fmt::Debug for Device {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Device")
+            .field("path", &self.path)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,144 @@
+//! The Unix socket of an emulated device: frames of `l4s_request` and
+//! `l4s_reply`.
+
+use std::io;
+use std::path::Path;
+
+use l4sllm_abi::raw::l4s_reply;
+use l4sllm_abi::{AbiError, FRAME_SIZE, Op, Reply, Request};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::UnixStream;
+
+use super::error::Failure;
+
+pub(super) struct SocketDevice {
+    stream: UnixStream,
+    /// Bytes to send; kept here so that a dropped future loses none.
+    output: Vec<u8>,
+    /// Bytes received that are not yet a whole reply.
+    input: Vec<u8>,
+    next_tag: u32,
+    /// The read under way: its tag, and the most bytes it asked for.
+    reading: Option<(u32, usize)>,
+    /// A reply to it that came while another request was waited for.
+    records: Option<Result<Vec<u8>, Failure>>,
+}
+
+impl SocketDevice {
+    pub(super) async fn open(path: &Path) -> io::Result<SocketDevice> {
+        Ok(SocketDevice {
+            stream: UnixStream::connect(path).await?,
+            output: Vec::new(),
+            input: Vec::new(),
+            next_tag: 1,
+            reading: None,
+            records: None,
+        })
+    }
+
+    pub(super) async fn read(&mut self, into: &mut Vec<u8>, most: usize) -> Result<(), Failure> {
+        if self.records.is_none() && self.reading.is_none() {
+            let tag = self.enqueue(Op::Read, &(most as u32).to_ne_bytes());
+            self.reading = Some((tag, most));
+        }
+        loop {
+            if let Some(records) = self.records.take() {
+                *into = records?;
+                return Ok(());
+            }
+            if let Some((reply, _)) = self.reply(0).await? {
+                return Err(Failure::Answer(unexpected(reply.tag)));
+            }
+        }
+    }
+
+    pub(super) async fn request(&mut self, op: Op, argument: &mut [u8]) -> Result<(), Failure> {
+        let tag = self.enqueue(op, argument);
+        loop {
+            let Some((reply, body)) = self.reply(argument.len()).await? else {
+                continue;
+            };
+            if reply.tag != tag {
+                return Err(Failure::Answer(unexpected(reply.tag)));
+            }
+            reply.result.map_err(Failure::Refused)?;
+            let want = if answers(op) { argument.len() } else { 0 };
+            if body.len() != want {
+                return Err(Failure::Answer(AbiError::Length {
+                    what: "reply",
+                    got: body.len(),
+                    want,
+                }));
+            }
+            argument[..want].copy_from_slice(&body);
+            return Ok(());
+        }
+    }
+
+    fn enqueue(&mut self, op: Op, body: &[u8]) -> u32 {
+        let tag = self.next_tag;
+        self.next_tag = self.next_tag.wrapping_add(1);
+        let length = body.len() as u32;
+        self.output.extend(
+            Request {
+                op: op.code(),
+                tag,
+                length,
+            }
+            .to_bytes(),
+        );
+        self.output.extend(body);
+        tag
+    }
+
+    /// Sends what is to be sent and waits for a reply. One to the read under
+    /// way is put aside: then `None`. `most`: the longest other reply.
+    async fn reply(&mut self, most: usize) -> Result<Option<(Reply, Vec<u8>)>, Failure> {
+        loop {
+            if let Some((reply, body)) = self.parse(most)? {
+                if self.reading.is_some_and(|(tag, _)| tag == reply.tag) {
+                    self.reading = None;
+                    self.records = Some(reply.result.map(|_| body).map_err(Failure::Refused));
+                    return Ok(None);
+                }
+                return Ok(Some((reply, body)));
+            }
+            // Each await below either does its work or leaves it undone.
+            if !self.output.is_empty() {
+                let sent = self.stream.write(&self.output).await?;
+                self.output.drain(..sent);
+            } else if self.stream.read_buf(&mut self.input).await? == 0 {
+                return Err(Failure::Closed);
+            }
+        }
+    }
+
+    fn parse(&mut self, most: usize) -> Result<Option<(Reply, Vec<u8>)>, AbiError> {
+        let Some(frame) = self.input.get(..FRAME_SIZE) else {
+            return Ok(None);
+        };
+        let most = self.reading.map_or(most, |(_, bytes)| bytes.max(most));
+        let reply = Reply::from_bytes(frame, most)?;
+        let end = FRAME_SIZE + reply.result.unwrap_or(0) as usize;
+        if self.input.len() < end {
+            return Ok(None);
+        }
+        let body = self.input[FRAME_SIZE..end].to_vec();
+        self.input.drain(..end);
+        Ok(Some((reply, body)))
+    }
+}
+
+/// True when a reply carries the request's struct back.
+fn answers(op: Op) -> bool {
+    matches!(op, Op::Version | Op::Stats | Op::GetParams | Op::GetLimits)
+}
+
+fn unexpected(tag: u32) -> AbiError {
+    AbiError::Range {
+        what: <l4s_reply as l4sllm_abi::bytes::Plain>::NAME,
+        field: "tag",
+        got: tag.into(),
+        want: "that of a request under way",
+    }
+}

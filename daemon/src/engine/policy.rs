@@ -1,0 +1,48 @@
+//! An engine that asks a trained policy.
+
+use std::num::NonZeroU32;
+use std::sync::Arc;
+
+use l4sllm_abi::Record;
+use l4sllm_model::{Chooser, Policy, Session};
+
+use super::{Decision, Engine};
+
+/// A policy's session over one scheduler instance.
+pub struct PolicyEngine {
+    session: Session,
+    chooser: Chooser,
+}
+
+impl PolicyEngine {
+    /// Decides after every `interval` records. `seed` matters to policies
+    /// that draw their actions at random.
+    pub fn new(policy: Arc<Policy>, interval: NonZeroU32, seed: u64) -> PolicyEngine {
+        let rule = policy.config().decision_rule;
+        PolicyEngine {
+            session: Session::new(policy, interval.get() as usize),
+            chooser: Chooser::new(rule, seed),
+        }
+    }
+}
+
+impl Engine for PolicyEngine {
+    fn observe(&mut self, record: &Record) -> Option<Decision> {
+        let probabilities = self.session.observe(record)?;
+        // Weights and scaling are finite, activations may still overflow. An
+        // engine that has no answer leaves the decision to DualPI2.
+        if !probabilities.iter().all(|p| p.is_finite()) {
+            return None;
+        }
+        let action = self.chooser.choose(record.queue(), &probabilities);
+        Some(Decision::Action {
+            action,
+            probabilities,
+        })
+    }
+
+    fn reset(&mut self) {
+        self.session.reset();
+        self.chooser.reset();
+    }
+}

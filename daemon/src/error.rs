@@ -1,0 +1,86 @@
+//! Why the program ends, and the exit code that says so.
+
+use std::path::PathBuf;
+
+use l4sllm_abi::Refusal;
+use l4sllm_model::PolicyError;
+
+use crate::config::ConfigError;
+use crate::device::DeviceError;
+
+/// Why the program ends before it is told to.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The configuration is not usable.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The policy does not load.
+    #[error("policy {path}: {source}", path = path.display())]
+    Policy {
+        /// Its directory.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: PolicyError,
+    },
+    /// The device is missing, refuses, or went away.
+    #[error(transparent)]
+    Device(#[from] DeviceError),
+    /// The configuration asks for more than the device's limits allow.
+    #[error("{key} = {given}: the device allows at most {limit}; lower it or raise {limit_key}")]
+    BeyondLimits {
+        /// The key.
+        key: &'static str,
+        /// Its value.
+        given: u64,
+        /// The limit.
+        limit: u64,
+        /// The key that sets the limit.
+        limit_key: &'static str,
+    },
+    /// The stream is unusable.
+    #[error("{path}: {reads} torn reads in a row, given up", path = path.display())]
+    Torn {
+        /// The device.
+        path: PathBuf,
+        /// How many.
+        reads: u32,
+    },
+    /// The status socket cannot be opened.
+    #[error("status socket {path}: {source}", path = path.display())]
+    StatusSocket {
+        /// The socket.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// Signals cannot be listened for.
+    #[error("cannot listen for signals: {0}")]
+    Signals(std::io::Error),
+    /// The system does not provide what the event loop needs.
+    #[error("cannot start the event loop: {0}")]
+    Runtime(std::io::Error),
+}
+
+impl Error {
+    /// The process's exit code, after sysexits(3).
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Error::Policy { .. } => 65,                       // EX_DATAERR
+            Error::Device(DeviceError::Missing { .. }) => 69, // EX_UNAVAILABLE
+            Error::Device(DeviceError::Open { .. }) => 77,    // EX_NOPERM
+            Error::Device(DeviceError::Version { .. }) => 76, // EX_PROTOCOL
+            Error::Device(DeviceError::Answer { .. }) => 76,
+            Error::Device(DeviceError::Gone { .. }) => 75, // EX_TEMPFAIL
+            Error::Device(DeviceError::Refused { refusal, .. }) => match refusal {
+                Refusal::Busy => 75,
+                Refusal::Permission => 77,
+                Refusal::Invalid | Refusal::BeyondLimits => 78,
+                _ => 76,
+            },
+            Error::Torn { .. } => 74,                            // EX_IOERR
+            Error::StatusSocket { .. } => 73,                    // EX_CANTCREAT
+            Error::Signals(_) | Error::Runtime(_) => 71,         // EX_OSERR
+            Error::Config(_) | Error::BeyondLimits { .. } => 78, // EX_CONFIG
+        }
+    }
+}

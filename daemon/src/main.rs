@@ -1,0 +1,73 @@
+//! `l4sllmd`: reads queue records, decides by a policy, sends overrides.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Parser;
+use l4sllmd::config::{self, Config};
+use l4sllmd::error::Error;
+use l4sllmd::logging::LogControl;
+use l4sllmd::run::{Daemon, load_engine};
+
+/// Reads queue records from dualpi2_llm, decides by a policy, sends overrides.
+///
+/// SIGHUP reads configuration and policy again; SIGTERM and SIGINT end it.
+#[derive(Parser)]
+#[command(version, after_help = EXIT_CODES)]
+struct Arguments {
+    /// Configuration file.
+    #[arg(short, long, value_name = "FILE", default_value = config::DEFAULT_PATH)]
+    config: PathBuf,
+    /// Check configuration and policy, say what they are, and exit.
+    #[arg(long)]
+    check: bool,
+}
+
+const EXIT_CODES: &str = "\
+Exit status:
+   0  ended by SIGTERM or SIGINT, or the check passed
+   2  usage
+  65  the policy does not load
+  69  no device (is the module loaded?)
+  71  the system does not provide signals or an event loop
+  73  the status socket cannot be opened
+  74  the stream of records is unusable
+  75  the device went away, or another controller has it
+  76  device and daemon speak different versions
+  77  no permission
+  78  the configuration is wrong";
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let result = if arguments.check {
+        check(&arguments)
+    } else {
+        run(arguments)
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // The log may not be running yet, and JSON readers have it anyway.
+            eprintln!("l4sllmd: {error}");
+            ExitCode::from(error.exit_code())
+        }
+    }
+}
+
+fn check(arguments: &Arguments) -> Result<(), Error> {
+    let config = Config::load(&arguments.config)?;
+    let (_, engine) = load_engine(&config)?;
+    println!("{}: ok, {engine}", arguments.config.display());
+    Ok(())
+}
+
+fn run(arguments: Arguments) -> Result<(), Error> {
+    let config = Config::load(&arguments.config)?;
+    let log = LogControl::start(config.log);
+    let daemon = Daemon::new(arguments.config, config, log)?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(Error::Runtime)?;
+    runtime.block_on(daemon.run()).map(|_| ())
+}

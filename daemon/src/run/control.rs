@@ -1,0 +1,44 @@
+//! What comes from outside: signals and questions.
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc;
+
+use crate::error::Error;
+use crate::status::Question;
+
+pub(super) struct Control {
+    hangup: Signal,
+    terminate: Signal,
+    interrupt: Signal,
+    questions: mpsc::Receiver<Question>,
+}
+
+pub(super) enum Command {
+    Reload,
+    Stop(&'static str),
+    Tell(Question),
+}
+
+impl Control {
+    pub(super) fn new(questions: mpsc::Receiver<Question>) -> Result<Control, Error> {
+        let listen = |kind| signal(kind).map_err(Error::Signals);
+        Ok(Control {
+            hangup: listen(SignalKind::hangup())?,
+            terminate: listen(SignalKind::terminate())?,
+            interrupt: listen(SignalKind::interrupt())?,
+            questions,
+        })
+    }
+
+    /// The next command. May be dropped while it waits without losing one.
+    pub(super) async fn next(&mut self) -> Command {
+        tokio::select! {
+            biased;
+            _ = self.terminate.recv() => Command::Stop("SIGTERM"),
+            _ = self.interrupt.recv() => Command::Stop("SIGINT"),
+            _ = self.hangup.recv() => Command::Reload,
+            // `None` is impossible: Daemon::run keeps a sender.
+            Some(question) = self.questions.recv() => Command::Tell(question),
+        }
+    }
+}
