@@ -8,6 +8,8 @@
 #   floats    no instruction touches a floating-point or vector register
 #   iphdr     the ECN arithmetic, run here, all 2^16 checksums
 #   analyze   clang --analyze
+#   manuals   mandoc -T lint
+#   rc.d      shellcheck, with tests/freebsd
 #   tidy      clang-tidy: bugprone and cert, without the checks named below
 #
 # Exit status 0, 1 (a check failed), or 77 (nothing could be checked; the last
@@ -124,7 +126,7 @@ floats() { # floats FILE
 
 # The Makefile's list is for bsd.kmod.mk, which cannot read sources.txt.
 diff <(printf '%s\n' "${sources[@]##*/}" | sort) \
-    <(sed -n 's/^SRCS+\{0,1\}=//p' kmod/Makefile | tr -s ' \t' '\n\n' | sed '/^$/d' | sort)
+    <(sed -n 's/^SRCS+\{0,1\}=//p' kmod/Makefile | tr -s '[:space:]' '\n' | sed '/^$/d' | sort)
 result $? "sources of kmod/Makefile"
 
 rm -rf "$out"
@@ -162,6 +164,22 @@ if [ -n "$tidy" ]; then
     result $status tidy
 else
     echo "skipped: tidy (no clang-tidy; Debian: clang-tidy)"
+fi
+
+if command -v mandoc >/dev/null; then
+    mandoc -T lint -W warning man/*.[1-9]
+    result $? manuals
+else
+    echo "skipped: manuals (no mandoc; Debian: mandoc)"
+fi
+
+# What rc.subr(8) reads and sets, and its customs of quoting.
+if command -v shellcheck >/dev/null; then
+    shellcheck -s sh -e SC1091,SC2034,SC2086,SC2223 rc.d/l4sllmd &&
+        find tests/freebsd -name '*.sh' -exec shellcheck -s sh -e SC2034 {} +
+    result $? "rc.d and tests/freebsd"
+else
+    echo "skipped: rc.d (no shellcheck; Debian: shellcheck)"
 fi
 
 echo "$passed passed, $failed failed"

@@ -54,11 +54,14 @@ MALLOC_DECLARE(M_L4SLLM);
 
 struct l4s_open;
 
-/* How the daemon is asked to work; it reads these by sysctl. */
+/*
+ * How the daemon is asked to work; it reads these by sysctl.  0: as its
+ * configuration says.
+ */
 struct l4s_advice {
 	uint32_t	interval;	/* packets between two decisions */
 	uint32_t	hold;		/* packets that a decision holds */
-	uint32_t	mode;		/* L4S_MODE_* */
+	uint32_t	mode;		/* L4S_MODE_* or 0 */
 };
 
 struct l4s_vnet {

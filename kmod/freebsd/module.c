@@ -107,9 +107,6 @@ vnet_init(const void *unused __unused)
 	    M_WAITOK | M_ZERO);
 	LIST_INIT(&v->opens);
 	v->references = 1;
-	v->advice.interval = 10;
-	v->advice.hold = 1;
-	v->advice.mode = L4S_MODE_ONCE;
 	l4s_ring_init(&v->ring, v->words, ring_records);
 	l4s_params_default(&params);
 	l4s_limits_default(&limits);

@@ -427,10 +427,10 @@ announce(struct l4s_vnet *v)
 
 static const struct {
 	uint16_t	offset;
-	uint32_t	min, max;
+	uint32_t	max;
 } advice_fields[] = {
-	{ offsetof(struct l4s_advice, interval), 1, 65536 },
-	{ offsetof(struct l4s_advice, hold), 1, 65536 },
+	{ offsetof(struct l4s_advice, interval), 65536 },
+	{ offsetof(struct l4s_advice, hold), 65536 },
 };
 
 static int
@@ -450,7 +450,7 @@ sysctl_advice(SYSCTL_HANDLER_ARGS)
 	error = sysctl_handle_int(oidp, &value, 0, req);
 	if (error != 0 || req->newptr == NULL)
 		return (error);
-	if (value < advice_fields[arg2].min || value > advice_fields[arg2].max)
+	if (value > advice_fields[arg2].max)
 		return (EINVAL);
 	mtx_lock(&l4s_global);
 	*field = value;
@@ -462,12 +462,15 @@ sysctl_advice(SYSCTL_HANDLER_ARGS)
 			    CTLFLAG_CAPRD)
 SYSCTL_PROC(_net_inet_l4sllm, OID_AUTO, interval, CTLTYPE_UINT | ADVICE_FLAGS,
     NULL, 0, sysctl_advice, "IU",
-    "Packets between two decisions of the daemon, 1 to 65536");
+    "Packets between two decisions of the daemon, to 65536; 0: its "
+    "configuration's");
 SYSCTL_PROC(_net_inet_l4sllm, OID_AUTO, hold, CTLTYPE_UINT | ADVICE_FLAGS,
     NULL, 1, sysctl_advice, "IU",
-    "Packets that a decision holds in mode hold, 1 to 65536");
+    "Packets that a decision holds in mode hold, to 65536; 0: the daemon's "
+    "configuration's");
 
 static const char *const modes[] = {
+	[0] = "config",
 	[L4S_MODE_ONCE] = "once",
 	[L4S_MODE_HOLD] = "hold",
 	[L4S_MODE_STEER] = "steer",
@@ -490,7 +493,7 @@ sysctl_mode(SYSCTL_HANDLER_ARGS)
 	error = sysctl_handle_string(oidp, name, sizeof(name), req);
 	if (error != 0 || req->newptr == NULL)
 		return (error);
-	for (mode = L4S_MODE_ONCE; mode <= L4S_MODE_STEER; mode++)
+	for (mode = 0; mode < nitems(modes); mode++)
 		if (strcmp(name, modes[mode]) == 0) {
 			mtx_lock(&l4s_global);
 			v->advice.mode = mode;
@@ -501,4 +504,4 @@ sysctl_mode(SYSCTL_HANDLER_ARGS)
 	return (EINVAL);
 }
 SYSCTL_PROC(_net_inet_l4sllm, OID_AUTO, mode, CTLTYPE_STRING | ADVICE_FLAGS,
-    NULL, 0, sysctl_mode, "A", "Kind of override: once, hold or steer");
+    NULL, 0, sysctl_mode, "A", "Kind of override: once, hold, steer, or config (the daemon's own)");
