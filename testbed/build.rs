@@ -9,9 +9,15 @@ fn main() {
     let include = Path::new(&root).join("../shared-abi/include");
     let list = kmod.join("sources.txt");
     let text = fs::read_to_string(&list).unwrap_or_else(|error| {
-        panic!("cannot read {}, which lists the sources: {error}", list.display())
+        panic!(
+            "cannot read {}, which lists the sources: {error}",
+            list.display()
+        )
     });
-    let sources = text.lines().map(str::trim).filter(|line| line.ends_with(".c"));
+    let sources = text
+        .lines()
+        .map(str::trim)
+        .filter(|line| line.ends_with(".c"));
     let mut build = cc::Build::new();
     build
         .include(&kmod)

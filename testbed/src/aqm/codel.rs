@@ -39,7 +39,11 @@ pub struct Codel {
 impl Codel {
     /// An empty queue.
     pub fn new(params: CodelParams) -> Self {
-        Codel { params, queue: PacketQueue::default(), state: ControlState::default() }
+        Codel {
+            params,
+            queue: PacketQueue::default(),
+            state: ControlState::default(),
+        }
     }
 }
 
@@ -53,7 +57,8 @@ impl Aqm for Codel {
     }
 
     fn dequeue(&mut self, now_ns: u64, drops: &mut Vec<Departure>) -> Option<Departure> {
-        self.state.dequeue(&self.params, &mut self.queue, now_ns, drops)
+        self.state
+            .dequeue(&self.params, &mut self.queue, now_ns, drops)
     }
 
     fn backlog(&self) -> Backlog {
@@ -167,7 +172,10 @@ mod tests {
     /// intervals of 100 ms / sqrt(n).
     #[test]
     fn drops_follow_the_square_root_law() {
-        let mut codel = Codel::new(CodelParams { ecn: false, ..CodelParams::default() });
+        let mut codel = Codel::new(CodelParams {
+            ecn: false,
+            ..CodelParams::default()
+        });
         let fed = feed(&mut codel, Ecn::NotEct, MS / 4, MS, 0, 2_000 * MS);
         let times: Vec<u64> = fed.dropped.iter().map(|(at, _)| *at).collect();
         assert!(times[0] >= 100 * MS && times[0] < 110 * MS, "{}", times[0]);
@@ -175,7 +183,10 @@ mod tests {
         for (n, at) in times.iter().enumerate().skip(1).take(30) {
             expected += 1e8 / (n as f64).sqrt();
             let error = (*at as f64 - expected).abs();
-            assert!(error <= 1.0 * MS as f64, "drop {n} at {at}, expected {expected}");
+            assert!(
+                error <= 1.0 * MS as f64,
+                "drop {n} at {at}, expected {expected}"
+            );
         }
     }
 
@@ -184,7 +195,11 @@ mod tests {
         let mut codel = Codel::new(CodelParams::default());
         let fed = feed(&mut codel, Ecn::NotEct, MS, MS, 0, 2_000 * MS);
         assert!(fed.dropped.is_empty());
-        assert!(fed.sent.iter().all(|(_, sent)| sent.action == Action::Enqueue));
+        assert!(
+            fed.sent
+                .iter()
+                .all(|(_, sent)| sent.action == Action::Enqueue)
+        );
     }
 
     #[test]
@@ -192,9 +207,15 @@ mod tests {
         let times = |ecn| {
             let mut codel = Codel::new(CodelParams::default());
             let fed = feed(&mut codel, ecn, MS / 2, MS, 0, 1_000 * MS);
-            let marks = fed.sent.iter().filter(|(_, sent)| sent.action == Action::Mark);
+            let marks = fed
+                .sent
+                .iter()
+                .filter(|(_, sent)| sent.action == Action::Mark);
             let marks: Vec<u64> = marks.map(|(at, _)| *at).collect();
-            (fed.dropped.iter().map(|(at, _)| *at).collect::<Vec<u64>>(), marks)
+            (
+                fed.dropped.iter().map(|(at, _)| *at).collect::<Vec<u64>>(),
+                marks,
+            )
         };
         let (drops, none) = times(Ecn::NotEct);
         let (no_drops, marks) = times(Ecn::Ect0);
@@ -205,8 +226,15 @@ mod tests {
     /// After a short pause dropping resumes near the old rate, not from 1.
     #[test]
     fn resumes_where_it_left_off() {
-        let params = CodelParams { ecn: false, ..CodelParams::default() };
-        let mut state = ControlState { count: 50, last_count: 10, ..ControlState::default() };
+        let params = CodelParams {
+            ecn: false,
+            ..CodelParams::default()
+        };
+        let mut state = ControlState {
+            count: 50,
+            last_count: 10,
+            ..ControlState::default()
+        };
         state.drop_next_ns = 900 * MS;
         state.first_above_ns = 1;
         let mut queue = PacketQueue::default();

@@ -27,7 +27,10 @@ pub struct Fifo {
 impl Fifo {
     /// An empty queue.
     pub fn new(params: FifoParams) -> Self {
-        Fifo { params, queue: PacketQueue::default() }
+        Fifo {
+            params,
+            queue: PacketQueue::default(),
+        }
     }
 }
 
@@ -63,9 +66,15 @@ mod tests {
         for cookie in 0..3 {
             fifo.enqueue(cookie, packet(cookie, 0, Ecn::Ect0), &mut drops);
         }
-        assert_eq!(drops.iter().map(|drop| drop.cookie).collect::<Vec<_>>(), [2]);
+        assert_eq!(
+            drops.iter().map(|drop| drop.cookie).collect::<Vec<_>>(),
+            [2]
+        );
         let first = fifo.dequeue(10, &mut drops).unwrap();
-        assert_eq!((first.cookie, first.sojourn_ns, first.ecn), (0, 10, Ecn::Ect0));
+        assert_eq!(
+            (first.cookie, first.sojourn_ns, first.ecn),
+            (0, 10, Ecn::Ect0)
+        );
         assert_eq!(fifo.dequeue(10, &mut drops).unwrap().cookie, 1);
         assert_eq!(fifo.dequeue(10, &mut drops), None);
         assert_eq!(fifo.backlog(), Backlog::default());

@@ -23,8 +23,15 @@ pub struct FqCodelParams {
 
 impl Default for FqCodelParams {
     fn default() -> Self {
-        let codel = CodelParams { limit_packets: 10_240, ..CodelParams::default() };
-        FqCodelParams { codel, quantum: 1514, flows: 1024 }
+        let codel = CodelParams {
+            limit_packets: 10_240,
+            ..CodelParams::default()
+        };
+        FqCodelParams {
+            codel,
+            quantum: 1514,
+            flows: 1024,
+        }
     }
 }
 
@@ -61,7 +68,11 @@ impl FqCodel {
     /// Drops from the head of the longest flow: half of it or 64 packets,
     /// whichever is less (section 4.1.3).
     fn drop_from_longest(&mut self, now_ns: u64, drops: &mut Vec<Departure>) {
-        let longest = self.flows.iter_mut().rev().max_by_key(|flow| flow.queue.bytes);
+        let longest = self
+            .flows
+            .iter_mut()
+            .rev()
+            .max_by_key(|flow| flow.queue.bytes);
         let Some(flow) = longest else { return };
         let half = flow.queue.bytes / 2;
         let mut dropped = Backlog::default();
@@ -108,8 +119,9 @@ impl Aqm for FqCodel {
                 continue;
             }
             let before = flow.queue.backlog();
-            let departure =
-                flow.state.dequeue(&self.params.codel, &mut flow.queue, now_ns, drops);
+            let departure = flow
+                .state
+                .dequeue(&self.params.codel, &mut flow.queue, now_ns, drops);
             let after = flow.queue.backlog();
             self.backlog.packets -= before.packets - after.packets;
             self.backlog.bytes -= before.bytes - after.bytes;
@@ -164,7 +176,10 @@ mod tests {
 
     fn drain(fq: &mut FqCodel, now_ns: u64, count: usize) -> Vec<u64> {
         let mut drops = Vec::new();
-        (0..count).filter_map(|_| fq.dequeue(now_ns, &mut drops)).map(|sent| sent.cookie).collect()
+        (0..count)
+            .filter_map(|_| fq.dequeue(now_ns, &mut drops))
+            .map(|sent| sent.cookie)
+            .collect()
     }
 
     #[test]
@@ -174,7 +189,10 @@ mod tests {
         // Flow 1 sends packets of 1500 bytes, flow 2 of 500.
         for cookie in 0..300 {
             fq.enqueue(0, packet(cookie, 1, Ecn::NotEct), &mut drops);
-            let small = Packet { bytes: 500, ..packet(1000 + cookie, 2, Ecn::NotEct) };
+            let small = Packet {
+                bytes: 500,
+                ..packet(1000 + cookie, 2, Ecn::NotEct)
+            };
             fq.enqueue(0, small, &mut drops);
         }
         let sent = drain(&mut fq, 0, 200);
@@ -199,7 +217,10 @@ mod tests {
     #[test]
     fn overload_drops_from_the_longest() {
         let params = FqCodelParams {
-            codel: CodelParams { limit_packets: 100, ..CodelParams::default() },
+            codel: CodelParams {
+                limit_packets: 100,
+                ..CodelParams::default()
+            },
             ..FqCodelParams::default()
         };
         let mut fq = FqCodel::new(params, 1);
@@ -211,7 +232,10 @@ mod tests {
             fq.enqueue(0, packet(cookie, 1, Ecn::NotEct), &mut drops);
         }
         assert!(!drops.is_empty());
-        assert!(drops.iter().all(|drop| drop.cookie < 9000), "the short flow lost packets");
+        assert!(
+            drops.iter().all(|drop| drop.cookie < 9000),
+            "the short flow lost packets"
+        );
         assert_eq!(fq.backlog().packets + drops.len() as u64, 205);
         let left = fq.backlog().packets as usize;
         assert_eq!(drain(&mut fq, 0, 1000).len(), left);

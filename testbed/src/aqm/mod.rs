@@ -99,7 +99,10 @@ impl PacketQueue {
     }
 
     fn backlog(&self) -> Backlog {
-        Backlog { packets: self.packets.len() as u64, bytes: self.bytes }
+        Backlog {
+            packets: self.packets.len() as u64,
+            bytes: self.bytes,
+        }
     }
 }
 
@@ -107,7 +110,11 @@ fn depart(packet: Packet, sojourn_ns: u64, action: Action) -> Departure {
     Departure {
         cookie: packet.cookie,
         bytes: packet.bytes,
-        ecn: if action == Action::Mark { Ecn::Ce } else { packet.ecn },
+        ecn: if action == Action::Mark {
+            Ecn::Ce
+        } else {
+            packet.ecn
+        },
         queue: classify(packet.ecn),
         action,
         sojourn_ns,
@@ -121,7 +128,12 @@ mod testing {
     pub const MS: u64 = 1_000_000;
 
     pub fn packet(cookie: u64, flow: u32, ecn: Ecn) -> Packet {
-        Packet { cookie, flow, bytes: 1500, ecn }
+        Packet {
+            cookie,
+            flow,
+            bytes: 1500,
+            ecn,
+        }
     }
 
     /// What came out of [`feed`].
@@ -146,13 +158,16 @@ mod testing {
         while arrival.min(service) < end_ns {
             if arrival <= service {
                 aqm.enqueue(arrival, packet(cookie, 1, ecn), &mut drops);
-                fed.dropped.extend(drops.drain(..).map(|drop| (arrival, drop)));
+                fed.dropped
+                    .extend(drops.drain(..).map(|drop| (arrival, drop)));
                 cookie += 1;
                 arrival += arrival_ns;
             } else {
                 let departure = aqm.dequeue(service, &mut drops);
-                fed.dropped.extend(drops.drain(..).map(|drop| (service, drop)));
-                fed.sent.extend(departure.map(|departure| (service, departure)));
+                fed.dropped
+                    .extend(drops.drain(..).map(|drop| (service, drop)));
+                fed.sent
+                    .extend(departure.map(|departure| (service, departure)));
                 service += service_ns;
             }
         }

@@ -99,8 +99,7 @@ impl Pie {
         let target = self.params.target_ns as f64 / 1e9;
         let delay = self.delay_ns as f64 / 1e9;
         let previous = self.previous_delay_ns as f64 / 1e9;
-        let mut step =
-            self.params.alpha * (delay - target) + self.params.beta * (delay - previous);
+        let mut step = self.params.alpha * (delay - target) + self.params.beta * (delay - previous);
         step *= tuning(self.probability);
         // Section 5.5: no leap once the probability is high.
         if self.probability >= 0.1 && step > 0.02 {
@@ -172,8 +171,11 @@ impl Aqm for Pie {
         };
         let sojourn_ns = now_ns - arrived_ns;
         self.delay_ns = if self.queue.bytes == 0 { 0 } else { sojourn_ns };
-        let action =
-            if packet.cookie & MARKED == 0 { Action::Enqueue } else { Action::Mark };
+        let action = if packet.cookie & MARKED == 0 {
+            Action::Enqueue
+        } else {
+            Action::Mark
+        };
         packet.cookie &= !MARKED;
         Some(depart(packet, sojourn_ns, action))
     }
@@ -234,7 +236,11 @@ mod tests {
         pie.delay_ns = 35 * MS;
         pie.previous_delay_ns = 25 * MS;
         pie.update();
-        assert!((pie.probability - 0.0575).abs() < 1e-12, "{}", pie.probability);
+        assert!(
+            (pie.probability - 0.0575).abs() < 1e-12,
+            "{}",
+            pie.probability
+        );
         assert_eq!(pie.previous_delay_ns, 35 * MS);
     }
 
@@ -254,7 +260,13 @@ mod tests {
     /// Nothing is dropped before the burst allowance of 150 ms is used up.
     #[test]
     fn burst_allowance() {
-        let mut pie = Pie::new(PieParams { ecn: false, ..PieParams::default() }, 1);
+        let mut pie = Pie::new(
+            PieParams {
+                ecn: false,
+                ..PieParams::default()
+            },
+            1,
+        );
         let fed = feed(&mut pie, Ecn::NotEct, MS / 2, MS, 0, 3_000 * MS);
         assert!(!fed.dropped.is_empty());
         assert!(fed.dropped[0].0 >= 150 * MS, "{}", fed.dropped[0].0);
@@ -264,9 +276,19 @@ mod tests {
     /// is held in the end.
     #[test]
     fn overload_is_dropped() {
-        let mut pie = Pie::new(PieParams { ecn: false, ..PieParams::default() }, 1);
+        let mut pie = Pie::new(
+            PieParams {
+                ecn: false,
+                ..PieParams::default()
+            },
+            1,
+        );
         let fed = feed(&mut pie, Ecn::NotEct, MS / 2, MS, 0, 60_000 * MS);
-        let late = fed.dropped.iter().filter(|(at, _)| *at > 50_000 * MS).count();
+        let late = fed
+            .dropped
+            .iter()
+            .filter(|(at, _)| *at > 50_000 * MS)
+            .count();
         let share = late as f64 / 20_000.0;
         assert!((0.45..0.55).contains(&share), "{share}");
         let last = fed.sent.last().unwrap().1.sojourn_ns;
@@ -277,9 +299,16 @@ mod tests {
     fn ecn_is_marked_below_the_threshold_only() {
         let mut pie = Pie::new(PieParams::default(), 1);
         let fed = feed(&mut pie, Ecn::Ect0, MS * 19 / 20, MS, 0, 30_000 * MS);
-        let marks = fed.sent.iter().filter(|(_, sent)| sent.action == Action::Mark);
+        let marks = fed
+            .sent
+            .iter()
+            .filter(|(_, sent)| sent.action == Action::Mark);
         assert!(marks.clone().count() > 0);
-        assert!(marks.clone().all(|(_, sent)| sent.ecn == Ecn::Ce && sent.cookie & MARKED == 0));
+        assert!(
+            marks
+                .clone()
+                .all(|(_, sent)| sent.ecn == Ecn::Ce && sent.cookie & MARKED == 0)
+        );
         let mut overloaded = Pie::new(PieParams::default(), 1);
         let fed = feed(&mut overloaded, Ecn::Ect0, MS / 2, MS, 0, 60_000 * MS);
         assert!(!fed.dropped.is_empty());
@@ -287,7 +316,13 @@ mod tests {
 
     #[test]
     fn a_long_idle_time_costs_no_time() {
-        let mut pie = Pie::new(PieParams { tupdate_ns: 1, ..PieParams::default() }, 1);
+        let mut pie = Pie::new(
+            PieParams {
+                tupdate_ns: 1,
+                ..PieParams::default()
+            },
+            1,
+        );
         pie.burst_left_ns = pie.params.max_burst_ns;
         pie.enqueue(u64::MAX / 2, packet(0, 0, Ecn::NotEct), &mut Vec::new());
         assert_eq!(pie.backlog().packets, 1);

@@ -66,13 +66,16 @@ impl Controller {
         }
         let pipeline = control.map(|(control, factory)| {
             let config = PipelineConfig {
-                interval: control.interval.try_into().unwrap_or(std::num::NonZeroU32::MIN),
+                interval: control.interval,
                 mode: control.mode,
                 queue: control.queue,
                 ttl_ns: control.ttl_ns,
                 ..PipelineConfig::default()
             };
-            (Pipeline::new(config, move |scheduler| factory(scheduler)), control.latency)
+            (
+                Pipeline::new(config, move |scheduler| factory(scheduler)),
+                control.latency,
+            )
         });
         Ok(Controller {
             handle,
@@ -126,7 +129,9 @@ impl Controller {
     /// # Errors
     /// The device failed; that it refuses an override is an outcome, not an error.
     pub fn send_pending(&mut self, now_ns: u64) -> Result<(), RouterError> {
-        let Some(Pending { order, due_ns }) = self.pending.pop_front() else { return Ok(()) };
+        let Some(Pending { order, due_ns }) = self.pending.pop_front() else {
+            return Ok(());
+        };
         let outcome = self.send(&order, now_ns)?;
         self.decisions.push(DecisionRow {
             time_ns: due_ns,
@@ -147,7 +152,9 @@ impl Controller {
     /// # Errors
     /// The device failed or refused it.
     pub fn send_script(&mut self, now_ns: u64) -> Result<(), RouterError> {
-        let Some(entry) = self.script.pop_front() else { return Ok(()) };
+        let Some(entry) = self.script.pop_front() else {
+            return Ok(());
+        };
         let order = Override {
             sched: crate::router::SCHED,
             instance: crate::router::INSTANCE,
@@ -198,9 +205,13 @@ impl Controller {
         if let Some(tap) = &mut self.tap {
             tap(message, now_ns);
         }
-        let Some((pipeline, latency)) = &mut self.pipeline else { return };
+        let Some((pipeline, latency)) = &mut self.pipeline else {
+            return;
+        };
         let before = Instant::now();
-        let Some(order) = pipeline.push(message, now_ns) else { return };
+        let Some(order) = pipeline.push(message, now_ns) else {
+            return;
+        };
         let took = before.elapsed().as_nanos() as u64;
         self.wall_latency_ns.push(took);
         // One decision at a time: a daemon that is still busy begins later.
@@ -209,7 +220,10 @@ impl Controller {
             Latency::Measured => now_ns.max(self.busy_until_ns) + took,
         };
         self.busy_until_ns = at_ns;
-        self.pending.push_back(Pending { order, due_ns: now_ns });
+        self.pending.push_back(Pending {
+            order,
+            due_ns: now_ns,
+        });
         due_ns.push(at_ns);
     }
 

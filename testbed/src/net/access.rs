@@ -18,7 +18,14 @@ impl AccessLink {
     /// A link of `bits_per_s` (0: infinitely fast), with a propagation delay
     /// and a buffer of `limit_bytes` beside the packet being sent.
     pub fn new(bits_per_s: u64, delay_ns: u64, limit_bytes: u64) -> Self {
-        AccessLink { bits_per_s, delay_ns, limit_bytes, idle_at_ns: 0, sent: 0, dropped: 0 }
+        AccessLink {
+            bits_per_s,
+            delay_ns,
+            limit_bytes,
+            idle_at_ns: 0,
+            sent: 0,
+            dropped: 0,
+        }
     }
 
     /// Sends `bytes` at `now_ns`: when they arrive at the other end, or none

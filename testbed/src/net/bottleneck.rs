@@ -70,7 +70,10 @@ impl Bottleneck {
         let departure = departure?;
         self.counts.forwarded += 1;
         self.transmitting = true;
-        Some(Transmission { departure, end_ns: self.rate.finish(now_ns, departure.bytes) })
+        Some(Transmission {
+            departure,
+            end_ns: self.rate.finish(now_ns, departure.bytes),
+        })
     }
 
     /// The transmission has ended: the link is idle.

@@ -47,7 +47,12 @@ const NEVER: u64 = u64::MAX;
 impl Flow {
     /// A flow that has not begun.
     pub fn new(plan: FlowPlan) -> Flow {
-        Flow { plan, ends: None, under_way: 0, last: Stats::default() }
+        Flow {
+            plan,
+            ends: None,
+            under_way: 0,
+            last: Stats::default(),
+        }
     }
 
     /// Makes the ends; the sender may send.
@@ -75,7 +80,10 @@ impl Flow {
     /// What both ends know, or knew when they were freed.
     pub fn stats(&self) -> Stats {
         match &self.ends {
-            Some(ends) => Stats { sender: ends.sender.stats(), receiver: ends.receiver.stats() },
+            Some(ends) => Stats {
+                sender: ends.sender.stats(),
+                receiver: ends.receiver.stats(),
+            },
             None => self.last,
         }
     }
@@ -107,12 +115,16 @@ impl Flow {
     /// A timer event came. Whether its end has to act: not if an earlier event
     /// took its place, nor if the deadline has moved back.
     pub fn fire(&mut self, side: Side, now_ns: u64) -> bool {
-        let Some(armed_ns) = self.armed(side) else { return false };
+        let Some(armed_ns) = self.armed(side) else {
+            return false;
+        };
         if *armed_ns != now_ns {
             return false;
         }
         *armed_ns = NEVER;
-        self.end(side).and_then(|end| end.next_timer()).is_some_and(|due| due <= now_ns)
+        self.end(side)
+            .and_then(|end| end.next_timer())
+            .is_some_and(|due| due <= now_ns)
     }
 
     /// Frees the ends of a flow that is done and has nothing under way.

@@ -37,7 +37,12 @@ pub struct RateSchedule {
 impl RateSchedule {
     /// One rate, bits per second, at least 1.
     pub fn constant(bits_per_s: u64) -> Self {
-        RateSchedule { steps: vec![RateStep { from_ns: 0, bits_per_s: bits_per_s.max(1) }] }
+        RateSchedule {
+            steps: vec![RateStep {
+                from_ns: 0,
+                bits_per_s: bits_per_s.max(1),
+            }],
+        }
     }
 
     /// The steps given: the first at 0, each later than the one before.
@@ -49,7 +54,10 @@ impl RateSchedule {
         if first.from_ns != 0 {
             return Err(RateError::Start(first.from_ns));
         }
-        if let Some(at) = steps.windows(2).position(|pair| pair[0].from_ns >= pair[1].from_ns) {
+        if let Some(at) = steps
+            .windows(2)
+            .position(|pair| pair[0].from_ns >= pair[1].from_ns)
+        {
             return Err(RateError::Order(at + 1));
         }
         if steps.iter().all(|step| step.bits_per_s == 0) {
@@ -65,12 +73,21 @@ impl RateSchedule {
 
     /// The greatest rate, bits per second.
     pub fn max(&self) -> u64 {
-        self.steps.iter().map(|step| step.bits_per_s).max().unwrap_or(0)
+        self.steps
+            .iter()
+            .map(|step| step.bits_per_s)
+            .max()
+            .unwrap_or(0)
     }
 
     /// Bits that the link can send from `start_ns` to `end_ns`.
     pub fn capacity_bits(&self, start_ns: u64, end_ns: u64) -> u128 {
-        let ends = self.steps.iter().skip(1).map(|step| step.from_ns).chain([u64::MAX]);
+        let ends = self
+            .steps
+            .iter()
+            .skip(1)
+            .map(|step| step.from_ns)
+            .chain([u64::MAX]);
         let bit_ns: u128 = self
             .steps
             .iter()
@@ -107,7 +124,10 @@ impl RateCursor {
     /// then on for ever. Starts must not go back.
     pub fn finish(&mut self, start_ns: u64, bytes: u32) -> Option<u64> {
         let steps = &self.schedule.steps;
-        while steps.get(self.step + 1).is_some_and(|next| next.from_ns <= start_ns) {
+        while steps
+            .get(self.step + 1)
+            .is_some_and(|next| next.from_ns <= start_ns)
+        {
             self.step += 1;
         }
         // In units of bits times ns per second: u128 never overflows here.
@@ -118,7 +138,11 @@ impl RateCursor {
             let rate = u128::from(steps[step].bits_per_s);
             let Some(next) = steps.get(step + 1) else {
                 let left = u64::try_from(needed.div_ceil(rate.max(1))).ok()?;
-                return if rate == 0 { None } else { at.checked_add(left) };
+                return if rate == 0 {
+                    None
+                } else {
+                    at.checked_add(left)
+                };
             };
             let possible = u128::from(next.from_ns - at) * rate;
             if possible >= needed {
@@ -139,7 +163,10 @@ mod tests {
     const MS: u64 = 1_000_000;
 
     fn steps(list: &[(u64, u64)]) -> RateSchedule {
-        let steps = list.iter().map(|&(from_ns, bits_per_s)| RateStep { from_ns, bits_per_s });
+        let steps = list.iter().map(|&(from_ns, bits_per_s)| RateStep {
+            from_ns,
+            bits_per_s,
+        });
         RateSchedule::new(steps.collect()).unwrap()
     }
 
@@ -176,10 +203,19 @@ mod tests {
 
     #[test]
     fn broken_schedules() {
-        let step = |from_ns, bits_per_s| RateStep { from_ns, bits_per_s };
+        let step = |from_ns, bits_per_s| RateStep {
+            from_ns,
+            bits_per_s,
+        };
         assert_eq!(RateSchedule::new(vec![]), Err(RateError::Empty));
-        assert_eq!(RateSchedule::new(vec![step(1, 1)]), Err(RateError::Start(1)));
-        assert_eq!(RateSchedule::new(vec![step(0, 1), step(0, 2)]), Err(RateError::Order(1)));
+        assert_eq!(
+            RateSchedule::new(vec![step(1, 1)]),
+            Err(RateError::Start(1))
+        );
+        assert_eq!(
+            RateSchedule::new(vec![step(0, 1), step(0, 2)]),
+            Err(RateError::Order(1))
+        );
         assert_eq!(RateSchedule::new(vec![step(0, 0)]), Err(RateError::Zero));
     }
 }

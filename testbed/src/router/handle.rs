@@ -43,7 +43,11 @@ impl Handle {
         // SAFETY: `user` is a live router.
         let handle = unsafe { ffi::l4s_user_open(device.user.as_ptr()) };
         let handle = NonNull::new(handle).ok_or(RouterError::Open)?;
-        Ok(Handle { device: Arc::clone(device), handle, wake: None })
+        Ok(Handle {
+            device: Arc::clone(device),
+            handle,
+            wake: None,
+        })
     }
 
     /// Reads whole messages into `buffer`; how many bytes it got, 0 when none
@@ -71,12 +75,7 @@ impl Handle {
     ///
     /// # Errors
     /// [`RouterError::Refused`] with the device's reason.
-    pub fn request(
-        &mut self,
-        op: u16,
-        buffer: &mut [u8],
-        now_ns: u64,
-    ) -> Result<(), RouterError> {
+    pub fn request(&mut self, op: u16, buffer: &mut [u8], now_ns: u64) -> Result<(), RouterError> {
         self.ask("request", op, buffer, now_ns)
     }
 
@@ -94,7 +93,12 @@ impl Handle {
     /// An interval out of range.
     pub fn interval(&mut self, interval: Interval, now_ns: u64) -> Result<(), RouterError> {
         let mut raw = interval.to_raw()?;
-        self.ask("set the interval", Op::Interval.code(), as_bytes_mut(&mut raw), now_ns)
+        self.ask(
+            "set the interval",
+            Op::Interval.code(),
+            as_bytes_mut(&mut raw),
+            now_ns,
+        )
     }
 
     /// Sends an override.
@@ -103,7 +107,12 @@ impl Handle {
     /// The device's reason, as the interface lists them.
     pub fn send(&mut self, order: &Override, now_ns: u64) -> Result<(), RouterError> {
         let mut raw = order.to_raw();
-        self.ask("send an override", Op::Override.code(), as_bytes_mut(&mut raw), now_ns)
+        self.ask(
+            "send an override",
+            Op::Override.code(),
+            as_bytes_mut(&mut raw),
+            now_ns,
+        )
     }
 
     /// Counters, records as this handle sees them.
@@ -112,7 +121,12 @@ impl Handle {
     /// A reply that is malformed.
     pub fn stats(&mut self, now_ns: u64) -> Result<Stats, RouterError> {
         let mut raw = Stats::question(0, 0);
-        self.ask("read counters", Op::Stats.code(), as_bytes_mut(&mut raw), now_ns)?;
+        self.ask(
+            "read counters",
+            Op::Stats.code(),
+            as_bytes_mut(&mut raw),
+            now_ns,
+        )?;
         Ok(Stats::try_from(raw)?)
     }
 
@@ -140,15 +154,19 @@ impl Handle {
     /// A parameter out of range, or the device's reason.
     pub fn set_params(&mut self, params: &Params, now_ns: u64) -> Result<(), RouterError> {
         let mut raw = params.to_raw()?;
-        self.ask("set parameters", Op::SetParams.code(), as_bytes_mut(&mut raw), now_ns)
+        self.ask(
+            "set parameters",
+            Op::SetParams.code(),
+            as_bytes_mut(&mut raw),
+            now_ns,
+        )
     }
 
     /// Whether the handle is readable by its interval's rule.
     pub fn ready(&mut self, now_ns: u64) -> Readiness {
         let mut deadline_ns = u64::MAX;
         // SAFETY: the handle is open, `deadline_ns` a live integer.
-        let ready =
-            unsafe { ffi::l4s_user_ready(self.handle.as_ptr(), now_ns, &mut deadline_ns) };
+        let ready = unsafe { ffi::l4s_user_ready(self.handle.as_ptr(), now_ns, &mut deadline_ns) };
         if ready != 0 {
             Readiness::Ready
         } else {
@@ -214,7 +232,9 @@ impl Drop for Handle {
 
 impl std::fmt::Debug for Handle {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Handle").field("wakes", &self.wake.is_some()).finish_non_exhaustive()
+        f.debug_struct("Handle")
+            .field("wakes", &self.wake.is_some())
+            .finish_non_exhaustive()
     }
 }
 

@@ -99,10 +99,18 @@ impl Router {
             unsafe { ffi::l4s_user_create(&params, &limits, ring_records, seed, &mut error) };
         let Some(user) = NonNull::new(user) else {
             check("make a router", error)?;
-            return Err(RouterError::Create { ring_records, refusal: Refusal::NoMemory });
+            return Err(RouterError::Create {
+                ring_records,
+                refusal: Refusal::NoMemory,
+            });
         };
-        let device = Device { user, now_ns: AtomicU64::new(0) };
-        Ok(Router { device: Arc::new(device) })
+        let device = Device {
+            user,
+            now_ns: AtomicU64::new(0),
+        };
+        Ok(Router {
+            device: Arc::new(device),
+        })
     }
 
     /// Opens the device.
@@ -130,7 +138,10 @@ impl Router {
         unsafe {
             ffi::l4s_user_backlog(self.device.user.as_ptr(), code, &mut packets, &mut bytes);
         }
-        Backlog { packets: packets.into(), bytes: bytes.into() }
+        Backlog {
+            packets: packets.into(),
+            bytes: bytes.into(),
+        }
     }
 
     fn take_drops(&mut self, drops: &mut Vec<Departure>) {
@@ -170,8 +181,7 @@ impl Aqm for Router {
         self.device.now_ns.store(now_ns, Ordering::Relaxed);
         let mut packet = UserPacket::default();
         // SAFETY: as in `enqueue`; `packet` is a live l4s_user_packet.
-        let got =
-            unsafe { ffi::l4s_user_dequeue(self.device.user.as_ptr(), now_ns, &mut packet) };
+        let got = unsafe { ffi::l4s_user_dequeue(self.device.user.as_ptr(), now_ns, &mut packet) };
         self.take_drops(drops);
         (got != 0).then(|| departure(&packet))
     }

@@ -13,7 +13,12 @@ fn router(ring_records: u32) -> Router {
 }
 
 fn packet(cookie: u64, ecn: Ecn) -> Packet {
-    Packet { cookie, flow: 0, bytes: 1500, ecn }
+    Packet {
+        cookie,
+        flow: 0,
+        bytes: 1500,
+        ecn,
+    }
 }
 
 fn read_all(handle: &mut Handle, now_ns: u64) -> Vec<Message> {
@@ -49,26 +54,47 @@ fn packets_come_back_with_their_cookies() {
     let mut drops = Vec::new();
     router.enqueue(0, packet(7, Ecn::Ect0), &mut drops);
     router.enqueue(0, packet(8, Ecn::Ect1), &mut drops);
-    assert_eq!(router.backlog(), Backlog { packets: 2, bytes: 3000 });
+    assert_eq!(
+        router.backlog(),
+        Backlog {
+            packets: 2,
+            bytes: 3000
+        }
+    );
     assert_eq!(router.backlog_of(Some(Queue::L4s)).packets, 1);
-    let mut seen: Vec<_> = (0..3).filter_map(|_| router.dequeue(100, &mut drops)).collect();
+    let mut seen: Vec<_> = (0..3)
+        .filter_map(|_| router.dequeue(100, &mut drops))
+        .collect();
     seen.sort_by_key(|departure| departure.cookie);
     assert_eq!(seen.iter().map(|d| d.cookie).collect::<Vec<_>>(), [7, 8]);
-    assert_eq!(seen.iter().map(|d| d.queue).collect::<Vec<_>>(), [Queue::Classic, Queue::L4s]);
+    assert_eq!(
+        seen.iter().map(|d| d.queue).collect::<Vec<_>>(),
+        [Queue::Classic, Queue::L4s]
+    );
     assert!(seen.iter().all(|d| d.sojourn_ns == 100 && d.bytes == 1500));
     assert!(drops.is_empty());
 }
 
 #[test]
 fn a_full_queue_drops_at_the_tail() {
-    let params = Params { limit_packets: 20, ..Params::default() };
+    let params = Params {
+        limit_packets: 20,
+        ..Params::default()
+    };
     let mut router = Router::new(&params, &Limits::default(), 0, 1).unwrap();
     let mut drops = Vec::new();
     for cookie in 0..50 {
         router.enqueue(0, packet(cookie, Ecn::NotEct), &mut drops);
     }
-    assert_eq!(drops.iter().map(|drop| drop.cookie).collect::<Vec<_>>(), (20..50).collect::<Vec<_>>());
-    assert!(drops.iter().all(|drop| drop.action == Action::Drop && drop.sojourn_ns == 0));
+    assert_eq!(
+        drops.iter().map(|drop| drop.cookie).collect::<Vec<_>>(),
+        (20..50).collect::<Vec<_>>()
+    );
+    assert!(
+        drops
+            .iter()
+            .all(|drop| drop.action == Action::Drop && drop.sojourn_ns == 0)
+    );
     assert_eq!((router.stats().drops_tail, router.stats().queued), (30, 20));
 }
 
@@ -80,10 +106,15 @@ fn records_tell_what_was_done() {
     router.enqueue(0, packet(1, Ecn::Ect0), &mut drops);
     router.dequeue(5_000, &mut drops);
     let messages = read_all(&mut handle, 5_000);
-    let [Message::Decision(record)] = messages[..] else { panic!("{messages:?}") };
+    let [Message::Decision(record)] = messages[..] else {
+        panic!("{messages:?}")
+    };
     assert_eq!((record.sched, record.instance), (SCHED, INSTANCE));
     assert_eq!((record.sojourn_ns, record.packet_length), (5_000, 1500));
-    assert_eq!((record.action(), record.reason()), (Action::Enqueue, Reason::Base));
+    assert_eq!(
+        (record.action(), record.reason()),
+        (Action::Enqueue, Reason::Base)
+    );
     let stats = handle.stats(5_000).unwrap();
     assert_eq!((stats.records_written, stats.records_read), (1, 1));
     assert_eq!(stats.imbalance(), None);
@@ -100,9 +131,16 @@ fn overrides_need_control() {
         id: NonZeroU64::MIN,
         based_on: 0,
         expires_ns: 100 * MS,
-        mode: Mode::Hold { action: Action::Mark, queue: None, packets: NonZeroU32::MIN },
+        mode: Mode::Hold {
+            action: Action::Mark,
+            queue: None,
+            packets: NonZeroU32::MIN,
+        },
     };
-    assert_eq!(other.send(&order, 0).unwrap_err().refusal(), Some(Refusal::Permission));
+    assert_eq!(
+        other.send(&order, 0).unwrap_err().refusal(),
+        Some(Refusal::Permission)
+    );
     controller.control(0).unwrap();
     assert_eq!(other.control(0).unwrap_err().refusal(), Some(Refusal::Busy));
     controller.send(&order, 0).unwrap();
@@ -110,8 +148,14 @@ fn overrides_need_control() {
     router.enqueue(0, packet(1, Ecn::Ect0), &mut drops);
     let departure = router.dequeue(0, &mut drops).unwrap();
     assert_eq!((departure.action, departure.ecn), (Action::Mark, Ecn::Ce));
-    let late = Override { expires_ns: u64::MAX, ..order };
-    assert_eq!(controller.send(&late, 0).unwrap_err().refusal(), Some(Refusal::BeyondLimits));
+    let late = Override {
+        expires_ns: u64::MAX,
+        ..order
+    };
+    assert_eq!(
+        controller.send(&late, 0).unwrap_err().refusal(),
+        Some(Refusal::BeyondLimits)
+    );
     drop(controller);
     other.control(0).unwrap();
 }
@@ -133,7 +177,15 @@ fn a_reader_in_another_thread() {
     const PACKETS: u64 = 2_000;
     let mut router = router(4096);
     let mut handle = router.open().unwrap();
-    handle.interval(l4sllm_abi::Interval { records: 1, max_wait_ns: 0 }, 0).unwrap();
+    handle
+        .interval(
+            l4sllm_abi::Interval {
+                records: 1,
+                max_wait_ns: 0,
+            },
+            0,
+        )
+        .unwrap();
     let (sender, receiver) = std::sync::mpsc::channel();
     handle.on_ready(move || {
         // The reader may be gone at the end.
@@ -164,13 +216,22 @@ fn a_reader_in_another_thread() {
 fn refusals_are_errors() {
     let ring = Router::new(&Params::default(), &Limits::default(), 17, 1).unwrap_err();
     assert_eq!(ring.refusal(), Some(Refusal::Invalid));
-    let params = Params { target_ns: 0, ..Params::default() };
+    let params = Params {
+        target_ns: 0,
+        ..Params::default()
+    };
     let params = Router::new(&params, &Limits::default(), 0, 1).unwrap_err();
     assert!(params.to_string().contains("target_ns"), "{params}");
     let router = router(16);
     let mut handle = router.open().unwrap();
-    assert_eq!(handle.read(&mut [0; 10], 0).unwrap_err().refusal(), Some(Refusal::Invalid));
+    assert_eq!(
+        handle.read(&mut [0; 10], 0).unwrap_err().refusal(),
+        Some(Refusal::Invalid)
+    );
     let steer = Steer::new(None, None, None, None);
     assert!(steer.is_err());
-    assert_eq!(handle.request(9999, &mut [], 0).unwrap_err().refusal(), Some(Refusal::Unsupported));
+    assert_eq!(
+        handle.request(9999, &mut [], 0).unwrap_err().refusal(),
+        Some(Refusal::Unsupported)
+    );
 }

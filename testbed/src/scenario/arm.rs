@@ -56,7 +56,11 @@ pub struct DualPi2 {
 
 impl Default for DualPi2 {
     fn default() -> Self {
-        DualPi2 { params: Params::default(), limits: Limits::default(), ring_records: 4096 }
+        DualPi2 {
+            params: Params::default(),
+            limits: Limits::default(),
+            ring_records: 4096,
+        }
     }
 }
 
@@ -66,7 +70,7 @@ pub struct Control {
     /// The policy's directory.
     pub policy: PathBuf,
     /// Records between two decisions, 1..=65536.
-    pub interval: u32,
+    pub interval: NonZeroU32,
     /// How a decision becomes an override.
     pub mode: OverrideMode,
     /// Whose packets it is for.
@@ -80,7 +84,7 @@ pub struct Control {
 impl Control {
     /// The published setting: the next packet, after every `interval`
     /// records; 100 us until the override is in force.
-    pub fn new(policy: &Path, interval: u32) -> Control {
+    pub fn new(policy: &Path, interval: NonZeroU32) -> Control {
         Control {
             policy: policy.to_owned(),
             interval,
@@ -115,12 +119,23 @@ pub struct Scripted {
 impl Arm {
     /// An arm that nothing controls.
     pub fn new(name: &str, aqm: Aqm) -> Arm {
-        Arm { name: name.to_owned(), aqm, control: None, script: Vec::new() }
+        Arm {
+            name: name.to_owned(),
+            aqm,
+            control: None,
+            script: Vec::new(),
+        }
     }
 
     /// Plain DualPI2 with the parameters given.
     pub fn dualpi2(name: &str, params: Params) -> Arm {
-        Arm::new(name, Aqm::DualPi2(DualPi2 { params, ..DualPi2::default() }))
+        Arm::new(
+            name,
+            Aqm::DualPi2(DualPi2 {
+                params,
+                ..DualPi2::default()
+            }),
+        )
     }
 
     /// Whether something sends overrides.
@@ -160,13 +175,14 @@ pub(super) fn read(mut section: Section<'_>, file: &Path, duration_ns: u64) -> R
         read_dualpi2(&mut section, dualpi2)?;
         if let Some(field) = section.field("control") {
             let control = read_control(field.section()?, file, &dualpi2.limits)?;
-            if u64::from(control.interval) * 2 > u64::from(dualpi2.ring_records) {
+            if u64::from(control.interval.get()) * 2 > u64::from(dualpi2.ring_records) {
                 return Err(section.error("ring_records", "has to hold two intervals of records"));
             }
             arm.control = Some(control);
         }
         for entry in section.sections("script")? {
-            arm.script.push(read_scripted(entry, &dualpi2.limits, duration_ns)?);
+            arm.script
+                .push(read_scripted(entry, &dualpi2.limits, duration_ns)?);
         }
         arm.script.sort_by_key(|entry| entry.at_ns);
     } else {
@@ -215,10 +231,22 @@ fn read_params(mut section: Section<'_>, params: &mut Params) -> Result<()> {
         Ok(())
     };
     set(&mut params.target_ns, section.field("target"), US..=5 * S)?;
-    set(&mut params.tupdate_ns, section.field("tupdate"), 100 * US..=S)?;
-    set(&mut params.l4s_threshold_ns, section.field("l4s_threshold"), 0..=S)?;
+    set(
+        &mut params.tupdate_ns,
+        section.field("tupdate"),
+        100 * US..=S,
+    )?;
+    set(
+        &mut params.l4s_threshold_ns,
+        section.field("l4s_threshold"),
+        0..=S,
+    )?;
     set(&mut params.l4s_range_ns, section.field("l4s_range"), 1..=S)?;
-    set(&mut params.max_burst_ns, section.field("max_burst"), 0..=10 * S)?;
+    set(
+        &mut params.max_burst_ns,
+        section.field("max_burst"),
+        0..=10 * S,
+    )?;
     if let Some(field) = section.field("alpha_hz") {
         params.alpha_uhz = scaled(field.number(0.0..=4000.0)?, 1e6);
     }
@@ -348,14 +376,13 @@ fn read_codel(section: &mut Section<'_>, params: &mut CodelParams) -> Result<()>
 
 fn read_control(mut section: Section<'_>, file: &Path, limits: &Limits) -> Result<Control> {
     let policy = super::parse::beside(file, section.require("policy")?.text()?);
-    let interval = section.require("interval")?.count(1..=65_536)?;
+    let interval = section.require("interval")?.positive(65_536)?;
     let mut control = Control::new(&policy, interval);
     let hold = section.field("mode").map_or(Ok(false), |field| {
         field.choice(&[("once", false), ("hold", true)])
     })?;
     if hold {
-        let packets = section.require("hold")?.count(1..=limits.max_hold)?;
-        control.mode = OverrideMode::Hold(NonZeroU32::new(packets).unwrap_or(NonZeroU32::MIN));
+        control.mode = OverrideMode::Hold(section.require("hold")?.positive(limits.max_hold)?);
     } else if section.has("hold") {
         return Err(section.error("hold", "goes with mode = \"hold\" only"));
     }
@@ -376,11 +403,7 @@ fn read_control(mut section: Section<'_>, file: &Path, limits: &Limits) -> Resul
     Ok(control)
 }
 
-fn read_scripted(
-    mut section: Section<'_>,
-    limits: &Limits,
-    duration_ns: u64,
-) -> Result<Scripted> {
+fn read_scripted(mut section: Section<'_>, limits: &Limits, duration_ns: u64) -> Result<Scripted> {
     #[derive(Clone, Copy)]
     enum Kind {
         Once,
@@ -389,7 +412,11 @@ fn read_scripted(
     }
     let at_ns = section.require("at")?.duration(0..=duration_ns)?;
     let ttl_ns = section.require("for")?.duration(1..=limits.max_ttl_ns)?;
-    let kinds = [("once", Kind::Once), ("hold", Kind::Hold), ("steer", Kind::Steer)];
+    let kinds = [
+        ("once", Kind::Once),
+        ("hold", Kind::Hold),
+        ("steer", Kind::Steer),
+    ];
     let mode = match section.require("mode")?.choice(&kinds)? {
         Kind::Once => {
             let (action, queue) = read_action(&mut section)?;
@@ -397,8 +424,12 @@ fn read_scripted(
         }
         Kind::Hold => {
             let (action, queue) = read_action(&mut section)?;
-            let packets = section.require("packets")?.count(1..=limits.max_hold)?;
-            Mode::Hold { action, queue, packets: NonZeroU32::new(packets).unwrap_or(NonZeroU32::MIN) }
+            let packets = section.require("packets")?.positive(limits.max_hold)?;
+            Mode::Hold {
+                action,
+                queue,
+                packets,
+            }
         }
         Kind::Steer => {
             let mut factor = |key| read_factor(&mut section, key, limits);
@@ -409,15 +440,28 @@ fn read_scripted(
         }
     };
     section.finish()?;
-    Ok(Scripted { at_ns, ttl_ns, mode })
+    Ok(Scripted {
+        at_ns,
+        ttl_ns,
+        mode,
+    })
 }
 
 fn read_action(section: &mut Section<'_>) -> Result<(Action, Option<Queue>)> {
-    let actions =
-        [("enqueue", Action::Enqueue), ("drop", Action::Drop), ("mark", Action::Mark)];
+    let actions = [
+        ("enqueue", Action::Enqueue),
+        ("drop", Action::Drop),
+        ("mark", Action::Mark),
+    ];
     let action = section.require("action")?.choice(&actions)?;
-    let queues = [("classic", Some(Queue::Classic)), ("l4s", Some(Queue::L4s)), ("any", None)];
-    let queue = section.field("queue").map_or(Ok(None), |field| field.choice(&queues))?;
+    let queues = [
+        ("classic", Some(Queue::Classic)),
+        ("l4s", Some(Queue::L4s)),
+        ("any", None),
+    ];
+    let queue = section
+        .field("queue")
+        .map_or(Ok(None), |field| field.choice(&queues))?;
     Ok((action, queue))
 }
 
@@ -426,7 +470,9 @@ fn read_factor(
     key: &'static str,
     limits: &Limits,
 ) -> Result<Option<Factor>> {
-    let Some(field) = section.field(key) else { return Ok(None) };
+    let Some(field) = section.field(key) else {
+        return Ok(None);
+    };
     let one = f64::from(raw::L4S_FACTOR_ONE);
     let range = f64::from(limits.factor_min) / one..=f64::from(limits.factor_max) / one;
     let factor = Factor::new(field.number(range)?);

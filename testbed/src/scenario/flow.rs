@@ -97,7 +97,11 @@ impl FlowGroup {
 
     /// How many flows it is; 0 if they come and go.
     pub fn flows(&self) -> u32 {
-        if self.arrivals.is_some() { 0 } else { self.count * self.parallel }
+        if self.arrivals.is_some() {
+            0
+        } else {
+            self.count * self.parallel
+        }
     }
 
     /// Whether it holds a queue: responsive and without an end of its own.
@@ -128,8 +132,11 @@ pub(super) fn read(
         group.ecn = true;
     }
     if let Some(field) = section.field("client") {
-        let names: Vec<(&str, usize)> =
-            clients.iter().enumerate().map(|(at, name)| (name.as_str(), at)).collect();
+        let names: Vec<(&str, usize)> = clients
+            .iter()
+            .enumerate()
+            .map(|(at, name)| (name.as_str(), at))
+            .collect();
         group.client = field.choice(&names)?;
     }
     if let Some(field) = section.field("start") {
@@ -175,7 +182,9 @@ pub(super) fn read(
             let last = group.start_ns + group.stagger_ns * u64::from(group.count - 1);
             if last > duration_ns {
                 let at = DURATION.show(last);
-                return Err(field.error(format_args!("the last flow would start at {at}, after the end")));
+                return Err(field.error(format_args!(
+                    "the last flow would start at {at}, after the end"
+                )));
             }
         }
         if let Some(field) = section.field("bytes") {

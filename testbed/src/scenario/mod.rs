@@ -167,8 +167,10 @@ impl Scenario {
     /// # Errors
     /// [`ScenarioError`], with file, line and key.
     pub fn load(path: &Path) -> Result<Scenario, ScenarioError> {
-        let text = std::fs::read_to_string(path)
-            .map_err(|source| ScenarioError::Read { path: path.to_owned(), source })?;
+        let text = std::fs::read_to_string(path).map_err(|source| ScenarioError::Read {
+            path: path.to_owned(),
+            source,
+        })?;
         Scenario::parse(path, &text)
     }
 
@@ -198,7 +200,7 @@ impl Scenario {
         let arms = self.arms.iter().map(|arm| ArmFacts {
             name: arm.name.clone(),
             aqm: arm.aqm.name().to_owned(),
-            interval: arm.control.as_ref().map(|control| control.interval),
+            interval: arm.control.as_ref().map(|control| control.interval.get()),
             policy: None,
         });
         Facts {
@@ -208,6 +210,7 @@ impl Scenario {
             description: self.description.clone(),
             scenario_toml: self.source.clone(),
             repetitions: self.repetitions,
+            duration_ns: self.duration_ns,
             arms: arms.collect(),
             floor: self.floor(),
         }
@@ -218,12 +221,19 @@ impl Scenario {
     /// longest round-trip time.
     fn floor(&self) -> Option<Floor> {
         let lasting = self.flows.iter().filter(|group| group.is_lasting());
-        let rtts = lasting.clone().map(|group| group.rtt_ns.unwrap_or(self.rtt_ns));
+        let rtts = lasting
+            .clone()
+            .map(|group| group.rtt_ns.unwrap_or(self.rtt_ns));
         let floor = Floor {
             flows: lasting.map(FlowGroup::flows).sum(),
             min_window_packets: crate::transport::cc::MIN_WINDOW as u32,
             packet_bytes: MSS + crate::transport::HEADER_BYTES,
-            bits_per_s: self.bottleneck.steps().iter().map(|step| step.bits_per_s).min()?,
+            bits_per_s: self
+                .bottleneck
+                .steps()
+                .iter()
+                .map(|step| step.bits_per_s)
+                .min()?,
             base_rtt_ns: rtts.max()?,
         };
         (floor.delay_ns() > 0).then_some(floor)

@@ -35,13 +35,25 @@ pub(super) fn name(field: &Field<'_>) -> Result<String> {
 /// A file that a scenario names: beside it, or else as seen from here.
 pub(super) fn beside(file: &Path, name: &str) -> PathBuf {
     let near = file.parent().unwrap_or(Path::new("")).join(name);
-    if near.exists() { near } else { PathBuf::from(name) }
+    if near.exists() {
+        near
+    } else {
+        PathBuf::from(name)
+    }
 }
 
 fn read(mut section: Section<'_>, path: &Path, text: &str) -> Result<Scenario> {
-    let stem = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or("scenario");
-    let given = section.field("name").map(|field| name(&field)).transpose()?;
-    let duration_ns = section.require("duration")?.duration(100 * MS..=86_400 * S)?;
+    let stem = path
+        .file_stem()
+        .and_then(|stem| stem.to_str())
+        .unwrap_or("scenario");
+    let given = section
+        .field("name")
+        .map(|field| name(&field))
+        .transpose()?;
+    let duration_ns = section
+        .require("duration")?
+        .duration(100 * MS..=86_400 * S)?;
     let rtt_ns = section.require("rtt")?.duration(RTT)?;
     let bottleneck = read_bottleneck(section.require("bottleneck")?.section()?, path, duration_ns)?;
     let mut scenario = Scenario {
@@ -80,7 +92,11 @@ fn read(mut section: Section<'_>, path: &Path, text: &str) -> Result<Scenario> {
         let client = read_client(client, &scenario.clients)?;
         scenario.clients.push(client);
     }
-    let names: Vec<String> = scenario.clients.iter().map(|client| client.name.clone()).collect();
+    let names: Vec<String> = scenario
+        .clients
+        .iter()
+        .map(|client| client.name.clone())
+        .collect();
     for group in section.sections("flow")? {
         let place = group.error("rtt", "less than the client's delay alone, there and back");
         let group = flow::read(group, &names, duration_ns)?;
@@ -122,7 +138,9 @@ fn read_bottleneck(
                 return Err(section.error(key, "cannot go with a trace"));
             }
         }
-        let repeat = section.field("repeat").map_or(Ok(false), |field| field.boolean())?;
+        let repeat = section
+            .field("repeat")
+            .map_or(Ok(false), |field| field.boolean())?;
         let schedule = trace::load(&beside(path, field.text()?), repeat.then_some(duration_ns))?;
         section.finish()?;
         return Ok(schedule);
@@ -130,8 +148,10 @@ fn read_bottleneck(
     if section.has("repeat") {
         return Err(section.error("repeat", "goes with a trace only"));
     }
-    let mut steps =
-        vec![RateStep { from_ns: 0, bits_per_s: section.require("rate")?.rate(rates.clone())? }];
+    let mut steps = vec![RateStep {
+        from_ns: 0,
+        bits_per_s: section.require("rate")?.rate(rates.clone())?,
+    }];
     for mut step in section.sections("step")? {
         let last = steps[steps.len() - 1].from_ns;
         steps.push(RateStep {

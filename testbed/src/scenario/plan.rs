@@ -42,7 +42,10 @@ pub struct FlowPlan {
 impl Plan {
     /// Draws the traffic of the repetition with this seed.
     pub fn draw(scenario: &Scenario, seed: u64) -> Plan {
-        let mut plan = Plan { flows: Vec::new(), reported: Vec::new() };
+        let mut plan = Plan {
+            flows: Vec::new(),
+            reported: Vec::new(),
+        };
         for group in &scenario.flows {
             // A stream per group: adding a group does not move the others.
             let mut random = Random::stream(seed, &format!("flow/{}", group.name));
@@ -128,7 +131,10 @@ impl Plan {
         let access_ns = scenario.clients[group.client].delay_ns;
         // The access link takes its delay in both directions; the rest of the
         // round trip lies beyond the bottleneck, half of it each way.
-        let beyond_ns = group.rtt_ns.unwrap_or(scenario.rtt_ns).saturating_sub(2 * access_ns);
+        let beyond_ns = group
+            .rtt_ns
+            .unwrap_or(scenario.rtt_ns)
+            .saturating_sub(2 * access_ns);
         self.flows.push(FlowPlan {
             config: config(group, number, bytes),
             reported: self.reported.len() as u32 - 1,
@@ -171,6 +177,8 @@ fn config(group: &FlowGroup, number: u32, bytes: Option<u64>) -> FlowConfig {
 }
 
 fn end(scenario: &Scenario, group: &FlowGroup, start_ns: u64) -> u64 {
-    let stop = group.duration_ns.map_or(u64::MAX, |duration| start_ns + duration);
+    let stop = group
+        .duration_ns
+        .map_or(u64::MAX, |duration| start_ns + duration);
     stop.min(scenario.duration_ns)
 }

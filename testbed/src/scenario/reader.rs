@@ -2,6 +2,7 @@
 //! names file, line and key.
 
 use std::fmt::Display;
+use std::num::NonZeroU32;
 use std::ops::{Range, RangeInclusive};
 use std::path::Path;
 
@@ -22,7 +23,12 @@ pub(super) struct Source<'a> {
 
 impl Source<'_> {
     fn line(&self, offset: usize) -> usize {
-        self.text.bytes().take(offset).filter(|byte| *byte == b'\n').count() + 1
+        self.text
+            .bytes()
+            .take(offset)
+            .filter(|byte| *byte == b'\n')
+            .count()
+            + 1
     }
 
     fn error(&self, offset: usize, key: &str, message: impl Display) -> ScenarioError {
@@ -41,8 +47,7 @@ impl Source<'_> {
             line: self.line(error.span().map_or(0, |span| span.start)),
             message: error.message().to_owned(),
         })?;
-        let end = self.text.len();
-        read(Section::new(*self, String::new(), table.get_ref(), end..end))
+        read(Section::new(*self, String::new(), table.get_ref(), 0..0))
     }
 }
 
@@ -58,20 +63,34 @@ pub(super) struct Section<'a> {
 
 impl<'a> Section<'a> {
     fn new(source: Source<'a>, path: String, table: &'a DeTable<'a>, span: Range<usize>) -> Self {
-        Section { source, path, span, table, asked: Vec::new() }
+        Section {
+            source,
+            path,
+            span,
+            table,
+            asked: Vec::new(),
+        }
     }
 
     /// The value of `key`, if it is given.
     pub(super) fn field(&mut self, key: &'static str) -> Option<Field<'a>> {
         self.asked.push(key);
         let (_, value) = self.table.iter().find(|(name, _)| name.get_ref() == key)?;
-        Some(Field { source: self.source, path: join(&self.path, key), value })
+        Some(Field {
+            source: self.source,
+            path: join(&self.path, key),
+            value,
+        })
     }
 
     /// The value of `key`, which has to be given.
     pub(super) fn require(&mut self, key: &'static str) -> Result<Field<'a>> {
         self.field(key).ok_or_else(|| {
-            self.source.error(self.span.start, &join(&self.path, key), "missing, but required")
+            self.source.error(
+                self.span.start,
+                &join(&self.path, key),
+                "missing, but required",
+            )
         })
     }
 
@@ -116,7 +135,8 @@ pub(super) struct Field<'a> {
 impl<'a> Field<'a> {
     /// An error about this value.
     pub(super) fn error(&self, message: impl Display) -> ScenarioError {
-        self.source.error(self.value.span().start, &self.path, message)
+        self.source
+            .error(self.value.span().start, &self.path, message)
     }
 
     fn expected(&self, what: impl Display) -> ScenarioError {
@@ -126,21 +146,35 @@ impl<'a> Field<'a> {
     }
 
     pub(super) fn text(&self) -> Result<&'a str> {
-        self.value.get_ref().as_str().ok_or_else(|| self.expected("a string"))
+        self.value
+            .get_ref()
+            .as_str()
+            .ok_or_else(|| self.expected("a string"))
     }
 
     pub(super) fn boolean(&self) -> Result<bool> {
-        self.value.get_ref().as_bool().ok_or_else(|| self.expected("true or false"))
+        self.value
+            .get_ref()
+            .as_bool()
+            .ok_or_else(|| self.expected("true or false"))
     }
 
     pub(super) fn integer(&self, range: RangeInclusive<u64>) -> Result<u64> {
         let wanted = || {
-            self.expected(format_args!("a whole number of {} to {}", range.start(), range.end()))
+            self.expected(format_args!(
+                "a whole number of {} to {}",
+                range.start(),
+                range.end()
+            ))
         };
         let number = self.value.get_ref().as_integer().ok_or_else(wanted)?;
         let digits = number.as_str().replace('_', "");
         let value = u64::from_str_radix(&digits, number.radix()).map_err(|_| wanted())?;
-        if range.contains(&value) { Ok(value) } else { Err(wanted()) }
+        if range.contains(&value) {
+            Ok(value)
+        } else {
+            Err(wanted())
+        }
     }
 
     /// As [`Field::integer`], within `u32`.
@@ -149,17 +183,36 @@ impl<'a> Field<'a> {
         Ok(u32::try_from(value).unwrap_or(*range.end()))
     }
 
+    /// As [`Field::count`], from 1.
+    pub(super) fn positive(&self, most: u32) -> Result<NonZeroU32> {
+        let value = self.count(1..=most)?;
+        Ok(NonZeroU32::new(value).unwrap_or(NonZeroU32::MIN))
+    }
+
     pub(super) fn number(&self, range: RangeInclusive<f64>) -> Result<f64> {
-        let wanted =
-            || self.expected(format_args!("a number of {} to {}", range.start(), range.end()));
+        let wanted = || {
+            self.expected(format_args!(
+                "a number of {} to {}",
+                range.start(),
+                range.end()
+            ))
+        };
         let value = self.value.get_ref();
         let digits = value
             .as_float()
             .map(|float| float.as_str().to_owned())
-            .or_else(|| value.as_integer().map(|integer| integer.as_str().to_owned()))
+            .or_else(|| {
+                value
+                    .as_integer()
+                    .map(|integer| integer.as_str().to_owned())
+            })
             .ok_or_else(wanted)?;
         let value: f64 = digits.replace('_', "").parse().map_err(|_| wanted())?;
-        if range.contains(&value) { Ok(value) } else { Err(wanted()) }
+        if range.contains(&value) {
+            Ok(value)
+        } else {
+            Err(wanted())
+        }
     }
 
     /// Nanoseconds.
@@ -182,12 +235,23 @@ impl<'a> Field<'a> {
         let got = self.text()?;
         let names: Vec<&str> = choices.iter().map(|(name, _)| *name).collect();
         let found = choices.iter().find(|(name, _)| *name == got);
-        found.map(|(_, value)| *value).ok_or_else(|| self.error(unknown("value", got, &names)))
+        found
+            .map(|(_, value)| *value)
+            .ok_or_else(|| self.error(unknown("value", got, &names)))
     }
 
     pub(super) fn section(self) -> Result<Section<'a>> {
-        let table = self.value.get_ref().as_table().ok_or_else(|| self.expected("a table"))?;
-        Ok(Section::new(self.source, self.path, table, self.value.span()))
+        let table = self
+            .value
+            .get_ref()
+            .as_table()
+            .ok_or_else(|| self.expected("a table"))?;
+        Ok(Section::new(
+            self.source,
+            self.path,
+            table,
+            self.value.span(),
+        ))
     }
 
     pub(super) fn sections(self) -> Result<Vec<Section<'a>>> {
@@ -195,14 +259,21 @@ impl<'a> Field<'a> {
         let array = array.ok_or_else(|| self.expected("an array of tables"))?;
         let each = array.iter().enumerate().map(|(at, value)| {
             let path = format!("{}[{at}]", self.path);
-            Field { source: self.source, path, value }.section()
+            Field {
+                source: self.source,
+                path,
+                value,
+            }
+            .section()
         });
         each.collect()
     }
 
     fn quantity(&self, quantity: &Quantity, range: RangeInclusive<u64>) -> Result<u64> {
         let text = self.value.get_ref().as_str().unwrap_or_default();
-        let value = quantity.parse(text).map_err(|expected| self.expected(expected))?;
+        let value = quantity
+            .parse(text)
+            .map_err(|expected| self.expected(expected))?;
         if range.contains(&value) {
             return Ok(value);
         }
@@ -224,11 +295,18 @@ pub(super) fn unknown(what: &str, got: &str, known: &[&str]) -> String {
             let mut known = known.to_vec();
             known.sort_unstable();
             known.dedup();
-            format!("unknown {what} \"{got}\", expected one of: {}", known.join(", "))
+            format!(
+                "unknown {what} \"{got}\", expected one of: {}",
+                known.join(", ")
+            )
         }
     }
 }
 
 fn join(path: &str, key: &str) -> String {
-    if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") }
+    if path.is_empty() {
+        key.to_owned()
+    } else {
+        format!("{path}.{key}")
+    }
 }

@@ -1,0 +1,382 @@
+use std::path::Path;
+
+use l4sllm_abi::{Action, Ecn, Mode, Params, Queue, raw};
+use l4sllmd::{OverrideMode, Scope};
+
+use super::*;
+use crate::net::RateStep;
+use crate::transport::Cc;
+
+const MS: u64 = 1_000_000;
+const S: u64 = 1_000_000_000;
+
+const MINIMAL: &str = r#"
+duration = "10 s"
+rtt = "10 ms"
+[bottleneck]
+rate = "8 Mbit/s"
+[[flow]]
+cc = "cubic"
+[[arm]]
+aqm = "dualpi2"
+"#;
+
+fn parse(text: &str) -> Result<Scenario, ScenarioError> {
+    Scenario::parse(Path::new("dir/test.toml"), text)
+}
+
+/// The error of [`MINIMAL`] with one text replaced by another.
+fn error(from: &str, to: &str) -> String {
+    assert!(MINIMAL.contains(from), "{from}");
+    parse(&MINIMAL.replacen(from, to, 1))
+        .unwrap_err()
+        .to_string()
+}
+
+#[test]
+fn minimal_and_its_defaults() {
+    let scenario = parse(MINIMAL).unwrap();
+    assert_eq!((scenario.name.as_str(), scenario.repetitions), ("test", 1));
+    assert_eq!((scenario.duration_ns, scenario.warmup_ns), (10 * S, 5 * S));
+    assert_eq!(scenario.clients, [Client::new("client")]);
+    assert_eq!(scenario.flows, [FlowGroup::new("cubic", Cc::Cubic)]);
+    assert_eq!(scenario.arms, [Arm::dualpi2("dualpi2", Params::default())]);
+}
+
+#[test]
+fn unknown_keys_name_file_line_and_a_near_key() {
+    assert_eq!(
+        error("cc = \"cubic\"", "cc = \"cubic\"\nstrat = \"1 s\""),
+        "dir/test.toml:8: flow[0].strat: unknown key \"strat\", did you mean \"start\"?"
+    );
+    let far = error("rtt =", "colour = 1\nrtt =");
+    assert!(
+        far.starts_with("dir/test.toml:3: colour: unknown key \"colour\", expected one of: arm,"),
+        "{far}"
+    );
+}
+
+#[test]
+fn ranges_carry_units() {
+    assert_eq!(
+        error("rtt = \"10 ms\"", "rtt = \"20 s\""),
+        "dir/test.toml:3: rtt: \"20 s\" is not a duration of 1 us to 10 s"
+    );
+    let unit = error("rate = \"8 Mbit/s\"", "rate = \"8 MB\"");
+    assert!(
+        unit.contains("5: bottleneck.rate") && unit.contains("Mbit/s"),
+        "{unit}"
+    );
+    let bare = error("rate = \"8 Mbit/s\"", "rate = 8000000");
+    assert!(bare.contains("8000000 is not a rate in quotes"), "{bare}");
+}
+
+#[test]
+fn other_errors() {
+    for (from, to, expected) in [
+        ("rtt = \"10 ms\"", "", "1: rtt: missing"),
+        ("cc = \"cubic\"", "cc = \"cubik\"", "did you mean \"cubic\""),
+        (
+            "cc = \"cubic\"",
+            "cc = \"udp\"",
+            "flow[0].rate: missing, but udp needs one",
+        ),
+        (
+            "cc = \"cubic\"",
+            "cc = \"cubic\"\nrate = \"1 Mbit/s\"",
+            "only udp and udp-prague",
+        ),
+        (
+            "cc = \"cubic\"",
+            "cc = \"cubic\"\nclient = \"x\"",
+            "unknown value \"x\"",
+        ),
+        (
+            "cc = \"cubic\"",
+            "cc = \"cubic\"\nname = \"../x\"",
+            "is not a name",
+        ),
+        (
+            "cc = \"cubic\"",
+            "cc = \"cubic\"\n[[flow]]\ncc = \"cubic\"",
+            "two are called \"cubic\"",
+        ),
+        (
+            "cc = \"cubic\"",
+            "cc = \"cubic\"\ncount = 2\narrivals = { per_s = 1, size = \"fixed\", mean = \"1 kB\" }",
+            "cannot go with arrivals",
+        ),
+        (
+            "aqm = \"dualpi2\"",
+            "aqm = \"fifo\"\nprofile = \"tuned\"",
+            "only dualpi2 has this",
+        ),
+        (
+            "aqm = \"dualpi2\"",
+            "aqm = \"dualpi2\"\nparams = { coupling = 0.5 }",
+            "arm[0].params.coupling: 0.5 is not a number of 1 to 255.99",
+        ),
+        (
+            "aqm = \"dualpi2\"",
+            "aqm = \"dualpi2\"\nscript = [{ at = \"1 s\", for = \"1 s\", mode = \"steer\", target = 9.0 }]",
+            "a number of 0.25 to 4",
+        ),
+        (
+            "aqm = \"dualpi2\"",
+            "aqm = \"dualpi2\"\nring_records = 100",
+            "power of two",
+        ),
+        (
+            "aqm = \"dualpi2\"",
+            "aqm = \"dualpi2\"\n[[arm]]\naqm = \"dualpi2\"",
+            "two are called \"dualpi2\"",
+        ),
+        (
+            "rate = \"8 Mbit/s\"",
+            "rate = \"8 Mbit/s\"\nstep = [{ at = \"0 s\", rate = \"1 Mbit/s\" }]",
+            "step[0].at",
+        ),
+        ("duration = \"10 s\"", "duration = 10 s", "2:"),
+    ] {
+        let message = error(from, to);
+        assert!(
+            message.starts_with("dir/test.toml:") && message.contains(expected),
+            "{message}"
+        );
+    }
+}
+
+#[test]
+fn every_key_of_an_arm() {
+    let text = format!(
+        r#"{MINIMAL}
+name = "all"
+profile = "paper"
+ring_records = 1024
+params = {{ target = "5 ms", tupdate = "1 ms", l4s_threshold = "800 us", l4s_range = "1 us",
+    max_burst = "0 ms", alpha_hz = 0.5, beta_hz = 1, coupling = 1.5, l4s_min_packets = 2,
+    limit_packets = 50, limit_bytes = "60 kB", max_ecnth = 1.0, classic_weight = 20,
+    dither = "random", l4s_aqm = "ramp", ecn = false }}
+limits = {{ ceiling = "100 ms", max_ttl = "5 s", watchdog = "1 s", max_hold = 10,
+    drop_share = 0.5, factor_min = 0.5, factor_max = 2 }}
+control = {{ policy = "p", interval = 10, mode = "hold", hold = 5, queue = "any", ttl = "2 s",
+    latency = "measured" }}
+script = [{{ at = "2 s", for = "1 s", mode = "steer", target = 0.5 }},
+    {{ at = "1 s", for = "1 s", mode = "hold", action = "drop", queue = "classic", packets = 3 }}]
+"#
+    );
+    let arm = parse(&text).unwrap().arms.remove(0);
+    let Aqm::DualPi2(dualpi2) = arm.aqm else {
+        panic!()
+    };
+    assert_eq!(dualpi2.ring_records, 1024);
+    assert_eq!(
+        dualpi2.params,
+        Params {
+            target_ns: 5 * MS,
+            tupdate_ns: MS,
+            l4s_threshold_ns: 800_000,
+            l4s_range_ns: 1_000,
+            max_burst_ns: 0,
+            alpha_uhz: 500_000,
+            beta_uhz: 1_000_000,
+            coupling_q8: 384,
+            l4s_min_packets: 2,
+            limit_packets: 50,
+            limit_bytes: 60_000,
+            max_ecnth: raw::L4S_PROB_ONE,
+            classic_weight: 20,
+            dither: l4sllm_abi::Dither::Random,
+            laqm: l4sllm_abi::NativeAqm::Ramp,
+            ecn: false,
+        }
+    );
+    assert_eq!(dualpi2.limits.drop_share, 32_768);
+    assert_eq!(
+        (dualpi2.limits.factor_min, dualpi2.limits.factor_max),
+        (32_768, 131_072)
+    );
+    assert_eq!(
+        (dualpi2.limits.max_hold, dualpi2.limits.watchdog_ns),
+        (10, S)
+    );
+    let control = arm.control.unwrap();
+    assert_eq!(control.policy, Path::new("p"));
+    assert_eq!(control.mode, OverrideMode::Hold(5.try_into().unwrap()));
+    assert_eq!((control.queue, control.ttl_ns), (Scope::Any, 2 * S));
+    assert_eq!(control.latency, Latency::Measured);
+    let hold = Mode::Hold {
+        action: Action::Drop,
+        queue: Some(Queue::Classic),
+        packets: 3.try_into().unwrap(),
+    };
+    assert_eq!((arm.script[0].at_ns, arm.script[0].mode), (S, hold));
+    assert!(matches!(arm.script[1].mode, Mode::Steer(steer) if steer.target().is_some()));
+}
+
+#[test]
+fn flows_become_a_plan() {
+    let text = MINIMAL.replace(
+        "cc = \"cubic\"",
+        "cc = \"cubic\"\ncount = 2\nparallel = 2\nstagger = \"1 s\"\nduration = \"3 s\"\n\
+         [[flow]]\ncc = \"udp\"\nrate = \"1 Mbit/s\"\ncodepoint = \"ect1\"\nrtt = \"11 ms\"",
+    );
+    let scenario = parse(&text).unwrap();
+    let plan = Plan::draw(&scenario, 1);
+    let names: Vec<&str> = plan
+        .reported
+        .iter()
+        .map(|flow| flow.name.as_str())
+        .collect();
+    assert_eq!(
+        names,
+        ["cubic-1.1", "cubic-1.2", "cubic-2.1", "cubic-2.2", "udp"]
+    );
+    assert_eq!(
+        plan.reported
+            .iter()
+            .map(|flow| flow.queue)
+            .collect::<Vec<_>>(),
+        [0, 0, 0, 0, 1]
+    );
+    assert_eq!(
+        plan.reported
+            .iter()
+            .map(|flow| flow.fair)
+            .collect::<Vec<_>>(),
+        [true, true, true, true, false]
+    );
+    assert!((S..=S + scenario.start_jitter_ns).contains(&plan.flows[2].start_ns));
+    assert_eq!(plan.flows[2].stop_ns, Some(plan.flows[2].start_ns + 3 * S));
+    let udp = &plan.flows[4];
+    assert_eq!(udp.config.ecn_codepoint(), Ecn::Ect1);
+    assert_eq!(udp.forward_ns + udp.return_ns, 11 * MS);
+    assert_eq!(plan, Plan::draw(&scenario, 1));
+    assert_ne!(plan, Plan::draw(&scenario, 2));
+}
+
+/// A group more does not move the draws of the others.
+#[test]
+fn groups_draw_independently() {
+    let web = "\n[[flow]]\nname = \"web\"\ncc = \"cubic\"\n\
+               arrivals = { per_s = 20, size = \"pareto\", shape = 1.2, least = \"1 kB\", most = \"1 MB\" }\n";
+    let one = parse(&format!("{MINIMAL}{web}")).unwrap();
+    let two = parse(&format!("{MINIMAL}\n[[flow]]\ncc = \"prague\"\n{web}")).unwrap();
+    let sizes = |scenario: &Scenario| {
+        let plan = Plan::draw(scenario, 5);
+        let short = plan.flows.into_iter().filter(|flow| !flow.lasting);
+        short
+            .map(|flow| (flow.start_ns, flow.config.bytes))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(sizes(&one), sizes(&two));
+    let drawn = sizes(&one);
+    // 200 expected in ten seconds; the standard deviation is 14.
+    assert!((140..260).contains(&drawn.len()), "{}", drawn.len());
+    assert!(
+        drawn
+            .iter()
+            .all(|(_, bytes)| (1_000..=1_000_000).contains(&bytes.unwrap()))
+    );
+}
+
+#[test]
+fn traces() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("s.toml");
+    let write = |text: &str| std::fs::write(dir.path().join("trace.csv"), text).unwrap();
+    let text = |repeat| {
+        MINIMAL.replace(
+            "rate = \"8 Mbit/s\"",
+            &format!("trace = \"trace.csv\"\nrepeat = {repeat}"),
+        )
+    };
+    write("# time, rate\n0 s, 8 Mbit/s\n\n4 s, 0 bit/s\n6 s, 8 Mbit/s\n");
+    let step = |at: u64, mbps: u64| RateStep {
+        from_ns: at * S,
+        bits_per_s: mbps * 1_000_000,
+    };
+    let once = Scenario::parse(&file, &text(false)).unwrap();
+    assert_eq!(
+        once.bottleneck.steps(),
+        [step(0, 8), step(4, 0), step(6, 8)]
+    );
+    let repeated = Scenario::parse(&file, &text(true)).unwrap();
+    assert_eq!(
+        repeated.bottleneck.steps(),
+        [step(0, 8), step(4, 0), step(6, 8), step(10, 0)]
+    );
+    write("0 s, 8 Mbit/s\n1 s 4 Mbit/s\n");
+    let error = Scenario::parse(&file, &text(false))
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("trace.csv:2: \"1 s 4 Mbit/s\" is not a time and a rate"),
+        "{error}"
+    );
+    write("1 s, 8 Mbit/s\n");
+    let error = Scenario::parse(&file, &text(false))
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("the first step is at 1000000000 ns"),
+        "{error}"
+    );
+}
+
+/// Every scenario that ships is valid.
+#[test]
+fn shipped_scenarios() {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scenarios");
+    let mut seen = 0;
+    for entry in std::fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path
+            .extension()
+            .is_some_and(|extension| extension == "toml")
+        {
+            let scenario = Scenario::load(&path).unwrap();
+            assert!(!scenario.description.is_empty(), "{}", path.display());
+            seen += 1;
+        }
+    }
+    assert!(seen >= 5);
+}
+
+/// The floor that the published cell has, and that the one with headroom lacks.
+#[test]
+fn floor() {
+    let load = |name: &str| {
+        let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scenarios");
+        Scenario::load(&dir.join(name)).unwrap().facts().floor
+    };
+    let delay_ms = load("paper.toml").unwrap().delay_ns() as f64 / 1e6;
+    assert!((16.9..17.1).contains(&delay_ms), "{delay_ms}");
+    assert_eq!(load("headroom.toml"), None);
+}
+
+/// README.md of the scenarios documents every key that the reader asks for.
+#[test]
+fn every_key_is_documented() {
+    let readme = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scenarios/README.md");
+    let readme = std::fs::read_to_string(readme).unwrap();
+    let sources = [
+        include_str!("parse.rs"),
+        include_str!("flow.rs"),
+        include_str!("arm.rs"),
+    ];
+    let mut keys = 0;
+    for call in ["field(\"", "require(\"", "sections(\"", "factor(\""] {
+        for source in sources {
+            for rest in source.split(call).skip(1) {
+                let key = rest.split('"').next().unwrap();
+                assert!(
+                    readme.contains(&format!("`{key}`")),
+                    "{key} is not documented"
+                );
+                keys += 1;
+            }
+        }
+    }
+    assert!(keys > 70, "{keys}");
+}

@@ -11,8 +11,10 @@ use crate::net::{RateSchedule, RateStep};
 /// the trace begins anew each time that it ends, up to that time; its last
 /// line then only says when that is.
 pub(super) fn load(path: &Path, repeat_ns: Option<u64>) -> Result<RateSchedule, ScenarioError> {
-    let text = std::fs::read_to_string(path)
-        .map_err(|source| ScenarioError::Read { path: path.to_owned(), source })?;
+    let text = std::fs::read_to_string(path).map_err(|source| ScenarioError::Read {
+        path: path.to_owned(),
+        source,
+    })?;
     let mut steps = Vec::new();
     for (at, line) in text.lines().enumerate() {
         let line = line.trim();
@@ -27,8 +29,10 @@ pub(super) fn load(path: &Path, repeat_ns: Option<u64>) -> Result<RateSchedule, 
         steps.push(step);
     }
     let schedule = |steps| {
-        RateSchedule::new(steps)
-            .map_err(|source| ScenarioError::Schedule { path: path.to_owned(), source })
+        RateSchedule::new(steps).map_err(|source| ScenarioError::Schedule {
+            path: path.to_owned(),
+            source,
+        })
     };
     match repeat_ns {
         Some(end_ns) if steps.len() > 1 => {
@@ -42,9 +46,14 @@ pub(super) fn load(path: &Path, repeat_ns: Option<u64>) -> Result<RateSchedule, 
 
 fn repeat(steps: &[RateStep], end_ns: u64) -> Vec<RateStep> {
     let (once, period_ns) = (&steps[..steps.len() - 1], steps[steps.len() - 1].from_ns);
-    let starts = (0..).map(|round| round * period_ns).take_while(|start| *start < end_ns);
+    let starts = (0..)
+        .map(|round| round * period_ns)
+        .take_while(|start| *start < end_ns);
     let shifted = |start: u64| {
-        once.iter().map(move |step| RateStep { from_ns: start + step.from_ns, ..*step })
+        once.iter().map(move |step| RateStep {
+            from_ns: start + step.from_ns,
+            ..*step
+        })
     };
     starts.flat_map(shifted).collect()
 }
@@ -55,7 +64,9 @@ fn read_line(line: &str) -> Result<RateStep, String> {
         .ok_or_else(|| format!("\"{line}\" is not a time and a rate with a comma between them"))?;
     let wrong = |text: &str, expected| format!("\"{}\" is not {expected}", text.trim());
     Ok(RateStep {
-        from_ns: DURATION.parse(time).map_err(|expected| wrong(time, expected))?,
+        from_ns: DURATION
+            .parse(time)
+            .map_err(|expected| wrong(time, expected))?,
         bits_per_s: RATE.parse(rate).map_err(|expected| wrong(rate, expected))?,
     })
 }

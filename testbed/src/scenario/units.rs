@@ -14,7 +14,12 @@ pub(super) struct Quantity {
 /// Durations, in ns.
 pub(super) const DURATION: Quantity = Quantity {
     what: "duration",
-    units: &[("ns", 1), ("us", 1_000), ("ms", 1_000_000), ("s", 1_000_000_000)],
+    units: &[
+        ("ns", 1),
+        ("us", 1_000),
+        ("ms", 1_000_000),
+        ("s", 1_000_000_000),
+    ],
     other: &[("min", 60_000_000_000)],
 };
 
@@ -33,7 +38,12 @@ pub(super) const RATE: Quantity = Quantity {
 /// Sizes, in bytes.
 pub(super) const SIZE: Quantity = Quantity {
     what: "size",
-    units: &[("B", 1), ("kB", 1_000), ("MB", 1_000_000), ("GB", 1_000_000_000)],
+    units: &[
+        ("B", 1),
+        ("kB", 1_000),
+        ("MB", 1_000_000),
+        ("GB", 1_000_000_000),
+    ],
     other: &[("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30)],
 };
 
@@ -43,13 +53,22 @@ impl Quantity {
         let text = text.trim();
         let end = text.find(|c: char| !c.is_ascii_digit() && c != '.' && c != '_');
         let (number, unit) = text.split_at(end.unwrap_or(text.len()));
-        let number = number.replace('_', "").parse::<f64>().map_err(|_| self.expected())?;
+        let number = number
+            .replace('_', "")
+            .parse::<f64>()
+            .map_err(|_| self.expected())?;
         let unit = unit.trim();
         let mut units = self.units.iter().chain(self.other);
-        let (_, factor) = units.find(|(name, _)| *name == unit).ok_or_else(|| self.expected())?;
+        let (_, factor) = units
+            .find(|(name, _)| *name == unit)
+            .ok_or_else(|| self.expected())?;
         let value = number * *factor as f64;
         // Above 2^53 the product is no longer exact.
-        if value > 9e15 { Err(self.expected()) } else { Ok(value.round() as u64) }
+        if value > 9e15 {
+            Err(self.expected())
+        } else {
+            Ok(value.round() as u64)
+        }
     }
 
     /// `value` in the largest unit that keeps it whole.
@@ -60,8 +79,17 @@ impl Quantity {
     }
 
     fn expected(&self) -> String {
-        let units: Vec<&str> = self.units.iter().chain(self.other).map(|(name, _)| *name).collect();
-        format!("a {} in quotes: a number with one of {}", self.what, units.join(", "))
+        let units: Vec<&str> = self
+            .units
+            .iter()
+            .chain(self.other)
+            .map(|(name, _)| *name)
+            .collect();
+        format!(
+            "a {} in quotes: a number with one of {}",
+            self.what,
+            units.join(", ")
+        )
     }
 }
 
@@ -84,7 +112,16 @@ mod tests {
 
     #[test]
     fn refuses() {
-        for text in ["", "ms", "10", "10 parsecs", "-1 ms", "1e3 ms", "1.2.3 s", "99999999 s"] {
+        for text in [
+            "",
+            "ms",
+            "10",
+            "10 parsecs",
+            "-1 ms",
+            "1e3 ms",
+            "1.2.3 s",
+            "99999999 s",
+        ] {
             assert!(DURATION.parse(text).is_err(), "{text}");
         }
         assert!(RATE.parse("8 MB/s").unwrap_err().contains("Mbit/s"));

@@ -31,7 +31,9 @@ pub(super) struct Way {
 
 impl Way {
     fn under_way(&self) -> u64 {
-        self.sent.wrapping_sub(self.delivered).wrapping_sub(self.lost)
+        self.sent
+            .wrapping_sub(self.delivered)
+            .wrapping_sub(self.lost)
     }
 }
 
@@ -69,7 +71,10 @@ pub(super) fn settle(
     book.equal(
         "segments under way = sent - delivered - lost",
         on_links,
-        traffic.data.under_way().wrapping_add(traffic.feedback.under_way()),
+        traffic
+            .data
+            .under_way()
+            .wrapping_add(traffic.feedback.under_way()),
     )?;
     book.equal(
         "segments under way = sum over flows",
@@ -79,10 +84,18 @@ pub(super) fn settle(
     book.equal(
         "data sent = sum over senders",
         traffic.data.sent,
-        flows.iter().map(|flow| flow.stats().sender.sent_packets).sum(),
+        flows
+            .iter()
+            .map(|flow| flow.stats().sender.sent_packets)
+            .sum(),
     )?;
     let Some(router) = bottleneck.router() else {
-        return Ok((packets, Records::default(), Overrides::default(), Refusals::default()));
+        return Ok((
+            packets,
+            Records::default(),
+            Overrides::default(),
+            Refusals::default(),
+        ));
     };
     let stats = match controller {
         Some(controller) => {
@@ -127,7 +140,12 @@ impl Book {
         if left == right {
             Ok(())
         } else {
-            Err(SimError::Accounting { now_ns: self.now_ns, what, left, right })
+            Err(SimError::Accounting {
+                now_ns: self.now_ns,
+                what,
+                left,
+                right,
+            })
         }
     }
 
@@ -137,9 +155,21 @@ impl Book {
         if let Some((what, left, right)) = checked.imbalance() {
             self.equal(what, left, right)?;
         }
-        self.equal("router's packets_in = arrived", stats.packets_in, packets.arrived)?;
-        self.equal("router's forwarded = transmitted", stats.forwarded, packets.forwarded)?;
-        self.equal("router's dropped = drops handed over", stats.dropped, packets.dropped)?;
+        self.equal(
+            "router's packets_in = arrived",
+            stats.packets_in,
+            packets.arrived,
+        )?;
+        self.equal(
+            "router's forwarded = transmitted",
+            stats.forwarded,
+            packets.forwarded,
+        )?;
+        self.equal(
+            "router's dropped = drops handed over",
+            stats.dropped,
+            packets.dropped,
+        )?;
         self.equal("router's queued = backlog", stats.queued, packets.queued)
     }
 
@@ -154,6 +184,10 @@ impl Book {
         if let Some((what, left, right)) = metrics.imbalance() {
             self.equal(what, left, right)?;
         }
-        self.equal("pipeline's messages", metrics.records + metrics.events, messages)
+        self.equal(
+            "pipeline's messages",
+            metrics.records + metrics.events,
+            messages,
+        )
     }
 }

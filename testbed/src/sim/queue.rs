@@ -17,7 +17,11 @@ pub struct EventQueue<E> {
 impl<E> EventQueue<E> {
     /// Empty, at time 0.
     pub fn new() -> Self {
-        EventQueue { heap: BinaryHeap::with_capacity(256), scheduled: 0, now_ns: 0 }
+        EventQueue {
+            heap: BinaryHeap::with_capacity(256),
+            scheduled: 0,
+            now_ns: 0,
+        }
     }
 
     /// The time of the last event taken, ns.
@@ -27,7 +31,11 @@ impl<E> EventQueue<E> {
 
     /// Adds an event. A time that has passed means now: time never goes back.
     pub fn schedule(&mut self, at_ns: u64, event: E) {
-        let entry = Entry { at_ns: at_ns.max(self.now_ns), order: self.scheduled, event };
+        let entry = Entry {
+            at_ns: at_ns.max(self.now_ns),
+            order: self.scheduled,
+            event,
+        };
         self.scheduled += 1;
         self.heap.push(entry);
     }

@@ -16,7 +16,9 @@ impl Random {
         let mut state = seed ^ fnv1a(name.as_bytes());
         // Mixed once more, so that seed and name do not cancel each other out.
         state = splitmix64(&mut state) ^ seed.rotate_left(32);
-        Random { state: std::array::from_fn(|_| splitmix64(&mut state)) }
+        Random {
+            state: std::array::from_fn(|_| splitmix64(&mut state)),
+        }
     }
 
     /// Uniform over all of `u64`.

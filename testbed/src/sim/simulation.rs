@@ -108,7 +108,9 @@ impl Simulation {
             let control = match &arm.control {
                 None => None,
                 Some(control) => {
-                    let missing = || SimError::NoEngine { arm: arm.name.clone() };
+                    let missing = || SimError::NoEngine {
+                        arm: arm.name.clone(),
+                    };
                     Some((control, engine.ok_or_else(missing)?))
                 }
             };
@@ -200,8 +202,10 @@ impl Simulation {
         )?;
         let decisions = self.controller.as_mut().map(Controller::take_decisions);
         let steps = self.bottleneck.rate().steps().iter();
-        let capacity =
-            steps.map(|step| RateStep { from_ns: step.from_ns, bits_per_s: step.bits_per_s });
+        let capacity = steps.map(|step| RateStep {
+            from_ns: step.from_ns,
+            bits_per_s: step.bits_per_s,
+        });
         let meta = RunMeta {
             seed: self.seed,
             start_ns: self.warmup_ns,
@@ -225,7 +229,8 @@ impl Simulation {
 
     fn schedule_beginnings(&mut self) {
         for (number, flow) in (0..).zip(&self.flows) {
-            self.events.schedule(flow.plan.start_ns, Event::Begin(number));
+            self.events
+                .schedule(flow.plan.start_ns, Event::Begin(number));
             if let Some(stop_ns) = flow.plan.stop_ns {
                 self.events.schedule(stop_ns, Event::Stop(number));
             }
@@ -289,8 +294,9 @@ impl Simulation {
 
     /// Takes what an end has to send, and arms its timer.
     fn pump(&mut self, now_ns: u64, flow: u32, side: Side) {
-        while let Some(segment) =
-            self.flows[flow as usize].end(side).and_then(|end| end.poll_transmit(now_ns))
+        while let Some(segment) = self.flows[flow as usize]
+            .end(side)
+            .and_then(|end| end.poll_transmit(now_ns))
         {
             self.send(now_ns, flow, side, segment);
         }
@@ -324,13 +330,17 @@ impl Simulation {
                 self.traffic.on_access += 1;
                 self.events.schedule(at_ns, Event::Arrive(slot));
             }
-            Side::Receiver => self.events.schedule(at_ns + return_ns, Event::Deliver(slot)),
+            Side::Receiver => self
+                .events
+                .schedule(at_ns + return_ns, Event::Deliver(slot)),
         }
     }
 
     fn arrive(&mut self, now_ns: u64, slot: u32) -> Result<(), SimError> {
         self.traffic.on_access -= 1;
-        let Some(segment) = self.segments.get_mut(slot) else { return Ok(()) };
+        let Some(segment) = self.segments.get_mut(slot) else {
+            return Ok(());
+        };
         let packet = Packet {
             cookie: slot.into(),
             flow: segment.flow,
@@ -369,7 +379,8 @@ impl Simulation {
                 if let Some(end_ns) = transmission.end_ns {
                     let forward_ns = self.flows[flow as usize].plan.forward_ns;
                     self.events.schedule(end_ns, Event::Transmitted);
-                    self.events.schedule(end_ns + forward_ns, Event::Deliver(slot));
+                    self.events
+                        .schedule(end_ns + forward_ns, Event::Deliver(slot));
                 }
             }
         }
@@ -383,7 +394,9 @@ impl Simulation {
     }
 
     fn deliver(&mut self, now_ns: u64, slot: u32) {
-        let Some(segment) = self.segments.take(slot) else { return };
+        let Some(segment) = self.segments.take(slot) else {
+            return;
+        };
         let side = match segment.body {
             Body::Data { .. } | Body::Datagram { .. } => {
                 self.traffic.on_wire -= 1;

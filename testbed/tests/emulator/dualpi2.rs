@@ -1,0 +1,133 @@
+//! What RFC 9332 promises.
+
+use l4sllm_abi::{Ecn, Params};
+use l4sllm_testbed::scenario::{Arm, FlowGroup};
+use l4sllm_testbed::transport::Cc;
+
+use crate::support::*;
+
+fn dualpi2() -> Arm {
+    Arm::dualpi2("dualpi2", Params::default())
+}
+
+/// One CUBIC against one Prague flow at 40 Mbit/s and 10 ms: shares within a
+/// factor of two (RFC 9332, section 1), short L4S delay, classic delay around
+/// its target of 15 ms.
+#[test]
+fn a_classic_and_a_scalable_flow_coexist() {
+    let scenario = scenario(
+        40 * MBIT,
+        10 * MS,
+        30,
+        vec![flow(Cc::Cubic), flow(Cc::Prague)],
+    );
+    let stats = statistics(&run(&scenario, &dualpi2()));
+    let ratio = goodput(&stats, "cubic") / goodput(&stats, "prague");
+    assert!((0.5..=2.0).contains(&ratio), "cubic over prague: {ratio}");
+    let l4s = stats.queue_delay_ms.l4s.p99.unwrap();
+    assert!(l4s < 3.0, "L4S p99 {l4s} ms");
+    let classic = stats.queue_delay_ms.classic.p50.unwrap();
+    assert!((8.0..=25.0).contains(&classic), "classic p50 {classic} ms");
+    assert!(
+        stats.utilisation > 0.97,
+        "utilisation {}",
+        stats.utilisation
+    );
+}
+
+/// Each control alone fills the link.
+#[test]
+fn a_single_flow_uses_the_link() {
+    for cc in [Cc::NewReno, Cc::Cubic, Cc::Dctcp, Cc::Prague, Cc::UdpPrague] {
+        let scenario = scenario(40 * MBIT, 10 * MS, 15, vec![flow(cc)]);
+        let stats = statistics(&run(&scenario, &dualpi2()));
+        assert!(stats.utilisation > 0.9, "{cc}: {}", stats.utilisation);
+        let delay = if cc.is_scalable() {
+            stats.queue_delay_ms.l4s.p99
+        } else {
+            stats.queue_delay_ms.classic.p50
+        };
+        let most = if cc.is_scalable() { 3.0 } else { 25.0 };
+        assert!(delay.unwrap() < most, "{cc}: {delay:?} ms");
+    }
+}
+
+/// At 8 Mbit/s a packet lasts 1.5 ms, longer than the L4S threshold: Th_len
+/// keeps the native AQM from marking a queue of one packet (RFC 9332, 2.5.1.1).
+#[test]
+fn a_slow_link_is_used_by_l4s_traffic() {
+    let scenario = scenario(8 * MBIT, 10 * MS, 20, vec![flow(Cc::Prague)]);
+    let stats = statistics(&run(&scenario, &dualpi2()));
+    assert!(stats.utilisation > 0.9, "utilisation {}", stats.utilisation);
+}
+
+/// 60 Mbit/s of unresponsive traffic into 40 Mbit/s, in either queue, ECN-capable or
+/// not, and 2 Mbit/s in the other queue: overload is dropped from both alike,
+/// so that neither starves, and delays stay where they are (RFC 9332,
+/// section 4.2).
+#[test]
+fn overload_starves_no_queue() {
+    for flood in [None, Some(Ecn::Ect0), Some(Ecn::Ect1)] {
+        let other = if flood == Some(Ecn::Ect1) {
+            None
+        } else {
+            Some(Ecn::Ect1)
+        };
+        let group = |codepoint: Option<Ecn>, name, rate| FlowGroup {
+            ecn: codepoint.is_some(),
+            codepoint,
+            ..udp(name, rate)
+        };
+        let flows = vec![
+            group(flood, "flood", 60 * MBIT),
+            group(other, "other", 2 * MBIT),
+        ];
+        let run = run(&scenario(40 * MBIT, 10 * MS, 12, flows), &dualpi2());
+        let stats = statistics(&run);
+        let got = |name, rate| goodput(&stats, name) / rate;
+        let (flood_share, other_share) = (got("flood", 60.0), got("other", 2.0));
+        let ratio = other_share / flood_share;
+        assert!(
+            (0.85..1.3).contains(&ratio),
+            "{flood:?}: {other_share} to {flood_share}"
+        );
+        assert!(stats.utilisation > 0.99, "{flood:?}: {}", stats.utilisation);
+        let [classic, l4s] = [CLASSIC, L4S].map(|queue| delay_ms(&run, queue, 6 * S, 12 * S, 0.99));
+        assert!(
+            classic < 25.0 && l4s < 25.0,
+            "{flood:?}: p99 {classic} and {l4s} ms"
+        );
+        if flood != Some(Ecn::Ect1) {
+            assert!(l4s < 3.0, "{flood:?}: L4S p99 {l4s} ms");
+        }
+    }
+}
+
+/// Unresponsive traffic that leaves a quarter of the link: a flow in the other
+/// queue gets most of it.
+#[test]
+fn what_unresponsive_traffic_leaves_is_used() {
+    for (codepoint, cc) in [(None, Cc::Prague), (Some(Ecn::Ect1), Cc::Cubic)] {
+        let steady = FlowGroup {
+            ecn: codepoint.is_some(),
+            codepoint,
+            ..udp("steady", 30 * MBIT)
+        };
+        let stats = statistics(&run(
+            &scenario(40 * MBIT, 10 * MS, 15, vec![steady, flow(cc)]),
+            &dualpi2(),
+        ));
+        let got = goodput(&stats, cc.name());
+        assert!(got > 5.0, "{cc}: {got} Mbit/s");
+        assert!(stats.utilisation > 0.9, "{cc}: {}", stats.utilisation);
+    }
+}
+
+/// A flood of Not-ECT packets in the classic queue leaves L4S delay short.
+#[test]
+fn classic_overload_keeps_l4s_delay_short() {
+    let flows = vec![udp("flood", 60 * MBIT), flow(Cc::Prague)];
+    let run = run(&scenario(40 * MBIT, 10 * MS, 12, flows), &dualpi2());
+    let delay = delay_ms(&run, L4S, 6 * S, 12 * S, 0.99);
+    assert!(delay < 5.0, "L4S p99 {delay} ms");
+}

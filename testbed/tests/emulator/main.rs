@@ -1,0 +1,11 @@
+//! The emulator as a whole: what DualPI2 promises, what the baselines do,
+//! what an override changes, and that everything is accounted for and repeats.
+//!
+//! Runs are short and their tolerances wide: a promise is checked, not a number.
+
+mod baselines;
+mod dualpi2;
+mod experiment;
+mod overrides;
+mod reproducible;
+mod support;

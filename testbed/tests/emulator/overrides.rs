@@ -1,0 +1,154 @@
+//! Overrides in the loop: what they change, and that they end.
+
+use std::sync::Arc;
+
+use l4sllm_abi::{Action, Factor, Mode, Record, Steer};
+use l4sllm_testbed::control::EngineFactory;
+use l4sllm_testbed::scenario::{Aqm, Arm, Control, DualPi2, FlowGroup, Latency, Scripted};
+use l4sllm_testbed::sim::Simulation;
+use l4sllm_testbed::transport::Cc;
+use l4sllmd::{Decision, Engine};
+
+use crate::support::*;
+
+/// Target halved for ten seconds: classic p50 goes to about half and back.
+#[test]
+fn a_scripted_steer_moves_the_delay_and_back() {
+    let steer = Steer::new(Some(Factor::new(0.5).unwrap()), None, None, None).unwrap();
+    let mut arm = Arm::new("steered", Aqm::DualPi2(DualPi2::default()));
+    arm.script.push(Scripted {
+        at_ns: 10 * S,
+        ttl_ns: 10 * S,
+        mode: Mode::Steer(steer),
+    });
+    let flows = vec![
+        FlowGroup {
+            count: 4,
+            ..flow(Cc::Cubic)
+        },
+        flow(Cc::Prague),
+    ];
+    let run = run(&scenario(50 * MBIT, 20 * MS, 30, flows), &arm);
+    let p50 = |from, to| delay_ms(&run, CLASSIC, from * S, to * S, 0.5);
+    let (before, during, after) = (p50(4, 10), p50(12, 20), p50(22, 30));
+    assert!((11.0..19.0).contains(&before), "before: {before} ms");
+    assert!(
+        (0.35..0.7).contains(&(during / before)),
+        "during: {during} of {before} ms"
+    );
+    assert!(
+        (0.8..1.25).contains(&(after / before)),
+        "after: {after} of {before} ms"
+    );
+    let overrides = run.meta.overrides;
+    assert_eq!((overrides.received, overrides.applied), (1, 1));
+}
+
+/// Decides the same on every interval.
+struct Always {
+    action: Action,
+    interval: u32,
+    seen: u32,
+}
+
+impl Engine for Always {
+    fn observe(&mut self, _record: &Record) -> Option<Decision> {
+        self.seen += 1;
+        (self.seen % self.interval == 0).then_some(Decision::Action {
+            action: self.action,
+            probabilities: [0.0, 0.0, 1.0],
+        })
+    }
+
+    fn reset(&mut self) {
+        self.seen = 0;
+    }
+}
+
+fn always(action: Action, interval: u32) -> EngineFactory {
+    Arc::new(move |_| {
+        Box::new(Always {
+            action,
+            interval,
+            seen: 0,
+        })
+    })
+}
+
+fn controlled(interval: u32, latency: Latency) -> Arm {
+    let mut arm = Arm::new("controlled", Aqm::DualPi2(DualPi2::default()));
+    let interval = interval.try_into().unwrap();
+    arm.control = Some(Control {
+        latency,
+        ..Control::new("none".as_ref(), interval)
+    });
+    arm
+}
+
+/// After every ten records the next packet is marked: a tenth of them, and
+/// every decision is accounted for.
+#[test]
+fn a_controller_in_the_loop() {
+    let scenario = scenario(20 * MBIT, 10 * MS, 6, vec![flow(Cc::Cubic)]);
+    let arm = controlled(10, Latency::Fixed(100_000));
+    let engine = always(Action::Mark, 10);
+    let run = Simulation::new(&scenario, &arm, 0, Some(engine))
+        .unwrap()
+        .finish()
+        .unwrap();
+    let decisions = run.decisions.len() as u64;
+    assert!(
+        run.decisions
+            .iter()
+            .all(|d| d.latency_ns == 100_000 && d.action == 2)
+    );
+    assert_eq!(run.meta.overrides.received, decisions);
+    assert!(decisions.abs_diff(run.packets.len() as u64 / 10) <= 1);
+    assert!(run.meta.overrides.applied * 100 > decisions * 99);
+    let marked = run.packets.iter().filter(|row| row.action == 2).count() as u64;
+    assert!(marked >= run.meta.overrides.applied);
+    assert_eq!(run.meta.records.lost, 0);
+}
+
+/// Drops are held to their share (1/16), whatever is asked.
+#[test]
+fn a_controller_that_only_drops() {
+    let scenario = scenario(20 * MBIT, 10 * MS, 6, vec![udp("flood", 15 * MBIT)]);
+    let arm = controlled(2, Latency::Fixed(0));
+    let engine = always(Action::Drop, 2);
+    let run = Simulation::new(&scenario, &arm, 0, Some(engine))
+        .unwrap()
+        .finish()
+        .unwrap();
+    let share = run.meta.packets.dropped as f64 / run.meta.packets.arrived as f64;
+    assert!(share > 0.03 && share <= 1.0 / 16.0 + 0.01, "{share}");
+    assert!(run.meta.refusals.drop_share > 0);
+}
+
+/// The measured latency of an engine that does nothing is short, and in the rows.
+#[test]
+fn measured_latency() {
+    let scenario = scenario(20 * MBIT, 10 * MS, 3, vec![flow(Cc::Cubic)]);
+    let arm = controlled(10, Latency::Measured);
+    let engine = always(Action::Enqueue, 10);
+    let run = Simulation::new(&scenario, &arm, 0, Some(engine))
+        .unwrap()
+        .finish()
+        .unwrap();
+    assert!(run.decisions.len() > 100);
+    let mut latencies: Vec<u64> = run.decisions.iter().map(|row| row.latency_ns).collect();
+    latencies.sort_unstable();
+    let median = latencies[latencies.len() / 2];
+    assert!(median > 0 && median < 1_000_000, "{median} ns");
+}
+
+/// An arm with a policy does not run without its engine.
+#[test]
+fn a_policy_without_an_engine() {
+    let scenario = scenario(20 * MBIT, 10 * MS, 3, vec![flow(Cc::Cubic)]);
+    let error = Simulation::new(&scenario, &controlled(10, Latency::Fixed(0)), 0, None);
+    assert_eq!(
+        error.unwrap_err().to_string(),
+        "arm controlled: its policy has not been loaded"
+    );
+}
