@@ -14,7 +14,7 @@
 //! - One segment is one packet; no segmentation offload. Streams are cut at
 //!   multiples of [`MSS`] once and for all.
 //! - The network does not reorder the packets of one flow. Loss detection
-//!   takes three later deliveries as proof (see [`scoreboard`]), so reordering by
+//!   takes three later deliveries as proof (see `scoreboard.rs`), so reordering by
 //!   three or more would cost needless retransmissions, not correctness.
 //! - No tail loss probe (RFC 8985), no F-RTO (RFC 5682), no proportional rate
 //!   reduction (RFC 6937): a lost tail waits for the retransmission timer.
