@@ -1,0 +1,573 @@
+/*-
+ * SPDX-License-Identifier: BSD-2-Clause
+ *
+ * Copyright (c) 2026 The l4sllm authors
+ */
+
+/* Overrides through the device, as a controller sees them. */
+
+#include "router.h"
+
+#define	EXPECT(applied, expired, refused, replaced, waiting) do {	\
+	struct l4s_stats s = router_stats(&r);				\
+	CHECK_EQ(s.overrides_applied, applied);				\
+	CHECK_EQ(s.overrides_expired, expired);				\
+	CHECK_EQ(s.overrides_refused, refused);				\
+	CHECK_EQ(s.overrides_replaced, replaced);			\
+	CHECK_EQ(s.overrides_waiting, waiting);				\
+} while (0)
+
+#define	PASS(ecn, was, why) do {					\
+	router_pass(&r, (ecn), &record);				\
+	CHECK_EQ(record.dequeue_action, (was));				\
+	CHECK_EQ(record.reason, (why));					\
+} while (0)
+
+static struct l4s_limits
+generous(void)
+{
+	struct l4s_limits l;
+
+	l4s_user_limits_default(&l);
+	l.drop_share = L4S_FACTOR_ONE;
+	return (l);
+}
+
+/* A controller without gains: p' stays 0 however long a packet waits. */
+static struct router
+without_gains(void)
+{
+	struct l4s_params params;
+
+	l4s_user_params_default(&params);
+	params.alpha_uhz = params.beta_uhz = 0;
+	return (router_create(&params, NULL, 64));
+}
+
+static void
+once_each_action(void)
+{
+	struct l4s_limits limits = generous();
+	struct router r = router_create(NULL, &limits, 64);
+	struct l4s_record record;
+	struct l4s_stats s;
+
+	CHECK_EQ(router_once(&r, L4S_ACTION_MARK), 0);
+	EXPECT(0, 0, 0, 0, 1);
+	PASS(L4S_ECN_ECT1, L4S_ACTION_MARK, L4S_REASON_ONCE);
+	CHECK_EQ(record.base_action, L4S_ACTION_ENQUEUE);
+	CHECK_EQ(record.override_action, L4S_ACTION_MARK);
+	CHECK_EQ(record.override_id, 1);
+	EXPECT(1, 0, 0, 0, 0);
+	PASS(L4S_ECN_ECT1, L4S_ACTION_ENQUEUE, L4S_REASON_BASE);
+	CHECK_EQ(record.override_id, 0);
+
+	CHECK_EQ(router_once(&r, L4S_ACTION_DROP), 0);
+	PASS(L4S_ECN_NOT_ECT, L4S_ACTION_DROP, L4S_REASON_ONCE);
+	CHECK_EQ(record.override_id, 2);
+	CHECK_EQ(router_once(&r, L4S_ACTION_ENQUEUE), 0);
+	PASS(L4S_ECN_ECT0, L4S_ACTION_ENQUEUE, L4S_REASON_ONCE);
+	EXPECT(3, 0, 0, 0, 0);
+	s = router_stats(&r);
+	CHECK_EQ(s.marks_override, 1);
+	CHECK_EQ(s.drops_override, 1);
+	CHECK_EQ(s.decisions_overridden, 3);
+	router_destroy(&r);
+}
+
+static void
+waits_for_its_queue(void)
+{
+	struct router r = router_create(NULL, NULL, 64);
+	struct l4s_override o = router_override(&r, L4S_MODE_ONCE,
+	    L4S_ACTION_MARK, 1, SEC);
+	struct l4s_record record;
+
+	o.queue = L4S_QUEUE_L4S;
+	CHECK_EQ(router_send(&r, &o), 0);
+	PASS(L4S_ECN_ECT0, L4S_ACTION_ENQUEUE, L4S_REASON_BASE);
+	EXPECT(0, 0, 0, 0, 1);
+	PASS(L4S_ECN_ECT1, L4S_ACTION_MARK, L4S_REASON_ONCE);
+	EXPECT(1, 0, 0, 0, 0);
+	router_destroy(&r);
+}
+
+static void
+not_ect_is_never_marked(void)
+{
+	struct router r = router_create(NULL, NULL, 64);
+	struct l4s_record record;
+	struct l4s_stats s;
+
+	/* A once is used up by the refusal. */
+	CHECK_EQ(router_once(&r, L4S_ACTION_MARK), 0);
+	PASS(L4S_ECN_NOT_ECT, L4S_ACTION_ENQUEUE, L4S_REASON_NOT_ECT);
+	CHECK_EQ(record.override_action, L4S_ACTION_MARK);
+	EXPECT(0, 0, 1, 0, 0);
+	PASS(L4S_ECN_ECT0, L4S_ACTION_ENQUEUE, L4S_REASON_BASE);
+	/* A hold goes on. */
+	CHECK_EQ(router_hold(&r, L4S_ACTION_MARK, 3, SEC), 0);
+	PASS(L4S_ECN_NOT_ECT, L4S_ACTION_ENQUEUE, L4S_REASON_NOT_ECT);
+	EXPECT(0, 0, 1, 0, 1);
+	PASS(L4S_ECN_ECT0, L4S_ACTION_MARK, L4S_REASON_HOLD);
+	EXPECT(1, 0, 1, 0, 0);
+	PASS(L4S_ECN_NOT_ECT, L4S_ACTION_ENQUEUE, L4S_REASON_NOT_ECT);
+	PASS(L4S_ECN_ECT0, L4S_ACTION_ENQUEUE, L4S_REASON_BASE);
+	s = router_stats(&r);
+	CHECK_EQ(s.refused[L4S_REASON_NOT_ECT], 3);
+	/* One that only ever was refused. */
+	CHECK_EQ(router_hold(&r, L4S_ACTION_MARK, 2, SEC), 0);
+	PASS(L4S_ECN_NOT_ECT, L4S_ACTION_ENQUEUE, L4S_REASON_NOT_ECT);
+	PASS(L4S_ECN_NOT_ECT, L4S_ACTION_ENQUEUE, L4S_REASON_NOT_ECT);
+	EXPECT(1, 0, 2, 0, 0);
+	router_destroy(&r);
+}
+
+/* Override drops never pass their share of the decisions, at any instant. */
+static void
+drop_share(void)
+{
+	struct l4s_limits limits;
+	struct router r;
+	struct l4s_record record;
+	unsigned i, dropped = 0, refused = 0;
+
+	l4s_user_limits_default(&limits);
+	limits.drop_share = L4S_FACTOR_ONE / 10;
+	r = router_create(NULL, &limits, 64);
+	for (i = 1; i <= 2000; i++) {
+		if (i % 500 == 1)
+			CHECK_EQ(router_hold(&r, L4S_ACTION_DROP, 500, SEC),
+			    0);
+		router_pass(&r, L4S_ECN_ECT0, &record);
+		dropped += record.reason == L4S_REASON_HOLD;
+		refused += record.reason == L4S_REASON_DROP_SHARE;
+		CHECK((uint64_t)dropped * L4S_FACTOR_ONE <=
+		    (uint64_t)i * limits.drop_share);
+	}
+	CHECK_EQ(dropped + refused, 2000);
+	CHECK(dropped >= 199);
+	/* What was saved is bounded: 64 drops, however long the quiet. */
+	for (i = 0; i < 5000; i++)
+		router_pass(&r, L4S_ECN_ECT0, &record);
+	CHECK_EQ(router_hold(&r, L4S_ACTION_DROP, 80, SEC), 0);
+	for (dropped = i = 0; i < 80; i++) {
+		router_pass(&r, L4S_ECN_ECT0, &record);
+		dropped += record.reason == L4S_REASON_HOLD;
+	}
+	CHECK(dropped >= 64 && dropped <= 64 + 8);
+	router_destroy(&r);
+}
+
+static void
+ceiling(void)
+{
+	struct router r = without_gains();
+	struct l4s_user_packet out;
+	struct l4s_record record;
+	struct l4s_stats s;
+
+	/* One packet waits in Classic for longer than 250 ms. */
+	CHECK_EQ(router_put(&r, L4S_ECN_ECT0), 0);
+	r.now += 250 * MS;
+	CHECK_EQ(router_hold(&r, L4S_ACTION_MARK, 10, SEC), 0);
+	PASS(L4S_ECN_ECT1, L4S_ACTION_MARK, L4S_REASON_HOLD);
+	r.now += 1;
+	PASS(L4S_ECN_ECT1, L4S_ACTION_ENQUEUE, L4S_REASON_CEILING);
+	CHECK((record.status & L4S_STATUS_CEILING) != 0);
+	CHECK_EQ(l4s_user_dequeue(r.u, r.now, &out), 1);
+	CHECK_EQ(out.reason, L4S_REASON_CEILING);
+	PASS(L4S_ECN_ECT1, L4S_ACTION_MARK, L4S_REASON_HOLD);
+	s = router_stats(&r);
+	CHECK_EQ(s.refused[L4S_REASON_CEILING], 2);
+	router_destroy(&r);
+}
+
+/* A controller of great gain is at p' = 1 after one update with a queue. */
+static struct router
+overloaded(void)
+{
+	struct l4s_params params;
+	struct l4s_limits limits = generous();
+	struct router r;
+
+	l4s_user_params_default(&params);
+	params.alpha_uhz = UINT32_MAX;
+	params.beta_uhz = 0;
+	params.tupdate_ns = SEC;
+	limits.ceiling_ns = UINT64_MAX;
+	r = router_create(&params, &limits, 64);
+	CHECK_EQ(router_put(&r, L4S_ECN_ECT0), 0);
+	r.now += SEC;
+	return (r);
+}
+
+static void
+overload(void)
+{
+	struct router r = overloaded();
+	struct l4s_user_packet out;
+	struct l4s_stats s;
+
+	CHECK_EQ(router_hold(&r, L4S_ACTION_ENQUEUE, 10, SEC), 0);
+	CHECK_EQ(l4s_user_dequeue(r.u, r.now, &out), 0);
+	CHECK_EQ(l4s_user_drops(r.u, &out, 1), 1);
+	CHECK_EQ(out.reason, L4S_REASON_OVERLOAD);
+	s = router_stats(&r);
+	CHECK_EQ(s.refused[L4S_REASON_OVERLOAD], 1);
+	CHECK_EQ(s.drops_base, 1);
+	router_destroy(&r);
+}
+
+static void
+expiry_by_time(void)
+{
+	struct router r = router_create(NULL, NULL, 64);
+	struct l4s_record record;
+
+	CHECK_EQ(router_hold(&r, L4S_ACTION_MARK, 100, MS), 0);
+	r.now += MS - 1;
+	PASS(L4S_ECN_ECT0, L4S_ACTION_MARK, L4S_REASON_HOLD);
+	r.now += 1;
+	PASS(L4S_ECN_ECT0, L4S_ACTION_ENQUEUE, L4S_REASON_BASE);
+	EXPECT(1, 0, 0, 0, 0);
+	/* Without an effect. */
+	CHECK_EQ(router_hold(&r, L4S_ACTION_MARK, 100, MS), 0);
+	r.now += MS;
+	PASS(L4S_ECN_ECT0, L4S_ACTION_ENQUEUE, L4S_REASON_BASE);
+	EXPECT(1, 1, 0, 0, 0);
+	/* Too late already, and no harm to the one in force. */
+	CHECK_EQ(router_hold(&r, L4S_ACTION_MARK, 100, SEC), 0);
+	CHECK_EQ(router_hold(&r, L4S_ACTION_DROP, 100, 0), 0);
+	PASS(L4S_ECN_ECT0, L4S_ACTION_MARK, L4S_REASON_HOLD);
+	EXPECT(2, 2, 0, 0, 0);
+	router_destroy(&r);
+}
+
+static void
+expiry_by_packets(void)
+{
+	struct router r = router_create(NULL, NULL, 64);
+	struct l4s_record record;
+	unsigned i;
+
+	CHECK_EQ(router_hold(&r, L4S_ACTION_MARK, 5, SEC), 0);
+	for (i = 0; i < 5; i++)
+		PASS(L4S_ECN_ECT0, L4S_ACTION_MARK, L4S_REASON_HOLD);
+	PASS(L4S_ECN_ECT0, L4S_ACTION_ENQUEUE, L4S_REASON_BASE);
+	router_destroy(&r);
+}
+
+static void
+replacement(void)
+{
+	struct router r = router_create(NULL, NULL, 64);
+	struct l4s_record record;
+
+	CHECK_EQ(router_hold(&r, L4S_ACTION_MARK, 5, SEC), 0);
+	CHECK_EQ(router_hold(&r, L4S_ACTION_ENQUEUE, 5, SEC), 0);
+	EXPECT(0, 0, 0, 1, 1);
+	PASS(L4S_ECN_ECT0, L4S_ACTION_ENQUEUE, L4S_REASON_HOLD);
+	CHECK_EQ(router_once(&r, L4S_ACTION_MARK), 0);
+	EXPECT(1, 0, 0, 1, 1);
+	PASS(L4S_ECN_ECT0, L4S_ACTION_MARK, L4S_REASON_ONCE);
+	/* The hold that was replaced does not come back. */
+	PASS(L4S_ECN_ECT0, L4S_ACTION_ENQUEUE, L4S_REASON_BASE);
+	EXPECT(2, 0, 0, 1, 0);
+	/* Replaced after a limit refused it: refused. */
+	CHECK_EQ(router_hold(&r, L4S_ACTION_MARK, 5, SEC), 0);
+	PASS(L4S_ECN_NOT_ECT, L4S_ACTION_ENQUEUE, L4S_REASON_NOT_ECT);
+	CHECK_EQ(router_once(&r, L4S_ACTION_MARK), 0);
+	EXPECT(2, 0, 1, 1, 1);
+	/* Replaced after its time: expired. */
+	r.now += 2 * SEC;
+	CHECK_EQ(router_once(&r, L4S_ACTION_MARK), 0);
+	EXPECT(2, 1, 1, 1, 1);
+	router_destroy(&r);
+}
+
+static void
+close_returns_to_base(void)
+{
+	struct router r = router_create(NULL, NULL, 64);
+	struct l4s_record record;
+
+	CHECK_EQ(router_hold(&r, L4S_ACTION_MARK, 100, SEC), 0);
+	PASS(L4S_ECN_ECT0, L4S_ACTION_MARK, L4S_REASON_HOLD);
+	l4s_user_close(r.h, r.now);
+	r.h = l4s_user_open(r.u);
+	PASS(L4S_ECN_ECT0, L4S_ACTION_ENQUEUE, L4S_REASON_BASE);
+	EXPECT(1, 0, 0, 0, 0);
+	CHECK_EQ(router_once(&r, L4S_ACTION_MARK), L4S_EPERM);
+	router_destroy(&r);
+}
+
+static void
+checked_at_submission(void)
+{
+	struct router r = router_create(NULL, NULL, 64);
+	struct l4s_override o, hold, steer;
+	struct l4s_stats s;
+	unsigned bad = 0;
+
+#define	BAD(from, field, value, error) do {				\
+	o = from;							\
+	o.field = (value);						\
+	CHECK_EQ(router_send(&r, &o), error);				\
+	bad++;								\
+} while (0)
+	hold = router_override(&r, L4S_MODE_HOLD, L4S_ACTION_MARK, 10, SEC);
+	steer = router_override(&r, L4S_MODE_STEER, 0, 0, SEC);
+	steer.steer_set = L4S_STEER_TARGET;
+	steer.target = L4S_FACTOR_ONE / 2;
+	BAD(hold, id, 0, L4S_EINVAL);
+	BAD(hold, mode, 0, L4S_EINVAL);
+	BAD(hold, mode, 4, L4S_EINVAL);
+	BAD(hold, action, 3, L4S_EINVAL);
+	BAD(hold, queue, 3, L4S_EINVAL);
+	BAD(hold, pad, 1, L4S_EINVAL);
+	BAD(hold, hold_packets, 0, L4S_EINVAL);
+	BAD(hold, hold_packets, 1001, L4S_ERANGE);
+	BAD(hold, steer_set, L4S_STEER_GAIN, L4S_EINVAL);
+	BAD(hold, gain, 1, L4S_EINVAL);
+	BAD(hold, expires_ns, r.now + 30 * SEC + 1, L4S_ERANGE);
+	BAD(hold, mode, L4S_MODE_ONCE, L4S_EINVAL);	/* ten packets */
+	BAD(steer, action, 1, L4S_EINVAL);
+	BAD(steer, queue, L4S_QUEUE_L4S, L4S_EINVAL);
+	BAD(steer, hold_packets, 1, L4S_EINVAL);
+	BAD(steer, steer_set, 0, L4S_EINVAL);
+	BAD(steer, steer_set, 0x11, L4S_EINVAL);
+	BAD(steer, coupling, 65536, L4S_EINVAL);
+	BAD(steer, target, L4S_FACTOR_ONE / 4 - 1, L4S_ERANGE);
+	BAD(steer, target, L4S_FACTOR_ONE * 4 + 1, L4S_ERANGE);
+	BAD(steer, target, 0, L4S_ERANGE);
+#undef BAD
+	s = router_stats(&r);
+	CHECK_EQ(s.refused_invalid, bad);
+	CHECK_EQ(s.overrides_received, 0);
+	CHECK_EQ(router_send(&r, &hold), 0);
+	CHECK_EQ(router_send(&r, &steer), 0);
+	EXPECT(0, 0, 0, 1, 1);
+	router_destroy(&r);
+}
+
+/*
+ * The set-points shift and go back at their times, and p' does not jump: the
+ * queue stands at 20 ms, and each update moves p' by what its set-points say.
+ */
+static void
+steer_and_back(void)
+{
+	struct router r = router_create(NULL, NULL, 4096);
+	struct l4s_override o;
+	struct l4s_user_packet out;
+	struct l4s_record record;
+	uint64_t expires = 0, end = r.now + 4 * SEC;
+	double p, last = 0, step = 0;
+	unsigned n = 0, steered = 0;
+	size_t got;
+
+	while (r.now < end) {
+		CHECK_EQ(router_put(&r, L4S_ECN_ECT0), 0);
+		if (n++ < 20) {
+			r.now += MS;
+			continue;
+		}
+		if (n == 500) {
+			o = router_override(&r, L4S_MODE_STEER, 0, 0, SEC);
+			o.steer_set = L4S_STEER_TARGET | L4S_STEER_GAIN;
+			o.target = L4S_FACTOR_ONE / 2;
+			o.gain = L4S_FACTOR_ONE * 2;
+			expires = o.expires_ns;
+			CHECK_EQ(router_send(&r, &o), 0);
+		}
+		CHECK_EQ(l4s_user_dequeue(r.u, r.now, &out) +
+		    l4s_user_drops(r.u, &out, 1), 1);
+		do {
+			CHECK_EQ(l4s_user_read(r.h, &record, sizeof(record),
+			    r.now, &got), 0);
+			CHECK(got != 0);
+		} while (record.hdr.type != L4S_RECORD_DECISION);
+		p = ldexp(record.base_probability, -31);
+		if (n >= 500 && r.now < expires) {
+			steered++;
+			CHECK_EQ(record.reason, L4S_REASON_STEER);
+			CHECK_EQ(record.override_id, r.id);
+			CHECK_EQ(record.qdelay_reference, 7500);
+			CHECK_EQ(record.base_action, record.dequeue_action);
+			CHECK((record.status & L4S_STATUS_STEERED) != 0);
+			step = 0.32 * 0.0125;
+		} else {
+			CHECK_EQ(record.reason, L4S_REASON_BASE);
+			CHECK_EQ(record.qdelay_reference, 15000);
+			CHECK((record.status & L4S_STATUS_STEERED) == 0);
+			step = 0.16 * 0.005;
+		}
+		if (n > 60)	/* the fill's own steps are over */
+			CHECK(p == last || fabs(p - last - step) < 1e-6);
+		last = p;
+		r.now += MS;
+	}
+	CHECK_EQ(steered, 1000);
+	EXPECT(1, 0, 0, 0, 0);
+	router_destroy(&r);
+}
+
+static void
+steer_under_the_ceiling(void)
+{
+	struct router r = without_gains();
+	struct l4s_override o = router_override(&r, L4S_MODE_STEER, 0, 0,
+	    10 * SEC);
+	struct l4s_user_packet out;
+	struct l4s_record record;
+
+	o.steer_set = L4S_STEER_COUPLING;
+	o.coupling = L4S_FACTOR_ONE * 2;
+	CHECK_EQ(router_put(&r, L4S_ECN_ECT0), 0);
+	r.now += 251 * MS;
+	CHECK_EQ(router_send(&r, &o), 0);
+	/* Above the ceiling: not in force, and that is a refusal. */
+	router_pass(&r, L4S_ECN_ECT1, &record);
+	CHECK_EQ(record.reason, L4S_REASON_CEILING);
+	EXPECT(0, 0, 0, 0, 1);
+	CHECK_EQ(l4s_user_dequeue(r.u, r.now, &out) +
+	    l4s_user_drops(r.u, &out, 1), 1);
+	router_pass(&r, L4S_ECN_ECT1, &record);
+	CHECK_EQ(record.reason, L4S_REASON_STEER);
+	EXPECT(1, 0, 0, 0, 0);
+	/* And again, in the middle of its life. */
+	CHECK_EQ(router_put(&r, L4S_ECN_ECT0), 0);
+	r.now += 251 * MS;
+	router_pass(&r, L4S_ECN_ECT1, &record);
+	CHECK_EQ(record.reason, L4S_REASON_CEILING);
+	router_destroy(&r);
+}
+
+/* Narrower limits end a steer that is outside of them. */
+static void
+limits_change_in_force(void)
+{
+	struct router r = router_create(NULL, NULL, 64);
+	struct l4s_override o = router_override(&r, L4S_MODE_STEER, 0, 0, SEC);
+	struct l4s_limits limits;
+	struct l4s_record record;
+
+	o.steer_set = L4S_STEER_TARGET;
+	o.target = L4S_FACTOR_ONE * 3;
+	CHECK_EQ(router_send(&r, &o), 0);
+	PASS(L4S_ECN_ECT1, L4S_ACTION_ENQUEUE, L4S_REASON_STEER);
+	l4s_user_limits_default(&limits);
+	limits.factor_max = L4S_FACTOR_ONE * 2;
+	CHECK_EQ(l4s_user_request(r.h, L4S_OP_SET_LIMITS, &limits,
+	    sizeof(limits), r.now), 0);
+	PASS(L4S_ECN_ECT1, L4S_ACTION_ENQUEUE, L4S_REASON_BASE);
+	CHECK_EQ(record.qdelay_reference, 15000);
+	EXPECT(1, 0, 0, 0, 0);
+	router_destroy(&r);
+}
+
+/* The one event of a code that the handle has waiting; counts them. */
+static unsigned
+events(struct router *r, uint32_t code, struct l4s_event *last)
+{
+	struct l4s_event e;
+	unsigned n = 0;
+	size_t got;
+
+	while (l4s_user_read(r->h, &e, sizeof(e), r->now, &got) == 0 &&
+	    got != 0)
+		if (e.hdr.type == L4S_RECORD_EVENT && e.code == code) {
+			n++;
+			*last = e;
+		}
+	return (n);
+}
+
+static void
+watchdog(void)
+{
+	struct l4s_limits limits = generous();
+	struct l4s_event event;
+	struct l4s_user_packet out;
+	struct l4s_record record;
+	struct l4s_stats s;
+	struct router r;
+	unsigned i;
+
+	limits.watchdog_ns = 10 * MS;
+	r = router_create(NULL, &limits, 256);
+	/* Nothing is missed before the first override. */
+	r.now += SEC;
+	PASS(L4S_ECN_ECT0, L4S_ACTION_ENQUEUE, L4S_REASON_BASE);
+	CHECK_EQ(router_stats(&r).watchdog_misses, 0);
+
+	CHECK_EQ(router_hold(&r, L4S_ACTION_MARK, 1000, SEC), 0);
+	r.now += 10 * MS;
+	PASS(L4S_ECN_ECT0, L4S_ACTION_MARK, L4S_REASON_HOLD);
+	r.now += 1;
+	for (i = 0; i < 3; i++) {
+		CHECK_EQ(router_put(&r, L4S_ECN_ECT0), 0);
+		CHECK_EQ(l4s_user_dequeue(r.u, r.now, &out), 1);
+		CHECK_EQ(out.reason, L4S_REASON_BASE);
+	}
+	CHECK_EQ(events(&r, L4S_EVENT_WATCHDOG, &event), 1);
+	CHECK_EQ(event.value, 1);
+	CHECK_EQ(event.sched, 1);
+	s = router_stats(&r);
+	CHECK_EQ(s.watchdog_misses, 1);
+	CHECK_EQ(s.watchdog_active, 1);
+	PASS(L4S_ECN_ECT0, L4S_ACTION_ENQUEUE, L4S_REASON_BASE);
+	CHECK((record.status & L4S_STATUS_WATCHDOG) != 0);
+	r.now += SEC;
+	CHECK_EQ(router_stats(&r).watchdog_misses, 1);
+
+	/* The next override ends it. */
+	CHECK_EQ(router_once(&r, L4S_ACTION_MARK), 0);
+	CHECK_EQ(router_put(&r, L4S_ECN_ECT0), 0);
+	CHECK_EQ(l4s_user_dequeue(r.u, r.now, &out), 1);
+	CHECK_EQ(out.reason, L4S_REASON_ONCE);
+	CHECK_EQ(events(&r, L4S_EVENT_RECOVERED, &event), 1);
+	CHECK_EQ(router_stats(&r).watchdog_active, 0);
+	/* Seen from the device alone, without a packet. */
+	r.now += 11 * MS;
+	s = router_stats(&r);
+	CHECK_EQ(s.watchdog_misses, 2);
+	CHECK_EQ(s.watchdog_active, 1);
+	router_destroy(&r);
+}
+
+/* An override far ahead, and one in a queue that nobody serves. */
+static void
+late_and_idle(void)
+{
+	struct router r = router_create(NULL, NULL, 64);
+	struct l4s_record record;
+
+	CHECK_EQ(router_hold(&r, L4S_ACTION_MARK, 10, 30 * SEC), 0);
+	r.now += 29 * SEC;
+	PASS(L4S_ECN_ECT0, L4S_ACTION_MARK, L4S_REASON_HOLD);
+	r.now += SEC;
+	PASS(L4S_ECN_ECT0, L4S_ACTION_ENQUEUE, L4S_REASON_BASE);
+	router_destroy(&r);
+}
+
+const struct test override_tests[] = {
+	TEST(once_each_action),
+	TEST(waits_for_its_queue),
+	TEST(not_ect_is_never_marked),
+	TEST(drop_share),
+	TEST(ceiling),
+	TEST(overload),
+	TEST(expiry_by_time),
+	TEST(expiry_by_packets),
+	TEST(replacement),
+	TEST(close_returns_to_base),
+	TEST(checked_at_submission),
+	TEST(steer_and_back),
+	TEST(steer_under_the_ceiling),
+	TEST(limits_change_in_force),
+	TEST(watchdog),
+	TEST(late_and_idle),
+	TEST_END
+};

@@ -1,0 +1,257 @@
+/*-
+ * SPDX-License-Identifier: BSD-2-Clause
+ *
+ * Copyright (c) 2026 The l4sllm authors
+ */
+
+/* The ring's books, and what a record says. */
+
+#include "record.h"
+#include "params.h"
+#include "ring.h"
+#include "router.h"
+
+static void
+write_one(struct l4s_ring *r, uint64_t now)
+{
+	l4s_event_write(r, 7, 8, L4S_EVENT_PARAMS, 9, now);
+}
+
+static void
+whole_messages_in_order(void)
+{
+	static uint64_t words[L4S_RING_BYTES(16) / 8];
+	struct l4s_cursor c;
+	struct l4s_event e;
+	struct l4s_ring r;
+	unsigned i;
+
+	l4s_ring_init(&r, words, 16);
+	l4s_cursor_init(&c, &r);
+	CHECK(!l4s_cursor_read(&c, &r, 0, &e));
+	for (i = 0; i < 100; i++) {
+		write_one(&r, 1000 + i);
+		CHECK(l4s_cursor_read(&c, &r, 0, &e));
+		CHECK_EQ(e.hdr.version, L4S_ABI_VERSION);
+		CHECK_EQ(e.hdr.type, L4S_RECORD_EVENT);
+		CHECK_EQ(e.hdr.length, L4S_RECORD_SIZE);
+		CHECK_EQ(e.hdr.seq, i);
+		CHECK_EQ(e.hdr.time_ns, 1000 + i);
+		CHECK_EQ(e.sched, 7);
+		CHECK_EQ(e.instance, 8);
+		CHECK_EQ(e.value, 9);
+		CHECK(!l4s_cursor_read(&c, &r, 0, &e));
+	}
+}
+
+/*
+ * Readers of different pace: each sees every message, or is told how many it
+ * did not see, in order; and its books hold at every step.
+ */
+static void
+readers_of_any_pace(void)
+{
+	static uint64_t words[L4S_RING_BYTES(64) / 8];
+	enum { READERS = 4 };
+	struct l4s_cursor c[READERS];
+	struct l4s_cursor_account a;
+	uint64_t expect[READERS], random = 5;
+	union {
+		struct l4s_event e;
+		struct l4s_loss l;
+	} m;
+	struct l4s_ring r;
+	unsigned i, j, n, losses = 0;
+
+	l4s_ring_init(&r, words, 64);
+	for (j = 0; j < READERS; j++) {
+		for (i = 0; i < 10 * j; i++)
+			write_one(&r, i);
+		l4s_cursor_init(&c[j], &r);
+		expect[j] = l4s_ring_head(&r);
+	}
+	for (i = 0; i < 5000; i++) {
+		write_one(&r, i);
+		j = test_below(&random, READERS);
+		for (n = test_below(&random, 1 + 4 * j); n > 0; n--) {
+			if (!l4s_cursor_read(&c[j], &r, 77, &m))
+				break;
+			CHECK_EQ(m.e.hdr.seq, expect[j]);
+			if (m.e.hdr.type == L4S_RECORD_LOSS) {
+				losses++;
+				CHECK_EQ(m.l.hdr.time_ns, 77);
+				CHECK(m.l.lost > 0);
+				expect[j] += m.l.lost;
+				/* The oldest that is left comes next. */
+				CHECK_EQ(expect[j], l4s_ring_head(&r) - 63);
+			} else
+				expect[j]++;
+		}
+		for (j = 0; j < READERS; j++) {
+			l4s_cursor_account(&c[j], &r, &a);
+			CHECK_EQ(a.written, a.read + a.lost + a.waiting);
+			CHECK_EQ(a.written, l4s_ring_head(&r) - c[j].start);
+			CHECK(a.waiting <= 63);
+		}
+	}
+	CHECK(losses > 10);
+}
+
+static void
+capacities(void)
+{
+	CHECK(!l4s_ring_capacity_ok(0));
+	CHECK(!l4s_ring_capacity_ok(8));
+	CHECK(l4s_ring_capacity_ok(16));
+	CHECK(!l4s_ring_capacity_ok(17));
+	CHECK(!l4s_ring_capacity_ok(96));
+	CHECK(l4s_ring_capacity_ok(1 << 20));
+	CHECK(!l4s_ring_capacity_ok(1 << 21));
+}
+
+/* Each field of a record, with values that no two fields share. */
+static void
+record_fields(void)
+{
+	static uint64_t words[L4S_RING_BYTES(16) / 8];
+	struct l4s_record_config config;
+	struct l4s_params params;
+	struct l4s_ring ring;
+	struct l4s_cursor cursor;
+	struct l4s_record r;
+	struct dualpi2 d;
+	struct dualpi2_queue *q = &d.queue[L4S_QUEUE_L4S];
+	struct dualpi2_verdict v = {
+		.sojourn_ns = 123456789, .probability = DUALPI2_ONE,
+		.length = 1234, .queue = L4S_QUEUE_L4S, .ecn = L4S_ECN_CE,
+		.action = L4S_ACTION_MARK,
+	};
+	struct l4s_decision x = {
+		.override_id = 0x1122334455667788, .action = L4S_ACTION_DROP,
+		.reason = L4S_REASON_HOLD, .override_action = L4S_ACTION_DROP,
+		.status = L4S_STATUS_WATCHDOG,
+	};
+
+	l4s_params_paper(&params);
+	params.dither = L4S_DITHER_RANDOM;
+	dualpi2_init(&d, &params, 1);
+	d.p = DUALPI2_P_ONE / 4;
+	d.previous_ns = 5555999;
+	d.burst_ns = 44444 * US;
+	dualpi2_configure(&d, &params);
+	q->accumulated = 0x123456789;
+	q->total_packets = 1001;
+	q->total_bytes = 1002;
+	q->total_drops = 1003;
+	q->packets = 104;
+	q->bytes = 1005;
+	q->sampling = L4S_STATUS_MEASURING;
+	q->sample_start = 1006;
+	q->sample_bytes = 1007;
+	q->sample_us = 1008;
+
+	l4s_ring_init(&ring, words, 16);
+	write_one(&ring, 0);
+	l4s_cursor_init(&cursor, &ring);
+	l4s_record_configure(&config, &d, 31, 32);
+	l4s_record_write(&ring, &config, &d, &v, &x, 9999999, 88);
+	CHECK(l4s_cursor_read(&cursor, &ring, 0, &r));
+	CHECK_EQ(r.hdr.version, L4S_ABI_VERSION);
+	CHECK_EQ(r.hdr.type, L4S_RECORD_DECISION);
+	CHECK_EQ(r.hdr.pad, 0);
+	CHECK_EQ(r.hdr.length, L4S_RECORD_SIZE);
+	CHECK_EQ(r.hdr.seq, 1);
+	CHECK_EQ(r.hdr.time_ns, 88);
+	CHECK_EQ(r.sched, 31);
+	CHECK_EQ(r.instance, 32);
+	CHECK_EQ(r.sojourn_ns, 123456789);
+	CHECK_EQ(r.override_id, 0x1122334455667788);
+	CHECK_EQ(r.queue_type, L4S_QUEUE_L4S);
+	CHECK_EQ(r.dequeue_action, L4S_ACTION_DROP);
+	CHECK_EQ(r.base_action, L4S_ACTION_MARK);
+	CHECK_EQ(r.reason, L4S_REASON_HOLD);
+	CHECK_EQ(r.ecn, L4S_ECN_CE);
+	CHECK_EQ(r.override_action, L4S_ACTION_DROP);
+	CHECK_EQ(r.status, L4S_STATUS_WATCHDOG | L4S_STATUS_BURST |
+	    L4S_STATUS_MEASURING);
+	CHECK_EQ(r.status_flags, r.status);
+	CHECK_EQ(r.qdelay_reference, 15000);
+	CHECK_EQ(r.tupdate, 15000);
+	CHECK_EQ(r.max_burst, 150000);
+	CHECK_EQ(r.max_ecn_threshold, L4S_PROB_ONE / 10);
+	CHECK_EQ(r.alpha, 1024);		/* 0.125 * 2^13 */
+	CHECK_EQ(r.beta, 10240);		/* 1.25 * 2^13 */
+	CHECK_EQ(r.flags, L4S_FLAG_ECN | L4S_FLAG_RANDOM | L4S_FLAG_BURST |
+	    L4S_FLAG_MAX_ECNTH);
+	CHECK_EQ(r.burst_allowance, 44444);
+	CHECK_EQ(r.drop_probability, L4S_PROB_ONE);
+	CHECK_EQ(r.current_queue_delay, 9999);
+	CHECK_EQ(r.previous_queue_delay, 5555);
+	CHECK_EQ(r.average_dequeue_time, 1008);
+	CHECK_EQ(r.accumulated_probability, 0x123456789);
+	CHECK_EQ(r.measurement_start_time, 1006);
+	CHECK_EQ(r.dequeue_count, 1007);
+	CHECK_EQ(r.total_packets, 1001);
+	CHECK_EQ(r.total_bytes, 1002);
+	CHECK_EQ(r.queue_length, 104);
+	CHECK_EQ(r.length_in_bytes, 1005);
+	CHECK_EQ(r.total_drops, 1003);
+	CHECK_EQ(r.packet_length, 1234);
+	CHECK_EQ(r.base_probability, 1U << 29);
+
+	/* Delays beyond 2^32 us stay at the end of the field. */
+	l4s_record_write(&ring, &config, &d, &v, &x, UINT64_MAX, 89);
+	CHECK(l4s_cursor_read(&cursor, &ring, 0, &r));
+	CHECK_EQ(r.current_queue_delay, UINT32_MAX);
+}
+
+/* One record a decision: departures, drops at departure, tail drops. */
+static void
+one_record_a_decision(void)
+{
+	struct l4s_params params;
+	struct l4s_user_packet out;
+	struct l4s_record record;
+	struct router r;
+	unsigned i, records[3] = { 0, 0, 0 }, drops = 0, forwarded = 0;
+	size_t got;
+
+	l4s_user_params_default(&params);
+	params.limit_packets = 50;
+	r = router_create(&params, NULL, 1 << 14);
+	for (i = 0; i < 4000; i++) {
+		r.now += MS;
+		(void)router_put(&r, i % 3 == 0 ? L4S_ECN_ECT1 : 0);
+		if (i % 8 != 0)
+			forwarded += l4s_user_dequeue(r.u, r.now, &out);
+		while (l4s_user_drops(r.u, &out, 1) != 0)
+			drops++;
+	}
+	while (l4s_user_read(r.h, &record, sizeof(record), r.now, &got) == 0 &&
+	    got != 0) {
+		if (record.hdr.type != L4S_RECORD_DECISION)
+			continue;
+		if (record.reason == L4S_REASON_TAIL) {
+			CHECK_EQ(record.dequeue_action, L4S_ACTION_DROP);
+			CHECK_EQ(record.sojourn_ns, 0);
+			records[2]++;
+		} else if (record.dequeue_action == L4S_ACTION_DROP)
+			records[1]++;
+		else
+			records[0]++;
+	}
+	CHECK_EQ(records[0], forwarded);
+	CHECK_EQ(records[1] + records[2], drops);
+	CHECK(records[1] > 0);
+	CHECK(records[2] > 0);
+	router_destroy(&r);
+}
+
+const struct test ring_tests[] = {
+	TEST(whole_messages_in_order),
+	TEST(readers_of_any_pace),
+	TEST(capacities),
+	TEST(record_fields),
+	TEST(one_record_a_decision),
+	TEST_END
+};
