@@ -1,0 +1,240 @@
+/*-
+ * SPDX-License-Identifier: BSD-2-Clause
+ *
+ * Copyright (c) 2026 The l4sllm authors
+ */
+
+/*
+ * The packet path in one thread, two readers and a controller in others, all
+ * at full speed, under ThreadSanitizer.  Every message that a reader gets must
+ * be whole, in order, or announced as lost; the controller's books must
+ * balance at each look; a sleeping reader must be woken.
+ */
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "l4s_user.h"
+
+#define	PACKETS		60000
+#define	RING		64
+#define	READERS		2
+
+#define	MUST(condition) do {						\
+	if (!(condition)) {						\
+		printf("  %s:%d: %s\n", __FILE__, __LINE__, #condition); \
+		exit(1);						\
+	}								\
+} while (0)
+
+struct sleeper {
+	pthread_mutex_t	mutex;
+	pthread_cond_t	wake;
+	bool		woken;
+};
+
+static struct l4s_user *router;
+static atomic_ullong now = 1;
+static atomic_bool done;
+static atomic_ullong lost_total, read_total, wakes;
+
+static void
+wake(void *arg)
+{
+	struct sleeper *s = arg;
+
+	pthread_mutex_lock(&s->mutex);
+	s->woken = true;
+	pthread_cond_signal(&s->wake);
+	pthread_mutex_unlock(&s->mutex);
+}
+
+static void
+wait_for(struct sleeper *s)
+{
+	pthread_mutex_lock(&s->mutex);
+	while (!s->woken)
+		pthread_cond_wait(&s->wake, &s->mutex);
+	s->woken = false;
+	pthread_mutex_unlock(&s->mutex);
+	atomic_fetch_add(&wakes, 1);
+}
+
+/* A record whose parts were written at different times would not agree. */
+static void
+check_whole(const struct l4s_record *r)
+{
+	MUST(r->hdr.version == L4S_ABI_VERSION);
+	MUST(r->hdr.length == L4S_RECORD_SIZE);
+	if (r->hdr.type != L4S_RECORD_DECISION)
+		return;
+	MUST(r->sched == 1);
+	MUST(r->qdelay_reference == 15000 || r->qdelay_reference == 30000);
+	MUST(r->total_packets * 1000 == r->total_bytes);
+	MUST(r->queue_length * 1000 == r->length_in_bytes);
+	MUST(r->packet_length == 1000);
+}
+
+static uint64_t
+consume(struct l4s_user_handle *h, uint64_t expect)
+{
+	union {
+		struct l4s_record r;
+		struct l4s_loss l;
+	} m[4];
+	size_t got, i;
+
+	do {
+		MUST(l4s_user_read(h, m, sizeof(m), atomic_load(&now),
+		    &got) == 0);
+		for (i = 0; i < got / L4S_RECORD_SIZE; i++) {
+			MUST(m[i].r.hdr.seq == expect);
+			check_whole(&m[i].r);
+			if (m[i].r.hdr.type == L4S_RECORD_LOSS) {
+				expect += m[i].l.lost;
+				atomic_fetch_add(&lost_total, m[i].l.lost);
+			} else {
+				expect++;
+				atomic_fetch_add(&read_total, 1);
+			}
+		}
+	} while (got != 0);
+	return (expect);
+}
+
+struct reader {
+	struct l4s_user_handle *h;
+	struct sleeper	sleeper;
+};
+
+static void *
+reader(void *arg)
+{
+	struct reader *r = arg;
+	struct l4s_stats s;
+	uint64_t deadline, expect = 0;
+
+	while (!atomic_load(&done)) {
+		if (!l4s_user_ready(r->h, atomic_load(&now), &deadline))
+			wait_for(&r->sleeper);
+		expect = consume(r->h, expect);
+	}
+	expect = consume(r->h, expect);
+	memset(&s, 0, sizeof(s));
+	s.version = L4S_ABI_VERSION;
+	s.length = sizeof(s);
+	MUST(l4s_user_request(r->h, L4S_OP_STATS, &s, sizeof(s), 1) == 0);
+	MUST(s.records_written == expect);
+	MUST(s.records_written == s.records_read + s.records_lost);
+	MUST(s.records_waiting == 0);
+	return (NULL);
+}
+
+static void *
+controller(void *arg)
+{
+	struct l4s_user_handle *h = arg;
+	struct l4s_override o;
+	struct l4s_params params;
+	struct l4s_stats s;
+	uint64_t n = 0;
+
+	while (!atomic_load(&done)) {
+		memset(&o, 0, sizeof(o));
+		o.version = L4S_ABI_VERSION;
+		o.length = sizeof(o);
+		o.id = ++n;
+		o.sched = 1;
+		o.queue = L4S_QUEUE_ANY;
+		o.expires_ns = atomic_load(&now) + 100000;
+		if (n % 3 == 0) {
+			o.mode = L4S_MODE_STEER;
+			o.steer_set = L4S_STEER_TARGET;
+			o.target = 2 * L4S_FACTOR_ONE;
+		} else {
+			o.mode = L4S_MODE_HOLD;
+			o.action = L4S_ACTION_MARK;
+			o.hold_packets = 1 + n % 7;
+		}
+		MUST(l4s_user_request(h, L4S_OP_OVERRIDE, &o, sizeof(o),
+		    atomic_load(&now)) == 0);
+		if (n % 16 == 0) {
+			l4s_user_params_default(&params);
+			params.classic_weight = 1 + n % 50;
+			MUST(l4s_user_request(h, L4S_OP_SET_PARAMS, &params,
+			    sizeof(params), atomic_load(&now)) == 0);
+		}
+		memset(&s, 0, sizeof(s));
+		s.version = L4S_ABI_VERSION;
+		s.length = sizeof(s);
+		s.sched = 1;
+		MUST(l4s_user_request(h, L4S_OP_STATS, &s, sizeof(s),
+		    atomic_load(&now)) == 0);
+		MUST(s.overrides_received == n);
+		MUST(s.overrides_received == s.overrides_applied +
+		    s.overrides_expired + s.overrides_refused +
+		    s.overrides_replaced + s.overrides_waiting);
+		MUST(s.packets_in == s.forwarded + s.dropped + s.queued);
+		MUST(s.queued <= PACKETS);
+	}
+	l4s_user_close(h, atomic_load(&now));
+	return (NULL);
+}
+
+int
+main(void)
+{
+	struct l4s_interval interval = { .records = 8 };
+	struct l4s_user_packet out, drops[16];
+	struct l4s_user_handle *control;
+	struct reader readers[READERS];
+	pthread_t threads[READERS + 1];
+	int error, i;
+
+	router = l4s_user_create(NULL, NULL, RING, 1, &error);
+	MUST(router != NULL);
+	for (i = 0; i < READERS; i++) {
+		readers[i].h = l4s_user_open(router);
+		pthread_mutex_init(&readers[i].sleeper.mutex, NULL);
+		pthread_cond_init(&readers[i].sleeper.wake, NULL);
+		readers[i].sleeper.woken = false;
+		MUST(l4s_user_request(readers[i].h, L4S_OP_INTERVAL,
+		    &interval, sizeof(interval), 1) == 0);
+		l4s_user_on_ready(readers[i].h, wake, &readers[i].sleeper);
+		pthread_create(&threads[i], NULL, reader, &readers[i]);
+	}
+	control = l4s_user_open(router);
+	MUST(l4s_user_request(control, L4S_OP_CONTROL, NULL, 0, 1) == 0);
+	pthread_create(&threads[READERS], NULL, controller, control);
+
+	for (i = 0; i < PACKETS; i++) {
+		uint64_t t = atomic_fetch_add(&now, 10000) + 10000;
+
+		(void)l4s_user_enqueue(router, i, 1000, i & 3, t);
+		if (i % 20 != 0)
+			(void)l4s_user_dequeue(router, t, &out);
+		(void)l4s_user_drops(router, drops, 16);
+	}
+	/* The last of the messages wake who still sleeps. */
+	atomic_store(&done, true);
+	pthread_join(threads[READERS], NULL);
+	for (i = 0; i < 64; i++)
+		(void)l4s_user_dequeue(router, atomic_load(&now), &out);
+	for (i = 0; i < READERS; i++)
+		wake(&readers[i].sleeper);
+	for (i = 0; i < READERS; i++) {
+		pthread_join(threads[i], NULL);
+		l4s_user_close(readers[i].h, atomic_load(&now));
+	}
+	l4s_user_destroy(router);
+	MUST(atomic_load(&read_total) > 0);
+	printf("ok threads (%llu read, %llu lost, %llu wakes)\n",
+	    (unsigned long long)atomic_load(&read_total),
+	    (unsigned long long)atomic_load(&lost_total),
+	    (unsigned long long)atomic_load(&wakes));
+	return (0);
+}
