@@ -47,8 +47,12 @@ fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            // The log may not be running yet, and JSON readers have it anyway.
-            eprintln!("l4sllmd: {error}");
+            // Once there is a log, its readers expect nothing else on stderr.
+            if tracing::dispatcher::has_been_set() {
+                tracing::error!(%error, exit_code = error.exit_code(), "ended");
+            } else {
+                eprintln!("l4sllmd: {error}");
+            }
             ExitCode::from(error.exit_code())
         }
     }

@@ -2,7 +2,7 @@
 //! device: a fixed header, then `length` bytes.
 
 use crate::bytes::{self, Plain};
-use crate::{AbiError, Op, Refusal, check, check_version, raw};
+use crate::{AbiError, Refusal, check, check_version, raw};
 
 /// Bytes of a request's or reply's header.
 pub const FRAME_SIZE: usize = size_of::<raw::l4s_request>();
@@ -85,12 +85,11 @@ impl Reply {
     /// Checks a header. `most` is the longest reply that the caller asked for.
     ///
     /// # Errors
-    /// Version, operation, an unknown error number, or a length beyond `most`.
+    /// Version, an unknown error number, or a length beyond `most`.
     pub fn from_bytes(frame: &[u8], most: usize) -> Result<Reply, AbiError> {
         let r: raw::l4s_reply = bytes::from_bytes(frame)?;
         let what = raw::l4s_reply::NAME;
         check_version(what, r.version)?;
-        Op::try_from(r.op)?;
         let length = u64::from(r.length);
         let result = if r.error == 0 {
             check(

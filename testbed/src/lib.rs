@@ -1,7 +1,17 @@
 //! A discrete-event testbed around the kernel's queue source.
+//!
+//! A [`scenario`] says what to emulate; [`experiment::run`] runs its arms and
+//! repetitions into a directory that [`result`] describes and [`report`] draws.
+//! One repetition is a [`sim::Simulation`]: endpoints of [`transport`] send
+//! segments through the links of [`net`] and the bottleneck's queue, which is
+//! the kernel's ([`router`]) or a baseline ([`aqm`]), while [`control`] runs
+//! the daemon's pipeline in step with virtual time. [`device`] offers the same
+//! queue to other processes, in real time.
 
 pub mod aqm;
 pub mod control;
+pub mod device;
+pub mod experiment;
 pub mod net;
 pub mod report;
 pub mod result;

@@ -1,0 +1,203 @@
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use l4sllm_abi::bytes::{as_bytes, from_bytes};
+use l4sllm_abi::{
+    Ecn, FRAME_SIZE, Interval, Limits, MESSAGE_SIZE, Message, Op, Params, Refusal, Reply, Request,
+    Stats, Version, messages, raw,
+};
+
+use super::{DeviceServer, Load, RealTime, SharedRouter};
+use crate::router::Router;
+
+/// Nothing here takes longer, on a loaded machine either.
+const DEADLINE: Duration = Duration::from_secs(20);
+
+struct Client {
+    stream: UnixStream,
+    tag: u32,
+}
+
+impl Client {
+    fn connect(path: &std::path::Path) -> Client {
+        let stream = UnixStream::connect(path).unwrap();
+        stream.set_read_timeout(Some(DEADLINE)).unwrap();
+        Client { stream, tag: 0 }
+    }
+
+    fn send(&mut self, op: u16, body: &[u8]) -> u32 {
+        self.tag += 1;
+        let frame = Request {
+            op,
+            tag: self.tag,
+            length: body.len() as u32,
+        };
+        self.stream.write_all(&frame.to_bytes()).unwrap();
+        self.stream.write_all(body).unwrap();
+        self.tag
+    }
+
+    fn receive(&mut self) -> (u32, Result<Vec<u8>, Refusal>) {
+        let mut frame = [0; FRAME_SIZE];
+        self.stream.read_exact(&mut frame).unwrap();
+        let reply = Reply::from_bytes(&frame, 1 << 20).unwrap();
+        let body = reply.result.map(|length| {
+            let mut body = vec![0; length as usize];
+            self.stream.read_exact(&mut body).unwrap();
+            body
+        });
+        (reply.tag, body)
+    }
+
+    fn ask(&mut self, op: Op, body: &[u8]) -> Result<Vec<u8>, Refusal> {
+        let tag = self.send(op.code(), body);
+        let (answered, result) = self.receive();
+        assert_eq!(answered, tag);
+        result
+    }
+}
+
+fn served() -> (tempfile::TempDir, DeviceServer, SharedRouter) {
+    let dir = tempfile::tempdir().unwrap();
+    let router = Router::new(&Params::default(), &Limits::default(), 1024, 1).unwrap();
+    let router = Arc::new(Mutex::new(router));
+    let server = DeviceServer::start(&dir.path().join("device"), Arc::clone(&router)).unwrap();
+    (dir, server, router)
+}
+
+fn load() -> Load {
+    Load {
+        packet_bytes: 1000,
+        ecn: vec![Ecn::Ect1, Ecn::Ect0],
+        offered_bps: 7_200_000,
+        link_bps: 8_000_000,
+    }
+}
+
+#[test]
+fn requests_are_answered_while_a_read_waits() {
+    let (dir, _server, router) = served();
+    let mut client = Client::connect(&dir.path().join("device"));
+    let answer = client
+        .ask(Op::Version, as_bytes(&Version::question()))
+        .unwrap();
+    let version: raw::l4s_version = from_bytes(&answer).unwrap();
+    assert!(Version::try_from(version).unwrap().is_compatible());
+
+    client.ask(Op::Control, &[]).unwrap();
+    let interval = Interval {
+        records: 20,
+        max_wait_ns: 0,
+    }
+    .to_raw()
+    .unwrap();
+    assert!(client.ask(Op::Interval, as_bytes(&interval)).unwrap().is_empty());
+    let read = client.send(Op::Read.code(), &(64 * MESSAGE_SIZE as u32).to_ne_bytes());
+    let stats = client
+        .ask(Op::Stats, as_bytes(&Stats::question(0, 0)))
+        .unwrap();
+    assert_eq!(stats.len(), size_of::<raw::l4s_stats>());
+
+    let _packets = RealTime::start(router, load()).unwrap();
+    let (tag, records) = client.receive();
+    assert_eq!(tag, read);
+    let records: Vec<_> = messages(&records.unwrap())
+        .collect::<Result<_, _>>()
+        .unwrap();
+    assert!(records.len() >= 20, "{}", records.len());
+}
+
+#[test]
+fn a_shorter_interval_answers_a_read_under_way() {
+    let (dir, _server, router) = served();
+    let mut client = Client::connect(&dir.path().join("device"));
+    let interval = |records| {
+        Interval {
+            records,
+            max_wait_ns: 0,
+        }
+        .to_raw()
+        .unwrap()
+    };
+    client
+        .ask(Op::Interval, as_bytes(&interval(65_536)))
+        .unwrap();
+    let read = client.send(Op::Read.code(), &(MESSAGE_SIZE as u32).to_ne_bytes());
+    let _packets = RealTime::start(router, load()).unwrap();
+    let set = client.send(Op::Interval.code(), as_bytes(&interval(1)));
+    let mut answered = [client.receive().0, client.receive().0];
+    answered.sort_unstable();
+    assert_eq!(answered, [read, set]);
+}
+
+#[test]
+fn a_wait_bound_answers_a_read_without_further_packets() {
+    let (dir, _server, router) = served();
+    let mut client = Client::connect(&dir.path().join("device"));
+    let bounded = Interval {
+        records: 65_536,
+        max_wait_ns: 1_000_000,
+    }
+    .to_raw()
+    .unwrap();
+    client.ask(Op::Interval, as_bytes(&bounded)).unwrap();
+    let read = client.send(Op::Read.code(), &(MESSAGE_SIZE as u32).to_ne_bytes());
+    let _packets = RealTime::start(router, load()).unwrap();
+    assert_eq!(client.receive().0, read);
+}
+
+#[test]
+fn control_is_one_connections_and_free_again_after_it() {
+    let (dir, _server, router) = served();
+    let path = dir.path().join("device");
+    // The packet path writes events into the stream.
+    let _packets = RealTime::start(router, load()).unwrap();
+    let mut first = Client::connect(&path);
+    first.ask(Op::Control, &[]).unwrap();
+    let mut second = Client::connect(&path);
+    assert_eq!(second.ask(Op::Control, &[]), Err(Refusal::Busy));
+    assert_eq!(second.ask(Op::Override, &[0; 64]), Err(Refusal::Permission));
+    drop(first);
+    // The server sees the first one's end soon; an event tells that it has.
+    let most = (64 * MESSAGE_SIZE as u32).to_ne_bytes();
+    let closed = |bytes: Vec<u8>| {
+        messages(&bytes).any(
+            |m| matches!(m, Ok(Message::Event(e)) if e.code == l4sllm_abi::EventCode::ControlClose),
+        )
+    };
+    while !closed(second.ask(Op::Read, &most).unwrap()) {}
+    second.ask(Op::Control, &[]).unwrap();
+}
+
+#[test]
+fn nonsense_is_refused_or_ends_the_connection() {
+    let (dir, _server, _router) = served();
+    let path = dir.path().join("device");
+    let mut client = Client::connect(&path);
+    client.send(999, &[1, 2, 3]);
+    assert_eq!(client.receive().1, Err(Refusal::Unsupported));
+    assert_eq!(client.ask(Op::Read, &[1, 2]), Err(Refusal::Invalid));
+    assert_eq!(
+        client.ask(Op::Read, &10u32.to_ne_bytes()),
+        Err(Refusal::Invalid)
+    );
+    assert!(client.ask(Op::Stats, &[0; 7]).is_err());
+    client.stream.write_all(&[0xff; FRAME_SIZE]).unwrap();
+    assert_eq!(client.stream.read(&mut [0; 1]).unwrap(), 0);
+    Client::connect(&path)
+        .ask(Op::Version, as_bytes(&Version::question()))
+        .unwrap();
+}
+
+#[test]
+fn a_stopped_server_leaves_no_file_and_no_connection() {
+    let (dir, server, _router) = served();
+    let path = dir.path().join("device");
+    let mut client = Client::connect(&path);
+    client.ask(Op::Control, &[]).unwrap();
+    drop(server);
+    assert!(!path.exists());
+    assert_eq!(client.stream.read(&mut [0; 1]).unwrap(), 0);
+}
