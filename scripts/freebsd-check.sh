@@ -6,6 +6,7 @@
 #   link      the .ko of each variant, where ld.lld is installed
 #   symbols   what it imports against tests/cross/symbols.allow
 #   floats    no instruction touches a floating-point or vector register
+#   tests     those of tests/freebsd compile
 #   iphdr     the ECN arithmetic, run here, all 2^16 checksums
 #   analyze   clang --analyze
 #   manuals   mandoc -T lint
@@ -145,6 +146,20 @@ for row in "${rows[@]}"; do
 done
 [ -n "$lld" ] || echo "skipped: link, symbols, floats (no ld.lld; Debian: lld)"
 
+# The tests' own programs, as FreeBSD's compiler would see them.
+userland() { # userland RELEASE SOURCE...
+    local release=$1
+    shift
+    "$clang" "--target=x86_64-unknown-freebsd$release.0" -nostdinc \
+        -isystem "$("$clang" -print-resource-dir)/include" \
+        -isystem "$cache/$release/include/x86_64-freebsd-none" \
+        -isystem "$cache/$release/include/generic-freebsd" \
+        -isystem "$cache/atf" -Ishared-abi/include \
+        -Wall -Wextra -Werror -fsyntax-only "$@"
+}
+userland 14 tests/freebsd/*.c && userland 15 tests/freebsd/*.c
+result $? "tests/freebsd compile"
+
 cc=${CC:-cc}
 "$cc" -std=gnu11 -O1 -Wall -Wextra -Werror -Ishared-abi/include -Ikmod/freebsd \
     -o "$out/iphdr" tests/cross/iphdr.c && "$out/iphdr"
@@ -176,7 +191,8 @@ fi
 # What rc.subr(8) reads and sets, and its customs of quoting.
 if command -v shellcheck >/dev/null; then
     shellcheck -s sh -e SC1091,SC2034,SC2086,SC2223 rc.d/l4sllmd &&
-        find tests/freebsd -name '*.sh' -exec shellcheck -s sh -e SC2034 {} +
+        shellcheck -s sh -e SC1091,SC2034,SC2086,SC2154 tests/freebsd/*.sh \
+            tests/freebsd/*.subr tests/freebsd/run
     result $? "rc.d and tests/freebsd"
 else
     echo "skipped: rc.d (no shellcheck; Debian: shellcheck)"

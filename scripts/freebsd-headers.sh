@@ -4,6 +4,7 @@
 #   .freebsd/14/include, .freebsd/15/include   from the wheels that
 #                                              tests/cross/headers.txt names
 #   .freebsd/ck                                Concurrency Kit, from Debian
+#   .freebsd/atf                               ATF, for tests/freebsd, likewise
 #
 # Exit status 77, with the reason as the last line, where something needed is
 # not to be had; 0 when all is there.
@@ -52,29 +53,35 @@ PY
 	echo "$3" >"$cache/$1/stamp"
 }
 
-# A copy of its own: /usr/include as a whole must not be on the path.
-concurrency_kit() {
-	[ -e "$cache/ck/ck_queue.h" ] && return
+# debian HEADER PACKAGE DIRECTORY FILE...: a copy of its own of what PACKAGE has
+# in /usr/include, which as a whole must not be on the path.
+debian() {
+	header=$1 package=$2 into=$cache/$3
+	shift 3
+	[ -e "$into/$header" ] && return
 	from=/usr/include
-	if [ ! -e $from/ck_queue.h ]; then
+	if [ ! -e "$from/$header" ]; then
 		command -v dpkg >/dev/null ||
-		    skip "no ck_queue.h (Debian: libck-dev)"
+		    skip "no $header (Debian: $package)"
 		rm -rf "$cache/deb"
 		mkdir -p "$cache/deb"
-		(cd "$cache/deb" && apt-get download -qq libck-dev) ||
-		    skip "no ck_queue.h, and libck-dev could not be fetched"
-		dpkg -x "$cache"/deb/libck-dev_*.deb "$cache/deb"
+		(cd "$cache/deb" && apt-get download -qq "$package") ||
+		    skip "no $header, and $package could not be fetched"
+		dpkg -x "$cache/deb/$package"_*.deb "$cache/deb"
 		from=$cache/deb/usr/include
 	fi
-	mkdir -p "$cache/ck.new"
-	cp "$from"/ck_*.h "$cache/ck.new"
-	cp -R "$from"/gcc "$cache/ck.new"
-	rm -rf "$cache/ck"
-	mv "$cache/ck.new" "$cache/ck"
+	rm -rf "$into" "$into.new"
+	mkdir -p "$into.new"
+	for file; do
+		find "$from" -maxdepth 1 -name "$file" \
+		    -exec cp -R {} "$into.new" \;
+	done
+	mv "$into.new" "$into"
 	rm -rf "$cache/deb"
 }
 
-concurrency_kit
+debian ck_queue.h libck-dev ck 'ck_*.h' gcc
+debian atf-c.h libatf-dev atf atf-c.h atf-c
 while read -r release _ package hash; do
 	case $release in
 	''|\#*)	continue ;;
