@@ -19,7 +19,7 @@ pub enum ExperimentError {
         /// Its directory.
         path: PathBuf,
         /// Why.
-        source: PolicyError,
+        source: Box<PolicyError>,
     },
     /// A repetition failed.
     #[error("arm {arm}, repetition {repetition}")]

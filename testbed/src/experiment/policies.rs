@@ -33,7 +33,11 @@ impl Policies {
             if !policies.loaded.contains_key(&control.policy) {
                 let policy = Policy::load(&control.policy).map_err(|source| {
                     let (arm, path) = (arm.name.clone(), control.policy.clone());
-                    ExperimentError::Policy { arm, path, source }
+                    ExperimentError::Policy {
+                        arm,
+                        path,
+                        source: Box::new(source),
+                    }
                 })?;
                 policies.loaded.insert(control.policy.clone(), policy);
             }

@@ -117,6 +117,7 @@ pub(super) fn read(
 ) -> Result<FlowGroup, ScenarioError> {
     const HOUR: u64 = 3_600_000_000_000;
     const GBIT: u64 = 1_000_000_000;
+    const MAX_ARRIVALS: f64 = 1e6;
     let controls = Cc::ALL.map(|cc| (cc.name(), cc));
     let cc = section.require("cc")?.choice(&controls)?;
     let mut group = FlowGroup::new(cc.name(), cc);
@@ -164,7 +165,15 @@ pub(super) fn read(
         return Err(section.error("rate", "missing, but udp needs one"));
     }
     if let Some(field) = section.field("arrivals") {
-        group.arrivals = Some(read_arrivals(field.section()?)?);
+        let arrivals = read_arrivals(field.section()?)?;
+        // All flows of a repetition are drawn before it runs.
+        if arrivals.per_s * duration_ns as f64 / 1e9 > MAX_ARRIVALS {
+            return Err(section.error(
+                "arrivals",
+                format_args!("more than {MAX_ARRIVALS} flows in the scenario's duration"),
+            ));
+        }
+        group.arrivals = Some(arrivals);
         for key in ["count", "parallel", "stagger", "bytes"] {
             if section.has(key) {
                 return Err(section.error(key, "cannot go with arrivals"));

@@ -22,6 +22,15 @@ pub enum SimError {
         /// Its right side.
         right: u64,
     },
+    /// The arm's queue has no device.
+    #[error("{aqm} has no device: only dualpi2 does")]
+    NoDevice {
+        /// The discipline.
+        aqm: &'static str,
+    },
+    /// Records were asked for when there had been decisions already.
+    #[error("records have to be asked for before the first event")]
+    Started,
     /// The arm has a policy and no engine was given for it.
     #[error("arm {arm}: its policy has not been loaded")]
     NoEngine {

@@ -22,6 +22,7 @@ pub struct Simulation {
     warmup_ns: u64,
     sample_ns: u64,
     seed: u64,
+    aqm: Aqm,
     flows: Vec<Flow>,
     segments: Segments,
     access: Vec<AccessLink>,
@@ -83,6 +84,7 @@ impl Simulation {
             warmup_ns: scenario.warmup_ns,
             sample_ns: scenario.sample_ns,
             seed,
+            aqm: arm.aqm,
             flows: plan.flows.iter().cloned().map(Flow::new).collect(),
             segments: Segments::default(),
             access: scenario
@@ -131,30 +133,37 @@ impl Simulation {
         self.duration_ns
     }
 
-    /// Opens the router's device, for a reader beside the arm's own controller
-    /// or in its place.
+    /// Opens the router's device, for a reader beside the arm's own. There are
+    /// records to read if the arm is controlled or [`Simulation::tap`] asked
+    /// for them.
     ///
     /// # Errors
-    /// [`RouterError::Open`], also when the arm has no router, or one without
-    /// records.
-    pub fn open(&self) -> Result<Handle, RouterError> {
-        self.bottleneck.router().ok_or(RouterError::Open)?.open()
+    /// [`SimError::NoDevice`], or memory short.
+    pub fn open(&self) -> Result<Handle, SimError> {
+        let aqm = self.aqm.name();
+        let router = self.bottleneck.router().ok_or(SimError::NoDevice { aqm })?;
+        Ok(router.open()?)
     }
 
-    /// Has `tap` see every message of the controller's stream.
+    /// Has `tap` see every message of the device's stream. On an arm that
+    /// nothing controls it has to be asked for before the first event, since
+    /// such a queue keeps no records otherwise.
     ///
     /// # Errors
-    /// As [`Simulation::open`], where the arm has no controller.
-    pub fn tap(&mut self, tap: Tap) -> Result<(), RouterError> {
-        let controller = match &mut self.controller {
-            Some(controller) => controller,
-            none => none.insert(Controller::new(
-                self.bottleneck.router().ok_or(RouterError::Open)?.open()?,
-                None,
-                &[],
-            )?),
-        };
-        controller.tap(tap);
+    /// [`SimError::NoDevice`], or [`SimError::Started`].
+    pub fn tap(&mut self, tap: Tap) -> Result<(), SimError> {
+        if self.controller.is_none() {
+            if self.events.taken() > 0 {
+                return Err(SimError::Started);
+            }
+            let schedule = self.bottleneck.rate().clone();
+            let discipline = discipline(&self.aqm, true, derive_seed(self.seed, "aqm", 0))?;
+            self.bottleneck = Bottleneck::new(discipline, schedule);
+            self.controller = Some(Controller::new(self.open()?, None, &[])?);
+        }
+        if let Some(controller) = &mut self.controller {
+            controller.tap(tap);
+        }
         Ok(())
     }
 
@@ -175,7 +184,7 @@ impl Simulation {
     /// The router failed.
     pub fn run_until(&mut self, until_ns: u64) -> Result<(), SimError> {
         // The end is not part of the measured time.
-        let until_ns = until_ns.min(self.duration_ns - 1);
+        let until_ns = until_ns.min(self.duration_ns.saturating_sub(1));
         while let Some((now_ns, event)) = self.events.pop_until(until_ns) {
             self.handle(now_ns, event)?;
         }

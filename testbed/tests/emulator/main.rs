@@ -7,5 +7,6 @@ mod baselines;
 mod dualpi2;
 mod experiment;
 mod overrides;
+mod policy;
 mod reproducible;
 mod support;

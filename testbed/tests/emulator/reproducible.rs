@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use l4sllm_abi::Message;
 use l4sllm_testbed::result::Run;
 use l4sllm_testbed::scenario::Scenario;
-use l4sllm_testbed::sim::Simulation;
+use l4sllm_testbed::sim::{SimError, Simulation};
 
 fn smoke() -> Scenario {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scenarios/smoke.toml");
@@ -57,6 +57,35 @@ fn arms_are_paired() {
             .collect::<Vec<_>>()
     };
     assert_eq!(starts("dualpi2"), starts("fq-codel"));
+}
+
+/// An arm that nothing controls keeps records for a tap, and is not changed by it.
+#[test]
+fn a_plain_arm_can_be_observed() {
+    let scenario = smoke();
+    let arm = scenario.arm("dualpi2").unwrap();
+    let mut simulation = Simulation::new(&scenario, arm, 0, None).unwrap();
+    let seen = Arc::new(AtomicU64::new(0));
+    let counter = Arc::clone(&seen);
+    let tap = move |_: &Message, _: u64| {
+        counter.fetch_add(1, Ordering::Relaxed);
+    };
+    simulation.tap(Box::new(tap)).unwrap();
+    let observed = simulation.finish().unwrap();
+    let plain = finish(&scenario, "dualpi2", 0);
+    assert_eq!(observed.packets, plain.packets);
+    assert_eq!(seen.load(Ordering::Relaxed), plain.packets.len() as u64);
+    assert_eq!(observed.meta.records.read, plain.packets.len() as u64);
+
+    let mut late = Simulation::new(&scenario, arm, 0, None).unwrap();
+    late.run_until(200_000_000).unwrap();
+    assert_eq!(late.tap(Box::new(|_, _| {})), Err(SimError::Started));
+    let fq = scenario.arm("fq-codel").unwrap();
+    let baseline = Simulation::new(&scenario, fq, 0, None).unwrap();
+    assert_eq!(
+        baseline.open().unwrap_err(),
+        SimError::NoDevice { aqm: "fq-codel" }
+    );
 }
 
 /// Neither the steps in which a run is driven nor an observer changes it.

@@ -1,0 +1,93 @@
+//! A policy in the loop. Its weights are random: what counts here is that
+//! every record reaches it, that its decisions are accounted for, and that the
+//! run repeats.
+
+use std::path::Path;
+use std::sync::atomic::AtomicBool;
+
+use l4sllm_model::{Feature, Policy, PolicyConfig, Tensors};
+use l4sllm_testbed::experiment::{Options, Policies, run};
+use l4sllm_testbed::result::Run;
+use l4sllm_testbed::scenario::{Aqm, Arm, Control, DualPi2, FlowGroup, Scenario};
+use l4sllm_testbed::sim::Simulation;
+use l4sllm_testbed::transport::Cc;
+
+use crate::support::*;
+
+/// A policy directory and a scenario with arms that use it.
+fn with_policy(dir: &Path) -> Scenario {
+    let features = [
+        Feature::QueueType,
+        Feature::CurrentQueueDelay,
+        Feature::PacketLength,
+    ];
+    let config = PolicyConfig::new("random", &features);
+    Policy::save(dir, &config, &Tensors::random(&config, 1)).unwrap();
+    let flows = vec![
+        FlowGroup {
+            count: 4,
+            ..flow(Cc::Cubic)
+        },
+        flow(Cc::Dctcp),
+    ];
+    let mut scenario = scenario(8 * MBIT, 10 * MS, 6, flows);
+    for interval in [10, 100] {
+        let mut arm = Arm::new(
+            &format!("policy-{interval}"),
+            Aqm::DualPi2(DualPi2::default()),
+        );
+        arm.control = Some(Control::new(dir, interval.try_into().unwrap()));
+        scenario.arms.push(arm);
+    }
+    scenario
+}
+
+fn finish(scenario: &Scenario, arm: &Arm) -> Run {
+    let policies = Policies::load(scenario).unwrap();
+    let engine = policies.engine(arm, scenario.repetition_seed(0));
+    let simulation = Simulation::new(scenario, arm, 0, engine).unwrap();
+    let mut run = simulation.finish().unwrap();
+    run.meta.wall_s = 0.0;
+    run
+}
+
+#[test]
+fn decisions_follow_the_interval_and_repeat() {
+    let dir = tempfile::tempdir().unwrap();
+    let scenario = with_policy(dir.path());
+    for (arm, interval) in scenario.arms.iter().zip([10, 100]) {
+        let run = finish(&scenario, arm);
+        let expected = run.packets.len() / interval;
+        assert!(
+            run.decisions.len().abs_diff(expected) <= 1,
+            "{} {expected}",
+            run.decisions.len()
+        );
+        assert!(run.decisions.iter().all(|row| row.latency_ns == 100_000));
+        assert_eq!(run.meta.records.lost, 0);
+        assert_eq!(run, finish(&scenario, arm), "{}", arm.name);
+    }
+}
+
+#[test]
+fn facts_name_the_policy() {
+    let dir = tempfile::tempdir().unwrap();
+    let policy = dir.path().join("random");
+    let scenario = with_policy(&policy);
+    let cancel = AtomicBool::new(false);
+    let out = dir.path().join("out");
+    let options = Options {
+        threads: 2,
+        force: false,
+        cancel: &cancel,
+        progress: &|_| {},
+    };
+    let summary = run(&scenario, &out, options).unwrap();
+    let hash = Policy::load(&policy).unwrap().hash().to_owned();
+    assert!(summary.complete);
+    for arm in &summary.arms {
+        let facts = arm.policy.as_ref().unwrap();
+        assert_eq!((facts.name.as_str(), &facts.sha256), ("random", &hash));
+        assert_eq!(arm.pooled.decision_latency_us.p50, Some(100.0));
+    }
+}
