@@ -1,2 +1,119 @@
 //! The `l4sllm` command.
-fn main() {}
+
+mod bench;
+mod cancel;
+mod collect;
+mod demo;
+mod eval;
+mod output;
+mod policy;
+mod report;
+mod run;
+mod scenario;
+mod status;
+#[cfg(feature = "torch")]
+mod train;
+mod version;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use output::Done;
+
+/// Learned queue management for L4S: run experiments, look at results, train
+/// and inspect policies, ask a running daemon.
+#[derive(Debug, Parser)]
+#[command(name = "l4sllm", version, propagate_version = true, after_long_help = EXIT_CODES)]
+#[command(max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0    done
+  1    failed: one line on standard error says what and why
+  2    the command line is wrong
+  130  interrupted; what was finished is on disk and valid
+
+Examples:
+  l4sllm demo
+  l4sllm run --scenario scenarios/paper.toml --out out/paper
+  l4sllm report out/paper
+  l4sllm policy info policies/default";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Run(run::RunArgs),
+    Demo(demo::DemoArgs),
+    Report(report::ReportArgs),
+    Scenario(scenario::ScenarioArgs),
+    Bench(bench::BenchArgs),
+    Collect(collect::CollectArgs),
+    #[cfg(feature = "torch")]
+    Train(train::TrainArgs),
+    Eval(eval::EvalArgs),
+    Policy(policy::PolicyArgs),
+    Status(status::StatusArgs),
+    Version(version::VersionArgs),
+}
+
+fn main() -> ExitCode {
+    match dispatch(Cli::parse().command) {
+        Ok(Done::Finished) => ExitCode::SUCCESS,
+        Ok(Done::Interrupted) => ExitCode::from(130),
+        // Whoever read our output has read enough.
+        Err(error) if output::is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("l4sllm: {}", output::chain(&error));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn dispatch(command: Command) -> anyhow::Result<Done> {
+    let finished = |()| Done::Finished;
+    match command {
+        Command::Run(args) => run::run(&args, cancel::flag()?),
+        Command::Demo(args) => demo::run(&args, cancel::flag()?),
+        Command::Report(args) => report::run(&args).map(finished),
+        Command::Scenario(args) => scenario::run(&args).map(finished),
+        Command::Bench(args) => bench::run(&args, cancel::flag()?),
+        Command::Collect(args) => stoppable(|cancel| collect::run(&args, cancel)),
+        #[cfg(feature = "torch")]
+        Command::Train(args) => stoppable(|cancel| train::run(&args, cancel)),
+        Command::Eval(args) => eval::run(&args).map(finished),
+        Command::Policy(args) => policy::run(&args).map(finished),
+        Command::Status(args) => status::run(&args).map(finished),
+        Command::Version(args) => version::run(&args).map(finished),
+    }
+}
+
+/// For work that ends early when interrupted and says nothing of it itself.
+fn stoppable(
+    work: impl FnOnce(&std::sync::atomic::AtomicBool) -> anyhow::Result<()>,
+) -> anyhow::Result<Done> {
+    let cancel = cancel::flag()?;
+    work(cancel)?;
+    Ok(Done::of(cancel))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_says_what_it_does() {
+        for command in Cli::command().get_subcommands() {
+            assert!(command.get_about().is_some(), "{}", command.get_name());
+        }
+    }
+}

@@ -124,11 +124,7 @@ fn section(section: &Section<'_>) -> String {
 }
 
 fn what_was_run(data: &Data) -> String {
-    let (facts, summary) = (&data.facts, &data.summary);
-    let virtual_s = summary.arms.iter().flat_map(|arm| &arm.repetitions);
-    let virtual_s = virtual_s
-        .map(|one| one.statistics.virtual_s)
-        .fold(0.0, f64::max);
+    let facts = &data.facts;
     let plural =
         |count: usize, word: &str| format!("{count} {word}{}", if count == 1 { "" } else { "s" });
     format!(
@@ -137,7 +133,7 @@ fn what_was_run(data: &Data) -> String {
         escape(&facts.description),
         plural(facts.arms.len(), "arm"),
         plural(facts.repetitions as usize, "repetition"),
-        plain(virtual_s),
+        plain(facts.duration_ns as f64 / 1e9),
         facts.seed,
         escape(&facts.version),
     )
@@ -229,23 +225,25 @@ fn class(first: bool, tone: Tone) -> String {
 
 fn run_again(data: &Data) -> String {
     let facts = &data.facts;
-    let mut out = format!(
-        "<h3>How to run it again</h3>\n<pre>l4sllm run --scenario scenario.toml --repetitions {} \
-         --seed {} --arms {} --out DIR</pre>\n",
+    let arms: Vec<&str> = facts.arms.iter().map(|arm| arm.name.as_str()).collect();
+    let policy = facts.arms.iter().find_map(|arm| arm.policy.as_ref());
+    let policy = policy.map_or(String::new(), |policy| {
+        format!(" --policy policies/{}", policy.name)
+    });
+    let command = format!(
+        "l4sllm run --scenario scenario/{}.toml{policy} --arms {} --repetitions {} --duration {} \
+         --seed {} --out DIR",
+        facts.scenario,
+        arms.join(","),
         facts.repetitions,
+        plain(facts.duration_ns as f64 / 1e9),
         facts.seed,
-        escape(
-            &facts
-                .arms
-                .iter()
-                .map(|arm| arm.name.as_str())
-                .collect::<Vec<_>>()
-                .join(",")
-        ),
     );
-    out.push_str(
-        "<p><code>scenario.toml</code> is in the result directory and below. The same version, \
-         seed, scenario and policy give the same packets; times that were measured differ.</p>\n",
+    let mut out = format!(
+        "<h3>How to run it again</h3>\n<pre>{}</pre>\n<p>The scenario file is in the result \
+         directory and below. The same version, seed, scenario and policy give the same packets; \
+         times that were measured differ.</p>\n",
+        escape(&command)
     );
     let policies = facts
         .arms
@@ -266,7 +264,8 @@ fn run_again(data: &Data) -> String {
     }
     let _ = writeln!(
         out,
-        "<details>\n<summary>scenario.toml</summary>\n<pre>{}</pre>\n</details>",
+        "<details>\n<summary>scenario/{}.toml</summary>\n<pre>{}</pre>\n</details>",
+        escape(&facts.scenario),
         escape(&facts.scenario_toml)
     );
     out

@@ -19,7 +19,7 @@ use super::{Arm, ArmFacts, Facts, Repetition, Run, Summary, columns};
 pub(super) const FACTS: &str = "facts.json";
 pub(super) const SUMMARY: &str = "summary.json";
 pub(super) const META: &str = "run.json";
-const SCENARIO: &str = "scenario.toml";
+const SCENARIO: &str = "scenario";
 const ARMS: &str = "arms";
 /// What a result directory consists of, and all that `force` removes.
 const OWN: [&str; 7] = [
@@ -48,17 +48,22 @@ type Finished = BTreeMap<(usize, u32), (Repetition, Samples)>;
 
 impl ResultDir {
     /// Starts a result in `path`, or goes on with the one that is there when
-    /// it has the same facts. `force` replaces another result; files that are
-    /// no part of a result stay in any case.
+    /// it has the same facts. `force` starts anew in any case and replaces the
+    /// result that is there; files that are no part of one stay.
     ///
     /// # Errors
     /// [`ResultError::Occupied`] when something else is there and not `force`.
     pub fn create(path: &Path, facts: Facts, force: bool) -> Result<ResultDir, ResultError> {
-        for arm in &facts.arms {
-            check_name(&arm.name)?;
+        for name in facts
+            .arms
+            .iter()
+            .map(|arm| &arm.name)
+            .chain([&facts.scenario])
+        {
+            check_name(name)?;
         }
         fs::create_dir_all(path).map_err(ResultError::io("create", path))?;
-        let resumes = resumes(path, &facts)?;
+        let resumes = !force && resumes(path, &facts)?;
         if !resumes {
             let occupied = occupied(path)?;
             if let (Some(what), false) = (occupied, force) {
@@ -68,7 +73,11 @@ impl ResultDir {
                 });
             }
             clear(path)?;
-            write_atomically(&path.join(SCENARIO), facts.scenario_toml.as_bytes())?;
+            let scenario = path.join(SCENARIO);
+            fs::create_dir_all(&scenario).map_err(ResultError::io("create", &scenario))?;
+            // Under its own name, which is the scenario's where it gives none.
+            let file = scenario.join(format!("{}.toml", facts.scenario));
+            write_atomically(&file, facts.scenario_toml.as_bytes())?;
             write_atomically(&path.join("host.json"), &json(&super::host::Host::here()))?;
             // Last: with it the directory is a result.
             write_atomically(&path.join(FACTS), &json(&facts))?;
@@ -257,7 +266,7 @@ fn check_name(name: &str) -> Result<(), ResultError> {
     } else {
         return Ok(());
     };
-    Err(ResultError::Arm {
+    Err(ResultError::Name {
         name: name.to_owned(),
         problem,
     })

@@ -58,7 +58,15 @@ pub enum ResultError {
         /// The directory.
         path: PathBuf,
     },
-    /// An arm, or its name, does not belong to this run.
+    /// A name of an arm or scenario cannot be a file's.
+    #[error("name `{name}` {problem}")]
+    Name {
+        /// The name.
+        name: String,
+        /// What is wrong.
+        problem: &'static str,
+    },
+    /// An arm does not belong to this run.
     #[error("arm `{name}` {problem}")]
     Arm {
         /// Its name.

@@ -17,6 +17,8 @@ pub struct Facts {
     pub scenario_toml: String,
     /// Repetitions of each arm.
     pub repetitions: u32,
+    /// Virtual time of one repetition, ns.
+    pub duration_ns: u64,
     /// The arms, in order.
     pub arms: Vec<ArmFacts>,
     /// Least queue delay that the flows' minimum windows leave, ms; none when

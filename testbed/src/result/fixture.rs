@@ -35,6 +35,7 @@ pub(crate) fn facts(arms: &[(&str, Option<u32>)], repetitions: u32) -> Facts {
         description: "Rows made up for a test.".to_owned(),
         scenario_toml: "# <made up> & \"quoted\"\nname = \"made-up\"\n".to_owned(),
         repetitions,
+        duration_ns: 4 * SECONDS,
         arms: arms
             .iter()
             .map(|&(name, interval)| ArmFacts {

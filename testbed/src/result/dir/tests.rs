@@ -25,7 +25,7 @@ fn what_was_written_is_what_is_read() {
     assert_eq!(stored.summary, out.summary());
     assert_eq!(stored.run("dualpi2", 0).unwrap(), made);
     assert_eq!(
-        bytes(&dir.path().join(SCENARIO)),
+        bytes(&dir.path().join("scenario/made-up.toml")),
         facts(&ARMS, 1).scenario_toml.as_bytes()
     );
 }
@@ -123,6 +123,15 @@ fn another_run_is_replaced_only_by_force() {
 }
 
 #[test]
+fn force_starts_anew_even_where_it_could_go_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let create = |force| ResultDir::create(dir.path(), facts(&ARMS, 1), force).unwrap();
+    create(false).add("dualpi2", 0, &run(1, 2, SHAPE)).unwrap();
+    assert!(create(false).is_finished("dualpi2", 0));
+    assert!(!create(true).is_finished("dualpi2", 0));
+}
+
+#[test]
 fn counters_that_do_not_add_up_are_refused() {
     let dir = tempfile::tempdir().unwrap();
     let out = ResultDir::create(dir.path(), facts(&ARMS, 1), false).unwrap();
@@ -149,7 +158,7 @@ fn names_that_leave_the_directory_are_refused() {
     for name in ["", "..", "a/b", ".hidden", "a b"] {
         let error = ResultDir::create(dir.path(), facts(&[(name, None)], 1), false).unwrap_err();
         assert!(
-            matches!(error, ResultError::Arm { .. }),
+            matches!(error, ResultError::Name { .. }),
             "{name:?}: {error}"
         );
     }

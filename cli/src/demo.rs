@@ -1,0 +1,81 @@
+//! `l4sllm demo`: the published testbed and a cell with headroom, small
+//! enough to wait for.
+
+use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
+
+use anyhow::Context;
+use clap::Args;
+use l4sllm_testbed::report::render_collection;
+use l4sllm_testbed::scenario::Scenario;
+
+use crate::output::{Done, print};
+use crate::run::{Change, execute};
+
+/// Run the published testbed, with DCTCP and with UDP Prague, and a cell with
+/// headroom, against plain DualPI2; one report on all.
+#[derive(Debug, Args)]
+pub struct DemoArgs {
+    /// Where the results go; those of an earlier demo are replaced.
+    #[arg(long, value_name = "DIR", default_value = "out/demo")]
+    out: PathBuf,
+    /// Where the scenario files are.
+    #[arg(long, value_name = "DIR", default_value = "scenarios")]
+    scenarios: PathBuf,
+    /// Repetitions at the same time; 0: one a core.
+    #[arg(long, value_name = "J", default_value_t = 0)]
+    jobs: usize,
+}
+
+/// A scenario of the demo, and how much of it.
+struct Part {
+    name: &'static str,
+    /// Virtual seconds; none: the scenario's.
+    seconds: Option<f64>,
+}
+
+/// The published cells are run in full; the fast link of the third takes six
+/// times as long a second, and settles sooner.
+const PARTS: [Part; 3] = [
+    Part {
+        name: "paper",
+        seconds: None,
+    },
+    Part {
+        name: "paper-prague",
+        seconds: None,
+    },
+    Part {
+        name: "headroom",
+        seconds: Some(20.0),
+    },
+];
+const REPETITIONS: u32 = 3;
+/// The published comparison, and the tuned reference.
+const ARMS: [&str; 4] = ["dualpi2", "dualpi2-tuned", "l4sllm-10", "l4sllm-100"];
+
+/// Runs, draws, prints the tables and where the report is.
+pub fn run(args: &DemoArgs, cancel: &AtomicBool) -> anyhow::Result<Done> {
+    let mut results = Vec::new();
+    for part in PARTS {
+        let file = args.scenarios.join(part.name).with_extension("toml");
+        let scenario = Scenario::load(&file).context(
+            "the demo's scenarios (run it in the repository, or say where they are by --scenarios)",
+        )?;
+        let change = Change {
+            repetitions: Some(REPETITIONS),
+            duration: part.seconds,
+            arms: ARMS.map(str::to_owned).to_vec(),
+            ..Change::default()
+        };
+        let out = args.out.join(part.name);
+        execute(&change.apply(scenario)?, &out, true, args.jobs, cancel)?;
+        results.push(out);
+        if Done::of(cancel) == Done::Interrupted {
+            break;
+        }
+    }
+    let report = render_collection("demo", &results, &args.out)?;
+    print(&format!("{}\n{}\n", report.text, report.page.display()))?;
+    Ok(Done::of(cancel))
+}

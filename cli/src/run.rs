@@ -1,0 +1,245 @@
+//! `l4sllm run`: a scenario into a result directory.
+
+use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
+use std::time::Instant;
+
+use anyhow::{Context, bail, ensure};
+use clap::Args;
+use indicatif::{ProgressBar, ProgressStyle};
+use l4sllm_testbed::experiment::{self, Options, Progress};
+use l4sllm_testbed::report;
+use l4sllm_testbed::result::Summary;
+use l4sllm_testbed::scenario::Scenario;
+
+use crate::output::{Done, print};
+
+/// Run a scenario and write a result directory.
+///
+/// The directory holds summary.json, every packet as Parquet, figures and
+/// report.html. If it holds a part of the same run already, that is not run
+/// again.
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+Examples:
+  l4sllm run --scenario scenarios/paper.toml --out out/paper
+  l4sllm run --scenario scenarios/paper.toml --out out/quick --repetitions 1 --duration 10
+  l4sllm run --scenario scenarios/headroom.toml --out out/mine \\
+      --policy my-policy --arms dualpi2,dualpi2-tuned,l4sllm-10")]
+pub struct RunArgs {
+    /// Scenario file (scenarios/README.md documents it).
+    #[arg(long, value_name = "FILE")]
+    scenario: PathBuf,
+    /// Result directory; made if need be.
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    /// Start anew and replace the result that is in DIR; other files stay.
+    #[arg(long)]
+    force: bool,
+    #[command(flatten)]
+    change: Change,
+}
+
+/// What may differ from the scenario file.
+#[derive(Debug, Clone, Default, Args)]
+pub struct Change {
+    /// Repetitions of each arm [default: the scenario's].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub repetitions: Option<u32>,
+    /// Seed of everything random [default: the scenario's].
+    #[arg(long, value_name = "S")]
+    pub seed: Option<u64>,
+    /// Virtual seconds of each repetition [default: the scenario's].
+    #[arg(long, value_name = "SECONDS")]
+    pub duration: Option<f64>,
+    /// Only these arms, separated by commas [default: all].
+    #[arg(long, value_name = "A,B", value_delimiter = ',')]
+    pub arms: Vec<String>,
+    /// Policy of every arm that has one, in place of the scenario's.
+    #[arg(long, value_name = "DIR")]
+    pub policy: Option<PathBuf>,
+    /// Repetitions at the same time; 0: one a core. One, whatever is said
+    /// here, where the scenario measures decision latency.
+    #[arg(long, value_name = "J", default_value_t = 0)]
+    pub jobs: usize,
+}
+
+/// Runs, draws, prints the table and where the report is.
+pub fn run(args: &RunArgs, cancel: &AtomicBool) -> anyhow::Result<Done> {
+    let scenario = args.change.apply(Scenario::load(&args.scenario)?)?;
+    execute(&scenario, &args.out, args.force, args.change.jobs, cancel)?;
+    let report = report::render(&args.out)?;
+    print(&format!("{}\n{}\n", report.text, report.page.display()))?;
+    Ok(Done::of(cancel))
+}
+
+impl Change {
+    /// The scenario with these changes.
+    pub fn apply(&self, mut scenario: Scenario) -> anyhow::Result<Scenario> {
+        scenario.repetitions = self.repetitions.unwrap_or(scenario.repetitions);
+        scenario.seed = self.seed.unwrap_or(scenario.seed);
+        if let Some(seconds) = self.duration {
+            ensure!(
+                (0.1..=86_400.0).contains(&seconds),
+                "--duration {seconds}: expected 0.1 to 86400 seconds"
+            );
+            scenario.duration_ns = (seconds * 1e9).round() as u64;
+            // As for a scenario file without a warm-up of its own.
+            scenario.warmup_ns = scenario.warmup_ns.min(scenario.duration_ns / 2);
+        }
+        select(&mut scenario, &self.arms)?;
+        if let Some(policy) = &self.policy {
+            for control in scenario
+                .arms
+                .iter_mut()
+                .filter_map(|arm| arm.control.as_mut())
+            {
+                control.policy.clone_from(policy);
+            }
+        }
+        Ok(scenario)
+    }
+}
+
+/// Runs `scenario` into `out` with a progress bar.
+pub fn execute(
+    scenario: &Scenario,
+    out: &Path,
+    force: bool,
+    jobs: usize,
+    cancel: &AtomicBool,
+) -> anyhow::Result<Summary> {
+    let bar = Bar::new(&scenario.name);
+    let progress = |progress| bar.show(progress);
+    let options = Options {
+        threads: jobs,
+        force,
+        cancel,
+        progress: &progress,
+    };
+    let summary = experiment::run(scenario, out, options);
+    bar.finish(summary.as_ref().is_ok_and(|summary| summary.complete));
+    summary.with_context(|| format!("scenario {}", scenario.name))
+}
+
+/// Keeps the arms named, in the scenario's order; all if none is.
+fn select(scenario: &mut Scenario, names: &[String]) -> anyhow::Result<()> {
+    if names.is_empty() {
+        return Ok(());
+    }
+    if let Some(unknown) = names.iter().find(|name| scenario.arm(name).is_none()) {
+        let known: Vec<&str> = scenario.arms.iter().map(|arm| arm.name.as_str()).collect();
+        bail!(
+            "--arms: scenario {} has no arm `{unknown}`; it has {}",
+            scenario.name,
+            known.join(", ")
+        );
+    }
+    scenario.arms.retain(|arm| names.contains(&arm.name));
+    Ok(())
+}
+
+/// Progress on a terminal; elsewhere one line at the end.
+struct Bar {
+    bar: ProgressBar,
+    name: String,
+    started: Instant,
+}
+
+impl Bar {
+    fn new(name: &str) -> Bar {
+        // Hidden by itself when standard error is no terminal.
+        let bar = ProgressBar::new(0);
+        let style = "{prefix} {wide_bar:.cyan/dim} {msg} {elapsed}/{duration}";
+        bar.set_style(ProgressStyle::with_template(style).expect("a template that was tried"));
+        bar.set_prefix(name.to_owned());
+        Bar {
+            bar,
+            name: name.to_owned(),
+            started: Instant::now(),
+        }
+    }
+
+    fn show(&self, progress: Progress) {
+        const MS: u64 = 1_000_000;
+        self.bar.set_length(progress.total_ns / MS);
+        self.bar.set_position(progress.done_ns / MS);
+        let (finished, all) = (progress.finished, progress.repetitions);
+        let ratio = progress.done_ns as f64 / 1e9 / self.seconds();
+        self.bar
+            .set_message(format!("{finished}/{all} runs, {ratio:.0}x real time"));
+    }
+
+    fn finish(&self, complete: bool) {
+        let done_s = self.bar.position() as f64 / 1e3;
+        self.bar.finish_and_clear();
+        let (seconds, name) = (self.seconds(), &self.name);
+        let end = match (complete, done_s > 0.0) {
+            (true, false) => "all runs were there already; --force runs them again".to_owned(),
+            (true, true) => format!("{seconds:.1} s, {:.0}x real time", done_s / seconds),
+            (false, _) => format!("not complete after {seconds:.1} s"),
+        };
+        if std::io::stderr().is_terminal() || !complete || done_s > 0.0 {
+            eprintln!("{name}: {end}");
+        }
+    }
+
+    fn seconds(&self) -> f64 {
+        self.started.elapsed().as_secs_f64().max(1e-9)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use l4sllm_testbed::scenario::{Aqm, Arm};
+
+    fn scenario() -> Scenario {
+        let mut scenario = Scenario::new("s", 8_000_000, 10_000_000);
+        for name in ["a", "b", "c"] {
+            scenario.arms.push(Arm::new(name, Aqm::default()));
+        }
+        scenario
+    }
+
+    #[test]
+    fn arms_keep_the_order_of_the_scenario() {
+        let names = ["c".to_owned(), "a".to_owned()];
+        let change = Change {
+            arms: names.to_vec(),
+            ..Change::default()
+        };
+        let changed = change.apply(scenario()).unwrap();
+        let names: Vec<&str> = changed.arms.iter().map(|arm| arm.name.as_str()).collect();
+        assert_eq!(names, ["a", "c"]);
+    }
+
+    #[test]
+    fn an_unknown_arm_is_named_with_those_there_are() {
+        let change = Change {
+            arms: vec!["d".to_owned()],
+            ..Change::default()
+        };
+        let error = change.apply(scenario()).unwrap_err().to_string();
+        assert_eq!(error, "--arms: scenario s has no arm `d`; it has a, b, c");
+    }
+
+    #[test]
+    fn a_short_run_keeps_half_of_its_time_for_measuring() {
+        let change = Change {
+            duration: Some(2.0),
+            ..Change::default()
+        };
+        let changed = change.apply(scenario()).unwrap();
+        assert_eq!(
+            (changed.duration_ns, changed.warmup_ns),
+            (2_000_000_000, 1_000_000_000)
+        );
+        let never = Change {
+            duration: Some(f64::NAN),
+            ..Change::default()
+        };
+        assert!(never.apply(scenario()).is_err());
+    }
+}

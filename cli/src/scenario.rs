@@ -1,0 +1,78 @@
+//! `l4sllm scenario`: is a scenario file right, and what does it say?
+
+use std::fmt::Write;
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+use l4sllm_testbed::experiment::Policies;
+use l4sllm_testbed::scenario::{Latency, Scenario};
+
+use crate::output::print;
+
+/// Look at scenario files.
+#[derive(Debug, Args)]
+pub struct ScenarioArgs {
+    #[command(subcommand)]
+    command: ScenarioCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum ScenarioCommand {
+    /// Check files, and the policies that they name, and print what they say.
+    Check {
+        /// Scenario files.
+        #[arg(required = true, value_name = "FILE")]
+        files: Vec<PathBuf>,
+    },
+}
+
+/// Runs the subcommand.
+pub fn run(args: &ScenarioArgs) -> anyhow::Result<()> {
+    let ScenarioCommand::Check { files } = &args.command;
+    for file in files {
+        let scenario = Scenario::load(file)?;
+        Policies::load(&scenario)?;
+        print(&describe(&scenario))?;
+    }
+    Ok(())
+}
+
+fn describe(scenario: &Scenario) -> String {
+    let seconds = |ns: u64| ns as f64 / 1e9;
+    let mut out = format!("{}: {}\n", scenario.name, scenario.description);
+    let _ = writeln!(
+        out,
+        "  {} x {} s, the first {} s left out, seed {}",
+        scenario.repetitions,
+        seconds(scenario.duration_ns),
+        seconds(scenario.warmup_ns),
+        scenario.seed
+    );
+    for flow in &scenario.flows {
+        let _ = writeln!(out, "  flow {}: {} of {}", flow.name, flow.flows(), flow.cc);
+    }
+    for arm in &scenario.arms {
+        let _ = write!(out, "  arm {}: {}", arm.name, arm.aqm.name());
+        if let Some(control) = &arm.control {
+            let latency = match control.latency {
+                Latency::Fixed(ns) => format!("{} us", ns as f64 / 1e3),
+                Latency::Measured => "measured".to_owned(),
+            };
+            let (policy, interval) = (control.policy.display(), control.interval);
+            let _ = write!(
+                out,
+                ", {policy} every {interval} records, latency {latency}"
+            );
+        }
+        out.push('\n');
+    }
+    if let Some(floor) = scenario.facts().floor {
+        let ms = floor.delay_ns() as f64 / 1e6;
+        let _ = writeln!(
+            out,
+            "  floor: {} flows at {} packets leave {ms:.1} ms of queue, whatever is marked",
+            floor.flows, floor.min_window_packets
+        );
+    }
+    out
+}

@@ -1,0 +1,54 @@
+//! `l4sllm version`: of everything that has to fit together.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use l4sllm_abi::{MESSAGE_SIZE, VERSIONS};
+use l4sllmd::status::ask;
+
+use crate::output::print;
+use crate::status::SOCKET;
+
+/// Print the versions of this command, the interface, the daemon and the module.
+#[derive(Debug, Args)]
+pub struct VersionArgs {
+    /// The daemon's status socket.
+    #[arg(long, value_name = "PATH", default_value = SOCKET)]
+    socket: PathBuf,
+}
+
+/// Prints them; a daemon that is not there is said to be so.
+pub fn run(args: &VersionArgs) -> anyhow::Result<()> {
+    let range = |(min, max): (u16, u16)| {
+        if min == max {
+            format!("{max}")
+        } else {
+            format!("{min} to {max}")
+        }
+    };
+    let mut out = format!(
+        "l4sllm    {}, interface {}, records of {MESSAGE_SIZE} bytes\n",
+        env!("CARGO_PKG_VERSION"),
+        range(VERSIONS)
+    );
+    match ask(&args.socket) {
+        Ok(status) => {
+            out += &format!(
+                "l4sllmd   {}, interface {}\n",
+                status.version,
+                range(status.abi)
+            );
+            out += &match (status.device.module, status.device.abi) {
+                (Some(module), Some(abi)) => {
+                    format!("module    {module}, interface {}\n", range(abi))
+                }
+                _ => format!("module    none at {}\n", status.device.path.display()),
+            };
+        }
+        Err(_) => {
+            out += &format!("l4sllmd   none answers on {}\n", args.socket.display());
+            out += "module    asked through the daemon\n";
+        }
+    }
+    print(&out)
+}
