@@ -109,6 +109,9 @@ bool	l4s_handle_ready(struct l4s_handle *, uint64_t now,
  * wake(arg) is called each time the handle becomes readable, and when a
  * deadline begins (the first record, with max_wait_ns set): from the packet
  * path, or from the call here that finds it so.  It must not call back.
+ * (With the first registration of all on a device, the packet path learns in
+ * the same instant that someone may wait; a message written in that instant
+ * may be noticed only by l4s_handle_ready(), or with the next one.)
  */
 void	l4s_handle_on_ready(struct l4s_handle *, void (*wake)(void *),
 	    void *arg);

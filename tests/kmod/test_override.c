@@ -467,6 +467,50 @@ limits_change_in_force(void)
 	router_destroy(&r);
 }
 
+/*
+ * A steer that expires while nothing passes ends at its own time: a router
+ * that looks every millisecond and one that looks only afterwards agree.
+ */
+static void
+steer_expires_in_a_pause(void)
+{
+	struct l4s_user_packet out;
+	struct l4s_record record;
+	struct l4s_override o;
+	struct l4s_params params;
+	struct router r;
+	uint32_t p[2], before = 0;
+	unsigned i, n;
+
+	l4s_user_params_default(&params);
+	params.alpha_uhz = 1600000;
+	params.beta_uhz = 0;
+	for (i = 0; i < 2; i++) {
+		r = router_create(&params, NULL, 64);
+		CHECK_EQ(router_put(&r, L4S_ECN_ECT0), 0);
+		r.now += 120 * MS;		/* p' is past one half */
+		CHECK_EQ(l4s_user_dequeue(r.u, r.now, &out) +
+		    l4s_user_drops(r.u, &out, 1), 1);
+		o = router_override(&r, L4S_MODE_STEER, 0, 0, 50 * MS);
+		o.steer_set = L4S_STEER_TARGET;
+		o.target = 4 * L4S_FACTOR_ONE;
+		CHECK_EQ(router_send(&r, &o), 0);
+		router_pass(&r, L4S_ECN_ECT0, &record);
+		before = record.base_probability;
+		for (n = 1; n <= 80; n++) {
+			r.now += MS;
+			if (i == 0)
+				(void)l4s_user_dequeue(r.u, r.now, &out);
+		}
+		router_pass(&r, L4S_ECN_ECT0, &record);
+		CHECK_EQ(record.reason, L4S_REASON_BASE);
+		p[i] = record.base_probability;
+		router_destroy(&r);
+	}
+	CHECK(before > p[0] && p[0] > 0);
+	CHECK_EQ(p[0], p[1]);
+}
+
 /* The one event of a code that the handle has waiting; counts them. */
 static unsigned
 events(struct router *r, uint32_t code, struct l4s_event *last)
@@ -565,6 +609,7 @@ const struct test override_tests[] = {
 	TEST(close_returns_to_base),
 	TEST(checked_at_submission),
 	TEST(steer_and_back),
+	TEST(steer_expires_in_a_pause),
 	TEST(steer_under_the_ceiling),
 	TEST(limits_change_in_force),
 	TEST(watchdog),
