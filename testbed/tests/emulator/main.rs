@@ -3,6 +3,9 @@
 //!
 //! Runs are short and their tolerances wide: a promise is checked, not a number.
 
+// Tests stop at the first surprise.
+#![allow(clippy::unwrap_used)]
+
 mod baselines;
 mod dualpi2;
 mod experiment;
