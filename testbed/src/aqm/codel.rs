@@ -7,9 +7,9 @@ use super::{Aqm, Backlog, Departure, Packet, PacketQueue, depart};
 /// Parameters of [`Codel`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CodelParams {
-    /// Acceptable standing delay, ns. RFC 8289, 4.4: 5 ms.
+    /// Acceptable standing delay, ns. RFC 8289, section 5.3: 5 ms.
     pub target_ns: u64,
-    /// Time to tell a standing queue from a burst, ns. RFC 8289, 4.3: 100 ms.
+    /// Time to tell a standing queue from a burst, ns. RFC 8289, section 5.3: 100 ms.
     pub interval_ns: u64,
     /// Most packets that wait.
     pub limit_packets: u32,
@@ -67,7 +67,7 @@ impl Aqm for Codel {
 }
 
 /// Below this backlog nothing is dropped: one packet has to be let through
-/// (RFC 8289, section 5.4: the MTU).
+/// (RFC 8289, section 5.3: the MTU).
 const MAX_PACKET_BYTES: u64 = 1514;
 
 /// The state machine of RFC 8289, section 5, for one queue.
@@ -157,7 +157,7 @@ impl ControlState {
     }
 }
 
-/// `t + interval / sqrt(count)` (section 5.3).
+/// `t + interval / sqrt(count)` (section 5.6).
 fn control_law(params: &CodelParams, from_ns: u64, count: u32) -> u64 {
     // The square root is exact to the last bit by IEEE 754: the same everywhere.
     from_ns + (params.interval_ns as f64 / f64::from(count).sqrt()) as u64

@@ -13,11 +13,11 @@ use crate::sim::splitmix64;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FqCodelParams {
     /// Of each flow's CoDel; `limit_packets` is of all flows together
-    /// (RFC 8290, 5.2.1: 10240).
+    /// (RFC 8290, section 5.2.3: 10240).
     pub codel: CodelParams,
-    /// Bytes per round (5.2.4: 1514).
+    /// Bytes per round (section 5.2.4: 1514).
     pub quantum: u32,
-    /// Queues that flows are hashed into (5.2.5: 1024).
+    /// Queues that flows are hashed into (section 5.2.5: 1024).
     pub flows: u32,
 }
 
@@ -47,7 +47,7 @@ pub struct FqCodel {
 }
 
 impl FqCodel {
-    /// Empty; `seed` perturbs the hash (section 4.1.1).
+    /// Empty; `seed` perturbs the hash (section 4.1).
     pub fn new(params: FqCodelParams, seed: u64) -> Self {
         let flows = (0..params.flows.max(1)).map(|_| Flow::default()).collect();
         FqCodel {
@@ -66,7 +66,7 @@ impl FqCodel {
     }
 
     /// Drops from the head of the longest flow: half of it or 64 packets,
-    /// whichever is less (section 4.1.3).
+    /// whichever is less (section 4.1).
     fn drop_from_longest(&mut self, now_ns: u64, drops: &mut Vec<Departure>) {
         let longest = self
             .flows

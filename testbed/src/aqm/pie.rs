@@ -1,5 +1,5 @@
 //! PIE (RFC 8033), with departures' time stamps as the measure of delay
-//! (section 5.3 allows them in place of the rate estimate).
+//! (section 4.3 allows them in place of the rate estimate of 5.2).
 
 use l4sllm_abi::{Action, Ecn};
 
