@@ -1,0 +1,22 @@
+#!/usr/sbin/dtrace -s
+/*-
+ * SPDX-License-Identifier: BSD-2-Clause
+ *
+ * Copyright (c) 2026 The l4sllm authors
+ *
+ * Time that packets spent in each queue (0 classic, 1 L4S), in microseconds,
+ * until interrupted.
+ */
+
+#pragma D option quiet
+
+l4sllm:::decision
+/args[5]->sojourn_ns != 0/
+{
+	@[arg2] = quantize(args[5]->sojourn_ns / 1000);
+}
+
+END
+{
+	printa("queue %d, us:%@d\n", @);
+}
