@@ -1,0 +1,167 @@
+//! A device that lies.
+
+use std::collections::VecDeque;
+use std::io::{self, Read as _, Write};
+use std::os::unix::net::{UnixListener, UnixStream};
+
+use l4sllm_abi::bytes::{Plain, as_bytes, from_bytes};
+use l4sllm_abi::{
+    FRAME_SIZE, Limits, MESSAGE_SIZE, Op, Record, Refusal, Reply, Request, Version, header, raw,
+};
+
+use crate::harness::Place;
+
+/// How it answers a read.
+#[derive(Clone)]
+pub enum Read {
+    /// With these bytes.
+    Bytes(Vec<u8>),
+    /// With these in place of the whole reply.
+    Frame(Vec<u8>),
+    /// Not at all.
+    Never,
+}
+
+/// Serves one connection after the other, until the process ends.
+pub struct Fake;
+
+struct Behaviour {
+    reads: VecDeque<Read>,
+    versions: (u16, u16),
+    refuses: Option<(Op, Refusal)>,
+    answers: fn(u16) -> bool,
+}
+
+impl Fake {
+    /// Answers reads in turn, and requests as it should.
+    pub fn start(place: &Place, reads: Vec<Read>) -> Fake {
+        Fake::start_with(place, reads, |_| true)
+    }
+
+    /// Answers only the operations that `answers` says.
+    pub fn start_with(place: &Place, reads: Vec<Read>, answers: fn(u16) -> bool) -> Fake {
+        listen(
+            place,
+            Behaviour {
+                reads: reads.into(),
+                answers,
+                ..Behaviour::honest()
+            },
+        )
+    }
+
+    /// Speaks other versions.
+    pub fn of_version(place: &Place, min: u16, max: u16) -> Fake {
+        listen(
+            place,
+            Behaviour {
+                versions: (min, max),
+                ..Behaviour::honest()
+            },
+        )
+    }
+
+    /// Refuses one operation.
+    pub fn refusing(place: &Place, op: Op, refusal: Refusal) -> Fake {
+        listen(
+            place,
+            Behaviour {
+                refuses: Some((op, refusal)),
+                ..Behaviour::honest()
+            },
+        )
+    }
+
+    /// The bytes of a valid record.
+    pub fn record(seq: u64) -> Vec<u8> {
+        let hdr = header(raw::L4S_RECORD_DECISION, seq, 1_000_000 * seq);
+        let record = raw::l4s_record {
+            hdr,
+            sched: 1,
+            ..Default::default()
+        };
+        let bytes = Record::try_from(record).unwrap().to_bytes();
+        assert_eq!(bytes.len(), MESSAGE_SIZE);
+        bytes.to_vec()
+    }
+}
+
+impl Behaviour {
+    fn honest() -> Behaviour {
+        Behaviour {
+            reads: VecDeque::new(),
+            versions: l4sllm_abi::VERSIONS,
+            refuses: None,
+            answers: |_| true,
+        }
+    }
+}
+
+fn listen(place: &Place, mut behaviour: Behaviour) -> Fake {
+    let listener = UnixListener::bind(place.path("device")).unwrap();
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            // A client that leaves is no failure of the test.
+            let _ = serve(stream, &mut behaviour);
+        }
+    });
+    Fake
+}
+
+fn serve(mut stream: UnixStream, behaviour: &mut Behaviour) -> io::Result<()> {
+    loop {
+        let mut frame = [0; FRAME_SIZE];
+        stream.read_exact(&mut frame)?;
+        let request = Request::from_bytes(&frame).map_err(io::Error::other)?;
+        let mut body = vec![0; request.length as usize];
+        stream.read_exact(&mut body)?;
+        if !(behaviour.answers)(request.op) {
+            continue;
+        }
+        let answer = match Op::try_from(request.op).map_err(io::Error::other)? {
+            op if behaviour.refuses.is_some_and(|(refused, _)| refused == op) => {
+                Err(behaviour.refuses.unwrap().1)
+            }
+            Op::Read => match behaviour.reads.pop_front() {
+                Some(Read::Bytes(bytes)) => Ok(bytes),
+                Some(Read::Frame(bytes)) => {
+                    stream.write_all(&bytes)?;
+                    continue;
+                }
+                Some(Read::Never) | None => continue,
+            },
+            Op::Version => version(behaviour.versions, &body),
+            Op::GetLimits => Ok(plain(&Limits::default().to_raw().unwrap())),
+            _ => Ok(Vec::new()),
+        };
+        let result = answer
+            .as_ref()
+            .map(|bytes| bytes.len() as u32)
+            .map_err(|refusal| *refusal);
+        stream.write_all(
+            &Reply {
+                op: request.op,
+                tag: request.tag,
+                result,
+            }
+            .to_bytes(),
+        )?;
+        stream.write_all(&answer.unwrap_or_default())?;
+    }
+}
+
+fn version((min, max): (u16, u16), question: &[u8]) -> Result<Vec<u8>, Refusal> {
+    let asked: raw::l4s_version = from_bytes(question).unwrap();
+    if asked.min > max || asked.max < min {
+        return Err(Refusal::Protocol);
+    }
+    Ok(plain(&raw::l4s_version {
+        min,
+        max,
+        ..Version::answer("other")
+    }))
+}
+
+fn plain<T: Plain>(value: &T) -> Vec<u8> {
+    as_bytes(value).to_vec()
+}

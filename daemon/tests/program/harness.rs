@@ -1,0 +1,234 @@
+//! The program as a process, and the emulated device that it talks to.
+
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use l4sllm_abi::{
+    Ecn, Interval, Limits, MESSAGE_SIZE, Message, Op, Params, Record, Stats, messages, raw,
+};
+use l4sllm_model::{Feature, Policy, PolicyConfig, Tensors};
+use l4sllm_testbed::device::{DeviceServer, Load, RealTime, SharedRouter};
+use l4sllm_testbed::router::{Handle, Router};
+use l4sllmd::clock::now_ns;
+use l4sllmd::status::{self, Status};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::Value;
+
+/// Nothing that should happen takes longer, on a loaded machine either.
+pub const DEADLINE: Duration = Duration::from_secs(30);
+
+/// Waits until `check` yields something.
+pub fn until<T>(what: &str, mut check: impl FnMut() -> Option<T>) -> T {
+    let end = Instant::now() + DEADLINE;
+    loop {
+        if let Some(found) = check() {
+            return found;
+        }
+        assert!(Instant::now() < end, "{what}: did not happen");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// A directory for one test: sockets, configuration, policies.
+pub struct Place {
+    dir: tempfile::TempDir,
+}
+
+impl Place {
+    pub fn new() -> Place {
+        Place {
+            dir: tempfile::tempdir().unwrap(),
+        }
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// Writes the configuration: the place's sockets, and `more`.
+    pub fn configure(&self, device: &str, more: &str) {
+        let text = format!(
+            "[device]\nsocket = {:?}\nretry_max_ms = 100\n{device}\n\
+             [status]\nsocket = {:?}\n[log]\nformat = \"json\"\nlevel = \"debug\"\n{more}\n",
+            self.path("device"),
+            self.path("status"),
+        );
+        // Whole or not at all, as an operator's editor does it.
+        std::fs::write(self.path("new.toml"), text).unwrap();
+        std::fs::rename(self.path("new.toml"), self.path("l4sllmd.toml")).unwrap();
+    }
+
+    /// A small policy with random weights.
+    pub fn policy(&self, name: &str, seed: u64) -> PathBuf {
+        let config = PolicyConfig::new(name, &Feature::PAPER7);
+        let path = self.path(name);
+        Policy::save(&path, &config, &Tensors::random(&config, seed)).unwrap();
+        path
+    }
+}
+
+/// The running program.
+pub struct Program {
+    child: Child,
+    lines: Receiver<Value>,
+    status: PathBuf,
+    seen: Vec<Value>,
+}
+
+impl Program {
+    pub fn start(place: &Place) -> Program {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_l4sllmd"))
+            .arg("--config")
+            .arg(place.path("l4sllmd.toml"))
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let stderr = BufReader::new(child.stderr.take().unwrap());
+        let (send, lines) = channel();
+        std::thread::spawn(move || {
+            for line in stderr.lines().map_while(Result::ok) {
+                // Before there is a log, errors are plain text.
+                let line = serde_json::from_str(&line).unwrap_or(Value::String(line));
+                if send.send(line).is_err() {
+                    return;
+                }
+            }
+        });
+        Program {
+            child,
+            lines,
+            status: place.path("status"),
+            seen: Vec::new(),
+        }
+    }
+
+    /// Waits for a log line whose message contains `text`.
+    pub fn log(&mut self, text: &str) -> Value {
+        let end = Instant::now() + DEADLINE;
+        loop {
+            let line = match self.lines.recv_timeout(end - Instant::now().min(end)) {
+                Ok(line) => line,
+                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
+                    panic!("no log line {text:?}; there were {:#?}", self.seen)
+                }
+            };
+            self.seen.push(line.clone());
+            let message = line
+                .as_str()
+                .or(line["message"].as_str())
+                .unwrap_or_default();
+            if message.contains(text) {
+                return line;
+            }
+        }
+    }
+
+    /// Waits until the status is as wanted.
+    pub fn status(&self, what: &str, wanted: impl Fn(&Status) -> bool) -> Status {
+        until(what, || status::ask(&self.status).ok().filter(&wanted))
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        kill(Pid::from_raw(self.child.id() as i32), signal).unwrap();
+    }
+
+    /// Waits for the end.
+    pub fn end(&mut self) -> ExitStatus {
+        until("the program's end", || self.child.try_wait().unwrap())
+    }
+
+    pub fn end_with(&mut self, code: i32) {
+        let status = self.end();
+        assert_eq!(status.code(), Some(code), "{:#?}", self.rest());
+    }
+
+    /// What it logged that nobody asked for.
+    pub fn rest(&mut self) -> &[Value] {
+        self.seen.extend(self.lines.iter());
+        &self.seen
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// An emulated device under load, with a reader of its own.
+pub struct Emulated {
+    _packets: RealTime,
+    _server: DeviceServer,
+    reader: Handle,
+    buffer: Vec<Record>,
+}
+
+impl Emulated {
+    pub fn start(place: &Place, ring_records: u32) -> Emulated {
+        let router = Router::new(&Params::default(), &Limits::default(), ring_records, 1).unwrap();
+        let mut reader = router.open().unwrap();
+        reader
+            .interval(
+                Interval {
+                    records: 1,
+                    max_wait_ns: 0,
+                },
+                now_ns(),
+            )
+            .unwrap();
+        let router: SharedRouter = Arc::new(Mutex::new(router));
+        let server = DeviceServer::start(&place.path("device"), Arc::clone(&router)).unwrap();
+        let load = Load {
+            packet_bytes: 1000,
+            ecn: vec![Ecn::Ect1, Ecn::Ect0],
+            offered_bps: 7_200_000, // 900 packets/s
+            link_bps: 8_000_000,
+        };
+        let packets = RealTime::start(router, load).unwrap();
+        Emulated {
+            _packets: packets,
+            _server: server,
+            reader,
+            buffer: Vec::new(),
+        }
+    }
+
+    /// Waits for a record as wanted.
+    pub fn record(&mut self, what: &str, wanted: impl Fn(&Record) -> bool) -> Record {
+        until(what, || {
+            let mut bytes = vec![0; 256 * MESSAGE_SIZE];
+            let got = self.reader.read(&mut bytes, now_ns()).unwrap();
+            for message in messages(&bytes[..got]) {
+                if let Message::Decision(record) = message.unwrap() {
+                    self.buffer.push(record);
+                }
+            }
+            let found = self.buffer.iter().position(&wanted)?;
+            self.buffer.drain(..=found).next_back()
+        })
+    }
+
+    pub fn stats(&mut self) -> Stats {
+        let mut raw = Stats::question(0, 0);
+        let bytes = l4sllm_abi::bytes::as_bytes_mut(&mut raw);
+        self.reader
+            .request(Op::Stats.code(), bytes, now_ns())
+            .unwrap();
+        Stats::try_from(raw).unwrap()
+    }
+}
+
+pub fn steered(record: &Record) -> bool {
+    u32::from(record.status) & raw::L4S_STATUS_STEERED != 0
+}
+
+/// A configuration's engine section for a policy.
+pub fn policy_section(path: &Path) -> String {
+    format!("[engine]\npolicy = {path:?}")
+}

@@ -1,0 +1,12 @@
+//! The real program against emulated devices, in real time.
+//!
+//! Nothing here waits for a fixed time: each step waits for a log line, a
+//! record or a counter, up to a deadline.
+
+#![allow(clippy::unwrap_used)]
+
+mod fake;
+mod harness;
+mod loop_closed;
+mod misfortune;
+mod refusal;

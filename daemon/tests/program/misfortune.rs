@@ -1,0 +1,175 @@
+//! Devices that come late, go away, fall behind or send nonsense.
+
+use l4sllm_abi::MESSAGE_SIZE;
+use l4sllmd::status::State;
+use nix::sys::signal::Signal;
+
+use crate::fake::{Fake, Read};
+use crate::harness::{Emulated, Place, Program, policy_section};
+
+const SCRIPT: &str = "[[engine.script]]\nat_ms = 0\ntarget = 0.5";
+
+#[test]
+fn a_device_that_comes_late_is_waited_for() {
+    let place = Place::new();
+    place.configure("on_missing = \"wait\"", SCRIPT);
+    let mut program = Program::start(&place);
+    let line = program.log("no device yet");
+    assert!(
+        line["error"]
+            .as_str()
+            .unwrap()
+            .contains("no emulated device listens there")
+    );
+    program.status("waiting", |s| s.state == State::Waiting);
+    let _device = Emulated::start(&place, 1024);
+    program.log("controlling the device");
+    program.status("records", |s| s.counters.records > 0);
+}
+
+#[test]
+fn a_device_that_goes_away_is_waited_for_and_taken_again() {
+    let place = Place::new();
+    let policy = place.policy("p", 3);
+    place.configure(
+        "",
+        &format!("{}\n[pipeline]\ninterval = 10", policy_section(&policy)),
+    );
+    let device = Emulated::start(&place, 1024);
+    let mut program = Program::start(&place);
+    program.status("decisions", |s| s.counters.accepted > 0);
+    drop(device);
+    program.log("device lost");
+    let between = program.status("waiting", |s| s.state == State::Waiting);
+    assert_eq!(between.device.module, None);
+    let _device = Emulated::start(&place, 1024);
+    program.log("controlling the device");
+    let after = program.status("decisions again", |s| {
+        s.counters.accepted > between.counters.accepted
+    });
+    assert_eq!(after.device.opened, 2);
+    assert_eq!(
+        after.counters.gaps, 0,
+        "a new stream is no hole in the old one"
+    );
+    program.signal(Signal::SIGTERM);
+    program.end_with(0);
+}
+
+#[test]
+fn a_device_that_goes_away_ends_it_where_configured() {
+    let place = Place::new();
+    place.configure("on_gone = \"exit\"", SCRIPT);
+    let device = Emulated::start(&place, 1024);
+    let mut program = Program::start(&place);
+    program.log("controlling the device");
+    drop(device);
+    program.end_with(75);
+    assert!(
+        program.log("ended")["error"]
+            .as_str()
+            .unwrap()
+            .contains("went away")
+    );
+}
+
+#[test]
+fn signals_end_the_wait_for_a_device() {
+    let place = Place::new();
+    place.configure("on_missing = \"wait\"", SCRIPT);
+    let mut program = Program::start(&place);
+    program.log("no device yet");
+    program.signal(Signal::SIGTERM);
+    program.end_with(0);
+}
+
+#[test]
+fn lost_records_are_counted_and_deciding_goes_on() {
+    let place = Place::new();
+    let policy = place.policy("p", 3);
+    place.configure(
+        "",
+        &format!("{}\n[pipeline]\ninterval = 10", policy_section(&policy)),
+    );
+    let mut device = Emulated::start(&place, 64);
+    let mut program = Program::start(&place);
+    let before = program.status("decisions", |s| s.counters.accepted > 0);
+    program.signal(Signal::SIGSTOP);
+    let now = device.record("a record", |_| true).seq();
+    device.record("more records than the ring holds", |r| r.seq() > now + 200);
+    program.signal(Signal::SIGCONT);
+    let line = program.log("records lost");
+    assert!(line["lost"].as_u64().unwrap() > 0, "{line}");
+    let after = program.status("decisions again", |s| {
+        s.counters.accepted > before.counters.accepted + 3
+    });
+    assert!(
+        after.counters.losses > 0 && after.counters.resets > 0,
+        "{:?}",
+        after.counters
+    );
+    assert_eq!(after.counters.gaps, 0, "each hole was announced");
+}
+
+#[test]
+fn a_torn_read_is_dropped_and_the_stream_goes_on() {
+    let place = Place::new();
+    place.configure("", SCRIPT);
+    let mut bad_header = Fake::record(5);
+    bad_header[2] = 77;
+    let _device = Fake::start(
+        &place,
+        vec![
+            Read::Bytes(Fake::record(0)),
+            Read::Bytes(vec![0; 100]),
+            Read::Bytes(bad_header.clone()),
+            Read::Bytes(Fake::record(6)),
+            Read::Never,
+        ],
+    );
+    let mut program = Program::start(&place);
+    let line = program.log("torn read");
+    assert_eq!(line["bytes"], 100);
+    let line = program.log("torn read");
+    assert!(
+        line["reason"]
+            .as_str()
+            .unwrap()
+            .contains("l4s_header.type: 77"),
+        "{line}"
+    );
+    let status = program.status("the next record", |s| s.counters.records == 2);
+    assert_eq!(status.counters.torn_reads, 2);
+    assert_eq!(status.counters.torn_bytes as usize, 100 + MESSAGE_SIZE);
+    // What was torn is missing in the sequence.
+    assert_eq!(status.counters.gaps, 1);
+}
+
+#[test]
+fn torn_reads_without_end_end_it() {
+    let place = Place::new();
+    place.configure("max_torn_reads = 3", SCRIPT);
+    let _device = Fake::start(&place, vec![Read::Bytes(vec![1; 17]); 3]);
+    let mut program = Program::start(&place);
+    program.end_with(74);
+    assert!(
+        program.log("ended")["error"]
+            .as_str()
+            .unwrap()
+            .contains("3 torn reads in a row")
+    );
+}
+
+#[test]
+fn a_device_that_stops_answering_is_gone() {
+    let place = Place::new();
+    place.configure("on_gone = \"exit\"\nrequest_timeout_ms = 50", SCRIPT);
+    let _device = Fake::start_with(&place, vec![], |op| op != l4sllm_abi::Op::Interval.code());
+    let mut program = Program::start(&place);
+    program.end_with(75);
+    let error = program.log("ended")["error"].to_string();
+    assert!(
+        error.contains("cannot set the interval: no answer within"),
+        "{error}"
+    );
+}

@@ -1,0 +1,158 @@
+//! What cannot work ends at once, with a message and an exit code of its own.
+
+use std::process::Command;
+
+use l4sllm_abi::{Op, Refusal};
+
+use crate::fake::{Fake, Read};
+use crate::harness::{Emulated, Place, Program, policy_section};
+
+const SCRIPT: &str = "[[engine.script]]\nat_ms = 0\ntarget = 0.5";
+
+fn ends(place: &Place, code: i32, complaint: &str) {
+    let mut program = Program::start(place);
+    program.end_with(code);
+    let said = format!("{:?}", program.rest());
+    assert!(said.contains(complaint), "{said}");
+}
+
+#[test]
+fn a_missing_device() {
+    let place = Place::new();
+    place.configure("", SCRIPT);
+    ends(&place, 69, "no device: no emulated device listens there");
+}
+
+#[test]
+fn a_missing_module() {
+    let place = Place::new();
+    let text = format!("[device]\npath = {:?}\n{SCRIPT}\n", place.path("l4sllm"));
+    std::fs::write(place.path("l4sllmd.toml"), text).unwrap();
+    ends(&place, 69, "the module is not loaded; kldload dualpi2_llm");
+}
+
+#[test]
+fn a_device_that_is_none() {
+    let place = Place::new();
+    let text = format!("[device]\npath = {:?}\n{SCRIPT}\n", place.path("."));
+    std::fs::write(place.path("l4sllmd.toml"), text).unwrap();
+    ends(&place, 77, "cannot open");
+}
+
+#[test]
+fn another_version() {
+    let place = Place::new();
+    place.configure("", SCRIPT);
+    let _device = Fake::of_version(&place, 7, 9);
+    ends(&place, 76, "speaks versions 7 to 9, this program 1 to 1");
+}
+
+#[test]
+fn another_controller() {
+    let place = Place::new();
+    place.configure("", SCRIPT);
+    let _device = Emulated::start(&place, 1024);
+    let mut first = Program::start(&place);
+    first.log("controlling the device");
+
+    // A second daemon, with a status socket of its own.
+    let other = Place::new();
+    let text = format!("[device]\nsocket = {:?}\n{SCRIPT}\n", place.path("device"));
+    std::fs::write(other.path("l4sllmd.toml"), text).unwrap();
+    ends(
+        &other,
+        75,
+        "cannot take control: another controller has the device",
+    );
+    // And one that shares it.
+    ends(&place, 73, "another daemon listens there");
+}
+
+#[test]
+fn limits_without_privilege() {
+    let place = Place::new();
+    place.configure("", &format!("[limits]\nmax_hold = 7\n{SCRIPT}"));
+    let _device = Fake::refusing(&place, Op::SetLimits, Refusal::Permission);
+    ends(
+        &place,
+        77,
+        "cannot set limits: not the controller, or not privileged",
+    );
+}
+
+#[test]
+fn an_override_longer_than_the_device_allows() {
+    let place = Place::new();
+    let hold = "[pipeline]\nmode = \"hold\"\nhold = 5000";
+    place.configure("", &format!("{hold}\n{SCRIPT}"));
+    let _device = Emulated::start(&place, 1024);
+    ends(
+        &place,
+        78,
+        "pipeline.hold = 5000: the device allows at most 1000",
+    );
+    place.configure("", &format!("[limits]\nmax_hold = 5000\n{hold}\n{SCRIPT}"));
+    Program::start(&place).log("controlling the device");
+}
+
+#[test]
+fn an_answer_that_is_none() {
+    let place = Place::new();
+    place.configure("", SCRIPT);
+    let _device = Fake::start(&place, vec![Read::Frame(vec![0xee; 16])]);
+    ends(&place, 76, "unexpected answer");
+}
+
+#[test]
+fn a_policy_that_does_not_load() {
+    let place = Place::new();
+    place.configure("", &policy_section(&place.path("nowhere")));
+    ends(&place, 65, "config.json");
+    let policy = place.policy("cut", 1);
+    let weights = std::fs::read(policy.join("model.safetensors")).unwrap();
+    std::fs::write(
+        policy.join("model.safetensors"),
+        &weights[..weights.len() / 2],
+    )
+    .unwrap();
+    place.configure("", &policy_section(&policy));
+    ends(&place, 65, "model.safetensors");
+}
+
+#[test]
+fn a_wrong_configuration() {
+    let place = Place::new();
+    ends(&place, 78, "cannot read");
+    place.configure("", "[pipeline]\nintervall = 10");
+    ends(
+        &place,
+        78,
+        "pipeline.intervall: no such key; did you mean `interval'?",
+    );
+}
+
+#[test]
+fn the_check_needs_no_device() {
+    let place = Place::new();
+    let check = || {
+        let output = Command::new(env!("CARGO_BIN_EXE_l4sllmd"))
+            .arg("--check")
+            .arg("-c")
+            .arg(place.path("l4sllmd.toml"))
+            .output()
+            .unwrap();
+        let said = [output.stdout, output.stderr].concat();
+        (output.status.code(), String::from_utf8(said).unwrap())
+    };
+    place.configure("", &policy_section(&place.policy("mine", 1)));
+    let (code, said) = check();
+    assert_eq!(code, Some(0));
+    assert!(said.contains("ok, policy mine"), "{said}");
+    place.configure("wake = \"late\"", SCRIPT);
+    let (code, said) = check();
+    assert_eq!(code, Some(78));
+    assert!(
+        said.contains("device.wake: unknown variant `late`"),
+        "{said}"
+    );
+}
