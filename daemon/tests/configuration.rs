@@ -1,0 +1,270 @@
+//! The configuration file: the sample, the defaults, and what is wrong with
+//! the others.
+
+#![allow(clippy::unwrap_used)]
+
+use std::num::NonZeroU32;
+use std::path::Path;
+use std::time::Duration;
+
+use l4sllm_abi::{Action, Limits};
+use l4sllmd::config::{Config, ConfigError, DeviceKind, EngineConfig, LimitsConfig, Wake};
+use l4sllmd::{Decision, OverrideMode, PipelineConfig, Scope};
+
+const SAMPLE: &str = include_str!("../l4sllmd.toml.sample");
+const LEAST: &str = "[engine]\npolicy = \"p\"\n";
+
+fn parse(text: &str) -> Result<Config, ConfigError> {
+    Config::parse(Path::new("l4sllmd.toml"), text)
+}
+
+fn complaint(text: &str) -> String {
+    let error = parse(text).unwrap_err().to_string();
+    error
+        .strip_prefix("configuration l4sllmd.toml: ")
+        .expect("names the file")
+        .to_owned()
+}
+
+#[test]
+fn the_sample_is_valid_and_shows_the_defaults() {
+    let sample = parse(SAMPLE).unwrap();
+    let defaults = parse(LEAST).unwrap();
+    assert_eq!(sample.device, defaults.device);
+    assert_eq!(sample.pipeline, defaults.pipeline);
+    assert_eq!(sample.pipeline, PipelineConfig::default());
+    assert_eq!(sample.log, defaults.log);
+
+    // Commented keys are valid too, and say what happens without them. These
+    // only make sense in place of others.
+    let alternatives = [
+        "#socket = ",
+        "#hold = ",
+        "#[[engine.script]]",
+        "#at_ms",
+        "#target = ",
+    ];
+    let uncommented: String = SAMPLE
+        .lines()
+        .map(|line| {
+            let key = line.starts_with('#') && !line.starts_with("# ");
+            let other = alternatives.iter().any(|a| line.starts_with(a));
+            if key && !other {
+                format!("{}\n", &line[1..])
+            } else {
+                format!("{line}\n")
+            }
+        })
+        .collect();
+    let shown = parse(&uncommented).unwrap();
+    assert_eq!(shown.device, defaults.device);
+    assert_eq!(shown.pipeline, defaults.pipeline);
+    assert_eq!(shown.log, defaults.log);
+    assert_eq!(shown.status, sample.status);
+    assert_eq!(shown.limits.over(Limits::default()), Limits::default());
+    assert!(
+        shown.limits.max_hold.is_some(),
+        "the limits were uncommented"
+    );
+}
+
+#[test]
+fn every_key_arrives() {
+    let config = parse(
+        "[device]\nsocket = \"/s\"\non_missing = \"wait\"\non_gone = \"exit\"\n\
+         retry_min_ms = 2\nretry_max_ms = 3\nrequest_timeout_ms = 4\nmax_torn_reads = 5\n\
+         wake = \"interval\"\n\
+         [pipeline]\ninterval = 6\nmode = \"hold\"\nhold = 7\nqueue = \"any\"\nttl_ms = 8\n\
+         max_instances = 9\n\
+         [[engine.script]]\nat_ms = 10\naction = \"drop\"\n\
+         [[engine.script]]\nat_ms = 11\ngain = 0.5\n\
+         [limits]\nceiling_ms = 12\ndrop_share = 0.25\n\
+         [status]\nsocket = \"/t\"\nmode = \"0600\"\n\
+         [log]\nlevel = \"warn\"\nformat = \"json\"\n",
+    )
+    .unwrap();
+    let d = &config.device;
+    assert_eq!(
+        (d.kind, d.path.as_path()),
+        (DeviceKind::Socket, Path::new("/s"))
+    );
+    assert!(d.wait_missing && !d.reconnect);
+    assert_eq!(
+        d.retry,
+        (Duration::from_millis(2), Duration::from_millis(3))
+    );
+    assert_eq!((d.timeout, d.max_torn_reads), (Duration::from_millis(4), 5));
+    assert_eq!(d.wake, Wake::Interval);
+    let number = |n| NonZeroU32::new(n).unwrap();
+    assert_eq!(
+        config.pipeline,
+        PipelineConfig {
+            interval: number(6),
+            mode: OverrideMode::Hold(number(7)),
+            queue: Scope::Any,
+            ttl_ns: 8_000_000,
+            max_instances: 9,
+        },
+    );
+    let EngineConfig::Script(steps) = &config.engine else {
+        panic!("{:?}", config.engine)
+    };
+    assert_eq!(
+        steps.iter().map(|s| s.at_ns).collect::<Vec<_>>(),
+        [10_000_000, 11_000_000]
+    );
+    assert!(matches!(
+        steps[0].decision,
+        Decision::Action {
+            action: Action::Drop,
+            probabilities: [0.0, 1.0, 0.0]
+        }
+    ));
+    assert!(matches!(steps[1].decision, Decision::Steer(s) if s.gain().unwrap().as_f64() == 0.5));
+    assert_eq!(
+        config.limits,
+        LimitsConfig {
+            ceiling_ns: Some(12_000_000),
+            drop_share: Some(16_384),
+            ..Default::default()
+        },
+    );
+    let status = config.status.unwrap();
+    assert_eq!(
+        (status.socket.as_path(), status.mode),
+        (Path::new("/t"), 0o600)
+    );
+    assert_eq!(
+        (config.log.level, config.log.json),
+        (tracing::Level::WARN, true)
+    );
+}
+
+#[test]
+fn what_is_wrong_is_named() {
+    for (text, expected) in [
+        (
+            "[pipeline]\nintervall = 1",
+            "pipeline.intervall: no such key; did you mean `interval'?",
+        ),
+        (
+            "[devcie]\npath = \"x\"",
+            "devcie: no such key; did you mean `device'?",
+        ),
+        (
+            "[log]\nxyz = 1",
+            "log.xyz: no such key (there are: level, format)",
+        ),
+        (
+            "[[engine.script]]\nat = 1",
+            "engine.script.at: no such key; did you mean `at_ms'?",
+        ),
+        (
+            "[pipeline]\ninterval = -1",
+            "pipeline.interval: invalid value: integer `-1`",
+        ),
+        (
+            "[pipeline]\ninterval = 0",
+            "pipeline.interval: 0: expected 1 to 65536",
+        ),
+        (
+            "[pipeline]\ninterval = \"10\"",
+            "pipeline.interval: invalid type: string \"10\"",
+        ),
+        (
+            "[pipeline]\nmode = \"twice\"",
+            "pipeline.mode: unknown variant `twice`",
+        ),
+        (
+            "[pipeline]\nhold = 3",
+            "pipeline.hold: only with mode = \"hold\"",
+        ),
+        (
+            "[pipeline]\nttl_ms = 0",
+            "pipeline.ttl_ms: 0: expected 1 to 3600000",
+        ),
+        ("pipeline = 3", "pipeline: invalid type: integer `3`"),
+        (
+            "[device]\npath = \"a\"\nsocket = \"b\"",
+            "device.socket: only one of",
+        ),
+        (
+            "[device]\nretry_min_ms = 9\nretry_max_ms = 8",
+            "device.retry_max_ms: 8: expected 9 to",
+        ),
+        (
+            "[limits]\ndrop_share = 1.5",
+            "limits.drop_share: 1.5: expected 0 to 1",
+        ),
+        (
+            "[limits]\nfactor_min = nan",
+            "limits.factor_min: NaN: expected 0.001 to 1",
+        ),
+        ("[status]\nmode = \"0660\"", "status.socket: missing"),
+        (
+            "[status]\nsocket = \"s\"\nmode = \"9\"",
+            "status.mode: expected octal digits",
+        ),
+        (
+            "[log]\nlevel = \"loud\"",
+            "log.level: unknown variant `loud`",
+        ),
+        (
+            "[pipeline\n",
+            "not TOML: TOML parse error at line 1, column 10",
+        ),
+    ] {
+        let text = if text.contains("script") {
+            text.to_owned()
+        } else {
+            format!("{text}\n{LEAST}")
+        };
+        let said = complaint(&text);
+        assert!(said.starts_with(expected), "{text}\n{said}");
+    }
+}
+
+#[test]
+fn an_engine_is_one_thing() {
+    assert!(complaint("").starts_with("engine.policy: missing"));
+    for (text, expected) in [
+        (
+            "[engine]\npolicy = \"p\"\n[[engine.script]]\nat_ms = 1",
+            "engine.script: only one of",
+        ),
+        (
+            "[[engine.script]]\naction = \"drop\"",
+            "engine.script[0].at_ms: missing",
+        ),
+        (
+            "[[engine.script]]\nat_ms = 1",
+            "engine.script[0].action: missing",
+        ),
+        (
+            "[[engine.script]]\nat_ms = 1\naction = \"drop\"\ntarget = 1.0",
+            "engine.script[0].action: not together with factors",
+        ),
+        (
+            "[[engine.script]]\nat_ms = 1\ntarget = -1.0",
+            "engine.script[0].target: expected a factor above 0",
+        ),
+        (
+            "[engine]\nseed = 1\n[[engine.script]]\nat_ms = 1",
+            "engine.seed: only with a policy",
+        ),
+    ] {
+        let said = complaint(text);
+        assert!(said.starts_with(expected), "{text}\n{said}");
+    }
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_named() {
+    let error = Config::load(Path::new("/nonexistent/l4sllmd.toml"))
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.starts_with("configuration /nonexistent/l4sllmd.toml: cannot read: "),
+        "{error}"
+    );
+}
