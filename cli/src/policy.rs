@@ -1,0 +1,73 @@
+//! `l4sllm policy`: what a policy is.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+use l4sllm_model::{Policy, specs};
+
+/// Look at policies.
+#[derive(Debug, Args)]
+pub struct PolicyArgs {
+    #[command(subcommand)]
+    command: PolicyCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum PolicyCommand {
+    /// Print what a policy is and what it was trained on.
+    Info {
+        /// Policy directory.
+        dir: PathBuf,
+        /// Print its whole configuration as JSON.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// Runs the subcommand.
+pub fn run(args: &PolicyArgs) -> anyhow::Result<()> {
+    let PolicyCommand::Info { dir, json } = &args.command;
+    let policy = Policy::load(dir)?;
+    let config = policy.config();
+    if *json {
+        print!("{}", config.to_json());
+        return Ok(());
+    }
+    let weights: usize = specs(config)
+        .iter()
+        .map(|(_, shape)| shape.iter().product::<usize>())
+        .sum();
+    let names: Vec<&str> = config.features.iter().map(|f| f.name.name()).collect();
+    let backbone = &config.backbone;
+    println!("{:<10} {}", "policy", config.name);
+    println!("{:<10} {}", "sha256", policy.hash());
+    println!(
+        "{:<10} {} records, {} tokens each",
+        "window",
+        config.window,
+        config.tokens_per_record()
+    );
+    println!("{:<10} {}", "features", names.join(", "));
+    println!(
+        "{:<10} {} layers, width {}, {} heads, mlp {}, {weights} weights",
+        "backbone", backbone.layers, backbone.width, backbone.heads, backbone.mlp
+    );
+    println!("{:<10} {:?}", "rule", config.decision_rule);
+    println!(
+        "{:<10} {:.4} bytes/us discounted by {} a record",
+        "target", config.returns.target, config.returns.gamma
+    );
+    if let Some(on) = &config.trained_on {
+        println!(
+            "{:<10} {} records in {} episodes of {}; {} steps, seed {}, version {}",
+            "trained on",
+            on.records,
+            on.episodes,
+            on.scenarios.join(", "),
+            on.steps,
+            on.seed,
+            on.version
+        );
+    }
+    Ok(())
+}

@@ -1,0 +1,359 @@
+//! Policy directories that are damaged, truncated or malicious: each is
+//! refused with an error that names the file and what is wrong in it.
+
+mod common;
+
+use std::fs;
+use std::path::Path;
+
+use common::{Noise, config, tensors};
+use l4sllm_model::{
+    CONFIG_FILE, Feature, Policy, PolicyConfig, PolicyError, Tensors, WEIGHTS_FILE,
+};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+fn small() -> PolicyConfig {
+    let mut config = config(&Feature::PAPER7[..2]);
+    config.window = 3;
+    config.backbone.width = 8;
+    config.backbone.heads = 1;
+    config.backbone.mlp = 8;
+    config.backbone.layers = 1;
+    config.encoder.width = 2;
+    config
+}
+
+fn saved() -> TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    let config = small();
+    Policy::save(dir.path(), &config, &tensors(&config, 1)).unwrap();
+    dir
+}
+
+fn refusal(dir: &Path) -> String {
+    Policy::load(dir).err().expect("accepted").to_string()
+}
+
+#[test]
+fn a_saved_policy_loads_and_decides_the_same() {
+    let dir = saved();
+    let policy = Policy::load(dir.path()).unwrap();
+    let same = Policy::new(small(), &tensors(&small(), 1)).unwrap();
+    assert_eq!(policy.config(), same.config());
+    assert_eq!(policy.hash(), same.hash());
+    assert_eq!(policy.hash().len(), 64);
+    let steps = common::steps(policy.config(), &common::records(3, 1));
+    assert_eq!(policy.decide(&steps), same.decide(&steps));
+    // Another weight, another hash.
+    let other = Policy::new(small(), &tensors(&small(), 2)).unwrap();
+    assert_ne!(other.hash(), policy.hash());
+}
+
+#[test]
+fn missing_files_are_named() {
+    let dir = saved();
+    fs::remove_file(dir.path().join(WEIGHTS_FILE)).unwrap();
+    let error = refusal(dir.path());
+    assert!(
+        error.contains("cannot read") && error.contains(WEIGHTS_FILE),
+        "{error}"
+    );
+    fs::remove_file(dir.path().join(CONFIG_FILE)).unwrap();
+    assert!(refusal(dir.path()).contains(CONFIG_FILE));
+    assert!(matches!(
+        Policy::load(Path::new("/nonexistent")),
+        Err(PolicyError::Io { .. })
+    ));
+}
+
+/// Every key of the configuration, set to something wrong.
+#[test]
+fn configurations_are_refused_by_key() {
+    let good: Value = serde_json::to_value(small()).unwrap();
+    for (pointer, value, want) in [
+        ("/format", json!(2), "format = 2, want 1"),
+        ("/window", json!(0), "window = 0"),
+        ("/window", json!(1_000_000), "window = 1000000"),
+        ("/window", json!(-1), "window: "),
+        (
+            "/layout",
+            json!("action_first"),
+            "layout: unknown variant `action_first`",
+        ),
+        ("/features", json!([]), "features.length = 0"),
+        (
+            "/features/1/name",
+            json!("queue_type"),
+            "features[1].name = queue_type",
+        ),
+        (
+            "/features/1/name",
+            json!("colour"),
+            "features[1].name: unknown variant `colour`",
+        ),
+        (
+            "/features/0/scaling/std",
+            json!(0.0),
+            "features[0].scaling.std = 0",
+        ),
+        (
+            "/features/0/scaling/std",
+            json!(-1.0),
+            "features[0].scaling.std = -1",
+        ),
+        (
+            "/features/0/scaling/clip",
+            json!(0.0),
+            "features[0].scaling.clip = 0",
+        ),
+        (
+            "/features/0/scaling/mean",
+            json!(null),
+            "features[0].scaling.mean: ",
+        ),
+        (
+            "/features/0/scaling/transform",
+            json!("exp"),
+            "features[0].scaling.transform",
+        ),
+        ("/returns/gamma", json!(1.0), "returns.gamma = 1"),
+        (
+            "/returns/reward/offset_us",
+            json!(0.0),
+            "returns.reward.offset_us = 0",
+        ),
+        (
+            "/returns/scaling/std",
+            json!(0.0),
+            "returns.scaling.std = 0",
+        ),
+        ("/encoder/width", json!(0), "encoder.width = 0"),
+        (
+            "/backbone/family",
+            json!("bert"),
+            "backbone.family: unknown variant `bert`",
+        ),
+        ("/backbone/layers", json!(0), "backbone.layers = 0"),
+        ("/backbone/layers", json!(1u64 << 60), "backbone.layers = "),
+        (
+            "/backbone/width",
+            json!(1 << 20),
+            "backbone.width = 1048576",
+        ),
+        (
+            "/backbone/heads",
+            json!(3),
+            "backbone.width = 8, want a multiple of backbone.heads = 3",
+        ),
+        ("/backbone/heads", json!(0), "backbone.heads = 0"),
+        ("/backbone/mlp", json!(0), "backbone.mlp = 0"),
+        (
+            "/backbone/norm_epsilon",
+            json!(0.0),
+            "backbone.norm_epsilon = 0",
+        ),
+        (
+            "/head/kind",
+            json!("steer"),
+            "head.kind: unknown variant `steer`",
+        ),
+        (
+            "/head/residual",
+            json!("yes"),
+            "head.residual: invalid type",
+        ),
+        (
+            "/decision_rule",
+            json!("guess"),
+            "decision_rule: unknown variant `guess`",
+        ),
+    ] {
+        let mut bad = good.clone();
+        *bad.pointer_mut(pointer)
+            .unwrap_or_else(|| panic!("no {pointer}")) = value;
+        let error = PolicyConfig::from_json("c", bad.to_string().as_bytes()).unwrap_err();
+        assert!(error.to_string().contains(want), "{pointer}: {error}");
+    }
+    for (pointer, key) in [
+        ("", "colour"),
+        ("/backbone", "depth"),
+        ("/features/0", "kind"),
+    ] {
+        let mut bad = good.clone();
+        bad.pointer_mut(pointer).unwrap()[key] = json!(1);
+        let error = PolicyConfig::from_json("c", bad.to_string().as_bytes()).unwrap_err();
+        assert!(
+            error
+                .to_string()
+                .contains(&format!("unknown field `{key}`")),
+            "{error}"
+        );
+    }
+    for text in [
+        "",
+        "{",
+        "null",
+        "[]",
+        "{}",
+        "{} {}",
+        "\u{0}",
+        &"[".repeat(100_000),
+    ] {
+        assert!(
+            PolicyConfig::from_json("c", text.as_bytes()).is_err(),
+            "{text:.10}"
+        );
+    }
+    assert!(PolicyConfig::from_json("c", (good.to_string() + " x").as_bytes()).is_err());
+}
+
+/// A safetensors file by hand: header text, then bytes.
+fn weights(header: &str, data: &[u8]) -> Vec<u8> {
+    let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
+    bytes.extend(header.as_bytes());
+    bytes.extend(data);
+    bytes
+}
+
+/// The good file, taken apart.
+fn parts(dir: &Path) -> (Value, Vec<u8>) {
+    let bytes = fs::read(dir.join(WEIGHTS_FILE)).unwrap();
+    let length = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+    (
+        serde_json::from_slice(&bytes[8..8 + length]).unwrap(),
+        bytes[8 + length..].to_vec(),
+    )
+}
+
+#[test]
+fn tensors_are_refused_by_name() {
+    let dir = saved();
+    let file = dir.path().join(WEIGHTS_FILE);
+    let (header, data) = parts(dir.path());
+    let mut check = |want: &str, change: &dyn Fn(&mut Value, &mut Vec<u8>)| {
+        let (mut header, mut data) = (header.clone(), data.clone());
+        change(&mut header, &mut data);
+        fs::write(&file, weights(&header.to_string(), &data)).unwrap();
+        let error = refusal(dir.path());
+        assert!(
+            error.contains(WEIGHTS_FILE) && error.contains(want),
+            "want {want}: {error}"
+        );
+    };
+    let rename = |header: &mut Value, from: &str, to: &str| {
+        let map = header.as_object_mut().unwrap();
+        let entry = map.remove(from).unwrap();
+        map.insert(to.to_owned(), entry);
+    };
+    check("tensor head.bias: missing", &|h, _| {
+        rename(h, "head.bias", "head.bios")
+    });
+    check("tensor backbone.h.0.ln_1.weight: missing", &|h, _| {
+        rename(h, "backbone.h.0.ln_1.weight", "backbone.h.1.ln_1.weight");
+    });
+    check("tensor extra: not part of this policy", &|h, d| {
+        let end = d.len();
+        d.extend([0; 4]);
+        h["extra"] = json!({"dtype": "F32", "shape": [1], "data_offsets": [end, end + 4]});
+    });
+    check("tensor head.weight: shape [8, 3], want [3, 8]", &|h, _| {
+        h["head.weight"]["shape"] = json!([8, 3]);
+    });
+    check("tensor head.bias: I32, want F32", &|h, _| {
+        h["head.bias"]["dtype"] = json!("I32")
+    });
+    for bad in [f32::NAN, f32::INFINITY] {
+        check(&format!("tensor time.weight: value 1 is {bad}"), &|h, d| {
+            let at = h["time.weight"]["data_offsets"][0].as_u64().unwrap() as usize + 4;
+            d[at..at + 4].copy_from_slice(&bad.to_le_bytes());
+        });
+    }
+    // What the library must not be talked into.
+    let offsets = |a: u64, b: u64| {
+        move |h: &mut Value, _: &mut Vec<u8>| h["head.bias"]["data_offsets"] = json!([a, b])
+    };
+    check("", &offsets(0, 12)); // overlap
+    check("", &offsets(u64::MAX - 11, u64::MAX));
+    check("", &offsets(12, 0));
+    check("", &|h, _| h["head.bias"]["shape"] = json!([u64::MAX, 2]));
+    check("", &|_, d| d.truncate(d.len() - 4));
+    check("", &|_, d| d.extend([0; 64])); // bytes of no tensor
+}
+
+#[test]
+fn headers_are_bounded() {
+    let dir = saved();
+    let file = dir.path().join(WEIGHTS_FILE);
+    for (bytes, want) in [
+        (vec![], "shorter than"),
+        (vec![1, 2, 3], "shorter than"),
+        (
+            u64::MAX.to_le_bytes().to_vec(),
+            "header of 18446744073709551615 bytes",
+        ),
+        (
+            (1u64 << 20).wrapping_add(1).to_le_bytes().to_vec(),
+            "header of 1048577 bytes",
+        ),
+        (weights("{}", &[]), "missing"),
+        (weights("", &[]), ""),
+        (weights("[1]", &[]), ""),
+        (weights(&"{\"a\":".repeat(50_000), &[]), ""),
+        (vec![b' '; 4 << 20], "more than"), // longer than any policy of this shape
+    ] {
+        fs::write(&file, bytes).unwrap();
+        let error = refusal(dir.path());
+        assert!(
+            error.contains(WEIGHTS_FILE) && error.contains(want),
+            "{want}: {error}"
+        );
+    }
+}
+
+#[test]
+fn no_damage_panics() {
+    let dir = saved();
+    let mut noise = Noise(3);
+    for name in [CONFIG_FILE, WEIGHTS_FILE] {
+        let file = dir.path().join(name);
+        let good = fs::read(&file).unwrap();
+        for _ in 0..300 {
+            let mut bytes = good.clone();
+            for _ in 0..=noise.below(4) {
+                let at = noise.below(bytes.len() as u64) as usize;
+                bytes[at] = noise.next() as u8;
+            }
+            bytes.truncate(noise.below(2 * good.len() as u64) as usize + 1);
+            fs::write(&file, bytes).unwrap();
+            if let Ok(policy) = Policy::load(dir.path()) {
+                let steps = common::steps(policy.config(), &common::records(3, 1));
+                policy.decide(&steps);
+            }
+        }
+        fs::write(&file, good).unwrap();
+    }
+    Policy::load(dir.path()).unwrap();
+}
+
+#[test]
+fn tensors_in_memory_are_checked_too() {
+    let config = small();
+    let good = tensors(&config, 1);
+    let with = |change: &dyn Fn(&mut std::collections::BTreeMap<String, Vec<f32>>)| {
+        let mut map = good
+            .iter()
+            .map(|(n, v)| (n.to_owned(), v.to_vec()))
+            .collect();
+        change(&mut map);
+        Tensors::new(&config, map).unwrap_err().to_string()
+    };
+    assert!(with(&|m| drop(m.remove("head.bias"))).contains("head.bias: missing"));
+    assert!(with(&|m| drop(m.insert("x".into(), vec![]))).contains("x: not part"));
+    assert!(with(&|m| m.get_mut("head.bias").unwrap().push(0.0)).contains("head.bias: 4 values"));
+    assert!(with(&|m| m.get_mut("head.bias").unwrap()[1] = f32::NAN).contains("value 1 is NaN"));
+    // Another configuration's tensors do not fit.
+    let mut wider = config.clone();
+    wider.backbone.width = 16;
+    assert!(Policy::new(wider, &good).is_err());
+}
