@@ -34,6 +34,9 @@
 /* Copied out at a time: bounds the memory that a reader may ask for. */
 #define	READ_CHUNK	((size_t)256 * L4S_RECORD_SIZE)
 
+/* Longest that a timer is set for, ns. */
+#define	TIMER_MAX	(3600 * L4S_NS_PER_S)
+
 /* Of an open descriptor. */
 struct l4s_open {
 	struct l4s_handle handle;
@@ -329,16 +332,21 @@ filter_read(struct knote *kn, long hint __unused)
 static bool
 open_ready(struct l4s_open *o)
 {
-	uint64_t deadline;
+	uint64_t deadline, now = l4s_now();
 
 	mtx_assert(&o->mtx, MA_OWNED);
-	if (l4s_handle_ready(&o->handle, l4s_now(), &deadline))
+	if (l4s_handle_ready(&o->handle, now, &deadline))
 		return (true);
-	/* Rounded up: a timer that is early would only be set again. */
-	if (deadline != L4S_NEVER && deadline < INT64_MAX && !o->closing)
-		callout_reset_sbt(&o->timer,
-		    nstosbt((int64_t)deadline) + SBT_1US, 0, open_timer, o,
-		    C_ABSOLUTE);
+	if (deadline == L4S_NEVER || o->closing)
+		return (false);
+	/*
+	 * A caller may ask for more than sbintime_t holds: then the timer
+	 * looks again before.  Rounded up, for one that is early would only
+	 * be set again.
+	 */
+	deadline = MIN(deadline, now + TIMER_MAX);
+	callout_reset_sbt(&o->timer, nstosbt((int64_t)deadline) + SBT_1US, 0,
+	    open_timer, o, C_ABSOLUTE);
 	return (false);
 }
 

@@ -219,6 +219,25 @@ TEST(readiness_poll)
 	ATF_CHECK_EQ(1, poll(&p, 1, 5000));
 }
 
+/* The longest wait that can be asked for is not a short one. */
+TEST(readiness_far)
+{
+	struct pollfd p = { .events = POLLIN };
+	struct l4s_interval i = { .records = 100 };
+	unsigned shift;
+
+	p.fd = open_device(O_RDONLY | O_NONBLOCK);
+	make_events();
+	for (shift = 40; shift < 64; shift++) {
+		i.max_wait_ns = UINT64_C(1) << shift;
+		ATF_REQUIRE_EQ(0, ioctl(p.fd, L4S_IOC_INTERVAL, &i));
+		ATF_CHECK_EQ(0, poll(&p, 1, 10));
+		i.max_wait_ns = UINT64_MAX >> (63 - shift);
+		ATF_REQUIRE_EQ(0, ioctl(p.fd, L4S_IOC_INTERVAL, &i));
+		ATF_CHECK_EQ(0, poll(&p, 1, 10));
+	}
+}
+
 TEST(readiness_kqueue)
 {
 	struct timespec zero = { 0, 0 }, second = { 1, 0 };
@@ -265,6 +284,7 @@ ATF_TP_ADD_TCS(tp)
 	ATF_TP_ADD_TC(tp, reading);
 	ATF_TP_ADD_TC(tp, observers);
 	ATF_TP_ADD_TC(tp, readiness_poll);
+	ATF_TP_ADD_TC(tp, readiness_far);
 	ATF_TP_ADD_TC(tp, readiness_kqueue);
 	ATF_TP_ADD_TC(tp, descriptors);
 	return (atf_no_error());

@@ -1,0 +1,105 @@
+#!/usr/bin/env bash
+# The daemon for FreeBSD, amd64, on a Linux machine.
+#   scripts/freebsd-build.sh check    type-checks the crates that run on a router
+#   scripts/freebsd-build.sh build    .freebsd/target/x86_64-unknown-freebsd/release/l4sllmd
+#
+# With a Rust toolchain that has the target installed (rustup target add
+# x86_64-unknown-freebsd) that is used.  Else Debian's rustc-web and the
+# sources of its standard library are unpacked into .freebsd/rust, which
+# compiles the standard library too: some minutes the first time.  `build'
+# links with the linker and the FreeBSD 14 libraries of the ziglang wheel.
+#
+# Exit status 77, with the reason as the last line, where something needed is
+# not to be had.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+cache=$PWD/.freebsd
+target=x86_64-unknown-freebsd
+crates=(-p l4sllm-abi -p l4sllm-model -p l4sllmd)
+mode=${1:-check}
+
+case $mode in check | build) ;; *)
+    echo "usage: $0 check|build" >&2
+    exit 2 ;;
+esac
+mkdir -p "$cache"
+
+skip() {
+    echo "skipped: $1"
+    exit 77
+}
+
+command -v cargo >/dev/null || skip "no cargo"
+
+# The toolchain of Debian, where none has the target.
+unpack_rust() {
+    local root=$cache/rust package
+    [ -e "$root/stamp" ] && return
+    if ! command -v apt-get >/dev/null; then
+        skip "no $target in this toolchain, and no apt-get to fetch one that can build it"
+    fi
+    rm -rf "$root"
+    mkdir -p "$root/deb"
+    # What these need and a Rust developer's machine may lack: LLVM.
+    mapfile -t packages < <(apt-cache depends rustc-web libstd-rust-web-dev |
+        sed -n 's/^ *Depends: \(libstd-rust-web.*\)/\1/p' | sort -u)
+    mapfile -O ${#packages[@]} -t packages < <(apt-cache depends "${packages[@]}" |
+        sed -n 's/^ *Depends: \(libllvm.*\)/\1/p' | sort -u)
+    (cd "$root/deb" &&
+        apt-get download -qq rustc-web rust-web-src "${packages[@]}") ||
+        skip "rustc-web could not be fetched"
+    for package in "$root"/deb/*.deb; do
+        dpkg -x "$package" "$root"
+    done
+    rm -rf "$root/deb"
+    # Where cargo looks for the sources, in place of a link to /usr/src.
+    rm -rf "$root/usr/lib/rustlib/src"
+    mkdir -p "$root/usr/lib/rustlib/src"
+    ln -s "$(echo "$root"/usr/src/rustc-*)" "$root/usr/lib/rustlib/src/rust"
+    touch "$root/stamp"
+}
+
+arguments=(--locked --target "$target" --target-dir "$cache/target" "${crates[@]}")
+if [ ! -d "$(rustc --print target-libdir --target "$target" 2>/dev/null)" ]; then
+    unpack_rust
+    lib=$cache/rust/usr/lib
+    export RUSTC=$cache/rust/usr/bin/rustc
+    export LD_LIBRARY_PATH=$lib/x86_64-linux-gnu:$lib/llvm/lib:$lib${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
+    # build-std is what RUSTC_BOOTSTRAP is for here; the crates use no
+    # unstable feature.
+    export RUSTC_BOOTSTRAP=1
+    arguments+=(-Zbuild-std)
+fi
+if [ "$mode" = check ]; then
+    cargo check "${arguments[@]}"
+    exit
+fi
+
+# zig as the linker, less what FreeBSD 14's stubs lack and nothing here calls.
+zig_linker() {
+    local python=$cache/zig
+    [ -x "$cache/zig-cc" ] && return
+    python3 -m pip --version >/dev/null 2>&1 || skip "no pip to fetch the linker"
+    read -r package hash < <(awk '$1 == 14 {print $3, $4}' tests/cross/headers.txt)
+    echo "$package --hash=sha256:$hash" >"$cache/zig.txt"
+    python3 -m pip install --quiet --disable-pip-version-check --require-hashes \
+        --no-deps --target "$python" -r "$cache/zig.txt" ||
+        skip "$package could not be fetched"
+    cat >"$cache/zig-cc" <<END
+#!/bin/bash
+kept=()
+for argument; do
+    case \$argument in -lkvm | -lmemstat | -lprocstat | -ldevstat | -m64) ;;
+    *) kept+=("\$argument") ;; esac
+done
+exec "$python/ziglang/zig" cc -target x86_64-freebsd.14.1 "\${kept[@]}"
+END
+    chmod +x "$cache/zig-cc"
+}
+
+zig_linker
+export CARGO_TARGET_X86_64_UNKNOWN_FREEBSD_LINKER=$cache/zig-cc
+export ZIG_GLOBAL_CACHE_DIR=$cache/zig-cache ZIG_LOCAL_CACHE_DIR=$cache/zig-cache
+cargo build --release "${arguments[@]}"
+file "$cache/target/$target/release/l4sllmd" 2>/dev/null ||
+    ls -l "$cache/target/$target/release/l4sllmd"
