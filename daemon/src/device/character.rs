@@ -99,3 +99,99 @@ fn number(op: Op, size: usize) -> Option<nix::sys::ioctl::ioctl_num_type> {
         Op::Read => return None,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::time::Duration;
+
+    use l4sllm_abi::MESSAGE_SIZE;
+    use nix::sys::stat::Mode;
+
+    use super::*;
+
+    /// A FIFO is read and waited for like the device, and knows no request.
+    fn fifo() -> (tempfile::TempDir, CharacterDevice, std::fs::File) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("l4sllm");
+        nix::unistd::mkfifo(&path, Mode::S_IRWXU).unwrap();
+        let device = CharacterDevice::open(&path).unwrap();
+        let writer = OpenOptions::new().write(true).open(&path).unwrap();
+        (dir, device, writer)
+    }
+
+    fn in_runtime(test: impl Future<Output = ()>) {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build();
+        runtime.unwrap().block_on(test);
+    }
+
+    async fn read(device: &mut CharacterDevice, most: usize) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        let read = tokio::time::timeout(Duration::from_secs(20), device.read(&mut bytes, most));
+        assert!(read.await.expect("something to read").is_ok());
+        bytes
+    }
+
+    #[test]
+    fn reads_take_what_is_there_and_wait_for_more() {
+        in_runtime(async {
+            let (_dir, mut device, mut writer) = fifo();
+            writer.write_all(&[1; 3 * MESSAGE_SIZE]).unwrap();
+            assert_eq!(
+                read(&mut device, 2 * MESSAGE_SIZE).await.len(),
+                2 * MESSAGE_SIZE
+            );
+            assert_eq!(
+                read(&mut device, 2 * MESSAGE_SIZE).await.len(),
+                MESSAGE_SIZE
+            );
+            let later = std::thread::spawn(move || writer.write_all(&[2; MESSAGE_SIZE]).unwrap());
+            assert_eq!(read(&mut device, 2 * MESSAGE_SIZE).await, [2; MESSAGE_SIZE]);
+            later.join().unwrap();
+        });
+    }
+
+    #[test]
+    fn an_abandoned_read_loses_nothing() {
+        in_runtime(async {
+            let (_dir, mut device, mut writer) = fifo();
+            let mut bytes = Vec::new();
+            tokio::select! {
+                biased;
+                _ = device.read(&mut bytes, MESSAGE_SIZE) => panic!("nothing was written"),
+                () = tokio::task::yield_now() => {}
+            }
+            writer.write_all(&[3; MESSAGE_SIZE]).unwrap();
+            assert_eq!(read(&mut device, MESSAGE_SIZE).await, [3; MESSAGE_SIZE]);
+        });
+    }
+
+    #[test]
+    fn what_knows_no_requests_says_so() {
+        in_runtime(async {
+            let (_dir, device, _writer) = fifo();
+            let answer = device.request(Op::Control, &mut []);
+            assert!(matches!(
+                answer,
+                Err(Failure::Refused(Refusal::Unsupported))
+            ));
+        });
+    }
+
+    /// The header's numbers, worked out by hand from FreeBSD's sys/ioccom.h:
+    /// direction, 13 bits of length, group, number.
+    #[cfg(target_os = "freebsd")]
+    #[test]
+    fn numbers_are_the_headers() {
+        let version = size_of::<l4sllm_abi::raw::l4s_version>() as u64;
+        assert_eq!(
+            number(Op::Version, 40),
+            Some(0xc000_0000 | version << 16 | 0x7101)
+        );
+        assert_eq!(number(Op::Control, 0), Some(0x2000_7102));
+        assert_eq!(number(Op::Override, 64), Some(0x8040_7104));
+        assert_eq!(number(Op::GetLimits, 48), Some(0x4030_7108));
+    }
+}

@@ -47,6 +47,10 @@ fn a_policy_decides_and_its_overrides_are_applied() {
     let stopped = program.log("stopped");
     assert_eq!(stopped["why"], "SIGTERM");
     assert!(stopped["accepted"].as_u64().unwrap() >= 5, "{stopped}");
+    println!(
+        "latency {:?}, of which deciding {:?}",
+        status.latency_us, status.decision_us
+    );
     assert!(
         !place.path("status").exists(),
         "the status socket stayed behind"
