@@ -131,12 +131,10 @@ impl Plan {
         let access_ns = scenario.clients[group.client].delay_ns;
         // The access link takes its delay in both directions; the rest of the
         // round trip lies beyond the bottleneck, half of it each way.
-        let beyond_ns = group
-            .rtt_ns
-            .unwrap_or(scenario.rtt_ns)
-            .saturating_sub(2 * access_ns);
+        let rtt_ns = group.rtt_ns.unwrap_or(scenario.rtt_ns);
+        let beyond_ns = rtt_ns.saturating_sub(2 * access_ns);
         self.flows.push(FlowPlan {
-            config: config(group, number, bytes),
+            config: config(group, number, bytes, rtt_ns),
             reported: self.reported.len() as u32 - 1,
             lasting,
             client: group.client,
@@ -164,8 +162,10 @@ impl SizeDistribution {
     }
 }
 
-fn config(group: &FlowGroup, number: u32, bytes: Option<u64>) -> FlowConfig {
+fn config(group: &FlowGroup, number: u32, bytes: Option<u64>, rtt_ns: u64) -> FlowConfig {
     FlowConfig {
+        // The handshake is not sent: what it would have measured on idle links.
+        handshake_rtt_ns: Some(rtt_ns),
         ecn: group.ecn,
         codepoint: group.codepoint,
         bytes,
