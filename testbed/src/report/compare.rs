@@ -6,6 +6,7 @@
 //! point of utilisation). With one repetition there is no spread to know, and
 //! that least difference alone decides.
 
+use super::format::{number, signed};
 use crate::result::{Arm, Statistics};
 
 /// A number that arms are compared by.
@@ -88,12 +89,15 @@ impl Metric {
 }
 
 impl Difference {
-    /// How large it is: points of utilisation, else percent of the reference.
-    pub(super) fn size(&self) -> f64 {
+    /// How large it is, with sign and unit: points of utilisation, else percent
+    /// of the reference, or times it where percents are past reading.
+    pub(super) fn shown(&self) -> String {
+        let ratio = self.value / self.reference;
         match self.metric {
-            Metric::Utilisation => self.value - self.reference,
-            _ if self.reference == 0.0 => 0.0,
-            _ => (self.value / self.reference - 1.0) * 100.0,
+            Metric::Utilisation => format!("{}\u{a0}pt", signed(self.value - self.reference)),
+            _ if self.reference == 0.0 => format!("from 0 to {}", number(self.value)),
+            _ if ratio >= 10.0 => format!("\u{d7}\u{a0}{ratio:.0}"),
+            _ => format!("{}\u{a0}%", signed((ratio - 1.0) * 100.0)),
         }
     }
 }
@@ -209,6 +213,27 @@ mod tests {
         assert_eq!(verdicts(&a, &b)[0].1, Verdict::Same);
         let (a, b) = (arm(&[0.94, 0.941], 10.0), arm(&[0.95, 0.951], 10.0));
         assert_eq!(verdicts(&a, &b)[0].1, Verdict::Worse);
+    }
+
+    #[test]
+    fn sizes_are_points_percents_or_times() {
+        let shown = |metric, reference, value| {
+            let verdict = Verdict::Same;
+            Difference {
+                metric,
+                value,
+                reference,
+                verdict,
+            }
+            .shown()
+        };
+        assert_eq!(
+            shown(Metric::Utilisation, 99.0, 97.5),
+            "\u{2212}1.5\u{a0}pt"
+        );
+        assert_eq!(shown(Metric::ClassicP50, 10.0, 12.5), "+25\u{a0}%");
+        assert_eq!(shown(Metric::L4sP50, 0.5, 138.0), "\u{d7}\u{a0}276");
+        assert_eq!(shown(Metric::L4sP50, 0.0, 1.0), "from 0 to 1.00");
     }
 
     #[test]

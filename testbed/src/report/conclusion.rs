@@ -3,7 +3,7 @@
 use crate::result::{Arm, Summary};
 
 use super::compare::{Difference, Metric, Verdict, compare};
-use super::format::{number, signed};
+use super::format::number;
 
 /// The arms that every comparison shows.
 pub(super) const REFERENCES: [&str; 2] = ["dualpi2", "dualpi2-tuned"];
@@ -115,13 +115,13 @@ fn sentence(arm: &Arm, reference: &Arm) -> String {
 /// "classic median delay (−3.1 %, 15.0 to 14.5 ms)".
 fn phrase(difference: &Difference) -> String {
     let (from, to) = (number(difference.reference), number(difference.value));
-    let size = signed(difference.size());
-    let numbers = match difference.metric {
-        Metric::Utilisation => format!("{size} points, {from} to {to} %"),
-        Metric::Jain => format!("{size} %, {from} to {to}"),
-        _ => format!("{size} %, {from} to {to} ms"),
+    let unit = match difference.metric {
+        Metric::Utilisation => "\u{a0}%",
+        Metric::Jain => "",
+        _ => "\u{a0}ms",
     };
-    format!("{} ({numbers})", difference.metric.name())
+    let (name, size) = (difference.metric.name(), difference.shown());
+    format!("{name} ({size}, {from} to {to}{unit})")
 }
 
 fn list<T: AsRef<str>>(phrases: &[T]) -> String {
@@ -182,10 +182,10 @@ mod tests {
         assert_eq!(
             conclusions(&summary),
             ["l4sllm-10 against dualpi2: better in classic median delay \
-              (\u{2212}20 %, 15.0 to 12.0 ms); worse in utilisation \
-              (\u{2212}2.0 points, 99.0 to 97.0 %). l4sllm-10 is worse than dualpi2-tuned: \
-              utilisation (\u{2212}2.0 points, 99.0 to 97.0 %) and classic median delay \
-              (+20 %, 10.0 to 12.0 ms)."]
+              (\u{2212}20\u{a0}%, 15.0 to 12.0\u{a0}ms); worse in utilisation \
+              (\u{2212}2.0\u{a0}pt, 99.0 to 97.0\u{a0}%). l4sllm-10 is worse than dualpi2-tuned: \
+              utilisation (\u{2212}2.0\u{a0}pt, 99.0 to 97.0\u{a0}%) and classic median delay \
+              (+20\u{a0}%, 10.0 to 12.0\u{a0}ms)."]
         );
     }
 

@@ -14,7 +14,7 @@ const CDF_POINTS: usize = 250;
 /// Flows that have a bar of their own.
 const MOST_FLOWS: usize = 24;
 
-const QUEUES: [(&str, &str); 2] = [("Classic queue", CLASSIC), ("L4S queue", L4S)];
+const QUEUES: [(&str, &str); 2] = [("Classic traffic", CLASSIC), ("L4S traffic", L4S)];
 
 /// A figure and what stands below it.
 #[derive(Debug, Clone)]

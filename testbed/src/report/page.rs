@@ -58,14 +58,16 @@ pub(super) fn slug(name: &str) -> String {
     format!("s-{slug}")
 }
 
+/// Links, and the conclusion of each before anyone scrolls.
 fn contents(sections: &[Section<'_>]) -> String {
     let mut out = String::from("<ul class=\"conclusion\">\n");
     for section in sections {
         let facts = &section.data.facts;
         let (name, description) = (escape(&facts.scenario), escape(&facts.description));
+        let headline = escape(&headline(&section.data.summary));
         let _ = writeln!(
             out,
-            "<li><a href=\"#{}\">{name}</a>: {description}</li>",
+            "<li><a href=\"#{}\">{name}</a>: {description}<br>{headline}</li>",
             slug(&name)
         );
     }
@@ -148,7 +150,8 @@ fn floor_note(floor: &Floor) -> Option<String> {
         format!(
             "This cell has a floor. Each of its {} flows keeps at least {} packets of {} bytes in \
              flight, {} together; {} and {} ms hold {} of them. The rest waits at the bottleneck: \
-             about {} ms of queue, whatever is marked. Only flows that time out would leave less.",
+             about {} ms of queue, whatever is marked. Less than that takes losses: flows that time out send less than their \
+             window.",
             floor.flows,
             floor.min_window_packets,
             floor.packet_bytes,

@@ -7,7 +7,7 @@ use crate::result::{Arm, Statistics, Summary};
 
 use super::compare::{METRICS, Metric, Verdict, compare};
 use super::conclusion::{references, subjects};
-use super::format::{count, number, signed};
+use super::format::{count, number};
 
 /// What is written where there is nothing to say.
 const NOTHING: &str = "\u{2013}";
@@ -93,22 +93,12 @@ pub(super) fn differences(summary: &Summary) -> Option<Table> {
                         tone: Tone::Plain,
                     };
                 };
-                let (tone, unit) = match (found.verdict, found.metric) {
-                    (Verdict::Same, _) => {
-                        return Cell {
-                            text: "\u{2248}".to_owned(),
-                            tone: Tone::Plain,
-                        };
-                    }
-                    (Verdict::Better, Metric::Utilisation) => (Tone::Better, "pt"),
-                    (Verdict::Worse, Metric::Utilisation) => (Tone::Worse, "pt"),
-                    (Verdict::Better, _) => (Tone::Better, "%"),
-                    (Verdict::Worse, _) => (Tone::Worse, "%"),
+                let (text, tone) = match found.verdict {
+                    Verdict::Same => ("\u{2248}".to_owned(), Tone::Plain),
+                    Verdict::Better => (found.shown(), Tone::Better),
+                    Verdict::Worse => (found.shown(), Tone::Worse),
                 };
-                Cell {
-                    text: format!("{}\u{a0}{unit}", signed(found.size())),
-                    tone,
-                }
+                Cell { text, tone }
             };
             rows.push(Row {
                 name: format!("{} against {}", arm.name, reference.name),

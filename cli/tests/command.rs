@@ -1,0 +1,292 @@
+//! The program as a user meets it: exit codes, messages, what is on disk.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+const SCENARIO: &str = r#"
+name = "short"
+description = "Two flows for a moment"
+seed = 3
+repetitions = 2
+duration = "2 s"
+rtt = "10 ms"
+
+[bottleneck]
+rate = "10 Mbit/s"
+
+[[flow]]
+name = "cubic"
+cc = "cubic"
+
+[[flow]]
+name = "prague"
+cc = "prague"
+
+[[arm]]
+name = "dualpi2"
+aqm = "dualpi2"
+
+[[arm]]
+name = "dualpi2-tuned"
+aqm = "dualpi2"
+profile = "tuned"
+
+[[arm]]
+name = "fifo"
+aqm = "fifo"
+"#;
+
+fn l4sllm(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_l4sllm"));
+    command.args(args).stdin(Stdio::null());
+    command
+}
+
+fn output(args: &[&str]) -> Output {
+    l4sllm(args).output().unwrap()
+}
+
+/// Exit code, standard output, standard error.
+fn ran(args: &[&str]) -> (Option<i32>, String, String) {
+    let output = output(args);
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    (
+        output.status.code(),
+        text(output.stdout),
+        text(output.stderr),
+    )
+}
+
+/// A temporary directory with the scenario file in it.
+fn place() -> (tempfile::TempDir, String, String) {
+    let dir = tempfile::tempdir().unwrap();
+    let scenario = dir.path().join("short.toml");
+    fs::write(&scenario, SCENARIO).unwrap();
+    let text = |path: &Path| path.to_str().unwrap().to_owned();
+    let out = text(&dir.path().join("out"));
+    (dir, text(&scenario), out)
+}
+
+fn json(path: &Path) -> serde_json::Value {
+    serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
+}
+
+#[test]
+fn a_run_ends_with_the_table_and_the_page() {
+    let (_dir, scenario, out) = place();
+    let (code, stdout, stderr) = ran(&["run", "--scenario", &scenario, "--out", &out]);
+    assert_eq!(code, Some(0), "{stderr}");
+    for arm in ["dualpi2", "dualpi2-tuned", "fifo"] {
+        assert!(stdout.lines().any(|line| line.starts_with(arm)), "{stdout}");
+    }
+    let page = stdout.lines().last().unwrap();
+    assert!(
+        page.ends_with("report.html") && Path::new(page).is_file(),
+        "{stdout}"
+    );
+    let summary = json(&Path::new(&out).join("summary.json"));
+    assert_eq!(summary["complete"], true);
+    assert_eq!(summary["arms"].as_array().unwrap().len(), 3);
+    for arm in summary["arms"].as_array().unwrap() {
+        let packets = &arm["pooled"]["packets"];
+        let of = |key: &str| packets[key].as_u64().unwrap();
+        assert_eq!(of("in"), of("forwarded") + of("dropped") + of("queued"));
+        assert!(arm["pooled"]["utilisation"].as_f64().unwrap() > 0.5);
+    }
+
+    let (code, _, stderr) = ran(&["run", "--scenario", &scenario, "--out", &out, "--seed", "4"]);
+    assert_eq!(code, Some(1));
+    assert!(
+        stderr.contains("another run") && stderr.contains("--force"),
+        "{stderr}"
+    );
+    assert_eq!(
+        stderr
+            .lines()
+            .filter(|line| line.starts_with("l4sllm:"))
+            .count(),
+        1
+    );
+
+    let before = fs::read(page).unwrap();
+    fs::remove_file(page).unwrap();
+    let (code, _, stderr) = ran(&["report", &out]);
+    assert_eq!(code, Some(0), "{stderr}");
+    assert_eq!(
+        fs::read(page).unwrap(),
+        before,
+        "the page from disk is the page of the run"
+    );
+}
+
+#[test]
+fn the_same_seed_gives_the_same_bytes_and_threads_do_not_matter() {
+    let (dir, scenario, _) = place();
+    let bytes = |name: &str, jobs: &str| {
+        let out = dir.path().join(name);
+        let out_text = out.to_str().unwrap();
+        let (code, _, stderr) = ran(&[
+            "run",
+            "--scenario",
+            &scenario,
+            "--out",
+            out_text,
+            "--jobs",
+            jobs,
+        ]);
+        assert_eq!(code, Some(0), "{stderr}");
+        let files = [
+            "fifo/1/packets.parquet",
+            "dualpi2/0/packets.parquet",
+            "dualpi2/0/flows.parquet",
+        ];
+        files.map(|file| fs::read(out.join("arms").join(file)).unwrap())
+    };
+    assert!(bytes("one", "1") == bytes("two", "2"));
+}
+
+#[test]
+fn an_interrupted_run_leaves_a_valid_result_and_goes_on() {
+    let (_dir, scenario, out) = place();
+    let args = [
+        "run",
+        "--scenario",
+        &scenario,
+        "--out",
+        &out,
+        "--arms",
+        "fifo",
+        "--jobs",
+        "1",
+    ];
+    let long = [&args[..], &["--repetitions", "10000"]].concat();
+    let mut child = l4sllm(&long)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let first = Path::new(&out).join("arms/fifo/0");
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !first.exists() {
+        assert!(Instant::now() < deadline, "no repetition was finished");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let killed = Command::new("kill")
+        .args(["-INT", &child.id().to_string()])
+        .status()
+        .unwrap();
+    assert!(killed.success());
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+
+    let summary = json(&Path::new(&out).join("summary.json"));
+    assert_eq!(summary["complete"], false);
+    let finished = summary["arms"][0]["repetitions"].as_array().unwrap().len();
+    assert!((1..10_000).contains(&finished));
+    let page = fs::read_to_string(Path::new(&out).join("report.html")).unwrap();
+    assert!(page.contains("Partial result"));
+}
+
+#[test]
+fn what_is_there_is_not_run_again() {
+    let (_dir, scenario, out) = place();
+    let args = [
+        "run",
+        "--scenario",
+        &scenario,
+        "--out",
+        &out,
+        "--arms",
+        "fifo",
+    ];
+    assert_eq!(ran(&args).0, Some(0));
+    let file = Path::new(&out).join("arms/fifo/0/packets.parquet");
+    let written = fs::metadata(&file).unwrap().modified().unwrap();
+    let (code, stdout, _) = ran(&args);
+    assert_eq!(code, Some(0));
+    assert!(stdout.contains("fifo"));
+    assert_eq!(fs::metadata(&file).unwrap().modified().unwrap(), written);
+}
+
+#[test]
+fn mistakes_are_named_in_one_line() {
+    let (dir, scenario, out) = place();
+    let bad = dir.path().join("bad.toml");
+    fs::write(&bad, SCENARIO.replace("rtt =", "rtd =")).unwrap();
+    let bad = bad.to_str().unwrap();
+    let missing = dir.path().join("missing.toml");
+    let cases: [(&[&str], i32, &str); 6] = [
+        (&["scenario", "check", bad], 1, "rtd"),
+        (
+            &["scenario", "check", missing.to_str().unwrap()],
+            1,
+            "cannot read",
+        ),
+        (
+            &[
+                "run",
+                "--scenario",
+                &scenario,
+                "--out",
+                &out,
+                "--arms",
+                "pie",
+            ],
+            1,
+            "no arm `pie`",
+        ),
+        (&["run", "--scenario", &scenario], 2, "--out"),
+        (&["report", &out], 1, "no result"),
+        (
+            &["status", "--socket", missing.to_str().unwrap()],
+            1,
+            "no daemon answers",
+        ),
+    ];
+    for (args, expected, named) in cases {
+        let (code, stdout, stderr) = ran(args);
+        assert_eq!(code, Some(expected), "{args:?}: {stderr}");
+        assert!(stderr.contains(named), "{args:?}: {stderr}");
+        assert!(stdout.is_empty());
+        assert!(
+            expected == 2 || stderr.lines().count() == 1,
+            "{args:?}: {stderr}"
+        );
+    }
+    assert!(
+        !Path::new(&out).exists(),
+        "nothing is written for a command that is wrong"
+    );
+}
+
+#[test]
+fn a_reader_that_goes_away_is_no_panic() {
+    let (_dir, scenario, _) = place();
+    let mut child = l4sllm(&["scenario", "check", &scenario])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    assert!(output.stderr.is_empty(), "{output:?}");
+}
+
+#[test]
+fn scenario_and_version_say_what_they_know() {
+    let (_dir, scenario, _) = place();
+    let (code, stdout, _) = ran(&["scenario", "check", &scenario]);
+    assert_eq!(code, Some(0));
+    assert!(
+        stdout.contains("short: Two flows") && stdout.contains("arm dualpi2-tuned"),
+        "{stdout}"
+    );
+    let (code, stdout, _) = ran(&["version", "--socket", "/nonexistent"]);
+    assert_eq!(code, Some(0));
+    assert!(
+        stdout.starts_with(concat!("l4sllm    ", env!("CARGO_PKG_VERSION"))),
+        "{stdout}"
+    );
+}
