@@ -52,7 +52,10 @@ impl Daemon {
             tokio::select! {
                 biased;
                 command = control.next() => match command {
-                    Command::Stop(signal) => return Ok(End::Stop(signal)),
+                    Command::Stop(signal) => {
+                        log_counters(device).await;
+                        return Ok(End::Stop(signal));
+                    }
                     Command::Reload => self.reload(Some(device)).await,
                     Command::Tell(question) => self.answer(question),
                 },
@@ -158,6 +161,29 @@ impl Daemon {
                 ),
             },
         }
+    }
+}
+
+/// What the device says of the same time, beside this program's summary.
+async fn log_counters(device: &mut Device) {
+    match device.stats().await {
+        Ok(s) => {
+            info!(
+                packets_in = s.packets_in,
+                forwarded = s.forwarded,
+                dropped = s.dropped,
+                overrides_received = s.overrides_received,
+                overrides_applied = s.overrides_applied,
+                overrides_expired = s.overrides_expired,
+                overrides_refused = s.overrides_refused,
+                overrides_replaced = s.overrides_replaced,
+                "device counters, all schedulers"
+            );
+            if let Some((what, left, right)) = s.imbalance() {
+                error!(what, left, right, "the device's counters do not add up");
+            }
+        }
+        Err(error) => warn!(%error, "no device counters"),
     }
 }
 

@@ -43,6 +43,11 @@ fn a_policy_decides_and_its_overrides_are_applied() {
     );
 
     program.signal(Signal::SIGTERM);
+    let counters = program.log("device counters");
+    assert!(
+        counters["overrides_applied"].as_u64().unwrap() >= 5,
+        "{counters}"
+    );
     program.end_with(0);
     let stopped = program.log("stopped");
     assert_eq!(stopped["why"], "SIGTERM");
@@ -56,6 +61,12 @@ fn a_policy_decides_and_its_overrides_are_applied() {
         "the status socket stayed behind"
     );
     assert_eq!(device.stats().imbalance(), None);
+    let errors = program
+        .rest()
+        .iter()
+        .filter(|line| line["level"] == "ERROR")
+        .count();
+    assert_eq!(errors, 0, "{:#?}", program.rest());
 }
 
 #[test]
