@@ -1,5 +1,7 @@
 //! The program as a user meets it: exit codes, messages, what is on disk.
 
+#![allow(clippy::unwrap_used, reason = "tests")]
+
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};

@@ -193,7 +193,7 @@ fn exp<V: Vector>(x: f32) -> f32 {
     let x = x.clamp(-87.0, 88.0);
     let shifted = fma::<V>(x, std::f32::consts::LOG2_E, ROUND);
     let n = shifted - ROUND;
-    let r = fma::<V>(n, -0.693_359_375, x);
+    let r = fma::<V>(n, -355.0 / 512.0, x);
     let r = fma::<V>(n, 2.121_944_4e-4, r);
     let mut y = 1.987_569_1e-4;
     for c in [
@@ -213,7 +213,7 @@ fn exp<V: Vector>(x: f32) -> f32 {
 /// GPT-2's GELU: x/2 (1 + tanh u) = x σ(2u), u = √(2/π) (x + 0.044715 x³).
 #[inline(always)]
 pub(crate) fn gelu<V: Vector>(x: &mut [f32]) {
-    const TWO_SQRT_2_OVER_PI: f32 = 1.595_769_1;
+    const TWO_SQRT_2_OVER_PI: f32 = 1.595_769;
     for x in x {
         let u = *x * fma::<V>(*x * *x, 0.044_715, 1.0) * TWO_SQRT_2_OVER_PI;
         *x /= 1.0 + exp::<V>(-u);

@@ -93,7 +93,12 @@ fn requests_are_answered_while_a_read_waits() {
     }
     .to_raw()
     .unwrap();
-    assert!(client.ask(Op::Interval, as_bytes(&interval)).unwrap().is_empty());
+    assert!(
+        client
+            .ask(Op::Interval, as_bytes(&interval))
+            .unwrap()
+            .is_empty()
+    );
     let read = client.send(Op::Read.code(), &(64 * MESSAGE_SIZE as u32).to_ne_bytes());
     let stats = client
         .ask(Op::Stats, as_bytes(&Stats::question(0, 0)))

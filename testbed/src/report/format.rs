@@ -76,7 +76,7 @@ mod tests {
 
     #[test]
     fn signs_are_explicit_and_nothing_has_none() {
-        assert_eq!(signed(-3.14), "\u{2212}3.1");
+        assert_eq!(signed(-3.24), "\u{2212}3.2");
         assert_eq!(signed(12.6), "+13");
         assert_eq!(signed(-0.04), "0");
     }

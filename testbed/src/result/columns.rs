@@ -178,13 +178,11 @@ fn write_file<R: Row>(file: File, rows: &[R]) -> Result<File, ParquetError> {
             };
             match (out.untyped(), column) {
                 (ColumnWriter::Int32ColumnWriter(out), Column::Narrow { value, .. }) => {
-                    let values: Vec<i32> =
-                        rows.iter().map(|row| value(row).cast_signed()).collect();
+                    let values: Vec<i32> = rows.iter().map(|row| value(row) as i32).collect();
                     out.write_batch(&values, None, None)?;
                 }
                 (ColumnWriter::Int64ColumnWriter(out), Column::Wide { value, .. }) => {
-                    let values: Vec<i64> =
-                        rows.iter().map(|row| value(row).cast_signed()).collect();
+                    let values: Vec<i64> = rows.iter().map(|row| value(row) as i64).collect();
                     out.write_batch(&values, None, None)?;
                 }
                 _ => {
@@ -214,7 +212,7 @@ fn read_column<R: Row>(
             let complete = values.len() == rows.len();
             rows.iter_mut()
                 .zip(values)
-                .for_each(|(row, value)| set(row, value.cast_unsigned()));
+                .for_each(|(row, value)| set(row, value as u32));
             Ok(complete)
         }
         (ColumnReader::Int64ColumnReader(mut reader), Column::Wide { set, .. }) => {
@@ -223,7 +221,7 @@ fn read_column<R: Row>(
             let complete = values.len() == rows.len();
             rows.iter_mut()
                 .zip(values)
-                .for_each(|(row, value)| set(row, value.cast_unsigned()));
+                .for_each(|(row, value)| set(row, value as u64));
             Ok(complete)
         }
         _ => Ok(false),

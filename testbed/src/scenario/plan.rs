@@ -103,7 +103,7 @@ impl Plan {
         start_ns: u64,
         fair: bool,
     ) {
-        let config = config(group, 0, None);
+        let config = config(scenario, group, 0, None);
         self.reported.push(FlowMeta {
             name,
             cc: group.cc.name().to_owned(),
@@ -131,10 +131,9 @@ impl Plan {
         let access_ns = scenario.clients[group.client].delay_ns;
         // The access link takes its delay in both directions; the rest of the
         // round trip lies beyond the bottleneck, half of it each way.
-        let rtt_ns = group.rtt_ns.unwrap_or(scenario.rtt_ns);
-        let beyond_ns = rtt_ns.saturating_sub(2 * access_ns);
+        let beyond_ns = rtt_ns(scenario, group).saturating_sub(2 * access_ns);
         self.flows.push(FlowPlan {
-            config: config(group, number, bytes, rtt_ns),
+            config: config(scenario, group, number, bytes),
             reported: self.reported.len() as u32 - 1,
             lasting,
             client: group.client,
@@ -162,10 +161,14 @@ impl SizeDistribution {
     }
 }
 
-fn config(group: &FlowGroup, number: u32, bytes: Option<u64>, rtt_ns: u64) -> FlowConfig {
+fn rtt_ns(scenario: &Scenario, group: &FlowGroup) -> u64 {
+    group.rtt_ns.unwrap_or(scenario.rtt_ns)
+}
+
+fn config(scenario: &Scenario, group: &FlowGroup, number: u32, bytes: Option<u64>) -> FlowConfig {
     FlowConfig {
         // The handshake is not sent: what it would have measured on idle links.
-        handshake_rtt_ns: Some(rtt_ns),
+        handshake_rtt_ns: Some(rtt_ns(scenario, group)),
         ecn: group.ecn,
         codepoint: group.codepoint,
         bytes,
