@@ -385,3 +385,39 @@ fn head_shape(config: &PolicyConfig) -> (usize, usize) {
     let heads = config.backbone.heads;
     (heads, config.backbone.width / heads)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Feature, Tensors};
+
+    /// Every processor computes the same, whichever this test runs on.
+    #[test]
+    fn the_plain_pass_is_the_fast_one() {
+        let mut config = PolicyConfig::new("test", &Feature::PAPER7);
+        config.window = 4;
+        config.backbone.width = 40; // two panels and a half
+        config.backbone.heads = 2;
+        let tensors = Tensors::random(&config, 1);
+        let weights = Weights::pack(&config, &tensors);
+        let run = |pass: fn(
+            &PolicyConfig,
+            &Weights,
+            &mut State,
+            &mut Scratch,
+            usize,
+            bool,
+        ) -> [f32; ACTIONS]| {
+            let mut state = State::new(&config);
+            let mut scratch = Scratch::new(&config, 36);
+            for (i, x) in scratch.tokens.iter_mut().enumerate() {
+                *x = ((i * 7919) % 1000) as f32 / 500.0 - 1.0;
+            }
+            pass(&config, &weights, &mut state, &mut scratch, 17, false);
+            pass(&config, &weights, &mut state, &mut scratch, 18, true)
+        };
+        for (fast, plain) in run(advance).into_iter().zip(run(pass::<Plain>)) {
+            assert!((fast - plain).abs() < 1e-6, "{fast} {plain}");
+        }
+    }
+}

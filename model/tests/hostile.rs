@@ -1,6 +1,8 @@
 //! Policy directories that are damaged, truncated or malicious: each is
 //! refused with an error that names the file and what is wrong in it.
 
+#![allow(clippy::unwrap_used, reason = "tests")]
+
 mod common;
 
 use std::fs;
@@ -32,7 +34,7 @@ fn saved() -> TempDir {
 }
 
 fn refusal(dir: &Path) -> String {
-    Policy::load(dir).err().expect("accepted").to_string()
+    Policy::load(dir).expect_err("accepted").to_string()
 }
 
 #[test]
@@ -231,7 +233,7 @@ fn tensors_are_refused_by_name() {
     let dir = saved();
     let file = dir.path().join(WEIGHTS_FILE);
     let (header, data) = parts(dir.path());
-    let mut check = |want: &str, change: &dyn Fn(&mut Value, &mut Vec<u8>)| {
+    let check = |want: &str, change: &dyn Fn(&mut Value, &mut Vec<u8>)| {
         let (mut header, mut data) = (header.clone(), data.clone());
         change(&mut header, &mut data);
         fs::write(&file, weights(&header.to_string(), &data)).unwrap();
@@ -340,8 +342,9 @@ fn no_damage_panics() {
 fn tensors_in_memory_are_checked_too() {
     let config = small();
     let good = tensors(&config, 1);
-    let with = |change: &dyn Fn(&mut std::collections::BTreeMap<String, Vec<f32>>)| {
-        let mut map = good
+    type Map = std::collections::BTreeMap<String, Vec<f32>>;
+    let with = |change: &dyn Fn(&mut Map)| {
+        let mut map: Map = good
             .iter()
             .map(|(n, v)| (n.to_owned(), v.to_vec()))
             .collect();

@@ -1,5 +1,7 @@
 //! Pools come back as they were written, and are scaled as sessions scale.
 
+#![allow(clippy::unwrap_used, reason = "tests")]
+
 mod common;
 
 use common::{Noise, records};

@@ -1,5 +1,7 @@
 //! The same policy through libtorch, and what training does to it.
 
+#![allow(clippy::unwrap_used, reason = "tests")]
+
 mod common;
 
 use std::path::Path;

@@ -1,0 +1,51 @@
+//! A session allocates nothing for a record once it is made.
+
+mod common;
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use common::{config, policy, records};
+use l4sllm_model::{Chooser, DecisionRule, Feature, Session};
+
+struct Counting;
+
+static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
+
+// SAFETY: every call goes to the system's allocator as it came.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
+        unsafe { System.dealloc(at, layout) }
+    }
+}
+
+#[global_allocator]
+static COUNTING: Counting = Counting;
+
+// The only test of its process: others would be counted with it.
+#[test]
+fn nothing_is_allocated_per_record() {
+    let (policy, _) = policy(&config(&Feature::PAPER8), 1);
+    let stream = records(300, 2);
+    for interval in [1, 10, 100] {
+        let mut session = Session::new(policy.clone(), interval);
+        let mut chooser = Chooser::new(DecisionRule::Recur, 0);
+        let before = ALLOCATIONS.load(Ordering::Relaxed);
+        for record in &stream {
+            if let Some(probabilities) = session.observe(record) {
+                chooser.choose(record.queue(), &probabilities);
+            }
+        }
+        session.reset();
+        assert_eq!(
+            ALLOCATIONS.load(Ordering::Relaxed) - before,
+            0,
+            "interval {interval}"
+        );
+    }
+}
