@@ -47,7 +47,7 @@ const PARTS: [Part; 3] = [
     },
     Part {
         name: "headroom",
-        seconds: Some(20.0),
+        seconds: Some(30.0),
     },
 ];
 const REPETITIONS: u32 = 3;

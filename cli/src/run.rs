@@ -193,12 +193,13 @@ impl Bar {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use l4sllm_testbed::scenario::{Aqm, Arm};
+    use l4sllm_abi::Params;
+    use l4sllm_testbed::scenario::Arm;
 
     fn scenario() -> Scenario {
         let mut scenario = Scenario::new("s", 8_000_000, 10_000_000);
         for name in ["a", "b", "c"] {
-            scenario.arms.push(Arm::new(name, Aqm::default()));
+            scenario.arms.push(Arm::dualpi2(name, Params::default()));
         }
         scenario
     }

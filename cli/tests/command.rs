@@ -215,7 +215,7 @@ fn what_is_there_is_not_run_again() {
 fn mistakes_are_named_in_one_line() {
     let (dir, scenario, out) = place();
     let bad = dir.path().join("bad.toml");
-    fs::write(&bad, SCENARIO.replace("rtt =", "rtd =")).unwrap();
+    fs::write(&bad, SCENARIO.replace("rtt =", "rtd = 1\nrtt =")).unwrap();
     let bad = bad.to_str().unwrap();
     let missing = dir.path().join("missing.toml");
     let cases: [(&[&str], i32, &str); 6] = [

@@ -1,13 +1,13 @@
 //! Whether one arm does better than another, and by how much.
 //!
-//! A difference counts when it is larger than what repetitions of the same
-//! arm differ by: twice the standard error of the difference of the two means
-//! over repetitions, and at least one percent of the reference (a tenth of a
-//! point of utilisation). With one repetition there is no spread to know, and
-//! that least difference alone decides.
+//! Repetitions with the same number have the same traffic in every arm, so
+//! they are compared in pairs: a difference counts when the mean over pairs is
+//! not zero at the 95 % level of Student's t, and is at least one percent of the
+//! reference (a tenth of a point of utilisation). With one repetition there is
+//! no spread to know, and that least difference alone decides.
 
 use super::format::{number, signed};
-use crate::result::{Arm, Statistics};
+use crate::result::{Arm, Repetition, Statistics};
 
 /// A number that arms are compared by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -112,15 +112,22 @@ pub(super) fn compare(arm: &Arm, reference: &Arm) -> Vec<Difference> {
 
 fn difference(metric: Metric, arm: &Arm, reference: &Arm) -> Option<Difference> {
     let (value, against) = (metric.of(&arm.pooled)?, metric.of(&reference.pooled)?);
-    let noise = 2.0 * (variance_of_mean(metric, arm) + variance_of_mean(metric, reference)).sqrt();
-    let gain = if metric.rising() {
-        value - against
-    } else {
-        against - value
+    let gain = |value: f64, against: f64| {
+        if metric.rising() {
+            value - against
+        } else {
+            against - value
+        }
     };
-    let verdict = if gain.abs() <= noise.max(metric.least(against)) {
+    let pooled = gain(value, against);
+    let pairs = pairs(metric, arm, reference);
+    let gains: Vec<f64> = pairs.iter().map(|pair| gain(pair.0, pair.1)).collect();
+    let mean = mean(&gains).unwrap_or(pooled);
+    // Pooled quantiles may jump where those of most pairs do not.
+    let agree = mean * pooled > 0.0 && mean.abs() > uncertainty(&gains);
+    let verdict = if !agree || pooled.abs() < metric.least(against) {
         Verdict::Same
-    } else if gain > 0.0 {
+    } else if pooled > 0.0 {
         Verdict::Better
     } else {
         Verdict::Worse
@@ -133,25 +140,41 @@ fn difference(metric: Metric, arm: &Arm, reference: &Arm) -> Option<Difference> 
     })
 }
 
-fn variance_of_mean(metric: Metric, arm: &Arm) -> f64 {
-    let values = arm
-        .repetitions
-        .iter()
-        .filter_map(|repetition| metric.of(&repetition.statistics));
-    let values: Vec<f64> = values.collect();
-    let count = values.len() as f64;
-    if values.len() < 2 {
-        return 0.0;
-    }
-    let mean = values.iter().sum::<f64>() / count;
-    let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
-    squares / (count - 1.0) / count
+/// The values of repetitions that both arms have.
+fn pairs(metric: Metric, arm: &Arm, reference: &Arm) -> Vec<(f64, f64)> {
+    let pair = |own: &Repetition| {
+        let mut others = reference.repetitions.iter();
+        let other = others.find(|other| other.repetition == own.repetition)?;
+        Some((metric.of(&own.statistics)?, metric.of(&other.statistics)?))
+    };
+    arm.repetitions.iter().filter_map(pair).collect()
 }
+
+fn mean(values: &[f64]) -> Option<f64> {
+    (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
+}
+
+/// Half the width of the 95 % confidence interval of the mean; 0 with fewer
+/// than two values.
+fn uncertainty(values: &[f64]) -> f64 {
+    let count = values.len() as f64;
+    let (Some(mean), true) = (mean(values), values.len() >= 2) else {
+        return 0.0;
+    };
+    let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
+    let error = (squares / (count - 1.0) / count).sqrt();
+    STUDENT.get(values.len() - 2).copied().unwrap_or(2.0) * error
+}
+
+/// Student's t, two-sided 95 %, for 1, 2, ... degrees of freedom; about 2 beyond.
+const STUDENT: [f64; 20] = [
+    12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160,
+    2.145, 2.131, 2.120, 2.110, 2.101, 2.093, 2.086,
+];
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::result::Repetition;
 
     fn arm(utilisations: &[f64], classic_p50: f64) -> Arm {
         let statistics = |utilisation: f64| {
@@ -208,11 +231,29 @@ mod tests {
     }
 
     #[test]
-    fn a_difference_within_the_spread_of_repetitions_does_not_count() {
-        let (a, b) = (arm(&[0.90, 0.98], 10.0), arm(&[0.91, 0.99], 10.0));
+    fn a_difference_that_pairs_do_not_agree_on_does_not_count() {
+        let (a, b) = (
+            arm(&[0.90, 0.98, 0.95], 10.0),
+            arm(&[0.92, 0.97, 0.97], 10.0),
+        );
         assert_eq!(verdicts(&a, &b)[0].1, Verdict::Same);
-        let (a, b) = (arm(&[0.94, 0.941], 10.0), arm(&[0.95, 0.951], 10.0));
+    }
+
+    #[test]
+    fn traffic_that_differs_between_repetitions_does_not_hide_a_difference_in_each() {
+        let (a, b) = (
+            arm(&[0.90, 0.98, 0.95], 10.0),
+            arm(&[0.91, 0.991, 0.96], 10.0),
+        );
         assert_eq!(verdicts(&a, &b)[0].1, Verdict::Worse);
+        assert_eq!(verdicts(&b, &a)[0].1, Verdict::Better);
+    }
+
+    #[test]
+    fn a_pooled_quantile_that_jumps_alone_does_not_count() {
+        let (mut a, b) = (arm(&[0.9, 0.9, 0.9], 0.5), arm(&[0.9, 0.9, 0.9], 0.5));
+        a.pooled.queue_delay_ms.classic.p50 = Some(1.0);
+        assert_eq!(verdicts(&a, &b)[1], (Metric::ClassicP50, Verdict::Same));
     }
 
     #[test]

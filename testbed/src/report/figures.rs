@@ -5,7 +5,7 @@ use super::figure::{
     ArmStyle, Axis, BoxPlot, CLASSIC, Figure, Key, L4S, Mark, Panel, Scale, Sign, arm_styles,
 };
 use super::format::number;
-use crate::result::{Arm, quantile};
+use crate::result::{Arm, FlowSummary, quantile};
 
 /// Delays below this are drawn at the edge of a logarithmic axis, ms.
 const LEAST_MS: f64 = 0.05;
@@ -175,7 +175,7 @@ fn delay_cdf(data: &Data, styles: &[ArmStyle]) -> Captioned {
         Panel {
             title: QUEUES[queue].0.to_owned(),
             x: delay_axis(
-                ms(0.005).fold(f64::INFINITY, f64::min),
+                ms(0.01).fold(f64::INFINITY, f64::min),
                 ms(0.999).fold(0.0, f64::max),
             ),
             y: share_axis("Share of packets"),
@@ -313,7 +313,10 @@ fn throughput(data: &Data) -> Captioned {
                 value: fair.iter().sum::<f64>() / fair.len() as f64,
             });
         }
-        let label = |flow: &&crate::result::FlowSummary| format!("{} ({})", flow.name, flow.cc);
+        let label = |flow: &&FlowSummary| match flow.name.contains(&flow.cc) {
+            true => flow.name.clone(),
+            false => format!("{} ({})", flow.name, flow.cc),
+        };
         Panel {
             title: arm.name.clone(),
             // Room for the number beside the longest bar.

@@ -45,6 +45,15 @@ pub(super) fn page(title: &str, sections: &[Section<'_>]) -> String {
     out
 }
 
+/// Text whose compound words (`l4sllm-10`) stay in one line.
+fn prose(text: &str) -> String {
+    let word = |word: &str| match word.contains('-') {
+        true => format!("<span class=\"word\">{}</span>", escape(word)),
+        false => escape(word),
+    };
+    text.split(' ').map(word).collect::<Vec<_>>().join(" ")
+}
+
 /// `name` as an identifier.
 pub(super) fn slug(name: &str) -> String {
     let plain = |c: char| {
@@ -64,7 +73,7 @@ fn contents(sections: &[Section<'_>]) -> String {
     for section in sections {
         let facts = &section.data.facts;
         let (name, description) = (escape(&facts.scenario), escape(&facts.description));
-        let headline = escape(&headline(&section.data.summary));
+        let headline = prose(&headline(&section.data.summary));
         let _ = writeln!(
             out,
             "<li><a href=\"#{}\">{name}</a>: {description}<br>{headline}</li>",
@@ -92,23 +101,23 @@ fn section(section: &Section<'_>) -> String {
     out.push_str(
         "<p class=\"key\">Best of each column in bold. Delays are sojourn times of forwarded \
          packets; counts are sums over repetitions. Decision: time from the record that completes \
-         an interval to the override in force.</p>\n",
+         an interval to the override in force, or what the scenario sets in its place.</p>\n",
     );
     if let Some(table) = differences(&data.summary) {
         out.push_str(&html_table(&table));
         out.push_str(
             "<p class=\"key\"><span class=\"better\">Blue: better</span>, \
-             <span class=\"worse\">orange: worse</span>, \u{2248}: within what repetitions of one \
-             arm differ by, or under 1 % (utilisation: 0.1 points).</p>\n",
+             <span class=\"worse\">orange: worse</span>, \u{2248}: not certain at 95 % \
+             over pairs of repetitions, or under 1 % (utilisation: 0.1 points).</p>\n",
         );
     }
     let _ = writeln!(
         out,
         "<h3>What it means</h3>\n<p class=\"headline\">{}</p>\n<ul class=\"conclusion\">",
-        escape(&headline(&data.summary))
+        prose(&headline(&data.summary))
     );
     for sentence in conclusions(&data.summary) {
-        let _ = writeln!(out, "<li>{}</li>", escape(&sentence));
+        let _ = writeln!(out, "<li>{}</li>", prose(&sentence));
     }
     out.push_str("</ul>\n");
     if let Some(note) = data.facts.floor.as_ref().and_then(floor_note) {
@@ -234,8 +243,8 @@ fn run_again(data: &Data) -> String {
         format!(" --policy policies/{}", policy.name)
     });
     let command = format!(
-        "l4sllm run --scenario scenario/{}.toml{policy} --arms {} --repetitions {} --duration {} \
-         --seed {} --out DIR",
+        "l4sllm run --scenario scenario/{}.toml --out DIR \\\n    --arms {}{policy} \\\n    \
+         --repetitions {} --duration {} --seed {}",
         facts.scenario,
         arms.join(","),
         facts.repetitions,
