@@ -3,13 +3,13 @@
 CARGO ?= cargo
 OUT ?= out
 
-.PHONY: help demo test bench policy build fmt lint clean setup
+.PHONY: help demo test bench policy build dist fmt lint clean setup
 .DEFAULT_GOAL := help
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' Makefile
 
-setup: ## install what the build needs (Debian, Ubuntu; says so elsewhere)
+setup: ## install what the build needs (Debian, Ubuntu; elsewhere say what)
 	@scripts/setup.sh
 
 build: setup ## the programs, in target/release
@@ -18,7 +18,8 @@ build: setup ## the programs, in target/release
 demo: build ## the main job: the published testbed, emulated, into out/demo
 	./target/release/l4sllm demo --out $(OUT)/demo
 
-test: setup ## every check that needs no root, GPU or FreeBSD
+test: ## every check that needs no root, GPU or FreeBSD
+	@scripts/setup.sh test
 	@scripts/test.sh
 
 bench: build ## speed, as ratios measured in one run
@@ -27,14 +28,17 @@ bench: build ## speed, as ratios measured in one run
 policy: setup ## train policies/default again from new pools
 	@scripts/policy.sh
 
+dist: ## the release tarball that the ports fetch
+	@scripts/dist.sh
+
 fmt: ## rustfmt
 	$(CARGO) fmt --all
 
-lint: setup ## clippy and rustfmt, without and with libtorch's parts
+lint: setup ## clippy and rustfmt
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
 
-clean: ## what was built and what was written; .libtorch stays
+clean: ## what was built and written; .libtorch and .freebsd stay
 	$(CARGO) clean
 	$(MAKE) -C tests/kmod clean
 	rm -rf $(OUT)
