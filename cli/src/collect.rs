@@ -22,6 +22,8 @@ use l4sllm_testbed::sim::{Random, Simulation, derive_seed};
 use l4sllmd::{Decision, Engine};
 use rayon::prelude::*;
 
+use crate::output::outln;
+
 /// Collect an experience pool from emulated runs.
 #[derive(Debug, Args)]
 pub struct CollectArgs {
@@ -100,10 +102,10 @@ pub fn run(args: &CollectArgs, cancel: &AtomicBool) -> anyhow::Result<()> {
     let (rows, episodes) = pool.size();
     pool.finish()?;
     bar.finish_and_clear();
-    println!(
+    outln!(
         "{}: {rows} records in {episodes} episodes",
         args.out.display()
-    );
+    )?;
     Ok(())
 }
 

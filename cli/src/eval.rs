@@ -9,6 +9,8 @@ use l4sllm_model::pool::{Dataset, Split, Windows};
 use l4sllm_model::{Chooser, Confusion, Policy, Scores};
 use serde::Serialize;
 
+use crate::output::outln;
+
 /// Compare a policy's decisions with a pool's.
 #[derive(Debug, Args)]
 pub struct EvalArgs {
@@ -88,17 +90,17 @@ pub fn run(args: &EvalArgs) -> anyhow::Result<()> {
         unseen: judge(&split.unseen),
     };
     if args.json {
-        println!("{}", serde_json::to_string_pretty(&report)?);
+        outln!("{}", serde_json::to_string_pretty(&report)?)?;
         return Ok(());
     }
-    println!("policy {} {}", report.policy, &report.sha256[..12]);
+    outln!("policy {} {}", report.policy, &report.sha256[..12])?;
     for (name, scores) in [
         ("later in the same episodes", &report.late),
         ("unseen episodes", &report.unseen),
     ] {
         match scores {
-            Some(scores) => println!("\n{name}\n{}", table(scores)),
-            None => println!("\n{name}: none"),
+            Some(scores) => outln!("\n{name}\n{}", table(scores))?,
+            None => outln!("\n{name}: none")?,
         }
     }
     Ok(())

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use l4sllm_model::{Policy, specs};
 
+use crate::output::{outln, print};
+
 /// Look at policies.
 #[derive(Debug, Args)]
 pub struct PolicyArgs {
@@ -30,8 +32,7 @@ pub fn run(args: &PolicyArgs) -> anyhow::Result<()> {
     let policy = Policy::load(dir)?;
     let config = policy.config();
     if *json {
-        print!("{}", config.to_json());
-        return Ok(());
+        return print(&config.to_json());
     }
     let weights: usize = specs(config)
         .iter()
@@ -39,26 +40,32 @@ pub fn run(args: &PolicyArgs) -> anyhow::Result<()> {
         .sum();
     let names: Vec<&str> = config.features.iter().map(|f| f.name.name()).collect();
     let backbone = &config.backbone;
-    println!("{:<10} {}", "policy", config.name);
-    println!("{:<10} {}", "sha256", policy.hash());
-    println!(
+    outln!("{:<10} {}", "policy", config.name)?;
+    outln!("{:<10} {}", "sha256", policy.hash())?;
+    outln!(
         "{:<10} {} records, {} tokens each",
         "window",
         config.window,
         config.tokens_per_record()
-    );
-    println!("{:<10} {}", "features", names.join(", "));
-    println!(
+    )?;
+    outln!("{:<10} {}", "features", names.join(", "))?;
+    outln!(
         "{:<10} {} layers, width {}, {} heads, mlp {}, {weights} weights",
-        "backbone", backbone.layers, backbone.width, backbone.heads, backbone.mlp
-    );
-    println!("{:<10} {:?}", "rule", config.decision_rule);
-    println!(
+        "backbone",
+        backbone.layers,
+        backbone.width,
+        backbone.heads,
+        backbone.mlp
+    )?;
+    outln!("{:<10} {:?}", "rule", config.decision_rule)?;
+    outln!(
         "{:<10} {:.4} bytes/us discounted by {} a record",
-        "target", config.returns.target, config.returns.gamma
-    );
+        "target",
+        config.returns.target,
+        config.returns.gamma
+    )?;
     if let Some(on) = &config.trained_on {
-        println!(
+        outln!(
             "{:<10} {} records in {} episodes of {}; {} steps, seed {}, version {}",
             "trained on",
             on.records,
@@ -67,7 +74,7 @@ pub fn run(args: &PolicyArgs) -> anyhow::Result<()> {
             on.steps,
             on.seed,
             on.version
-        );
+        )?;
     }
     Ok(())
 }

@@ -11,6 +11,8 @@ use l4sllm_model::pool::{Dataset, Pool, Split};
 use l4sllm_model::torch::{Evaluation, TrainConfig, Trainer, set_threads};
 use l4sllm_model::{DecisionRule, Feature, Policy, PolicyConfig, TrainedOn};
 
+use crate::output::outln;
+
 /// Train a policy on experience pools.
 #[derive(Debug, Args)]
 pub struct TrainArgs {
@@ -126,11 +128,11 @@ pub fn run(args: &TrainArgs, cancel: &AtomicBool) -> anyhow::Result<()> {
     };
     let data = Dataset::load(&policy, &args.pool, &episodes)?;
     let [enqueue, drop, mark] = data.counts(&split.train);
-    println!(
+    outln!(
         "{} records in {} episodes; to train on: {enqueue} enqueue, {drop} drop, {mark} mark",
         data.rows(),
         episodes.len()
-    );
+    )?;
     let config = TrainConfig {
         steps: args.steps,
         batch: args.batch,
@@ -150,10 +152,10 @@ pub fn run(args: &TrainArgs, cancel: &AtomicBool) -> anyhow::Result<()> {
         if cancel.load(Ordering::Relaxed) {
             trainer.save()?;
             bar.abandon();
-            println!(
+            outln!(
                 "interrupted at step {}: --resume goes on",
                 trainer.step_count()
-            );
+            )?;
             return Ok(());
         }
         let progress = trainer.step()?;
@@ -163,11 +165,12 @@ pub fn run(args: &TrainArgs, cancel: &AtomicBool) -> anyhow::Result<()> {
             progress.loss, progress.tokens_per_s
         ));
         if let Some(evaluation) = &progress.evaluation {
-            bar.suspend(|| println!("{}", line(progress.step, progress.loss, evaluation)));
+            // A reader that left does not end a training.
+            let _ = bar.suspend(|| outln!("{}", line(progress.step, progress.loss, evaluation)));
         }
     }
     bar.finish_and_clear();
-    println!("{}", args.out.join("best").display());
+    outln!("{}", args.out.join("best").display())?;
     Ok(())
 }
 
