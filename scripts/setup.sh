@@ -19,7 +19,7 @@ if [ "${1:-}" = test ]; then
         [ld.lld]=lld [mandoc]=mandoc [shellcheck]=shellcheck)
     for tool in "${!tests[@]}"; do
         # Debian installs some of these under their version's name only.
-        command -v "$tool" >/dev/null || compgen -c | grep -qE "^$tool-[0-9]+$" || missing+=("${tests[$tool]}")
+        command -v "$tool" >/dev/null || compgen -c "$tool-" | grep -E "^$tool-[0-9]+$" >/dev/null || missing+=("${tests[$tool]}")
     done
     python3 -m pip --version >/dev/null 2>&1 || missing+=(python3-pip)
     compgen -G '/usr/lib/llvm-*/lib/libclang*.so*' >/dev/null || missing+=(libclang-dev)
