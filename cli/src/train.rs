@@ -78,8 +78,9 @@ pub struct TrainArgs {
     /// Of initialisation and order.
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// Threads that libtorch uses.
-    #[arg(long, default_value_t = 2)]
+    /// Threads that libtorch uses.  They spin: more than the machine has to
+    /// spare make it slower, and the number of them changes the last digits.
+    #[arg(long, default_value_t = 1)]
     threads: usize,
 }
 

@@ -1,0 +1,90 @@
+//! From emulated runs to a pool, and a policy beside it.
+
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+fn l4sllm(args: &[&str]) -> (bool, String, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_l4sllm"));
+    let output = command.args(args).current_dir(root()).output().unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    (
+        output.status.success(),
+        text(output.stdout),
+        text(output.stderr),
+    )
+}
+
+#[test]
+fn the_same_seed_collects_the_same_pool() {
+    let dir = tempfile::tempdir().unwrap();
+    let collect = |name: &str, seed: &str, threads: &str| {
+        let out = dir.path().join(name);
+        let (ok, said, error) = l4sllm(&[
+            "collect",
+            "--scenario",
+            "scenarios/smoke.toml",
+            "--episodes",
+            "4",
+            "--seconds",
+            "2",
+            "--explore",
+            "0.5",
+            "--seed",
+            seed,
+            "--threads",
+            threads,
+            "--out",
+            out.to_str().unwrap(),
+        ]);
+        assert!(ok, "{error}");
+        assert!(said.contains("records in 4 episodes"), "{said}");
+        std::fs::read(out).unwrap()
+    };
+    let first = collect("a.parquet", "5", "1");
+    assert!(first == collect("b.parquet", "5", "2"));
+    assert!(first != collect("c.parquet", "6", "2"));
+
+    let pool = dir.path().join("a.parquet");
+    let (ok, said, error) = l4sllm(&[
+        "eval",
+        "--policy",
+        "policies/default",
+        "--decisions",
+        "200",
+        "--json",
+        "--pool",
+        pool.to_str().unwrap(),
+    ]);
+    assert!(ok, "{error}");
+    let report: serde_json::Value = serde_json::from_str(&said).unwrap();
+    assert_eq!(report["late"]["decisions"], 200);
+    // Another network than it was trained on: still no coin.
+    assert!(report["late"]["accuracy"].as_f64().unwrap() > 0.8, "{said}");
+}
+
+#[test]
+fn the_shipped_policy_tells_what_it_is() {
+    let (ok, said, error) = l4sllm(&["policy", "info", "policies/default"]);
+    assert!(ok, "{error}");
+    for word in [
+        "sha256",
+        "window",
+        "queue_type",
+        "trained on",
+        "paper-prague",
+    ] {
+        assert!(said.contains(word), "{word}: {said}");
+    }
+    // Small enough to live in a repository.
+    let weights = root().join("policies/default/model.safetensors");
+    assert!(std::fs::metadata(weights).unwrap().len() <= 2 << 20);
+
+    let (ok, _, error) = l4sllm(&["policy", "info", "scenarios"]);
+    assert!(!ok && error.contains("config.json"), "{error}");
+}
