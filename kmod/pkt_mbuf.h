@@ -30,7 +30,8 @@ struct l4s_pkt_sink {
 struct mbuf	*l4s_pkt_prepare(struct mbuf *);
 
 uint8_t		 l4s_pkt_ecn(const struct mbuf *);
-bool		 l4s_pkt_mark(struct mbuf *);
+bool		 l4s_pkt_can_mark(struct mbuf *);
+void		 l4s_pkt_mark(struct mbuf *);
 void		 l4s_pkt_drop(struct mbuf *, struct l4s_pkt_sink *);
 
 static inline struct dn_pkt_tag *

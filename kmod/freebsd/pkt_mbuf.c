@@ -57,17 +57,28 @@ l4s_pkt_ecn(const struct mbuf *m)
 }
 
 /*
+ * l4s_pkt_prepare() made it so for every ECT packet; should it not hold any
+ * more, the packet is dropped where it would be marked.
+ */
+bool
+l4s_pkt_can_mark(struct mbuf *m)
+{
+	const uint8_t *h = ip_header(m);
+
+	return (h != NULL && M_WRITABLE(m) &&
+	    l4s_iphdr_ecn(h) != L4S_ECN_NOT_ECT);
+}
+
+/*
  * A packet whose IPv4 checksum the interface is to compute (CSUM_IP) has none
  * yet that could be corrected.
  */
-bool
+void
 l4s_pkt_mark(struct mbuf *m)
 {
-	uint8_t *h = ip_header(m);
-
-	if (h == NULL || !M_WRITABLE(m))
-		return (false);
-	return (l4s_iphdr_mark(h, (m->m_pkthdr.csum_flags & CSUM_IP) == 0));
+	KASSERT(l4s_pkt_can_mark(m), ("l4s: mbuf %p cannot be marked", m));
+	(void)l4s_iphdr_mark(ip_header(m),
+	    (m->m_pkthdr.csum_flags & CSUM_IP) == 0);
 }
 
 struct mbuf *

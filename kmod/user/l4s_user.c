@@ -142,6 +142,7 @@ l4s_user_enqueue(struct l4s_user *u, uint64_t cookie, uint32_t length,
 	p->cookie = cookie;
 	p->length = length;
 	p->ecn = ecn & 3;
+	p->fixed = (ecn & L4S_USER_ECN_FIXED) != 0;
 	return (l4s_sched_enqueue(&u->sched, p, now_ns) ? 0 : 1);
 }
 

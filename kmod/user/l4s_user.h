@@ -28,6 +28,12 @@
 struct l4s_user;
 struct l4s_user_handle;
 
+/*
+ * Or'ed to the codepoint that a packet is enqueued with: it cannot be marked,
+ * as in the kernel a packet whose header is not to be written.
+ */
+#define	L4S_USER_ECN_FIXED	0x80
+
 struct l4s_user_packet {
 	uint64_t	cookie;
 	uint64_t	sojourn_ns;	/* 0 for a tail drop */
