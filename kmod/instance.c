@@ -109,13 +109,8 @@ static void
 write_events(struct l4s_sched *s, uint64_t now)
 {
 	struct l4s_event_post events[L4S_EVENTS_WAITING];
-	unsigned i, n;
+	unsigned i, n = l4s_sched_take_events(s, events);
 
-	l4s_lock(&s->overrides.lock);
-	n = s->nevents;
-	memcpy(events, s->events, n * sizeof(events[0]));
-	s->nevents = 0;
-	l4s_unlock(&s->overrides.lock);
 	if (s->ring == NULL)
 		return;
 	for (i = 0; i < n; i++)
@@ -332,6 +327,20 @@ l4s_sched_post_event(struct l4s_sched *s, uint32_t sched, uint32_t instance,
 	e->value = value;
 	pend(s, L4S_PENDING_EVENTS);
 	l4s_unlock(&s->overrides.lock);
+}
+
+unsigned
+l4s_sched_take_events(struct l4s_sched *s,
+    struct l4s_event_post events[L4S_EVENTS_WAITING])
+{
+	unsigned n;
+
+	l4s_lock(&s->overrides.lock);
+	n = s->nevents;
+	memcpy(events, s->events, n * sizeof(events[0]));
+	s->nevents = 0;
+	l4s_unlock(&s->overrides.lock);
+	return (n);
 }
 
 int

@@ -103,6 +103,9 @@ void	l4s_sched_post_params(struct l4s_sched *, const struct l4s_params *);
 void	l4s_sched_post_limits(struct l4s_sched *, const struct l4s_limits *);
 void	l4s_sched_post_event(struct l4s_sched *, uint32_t sched,
 	    uint32_t instance, uint32_t code, uint64_t value);
+/* Takes the events that wait; returns how many. */
+unsigned l4s_sched_take_events(struct l4s_sched *,
+	    struct l4s_event_post [L4S_EVENTS_WAITING]);
 /* See l4s_override_submit(). */
 int	l4s_sched_submit(struct l4s_sched *, const struct l4s_override *,
 	    uint64_t now);

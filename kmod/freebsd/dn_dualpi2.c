@@ -166,7 +166,7 @@ dualpi2_dn_free_sched(struct dn_sch_inst *si)
 {
 	struct dualpi2_instance *in = instance_of(si);
 
-	l4s_device_detach(&in->vnet->device, &in->sched);
+	l4s_device_detach(&in->vnet->device, &in->sched, l4s_now());
 	l4s_sched_flush(&in->sched);
 	l4s_sched_destroy(&in->sched);
 	atomic_subtract_int(&l4s_dualpi2_alg.ref_count, 1);

@@ -95,7 +95,7 @@ l4s_user_destroy(struct l4s_user *u)
 	if (u == NULL)
 		return;
 	l4s_sched_flush(&u->sched);
-	l4s_device_detach(&u->device, &u->sched);
+	l4s_device_detach(&u->device, &u->sched, u->sched.now);
 	l4s_sched_destroy(&u->sched);
 	l4s_device_destroy(&u->device);
 	while ((chunk = u->chunks) != NULL) {

@@ -6,6 +6,7 @@
 
 /* The device protocol, and callers that do not keep to it. */
 
+#include "device.h"
 #include "router.h"
 
 static void
@@ -431,6 +432,73 @@ time_does_not_go_back(void)
 	router_destroy(&r);
 }
 
+/* Reads one message: an event's code, or 0 when none waits. */
+static uint32_t
+next_event(struct l4s_handle *h, uint32_t *instance)
+{
+	struct l4s_event event;
+	size_t got;
+
+	CHECK_EQ(l4s_handle_read(h, &event, sizeof(event), 2 * SEC, &got), 0);
+	if (got == 0)
+		return (0);
+	CHECK_EQ(event.hdr.type, L4S_RECORD_EVENT);
+	*instance = event.instance;
+	return (event.code);
+}
+
+/* Deleting an instance loses no event that waited for its next packet. */
+static void
+events_outlive_their_instance(void)
+{
+	static uint64_t words[L4S_RING_BYTES(16) / sizeof(uint64_t)];
+	struct l4s_pkt_sink sink = { .tail = &sink.head };
+	struct l4s_sched one, two;
+	struct l4s_device dev;
+	struct l4s_handle h;
+	struct l4s_params params;
+	struct l4s_limits limits;
+	struct l4s_ring ring;
+	uint32_t instance = 0;
+
+	l4s_params_default(&params);
+	l4s_limits_default(&limits);
+	l4s_ring_init(&ring, words, 16);
+	l4s_device_init(&dev, &ring, &params, &limits);
+	l4s_sched_init(&one, 1, 1, &params, &limits, &ring, &sink, 1);
+	l4s_sched_init(&two, 1, 2, &params, &limits, &ring, &sink, 1);
+	l4s_device_attach(&dev, &two);
+	l4s_device_attach(&dev, &one);
+	CHECK_EQ(l4s_handle_open(&dev, &h, true), 0);
+	CHECK_EQ(l4s_handle_request(&h, L4S_OP_CONTROL, NULL, 0, SEC), 0);
+	l4s_sched_post_event(&one, 1, 1, L4S_EVENT_WATCHDOG, 1);
+	l4s_sched_post_event(&two, 1, 2, L4S_EVENT_WATCHDOG, 1);
+	CHECK_EQ(next_event(&h, &instance), 0);
+
+	/* To the one that stays, which tells with its next packet. */
+	l4s_device_detach(&dev, &one, SEC);
+	l4s_sched_destroy(&one);
+	CHECK_EQ(next_event(&h, &instance), 0);
+	CHECK(l4s_sched_dequeue(&two, SEC) == NULL);
+	CHECK_EQ(next_event(&h, &instance), L4S_EVENT_WATCHDOG);
+	CHECK_EQ(instance, 2);
+	CHECK_EQ(next_event(&h, &instance), L4S_EVENT_CONTROL_OPEN);
+	CHECK_EQ(next_event(&h, &instance), L4S_EVENT_WATCHDOG);
+	CHECK_EQ(instance, 1);
+	CHECK_EQ(next_event(&h, &instance), 0);
+
+	/* The last one's are told at once. */
+	CHECK_EQ(l4s_handle_request(&h, L4S_OP_SET_LIMITS, &limits,
+	    sizeof(limits), SEC), 0);
+	CHECK_EQ(next_event(&h, &instance), 0);
+	l4s_device_detach(&dev, &two, SEC);
+	l4s_sched_destroy(&two);
+	CHECK_EQ(next_event(&h, &instance), L4S_EVENT_LIMITS);
+	CHECK_EQ(next_event(&h, &instance), 0);
+	l4s_handle_close(&h, SEC);
+	l4s_device_destroy(&dev);
+}
+
 const struct test device_tests[] = {
 	TEST(creation),
 	TEST(versions),
@@ -443,6 +511,7 @@ const struct test device_tests[] = {
 	TEST(reads),
 	TEST(without_records),
 	TEST(events_in_the_stream),
+	TEST(events_outlive_their_instance),
 	TEST(time_does_not_go_back),
 	TEST_END
 };
