@@ -134,11 +134,10 @@ above_ceiling(struct l4s_sched *s, uint64_t now)
 	return (above);
 }
 
-bool
-l4s_sched_enqueue(struct l4s_sched *s, l4s_pkt_t *pkt, uint64_t now)
+/* Counts a packet in; returns the time that is in force. */
+static inline uint64_t
+arrive(struct l4s_sched *s, uint8_t queue, uint32_t length, uint64_t now)
 {
-	uint32_t length = l4s_pkt_length(pkt);
-	uint8_t ecn = l4s_pkt_ecn(pkt), queue = dualpi2_classify(ecn);
 	struct dualpi2_queue *q = &s->queue.queue[queue];
 
 	now = catch_up(s, now);
@@ -148,11 +147,31 @@ l4s_sched_enqueue(struct l4s_sched *s, l4s_pkt_t *pkt, uint64_t now)
 	L4S_COUNT(&s->counters.bytes_in, length);
 	q->total_packets++;
 	q->total_bytes += length;
+	return (now);
+}
+
+bool
+l4s_sched_enqueue(struct l4s_sched *s, l4s_pkt_t *pkt, uint64_t now)
+{
+	uint32_t length = l4s_pkt_length(pkt);
+	uint8_t ecn = l4s_pkt_ecn(pkt), queue = dualpi2_classify(ecn);
+
+	now = arrive(s, queue, length, now);
 	if (__predict_true(dualpi2_enqueue(&s->queue, pkt, queue, length,
 	    now)))
 		return (true);
 	tail_drop(s, pkt, queue, ecn, length, now);
 	return (false);
+}
+
+void
+l4s_sched_refuse(struct l4s_sched *s, l4s_pkt_t *pkt, uint8_t ecn,
+    uint32_t length, uint64_t now)
+{
+	uint8_t queue = dualpi2_classify(ecn);
+
+	now = arrive(s, queue, length, now);
+	tail_drop(s, pkt, queue, ecn, length, now);
 }
 
 static void
@@ -187,6 +206,8 @@ tail_drop(struct l4s_sched *s, l4s_pkt_t *pkt, uint8_t queue, uint8_t ecn,
 		    now);
 		l4s_ring_notify(s->ring);
 	}
+	if (pkt == NULL)
+		return;
 	l4s_pkt_decided(pkt, queue, L4S_ACTION_DROP, L4S_REASON_TAIL, 0);
 	l4s_pkt_drop(pkt, s->sink);
 }

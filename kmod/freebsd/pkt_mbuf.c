@@ -82,7 +82,7 @@ l4s_pkt_mark(struct mbuf *m)
 }
 
 struct mbuf *
-l4s_pkt_prepare(struct mbuf *m)
+l4s_pkt_prepare(struct mbuf *m, uint8_t *ecn)
 {
 	int offset = ip_offset(m);
 	int need = offset + L4S_IPHDR_LENGTH;
@@ -93,8 +93,9 @@ l4s_pkt_prepare(struct mbuf *m)
 	if (m->m_pkthdr.len < need || (m->m_flags & M_EXTPG) != 0)
 		return (m);
 	m_copydata(m, 0, need, (caddr_t)head);
+	*ecn = l4s_iphdr_ecn(head + offset);
 	if ((offset != 0 && !frame_is_ip(head + offset - 2)) ||
-	    l4s_iphdr_ecn(head + offset) == L4S_ECN_NOT_ECT)
+	    *ecn == L4S_ECN_NOT_ECT)
 		return (m);
 	/*
 	 * Copies these bytes into an mbuf of the packet's own, also when they

@@ -34,6 +34,87 @@ creation(void)
 	l4s_user_destroy(NULL);
 }
 
+static unsigned allocations, failing;	/* failing: which one, from 1; 0: none */
+
+static void *
+failing_malloc(size_t size)
+{
+	return (++allocations == failing ? NULL : malloc(size));
+}
+
+/*
+ * Each allocation of a router's life fails once.  What could not be had is an
+ * error or a drop that is counted and reported, and nothing leaks (ASan).
+ */
+static void
+short_of_memory(void)
+{
+	enum { PACKETS = 600 };
+	struct l4s_user_packet out;
+	struct l4s_user_handle *h;
+	struct l4s_user *u;
+	struct l4s_stats s;
+	unsigned i, drops, got;
+	int error;
+
+	l4s_user_set_malloc(failing_malloc);
+	failing = 0;
+	do {
+		failing++;
+		allocations = 0;
+		error = 0;
+		u = l4s_user_create(NULL, NULL, 1024, 1, &error);
+		CHECK_EQ(u == NULL, failing <= 2);
+		if (u == NULL) {
+			CHECK_EQ(error, L4S_ENOMEM);
+			continue;
+		}
+		h = l4s_user_open(u);
+		CHECK_EQ(h == NULL, failing == 3);
+		for (i = drops = 0; i < PACKETS; i++)
+			if (l4s_user_enqueue(u, i, 100, i & 3, SEC) != 0) {
+				CHECK_EQ(l4s_user_drops(u, &out, 1), 1);
+				CHECK_EQ(out.cookie, i);
+				CHECK_EQ(out.ecn, i & 3);
+				CHECK_EQ(out.action, L4S_ACTION_DROP);
+				CHECK_EQ(out.reason, L4S_REASON_TAIL);
+				drops++;
+			}
+		CHECK_EQ(drops, failing >= 4 && failing <= allocations);
+		if (h != NULL) {
+			s = handle_stats(h, SEC);
+			CHECK_EQ(s.packets_in, PACKETS);
+			CHECK_EQ(s.bytes_in, PACKETS * 100);
+			CHECK_EQ(s.drops_tail, drops);
+			CHECK_EQ(s.records_written, drops);
+		}
+		for (got = 0; l4s_user_dequeue(u, SEC, &out) != 0; got++)
+			;
+		CHECK_EQ(got, PACKETS - drops);
+		l4s_user_close(h, SEC);
+		l4s_user_destroy(u);
+	} while (failing <= allocations);
+	CHECK_EQ(failing, 7);	/* 2 of the router, 1 handle, 3 of packets */
+
+	/* All fail from the first packet on, and nobody takes the drops. */
+	failing = 0;
+	u = l4s_user_create(NULL, NULL, 0, 1, &error);
+	CHECK(u != NULL);
+	for (i = 0; i < 3; i++) {
+		failing = allocations + 1;
+		CHECK_EQ(l4s_user_enqueue(u, i, 100, 0, SEC), 1);
+	}
+	l4s_user_stats(u, &s);
+	CHECK_EQ(s.drops_tail, 3);
+	CHECK_EQ(s.queued, 0);
+	CHECK_EQ(l4s_user_drops(u, &out, 1), 1);
+	CHECK_EQ(out.cookie, 0);
+	CHECK_EQ(l4s_user_drops(u, &out, 1), 0);
+	l4s_user_destroy(u);
+	failing = 0;
+	l4s_user_set_malloc(NULL);
+}
+
 static void
 versions(void)
 {
@@ -501,6 +582,7 @@ events_outlive_their_instance(void)
 
 const struct test device_tests[] = {
 	TEST(creation),
+	TEST(short_of_memory),
 	TEST(versions),
 	TEST(sizes_and_numbers),
 	TEST(unaligned_buffers),
