@@ -37,4 +37,5 @@ lint: setup ## clippy and rustfmt, without and with libtorch's parts
 clean: ## what was built and what was written; .libtorch stays
 	$(CARGO) clean
 	$(MAKE) -C tests/kmod clean
+	$(MAKE) -C tests/fuzz clean
 	rm -rf $(OUT)
