@@ -41,4 +41,5 @@ lint: setup ## clippy and rustfmt
 clean: ## what was built and written; .libtorch and .freebsd stay
 	$(CARGO) clean
 	$(MAKE) -C tests/kmod clean
+	$(MAKE) -C tests/fuzz clean
 	rm -rf $(OUT)

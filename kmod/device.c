@@ -10,6 +10,8 @@
 
 static void	wake_readers(void *);
 static void	rearm(struct l4s_handle *);
+static void	hand_on(struct l4s_device *, struct l4s_sched *,
+		    uint64_t now);
 static void	post(struct l4s_device *, uint32_t code, uint64_t now);
 static struct l4s_sched *find(struct l4s_device *, uint32_t, uint32_t);
 static int	request(struct l4s_handle *, uint32_t op, void *buf,
@@ -60,7 +62,7 @@ l4s_device_attach(struct l4s_device *dev, struct l4s_sched *s)
 }
 
 void
-l4s_device_detach(struct l4s_device *dev, struct l4s_sched *s)
+l4s_device_detach(struct l4s_device *dev, struct l4s_sched *s, uint64_t now)
 {
 	struct l4s_sched **link;
 
@@ -68,7 +70,33 @@ l4s_device_detach(struct l4s_device *dev, struct l4s_sched *s)
 	for (link = &dev->scheds; *link != s; link = &(*link)->next)
 		L4S_ASSERT(*link != NULL);
 	*link = s->next;
+	hand_on(dev, s, now);
 	l4s_unlock(&dev->lock);
+}
+
+/*
+ * What an instance that left was to tell with its next packet, another tells
+ * with its own; after the last one it is written here, as post() does.
+ * Device lock held.
+ */
+static void
+hand_on(struct l4s_device *dev, struct l4s_sched *s, uint64_t now)
+{
+	struct l4s_event_post events[L4S_EVENTS_WAITING];
+	unsigned i, n = l4s_sched_take_events(s, events);
+
+	if (dev->scheds != NULL) {
+		for (i = 0; i < n; i++)
+			l4s_sched_post_event(dev->scheds, events[i].sched,
+			    events[i].instance, events[i].code,
+			    events[i].value);
+	} else if (n != 0 && dev->ring != NULL) {
+		for (i = 0; i < n; i++)
+			l4s_event_write(dev->ring, events[i].sched,
+			    events[i].instance, events[i].code,
+			    events[i].value, now);
+		l4s_ring_notify(dev->ring);
+	}
 }
 
 void

@@ -72,9 +72,14 @@ void	l4s_device_init(struct l4s_device *, struct l4s_ring *,
 /* No instance and no descriptor may be left. */
 void	l4s_device_destroy(struct l4s_device *);
 
-/* An initialised instance joins, with the device's parameters; or leaves. */
+/*
+ * An initialised instance joins, with the device's parameters; or leaves, and
+ * its events that still waited for a packet do not get lost.  Both by who may
+ * call the packet paths: the last to leave writes to the ring.
+ */
 void	l4s_device_attach(struct l4s_device *, struct l4s_sched *);
-void	l4s_device_detach(struct l4s_device *, struct l4s_sched *);
+void	l4s_device_detach(struct l4s_device *, struct l4s_sched *,
+	    uint64_t now);
 
 /* As L4S_OP_GET_* and _SET_*, for fronts that check privilege themselves. */
 void	l4s_device_params(struct l4s_device *, struct l4s_params *);

@@ -351,7 +351,12 @@ dualpi2_pick(struct dualpi2 *d, uint64_t now, struct dualpi2_verdict *v)
 				mark = true;
 		}
 	}
-	if (mark && d->params.ecn == 0) {
+	/*
+	 * A signal that cannot be a mark is a drop, whether by configuration
+	 * or because the packet's header cannot be written: for signals such
+	 * a packet is as good as Not-ECT.
+	 */
+	if (mark && (d->params.ecn == 0 || !l4s_pkt_can_mark(v->pkt))) {
 		mark = false;
 		drop = true;
 	}

@@ -109,13 +109,8 @@ static void
 write_events(struct l4s_sched *s, uint64_t now)
 {
 	struct l4s_event_post events[L4S_EVENTS_WAITING];
-	unsigned i, n;
+	unsigned i, n = l4s_sched_take_events(s, events);
 
-	l4s_lock(&s->overrides.lock);
-	n = s->nevents;
-	memcpy(events, s->events, n * sizeof(events[0]));
-	s->nevents = 0;
-	l4s_unlock(&s->overrides.lock);
 	if (s->ring == NULL)
 		return;
 	for (i = 0; i < n; i++)
@@ -139,11 +134,10 @@ above_ceiling(struct l4s_sched *s, uint64_t now)
 	return (above);
 }
 
-bool
-l4s_sched_enqueue(struct l4s_sched *s, l4s_pkt_t *pkt, uint64_t now)
+/* Counts a packet in; returns the time that is in force. */
+static inline uint64_t
+arrive(struct l4s_sched *s, uint8_t queue, uint32_t length, uint64_t now)
 {
-	uint32_t length = l4s_pkt_length(pkt);
-	uint8_t ecn = l4s_pkt_ecn(pkt), queue = dualpi2_classify(ecn);
 	struct dualpi2_queue *q = &s->queue.queue[queue];
 
 	now = catch_up(s, now);
@@ -153,11 +147,31 @@ l4s_sched_enqueue(struct l4s_sched *s, l4s_pkt_t *pkt, uint64_t now)
 	L4S_COUNT(&s->counters.bytes_in, length);
 	q->total_packets++;
 	q->total_bytes += length;
+	return (now);
+}
+
+bool
+l4s_sched_enqueue(struct l4s_sched *s, l4s_pkt_t *pkt, uint64_t now)
+{
+	uint32_t length = l4s_pkt_length(pkt);
+	uint8_t ecn = l4s_pkt_ecn(pkt), queue = dualpi2_classify(ecn);
+
+	now = arrive(s, queue, length, now);
 	if (__predict_true(dualpi2_enqueue(&s->queue, pkt, queue, length,
 	    now)))
 		return (true);
 	tail_drop(s, pkt, queue, ecn, length, now);
 	return (false);
+}
+
+void
+l4s_sched_refuse(struct l4s_sched *s, l4s_pkt_t *pkt, uint8_t ecn,
+    uint32_t length, uint64_t now)
+{
+	uint8_t queue = dualpi2_classify(ecn);
+
+	now = arrive(s, queue, length, now);
+	tail_drop(s, pkt, queue, ecn, length, now);
 }
 
 static void
@@ -192,6 +206,8 @@ tail_drop(struct l4s_sched *s, l4s_pkt_t *pkt, uint8_t queue, uint8_t ecn,
 		    now);
 		l4s_ring_notify(s->ring);
 	}
+	if (pkt == NULL)
+		return;
 	l4s_pkt_decided(pkt, queue, L4S_ACTION_DROP, L4S_REASON_TAIL, 0);
 	l4s_pkt_drop(pkt, s->sink);
 }
@@ -332,6 +348,20 @@ l4s_sched_post_event(struct l4s_sched *s, uint32_t sched, uint32_t instance,
 	e->value = value;
 	pend(s, L4S_PENDING_EVENTS);
 	l4s_unlock(&s->overrides.lock);
+}
+
+unsigned
+l4s_sched_take_events(struct l4s_sched *s,
+    struct l4s_event_post events[L4S_EVENTS_WAITING])
+{
+	unsigned n;
+
+	l4s_lock(&s->overrides.lock);
+	n = s->nevents;
+	memcpy(events, s->events, n * sizeof(events[0]));
+	s->nevents = 0;
+	l4s_unlock(&s->overrides.lock);
+	return (n);
 }
 
 int

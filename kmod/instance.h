@@ -89,6 +89,13 @@ void	l4s_sched_destroy(struct l4s_sched *);
 /* True when queued; else the packet is in the sink. */
 bool	l4s_sched_enqueue(struct l4s_sched *, l4s_pkt_t *, uint64_t now);
 /*
+ * For a packet that could not get as far, memory being short: counted and
+ * recorded as a tail drop.  NULL: it is gone already; else it goes to the
+ * sink.  The codepoint and the length are its own.
+ */
+void	l4s_sched_refuse(struct l4s_sched *, l4s_pkt_t *, uint8_t ecn,
+	    uint32_t length, uint64_t now);
+/*
  * The packet to send, or NULL.  Drops what is to be dropped on the way: at
  * most the whole backlog, which limit_packets bounds.
  */
@@ -103,6 +110,9 @@ void	l4s_sched_post_params(struct l4s_sched *, const struct l4s_params *);
 void	l4s_sched_post_limits(struct l4s_sched *, const struct l4s_limits *);
 void	l4s_sched_post_event(struct l4s_sched *, uint32_t sched,
 	    uint32_t instance, uint32_t code, uint64_t value);
+/* Takes the events that wait; returns how many. */
+unsigned l4s_sched_take_events(struct l4s_sched *,
+	    struct l4s_event_post [L4S_EVENTS_WAITING]);
 /* See l4s_override_submit(). */
 int	l4s_sched_submit(struct l4s_sched *, const struct l4s_override *,
 	    uint64_t now);

@@ -363,7 +363,7 @@ l4s_override_decide(struct l4s_overrides *o, const struct dualpi2 *d,
 	else if (d->overload)
 		x->reason = L4S_REASON_OVERLOAD;
 	else if (c->action == L4S_ACTION_MARK &&
-	    (v->ecn == L4S_ECN_NOT_ECT || d->params.ecn == 0))
+	    (d->params.ecn == 0 || !l4s_pkt_can_mark(v->pkt)))
 		x->reason = L4S_REASON_NOT_ECT;
 	else if (c->action == L4S_ACTION_DROP && !take_token(o, decisions))
 		x->reason = L4S_REASON_DROP_SHARE;

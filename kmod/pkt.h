@@ -14,7 +14,9 @@
  *
  *	uint32_t   l4s_pkt_length(p)	bytes, IP header included
  *	uint8_t    l4s_pkt_ecn(p)	L4S_ECN_*; Not-ECT if it is not IP
- *	void       l4s_pkt_mark(p)	sets CE; only if ecn is not Not-ECT
+ *	bool       l4s_pkt_can_mark(p)	false: Not-ECT, or its header cannot be
+ *					written; holds until the packet leaves
+ *	void       l4s_pkt_mark(p)	sets CE; only if l4s_pkt_can_mark()
  *	l4s_pkt_t *l4s_pkt_next(p)	the list that a queue is
  *	void       l4s_pkt_set_next(p, next)
  *	uint64_t   l4s_pkt_arrival(p)	ns, as set

@@ -25,12 +25,14 @@ struct l4s_pkt_sink {
 
 /*
  * Makes the IP header of an ECT packet contiguous and writable, so that a
- * mark cannot fail later.  NULL if memory was short: the packet is gone.
+ * mark cannot fail later.  NULL if memory was short: the packet, whose codepoint
+ * is left in *ecn, is gone.
  */
-struct mbuf	*l4s_pkt_prepare(struct mbuf *);
+struct mbuf	*l4s_pkt_prepare(struct mbuf *, uint8_t *ecn);
 
 uint8_t		 l4s_pkt_ecn(const struct mbuf *);
-bool		 l4s_pkt_mark(struct mbuf *);
+bool		 l4s_pkt_can_mark(struct mbuf *);
+void		 l4s_pkt_mark(struct mbuf *);
 void		 l4s_pkt_drop(struct mbuf *, struct l4s_pkt_sink *);
 
 static inline struct dn_pkt_tag *

@@ -18,6 +18,7 @@ struct l4s_pkt_user {
 	uint64_t	sojourn_ns;
 	uint32_t	length;
 	uint8_t		ecn;		/* L4S_ECN_* */
+	bool		fixed;		/* as a header that others share */
 	uint8_t		queue;		/* what follows: once decided */
 	uint8_t		action;
 	uint8_t		reason;
@@ -43,9 +44,16 @@ l4s_pkt_ecn(const l4s_pkt_t *p)
 	return (p->ecn);
 }
 
+static inline bool
+l4s_pkt_can_mark(const l4s_pkt_t *p)
+{
+	return (p->ecn != L4S_ECN_NOT_ECT && !p->fixed);
+}
+
 static inline void
 l4s_pkt_mark(l4s_pkt_t *p)
 {
+	L4S_ASSERT(l4s_pkt_can_mark(p));
 	p->ecn = L4S_ECN_CE;
 }
 

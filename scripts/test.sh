@@ -55,13 +55,14 @@ with_libtorch() {
 }
 
 have() { command -v "$1" >/dev/null || { echo "$1 is not installed"; return 77; }; }
-shell_scripts() { have shellcheck || return; shellcheck scripts/*.sh policies/*.sh .ci/run; }
+shell_scripts() { have shellcheck || return; shellcheck scripts/*.sh policies/*.sh tests/fuzz/*.sh .ci/run; }
 
 check format    cargo fmt --all --check
 check licences  python3 scripts/licences.py
 check clippy    cargo clippy --workspace --all-targets --locked -- -D warnings
 check spec      python3 scripts/spec.py
 check kmod      make -C tests/kmod check
+check fuzz      make -C tests/fuzz check
 check cross     scripts/freebsd-check.sh
 check rust      cargo test --workspace --locked -- --nocapture
 check libtorch  with_libtorch

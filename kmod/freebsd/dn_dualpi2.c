@@ -66,18 +66,21 @@ dualpi2_dn_enqueue(struct dn_sch_inst *si, struct dn_queue *q __unused,
 {
 	struct dualpi2_instance *in = instance_of(si);
 	uint64_t head = l4s_ring_head(&in->vnet->ring);
-	bool queued;
+	uint32_t length = l4s_pkt_length(m);
+	uint8_t ecn = L4S_ECN_NOT_ECT;
+	bool queued = false;
 
 	si->ni.tot_pkts++;
-	si->ni.tot_bytes += m->m_pkthdr.len;
-	m = l4s_pkt_prepare(m);
-	if (m == NULL) {
+	si->ni.tot_bytes += length;
+	m = l4s_pkt_prepare(m, &ecn);
+	if (__predict_false(m == NULL)) {
+		l4s_sched_refuse(&in->sched, NULL, ecn, length, l4s_now());
 		si->ni.drops++;
 		V_dn_cfg.io_pkt_drop++;
-		return (1);
+	} else {
+		l4s_rcvif_save(m);
+		queued = l4s_sched_enqueue(&in->sched, m, l4s_now());
 	}
-	l4s_rcvif_save(m);
-	queued = l4s_sched_enqueue(&in->sched, m, l4s_now());
 	show_backlog(si);
 	l4s_probe_written(&in->vnet->ring, head);
 	return (queued ? 0 : 1);
@@ -166,7 +169,7 @@ dualpi2_dn_free_sched(struct dn_sch_inst *si)
 {
 	struct dualpi2_instance *in = instance_of(si);
 
-	l4s_device_detach(&in->vnet->device, &in->sched);
+	l4s_device_detach(&in->vnet->device, &in->sched, l4s_now());
 	l4s_sched_flush(&in->sched);
 	l4s_sched_destroy(&in->sched);
 	atomic_subtract_int(&l4s_dualpi2_alg.ref_count, 1);

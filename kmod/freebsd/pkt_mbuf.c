@@ -57,21 +57,32 @@ l4s_pkt_ecn(const struct mbuf *m)
 }
 
 /*
+ * l4s_pkt_prepare() made it so for every ECT packet; should it not hold any
+ * more, the packet is dropped where it would be marked.
+ */
+bool
+l4s_pkt_can_mark(struct mbuf *m)
+{
+	const uint8_t *h = ip_header(m);
+
+	return (h != NULL && M_WRITABLE(m) &&
+	    l4s_iphdr_ecn(h) != L4S_ECN_NOT_ECT);
+}
+
+/*
  * A packet whose IPv4 checksum the interface is to compute (CSUM_IP) has none
  * yet that could be corrected.
  */
-bool
+void
 l4s_pkt_mark(struct mbuf *m)
 {
-	uint8_t *h = ip_header(m);
-
-	if (h == NULL || !M_WRITABLE(m))
-		return (false);
-	return (l4s_iphdr_mark(h, (m->m_pkthdr.csum_flags & CSUM_IP) == 0));
+	KASSERT(l4s_pkt_can_mark(m), ("l4s: mbuf %p cannot be marked", m));
+	(void)l4s_iphdr_mark(ip_header(m),
+	    (m->m_pkthdr.csum_flags & CSUM_IP) == 0);
 }
 
 struct mbuf *
-l4s_pkt_prepare(struct mbuf *m)
+l4s_pkt_prepare(struct mbuf *m, uint8_t *ecn)
 {
 	int offset = ip_offset(m);
 	int need = offset + L4S_IPHDR_LENGTH;
@@ -82,8 +93,9 @@ l4s_pkt_prepare(struct mbuf *m)
 	if (m->m_pkthdr.len < need || (m->m_flags & M_EXTPG) != 0)
 		return (m);
 	m_copydata(m, 0, need, (caddr_t)head);
+	*ecn = l4s_iphdr_ecn(head + offset);
 	if ((offset != 0 && !frame_is_ip(head + offset - 2)) ||
-	    l4s_iphdr_ecn(head + offset) == L4S_ECN_NOT_ECT)
+	    *ecn == L4S_ECN_NOT_ECT)
 		return (m);
 	/*
 	 * Copies these bytes into an mbuf of the packet's own, also when they

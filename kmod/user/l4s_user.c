@@ -25,6 +25,8 @@ struct l4s_user {
 	struct l4s_ring	ring;
 	struct l4s_pkt_sink drops;
 	l4s_pkt_t	*free;
+	l4s_pkt_t	last;		/* to be dropped, when there are */
+	bool		last_used;	/* no others */
 	struct chunk	*chunks;
 	uint64_t	*words;		/* of the ring */
 };
@@ -37,7 +39,14 @@ struct l4s_user_handle {
 #define	SCHED_NUMBER	1
 #define	SCHED_INSTANCE	0
 
+static void *(*allocate)(size_t) = malloc;
+
 static l4s_pkt_t *take_packet(struct l4s_user *);
+static void	give_packet(struct l4s_user *, l4s_pkt_t *);
+static int	refuse(struct l4s_user *, uint64_t cookie, uint32_t length,
+		    uint8_t ecn, uint64_t now_ns);
+static void	fill(l4s_pkt_t *, uint64_t cookie, uint32_t length,
+		    uint8_t ecn);
 static void	report(const l4s_pkt_t *, struct l4s_user_packet *);
 
 struct l4s_user *
@@ -64,13 +73,13 @@ l4s_user_create(const struct l4s_params *params,
 	if (*error != 0)
 		return (NULL);
 
-	u = malloc(sizeof(*u));
+	u = allocate(sizeof(*u));
 	if (u == NULL)
 		goto nomem;
 	memset(u, 0, sizeof(*u));
 	u->drops.tail = &u->drops.head;
 	if (ring_records != 0) {
-		u->words = malloc(L4S_RING_BYTES(ring_records));
+		u->words = allocate(L4S_RING_BYTES(ring_records));
 		if (u->words == NULL)
 			goto nomem;
 		l4s_ring_init(&u->ring, u->words, ring_records);
@@ -95,7 +104,7 @@ l4s_user_destroy(struct l4s_user *u)
 	if (u == NULL)
 		return;
 	l4s_sched_flush(&u->sched);
-	l4s_device_detach(&u->device, &u->sched);
+	l4s_device_detach(&u->device, &u->sched, u->sched.now);
 	l4s_sched_destroy(&u->sched);
 	l4s_device_destroy(&u->device);
 	while ((chunk = u->chunks) != NULL) {
@@ -118,9 +127,9 @@ take_packet(struct l4s_user *u)
 	unsigned i;
 
 	if (u->free == NULL) {
-		chunk = malloc(sizeof(*chunk));
+		chunk = allocate(sizeof(*chunk));
 		if (chunk == NULL)
-			abort();	/* as Rust's allocator does */
+			return (NULL);
 		chunk->next = u->chunks;
 		u->chunks = chunk;
 		for (i = 0; i < POOL_CHUNK; i++) {
@@ -133,16 +142,51 @@ take_packet(struct l4s_user *u)
 	return (p);
 }
 
+static void
+give_packet(struct l4s_user *u, l4s_pkt_t *p)
+{
+	if (__predict_false(p == &u->last)) {
+		u->last_used = false;
+		return;
+	}
+	p->next = u->free;
+	u->free = p;
+}
+
 int
 l4s_user_enqueue(struct l4s_user *u, uint64_t cookie, uint32_t length,
     uint8_t ecn, uint64_t now_ns)
 {
 	l4s_pkt_t *p = take_packet(u);
 
+	if (__predict_false(p == NULL))
+		return (refuse(u, cookie, length, ecn, now_ns));
+	fill(p, cookie, length, ecn);
+	return (l4s_sched_enqueue(&u->sched, p, now_ns) ? 0 : 1);
+}
+
+static int
+refuse(struct l4s_user *u, uint64_t cookie, uint32_t length, uint8_t ecn,
+    uint64_t now_ns)
+{
+	l4s_pkt_t *p = NULL;
+
+	if (!u->last_used) {
+		u->last_used = true;
+		p = &u->last;
+		fill(p, cookie, length, ecn);
+	}
+	l4s_sched_refuse(&u->sched, p, ecn & 3, length, now_ns);
+	return (1);
+}
+
+static void
+fill(l4s_pkt_t *p, uint64_t cookie, uint32_t length, uint8_t ecn)
+{
 	p->cookie = cookie;
 	p->length = length;
 	p->ecn = ecn & 3;
-	return (l4s_sched_enqueue(&u->sched, p, now_ns) ? 0 : 1);
+	p->fixed = (ecn & L4S_USER_ECN_FIXED) != 0;
 }
 
 int
@@ -154,8 +198,7 @@ l4s_user_dequeue(struct l4s_user *u, uint64_t now_ns,
 	if (p == NULL)
 		return (0);
 	report(p, out);
-	p->next = u->free;
-	u->free = p;
+	give_packet(u, p);
 	return (1);
 }
 
@@ -180,8 +223,7 @@ l4s_user_drops(struct l4s_user *u, struct l4s_user_packet *out, size_t max)
 	for (n = 0; n < max && (p = u->drops.head) != NULL; n++) {
 		u->drops.head = p->next;
 		report(p, &out[n]);
-		p->next = u->free;
-		u->free = p;
+		give_packet(u, p);
 	}
 	if (u->drops.head == NULL)
 		u->drops.tail = &u->drops.head;
@@ -215,7 +257,7 @@ l4s_user_backlog(const struct l4s_user *u, uint8_t queue, uint32_t *packets,
 struct l4s_user_handle *
 l4s_user_open(struct l4s_user *u)
 {
-	struct l4s_user_handle *h = malloc(sizeof(*h));
+	struct l4s_user_handle *h = allocate(sizeof(*h));
 
 	if (h != NULL && l4s_handle_open(&u->device, &h->handle, true) != 0) {
 		free(h);
@@ -258,6 +300,18 @@ void
 l4s_user_on_ready(struct l4s_user_handle *h, void (*wake)(void *), void *arg)
 {
 	l4s_handle_on_ready(&h->handle, wake, arg);
+}
+
+void
+l4s_user_flush(struct l4s_user *u)
+{
+	l4s_sched_flush(&u->sched);
+}
+
+void
+l4s_user_set_malloc(void *(*function)(size_t))
+{
+	allocate = function != NULL ? function : malloc;
 }
 
 void

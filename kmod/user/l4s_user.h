@@ -28,6 +28,12 @@
 struct l4s_user;
 struct l4s_user_handle;
 
+/*
+ * Or'ed to the codepoint that a packet is enqueued with: it cannot be marked,
+ * as in the kernel a packet whose header is not to be written.
+ */
+#define	L4S_USER_ECN_FIXED	0x80
+
 struct l4s_user_packet {
 	uint64_t	cookie;
 	uint64_t	sojourn_ns;	/* 0 for a tail drop */
@@ -48,7 +54,11 @@ struct l4s_user	*l4s_user_create(const struct l4s_params *params,
 		    uint64_t seed, int *error);
 void		 l4s_user_destroy(struct l4s_user *);
 
-/* Returns 0 when queued, 1 when dropped (then the packet is in drops too). */
+/*
+ * Returns 0 when queued, 1 when dropped; then the packet is in drops too.
+ * (When memory is short one packet is kept there, and further ones, until
+ * l4s_user_drops() took it, are counted and recorded but not kept.)
+ */
 int		 l4s_user_enqueue(struct l4s_user *, uint64_t cookie,
 		    uint32_t length, uint8_t ecn, uint64_t now_ns);
 /* Returns 1 and the packet to send, or 0 when both queues are empty. */
@@ -85,6 +95,15 @@ int		 l4s_user_ready(struct l4s_user_handle *, uint64_t now_ns,
  */
 void		 l4s_user_on_ready(struct l4s_user_handle *,
 		    void (*wake)(void *), void *arg);
+
+/* Drops everything queued, as the deletion of the instance does. */
+void		 l4s_user_flush(struct l4s_user *);
+
+/*
+ * For tests: all memory comes from here, and goes back by free(3).  To be
+ * set while no other thread is in a function of this file; NULL: malloc(3).
+ */
+void		 l4s_user_set_malloc(void *(*)(size_t));
 
 /* Parameter profiles: RFC 9332's, tuned (DESIGN), the paper's. */
 void		 l4s_user_params_default(struct l4s_params *);

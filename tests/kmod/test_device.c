@@ -6,6 +6,7 @@
 
 /* The device protocol, and callers that do not keep to it. */
 
+#include "device.h"
 #include "router.h"
 
 static void
@@ -31,6 +32,87 @@ creation(void)
 	CHECK_EQ(error, 0);
 	l4s_user_destroy(u);
 	l4s_user_destroy(NULL);
+}
+
+static unsigned allocations, failing;	/* failing: which one, from 1; 0: none */
+
+static void *
+failing_malloc(size_t size)
+{
+	return (++allocations == failing ? NULL : malloc(size));
+}
+
+/*
+ * Each allocation of a router's life fails once.  What could not be had is an
+ * error or a drop that is counted and reported, and nothing leaks (ASan).
+ */
+static void
+short_of_memory(void)
+{
+	enum { PACKETS = 600 };
+	struct l4s_user_packet out;
+	struct l4s_user_handle *h;
+	struct l4s_user *u;
+	struct l4s_stats s;
+	unsigned i, drops, got;
+	int error;
+
+	l4s_user_set_malloc(failing_malloc);
+	failing = 0;
+	do {
+		failing++;
+		allocations = 0;
+		error = 0;
+		u = l4s_user_create(NULL, NULL, 1024, 1, &error);
+		CHECK_EQ(u == NULL, failing <= 2);
+		if (u == NULL) {
+			CHECK_EQ(error, L4S_ENOMEM);
+			continue;
+		}
+		h = l4s_user_open(u);
+		CHECK_EQ(h == NULL, failing == 3);
+		for (i = drops = 0; i < PACKETS; i++)
+			if (l4s_user_enqueue(u, i, 100, i & 3, SEC) != 0) {
+				CHECK_EQ(l4s_user_drops(u, &out, 1), 1);
+				CHECK_EQ(out.cookie, i);
+				CHECK_EQ(out.ecn, i & 3);
+				CHECK_EQ(out.action, L4S_ACTION_DROP);
+				CHECK_EQ(out.reason, L4S_REASON_TAIL);
+				drops++;
+			}
+		CHECK_EQ(drops, failing >= 4 && failing <= allocations);
+		if (h != NULL) {
+			s = handle_stats(h, SEC);
+			CHECK_EQ(s.packets_in, PACKETS);
+			CHECK_EQ(s.bytes_in, PACKETS * 100);
+			CHECK_EQ(s.drops_tail, drops);
+			CHECK_EQ(s.records_written, drops);
+		}
+		for (got = 0; l4s_user_dequeue(u, SEC, &out) != 0; got++)
+			;
+		CHECK_EQ(got, PACKETS - drops);
+		l4s_user_close(h, SEC);
+		l4s_user_destroy(u);
+	} while (failing <= allocations);
+	CHECK_EQ(failing, 7);	/* 2 of the router, 1 handle, 3 of packets */
+
+	/* All fail from the first packet on, and nobody takes the drops. */
+	failing = 0;
+	u = l4s_user_create(NULL, NULL, 0, 1, &error);
+	CHECK(u != NULL);
+	for (i = 0; i < 3; i++) {
+		failing = allocations + 1;
+		CHECK_EQ(l4s_user_enqueue(u, i, 100, 0, SEC), 1);
+	}
+	l4s_user_stats(u, &s);
+	CHECK_EQ(s.drops_tail, 3);
+	CHECK_EQ(s.queued, 0);
+	CHECK_EQ(l4s_user_drops(u, &out, 1), 1);
+	CHECK_EQ(out.cookie, 0);
+	CHECK_EQ(l4s_user_drops(u, &out, 1), 0);
+	l4s_user_destroy(u);
+	failing = 0;
+	l4s_user_set_malloc(NULL);
 }
 
 static void
@@ -431,8 +513,76 @@ time_does_not_go_back(void)
 	router_destroy(&r);
 }
 
+/* Reads one message: an event's code, or 0 when none waits. */
+static uint32_t
+next_event(struct l4s_handle *h, uint32_t *instance)
+{
+	struct l4s_event event;
+	size_t got;
+
+	CHECK_EQ(l4s_handle_read(h, &event, sizeof(event), 2 * SEC, &got), 0);
+	if (got == 0)
+		return (0);
+	CHECK_EQ(event.hdr.type, L4S_RECORD_EVENT);
+	*instance = event.instance;
+	return (event.code);
+}
+
+/* Deleting an instance loses no event that waited for its next packet. */
+static void
+events_outlive_their_instance(void)
+{
+	static uint64_t words[L4S_RING_BYTES(16) / sizeof(uint64_t)];
+	struct l4s_pkt_sink sink = { .tail = &sink.head };
+	struct l4s_sched one, two;
+	struct l4s_device dev;
+	struct l4s_handle h;
+	struct l4s_params params;
+	struct l4s_limits limits;
+	struct l4s_ring ring;
+	uint32_t instance = 0;
+
+	l4s_params_default(&params);
+	l4s_limits_default(&limits);
+	l4s_ring_init(&ring, words, 16);
+	l4s_device_init(&dev, &ring, &params, &limits);
+	l4s_sched_init(&one, 1, 1, &params, &limits, &ring, &sink, 1);
+	l4s_sched_init(&two, 1, 2, &params, &limits, &ring, &sink, 1);
+	l4s_device_attach(&dev, &two);
+	l4s_device_attach(&dev, &one);
+	CHECK_EQ(l4s_handle_open(&dev, &h, true), 0);
+	CHECK_EQ(l4s_handle_request(&h, L4S_OP_CONTROL, NULL, 0, SEC), 0);
+	l4s_sched_post_event(&one, 1, 1, L4S_EVENT_WATCHDOG, 1);
+	l4s_sched_post_event(&two, 1, 2, L4S_EVENT_WATCHDOG, 1);
+	CHECK_EQ(next_event(&h, &instance), 0);
+
+	/* To the one that stays, which tells with its next packet. */
+	l4s_device_detach(&dev, &one, SEC);
+	l4s_sched_destroy(&one);
+	CHECK_EQ(next_event(&h, &instance), 0);
+	CHECK(l4s_sched_dequeue(&two, SEC) == NULL);
+	CHECK_EQ(next_event(&h, &instance), L4S_EVENT_WATCHDOG);
+	CHECK_EQ(instance, 2);
+	CHECK_EQ(next_event(&h, &instance), L4S_EVENT_CONTROL_OPEN);
+	CHECK_EQ(next_event(&h, &instance), L4S_EVENT_WATCHDOG);
+	CHECK_EQ(instance, 1);
+	CHECK_EQ(next_event(&h, &instance), 0);
+
+	/* The last one's are told at once. */
+	CHECK_EQ(l4s_handle_request(&h, L4S_OP_SET_LIMITS, &limits,
+	    sizeof(limits), SEC), 0);
+	CHECK_EQ(next_event(&h, &instance), 0);
+	l4s_device_detach(&dev, &two, SEC);
+	l4s_sched_destroy(&two);
+	CHECK_EQ(next_event(&h, &instance), L4S_EVENT_LIMITS);
+	CHECK_EQ(next_event(&h, &instance), 0);
+	l4s_handle_close(&h, SEC);
+	l4s_device_destroy(&dev);
+}
+
 const struct test device_tests[] = {
 	TEST(creation),
+	TEST(short_of_memory),
 	TEST(versions),
 	TEST(sizes_and_numbers),
 	TEST(unaligned_buffers),
@@ -443,6 +593,7 @@ const struct test device_tests[] = {
 	TEST(reads),
 	TEST(without_records),
 	TEST(events_in_the_stream),
+	TEST(events_outlive_their_instance),
 	TEST(time_does_not_go_back),
 	TEST_END
 };

@@ -123,6 +123,52 @@ not_ect_is_never_marked(void)
 	router_destroy(&r);
 }
 
+/*
+ * A packet whose header cannot be written counts as Not-ECT where it would be
+ * marked: an override is refused, DualPI2's own signal is a drop, and no
+ * record speaks of a mark.
+ */
+static void
+marks_that_cannot_be_made(void)
+{
+	struct l4s_user_packet out;
+	struct l4s_record record;
+	struct l4s_stats s;
+	struct router r = router_create(NULL, NULL, 64);
+	unsigned i;
+
+	CHECK_EQ(router_once(&r, L4S_ACTION_MARK), 0);
+	PASS(L4S_ECN_ECT0 | L4S_USER_ECN_FIXED, L4S_ACTION_ENQUEUE,
+	    L4S_REASON_NOT_ECT);
+	CHECK_EQ(record.ecn, L4S_ECN_ECT0);
+	CHECK_EQ(router_once(&r, L4S_ACTION_MARK), 0);
+	PASS(L4S_ECN_CE | L4S_USER_ECN_FIXED, L4S_ACTION_ENQUEUE,
+	    L4S_REASON_NOT_ECT);
+	EXPECT(0, 0, 2, 0, 0);
+
+	/* Past the step, with more behind: to be marked. */
+	for (i = 0; i < 3; i++)
+		CHECK_EQ(router_put(&r, L4S_ECN_ECT1 |
+		    (i == 1 ? L4S_USER_ECN_FIXED : 0)), 0);
+	r.now += 2 * MS;
+	CHECK_EQ(l4s_user_dequeue(r.u, r.now, &out), 1);
+	CHECK_EQ(out.cookie, 2);
+	CHECK_EQ(out.action, L4S_ACTION_MARK);
+	CHECK_EQ(out.ecn, L4S_ECN_CE);
+	/* The one that cannot be goes; the last of the queue is not marked. */
+	CHECK_EQ(router_put(&r, L4S_ECN_ECT1), 0);
+	CHECK_EQ(l4s_user_dequeue(r.u, r.now, &out), 1);
+	CHECK_EQ(out.cookie, 4);
+	CHECK_EQ(l4s_user_drops(r.u, &out, 1), 1);
+	CHECK_EQ(out.cookie, 3);
+	CHECK_EQ(out.action, L4S_ACTION_DROP);
+	CHECK_EQ(out.ecn, L4S_ECN_ECT1);
+	s = router_stats(&r);
+	CHECK_EQ(s.drops_base, 1);
+	CHECK_EQ(s.marks_native, 1);
+	router_destroy(&r);
+}
+
 /* Override drops never pass their share of the decisions, at any instant. */
 static void
 drop_share(void)
@@ -600,6 +646,7 @@ const struct test override_tests[] = {
 	TEST(once_each_action),
 	TEST(waits_for_its_queue),
 	TEST(not_ect_is_never_marked),
+	TEST(marks_that_cannot_be_made),
 	TEST(drop_share),
 	TEST(ceiling),
 	TEST(overload),

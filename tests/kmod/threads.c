@@ -39,7 +39,8 @@ struct sleeper {
 
 static struct l4s_user *router;
 static atomic_ullong now = 1;
-static atomic_bool done;
+static atomic_bool done;		/* no more packets come in */
+static atomic_bool written;	/* nor messages */
 static atomic_ullong lost_total, read_total, wakes;
 
 static void
@@ -118,7 +119,7 @@ reader(void *arg)
 	struct l4s_stats s;
 	uint64_t deadline, expect = 0;
 
-	while (!atomic_load(&done)) {
+	while (!atomic_load(&written)) {
 		if (!l4s_user_ready(r->h, atomic_load(&now), &deadline))
 			wait_for(&r->sleeper);
 		expect = consume(r->h, expect);
@@ -219,11 +220,12 @@ main(void)
 			(void)l4s_user_dequeue(router, t, &out);
 		(void)l4s_user_drops(router, drops, 16);
 	}
-	/* The last of the messages wake who still sleeps. */
 	atomic_store(&done, true);
 	pthread_join(threads[READERS], NULL);
 	for (i = 0; i < 64; i++)
 		(void)l4s_user_dequeue(router, atomic_load(&now), &out);
+	/* Only now: a reader that ends before the last message miscounts. */
+	atomic_store(&written, true);
 	for (i = 0; i < READERS; i++)
 		wake(&readers[i].sleeper);
 	for (i = 0; i < READERS; i++) {

@@ -1,0 +1,534 @@
+/*-
+ * SPDX-License-Identifier: BSD-2-Clause
+ *
+ * Copyright (c) 2026 The l4sllm authors
+ */
+
+/* See model.h. */
+
+#include "model.h"
+#include "router.h"
+
+#define	QUEUE_MAX	256
+#define	OBSERVERS	3
+
+struct fifo {
+	uint64_t	cookie[QUEUE_MAX];
+	uint8_t		ecn[QUEUE_MAX];	/* as given to enqueue */
+	uint64_t	arrival[QUEUE_MAX];
+	unsigned	head, n;
+};
+
+struct model {
+	struct router	r;
+	struct choices	*choices;
+	struct fifo	queue[2];
+	struct l4s_limits limits;
+	struct l4s_override last;	/* the newest accepted in time */
+	bool		in_force;	/* it may act */
+	unsigned	used;		/* packets it was asked about */
+	uint64_t	in, out, dropped, flushed;
+	uint64_t	override_drops;
+	uint64_t	earned;		/* share of drops so far, Q16 */
+	struct l4s_user_handle *observer[OBSERVERS];	/* NULL: closed */
+	uint64_t	expect[OBSERVERS]; /* seq of the next message */
+	bool		expecting[OBSERVERS]; /* it is known */
+};
+
+static void	begin(struct model *);
+static void	step(struct model *);
+static void	check_all(struct model *);
+static void	end(struct model *);
+
+void
+model_run(struct choices *choices, unsigned steps)
+{
+	struct model m;
+
+	memset(&m, 0, sizeof(m));
+	m.choices = choices;
+	begin(&m);
+	while (steps-- != 0 && (choices->data == NULL || choices->left != 0)) {
+		step(&m);
+		check_all(&m);
+	}
+	end(&m);
+}
+
+/* A number below n.  Input takes as few bytes as can name one, then ends. */
+static uint32_t
+below(struct model *m, uint32_t n)
+{
+	struct choices *c = m->choices;
+	uint32_t value = 0, bound;
+
+	if (c->data == NULL)
+		return (test_below(&c->random, n));
+	for (bound = n - 1; bound != 0 && c->left != 0; bound >>= 8) {
+		value = value << 8 | *c->data++;
+		c->left--;
+	}
+	return (value % n);
+}
+
+static void
+push(struct model *m)
+{
+	uint8_t ecn = below(m, 4), queue = ecn & 1;
+	struct fifo *q = &m->queue[queue];
+	unsigned at = (q->head + q->n) % QUEUE_MAX;
+	uint32_t length = 40 + below(m, 1461);
+
+	if (m->queue[0].n + m->queue[1].n == QUEUE_MAX - 1)
+		return;
+	if (length % 8 == 0)
+		ecn |= L4S_USER_ECN_FIXED;
+	q->cookie[at] = m->r.cookie;
+	q->ecn[at] = ecn;
+	q->arrival[at] = m->r.now;
+	m->in++;
+	if (l4s_user_enqueue(m->r.u, m->r.cookie++, length, ecn,
+	    m->r.now) == 0)
+		q->n++;
+	/* Else it is the newest drop, seen by check_left(). */
+}
+
+/* A packet that left its queue: the head, with a lawful decision on it. */
+static void
+check_left(struct model *m, const struct l4s_user_packet *p)
+{
+	struct fifo *q = &m->queue[p->queue];
+	bool overridden = p->reason == L4S_REASON_ONCE ||
+	    p->reason == L4S_REASON_HOLD;
+	uint8_t ecn;
+
+	if (p->reason == L4S_REASON_TAIL) {
+		CHECK_EQ(p->action, L4S_ACTION_DROP);
+		CHECK_EQ(p->sojourn_ns, 0);
+		m->dropped++;
+		return;
+	}
+	CHECK(q->n > 0);
+	CHECK_EQ(p->cookie, q->cookie[q->head]);
+	CHECK_EQ(p->sojourn_ns, m->r.now - q->arrival[q->head]);
+	ecn = q->ecn[q->head];
+	q->head = (q->head + 1) % QUEUE_MAX;
+	q->n--;
+	m->earned += m->limits.drop_share;
+
+	/* A Not-ECT packet is never marked; else ECN changes by marks only. */
+	if (p->action == L4S_ACTION_MARK) {
+		CHECK(ecn != L4S_ECN_NOT_ECT);
+		CHECK((ecn & L4S_USER_ECN_FIXED) == 0);
+		CHECK_EQ(p->ecn, L4S_ECN_CE);
+	} else
+		CHECK_EQ(p->ecn, ecn & 3);
+
+	if (p->action == L4S_ACTION_DROP) {
+		m->dropped++;
+		m->override_drops += overridden;
+	} else
+		m->out++;
+	if (overridden || (p->reason >= L4S_REASON_NOT_ECT &&
+	    m->last.mode != L4S_MODE_STEER)) {
+		CHECK(m->in_force);
+		CHECK(m->r.now < m->last.expires_ns);
+		CHECK(m->last.queue == L4S_QUEUE_ANY ||
+		    m->last.queue == p->queue);
+		CHECK(++m->used <= m->last.hold_packets);
+	}
+	if (overridden) {
+		CHECK_EQ(p->action, m->last.action);
+		CHECK_EQ(p->reason, m->last.mode == L4S_MODE_ONCE ?
+		    L4S_REASON_ONCE : L4S_REASON_HOLD);
+		CHECK(p->sojourn_ns <= m->limits.ceiling_ns);
+	}
+	if (p->reason == L4S_REASON_STEER) {
+		CHECK(m->in_force);
+		CHECK(m->r.now < m->last.expires_ns);
+		CHECK_EQ(m->last.mode, L4S_MODE_STEER);
+	}
+	CHECK(m->override_drops * L4S_FACTOR_ONE <= m->earned);
+}
+
+static void
+check_backlog(struct model *m)
+{
+	uint32_t packets, bytes;
+	unsigned i;
+
+	for (i = 0; i < 2; i++) {
+		l4s_user_backlog(m->r.u, i, &packets, &bytes);
+		CHECK_EQ(packets, m->queue[i].n);
+		CHECK((packets == 0) == (bytes == 0));
+	}
+}
+
+static void
+pop(struct model *m)
+{
+	struct l4s_user_packet p, dropped[QUEUE_MAX];
+	unsigned backlog = m->queue[0].n + m->queue[1].n;
+	size_t n, i;
+	int got;
+
+	got = l4s_user_dequeue(m->r.u, m->r.now, &p);
+	/* Those dropped on the way left before the one that goes. */
+	n = l4s_user_drops(m->r.u, dropped, QUEUE_MAX);
+	for (i = 0; i < n; i++)
+		check_left(m, &dropped[i]);
+	if (got != 0)
+		check_left(m, &p);
+	else
+		CHECK_EQ(m->queue[0].n + m->queue[1].n, 0);
+	CHECK(got == 1 || backlog == n);
+	check_backlog(m);
+}
+
+static void
+take_tail_drops(struct model *m)
+{
+	struct l4s_user_packet p;
+
+	while (l4s_user_drops(m->r.u, &p, 1) != 0)
+		check_left(m, &p);
+}
+
+/* Everything goes, a queue after the other, each in its order. */
+static void
+flush(struct model *m)
+{
+	struct l4s_user_packet p;
+	struct fifo *q;
+
+	l4s_user_flush(m->r.u);
+	while (l4s_user_drops(m->r.u, &p, 1) != 0) {
+		q = &m->queue[p.queue];
+		CHECK(p.queue == L4S_QUEUE_CLASSIC || m->queue[0].n == 0);
+		CHECK(q->n > 0);
+		CHECK_EQ(p.cookie, q->cookie[q->head]);
+		CHECK_EQ(p.action, L4S_ACTION_DROP);
+		CHECK(p.sojourn_ns <= m->r.now - q->arrival[q->head]);
+		q->head = (q->head + 1) % QUEUE_MAX;
+		q->n--;
+		m->dropped++;
+		m->flushed++;
+	}
+	CHECK_EQ(m->queue[0].n + m->queue[1].n, 0);
+	check_backlog(m);
+}
+
+static uint32_t
+factor(struct model *m)
+{
+	return (L4S_FACTOR_ONE / 4 + below(m, 245760));
+}
+
+static void
+send(struct model *m)
+{
+	struct l4s_override o = router_override(&m->r, 1 + below(m, 3),
+	    below(m, 3), 1, below(m, 60) * MS);
+
+	o.queue = below(m, 3);
+	if (o.mode == L4S_MODE_HOLD)
+		o.hold_packets = 1 + below(m, 30);
+	if (o.mode == L4S_MODE_STEER) {
+		o.action = 0;
+		o.hold_packets = 0;
+		o.queue = L4S_QUEUE_ANY;
+		o.steer_set = 1 + below(m, L4S_STEER_ALL);
+		if ((o.steer_set & L4S_STEER_TARGET) != 0)
+			o.target = factor(m);
+		if ((o.steer_set & L4S_STEER_THRESHOLD) != 0)
+			o.threshold = factor(m);
+		if ((o.steer_set & L4S_STEER_COUPLING) != 0)
+			o.coupling = factor(m);
+		if ((o.steer_set & L4S_STEER_GAIN) != 0)
+			o.gain = factor(m);
+	}
+	if (below(m, 10) == 0)
+		((uint8_t *)&o)[below(m, sizeof(o))] ^= 1 << below(m, 8);
+	if (router_send(&m->r, &o) == 0 && o.expires_ns > m->r.now) {
+		m->last = o;
+		m->in_force = true;
+		m->used = 0;
+	}
+}
+
+static void
+read_some(struct model *m, unsigned i)
+{
+	uint8_t buf[8 * L4S_RECORD_SIZE];
+	struct l4s_header hdr;
+	struct l4s_record record;
+	struct l4s_loss loss;
+	size_t got, at;
+
+	if (m->observer[i] == NULL)
+		return;
+	CHECK_EQ(l4s_user_read(m->observer[i], buf,
+	    L4S_RECORD_SIZE * (1 + below(m, 8)), m->r.now, &got), 0);
+	for (at = 0; at < got; at += L4S_RECORD_SIZE) {
+		memcpy(&hdr, buf + at, sizeof(hdr));
+		CHECK_EQ(hdr.length, L4S_RECORD_SIZE);
+		if (m->expecting[i])
+			CHECK_EQ(hdr.seq, m->expect[i]);
+		m->expecting[i] = true;
+		CHECK(hdr.time_ns <= m->r.now);
+		if (hdr.type == L4S_RECORD_LOSS) {
+			memcpy(&loss, buf + at, sizeof(loss));
+			CHECK(loss.lost != 0);
+			m->expect[i] = hdr.seq + loss.lost;
+			continue;
+		}
+		m->expect[i] = hdr.seq + 1;
+		if (hdr.type != L4S_RECORD_DECISION)
+			continue;
+		memcpy(&record, buf + at, sizeof(record));
+		CHECK(record.reason < L4S_REASON_COUNT);
+		CHECK(record.dequeue_action == record.base_action ||
+		    record.reason == L4S_REASON_ONCE ||
+		    record.reason == L4S_REASON_HOLD);
+		CHECK(record.ecn != L4S_ECN_NOT_ECT ||
+		    (record.dequeue_action != L4S_ACTION_MARK &&
+		    record.base_action != L4S_ACTION_MARK));
+		CHECK(record.base_probability <= L4S_PROB_ONE);
+		CHECK(record.drop_probability <= L4S_PROB_ONE);
+	}
+}
+
+/* A descriptor opens with nothing to read; or one closes, perhaps unread. */
+static void
+open_or_close(struct model *m, unsigned i)
+{
+	struct l4s_stats s;
+
+	if (m->observer[i] != NULL) {
+		l4s_user_close(m->observer[i], m->r.now);
+		m->observer[i] = NULL;
+		return;
+	}
+	m->observer[i] = l4s_user_open(m->r.u);
+	CHECK(m->observer[i] != NULL);
+	m->expecting[i] = false;
+	s = handle_stats(m->observer[i], m->r.now);
+	CHECK_EQ(s.records_written, 0);
+}
+
+static void
+interval(struct model *m, unsigned i)
+{
+	struct l4s_interval v = {
+		.records = 1 + below(m, 100),
+		.max_wait_ns = below(m, 50) * MS,
+	};
+	uint64_t deadline;
+	int ready;
+
+	if (m->observer[i] == NULL)
+		return;
+	CHECK_EQ(l4s_user_request(m->observer[i], L4S_OP_INTERVAL, &v,
+	    sizeof(v), m->r.now), 0);
+	ready = l4s_user_ready(m->observer[i], m->r.now, &deadline);
+	if (ready == 0 && deadline != UINT64_MAX) {
+		CHECK(v.max_wait_ns != 0);
+		CHECK(deadline > m->r.now);
+	} else if (ready != 0)
+		CHECK(handle_stats(m->observer[i], m->r.now).records_waiting +
+		    handle_stats(m->observer[i], m->r.now).records_lost != 0);
+}
+
+/*
+ * Any request number with any bytes, in a buffer of exactly the size that is
+ * claimed.  From a descriptor that is no controller, so that all it may have
+ * changed are limits: these are put back.
+ */
+static void
+hostile(struct model *m)
+{
+	struct l4s_user_handle *h = l4s_user_open(m->r.u);
+	static const uint8_t sizes[] = { 0, 1, 16, 40, 48, 64, 80, 255 };
+	size_t size = sizes[below(m, sizeof(sizes))], i;
+	uint32_t op = below(m, 16);
+	uint8_t *buf;
+	int error;
+
+	if (size == 255)
+		size = sizeof(struct l4s_stats);
+	/* Of a size of its own, so that any byte too far is seen (ASan). */
+	buf = malloc(size != 0 ? size : 1);
+	CHECK(h != NULL && buf != NULL);
+	for (i = 0; i < size; i++)
+		buf[i] = i < 8 || below(m, 4) == 0 ? below(m, 256) : 0;
+	error = l4s_user_request(h, op, size != 0 ? buf : NULL, size,
+	    m->r.now);
+	CHECK(op != L4S_OP_CONTROL || error == (size == 0 ? L4S_EBUSY :
+	    L4S_EPROTO));
+	CHECK((op != L4S_OP_SET_PARAMS && op != L4S_OP_OVERRIDE) ||
+	    error != 0);
+	if (op == L4S_OP_SET_LIMITS)
+		CHECK_EQ(l4s_user_request(h, L4S_OP_SET_LIMITS, &m->limits,
+		    sizeof(m->limits), m->r.now), 0);
+	free(buf);
+	l4s_user_close(h, m->r.now);
+}
+
+static void
+choose_limits(struct model *m)
+{
+	l4s_user_limits_default(&m->limits);
+	m->limits.drop_share = below(m, 3) * (L4S_FACTOR_ONE / 4);
+	m->limits.ceiling_ns = (5 + below(m, 100)) * MS;
+	m->limits.watchdog_ns = below(m, 2) * 40 * MS;
+	m->limits.max_hold = 1 + below(m, 40);
+	m->limits.factor_max = L4S_FACTOR_ONE * (1 + below(m, 4));
+}
+
+static void
+set_limits(struct model *m)
+{
+	choose_limits(m);
+	CHECK_EQ(l4s_user_request(m->r.h, L4S_OP_SET_LIMITS, &m->limits,
+	    sizeof(m->limits), m->r.now), 0);
+}
+
+static void
+reconfigure(struct model *m)
+{
+	struct l4s_params params;
+
+	switch (below(m, 3)) {
+	case 0:
+		l4s_user_params_default(&params);
+		break;
+	case 1:
+		l4s_user_params_tuned(&params);
+		break;
+	default:
+		l4s_user_params_paper(&params);
+		break;
+	}
+	params.limit_packets = 1 + below(m, QUEUE_MAX - 1);
+	params.limit_bytes = below(m, 4) == 0 ? below(m, 100000) : 0;
+	params.dither = below(m, 2);
+	params.laqm = below(m, 2);
+	params.ecn = below(m, 4) != 0;
+	params.classic_weight = 1 + below(m, 50);
+	params.tupdate_ns = 100 * US + below(m, 20000) * US;
+	CHECK_EQ(l4s_user_request(m->r.h, L4S_OP_SET_PARAMS, &params,
+	    sizeof(params), m->r.now), 0);
+}
+
+/* The controller leaves, and with it its overrides; a new one comes. */
+static void
+change_controller(struct model *m)
+{
+	l4s_user_close(m->r.h, m->r.now);
+	m->in_force = false;
+	m->r.h = l4s_user_open(m->r.u);
+	CHECK(m->r.h != NULL);
+	CHECK_EQ(l4s_user_request(m->r.h, L4S_OP_CONTROL, NULL, 0, m->r.now),
+	    0);
+}
+
+static void
+pass_time(struct model *m)
+{
+	switch (below(m, 64)) {
+	case 0:			/* up to a month */
+		m->r.now += 1ULL << below(m, 52);
+		break;
+	case 1:
+		m->r.now += below(m, 200000000);
+		break;
+	default:
+		m->r.now += below(m, 2000000);
+		break;
+	}
+}
+
+static void
+begin(struct model *m)
+{
+	struct l4s_params params;
+	unsigned i;
+
+	l4s_user_params_default(&params);
+	params.limit_packets = QUEUE_MAX / 2;
+	choose_limits(m);
+	m->r = router_create(&params, &m->limits, 16 << below(m, 4));
+	for (i = 0; i < OBSERVERS; i++) {
+		m->observer[i] = l4s_user_open(m->r.u);
+		CHECK(m->observer[i] != NULL);
+	}
+}
+
+static void
+step(struct model *m)
+{
+	unsigned what = below(m, 256), n;
+
+	if (what < 100)
+		push(m);
+	else if (what < 112) {		/* at once: queues fill */
+		for (n = below(m, 64); n != 0; n--)
+			push(m);
+	} else if (what < 192) {
+		pass_time(m);
+		pop(m);
+	} else if (what < 200) {
+		for (n = below(m, 64); n != 0; n--)
+			pop(m);
+	} else if (what < 216)
+		send(m);
+	else if (what < 228)
+		read_some(m, below(m, OBSERVERS));
+	else if (what < 234)
+		pass_time(m);
+	else if (what < 238)
+		hostile(m);
+	else if (what < 242)
+		reconfigure(m);
+	else if (what < 245)
+		set_limits(m);
+	else if (what < 249)
+		interval(m, below(m, OBSERVERS));
+	else if (what < 252)
+		open_or_close(m, below(m, OBSERVERS));
+	else if (what < 255)
+		change_controller(m);
+	else
+		flush(m);
+	take_tail_drops(m);
+}
+
+static void
+check_all(struct model *m)
+{
+	struct l4s_stats s = router_stats(&m->r), total;
+	unsigned i;
+
+	CHECK_EQ(s.packets_in, m->in);
+	CHECK_EQ(s.forwarded, m->out);
+	CHECK_EQ(s.dropped, m->dropped);
+	CHECK_EQ(s.drops_flush, m->flushed);
+	CHECK_EQ(s.drops_override, m->override_drops);
+	CHECK_EQ(s.queued, m->queue[0].n + m->queue[1].n);
+	CHECK(s.overrides_waiting <= 1);
+	for (i = 0; i < OBSERVERS; i++)
+		if (m->observer[i] != NULL)
+			(void)handle_stats(m->observer[i], m->r.now);
+	l4s_user_stats(m->r.u, &total);
+	CHECK_EQ(total.overrides_received, s.overrides_received);
+}
+
+static void
+end(struct model *m)
+{
+	unsigned i;
+
+	for (i = 0; i < OBSERVERS; i++)
+		l4s_user_close(m->observer[i], m->r.now);
+	router_destroy(&m->r);
+}
