@@ -4,6 +4,7 @@ mod bench;
 mod cancel;
 mod collect;
 mod demo;
+mod doctor;
 mod eval;
 mod output;
 mod policy;
@@ -34,7 +35,7 @@ struct Cli {
 const EXIT_CODES: &str = "\
 Exit codes:
   0    done
-  1    failed: one line on standard error says what and why
+  1    failed: one line on standard error says what and why; doctor: findings
   2    the command line is wrong
   130  interrupted; what was finished is on disk and valid
 
@@ -57,6 +58,7 @@ enum Command {
     Eval(eval::EvalArgs),
     Policy(policy::PolicyArgs),
     Status(status::StatusArgs),
+    Doctor(doctor::DoctorArgs),
     Version(version::VersionArgs),
 }
 
@@ -64,6 +66,7 @@ fn main() -> ExitCode {
     match dispatch(Cli::parse().command) {
         Ok(Done::Finished) => ExitCode::SUCCESS,
         Ok(Done::Interrupted) => ExitCode::from(130),
+        Ok(Done::Unhealthy) => ExitCode::FAILURE,
         // Whoever read our output has read enough.
         Err(error) if output::is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
@@ -87,6 +90,7 @@ fn dispatch(command: Command) -> anyhow::Result<Done> {
         Command::Eval(args) => eval::run(&args).map(finished),
         Command::Policy(args) => policy::run(&args).map(finished),
         Command::Status(args) => status::run(&args).map(finished),
+        Command::Doctor(args) => doctor::run(&args),
         Command::Version(args) => version::run(&args).map(finished),
     }
 }

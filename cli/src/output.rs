@@ -8,6 +8,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 pub enum Done {
     Finished,
     Interrupted,
+    /// It looked, and found something to mend.
+    Unhealthy,
 }
 
 impl Done {

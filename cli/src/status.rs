@@ -5,18 +5,16 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use clap::Args;
+use l4sllmd::config::DEFAULT_SOCKET;
 use l4sllmd::status::{Quantiles, State, Status, ask};
 
 use crate::output::print;
-
-/// Where the sample configuration puts the socket.
-pub const SOCKET: &str = "/var/run/l4sllmd/status.sock";
 
 /// Print the state and the counters of a running daemon.
 #[derive(Debug, Args)]
 pub struct StatusArgs {
     /// The daemon's status socket (`[status] socket` of its configuration).
-    #[arg(long, value_name = "PATH", default_value = SOCKET)]
+    #[arg(long, value_name = "PATH", default_value = DEFAULT_SOCKET)]
     socket: PathBuf,
     /// Print JSON.
     #[arg(long)]

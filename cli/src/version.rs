@@ -4,16 +4,16 @@ use std::path::PathBuf;
 
 use clap::Args;
 use l4sllm_abi::{MESSAGE_SIZE, VERSIONS};
+use l4sllmd::config::DEFAULT_SOCKET;
 use l4sllmd::status::ask;
 
 use crate::output::print;
-use crate::status::SOCKET;
 
 /// Print the versions of this command, the interface, the daemon and the module.
 #[derive(Debug, Args)]
 pub struct VersionArgs {
     /// The daemon's status socket.
-    #[arg(long, value_name = "PATH", default_value = SOCKET)]
+    #[arg(long, value_name = "PATH", default_value = DEFAULT_SOCKET)]
     socket: PathBuf,
 }
 

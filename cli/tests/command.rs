@@ -3,9 +3,16 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use std::fs;
+use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
+
+use l4sllm_abi::{Ecn, Limits, Params};
+use l4sllm_testbed::device::{DeviceServer, Load, RealTime};
+use l4sllm_testbed::router::Router;
+use l4sllmd::status::{Counters, DeviceStatus, EngineStatus, Quantiles, Reloads, State, Status};
 
 const SCENARIO: &str = r#"
 name = "short"
@@ -307,4 +314,92 @@ fn scenario_and_version_say_what_they_know() {
         stdout.starts_with(concat!("l4sllm    ", env!("CARGO_PKG_VERSION"))),
         "{stdout}"
     );
+}
+
+#[test]
+fn the_doctor_says_what_is_missing() {
+    let (code, stdout, stderr) = ran(&["doctor", "--socket", "/nonexistent", "--watch-ms", "1"]);
+    assert_eq!((code, stderr.as_str()), (Some(1), ""));
+    for expected in ["PROBLEM  module", "PROBLEM  daemon", "/nonexistent"] {
+        assert!(stdout.contains(expected), "{stdout}");
+    }
+    assert_eq!(stdout.matches(" # ").count(), 2, "a command each: {stdout}");
+}
+
+#[test]
+fn the_doctor_looks_at_an_emulated_device() {
+    let dir = tempfile::tempdir().unwrap();
+    let (device, daemon) = (dir.path().join("device"), dir.path().join("status"));
+    let router = Router::new(&Params::default(), &Limits::default(), 1024, 1).unwrap();
+    let router = Arc::new(Mutex::new(router));
+    let _server = DeviceServer::start(&device, Arc::clone(&router)).unwrap();
+    let load = Load {
+        packet_bytes: 1000,
+        ecn: vec![Ecn::Ect1],
+        offered_bps: 9_000_000,
+        link_bps: 8_000_000,
+    };
+    let _packets = RealTime::start(Arc::clone(&router), load).unwrap();
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while router.lock().unwrap().stats().marks_native == 0 {
+        assert!(Instant::now() < deadline, "the queue never marked");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let (device, daemon_text) = (device.to_str().unwrap(), daemon.to_str().unwrap());
+    let args = [
+        "doctor",
+        "--device",
+        device,
+        "--socket",
+        daemon_text,
+        "--watch-ms",
+        "200",
+        "--json",
+    ];
+    let report = |code: i32| {
+        let (got, stdout, stderr) = ran(&args);
+        assert_eq!(got, Some(code), "{stdout}{stderr}");
+        serde_json::from_str::<serde_json::Value>(&stdout).unwrap()
+    };
+    let level = |report: &serde_json::Value, about: &str| {
+        let findings = report["findings"].as_array().unwrap();
+        let one = findings.iter().find(|finding| finding["about"] == about);
+        one.unwrap_or_else(|| panic!("{about}: {report}"))["level"].clone()
+    };
+    let found = report(1);
+    assert_eq!(found["healthy"], false);
+    for about in ["module", "traffic", "queue", "ecn"] {
+        assert_eq!(level(&found, about), "ok", "{found}");
+    }
+    assert_eq!(level(&found, "daemon"), "problem");
+
+    // With a daemon that says it is well, all is.
+    let listener = UnixListener::bind(&daemon).unwrap();
+    let status = Status {
+        version: "0".into(),
+        pid: 1,
+        uptime_s: 1.0,
+        state: State::Running,
+        abi: (1, 1),
+        device: DeviceStatus {
+            path: device.into(),
+            module: None,
+            abi: None,
+            opened: 1,
+        },
+        engine: EngineStatus::Script { steps: 1 },
+        interval: 100,
+        reloads: Reloads::default(),
+        counters: Counters::default(),
+        latency_us: Quantiles::default(),
+        decision_us: Quantiles::default(),
+    };
+    let answer = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        serde_json::to_writer(&mut stream, &status).unwrap();
+    });
+    let found = report(0);
+    assert_eq!(found["healthy"], true);
+    assert_eq!(level(&found, "daemon"), "ok");
+    answer.join().unwrap();
 }

@@ -7,7 +7,7 @@ use clap::Parser;
 use l4sllmd::config::{self, Config};
 use l4sllmd::error::Error;
 use l4sllmd::logging::LogControl;
-use l4sllmd::run::{Daemon, load_engine};
+use l4sllmd::run::{Daemon, Engines};
 
 /// Reads queue records from dualpi2_llm, decides by a policy, sends overrides.
 ///
@@ -60,8 +60,8 @@ fn main() -> ExitCode {
 
 fn check(arguments: &Arguments) -> Result<(), Error> {
     let config = Config::load(&arguments.config)?;
-    let (_, engine) = load_engine(&config)?;
-    println!("{}: ok, {engine}", arguments.config.display());
+    let engines = Engines::load(&config.engine)?;
+    println!("{}: ok, {}", arguments.config.display(), engines.status());
     Ok(())
 }
 

@@ -8,7 +8,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use l4sllm_abi::{Action, Limits};
-use l4sllmd::config::{Config, ConfigError, DeviceKind, EngineConfig, LimitsConfig, Wake};
+use l4sllmd::config::{
+    Config, ConfigError, DEFAULT_SOCKET, DeviceKind, EngineConfig, LimitsConfig, StatusConfig, Wake,
+};
 use l4sllmd::{Decision, OverrideMode, PipelineConfig, Scope};
 
 const SAMPLE: &str = include_str!("../l4sllmd.toml.sample");
@@ -34,6 +36,13 @@ fn the_sample_is_valid_and_shows_the_defaults() {
     assert_eq!(sample.pipeline, defaults.pipeline);
     assert_eq!(sample.pipeline, PipelineConfig::default());
     assert_eq!(sample.log, defaults.log);
+    let status = StatusConfig {
+        socket: DEFAULT_SOCKET.into(),
+        mode: 0o660,
+    };
+    assert_eq!(sample.status, Some(status));
+    assert!(SAMPLE.contains(DEFAULT_SOCKET));
+    assert_eq!(defaults.status, None);
 
     // Commented keys are valid too, and say what happens without them. These
     // only make sense in place of others.
@@ -200,7 +209,6 @@ fn what_is_wrong_is_named() {
             "[limits]\nfactor_min = nan",
             "limits.factor_min: NaN: expected 0.001 to 1",
         ),
-        ("[status]\nmode = \"0660\"", "status.socket: missing"),
         (
             "[status]\nsocket = \"s\"\nmode = \"9\"",
             "status.mode: expected octal digits",

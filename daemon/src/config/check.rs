@@ -9,7 +9,8 @@ use toml::Value;
 
 use super::file::{self, File, keys};
 use super::{
-    Config, DeviceConfig, DeviceKind, EngineConfig, LimitsConfig, LogConfig, StatusConfig, Wake,
+    Config, DEFAULT_SOCKET, DeviceConfig, DeviceKind, EngineConfig, LimitsConfig, LogConfig,
+    StatusConfig, Wake,
 };
 use crate::apply::{OverrideMode, Scope};
 use crate::engine::{Decision, Step};
@@ -319,9 +320,7 @@ impl Checker<'_> {
 
     fn status(&self, s: Option<file::Status>) -> Result<Option<StatusConfig>, ConfigError> {
         let Some(s) = s else { return Ok(None) };
-        let socket = s
-            .socket
-            .ok_or_else(|| self.value("status.socket", "missing: the path of a socket"))?;
+        let socket = s.socket.unwrap_or_else(|| DEFAULT_SOCKET.into());
         let mode = s.mode.as_deref().unwrap_or("0660");
         let mode = u32::from_str_radix(mode, 8)
             .ok()

@@ -23,6 +23,14 @@ pub const DEFAULT_PATH: &str = if cfg!(target_os = "freebsd") {
     "/etc/l4sllmd.toml"
 };
 
+/// Where the sample configuration puts the status socket and clients look for
+/// it: a directory of the service's user, who may not write to its parent.
+pub const DEFAULT_SOCKET: &str = if cfg!(target_os = "freebsd") {
+    "/var/run/l4sllmd/status.sock"
+} else {
+    "/run/l4sllmd/status.sock"
+};
+
 /// What the file says, with defaults filled in and ranges checked.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Config {
@@ -154,7 +162,7 @@ impl LimitsConfig {
 /// `[status]`
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StatusConfig {
-    /// The socket.
+    /// The socket; [`DEFAULT_SOCKET`] unless the section names another.
     pub socket: PathBuf,
     /// Its file mode.
     pub mode: u32,

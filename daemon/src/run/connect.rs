@@ -6,7 +6,7 @@ use tracing::{info, warn};
 use super::Daemon;
 use super::control::{Command, Control};
 use crate::apply::OverrideMode;
-use crate::config::Config;
+use crate::config::{Config, LimitsConfig};
 use crate::device::{Device, DeviceError};
 use crate::error::Error;
 use crate::pipeline::PipelineConfig;
@@ -95,10 +95,14 @@ impl Daemon {
 
 /// Sets the limits that are configured and checks that overrides as
 /// configured can stay within those in force.
-pub(super) async fn apply_limits(device: &mut Device, config: &Config) -> Result<(), Error> {
+pub(super) async fn apply_limits(
+    device: &mut Device,
+    config: &LimitsConfig,
+    pipeline: &PipelineConfig,
+) -> Result<(), Error> {
     let before = device.limits().await?;
-    let limits = config.limits.over(before);
-    check_limits(&config.pipeline, &limits)?;
+    let limits = config.over(before);
+    check_limits(pipeline, &limits)?;
     if limits != before {
         device.set_limits(&limits).await?;
     }
@@ -109,7 +113,7 @@ async fn open(config: &Config) -> Result<(Device, Version), Error> {
     let mut device = Device::open(&config.device).await?;
     let version = device.version().await?;
     device.control().await?;
-    apply_limits(&mut device, config).await?;
+    apply_limits(&mut device, &config.limits, &config.pipeline).await?;
     Ok((device, version))
 }
 
@@ -125,7 +129,8 @@ fn may_pass(error: &DeviceError) -> bool {
         )
 }
 
-fn check_limits(pipeline: &PipelineConfig, limits: &Limits) -> Result<(), Error> {
+/// Checks that overrides as `pipeline` has them stay within `limits`.
+pub(super) fn check_limits(pipeline: &PipelineConfig, limits: &Limits) -> Result<(), Error> {
     const MS: u64 = 1_000_000;
     if pipeline.ttl_ns > limits.max_ttl_ns {
         return Err(Error::BeyondLimits {

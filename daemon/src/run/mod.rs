@@ -6,6 +6,7 @@
 
 mod connect;
 mod control;
+mod engines;
 mod reload;
 mod report;
 mod serve;
@@ -18,17 +19,18 @@ use l4sllm_abi::Refusal;
 use tokio::sync::mpsc;
 use tracing::{info, warn};
 
+use crate::advice::{self, Advice};
 use crate::config::Config;
 use crate::device::DeviceError;
 use crate::error::Error;
 use crate::logging::LogControl;
 use crate::metrics::Metrics;
-use crate::pipeline::Pipeline;
-use crate::status::{DeviceStatus, EngineStatus, Reloads, State, StatusSocket};
+use crate::pipeline::{Pipeline, PipelineConfig};
+use crate::status::{DeviceStatus, Reloads, State, StatusSocket};
 use control::Control;
 use serve::Throttle;
 
-pub use reload::load_engine;
+pub use engines::Engines;
 
 /// A running daemon.
 #[derive(Debug)]
@@ -37,7 +39,12 @@ pub struct Daemon {
     path: PathBuf,
     log: LogControl,
     pipeline: Pipeline,
-    engine: EngineStatus,
+    engines: Engines,
+    advice_source: Box<dyn advice::Source>,
+    /// What was read there last.
+    advice: Advice,
+    /// The configuration's, with the advice over it.
+    in_force: PipelineConfig,
     device: DeviceStatus,
     state: State,
     reloads: Reloads,
@@ -62,10 +69,14 @@ impl Daemon {
     /// # Errors
     /// The policy does not load.
     pub fn new(path: PathBuf, config: Config, log: LogControl) -> Result<Daemon, Error> {
-        let (make_engine, engine) = load_engine(&config)?;
+        let engines = Engines::load(&config.engine)?;
+        let in_force = config.pipeline.clone();
         Ok(Daemon {
-            pipeline: Pipeline::new(config.pipeline.clone(), make_engine),
-            engine,
+            pipeline: Pipeline::new(in_force.clone(), engines.maker(in_force.interval)),
+            engines,
+            advice_source: advice::source(config.device.kind),
+            advice: Advice::default(),
+            in_force,
             device: DeviceStatus {
                 path: config.device.path.clone(),
                 module: None,
@@ -83,6 +94,13 @@ impl Daemon {
             path,
             log,
         })
+    }
+
+    /// Takes advice from there instead of where the device's kind says.
+    #[must_use]
+    pub fn with_advice(mut self, source: Box<dyn advice::Source>) -> Daemon {
+        self.advice_source = source;
+        self
     }
 
     /// Runs until a signal ends it, and returns what happened.
@@ -105,7 +123,7 @@ impl Daemon {
             version = env!("CARGO_PKG_VERSION"),
             config = %self.path.display(),
             device = %self.config.device.path.display(),
-            engine = %self.engine,
+            engine = %self.engines.status(),
             interval = self.config.pipeline.interval,
             "started"
         );

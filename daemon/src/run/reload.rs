@@ -1,18 +1,17 @@
-//! SIGHUP: new configuration and policy, or the old ones where that fails.
+//! What changes while the program runs: SIGHUP brings a new configuration and
+//! policy, or keeps the old ones where that fails; an event of the device
+//! brings new advice.
 
-use std::sync::Arc;
-
-use l4sllm_model::Policy;
 use tracing::{error, info, warn};
 
 use super::Daemon;
-use super::connect::apply_limits;
-use crate::batch::Scheduler;
-use crate::config::{Config, EngineConfig};
+use super::connect::{apply_limits, check_limits};
+use super::engines::Engines;
+use crate::advice::AdvisedMode;
+use crate::config::Config;
 use crate::device::Device;
-use crate::engine::{Engine, PolicyEngine, Scripted};
 use crate::error::Error;
-use crate::status::EngineStatus;
+use crate::pipeline::PipelineConfig;
 
 impl Daemon {
     /// Reads configuration and policy again. Windows start anew; the stream,
@@ -21,7 +20,7 @@ impl Daemon {
         match self.try_reload(device).await {
             Ok(()) => {
                 self.reloads.succeeded += 1;
-                info!(engine = %self.engine, interval = self.config.pipeline.interval, "reloaded");
+                info!(engine = %self.engines.status(), interval = self.in_force.interval, "reloaded");
             }
             Err(error) => {
                 self.reloads.failed += 1;
@@ -43,52 +42,62 @@ impl Daemon {
         }
         config.device = self.config.device.clone();
         config.status = self.config.status.clone();
-        let (make_engine, engine) = load_engine(&config)?;
+        let engines = Engines::load(&config.engine)?;
+        let pipeline = self.advice.over(&config.pipeline);
         if let Some(device) = device {
-            apply_limits(device, &config).await?;
+            apply_limits(device, &config.limits, &pipeline).await?;
         }
         // From here on nothing fails.
-        self.pipeline
-            .reconfigure(config.pipeline.clone(), make_engine);
-        self.engine = engine;
+        self.engines = engines;
+        self.put_in_force(pipeline);
         self.log.set(config.log);
         self.config = config;
         Ok(())
     }
-}
 
-/// Makes an engine for a scheduler instance.
-pub type MakeEngine = Box<dyn Fn(Scheduler) -> Box<dyn Engine> + Send>;
+    /// Puts in force what the operator asks for, where that is something else
+    /// than what is in force. What cannot be is said, and changes nothing.
+    ///
+    /// # Errors
+    /// The device is gone.
+    pub(super) async fn heed_advice(&mut self, device: &mut Device) -> Result<(), Error> {
+        let advice = match self.advice_source.read() {
+            Ok(advice) => advice,
+            Err(error) => {
+                warn!(%error, "not known what the operator asks for; nothing changes");
+                return Ok(());
+            }
+        };
+        let pipeline = advice.over(&self.config.pipeline);
+        if pipeline != self.in_force {
+            let limits = device.limits().await?;
+            if let Err(error) = check_limits(&pipeline, &limits) {
+                warn!(%error, ?advice, "what the operator asks for cannot be; nothing changes");
+                return Ok(());
+            }
+        }
+        if advice.mode == Some(AdvisedMode::Steer) && self.advice.mode != advice.mode {
+            warn!(engine = %self.engines.status(),
+                "mode steer: an engine that decides actions goes on doing so; \
+                 set-points are shifted by those that decide to");
+        }
+        self.advice = advice;
+        if pipeline != self.in_force {
+            self.put_in_force(pipeline);
+            let (interval, mode) = (self.in_force.interval, self.in_force.mode);
+            info!(
+                interval,
+                ?mode,
+                ?advice,
+                "the operator's settings are in force"
+            );
+        }
+        Ok(())
+    }
 
-/// Loads what the configuration says decides.
-///
-/// # Errors
-/// The policy does not load.
-pub fn load_engine(config: &Config) -> Result<(MakeEngine, EngineStatus), Error> {
-    match &config.engine {
-        EngineConfig::Policy { path, seed } => {
-            let policy = Policy::load(path).map_err(|source| Error::Policy {
-                path: path.clone(),
-                source,
-            })?;
-            let status = EngineStatus::Policy {
-                name: policy.config().name.clone(),
-                path: path.clone(),
-                hash: policy.hash().to_owned(),
-            };
-            let (interval, seed) = (config.pipeline.interval, *seed);
-            let make = move |_: Scheduler| -> Box<dyn Engine> {
-                Box::new(PolicyEngine::new(Arc::clone(&policy), interval, seed))
-            };
-            Ok((Box::new(make), status))
-        }
-        EngineConfig::Script(steps) => {
-            let status = EngineStatus::Script { steps: steps.len() };
-            let steps = steps.clone();
-            let make = move |_: Scheduler| -> Box<dyn Engine> {
-                Box::new(Scripted::new(None, steps.clone()))
-            };
-            Ok((Box::new(make), status))
-        }
+    fn put_in_force(&mut self, pipeline: PipelineConfig) {
+        let make_engine = self.engines.maker(pipeline.interval);
+        self.pipeline.reconfigure(pipeline.clone(), make_engine);
+        self.in_force = pipeline;
     }
 }

@@ -29,6 +29,7 @@ impl Daemon {
     }
 
     async fn read_on(&mut self, device: &mut Device, control: &mut Control) -> Result<End, Error> {
+        self.heed_advice(device).await?;
         let mut buffer = Vec::new();
         let mut wake_now = None;
         loop {
@@ -83,6 +84,10 @@ impl Daemon {
                         self.decision_ns
                             .saturating_record(now_ns().saturating_sub(before));
                         self.send(device, &order).await?;
+                    }
+                    // The module's way to say that its sysctls changed.
+                    if matches!(message, Message::Event(e) if e.code == EventCode::Params) {
+                        self.heed_advice(device).await?;
                     }
                 }
                 Err(error) => return self.torn(left, &error.to_string()),

@@ -5,6 +5,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod advice;
 mod fake;
 mod harness;
 mod loop_closed;

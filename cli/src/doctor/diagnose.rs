@@ -1,0 +1,391 @@
+//! From facts to findings.
+
+use l4sllm_abi::{Reason, Stats};
+use l4sllmd::status::{State, Status};
+use serde::Serialize;
+
+use super::facts::{Device, Facts, System};
+
+/// How bad it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Level {
+    /// As it should be.
+    Ok,
+    /// Worth knowing; the queue does its work.
+    Note,
+    /// Keeps the queue or the daemon from its work.
+    Problem,
+}
+
+/// One thing that was found.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    pub level: Level,
+    /// module, instance, traffic, queue, ecn, offload, daemon or overrides.
+    pub about: &'static str,
+    pub text: String,
+    /// What mends it, or tells more.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub command: Option<String>,
+}
+
+/// All findings, in the order of a packet's journey.
+pub fn diagnose(facts: &Facts) -> Vec<Finding> {
+    let mut found = Findings(Vec::new());
+    module(facts, &mut found);
+    if let Device::Counts {
+        before,
+        after,
+        watched_ms,
+        ..
+    } = &facts.device
+    {
+        let system = facts.system.as_ref();
+        if traffic(system, before, after, *watched_ms, &mut found) {
+            queue(before, after, &mut found);
+            ecn(system, after, &mut found);
+        }
+    }
+    for offload in facts.system.iter().flat_map(|s| &s.offloads) {
+        let options = offload.options.join(" and ");
+        let off: String = offload.options.iter().map(|o| format!(" -{o}")).collect();
+        found.problem(
+            "offload",
+            format!(
+                "{} has {options} on: packets of up to 64 kB leave nothing to mark in time",
+                offload.interface
+            ),
+            format!("ifconfig {}{off}", offload.interface),
+        );
+    }
+    daemon(facts, &mut found);
+    if let Device::Counts { before, after, .. } = &facts.device {
+        overrides(facts.daemon.as_ref().ok(), before, after, &mut found);
+    }
+    found.0
+}
+
+struct Findings(Vec<Finding>);
+
+impl Findings {
+    fn ok(&mut self, about: &'static str, text: String) {
+        self.push(Level::Ok, about, text, None);
+    }
+
+    fn note(&mut self, about: &'static str, text: String, command: impl Into<String>) {
+        self.push(Level::Note, about, text, Some(command.into()));
+    }
+
+    fn problem(&mut self, about: &'static str, text: String, command: impl Into<String>) {
+        self.push(Level::Problem, about, text, Some(command.into()));
+    }
+
+    fn push(&mut self, level: Level, about: &'static str, text: String, command: Option<String>) {
+        self.0.push(Finding {
+            level,
+            about,
+            text,
+            command,
+        });
+    }
+}
+
+fn module(facts: &Facts, found: &mut Findings) {
+    let loaded = facts.system.as_ref().is_some_and(|s| s.loaded);
+    match &facts.device {
+        Device::NoModuleHere => found.problem(
+            "module",
+            "the module is for FreeBSD, which this is not; an emulated device can be looked at"
+                .into(),
+            "l4sllm doctor --device SOCKET",
+        ),
+        Device::Missing { path } if facts.system.is_none() => found.problem(
+            "module",
+            format!("no emulated device listens on {}", path.display()),
+            "l4sllm doctor --device SOCKET",
+        ),
+        Device::Missing { path } if loaded => found.problem(
+            "module",
+            format!(
+                "loaded, but there is no {}: this jail's devfs hides it",
+                path.display()
+            ),
+            "devfs -m /JAIL/dev rule apply path l4sllm unhide",
+        ),
+        Device::Missing { .. } => found.problem(
+            "module",
+            "not loaded".into(),
+            "kldload dualpi2_llm && sysrc kld_list+=dualpi2_llm",
+        ),
+        Device::Silent { path, reason } => found.problem(
+            "module",
+            reason.clone(),
+            format!("ls -l {}; id # root or the group may", path.display()),
+        ),
+        Device::Version { reason } => found.problem(
+            "module",
+            reason.clone(),
+            "pkg upgrade dualpi2_llm-kmod l4sllmd && service l4sllmd restart",
+        ),
+        Device::Counts { module, .. } => found.ok("module", format!("release {module} answers")),
+    }
+}
+
+/// Whether packets have come at all.
+fn traffic(
+    system: Option<&System>,
+    before: &Stats,
+    after: &Stats,
+    watched_ms: u64,
+    found: &mut Findings,
+) -> bool {
+    if system.is_some_and(|s| s.state.as_deref() == Some("idle")) {
+        found.problem(
+            "instance",
+            "no scheduler of type dualpi2 has an instance".into(),
+            "ipfw sched 1 config pipe 1 type dualpi2 && ipfw queue 1 config sched 1",
+        );
+        return false;
+    }
+    if after.packets_in == 0 {
+        found.problem(
+            "traffic",
+            "no packet has come to the queue".into(),
+            "ipfw add queue 1 ip from any to any out xmit IF",
+        );
+        return false;
+    }
+    let packets = after.packets_in.wrapping_sub(before.packets_in);
+    if packets == 0 {
+        found.note(
+            "traffic",
+            format!(
+                "{} packets so far, none within {watched_ms} ms",
+                after.packets_in
+            ),
+            "ipfw show",
+        );
+    } else {
+        found.ok("traffic", format!("{packets} packets in {watched_ms} ms"));
+    }
+    true
+}
+
+/// Whether the queue ever is long enough to act on.
+fn queue(before: &Stats, after: &Stats, found: &mut Findings) {
+    let acted = |s: &Stats| marks(s) + s.drops_base + s.drops_tail;
+    if acted(after) > acted(before) || after.queued > 0 {
+        found.ok(
+            "queue",
+            format!("builds here: {} packets wait now", after.queued),
+        );
+    } else if acted(after) > 0 {
+        found.ok("queue", "was long earlier, is not now".into());
+    } else {
+        found.problem(
+            "queue",
+            "has never been long enough to mark or drop: the bottleneck is elsewhere, or the \
+             pipe is faster than it"
+                .into(),
+            "ipfw pipe 1 config bw RATE # a little less than the slowest link",
+        );
+    }
+}
+
+fn marks(s: &Stats) -> u64 {
+    s.marks_classic + s.marks_native + s.marks_coupled + s.marks_override
+}
+
+/// Whether congestion is told by marks.
+fn ecn(system: Option<&System>, after: &Stats, found: &mut Findings) {
+    if marks(after) > 0 {
+        found.ok(
+            "ecn",
+            format!(
+                "{} packets left with a mark, {} were dropped",
+                marks(after),
+                after.dropped
+            ),
+        );
+    } else if system.is_some_and(|s| s.ecn == Some(false)) {
+        found.problem(
+            "ecn",
+            "marking is off: ECN-capable packets are dropped instead".into(),
+            "sysctl net.inet.ip.dummynet.dualpi2.ecn=1",
+        );
+    } else if after.drops_base > 0 {
+        found.problem(
+            "ecn",
+            format!(
+                "{} packets were dropped and none marked: no sender uses ECN, or something \
+                 before this router clears it",
+                after.drops_base
+            ),
+            "tcpdump -ni IF 'ip[1] & 3 != 0 or ip6[1] & 0x30 != 0' # arriving with ECN",
+        );
+    }
+}
+
+fn daemon(facts: &Facts, found: &mut Findings) {
+    let service =
+        |rc: &str, other: &str| if facts.system.is_some() { rc } else { other }.to_owned();
+    let status = match &facts.daemon {
+        Ok(status) => status,
+        Err(reason) => {
+            let start = service(
+                "sysrc l4sllmd_enable=YES && service l4sllmd start",
+                "l4sllmd -c FILE",
+            );
+            return found.problem("daemon", reason.clone(), start);
+        }
+    };
+    if status.state == State::Waiting {
+        let path = status.device.path.display();
+        return found.problem(
+            "daemon",
+            format!("runs, and waits for {path}"),
+            service("kldload dualpi2_llm", "l4sllmd --check -c FILE"),
+        );
+    }
+    found.ok(
+        "daemon",
+        format!(
+            "pid {}, {}, every {} records",
+            status.pid, status.engine, status.interval
+        ),
+    );
+    let c = &status.counters;
+    if c.lost > 0 {
+        let more = status.interval.saturating_mul(2).min(65_536);
+        found.note(
+            "daemon",
+            format!(
+                "was too slow for {} of {} records",
+                c.lost,
+                c.lost + c.records
+            ),
+            format!("sysctl net.inet.l4sllm.interval={more}"),
+        );
+    }
+    if c.due > 0
+        && c.decisions == 0
+        && matches!(status.engine, l4sllmd::status::EngineStatus::Policy { .. })
+    {
+        found.problem(
+            "daemon",
+            format!("{} decisions were due and none was made", c.due),
+            service("service l4sllmd configtest", "l4sllmd --check -c FILE"),
+        );
+    }
+    if let Some(error) = &status.reloads.last_error {
+        found.note(
+            "daemon",
+            format!("the last reload that failed: {error}"),
+            service("service l4sllmd configtest", "l4sllmd --check -c FILE"),
+        );
+    }
+}
+
+/// What became of overrides: at the device's door, and in the queue.
+fn overrides(daemon: Option<&Status>, before: &Stats, after: &Stats, found: &mut Findings) {
+    if after.watchdog_active != 0 {
+        found.problem(
+            "overrides",
+            format!(
+                "the controller missed its deadline ({} times): plain DualPI2 decides",
+                after.watchdog_misses
+            ),
+            "sysctl net.inet.l4sllm.limits.watchdog # us; or a shorter interval",
+        );
+    }
+    if let Some(c) = daemon.map(|status| &status.counters) {
+        for (count, why, command) in [
+            (
+                c.refused_beyond_limits,
+                "beyond the device's limits",
+                "sysctl net.inet.l4sllm.limits",
+            ),
+            (
+                c.refused_permission,
+                "not from the controller",
+                "service l4sllmd restart",
+            ),
+            (
+                c.refused_not_found,
+                "for an instance that was gone",
+                "ipfw sched show",
+            ),
+            (
+                c.refused
+                    - c.refused
+                        .min(c.refused_beyond_limits + c.refused_permission + c.refused_not_found),
+                "as invalid",
+                "l4sllm version",
+            ),
+            (
+                c.stale,
+                "by the daemon itself, decided after they had expired",
+                "l4sllm status # latency, against ttl_ms of [pipeline]",
+            ),
+        ] {
+            if count > 0 {
+                found.note(
+                    "overrides",
+                    format!("{count} of {} refused {why}", c.overrides + c.stale),
+                    command,
+                );
+            }
+        }
+    }
+    for (reason, why, command) in [
+        (
+            Reason::NotEct,
+            "the packet is not ECN-capable",
+            "l4sllm policy info # it should not mark these",
+        ),
+        (
+            Reason::DropShare,
+            "the share of drops was used up",
+            "sysctl net.inet.l4sllm.limits.drop_share",
+        ),
+        (
+            Reason::Ceiling,
+            "the queue delay was above the ceiling",
+            "sysctl net.inet.l4sllm.limits.ceiling",
+        ),
+        (
+            Reason::Overload,
+            "of overload, in which DualPI2 decides",
+            "sysctl net.inet.l4sllm.stats",
+        ),
+    ] {
+        let count = after.refused[reason as usize];
+        if count > 0 {
+            found.note(
+                "overrides",
+                format!("had no effect on {count} packets: {why}"),
+                command,
+            );
+        }
+    }
+    let (received, applied) = (after.overrides_received, after.overrides_applied);
+    let text = format!(
+        "{applied} of {received} applied, {} expired, {} refused, {} replaced",
+        after.overrides_expired, after.overrides_refused, after.overrides_replaced
+    );
+    if received > 0 && applied == 0 && after.overrides_waiting < received {
+        found.problem("overrides", text, "l4sllm status # latency, against ttl_ms");
+    } else if received > 0 {
+        found.ok("overrides", text);
+    } else if daemon.is_some_and(|s| s.counters.due > 0) && after.packets_in > before.packets_in {
+        found.note(
+            "overrides",
+            "none has come to the device".into(),
+            "l4sllm status",
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,214 @@
+//! What the operator asks for beside the device: `net.inet.l4sllm.interval`,
+//! `mode` and `hold`, each in place of a key of the configuration.
+//!
+//! The device says by an event that one of them changed, and they are read
+//! again. They last as long as the module is loaded; the configuration, which
+//! they leave alone, is what the next boot starts from.
+
+#[cfg(target_os = "freebsd")]
+mod sysctl;
+
+use std::num::NonZeroU32;
+
+use crate::apply::OverrideMode;
+use crate::config::DeviceKind;
+use crate::pipeline::PipelineConfig;
+
+/// Where advice comes from.
+pub trait Source: Send + std::fmt::Debug {
+    /// What is asked for now.
+    ///
+    /// # Errors
+    /// It cannot be read, or is nothing that this daemon knows.
+    fn read(&mut self) -> Result<Advice, AdviceError>;
+}
+
+/// What is asked for; `None` leaves it to the configuration.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Advice {
+    /// Records between two decisions, 1 to 65536.
+    pub interval: Option<NonZeroU32>,
+    /// How decisions become overrides.
+    pub mode: Option<AdvisedMode>,
+    /// Packets that an action holds, with mode hold.
+    pub hold: Option<NonZeroU32>,
+}
+
+/// How decisions become overrides.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AdvisedMode {
+    /// An action is for the next packet.
+    Once,
+    /// An action is for the next [`Advice::hold`] packets.
+    Hold,
+    /// Set-points are shifted. That is the engine's to decide, so actions stay
+    /// as the configuration has them.
+    Steer,
+}
+
+/// Why advice is not heeded.
+#[derive(Debug, thiserror::Error)]
+pub enum AdviceError {
+    /// The variable cannot be read.
+    #[error("sysctl {name}: cannot read: {source}")]
+    Read {
+        /// The variable.
+        name: &'static str,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The variable has a value that is none.
+    #[error("sysctl {name}: {value}: expected {expected}")]
+    Value {
+        /// The variable.
+        name: &'static str,
+        /// Its value.
+        value: String,
+        /// Its range.
+        expected: &'static str,
+    },
+}
+
+pub(crate) const INTERVAL: &str = "net.inet.l4sllm.interval";
+pub(crate) const MODE: &str = "net.inet.l4sllm.mode";
+pub(crate) const HOLD: &str = "net.inet.l4sllm.hold";
+
+impl Advice {
+    /// Of the variables' values: numbers of 0 to 65536, where 0 asks for
+    /// nothing, and "once", "hold", "steer", or "config", which asks for
+    /// nothing.
+    ///
+    /// # Errors
+    /// [`AdviceError::Value`] for anything else.
+    pub fn of_values(interval: u32, mode: &str, hold: u32) -> Result<Advice, AdviceError> {
+        let count = |name, value: u32| {
+            if value <= 65_536 {
+                return Ok(NonZeroU32::new(value));
+            }
+            Err(AdviceError::Value {
+                name,
+                value: value.to_string(),
+                expected: "0 to 65536",
+            })
+        };
+        Ok(Advice {
+            interval: count(INTERVAL, interval)?,
+            mode: match mode {
+                "config" => None,
+                "once" => Some(AdvisedMode::Once),
+                "hold" => Some(AdvisedMode::Hold),
+                "steer" => Some(AdvisedMode::Steer),
+                other => {
+                    return Err(AdviceError::Value {
+                        name: MODE,
+                        value: other.into(),
+                        expected: "config, once, hold or steer",
+                    });
+                }
+            },
+            hold: count(HOLD, hold)?,
+        })
+    }
+
+    /// `config` with what is asked for in its place.
+    pub fn over(&self, config: &PipelineConfig) -> PipelineConfig {
+        let configured_hold = match config.mode {
+            OverrideMode::Once => None,
+            OverrideMode::Hold(packets) => Some(packets),
+        };
+        let hold = self.hold.or(configured_hold).unwrap_or(NonZeroU32::MIN);
+        let mode = match (self.mode, config.mode) {
+            (Some(AdvisedMode::Once), _) => OverrideMode::Once,
+            (Some(AdvisedMode::Hold), _) => OverrideMode::Hold(hold),
+            (Some(AdvisedMode::Steer) | None, OverrideMode::Once) => OverrideMode::Once,
+            (Some(AdvisedMode::Steer) | None, OverrideMode::Hold(_)) => OverrideMode::Hold(hold),
+        };
+        PipelineConfig {
+            interval: self.interval.unwrap_or(config.interval),
+            mode,
+            ..config.clone()
+        }
+    }
+}
+
+/// The source that goes with a device: the module's sysctls with the module's
+/// device, and none with an emulated one.
+pub fn source(device: DeviceKind) -> Box<dyn Source> {
+    match device {
+        #[cfg(target_os = "freebsd")]
+        DeviceKind::Character => Box::new(sysctl::Sysctl),
+        _ => Box::new(Nobody),
+    }
+}
+
+/// Asks for nothing.
+#[derive(Debug)]
+struct Nobody;
+
+impl Source for Nobody {
+    fn read(&mut self) -> Result<Advice, AdviceError> {
+        Ok(Advice::default())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn packets(n: u32) -> NonZeroU32 {
+        NonZeroU32::new(n).unwrap()
+    }
+
+    #[test]
+    fn zero_and_config_ask_for_nothing() {
+        let advice = Advice::of_values(0, "config", 0).unwrap();
+        assert_eq!(advice, Advice::default());
+        let config = PipelineConfig {
+            mode: OverrideMode::Hold(packets(9)),
+            ..Default::default()
+        };
+        assert_eq!(advice.over(&config), config);
+    }
+
+    #[test]
+    fn what_is_asked_for_wins() {
+        let (once, hold) = (OverrideMode::Once, |n| OverrideMode::Hold(packets(n)));
+        for (configured, interval, mode, held, wanted_interval, wanted) in [
+            (once, 7, "config", 0, 7, once),
+            (once, 0, "config", 5, 100, once),
+            (once, 0, "hold", 0, 100, hold(1)),
+            (once, 65_536, "hold", 5, 65_536, hold(5)),
+            (hold(9), 0, "once", 5, 100, once),
+            (hold(9), 0, "hold", 0, 100, hold(9)),
+            (hold(9), 0, "config", 5, 100, hold(5)),
+            (hold(9), 0, "steer", 0, 100, hold(9)),
+            (once, 0, "steer", 5, 100, once),
+        ] {
+            let config = PipelineConfig {
+                mode: configured,
+                ..Default::default()
+            };
+            let merged = Advice::of_values(interval, mode, held)
+                .unwrap()
+                .over(&config);
+            let wanted = PipelineConfig {
+                interval: packets(wanted_interval),
+                mode: wanted,
+                ..config
+            };
+            assert_eq!(merged, wanted, "{interval} {mode} {held}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_value_is_named() {
+        for (interval, mode, hold, name) in [
+            (65_537, "config", 0, INTERVAL),
+            (0, "sometimes", 0, MODE),
+            (0, "hold", u32::MAX, HOLD),
+        ] {
+            let error = Advice::of_values(interval, mode, hold).unwrap_err();
+            assert!(error.to_string().contains(name), "{error}");
+        }
+    }
+}

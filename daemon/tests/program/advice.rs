@@ -1,0 +1,101 @@
+//! What the operator asks for takes effect while records flow.
+
+use std::collections::VecDeque;
+
+use l4sllm_abi::bytes::as_bytes;
+use l4sllm_abi::{header, raw};
+use l4sllmd::advice::{Advice, AdviceError, Source};
+use l4sllmd::config::Config;
+use l4sllmd::logging::LogControl;
+use l4sllmd::run::Daemon;
+use l4sllmd::status;
+
+use crate::fake::{Fake, Read};
+use crate::harness::{Place, until};
+
+/// Asks for the next each time that it is read, and then fails.
+#[derive(Debug)]
+struct Script(VecDeque<Advice>);
+
+impl Source for Script {
+    fn read(&mut self) -> Result<Advice, AdviceError> {
+        let end = || AdviceError::Read {
+            name: "net.inet.l4sllm.interval",
+            source: std::io::ErrorKind::NotFound.into(),
+        };
+        self.0.pop_front().ok_or_else(end)
+    }
+}
+
+fn records(seqs: std::ops::Range<u64>) -> Read {
+    Read::Bytes(seqs.flat_map(Fake::record).collect())
+}
+
+/// The event that goes with a write to one of the module's sysctls.
+fn event(seq: u64, code: u32) -> Read {
+    let event = raw::l4s_event {
+        hdr: header(raw::L4S_RECORD_EVENT, seq, 1_000_000 * seq),
+        code,
+        ..Default::default()
+    };
+    Read::Bytes(as_bytes(&event).to_vec())
+}
+
+#[test]
+fn a_change_is_in_force_from_its_event_on_and_the_stream_goes_on() {
+    let place = Place::new();
+    place.configure(
+        "",
+        "[pipeline]\ninterval = 10\n[[engine.script]]\nat_ms = 0\naction = \"mark\"",
+    );
+    let _device = Fake::start(
+        &place,
+        vec![
+            records(0..5), // a decision is due: 5 is asked for at the start
+            event(5, raw::L4S_EVENT_PARAMS),
+            records(6..8), // 2 now
+            records(8..10),
+            event(10, raw::L4S_EVENT_LIMITS), // no reason to ask
+            event(11, raw::L4S_EVENT_PARAMS), // beyond the device's limits: 2 stays
+            records(12..14),
+            event(14, raw::L4S_EVENT_PARAMS), // cannot be read: 2 stays
+            records(15..17),
+        ],
+    );
+    let asked = [(5, "config", 0), (2, "hold", 1000), (3, "hold", 1001)];
+    let script = asked.map(|(interval, mode, hold)| Advice::of_values(interval, mode, hold));
+    let source = Script(script.into_iter().map(Result::unwrap).collect());
+
+    let path = place.path("l4sllmd.toml");
+    let config = Config::load(&path).unwrap();
+    let log = LogControl::start(config.log);
+    let daemon = Daemon::new(path, config, log)
+        .unwrap()
+        .with_advice(Box::new(source));
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let thread = std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        runtime.block_on(async {
+            tokio::select! {
+                ended = daemon.run() => panic!("{ended:?}"),
+                _ = stopped => {}
+            }
+        });
+    });
+
+    let status = until("all messages", || {
+        let status = status::ask(&place.path("status")).ok()?;
+        (status.counters.messages == 17).then_some(status)
+    });
+    let c = &status.counters;
+    assert_eq!(status.interval, 2);
+    assert_eq!(c.due, 1 + 2 + 1 + 1);
+    assert_eq!((c.records, c.events), (13, 4));
+    assert_eq!((c.gaps, c.lost, c.torn_reads, c.resets), (0, 0, 0, 0));
+    assert_eq!(status.device.opened, 1);
+    stop.send(()).unwrap();
+    thread.join().unwrap();
+}
