@@ -1,5 +1,8 @@
 //! The `l4sllm` command.
 
+// `println!` panics when the reader of the output is gone; `outln!` does not.
+#![deny(clippy::print_stdout)]
+
 mod bench;
 mod cancel;
 mod collect;

@@ -284,22 +284,6 @@ fn a_reader_that_goes_away_is_no_panic() {
 }
 
 #[test]
-fn nothing_is_printed_in_a_way_that_panics() {
-    for entry in fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/src")).unwrap() {
-        let path = entry.unwrap().path();
-        let text = fs::read_to_string(&path).unwrap();
-        let code = text
-            .lines()
-            .map(str::trim)
-            .filter(|line| !line.starts_with("//"));
-        for line in code {
-            let prints = line.contains("println!(") && !line.contains("eprintln!(");
-            assert!(!prints, "{}: {line}: use outln!", path.display());
-        }
-    }
-}
-
-#[test]
 fn scenario_and_version_say_what_they_know() {
     let (_dir, scenario, _) = place();
     let (code, stdout, _) = ran(&["scenario", "check", &scenario]);
