@@ -86,11 +86,13 @@ impl<'a> Section<'a> {
     /// The value of `key`, which has to be given.
     pub(super) fn require(&mut self, key: &'static str) -> Result<Field<'a>> {
         self.field(key).ok_or_else(|| {
-            self.source.error(
-                self.span.start,
-                &join(&self.path, key),
-                "missing, but required",
-            )
+            let mut names = self.table.iter().map(|(name, _)| name.get_ref());
+            let message = match names.find(|name| strsim::damerau_levenshtein(name, key) == 1) {
+                Some(name) => format!("missing, but required; is \"{name}\" meant for it?"),
+                None => "missing, but required".to_owned(),
+            };
+            self.source
+                .error(self.span.start, &join(&self.path, key), message)
         })
     }
 

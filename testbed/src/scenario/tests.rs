@@ -54,6 +54,11 @@ fn unknown_keys_name_file_line_and_a_near_key() {
         far.starts_with("dir/test.toml:3: colour: unknown key \"colour\", expected one of: arm,"),
         "{far}"
     );
+    let required = error("rate = \"8", "rat = \"8");
+    assert!(
+        required.ends_with("bottleneck.rate: missing, but required; is \"rat\" meant for it?"),
+        "{required}"
+    );
 }
 
 #[test]
