@@ -167,7 +167,7 @@ pub(super) fn read(mut section: Section<'_>, file: &Path, duration_ns: u64) -> R
     ];
     let aqm = section.require("aqm")?.choice(&disciplines)?;
     let name = match section.field("name") {
-        Some(field) => super::parse::name(&field)?,
+        Some(field) => super::values::name(&field)?,
         None => aqm.name().to_owned(),
     };
     let mut arm = Arm::new(&name, aqm);
@@ -375,7 +375,7 @@ fn read_codel(section: &mut Section<'_>, params: &mut CodelParams) -> Result<()>
 }
 
 fn read_control(mut section: Section<'_>, file: &Path, limits: &Limits) -> Result<Control> {
-    let policy = super::parse::beside(file, section.require("policy")?.text()?);
+    let policy = super::values::beside(file, section.require("policy")?.text()?);
     let interval = section.require("interval")?.positive(65_536)?;
     let mut control = Control::new(&policy, interval);
     let hold = section.field("mode").map_or(Ok(false), |field| {

@@ -122,7 +122,7 @@ pub(super) fn read(
     let cc = section.require("cc")?.choice(&controls)?;
     let mut group = FlowGroup::new(cc.name(), cc);
     if let Some(field) = section.field("name") {
-        group.name = super::parse::name(&field)?;
+        group.name = super::values::name(&field)?;
     }
     if let Some(field) = section.field("ecn") {
         group.ecn = field.boolean()?;
@@ -147,7 +147,7 @@ pub(super) fn read(
         group.duration_ns = Some(field.duration(1_000_000..=HOUR)?);
     }
     if let Some(field) = section.field("rtt") {
-        group.rtt_ns = Some(field.duration(super::parse::RTT)?);
+        group.rtt_ns = Some(field.duration(super::values::RTT)?);
     }
     if let Some(field) = section.field("hystart") {
         group.hystart = field.boolean()?;

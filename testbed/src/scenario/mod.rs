@@ -9,6 +9,7 @@ mod plan;
 mod reader;
 mod trace;
 mod units;
+mod values;
 
 #[cfg(test)]
 mod tests;

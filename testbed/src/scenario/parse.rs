@@ -1,10 +1,9 @@
 //! The top of a scenario file.
 
-use std::ops::RangeInclusive;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use super::reader::{Field, Section, Source};
-use super::{Client, Scenario, ScenarioError, arm, flow, trace};
+use super::reader::{Section, Source};
+use super::{Client, Scenario, ScenarioError, arm, flow, trace, values};
 use crate::net::{RateSchedule, RateStep};
 
 type Result<T> = std::result::Result<T, ScenarioError>;
@@ -13,33 +12,8 @@ const MS: u64 = 1_000_000;
 const S: u64 = 1_000_000_000;
 const GBIT: u64 = 1_000_000_000;
 
-/// Round-trip times, ns.
-pub(super) const RTT: RangeInclusive<u64> = 1_000..=10 * S;
-
 pub(super) fn parse(path: &Path, text: &str) -> Result<Scenario> {
     Source { path, text }.read(|section| read(section, path, text))
-}
-
-/// A name that can be a directory's.
-pub(super) fn name(field: &Field<'_>) -> Result<String> {
-    let name = field.text()?;
-    let good = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
-    if name.is_empty() || name.starts_with('.') || name.len() > 64 || !name.chars().all(good) {
-        return Err(field.error(format_args!(
-            "\"{name}\" is not a name of at most 64 letters, digits, '-', '_' and '.'"
-        )));
-    }
-    Ok(name.to_owned())
-}
-
-/// A file that a scenario names: beside it, or else as seen from here.
-pub(super) fn beside(file: &Path, name: &str) -> PathBuf {
-    let near = file.parent().unwrap_or(Path::new("")).join(name);
-    if near.exists() {
-        near
-    } else {
-        PathBuf::from(name)
-    }
 }
 
 fn read(mut section: Section<'_>, path: &Path, text: &str) -> Result<Scenario> {
@@ -49,12 +23,12 @@ fn read(mut section: Section<'_>, path: &Path, text: &str) -> Result<Scenario> {
         .unwrap_or("scenario");
     let given = section
         .field("name")
-        .map(|field| name(&field))
+        .map(|field| values::name(&field))
         .transpose()?;
     let duration_ns = section
         .require("duration")?
         .duration(100 * MS..=86_400 * S)?;
-    let rtt_ns = section.require("rtt")?.duration(RTT)?;
+    let rtt_ns = section.require("rtt")?.duration(values::RTT)?;
     let bottleneck = read_bottleneck(section.require("bottleneck")?.section()?, path, duration_ns)?;
     let mut scenario = Scenario {
         source: text.to_owned(),
@@ -141,7 +115,10 @@ fn read_bottleneck(
         let repeat = section
             .field("repeat")
             .map_or(Ok(false), |field| field.boolean())?;
-        let schedule = trace::load(&beside(path, field.text()?), repeat.then_some(duration_ns))?;
+        let schedule = trace::load(
+            &values::beside(path, field.text()?),
+            repeat.then_some(duration_ns),
+        )?;
         section.finish()?;
         return Ok(schedule);
     }
@@ -167,7 +144,7 @@ fn read_bottleneck(
 
 fn read_client(mut section: Section<'_>, others: &[Client]) -> Result<Client> {
     let field = section.require("name")?;
-    let mut client = Client::new(&name(&field)?);
+    let mut client = Client::new(&values::name(&field)?);
     if others.iter().any(|other| other.name == client.name) {
         return Err(field.error("another client has this name"));
     }
