@@ -7,9 +7,9 @@
 /*
  * What the FreeBSD files share.
  *
- *	dummynet ──▶ dn_dualpi2.c ──▶ sched.c ──▶ ring ──▶ cdev.c ──▶ read(2)
- *	                  ▲                                   │
- *	                  └── device.c ◀── ioctl(2), sysctl ──┘
+ *	dummynet ──▶ dn_dualpi2.c ──▶ instance.c ──▶ ring ──▶ cdev.c ──▶ read(2)
+ *	                  ▲                                      │
+ *	                  └── device.c ◀── ioctl(2), sysctl ─────┘
  *
  * Each vnet has a device of its own: its instances, its ring, its parameters
  * and limits, its descriptors.  A descriptor belongs to the vnet of the
