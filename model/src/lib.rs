@@ -14,6 +14,7 @@
 //! Inference is plain Rust, f32, without allocation per record.  Feature
 //! `pool` reads and writes experience pools, feature `torch` trains.
 
+pub mod backbone;
 mod chooser;
 mod config;
 mod confusion;

@@ -5,6 +5,7 @@
 //! [`set_threads`] before anything else: libtorch's own choice, one spinning
 //! thread per core, is bad company on a machine that does other things.
 
+pub mod backbone;
 mod checkpoint;
 mod network;
 mod optimiser;
@@ -16,6 +17,7 @@ pub use network::{Batch, Network};
 pub use trainer::{Evaluation, Progress, TrainConfig, Trainer};
 
 use crate::PolicyError;
+use crate::backbone::BackboneError;
 use crate::pool::PoolError;
 
 /// Threads that libtorch computes with, at least 1.
@@ -32,6 +34,9 @@ pub enum TrainError {
     /// A pool could not be read.
     #[error(transparent)]
     Pool(#[from] PoolError),
+    /// A backbone or an adapter could not be read, written or used.
+    #[error(transparent)]
+    Backbone(#[from] BackboneError),
     /// libtorch refused.
     #[error("libtorch: {0}")]
     Torch(#[from] tch::TchError),

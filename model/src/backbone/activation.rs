@@ -1,0 +1,25 @@
+//! Activation functions, by the names that Hugging Face gives them.
+
+use serde::{Deserialize, Serialize};
+
+/// Between the two layers of a feed-forward part.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Activation {
+    /// GELU by tanh, as GPT-2 has it.
+    GeluNew,
+    /// The same function, by PyTorch.
+    GeluPytorchTanh,
+    /// The same function, with a shorter constant.
+    GeluFast,
+    /// GELU by the error function.
+    Gelu,
+    /// x σ(1.702 x).
+    QuickGelu,
+    /// max(x, 0).
+    Relu,
+    /// x σ(x).
+    Silu,
+    /// x σ(x).
+    Swish,
+}

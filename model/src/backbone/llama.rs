@@ -1,0 +1,286 @@
+//! Llama (Touvron et al. 2023): root-mean-square norms, rotary positions,
+//! gated feed-forward, key and value heads shared by groups of query heads.
+
+use serde::{Deserialize, Serialize};
+
+use super::check::Check;
+use super::{Activation, BackboneError, Linear};
+use crate::Spec;
+
+/// `config.json` of a Llama, with Hugging Face's names and defaults.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct LlamaConfig {
+    /// Rows of the token embedding, which a policy does not use.
+    pub vocab_size: usize,
+    /// Tokens that the model was made for, 1..=16777216; no limit of the code.
+    pub max_position_embeddings: usize,
+    /// Width of a hidden state, 1..=65536.
+    pub hidden_size: usize,
+    /// Units of the feed-forward part, 1..=262144.
+    pub intermediate_size: usize,
+    /// Blocks, 1..=1024.
+    pub num_hidden_layers: usize,
+    /// Query heads, 1..=1024.
+    pub num_attention_heads: usize,
+    /// Key and value heads, a divisor of `num_attention_heads`; null: as many.
+    pub num_key_value_heads: Option<usize>,
+    /// Width of a head, even; null: `hidden_size / num_attention_heads`.
+    pub head_dim: Option<usize>,
+    /// Of the gate.
+    pub hidden_act: Activation,
+    /// Of every norm, 1e-12..=1e-2.
+    pub rms_norm_eps: f64,
+    /// Attention projections have biases.
+    pub attention_bias: bool,
+    /// Feed-forward layers have biases.
+    pub mlp_bias: bool,
+    /// Dropout of attention weights, 0..1.
+    pub attention_dropout: f64,
+    /// Standard deviation of random weights, 0..=1.
+    pub initializer_range: f64,
+    /// Base of the rotary frequencies, above 1; null: what `rope_parameters`
+    /// says, or 10000.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rope_theta: Option<f64>,
+    /// How the frequencies are stretched.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rope_scaling: Option<RopeParameters>,
+    /// The same and the base, where newer releases of `transformers` write
+    /// them; goes before `rope_scaling` and `rope_theta`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rope_parameters: Option<RopeParameters>,
+}
+
+/// How rotary frequencies are made.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RopeParameters {
+    /// `default`, `linear` or `llama3`; others are refused by `check`.
+    #[serde(alias = "type", default = "default_rope")]
+    pub rope_type: String,
+    /// Base of the frequencies.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rope_theta: Option<f64>,
+    /// Divides frequencies (`linear`, and the low ones of `llama3`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub factor: Option<f64>,
+    /// `llama3`: wavelengths above original / this are divided by `factor`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub low_freq_factor: Option<f64>,
+    /// `llama3`: wavelengths below original / this stay.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub high_freq_factor: Option<f64>,
+    /// `llama3`: tokens that the model was first trained for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub original_max_position_embeddings: Option<usize>,
+}
+
+fn default_rope() -> String {
+    "default".into()
+}
+
+impl Default for LlamaConfig {
+    fn default() -> Self {
+        LlamaConfig {
+            vocab_size: 32000,
+            max_position_embeddings: 2048,
+            hidden_size: 4096,
+            intermediate_size: 11008,
+            num_hidden_layers: 32,
+            num_attention_heads: 32,
+            num_key_value_heads: None,
+            head_dim: None,
+            hidden_act: Activation::Silu,
+            rms_norm_eps: 1e-6,
+            attention_bias: false,
+            mlp_bias: false,
+            attention_dropout: 0.0,
+            initializer_range: 0.02,
+            rope_theta: None,
+            rope_scaling: None,
+            rope_parameters: None,
+        }
+    }
+}
+
+impl LlamaConfig {
+    /// Key and value heads.
+    pub fn key_value_heads(&self) -> usize {
+        self.num_key_value_heads.unwrap_or(self.num_attention_heads)
+    }
+
+    /// Width of a head.
+    pub fn head_width(&self) -> usize {
+        self.head_dim
+            .unwrap_or(self.hidden_size / self.num_attention_heads.max(1))
+    }
+
+    /// Radians per position of each pair of a head's channels.
+    pub fn frequencies(&self) -> Vec<f64> {
+        let rope = self.rope();
+        let theta = self.theta();
+        let width = self.head_width();
+        let plain = (0..width / 2).map(|i| theta.powf(-2.0 * i as f64 / width as f64));
+        let get = |value: Option<f64>| value.unwrap_or(1.0);
+        match rope.map_or("default", |r| &r.rope_type) {
+            "linear" => plain
+                .map(|f| f / get(rope.and_then(|r| r.factor)))
+                .collect(),
+            "llama3" => {
+                let factor = get(rope.and_then(|r| r.factor));
+                let low = get(rope.and_then(|r| r.low_freq_factor));
+                let high = get(rope.and_then(|r| r.high_freq_factor));
+                let original = rope
+                    .and_then(|r| r.original_max_position_embeddings)
+                    .unwrap_or(self.max_position_embeddings) as f64;
+                plain
+                    .map(|f| {
+                        // Turns within the original context: few turns are
+                        // stretched, many stay, between the two it slides.
+                        let turns = original * f / std::f64::consts::TAU;
+                        let keep = ((turns - low) / (high - low)).clamp(0.0, 1.0);
+                        f * keep + f / factor * (1.0 - keep)
+                    })
+                    .collect()
+            }
+            _ => plain.collect(),
+        }
+    }
+
+    fn rope(&self) -> Option<&RopeParameters> {
+        self.rope_parameters.as_ref().or(self.rope_scaling.as_ref())
+    }
+
+    fn theta(&self) -> f64 {
+        let newer = self.rope_parameters.as_ref().and_then(|r| r.rope_theta);
+        newer.or(self.rope_theta).unwrap_or(10000.0)
+    }
+
+    pub(super) fn check(&self, check: &Check<'_>) -> Result<(), BackboneError> {
+        let heads = self.num_attention_heads;
+        check.within("vocab_size", self.vocab_size, 0, 1 << 24)?;
+        check.within(
+            "max_position_embeddings",
+            self.max_position_embeddings,
+            1,
+            1 << 24,
+        )?;
+        check.within("hidden_size", self.hidden_size, 1, 1 << 16)?;
+        check.within("intermediate_size", self.intermediate_size, 1, 1 << 18)?;
+        check.within("num_hidden_layers", self.num_hidden_layers, 1, 1024)?;
+        check.within("num_attention_heads", heads, 1, 1024)?;
+        check.within("num_key_value_heads", self.key_value_heads(), 1, heads)?;
+        check.multiple(
+            "num_attention_heads",
+            heads,
+            "num_key_value_heads",
+            self.key_value_heads(),
+        )?;
+        if self.head_dim.is_none() {
+            let key = "num_attention_heads";
+            check.multiple("hidden_size", self.hidden_size, key, heads)?;
+        }
+        check.within("head_dim", self.head_width(), 2, 1 << 14)?;
+        check.multiple("head_dim", self.head_width(), "a pair", 2)?;
+        check.epsilon("rms_norm_eps", self.rms_norm_eps)?;
+        check.share("attention_dropout", self.attention_dropout)?;
+        check.deviation("initializer_range", self.initializer_range)?;
+        self.check_rope(check)
+    }
+
+    fn check_rope(&self, check: &Check<'_>) -> Result<(), BackboneError> {
+        let theta = self.theta();
+        if !(theta.is_finite() && theta > 1.0) {
+            return Err(check.refuse("rope_theta", theta, "above 1"));
+        }
+        let Some(rope) = self.rope() else {
+            return Ok(());
+        };
+        let at = if self.rope_parameters.is_some() {
+            "rope_parameters"
+        } else {
+            "rope_scaling"
+        };
+        let above = |key: &str, value: Option<f64>, min: f64| match value {
+            Some(v) if v.is_finite() && v >= min => Ok(v),
+            got => Err(check.refuse(
+                &format!("{at}.{key}"),
+                got.map_or("nothing".into(), |v| v.to_string()),
+                format!(
+                    "a number of at least {min} for rope_type {}",
+                    rope.rope_type
+                ),
+            )),
+        };
+        match rope.rope_type.as_str() {
+            "default" => Ok(()),
+            "linear" => above("factor", rope.factor, 1.0).map(drop),
+            "llama3" => {
+                above("factor", rope.factor, 1.0)?;
+                let low = above("low_freq_factor", rope.low_freq_factor, 0.0)?;
+                let high = above("high_freq_factor", rope.high_freq_factor, 0.0)?;
+                if high <= low {
+                    let key = format!("{at}.high_freq_factor");
+                    return Err(check.refuse(&key, high, format!("above low_freq_factor = {low}")));
+                }
+                Ok(())
+            }
+            other => {
+                let key = format!("{at}.rope_type");
+                Err(check.refuse(&key, other, "default, linear or llama3"))
+            }
+        }
+    }
+
+    pub(super) fn specs(&self) -> Vec<Spec> {
+        let d = self.hidden_size;
+        let mut specs: Vec<Spec> = Vec::new();
+        for block in 0..self.num_hidden_layers {
+            for linear in self.block(block) {
+                let bias = if linear.name.contains(".mlp.") {
+                    self.mlp_bias
+                } else {
+                    self.attention_bias
+                };
+                specs.push((
+                    format!("{}.weight", linear.name),
+                    vec![linear.outputs, linear.inputs],
+                ));
+                if bias {
+                    specs.push((format!("{}.bias", linear.name), vec![linear.outputs]));
+                }
+            }
+            for norm in ["input_layernorm", "post_attention_layernorm"] {
+                specs.push((format!("layers.{block}.{norm}.weight"), vec![d]));
+            }
+        }
+        specs.push(("norm.weight".into(), vec![d]));
+        specs
+    }
+
+    pub(super) fn linears(&self) -> Vec<Linear> {
+        let blocks = 0..self.num_hidden_layers;
+        blocks.flat_map(|b| self.block(b)).collect()
+    }
+
+    fn block(&self, block: usize) -> [Linear; 7] {
+        let (d, m) = (self.hidden_size, self.intermediate_size);
+        let q = self.num_attention_heads * self.head_width();
+        let kv = self.key_value_heads() * self.head_width();
+        [
+            ("self_attn.q_proj", d, q),
+            ("self_attn.k_proj", d, kv),
+            ("self_attn.v_proj", d, kv),
+            ("self_attn.o_proj", q, d),
+            ("mlp.gate_proj", d, m),
+            ("mlp.up_proj", d, m),
+            ("mlp.down_proj", m, d),
+        ]
+        .map(|(name, inputs, outputs)| Linear {
+            name: format!("layers.{block}.{name}"),
+            inputs,
+            outputs,
+            transposed: false,
+        })
+    }
+}

@@ -1,0 +1,192 @@
+//! T5 (Raffel et al. 2020): encoder and decoder, relative positions.
+
+use serde::{Deserialize, Serialize};
+
+use super::check::Check;
+use super::{Activation, BackboneError, Linear};
+use crate::Spec;
+
+/// `config.json` of a T5, with Hugging Face's names and defaults.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct T5Config {
+    /// Rows of the token embedding, which a policy does not use.
+    pub vocab_size: usize,
+    /// Width of a hidden state, 1..=65536.
+    pub d_model: usize,
+    /// Width of a head, 1..=16384.
+    pub d_kv: usize,
+    /// Units of the feed-forward part, 1..=262144.
+    pub d_ff: usize,
+    /// Blocks of the encoder, 1..=1024.
+    pub num_layers: usize,
+    /// Blocks of the decoder, 1..=1024; null: `num_layers`.
+    pub num_decoder_layers: Option<usize>,
+    /// Attention heads, 1..=1024.
+    pub num_heads: usize,
+    /// Kinds of distance that attention tells apart, even, 4..=65536.
+    pub relative_attention_num_buckets: usize,
+    /// Distance from which on all are one kind, above the buckets' half.
+    pub relative_attention_max_distance: usize,
+    /// Dropout of embeddings, attention weights and every part, 0..1.
+    pub dropout_rate: f64,
+    /// Of every norm, 1e-12..=1e-2.
+    pub layer_norm_epsilon: f64,
+    /// Multiplies the deviations of random weights, above 0..=1000.
+    pub initializer_factor: f64,
+    /// `relu` (1.0) or `gated-gelu` (1.1); other activations by name, with
+    /// `gated-` in front if gated.
+    pub feed_forward_proj: String,
+    /// Token embedding and output are one; of no effect on hidden states.
+    pub tie_word_embeddings: bool,
+    /// Not of Hugging Face: the encoder and the decoder's look at it are
+    /// causal, too.  Without it every hidden state has seen the whole
+    /// sequence, the later tokens included.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub causal: bool,
+}
+
+impl Default for T5Config {
+    fn default() -> Self {
+        T5Config {
+            vocab_size: 32128,
+            d_model: 512,
+            d_kv: 64,
+            d_ff: 2048,
+            num_layers: 6,
+            num_decoder_layers: None,
+            num_heads: 8,
+            relative_attention_num_buckets: 32,
+            relative_attention_max_distance: 128,
+            dropout_rate: 0.1,
+            layer_norm_epsilon: 1e-6,
+            initializer_factor: 1.0,
+            feed_forward_proj: "relu".into(),
+            tie_word_embeddings: true,
+            causal: false,
+        }
+    }
+}
+
+impl T5Config {
+    /// Blocks of the decoder.
+    pub fn decoder_layers(&self) -> usize {
+        self.num_decoder_layers.unwrap_or(self.num_layers)
+    }
+
+    /// The activation, and whether the feed-forward part is gated; none if
+    /// `feed_forward_proj` names no activation that is known here.
+    pub fn feed_forward(&self) -> Option<(Activation, bool)> {
+        let (name, gated) = match self.feed_forward_proj.strip_prefix("gated-") {
+            // What 1.1 was trained with, though its configuration says gelu.
+            Some("gelu") => ("gelu_new", true),
+            Some(name) => (name, true),
+            None => (self.feed_forward_proj.as_str(), false),
+        };
+        let name = serde::de::value::StrDeserializer::<serde::de::value::Error>::new(name);
+        Activation::deserialize(name).ok().map(|a| (a, gated))
+    }
+
+    pub(super) fn check(&self, check: &Check<'_>) -> Result<(), BackboneError> {
+        let buckets = self.relative_attention_num_buckets;
+        check.within("vocab_size", self.vocab_size, 0, 1 << 24)?;
+        check.within("d_model", self.d_model, 1, 1 << 16)?;
+        check.within("d_kv", self.d_kv, 1, 1 << 14)?;
+        check.within("d_ff", self.d_ff, 1, 1 << 18)?;
+        check.within("num_layers", self.num_layers, 1, 1024)?;
+        check.within("num_decoder_layers", self.decoder_layers(), 1, 1024)?;
+        check.within("num_heads", self.num_heads, 1, 1024)?;
+        check.within("relative_attention_num_buckets", buckets, 4, 1 << 16)?;
+        check.multiple("relative_attention_num_buckets", buckets, "four", 4)?;
+        check.within(
+            "relative_attention_max_distance",
+            self.relative_attention_max_distance,
+            buckets / 2 + 1,
+            1 << 24,
+        )?;
+        check.share("dropout_rate", self.dropout_rate)?;
+        check.epsilon("layer_norm_epsilon", self.layer_norm_epsilon)?;
+        if !(self.initializer_factor > 0.0 && self.initializer_factor <= 1000.0) {
+            let got = self.initializer_factor;
+            return Err(check.refuse("initializer_factor", got, "0 < x <= 1000"));
+        }
+        if self.feed_forward().is_none() {
+            return Err(check.refuse(
+                "feed_forward_proj",
+                &self.feed_forward_proj,
+                "relu, gated-gelu, or another activation",
+            ));
+        }
+        Ok(())
+    }
+
+    pub(super) fn specs(&self) -> Vec<Spec> {
+        let mut specs: Vec<Spec> = Vec::new();
+        for (stack, blocks) in self.stacks() {
+            let positions =
+                format!("{stack}.block.0.layer.0.SelfAttention.relative_attention_bias");
+            let shape = vec![self.relative_attention_num_buckets, self.num_heads];
+            specs.push((format!("{positions}.weight"), shape));
+            for block in 0..blocks {
+                for linear in self.block(stack, block) {
+                    let shape = vec![linear.outputs, linear.inputs];
+                    specs.push((format!("{}.weight", linear.name), shape));
+                }
+                for layer in 0..if stack == "decoder" { 3 } else { 2 } {
+                    let name = format!("{stack}.block.{block}.layer.{layer}.layer_norm.weight");
+                    specs.push((name, vec![self.d_model]));
+                }
+            }
+            specs.push((
+                format!("{stack}.final_layer_norm.weight"),
+                vec![self.d_model],
+            ));
+        }
+        specs
+    }
+
+    pub(super) fn linears(&self) -> Vec<Linear> {
+        let stacks = self.stacks().into_iter();
+        stacks
+            .flat_map(|(stack, n)| (0..n).flat_map(move |b| self.block(stack, b)))
+            .collect()
+    }
+
+    fn stacks(&self) -> [(&'static str, usize); 2] {
+        [
+            ("encoder", self.num_layers),
+            ("decoder", self.decoder_layers()),
+        ]
+    }
+
+    fn block(&self, stack: &str, block: usize) -> Vec<Linear> {
+        let (d, m, inner) = (self.d_model, self.d_ff, self.num_heads * self.d_kv);
+        let gated = self.feed_forward().is_some_and(|(_, gated)| gated);
+        let up: &[&str] = if gated { &["wi_0", "wi_1"] } else { &["wi"] };
+        let (attentions, last): (&[_], _) = if stack == "decoder" {
+            (&["0.SelfAttention", "1.EncDecAttention"], 2)
+        } else {
+            (&["0.SelfAttention"], 1)
+        };
+        let mut linears = Vec::new();
+        let mut add = |name: String, inputs, outputs| {
+            linears.push(Linear {
+                name: format!("{stack}.block.{block}.layer.{name}"),
+                inputs,
+                outputs,
+                transposed: false,
+            });
+        };
+        for attention in attentions {
+            for part in ["q", "k", "v"] {
+                add(format!("{attention}.{part}"), d, inner);
+            }
+            add(format!("{attention}.o"), inner, d);
+        }
+        for part in up {
+            add(format!("{last}.DenseReluDense.{part}"), d, m);
+        }
+        add(format!("{last}.DenseReluDense.wo"), m, d);
+        linears
+    }
+}

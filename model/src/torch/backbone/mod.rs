@@ -1,0 +1,197 @@
+//! Forward passes of the backbones over embeddings, as functions of named
+//! weights: training, adapters, merging, recomputation and tracing are all
+//! the same code.
+//!
+//! ```text
+//! embeds ─▶ begin ─▶ layer 0 ─▶ … ─▶ layer n-1 ─▶ end ─▶ last hidden state
+//!           positions, masks                     last norm
+//! ```
+//!
+//! Everything is computed in the type of the embeddings (f32 or bf16);
+//! weights of another type are converted where they are used, so keep frozen
+//! ones in the type of the embeddings.  Norms and softmax accumulate in f32.
+
+mod gpt2;
+mod ops;
+
+use std::collections::BTreeMap;
+
+use tch::{Kind, Tensor};
+
+use super::TrainError;
+use crate::backbone::{BackboneConfig, BackboneError, LoraConfig};
+use ops::Ops;
+
+/// Tensors by the names of [`BackboneConfig::specs`], and adapters by those
+/// of [`LoraConfig::specs`]; frozen, or differentiable views.
+#[derive(Debug, Default)]
+pub struct Weights(BTreeMap<String, Tensor>);
+
+impl Weights {
+    /// No weights.
+    pub fn new() -> Weights {
+        Weights::default()
+    }
+
+    /// Adds or replaces a tensor.
+    pub fn insert(&mut self, name: impl Into<String>, tensor: Tensor) {
+        self.0.insert(name.into(), tensor);
+    }
+
+    /// A tensor that may be left out.
+    pub fn find(&self, name: &str) -> Option<&Tensor> {
+        self.0.get(name)
+    }
+
+    /// A tensor that must be there.
+    pub fn get(&self, name: &str) -> Result<&Tensor, BackboneError> {
+        self.find(name).ok_or_else(|| BackboneError::Tensor {
+            file: "weights".into(),
+            tensor: name.to_owned(),
+            reason: "missing".into(),
+        })
+    }
+
+    /// Names and tensors, by name.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &Tensor)> {
+        self.0.iter().map(|(name, tensor)| (name.as_str(), tensor))
+    }
+
+    /// Takes over the tensors of `other`, which go before its own.
+    pub fn extend(&mut self, other: Weights) {
+        self.0.extend(other.0);
+    }
+
+    /// The same tensors, shared.
+    pub fn share(&self) -> Weights {
+        self.iter()
+            .map(|(name, tensor)| (name.to_owned(), tensor.shallow_clone()))
+            .collect()
+    }
+}
+
+impl FromIterator<(String, Tensor)> for Weights {
+    fn from_iter<I: IntoIterator<Item = (String, Tensor)>>(tensors: I) -> Weights {
+        Weights(tensors.into_iter().collect())
+    }
+}
+
+/// How a forward pass is to be made.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Pass<'a> {
+    /// [B, T], bool, true where there is a token; none: everywhere.  Hidden
+    /// states of padding are finite and mean nothing.  A causal backbone
+    /// with padding on the right alone needs no mask, and is faster without.
+    pub mask: Option<&'a Tensor>,
+    /// Dropout is on.
+    pub train: bool,
+    /// Adapters among the weights count; without it they do not.
+    pub lora: Option<&'a LoraConfig>,
+}
+
+/// What goes from layer to layer.
+#[derive(Debug)]
+pub struct State {
+    hidden: Tensor,         // [B, T, d]
+    memory: Option<Tensor>, // [B, T, d], the encoder's output, for a decoder
+    bias: Option<Tensor>,   // [1 or B, heads, T, T], of relative positions
+    fixed: Fixed,
+}
+
+/// The part of a [`State`] that no gradient flows through.
+#[derive(Debug, Default)]
+struct Fixed {
+    mask: Option<Tensor>,             // [B, 1, 1 or T, T], added to scores
+    rotary: Option<(Tensor, Tensor)>, // cos and sin, [T, width of a head]
+}
+
+/// The last hidden state: [B, T, d] for embeddings [B, T, d].
+pub fn hidden(
+    config: &BackboneConfig,
+    weights: &Weights,
+    embeds: &Tensor,
+    pass: &Pass<'_>,
+) -> Result<Tensor, TrainError> {
+    let mut state = begin(config, weights, embeds, pass)?;
+    for index in 0..config.layers() {
+        state = layer(config, weights, index, state, pass)?;
+    }
+    end(config, weights, state, pass)
+}
+
+/// What comes before the first layer.
+pub fn begin(
+    config: &BackboneConfig,
+    weights: &Weights,
+    embeds: &Tensor,
+    pass: &Pass<'_>,
+) -> Result<State, TrainError> {
+    check_input(config, embeds, pass)?;
+    let ops = Ops { weights, pass };
+    match config {
+        BackboneConfig::Gpt2(c) => gpt2::begin(c, &ops, embeds),
+        _ => Err(unfinished(config)),
+    }
+}
+
+/// Layer `index`, of 0..[`BackboneConfig::layers`], in that order.
+pub fn layer(
+    config: &BackboneConfig,
+    weights: &Weights,
+    index: usize,
+    state: State,
+    pass: &Pass<'_>,
+) -> Result<State, TrainError> {
+    let ops = Ops { weights, pass };
+    match config {
+        BackboneConfig::Gpt2(c) => gpt2::layer(c, &ops, index, state),
+        _ => Err(unfinished(config)),
+    }
+}
+
+/// What comes after the last layer.
+pub fn end(
+    config: &BackboneConfig,
+    weights: &Weights,
+    state: State,
+    pass: &Pass<'_>,
+) -> Result<Tensor, TrainError> {
+    let ops = Ops { weights, pass };
+    match config {
+        BackboneConfig::Gpt2(c) => gpt2::end(c, &ops, &state),
+        _ => Err(unfinished(config)),
+    }
+}
+
+fn unfinished(config: &BackboneConfig) -> TrainError {
+    BackboneError::value("config.json", "model_type", config.family(), "gpt2").into()
+}
+
+fn check_input(
+    config: &BackboneConfig,
+    embeds: &Tensor,
+    pass: &Pass<'_>,
+) -> Result<(), BackboneError> {
+    let wrong = |name, tensor: &Tensor, want: String| BackboneError::Input {
+        name,
+        got: tensor.size(),
+        want,
+    };
+    let width = config.width();
+    let [batch, tokens, inputs] = embeds.size()[..] else {
+        return Err(wrong("embeds", embeds, format!("[B, T, {width}]")));
+    };
+    if inputs != width as i64 {
+        return Err(wrong("embeds", embeds, format!("[B, T, {width}]")));
+    }
+    if let Some(most) = config.tokens_max().filter(|&most| tokens > most as i64) {
+        let want = format!("at most {most} tokens, the size of the position table");
+        return Err(wrong("embeds", embeds, want));
+    }
+    match pass.mask {
+        Some(m) if m.size() != [batch, tokens] || m.kind() != Kind::Bool => {
+            Err(wrong("mask", m, format!("[{batch}, {tokens}] of bool")))
+        }
+        _ => Ok(()),
+    }
+}
