@@ -30,7 +30,7 @@ pub use lora::LoraConfig;
 pub use opt::OptConfig;
 #[cfg(feature = "torch")]
 pub(crate) use opt::POSITION_OFFSET;
-pub use t5::T5Config;
+pub use t5::{FeedForward, T5Config};
 
 use crate::Spec;
 use check::Check;
@@ -38,6 +38,7 @@ use check::Check;
 /// The configuration's file in a Hugging Face directory.
 pub const CONFIG_FILE: &str = "config.json";
 
+#[expect(clippy::large_enum_variant, reason = "there is one in a policy")]
 /// A backbone, tagged by Hugging Face's `model_type`.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(tag = "model_type", rename_all = "lowercase")]

@@ -6,6 +6,47 @@ use super::check::Check;
 use super::{Activation, BackboneError, Linear};
 use crate::Spec;
 
+/// Between the two layers of a feed-forward part.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct FeedForward {
+    /// Of the first layer.
+    pub activation: Activation,
+    /// Multiplied by what a third layer gives.
+    pub gated: bool,
+}
+
+impl TryFrom<String> for FeedForward {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        let (name, gated) = match text.strip_prefix("gated-") {
+            // What 1.1 was trained with, though its configuration says gelu.
+            Some("gelu") => ("gelu_new", true),
+            Some(name) => (name, true),
+            None => (text.as_str(), false),
+        };
+        let name = serde::de::value::StrDeserializer::<serde::de::value::Error>::new(name);
+        match Activation::deserialize(name) {
+            Ok(activation) => Ok(FeedForward { activation, gated }),
+            Err(e) => Err(format!("{text}: {e}")),
+        }
+    }
+}
+
+impl From<FeedForward> for String {
+    fn from(feed_forward: FeedForward) -> String {
+        let name = serde_json::to_value(feed_forward.activation);
+        let name = name.ok().and_then(|v| v.as_str().map(str::to_owned));
+        let name = name.expect("an activation is written as a string");
+        match (feed_forward.gated, name.as_str()) {
+            (true, "gelu_new") => "gated-gelu".to_owned(),
+            (true, name) => format!("gated-{name}"),
+            (false, _) => name,
+        }
+    }
+}
+
 /// `config.json` of a T5, with Hugging Face's names and defaults.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
@@ -36,7 +77,7 @@ pub struct T5Config {
     pub initializer_factor: f64,
     /// `relu` (1.0) or `gated-gelu` (1.1); other activations by name, with
     /// `gated-` in front if gated.
-    pub feed_forward_proj: String,
+    pub feed_forward_proj: FeedForward,
     /// Token embedding and output are one; of no effect on hidden states.
     pub tie_word_embeddings: bool,
     /// Not of Hugging Face: the encoder and the decoder's look at it are
@@ -61,7 +102,10 @@ impl Default for T5Config {
             dropout_rate: 0.1,
             layer_norm_epsilon: 1e-6,
             initializer_factor: 1.0,
-            feed_forward_proj: "relu".into(),
+            feed_forward_proj: FeedForward {
+                activation: Activation::Relu,
+                gated: false,
+            },
             tie_word_embeddings: true,
             causal: false,
         }
@@ -72,19 +116,6 @@ impl T5Config {
     /// Blocks of the decoder.
     pub fn decoder_layers(&self) -> usize {
         self.num_decoder_layers.unwrap_or(self.num_layers)
-    }
-
-    /// The activation, and whether the feed-forward part is gated; none if
-    /// `feed_forward_proj` names no activation that is known here.
-    pub fn feed_forward(&self) -> Option<(Activation, bool)> {
-        let (name, gated) = match self.feed_forward_proj.strip_prefix("gated-") {
-            // What 1.1 was trained with, though its configuration says gelu.
-            Some("gelu") => ("gelu_new", true),
-            Some(name) => (name, true),
-            None => (self.feed_forward_proj.as_str(), false),
-        };
-        let name = serde::de::value::StrDeserializer::<serde::de::value::Error>::new(name);
-        Activation::deserialize(name).ok().map(|a| (a, gated))
     }
 
     pub(super) fn check(&self, check: &Check<'_>) -> Result<(), BackboneError> {
@@ -109,13 +140,6 @@ impl T5Config {
         if !(self.initializer_factor > 0.0 && self.initializer_factor <= 1000.0) {
             let got = self.initializer_factor;
             return Err(check.refuse("initializer_factor", got, "0 < x <= 1000"));
-        }
-        if self.feed_forward().is_none() {
-            return Err(check.refuse(
-                "feed_forward_proj",
-                &self.feed_forward_proj,
-                "relu, gated-gelu, or another activation",
-            ));
         }
         Ok(())
     }
@@ -161,8 +185,11 @@ impl T5Config {
 
     fn block(&self, stack: &str, block: usize) -> Vec<Linear> {
         let (d, m, inner) = (self.d_model, self.d_ff, self.num_heads * self.d_kv);
-        let gated = self.feed_forward().is_some_and(|(_, gated)| gated);
-        let up: &[&str] = if gated { &["wi_0", "wi_1"] } else { &["wi"] };
+        let up: &[&str] = if self.feed_forward_proj.gated {
+            &["wi_0", "wi_1"]
+        } else {
+            &["wi"]
+        };
         let (attentions, last): (&[_], _) = if stack == "decoder" {
             (&["0.SelfAttention", "1.EncDecAttention"], 2)
         } else {

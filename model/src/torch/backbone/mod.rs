@@ -12,7 +12,10 @@
 //! ones in the type of the embeddings.  Norms and softmax accumulate in f32.
 
 mod gpt2;
+mod llama;
 mod ops;
+mod opt;
+mod t5;
 
 use std::collections::BTreeMap;
 
@@ -130,7 +133,9 @@ pub fn begin(
     let ops = Ops { weights, pass };
     match config {
         BackboneConfig::Gpt2(c) => gpt2::begin(c, &ops, embeds),
-        _ => Err(unfinished(config)),
+        BackboneConfig::Opt(c) => opt::begin(c, &ops, embeds),
+        BackboneConfig::Llama(c) => llama::begin(c, &ops, embeds),
+        BackboneConfig::T5(c) => t5::begin(c, &ops, embeds),
     }
 }
 
@@ -145,7 +150,9 @@ pub fn layer(
     let ops = Ops { weights, pass };
     match config {
         BackboneConfig::Gpt2(c) => gpt2::layer(c, &ops, index, state),
-        _ => Err(unfinished(config)),
+        BackboneConfig::Opt(c) => opt::layer(c, &ops, index, state),
+        BackboneConfig::Llama(c) => llama::layer(c, &ops, index, state),
+        BackboneConfig::T5(c) => t5::layer(c, &ops, index, state),
     }
 }
 
@@ -159,12 +166,10 @@ pub fn end(
     let ops = Ops { weights, pass };
     match config {
         BackboneConfig::Gpt2(c) => gpt2::end(c, &ops, &state),
-        _ => Err(unfinished(config)),
+        BackboneConfig::Opt(c) => opt::end(c, &ops, &state),
+        BackboneConfig::Llama(c) => llama::end(c, &ops, &state),
+        BackboneConfig::T5(c) => t5::end(c, &ops, &state),
     }
-}
-
-fn unfinished(config: &BackboneConfig) -> TrainError {
-    BackboneError::value("config.json", "model_type", config.family(), "gpt2").into()
 }
 
 fn check_input(

@@ -1,6 +1,6 @@
 //! What the families have in common.
 
-use tch::{Device, Kind, Tensor};
+use tch::{Kind, Tensor};
 
 use super::{Pass, Weights};
 use crate::backbone::Activation;
@@ -73,6 +73,17 @@ impl Ops<'_> {
         Ok(x.f_layer_norm(width(x), weight.as_ref(), bias.as_ref(), epsilon, true)?)
     }
 
+    /// Norm by the root of the mean square.
+    pub(super) fn rms_norm(
+        &self,
+        x: &Tensor,
+        name: &str,
+        epsilon: f64,
+    ) -> Result<Tensor, TrainError> {
+        let weight = self.weight(&format!("{name}.weight"), x)?;
+        Ok(x.f_rms_norm(width(x), Some(&weight), epsilon)?)
+    }
+
     /// Dropout of a share of the values, in training.
     pub(super) fn dropout(&self, x: &Tensor, share: f64) -> Result<Tensor, TrainError> {
         if self.pass.train && share > 0.0 {
@@ -142,11 +153,6 @@ impl Ops<'_> {
 pub(super) fn scores_of(seen: &Tensor, x: &Tensor) -> Result<Tensor, TrainError> {
     let scores = Tensor::f_zeros(seen.size(), (x.kind(), x.device()))?;
     Ok(scores.f_masked_fill(&seen.f_logical_not()?, f64::NEG_INFINITY)?)
-}
-
-/// 0, 1, … , `n` - 1.
-pub(super) fn count(n: i64, device: Device) -> Result<Tensor, TrainError> {
-    Ok(Tensor::f_arange(n, (Kind::Int64, device))?)
 }
 
 fn in_kind_of(weight: &Tensor, x: &Tensor) -> Result<Tensor, TrainError> {
