@@ -4,7 +4,7 @@ use l4sllm_abi::Record;
 use serde::{Deserialize, Serialize};
 
 macro_rules! features {
-    ($($(#[$doc:meta])* $variant:ident = $name:literal, |$r:ident| $value:expr, $transform:ident;)+) => {
+    ($($(#[$doc:meta])* $variant:ident = $name:literal [$unit:literal], |$r:ident| $value:expr, $transform:ident;)+) => {
         /// A scalar field of a record.  Names are those of the kernel log.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
         #[serde(rename_all = "snake_case")]
@@ -17,6 +17,11 @@ macro_rules! features {
             /// The name in configurations, pools and logs.
             pub fn name(self) -> &'static str {
                 match self { $(Feature::$variant => $name),+ }
+            }
+
+            /// The unit of the raw value; empty for a code.
+            pub fn unit(self) -> &'static str {
+                match self { $(Feature::$variant => $unit),+ }
             }
 
             /// The raw value, in the record's unit.  Every field but counters
@@ -35,42 +40,47 @@ macro_rules! features {
 
 features! {
     /// 0 classic, 1 L4S.
-    QueueType = "queue_type", |r| r.queue_type, Linear;
+    QueueType = "queue_type" [""], |r| r.queue_type, Linear;
     /// Burst allowance left, µs.
-    BurstAllowance = "burst_allowance", |r| r.burst_allowance, Log1p;
+    BurstAllowance = "burst_allowance" ["us"], |r| r.burst_allowance, Log1p;
     /// The queue's own probability, Q31.
-    DropProbability = "drop_probability", |r| r.drop_probability, Log1p;
+    DropProbability = "drop_probability" ["Q31"], |r| r.drop_probability, Log1p;
     /// Queue delay after the decision, µs.
-    CurrentQueueDelay = "current_queue_delay", |r| r.current_queue_delay, Log1p;
+    CurrentQueueDelay = "current_queue_delay" ["us"], |r| r.current_queue_delay, Log1p;
     /// Queue delay at the last controller update, µs.
-    PreviousQueueDelay = "previous_queue_delay", |r| r.previous_queue_delay, Log1p;
+    PreviousQueueDelay = "previous_queue_delay" ["us"], |r| r.previous_queue_delay, Log1p;
     /// Probability accumulated since the last mark or drop, Q31.
-    AccumulatedProbability = "accumulated_probability", |r| r.accumulated_probability, Log1p;
+    AccumulatedProbability = "accumulated_probability" ["Q31"], |r| r.accumulated_probability, Log1p;
     /// Departure-rate estimate, µs per sample.
-    AverageDequeueTime = "average_dequeue_time", |r| r.average_dequeue_time, Log1p;
+    AverageDequeueTime = "average_dequeue_time" ["us"], |r| r.average_dequeue_time, Log1p;
     /// Bytes in the running departure-rate sample.
-    DequeueCount = "dequeue_count", |r| r.dequeue_count, Log1p;
+    DequeueCount = "dequeue_count" ["bytes"], |r| r.dequeue_count, Log1p;
     /// Packets that ever arrived at the queue.
-    TotalPackets = "total_packets", |r| r.total_packets, Log1p;
+    TotalPackets = "total_packets" ["packets"], |r| r.total_packets, Log1p;
     /// Bytes that ever arrived at the queue.
-    TotalBytes = "total_bytes", |r| r.total_bytes, Log1p;
+    TotalBytes = "total_bytes" ["bytes"], |r| r.total_bytes, Log1p;
     /// Packets queued.
-    QueueLength = "queue_length", |r| r.queue_length, Log1p;
+    QueueLength = "queue_length" ["packets"], |r| r.queue_length, Log1p;
     /// Bytes queued.
-    LengthInBytes = "length_in_bytes", |r| r.length_in_bytes, Log1p;
+    LengthInBytes = "length_in_bytes" ["bytes"], |r| r.length_in_bytes, Log1p;
     /// Drops of the queue so far.
-    TotalDrops = "total_drops", |r| r.total_drops, Log1p;
+    TotalDrops = "total_drops" ["packets"], |r| r.total_drops, Log1p;
     /// Length of the packet, bytes.
-    PacketLength = "packet_length", |r| r.packet_length, Linear;
+    PacketLength = "packet_length" ["bytes"], |r| r.packet_length, Linear;
     /// The base controller's p', Q31.
-    BaseProbability = "base_probability", |r| r.base_probability, Log1p;
+    BaseProbability = "base_probability" ["Q31"], |r| r.base_probability, Log1p;
     /// Codepoint on arrival (RFC 3168).
-    Ecn = "ecn", |r| r.ecn, Linear;
+    Ecn = "ecn" [""], |r| r.ecn, Linear;
     /// Sojourn time of the packet, ns.
-    SojournNs = "sojourn_ns", |r| r.sojourn_ns, Log1p;
+    SojournNs = "sojourn_ns" ["ns"], |r| r.sojourn_ns, Log1p;
 }
 
 impl Feature {
+    /// The feature of that name.
+    pub fn named(name: &str) -> Option<Feature> {
+        Feature::ALL.iter().copied().find(|f| f.name() == name)
+    }
+
     /// The seven of the published experience pools.
     pub const PAPER7: [Feature; 7] = [
         Feature::QueueType,
@@ -274,6 +284,7 @@ mod tests {
     fn names_are_those_of_the_configuration() {
         for feature in Feature::ALL {
             assert_eq!(serde_json::to_value(feature).unwrap(), feature.name());
+            assert_eq!(Feature::named(feature.name()), Some(*feature));
         }
     }
 }
