@@ -30,6 +30,8 @@ mod vector;
 mod weights;
 
 #[cfg(feature = "pool")]
+pub mod log;
+#[cfg(feature = "pool")]
 pub mod pool;
 #[cfg(feature = "torch")]
 pub mod torch;
@@ -43,6 +45,6 @@ pub use confusion::{Confusion, Scores};
 pub use error::PolicyError;
 pub use feature::{Feature, Fit, Scaling, Transform};
 pub use policy::{CONFIG_FILE, Policy, Step, WEIGHTS_FILE};
-pub use reward::{Reward, returns_to_go};
+pub use reward::{Reward, Rewards, returns_to_go};
 pub use session::Session;
 pub use tensors::{Spec, Tensors, specs};

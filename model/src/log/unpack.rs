@@ -1,0 +1,71 @@
+//! Files as they come: plain, gzip or Zstandard, told by their first bytes.
+
+use std::fs::File;
+use std::io::{self, BufReader, Cursor, Read};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use flate2::read::MultiGzDecoder;
+
+/// Bytes of a file, unpacked; `raw` counts those taken from the file itself.
+pub(super) fn open(path: &Path, raw: Arc<AtomicU64>) -> io::Result<Box<dyn Read + Send>> {
+    if path == Path::new("-") {
+        return unpack(io::stdin(), raw);
+    }
+    let file = File::open(path)?;
+    if file.metadata()?.is_dir() {
+        return Err(io::ErrorKind::IsADirectory.into());
+    }
+    unpack(file, raw)
+}
+
+fn unpack(
+    mut file: impl Read + Send + 'static,
+    raw: Arc<AtomicU64>,
+) -> io::Result<Box<dyn Read + Send>> {
+    let mut magic = Vec::new();
+    (&mut file).take(4).read_to_end(&mut magic)?;
+    let other = match magic.as_slice() {
+        [b'B', b'Z', b'h', ..] => Some("bzip2"),
+        [0xfd, b'7', b'z', b'X'] => Some("xz"),
+        _ => None,
+    };
+    if let Some(other) = other {
+        let reason = format!(
+            "is packed with {other}, which is not read here: unpack it into a pipe and name -"
+        );
+        return Err(io::Error::new(io::ErrorKind::Unsupported, reason));
+    }
+    let gzip = magic.starts_with(&[0x1f, 0x8b]);
+    let zstd = magic == [0x28, 0xb5, 0x2f, 0xfd];
+    let whole = Counted {
+        inner: Cursor::new(magic).chain(file),
+        raw,
+    };
+    Ok(if gzip {
+        // All members: rotated files are joined with cat(1).
+        Box::new(MultiGzDecoder::new(BufReader::with_capacity(
+            1 << 16,
+            whole,
+        )))
+    } else if zstd {
+        Box::new(zstd::Decoder::new(whole)?)
+    } else {
+        Box::new(whole)
+    })
+}
+
+/// Counts what passes.
+struct Counted<R> {
+    inner: R,
+    raw: Arc<AtomicU64>,
+}
+
+impl<R: Read> Read for Counted<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let got = self.inner.read(buffer)?;
+        self.raw.fetch_add(got as u64, Ordering::Relaxed);
+        Ok(got)
+    }
+}
