@@ -475,7 +475,7 @@ fn name_width(data: &Data) -> f64 {
 }
 
 /// Up to 100 %, from a round value at or below `least`.
-fn percent_scale(least: f64) -> Scale {
+pub(super) fn percent_scale(least: f64) -> Scale {
     let step = if least > 0.9 {
         2.0
     } else if least > 0.5 {

@@ -56,6 +56,36 @@ pub(super) fn rate(bits_per_s: u64) -> String {
     format!("{} {unit}", plain(value))
 }
 
+/// A number of weights: 812, 4.13 k, 124 M, 6.74 G.
+pub(super) fn quantity(value: u64) -> String {
+    let (divisor, unit) = match value {
+        0..1_000 => return value.to_string(),
+        1_000..1_000_000 => (1e3, "k"),
+        1_000_000..1_000_000_000 => (1e6, "M"),
+        _ => (1e9, "G"),
+    };
+    format!("{}\u{a0}{unit}", number(value as f64 / divisor))
+}
+
+/// Memory: 84.0 MiB, 1.21 GiB.
+pub(super) fn bytes(value: u64) -> String {
+    let mib = value as f64 / f64::from(1 << 20);
+    match mib {
+        mib if mib < 1000.0 => format!("{}\u{a0}MiB", number(mib)),
+        mib => format!("{}\u{a0}GiB", number(mib / 1024.0)),
+    }
+}
+
+/// A span of time: 0.21 s, 94.0 s, 21 min, 3.5 h.
+pub(super) fn seconds(value: f64) -> String {
+    match value {
+        s if s < 0.1 => format!("{}\u{a0}ms", number(s * 1e3)),
+        s if s < 120.0 => format!("{}\u{a0}s", number(s)),
+        s if s < 7200.0 => format!("{:.0}\u{a0}min", s / 60.0),
+        s => format!("{:.1}\u{a0}h", s / 3600.0),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -79,6 +109,16 @@ mod tests {
         assert_eq!(signed(-3.24), "\u{2212}3.2");
         assert_eq!(signed(12.6), "+13");
         assert_eq!(signed(-0.04), "0");
+    }
+
+    #[test]
+    fn sizes_and_times() {
+        assert_eq!(quantity(124_439_808), "124\u{a0}M");
+        assert_eq!(quantity(812), "812");
+        assert_eq!(bytes(88_080_384), "84.0\u{a0}MiB");
+        assert_eq!(bytes(3 << 30), "3.00\u{a0}GiB");
+        assert_eq!(seconds(0.021), "21.0\u{a0}ms");
+        assert_eq!(seconds(1260.0), "21\u{a0}min");
     }
 
     #[test]

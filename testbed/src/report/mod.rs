@@ -9,6 +9,7 @@ mod data;
 mod figure;
 mod figures;
 mod format;
+mod learning;
 mod page;
 mod table;
 
@@ -22,6 +23,10 @@ use crate::result::{Arm, PolicyFacts, ResultError, Stored, write_atomically};
 use data::Data;
 use figures::{Captioned, figures};
 use page::{Section, page, slug};
+
+pub use learning::{
+    BACKBONES_FILE, Backbones, COSTS_FILE, Costs, Latency, Skipped, is_learning, render_learning,
+};
 
 /// File name of the page.
 const PAGE: &str = "report.html";
@@ -43,6 +48,12 @@ pub enum ReportError {
     Figure {
         /// Its name.
         name: String,
+    },
+    /// A training without a single step.
+    #[error("{} has no step of a training in it", path.display())]
+    NoSteps {
+        /// The metrics.
+        path: PathBuf,
     },
     /// Nothing to report on.
     #[error("no result directory was given")]

@@ -22,27 +22,31 @@ pub(super) struct Section<'a> {
 
 /// The page on one result or several.
 pub(super) fn page(title: &str, sections: &[Section<'_>]) -> String {
-    let mut out = format!(
-        "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
-         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
-         <title>l4sllm: {title}</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n\
-         <h1>l4sllm: {title}</h1>\n",
-        title = escape(title)
-    );
+    let mut body = String::new();
     match sections {
-        [one] => out.push_str(&section(one)),
+        [one] => body.push_str(&section(one)),
         several => {
-            out.push_str(&contents(several));
+            body.push_str(&contents(several));
             for one in several {
                 let name = escape(&one.data.facts.scenario);
-                let _ = writeln!(out, "<section>\n<h2 id=\"{}\">{name}</h2>", slug(&name));
-                out.push_str(&section(one));
-                out.push_str("</section>\n");
+                let _ = writeln!(body, "<section>\n<h2 id=\"{}\">{name}</h2>", slug(&name));
+                body.push_str(&section(one));
+                body.push_str("</section>\n");
             }
         }
     }
-    out.push_str("</body>\n</html>\n");
-    out
+    document(title, &body)
+}
+
+/// A page around `body`: one file, nothing fetched, no script.
+pub(super) fn document(title: &str, body: &str) -> String {
+    format!(
+        "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
+         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
+         <title>l4sllm: {title}</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n\
+         <h1>l4sllm: {title}</h1>\n{body}</body>\n</html>\n",
+        title = escape(title)
+    )
 }
 
 /// Text whose compound words (`l4sllm-10`) stay in one line.
@@ -173,7 +177,7 @@ fn floor_note(floor: &Floor) -> Option<String> {
     })
 }
 
-fn html_table(table: &Table) -> String {
+pub(super) fn html_table(table: &Table) -> String {
     let mut out = format!(
         "<div class=\"scroll\"><table>\n<thead>\n<tr><th class=\"name\" rowspan=\"2\">{}</th>",
         escape(table.corner)

@@ -10,7 +10,7 @@ use super::conclusion::{references, subjects};
 use super::format::{count, number};
 
 /// What is written where there is nothing to say.
-const NOTHING: &str = "\u{2013}";
+pub(super) const NOTHING: &str = "\u{2013}";
 
 /// A table: columns under group names, rows with a name.
 #[derive(Debug, Clone, PartialEq)]

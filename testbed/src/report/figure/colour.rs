@@ -57,3 +57,12 @@ pub(crate) fn arm_styles(arms: &[Arm]) -> Vec<ArmStyle> {
         })
         .collect()
 }
+
+/// A style for each of several things that are compared with one another.
+pub(crate) fn series_styles(count: usize) -> Vec<ArmStyle> {
+    let style = |index: usize| ArmStyle {
+        colour: WITH_POLICY[index % WITH_POLICY.len()],
+        dash: DASHES[(index / WITH_POLICY.len()) % DASHES.len()],
+    };
+    (0..count).map(style).collect()
+}

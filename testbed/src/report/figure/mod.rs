@@ -9,7 +9,7 @@ mod png;
 mod scale;
 mod svg;
 
-pub(crate) use colour::{ArmStyle, CLASSIC, INK, L4S, MUTED, arm_styles};
+pub(crate) use colour::{ArmStyle, CLASSIC, INK, L4S, MUTED, arm_styles, series_styles};
 pub(crate) use png::png;
 pub(crate) use scale::Scale;
 pub(crate) use svg::escape;

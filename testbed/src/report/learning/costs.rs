@@ -1,0 +1,108 @@
+//! What a model costs: written where it was measured, read for the page.
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use crate::result::{ResultError, write_atomically};
+
+/// File name of [`Costs`] in a training's directory.
+pub const COSTS_FILE: &str = "costs.json";
+/// File name of [`Backbones`] in a measurement's directory.
+pub const BACKBONES_FILE: &str = "backbones.json";
+
+/// What one model costs on one machine.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Costs {
+    /// Model, for a table.
+    pub name: String,
+    /// All weights: encoder, backbone, adapters, head.
+    pub parameters: u64,
+    /// Those that training changes.
+    pub trainable_parameters: u64,
+    /// The processor or accelerator, as it names itself.
+    pub device: String,
+    /// Threads that it computed with; 0 on an accelerator.
+    pub threads: u32,
+    /// Precision of the frozen weights and of the arithmetic: `f32`, `bf16`.
+    pub precision: String,
+    /// Most memory that the process (cpu) or the device's allocator (cuda)
+    /// held for it, bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_bytes: Option<u64>,
+    /// One decision: a forward pass over one window.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub decision_ms: Option<Latency>,
+    /// One optimiser step.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub step_ms: Option<f64>,
+    /// Windows of that step.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub step_windows: Option<u64>,
+    /// The whole training, s.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub training_s: Option<f64>,
+}
+
+/// Quantiles of repeated measurements, ms.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Latency {
+    /// Median.
+    pub p50: f64,
+    /// 99th percentile.
+    pub p99: f64,
+    /// Measurements.
+    pub count: u64,
+}
+
+/// Backbones measured one after the other on one machine.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Backbones {
+    /// Version of the program.
+    pub version: String,
+    /// Records that a decision sees.
+    pub window: u64,
+    /// Tokens of those.
+    pub tokens: u64,
+    /// What was trained: `full`, or LoRA and its rank.
+    pub adaptation: String,
+    /// In the order they were asked for.
+    pub measured: Vec<Costs>,
+    /// Those that were not measured.
+    pub skipped: Vec<Skipped>,
+}
+
+/// A backbone that was not measured.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Skipped {
+    /// Its name.
+    pub name: String,
+    /// Why not.
+    pub reason: String,
+}
+
+impl Costs {
+    /// Writes [`COSTS_FILE`] into a training's directory, whole or not at all.
+    pub fn save(&self, dir: &Path) -> Result<(), ResultError> {
+        save(&dir.join(COSTS_FILE), self)
+    }
+
+    /// Share of all weights that training changes, 0..=1.
+    pub fn trainable_share(&self) -> f64 {
+        self.trainable_parameters as f64 / self.parameters.max(1) as f64
+    }
+}
+
+impl Backbones {
+    /// Writes [`BACKBONES_FILE`] into a directory, which is made if need be.
+    pub fn save(&self, dir: &Path) -> Result<(), ResultError> {
+        std::fs::create_dir_all(dir).map_err(ResultError::io("create", dir))?;
+        save(&dir.join(BACKBONES_FILE), self)
+    }
+}
+
+fn save(path: &Path, value: &impl Serialize) -> Result<(), ResultError> {
+    let mut bytes = serde_json::to_vec_pretty(value).map_err(ResultError::json(path))?;
+    bytes.push(b'\n');
+    write_atomically(path, &bytes)
+}

@@ -1,0 +1,410 @@
+//! Loss and accuracy of trainings side by side, and what models cost.
+
+use super::costs::Costs;
+use super::training::{Evaluation, Step, Training};
+use crate::report::figure::{
+    ArmStyle, Axis, Figure, Key, MUTED, Mark, Panel, Scale, Sign, series_styles,
+};
+use crate::report::figures::{Captioned, percent_scale};
+use crate::report::format::{bytes, number, quantity, seconds};
+
+/// Points of a line, at most about: a step's loss is noise, a mean is a curve.
+const POINTS: usize = 200;
+
+/// Time of a decision with the published policies, ms: Llama-2-7B on a GPU.
+pub(super) const PUBLISHED_DECISION_MS: f64 = 39.0;
+
+/// Where along a training something lies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Across {
+    Epochs,
+    Steps,
+}
+
+/// Figures of trainings, in order.
+pub(super) fn of_trainings(trainings: &[Training]) -> Vec<Captioned> {
+    if trainings.is_empty() {
+        return Vec::new();
+    }
+    let known = trainings.iter().flat_map(|t| &t.steps);
+    let across = match known.clone().all(|step| step.epoch.is_some()) {
+        true => Across::Epochs,
+        false => Across::Steps,
+    };
+    vec![
+        loss(trainings, across),
+        accuracy(trainings, across),
+        scores(trainings, across),
+    ]
+}
+
+/// What each model costs; none where nothing was measured.
+pub(super) fn of_costs(costs: &[Costs]) -> Option<Captioned> {
+    let memory = |of: &Costs| of.memory_bytes.map(|bytes| bytes as f64 / GIB);
+    let decision = |of: &Costs| of.decision_ms.map(|ms| ms.p50);
+    let slowest = costs.iter().filter_map(decision).fold(0.0, f64::max);
+    let mut panels = vec![
+        bars(costs, "Weights that are trained", "Millions", &|of| {
+            let value = of.trainable_parameters;
+            Some((value as f64 / 1e6, quantity(value)))
+        }),
+        bars(costs, "Memory", "GiB", &|of| {
+            Some((memory(of)?, bytes(of.memory_bytes?)))
+        }),
+        bars(costs, "One decision, median", "ms", &|of| {
+            let ms = of.decision_ms?;
+            let label = format!("{} (p99 {})", number(ms.p50), number(ms.p99));
+            Some((ms.p50, label))
+        }),
+    ];
+    // A reference far right of everything would flatten what is measured.
+    if slowest > PUBLISHED_DECISION_MS / 4.0 {
+        panels[2].marks.push(Mark::Upright {
+            value: PUBLISHED_DECISION_MS,
+        });
+        widen(&mut panels[2], PUBLISHED_DECISION_MS * 1.1);
+    }
+    panels.push(match costs.iter().any(|of| of.training_s.is_some()) {
+        true => bars(costs, "Whole training", "s", &|of| {
+            let s = of.training_s?;
+            Some((s, seconds(s)))
+        }),
+        false => bars(costs, "One training step", "s", &|of| {
+            let s = of.step_ms? / 1e3;
+            let windows = of.step_windows.map(|n| format!(" ({n} windows)"));
+            Some((s, format!("{}{}", number(s), windows.unwrap_or_default())))
+        }),
+    });
+    if costs.is_empty() {
+        return None;
+    }
+    let longest = costs.iter().map(|of| of.name.chars().count()).max();
+    let figure = Figure {
+        name: "costs".to_owned(),
+        title: "What each model costs".to_owned(),
+        columns: 2,
+        panel_height: 20.0 + 34.0 * costs.len() as f64,
+        name_width: (24.0 + 7.6 * longest.unwrap_or(0) as f64).clamp(66.0, 240.0),
+        legend: Vec::new(),
+        panels,
+    };
+    let published = match slowest > PUBLISHED_DECISION_MS / 4.0 {
+        true => format!(" Dashed: the published {PUBLISHED_DECISION_MS} ms."),
+        false => String::new(),
+    };
+    let caption = format!(
+        "What each model costs on this machine: weights that training changes, most memory, time \
+         of a decision, time of training.{published}"
+    );
+    Some(Captioned { figure, caption })
+}
+
+const GIB: f64 = (1u64 << 30) as f64;
+
+fn loss(trainings: &[Training], across: Across) -> Captioned {
+    let held_out = |_: &Step, of: &Evaluation| of.loss;
+    let lines = |of: &Training| {
+        [
+            means(&of.steps, across, |step| Some(step.loss)),
+            evaluated(of, across, held_out),
+        ]
+    };
+    let all: Vec<_> = trainings.iter().map(lines).collect();
+    let most = quantile_of(&all, 0.995);
+    let y = Axis {
+        label: "Cross-entropy (nats)".to_owned(),
+        scale: Scale::from_zero(most),
+    };
+    let figure = two_panels(trainings, across, "loss", "Loss over the training", &all, y);
+    let caption = "Loss over the training: of the steps' own windows as means over short ranges of \
+                   steps, weighted as training weighs them, and of windows that were kept out, \
+                   unweighted.";
+    Captioned {
+        figure,
+        caption: caption.to_owned(),
+    }
+}
+
+fn accuracy(trainings: &[Training], across: Across) -> Captioned {
+    let held_out = |_: &Step, of: &Evaluation| of.accuracy * 100.0;
+    let lines = |of: &Training| {
+        [
+            means(&of.steps, across, |step| Some(step.accuracy? * 100.0)),
+            evaluated(of, across, held_out),
+        ]
+    };
+    let all: Vec<_> = trainings.iter().map(lines).collect();
+    let majorities = majorities(trainings);
+    let values = all
+        .iter()
+        .flatten()
+        .flatten()
+        .flatten()
+        .map(|point| point.1);
+    let least = values
+        .chain(majorities.iter().copied())
+        .fold(100.0, f64::min);
+    let y = Axis {
+        label: "Accuracy (%)".to_owned(),
+        scale: percent_scale(least / 100.0),
+    };
+    let title = "Accuracy over the training";
+    let mut figure = two_panels(trainings, across, "accuracy", title, &all, y);
+    add_majority(&mut figure, &majorities);
+    let caption = "Share of actions that the model finds: on the steps' own windows, and on \
+                   windows that were kept out. Dashed: what always answering the most frequent \
+                   action of those that were kept out would score; only what is above it was \
+                   learned.";
+    Captioned {
+        figure,
+        caption: caption.to_owned(),
+    }
+}
+
+/// Scores in which the majority cannot hide.
+fn scores(trainings: &[Training], across: Across) -> Captioned {
+    let lines = |of: &Training| {
+        [
+            evaluated(of, across, |_, of| of.balanced_accuracy * 100.0),
+            evaluated(of, across, |_, of| of.macro_f1 * 100.0),
+        ]
+    };
+    let all: Vec<_> = trainings.iter().map(lines).collect();
+    let values = all
+        .iter()
+        .flatten()
+        .flatten()
+        .flatten()
+        .map(|point| point.1);
+    let y = Axis {
+        label: "Score (%)".to_owned(),
+        scale: percent_scale(values.fold(100.0, f64::min) / 100.0),
+    };
+    let title = "Balanced accuracy and macro-F1 over the training";
+    let mut figure = two_panels(trainings, across, "scores", title, &all, y);
+    for (panel, title) in figure
+        .panels
+        .iter_mut()
+        .zip(["Balanced accuracy", "Macro-F1"])
+    {
+        panel.title = title.to_owned();
+    }
+    let caption = "Scores in which every action counts the same, on windows that were kept out: \
+                   the mean over actions of the share found (balanced accuracy), and of F1.";
+    Captioned {
+        figure,
+        caption: caption.to_owned(),
+    }
+}
+
+type Line = Vec<Option<(f64, f64)>>;
+
+/// One panel for the windows trained on, one for those kept out, the same axes.
+fn two_panels(
+    trainings: &[Training],
+    across: Across,
+    name: &str,
+    title: &str,
+    lines: &[[Line; 2]],
+    y: Axis,
+) -> Figure {
+    let styles = series_styles(trainings.len());
+    let panel = |index: usize, title: &str| {
+        let drawn = lines.iter().zip(&styles).flat_map(|(lines, style)| {
+            let line = &lines[index];
+            let few = line.iter().flatten().count() < 2;
+            // A single evaluation is a short dash, not nothing.
+            let points = match (few, line.iter().flatten().next()) {
+                (true, Some(&(x, y))) => vec![Some((x * 0.97, y)), Some((x, y))],
+                _ => line.clone(),
+            };
+            (!points.is_empty()).then_some(Mark::Line {
+                points,
+                colour: style.colour,
+                width: 1.8,
+                dash: style.dash,
+            })
+        });
+        let mut marks: Vec<Mark> = drawn.collect();
+        if marks.is_empty() {
+            let text = "not recorded".to_owned();
+            marks.push(Mark::Note { text });
+        }
+        Panel {
+            title: title.to_owned(),
+            x: x_axis(trainings, across),
+            y: y.clone(),
+            marks,
+        }
+    };
+    Figure {
+        name: name.to_owned(),
+        title: title.to_owned(),
+        columns: 2,
+        panel_height: 240.0,
+        name_width: 0.0,
+        legend: legend(trainings, &styles),
+        panels: vec![panel(0, "Windows trained on"), panel(1, "Windows kept out")],
+    }
+}
+
+fn legend(trainings: &[Training], styles: &[ArmStyle]) -> Vec<Key> {
+    let keys = trainings.iter().zip(styles).map(|(training, style)| Key {
+        label: training.name.clone(),
+        sign: Sign::Line {
+            colour: style.colour,
+            width: 2.4,
+            dash: style.dash,
+        },
+    });
+    keys.collect()
+}
+
+/// Each value that majorities take, %; usually one.
+fn majorities(trainings: &[Training]) -> Vec<f64> {
+    let last = |of: &Training| of.evaluations().last().map(|e| e.1.majority_share);
+    let mut shares: Vec<f64> = trainings
+        .iter()
+        .filter_map(last)
+        .map(|s| s * 100.0)
+        .collect();
+    shares.sort_by(f64::total_cmp);
+    shares.dedup_by(|a, b| (*a - *b).abs() < 0.05);
+    shares
+}
+
+fn add_majority(figure: &mut Figure, majorities: &[f64]) {
+    const DASH: &str = "5 4";
+    for panel in &mut figure.panels {
+        let Scale::Linear { min, max } = panel.x.scale else {
+            continue;
+        };
+        panel
+            .marks
+            .extend(majorities.iter().map(|&share| Mark::Line {
+                points: vec![Some((min, share)), Some((max, share))],
+                colour: MUTED,
+                width: 1.4,
+                dash: DASH,
+            }));
+    }
+    if !majorities.is_empty() {
+        figure.legend.push(Key {
+            label: "most frequent action".to_owned(),
+            sign: Sign::Line {
+                colour: MUTED,
+                width: 1.4,
+                dash: DASH,
+            },
+        });
+    }
+}
+
+fn x_axis(trainings: &[Training], across: Across) -> Axis {
+    let ends = trainings.iter().filter_map(|of| across.of(of.last()?));
+    let end = ends.fold(0.0, f64::max);
+    Axis {
+        label: match across {
+            Across::Epochs => "Epochs",
+            Across::Steps => "Optimiser steps",
+        }
+        .to_owned(),
+        scale: Scale::Linear {
+            min: 0.0,
+            max: if end > 0.0 { end } else { 1.0 },
+        },
+    }
+}
+
+impl Across {
+    fn of(self, step: &Step) -> Option<f64> {
+        match self {
+            Across::Epochs => step.epoch,
+            Across::Steps => Some(step.step as f64),
+        }
+    }
+}
+
+/// Means over equal ranges of steps, at the ranges' middles.
+fn means(steps: &[Step], across: Across, value: impl Fn(&Step) -> Option<f64>) -> Line {
+    let group = steps.len().div_ceil(POINTS).max(1);
+    let mean = |steps: &[Step]| {
+        let values: Vec<f64> = steps
+            .iter()
+            .filter_map(&value)
+            .filter(|value| value.is_finite())
+            .collect();
+        let x = across.of(&steps[steps.len() / 2])?;
+        (!values.is_empty()).then(|| (x, values.iter().sum::<f64>() / values.len() as f64))
+    };
+    let means: Line = steps.chunks(group).map(mean).collect();
+    match means.iter().any(Option::is_some) {
+        true => means,
+        false => Vec::new(),
+    }
+}
+
+fn evaluated(of: &Training, across: Across, value: impl Fn(&Step, &Evaluation) -> f64) -> Line {
+    of.evaluations()
+        .map(|(step, evaluation)| Some((across.of(step)?, value(step, evaluation))))
+        .collect()
+}
+
+/// Nearly the largest value of all lines: the first steps' losses would
+/// otherwise be all that a figure shows.
+fn quantile_of(lines: &[[Line; 2]], q: f64) -> f64 {
+    let points = lines.iter().flatten().flatten().flatten();
+    let mut values: Vec<f64> = points.map(|p| p.1).filter(|v| v.is_finite()).collect();
+    values.sort_by(f64::total_cmp);
+    let rank = (q * values.len() as f64).ceil() as usize;
+    values.get(rank.saturating_sub(1)).copied().unwrap_or(1.0)
+}
+
+fn bars(
+    costs: &[Costs],
+    title: &str,
+    unit: &str,
+    value: &dyn Fn(&Costs) -> Option<(f64, String)>,
+) -> Panel {
+    let styles = series_styles(costs.len());
+    let all = costs.iter().zip(&styles).enumerate();
+    let bars = all.filter_map(|(index, (of, style))| {
+        let (value, label) = value(of)?;
+        Some(Mark::Bar {
+            at: index as f64,
+            value,
+            label,
+            colour: style.colour,
+        })
+    });
+    let mut marks: Vec<Mark> = bars.collect();
+    let most = marks.iter().map(|mark| match mark {
+        Mark::Bar { value, .. } => *value,
+        _ => 0.0,
+    });
+    let most = most.fold(0.0, f64::max);
+    if marks.is_empty() {
+        let text = "not measured".to_owned();
+        marks.push(Mark::Note { text });
+    }
+    Panel {
+        title: title.to_owned(),
+        // Room for the words beside the longest bar.
+        x: Axis {
+            label: unit.to_owned(),
+            scale: Scale::from_zero(most * 1.4),
+        },
+        y: Axis {
+            label: String::new(),
+            scale: Scale::Names(costs.iter().map(|of| of.name.clone()).collect()),
+        },
+        marks,
+    }
+}
+
+/// Extends a panel of bars to show `value`.
+fn widen(panel: &mut Panel, value: f64) {
+    if let Scale::Linear { max, .. } = panel.x.scale {
+        panel.x.scale = Scale::from_zero(max.max(value));
+    }
+}

@@ -1,0 +1,118 @@
+//! Reports on learning: trainings side by side, and what models cost.
+//!
+//! A training's directory has `metrics.jsonl`, a line for each step, and
+//! `costs.json` ([`Costs`]) when it ended; a measurement of backbones has
+//! `backbones.json` ([`Backbones`]).
+
+mod costs;
+mod figures;
+mod page;
+mod training;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+pub use costs::{BACKBONES_FILE, Backbones, COSTS_FILE, Costs, Latency, Skipped};
+
+use super::page::slug;
+use super::{PAGE, Report, ReportError, figure, write};
+use crate::result::ResultError;
+use page::Shown;
+use training::{METRICS_FILE, Training};
+
+/// Whether a directory is one that [`render_learning`] reports on.
+pub fn is_learning(dir: &Path) -> bool {
+    dir.join(METRICS_FILE).is_file() || dir.join(BACKBONES_FILE).is_file()
+}
+
+/// Draws trainings and measurements of backbones side by side: figures and one
+/// page in `out`.
+///
+/// # Errors
+/// [`ReportError::Empty`] without any directory.
+pub fn render_learning(title: &str, dirs: &[PathBuf], out: &Path) -> Result<Report, ReportError> {
+    if dirs.is_empty() {
+        return Err(ReportError::Empty);
+    }
+    let (mut trainings, mut backbones) = (Vec::new(), Vec::new());
+    for dir in dirs {
+        if dir.join(METRICS_FILE).is_file() || !dir.join(BACKBONES_FILE).is_file() {
+            trainings.push(Training::load(dir)?);
+        }
+        if dir.join(BACKBONES_FILE).is_file() {
+            backbones.push(load_backbones(dir)?);
+        }
+    }
+    tell_apart(&mut trainings, dirs);
+
+    let costs: Vec<Costs> = match backbones.is_empty() {
+        true => trainings
+            .iter()
+            .filter_map(|training| {
+                let mut costs = training.costs.clone()?;
+                costs.name.clone_from(&training.name);
+                Some(costs)
+            })
+            .collect(),
+        false => backbones
+            .iter()
+            .flat_map(|of| of.measured.iter().cloned())
+            .collect(),
+    };
+    let mut captioned = figures::of_trainings(&trainings);
+    captioned.extend(figures::of_costs(&costs));
+
+    let folder = out.join("figures");
+    fs::create_dir_all(&folder)
+        .map_err(ResultError::io("create", &folder))
+        .map_err(|source| ReportError::Result {
+            path: out.to_owned(),
+            source,
+        })?;
+    let mut drawn = Vec::new();
+    for captioned in captioned {
+        let name = &captioned.figure.name;
+        let svg = captioned.figure.svg(&slug(title));
+        let png = figure::png(&svg).ok_or_else(|| ReportError::Figure { name: name.clone() })?;
+        write(&folder.join(format!("{name}.svg")), svg.as_bytes(), out)?;
+        write(&folder.join(format!("{name}.png")), &png, out)?;
+        drawn.push((svg, captioned));
+    }
+    let shown = Shown {
+        title,
+        sources: dirs,
+        trainings: &trainings,
+        backbones: &backbones,
+        figures: &drawn,
+    };
+    let page = out.join(PAGE);
+    write(&page, shown.html().as_bytes(), out)?;
+    Ok(Report {
+        page,
+        text: shown.text(),
+    })
+}
+
+fn load_backbones(dir: &Path) -> Result<Backbones, ReportError> {
+    let path = dir.join(BACKBONES_FILE);
+    let bytes = fs::read(&path).map_err(ResultError::io("read", &path));
+    let read = || serde_json::from_slice(&bytes?).map_err(ResultError::json(&path));
+    read().map_err(|source| ReportError::Result {
+        path: dir.to_owned(),
+        source,
+    })
+}
+
+/// Directories of one name get their parents' names, too.
+fn tell_apart(trainings: &mut [Training], dirs: &[PathBuf]) {
+    let names: Vec<String> = trainings.iter().map(|t| t.name.clone()).collect();
+    let with_metrics = dirs.iter().filter(|dir| dir.join(METRICS_FILE).is_file());
+    for (training, dir) in trainings.iter_mut().zip(with_metrics) {
+        if names.iter().filter(|name| **name == training.name).count() > 1 {
+            training.name = dir.display().to_string();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

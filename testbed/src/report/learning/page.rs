@@ -1,0 +1,283 @@
+//! The page on trainings and on what models cost, its tables and sentences.
+
+use std::fmt::Write;
+use std::path::PathBuf;
+
+use super::costs::{Backbones, Costs};
+use super::figures::PUBLISHED_DECISION_MS;
+use super::training::Training;
+use crate::report::figure::escape;
+use crate::report::figures::Captioned;
+use crate::report::format::{bytes, count, number, plain, quantity, seconds};
+use crate::report::page::{document, html_table};
+use crate::report::table::{Cell, NOTHING, Row, Table, Tone};
+
+/// Points above the majority's share that are worth a word, %.
+const LEAST: f64 = 0.5;
+
+/// What the page and the terminal show.
+pub(super) struct Shown<'a> {
+    pub title: &'a str,
+    pub sources: &'a [PathBuf],
+    pub trainings: &'a [Training],
+    pub backbones: &'a [Backbones],
+    /// As SVG, with their captions.
+    pub figures: &'a [(String, Captioned)],
+}
+
+impl Shown<'_> {
+    /// The page: one file, nothing fetched, no script.
+    pub(super) fn html(&self) -> String {
+        let mut body = String::new();
+        if !self.trainings.is_empty() {
+            let _ = writeln!(body, "<p class=\"lead\">{}</p>", escape(&self.lead()));
+            body.push_str(&html_table(&trainings_table(self.trainings)));
+            body.push_str(
+                "<p class=\"key\">Best of each column in bold. Scores are those of the evaluation \
+                 with the least loss, on windows that were kept out. Majority: what always \
+                 answering the most frequent action scores there.</p>\n<h3>What it means</h3>\n\
+                 <ul class=\"conclusion\">\n",
+            );
+            for training in self.trainings {
+                let _ = writeln!(body, "<li>{}</li>", escape(&conclusion(training)));
+            }
+            body.push_str("</ul>\n");
+        }
+        for backbones in self.backbones {
+            body.push_str("<h3>What the backbones cost</h3>\n");
+            let _ = writeln!(
+                body,
+                "<p class=\"lead\">{}</p>",
+                escape(&conditions(backbones))
+            );
+            body.push_str(&html_table(&costs_table(&backbones.measured)));
+            for skipped in &backbones.skipped {
+                let (name, reason) = (escape(&skipped.name), escape(&skipped.reason));
+                let _ = writeln!(
+                    body,
+                    "<p class=\"note\">{name} was not measured: {reason}</p>"
+                );
+            }
+        }
+        body.push_str("<h3>Figures</h3>\n");
+        for (svg, captioned) in self.figures {
+            let caption = escape(&captioned.caption);
+            let _ = writeln!(
+                body,
+                "<figure>\n{svg}<figcaption>{caption}</figcaption>\n</figure>"
+            );
+        }
+        let sources: Vec<String> = self
+            .sources
+            .iter()
+            .map(|p| p.display().to_string())
+            .collect();
+        let _ = writeln!(
+            body,
+            "<h3>How to draw it again</h3>\n<pre>l4sllm report {} --out DIR</pre>",
+            escape(&sources.join(" "))
+        );
+        document(self.title, &body)
+    }
+
+    /// The tables for a terminal, and what they mean.
+    pub(super) fn text(&self) -> String {
+        let mut out = String::new();
+        if !self.trainings.is_empty() {
+            out.push_str(&trainings_table(self.trainings).text());
+            for training in self.trainings {
+                let _ = writeln!(out, "{}", conclusion(training));
+            }
+        }
+        for backbones in self.backbones {
+            let _ = writeln!(out, "{}", conditions(backbones));
+            out.push_str(&costs_table(&backbones.measured).text());
+            for skipped in &backbones.skipped {
+                let _ = writeln!(out, "{} was not measured: {}", skipped.name, skipped.reason);
+            }
+        }
+        out
+    }
+
+    fn lead(&self) -> String {
+        let counts = self.trainings.iter().map(|training| {
+            let steps = training.last().map_or(0, |step| step.step);
+            let epochs = training.last().and_then(|step| step.epoch);
+            let epochs = epochs.map_or(String::new(), |n| format!(" ({} epochs)", plain(n)));
+            format!("{}: {} steps{epochs}", training.name, count(steps))
+        });
+        format!("{}.", counts.collect::<Vec<_>>().join("; "))
+    }
+}
+
+/// One sentence on what was learned.
+fn conclusion(training: &Training) -> String {
+    let name = &training.name;
+    let mut sentence = match training.best() {
+        None => format!("{name}: nothing was kept out to judge it by."),
+        Some((step, scores)) => {
+            let gain = (scores.accuracy - scores.majority_share) * 100.0;
+            let judged = match gain {
+                gain if gain >= LEAST => format!("{} points above", number(gain)),
+                gain if gain <= -LEAST => format!("{} points below", number(-gain)),
+                _ => "no better than".to_owned(),
+            };
+            format!(
+                "{name}: {} % of the actions kept out, {judged} the most frequent action's {} %; \
+                 macro-F1 {}, at step {}.",
+                plain(scores.accuracy * 100.0),
+                plain(scores.majority_share * 100.0),
+                number(scores.macro_f1),
+                count(step.step),
+            )
+        }
+    };
+    if training.bad_lines > 0 {
+        let _ = write!(
+            sentence,
+            " Lines of its metrics that could not be read: {}.",
+            training.bad_lines
+        );
+    }
+    sentence
+}
+
+fn conditions(backbones: &Backbones) -> String {
+    let mut devices: Vec<&str> = Vec::new();
+    for costs in &backbones.measured {
+        if !devices.contains(&costs.device.as_str()) {
+            devices.push(&costs.device);
+        }
+    }
+    format!(
+        "{}; windows of {} records, {} tokens; on {}; l4sllm {}. Published: {} ms a decision.",
+        backbones.adaptation,
+        backbones.window,
+        backbones.tokens,
+        if devices.is_empty() {
+            "no device".to_owned()
+        } else {
+            devices.join(", ")
+        },
+        backbones.version,
+        PUBLISHED_DECISION_MS,
+    )
+}
+
+fn trainings_table(trainings: &[Training]) -> Table {
+    let best = |value: &dyn Fn(&Training) -> Option<f64>| {
+        let values = trainings.iter().filter_map(value);
+        let best = values.fold(f64::NEG_INFINITY, f64::max);
+        (trainings.len() > 1).then_some(best)
+    };
+    let accuracy = |of: &Training| of.best().map(|(_, scores)| scores.accuracy);
+    let macro_f1 = |of: &Training| of.best().map(|(_, scores)| scores.macro_f1);
+    let balanced = |of: &Training| of.best().map(|(_, scores)| scores.balanced_accuracy);
+    let (best_accuracy, best_f1, best_balanced) =
+        (best(&accuracy), best(&macro_f1), best(&balanced));
+    let percent = |value: Option<f64>, best: Option<f64>| Cell {
+        text: value.map_or(NOTHING.to_owned(), |v| format!("{:.2}", v * 100.0)),
+        tone: match value.is_some() && value == best {
+            true => Tone::Best,
+            false => Tone::Plain,
+        },
+    };
+    let row = |of: &Training| {
+        let mut cells = cost_cells(of.costs.as_ref());
+        cells.push(optional(
+            of.costs.as_ref().and_then(|costs| costs.training_s),
+            seconds,
+        ));
+        let rate = of.last().and_then(|step| step.tokens_per_s);
+        cells.push(optional(rate, |rate| count(rate.round() as u64)));
+        cells.extend([
+            percent(accuracy(of), best_accuracy),
+            percent(of.best().map(|(_, s)| s.majority_share), None),
+            percent(balanced(of), best_balanced),
+            percent(macro_f1(of), best_f1),
+        ]);
+        Row {
+            name: of.name.clone(),
+            cells,
+        }
+    };
+    let mut groups = cost_groups();
+    groups.push(("Training", vec!["time", "tokens/s"]));
+    groups.push((
+        "Kept out, %",
+        vec!["accuracy", "majority", "balanced", "macro-F1"],
+    ));
+    Table {
+        corner: "Training",
+        groups,
+        rows: trainings.iter().map(row).collect(),
+    }
+}
+
+fn costs_table(costs: &[Costs]) -> Table {
+    let row = |of: &Costs| {
+        let mut cells = cost_cells(Some(of));
+        let ratio = of.decision_ms.map(|ms| PUBLISHED_DECISION_MS / ms.p50);
+        cells.insert(
+            cells.len(),
+            optional(ratio, |ratio| format!("{}\u{d7}", number(ratio))),
+        );
+        cells.push(optional(of.step_ms, |ms| seconds(ms / 1e3)));
+        cells.push(optional(of.step_windows.map(|n| n as f64), |n| {
+            count(n as u64)
+        }));
+        cells.push(Cell {
+            text: match of.threads {
+                0 => of.precision.clone(),
+                1 => format!("{}, 1 thread", of.precision),
+                n => format!("{}, {n} threads", of.precision),
+            },
+            tone: Tone::Plain,
+        });
+        Row {
+            name: of.name.clone(),
+            cells,
+        }
+    };
+    let mut groups = cost_groups();
+    if let Some((_, columns)) = groups.last_mut() {
+        columns.push("39 ms / p50");
+    }
+    groups.push(("Training step", vec!["time", "windows"]));
+    groups.push(("Computed", vec!["in"]));
+    Table {
+        corner: "Backbone",
+        groups,
+        rows: costs.iter().map(row).collect(),
+    }
+}
+
+fn cost_groups() -> Vec<(&'static str, Vec<&'static str>)> {
+    vec![
+        ("Weights", vec!["trained", "% of all", "all"]),
+        ("Memory", vec![""]),
+        ("Decision, ms", vec!["p50", "p99"]),
+    ]
+}
+
+fn cost_cells(costs: Option<&Costs>) -> Vec<Cell> {
+    let of = |value: &dyn Fn(&Costs) -> Option<f64>| costs.and_then(value);
+    let quantities = |value: f64| quantity(value as u64);
+    vec![
+        optional(of(&|c| Some(c.trainable_parameters as f64)), quantities),
+        optional(of(&|c| Some(c.trainable_share() * 100.0)), number),
+        optional(of(&|c| Some(c.parameters as f64)), quantities),
+        optional(of(&|c| c.memory_bytes.map(|b| b as f64)), |b| {
+            bytes(b as u64)
+        }),
+        optional(of(&|c| Some(c.decision_ms?.p50)), number),
+        optional(of(&|c| Some(c.decision_ms?.p99)), number),
+    ]
+}
+
+fn optional(value: Option<f64>, shown: impl Fn(f64) -> String) -> Cell {
+    Cell {
+        text: value.map_or(NOTHING.to_owned(), shown),
+        tone: Tone::Plain,
+    }
+}

@@ -1,0 +1,137 @@
+//! A training as it stands on disk: a line for each step, and what it cost.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+
+use serde::Deserialize;
+
+use super::costs::{COSTS_FILE, Costs};
+use crate::report::ReportError;
+use crate::result::ResultError;
+
+/// File name of the lines.
+pub(super) const METRICS_FILE: &str = "metrics.jsonl";
+
+/// What a page needs of a training.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Training {
+    pub name: String,
+    /// In the order of their steps, each once.
+    pub steps: Vec<Step>,
+    pub costs: Option<Costs>,
+    /// Lines that were no metrics: what a killed training leaves is one.
+    pub bad_lines: usize,
+}
+
+/// A line of the metrics.  Keys that are not here are not drawn.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub(super) struct Step {
+    pub step: u64,
+    /// Passes over the rows to train on; a resumed training counts on.
+    pub epoch: Option<f64>,
+    pub loss: f64,
+    /// On the step's own windows, 0..=1.
+    pub accuracy: Option<f64>,
+    pub tokens_per_s: Option<f64>,
+    pub evaluation: Option<Evaluation>,
+}
+
+/// On rows that were kept out.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub(super) struct Evaluation {
+    pub loss: f64,
+    pub accuracy: f64,
+    pub majority_share: f64,
+    pub balanced_accuracy: f64,
+    pub macro_f1: f64,
+}
+
+impl Training {
+    pub(super) fn load(dir: &Path) -> Result<Training, ReportError> {
+        let failed = |source| ReportError::Result {
+            path: dir.to_owned(),
+            source,
+        };
+        let path = dir.join(METRICS_FILE);
+        let file = File::open(&path).map_err(ResultError::io("open", &path));
+        let (steps, bad_lines) = read(BufReader::new(file.map_err(failed)?))
+            .map_err(|e| failed(ResultError::io("read", &path)(e)))?;
+        if steps.is_empty() {
+            return Err(ReportError::NoSteps { path });
+        }
+        let path = dir.join(COSTS_FILE);
+        let costs: Option<Costs> = match std::fs::read(&path) {
+            Ok(bytes) => Some(
+                serde_json::from_slice(&bytes).map_err(|e| failed(ResultError::json(&path)(e)))?,
+            ),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => None,
+            Err(e) => return Err(failed(ResultError::io("read", &path)(e))),
+        };
+        let of_dir = || {
+            let whole = std::fs::canonicalize(dir).unwrap_or_else(|_| dir.to_owned());
+            whole.file_name().map_or_else(
+                || dir.display().to_string(),
+                |name| name.to_string_lossy().into_owned(),
+            )
+        };
+        Ok(Training {
+            name: of_dir(),
+            steps,
+            costs,
+            bad_lines,
+        })
+    }
+
+    /// Steps that were followed by an evaluation.
+    pub(super) fn evaluations(&self) -> impl Iterator<Item = (&Step, &Evaluation)> {
+        self.steps
+            .iter()
+            .filter_map(|step| Some((step, step.evaluation.as_ref()?)))
+    }
+
+    /// The evaluation with the least loss: what `best/` was saved for.
+    pub(super) fn best(&self) -> Option<(&Step, &Evaluation)> {
+        self.evaluations()
+            .min_by(|a, b| a.1.loss.total_cmp(&b.1.loss))
+    }
+
+    pub(super) fn last(&self) -> Option<&Step> {
+        self.steps.last()
+    }
+}
+
+/// A training that was killed and resumed repeats steps: the last of each
+/// number is the one that it went on from.
+fn read(lines: impl BufRead) -> std::io::Result<(Vec<Step>, usize)> {
+    let (mut steps, mut bad) = (BTreeMap::new(), 0);
+    for line in lines.split(b'\n') {
+        let line = line?;
+        if line.is_empty() {
+            continue;
+        }
+        match serde_json::from_slice::<Step>(&line) {
+            Ok(step) => {
+                steps.insert(step.step, step);
+            }
+            Err(_) => bad += 1,
+        }
+    }
+    Ok((steps.into_values().collect(), bad))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_resumed_training_has_each_step_once_and_a_torn_line_is_counted() {
+        let text = "{\"step\":1,\"loss\":2.0}\n{\"step\":2,\"loss\":1.5}\n{\"step\":3,\"lo\n\
+                    {\"step\":2,\"loss\":1.25,\"accuracy\":0.5,\"other\":[1]}\n";
+        let (steps, bad) = read(text.as_bytes()).unwrap();
+        assert_eq!(steps.iter().map(|s| s.step).collect::<Vec<_>>(), [1, 2]);
+        assert_eq!((steps[1].loss, steps[1].accuracy), (1.25, Some(0.5)));
+        assert_eq!(bad, 1);
+    }
+}
