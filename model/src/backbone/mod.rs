@@ -10,9 +10,11 @@ mod activation;
 mod check;
 mod error;
 mod gpt2;
+mod initial;
 mod llama;
 mod lora;
 mod opt;
+mod peft;
 mod t5;
 
 use std::fs;
@@ -25,11 +27,13 @@ use serde_json::Value;
 pub use activation::Activation;
 pub use error::BackboneError;
 pub use gpt2::Gpt2Config;
+pub use initial::Initial;
 pub use llama::{LlamaConfig, RopeParameters};
 pub use lora::LoraConfig;
 pub use opt::OptConfig;
 #[cfg(feature = "torch")]
 pub(crate) use opt::POSITION_OFFSET;
+pub use peft::ADAPTER_CONFIG_FILE;
 pub use t5::{FeedForward, T5Config};
 
 use crate::Spec;

@@ -7,6 +7,8 @@
 
 pub mod backbone;
 mod checkpoint;
+pub mod hub;
+pub mod lora;
 mod network;
 mod optimiser;
 mod trainer;

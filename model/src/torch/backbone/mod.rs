@@ -15,6 +15,7 @@ mod gpt2;
 mod llama;
 mod ops;
 mod opt;
+mod recompute;
 mod t5;
 
 use std::collections::BTreeMap;
@@ -24,6 +25,7 @@ use tch::{Kind, Tensor};
 use super::TrainError;
 use crate::backbone::{BackboneConfig, BackboneError, LoraConfig};
 use ops::Ops;
+pub use recompute::backward;
 
 /// Tensors by the names of [`BackboneConfig::specs`], and adapters by those
 /// of [`LoraConfig::specs`]; frozen, or differentiable views.
@@ -106,6 +108,17 @@ pub struct State {
 struct Fixed {
     mask: Option<Tensor>,             // [B, 1, 1 or T, T], added to scores
     rotary: Option<(Tensor, Tensor)>, // cos and sin, [T, width of a head]
+}
+
+impl Fixed {
+    fn share(&self) -> Fixed {
+        let share = Tensor::shallow_clone;
+        let turn = |(cos, sin): &(Tensor, Tensor)| (share(cos), share(sin));
+        Fixed {
+            mask: self.mask.as_ref().map(share),
+            rotary: self.rotary.as_ref().map(turn),
+        }
+    }
 }
 
 /// The last hidden state: [B, T, d] for embeddings [B, T, d].

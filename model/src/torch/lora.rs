@@ -1,0 +1,159 @@
+//! Adapters: their weights, merging, and PEFT's directories.
+
+use std::fs;
+use std::path::Path;
+
+use tch::{Device, Kind, Tensor};
+
+use super::TrainError;
+use super::backbone::Weights;
+use super::hub::read::{self, Source};
+use super::hub::{aliases, write};
+use crate::backbone::{ADAPTER_CONFIG_FILE, BackboneConfig, BackboneError, Linear, LoraConfig};
+
+/// The weights in an adapter's directory.
+pub const ADAPTER_FILE: &str = "adapter_model.safetensors";
+
+/// What PEFT puts before the names of a model's modules.
+const PREFIX: &str = "base_model.model.";
+
+/// Weights of new adapters: A uniform in ±1/√in, B zero, so that they change
+/// nothing yet.  The same seed gives the same weights on the same kind of
+/// device; libtorch's generator is left in another state.
+pub fn random(
+    config: &BackboneConfig,
+    lora: &LoraConfig,
+    seed: i64,
+    kind: Kind,
+    device: Device,
+) -> Result<Weights, TrainError> {
+    tch::manual_seed(seed);
+    let tensors = lora.specs(config)?.into_iter().map(|(name, shape)| {
+        let shape = [shape[0] as i64, shape[1] as i64];
+        if name.ends_with("lora_B.weight") {
+            return Ok((name, Tensor::f_zeros(shape, (kind, device))?));
+        }
+        let bound = 1.0 / (shape[1] as f64).sqrt();
+        let a = Tensor::f_rand(shape, (Kind::Float, device))?
+            .f_mul_scalar(2.0 * bound)?
+            .f_sub_scalar(bound)?;
+        Ok((name, a.f_to_kind(kind)?))
+    });
+    tensors.collect()
+}
+
+/// The base with its adapters added to it: the weights of one model without
+/// adapters that computes the same.  `weights` holds both and stays as it is.
+pub fn merge(
+    config: &BackboneConfig,
+    lora: &LoraConfig,
+    weights: &Weights,
+) -> Result<Weights, TrainError> {
+    shift(config, lora, weights, weights, 1.0)
+}
+
+/// Takes out again what [`merge`] added, up to rounding.
+pub fn unmerge(
+    config: &BackboneConfig,
+    lora: &LoraConfig,
+    merged: &Weights,
+    adapter: &Weights,
+) -> Result<Weights, TrainError> {
+    shift(config, lora, merged, adapter, -1.0)
+}
+
+/// Writes a directory that [`load`] and `peft` read.  `base` is the path or
+/// the name of the model that the adapter belongs to.
+pub fn save(
+    dir: &Path,
+    config: &BackboneConfig,
+    lora: &LoraConfig,
+    adapter: &Weights,
+    base: Option<&str>,
+) -> Result<(), TrainError> {
+    let tensors = lora
+        .specs(config)?
+        .into_iter()
+        .map(|(name, _)| Ok((format!("{PREFIX}{name}"), adapter.get(&name)?)))
+        .collect::<Result<Vec<_>, BackboneError>>()?;
+    fs::create_dir_all(dir).map_err(|e| write::failed(dir, e))?;
+    write::tensors(&dir.join(ADAPTER_FILE), &tensors)?;
+    let text = lora.to_peft_json(config, base);
+    write::text(&dir.join(ADAPTER_CONFIG_FILE), &text)?;
+    Ok(())
+}
+
+/// Reads a PEFT directory for a backbone.  Every tensor of it must be one
+/// that its configuration calls for.
+pub fn load(
+    dir: &Path,
+    config: &BackboneConfig,
+    kind: Kind,
+    device: Device,
+) -> Result<(LoraConfig, Weights), TrainError> {
+    let path = dir.join(ADAPTER_CONFIG_FILE);
+    let text = fs::read(&path).map_err(|e| BackboneError::read(&path, e))?;
+    let file = path.display().to_string();
+    let lora = LoraConfig::from_peft_json(&file, &text)?;
+    lora.layers(config, &file, "")?;
+    let specs = lora.specs(config)?;
+
+    let path = dir.join(ADAPTER_FILE);
+    if !path.is_file() && dir.join("adapter_model.bin").is_file() {
+        let reason = format!(
+            "only adapter_model.bin, whose format can run code; convert it to {ADAPTER_FILE}, \
+             e.g. with save_pretrained of peft"
+        );
+        return Err(read::layout(dir, reason).into());
+    }
+    let names = |name: &str| -> Vec<String> {
+        let of_module = aliases(config, name).into_iter();
+        of_module.map(|n| format!("{PREFIX}{n}")).collect()
+    };
+    let mapped = read::open(&path)?;
+    let stored = read::parse(&path, &mapped)?;
+    let known: Vec<String> = specs.iter().flat_map(|(name, _)| names(name)).collect();
+    for name in stored.names() {
+        if !known.iter().any(|k| k == name) {
+            let reason = format!("not called for by {ADAPTER_CONFIG_FILE}");
+            return Err(read::wrong(&path, name, reason).into());
+        }
+    }
+    let weights = read::read(&Source::One(path), &specs, names, kind, device)?;
+    Ok((lora, weights))
+}
+
+/// `base` without adapters, and `times` those of `adapter` added.
+fn shift(
+    config: &BackboneConfig,
+    lora: &LoraConfig,
+    base: &Weights,
+    adapter: &Weights,
+    times: f64,
+) -> Result<Weights, TrainError> {
+    let _guard = tch::no_grad_guard();
+    let mut shifted: Weights = base
+        .iter()
+        .filter(|(name, _)| !name.contains(".lora_"))
+        .map(|(name, tensor)| (name.to_owned(), tensor.shallow_clone()))
+        .collect();
+    for Linear {
+        name, transposed, ..
+    } in lora.layers(config, "lora", "")?
+    {
+        let a = adapter.get(&format!("{name}.lora_A.weight"))?;
+        let b = adapter.get(&format!("{name}.lora_B.weight"))?;
+        let name = format!("{name}.weight");
+        let weight = base.get(&name)?;
+        // In f32 whatever the types are, and rounded once.
+        let float = |t: &Tensor| t.f_to_device(weight.device())?.f_to_kind(Kind::Float);
+        let mut update = float(b)?.f_matmul(&float(a)?)?; // [out, in]
+        if transposed {
+            update = update.f_tr()?;
+        }
+        let update = update.f_mul_scalar(times * lora.scale())?;
+        let sum = float(weight)?.f_add(&update)?.f_to_kind(weight.kind())?;
+        shifted.insert(name, sum);
+    }
+    Ok(shifted)
+}
