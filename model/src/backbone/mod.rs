@@ -11,6 +11,7 @@ mod check;
 mod error;
 mod gpt2;
 mod initial;
+mod known;
 mod llama;
 mod lora;
 mod opt;
