@@ -50,12 +50,11 @@ pub fn run(args: &PolicyArgs) -> anyhow::Result<()> {
     )?;
     outln!("{:<10} {}", "features", names.join(", "))?;
     outln!(
-        "{:<10} {} layers, width {}, {} heads, mlp {}, {weights} weights",
+        "{:<10} {}, {} layers, width {}, {weights} weights",
         "backbone",
-        backbone.layers,
-        backbone.width,
-        backbone.heads,
-        backbone.mlp
+        backbone.family(),
+        backbone.layers(),
+        backbone.width()
     )?;
     outln!("{:<10} {:?}", "rule", config.decision_rule)?;
     outln!(

@@ -9,7 +9,7 @@ use clap::{Args, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
 use l4sllm_model::pool::{Dataset, Pool, Split};
 use l4sllm_model::torch::{Evaluation, TrainConfig, Trainer, set_threads};
-use l4sllm_model::{DecisionRule, Feature, Policy, PolicyConfig, TrainedOn};
+use l4sllm_model::{DecisionRule, Feature, Policy, PolicyConfig, TrainedOn, small_gpt2};
 
 use crate::output::outln;
 
@@ -186,10 +186,7 @@ fn policy_config(
     };
     let mut policy = PolicyConfig::new(&args.name, features);
     policy.window = args.window;
-    policy.backbone.layers = args.layers;
-    policy.backbone.width = args.width;
-    policy.backbone.heads = args.heads;
-    policy.backbone.mlp = args.mlp;
+    policy.backbone = small_gpt2(args.layers, args.width, args.heads, args.mlp);
     policy.decision_rule = match args.rule {
         Rule::Argmax => DecisionRule::Argmax,
         Rule::Sample => DecisionRule::Sample,

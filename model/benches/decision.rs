@@ -24,14 +24,14 @@ fn main() {
     };
     let backbone = &policy.config().backbone;
     println!(
-        "policy {}: window {}, {} features, {} layers, width {}, {} heads, mlp {}",
+        "policy {}: window {}, {} features, {}, {} layers, width {}, {} parameters",
         policy.config().name,
         policy.config().window,
         policy.config().features.len(),
-        backbone.layers,
-        backbone.width,
-        backbone.heads,
-        backbone.mlp,
+        backbone.family(),
+        backbone.layers(),
+        backbone.width(),
+        backbone.parameters(),
     );
     println!(
         "{:>9} {:>16} {:>16} {:>16}",

@@ -1,14 +1,24 @@
 //! What a policy is: everything but its weights.
 
+mod check;
+
+use std::path::PathBuf;
+
 use serde::{Deserialize, Serialize};
 
-use crate::{Feature, PolicyError, Reward, Scaling};
+pub(crate) use check::within;
+
+use crate::backbone::{BackboneConfig, Gpt2Config, LoraConfig};
+use crate::{EncoderConfig, Feature, PolicyError, Reward, Scaling};
 
 /// The layout of `config.json` that this crate reads and writes.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
 
 /// Number of actions: enqueue, drop, mark.
 pub const ACTIONS: usize = 3;
+
+/// Of the norm of the tokens, PyTorch's default.
+pub(crate) const EMBED_NORM_EPSILON: f32 = 1e-5;
 
 /// `config.json` of a policy directory.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -26,10 +36,13 @@ pub struct PolicyConfig {
     pub features: Vec<FeatureConfig>,
     /// Reward, and the return that the policy is asked for.
     pub returns: ReturnConfig,
-    /// From scalar to token.
-    pub encoder: EncoderConfig,
-    /// The transformer.
+    /// The transformer, by its Hugging Face configuration.
     pub backbone: BackboneConfig,
+    /// Which of its weights were trained.
+    pub adaptation: Adaptation,
+    /// Where its frozen weights are; none: they are in `model.safetensors`,
+    /// with the adapter, if there is one, merged into them.
+    pub base: Option<BaseConfig>,
     /// From hidden state to probabilities.
     pub head: HeadConfig,
     /// From probabilities to an action.
@@ -46,14 +59,16 @@ pub enum TokenLayout {
     ReturnStatesAction,
 }
 
-/// One feature and its scaling.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+/// One feature, its scaling and its path.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FeatureConfig {
     /// Field of the record.
     pub name: Feature,
     /// Travels with the policy: no caller normalises.
     pub scaling: Scaling,
+    /// From scaled values to a token.
+    pub encoder: EncoderConfig,
 }
 
 /// How well a decision turned out, and how well the next one should.
@@ -71,39 +86,25 @@ pub struct ReturnConfig {
     pub target: f64,
 }
 
-/// One path per scalar: linear, LeakyReLU (slope 0.01), projection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct EncoderConfig {
-    /// Units between scalar and projection, 1..=1024.
-    pub width: usize,
+/// Which weights of a backbone are trained; those of encoder, norm and head
+/// always are.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Adaptation {
+    /// All of them.
+    Full,
+    /// Low-rank adapters on a frozen base.
+    Lora(LoraConfig),
 }
 
-/// A GPT-2 stack without token and position embeddings: pre-norm blocks,
-/// tanh-GELU, a last norm.  Position is told by the learned time embedding.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+/// A frozen backbone in a Hugging Face directory of its own.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct BackboneConfig {
-    /// Kind of block.
-    pub family: Family,
-    /// Blocks, 1..=96.
-    pub layers: usize,
-    /// Width of a hidden state, 8..=8192, a multiple of `heads`.
-    pub width: usize,
-    /// Attention heads, 1..=128.
-    pub heads: usize,
-    /// Units of the feed-forward part, 8..=32768.
-    pub mlp: usize,
-    /// Of every layer norm, 1e-12..=1e-2.
-    pub norm_epsilon: f32,
-}
-
-/// Kind of transformer block.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Family {
-    /// Radford et al. 2019.
-    Gpt2,
+pub struct BaseConfig {
+    /// The directory; a relative path counts from the policy's directory.
+    pub path: PathBuf,
+    /// SHA-256 of its weight files, in hex: see [`crate::base_hash`].
+    pub sha256: String,
 }
 
 /// A linear layer over the actions, read before the newest action token.
@@ -155,7 +156,8 @@ pub struct TrainedOn {
 }
 
 impl PolicyConfig {
-    /// A configuration with the published layout and unfitted scaling.
+    /// A configuration with the published layout, unfitted scaling and a
+    /// small GPT-2 whose positions are told by the time embedding.
     pub fn new(name: &str, features: &[Feature]) -> PolicyConfig {
         PolicyConfig {
             format: FORMAT,
@@ -167,6 +169,7 @@ impl PolicyConfig {
                 .map(|&name| FeatureConfig {
                     name,
                     scaling: Scaling::IDENTITY,
+                    encoder: EncoderConfig::scalar(16),
                 })
                 .collect(),
             returns: ReturnConfig {
@@ -175,15 +178,9 @@ impl PolicyConfig {
                 scaling: Scaling::IDENTITY,
                 target: 0.0,
             },
-            encoder: EncoderConfig { width: 16 },
-            backbone: BackboneConfig {
-                family: Family::Gpt2,
-                layers: 2,
-                width: 48,
-                heads: 3,
-                mlp: 192,
-                norm_epsilon: 1e-5,
-            },
+            backbone: small_gpt2(2, 48, 3, 192),
+            adaptation: Adaptation::Full,
+            base: None,
             head: HeadConfig {
                 kind: HeadKind::Action,
                 residual: false,
@@ -208,6 +205,7 @@ impl PolicyConfig {
             key: ".".to_owned(),
             reason: e.to_string(),
         })?;
+        config.check_backbone_keys(file, text)?;
         config.check()?;
         Ok(config)
     }
@@ -229,86 +227,21 @@ impl PolicyConfig {
     pub fn tokens(&self) -> usize {
         self.window * self.tokens_per_record()
     }
-
-    /// Checks every range and names the first key that is outside of it.
-    pub fn check(&self) -> Result<(), PolicyError> {
-        if self.format != FORMAT {
-            return Err(PolicyError::config(
-                "format",
-                self.format,
-                FORMAT.to_string(),
-            ));
-        }
-        within("window", self.window, 1, 1024)?;
-        within("features.length", self.features.len(), 1, 64)?;
-        for (i, feature) in self.features.iter().enumerate() {
-            if self.features[..i].iter().any(|f| f.name == feature.name) {
-                let key = format!("features[{i}].name");
-                return Err(PolicyError::config(
-                    key,
-                    feature.name.name(),
-                    "each feature once",
-                ));
-            }
-            check_scaling(&format!("features[{i}].scaling"), &feature.scaling)?;
-        }
-        self.returns.reward.check("returns.reward")?;
-        if !(0.0..1.0).contains(&self.returns.gamma) {
-            return Err(PolicyError::config(
-                "returns.gamma",
-                self.returns.gamma,
-                "0 <= x < 1",
-            ));
-        }
-        check_scaling("returns.scaling", &self.returns.scaling)?;
-        finite("returns.target", self.returns.target)?;
-        within("encoder.width", self.encoder.width, 1, 1024)?;
-        let backbone = &self.backbone;
-        within("backbone.layers", backbone.layers, 1, 96)?;
-        within("backbone.width", backbone.width, 8, 8192)?;
-        within("backbone.heads", backbone.heads, 1, 128)?;
-        within("backbone.mlp", backbone.mlp, 8, 32768)?;
-        if backbone.width % backbone.heads != 0 {
-            let want = format!("a multiple of backbone.heads = {}", backbone.heads);
-            return Err(PolicyError::config("backbone.width", backbone.width, want));
-        }
-        if !(1e-12..=1e-2).contains(&backbone.norm_epsilon) {
-            let key = "backbone.norm_epsilon";
-            return Err(PolicyError::config(
-                key,
-                backbone.norm_epsilon,
-                "1e-12..=1e-2",
-            ));
-        }
-        Ok(())
-    }
 }
 
-fn within(key: &str, got: usize, min: usize, max: usize) -> Result<(), PolicyError> {
-    if (min..=max).contains(&got) {
-        return Ok(());
-    }
-    Err(PolicyError::config(key, got, format!("{min}..={max}")))
-}
-
-fn finite(key: &str, got: f64) -> Result<(), PolicyError> {
-    if got.is_finite() {
-        Ok(())
-    } else {
-        Err(PolicyError::config(key, got, "a finite number"))
-    }
-}
-
-fn check_scaling(key: &str, scaling: &Scaling) -> Result<(), PolicyError> {
-    finite(&format!("{key}.mean"), scaling.mean)?;
-    for (name, value) in [("std", scaling.std), ("clip", scaling.clip)] {
-        if !(value.is_finite() && value > 0.0) {
-            return Err(PolicyError::config(
-                format!("{key}.{name}"),
-                value,
-                "above 0",
-            ));
-        }
-    }
-    Ok(())
+/// A GPT-2 for policies that are trained from nothing: positions are told by
+/// the time embedding, and there is no dropout.
+pub fn small_gpt2(layers: usize, width: usize, heads: usize, mlp: usize) -> BackboneConfig {
+    BackboneConfig::Gpt2(Gpt2Config {
+        vocab_size: 0,
+        n_positions: 0,
+        n_embd: width,
+        n_layer: layers,
+        n_head: heads,
+        n_inner: Some(mlp),
+        resid_pdrop: 0.0,
+        embd_pdrop: 0.0,
+        attn_pdrop: 0.0,
+        ..Gpt2Config::default()
+    })
 }

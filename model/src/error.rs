@@ -3,6 +3,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::backbone::BackboneError;
+
 /// Why a policy could not be loaded, built or written.
 #[derive(Debug, thiserror::Error)]
 pub enum PolicyError {
@@ -54,6 +56,19 @@ pub enum PolicyError {
         /// What is wrong with it.
         reason: String,
     },
+    /// The policy is sound, but not one that can be run here.
+    #[error("policy {policy}: {what}: {remedy}")]
+    Unsupported {
+        /// The policy's name.
+        policy: String,
+        /// What it is or has.
+        what: String,
+        /// What to do.
+        remedy: String,
+    },
+    /// The backbone's configuration, weights or adapter.
+    #[error(transparent)]
+    Backbone(#[from] BackboneError),
 }
 
 impl PolicyError {

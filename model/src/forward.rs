@@ -1,11 +1,14 @@
 //! The forward pass: [`embed`] makes tokens of a record, [`advance`] runs them
 //! through the backbone, a few at a time.
 
+use crate::config::EMBED_NORM_EPSILON;
+use crate::encoder::LEAK;
 use crate::kernel::{Into, LANES, Lane, Panels, Vector, gelu, layer_norm, matmul, softmax};
+use crate::shape::Shape;
 #[cfg(target_arch = "x86_64")]
 use crate::vector::Avx2;
 use crate::vector::Plain;
-use crate::weights::Weights;
+use crate::weights::{Hidden, Path, Weights};
 use crate::{ACTIONS, PolicyConfig};
 
 /// Keys and values of the tokens that one context has seen.  They are laid
@@ -20,10 +23,10 @@ pub(crate) struct State {
 }
 
 impl State {
-    pub(crate) fn new(config: &PolicyConfig) -> State {
+    pub(crate) fn new(config: &PolicyConfig, shape: &Shape) -> State {
         let capacity = config.tokens().next_multiple_of(LANES);
-        let (heads, size) = head_shape(config);
-        let all = config.backbone.layers * heads;
+        let size = shape.head();
+        let all = shape.layers * shape.heads;
         State {
             length: 0,
             capacity,
@@ -89,9 +92,9 @@ pub(crate) struct Scratch {
 }
 
 impl Scratch {
-    pub(crate) fn new(config: &PolicyConfig, rows: usize) -> Scratch {
+    pub(crate) fn new(config: &PolicyConfig, shape: &Shape, rows: usize) -> Scratch {
         let zeros = |width: usize| vec![0.0; rows * width];
-        let d = config.backbone.width;
+        let d = shape.width;
         Scratch {
             tokens: zeros(d),
             x: zeros(d),
@@ -101,7 +104,7 @@ impl Scratch {
             value: zeros(d),
             mixed: zeros(d),
             scores: zeros(config.tokens().next_multiple_of(LANES)),
-            hidden: zeros(config.backbone.mlp),
+            hidden: zeros(shape.mlp),
         }
     }
 }
@@ -133,7 +136,7 @@ per_processor! {
     /// those that `state` has.  With `decide`, returns the probabilities at the
     /// last of them; without, only what later tokens need is computed.
     advance = pass(
-        config: &PolicyConfig,
+        residual: bool,
         weights: &Weights,
         state: &mut State,
         scratch: &mut Scratch,
@@ -147,7 +150,7 @@ per_processor! {
     embed = tokens_of(
         weights: &Weights,
         return_to_go: f32,
-        features: &[f32],
+        inputs: &[f32],
         action: usize,
         hidden: &mut [f32],
         out: &mut [f32],
@@ -156,17 +159,21 @@ per_processor! {
 
 #[inline(always)]
 fn pass<V: Vector>(
-    config: &PolicyConfig,
+    residual: bool,
     weights: &Weights,
     state: &mut State,
     scratch: &mut Scratch,
     count: usize,
     decide: bool,
 ) -> [f32; ACTIONS] {
-    let d = config.backbone.width;
-    let m = config.backbone.mlp;
-    let epsilon = config.backbone.norm_epsilon;
-    let (heads, size) = head_shape(config);
+    let Shape {
+        width: d,
+        mlp: m,
+        heads,
+        epsilon,
+        ..
+    } = weights.shape;
+    let size = weights.shape.head();
     let length = state.length + count;
     let padded = length.next_multiple_of(LANES);
     let Scratch {
@@ -188,11 +195,17 @@ fn pass<V: Vector>(
         d,
         &norm.weight,
         &norm.bias,
-        epsilon,
+        EMBED_NORM_EPSILON,
         x,
     );
-    if config.head.residual && decide {
+    if residual && decide {
         tokens[..d].copy_from_slice(&x[(count - 1) * d..count * d]); // the last input, for the head
+    }
+    if !weights.positions.is_empty() {
+        let positions = &weights.positions[state.length * d..length * d];
+        for (x, position) in x.iter_mut().zip(positions) {
+            *x += position;
+        }
     }
 
     let mut rows = count; // tokens still in the residual stream
@@ -321,7 +334,7 @@ fn pass<V: Vector>(
     // Head, at the position before the newest action token.
     let norm = &weights.last_norm;
     layer_norm::<V>(&x[..d], d, &norm.weight, &norm.bias, epsilon, normed);
-    if config.head.residual {
+    if residual {
         for (x, input) in normed[..d].iter_mut().zip(&tokens[..d]) {
             *x += input;
         }
@@ -344,36 +357,20 @@ fn pass<V: Vector>(
 fn tokens_of<V: Vector>(
     weights: &Weights,
     return_to_go: f32, // scaled
-    features: &[f32],  // [n], scaled
+    inputs: &[f32],    // [PolicyConfig::inputs], scaled
     action: usize,
-    hidden: &mut [f32], // [e]
+    hidden: &mut [f32], // [hidden_max]
     out: &mut [f32],    // [n + 2][d]
 ) {
-    let d = weights.returns.weight.len();
+    let d = weights.shape.width;
     let (first, rest) = out.split_at_mut(d);
     weights.returns.apply(return_to_go, first);
-    let (states, last) = rest.split_at_mut(features.len() * d);
-    for ((path, value), out) in weights
-        .encoder
-        .iter()
-        .zip(features)
-        .zip(states.chunks_exact_mut(d))
-    {
-        path.hidden.apply(*value, hidden);
-        for h in hidden.iter_mut() {
-            *h = if *h < 0.0 { 0.01 * *h } else { *h }; // LeakyReLU
-        }
-        let project = &path.project;
-        let e = hidden.len();
-        matmul::<V>(
-            hidden,
-            e,
-            1,
-            project.weight.view(),
-            out,
-            d,
-            Into::Bias(&project.bias),
-        );
+    let (states, last) = rest.split_at_mut(weights.encoder.len() * d);
+    let mut inputs = inputs;
+    for (path, out) in weights.encoder.iter().zip(states.chunks_exact_mut(d)) {
+        let (own, after) = inputs.split_at(path.inputs);
+        inputs = after;
+        token_of::<V>(path, own, hidden, out);
     }
     // The authors' encoding of actions: (a + 1) / 3.
     weights
@@ -381,14 +378,49 @@ fn tokens_of<V: Vector>(
         .apply((action + 1) as f32 / ACTIONS as f32, last);
 }
 
-fn head_shape(config: &PolicyConfig) -> (usize, usize) {
-    let heads = config.backbone.heads;
-    (heads, config.backbone.width / heads)
+/// One feature's token.
+#[inline(always)]
+fn token_of<V: Vector>(path: &Path, inputs: &[f32], scratch: &mut [f32], out: &mut [f32]) {
+    let h = path.hidden();
+    let (hidden, encoded) = scratch.split_at_mut(h);
+    match &path.hidden {
+        Hidden::Plain(scalar) => scalar.apply(inputs[0], hidden),
+        Hidden::Bins { slopes, linear } => {
+            let k = 1 + slopes.len();
+            encoded[0] = inputs[0];
+            for (x, (edge, slope)) in encoded[1..k].iter_mut().zip(slopes) {
+                *x = ((inputs[0] - edge) * slope).clamp(0.0, 1.0);
+            }
+            let weight = linear.weight.view();
+            matmul::<V>(encoded, k, 1, weight, hidden, h, Into::Bias(&linear.bias));
+        }
+        // A convolution is a product with rows that overlap.
+        Hidden::Convolutions(kernels) => {
+            let mut at = 0;
+            for linear in kernels {
+                let weight = linear.weight.view();
+                let (times, e) = (inputs.len() + 1 - weight.k, weight.n);
+                let out = &mut hidden[at..];
+                matmul::<V>(inputs, 1, times, weight, out, e, Into::Bias(&linear.bias));
+                at += times * e;
+            }
+        }
+    }
+    for h in hidden.iter_mut() {
+        *h = if *h < 0.0 { LEAK * *h } else { *h };
+    }
+    let project = &path.project;
+    let weight = project.weight.view();
+    let d = out.len();
+    matmul::<V>(hidden, h, 1, weight, out, d, Into::Bias(&project.bias));
 }
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
     use super::*;
+    use crate::backbone::BackboneConfig;
     use crate::{Feature, Tensors};
 
     /// Every processor computes the same, whichever this test runs on.
@@ -396,26 +428,25 @@ mod tests {
     fn the_plain_pass_is_the_fast_one() {
         let mut config = PolicyConfig::new("test", &Feature::PAPER7);
         config.window = 4;
-        config.backbone.width = 40; // two panels and a half
-        config.backbone.heads = 2;
-        let tensors = Tensors::random(&config, 1);
-        let weights = Weights::pack(&config, &tensors);
-        let run = |pass: fn(
-            &PolicyConfig,
-            &Weights,
-            &mut State,
-            &mut Scratch,
-            usize,
-            bool,
-        ) -> [f32; ACTIONS]| {
-            let mut state = State::new(&config);
-            let mut scratch = Scratch::new(&config, 36);
-            for (i, x) in scratch.tokens.iter_mut().enumerate() {
-                *x = ((i * 7919) % 1000) as f32 / 500.0 - 1.0;
-            }
-            pass(&config, &weights, &mut state, &mut scratch, 17, false);
-            pass(&config, &weights, &mut state, &mut scratch, 18, true)
+        let BackboneConfig::Gpt2(gpt2) = &mut config.backbone else {
+            panic!("another backbone");
         };
+        gpt2.n_embd = 40; // two panels and a half
+        gpt2.n_head = 2;
+        gpt2.n_positions = 40;
+        let shape = Shape::of("test", &config).unwrap();
+        let tensors = Tensors::random(&config, 1);
+        let weights = Weights::pack(&config, shape, &tensors);
+        let run =
+            |pass: fn(bool, &Weights, &mut State, &mut Scratch, usize, bool) -> [f32; ACTIONS]| {
+                let mut state = State::new(&config, &shape);
+                let mut scratch = Scratch::new(&config, &shape, 36);
+                for (i, x) in scratch.tokens.iter_mut().enumerate() {
+                    *x = ((i * 7919) % 1000) as f32 / 500.0 - 1.0;
+                }
+                pass(false, &weights, &mut state, &mut scratch, 17, false);
+                pass(false, &weights, &mut state, &mut scratch, 18, true)
+            };
         for (fast, plain) in run(advance).into_iter().zip(run(pass::<Plain>)) {
             assert!((fast - plain).abs() < 1e-6, "{fast} {plain}");
         }

@@ -18,6 +18,7 @@ pub mod backbone;
 mod chooser;
 mod config;
 mod confusion;
+mod encoder;
 mod error;
 mod feature;
 mod forward;
@@ -25,6 +26,7 @@ mod kernel;
 mod policy;
 mod reward;
 mod session;
+mod shape;
 mod tensors;
 mod vector;
 mod weights;
@@ -38,13 +40,14 @@ pub mod torch;
 
 pub use chooser::Chooser;
 pub use config::{
-    ACTIONS, BackboneConfig, DecisionRule, EncoderConfig, FORMAT, Family, FeatureConfig,
-    HeadConfig, HeadKind, PolicyConfig, ReturnConfig, TokenLayout, TrainedOn,
+    ACTIONS, Adaptation, BaseConfig, DecisionRule, FORMAT, FeatureConfig, HeadConfig, HeadKind,
+    PolicyConfig, ReturnConfig, TokenLayout, TrainedOn, small_gpt2,
 };
 pub use confusion::{Confusion, Scores};
+pub use encoder::{EncoderConfig, Encoding};
 pub use error::PolicyError;
 pub use feature::{Feature, Fit, Scaling, Transform};
 pub use policy::{CONFIG_FILE, Policy, Step, WEIGHTS_FILE};
 pub use reward::{Reward, Rewards, returns_to_go};
 pub use session::Session;
-pub use tensors::{Spec, Tensors, specs};
+pub use tensors::{Spec, Tensors, module_specs, specs, trained_specs};

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use sha2::{Digest, Sha256};
 
 use crate::forward::{Scratch, State, advance, embed};
+use crate::shape::Shape;
 use crate::weights::Weights;
 use crate::{ACTIONS, PolicyConfig, PolicyError, Tensors};
 
@@ -32,8 +33,9 @@ pub struct Policy {
 pub struct Step {
     /// Return-to-go, scaled.
     pub return_to_go: f32,
-    /// One value per feature, scaled.
-    pub features: Vec<f32>,
+    /// What the features put in, scaled: one value a scalar, `history` values
+    /// a series, oldest first ([`PolicyConfig::fill_inputs`]).
+    pub inputs: Vec<f32>,
     /// Code of the action that was taken, below [`ACTIONS`].
     pub action: usize,
 }
@@ -44,26 +46,36 @@ impl Policy {
     /// Neither file is trusted: sizes are bounded before they are read, keys
     /// and tensors must be exactly those expected, values finite.
     pub fn load(dir: &Path) -> Result<Arc<Policy>, PolicyError> {
-        let (config, tensors, hash) = read(dir)?;
+        let (config, config_bytes) = read_config(dir)?;
+        let shape = Shape::of(&config.name, &config)?;
+        let (tensors, weight_bytes) = read_weights(dir, &config)?;
         Ok(Arc::new(Policy {
-            weights: Weights::pack(&config, &tensors),
-            hash,
+            weights: Weights::pack(&config, shape, &tensors),
+            hash: hash(&config_bytes, &weight_bytes),
             config,
         }))
     }
 
-    /// Reads the same, as tensors: to train on, to convert, to look at.
+    /// Reads and checks `config.json` alone, of any policy directory.
+    pub fn load_config(dir: &Path) -> Result<PolicyConfig, PolicyError> {
+        Ok(read_config(dir)?.0)
+    }
+
+    /// Reads `config.json` and `model.safetensors` as tensors, of any backbone:
+    /// to train on, to convert, to look at.
     pub fn load_tensors(dir: &Path) -> Result<(PolicyConfig, Tensors), PolicyError> {
-        let (config, tensors, _) = read(dir)?;
+        let (config, _) = read_config(dir)?;
+        let (tensors, _) = read_weights(dir, &config)?;
         Ok((config, tensors))
     }
 
     /// A policy from tensors in memory, e.g. [`Tensors::random`].
     pub fn new(config: PolicyConfig, tensors: &Tensors) -> Result<Arc<Policy>, PolicyError> {
         config.check()?;
+        let shape = Shape::of(&config.name, &config)?;
         tensors.check(&config)?;
         Ok(Arc::new(Policy {
-            weights: Weights::pack(&config, tensors),
+            weights: Weights::pack(&config, shape, tensors),
             hash: hash(
                 config.to_json().as_bytes(),
                 &tensors.to_safetensors(&config),
@@ -97,24 +109,21 @@ impl Policy {
     /// Allocates; a stream of records goes through a [`crate::Session`].
     ///
     /// # Panics
-    /// Without steps, or when a step has not one value per feature.
+    /// Without steps, or when a step has not [`PolicyConfig::inputs`] of them.
     pub fn decide(&self, steps: &[Step]) -> [f32; ACTIONS] {
         let config = &self.config;
         let steps = &steps[steps.len().saturating_sub(config.window)..];
-        let (d, tokens) = (config.backbone.width, config.tokens_per_record());
-        let mut scratch = Scratch::new(config, steps.len() * tokens);
-        let mut hidden = vec![0.0; config.encoder.width];
+        let shape = &self.weights.shape;
+        let (d, tokens) = (shape.width, config.tokens_per_record());
+        let mut scratch = Scratch::new(config, shape, steps.len() * tokens);
+        let mut hidden = vec![0.0; self.weights.path_scratch()];
         for (i, step) in steps.iter().enumerate() {
-            assert_eq!(
-                step.features.len(),
-                config.features.len(),
-                "one value per feature"
-            );
+            assert_eq!(step.inputs.len(), config.inputs(), "inputs of a step");
             let record = &mut scratch.tokens[i * tokens * d..][..tokens * d];
             embed(
                 &self.weights,
                 step.return_to_go,
-                &step.features,
+                &step.inputs,
                 step.action,
                 &mut hidden,
                 record,
@@ -123,9 +132,9 @@ impl Policy {
         }
         let count = steps.len() * tokens - 1; // all but the newest action
         advance(
-            config,
+            config.head.residual,
             &self.weights,
-            &mut State::new(config),
+            &mut State::new(config, shape),
             &mut scratch,
             count,
             true,
@@ -134,7 +143,7 @@ impl Policy {
 
     /// Adds the time embedding of window position `position` to each token.
     pub(crate) fn add_time(&self, position: usize, tokens: &mut [f32]) {
-        let d = self.config.backbone.width;
+        let d = self.weights.shape.width;
         let time = &self.weights.time[position * d..][..d];
         for token in tokens.chunks_exact_mut(d) {
             for (x, t) in token.iter_mut().zip(time) {
@@ -153,17 +162,18 @@ impl std::fmt::Debug for Policy {
     }
 }
 
-/// Configuration, tensors and hash.
-fn read(dir: &Path) -> Result<(PolicyConfig, Tensors, String), PolicyError> {
+fn read_config(dir: &Path) -> Result<(PolicyConfig, Vec<u8>), PolicyError> {
     let path = dir.join(CONFIG_FILE);
-    let config_bytes = read_bounded(&path, CONFIG_MAX)?;
-    let config = PolicyConfig::from_json(&path.display().to_string(), &config_bytes)?;
+    let bytes = read_bounded(&path, CONFIG_MAX)?;
+    let config = PolicyConfig::from_json(&path.display().to_string(), &bytes)?;
+    Ok((config, bytes))
+}
 
+fn read_weights(dir: &Path, config: &PolicyConfig) -> Result<(Tensors, Vec<u8>), PolicyError> {
     let path = dir.join(WEIGHTS_FILE);
-    let weight_bytes = read_bounded(&path, crate::tensors::file_size_max(&config))?;
-    let tensors = Tensors::from_safetensors(&config, &path.display().to_string(), &weight_bytes)?;
-    let hash = hash(&config_bytes, &weight_bytes);
-    Ok((config, tensors, hash))
+    let bytes = read_bounded(&path, crate::tensors::file_size_max(config))?;
+    let tensors = Tensors::from_safetensors(config, &path.display().to_string(), &bytes)?;
+    Ok((tensors, bytes))
 }
 
 /// Reads a regular file of at most `max` bytes.

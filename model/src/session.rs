@@ -34,12 +34,13 @@ pub struct Session {
     policy: Arc<Policy>,
     interval: u64,
     seen: u64,              // records since the start or the last reset
+    values: Vec<f32>,       // [lookback + 1][n]: scaled, record r at r % (lookback + 1)
     recent: Vec<f32>,       // [w][n + 2][d]: tokens without time, record r at r % w
     contexts: Vec<Context>, // boundary b is in (b / N) % len
     scratch: Scratch,
-    features: Vec<f32>, // [n]
-    hidden: Vec<f32>,   // [e]
-    target: f32,        // return asked for, scaled
+    inputs: Vec<f32>, // [inputs]
+    hidden: Vec<f32>, // what the paths of features need
+    target: f32,      // return asked for, scaled
 }
 
 /// One window on its way to its boundary.
@@ -58,22 +59,23 @@ impl Context {
 impl Session {
     /// A session that decides after every `interval` records, at least 1.
     pub fn new(policy: Arc<Policy>, interval: usize) -> Session {
-        let config = policy.config();
+        let (config, shape) = (policy.config(), &policy.weights.shape);
         let interval = interval.max(1);
         let contexts = config.window.div_ceil(interval);
         Session {
             interval: interval as u64,
             seen: 0,
-            recent: vec![0.0; config.tokens() * config.backbone.width],
+            values: vec![0.0; (config.lookback() + 1) * config.features.len()],
+            recent: vec![0.0; config.tokens() * shape.width],
             contexts: (0..contexts)
                 .map(|_| Context {
-                    state: State::new(config),
+                    state: State::new(config, shape),
                     fed: 0,
                 })
                 .collect(),
-            scratch: Scratch::new(config, config.tokens()),
-            features: vec![0.0; config.features.len()],
-            hidden: vec![0.0; config.encoder.width],
+            scratch: Scratch::new(config, shape, config.tokens()),
+            inputs: vec![0.0; config.inputs()],
+            hidden: vec![0.0; policy.weights.path_scratch()],
             target: config.returns.scaling.apply(config.returns.target),
             policy,
         }
@@ -86,12 +88,17 @@ impl Session {
     pub fn observe(&mut self, record: &Record) -> Option<[f32; ACTIONS]> {
         self.seen += 1;
         let (now, interval) = (self.seen, self.interval);
-        let window = self.policy.config().window as u64;
+        let config = self.policy.config();
+        let (window, lookback) = (config.window as u64, config.lookback() as u64);
         let next = now.next_multiple_of(interval);
+        if next >= now + window + lookback {
+            return None; // before all that the next window sees
+        }
+        self.note(record);
         if next >= now + window {
             return None; // before the start of the next window
         }
-        self.remember(record);
+        self.embed(record);
 
         let mut decision = None;
         for boundary in (next..now + window).step_by(interval as usize) {
@@ -125,23 +132,35 @@ impl Session {
         &self.policy
     }
 
-    /// Computes the tokens of a record once for all contexts.
-    fn remember(&mut self, record: &Record) {
-        let config = self.policy.config();
-        for (value, feature) in self.features.iter_mut().zip(&config.features) {
+    /// Keeps a record's values.
+    fn note(&mut self, record: &Record) {
+        let features = &self.policy.config().features;
+        let row = row(self.seen, self.values.len() / features.len()) * features.len();
+        for (value, feature) in self.values[row..].iter_mut().zip(features) {
             *value = feature.scaling.apply(feature.name.value(record));
         }
-        let each = config.tokens_per_record() * config.backbone.width;
-        let at = (self.seen % config.window as u64) as usize * each;
-        let tokens = &mut self.recent[at..at + each];
-        let action = record.action() as usize;
+    }
+
+    /// Computes the tokens of the newest record once for all contexts.
+    fn embed(&mut self, record: &Record) {
+        let config = self.policy.config();
+        let n = config.features.len();
+        let (values, rows, seen) = (&self.values, self.values.len() / n, self.seen);
+        // Records count from 1.
+        config.fill_inputs(
+            seen as usize - 1,
+            |feature, back| values[row(seen - back as u64, rows) * n + feature],
+            &mut self.inputs,
+        );
+        let each = config.tokens_per_record() * self.policy.weights.shape.width;
+        let at = row(seen, config.window) * each;
         embed(
             &self.policy.weights,
             self.target,
-            &self.features,
-            action,
+            &self.inputs,
+            record.action() as usize,
             &mut self.hidden,
-            tokens,
+            &mut self.recent[at..at + each],
         );
     }
 
@@ -149,10 +168,10 @@ impl Session {
     fn feed(&mut self, context: usize, start: u64, now: u64, decide: bool) -> [f32; ACTIONS] {
         let Context { state, fed } = &mut self.contexts[context];
         let config = self.policy.config();
-        let each = config.tokens_per_record() * config.backbone.width;
+        let each = config.tokens_per_record() * self.policy.weights.shape.width;
         let mut count = 0;
         for record in start + *fed..=now {
-            let from = (record % config.window as u64) as usize * each;
+            let from = row(record, config.window) * each;
             let to = &mut self.scratch.tokens[count * each..][..each];
             to.copy_from_slice(&self.recent[from..from + each]);
             self.policy.add_time((record - start) as usize, to);
@@ -161,7 +180,7 @@ impl Session {
         *fed += count as u64;
         let tokens = count * config.tokens_per_record() - usize::from(decide);
         advance(
-            config,
+            config.head.residual,
             &self.policy.weights,
             state,
             &mut self.scratch,
@@ -169,4 +188,9 @@ impl Session {
             decide,
         )
     }
+}
+
+/// Where a ring of so many rows has a record.
+fn row(record: u64, rows: usize) -> usize {
+    (record % rows as u64) as usize
 }

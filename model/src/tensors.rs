@@ -5,7 +5,10 @@ use std::collections::BTreeMap;
 
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
-use crate::{ACTIONS, PolicyConfig, PolicyError};
+use crate::{ACTIONS, Adaptation, PolicyConfig, PolicyError};
+
+/// Stands before the names of a backbone's tensors.
+pub(crate) const BACKBONE: &str = "backbone.";
 
 /// Longest acceptable header, bytes.  The largest backbone that a
 /// configuration can describe needs about a tenth of this.
@@ -18,51 +21,45 @@ pub type Spec = (String, Vec<usize>);
 #[derive(Debug, Clone, PartialEq)]
 pub struct Tensors(BTreeMap<String, Vec<f32>>);
 
-/// Every tensor that `config` calls for.  Names and layouts of the backbone
-/// are those of Hugging Face's GPT-2 (matrices as inputs × outputs there, as
-/// outputs × inputs elsewhere).
+/// Every tensor that `config` calls for once an adapter is merged.  Names and
+/// layouts of the backbone are Hugging Face's, with `backbone.` before them
+/// (GPT-2's matrices are inputs × outputs, all others outputs × inputs).
 pub fn specs(config: &PolicyConfig) -> Vec<Spec> {
-    let (d, m, e) = (
-        config.backbone.width,
-        config.backbone.mlp,
-        config.encoder.width,
-    );
+    let mut specs = module_specs(config);
+    let backbone = config.backbone.specs().into_iter();
+    specs.extend(backbone.map(|(name, shape)| (format!("{BACKBONE}{name}"), shape)));
+    specs
+}
+
+/// The tensors that training changes: all, or those outside of the backbone
+/// and the adapters.  Those outside of the backbone come first.
+pub fn trained_specs(config: &PolicyConfig) -> Result<Vec<Spec>, PolicyError> {
+    let Adaptation::Lora(lora) = &config.adaptation else {
+        return Ok(specs(config));
+    };
+    let mut specs = module_specs(config);
+    let adapters = lora.specs(&config.backbone)?.into_iter();
+    specs.extend(adapters.map(|(name, shape)| (format!("{BACKBONE}{name}"), shape)));
+    Ok(specs)
+}
+
+/// The tensors outside of the backbone: encoder, time, norm and head.
+pub fn module_specs(config: &PolicyConfig) -> Vec<Spec> {
+    let d = config.backbone.width();
     let mut specs = Vec::new();
-    let mut add = |name: String, shape: &[usize]| specs.push((name, shape.to_vec()));
     for scalar in ["return", "action"] {
-        add(format!("{scalar}.weight"), &[d, 1]);
-        add(format!("{scalar}.bias"), &[d]);
+        specs.push((format!("{scalar}.weight"), vec![d, 1]));
+        specs.push((format!("{scalar}.bias"), vec![d]));
     }
-    add("time.weight".into(), &[config.window, d]);
+    specs.push(("time.weight".into(), vec![config.window, d]));
     for feature in &config.features {
-        let name = feature.name.name();
-        add(format!("encoder.{name}.hidden.weight"), &[e, 1]);
-        add(format!("encoder.{name}.hidden.bias"), &[e]);
-        add(format!("encoder.{name}.project.weight"), &[d, e]);
-        add(format!("encoder.{name}.project.bias"), &[d]);
+        let mut add = |spec| specs.push(spec);
+        feature.encoder.specs(feature.name.name(), d, &mut add);
     }
-    for norm in ["embed_norm", "backbone.ln_f"] {
-        add(format!("{norm}.weight"), &[d]);
-        add(format!("{norm}.bias"), &[d]);
+    for (name, shape) in [("embed_norm", vec![d]), ("head", vec![ACTIONS, d])] {
+        specs.push((format!("{name}.bias"), vec![shape[0]]));
+        specs.push((format!("{name}.weight"), shape));
     }
-    for layer in 0..config.backbone.layers {
-        let block = format!("backbone.h.{layer}");
-        for norm in ["ln_1", "ln_2"] {
-            add(format!("{block}.{norm}.weight"), &[d]);
-            add(format!("{block}.{norm}.bias"), &[d]);
-        }
-        for (name, inputs, outputs) in [
-            ("attn.c_attn", d, 3 * d),
-            ("attn.c_proj", d, d),
-            ("mlp.c_fc", d, m),
-            ("mlp.c_proj", m, d),
-        ] {
-            add(format!("{block}.{name}.weight"), &[inputs, outputs]);
-            add(format!("{block}.{name}.bias"), &[outputs]);
-        }
-    }
-    add("head.weight".into(), &[ACTIONS, d]);
-    add("head.bias".into(), &[ACTIONS]);
     specs
 }
 
@@ -71,19 +68,27 @@ impl Tensors {
     /// none missing, every shape right, every value finite.
     pub fn new(
         config: &PolicyConfig,
+        tensors: BTreeMap<String, Vec<f32>>,
+    ) -> Result<Tensors, PolicyError> {
+        Tensors::of(&specs(config), tensors)
+    }
+
+    /// The same for any set of tensors.
+    pub(crate) fn of(
+        specs: &[Spec],
         mut tensors: BTreeMap<String, Vec<f32>>,
     ) -> Result<Tensors, PolicyError> {
         let mut known = BTreeMap::new();
-        for (name, shape) in specs(config) {
+        for (name, shape) in specs {
             let data = tensors
-                .remove(&name)
-                .ok_or_else(|| wrong("tensors", &name, "missing"))?;
+                .remove(name)
+                .ok_or_else(|| wrong("tensors", name, "missing"))?;
             if data.len() != shape.iter().product::<usize>() {
                 let reason = format!("{} values, want the shape {shape:?}", data.len());
-                return Err(wrong("tensors", &name, reason));
+                return Err(wrong("tensors", name, reason));
             }
-            check_finite("tensors", &name, &data)?;
-            known.insert(name, data);
+            check_finite("tensors", name, &data)?;
+            known.insert(name.clone(), data);
         }
         match tensors.into_keys().next() {
             Some(name) => Err(wrong("tensors", &name, "not part of this policy")),
@@ -92,21 +97,23 @@ impl Tensors {
     }
 
     /// GPT-2's initialisation: matrices N(0, 0.02²), the projections into the
-    /// residual stream scaled down by √(2 layers), biases 0, norms 1.  Scalar
-    /// paths get uniform weights, since their fan-in is one.
+    /// residual stream scaled down by √(2 layers), biases 0, norms 1.  Paths
+    /// of scalars and series get more, since their fan-in is small.
     pub fn random(config: &PolicyConfig, seed: u64) -> Tensors {
         let mut random = Random::new(seed);
-        let residual = 0.02 / (2.0 * config.backbone.layers as f32).sqrt();
+        let residual = 0.02 / (2.0 * config.backbone.layers() as f32).sqrt();
         let mut tensors = BTreeMap::new();
         for (name, shape) in specs(config) {
-            let scalar = shape.get(1) == Some(&1) || name.ends_with("hidden.bias");
-            let matrix = shape.len() == 2;
+            let fan_in = shape[1..].iter().product::<usize>() as f32;
+            let matrix = shape.len() > 1;
+            let (paths, backbone) = (name.contains("encoder."), name.contains("backbone."));
+            let scalar = (!backbone && matrix && fan_in == 1.0) || name.ends_with("hidden.bias");
+            let first = name.contains(".hidden.") || name.contains(".conv");
             let values = (0..shape.iter().product()).map(|_| match () {
                 () if scalar => 2.0 * random.uniform() - 1.0,
-                () if name.contains("encoder.") && matrix => random.normal() * 0.25,
-                () if name.starts_with("backbone") && name.contains("c_proj") && matrix => {
-                    random.normal() * residual
-                }
+                () if paths && matrix && first => (2.0 * random.uniform() - 1.0) / fan_in.sqrt(),
+                () if paths && matrix => random.normal() / fan_in.sqrt(),
+                () if backbone && name.contains("c_proj") && matrix => random.normal() * residual,
                 () if matrix => random.normal() * 0.02,
                 () if name.contains("ln_") || name.contains("norm") => {
                     f32::from(u8::from(name.ends_with("weight")))
@@ -216,7 +223,7 @@ pub(crate) fn file_size_max(config: &PolicyConfig) -> u64 {
     8 + HEADER_MAX as u64 + 4 * values as u64
 }
 
-fn wrong(file: &str, tensor: &str, reason: impl Into<String>) -> PolicyError {
+pub(crate) fn wrong(file: &str, tensor: &str, reason: impl Into<String>) -> PolicyError {
     PolicyError::Tensor {
         file: file.to_owned(),
         tensor: tensor.to_owned(),

@@ -1,15 +1,19 @@
 //! The tensors of a policy, packed for the forward pass.
 
 use crate::kernel::Packed;
-use crate::{PolicyConfig, Tensors};
+use crate::shape::Shape;
+use crate::{EncoderConfig, PolicyConfig, Tensors};
 
-/// d = backbone.width, e = encoder.width, m = backbone.mlp, w = window.
+/// d, m: width and feed-forward units of the backbone; w: window; e, h: width
+/// and hidden units of a path.
 pub(crate) struct Weights {
+    pub(crate) shape: Shape,
     pub(crate) returns: Scalar,
     pub(crate) action: Scalar,
     pub(crate) time: Vec<f32>,     // [w][d]
     pub(crate) encoder: Vec<Path>, // one per feature
     pub(crate) embed_norm: Norm,
+    pub(crate) positions: Vec<f32>, // [tokens of a window][d], or nothing
     pub(crate) blocks: Vec<Block>,
     pub(crate) last_norm: Norm,
     pub(crate) head: Linear, // d -> 3
@@ -30,10 +34,32 @@ impl Scalar {
     }
 }
 
-/// From one feature to its token.
+/// From the values of one feature to its token.
 pub(crate) struct Path {
-    pub(crate) hidden: Scalar,  // 1 -> e
-    pub(crate) project: Linear, // e -> d
+    pub(crate) inputs: usize, // values read
+    pub(crate) hidden: Hidden,
+    pub(crate) project: Linear, // h -> d
+}
+
+/// The first half of a [`Path`].
+pub(crate) enum Hidden {
+    /// A value alone.
+    Plain(Scalar), // 1 -> e
+    /// A value and its bins.
+    Bins {
+        slopes: Vec<(f32, f32)>, // lower edge and 1 / width of each bin
+        linear: Linear,          // 1 + bins -> e
+    },
+    /// A series; hidden units are [kernel][time][channel] here, and
+    /// [kernel][channel][time] in the file.
+    Convolutions(Vec<Linear>), // k -> e, one per kernel
+}
+
+impl Path {
+    /// Hidden units.
+    pub(crate) fn hidden(&self) -> usize {
+        self.project.weight.view().k
+    }
 }
 
 pub(crate) struct Block {
@@ -58,12 +84,25 @@ pub(crate) struct Norm {
 }
 
 impl Weights {
-    pub(crate) fn pack(config: &PolicyConfig, tensors: &Tensors) -> Weights {
-        let (d, m, e) = (
-            config.backbone.width,
-            config.backbone.mlp,
-            config.encoder.width,
-        );
+    /// Numbers that the widest path needs room for.
+    pub(crate) fn path_scratch(&self) -> usize {
+        let of = |path: &Path| match &path.hidden {
+            Hidden::Bins { slopes, .. } => path.hidden() + 1 + slopes.len(),
+            _ => path.hidden(),
+        };
+        self.encoder.iter().map(of).max().unwrap_or(0)
+    }
+
+    /// Packs the tensors of a policy whose backbone has this shape.
+    pub(crate) fn pack(config: &PolicyConfig, shape: Shape, tensors: &Tensors) -> Weights {
+        let Shape {
+            layers,
+            width: d,
+            heads,
+            mlp: m,
+            positions,
+            ..
+        } = shape;
         let get = |name: &str| tensors.values(name).to_vec();
         let scalar = |name: &str| Scalar {
             weight: get(&format!("{name}.weight")),
@@ -94,24 +133,63 @@ impl Weights {
                     bias: bias[at..at + outputs].iter().map(|b| scale * b).collect(),
                 }
             };
-        let scale = 1.0 / ((d / config.backbone.heads) as f32).sqrt();
+        let scale = 1.0 / ((d / heads) as f32).sqrt();
+        let path = |name: &str, encoder: &EncoderConfig| {
+            let name = format!("encoder.{name}");
+            let inputs = encoder.history();
+            match encoder {
+                EncoderConfig::Scalar { width, encoding } => Path {
+                    inputs,
+                    hidden: match encoding.len() {
+                        0 => Hidden::Plain(scalar(&format!("{name}.hidden"))),
+                        bins => Hidden::Bins {
+                            slopes: encoding.slopes().collect(),
+                            linear: linear(&format!("{name}.hidden"), 1 + bins, *width),
+                        },
+                    },
+                    project: linear(&format!("{name}.project"), *width, d),
+                },
+                EncoderConfig::Series {
+                    width,
+                    history,
+                    kernels,
+                } => Path {
+                    inputs,
+                    hidden: Hidden::Convolutions(
+                        kernels
+                            .iter()
+                            .map(|k| linear(&format!("{name}.conv{k}"), *k, *width))
+                            .collect(),
+                    ),
+                    project: {
+                        let order = time_first(*width, *history, kernels);
+                        let weight = tensors.values(&format!("{name}.project.weight"));
+                        let h = order.len();
+                        Linear {
+                            weight: Packed::new(h, d, |i, o| weight[o * h + order[i]]),
+                            bias: get(&format!("{name}.project.bias")),
+                        }
+                    },
+                },
+            }
+        };
         Weights {
+            shape,
             returns: scalar("return"),
             action: scalar("action"),
             time: get("time.weight"),
             encoder: config
                 .features
                 .iter()
-                .map(|feature| {
-                    let name = format!("encoder.{}", feature.name.name());
-                    Path {
-                        hidden: scalar(&format!("{name}.hidden")),
-                        project: linear(&format!("{name}.project"), e, d),
-                    }
-                })
+                .map(|feature| path(feature.name.name(), &feature.encoder))
                 .collect(),
             embed_norm: norm("embed_norm"),
-            blocks: (0..config.backbone.layers)
+            positions: match positions {
+                0 => Vec::new(),
+                // A window needs no more of them.
+                _ => get("backbone.wpe.weight")[..config.tokens() * d].to_vec(),
+            },
+            blocks: (0..layers)
                 .map(|layer| {
                     let block = format!("backbone.h.{layer}");
                     let c_attn = format!("{block}.attn.c_attn");
@@ -131,4 +209,17 @@ impl Weights {
             head: linear("head", d, crate::ACTIONS),
         }
     }
+}
+
+/// For each hidden unit of a series as computed here, [kernel][time][channel],
+/// its place in the file, [kernel][channel][time].
+fn time_first(width: usize, history: usize, kernels: &[usize]) -> Vec<usize> {
+    let mut order = Vec::new();
+    for k in kernels {
+        let (start, length) = (order.len(), history + 1 - k);
+        for time in 0..length {
+            order.extend((0..width).map(|channel| start + channel * length + time));
+        }
+    }
+    order
 }

@@ -5,7 +5,7 @@ mod common;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use common::{config, policy, records};
+use common::{config, policy, records, vary_paths};
 use l4sllm_model::{Chooser, DecisionRule, Feature, Session};
 
 struct Counting;
@@ -30,7 +30,9 @@ static COUNTING: Counting = Counting;
 // The only test of its process: others would be counted with it.
 #[test]
 fn nothing_is_allocated_per_record() {
-    let (policy, _) = policy(&config(&Feature::PAPER8), 1);
+    let mut config = config(&Feature::PAPER8);
+    vary_paths(&mut config);
+    let (policy, _) = policy(&config, 1);
     let stream = records(300, 2);
     for interval in [1, 10, 100] {
         let mut session = Session::new(policy.clone(), interval);

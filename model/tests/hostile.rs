@@ -10,7 +10,8 @@ use std::path::Path;
 
 use common::{Noise, config, tensors};
 use l4sllm_model::{
-    CONFIG_FILE, Feature, Policy, PolicyConfig, PolicyError, Tensors, WEIGHTS_FILE,
+    CONFIG_FILE, EncoderConfig, Feature, Policy, PolicyConfig, PolicyError, Tensors, WEIGHTS_FILE,
+    small_gpt2,
 };
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -18,11 +19,9 @@ use tempfile::TempDir;
 fn small() -> PolicyConfig {
     let mut config = config(&Feature::PAPER7[..2]);
     config.window = 3;
-    config.backbone.width = 8;
-    config.backbone.heads = 1;
-    config.backbone.mlp = 8;
-    config.backbone.layers = 1;
-    config.encoder.width = 2;
+    config.backbone = small_gpt2(1, 8, 1, 8);
+    config.features[0].encoder = EncoderConfig::scalar(2);
+    config.features[1].encoder = EncoderConfig::series(2, 8);
     config
 }
 
@@ -74,7 +73,7 @@ fn missing_files_are_named() {
 fn configurations_are_refused_by_key() {
     let good: Value = serde_json::to_value(small()).unwrap();
     for (pointer, value, want) in [
-        ("/format", json!(2), "format = 2, want 1"),
+        ("/format", json!(1), "format = 1, want 2"),
         ("/window", json!(0), "window = 0"),
         ("/window", json!(1_000_000), "window = 1000000"),
         ("/window", json!(-1), "window: "),
@@ -130,30 +129,88 @@ fn configurations_are_refused_by_key() {
             json!(0.0),
             "returns.scaling.std = 0",
         ),
-        ("/encoder/width", json!(0), "encoder.width = 0"),
         (
-            "/backbone/family",
+            "/features/0/encoder/scalar/width",
+            json!(0),
+            "features[0].encoder.scalar.width = 0",
+        ),
+        (
+            "/features/1/encoder/series/history",
+            json!(1 << 30),
+            "features[1].encoder.series.history = 1073741824",
+        ),
+        (
+            "/features/1/encoder/series/kernels/2",
+            json!(9),
+            "features[1].encoder.series.kernels[2] = 9, want 1..=8",
+        ),
+        (
+            "/features/1/encoder/series/kernels",
+            json!([3, 3]),
+            "features[1].encoder.series.kernels[1] = 3",
+        ),
+        (
+            "/features/0/encoder/scalar/encoding",
+            json!({"bins": {"edges": [0.0, 1.0, 1.0]}}),
+            "features[0].encoder.scalar.encoding.bins.edges[2] = 1",
+        ),
+        (
+            "/features/0/encoder/scalar/encoding",
+            json!({"bins": {"edges": [0.0]}}),
+            "features[0].encoder.scalar.encoding.bins.edges.length = 1",
+        ),
+        (
+            "/features/0/encoder",
+            json!({"image": {}}),
+            "features[0].encoder: unknown variant `image`",
+        ),
+        (
+            "/backbone/model_type",
             json!("bert"),
-            "backbone.family: unknown variant `bert`",
+            "backbone: model_type = bert, want gpt2, opt, llama or t5",
         ),
-        ("/backbone/layers", json!(0), "backbone.layers = 0"),
-        ("/backbone/layers", json!(1u64 << 60), "backbone.layers = "),
+        ("/backbone/n_layer", json!(0), "backbone.n_layer = 0"),
         (
-            "/backbone/width",
+            "/backbone/n_layer",
+            json!(1u64 << 60),
+            "backbone.n_layer = 1152921504606846976",
+        ),
+        (
+            "/backbone/n_embd",
             json!(1 << 20),
-            "backbone.width = 1048576",
+            "backbone.n_embd = 1048576",
         ),
         (
-            "/backbone/heads",
+            "/backbone/n_head",
             json!(3),
-            "backbone.width = 8, want a multiple of backbone.heads = 3",
+            "backbone.n_embd = 8, want a multiple of n_head = 3",
         ),
-        ("/backbone/heads", json!(0), "backbone.heads = 0"),
-        ("/backbone/mlp", json!(0), "backbone.mlp = 0"),
+        ("/backbone/n_head", json!(0), "backbone.n_head = 0"),
+        ("/backbone/n_inner", json!(0), "backbone.n_inner = 0"),
         (
-            "/backbone/norm_epsilon",
+            "/backbone/n_positions",
+            json!(11),
+            "window = 3 (12 tokens, window x (features + 2)), want at most 11",
+        ),
+        (
+            "/backbone/layer_norm_epsilon",
             json!(0.0),
-            "backbone.norm_epsilon = 0",
+            "backbone.layer_norm_epsilon = 0",
+        ),
+        (
+            "/adaptation",
+            json!({"lora": {"r": 0, "alpha": 32.0, "dropout": 0.0}}),
+            "adaptation.lora.r = 0",
+        ),
+        (
+            "/adaptation",
+            json!({"lora": {"r": 4, "alpha": 32.0, "dropout": 0.0, "target_modules": ["q"]}}),
+            "adaptation.lora.target_modules = q",
+        ),
+        (
+            "/base",
+            json!({"path": "b", "sha256": "0"}),
+            "base = b, want null",
         ),
         (
             "/head/kind",
@@ -180,6 +237,7 @@ fn configurations_are_refused_by_key() {
     for (pointer, key) in [
         ("", "colour"),
         ("/backbone", "depth"),
+        ("/features/1/encoder/series", "stride"),
         ("/features/0", "kind"),
     ] {
         let mut bad = good.clone();
@@ -357,6 +415,6 @@ fn tensors_in_memory_are_checked_too() {
     assert!(with(&|m| m.get_mut("head.bias").unwrap()[1] = f32::NAN).contains("value 1 is NaN"));
     // Another configuration's tensors do not fit.
     let mut wider = config.clone();
-    wider.backbone.width = 16;
+    wider.backbone = small_gpt2(1, 16, 1, 8);
     assert!(Policy::new(wider, &good).is_err());
 }

@@ -1,9 +1,11 @@
 //! A session is a dense pass over each window, told a record at a time.
 
+#![allow(clippy::unwrap_used, reason = "tests")]
+
 mod common;
 
-use common::{config, policy, records, reference, steps};
-use l4sllm_model::{Feature, Session};
+use common::{config, gpt2, policy, records, reference, steps, vary_paths};
+use l4sllm_model::{EncoderConfig, Feature, Session, small_gpt2};
 
 const TOLERANCE: f64 = 1e-5;
 
@@ -16,9 +18,7 @@ fn close(got: [f32; 3], want: [f64; 3]) -> bool {
 #[test]
 fn every_interval_equals_the_dense_pass() {
     let mut config = config(&Feature::PAPER7);
-    config.backbone.width = 32;
-    config.backbone.heads = 2;
-    config.backbone.mlp = 64;
+    config.backbone = small_gpt2(2, 32, 2, 64);
     let (policy, tensors) = policy(&config, 1);
     let stream = records(230, 2);
     let steps = steps(&config, &stream);
@@ -58,13 +58,7 @@ fn other_shapes_and_options() {
         let mut config = config(features);
         config.window = window;
         config.head.residual = residual;
-        let backbone = &mut config.backbone;
-        (
-            backbone.layers,
-            backbone.width,
-            backbone.heads,
-            backbone.mlp,
-        ) = (layers, width, heads, mlp);
+        config.backbone = small_gpt2(layers, width, heads, mlp);
         let (policy, tensors) = policy(&config, 3);
         let stream = records(30, 4);
         let steps = steps(&config, &stream);
@@ -81,9 +75,49 @@ fn other_shapes_and_options() {
     }
 }
 
+/// Series reach back beyond the window, and to the stream's start; positions
+/// count from the window's.
+#[test]
+fn every_kind_of_path_and_positions() {
+    for (window, positions, lookback) in [(6, 0, 9), (3, 27, 20), (1, 9, 30), (20, 180, 2)] {
+        let mut config = config(&Feature::PAPER7);
+        config.window = window;
+        config.backbone = small_gpt2(2, 24, 2, 40);
+        gpt2(&mut config).n_positions = positions;
+        gpt2(&mut config).layer_norm_epsilon = 1e-4;
+        vary_paths(&mut config);
+        config.features[0].encoder = EncoderConfig::Series {
+            width: 2,
+            history: lookback,
+            kernels: vec![2],
+        };
+        config.check().unwrap();
+        let (policy, tensors) = policy(&config, 13);
+        let stream = records(90, 14);
+        let steps = steps(&config, &stream);
+        for interval in [1, 2, 10, 25, 45] {
+            let mut session = Session::new(policy.clone(), interval);
+            for (i, record) in stream.iter().enumerate() {
+                let Some(got) = session.observe(record) else {
+                    continue;
+                };
+                let steps = &steps[(i + 1).saturating_sub(window)..=i];
+                let want = reference(&config, &tensors, steps);
+                assert!(
+                    close(got, want),
+                    "{window} {interval} {i}: {got:?} {want:?}"
+                );
+                assert!(close(policy.decide(steps), want));
+            }
+        }
+    }
+}
+
 #[test]
 fn a_reset_forgets_everything() {
-    let (policy, _) = policy(&config(&Feature::PAPER7), 5);
+    let mut config = config(&Feature::PAPER7);
+    vary_paths(&mut config);
+    let (policy, _) = policy(&config, 5);
     let stream = records(80, 6);
     for interval in [3, 10, 50] {
         for before in [1, 9, 29] {

@@ -50,6 +50,8 @@ impl Split {
 /// All rows of some pools, in memory: 4 bytes a feature and 5 more a row.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Dataset {
+    config: PolicyConfig, // what a row puts in
+    starts: Vec<usize>,   // first row of each episode
     width: usize,
     features: Vec<f32>, // [rows][n], scaled
     actions: Vec<u8>,   // [rows]
@@ -150,6 +152,8 @@ impl Dataset {
             .map(|r| config.returns.scaling.apply(*r))
             .collect();
         Ok(Dataset {
+            config: config.clone(),
+            starts: episodes.iter().map(|episode| episode.start).collect(),
             width: names.len(),
             features,
             actions,
@@ -167,6 +171,17 @@ impl Dataset {
         &self.features[row * self.width..][..self.width]
     }
 
+    /// What the features of a row put into a network: a series sees the rows
+    /// before it, of the same episode.
+    pub fn inputs(&self, row: usize) -> Vec<f32> {
+        let episode = self.starts.partition_point(|start| *start <= row);
+        let start = episode.checked_sub(1).map_or(0, |e| self.starts[e]);
+        let mut inputs = vec![0.0; self.config.inputs()];
+        let value = |feature, back| self.features[(row - back) * self.width + feature];
+        self.config.fill_inputs(row - start, value, &mut inputs);
+        inputs
+    }
+
     /// Code of the action of a row.
     pub fn action(&self, row: usize) -> u8 {
         self.actions[row]
@@ -182,7 +197,7 @@ impl Dataset {
     pub fn steps(&self, rows: Range<usize>, target: Option<f32>) -> Vec<Step> {
         rows.map(|row| Step {
             return_to_go: target.unwrap_or(self.returns[row]),
-            features: self.features(row).to_vec(),
+            inputs: self.inputs(row),
             action: self.actions[row].into(),
         })
         .collect()

@@ -15,7 +15,7 @@ mod trainer;
 
 use std::path::PathBuf;
 
-pub use network::{Batch, Network};
+pub use network::{Batch, Network, Options};
 pub use trainer::{Evaluation, Progress, TrainConfig, Trainer};
 
 use crate::PolicyError;

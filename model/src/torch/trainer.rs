@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use serde::Serialize;
-use tch::{Device, Kind, Reduction, Tensor};
+use tch::{Device, Reduction, Tensor};
 
 use super::TrainError;
 use super::checkpoint::{self, Position};
@@ -205,14 +205,14 @@ impl Trainer {
             })
             .collect();
         let batch = Batch::new(&windows, self.network.device())?;
-        let loss = self.loss(&batch, Some(&self.class_weights))?;
+        let loss = self.loss(&batch, Some(&self.class_weights), true)?;
         let value = loss.f_double_value(&[])?;
         if !value.is_finite() {
             return Err(TrainError::Diverged { step, loss: value });
         }
         loss.f_backward()?;
         let gradient_norm = self.optimiser.step(
-            &mut self.network.flat,
+            self.network.flat(),
             learning_rate,
             self.config.weight_decay,
             self.config.clip,
@@ -269,7 +269,7 @@ impl Trainer {
                 .map(|r| self.data.steps(r.clone(), None))
                 .collect();
             let batch = Batch::new(&steps, self.network.device())?;
-            loss += self.loss(&batch, None)?.f_double_value(&[])? * rows.len() as f64;
+            loss += self.loss(&batch, None, false)?.f_double_value(&[])? * rows.len() as f64;
             batches += rows.len() as f64;
             for (rows, p) in rows.iter().zip(self.network.probabilities(&batch)?) {
                 let best = (0..ACTIONS).fold(0, |best, a| if p[a] > p[best] { a } else { best });
@@ -283,9 +283,15 @@ impl Trainer {
         Ok((batches > 0.0).then_some(evaluation))
     }
 
-    fn loss(&self, batch: &Batch, weights: Option<&Tensor>) -> Result<Tensor, TrainError> {
-        let logits = self.network.logits(batch)?.f_view([-1, ACTIONS as i64])?;
-        let labels = batch.actions.f_view([-1])?.f_to_kind(Kind::Int64)?;
+    fn loss(
+        &self,
+        batch: &Batch,
+        weights: Option<&Tensor>,
+        train: bool,
+    ) -> Result<Tensor, TrainError> {
+        let logits = self.network.logits(batch, train)?;
+        let logits = logits.f_view([-1, ACTIONS as i64])?;
+        let labels = self.network.labels(batch)?.f_reshape([-1])?;
         Ok(logits.f_cross_entropy_loss(&labels, weights, Reduction::Mean, -100, 0.0)?)
     }
 

@@ -9,7 +9,10 @@
 use std::sync::Arc;
 
 use l4sllm_abi::{Record, raw};
-use l4sllm_model::{Feature, Policy, PolicyConfig, Scaling, Step, Tensors, specs};
+use l4sllm_model::backbone::{BackboneConfig, Gpt2Config};
+use l4sllm_model::{
+    EncoderConfig, Encoding, Feature, Policy, PolicyConfig, Scaling, Step, Tensors, specs,
+};
 
 /// SplitMix64.
 pub struct Noise(pub u64);
@@ -82,14 +85,48 @@ pub fn config(features: &[Feature]) -> PolicyConfig {
     config
 }
 
+/// The GPT-2 of a configuration.
+pub fn gpt2(config: &mut PolicyConfig) -> &mut Gpt2Config {
+    match &mut config.backbone {
+        BackboneConfig::Gpt2(gpt2) => gpt2,
+        other => panic!("{}", other.family()),
+    }
+}
+
+/// Paths of each kind, by turns: plain, bins, series.
+pub fn vary_paths(config: &mut PolicyConfig) {
+    let sample = records(500, 98);
+    for (i, feature) in config.features.iter_mut().enumerate() {
+        let mut values: Vec<f32> = sample
+            .iter()
+            .map(|r| feature.scaling.apply(feature.name.value(r)))
+            .collect();
+        feature.encoder = match i % 4 {
+            1 => EncoderConfig::Scalar {
+                width: 16,
+                encoding: Encoding::bins(&mut values, 4 + i),
+            },
+            2 => EncoderConfig::series(5, 9),
+            3 => EncoderConfig::Series {
+                width: 3,
+                history: 4,
+                kernels: vec![1, 4],
+            },
+            _ => EncoderConfig::scalar(12),
+        };
+    }
+}
+
 /// Random weights, larger than those that training starts from, so that
 /// probabilities differ from one window to the next.
 pub fn tensors(config: &PolicyConfig, seed: u64) -> Tensors {
     let mut noise = Noise(seed);
     let tensors = specs(config).into_iter().map(|(name, shape)| {
         let values = (0..shape.iter().product()).map(|_| 2.0 * noise.uniform() - 1.0);
-        let scale = if shape.len() == 2 {
-            1.5 / (shape[1] as f32).sqrt().max(3.0)
+        let scale = if shape.len() > 1 {
+            1.5 / (shape[1..].iter().product::<usize>() as f32)
+                .sqrt()
+                .max(3.0)
         } else {
             0.3
         };
@@ -112,23 +149,28 @@ pub fn policy(config: &PolicyConfig, seed: u64) -> (Arc<Policy>, Tensors) {
 /// The steps that a session makes of records.
 pub fn steps(config: &PolicyConfig, records: &[Record]) -> Vec<Step> {
     let returns = &config.returns;
-    records
-        .iter()
-        .map(|record| Step {
+    let step = |(now, record): (usize, &Record)| {
+        let inputs = config.features.iter().flat_map(|f| {
+            let h = f.encoder.history();
+            // The stream's first value stands for what is before it.
+            let values = (0..h).map(move |i| (now + 1 + i).saturating_sub(h));
+            values.map(|i| f.scaling.apply(f.name.value(&records[i])))
+        });
+        Step {
             return_to_go: returns.scaling.apply(returns.target),
-            features: config
-                .features
-                .iter()
-                .map(|f| f.scaling.apply(f.name.value(record)))
-                .collect(),
+            inputs: inputs.collect(),
             action: record.action() as usize,
-        })
-        .collect()
+        }
+    };
+    records.iter().enumerate().map(step).collect()
 }
 
 /// The forward pass written down a second time: dense, naive, in f64.
 pub fn reference(config: &PolicyConfig, tensors: &Tensors, steps: &[Step]) -> [f64; 3] {
-    let d = config.backbone.width;
+    let BackboneConfig::Gpt2(gpt2) = &config.backbone else {
+        panic!("no GPT-2");
+    };
+    let d = gpt2.n_embd;
     let get = |name: &str| -> Vec<f64> {
         let values = tensors.values(name);
         assert!(!values.is_empty(), "{name}");
@@ -153,10 +195,15 @@ pub fn reference(config: &PolicyConfig, tensors: &Tensors, steps: &[Step]) -> [f
         y
     };
     let norm = |name: &str, x: &[f64]| -> Vec<f64> {
+        let epsilon = if name == "embed_norm" {
+            1e-5
+        } else {
+            gpt2.layer_norm_epsilon
+        };
         let (w, b) = (get(&format!("{name}.weight")), get(&format!("{name}.bias")));
         let mean = x.iter().sum::<f64>() / d as f64;
         let var = x.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / d as f64;
-        let scale = (var + f64::from(config.backbone.norm_epsilon)).sqrt();
+        let scale = (var + epsilon).sqrt();
         (0..d)
             .map(|i| (x[i] - mean) / scale * w[i] + b[i])
             .collect()
@@ -171,9 +218,39 @@ pub fn reference(config: &PolicyConfig, tensors: &Tensors, steps: &[Step]) -> [f
             &linear("return", &[f64::from(step.return_to_go)]),
             time,
         ));
-        for (feature, value) in config.features.iter().zip(&step.features) {
+        let mut rest = step.inputs.as_slice();
+        for feature in &config.features {
             let name = format!("encoder.{}", feature.name.name());
-            let mut hidden = linear(&format!("{name}.hidden"), &[f64::from(*value)]);
+            let (own, after) = rest.split_at(feature.encoder.history());
+            rest = after;
+            let own: Vec<f64> = own.iter().map(|x| f64::from(*x)).collect();
+            let mut hidden = match &feature.encoder {
+                EncoderConfig::Scalar { encoding, .. } => {
+                    let mut x = own.clone();
+                    if let Encoding::Bins { edges } = encoding {
+                        x.extend(edges.windows(2).map(|e| {
+                            let (low, high) = (f64::from(e[0]), f64::from(e[1]));
+                            ((own[0] - low) / (high - low)).clamp(0.0, 1.0)
+                        }));
+                    }
+                    linear(&format!("{name}.hidden"), &x)
+                }
+                EncoderConfig::Series { width, kernels, .. } => {
+                    let mut hidden = Vec::new();
+                    for k in kernels {
+                        let weight = get(&format!("{name}.conv{k}.weight"));
+                        let bias = get(&format!("{name}.conv{k}.bias"));
+                        for channel in 0..*width {
+                            let weight = &weight[channel * k..][..*k];
+                            hidden.extend(own.windows(*k).map(|x| {
+                                let products = weight.iter().zip(x).map(|(w, x)| w * x);
+                                bias[channel] + products.sum::<f64>()
+                            }));
+                        }
+                    }
+                    hidden
+                }
+            };
             hidden.iter_mut().for_each(|h| *h = h.max(0.01 * *h));
             inputs.push(add(&linear(&format!("{name}.project"), &hidden), time));
         }
@@ -186,8 +263,14 @@ pub fn reference(config: &PolicyConfig, tensors: &Tensors, steps: &[Step]) -> [f
     let inputs: Vec<_> = inputs.iter().map(|x| norm("embed_norm", x)).collect();
 
     let mut x = inputs.clone();
-    let size = d / config.backbone.heads;
-    for layer in 0..config.backbone.layers {
+    if gpt2.n_positions > 0 {
+        let table = get("backbone.wpe.weight");
+        for (x, position) in x.iter_mut().zip(table.chunks_exact(d)) {
+            *x = add(x, position);
+        }
+    }
+    let size = d / gpt2.n_head;
+    for layer in 0..gpt2.n_layer {
         let h = format!("backbone.h.{layer}");
         let qkv: Vec<_> = x
             .iter()
@@ -195,7 +278,7 @@ pub fn reference(config: &PolicyConfig, tensors: &Tensors, steps: &[Step]) -> [f
             .collect();
         for (t, x) in x.iter_mut().enumerate() {
             let mut mixed = vec![0.0; d];
-            for head in 0..config.backbone.heads {
+            for head in 0..gpt2.n_head {
                 let at = |part: usize, i: usize| part * d + head * size + i;
                 let scores: Vec<f64> = (0..=t)
                     .map(|s| {

@@ -1,0 +1,150 @@
+//! Ranges of a policy's configuration.
+
+use std::fmt::Display;
+
+use serde_json::Value;
+
+use super::{Adaptation, FORMAT, PolicyConfig};
+use crate::backbone::BackboneError;
+use crate::{PolicyError, Scaling};
+
+/// Most tokens of a window.
+const TOKENS_MAX: usize = 1 << 15;
+
+/// Most bytes of the caches that a session has when it decides on every
+/// record, its greatest number of windows under way.
+const CACHE_MAX: u64 = 64 << 30;
+
+impl PolicyConfig {
+    /// Checks every range and names the first key that is outside of it.
+    pub fn check(&self) -> Result<(), PolicyError> {
+        if self.format != FORMAT {
+            let want = FORMAT.to_string();
+            return Err(PolicyError::config("format", self.format, want));
+        }
+        within("window", self.window, 1, 1024)?;
+        within("features.length", self.features.len(), 1, 64)?;
+        for (i, feature) in self.features.iter().enumerate() {
+            let key = format!("features[{i}]");
+            if self.features[..i].iter().any(|f| f.name == feature.name) {
+                let name = feature.name.name();
+                let key = format!("{key}.name");
+                return Err(PolicyError::config(key, name, "each feature once"));
+            }
+            check_scaling(&format!("{key}.scaling"), &feature.scaling)?;
+            feature.encoder.check(&format!("{key}.encoder"))?;
+        }
+        self.returns.reward.check("returns.reward")?;
+        if !(0.0..1.0).contains(&self.returns.gamma) {
+            let key = "returns.gamma";
+            return Err(PolicyError::config(key, self.returns.gamma, "0 <= x < 1"));
+        }
+        check_scaling("returns.scaling", &self.returns.scaling)?;
+        finite("returns.target", self.returns.target)?;
+        self.check_backbone()?;
+        self.check_adaptation()
+    }
+
+    /// A session's caches when it decides after every `interval` records, bytes.
+    pub fn cache_bytes(&self, interval: usize) -> u64 {
+        let contexts = self.window.div_ceil(interval.max(1)) as u64;
+        let tokens = self.tokens().next_multiple_of(16) as u64;
+        let each = 2 * 4 * self.backbone.layers() as u64 * self.backbone.width() as u64;
+        contexts * tokens * each
+    }
+
+    /// A backbone's reader ignores keys that it does not know, for Hugging
+    /// Face has many; in a policy they are mistakes.
+    pub(super) fn check_backbone_keys(&self, file: &str, text: &[u8]) -> Result<(), PolicyError> {
+        let given: Value = serde_json::from_slice(text).unwrap_or_default();
+        let known = serde_json::to_value(&self.backbone).unwrap_or_default();
+        let given = given["backbone"].as_object().into_iter().flatten();
+        for (key, _) in given {
+            if known.get(key).is_none() {
+                return Err(PolicyError::Syntax {
+                    file: file.to_owned(),
+                    key: "backbone".to_owned(),
+                    reason: format!("unknown field `{key}`"),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    fn check_backbone(&self) -> Result<(), PolicyError> {
+        self.backbone
+            .check("config")
+            .map_err(|e| keyed("backbone.", e))?;
+        let (tokens, of) = (self.tokens(), "tokens, window x (features + 2)");
+        let max = self.backbone.tokens_max().unwrap_or(TOKENS_MAX);
+        if tokens > max.min(TOKENS_MAX) {
+            let got = format!("{} ({tokens} {of})", self.window);
+            let want = format!("at most {} {of}", max.min(TOKENS_MAX));
+            return Err(PolicyError::config("window", got, want));
+        }
+        let cache = self.cache_bytes(1);
+        if cache > CACHE_MAX {
+            let got = format!("{} ({} GiB of caches)", self.window, cache >> 30);
+            let want = format!("at most {} GiB of caches", CACHE_MAX >> 30);
+            return Err(PolicyError::config("window", got, want));
+        }
+        Ok(())
+    }
+
+    fn check_adaptation(&self) -> Result<(), PolicyError> {
+        if let Adaptation::Lora(lora) = &self.adaptation {
+            lora.layers(&self.backbone, "config", "adaptation.lora.")
+                .map_err(|e| keyed("", e))?;
+        }
+        let Some(base) = &self.base else {
+            return Ok(());
+        };
+        if self.adaptation == Adaptation::Full {
+            let want = "null: all weights are trained, and in model.safetensors";
+            return Err(PolicyError::config("base", base.path.display(), want));
+        }
+        let hex = |c: char| c.is_ascii_digit() || ('a'..='f').contains(&c);
+        if base.sha256.len() != 64 || !base.sha256.chars().all(hex) {
+            let want = "64 hexadecimal digits";
+            return Err(PolicyError::config("base.sha256", &base.sha256, want));
+        }
+        Ok(())
+    }
+}
+
+/// Puts a prefix before the key that a backbone's check names.
+fn keyed(prefix: &str, error: BackboneError) -> PolicyError {
+    match error {
+        BackboneError::Value { key, got, want, .. } => {
+            PolicyError::config(format!("{prefix}{key}"), got, want)
+        }
+        other => PolicyError::Backbone(other),
+    }
+}
+
+pub(crate) fn within(key: &str, got: usize, min: usize, max: usize) -> Result<(), PolicyError> {
+    if (min..=max).contains(&got) {
+        return Ok(());
+    }
+    Err(PolicyError::config(key, got, format!("{min}..={max}")))
+}
+
+fn finite(key: &str, got: f64) -> Result<(), PolicyError> {
+    if got.is_finite() {
+        return Ok(());
+    }
+    Err(PolicyError::config(key, got, "a finite number"))
+}
+
+fn above_zero(key: impl Display, got: f64) -> Result<(), PolicyError> {
+    if got.is_finite() && got > 0.0 {
+        return Ok(());
+    }
+    Err(PolicyError::config(key.to_string(), got, "above 0"))
+}
+
+fn check_scaling(key: &str, scaling: &Scaling) -> Result<(), PolicyError> {
+    finite(&format!("{key}.mean"), scaling.mean)?;
+    above_zero(format_args!("{key}.std"), scaling.std)?;
+    above_zero(format_args!("{key}.clip"), scaling.clip)
+}

@@ -1,0 +1,77 @@
+//! What the plain engine runs, and what it says of what it does not.
+
+use crate::backbone::{Activation, BackboneConfig, Gpt2Config};
+use crate::{PolicyConfig, PolicyError};
+
+/// The sizes of a GPT-2.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Shape {
+    pub(crate) layers: usize,
+    pub(crate) width: usize,
+    pub(crate) heads: usize,
+    pub(crate) mlp: usize,
+    /// Rows of the position table; 0: there is none.
+    pub(crate) positions: usize,
+    /// Of the backbone's norms.
+    pub(crate) epsilon: f32,
+}
+
+impl Shape {
+    /// The shape of a policy that this engine can run; `policy` is its name in
+    /// errors.
+    pub(crate) fn of(policy: &str, config: &PolicyConfig) -> Result<Shape, PolicyError> {
+        let refuse = |what: String, remedy: &str| PolicyError::Unsupported {
+            policy: policy.to_owned(),
+            what,
+            remedy: remedy.to_owned(),
+        };
+        if config.base.is_some() {
+            let what = "its adapter is not merged into its base".to_owned();
+            return Err(refuse(what, "merge it with `l4sllm policy merge'"));
+        }
+        let elsewhere = "run it through libtorch, or serve it with `l4sllm policy export'";
+        let BackboneConfig::Gpt2(gpt2) = &config.backbone else {
+            let what = format!(
+                "its backbone is {}, and only gpt2 runs without libtorch",
+                config.backbone.family()
+            );
+            return Err(refuse(what, elsewhere));
+        };
+        if let Some(what) = unusual(gpt2) {
+            return Err(refuse(what, elsewhere));
+        }
+        Ok(Shape {
+            layers: gpt2.n_layer,
+            width: gpt2.n_embd,
+            heads: gpt2.n_head,
+            mlp: gpt2.inner(),
+            positions: gpt2.n_positions,
+            epsilon: gpt2.layer_norm_epsilon as f32,
+        })
+    }
+
+    /// Width of a head.
+    pub(crate) fn head(&self) -> usize {
+        self.width / self.heads
+    }
+}
+
+/// What a GPT-2 has that none of the published ones has.
+fn unusual(gpt2: &Gpt2Config) -> Option<String> {
+    let Gpt2Config {
+        activation_function,
+        scale_attn_weights,
+        scale_attn_by_inverse_layer_idx,
+        ..
+    } = gpt2;
+    match activation_function {
+        Activation::GeluNew | Activation::GeluPytorchTanh | Activation::GeluFast => {}
+        other => {
+            return Some(format!(
+                "its activation is {other:?}, and only GELU by tanh runs without libtorch"
+            ));
+        }
+    }
+    let odd = !scale_attn_weights || *scale_attn_by_inverse_layer_idx;
+    odd.then(|| "its attention scores are not scaled as GPT-2's".to_owned())
+}

@@ -1,0 +1,208 @@
+//! A policy in libtorch, over batches of windows, differentiable.
+//!
+//! ```text
+//! Batch ─▶ encoder ─▶ backbone ─▶ head ─▶ logits
+//!          R, s1 … sn, a, normed      at the token before each action
+//! ```
+//!
+//! Encoder, norm and head are computed in f32, the backbone in the type that
+//! [`Options`] ask for.  Trained weights are f32 and one flat vector; a frozen
+//! base lies beside it in the backbone's type.
+
+mod batch;
+mod encoder;
+mod weights;
+
+use tch::{Device, Kind, Tensor};
+
+pub use batch::Batch;
+
+use super::{TrainError, backbone};
+use crate::tensors::wrong;
+use crate::{ACTIONS, Adaptation, PolicyConfig, Tensors};
+use backbone::Pass;
+use encoder::Encoder;
+use weights::Trained;
+
+/// Where and how a network computes.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Options {
+    /// Where everything lies.
+    pub device: Device,
+    /// Type of the backbone's activations and of its frozen weights: Float,
+    /// BFloat16 or Half.
+    pub kind: Kind,
+}
+
+impl Default for Options {
+    /// f32 on the CPU.
+    fn default() -> Self {
+        Options {
+            device: Device::Cpu,
+            kind: Kind::Float,
+        }
+    }
+}
+
+/// A policy's weights in libtorch.
+pub struct Network {
+    config: PolicyConfig,
+    options: Options,
+    trained: Trained,
+    frozen: backbone::Weights, // the base that adapters stand on; else nothing
+    encoder: Encoder,
+}
+
+impl Network {
+    /// A network in f32 with all its weights from memory.
+    pub fn new(
+        config: PolicyConfig,
+        tensors: &Tensors,
+        device: Device,
+    ) -> Result<Network, TrainError> {
+        let options = Options {
+            device,
+            ..Options::default()
+        };
+        Network::with(config, tensors, backbone::Weights::new(), options)
+    }
+
+    /// A network from the tensors of [`crate::trained_specs`], on the base
+    /// that an adapter calls for.
+    pub fn with(
+        config: PolicyConfig,
+        tensors: &Tensors,
+        base: backbone::Weights,
+        options: Options,
+    ) -> Result<Network, TrainError> {
+        config.check()?;
+        let frozen = match config.adaptation {
+            Adaptation::Full => backbone::Weights::new(),
+            Adaptation::Lora(_) => checked(&config, base, options)?,
+        };
+        Ok(Network {
+            trained: Trained::new(&config, tensors, options.device)?,
+            encoder: Encoder::new(&config, options.device)?,
+            frozen,
+            options,
+            config,
+        })
+    }
+
+    /// What the network computes.
+    pub fn config(&self) -> &PolicyConfig {
+        &self.config
+    }
+
+    /// Where it computes.
+    pub fn device(&self) -> Device {
+        self.options.device
+    }
+
+    /// A copy of the trained weights, those of [`crate::trained_specs`].
+    pub fn tensors(&self) -> Result<Tensors, TrainError> {
+        self.trained.tensors()
+    }
+
+    /// The trained weights, [P], f32; the optimiser's to change in place.
+    pub(super) fn flat(&mut self) -> &mut Tensor {
+        &mut self.trained.flat
+    }
+
+    /// 1 for the weights that decay, 0 for biases, norms and embeddings.
+    pub(super) fn decays(&self) -> Result<Tensor, TrainError> {
+        self.trained.decays()
+    }
+
+    /// Logits of the action of every record, from what precedes it: [B, w, 3].
+    /// A backbone that sees later tokens gives those of the last record
+    /// alone, without its action: [B, 1, 3].  `train` turns dropout on.
+    pub fn logits(&self, batch: &Batch, train: bool) -> Result<Tensor, TrainError> {
+        let causal = self.config.backbone.is_causal();
+        let n = self.config.features.len() as i64;
+        let (b, w) = batch.returns.size2()?;
+        let (own, mut weights) = self.trained.view(self.options.kind)?;
+        weights.extend(self.frozen.share());
+        let mut tokens = self.encoder.tokens(&own, batch)?;
+        let mut mask = match &batch.mask {
+            None => None,
+            Some(mask) => Some(mask.f_repeat_interleave_self_int(n + 2, 1, None)?),
+        };
+        if !causal {
+            let all_but_one = w * (n + 2) - 1;
+            tokens = tokens.f_narrow(1, 0, all_but_one)?;
+            mask = mask.map(|m| m.f_narrow(1, 0, all_but_one)).transpose()?;
+        }
+        let pass = Pass {
+            mask: mask.as_ref(),
+            train,
+            lora: match &self.config.adaptation {
+                Adaptation::Full => None,
+                Adaptation::Lora(lora) => Some(lora),
+            },
+        };
+        let embeds = tokens.f_to_kind(self.options.kind)?;
+        let hidden = backbone::hidden(&self.config.backbone, &weights, &embeds, &pass)?;
+
+        // At each record's last state token.
+        let before_action = |x: &Tensor| -> Result<Tensor, TrainError> {
+            if !causal {
+                return Ok(x.f_narrow(1, -1, 1)?);
+            }
+            Ok(x.f_view([b, w, n + 2, -1])?.f_select(2, n)?)
+        };
+        let mut x = before_action(&hidden)?.f_to_kind(Kind::Float)?;
+        if self.config.head.residual {
+            x = x.f_add(&before_action(&tokens)?)?;
+        }
+        own.linear(&x, "head")
+    }
+
+    /// The actions that [`Network::logits`] are of: [B, w] or [B, 1], i64.
+    pub fn labels(&self, batch: &Batch) -> Result<Tensor, TrainError> {
+        if self.config.backbone.is_causal() {
+            return Ok(batch.actions.shallow_clone());
+        }
+        Ok(batch.actions.f_narrow(1, -1, 1)?)
+    }
+
+    /// Probabilities after the last record of each window.
+    pub fn probabilities(&self, batch: &Batch) -> Result<Vec<[f32; ACTIONS]>, TrainError> {
+        let _guard = tch::no_grad_guard();
+        let logits = self.logits(batch, false)?.f_select(1, -1)?;
+        let values = logits
+            .f_softmax(-1, Kind::Float)?
+            .f_to_device(Device::Cpu)?;
+        let values = Vec::<f32>::try_from(values.f_contiguous()?.f_view([-1])?)?;
+        Ok(values
+            .chunks_exact(ACTIONS)
+            .map(|p| [p[0], p[1], p[2]])
+            .collect())
+    }
+}
+
+/// A base with every tensor that it should have, where and as it is computed.
+fn checked(
+    config: &PolicyConfig,
+    base: backbone::Weights,
+    options: Options,
+) -> Result<backbone::Weights, TrainError> {
+    let mut weights = backbone::Weights::new();
+    for (name, shape) in config.backbone.specs() {
+        let tensor = base.get(&name)?;
+        if !tensor
+            .size()
+            .iter()
+            .eq(shape.iter().map(|n| *n as i64).collect::<Vec<_>>().iter())
+        {
+            let reason = format!("shape {:?}, want {shape:?}", tensor.size());
+            return Err(wrong("base", &name, reason).into());
+        }
+        let tensor = tensor
+            .f_detach()?
+            .f_to_device(options.device)?
+            .f_to_kind(options.kind)?;
+        weights.insert(name, tensor);
+    }
+    Ok(weights)
+}
