@@ -249,3 +249,6 @@ fn typed<T: DeserializeOwned>(file: &str, value: Value) -> Result<T, BackboneErr
         reason: e.inner().to_string(),
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -15,7 +15,8 @@ use crate::torch::TrainError;
 /// `loss` gets the last hidden state and the embeddings, and must use those
 /// instead of `embeds` itself.  `seed` starts libtorch's generator, so that
 /// dropout is the same both times; it is left in a state that follows from
-/// `seed`.
+/// `seed`.  That generator is one for all threads: nobody else may draw
+/// meanwhile.
 pub fn backward(
     config: &BackboneConfig,
     weights: &Weights,
