@@ -1,7 +1,7 @@
 //! A policy: configuration and weights, read from a directory.
 
-use std::fs;
-use std::io::Read;
+use std::fs::{self, File};
+use std::io::{self, Read};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -46,9 +46,18 @@ impl Policy {
     /// Neither file is trusted: sizes are bounded before they are read, keys
     /// and tensors must be exactly those expected, values finite.
     pub fn load(dir: &Path) -> Result<Arc<Policy>, PolicyError> {
-        let (config, config_bytes) = read_config(dir)?;
+        Policy::load_by(dir, by_path)
+    }
+
+    /// The same for a process that may not open files by their paths: each is
+    /// opened by `open`, which gets the path of a file in `dir`.
+    pub fn load_by(
+        dir: &Path,
+        open: impl Fn(&Path) -> io::Result<File>,
+    ) -> Result<Arc<Policy>, PolicyError> {
+        let (config, config_bytes) = read_config(dir, &open)?;
         let shape = Shape::of(&config.name, &config)?;
-        let (tensors, weight_bytes) = read_weights(dir, &config)?;
+        let (tensors, weight_bytes) = read_weights(dir, &config, &open)?;
         Ok(Arc::new(Policy {
             weights: Weights::pack(&config, shape, &tensors),
             hash: hash(&config_bytes, &weight_bytes),
@@ -58,14 +67,14 @@ impl Policy {
 
     /// Reads and checks `config.json` alone, of any policy directory.
     pub fn load_config(dir: &Path) -> Result<PolicyConfig, PolicyError> {
-        Ok(read_config(dir)?.0)
+        Ok(read_config(dir, by_path)?.0)
     }
 
     /// Reads `config.json` and `model.safetensors` as tensors, of any backbone:
     /// to train on, to convert, to look at.
     pub fn load_tensors(dir: &Path) -> Result<(PolicyConfig, Tensors), PolicyError> {
-        let (config, _) = read_config(dir)?;
-        let (tensors, _) = read_weights(dir, &config)?;
+        let (config, _) = read_config(dir, by_path)?;
+        let (tensors, _) = read_weights(dir, &config, by_path)?;
         Ok((config, tensors))
     }
 
@@ -162,24 +171,39 @@ impl std::fmt::Debug for Policy {
     }
 }
 
-fn read_config(dir: &Path) -> Result<(PolicyConfig, Vec<u8>), PolicyError> {
+fn by_path(path: &Path) -> io::Result<File> {
+    File::open(path)
+}
+
+fn read_config(
+    dir: &Path,
+    open: impl Fn(&Path) -> io::Result<File>,
+) -> Result<(PolicyConfig, Vec<u8>), PolicyError> {
     let path = dir.join(CONFIG_FILE);
-    let bytes = read_bounded(&path, CONFIG_MAX)?;
+    let bytes = read_bounded(&path, open, CONFIG_MAX)?;
     let config = PolicyConfig::from_json(&path.display().to_string(), &bytes)?;
     Ok((config, bytes))
 }
 
-fn read_weights(dir: &Path, config: &PolicyConfig) -> Result<(Tensors, Vec<u8>), PolicyError> {
+fn read_weights(
+    dir: &Path,
+    config: &PolicyConfig,
+    open: impl Fn(&Path) -> io::Result<File>,
+) -> Result<(Tensors, Vec<u8>), PolicyError> {
     let path = dir.join(WEIGHTS_FILE);
-    let bytes = read_bounded(&path, crate::tensors::file_size_max(config))?;
+    let bytes = read_bounded(&path, open, crate::tensors::file_size_max(config))?;
     let tensors = Tensors::from_safetensors(config, &path.display().to_string(), &bytes)?;
     Ok((tensors, bytes))
 }
 
 /// Reads a regular file of at most `max` bytes.
-fn read_bounded(path: &Path, max: u64) -> Result<Vec<u8>, PolicyError> {
+fn read_bounded(
+    path: &Path,
+    open: impl Fn(&Path) -> io::Result<File>,
+    max: u64,
+) -> Result<Vec<u8>, PolicyError> {
     let failed = |e| PolicyError::read(path, e);
-    let file = fs::File::open(path).map_err(failed)?;
+    let file = open(path).map_err(failed)?;
     let mut bytes = Vec::new();
     file.take(max + 1).read_to_end(&mut bytes).map_err(failed)?;
     if bytes.len() as u64 > max {
