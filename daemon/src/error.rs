@@ -53,6 +53,17 @@ pub enum Error {
         /// Why.
         source: std::io::Error,
     },
+    /// A directory that is to be held open cannot be opened.
+    #[error("directory {path}: cannot open: {source}", path = path.display())]
+    Directory {
+        /// The directory.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The sandbox cannot be entered.
+    #[error("cannot enter the sandbox (sandbox = false goes without): {0}")]
+    Sandbox(std::io::Error),
     /// Signals cannot be listened for.
     #[error("cannot listen for signals: {0}")]
     Signals(std::io::Error),
@@ -77,10 +88,12 @@ impl Error {
                 Refusal::Invalid | Refusal::BeyondLimits => 78,
                 _ => 76,
             },
-            Error::Torn { .. } => 74,                            // EX_IOERR
-            Error::StatusSocket { .. } => 73,                    // EX_CANTCREAT
-            Error::Signals(_) | Error::Runtime(_) => 71,         // EX_OSERR
-            Error::Config(_) | Error::BeyondLimits { .. } => 78, // EX_CONFIG
+            Error::Torn { .. } => 74,         // EX_IOERR
+            Error::StatusSocket { .. } => 73, // EX_CANTCREAT
+            // EX_OSERR
+            Error::Signals(_) | Error::Runtime(_) | Error::Sandbox(_) => 71,
+            // EX_CONFIG
+            Error::Config(_) | Error::BeyondLimits { .. } | Error::Directory { .. } => 78,
         }
     }
 }

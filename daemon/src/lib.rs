@@ -21,10 +21,12 @@ pub mod config;
 pub mod device;
 pub mod engine;
 pub mod error;
+pub mod files;
 pub mod logging;
 pub mod metrics;
 mod pipeline;
 pub mod run;
+mod sandbox;
 pub mod status;
 
 pub use apply::{OverrideMode, Scope};

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use l4sllmd::config::{self, Config};
 use l4sllmd::error::Error;
+use l4sllmd::files::Files;
 use l4sllmd::logging::LogControl;
 use l4sllmd::run::{Daemon, Engines};
 
@@ -29,7 +30,7 @@ Exit status:
    2  usage
   65  the policy does not load
   69  no device (is the module loaded?)
-  71  the system does not provide signals or an event loop
+  71  the system does not provide signals, an event loop or a sandbox
   73  the status socket cannot be opened
   74  the stream of records is unusable
   75  the device went away, or another controller has it
@@ -60,7 +61,7 @@ fn main() -> ExitCode {
 
 fn check(arguments: &Arguments) -> Result<(), Error> {
     let config = Config::load(&arguments.config)?;
-    let engines = Engines::load(&config.engine)?;
+    let engines = Engines::load(&config.engine, &Files::by_path())?;
     println!("{}: ok, {}", arguments.config.display(), engines.status());
     Ok(())
 }

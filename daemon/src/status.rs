@@ -2,8 +2,10 @@
 //! status socket.
 
 use std::io;
+use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use hdrhistogram::Histogram;
 use l4sllm_abi::Refusal;
@@ -13,6 +15,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::config::StatusConfig;
+use crate::files::Files;
 use crate::metrics::Metrics;
 
 /// The object. Fields are only ever added.
@@ -239,6 +242,9 @@ pub(crate) type Question = oneshot::Sender<Status>;
 /// The status socket; its file is removed on drop.
 pub(crate) struct StatusSocket {
     path: PathBuf,
+    /// Its directory may have to be reached without its path.
+    files: Arc<Files>,
+    fd: RawFd,
     task: tokio::task::JoinHandle<()>,
 }
 
@@ -246,6 +252,7 @@ impl StatusSocket {
     /// Listens. A file that nobody listens on any more is replaced.
     pub(crate) async fn open(
         config: &StatusConfig,
+        files: Arc<Files>,
         questions: mpsc::Sender<Question>,
     ) -> io::Result<StatusSocket> {
         let path = &config.socket;
@@ -258,18 +265,27 @@ impl StatusSocket {
         remove_stale(path)?;
         let listener = UnixListener::bind(path)?;
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(config.mode))?;
+        let fd = listener.as_raw_fd();
         let task = tokio::spawn(serve(listener, questions));
         Ok(StatusSocket {
             path: path.clone(),
+            files,
+            fd,
             task,
         })
+    }
+}
+
+impl AsRawFd for StatusSocket {
+    fn as_raw_fd(&self) -> RawFd {
+        self.fd
     }
 }
 
 impl Drop for StatusSocket {
     fn drop(&mut self) {
         self.task.abort();
-        let _ = std::fs::remove_file(&self.path);
+        let _ = self.files.remove(&self.path);
     }
 }
 

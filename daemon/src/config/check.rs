@@ -81,6 +81,7 @@ pub(super) fn config(path: &Path, text: &str) -> Result<Config, ConfigError> {
         })?;
     let checker = Checker { path };
     Ok(Config {
+        sandbox: file.sandbox.unwrap_or(cfg!(target_os = "freebsd")),
         device: checker.device(file.device.unwrap_or_default())?,
         pipeline: checker.pipeline(file.pipeline.unwrap_or_default())?,
         engine: checker.engine(file.engine.unwrap_or_default())?,

@@ -24,6 +24,7 @@ macro_rules! section {
 section! {
     /// The whole file.
     File {
+        sandbox: bool,
         device: Device,
         pipeline: Pipeline,
         engine: Engine,

@@ -12,6 +12,7 @@ use std::time::Duration;
 use l4sllm_abi::Limits;
 
 use crate::engine::Step;
+use crate::files::Files;
 use crate::pipeline::PipelineConfig;
 
 pub use check::ConfigError;
@@ -34,6 +35,8 @@ pub const DEFAULT_SOCKET: &str = if cfg!(target_os = "freebsd") {
 /// What the file says, with defaults filled in and ranges checked.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Config {
+    /// Whether to give up, once started, what is not needed any more.
+    pub sandbox: bool,
     /// The device and what to do when there is none.
     pub device: DeviceConfig,
     /// What is done with decisions.
@@ -55,7 +58,16 @@ impl Config {
     /// The file cannot be read, is not TOML, or has a key that is unknown, of
     /// the wrong type or out of its range.
     pub fn load(path: &Path) -> Result<Config, ConfigError> {
-        let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read {
+        Config::load_from(&Files::by_path(), path)
+    }
+
+    /// The same through `files`.
+    ///
+    /// # Errors
+    /// As [`Config::load`].
+    pub fn load_from(files: &Files, path: &Path) -> Result<Config, ConfigError> {
+        let text = files.read(path).and_then(std::io::read_to_string);
+        let text = text.map_err(|source| ConfigError::Read {
             path: path.into(),
             source,
         })?;

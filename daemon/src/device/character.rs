@@ -1,12 +1,10 @@
 //! The kernel's character device: read(2), ioctl(2), kqueue.
 
-use std::fs::OpenOptions;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-use l4sllm_abi::raw::L4S_IOC_GROUP;
+use l4sllm_abi::raw::{self, L4S_IOC_GROUP};
 use l4sllm_abi::{Op, Refusal};
 use nix::errno::Errno;
 use nix::libc;
@@ -14,23 +12,19 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 use super::error::{Failure, refusal};
+use crate::files::Files;
 
 pub(super) struct CharacterDevice {
     fd: AsyncFd<OwnedFd>,
 }
 
 impl CharacterDevice {
-    pub(super) fn open(path: &Path) -> io::Result<CharacterDevice> {
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .custom_flags(libc::O_NONBLOCK)
-            .open(path)?;
+    pub(super) fn open(files: &Files, path: &Path) -> io::Result<CharacterDevice> {
+        let fd = files.device(path)?;
         // Readable only: the device has no notion of being writable.
         // SAFETY: an `OwnedFd` keeps its descriptor open, and the same, for
         // as long as it lives.
-        let fd =
-            unsafe { AsyncFd::register_with_interest(OwnedFd::from(file), Interest::READABLE) };
+        let fd = unsafe { AsyncFd::register_with_interest(fd, Interest::READABLE) };
         Ok(CharacterDevice { fd: fd? })
     }
 
@@ -100,8 +94,28 @@ fn number(op: Op, size: usize) -> Option<nix::sys::ioctl::ioctl_num_type> {
     })
 }
 
+/// The numbers of all requests, which a sandbox leaves.
+#[cfg_attr(not(target_os = "freebsd"), allow(dead_code))]
+pub(crate) fn ioctls() -> Vec<nix::sys::ioctl::ioctl_num_type> {
+    [
+        (Op::Version, size_of::<raw::l4s_version>()),
+        (Op::Control, 0),
+        (Op::Interval, size_of::<raw::l4s_interval>()),
+        (Op::Override, size_of::<raw::l4s_override>()),
+        (Op::Stats, size_of::<raw::l4s_stats>()),
+        (Op::GetParams, size_of::<raw::l4s_params>()),
+        (Op::SetParams, size_of::<raw::l4s_params>()),
+        (Op::GetLimits, size_of::<raw::l4s_limits>()),
+        (Op::SetLimits, size_of::<raw::l4s_limits>()),
+    ]
+    .into_iter()
+    .filter_map(|(op, size)| number(op, size))
+    .collect()
+}
+
 #[cfg(test)]
 mod tests {
+    use std::fs::OpenOptions;
     use std::io::Write;
     use std::time::Duration;
 
@@ -115,7 +129,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("l4sllm");
         nix::unistd::mkfifo(&path, Mode::S_IRWXU).unwrap();
-        let device = CharacterDevice::open(&path).unwrap();
+        let device = CharacterDevice::open(&Files::by_path(), &path).unwrap();
         let writer = OpenOptions::new().write(true).open(&path).unwrap();
         (dir, device, writer)
     }
@@ -178,6 +192,16 @@ mod tests {
                 Err(Failure::Refused(Refusal::Unsupported))
             ));
         });
+    }
+
+    #[test]
+    fn each_request_is_in_the_list() {
+        let list = ioctls();
+        assert_eq!(list.len(), 9);
+        for op in [Op::Interval, Op::SetLimits] {
+            let size = if op == Op::Interval { 16 } else { 48 };
+            assert!(list.contains(&number(op, size).unwrap()), "{op:?}");
+        }
     }
 
     /// The header's numbers, worked out by hand from FreeBSD's sys/ioccom.h:

@@ -12,7 +12,10 @@ use l4sllm_abi::raw::{l4s_limits, l4s_stats, l4s_version};
 use l4sllm_abi::{Interval, Limits, Op, Override, Stats, VERSIONS, Version};
 
 use crate::config::{DeviceConfig, DeviceKind};
+use crate::files::Files;
 use character::CharacterDevice;
+#[cfg(target_os = "freebsd")]
+pub(crate) use character::ioctls;
 pub use error::DeviceError;
 use error::Failure;
 use socket::SocketDevice;
@@ -35,10 +38,11 @@ impl Device {
     ///
     /// # Errors
     /// [`DeviceError::Missing`] when there is none, or it may not be opened.
-    pub async fn open(config: &DeviceConfig) -> Result<Device, DeviceError> {
+    pub async fn open(files: &Files, config: &DeviceConfig) -> Result<Device, DeviceError> {
+        let path = &config.path;
         let front = match config.kind {
-            DeviceKind::Character => CharacterDevice::open(&config.path).map(Front::Character),
-            DeviceKind::Socket => SocketDevice::open(&config.path).await.map(Front::Socket),
+            DeviceKind::Character => CharacterDevice::open(files, path).map(Front::Character),
+            DeviceKind::Socket => SocketDevice::open(files, path).await.map(Front::Socket),
         };
         let front = front.map_err(|source| error::open(config, source))?;
         Ok(Device {

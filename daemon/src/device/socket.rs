@@ -10,6 +10,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 
 use super::error::Failure;
+use crate::files::Files;
 
 pub(super) struct SocketDevice {
     stream: UnixStream,
@@ -25,9 +26,9 @@ pub(super) struct SocketDevice {
 }
 
 impl SocketDevice {
-    pub(super) async fn open(path: &Path) -> io::Result<SocketDevice> {
+    pub(super) async fn open(files: &Files, path: &Path) -> io::Result<SocketDevice> {
         Ok(SocketDevice {
-            stream: UnixStream::connect(path).await?,
+            stream: files.connect(path).await?,
             output: Vec::new(),
             input: Vec::new(),
             next_tag: 1,

@@ -1,5 +1,7 @@
 //! From a path to a device that will take overrides.
 
+use std::sync::Arc;
+
 use l4sllm_abi::{Limits, Refusal, VERSIONS, Version};
 use tracing::{info, warn};
 
@@ -9,6 +11,7 @@ use crate::apply::OverrideMode;
 use crate::config::{Config, LimitsConfig};
 use crate::device::{Device, DeviceError};
 use crate::error::Error;
+use crate::files::Files;
 use crate::pipeline::PipelineConfig;
 
 impl Daemon {
@@ -27,7 +30,7 @@ impl Daemon {
         let (mut pause, longest) = self.config.device.retry;
         let mut attempts = 0u64;
         loop {
-            let config = self.config.clone();
+            let (config, files) = (self.config.clone(), Arc::clone(&self.files));
             let opened = tokio::select! {
                 biased;
                 command = control.next() => {
@@ -36,7 +39,7 @@ impl Daemon {
                         None => continue,
                     }
                 }
-                opened = open(&config) => opened,
+                opened = open(&files, &config) => opened,
             };
             let error = match opened {
                 Ok((device, version)) => {
@@ -109,8 +112,8 @@ pub(super) async fn apply_limits(
     Ok(())
 }
 
-async fn open(config: &Config) -> Result<(Device, Version), Error> {
-    let mut device = Device::open(&config.device).await?;
+async fn open(files: &Files, config: &Config) -> Result<(Device, Version), Error> {
+    let mut device = Device::open(files, &config.device).await?;
     let version = device.version().await?;
     device.control().await?;
     apply_limits(&mut device, &config.limits, &config.pipeline).await?;

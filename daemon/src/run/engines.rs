@@ -9,6 +9,7 @@ use crate::batch::MakeEngine;
 use crate::config::EngineConfig;
 use crate::engine::{Engine, PolicyEngine, Scripted, Step};
 use crate::error::Error;
+use crate::files::Files;
 use crate::status::EngineStatus;
 
 /// What the configuration says decides: makes engines for any interval.
@@ -29,10 +30,11 @@ impl Engines {
     ///
     /// # Errors
     /// The policy does not load.
-    pub fn load(config: &EngineConfig) -> Result<Engines, Error> {
+    pub fn load(config: &EngineConfig, files: &Files) -> Result<Engines, Error> {
         match config {
             EngineConfig::Policy { path, seed } => {
-                let policy = Policy::load(path).map_err(|source| Error::Policy {
+                let policy = Policy::load_by(path, |file| files.read(file));
+                let policy = policy.map_err(|source| Error::Policy {
                     path: path.clone(),
                     source,
                 })?;

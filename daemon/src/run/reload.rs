@@ -13,6 +13,15 @@ use crate::device::Device;
 use crate::error::Error;
 use crate::pipeline::PipelineConfig;
 
+/// Why the operator's settings are read.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Asked {
+    /// The device said that they changed, or was just opened.
+    Told,
+    /// The stream, which would say so, stands still: nothing new is no news.
+    Looking,
+}
+
 impl Daemon {
     /// Reads configuration and policy again. Windows start anew; the stream,
     /// counters and overrides in force go on.
@@ -31,10 +40,11 @@ impl Daemon {
     }
 
     async fn try_reload(&mut self, device: Option<&mut Device>) -> Result<(), Error> {
-        let mut config = Config::load(&self.path)?;
+        let mut config = Config::load_from(&self.files, &self.path)?;
         for (section, changed) in [
             ("device", config.device != self.config.device),
             ("status", config.status != self.config.status),
+            ("sandbox", config.sandbox != self.config.sandbox),
         ] {
             if changed {
                 warn!(section, "changes take effect on restart");
@@ -42,7 +52,8 @@ impl Daemon {
         }
         config.device = self.config.device.clone();
         config.status = self.config.status.clone();
-        let engines = Engines::load(&config.engine)?;
+        config.sandbox = self.config.sandbox;
+        let engines = Engines::load(&config.engine, &self.files)?;
         let pipeline = self.advice.over(&config.pipeline);
         if let Some(device) = device {
             apply_limits(device, &config.limits, &pipeline).await?;
@@ -60,8 +71,17 @@ impl Daemon {
     ///
     /// # Errors
     /// The device is gone.
-    pub(super) async fn heed_advice(&mut self, device: &mut Device) -> Result<(), Error> {
-        let advice = match self.advice_source.read() {
+    pub(super) async fn heed_advice(
+        &mut self,
+        device: &mut Device,
+        asked: Asked,
+    ) -> Result<(), Error> {
+        let read = self.advice_source.read();
+        let before = std::mem::replace(&mut self.advice_read, read.as_ref().ok().copied());
+        if asked == Asked::Looking && before == self.advice_read {
+            return Ok(());
+        }
+        let advice = match read {
             Ok(advice) => advice,
             Err(error) => {
                 warn!(%error, "not known what the operator asks for; nothing changes");

@@ -1,9 +1,11 @@
 //! Records in, overrides out, until the device goes away.
 
 use l4sllm_abi::{EventCode, Interval, MESSAGE_SIZE, Message, Override, messages};
+use tokio::time::MissedTickBehavior;
 use tracing::{debug, error, info, warn};
 
 use super::control::{Command, Control};
+use super::reload::Asked;
 use super::{Daemon, End};
 use crate::clock::now_ns;
 use crate::config::Wake;
@@ -12,9 +14,17 @@ use crate::error::Error;
 use crate::metrics::Outcome;
 
 /// Most messages to wait for, so that a long interval does not overflow the
-/// device's ring, and most of one read.
+/// device's ring (one that is smaller wakes earlier), and most of one read.
 const MAX_WAKE: u32 = 1024;
 const MAX_READ: u32 = 4 * MAX_WAKE;
+
+/// Whether nothing has been read since the last look, and the one before it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Quiet {
+    No,
+    Since,
+    Long,
+}
 
 impl Daemon {
     pub(super) async fn serve(
@@ -29,12 +39,18 @@ impl Daemon {
     }
 
     async fn read_on(&mut self, device: &mut Device, control: &mut Control) -> Result<End, Error> {
-        self.heed_advice(device).await?;
+        self.heed_advice(device, Asked::Told).await?;
         let mut buffer = Vec::new();
         let mut wake_now = None;
+        let mut look = tokio::time::interval(self.patience);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut quiet = Quiet::No;
         loop {
             let until = self.pipeline.until_due();
             let wake = match self.config.device.wake {
+                // A queue that stands still completes no interval: what
+                // there is, an event perhaps, is taken as it is.
+                _ if quiet == Quiet::Long => 1,
                 Wake::Early if until > 1 => until - 1,
                 _ => until,
             };
@@ -62,7 +78,16 @@ impl Daemon {
                 },
                 read = device.read(&mut buffer, most) => {
                     read?;
+                    quiet = Quiet::No;
                     self.take(device, &buffer).await?;
+                }
+                _ = look.tick() => {
+                    if quiet == Quiet::No {
+                        quiet = Quiet::Since;
+                    } else {
+                        quiet = Quiet::Long;
+                        self.heed_advice(device, Asked::Looking).await?;
+                    }
                 }
             }
         }
@@ -87,7 +112,7 @@ impl Daemon {
                     }
                     // The module's way to say that its sysctls changed.
                     if matches!(message, Message::Event(e) if e.code == EventCode::Params) {
-                        self.heed_advice(device).await?;
+                        self.heed_advice(device, Asked::Told).await?;
                     }
                 }
                 Err(error) => return self.torn(left, &error.to_string()),

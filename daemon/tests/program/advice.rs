@@ -1,6 +1,9 @@
 //! What the operator asks for takes effect while records flow.
 
 use std::collections::VecDeque;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
 
 use l4sllm_abi::bytes::as_bytes;
 use l4sllm_abi::{header, raw};
@@ -11,7 +14,7 @@ use l4sllmd::run::Daemon;
 use l4sllmd::status;
 
 use crate::fake::{Fake, Read};
-use crate::harness::{Place, until};
+use crate::harness::{DEADLINE, Place, until};
 
 /// Asks for the next each time that it is read, and then fails.
 #[derive(Debug)]
@@ -67,24 +70,10 @@ fn a_change_is_in_force_from_its_event_on_and_the_stream_goes_on() {
     let source = Script(script.into_iter().map(Result::unwrap).collect());
 
     let path = place.path("l4sllmd.toml");
-    let config = Config::load(&path).unwrap();
-    let log = LogControl::start(config.log);
-    let daemon = Daemon::new(path, config, log)
-        .unwrap()
-        .with_advice(Box::new(source));
-    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-    let thread = std::thread::spawn(move || {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .unwrap();
-        runtime.block_on(async {
-            tokio::select! {
-                ended = daemon.run() => panic!("{ended:?}"),
-                _ = stopped => {}
-            }
-        });
-    });
+    let daemon = new_daemon(path)
+        .with_advice(Box::new(source))
+        .with_patience(10 * DEADLINE); // the events are to say it
+    let daemon = Running::start(daemon);
 
     let status = until("all messages", || {
         let status = status::ask(&place.path("status")).ok()?;
@@ -96,6 +85,80 @@ fn a_change_is_in_force_from_its_event_on_and_the_stream_goes_on() {
     assert_eq!((c.records, c.events), (13, 4));
     assert_eq!((c.gaps, c.lost, c.torn_reads, c.resets), (0, 0, 0, 0));
     assert_eq!(status.device.opened, 1);
-    stop.send(()).unwrap();
-    thread.join().unwrap();
+    daemon.stop();
+}
+
+/// Asks for what it is set to.
+#[derive(Debug)]
+struct Dial(Arc<Mutex<Advice>>);
+
+impl Source for Dial {
+    fn read(&mut self) -> Result<Advice, AdviceError> {
+        Ok(*self.0.lock().unwrap())
+    }
+}
+
+#[test]
+fn a_change_is_in_force_without_a_packet_too() {
+    let place = Place::new();
+    place.configure(
+        "",
+        "[pipeline]\ninterval = 10\n[[engine.script]]\nat_ms = 0\naction = \"mark\"",
+    );
+    let _device = Fake::start(&place, vec![]);
+    let path = place.path("l4sllmd.toml");
+    let dial = Arc::new(Mutex::new(Advice::default()));
+    let daemon = new_daemon(path)
+        .with_advice(Box::new(Dial(Arc::clone(&dial))))
+        .with_patience(Duration::from_millis(5));
+    let daemon = Running::start(daemon);
+    let interval = |wanted| {
+        until("the interval", || {
+            let status = status::ask(&place.path("status")).ok()?;
+            (status.interval == wanted && status.device.opened == 1).then_some(())
+        });
+    };
+    interval(10);
+    *dial.lock().unwrap() = Advice::of_values(7, "config", 0).unwrap();
+    interval(7);
+    *dial.lock().unwrap() = Advice::default();
+    interval(10);
+    daemon.stop();
+}
+
+fn new_daemon(path: PathBuf) -> Daemon {
+    static LOG: OnceLock<LogControl> = OnceLock::new();
+    let config = Config::load(&path).unwrap();
+    let log = LOG.get_or_init(|| LogControl::start(config.log)).clone();
+    Daemon::new(path, config, log).unwrap()
+}
+
+/// A daemon in a thread of this process.
+struct Running {
+    stop: tokio::sync::oneshot::Sender<()>,
+    thread: std::thread::JoinHandle<()>,
+}
+
+impl Running {
+    fn start(daemon: Daemon) -> Running {
+        let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+        let thread = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .unwrap();
+            runtime.block_on(async {
+                tokio::select! {
+                    ended = daemon.run() => panic!("{ended:?}"),
+                    _ = stopped => {}
+                }
+            });
+        });
+        Running { stop, thread }
+    }
+
+    fn stop(self) {
+        self.stop.send(()).unwrap();
+        self.thread.join().unwrap();
+    }
 }

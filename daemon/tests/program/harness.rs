@@ -37,17 +37,35 @@ pub fn until<T>(what: &str, mut check: impl FnMut() -> Option<T>) -> T {
 /// A directory for one test: sockets, configuration, policies.
 pub struct Place {
     dir: tempfile::TempDir,
+    name: &'static str,
 }
 
 impl Place {
     pub fn new() -> Place {
-        Place {
+        let place = Place {
             dir: tempfile::tempdir().unwrap(),
-        }
+            name: "here",
+        };
+        std::fs::create_dir(place.path("")).unwrap();
+        place
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
-        self.dir.path().join(name)
+        self.dir.path().join(self.name).join(name)
+    }
+
+    /// Takes the directory away from its path.
+    pub fn move_away(&mut self) {
+        let before = self.path("");
+        self.name = "there";
+        std::fs::rename(before, self.path("")).unwrap();
+    }
+
+    /// Puts a line before what is configured.
+    pub fn configure_first(&self, line: &str) {
+        let path = self.path("l4sllmd.toml");
+        let text = std::fs::read_to_string(&path).unwrap();
+        std::fs::write(path, format!("{line}\n{text}")).unwrap();
     }
 
     /// Writes the configuration: the place's sockets, and `more`.
@@ -131,6 +149,11 @@ impl Program {
     /// Waits until the status is as wanted.
     pub fn status(&self, what: &str, wanted: impl Fn(&Status) -> bool) -> Status {
         until(what, || status::ask(&self.status).ok().filter(&wanted))
+    }
+
+    /// Looks for the status where the place is now.
+    pub fn follow(&mut self, place: &Place) {
+        self.status = place.path("status");
     }
 
     pub fn signal(&self, signal: Signal) {

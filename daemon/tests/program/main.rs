@@ -11,3 +11,4 @@ mod harness;
 mod loop_closed;
 mod misfortune;
 mod refusal;
+mod sandbox;

@@ -1,0 +1,302 @@
+//! Where the program opens its files: by their paths, or, in a sandbox, only
+//! beneath directories that it has held open since its start.
+//!
+//! A sandboxed process on FreeBSD has no paths any more. So that one code
+//! serves both and runs on any system, everything that is opened after the
+//! start goes through [`Files`], held directories or not.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use nix::fcntl::OFlag;
+use nix::unistd::UnlinkatFlags;
+use tokio::net::UnixStream;
+
+/// What is done in a directory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Use {
+    /// Configuration and policies are read.
+    Read,
+    /// A device is opened, asked and waited for.
+    Device,
+    /// A Unix socket is connected to.
+    Connect,
+    /// A file is removed.
+    Remove,
+}
+
+/// A directory that is held open.
+#[derive(Debug)]
+pub(crate) struct Directory {
+    pub(crate) usage: Use,
+    /// As it was opened; absolute.
+    pub(crate) path: PathBuf,
+    fd: OwnedFd,
+}
+
+impl AsFd for Directory {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+/// The files that the program may open.
+#[derive(Debug)]
+pub struct Files {
+    /// What relative paths are relative to.
+    start: PathBuf,
+    /// `None`: any path.
+    held: Option<Vec<Directory>>,
+}
+
+impl Files {
+    /// Every file, by its path.
+    pub fn by_path() -> Files {
+        Files {
+            // Without one, relative paths stay what they are.
+            start: std::env::current_dir().unwrap_or_default(),
+            held: None,
+        }
+    }
+
+    /// Only files beneath the directories that these are in.
+    ///
+    /// # Errors
+    /// One of the directories cannot be opened.
+    pub fn beside(wanted: &[(Use, &Path)]) -> Result<Files, (PathBuf, io::Error)> {
+        let mut files = Files::by_path();
+        let mut held: Vec<Directory> = Vec::new();
+        for (usage, path) in wanted {
+            let path = files.start.join(path);
+            // The root is in no directory; nothing is opened there either.
+            let path = path.parent().unwrap_or(&path).to_path_buf();
+            if held.iter().any(|d| d.usage == *usage && d.path == path) {
+                continue;
+            }
+            let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+            let fd = nix::fcntl::open(&path, flags, nix::sys::stat::Mode::empty())
+                .map_err(|errno| (path.clone(), errno.into()))?;
+            held.push(Directory {
+                usage: *usage,
+                path,
+                fd,
+            });
+        }
+        files.held = Some(held);
+        Ok(files)
+    }
+
+    /// The directories that are held; none when any path may be opened.
+    pub(crate) fn held(&self) -> &[Directory] {
+        self.held.as_deref().unwrap_or_default()
+    }
+
+    /// Opens a file to read it.
+    ///
+    /// # Errors
+    /// The system's, or [`io::ErrorKind::PermissionDenied`] outside the
+    /// directories that are held.
+    pub fn read(&self, path: &Path) -> io::Result<File> {
+        self.open(Use::Read, path, OFlag::O_RDONLY).map(File::from)
+    }
+
+    /// Opens a device for requests and reading without blocking.
+    ///
+    /// # Errors
+    /// As [`Files::read`].
+    pub(crate) fn device(&self, path: &Path) -> io::Result<OwnedFd> {
+        self.open(Use::Device, path, OFlag::O_RDWR | OFlag::O_NONBLOCK)
+    }
+
+    fn open(&self, usage: Use, path: &Path, flags: OFlag) -> io::Result<OwnedFd> {
+        let flags = flags | OFlag::O_CLOEXEC;
+        Ok(match self.find(usage, path)? {
+            None => nix::fcntl::open(path, flags, nix::sys::stat::Mode::empty())?,
+            Some((directory, inside)) => open_beneath(directory, &inside, flags)?,
+        })
+    }
+
+    /// Connects to a Unix socket.
+    ///
+    /// # Errors
+    /// As [`Files::read`].
+    pub(crate) async fn connect(&self, path: &Path) -> io::Result<UnixStream> {
+        match self.find(Use::Connect, path)? {
+            None => UnixStream::connect(path).await,
+            Some((directory, inside)) => connect_at(directory, &inside).await,
+        }
+    }
+
+    /// Removes a file.
+    ///
+    /// # Errors
+    /// As [`Files::read`].
+    pub(crate) fn remove(&self, path: &Path) -> io::Result<()> {
+        match self.find(Use::Remove, path)? {
+            None => std::fs::remove_file(path),
+            Some((directory, inside)) => Ok(nix::unistd::unlinkat(
+                directory,
+                &inside,
+                UnlinkatFlags::NoRemoveDir,
+            )?),
+        }
+    }
+
+    /// The directory that `path` is in, nearest first, and the rest of the
+    /// path; `None` when the path itself will do.
+    fn find(&self, usage: Use, path: &Path) -> io::Result<Option<(&Directory, PathBuf)>> {
+        let Some(held) = &self.held else {
+            return Ok(None);
+        };
+        let path = self.start.join(path);
+        held.iter()
+            .filter(|directory| directory.usage == usage)
+            .filter_map(|directory| {
+                let inside = path.strip_prefix(&directory.path).ok()?;
+                Some((directory, inside.to_path_buf()))
+            })
+            .min_by_key(|(_, inside)| inside.components().count())
+            .map(Some)
+            .ok_or_else(|| {
+                io::Error::new(
+                    io::ErrorKind::PermissionDenied,
+                    "outside the directories that the sandbox left open; a restart opens others",
+                )
+            })
+    }
+}
+
+/// Opens a file of which no link and no `..' may lead out of the directory.
+fn open_beneath(directory: &Directory, inside: &Path, flags: OFlag) -> nix::Result<OwnedFd> {
+    #[cfg(target_os = "linux")]
+    {
+        use nix::fcntl::{OpenHow, ResolveFlag, openat2};
+        let how = OpenHow::new()
+            .flags(flags)
+            .resolve(ResolveFlag::RESOLVE_BENEATH);
+        openat2(directory, inside, how)
+    }
+    #[cfg(not(target_os = "linux"))]
+    {
+        // In capability mode the kernel sees to it either way.
+        #[cfg(target_os = "freebsd")]
+        let flags = flags | OFlag::from_bits_retain(nix::libc::O_RESOLVE_BENEATH);
+        nix::fcntl::openat(directory, inside, flags, nix::sys::stat::Mode::empty())
+    }
+}
+
+/// connectat(2), which FreeBSD has.
+#[cfg(target_os = "freebsd")]
+async fn connect_at(directory: &Directory, inside: &Path) -> io::Result<UnixStream> {
+    use nix::libc;
+    use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrLike, UnixAddr, socket};
+    use std::os::fd::AsRawFd;
+
+    unsafe extern "C" {
+        fn connectat(
+            directory: libc::c_int,
+            socket: libc::c_int,
+            name: *const libc::sockaddr,
+            length: libc::socklen_t,
+        ) -> libc::c_int;
+    }
+    let stream = socket(
+        AddressFamily::Unix,
+        SockType::Stream,
+        SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC,
+        None,
+    )?;
+    let name = UnixAddr::new(inside)?;
+    // SAFETY: the address lives as long as the call, and `len' is its length.
+    // Local sockets connect at once or not at all, non-blocking ones too.
+    let result = unsafe {
+        connectat(
+            directory.as_fd().as_raw_fd(),
+            stream.as_raw_fd(),
+            name.as_ptr().cast(),
+            name.len(),
+        )
+    };
+    nix::errno::Errno::result(result)?;
+    UnixStream::from_std(stream.into())
+}
+
+/// Linux has a name for what is beneath a descriptor.
+#[cfg(not(target_os = "freebsd"))]
+async fn connect_at(directory: &Directory, inside: &Path) -> io::Result<UnixStream> {
+    use std::os::fd::AsRawFd;
+    let directory = directory.as_fd().as_raw_fd();
+    UnixStream::connect(Path::new(&format!("/proc/self/fd/{directory}")).join(inside)).await
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read as _;
+
+    use super::*;
+
+    fn text(mut file: File) -> String {
+        let mut text = String::new();
+        file.read_to_string(&mut text).unwrap();
+        text
+    }
+
+    /// A directory `inside` with a file `here`, and a file `there` outside.
+    fn place() -> (tempfile::TempDir, PathBuf) {
+        let place = tempfile::tempdir().unwrap();
+        let inside = place.path().join("inside");
+        std::fs::create_dir(&inside).unwrap();
+        std::fs::write(inside.join("here"), "here").unwrap();
+        std::fs::write(place.path().join("there"), "there").unwrap();
+        (place, inside)
+    }
+
+    #[test]
+    fn held_directories_outlive_their_paths() {
+        let (place, inside) = place();
+        let here = inside.join("here");
+        let files = Files::beside(&[(Use::Read, &here), (Use::Remove, &here)]).unwrap();
+        std::fs::rename(&inside, place.path().join("moved")).unwrap();
+        assert_eq!(text(files.read(&here).unwrap()), "here");
+        files.remove(&here).unwrap();
+        assert!(!place.path().join("moved/here").exists());
+        let gone = files.read(&here).unwrap_err();
+        assert_eq!(gone.kind(), io::ErrorKind::NotFound);
+    }
+
+    #[test]
+    fn nothing_leads_out_of_a_held_directory() {
+        let (place, inside) = place();
+        let files = Files::beside(&[(Use::Read, &inside.join("here"))]).unwrap();
+        std::os::unix::fs::symlink("here", inside.join("link")).unwrap();
+        std::os::unix::fs::symlink("../there", inside.join("out")).unwrap();
+        assert_eq!(text(files.read(&inside.join("link")).unwrap()), "here");
+        for outside in ["inside/out", "inside/../there", "there"] {
+            let path = place.path().join(outside);
+            assert!(path.exists());
+            files.read(&path).expect_err(outside);
+        }
+        // What was opened to be read from is for nothing else.
+        files.remove(&inside.join("here")).unwrap_err();
+        files.device(&inside.join("here")).unwrap_err();
+    }
+
+    #[test]
+    fn without_a_sandbox_paths_are_followed() {
+        let (place, inside) = place();
+        let files = Files::by_path();
+        std::os::unix::fs::symlink("../there", inside.join("out")).unwrap();
+        assert_eq!(text(files.read(&inside.join("out")).unwrap()), "there");
+        files.remove(&place.path().join("there")).unwrap();
+    }
+
+    #[test]
+    fn a_directory_that_is_missing_is_named() {
+        let path = Path::new("/nonexistent/l4sllmd.toml");
+        let (named, error) = Files::beside(&[(Use::Read, path)]).unwrap_err();
+        assert_eq!(named, Path::new("/nonexistent"));
+        assert_eq!(error.kind(), io::ErrorKind::NotFound);
+    }
+}

@@ -1,0 +1,35 @@
+//! Gives up, once everything is open, what the program has no use for any
+//! more: capsicum(4) on FreeBSD.
+//!
+//! | descriptor | rights left |
+//! |---|---|
+//! | directories of configuration and policy | open files beneath, to read |
+//! | directory of the device | open the device again, read, wait, the header's ioctls |
+//! | directory of the status socket | remove the socket |
+//! | status socket | accept, and what its connections inherit: read, write, wait |
+//! | standard input | none |
+//! | standard output and error | write |
+//! | the event loop's own | read, write, wait, kevent |
+//!
+//! The device itself is opened afterwards and gets its directory's rights.
+
+#[cfg(target_os = "freebsd")]
+mod capsicum;
+
+use std::io;
+use std::os::fd::RawFd;
+
+use crate::files::Files;
+
+/// Limits every descriptor of the process and enters capability mode; false
+/// where the kernel has none. `listener`: the status socket, if there is one.
+#[cfg(target_os = "freebsd")]
+pub(crate) fn enter(files: &Files, listener: Option<RawFd>) -> io::Result<bool> {
+    capsicum::enter(files, listener)
+}
+
+/// There is none.
+#[cfg(not(target_os = "freebsd"))]
+pub(crate) fn enter(_files: &Files, _listener: Option<RawFd>) -> io::Result<bool> {
+    Ok(false)
+}
