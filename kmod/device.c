@@ -9,6 +9,8 @@
 #include "device.h"
 
 static void	wake_readers(void *);
+static uint64_t	enough(const struct l4s_handle *);
+static void	watch(struct l4s_device *, uint64_t now);
 static void	rearm(struct l4s_handle *);
 static void	hand_on(struct l4s_device *, struct l4s_sched *,
 		    uint64_t now);
@@ -145,11 +147,12 @@ l4s_device_set_limits(struct l4s_device *dev, const struct l4s_limits *limits,
 
 int
 l4s_device_stats(struct l4s_device *dev, const struct l4s_handle *h,
-    struct l4s_stats *stats)
+    struct l4s_stats *stats, uint64_t now)
 {
 	int error;
 
 	l4s_lock(&dev->lock);
+	watch(dev, now);
 	error = sum_stats(dev, h, stats);
 	l4s_unlock(&dev->lock);
 	return (error);
@@ -228,19 +231,17 @@ bool
 l4s_handle_ready(struct l4s_handle *h, uint64_t now, uint64_t *deadline)
 {
 	struct l4s_device *dev = h->device;
-	struct l4s_sched *s;
 	uint64_t oldest;
 	bool ready = false;
 
 	*deadline = L4S_NEVER;
 	l4s_lock(&dev->lock);
-	for (s = dev->scheds; s != NULL; s = s->next)
-		l4s_sched_watch(s, now);
+	watch(dev, now);
 	if (dev->ring == NULL) {
 		l4s_unlock(&dev->lock);
 		return (false);
 	}
-	if (l4s_cursor_unread(&h->cursor, dev->ring) >= h->interval.records)
+	if (l4s_cursor_unread(&h->cursor, dev->ring) >= enough(h))
 		ready = true;
 	else if (h->interval.max_wait_ns != 0 &&
 	    l4s_cursor_oldest(&h->cursor, dev->ring, &oldest)) {
@@ -274,6 +275,28 @@ l4s_handle_on_ready(struct l4s_handle *h, void (*wake)(void *), void *arg)
 	l4s_unlock(&dev->lock);
 }
 
+/*
+ * Messages that make a handle readable.  Whoever asks for more than a small
+ * ring keeps is woken while there is time left to read what it has.
+ */
+static uint64_t
+enough(const struct l4s_handle *h)
+{
+	uint64_t half = (h->device->ring->mask + 1) / 2;
+
+	return (h->interval.records < half ? h->interval.records : half);
+}
+
+/* Whether a controller missed its deadline is asked here when no packet does. */
+static void
+watch(struct l4s_device *dev, uint64_t now)
+{
+	struct l4s_sched *s;
+
+	for (s = dev->scheds; s != NULL; s = s->next)
+		l4s_sched_watch(s, now);
+}
+
 /* The least head that an armed handle waits for.  Wake lock held. */
 static void
 publish(struct l4s_device *dev)
@@ -296,7 +319,7 @@ static void
 rearm(struct l4s_handle *h)
 {
 	struct l4s_device *dev = h->device;
-	uint64_t ahead = h->interval.records;
+	uint64_t ahead = enough(h);
 
 	l4s_lock(&dev->wake_lock);
 	if (h->wake != NULL) {
@@ -387,15 +410,13 @@ l4s_handle_request(struct l4s_handle *h, uint32_t op, void *buf, size_t size,
     uint64_t now)
 {
 	struct l4s_device *dev = h->device;
-	struct l4s_sched *s;
 	size_t want = request_size(op);
 	int error;
 
 	if (want == SIZE_MAX)
 		return (L4S_ENOTTY);
 	l4s_lock(&dev->lock);
-	for (s = dev->scheds; s != NULL; s = s->next)
-		l4s_sched_watch(s, now);
+	watch(dev, now);
 	if (size != want) {
 		if (op == L4S_OP_OVERRIDE)
 			dev->invalid++;

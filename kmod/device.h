@@ -88,9 +88,12 @@ int	l4s_device_set_params(struct l4s_device *, const struct l4s_params *,
 void	l4s_device_limits(struct l4s_device *, struct l4s_limits *);
 int	l4s_device_set_limits(struct l4s_device *, const struct l4s_limits *,
 	    uint64_t now);
-/* In: stats->sched and ->instance; 0 of both: the sum. */
+/*
+ * In: stats->sched and ->instance; 0 of both: the sum.  A deadline that the
+ * controller missed by `now' is counted, packets or none.
+ */
 int	l4s_device_stats(struct l4s_device *, const struct l4s_handle *,
-	    struct l4s_stats *);
+	    struct l4s_stats *, uint64_t now);
 
 /* 0 or L4S_ENOMEM (too many descriptors). */
 int	l4s_handle_open(struct l4s_device *, struct l4s_handle *,
@@ -105,7 +108,8 @@ int	l4s_handle_read(struct l4s_handle *, void *buf, size_t size,
 int	l4s_handle_request(struct l4s_handle *, uint32_t op, void *buf,
 	    size_t size, uint64_t now);
 /*
- * True when readable by struct l4s_interval's rule; else *deadline is when it
+ * True when readable by struct l4s_interval's rule, or with half a ring of
+ * messages; else *deadline is when it
  * will be by max_wait_ns alone, or L4S_NEVER.
  */
 bool	l4s_handle_ready(struct l4s_handle *, uint64_t now,

@@ -305,7 +305,8 @@ vnet_stats(struct l4s_stats *stats)
 	memset(stats, 0, sizeof(*stats));
 	stats->version = L4S_ABI_VERSION;
 	stats->length = sizeof(*stats);
-	return (l4s_device_stats(&v->device, NULL, stats) != 0 ? EINVAL : 0);
+	return (l4s_device_stats(&v->device, NULL, stats, l4s_now()) != 0 ?
+	    EINVAL : 0);
 }
 
 /* arg2: the member's offset in struct l4s_stats. */

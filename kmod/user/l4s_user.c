@@ -236,7 +236,7 @@ l4s_user_stats(struct l4s_user *u, struct l4s_stats *out)
 	memset(out, 0, sizeof(*out));
 	out->version = L4S_ABI_VERSION;
 	out->length = sizeof(*out);
-	(void)l4s_device_stats(&u->device, NULL, out);
+	(void)l4s_device_stats(&u->device, NULL, out, u->sched.now);
 }
 
 void

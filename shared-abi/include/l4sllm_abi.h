@@ -339,7 +339,8 @@ struct l4s_version {
 
 /*
  * When this descriptor is readable: `records' are waiting, or one has waited
- * for max_wait_ns (0: no bound).  Starts as { 1, 0 }.
+ * for max_wait_ns (0: no bound).  Half a ring of messages is enough in any
+ * case.  Starts as { 1, 0 }.
  */
 struct l4s_interval {
 	uint32_t	records;	/* 1..65536 */

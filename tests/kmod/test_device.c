@@ -318,7 +318,7 @@ wake(void *arg)
 static void
 interval_and_wake(void)
 {
-	struct router r = router_create(NULL, NULL, 16);
+	struct router r = router_create(NULL, NULL, 32);
 	struct l4s_interval interval = { .records = 10 };
 	struct l4s_record record;
 	uint64_t deadline;
@@ -580,6 +580,85 @@ events_outlive_their_instance(void)
 	l4s_device_destroy(&dev);
 }
 
+/* Whoever waits for more than the ring keeps is woken at half of it. */
+static void
+small_ring(void)
+{
+	struct router r = router_create(NULL, NULL, 16);
+	struct l4s_interval interval = { .records = 100 };
+	struct l4s_stats s;
+	struct l4s_record record;
+	uint64_t deadline;
+	unsigned i;
+
+	woken = 0;
+	router_pass(&r, L4S_ECN_ECT1, &record);
+	CHECK_EQ(l4s_user_request(r.h, L4S_OP_INTERVAL, &interval,
+	    sizeof(interval), r.now), 0);
+	l4s_user_on_ready(r.h, wake, &woken);
+	for (i = 0; i < 8; i++) {
+		struct l4s_user_packet out;
+
+		CHECK_EQ(woken, 0);
+		CHECK_EQ(l4s_user_ready(r.h, r.now, &deadline), 0);
+		CHECK_EQ(router_put(&r, L4S_ECN_ECT1), 0);
+		CHECK_EQ(l4s_user_dequeue(r.u, r.now, &out), 1);
+	}
+	CHECK_EQ(woken, 1);
+	CHECK_EQ(l4s_user_ready(r.h, r.now, &deadline), 1);
+	s = handle_stats(r.h, r.now);
+	CHECK_EQ(s.records_waiting, 8);
+	CHECK_EQ(s.records_lost, 0);
+	router_destroy(&r);
+}
+
+/* Counters tell of a missed deadline though no packet comes to see it. */
+static void
+watched_without_packets(void)
+{
+	struct l4s_device dev;
+	struct l4s_sched sched;
+	struct l4s_handle h;
+	struct l4s_params params;
+	struct l4s_limits limits;
+	struct l4s_stats s;
+	struct l4s_override o = {
+		.version = L4S_ABI_VERSION,
+		.length = sizeof(o),
+		.id = 1,
+		.sched = 1,
+		.instance = 1,
+		.mode = L4S_MODE_ONCE,
+		.queue = L4S_QUEUE_ANY,
+		.hold_packets = 1,
+		.expires_ns = SEC + MS,
+	};
+	uint64_t at;
+
+	l4s_params_default(&params);
+	l4s_limits_default(&limits);
+	limits.watchdog_ns = 10 * MS;
+	l4s_device_init(&dev, NULL, &params, &limits);
+	l4s_sched_init(&sched, 1, 1, &params, &limits, NULL, NULL, 1);
+	l4s_device_attach(&dev, &sched);
+	CHECK_EQ(l4s_handle_open(&dev, &h, true), 0);
+	CHECK_EQ(l4s_handle_request(&h, L4S_OP_CONTROL, NULL, 0, SEC), 0);
+	CHECK_EQ(l4s_handle_request(&h, L4S_OP_OVERRIDE, &o, sizeof(o), SEC),
+	    0);
+	for (at = SEC + 9 * MS; at <= SEC + 12 * MS; at += MS) {
+		memset(&s, 0, sizeof(s));
+		s.version = L4S_ABI_VERSION;
+		s.length = sizeof(s);
+		CHECK_EQ(l4s_device_stats(&dev, NULL, &s, at), 0);
+		CHECK_EQ(s.watchdog_active, at > SEC + 10 * MS);
+		CHECK_EQ(s.watchdog_misses, at > SEC + 10 * MS);
+	}
+	l4s_handle_close(&h, at);
+	l4s_device_detach(&dev, &sched, at);
+	l4s_sched_destroy(&sched);
+	l4s_device_destroy(&dev);
+}
+
 const struct test device_tests[] = {
 	TEST(creation),
 	TEST(short_of_memory),
@@ -594,6 +673,8 @@ const struct test device_tests[] = {
 	TEST(without_records),
 	TEST(events_in_the_stream),
 	TEST(events_outlive_their_instance),
+	TEST(small_ring),
+	TEST(watched_without_packets),
 	TEST(time_does_not_go_back),
 	TEST_END
 };
