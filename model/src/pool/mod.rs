@@ -19,6 +19,8 @@
 
 mod columns;
 mod dataset;
+mod episodes;
+mod join;
 mod read;
 mod write;
 
@@ -30,6 +32,10 @@ use parquet::errors::ParquetError;
 use crate::{Feature, Reward};
 
 pub use dataset::{Dataset, Split, Windows};
+pub use episodes::{
+    BehaviourFacts, EpisodeFacts, FlowFacts, Outcome, episodes_path, read_episodes, write_episodes,
+};
+pub use join::join;
 pub use read::{Group, Pool};
 pub use write::PoolWriter;
 

@@ -59,6 +59,11 @@ impl PoolWriter {
         })
     }
 
+    /// Has the next episode bear this number, and those after it count on.
+    pub fn number_from(&mut self, episode: u32) {
+        self.episodes = episode;
+    }
+
     /// Appends an episode, in the order of time.  One without rows is left out.
     pub fn episode(&mut self, scenario: &str, rows: Vec<Row>) -> Result<(), PoolError> {
         if rows.is_empty() {

@@ -3,6 +3,7 @@
 //! `scenarios/README.md` documents every key with its unit, range and default.
 
 mod arm;
+pub mod curriculum;
 mod flow;
 mod parse;
 mod plan;

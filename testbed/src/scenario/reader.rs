@@ -242,6 +242,23 @@ impl<'a> Field<'a> {
             .ok_or_else(|| self.error(unknown("value", got, &names)))
     }
 
+    /// Whether it is a table, which [`Field::section`] then gives.
+    pub(super) fn is_table(&self) -> bool {
+        self.value.get_ref().is_table()
+    }
+
+    /// The values of an array.
+    pub(super) fn items(&self) -> Result<Vec<Field<'a>>> {
+        let array = self.value.get_ref().as_array();
+        let array = array.ok_or_else(|| self.expected("an array"))?;
+        let item = |(at, value)| Field {
+            source: self.source,
+            path: format!("{}[{at}]", self.path),
+            value,
+        };
+        Ok(array.iter().enumerate().map(item).collect())
+    }
+
     pub(super) fn section(self) -> Result<Section<'a>> {
         let table = self
             .value
@@ -257,18 +274,10 @@ impl<'a> Field<'a> {
     }
 
     pub(super) fn sections(self) -> Result<Vec<Section<'a>>> {
-        let array = self.value.get_ref().as_array();
-        let array = array.ok_or_else(|| self.expected("an array of tables"))?;
-        let each = array.iter().enumerate().map(|(at, value)| {
-            let path = format!("{}[{at}]", self.path);
-            Field {
-                source: self.source,
-                path,
-                value,
-            }
-            .section()
-        });
-        each.collect()
+        if self.value.get_ref().as_array().is_none() {
+            return Err(self.expected("an array of tables"));
+        }
+        self.items()?.into_iter().map(Field::section).collect()
     }
 
     fn quantity(&self, quantity: &Quantity, range: RangeInclusive<u64>) -> Result<u64> {

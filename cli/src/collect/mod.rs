@@ -1,0 +1,125 @@
+//! `l4sllm collect`: an experience pool from emulated runs.
+//!
+//! ```text
+//! curriculum or scenarios ─▶ plan ─▶ episode ─▶ parts ─▶ one pool
+//!                            drawn    emulated   8 episodes each, beside the pool
+//! ```
+//!
+//! Each episode is drawn from the seed and its number alone, so that neither
+//! the number of threads nor an interruption changes the pool.
+
+mod episode;
+mod parts;
+mod plan;
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Instant;
+
+use anyhow::ensure;
+use clap::{ArgGroup, Args};
+use indicatif::{ProgressBar, ProgressStyle};
+use rayon::prelude::*;
+
+use crate::output::outln;
+use parts::Parts;
+use plan::Plan;
+
+/// Collect an experience pool from emulated runs.
+///
+/// Beside the pool NAME.parquet comes NAME.episodes.jsonl, which says what each
+/// episode was and how it went.  What was interrupted goes on with the same
+/// command.
+#[derive(Debug, Args)]
+#[command(group = ArgGroup::new("source").required(true))]
+pub struct CollectArgs {
+    /// Ranges to draw networks, traffic and behaviours from (TOML).
+    #[arg(long, group = "source")]
+    curriculum: Option<PathBuf>,
+    /// Scenario files instead; their arms are not used.
+    #[arg(long, group = "source", num_args = 1..)]
+    scenario: Vec<PathBuf>,
+    /// The pool to write (Parquet).
+    #[arg(long)]
+    out: PathBuf,
+    /// Conditions to draw [default: the curriculum's].
+    #[arg(long, conflicts_with = "scenario", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    conditions: Option<u32>,
+    /// Episodes of each scenario.
+    #[arg(long, default_value_t = 20, conflicts_with = "curriculum", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    episodes: u32,
+    /// Share of a scenario's episodes with marks strewn in, 0 to 1.
+    #[arg(long, default_value_t = 0.25, conflicts_with = "curriculum")]
+    explore: f64,
+    /// Virtual seconds of an episode [default: the file's].
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    seconds: Option<u64>,
+    /// Rows kept of an episode at the most [default: the curriculum's, or all].
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+    records: Option<u32>,
+    /// The same seed and files give the same pool.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Runs at a time; 0: one a core.
+    #[arg(long, default_value_t = 0)]
+    threads: usize,
+}
+
+/// Collects; a set `cancel` leaves the parts that are whole.
+pub fn run(args: &CollectArgs, cancel: &AtomicBool) -> anyhow::Result<()> {
+    ensure!(
+        (0.0..=1.0).contains(&args.explore),
+        "--explore {}: want 0 to 1",
+        args.explore
+    );
+    let plan = Plan::new(args)?;
+    let parts = Parts::open(&args.out, &plan)?;
+    let threads = rayon::ThreadPoolBuilder::new()
+        .num_threads(args.threads)
+        .build()?;
+    let missing = parts.missing();
+    let style = ProgressStyle::with_template("{bar:30} {pos}/{len} episodes, {msg}{eta} left")?;
+    let bar = ProgressBar::new(plan.episodes().into()).with_style(style);
+    let waiting: u64 = missing.iter().map(|part| part.episodes.len() as u64).sum();
+    bar.set_position(u64::from(plan.episodes()) - waiting);
+    bar.reset_eta();
+    let (began, rows) = (Instant::now(), AtomicU64::new(0));
+    threads.install(|| {
+        missing.into_par_iter().try_for_each(|part| {
+            let mut writer = parts.begin(&part)?;
+            for number in part.episodes {
+                if cancel.load(Ordering::Relaxed) {
+                    return Ok(());
+                }
+                let episode = episode::emulate(&plan, number, cancel)?;
+                rows.fetch_add(episode.rows.len() as u64, Ordering::Relaxed);
+                writer.add(episode)?;
+                bar.inc(1);
+                bar.set_message(format!("{:.0} records/s, ", rate(&rows, began)));
+            }
+            writer.finish()
+        })
+    })?;
+    bar.finish_and_clear();
+    let left = parts.missing().len();
+    if left > 0 {
+        let all = parts.count();
+        outln!(
+            "interrupted: {} of {all} parts are in {}; the same command goes on",
+            all - left,
+            parts.dir().display()
+        )?;
+        return Ok(());
+    }
+    let (all, episodes) = parts.join()?;
+    outln!(
+        "{}: {all} records in {episodes} episodes; {} of them now, {:.0} a second",
+        args.out.display(),
+        rows.load(Ordering::Relaxed),
+        rate(&rows, began)
+    )
+}
+
+fn rate(rows: &AtomicU64, began: Instant) -> f64 {
+    rows.load(Ordering::Relaxed) as f64 / began.elapsed().as_secs_f64().max(1e-9)
+}

@@ -1,0 +1,173 @@
+//! Parts of a pool, each of a few episodes, in a directory beside it: what is
+//! whole there survives any end of the program.
+
+use std::fs;
+use std::io::Write;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, ensure};
+use l4sllm_model::pool::{self, EpisodeFacts, PoolWriter, episodes_path};
+
+use super::episode::Emulated;
+use super::plan::Plan;
+
+/// Episodes of a part: what an interruption costs a thread at the most.
+const EPISODES: u32 = 8;
+
+/// What the parts belong to, as [`Plan::identity`] tells.
+const PLAN_FILE: &str = "plan.json";
+
+/// The parts of one pool.
+pub struct Parts {
+    out: PathBuf,
+    dir: PathBuf,
+    episodes: u32,
+}
+
+/// Episodes that are written together.
+pub struct Part {
+    pub episodes: Range<u32>,
+    path: PathBuf,
+}
+
+/// A part in the making.
+pub struct PartWriter {
+    path: PathBuf,
+    pool: PoolWriter,
+    facts: Vec<EpisodeFacts>,
+}
+
+impl Parts {
+    /// The parts for `out`: those of an earlier attempt at the same, or none
+    /// yet.
+    pub fn open(out: &Path, plan: &Plan) -> anyhow::Result<Parts> {
+        ensure!(
+            out.extension().is_some_and(|ext| ext == "parquet"),
+            "{}: want a name that ends in .parquet",
+            out.display()
+        );
+        let mut dir = out.as_os_str().to_owned();
+        dir.push(".parts");
+        let dir = PathBuf::from(dir);
+        fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
+        let identity = plan.identity()?;
+        let path = dir.join(PLAN_FILE);
+        match fs::read_to_string(&path) {
+            Ok(found) => ensure!(
+                found == identity,
+                "{}: parts of another collection (seed, files, options or version differ); \
+                 the same command goes on with it, without the directory a new one begins",
+                dir.display()
+            ),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                replace(&path, identity.as_bytes())?;
+            }
+            Err(error) => Err(error).with_context(|| format!("cannot read {}", path.display()))?,
+        }
+        Ok(Parts {
+            out: out.to_owned(),
+            dir,
+            episodes: plan.episodes(),
+        })
+    }
+
+    /// Where they are.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// How many there are when all are whole.
+    pub fn count(&self) -> usize {
+        self.episodes.div_ceil(EPISODES) as usize
+    }
+
+    /// Those that are not whole yet.
+    pub fn missing(&self) -> Vec<Part> {
+        self.all().filter(|part| !part.path.exists()).collect()
+    }
+
+    /// Begins to write one.
+    pub fn begin(&self, part: &Part) -> anyhow::Result<PartWriter> {
+        let mut pool = PoolWriter::create(&part.path)?;
+        pool.number_from(part.episodes.start);
+        Ok(PartWriter {
+            path: part.path.clone(),
+            pool,
+            facts: Vec::new(),
+        })
+    }
+
+    /// Makes the pool of all parts and removes them; returns its rows and
+    /// episodes.
+    pub fn join(self) -> anyhow::Result<(u64, usize)> {
+        let paths: Vec<PathBuf> = self.all().map(|part| part.path).collect();
+        let (mut lines, mut rows, mut episodes) = (Vec::new(), 0, 0);
+        for path in &paths {
+            let facts = pool::read_episodes(path)?
+                .with_context(|| format!("{}: missing", episodes_path(path).display()))?;
+            rows += facts.iter().map(|episode| episode.rows).sum::<u64>();
+            episodes += facts.len();
+            pool::write_episodes(&mut lines, &facts);
+        }
+        replace(&episodes_path(&self.out), &lines)?;
+        pool::join(&paths, &self.out)?;
+        self.remove(&paths)
+            .with_context(|| format!("cannot remove {}", self.dir.display()))?;
+        Ok((rows, episodes))
+    }
+
+    /// Removes what was written here, and nothing else.  The plan goes last:
+    /// what is left without the rest belongs to it still.
+    fn remove(&self, parts: &[PathBuf]) -> std::io::Result<()> {
+        for path in parts {
+            fs::remove_file(path)?;
+            fs::remove_file(episodes_path(path))?;
+        }
+        fs::remove_file(self.dir.join(PLAN_FILE))?;
+        fs::remove_dir(&self.dir)
+    }
+
+    fn all(&self) -> impl Iterator<Item = Part> + '_ {
+        (0..self.episodes.div_ceil(EPISODES)).map(|number| Part {
+            episodes: number * EPISODES..((number + 1) * EPISODES).min(self.episodes),
+            path: self.dir.join(format!("{number:06}.parquet")),
+        })
+    }
+}
+
+impl PartWriter {
+    /// Appends an episode, which has to have rows: numbers would not count on.
+    pub fn add(&mut self, episode: Emulated) -> anyhow::Result<()> {
+        ensure!(
+            !episode.rows.is_empty(),
+            "episode {} has no record: too short, or `from` too late",
+            episode.facts.episode
+        );
+        self.pool.episode(&episode.facts.scenario, episode.rows)?;
+        self.facts.push(episode.facts);
+        Ok(())
+    }
+
+    /// Completes the part; the pool comes last, since it tells that all is there.
+    pub fn finish(self) -> anyhow::Result<()> {
+        let mut lines = Vec::new();
+        pool::write_episodes(&mut lines, &self.facts);
+        replace(&episodes_path(&self.path), &lines)?;
+        Ok(self.pool.finish()?)
+    }
+}
+
+/// Writes a file beside `path` and renames it over.
+fn replace(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
+    let mut part = path.as_os_str().to_owned();
+    part.push(".part");
+    let part = PathBuf::from(part);
+    let write = || -> std::io::Result<()> {
+        let mut file = fs::File::create(&part)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        fs::rename(&part, path)
+    };
+    write().with_context(|| format!("cannot write {}", path.display()))
+}

@@ -1,0 +1,174 @@
+//! Which episodes there are.
+
+use anyhow::Context;
+use l4sllm_abi::Action;
+use l4sllm_testbed::scenario::Scenario;
+use l4sllm_testbed::scenario::curriculum::{
+    Behaviour, Curriculum, Episode, Noise, NoiseMode, Range,
+};
+use l4sllm_testbed::sim::{Random, derive_seed};
+use serde::Serialize;
+
+use super::CollectArgs;
+
+/// All that determines a pool.
+pub struct Plan {
+    source: Source,
+    seed: u64,
+    records: usize,
+}
+
+enum Source {
+    Curriculum(Box<Curriculum>),
+    Scenarios {
+        scenarios: Vec<Scenario>,
+        episodes: u32,
+        explore: f64,
+    },
+}
+
+/// What a plan is known by: the same makes the same pool.
+#[derive(Serialize)]
+struct Identity<'a> {
+    version: &'static str,
+    seed: u64,
+    records: usize,
+    episodes: u32,
+    explore: f64,
+    durations_ns: Vec<u64>,
+    files: Vec<&'a str>,
+}
+
+impl Plan {
+    pub fn new(args: &CollectArgs) -> anyhow::Result<Plan> {
+        let seconds = args.seconds.map(|seconds| seconds * 1_000_000_000);
+        let (source, records) = match &args.curriculum {
+            Some(path) => {
+                let mut curriculum = Curriculum::load(path)?;
+                if let Some(conditions) = args.conditions {
+                    curriculum.conditions = conditions;
+                }
+                if let Some(duration_ns) = seconds {
+                    curriculum.last(duration_ns);
+                }
+                let records = curriculum.records;
+                (Source::Curriculum(Box::new(curriculum)), records)
+            }
+            None => {
+                let scenarios = args
+                    .scenario
+                    .iter()
+                    .map(|path| {
+                        let mut scenario = Scenario::load(path)?;
+                        if let Some(duration_ns) = seconds {
+                            scenario.duration_ns = duration_ns;
+                            scenario.warmup_ns = scenario.warmup_ns.min(duration_ns / 2);
+                        }
+                        Ok(scenario)
+                    })
+                    .collect::<anyhow::Result<Vec<_>>>()?;
+                let source = Source::Scenarios {
+                    scenarios,
+                    episodes: args.episodes,
+                    explore: args.explore,
+                };
+                (source, usize::MAX)
+            }
+        };
+        Ok(Plan {
+            source,
+            seed: args.seed,
+            records: args.records.map_or(records, |records| records as usize),
+        })
+    }
+
+    /// Number of episodes.
+    pub fn episodes(&self) -> u32 {
+        match &self.source {
+            Source::Curriculum(curriculum) => curriculum.episodes(),
+            Source::Scenarios {
+                scenarios,
+                episodes,
+                ..
+            } => episodes.saturating_mul(scenarios.len() as u32),
+        }
+    }
+
+    /// Rows kept of an episode at the most.
+    pub fn records(&self) -> usize {
+        self.records
+    }
+
+    /// Draws an episode.
+    pub fn episode(&self, index: u32) -> Episode {
+        match &self.source {
+            Source::Curriculum(curriculum) => curriculum.episode(self.seed, index),
+            Source::Scenarios {
+                scenarios, explore, ..
+            } => {
+                // Scenarios take turns, so that any part of the pool has all of them.
+                let count = scenarios.len() as u32;
+                let scenario = &scenarios[(index % count) as usize];
+                let seed = derive_seed(self.seed, &scenario.name, (index / count).into());
+                let explores = Random::stream(seed, "explore").unit() < *explore;
+                let behaviour = if explores { marks() } else { plain() };
+                Episode {
+                    condition: index,
+                    scenario: Scenario {
+                        seed,
+                        ..scenario.clone()
+                    },
+                    behaviour: behaviour.draw(seed),
+                    from_ns: 0,
+                }
+            }
+        }
+    }
+
+    /// A text that differs where pools differ.
+    pub fn identity(&self) -> anyhow::Result<String> {
+        let (explore, durations_ns, files) = match &self.source {
+            Source::Curriculum(curriculum) => (
+                0.0,
+                vec![curriculum.duration_ns],
+                vec![curriculum.source.as_str()],
+            ),
+            Source::Scenarios {
+                scenarios, explore, ..
+            } => (
+                *explore,
+                scenarios.iter().map(|s| s.duration_ns).collect(),
+                scenarios.iter().map(|s| s.source.as_str()).collect(),
+            ),
+        };
+        serde_json::to_string_pretty(&Identity {
+            version: env!("CARGO_PKG_VERSION"),
+            seed: self.seed,
+            records: self.records,
+            episodes: self.episodes(),
+            explore,
+            durations_ns,
+            files,
+        })
+        .context("cannot describe the collection")
+    }
+}
+
+/// DualPI2 around its default.
+fn plain() -> Behaviour {
+    Behaviour::dualpi2("dualpi2")
+}
+
+/// The same with marks strewn in.
+fn marks() -> Behaviour {
+    Behaviour {
+        noise: Some(Noise {
+            mode: NoiseMode::Once {
+                actions: vec![Action::Mark],
+            },
+            interval: Range::Choice(vec![10.0, 30.0, 100.0]),
+            share: Range::Uniform(0.0, 1.0),
+        }),
+        ..Behaviour::dualpi2("dualpi2-marks")
+    }
+}

@@ -1,0 +1,247 @@
+//! From a curriculum to a pool, with interruptions.
+
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use l4sllm_model::pool::{Pool, read_episodes};
+
+/// Seventeen parts of eight episodes; each takes about ten milliseconds.
+const CURRICULUM: &str = r#"
+name = "lesson"
+conditions = 68
+behaviours = 2
+duration = "2 s"
+records = 200
+rtt = { log_uniform = ["5 ms", "40 ms"] }
+
+[bottleneck]
+rate = { log_uniform = ["4 Mbit/s", "20 Mbit/s"] }
+
+[[flow]]
+cc = { choice = ["cubic", "prague"] }
+count = { uniform = [1, 3] }
+
+[[behaviour]]
+name = "plain"
+target = { log_uniform = ["5 ms", "20 ms"] }
+
+[[behaviour]]
+name = "once"
+noise = { mode = "once", interval = 10, share = 0.5 }
+
+[[behaviour]]
+name = "hold"
+noise = { mode = "hold", interval = 50, packets = 5, action = "enqueue" }
+
+[[behaviour]]
+name = "steer"
+noise = { mode = "steer", interval = 20, for = "200 ms", target = { uniform = [0.25, 1] } }
+"#;
+
+struct Place {
+    dir: tempfile::TempDir,
+}
+
+impl Place {
+    fn new() -> Place {
+        let place = Place {
+            dir: tempfile::tempdir().unwrap(),
+        };
+        fs::write(place.path("lesson.toml"), CURRICULUM).unwrap();
+        place
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    fn collect(&self, out: &str, more: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_l4sllm"));
+        command
+            .args(["collect", "--curriculum", "lesson.toml", "--out", out])
+            .args(more)
+            .current_dir(self.dir.path())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        command
+    }
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+fn ended(output: &Output) -> String {
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    text(&output.stdout)
+}
+
+/// Both files of a pool.
+fn bytes(pool: &Path) -> (Vec<u8>, Vec<u8>) {
+    let episodes = pool.with_extension("episodes.jsonl");
+    (fs::read(pool).unwrap(), fs::read(episodes).unwrap())
+}
+
+/// Waits until `count` parts are whole.
+fn wait_for_parts(dir: &Path, count: usize) {
+    let began = Instant::now();
+    let parts = || {
+        let names = fs::read_dir(dir).into_iter().flatten().flatten();
+        names
+            .filter(|entry| entry.path().extension().is_some_and(|ext| ext == "parquet"))
+            .count()
+    };
+    while parts() < count {
+        assert!(began.elapsed() < Duration::from_secs(120), "no part came");
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn a_killed_collection_goes_on_to_the_same_bytes() {
+    let place = Place::new();
+    let said = ended(
+        &place
+            .collect("whole.parquet", &["--threads", "2"])
+            .output()
+            .unwrap(),
+    );
+    assert!(said.contains("records in 136 episodes"), "{said}");
+    assert!(!place.path("whole.parquet.parts").exists());
+    let whole = bytes(&place.path("whole.parquet"));
+
+    // Killed twice, each time with some parts whole.
+    let parts = place.path("torn.parquet.parts");
+    let mut killed = 0;
+    for count in [1, 3] {
+        let mut child = place
+            .collect("torn.parquet", &["--threads", "1"])
+            .spawn()
+            .unwrap();
+        wait_for_parts(&parts, count);
+        child.kill().unwrap();
+        killed += u32::from(!child.wait().unwrap().success());
+        assert!(!place.path("torn.parquet").exists());
+    }
+    assert_eq!(killed, 2);
+    let other = place
+        .collect("torn.parquet", &["--seed", "2"])
+        .output()
+        .unwrap();
+    assert!(
+        text(&other.stderr).contains("parts of another collection"),
+        "{}",
+        text(&other.stderr)
+    );
+    let said = ended(
+        &place
+            .collect("torn.parquet", &["--threads", "1"])
+            .output()
+            .unwrap(),
+    );
+    assert!(said.contains("records in 136 episodes"), "{said}");
+    assert!(
+        bytes(&place.path("torn.parquet")) == whole,
+        "not the same pool"
+    );
+    assert!(!parts.exists());
+}
+
+#[test]
+fn an_interrupted_collection_says_how_far_it_is() {
+    let place = Place::new();
+    let child = place
+        .collect("pool.parquet", &["--threads", "1"])
+        .spawn()
+        .unwrap();
+    wait_for_parts(&place.path("pool.parquet.parts"), 1);
+    let interrupted = Command::new("kill")
+        .args(["-INT", &child.id().to_string()])
+        .status()
+        .unwrap();
+    assert!(interrupted.success());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(130), "{}", text(&output.stderr));
+    let said = text(&output.stdout);
+    assert!(
+        said.contains("of 17 parts") && said.contains("goes on"),
+        "{said}"
+    );
+    assert!(!place.path("pool.parquet").exists());
+}
+
+#[test]
+fn each_episode_says_what_it_was() {
+    let place = Place::new();
+    ended(
+        &place
+            .collect("pool.parquet", &["--conditions", "10"])
+            .output()
+            .unwrap(),
+    );
+    let path = place.path("pool.parquet");
+    let episodes = read_episodes(&path).unwrap().unwrap();
+    assert_eq!(episodes.len(), 20);
+
+    let pool = Pool::open(&path).unwrap();
+    assert_eq!(pool.rows(), episodes.iter().map(|e| e.rows).sum::<u64>());
+    let mut rows = vec![0; episodes.len()];
+    for group in 0..pool.groups() {
+        for episode in pool.group(group, &[]).unwrap().episode {
+            rows[episode as usize] += 1;
+        }
+    }
+    for (number, (episode, rows)) in episodes.iter().zip(rows).enumerate() {
+        assert_eq!((episode.episode as usize, episode.rows), (number, rows));
+        assert_eq!(episode.scenario, format!("lesson-{:05}", number / 2));
+        assert!((4_000_000..=20_000_000).contains(&episode.rate_bps));
+        assert!((5_000_000..=40_000_000).contains(&episode.rtt_ns));
+        assert!(matches!(episode.flows[0].cc.as_str(), "cubic" | "prague"));
+        assert_eq!(
+            episode.behaviour.noise.is_some(),
+            episode.behaviour.name != "plain"
+        );
+        assert!(episode.outcome.utilisation > 0.1 && episode.outcome.utilisation <= 1.0);
+    }
+    // Two behaviours of a condition meet the same traffic.
+    assert_eq!(episodes[0].seed, episodes[1].seed);
+    let scenarios = pool.scenarios().unwrap();
+    assert_eq!(scenarios.len(), 10);
+}
+
+#[test]
+fn what_is_wrong_is_named_before_anything_runs() {
+    let place = Place::new();
+    fs::write(
+        place.path("lesson.toml"),
+        CURRICULUM.replace("\"20 Mbit/s\"", "20"),
+    )
+    .unwrap();
+    let output = place.collect("pool.parquet", &[]).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let error = text(&output.stderr);
+    assert!(
+        error.contains("lesson.toml:10: bottleneck.rate.log_uniform[1]"),
+        "{error}"
+    );
+    assert!(error.contains("a rate in quotes"), "{error}");
+    let output = place.collect("pool.csv", &[]).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(fs::read_dir(place.dir.path()).unwrap().count(), 1);
+}
+
+#[test]
+fn the_shipped_curriculum_is_sound() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let shipped = root.join("scenarios/curriculum.toml");
+    let place = Place::new();
+    fs::copy(shipped, place.path("lesson.toml")).unwrap();
+    let few = ["--conditions", "2", "--seconds", "1", "--records", "50"];
+    let said = ended(&place.collect("pool.parquet", &few).output().unwrap());
+    assert!(said.contains("500 records in 10 episodes"), "{said}");
+}

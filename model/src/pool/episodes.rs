@@ -1,0 +1,140 @@
+//! What each episode of a pool was: `NAME.episodes.jsonl` beside
+//! `NAME.parquet`, one JSON object a line, in the order of the episodes.
+//!
+//! The file is for people and for splits by scenario; a pool without one is a
+//! pool all the same.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::PoolError;
+
+/// One episode.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct EpisodeFacts {
+    /// Its number in the pool.
+    pub episode: u32,
+    /// Its scenario's name in the pool.  Episodes of one condition share it.
+    pub scenario: String,
+    /// Rows in the pool.
+    pub rows: u64,
+    /// Seed of its traffic.
+    pub seed: u64,
+    /// Rate of the bottleneck at the beginning, bits per second.
+    pub rate_bps: u64,
+    /// Least and greatest rate, where it changes.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub rates_bps: Option<[u64; 2]>,
+    /// Round-trip time without queue, ns.
+    pub rtt_ns: u64,
+    /// Traffic.
+    pub flows: Vec<FlowFacts>,
+    /// Who decided.
+    pub behaviour: BehaviourFacts,
+    /// How it went, over the whole episode but for its warm-up.
+    pub outcome: Outcome,
+}
+
+/// Flows of one kind.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct FlowFacts {
+    /// Congestion control.
+    pub cc: String,
+    /// How many.
+    pub count: u32,
+    /// Round-trip time of their own, ns.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub rtt_ns: Option<u64>,
+    /// Rate of those that have one, bits per second.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub rate_bps: Option<u64>,
+}
+
+/// DualPI2's settings, and what was strewn in.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct BehaviourFacts {
+    /// Its name in the curriculum.
+    pub name: String,
+    /// Target delay, ns.
+    pub target_ns: u64,
+    /// Factor on both of RFC 9332's gains.
+    pub gain: f64,
+    /// Coupling factor k.
+    pub coupling: f64,
+    /// Native L4S threshold, ns.
+    pub l4s_threshold_ns: u64,
+    /// `once`, `hold` or `steer`.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub noise: Option<String>,
+    /// Records between two decisions of the noise.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub interval: Option<u32>,
+    /// Share of these decisions that were taken.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub share: Option<f64>,
+}
+
+/// How an episode went; delays are sojourn times of forwarded packets, none
+/// where there was no packet.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Outcome {
+    /// Bits sent over what the bottleneck could have sent.
+    pub utilisation: f64,
+    /// Classic queue: mean, ms.
+    pub classic_mean_ms: Option<f64>,
+    /// Classic queue: median, ms.
+    pub classic_p50_ms: Option<f64>,
+    /// Classic queue: 99th percentile, ms.
+    pub classic_p99_ms: Option<f64>,
+    /// L4S queue: mean, ms.
+    pub l4s_mean_ms: Option<f64>,
+    /// L4S queue: 99th percentile, ms.
+    pub l4s_p99_ms: Option<f64>,
+    /// Jain's index over the goodputs of lasting flows, none with fewer than two.
+    pub jain: Option<f64>,
+}
+
+/// The file beside a pool that says what its episodes were.
+pub fn episodes_path(pool: &Path) -> PathBuf {
+    pool.with_extension("episodes.jsonl")
+}
+
+/// Reads what the episodes of `pool` were; none, if there is no such file.
+///
+/// # Errors
+/// It cannot be read, or a line is not an episode's.
+pub fn read_episodes(pool: &Path) -> Result<Option<Vec<EpisodeFacts>>, PoolError> {
+    let path = episodes_path(pool);
+    let io = |source| PoolError::Io {
+        operation: "read",
+        path: path.clone(),
+        source,
+    };
+    let file = match fs::File::open(&path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(io(error)),
+    };
+    let mut episodes = Vec::new();
+    for (at, line) in BufReader::new(file).lines().enumerate() {
+        let line = line.map_err(io)?;
+        let episode = serde_json::from_str(&line).map_err(|error| {
+            let reason = format!("line {}: {error}", at + 1);
+            io(std::io::Error::new(std::io::ErrorKind::InvalidData, reason))
+        })?;
+        episodes.push(episode);
+    }
+    Ok(Some(episodes))
+}
+
+/// Appends lines to a text as [`read_episodes`] reads it.
+pub fn write_episodes(text: &mut Vec<u8>, episodes: &[EpisodeFacts]) {
+    for episode in episodes {
+        serde_json::to_writer(&mut *text, episode)
+            .expect("plain structs into memory: nothing to fail");
+        text.push(b'\n');
+    }
+}

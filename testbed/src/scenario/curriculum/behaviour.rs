@@ -1,0 +1,185 @@
+//! Who decides in an episode: DualPI2 with settings of its own, and what is
+//! strewn in besides.
+
+use std::num::NonZeroU32;
+use std::path::Path;
+use std::sync::Arc;
+
+use l4sllm_abi::{Action, Params};
+use l4sllmd::OverrideMode;
+
+use super::explorer::{Explorer, Move};
+use super::range::{Range, pick};
+use crate::control::EngineFactory;
+use crate::scenario::{Arm, Control};
+use crate::sim::{Random, derive_seed};
+
+/// A kind of behaviour, to be drawn from.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Behaviour {
+    /// Name.
+    pub name: String,
+    /// How often it is drawn, among the weights of all.
+    pub weight: f64,
+    /// Set-point of the controller, ns.
+    pub target_ns: Range,
+    /// Factor on both of RFC 9332's gains.
+    pub gain: Range,
+    /// Coupling factor k.
+    pub coupling: Range,
+    /// Native L4S threshold, ns.
+    pub l4s_threshold_ns: Range,
+    /// What is strewn in.
+    pub noise: Option<Noise>,
+}
+
+/// Overrides at random.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Noise {
+    /// Of which kind.
+    pub mode: NoiseMode,
+    /// Records between two decisions.
+    pub interval: Range,
+    /// Share of the decisions that are taken, 0 to 1; `steer` takes all.
+    pub share: Range,
+}
+
+/// Which overrides.
+#[derive(Debug, Clone, PartialEq)]
+pub enum NoiseMode {
+    /// One of the actions for the next packet.
+    Once {
+        /// Which.
+        actions: Vec<Action>,
+    },
+    /// One of the actions for some packets.
+    Hold {
+        /// Which.
+        actions: Vec<Action>,
+        /// For how many.
+        packets: Range,
+    },
+    /// Set-points shifted by factors, which stay for a while.
+    Steer {
+        /// How long, ns.
+        hold_ns: Range,
+        /// On the target delay.
+        target: Option<Range>,
+        /// On the L4S threshold.
+        threshold: Option<Range>,
+        /// On the coupling factor.
+        coupling: Option<Range>,
+        /// On both gains.
+        gain: Option<Range>,
+    },
+}
+
+/// A behaviour with its values drawn.
+pub struct Drawn {
+    /// Name of the kind.
+    pub name: String,
+    /// The queue's parameters.
+    pub params: Params,
+    /// Factor on both of RFC 9332's gains.
+    pub gain: f64,
+    /// Kind of noise: `once`, `hold`, `steer`.
+    pub noise: Option<&'static str>,
+    /// Records between two decisions of the noise.
+    pub interval: Option<u32>,
+    /// Share of the decisions that are taken.
+    pub share: Option<f64>,
+    /// What runs in the emulator.
+    pub arm: Arm,
+    /// The noise's decision maker.
+    pub engine: Option<EngineFactory>,
+}
+
+impl Behaviour {
+    /// Plain DualPI2 with a target of 5 to 25 ms and gains of a half to eight
+    /// times the default.
+    pub fn dualpi2(name: &str) -> Behaviour {
+        let base = Params::default();
+        Behaviour {
+            name: name.to_owned(),
+            weight: 1.0,
+            target_ns: Range::LogUniform(5e6, 25e6),
+            gain: Range::LogUniform(0.5, 8.0),
+            coupling: Range::Fixed(f64::from(base.coupling_q8) / 256.0),
+            l4s_threshold_ns: Range::Fixed(base.l4s_threshold_ns as f64),
+            noise: None,
+        }
+    }
+
+    /// Draws it for an episode with this seed.
+    pub fn draw(&self, seed: u64) -> Drawn {
+        let random = &mut Random::stream(seed, "behaviour");
+        let base = Params::default();
+        let gain = self.gain.draw(random);
+        let params = Params {
+            target_ns: self.target_ns.draw_whole(random),
+            alpha_uhz: (f64::from(base.alpha_uhz) * gain).round() as u32,
+            beta_uhz: (f64::from(base.beta_uhz) * gain).round() as u32,
+            coupling_q8: (self.coupling.draw(random) * 256.0).round() as u32,
+            l4s_threshold_ns: self.l4s_threshold_ns.draw_whole(random),
+            ..base
+        };
+        let mut drawn = Drawn {
+            name: self.name.clone(),
+            params,
+            gain,
+            noise: None,
+            interval: None,
+            share: None,
+            arm: Arm::dualpi2(&self.name, params),
+            engine: None,
+        };
+        if let Some(noise) = &self.noise {
+            noise.draw(random, derive_seed(seed, "noise", 0), &mut drawn);
+        }
+        drawn
+    }
+}
+
+impl Noise {
+    fn draw(&self, random: &mut Random, seed: u64, drawn: &mut Drawn) {
+        let interval = self.interval.draw_whole(random).clamp(1, MAX_INTERVAL) as u32;
+        let interval = NonZeroU32::new(interval).unwrap_or(NonZeroU32::MIN);
+        let share = self.share.draw(random);
+        let mut control = Control::new(Path::new(""), interval);
+        let act = match &self.mode {
+            NoiseMode::Once { actions } => Move::Act(pick(actions, random)),
+            NoiseMode::Hold { actions, packets } => {
+                let packets = packets.draw_whole(random).clamp(1, MAX_HOLD) as u32;
+                control.mode =
+                    OverrideMode::Hold(NonZeroU32::new(packets).unwrap_or(NonZeroU32::MIN));
+                Move::Act(pick(actions, random))
+            }
+            NoiseMode::Steer { .. } => Move::Steer(self.mode.clone()),
+        };
+        drawn.noise = Some(self.mode.name());
+        drawn.interval = Some(interval.get());
+        drawn.share = (!matches!(self.mode, NoiseMode::Steer { .. })).then_some(share);
+        drawn.arm.control = Some(control);
+        drawn.engine = Some(Arc::new(move |_| {
+            let random = Random::stream(seed, "explorer");
+            Box::new(Explorer::new(interval, share, act.clone(), random))
+        }));
+    }
+}
+
+impl NoiseMode {
+    /// Its name in files.
+    pub fn name(&self) -> &'static str {
+        match self {
+            NoiseMode::Once { .. } => "once",
+            NoiseMode::Hold { .. } => "hold",
+            NoiseMode::Steer { .. } => "steer",
+        }
+    }
+}
+
+/// Records between two decisions at the most: twice as many fit into the ring.
+pub(super) const MAX_INTERVAL: u64 = 2000;
+
+/// Packets that one override may hold, as the default limits have it.
+pub(super) const MAX_HOLD: u64 = 1000;

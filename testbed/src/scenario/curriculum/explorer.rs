@@ -1,0 +1,97 @@
+//! Decides at random.
+
+use std::num::NonZeroU32;
+
+use l4sllm_abi::{Action, Factor, Record, Steer};
+use l4sllmd::{Decision, Engine};
+
+use super::behaviour::NoiseMode;
+use super::range::Range;
+use crate::sim::Random;
+
+/// What an explorer does when it does something.
+#[derive(Debug, Clone)]
+pub(super) enum Move {
+    /// This action.
+    Act(Action),
+    /// Factors drawn from a [`NoiseMode::Steer`].
+    Steer(NoiseMode),
+}
+
+/// Takes a share of the decisions; the others are DualPI2's.
+pub(super) struct Explorer {
+    interval: u32,
+    seen: u32,
+    share: f64,
+    act: Move,
+    steer: Option<Steer>,
+    steer_until_ns: u64,
+    random: Random,
+}
+
+impl Explorer {
+    pub(super) fn new(interval: NonZeroU32, share: f64, act: Move, random: Random) -> Explorer {
+        Explorer {
+            interval: interval.get(),
+            seen: 0,
+            share,
+            act,
+            steer: None,
+            steer_until_ns: 0,
+            random,
+        }
+    }
+
+    /// Factors, drawn anew when those in force have had their time.
+    fn steer(&mut self, now_ns: u64) -> Option<Steer> {
+        let Move::Steer(NoiseMode::Steer {
+            hold_ns,
+            target,
+            threshold,
+            coupling,
+            gain,
+        }) = &self.act
+        else {
+            return None;
+        };
+        if now_ns >= self.steer_until_ns {
+            let random = &mut self.random;
+            let mut factor = |range: &Option<Range>| {
+                let range = range.as_ref()?;
+                Factor::new(range.draw(random)).ok()
+            };
+            let (target, threshold) = (factor(target), factor(threshold));
+            let (coupling, gain) = (factor(coupling), factor(gain));
+            self.steer = Steer::new(target, threshold, coupling, gain).ok();
+            self.steer_until_ns = now_ns.saturating_add(hold_ns.draw_whole(random));
+        }
+        self.steer
+    }
+}
+
+impl Engine for Explorer {
+    fn observe(&mut self, record: &Record) -> Option<Decision> {
+        self.seen += 1;
+        if self.seen < self.interval {
+            return None;
+        }
+        self.seen = 0;
+        match self.act {
+            Move::Act(action) => {
+                let mut probabilities = [0.0; 3];
+                probabilities[0] = 1.0 - self.share as f32;
+                probabilities[action as usize] += self.share as f32;
+                (self.random.unit() < self.share).then_some(Decision::Action {
+                    action,
+                    probabilities,
+                })
+            }
+            // Sent again while it stays: an override lives for a second.
+            Move::Steer(_) => self.steer(record.time_ns()).map(Decision::Steer),
+        }
+    }
+
+    fn reset(&mut self) {
+        self.seen = 0;
+    }
+}

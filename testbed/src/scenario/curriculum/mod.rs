@@ -1,0 +1,245 @@
+//! A curriculum: ranges that conditions and behaviours are drawn from, so
+//! that a pool holds more than a few scenarios can show.
+//!
+//! A *condition* is a network and its traffic; an *episode* is a condition
+//! under one behaviour.  The same seed draws the same, whichever episodes are
+//! asked for and in which order.  `scenarios/README.md` documents every key.
+
+mod behaviour;
+mod explorer;
+mod parse;
+mod range;
+
+#[cfg(test)]
+mod tests;
+
+pub use behaviour::{Behaviour, Drawn, Noise, NoiseMode};
+pub use range::Range;
+
+use std::path::Path;
+
+use super::{FlowGroup, Scenario, ScenarioError};
+use crate::net::{RateSchedule, RateStep};
+use crate::sim::{Random, derive_seed};
+use crate::transport::Cc;
+
+/// Ranges to draw from.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Curriculum {
+    /// Name, which those of conditions begin with.
+    pub name: String,
+    /// One sentence on what it is.
+    pub description: String,
+    /// The file's text.
+    pub source: String,
+    /// Conditions.
+    pub conditions: u32,
+    /// Behaviours that each condition is run under.
+    pub per_condition: PerCondition,
+    /// Virtual time of an episode, ns.
+    pub duration_ns: u64,
+    /// Time at the beginning that an episode's outcome leaves out, ns.
+    pub warmup_ns: u64,
+    /// When the rows that are kept begin, ns.
+    pub from_ns: Range,
+    /// Rows that are kept of an episode at the most.
+    pub records: usize,
+    /// Round-trip time without queue of flows that have none of their own, ns.
+    pub rtt_ns: Range,
+    /// Rate of the bottleneck, bits per second.
+    pub rate_bps: Range,
+    /// Changes of the rate: time between two, ns, and the factor on the first
+    /// rate that each draws.
+    pub change: Option<(Range, Range)>,
+    /// Traffic.
+    pub flows: Vec<FlowRange>,
+    /// Who decides.
+    pub behaviours: Vec<Behaviour>,
+}
+
+/// Behaviours of a condition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PerCondition {
+    /// So many, drawn by weight.
+    Drawn(u32),
+    /// Each one once, in their order: outcomes can then be compared.
+    Each,
+}
+
+/// Flows of one kind.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FlowRange {
+    /// Name.
+    pub name: String,
+    /// Congestion controls, each as likely.
+    pub cc: Vec<Cc>,
+    /// How many; none is possible.
+    pub count: Range,
+    /// Round-trip time of their own, ns.
+    pub rtt_ns: Option<Range>,
+    /// Rate of `udp` as a share of the link's.
+    pub load: Option<Range>,
+    /// When the first starts, as a share of the duration.
+    pub start: Range,
+}
+
+/// An episode, drawn.
+pub struct Episode {
+    /// Number of the condition.
+    pub condition: u32,
+    /// The condition, with the seed of its traffic.
+    pub scenario: Scenario,
+    /// Who decides.
+    pub behaviour: Drawn,
+    /// When the rows that are kept begin, ns.
+    pub from_ns: u64,
+}
+
+impl Curriculum {
+    /// Reads and checks a file.
+    ///
+    /// # Errors
+    /// [`ScenarioError`], with file, line and key.
+    pub fn load(path: &Path) -> Result<Curriculum, ScenarioError> {
+        let text = std::fs::read_to_string(path).map_err(|source| ScenarioError::Read {
+            path: path.to_owned(),
+            source,
+        })?;
+        Curriculum::parse(path, &text)
+    }
+
+    /// Reads a file's text; `path` is for names and errors.
+    ///
+    /// # Errors
+    /// [`ScenarioError`], with file, line and key.
+    pub fn parse(path: &Path, text: &str) -> Result<Curriculum, ScenarioError> {
+        parse::parse(path, text)
+    }
+
+    /// Has episodes last this long, their warm-up and what is kept in
+    /// proportion.
+    pub fn last(&mut self, duration_ns: u64) {
+        let factor = duration_ns as f64 / self.duration_ns as f64;
+        self.warmup_ns = (self.warmup_ns as f64 * factor) as u64;
+        self.from_ns = self.from_ns.scaled(factor);
+        self.duration_ns = duration_ns;
+    }
+
+    /// Number of episodes.
+    pub fn episodes(&self) -> u32 {
+        self.conditions.saturating_mul(self.each())
+    }
+
+    /// Draws episode `index`, below [`Curriculum::episodes`].
+    pub fn episode(&self, seed: u64, index: u32) -> Episode {
+        let condition = index / self.each();
+        let own = derive_seed(seed, &self.name, u64::from(index));
+        let behaviour = match self.per_condition {
+            PerCondition::Each => &self.behaviours[(index % self.each()) as usize],
+            PerCondition::Drawn(_) => self.choose(&mut Random::stream(own, "choice")),
+        };
+        let from_ns = self.from_ns.draw_whole(&mut Random::stream(own, "from"));
+        Episode {
+            condition,
+            scenario: self.condition(seed, condition),
+            behaviour: behaviour.draw(own),
+            from_ns,
+        }
+    }
+
+    /// Draws condition `number`: a scenario without arms.
+    pub fn condition(&self, seed: u64, number: u32) -> Scenario {
+        let seed = derive_seed(seed, "condition", u64::from(number));
+        let random = &mut Random::stream(seed, "condition");
+        let rate_bps = self.rate_bps.draw_whole(random);
+        let mut scenario = Scenario {
+            seed,
+            duration_ns: self.duration_ns,
+            warmup_ns: self.warmup_ns,
+            ..Scenario::new(
+                &format!("{}-{number:05}", self.name),
+                rate_bps,
+                self.rtt_ns.draw_whole(random),
+            )
+        };
+        // An access link never narrower than what it leads to.
+        for client in &mut scenario.clients {
+            client.rate_bps = client.rate_bps.max(10 * rate_bps);
+        }
+        // Another draw where all counts are 0, which the parser has made sure
+        // is not all that there is.
+        while scenario.flows.is_empty() {
+            for range in &self.flows {
+                scenario
+                    .flows
+                    .extend(range.draw(random, rate_bps, self.duration_ns));
+            }
+        }
+        if let Some((every, factor)) = &self.change {
+            scenario.bottleneck = changes(rate_bps, self.duration_ns, every, factor, random);
+        }
+        scenario
+    }
+
+    fn each(&self) -> u32 {
+        match self.per_condition {
+            PerCondition::Drawn(count) => count,
+            PerCondition::Each => self.behaviours.len() as u32,
+        }
+    }
+
+    /// One of the behaviours, by weight.
+    fn choose(&self, random: &mut Random) -> &Behaviour {
+        let all: f64 = self.behaviours.iter().map(|b| b.weight).sum();
+        let mut left = random.unit() * all;
+        for behaviour in &self.behaviours {
+            left -= behaviour.weight;
+            if left < 0.0 {
+                return behaviour;
+            }
+        }
+        // Rounding alone comes here.
+        &self.behaviours[self.behaviours.len() - 1]
+    }
+}
+
+impl FlowRange {
+    fn draw(&self, random: &mut Random, rate_bps: u64, duration_ns: u64) -> Option<FlowGroup> {
+        let cc = range::pick(&self.cc, random);
+        let count = self.count.draw_whole(random) as u32;
+        let rtt_ns = self.rtt_ns.as_ref().map(|range| range.draw_whole(random));
+        let load = self.load.as_ref().map(|range| range.draw(random));
+        let start = self.start.draw(random);
+        let group = FlowGroup {
+            count,
+            rtt_ns,
+            rate_bps: load.map(|load| ((rate_bps as f64 * load) as u64).max(1000)),
+            start_ns: (duration_ns as f64 * start) as u64,
+            ..FlowGroup::new(&self.name, cc)
+        };
+        (count > 0).then_some(group)
+    }
+}
+
+/// A rate that changes at random.
+fn changes(
+    rate_bps: u64,
+    duration_ns: u64,
+    every: &Range,
+    factor: &Range,
+    random: &mut Random,
+) -> RateSchedule {
+    let mut steps = vec![RateStep {
+        from_ns: 0,
+        bits_per_s: rate_bps,
+    }];
+    let mut at_ns = every.draw_whole(random);
+    while at_ns < duration_ns {
+        steps.push(RateStep {
+            from_ns: at_ns,
+            bits_per_s: ((rate_bps as f64 * factor.draw(random)) as u64).max(1000),
+        });
+        at_ns += every.draw_whole(random);
+    }
+    RateSchedule::new(steps).expect("the first is at 0, times increase, rates are above 0")
+}

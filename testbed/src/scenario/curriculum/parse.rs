@@ -1,0 +1,268 @@
+//! A curriculum's file.
+
+use std::path::Path;
+
+use l4sllm_abi::Action;
+
+use super::behaviour::{MAX_HOLD, MAX_INTERVAL};
+use super::range::{Range, read_choice};
+use super::{Behaviour, Curriculum, FlowRange, Noise, NoiseMode, PerCondition};
+use crate::scenario::ScenarioError;
+use crate::scenario::reader::{Field, Section, Source};
+use crate::scenario::values;
+use crate::transport::Cc;
+
+type Result<T> = std::result::Result<T, ScenarioError>;
+
+const US: u64 = 1_000;
+const MS: u64 = 1_000_000;
+const S: u64 = 1_000_000_000;
+const GBIT: u64 = 1_000_000_000;
+
+pub(super) fn parse(path: &Path, text: &str) -> Result<Curriculum> {
+    Source { path, text }.read(|section| read(section, path, text))
+}
+
+fn read(mut section: Section<'_>, path: &Path, text: &str) -> Result<Curriculum> {
+    let stem = path.file_stem().and_then(|stem| stem.to_str());
+    let name = match section.field("name") {
+        Some(field) => values::name(&field)?,
+        None => stem.unwrap_or("curriculum").to_owned(),
+    };
+    let description = match section.field("description") {
+        Some(field) => field.text()?.to_owned(),
+        None => String::new(),
+    };
+    let conditions = section.require("conditions")?.count(1..=1_000_000)?;
+    let duration_ns = section.require("duration")?.duration(100 * MS..=3600 * S)?;
+    let warmup_ns = match section.field("warmup") {
+        Some(field) => field.duration(0..=duration_ns - MS)?,
+        None => (5 * S).min(duration_ns / 2),
+    };
+    let from_ns = match section.field("from") {
+        Some(field) => Range::read(field, |f| Ok(f.duration(0..=duration_ns - MS)? as f64))?,
+        None => Range::Fixed(0.0),
+    };
+    let records = match section.field("records") {
+        Some(field) => field.count(1..=10_000_000)? as usize,
+        None => usize::MAX,
+    };
+    let rtt_ns = Range::read(section.require("rtt")?, rtt)?;
+    let (rate_bps, change) = read_bottleneck(section.require("bottleneck")?.section()?)?;
+    let mut flows: Vec<FlowRange> = Vec::new();
+    for group in section.sections("flow")? {
+        let place = group.error("name", "another flow has this name");
+        let group = read_flow(group)?;
+        if flows.iter().any(|other| other.name == group.name) {
+            return Err(place);
+        }
+        flows.push(group);
+    }
+    if !flows.iter().any(|flow| flow.count.most() >= 1.0) {
+        return Err(section.error("flow", "expected at least one that can have a flow"));
+    }
+    let mut behaviours: Vec<Behaviour> = Vec::new();
+    for entry in section.sections("behaviour")? {
+        let place = entry.error("name", "another behaviour has this name");
+        let behaviour = read_behaviour(entry)?;
+        if behaviours.iter().any(|other| other.name == behaviour.name) {
+            return Err(place);
+        }
+        behaviours.push(behaviour);
+    }
+    if behaviours.is_empty() {
+        return Err(section.error("behaviour", "missing, but at least one is required"));
+    }
+    let per_condition = match section.field("behaviours") {
+        Some(field) if field.text().is_ok() => field.choice(&[("each", PerCondition::Each)])?,
+        Some(field) => PerCondition::Drawn(field.count(1..=10_000)?),
+        None => PerCondition::Drawn(1),
+    };
+    if per_condition != PerCondition::Each && behaviours.iter().all(|b| b.weight == 0.0) {
+        return Err(section.error("behaviour", "the weights of all are 0"));
+    }
+    section.finish()?;
+    Ok(Curriculum {
+        name,
+        description,
+        source: text.to_owned(),
+        conditions,
+        per_condition,
+        duration_ns,
+        warmup_ns,
+        from_ns,
+        records,
+        rtt_ns,
+        rate_bps,
+        change,
+        flows,
+        behaviours,
+    })
+}
+
+fn read_bottleneck(mut section: Section<'_>) -> Result<(Range, Option<(Range, Range)>)> {
+    let rate = Range::read(section.require("rate")?, |field| {
+        Ok(field.rate(100_000..=10 * GBIT)? as f64)
+    })?;
+    let change = match section.field("change") {
+        Some(field) => {
+            let mut section = field.section()?;
+            let every = Range::read(section.require("every")?, |field| {
+                Ok(field.duration(100 * MS..=3600 * S)? as f64)
+            })?;
+            let factor = Range::read(section.require("factor")?, |f| f.number(0.01..=100.0))?;
+            section.finish()?;
+            Some((every, factor))
+        }
+        None => None,
+    };
+    section.finish()?;
+    Ok((rate, change))
+}
+
+fn read_flow(mut section: Section<'_>) -> Result<FlowRange> {
+    let controls = Cc::ALL.map(|cc| (cc.name(), cc));
+    let cc = read_choice(section.require("cc")?, &controls)?;
+    let mut flow = FlowRange {
+        name: match section.field("name") {
+            Some(field) => values::name(&field)?,
+            None => cc[0].name().to_owned(),
+        },
+        count: match section.field("count") {
+            Some(field) => Range::read(field, |field| Ok(f64::from(field.count(0..=1000)?)))?,
+            None => Range::Fixed(1.0),
+        },
+        rtt_ns: None,
+        load: None,
+        start: Range::Fixed(0.0),
+        cc,
+    };
+    if let Some(field) = section.field("rtt") {
+        flow.rtt_ns = Some(Range::read(field, rtt)?);
+    }
+    if let Some(field) = section.field("start") {
+        flow.start = Range::read(field, |field| field.number(0.0..=0.9))?;
+    }
+    let udp = flow.cc.contains(&Cc::Udp);
+    match section.field("load") {
+        Some(field) if udp && flow.cc.iter().all(|cc| *cc == Cc::Udp) => {
+            flow.load = Some(Range::read(field, |field| field.number(0.001..=10.0))?);
+        }
+        Some(field) => return Err(field.error("goes with cc = \"udp\" alone")),
+        None if udp => return Err(section.error("load", "missing, but udp needs one")),
+        None => {}
+    }
+    section.finish()?;
+    Ok(flow)
+}
+
+fn read_behaviour(mut section: Section<'_>) -> Result<Behaviour> {
+    let mut behaviour = Behaviour::dualpi2(&values::name(&section.require("name")?)?);
+    let base = l4sllm_abi::Params::default();
+    behaviour.target_ns = Range::Fixed(base.target_ns as f64);
+    behaviour.gain = Range::Fixed(1.0);
+    if let Some(field) = section.field("weight") {
+        behaviour.weight = field.number(0.0..=1e6)?;
+    }
+    if let Some(field) = section.field("target") {
+        behaviour.target_ns = Range::read(field, |f| Ok(f.duration(US..=5 * S)? as f64))?;
+    }
+    if let Some(field) = section.field("gain") {
+        behaviour.gain = Range::read(field, |field| field.number(0.01..=100.0))?;
+    }
+    if let Some(field) = section.field("coupling") {
+        behaviour.coupling = Range::read(field, |field| field.number(1.0..=255.99))?;
+    }
+    if let Some(field) = section.field("l4s_threshold") {
+        behaviour.l4s_threshold_ns = Range::read(field, |f| Ok(f.duration(0..=S)? as f64))?;
+    }
+    if let Some(field) = section.field("noise") {
+        behaviour.noise = Some(read_noise(field.section()?)?);
+    }
+    section.finish()?;
+    Ok(behaviour)
+}
+
+fn read_noise(mut section: Section<'_>) -> Result<Noise> {
+    #[derive(Clone, Copy)]
+    enum Kind {
+        Once,
+        Hold,
+        Steer,
+    }
+    let kinds = [
+        ("once", Kind::Once),
+        ("hold", Kind::Hold),
+        ("steer", Kind::Steer),
+    ];
+    let kind = section.require("mode")?.choice(&kinds)?;
+    let interval = Range::read(section.require("interval")?, |field| {
+        Ok(field.integer(1..=MAX_INTERVAL)? as f64)
+    })?;
+    let share = match (section.field("share"), kind) {
+        (Some(field), Kind::Steer) => {
+            return Err(field.error("steer has none: its setting stays for `for`"));
+        }
+        (Some(field), _) => Range::read(field, |field| field.number(0.0..=1.0))?,
+        (None, _) => Range::Fixed(1.0),
+    };
+    let mode = match kind {
+        Kind::Once => NoiseMode::Once {
+            actions: actions(&mut section)?,
+        },
+        Kind::Hold => NoiseMode::Hold {
+            actions: actions(&mut section)?,
+            packets: Range::read(section.require("packets")?, |field| {
+                Ok(field.integer(1..=MAX_HOLD)? as f64)
+            })?,
+        },
+        Kind::Steer => read_steer(&mut section)?,
+    };
+    section.finish()?;
+    Ok(Noise {
+        mode,
+        interval,
+        share,
+    })
+}
+
+fn actions(section: &mut Section<'_>) -> Result<Vec<Action>> {
+    let names = [
+        ("enqueue", Action::Enqueue),
+        ("drop", Action::Drop),
+        ("mark", Action::Mark),
+    ];
+    section
+        .field("action")
+        .map_or(Ok(vec![Action::Mark]), |field| read_choice(field, &names))
+}
+
+fn read_steer(section: &mut Section<'_>) -> Result<NoiseMode> {
+    let hold_ns = Range::read(section.require("for")?, |field| {
+        Ok(field.duration(MS..=3600 * S)? as f64)
+    })?;
+    let mut factor = |key| -> Result<Option<Range>> {
+        let read = |field| Range::read(field, |field: &Field<'_>| field.number(0.25..=4.0));
+        section.field(key).map(read).transpose()
+    };
+    let (target, threshold) = (factor("target")?, factor("threshold")?);
+    let (coupling, gain) = (factor("coupling")?, factor("gain")?);
+    if [&target, &threshold, &coupling, &gain]
+        .iter()
+        .all(|factor| factor.is_none())
+    {
+        let message = "missing, but steer needs at least one of target, threshold, coupling, gain";
+        return Err(section.error("target", message));
+    }
+    Ok(NoiseMode::Steer {
+        hold_ns,
+        target,
+        threshold,
+        coupling,
+        gain,
+    })
+}
+
+fn rtt(field: &Field<'_>) -> Result<f64> {
+    Ok(field.duration(values::RTT)? as f64)
+}
