@@ -56,8 +56,11 @@ pub struct LlamaConfig {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RopeParameters {
     /// `default`, `linear` or `llama3`; others are refused by `check`.
-    #[serde(alias = "type", default = "default_rope")]
-    pub rope_type: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rope_type: Option<String>,
+    /// The same, where older releases of `transformers` write it, or in both.
+    #[serde(rename = "type", default, skip_serializing_if = "Option::is_none")]
+    pub older_type: Option<String>,
     /// Base of the frequencies.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rope_theta: Option<f64>,
@@ -75,8 +78,11 @@ pub struct RopeParameters {
     pub original_max_position_embeddings: Option<usize>,
 }
 
-fn default_rope() -> String {
-    "default".into()
+impl RopeParameters {
+    fn name(&self) -> &str {
+        let name = self.rope_type.as_ref().or(self.older_type.as_ref());
+        name.map_or("default", String::as_str)
+    }
 }
 
 impl Default for LlamaConfig {
@@ -122,7 +128,7 @@ impl LlamaConfig {
         let width = self.head_width();
         let plain = (0..width / 2).map(|i| theta.powf(-2.0 * i as f64 / width as f64));
         let get = |value: Option<f64>| value.unwrap_or(1.0);
-        match rope.map_or("default", |r| &r.rope_type) {
+        match rope.map_or("default", RopeParameters::name) {
             "linear" => plain
                 .map(|f| f / get(rope.and_then(|r| r.factor)))
                 .collect(),
@@ -206,13 +212,10 @@ impl LlamaConfig {
             got => Err(check.refuse(
                 &format!("{at}.{key}"),
                 got.map_or("nothing".into(), |v| v.to_string()),
-                format!(
-                    "a number of at least {min} for rope_type {}",
-                    rope.rope_type
-                ),
+                format!("a number of at least {min} for rope_type {}", rope.name()),
             )),
         };
-        match rope.rope_type.as_str() {
+        match rope.name() {
             "default" => Ok(()),
             "linear" => above("factor", rope.factor, 1.0).map(drop),
             "llama3" => {

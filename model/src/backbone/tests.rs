@@ -129,7 +129,7 @@ fn a_configuration_is_what_it_was_written_as() {
         r#"{"model_type": "gpt2", "n_positions": 0, "activation_function": "gelu_fast"}"#,
         r#"{"model_type": "opt", "word_embed_proj_dim": 512, "do_layer_norm_before": false}"#,
         r#"{"model_type": "llama", "num_key_value_heads": 8, "rope_theta": 500000.0,
-            "rope_scaling": {"type": "linear", "factor": 2.0}}"#,
+            "rope_scaling": {"type": "linear", "rope_type": "linear", "factor": 2.0}}"#,
         r#"{"model_type": "t5", "feed_forward_proj": "gated-gelu", "causal": true}"#,
     ] {
         let config = parse(text);

@@ -82,6 +82,38 @@ fn recomputed_gradients_are_the_plain_ones() {
     }
 }
 
+#[test]
+fn one_vector_of_weights_gets_one_gradient() {
+    let _alone = generator();
+    let (config, weights) = model("t5");
+    let input = embeds("t5");
+    let gradient = |again: bool| {
+        let parts: Vec<Tensor> = weights.iter().map(|(_, t)| t.view([-1])).collect();
+        let flat = Tensor::cat(&parts, 0).set_requires_grad(true);
+        let sizes: Vec<i64> = parts.iter().map(|p| p.numel() as i64).collect();
+        // Squared, so that the way from the vector keeps something that a
+        // backward pass frees.
+        let views = (&flat * &flat).split_with_sizes(&sizes, 0);
+        let views: Weights = weights
+            .iter()
+            .zip(views)
+            .map(|((name, t), view)| (name.to_owned(), view.view_(t.size())))
+            .collect();
+        let pass = Pass::default();
+        if again {
+            let _ = backward(&config, &views, &input, &pass, 1, loss).unwrap();
+        } else {
+            let states = hidden(&config, &views, &input, &pass).unwrap();
+            loss(&states, &input).unwrap().backward();
+        }
+        flat.grad()
+    };
+    let (want, got) = (gradient(false), gradient(true));
+    let worst = (&got - &want).abs().max().double_value(&[]);
+    let size = want.abs().max().double_value(&[]);
+    assert!(size > 0.0 && worst < 1e-5 * size, "{worst} of {size}");
+}
+
 /// The forward pass with the generator set as `backward` sets it.
 fn seeded(
     config: &BackboneConfig,

@@ -3,14 +3,17 @@
 //! computed again when the backward pass comes to it (Chen et al. 2016,
 //! "Training Deep Nets with Sublinear Memory Cost").
 
-use tch::Tensor;
+use tch::{Kind, Tensor};
 
 use super::{Pass, State, Weights, begin, end, layer};
 use crate::backbone::BackboneConfig;
 use crate::torch::TrainError;
 
-/// Adds to the gradients of the weights, and of what `embeds` were made of,
-/// as `loss(hidden(embeds)).backward()` would, and returns the loss.
+/// Adds to the gradients of what the weights and `embeds` were made of, as
+/// `loss(hidden(embeds)).backward()` would, and returns the loss.
+///
+/// What the weights were made of gets its gradient in one backward pass at
+/// the end: views of one vector cost no more than they do elsewhere.
 ///
 /// `loss` gets the last hidden state and the embeddings, and must use those
 /// instead of `embeds` itself.  `seed` starts libtorch's generator, so that
@@ -28,6 +31,8 @@ pub fn backward(
     let layers = config.layers();
     let before = |index: usize| tch::manual_seed(seed.wrapping_add(1 + index as i64));
     let input = leaf(embeds)?;
+    let made_of = weights;
+    let weights = &leaves(weights)?;
 
     let mut states = Vec::with_capacity(layers + 1);
     {
@@ -55,16 +60,29 @@ pub fn backward(
         before(index);
         let kept = state.map(|t| Ok(t.shallow_clone()))?;
         let output = layer(config, weights, index, kept, pass)?;
-        push_back(output.flow(), &gradients)?;
+        push_back(
+            output
+                .flow()
+                .into_iter()
+                .zip(gradients.iter().map(Option::as_ref)),
+        )?;
         gradients = state.gradients()?;
     }
 
     tch::manual_seed(seed);
     let output = begin(config, weights, &input, pass)?;
-    push_back(output.flow(), &gradients)?;
-    if embeds.requires_grad() {
-        push_back([Some(embeds), None, None], &[gradient(&input)?, None, None])?;
+    push_back(
+        output
+            .flow()
+            .into_iter()
+            .zip(gradients.iter().map(Option::as_ref)),
+    )?;
+
+    let mut ends = vec![(embeds, gradient(&input)?)];
+    for (name, tensor) in made_of.iter() {
+        ends.push((tensor, gradient(weights.get(name)?)?));
     }
+    push_back(ends.iter().map(|(tensor, g)| (Some(*tensor), g.as_ref())))?;
     // Not the mask of the first layer again for who draws next.
     before(layers + 1);
     Ok(loss.f_detach()?)
@@ -75,25 +93,36 @@ fn leaf(tensor: &Tensor) -> Result<Tensor, TrainError> {
     Ok(tensor.f_detach()?.f_set_requires_grad(true)?)
 }
 
+/// The weights, with gradients ending where there would be any.
+fn leaves(weights: &Weights) -> Result<Weights, TrainError> {
+    let tensors = weights.iter().map(|(name, tensor)| {
+        let tensor = match tensor.requires_grad() {
+            true => leaf(tensor)?,
+            false => tensor.shallow_clone(),
+        };
+        Ok((name.to_owned(), tensor))
+    });
+    tensors.collect()
+}
+
 fn gradient(tensor: &Tensor) -> Result<Option<Tensor>, TrainError> {
     let gradient = tensor.f_grad()?;
     Ok(gradient.defined().then_some(gradient))
 }
 
-/// The backward pass of what gave `outputs`.
-fn push_back(
-    outputs: [Option<&Tensor>; 3],
-    gradients: &[Option<Tensor>; 3],
+/// The backward pass of what gave these outputs, from their gradients.
+fn push_back<'a>(
+    outputs: impl Iterator<Item = (Option<&'a Tensor>, Option<&'a Tensor>)>,
 ) -> Result<(), TrainError> {
     let mut total: Option<Tensor> = None;
-    for (output, gradient) in outputs.into_iter().zip(gradients) {
-        let (Some(output), Some(gradient)) = (output, gradient) else {
+    for pair in outputs {
+        let (Some(output), Some(gradient)) = pair else {
             continue;
         };
         if !output.requires_grad() {
             continue;
         }
-        let part = output.f_mul(gradient)?.f_sum(output.kind())?;
+        let part = output.f_mul(gradient)?.f_sum(Kind::Float)?;
         total = Some(match total {
             Some(total) => total.f_add(&part)?,
             None => part,
