@@ -85,6 +85,7 @@ fn random_weights_are_drawn_as_the_family_draws_them() {
             match config.initial(&name) {
                 Initial::Zeros => assert_eq!(tensor.abs().max().double_value(&[]), 0.0),
                 Initial::Constant(c) => {
+                    let c = f64::from(c as f32);
                     assert_eq!(tensor.min().double_value(&[]), c);
                     assert_eq!(tensor.max().double_value(&[]), c);
                 }
