@@ -120,6 +120,17 @@ impl Rewards {
         }
     }
 
+    /// Whether the packets' queues matter.
+    #[cfg(feature = "pool")]
+    pub(crate) fn needs_queue(&self) -> bool {
+        self.reward.fairness > 0.0
+    }
+
+    /// Forgets what was seen: another episode begins.
+    pub fn restart(&mut self) {
+        *self = Rewards::new(self.reward);
+    }
+
     /// The reward of the next record.
     pub fn next(&mut self, record: &Record) -> f64 {
         self.next_of(

@@ -4,9 +4,17 @@
 
 mod common;
 
+use std::path::{Path, PathBuf};
+
 use common::{Noise, records};
-use l4sllm_model::pool::{Dataset, Pool, PoolError, PoolWriter, Row, Split, Windows};
-use l4sllm_model::{Feature, PolicyConfig, Reward, returns_to_go};
+use l4sllm_abi::{MESSAGE_SIZE, Message, Record, raw};
+use l4sllm_model::log::{Entry, FIELDS, LogWriter};
+use l4sllm_model::pool::{
+    CaptureReader, CsvReader, Dataset, EpisodeRule, Inspection, KernelLog, Narrow, Pool, PoolError,
+    PoolWriter, Row, Rows, Schema, Sink, Source, Split, Windows, open,
+};
+use l4sllm_model::{Feature, PolicyConfig, Reward, Rewards, returns_to_go};
+use proptest::prelude::*;
 
 fn rows(count: u64, seed: u64) -> Vec<Row> {
     records(count, seed)
@@ -160,19 +168,593 @@ fn damaged_pools_are_refused() {
 fn values_out_of_range_are_named() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("pool.parquet");
-    let write = |change: fn(&mut Row)| {
+    // What the writer does not refuse, the reader does.
+    let mut bad = rows(5, 1);
+    bad[3].action = 3;
+    let mut writer = PoolWriter::create(&path).unwrap();
+    writer.episode("s", bad).unwrap();
+    writer.finish().unwrap();
+    let pool = Pool::open(&path).unwrap();
+    let error = pool.group(0, Feature::ALL).unwrap_err().to_string();
+    assert!(
+        error.ends_with("pool.parquet: row group 0, column action: 3, want 0..2"),
+        "{error}"
+    );
+    foreign(&path, "REQUIRED", "DOUBLE", Some(&[1.0, f64::NAN]));
+    let pool = Pool::open(&path).unwrap();
+    let error = pool.group(0, &[]).unwrap_err().to_string();
+    assert!(
+        error.contains("row group 0, column reward: NaN, want a finite"),
+        "{error}"
+    );
+    let error = pool.group(0, &[Feature::Ecn]).unwrap_err().to_string();
+    assert!(error.contains("column reward: NaN"), "{error}");
+
+    let refused = |change: fn(&mut Row)| {
         let mut rows = rows(5, 1);
         change(&mut rows[3]);
         let mut writer = PoolWriter::create(&path).unwrap();
-        writer.episode("s", rows).unwrap();
-        writer.finish().unwrap();
-        Pool::open(&path)
-            .unwrap()
-            .group(0, Feature::ALL)
-            .unwrap_err()
-            .to_string()
+        writer.episode("s", vec![rows[0].clone()]).unwrap();
+        writer.episode("s", rows).unwrap_err().to_string()
     };
-    assert!(write(|row| row.action = 3).ends_with("column action: 3, want 0..2"));
-    assert!(write(|row| row.reward = f64::NAN).contains("column reward: NaN"));
-    assert!(write(|row| row.values[3] = f64::INFINITY).contains("column current_queue_delay: inf"));
+    assert!(
+        refused(|row| row.reward = f64::NAN)
+            .ends_with("row 4: reward is NaN, want a finite number")
+    );
+    assert!(
+        refused(|row| row.values[3] = f64::INFINITY).contains("row 4: current_queue_delay is inf")
+    );
+    // A pool that was given up leaves nothing behind.
+    let left: Vec<_> = std::fs::read_dir(dir.path()).unwrap().collect();
+    assert_eq!(left.len(), 1, "{left:?}");
+}
+
+/// A pool as other programs write it, of one row group; `None` is a null.
+fn foreign(path: &Path, repetition: &str, reward: &str, rewards: Option<&[f64]>) {
+    use parquet::data_type::{BoolType, ByteArrayType, DoubleType, FloatType, Int32Type};
+    use parquet::file::writer::SerializedFileWriter;
+    use parquet::schema::parser::parse_message_type;
+    let schema = format!(
+        "message foreign {{ {repetition} INT32 episode; {repetition} BYTE_ARRAY scenario (STRING);
+          {repetition} INT32 action; {repetition} {reward} reward; {repetition} BOOLEAN done;
+          {repetition} DOUBLE packet_length; }}"
+    );
+    let schema = std::sync::Arc::new(parse_message_type(&schema).unwrap());
+    let file = std::fs::File::create(path).unwrap();
+    let mut file = SerializedFileWriter::new(file, schema, Default::default()).unwrap();
+    let mut group = file.next_row_group().unwrap();
+    let full: &[i16] = &[1, 1];
+    let full = (repetition == "OPTIONAL").then_some(full);
+    macro_rules! column {
+        ($type:ty, $values:expr, $levels:expr) => {{
+            let mut column = group.next_column().unwrap().unwrap();
+            column
+                .typed::<$type>()
+                .write_batch($values, $levels, None)
+                .unwrap();
+            column.close().unwrap();
+        }};
+    }
+    column!(Int32Type, &[0, 0], full);
+    column!(ByteArrayType, &["s".into(), "s".into()], full);
+    column!(Int32Type, &[0, 1], full);
+    match (reward, rewards) {
+        ("FLOAT", _) => column!(FloatType, &[1.0, 2.0], full),
+        (_, Some(values)) => column!(DoubleType, values, full),
+        (_, None) => column!(DoubleType, &[1.0], Some(&[1, 0])),
+    }
+    column!(BoolType, &[false, true], full);
+    column!(DoubleType, &[1500.0, 40.0], full);
+    group.close().unwrap();
+    file.close().unwrap();
+}
+
+#[test]
+fn pools_of_other_programs_are_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("foreign.parquet");
+    foreign(&path, "OPTIONAL", "DOUBLE", Some(&[1.0, 2.0]));
+    let pool = Pool::open(&path).unwrap();
+    let schema = pool.schema().unwrap();
+    assert_eq!(schema, Schema::new([Feature::PacketLength], false, false));
+    let group = pool.group(0, &[Feature::PacketLength]).unwrap();
+    assert_eq!(group.reward, [1.0, 2.0]);
+    assert_eq!(group.features, [[1500.0, 40.0]]);
+    assert!(group.time_ns.is_empty());
+
+    let error = pool.group(0, &[Feature::Ecn]).unwrap_err().to_string();
+    assert!(
+        error.contains("column ecn: missing; there are: episode scenario action reward done"),
+        "{error}"
+    );
+    foreign(&path, "OPTIONAL", "DOUBLE", None);
+    let error = Pool::open(&path).unwrap().group(0, &[]).unwrap_err();
+    assert!(
+        error.to_string().contains("reward: row 1 has no value"),
+        "{error}"
+    );
+    foreign(&path, "REQUIRED", "FLOAT", None);
+    let error = Pool::open(&path).unwrap().group(0, &[]).unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .contains("reward: type FLOAT, want DOUBLE"),
+        "{error}"
+    );
+}
+
+/// Everything that a pool holds.
+fn contents(path: &Path) -> (Schema, Vec<Rows>) {
+    let mut source = open(path).unwrap();
+    let schema = source.schema().clone();
+    (schema, drain(&mut source))
+}
+
+/// Every episode, whole.
+fn drain(source: &mut impl Source) -> Vec<Rows> {
+    let mut episodes: Vec<Rows> = Vec::new();
+    while let Some(rows) = source.next().unwrap() {
+        match episodes.last_mut() {
+            Some(last) if !rows.first => {
+                assert_eq!(last.scenario, rows.scenario);
+                last.extend(&rows, 0..rows.len());
+            }
+            _ => episodes.push(rows),
+        }
+    }
+    episodes
+}
+
+fn write(path: &Path, schema: &Schema, episodes: &[Rows]) {
+    let mut sink = Sink::create(path, schema).unwrap();
+    episodes.iter().for_each(|rows| sink.append(rows).unwrap());
+    assert!(!path.exists());
+    sink.finish().unwrap();
+}
+
+/// To the bit: -0.0 is not 0.0.
+fn assert_same(left: &[Rows], right: &[Rows]) {
+    let bits = |rows: &Rows| -> Vec<u64> {
+        let all = rows.features.iter().chain(std::iter::once(&rows.reward));
+        all.flatten().map(|v| v.to_bits()).collect()
+    };
+    assert_eq!(left, right);
+    assert!(left.iter().map(bits).eq(right.iter().map(bits)));
+}
+
+prop_compose! {
+    fn any_pool()(
+        features in prop::sample::subsequence(Feature::ALL.to_vec(), 0..5),
+        time: bool,
+        base: bool,
+        episodes in prop::collection::vec((".{0,6}", 1usize..40), 1..5),
+        seed: u64,
+    ) -> (Schema, Vec<Rows>) {
+        let schema = Schema::new(features, time, base);
+        let mut noise = Noise(seed);
+        let mut number = || match noise.below(4) {
+            0 => noise.below(1 << 20) as f64,
+            1 => [0.0, -0.0, f64::MAX, f64::MIN_POSITIVE, 1e-320][noise.below(5) as usize],
+            _ => Some(f64::from_bits(noise.next())).filter(|v| v.is_finite()).unwrap_or(0.1),
+        };
+        let episodes = episodes.into_iter().map(|(scenario, count)| {
+            let mut rows = Rows::new(&schema, &scenario, true);
+            for i in 0..count {
+                rows.action.push((i % 3) as u8);
+                rows.reward.push(number());
+                rows.done.push(i % 7 == 5);
+                rows.features.iter_mut().for_each(|column| column.push(number()));
+                if time {
+                    rows.time_ns.push(u64::MAX - (count - i) as u64);
+                }
+                if base {
+                    rows.base_action.push((i % 2) as u8);
+                    rows.reason.push(i as u8);
+                }
+            }
+            rows
+        });
+        let episodes = episodes.collect();
+        (schema, episodes)
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+    #[test]
+    fn either_kind_of_pool_holds_the_same((schema, episodes) in any_pool()) {
+        let dir = tempfile::tempdir().unwrap();
+        let name = |name: &str| dir.path().join(name);
+        let convert = |from: &Path, to: &Path| {
+            let (schema, rows) = contents(from);
+            write(to, &schema, &rows);
+        };
+        write(&name("a.parquet"), &schema, &episodes);
+        convert(&name("a.parquet"), &name("b.json"));
+        convert(&name("b.json"), &name("c.json"));
+        convert(&name("c.json"), &name("d.parquet"));
+        for pool in ["a.parquet", "b.json", "d.parquet"] {
+            let (found, rows) = contents(&name(pool));
+            prop_assert_eq!(&found, &schema);
+            assert_same(&rows, &episodes);
+        }
+        let bytes = |pool: &str| std::fs::read(name(pool)).unwrap();
+        prop_assert!(bytes("a.parquet") == bytes("d.parquet"));
+        prop_assert!(bytes("b.json") == bytes("c.json"));
+        // And is JSON to others.
+        let value: serde_json::Value = serde_json::from_slice(&bytes("b.json")).unwrap();
+        prop_assert_eq!(value["states"].as_array().unwrap().len(), value["episodes"].as_array().unwrap().len());
+    }
+}
+
+#[test]
+fn the_published_lists_are_a_pool() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("exp_pool.json");
+    // As json.dump writes what the authors pickle.
+    let state = "[0, 30000.0, 247756880, 3.7e5, 17492338688.0, 256560, 1500]";
+    let text = format!(
+        r#"{{"states": [{state}, {state}, {state}], "actions": [0.0, 1, 2],
+        "rewards": [0.004043126684636119, 1, 2], "dones": [0, 1, false]}}"#
+    );
+    std::fs::write(&path, text).unwrap();
+    let (schema, episodes) = contents(&path);
+    assert_eq!(schema, Schema::new(Feature::PAPER7, false, false));
+    assert_eq!(episodes.len(), 2);
+    assert_eq!(episodes[0].scenario, "exp_pool");
+    assert_eq!(episodes[0].action, [0, 1]);
+    assert_eq!(episodes[0].reward[0], 0.004043126684636119);
+    let delay = schema.place(Feature::CurrentQueueDelay).unwrap();
+    assert_eq!(episodes[0].features[delay], [370_000.0; 2]);
+
+    let fails = |text: &str| {
+        std::fs::write(&path, text).unwrap();
+        let mut source = match open(&path) {
+            Ok(source) => source,
+            Err(error) => return error.to_string(),
+        };
+        loop {
+            match source.next() {
+                Ok(Some(_)) => {}
+                Ok(None) => panic!("was read: {text}"),
+                Err(error) => return error.to_string(),
+            }
+        }
+    };
+    let pool = |states: &str, actions: &str, rest: &str| {
+        let features = r#""features": ["ecn"]"#;
+        format!(r#"{{{features}, "states": {states}, "actions": {actions}, {rest}}}"#)
+    };
+    let rest = r#""rewards": [1, 2], "dones": [0, 0]"#;
+    for (text, says) in [
+        (pool("[[0], [NaN]]", "[0, 1]", rest), "states[1] (byte"),
+        (
+            pool("[[0], [NaN]]", "[0, 1]", rest),
+            r#""NaN", want a finite number"#,
+        ),
+        (
+            pool("[[0], [1e999]]", "[0, 1]", rest),
+            r#""1e999", want a finite number"#,
+        ),
+        (pool("[[0], []]", "[0, 1]", rest), "want a value"),
+        (
+            pool("[[0], [1, 2]]", "[0, 1]", rest),
+            "want the end of 1 numbers",
+        ),
+        (pool("[[0], [1]]", "[0, 3]", rest), "actions[1] (byte"),
+        (
+            pool("[[0], [1]]", "[0, 3]", rest),
+            r#""3", want a whole number from 0 to 2"#,
+        ),
+        (
+            pool("[[0], [1]]", "[0]", rest),
+            "fewer elements than states",
+        ),
+        (pool("[[0]]", "[0, 1]", rest), "more elements than states"),
+        (pool("[[0]]", "[0]", r#""rewards": [1]"#), "dones: missing"),
+        (
+            pool("[[0]]", "[0]", r#""notes": 1"#),
+            r#""notes" is not a key of pools"#,
+        ),
+        (
+            r#"{"states": [[1, 2]], "actions": [0], "rewards": [1], "dones": [0]}"#.to_owned(),
+            "states of 2 numbers",
+        ),
+        (
+            r#"{"format": "l4sllm pool 9"}"#.to_owned(),
+            r#"want "l4sllm pool 1""#,
+        ),
+        (r#"{"states": [[1, 2"#.to_owned(), "the file ends"),
+        ("[1]".to_owned(), "'[', want '{'"),
+    ] {
+        let error = fails(&text);
+        assert!(
+            error.contains(says) && error.contains("exp_pool.json"),
+            "{text}\n{error}"
+        );
+    }
+}
+
+#[test]
+fn a_capture_of_a_device_is_a_pool() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("capture");
+    let of = |instance: u32, count: u64, seed: u64| -> Vec<Record> {
+        let all = records(count, seed).into_iter();
+        all.map(|record| {
+            Record::try_from(raw::l4s_record {
+                instance,
+                ..*record.raw()
+            })
+            .unwrap()
+        })
+        .collect()
+    };
+    let (one, two) = (of(0, 30, 1), of(7, 20, 2));
+    let mut bytes = Vec::new();
+    for i in 0..30 {
+        bytes.extend(one[i].to_bytes());
+        bytes.extend(two.get(i).map(Record::to_bytes).iter().flatten());
+        if i == 24 {
+            let loss = Message::Loss {
+                seq: 9,
+                time_ns: 9,
+                lost: 4,
+            };
+            bytes.extend(loss.to_bytes());
+        }
+    }
+    bytes.extend(&one[0].to_bytes()[..50]); // the capture was cut
+    std::fs::write(&path, &bytes).unwrap();
+    assert!(CaptureReader::is_one(&bytes));
+    let mut capture = CaptureReader::open(&path, "wire", Reward::default()).unwrap();
+    assert_eq!(capture.lost(), 4);
+    let mut lengths = Vec::new();
+    let mut rewards = Vec::new();
+    while let Some(rows) = capture.next().unwrap() {
+        assert!(rows.first && rows.scenario == "wire");
+        lengths.push(rows.len());
+        rewards.extend(rows.reward);
+    }
+    assert_eq!(lengths, [25, 5, 20]);
+    let want = one.iter().chain(&two).map(|r| Reward::default().of(r));
+    assert!(rewards.into_iter().eq(want));
+
+    bytes[MESSAGE_SIZE] ^= 0xff; // another version
+    std::fs::write(&path, &bytes).unwrap();
+    let Err(error) = CaptureReader::open(&path, "wire", Reward::default()) else {
+        panic!("was read");
+    };
+    assert!(error.to_string().contains("byte 168"), "{error}");
+}
+
+#[test]
+fn a_log_is_cut_where_its_counters_fall() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("messages");
+    let line = |second: u64, packets: u64, queue: u64| {
+        let mut fields = [0; FIELDS.len()];
+        (fields[0], fields[17], fields[22], fields[23]) = (queue, packets, 1500, 1 + packets % 3);
+        let mut writer = LogWriter::new(Vec::new());
+        writer.write(&Entry::new(fields).unwrap()).unwrap();
+        let line = String::from_utf8(writer.finish().unwrap()).unwrap();
+        format!("Nov 20 10:11:{second:02} gw kernel: {line}")
+    };
+    // Each queue counts its own packets; at second 3 they start over.
+    let text: String = [
+        (0, 8, 0),
+        (1, 1, 1),
+        (2, 9, 0),
+        (3, 0, 1),
+        (4, 0, 0),
+        (5, 1, 0),
+    ]
+    .map(|(second, packets, queue)| line(second, packets, queue))
+    .concat();
+    std::fs::write(&path, text).unwrap();
+    let read = |rule| {
+        let files = vec![path.clone()];
+        let mut log = KernelLog::open(files, "lab", rule, Reward::default()).unwrap();
+        assert!(log.schema().time() && !log.schema().base());
+        assert_eq!(log.schema().features().len(), 14);
+        let episodes = drain(&mut log);
+        assert!(episodes.iter().all(|rows| rows.scenario == "lab"));
+        assert_eq!(log.tally().entries, 6);
+        episodes
+    };
+    let cut = read(EpisodeRule::Counters);
+    assert_eq!(cut.len(), 2);
+    assert_eq!(cut[0].time_ns, [0, 1_000_000_000, 2_000_000_000]);
+    assert_eq!(cut[0].done, [false, false, true]);
+    assert_eq!(cut[0].action, [2, 1, 0]);
+    assert_eq!(cut[0].reward, [1.5; 3]);
+    assert_eq!(cut[1].done, [false; 3]);
+    assert_eq!(read(EpisodeRule::One).len(), 1);
+}
+
+#[test]
+fn tables_are_read_by_their_header() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("pool.csv");
+    let open = |text: &str| {
+        std::fs::write(&path, text).unwrap();
+        CsvReader::open(&path, "table", Reward::default())
+    };
+    // The authors' header and two of their rows.
+    let header = "queue_type,burst_allowance,drop_probability,current_queue_delay,\
+                  accumulated_probability,length_in_bytes,packet_length,action,reward,done";
+    let row = "0,15000,290706560,370000,19603243008,268560,52,1,0.00014016172506738545,0";
+    let text = format!("{header}\n{row}\n\n{row}\n");
+    let mut table = open(&text).unwrap();
+    assert!(CsvReader::is_one(text.as_bytes()));
+    assert_eq!(table.schema(), &Schema::new(Feature::PAPER7, false, false));
+    let rows = table.next().unwrap().unwrap();
+    assert_eq!((rows.len(), rows.action[1], rows.done[1]), (2, 1, false));
+    assert_eq!(rows.reward[0], 0.00014016172506738545);
+    assert!(table.next().unwrap().is_none());
+
+    // Their table of a log: an index, an action, no reward.
+    let mut table =
+        open(",packet_length,current_queue_delay,dequeue_action\n0,1500,0,2\n1,52,370000,0.0\n")
+            .unwrap();
+    assert_eq!(table.ignored(), [""]);
+    let rows = table.next().unwrap().unwrap();
+    assert_eq!(rows.action, [2, 0]);
+    assert_eq!(rows.reward, [1.5, 0.00014016172506738545]);
+
+    for (text, says) in [
+        (
+            "packet_length,reward\n",
+            ":1: column action: missing in the header",
+        ),
+        ("action,action\n", ":1: column action: twice"),
+        (
+            "action\n0\n",
+            ":1: column packet_length: missing in the header, and reward",
+        ),
+        (
+            "action,reward\n0,1\n3,1\n",
+            r#":3: column action: "3", want 0 to 2"#,
+        ),
+        (
+            "action,reward\n0,nan\n",
+            r#":2: column reward: "nan", want a finite number"#,
+        ),
+        ("action,reward\n0\n", ":2: 1 cells, want 2"),
+        (
+            "action,reward,done\n0,1,2\n",
+            r#":2: column done: "2", want 0 or 1"#,
+        ),
+        ("", ":1: empty, want a header"),
+    ] {
+        let error = match open(text) {
+            Err(error) => error,
+            Ok(mut table) => loop {
+                match table.next() {
+                    Ok(rows) => assert!(rows.is_some(), "was read: {text}"),
+                    Err(error) => break error,
+                }
+            },
+        };
+        assert!(error.to_string().contains(says), "{text}: {error}");
+    }
+}
+
+#[test]
+fn inspection_counts_states_and_what_leaks() {
+    let schema = Schema::new([Feature::PacketLength], false, false);
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("pool.json");
+    let mut rows = Rows::new(&schema, "s", true);
+    for (length, action) in [(1.0, 0), (2.0, 1), (1.0, 0), (3.0, 0), (1.0, 2), (4.0, 0)] {
+        rows.action.push(action);
+        rows.reward.push(length / 2.0);
+        rows.done.push(length == 4.0);
+        rows.features[0].push(length);
+    }
+    write(&path, &schema, &[rows.clone(), rows]);
+    let mut inspection = Inspection::new(&schema);
+    inspection.add(&mut open(&path).unwrap(), |_| ()).unwrap();
+    assert_eq!(inspection.rows(), 12);
+    assert_eq!(inspection.episodes(), [0..6, 6..12]);
+    assert_eq!(inspection.actions(), [8, 2, 2]);
+    assert_eq!(inspection.ended(), 2);
+    assert_eq!(inspection.scenarios(), [("s".to_owned(), 12)]);
+    // Four states, of which 1 was met with enqueue and with mark.
+    assert_eq!(inspection.distinct(), (4, 1));
+    let length = &inspection.columns()[1];
+    assert_eq!((length.name, length.unit), ("packet_length", "bytes"));
+    assert_eq!((length.least, length.mean, length.most), (1.0, 2.0, 4.0));
+    let train = [0..3];
+    let overlap = inspection.overlap(&train, &[3..6, 7..8]);
+    assert_eq!((overlap.rows, overlap.known), (4, 2));
+}
+
+#[test]
+fn rewards_are_computed_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("pool.parquet");
+    let reward = Reward {
+        delay: 2.0,
+        fairness: 0.5,
+        ..Reward::default()
+    };
+    let stream = records(300, 3);
+    let mut writer = PoolWriter::create(&path).unwrap();
+    writer
+        .episode(
+            "s",
+            stream
+                .iter()
+                .map(|r| Row::new(r, &Reward::default()))
+                .collect(),
+        )
+        .unwrap();
+    writer.finish().unwrap();
+    let (schema, mut episodes) = contents(&path);
+    Rewards::new(reward)
+        .rewrite(&mut episodes[0], &schema)
+        .unwrap();
+    let mut fresh = Rewards::new(reward);
+    assert!(
+        stream
+            .iter()
+            .map(|r| fresh.next(r))
+            .eq(episodes[0].reward.iter().copied())
+    );
+
+    let narrow = Schema::new(
+        [Feature::PacketLength, Feature::CurrentQueueDelay],
+        false,
+        false,
+    );
+    let source = Narrow::new(open(&path).unwrap(), &narrow).next().unwrap();
+    let mut rows = source.unwrap();
+    assert_eq!(rows.features.len(), 2);
+    assert!(rows.time_ns.is_empty());
+    assert_eq!(
+        Rewards::new(reward).rewrite(&mut rows, &narrow),
+        Err(Feature::QueueType)
+    );
+    assert_eq!(
+        Rewards::new(Reward::default()).rewrite(&mut rows, &narrow),
+        Ok(())
+    );
+}
+
+/// The authors' pool where there is one: `L4SLLM_PAPER_POOL`, or beside the
+/// repository.
+#[test]
+fn the_authors_pool_is_read() {
+    let path = std::env::var_os("L4SLLM_PAPER_POOL").map_or_else(
+        || {
+            Path::new(env!("CARGO_MANIFEST_DIR"))
+                .join("../../shared/data/paper-experience-pool.csv")
+        },
+        PathBuf::from,
+    );
+    if !path.is_file() {
+        println!(
+            "skipped: the_authors_pool_is_read ({} is not there)",
+            path.display()
+        );
+        return;
+    }
+    let table = CsvReader::open(&path, "paper", Reward::default()).unwrap();
+    let schema = table.schema().clone();
+    let mut inspection = Inspection::new(&schema);
+    inspection.add(&mut Box::new(table), |_| ()).unwrap();
+    assert_eq!(inspection.rows(), 2490);
+    assert_eq!(inspection.actions(), [2061, 369, 60]);
+    assert_eq!(inspection.distinct(), (1469, 0));
+    assert_eq!(inspection.episodes().len(), 1);
+    // Every reward is what the formula gives.
+    let mut table = CsvReader::open(&path, "paper", Reward::default()).unwrap();
+    while let Some(mut rows) = table.next().unwrap() {
+        let published = rows.reward.clone();
+        Rewards::new(Reward::default())
+            .rewrite(&mut rows, &schema)
+            .unwrap();
+        assert_eq!(rows.reward, published);
+    }
 }

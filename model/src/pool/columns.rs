@@ -8,7 +8,7 @@ use parquet::file::properties::{WriterProperties, WriterPropertiesPtr};
 use parquet::schema::parser::parse_message_type;
 use parquet::schema::types::{ColumnPath, TypePtr};
 
-use crate::Feature;
+use super::Schema;
 
 pub(super) const EPISODE: &str = "episode";
 pub(super) const SCENARIO: &str = "scenario";
@@ -19,20 +19,37 @@ pub(super) const REASON: &str = "reason";
 pub(super) const REWARD: &str = "reward";
 pub(super) const DONE: &str = "done";
 
+/// All columns but those of features.
+pub(super) const FIXED: [&str; 8] = [
+    EPISODE,
+    SCENARIO,
+    TIME,
+    ACTION,
+    BASE_ACTION,
+    REASON,
+    REWARD,
+    DONE,
+];
+
 /// The schema of the module's documentation.
-pub(super) fn schema() -> Result<TypePtr, ParquetError> {
+pub(super) fn message(schema: &Schema) -> Result<TypePtr, ParquetError> {
     let mut text = format!(
         "message pool {{
            REQUIRED INT32 {EPISODE} (INTEGER(32,false));
-           REQUIRED BYTE_ARRAY {SCENARIO} (STRING);
-           REQUIRED INT64 {TIME} (INTEGER(64,false));
-           REQUIRED INT32 {ACTION} (INTEGER(8,false));
-           REQUIRED INT32 {BASE_ACTION} (INTEGER(8,false));
-           REQUIRED INT32 {REASON} (INTEGER(8,false));
-           REQUIRED DOUBLE {REWARD};
-           REQUIRED BOOLEAN {DONE};\n"
+           REQUIRED BYTE_ARRAY {SCENARIO} (STRING);\n"
     );
-    for feature in Feature::ALL {
+    if schema.time() {
+        text += &format!("REQUIRED INT64 {TIME} (INTEGER(64,false));\n");
+    }
+    text += &format!("REQUIRED INT32 {ACTION} (INTEGER(8,false));\n");
+    if schema.base() {
+        text += &format!(
+            "REQUIRED INT32 {BASE_ACTION} (INTEGER(8,false));
+             REQUIRED INT32 {REASON} (INTEGER(8,false));\n"
+        );
+    }
+    text += &format!("REQUIRED DOUBLE {REWARD}; REQUIRED BOOLEAN {DONE};\n");
+    for feature in schema.features() {
         text += &format!("REQUIRED DOUBLE {};\n", feature.name());
     }
     text += "}";

@@ -8,8 +8,8 @@ use parquet::errors::ParquetError;
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::file::writer::SerializedFileWriter;
 
-use super::PoolError;
-use super::columns::{properties, schema};
+use super::columns::{message, properties};
+use super::{PoolError, Schema};
 
 /// Joins `parts`, whose episodes count on from one to the next
 /// ([`super::PoolWriter::number_from`]), into the pool `to`, which appears
@@ -38,8 +38,8 @@ pub fn join(parts: &[PathBuf], to: &Path) -> Result<(), PoolError> {
         }
     };
     let file = File::create(&temporary).map_err(io("create", &temporary))?;
-    let mut writer = schema()
-        .and_then(|schema| SerializedFileWriter::new(file, schema, properties()))
+    let mut writer = message(&Schema::of_records())
+        .and_then(|message| SerializedFileWriter::new(file, message, properties()))
         .map_err(failed("write", to))?;
     for path in parts {
         let file = File::open(path).map_err(io("open", path))?;

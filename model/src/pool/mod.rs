@@ -1,42 +1,69 @@
 //! Experience pools: what was seen, what was done, and how it turned out.
 //!
-//! A pool is a Parquet file, one row per record, in the order of time within
-//! an episode (one scheduler instance of one run):
+//! A pool has one row per record, in the order of time within an episode (one
+//! scheduler instance of one run).  As Parquet:
 //!
 //! | column | type | |
 //! |---|---|---|
 //! | `episode` | uint32 | counts from 0; rows of an episode are contiguous |
-//! | `scenario` | string | what the episode was a run of |
-//! | `time_ns` | uint64 | of the decision, ns since the start of the run |
+//! | `scenario` | string | what the episode was a run of, one for an episode |
+//! | `time_ns` | uint64 | of the decision, ns since the start of the run, never falling |
 //! | `action` | uint8 | what was done: 0 enqueue, 1 drop, 2 mark |
 //! | `base_action` | uint8 | what DualPI2 alone would have done |
 //! | `reason` | uint8 | why, `L4S_REASON_*` |
-//! | `reward` | double | bytes per µs, see [`crate::Reward`] |
-//! | `done` | boolean | last row of its episode |
-//! | one per [`Feature`] | double | raw, in the record's unit |
+//! | `reward` | double | see [`crate::Reward`]; bytes per µs by default |
+//! | `done` | boolean | the episode ended with this row; one that was cut off has none |
+//! | one per [`Feature`] | double | raw, in the record's unit ([`Feature::unit`]) |
+//!
+//! `time_ns`, `base_action` with `reason`, and each feature are columns of
+//! those pools that know them ([`Schema`]): a kernel log does not tell what
+//! DualPI2 alone would have done, the authors' table tells neither that nor
+//! times.  Who reads asks for what it needs, and is told what is missing.
+//! [`json`] has the same as JSON.  All numbers are finite.
 //!
 //! Values are raw: scaling is fitted in training and travels with the policy.
+//!
+//! A [`Source`] hands out [`Rows`], a [`Sink`] takes them; in between stands
+//! what changes them, and nothing holds more than a row group.
 
+mod capture;
 mod columns;
+mod csv;
 mod dataset;
 mod episodes;
+mod error;
+mod inspect;
 mod join;
+pub mod json;
+mod kernel_log;
+mod part;
 mod read;
+mod rows;
+mod schema;
+mod select;
+mod source;
 mod write;
 
-use std::path::PathBuf;
-
 use l4sllm_abi::Record;
-use parquet::errors::ParquetError;
 
-use crate::{Feature, Reward};
+use crate::{Feature, Reward, Rewards};
 
+pub use capture::CaptureReader;
+pub use csv::CsvReader;
 pub use dataset::{Dataset, Split, Windows};
 pub use episodes::{
     BehaviourFacts, EpisodeFacts, FlowFacts, Outcome, episodes_path, read_episodes, write_episodes,
 };
+pub use error::PoolError;
+pub use inspect::{ColumnSummary, Inspection, Overlap};
 pub use join::join;
-pub use read::{Group, Pool};
+pub use json::{JsonReader, JsonWriter};
+pub use kernel_log::{EpisodeRule, KernelLog};
+pub use read::{Group, Pool, PoolReader};
+pub use rows::{Narrow, Rows};
+pub use schema::Schema;
+pub use select::{Select, Selection};
+pub use source::{Sink, Source, open};
 pub use write::PoolWriter;
 
 /// One record and what it earned.
@@ -50,15 +77,20 @@ pub struct Row {
     pub base_action: u8,
     /// Code of the reason.
     pub reason: u8,
-    /// Bytes per µs.
+    /// Reward.
     pub reward: f64,
     /// In the order of [`Feature::ALL`].
     pub values: [f64; Feature::ALL.len()],
 }
 
 impl Row {
-    /// The row of a record.
+    /// The row of a record that stands alone.
     pub fn new(record: &Record, reward: &Reward) -> Row {
+        Row::with_reward(record, reward.of(record))
+    }
+
+    /// The row of a record that earned `reward`.
+    pub fn with_reward(record: &Record, reward: f64) -> Row {
         let mut values = [0.0; Feature::ALL.len()];
         for (value, feature) in values.iter_mut().zip(Feature::ALL) {
             *value = feature.value(record);
@@ -68,43 +100,37 @@ impl Row {
             action: record.action() as u8,
             base_action: record.base_action() as u8,
             reason: record.reason() as u8,
-            reward: reward.of(record),
+            reward,
             values,
         }
     }
 }
 
-/// Why a pool could not be read or written.
-#[derive(Debug, thiserror::Error)]
-pub enum PoolError {
-    /// The file could not be opened, made or renamed.
-    #[error("cannot {operation} pool {path}: {source}", path = path.display())]
-    Io {
-        /// "open", "create" or "rename".
-        operation: &'static str,
-        /// The file.
-        path: PathBuf,
-        /// The system's reason.
-        source: std::io::Error,
-    },
-    /// The file is no Parquet, or damaged.
-    #[error("cannot {operation} pool {path}: {source}", path = path.display())]
-    Parquet {
-        /// "read" or "write".
-        operation: &'static str,
-        /// The file.
-        path: PathBuf,
-        /// The library's reason.
-        source: ParquetError,
-    },
-    /// A column is missing, of the wrong type, or holds what it may not.
-    #[error("pool {path}: column {column}: {reason}", path = path.display())]
-    Column {
-        /// The file.
-        path: PathBuf,
-        /// The column.
-        column: String,
-        /// What is wrong with it.
-        reason: String,
-    },
+/// Rewards of rows that are read again.
+impl Rewards {
+    /// Replaces the rewards of rows that follow on those before.
+    ///
+    /// # Errors
+    /// The feature that is missing.
+    pub fn rewrite(&mut self, rows: &mut Rows, schema: &Schema) -> Result<(), Feature> {
+        let need = |feature| schema.place(feature).ok_or(feature);
+        let length = need(Feature::PacketLength)?;
+        let delay = need(Feature::CurrentQueueDelay)?;
+        let queue = match self.needs_queue() {
+            true => Some(need(Feature::QueueType)?),
+            false => None,
+        };
+        if rows.first {
+            self.restart();
+        }
+        for i in 0..rows.len() {
+            rows.reward[i] = self.next_of(
+                queue.map_or(0, |queue| rows.features[queue][i] as u8),
+                rows.action[i],
+                rows.features[length][i],
+                rows.features[delay][i],
+            );
+        }
+        Ok(())
+    }
 }

@@ -1,7 +1,7 @@
-//! Pools to Parquet, an episode at a time.
+//! Pools to Parquet.
 
 use std::fs::File;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use parquet::data_type::{
     BoolType, ByteArray, ByteArrayType, DataType, DoubleType, Int32Type, Int64Type,
@@ -9,53 +9,47 @@ use parquet::data_type::{
 use parquet::errors::ParquetError;
 use parquet::file::writer::{SerializedFileWriter, SerializedRowGroupWriter};
 
-use super::columns::{properties, schema};
-use super::{PoolError, Row};
-use crate::Feature;
+use super::columns::{message, properties};
+use super::part::Part;
+use super::{PoolError, Row, Rows, Schema};
 
 /// Rows after which a row group is written: what a reader holds at a time.
 const GROUP_ROWS: usize = 1 << 18;
 
 /// Writes a pool.  The file appears under its name when it is complete.
 pub struct PoolWriter {
-    path: PathBuf,
-    part: PathBuf,
+    part: Part,
+    schema: Schema,
     file: SerializedFileWriter<File>,
-    episodes: u32,
-    waiting: Vec<Waiting>,
-    waiting_rows: usize,
     rows: u64,
-}
-
-/// An episode that is not yet in a row group.
-struct Waiting {
-    episode: u32,
-    scenario: String,
-    rows: Vec<Row>,
+    episodes: u32,
+    waiting: Rows,                      // not yet in a row group
+    stretches: Vec<(ByteArray, usize)>, // their scenarios, and how many rows of each
+    numbers: Vec<i32>,                  // their episodes
 }
 
 impl PoolWriter {
-    /// Starts a pool; an existing file stays until [`PoolWriter::finish`].
+    /// Starts a pool of records; an existing file stays until
+    /// [`PoolWriter::finish`].
     pub fn create(path: &Path) -> Result<PoolWriter, PoolError> {
-        let mut part = path.as_os_str().to_owned();
-        part.push(".part");
-        let part = PathBuf::from(part);
-        let file = File::create(&part).map_err(|source| PoolError::Io {
-            operation: "create",
-            path: part.clone(),
-            source,
-        })?;
-        let file = schema()
-            .and_then(|schema| SerializedFileWriter::new(file, schema, properties()))
+        PoolWriter::with_schema(path, &Schema::of_records())
+    }
+
+    /// Starts a pool whose rows have what `schema` says.
+    pub fn with_schema(path: &Path, schema: &Schema) -> Result<PoolWriter, PoolError> {
+        let (part, file) = Part::create(path)?;
+        let file = message(schema)
+            .and_then(|message| SerializedFileWriter::new(file, message, properties()))
             .map_err(failed(path))?;
         Ok(PoolWriter {
-            path: path.to_owned(),
             part,
+            schema: schema.clone(),
             file,
-            episodes: 0,
-            waiting: Vec::new(),
-            waiting_rows: 0,
             rows: 0,
+            episodes: 0,
+            waiting: Rows::new(schema, "", true),
+            stretches: Vec::new(),
+            numbers: Vec::new(),
         })
     }
 
@@ -64,22 +58,52 @@ impl PoolWriter {
         self.episodes = episode;
     }
 
-    /// Appends an episode, in the order of time.  One without rows is left out.
+    /// Appends a whole episode, in the order of time.  One without rows is
+    /// left out.
     pub fn episode(&mut self, scenario: &str, rows: Vec<Row>) -> Result<(), PoolError> {
+        let mut columns = Rows::new(&self.schema, scenario, true);
+        for (i, row) in rows.iter().enumerate() {
+            columns.push(&self.schema, row, i + 1 == rows.len());
+        }
+        drop(rows);
+        self.append(&columns)
+    }
+
+    /// Appends rows of the pool's schema: a new episode, or more of the last.
+    ///
+    /// # Errors
+    /// A number is not finite; nothing of `rows` was taken.
+    pub fn append(&mut self, rows: &Rows) -> Result<(), PoolError> {
         if rows.is_empty() {
             return Ok(());
         }
-        self.rows += rows.len() as u64;
-        self.waiting_rows += rows.len();
-        self.waiting.push(Waiting {
-            episode: self.episodes,
-            scenario: scenario.to_owned(),
-            rows,
-        });
-        self.episodes += 1;
-        if self.waiting_rows >= GROUP_ROWS {
-            self.flush()?;
+        if let Some((column, row, value)) = rows.not_finite(&self.schema) {
+            return Err(PoolError::NotFinite {
+                path: self.part.path().to_owned(),
+                row: self.rows + row as u64,
+                column,
+                value,
+            });
         }
+        if rows.first || self.rows == 0 {
+            self.episodes += 1;
+        }
+        let scenario = ByteArray::from(rows.scenario.as_str());
+        let mut from = 0;
+        while from < rows.len() {
+            let room = GROUP_ROWS - self.waiting.len();
+            let to = rows.len().min(from + room);
+            self.waiting.extend(rows, from..to);
+            self.stretches.push((scenario.clone(), to - from));
+            // A uint32 in the bits of Parquet's int32.
+            let number = (self.episodes - 1) as i32;
+            self.numbers.resize(self.waiting.len(), number);
+            from = to;
+            if self.waiting.len() == GROUP_ROWS {
+                self.flush()?;
+            }
+        }
+        self.rows += rows.len() as u64;
         Ok(())
     }
 
@@ -91,27 +115,29 @@ impl PoolWriter {
     /// Completes the file.
     pub fn finish(mut self) -> Result<(), PoolError> {
         self.flush()?;
-        let file = self.file.into_inner().map_err(failed(&self.path))?;
-        file.sync_all()
-            .and_then(|()| std::fs::rename(&self.part, &self.path))
-            .map_err(|source| PoolError::Io {
-                operation: "rename",
-                path: self.part.clone(),
-                source,
-            })
+        let file = self.file.into_inner().map_err(failed(self.part.path()))?;
+        self.part.complete(&file)
     }
 
     fn flush(&mut self) -> Result<(), PoolError> {
-        let waiting = std::mem::take(&mut self.waiting);
-        self.waiting_rows = 0;
-        let group = |file: &mut SerializedFileWriter<File>| {
-            let mut group = file.next_row_group()?;
-            write_group(&mut group, &waiting)?;
+        if self.waiting.is_empty() {
+            return Ok(());
+        }
+        let mut write = || {
+            let mut group = self.file.next_row_group()?;
+            write_group(
+                &mut group,
+                &self.schema,
+                &self.waiting,
+                &self.stretches,
+                &self.numbers,
+            )?;
             group.close()
         };
-        if !waiting.is_empty() {
-            group(&mut self.file).map_err(failed(&self.path))?;
-        }
+        write().map_err(failed(self.part.path()))?;
+        self.waiting.clear();
+        self.stretches.clear();
+        self.numbers.clear();
         Ok(())
     }
 }
@@ -119,33 +145,31 @@ impl PoolWriter {
 /// Columns in the order of the schema.
 fn write_group(
     group: &mut SerializedRowGroupWriter<'_, File>,
-    episodes: &[Waiting],
+    schema: &Schema,
+    rows: &Rows,
+    stretches: &[(ByteArray, usize)],
+    episodes: &[i32],
 ) -> Result<(), ParquetError> {
-    let rows = || episodes.iter().flat_map(|e| e.rows.iter());
-    let each = |value: fn(&Waiting, usize) -> i32| -> Vec<i32> {
-        episodes
-            .iter()
-            .flat_map(|e| (0..e.rows.len()).map(move |i| value(e, i)))
-            .collect()
-    };
-    column::<Int32Type>(group, &each(|e, _| e.episode as i32))?;
-    let scenarios: Vec<ByteArray> = episodes
+    let codes = |codes: &[u8]| codes.iter().map(|c| i32::from(*c)).collect::<Vec<_>>();
+    column::<Int32Type>(group, episodes)?;
+    let scenarios: Vec<ByteArray> = stretches
         .iter()
-        .flat_map(|e| std::iter::repeat_n(ByteArray::from(e.scenario.as_str()), e.rows.len()))
+        .flat_map(|(scenario, count)| std::iter::repeat_n(scenario.clone(), *count))
         .collect();
     column::<ByteArrayType>(group, &scenarios)?;
-    column::<Int64Type>(group, &rows().map(|r| r.time_ns as i64).collect::<Vec<_>>())?;
-    column::<Int32Type>(group, &each(|e, i| e.rows[i].action.into()))?;
-    column::<Int32Type>(group, &each(|e, i| e.rows[i].base_action.into()))?;
-    column::<Int32Type>(group, &each(|e, i| e.rows[i].reason.into()))?;
-    column::<DoubleType>(group, &rows().map(|r| r.reward).collect::<Vec<_>>())?;
-    let done: Vec<bool> = episodes
-        .iter()
-        .flat_map(|e| (0..e.rows.len()).map(|i| i + 1 == e.rows.len()))
-        .collect();
-    column::<BoolType>(group, &done)?;
-    for i in 0..Feature::ALL.len() {
-        column::<DoubleType>(group, &rows().map(|r| r.values[i]).collect::<Vec<_>>())?;
+    if schema.time() {
+        let times: Vec<i64> = rows.time_ns.iter().map(|t| *t as i64).collect();
+        column::<Int64Type>(group, &times)?;
+    }
+    column::<Int32Type>(group, &codes(&rows.action))?;
+    if schema.base() {
+        column::<Int32Type>(group, &codes(&rows.base_action))?;
+        column::<Int32Type>(group, &codes(&rows.reason))?;
+    }
+    column::<DoubleType>(group, &rows.reward)?;
+    column::<BoolType>(group, &rows.done)?;
+    for feature in &rows.features {
+        column::<DoubleType>(group, feature)?;
     }
     Ok(())
 }

@@ -1,0 +1,175 @@
+//! Rows from the stream of a device, as `cat /dev/l4sllm` keeps it.
+
+use std::fs::File;
+use std::io::{BufReader, Read};
+use std::path::{Path, PathBuf};
+
+use l4sllm_abi::{MESSAGE_SIZE, Message, Record};
+
+use super::{PoolError, Row, Rows, Schema, Source};
+use crate::{Reward, Rewards};
+
+/// Rows read at a time.
+const CHUNK: usize = 1 << 14;
+
+/// Reads a capture as the rows of a pool, all that records have.  Every
+/// scheduler instance is an episode, and another begins where messages were
+/// lost, since what follows is not what came next.  The file is read once for
+/// each instance, and once before.
+pub struct CaptureReader {
+    path: PathBuf,
+    schema: Schema,
+    scenario: String,
+    rewards: Rewards,
+    instances: Vec<(u32, u32)>, // still to be read, the last first
+    stream: Option<Stream>,
+    first: bool,
+    lost: u64,
+    position: u64,
+}
+
+impl CaptureReader {
+    /// Reads a capture through, for the instances that it has.
+    ///
+    /// # Errors
+    /// A message that no device of this version writes.
+    pub fn open(path: &Path, scenario: &str, reward: Reward) -> Result<CaptureReader, PoolError> {
+        let mut stream = Stream::open(path)?;
+        let (mut instances, mut lost) = (Vec::new(), 0);
+        while let Some(message) = stream.next()? {
+            match message {
+                Message::Decision(record) => {
+                    let instance = (record.sched, record.instance);
+                    if !instances.contains(&instance) {
+                        instances.push(instance);
+                    }
+                }
+                Message::Loss { lost: some, .. } => lost += some,
+                Message::Event(_) => {}
+            }
+        }
+        instances.reverse();
+        Ok(CaptureReader {
+            path: path.to_owned(),
+            schema: Schema::of_records(),
+            scenario: scenario.to_owned(),
+            rewards: Rewards::new(reward),
+            instances,
+            stream: None,
+            first: true,
+            lost,
+            position: stream.offset,
+        })
+    }
+
+    /// Messages that the capture says were lost.
+    pub fn lost(&self) -> u64 {
+        self.lost
+    }
+
+    /// Whether `head` begins as a capture does.
+    pub fn is_one(head: &[u8]) -> bool {
+        head.get(..MESSAGE_SIZE)
+            .is_some_and(|message| Message::from_bytes(message).is_ok())
+    }
+
+    /// The next record of the instance that is read; `None` at a gap or the
+    /// instance's end.
+    fn record(&mut self) -> Result<Option<Record>, PoolError> {
+        let (Some(stream), Some(instance)) = (&mut self.stream, self.instances.last()) else {
+            return Ok(None);
+        };
+        while let Some(message) = stream.next()? {
+            match message {
+                Message::Decision(record) if (record.sched, record.instance) == *instance => {
+                    return Ok(Some(record));
+                }
+                Message::Loss { .. } => {
+                    self.first = true;
+                    return Ok(None);
+                }
+                _ => {}
+            }
+        }
+        self.position += stream.offset;
+        self.stream = None;
+        self.instances.pop();
+        Ok(None)
+    }
+}
+
+impl Source for CaptureReader {
+    fn schema(&self) -> &Schema {
+        &self.schema
+    }
+
+    fn next(&mut self) -> Result<Option<Rows>, PoolError> {
+        loop {
+            if self.stream.is_none() {
+                if self.instances.is_empty() {
+                    return Ok(None);
+                }
+                self.stream = Some(Stream::open(&self.path)?);
+                self.first = true;
+            }
+            let begins = self.first;
+            if begins {
+                self.rewards.restart();
+            }
+            let mut rows = Rows::new(&self.schema, &self.scenario, begins);
+            while rows.len() < CHUNK {
+                let Some(record) = self.record()? else { break };
+                self.first = false;
+                let reward = self.rewards.next(&record);
+                let row = Row::with_reward(&record, reward);
+                // Whether the instance lives on is not told.
+                rows.push(&self.schema, &row, false);
+            }
+            if !rows.is_empty() {
+                return Ok(Some(rows));
+            }
+        }
+    }
+
+    fn position(&self) -> u64 {
+        self.position + self.stream.as_ref().map_or(0, |stream| stream.offset)
+    }
+}
+
+/// The messages of a file.
+struct Stream {
+    path: PathBuf,
+    file: BufReader<File>,
+    offset: u64,
+}
+
+impl Stream {
+    fn open(path: &Path) -> Result<Stream, PoolError> {
+        let file = File::open(path).map_err(PoolError::io("open", path))?;
+        Ok(Stream {
+            path: path.to_owned(),
+            file: BufReader::with_capacity(1 << 18, file),
+            offset: 0,
+        })
+    }
+
+    /// A part of a message at the end is where the capture was cut.
+    fn next(&mut self) -> Result<Option<Message>, PoolError> {
+        let mut message = [0; MESSAGE_SIZE];
+        let mut have = 0;
+        while have < MESSAGE_SIZE {
+            let got = self.file.read(&mut message[have..]);
+            match got.map_err(PoolError::io("read", &self.path))? {
+                0 => return Ok(None),
+                got => have += got,
+            }
+        }
+        let message = Message::from_bytes(&message).map_err(|source| PoolError::Capture {
+            path: self.path.clone(),
+            byte: self.offset,
+            source,
+        })?;
+        self.offset += MESSAGE_SIZE as u64;
+        Ok(Some(message))
+    }
+}

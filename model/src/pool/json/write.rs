@@ -1,0 +1,189 @@
+//! Pools to JSON.
+
+use std::fs::File;
+use std::io::{self, BufWriter, Seek, Write};
+use std::path::Path;
+
+use super::{ACTIONS, BASE_ACTIONS, DONES, EPISODES, FORMAT, REASONS, REWARDS, STATES, TIMES};
+use crate::pool::part::Part;
+use crate::pool::{PoolError, Rows, Schema};
+
+/// Values to a line of a list.
+const LINE: u64 = 16;
+
+/// Writes a pool as JSON, in little memory.  The file appears under its name
+/// when it is complete.
+pub struct JsonWriter {
+    part: Part,
+    schema: Schema,
+    states: BufWriter<File>,
+    lists: Vec<List>,
+    scenarios: Vec<String>, // of each episode
+    rows: u64,
+}
+
+/// A list that waits in a file of its own.
+struct List {
+    key: &'static str,
+    out: BufWriter<File>,
+    _part: Part, // removes the file
+}
+
+impl JsonWriter {
+    /// Starts a pool whose rows have what `schema` says; an existing file
+    /// stays until [`JsonWriter::finish`].
+    pub fn create(path: &Path, schema: &Schema) -> Result<JsonWriter, PoolError> {
+        let (part, file) = Part::create(path)?;
+        let mut keys = vec![ACTIONS, REWARDS, DONES, EPISODES];
+        if schema.time() {
+            keys.push(TIMES);
+        }
+        if schema.base() {
+            keys.extend([BASE_ACTIONS, REASONS]);
+        }
+        let lists = keys.into_iter().map(|key| {
+            let (part, file) = Part::beside(path, &format!(".{key}.part"))?;
+            Ok(List {
+                key,
+                out: BufWriter::new(file),
+                _part: part,
+            })
+        });
+        let mut writer = JsonWriter {
+            schema: schema.clone(),
+            states: BufWriter::new(file),
+            lists: lists.collect::<Result<_, PoolError>>()?,
+            scenarios: Vec::new(),
+            rows: 0,
+            part,
+        };
+        writer.head().map_err(PoolError::io("write", path))?;
+        Ok(writer)
+    }
+
+    /// Appends rows of the pool's schema: a new episode, or more of the last.
+    ///
+    /// # Errors
+    /// A number is not finite; nothing of `rows` was taken.
+    pub fn append(&mut self, rows: &Rows) -> Result<(), PoolError> {
+        if rows.is_empty() {
+            return Ok(());
+        }
+        if let Some((column, row, value)) = rows.not_finite(&self.schema) {
+            return Err(PoolError::NotFinite {
+                path: self.part.path().to_owned(),
+                row: self.rows + row as u64,
+                column,
+                value,
+            });
+        }
+        if rows.first || self.scenarios.is_empty() {
+            self.scenarios.push(rows.scenario.clone());
+        }
+        self.append_rows(rows)
+            .map_err(PoolError::io("write", self.part.path()))
+    }
+
+    /// Rows and episodes so far.
+    pub fn size(&self) -> (u64, u32) {
+        (self.rows, self.scenarios.len() as u32)
+    }
+
+    /// Completes the file.
+    pub fn finish(mut self) -> Result<(), PoolError> {
+        self.tail()
+            .map_err(PoolError::io("write", self.part.path()))?;
+        self.part.complete(self.states.get_ref())
+    }
+
+    fn head(&mut self) -> io::Result<()> {
+        let names: Vec<&str> = self.schema.features().iter().map(|f| f.name()).collect();
+        let features = serde_json::to_string(&names)?;
+        let out = &mut self.states;
+        writeln!(out, "{{\n\"format\": \"{FORMAT}\",")?;
+        writeln!(out, "\"features\": {features},")?;
+        write!(out, "\"{STATES}\": [")
+    }
+
+    fn append_rows(&mut self, rows: &Rows) -> io::Result<()> {
+        for i in 0..rows.len() {
+            let row = self.rows + i as u64;
+            let comma = if row == 0 { "\n" } else { ",\n" };
+            write!(self.states, "{comma}[")?;
+            for (n, column) in rows.features.iter().enumerate() {
+                if n > 0 {
+                    self.states.write_all(b", ")?;
+                }
+                number(&mut self.states, column[i])?;
+            }
+            self.states.write_all(b"]")?;
+        }
+        let episode = self.scenarios.len() - 1;
+        for List { key, out, .. } in &mut self.lists {
+            for i in 0..rows.len() {
+                let row = self.rows + i as u64;
+                out.write_all(match row {
+                    0 => b"",
+                    _ if row % LINE == 0 => b",\n",
+                    _ => b", ",
+                })?;
+                match *key {
+                    ACTIONS => write!(out, "{}", rows.action[i])?,
+                    REWARDS => number(out, rows.reward[i])?,
+                    DONES => write!(out, "{}", rows.done[i])?,
+                    TIMES => write!(out, "{}", rows.time_ns[i])?,
+                    BASE_ACTIONS => write!(out, "{}", rows.base_action[i])?,
+                    REASONS => write!(out, "{}", rows.reason[i])?,
+                    _ => write!(out, "{episode}")?,
+                }
+            }
+        }
+        self.rows += rows.len() as u64;
+        Ok(())
+    }
+
+    fn tail(&mut self) -> io::Result<()> {
+        let out = &mut self.states;
+        out.write_all(b"\n],\n")?;
+        for list in &mut self.lists {
+            write!(out, "\"{}\": [", list.key)?;
+            list.out.flush()?;
+            list.out.rewind()?;
+            io::copy(list.out.get_mut(), out)?;
+            out.write_all(b"],\n")?;
+        }
+        let scenarios = serde_json::to_string(&self.scenarios)?;
+        writeln!(out, "\"scenarios\": {scenarios}\n}}")?;
+        out.flush()
+    }
+}
+
+/// The shortest text that comes back as the same f64; whole numbers without a
+/// fraction.
+fn number(out: &mut impl Write, value: f64) -> io::Result<()> {
+    // Below this every whole number is one i64 and one f64.
+    const WHOLE: f64 = (1u64 << 53) as f64;
+    let negative_zero = value == 0.0 && value.is_sign_negative();
+    if value.trunc() == value && value.abs() < WHOLE && !negative_zero {
+        write!(out, "{}", value as i64)
+    } else {
+        write!(out, "{value:?}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn numbers_are_short_and_exact() {
+        let text = |value: f64| {
+            let mut out = Vec::new();
+            super::number(&mut out, value).unwrap();
+            String::from_utf8(out).unwrap()
+        };
+        assert_eq!(text(1500.0), "1500");
+        assert_eq!(text(-0.0), "-0.0");
+        assert_eq!(text(0.1), "0.1");
+        assert_eq!(text(f64::MAX), "1.7976931348623157e308");
+        assert_eq!(text(9_007_199_254_740_993.0), "9007199254740992.0");
+    }
+}

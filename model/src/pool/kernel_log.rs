@@ -1,0 +1,163 @@
+//! Rows from the published kernel log.
+
+use std::path::PathBuf;
+
+use super::{PoolError, Row, Rows, Schema, Source};
+use crate::log::{Entry, LogReader, Logged, Tally};
+use crate::{Feature, Reward, Rewards};
+
+/// Where an episode of a log begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EpisodeRule {
+    /// Where a queue's count of packets falls: the scheduler was made anew.
+    Counters,
+    /// Only at the beginning.
+    One,
+}
+
+/// Reads logs as the rows of a pool: the features of [`Entry::features`], no
+/// `base_action`, times if the first entry has one.
+pub struct KernelLog {
+    log: LogReader,
+    schema: Schema,
+    places: Vec<(Feature, usize)>,
+    rule: EpisodeRule,
+    scenario: String,
+    rewards: Rewards,
+    entries: Vec<Logged>,
+    at: usize,
+    more: bool,
+    begun: bool,
+    packets: [u64; 2], // total_packets of each queue
+    time_ns: u64,
+}
+
+impl KernelLog {
+    /// Reads up to the first entry of the files, the oldest first.
+    pub fn open(
+        files: Vec<PathBuf>,
+        scenario: &str,
+        rule: EpisodeRule,
+        reward: Reward,
+    ) -> Result<KernelLog, PoolError> {
+        let places = Entry::features().filter_map(|f| Some((f, Entry::place(f)?)));
+        let mut log = KernelLog {
+            log: LogReader::new(files),
+            schema: Schema::new(Entry::features(), false, false),
+            places: places.collect(),
+            rule,
+            scenario: scenario.to_owned(),
+            rewards: Rewards::new(reward),
+            entries: Vec::new(),
+            at: 0,
+            more: true,
+            begun: false,
+            packets: [0; 2],
+            time_ns: 0,
+        };
+        log.fill()?;
+        let first = log.entries.first();
+        if first.is_some_and(|first| first.time_ns.is_some()) {
+            log.schema = Schema::new(Entry::features(), true, false);
+        }
+        Ok(log)
+    }
+
+    /// What the log held so far.
+    pub fn tally(&self) -> &Tally {
+        self.log.tally()
+    }
+
+    /// Sees to it that two entries wait, if there are two: whether an episode
+    /// ended is told by the next.
+    fn fill(&mut self) -> Result<(), PoolError> {
+        while self.more && self.entries.len() - self.at < 2 {
+            self.entries.drain(..self.at);
+            self.at = 0;
+            self.more = self.log.read(&mut self.entries)?;
+        }
+        Ok(())
+    }
+
+    /// Whether an episode begins with `entry`, the one after what was seen.
+    fn begins(&self, entry: &Entry) -> bool {
+        let (queue, packets) = counter(entry);
+        self.rule == EpisodeRule::Counters && packets < self.packets[queue]
+    }
+
+    fn row(&mut self, logged: &Logged) -> Row {
+        let entry = &logged.entry;
+        let mut values = [0.0; Feature::ALL.len()];
+        for (feature, place) in &self.places {
+            values[*feature as usize] = entry.fields()[*place] as f64;
+        }
+        let value = |feature: Feature| values[feature as usize];
+        let (queue, packets) = counter(entry);
+        self.packets[queue] = packets;
+        // A line that lost its stamp is of the time before it.
+        self.time_ns = logged.time_ns.unwrap_or(self.time_ns);
+        Row {
+            time_ns: self.time_ns,
+            action: entry.action(),
+            base_action: 0,
+            reason: 0,
+            reward: self.rewards.next_of(
+                queue as u8,
+                entry.action(),
+                value(Feature::PacketLength),
+                value(Feature::CurrentQueueDelay),
+            ),
+            values,
+        }
+    }
+}
+
+impl Source for KernelLog {
+    fn schema(&self) -> &Schema {
+        &self.schema
+    }
+
+    fn next(&mut self) -> Result<Option<Rows>, PoolError> {
+        self.fill()?;
+        let Some(first) = self.entries.get(self.at).copied() else {
+            return Ok(None);
+        };
+        let first_of_all = !std::mem::replace(&mut self.begun, true);
+        let begins = first_of_all || self.begins(&first.entry);
+        if begins {
+            self.packets = [0; 2];
+            self.rewards.restart();
+        }
+        let mut rows = Rows::new(&self.schema, &self.scenario, begins);
+        loop {
+            // The last one waits for the one after it.
+            let last = self.at + 1 == self.entries.len();
+            if last && self.more && !rows.is_empty() {
+                break;
+            }
+            let Some(logged) = self.entries.get(self.at).copied() else {
+                break;
+            };
+            let row = self.row(&logged);
+            self.at += 1;
+            let next = self.entries.get(self.at);
+            let ends = next.is_some_and(|next| self.begins(&next.entry));
+            rows.push(&self.schema, &row, ends);
+            if ends {
+                break;
+            }
+        }
+        Ok(Some(rows))
+    }
+
+    fn position(&self) -> u64 {
+        self.log.raw_bytes()
+    }
+}
+
+fn counter(entry: &Entry) -> (usize, u64) {
+    const QUEUE: usize = 0;
+    const TOTAL_PACKETS: usize = 17;
+    let fields = entry.fields();
+    (usize::from(fields[QUEUE] == 1), fields[TOTAL_PACKETS])
+}

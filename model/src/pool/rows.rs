@@ -1,0 +1,173 @@
+//! Rows in memory, as columns.
+
+use std::ops::Range;
+
+use super::{PoolError, Row, Schema, Source};
+use crate::Feature;
+
+/// Consecutive rows of one episode, as columns: what pools are read, changed
+/// and written by.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Rows {
+    /// What the episode was a run of.
+    pub scenario: String,
+    /// Whether the episode begins here.
+    pub first: bool,
+    /// Time of the decision, ns; empty where the schema has no times.
+    pub time_ns: Vec<u64>,
+    /// Code of what was done, below [`crate::ACTIONS`].
+    pub action: Vec<u8>,
+    /// Code of what DualPI2 alone would have done; empty where the schema has
+    /// none.
+    pub base_action: Vec<u8>,
+    /// Code of the reason; empty where the schema has none.
+    pub reason: Vec<u8>,
+    /// Reward.
+    pub reward: Vec<f64>,
+    /// Whether the episode ended here.
+    pub done: Vec<bool>,
+    /// A column for each feature of the schema.
+    pub features: Vec<Vec<f64>>,
+}
+
+impl Rows {
+    /// None yet.
+    pub fn new(schema: &Schema, scenario: &str, first: bool) -> Rows {
+        Rows {
+            scenario: scenario.to_owned(),
+            first,
+            time_ns: Vec::new(),
+            action: Vec::new(),
+            base_action: Vec::new(),
+            reason: Vec::new(),
+            reward: Vec::new(),
+            done: Vec::new(),
+            features: vec![Vec::new(); schema.features().len()],
+        }
+    }
+
+    /// How many.
+    pub fn len(&self) -> usize {
+        self.action.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.action.is_empty()
+    }
+
+    /// Appends a record's row; of it, what `schema` has.
+    pub fn push(&mut self, schema: &Schema, row: &Row, done: bool) {
+        if schema.time() {
+            self.time_ns.push(row.time_ns);
+        }
+        if schema.base() {
+            self.base_action.push(row.base_action);
+            self.reason.push(row.reason);
+        }
+        self.action.push(row.action);
+        self.reward.push(row.reward);
+        self.done.push(done);
+        for (column, feature) in self.features.iter_mut().zip(schema.features()) {
+            column.push(row.values[*feature as usize]);
+        }
+    }
+
+    /// Appends a part of other rows of the same schema.
+    pub fn extend(&mut self, other: &Rows, range: Range<usize>) {
+        fn part<T: Copy>(to: &mut Vec<T>, from: &[T], range: &Range<usize>) {
+            // A column that the schema does not have is empty in both.
+            if let Some(from) = from.get(range.clone()) {
+                to.extend_from_slice(from);
+            }
+        }
+        part(&mut self.time_ns, &other.time_ns, &range);
+        part(&mut self.action, &other.action, &range);
+        part(&mut self.base_action, &other.base_action, &range);
+        part(&mut self.reason, &other.reason, &range);
+        part(&mut self.reward, &other.reward, &range);
+        part(&mut self.done, &other.done, &range);
+        for (to, from) in self.features.iter_mut().zip(&other.features) {
+            part(to, from, &range);
+        }
+    }
+
+    /// Leaves no rows.
+    pub fn clear(&mut self) {
+        self.time_ns.clear();
+        self.action.clear();
+        self.base_action.clear();
+        self.reason.clear();
+        self.reward.clear();
+        self.done.clear();
+        self.features.iter_mut().for_each(Vec::clear);
+    }
+
+    /// The value that no pool may hold, and its column and row.
+    pub(super) fn not_finite(&self, schema: &Schema) -> Option<(&'static str, usize, f64)> {
+        let find = |name, column: &[f64]| {
+            let row = column.iter().position(|v| !v.is_finite())?;
+            Some((name, row, column[row]))
+        };
+        let names = schema.features().iter().map(|f| f.name());
+        find(super::columns::REWARD, &self.reward).or_else(|| {
+            names
+                .zip(&self.features)
+                .find_map(|(name, column)| find(name, column))
+        })
+    }
+
+    /// The same rows with those columns only that `to` has, which `from`, the
+    /// schema that they are of, has too.
+    fn narrow(mut self, from: &Schema, to: &Schema) -> Rows {
+        if !to.time() {
+            self.time_ns.clear();
+        }
+        if !to.base() {
+            self.base_action.clear();
+            self.reason.clear();
+        }
+        let mut columns = from.features().iter().zip(self.features);
+        let kept = columns.by_ref().filter(|(f, _)| to.place(**f).is_some());
+        self.features = kept.map(|(_, column)| column).collect();
+        self
+    }
+}
+
+/// A source of which only those columns come that another schema has.
+pub struct Narrow<S> {
+    source: S,
+    schema: Schema,
+}
+
+impl<S: Source> Narrow<S> {
+    /// Of `source`, what `schema` has too.
+    pub fn new(source: S, schema: &Schema) -> Narrow<S> {
+        let schema = source.schema().common(schema);
+        Narrow { source, schema }
+    }
+}
+
+impl<S: Source> Source for Narrow<S> {
+    fn schema(&self) -> &Schema {
+        &self.schema
+    }
+
+    fn next(&mut self) -> Result<Option<Rows>, PoolError> {
+        let rows = self.source.next()?;
+        Ok(rows.map(|rows| rows.narrow(self.source.schema(), &self.schema)))
+    }
+
+    fn position(&self) -> u64 {
+        self.source.position()
+    }
+}
+
+// `push` indexes by discriminant: the order of declaration is that of ALL.
+const _: () = {
+    let mut i = 0;
+    while i < Feature::ALL.len() {
+        assert!(Feature::ALL[i] as usize == i);
+        i += 1;
+    }
+};

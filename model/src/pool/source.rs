@@ -1,0 +1,89 @@
+//! Rows from anywhere, to either kind of pool.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+use super::json::{JsonReader, JsonWriter};
+use super::{PoolError, PoolReader, PoolWriter, Rows, Schema};
+
+/// Rows in the order of time within an episode, episodes one after the other.
+pub trait Source {
+    /// What every row has.
+    fn schema(&self) -> &Schema;
+
+    /// The next rows, of one episode and at least one; `None` after the last.
+    fn next(&mut self) -> Result<Option<Rows>, PoolError>;
+
+    /// Bytes of the files that were read so far, about.
+    fn position(&self) -> u64;
+}
+
+impl<S: Source + ?Sized> Source for Box<S> {
+    fn schema(&self) -> &Schema {
+        (**self).schema()
+    }
+
+    fn next(&mut self) -> Result<Option<Rows>, PoolError> {
+        (**self).next()
+    }
+
+    fn position(&self) -> u64 {
+        (**self).position()
+    }
+}
+
+/// Opens a pool, Parquet or JSON by its first byte.
+pub fn open(path: &Path) -> Result<Box<dyn Source>, PoolError> {
+    let mut first = [0; 1];
+    let mut file = File::open(path).map_err(PoolError::io("open", path))?;
+    let got = file.read(&mut first).map_err(PoolError::io("read", path))?;
+    match (got, first[0]) {
+        (1, b'{' | b'[' | b' ' | b'\n') => Ok(Box::new(JsonReader::open(path)?)),
+        _ => Ok(Box::new(PoolReader::open(path)?)),
+    }
+}
+
+/// A pool in the making, of either kind.
+pub enum Sink {
+    /// Parquet.
+    Parquet(Box<PoolWriter>),
+    /// JSON.
+    Json(Box<JsonWriter>),
+}
+
+impl Sink {
+    /// JSON where the name ends in `.json`, else Parquet.  An existing file
+    /// stays until [`Sink::finish`].
+    pub fn create(path: &Path, schema: &Schema) -> Result<Sink, PoolError> {
+        Ok(if path.extension().is_some_and(|e| e == "json") {
+            Sink::Json(Box::new(JsonWriter::create(path, schema)?))
+        } else {
+            Sink::Parquet(Box::new(PoolWriter::with_schema(path, schema)?))
+        })
+    }
+
+    /// Appends rows of the schema.
+    pub fn append(&mut self, rows: &Rows) -> Result<(), PoolError> {
+        match self {
+            Sink::Parquet(pool) => pool.append(rows),
+            Sink::Json(pool) => pool.append(rows),
+        }
+    }
+
+    /// Rows and episodes so far.
+    pub fn size(&self) -> (u64, u32) {
+        match self {
+            Sink::Parquet(pool) => pool.size(),
+            Sink::Json(pool) => pool.size(),
+        }
+    }
+
+    /// Completes the file.
+    pub fn finish(self) -> Result<(), PoolError> {
+        match self {
+            Sink::Parquet(pool) => pool.finish(),
+            Sink::Json(pool) => pool.finish(),
+        }
+    }
+}
