@@ -11,6 +11,7 @@ mod doctor;
 mod eval;
 mod output;
 mod policy;
+mod pool;
 mod report;
 mod run;
 mod scenario;
@@ -56,6 +57,7 @@ enum Command {
     Scenario(scenario::ScenarioArgs),
     Bench(bench::BenchArgs),
     Collect(collect::CollectArgs),
+    Pool(pool::PoolArgs),
     #[cfg(feature = "torch")]
     Train(train::TrainArgs),
     Eval(eval::EvalArgs),
@@ -87,6 +89,7 @@ fn dispatch(command: Command) -> anyhow::Result<Done> {
         Command::Report(args) => report::run(&args).map(finished),
         Command::Scenario(args) => scenario::run(&args).map(finished),
         Command::Bench(args) => bench::run(&args, cancel::flag()?),
+        Command::Pool(args) => stoppable(|cancel| pool::run(&args, cancel)),
         Command::Collect(args) => stoppable(|cancel| collect::run(&args, cancel)),
         #[cfg(feature = "torch")]
         Command::Train(args) => stoppable(|cancel| train::run(&args, cancel)),

@@ -1,0 +1,221 @@
+//! `l4sllm pool import`: pools from logs, tables and captures.
+
+use std::fs::File;
+use std::io::{BufWriter, Read, Write};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
+
+use anyhow::{Context, bail, ensure};
+use clap::{Args, ValueEnum};
+use l4sllm_abi::{Message, messages};
+use l4sllm_model::log::{Entry, Fault, LogWriter, Tally, oldest_first};
+use l4sllm_model::pool::{CaptureReader, CsvReader, EpisodeRule, KernelLog, Sink};
+
+use super::{RewardArgs, bar, check, finish, pour, size};
+
+/// Rows of an episode on average below which two schedulers may be in a log.
+const SHORT: u64 = 20;
+
+/// Make a pool of kernel logs, a table (CSV) or a device capture.
+///
+/// What a file is, and whether it is packed (gzip, Zstandard), is told by its
+/// content.  Rotated logs may be named together in any order: messages.1.gz is
+/// read before messages.0.gz, and that before messages; - is the standard
+/// input.  Damaged lines of a log are counted, and the first few are shown.
+#[derive(Debug, Args)]
+pub struct ImportArgs {
+    /// Logs, or one table or capture.
+    #[arg(required = true)]
+    input: Vec<PathBuf>,
+    /// The pool to write: JSON if it ends in .json, else Parquet.
+    #[arg(long)]
+    out: PathBuf,
+    /// Name of what was run [default: the first file's].
+    #[arg(long)]
+    scenario: Option<String>,
+    /// Where an episode of a log begins.
+    #[arg(long, value_enum, default_value_t = Episodes::Counters)]
+    episodes: Episodes,
+    #[command(flatten)]
+    reward: RewardArgs,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Episodes {
+    /// Where a queue's count of packets falls: the scheduler was made anew.
+    Counters,
+    /// Nowhere: all is one episode.
+    One,
+}
+
+/// Imports; a set `cancel` leaves no pool.
+pub fn run(args: &ImportArgs, cancel: &AtomicBool) -> anyhow::Result<()> {
+    let reward = args.reward.reward()?;
+    let first = args.input.first().context("no input")?;
+    let scenario = args.scenario.clone().unwrap_or_else(|| name(first));
+    let bar = bar(args.input.iter().map(|path| size(path)).sum())?;
+    let kind = kind(first)?;
+    let several = args.input.len() > 1 && kind != Kind::Log;
+    ensure!(!several, "several files: only logs are read together");
+    match kind {
+        Kind::Pool => bail!(
+            "{}: is a pool already: see l4sllm pool convert and merge",
+            first.display()
+        ),
+        Kind::Table => {
+            let mut table = CsvReader::open(first, &scenario, reward)?;
+            let ignored = table.ignored().join(", ");
+            if !ignored.is_empty() {
+                bar.suspend(|| eprintln!("{}: columns not taken: {ignored}", first.display()));
+            }
+            let mut sink = Sink::create(&args.out, schema(&table))?;
+            pour(&mut table, &mut sink, &bar, 0, cancel)?;
+            finish(sink, &args.out, &bar)
+        }
+        Kind::Capture => {
+            let mut capture = CaptureReader::open(first, &scenario, reward)?;
+            let lost = capture.lost();
+            if lost > 0 {
+                let file = first.display();
+                bar.suspend(|| eprintln!("{file}: {lost} messages were lost: episodes begin anew"));
+            }
+            let mut sink = Sink::create(&args.out, schema(&capture))?;
+            pour(&mut capture, &mut sink, &bar, 0, cancel)?;
+            finish(sink, &args.out, &bar)
+        }
+        Kind::Log => {
+            let rule = match args.episodes {
+                Episodes::Counters => EpisodeRule::Counters,
+                Episodes::One => EpisodeRule::One,
+            };
+            let mut log = KernelLog::open(oldest_first(&args.input), &scenario, rule, reward)?;
+            let mut sink = Sink::create(&args.out, schema(&log))?;
+            let poured = pour(&mut log, &mut sink, &bar, 0, cancel);
+            bar.suspend(|| tell(log.tally()));
+            poured?;
+            let (rows, episodes) = sink.size();
+            if log.tally().entries == 0 {
+                bail!("{}: no line of the kernel log", first.display());
+            }
+            if episodes > 1 && rows / u64::from(episodes) < SHORT {
+                let per = rows / u64::from(episodes);
+                bar.suspend(|| {
+                    eprintln!(
+                        "{per} rows an episode: do two schedulers share the log?  \
+                         --episodes one leaves it whole"
+                    );
+                });
+            }
+            finish(sink, &args.out, &bar)
+        }
+    }
+}
+
+/// Writes a capture's records as lines of the kernel log.
+pub fn write_log(capture: &Path, out: &Path, cancel: &AtomicBool) -> anyhow::Result<()> {
+    const MESSAGES: usize = 4096;
+    let unread = || format!("cannot read {}", capture.display());
+    let unwritten = || format!("cannot write {}", out.display());
+    let mut file = File::open(capture).with_context(unread)?;
+    let mut part = out.as_os_str().to_owned();
+    part.push(".part");
+    let part = PathBuf::from(part);
+    let mut log = LogWriter::new(BufWriter::new(File::create(&part).with_context(unwritten)?));
+    let mut bytes = Vec::new();
+    let (mut at, mut lines) = (0, 0u64);
+    loop {
+        check(cancel).inspect_err(|_| drop(std::fs::remove_file(&part)))?;
+        bytes.clear();
+        let most = (MESSAGES * l4sllm_abi::MESSAGE_SIZE) as u64;
+        let got = (&mut file).take(most).read_to_end(&mut bytes);
+        if got.with_context(unread)? == 0 {
+            break;
+        }
+        // What the end of a capture cuts is no message.
+        let whole = bytes.len() - bytes.len() % l4sllm_abi::MESSAGE_SIZE;
+        for message in messages(&bytes[..whole]) {
+            let place = || format!("{}: byte {at}", capture.display());
+            if let Message::Decision(record) = message.with_context(place)? {
+                let entry = Entry::try_from(&record).with_context(place)?;
+                log.write(&entry).with_context(unwritten)?;
+                lines += 1;
+            }
+            at += l4sllm_abi::MESSAGE_SIZE;
+        }
+    }
+    let mut file = log.finish().with_context(unwritten)?;
+    file.flush().with_context(unwritten)?;
+    file.get_ref().sync_all().with_context(unwritten)?;
+    std::fs::rename(&part, out).with_context(unwritten)?;
+    crate::output::outln!("{}: {lines} lines", out.display())
+}
+
+#[derive(PartialEq)]
+enum Kind {
+    Log,
+    Table,
+    Capture,
+    Pool,
+}
+
+/// By content; anything else is a log.
+fn kind(path: &Path) -> anyhow::Result<Kind> {
+    if path == Path::new("-") {
+        return Ok(Kind::Log);
+    }
+    let mut head = Vec::new();
+    let mut file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
+    let read = (&mut file).take(4096).read_to_end(&mut head);
+    read.with_context(|| format!("cannot read {}", path.display()))?;
+    Ok(if head.starts_with(b"PAR1") || head.starts_with(b"{") {
+        Kind::Pool
+    } else if CaptureReader::is_one(&head) {
+        Kind::Capture
+    } else if CsvReader::is_one(&head) {
+        Kind::Table
+    } else {
+        Kind::Log
+    })
+}
+
+fn name(path: &Path) -> String {
+    path.file_stem().map_or_else(
+        || "-".to_owned(),
+        |stem| stem.to_string_lossy().into_owned(),
+    )
+}
+
+fn schema(source: &impl l4sllm_model::pool::Source) -> &l4sllm_model::pool::Schema {
+    source.schema()
+}
+
+/// What of a log was not used, on standard error.
+fn tell(tally: &Tally) {
+    for shown in &tally.shown {
+        eprintln!(
+            "{}:{}: {}: {:?}",
+            shown.path.display(),
+            shown.line,
+            shown.fault,
+            shown.text
+        );
+    }
+    let bad = tally.bad();
+    if bad > 0 {
+        eprintln!("{bad} faults in {} lines:", tally.lines);
+    }
+    for (reason, count) in Fault::REASONS.iter().zip(tally.faults) {
+        if count > 0 {
+            eprintln!("{count:>10}  {reason}");
+        }
+    }
+    if tally.other_lines > 0 {
+        eprintln!("{} lines of something else", tally.other_lines);
+    }
+    if tally.repeats > 0 {
+        eprintln!(
+            "{} repetitions that syslogd left out (it keeps them with -cc)",
+            tally.repeats
+        );
+    }
+}

@@ -1,0 +1,211 @@
+//! `l4sllm pool inspect`: what pools hold.
+
+use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
+
+use anyhow::{bail, ensure};
+use clap::Args;
+use l4sllm_model::pool::{Inspection, Narrow, Overlap, Schema, Split, open};
+use serde_json::json;
+
+use super::{bar, check, size};
+use crate::output::{outln, print};
+
+/// Count a pool's actions, episodes, ranges and duplicates, and what leaks
+/// from training into the parts that are held out.
+#[derive(Debug, Args)]
+pub struct InspectArgs {
+    /// Pools, taken together as for training, with the columns that all have.
+    #[arg(required = true)]
+    pools: Vec<PathBuf>,
+    /// Share of the episodes, and of the time of each, that training holds out.
+    #[arg(long, default_value_t = 0.1)]
+    share: f64,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Inspects.
+pub fn run(args: &InspectArgs, cancel: &AtomicBool) -> anyhow::Result<()> {
+    let share = (0.0..=0.5).contains(&args.share);
+    ensure!(share, "--share {}: want 0 to 0.5", args.share);
+    let mut common: Option<Schema> = None;
+    for pool in &args.pools {
+        let schema = open(pool)?.schema().clone();
+        common = Some(common.map_or(schema.clone(), |common| common.common(&schema)));
+    }
+    let Some(schema) = common else {
+        bail!("no pools");
+    };
+    let bar = bar(args.pools.iter().map(|pool| size(pool)).sum())?;
+    let mut inspection = Inspection::new(&schema);
+    let mut before = 0;
+    for pool in &args.pools {
+        let mut source = Narrow::new(open(pool)?, &schema);
+        inspection.add(&mut source, |at| bar.set_position(before + at))?;
+        check(cancel)?;
+        before += size(pool);
+    }
+    bar.finish_and_clear();
+    let split = Split::new(inspection.episodes(), args.share);
+    let parts = [
+        ("train", &split.train, None),
+        ("late", &split.late, Some(())),
+        ("unseen", &split.unseen, Some(())),
+    ]
+    .map(|(name, ranges, held_out)| Part {
+        name,
+        actions: inspection.actions_of(ranges),
+        overlap: held_out.map(|()| inspection.overlap(&split.train, ranges)),
+    });
+    if args.json {
+        return print_json(&inspection, &parts);
+    }
+    print_text(&inspection, &parts, args.share)
+}
+
+/// A part of the split that training would make.
+struct Part {
+    name: &'static str,
+    actions: [u64; 3],
+    overlap: Option<Overlap>,
+}
+
+fn print_text(inspection: &Inspection, parts: &[Part], share: f64) -> anyhow::Result<()> {
+    let rows = inspection.rows() as u64;
+    let percent = |part: u64, of: u64| 100.0 * part as f64 / of.max(1) as f64;
+    let schema = inspection.schema();
+    outln!("{:<10} {rows}", "rows")?;
+    let lengths = || inspection.episodes().iter().map(|e| e.len());
+    outln!(
+        "{:<10} {}, of {} to {} rows; {} end in the pool",
+        "episodes",
+        inspection.episodes().len(),
+        lengths().min().unwrap_or(0),
+        lengths().max().unwrap_or(0),
+        inspection.ended()
+    )?;
+    for (scenario, rows) in inspection.scenarios() {
+        outln!("{:<10} {scenario}: {rows} rows", "scenario")?;
+    }
+    if schema.time() {
+        let seconds = inspection.last_time_ns() as f64 / 1e9;
+        outln!("{:<10} up to {seconds} s", "time")?;
+    }
+    let absent: Vec<&str> = [
+        (!schema.time(), "time_ns"),
+        (!schema.base(), "base_action, reason"),
+    ]
+    .iter()
+    .filter_map(|(absent, name)| absent.then_some(*name))
+    .collect();
+    if !absent.is_empty() {
+        outln!("{:<10} {}", "without", absent.join(", "))?;
+    }
+    for (name, count) in NAMES.iter().zip(inspection.actions()) {
+        outln!("{:<10} {count} ({:.2} %)", name, percent(count, rows))?;
+    }
+    let (states, several) = inspection.distinct();
+    outln!(
+        "{:<10} {states} distinct in {rows} rows, {several} with more than one action",
+        "states"
+    )?;
+    outln!(
+        "\n{:<24} {:<8} {:>14} {:>14} {:>14}",
+        "column",
+        "unit",
+        "least",
+        "mean",
+        "greatest"
+    )?;
+    for column in inspection.columns() {
+        outln!(
+            "{:<24} {:<8} {:>14} {:>14} {:>14}",
+            column.name,
+            column.unit,
+            short(column.least),
+            short(column.mean),
+            short(column.most)
+        )?;
+    }
+    outln!("\nSplit of a training that holds out {share}:")?;
+    for part in parts {
+        let rows: u64 = part.actions.iter().sum();
+        let most = part.actions.iter().max().copied().unwrap_or(0);
+        let mut line = format!("{:<10} {rows} rows", part.name);
+        if rows > 0 {
+            line += &format!(
+                ", the most frequent action has {:.2} %",
+                percent(most, rows)
+            );
+        }
+        if let Some(overlap) = part.overlap.filter(|overlap| overlap.rows > 0) {
+            line += &format!(
+                ", {} ({:.2} %) have a state that training has too",
+                overlap.known,
+                percent(overlap.known, overlap.rows)
+            );
+        }
+        outln!("{line}")?;
+    }
+    Ok(())
+}
+
+fn print_json(inspection: &Inspection, parts: &[Part]) -> anyhow::Result<()> {
+    let actions = |counts: &[u64; 3]| {
+        let pairs = NAMES.iter().zip(counts);
+        pairs
+            .map(|(name, count)| ((*name).to_owned(), json!(count)))
+            .collect::<serde_json::Map<_, _>>()
+    };
+    let (states, several) = inspection.distinct();
+    let columns: Vec<_> = inspection
+        .columns()
+        .iter()
+        .map(|c| json!({"name": c.name, "unit": c.unit, "least": c.least, "mean": c.mean, "greatest": c.most}))
+        .collect();
+    let scenarios: Vec<_> = inspection
+        .scenarios()
+        .iter()
+        .map(|(name, rows)| json!({"name": name, "rows": rows}))
+        .collect();
+    let split: serde_json::Map<_, _> = parts
+        .iter()
+        .map(|part| {
+            let mut value = json!({"actions": actions(&part.actions)});
+            if let Some(overlap) = part.overlap {
+                value["rows_with_a_state_of_train"] = json!(overlap.known);
+            }
+            (part.name.to_owned(), value)
+        })
+        .collect();
+    let report = json!({
+        "rows": inspection.rows(),
+        "episodes": inspection.episodes().len(),
+        "episodes_ended": inspection.ended(),
+        "scenarios": scenarios,
+        "has_time": inspection.schema().time(),
+        "has_base_action": inspection.schema().base(),
+        "last_time_ns": inspection.last_time_ns(),
+        "actions": actions(&inspection.actions()),
+        "distinct_states": states,
+        "states_with_several_actions": several,
+        "columns": columns,
+        "split": split,
+    });
+    print(&format!("{report:#}\n"))
+}
+
+const NAMES: [&str; 3] = ["enqueue", "drop", "mark"];
+
+/// At most eight significant digits.
+fn short(value: f64) -> String {
+    if value.trunc() == value && value.abs() < 1e15 {
+        format!("{value}")
+    } else if (1e-4..1e9).contains(&value.abs()) {
+        format!("{value:.6}")
+    } else {
+        format!("{value:.6e}")
+    }
+}

@@ -1,0 +1,323 @@
+//! `l4sllm pool`: experience pools made, looked at and changed.
+
+mod import;
+mod inspect;
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use anyhow::{Context, bail, ensure};
+use clap::{Args, Subcommand};
+use indicatif::{ProgressBar, ProgressStyle};
+use l4sllm_model::pool::{Narrow, Rows, Schema, Select, Selection, Sink, Source, open};
+use l4sllm_model::{Reward, Rewards};
+
+use crate::output::outln;
+
+/// Make, inspect and convert experience pools.
+#[derive(Debug, Args)]
+pub struct PoolArgs {
+    #[command(subcommand)]
+    command: PoolCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum PoolCommand {
+    Import(import::ImportArgs),
+    /// Write a device capture as lines of the published kernel log.
+    Log {
+        /// The capture: what was read from the device.
+        capture: PathBuf,
+        /// The log to write.
+        #[arg(long)]
+        out: PathBuf,
+    },
+    /// Convert between Parquet and JSON, without loss.
+    Convert {
+        /// The pool to read; its content tells which kind it is.
+        pool: PathBuf,
+        /// The pool to write: JSON if it ends in .json, else Parquet.
+        #[arg(long)]
+        out: PathBuf,
+    },
+    Inspect(inspect::InspectArgs),
+    /// Select windows of rows around each change of action.
+    ///
+    /// The defaults are the published selection: five rows before each change,
+    /// a row as often as there are windows with it; theirs is of the first
+    /// fifth of a capture (--first 0.2).
+    Select {
+        /// The pool to read.
+        pool: PathBuf,
+        /// The pool to write: JSON if it ends in .json, else Parquet.
+        #[arg(long)]
+        out: PathBuf,
+        /// Rows before the one that has another action than the row before it.
+        #[arg(long, default_value_t = 5, value_parser = window)]
+        before: usize,
+        /// Rows from that one on.
+        #[arg(long, default_value_t = 0, value_parser = window)]
+        after: usize,
+        /// Share of the pool's rows that is looked at, from its beginning.
+        #[arg(long, default_value_t = 1.0)]
+        first: f64,
+        /// Take each row once.
+        #[arg(long)]
+        once: bool,
+    },
+    /// Join pools, episode after episode, with the columns that all have.
+    Merge {
+        /// The pools to read.
+        #[arg(required = true, num_args = 2..)]
+        pools: Vec<PathBuf>,
+        /// The pool to write: JSON if it ends in .json, else Parquet.
+        #[arg(long)]
+        out: PathBuf,
+    },
+    /// Compute the rewards again.
+    Reward {
+        /// The pool to read.
+        pool: PathBuf,
+        /// The pool to write: JSON if it ends in .json, else Parquet.
+        #[arg(long)]
+        out: PathBuf,
+        #[command(flatten)]
+        reward: RewardArgs,
+    },
+}
+
+/// The reward: packet_length ^ THROUGHPUT / (queue delay + OFFSET) ^ DELAY,
+/// less the share FAIRNESS of the imbalance between the queues.
+#[derive(Debug, Args)]
+pub struct RewardArgs {
+    /// Exponent of the packet's length in bytes, 0 to 4.
+    #[arg(long, default_value_t = Reward::default().throughput)]
+    throughput: f64,
+    /// Exponent of the delay in us, 0 to 4.
+    #[arg(long, default_value_t = Reward::default().delay)]
+    delay: f64,
+    /// Added to the delay, us.
+    #[arg(long, default_value_t = Reward::default().offset_us)]
+    offset_us: f64,
+    /// Weight of the imbalance between the queues, 0 to 1.
+    #[arg(long, default_value_t = Reward::default().fairness)]
+    fairness: f64,
+    /// Records over which the imbalance is measured.
+    #[arg(long, default_value_t = Reward::default().fairness_records)]
+    fairness_records: u32,
+}
+
+impl RewardArgs {
+    fn reward(&self) -> anyhow::Result<Reward> {
+        let reward = Reward {
+            offset_us: self.offset_us,
+            throughput: self.throughput,
+            delay: self.delay,
+            fairness: self.fairness,
+            fairness_records: self.fairness_records,
+        };
+        reward.check("reward")?;
+        Ok(reward)
+    }
+}
+
+/// Runs the subcommand; a set `cancel` leaves no pool.
+pub fn run(args: &PoolArgs, cancel: &AtomicBool) -> anyhow::Result<()> {
+    match &args.command {
+        PoolCommand::Import(args) => import::run(args, cancel),
+        PoolCommand::Log { capture, out } => import::write_log(capture, out, cancel),
+        PoolCommand::Convert { pool, out } => copy(open(pool)?, out, size(pool), cancel),
+        PoolCommand::Inspect(args) => inspect::run(args, cancel),
+        PoolCommand::Select {
+            pool,
+            out,
+            before,
+            after,
+            first,
+            once,
+        } => {
+            let share = (0.0..=1.0).contains(first);
+            ensure!(share, "--first {first}: want 0 to 1");
+            let first = match *first {
+                1.0 => u64::MAX,
+                share => (count(pool, cancel)? as f64 * share).ceil() as u64,
+            };
+            let selection = Selection {
+                before: *before,
+                after: *after,
+                first,
+                once: *once,
+            };
+            let select = Select::new(open(pool)?, selection);
+            copy(select, out, size(pool), cancel)
+        }
+        PoolCommand::Merge { pools, out } => merge(pools, out, cancel),
+        PoolCommand::Reward { pool, out, reward } => {
+            let source = Rewarded {
+                source: open(pool)?,
+                rewards: Rewards::new(reward.reward()?),
+                path: pool,
+                missing: None,
+            };
+            recompute(source, out, size(pool), cancel)
+        }
+    }
+}
+
+fn window(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(rows) if rows <= 1_000_000 => Ok(rows),
+        _ => Err("want 0 to 1000000".to_owned()),
+    }
+}
+
+/// Writes all of `source` as the pool `out`.
+fn copy(
+    mut source: impl Source,
+    out: &Path,
+    bytes: u64,
+    cancel: &AtomicBool,
+) -> anyhow::Result<()> {
+    let mut sink = Sink::create(out, source.schema())?;
+    let bar = bar(bytes)?;
+    pour(&mut source, &mut sink, &bar, 0, cancel)?;
+    finish(sink, out, &bar)
+}
+
+/// Moves all rows; `before` is how many bytes were read of other files.
+fn pour(
+    source: &mut impl Source,
+    sink: &mut Sink,
+    bar: &ProgressBar,
+    before: u64,
+    cancel: &AtomicBool,
+) -> anyhow::Result<()> {
+    while let Some(rows) = source.next()? {
+        check(cancel)?;
+        sink.append(&rows)?;
+        bar.set_position(before + source.position());
+        bar.set_message(format!("{} rows", sink.size().0));
+    }
+    Ok(())
+}
+
+fn finish(sink: Sink, out: &Path, bar: &ProgressBar) -> anyhow::Result<()> {
+    let (rows, episodes) = sink.size();
+    ensure!(rows > 0, "{}: no rows, not written", out.display());
+    sink.finish()?;
+    bar.finish_and_clear();
+    let ending = if episodes == 1 { "" } else { "s" };
+    outln!(
+        "{}: {rows} rows in {episodes} episode{ending}",
+        out.display()
+    )
+}
+
+fn merge(pools: &[PathBuf], out: &Path, cancel: &AtomicBool) -> anyhow::Result<()> {
+    let mut common: Option<Schema> = None;
+    for pool in pools {
+        let schema = open(pool)?.schema().clone();
+        common = Some(common.map_or(schema.clone(), |common| common.common(&schema)));
+    }
+    let Some(schema) = common else {
+        bail!("no pools");
+    };
+    let mut sink = Sink::create(out, &schema)?;
+    let bar = bar(pools.iter().map(|pool| size(pool)).sum())?;
+    let mut before = 0;
+    for pool in pools {
+        let mut source = Narrow::new(open(pool)?, &schema);
+        pour(&mut source, &mut sink, &bar, before, cancel)?;
+        before += size(pool);
+    }
+    finish(sink, out, &bar)
+}
+
+/// Rows with rewards computed again.
+struct Rewarded<'a> {
+    source: Box<dyn Source>,
+    rewards: Rewards,
+    path: &'a Path,
+    missing: Option<&'static str>,
+}
+
+impl Source for Rewarded<'_> {
+    fn schema(&self) -> &Schema {
+        self.source.schema()
+    }
+
+    fn next(&mut self) -> Result<Option<Rows>, l4sllm_model::pool::PoolError> {
+        let Some(mut rows) = self.source.next()? else {
+            return Ok(None);
+        };
+        match self.rewards.rewrite(&mut rows, self.source.schema()) {
+            Ok(()) => Ok(Some(rows)),
+            Err(feature) => {
+                self.missing = Some(feature.name());
+                Ok(None)
+            }
+        }
+    }
+
+    fn position(&self) -> u64 {
+        self.source.position()
+    }
+}
+
+fn recompute(
+    mut source: Rewarded<'_>,
+    out: &Path,
+    bytes: u64,
+    cancel: &AtomicBool,
+) -> anyhow::Result<()> {
+    let mut sink = Sink::create(out, source.schema())?;
+    let bar = bar(bytes)?;
+    pour(&mut source, &mut sink, &bar, 0, cancel)?;
+    if let Some(name) = source.missing {
+        bail!(
+            "{}: no column {name}, which the reward is made of",
+            source.path.display()
+        );
+    }
+    finish(sink, out, &bar)
+}
+
+/// How many rows a pool has.
+fn count(pool: &Path, cancel: &AtomicBool) -> anyhow::Result<u64> {
+    let mut source = open(pool)?;
+    let mut rows = 0;
+    while let Some(more) = source.next()? {
+        check(cancel)?;
+        rows += more.len() as u64;
+    }
+    Ok(rows)
+}
+
+fn check(cancel: &AtomicBool) -> anyhow::Result<()> {
+    ensure!(
+        !cancel.load(Ordering::Relaxed),
+        "interrupted: nothing was written"
+    );
+    Ok(())
+}
+
+/// 0 for what has none, like a pipe.
+fn size(path: &Path) -> u64 {
+    std::fs::metadata(path).map_or(0, |m| if m.is_file() { m.len() } else { 0 })
+}
+
+/// Progress by bytes; of unknown length if `bytes` is 0.
+fn bar(bytes: u64) -> anyhow::Result<ProgressBar> {
+    let (bar, template) = match bytes {
+        0 => (
+            ProgressBar::new_spinner(),
+            "{spinner} {bytes}, {bytes_per_sec}, {msg}",
+        ),
+        bytes => (
+            ProgressBar::new(bytes),
+            "{bar:30} {bytes}/{total_bytes}, {bytes_per_sec}, {msg}, {eta} left",
+        ),
+    };
+    let style = ProgressStyle::with_template(template).context("progress bar")?;
+    Ok(bar.with_style(style))
+}
