@@ -465,7 +465,8 @@ fn the_published_lists_are_a_pool() {
             r#"want "l4sllm pool 1""#,
         ),
         (r#"{"states": [[1, 2"#.to_owned(), "the file ends"),
-        ("[1]".to_owned(), "'[', want '{'"),
+        ("[1]".to_owned(), "neither Parquet nor JSON"),
+        (" \n\n\n\t[1]".to_owned(), "'[', want '{'"),
     ] {
         let error = fails(&text);
         assert!(

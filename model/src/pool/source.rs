@@ -33,14 +33,19 @@ impl<S: Source + ?Sized> Source for Box<S> {
     }
 }
 
-/// Opens a pool, Parquet or JSON by its first byte.
+/// Opens a pool, Parquet or JSON by its first bytes.
 pub fn open(path: &Path) -> Result<Box<dyn Source>, PoolError> {
-    let mut first = [0; 1];
-    let mut file = File::open(path).map_err(PoolError::io("open", path))?;
-    let got = file.read(&mut first).map_err(PoolError::io("read", path))?;
-    match (got, first[0]) {
-        (1, b'{' | b'[' | b' ' | b'\n') => Ok(Box::new(JsonReader::open(path)?)),
-        _ => Ok(Box::new(PoolReader::open(path)?)),
+    let mut head = Vec::new();
+    let file = File::open(path).map_err(PoolError::io("open", path))?;
+    let read = file.take(4).read_to_end(&mut head);
+    read.map_err(PoolError::io("read", path))?;
+    match head.trim_ascii_start() {
+        [b'{', ..] | [] if !head.is_empty() => Ok(Box::new(JsonReader::open(path)?)),
+        _ if head == b"PAR1" => Ok(Box::new(PoolReader::open(path)?)),
+        _ => {
+            let reason = "neither Parquet nor JSON, as pools are; others are to be imported";
+            Err(PoolError::text(path, 1, reason))
+        }
     }
 }
 
