@@ -7,11 +7,12 @@ use std::sync::atomic::AtomicBool;
 
 use anyhow::{Context, bail, ensure};
 use clap::{Args, ValueEnum};
-use l4sllm_abi::{Message, messages};
+use l4sllm_abi::{MESSAGE_SIZE, Message, messages};
 use l4sllm_model::log::{Entry, Fault, LogWriter, Tally, oldest_first};
-use l4sllm_model::pool::{CaptureReader, CsvReader, EpisodeRule, KernelLog, Sink};
+use l4sllm_model::pool::{CaptureReader, CsvReader, EpisodeRule, KernelLog, Sink, Source};
 
 use super::{RewardArgs, bar, check, finish, pour, size};
+use crate::output::outln;
 
 /// Rows of an episode on average below which two schedulers may be in a log.
 const SHORT: u64 = 20;
@@ -68,7 +69,7 @@ pub fn run(args: &ImportArgs, cancel: &AtomicBool) -> anyhow::Result<()> {
             if !ignored.is_empty() {
                 bar.suspend(|| eprintln!("{}: columns not taken: {ignored}", first.display()));
             }
-            let mut sink = Sink::create(&args.out, schema(&table))?;
+            let mut sink = Sink::create(&args.out, table.schema())?;
             pour(&mut table, &mut sink, &bar, 0, cancel)?;
             finish(sink, &args.out, &bar)
         }
@@ -79,7 +80,7 @@ pub fn run(args: &ImportArgs, cancel: &AtomicBool) -> anyhow::Result<()> {
                 let file = first.display();
                 bar.suspend(|| eprintln!("{file}: {lost} messages were lost: episodes begin anew"));
             }
-            let mut sink = Sink::create(&args.out, schema(&capture))?;
+            let mut sink = Sink::create(&args.out, capture.schema())?;
             pour(&mut capture, &mut sink, &bar, 0, cancel)?;
             finish(sink, &args.out, &bar)
         }
@@ -89,7 +90,7 @@ pub fn run(args: &ImportArgs, cancel: &AtomicBool) -> anyhow::Result<()> {
                 Episodes::One => EpisodeRule::One,
             };
             let mut log = KernelLog::open(oldest_first(&args.input), &scenario, rule, reward)?;
-            let mut sink = Sink::create(&args.out, schema(&log))?;
+            let mut sink = Sink::create(&args.out, log.schema())?;
             let poured = pour(&mut log, &mut sink, &bar, 0, cancel);
             bar.suspend(|| tell(log.tally()));
             poured?;
@@ -113,26 +114,41 @@ pub fn run(args: &ImportArgs, cancel: &AtomicBool) -> anyhow::Result<()> {
 
 /// Writes a capture's records as lines of the kernel log.
 pub fn write_log(capture: &Path, out: &Path, cancel: &AtomicBool) -> anyhow::Result<()> {
-    const MESSAGES: usize = 4096;
-    let unread = || format!("cannot read {}", capture.display());
-    let unwritten = || format!("cannot write {}", out.display());
-    let mut file = File::open(capture).with_context(unread)?;
     let mut part = out.as_os_str().to_owned();
     part.push(".part");
     let part = PathBuf::from(part);
-    let mut log = LogWriter::new(BufWriter::new(File::create(&part).with_context(unwritten)?));
+    let written = write_lines(capture, &part, cancel).and_then(|lines| {
+        std::fs::rename(&part, out).with_context(|| format!("cannot write {}", out.display()))?;
+        Ok(lines)
+    });
+    match written {
+        Ok(lines) => outln!("{}: {lines} lines", out.display()),
+        Err(error) => {
+            // What is not there need not be removed.
+            let _ = std::fs::remove_file(&part);
+            Err(error)
+        }
+    }
+}
+
+fn write_lines(capture: &Path, part: &Path, cancel: &AtomicBool) -> anyhow::Result<u64> {
+    const MESSAGES: u64 = 4096;
+    let unread = || format!("cannot read {}", capture.display());
+    let unwritten = || format!("cannot write {}", part.display());
+    let mut file = File::open(capture).with_context(unread)?;
+    let mut log = LogWriter::new(BufWriter::new(File::create(part).with_context(unwritten)?));
     let mut bytes = Vec::new();
-    let (mut at, mut lines) = (0, 0u64);
+    let (mut at, mut lines) = (0, 0);
     loop {
-        check(cancel).inspect_err(|_| drop(std::fs::remove_file(&part)))?;
+        check(cancel)?;
         bytes.clear();
-        let most = (MESSAGES * l4sllm_abi::MESSAGE_SIZE) as u64;
+        let most = MESSAGES * MESSAGE_SIZE as u64;
         let got = (&mut file).take(most).read_to_end(&mut bytes);
         if got.with_context(unread)? == 0 {
             break;
         }
         // What the end of a capture cuts is no message.
-        let whole = bytes.len() - bytes.len() % l4sllm_abi::MESSAGE_SIZE;
+        let whole = bytes.len() - bytes.len() % MESSAGE_SIZE;
         for message in messages(&bytes[..whole]) {
             let place = || format!("{}: byte {at}", capture.display());
             if let Message::Decision(record) = message.with_context(place)? {
@@ -140,14 +156,14 @@ pub fn write_log(capture: &Path, out: &Path, cancel: &AtomicBool) -> anyhow::Res
                 log.write(&entry).with_context(unwritten)?;
                 lines += 1;
             }
-            at += l4sllm_abi::MESSAGE_SIZE;
+            at += MESSAGE_SIZE;
         }
     }
+    ensure!(lines > 0, "{}: no message of a device", capture.display());
     let mut file = log.finish().with_context(unwritten)?;
     file.flush().with_context(unwritten)?;
     file.get_ref().sync_all().with_context(unwritten)?;
-    std::fs::rename(&part, out).with_context(unwritten)?;
-    crate::output::outln!("{}: {lines} lines", out.display())
+    Ok(lines)
 }
 
 #[derive(PartialEq)]
@@ -183,10 +199,6 @@ fn name(path: &Path) -> String {
         || "-".to_owned(),
         |stem| stem.to_string_lossy().into_owned(),
     )
-}
-
-fn schema(source: &impl l4sllm_model::pool::Source) -> &l4sllm_model::pool::Schema {
-    source.schema()
 }
 
 /// What of a log was not used, on standard error.

@@ -1,0 +1,157 @@
+//! Pools by the command: imported, inspected, changed, and refused with a
+//! reason.
+
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::Value;
+
+/// `l4sllm pool ARGS` in a directory: standard output, or standard error of
+/// what failed.
+fn pool(dir: &Path, args: &str) -> Result<String, String> {
+    let (ok, out, error) = run(dir, args);
+    if ok { Ok(out) } else { Err(error) }
+}
+
+fn run(dir: &Path, args: &str) -> (bool, String, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_l4sllm"));
+    let args = std::iter::once("pool").chain(args.split_whitespace());
+    let output = command.args(args).current_dir(dir).output().unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    (
+        output.status.success(),
+        text(output.stdout),
+        text(output.stderr),
+    )
+}
+
+fn inspect(dir: &Path, pool_file: &str) -> Value {
+    let text = pool(dir, &format!("inspect --json {pool_file}")).unwrap();
+    serde_json::from_str(&text).unwrap()
+}
+
+/// A log line: queue delay in us, bytes, what was done.
+fn line(packets: u64, delay: u64, length: u64, action: u64) -> String {
+    format!(
+        "Nov 20 10:11:12 gw kernel: l4s_ecn_marking-start,0,15000,15000,150000,819,1024,10240,1,\
+         150000,0,{delay},0,0,77,0,0,3,{packets},0,1,1500,0,{length},{},end \n",
+        action + 1
+    )
+}
+
+#[test]
+fn a_damaged_log_becomes_a_pool_and_a_pool_json() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    let good: String = (0..40)
+        .map(|i| line(i, 1000 * i, 1500, [0, 0, 0, 2][i as usize % 4]))
+        .collect();
+    let anew: String = (0..20).map(|i| line(i, 0, 500, 0)).collect();
+    let cut = &line(9, 9, 9, 0)[..60];
+    std::fs::write(dir.join("messages.0"), &good).unwrap();
+    std::fs::write(
+        dir.join("messages"),
+        format!("{cut}\nNov 20 10:11:14 gw sshd[1]: session\n{anew}{cut}"),
+    )
+    .unwrap();
+    let (ok, said, told) = run(
+        dir,
+        "import messages messages.0 --out a.parquet --scenario lab",
+    );
+    assert!(ok, "{told}");
+    assert_eq!(said, "a.parquet: 60 rows in 2 episodes\n");
+    for word in [
+        "messages:1: line ends before",
+        "2 faults in 63 lines",
+        "1 lines of something else",
+    ] {
+        assert!(told.contains(word), "{word}: {told}");
+    }
+    let report = inspect(dir, "a.parquet");
+    assert_eq!(report["rows"], 60);
+    assert_eq!(report["scenarios"][0]["name"], "lab");
+    assert_eq!(report["actions"]["mark"], 10);
+    assert_eq!(report["has_base_action"], false);
+    assert_eq!(report["split"]["unseen"]["actions"]["enqueue"], 0);
+
+    let said = pool(dir, "convert a.parquet --out b.json").unwrap();
+    assert_eq!(said, "b.json: 60 rows in 2 episodes\n");
+    let text = std::fs::read(dir.join("b.json")).unwrap();
+    let json: Value = serde_json::from_slice(&text).unwrap();
+    assert_eq!(json["rewards"][1], 1500.0 / 2000.0);
+    assert_eq!(json["dones"][39], true);
+    pool(dir, "convert b.json --out c.parquet").unwrap();
+    let bytes = |name: &str| std::fs::read(dir.join(name)).unwrap();
+    assert!(bytes("a.parquet") == bytes("c.parquet"));
+
+    pool(dir, "reward b.json --delay 0 --out d.json").unwrap();
+    let json: Value = serde_json::from_slice(&bytes("d.json")).unwrap();
+    assert_eq!(json["rewards"][59], 500.0);
+
+    let said = pool(dir, "select a.parquet --out e.parquet --once").unwrap();
+    assert_eq!(said, "e.parquet: 39 rows in 1 episode\n");
+    let said = pool(dir, "merge a.parquet e.parquet --out f.parquet").unwrap();
+    assert_eq!(said, "f.parquet: 99 rows in 3 episodes\n");
+    assert!(
+        pool(dir, "inspect f.parquet")
+            .unwrap()
+            .contains("distinct in 99 rows")
+    );
+}
+
+#[test]
+fn mistakes_are_named_and_leave_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    let write = |name: &str, text: &str| std::fs::write(dir.join(name), text).unwrap();
+    write("text", "hello\n");
+    write(
+        "bad.csv",
+        "action,reward,packet_length\n0,1,1500\n7,1,1500\n",
+    );
+    write(
+        "narrow.csv",
+        "action,reward,packet_length\n0,1,1500\n1,1,40\n",
+    );
+    pool(dir, "import narrow.csv --out narrow.json").unwrap();
+    for (args, says) in [
+        ("import none --out x", "none: No such file"),
+        ("import text --out x", "text: no line of the kernel log"),
+        (
+            "import bad.csv --out x",
+            "bad.csv:3: column action: \"7\", want 0 to 2",
+        ),
+        ("import narrow.json --out x", "is a pool already"),
+        ("import bad.csv text --out x", "only logs are read together"),
+        ("inspect text", "neither Parquet nor JSON"),
+        (
+            "convert narrow.json --out none/x.json",
+            "cannot create none/x.json.part",
+        ),
+        (
+            "reward narrow.json --out x",
+            "narrow.json: no column current_queue_delay",
+        ),
+        (
+            "reward narrow.json --out x --delay 9",
+            "reward.delay = 9, want 0 to 4",
+        ),
+        (
+            "select narrow.json --out x --first 2",
+            "--first 2: want 0 to 1",
+        ),
+        ("log text --out x", "no message"),
+    ] {
+        let error = pool(dir, args).unwrap_err();
+        assert!(error.contains(says), "{args}: {error}");
+    }
+    let mut left: Vec<PathBuf> = std::fs::read_dir(dir)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into())
+        .collect();
+    left.sort();
+    let want = ["bad.csv", "narrow.csv", "narrow.json", "text"].map(PathBuf::from);
+    assert_eq!(left, want);
+}
