@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::Context;
 use l4sllmd::config::{DeviceConfig, DeviceKind, Wake};
 use l4sllmd::device::{self, DeviceError};
+use l4sllmd::files::Files;
 use l4sllmd::status::ask;
 
 use super::DoctorArgs;
@@ -72,7 +73,7 @@ async fn look(kind: DeviceKind, path: PathBuf, watch: Duration) -> Device {
 }
 
 async fn counts(config: &DeviceConfig, watch: Duration) -> Result<Device, DeviceError> {
-    let mut device = device::Device::open(config).await?;
+    let mut device = device::Device::open(&Files::by_path(), config).await?;
     let module = device.version().await?.module;
     let before = Box::new(device.stats().await?);
     tokio::time::sleep(watch).await;
