@@ -15,7 +15,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 cache=$PWD/.freebsd
 target=x86_64-unknown-freebsd
-crates=(-p l4sllm-abi -p l4sllm-model -p l4sllmd)
+crates=(-p l4sllm-abi -p l4sllm-model -p l4sllmd -p l4sllm)
 mode=${1:-check}
 
 case $mode in check | build) ;; *)

@@ -55,7 +55,7 @@ with_libtorch() {
 }
 
 have() { command -v "$1" >/dev/null || { echo "$1 is not installed"; return 77; }; }
-shell_scripts() { have shellcheck || return; shellcheck scripts/*.sh policies/*.sh tests/fuzz/*.sh .ci/run; }
+shell_scripts() { have shellcheck || return; shellcheck scripts/*.sh policies/*.sh tests/fuzz/*.sh tests/cbmc/*.sh .ci/run; }
 
 check format    cargo fmt --all --check
 check licences  python3 scripts/licences.py
@@ -63,7 +63,9 @@ check clippy    cargo clippy --workspace --all-targets --locked -- -D warnings
 check spec      python3 scripts/spec.py
 check kmod      make -C tests/kmod check
 check fuzz      make -C tests/fuzz check
+check cbmc      tests/cbmc/prove.sh
 check cross     scripts/freebsd-check.sh
+check freebsd-rust scripts/freebsd-build.sh check
 check rust      cargo test --workspace --locked -- --nocapture
 check libtorch  with_libtorch
 check scripts   shell_scripts

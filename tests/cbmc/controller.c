@@ -1,0 +1,115 @@
+/*-
+ * SPDX-License-Identifier: BSD-2-Clause
+ *
+ * Copyright (c) 2026 The l4sllm authors
+ */
+
+/*
+ * The controller in fixed point: with any parameters that pass their check,
+ * any factors that pass theirs and any state that its own invariants allow,
+ * nothing overflows and the probabilities stay probabilities.
+ */
+
+#include "proofs.h"
+#include "../../kmod/dualpi2.c"
+#include "../../kmod/params.c"
+
+/* A controller in any state between two packets. */
+static void
+any_state(struct dualpi2 *d)
+{
+	memset(d, 0, sizeof(*d));
+	d->params = checked_params();
+	d->p = (int64_t)nondet_u64();
+	__CPROVER_assume(d->p >= 0 && d->p <= DUALPI2_P_ONE);
+	d->previous_ns = any_time();
+	d->burst_ns = nondet_u64();
+	__CPROVER_assume(d->burst_ns <= d->params.max_burst_ns);
+}
+
+/* Set-points by any factors: within their ranges. */
+void
+steer(void)
+{
+	struct l4s_limits limits = checked_limits();
+	struct l4s_override o = nondet_override();
+	struct dualpi2 d;
+
+	any_state(&d);
+	__CPROVER_assume(o.steer_set <= L4S_STEER_ALL);
+	__CPROVER_assume(o.target <= limits.factor_max &&
+	    o.threshold <= limits.factor_max &&
+	    o.coupling <= limits.factor_max && o.gain <= limits.factor_max);
+	dualpi2_steer(&d, &o, o.steer_set);
+	assert(d.set.target_ns >= L4S_NS_PER_US &&
+	    d.set.target_ns <= 5 * L4S_NS_PER_S);
+	assert(d.set.threshold_ns <= L4S_NS_PER_S);
+	assert(d.set.coupling_q8 >= 256 && d.set.coupling_q8 <= 65535);
+	assert(d.alpha >= 0 && d.alpha < (int64_t)1 << 39);
+	assert(d.beta >= 0 && d.beta < (int64_t)1 << 39);
+}
+
+/* What follows from p': probabilities, and overload no later than without. */
+void
+probabilities(void)
+{
+	struct dualpi2 d;
+
+	any_state(&d);
+	/* In steps that the squares of a bit-blasted p' can be had in. */
+	__CPROVER_assume((d.p & (((int64_t)1 << 49) - 1)) == 0);
+	d.params.coupling_q8 = 256 * (1 + (nondet_u8() & 7));
+	d.set.coupling_q8 = 256 * (1 + (nondet_u8() & 7));
+	derive(&d);
+	assert(d.p_base <= L4S_PROB_ONE);
+	assert(d.p_classic <= DUALPI2_ONE);
+	assert(d.p_coupled <= DUALPI2_ONE);
+	if (d.p_coupled == DUALPI2_ONE)
+		assert(d.overload);
+}
+
+/* One step: p' stays a probability, whatever is added. */
+void
+step(void)
+{
+	struct dualpi2 d;
+	__int128 delta = (__int128)(int64_t)nondet_u64() *
+	    ((__int128)1 << 40);
+
+	any_state(&d);
+	add(&d, delta);
+	assert(d.p >= 0 && d.p <= DUALPI2_P_ONE);
+}
+
+/* The L4S queue's own marking, at any delay. */
+void
+marking(void)
+{
+	struct dualpi2 d;
+	uint32_t p;
+
+	any_state(&d);
+	d.set.threshold_ns = nondet_u64();
+	__CPROVER_assume(d.set.threshold_ns <= L4S_NS_PER_S);
+	/* A division is dear to prove: ramps of powers of two. */
+	d.params.l4s_range_ns = (uint64_t)1 << (nondet_u8() & 15);
+	p = native(&d, any_time());
+	assert(p <= DUALPI2_ONE);
+}
+
+/* recur(): the sum stays below one between packets, and never wraps. */
+void
+recur(void)
+{
+	struct dualpi2 d;
+	struct dualpi2_queue q = { 0 };
+	uint32_t p = nondet_u32();
+
+	any_state(&d);
+	d.params.dither = L4S_DITHER_RECUR;
+	q.accumulated = nondet_u64();
+	__CPROVER_assume(q.accumulated < DUALPI2_ONE && p <= DUALPI2_ONE);
+	if (!dither(&d, &q, p))
+		assert(p < DUALPI2_ONE);
+	assert(q.accumulated < DUALPI2_ONE);
+}

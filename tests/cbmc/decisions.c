@@ -1,0 +1,135 @@
+/*-
+ * SPDX-License-Identifier: BSD-2-Clause
+ *
+ * Copyright (c) 2026 The l4sllm authors
+ */
+
+/*
+ * What an override may do to a packet: any override that is accepted under
+ * any limits, any packet, any state of the controller.
+ */
+
+#include "proofs.h"
+#include "../../kmod/override.c"
+#include "../../kmod/dualpi2.c"
+#include "../../kmod/params.c"
+
+static struct l4s_overrides o;
+static struct dualpi2 d;
+static struct dualpi2_verdict v;
+static struct l4s_pkt_user pkt;
+static struct l4s_decision x;
+static uint64_t submitted;
+
+/* Any verdict that dualpi2_pick() could give on any packet. */
+static void
+any_verdict(void)
+{
+	pkt.ecn = nondet_u8();
+	pkt.fixed = nondet_bool();
+	pkt.length = nondet_u32();
+	__CPROVER_assume(pkt.ecn <= L4S_ECN_CE && pkt.length <= 65535);
+	v.pkt = &pkt;
+	v.ecn = pkt.ecn;
+	v.queue = dualpi2_classify(pkt.ecn);
+	v.action = nondet_u8();
+	__CPROVER_assume(v.action <= L4S_ACTION_MARK);
+	__CPROVER_assume(v.action != L4S_ACTION_MARK ||
+	    l4s_pkt_can_mark(&pkt));
+	d.overload = nondet_bool();
+}
+
+/* An override is sent, and the packet path takes it up. */
+static void
+send(uint64_t decisions)
+{
+	struct l4s_limits limits = checked_limits();
+	struct l4s_override sent = nondet_override();
+	bool recovered;
+
+	l4s_overrides_init(&o, &limits);
+	d.params = checked_params();
+	submitted = any_time();
+	__CPROVER_assume(l4s_override_submit(&o, &sent, submitted,
+	    &recovered) == 0);
+	(void)l4s_override_collect(&o, &d, o.pending, decisions,
+	    submitted + nondet_u32());
+}
+
+/* A Not-ECT packet is never marked, nor one whose header is not ours. */
+void
+not_ect(void)
+{
+	send(0);
+	any_verdict();
+	l4s_override_decide(&o, &d, &v, nondet_bool(), 1, &x);
+	assert(x.action <= L4S_ACTION_MARK);
+	if (x.action == L4S_ACTION_MARK)
+		assert(l4s_pkt_can_mark(&pkt));
+}
+
+/* Above the ceiling, and in overload, DualPI2's verdict stands. */
+void
+limits(void)
+{
+	bool above = nondet_bool();
+
+	send(0);
+	any_verdict();
+	l4s_override_decide(&o, &d, &v, above, 1, &x);
+	if (above || d.overload)
+		assert(x.action == v.action);
+}
+
+/* An override that expired changes nothing, and ends. */
+void
+expired(void)
+{
+	uint64_t now;
+
+	send(0);
+	now = submitted + nondet_u32();
+	__CPROVER_assume(now >= o.current.expires_ns);
+	(void)l4s_override_expire(&o, &d, now);
+	any_verdict();
+	l4s_override_decide(&o, &d, &v, nondet_bool(), 1, &x);
+	assert(x.action == v.action);
+	assert(x.override_id == 0);
+	assert(!o.steering);
+}
+
+/* Accepted times lie within the longest life, from the time of sending. */
+void
+lifetime(void)
+{
+	send(0);
+	assert(!o.active || (o.current.expires_ns > submitted &&
+	    o.current.expires_ns - submitted <= o.limits.max_ttl_ns));
+	assert(!o.active || o.due <= o.current.expires_ns);
+}
+
+/*
+ * Drops stay within the share of the decisions so far.  By induction: from
+ * any balance that holds this, up to 63 decisions later, it holds again, for
+ * shares in steps of 1/16.
+ */
+void
+drop_share(void)
+{
+	uint64_t cap = (uint64_t)L4S_DROP_BURST * L4S_FACTOR_ONE;
+	uint64_t decisions, before, earned = nondet_u8() & 63;
+
+	memset(&o, 0, sizeof(o));
+	o.bounds.drop_share = (nondet_u8() % 17) << 12;
+	o.tokens = nondet_u32();
+	o.tokens_at = nondet_bool() ? 0 : UINT64_MAX - 128;
+	__CPROVER_assume(o.tokens <= cap);
+	decisions = o.tokens_at + earned;
+	before = o.tokens;
+	if (take_token(&o, decisions)) {
+		assert(o.tokens + L4S_FACTOR_ONE <=
+		    before + earned * o.bounds.drop_share);
+	}
+	assert(o.tokens <= cap);
+	assert(o.tokens_at == decisions);
+}
