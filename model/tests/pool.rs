@@ -493,8 +493,8 @@ fn a_capture_of_a_device_is_a_pool() {
     };
     let (one, two) = (of(0, 30, 1), of(7, 20, 2));
     let mut bytes = Vec::new();
-    for i in 0..30 {
-        bytes.extend(one[i].to_bytes());
+    for (i, record) in one.iter().enumerate() {
+        bytes.extend(record.to_bytes());
         bytes.extend(two.get(i).map(Record::to_bytes).iter().flatten());
         if i == 24 {
             let loss = Message::Loss {
@@ -666,8 +666,7 @@ fn inspection_counts_states_and_what_leaks() {
     let length = &inspection.columns()[1];
     assert_eq!((length.name, length.unit), ("packet_length", "bytes"));
     assert_eq!((length.least, length.mean, length.most), (1.0, 2.0, 4.0));
-    let train = [0..3];
-    let overlap = inspection.overlap(&train, &[3..6, 7..8]);
+    let overlap = inspection.overlap(&[0..2, 2..3], &[3..6, 7..8]);
     assert_eq!((overlap.rows, overlap.known), (4, 2));
 }
 

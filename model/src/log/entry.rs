@@ -428,7 +428,7 @@ mod tests {
             );
         };
         is(format!("{start}{short}"), &[], &[Fault::Truncated]);
-        is(format!("{start}"), &[], &[Fault::Truncated]);
+        is(start.to_owned(), &[], &[Fault::Truncated]);
         is(
             format!("{start}{short}{start}{GOOD},end"),
             &[1],
