@@ -19,7 +19,7 @@ fn main() {
         Some(dir) => Policy::load(Path::new(&dir)).unwrap(),
         None => {
             let config = PolicyConfig::new("random", &Feature::PAPER7);
-            Policy::new(config.clone(), &Tensors::random(&config, 1)).unwrap()
+            Policy::new(config.clone(), &Tensors::random(&config, 1).unwrap()).unwrap()
         }
     };
     let backbone = &policy.config().backbone;

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 pub(crate) use check::within;
 
 use crate::backbone::{BackboneConfig, Gpt2Config, LoraConfig};
+use crate::tensors::{module_specs, numbers};
 use crate::{EncoderConfig, Feature, PolicyError, Reward, Scaling};
 
 /// The layout of `config.json` that this crate reads and writes.
@@ -216,6 +217,25 @@ impl PolicyConfig {
             .expect("the struct holds no map with keys other than strings");
         text.push('\n');
         text
+    }
+
+    /// The adapter that stands beside a frozen base; none, where there is none
+    /// or it was merged.
+    pub fn adapter(&self) -> Option<&LoraConfig> {
+        match (&self.adaptation, &self.base) {
+            (Adaptation::Lora(lora), Some(_)) => Some(lora),
+            _ => None,
+        }
+    }
+
+    /// Numbers that were trained; all of them, or those outside of the
+    /// backbone and of the adapters, merged or not.
+    pub fn trained_parameters(&self) -> Result<u64, PolicyError> {
+        let adapted = match &self.adaptation {
+            Adaptation::Full => self.backbone.parameters(),
+            Adaptation::Lora(lora) => numbers(&lora.specs(&self.backbone)?),
+        };
+        Ok(numbers(&module_specs(self)) + adapted)
     }
 
     /// Tokens of one record: return, features, action.

@@ -435,7 +435,7 @@ mod tests {
         gpt2.n_head = 2;
         gpt2.n_positions = 40;
         let shape = Shape::of("test", &config).unwrap();
-        let tensors = Tensors::random(&config, 1);
+        let tensors = Tensors::random(&config, 1).unwrap();
         let weights = Weights::pack(&config, shape, &tensors);
         let run =
             |pass: fn(bool, &Weights, &mut State, &mut Scratch, usize, bool) -> [f32; ACTIONS]| {

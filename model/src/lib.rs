@@ -15,6 +15,7 @@
 //! `pool` reads and writes experience pools, feature `torch` trains.
 
 pub mod backbone;
+mod base;
 mod chooser;
 mod config;
 mod confusion;
@@ -38,6 +39,7 @@ pub mod pool;
 #[cfg(feature = "torch")]
 pub mod torch;
 
+pub use base::{base_config, base_hash};
 pub use chooser::Chooser;
 pub use config::{
     ACTIONS, Adaptation, BaseConfig, DecisionRule, FORMAT, FeatureConfig, HeadConfig, HeadKind,
@@ -50,4 +52,4 @@ pub use feature::{Feature, Fit, Scaling, Transform};
 pub use policy::{CONFIG_FILE, Policy, Step, WEIGHTS_FILE};
 pub use reward::{Reward, Rewards, returns_to_go};
 pub use session::Session;
-pub use tensors::{Spec, Tensors, module_specs, specs, trained_specs};
+pub use tensors::{Spec, Tensors, module_specs, numbers, specs, trained_specs};

@@ -8,9 +8,10 @@ use std::sync::Arc;
 use sha2::{Digest, Sha256};
 
 use crate::forward::{Scratch, State, advance, embed};
-use crate::shape::Shape;
+use crate::shape::{Shape, not_merged};
+use crate::tensors::file_size_max;
 use crate::weights::Weights;
-use crate::{ACTIONS, PolicyConfig, PolicyError, Tensors};
+use crate::{ACTIONS, PolicyConfig, PolicyError, Spec, Tensors, specs};
 
 /// Configuration, in a policy directory.
 pub const CONFIG_FILE: &str = "config.json";
@@ -74,6 +75,9 @@ impl Policy {
     /// to train on, to convert, to look at.
     pub fn load_tensors(dir: &Path) -> Result<(PolicyConfig, Tensors), PolicyError> {
         let (config, _) = read_config(dir, by_path)?;
+        if config.base.is_some() {
+            return Err(not_merged(&config.name));
+        }
         let (tensors, _) = read_weights(dir, &config, by_path)?;
         Ok((config, tensors))
     }
@@ -82,25 +86,37 @@ impl Policy {
     pub fn new(config: PolicyConfig, tensors: &Tensors) -> Result<Arc<Policy>, PolicyError> {
         config.check()?;
         let shape = Shape::of(&config.name, &config)?;
-        tensors.check(&config)?;
+        let specs = specs(&config);
+        tensors.check(&specs)?;
         Ok(Arc::new(Policy {
             weights: Weights::pack(&config, shape, tensors),
-            hash: hash(
-                config.to_json().as_bytes(),
-                &tensors.to_safetensors(&config),
-            ),
+            hash: hash(config.to_json().as_bytes(), &tensors.to_safetensors(&specs)),
             config,
         }))
     }
 
-    /// Writes `config.json` and `model.safetensors` into a directory, which is
+    /// Writes `model.safetensors` and `config.json` into a directory, which is
     /// made if need be.  Each file is replaced whole or not at all.
+    ///
+    /// # Errors
+    /// A policy whose base is elsewhere is refused: its network saves it.
     pub fn save(dir: &Path, config: &PolicyConfig, tensors: &Tensors) -> Result<(), PolicyError> {
         config.check()?;
-        tensors.check(config)?;
+        if let Some(base) = &config.base {
+            let want = "null: all weights in one file";
+            return Err(PolicyError::config("base", base.path.display(), want));
+        }
+        let specs = specs(config);
+        tensors.check(&specs)?;
         fs::create_dir_all(dir).map_err(|e| PolicyError::write(dir, e))?;
-        replace(&dir.join(CONFIG_FILE), config.to_json().as_bytes())?;
-        replace(&dir.join(WEIGHTS_FILE), &tensors.to_safetensors(config))
+        replace(&dir.join(WEIGHTS_FILE), &tensors.to_safetensors(&specs))?;
+        replace(&dir.join(CONFIG_FILE), config.to_json().as_bytes())
+    }
+
+    /// Whether the plain engine runs such a policy; the error says why not,
+    /// and what to do.
+    pub fn check_plain(config: &PolicyConfig) -> Result<(), PolicyError> {
+        Shape::of(&config.name, config).map(drop)
     }
 
     /// What the policy is.
@@ -171,7 +187,7 @@ impl std::fmt::Debug for Policy {
     }
 }
 
-fn by_path(path: &Path) -> io::Result<File> {
+pub(crate) fn by_path(path: &Path) -> io::Result<File> {
     File::open(path)
 }
 
@@ -190,9 +206,17 @@ fn read_weights(
     config: &PolicyConfig,
     open: impl Fn(&Path) -> io::Result<File>,
 ) -> Result<(Tensors, Vec<u8>), PolicyError> {
-    let path = dir.join(WEIGHTS_FILE);
-    let bytes = read_bounded(&path, open, crate::tensors::file_size_max(config))?;
-    let tensors = Tensors::from_safetensors(config, &path.display().to_string(), &bytes)?;
+    read_tensors(&dir.join(WEIGHTS_FILE), &specs(config), open)
+}
+
+/// Reads a file with these tensors and no others, and gives its bytes, too.
+pub(crate) fn read_tensors(
+    path: &Path,
+    specs: &[Spec],
+    open: impl Fn(&Path) -> io::Result<File>,
+) -> Result<(Tensors, Vec<u8>), PolicyError> {
+    let bytes = read_bounded(path, open, file_size_max(specs))?;
+    let tensors = Tensors::from_safetensors(specs, &path.display().to_string(), &bytes)?;
     Ok((tensors, bytes))
 }
 
@@ -217,7 +241,7 @@ fn read_bounded(
 }
 
 /// Writes beside the file and renames over it.
-fn replace(path: &Path, bytes: &[u8]) -> Result<(), PolicyError> {
+pub(crate) fn replace(path: &Path, bytes: &[u8]) -> Result<(), PolicyError> {
     let part = path.with_extension("part");
     fs::write(&part, bytes).map_err(|e| PolicyError::write(&part, e))?;
     fs::rename(&part, path).map_err(|e| PolicyError::write(path, e))
@@ -227,6 +251,10 @@ fn hash(config: &[u8], weights: &[u8]) -> String {
     let mut sha = Sha256::new();
     sha.update(config);
     sha.update(weights);
+    hex(sha)
+}
+
+pub(crate) fn hex(sha: Sha256) -> String {
     sha.finalize()
         .iter()
         .map(|byte| format!("{byte:02x}"))

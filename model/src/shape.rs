@@ -26,8 +26,7 @@ impl Shape {
             remedy: remedy.to_owned(),
         };
         if config.base.is_some() {
-            let what = "its adapter is not merged into its base".to_owned();
-            return Err(refuse(what, "merge it with `l4sllm policy merge'"));
+            return Err(not_merged(policy));
         }
         let elsewhere = "run it through libtorch, or serve it with `l4sllm policy export'";
         let BackboneConfig::Gpt2(gpt2) = &config.backbone else {
@@ -53,6 +52,15 @@ impl Shape {
     /// Width of a head.
     pub(crate) fn head(&self) -> usize {
         self.width / self.heads
+    }
+}
+
+/// The refusal of a policy whose base is elsewhere.
+pub(crate) fn not_merged(policy: &str) -> PolicyError {
+    PolicyError::Unsupported {
+        policy: policy.to_owned(),
+        what: "its adapter is not merged into its base".to_owned(),
+        remedy: "merge it with `l4sllm policy merge'".to_owned(),
     }
 }
 

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
-use crate::{ACTIONS, Adaptation, PolicyConfig, PolicyError};
+use crate::backbone::Initial;
+use crate::{ACTIONS, PolicyConfig, PolicyError};
 
 /// Stands before the names of a backbone's tensors.
 pub(crate) const BACKBONE: &str = "backbone.";
@@ -31,10 +32,11 @@ pub fn specs(config: &PolicyConfig) -> Vec<Spec> {
     specs
 }
 
-/// The tensors that training changes: all, or those outside of the backbone
-/// and the adapters.  Those outside of the backbone come first.
+/// The tensors that training changes and a policy's directory holds: all, or
+/// with a frozen base those outside of the backbone and the adapters.  Those
+/// outside of the backbone come first.
 pub fn trained_specs(config: &PolicyConfig) -> Result<Vec<Spec>, PolicyError> {
-    let Adaptation::Lora(lora) = &config.adaptation else {
+    let Some(lora) = config.adapter() else {
         return Ok(specs(config));
     };
     let mut specs = module_specs(config);
@@ -70,7 +72,7 @@ impl Tensors {
         config: &PolicyConfig,
         tensors: BTreeMap<String, Vec<f32>>,
     ) -> Result<Tensors, PolicyError> {
-        Tensors::of(&specs(config), tensors)
+        Tensors::of(&trained_specs(config)?, tensors)
     }
 
     /// The same for any set of tensors.
@@ -96,39 +98,29 @@ impl Tensors {
         }
     }
 
-    /// GPT-2's initialisation: matrices N(0, 0.02²), the projections into the
-    /// residual stream scaled down by √(2 layers), biases 0, norms 1.  Paths
-    /// of scalars and series get more, since their fan-in is small.
-    pub fn random(config: &PolicyConfig, seed: u64) -> Tensors {
+    /// What training starts from, of [`trained_specs`]: backbones as their
+    /// family draws them, adapters that change nothing yet, and paths of
+    /// features with more, since their fan-in is small.
+    pub fn random(config: &PolicyConfig, seed: u64) -> Result<Tensors, PolicyError> {
         let mut random = Random::new(seed);
-        let residual = 0.02 / (2.0 * config.backbone.layers() as f32).sqrt();
         let mut tensors = BTreeMap::new();
-        for (name, shape) in specs(config) {
-            let fan_in = shape[1..].iter().product::<usize>() as f32;
-            let matrix = shape.len() > 1;
-            let (paths, backbone) = (name.contains("encoder."), name.contains("backbone."));
-            let scalar = (!backbone && matrix && fan_in == 1.0) || name.ends_with("hidden.bias");
-            let first = name.contains(".hidden.") || name.contains(".conv");
-            let values = (0..shape.iter().product()).map(|_| match () {
-                () if scalar => 2.0 * random.uniform() - 1.0,
-                () if paths && matrix && first => (2.0 * random.uniform() - 1.0) / fan_in.sqrt(),
-                () if paths && matrix => random.normal() / fan_in.sqrt(),
-                () if backbone && name.contains("c_proj") && matrix => random.normal() * residual,
-                () if matrix => random.normal() * 0.02,
-                () if name.contains("ln_") || name.contains("norm") => {
-                    f32::from(u8::from(name.ends_with("weight")))
-                }
-                () => 0.0,
+        for (name, shape) in trained_specs(config)? {
+            let draw = initial(config, &name, &shape);
+            let values = (0..shape.iter().product()).map(|_| match draw {
+                Draw::Uniform(bound) => bound * (2.0 * random.uniform() - 1.0),
+                Draw::Normal(deviation) => deviation * random.normal(),
+                Draw::Constant(value) => value,
             });
             let values = values.collect();
             tensors.insert(name, values);
         }
-        Tensors(tensors)
+        Ok(Tensors(tensors))
     }
 
-    /// Reads a safetensors file.  `file` is its name in errors.
-    pub fn from_safetensors(
-        config: &PolicyConfig,
+    /// Reads a safetensors file with these tensors and no others.  `file` is
+    /// its name in errors.
+    pub(crate) fn from_safetensors(
+        specs: &[Spec],
         file: &str,
         bytes: &[u8],
     ) -> Result<Tensors, PolicyError> {
@@ -147,27 +139,24 @@ impl Tensors {
         }
         let parsed = SafeTensors::deserialize(bytes).map_err(|e| format(e.to_string()))?;
         let mut tensors = BTreeMap::new();
-        for (name, shape) in specs(config) {
+        for (name, shape) in specs {
             let view = parsed
-                .tensor(&name)
-                .map_err(|_| wrong(file, &name, "missing"))?;
+                .tensor(name)
+                .map_err(|_| wrong(file, name, "missing"))?;
             if view.dtype() != Dtype::F32 {
-                return Err(wrong(file, &name, format!("{:?}, want F32", view.dtype())));
+                return Err(wrong(file, name, format!("{:?}, want F32", view.dtype())));
             }
             if view.shape() != shape {
-                return Err(wrong(
-                    file,
-                    &name,
-                    format!("shape {:?}, want {shape:?}", view.shape()),
-                ));
+                let reason = format!("shape {:?}, want {shape:?}", view.shape());
+                return Err(wrong(file, name, reason));
             }
             let data: Vec<f32> = view
                 .data()
                 .chunks_exact(4)
                 .map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))
                 .collect();
-            check_finite(file, &name, &data)?;
-            tensors.insert(name, data);
+            check_finite(file, name, &data)?;
+            tensors.insert(name.clone(), data);
         }
         match parsed
             .names()
@@ -180,30 +169,45 @@ impl Tensors {
     }
 
     /// The bytes of a safetensors file; the same for the same tensors.
-    pub fn to_safetensors(&self, config: &PolicyConfig) -> Vec<u8> {
-        let bytes: Vec<(String, Vec<usize>, Vec<u8>)> = specs(config)
-            .into_iter()
+    pub(crate) fn to_safetensors(&self, specs: &[Spec]) -> Vec<u8> {
+        let bytes: Vec<(&str, &[usize], Vec<u8>)> = specs
+            .iter()
             .map(|(name, shape)| {
-                let data = self.0[&name].iter().flat_map(|v| v.to_le_bytes()).collect();
-                (name, shape, data)
+                let values = self.values(name).iter();
+                let data = values.flat_map(|v| v.to_le_bytes()).collect();
+                (name.as_str(), shape.as_slice(), data)
             })
             .collect();
         let views = bytes.iter().map(|(name, shape, data)| {
-            let view = TensorView::new(Dtype::F32, shape.clone(), data)
+            let view = TensorView::new(Dtype::F32, shape.to_vec(), data)
                 .expect("new and from_safetensors checked the shape");
-            (name.as_str(), view)
+            (*name, view)
         });
         safetensors::serialize(views, None).expect("names are distinct and shapes fit the data")
     }
 
-    /// Checks that these are the tensors of `config`.
-    pub(crate) fn check(&self, config: &PolicyConfig) -> Result<(), PolicyError> {
-        Tensors::new(config, self.0.clone()).map(drop)
+    /// Checks that these are the tensors of `specs`.
+    pub(crate) fn check(&self, specs: &[Spec]) -> Result<(), PolicyError> {
+        Tensors::of(specs, self.0.clone()).map(drop)
+    }
+
+    /// Those of `specs` alone.
+    #[cfg(feature = "torch")]
+    pub(crate) fn part(&self, specs: &[Spec]) -> Tensors {
+        let of = |(name, _): &Spec| Some((name.clone(), self.0.get(name)?.clone()));
+        Tensors(specs.iter().filter_map(of).collect())
     }
 
     /// The values of a tensor of the configuration these were checked against.
     pub fn values(&self, name: &str) -> &[f32] {
         self.0.get(name).map(Vec::as_slice).unwrap_or_default()
+    }
+
+    /// Names and values, by name, to change.
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = (&str, &mut [f32])> {
+        self.0
+            .iter_mut()
+            .map(|(name, values)| (name.as_str(), values.as_mut_slice()))
     }
 
     /// Names and values, by name.
@@ -214,13 +218,51 @@ impl Tensors {
     }
 }
 
-/// Most bytes that a weights file for `config` can have.
-pub(crate) fn file_size_max(config: &PolicyConfig) -> u64 {
-    let values: usize = specs(config)
-        .iter()
-        .map(|(_, shape)| shape.iter().product::<usize>())
-        .sum();
-    8 + HEADER_MAX as u64 + 4 * values as u64
+/// Most bytes that a file with these tensors can have.
+pub(crate) fn file_size_max(specs: &[Spec]) -> u64 {
+    8 + HEADER_MAX as u64 + 4 * numbers(specs)
+}
+
+/// Numbers that tensors have.
+pub fn numbers(specs: &[Spec]) -> u64 {
+    let of = |(_, shape): &Spec| shape.iter().map(|&n| n as u64).product::<u64>();
+    specs.iter().map(of).sum()
+}
+
+/// How the numbers of a tensor are drawn.
+enum Draw {
+    /// Within plus and minus this.
+    Uniform(f32),
+    /// With this deviation.
+    Normal(f32),
+    /// All the same.
+    Constant(f32),
+}
+
+fn initial(config: &PolicyConfig, name: &str, shape: &[usize]) -> Draw {
+    let fan_in = shape[1..].iter().product::<usize>() as f32;
+    if name.ends_with("lora_A.weight") {
+        return Draw::Uniform(1.0 / fan_in.sqrt());
+    }
+    if name.ends_with("lora_B.weight") {
+        return Draw::Constant(0.0);
+    }
+    if let Some(name) = name.strip_prefix(BACKBONE) {
+        return match config.backbone.initial(name) {
+            Initial::Zeros => Draw::Constant(0.0),
+            Initial::Constant(value) => Draw::Constant(value as f32),
+            Initial::Normal(deviation) => Draw::Normal(deviation as f32),
+        };
+    }
+    match name {
+        "embed_norm.weight" => Draw::Constant(1.0),
+        _ if name.ends_with("hidden.bias") => Draw::Uniform(1.0),
+        _ if name.ends_with("bias") => Draw::Constant(0.0),
+        "return.weight" | "action.weight" => Draw::Uniform(1.0),
+        _ if name.ends_with("project.weight") => Draw::Normal(1.0 / fan_in.sqrt()),
+        _ if name.starts_with("encoder.") => Draw::Uniform(1.0 / fan_in.sqrt()),
+        _ => Draw::Normal(0.02),
+    }
 }
 
 pub(crate) fn wrong(file: &str, tensor: &str, reason: impl Into<String>) -> PolicyError {

@@ -85,7 +85,7 @@ impl Place {
     pub fn policy(&self, name: &str, seed: u64) -> PathBuf {
         let config = PolicyConfig::new(name, &Feature::PAPER7);
         let path = self.path(name);
-        Policy::save(&path, &config, &Tensors::random(&config, seed)).unwrap();
+        Policy::save(&path, &config, &Tensors::random(&config, seed).unwrap()).unwrap();
         path
     }
 }

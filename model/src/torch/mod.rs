@@ -15,7 +15,7 @@ mod trainer;
 
 use std::path::PathBuf;
 
-pub use network::{Batch, Network, Options};
+pub use network::{ADAPTER_DIR, Batch, MODULES_FILE, Network, Options, random_base};
 pub use trainer::{Evaluation, Progress, TrainConfig, Trainer};
 
 use crate::PolicyError;

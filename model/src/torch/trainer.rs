@@ -135,7 +135,7 @@ impl Trainer {
         let tensors = if resume {
             Policy::load_tensors(&last)?.1
         } else {
-            Tensors::random(&policy, config.seed)
+            Tensors::random(&policy, config.seed)?
         };
         let network = Network::new(policy, &tensors, Device::Cpu)?;
         let mut optimiser = AdamW::new(network.decays()?)?;

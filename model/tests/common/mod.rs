@@ -11,7 +11,7 @@ use std::sync::Arc;
 use l4sllm_abi::{Record, raw};
 use l4sllm_model::backbone::{BackboneConfig, Gpt2Config};
 use l4sllm_model::{
-    EncoderConfig, Encoding, Feature, Policy, PolicyConfig, Scaling, Step, Tensors, specs,
+    EncoderConfig, Encoding, Feature, Policy, PolicyConfig, Scaling, Step, Tensors, trained_specs,
 };
 
 /// SplitMix64.
@@ -121,7 +121,8 @@ pub fn vary_paths(config: &mut PolicyConfig) {
 /// probabilities differ from one window to the next.
 pub fn tensors(config: &PolicyConfig, seed: u64) -> Tensors {
     let mut noise = Noise(seed);
-    let tensors = specs(config).into_iter().map(|(name, shape)| {
+    let specs = trained_specs(config).unwrap();
+    let tensors = specs.into_iter().map(|(name, shape)| {
         let values = (0..shape.iter().product()).map(|_| 2.0 * noise.uniform() - 1.0);
         let scale = if shape.len() > 1 {
             1.5 / (shape[1..].iter().product::<usize>() as f32)

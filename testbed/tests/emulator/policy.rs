@@ -22,7 +22,7 @@ fn with_policy(dir: &Path) -> Scenario {
         Feature::PacketLength,
     ];
     let config = PolicyConfig::new("random", &features);
-    Policy::save(dir, &config, &Tensors::random(&config, 1)).unwrap();
+    Policy::save(dir, &config, &Tensors::random(&config, 1).unwrap()).unwrap();
     let flows = vec![
         FlowGroup {
             count: 4,

@@ -10,19 +10,21 @@
 //! base lies beside it in the backbone's type.
 
 mod batch;
+mod directory;
 mod encoder;
 mod weights;
 
 use tch::{Device, Kind, Tensor};
 
 pub use batch::Batch;
+pub use directory::{ADAPTER_DIR, MODULES_FILE, random_base};
 
 use super::{TrainError, backbone};
 use crate::tensors::wrong;
-use crate::{ACTIONS, Adaptation, PolicyConfig, Tensors};
+use crate::{ACTIONS, PolicyConfig, Tensors, trained_specs};
 use backbone::Pass;
 use encoder::Encoder;
-use weights::Trained;
+use weights::{Trained, View};
 
 /// Where and how a network computes.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -32,6 +34,9 @@ pub struct Options {
     /// Type of the backbone's activations and of its frozen weights: Float,
     /// BFloat16 or Half.
     pub kind: Kind,
+    /// Gradients with the memory of one layer, for a third more time: see
+    /// [`backbone::backward`].
+    pub checkpointing: bool,
 }
 
 impl Default for Options {
@@ -40,6 +45,7 @@ impl Default for Options {
         Options {
             device: Device::Cpu,
             kind: Kind::Float,
+            checkpointing: false,
         }
     }
 }
@@ -76,9 +82,10 @@ impl Network {
         options: Options,
     ) -> Result<Network, TrainError> {
         config.check()?;
-        let frozen = match config.adaptation {
-            Adaptation::Full => backbone::Weights::new(),
-            Adaptation::Lora(_) => checked(&config, base, options)?,
+        tensors.check(&trained_specs(&config)?)?;
+        let frozen = match config.adapter() {
+            None => backbone::Weights::new(),
+            Some(_) => checked(&config, &base, options)?,
         };
         Ok(Network {
             trained: Trained::new(&config, tensors, options.device)?,
@@ -104,6 +111,16 @@ impl Network {
         self.trained.tensors()
     }
 
+    /// The frozen weights that an adapter stands on; else nothing.
+    pub fn base(&self) -> &backbone::Weights {
+        &self.frozen
+    }
+
+    /// The gradient of the trained weights, [P], f32, where there is one.
+    pub fn gradient(&self) -> Result<Tensor, TrainError> {
+        Ok(self.trained.flat.f_grad()?)
+    }
+
     /// The trained weights, [P], f32; the optimiser's to change in place.
     pub(super) fn flat(&mut self) -> &mut Tensor {
         &mut self.trained.flat
@@ -118,44 +135,42 @@ impl Network {
     /// A backbone that sees later tokens gives those of the last record
     /// alone, without its action: [B, 1, 3].  `train` turns dropout on.
     pub fn logits(&self, batch: &Batch, train: bool) -> Result<Tensor, TrainError> {
-        let causal = self.config.backbone.is_causal();
-        let n = self.config.features.len() as i64;
-        let (b, w) = batch.returns.size2()?;
-        let (own, mut weights) = self.trained.view(self.options.kind)?;
-        weights.extend(self.frozen.share());
-        let mut tokens = self.encoder.tokens(&own, batch)?;
-        let mut mask = match &batch.mask {
-            None => None,
-            Some(mask) => Some(mask.f_repeat_interleave_self_int(n + 2, 1, None)?),
-        };
-        if !causal {
-            let all_but_one = w * (n + 2) - 1;
-            tokens = tokens.f_narrow(1, 0, all_but_one)?;
-            mask = mask.map(|m| m.f_narrow(1, 0, all_but_one)).transpose()?;
-        }
-        let pass = Pass {
-            mask: mask.as_ref(),
-            train,
-            lora: match &self.config.adaptation {
-                Adaptation::Full => None,
-                Adaptation::Lora(lora) => Some(lora),
-            },
-        };
-        let embeds = tokens.f_to_kind(self.options.kind)?;
+        let (own, weights) = self.weights()?;
+        let input = self.input(&own, batch)?;
+        let pass = self.pass(&input, train);
+        let embeds = input.tokens.f_to_kind(self.options.kind)?;
         let hidden = backbone::hidden(&self.config.backbone, &weights, &embeds, &pass)?;
+        self.head(&own, batch, &hidden, &input.tokens)
+    }
 
-        // At each record's last state token.
-        let before_action = |x: &Tensor| -> Result<Tensor, TrainError> {
-            if !causal {
-                return Ok(x.f_narrow(1, -1, 1)?);
-            }
-            Ok(x.f_view([b, w, n + 2, -1])?.f_select(2, n)?)
-        };
-        let mut x = before_action(&hidden)?.f_to_kind(Kind::Float)?;
-        if self.config.head.residual {
-            x = x.f_add(&before_action(&tokens)?)?;
+    /// Adds the gradient of a loss of the logits, with dropout on, to that of
+    /// the trained weights, and returns the loss.  `seed` starts libtorch's
+    /// generator, so that a step can be repeated.
+    pub fn backward(
+        &self,
+        batch: &Batch,
+        seed: i64,
+        loss: impl FnOnce(&Tensor) -> Result<Tensor, TrainError>,
+    ) -> Result<Tensor, TrainError> {
+        if !self.options.checkpointing {
+            tch::manual_seed(seed);
+            let loss = loss(&self.logits(batch, true)?)?;
+            loss.f_backward()?;
+            return Ok(loss.f_detach()?);
         }
-        own.linear(&x, "head")
+        let (own, weights) = self.weights()?;
+        let input = self.input(&own, batch)?;
+        let pass = self.pass(&input, true);
+        let embeds = input.tokens.f_to_kind(self.options.kind)?;
+        let backbone = &self.config.backbone;
+        backbone::backward(
+            backbone,
+            &weights,
+            &embeds,
+            &pass,
+            seed,
+            |hidden, embeds| loss(&self.head(&own, batch, hidden, embeds)?),
+        )
     }
 
     /// The actions that [`Network::logits`] are of: [B, w] or [B, 1], i64.
@@ -179,22 +194,83 @@ impl Network {
             .map(|p| [p[0], p[1], p[2]])
             .collect())
     }
+
+    /// Views of the weights: outside of the backbone, and inside.
+    fn weights(&self) -> Result<(View, backbone::Weights), TrainError> {
+        let (own, mut weights) = self.trained.view(self.options.kind)?;
+        weights.extend(self.frozen.share());
+        Ok((own, weights))
+    }
+
+    /// What goes into the backbone.
+    fn input(&self, own: &View, batch: &Batch) -> Result<Input, TrainError> {
+        let each = self.config.tokens_per_record() as i64;
+        let tokens = self.encoder.tokens(own, batch)?;
+        let mask = match &batch.mask {
+            None => None,
+            Some(mask) => Some(mask.f_repeat_interleave_self_int(each, 1, None)?),
+        };
+        if self.config.backbone.is_causal() {
+            return Ok(Input { tokens, mask });
+        }
+        let all_but_one = tokens.size3()?.1 - 1; // all but the newest action
+        let cut = |x: &Tensor| x.f_narrow(1, 0, all_but_one);
+        Ok(Input {
+            tokens: cut(&tokens)?,
+            mask: mask.as_ref().map(cut).transpose()?,
+        })
+    }
+
+    fn pass<'a>(&'a self, input: &'a Input, train: bool) -> Pass<'a> {
+        Pass {
+            mask: input.mask.as_ref(),
+            train,
+            lora: self.config.adapter(),
+        }
+    }
+
+    /// Logits at each record's last state token.
+    fn head(
+        &self,
+        own: &View,
+        batch: &Batch,
+        hidden: &Tensor,
+        tokens: &Tensor,
+    ) -> Result<Tensor, TrainError> {
+        let n = self.config.features.len() as i64;
+        let (b, w) = batch.returns.size2()?;
+        let before_action = |x: &Tensor| -> Result<Tensor, TrainError> {
+            let x = match self.config.backbone.is_causal() {
+                true => x.f_view([b, w, n + 2, -1])?.f_select(2, n)?,
+                false => x.f_narrow(1, -1, 1)?,
+            };
+            Ok(x.f_to_kind(Kind::Float)?)
+        };
+        let mut x = before_action(hidden)?;
+        if self.config.head.residual {
+            x = x.f_add(&before_action(tokens)?)?;
+        }
+        own.linear(&x, "head")
+    }
+}
+
+/// What goes into a backbone.
+struct Input {
+    tokens: Tensor,       // [B, T, d], f32
+    mask: Option<Tensor>, // [B, T], bool
 }
 
 /// A base with every tensor that it should have, where and as it is computed.
 fn checked(
     config: &PolicyConfig,
-    base: backbone::Weights,
+    base: &backbone::Weights,
     options: Options,
 ) -> Result<backbone::Weights, TrainError> {
     let mut weights = backbone::Weights::new();
     for (name, shape) in config.backbone.specs() {
         let tensor = base.get(&name)?;
-        if !tensor
-            .size()
-            .iter()
-            .eq(shape.iter().map(|n| *n as i64).collect::<Vec<_>>().iter())
-        {
+        let long: Vec<i64> = shape.iter().map(|n| *n as i64).collect();
+        if tensor.size() != long {
             let reason = format!("shape {:?}, want {shape:?}", tensor.size());
             return Err(wrong("base", &name, reason).into());
         }

@@ -1,0 +1,106 @@
+//! The frozen backbone that an adapter stands on: a Hugging Face directory,
+//! and the hash that tells it from others.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, File};
+use std::io::Read;
+use std::path::Path;
+
+use serde::Deserialize;
+use sha2::{Digest, Sha256};
+
+use crate::config::BaseConfig;
+use crate::policy::hex;
+use crate::{PolicyError, WEIGHTS_FILE};
+
+/// Which shard holds which tensor, where there are several.
+const INDEX_FILE: &str = "model.safetensors.index.json";
+
+/// A directory and its hash, as a policy's configuration names them.  `path`
+/// is what stands there: absolute, or relative to the policy's directory.
+pub fn base_config(dir: &Path, path: &Path) -> Result<BaseConfig, PolicyError> {
+    Ok(BaseConfig {
+        path: path.to_owned(),
+        sha256: base_hash(dir)?,
+    })
+}
+
+/// SHA-256, in hex, of `model.safetensors`, or of the shards that the index
+/// names, one after the other in the order of their names.
+pub fn base_hash(dir: &Path) -> Result<String, PolicyError> {
+    let one = dir.join(WEIGHTS_FILE);
+    let index = dir.join(INDEX_FILE);
+    let files: BTreeSet<String> = match one.is_file() || !index.is_file() {
+        true => BTreeSet::from([WEIGHTS_FILE.to_owned()]),
+        false => shards(&index)?,
+    };
+    let mut sha = Sha256::new();
+    let mut buffer = vec![0; 1 << 20];
+    for file in files {
+        let path = dir.join(file);
+        let failed = |e| PolicyError::read(&path, e);
+        let mut file = File::open(&path).map_err(failed)?;
+        loop {
+            match file.read(&mut buffer).map_err(failed)? {
+                0 => break,
+                n => sha.update(&buffer[..n]),
+            }
+        }
+    }
+    Ok(hex(sha))
+}
+
+fn shards(index: &Path) -> Result<BTreeSet<String>, PolicyError> {
+    #[derive(Deserialize)]
+    struct Index {
+        weight_map: BTreeMap<String, String>,
+    }
+    let text = fs::read(index).map_err(|e| PolicyError::read(index, e))?;
+    let format = |reason: String| PolicyError::Format {
+        file: index.display().to_string(),
+        reason,
+    };
+    let parsed: Index = serde_json::from_slice(&text).map_err(|e| format(e.to_string()))?;
+    let files: BTreeSet<String> = parsed.weight_map.into_values().collect();
+    // As the reader of weights has it: files of this directory alone.
+    match files
+        .iter()
+        .find(|f| f.contains(['/', '\\']) || !f.ends_with(".safetensors"))
+    {
+        Some(file) => Err(format(format!(
+            "{file:?} is no safetensors file of this directory"
+        ))),
+        None => Ok(files),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use super::*;
+
+    #[test]
+    fn a_hash_is_that_of_the_weights_whole_or_sharded() {
+        let dir = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| fs::write(dir.path().join(name), text).unwrap();
+        let error = base_hash(dir.path()).unwrap_err().to_string();
+        assert!(error.contains(WEIGHTS_FILE), "{error}");
+        write("a.safetensors", "ab");
+        write("b.safetensors", "c");
+        let map =
+            r#"{"weight_map": {"y": "b.safetensors", "x": "a.safetensors", "z": "b.safetensors"}}"#;
+        write(INDEX_FILE, map);
+        let abc = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+        assert_eq!(base_hash(dir.path()).unwrap(), abc);
+        write(INDEX_FILE, r#"{"weight_map": {"x": "../a.safetensors"}}"#);
+        assert!(
+            base_hash(dir.path())
+                .unwrap_err()
+                .to_string()
+                .contains("no safetensors file")
+        );
+        write(WEIGHTS_FILE, "abc");
+        assert_eq!(base_hash(dir.path()).unwrap(), abc);
+    }
+}
