@@ -1,9 +1,12 @@
 //! `l4sllm policy`: what a policy is.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
-use l4sllm_model::{Policy, specs};
+use l4sllm_model::{
+    Adaptation, EncoderConfig, Policy, PolicyConfig, Reward, TrainedOn, module_specs, numbers,
+};
+use serde::Serialize;
 
 use crate::output::{outln, print};
 
@@ -16,11 +19,14 @@ pub struct PolicyArgs {
 
 #[derive(Debug, Subcommand)]
 enum PolicyCommand {
-    /// Print what a policy is and what it was trained on.
+    /// Print what a policy is, what it needs and what it was trained on.
+    ///
+    /// Weights are read and checked, unless they are those of a base that lies
+    /// elsewhere.
     Info {
         /// Policy directory.
         dir: PathBuf,
-        /// Print its whole configuration as JSON.
+        /// Print it as JSON, with the whole configuration.
         #[arg(long)]
         json: bool,
     },
@@ -29,51 +35,251 @@ enum PolicyCommand {
 /// Runs the subcommand.
 pub fn run(args: &PolicyArgs) -> anyhow::Result<()> {
     let PolicyCommand::Info { dir, json } = &args.command;
-    let policy = Policy::load(dir)?;
-    let config = policy.config();
+    let info = Info::of(dir)?;
     if *json {
-        return print(&config.to_json());
+        return print(&(serde_json::to_string_pretty(&info)? + "\n"));
     }
-    let weights: usize = specs(config)
-        .iter()
-        .map(|(_, shape)| shape.iter().product::<usize>())
-        .sum();
-    let names: Vec<&str> = config.features.iter().map(|f| f.name.name()).collect();
-    let backbone = &config.backbone;
-    outln!("{:<10} {}", "policy", config.name)?;
-    outln!("{:<10} {}", "sha256", policy.hash())?;
-    outln!(
-        "{:<10} {} records, {} tokens each",
-        "window",
-        config.window,
-        config.tokens_per_record()
-    )?;
-    outln!("{:<10} {}", "features", names.join(", "))?;
-    outln!(
-        "{:<10} {}, {} layers, width {}, {weights} weights",
-        "backbone",
-        backbone.family(),
-        backbone.layers(),
-        backbone.width()
-    )?;
-    outln!("{:<10} {:?}", "rule", config.decision_rule)?;
-    outln!(
-        "{:<10} {:.4} bytes/us discounted by {} a record",
-        "target",
-        config.returns.target,
-        config.returns.gamma
-    )?;
-    if let Some(on) = &config.trained_on {
+    info.tell()
+}
+
+/// What `policy info` says.
+#[derive(Serialize)]
+struct Info {
+    name: String,
+    /// Of configuration and weights, in hex; null where the base is elsewhere.
+    sha256: Option<String>,
+    needs: Needs,
+    parameters: Parameters,
+    config: PolicyConfig,
+}
+
+/// What it takes to run a policy.
+#[derive(Serialize)]
+struct Needs {
+    /// Records of a full window.
+    records: usize,
+    /// Records before the window that series reach back to.
+    records_before: usize,
+    /// Tokens of a full window.
+    tokens: usize,
+    /// Fields of a record that are read.
+    features: Vec<&'static str>,
+    /// The daemon, the emulator and every command run it on the processor.
+    plain_engine: bool,
+    /// Why not, and what to do.
+    otherwise: Option<String>,
+    /// Weights in f32, bytes; half of it in bf16.
+    weight_bytes: u64,
+    /// Caches of one session that decides every 100 records, bytes.
+    cache_bytes_at_interval_100: u64,
+    /// Caches of one session that decides on every record, bytes.
+    cache_bytes_at_interval_1: u64,
+}
+
+#[derive(Serialize)]
+struct Parameters {
+    /// Of the backbone, the adapter merged.
+    backbone: u64,
+    /// Of encoder, norm and head.
+    modules: u64,
+    /// Both.
+    total: u64,
+    /// Changed in training.
+    trained: u64,
+}
+
+impl Info {
+    fn of(dir: &Path) -> anyhow::Result<Info> {
+        let config = Policy::load_config(dir)?;
+        let refusal = Policy::check_plain(&config).err();
+        let sha256 = match &refusal {
+            None => Some(Policy::load(dir)?.hash().to_owned()),
+            Some(_) => {
+                if config.base.is_none() {
+                    Policy::load_tensors(dir)?;
+                }
+                None
+            }
+        };
+        let (backbone, modules) = (
+            config.backbone.parameters(),
+            numbers(&module_specs(&config)),
+        );
+        Ok(Info {
+            name: config.name.clone(),
+            sha256,
+            needs: Needs {
+                records: config.window,
+                records_before: config.lookback(),
+                tokens: config.tokens(),
+                features: config.features.iter().map(|f| f.name.name()).collect(),
+                plain_engine: refusal.is_none(),
+                otherwise: refusal.map(|e| e.to_string()),
+                weight_bytes: 4 * (backbone + modules),
+                cache_bytes_at_interval_100: config.cache_bytes(100),
+                cache_bytes_at_interval_1: config.cache_bytes(1),
+            },
+            parameters: Parameters {
+                backbone,
+                modules,
+                total: backbone + modules,
+                trained: config.trained_parameters()?,
+            },
+            config,
+        })
+    }
+
+    fn tell(&self) -> anyhow::Result<()> {
+        let Info {
+            needs,
+            parameters,
+            config,
+            ..
+        } = self;
+        let hash = self.sha256.as_deref();
+        outln!("{:<10} {}", "policy", self.name)?;
+        outln!("{:<10} {}", "sha256", hash.unwrap_or("- (of several files)"))?;
         outln!(
-            "{:<10} {} records in {} episodes of {}; {} steps, seed {}, version {}",
-            "trained on",
-            on.records,
-            on.episodes,
-            on.scenarios.join(", "),
-            on.steps,
-            on.seed,
-            on.version
+            "{:<10} {} records of {} tokens, {} tokens in all; records before it: {}",
+            "window",
+            needs.records,
+            config.tokens_per_record(),
+            needs.tokens,
+            needs.records_before
         )?;
+        for (i, feature) in config.features.iter().enumerate() {
+            let title = if i == 0 { "features" } else { "" };
+            let path = path(&feature.encoder);
+            outln!("{title:<10} {:<24} {path}", feature.name.name())?;
+        }
+        outln!(
+            "{:<10} {}, {} layers, width {}",
+            "backbone",
+            config.backbone.family(),
+            config.backbone.layers(),
+            config.backbone.width()
+        )?;
+        let adaptation = match (&config.adaptation, &config.base) {
+            (Adaptation::Full, _) => "none: all weights were trained".to_owned(),
+            (Adaptation::Lora(lora), base) => {
+                let targets = lora.targets(&config.backbone).join(", ");
+                let place = match base {
+                    Some(base) => format!("on the base {}", base.path.display()),
+                    None => "merged".to_owned(),
+                };
+                let (r, alpha) = (lora.r, lora.alpha);
+                format!("rank {r}, alpha {alpha}, on {targets}; {place}")
+            }
+        };
+        outln!("{:<10} {adaptation}", "adapter")?;
+        outln!(
+            "{:<10} {} in all, {} trained",
+            "parameters",
+            parameters.total,
+            parameters.trained
+        )?;
+        let runs = match &needs.otherwise {
+            None => "on the processor, without libtorch",
+            Some(otherwise) => otherwise,
+        };
+        outln!("{:<10} {runs}", "runs")?;
+        outln!(
+            "{:<10} {} of weights in f32; caches of {} a session (every record: {})",
+            "memory",
+            size(needs.weight_bytes),
+            size(needs.cache_bytes_at_interval_100),
+            size(needs.cache_bytes_at_interval_1)
+        )?;
+        outln!("{:<10} {}", "reward", reward(&config.returns.reward))?;
+        outln!(
+            "{:<10} {:.4}, discounted by {} a record",
+            "target",
+            config.returns.target,
+            config.returns.gamma
+        )?;
+        outln!("{:<10} {:?}", "rule", config.decision_rule)?;
+        match &config.trained_on {
+            Some(on) => outln!("{:<10} {}", "trained on", trained_on(on)),
+            None => outln!("{:<10} nothing that is told", "trained on"),
+        }
     }
-    Ok(())
+}
+
+fn path(encoder: &EncoderConfig) -> String {
+    match encoder {
+        EncoderConfig::Scalar { encoding, .. } if encoding.is_empty() => "value".to_owned(),
+        EncoderConfig::Scalar { encoding, .. } => format!("value and {} bins", encoding.len()),
+        EncoderConfig::Series {
+            history, kernels, ..
+        } => {
+            let kernels: Vec<String> = kernels.iter().map(usize::to_string).collect();
+            format!("last {history} values, kernels {}", kernels.join(", "))
+        }
+    }
+}
+
+fn reward(reward: &Reward) -> String {
+    let Reward {
+        offset_us,
+        throughput,
+        delay,
+        fairness,
+        ..
+    } = reward;
+    let power = |x: &f64| match x {
+        1.0 => String::new(),
+        x => format!("^{x}"),
+    };
+    let fair = match fairness {
+        0.0 => String::new(),
+        fairness => format!(", less {fairness} of it for imbalance"),
+    };
+    format!(
+        "bytes{} / (queue delay + {offset_us} us){}{fair}",
+        power(throughput),
+        power(delay)
+    )
+}
+
+fn trained_on(on: &TrainedOn) -> String {
+    format!(
+        "{} records in {} episodes of {}; {} steps, seed {}, version {}",
+        on.records,
+        on.episodes,
+        on.scenarios.join(", "),
+        on.steps,
+        on.seed,
+        on.version
+    )
+}
+
+/// Bytes for people.
+fn size(bytes: u64) -> String {
+    const UNITS: [&str; 4] = ["KiB", "MiB", "GiB", "TiB"];
+    let (mut value, mut unit) = (bytes as f64 / 1024.0, 0);
+    while value >= 1024.0 && unit + 1 < UNITS.len() {
+        (value, unit) = (value / 1024.0, unit + 1);
+    }
+    format!("{value:.1} {}", UNITS[unit])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use l4sllm_model::Feature;
+
+    #[test]
+    fn sizes_paths_and_rewards_are_for_people() {
+        assert_eq!(size(1536), "1.5 KiB");
+        assert_eq!(size(5 << 30), "5.0 GiB");
+        assert_eq!(path(&EncoderConfig::scalar(4)), "value");
+        let series = path(&EncoderConfig::series(4, 16));
+        assert_eq!(series, "last 16 values, kernels 3, 5, 7");
+        let mut reward = PolicyConfig::new("x", &Feature::PAPER7).returns.reward;
+        let tell = super::reward;
+        assert_eq!(tell(&reward), "bytes / (queue delay + 1000 us)");
+        (reward.delay, reward.fairness) = (2.0, 0.5);
+        let want = "bytes / (queue delay + 1000 us)^2, less 0.5 of it for imbalance";
+        assert_eq!(tell(&reward), want);
+    }
 }
