@@ -111,7 +111,7 @@ class Theirs:
 
 class Ours:
     def __init__(self, program, case, threads, seconds):
-        command = [program, "bench", "--training", "--json", "--paced",
+        command = [program, "bench", "training", "--json", "--paced",
                    "--features", "8", "--window", str(WINDOW), "--threads", str(threads),
                    "--turn-seconds", str(seconds), "--lora-rank", str(case["rank"])]
         for key in ("layers", "width", "heads", "batch"):

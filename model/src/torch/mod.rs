@@ -7,14 +7,17 @@
 
 pub mod backbone;
 mod checkpoint;
+pub mod device;
 pub mod hub;
 pub mod lora;
+mod measure;
 mod network;
 mod optimiser;
 mod trainer;
 
 use std::path::PathBuf;
 
+pub use measure::{Measurement, Parameters, least_bytes, parameters};
 pub use network::{ADAPTER_DIR, Batch, MODULES_FILE, Network, Options, random_base};
 pub use trainer::{Evaluation, Progress, TrainConfig, Trainer};
 
@@ -42,6 +45,14 @@ pub enum TrainError {
     /// libtorch refused.
     #[error("libtorch: {0}")]
     Torch(#[from] tch::TchError),
+    /// A device cannot be computed with.
+    #[error("device {name}: {reason}")]
+    Device {
+        /// As it was asked for.
+        name: String,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// A checkpoint could not be read or written.
     #[error("checkpoint {path}: {reason}", path = path.display())]
     Checkpoint {

@@ -90,11 +90,7 @@ impl Shown<'_> {
             }
         }
         for backbones in self.backbones {
-            let _ = writeln!(out, "{}", conditions(backbones));
-            out.push_str(&costs_table(&backbones.measured).text());
-            for skipped in &backbones.skipped {
-                let _ = writeln!(out, "{} was not measured: {}", skipped.name, skipped.reason);
-            }
+            out.push_str(&backbones.text());
         }
         out
     }
@@ -107,6 +103,21 @@ impl Shown<'_> {
             format!("{}: {} steps{epochs}", training.name, count(steps))
         });
         format!("{}.", counts.collect::<Vec<_>>().join("; "))
+    }
+}
+
+impl Backbones {
+    /// The table for a terminal.
+    pub fn text(&self) -> String {
+        let mut out = format!(
+            "{}\n{}",
+            conditions(self),
+            costs_table(&self.measured).text()
+        );
+        for skipped in &self.skipped {
+            let _ = writeln!(out, "{} was not measured: {}", skipped.name, skipped.reason);
+        }
+        out
     }
 }
 

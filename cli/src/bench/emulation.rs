@@ -1,4 +1,4 @@
-//! `l4sllm bench`: speed as ratios, measured in one run on this machine.
+//! Emulated over real time, and how long decisions take.
 
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
@@ -14,9 +14,9 @@ use l4sllm_testbed::sim::Simulation;
 use crate::output::{Done, print};
 use crate::run::Change;
 
-/// Measure emulated over real time, and how long decisions take.
+/// What is run.
 #[derive(Debug, Args)]
-pub struct BenchArgs {
+pub(super) struct EmulationArgs {
     /// Scenario to measure with; it needs the two arms below.
     #[arg(long, value_name = "FILE", default_value = "scenarios/paper.toml")]
     scenario: PathBuf,
@@ -43,7 +43,7 @@ const AIM_WITH_POLICY: f64 = 20.0;
 const AIM_LATENCY_P50_US: f64 = 100.0;
 
 /// Measures both arms in turns, so that what disturbs one disturbs the other.
-pub fn run(args: &BenchArgs, cancel: &AtomicBool) -> anyhow::Result<Done> {
+pub(super) fn run(args: &EmulationArgs, cancel: &AtomicBool) -> anyhow::Result<Done> {
     let change = Change {
         arms: vec![args.plain.clone(), args.with_policy.clone()],
         policy: args.policy.clone(),
@@ -129,7 +129,7 @@ struct Numbers {
 }
 
 impl Numbers {
-    fn text(&self, args: &BenchArgs) -> String {
+    fn text(&self, args: &EmulationArgs) -> String {
         let met = |met: bool| if met { "met" } else { "missed" };
         let scenario = args.scenario.display();
         format!(

@@ -1,0 +1,45 @@
+//! `l4sllm bench`: speed, measured in one run on this machine.
+
+#[cfg(feature = "torch")]
+mod backbones;
+mod emulation;
+#[cfg(feature = "torch")]
+mod training;
+
+use std::sync::atomic::AtomicBool;
+
+use clap::{Args, Subcommand};
+
+use crate::output::Done;
+
+/// Measure emulated over real time and how long decisions take; or, in a build
+/// with libtorch, what backbones cost and how fast training is.
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub struct BenchArgs {
+    #[command(subcommand)]
+    what: Option<What>,
+    #[command(flatten)]
+    emulation: emulation::EmulationArgs,
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    #[cfg(feature = "torch")]
+    Backbones(backbones::BackbonesArgs),
+    #[cfg(feature = "torch")]
+    Training(training::TrainingArgs),
+}
+
+/// Measures what was asked for.
+pub fn run(args: &BenchArgs, cancel: &AtomicBool) -> anyhow::Result<Done> {
+    match &args.what {
+        #[cfg(feature = "torch")]
+        Some(What::Backbones(args)) => backbones::run(args, cancel),
+        #[cfg(feature = "torch")]
+        Some(What::Training(args)) => training::run(args, cancel),
+        #[cfg(not(feature = "torch"))]
+        Some(what) => match *what {},
+        None => emulation::run(&args.emulation, cancel),
+    }
+}

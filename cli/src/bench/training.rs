@@ -1,0 +1,138 @@
+//! Training throughput of one model of made-up shape on made-up windows.
+
+use std::io::BufRead;
+use std::sync::atomic::AtomicBool;
+use std::time::{Duration, Instant};
+
+use anyhow::ensure;
+use clap::Args;
+use l4sllm_model::backbone::{BackboneConfig, Gpt2Config, LoraConfig};
+use l4sllm_model::torch::{Measurement, Options, device, set_threads};
+use l4sllm_model::{Adaptation, Feature, PolicyConfig};
+
+use crate::output::{Done, outln};
+
+/// Measure training throughput of a GPT-2 on made-up windows, in tokens/s.
+///
+/// What `scripts/bench-train.sh` compares with the same model in Python.
+#[derive(Debug, Args)]
+pub(super) struct TrainingArgs {
+    /// Transformer blocks.
+    #[arg(long, default_value_t = 4)]
+    layers: usize,
+    /// Width of a hidden state.
+    #[arg(long, default_value_t = 128)]
+    width: usize,
+    /// Attention heads.
+    #[arg(long, default_value_t = 4)]
+    heads: usize,
+    /// Features, 1 to 8.
+    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u8).range(1..=8))]
+    features: u8,
+    /// Records of a window.
+    #[arg(long, default_value_t = 20)]
+    window: usize,
+    /// Windows of a step.
+    #[arg(long, default_value_t = 32, value_parser = at_least_one)]
+    batch: usize,
+    /// Rank of LoRA on the attention's projections; 0: all weights are trained.
+    #[arg(long, default_value_t = 0)]
+    lora_rank: usize,
+    /// Threads that libtorch uses.
+    #[arg(long, default_value_t = 1, value_parser = at_least_one)]
+    threads: usize,
+    /// Turns, after a short one to warm up.
+    #[arg(long, default_value_t = 3, conflicts_with = "paced")]
+    turns: u32,
+    /// Length of a turn.
+    #[arg(long, value_name = "S", default_value_t = 4.0)]
+    turn_seconds: f64,
+    /// A turn for each line of standard input, so that two programs can take
+    /// turns; the first warms up.
+    #[arg(long)]
+    paced: bool,
+    /// Print JSON, a line for each turn.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Takes the turns.
+pub(super) fn run(args: &TrainingArgs, cancel: &AtomicBool) -> anyhow::Result<Done> {
+    ensure!(
+        (0.0..=3600.0).contains(&args.turn_seconds),
+        "--turn-seconds {}: want 0 to 3600",
+        args.turn_seconds
+    );
+    set_threads(args.threads);
+    let config = config(args)?;
+    let tokens = args.batch * config.tokens();
+    let options = Options::default();
+    let mut model = Measurement::new(config, options, args.batch, 1)?;
+    let parameters = model.parameters()?;
+    let mut turn = |seconds: f64| -> anyhow::Result<()> {
+        let (began, length) = (Instant::now(), Duration::from_secs_f64(seconds));
+        let (mut steps, mut loss) = (0usize, 0.0);
+        while steps == 0 || began.elapsed() < length {
+            loss = model.step()?;
+            steps += 1;
+        }
+        let tokens_per_s = (steps * tokens) as f64 / began.elapsed().as_secs_f64().max(1e-9);
+        ensure!(loss.is_finite(), "the loss is {loss} after {steps} steps");
+        if args.json {
+            let line = serde_json::json!({
+                "tokens_per_s": tokens_per_s, "steps": steps, "threads": args.threads,
+                "trainable_parameters": parameters.trained, "parameters": parameters.all,
+                "device": device::describe(options.device),
+            });
+            return outln!("{line}");
+        }
+        outln!("{tokens_per_s:.0} tokens/s in {steps} steps of {tokens} tokens")
+    };
+    if args.paced {
+        let mut first = true;
+        for line in std::io::stdin().lock().lines() {
+            line?;
+            turn(if first { 0.0 } else { args.turn_seconds })?;
+            first = false;
+        }
+        return Ok(Done::of(cancel));
+    }
+    for index in 0..=args.turns {
+        turn(if index == 0 { 0.0 } else { args.turn_seconds })?;
+        if Done::of(cancel) == Done::Interrupted {
+            break;
+        }
+    }
+    Ok(Done::of(cancel))
+}
+
+fn config(args: &TrainingArgs) -> anyhow::Result<PolicyConfig> {
+    let features = &Feature::PAPER8[..usize::from(args.features)];
+    let mut config = PolicyConfig::new("bench", features);
+    config.window = args.window;
+    config.backbone = BackboneConfig::Gpt2(Gpt2Config {
+        n_layer: args.layers,
+        n_embd: args.width,
+        n_head: args.heads,
+        resid_pdrop: 0.0,
+        embd_pdrop: 0.0,
+        attn_pdrop: 0.0,
+        ..Gpt2Config::default()
+    });
+    if args.lora_rank > 0 {
+        config.adaptation = Adaptation::Lora(LoraConfig {
+            r: args.lora_rank,
+            ..LoraConfig::default()
+        });
+    }
+    config.check()?;
+    Ok(config)
+}
+
+fn at_least_one(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(0) => Err("want at least 1".to_owned()),
+        Ok(number) => Ok(number),
+        Err(e) => Err(format!("{e}")),
+    }
+}

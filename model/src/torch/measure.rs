@@ -1,0 +1,151 @@
+//! A model that is there to be timed: random weights, made-up windows.
+
+use std::collections::BTreeMap;
+
+use tch::{Kind, Reduction, Tensor};
+
+use super::backbone::Weights;
+use super::network::{Batch, Network, Options};
+use super::optimiser::AdamW;
+use super::{TrainError, device, hub};
+use crate::tensors::Random;
+use crate::{ACTIONS, Adaptation, PolicyConfig, Tensors, specs, trained_specs};
+
+/// A model, one window to decide on, and a batch to train with.
+pub struct Measurement {
+    network: Network,
+    optimiser: AdamW,
+    window: Batch,
+    batch: Batch,
+    options: Options,
+}
+
+/// Numbers of weights.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Parameters {
+    /// Encoder, backbone, adapters and head.
+    pub all: u64,
+    /// Those that training changes.
+    pub trained: u64,
+}
+
+impl Measurement {
+    /// A model of random weights; `windows` is the size of a training step.
+    pub fn new(
+        config: PolicyConfig,
+        options: Options,
+        windows: usize,
+        seed: u64,
+    ) -> Result<Measurement, TrainError> {
+        let base = match config.adaptation {
+            Adaptation::Full => Weights::new(),
+            Adaptation::Lora(_) => {
+                hub::random(&config.backbone, seed, options.kind, options.device)?
+            }
+        };
+        let window = made_up(&config, 1, seed, options)?;
+        let batch = made_up(&config, windows, seed ^ 1, options)?;
+        let network = Network::with(config.clone(), &random(&config, seed)?, base, options)?;
+        let optimiser = AdamW::new(network.decays()?)?;
+        Ok(Measurement {
+            network,
+            optimiser,
+            window,
+            batch,
+            options,
+        })
+    }
+
+    /// One decision: a forward pass over one window, its probabilities on the
+    /// processor.
+    pub fn decide(&self) -> Result<[f32; ACTIONS], TrainError> {
+        let probabilities = self.network.probabilities(&self.window)?;
+        device::synchronise(self.options.device);
+        Ok(probabilities.first().copied().unwrap_or_default())
+    }
+
+    /// One step of training, as `Trainer` makes it: the loss.
+    pub fn step(&mut self) -> Result<f64, TrainError> {
+        let logits = self.network.logits(&self.batch, true)?;
+        let labels = self.network.labels(&self.batch)?.f_reshape([-1])?;
+        let loss = logits.f_view([-1, ACTIONS as i64])?.f_cross_entropy_loss(
+            &labels,
+            None::<&Tensor>,
+            Reduction::Mean,
+            -100,
+            0.0,
+        )?;
+        loss.f_backward()?;
+        let value = loss.f_double_value(&[])?;
+        self.optimiser.step(self.network.flat(), 1e-4, 1e-4, 0.25)?;
+        device::synchronise(self.options.device);
+        Ok(value)
+    }
+
+    /// How many weights there are.
+    pub fn parameters(&self) -> Result<Parameters, TrainError> {
+        parameters(self.network.config())
+    }
+}
+
+/// How many weights a policy has, adapters counted where they are apart.
+pub fn parameters(config: &PolicyConfig) -> Result<Parameters, TrainError> {
+    let count = |specs: &[crate::Spec]| -> u64 {
+        let numbers = |shape: &[usize]| shape.iter().map(|&n| n as u64).product::<u64>();
+        specs.iter().map(|(_, shape)| numbers(shape)).sum()
+    };
+    let trained = trained_specs(config)?;
+    let adapters = trained.iter().filter(|(name, _)| name.contains(".lora_"));
+    Ok(Parameters {
+        all: count(&specs(config)) + count(&adapters.cloned().collect::<Vec<_>>()),
+        trained: count(&trained),
+    })
+}
+
+/// Bytes that a model takes at least: weights, gradients and moments of those
+/// that are trained, and what the backward pass keeps of `windows` windows.
+pub fn least_bytes(config: &PolicyConfig, kind: Kind, windows: usize) -> Result<u64, TrainError> {
+    let Parameters { all, trained } = parameters(config)?;
+    let size = kind.elt_size_in_bytes() as u64;
+    let frozen = match config.adaptation {
+        Adaptation::Full => 0,
+        Adaptation::Lora(_) => all - trained,
+    };
+    // Some twenty activations of the width of a token in each layer.
+    let tokens = (windows * config.tokens()) as u64;
+    let kept = 20 * tokens * (config.backbone.width() * config.backbone.layers()) as u64;
+    Ok(size * (frozen + kept) + 4 * 5 * trained)
+}
+
+/// Trained weights small enough that nothing overflows.
+fn random(config: &PolicyConfig, seed: u64) -> Result<Tensors, TrainError> {
+    let mut random = Random::new(seed);
+    let mut tensors = BTreeMap::new();
+    let specs = trained_specs(config)?;
+    for (name, shape) in &specs {
+        let values = (0..shape.iter().product()).map(|_| match shape.len() {
+            1 if name.ends_with("weight") => 1.0,
+            1 => 0.0,
+            _ => random.normal() * 0.02,
+        });
+        tensors.insert(name.clone(), values.collect());
+    }
+    Ok(Tensors::of(&specs, tensors)?)
+}
+
+fn made_up(
+    config: &PolicyConfig,
+    windows: usize,
+    seed: u64,
+    options: Options,
+) -> Result<Batch, TrainError> {
+    let mut random = Random::new(seed);
+    let records = windows * config.window;
+    let inputs: usize = config.features.iter().map(|f| f.encoder.history()).sum();
+    let returns: Vec<f32> = (0..records).map(|_| random.normal()).collect();
+    let values: Vec<f32> = (0..records * inputs).map(|_| random.normal()).collect();
+    let actions: Vec<i64> = (0..records)
+        .map(|_| (random.next() % ACTIONS as u64) as i64)
+        .collect();
+    Batch::of(windows, &returns, &values, &actions, options.device)
+}
