@@ -116,7 +116,7 @@ pub fn memory(device: Device) -> Option<Memory> {
 /// The system does not say.
 pub fn free_bytes(device: Device) -> Result<u64, TrainError> {
     // Makes the GPU's context, and leaves it current.
-    Tensor::f_zeros([1], (Kind::Float, device))?;
+    let _ = Tensor::f_zeros([1], (Kind::Float, device))?;
     memory(device)
         .map(|memory| memory.free)
         .ok_or_else(|| TrainError::Device {
