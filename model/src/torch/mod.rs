@@ -8,6 +8,7 @@
 pub mod backbone;
 mod checkpoint;
 pub mod device;
+pub mod export;
 pub mod hub;
 pub mod lora;
 mod measure;
@@ -51,6 +52,14 @@ pub enum TrainError {
         /// As it was asked for.
         name: String,
         /// What is wrong with it.
+        reason: String,
+    },
+    /// A policy could not be written for another program.
+    #[error("{path}: {reason}", path = path.display())]
+    Export {
+        /// What was to be written.
+        path: PathBuf,
+        /// Why not.
         reason: String,
     },
     /// A checkpoint could not be read or written.

@@ -98,10 +98,5 @@ fn repeat(x: &Tensor, times: usize) -> Result<Tensor, TrainError> {
     if times == 1 {
         return Ok(x.shallow_clone());
     }
-    let (batch, heads, tokens, width) = x.size4()?;
-    let times = times as i64;
-    let copies = x
-        .f_unsqueeze(2)?
-        .f_expand([batch, heads, times, tokens, width], false)?;
-    Ok(copies.f_reshape([batch, heads * times, tokens, width])?)
+    Ok(x.f_repeat_interleave_self_int(times as i64, 1, None)?)
 }

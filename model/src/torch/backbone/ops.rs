@@ -109,10 +109,8 @@ impl Ops<'_> {
 
     /// [B, T, heads · n] as [B, heads, T, n].
     pub(super) fn heads(&self, x: &Tensor, heads: usize) -> Result<Tensor, TrainError> {
-        let (batch, tokens, all) = x.size3()?;
-        let heads = heads as i64;
-        let split = x.f_view([batch, tokens, heads, all / heads])?;
-        Ok(split.f_transpose(1, 2)?)
+        // No size is read here, so that a trace holds for any batch.
+        Ok(x.f_unflatten(-1, [heads as i64, -1])?.f_transpose(1, 2)?)
     }
 
     /// What to add to attention scores so that padding is not seen, and with

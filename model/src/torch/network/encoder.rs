@@ -90,7 +90,7 @@ impl Encoder {
     /// The tokens R, s1 … sn, a of each record, with their time, normed:
     /// [B, w (n + 2), d], f32.
     pub(super) fn tokens(&self, weights: &View, batch: &Batch) -> Result<Tensor, TrainError> {
-        let (b, w) = batch.returns.size2()?;
+        let w = batch.returns.size2()?.1;
         let returns = weights.linear(&batch.returns.f_unsqueeze(-1)?, "return")?;
         let states: Vec<Tensor> = self
             .groups
@@ -115,7 +115,7 @@ impl Encoder {
         let tokens = tokens.f_add(&time.f_unsqueeze(2)?)?; // [B, w, n + 2, d]
         let d = tokens.size4()?.3;
         let norm = |part: &str| weights.get(&format!("embed_norm.{part}"));
-        Ok(tokens.f_view([b, -1, d])?.f_layer_norm(
+        Ok(tokens.f_flatten(1, 2)?.f_layer_norm(
             d,
             Some(norm("weight")?),
             Some(norm("bias")?),
@@ -208,9 +208,9 @@ impl Group {
                 history,
                 kernels,
             } => {
-                let (b, w, _) = inputs.size3()?;
+                let w = inputs.size3()?.1;
                 let x = inputs.f_narrow(2, *input, *history)?;
-                let x = x.f_reshape([b * w, 1, *history])?;
+                let x = x.f_flatten(0, 1)?.f_unsqueeze(1)?;
                 let hidden = kernels.iter().map(|k| -> Result<Tensor, TrainError> {
                     let conv = format!("encoder.{name}.conv{k}");
                     let weight = weights.get(&format!("{conv}.weight"))?;
@@ -220,7 +220,7 @@ impl Group {
                 });
                 let hidden = Tensor::f_cat(&hidden.collect::<Result<Vec<_>, _>>()?, 1)?;
                 let token = weights.linear(&hidden, &format!("encoder.{name}.project"))?;
-                Ok(token.f_view([b, w, 1, -1])?)
+                Ok(token.f_unflatten(0, [-1, w])?.f_unsqueeze(2)?)
             }
         }
     }

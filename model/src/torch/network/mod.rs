@@ -12,6 +12,7 @@
 mod batch;
 mod directory;
 mod encoder;
+mod trace;
 mod weights;
 
 use tch::{Device, Kind, Tensor};
@@ -238,10 +239,10 @@ impl Network {
         tokens: &Tensor,
     ) -> Result<Tensor, TrainError> {
         let n = self.config.features.len() as i64;
-        let (b, w) = batch.returns.size2()?;
+        let w = batch.returns.size2()?.1;
         let before_action = |x: &Tensor| -> Result<Tensor, TrainError> {
             let x = match self.config.backbone.is_causal() {
-                true => x.f_view([b, w, n + 2, -1])?.f_select(2, n)?,
+                true => x.f_unflatten(1, [w, n + 2])?.f_select(2, n)?,
                 false => x.f_narrow(1, -1, 1)?,
             };
             Ok(x.f_to_kind(Kind::Float)?)

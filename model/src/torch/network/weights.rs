@@ -73,6 +73,14 @@ impl Trained {
     /// The weights by name: those of the backbone in the type `kind`.
     pub(super) fn view(&self, kind: Kind) -> Result<(View, backbone::Weights), TrainError> {
         let (modules, rest) = self.shapes.split_at(self.modules);
+        if kind == Kind::Float {
+            // One split: its gradient is one concatenation.
+            let mut all = split(&self.flat, &self.shapes)?.into_iter();
+            let own = all.by_ref().take(self.modules);
+            let own = own.map(|(n, t)| (n.to_owned(), t)).collect();
+            let inner = all.map(|(n, t)| (n.trim_start_matches(BACKBONE).to_owned(), t));
+            return Ok((View(own), inner.collect()));
+        }
         let first: i64 = modules.iter().map(|(_, shape)| count(shape)).sum();
         let all = self.flat.size1()?;
         let own = split(&self.flat.f_narrow(0, 0, first)?, modules)?;
@@ -99,6 +107,12 @@ impl View {
     pub(super) fn get(&self, name: &str) -> Result<&Tensor, TrainError> {
         let missing = || tch::TchError::FileFormat(format!("no tensor {name}"));
         Ok(self.0.get(name).ok_or_else(missing)?)
+    }
+
+    /// The same numbers, apart from the flat vector's gradient.
+    pub(super) fn detached(&self) -> Result<View, TrainError> {
+        let tensors = self.0.iter().map(|(n, t)| Ok((n.clone(), t.f_detach()?)));
+        Ok(View(tensors.collect::<Result<_, TrainError>>()?))
     }
 
     /// y = x Wᵀ + b

@@ -1,0 +1,142 @@
+//! A policy as one TorchScript module: from raw records to probabilities, for
+//! programs that have libtorch and nothing of this one.
+
+use tch::{CModule, Kind, Tensor};
+
+use super::weights::View;
+use super::{Batch, Network};
+use crate::torch::{TrainError, backbone};
+use crate::{PolicyConfig, Scaling, Transform};
+
+/// Windows of the example that is traced.  Not 1, which broadcasts.
+const EXAMPLE: i64 = 2;
+
+impl Network {
+    /// The module.  Its `forward` takes windows of exactly the policy's
+    /// length, as they come from records:
+    ///
+    /// | input | shape | |
+    /// |---|---|---|
+    /// | returns | [B, w], f32 or f64 | return-to-go of each record, unscaled |
+    /// | features | [B, w, inputs], f32 or f64 | unscaled, as [`PolicyConfig::fill_inputs`] lays them out |
+    /// | actions | [B, w], i64 | codes of the actions taken; the last is not seen |
+    ///
+    /// and gives probabilities of enqueue, drop and mark after each window's
+    /// last record: [B, 3], f32.  Scaling is inside.  B is free; the device is
+    /// the network's.
+    pub fn trace(&self) -> Result<CModule, TrainError> {
+        let _guard = tch::no_grad_guard();
+        // What is made of weights alone is made before, and kept as constants.
+        let (own, weights) = self.weights()?;
+        let own = own.detached()?;
+        let detached = weights
+            .iter()
+            .map(|(n, t)| Ok((n.to_owned(), t.f_detach()?)));
+        let weights: backbone::Weights = detached.collect::<Result<_, TrainError>>()?;
+        let scaling = [
+            Columns::new(&[self.config.returns.scaling], self)?,
+            Columns::new(&column_scalings(&self.config), self)?,
+        ];
+        let (w, place) = (self.config.window as i64, self.device());
+        let inputs = column_scalings(&self.config).len() as i64;
+        let example = [
+            Tensor::f_zeros([EXAMPLE, w], (Kind::Double, place))?,
+            Tensor::f_zeros([EXAMPLE, w, inputs], (Kind::Double, place))?,
+            Tensor::f_zeros([EXAMPLE, w], (Kind::Int64, place))?,
+        ];
+        let mut failure = None;
+        let mut forward = |raw: &[Tensor]| match self.from_raw(&own, &weights, &scaling, raw) {
+            Ok(probabilities) => vec![probabilities],
+            Err(error) => {
+                failure = Some(error);
+                Vec::new()
+            }
+        };
+        let module = CModule::create_by_tracing("Policy", "forward", &example, &mut forward);
+        // An operation that is refused ends the tracing, too; its own reason
+        // says more.
+        match failure {
+            Some(error) => Err(error),
+            None => Ok(module?),
+        }
+    }
+
+    /// Probabilities [B, 3] of returns, features and actions.
+    fn from_raw(
+        &self,
+        own: &View,
+        weights: &backbone::Weights,
+        [returns, features]: &[Columns; 2],
+        raw: &[Tensor],
+    ) -> Result<Tensor, TrainError> {
+        // A window of another length is an error here, and would be a
+        // broadcast further on.
+        let w = self.config.window as i64;
+        let exactly = |x: &Tensor| x.f_unflatten(1, [w, 1]);
+        let batch = Batch {
+            returns: returns.apply(&exactly(&raw[0])?)?.f_squeeze_dim(2)?,
+            inputs: features.apply(&exactly(&raw[1])?.f_squeeze_dim(2)?)?,
+            actions: exactly(&raw[2])?.f_squeeze_dim(2)?,
+            times: None,
+            mask: None,
+        };
+        let input = self.input(own, &batch)?;
+        let pass = self.pass(&input, false);
+        let embeds = input.tokens.f_to_kind(self.options.kind)?;
+        let hidden = backbone::hidden(&self.config.backbone, weights, &embeds, &pass)?;
+        let logits = self.head(own, &batch, &hidden, &input.tokens)?;
+        Ok(logits.f_select(1, -1)?.f_softmax(-1, Kind::Float)?)
+    }
+}
+
+/// The scaling of each value of a record, in the order of a batch's inputs.
+fn column_scalings(config: &PolicyConfig) -> Vec<Scaling> {
+    let features = config.features.iter();
+    features
+        .flat_map(|f| std::iter::repeat_n(f.scaling, f.encoder.history()))
+        .collect()
+}
+
+/// Scalings beside each other, in f64 as [`Scaling::apply`] computes.
+struct Columns {
+    logarithmic: Option<Tensor>, // [n], bool; none: no column is
+    mean: Tensor,                // [n]
+    std: Tensor,                 // [n]
+    least: Tensor,               // [n]
+    most: Tensor,                // [n]
+}
+
+impl Columns {
+    fn new(scalings: &[Scaling], network: &Network) -> Result<Columns, TrainError> {
+        let column = |value: &dyn Fn(&Scaling) -> f64| -> Result<Tensor, TrainError> {
+            let values: Vec<f64> = scalings.iter().map(value).collect();
+            Ok(Tensor::f_from_slice(&values)?.f_to_device(network.device())?)
+        };
+        let is_log = |scaling: &Scaling| scaling.transform == Transform::Log1p;
+        let logarithmic = match scalings.iter().any(is_log) {
+            true => Some(column(&|s| f64::from(u8::from(is_log(s))))?.f_to_kind(Kind::Bool)?),
+            false => None,
+        };
+        Ok(Columns {
+            logarithmic,
+            mean: column(&|s| s.mean)?,
+            std: column(&|s| s.std)?,
+            least: column(&|s| -s.clip)?,
+            most: column(&|s| s.clip)?,
+        })
+    }
+
+    /// [.., n], any type of numbers, to f32.
+    fn apply(&self, raw: &Tensor) -> Result<Tensor, TrainError> {
+        let mut x = raw.f_to_kind(Kind::Double)?;
+        if let Some(logarithmic) = &self.logarithmic {
+            x = x
+                .f_clamp_min(0.0)?
+                .f_log1p()?
+                .f_where_self(logarithmic, &x)?;
+        }
+        let x = x.f_sub(&self.mean)?.f_div(&self.std)?;
+        let x = x.f_clamp_tensor(Some(&self.least), Some(&self.most))?;
+        Ok(x.f_to_kind(Kind::Float)?)
+    }
+}

@@ -1,0 +1,274 @@
+//! Policies for programs of others compute what they compute here.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use l4sllm_model::backbone::{BackboneConfig, LoraConfig};
+use l4sllm_model::torch::export::{TritonModel, difference, torchscript, triton};
+use l4sllm_model::torch::{Network, Options, backbone, hub};
+use l4sllm_model::{Adaptation, EncoderConfig, Feature, PolicyConfig, Scaling, Tensors, Transform};
+use tch::{CModule, Device, Kind, Tensor};
+
+/// Tiny ones of each family; with and without what differs within them.
+const BACKBONES: [&str; 4] = [
+    r#"{"model_type":"gpt2","n_embd":24,"n_layer":2,"n_head":3,"n_positions":64}"#,
+    r#"{"model_type":"opt","hidden_size":24,"num_hidden_layers":2,"num_attention_heads":3,
+        "ffn_dim":40,"max_position_embeddings":64}"#,
+    r#"{"model_type":"llama","hidden_size":24,"num_hidden_layers":2,"num_attention_heads":4,
+        "num_key_value_heads":2,"intermediate_size":40}"#,
+    r#"{"model_type":"t5","d_model":24,"num_layers":1,"num_heads":3,"d_kv":8,"d_ff":40}"#,
+];
+
+fn config(backbone: &str) -> PolicyConfig {
+    let mut config = PolicyConfig::new("ours \"quoted\"", &Feature::PAPER7);
+    config.window = 4;
+    config.backbone = BackboneConfig::from_json("test", backbone.as_bytes()).unwrap();
+    // Raw values far from 0 and over decades: scaling must be inside, exactly.
+    for (i, feature) in config.features.iter_mut().enumerate() {
+        feature.scaling = Scaling {
+            transform: [Transform::Linear, Transform::Log1p][i % 2],
+            mean: [1e9, 7.0][i % 2],
+            std: [250.0, 1.5][i % 2],
+            clip: 2.0,
+        };
+    }
+    config.features[2].encoder = EncoderConfig::series(2, 8);
+    config.returns.scaling = Scaling {
+        mean: 3.0,
+        ..Scaling::IDENTITY
+    };
+    config
+}
+
+fn network(config: &PolicyConfig) -> Network {
+    let base = match config.adaptation {
+        Adaptation::Full => backbone::Weights::new(),
+        Adaptation::Lora(_) => hub::random(&config.backbone, 5, Kind::Float, Device::Cpu).unwrap(),
+    };
+    let tensors = Tensors::random(config, 7).unwrap();
+    Network::with(config.clone(), &tensors, base, Options::default()).unwrap()
+}
+
+#[test]
+fn a_torchscript_file_gives_the_same_probabilities_for_any_batch() {
+    let dir = tempfile::tempdir().unwrap();
+    for backbone in BACKBONES {
+        let network = network(&config(backbone));
+        let family = network.config().backbone.family();
+        let file = dir.path().join(family).join("policy.pt");
+        torchscript(&network, &file).unwrap();
+        let worst = difference(&network, &file).unwrap();
+        assert!(worst < 1e-5, "{family}: {worst}");
+        let again = torchscript(&network, &file).unwrap_err().to_string();
+        assert!(again.contains("exists already"), "{again}");
+    }
+}
+
+#[test]
+fn windows_of_another_length_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let network = network(&config(BACKBONES[0]));
+    let file = dir.path().join("policy.pt");
+    torchscript(&network, &file).unwrap();
+    let module = CModule::load(&file).unwrap();
+    for w in [1, 3, 5] {
+        let double = (Kind::Double, Device::Cpu);
+        let run = module.forward_ts(&[
+            Tensor::zeros([4, w], double),
+            Tensor::zeros([4, w, 14], double),
+            Tensor::zeros([4, w], (Kind::Int64, Device::Cpu)),
+        ]);
+        assert!(run.is_err(), "{w} records");
+    }
+}
+
+#[test]
+fn an_adapter_is_merged_before_it_is_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut config = config(BACKBONES[0]);
+    config.adaptation = Adaptation::Lora(LoraConfig {
+        r: 4,
+        ..LoraConfig::default()
+    });
+    config.base = Some(l4sllm_model::BaseConfig {
+        path: "base".into(),
+        sha256: "0".repeat(64),
+    });
+    let adapted = network(&config);
+    let (merged, tensors) = adapted.merged().unwrap();
+    let merged = Network::new(merged, &tensors, Device::Cpu).unwrap();
+    let file = dir.path().join("policy.pt");
+    torchscript(&merged, &file).unwrap();
+    let worst = difference(&adapted, &file).unwrap();
+    assert!(worst < 1e-5, "{worst}");
+}
+
+#[test]
+fn a_triton_model_says_what_the_module_takes() {
+    let dir = tempfile::tempdir().unwrap();
+    let network = network(&config(BACKBONES[2]));
+    let model = TritonModel {
+        name: "queue-policy".to_owned(),
+        max_batch: 32,
+        queue_delay_us: 200,
+    };
+    let made = triton(&network, dir.path(), &model).unwrap();
+    assert_eq!(made, dir.path().join("queue-policy"));
+    assert!(difference(&network, &made.join("1/model.pt")).unwrap() < 1e-5);
+
+    let text = fs::read_to_string(made.join("config.pbtxt")).unwrap();
+    let message = Message::parse(&text);
+    assert_eq!(one(&message, "name"), "queue-policy");
+    assert_eq!(one(&message, "platform"), "pytorch_libtorch");
+    assert_eq!(one(&message, "max_batch_size"), "32");
+    let shapes: Vec<_> = ["input", "output"]
+        .iter()
+        .flat_map(|key| message.0[*key].iter().map(Value::message))
+        .map(|of| {
+            let dims: Vec<&str> = of.0["dims"].iter().map(Value::text).collect();
+            (one(of, "name"), one(of, "data_type"), dims.join(","))
+        })
+        .collect();
+    let own = |rows: [(&'static str, &'static str, &'static str); 4]| {
+        rows.map(|(a, b, c)| (a, b, c.to_owned()))
+    };
+    assert_eq!(
+        shapes,
+        own([
+            ("INPUT__0", "TYPE_FP64", "4"),
+            ("INPUT__1", "TYPE_FP64", "4,14"),
+            ("INPUT__2", "TYPE_INT64", "4"),
+            ("OUTPUT__0", "TYPE_FP32", "3"),
+        ])
+    );
+    let batching = message.0["dynamic_batching"][0].message();
+    assert_eq!(one(batching, "max_queue_delay_microseconds"), "200");
+    assert_eq!(
+        one(message.0["instance_group"][0].message(), "kind"),
+        "KIND_CPU"
+    );
+    let readme = fs::read_to_string(made.join("README.md")).unwrap();
+    assert!(readme.contains("[4, 14]") && readme.contains("last 8 records"));
+    let left: Vec<_> = fs::read_dir(dir.path()).unwrap().collect();
+    assert_eq!(left.len(), 1, "nothing temporary is left");
+}
+
+#[test]
+fn names_and_places_that_would_do_harm_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let network = network(&config(BACKBONES[0]));
+    let refused = |name: &str, repository: &Path| {
+        let model = TritonModel {
+            name: name.to_owned(),
+            max_batch: 8,
+            queue_delay_us: 0,
+        };
+        triton(&network, repository, &model)
+            .unwrap_err()
+            .to_string()
+    };
+    for name in ["", "..", "a/b", "a\"b", ".hidden"] {
+        assert!(
+            refused(name, dir.path()).contains("letters, digits"),
+            "{name}"
+        );
+    }
+    fs::create_dir(dir.path().join("taken")).unwrap();
+    assert!(refused("taken", dir.path()).contains("exists already"));
+    fs::write(dir.path().join("file"), "").unwrap();
+    let inside = refused("model", &dir.path().join("file"));
+    assert!(inside.contains("cannot make"), "{inside}");
+}
+
+/// The text of a field that is there once.
+fn one<'a>(of: &'a Message, key: &str) -> &'a str {
+    of.0[key][0].text()
+}
+
+/// The next word, if it is one that is looked for.
+fn next(words: &mut Vec<String>, wanted: impl Fn(&str) -> bool) -> Option<String> {
+    if words.last().is_some_and(|word| wanted(word)) {
+        return words.pop();
+    }
+    None
+}
+
+/// A message in protobuf's text format.
+#[derive(Debug, Default)]
+struct Message(BTreeMap<String, Vec<Value>>);
+
+#[derive(Debug)]
+enum Value {
+    Text(String),
+    Message(Message),
+}
+
+impl Value {
+    fn text(&self) -> &str {
+        match self {
+            Value::Text(text) => text,
+            Value::Message(_) => panic!("a message"),
+        }
+    }
+
+    fn message(&self) -> &Message {
+        match self {
+            Value::Message(message) => message,
+            Value::Text(text) => panic!("{text}"),
+        }
+    }
+}
+
+impl Message {
+    fn parse(text: &str) -> Message {
+        let mut words: Vec<String> = Vec::new();
+        for line in text.lines().filter(|line| !line.starts_with('#')) {
+            let mut rest = line.trim();
+            while let Some(first) = rest.chars().next() {
+                let end = match first {
+                    '"' => rest[1..].find('"').unwrap() + 2,
+                    '{' | '}' | '[' | ']' | ',' | ':' => 1,
+                    _ => rest
+                        .find(|c: char| c.is_whitespace() || "{}[],:".contains(c))
+                        .unwrap_or(rest.len()),
+                };
+                words.push(rest[..end].to_owned());
+                rest = rest[end..].trim_start();
+            }
+        }
+        words.reverse();
+        let message = Message::fields(&mut words);
+        assert!(words.is_empty(), "{words:?}");
+        message
+    }
+
+    fn fields(words: &mut Vec<String>) -> Message {
+        let mut message = Message::default();
+        while let Some(key) = next(words, |word| word != "}") {
+            let _ = next(words, |word| word == ":");
+            let values = message.0.entry(key).or_default();
+            if next(words, |word| word == "[").is_none() {
+                values.push(Message::value(words));
+                continue;
+            }
+            loop {
+                values.push(Message::value(words));
+                if words.pop().unwrap() == "]" {
+                    break;
+                }
+            }
+        }
+        message
+    }
+
+    fn value(words: &mut Vec<String>) -> Value {
+        let word = words.pop().unwrap();
+        if word != "{" {
+            return Value::Text(word.trim_matches('"').to_owned());
+        }
+        let message = Message::fields(words);
+        assert_eq!(words.pop().as_deref(), Some("}"));
+        Value::Message(message)
+    }
+}
