@@ -3,6 +3,8 @@
 // `println!` panics when the reader of the output is gone; `outln!` does not.
 #![deny(clippy::print_stdout)]
 
+#[cfg(feature = "torch")]
+mod backbone;
 mod bench;
 mod cancel;
 mod collect;
@@ -62,6 +64,8 @@ enum Command {
     Train(train::TrainArgs),
     Eval(eval::EvalArgs),
     Policy(policy::PolicyArgs),
+    #[cfg(feature = "torch")]
+    Backbone(backbone::BackboneArgs),
     Status(status::StatusArgs),
     Doctor(doctor::DoctorArgs),
     Version(version::VersionArgs),
@@ -95,6 +99,8 @@ fn dispatch(command: Command) -> anyhow::Result<Done> {
         Command::Train(args) => stoppable(|cancel| train::run(&args, cancel)),
         Command::Eval(args) => eval::run(&args).map(finished),
         Command::Policy(args) => policy::run(&args).map(finished),
+        #[cfg(feature = "torch")]
+        Command::Backbone(args) => backbone::run(&args).map(finished),
         Command::Status(args) => status::run(&args).map(finished),
         Command::Doctor(args) => doctor::run(&args),
         Command::Version(args) => version::run(&args).map(finished),

@@ -1,5 +1,8 @@
 //! `l4sllm policy`: what a policy is.
 
+#[cfg(feature = "torch")]
+mod export;
+
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
@@ -10,7 +13,7 @@ use serde::Serialize;
 
 use crate::output::{outln, print};
 
-/// Look at policies.
+/// Look at policies; in a build with libtorch, write them for other programs.
 #[derive(Debug, Args)]
 pub struct PolicyArgs {
     #[command(subcommand)]
@@ -30,11 +33,17 @@ enum PolicyCommand {
         #[arg(long)]
         json: bool,
     },
+    #[cfg(feature = "torch")]
+    Export(export::ExportArgs),
 }
 
 /// Runs the subcommand.
 pub fn run(args: &PolicyArgs) -> anyhow::Result<()> {
-    let PolicyCommand::Info { dir, json } = &args.command;
+    let (dir, json) = match &args.command {
+        PolicyCommand::Info { dir, json } => (dir, json),
+        #[cfg(feature = "torch")]
+        PolicyCommand::Export(args) => return export::run(args),
+    };
     let info = Info::of(dir)?;
     if *json {
         return print(&(serde_json::to_string_pretty(&info)? + "\n"));
@@ -138,7 +147,11 @@ impl Info {
         } = self;
         let hash = self.sha256.as_deref();
         outln!("{:<10} {}", "policy", self.name)?;
-        outln!("{:<10} {}", "sha256", hash.unwrap_or("- (of several files)"))?;
+        outln!(
+            "{:<10} {}",
+            "sha256",
+            hash.unwrap_or("- (of several files)")
+        )?;
         outln!(
             "{:<10} {} records of {} tokens, {} tokens in all; records before it: {}",
             "window",

@@ -187,6 +187,7 @@ fn alone(args: &BackbonesArgs, name: &str) -> anyhow::Result<Outcome> {
     let options = Options {
         device: place,
         kind: precision.kind(),
+        ..Options::default()
     };
     let config = config(args, name)?;
     let skipped = |reason| {

@@ -6,6 +6,7 @@
 //! thread per core, is bad company on a machine that does other things.
 
 pub mod backbone;
+pub mod backbone_files;
 mod checkpoint;
 pub mod device;
 pub mod export;

@@ -38,7 +38,7 @@ struct Index {
 
 impl Source {
     /// The files of a model's directory.
-    pub(super) fn open(dir: &Path) -> Result<Source, BackboneError> {
+    pub(in crate::torch) fn open(dir: &Path) -> Result<Source, BackboneError> {
         let one = dir.join(WEIGHTS_FILE);
         if one.is_file() {
             return Ok(Source::One(one));

@@ -1,0 +1,229 @@
+//! `l4sllm backbone`: published models and adapters as directories.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail, ensure};
+use clap::{Args, Subcommand};
+use l4sllm_model::backbone::{BackboneConfig, LoraConfig};
+use l4sllm_model::torch::device::Precision;
+use l4sllm_model::torch::{backbone_files as files, set_threads};
+
+use crate::output::outln;
+
+/// Look at, make, adapt and run backbones in Hugging Face's directory layout.
+#[derive(Debug, Args)]
+pub struct BackboneArgs {
+    #[command(subcommand)]
+    command: BackboneCommand,
+    /// Threads that libtorch uses.
+    #[arg(long, global = true, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
+    threads: u16,
+}
+
+#[derive(Debug, Subcommand)]
+enum BackboneCommand {
+    /// Print family, sizes, memory, and whether every tensor is there.
+    Info {
+        /// Hugging Face directory, or the name of a published model.
+        model: String,
+    },
+    /// Write the last hidden state of embeddings, to compare with others'.
+    Hidden {
+        /// Hugging Face directory.
+        #[arg(long)]
+        dir: PathBuf,
+        /// PEFT directory of an adapter.
+        #[arg(long)]
+        adapter: Option<PathBuf>,
+        /// Safetensors with `embeds` [B, T, d] and, if there is padding, `mask`
+        /// [B, T], 0 where there is no token.
+        #[arg(long, value_name = "FILE")]
+        input: PathBuf,
+        /// Safetensors with `last_hidden_state` [B, T, d].
+        #[arg(long, value_name = "FILE")]
+        out: PathBuf,
+    },
+    /// Write a model of random weights, as its family draws them.
+    Init {
+        /// Its config.json, or the name of a published model.
+        #[arg(long)]
+        config: String,
+        /// Of the weights.
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+        /// Directory; it must not exist.
+        #[arg(long)]
+        out: PathBuf,
+    },
+    /// Write a model with an adapter merged into it.
+    Merge {
+        /// Hugging Face directory.
+        #[arg(long)]
+        dir: PathBuf,
+        /// PEFT directory of the adapter.
+        #[arg(long)]
+        adapter: PathBuf,
+        /// Directory; it must not exist.
+        #[arg(long)]
+        out: PathBuf,
+    },
+    /// Write a fresh adapter in PEFT's format, which changes nothing yet.
+    Lora {
+        /// Hugging Face directory.
+        #[arg(long)]
+        dir: PathBuf,
+        /// Rank.
+        #[arg(long, default_value_t = LoraConfig::default().r)]
+        rank: usize,
+        /// The update is scaled by this over the rank.
+        #[arg(long, default_value_t = LoraConfig::default().alpha)]
+        alpha: f64,
+        /// Layers that are adapted; by default query and value projections.
+        #[arg(long, value_name = "NAME", num_args = 1..)]
+        targets: Vec<String>,
+        /// Of the weights.
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+        /// Directory; it must not exist.
+        #[arg(long)]
+        out: PathBuf,
+    },
+}
+
+/// Runs the subcommand.
+pub fn run(args: &BackboneArgs) -> anyhow::Result<()> {
+    set_threads(args.threads.into());
+    match &args.command {
+        BackboneCommand::Info { model } => info(model),
+        BackboneCommand::Hidden {
+            dir,
+            adapter,
+            input,
+            out,
+        } => {
+            let [batch, tokens, width] = files::hidden(dir, adapter.as_deref(), input, out)?;
+            outln!("{}: {batch} x {tokens} x {width}", out.display())
+        }
+        BackboneCommand::Init { config, seed, out } => {
+            vacant(out)?;
+            let backbone = described(config)?;
+            files::initialise(&backbone, *seed, out)?;
+            written(out, &backbone)
+        }
+        BackboneCommand::Merge { dir, adapter, out } => {
+            vacant(out)?;
+            let backbone = files::merge(dir, adapter, out)?;
+            written(out, &backbone)
+        }
+        BackboneCommand::Lora {
+            dir,
+            rank,
+            alpha,
+            targets,
+            seed,
+            out,
+        } => {
+            vacant(out)?;
+            let lora = LoraConfig {
+                r: *rank,
+                alpha: *alpha,
+                target_modules: targets.clone(),
+                ..LoraConfig::default()
+            };
+            let weights = files::fresh_adapter(dir, &lora, *seed, out)?;
+            outln!("{}: {weights} weights", out.display())
+        }
+    }
+}
+
+fn info(model: &str) -> anyhow::Result<()> {
+    let dir = Path::new(model);
+    let (backbone, files) = match BackboneConfig::named(model) {
+        Some(known) if !dir.exists() => (known, None),
+        _ => (BackboneConfig::from_dir(dir)?, Some(files::stored(dir)?)),
+    };
+    let parameters = backbone.parameters();
+    outln!("{:<11} {}", "family", backbone.family())?;
+    outln!(
+        "{:<11} {}, width {}",
+        "layers",
+        backbone.layers(),
+        backbone.width()
+    )?;
+    match backbone.tokens_max() {
+        Some(most) => outln!("{:<11} {most} at most", "tokens")?,
+        None => outln!("{:<11} any number", "tokens")?,
+    }
+    outln!(
+        "{:<11} {parameters} without word embeddings and output layer",
+        "parameters"
+    )?;
+    for (precision, bytes) in [(Precision::F32, 4), (Precision::Bf16, 2)] {
+        let gib = (parameters * bytes) as f64 / f64::from(1 << 30);
+        outln!("{:<11} {gib:.2} GiB in {}", "memory", precision.name())?;
+    }
+    outln!(
+        "{:<11} {}",
+        "adapters",
+        backbone.default_targets().join(", ")
+    )?;
+    let Some(stored) = files else {
+        return outln!("{:<11} none: known by name", "files");
+    };
+    outln!(
+        "{:<11} {} of {} tensors found, {}",
+        "files",
+        stored.found,
+        stored.found + stored.missing.len(),
+        stored.kinds.join(", ")
+    )?;
+    if stored.ignored > 0 {
+        outln!("{:<11} {} tensors are not used", "", stored.ignored)?;
+    }
+    ensure!(
+        stored.missing.is_empty(),
+        "{model}: {} tensors are missing: {}",
+        stored.missing.len(),
+        abridged(&stored.missing)
+    );
+    Ok(())
+}
+
+/// The configuration of a file or of a published model.
+fn described(config: &str) -> anyhow::Result<BackboneConfig> {
+    let path = Path::new(config);
+    if path.is_file() {
+        let text = std::fs::read(path).with_context(|| format!("cannot read {config}"))?;
+        return Ok(BackboneConfig::from_json(config, &text)?);
+    }
+    match BackboneConfig::named(config) {
+        Some(known) => Ok(known),
+        None => bail!(
+            "{config}: neither a file nor a published model; known are {}",
+            BackboneConfig::names().join(", ")
+        ),
+    }
+}
+
+fn written(out: &Path, backbone: &BackboneConfig) -> anyhow::Result<()> {
+    outln!(
+        "{}: {} of {} parameters",
+        out.display(),
+        backbone.family(),
+        backbone.parameters()
+    )
+}
+
+fn vacant(out: &Path) -> anyhow::Result<()> {
+    ensure!(!out.exists(), "--out {}: exists already", out.display());
+    Ok(())
+}
+
+fn abridged(names: &[String]) -> String {
+    let shown = names.iter().take(5).map(String::as_str);
+    let mut text = shown.collect::<Vec<_>>().join(", ");
+    if names.len() > 5 {
+        text.push_str(", ...");
+    }
+    text
+}

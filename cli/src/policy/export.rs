@@ -1,0 +1,149 @@
+//! `l4sllm policy export`: a policy for programs of others.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail, ensure};
+use clap::{Args, ValueEnum};
+use l4sllm_model::Policy;
+use l4sllm_model::torch::device::{self, Precision};
+use l4sllm_model::torch::export::{TritonModel, difference, torchscript, triton};
+use l4sllm_model::torch::{Network, Options, backbone::Weights, set_threads};
+
+use crate::output::outln;
+
+/// Write a policy in one piece, its adapter merged, for other programs: as a
+/// policy directory, as a TorchScript file, or as a model for a Triton server.
+///
+/// TorchScript and Triton models take records as they come (scaling is inside)
+/// in batches of any size, and are compared with the policy before the command
+/// ends.
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+Examples:
+  l4sllm policy export out/train/best --out policies/merged
+  l4sllm policy export policies/default --format torchscript --out default.pt
+  l4sllm policy export out/llama/best --format triton --device cuda \\
+      --precision bf16 --out /srv/models")]
+pub(super) struct ExportArgs {
+    /// Policy directory, merged or not.
+    dir: PathBuf,
+    /// What is written: a directory, a file, or the model repository that a
+    /// directory of the model's name goes to. It must not exist.
+    #[arg(long, value_name = "PATH")]
+    out: PathBuf,
+    /// How it is written.
+    #[arg(long, value_enum, default_value_t = Format::Safetensors)]
+    format: Format,
+    /// Name of the Triton model; by default the policy's.
+    #[arg(long)]
+    name: Option<String>,
+    /// Most windows that the Triton server puts together.
+    #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    max_batch: u32,
+    /// Longest time that the Triton server waits for more, in microseconds.
+    #[arg(long, value_name = "US", default_value_t = 100)]
+    queue_delay_us: u32,
+    /// Where the TorchScript or Triton model is to compute: cpu, cuda or
+    /// cuda:N. It computes there and nowhere else.
+    #[arg(long, default_value = "cpu")]
+    device: String,
+    /// Of a TorchScript or Triton model's backbone.
+    #[arg(long, value_enum, default_value_t = Number::F32)]
+    precision: Number,
+    /// Threads that libtorch uses here.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
+    threads: u16,
+}
+
+/// How a policy is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// A policy directory: config.json and model.safetensors.
+    Safetensors,
+    /// A TorchScript file.
+    Torchscript,
+    /// A model of a Triton model repository.
+    Triton,
+}
+
+/// A type of numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Number {
+    F32,
+    Bf16,
+}
+
+/// Largest difference of probabilities that a written module may have.
+const TOLERANCE: f64 = 1e-5;
+
+/// Writes it.
+pub(super) fn run(args: &ExportArgs) -> anyhow::Result<()> {
+    set_threads(args.threads.into());
+    let (config, tensors) = Network::load(&args.dir, Options::default())?.merged()?;
+    if args.format == Format::Safetensors {
+        ensure!(!args.out.exists(), "{}: exists already", args.out.display());
+        let part = beside(&args.out)?;
+        Policy::save(&part, &config, &tensors)?;
+        fs::rename(&part, &args.out)
+            .with_context(|| format!("cannot write {}", args.out.display()))?;
+        // What the daemon and the emulator would say.
+        return match Policy::load(&args.out) {
+            Ok(policy) => outln!("{} {}", args.out.display(), policy.hash()),
+            Err(why) => outln!("{}; not for the router: {why}", args.out.display()),
+        };
+    }
+    let precision = match args.precision {
+        Number::F32 => Precision::F32,
+        Number::Bf16 => Precision::Bf16,
+    };
+    let options = Options {
+        device: device::open(&args.device)?,
+        kind: precision.kind(),
+        ..Options::default()
+    };
+    let name = args.name.clone().unwrap_or_else(|| config.name.clone());
+    let network = Network::with(config, &tensors, Weights::new(), options)?;
+    let (written, module) = match args.format {
+        Format::Triton => {
+            let model = TritonModel {
+                name,
+                max_batch: args.max_batch,
+                queue_delay_us: args.queue_delay_us,
+            };
+            let dir = triton(&network, &args.out, &model)?;
+            let module = dir.join("1/model.pt");
+            (dir, module)
+        }
+        _ => {
+            torchscript(&network, &args.out)?;
+            (args.out.clone(), args.out.clone())
+        }
+    };
+    let worst = difference(&network, &module)?;
+    if worst.is_nan() || worst > TOLERANCE {
+        bail!(
+            "{}: probabilities differ by {worst:.1e} from the policy's, which is more than \
+             {TOLERANCE:.0e}",
+            module.display()
+        );
+    }
+    outln!(
+        "{}; probabilities are the policy's to {worst:.1e}",
+        written.display()
+    )
+}
+
+/// A temporary directory beside `path`, of which nothing is left over.
+fn beside(path: &Path) -> anyhow::Result<PathBuf> {
+    let name = path
+        .file_name()
+        .with_context(|| format!("--out {}: names no directory", path.display()))?;
+    let mut name = name.to_owned();
+    name.push(".part");
+    let part = path.with_file_name(name);
+    if part.exists() {
+        fs::remove_dir_all(&part).with_context(|| format!("cannot remove {}", part.display()))?;
+    }
+    Ok(part)
+}
