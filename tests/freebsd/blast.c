@@ -6,7 +6,8 @@
 
 /*
  * blast send ADDRESS PORT TOS BYTES COUNT KBPS	datagrams at a steady rate
- * blast recv ADDRESS PORT SECONDS		counts them by ECN codepoint:
+ * blast recv ADDRESS PORT SECONDS		counts them by ECN codepoint until
+ *						none came for SECONDS:
  *						"not_ect ect1 ect0 ce"
  *
  * IPv4 or IPv6, as the address is.  BYTES is the datagram's payload.
@@ -103,8 +104,7 @@ receive(char **argv)
 	static char payload[65536];
 	char control[256];
 	struct iovec iov = { payload, sizeof(payload) };
-	struct timespec now, end;
-	struct timeval tick = { 0, 100000 };
+	struct timeval quiet = { atoi(argv[2]), 0 };
 	unsigned long seen[4] = { 0 };
 	int family, on = 1, s;
 
@@ -113,20 +113,19 @@ receive(char **argv)
 	    setsockopt(s, IPPROTO_IP, IP_RECVTOS, &on, sizeof(on)) != 0 :
 	    setsockopt(s, IPPROTO_IPV6, IPV6_RECVTCLASS, &on, sizeof(on)) != 0)
 		err(1, "receive TOS");
-	if (setsockopt(s, SOL_SOCKET, SO_RCVTIMEO, &tick, sizeof(tick)) != 0)
+	if (setsockopt(s, SOL_SOCKET, SO_RCVTIMEO, &quiet, sizeof(quiet)) != 0)
 		err(1, "timeout");
-	clock_gettime(CLOCK_MONOTONIC, &end);
-	end.tv_sec += atoi(argv[2]);
-	do {
+	for (;;) {
 		struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1,
 		    .msg_control = control, .msg_controllen = sizeof(control) };
 
-		if (recvmsg(s, &msg, 0) >= 0)
-			seen[received_tos(&msg) & 3]++;
-		else if (errno != EAGAIN)
+		if (recvmsg(s, &msg, 0) < 0) {
+			if (errno == EAGAIN)
+				break;
 			err(1, "recvmsg");
-		clock_gettime(CLOCK_MONOTONIC, &now);
-	} while (timespeccmp(&now, &end, <));
+		}
+		seen[received_tos(&msg) & 3]++;
+	}
 	printf("%lu %lu %lu %lu\n", seen[0], seen[1], seen[2], seen[3]);
 }
 

@@ -52,12 +52,12 @@ busy_scheduler_body()
 	atf_check -o ignore -e ignore ipfw sched 4711 config type dualpi2
 	atf_check -s not-exit:0 -e match:busy kldunload dualpi2_llm
 	atf_check -s not-exit:0 -e match:busy kldunload -f dualpi2_llm
-	atf_check -o ignore -e ignore ipfw sched 4711 delete
+	atf_check -o ignore -e ignore ipfw pipe 4711 delete
 	atf_check kldunload dualpi2_llm
 }
 busy_scheduler_cleanup()
 {
-	ipfw sched 4711 delete 2>/dev/null
+	ipfw pipe 4711 delete 2>/dev/null
 	kldstat -q -m dualpi2_llm || kldload "$(module)"
 }
 

@@ -27,6 +27,7 @@ l4s_test()
 l4s_test forwards "Below the rate everything arrives, unchanged"
 forwards_run()
 {
+	patient
 	for tos in 0 1 2 3; do
 		blast $tos 200 2000
 		atf_check_equal 200 $((not_ect + ect1 + ect0 + ce))
@@ -75,6 +76,7 @@ drops_not_ect_run()
 l4s_test override_once "once: exactly one packet is marked"
 override_once_run()
 {
+	patient
 	blast 1 1 2000
 	jexec "$M" "$tools/l4sdev" override 1 once mark 1 8 &
 	until [ "$(counter overrides_waiting)" = 1 ]; do :; done
@@ -88,6 +90,7 @@ override_once_run()
 l4s_test override_hold "hold: as many packets as asked"
 override_hold_run()
 {
+	patient
 	blast 1 1 2000
 	jexec "$M" "$tools/l4sdev" override 1 hold mark 20 8 &
 	until [ "$(counter overrides_waiting)" = 1 ]; do :; done
@@ -127,6 +130,7 @@ override_drop_share_run()
 l4s_test override_ends_with_close "A controller that closes takes its override along"
 override_ends_with_close_run()
 {
+	patient
 	blast 1 1 2000
 	jexec "$M" "$tools/l4sdev" override 1 hold mark 1000 1
 	atf_check_equal base "$(jexec "$M" sysctl -n net.inet.l4sllm.state)"
@@ -170,6 +174,7 @@ watchdog_run()
 l4s_test records "One record a decision, in the right queue"
 records_run()
 {
+	patient
 	jexec "$M" "$tools/l4sdev" records 6 queue=1 ecn=1 >l4s &
 	first=$!
 	jexec "$M" "$tools/l4sdev" records 6 queue=0 >classic &
@@ -205,12 +210,16 @@ delete_run()
 	blast 1 8000 10000 &
 	traffic=$!
 	while kill -0 $traffic 2>/dev/null; do
-		jexec "$M" ipfw sched 1 delete
+		# dummynet has no `sched delete'; the pipe takes it along.
+		jexec "$M" ipfw pipe 1 delete
+		jexec "$M" ipfw pipe 1 config bw 8Mbit/s
 		jexec "$M" ipfw sched 1 config pipe 1 type fifo
 		jexec "$M" ipfw sched 1 config pipe 1 type dualpi2
 		jexec "$M" ipfw queue 1 config sched 1
 	done
 	wait $traffic
+	blast 1 100 2000
+	above "$(counter packets_in)" 99 "packets after the last deletion"
 }
 
 l4s_test instances "Several instances by mask"
