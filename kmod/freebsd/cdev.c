@@ -514,6 +514,9 @@ log_mismatch(struct thread *td, const uint16_t version[2])
 	static struct timeval last;
 	static int count;
 
+	/* The version is right, then: only a length is not. */
+	if (version[0] <= L4S_ABI_VERSION && version[1] >= L4S_ABI_VERSION_MIN)
+		return;
 	if (ppsratecheck(&last, &count, 1) == 0)
 		return;
 	log(LOG_NOTICE, "l4sllm: pid %d (%s) speaks interface %u to %u, the "
