@@ -106,9 +106,12 @@ receive(char **argv)
 	struct iovec iov = { payload, sizeof(payload) };
 	struct timeval quiet = { atoi(argv[2]), 0 };
 	unsigned long seen[4] = { 0 };
-	int family, on = 1, s;
+	int family, on = 1, room = 1 << 20, s;
 
 	s = open_socket(argv[0], argv[1], 1, &family);
+	/* A slow receiver is not to lose what came through the queue. */
+	if (setsockopt(s, SOL_SOCKET, SO_RCVBUF, &room, sizeof(room)) != 0)
+		err(1, "receive buffer");
 	if (family == AF_INET ?
 	    setsockopt(s, IPPROTO_IP, IP_RECVTOS, &on, sizeof(on)) != 0 :
 	    setsockopt(s, IPPROTO_IPV6, IPV6_RECVTCLASS, &on, sizeof(on)) != 0)
