@@ -3,11 +3,11 @@
 CARGO ?= cargo
 OUT ?= out
 
-.PHONY: help demo test bench policy build dist fmt lint clean setup
+.PHONY: help demo test bench bench-train policy build dist fmt lint clean setup
 .DEFAULT_GOAL := help
 
 help: ## this list
-	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' Makefile
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' Makefile
 
 setup: ## install what the build needs (Debian, Ubuntu; elsewhere say what)
 	@scripts/setup.sh
@@ -24,6 +24,9 @@ test: ## every check that needs no root, GPU or FreeBSD
 
 bench: build ## speed, as ratios measured in one run
 	@scripts/bench.sh
+
+bench-train: setup ## training throughput beside Python's (PYTHON=one with transformers and peft)
+	@scripts/bench-train.sh
 
 policy: setup ## train policies/default again from new pools
 	@scripts/policy.sh

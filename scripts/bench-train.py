@@ -55,7 +55,8 @@ class Model(torch.nn.Module):
         self.head = torch.nn.Linear(d, 3)
         config = transformers.GPT2Config(
             vocab_size=1, n_layer=case["layers"], n_embd=d, n_head=case["heads"],
-            n_positions=1024, resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0, use_cache=False)
+            n_positions=1024, bos_token_id=None, eos_token_id=None,
+            resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0, use_cache=False)
         self.backbone = transformers.GPT2Model(config)
         self.backbone.set_attn_implementation("sdpa")
         if case["rank"]:

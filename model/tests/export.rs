@@ -6,7 +6,7 @@ use std::path::Path;
 
 use l4sllm_model::backbone::{BackboneConfig, LoraConfig};
 use l4sllm_model::torch::export::{TritonModel, difference, torchscript, triton};
-use l4sllm_model::torch::{Network, Options, backbone, hub};
+use l4sllm_model::torch::{Network, Options, backbone, backbone_files, hub};
 use l4sllm_model::{Adaptation, EncoderConfig, Feature, PolicyConfig, Scaling, Tensors, Transform};
 use tch::{CModule, Device, Kind, Tensor};
 
@@ -179,6 +179,56 @@ fn names_and_places_that_would_do_harm_are_refused() {
     fs::write(dir.path().join("file"), "").unwrap();
     let inside = refused("model", &dir.path().join("file"));
     assert!(inside.contains("cannot make"), "{inside}");
+}
+
+#[test]
+fn models_and_adapters_go_from_files_to_files() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    let backbone = BackboneConfig::from_json("test", BACKBONES[1].as_bytes()).unwrap();
+    backbone_files::initialise(&backbone, 3, &at("model")).unwrap();
+    let stored = backbone_files::stored(&at("model")).unwrap();
+    assert_eq!((stored.found, stored.ignored), (backbone.specs().len(), 0));
+    assert_eq!(
+        (stored.missing, stored.kinds),
+        (vec![], vec!["F32".to_owned()])
+    );
+
+    let lora = LoraConfig {
+        r: 3,
+        ..LoraConfig::default()
+    };
+    let (model, adapter) = (at("model"), at("adapter"));
+    let weights = backbone_files::fresh_adapter(&model, &lora, 4, &adapter).unwrap();
+    assert_eq!(weights, 2 * 2 * (3 * 24 + 24 * 3));
+    backbone_files::merge(&model, &adapter, &at("merged")).unwrap();
+
+    let embeds = Tensor::randn([2, 5, 24], (Kind::Float, Device::Cpu));
+    let mask = Tensor::from_slice(&[1i64, 1, 1, 1, 1, 0, 0, 1, 1, 1]).view([2, 5]);
+    Tensor::write_safetensors(&[("embeds", &embeds), ("mask", &mask)], at("input")).unwrap();
+    let run = |model: &str, adapter: Option<&Path>, out: &str| {
+        let shape = backbone_files::hidden(&at(model), adapter, &at("input"), &at(out)).unwrap();
+        assert_eq!(shape, [2, 5, 24]);
+        let mut written = Tensor::read_safetensors(at(out)).unwrap();
+        let (name, state) = written.pop().unwrap();
+        assert_eq!((name.as_str(), written.len()), ("last_hidden_state", 0));
+        state
+    };
+    let plain = run("model", None, "plain");
+    // A fresh adapter changes nothing, beside its model or merged into it.
+    for other in [
+        run("model", Some(&adapter), "adapted"),
+        run("merged", None, "merged-out"),
+    ] {
+        let far = (&plain - other).abs().max().double_value(&[]);
+        assert!(far < 1e-5, "{far}");
+    }
+    assert!(plain.isfinite().all().int64_value(&[]) == 1);
+
+    let again = backbone_files::initialise(&backbone, 3, &at("model")).unwrap_err();
+    assert!(again.to_string().contains("exists already"), "{again}");
+    let wrong = backbone_files::hidden(&at("model"), None, &at("plain"), &at("x")).unwrap_err();
+    assert!(wrong.to_string().contains("embeds"), "{wrong}");
 }
 
 /// The text of a field that is there once.
