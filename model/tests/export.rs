@@ -1,5 +1,7 @@
 //! Policies for programs of others compute what they compute here.
 
+#![allow(clippy::unwrap_used)]
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;

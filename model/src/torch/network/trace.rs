@@ -45,7 +45,7 @@ impl Network {
             Tensor::f_zeros([EXAMPLE, w], (Kind::Int64, place))?,
         ];
         let mut failure = None;
-        let mut forward = |raw: &[Tensor]| match self.from_raw(&own, &weights, &scaling, raw) {
+        let mut forward = |raw: &[Tensor]| match self.of_records(&own, &weights, &scaling, raw) {
             Ok(probabilities) => vec![probabilities],
             Err(error) => {
                 failure = Some(error);
@@ -62,7 +62,7 @@ impl Network {
     }
 
     /// Probabilities [B, 3] of returns, features and actions.
-    fn from_raw(
+    fn of_records(
         &self,
         own: &View,
         weights: &backbone::Weights,
