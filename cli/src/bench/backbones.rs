@@ -9,8 +9,8 @@ use anyhow::{Context, bail, ensure};
 use clap::{Args, ValueEnum};
 use l4sllm_model::backbone::{BackboneConfig, LoraConfig};
 use l4sllm_model::torch::device::{self, Precision};
-use l4sllm_model::torch::{Measurement, Options, least_bytes, set_threads};
-use l4sllm_model::{Adaptation, Feature, PolicyConfig};
+use l4sllm_model::torch::{Measurement, Options, adapt, least_bytes, set_threads};
+use l4sllm_model::{Feature, PolicyConfig};
 use l4sllm_testbed::report::{Backbones, Costs, Latency, Skipped};
 use l4sllm_testbed::result::quantile;
 use serde::{Deserialize, Serialize};
@@ -265,10 +265,11 @@ fn config(args: &BackbonesArgs, name: &str) -> anyhow::Result<PolicyConfig> {
     config.backbone =
         BackboneConfig::named(name).with_context(|| format!("{name}: no such model"))?;
     if args.rank > 0 {
-        config.adaptation = Adaptation::Lora(LoraConfig {
+        let lora = LoraConfig {
             r: args.rank,
             ..LoraConfig::default()
-        });
+        };
+        adapt(&mut config, lora);
     }
     config.check()?;
     Ok(config)

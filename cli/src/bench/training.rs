@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use anyhow::ensure;
 use clap::Args;
 use l4sllm_model::backbone::{BackboneConfig, Gpt2Config, LoraConfig};
-use l4sllm_model::torch::{Measurement, Options, device, set_threads};
-use l4sllm_model::{Adaptation, Feature, PolicyConfig};
+use l4sllm_model::torch::{Measurement, Options, adapt, device, set_threads};
+use l4sllm_model::{Feature, PolicyConfig};
 
 use crate::output::{Done, outln};
 
@@ -120,10 +120,11 @@ fn config(args: &TrainingArgs) -> anyhow::Result<PolicyConfig> {
         ..Gpt2Config::default()
     });
     if args.lora_rank > 0 {
-        config.adaptation = Adaptation::Lora(LoraConfig {
+        let lora = LoraConfig {
             r: args.lora_rank,
             ..LoraConfig::default()
-        });
+        };
+        adapt(&mut config, lora);
     }
     config.check()?;
     Ok(config)

@@ -8,8 +8,9 @@ use super::backbone::Weights;
 use super::network::{Batch, Network, Options};
 use super::optimiser::AdamW;
 use super::{TrainError, device, hub};
+use crate::backbone::LoraConfig;
 use crate::tensors::Random;
-use crate::{ACTIONS, Adaptation, PolicyConfig, Tensors, specs, trained_specs};
+use crate::{ACTIONS, Adaptation, BaseConfig, PolicyConfig, Tensors, specs, trained_specs};
 
 /// A model, one window to decide on, and a batch to train with.
 pub struct Measurement {
@@ -37,11 +38,9 @@ impl Measurement {
         windows: usize,
         seed: u64,
     ) -> Result<Measurement, TrainError> {
-        let base = match config.adaptation {
-            Adaptation::Full => Weights::new(),
-            Adaptation::Lora(_) => {
-                hub::random(&config.backbone, seed, options.kind, options.device)?
-            }
+        let base = match config.adapter() {
+            None => Weights::new(),
+            Some(_) => hub::random(&config.backbone, seed, options.kind, options.device)?,
         };
         let window = made_up(&config, 1, seed, options)?;
         let batch = made_up(&config, windows, seed ^ 1, options)?;
@@ -88,6 +87,16 @@ impl Measurement {
     }
 }
 
+/// Puts adapters on a frozen base, which lies in no directory: what is timed
+/// needs none.
+pub fn adapt(config: &mut PolicyConfig, lora: LoraConfig) {
+    config.adaptation = Adaptation::Lora(lora);
+    config.base = Some(BaseConfig {
+        path: "made-up".into(),
+        sha256: "0".repeat(64),
+    });
+}
+
 /// How many weights a policy has, adapters counted where they are apart.
 pub fn parameters(config: &PolicyConfig) -> Result<Parameters, TrainError> {
     let count = |specs: &[crate::Spec]| -> u64 {
@@ -107,10 +116,7 @@ pub fn parameters(config: &PolicyConfig) -> Result<Parameters, TrainError> {
 pub fn least_bytes(config: &PolicyConfig, kind: Kind, windows: usize) -> Result<u64, TrainError> {
     let Parameters { all, trained } = parameters(config)?;
     let size = kind.elt_size_in_bytes() as u64;
-    let frozen = match config.adaptation {
-        Adaptation::Full => 0,
-        Adaptation::Lora(_) => all - trained,
-    };
+    let frozen = all - trained;
     // Some twenty activations of the width of a token in each layer.
     let tokens = (windows * config.tokens()) as u64;
     let kept = 20 * tokens * (config.backbone.width() * config.backbone.layers()) as u64;
@@ -148,4 +154,35 @@ fn made_up(
         .map(|_| (random.next() % ACTIONS as u64) as i64)
         .collect();
     Batch::of(windows, &returns, &values, &actions, options.device)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Feature;
+
+    #[test]
+    fn adapters_alone_are_trained_beside_a_frozen_base() {
+        let mut config = PolicyConfig::new("test", &Feature::PAPER7);
+        config.window = 2;
+        let full = parameters(&config).unwrap();
+        assert_eq!(full.all, full.trained);
+        let lora = LoraConfig {
+            r: 4,
+            ..LoraConfig::default()
+        };
+        adapt(&mut config, lora);
+        let mut model = Measurement::new(config, Options::default(), 3, 1).unwrap();
+        let adapted = model.parameters().unwrap();
+        // Two blocks of width 48: A is [4, 48], B is [144, 4].
+        assert_eq!(adapted.all - full.all, 2 * 4 * (48 + 144));
+        assert!(adapted.trained < full.trained / 2, "{adapted:?}");
+        let before = model.step().unwrap();
+        for _ in 0..40 {
+            model.step().unwrap();
+        }
+        assert!(model.step().unwrap() < before);
+        let sum: f32 = model.decide().unwrap().iter().sum();
+        assert!((sum - 1.0).abs() < 1e-5);
+    }
 }

@@ -19,7 +19,7 @@ mod trainer;
 
 use std::path::PathBuf;
 
-pub use measure::{Measurement, Parameters, least_bytes, parameters};
+pub use measure::{Measurement, Parameters, adapt, least_bytes, parameters};
 pub use network::{ADAPTER_DIR, Batch, MODULES_FILE, Network, Options, random_base};
 pub use trainer::{Evaluation, Progress, TrainConfig, Trainer};
 
