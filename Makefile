@@ -3,7 +3,7 @@
 CARGO ?= cargo
 OUT ?= out
 
-.PHONY: help demo test bench bench-train policy build dist fmt lint clean setup
+.PHONY: help demo test bench bench-train reproduce policy build dist fmt lint clean setup
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -21,6 +21,12 @@ demo: build ## the main job: the published testbed, emulated, into out/demo
 test: ## every check that needs no root, GPU or FreeBSD
 	@scripts/setup.sh test
 	@scripts/test.sh
+
+reproduce: setup ## learn the published pool and tell how well: make reproduce POOL=file
+	@[ -n "$(POOL)" ] || { echo "POOL=file: the published pool, as CSV, Parquet or JSON"; exit 2; }
+	@scripts/libtorch.sh
+	$(CARGO) build --release --locked --package l4sllm --features torch
+	"$${CARGO_TARGET_DIR:-target}/release/l4sllm" reproduce --pool "$(POOL)" --out $(OUT)/reproduce
 
 bench: build ## speed, as ratios measured in one run
 	@scripts/bench.sh

@@ -1,29 +1,36 @@
 //! `l4sllm eval`: how often a policy does what a pool did.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use anyhow::ensure;
 use clap::{Args, ValueEnum};
-use l4sllm_abi::Queue;
-use l4sllm_model::pool::{Dataset, Split, Windows};
-use l4sllm_model::{Chooser, Confusion, Policy, Scores};
+use l4sllm_model::Policy;
+use l4sllm_model::pool::{Dataset, Split};
 use serde::Serialize;
 
+use crate::judge::{Judge, Verdict};
 use crate::output::outln;
 
 /// Compare a policy's decisions with a pool's.
+///
+/// Accuracy stands beside the share of the most frequent action, which a
+/// constant answer reaches.
 #[derive(Debug, Args)]
 pub struct EvalArgs {
     /// Policy directory.
     #[arg(long)]
     policy: PathBuf,
-    /// Pools (Parquet).
+    /// Pools.
     #[arg(long, required = true, num_args = 1..)]
     pool: Vec<PathBuf>,
     /// Share of episodes, and of each other episode's end, that training left
     /// out: the same as in `l4sllm train`.
     #[arg(long, default_value_t = 0.2)]
     held_out: f64,
+    /// Scenarios that training left out whole: the same as in `l4sllm train`.
+    #[arg(long, value_name = "SCENARIO", num_args = 1..)]
+    keep_out: Vec<String>,
     /// Decisions judged in each part, spread evenly.
     #[arg(long, default_value_t = 20_000)]
     decisions: usize,
@@ -38,7 +45,7 @@ pub struct EvalArgs {
 /// Which return a policy is asked for.
 #[derive(Debug, Clone, Copy, ValueEnum, Serialize)]
 #[serde(rename_all = "lowercase")]
-enum Returns {
+pub enum Returns {
     /// The policy's target, as in the loop.
     Target,
     /// The return that came, as in training.
@@ -50,8 +57,14 @@ struct Report {
     policy: String,
     sha256: String,
     returns: Returns,
-    late: Option<Scores>,
-    unseen: Option<Scores>,
+    /// The end of the episodes trained on.
+    late: Option<Verdict>,
+    /// Whole episodes kept out.
+    unseen: Option<Verdict>,
+    /// Of both, the rows whose state no row trained on has.
+    novel: Option<Verdict>,
+    /// Both, by scenario.
+    scenarios: BTreeMap<String, Verdict>,
 }
 
 /// Evaluates with the plain engine.
@@ -64,64 +77,102 @@ pub fn run(args: &EvalArgs) -> anyhow::Result<()> {
     let policy = Policy::load(&args.policy)?;
     let config = policy.config();
     let episodes = Dataset::episodes(&args.pool)?;
-    let data = Dataset::load(config, &args.pool, &episodes)?;
-    let split = Split::new(&episodes, args.held_out);
-    let target = match args.returns {
-        Returns::Target => Some(config.returns.scaling.apply(config.returns.target)),
-        Returns::Pool => None,
+    let split = Split::of(&episodes, args.held_out, &args.keep_out);
+    let data = Dataset::load(config, &args.pool, &episodes, &split)?;
+    let seen = Dataset::seen(config, &args.pool, &split.train)?;
+    let judge = Judge {
+        policy: &policy,
+        data: &data,
+        episodes: &episodes,
+        target: match args.returns {
+            Returns::Target => Some(config.returns.scaling.apply(config.returns.target)),
+            Returns::Pool => None,
+        },
     };
-    let judge = |ranges: &[std::ops::Range<usize>]| {
-        let windows = Windows::new(ranges, config.window);
-        let mut confusion = Confusion::default();
-        for rows in windows.spread(args.decisions) {
-            let probabilities = policy.decide(&data.steps(rows.clone(), target));
-            // Windows are far apart: nothing is owed from one to the next.
-            let mut chooser = Chooser::new(config.decision_rule, rows.end as u64);
-            let action = chooser.choose(Queue::Classic, &probabilities);
-            confusion.add(data.action(rows.end - 1).into(), action as usize);
+    let all = |_| true;
+    let kept: Vec<_> = split.late.iter().chain(&split.unseen).cloned().collect();
+    let mut scenarios = BTreeMap::new();
+    for episode in &episodes {
+        scenarios.entry(&episode.scenario).or_insert(Vec::new());
+    }
+    for range in &kept {
+        let episode = episodes.partition_point(|e| e.rows.end <= range.start);
+        if let Some(ranges) = scenarios.get_mut(&episodes[episode].scenario) {
+            ranges.push(range.clone());
         }
-        (!windows.is_empty()).then(|| confusion.scores())
-    };
+    }
     let report = Report {
         policy: config.name.clone(),
         sha256: policy.hash().to_owned(),
         returns: args.returns,
-        late: judge(&split.late),
-        unseen: judge(&split.unseen),
+        late: judge.judge(&split.late, args.decisions, all)?,
+        unseen: judge.judge(&split.unseen, args.decisions, all)?,
+        novel: judge.judge(&kept, args.decisions, |row| !seen[row])?,
+        scenarios: scenarios
+            .into_iter()
+            .filter_map(|(name, ranges)| {
+                let verdict = judge.judge(&ranges, args.decisions, all).transpose()?;
+                Some(verdict.map(|verdict| (name.clone(), verdict)))
+            })
+            .collect::<anyhow::Result<_>>()?,
     };
     if args.json {
         outln!("{}", serde_json::to_string_pretty(&report)?)?;
         return Ok(());
     }
     outln!("policy {} {}", report.policy, &report.sha256[..12])?;
-    for (name, scores) in [
+    for (name, verdict) in [
         ("later in the same episodes", &report.late),
         ("unseen episodes", &report.unseen),
+        ("states that training has not seen", &report.novel),
     ] {
-        match scores {
-            Some(scores) => outln!("\n{name}\n{}", table(scores))?,
+        match verdict {
+            Some(verdict) => outln!("\n{name}\n{}", table(verdict))?,
             None => outln!("\n{name}: none")?,
         }
+    }
+    outln!("\nby scenario                       decisions  accuracy  majority  macro F1")?;
+    for (name, Verdict { scores, .. }) in &report.scenarios {
+        outln!(
+            "  {name:<30}  {:>9}    {:.4}    {:.4}    {:.4}",
+            scores.decisions,
+            scores.accuracy,
+            scores.majority_share,
+            scores.macro_f1
+        )?;
     }
     Ok(())
 }
 
-fn table(scores: &Scores) -> String {
+fn table(verdict: &Verdict) -> String {
+    let Verdict {
+        scores,
+        calibration,
+    } = verdict;
     let mut text = format!(
         "  decisions          {}\n  accuracy           {:.4}   (always the most frequent: {:.4})\n  \
-         balanced accuracy  {:.4}\n  macro F1           {:.4}\n",
+         balanced accuracy  {:.4}\n  macro F1           {:.4}\n  \
+         calibration error  {:.4}   (log loss {:.4}, Brier score {:.4})\n\n",
         scores.decisions,
         scores.accuracy,
         scores.majority_share,
         scores.balanced_accuracy,
-        scores.macro_f1
+        scores.macro_f1,
+        calibration.expected_calibration_error,
+        calibration.log_loss,
+        calibration.brier,
     );
-    for (name, (share, recall)) in ["enqueue", "drop", "mark"]
-        .iter()
-        .zip(scores.share.iter().zip(scores.recall))
-    {
-        let recall = recall.map_or("-".to_owned(), |r| format!("{r:.4}"));
-        text += &format!("  {name:<8} share {share:.4}   recall {recall}\n");
+    text += "  action     share  recall  precision      F1     as enqueue    drop    mark\n";
+    let number = |value: Option<f64>| value.map_or("-".to_owned(), |value| format!("{value:.4}"));
+    for (a, name) in ["enqueue", "drop", "mark"].iter().enumerate() {
+        let [enqueue, drop, mark] = scores.confusion[a];
+        text += &format!(
+            "  {name:<8} {:.4}  {:>6}     {:>6}  {:>6}     {enqueue:>10}  {drop:>6}  {mark:>6}\n",
+            scores.share[a],
+            number(scores.recall[a]),
+            number(scores.precision[a]),
+            number(scores.f1[a]),
+        );
     }
     text
 }

@@ -11,10 +11,13 @@ mod collect;
 mod demo;
 mod doctor;
 mod eval;
+mod judge;
 mod output;
 mod policy;
 mod pool;
 mod report;
+#[cfg(feature = "torch")]
+mod reproduce;
 mod run;
 mod scenario;
 mod status;
@@ -61,7 +64,9 @@ enum Command {
     Collect(collect::CollectArgs),
     Pool(pool::PoolArgs),
     #[cfg(feature = "torch")]
-    Train(train::TrainArgs),
+    Train(Box<train::TrainArgs>),
+    #[cfg(feature = "torch")]
+    Reproduce(reproduce::ReproduceArgs),
     Eval(eval::EvalArgs),
     Policy(policy::PolicyArgs),
     #[cfg(feature = "torch")]
@@ -97,6 +102,8 @@ fn dispatch(command: Command) -> anyhow::Result<Done> {
         Command::Collect(args) => stoppable(|cancel| collect::run(&args, cancel)),
         #[cfg(feature = "torch")]
         Command::Train(args) => stoppable(|cancel| train::run(&args, cancel)),
+        #[cfg(feature = "torch")]
+        Command::Reproduce(args) => stoppable(|cancel| reproduce::run(&args, cancel)),
         Command::Eval(args) => eval::run(&args).map(finished),
         Command::Policy(args) => policy::run(&args).map(finished),
         #[cfg(feature = "torch")]

@@ -51,12 +51,12 @@ fn main() {
     let paths = [path];
     let mut config = PolicyConfig::new("bench", &Feature::PAPER7);
     let episodes = measure("Dataset::episodes", || Dataset::episodes(&paths).unwrap());
-    let split = Split::new(&episodes, 0.1);
+    let split = Split::of(&episodes, 0.1, &[]);
     measure("Dataset::fit", || {
-        Dataset::fit(&mut config, &paths, &episodes, &split.train, 0.9).unwrap();
+        Dataset::fit(&mut config, &paths, &split, 0, 0.9).unwrap();
     });
     let data = measure("Dataset::load", || {
-        Dataset::load(&config, &paths, &episodes).unwrap()
+        Dataset::load(&config, &paths, &episodes, &split).unwrap()
     });
     assert_eq!(data.rows(), rows);
 }

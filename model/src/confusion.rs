@@ -9,7 +9,8 @@ use crate::ACTIONS;
 pub struct Confusion([[u64; ACTIONS]; ACTIONS]);
 
 /// What a [`Confusion`] says.  Accuracy means little without the share of the
-/// most frequent action, which a constant answer reaches.
+/// most frequent action, which a constant answer reaches.  Of an action that
+/// does not occur or is never predicted, what would be 0 / 0 is null.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Scores {
     /// Decisions judged.
@@ -22,10 +23,16 @@ pub struct Scores {
     pub balanced_accuracy: f64,
     /// Mean F1 of the actions that occur.
     pub macro_f1: f64,
-    /// Per action: share of its occurrences that were found; none, null.
+    /// Per action: share of its occurrences that were found.
     pub recall: [Option<f64>; ACTIONS],
+    /// Per action: share of its predictions that were right.
+    pub precision: [Option<f64>; ACTIONS],
+    /// Per action: harmonic mean of recall and precision.
+    pub f1: [Option<f64>; ACTIONS],
     /// Per action: share of it.
     pub share: [f64; ACTIONS],
+    /// Counts, a row per actual action, a column per predicted one.
+    pub confusion: [[u64; ACTIONS]; ACTIONS],
 }
 
 impl Confusion {
@@ -42,20 +49,25 @@ impl Confusion {
             std::array::from_fn(|p| self.0.iter().map(|row| row[p]).sum());
         let right: [u64; ACTIONS] = std::array::from_fn(|a| self.0[a][a]);
         let all = actual.iter().sum();
-        let recall: [Option<f64>; ACTIONS] =
-            std::array::from_fn(|a| (actual[a] > 0).then(|| of(right[a], actual[a])));
-        let f1 = (0..ACTIONS)
-            .filter(|a| actual[*a] > 0)
-            .map(|a| of(2 * right[a], actual[a] + predicted[a]));
+        let share_of = |counts: [u64; ACTIONS]| -> [Option<f64>; ACTIONS] {
+            std::array::from_fn(|a| (counts[a] > 0).then(|| of(right[a], counts[a])))
+        };
+        let recall = share_of(actual);
+        let f1: [Option<f64>; ACTIONS] = std::array::from_fn(|a| {
+            (actual[a] > 0).then(|| of(2 * right[a], actual[a] + predicted[a]))
+        });
         let present = recall.iter().flatten().count().max(1) as f64;
         Scores {
             decisions: all,
             accuracy: of(right.iter().sum(), all),
             majority_share: of(actual.into_iter().max().unwrap_or(0), all),
             balanced_accuracy: recall.iter().flatten().sum::<f64>() / present,
-            macro_f1: f1.sum::<f64>() / present,
+            macro_f1: f1.iter().flatten().sum::<f64>() / present,
             recall,
+            precision: share_of(predicted),
+            f1,
             share: actual.map(|count| of(count, all)),
+            confusion: self.0,
         }
     }
 }
@@ -74,6 +86,9 @@ mod tests {
         assert_eq!((scores.accuracy, scores.majority_share), (0.8, 0.8));
         assert_eq!(scores.balanced_accuracy, 0.5);
         assert_eq!(scores.recall, [Some(1.0), None, Some(0.0)]);
+        assert_eq!(scores.precision, [Some(0.8), None, None]);
+        assert_eq!(scores.f1, [Some(160.0 / 180.0), None, Some(0.0)]);
         assert!((scores.macro_f1 - (160.0 / 180.0) / 2.0).abs() < 1e-12);
+        assert_eq!(scores.confusion, [[80, 0, 0], [0, 0, 0], [20, 0, 0]]);
     }
 }

@@ -16,6 +16,7 @@
 
 pub mod backbone;
 mod base;
+mod calibration;
 mod chooser;
 mod config;
 mod confusion;
@@ -40,6 +41,7 @@ pub mod pool;
 pub mod torch;
 
 pub use base::{base_config, base_hash};
+pub use calibration::{Bin, Calibration, Reliability};
 pub use chooser::Chooser;
 pub use config::{
     ACTIONS, Adaptation, BaseConfig, DecisionRule, FORMAT, FeatureConfig, HeadConfig, HeadKind,

@@ -1,53 +1,33 @@
-//! Windows of pools, scaled as a policy sees them.
+//! Rows of pools, scaled as a policy sees them.
 
+use std::collections::HashSet;
+use std::fs::File;
+use std::hash::{DefaultHasher, Hasher};
+use std::io::Read;
+use std::iter::repeat_n;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use super::{Group, Pool, PoolError};
+use super::{Group, Pool, PoolError, Source, Split, open};
 use crate::feature::Fit;
-use crate::{PolicyConfig, Step, Transform, returns_to_go};
+use crate::{EncoderConfig, Encoding, Feature, PolicyConfig, Step, Transform, returns_to_go};
 
-/// Which rows are for what.  Ranges are of rows over all pools, in order, and
-/// lie within one episode each.
+/// Most rows that bins are fitted to.
+const SAMPLE: usize = 1 << 17;
+
+/// A run of consecutive records of one scheduler instance.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Split {
-    /// To be fitted to.
-    pub train: Vec<Range<usize>>,
-    /// The end of the same episodes: the same conditions, later.
-    pub late: Vec<Range<usize>>,
-    /// Whole episodes that nothing was fitted to.
-    pub unseen: Vec<Range<usize>>,
-}
-
-impl Split {
-    /// Keeps `share` (0..=0.5) of the episodes out, spread evenly, and the
-    /// same share of the time at the end of each other episode.
-    pub fn new(episodes: &[Range<usize>], share: f64) -> Split {
-        let mut split = Split {
-            train: Vec::new(),
-            late: Vec::new(),
-            unseen: Vec::new(),
-        };
-        let every = if share > 0.0 {
-            (1.0 / share).round() as usize
-        } else {
-            usize::MAX
-        };
-        for (i, episode) in episodes.iter().enumerate() {
-            if i % every == every - 1 {
-                split.unseen.push(episode.clone());
-                continue;
-            }
-            let late = (episode.len() as f64 * share).round() as usize;
-            split.train.push(episode.start..episode.end - late);
-            split.late.push(episode.end - late..episode.end);
-        }
-        split.late.retain(|range| !range.is_empty());
-        split
-    }
+pub struct Episode {
+    /// Its rows, counted over all pools.
+    pub rows: Range<usize>,
+    /// The pool that it is in, counted from 0.
+    pub pool: usize,
+    /// What it was a run of.
+    pub scenario: String,
 }
 
 /// All rows of some pools, in memory: 4 bytes a feature and 5 more a row.
+/// Pools are read a row group at a time.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Dataset {
     config: PolicyConfig, // what a row puts in
@@ -59,47 +39,64 @@ pub struct Dataset {
 }
 
 impl Dataset {
-    /// The episodes of pools, as ranges of rows over all of them.
-    pub fn episodes(paths: &[PathBuf]) -> Result<Vec<Range<usize>>, PoolError> {
-        let mut episodes: Vec<Range<usize>> = Vec::new();
-        let mut rows = 0;
-        for path in paths {
+    /// The episodes of pools.
+    pub fn episodes(paths: &[PathBuf]) -> Result<Vec<Episode>, PoolError> {
+        let mut episodes: Vec<Episode> = Vec::new();
+        let mut row = 0;
+        for (pool, path) in paths.iter().enumerate() {
             let mut current = None;
-            for_each_group(path, &[], |group| {
-                for episode in group.episode {
+            for_each_group(path, &[], |group, scenarios| {
+                let names = scenarios
+                    .iter()
+                    .flat_map(|(name, rows)| repeat_n(name, *rows));
+                for (number, name) in group.episode.iter().zip(names) {
                     match episodes.last_mut() {
-                        Some(last) if current == Some(episode) => last.end += 1,
-                        _ => episodes.push(rows..rows + 1),
+                        Some(last) if current == Some(*number) => last.rows.end += 1,
+                        _ => episodes.push(Episode {
+                            rows: row..row + 1,
+                            pool,
+                            scenario: name.clone(),
+                        }),
                     }
-                    current = Some(episode);
-                    rows += 1;
+                    current = Some(*number);
+                    row += 1;
                 }
             })?;
         }
         Ok(episodes)
     }
 
-    /// Fits the scaling of `config` to the rows of `train`, and its target to
-    /// the quantile `target` (0..=1) of their returns.
+    /// Fits the scaling of `config` to the rows that `split` trains on, the
+    /// bins of its scalars to a sample of them, and its target to the quantile
+    /// `target` (0..=1) of their returns.  Without `bins`, scalars have none.
     pub fn fit(
         config: &mut PolicyConfig,
         paths: &[PathBuf],
-        episodes: &[Range<usize>],
-        train: &[Range<usize>],
+        split: &Split,
+        bins: usize,
         target: f64,
     ) -> Result<(), PoolError> {
         let features: Vec<_> = config.features.iter().map(|f| f.name).collect();
         let mut fits: Vec<Fit> = features.iter().map(|f| Fit::new(f.transform())).collect();
         let mut rewards = Vec::new();
-        let mut within = Within::new(train);
-        let mut row = 0;
+        let mut within = Within::new(&split.train);
+        let rows: usize = split.train.iter().map(|range| range.len()).sum();
+        let every = rows.div_ceil(SAMPLE).max(1);
+        let mut sample = vec![Vec::new(); if bins > 0 { features.len() } else { 0 }];
+        let (mut row, mut taken) = (0, 0);
         for path in paths {
-            for_each_group(path, &features, |group| {
+            for_each_group(path, &features, |group, _| {
                 for i in 0..group.action.len() {
                     if within.contains(row) {
                         for (fit, column) in fits.iter_mut().zip(&group.features) {
                             fit.add(column[i]);
                         }
+                        if taken % every == 0 {
+                            for (values, column) in sample.iter_mut().zip(&group.features) {
+                                values.push(column[i]);
+                            }
+                        }
+                        taken += 1;
                     }
                     row += 1;
                 }
@@ -109,32 +106,45 @@ impl Dataset {
         for (feature, fit) in config.features.iter_mut().zip(fits) {
             feature.scaling = fit.finish();
         }
-        for episode in episodes {
-            returns_to_go(&mut rewards[episode.clone()], config.returns.gamma);
+        for (feature, values) in config.features.iter_mut().zip(&sample) {
+            if let EncoderConfig::Scalar { encoding, .. } = &mut feature.encoder {
+                let scaled = values.iter().map(|v| feature.scaling.apply(*v));
+                *encoding = Encoding::bins(&mut scaled.collect::<Vec<_>>(), bins);
+            }
         }
-        let mut returns: Vec<f64> = train
-            .iter()
-            .flat_map(|range| rewards[range.clone()].iter().copied())
-            .collect();
+        let mut kept = 0;
+        for range in &split.train {
+            returns_to_go(&mut rewards[range.clone()], config.returns.gamma);
+            rewards.copy_within(range.clone(), kept);
+            kept += range.len();
+        }
+        rewards.truncate(kept);
         let mut fit = Fit::new(Transform::Linear);
-        returns.iter().for_each(|r| fit.add(*r));
+        rewards.iter().for_each(|r| fit.add(*r));
         config.returns.scaling = fit.finish();
-        returns.sort_unstable_by(f64::total_cmp);
-        let at = (returns.len().saturating_sub(1) as f64 * target).round() as usize;
-        config.returns.target = returns.get(at).copied().unwrap_or(0.0);
+        let at = (kept.saturating_sub(1) as f64 * target).round() as usize;
+        if kept > 0 {
+            let (_, quantile, _) = rewards.select_nth_unstable_by(at, f64::total_cmp);
+            config.returns.target = *quantile;
+        }
         Ok(())
     }
 
-    /// Reads pools, scaled as `config` says.
+    /// Reads pools, scaled as `config` says.  Returns end with the ranges of
+    /// `split`: what is trained on knows nothing of what came after.
     pub fn load(
         config: &PolicyConfig,
         paths: &[PathBuf],
-        episodes: &[Range<usize>],
+        episodes: &[Episode],
+        split: &Split,
     ) -> Result<Dataset, PoolError> {
         let names: Vec<_> = config.features.iter().map(|f| f.name).collect();
-        let (mut features, mut actions, mut rewards) = (Vec::new(), Vec::new(), Vec::new());
+        let rows = episodes.last().map_or(0, |episode| episode.rows.end);
+        let mut features = Vec::with_capacity(rows * names.len());
+        let mut actions = Vec::with_capacity(rows);
+        let mut rewards = Vec::with_capacity(rows);
         for path in paths {
-            for_each_group(path, &names, |group| {
+            for_each_group(path, &names, |group, _| {
                 for i in 0..group.action.len() {
                     for (feature, column) in config.features.iter().zip(&group.features) {
                         features.push(feature.scaling.apply(column[i]));
@@ -144,8 +154,8 @@ impl Dataset {
                 rewards.extend(group.reward);
             })?;
         }
-        for episode in episodes {
-            returns_to_go(&mut rewards[episode.clone()], config.returns.gamma);
+        for range in split.ranges() {
+            returns_to_go(&mut rewards[range], config.returns.gamma);
         }
         let returns = rewards
             .iter()
@@ -153,12 +163,39 @@ impl Dataset {
             .collect();
         Ok(Dataset {
             config: config.clone(),
-            starts: episodes.iter().map(|episode| episode.start).collect(),
+            starts: episodes.iter().map(|episode| episode.rows.start).collect(),
             width: names.len(),
             features,
             actions,
             returns,
         })
+    }
+
+    /// For each row, whether its raw features are those of a row of `train`,
+    /// as they are where a selection repeats rows.  By 64-bit hashes.
+    pub fn seen(
+        config: &PolicyConfig,
+        paths: &[PathBuf],
+        train: &[Range<usize>],
+    ) -> Result<Vec<bool>, PoolError> {
+        let names: Vec<_> = config.features.iter().map(|f| f.name).collect();
+        let mut hashes = Vec::new();
+        for path in paths {
+            for_each_group(path, &names, |group, _| {
+                for i in 0..group.action.len() {
+                    let mut hasher = DefaultHasher::new();
+                    for column in &group.features {
+                        hasher.write_u64(column[i].to_bits());
+                    }
+                    hashes.push(hasher.finish());
+                }
+            })?;
+        }
+        let known: HashSet<u64> = train
+            .iter()
+            .flat_map(|range| hashes[range.clone()].iter().copied())
+            .collect();
+        Ok(hashes.iter().map(|hash| known.contains(hash)).collect())
     }
 
     /// Number of rows.
@@ -171,15 +208,23 @@ impl Dataset {
         &self.features[row * self.width..][..self.width]
     }
 
-    /// What the features of a row put into a network: a series sees the rows
-    /// before it, of the same episode.
-    pub fn inputs(&self, row: usize) -> Vec<f32> {
-        let episode = self.starts.partition_point(|start| *start <= row);
-        let start = episode.checked_sub(1).map_or(0, |e| self.starts[e]);
-        let mut inputs = vec![0.0; self.config.inputs()];
-        let value = |feature, back| self.features[(row - back) * self.width + feature];
-        self.config.fill_inputs(row - start, value, &mut inputs);
-        inputs
+    /// Appends what the features of the rows put into a network: a series sees
+    /// the rows before it, of the same episode.
+    pub fn inputs(&self, rows: Range<usize>, inputs: &mut Vec<f32>) {
+        if self.config.lookback() == 0 {
+            let all = rows.start * self.width..rows.end * self.width;
+            return inputs.extend_from_slice(&self.features[all]);
+        }
+        let width = self.config.inputs();
+        for row in rows {
+            let episode = self.starts.partition_point(|start| *start <= row);
+            let start = episode.checked_sub(1).map_or(0, |e| self.starts[e]);
+            let value = |feature, back| self.features[(row - back) * self.width + feature];
+            let at = inputs.len();
+            inputs.resize(at + width, 0.0);
+            self.config
+                .fill_inputs(row - start, value, &mut inputs[at..]);
+        }
     }
 
     /// Code of the action of a row.
@@ -197,7 +242,11 @@ impl Dataset {
     pub fn steps(&self, rows: Range<usize>, target: Option<f32>) -> Vec<Step> {
         rows.map(|row| Step {
             return_to_go: target.unwrap_or(self.returns[row]),
-            inputs: self.inputs(row),
+            inputs: {
+                let mut inputs = Vec::with_capacity(self.config.inputs());
+                self.inputs(row..row + 1, &mut inputs);
+                inputs
+            },
             action: self.actions[row].into(),
         })
         .collect()
@@ -215,65 +264,60 @@ impl Dataset {
     }
 }
 
-/// The places where a window of a given length fits.
-#[derive(Debug, Clone)]
-pub struct Windows {
-    length: usize,
-    ends: Vec<usize>,   // places up to and with each range
-    starts: Vec<usize>, // first row of each range
-}
-
-impl Windows {
-    /// The windows of `length` rows within `ranges`.
-    pub fn new(ranges: &[Range<usize>], length: usize) -> Windows {
-        let (mut ends, mut starts, mut places) = (Vec::new(), Vec::new(), 0);
-        for range in ranges.iter().filter(|range| range.len() >= length) {
-            places += range.len() + 1 - length;
-            ends.push(places);
-            starts.push(range.start);
-        }
-        Windows {
-            length,
-            ends,
-            starts,
-        }
-    }
-
-    /// How many there are.
-    pub fn len(&self) -> usize {
-        self.ends.last().copied().unwrap_or(0)
-    }
-
-    /// Whether no window fits.
-    pub fn is_empty(&self) -> bool {
-        self.ends.is_empty()
-    }
-
-    /// The rows of window `index`, below [`Windows::len`].
-    pub fn rows(&self, index: usize) -> Range<usize> {
-        let range = self.ends.partition_point(|end| *end <= index);
-        let before = if range == 0 { 0 } else { self.ends[range - 1] };
-        let start = self.starts[range] + index - before;
-        start..start + self.length
-    }
-
-    /// Up to `count` windows, spread evenly.
-    pub fn spread(&self, count: usize) -> impl Iterator<Item = Range<usize>> + '_ {
-        let count = count.min(self.len());
-        (0..count).map(move |i| self.rows(i * self.len() / count))
-    }
-}
-
+/// Row groups of a pool, Parquet or JSON, with the scenarios of their rows.
 fn for_each_group(
     path: &Path,
-    features: &[crate::Feature],
-    mut f: impl FnMut(Group),
+    features: &[Feature],
+    mut f: impl FnMut(Group, &[(String, usize)]),
 ) -> Result<(), PoolError> {
-    let pool = Pool::open(path)?;
-    for index in 0..pool.groups() {
-        f(pool.group(index, features)?);
+    if is_parquet(path)? {
+        let pool = Pool::open(path)?;
+        for index in 0..pool.groups() {
+            f(pool.group(index, features)?, &pool.scenario_runs(index)?);
+        }
+        return Ok(());
+    }
+    let mut source = open(path)?;
+    let mut places = Vec::new();
+    for feature in features {
+        places.push(
+            source
+                .schema()
+                .place(*feature)
+                .ok_or_else(|| PoolError::Column {
+                    path: path.to_owned(),
+                    group: None,
+                    column: feature.name().to_owned(),
+                    reason: "missing".to_owned(),
+                })?,
+        );
+    }
+    let mut episodes = 0;
+    while let Some(mut rows) = source.next()? {
+        episodes += u32::from(rows.first);
+        let count = rows.len();
+        let group = Group {
+            episode: vec![episodes; count],
+            time_ns: rows.time_ns,
+            action: rows.action,
+            reward: rows.reward,
+            done: rows.done,
+            features: places
+                .iter()
+                .map(|place| std::mem::take(&mut rows.features[*place]))
+                .collect(),
+        };
+        f(group, &[(rows.scenario, count)]);
     }
     Ok(())
+}
+
+fn is_parquet(path: &Path) -> Result<bool, PoolError> {
+    let mut head = Vec::new();
+    let file = File::open(path).map_err(PoolError::io("open", path))?;
+    let read = file.take(4).read_to_end(&mut head);
+    read.map_err(PoolError::io("read", path))?;
+    Ok(head == b"PAR1")
 }
 
 /// Membership in sorted ranges, for rows asked in order.
@@ -293,27 +337,5 @@ impl<'a> Within<'a> {
         self.ranges
             .first()
             .is_some_and(|range| range.contains(&row))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_split_takes_every_row_once() {
-        let episodes = [0..100, 100..250, 250..260, 260..400, 400..500];
-        let split = Split::new(&episodes, 0.2);
-        assert_eq!((split.unseen.len(), &split.unseen[0]), (1, &(400..500)));
-        assert_eq!(split.train, [0..80, 100..220, 250..258, 260..372]);
-        assert_eq!(split.late, [80..100, 220..250, 258..260, 372..400]);
-    }
-
-    #[test]
-    fn windows_stay_within_ranges() {
-        let windows = Windows::new(&[0..5, 7..9, 20..24], 3);
-        let all: Vec<_> = (0..windows.len()).map(|i| windows.rows(i)).collect();
-        assert_eq!(all, [0..3, 1..4, 2..5, 20..23, 21..24]);
-        assert_eq!(windows.spread(2).collect::<Vec<_>>(), [0..3, 2..5]);
     }
 }

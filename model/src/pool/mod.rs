@@ -42,6 +42,7 @@ mod rows;
 mod schema;
 mod select;
 mod source;
+mod windows;
 mod write;
 
 use l4sllm_abi::Record;
@@ -50,7 +51,7 @@ use crate::{Feature, Reward, Rewards};
 
 pub use capture::CaptureReader;
 pub use csv::CsvReader;
-pub use dataset::{Dataset, Split, Windows};
+pub use dataset::{Dataset, Episode};
 pub use episodes::{
     BehaviourFacts, EpisodeFacts, FlowFacts, Outcome, episodes_path, read_episodes, write_episodes,
 };
@@ -64,6 +65,7 @@ pub use rows::{Narrow, Rows};
 pub use schema::Schema;
 pub use select::{Select, Selection};
 pub use source::{Sink, Source, open};
+pub use windows::{Split, Windows};
 pub use write::PoolWriter;
 
 /// One record and what it earned.

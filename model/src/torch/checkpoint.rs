@@ -1,21 +1,33 @@
 //! A policy directory from which training can go on.
 
 use std::fs;
-use std::path::Path;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
 
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde::{Deserialize, Serialize};
-use tch::Tensor;
+use tch::{Device, Tensor};
 
 use super::TrainError;
+use super::network::Network;
 use super::optimiser::AdamW;
-use crate::{Policy, PolicyConfig, Tensors};
+use super::trainer::TrainConfig;
+use crate::PolicyConfig;
 
-/// Moments of the optimiser, beside `model.safetensors`.
-const OPTIMISER_FILE: &str = "optimiser.safetensors";
+/// Trained weights and moments of the optimiser, as the trainer has them.
+const TENSORS_FILE: &str = "training.safetensors";
 
 /// Where training stands.
 const PROGRESS_FILE: &str = "progress.json";
+
+/// The newest checkpoint of a training, …
+const LAST: &str = "last";
+
+/// … the one before it, while that is replaced, …
+const BEFORE: &str = "last.before";
+
+/// … and the next one, while it is written.
+const PART: &str = "last.part";
 
 /// Everything of a training that is no tensor.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -27,42 +39,69 @@ pub(super) struct Position {
     pub(super) random: u64,
     /// Least evaluation loss so far.
     pub(super) best_loss: Option<f64>,
+    /// Evaluations since then.
+    pub(super) waited: u64,
+    /// What the training was started with.
+    config: TrainConfig,
 }
 
-/// Writes a checkpoint; the directory `dir` is replaced whole.
+impl Position {
+    /// The start.
+    pub(super) fn new(config: &TrainConfig) -> Position {
+        Position {
+            step: 0,
+            random: config.seed,
+            best_loss: None,
+            waited: 0,
+            config: config.clone(),
+        }
+    }
+}
+
+/// The newest checkpoint of the training in `dir`.
+pub fn find(dir: &Path) -> Option<PathBuf> {
+    let places = [LAST, BEFORE].map(|name| dir.join(name));
+    places.into_iter().find(|p| p.join(PROGRESS_FILE).exists())
+}
+
+/// Writes a checkpoint.  Whenever it is interrupted, there is a whole one.
 pub(super) fn save(
     dir: &Path,
+    network: &mut Network,
     config: &PolicyConfig,
-    tensors: &Tensors,
     optimiser: &AdamW,
     position: &Position,
 ) -> Result<(), TrainError> {
-    let part = dir.with_extension("part");
-    let failed = |what: &Path| {
-        let path = what.to_owned();
-        move |e: std::io::Error| TrainError::Checkpoint {
-            path,
-            reason: e.to_string(),
-        }
-    };
-    let remove = |dir: &Path| match fs::remove_dir_all(dir) {
-        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(failed(dir)(e)),
-        _ => Ok(()),
-    };
+    let [last, before, part] = [LAST, BEFORE, PART].map(|name| dir.join(name));
     remove(&part)?;
-    Policy::save(&part, config, tensors)?;
-    let file = part.join(OPTIMISER_FILE);
-    fs::write(&file, optimiser.to_bytes()?).map_err(failed(&file))?;
+    network.save(&part, config)?;
+    let file = part.join(TENSORS_FILE);
+    let tensors = [
+        ("weights", &network.flat().shallow_clone()),
+        ("mean", &optimiser.mean),
+        ("squares", &optimiser.squares),
+    ];
+    fs::write(&file, to_bytes(&tensors)?).map_err(failed(&file))?;
     let file = part.join(PROGRESS_FILE);
     let text = serde_json::to_string_pretty(position)
         .expect("the struct holds no map with keys other than strings");
     fs::write(&file, text + "\n").map_err(failed(&file))?;
-    remove(dir)?;
-    fs::rename(&part, dir).map_err(failed(dir))
+
+    remove(&before)?;
+    if last.exists() {
+        fs::rename(&last, &before).map_err(failed(&last))?;
+    }
+    fs::rename(&part, &last).map_err(failed(&last))?;
+    remove(&before)
 }
 
-/// Reads what [`save`] wrote beside the policy.
-pub(super) fn load(dir: &Path, optimiser: &mut AdamW) -> Result<Position, TrainError> {
+/// Reads what [`save`] wrote beside the policy, for a training of `config`.
+pub(super) fn load(
+    dir: &Path,
+    config: &TrainConfig,
+    weights: &mut Tensor,
+    optimiser: &mut AdamW,
+) -> Result<Position, TrainError> {
     let wrong = |file: &str, reason: String| TrainError::Checkpoint {
         path: dir.join(file),
         reason,
@@ -70,42 +109,101 @@ pub(super) fn load(dir: &Path, optimiser: &mut AdamW) -> Result<Position, TrainE
     let bytes = |file: &str| fs::read(dir.join(file)).map_err(|e| wrong(file, e.to_string()));
     let position: Position = serde_json::from_slice(&bytes(PROGRESS_FILE)?)
         .map_err(|e| wrong(PROGRESS_FILE, e.to_string()))?;
-    let bytes = bytes(OPTIMISER_FILE)?;
+    if let Some(reason) = difference(&position.config, config) {
+        return Err(wrong(PROGRESS_FILE, reason));
+    }
+    let bytes = bytes(TENSORS_FILE)?;
     let tensors =
-        SafeTensors::deserialize(&bytes).map_err(|e| wrong(OPTIMISER_FILE, e.to_string()))?;
+        SafeTensors::deserialize(&bytes).map_err(|e| wrong(TENSORS_FILE, e.to_string()))?;
     optimiser.steps = position.step;
-    for (name, moment) in [
+    let _guard = tch::no_grad_guard();
+    for (name, to) in [
+        ("weights", weights),
         ("mean", &mut optimiser.mean),
         ("squares", &mut optimiser.squares),
     ] {
         let view = tensors
             .tensor(name)
-            .map_err(|e| wrong(OPTIMISER_FILE, e.to_string()))?;
-        if view.dtype() != Dtype::F32 || view.shape() != [moment.numel()] {
-            let reason = format!("{name} is {:?} {:?}", view.dtype(), view.shape());
-            return Err(wrong(OPTIMISER_FILE, reason));
+            .map_err(|e| wrong(TENSORS_FILE, e.to_string()))?;
+        if view.dtype() != Dtype::F32 || view.shape() != [to.numel()] {
+            let reason = format!(
+                "{name} is {:?} {:?}, want F32 [{}]",
+                view.dtype(),
+                view.shape(),
+                to.numel()
+            );
+            return Err(wrong(TENSORS_FILE, reason));
         }
-        moment.f_copy_(&Tensor::f_from_data_size(
+        to.f_copy_(&Tensor::f_from_data_size(
             view.data(),
-            &[moment.numel() as i64],
+            &[to.numel() as i64],
             tch::Kind::Float,
         )?)?;
     }
     Ok(position)
 }
 
-impl AdamW {
-    fn to_bytes(&self) -> Result<Vec<u8>, TrainError> {
-        let bytes = |tensor: &Tensor| -> Result<Vec<u8>, TrainError> {
-            let values = Vec::<f32>::try_from(tensor.f_to_device(tch::Device::Cpu)?)?;
+/// What a resumed training is asked to do differently, in words: its losses
+/// would be those of neither.
+fn difference(was: &TrainConfig, is: &TrainConfig) -> Option<String> {
+    let map = |config| match serde_json::to_value(config) {
+        Ok(serde_json::Value::Object(map)) => map,
+        _ => serde_json::Map::new(),
+    };
+    let (was, is) = (map(was), map(is));
+    was.into_iter()
+        .find(|(key, value)| is.get(key) != Some(value))
+        .map(|(key, value)| {
+            format!(
+                "the training was started with {key} {value}, not {}",
+                is[&key]
+            )
+        })
+}
+
+fn to_bytes(tensors: &[(&str, &Tensor)]) -> Result<Vec<u8>, TrainError> {
+    let bytes = tensors
+        .iter()
+        .map(|(_, tensor)| {
+            let values = Vec::<f32>::try_from(tensor.f_detach()?.f_to_device(Device::Cpu)?)?;
             Ok(values.iter().flat_map(|v| v.to_le_bytes()).collect())
+        })
+        .collect::<Result<Vec<Vec<u8>>, TrainError>>()?;
+    let views = tensors.iter().zip(&bytes).map(|((name, _), data)| {
+        let view = TensorView::new(Dtype::F32, vec![data.len() / 4], data)
+            .expect("the shape is the data's");
+        (*name, view)
+    });
+    Ok(safetensors::serialize(views, None).expect("distinct names"))
+}
+
+fn remove(dir: &Path) -> Result<(), TrainError> {
+    match fs::remove_dir_all(dir) {
+        Err(e) if e.kind() != ErrorKind::NotFound => Err(failed(dir)(e)),
+        _ => Ok(()),
+    }
+}
+
+fn failed(path: &Path) -> impl Fn(std::io::Error) -> TrainError + '_ {
+    |e| TrainError::Checkpoint {
+        path: path.to_owned(),
+        reason: e.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_differs_is_named() {
+        let was = TrainConfig::default();
+        assert_eq!(difference(&was, &was), None);
+        let is = TrainConfig {
+            batch: 64,
+            ..was.clone()
         };
-        let (mean, squares) = (bytes(&self.mean)?, bytes(&self.squares)?);
-        let views = [("mean", &mean), ("squares", &squares)].map(|(name, data)| {
-            let view = TensorView::new(Dtype::F32, vec![data.len() / 4], data)
-                .expect("the shape is the data's");
-            (name, view)
-        });
-        Ok(safetensors::serialize(views, None).expect("two distinct names"))
+        let text = difference(&was, &is).unwrap();
+        assert!(text.contains("batch 32, not 64"), "{text}");
     }
 }

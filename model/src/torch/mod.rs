@@ -5,6 +5,7 @@
 //! [`set_threads`] before anything else: libtorch's own choice, one spinning
 //! thread per core, is bad company on a machine that does other things.
 
+mod augment;
 pub mod backbone;
 pub mod backbone_files;
 mod checkpoint;
@@ -13,15 +14,22 @@ pub mod export;
 pub mod hub;
 pub mod lora;
 mod measure;
+mod metrics;
 mod network;
 mod optimiser;
+mod sampler;
 mod trainer;
 
 use std::path::PathBuf;
 
+pub use augment::Augmentation;
+pub use checkpoint::find as find_checkpoint;
 pub use measure::{Measurement, Parameters, adapt, least_bytes, parameters};
+pub use metrics::{Evaluation, Progress};
 pub use network::{ADAPTER_DIR, Batch, MODULES_FILE, Network, Options, random_base};
-pub use trainer::{Evaluation, Progress, TrainConfig, Trainer};
+pub use sampler::Portion;
+pub use tch::{Device, Kind};
+pub use trainer::{Corpus, TrainConfig, Trainer};
 
 use crate::PolicyError;
 use crate::backbone::BackboneError;
@@ -72,10 +80,8 @@ pub enum TrainError {
         reason: String,
     },
     /// There is nothing to learn from.
-    #[error("no window of {window} records fits into the {rows} rows to train on")]
+    #[error("none of the {rows} rows of the pools is to be trained on")]
     Empty {
-        /// Records of a window.
-        window: usize,
         /// Rows of the pools.
         rows: usize,
     },

@@ -1,29 +1,37 @@
 //! Imitation of a pool's actions, given what preceded them and how it went.
 
-use std::fs::{File, OpenOptions};
-use std::io::Write;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use serde::Serialize;
-use tch::{Device, Reduction, Tensor};
+use serde::{Deserialize, Serialize};
+use tch::{Kind, Reduction, Tensor};
 
 use super::TrainError;
+use super::augment::Augmentation;
 use super::checkpoint::{self, Position};
+use super::metrics::{Evaluation, Metrics, Progress};
 use super::network::{Batch, Network};
 use super::optimiser::AdamW;
-use crate::pool::{Dataset, Split, Windows};
+use super::sampler::{Portion, Sampler};
+use crate::pool::{Dataset, Windows};
 use crate::tensors::Random;
-use crate::{ACTIONS, CONFIG_FILE, Confusion, Policy, PolicyConfig, Scores, Tensors};
+use crate::{ACTIONS, Confusion, PolicyConfig};
+
+/// Class of records that the loss leaves out.
+const IGNORED: i64 = -100;
 
 /// How to train.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct TrainConfig {
     /// Optimiser steps.
     pub steps: u64,
-    /// Windows a step.
+    /// Windows of full length that go through the network at a time; of
+    /// shorter ones as many more as have about as many records.
     pub batch: usize,
+    /// Batches whose gradients one step adds up.
+    pub accumulate: usize,
     /// Highest learning rate, reached after the warm-up; from there a cosine
     /// leads to a tenth of it.
     pub learning_rate: f64,
@@ -36,11 +44,20 @@ pub struct TrainConfig {
     /// Weight of an action's loss: its share to the power of minus this, 0..=1.
     /// 0 leaves probabilities calibrated; 1 makes all actions count the same.
     pub class_balance: f64,
+    /// The same by how often windows are drawn that end with the action.
+    pub sample_balance: f64,
+    /// Fewest records of a window; the policy's window, or less for windows
+    /// of random length.
+    pub shortest: usize,
+    /// Random changes of windows.
+    pub augmentation: Augmentation,
     /// Steps between evaluations and checkpoints.
     pub evaluate_every: u64,
     /// Windows of an evaluation.
     pub evaluate_windows: usize,
-    /// Of initialisation and order.
+    /// Evaluations without a smaller loss after which training ends; 0: none.
+    pub patience: u64,
+    /// Of initialisation, order, augmentation and dropout.
     pub seed: u64,
 }
 
@@ -49,46 +66,33 @@ impl Default for TrainConfig {
         TrainConfig {
             steps: 4000,
             batch: 32,
+            accumulate: 1,
             learning_rate: 1e-3,
             warmup: 200,
             weight_decay: 1e-4,
             clip: 0.25,
             class_balance: 0.0,
+            sample_balance: 0.0,
+            shortest: usize::MAX,
+            augmentation: Augmentation::default(),
             evaluate_every: 500,
             evaluate_windows: 1024,
+            patience: 0,
             seed: 1,
         }
     }
 }
 
-/// One line of `metrics.jsonl`.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Progress {
-    /// Steps done.
-    pub step: u64,
-    /// Of this step's batch, weighted as training is.
-    pub loss: f64,
-    /// Norm of the gradient before clipping.
-    pub gradient_norm: f64,
-    /// Learning rate of the step.
-    pub learning_rate: f64,
-    /// Tokens trained on a second since the start or the resumption.
-    pub tokens_per_s: f64,
-    /// On rows that were kept out, when this step was followed by an
-    /// evaluation: mean loss, unweighted, and scores at the windows' last
-    /// records with the returns that came.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub evaluation: Option<Evaluation>,
-}
-
-/// A policy's losses and scores on rows that were kept out.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Evaluation {
-    /// Mean cross-entropy over all positions of the windows, nats.
-    pub loss: f64,
-    /// At the last record of each window.
-    #[serde(flatten)]
-    pub scores: Scores,
+/// What to train on, and what to judge by.
+#[derive(Debug)]
+pub struct Corpus {
+    /// All rows, scaled as the policy says.
+    pub data: Dataset,
+    /// The rows to train on, and how to mix them.
+    pub portions: Vec<Portion>,
+    /// Rows for evaluations, by which `best/` is chosen; none: the last
+    /// weights are the best.
+    pub held_out: Vec<Range<usize>>,
 }
 
 /// A training in its directory:
@@ -99,81 +103,62 @@ pub struct Trainer {
     network: Network,
     optimiser: AdamW,
     data: Dataset,
-    train: Windows,
+    sampler: Sampler,
     held_out: Windows,
+    acceptance: Option<[f32; ACTIONS]>,
     class_weights: Tensor, // [3]
     position: Position,
-    metrics: File,
+    metrics: Metrics,
     started: Instant,
-    trained_steps: u64,
+    trained_tokens: u64,
 }
 
 impl Trainer {
     /// Starts a training, or goes on with the one in `dir` when it has a
-    /// checkpoint and `resume` is set.  `data` is scaled as `policy` says.
+    /// checkpoint and `resume` is set; `network` starts with its weights then.
     pub fn new(
         dir: &Path,
         config: TrainConfig,
-        policy: PolicyConfig,
-        data: Dataset,
-        split: &Split,
+        mut network: Network,
+        corpus: Corpus,
         resume: bool,
     ) -> Result<Trainer, TrainError> {
-        let train = Windows::new(&split.train, policy.window);
-        if train.is_empty() {
-            return Err(TrainError::Empty {
-                window: policy.window,
-                rows: data.rows(),
-            });
+        let Corpus {
+            data,
+            portions,
+            held_out,
+        } = corpus;
+        let window = network.config().window;
+        let sampler = Sampler::new(&portions, window, config.shortest.min(window));
+        if sampler.is_empty() {
+            return Err(TrainError::Empty { rows: data.rows() });
         }
-        let kept: Vec<Range<usize>> = split.unseen.iter().chain(&split.late).cloned().collect();
-        let held_out = Windows::new(&kept, policy.window);
-        let class_weights = class_weights(data.counts(&split.train), config.class_balance);
+        let train: Vec<_> = portions.iter().flat_map(|s| s.ranges.clone()).collect();
+        let counts = data.counts(&train);
+        let class_weights = class_weights(counts, config.class_balance);
+        let acceptance =
+            (config.sample_balance > 0.0).then(|| acceptance(counts, config.sample_balance));
 
-        let last = dir.join("last");
-        let resume = resume && last.join(CONFIG_FILE).exists();
-        let tensors = if resume {
-            Policy::load_tensors(&last)?.1
-        } else {
-            Tensors::random(&policy, config.seed)?
-        };
-        let network = Network::new(policy, &tensors, Device::Cpu)?;
         let mut optimiser = AdamW::new(network.decays()?)?;
-        let position = if resume {
-            checkpoint::load(&last, &mut optimiser)?
-        } else {
-            Position {
-                step: 0,
-                random: config.seed,
-                best_loss: None,
-            }
-        };
-        let path = dir.join("metrics.jsonl");
-        let io = |e: std::io::Error| TrainError::Checkpoint {
-            path: path.clone(),
-            reason: e.to_string(),
-        };
-        std::fs::create_dir_all(dir).map_err(io)?;
-        let metrics = OpenOptions::new()
-            .create(true)
-            .write(true)
-            .append(resume)
-            .truncate(!resume)
-            .open(&path)
-            .map_err(io)?;
+        let mut position = Position::new(&config);
+        if resume && let Some(last) = checkpoint::find(dir) {
+            position = checkpoint::load(&last, &config, network.flat(), &mut optimiser)?;
+        }
+        let device = network.device();
         Ok(Trainer {
-            config,
+            metrics: Metrics::open(&dir.join("metrics.jsonl"), position.step)?,
             dir: dir.to_owned(),
+            held_out: Windows::new(&held_out, window),
+            class_weights: Tensor::f_from_slice(&class_weights)?.f_to_device(device)?,
+            config,
             network,
             optimiser,
             data,
-            train,
-            held_out,
-            class_weights: Tensor::f_from_slice(&class_weights)?,
+            sampler,
+            acceptance,
             position,
-            metrics,
             started: Instant::now(),
-            trained_steps: 0,
+            trained_tokens: 0,
         })
     }
 
@@ -182,9 +167,11 @@ impl Trainer {
         self.position.step
     }
 
-    /// Whether all steps are done.
+    /// Whether all steps are done, or evaluations say that it is enough.
     pub fn is_done(&self) -> bool {
+        let patience = self.config.patience;
         self.position.step >= self.config.steps
+            || (patience > 0 && self.position.waited >= patience)
     }
 
     /// The network in its present state.
@@ -196,63 +183,55 @@ impl Trainer {
     /// checkpoint, too.
     pub fn step(&mut self) -> Result<Progress, TrainError> {
         let step = self.position.step;
-        let learning_rate = self.learning_rate(step);
+        let learning_rate = self.config.learning_rate(step);
         let mut random = Random::new(self.position.random);
-        let windows: Vec<_> = (0..self.config.batch)
-            .map(|_| {
-                let index = (random.next() % self.train.len() as u64) as usize;
-                self.data.steps(self.train.rows(index), None)
-            })
-            .collect();
-        let batch = Batch::new(&windows, self.network.device())?;
-        let loss = self.loss(&batch, Some(&self.class_weights), true)?;
-        let value = loss.f_double_value(&[])?;
-        if !value.is_finite() {
-            return Err(TrainError::Diverged { step, loss: value });
+        let (mut loss, mut right, mut judged) = (0.0, 0.0, 0.0);
+        for _ in 0..self.config.accumulate.max(1) {
+            let part = self.accumulate(&mut random)?;
+            loss += part.loss;
+            right += part.right;
+            judged += part.judged;
         }
-        loss.f_backward()?;
+        let loss = loss / self.config.accumulate.max(1) as f64;
+        if !loss.is_finite() {
+            return Err(TrainError::Diverged { step, loss });
+        }
         let gradient_norm = self.optimiser.step(
             self.network.flat(),
             learning_rate,
             self.config.weight_decay,
             self.config.clip,
         )?;
-        self.position = Position {
-            step: step + 1,
-            random: random.state(),
-            ..self.position
-        };
-        self.trained_steps += 1;
-        let due = self.position.step % self.config.evaluate_every == 0 || self.is_done();
-        let policy = self.network.config();
-        let tokens = self.trained_steps as f64 * (self.config.batch * policy.tokens()) as f64;
+        self.position.step = step + 1;
+        self.position.random = random.state();
+        let seconds = self.started.elapsed().as_secs_f64().max(1e-9);
+        let due = self.position.step % self.config.evaluate_every == 0
+            || self.position.step >= self.config.steps;
+        let evaluation = if due { self.evaluate()? } else { None };
+        if due {
+            self.note(evaluation.as_ref())?;
+        }
         let progress = Progress {
             step: self.position.step,
-            loss: value,
+            loss,
+            accuracy: right / f64::max(judged, 1.0),
             gradient_norm,
             learning_rate,
-            tokens_per_s: tokens / self.started.elapsed().as_secs_f64().max(1e-9),
-            evaluation: if due { self.evaluate()? } else { None },
+            tokens_per_s: self.trained_tokens as f64 / seconds,
+            evaluation,
         };
-        if due {
-            self.checkpoint(progress.evaluation.as_ref())?;
-        }
-        let line = serde_json::to_string(&progress).expect("numbers and strings only");
-        writeln!(self.metrics, "{line}").map_err(|e| TrainError::Checkpoint {
-            path: self.dir.join("metrics.jsonl"),
-            reason: e.to_string(),
-        })?;
+        self.metrics.write(&progress)?;
         Ok(progress)
     }
 
     /// Writes `last/`, so that a resumed training goes on from here.
-    pub fn save(&self) -> Result<(), TrainError> {
-        let tensors = self.network.tensors()?;
+    pub fn save(&mut self) -> Result<(), TrainError> {
         let config = self.policy_config();
+        self.metrics.sync()?;
         checkpoint::save(
-            &self.dir.join("last"),
+            &self.dir,
+            &mut self.network,
             &config,
-            &tensors,
             &self.optimiser,
             &self.position,
         )
@@ -261,64 +240,108 @@ impl Trainer {
     /// Judges the network on rows that were kept out; none, if there are none.
     pub fn evaluate(&self) -> Result<Option<Evaluation>, TrainError> {
         let _guard = tch::no_grad_guard();
-        let (mut confusion, mut loss, mut batches) = (Confusion::default(), 0.0, 0.0);
-        let windows: Vec<_> = self.held_out.spread(self.config.evaluate_windows).collect();
-        for rows in windows.chunks(64) {
-            let steps: Vec<_> = rows
-                .iter()
-                .map(|r| self.data.steps(r.clone(), None))
-                .collect();
-            let batch = Batch::new(&steps, self.network.device())?;
-            loss += self.loss(&batch, None, false)?.f_double_value(&[])? * rows.len() as f64;
-            batches += rows.len() as f64;
-            for (rows, p) in rows.iter().zip(self.network.probabilities(&batch)?) {
-                let best = (0..ACTIONS).fold(0, |best, a| if p[a] > p[best] { a } else { best });
-                confusion.add(self.data.action(rows.end - 1).into(), best);
+        let (mut confusion, mut loss, mut records) = (Confusion::default(), 0.0, 0.0);
+        let mut windows: Vec<_> = self.held_out.spread(self.config.evaluate_windows).collect();
+        windows.sort_by_key(|rows| rows.len());
+        for rows in windows
+            .chunk_by(|a, b| a.len() == b.len())
+            .flat_map(|same| same.chunks(64))
+        {
+            let batch = self.batch(rows)?;
+            let labels = self.network.labels(&batch)?;
+            let logits = self.network.logits(&batch, false)?;
+            let count = labels.numel() as f64;
+            loss += cross_entropy(&logits, &labels, None)?.f_double_value(&[])? * count;
+            records += count;
+            let best = logits.f_select(1, -1)?.f_argmax(-1, false)?;
+            let best = Vec::<i64>::try_from(best.f_to_device(tch::Device::Cpu)?)?;
+            for (rows, best) in rows.iter().zip(best) {
+                confusion.add(self.data.action(rows.end - 1).into(), best as usize);
             }
         }
         let evaluation = Evaluation {
-            loss: loss / batches,
+            loss: loss / records,
             scores: confusion.scores(),
         };
-        Ok((batches > 0.0).then_some(evaluation))
+        Ok((records > 0.0).then_some(evaluation))
     }
 
-    fn loss(
-        &self,
-        batch: &Batch,
-        weights: Option<&Tensor>,
-        train: bool,
-    ) -> Result<Tensor, TrainError> {
-        let logits = self.network.logits(batch, train)?;
-        let logits = logits.f_view([-1, ACTIONS as i64])?;
-        let labels = self.network.labels(batch)?.f_reshape([-1])?;
-        Ok(logits.f_cross_entropy_loss(&labels, weights, Reduction::Mean, -100, 0.0)?)
-    }
-
-    fn learning_rate(&self, step: u64) -> f64 {
-        let TrainConfig {
-            steps,
-            warmup,
-            learning_rate,
-            ..
-        } = self.config;
-        if step < warmup {
-            return learning_rate * (step + 1) as f64 / warmup as f64;
+    /// Adds the gradient of one batch.
+    fn accumulate(&mut self, random: &mut Random) -> Result<Part, TrainError> {
+        let (data, acceptance) = (&self.data, self.acceptance);
+        let rows = self
+            .sampler
+            .batch(random, self.config.batch, |rows, random| {
+                acceptance.is_none_or(|share| {
+                    random.uniform() < share[usize::from(data.action(rows.end - 1))]
+                })
+            });
+        let mut batch = self.batch(&rows)?;
+        // libtorch's generator holds nothing from one batch to the next: a
+        // resumed training draws the same.
+        let seed = random.next() as i64;
+        tch::manual_seed(seed);
+        let kept = self
+            .config
+            .augmentation
+            .apply(&mut batch, self.network.config().window)?;
+        let mut labels = self.network.labels(&batch)?;
+        if let Some(kept) = kept.filter(|kept| kept.size() == labels.size()) {
+            labels = labels.f_masked_fill(&kept.f_logical_not()?, IGNORED)?;
         }
-        let done = (step - warmup) as f64 / steps.saturating_sub(warmup).max(1) as f64;
-        learning_rate * (0.55 + 0.45 * (std::f64::consts::PI * done.min(1.0)).cos())
+        let scale = 1.0 / self.config.accumulate.max(1) as f64;
+        let mut right = None;
+        let value = |logits: &Tensor| -> Result<Tensor, TrainError> {
+            let best = logits.f_detach()?.f_argmax(-1, false)?;
+            right = Some(best.f_eq_tensor(&labels)?.f_sum(Kind::Float)?);
+            let loss = cross_entropy(logits, &labels, Some(&self.class_weights))?;
+            Ok(loss.f_mul_scalar(scale)?)
+        };
+        let loss = self.network.backward(&batch, seed, value)?;
+        let judged = labels.f_ne(IGNORED)?.f_sum(Kind::Float)?;
+        let right = right.map_or(Ok(0.0), |right| right.f_double_value(&[]))?;
+        let records: usize = rows.iter().map(|rows| rows.len()).sum();
+        let tokens = records * self.network.config().tokens_per_record();
+        self.trained_tokens += tokens as u64;
+        Ok(Part {
+            loss: loss.f_double_value(&[])? / scale,
+            right,
+            judged: judged.f_double_value(&[])?,
+        })
     }
 
-    fn checkpoint(&mut self, evaluation: Option<&Evaluation>) -> Result<(), TrainError> {
+    /// Windows of equal length.
+    fn batch(&self, rows: &[Range<usize>]) -> Result<Batch, TrainError> {
+        let records: usize = rows.iter().map(|rows| rows.len()).sum();
+        let mut inputs = Vec::with_capacity(records * self.network.config().inputs());
+        for rows in rows {
+            self.data.inputs(rows.clone(), &mut inputs);
+        }
+        let each = || rows.iter().cloned().flatten();
+        let returns: Vec<f32> = each().map(|row| self.data.return_to_go(row)).collect();
+        let actions: Vec<i64> = each().map(|row| self.data.action(row).into()).collect();
+        Batch::of(
+            rows.len(),
+            &returns,
+            &inputs,
+            &actions,
+            self.network.device(),
+        )
+    }
+
+    /// Takes note of an evaluation, and writes what is worth keeping.
+    fn note(&mut self, evaluation: Option<&Evaluation>) -> Result<(), TrainError> {
         let loss = evaluation.map(|e| e.loss);
         let better = match (loss, self.position.best_loss) {
             (Some(loss), Some(best)) => loss < best,
             _ => true,
         };
+        self.position.waited += 1;
         if better {
+            self.position.waited = 0;
             self.position.best_loss = loss;
-            let tensors = self.network.tensors()?;
-            Policy::save(&self.dir.join("best"), &self.policy_config(), &tensors)?;
+            let config = self.policy_config();
+            self.network.save(&self.dir.join("best"), &config)?;
         }
         self.save()
     }
@@ -333,6 +356,35 @@ impl Trainer {
     }
 }
 
+/// What came of one batch.
+struct Part {
+    loss: f64,
+    right: f64,
+    judged: f64,
+}
+
+impl TrainConfig {
+    fn learning_rate(&self, step: u64) -> f64 {
+        if step < self.warmup {
+            return self.learning_rate * (step + 1) as f64 / self.warmup as f64;
+        }
+        let rest = self.steps.saturating_sub(self.warmup).max(1);
+        let done = (step - self.warmup) as f64 / rest as f64;
+        self.learning_rate * (0.55 + 0.45 * (std::f64::consts::PI * done.min(1.0)).cos())
+    }
+}
+
+/// Mean over the records whose label is an action.
+fn cross_entropy(
+    logits: &Tensor,
+    labels: &Tensor,
+    weights: Option<&Tensor>,
+) -> Result<Tensor, TrainError> {
+    let logits = logits.f_view([-1, ACTIONS as i64])?;
+    let labels = labels.f_reshape([-1])?;
+    Ok(logits.f_cross_entropy_loss(&labels, weights, Reduction::Mean, IGNORED, 0.0)?)
+}
+
 /// One weight an action, their mean over the rows being 1.
 fn class_weights(counts: [u64; ACTIONS], balance: f64) -> [f32; ACTIONS] {
     let all = counts.iter().sum::<u64>().max(1) as f64;
@@ -345,6 +397,14 @@ fn class_weights(counts: [u64; ACTIONS], balance: f64) -> [f32; ACTIONS] {
     raw.map(|w| (w / mean) as f32)
 }
 
+/// With which probability to keep a window that ends with an action; 1 for
+/// the rarest.
+fn acceptance(counts: [u64; ACTIONS], balance: f64) -> [f32; ACTIONS] {
+    let rarest = counts.into_iter().filter(|count| *count > 0).min();
+    let rarest = rarest.unwrap_or(1) as f64;
+    counts.map(|count| (rarest / count.max(1) as f64).min(1.0).powf(balance) as f32)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -354,5 +414,21 @@ mod tests {
         assert_eq!(class_weights([90, 0, 10], 0.0), [1.0; 3]);
         let [enqueue, _, mark] = class_weights([90, 0, 10], 1.0);
         assert!((mark / enqueue - 9.0).abs() < 1e-5);
+        assert_eq!(acceptance([80, 0, 20], 1.0), [0.25, 1.0, 1.0]);
+        assert_eq!(acceptance([80, 20, 20], 0.5), [0.5, 1.0, 1.0]);
+    }
+
+    #[test]
+    fn the_learning_rate_rises_and_falls() {
+        let config = TrainConfig {
+            steps: 110,
+            warmup: 10,
+            learning_rate: 1.0,
+            ..TrainConfig::default()
+        };
+        assert!((config.learning_rate(4) - 0.5).abs() < 1e-12);
+        assert!((config.learning_rate(10) - 1.0).abs() < 1e-12);
+        assert!((config.learning_rate(60) - 0.55).abs() < 1e-12);
+        assert!((config.learning_rate(110) - 0.1).abs() < 1e-12);
     }
 }

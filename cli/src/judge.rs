@@ -1,0 +1,67 @@
+//! How often a policy does what a pool did.
+
+use std::ops::Range;
+
+use anyhow::Context;
+use l4sllm_abi::Queue;
+use l4sllm_model::pool::{Dataset, Episode};
+use l4sllm_model::{Calibration, Chooser, Confusion, Policy, Reliability, Scores};
+use serde::Serialize;
+
+/// What came of the decisions on some rows.
+#[derive(Debug, Clone, Serialize)]
+pub struct Verdict {
+    #[serde(flatten)]
+    pub scores: Scores,
+    pub calibration: Reliability,
+}
+
+/// Asks a policy at rows of pools.
+pub struct Judge<'a> {
+    pub policy: &'a Policy,
+    pub data: &'a Dataset,
+    pub episodes: &'a [Episode],
+    /// The return asked for, scaled; none: the one that came.
+    pub target: Option<f32>,
+}
+
+impl Judge<'_> {
+    /// At the rows of `ranges` that `take` takes, `most` of them at most,
+    /// spread evenly; none, if there are none.  A decision sees the records
+    /// before it, of the same episode, whatever part of a split they are in.
+    pub fn judge(
+        &self,
+        ranges: &[Range<usize>],
+        most: usize,
+        take: impl Fn(usize) -> bool,
+    ) -> anyhow::Result<Option<Verdict>> {
+        let config = self.policy.config();
+        let rows: Vec<usize> = ranges
+            .iter()
+            .cloned()
+            .flatten()
+            .filter(|row| take(*row))
+            .collect();
+        let count = rows.len().min(most);
+        let mut confusion = Confusion::default();
+        let mut calibration = Calibration::default();
+        for i in 0..count {
+            let row = rows[i * rows.len() / count];
+            let episode = self.episodes.partition_point(|e| e.rows.end <= row);
+            let episode = self.episodes.get(episode).context("a row of no episode")?;
+            let first = (row + 1).saturating_sub(config.window);
+            let window = first.max(episode.rows.start)..row + 1;
+            let probabilities = self.policy.decide(&self.data.steps(window, self.target));
+            // Rows may be far apart: nothing is owed from one to the next.
+            let mut chooser = Chooser::new(config.decision_rule, row as u64 + 1);
+            let action = chooser.choose(Queue::Classic, &probabilities);
+            let actual = usize::from(self.data.action(row));
+            confusion.add(actual, action as usize);
+            calibration.add(&probabilities, actual);
+        }
+        Ok(calibration.reliability().map(|calibration| Verdict {
+            scores: confusion.scores(),
+            calibration,
+        }))
+    }
+}

@@ -1,0 +1,351 @@
+//! The options of `l4sllm train`.
+
+use std::path::PathBuf;
+
+use anyhow::ensure;
+use clap::{Args, ValueEnum};
+use l4sllm_model::torch::{Augmentation, Device, TrainConfig, device};
+use l4sllm_model::{DecisionRule, Feature};
+
+/// Train a policy on experience pools.
+///
+/// `--out` becomes the directory of the training: `best/` and `last/` are
+/// policies, `metrics.jsonl` has a line for each step.  An interrupted
+/// training saves `last/` and goes on with `--resume`.
+#[derive(Debug, Args)]
+pub struct TrainArgs {
+    /// Pools, Parquet or JSON.
+    #[arg(long, required = true, num_args = 1.., value_name = "FILE")]
+    pub pool: Vec<PathBuf>,
+    /// Directory of the training.
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
+    /// Go on from the last checkpoint, if there is one.
+    #[arg(long)]
+    pub resume: bool,
+    /// What is left open below: small, or as published.
+    #[arg(long, value_enum, default_value_t = Preset::Small)]
+    pub preset: Preset,
+
+    #[command(flatten)]
+    pub policy: PolicyArgs,
+    #[command(flatten)]
+    pub optimiser: OptimiserArgs,
+    #[command(flatten)]
+    pub data: DataArgs,
+    #[command(flatten)]
+    pub machine: MachineArgs,
+}
+
+/// Values of the options that are not given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Preset {
+    /// A GPT-2 of 2 layers and width 48, all of it trained.
+    Small,
+    /// A published backbone (--backbone, by default gpt2) with adapters of
+    /// rank 128 on its query and value projections.
+    Published,
+}
+
+/// What is trained.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Policy")]
+pub struct PolicyArgs {
+    /// Name of the policy.
+    #[arg(long, default_value = "default")]
+    pub name: String,
+    /// What is read from each record.
+    #[arg(long, value_enum, default_value_t = Features::Paper7)]
+    pub features: Features,
+    /// Records that a decision sees.
+    #[arg(long, default_value_t = 20)]
+    pub window: usize,
+    /// Bins of each feature's piecewise-linear encoding, at quantiles of the
+    /// pools; 0: the value alone.
+    #[arg(long, default_value_t = 0)]
+    pub bins: usize,
+    /// Units between a feature and its token.
+    #[arg(long, default_value_t = 16)]
+    pub encoder_width: usize,
+    /// A Hugging Face directory with weights; or, for random ones, a
+    /// config.json or the name of a published model, such as gpt2, opt-1.3b,
+    /// llama-2-7b, t5-base [default: small: a GPT-2 of --layers, --width,
+    /// --heads and --mlp; published: gpt2].
+    #[arg(long, value_name = "DIR|FILE|NAME")]
+    pub backbone: Option<String>,
+    /// Transformer blocks.
+    #[arg(long, default_value_t = 2, conflicts_with = "backbone")]
+    pub layers: usize,
+    /// Width of a hidden state.
+    #[arg(long, default_value_t = 48, conflicts_with = "backbone")]
+    pub width: usize,
+    /// Attention heads.
+    #[arg(long, default_value_t = 3, conflicts_with = "backbone")]
+    pub heads: usize,
+    /// Units of the feed-forward part.
+    #[arg(long, default_value_t = 96, conflicts_with = "backbone")]
+    pub mlp: usize,
+    /// Dropout after attention and feed-forward part.
+    #[arg(long, default_value_t = 0.0, conflicts_with = "backbone")]
+    pub dropout: f64,
+    /// Add each record's input token to the hidden state.
+    #[arg(long)]
+    pub residual: bool,
+    /// Rank of the adapters on the frozen backbone; 0: all of it is trained
+    /// [default: small: 0; published: 128].
+    #[arg(long)]
+    pub lora_rank: Option<usize>,
+    /// Adapters count alpha / rank.
+    #[arg(long, default_value_t = 32.0)]
+    pub lora_alpha: f64,
+    /// Dropout before adapters.
+    #[arg(long, default_value_t = 0.05)]
+    pub lora_dropout: f64,
+    /// Linear layers with adapters [default: the family's query and value
+    /// projections].
+    #[arg(long, value_name = "MODULE", num_args = 1..)]
+    pub lora_targets: Vec<String>,
+    /// How probabilities become an action.
+    #[arg(long, value_enum, default_value_t = Rule::Argmax)]
+    pub rule: Rule,
+    /// Quantile of the pools' returns that the policy is asked for, 0 to 1.
+    #[arg(long, default_value_t = 0.9)]
+    pub target: f64,
+}
+
+/// How it is trained.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Optimiser")]
+pub struct OptimiserArgs {
+    /// Optimiser steps.
+    #[arg(long, default_value_t = TrainConfig::default().steps)]
+    pub steps: u64,
+    /// Windows that go through the network at a time.
+    #[arg(long, default_value_t = TrainConfig::default().batch)]
+    pub batch: usize,
+    /// Batches whose gradients a step adds up [default: small: 1; published:
+    /// 32].
+    #[arg(long)]
+    pub accumulate: Option<usize>,
+    /// Highest learning rate [default: small: 1e-3; published: 1e-4].
+    #[arg(long)]
+    pub learning_rate: Option<f64>,
+    /// Steps of warm-up.
+    #[arg(long, default_value_t = TrainConfig::default().warmup)]
+    pub warmup: u64,
+    /// Decay of matrices.
+    #[arg(long, default_value_t = TrainConfig::default().weight_decay)]
+    pub weight_decay: f64,
+    /// Norm that gradients are held to.
+    #[arg(long, default_value_t = TrainConfig::default().clip)]
+    pub clip: f64,
+    /// Power by which rare actions weigh more in the loss, 0 to 1; 0 keeps
+    /// probabilities calibrated.
+    #[arg(long, default_value_t = 0.0)]
+    pub class_balance: f64,
+    /// Power by which windows that end with a rare action are drawn more
+    /// often, 0 to 1.
+    #[arg(long, default_value_t = 0.0)]
+    pub sample_balance: f64,
+    /// Steps between evaluations and checkpoints.
+    #[arg(long, default_value_t = TrainConfig::default().evaluate_every)]
+    pub evaluate_every: u64,
+    /// Evaluations without a smaller loss after which training ends; 0: none.
+    #[arg(long, default_value_t = 0)]
+    pub patience: u64,
+    /// Of initialisation, order, augmentation and dropout.
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+}
+
+/// What it is trained on.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Data")]
+pub struct DataArgs {
+    /// How pools are mixed: `rows` (each row counts the same), `pools` or
+    /// `scenarios` (each of them the same share), or shares such as
+    /// `paper=2,wifi=1`, of scenarios or of files of --pool; what is not
+    /// named is not trained on then.
+    #[arg(long, default_value = "rows")]
+    pub mix: String,
+    /// Share of episodes, and of each other episode's end, that is kept out.
+    #[arg(long, default_value_t = 0.2)]
+    pub held_out: f64,
+    /// Scenarios that are kept out whole.
+    #[arg(long, value_name = "SCENARIO", num_args = 1..)]
+    pub keep_out: Vec<String>,
+    /// Fewest records of a training window: batches have windows of random
+    /// length from there on, anywhere in the policy's [default: --window].
+    #[arg(long)]
+    pub shortest: Option<usize>,
+    /// Standard deviation of the noise on scaled features.
+    #[arg(long, default_value_t = 0.0)]
+    pub noise: f64,
+    /// Share of the records of a window that are hidden from attention, and
+    /// not learned from, 0 to 0.95; the newest always stays.
+    #[arg(long, default_value_t = 0.0)]
+    pub step_dropout: f64,
+}
+
+/// Where it is trained.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Machine")]
+pub struct MachineArgs {
+    /// auto (a GPU where there is one), cpu, cuda or cuda:N.
+    #[arg(long, default_value = "auto")]
+    pub device: String,
+    /// Arithmetic of the backbone.
+    #[arg(long, value_enum, default_value_t = Precision::Auto)]
+    pub precision: Precision,
+    /// Compute layers twice in place of keeping what is in them: less memory,
+    /// a third more time.
+    #[arg(long)]
+    pub recompute: bool,
+    /// Threads that libtorch uses.  They spin: more than the machine has to
+    /// spare make it slower, and the number of them changes the last digits.
+    #[arg(long, default_value_t = 1)]
+    pub threads: usize,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Precision {
+    /// bf16 on a GPU, and on a CPU with instructions for it from width 256
+    /// on; else f32.
+    Auto,
+    /// 32 bits.
+    F32,
+    /// 16 bits, with the range of f32.
+    Bf16,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub enum Features {
+    /// The seven of the published pools.
+    Paper7,
+    /// The eight of the authors' earlier pools.
+    Paper8,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub enum Rule {
+    /// The most probable.
+    Argmax,
+    /// At random, seeded.
+    Sample,
+    /// Deterministic, with the probabilities as long-run shares.
+    Recur,
+}
+
+impl Features {
+    pub fn list(self) -> &'static [Feature] {
+        match self {
+            Features::Paper7 => &Feature::PAPER7,
+            Features::Paper8 => &Feature::PAPER8,
+        }
+    }
+}
+
+impl Rule {
+    pub fn rule(self) -> DecisionRule {
+        match self {
+            Rule::Argmax => DecisionRule::Argmax,
+            Rule::Sample => DecisionRule::Sample,
+            Rule::Recur => DecisionRule::Recur,
+        }
+    }
+}
+
+impl MachineArgs {
+    /// The device.
+    pub fn open(&self) -> anyhow::Result<Device> {
+        Ok(match self.device.as_str() {
+            "auto" => device::open("cuda").unwrap_or(Device::Cpu),
+            name => device::open(name)?,
+        })
+    }
+}
+
+impl TrainArgs {
+    /// Checks what clap does not.
+    pub fn check(&self) -> anyhow::Result<()> {
+        let TrainArgs {
+            policy,
+            optimiser,
+            data,
+            ..
+        } = self;
+        for (name, value, max) in [
+            ("class-balance", optimiser.class_balance, 1.0),
+            ("sample-balance", optimiser.sample_balance, 1.0),
+            ("target", policy.target, 1.0),
+            ("dropout", policy.dropout, 0.95),
+            ("held-out", data.held_out, 0.5),
+            ("step-dropout", data.step_dropout, 0.95),
+            ("noise", data.noise, 1e3),
+            ("weight-decay", optimiser.weight_decay, 1e3),
+        ] {
+            ensure!(
+                (0.0..=max).contains(&value),
+                "--{name} {value}: want 0 to {max}"
+            );
+        }
+        for (name, value) in [
+            ("batch", optimiser.batch as u64),
+            ("accumulate", optimiser.accumulate.unwrap_or(1) as u64),
+            ("evaluate-every", optimiser.evaluate_every),
+            ("steps", optimiser.steps),
+            ("shortest", data.shortest.unwrap_or(1) as u64),
+        ] {
+            ensure!(value > 0, "--{name} 0: want at least 1");
+        }
+        for (name, value) in [
+            ("learning-rate", self.learning_rate()),
+            ("clip", optimiser.clip),
+        ] {
+            ensure!(
+                value.is_finite() && value > 0.0,
+                "--{name} {value}: want a number above 0"
+            );
+        }
+        Ok(())
+    }
+
+    /// How the trainer is told.
+    pub fn config(&self) -> TrainConfig {
+        let TrainArgs {
+            optimiser, data, ..
+        } = self;
+        let shortest = data.shortest.unwrap_or(self.policy.window);
+        TrainConfig {
+            steps: optimiser.steps,
+            batch: optimiser.batch,
+            accumulate: optimiser.accumulate.unwrap_or(match self.preset {
+                Preset::Small => 1,
+                Preset::Published => 32,
+            }),
+            learning_rate: self.learning_rate(),
+            warmup: optimiser.warmup,
+            weight_decay: optimiser.weight_decay,
+            clip: optimiser.clip,
+            class_balance: optimiser.class_balance,
+            sample_balance: optimiser.sample_balance,
+            shortest,
+            augmentation: Augmentation {
+                noise: data.noise,
+                step_dropout: data.step_dropout,
+                shift: shortest < self.policy.window,
+            },
+            evaluate_every: optimiser.evaluate_every,
+            patience: optimiser.patience,
+            seed: optimiser.seed,
+            ..TrainConfig::default()
+        }
+    }
+
+    fn learning_rate(&self) -> f64 {
+        self.optimiser.learning_rate.unwrap_or(match self.preset {
+            Preset::Small => 1e-3,
+            Preset::Published => 1e-4,
+        })
+    }
+}

@@ -1,0 +1,135 @@
+//! `l4sllm train`: a policy from pools, through libtorch.
+
+mod args;
+mod mix;
+mod setup;
+
+use std::ops::Range;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use indicatif::{HumanDuration, ProgressBar, ProgressState, ProgressStyle};
+use l4sllm_model::pool::{Dataset, Episode, Split};
+use l4sllm_model::torch::{Corpus, Evaluation, Options, Trainer, find_checkpoint, set_threads};
+
+use crate::output::outln;
+pub use args::TrainArgs;
+
+/// Trains; a set `cancel` saves `last/` and ends.
+pub fn run(args: &TrainArgs, cancel: &AtomicBool) -> anyhow::Result<()> {
+    let episodes = Dataset::episodes(&args.pool)?;
+    let split = Split::of(&episodes, args.data.held_out, &args.data.keep_out);
+    let held_out = split.unseen.iter().chain(&split.late).cloned().collect();
+    let mut trainer = trainer(args, &episodes, &split, held_out)?;
+    if train(&mut trainer, args.optimiser.steps, cancel)? {
+        outln!("{}", args.out.join("best").display())?;
+    }
+    Ok(())
+}
+
+/// A training as the options have it, and says what it will do.
+pub fn trainer(
+    args: &TrainArgs,
+    episodes: &[Episode],
+    split: &Split,
+    held_out: Vec<Range<usize>>,
+) -> anyhow::Result<Trainer> {
+    args.check()?;
+    let device = args.machine.open()?;
+    set_threads(args.machine.threads);
+    let portions = mix::portions(&args.data.mix, &args.pool, episodes, &split.train)?;
+    let last = find_checkpoint(&args.out).filter(|_| args.resume);
+    let start = match last {
+        Some(last) => setup::Start::resumed(last)?,
+        None => setup::Start::fresh(args, episodes, split, &portions)?,
+    };
+    let data = Dataset::load(&start.policy, &args.pool, episodes, split)?;
+    let rows: Vec<_> = portions.iter().flat_map(|p| p.ranges.clone()).collect();
+    let [enqueue, drop, mark] = data.counts(&rows);
+    outln!(
+        "{} records in {} episodes; to train on: {enqueue} enqueue, {drop} drop, {mark} mark",
+        data.rows(),
+        episodes.len()
+    )?;
+    let options = Options {
+        device,
+        kind: setup::kind(args.machine.precision, device, &start.policy.backbone),
+        checkpointing: args.machine.recompute,
+    };
+    let network = start.network(args.optimiser.seed, options)?;
+    let backbone = &network.config().backbone;
+    outln!(
+        "{} of {} layers and width {}, {} weights to train, {device:?}, {:?}",
+        backbone.family(),
+        backbone.layers(),
+        backbone.width(),
+        network.config().trained_parameters()?,
+        options.kind
+    )?;
+    let corpus = Corpus {
+        data,
+        portions,
+        held_out,
+    };
+    Ok(Trainer::new(
+        &args.out,
+        args.config(),
+        network,
+        corpus,
+        args.resume,
+    )?)
+}
+
+/// Trains to the end, and says so; or until `cancel` is set, and saves.
+pub fn train(trainer: &mut Trainer, steps: u64, cancel: &AtomicBool) -> anyhow::Result<bool> {
+    let bar = bar(steps)?;
+    bar.set_position(trainer.step_count());
+    bar.reset_eta();
+    while !trainer.is_done() {
+        if cancel.load(Ordering::Relaxed) {
+            trainer.save()?;
+            bar.abandon();
+            outln!(
+                "interrupted at step {}: --resume goes on",
+                trainer.step_count()
+            )?;
+            return Ok(false);
+        }
+        let progress = trainer.step()?;
+        bar.set_position(progress.step);
+        bar.set_message(format!(
+            "loss {:.4}, accuracy {:.4}, {:.0} tokens/s",
+            progress.loss, progress.accuracy, progress.tokens_per_s
+        ));
+        if let Some(evaluation) = &progress.evaluation {
+            // A reader that left does not end a training.
+            let _ = bar.suspend(|| outln!("{}", line(progress.step, progress.loss, evaluation)));
+        }
+    }
+    bar.finish_and_clear();
+    Ok(true)
+}
+
+fn bar(steps: u64) -> anyhow::Result<ProgressBar> {
+    let style = ProgressStyle::with_template("{bar:30} {pos}/{len} steps, {msg}, {left} left")?;
+    let left = |state: &ProgressState, out: &mut dyn std::fmt::Write| {
+        // What cannot be written to a terminal is not worth an error.
+        let _ = write!(out, "{:#}", HumanDuration(state.eta()));
+    };
+    Ok(ProgressBar::new(steps).with_style(style.with_key("left", left)))
+}
+
+fn line(step: u64, loss: f64, evaluation: &Evaluation) -> String {
+    let scores = &evaluation.scores;
+    let [_, drop, mark] = scores
+        .recall
+        .map(|r| r.map_or("-".to_owned(), |r| format!("{r:.3}")));
+    format!(
+        "step {step}: loss {loss:.4}; held out {:.4}, accuracy {:.4} (majority {:.4}), \
+         balanced {:.4}, macro F1 {:.4}, recall drop {drop} mark {mark}",
+        evaluation.loss,
+        scores.accuracy,
+        scores.majority_share,
+        scores.balanced_accuracy,
+        scores.macro_f1
+    )
+}

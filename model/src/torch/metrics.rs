@@ -1,0 +1,133 @@
+//! `metrics.jsonl`: a line for each step.
+
+use std::fs::{File, OpenOptions};
+use std::io::{BufRead, BufReader, BufWriter, ErrorKind, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::TrainError;
+use crate::Scores;
+
+/// One line of `metrics.jsonl`.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Progress {
+    /// Steps done.
+    pub step: u64,
+    /// Mean loss of this step's batches, weighted as training is.
+    pub loss: f64,
+    /// Share of right predictions in this step's batches.
+    pub accuracy: f64,
+    /// Norm of the gradient before clipping.
+    pub gradient_norm: f64,
+    /// Learning rate of the step.
+    pub learning_rate: f64,
+    /// Tokens trained on a second since the start or the resumption.
+    pub tokens_per_s: f64,
+    /// On rows that were kept out, when this step was followed by an
+    /// evaluation.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub evaluation: Option<Evaluation>,
+}
+
+/// A policy's losses and scores on rows that were kept out, given the returns
+/// that came.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Evaluation {
+    /// Mean cross-entropy over all records of the windows, unweighted, nats.
+    pub loss: f64,
+    /// At the last record of each window.
+    #[serde(flatten)]
+    pub scores: Scores,
+}
+
+/// The file, open for more lines.
+pub(super) struct Metrics {
+    path: PathBuf,
+    file: BufWriter<File>,
+}
+
+#[derive(Deserialize)]
+struct Line {
+    step: u64,
+}
+
+impl Metrics {
+    /// Opens the file and keeps the lines up to and with `step`: those after
+    /// it tell of steps that no checkpoint has, and that will be done again.
+    pub(super) fn open(path: &Path, step: u64) -> Result<Metrics, TrainError> {
+        let failed = |e: std::io::Error| TrainError::Checkpoint {
+            path: path.to_owned(),
+            reason: e.to_string(),
+        };
+        if let Some(dir) = path.parent() {
+            std::fs::create_dir_all(dir).map_err(failed)?;
+        }
+        let kept = match File::open(path) {
+            Ok(file) => kept(BufReader::new(file), step).map_err(failed)?,
+            Err(e) if e.kind() == ErrorKind::NotFound => 0,
+            Err(e) => return Err(failed(e)),
+        };
+        let mut file = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(path)
+            .map_err(failed)?;
+        file.set_len(kept)
+            .and_then(|()| file.seek(SeekFrom::End(0)))
+            .map_err(failed)?;
+        Ok(Metrics {
+            path: path.to_owned(),
+            file: BufWriter::new(file),
+        })
+    }
+
+    pub(super) fn write(&mut self, progress: &Progress) -> Result<(), TrainError> {
+        let line = serde_json::to_string(progress).expect("numbers and strings only");
+        let written = writeln!(self.file, "{line}").and_then(|()| self.file.flush());
+        written.map_err(|e| self.failed(&e))
+    }
+
+    pub(super) fn sync(&mut self) -> Result<(), TrainError> {
+        let synced = self
+            .file
+            .flush()
+            .and_then(|()| self.file.get_ref().sync_data());
+        synced.map_err(|e| self.failed(&e))
+    }
+
+    fn failed(&self, error: &std::io::Error) -> TrainError {
+        TrainError::Checkpoint {
+            path: self.path.clone(),
+            reason: error.to_string(),
+        }
+    }
+}
+
+/// Bytes of the whole lines up to and with `step`.
+fn kept(mut file: impl BufRead, step: u64) -> std::io::Result<u64> {
+    let (mut kept, mut line) = (0, Vec::new());
+    loop {
+        line.clear();
+        let bytes = file.read_until(b'\n', &mut line)?;
+        let whole = line.ends_with(b"\n");
+        match serde_json::from_slice::<Line>(&line) {
+            Ok(Line { step: of }) if whole && of <= step => kept += bytes as u64,
+            _ => return Ok(kept),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_after_the_checkpoint_are_dropped() {
+        let text = b"{\"step\":1,\"loss\":2}\n{\"step\":2}\n{\"step\":3}\n{\"st";
+        assert_eq!(kept(&text[..], 0).unwrap(), 0);
+        assert_eq!(kept(&text[..], 2).unwrap(), 31);
+        assert_eq!(kept(&text[..], 9).unwrap(), 42);
+    }
+}

@@ -1,0 +1,373 @@
+//! What training does to a policy, and that it can be interrupted.
+
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod common;
+
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use common::{records, steps};
+use l4sllm_model::backbone::LoraConfig;
+use l4sllm_model::pool::{Dataset, PoolWriter, Row, Split};
+use l4sllm_model::torch::{
+    Augmentation, Batch, Corpus, Device, Network, Options, Portion, Progress, TrainConfig, Trainer,
+    find_checkpoint, random_base, set_threads,
+};
+use l4sllm_model::{Adaptation, Feature, Policy, PolicyConfig, Reward, Step, small_gpt2};
+
+/// A pool with a scenario of its own and an episode for each length.
+fn pool(path: &Path, lengths: &[usize], action: impl Fn(usize, u64, &Row) -> u8) {
+    let mut writer = PoolWriter::create(path).unwrap();
+    for (episode, length) in lengths.iter().enumerate() {
+        let records = records(*length as u64, episode as u64);
+        let rows = records.iter().enumerate().map(|(i, record)| {
+            let mut row = Row::new(record, &Reward::default());
+            row.action = action(i, episode as u64, &row);
+            row
+        });
+        writer.episode("rule", rows.collect()).unwrap();
+    }
+    writer.finish().unwrap();
+}
+
+/// Actions that follow from the features: mark above a probability.
+fn rule(_: usize, _: u64, row: &Row) -> u8 {
+    let probability = row.values[Feature::DropProbability as usize];
+    if probability > f64::from(1 << 27) {
+        2
+    } else {
+        0
+    }
+}
+
+/// libtorch's generator belongs to the whole process: trainings take turns.
+static TURN: Mutex<()> = Mutex::new(());
+
+struct Setting {
+    _turn: MutexGuard<'static, ()>,
+    policy: PolicyConfig,
+    paths: Vec<PathBuf>,
+    split: Split,
+}
+
+impl Setting {
+    fn new(pool: &Path, bins: usize) -> Setting {
+        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+        set_threads(1);
+        let paths = vec![pool.to_owned()];
+        let mut policy = PolicyConfig::new("tiny", &Feature::PAPER7);
+        policy.window = 6;
+        policy.backbone = small_gpt2(1, 16, 2, 32);
+        let episodes = Dataset::episodes(&paths).unwrap();
+        let split = Split::of(&episodes, 0.25, &[]);
+        Dataset::fit(&mut policy, &paths, &split, bins, 0.9).unwrap();
+        Setting {
+            _turn: turn,
+            policy,
+            paths,
+            split,
+        }
+    }
+
+    fn data(&self) -> Dataset {
+        let episodes = Dataset::episodes(&self.paths).unwrap();
+        Dataset::load(&self.policy, &self.paths, &episodes, &self.split).unwrap()
+    }
+
+    fn trainer(&self, dir: &Path, config: &TrainConfig, resume: bool) -> Trainer {
+        self.try_trainer(dir, config, resume).unwrap()
+    }
+
+    fn try_trainer(
+        &self,
+        dir: &Path,
+        config: &TrainConfig,
+        resume: bool,
+    ) -> Result<Trainer, l4sllm_model::torch::TrainError> {
+        let corpus = Corpus {
+            data: self.data(),
+            portions: Portion::plain(&self.split.train),
+            held_out: [self.split.unseen.clone(), self.split.late.clone()].concat(),
+        };
+        let options = Options::default();
+        let policy = self.policy.clone();
+        let network = Network::create(policy, &dir.join("best"), None, config.seed, options)?;
+        Trainer::new(dir, config.clone(), network, corpus, resume)
+    }
+}
+
+fn tiny() -> TrainConfig {
+    TrainConfig {
+        steps: 160,
+        batch: 16,
+        learning_rate: 5e-3,
+        warmup: 20,
+        evaluate_every: 40,
+        evaluate_windows: 200,
+        ..TrainConfig::default()
+    }
+}
+
+fn run(trainer: &mut Trainer, steps: u64) -> Vec<Progress> {
+    (0..steps).map(|_| trainer.step().unwrap()).collect()
+}
+
+fn losses(progress: &[Progress]) -> Vec<(u64, f64)> {
+    progress.iter().map(|p| (p.step, p.loss)).collect()
+}
+
+#[test]
+fn training_learns_and_its_policies_decide_as_it_does() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("pool.parquet");
+    pool(&file, &[400; 4], rule);
+    let out = dir.path().join("out");
+    let setting = Setting::new(&file, 8);
+    let mut trainer = setting.trainer(&out, &tiny(), false);
+    let all = run(&mut trainer, 160);
+    assert!(trainer.is_done());
+    let mean = |part: &[Progress]| part.iter().map(|p| p.loss).sum::<f64>() / part.len() as f64;
+    assert!(
+        mean(&all[140..]) < 0.5 * mean(&all[..5]),
+        "{:?}",
+        losses(&all)
+    );
+    assert!(all[159].accuracy > 0.9);
+    let last = all[159].evaluation.as_ref().unwrap();
+    assert!(
+        last.scores.accuracy > 0.9 && last.scores.balanced_accuracy > 0.9,
+        "{last:?}"
+    );
+    assert!(all[158].evaluation.is_none());
+
+    let (_, tensors) = Policy::load_tensors(&out.join("last")).unwrap();
+    assert_eq!(tensors, trainer.network().tensors().unwrap());
+    assert_eq!(Policy::load(&out.join("best")).unwrap().config().window, 6);
+    let lines = std::fs::read_to_string(out.join("metrics.jsonl")).unwrap();
+    assert_eq!(lines.lines().count(), 160);
+}
+
+#[test]
+fn a_killed_training_goes_on_with_the_same_losses() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("pool.parquet");
+    // Short episodes, too, so that batches differ in length.
+    pool(&file, &[300, 5, 300, 4, 200], rule);
+    let mut setting = Setting::new(&file, 4);
+    let mut gpt2 = match setting.policy.backbone.clone() {
+        l4sllm_model::backbone::BackboneConfig::Gpt2(gpt2) => gpt2,
+        other => panic!("{other:?}"),
+    };
+    gpt2.resid_pdrop = 0.1;
+    setting.policy.backbone = l4sllm_model::backbone::BackboneConfig::Gpt2(gpt2);
+    let config = TrainConfig {
+        steps: 40,
+        accumulate: 2,
+        shortest: 3,
+        sample_balance: 0.5,
+        evaluate_every: 10,
+        augmentation: Augmentation {
+            noise: 0.1,
+            step_dropout: 0.2,
+            shift: true,
+        },
+        ..tiny()
+    };
+    let whole = dir.path().join("whole");
+    let all = run(&mut setting.trainer(&whole, &config, false), 40);
+
+    // Killed seven steps after a checkpoint: those are done again.
+    let parts = dir.path().join("parts");
+    run(&mut setting.trainer(&parts, &config, false), 27);
+    let mut second = setting.trainer(&parts, &config, true);
+    assert_eq!(second.step_count(), 20);
+    let rest = run(&mut second, 20);
+    assert_eq!(losses(&all[20..]), losses(&rest));
+    let read = |dir: &Path, name: &str| std::fs::read(dir.join(name)).unwrap();
+    for name in [
+        "last/model.safetensors",
+        "last/training.safetensors",
+        "best/config.json",
+    ] {
+        assert!(read(&whole, name) == read(&parts, name), "{name}");
+    }
+    let steps: Vec<u64> = String::from_utf8(read(&parts, "metrics.jsonl"))
+        .unwrap()
+        .lines()
+        .map(|line| {
+            serde_json::from_str::<serde_json::Value>(line).unwrap()["step"]
+                .as_u64()
+                .unwrap()
+        })
+        .collect();
+    assert_eq!(steps, Vec::from_iter(1..=40));
+
+    // Killed between two renames: the checkpoint before it is there.
+    std::fs::rename(parts.join("last"), parts.join("last.before")).unwrap();
+    assert_eq!(find_checkpoint(&parts), Some(parts.join("last.before")));
+    assert_eq!(setting.trainer(&parts, &config, true).step_count(), 40);
+}
+
+#[test]
+fn what_cannot_be_resumed_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("pool.parquet");
+    pool(&file, &[100; 2], rule);
+    let out = dir.path().join("out");
+    let setting = Setting::new(&file, 0);
+    let mut first = setting.trainer(&out, &tiny(), false);
+    run(&mut first, 2);
+    first.save().unwrap();
+    let other = TrainConfig { batch: 8, ..tiny() };
+    let error = setting.try_trainer(&out, &other, true).err().unwrap();
+    assert!(error.to_string().contains("batch 16, not 8"), "{error}");
+
+    let tensors = out.join("last/training.safetensors");
+    let bytes = std::fs::read(&tensors).unwrap();
+    std::fs::write(&tensors, &bytes[..bytes.len() - 4]).unwrap();
+    let error = setting.try_trainer(&out, &tiny(), true).err().unwrap();
+    assert!(
+        error.to_string().contains("training.safetensors"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_batch_gives_the_losses_of_its_windows() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("pool.parquet");
+    pool(&file, &[60, 3, 3, 4], rule);
+    let setting = Setting::new(&file, 8);
+    let data = setting.data();
+    let options = Options::default();
+    let network = Network::create(setting.policy.clone(), dir.path(), None, 7, options).unwrap();
+    for windows in [
+        [0..6, 20..26, 41..47].as_slice(),
+        &[60..63, 63..66],
+        &[66..70, 66..70],
+    ] {
+        let batch: Vec<Vec<Step>> = windows
+            .iter()
+            .map(|w| data.steps(w.clone(), None))
+            .collect();
+        let together = network
+            .logits(&Batch::new(&batch, Device::Cpu).unwrap(), false)
+            .unwrap();
+        for (i, window) in batch.iter().enumerate() {
+            let alone = Batch::new(std::slice::from_ref(window), Device::Cpu).unwrap();
+            let alone = network.logits(&alone, false).unwrap().squeeze_dim(0);
+            let worst = (together.get(i as i64) - alone)
+                .abs()
+                .max()
+                .double_value(&[]);
+            assert!(worst < 1e-5, "{worst}");
+        }
+    }
+}
+
+/// Mean probability of the rare action, which comes by chance.
+fn rare(config: TrainConfig) -> f64 {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("pool.parquet");
+    pool(&file, &[300; 4], |i, episode, _| {
+        if (i * 7919 + episode as usize) % 10 == 0 {
+            2
+        } else {
+            0
+        }
+    });
+    let out = dir.path().join("out");
+    let mut setting = Setting::new(&file, 0);
+    setting.policy.window = 1;
+    run(&mut setting.trainer(&out, &config, false), config.steps);
+    let policy = Policy::load(&out.join("last")).unwrap();
+    let steps = steps(policy.config(), &records(100, 50));
+    let mark = steps.chunks(1).map(|w| f64::from(policy.decide(w)[2]));
+    mark.sum::<f64>() / 100.0
+}
+
+#[test]
+fn balance_raises_the_rare_action() {
+    let config = TrainConfig {
+        steps: 50,
+        batch: 64,
+        ..tiny()
+    };
+    let calibrated = rare(config.clone());
+    assert!(calibrated < 0.25, "{calibrated}");
+    for (class_balance, sample_balance) in [(1.0, 0.0), (0.0, 1.0)] {
+        let balanced = rare(TrainConfig {
+            class_balance,
+            sample_balance,
+            ..config.clone()
+        });
+        assert!((0.35..0.65).contains(&balanced), "{balanced}");
+    }
+}
+
+#[test]
+fn patience_ends_a_training_that_gets_no_better() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("pool.parquet");
+    pool(&file, &[100; 5], |i, episode, _| {
+        u8::from((i * i + episode as usize) % 3 == 0)
+    });
+    let config = TrainConfig {
+        steps: 1000,
+        learning_rate: 3e-2,
+        evaluate_every: 5,
+        patience: 2,
+        ..tiny()
+    };
+    let setting = Setting::new(&file, 0);
+    let mut trainer = setting.trainer(&dir.path().join("out"), &config, false);
+    while !trainer.is_done() {
+        trainer.step().unwrap();
+    }
+    assert!(trainer.step_count() < 500, "{}", trainer.step_count());
+}
+
+#[test]
+fn adapters_are_trained_saved_and_resumed_on_a_frozen_base() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("pool.parquet");
+    pool(&file, &[200; 3], rule);
+    let mut setting = Setting::new(&file, 0);
+    let out = dir.path().join("out");
+    let base = random_base(
+        &out.join("base"),
+        Path::new("../base"),
+        &setting.policy.backbone,
+        3,
+        Options::default(),
+    );
+    setting.policy.base = Some(base.unwrap());
+    setting.policy.adaptation = Adaptation::Lora(LoraConfig {
+        r: 4,
+        ..LoraConfig::default()
+    });
+    let before = std::fs::read(out.join("base/model.safetensors")).unwrap();
+    let config = TrainConfig {
+        steps: 8,
+        evaluate_every: 4,
+        ..tiny()
+    };
+    let all = run(&mut setting.trainer(&out, &config, false), 8);
+    let other = dir.path().join("other");
+    std::fs::create_dir(&other).unwrap();
+    std::fs::create_dir(other.join("base")).unwrap();
+    for name in ["config.json", "model.safetensors"] {
+        std::fs::copy(out.join("base").join(name), other.join("base").join(name)).unwrap();
+    }
+    run(&mut setting.trainer(&other, &config, false), 5);
+    let rest = run(&mut setting.trainer(&other, &config, true), 4);
+    assert_eq!(losses(&all[4..]), losses(&rest));
+    assert_eq!(
+        std::fs::read(out.join("base/model.safetensors")).unwrap(),
+        before
+    );
+    assert!(out.join("last/adapter/adapter_config.json").exists());
+    let loaded = Network::load(&out.join("last"), Options::default()).unwrap();
+    assert!(loaded.config().adapter().is_some());
+}
