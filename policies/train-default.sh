@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# How policies/default was made: pools from the testbed, then training.  One
-# thread, so that the same machine makes the same bytes; about ten minutes.
-# Needs .libtorch (scripts/libtorch.sh).
+# How policies/default was made: a pool drawn from policies/curriculum.toml,
+# training, and the comparison on what it was not trained on.  One thread
+# trains, so that the same machine makes the same bytes; about ten minutes on
+# two cores, besides the build.  Needs .libtorch (scripts/libtorch.sh).
 #   policies/train-default.sh [OUTPUT]    work files go to out/policy
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -12,11 +13,9 @@ mkdir -p "$work" "$to"
 cargo build --release --package l4sllm --features torch
 l4sllm() { "${CARGO_TARGET_DIR:-target}/release/l4sllm" "$@"; }
 
-l4sllm collect --out "$work/testbed.parquet" --episodes 20 \
-    --scenario scenarios/paper.toml scenarios/paper-prague.toml scenarios/rates.toml
-l4sllm collect --out "$work/headroom.parquet" --episodes 20 --seconds 15 \
-    --scenario scenarios/headroom.toml
-l4sllm train --out "$work" --steps 3000 --threads 1 \
-    --pool "$work/testbed.parquet" "$work/headroom.parquet"
-cp "$work/best/config.json" "$work/best/model.safetensors" "$to/"
-l4sllm eval --policy "$to" --pool "$work/testbed.parquet" "$work/headroom.parquet"
+rm -rf "$work/train"
+l4sllm collect --curriculum policies/curriculum.toml --out "$work/curriculum.parquet"
+l4sllm train --out "$work/train" --pool "$work/curriculum.parquet" \
+    --steer tuned middle low --window 8 --steps 2000 --batch 64 --threads 1
+cp "$work/train/best/config.json" "$work/train/best/model.safetensors" "$to/"
+l4sllm collect --curriculum policies/unseen.toml --seed 2 --out "$work/unseen.parquet"

@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use l4sllm_model::{
-    Adaptation, EncoderConfig, Policy, PolicyConfig, Reward, TrainedOn, module_specs, numbers,
+    Adaptation, EncoderConfig, HeadKind, Policy, PolicyConfig, Reward, Setting, TrainedOn,
+    module_specs, numbers,
 };
 use serde::Serialize;
 
@@ -210,6 +211,11 @@ impl Info {
             config.returns.target,
             config.returns.gamma
         )?;
+        if let HeadKind::Steer(settings) = &config.head.kind {
+            let of = |s: &Setting| format!("{:.3} x target, {:.3} x gains", s.target, s.gain);
+            let settings: Vec<String> = settings.iter().map(of).collect();
+            outln!("{:<10} {}", "steers", settings.join("; "))?;
+        }
         outln!("{:<10} {:?}", "rule", config.decision_rule)?;
         match &config.trained_on {
             Some(on) => outln!("{:<10} {}", "trained on", trained_on(on)),

@@ -30,7 +30,8 @@ impl Chooser {
     /// The action for the queue of the newest record.
     pub fn choose(&mut self, queue: Queue, probabilities: &[f32; ACTIONS]) -> Action {
         let code = match self.rule {
-            DecisionRule::Argmax => largest(probabilities),
+            // A mean is of settings; `PolicyConfig::check` keeps it off actions.
+            DecisionRule::Argmax | DecisionRule::Mean => largest(probabilities),
             DecisionRule::Sample => {
                 let mut left = self.random.uniform();
                 let mut code = 0;
@@ -61,7 +62,7 @@ impl Chooser {
 }
 
 /// The first of the largest.
-fn largest(values: &[f32; ACTIONS]) -> usize {
+pub(crate) fn largest(values: &[f32; ACTIONS]) -> usize {
     (1..ACTIONS).fold(0, |best, i| if values[i] > values[best] { i } else { best })
 }
 

@@ -108,8 +108,8 @@ pub struct BaseConfig {
     pub sha256: String,
 }
 
-/// A linear layer over the actions, read before the newest action token.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+/// A linear layer over the outcomes, read before the newest action token.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct HeadConfig {
     /// What the head decides.
@@ -119,14 +119,27 @@ pub struct HeadConfig {
 }
 
 /// What a head decides.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum HeadKind {
     /// Probabilities of enqueue, drop and mark.
     Action,
+    /// Probabilities of settings of DualPI2's controller, which then decides.
+    Steer([Setting; ACTIONS]),
 }
 
-/// How probabilities become one action.  See [`crate::Chooser`].
+/// Factors on DualPI2's set-points, see [`l4sllm_abi::Steer`].
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Setting {
+    /// On the target delay, 0.25..=4.
+    pub target: f64,
+    /// On both gains, 0.25..=4.
+    pub gain: f64,
+}
+
+/// How probabilities become one decision.  See [`crate::Chooser`] and
+/// [`PolicyConfig::steer`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum DecisionRule {
@@ -136,6 +149,8 @@ pub enum DecisionRule {
     Sample,
     /// Deterministic, with the probabilities as long-run shares.
     Recur,
+    /// Of settings: their mean on a logarithmic scale, weighted by probability.
+    Mean,
 }
 
 /// What the weights were fitted to.
@@ -154,6 +169,14 @@ pub struct TrainedOn {
     pub seed: u64,
     /// Version of the program.
     pub version: String,
+}
+
+impl Setting {
+    /// DualPI2 as it is.
+    pub const ONE: Setting = Setting {
+        target: 1.0,
+        gain: 1.0,
+    };
 }
 
 impl PolicyConfig {

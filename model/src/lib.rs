@@ -29,6 +29,7 @@ mod policy;
 mod reward;
 mod session;
 mod shape;
+mod steer;
 mod tensors;
 mod vector;
 mod weights;
@@ -45,7 +46,7 @@ pub use calibration::{Bin, Calibration, Reliability};
 pub use chooser::Chooser;
 pub use config::{
     ACTIONS, Adaptation, BaseConfig, DecisionRule, FORMAT, FeatureConfig, HeadConfig, HeadKind,
-    PolicyConfig, ReturnConfig, TokenLayout, TrainedOn, small_gpt2,
+    PolicyConfig, ReturnConfig, Setting, TokenLayout, TrainedOn, small_gpt2,
 };
 pub use confusion::{Confusion, Scores};
 pub use encoder::{EncoderConfig, Encoding};

@@ -8,6 +8,7 @@
 //! Each episode is drawn from the seed and its number alone, so that neither
 //! the number of threads nor an interruption changes the pool.
 
+mod compare;
 mod episode;
 mod parts;
 mod plan;
@@ -19,9 +20,10 @@ use std::time::Instant;
 use anyhow::ensure;
 use clap::{ArgGroup, Args};
 use indicatif::{ProgressBar, ProgressStyle};
+use l4sllm_model::pool::read_episodes;
 use rayon::prelude::*;
 
-use crate::output::outln;
+use crate::output::{outln, print};
 use parts::Parts;
 use plan::Plan;
 
@@ -117,7 +119,12 @@ pub fn run(args: &CollectArgs, cancel: &AtomicBool) -> anyhow::Result<()> {
         args.out.display(),
         rows.load(Ordering::Relaxed),
         rate(&rows, began)
-    )
+    )?;
+    if plan.compares() {
+        let episodes = read_episodes(&args.out)?.unwrap_or_default();
+        print(&compare::table(&episodes))?;
+    }
+    Ok(())
 }
 
 fn rate(rows: &AtomicU64, began: Instant) -> f64 {

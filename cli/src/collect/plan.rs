@@ -2,9 +2,10 @@
 
 use anyhow::Context;
 use l4sllm_abi::Action;
+use l4sllm_testbed::experiment::Policies;
 use l4sllm_testbed::scenario::Scenario;
 use l4sllm_testbed::scenario::curriculum::{
-    Behaviour, Curriculum, Episode, Noise, NoiseMode, Range,
+    Behaviour, Curriculum, Episode, Noise, NoiseMode, PerCondition, Range,
 };
 use l4sllm_testbed::sim::{Random, derive_seed};
 use serde::Serialize;
@@ -14,6 +15,7 @@ use super::CollectArgs;
 /// All that determines a pool.
 pub struct Plan {
     source: Source,
+    policies: Policies,
     seed: u64,
     records: usize,
 }
@@ -37,6 +39,7 @@ struct Identity<'a> {
     explore: f64,
     durations_ns: Vec<u64>,
     files: Vec<&'a str>,
+    policies: Vec<String>,
 }
 
 impl Plan {
@@ -75,8 +78,13 @@ impl Plan {
                 (source, usize::MAX)
             }
         };
+        let policies = match &source {
+            Source::Curriculum(curriculum) => Policies::load(&curriculum.policies())?,
+            Source::Scenarios { .. } => Policies::default(),
+        };
         Ok(Plan {
             source,
+            policies,
             seed: args.seed,
             records: args.records.map_or(records, |records| records as usize),
         })
@@ -99,10 +107,25 @@ impl Plan {
         self.records
     }
 
+    /// Whether each condition is run under every behaviour.
+    pub fn compares(&self) -> bool {
+        match &self.source {
+            Source::Curriculum(c) => c.per_condition == PerCondition::Each,
+            Source::Scenarios { .. } => false,
+        }
+    }
+
     /// Draws an episode.
     pub fn episode(&self, index: u32) -> Episode {
         match &self.source {
-            Source::Curriculum(curriculum) => curriculum.episode(self.seed, index),
+            Source::Curriculum(curriculum) => {
+                let mut episode = curriculum.episode(self.seed, index);
+                let drawn = &mut episode.behaviour;
+                if drawn.engine.is_none() {
+                    drawn.engine = self.policies.engine(&drawn.arm, episode.scenario.seed);
+                }
+                episode
+            }
             Source::Scenarios {
                 scenarios, explore, ..
             } => {
@@ -127,6 +150,14 @@ impl Plan {
 
     /// A text that differs where pools differ.
     pub fn identity(&self) -> anyhow::Result<String> {
+        let policies = match &self.source {
+            Source::Curriculum(curriculum) => {
+                let facts = self.policies.facts(&curriculum.policies());
+                let used = facts.arms.into_iter().filter_map(|arm| arm.policy);
+                used.map(|policy| policy.sha256).collect()
+            }
+            Source::Scenarios { .. } => Vec::new(),
+        };
         let (explore, durations_ns, files) = match &self.source {
             Source::Curriculum(curriculum) => (
                 0.0,
@@ -149,6 +180,7 @@ impl Plan {
             explore,
             durations_ns,
             files,
+            policies,
         })
         .context("cannot describe the collection")
     }

@@ -4,7 +4,7 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use l4sllm_abi::Record;
-use l4sllm_model::{Chooser, Policy, Session};
+use l4sllm_model::{Chooser, HeadKind, Policy, Session};
 
 use super::{Decision, Engine};
 
@@ -33,6 +33,10 @@ impl Engine for PolicyEngine {
         // engine that has no answer leaves the decision to DualPI2.
         if !probabilities.iter().all(|p| p.is_finite()) {
             return None;
+        }
+        let config = self.session.policy().config();
+        if let HeadKind::Steer(_) = config.head.kind {
+            return config.steer(&probabilities).map(Decision::Steer);
         }
         let action = self.chooser.choose(record.queue(), &probabilities);
         Some(Decision::Action {

@@ -4,7 +4,7 @@ use std::fmt::Display;
 
 use serde_json::Value;
 
-use super::{Adaptation, FORMAT, PolicyConfig};
+use super::{Adaptation, DecisionRule, FORMAT, HeadKind, PolicyConfig};
 use crate::backbone::BackboneError;
 use crate::{PolicyError, Scaling};
 
@@ -41,6 +41,7 @@ impl PolicyConfig {
         }
         check_scaling("returns.scaling", &self.returns.scaling)?;
         finite("returns.target", self.returns.target)?;
+        self.check_head()?;
         self.check_backbone()?;
         self.check_adaptation()
     }
@@ -66,6 +67,33 @@ impl PolicyConfig {
                     key: "backbone".to_owned(),
                     reason: format!("unknown field `{key}`"),
                 });
+            }
+        }
+        Ok(())
+    }
+
+    fn check_head(&self) -> Result<(), PolicyError> {
+        let rule = self.decision_rule;
+        let settings = match self.head.kind {
+            HeadKind::Action if rule != DecisionRule::Mean => return Ok(()),
+            HeadKind::Action => {
+                let want = "argmax, sample or recur for a head that decides actions";
+                return Err(PolicyError::config("decision_rule", "mean", want));
+            }
+            HeadKind::Steer(settings) => settings,
+        };
+        if !matches!(rule, DecisionRule::Argmax | DecisionRule::Mean) {
+            let want = "argmax or mean for a head that steers";
+            let got = format!("{rule:?}").to_lowercase();
+            return Err(PolicyError::config("decision_rule", got, want));
+        }
+        for (i, setting) in settings.iter().enumerate() {
+            for (name, factor) in [("target", setting.target), ("gain", setting.gain)] {
+                // What the kernel's default limits let through.
+                if !(0.25..=4.0).contains(&factor) {
+                    let key = format!("head.kind.steer[{i}].{name}");
+                    return Err(PolicyError::config(key, factor, "0.25..=4"));
+                }
             }
         }
         Ok(())

@@ -5,9 +5,9 @@
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
-use l4sllm_model::{Feature, Policy, PolicyConfig, Tensors};
+use l4sllm_model::{DecisionRule, Feature, HeadKind, Policy, PolicyConfig, Setting, Tensors};
 use l4sllm_testbed::experiment::{Options, Policies, run};
-use l4sllm_testbed::result::Run;
+use l4sllm_testbed::result::{Run, STEER, summarise};
 use l4sllm_testbed::scenario::{Aqm, Arm, Control, DualPi2, FlowGroup, Scenario};
 use l4sllm_testbed::sim::Simulation;
 use l4sllm_testbed::transport::Cc;
@@ -90,4 +90,35 @@ fn facts_name_the_policy() {
         assert_eq!((facts.name.as_str(), &facts.sha256), ("random", &hash));
         assert_eq!(arm.pooled.decision_latency_us.p50, Some(100.0));
     }
+}
+
+/// Whatever random weights choose, each setting asks for less delay.
+#[test]
+fn a_head_that_steers_shifts_the_set_points() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut scenario = with_policy(dir.path());
+    let (mut config, tensors) = Policy::load_tensors(dir.path()).unwrap();
+    config.head.kind = HeadKind::Steer([0.5, 0.4, 0.3].map(|target| Setting { target, gain: 4.0 }));
+    config.decision_rule = DecisionRule::Mean;
+    Policy::save(dir.path(), &config, &tensors).unwrap();
+    // Few flows: their least windows leave no queue of their own.
+    scenario.flows[0].count = 1;
+    scenario.arms[0].name = "steered".to_owned();
+    let steered = finish(&scenario, &scenario.arms[0]);
+    assert!(steered.decisions.len() > 100);
+    assert!(steered.decisions.iter().all(|row| row.action == STEER));
+    assert!(steered.meta.overrides.applied > 100);
+
+    scenario.arms[0].control = None;
+    let plain = finish(&scenario, &scenario.arms[0]);
+    let delay = |run: &Run| {
+        let statistics = summarise(0, run).statistics;
+        statistics.queue_delay_ms.classic.mean.unwrap()
+    };
+    assert!(
+        delay(&steered) < 0.7 * delay(&plain),
+        "{} {}",
+        delay(&steered),
+        delay(&plain)
+    );
 }

@@ -15,6 +15,8 @@ pub struct Batch {
     pub inputs: Tensor,
     /// Codes of the actions that were taken: [B, w], i64.
     pub actions: Tensor,
+    /// What each record teaches: [B, w], i64; none: its action.
+    pub labels: Option<Tensor>,
     /// Places in the window, which the time embedding tells: [B, w], i64,
     /// below the policy's window; none: 0, 1, … w - 1.
     pub times: Option<Tensor>,
@@ -50,6 +52,7 @@ impl Batch {
             returns: to(Tensor::f_from_slice(returns)?, &[b, w])?,
             inputs: to(Tensor::f_from_slice(inputs)?, &[b, w, n])?,
             actions: to(Tensor::f_from_slice(actions)?, &[b, w])?,
+            labels: None,
             times: None,
             mask: None,
         })

@@ -174,12 +174,13 @@ impl Network {
         )
     }
 
-    /// The actions that [`Network::logits`] are of: [B, w] or [B, 1], i64.
+    /// What [`Network::logits`] should say: [B, w] or [B, 1], i64.
     pub fn labels(&self, batch: &Batch) -> Result<Tensor, TrainError> {
+        let labels = batch.labels.as_ref().unwrap_or(&batch.actions);
         if self.config.backbone.is_causal() {
-            return Ok(batch.actions.shallow_clone());
+            return Ok(labels.shallow_clone());
         }
-        Ok(batch.actions.f_narrow(1, -1, 1)?)
+        Ok(labels.f_narrow(1, -1, 1)?)
     }
 
     /// Probabilities after the last record of each window.

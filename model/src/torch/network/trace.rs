@@ -77,6 +77,7 @@ impl Network {
             returns: returns.apply(&exactly(&raw[0])?)?.f_squeeze_dim(2)?,
             inputs: features.apply(&exactly(&raw[1])?.f_squeeze_dim(2)?)?,
             actions: exactly(&raw[2])?.f_squeeze_dim(2)?,
+            labels: None,
             times: None,
             mask: None,
         };

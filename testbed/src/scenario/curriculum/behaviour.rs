@@ -2,7 +2,7 @@
 //! strewn in besides.
 
 use std::num::NonZeroU32;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use l4sllm_abi::{Action, Params};
@@ -31,6 +31,9 @@ pub struct Behaviour {
     pub l4s_threshold_ns: Range,
     /// What is strewn in.
     pub noise: Option<Noise>,
+    /// The policy that decides: its directory, and records between two
+    /// decisions.
+    pub policy: Option<(PathBuf, Range)>,
 }
 
 /// Overrides at random.
@@ -84,13 +87,13 @@ pub struct Drawn {
     pub gain: f64,
     /// Kind of noise: `once`, `hold`, `steer`.
     pub noise: Option<&'static str>,
-    /// Records between two decisions of the noise.
+    /// Records between two decisions of the noise or the policy.
     pub interval: Option<u32>,
     /// Share of the decisions that are taken.
     pub share: Option<f64>,
     /// What runs in the emulator.
     pub arm: Arm,
-    /// The noise's decision maker.
+    /// The noise's decision maker; a policy's is made of `arm.control`.
     pub engine: Option<EngineFactory>,
 }
 
@@ -107,6 +110,7 @@ impl Behaviour {
             coupling: Range::Fixed(f64::from(base.coupling_q8) / 256.0),
             l4s_threshold_ns: Range::Fixed(base.l4s_threshold_ns as f64),
             noise: None,
+            policy: None,
         }
     }
 
@@ -133,7 +137,11 @@ impl Behaviour {
             arm: Arm::dualpi2(&self.name, params),
             engine: None,
         };
-        if let Some(noise) = &self.noise {
+        if let Some((policy, interval)) = &self.policy {
+            let interval = records(interval, random);
+            drawn.interval = Some(interval.get());
+            drawn.arm.control = Some(Control::new(policy, interval));
+        } else if let Some(noise) = &self.noise {
             noise.draw(random, derive_seed(seed, "noise", 0), &mut drawn);
         }
         drawn
@@ -142,8 +150,7 @@ impl Behaviour {
 
 impl Noise {
     fn draw(&self, random: &mut Random, seed: u64, drawn: &mut Drawn) {
-        let interval = self.interval.draw_whole(random).clamp(1, MAX_INTERVAL) as u32;
-        let interval = NonZeroU32::new(interval).unwrap_or(NonZeroU32::MIN);
+        let interval = records(&self.interval, random);
         let share = self.share.draw(random);
         let mut control = Control::new(Path::new(""), interval);
         let act = match &self.mode {
@@ -176,6 +183,12 @@ impl NoiseMode {
             NoiseMode::Steer { .. } => "steer",
         }
     }
+}
+
+/// Records between two decisions.
+fn records(interval: &Range, random: &mut Random) -> NonZeroU32 {
+    let records = interval.draw_whole(random).clamp(1, MAX_INTERVAL) as u32;
+    NonZeroU32::new(records).unwrap_or(NonZeroU32::MIN)
 }
 
 /// Records between two decisions at the most: twice as many fit into the ring.

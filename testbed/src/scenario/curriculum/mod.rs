@@ -125,6 +125,14 @@ impl Curriculum {
         self.duration_ns = duration_ns;
     }
 
+    /// A scenario with an arm for each policy that the behaviours name.
+    pub fn policies(&self) -> Scenario {
+        let mut scenario = Scenario::new(&self.name, 1, 1);
+        let with_policy = self.behaviours.iter().filter(|b| b.policy.is_some());
+        scenario.arms = with_policy.map(|b| b.draw(0).arm).collect();
+        scenario
+    }
+
     /// Number of episodes.
     pub fn episodes(&self) -> u32 {
         self.conditions.saturating_mul(self.each())

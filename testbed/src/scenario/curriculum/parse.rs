@@ -64,7 +64,7 @@ fn read(mut section: Section<'_>, path: &Path, text: &str) -> Result<Curriculum>
     let mut behaviours: Vec<Behaviour> = Vec::new();
     for entry in section.sections("behaviour")? {
         let place = entry.error("name", "another behaviour has this name");
-        let behaviour = read_behaviour(entry)?;
+        let behaviour = read_behaviour(entry, path)?;
         if behaviours.iter().any(|other| other.name == behaviour.name) {
             return Err(place);
         }
@@ -156,7 +156,7 @@ fn read_flow(mut section: Section<'_>) -> Result<FlowRange> {
     Ok(flow)
 }
 
-fn read_behaviour(mut section: Section<'_>) -> Result<Behaviour> {
+fn read_behaviour(mut section: Section<'_>, file: &Path) -> Result<Behaviour> {
     let mut behaviour = Behaviour::dualpi2(&values::name(&section.require("name")?)?);
     let base = l4sllm_abi::Params::default();
     behaviour.target_ns = Range::Fixed(base.target_ns as f64);
@@ -179,6 +179,16 @@ fn read_behaviour(mut section: Section<'_>) -> Result<Behaviour> {
     if let Some(field) = section.field("noise") {
         behaviour.noise = Some(read_noise(field.section()?)?);
     }
+    if let Some(field) = section.field("policy") {
+        if behaviour.noise.is_some() {
+            return Err(field.error("cannot go with noise"));
+        }
+        let policy = values::beside(file, field.text()?);
+        let interval = Range::read(section.require("interval")?, interval)?;
+        behaviour.policy = Some((policy, interval));
+    } else if section.has("interval") {
+        return Err(section.error("interval", "goes with a policy, or in noise"));
+    }
     section.finish()?;
     Ok(behaviour)
 }
@@ -196,9 +206,7 @@ fn read_noise(mut section: Section<'_>) -> Result<Noise> {
         ("steer", Kind::Steer),
     ];
     let kind = section.require("mode")?.choice(&kinds)?;
-    let interval = Range::read(section.require("interval")?, |field| {
-        Ok(field.integer(1..=MAX_INTERVAL)? as f64)
-    })?;
+    let interval = Range::read(section.require("interval")?, interval)?;
     let share = match (section.field("share"), kind) {
         (Some(field), Kind::Steer) => {
             return Err(field.error("steer has none: its setting stays for `for`"));
@@ -261,6 +269,10 @@ fn read_steer(section: &mut Section<'_>) -> Result<NoiseMode> {
         coupling,
         gain,
     })
+}
+
+fn interval(field: &Field<'_>) -> Result<f64> {
+    Ok(field.integer(1..=MAX_INTERVAL)? as f64)
 }
 
 fn rtt(field: &Field<'_>) -> Result<f64> {

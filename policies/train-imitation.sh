@@ -1,0 +1,22 @@
+#!/usr/bin/env bash
+# How policies/imitation was made: pools from the testbed, then training.  One
+# thread, so that the same machine makes the same bytes; about ten minutes.
+# Needs .libtorch (scripts/libtorch.sh).
+#   policies/train-imitation.sh [OUTPUT]    work files go to out/imitation
+set -euo pipefail
+cd "$(dirname "$0")/.."
+to=${1:-policies/imitation}
+work=out/imitation
+mkdir -p "$work" "$to"
+
+cargo build --release --package l4sllm --features torch
+l4sllm() { "${CARGO_TARGET_DIR:-target}/release/l4sllm" "$@"; }
+
+l4sllm collect --out "$work/testbed.parquet" --episodes 20 \
+    --scenario scenarios/paper.toml scenarios/paper-prague.toml scenarios/rates.toml
+l4sllm collect --out "$work/headroom.parquet" --episodes 20 --seconds 15 \
+    --scenario scenarios/headroom.toml
+l4sllm train --name imitation --out "$work" --steps 3000 --threads 1 \
+    --pool "$work/testbed.parquet" "$work/headroom.parquet"
+cp "$work/best/config.json" "$work/best/model.safetensors" "$to/"
+l4sllm eval --policy "$to" --pool "$work/testbed.parquet" "$work/headroom.parquet"
