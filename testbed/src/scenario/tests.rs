@@ -3,6 +3,7 @@ use std::path::Path;
 use l4sllm_abi::{Action, Ecn, Mode, Params, Queue, raw};
 use l4sllmd::{OverrideMode, Scope};
 
+use super::curriculum::Curriculum;
 use super::*;
 use crate::net::RateStep;
 use crate::transport::Cc;
@@ -332,20 +333,26 @@ fn traces() {
 /// Every scenario that ships is valid.
 #[test]
 fn shipped_scenarios() {
-    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scenarios");
-    let mut seen = 0;
-    for entry in std::fs::read_dir(dir).unwrap() {
-        let path = entry.unwrap().path();
-        if path
-            .extension()
-            .is_some_and(|extension| extension == "toml")
-        {
-            let scenario = Scenario::load(&path).unwrap();
-            assert!(!scenario.description.is_empty(), "{}", path.display());
-            seen += 1;
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let (mut seen, mut curricula) = (0, 0);
+    for dir in ["scenarios", "policies"] {
+        for entry in std::fs::read_dir(root.join(dir)).unwrap() {
+            let path = entry.unwrap().path();
+            if path.extension().is_none_or(|extension| extension != "toml") {
+                continue;
+            }
+            let text = std::fs::read_to_string(&path).unwrap();
+            let description = if text.contains("[[behaviour]]") {
+                curricula += 1;
+                Curriculum::load(&path).unwrap().description
+            } else {
+                seen += 1;
+                Scenario::load(&path).unwrap().description
+            };
+            assert!(!description.is_empty(), "{}", path.display());
         }
     }
-    assert!(seen >= 5);
+    assert!(seen >= 5 && curricula >= 3);
 }
 
 /// The floor that the published cell has, and that the one with headroom lacks.
