@@ -25,10 +25,12 @@ const READ: &[u64] = &[
     libc::CAP_FSTAT,
     libc::CAP_SEEK,
 ];
+/// To open for writing, and not only at the end, is to be able to seek.
 const DEVICE: &[u64] = &[
     libc::CAP_LOOKUP,
     libc::CAP_READ,
     libc::CAP_WRITE,
+    libc::CAP_SEEK,
     libc::CAP_EVENT,
     libc::CAP_IOCTL,
 ];
