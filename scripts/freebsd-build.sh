@@ -1,13 +1,14 @@
 #!/usr/bin/env bash
-# The daemon for FreeBSD, amd64, on a Linux machine.
+# The daemon and the command for FreeBSD, amd64, on a Linux machine.
 #   scripts/freebsd-build.sh check    type-checks the crates that run on a router
-#   scripts/freebsd-build.sh build    .freebsd/target/x86_64-unknown-freebsd/release/l4sllmd
+#   scripts/freebsd-build.sh build    .freebsd/target/x86_64-unknown-freebsd/release/{l4sllmd,l4sllm}
 #
 # With a Rust toolchain that has the target installed (rustup target add
-# x86_64-unknown-freebsd) that is used.  Else Debian's rustc-web and the
-# sources of its standard library are unpacked into .freebsd/rust, which
-# compiles the standard library too: some minutes the first time.  `build'
-# links with the linker and the FreeBSD 14 libraries of the ziglang wheel.
+# x86_64-unknown-freebsd) that is used.  Else `build' unpacks Debian's rustc-web
+# and the sources of its standard library into .freebsd/rust (850 MB), which
+# compiles the standard library too: some minutes the first time.  `check' does
+# with what is there.  `build' compiles C and links with the compiler and the
+# FreeBSD 14 libraries of the ziglang wheel.
 #
 # Exit status 77, with the reason as the last line, where something needed is
 # not to be had.
@@ -35,6 +36,9 @@ command -v cargo >/dev/null || skip "no cargo"
 unpack_rust() {
     local root=$cache/rust package
     [ -e "$root/stamp" ] && return
+    if [ "$mode" = check ]; then
+        skip "no $target in this toolchain; 'rustup target add $target' or '$0 build' fetches one"
+    fi
     if ! command -v apt-get >/dev/null; then
         skip "no $target in this toolchain, and no apt-get to fetch one that can build it"
     fi
@@ -75,31 +79,38 @@ if [ "$mode" = check ]; then
     exit
 fi
 
-# zig as the linker, less what FreeBSD 14's stubs lack and nothing here calls.
-zig_linker() {
-    local python=$cache/zig
-    [ -x "$cache/zig-cc" ] && return
-    python3 -m pip --version >/dev/null 2>&1 || skip "no pip to fetch the linker"
-    read -r package hash < <(awk '$1 == 14 {print $3, $4}' tests/cross/headers.txt)
-    echo "$package --hash=sha256:$hash" >"$cache/zig.txt"
-    python3 -m pip install --quiet --disable-pip-version-check --require-hashes \
-        --no-deps --target "$python" -r "$cache/zig.txt" ||
-        skip "$package could not be fetched"
+# zig as the C compiler and the linker, less what it does not take (its name
+# for the target is another), what FreeBSD 14's stubs lack and nothing here
+# calls, and what it sees to by itself.
+zig_tools() {
+    local python=$cache/zig package hash
+    if [ ! -x "$python/ziglang/zig" ]; then
+        python3 -m pip --version >/dev/null 2>&1 || skip "no pip to fetch the linker"
+        read -r package hash < <(awk '$1 == 14 {print $3, $4}' tests/cross/headers.txt)
+        echo "$package --hash=sha256:$hash" >"$cache/zig.txt"
+        python3 -m pip install --quiet --disable-pip-version-check --require-hashes \
+            --root-user-action ignore --no-deps --target "$python" -r "$cache/zig.txt" ||
+            skip "$package could not be fetched"
+    fi
     cat >"$cache/zig-cc" <<END
 #!/bin/bash
 kept=()
 for argument; do
-    case \$argument in -lkvm | -lmemstat | -lprocstat | -ldevstat | -m64) ;;
+    case \$argument in -lkvm | -lmemstat | -lprocstat | -ldevstat | -m64 | --target=*) ;;
     *) kept+=("\$argument") ;; esac
 done
 exec "$python/ziglang/zig" cc -target x86_64-freebsd.14.1 "\${kept[@]}"
 END
-    chmod +x "$cache/zig-cc"
+    printf '#!/bin/sh\nexec "%s" ar "$@"\n' "$python/ziglang/zig" >"$cache/zig-ar"
+    chmod +x "$cache/zig-cc" "$cache/zig-ar"
 }
 
-zig_linker
+zig_tools
 export CARGO_TARGET_X86_64_UNKNOWN_FREEBSD_LINKER=$cache/zig-cc
+export CC_x86_64_unknown_freebsd=$cache/zig-cc AR_x86_64_unknown_freebsd=$cache/zig-ar
 export ZIG_GLOBAL_CACHE_DIR=$cache/zig-cache ZIG_LOCAL_CACHE_DIR=$cache/zig-cache
 cargo build --release "${arguments[@]}"
-file "$cache/target/$target/release/l4sllmd" 2>/dev/null ||
-    ls -l "$cache/target/$target/release/l4sllmd"
+for program in l4sllmd l4sllm; do
+    file "$cache/target/$target/release/$program" 2>/dev/null ||
+        ls -l "$cache/target/$target/release/$program"
+done
