@@ -13,19 +13,29 @@
  * The load is steady: packets of all codepoints come and go at the same rate
  * with a few in each queue.  Nobody reads the records: the writer does not
  * wait for readers, so readers would only share the processor.
+ *
+ * And what a message costs a reader, with a hundred for each wake-up: by
+ * read(2), which copies it out of the ring and out of the kernel, and if the
+ * ring were mapped and read in place.  A read of /dev/zero of as many bytes
+ * stands for the system call and the copy to userspace.
  */
 
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "l4s_user.h"
+#include "ring.h"
 
 #define	PAIRS		301
 #define	PACKETS		20000		/* a run */
 #define	BACKLOG		32
 #define	SPACING_NS	12000ULL	/* 1500 bytes at 1 Gbit/s */
 #define	RING_RECORDS	4096
+#define	WAKE_RECORDS	100		/* the daemon's default */
+#define	WAKE_UPS	200		/* a run */
 
 static double
 seconds(void)
@@ -77,10 +87,100 @@ median(double *values)
 	return (values[PAIRS / 2]);
 }
 
+static void
+fill(struct l4s_ring *r)
+{
+	uint64_t seq, *words;
+	unsigned i, m;
+
+	for (m = 0; m < WAKE_RECORDS; m++) {
+		words = l4s_ring_begin(r, &seq);
+		for (i = 0; i < L4S_MESSAGE_WORDS; i++)
+			L4S_STORE(&words[i], seq + i);
+		l4s_ring_commit(r, seq);
+	}
+}
+
+/* A reader that looks at every word; its sum, so that it does look. */
+static uint64_t
+read_copies(struct l4s_ring *r, struct l4s_cursor *c, int zero)
+{
+	static uint64_t kernel[WAKE_RECORDS][L4S_MESSAGE_WORDS];
+	static uint64_t user[WAKE_RECORDS][L4S_MESSAGE_WORDS];
+	uint64_t sum = 0;
+	unsigned i, m, n = 0;
+
+	while (n < WAKE_RECORDS && l4s_cursor_read(c, r, 0, kernel[n]))
+		n++;
+	if (read(zero, user, n * sizeof(user[0])) < 0)
+		abort();
+	for (m = 0; m < n; m++)
+		for (i = 0; i < L4S_MESSAGE_WORDS; i++)
+			sum += kernel[m][i] + user[m][i];
+	return (sum);
+}
+
+static uint64_t
+read_in_place(struct l4s_ring *r, struct l4s_cursor *c)
+{
+	const uint64_t *words;
+	uint64_t head = l4s_ring_head(r), sum = 0, message;
+	unsigned i;
+
+	for (; c->next != head; c->next++) {
+		words = &r->words[(c->next & r->mask) * L4S_MESSAGE_WORDS];
+		message = 0;
+		for (i = 0; i < L4S_MESSAGE_WORDS; i++)
+			message += L4S_LOAD(&words[i]);
+		L4S_FENCE_ACQ();
+		if (L4S_LOAD(&r->head) - c->next > r->mask)
+			abort();	/* nobody writes meanwhile */
+		sum += message;
+	}
+	return (sum);
+}
+
+/* Nanoseconds a message, the medians; false if it cannot be measured. */
+static bool
+reading(double *copied, double *in_place)
+{
+	double c[PAIRS], p[PAIRS], begin;
+	uint64_t *words = malloc(L4S_RING_BYTES(RING_RECORDS));
+	struct l4s_ring ring;
+	struct l4s_cursor cursor;
+	uint64_t first, second;
+	int i, j, zero = open("/dev/zero", O_RDONLY);
+
+	if (words == NULL || zero < 0)
+		return (false);
+	l4s_ring_init(&ring, words, RING_RECORDS);
+	for (i = 0; i < PAIRS; i++) {
+		c[i] = p[i] = 0;
+		for (j = 0; j < WAKE_UPS; j++) {
+			l4s_cursor_init(&cursor, &ring);
+			fill(&ring);
+			begin = seconds();
+			first = read_copies(&ring, &cursor, zero);
+			c[i] += seconds() - begin;
+			cursor.next -= WAKE_RECORDS;
+			begin = seconds();
+			second = read_in_place(&ring, &cursor);
+			p[i] += seconds() - begin;
+			if (first != second)
+				return (false);
+		}
+	}
+	*copied = median(c) * 1e9 / (WAKE_UPS * WAKE_RECORDS);
+	*in_place = median(p) * 1e9 / (WAKE_UPS * WAKE_RECORDS);
+	free(words);
+	(void)close(zero);
+	return (true);
+}
+
 int
 main(void)
 {
-	double on[PAIRS], off[PAIRS], ratio[PAIRS];
+	double on[PAIRS], off[PAIRS], ratio[PAIRS], copied, in_place;
 	uint64_t now_on = 0, now_off = 0;
 	int error, i;
 	struct l4s_user *with = l4s_user_create(NULL, NULL, RING_RECORDS, 1,
@@ -106,6 +206,12 @@ main(void)
 	printf("queue_ops_per_s_records_on %.0f\n", median(on));
 	printf("queue_ops_per_s_records_off %.0f\n", median(off));
 	printf("queue_ops_ratio %.3f\n", median(ratio));
+	if (!reading(&copied, &in_place)) {
+		fprintf(stderr, "bench: cannot measure reading\n");
+		return (1);
+	}
+	printf("read_ns_per_message_copied %.1f\n", copied);
+	printf("read_ns_per_message_in_place %.1f\n", in_place);
 	l4s_user_destroy(with);
 	l4s_user_destroy(without);
 	return (0);
