@@ -5,8 +5,8 @@ use std::path::PathBuf;
 
 use anyhow::ensure;
 use clap::{Args, ValueEnum};
-use l4sllm_model::Policy;
 use l4sllm_model::pool::{Dataset, Split};
+use l4sllm_model::{HeadKind, Policy};
 use serde::Serialize;
 
 use crate::judge::{Judge, Verdict};
@@ -76,6 +76,12 @@ pub fn run(args: &EvalArgs) -> anyhow::Result<()> {
     );
     let policy = Policy::load(&args.policy)?;
     let config = policy.config();
+    ensure!(
+        config.head.kind == HeadKind::Action,
+        "{}: steers, so a pool's actions are no measure of it; `l4sllm run` and \
+         `l4sllm collect` show what it does in the loop",
+        args.policy.display()
+    );
     let episodes = Dataset::episodes(&args.pool)?;
     let split = Split::of(&episodes, args.held_out, &args.keep_out);
     let data = Dataset::load(config, &args.pool, &episodes, &split)?;

@@ -118,7 +118,7 @@ pub fn run(args: &ReproduceArgs, cancel: &AtomicBool) -> anyhow::Result<()> {
         options = training.0;
         let started = Instant::now();
         // Nothing held out: no choice of weights, the last ones count.
-        let mut trainer = train::trainer(&training.1, &episodes, &split, Vec::new())?;
+        let mut trainer = train::trainer(&training.1, &episodes, &split, Vec::new(), None)?;
         if !train::train(&mut trainer, training.1.optimiser.steps, cancel)? {
             return Ok(());
         }

@@ -79,6 +79,16 @@ fn the_shipped_policy_tells_what_it_is() {
     let weights = root().join("policies/default/model.safetensors");
     assert!(std::fs::metadata(weights).unwrap().len() <= 2 << 20);
 
+    // What it chooses is no action, and no pool tells how good a choice was.
+    let (ok, _, error) = l4sllm(&[
+        "eval",
+        "--policy",
+        "policies/default",
+        "--pool",
+        "none.parquet",
+    ]);
+    assert!(!ok && error.contains("steers"), "{error}");
+
     let (ok, _, error) = l4sllm(&["policy", "info", "scenarios"]);
     assert!(!ok && error.contains("config.json"), "{error}");
 }

@@ -14,7 +14,9 @@ use l4sllm_model::torch::{
     Augmentation, Batch, Corpus, Device, Network, Options, Portion, Progress, TrainConfig, Trainer,
     find_checkpoint, random_base, set_threads,
 };
-use l4sllm_model::{Adaptation, Feature, Policy, PolicyConfig, Reward, Step, small_gpt2};
+use l4sllm_model::{
+    Adaptation, DecisionRule, Feature, HeadKind, Policy, PolicyConfig, Reward, Step, small_gpt2,
+};
 
 /// A pool with a scenario of its own and an episode for each length.
 fn pool(path: &Path, lengths: &[usize], action: impl Fn(usize, u64, &Row) -> u8) {
@@ -370,4 +372,55 @@ fn adapters_are_trained_saved_and_resumed_on_a_frozen_base() {
     assert!(out.join("last/adapter/adapter_config.json").exists());
     let loaded = Network::load(&out.join("last"), Options::default()).unwrap();
     assert!(loaded.config().adapter().is_some());
+}
+
+#[test]
+fn a_head_that_steers_learns_its_lesson_and_not_the_actions() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("pool.parquet");
+    let mut writer = PoolWriter::create(&file).unwrap();
+    for episode in 0..8 {
+        let records = records(200, episode);
+        let rows = records.iter().map(|record| {
+            let mut row = Row::new(record, &Reward::default());
+            row.action = rule(0, episode, &row);
+            // What tells the episodes apart: the queue's length.
+            row.values[Feature::LengthInBytes as usize] = 1500.0 * 30f64.powi(episode as i32 % 3);
+            row
+        });
+        writer.episode("lesson", rows.collect()).unwrap();
+    }
+    writer.finish().unwrap();
+
+    let mut setting = Setting::new(&file, 0);
+    let factor = |target| l4sllm_model::Setting { target, gain: 1.0 };
+    setting.policy.head.kind = HeadKind::Steer([1.0, 0.5, 0.25].map(factor));
+    setting.policy.decision_rule = DecisionRule::Mean;
+    let mut data = setting.data();
+    let actions: Vec<u8> = (0..data.rows()).map(|row| data.label(row)).collect();
+    let episodes = Dataset::episodes(&setting.paths).unwrap();
+    let best = [0, 1, 2, 0, 1, 2, 0, 1];
+    data.teach(episodes.iter().map(|e| e.rows.clone()).zip(best));
+    assert!((0..data.rows()).all(|row| data.action(row) == actions[row]));
+    let every: Vec<_> = episodes.iter().map(|e| e.rows.clone()).collect();
+    assert_eq!(data.counts(&every), [600, 600, 400]);
+    let returns = &setting.policy.returns;
+    let target = returns.scaling.apply(returns.target);
+    assert!((0..data.rows()).all(|row| data.return_to_go(row) == target));
+
+    let options = Options::default();
+    let out = dir.path().join("out");
+    let policy = setting.policy.clone();
+    let network = Network::create(policy, &out.join("best"), None, 1, options).unwrap();
+    let corpus = Corpus {
+        data,
+        portions: Portion::plain(&setting.split.train),
+        held_out: setting.split.unseen.clone(),
+    };
+    let mut trainer = Trainer::new(&out, tiny(), network, corpus, false).unwrap();
+    let all = run(&mut trainer, 160);
+    let last = all[159].evaluation.as_ref().unwrap();
+    assert!(last.scores.accuracy > 0.9, "{last:?}");
+    let policy = Policy::load(&out.join("best")).unwrap();
+    assert!(policy.config().steer(&[0.2, 0.5, 0.3]).is_some());
 }

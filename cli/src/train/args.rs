@@ -108,6 +108,12 @@ pub struct PolicyArgs {
     /// How probabilities become an action.
     #[arg(long, value_enum, default_value_t = Rule::Argmax)]
     pub rule: Rule,
+    /// A head that steers: three behaviours of the pools, each a fixed setting
+    /// of DualPI2, of which it learns the best in each condition.  The others
+    /// are held to the utilisation, fairness and L4S delay of the first.
+    #[arg(long, num_args = 3, value_names = ["SAFE", "OTHER", "ANOTHER"])]
+    #[arg(conflicts_with_all = ["rule", "keep_out"])]
+    pub steer: Option<Vec<String>>,
     /// Quantile of the pools' returns that the policy is asked for, 0 to 1.
     #[arg(long, default_value_t = 0.9)]
     pub target: f64,

@@ -3,23 +3,33 @@
 mod args;
 mod mix;
 mod setup;
+mod steer;
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use indicatif::{HumanDuration, ProgressBar, ProgressState, ProgressStyle};
+use l4sllm_model::ACTIONS;
 use l4sllm_model::pool::{Dataset, Episode, Split};
 use l4sllm_model::torch::{Corpus, Evaluation, Options, Trainer, find_checkpoint, set_threads};
 
 use crate::output::outln;
 pub use args::TrainArgs;
+use steer::Lesson;
 
 /// Trains; a set `cancel` saves `last/` and ends.
 pub fn run(args: &TrainArgs, cancel: &AtomicBool) -> anyhow::Result<()> {
     let episodes = Dataset::episodes(&args.pool)?;
-    let split = Split::of(&episodes, args.data.held_out, &args.data.keep_out);
+    let lesson = match &args.policy.steer {
+        Some(names) => Some(Lesson::new(&args.pool, names, args.data.held_out)?),
+        None => None,
+    };
+    let split = match &lesson {
+        Some(lesson) => lesson.split(&episodes)?,
+        None => Split::of(&episodes, args.data.held_out, &args.data.keep_out),
+    };
     let held_out = split.unseen.iter().chain(&split.late).cloned().collect();
-    let mut trainer = trainer(args, &episodes, &split, held_out)?;
+    let mut trainer = trainer(args, &episodes, &split, held_out, lesson.as_ref())?;
     if train(&mut trainer, args.optimiser.steps, cancel)? {
         outln!("{}", args.out.join("best").display())?;
     }
@@ -32,6 +42,7 @@ pub fn trainer(
     episodes: &[Episode],
     split: &Split,
     held_out: Vec<Range<usize>>,
+    lesson: Option<&Lesson>,
 ) -> anyhow::Result<Trainer> {
     args.check()?;
     let device = args.machine.open()?;
@@ -40,15 +51,22 @@ pub fn trainer(
     let last = find_checkpoint(&args.out).filter(|_| args.resume);
     let start = match last {
         Some(last) => setup::Start::resumed(last)?,
-        None => setup::Start::fresh(args, episodes, split, &portions)?,
+        None => setup::Start::fresh(args, episodes, split, &portions, lesson)?,
     };
-    let data = Dataset::load(&start.policy, &args.pool, episodes, split)?;
+    let mut data = Dataset::load(&start.policy, &args.pool, episodes, split)?;
     let rows: Vec<_> = portions.iter().flat_map(|p| p.ranges.clone()).collect();
-    let [enqueue, drop, mark] = data.counts(&rows);
+    if let Some(lesson) = lesson {
+        let rows = episodes.iter().map(|episode| episode.rows.clone());
+        data.teach(rows.zip(lesson.best.iter().copied()));
+    }
+    let names = outcomes(args);
+    let counts = data.counts(&rows).into_iter().zip(names);
+    let counts: Vec<String> = counts.map(|(n, name)| format!("{n} {name}")).collect();
     outln!(
-        "{} records in {} episodes; to train on: {enqueue} enqueue, {drop} drop, {mark} mark",
+        "{} records in {} episodes; to train on: {}",
         data.rows(),
-        episodes.len()
+        episodes.len(),
+        counts.join(", ")
     )?;
     let options = Options {
         device,
@@ -77,6 +95,14 @@ pub fn trainer(
         corpus,
         args.resume,
     )?)
+}
+
+/// What a head decides among.
+fn outcomes(args: &TrainArgs) -> [&str; ACTIONS] {
+    match args.policy.steer.as_deref() {
+        Some([first, second, third]) => [first, second, third],
+        _ => ["enqueue", "drop", "mark"],
+    }
 }
 
 /// Trains to the end, and says so; or until `cancel` is set, and saves.

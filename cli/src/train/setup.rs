@@ -8,11 +8,13 @@ use l4sllm_model::backbone::{BackboneConfig, Gpt2Config, LoraConfig};
 use l4sllm_model::pool::{Dataset, Episode, Split};
 use l4sllm_model::torch::{Device, Kind, Network, Options, Portion, random_base};
 use l4sllm_model::{
-    Adaptation, BaseConfig, EncoderConfig, Encoding, Policy, PolicyConfig, TrainedOn, base_config,
+    Adaptation, BaseConfig, DecisionRule, EncoderConfig, Encoding, HeadKind, Policy, PolicyConfig,
+    TrainedOn, base_config,
 };
 
 use super::TrainArgs;
 use super::args::{PolicyArgs, Precision, Preset};
+use super::steer::{self, Lesson};
 
 /// A policy without its weights.
 pub struct Start {
@@ -30,6 +32,7 @@ impl Start {
         episodes: &[Episode],
         split: &Split,
         portions: &[Portion],
+        lesson: Option<&Lesson>,
     ) -> anyhow::Result<Start> {
         let options = &args.policy;
         let mut policy = PolicyConfig::new(&options.name, options.features.list());
@@ -42,6 +45,10 @@ impl Start {
         }
         policy.head.residual = options.residual;
         policy.decision_rule = options.rule.rule();
+        if let Some(lesson) = lesson {
+            policy.head.kind = HeadKind::Steer(lesson.settings);
+            policy.decision_rule = DecisionRule::Mean;
+        }
         let (backbone, mut weights) = backbone(options, args.preset)?;
         policy.backbone = backbone;
         let rank = options.lora_rank.unwrap_or(match args.preset {
@@ -71,7 +78,7 @@ impl Start {
         policy.trained_on = Some(TrainedOn {
             records: trained().map(|range| range.len() as u64).sum(),
             episodes: trained().count() as u64,
-            scenarios: scenarios.into_iter().collect(),
+            scenarios: steer::under_their_curriculum(scenarios),
             steps: 0,
             seed: args.optimiser.seed,
             version: env!("CARGO_PKG_VERSION").to_owned(),

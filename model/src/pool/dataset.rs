@@ -35,6 +35,7 @@ pub struct Dataset {
     width: usize,
     features: Vec<f32>, // [rows][n], scaled
     actions: Vec<u8>,   // [rows]
+    labels: Vec<u8>,    // [rows], or none where they are the actions
     returns: Vec<f32>,  // [rows], scaled
 }
 
@@ -167,8 +168,31 @@ impl Dataset {
             width: names.len(),
             features,
             actions,
+            labels: Vec::new(),
             returns,
         })
+    }
+
+    /// Has each episode teach one outcome, whatever its actions were: what a
+    /// head that steers is to say.  The return is then the one that will be
+    /// asked for: what came tells of the setting in force, not of the best.
+    pub fn teach(&mut self, lesson: impl Iterator<Item = (Range<usize>, u8)>) {
+        let returns = &self.config.returns;
+        self.returns.fill(returns.scaling.apply(returns.target));
+        self.labels = vec![0; self.actions.len()];
+        for (rows, label) in lesson {
+            self.labels[rows].fill(label);
+        }
+    }
+
+    /// What a row teaches: its action, unless [`Dataset::teach`] said otherwise.
+    pub fn label(&self, row: usize) -> u8 {
+        self.labels.get(row).copied().unwrap_or(self.actions[row])
+    }
+
+    /// Whether rows teach something else than their actions.
+    pub fn is_taught(&self) -> bool {
+        !self.labels.is_empty()
     }
 
     /// For each row, whether its raw features are those of a row of `train`,
@@ -252,12 +276,12 @@ impl Dataset {
         .collect()
     }
 
-    /// Rows of each action.
+    /// Rows that teach each outcome.
     pub fn counts(&self, ranges: &[Range<usize>]) -> [u64; crate::ACTIONS] {
         let mut counts = [0; crate::ACTIONS];
         for range in ranges {
-            for action in &self.actions[range.clone()] {
-                counts[usize::from(*action)] += 1;
+            for row in range.clone() {
+                counts[usize::from(self.label(row))] += 1;
             }
         }
         counts

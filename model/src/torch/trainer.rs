@@ -256,7 +256,7 @@ impl Trainer {
             let best = logits.f_select(1, -1)?.f_argmax(-1, false)?;
             let best = Vec::<i64>::try_from(best.f_to_device(tch::Device::Cpu)?)?;
             for (rows, best) in rows.iter().zip(best) {
-                confusion.add(self.data.action(rows.end - 1).into(), best as usize);
+                confusion.add(self.data.label(rows.end - 1).into(), best as usize);
             }
         }
         let evaluation = Evaluation {
@@ -273,7 +273,7 @@ impl Trainer {
             .sampler
             .batch(random, self.config.batch, |rows, random| {
                 acceptance.is_none_or(|share| {
-                    random.uniform() < share[usize::from(data.action(rows.end - 1))]
+                    random.uniform() < share[usize::from(data.label(rows.end - 1))]
                 })
             });
         let mut batch = self.batch(&rows)?;
@@ -320,13 +320,14 @@ impl Trainer {
         let each = || rows.iter().cloned().flatten();
         let returns: Vec<f32> = each().map(|row| self.data.return_to_go(row)).collect();
         let actions: Vec<i64> = each().map(|row| self.data.action(row).into()).collect();
-        Batch::of(
-            rows.len(),
-            &returns,
-            &inputs,
-            &actions,
-            self.network.device(),
-        )
+        let device = self.network.device();
+        let mut batch = Batch::of(rows.len(), &returns, &inputs, &actions, device)?;
+        if self.data.is_taught() {
+            let labels: Vec<i64> = each().map(|row| self.data.label(row).into()).collect();
+            let labels = Tensor::f_from_slice(&labels)?.f_view_as(&batch.actions)?;
+            batch.labels = Some(labels.f_to_device(device)?);
+        }
+        Ok(batch)
     }
 
     /// Takes note of an evaluation, and writes what is worth keeping.

@@ -1,0 +1,103 @@
+//! What a head that steers learns: the best of three settings in each
+//! condition of a pool.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+use anyhow::{Context, ensure};
+use l4sllm_model::pool::{
+    Episode, EpisodeFacts, Split, Tolerance, best_settings, episodes_path, read_episodes,
+};
+use l4sllm_model::{ACTIONS, Setting};
+
+/// For each episode of some pools, in their order.
+pub struct Lesson {
+    /// The settings that are chosen from.
+    pub settings: [Setting; ACTIONS],
+    /// The best of them in the episode's condition, by its index.
+    pub best: Vec<u8>,
+    /// Whether training keeps its condition out.
+    pub kept_out: Vec<bool>,
+}
+
+impl Lesson {
+    /// Compares the behaviours `names` of each pool, and keeps a share of the
+    /// conditions out, spread evenly.
+    pub fn new(pools: &[PathBuf], names: &[String], share: f64) -> anyhow::Result<Lesson> {
+        let names: &[String; ACTIONS] = names.try_into().context("--steer: want three settings")?;
+        let every = if share > 0.0 {
+            (1.0 / share).round() as usize
+        } else {
+            usize::MAX
+        };
+        let mut found: Option<[Setting; ACTIONS]> = None;
+        let (mut best, mut kept_out, mut conditions) = (Vec::new(), Vec::new(), 0);
+        for path in pools {
+            let episodes = read_episodes(path)?.with_context(|| {
+                format!(
+                    "{}: missing, but --steer needs it",
+                    episodes_path(path).display()
+                )
+            })?;
+            let lesson = best_settings(&episodes, names, &Tolerance::default())
+                .map_err(|reason| anyhow::anyhow!("{}: {reason}", path.display()))?;
+            ensure!(
+                *found.get_or_insert(lesson.settings) == lesson.settings,
+                "{}: other settings than in the pool before it",
+                path.display()
+            );
+            best.extend(lesson.best);
+            let scenarios: BTreeSet<&str> = episodes.iter().map(|e| e.scenario.as_str()).collect();
+            let kept: BTreeSet<&str> = scenarios
+                .iter()
+                .enumerate()
+                .filter(|(at, _)| (conditions + at) % every == every - 1)
+                .map(|(_, scenario)| *scenario)
+                .collect();
+            conditions += scenarios.len();
+            let keeps = |episode: &EpisodeFacts| kept.contains(episode.scenario.as_str());
+            kept_out.extend(episodes.iter().map(keeps));
+        }
+        Ok(Lesson {
+            settings: found.context("--pool: want at least one")?,
+            best,
+            kept_out,
+        })
+    }
+
+    /// Keeps whole conditions out: behaviours of the same one are alike.
+    pub fn split(&self, episodes: &[Episode]) -> anyhow::Result<Split> {
+        ensure!(
+            episodes.len() == self.kept_out.len(),
+            "the pools have {} episodes, the files beside them {}",
+            episodes.len(),
+            self.kept_out.len()
+        );
+        let part = |kept: bool| {
+            let all = episodes.iter().zip(&self.kept_out);
+            all.filter(|(_, out)| **out == kept)
+                .map(|(episode, _)| episode.rows.clone())
+                .collect()
+        };
+        Ok(Split {
+            train: part(false),
+            late: Vec::new(),
+            unseen: part(true),
+        })
+    }
+}
+
+/// Conditions of a curriculum, of which there are hundreds, under its name;
+/// other scenarios as they are.
+pub fn under_their_curriculum(scenarios: BTreeSet<String>) -> Vec<String> {
+    let curriculum = |name: &str| {
+        let (curriculum, number) = name.rsplit_once('-')?;
+        let counts = number.len() == 5 && number.bytes().all(|b| b.is_ascii_digit());
+        counts.then(|| curriculum.to_owned())
+    };
+    let names: BTreeSet<String> = scenarios
+        .into_iter()
+        .map(|name| curriculum(&name).unwrap_or(name))
+        .collect();
+    names.into_iter().collect()
+}
