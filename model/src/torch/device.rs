@@ -79,6 +79,14 @@ impl Precision {
         }
     }
 
+    /// Of a type that a network computes in.
+    pub fn of(kind: Kind) -> Precision {
+        match kind {
+            Kind::BFloat16 => Precision::Bf16,
+            _ => Precision::F32,
+        }
+    }
+
     /// `f32` or `bf16`.
     pub fn name(self) -> &'static str {
         match self {

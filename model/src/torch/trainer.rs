@@ -7,13 +7,13 @@ use std::time::Instant;
 use serde::{Deserialize, Serialize};
 use tch::{Kind, Reduction, Tensor};
 
-use super::TrainError;
 use super::augment::Augmentation;
 use super::checkpoint::{self, Position};
 use super::metrics::{Evaluation, Metrics, Progress};
 use super::network::{Batch, Network};
 use super::optimiser::AdamW;
 use super::sampler::{Portion, Sampler};
+use super::{TrainError, device};
 use crate::pool::{Dataset, Windows};
 use crate::tensors::Random;
 use crate::{ACTIONS, Confusion, PolicyConfig};
@@ -264,6 +264,19 @@ impl Trainer {
             scores: confusion.scores(),
         };
         Ok((records > 0.0).then_some(evaluation))
+    }
+
+    /// Makes one decision, as a loop would: a forward pass over one window, of
+    /// rows that were kept out if there are any.
+    pub fn decide(&self) -> Result<[f32; ACTIONS], TrainError> {
+        let mut random = Random::new(self.config.seed);
+        let rows = match self.held_out.spread(1).next() {
+            Some(rows) => vec![rows],
+            None => self.sampler.batch(&mut random, 1, |_, _| true),
+        };
+        let probabilities = self.network.probabilities(&self.batch(&rows)?)?;
+        device::synchronise(self.network.device());
+        Ok(probabilities.first().copied().unwrap_or_default())
     }
 
     /// Adds the gradient of one batch.

@@ -107,6 +107,11 @@ impl Network {
         self.options.device
     }
 
+    /// Where and how it computes.
+    pub fn options(&self) -> Options {
+        self.options
+    }
+
     /// A copy of the trained weights, those of [`crate::trained_specs`].
     pub fn tensors(&self) -> Result<Tensors, TrainError> {
         self.trained.tensors()
