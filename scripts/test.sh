@@ -51,7 +51,7 @@ with_libtorch() {
     esac
     scripts/libtorch.sh &&
         cargo clippy --locked -p l4sllm-model -p l4sllm --features l4sllm-model/torch,l4sllm/torch --all-targets -- -D warnings &&
-        cargo test --locked -p l4sllm-model --features torch -- --nocapture
+        cargo test --locked --no-fail-fast -p l4sllm-model --features torch -- --nocapture
 }
 
 have() { command -v "$1" >/dev/null || { echo "$1 is not installed"; return 77; }; }
@@ -66,7 +66,7 @@ check fuzz      make -C tests/fuzz check
 check cbmc      tests/cbmc/prove.sh
 check cross     scripts/freebsd-check.sh
 check freebsd-rust scripts/freebsd-build.sh check
-check rust      cargo test --workspace --locked -- --nocapture
+check rust      cargo test --workspace --locked --no-fail-fast -- --nocapture
 check libtorch  with_libtorch
 check scripts   shell_scripts
 

@@ -214,8 +214,13 @@ fn configurations_are_refused_by_key() {
         ),
         (
             "/head/kind",
+            json!("guess"),
+            "head.kind: unknown variant `guess`",
+        ),
+        (
+            "/head/kind",
             json!("steer"),
-            "head.kind: unknown variant `steer`",
+            "head.kind.steer: invalid type",
         ),
         (
             "/head/residual",
