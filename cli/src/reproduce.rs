@@ -39,7 +39,8 @@ const TRAINING: &str = "--name reproduce --window 1 --bins 16 --encoder-width 12
 /// the best of about a dozen tried, so look at more seeds than were tried
 /// then (1 to 8).  There are few marks in the pool, and most to be judged
 /// stand or fall together, so that seeds differ.  DIR gets summary.json, and a
-/// directory for each seed as `l4sllm train` makes it.
+/// directory for each seed as `l4sllm train` makes it.  The exit status tells of
+/// the median.
 #[derive(Debug, Args)]
 pub struct ReproduceArgs {
     /// The pool: CSV as published, or Parquet or JSON.
@@ -198,10 +199,11 @@ pub fn run(args: &ReproduceArgs, cancel: &AtomicBool) -> anyhow::Result<()> {
     std::fs::write(&file, serde_json::to_string_pretty(&summary)? + "\n")
         .with_context(|| format!("cannot write {}", file.display()))?;
     outln!("{}", file.display())?;
+    // Single seeds differ by whether a score of test rows goes one way or the
+    // other; the median does not hang on one of them.
     ensure!(
-        summary.passed == summary.seeds.len(),
-        "{} of {} seeds are below",
-        summary.seeds.len() - summary.passed,
+        summary.accuracy.median > ACCURACY && summary.macro_f1.median > MACRO_F1,
+        "the median of {} seeds is below accuracy {ACCURACY} or macro F1 {MACRO_F1}",
         summary.seeds.len()
     );
     Ok(())
