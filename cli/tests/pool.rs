@@ -132,7 +132,7 @@ fn mistakes_are_named_and_leave_nothing() {
         ),
         (
             "reward narrow.json --out x",
-            "narrow.json: no column current_queue_delay",
+            "narrow.json: column current_queue_delay: missing, and the reward",
         ),
         (
             "reward narrow.json --out x --delay 9",

@@ -1,7 +1,7 @@
 //! `l4sllm pool import`: pools from logs, tables and captures.
 
 use std::fs::File;
-use std::io::{BufWriter, Read, Write};
+use std::io::{BufWriter, Read};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
@@ -9,9 +9,9 @@ use anyhow::{Context, bail, ensure};
 use clap::{Args, ValueEnum};
 use l4sllm_abi::{MESSAGE_SIZE, Message, messages};
 use l4sllm_model::log::{Entry, Fault, LogWriter, Tally, oldest_first};
-use l4sllm_model::pool::{CaptureReader, CsvReader, EpisodeRule, KernelLog, Sink, Source};
+use l4sllm_model::pool::{CaptureReader, CsvReader, EpisodeRule, KernelLog, Part, Sink, Source};
 
-use super::{RewardArgs, bar, check, finish, pour, size};
+use super::{RewardArgs, bar, check, copy, finish, pour, size};
 use crate::output::outln;
 
 /// Rows of an episode on average below which two schedulers may be in a log.
@@ -54,7 +54,7 @@ pub fn run(args: &ImportArgs, cancel: &AtomicBool) -> anyhow::Result<()> {
     let reward = args.reward.reward()?;
     let first = args.input.first().context("no input")?;
     let scenario = args.scenario.clone().unwrap_or_else(|| name(first));
-    let bar = bar(args.input.iter().map(|path| size(path)).sum())?;
+    let bytes = args.input.iter().map(|path| size(path)).sum();
     let kind = kind(first)?;
     let several = args.input.len() > 1 && kind != Kind::Log;
     ensure!(!several, "several files: only logs are read together");
@@ -64,25 +64,21 @@ pub fn run(args: &ImportArgs, cancel: &AtomicBool) -> anyhow::Result<()> {
             first.display()
         ),
         Kind::Table => {
-            let mut table = CsvReader::open(first, &scenario, reward)?;
+            let table = CsvReader::open(first, &scenario, reward)?;
             let ignored = table.ignored().join(", ");
             if !ignored.is_empty() {
-                bar.suspend(|| eprintln!("{}: columns not taken: {ignored}", first.display()));
+                eprintln!("{}: columns not taken: {ignored}", first.display());
             }
-            let mut sink = Sink::create(&args.out, table.schema())?;
-            pour(&mut table, &mut sink, &bar, 0, cancel)?;
-            finish(sink, &args.out, &bar)
+            copy(table, &args.out, bytes, cancel)
         }
         Kind::Capture => {
-            let mut capture = CaptureReader::open(first, &scenario, reward)?;
+            let capture = CaptureReader::open(first, &scenario, reward)?;
             let lost = capture.lost();
             if lost > 0 {
                 let file = first.display();
-                bar.suspend(|| eprintln!("{file}: {lost} messages were lost: episodes begin anew"));
+                eprintln!("{file}: {lost} messages were lost: episodes begin anew");
             }
-            let mut sink = Sink::create(&args.out, capture.schema())?;
-            pour(&mut capture, &mut sink, &bar, 0, cancel)?;
-            finish(sink, &args.out, &bar)
+            copy(capture, &args.out, bytes, cancel)
         }
         Kind::Log => {
             let rule = match args.episodes {
@@ -91,6 +87,7 @@ pub fn run(args: &ImportArgs, cancel: &AtomicBool) -> anyhow::Result<()> {
             };
             let mut log = KernelLog::open(oldest_first(&args.input), &scenario, rule, reward)?;
             let mut sink = Sink::create(&args.out, log.schema())?;
+            let bar = bar(bytes)?;
             let poured = pour(&mut log, &mut sink, &bar, 0, cancel);
             bar.suspend(|| tell(log.tally()));
             poured?;
@@ -114,29 +111,12 @@ pub fn run(args: &ImportArgs, cancel: &AtomicBool) -> anyhow::Result<()> {
 
 /// Writes a capture's records as lines of the kernel log.
 pub fn write_log(capture: &Path, out: &Path, cancel: &AtomicBool) -> anyhow::Result<()> {
-    let mut part = out.as_os_str().to_owned();
-    part.push(".part");
-    let part = PathBuf::from(part);
-    let written = write_lines(capture, &part, cancel).and_then(|lines| {
-        std::fs::rename(&part, out).with_context(|| format!("cannot write {}", out.display()))?;
-        Ok(lines)
-    });
-    match written {
-        Ok(lines) => outln!("{}: {lines} lines", out.display()),
-        Err(error) => {
-            // What is not there need not be removed.
-            let _ = std::fs::remove_file(&part);
-            Err(error)
-        }
-    }
-}
-
-fn write_lines(capture: &Path, part: &Path, cancel: &AtomicBool) -> anyhow::Result<u64> {
     const MESSAGES: u64 = 4096;
     let unread = || format!("cannot read {}", capture.display());
-    let unwritten = || format!("cannot write {}", part.display());
+    let unwritten = || format!("cannot write {}", out.display());
     let mut file = File::open(capture).with_context(unread)?;
-    let mut log = LogWriter::new(BufWriter::new(File::create(part).with_context(unwritten)?));
+    let (part, log) = Part::create(out)?;
+    let mut log = LogWriter::new(BufWriter::new(log));
     let mut bytes = Vec::new();
     let (mut at, mut lines) = (0, 0);
     loop {
@@ -160,10 +140,9 @@ fn write_lines(capture: &Path, part: &Path, cancel: &AtomicBool) -> anyhow::Resu
         }
     }
     ensure!(lines > 0, "{}: no message of a device", capture.display());
-    let mut file = log.finish().with_context(unwritten)?;
-    file.flush().with_context(unwritten)?;
-    file.get_ref().sync_all().with_context(unwritten)?;
-    Ok(lines)
+    let file = log.finish().with_context(unwritten)?;
+    part.complete(file.get_ref())?;
+    outln!("{}: {lines} lines", out.display())
 }
 
 #[derive(PartialEq)]

@@ -3,12 +3,12 @@
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 
-use anyhow::{bail, ensure};
+use anyhow::ensure;
 use clap::Args;
-use l4sllm_model::pool::{Inspection, Narrow, Overlap, Schema, Split, open};
+use l4sllm_model::pool::{Inspection, Narrow, Overlap, Split, open};
 use serde_json::json;
 
-use super::{bar, check, size};
+use super::{bar, check, common, size};
 use crate::output::{outln, print};
 
 /// Count a pool's actions, episodes, ranges and duplicates, and what leaks
@@ -30,14 +30,7 @@ pub struct InspectArgs {
 pub fn run(args: &InspectArgs, cancel: &AtomicBool) -> anyhow::Result<()> {
     let share = (0.0..=0.5).contains(&args.share);
     ensure!(share, "--share {}: want 0 to 0.5", args.share);
-    let mut common: Option<Schema> = None;
-    for pool in &args.pools {
-        let schema = open(pool)?.schema().clone();
-        common = Some(common.map_or(schema.clone(), |common| common.common(&schema)));
-    }
-    let Some(schema) = common else {
-        bail!("no pools");
-    };
+    let schema = common(&args.pools)?;
     let bar = bar(args.pools.iter().map(|pool| size(pool)).sum())?;
     let mut inspection = Inspection::new(&schema);
     let mut before = 0;

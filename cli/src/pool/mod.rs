@@ -6,10 +6,10 @@ mod inspect;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, ensure};
 use clap::{Args, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
-use l4sllm_model::pool::{Narrow, Rows, Schema, Select, Selection, Sink, Source, open};
+use l4sllm_model::pool::{Narrow, PoolError, Rows, Schema, Select, Selection, Sink, Source, open};
 use l4sllm_model::{Reward, Rewards};
 
 use crate::output::outln;
@@ -157,9 +157,8 @@ pub fn run(args: &PoolArgs, cancel: &AtomicBool) -> anyhow::Result<()> {
                 source: open(pool)?,
                 rewards: Rewards::new(reward.reward()?),
                 path: pool,
-                missing: None,
             };
-            recompute(source, out, size(pool), cancel)
+            copy(source, out, size(pool), cancel)
         }
     }
 }
@@ -214,14 +213,7 @@ fn finish(sink: Sink, out: &Path, bar: &ProgressBar) -> anyhow::Result<()> {
 }
 
 fn merge(pools: &[PathBuf], out: &Path, cancel: &AtomicBool) -> anyhow::Result<()> {
-    let mut common: Option<Schema> = None;
-    for pool in pools {
-        let schema = open(pool)?.schema().clone();
-        common = Some(common.map_or(schema.clone(), |common| common.common(&schema)));
-    }
-    let Some(schema) = common else {
-        bail!("no pools");
-    };
+    let schema = common(pools)?;
     let mut sink = Sink::create(out, &schema)?;
     let bar = bar(pools.iter().map(|pool| size(pool)).sum())?;
     let mut before = 0;
@@ -233,12 +225,21 @@ fn merge(pools: &[PathBuf], out: &Path, cancel: &AtomicBool) -> anyhow::Result<(
     finish(sink, out, &bar)
 }
 
+/// What the rows of all these pools have.
+fn common(pools: &[PathBuf]) -> anyhow::Result<Schema> {
+    let mut common: Option<Schema> = None;
+    for pool in pools {
+        let schema = open(pool)?.schema().clone();
+        common = Some(common.map_or(schema.clone(), |common| common.common(&schema)));
+    }
+    common.context("no pools")
+}
+
 /// Rows with rewards computed again.
 struct Rewarded<'a> {
     source: Box<dyn Source>,
     rewards: Rewards,
     path: &'a Path,
-    missing: Option<&'static str>,
 }
 
 impl Source for Rewarded<'_> {
@@ -246,40 +247,23 @@ impl Source for Rewarded<'_> {
         self.source.schema()
     }
 
-    fn next(&mut self) -> Result<Option<Rows>, l4sllm_model::pool::PoolError> {
+    fn next(&mut self) -> Result<Option<Rows>, PoolError> {
         let Some(mut rows) = self.source.next()? else {
             return Ok(None);
         };
-        match self.rewards.rewrite(&mut rows, self.source.schema()) {
-            Ok(()) => Ok(Some(rows)),
-            Err(feature) => {
-                self.missing = Some(feature.name());
-                Ok(None)
-            }
-        }
+        let rewritten = self.rewards.rewrite(&mut rows, self.source.schema());
+        rewritten.map_err(|missing| PoolError::Column {
+            path: self.path.to_owned(),
+            group: None,
+            column: missing.name().to_owned(),
+            reason: "missing, and the reward is made of it".to_owned(),
+        })?;
+        Ok(Some(rows))
     }
 
     fn position(&self) -> u64 {
         self.source.position()
     }
-}
-
-fn recompute(
-    mut source: Rewarded<'_>,
-    out: &Path,
-    bytes: u64,
-    cancel: &AtomicBool,
-) -> anyhow::Result<()> {
-    let mut sink = Sink::create(out, source.schema())?;
-    let bar = bar(bytes)?;
-    pour(&mut source, &mut sink, &bar, 0, cancel)?;
-    if let Some(name) = source.missing {
-        bail!(
-            "{}: no column {name}, which the reward is made of",
-            source.path.display()
-        );
-    }
-    finish(sink, out, &bar)
 }
 
 /// How many rows a pool has.

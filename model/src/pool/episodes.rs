@@ -108,11 +108,7 @@ pub fn episodes_path(pool: &Path) -> PathBuf {
 /// It cannot be read, or a line is not an episode's.
 pub fn read_episodes(pool: &Path) -> Result<Option<Vec<EpisodeFacts>>, PoolError> {
     let path = episodes_path(pool);
-    let io = |source| PoolError::Io {
-        operation: "read",
-        path: path.clone(),
-        source,
-    };
+    let io = PoolError::io("read", &path);
     let file = match fs::File::open(&path) {
         Ok(file) => file,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
@@ -120,7 +116,7 @@ pub fn read_episodes(pool: &Path) -> Result<Option<Vec<EpisodeFacts>>, PoolError
     };
     let mut episodes = Vec::new();
     for (at, line) in BufReader::new(file).lines().enumerate() {
-        let line = line.map_err(io)?;
+        let line = line.map_err(&io)?;
         let episode = serde_json::from_str(&line).map_err(|error| {
             let reason = format!("line {}: {error}", at + 1);
             io(std::io::Error::new(std::io::ErrorKind::InvalidData, reason))

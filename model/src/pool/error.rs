@@ -91,6 +91,17 @@ impl PoolError {
         }
     }
 
+    pub(super) fn parquet(
+        operation: &'static str,
+        path: &Path,
+    ) -> impl Fn(ParquetError) -> PoolError {
+        move |source| PoolError::Parquet {
+            operation,
+            path: path.to_owned(),
+            source,
+        }
+    }
+
     pub(super) fn text(path: &Path, place: impl ToString, reason: impl Into<String>) -> PoolError {
         PoolError::Text {
             path: path.to_owned(),

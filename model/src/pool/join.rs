@@ -9,6 +9,7 @@ use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::file::writer::SerializedFileWriter;
 
 use super::columns::{message, properties};
+use super::part::Part;
 use super::{PoolError, Schema};
 
 /// Joins `parts`, whose episodes count on from one to the next
@@ -18,36 +19,18 @@ use super::{PoolError, Schema};
 /// # Errors
 /// A part cannot be read or has other columns, or the pool not be written.
 pub fn join(parts: &[PathBuf], to: &Path) -> Result<(), PoolError> {
-    let mut part = to.as_os_str().to_owned();
-    part.push(".part");
-    let temporary = PathBuf::from(part);
-    let io = |operation, path: &Path| {
-        let path = path.to_owned();
-        move |source| PoolError::Io {
-            operation,
-            path,
-            source,
-        }
-    };
-    let failed = |operation, path: &Path| {
-        let path = path.to_owned();
-        move |source| PoolError::Parquet {
-            operation,
-            path,
-            source,
-        }
-    };
-    let file = File::create(&temporary).map_err(io("create", &temporary))?;
+    let (part, file) = Part::create(to)?;
     let mut writer = message(&Schema::of_records())
         .and_then(|message| SerializedFileWriter::new(file, message, properties()))
-        .map_err(failed("write", to))?;
+        .map_err(PoolError::parquet("write", to))?;
     for path in parts {
-        let file = File::open(path).map_err(io("open", path))?;
-        append(&mut writer, file).map_err(failed("join", path))?;
+        let file = File::open(path).map_err(PoolError::io("open", path))?;
+        append(&mut writer, file).map_err(PoolError::parquet("join", path))?;
     }
-    let file = writer.into_inner().map_err(failed("write", to))?;
-    file.sync_all().map_err(io("write", &temporary))?;
-    std::fs::rename(&temporary, to).map_err(io("rename", &temporary))
+    let file = writer
+        .into_inner()
+        .map_err(PoolError::parquet("write", to))?;
+    part.complete(&file)
 }
 
 fn append(writer: &mut SerializedFileWriter<File>, file: File) -> Result<(), ParquetError> {

@@ -61,6 +61,7 @@ pub use inspect::{ColumnSummary, Inspection, Overlap};
 pub use join::join;
 pub use json::{JsonReader, JsonWriter};
 pub use kernel_log::{EpisodeRule, KernelLog};
+pub use part::Part;
 pub use read::{Group, Pool, PoolReader};
 pub use rows::{Narrow, Rows};
 pub use schema::Schema;

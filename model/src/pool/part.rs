@@ -8,7 +8,7 @@ use super::PoolError;
 /// The name that a file has until it is complete; a file left under it is
 /// removed.
 #[derive(Debug)]
-pub(super) struct Part {
+pub struct Part {
     path: PathBuf,
     part: PathBuf,
     complete: bool,
@@ -16,7 +16,7 @@ pub(super) struct Part {
 
 impl Part {
     /// Makes `path` with `.part` behind it; what stands at `path` stays.
-    pub(super) fn create(path: &Path) -> Result<(Part, File), PoolError> {
+    pub fn create(path: &Path) -> Result<(Part, File), PoolError> {
         Part::beside(path, ".part")
     }
 
@@ -41,12 +41,12 @@ impl Part {
     }
 
     /// Where it will be.
-    pub(super) fn path(&self) -> &Path {
+    pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Gives the written `file` its name.
-    pub(super) fn complete(mut self, file: &File) -> Result<(), PoolError> {
+    /// Gives the written `file` its name, once the disk has it.
+    pub fn complete(mut self, file: &File) -> Result<(), PoolError> {
         file.sync_all()
             .map_err(PoolError::io("write", &self.part))?;
         fs::rename(&self.part, &self.path).map_err(PoolError::io("rename", &self.part))?;

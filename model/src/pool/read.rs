@@ -42,11 +42,7 @@ impl Pool {
     /// Opens a pool and reads its table of contents.
     pub fn open(path: &Path) -> Result<Pool, PoolError> {
         let file = File::open(path).map_err(PoolError::io("open", path))?;
-        let file = SerializedFileReader::new(file).map_err(|source| PoolError::Parquet {
-            operation: "read",
-            path: path.to_owned(),
-            source,
-        })?;
+        let file = SerializedFileReader::new(file).map_err(PoolError::parquet("read", path))?;
         let schema = file.metadata().file_metadata().schema_descr();
         let columns = schema.columns().iter().map(|c| c.path().string()).collect();
         Ok(Pool {
@@ -142,11 +138,7 @@ impl Pool {
     }
 
     fn failed(&self, source: parquet::errors::ParquetError) -> PoolError {
-        PoolError::Parquet {
-            operation: "read",
-            path: self.path.clone(),
-            source,
-        }
+        PoolError::parquet("read", &self.path)(source)
     }
 
     fn wrong(&self, group: Option<usize>, column: &str, reason: String) -> PoolError {

@@ -1,6 +1,7 @@
 //! Rows in memory, as columns.
 
 use std::ops::Range;
+use std::path::Path;
 
 use super::{PoolError, Row, Schema, Source};
 use crate::Feature;
@@ -103,18 +104,27 @@ impl Rows {
         self.features.iter_mut().for_each(Vec::clear);
     }
 
-    /// The value that no pool may hold, and its column and row.
-    pub(super) fn not_finite(&self, schema: &Schema) -> Option<(&'static str, usize, f64)> {
-        let find = |name, column: &[f64]| {
-            let row = column.iter().position(|v| !v.is_finite())?;
-            Some((name, row, column[row]))
-        };
+    /// Refuses what no pool may hold; `before` rows stand before these in the
+    /// pool `path`.
+    pub(super) fn check_finite(
+        &self,
+        schema: &Schema,
+        path: &Path,
+        before: u64,
+    ) -> Result<(), PoolError> {
         let names = schema.features().iter().map(|f| f.name());
-        find(super::columns::REWARD, &self.reward).or_else(|| {
-            names
-                .zip(&self.features)
-                .find_map(|(name, column)| find(name, column))
-        })
+        let reward = (super::columns::REWARD, &self.reward);
+        for (column, values) in std::iter::once(reward).chain(names.zip(&self.features)) {
+            if let Some(row) = values.iter().position(|v| !v.is_finite()) {
+                return Err(PoolError::NotFinite {
+                    path: path.to_owned(),
+                    row: before + row as u64,
+                    column,
+                    value: values[row],
+                });
+            }
+        }
+        Ok(())
     }
 
     /// The same rows with those columns only that `to` has, which `from`, the

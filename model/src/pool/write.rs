@@ -40,7 +40,7 @@ impl PoolWriter {
         let (part, file) = Part::create(path)?;
         let file = message(schema)
             .and_then(|message| SerializedFileWriter::new(file, message, properties()))
-            .map_err(failed(path))?;
+            .map_err(PoolError::parquet("write", path))?;
         Ok(PoolWriter {
             part,
             schema: schema.clone(),
@@ -77,14 +77,7 @@ impl PoolWriter {
         if rows.is_empty() {
             return Ok(());
         }
-        if let Some((column, row, value)) = rows.not_finite(&self.schema) {
-            return Err(PoolError::NotFinite {
-                path: self.part.path().to_owned(),
-                row: self.rows + row as u64,
-                column,
-                value,
-            });
-        }
+        rows.check_finite(&self.schema, self.part.path(), self.rows)?;
         if rows.first || self.rows == 0 {
             self.episodes += 1;
         }
@@ -115,7 +108,10 @@ impl PoolWriter {
     /// Completes the file.
     pub fn finish(mut self) -> Result<(), PoolError> {
         self.flush()?;
-        let file = self.file.into_inner().map_err(failed(self.part.path()))?;
+        let file = self
+            .file
+            .into_inner()
+            .map_err(PoolError::parquet("write", self.part.path()))?;
         self.part.complete(&file)
     }
 
@@ -134,7 +130,7 @@ impl PoolWriter {
             )?;
             group.close()
         };
-        write().map_err(failed(self.part.path()))?;
+        write().map_err(PoolError::parquet("write", self.part.path()))?;
         self.waiting.clear();
         self.stretches.clear();
         self.numbers.clear();
@@ -185,12 +181,4 @@ fn column<T: DataType>(
     };
     column.typed::<T>().write_batch(values, None, None)?;
     column.close()
-}
-
-fn failed(path: &Path) -> impl Fn(ParquetError) -> PoolError + '_ {
-    |source| PoolError::Parquet {
-        operation: "write",
-        path: path.to_owned(),
-        source,
-    }
 }

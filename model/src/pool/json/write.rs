@@ -69,14 +69,7 @@ impl JsonWriter {
         if rows.is_empty() {
             return Ok(());
         }
-        if let Some((column, row, value)) = rows.not_finite(&self.schema) {
-            return Err(PoolError::NotFinite {
-                path: self.part.path().to_owned(),
-                row: self.rows + row as u64,
-                column,
-                value,
-            });
-        }
+        rows.check_finite(&self.schema, self.part.path(), self.rows)?;
         if rows.first || self.scenarios.is_empty() {
             self.scenarios.push(rows.scenario.clone());
         }
