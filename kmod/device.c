@@ -9,6 +9,7 @@
 #include "device.h"
 
 static void	wake_readers(void *);
+static uint32_t	next_instance(struct l4s_device *, uint32_t number);
 static uint64_t	enough(const struct l4s_handle *);
 static void	watch(struct l4s_device *, uint64_t now);
 static void	rearm(struct l4s_handle *);
@@ -56,11 +57,29 @@ void
 l4s_device_attach(struct l4s_device *dev, struct l4s_sched *s)
 {
 	l4s_lock(&dev->lock);
+	s->instance = next_instance(dev, s->number);
 	s->next = dev->scheds;
 	dev->scheds = s;
+	/* With these the packet path takes the number up, for its records. */
 	l4s_sched_post_params(s, &dev->params);
 	l4s_sched_post_limits(s, &dev->limits);
 	l4s_unlock(&dev->lock);
+}
+
+/*
+ * A number that no instance had, or after all were had, none of this scheduler
+ * has: as many turns as there are instances, and one.  Device lock held.
+ */
+static uint32_t
+next_instance(struct l4s_device *dev, uint32_t number)
+{
+	uint32_t instance;
+
+	do
+		instance = (uint32_t)dev->joined++;
+	while (__predict_false(dev->joined > (uint64_t)UINT32_MAX + 1) &&
+	    find(dev, number, instance) != NULL);
+	return (instance);
 }
 
 void

@@ -52,6 +52,7 @@ struct l4s_device {
 	struct l4s_params params;	/* (d) */
 	struct l4s_limits limits;	/* (d) */
 	uint64_t	invalid;	/* (d) overrides for no instance */
+	uint64_t	joined;		/* (d) instances so far */
 };
 
 /* An open descriptor.  The front allocates it and sets nothing itself. */
@@ -73,9 +74,13 @@ void	l4s_device_init(struct l4s_device *, struct l4s_ring *,
 void	l4s_device_destroy(struct l4s_device *);
 
 /*
- * An initialised instance joins, with the device's parameters; or leaves, and
- * its events that still waited for a packet do not get lost.  Both by who may
- * call the packet paths: the last to leave writes to the ring.
+ * An initialised instance joins, gets its number and the device's parameters;
+ * or leaves, and its events that still waited for a packet do not get lost.
+ * Both by who may call the packet paths: the last to leave writes to the ring.
+ *
+ * No two instances of a device ever have the same number, whichever scheduler
+ * they are of: what was meant for one that is gone reaches no other.  (After
+ * 2^32 the numbers of those that are gone come again.)
  */
 void	l4s_device_attach(struct l4s_device *, struct l4s_sched *);
 void	l4s_device_detach(struct l4s_device *, struct l4s_sched *,

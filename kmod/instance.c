@@ -17,13 +17,12 @@ static void	count(struct l4s_sched *, const struct dualpi2_verdict *,
 		    const struct l4s_decision *);
 
 void
-l4s_sched_init(struct l4s_sched *s, uint32_t number, uint32_t instance,
+l4s_sched_init(struct l4s_sched *s, uint32_t number,
     const struct l4s_params *params, const struct l4s_limits *limits,
     struct l4s_ring *ring, struct l4s_pkt_sink *sink, uint64_t seed)
 {
 	memset(s, 0, sizeof(*s));
 	s->number = number;
-	s->instance = instance;
 	s->ring = ring;
 	s->sink = sink;
 	s->posted = *params;

@@ -66,7 +66,7 @@ struct l4s_sched {
 	struct l4s_counters counters;
 
 	uint32_t	number;		/* ipfw sched N */
-	uint32_t	instance;
+	uint32_t	instance;	/* the device's: l4s_device_attach() */
 
 	/* Under overrides.lock. */
 	struct l4s_params posted;
@@ -76,7 +76,7 @@ struct l4s_sched {
 	struct l4s_sched *next;		/* under l4s_device.lock */
 };
 
-void	l4s_sched_init(struct l4s_sched *, uint32_t number, uint32_t instance,
+void	l4s_sched_init(struct l4s_sched *, uint32_t number,
 	    const struct l4s_params *, const struct l4s_limits *,
 	    struct l4s_ring *, struct l4s_pkt_sink *, uint64_t seed);
 /* The queues must be empty: l4s_sched_flush(). */

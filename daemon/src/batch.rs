@@ -27,6 +27,8 @@ pub(crate) struct Batch {
     max_instances: usize,
     make_engine: MakeEngine,
     streams: HashMap<Scheduler, Stream>,
+    /// When silent streams are looked for next, ns of the records' clock.
+    sweep_ns: u64,
     /// Position that the next message should have; `None` before the first.
     next_seq: Option<u64>,
 }
@@ -35,7 +37,13 @@ struct Stream {
     engine: Box<dyn Engine>,
     /// Records since the last boundary.
     records: u32,
+    /// Time of the last record.
+    last_ns: u64,
 }
+
+/// After as long without a record an instance is taken for gone: a scheduler
+/// that is made anew has another number, and nothing tells of the one before.
+const GONE_NS: u64 = 60_000_000_000;
 
 impl Batch {
     pub(crate) fn new(
@@ -48,6 +56,7 @@ impl Batch {
             max_instances,
             make_engine,
             streams: HashMap::new(),
+            sweep_ns: 0,
             next_seq: None,
         }
     }
@@ -86,20 +95,26 @@ impl Batch {
             sched: record.sched,
             instance: record.instance,
         };
+        let now_ns = record.time_ns();
+        self.forget_gone(now_ns, metrics);
         if !self.streams.contains_key(&scheduler) {
             if self.streams.len() >= self.max_instances {
                 metrics.unrouted += 1;
                 return None;
             }
-            let engine = (self.make_engine)(scheduler);
-            self.streams
-                .insert(scheduler, Stream { engine, records: 0 });
+            let stream = Stream {
+                engine: (self.make_engine)(scheduler),
+                records: 0,
+                last_ns: now_ns,
+            };
+            self.streams.insert(scheduler, stream);
             metrics.instances = self.streams.len() as u64;
         }
         let stream = self
             .streams
             .get_mut(&scheduler)
             .expect("looked up or inserted above");
+        stream.last_ns = now_ns;
         stream.records += 1;
         let due = stream.records == self.interval.get();
         if due {
@@ -117,6 +132,18 @@ impl Batch {
             metrics.decided(decision);
         }
         decision
+    }
+
+    /// Instances that are gone must neither keep others from being decided
+    /// for nor make decisions seem near.
+    fn forget_gone(&mut self, now_ns: u64, metrics: &mut Metrics) {
+        if now_ns < self.sweep_ns {
+            return;
+        }
+        self.sweep_ns = now_ns.saturating_add(GONE_NS);
+        self.streams
+            .retain(|_, stream| now_ns.saturating_sub(stream.last_ns) < GONE_NS);
+        metrics.instances = self.streams.len() as u64;
     }
 
     /// At least 1, at most the interval.
@@ -138,9 +165,13 @@ impl Batch {
         }
     }
 
-    /// Starts every window anew and forgets the position in the stream.
+    /// Starts every window anew and forgets the instances and the position in
+    /// the stream: another device may have others, and another clock.
     pub(crate) fn restart(&mut self, metrics: &mut Metrics) {
         self.reset(metrics);
+        self.streams.clear();
+        metrics.instances = 0;
+        self.sweep_ns = 0;
         self.next_seq = None;
     }
 

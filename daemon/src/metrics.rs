@@ -46,7 +46,8 @@ pub struct Metrics {
     pub torn_bytes: u64,
     /// Windows started anew after a loss, a gap or a torn read.
     pub resets: u64,
-    /// Scheduler instances seen.
+    /// Scheduler instances that are decided for; not those that were silent
+    /// for a minute.
     pub instances: u64,
     /// Records of instances beyond the configured number.
     pub unrouted: u64,

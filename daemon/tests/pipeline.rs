@@ -156,6 +156,30 @@ fn instances_beyond_the_bound_are_counted_and_ignored() {
 }
 
 #[test]
+fn an_instance_that_is_gone_makes_room_and_is_not_waited_for() {
+    let (mut pipeline, _) = counting(PipelineConfig {
+        max_instances: 1,
+        ..config(10)
+    });
+    const MINUTE: u64 = 60_000; // records, one a ms
+    assert!(push(&mut pipeline, 0..9).is_empty());
+    assert_eq!(pipeline.until_due(), 1);
+    // The scheduler was made anew; the instance before is looked for once a
+    // minute, and may live for as long.
+    let mut decided = (9..2 * MINUTE + 15).filter_map(|seq| {
+        let anew = record(seq, 1, Queue::L4s);
+        pipeline
+            .push(&anew, seq * MS)
+            .map(|o| (o.instance, o.based_on))
+    });
+    assert_eq!(decided.next(), Some((1, 2 * MINUTE + 9)));
+    assert_eq!(decided.next(), None);
+    assert_eq!(pipeline.until_due(), 5);
+    let metrics = pipeline.metrics();
+    assert_eq!((metrics.instances, metrics.unrouted), (1, 2 * MINUTE - 9));
+}
+
+#[test]
 fn announced_losses_start_windows_anew() {
     let (mut pipeline, resets) = counting(config(10));
     assert!(push(&mut pipeline, 0..9).is_empty());

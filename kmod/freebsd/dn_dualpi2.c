@@ -27,7 +27,6 @@
 
 /* Behind struct dn_schk. */
 struct dualpi2_entry {
-	uint32_t	next_instance;
 	bool		counted;
 };
 
@@ -136,7 +135,6 @@ static int
 dualpi2_dn_new_sched(struct dn_sch_inst *si)
 {
 	struct dualpi2_instance *in = instance_of(si);
-	struct dualpi2_entry *entry = entry_of(si->sched);
 	struct l4s_params params;
 	struct l4s_limits limits;
 	uint64_t seed;
@@ -148,9 +146,8 @@ dualpi2_dn_new_sched(struct dn_sch_inst *si)
 	arc4random_buf(&seed, sizeof(seed));
 	l4s_device_params(&in->vnet->device, &params);
 	l4s_device_limits(&in->vnet->device, &limits);
-	l4s_sched_init(&in->sched, si->sched->sch.sched_nr,
-	    entry->next_instance++, &params, &limits, &in->vnet->ring,
-	    &in->sink, seed);
+	l4s_sched_init(&in->sched, si->sched->sch.sched_nr, &params, &limits,
+	    &in->vnet->ring, &in->sink, seed);
 	l4s_device_attach(&in->vnet->device, &in->sched);
 	/*
 	 * dummynet deletes instances that no queue counts on as soon as they

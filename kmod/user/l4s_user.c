@@ -35,9 +35,8 @@ struct l4s_user_handle {
 	struct l4s_handle handle;
 };
 
-/* The one instance: `ipfw sched 1', its first. */
+/* The one instance, number 0, is of `ipfw sched 1'. */
 #define	SCHED_NUMBER	1
-#define	SCHED_INSTANCE	0
 
 static void *(*allocate)(size_t) = malloc;
 
@@ -86,8 +85,8 @@ l4s_user_create(const struct l4s_params *params,
 	}
 	l4s_device_init(&u->device, ring_records != 0 ? &u->ring : NULL,
 	    params, limits);
-	l4s_sched_init(&u->sched, SCHED_NUMBER, SCHED_INSTANCE, params,
-	    limits, u->device.ring, &u->drops, seed);
+	l4s_sched_init(&u->sched, SCHED_NUMBER, params, limits,
+	    u->device.ring, &u->drops, seed);
 	l4s_device_attach(&u->device, &u->sched);
 	return (u);
 nomem:

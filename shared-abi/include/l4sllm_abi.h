@@ -112,12 +112,16 @@ struct l4s_header {
  * the published kernel log (Deol et al.) has are numbered by their place in
  * it.  Queue state is that of the packet's own queue (classic or L4S) after
  * the decision.  Delays that pass 2^32 - 1 us are written as 2^32 - 1.
+ *
+ * Instances are numbered from 0 as they come, those of all schedulers
+ * together, and a number does not come again when its instance is gone: an
+ * override that is late finds no instance rather than another one.
  */
 struct l4s_record {
 	struct l4s_header hdr;
 
 	uint32_t	sched;		/* scheduler number (ipfw sched N) */
-	uint32_t	instance;	/* instance of it, from 0 */
+	uint32_t	instance;	/* its instance */
 	uint64_t	sojourn_ns;	/* arrival to decision; 0 on a tail drop */
 	uint64_t	override_id;	/* override asked or in force, 0: none */
 

@@ -6,7 +6,7 @@
 
 /*
  * l4sdev records SECONDS [KEY=VALUE...]	how many decisions match
- * l4sdev override SCHED MODE ACTION PACKETS SECONDS
+ * l4sdev override SCHED[.INSTANCE] MODE ACTION PACKETS SECONDS
  *					one override, and stay the controller
  * l4sdev steer SCHED FACTOR SECONDS	the target delay times FACTOR
  * l4sdev open SECONDS			keep the device open
@@ -107,7 +107,8 @@ control(struct l4s_override *o, const char *sched, const char *seconds)
 
 	o->version = L4S_ABI_VERSION;
 	o->length = sizeof(*o);
-	o->sched = (uint32_t)atoi(sched);
+	if (sscanf(sched, "%u.%u", &o->sched, &o->instance) < 1)
+		errx(2, "%s: want SCHED or SCHED.INSTANCE", sched);
 	o->id = 1;
 	o->expires_ns = now_ns() + (uint64_t)atoi(seconds) * 1000000000;
 	if (ioctl(fd, L4S_IOC_CONTROL) != 0)

@@ -204,18 +204,40 @@ reconfigure_run()
 	above "$(counter forwarded)" 0 "forwarded"
 }
 
+# The scheduler deleted and made again.
+anew()
+{
+	# dummynet has no `sched delete'; the pipe takes it along.
+	jexec "$M" ipfw pipe 1 delete
+	jexec "$M" ipfw pipe 1 config bw 8Mbit/s
+	jexec "$M" ipfw sched 1 config pipe 1 type fifo
+	jexec "$M" ipfw sched 1 config pipe 1 type dualpi2
+	jexec "$M" ipfw queue 1 config sched 1
+}
+
+l4s_test late_override "An override for the scheduler before reaches no other"
+late_override_run()
+{
+	patient
+	blast 1 1 2000
+	anew
+	blast 1 1 2000
+	atf_check -s exit:1 -e match:"L4S_IOC_OVERRIDE: No such" \
+	    jexec "$M" "$tools/l4sdev" override 1.0 hold mark 20 1
+	jexec "$M" "$tools/l4sdev" override 1.1 hold mark 20 8 &
+	until [ "$(counter overrides_waiting)" = 1 ]; do :; done
+	blast 1 100 2000
+	atf_check_equal 20 "$ce"
+	wait
+}
+
 l4s_test delete "Deleting and making the scheduler anew under traffic"
 delete_run()
 {
 	blast 1 8000 10000 &
 	traffic=$!
 	while kill -0 $traffic 2>/dev/null; do
-		# dummynet has no `sched delete'; the pipe takes it along.
-		jexec "$M" ipfw pipe 1 delete
-		jexec "$M" ipfw pipe 1 config bw 8Mbit/s
-		jexec "$M" ipfw sched 1 config pipe 1 type fifo
-		jexec "$M" ipfw sched 1 config pipe 1 type dualpi2
-		jexec "$M" ipfw queue 1 config sched 1
+		anew
 	done
 	wait $traffic
 	blast 1 100 2000
