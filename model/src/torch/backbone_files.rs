@@ -88,8 +88,8 @@ pub fn hidden(
     };
     let pass = Pass {
         mask: mask.as_ref(),
-        train: false,
         lora: lora.as_ref(),
+        ..Pass::default()
     };
     let _guard = tch::no_grad_guard();
     let state = forward(&config, &weights, &embeds, &pass)?.f_contiguous()?;

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use tch::{Device, Tensor};
 
 use super::TrainError;
-use super::network::Network;
+use super::network::{Network, Trained};
 use super::optimiser::AdamW;
 use super::trainer::TrainConfig;
 use crate::PolicyConfig;
@@ -77,7 +77,7 @@ pub(super) fn save(
     network.save(&part, config)?;
     let file = part.join(TENSORS_FILE);
     let tensors = [
-        ("weights", &network.flat().shallow_clone()),
+        ("weights", &network.trained().flat()),
         ("mean", &optimiser.mean),
         ("squares", &optimiser.squares),
     ];
@@ -99,7 +99,7 @@ pub(super) fn save(
 pub(super) fn load(
     dir: &Path,
     config: &TrainConfig,
-    weights: &mut Tensor,
+    trained: &Trained,
     optimiser: &mut AdamW,
 ) -> Result<Position, TrainError> {
     let wrong = |file: &str, reason: String| TrainError::Checkpoint {
@@ -118,7 +118,7 @@ pub(super) fn load(
     optimiser.steps = position.step;
     let _guard = tch::no_grad_guard();
     for (name, to) in [
-        ("weights", weights),
+        ("weights", &mut trained.flat()),
         ("mean", &mut optimiser.mean),
         ("squares", &mut optimiser.squares),
     ] {

@@ -38,14 +38,15 @@ impl Measurement {
         windows: usize,
         seed: u64,
     ) -> Result<Measurement, TrainError> {
+        device::keep_memory();
         let base = match config.adapter() {
             None => Weights::new(),
             Some(_) => hub::random(&config.backbone, seed, options.kind, options.device)?,
         };
         let window = made_up(&config, 1, seed, options)?;
         let batch = made_up(&config, windows, seed ^ 1, options)?;
-        let network = Network::with(config.clone(), &random(&config, seed)?, base, options)?;
-        let optimiser = AdamW::new(network.decays()?)?;
+        let mut network = Network::with(config.clone(), &random(&config, seed)?, base, options)?;
+        let optimiser = AdamW::new(network.trained())?;
         Ok(Measurement {
             network,
             optimiser,
@@ -76,7 +77,8 @@ impl Measurement {
         )?;
         loss.f_backward()?;
         let value = loss.f_double_value(&[])?;
-        self.optimiser.step(self.network.flat(), 1e-4, 1e-4, 0.25)?;
+        self.optimiser
+            .step(self.network.trained(), 1e-4, 1e-4, 0.25)?;
         device::synchronise(self.options.device);
         Ok(value)
     }

@@ -128,6 +128,7 @@ impl Trainer {
             portions,
             held_out,
         } = corpus;
+        device::keep_memory();
         let window = network.config().window;
         let sampler = Sampler::new(&portions, window, config.shortest.min(window));
         if sampler.is_empty() {
@@ -139,10 +140,10 @@ impl Trainer {
         let acceptance =
             (config.sample_balance > 0.0).then(|| acceptance(counts, config.sample_balance));
 
-        let mut optimiser = AdamW::new(network.decays()?)?;
+        let mut optimiser = AdamW::new(network.trained())?;
         let mut position = Position::new(&config);
         if resume && let Some(last) = checkpoint::find(dir) {
-            position = checkpoint::load(&last, &config, network.flat(), &mut optimiser)?;
+            position = checkpoint::load(&last, &config, network.trained(), &mut optimiser)?;
         }
         let device = network.device();
         Ok(Trainer {
@@ -197,7 +198,7 @@ impl Trainer {
             return Err(TrainError::Diverged { step, loss });
         }
         let gradient_norm = self.optimiser.step(
-            self.network.flat(),
+            self.network.trained(),
             learning_rate,
             self.config.weight_decay,
             self.config.clip,

@@ -1,7 +1,7 @@
 //! Hidden states.
 
 use l4sllm_model::backbone::BackboneConfig;
-use l4sllm_model::torch::backbone::{Pass, Weights, hidden};
+use l4sllm_model::torch::backbone::{Asked, Pass, Weights, hidden};
 use tch::{Kind, Tensor};
 
 use crate::{TOLERANCE, VARIANTS, cases, embeds, error, model};
@@ -43,6 +43,29 @@ fn what_padding_holds_does_not_matter() {
             let got = hidden(&config, &weights, &other, &pass).unwrap();
             let worst = error(&got, &want, Some(&mask));
             assert!(worst < 1e-6, "{variant} {side}: {worst}");
+        }
+    }
+}
+
+#[test]
+fn tokens_that_are_asked_for_have_the_states_that_they_have_among_all() {
+    let _guard = tch::no_grad_guard();
+    for variant in VARIANTS {
+        let (config, weights) = model(variant);
+        let embeds = embeds(variant);
+        for (side, mask, want) in cases(variant, "expected.safetensors") {
+            for (first, step) in [(2, 3), (0, 1), (embeds.size()[1] - 1, 9)] {
+                let asked = Asked { first, step };
+                let pass = Pass {
+                    mask: mask.as_ref(),
+                    asked: Some(asked),
+                    ..Pass::default()
+                };
+                let got = hidden(&config, &weights, &embeds, &pass).unwrap();
+                let mask = mask.as_ref().map(|mask| asked.of(mask).unwrap());
+                let worst = error(&got, &asked.of(&want).unwrap(), mask.as_ref());
+                assert!(worst < TOLERANCE, "{variant} {side} {asked:?}: {worst}");
+            }
         }
     }
 }
@@ -143,6 +166,14 @@ fn inputs_that_do_not_fit_are_named() {
         Some(&mask),
         "mask: shape [2, 4], want [2, 5] of bool",
     );
+    for (first, step) in [(-1, 1), (5, 1), (0, 0)] {
+        let pass = Pass {
+            asked: Some(Asked { first, step }),
+            ..Pass::default()
+        };
+        let error = hidden(&config, &weights, &good, &pass).unwrap_err();
+        assert!(error.to_string().contains("tokens for Asked"), "{error}");
+    }
     let error = hidden(&config, &Weights::new(), &good, &Pass::default()).unwrap_err();
     assert_eq!(error.to_string(), "weights: tensor wpe.weight: missing");
 }

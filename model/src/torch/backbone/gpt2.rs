@@ -60,6 +60,8 @@ pub(super) fn layer(
             dropout: config.attn_pdrop,
         },
     )?;
+    let last = index + 1 == config.n_layer;
+    let (x, mixed) = (ops.asked(&x, last)?, ops.asked(&mixed, last)?);
     let mixed = ops.conv1d(&mixed, &format!("{h}.attn.c_proj"))?;
     let x = x.f_add(&ops.dropout(&mixed, config.resid_pdrop)?)?;
 

@@ -57,6 +57,8 @@ pub(super) fn layer(
             dropout: config.attention_dropout,
         },
     )?;
+    let last = index + 1 == config.num_hidden_layers;
+    let (x, mixed) = (ops.asked(&x, last)?, ops.asked(&mixed, last)?);
     let x = x.f_add(&linear(&mixed, "self_attn.o_proj")?)?;
 
     let normed = ops.rms_norm(&x, &name("post_attention_layernorm"), epsilon)?;

@@ -92,12 +92,31 @@ pub struct Pass<'a> {
     pub train: bool,
     /// Adapters among the weights count; without it they do not.
     pub lora: Option<&'a LoraConfig>,
+    /// Tokens whose last hidden states are asked for; none: all.
+    pub asked: Option<Asked>,
+}
+
+/// Every `step`th token from `first` on.  Once each has seen the others for
+/// the last time, in the last layer, nothing is computed for those between.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Asked {
+    /// Below the number of tokens.
+    pub first: i64,
+    /// At least 1.
+    pub step: i64,
+}
+
+impl Asked {
+    /// [B, Q, ..] of [B, T, ..].
+    pub fn of(self, x: &Tensor) -> Result<Tensor, TrainError> {
+        Ok(x.f_slice(1, self.first, None, self.step)?)
+    }
 }
 
 /// What goes from layer to layer.
 #[derive(Debug)]
 pub struct State {
-    hidden: Tensor,         // [B, T, d]
+    hidden: Tensor,         // [B, T, d]; after the last layer [B, Q, d]
     memory: Option<Tensor>, // [B, T, d], the encoder's output, for a decoder
     bias: Option<Tensor>,   // [1 or B, heads, T, T], of relative positions
     fixed: Fixed,
@@ -121,7 +140,8 @@ impl Fixed {
     }
 }
 
-/// The last hidden state: [B, T, d] for embeddings [B, T, d].
+/// The last hidden state: [B, T, d] for embeddings [B, T, d], or [B, Q, d] of
+/// the tokens that are asked for.
 pub fn hidden(
     config: &BackboneConfig,
     weights: &Weights,
@@ -205,6 +225,12 @@ fn check_input(
     if let Some(most) = config.tokens_max().filter(|&most| tokens > most as i64) {
         let want = format!("at most {most} tokens, the size of the position table");
         return Err(wrong("embeds", embeds, want));
+    }
+    if let Some(asked) = pass.asked {
+        if !(0..tokens).contains(&asked.first) || asked.step < 1 {
+            let want = format!("tokens for {asked:?}");
+            return Err(wrong("embeds", embeds, want));
+        }
     }
     match pass.mask {
         Some(m) if m.size() != [batch, tokens] || m.kind() != Kind::Bool => {

@@ -107,6 +107,15 @@ impl Ops<'_> {
         Ok(mixed.f_transpose(1, 2)?.f_flatten(2, 3)?)
     }
 
+    /// What a layer goes on with when its tokens have seen each other: all, or
+    /// in the `last` one those that are asked for.
+    pub(super) fn asked(&self, x: &Tensor, last: bool) -> Result<Tensor, TrainError> {
+        match self.pass.asked {
+            Some(asked) if last => asked.of(x),
+            _ => Ok(x.shallow_clone()),
+        }
+    }
+
     /// [B, T, heads · n] as [B, heads, T, n].
     pub(super) fn heads(&self, x: &Tensor, heads: usize) -> Result<Tensor, TrainError> {
         // No size is read here, so that a trace holds for any batch.

@@ -72,6 +72,8 @@ pub(super) fn layer(
             dropout: config.attention_dropout,
         },
     )?;
+    let last = index + 1 == config.num_hidden_layers;
+    let (x, mixed) = (ops.asked(&x, last)?, ops.asked(&mixed, last)?);
     let mixed = ops.linear(&mixed, &name("self_attn.out_proj"))?;
     let x = x.f_add(&ops.dropout(&mixed, config.dropout)?)?;
     let x = norm(&x, "self_attn_layer_norm", !before)?;

@@ -12,8 +12,8 @@ use crate::torch::TrainError;
 /// Adds to the gradients of what the weights and `embeds` were made of, as
 /// `loss(hidden(embeds)).backward()` would, and returns the loss.
 ///
-/// What the weights were made of gets its gradient in one backward pass at
-/// the end: views of one vector cost no more than they do elsewhere.
+/// Leaves among the weights get their gradients layer by layer; what others
+/// were made of gets its own in one backward pass at the end.
 ///
 /// `loss` gets the last hidden state and the embeddings, and must use those
 /// instead of `embeds` itself.  `seed` starts libtorch's generator, so that
@@ -80,7 +80,9 @@ pub fn backward(
 
     let mut ends = vec![(embeds, gradient(&input)?)];
     for (name, tensor) in made_of.iter() {
-        ends.push((tensor, gradient(weights.get(name)?)?));
+        if !tensor.f_is_leaf()? {
+            ends.push((tensor, gradient(weights.get(name)?)?));
+        }
     }
     push_back(ends.iter().map(|(tensor, g)| (Some(*tensor), g.as_ref())))?;
     // Not the mask of the first layer again for who draws next.
@@ -93,12 +95,12 @@ fn leaf(tensor: &Tensor) -> Result<Tensor, TrainError> {
     Ok(tensor.f_detach()?.f_set_requires_grad(true)?)
 }
 
-/// The weights, with gradients ending where there would be any.
+/// The weights, where all gradients end.
 fn leaves(weights: &Weights) -> Result<Weights, TrainError> {
     let tensors = weights.iter().map(|(name, tensor)| {
-        let tensor = match tensor.requires_grad() {
-            true => leaf(tensor)?,
-            false => tensor.shallow_clone(),
+        let tensor = match tensor.f_is_leaf()? {
+            true => tensor.shallow_clone(),
+            false => leaf(tensor)?,
         };
         Ok((name.to_owned(), tensor))
     });

@@ -57,6 +57,7 @@ pub(super) fn layer(
     let name = format!("{name}.EncDecAttention");
     let mixed = attention(config, ops, &name, [&normed, memory], mask)?;
     let x = x.f_add(&ops.dropout(&mixed, config.dropout_rate)?)?;
+    let x = ops.asked(&x, index + 1 == config.decoder_layers())?;
     let x = feed_forward(config, ops, &format!("{block}.layer.2"), &x)?;
     Ok(State { hidden: x, ..state })
 }

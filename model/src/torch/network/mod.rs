@@ -6,7 +6,7 @@
 //! ```
 //!
 //! Encoder, norm and head are computed in f32, the backbone in the type that
-//! [`Options`] ask for.  Trained weights are f32 and one flat vector; a frozen
+//! [`Options`] ask for.  Trained weights are f32, in one flat vector; a frozen
 //! base lies beside it in the backbone's type.
 
 mod batch;
@@ -23,9 +23,10 @@ pub use directory::{ADAPTER_DIR, MODULES_FILE, random_base};
 use super::{TrainError, backbone};
 use crate::tensors::wrong;
 use crate::{ACTIONS, PolicyConfig, Tensors, trained_specs};
-use backbone::Pass;
+use backbone::{Asked, Pass};
 use encoder::Encoder;
-use weights::{Trained, View};
+pub(super) use weights::Trained;
+use weights::View;
 
 /// Where and how a network computes.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -122,19 +123,14 @@ impl Network {
         &self.frozen
     }
 
-    /// The gradient of the trained weights, [P], f32, where there is one.
+    /// The gradient of the trained weights, [P], f32; 0 where there is none.
     pub fn gradient(&self) -> Result<Tensor, TrainError> {
-        Ok(self.trained.flat.f_grad()?)
+        self.trained.gradient()
     }
 
-    /// The trained weights, [P], f32; the optimiser's to change in place.
-    pub(super) fn flat(&mut self) -> &mut Tensor {
-        &mut self.trained.flat
-    }
-
-    /// 1 for the weights that decay, 0 for biases, norms and embeddings.
-    pub(super) fn decays(&self) -> Result<Tensor, TrainError> {
-        self.trained.decays()
+    /// The trained weights, for the optimiser.
+    pub(super) fn trained(&mut self) -> &mut Trained {
+        &mut self.trained
     }
 
     /// Logits of the action of every record, from what precedes it: [B, w, 3].
@@ -143,10 +139,7 @@ impl Network {
     pub fn logits(&self, batch: &Batch, train: bool) -> Result<Tensor, TrainError> {
         let (own, weights) = self.weights()?;
         let input = self.input(&own, batch)?;
-        let pass = self.pass(&input, train);
-        let embeds = input.tokens.f_to_kind(self.options.kind)?;
-        let hidden = backbone::hidden(&self.config.backbone, &weights, &embeds, &pass)?;
-        self.head(&own, batch, &hidden, &input.tokens)
+        self.forward(&own, &weights, &input, &self.pass(&input, train))
     }
 
     /// Adds the gradient of a loss of the logits, with dropout on, to that of
@@ -175,7 +168,7 @@ impl Network {
             &embeds,
             &pass,
             seed,
-            |hidden, embeds| loss(&self.head(&own, batch, hidden, embeds)?),
+            |hidden, embeds| loss(&self.head(&own, hidden, embeds, &pass)?),
         )
     }
 
@@ -191,11 +184,9 @@ impl Network {
     /// Probabilities after the last record of each window.
     pub fn probabilities(&self, batch: &Batch) -> Result<Vec<[f32; ACTIONS]>, TrainError> {
         let _guard = tch::no_grad_guard();
-        let logits = self.logits(batch, false)?.f_select(1, -1)?;
-        let values = logits
-            .f_softmax(-1, Kind::Float)?
-            .f_to_device(Device::Cpu)?;
-        let values = Vec::<f32>::try_from(values.f_contiguous()?.f_view([-1])?)?;
+        let (own, weights) = self.weights()?;
+        let values = self.newest(&own, &weights, batch)?;
+        let values = Vec::<f32>::try_from(values.f_to_device(Device::Cpu)?.f_reshape([-1])?)?;
         Ok(values
             .chunks_exact(ACTIONS)
             .map(|p| [p[0], p[1], p[2]])
@@ -228,34 +219,79 @@ impl Network {
         })
     }
 
+    /// Of the last state token of each record, or of the newest alone where
+    /// the backbone sees later tokens.
     fn pass<'a>(&'a self, input: &'a Input, train: bool) -> Pass<'a> {
+        let n = self.config.features.len() as i64;
+        let every = Asked {
+            first: n,
+            step: n + 2,
+        };
         Pass {
             mask: input.mask.as_ref(),
             train,
             lora: self.config.adapter(),
+            asked: Some(match self.config.backbone.is_causal() {
+                true => every,
+                false => self.last_state(input),
+            }),
         }
     }
 
-    /// Logits at each record's last state token.
+    /// The token before the newest action.
+    fn last_state(&self, input: &Input) -> Asked {
+        let tokens = input.tokens.size().get(1).copied().unwrap_or(0);
+        let actions = i64::from(self.config.backbone.is_causal());
+        Asked {
+            first: tokens - 1 - actions,
+            step: tokens,
+        }
+    }
+
+    /// Probabilities after the last record of each window, [B, 3], f32.
+    fn newest(
+        &self,
+        own: &View,
+        weights: &backbone::Weights,
+        batch: &Batch,
+    ) -> Result<Tensor, TrainError> {
+        let input = self.input(own, batch)?;
+        let pass = Pass {
+            asked: Some(self.last_state(&input)),
+            ..self.pass(&input, false)
+        };
+        let logits = self.forward(own, weights, &input, &pass)?;
+        Ok(logits.f_select(1, -1)?.f_softmax(-1, Kind::Float)?)
+    }
+
+    fn forward(
+        &self,
+        own: &View,
+        weights: &backbone::Weights,
+        input: &Input,
+        pass: &Pass<'_>,
+    ) -> Result<Tensor, TrainError> {
+        let embeds = input.tokens.f_to_kind(self.options.kind)?;
+        let hidden = backbone::hidden(&self.config.backbone, weights, &embeds, pass)?;
+        self.head(own, &hidden, &input.tokens, pass)
+    }
+
+    /// Logits at the tokens that were asked for, [B, Q, 3], from their hidden
+    /// states and all tokens.
     fn head(
         &self,
         own: &View,
-        batch: &Batch,
         hidden: &Tensor,
         tokens: &Tensor,
+        pass: &Pass<'_>,
     ) -> Result<Tensor, TrainError> {
-        let n = self.config.features.len() as i64;
-        let w = batch.returns.size2()?.1;
-        let before_action = |x: &Tensor| -> Result<Tensor, TrainError> {
-            let x = match self.config.backbone.is_causal() {
-                true => x.f_unflatten(1, [w, n + 2])?.f_select(2, n)?,
-                false => x.f_narrow(1, -1, 1)?,
-            };
-            Ok(x.f_to_kind(Kind::Float)?)
-        };
-        let mut x = before_action(hidden)?;
+        let mut x = hidden.f_to_kind(Kind::Float)?;
         if self.config.head.residual {
-            x = x.f_add(&before_action(tokens)?)?;
+            let tokens = match pass.asked {
+                Some(asked) => asked.of(tokens)?,
+                None => tokens.shallow_clone(),
+            };
+            x = x.f_add(&tokens.f_to_kind(Kind::Float)?)?;
         }
         own.linear(&x, "head")
     }

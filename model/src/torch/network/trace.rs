@@ -81,12 +81,7 @@ impl Network {
             times: None,
             mask: None,
         };
-        let input = self.input(own, &batch)?;
-        let pass = self.pass(&input, false);
-        let embeds = input.tokens.f_to_kind(self.options.kind)?;
-        let hidden = backbone::hidden(&self.config.backbone, weights, &embeds, &pass)?;
-        let logits = self.head(own, &batch, &hidden, &input.tokens)?;
-        Ok(logits.f_select(1, -1)?.f_softmax(-1, Kind::Float)?)
+        self.newest(own, weights, &batch)
     }
 }
 

@@ -1,4 +1,4 @@
-//! A network's trained weights: one flat vector, and views of it by name.
+//! A network's trained weights: one flat vector, and its tensors by name.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -8,11 +8,13 @@ use crate::tensors::BACKBONE;
 use crate::torch::{TrainError, backbone};
 use crate::{PolicyConfig, Tensors, module_specs, trained_specs};
 
-/// The weights that training changes, so that the optimiser is a few
-/// operations however many tensors there are.
-pub(super) struct Trained {
-    pub(super) flat: Tensor,         // [P], f32, requires grad
-    shapes: Vec<(String, Vec<i64>)>, // as trained_specs() has them
+/// The weights that training changes: one vector to save, to restore and to
+/// optimise, whose tensors each have a gradient of their own, which the
+/// backward pass hands over without a copy.
+pub(in crate::torch) struct Trained {
+    flat: Tensor,                    // [P], f32
+    leaves: Vec<Tensor>,             // views of it, where gradients end
+    shapes: Vec<(String, Vec<i64>)>, // of the leaves, as trained_specs() has them
     modules: usize,                  // of `shapes`: those outside of the backbone
 }
 
@@ -30,21 +32,69 @@ impl Trained {
         for (name, _) in &specs {
             values.extend(tensors.values(name));
         }
-        let flat = Tensor::f_from_slice(&values)?
-            .f_to_device(device)?
-            .f_set_requires_grad(true)?;
         let long = |shape: Vec<usize>| shape.into_iter().map(|n| n as i64).collect();
-        Ok(Trained {
+        let shapes = specs.into_iter().map(|(n, s)| (n, long(s))).collect();
+        let flat = Tensor::f_from_slice(&values)?.f_to_device(device)?;
+        Trained::of(flat, shapes, module_specs(config).len())
+    }
+
+    /// Tensors that lie one after the other in a vector, `modules` of which
+    /// are outside of the backbone.
+    pub(in crate::torch) fn of(
+        flat: Tensor,
+        shapes: Vec<(String, Vec<i64>)>,
+        modules: usize,
+    ) -> Result<Trained, TrainError> {
+        let mut trained = Trained {
             flat,
-            shapes: specs.into_iter().map(|(n, s)| (n, long(s))).collect(),
-            modules: module_specs(config).len(),
-        })
+            leaves: Vec::new(),
+            shapes,
+            modules,
+        };
+        trained.forget_gradients()?;
+        Ok(trained)
+    }
+
+    /// All weights, [P], f32; the tensors change with it.
+    pub(in crate::torch) fn flat(&self) -> Tensor {
+        self.flat.shallow_clone()
+    }
+
+    /// All gradients, [P], f32, 0 where there is none: a copy.
+    pub(in crate::torch) fn gradient(&self) -> Result<Tensor, TrainError> {
+        Ok(Tensor::f_cat(&self.gradients()?, 0)?)
+    }
+
+    /// The gradient of each tensor as a vector, in the order of the weights;
+    /// 0 where there is none.
+    pub(in crate::torch) fn gradients(&self) -> Result<Vec<Tensor>, TrainError> {
+        let gradients = self.leaves.iter().map(|leaf| {
+            let gradient = leaf.f_grad()?;
+            Ok(match gradient.defined() {
+                true => gradient.f_reshape([-1])?,
+                false => leaf.f_detach()?.f_zeros_like()?.f_view([-1])?,
+            })
+        });
+        gradients.collect()
+    }
+
+    /// The same weights without gradients: the next ones are taken over as
+    /// they are, where zeros would have them added.
+    pub(in crate::torch) fn forget_gradients(&mut self) -> Result<(), TrainError> {
+        let _guard = tch::no_grad_guard();
+        let sizes: Vec<i64> = self.shapes.iter().map(|(_, shape)| count(shape)).collect();
+        let parts = self.flat.f_split_with_sizes(&sizes, 0)?;
+        let leaves = self.shapes.iter().zip(parts).map(|((_, shape), part)| {
+            let part = part.f_view(shape.as_slice())?.f_detach()?;
+            Ok(part.f_set_requires_grad(true)?)
+        });
+        self.leaves = leaves.collect::<Result<_, TrainError>>()?;
+        Ok(())
     }
 
     /// A copy, in memory.
     pub(super) fn tensors(&self) -> Result<Tensors, TrainError> {
-        let flat = self.flat.f_detach()?.f_to_device(Device::Cpu)?;
-        let values = Vec::<f32>::try_from(flat)?;
+        let values = Vec::<f32>::try_from(self.flat.f_to_device(Device::Cpu)?)?;
         let mut rest = values.as_slice();
         let mut tensors = BTreeMap::new();
         for (name, shape) in &self.shapes {
@@ -55,50 +105,49 @@ impl Trained {
         Ok(Tensors::of(&self.specs(), tensors)?)
     }
 
-    /// 1 for weights that decay, 0 for biases, norms, embeddings and what a
-    /// single number is multiplied by.
-    pub(super) fn decays(&self) -> Result<Tensor, TrainError> {
-        let mut mask: Vec<f32> = Vec::new();
-        for (name, shape) in &self.shapes {
+    /// Whether each tensor decays, and how many weights it has: all but biases,
+    /// norms, embeddings and what a single number is multiplied by.
+    pub(in crate::torch) fn decays(&self) -> impl Iterator<Item = (bool, usize)> {
+        self.shapes.iter().map(|(name, shape)| {
             let table = name == "time.weight" || name.contains("wpe") || name.contains("embed_");
             let decays = shape.len() > 1 && count(&shape[1..]) > 1 && !table;
-            mask.extend(std::iter::repeat_n(
-                f32::from(u8::from(decays)),
-                count(shape) as usize,
-            ));
-        }
-        Ok(Tensor::f_from_slice(&mask)?.f_to_device(self.flat.device())?)
+            (decays, count(shape) as usize)
+        })
     }
 
     /// The weights by name: those of the backbone in the type `kind`.
     pub(super) fn view(&self, kind: Kind) -> Result<(View, backbone::Weights), TrainError> {
-        let (modules, rest) = self.shapes.split_at(self.modules);
-        if kind == Kind::Float {
-            // One split: its gradient is one concatenation.
-            let mut all = split(&self.flat, &self.shapes)?.into_iter();
-            let own = all.by_ref().take(self.modules);
-            let own = own.map(|(n, t)| (n.to_owned(), t)).collect();
-            let inner = all.map(|(n, t)| (n.trim_start_matches(BACKBONE).to_owned(), t));
-            return Ok((View(own), inner.collect()));
-        }
-        let first: i64 = modules.iter().map(|(_, shape)| count(shape)).sum();
-        let all = self.flat.size1()?;
-        let own = split(&self.flat.f_narrow(0, 0, first)?, modules)?;
+        let mut own = HashMap::new();
         let mut backbone = backbone::Weights::new();
-        if !rest.is_empty() {
-            let part = self.flat.f_narrow(0, first, all - first)?;
-            for (name, tensor) in split(&part.f_to_kind(kind)?, rest)? {
-                backbone.insert(name.trim_start_matches(BACKBONE), tensor);
+        for (index, ((name, _), leaf)) in self.shapes.iter().zip(&self.leaves).enumerate() {
+            if index < self.modules {
+                own.insert(name.clone(), leaf.shallow_clone());
+            } else {
+                let name = name.trim_start_matches(BACKBONE);
+                backbone.insert(name, leaf.f_to_kind(kind)?);
             }
         }
-        let own = own.into_iter().map(|(n, t)| (n.to_owned(), t));
-        Ok((View(own.collect()), backbone))
+        Ok((View(own), backbone))
     }
 
     fn specs(&self) -> Vec<crate::Spec> {
         let short = |shape: &[i64]| shape.iter().map(|n| *n as usize).collect();
         let shapes = self.shapes.iter();
         shapes.map(|(n, s)| (n.clone(), short(s))).collect()
+    }
+}
+
+#[cfg(test)]
+impl Trained {
+    /// Gradients as of a backward pass, from all of them as a vector.
+    pub(in crate::torch) fn backward(&self, gradient: &Tensor) {
+        let mut first = 0;
+        for leaf in &self.leaves {
+            let length = leaf.numel() as i64;
+            let part = gradient.narrow(0, first, length).view_as(leaf);
+            (leaf * part).sum(Kind::Float).backward();
+            first += length;
+        }
     }
 }
 
@@ -109,7 +158,7 @@ impl View {
         Ok(self.0.get(name).ok_or_else(missing)?)
     }
 
-    /// The same numbers, apart from the flat vector's gradient.
+    /// The same numbers, apart from the gradients.
     pub(super) fn detached(&self) -> Result<View, TrainError> {
         let tensors = self.0.iter().map(|(n, t)| Ok((n.clone(), t.f_detach()?)));
         Ok(View(tensors.collect::<Result<_, TrainError>>()?))
@@ -120,19 +169,6 @@ impl View {
         let bias = self.get(&format!("{name}.bias"))?;
         Ok(x.f_linear(self.get(&format!("{name}.weight"))?, Some(bias))?)
     }
-}
-
-/// A flat vector as the tensors that it is made of.
-fn split<'a>(
-    flat: &Tensor,
-    shapes: &'a [(String, Vec<i64>)],
-) -> Result<Vec<(&'a str, Tensor)>, TrainError> {
-    let sizes: Vec<i64> = shapes.iter().map(|(_, shape)| count(shape)).collect();
-    let parts = flat.f_split_with_sizes(&sizes, 0)?;
-    let parts = shapes.iter().zip(parts);
-    parts
-        .map(|((name, shape), part)| Ok((name.as_str(), part.f_view(shape.as_slice())?)))
-        .collect()
 }
 
 fn count(shape: &[i64]) -> i64 {
