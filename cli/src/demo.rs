@@ -10,7 +10,7 @@ use l4sllm_testbed::report::render_collection;
 use l4sllm_testbed::scenario::Scenario;
 
 use crate::output::{Done, print};
-use crate::run::{Change, execute};
+use crate::run::{Change, How, execute};
 
 /// Run the published testbed, with DCTCP and with UDP Prague, and a cell with
 /// headroom, against plain DualPI2; one report on all.
@@ -69,7 +69,12 @@ pub fn run(args: &DemoArgs, cancel: &AtomicBool) -> anyhow::Result<Done> {
             ..Change::default()
         };
         let out = args.out.join(part.name);
-        execute(&change.apply(scenario)?, &out, true, args.jobs, cancel)?;
+        let how = How {
+            force: true,
+            jobs: args.jobs,
+            ..How::default()
+        };
+        execute(&change.apply(scenario)?, &out, &how, cancel)?;
         results.push(out);
         if Done::of(cancel) == Done::Interrupted {
             break;

@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use anyhow::ensure;
+use anyhow::{Context, ensure};
 use clap::{Args, ValueEnum};
 use l4sllm_model::pool::{Dataset, Split};
-use l4sllm_model::{HeadKind, Policy};
+use l4sllm_model::{EngineOptions, HeadKind, Policy};
 use serde::Serialize;
 
+use crate::engine::EngineArgs;
 use crate::judge::{Judge, Verdict};
 use crate::output::outln;
 
@@ -40,6 +41,11 @@ pub struct EvalArgs {
     /// Print JSON.
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    engine: EngineArgs,
+    /// Threads that libtorch computes with on the processor.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
+    threads: u16,
 }
 
 /// Which return a policy is asked for.
@@ -56,6 +62,8 @@ pub enum Returns {
 struct Report {
     policy: String,
     sha256: String,
+    /// What ran it, where, in what precision.
+    engine: String,
     returns: Returns,
     /// The end of the episodes trained on.
     late: Option<Verdict>,
@@ -67,21 +75,28 @@ struct Report {
     scenarios: BTreeMap<String, Verdict>,
 }
 
-/// Evaluates with the plain engine.
+/// Evaluates with the engine that the policy needs, or that is asked for.
 pub fn run(args: &EvalArgs) -> anyhow::Result<()> {
     ensure!(
         (0.0..=0.5).contains(&args.held_out),
         "--held-out {}: want 0 to 0.5",
         args.held_out
     );
-    let policy = Policy::load(&args.policy)?;
-    let config = policy.config();
+    let options = EngineOptions {
+        threads: args.threads.into(),
+        ..args.engine.options()
+    };
+    // Told before a large policy is loaded.
+    let config = Policy::load_config(&args.policy)?;
     ensure!(
         config.head.kind == HeadKind::Action,
         "{}: steers, so a pool's actions are no measure of it; `l4sllm run` and \
          `l4sllm collect` show what it does in the loop",
         args.policy.display()
     );
+    let policy = Policy::load_with(&args.policy, &options)
+        .with_context(|| args.policy.display().to_string())?;
+    let config = policy.config();
     let episodes = Dataset::episodes(&args.pool)?;
     let split = Split::of(&episodes, args.held_out, &args.keep_out);
     let data = Dataset::load(config, &args.pool, &episodes, &split)?;
@@ -110,6 +125,7 @@ pub fn run(args: &EvalArgs) -> anyhow::Result<()> {
     let report = Report {
         policy: config.name.clone(),
         sha256: policy.hash().to_owned(),
+        engine: policy.runs_on().to_string(),
         returns: args.returns,
         late: judge.judge(&split.late, args.decisions, all)?,
         unseen: judge.judge(&split.unseen, args.decisions, all)?,
@@ -126,7 +142,8 @@ pub fn run(args: &EvalArgs) -> anyhow::Result<()> {
         outln!("{}", serde_json::to_string_pretty(&report)?)?;
         return Ok(());
     }
-    outln!("policy {} {}", report.policy, &report.sha256[..12])?;
+    let (name, hash, engine) = (&report.policy, &report.sha256[..12], &report.engine);
+    outln!("policy {name} {hash} ({engine})")?;
     for (name, verdict) in [
         ("later in the same episodes", &report.late),
         ("unseen episodes", &report.unseen),

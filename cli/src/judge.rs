@@ -5,8 +5,12 @@ use std::ops::Range;
 use anyhow::Context;
 use l4sllm_abi::Queue;
 use l4sllm_model::pool::{Dataset, Episode};
-use l4sllm_model::{Calibration, Chooser, Confusion, Policy, Reliability, Scores};
+use l4sllm_model::{Calibration, Chooser, Confusion, Policy, Reliability, Scores, Step};
 use serde::Serialize;
+
+/// Windows that a policy is asked about at a time: enough for libtorch, and no
+/// burden on memory.
+const BATCH: usize = 256;
 
 /// What came of the decisions on some rows.
 #[derive(Debug, Clone, Serialize)]
@@ -45,23 +49,31 @@ impl Judge<'_> {
         let count = rows.len().min(most);
         let mut confusion = Confusion::default();
         let mut calibration = Calibration::default();
-        for i in 0..count {
-            let row = rows[i * rows.len() / count];
-            let episode = self.episodes.partition_point(|e| e.rows.end <= row);
-            let episode = self.episodes.get(episode).context("a row of no episode")?;
-            let first = (row + 1).saturating_sub(config.window);
-            let window = first.max(episode.rows.start)..row + 1;
-            let probabilities = self.policy.decide(&self.data.steps(window, self.target));
-            // Rows may be far apart: nothing is owed from one to the next.
-            let mut chooser = Chooser::new(config.decision_rule, row as u64 + 1);
-            let action = chooser.choose(Queue::Classic, &probabilities);
-            let actual = usize::from(self.data.action(row));
-            confusion.add(actual, action as usize);
-            calibration.add(&probabilities, actual);
+        let spread: Vec<usize> = (0..count).map(|i| rows[i * rows.len() / count]).collect();
+        for rows in spread.chunks(BATCH) {
+            let windows = rows.iter().map(|row| self.window(*row));
+            let windows = windows.collect::<anyhow::Result<Vec<_>>>()?;
+            for (row, probabilities) in rows.iter().zip(self.policy.decide_all(&windows)?) {
+                // Rows may be far apart: nothing is owed from one to the next.
+                let mut chooser = Chooser::new(config.decision_rule, *row as u64 + 1);
+                let action = chooser.choose(Queue::Classic, &probabilities);
+                let actual = usize::from(self.data.action(*row));
+                confusion.add(actual, action as usize);
+                calibration.add(&probabilities, actual);
+            }
         }
         Ok(calibration.reliability().map(|calibration| Verdict {
             scores: confusion.scores(),
             calibration,
         }))
+    }
+
+    /// The records that end with a row's, of its episode.
+    fn window(&self, row: usize) -> anyhow::Result<Vec<Step>> {
+        let episode = self.episodes.partition_point(|e| e.rows.end <= row);
+        let episode = self.episodes.get(episode).context("a row of no episode")?;
+        let first = (row + 1).saturating_sub(self.policy.config().window);
+        let window = first.max(episode.rows.start)..row + 1;
+        Ok(self.data.steps(window, self.target))
     }
 }

@@ -10,6 +10,7 @@ mod cancel;
 mod collect;
 mod demo;
 mod doctor;
+mod engine;
 mod eval;
 mod judge;
 mod output;

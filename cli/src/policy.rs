@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use l4sllm_model::{
-    Adaptation, EncoderConfig, HeadKind, Policy, PolicyConfig, Reward, Setting, TrainedOn,
-    module_specs, numbers,
+    Adaptation, EncoderConfig, EngineKind, HeadKind, Policy, PolicyConfig, Reward, Setting,
+    TrainedOn, module_specs, numbers,
 };
 use serde::Serialize;
 
@@ -56,8 +56,8 @@ pub fn run(args: &PolicyArgs) -> anyhow::Result<()> {
 #[derive(Serialize)]
 struct Info {
     name: String,
-    /// Of configuration and weights, in hex; null where the base is elsewhere.
-    sha256: Option<String>,
+    /// Of configuration and weights, in hex; a base has a hash of its own.
+    sha256: String,
     needs: Needs,
     parameters: Parameters,
     config: PolicyConfig,
@@ -74,9 +74,10 @@ struct Needs {
     tokens: usize,
     /// Fields of a record that are read.
     features: Vec<&'static str>,
-    /// The daemon, the emulator and every command run it on the processor.
-    plain_engine: bool,
-    /// Why not, and what to do.
+    /// The engine that it takes: the plain one, which every program here has,
+    /// or libtorch.
+    engine: EngineKind,
+    /// Why not the plain one, and what to do.
     otherwise: Option<String>,
     /// Weights in f32, bytes; half of it in bf16.
     weight_bytes: u64,
@@ -102,28 +103,28 @@ impl Info {
     fn of(dir: &Path) -> anyhow::Result<Info> {
         let config = Policy::load_config(dir)?;
         let refusal = Policy::check_plain(&config).err();
-        let sha256 = match &refusal {
-            None => Some(Policy::load(dir)?.hash().to_owned()),
-            Some(_) => {
-                if config.base.is_none() {
-                    Policy::load_tensors(dir)?;
-                }
-                None
-            }
-        };
+        // What can be read without libtorch is checked.
+        match &refusal {
+            None => drop(Policy::load(dir)?),
+            Some(_) if config.base.is_none() => drop(Policy::load_tensors(dir)?),
+            Some(_) => {}
+        }
         let (backbone, modules) = (
             config.backbone.parameters(),
             numbers(&module_specs(&config)),
         );
         Ok(Info {
             name: config.name.clone(),
-            sha256,
+            sha256: Policy::hash_of(dir)?,
             needs: Needs {
                 records: config.window,
                 records_before: config.lookback(),
                 tokens: config.tokens(),
                 features: config.features.iter().map(|f| f.name.name()).collect(),
-                plain_engine: refusal.is_none(),
+                engine: match refusal {
+                    None => EngineKind::Plain,
+                    Some(_) => EngineKind::Libtorch,
+                },
                 otherwise: refusal.map(|e| e.to_string()),
                 weight_bytes: 4 * (backbone + modules),
                 cache_bytes_at_interval_100: config.cache_bytes(100),
@@ -146,13 +147,8 @@ impl Info {
             config,
             ..
         } = self;
-        let hash = self.sha256.as_deref();
         outln!("{:<10} {}", "policy", self.name)?;
-        outln!(
-            "{:<10} {}",
-            "sha256",
-            hash.unwrap_or("- (of several files)")
-        )?;
+        outln!("{:<10} {}", "sha256", self.sha256)?;
         outln!(
             "{:<10} {} records of {} tokens, {} tokens in all; records before it: {}",
             "window",
@@ -192,11 +188,10 @@ impl Info {
             parameters.total,
             parameters.trained
         )?;
-        let runs = match &needs.otherwise {
-            None => "on the processor, without libtorch",
-            Some(otherwise) => otherwise,
-        };
-        outln!("{:<10} {runs}", "runs")?;
+        match &needs.otherwise {
+            None => outln!("{:<10} plain, which every program here has", "engine")?,
+            Some(otherwise) => outln!("{:<10} libtorch: {otherwise}", "engine")?,
+        }
         outln!(
             "{:<10} {} of weights in f32; caches of {} a session (every record: {})",
             "memory",

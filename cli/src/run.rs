@@ -8,11 +8,13 @@ use std::time::Instant;
 use anyhow::{Context, bail, ensure};
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
+use l4sllm_model::EngineOptions;
 use l4sllm_testbed::experiment::{self, Options, Progress};
 use l4sllm_testbed::report;
 use l4sllm_testbed::result::Summary;
 use l4sllm_testbed::scenario::Scenario;
 
+use crate::engine::EngineArgs;
 use crate::output::{Done, print};
 
 /// Run a scenario and write a result directory.
@@ -39,6 +41,8 @@ pub struct RunArgs {
     force: bool,
     #[command(flatten)]
     change: Change,
+    #[command(flatten)]
+    engine: EngineArgs,
 }
 
 /// What may differ from the scenario file.
@@ -68,7 +72,12 @@ pub struct Change {
 /// Runs, draws, prints the table and where the report is.
 pub fn run(args: &RunArgs, cancel: &AtomicBool) -> anyhow::Result<Done> {
     let scenario = args.change.apply(Scenario::load(&args.scenario)?)?;
-    execute(&scenario, &args.out, args.force, args.change.jobs, cancel)?;
+    let how = How {
+        force: args.force,
+        jobs: args.change.jobs,
+        engine: args.engine.options(),
+    };
+    execute(&scenario, &args.out, &how, cancel)?;
     let report = report::render(&args.out)?;
     print(&format!("{}\n{}\n", report.text, report.page.display()))?;
     Ok(Done::of(cancel))
@@ -102,19 +111,30 @@ impl Change {
     }
 }
 
+/// How a scenario is run.
+#[derive(Debug, Default)]
+pub struct How {
+    /// Replace another result.
+    pub force: bool,
+    /// Repetitions at the same time; 0: one a core.
+    pub jobs: usize,
+    /// What runs policies.
+    pub engine: EngineOptions,
+}
+
 /// Runs `scenario` into `out` with a progress bar.
 pub fn execute(
     scenario: &Scenario,
     out: &Path,
-    force: bool,
-    jobs: usize,
+    how: &How,
     cancel: &AtomicBool,
 ) -> anyhow::Result<Summary> {
     let bar = Bar::new(&scenario.name);
     let progress = |progress| bar.show(progress);
     let options = Options {
-        threads: jobs,
-        force,
+        threads: how.jobs,
+        engine: &how.engine,
+        force: how.force,
         cancel,
         progress: &progress,
     };

@@ -4,6 +4,7 @@ use std::fmt::Write;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
+use l4sllm_model::EngineOptions;
 use l4sllm_testbed::experiment::Policies;
 use l4sllm_testbed::scenario::{Latency, Scenario};
 
@@ -31,7 +32,7 @@ pub fn run(args: &ScenarioArgs) -> anyhow::Result<()> {
     let ScenarioCommand::Check { files } = &args.command;
     for file in files {
         let scenario = Scenario::load(file)?;
-        Policies::load(&scenario)?;
+        Policies::load(&scenario, &EngineOptions::default())?;
         print(&describe(&scenario))?;
     }
     Ok(())

@@ -93,6 +93,11 @@ impl Files {
         self.held.as_deref().unwrap_or_default()
     }
 
+    /// Whether only files beneath certain directories may be opened.
+    pub(crate) fn is_limited(&self) -> bool {
+        self.held.is_some()
+    }
+
     /// Opens a file to read it.
     ///
     /// # Errors

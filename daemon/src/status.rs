@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use hdrhistogram::Histogram;
 use l4sllm_abi::Refusal;
+use l4sllm_model::RunsOn;
 use serde::{Deserialize, Serialize};
 use tokio::io::AsyncWriteExt;
 use tokio::net::{UnixListener, UnixStream};
@@ -83,6 +84,9 @@ pub enum EngineStatus {
         path: PathBuf,
         /// SHA-256 over its files.
         hash: String,
+        /// What runs it, where the daemon says so.
+        #[serde(default)]
+        runs_on: Option<RunsOn>,
     },
     /// A fixed list of decisions.
     Script {
@@ -94,13 +98,15 @@ pub enum EngineStatus {
 impl std::fmt::Display for EngineStatus {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            EngineStatus::Policy { name, path, hash } => {
-                write!(
-                    f,
-                    "policy {name} in {} ({})",
-                    path.display(),
-                    &hash[..hash.len().min(12)]
-                )
+            EngineStatus::Policy {
+                name,
+                path,
+                hash,
+                runs_on,
+            } => {
+                let (path, hash) = (path.display(), &hash[..hash.len().min(12)]);
+                write!(f, "policy {name} in {path} ({hash})")?;
+                runs_on.iter().try_for_each(|on| write!(f, ", {on}"))
             }
             EngineStatus::Script { steps } => write!(f, "script of {steps} steps"),
         }

@@ -46,7 +46,7 @@ fn main() {
         while total < Duration::from_millis(600) {
             for record in &stream {
                 let start = Instant::now();
-                let decision = session.observe(record);
+                let decision = session.observe(record).unwrap();
                 let took = start.elapsed();
                 total += took;
                 records += 1;

@@ -35,19 +35,23 @@ pub fn base_hash(dir: &Path) -> Result<String, PolicyError> {
         false => shards(&index)?,
     };
     let mut sha = Sha256::new();
-    let mut buffer = vec![0; 1 << 20];
     for file in files {
-        let path = dir.join(file);
-        let failed = |e| PolicyError::read(&path, e);
-        let mut file = File::open(&path).map_err(failed)?;
-        loop {
-            match file.read(&mut buffer).map_err(failed)? {
-                0 => break,
-                n => sha.update(&buffer[..n]),
-            }
-        }
+        digest(&mut sha, &dir.join(file))?;
     }
     Ok(hex(sha))
+}
+
+/// Adds the contents of a file, which may be of any size.
+pub(crate) fn digest(sha: &mut Sha256, path: &Path) -> Result<(), PolicyError> {
+    let failed = |e| PolicyError::read(path, e);
+    let mut file = File::open(path).map_err(failed)?;
+    let mut buffer = vec![0; 1 << 20];
+    loop {
+        match file.read(&mut buffer).map_err(failed)? {
+            0 => return Ok(()),
+            n => sha.update(&buffer[..n]),
+        }
+    }
 }
 
 fn shards(index: &Path) -> Result<BTreeSet<String>, PolicyError> {

@@ -66,6 +66,18 @@ pub enum PolicyError {
         /// What to do.
         remedy: String,
     },
+    /// This build has not the engine.
+    #[error("engine {engine}: this program was built without it; build with `--features torch'")]
+    NotBuilt {
+        /// Its name.
+        engine: &'static str,
+    },
+    /// libtorch cannot be used, or refused.
+    #[error("libtorch: {reason}")]
+    Libtorch {
+        /// What is missing, or what it said.
+        reason: String,
+    },
     /// The backbone's configuration, weights or adapter.
     #[error(transparent)]
     Backbone(#[from] BackboneError),

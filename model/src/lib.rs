@@ -11,8 +11,10 @@
 //!           scaling    R, s1 … sn, a     windows    GPT-2 with cache
 //! ```
 //!
-//! Inference is plain Rust, f32, without allocation per record.  Feature
-//! `pool` reads and writes experience pools, feature `torch` trains.
+//! The plain engine is Rust, f32, without allocation per record, and runs
+//! GPT-2.  Feature `torch` adds an engine for every backbone and trains;
+//! which engine a policy is loaded into ([`Policy::load_with`]) is its session's
+//! business and no caller's.  Feature `pool` reads and writes experience pools.
 
 pub mod backbone;
 mod base;
@@ -21,6 +23,7 @@ mod chooser;
 mod config;
 mod confusion;
 mod encoder;
+mod engine;
 mod error;
 mod feature;
 mod forward;
@@ -50,9 +53,10 @@ pub use config::{
 };
 pub use confusion::{Confusion, Scores};
 pub use encoder::{EncoderConfig, Encoding};
+pub use engine::{EngineKind, EngineOptions, Precision, RunsOn};
 pub use error::PolicyError;
 pub use feature::{Feature, Fit, Scaling, Transform};
-pub use policy::{CONFIG_FILE, Policy, Step, WEIGHTS_FILE};
+pub use policy::{ADAPTER_DIR, CONFIG_FILE, MODULES_FILE, Policy, Step, WEIGHTS_FILE};
 pub use reward::{Reward, Rewards, returns_to_go};
 pub use session::Session;
 pub use tensors::{Spec, Tensors, module_specs, numbers, specs, trained_specs};

@@ -1,4 +1,10 @@
-//! A policy: configuration and weights, read from a directory.
+//! A policy: configuration and weights, read from a directory into an engine.
+//!
+//! ```text
+//! all weights trained, or merged      config.json  model.safetensors
+//! adapter on a frozen base            config.json  modules.safetensors  adapter/
+//!                                     base: a Hugging Face directory elsewhere
+//! ```
 
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -7,11 +13,17 @@ use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
+use crate::backbone::ADAPTER_CONFIG_FILE;
+use crate::base::digest;
 use crate::forward::{Scratch, State, advance, embed};
 use crate::shape::{Shape, not_merged};
 use crate::tensors::file_size_max;
+#[cfg(feature = "torch")]
+use crate::torch::session::Shared;
 use crate::weights::Weights;
-use crate::{ACTIONS, PolicyConfig, PolicyError, Spec, Tensors, specs};
+use crate::{
+    ACTIONS, EngineKind, EngineOptions, PolicyConfig, PolicyError, RunsOn, Spec, Tensors, specs,
+};
 
 /// Configuration, in a policy directory.
 pub const CONFIG_FILE: &str = "config.json";
@@ -19,14 +31,32 @@ pub const CONFIG_FILE: &str = "config.json";
 /// Weights, in a policy directory.
 pub const WEIGHTS_FILE: &str = "model.safetensors";
 
+/// Weights outside of the backbone, in the directory of a policy with a base.
+pub const MODULES_FILE: &str = "modules.safetensors";
+
+/// The adapter, in PEFT's layout, in the directory of a policy with a base.
+pub const ADAPTER_DIR: &str = "adapter";
+
+/// The weights in an adapter's directory.
+pub const ADAPTER_FILE: &str = "adapter_model.safetensors";
+
 /// Longest acceptable `config.json`, bytes.
 const CONFIG_MAX: u64 = 1 << 20;
 
-/// A trained policy.  Immutable; share it between sessions.
+/// A trained policy in the engine that runs it.  Immutable; share it between
+/// sessions.
 pub struct Policy {
     config: PolicyConfig,
-    pub(crate) weights: Weights,
+    loaded: Loaded,
     hash: String,
+    runs_on: RunsOn,
+}
+
+/// What an engine computes with.
+pub(crate) enum Loaded {
+    Plain(Arc<Weights>),
+    #[cfg(feature = "torch")]
+    Torch(Arc<Shared>),
 }
 
 /// One record of a window, scaled as the policy's configuration says.
@@ -42,7 +72,8 @@ pub struct Step {
 }
 
 impl Policy {
-    /// Reads `config.json` and `model.safetensors` from a directory.
+    /// Reads `config.json` and `model.safetensors` from a directory, for the
+    /// plain engine.
     ///
     /// Neither file is trusted: sizes are bounded before they are read, keys
     /// and tensors must be exactly those expected, values finite.
@@ -60,15 +91,66 @@ impl Policy {
         let shape = Shape::of(&config.name, &config)?;
         let (tensors, weight_bytes) = read_weights(dir, &config, &open)?;
         Ok(Arc::new(Policy {
-            weights: Weights::pack(&config, shape, &tensors),
+            loaded: Loaded::Plain(Arc::new(Weights::pack(&config, shape, &tensors))),
             hash: hash(&config_bytes, &weight_bytes),
+            runs_on: RunsOn::plain(),
             config,
         }))
     }
 
+    /// Reads any policy directory into the engine that it needs, or that is
+    /// asked for.
+    ///
+    /// # Errors
+    /// As [`Policy::load`] and [`EngineOptions::choose`] say.  With libtorch: the
+    /// base is missing or another one than that trained on, the device cannot
+    /// be used, or the weights are such that a decision is no number.
+    pub fn load_with(dir: &Path, options: &EngineOptions) -> Result<Arc<Policy>, PolicyError> {
+        match options.choose(&Policy::load_config(dir)?)? {
+            EngineKind::Plain => Policy::load(dir),
+            #[cfg(feature = "torch")]
+            EngineKind::Libtorch => {
+                let (network, runs_on) = Shared::load(dir, options)?;
+                Ok(Arc::new(Policy {
+                    config: network.config().clone(),
+                    loaded: Loaded::Torch(Arc::new(network)),
+                    hash: Policy::hash_of(dir)?,
+                    runs_on,
+                }))
+            }
+            #[cfg(not(feature = "torch"))]
+            EngineKind::Libtorch => Err(EngineKind::Libtorch.not_built()),
+        }
+    }
+
+    /// What [`Policy::hash`] of a loaded policy is, from its directory.
+    pub fn hash_of(dir: &Path) -> Result<String, PolicyError> {
+        let adapter = dir.join(ADAPTER_DIR);
+        let files = match Policy::load_config(dir)?.base {
+            None => vec![dir.join(CONFIG_FILE), dir.join(WEIGHTS_FILE)],
+            Some(_) => vec![
+                dir.join(CONFIG_FILE),
+                dir.join(MODULES_FILE),
+                adapter.join(ADAPTER_CONFIG_FILE),
+                adapter.join(ADAPTER_FILE),
+            ],
+        };
+        let mut sha = Sha256::new();
+        files.iter().try_for_each(|file| digest(&mut sha, file))?;
+        Ok(hex(sha))
+    }
+
     /// Reads and checks `config.json` alone, of any policy directory.
     pub fn load_config(dir: &Path) -> Result<PolicyConfig, PolicyError> {
-        Ok(read_config(dir, by_path)?.0)
+        Policy::load_config_by(dir, by_path)
+    }
+
+    /// The same with `open` as [`Policy::load_by`] has it.
+    pub fn load_config_by(
+        dir: &Path,
+        open: impl Fn(&Path) -> io::Result<File>,
+    ) -> Result<PolicyConfig, PolicyError> {
+        Ok(read_config(dir, open)?.0)
     }
 
     /// Reads `config.json` and `model.safetensors` as tensors, of any backbone:
@@ -82,15 +164,17 @@ impl Policy {
         Ok((config, tensors))
     }
 
-    /// A policy from tensors in memory, e.g. [`Tensors::random`].
+    /// A policy in the plain engine from tensors in memory, e.g.
+    /// [`Tensors::random`].
     pub fn new(config: PolicyConfig, tensors: &Tensors) -> Result<Arc<Policy>, PolicyError> {
         config.check()?;
         let shape = Shape::of(&config.name, &config)?;
         let specs = specs(&config);
         tensors.check(&specs)?;
         Ok(Arc::new(Policy {
-            weights: Weights::pack(&config, shape, tensors),
+            loaded: Loaded::Plain(Arc::new(Weights::pack(&config, shape, tensors))),
             hash: hash(config.to_json().as_bytes(), &tensors.to_safetensors(&specs)),
+            runs_on: RunsOn::plain(),
             config,
         }))
     }
@@ -124,58 +208,97 @@ impl Policy {
         &self.config
     }
 
-    /// SHA-256 over `config.json` and `model.safetensors`, in hex.
+    /// SHA-256 in hex over `config.json` and `model.safetensors`; with a base,
+    /// whose own hash the configuration has, over `config.json`,
+    /// `modules.safetensors`, and the adapter's configuration and weights.
     pub fn hash(&self) -> &str {
         &self.hash
+    }
+
+    /// The engine that it was loaded into.
+    pub fn runs_on(&self) -> &RunsOn {
+        &self.runs_on
     }
 
     /// Probabilities of enqueue, drop and mark after the last step of a
     /// window, of which the policy sees at most the last `window` steps.
     /// Allocates; a stream of records goes through a [`crate::Session`].
     ///
+    /// # Errors
+    /// libtorch refused; the plain engine has nothing to fail with.
+    ///
     /// # Panics
     /// Without steps, or when a step has not [`PolicyConfig::inputs`] of them.
-    pub fn decide(&self, steps: &[Step]) -> [f32; ACTIONS] {
-        let config = &self.config;
-        let steps = &steps[steps.len().saturating_sub(config.window)..];
-        let shape = &self.weights.shape;
-        let (d, tokens) = (shape.width, config.tokens_per_record());
-        let mut scratch = Scratch::new(config, shape, steps.len() * tokens);
-        let mut hidden = vec![0.0; self.weights.path_scratch()];
-        for (i, step) in steps.iter().enumerate() {
-            assert_eq!(step.inputs.len(), config.inputs(), "inputs of a step");
-            let record = &mut scratch.tokens[i * tokens * d..][..tokens * d];
-            embed(
-                &self.weights,
-                step.return_to_go,
-                &step.inputs,
-                step.action,
-                &mut hidden,
-                record,
-            );
-            self.add_time(i, record);
-        }
-        let count = steps.len() * tokens - 1; // all but the newest action
-        advance(
-            config.head.residual,
-            &self.weights,
-            &mut State::new(config, shape),
-            &mut scratch,
-            count,
-            true,
-        )
+    pub fn decide(&self, steps: &[Step]) -> Result<[f32; ACTIONS], PolicyError> {
+        let all = self.decide_all(&[steps])?;
+        Ok(all[0])
     }
 
-    /// Adds the time embedding of window position `position` to each token.
-    pub(crate) fn add_time(&self, position: usize, tokens: &mut [f32]) {
-        let d = self.weights.shape.width;
-        let time = &self.weights.time[position * d..][..d];
-        for token in tokens.chunks_exact_mut(d) {
-            for (x, t) in token.iter_mut().zip(time) {
-                *x += t;
+    /// The same after each of several windows, as many at once as the engine
+    /// likes.
+    ///
+    /// # Errors
+    /// As [`Policy::decide`].
+    ///
+    /// # Panics
+    /// As [`Policy::decide`].
+    pub fn decide_all<W: AsRef<[Step]>>(
+        &self,
+        windows: &[W],
+    ) -> Result<Vec<[f32; ACTIONS]>, PolicyError> {
+        let windows: Vec<&[Step]> = windows
+            .iter()
+            .map(|steps| {
+                let steps = steps.as_ref();
+                let fits = |step: &Step| step.inputs.len() == self.config.inputs();
+                assert!(!steps.is_empty(), "a window without steps");
+                assert!(steps.iter().all(fits), "inputs of a step");
+                &steps[steps.len().saturating_sub(self.config.window)..]
+            })
+            .collect();
+        match &self.loaded {
+            Loaded::Plain(weights) => {
+                let decide = |steps: &&[Step]| dense(&self.config, weights, steps);
+                Ok(windows.iter().map(decide).collect())
             }
+            #[cfg(feature = "torch")]
+            Loaded::Torch(network) => network.decide_all(&windows),
         }
     }
+
+    /// What the engine computes with.
+    pub(crate) fn loaded(&self) -> &Loaded {
+        &self.loaded
+    }
+}
+
+/// One pass of the plain engine over a window.
+fn dense(config: &PolicyConfig, weights: &Weights, steps: &[Step]) -> [f32; ACTIONS] {
+    let shape = &weights.shape;
+    let (d, tokens) = (shape.width, config.tokens_per_record());
+    let mut scratch = Scratch::new(config, shape, steps.len() * tokens);
+    let mut hidden = vec![0.0; weights.path_scratch()];
+    for (i, step) in steps.iter().enumerate() {
+        let record = &mut scratch.tokens[i * tokens * d..][..tokens * d];
+        embed(
+            weights,
+            step.return_to_go,
+            &step.inputs,
+            step.action,
+            &mut hidden,
+            record,
+        );
+        weights.add_time(i, record);
+    }
+    let count = steps.len() * tokens - 1; // all but the newest action
+    advance(
+        config.head.residual,
+        weights,
+        &mut State::new(config, shape),
+        &mut scratch,
+        count,
+        true,
+    )
 }
 
 impl std::fmt::Debug for Policy {
@@ -183,7 +306,8 @@ impl std::fmt::Debug for Policy {
         f.debug_struct("Policy")
             .field("config", &self.config)
             .field("hash", &self.hash)
-            .finish()
+            .field("runs_on", &self.runs_on)
+            .finish_non_exhaustive()
     }
 }
 

@@ -1,83 +1,59 @@
 //! One stream of records, decided upon after every `interval` of them.
 //!
-//! A decision sees a window of exactly the last w records, with positions
-//! counted from the window's start, so a window that slides by N records
-//! shares no keys or values with the one before.  But its boundary is known in
-//! advance.  Each window therefore has a context of its own, which starts w
-//! records ahead of its boundary and is fed as records arrive: at the boundary
-//! only the newest record is left to compute, and the result is that of one
-//! dense pass over the window.
-//!
 //! ```text
-//! N = 10, w = 20    record  1        11        21        31        41
-//!         boundary  20      [==================]D
-//!         boundary  30               [==================]D
-//!         boundary  40                         [==================]D
+//! Record ─▶ stream      ─▶ windows                          ─▶ probabilities
+//!           scaled inputs  plain: cached, fed as records come
+//!                          libtorch: kept, one dense pass at the boundary
 //! ```
-//!
-//! At most ceil(w / N) contexts are under way; with N >= w there is one, and
-//! the records before its start cost nothing.
+
+mod plain;
+pub(crate) mod stream;
 
 use std::sync::Arc;
 
 use l4sllm_abi::Record;
 
-use crate::forward::{Scratch, State, advance, embed};
-use crate::{ACTIONS, Policy};
+use crate::policy::Loaded;
+#[cfg(feature = "torch")]
+use crate::torch::session::Windows as TorchWindows;
+use crate::{ACTIONS, Policy, PolicyError};
+use plain::Windows as PlainWindows;
+use stream::Stream;
 
-/// Records that a context may be behind, so that several go through the
-/// weights together.
-const CHUNK: u64 = 4;
-
-/// Window and caches of one scheduler instance.
+/// Makes probabilities of one scheduler instance's records, with whatever
+/// engine its policy was loaded into.
 pub struct Session {
     policy: Arc<Policy>,
-    interval: u64,
-    seen: u64,              // records since the start or the last reset
-    values: Vec<f32>,       // [lookback + 1][n]: scaled, record r at r % (lookback + 1)
-    recent: Vec<f32>,       // [w][n + 2][d]: tokens without time, record r at r % w
-    contexts: Vec<Context>, // boundary b is in (b / N) % len
-    scratch: Scratch,
-    inputs: Vec<f32>, // [inputs]
-    hidden: Vec<f32>, // what the paths of features need
-    target: f32,      // return asked for, scaled
+    stream: Stream,
+    windows: Windows,
 }
 
-/// One window on its way to its boundary.
-struct Context {
-    state: State,
-    fed: u64, // records in `state`
-}
-
-impl Context {
-    fn restart(&mut self) {
-        self.fed = 0;
-        self.state.length = 0;
-    }
+/// The windows that are under way.
+enum Windows {
+    Plain(Box<PlainWindows>),
+    #[cfg(feature = "torch")]
+    Torch(TorchWindows),
 }
 
 impl Session {
     /// A session that decides after every `interval` records, at least 1.
     pub fn new(policy: Arc<Policy>, interval: usize) -> Session {
-        let (config, shape) = (policy.config(), &policy.weights.shape);
-        let interval = interval.max(1);
-        let contexts = config.window.div_ceil(interval);
+        let config = policy.config();
+        let stream = Stream::new(config, interval);
+        let windows = match policy.loaded() {
+            Loaded::Plain(weights) => {
+                let windows = PlainWindows::new(config, Arc::clone(weights), interval);
+                Windows::Plain(Box::new(windows))
+            }
+            #[cfg(feature = "torch")]
+            Loaded::Torch(network) => {
+                Windows::Torch(TorchWindows::new(config, Arc::clone(network)))
+            }
+        };
         Session {
-            interval: interval as u64,
-            seen: 0,
-            values: vec![0.0; (config.lookback() + 1) * config.features.len()],
-            recent: vec![0.0; config.tokens() * shape.width],
-            contexts: (0..contexts)
-                .map(|_| Context {
-                    state: State::new(config, shape),
-                    fed: 0,
-                })
-                .collect(),
-            scratch: Scratch::new(config, shape, config.tokens()),
-            inputs: vec![0.0; config.inputs()],
-            hidden: vec![0.0; policy.weights.path_scratch()],
-            target: config.returns.scaling.apply(config.returns.target),
             policy,
+            stream,
+            windows,
         }
     }
 
@@ -85,112 +61,32 @@ impl Session {
     /// interval, returns the probabilities of enqueue, drop and mark.
     ///
     /// The first windows after the start or a reset hold the records there are.
-    pub fn observe(&mut self, record: &Record) -> Option<[f32; ACTIONS]> {
-        self.seen += 1;
-        let (now, interval) = (self.seen, self.interval);
+    ///
+    /// # Errors
+    /// libtorch refused; the plain engine has nothing to fail with.  The
+    /// stream goes on, without this decision.
+    #[inline]
+    pub fn observe(&mut self, record: &Record) -> Result<Option<[f32; ACTIONS]>, PolicyError> {
         let config = self.policy.config();
-        let (window, lookback) = (config.window as u64, config.lookback() as u64);
-        let next = now.next_multiple_of(interval);
-        if next >= now + window + lookback {
-            return None; // before all that the next window sees
+        if !self.stream.take(config, record) {
+            return Ok(None);
         }
-        self.note(record);
-        if next >= now + window {
-            return None; // before the start of the next window
+        let action = record.action() as usize;
+        match &mut self.windows {
+            Windows::Plain(windows) => Ok(windows.take(config, &self.stream, action)),
+            #[cfg(feature = "torch")]
+            Windows::Torch(windows) => windows.take(config, &self.stream, action),
         }
-        self.embed(record);
-
-        let mut decision = None;
-        for boundary in (next..now + window).step_by(interval as usize) {
-            let context = (boundary / interval) as usize % self.contexts.len();
-            // Records count from 1.
-            let start = (boundary + 1).saturating_sub(window).max(1);
-            if now == start {
-                self.contexts[context].restart();
-            }
-            if boundary == now {
-                decision = Some(self.feed(context, start, now, true));
-                continue;
-            }
-            let behind = now + 1 - start - self.contexts[context].fed;
-            // A boundary does not wait for other windows, unless theirs is next.
-            if boundary == now + 1 || (behind >= CHUNK && decision.is_none()) {
-                self.feed(context, start, now, false);
-            }
-        }
-        decision
     }
 
     /// Forgets all records: what comes next does not follow what came before.
     /// The next interval starts here.
     pub fn reset(&mut self) {
-        self.seen = 0;
+        self.stream.reset();
     }
 
     /// The policy that decides.
     pub fn policy(&self) -> &Arc<Policy> {
         &self.policy
     }
-
-    /// Keeps a record's values.
-    fn note(&mut self, record: &Record) {
-        let features = &self.policy.config().features;
-        let row = row(self.seen, self.values.len() / features.len()) * features.len();
-        for (value, feature) in self.values[row..].iter_mut().zip(features) {
-            *value = feature.scaling.apply(feature.name.value(record));
-        }
-    }
-
-    /// Computes the tokens of the newest record once for all contexts.
-    fn embed(&mut self, record: &Record) {
-        let config = self.policy.config();
-        let n = config.features.len();
-        let (values, rows, seen) = (&self.values, self.values.len() / n, self.seen);
-        // Records count from 1.
-        config.fill_inputs(
-            seen as usize - 1,
-            |feature, back| values[row(seen - back as u64, rows) * n + feature],
-            &mut self.inputs,
-        );
-        let each = config.tokens_per_record() * self.policy.weights.shape.width;
-        let at = row(seen, config.window) * each;
-        embed(
-            &self.policy.weights,
-            self.target,
-            &self.inputs,
-            record.action() as usize,
-            &mut self.hidden,
-            &mut self.recent[at..at + each],
-        );
-    }
-
-    /// Brings a context that began at record `start` up to record `now`.
-    fn feed(&mut self, context: usize, start: u64, now: u64, decide: bool) -> [f32; ACTIONS] {
-        let Context { state, fed } = &mut self.contexts[context];
-        let config = self.policy.config();
-        let each = config.tokens_per_record() * self.policy.weights.shape.width;
-        let mut count = 0;
-        for record in start + *fed..=now {
-            let from = row(record, config.window) * each;
-            let to = &mut self.scratch.tokens[count * each..][..each];
-            to.copy_from_slice(&self.recent[from..from + each]);
-            self.policy.add_time((record - start) as usize, to);
-            count += 1;
-        }
-        *fed += count as u64;
-        let tokens = count * config.tokens_per_record() - usize::from(decide);
-        advance(
-            config.head.residual,
-            &self.policy.weights,
-            state,
-            &mut self.scratch,
-            tokens,
-            decide,
-        )
-    }
-}
-
-/// Where a ring of so many rows has a record.
-fn row(record: u64, rows: usize) -> usize {
-    (record % rows as u64) as usize
 }

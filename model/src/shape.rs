@@ -20,24 +20,29 @@ impl Shape {
     /// The shape of a policy that this engine can run; `policy` is its name in
     /// errors.
     pub(crate) fn of(policy: &str, config: &PolicyConfig) -> Result<Shape, PolicyError> {
-        let refuse = |what: String, remedy: &str| PolicyError::Unsupported {
+        let refuse = |what: String, remedy: String| PolicyError::Unsupported {
             policy: policy.to_owned(),
             what,
-            remedy: remedy.to_owned(),
+            remedy,
         };
-        if config.base.is_some() {
-            return Err(not_merged(policy));
-        }
-        let elsewhere = "run it through libtorch, or serve it with `l4sllm policy export'";
+        let family = config.backbone.family();
+        let adapter = match config.base {
+            Some(_) => " with an adapter on a base",
+            None => "",
+        };
         let BackboneConfig::Gpt2(gpt2) = &config.backbone else {
             let what = format!(
-                "its backbone is {}, and only gpt2 runs without libtorch",
-                config.backbone.family()
+                "its backbone is {family}{adapter}, and the plain engine runs gpt2 alone, merged"
             );
-            return Err(refuse(what, elsewhere));
+            return Err(refuse(what, elsewhere().to_owned()));
         };
         if let Some(what) = unusual(gpt2) {
-            return Err(refuse(what, elsewhere));
+            return Err(refuse(what, elsewhere().to_owned()));
+        }
+        if config.base.is_some() {
+            let what =
+                format!("its backbone is {family}{adapter}, and the plain engine runs it merged");
+            return Err(refuse(what, format!("{}, or {MERGE}", elsewhere())));
         }
         Ok(Shape {
             layers: gpt2.n_layer,
@@ -55,12 +60,23 @@ impl Shape {
     }
 }
 
-/// The refusal of a policy whose base is elsewhere.
+/// What makes one piece of an adapter and its base.
+const MERGE: &str = "merge it with `l4sllm policy export'";
+
+/// What runs a policy that this engine does not.
+fn elsewhere() -> &'static str {
+    match cfg!(feature = "torch") {
+        true => "use engine libtorch",
+        false => "build with `--features torch', for engine libtorch",
+    }
+}
+
+/// The refusal of a policy whose weights are not all in one file.
 pub(crate) fn not_merged(policy: &str) -> PolicyError {
     PolicyError::Unsupported {
         policy: policy.to_owned(),
         what: "its adapter is not merged into its base".to_owned(),
-        remedy: "merge it with `l4sllm policy merge'".to_owned(),
+        remedy: MERGE.to_owned(),
     }
 }
 
@@ -76,7 +92,7 @@ fn unusual(gpt2: &Gpt2Config) -> Option<String> {
         Activation::GeluNew | Activation::GeluPytorchTanh | Activation::GeluFast => {}
         other => {
             return Some(format!(
-                "its activation is {other:?}, and only GELU by tanh runs without libtorch"
+                "its activation is {other:?}, and the plain engine has GELU by tanh alone"
             ));
         }
     }

@@ -93,6 +93,17 @@ impl Weights {
         self.encoder.iter().map(of).max().unwrap_or(0)
     }
 
+    /// Adds the time embedding of window position `position` to each token.
+    pub(crate) fn add_time(&self, position: usize, tokens: &mut [f32]) {
+        let d = self.shape.width;
+        let time = &self.time[position * d..][..d];
+        for token in tokens.chunks_exact_mut(d) {
+            for (x, t) in token.iter_mut().zip(time) {
+                *x += t;
+            }
+        }
+    }
+
     /// Packs the tensors of a policy whose backbone has this shape.
     pub(crate) fn pack(config: &PolicyConfig, shape: Shape, tensors: &Tensors) -> Weights {
         let Shape {

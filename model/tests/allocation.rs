@@ -41,7 +41,7 @@ fn nothing_is_allocated_per_record() {
         let mut chooser = Chooser::new(DecisionRule::Recur, 0);
         let before = ALLOCATIONS.get();
         for record in &stream {
-            if let Some(probabilities) = session.observe(record) {
+            if let Some(probabilities) = session.observe(record).unwrap() {
                 chooser.choose(record.queue(), &probabilities);
             }
         }

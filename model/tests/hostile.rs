@@ -45,7 +45,7 @@ fn a_saved_policy_loads_and_decides_the_same() {
     assert_eq!(policy.hash(), same.hash());
     assert_eq!(policy.hash().len(), 64);
     let steps = common::steps(policy.config(), &common::records(3, 1));
-    assert_eq!(policy.decide(&steps), same.decide(&steps));
+    assert_eq!(policy.decide(&steps).unwrap(), same.decide(&steps).unwrap());
     // Another weight, another hash.
     let other = Policy::new(small(), &tensors(&small(), 2)).unwrap();
     assert_ne!(other.hash(), policy.hash());
@@ -393,7 +393,7 @@ fn no_damage_panics() {
             fs::write(&file, bytes).unwrap();
             if let Ok(policy) = Policy::load(dir.path()) {
                 let steps = common::steps(policy.config(), &common::records(3, 1));
-                policy.decide(&steps);
+                policy.decide(&steps).unwrap();
             }
         }
         fs::write(&file, good).unwrap();

@@ -34,13 +34,13 @@ fn assert_parity(config: &PolicyConfig, tensors: &Tensors) {
             .collect();
         let batch = Batch::new(&windows, Device::Cpu).unwrap();
         for (window, want) in windows.iter().zip(network.probabilities(&batch).unwrap()) {
-            assert_close(policy.decide(window), want);
+            assert_close(policy.decide(window).unwrap(), want);
         }
     }
     for interval in [10, 30] {
         let mut session = Session::new(policy.clone(), interval);
         for (i, record) in stream.iter().enumerate() {
-            let Some(got) = session.observe(record) else {
+            let Some(got) = session.observe(record).unwrap() else {
                 continue;
             };
             let window = all[(i + 1).saturating_sub(config.window)..=i].to_vec();

@@ -285,7 +285,9 @@ fn rare(config: TrainConfig) -> f64 {
     run(&mut setting.trainer(&out, &config, false), config.steps);
     let policy = Policy::load(&out.join("last")).unwrap();
     let steps = steps(policy.config(), &records(100, 50));
-    let mark = steps.chunks(1).map(|w| f64::from(policy.decide(w)[2]));
+    let mark = steps
+        .chunks(1)
+        .map(|w| f64::from(policy.decide(w).unwrap()[2]));
     mark.sum::<f64>() / 100.0
 }
 

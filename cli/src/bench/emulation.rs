@@ -11,6 +11,7 @@ use l4sllm_testbed::result::quantile;
 use l4sllm_testbed::scenario::Scenario;
 use l4sllm_testbed::sim::Simulation;
 
+use crate::engine::EngineArgs;
 use crate::output::{Done, print};
 use crate::run::Change;
 
@@ -35,6 +36,8 @@ pub(super) struct EmulationArgs {
     /// Print JSON.
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    engine: EngineArgs,
 }
 
 /// What is aimed at on two cores of a few years ago.
@@ -59,7 +62,7 @@ pub(super) fn run(args: &EmulationArgs, cancel: &AtomicBool) -> anyhow::Result<D
         args.with_policy,
         scenario.name
     );
-    let policies = Policies::load(&scenario)?;
+    let policies = Policies::load(&scenario, &args.engine.options())?;
     let (mut plain, mut with_policy, mut latency_ns) = (Vec::new(), Vec::new(), Vec::new());
     for repetition in 0..args.runs {
         plain.push(measure(&scenario, &policies, &args.plain, repetition)?.ratio);

@@ -23,6 +23,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use l4sllm_model::pool::read_episodes;
 use rayon::prelude::*;
 
+use crate::engine::EngineArgs;
 use crate::output::{outln, print};
 use parts::Parts;
 use plan::Plan;
@@ -65,6 +66,8 @@ pub struct CollectArgs {
     /// Runs at a time; 0: one a core.
     #[arg(long, default_value_t = 0)]
     threads: usize,
+    #[command(flatten)]
+    engine: EngineArgs,
 }
 
 /// Collects; a set `cancel` leaves the parts that are whole.

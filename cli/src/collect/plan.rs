@@ -3,6 +3,7 @@
 use anyhow::Context;
 use l4sllm_abi::Action;
 use l4sllm_testbed::experiment::Policies;
+use l4sllm_testbed::result::PolicyFacts;
 use l4sllm_testbed::scenario::Scenario;
 use l4sllm_testbed::scenario::curriculum::{
     Behaviour, Curriculum, Episode, Noise, NoiseMode, PerCondition, Range,
@@ -79,7 +80,9 @@ impl Plan {
             }
         };
         let policies = match &source {
-            Source::Curriculum(curriculum) => Policies::load(&curriculum.policies())?,
+            Source::Curriculum(curriculum) => {
+                Policies::load(&curriculum.policies(), &args.engine.options())?
+            }
             Source::Scenarios { .. } => Policies::default(),
         };
         Ok(Plan {
@@ -154,7 +157,11 @@ impl Plan {
             Source::Curriculum(curriculum) => {
                 let facts = self.policies.facts(&curriculum.policies());
                 let used = facts.arms.into_iter().filter_map(|arm| arm.policy);
-                used.map(|policy| policy.sha256).collect()
+                let known_by = |policy: PolicyFacts| match policy.runs_on {
+                    Some(on) => format!("{} ({on})", policy.sha256),
+                    None => policy.sha256,
+                };
+                used.map(known_by).collect()
             }
             Source::Scenarios { .. } => Vec::new(),
         };

@@ -6,10 +6,11 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail, ensure};
 use clap::{Args, ValueEnum};
 use l4sllm_model::Policy;
-use l4sllm_model::torch::device::{self, Precision};
+use l4sllm_model::torch::device;
 use l4sllm_model::torch::export::{TritonModel, difference, torchscript, triton};
 use l4sllm_model::torch::{Network, Options, backbone::Weights, set_threads};
 
+use crate::engine::Number;
 use crate::output::outln;
 
 /// Write a policy in one piece, its adapter merged, for other programs: as a
@@ -67,13 +68,6 @@ enum Format {
     Triton,
 }
 
-/// A type of numbers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Number {
-    F32,
-    Bf16,
-}
-
 /// Largest difference of probabilities that a written module may have.
 const TOLERANCE: f64 = 1e-5;
 
@@ -93,13 +87,9 @@ pub(super) fn run(args: &ExportArgs) -> anyhow::Result<()> {
             Err(why) => outln!("{}; not for the router: {why}", args.out.display()),
         };
     }
-    let precision = match args.precision {
-        Number::F32 => Precision::F32,
-        Number::Bf16 => Precision::Bf16,
-    };
     let options = Options {
         device: device::open(&args.device)?,
-        kind: precision.kind(),
+        kind: args.precision.precision().kind(),
         ..Options::default()
     };
     let name = args.name.clone().unwrap_or_else(|| config.name.clone());

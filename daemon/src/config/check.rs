@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use l4sllm_abi::{Action, Factor, Steer};
+use l4sllm_model::{EngineKind, EngineOptions, Precision};
 use toml::Value;
 
 use super::file::{self, File, keys};
@@ -217,13 +218,41 @@ impl Checker<'_> {
 
     fn engine(&self, e: file::Engine) -> Result<EngineConfig, ConfigError> {
         match (e.policy, e.script) {
-            (Some(path), None) => Ok(EngineConfig::Policy {
-                path,
-                seed: e.seed.unwrap_or(0),
-            }),
+            (Some(path), None) => {
+                // What asks for an engine that this build has not.
+                for (key, asks) in [
+                    ("engine.engine", e.engine == Some(EngineKind::Libtorch)),
+                    (
+                        "engine.device",
+                        e.device.as_ref().is_some_and(|d| d != "cpu"),
+                    ),
+                    ("engine.precision", e.precision == Some(Precision::Bf16)),
+                ] {
+                    if let (true, Err(error)) = (asks, EngineKind::Libtorch.check_built()) {
+                        return Err(self.value(key, &error.to_string()));
+                    }
+                }
+                Ok(EngineConfig::Policy {
+                    path,
+                    engine: EngineOptions {
+                        engine: e.engine,
+                        device: e.device,
+                        precision: e.precision,
+                        ..EngineOptions::default()
+                    },
+                    seed: e.seed.unwrap_or(0),
+                })
+            }
             (None, Some(script)) => {
-                if e.seed.is_some() {
-                    return Err(self.value("engine.seed", "only with a policy"));
+                for (key, given) in [
+                    ("engine.engine", e.engine.is_some()),
+                    ("engine.device", e.device.is_some()),
+                    ("engine.precision", e.precision.is_some()),
+                    ("engine.seed", e.seed.is_some()),
+                ] {
+                    if given {
+                        return Err(self.value(key, "only with a policy"));
+                    }
                 }
                 let steps = script
                     .iter()

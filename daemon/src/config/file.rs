@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use l4sllm_model::{EngineKind, Precision};
 use serde::{Deserialize, Serialize};
 
 /// Declares a section with the list of its keys, which unknown ones are
@@ -62,6 +63,9 @@ section! {
 section! {
     Engine {
         policy: PathBuf,
+        engine: EngineKind,
+        device: String,
+        precision: Precision,
         seed: u64,
         script: Vec<ScriptStep>,
     }

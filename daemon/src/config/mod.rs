@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use l4sllm_abi::Limits;
+use l4sllm_model::EngineOptions;
 
 use crate::engine::Step;
 use crate::files::Files;
@@ -130,6 +131,8 @@ pub enum EngineConfig {
     Policy {
         /// Its directory.
         path: PathBuf,
+        /// What runs it.
+        engine: EngineOptions,
         /// For policies that draw their actions at random.
         seed: u64,
     },

@@ -4,7 +4,7 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use l4sllm_abi::Record;
-use l4sllm_model::{Chooser, HeadKind, Policy, Session};
+use l4sllm_model::{Chooser, HeadKind, Policy, PolicyError, Session};
 
 use super::{Decision, Engine};
 
@@ -12,6 +12,8 @@ use super::{Decision, Engine};
 pub struct PolicyEngine {
     session: Session,
     chooser: Chooser,
+    /// The last decision failed: said once loudly, then quietly.
+    failed: bool,
 }
 
 impl PolicyEngine {
@@ -22,13 +24,30 @@ impl PolicyEngine {
         PolicyEngine {
             session: Session::new(policy, interval.get() as usize),
             chooser: Chooser::new(rule, seed),
+            failed: false,
         }
+    }
+
+    fn tell(&mut self, error: &PolicyError) {
+        if self.failed {
+            tracing::debug!(%error, "no decision, DualPI2 decides");
+        } else {
+            tracing::error!(%error, "no decision, DualPI2 decides; further ones quietly");
+        }
+        self.failed = true;
     }
 }
 
 impl Engine for PolicyEngine {
     fn observe(&mut self, record: &Record) -> Option<Decision> {
-        let probabilities = self.session.observe(record)?;
+        let probabilities = match self.session.observe(record) {
+            Ok(probabilities) => probabilities?,
+            Err(error) => {
+                self.tell(&error);
+                return None;
+            }
+        };
+        self.failed = false;
         // Weights and scaling are finite, activations may still overflow. An
         // engine that has no answer leaves the decision to DualPI2.
         if !probabilities.iter().all(|p| p.is_finite()) {

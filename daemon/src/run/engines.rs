@@ -1,9 +1,10 @@
 //! What decides, loaded once for all scheduler instances.
 
 use std::num::NonZeroU32;
+use std::path::Path;
 use std::sync::Arc;
 
-use l4sllm_model::Policy;
+use l4sllm_model::{EngineKind, EngineOptions, Policy, PolicyError};
 
 use crate::batch::MakeEngine;
 use crate::config::EngineConfig;
@@ -32,9 +33,8 @@ impl Engines {
     /// The policy does not load.
     pub fn load(config: &EngineConfig, files: &Files) -> Result<Engines, Error> {
         match config {
-            EngineConfig::Policy { path, seed } => {
-                let policy = Policy::load_by(path, |file| files.read(file));
-                let policy = policy.map_err(|source| Error::Policy {
+            EngineConfig::Policy { path, engine, seed } => {
+                let policy = load(path, engine, files).map_err(|source| Error::Policy {
                     path: path.clone(),
                     source,
                 })?;
@@ -42,6 +42,7 @@ impl Engines {
                     name: policy.config().name.clone(),
                     path: path.clone(),
                     hash: policy.hash().to_owned(),
+                    runs_on: Some(policy.runs_on().clone()),
                 };
                 let kind = Kind::Policy {
                     policy,
@@ -72,6 +73,21 @@ impl Engines {
                 Kind::Script(steps) => Box::new(Scripted::new(None, steps.clone())),
             }
         })
+    }
+}
+
+/// Loads a policy into the engine that it needs or that is asked for.
+fn load(dir: &Path, options: &EngineOptions, files: &Files) -> Result<Arc<Policy>, PolicyError> {
+    let open = |file: &Path| files.read(file);
+    let config = Policy::load_config_by(dir, open)?;
+    match options.choose(&config)? {
+        EngineKind::Plain => Policy::load_by(dir, open),
+        EngineKind::Libtorch if files.is_limited() => Err(PolicyError::Unsupported {
+            policy: config.name,
+            what: "it runs through libtorch, which opens files by their paths".to_owned(),
+            remedy: "set sandbox = false".to_owned(),
+        }),
+        EngineKind::Libtorch => Policy::load_with(dir, options),
     }
 }
 

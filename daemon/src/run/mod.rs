@@ -2,7 +2,8 @@
 //!
 //! Everything happens in one thread. A decision takes microseconds, so it is
 //! made where the record is read: handing it to another thread would cost
-//! more than it takes.
+//! more than it takes. With libtorch it may take milliseconds; records wait
+//! in the ring for as long, and overrides in force hold or expire.
 
 mod connect;
 mod control;

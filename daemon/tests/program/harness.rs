@@ -184,6 +184,18 @@ impl Drop for Program {
     }
 }
 
+/// What `l4sllmd --check` says of a place's configuration, and its exit code.
+pub fn check(place: &Place) -> (Option<i32>, String) {
+    let output = Command::new(env!("CARGO_BIN_EXE_l4sllmd"))
+        .arg("--check")
+        .arg("-c")
+        .arg(place.path("l4sllmd.toml"))
+        .output()
+        .unwrap();
+    let said = [output.stdout, output.stderr].concat();
+    (output.status.code(), String::from_utf8(said).unwrap())
+}
+
 /// An emulated device under load, with a reader of its own.
 pub struct Emulated {
     _packets: RealTime,

@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod advice;
+mod engine;
 mod fake;
 mod harness;
 mod loop_closed;

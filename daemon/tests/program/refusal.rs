@@ -1,11 +1,9 @@
 //! What cannot work ends at once, with a message and an exit code of its own.
 
-use std::process::Command;
-
 use l4sllm_abi::{Op, Refusal};
 
 use crate::fake::{Fake, Read};
-use crate::harness::{Emulated, Place, Program, policy_section};
+use crate::harness::{Emulated, Place, Program, check, policy_section};
 
 const SCRIPT: &str = "[[engine.script]]\nat_ms = 0\ntarget = 0.5";
 
@@ -134,22 +132,12 @@ fn a_wrong_configuration() {
 #[test]
 fn the_check_needs_no_device() {
     let place = Place::new();
-    let check = || {
-        let output = Command::new(env!("CARGO_BIN_EXE_l4sllmd"))
-            .arg("--check")
-            .arg("-c")
-            .arg(place.path("l4sllmd.toml"))
-            .output()
-            .unwrap();
-        let said = [output.stdout, output.stderr].concat();
-        (output.status.code(), String::from_utf8(said).unwrap())
-    };
     place.configure("", &policy_section(&place.policy("mine", 1)));
-    let (code, said) = check();
+    let (code, said) = check(&place);
     assert_eq!(code, Some(0));
     assert!(said.contains("ok, policy mine"), "{said}");
     place.configure("wake = \"late\"", SCRIPT);
-    let (code, said) = check();
+    let (code, said) = check(&place);
     assert_eq!(code, Some(78));
     assert!(
         said.contains("device.wake: unknown variant `late`"),

@@ -10,6 +10,7 @@ use std::fmt;
 use tch::{Cuda, Device, Kind, Tensor};
 
 use super::TrainError;
+pub use crate::Precision;
 
 /// `cpu`, `cuda` (the first GPU) or `cuda:N`, ready to be computed with.
 ///
@@ -80,15 +81,6 @@ pub fn describe(device: Device) -> String {
     }
 }
 
-/// A type of frozen weights and of a backbone's arithmetic.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Precision {
-    /// Single.
-    F32,
-    /// Half the memory, eight bits of fraction.
-    Bf16,
-}
-
 impl Precision {
     /// For [`super::Options`].
     pub fn kind(self) -> Kind {
@@ -103,14 +95,6 @@ impl Precision {
         match kind {
             Kind::BFloat16 => Precision::Bf16,
             _ => Precision::F32,
-        }
-    }
-
-    /// `f32` or `bf16`.
-    pub fn name(self) -> &'static str {
-        match self {
-            Precision::F32 => "f32",
-            Precision::Bf16 => "bf16",
         }
     }
 }

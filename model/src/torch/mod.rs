@@ -18,6 +18,7 @@ mod metrics;
 mod network;
 mod optimiser;
 mod sampler;
+pub(crate) mod session;
 mod trainer;
 
 use std::path::PathBuf;
@@ -26,7 +27,7 @@ pub use augment::Augmentation;
 pub use checkpoint::find as find_checkpoint;
 pub use measure::{Measurement, Parameters, adapt, least_bytes, parameters};
 pub use metrics::{Evaluation, Progress};
-pub use network::{ADAPTER_DIR, Batch, MODULES_FILE, Network, Options, random_base};
+pub use network::{Batch, Frozen, Network, Options, random_base};
 pub use sampler::Portion;
 pub use tch::{Device, Kind};
 pub use trainer::{Corpus, TrainConfig, Trainer};

@@ -9,9 +9,10 @@
 use std::sync::Arc;
 
 use l4sllm_abi::{Record, raw};
-use l4sllm_model::backbone::{BackboneConfig, Gpt2Config};
+use l4sllm_model::backbone::{BackboneConfig, Gpt2Config, LlamaConfig, OptConfig, T5Config};
 use l4sllm_model::{
-    EncoderConfig, Encoding, Feature, Policy, PolicyConfig, Scaling, Step, Tensors, trained_specs,
+    EncoderConfig, Encoding, Feature, Policy, PolicyConfig, Scaling, Step, Tensors, small_gpt2,
+    trained_specs,
 };
 
 /// SplitMix64.
@@ -115,6 +116,75 @@ pub fn vary_paths(config: &mut PolicyConfig) {
             _ => EncoderConfig::scalar(12),
         };
     }
+}
+
+/// Width of the small backbones.
+pub const SMALL: usize = 16;
+
+/// A small Llama.
+pub fn llama() -> BackboneConfig {
+    BackboneConfig::Llama(LlamaConfig {
+        hidden_size: SMALL,
+        intermediate_size: 24,
+        num_hidden_layers: 2,
+        num_attention_heads: 2,
+        num_key_value_heads: None,
+        ..LlamaConfig::default()
+    })
+}
+
+/// One small backbone of each family.
+pub fn families() -> [BackboneConfig; 4] {
+    let opt = OptConfig {
+        hidden_size: SMALL,
+        word_embed_proj_dim: None,
+        ffn_dim: 24,
+        num_hidden_layers: 2,
+        num_attention_heads: 2,
+        max_position_embeddings: 64,
+        dropout: 0.0,
+        ..OptConfig::default()
+    };
+    let t5 = T5Config {
+        d_model: SMALL,
+        d_kv: 8,
+        d_ff: 24,
+        num_layers: 2,
+        num_heads: 2,
+        dropout_rate: 0.0,
+        ..T5Config::default()
+    };
+    [
+        small_gpt2(2, SMALL, 2, 24),
+        BackboneConfig::Opt(opt),
+        llama(),
+        BackboneConfig::T5(t5),
+    ]
+}
+
+/// A policy with an adapter, on a base in `dir`/base; its own directory is
+/// `dir`/policy.
+#[cfg(feature = "torch")]
+pub fn adapted(dir: &tempfile::TempDir, backbone: BackboneConfig) -> PolicyConfig {
+    use l4sllm_model::Adaptation;
+    use l4sllm_model::backbone::LoraConfig;
+    use l4sllm_model::torch::{Options, random_base};
+    use std::path::Path;
+
+    let mut config = config(&Feature::PAPER7);
+    vary_paths(&mut config);
+    config.window = 5;
+    config.head.residual = true;
+    config.backbone = backbone;
+    config.adaptation = Adaptation::Lora(LoraConfig {
+        r: 3,
+        alpha: 6.0,
+        dropout: 0.0,
+        ..LoraConfig::default()
+    });
+    let (base, path) = (dir.path().join("base"), Path::new("../base"));
+    config.base = Some(random_base(&base, path, &config.backbone, 5, Options::default()).unwrap());
+    config
 }
 
 /// Random weights, larger than those that training starts from, so that

@@ -11,6 +11,7 @@ pub use progress::Progress;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use l4sllm_model::EngineOptions;
 use rayon::prelude::*;
 
 use crate::result::{ResultDir, Run, Summary};
@@ -24,6 +25,8 @@ pub struct Options<'a> {
     /// Threads; 0: one a core. One alone is used where decision latency is
     /// measured, since runs beside each other would disturb it.
     pub threads: usize,
+    /// What runs the arms' policies.
+    pub engine: &'a EngineOptions,
     /// Replace another result in the directory.
     pub force: bool,
     /// Set to stop: finished repetitions stay, the others are dropped.
@@ -44,7 +47,7 @@ pub fn run(
     out: &Path,
     options: Options<'_>,
 ) -> Result<Summary, ExperimentError> {
-    let policies = Policies::load(scenario)?;
+    let policies = Policies::load(scenario, options.engine)?;
     let dir = ResultDir::create(out, policies.facts(scenario), options.force)?;
     let jobs: Vec<(&Arm, u32)> = (0..scenario.repetitions)
         .flat_map(|repetition| scenario.arms.iter().map(move |arm| (arm, repetition)))

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use l4sllm_model::Policy;
+use l4sllm_model::{EngineKind, EngineOptions, Policy};
 use l4sllmd::engine::PolicyEngine;
 
 use super::ExperimentError;
@@ -20,18 +20,19 @@ pub struct Policies {
 }
 
 impl Policies {
-    /// Loads what the arms name.
+    /// Loads what the arms name, each into the engine that it needs or that is
+    /// asked for.
     ///
     /// # Errors
     /// [`ExperimentError::Policy`] for the first that does not load.
-    pub fn load(scenario: &Scenario) -> Result<Policies, ExperimentError> {
+    pub fn load(scenario: &Scenario, engine: &EngineOptions) -> Result<Policies, ExperimentError> {
         let mut policies = Policies::default();
         for arm in &scenario.arms {
             let Some(control) = &arm.control else {
                 continue;
             };
             if !policies.loaded.contains_key(&control.policy) {
-                let policy = Policy::load(&control.policy).map_err(|source| {
+                let policy = Policy::load_with(&control.policy, engine).map_err(|source| {
                     let (arm, path) = (arm.name.clone(), control.policy.clone());
                     ExperimentError::Policy {
                         arm,
@@ -63,8 +64,13 @@ impl Policies {
             let control = arm.control.as_ref();
             facts.policy = control.and_then(|control| {
                 let name = control.policy.file_name()?.to_string_lossy().into_owned();
-                let sha256 = self.loaded.get(&control.policy)?.hash().to_owned();
-                Some(PolicyFacts { name, sha256 })
+                let policy = self.loaded.get(&control.policy)?;
+                let runs_on = policy.runs_on();
+                Some(PolicyFacts {
+                    name,
+                    sha256: policy.hash().to_owned(),
+                    runs_on: (runs_on.engine != EngineKind::Plain).then(|| runs_on.clone()),
+                })
             });
         }
         facts

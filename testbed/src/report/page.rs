@@ -244,7 +244,14 @@ fn run_again(data: &Data) -> String {
     let arms: Vec<&str> = facts.arms.iter().map(|arm| arm.name.as_str()).collect();
     let policy = facts.arms.iter().find_map(|arm| arm.policy.as_ref());
     let policy = policy.map_or(String::new(), |policy| {
-        format!(" --policy policies/{}", policy.name)
+        let engine = policy.runs_on.as_ref().map_or(String::new(), |on| {
+            let (engine, precision) = (on.engine.name(), on.precision.name());
+            format!(
+                " \\\n    --engine {engine} --device {} --precision {precision}",
+                on.device
+            )
+        });
+        format!(" --policy policies/{}{engine}", policy.name)
     });
     let command = format!(
         "l4sllm run --scenario scenario/{}.toml --out DIR \\\n    --arms {}{policy} \\\n    \

@@ -1,5 +1,6 @@
 //! `facts.json`: what is needed to run it again.
 
+use l4sllm_model::RunsOn;
 use serde::{Deserialize, Serialize};
 
 /// The facts of a run, fixed before it starts.
@@ -46,6 +47,9 @@ pub struct PolicyFacts {
     pub name: String,
     /// SHA-256 over its configuration and weights, hex.
     pub sha256: String,
+    /// What ran it; none: the plain engine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub runs_on: Option<RunsOn>,
 }
 
 /// A queue that no marking removes: every flow keeps `min_window_packets` in

@@ -1,5 +1,7 @@
 //! Made-up runs for tests: no queue was emulated for these.
 
+use l4sllm_model::{EngineKind, Precision, RunsOn};
+
 use super::{
     ArmFacts, DecisionRow, Facts, Floor, FlowMeta, FlowRow, Overrides, PacketRow, Packets,
     PolicyFacts, RateStep, Records, Run, RunMeta,
@@ -27,6 +29,11 @@ pub(crate) fn facts(arms: &[(&str, Option<u32>)], repetitions: u32) -> Facts {
     let policy = PolicyFacts {
         name: "made-up".to_owned(),
         sha256: "ab".repeat(32),
+        runs_on: Some(RunsOn {
+            engine: EngineKind::Libtorch,
+            device: "cpu".to_owned(),
+            precision: Precision::F32,
+        }),
     };
     Facts {
         version: "0.0.0".to_owned(),

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use l4sllm_model::EngineOptions;
 use l4sllm_testbed::experiment::{Options, Progress, run};
 use l4sllm_testbed::result::Summary;
 use l4sllm_testbed::scenario::Scenario;
@@ -13,6 +14,14 @@ fn smoke() -> Scenario {
     Scenario::load(&file).unwrap()
 }
 
+/// Whatever a policy needs.
+static NEEDED: EngineOptions = EngineOptions {
+    engine: None,
+    device: None,
+    precision: None,
+    threads: 1,
+};
+
 fn options<'a>(
     threads: usize,
     cancel: &'a AtomicBool,
@@ -20,6 +29,7 @@ fn options<'a>(
 ) -> Options<'a> {
     Options {
         threads,
+        engine: &NEEDED,
         force: false,
         cancel,
         progress,

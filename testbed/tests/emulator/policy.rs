@@ -5,7 +5,9 @@
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
-use l4sllm_model::{DecisionRule, Feature, HeadKind, Policy, PolicyConfig, Setting, Tensors};
+use l4sllm_model::{
+    DecisionRule, EngineOptions, Feature, HeadKind, Policy, PolicyConfig, Setting, Tensors,
+};
 use l4sllm_testbed::experiment::{Options, Policies, run};
 use l4sllm_testbed::result::{Run, STEER, summarise};
 use l4sllm_testbed::scenario::{Aqm, Arm, Control, DualPi2, FlowGroup, Scenario};
@@ -43,7 +45,7 @@ fn with_policy(dir: &Path) -> Scenario {
 }
 
 fn finish(scenario: &Scenario, arm: &Arm) -> Run {
-    let policies = Policies::load(scenario).unwrap();
+    let policies = Policies::load(scenario, &EngineOptions::default()).unwrap();
     let engine = policies.engine(arm, scenario.repetition_seed(0));
     let simulation = Simulation::new(scenario, arm, 0, engine).unwrap();
     let mut run = simulation.finish().unwrap();
@@ -78,6 +80,7 @@ fn facts_name_the_policy() {
     let out = dir.path().join("out");
     let options = Options {
         threads: 2,
+        engine: &EngineOptions::default(),
         force: false,
         cancel: &cancel,
         progress: &|_| {},

@@ -29,6 +29,7 @@ fn status(change: impl Fn(&mut Status)) -> Status {
             name: "p".into(),
             path: "/p".into(),
             hash: "00".into(),
+            runs_on: None,
         },
         interval: 100,
         reloads: Reloads::default(),

@@ -26,8 +26,8 @@ pub struct Batch {
 
 impl Batch {
     /// A batch from windows of equal length.
-    pub fn new(windows: &[Vec<Step>], device: Device) -> Result<Batch, TrainError> {
-        let steps = || windows.iter().flatten();
+    pub fn new<W: AsRef<[Step]>>(windows: &[W], device: Device) -> Result<Batch, TrainError> {
+        let steps = || windows.iter().flat_map(|window| window.as_ref());
         let returns: Vec<f32> = steps().map(|s| s.return_to_go).collect();
         let inputs: Vec<f32> = steps().flat_map(|s| s.inputs.iter().copied()).collect();
         let actions: Vec<i64> = steps().map(|s| s.action as i64).collect();

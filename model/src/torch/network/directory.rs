@@ -1,10 +1,4 @@
 //! Networks from policy directories, and back.
-//!
-//! ```text
-//! all weights trained, or merged      config.json  model.safetensors
-//! adapter on a frozen base            config.json  modules.safetensors  adapter/
-//!                                     base: a Hugging Face directory elsewhere
-//! ```
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,19 +7,13 @@ use tch::{Device, Kind};
 
 use super::{Network, Options};
 use crate::base::base_hash;
-use crate::policy::{by_path, read_tensors, replace};
+use crate::policy::{ADAPTER_DIR, MODULES_FILE, by_path, read_tensors, replace};
 use crate::tensors::BACKBONE;
 use crate::torch::{TrainError, backbone, hub, lora};
 use crate::{
     Adaptation, BaseConfig, CONFIG_FILE, Policy, PolicyConfig, PolicyError, Tensors, module_specs,
     specs,
 };
-
-/// Weights outside of the backbone, in the directory of a policy with a base.
-pub const MODULES_FILE: &str = "modules.safetensors";
-
-/// The adapter, in PEFT's layout, in the directory of a policy with a base.
-pub const ADAPTER_DIR: &str = "adapter";
 
 impl Network {
     /// What training starts from: random weights but for the base, which is

@@ -12,13 +12,15 @@
 mod batch;
 mod directory;
 mod encoder;
+mod frozen;
 mod trace;
 mod weights;
 
 use tch::{Device, Kind, Tensor};
 
 pub use batch::Batch;
-pub use directory::{ADAPTER_DIR, MODULES_FILE, random_base};
+pub use directory::random_base;
+pub use frozen::Frozen;
 
 use super::{TrainError, backbone};
 use crate::tensors::wrong;
@@ -185,12 +187,7 @@ impl Network {
     pub fn probabilities(&self, batch: &Batch) -> Result<Vec<[f32; ACTIONS]>, TrainError> {
         let _guard = tch::no_grad_guard();
         let (own, weights) = self.weights()?;
-        let values = self.newest(&own, &weights, batch)?;
-        let values = Vec::<f32>::try_from(values.f_to_device(Device::Cpu)?.f_reshape([-1])?)?;
-        Ok(values
-            .chunks_exact(ACTIONS)
-            .map(|p| [p[0], p[1], p[2]])
-            .collect())
+        numbers(&self.newest(&own, &weights, batch)?)
     }
 
     /// Views of the weights: outside of the backbone, and inside.
@@ -295,6 +292,16 @@ impl Network {
         }
         own.linear(&x, "head")
     }
+}
+
+/// Out of a tensor [B, 3], f32.
+fn numbers(probabilities: &Tensor) -> Result<Vec<[f32; ACTIONS]>, TrainError> {
+    let values = probabilities.f_to_device(Device::Cpu)?.f_reshape([-1])?;
+    let values = Vec::<f32>::try_from(values)?;
+    Ok(values
+        .chunks_exact(ACTIONS)
+        .map(|p| [p[0], p[1], p[2]])
+        .collect())
 }
 
 /// What goes into a backbone.

@@ -27,12 +27,7 @@ impl Network {
     pub fn trace(&self) -> Result<CModule, TrainError> {
         let _guard = tch::no_grad_guard();
         // What is made of weights alone is made before, and kept as constants.
-        let (own, weights) = self.weights()?;
-        let own = own.detached()?;
-        let detached = weights
-            .iter()
-            .map(|(n, t)| Ok((n.to_owned(), t.f_detach()?)));
-        let weights: backbone::Weights = detached.collect::<Result<_, TrainError>>()?;
+        let (own, weights) = self.detached()?;
         let scaling = [
             Columns::new(&[self.config.returns.scaling], self)?,
             Columns::new(&column_scalings(&self.config), self)?,

@@ -1,0 +1,147 @@
+//! Windows in the plain engine.
+//!
+//! A decision sees a window of exactly the last w records, with positions
+//! counted from the window's start, so a window that slides by N records
+//! shares no keys or values with the one before.  But its boundary is known in
+//! advance.  Each window therefore has a context of its own, which starts w
+//! records ahead of its boundary and is fed as records arrive: at the boundary
+//! only the newest record is left to compute, and the result is that of one
+//! dense pass over the window.
+//!
+//! ```text
+//! N = 10, w = 20    record  1        11        21        31        41
+//!         boundary  20      [==================]D
+//!         boundary  30               [==================]D
+//!         boundary  40                         [==================]D
+//! ```
+//!
+//! At most ceil(w / N) contexts are under way; with N >= w there is one, and
+//! the records before its start cost nothing.
+
+use std::sync::Arc;
+
+use super::stream::{Stream, row};
+use crate::forward::{Scratch, State, advance, embed};
+use crate::weights::Weights;
+use crate::{ACTIONS, PolicyConfig};
+
+/// Records that a context may be behind, so that several go through the
+/// weights together.
+const CHUNK: u64 = 4;
+
+/// Windows of one stream, with their caches.
+pub(super) struct Windows {
+    weights: Arc<Weights>,
+    interval: u64,
+    recent: Vec<f32>,       // [w][n + 2][d]: tokens without time, record r at r % w
+    contexts: Vec<Context>, // boundary b is in (b / N) % len
+    scratch: Scratch,
+    hidden: Vec<f32>, // what the paths of features need
+}
+
+/// One window on its way to its boundary.
+struct Context {
+    state: State,
+    fed: u64, // records in `state`
+}
+
+impl Context {
+    fn restart(&mut self) {
+        self.fed = 0;
+        self.state.length = 0;
+    }
+}
+
+impl Windows {
+    pub(super) fn new(config: &PolicyConfig, weights: Arc<Weights>, interval: usize) -> Windows {
+        let shape = &weights.shape;
+        let interval = interval.max(1);
+        let contexts = (0..config.window.div_ceil(interval)).map(|_| Context {
+            state: State::new(config, shape),
+            fed: 0,
+        });
+        Windows {
+            interval: interval as u64,
+            recent: vec![0.0; config.tokens() * shape.width],
+            contexts: contexts.collect(),
+            scratch: Scratch::new(config, shape, config.tokens()),
+            hidden: vec![0.0; weights.path_scratch()],
+            weights,
+        }
+    }
+
+    /// Takes the newest record of the stream; `action` is its action's code.
+    #[inline]
+    pub(super) fn take(
+        &mut self,
+        config: &PolicyConfig,
+        stream: &Stream,
+        action: usize,
+    ) -> Option<[f32; ACTIONS]> {
+        let now = stream.now();
+        self.embed(config, stream, action);
+        let mut decision = None;
+        for boundary in stream.boundaries() {
+            let context = (boundary / self.interval) as usize % self.contexts.len();
+            let start = stream.start(boundary);
+            if now == start {
+                self.contexts[context].restart();
+            }
+            if boundary == now {
+                decision = Some(self.feed(config, context, start, now, true));
+                continue;
+            }
+            let behind = now + 1 - start - self.contexts[context].fed;
+            // A boundary does not wait for other windows, unless theirs is next.
+            if boundary == now + 1 || (behind >= CHUNK && decision.is_none()) {
+                self.feed(config, context, start, now, false);
+            }
+        }
+        decision
+    }
+
+    /// Computes the tokens of the newest record once for all contexts.
+    fn embed(&mut self, config: &PolicyConfig, stream: &Stream, action: usize) {
+        let each = config.tokens_per_record() * self.weights.shape.width;
+        let at = row(stream.now(), config.window) * each;
+        embed(
+            &self.weights,
+            stream.target(),
+            stream.inputs(),
+            action,
+            &mut self.hidden,
+            &mut self.recent[at..at + each],
+        );
+    }
+
+    /// Brings a context that began at record `start` up to record `now`.
+    fn feed(
+        &mut self,
+        config: &PolicyConfig,
+        context: usize,
+        start: u64,
+        now: u64,
+        decide: bool,
+    ) -> [f32; ACTIONS] {
+        let Context { state, fed } = &mut self.contexts[context];
+        let each = config.tokens_per_record() * self.weights.shape.width;
+        let mut count = 0;
+        for record in start + *fed..=now {
+            let from = row(record, config.window) * each;
+            let to = &mut self.scratch.tokens[count * each..][..each];
+            to.copy_from_slice(&self.recent[from..from + each]);
+            self.weights.add_time((record - start) as usize, to);
+            count += 1;
+        }
+        *fed += count as u64;
+        let tokens = count * config.tokens_per_record() - usize::from(decide);
+        advance(
+            config.head.residual,
+            &self.weights,
+            state,
+            &mut self.scratch,
+            tokens,
+            decide,
+        )
+    }
+}
