@@ -17,6 +17,7 @@ static const struct {
 	{ "dualpi2", dualpi2_tests },
 	{ "override", override_tests },
 	{ "device", device_tests },
+	{ "instances", instance_tests },
 	{ "ring", ring_tests },
 	{ "model", model_tests },
 };

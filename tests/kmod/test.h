@@ -33,6 +33,7 @@ struct test {
 extern const struct test dualpi2_tests[];
 extern const struct test override_tests[];
 extern const struct test device_tests[];
+extern const struct test instance_tests[];
 extern const struct test ring_tests[];
 extern const struct test model_tests[];
 

@@ -6,7 +6,6 @@
 
 /* The device protocol, and callers that do not keep to it. */
 
-#include "device.h"
 #include "router.h"
 
 static void
@@ -513,170 +512,6 @@ time_does_not_go_back(void)
 	router_destroy(&r);
 }
 
-/* Reads one message: an event's code, or 0 when none waits. */
-static uint32_t
-next_event(struct l4s_handle *h, uint32_t *instance)
-{
-	struct l4s_event event;
-	size_t got;
-
-	CHECK_EQ(l4s_handle_read(h, &event, sizeof(event), 2 * SEC, &got), 0);
-	if (got == 0)
-		return (0);
-	CHECK_EQ(event.hdr.type, L4S_RECORD_EVENT);
-	*instance = event.instance;
-	return (event.code);
-}
-
-/* Deleting an instance loses no event that waited for its next packet. */
-static void
-events_outlive_their_instance(void)
-{
-	static uint64_t words[L4S_RING_BYTES(16) / sizeof(uint64_t)];
-	struct l4s_pkt_sink sink = { .tail = &sink.head };
-	struct l4s_sched one, two;
-	struct l4s_device dev;
-	struct l4s_handle h;
-	struct l4s_params params;
-	struct l4s_limits limits;
-	struct l4s_ring ring;
-	uint32_t instance = 0;
-
-	l4s_params_default(&params);
-	l4s_limits_default(&limits);
-	l4s_ring_init(&ring, words, 16);
-	l4s_device_init(&dev, &ring, &params, &limits);
-	l4s_sched_init(&one, 1, &params, &limits, &ring, &sink, 1);
-	l4s_sched_init(&two, 1, &params, &limits, &ring, &sink, 1);
-	l4s_device_attach(&dev, &two);
-	l4s_device_attach(&dev, &one);
-	CHECK_EQ(l4s_handle_open(&dev, &h, true), 0);
-	CHECK_EQ(l4s_handle_request(&h, L4S_OP_CONTROL, NULL, 0, SEC), 0);
-	l4s_sched_post_event(&one, 1, one.instance, L4S_EVENT_WATCHDOG, 1);
-	l4s_sched_post_event(&two, 1, two.instance, L4S_EVENT_WATCHDOG, 1);
-	CHECK_EQ(next_event(&h, &instance), 0);
-
-	/* To the one that stays, which tells with its next packet. */
-	l4s_device_detach(&dev, &one, SEC);
-	l4s_sched_destroy(&one);
-	CHECK_EQ(next_event(&h, &instance), 0);
-	CHECK(l4s_sched_dequeue(&two, SEC) == NULL);
-	CHECK_EQ(next_event(&h, &instance), L4S_EVENT_WATCHDOG);
-	CHECK_EQ(instance, 0);
-	CHECK_EQ(next_event(&h, &instance), L4S_EVENT_CONTROL_OPEN);
-	CHECK_EQ(next_event(&h, &instance), L4S_EVENT_WATCHDOG);
-	CHECK_EQ(instance, 1);
-	CHECK_EQ(next_event(&h, &instance), 0);
-
-	/* The last one's are told at once. */
-	CHECK_EQ(l4s_handle_request(&h, L4S_OP_SET_LIMITS, &limits,
-	    sizeof(limits), SEC), 0);
-	CHECK_EQ(next_event(&h, &instance), 0);
-	l4s_device_detach(&dev, &two, SEC);
-	l4s_sched_destroy(&two);
-	CHECK_EQ(next_event(&h, &instance), L4S_EVENT_LIMITS);
-	CHECK_EQ(next_event(&h, &instance), 0);
-	l4s_handle_close(&h, SEC);
-	l4s_device_destroy(&dev);
-}
-
-static uint32_t
-join(struct l4s_device *dev, struct l4s_sched *s, uint32_t number)
-{
-	l4s_sched_init(s, number, &dev->params, &dev->limits, dev->ring, NULL,
-	    1);
-	l4s_device_attach(dev, s);
-	return (s->instance);
-}
-
-static void
-leave(struct l4s_device *dev, struct l4s_sched *s)
-{
-	l4s_device_detach(dev, s, SEC);
-	l4s_sched_destroy(s);
-}
-
-/*
- * A scheduler that is made anew is another: what was decided for the one
- * before does not reach it, and its records say which it is.
- */
-static void
-numbers_do_not_come_again(void)
-{
-	static uint64_t words[L4S_RING_BYTES(16) / sizeof(uint64_t)];
-	struct l4s_sched one, two, three;
-	struct l4s_device dev;
-	struct l4s_handle h;
-	struct l4s_params params;
-	struct l4s_limits limits;
-	struct l4s_ring ring;
-	struct l4s_record record;
-	struct l4s_stats s = {
-		.version = L4S_ABI_VERSION,
-		.length = sizeof(s),
-		.sched = 1,
-	};
-	struct l4s_override late = {
-		.version = L4S_ABI_VERSION,
-		.length = sizeof(late),
-		.id = 1,
-		.sched = 1,
-		.mode = L4S_MODE_ONCE,
-		.queue = L4S_QUEUE_ANY,
-		.hold_packets = 1,
-		.expires_ns = SEC + MS,
-	};
-	size_t got;
-
-	l4s_params_default(&params);
-	l4s_limits_default(&limits);
-	l4s_ring_init(&ring, words, 16);
-	l4s_device_init(&dev, &ring, &params, &limits);
-	CHECK_EQ(l4s_handle_open(&dev, &h, true), 0);
-	CHECK_EQ(l4s_handle_request(&h, L4S_OP_CONTROL, NULL, 0, SEC), 0);
-
-	late.instance = join(&dev, &one, 1);
-	CHECK_EQ(join(&dev, &two, 2), late.instance + 1);
-	leave(&dev, &one);
-	CHECK_EQ(join(&dev, &one, 1), late.instance + 2);
-	CHECK_EQ(l4s_handle_request(&h, L4S_OP_OVERRIDE, &late, sizeof(late),
-	    SEC), L4S_ENOENT);
-	late.instance = one.instance;
-	CHECK_EQ(l4s_handle_request(&h, L4S_OP_OVERRIDE, &late, sizeof(late),
-	    SEC), 0);
-
-	/* A tail drop will do for a record. */
-	do {
-		CHECK_EQ(l4s_handle_read(&h, &record, sizeof(record), SEC,
-		    &got), 0);
-	} while (got != 0);
-	l4s_sched_refuse(&one, NULL, 0, 100, SEC);
-	do {
-		CHECK_EQ(l4s_handle_read(&h, &record, sizeof(record), SEC,
-		    &got), 0);
-		CHECK_EQ(got, sizeof(record));
-	} while (got != 0 && record.hdr.type != L4S_RECORD_DECISION);
-	CHECK_EQ(record.sched, 1);
-	CHECK_EQ(record.instance, one.instance);
-	s.instance = one.instance;
-	CHECK_EQ(l4s_device_stats(&dev, NULL, &s, SEC), 0);
-	CHECK_EQ(s.packets_in, 1);
-
-	/* All numbers were given: those that live are passed over. */
-	dev.joined = UINT32_MAX;
-	CHECK_EQ(join(&dev, &three, 1), UINT32_MAX);
-	leave(&dev, &one);
-	leave(&dev, &two);
-	CHECK_EQ(join(&dev, &one, 1), 0);
-	dev.joined = (uint64_t)UINT32_MAX + 1;
-	CHECK_EQ(join(&dev, &two, 1), 1);
-	leave(&dev, &one);
-	leave(&dev, &two);
-	leave(&dev, &three);
-	l4s_handle_close(&h, SEC);
-	l4s_device_destroy(&dev);
-}
-
 /* Whoever waits for more than the ring keeps is woken at half of it. */
 static void
 small_ring(void)
@@ -709,52 +544,6 @@ small_ring(void)
 	router_destroy(&r);
 }
 
-/* Counters tell of a missed deadline though no packet comes to see it. */
-static void
-watched_without_packets(void)
-{
-	struct l4s_device dev;
-	struct l4s_sched sched;
-	struct l4s_handle h;
-	struct l4s_params params;
-	struct l4s_limits limits;
-	struct l4s_stats s;
-	struct l4s_override o = {
-		.version = L4S_ABI_VERSION,
-		.length = sizeof(o),
-		.id = 1,
-		.sched = 1,
-		.mode = L4S_MODE_ONCE,
-		.queue = L4S_QUEUE_ANY,
-		.hold_packets = 1,
-		.expires_ns = SEC + MS,
-	};
-	uint64_t at;
-
-	l4s_params_default(&params);
-	l4s_limits_default(&limits);
-	limits.watchdog_ns = 10 * MS;
-	l4s_device_init(&dev, NULL, &params, &limits);
-	l4s_sched_init(&sched, 1, &params, &limits, NULL, NULL, 1);
-	l4s_device_attach(&dev, &sched);
-	CHECK_EQ(l4s_handle_open(&dev, &h, true), 0);
-	CHECK_EQ(l4s_handle_request(&h, L4S_OP_CONTROL, NULL, 0, SEC), 0);
-	CHECK_EQ(l4s_handle_request(&h, L4S_OP_OVERRIDE, &o, sizeof(o), SEC),
-	    0);
-	for (at = SEC + 9 * MS; at <= SEC + 12 * MS; at += MS) {
-		memset(&s, 0, sizeof(s));
-		s.version = L4S_ABI_VERSION;
-		s.length = sizeof(s);
-		CHECK_EQ(l4s_device_stats(&dev, NULL, &s, at), 0);
-		CHECK_EQ(s.watchdog_active, at > SEC + 10 * MS);
-		CHECK_EQ(s.watchdog_misses, at > SEC + 10 * MS);
-	}
-	l4s_handle_close(&h, at);
-	l4s_device_detach(&dev, &sched, at);
-	l4s_sched_destroy(&sched);
-	l4s_device_destroy(&dev);
-}
-
 const struct test device_tests[] = {
 	TEST(creation),
 	TEST(short_of_memory),
@@ -768,10 +557,7 @@ const struct test device_tests[] = {
 	TEST(reads),
 	TEST(without_records),
 	TEST(events_in_the_stream),
-	TEST(events_outlive_their_instance),
-	TEST(numbers_do_not_come_again),
 	TEST(small_ring),
-	TEST(watched_without_packets),
 	TEST(time_does_not_go_back),
 	TEST_END
 };
