@@ -3,8 +3,9 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
@@ -16,9 +17,24 @@ fn pool(dir: &Path, args: &str) -> Result<String, String> {
 }
 
 fn run(dir: &Path, args: &str) -> (bool, String, String) {
+    run_on(dir, args, b"")
+}
+
+/// The same with this on the standard input, a pipe.
+fn run_on(dir: &Path, args: &str, input: &[u8]) -> (bool, String, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_l4sllm"));
     let args = std::iter::once("pool").chain(args.split_whitespace());
-    let output = command.args(args).current_dir(dir).output().unwrap();
+    let mut command = command
+        .args(args)
+        .current_dir(dir)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // Who does not read it may have ended.
+    let _ = command.stdin.take().unwrap().write_all(input);
+    let output = command.wait_with_output().unwrap();
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
     (
         output.status.success(),
@@ -115,6 +131,7 @@ fn mistakes_are_named_and_leave_nothing() {
         "narrow.csv",
         "action,reward,packet_length\n0,1,1500\n1,1,40\n",
     );
+    write("odd.parquet", "PAR1 and no more");
     pool(dir, "import narrow.csv --out narrow.json").unwrap();
     for (args, says) in [
         ("import none --out x", "none: No such file"),
@@ -124,6 +141,11 @@ fn mistakes_are_named_and_leave_nothing() {
             "bad.csv:3: column action: \"7\", want 0 to 2",
         ),
         ("import narrow.json --out x", "is a pool already"),
+        ("import odd.parquet --out x", "cannot read pool odd.parquet"),
+        ("import text none --out x", "cannot open none"),
+        ("import text . --out x", ".: is a directory"),
+        ("import text ./text --out x", "./text: named twice"),
+        ("import text --out text", "--out text: is an input"),
         ("import bad.csv text --out x", "only logs are read together"),
         ("inspect text", "neither Parquet nor JSON"),
         (
@@ -152,6 +174,48 @@ fn mistakes_are_named_and_leave_nothing() {
         .map(|entry| entry.unwrap().file_name().into())
         .collect();
     left.sort();
-    let want = ["bad.csv", "narrow.csv", "narrow.json", "text"].map(PathBuf::from);
-    assert_eq!(left, want);
+    let want = [
+        "bad.csv",
+        "narrow.csv",
+        "narrow.json",
+        "odd.parquet",
+        "text",
+    ];
+    assert_eq!(left, want.map(PathBuf::from));
+    assert_eq!(std::fs::read(dir.join("text")).unwrap(), b"hello\n");
+}
+
+#[test]
+fn a_pipe_is_read_from_its_beginning_by_either_name() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    let log: String = (0..60).map(|i| line(i, 0, 500, 0)).collect();
+    for name in ["-", "/dev/stdin"] {
+        let args = format!("import {name} --out pool.json");
+        let (ok, said, told) = run_on(dir, &args, log.as_bytes());
+        assert!(ok, "{name}: {told}");
+        assert_eq!(
+            (said.as_str(), told.as_str()),
+            ("pool.json: 60 rows in 1 episode\n", "")
+        );
+    }
+}
+
+#[test]
+fn tables_of_spreadsheets_are_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    let table = "\u{feff}\"action\",\"reward\",\"packet_length\",\"done\"\r\n\
+                 \"2\",\"1.5\",1500,TRUE\r\n0,1,40,FALSE\r\n";
+    std::fs::write(dir.join("table.csv"), table).unwrap();
+    let (ok, said, told) = run(dir, "import table.csv --out pool.json");
+    assert!(ok, "{told}");
+    assert_eq!(
+        (said.as_str(), told.as_str()),
+        ("pool.json: 2 rows in 2 episodes\n", "")
+    );
+    let text = std::fs::read(dir.join("pool.json")).unwrap();
+    let json: Value = serde_json::from_slice(&text).unwrap();
+    assert_eq!(json["actions"], serde_json::json!([2, 0]));
+    assert_eq!(json["states"], serde_json::json!([[1500], [40]]));
 }

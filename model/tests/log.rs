@@ -224,6 +224,9 @@ fn rotation_may_cut_lines_and_files() {
     std::fs::write(&old, &packed[..packed.len() / 2]).unwrap();
     let (all, tally) = read(&[old]);
     assert_eq!(counted(&tally, Fault::Cut), 1);
+    // Behind the last line that came out.
+    let cut = tally.shown.iter().find(|shown| shown.fault == Fault::Cut);
+    assert_eq!(cut.map(|cut| cut.line), Some(tally.lines));
     assert!(all.len() > 500 && all.iter().zip(&want).all(|(l, e)| l.entry == *e));
 }
 

@@ -9,7 +9,9 @@ use anyhow::{Context, bail, ensure};
 use clap::{Args, ValueEnum};
 use l4sllm_abi::{MESSAGE_SIZE, Message, messages};
 use l4sllm_model::log::{Entry, Fault, LogWriter, Tally, oldest_first};
-use l4sllm_model::pool::{CaptureReader, CsvReader, EpisodeRule, KernelLog, Part, Sink, Source};
+use l4sllm_model::pool::{
+    CaptureReader, CsvReader, EpisodeRule, KernelLog, Part, Sink, Source, open,
+};
 
 use super::{RewardArgs, bar, check, copy, finish, pour, size};
 use crate::output::outln;
@@ -52,6 +54,7 @@ enum Episodes {
 /// Imports; a set `cancel` leaves no pool.
 pub fn run(args: &ImportArgs, cancel: &AtomicBool) -> anyhow::Result<()> {
     let reward = args.reward.reward()?;
+    check_paths(args)?;
     let first = args.input.first().context("no input")?;
     let scenario = args.scenario.clone().unwrap_or_else(|| name(first));
     let bytes = args.input.iter().map(|path| size(path)).sum();
@@ -59,10 +62,14 @@ pub fn run(args: &ImportArgs, cancel: &AtomicBool) -> anyhow::Result<()> {
     let several = args.input.len() > 1 && kind != Kind::Log;
     ensure!(!several, "several files: only logs are read together");
     match kind {
-        Kind::Pool => bail!(
-            "{}: is a pool already: see l4sllm pool convert and merge",
-            first.display()
-        ),
+        Kind::Pool => {
+            // What is none has its reason told.
+            open(first)?;
+            bail!(
+                "{}: is a pool already: see l4sllm pool convert and merge",
+                first.display()
+            )
+        }
         Kind::Table => {
             let table = CsvReader::open(first, &scenario, reward)?;
             let ignored = table.ignored().join(", ");
@@ -96,10 +103,9 @@ pub fn run(args: &ImportArgs, cancel: &AtomicBool) -> anyhow::Result<()> {
                 bail!("{}: no line of the kernel log", first.display());
             }
             if episodes > 1 && rows / u64::from(episodes) < SHORT {
-                let per = rows / u64::from(episodes);
                 bar.suspend(|| {
                     eprintln!(
-                        "{per} rows an episode: do two schedulers share the log?  \
+                        "{rows} rows in {episodes} episodes: do two schedulers share the log?  \
                          --episodes one leaves it whole"
                     );
                 });
@@ -153,9 +159,32 @@ enum Kind {
     Pool,
 }
 
+/// What would lose rows, or count them twice, or be found only after others
+/// were read for minutes.
+fn check_paths(args: &ImportArgs) -> anyhow::Result<()> {
+    let mut known = Vec::new();
+    for path in &args.input {
+        let name = path.display();
+        if path != Path::new("-") {
+            let facts = std::fs::metadata(path);
+            let facts = facts.with_context(|| format!("cannot open {name}"))?;
+            ensure!(!facts.is_dir(), "{name}: is a directory");
+        }
+        // A pipe that has no name is known by the one given.
+        let place = path.canonicalize().unwrap_or_else(|_| path.clone());
+        ensure!(!known.contains(&place), "{name}: named twice");
+        known.push(place);
+    }
+    let out = args.out.canonicalize();
+    let is_input = out.is_ok_and(|out| known.contains(&out));
+    ensure!(!is_input, "--out {}: is an input", args.out.display());
+    Ok(())
+}
+
 /// By content; anything else is a log.
 fn kind(path: &Path) -> anyhow::Result<Kind> {
-    if path == Path::new("-") {
+    // What is looked at in a pipe is gone.
+    if !path.is_file() {
         return Ok(Kind::Log);
     }
     let mut head = Vec::new();
@@ -183,17 +212,17 @@ fn name(path: &Path) -> String {
 /// What of a log was not used, on standard error.
 fn tell(tally: &Tally) {
     for shown in &tally.shown {
-        eprintln!(
-            "{}:{}: {}: {:?}",
-            shown.path.display(),
-            shown.line,
-            shown.fault,
-            shown.text
-        );
+        let (path, line, fault) = (shown.path.display(), shown.line, shown.fault);
+        if shown.text.is_empty() {
+            eprintln!("{path}:{line}: {fault}");
+        } else {
+            eprintln!("{path}:{line}: {fault}: {:?}", shown.text);
+        }
     }
     let bad = tally.bad();
     if bad > 0 {
-        eprintln!("{bad} faults in {} lines:", tally.lines);
+        let s = if bad == 1 { "" } else { "s" };
+        eprintln!("{bad} fault{s} in {} lines:", tally.lines);
     }
     for (reason, count) in Fault::REASONS.iter().zip(tally.faults) {
         if count > 0 {

@@ -128,10 +128,12 @@ impl LogReader {
         let Some((path, mut file)) = self.current.take() else {
             return Ok(false);
         };
-        let more = self.fill(&path, &mut file)?;
-        self.take_lines(&path, !more, out);
-        if more {
-            self.current = Some((path, file));
+        let filled = self.fill(&path, &mut file)?;
+        self.take_lines(&path, filled != Filled::Buffer, out);
+        match filled {
+            Filled::Buffer => self.current = Some((path, file)),
+            Filled::ToTheEnd => {}
+            Filled::ToACut => self.fault(&path, self.line, Fault::Cut, b""),
         }
         Ok(true)
     }
@@ -146,20 +148,19 @@ impl LogReader {
         self.raw.load(Ordering::Relaxed)
     }
 
-    /// Fills the buffer behind what is left in it.  False at the file's end.
-    fn fill(&mut self, path: &Path, file: &mut Box<dyn Read + Send>) -> Result<bool, LogError> {
+    /// Fills the buffer behind what is left in it.
+    fn fill(&mut self, path: &Path, file: &mut Box<dyn Read + Send>) -> Result<Filled, LogError> {
         self.buffer.copy_within(self.from..self.to, 0);
         self.to -= self.from;
         self.from = 0;
         while self.to < self.buffer.len() {
             match file.read(&mut self.buffer[self.to..]) {
-                Ok(0) => return Ok(false),
+                Ok(0) => return Ok(Filled::ToTheEnd),
                 Ok(got) => self.to += got,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                // Only decompressors say so: the file was cut.
+                // Only decompressors say so.
                 Err(error) if error.kind() == ErrorKind::UnexpectedEof => {
-                    self.fault(path, self.line + 1, Fault::Cut, b"");
-                    return Ok(false);
+                    return Ok(Filled::ToACut);
                 }
                 Err(source) => {
                     return Err(LogError {
@@ -169,7 +170,7 @@ impl LogReader {
                 }
             }
         }
-        Ok(true)
+        Ok(Filled::Buffer)
     }
 
     /// Takes the whole lines of the buffer; at the end also the last one.
@@ -249,6 +250,14 @@ impl LogReader {
             });
         }
     }
+}
+
+/// How far a file was read.
+#[derive(PartialEq)]
+enum Filled {
+    Buffer,
+    ToTheEnd,
+    ToACut,
 }
 
 /// The beginning and the end of a line, without control characters.

@@ -18,7 +18,8 @@ const LOGGED_ACTION: &str = "dequeue_action";
 /// Reads a table as the rows of a pool.  The header names the columns: those
 /// of [`super::Pool`], in any order, of which only `action` is needed; where
 /// `reward` is missing it is computed.  An episode ends where `episode`
-/// changes or, without such a column, where `done` is true or 1.
+/// changes or, without such a column, where `done` is true or 1.  Names and
+/// values may stand in quotation marks, but a comma parts them there too.
 pub struct CsvReader {
     path: PathBuf,
     file: BufReader<File>,
@@ -101,13 +102,12 @@ impl CsvReader {
     /// Whether `head` begins as a table does that can be read here.
     pub fn is_one(head: &[u8]) -> bool {
         let line = head.split(|byte| *byte == b'\n').next().unwrap_or(head);
-        let mut names = line.split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
-        let action = [ACTION.as_bytes(), LOGGED_ACTION.as_bytes()];
-        names.any(|name| action.contains(&name))
+        let line = String::from_utf8_lossy(line);
+        cells(&line).any(|name| [ACTION, LOGGED_ACTION].contains(&name))
     }
 
     fn take_header(&mut self, header: &str, reward: Reward) -> Result<(), PoolError> {
-        let names: Vec<&str> = header.split(',').map(str::trim).collect();
+        let names: Vec<&str> = cells(header).collect();
         for (i, name) in names.iter().enumerate() {
             if names[..i].contains(name) && !name.is_empty() {
                 return Err(self.wrong(name, "twice in the header"));
@@ -167,7 +167,7 @@ impl CsvReader {
     }
 
     fn parse(&self, text: &str) -> Result<Cells, PoolError> {
-        let count = text.split(',').count();
+        let count = cells(text).count();
         if count != self.columns.len() {
             let reason = format!("{count} cells, want {}", self.columns.len());
             return Err(PoolError::text(&self.path, self.line, reason));
@@ -188,8 +188,7 @@ impl CsvReader {
             whole(cell).ok_or_else(|| self.cell(name, cell, "a whole number from 0"))
         };
         let actions = ACTIONS as u64 - 1;
-        for (column, cell) in self.columns.iter().zip(text.split(',')) {
-            let cell = cell.trim();
+        for (column, cell) in self.columns.iter().zip(cells(text)) {
             match column {
                 Column::Feature(place) => {
                     let name = self.schema.features()[*place].name();
@@ -201,8 +200,8 @@ impl CsvReader {
                 Column::Reward => row.reward = number(REWARD, cell)?,
                 Column::Done => {
                     row.done = match cell {
-                        "0" | "0.0" | "false" | "False" => false,
-                        "1" | "1.0" | "true" | "True" => true,
+                        "0" | "0.0" | "false" | "False" | "FALSE" => false,
+                        "1" | "1.0" | "true" | "True" | "TRUE" => true,
                         _ => return Err(self.cell(DONE, cell, "0 or 1")),
                     }
                 }
@@ -288,6 +287,17 @@ impl Source for CsvReader {
     fn position(&self) -> u64 {
         self.bytes
     }
+}
+
+/// What stands between the commas of a line, without spaces, quotation marks
+/// and the mark of byte order that some programs put before the header.
+fn cells(line: &str) -> impl Iterator<Item = &str> {
+    let line = line.strip_prefix('\u{feff}').unwrap_or(line);
+    line.split(',').map(|cell| {
+        let cell = cell.trim();
+        let quoted = cell.strip_prefix('"').and_then(|c| c.strip_suffix('"'));
+        quoted.unwrap_or(cell)
+    })
 }
 
 /// A whole number, which may be written with a fraction of zero.

@@ -7,7 +7,7 @@
 //! |---|---|---|
 //! | `episode` | uint32 | counts from 0; rows of an episode are contiguous |
 //! | `scenario` | string | what the episode was a run of, one for an episode |
-//! | `time_ns` | uint64 | of the decision, ns since the start of the run, never falling |
+//! | `time_ns` | uint64 | of the decision, ns since the start of the run; falls only between windows that [`Select`] took |
 //! | `action` | uint8 | what was done: 0 enqueue, 1 drop, 2 mark |
 //! | `base_action` | uint8 | what DualPI2 alone would have done |
 //! | `reason` | uint8 | why, `L4S_REASON_*` |
