@@ -8,11 +8,7 @@
 
 #include "device.h"
 
-static void	wake_readers(void *);
 static uint32_t	next_instance(struct l4s_device *, uint32_t number);
-static uint64_t	enough(const struct l4s_handle *);
-static void	watch(struct l4s_device *, uint64_t now);
-static void	rearm(struct l4s_handle *);
 static void	hand_on(struct l4s_device *, struct l4s_sched *,
 		    uint64_t now);
 static void	post(struct l4s_device *, uint32_t code, uint64_t now);
@@ -40,7 +36,7 @@ l4s_device_init(struct l4s_device *dev, struct l4s_ring *ring,
 	dev->params = *params;
 	dev->limits = *limits;
 	if (ring != NULL) {
-		ring->wake = wake_readers;
+		ring->wake = l4s_device_wake;
 		ring->wake_arg = dev;
 	}
 }
@@ -171,7 +167,7 @@ l4s_device_stats(struct l4s_device *dev, const struct l4s_handle *h,
 	int error;
 
 	l4s_lock(&dev->lock);
-	watch(dev, now);
+	l4s_device_watch(dev, now);
 	error = sum_stats(dev, h, stats);
 	l4s_unlock(&dev->lock);
 	return (error);
@@ -225,154 +221,14 @@ l4s_handle_close(struct l4s_handle *h, uint64_t now)
 	l4s_unlock(&dev->lock);
 }
 
-int
-l4s_handle_read(struct l4s_handle *h, void *buf, size_t size, uint64_t now,
-    size_t *got)
-{
-	struct l4s_device *dev = h->device;
-	uint8_t *to = buf;
-
-	*got = 0;
-	if (size < L4S_RECORD_SIZE)
-		return (L4S_EINVAL);
-	if (dev->ring == NULL)
-		return (0);
-	l4s_lock(&dev->lock);
-	while (size - *got >= L4S_RECORD_SIZE &&
-	    l4s_cursor_read(&h->cursor, dev->ring, now, to + *got))
-		*got += L4S_RECORD_SIZE;
-	rearm(h);
-	l4s_unlock(&dev->lock);
-	return (0);
-}
-
-bool
-l4s_handle_ready(struct l4s_handle *h, uint64_t now, uint64_t *deadline)
-{
-	struct l4s_device *dev = h->device;
-	uint64_t oldest;
-	bool ready = false;
-
-	*deadline = L4S_NEVER;
-	l4s_lock(&dev->lock);
-	watch(dev, now);
-	if (dev->ring == NULL) {
-		l4s_unlock(&dev->lock);
-		return (false);
-	}
-	if (l4s_cursor_unread(&h->cursor, dev->ring) >= enough(h))
-		ready = true;
-	else if (h->interval.max_wait_ns != 0 &&
-	    l4s_cursor_oldest(&h->cursor, dev->ring, &oldest)) {
-		if (oldest > L4S_NEVER - h->interval.max_wait_ns)
-			*deadline = L4S_NEVER;
-		else
-			*deadline = oldest + h->interval.max_wait_ns;
-		ready = now >= *deadline;
-	}
-	if (!ready)
-		rearm(h);
-	l4s_unlock(&dev->lock);
-	return (ready);
-}
-
-void
-l4s_handle_on_ready(struct l4s_handle *h, void (*wake)(void *), void *arg)
-{
-	struct l4s_device *dev = h->device;
-
-	l4s_lock(&dev->lock);
-	l4s_lock(&dev->wake_lock);
-	h->wake = wake;
-	h->wake_arg = arg;
-	h->wake_at = UINT64_MAX;
-	l4s_unlock(&dev->wake_lock);
-	if (wake != NULL && dev->ring != NULL) {
-		L4S_STORE(&dev->ring->watched, 1);
-		rearm(h);
-	}
-	l4s_unlock(&dev->lock);
-}
-
-/*
- * Messages that make a handle readable.  Whoever asks for more than a small
- * ring keeps is woken while there is time left to read what it has.
- */
-static uint64_t
-enough(const struct l4s_handle *h)
-{
-	uint64_t half = (h->device->ring->mask + 1) / 2;
-
-	return (h->interval.records < half ? h->interval.records : half);
-}
-
 /* Whether a controller missed its deadline is asked here when no packet does. */
-static void
-watch(struct l4s_device *dev, uint64_t now)
+void
+l4s_device_watch(struct l4s_device *dev, uint64_t now)
 {
 	struct l4s_sched *s;
 
 	for (s = dev->scheds; s != NULL; s = s->next)
 		l4s_sched_watch(s, now);
-}
-
-/* The least head that an armed handle waits for.  Wake lock held. */
-static void
-publish(struct l4s_device *dev)
-{
-	struct l4s_handle *h;
-	uint64_t least = UINT64_MAX;
-
-	for (h = dev->handles; h != NULL; h = h->next)
-		if (h->wake_at < least)
-			least = h->wake_at;
-	L4S_STORE(&dev->ring->wake_at, least);
-}
-
-/*
- * Arms the handle for when it becomes readable: it is not now, or the reader
- * would not wait.  Nothing is lost between that look and this: the fence and
- * the second look see to it (l4s_ring_notify()).  Device lock held.
- */
-static void
-rearm(struct l4s_handle *h)
-{
-	struct l4s_device *dev = h->device;
-	uint64_t ahead = enough(h);
-
-	l4s_lock(&dev->wake_lock);
-	if (h->wake != NULL) {
-		if (h->interval.max_wait_ns != 0 &&
-		    l4s_cursor_unread(&h->cursor, dev->ring) == 0)
-			ahead = 1;	/* its deadline begins */
-		h->wake_at = h->cursor.next + ahead;
-		publish(dev);
-		L4S_FENCE_SEQ();
-		if (l4s_ring_head(dev->ring) >= h->wake_at) {
-			h->wake_at = UINT64_MAX;
-			publish(dev);
-			h->wake(h->wake_arg);
-		}
-	}
-	l4s_unlock(&dev->wake_lock);
-}
-
-/* From the packet path; at most L4S_HANDLES_MAX turns. */
-static void
-wake_readers(void *arg)
-{
-	struct l4s_device *dev = arg;
-	struct l4s_handle *h;
-	uint64_t head = l4s_ring_head(dev->ring);
-
-	l4s_lock(&dev->wake_lock);
-	for (h = dev->handles; h != NULL; h = h->next)
-		if (h->wake_at <= head) {
-			h->wake_at = UINT64_MAX;
-			h->wake(h->wake_arg);
-		}
-	publish(dev);
-	l4s_unlock(&dev->wake_lock);
 }
 
 /* An event of the device as a whole.  Device lock held. */
@@ -435,7 +291,7 @@ l4s_handle_request(struct l4s_handle *h, uint32_t op, void *buf, size_t size,
 	if (want == SIZE_MAX)
 		return (L4S_ENOTTY);
 	l4s_lock(&dev->lock);
-	watch(dev, now);
+	l4s_device_watch(dev, now);
 	if (size != want) {
 		if (op == L4S_OP_OVERRIDE)
 			dev->invalid++;
@@ -484,7 +340,7 @@ request(struct l4s_handle *h, uint32_t op, void *buf, uint64_t now)
 			return (L4S_EINVAL);
 		h->interval = u.interval;
 		if (dev->ring != NULL)
-			rearm(h);
+			l4s_handle_rearm(h);
 		return (0);
 	case L4S_OP_OVERRIDE:
 		return (send_override(h, &u.override, now));

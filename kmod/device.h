@@ -130,4 +130,15 @@ bool	l4s_handle_ready(struct l4s_handle *, uint64_t now,
 void	l4s_handle_on_ready(struct l4s_handle *, void (*wake)(void *),
 	    void *arg);
 
+/*
+ * Between device.c and reader.c, with the device lock held but for the last.
+ */
+
+/* Looks whether the controller missed its deadline, packets or none. */
+void	l4s_device_watch(struct l4s_device *, uint64_t now);
+/* The handle is to be woken when it becomes readable by its interval. */
+void	l4s_handle_rearm(struct l4s_handle *);
+/* The ring's wake, from the packet path: wakes those who are due. */
+void	l4s_device_wake(void *device);
+
 #endif /* !_L4S_DEVICE_H_ */
