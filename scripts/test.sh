@@ -51,7 +51,8 @@ with_libtorch() {
     esac
     scripts/libtorch.sh &&
         cargo clippy --locked -p l4sllm-model -p l4sllm --features l4sllm-model/torch,l4sllm/torch --all-targets -- -D warnings &&
-        cargo test --locked --no-fail-fast -p l4sllm-model --features torch -- --nocapture
+        cargo test --locked --no-fail-fast -p l4sllm-model --features torch -- --nocapture &&
+        cargo test --locked --no-fail-fast -p l4sllm --features torch --bin l4sllm --test torch -- --nocapture
 }
 
 have() { command -v "$1" >/dev/null || { echo "$1 is not installed"; return 77; }; }

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail, ensure};
 use clap::{Args, Subcommand};
 use l4sllm_model::backbone::{BackboneConfig, LoraConfig};
-use l4sllm_model::torch::device::Precision;
-use l4sllm_model::torch::{backbone_files as files, set_threads};
+use l4sllm_model::torch::device::{self, Precision};
+use l4sllm_model::torch::{Device, backbone_files as files, set_threads};
 
 use crate::output::outln;
 
@@ -101,17 +101,20 @@ pub fn run(args: &BackboneArgs) -> anyhow::Result<()> {
             input,
             out,
         } => {
+            has_room(&BackboneConfig::from_dir(dir)?, 1)?;
             let [batch, tokens, width] = files::hidden(dir, adapter.as_deref(), input, out)?;
             outln!("{}: {batch} x {tokens} x {width}", out.display())
         }
         BackboneCommand::Init { config, seed, out } => {
             vacant(out)?;
             let backbone = described(config)?;
+            has_room(&backbone, 1)?;
             files::initialise(&backbone, *seed, out)?;
             written(out, &backbone)
         }
         BackboneCommand::Merge { dir, adapter, out } => {
             vacant(out)?;
+            has_room(&BackboneConfig::from_dir(dir)?, 2)?;
             let backbone = files::merge(dir, adapter, out)?;
             written(out, &backbone)
         }
@@ -189,8 +192,21 @@ fn info(model: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Refuses a model that the machine has no room for, `times` in f32.
+fn has_room(backbone: &BackboneConfig, times: u64) -> anyhow::Result<()> {
+    let needed = backbone.parameters().saturating_mul(4 * times);
+    let free = device::free_bytes(Device::Cpu)?;
+    ensure!(
+        needed <= free,
+        "a {} of {} parameters takes {needed} bytes in f32, {free} are free",
+        backbone.family(),
+        backbone.parameters()
+    );
+    Ok(())
+}
+
 /// The configuration of a file or of a published model.
-fn described(config: &str) -> anyhow::Result<BackboneConfig> {
+pub fn described(config: &str) -> anyhow::Result<BackboneConfig> {
     let path = Path::new(config);
     if path.is_file() {
         let text = std::fs::read(path).with_context(|| format!("cannot read {config}"))?;

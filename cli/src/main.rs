@@ -13,9 +13,13 @@ mod doctor;
 mod engine;
 mod eval;
 mod judge;
+#[cfg(feature = "torch")]
+mod latency;
 mod output;
 mod policy;
 mod pool;
+#[cfg(feature = "torch")]
+mod published;
 mod report;
 #[cfg(feature = "torch")]
 mod reproduce;
@@ -68,6 +72,8 @@ enum Command {
     Train(Box<train::TrainArgs>),
     #[cfg(feature = "torch")]
     Reproduce(reproduce::ReproduceArgs),
+    #[cfg(feature = "torch")]
+    Published(published::PublishedArgs),
     Eval(eval::EvalArgs),
     Policy(policy::PolicyArgs),
     #[cfg(feature = "torch")]
@@ -103,6 +109,8 @@ fn dispatch(command: Command) -> anyhow::Result<Done> {
         Command::Collect(args) => stoppable(|cancel| collect::run(&args, cancel)),
         #[cfg(feature = "torch")]
         Command::Train(args) => stoppable(|cancel| train::run(&args, cancel)),
+        #[cfg(feature = "torch")]
+        Command::Published(args) => published::run(&args, cancel::flag()?),
         #[cfg(feature = "torch")]
         Command::Reproduce(args) => stoppable(|cancel| reproduce::run(&args, cancel)),
         Command::Eval(args) => eval::run(&args).map(finished),

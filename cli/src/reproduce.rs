@@ -245,7 +245,7 @@ fn training(
 }
 
 /// The pool itself, or what becomes of a table.
-fn as_pool(path: &Path, out: &Path) -> anyhow::Result<PathBuf> {
+pub fn as_pool(path: &Path, out: &Path) -> anyhow::Result<PathBuf> {
     if path.extension().is_none_or(|e| e != "csv") {
         return Ok(path.to_owned());
     }

@@ -1,7 +1,9 @@
 //! `l4sllm bench`: speed, measured in one run on this machine.
 
 #[cfg(feature = "torch")]
-mod backbones;
+pub mod apart;
+#[cfg(feature = "torch")]
+pub mod backbones;
 mod emulation;
 #[cfg(feature = "torch")]
 mod training;

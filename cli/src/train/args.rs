@@ -126,9 +126,10 @@ pub struct OptimiserArgs {
     /// Optimiser steps.
     #[arg(long, default_value_t = TrainConfig::default().steps)]
     pub steps: u64,
-    /// Windows that go through the network at a time.
-    #[arg(long, default_value_t = TrainConfig::default().batch)]
-    pub batch: usize,
+    /// Windows that go through the network at a time [default: small: 32;
+    /// published: 1].
+    #[arg(long)]
+    pub batch: Option<usize>,
     /// Batches whose gradients a step adds up [default: small: 1; published:
     /// 32].
     #[arg(long)]
@@ -156,6 +157,9 @@ pub struct OptimiserArgs {
     /// Steps between evaluations and checkpoints.
     #[arg(long, default_value_t = TrainConfig::default().evaluate_every)]
     pub evaluate_every: u64,
+    /// Windows of an evaluation, at most; as many decisions are judged.
+    #[arg(long, default_value_t = TrainConfig::default().evaluate_windows)]
+    pub evaluate_windows: usize,
     /// Evaluations without a smaller loss after which training ends; 0: none.
     #[arg(long, default_value_t = 0)]
     pub patience: u64,
@@ -264,10 +268,7 @@ impl Rule {
 impl MachineArgs {
     /// The device.
     pub fn open(&self) -> anyhow::Result<Device> {
-        Ok(match self.device.as_str() {
-            "auto" => device::open("cuda").unwrap_or(Device::Cpu),
-            name => device::open(name)?,
-        })
+        Ok(device::choose(&self.device)?)
     }
 }
 
@@ -296,9 +297,10 @@ impl TrainArgs {
             );
         }
         for (name, value) in [
-            ("batch", optimiser.batch as u64),
+            ("batch", optimiser.batch.unwrap_or(1) as u64),
             ("accumulate", optimiser.accumulate.unwrap_or(1) as u64),
             ("evaluate-every", optimiser.evaluate_every),
+            ("evaluate-windows", optimiser.evaluate_windows as u64),
             ("steps", optimiser.steps),
             ("shortest", data.shortest.unwrap_or(1) as u64),
         ] {
@@ -324,7 +326,10 @@ impl TrainArgs {
         let shortest = data.shortest.unwrap_or(self.policy.window);
         TrainConfig {
             steps: optimiser.steps,
-            batch: optimiser.batch,
+            batch: optimiser.batch.unwrap_or(match self.preset {
+                Preset::Small => TrainConfig::default().batch,
+                Preset::Published => 1,
+            }),
             accumulate: optimiser.accumulate.unwrap_or(match self.preset {
                 Preset::Small => 1,
                 Preset::Published => 32,
@@ -342,6 +347,7 @@ impl TrainArgs {
                 shift: shortest < self.policy.window,
             },
             evaluate_every: optimiser.evaluate_every,
+            evaluate_windows: optimiser.evaluate_windows,
             patience: optimiser.patience,
             seed: optimiser.seed,
             ..TrainConfig::default()

@@ -31,9 +31,8 @@ pub fn run(args: &TrainArgs, cancel: &AtomicBool) -> anyhow::Result<()> {
     };
     let held_out = split.unseen.iter().chain(&split.late).cloned().collect();
     let mut trainer = trainer(args, &episodes, &split, held_out, lesson.as_ref())?;
-    let clock = costs::Clock::start(&trainer);
     if train(&mut trainer, args.optimiser.steps, cancel)? {
-        costs::measure(args, &trainer, &clock)?.save(&args.out)?;
+        costs::measure(args, &trainer)?.save(&args.out)?;
         outln!("{}", args.out.join("best").display())?;
     }
     Ok(())

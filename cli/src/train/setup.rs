@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, bail};
 use l4sllm_model::backbone::{BackboneConfig, Gpt2Config, LoraConfig};
 use l4sllm_model::pool::{Dataset, Episode, Split};
 use l4sllm_model::torch::{Device, Kind, Network, Options, Portion, random_base};
@@ -15,6 +14,7 @@ use l4sllm_model::{
 use super::TrainArgs;
 use super::args::{PolicyArgs, Precision, Preset};
 use super::steer::{self, Lesson};
+use crate::backbone::described;
 
 /// A policy without its weights.
 pub struct Start {
@@ -160,17 +160,7 @@ fn backbone(
     if path.is_dir() {
         return Ok((BackboneConfig::from_dir(path)?, Some(path.to_owned())));
     }
-    if path.is_file() {
-        let text = std::fs::read(path).with_context(|| format!("cannot read {name}"))?;
-        return Ok((BackboneConfig::from_json(name, &text)?, None));
-    }
-    match BackboneConfig::named(name) {
-        Some(config) => Ok((config, None)),
-        None => bail!(
-            "--backbone {name}: neither a directory, nor a file, nor one of {}",
-            BackboneConfig::names().join(", ")
-        ),
-    }
+    Ok((described(name)?, None))
 }
 
 /// The frozen base: the directory given, or `base/` of the training, random.
@@ -185,11 +175,15 @@ fn base(
     let (dir, seed) = (args.out.join("base"), args.optimiser.seed);
     // Seen from best/ and last/ alike.
     let path = Path::new("../base");
-    Ok(random_base(
-        &dir,
-        path,
+    // Stored as it is computed with: a large one in bf16 has half the bytes.
+    let kind = kind(
+        args.machine.precision,
+        args.machine.open()?,
         &policy.backbone,
-        seed,
-        Options::default(),
-    )?)
+    );
+    let options = Options {
+        kind,
+        ..Options::default()
+    };
+    Ok(random_base(&dir, path, &policy.backbone, seed, options)?)
 }

@@ -95,10 +95,7 @@ impl Gpt2Config {
                 specs.push((format!("h.{block}.{norm}.bias"), vec![d]));
             }
             for linear in self.block(block) {
-                // Conv1D: inputs × outputs.
-                let shape = vec![linear.inputs, linear.outputs];
-                specs.push((format!("{}.weight", linear.name), shape));
-                specs.push((format!("{}.bias", linear.name), vec![linear.outputs]));
+                specs.extend(linear.specs(true));
             }
         }
         specs.push(("ln_f.weight".into(), vec![d]));
@@ -112,17 +109,16 @@ impl Gpt2Config {
 
     fn block(&self, block: usize) -> [Linear; 4] {
         let (d, m) = (self.n_embd, self.inner());
-        [
+        let parts = [
             ("attn.c_attn", d, 3 * d),
             ("attn.c_proj", d, d),
             ("mlp.c_fc", d, m),
             ("mlp.c_proj", m, d),
-        ]
-        .map(|(name, inputs, outputs)| Linear {
-            name: format!("h.{block}.{name}"),
-            inputs,
-            outputs,
+        ];
+        // Conv1D: inputs × outputs.
+        Linear::of_block(&format!("h.{block}"), parts).map(|linear| Linear {
             transposed: true,
+            ..linear
         })
     }
 }

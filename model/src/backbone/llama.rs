@@ -245,13 +245,7 @@ impl LlamaConfig {
                 } else {
                     self.attention_bias
                 };
-                specs.push((
-                    format!("{}.weight", linear.name),
-                    vec![linear.outputs, linear.inputs],
-                ));
-                if bias {
-                    specs.push((format!("{}.bias", linear.name), vec![linear.outputs]));
-                }
+                specs.extend(linear.specs(bias));
             }
             for norm in ["input_layernorm", "post_attention_layernorm"] {
                 specs.push((format!("layers.{block}.{norm}.weight"), vec![d]));
@@ -270,7 +264,7 @@ impl LlamaConfig {
         let (d, m) = (self.hidden_size, self.intermediate_size);
         let q = self.num_attention_heads * self.head_width();
         let kv = self.key_value_heads() * self.head_width();
-        [
+        let parts = [
             ("self_attn.q_proj", d, q),
             ("self_attn.k_proj", d, kv),
             ("self_attn.v_proj", d, kv),
@@ -278,12 +272,7 @@ impl LlamaConfig {
             ("mlp.gate_proj", d, m),
             ("mlp.up_proj", d, m),
             ("mlp.down_proj", m, d),
-        ]
-        .map(|(name, inputs, outputs)| Linear {
-            name: format!("layers.{block}.{name}"),
-            inputs,
-            outputs,
-            transposed: false,
-        })
+        ];
+        Linear::of_block(&format!("layers.{block}"), parts)
     }
 }

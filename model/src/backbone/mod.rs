@@ -76,6 +76,28 @@ impl Linear {
     pub fn module(&self) -> &str {
         self.name.rsplit('.').next().unwrap_or(&self.name)
     }
+
+    /// Those of one block, outputs × inputs: what follows `block.` in their
+    /// names, inputs, outputs.
+    fn of_block<const N: usize>(block: &str, parts: [(&str, usize, usize); N]) -> [Linear; N] {
+        parts.map(|(part, inputs, outputs)| Linear {
+            name: format!("{block}.{part}"),
+            inputs,
+            outputs,
+            transposed: false,
+        })
+    }
+
+    /// The matrix, and behind it the bias where there is one.
+    fn specs(&self, bias: bool) -> impl Iterator<Item = Spec> {
+        let matrix = match self.transposed {
+            true => vec![self.inputs, self.outputs],
+            false => vec![self.outputs, self.inputs],
+        };
+        let matrix = (format!("{}.weight", self.name), matrix);
+        let bias = bias.then(|| (format!("{}.bias", self.name), vec![self.outputs]));
+        std::iter::once(matrix).chain(bias)
+    }
 }
 
 impl BackboneConfig {

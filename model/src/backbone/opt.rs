@@ -122,20 +122,11 @@ impl OptConfig {
             }
         };
         for linear in self.projections() {
-            specs.push((
-                format!("{}.weight", linear.name),
-                vec![linear.outputs, linear.inputs],
-            ));
+            specs.extend(linear.specs(false));
         }
         for block in 0..self.num_hidden_layers {
             for linear in self.block(block) {
-                specs.push((
-                    format!("{}.weight", linear.name),
-                    vec![linear.outputs, linear.inputs],
-                ));
-                if self.enable_bias {
-                    specs.push((format!("{}.bias", linear.name), vec![linear.outputs]));
-                }
+                specs.extend(linear.specs(self.enable_bias));
             }
             let name = |part| format!("decoder.layers.{block}.{part}");
             norm(&mut specs, name("self_attn_layer_norm"));
@@ -157,31 +148,19 @@ impl OptConfig {
             return Vec::new();
         }
         let (e, d) = (self.width(), self.hidden_size);
-        [("project_in", e, d), ("project_out", d, e)]
-            .map(|(name, inputs, outputs)| Linear {
-                name: format!("decoder.{name}"),
-                inputs,
-                outputs,
-                transposed: false,
-            })
-            .into()
+        Linear::of_block("decoder", [("project_in", e, d), ("project_out", d, e)]).into()
     }
 
     fn block(&self, block: usize) -> [Linear; 6] {
         let (d, m) = (self.hidden_size, self.ffn_dim);
-        [
+        let parts = [
             ("self_attn.q_proj", d, d),
             ("self_attn.k_proj", d, d),
             ("self_attn.v_proj", d, d),
             ("self_attn.out_proj", d, d),
             ("fc1", d, m),
             ("fc2", m, d),
-        ]
-        .map(|(name, inputs, outputs)| Linear {
-            name: format!("decoder.layers.{block}.{name}"),
-            inputs,
-            outputs,
-            transposed: false,
-        })
+        ];
+        Linear::of_block(&format!("decoder.layers.{block}"), parts)
     }
 }

@@ -16,10 +16,12 @@ const HARMLESS: &[&str] = &[
     "corda_config",
     "ensure_weight_tying",
     "eva_config",
-    "fan_in_fan_out", // follows from the family
+    "exclude_modules", // as SELECTING says
+    "fan_in_fan_out",  // follows from the family
     "inference_mode",
     "init_lora_weights",
     "layers_pattern",
+    "layers_to_transform", // as SELECTING says
     "loftq_config",
     "lora_alpha",
     "lora_dropout",
@@ -37,6 +39,10 @@ const HARMLESS: &[&str] = &[
     "use_rslora",
 ];
 
+/// Keys that choose among the layers that `target_modules` name: which they
+/// chose, the weights tell.
+const SELECTING: &[&str] = &["exclude_modules", "layers_to_transform"];
+
 #[derive(Deserialize)]
 struct File {
     r: usize,
@@ -51,9 +57,14 @@ struct File {
 impl LoraConfig {
     /// Reads `adapter_config.json`.  What would make the adapter compute
     /// something else (DoRA, ranks that differ, trained biases, …) is refused
-    /// by key; target modules must be a list of names.  `file` is its name in
-    /// errors.
-    pub fn from_peft_json(file: &str, text: &[u8]) -> Result<LoraConfig, BackboneError> {
+    /// by key.  `stored` are the layers that the adapter's weights are for:
+    /// where target modules are a pattern, or further keys choose among them,
+    /// they are the targets.  `file` is its name in errors.
+    pub fn from_peft_json(
+        file: &str,
+        text: &[u8],
+        stored: &[String],
+    ) -> Result<LoraConfig, BackboneError> {
         let syntax = |key: &str, reason: String| BackboneError::Syntax {
             file: file.to_owned(),
             key: key.to_owned(),
@@ -97,7 +108,10 @@ impl LoraConfig {
                 let key = e.path().to_string();
                 syntax(&key, e.inner().to_string())
             })?;
+        let selects = |key: &&str| keys.get(*key).is_some_and(|value| !is_nothing(value));
         let target_modules = match &parsed.target_modules {
+            Value::String(_) => Some(stored.to_vec()),
+            Value::Array(_) if SELECTING.iter().any(selects) => Some(stored.to_vec()),
             Value::Array(names) => names
                 .iter()
                 .map(|n| n.as_str().map(str::to_owned))
@@ -106,7 +120,10 @@ impl LoraConfig {
         };
         let mut target_modules: Vec<String> = target_modules
             .filter(|names: &Vec<String>| !names.is_empty())
-            .ok_or_else(|| refuse("target_modules", "a list of names"))?;
+            .ok_or_else(|| {
+                let want = "names, or a pattern of them, of layers that have weights";
+                refuse("target_modules", want)
+            })?;
         // PEFT keeps a set, and writes it in any order.
         target_modules.sort();
         Ok(LoraConfig {

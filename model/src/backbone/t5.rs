@@ -153,8 +153,7 @@ impl T5Config {
             specs.push((format!("{positions}.weight"), shape));
             for block in 0..blocks {
                 for linear in self.block(stack, block) {
-                    let shape = vec![linear.outputs, linear.inputs];
-                    specs.push((format!("{}.weight", linear.name), shape));
+                    specs.extend(linear.specs(false));
                 }
                 for layer in 0..if stack == "decoder" { 3 } else { 2 } {
                     let name = format!("{stack}.block.{block}.layer.{layer}.layer_norm.weight");
@@ -185,35 +184,29 @@ impl T5Config {
 
     fn block(&self, stack: &str, block: usize) -> Vec<Linear> {
         let (d, m, inner) = (self.d_model, self.d_ff, self.num_heads * self.d_kv);
-        let up: &[&str] = if self.feed_forward_proj.gated {
-            &["wi_0", "wi_1"]
-        } else {
-            &["wi"]
-        };
+        let layer = format!("{stack}.block.{block}.layer");
         let (attentions, last): (&[_], _) = if stack == "decoder" {
             (&["0.SelfAttention", "1.EncDecAttention"], 2)
         } else {
             (&["0.SelfAttention"], 1)
         };
         let mut linears = Vec::new();
-        let mut add = |name: String, inputs, outputs| {
-            linears.push(Linear {
-                name: format!("{stack}.block.{block}.layer.{name}"),
-                inputs,
-                outputs,
-                transposed: false,
-            });
-        };
         for attention in attentions {
-            for part in ["q", "k", "v"] {
-                add(format!("{attention}.{part}"), d, inner);
-            }
-            add(format!("{attention}.o"), inner, d);
+            let parts = [
+                ("q", d, inner),
+                ("k", d, inner),
+                ("v", d, inner),
+                ("o", inner, d),
+            ];
+            linears.extend(Linear::of_block(&format!("{layer}.{attention}"), parts));
         }
-        for part in up {
-            add(format!("{last}.DenseReluDense.{part}"), d, m);
+        let dense = format!("{layer}.{last}.DenseReluDense");
+        if self.feed_forward_proj.gated {
+            let parts = [("wi_0", d, m), ("wi_1", d, m), ("wo", m, d)];
+            linears.extend(Linear::of_block(&dense, parts));
+        } else {
+            linears.extend(Linear::of_block(&dense, [("wi", d, m), ("wo", m, d)]));
         }
-        add(format!("{last}.DenseReluDense.wo"), m, d);
         linears
     }
 }

@@ -315,7 +315,10 @@ fn adapters_of_peft_that_compute_something_else_are_refused() {
         ..LoraConfig::default()
     };
     let text = lora.to_peft_json(&config, None);
-    let read = |text: &str| LoraConfig::from_peft_json("adapter_config.json", text.as_bytes());
+    let from = |text: &str, stored: &[String]| {
+        LoraConfig::from_peft_json("adapter_config.json", text.as_bytes(), stored)
+    };
+    let read = |text: &str| from(text, &[]);
     assert_eq!(read(&text).unwrap(), lora);
     let with = |key: &str, value: Value| {
         let mut keys: Value = serde_json::from_str(&text).unwrap();
@@ -329,8 +332,6 @@ fn adapters_of_peft_that_compute_something_else_are_refused() {
         ("rank_pattern", serde_json::json!({"q_proj": 4})),
         ("alpha_pattern", serde_json::json!({"q_proj": 4})),
         ("modules_to_save", serde_json::json!(["lm_head"])),
-        ("layers_to_transform", serde_json::json!([1])),
-        ("target_modules", "all-linear".into()),
         ("target_modules", serde_json::json!([])),
         ("peft_type", "IA3".into()),
         ("init_lora_weights", "pissa_niter_4".into()),
@@ -346,6 +347,23 @@ fn adapters_of_peft_that_compute_something_else_are_refused() {
         ("something_new", Value::Null),
     ] {
         assert_eq!(with(key, value).unwrap(), lora);
+    }
+    // Patterns: what they match is what has weights.
+    for (key, value) in [
+        ("target_modules", Value::from(".*layers.1.*_proj")),
+        ("layers_to_transform", serde_json::json!([1])),
+        (
+            "exclude_modules",
+            serde_json::json!(["layers.0.self_attn.q_proj"]),
+        ),
+    ] {
+        let mut keys: Value = serde_json::from_str(&text).unwrap();
+        keys[key] = value;
+        let stored = ["layers.1.self_attn.o_proj".to_owned()];
+        let got = from(&keys.to_string(), &stored).unwrap();
+        assert_eq!(got.target_modules, stored, "{key}");
+        let error = from(&keys.to_string(), &[]).unwrap_err().to_string();
+        assert!(error.contains("layers that have weights"), "{error}");
     }
     let error = read(r#"{"peft_type": "LORA", "r": 4, "target_modules": ["q"]}"#).unwrap_err();
     assert!(error.to_string().contains("lora_alpha"), "{error}");

@@ -45,6 +45,15 @@ pub fn open(name: &str) -> Result<Device, TrainError> {
     Ok(Device::Cuda(index))
 }
 
+/// As [`open`]; `auto` is the first GPU that can be computed with, else the
+/// processor.
+pub fn choose(name: &str) -> Result<Device, TrainError> {
+    match name {
+        "auto" => Ok(open("cuda").unwrap_or(Device::Cpu)),
+        name => open(name),
+    }
+}
+
 /// Waits until everything that was asked of the device is done.
 pub fn synchronise(device: Device) {
     if let Device::Cuda(index) = device {

@@ -93,10 +93,6 @@ pub fn load(
     let path = dir.join(ADAPTER_CONFIG_FILE);
     let text = fs::read(&path).map_err(|e| BackboneError::read(&path, e))?;
     let file = path.display().to_string();
-    let lora = LoraConfig::from_peft_json(&file, &text)?;
-    lora.layers(config, &file, "")?;
-    let specs = lora.specs(config)?;
-
     let path = dir.join(ADAPTER_FILE);
     if !path.is_file() && dir.join("adapter_model.bin").is_file() {
         let reason = format!(
@@ -111,6 +107,16 @@ pub fn load(
     };
     let mapped = read::open(&path)?;
     let stored = read::parse(&path, &mapped)?;
+    let has = |name: &str| stored.tensor(name).is_ok();
+    let linears = config.linears().into_iter().map(|linear| linear.name);
+    let adapted = linears.filter(|name| {
+        names(&format!("{name}.lora_A.weight"))
+            .iter()
+            .any(|n| has(n))
+    });
+    let lora = LoraConfig::from_peft_json(&file, &text, &adapted.collect::<Vec<_>>())?;
+    lora.layers(config, &file, "")?;
+    let specs = lora.specs(config)?;
     let known: Vec<String> = specs.iter().flat_map(|(name, _)| names(name)).collect();
     for name in stored.names() {
         if !known.iter().any(|k| k == name) {

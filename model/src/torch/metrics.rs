@@ -14,6 +14,12 @@ use crate::Scores;
 pub struct Progress {
     /// Steps done.
     pub step: u64,
+    /// Passes over the rows to train on; as many records count as a pass as
+    /// there are rows.
+    pub epoch: f64,
+    /// Time since the start, evaluations included, of all parts of a training
+    /// that was resumed, s.
+    pub seconds: f64,
     /// Mean loss of this step's batches, weighted as training is.
     pub loss: f64,
     /// Share of right predictions in this step's batches.
@@ -45,11 +51,22 @@ pub struct Evaluation {
 pub(super) struct Metrics {
     path: PathBuf,
     file: BufWriter<File>,
+    /// `seconds` of the last line that was kept; 0 where there is none.
+    pub(super) seconds: f64,
 }
 
 #[derive(Deserialize)]
 struct Line {
     step: u64,
+    #[serde(default)]
+    seconds: f64,
+}
+
+/// The lines up to and with a step.
+#[derive(Debug, Default, PartialEq)]
+struct Kept {
+    bytes: u64,
+    seconds: f64,
 }
 
 impl Metrics {
@@ -65,7 +82,7 @@ impl Metrics {
         }
         let kept = match File::open(path) {
             Ok(file) => kept(BufReader::new(file), step).map_err(failed)?,
-            Err(e) if e.kind() == ErrorKind::NotFound => 0,
+            Err(e) if e.kind() == ErrorKind::NotFound => Kept::default(),
             Err(e) => return Err(failed(e)),
         };
         let mut file = OpenOptions::new()
@@ -74,12 +91,13 @@ impl Metrics {
             .write(true)
             .open(path)
             .map_err(failed)?;
-        file.set_len(kept)
+        file.set_len(kept.bytes)
             .and_then(|()| file.seek(SeekFrom::End(0)))
             .map_err(failed)?;
         Ok(Metrics {
             path: path.to_owned(),
             file: BufWriter::new(file),
+            seconds: kept.seconds,
         })
     }
 
@@ -105,15 +123,18 @@ impl Metrics {
     }
 }
 
-/// Bytes of the whole lines up to and with `step`.
-fn kept(mut file: impl BufRead, step: u64) -> std::io::Result<u64> {
-    let (mut kept, mut line) = (0, Vec::new());
+/// The whole lines up to and with `step`.
+fn kept(mut file: impl BufRead, step: u64) -> std::io::Result<Kept> {
+    let (mut kept, mut line) = (Kept::default(), Vec::new());
     loop {
         line.clear();
         let bytes = file.read_until(b'\n', &mut line)?;
         let whole = line.ends_with(b"\n");
         match serde_json::from_slice::<Line>(&line) {
-            Ok(Line { step: of }) if whole && of <= step => kept += bytes as u64,
+            Ok(Line { step: of, seconds }) if whole && of <= step => {
+                kept.bytes += bytes as u64;
+                kept.seconds = seconds;
+            }
             _ => return Ok(kept),
         }
     }
@@ -125,9 +146,9 @@ mod tests {
 
     #[test]
     fn lines_after_the_checkpoint_are_dropped() {
-        let text = b"{\"step\":1,\"loss\":2}\n{\"step\":2}\n{\"step\":3}\n{\"st";
-        assert_eq!(kept(&text[..], 0).unwrap(), 0);
-        assert_eq!(kept(&text[..], 2).unwrap(), 31);
-        assert_eq!(kept(&text[..], 9).unwrap(), 42);
+        let text = b"{\"step\":1,\"loss\":2}\n{\"step\":2,\"seconds\":4.5}\n{\"step\":3}\n{\"st";
+        for (step, bytes, seconds) in [(0, 0, 0.0), (1, 20, 0.0), (2, 45, 4.5), (9, 56, 0.0)] {
+            assert_eq!(kept(&text[..], step).unwrap(), Kept { bytes, seconds });
+        }
     }
 }

@@ -110,6 +110,8 @@ pub struct Trainer {
     position: Position,
     metrics: Metrics,
     started: Instant,
+    earlier_s: f64, // of the parts before a resumption
+    epochs_per_step: f64,
     trained_tokens: u64,
 }
 
@@ -146,8 +148,13 @@ impl Trainer {
             position = checkpoint::load(&last, &config, network.trained(), &mut optimiser)?;
         }
         let device = network.device();
+        let metrics = Metrics::open(&dir.join("metrics.jsonl"), position.step)?;
+        let rows: usize = train.iter().map(|range| range.len()).sum();
+        let records = config.batch * config.accumulate.max(1) * window;
         Ok(Trainer {
-            metrics: Metrics::open(&dir.join("metrics.jsonl"), position.step)?,
+            earlier_s: metrics.seconds,
+            epochs_per_step: records as f64 / rows as f64,
+            metrics,
             dir: dir.to_owned(),
             held_out: Windows::new(&held_out, window),
             class_weights: Tensor::f_from_slice(&class_weights)?.f_to_device(device)?,
@@ -166,6 +173,12 @@ impl Trainer {
     /// Steps done so far.
     pub fn step_count(&self) -> u64 {
         self.position.step
+    }
+
+    /// Time since the start, evaluations included, of all parts of a training
+    /// that was resumed, s.
+    pub fn seconds(&self) -> f64 {
+        self.earlier_s + self.started.elapsed().as_secs_f64()
     }
 
     /// Whether all steps are done, or evaluations say that it is enough.
@@ -214,6 +227,8 @@ impl Trainer {
         }
         let progress = Progress {
             step: self.position.step,
+            epoch: self.position.step as f64 * self.epochs_per_step,
+            seconds: self.seconds(),
             loss,
             accuracy: right / f64::max(judged, 1.0),
             gradient_norm,

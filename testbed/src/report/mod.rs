@@ -25,7 +25,8 @@ use figures::{Captioned, figures};
 use page::{Section, page, slug};
 
 pub use learning::{
-    BACKBONES_FILE, Backbones, COSTS_FILE, Costs, Latency, Skipped, is_learning, render_learning,
+    BACKBONES_FILE, Backbones, COSTS_FILE, Costs, Latency, Skipped, is_learning, load_backbones,
+    render_learning,
 };
 
 /// File name of the page.

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::result::{ResultError, write_atomically};
+use crate::result::{ResultError, quantile, write_atomically};
 
 /// File name of [`Costs`] in a training's directory.
 pub const COSTS_FILE: &str = "costs.json";
@@ -79,6 +79,19 @@ pub struct Skipped {
     pub name: String,
     /// Why not.
     pub reason: String,
+}
+
+impl Latency {
+    /// Of single measurements, ns.
+    pub fn of_ns(mut taken: Vec<u64>) -> Latency {
+        taken.sort_unstable();
+        let ms = |q| quantile(&taken, q).map_or(0.0, |ns| ns as f64 / 1e6);
+        Latency {
+            p50: ms(0.5),
+            p99: ms(0.99),
+            count: taken.len() as u64,
+        }
+    }
 }
 
 impl Costs {

@@ -1,6 +1,7 @@
 //! Loss and accuracy of trainings side by side, and what models cost.
 
 use super::costs::Costs;
+use super::published::PUBLISHED_DECISION_MS;
 use super::training::{Evaluation, Step, Training};
 use crate::report::figure::{
     ArmStyle, Axis, Figure, Key, MUTED, Mark, Panel, Scale, Sign, series_styles,
@@ -10,9 +11,6 @@ use crate::report::format::{bytes, number, quantity, seconds};
 
 /// Points of a line, at most about: a step's loss is noise, a mean is a curve.
 const POINTS: usize = 200;
-
-/// Time of a decision with the published policies, ms: Llama-2-7B on a GPU.
-pub(super) const PUBLISHED_DECISION_MS: f64 = 39.0;
 
 /// Where along a training something lies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

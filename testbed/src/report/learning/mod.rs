@@ -7,6 +7,7 @@
 mod costs;
 mod figures;
 mod page;
+mod published;
 mod training;
 
 use std::fs;
@@ -45,20 +46,7 @@ pub fn render_learning(title: &str, dirs: &[PathBuf], out: &Path) -> Result<Repo
     }
     tell_apart(&mut trainings, dirs);
 
-    let costs: Vec<Costs> = match backbones.is_empty() {
-        true => trainings
-            .iter()
-            .filter_map(|training| {
-                let mut costs = training.costs.clone()?;
-                costs.name.clone_from(&training.name);
-                Some(costs)
-            })
-            .collect(),
-        false => backbones
-            .iter()
-            .flat_map(|of| of.measured.iter().cloned())
-            .collect(),
-    };
+    let costs = all_costs(&trainings, &backbones);
     let mut captioned = figures::of_trainings(&trainings);
     captioned.extend(figures::of_costs(&costs));
 
@@ -93,7 +81,8 @@ pub fn render_learning(title: &str, dirs: &[PathBuf], out: &Path) -> Result<Repo
     })
 }
 
-fn load_backbones(dir: &Path) -> Result<Backbones, ReportError> {
+/// Reads what was measured of backbones in a directory.
+pub fn load_backbones(dir: &Path) -> Result<Backbones, ReportError> {
     let path = dir.join(BACKBONES_FILE);
     let bytes = fs::read(&path).map_err(ResultError::io("read", &path));
     let read = || serde_json::from_slice(&bytes?).map_err(ResultError::json(&path));
@@ -101,6 +90,24 @@ fn load_backbones(dir: &Path) -> Result<Backbones, ReportError> {
         path: dir.to_owned(),
         source,
     })
+}
+
+/// What trainings and measurements cost, by the name that each is shown with.
+fn all_costs(trainings: &[Training], backbones: &[Backbones]) -> Vec<Costs> {
+    let trained = trainings.iter().filter_map(|training| {
+        let mut costs = training.costs.clone()?;
+        costs.name.clone_from(&training.name);
+        Some(costs)
+    });
+    let mut all: Vec<Costs> = trained.collect();
+    for costs in backbones.iter().flat_map(|of| &of.measured) {
+        let mut costs = costs.clone();
+        if all.iter().any(|of| of.name == costs.name) {
+            costs.name = format!("{}, {}", costs.name, costs.precision);
+        }
+        all.push(costs);
+    }
+    all
 }
 
 /// Directories of one name get their parents' names, too.

@@ -1,0 +1,267 @@
+//! What one backbone costs, measured by a process of its own, so that none is
+//! charged with another's memory.
+
+use std::path::Path;
+use std::process::{Command, ExitStatus, Stdio};
+use std::time::Instant;
+
+use anyhow::{Context, ensure};
+use clap::{Args, ValueEnum};
+use l4sllm_model::backbone::LoraConfig;
+use l4sllm_model::torch::device::{self, Precision};
+use l4sllm_model::torch::{Device, Kind, Measurement, Options, adapt, least_bytes, set_threads};
+use l4sllm_model::{Feature, PolicyConfig};
+use l4sllm_testbed::report::{Costs, Skipped};
+use l4sllm_testbed::result::quantile;
+use serde::{Deserialize, Serialize};
+
+use crate::backbone::described;
+use crate::latency;
+use crate::output::outln;
+
+/// How backbones are measured.
+#[derive(Debug, Clone, Args)]
+pub struct Setting {
+    /// Rank of LoRA on query and value projections; 0: all weights are trained.
+    #[arg(long, default_value_t = 128)]
+    pub rank: usize,
+    /// Records that a decision sees, of the seven published features.
+    #[arg(long, default_value_t = 20)]
+    pub window: usize,
+    /// Decisions measured; fewer where they take seconds.
+    #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub decisions: u32,
+    /// Training steps measured, after one to warm up; 0: none.
+    #[arg(long, value_name = "N", default_value_t = 3)]
+    pub steps: u32,
+    /// Windows of a training step.
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    pub batch: u32,
+    /// auto (a GPU where there is one), cpu, cuda or cuda:N.
+    #[arg(long, default_value = "cpu")]
+    pub device: String,
+    /// Of frozen weights and of the backbone's arithmetic; by default bf16 on
+    /// a GPU, and on the processor f32, or bf16 where f32 has no room.
+    #[arg(long, value_enum)]
+    pub precision: Option<Number>,
+    /// Threads that libtorch uses on the processor.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
+    pub threads: u16,
+}
+
+/// A type of numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Number {
+    F32,
+    Bf16,
+}
+
+/// What a process that measures one backbone prints.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    Measured(Costs),
+    Skipped(Skipped),
+}
+
+/// Room for a model: what it takes and what there is, bytes.
+#[derive(Debug, Clone, Copy)]
+pub struct Room {
+    pub needed: u64,
+    pub free: u64,
+}
+
+impl Room {
+    /// For a model in `kind` that trains `windows` at a time; 0: that decides.
+    pub fn of(
+        config: &PolicyConfig,
+        kind: Kind,
+        windows: usize,
+        device: Device,
+    ) -> anyhow::Result<Room> {
+        let least = least_bytes(config, kind, windows)?;
+        Ok(Room {
+            // What the estimate leaves out (single activations of a layer,
+            // the allocator's gaps) is most of it where little is counted.
+            needed: least + least / if windows > 0 { 2 } else { 8 },
+            free: device::free_bytes(device)?,
+        })
+    }
+
+    pub fn is_enough(self) -> bool {
+        self.needed <= self.free
+    }
+}
+
+impl std::fmt::Display for Room {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let gib = |bytes: u64| bytes as f64 / f64::from(1 << 30);
+        write!(
+            f,
+            "takes about {} bytes ({:.1} GiB), {} ({:.1} GiB) are free",
+            self.needed,
+            gib(self.needed),
+            self.free,
+            gib(self.free)
+        )
+    }
+}
+
+/// A policy of a published backbone, on adapters unless `rank` is 0.
+pub fn config(name: &str, rank: usize, window: usize) -> anyhow::Result<PolicyConfig> {
+    let mut config = PolicyConfig::new(&short(name), &Feature::PAPER7);
+    config.window = window;
+    config.backbone = described(name)?;
+    if rank > 0 {
+        let lora = LoraConfig {
+            r: rank,
+            ..LoraConfig::default()
+        };
+        adapt(&mut config, lora);
+    }
+    config.check()?;
+    Ok(config)
+}
+
+/// Refuses what is no model.
+pub fn check_names<'a>(names: impl IntoIterator<Item = &'a String>) -> anyhow::Result<()> {
+    names
+        .into_iter()
+        .try_for_each(|name| described(name).map(drop))
+}
+
+/// A model's name, or that of its configuration's file.
+pub fn short(name: &str) -> String {
+    match Path::new(name).file_stem() {
+        Some(stem) if Path::new(name).is_file() => stem.to_string_lossy().into_owned(),
+        _ => name.to_owned(),
+    }
+}
+
+/// Measures one in a process of its own, whose last words are its [`Outcome`].
+pub fn apart(setting: &Setting, name: &str) -> anyhow::Result<Outcome> {
+    let mut command = this_program()?;
+    command.args(["bench", "backbones", name, "--alone"]);
+    for (option, value) in [
+        ("--rank", setting.rank.to_string()),
+        ("--window", setting.window.to_string()),
+        ("--decisions", setting.decisions.to_string()),
+        ("--steps", setting.steps.to_string()),
+        ("--batch", setting.batch.to_string()),
+        ("--device", setting.device.clone()),
+        ("--threads", setting.threads.to_string()),
+    ] {
+        command.args([option, &value]);
+    }
+    if let Some(precision) = setting.precision {
+        command.args(["--precision", precision.precision().name()]);
+    }
+    let child = command.stdin(Stdio::null()).stderr(Stdio::inherit());
+    let output = child.output().with_context(|| failed(name))?;
+    if was_killed(output.status) {
+        return Ok(Outcome::Skipped(Skipped {
+            name: short(name),
+            reason: "killed while it was measured, most likely for want of memory".to_owned(),
+        }));
+    }
+    ensure!(output.status.success(), "{name}: {}", output.status);
+    serde_json::from_slice(&output.stdout).with_context(|| format!("what was measured of {name}"))
+}
+
+/// This program, to be run again.
+pub fn this_program() -> anyhow::Result<Command> {
+    Ok(Command::new(
+        std::env::current_exe().context("cannot find this program")?,
+    ))
+}
+
+fn failed(name: &str) -> String {
+    format!("cannot start this program again for {name}")
+}
+
+/// Whether the kernel ended it, in the way in which it makes room.
+pub fn was_killed(status: ExitStatus) -> bool {
+    use std::os::unix::process::ExitStatusExt;
+    const SIGKILL: i32 = 9;
+    status.signal() == Some(SIGKILL)
+}
+
+/// Measures one here, and prints the [`Outcome`].
+pub fn alone(setting: &Setting, name: &str) -> anyhow::Result<()> {
+    outln!("{}", serde_json::to_string(&measure(setting, name)?)?)
+}
+
+fn measure(setting: &Setting, name: &str) -> anyhow::Result<Outcome> {
+    set_threads(setting.threads.into());
+    let device = device::choose(&setting.device)?;
+    let config = config(name, setting.rank, setting.window)?;
+    let skipped = |reason| {
+        let name = short(name);
+        Ok(Outcome::Skipped(Skipped { name, reason }))
+    };
+    let mut precision = match setting.precision {
+        Some(number) => number.precision(),
+        None if device.is_cuda() => Precision::Bf16,
+        None => Precision::F32,
+    };
+    let room = |precision: Precision, windows| Room::of(&config, precision.kind(), windows, device);
+    if setting.precision.is_none() && !room(precision, 0)?.is_enough() {
+        precision = Precision::Bf16;
+    }
+    let deciding = room(precision, 0)?;
+    if !deciding.is_enough() {
+        let (kind, place) = (precision.name(), device::describe(device));
+        return skipped(format!("{name} in {kind} {deciding} on {place}"));
+    }
+    // Decisions alone take less than training does.
+    let training = setting.steps > 0 && room(precision, setting.batch as usize)?.is_enough();
+    let options = Options {
+        device,
+        kind: precision.kind(),
+        ..Options::default()
+    };
+    let windows = if training { setting.batch as usize } else { 1 };
+    let mut model = Measurement::new(config.clone(), options, windows, 1)?;
+    let parameters = model.parameters()?;
+    let decision_ms = latency::decisions(setting.decisions, || Ok(model.decide().map(drop)?))?;
+    let mut steps_ns = Vec::new();
+    for index in 0..=setting.steps {
+        if !training {
+            break;
+        }
+        let began = Instant::now();
+        let loss = model.step()?;
+        ensure!(loss.is_finite(), "{name}: the loss is {loss}");
+        if index > 0 {
+            steps_ns.push(began.elapsed().as_nanos() as u64);
+        }
+    }
+    steps_ns.sort_unstable();
+    let step_ms = quantile(&steps_ns, 0.5).map(|ns| ns as f64 / 1e6);
+    Ok(Outcome::Measured(Costs {
+        name: short(name),
+        parameters: parameters.all,
+        trainable_parameters: parameters.trained,
+        device: device::describe(device),
+        threads: if device.is_cuda() {
+            0
+        } else {
+            setting.threads.into()
+        },
+        precision: precision.name().to_owned(),
+        memory_bytes: device::memory(device).map(|memory| memory.peak),
+        decision_ms: Some(decision_ms),
+        step_windows: step_ms.map(|_| setting.batch.into()),
+        step_ms,
+        training_s: None,
+    }))
+}
+
+impl Number {
+    pub fn precision(self) -> Precision {
+        match self {
+            Number::F32 => Precision::F32,
+            Number::Bf16 => Precision::Bf16,
+        }
+    }
+}

@@ -1,0 +1,53 @@
+//! How long decisions take: the one way in which it is measured.
+
+use std::time::{Duration, Instant};
+
+use l4sllm_testbed::report::Latency;
+
+/// Decisions before the first that counts.
+const WARM_UP: u32 = 3;
+
+/// Where a decision takes seconds, fewer are measured than were asked for.
+const MOST: Duration = Duration::from_secs(120);
+
+/// Times `count` decisions, each of which ends when its probabilities are on
+/// the processor.
+pub fn decisions(
+    count: u32,
+    mut decide: impl FnMut() -> anyhow::Result<()>,
+) -> anyhow::Result<Latency> {
+    let began = Instant::now();
+    for _ in 0..WARM_UP {
+        decide()?;
+        if began.elapsed() > MOST / 10 {
+            break;
+        }
+    }
+    let began = Instant::now();
+    let mut taken_ns = Vec::new();
+    while taken_ns.len() < count.max(1) as usize && (taken_ns.is_empty() || began.elapsed() < MOST)
+    {
+        let one = Instant::now();
+        decide()?;
+        taken_ns.push(u64::try_from(one.elapsed().as_nanos()).unwrap_or(u64::MAX));
+    }
+    Ok(Latency::of_ns(taken_ns))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn as_many_are_timed_as_were_asked_for() {
+        let mut made = 0;
+        let decide = || {
+            made += 1;
+            Ok(())
+        };
+        assert_eq!(decisions(7, decide).unwrap().count, 7);
+        assert_eq!(made, WARM_UP + 7);
+        let failed = decisions(1, || anyhow::bail!("no model"));
+        assert!(failed.unwrap_err().to_string().contains("no model"));
+    }
+}

@@ -1,0 +1,520 @@
+//! The commands that need libtorch, as programs: what they write is whole,
+//! and what they refuse they name.
+
+#![cfg(feature = "torch")]
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use std::collections::HashMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+use safetensors::SafeTensors;
+use safetensors::tensor::{Dtype, TensorView};
+use serde_json::Value;
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+fn l4sllm(line: &[&str]) -> (Option<i32>, String, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_l4sllm"));
+    let output = command.args(line).current_dir(root()).output().unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    (
+        output.status.code(),
+        text(output.stdout),
+        text(output.stderr),
+    )
+}
+
+/// Runs what must succeed: what it said.
+fn done(line: &[&str]) -> String {
+    let (code, said, error) = l4sllm(line);
+    assert_eq!(code, Some(0), "{line:?}: {error}");
+    said
+}
+
+/// Runs what must fail: the one line in which it says why.
+fn refused(line: &[&str]) -> String {
+    let (code, _, error) = l4sllm(line);
+    assert_eq!(code, Some(1), "{line:?}: {error}");
+    let said: Vec<&str> = error
+        .lines()
+        .filter(|l| l.starts_with("l4sllm: "))
+        .collect();
+    assert_eq!(said.len(), 1, "{error}");
+    said[0].to_owned()
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
+/// A model of each family, small enough for a test.
+const FAMILIES: [(&str, &str); 4] = [
+    (
+        "gpt2",
+        r#""n_embd": 16, "n_layer": 2, "n_head": 2, "n_positions": 64"#,
+    ),
+    (
+        "opt",
+        r#""hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "ffn_dim": 24,
+           "word_embed_proj_dim": 8, "do_layer_norm_before": false, "max_position_embeddings": 64"#,
+    ),
+    (
+        "llama",
+        r#""hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 2,
+           "num_attention_heads": 4, "num_key_value_heads": 2"#,
+    ),
+    (
+        "t5",
+        r#""d_model": 16, "d_kv": 4, "d_ff": 24, "num_layers": 2, "num_heads": 2,
+           "feed_forward_proj": "gated-gelu""#,
+    ),
+];
+
+fn configuration(dir: &Path, family: &str, keys: &str) -> PathBuf {
+    let file = dir.join(format!("{family}.json"));
+    fs::write(&file, format!("{{\"model_type\": \"{family}\", {keys}}}")).unwrap();
+    file
+}
+
+fn floats(tensors: &SafeTensors<'_>, name: &str) -> (Vec<usize>, Vec<f32>) {
+    let tensor = tensors.tensor(name).unwrap();
+    let values = tensor.data().chunks_exact(4);
+    let values = values.map(|b| f32::from_le_bytes(b.try_into().unwrap()));
+    (tensor.shape().to_vec(), values.collect())
+}
+
+/// Two windows of five embeddings, the second with two of padding.
+fn embeddings(file: &Path, width: usize) {
+    let values: Vec<u8> = (0..2 * 5 * width)
+        .flat_map(|i| ((i as f32 * 0.7).sin()).to_le_bytes())
+        .collect();
+    let mask = [1u8, 1, 1, 1, 1, 0, 0, 1, 1, 1];
+    let embeds = TensorView::new(Dtype::F32, vec![2, 5, width], &values).unwrap();
+    let mask = TensorView::new(Dtype::U8, vec![2, 5], &mask).unwrap();
+    let tensors = HashMap::from([("embeds", embeds), ("mask", mask)]);
+    safetensors::serialize_to_file(tensors, None, file).unwrap();
+}
+
+#[test]
+fn a_backbone_is_made_looked_at_run_adapted_and_merged() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    for (family, keys) in FAMILIES {
+        let config = configuration(dir.path(), family, keys);
+        let (model, adapter, merged) = (at(family), at("adapter"), at("merged"));
+        done(&[
+            "backbone",
+            "init",
+            "--config",
+            text(&config),
+            "--out",
+            text(&model),
+        ]);
+        let info = done(&["backbone", "info", text(&model)]);
+        let count = info.lines().find(|line| line.starts_with("files")).unwrap();
+        let count: Vec<&str> = count.split_whitespace().collect();
+        assert_eq!(count[1], count[3], "{info}");
+
+        let width = if family == "opt" { 8 } else { 16 };
+        embeddings(&at("in"), width);
+        let hidden = |model: &Path, adapter: Option<&Path>| {
+            let (input, out) = (at("in"), at("out"));
+            let mut line = vec!["backbone", "hidden", "--dir", text(model)];
+            line.extend(["--input", text(&input), "--out", text(&out)]);
+            line.extend(adapter.iter().flat_map(|a| ["--adapter", text(a)]));
+            done(&line);
+            let bytes = fs::read(out).unwrap();
+            let tensors = SafeTensors::deserialize(&bytes).unwrap();
+            let (shape, values) = floats(&tensors, "last_hidden_state");
+            assert_eq!(shape, [2, 5, width]);
+            assert!(values.iter().all(|v| v.is_finite()));
+            values
+        };
+        let plain = hidden(&model, None);
+        let lora = ["backbone", "lora", "--dir", text(&model), "--rank", "2"];
+        done(&[&lora[..], &["--out", text(&adapter)]].concat());
+        // A fresh adapter changes nothing.
+        assert_eq!(hidden(&model, Some(&adapter)), plain, "{family}");
+        let merge = ["backbone", "merge", "--dir", text(&model)];
+        let to = ["--adapter", text(&adapter), "--out", text(&merged)];
+        done(&[&merge[..], &to[..]].concat());
+        assert_eq!(hidden(&merged, None), plain, "{family}");
+
+        // Nothing that stands there is written over.
+        let error = refused(&[
+            "backbone",
+            "init",
+            "--config",
+            text(&config),
+            "--out",
+            text(&model),
+        ]);
+        assert!(error.contains("exists already"), "{error}");
+        for made in [adapter, merged] {
+            fs::remove_dir_all(made).unwrap();
+        }
+    }
+}
+
+#[test]
+fn what_is_wrong_with_a_backbone_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    let config = configuration(dir.path(), "gpt2", FAMILIES[0].1);
+    let model = at("model");
+    done(&[
+        "backbone",
+        "init",
+        "--config",
+        text(&config),
+        "--out",
+        text(&model),
+    ]);
+    embeddings(&at("in"), 16);
+    let (input, out) = (at("in"), at("out"));
+    let hidden = |model: &Path| {
+        let line = ["backbone", "hidden", "--dir", text(model), "--input"];
+        refused(&[&line[..], &[text(&input), "--out", text(&out)]].concat())
+    };
+    let says = |error: String, words: &[&str]| {
+        for word in words {
+            assert!(error.contains(word), "no {word:?}: {error}");
+        }
+        assert!(!out.exists());
+    };
+    says(hidden(&at("nowhere")), &["nowhere/config.json"]);
+    says(
+        refused(&["backbone", "info", text(&at("nowhere"))]),
+        &["nowhere"],
+    );
+
+    let weights = model.join("model.safetensors");
+    let whole = fs::read(&weights).unwrap();
+    fs::write(&weights, &whole[..whole.len() - 5]).unwrap();
+    says(
+        hidden(&model),
+        &["model.safetensors", "not a whole safetensors file"],
+    );
+    // A header of eight exabytes; one that ends within itself; none.
+    let long = i64::MAX.to_le_bytes().to_vec();
+    for bytes in [long, whole[..20].to_vec(), Vec::new()] {
+        fs::write(&weights, bytes).unwrap();
+        says(hidden(&model), &["model.safetensors"]);
+    }
+    fs::remove_file(&weights).unwrap();
+    says(hidden(&model), &["neither model.safetensors nor"]);
+    fs::write(model.join("pytorch_model.bin"), "").unwrap();
+    says(hidden(&model), &["pytorch_model.bin", "can run code"]);
+    fs::write(&weights, &whole).unwrap();
+    let file = model.join("config.json");
+    for (text, words) in [
+        (
+            r#"{"model_type": "bert"}"#,
+            ["config.json", "model_type = bert"],
+        ),
+        (
+            r#"{"model_type": "gpt2", "n_layer": 1e9}"#,
+            ["config.json", "n_layer"],
+        ),
+        (
+            r#"{"model_type": "gpt2", "n_embd": 65536, "n_head": 1}"#,
+            ["gpt2", "bytes in f32"],
+        ),
+        (
+            r#"{"model_type": "gpt2", "n_embd": 18, "n_head": 2, "n_layer": 2}"#,
+            ["model.safetensors", "shape"],
+        ),
+    ] {
+        fs::write(&file, text).unwrap();
+        says(hidden(&model), &words);
+    }
+    // More than any machine has room for.
+    let huge = r#""n_embd": 65536, "n_layer": 1024, "n_head": 1, "n_inner": 262144"#;
+    let config = configuration(dir.path(), "gpt2", huge);
+    let error = refused(&[
+        "backbone",
+        "init",
+        "--config",
+        text(&config),
+        "--out",
+        text(&out),
+    ]);
+    says(error, &["bytes in f32", "are free"]);
+    let error = refused(&["backbone", "init", "--config", "gpt5", "--out", text(&out)]);
+    says(error, &["gpt5", "opt-1.3b"]);
+}
+
+/// A pool of two short episodes, made once.
+fn pool() -> &'static Path {
+    static POOL: OnceLock<(tempfile::TempDir, PathBuf)> = OnceLock::new();
+    let (_, pool) = POOL.get_or_init(|| {
+        let dir = tempfile::tempdir().unwrap();
+        let pool = dir.path().join("pool.parquet");
+        let line = [
+            "collect",
+            "--scenario",
+            "scenarios/smoke.toml",
+            "--episodes",
+            "2",
+        ];
+        let how = [
+            "--seconds",
+            "1",
+            "--explore",
+            "0.5",
+            "--threads",
+            "1",
+            "--out",
+            text(&pool),
+        ];
+        done(&[&line[..], &how[..]].concat());
+        (dir, pool)
+    });
+    pool
+}
+
+fn train(out: &Path, more: &[&str]) -> Vec<Value> {
+    let line = [
+        "train",
+        "--pool",
+        text(pool()),
+        "--out",
+        text(out),
+        "--device",
+        "cpu",
+    ];
+    let short = [
+        "--window",
+        "4",
+        "--batch",
+        "4",
+        "--steps",
+        "6",
+        "--evaluate-every",
+        "3",
+    ];
+    let few = ["--warmup", "2", "--evaluate-windows", "16"];
+    done(&[&line[..], &short[..], &few[..], more].concat());
+    let lines = fs::read_to_string(out.join("metrics.jsonl")).unwrap();
+    let lines = lines
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap());
+    lines.collect()
+}
+
+const SMALL: [&str; 8] = [
+    "--layers", "1", "--width", "16", "--heads", "2", "--mlp", "16",
+];
+
+#[test]
+fn a_training_is_evaluated_reported_and_exported() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    let out = at("training");
+    let metrics = train(&out, &SMALL);
+    assert_eq!(metrics.len(), 6);
+    assert!(metrics[5]["epoch"].as_f64() > metrics[0]["epoch"].as_f64());
+    let costs: Value = serde_json::from_slice(&fs::read(out.join("costs.json")).unwrap()).unwrap();
+    assert_eq!(costs["decision_ms"]["count"], 50);
+    assert!(costs["training_s"].as_f64() >= metrics[5]["seconds"].as_f64());
+
+    let best = out.join("best");
+    let eval = done(&[
+        "eval",
+        "--policy",
+        text(&best),
+        "--pool",
+        text(pool()),
+        "--decisions",
+        "50",
+        "--json",
+    ]);
+    let eval: Value = serde_json::from_str(&eval).unwrap();
+    let late = &eval["late"];
+    assert!(
+        late["accuracy"].is_number() && late["majority_share"].is_number(),
+        "{eval}"
+    );
+
+    let said = done(&["report", text(&out)]);
+    assert!(
+        said.contains("training: ") && out.join("report.html").is_file(),
+        "{said}"
+    );
+    for figure in ["loss", "accuracy", "scores", "costs"] {
+        assert!(out.join(format!("figures/{figure}.png")).is_file());
+    }
+
+    let info = done(&["policy", "info", text(&best)]);
+    assert!(info.contains("sha256"), "{info}");
+    let export = |more: &[&str]| done(&[&["policy", "export", text(&best)], more].concat());
+    export(&["--out", text(&at("merged"))]);
+    assert!(done(&["policy", "info", text(&at("merged"))]).contains("sha256"));
+    let script = at("policy.pt");
+    let said = export(&["--format", "torchscript", "--out", text(&script)]);
+    assert!(said.contains("probabilities are the policy's"), "{said}");
+    // TorchScript is a zip archive.
+    assert_eq!(fs::read(&script).unwrap()[..4], *b"PK\x03\x04");
+    let models = at("models");
+    export(&[
+        "--format",
+        "triton",
+        "--name",
+        "queue",
+        "--out",
+        text(&models),
+    ]);
+    let config = fs::read_to_string(models.join("queue/config.pbtxt")).unwrap();
+    for word in [
+        "name: \"queue\"",
+        "pytorch_libtorch",
+        "dims: [ 4, 7 ]",
+        "INPUT__2",
+    ] {
+        assert!(config.contains(word), "no {word}: {config}");
+    }
+    assert!(models.join("queue/1/model.pt").is_file() && models.join("queue/README.md").is_file());
+
+    let again = [
+        "policy",
+        "export",
+        text(&best),
+        "--format",
+        "torchscript",
+        "--out",
+        text(&script),
+    ];
+    assert!(refused(&again).contains("exists already"));
+    let nowhere = at("nowhere");
+    let error = refused(&["policy", "export", text(&nowhere), "--out", text(&at("x"))]);
+    assert!(error.contains("nowhere/config.json"), "{error}");
+    let weights = best.join("model.safetensors");
+    let whole = fs::read(&weights).unwrap();
+    fs::write(&weights, &whole[..whole.len() / 2]).unwrap();
+    let error = refused(&["policy", "export", text(&best), "--out", text(&at("x"))]);
+    assert!(error.contains("model.safetensors"), "{error}");
+    assert!(!at("x").exists());
+}
+
+#[test]
+fn a_training_with_adapters_goes_on_where_it_stopped() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = configuration(dir.path(), "llama", FAMILIES[2].1);
+    let adapters = [
+        "--preset",
+        "published",
+        "--backbone",
+        text(&config),
+        "--lora-rank",
+        "2",
+    ];
+    let adapters = [&adapters[..], &["--accumulate", "2", "--precision", "f32"]].concat();
+    let (whole, parts) = (dir.path().join("whole"), dir.path().join("parts"));
+    let want = train(&whole, &adapters);
+    train(&parts, &adapters);
+    // As after a training that was killed behind its checkpoint.
+    fs::remove_file(parts.join("costs.json")).unwrap();
+    let got = train(&parts, &[&adapters[..], &["--resume"]].concat());
+    let losses = |lines: &[Value]| lines.iter().map(|l| l["loss"].clone()).collect::<Vec<_>>();
+    assert_eq!(losses(&got), losses(&want));
+    assert!(parts.join("costs.json").is_file());
+    let merged = dir.path().join("merged");
+    done(&[
+        "policy",
+        "export",
+        text(&whole.join("best")),
+        "--out",
+        text(&merged),
+    ]);
+    assert!(merged.join("model.safetensors").is_file());
+    fs::remove_dir_all(whole.join("base")).unwrap();
+    let error = refused(&[
+        "policy",
+        "export",
+        text(&whole.join("best")),
+        "--out",
+        text(&dir.path().join("x")),
+    ]);
+    assert!(error.contains("base/model.safetensors"), "{error}");
+}
+
+#[test]
+fn published_trains_measures_and_draws_and_does_nothing_twice() {
+    let dir = tempfile::tempdir().unwrap();
+    let small = configuration(dir.path(), "gpt2", FAMILIES[0].1);
+    let other = configuration(dir.path(), "t5", FAMILIES[3].1);
+    let out = dir.path().join("out");
+    let run = |epochs: &str| {
+        let line = ["published", "--pool", text(pool()), "--out", text(&out)];
+        let which = ["--models", text(&small), "--only-measure", text(&other)];
+        let how = ["--epochs", epochs, "--decisions", "3"];
+        let few = [
+            "--device",
+            "cpu",
+            "--window",
+            "4",
+            "--evaluate-windows",
+            "8",
+        ];
+        l4sllm(&[&line[..], &which[..], &how[..], &few[..]].concat())
+    };
+    let (code, said, error) = run("1");
+    assert_eq!(code, Some(0), "{error}");
+    for file in [
+        "gpt2/costs.json",
+        "backbones.json",
+        "report.html",
+        "figures/loss.png",
+    ] {
+        assert!(out.join(file).is_file(), "no {file}: {said}");
+    }
+    // By the name of a published model, whose figures stand beside.
+    let page = fs::read_to_string(out.join("report.html")).unwrap();
+    assert!(page.contains("Beside the published figures"), "{said}");
+    let (_, said, _) = run("1");
+    assert!(said.contains("gpt2: trained already"), "{said}");
+    assert!(said.contains("t5: measured already"), "{said}");
+    let (code, _, error) = run("2");
+    assert_eq!(code, Some(1));
+    assert!(error.contains("out/gpt2: is a training of"), "{error}");
+}
+
+#[test]
+fn reproduce_says_what_it_reached() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("out");
+    let line = [
+        "reproduce",
+        "--pool",
+        text(pool()),
+        "--out",
+        text(&out),
+        "--seeds",
+        "1",
+        "--",
+    ];
+    let short = [
+        "--steps",
+        "3",
+        "--warmup",
+        "1",
+        "--batch",
+        "4",
+        "--evaluate-every",
+        "3",
+    ];
+    // Three steps reach nothing.
+    let error = refused(&[&line[..], &short[..]].concat());
+    assert!(error.contains("median"), "{error}");
+    let summary: Value =
+        serde_json::from_slice(&fs::read(out.join("summary.json")).unwrap()).unwrap();
+    assert_eq!(summary["seeds"].as_array().unwrap().len(), 1);
+    assert!(summary["majority_share"].as_f64().unwrap() > 0.3);
+    let error = refused(&["reproduce", "--pool", text(&dir.path().join("none.csv"))]);
+    assert!(error.contains("none.csv"), "{error}");
+}
