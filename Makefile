@@ -3,7 +3,7 @@
 CARGO ?= cargo
 OUT ?= out
 
-.PHONY: help demo test bench bench-train reproduce policy build dist fmt lint clean setup
+.PHONY: help demo test bench bench-train reproduce published policy build dist fmt lint clean setup
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -27,6 +27,12 @@ reproduce: setup ## learn the published pool and tell how well: make reproduce P
 	@scripts/libtorch.sh
 	$(CARGO) build --release --locked --package l4sllm --features torch
 	"$${CARGO_TARGET_DIR:-target}/release/l4sllm" reproduce --pool "$(POOL)" --out $(OUT)/reproduce
+
+published: setup ## train the published backbones, draw figures: make published POOL=file [OPTIONS=...]
+	@[ -n "$(POOL)" ] || { echo "POOL=file: the published pool, as CSV, Parquet or JSON"; exit 2; }
+	@scripts/libtorch.sh
+	$(CARGO) build --release --locked --package l4sllm --features torch
+	"$${CARGO_TARGET_DIR:-target}/release/l4sllm" published --pool "$(POOL)" --out $(OUT)/published $(OPTIONS)
 
 bench: build ## speed, as ratios measured in one run
 	@scripts/bench.sh

@@ -350,7 +350,6 @@ impl TrainArgs {
             evaluate_windows: optimiser.evaluate_windows,
             patience: optimiser.patience,
             seed: optimiser.seed,
-            ..TrainConfig::default()
         }
     }
 
