@@ -64,24 +64,20 @@ impl Batch {
     /// Counts the message and, where the stream has a hole, what is missing.
     pub(crate) fn check_sequence(&mut self, message: &Message, metrics: &mut Metrics) {
         metrics.messages += 1;
-        let (seq, next) = match *message {
-            Message::Decision(ref record) => {
-                metrics.records += 1;
-                (record.seq(), record.seq().wrapping_add(1))
-            }
+        match *message {
+            Message::Decision(_) => metrics.records += 1,
             Message::Event(event) => {
                 metrics.events += 1;
                 metrics.watchdog_events += u64::from(event.code == EventCode::Watchdog);
-                (event.seq, event.seq.wrapping_add(1))
             }
-            Message::Loss { seq, lost, .. } => {
+            Message::Loss { lost, .. } => {
                 metrics.losses += 1;
                 metrics.lost += lost;
                 // Whose records these were is not known.
                 self.reset(metrics);
-                (seq, seq.wrapping_add(lost))
             }
-        };
+        }
+        let (seq, next) = message.place();
         if self.next_seq.is_some_and(|expected| expected != seq) {
             metrics.gaps += 1;
             self.reset(metrics);

@@ -497,23 +497,28 @@ fn a_capture_of_a_device_is_a_pool() {
     };
     let (one, two) = (of(0, 30, 1), of(7, 20, 2));
     let mut bytes = Vec::new();
+    let mut seq = 100;
     for (i, record) in one.iter().enumerate() {
-        bytes.extend(record.to_bytes());
-        bytes.extend(two.get(i).map(Record::to_bytes).iter().flatten());
+        for record in std::iter::once(record).chain(two.get(i)) {
+            let mut record = *record.raw();
+            record.hdr.seq = seq;
+            bytes.extend(Record::try_from(record).unwrap().to_bytes());
+            seq += 1;
+        }
         if i == 24 {
-            let loss = Message::Loss {
-                seq: 9,
-                time_ns: 9,
-                lost: 4,
-            };
-            bytes.extend(loss.to_bytes());
+            let (time_ns, lost) = (9, 4);
+            bytes.extend(Message::Loss { seq, time_ns, lost }.to_bytes());
+            seq += lost;
+        }
+        if i == 27 {
+            seq += 1; // of another capture from here on
         }
     }
     bytes.extend(&one[0].to_bytes()[..50]); // the capture was cut
     std::fs::write(&path, &bytes).unwrap();
     assert!(CaptureReader::is_one(&bytes));
     let mut capture = CaptureReader::open(&path, "wire", Reward::default()).unwrap();
-    assert_eq!(capture.lost(), 4);
+    assert_eq!((capture.lost(), capture.holes()), (4, 1));
     let mut lengths = Vec::new();
     let mut rewards = Vec::new();
     while let Some(rows) = capture.next().unwrap() {
@@ -521,7 +526,7 @@ fn a_capture_of_a_device_is_a_pool() {
         lengths.push(rows.len());
         rewards.extend(rows.reward);
     }
-    assert_eq!(lengths, [25, 5, 20]);
+    assert_eq!(lengths, [25, 3, 2, 20]);
     let want = one.iter().chain(&two).map(|r| Reward::default().of(r));
     assert!(rewards.into_iter().eq(want));
 

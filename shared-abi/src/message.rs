@@ -60,6 +60,16 @@ impl Message {
         }
     }
 
+    /// Its position in the stream, and that of the message after it.
+    pub fn place(&self) -> (u64, u64) {
+        let (seq, messages) = match *self {
+            Message::Decision(ref record) => (record.seq(), 1),
+            Message::Event(event) => (event.seq, 1),
+            Message::Loss { seq, lost, .. } => (seq, lost),
+        };
+        (seq, seq.wrapping_add(messages))
+    }
+
     /// The bytes that the kernel would write.
     pub fn to_bytes(&self) -> [u8; MESSAGE_SIZE] {
         match *self {

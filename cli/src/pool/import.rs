@@ -80,10 +80,13 @@ pub fn run(args: &ImportArgs, cancel: &AtomicBool) -> anyhow::Result<()> {
         }
         Kind::Capture => {
             let capture = CaptureReader::open(first, &scenario, reward)?;
-            let lost = capture.lost();
-            if lost > 0 {
-                let file = first.display();
-                eprintln!("{file}: {lost} messages were lost: episodes begin anew");
+            let (lost, holes) = (capture.lost(), capture.holes());
+            if lost > 0 || holes > 0 {
+                eprintln!(
+                    "{}: {lost} messages were lost, and {holes} times the numbers jump: \
+                     episodes begin anew there",
+                    first.display()
+                );
             }
             copy(capture, &args.out, bytes, cancel)
         }
@@ -100,7 +103,11 @@ pub fn run(args: &ImportArgs, cancel: &AtomicBool) -> anyhow::Result<()> {
             poured?;
             let (rows, episodes) = sink.size();
             if log.tally().entries == 0 {
-                bail!("{}: no line of the kernel log", first.display());
+                let hint = match first.is_file() {
+                    true => "",
+                    false => "; tables and captures are read from files only",
+                };
+                bail!("{}: no line of the kernel log{hint}", first.display());
             }
             if episodes > 1 && rows / u64::from(episodes) < SHORT {
                 bar.suspend(|| {

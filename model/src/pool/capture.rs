@@ -13,9 +13,9 @@ use crate::{Reward, Rewards};
 const CHUNK: usize = 1 << 14;
 
 /// Reads a capture as the rows of a pool, all that records have.  Every
-/// scheduler instance is an episode, and another begins where messages were
-/// lost, since what follows is not what came next.  The file is read once for
-/// each instance, and once before.
+/// scheduler instance is an episode, and another begins where messages are
+/// missing (lost, left out, or of another capture), since what follows is not
+/// what came next.  The file is read once for each instance, and once before.
 pub struct CaptureReader {
     path: PathBuf,
     schema: Schema,
@@ -25,7 +25,15 @@ pub struct CaptureReader {
     stream: Option<Stream>,
     first: bool,
     lost: u64,
+    holes: u64,
     position: u64,
+}
+
+/// What a capture is made of.
+enum Part {
+    Decision(Record),
+    /// Messages are missing here; how many, if the device said so.
+    Gap(Option<u64>),
 }
 
 impl CaptureReader {
@@ -35,17 +43,17 @@ impl CaptureReader {
     /// A message that no device of this version writes.
     pub fn open(path: &Path, scenario: &str, reward: Reward) -> Result<CaptureReader, PoolError> {
         let mut stream = Stream::open(path)?;
-        let (mut instances, mut lost) = (Vec::new(), 0);
-        while let Some(message) = stream.next()? {
-            match message {
-                Message::Decision(record) => {
+        let (mut instances, mut lost, mut holes) = (Vec::new(), 0, 0);
+        while let Some(part) = stream.next()? {
+            match part {
+                Part::Decision(record) => {
                     let instance = (record.sched, record.instance);
                     if !instances.contains(&instance) {
                         instances.push(instance);
                     }
                 }
-                Message::Loss { lost: some, .. } => lost += some,
-                Message::Event(_) => {}
+                Part::Gap(Some(messages)) => lost += messages,
+                Part::Gap(None) => holes += 1,
             }
         }
         instances.reverse();
@@ -58,6 +66,7 @@ impl CaptureReader {
             stream: None,
             first: true,
             lost,
+            holes,
             position: stream.offset,
         })
     }
@@ -65,6 +74,11 @@ impl CaptureReader {
     /// Messages that the capture says were lost.
     pub fn lost(&self) -> u64 {
         self.lost
+    }
+
+    /// Places where messages are missing that the capture does not speak of.
+    pub fn holes(&self) -> u64 {
+        self.holes
     }
 
     /// Whether `head` begins as a capture does.
@@ -79,16 +93,16 @@ impl CaptureReader {
         let (Some(stream), Some(instance)) = (&mut self.stream, self.instances.last()) else {
             return Ok(None);
         };
-        while let Some(message) = stream.next()? {
-            match message {
-                Message::Decision(record) if (record.sched, record.instance) == *instance => {
+        while let Some(part) = stream.next()? {
+            match part {
+                Part::Decision(record) if (record.sched, record.instance) == *instance => {
                     return Ok(Some(record));
                 }
-                Message::Loss { .. } => {
+                Part::Decision(_) => {}
+                Part::Gap(_) => {
                     self.first = true;
                     return Ok(None);
                 }
-                _ => {}
             }
         }
         self.position += stream.offset;
@@ -141,6 +155,8 @@ struct Stream {
     path: PathBuf,
     file: BufReader<File>,
     offset: u64,
+    expected: Option<u64>, // position of the next message
+    held: Option<Record>,  // it came behind a gap
 }
 
 impl Stream {
@@ -150,11 +166,33 @@ impl Stream {
             path: path.to_owned(),
             file: BufReader::with_capacity(1 << 18, file),
             offset: 0,
+            expected: None,
+            held: None,
         })
     }
 
+    fn next(&mut self) -> Result<Option<Part>, PoolError> {
+        if let Some(record) = self.held.take() {
+            return Ok(Some(Part::Decision(record)));
+        }
+        while let Some(message) = self.message()? {
+            let (seq, next) = message.place();
+            let hole = self.expected.replace(next).is_some_and(|e| e != seq);
+            match message {
+                Message::Loss { lost, .. } => return Ok(Some(Part::Gap(Some(lost)))),
+                Message::Decision(record) if hole => self.held = Some(record),
+                Message::Decision(record) => return Ok(Some(Part::Decision(record))),
+                Message::Event(_) => {}
+            }
+            if hole {
+                return Ok(Some(Part::Gap(None)));
+            }
+        }
+        Ok(None)
+    }
+
     /// A part of a message at the end is where the capture was cut.
-    fn next(&mut self) -> Result<Option<Message>, PoolError> {
+    fn message(&mut self) -> Result<Option<Message>, PoolError> {
         let mut message = [0; MESSAGE_SIZE];
         let mut have = 0;
         while have < MESSAGE_SIZE {
