@@ -1,13 +1,15 @@
 #!/usr/bin/env python3
-"""Training throughput of l4sllm beside the same model in Python.
+"""Speed of l4sllm through libtorch beside the same model in Python.
 
     bench-train.py L4SLLM [--rounds N] [--seconds S] [--threads 1 2] [--cases NAME...]
+                          [--what training decisions]
 
 Runs with a Python that has torch, transformers and peft; L4SLLM is a program
-with libtorch.  Both train the same model: encoder, GPT-2, head; f32, AdamW in
-one fused kernel, gradients clipped at 0.25, no dropout but LoRA's 0.05.  They
-take turns of a few seconds, so that what disturbs one disturbs the other; the
-medians count.
+with libtorch.  Both have the same model: encoder, GPT-2, head; f32.  They train
+it, with AdamW in one fused kernel, gradients clipped at 0.25, no dropout but
+LoRA's 0.05; and they decide on one window at a time, from numbers in memory to
+probabilities in memory.  They take turns of a few seconds, so that what
+disturbs one disturbs the other; the medians count.
 """
 import argparse
 import json
@@ -103,6 +105,7 @@ class Theirs:
         return loss.item()
 
     def turn(self, seconds):
+        """Tokens/s of training."""
         steps, began = 0, time.perf_counter()
         while steps == 0 or time.perf_counter() - began < seconds:
             self.step()
@@ -110,13 +113,38 @@ class Theirs:
         return steps * self.case["batch"] * TOKENS / (time.perf_counter() - began)
 
 
+class TheirDecisions:
+    def __init__(self, case, threads):
+        torch.set_num_threads(threads)
+        torch.manual_seed(1)
+        self.model = Model(case).eval()
+        self.parameters = sum(p.numel() for p in self.model.parameters() if p.requires_grad)
+        self.window = (torch.randn(1, WINDOW), torch.randn(1, WINDOW, FEATURES),
+                       torch.randint(3, (1, WINDOW)))
+
+    @torch.inference_mode()
+    def decide(self):
+        return torch.softmax(self.model(*self.window)[0, -1], dim=-1).tolist()
+
+    def turn(self, seconds):
+        """Median time of a decision, ms."""
+        times, began = [], time.perf_counter()
+        while not times or time.perf_counter() - began < seconds:
+            start = time.perf_counter()
+            self.decide()
+            times.append(1e3 * (time.perf_counter() - start))
+        return statistics.median(times)
+
+
 class Ours:
-    def __init__(self, program, case, threads, seconds):
+    def __init__(self, program, case, threads, seconds, what="training"):
         command = [program, "bench", "training", "--json", "--paced",
                    "--features", "8", "--window", str(WINDOW), "--threads", str(threads),
                    "--turn-seconds", str(seconds), "--lora-rank", str(case["rank"])]
         for key in ("layers", "width", "heads", "batch"):
             command += [f"--{key}", str(case[key])]
+        if what == "decisions":
+            command.append("--decisions")
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE,
                                         stdout=subprocess.PIPE, text=True)
 
@@ -136,22 +164,33 @@ class Ours:
         self.process.wait()
 
 
-def compare(program, name, threads, rounds, seconds):
+# What is compared: Python's side, l4sllm's figure, its unit and digits.
+KINDS = {
+    "training": (Theirs, "tokens_per_s", "tokens/s", 0),
+    "decisions": (TheirDecisions, "p50_ms", "p50 in ms", 2),
+}
+
+
+def compare(program, name, what, threads, rounds, seconds):
     case = CASES[name]
-    ours, theirs = Ours(program, case, threads, seconds), Theirs(case, threads)
+    ours = Ours(program, case, threads, seconds, what)
+    side, key, _, _ = KINDS[what]
+    theirs = side(case, threads)
     # The first turn of each warms up.
     theirs.turn(0)
     warm = ours.turn()
     pairs = []
     for _ in range(rounds):
-        pairs.append((ours.turn()["tokens_per_s"], theirs.turn(seconds)))
+        pairs.append((ours.turn()[key], theirs.turn(seconds)))
     ours.end()
     mine, other = (statistics.median(side) for side in zip(*pairs))
-    ratio = statistics.median(a / b for a, b in pairs)
-    return dict(case=name, threads=threads, batch=case["batch"],
-                trained=warm["trainable_parameters"], trained_python=theirs.parameters,
-                tokens_per_s=mine, tokens_per_s_python=other, ratio=ratio,
-                ratios=[a / b for a, b in pairs])
+    # Above 1 is faster, whether it is more tokens or less time.
+    ratios = [b / a if what == "decisions" else a / b for a, b in pairs]
+    return {"case": name, "what": what, "threads": threads,
+            "batch": 1 if what == "decisions" else case["batch"],
+            "trained": warm["trainable_parameters"], "trained_python": theirs.parameters,
+            key: mine, f"{key}_python": other,
+            "ratio": statistics.median(ratios), "ratios": ratios}
 
 
 def main():
@@ -161,27 +200,35 @@ def main():
     parser.add_argument("--seconds", type=float, default=4.0)
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES))
+    parser.add_argument("--what", nargs="+", choices=KINDS, default=list(KINDS))
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
     if not args.json:
         print(f"torch {torch.__version__}, transformers {transformers.__version__}, "
               f"peft {peft.__version__}; {TOKENS} tokens a window; medians of {args.rounds} turns")
-        print(f"{'model':<14}{'threads':>8}{'batch':>7}{'trained':>12}"
+    for what in args.what:
+        table(args, what)
+
+
+def table(args, what):
+    _, key, unit, digits = KINDS[what]
+    if not args.json:
+        print(f"{what + ', ' + unit:<22}{'threads':>8}{'batch':>7}{'trained':>12}"
               f"{'l4sllm':>11}{'Python':>11}{'ratio':>7}")
     worst = None
     for name in args.cases:
         for threads in args.threads:
-            row = compare(args.program, name, threads, args.rounds, args.seconds)
+            row = compare(args.program, name, what, threads, args.rounds, args.seconds)
             worst = min(worst or row["ratio"], row["ratio"])
             if args.json:
                 print(json.dumps(row), flush=True)
             else:
-                print(f"{name:<14}{threads:>8}{row['batch']:>7}{row['trained']:>12}"
-                      f"{row['tokens_per_s']:>11.0f}{row['tokens_per_s_python']:>11.0f}"
+                print(f"{name:<22}{threads:>8}{row['batch']:>7}{row['trained']:>12}"
+                      f"{row[key]:>11.{digits}f}{row[key + '_python']:>11.{digits}f}"
                       f"{row['ratio']:>7.2f}", flush=True)
     if not args.json:
         met = "met" if worst >= 1.0 else "missed"
-        print(f"tokens/s of l4sllm over Python's: {worst:.2f} at least (aim 1.0: {met})")
+        print(f"{what}: {worst:.2f} times as fast as Python's at least (aim 1.0: {met})")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-//! Training throughput of one model of made-up shape on made-up windows.
+//! Speed of one model of made-up shape on made-up windows.
 
 use std::io::BufRead;
 use std::sync::atomic::AtomicBool;
@@ -9,10 +9,12 @@ use clap::Args;
 use l4sllm_model::backbone::{BackboneConfig, Gpt2Config, LoraConfig};
 use l4sllm_model::torch::{Measurement, Options, adapt, device, set_threads};
 use l4sllm_model::{Feature, PolicyConfig};
+use l4sllm_testbed::result::quantile;
 
 use crate::output::{Done, outln};
 
-/// Measure training throughput of a GPT-2 on made-up windows, in tokens/s.
+/// Measure training, or decisions, of a GPT-2 on made-up windows, in tokens/s
+/// and ms.
 ///
 /// What `scripts/bench-train.sh` compares with the same model in Python.
 #[derive(Debug, Args)]
@@ -41,6 +43,9 @@ pub(super) struct TrainingArgs {
     /// Threads that libtorch uses.
     #[arg(long, default_value_t = 1, value_parser = at_least_one)]
     threads: usize,
+    /// Decide on a window at a time instead of training.
+    #[arg(long)]
+    decisions: bool,
     /// Turns, after a short one to warm up.
     #[arg(long, default_value_t = 3, conflicts_with = "paced")]
     turns: u32,
@@ -65,28 +70,42 @@ pub(super) fn run(args: &TrainingArgs, cancel: &AtomicBool) -> anyhow::Result<Do
     );
     set_threads(args.threads);
     let config = config(args)?;
-    let tokens = args.batch * config.tokens();
+    let (windows, what) = match args.decisions {
+        true => (1, "decisions"),
+        false => (args.batch, "steps"),
+    };
+    let tokens = windows * config.tokens();
     let options = Options::default();
     let mut model = Measurement::new(config, options, args.batch, 1)?;
     let parameters = model.parameters()?;
     let mut turn = |seconds: f64| -> anyhow::Result<()> {
         let (began, length) = (Instant::now(), Duration::from_secs_f64(seconds));
-        let (mut steps, mut loss) = (0usize, 0.0);
-        while steps == 0 || began.elapsed() < length {
-            loss = model.step()?;
-            steps += 1;
+        let mut each_ns = Vec::new();
+        while each_ns.is_empty() || began.elapsed() < length {
+            let began = Instant::now();
+            if args.decisions {
+                model.decide()?;
+            } else {
+                let loss = model.step()?;
+                ensure!(loss.is_finite(), "the loss is {loss}");
+            }
+            each_ns.push(began.elapsed().as_nanos() as u64);
         }
+        let steps = each_ns.len();
         let tokens_per_s = (steps * tokens) as f64 / began.elapsed().as_secs_f64().max(1e-9);
-        ensure!(loss.is_finite(), "the loss is {loss} after {steps} steps");
+        each_ns.sort_unstable();
+        let p50_ms = quantile(&each_ns, 0.5).map_or(0.0, |ns| ns as f64 / 1e6);
         if args.json {
             let line = serde_json::json!({
-                "tokens_per_s": tokens_per_s, "steps": steps, "threads": args.threads,
+                "tokens_per_s": tokens_per_s, "p50_ms": p50_ms, what: steps, "threads": args.threads,
                 "trainable_parameters": parameters.trained, "parameters": parameters.all,
                 "device": device::describe(options.device),
             });
             return outln!("{line}");
         }
-        outln!("{tokens_per_s:.0} tokens/s in {steps} steps of {tokens} tokens")
+        outln!(
+            "{tokens_per_s:.0} tokens/s in {steps} {what} of {tokens} tokens, p50 {p50_ms:.3} ms"
+        )
     };
     if args.paced {
         let mut first = true;
