@@ -50,9 +50,10 @@ with_libtorch() {
         *) echo "libtorch: wheels exist for x86_64 Linux only"; return 77 ;;
     esac
     scripts/libtorch.sh &&
-        cargo clippy --locked -p l4sllm-model -p l4sllm --features l4sllm-model/torch,l4sllm/torch --all-targets -- -D warnings &&
+        cargo clippy --locked -p l4sllm-model -p l4sllmd -p l4sllm --features l4sllm-model/torch,l4sllmd/torch,l4sllm/torch --all-targets -- -D warnings &&
         cargo test --locked --no-fail-fast -p l4sllm-model --features torch -- --nocapture &&
-        cargo test --locked --no-fail-fast -p l4sllm --features torch --bin l4sllm --test torch -- --nocapture
+        cargo test --locked --no-fail-fast -p l4sllmd -p l4sllm --features l4sllmd/torch,l4sllm/torch \
+            --bin l4sllm --test torch --test engines --test program -- --nocapture
 }
 
 have() { command -v "$1" >/dev/null || { echo "$1 is not installed"; return 77; }; }

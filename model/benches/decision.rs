@@ -1,30 +1,55 @@
-//! Latency of a decision and cost of a record, in µs.
+//! Latency of a decision and cost of a record, in µs, in each engine that runs
+//! the policy.
 //!
-//! `cargo bench -p l4sllm-model [-- DIR]` takes the policy of DIR, or random
-//! weights of the default size.
+//! `cargo bench -p l4sllm-model --bench decision [--features torch] [-- DIR]`
+//! takes the policy of DIR, or random weights of the default size.
 
 #![allow(clippy::unwrap_used, reason = "a program for developers")]
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use l4sllm_model::{Feature, Policy, PolicyConfig, Session, Tensors};
+use l4sllm_model::{
+    EngineKind, EngineOptions, Feature, Policy, PolicyConfig, PolicyError, Session, Tensors,
+};
 
 #[path = "../tests/common/mod.rs"]
 mod common;
 
 fn main() {
     let dir = std::env::args().skip(1).find(|a| !a.starts_with("--"));
-    let policy = match dir {
-        Some(dir) => Policy::load(Path::new(&dir)).unwrap(),
-        None => {
+    let random = tempfile::tempdir().unwrap();
+    let dir = dir.map_or_else(
+        || {
             let config = PolicyConfig::new("random", &Feature::PAPER7);
-            Policy::new(config.clone(), &Tensors::random(&config, 1).unwrap()).unwrap()
+            let tensors = Tensors::random(&config, 1).unwrap();
+            Policy::save(random.path(), &config, &tensors).unwrap();
+            random.path().to_owned()
+        },
+        PathBuf::from,
+    );
+    for engine in EngineKind::ALL {
+        match load(&dir, engine) {
+            Ok(policy) => measure(&policy),
+            Err(why) => println!("{}: {why}", engine.name()),
         }
+    }
+}
+
+fn load(dir: &Path, engine: EngineKind) -> Result<Arc<Policy>, PolicyError> {
+    let options = EngineOptions {
+        engine: Some(engine),
+        ..EngineOptions::default()
     };
+    Policy::load_with(dir, &options)
+}
+
+fn measure(policy: &Arc<Policy>) {
     let backbone = &policy.config().backbone;
     println!(
-        "policy {}: window {}, {} features, {}, {} layers, width {}, {} parameters",
+        "{}: policy {}, window {}, {} features, {}, {} layers, width {}, {} parameters",
+        policy.runs_on(),
         policy.config().name,
         policy.config().window,
         policy.config().features.len(),
