@@ -16,7 +16,7 @@ l4sllm collect --out "$work/testbed.parquet" --episodes 20 \
     --scenario scenarios/paper.toml scenarios/paper-prague.toml scenarios/rates.toml
 l4sllm collect --out "$work/headroom.parquet" --episodes 20 --seconds 15 \
     --scenario scenarios/headroom.toml
-l4sllm train --name imitation --out "$work" --steps 3000 --threads 1 \
+l4sllm train --restart --name imitation --out "$work" --steps 3000 --threads 1 \
     --pool "$work/testbed.parquet" "$work/headroom.parquet"
 cp "$work/best/config.json" "$work/best/model.safetensors" "$to/"
 l4sllm eval --policy "$to" --pool "$work/testbed.parquet" "$work/headroom.parquet"

@@ -41,6 +41,14 @@ impl Confusion {
         self.0[actual][predicted] += 1;
     }
 
+    /// Adds counts as [`Scores::confusion`] has them.
+    pub fn merge(&mut self, counts: &[[u64; ACTIONS]; ACTIONS]) {
+        let counts = counts.iter().flatten();
+        for (mine, count) in self.0.iter_mut().flatten().zip(counts) {
+            *mine += count;
+        }
+    }
+
     /// The summary.
     pub fn scores(&self) -> Scores {
         let of = |count: u64, all: u64| count as f64 / (all.max(1)) as f64;
@@ -90,5 +98,8 @@ mod tests {
         assert_eq!(scores.f1, [Some(160.0 / 180.0), None, Some(0.0)]);
         assert!((scores.macro_f1 - (160.0 / 180.0) / 2.0).abs() < 1e-12);
         assert_eq!(scores.confusion, [[80, 0, 0], [0, 0, 0], [20, 0, 0]]);
+        confusion.merge(&[[0, 1, 0], [2, 3, 0], [0, 0, 4]]);
+        let merged = [[80, 1, 0], [2, 3, 0], [20, 0, 4]];
+        assert_eq!(confusion.scores().confusion, merged);
     }
 }

@@ -15,7 +15,8 @@ use l4sllm_model::torch::{
     find_checkpoint, random_base, set_threads,
 };
 use l4sllm_model::{
-    Adaptation, DecisionRule, Feature, HeadKind, Policy, PolicyConfig, Reward, Step, small_gpt2,
+    Adaptation, DecisionRule, Feature, HeadKind, Policy, PolicyConfig, Reward, Step, Tensors,
+    small_gpt2,
 };
 
 /// A pool with a scenario of its own and an episode for each length.
@@ -172,8 +173,11 @@ fn a_killed_training_goes_on_with_the_same_losses() {
         augmentation: Augmentation {
             noise: 0.1,
             step_dropout: 0.2,
+            return_dropout: 0.3,
             shift: true,
         },
+        label_smoothing: 0.05,
+        average: 0.9,
         ..tiny()
     };
     let whole = dir.path().join("whole");
@@ -209,6 +213,42 @@ fn a_killed_training_goes_on_with_the_same_losses() {
     std::fs::rename(parts.join("last"), parts.join("last.before")).unwrap();
     assert_eq!(find_checkpoint(&parts), Some(parts.join("last.before")));
     assert_eq!(setting.trainer(&parts, &config, true).step_count(), 40);
+}
+
+fn head(tensors: &Tensors) -> Vec<f32> {
+    let mut tensors = tensors.iter();
+    let (_, head) = tensors.find(|(name, _)| *name == "head.weight").unwrap();
+    head.to_vec()
+}
+
+#[test]
+fn a_mean_of_weights_is_saved_and_changes_no_step() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("pool.parquet");
+    pool(&file, &[100; 2], rule);
+    let setting = Setting::new(&file, 0);
+    let train = |name: &str, average: f64| {
+        let config = TrainConfig {
+            steps: 12,
+            evaluate_every: 6,
+            average,
+            ..tiny()
+        };
+        let out = dir.path().join(name);
+        let progress = run(&mut setting.trainer(&out, &config, false), 12);
+        let (_, tensors) = Policy::load_tensors(&out.join("last")).unwrap();
+        let head = head(&tensors);
+        let judged = progress[11].evaluation.as_ref().unwrap().loss;
+        (losses(&progress), head, judged)
+    };
+    let (last, mean) = (train("last", 0.0), train("mean", 0.9));
+    assert_eq!(last.0, mean.0);
+    assert!(last.1 != mean.1 && last.2 != mean.2);
+    // The mean stays behind: weights have moved less far in it.
+    let start = setting.trainer(&dir.path().join("start"), &tiny(), false);
+    let start = head(&start.network().tensors().unwrap());
+    let moved = |head: &[f32]| -> f32 { head.iter().zip(&start).map(|(a, b)| (a - b).abs()).sum() };
+    assert!(moved(&mean.1) < 0.9 * moved(&last.1));
 }
 
 #[test]

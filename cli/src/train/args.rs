@@ -7,6 +7,9 @@ use clap::{Args, ValueEnum};
 use l4sllm_model::torch::{Augmentation, Device, TrainConfig, device};
 use l4sllm_model::{DecisionRule, Feature};
 
+/// Most bins that an encoding has.
+const BINS_MAX: usize = 1024;
+
 /// Train a policy on experience pools.
 ///
 /// `--out` becomes the directory of the training: `best/` and `last/` are
@@ -20,9 +23,13 @@ pub struct TrainArgs {
     /// Directory of the training.
     #[arg(long, value_name = "DIR")]
     pub out: PathBuf,
-    /// Go on from the last checkpoint, if there is one.
+    /// Go on from the last checkpoint, if there is one, with the same options
+    /// and pools.
     #[arg(long)]
     pub resume: bool,
+    /// Begin anew where --out has a training already, which is lost then.
+    #[arg(long, conflicts_with = "resume")]
+    pub restart: bool,
     /// What is left open below: small, or as published.
     #[arg(long, value_enum, default_value_t = Preset::Small)]
     pub preset: Preset,
@@ -60,8 +67,8 @@ pub struct PolicyArgs {
     /// Records that a decision sees.
     #[arg(long, default_value_t = 20)]
     pub window: usize,
-    /// Bins of each feature's piecewise-linear encoding, at quantiles of the
-    /// pools; 0: the value alone.
+    /// Bins of each feature's piecewise-linear encoding, up to 1024, at
+    /// quantiles of the pools; 0: the value alone.
     #[arg(long, default_value_t = 0)]
     pub bins: usize,
     /// Units between a feature and its token.
@@ -135,7 +142,7 @@ pub struct OptimiserArgs {
     #[arg(long)]
     pub accumulate: Option<usize>,
     /// Highest learning rate [default: small: 1e-3; published: 1e-4].
-    #[arg(long)]
+    #[arg(long, allow_negative_numbers = true)]
     pub learning_rate: Option<f64>,
     /// Steps of warm-up.
     #[arg(long, default_value_t = TrainConfig::default().warmup)]
@@ -154,6 +161,14 @@ pub struct OptimiserArgs {
     /// often, 0 to 1.
     #[arg(long, default_value_t = 0.0)]
     pub sample_balance: f64,
+    /// Share of the loss that all actions get alike, 0 to 0.9: probabilities
+    /// stay away from 0 and 1.
+    #[arg(long, default_value_t = 0.0)]
+    pub label_smoothing: f64,
+    /// Keep a running mean of the weights, of which a step leaves this share,
+    /// 0 to 0.9999, and judge and save that; 0: the last weights.
+    #[arg(long, default_value_t = 0.0)]
+    pub average: f64,
     /// Steps between evaluations and checkpoints.
     #[arg(long, default_value_t = TrainConfig::default().evaluate_every)]
     pub evaluate_every: u64,
@@ -191,6 +206,11 @@ pub struct DataArgs {
     /// Standard deviation of the noise on scaled features.
     #[arg(long, default_value_t = 0.0)]
     pub noise: f64,
+    /// Share of the windows, 0 to 1, that are told the return that the policy
+    /// will be asked for (--target) in place of the one that came; with 1,
+    /// returns teach nothing.
+    #[arg(long, default_value_t = 0.0)]
+    pub return_dropout: f64,
     /// Share of the records of a window that are hidden from attention, and
     /// not learned from, 0 to 0.95; the newest always stays.
     #[arg(long, default_value_t = 0.0)]
@@ -284,11 +304,14 @@ impl TrainArgs {
         for (name, value, max) in [
             ("class-balance", optimiser.class_balance, 1.0),
             ("sample-balance", optimiser.sample_balance, 1.0),
+            ("label-smoothing", optimiser.label_smoothing, 0.9),
+            ("average", optimiser.average, 0.9999),
             ("target", policy.target, 1.0),
             ("dropout", policy.dropout, 0.95),
             ("held-out", data.held_out, 0.5),
             ("step-dropout", data.step_dropout, 0.95),
             ("noise", data.noise, 1e3),
+            ("return-dropout", data.return_dropout, 1.0),
             ("weight-decay", optimiser.weight_decay, 1e3),
         ] {
             ensure!(
@@ -296,6 +319,18 @@ impl TrainArgs {
                 "--{name} {value}: want 0 to {max}"
             );
         }
+        ensure!(!policy.name.trim().is_empty(), "--name: want a name");
+        ensure!(
+            data.shortest.unwrap_or(1) <= policy.window,
+            "--shortest {}: want at most --window, {}",
+            data.shortest.unwrap_or(1),
+            policy.window
+        );
+        ensure!(
+            policy.bins <= BINS_MAX,
+            "--bins {}: want 0 to {BINS_MAX}",
+            policy.bins
+        );
         for (name, value) in [
             ("batch", optimiser.batch.unwrap_or(1) as u64),
             ("accumulate", optimiser.accumulate.unwrap_or(1) as u64),
@@ -303,6 +338,7 @@ impl TrainArgs {
             ("evaluate-windows", optimiser.evaluate_windows as u64),
             ("steps", optimiser.steps),
             ("shortest", data.shortest.unwrap_or(1) as u64),
+            ("threads", self.machine.threads as u64),
         ] {
             ensure!(value > 0, "--{name} 0: want at least 1");
         }
@@ -340,10 +376,13 @@ impl TrainArgs {
             clip: optimiser.clip,
             class_balance: optimiser.class_balance,
             sample_balance: optimiser.sample_balance,
+            label_smoothing: optimiser.label_smoothing,
+            average: optimiser.average,
             shortest,
             augmentation: Augmentation {
                 noise: data.noise,
                 step_dropout: data.step_dropout,
+                return_dropout: data.return_dropout,
                 shift: shortest < self.policy.window,
             },
             evaluate_every: optimiser.evaluate_every,

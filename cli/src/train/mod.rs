@@ -6,9 +6,13 @@ mod mix;
 mod setup;
 mod steer;
 
+use std::collections::BTreeSet;
+use std::io::ErrorKind;
 use std::ops::Range;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use anyhow::{Context, bail, ensure};
 use indicatif::{HumanDuration, ProgressBar, ProgressState, ProgressStyle};
 use l4sllm_model::ACTIONS;
 use l4sllm_model::pool::{Dataset, Episode, Split};
@@ -47,14 +51,12 @@ pub fn trainer(
     lesson: Option<&Lesson>,
 ) -> anyhow::Result<Trainer> {
     args.check()?;
+    known_scenarios(&args.data.keep_out, episodes)?;
     let device = args.machine.open()?;
     set_threads(args.machine.threads);
     let portions = mix::portions(&args.data.mix, &args.pool, episodes, &split.train)?;
-    let last = find_checkpoint(&args.out).filter(|_| args.resume);
-    let start = match last {
-        Some(last) => setup::Start::resumed(last)?,
-        None => setup::Start::fresh(args, episodes, split, &portions, lesson)?,
-    };
+    let last = clear(args)?;
+    let start = setup::Start::new(args, episodes, split, &portions, lesson, last)?;
     let mut data = Dataset::load(&start.policy, &args.pool, episodes, split)?;
     let rows: Vec<_> = portions.iter().flat_map(|p| p.ranges.clone()).collect();
     if let Some(lesson) = lesson {
@@ -97,6 +99,50 @@ pub fn trainer(
         corpus,
         args.resume,
     )?)
+}
+
+/// Makes the directory ready, and gives the checkpoint to go on from.  What it
+/// has of an earlier training goes only where that was asked for.
+fn clear(args: &TrainArgs) -> anyhow::Result<Option<PathBuf>> {
+    let out = &args.out;
+    std::fs::create_dir_all(out).with_context(|| format!("cannot create {}", out.display()))?;
+    let last = find_checkpoint(out);
+    if args.resume {
+        return Ok(last);
+    }
+    let best = out.join("best");
+    if !args.restart {
+        ensure!(
+            last.is_none() && !best.exists(),
+            "{} has a training already: --resume goes on with it, --restart begins anew",
+            out.display()
+        );
+        return Ok(None);
+    }
+    for dir in last.into_iter().chain([best]) {
+        match std::fs::remove_dir_all(&dir) {
+            Err(e) if e.kind() != ErrorKind::NotFound => {
+                return Err(e).with_context(|| format!("cannot remove {}", dir.display()));
+            }
+            _ => {}
+        }
+    }
+    Ok(None)
+}
+
+/// Refuses scenarios that no episode is of.
+fn known_scenarios(names: &[String], episodes: &[Episode]) -> anyhow::Result<()> {
+    for name in names {
+        if !episodes.iter().any(|e| e.scenario == *name) {
+            let known: BTreeSet<&str> = episodes.iter().map(|e| e.scenario.as_str()).collect();
+            let known: Vec<&str> = known.into_iter().take(20).collect();
+            bail!(
+                "--keep-out {name}: no scenario of the pools, which have {}",
+                known.join(", ")
+            );
+        }
+    }
+    Ok(())
 }
 
 /// What a head decides among.

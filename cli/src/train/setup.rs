@@ -10,6 +10,7 @@ use l4sllm_model::{
     Adaptation, BaseConfig, DecisionRule, EncoderConfig, Encoding, HeadKind, Policy, PolicyConfig,
     TrainedOn, base_config,
 };
+use serde_json::Value;
 
 use super::TrainArgs;
 use super::args::{PolicyArgs, Precision, Preset};
@@ -26,13 +27,15 @@ pub struct Start {
 }
 
 impl Start {
-    /// From the options, scaled to the rows that are trained on.
-    pub fn fresh(
+    /// From the options, scaled to the rows that are trained on; and with the
+    /// weights of the checkpoint `last`, if there is one of the same policy.
+    pub fn new(
         args: &TrainArgs,
         episodes: &[Episode],
         split: &Split,
         portions: &[Portion],
         lesson: Option<&Lesson>,
+        last: Option<PathBuf>,
     ) -> anyhow::Result<Start> {
         let options = &args.policy;
         let mut policy = PolicyConfig::new(&options.name, options.features.list());
@@ -55,8 +58,6 @@ impl Start {
             Preset::Small => 0,
             Preset::Published => LoraConfig::default().r,
         });
-        policy.check()?;
-        Dataset::fit(&mut policy, &args.pool, split, options.bins, options.target)?;
         if rank > 0 {
             policy.adaptation = Adaptation::Lora(LoraConfig {
                 r: rank,
@@ -65,9 +66,9 @@ impl Start {
                 target_modules: options.lora_targets.clone(),
                 ..LoraConfig::default()
             });
-            policy.base = Some(base(args, &policy, weights.take())?);
-            policy.check()?;
         }
+        policy.check()?;
+        Dataset::fit(&mut policy, &args.pool, split, options.bins, options.target)?;
         let trained = || portions.iter().flat_map(|p| &p.ranges);
         let episode = |range: &std::ops::Range<usize>| {
             episodes.get(episodes.partition_point(|e| e.rows.end <= range.start))
@@ -83,19 +84,17 @@ impl Start {
             seed: args.optimiser.seed,
             version: env!("CARGO_PKG_VERSION").to_owned(),
         });
+        if let Some(last) = last {
+            return resumed(last, &policy);
+        }
+        if rank > 0 {
+            policy.base = Some(base(args, &policy, weights.take())?);
+            policy.check()?;
+        }
         Ok(Start {
             policy,
             dir: args.out.join("best"),
             weights,
-        })
-    }
-
-    /// From a checkpoint.
-    pub fn resumed(last: PathBuf) -> anyhow::Result<Start> {
-        Ok(Start {
-            policy: Policy::load_config(&last)?,
-            dir: last,
-            weights: None,
         })
     }
 
@@ -109,6 +108,55 @@ impl Start {
             seed,
             options,
         )?)
+    }
+}
+
+/// From a checkpoint, of which the options and the pools ask for `policy`.
+fn resumed(last: PathBuf, policy: &PolicyConfig) -> anyhow::Result<Start> {
+    let was = Policy::load_config(&last)?;
+    if let Some((key, was, is)) = difference(&comparable(&was)?, &comparable(policy)?, "") {
+        bail!(
+            "{}: the training was started with {key} = {was}, not {is}; --resume takes the same \
+             options and pools, --restart begins anew",
+            last.display()
+        );
+    }
+    Ok(Start {
+        policy: was,
+        dir: last,
+        weights: None,
+    })
+}
+
+/// A policy as far as options and pools decide it.
+fn comparable(policy: &PolicyConfig) -> anyhow::Result<Value> {
+    let mut policy = policy.clone();
+    policy.base = None;
+    if let Some(trained_on) = &mut policy.trained_on {
+        trained_on.steps = 0;
+        trained_on.version.clear();
+    }
+    Ok(serde_json::to_value(policy)?)
+}
+
+/// The first place where two configurations differ, and what they have there.
+fn difference(was: &Value, is: &Value, place: &str) -> Option<(String, Value, Value)> {
+    let none = Value::Null;
+    match (was, is) {
+        (Value::Object(a), Value::Object(b)) => {
+            let keys: BTreeSet<_> = a.keys().chain(b.keys()).collect();
+            keys.into_iter().find_map(|key| {
+                let of = |map: &serde_json::Map<String, Value>| map.get(key).cloned();
+                let (a, b) = (of(a).unwrap_or_default(), of(b).unwrap_or_default());
+                let dot = if place.is_empty() { "" } else { "." };
+                difference(&a, &b, &format!("{place}{dot}{key}"))
+            })
+        }
+        (Value::Array(a), Value::Array(b)) => (0..a.len().max(b.len())).find_map(|i| {
+            let (a, b) = (a.get(i).unwrap_or(&none), b.get(i).unwrap_or(&none));
+            difference(a, b, &format!("{place}[{i}]"))
+        }),
+        _ => (was != is).then(|| (place.to_owned(), was.clone(), is.clone())),
     }
 }
 
@@ -186,4 +234,35 @@ fn base(
         ..Options::default()
     };
     Ok(random_base(&dir, path, &policy.backbone, seed, options)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use l4sllm_model::Feature;
+
+    #[test]
+    fn what_a_resumed_training_asks_for_otherwise_is_named() {
+        let was = PolicyConfig::new("a", &Feature::PAPER7);
+        let text = |is: &PolicyConfig| {
+            let difference = difference(&comparable(&was).unwrap(), &comparable(is).unwrap(), "");
+            difference.map(|(key, was, is)| format!("{key} = {was}, not {is}"))
+        };
+        assert_eq!(text(&was), None);
+        let mut is = was.clone();
+        is.window += 1;
+        let want = format!("window = {}, not {}", was.window, is.window);
+        assert_eq!(text(&is), Some(want));
+        let mut is = was.clone();
+        is.features[2].scaling.mean = 4.5;
+        let found = text(&is).unwrap();
+        assert!(found.starts_with("features[2].scaling.mean = "), "{found}");
+        let mut is = was.clone();
+        is.features.pop();
+        let found = text(&is).unwrap();
+        assert!(
+            found.starts_with("features[6] = ") && found.ends_with("not null"),
+            "{found}"
+        );
+    }
 }

@@ -53,6 +53,27 @@ impl Split {
         split
     }
 
+    /// Fold `index` of `count` (above it) of a validation across the rows to
+    /// train on: each range is cut into `count` pieces of equal length, of
+    /// which this one is `late` and the others are trained on.  What was
+    /// judged in `self` is in no part.
+    pub fn fold(&self, index: usize, count: usize) -> Split {
+        let mut fold = Split {
+            train: Vec::new(),
+            late: Vec::new(),
+            unseen: Vec::new(),
+        };
+        for range in &self.train {
+            let cut = |piece: usize| range.start + range.len() * piece / count;
+            let (from, to) = (cut(index), cut(index + 1));
+            fold.train.extend([range.start..from, to..range.end]);
+            fold.late.push(from..to);
+        }
+        fold.train.retain(|range| !range.is_empty());
+        fold.late.retain(|range| !range.is_empty());
+        fold
+    }
+
     /// Every range, in the order of rows.
     pub fn ranges(&self) -> Vec<Range<usize>> {
         let all = self.train.iter().chain(&self.late).chain(&self.unseen);
@@ -157,6 +178,20 @@ mod tests {
         let split = Split::of(&episodes, 0.0, &["s1".to_owned()]);
         assert_eq!(split.train, [0..10, 20..30]);
         assert_eq!(split.unseen, [10..20, 30..40]);
+    }
+
+    #[test]
+    fn folds_judge_each_row_to_train_on_once_and_no_other() {
+        let split = Split::new(&[0..100, 100..110], 0.2);
+        let folds: Vec<Split> = (0..4).map(|i| split.fold(i, 4)).collect();
+        assert_eq!(folds[1].late, [20..40, 102..104]);
+        assert_eq!(folds[1].train, [0..20, 40..80, 100..102, 104..108]);
+        assert_eq!(folds[0].train, [20..80, 102..108]);
+        let judged = folds.iter().flat_map(|fold| fold.late.iter().cloned());
+        let mut judged: Vec<usize> = judged.flatten().collect();
+        judged.sort_unstable();
+        assert!(judged.into_iter().eq((0..80).chain(100..108)));
+        assert!(folds.iter().all(|fold| fold.unseen.is_empty()));
     }
 
     #[test]

@@ -15,25 +15,35 @@ pub struct Augmentation {
     /// Share of the records that nothing may look at and nothing is learned
     /// from, 0..1; the last of each window always stays.
     pub step_dropout: f64,
+    /// Share of the windows that are told the return that the policy will be
+    /// asked for, and not the one that came, 0..=1: what came may tell of an
+    /// action what no decision knows.
+    #[serde(default)]
+    pub return_dropout: f64,
     /// Windows shorter than the policy's stand anywhere in its time, in place
     /// of its start.
     pub shift: bool,
 }
 
 impl Augmentation {
-    /// Changes a batch of windows for a policy that sees `window` records,
-    /// with libtorch's generator.  Returns which records are left, [B, w],
-    /// bool; none: all of them.
+    /// Changes a batch of windows for a policy that sees `window` records and
+    /// is asked for the scaled return `target`, with libtorch's generator.
+    /// Returns which records are left, [B, w], bool; none: all of them.
     pub(super) fn apply(
         &self,
         batch: &mut Batch,
         window: usize,
+        target: f32,
     ) -> Result<Option<Tensor>, TrainError> {
         let device = batch.actions.device();
         let (b, w) = batch.actions.size2()?;
         if self.noise > 0.0 {
             let noise = batch.inputs.f_randn_like()?.f_mul_scalar(self.noise)?;
             batch.inputs = batch.inputs.f_add(&noise)?;
+        }
+        if self.return_dropout > 0.0 {
+            let asked = Tensor::f_rand([b, 1], (Kind::Float, device))?.f_lt(self.return_dropout)?;
+            batch.returns = batch.returns.f_masked_fill(&asked, f64::from(target))?;
         }
         let room = window as i64 - w;
         if self.shift && room > 0 {
@@ -74,7 +84,9 @@ mod tests {
     #[test]
     fn nothing_changes_nothing() {
         let mut changed = batch(4, 5);
-        let kept = Augmentation::default().apply(&mut changed, 20).unwrap();
+        let kept = Augmentation::default()
+            .apply(&mut changed, 20, 0.5)
+            .unwrap();
         assert!(kept.is_none() && changed.mask.is_none() && changed.times.is_none());
         assert_eq!(changed.inputs, batch(4, 5).inputs);
     }
@@ -87,7 +99,7 @@ mod tests {
             noise: 0.25,
             ..Augmentation::default()
         };
-        augmentation.apply(&mut changed, 20).unwrap();
+        augmentation.apply(&mut changed, 20, 0.5).unwrap();
         let noise = &changed.inputs - &before.inputs;
         assert!(mean(&noise).abs() < 0.02);
         assert!((mean(&noise.square()).sqrt() - 0.25).abs() < 0.02);
@@ -103,12 +115,30 @@ mod tests {
             step_dropout: 0.4,
             ..Augmentation::default()
         };
-        let kept = augmentation.apply(&mut changed, 10).unwrap().unwrap();
+        let kept = augmentation.apply(&mut changed, 10, 0.5).unwrap().unwrap();
         assert_eq!(changed.mask.as_ref(), Some(&kept));
         assert_eq!(mean(&kept.select(1, 9).to_kind(Kind::Float)), 1.0);
         let share = mean(&kept.narrow(1, 0, 9).to_kind(Kind::Float));
         assert!((share - 0.6).abs() < 0.04, "{share}");
         assert_eq!(changed.inputs, batch(200, 10).inputs);
+    }
+
+    #[test]
+    fn windows_are_told_the_return_that_will_be_asked_for() {
+        tch::manual_seed(4);
+        let mut changed = batch(400, 5);
+        let augmentation = Augmentation {
+            return_dropout: 0.3,
+            ..Augmentation::default()
+        };
+        augmentation.apply(&mut changed, 5, 0.5).unwrap();
+        // The target throughout a window, or what came throughout.
+        let asked = changed.returns.eq(0.5).to_kind(Kind::Float);
+        let each = asked.mean_dim(1, false, Kind::Float);
+        assert_eq!(mean(&each.square()), mean(&each));
+        assert!((mean(&each) - 0.3).abs() < 0.06, "{}", mean(&each));
+        assert_eq!(mean(&changed.returns), 0.5 * mean(&each));
+        assert_eq!(changed.inputs, batch(400, 5).inputs);
     }
 
     #[test]
@@ -119,7 +149,7 @@ mod tests {
             shift: true,
             ..Augmentation::default()
         };
-        augmentation.apply(&mut changed, 7).unwrap();
+        augmentation.apply(&mut changed, 7, 0.5).unwrap();
         let times = changed.times.unwrap();
         assert_eq!(times.size(), [300, 4]);
         let starts: Vec<i64> = Vec::try_from(times.select(1, 0)).unwrap();
@@ -134,7 +164,7 @@ mod tests {
         );
 
         let mut whole = batch(3, 7);
-        augmentation.apply(&mut whole, 7).unwrap();
+        augmentation.apply(&mut whole, 7, 0.5).unwrap();
         assert!(whole.times.is_none());
     }
 }

@@ -9,8 +9,7 @@ use serde::{Deserialize, Serialize};
 use tch::{Device, Tensor};
 
 use super::TrainError;
-use super::network::{Network, Trained};
-use super::optimiser::AdamW;
+use super::network::Network;
 use super::trainer::TrainConfig;
 use crate::PolicyConfig;
 
@@ -64,24 +63,20 @@ pub fn find(dir: &Path) -> Option<PathBuf> {
     places.into_iter().find(|p| p.join(PROGRESS_FILE).exists())
 }
 
-/// Writes a checkpoint.  Whenever it is interrupted, there is a whole one.
+/// Writes a checkpoint: `network` as a policy, and `tensors`, flat vectors that
+/// the training goes on with.  Whenever it is interrupted, there is a whole one.
 pub(super) fn save(
     dir: &Path,
-    network: &mut Network,
+    network: &Network,
     config: &PolicyConfig,
-    optimiser: &AdamW,
+    tensors: &[(&str, &Tensor)],
     position: &Position,
 ) -> Result<(), TrainError> {
     let [last, before, part] = [LAST, BEFORE, PART].map(|name| dir.join(name));
     remove(&part)?;
     network.save(&part, config)?;
     let file = part.join(TENSORS_FILE);
-    let tensors = [
-        ("weights", &network.trained().flat()),
-        ("mean", &optimiser.mean),
-        ("squares", &optimiser.squares),
-    ];
-    fs::write(&file, to_bytes(&tensors)?).map_err(failed(&file))?;
+    fs::write(&file, to_bytes(tensors)?).map_err(failed(&file))?;
     let file = part.join(PROGRESS_FILE);
     let text = serde_json::to_string_pretty(position)
         .expect("the struct holds no map with keys other than strings");
@@ -95,12 +90,12 @@ pub(super) fn save(
     remove(&before)
 }
 
-/// Reads what [`save`] wrote beside the policy, for a training of `config`.
+/// Reads what [`save`] wrote beside the policy, for a training of `config`,
+/// into the tensors of those names.
 pub(super) fn load(
     dir: &Path,
     config: &TrainConfig,
-    trained: &Trained,
-    optimiser: &mut AdamW,
+    tensors: &mut [(&str, &mut Tensor)],
 ) -> Result<Position, TrainError> {
     let wrong = |file: &str, reason: String| TrainError::Checkpoint {
         path: dir.join(file),
@@ -113,16 +108,10 @@ pub(super) fn load(
         return Err(wrong(PROGRESS_FILE, reason));
     }
     let bytes = bytes(TENSORS_FILE)?;
-    let tensors =
-        SafeTensors::deserialize(&bytes).map_err(|e| wrong(TENSORS_FILE, e.to_string()))?;
-    optimiser.steps = position.step;
+    let file = SafeTensors::deserialize(&bytes).map_err(|e| wrong(TENSORS_FILE, e.to_string()))?;
     let _guard = tch::no_grad_guard();
-    for (name, to) in [
-        ("weights", &mut trained.flat()),
-        ("mean", &mut optimiser.mean),
-        ("squares", &mut optimiser.squares),
-    ] {
-        let view = tensors
+    for (name, to) in tensors {
+        let view = file
             .tensor(name)
             .map_err(|e| wrong(TENSORS_FILE, e.to_string()))?;
         if view.dtype() != Dtype::F32 || view.shape() != [to.numel()] {

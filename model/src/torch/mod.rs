@@ -6,6 +6,7 @@
 //! thread per core, is bad company on a machine that does other things.
 
 mod augment;
+mod average;
 pub mod backbone;
 pub mod backbone_files;
 mod checkpoint;

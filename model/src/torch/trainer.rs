@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use tch::{Kind, Reduction, Tensor};
 
 use super::augment::Augmentation;
+use super::average::Average;
 use super::checkpoint::{self, Position};
 use super::metrics::{Evaluation, Metrics, Progress};
 use super::network::{Batch, Network};
@@ -20,6 +21,13 @@ use crate::{ACTIONS, Confusion, PolicyConfig};
 
 /// Class of records that the loss leaves out.
 const IGNORED: i64 = -100;
+
+/// Names of the vectors of a checkpoint: the trained weights, the optimiser's
+/// moments of their gradient, and the mean of them, if one is kept.
+const WEIGHTS: &str = "weights";
+const MEAN: &str = "mean";
+const SQUARES: &str = "squares";
+const AVERAGE: &str = "average";
 
 /// How to train.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -46,6 +54,14 @@ pub struct TrainConfig {
     pub class_balance: f64,
     /// The same by how often windows are drawn that end with the action.
     pub sample_balance: f64,
+    /// Share of the loss that all actions get alike, whatever was done, 0..1:
+    /// probabilities stay away from 0 and 1.
+    #[serde(default)]
+    pub label_smoothing: f64,
+    /// What a step leaves of the mean of the weights before it, 0..1: that
+    /// mean is judged and saved in place of the last weights.  0: no mean.
+    #[serde(default)]
+    pub average: f64,
     /// Fewest records of a window; the policy's window, or less for windows
     /// of random length.
     pub shortest: usize,
@@ -73,6 +89,8 @@ impl Default for TrainConfig {
             clip: 0.25,
             class_balance: 0.0,
             sample_balance: 0.0,
+            label_smoothing: 0.0,
+            average: 0.0,
             shortest: usize::MAX,
             augmentation: Augmentation::default(),
             evaluate_every: 500,
@@ -102,6 +120,7 @@ pub struct Trainer {
     dir: PathBuf,
     network: Network,
     optimiser: AdamW,
+    average: Option<Average>,
     data: Dataset,
     sampler: Sampler,
     held_out: Windows,
@@ -144,8 +163,17 @@ impl Trainer {
 
         let mut optimiser = AdamW::new(network.trained())?;
         let mut position = Position::new(&config);
+        let mut weights = network.trained().flat();
+        let mut average = Average::new(&weights, config.average)?;
         if resume && let Some(last) = checkpoint::find(dir) {
-            position = checkpoint::load(&last, &config, network.trained(), &mut optimiser)?;
+            let mut tensors = vec![
+                (WEIGHTS, &mut weights),
+                (MEAN, &mut optimiser.mean),
+                (SQUARES, &mut optimiser.squares),
+            ];
+            tensors.extend(average.as_mut().map(|a| (AVERAGE, &mut a.weights)));
+            position = checkpoint::load(&last, &config, &mut tensors)?;
+            optimiser.steps = position.step;
         }
         let device = network.device();
         let metrics = Metrics::open(&dir.join("metrics.jsonl"), position.step)?;
@@ -161,6 +189,7 @@ impl Trainer {
             config,
             network,
             optimiser,
+            average,
             data,
             sampler,
             acceptance,
@@ -216,15 +245,15 @@ impl Trainer {
             self.config.weight_decay,
             self.config.clip,
         )?;
+        if let Some(average) = &mut self.average {
+            average.add(&self.network.trained().flat(), step + 1)?;
+        }
         self.position.step = step + 1;
         self.position.random = random.state();
         let seconds = self.started.elapsed().as_secs_f64().max(1e-9);
         let due = self.position.step % self.config.evaluate_every == 0
             || self.position.step >= self.config.steps;
-        let evaluation = if due { self.evaluate()? } else { None };
-        if due {
-            self.note(evaluation.as_ref())?;
-        }
+        let evaluation = if due { self.check()? } else { None };
         let progress = Progress {
             step: self.position.step,
             epoch: self.position.step as f64 * self.epochs_per_step,
@@ -244,13 +273,22 @@ impl Trainer {
     pub fn save(&mut self) -> Result<(), TrainError> {
         let config = self.policy_config();
         self.metrics.sync()?;
-        checkpoint::save(
-            &self.dir,
-            &mut self.network,
-            &config,
-            &self.optimiser,
-            &self.position,
-        )
+        let mut last = self.network.trained().flat();
+        let weights = last.f_detach_copy()?;
+        let average = match &self.average {
+            None => None,
+            Some(average) => Some(average.weights.f_detach_copy()?),
+        };
+        let mut tensors = vec![
+            (WEIGHTS, &weights),
+            (MEAN, &self.optimiser.mean),
+            (SQUARES, &self.optimiser.squares),
+        ];
+        tensors.extend(average.as_ref().map(|average| (AVERAGE, average)));
+        Average::exchange(&mut self.average, &mut last)?;
+        let saved = checkpoint::save(&self.dir, &self.network, &config, &tensors, &self.position);
+        Average::exchange(&mut self.average, &mut last)?;
+        saved
     }
 
     /// Judges the network on rows that were kept out; none, if there are none.
@@ -267,7 +305,7 @@ impl Trainer {
             let labels = self.network.labels(&batch)?;
             let logits = self.network.logits(&batch, false)?;
             let count = labels.numel() as f64;
-            loss += cross_entropy(&logits, &labels, None)?.f_double_value(&[])? * count;
+            loss += cross_entropy(&logits, &labels, None, 0.0)?.f_double_value(&[])? * count;
             records += count;
             let best = logits.f_select(1, -1)?.f_argmax(-1, false)?;
             let best = Vec::<i64>::try_from(best.f_to_device(tch::Device::Cpu)?)?;
@@ -310,10 +348,11 @@ impl Trainer {
         // resumed training draws the same.
         let seed = random.next() as i64;
         tch::manual_seed(seed);
-        let kept = self
-            .config
-            .augmentation
-            .apply(&mut batch, self.network.config().window)?;
+        let policy = self.network.config();
+        let returns = &policy.returns;
+        let target = returns.scaling.apply(returns.target);
+        let augmentation = &self.config.augmentation;
+        let kept = augmentation.apply(&mut batch, policy.window, target)?;
         let mut labels = self.network.labels(&batch)?;
         if let Some(kept) = kept.filter(|kept| kept.size() == labels.size()) {
             labels = labels.f_masked_fill(&kept.f_logical_not()?, IGNORED)?;
@@ -323,7 +362,8 @@ impl Trainer {
         let value = |logits: &Tensor| -> Result<Tensor, TrainError> {
             let best = logits.f_detach()?.f_argmax(-1, false)?;
             right = Some(best.f_eq_tensor(&labels)?.f_sum(Kind::Float)?);
-            let loss = cross_entropy(logits, &labels, Some(&self.class_weights))?;
+            let smoothing = self.config.label_smoothing;
+            let loss = cross_entropy(logits, &labels, Some(&self.class_weights), smoothing)?;
             Ok(loss.f_mul_scalar(scale)?)
         };
         let loss = self.network.backward(&batch, seed, value)?;
@@ -359,7 +399,21 @@ impl Trainer {
         Ok(batch)
     }
 
-    /// Takes note of an evaluation, and writes what is worth keeping.
+    /// Evaluates, takes note of it, and writes what is worth keeping.
+    fn check(&mut self) -> Result<Option<Evaluation>, TrainError> {
+        let mut last = self.network.trained().flat();
+        Average::exchange(&mut self.average, &mut last)?;
+        let noted = self.evaluate().and_then(|evaluation| {
+            self.note(evaluation.as_ref())?;
+            Ok(evaluation)
+        });
+        Average::exchange(&mut self.average, &mut last)?;
+        let evaluation = noted?;
+        self.save()?;
+        Ok(evaluation)
+    }
+
+    /// Takes note of an evaluation, and keeps the weights if they are the best.
     fn note(&mut self, evaluation: Option<&Evaluation>) -> Result<(), TrainError> {
         let loss = evaluation.map(|e| e.loss);
         let better = match (loss, self.position.best_loss) {
@@ -373,7 +427,7 @@ impl Trainer {
             let config = self.policy_config();
             self.network.save(&self.dir.join("best"), &config)?;
         }
-        self.save()
+        Ok(())
     }
 
     /// The configuration with the number of steps that its weights have seen.
@@ -409,10 +463,11 @@ fn cross_entropy(
     logits: &Tensor,
     labels: &Tensor,
     weights: Option<&Tensor>,
+    smoothing: f64,
 ) -> Result<Tensor, TrainError> {
     let logits = logits.f_view([-1, ACTIONS as i64])?;
     let labels = labels.f_reshape([-1])?;
-    Ok(logits.f_cross_entropy_loss(&labels, weights, Reduction::Mean, IGNORED, 0.0)?)
+    Ok(logits.f_cross_entropy_loss(&labels, weights, Reduction::Mean, IGNORED, smoothing)?)
 }
 
 /// One weight an action, their mean over the rows being 1.
@@ -446,6 +501,20 @@ mod tests {
         assert!((mark / enqueue - 9.0).abs() < 1e-5);
         assert_eq!(acceptance([80, 0, 20], 1.0), [0.25, 1.0, 1.0]);
         assert_eq!(acceptance([80, 20, 20], 0.5), [0.5, 1.0, 1.0]);
+    }
+
+    #[test]
+    fn smoothing_gives_each_action_its_share_of_the_loss() {
+        let logits = Tensor::from_slice(&[2.0f32, 0.0, -1.0]).view([1, 1, 3]);
+        let labels = Tensor::from_slice(&[0i64]).view([1, 1]);
+        let loss = |smoothing| {
+            let loss = cross_entropy(&logits, &labels, None, smoothing).unwrap();
+            loss.double_value(&[])
+        };
+        let each: Vec<f64> = Vec::try_from(logits.view([3]).log_softmax(0, Kind::Double)).unwrap();
+        let mean = -each.iter().sum::<f64>() / 3.0;
+        assert!((loss(0.0) + each[0]).abs() < 1e-6);
+        assert!((loss(0.3) - (0.7 * -each[0] + 0.3 * mean)).abs() < 1e-6);
     }
 
     #[test]

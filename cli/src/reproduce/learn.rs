@@ -1,0 +1,98 @@
+//! One training on a part of a pool, judged on another.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
+use std::time::Instant;
+
+use anyhow::Context;
+use l4sllm_model::pool::{CsvReader, Dataset, Episode, Sink, Source, Split};
+use l4sllm_model::{Policy, Reward};
+use serde::Serialize;
+
+use crate::judge::{Judge, Verdict};
+use crate::train::{self, TrainArgs};
+
+/// What is learned.
+pub struct Pool {
+    pub path: PathBuf,
+    pub episodes: Vec<Episode>,
+}
+
+/// What came of a training.
+#[derive(Serialize)]
+pub struct Judged {
+    /// Training and judging.
+    pub seconds: f64,
+    /// Rows to judge whose state no row to train on has.
+    pub novel_rows: usize,
+    /// On the rows to judge, asked for the policy's target return.
+    pub test: Verdict,
+    /// The same, on the novel rows alone.
+    pub novel: Option<Verdict>,
+    /// On the rows to judge, told the return that came: what it would score
+    /// if it knew the future.
+    pub told_returns: Verdict,
+}
+
+impl Pool {
+    /// The pool at `path`; a table becomes one in `out`.
+    pub fn open(path: &Path, out: &Path) -> anyhow::Result<Pool> {
+        let path = as_pool(path, out)?;
+        let episodes = Dataset::episodes(std::slice::from_ref(&path))?;
+        Ok(Pool { path, episodes })
+    }
+
+    /// Trains on `split.train` and judges the last weights on `split.late`;
+    /// nothing, if `cancel` was set meanwhile.
+    pub fn learn(
+        &self,
+        training: &TrainArgs,
+        split: &Split,
+        cancel: &AtomicBool,
+    ) -> anyhow::Result<Option<Judged>> {
+        let started = Instant::now();
+        // Nothing held out: no choice of weights, the last ones count.
+        let mut trainer = train::trainer(training, &self.episodes, split, Vec::new(), None)?;
+        if !train::train(&mut trainer, training.optimiser.steps, cancel)? {
+            return Ok(None);
+        }
+        let policy = Policy::load(&training.out.join("last"))?;
+        let (config, paths) = (policy.config(), std::slice::from_ref(&self.path));
+        let data = Dataset::load(config, paths, &self.episodes, split)?;
+        let seen = Dataset::seen(config, paths, &split.train)?;
+        let mut judge = Judge {
+            policy: &policy,
+            data: &data,
+            episodes: &self.episodes,
+            target: Some(config.returns.scaling.apply(config.returns.target)),
+        };
+        let rows = &split.late;
+        let test = judge.judge(rows, usize::MAX, |_| true)?;
+        let novel = judge.judge(rows, usize::MAX, |row| !seen[row])?;
+        judge.target = None;
+        let told = judge.judge(rows, usize::MAX, |_| true)?;
+        Ok(Some(Judged {
+            seconds: started.elapsed().as_secs_f64(),
+            novel_rows: rows.iter().cloned().flatten().filter(|r| !seen[*r]).count(),
+            test: test.context("no row to judge")?,
+            novel,
+            told_returns: told.context("no row to judge")?,
+        }))
+    }
+}
+
+/// The pool itself, or what becomes of a table.
+pub fn as_pool(path: &Path, out: &Path) -> anyhow::Result<PathBuf> {
+    if path.extension().is_none_or(|e| e != "csv") {
+        return Ok(path.to_owned());
+    }
+    std::fs::create_dir_all(out).with_context(|| format!("cannot create {}", out.display()))?;
+    let pool = out.join("pool.parquet");
+    let mut table = CsvReader::open(path, "published", Reward::default())?;
+    let mut sink = Sink::create(&pool, &table.schema().clone())?;
+    while let Some(rows) = table.next()? {
+        sink.append(&rows)?;
+    }
+    sink.finish()?;
+    Ok(pool)
+}
