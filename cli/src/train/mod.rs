@@ -9,7 +9,7 @@ mod steer;
 use std::collections::BTreeSet;
 use std::io::ErrorKind;
 use std::ops::Range;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, bail, ensure};
@@ -55,7 +55,7 @@ pub fn trainer(
     let device = args.machine.open()?;
     set_threads(args.machine.threads);
     let portions = mix::portions(&args.data.mix, &args.pool, episodes, &split.train)?;
-    let last = clear(args)?;
+    let last = ready(args)?;
     let start = setup::Start::new(args, episodes, split, &portions, lesson, last)?;
     let mut data = Dataset::load(&start.policy, &args.pool, episodes, split)?;
     let rows: Vec<_> = portions.iter().flat_map(|p| p.ranges.clone()).collect();
@@ -92,6 +92,10 @@ pub fn trainer(
         portions,
         held_out,
     };
+    // Only now, that nothing stands in the way of a new one.
+    if args.restart {
+        clear(&args.out)?;
+    }
     Ok(Trainer::new(
         &args.out,
         args.config(),
@@ -101,25 +105,23 @@ pub fn trainer(
     )?)
 }
 
-/// Makes the directory ready, and gives the checkpoint to go on from.  What it
-/// has of an earlier training goes only where that was asked for.
-fn clear(args: &TrainArgs) -> anyhow::Result<Option<PathBuf>> {
+/// Makes the directory, and gives the checkpoint to go on from.  What an
+/// earlier training left there is not to be lost by accident.
+fn ready(args: &TrainArgs) -> anyhow::Result<Option<PathBuf>> {
     let out = &args.out;
     std::fs::create_dir_all(out).with_context(|| format!("cannot create {}", out.display()))?;
     let last = find_checkpoint(out);
-    if args.resume {
-        return Ok(last);
-    }
-    let best = out.join("best");
-    if !args.restart {
-        ensure!(
-            last.is_none() && !best.exists(),
-            "{} has a training already: --resume goes on with it, --restart begins anew",
-            out.display()
-        );
-        return Ok(None);
-    }
-    for dir in last.into_iter().chain([best]) {
+    ensure!(
+        args.resume || args.restart || (last.is_none() && !out.join("best").exists()),
+        "{} has a training already: --resume goes on with it, --restart begins anew",
+        out.display()
+    );
+    Ok(last.filter(|_| args.resume))
+}
+
+/// Removes what an earlier training left.
+fn clear(out: &Path) -> anyhow::Result<()> {
+    for dir in find_checkpoint(out).into_iter().chain([out.join("best")]) {
         match std::fs::remove_dir_all(&dir) {
             Err(e) if e.kind() != ErrorKind::NotFound => {
                 return Err(e).with_context(|| format!("cannot remove {}", dir.display()));
@@ -127,7 +129,7 @@ fn clear(args: &TrainArgs) -> anyhow::Result<Option<PathBuf>> {
             _ => {}
         }
     }
-    Ok(None)
+    Ok(())
 }
 
 /// Refuses scenarios that no episode is of.
