@@ -444,6 +444,49 @@ fn a_training_with_adapters_goes_on_where_it_stopped() {
 }
 
 #[test]
+fn a_training_is_not_lost_and_goes_on_as_it_was_started() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("out");
+    let losses = |lines: &[Value]| lines.iter().map(|l| l["loss"].clone()).collect::<Vec<_>>();
+    let first = losses(&train(&out, &SMALL));
+    let read = || fs::read_to_string(out.join("metrics.jsonl")).unwrap();
+    let metrics = read();
+    let line = ["train", "--pool", text(pool()), "--out", text(&out)];
+    let short = ["--window", "4", "--steps", "6", "--evaluate-every", "3"];
+    let few = ["--batch", "4", "--warmup", "2", "--evaluate-windows", "16"];
+    for (more, want) in [
+        ("", "has a training already: --resume goes on with it"),
+        ("--resume --residual", "head.residual = false, not true"),
+        ("--resume --held-out 0.4", "the training was started with"),
+        ("--resume --clip 0.5", "clip 0.25, not 0.5"),
+        (
+            "--restart --keep-out lte",
+            "--keep-out lte: no scenario of the pools",
+        ),
+        (
+            "--restart --shortest 5",
+            "--shortest 5: want at most --window, 4",
+        ),
+        ("--restart --learning-rate NaN", "--learning-rate NaN"),
+        ("--restart --threads 0", "--threads 0: want at least 1"),
+        ("--restart --bins 4000", "--bins 4000: want 0 to 1024"),
+        (
+            "--restart --encoder-width 0",
+            "encoder.scalar.width = 0, want",
+        ),
+    ] {
+        let more: Vec<&str> = more.split_whitespace().collect();
+        let error = refused(&[&line[..], &short, &few, &SMALL, &more].concat());
+        assert!(error.contains(want), "{more:?}: {error}");
+        assert!(metrics == read() && out.join("best").is_dir(), "{more:?}");
+    }
+    let again = [&SMALL[..], &["--resume"]].concat();
+    assert_eq!(losses(&train(&out, &again)), first);
+    let anew = [&SMALL[..], &["--restart", "--seed", "2"]].concat();
+    assert_ne!(losses(&train(&out, &anew)), first);
+}
+
+#[test]
 fn published_trains_measures_and_draws_and_does_nothing_twice() {
     let dir = tempfile::tempdir().unwrap();
     let small = configuration(dir.path(), "gpt2", FAMILIES[0].1);
@@ -510,11 +553,19 @@ fn reproduce_says_what_it_reached() {
     ];
     // Three steps reach nothing.
     let error = refused(&[&line[..], &short[..]].concat());
-    assert!(error.contains("median"), "{error}");
+    assert!(error.contains("1 of 1 seeds are not above"), "{error}");
     let summary: Value =
         serde_json::from_slice(&fs::read(out.join("summary.json")).unwrap()).unwrap();
     assert_eq!(summary["seeds"].as_array().unwrap().len(), 1);
     assert!(summary["majority_share"].as_f64().unwrap() > 0.3);
+    // Each row that is trained on is judged once, and no other.
+    let validate = [&line[..line.len() - 1], &["--validate", "3", "--"]].concat();
+    done(&[&validate[..], &short[..]].concat());
+    let validation: Value =
+        serde_json::from_slice(&fs::read(out.join("validation.json")).unwrap()).unwrap();
+    let seed = &validation["seeds"][0];
+    assert_eq!(seed["all"]["decisions"], summary["train_rows"]);
+    assert_eq!(seed["folds"].as_array().unwrap().len(), 3);
     let error = refused(&["reproduce", "--pool", text(&dir.path().join("none.csv"))]);
     assert!(error.contains("none.csv"), "{error}");
 }

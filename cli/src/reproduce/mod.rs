@@ -29,10 +29,12 @@ const MACRO_F1: f64 = 0.97;
 
 /// The training, as options of `l4sllm train`.  The window is one record: the
 /// pool is a selection of excerpts that overlap, so that a longer one would
-/// show rows again that it showed before, with their actions.
+/// show rows again that it showed before, with their actions.  Returns teach
+/// nothing: actions follow from the state there, and what came later tells of
+/// them only what no decision knows.
 const TRAINING: &str = "--name reproduce --window 1 --bins 16 --encoder-width 128 --dropout 0.2 \
-    --steps 600 --batch 128 --learning-rate 2e-3 --warmup 100 --weight-decay 0.01 \
-    --evaluate-every 600";
+    --return-dropout 1 --steps 600 --batch 128 --learning-rate 2e-3 --warmup 100 \
+    --weight-decay 0.01 --evaluate-every 600";
 
 /// Learn the published experience pool, and tell how well.
 ///

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
+use anyhow::bail;
 use l4sllm_model::backbone::{BackboneConfig, Gpt2Config, LoraConfig};
 use l4sllm_model::pool::{Dataset, Episode, Split};
 use l4sllm_model::torch::{Device, Kind, Network, Options, Portion, random_base};
