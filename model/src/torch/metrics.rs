@@ -24,6 +24,9 @@ pub struct Progress {
     pub loss: f64,
     /// Share of right predictions in this step's batches.
     pub accuracy: f64,
+    /// Share of the most frequent action of the rows to train on: what always
+    /// answering it would score there.
+    pub majority_share: f64,
     /// Norm of the gradient before clipping.
     pub gradient_norm: f64,
     /// Learning rate of the step.

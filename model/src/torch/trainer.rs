@@ -131,6 +131,7 @@ pub struct Trainer {
     started: Instant,
     earlier_s: f64, // of the parts before a resumption
     epochs_per_step: f64,
+    majority_share: f64, // of the rows to train on
     trained_tokens: u64,
 }
 
@@ -182,6 +183,7 @@ impl Trainer {
         Ok(Trainer {
             earlier_s: metrics.seconds,
             epochs_per_step: records as f64 / rows as f64,
+            majority_share: counts.into_iter().max().unwrap_or(0) as f64 / rows as f64,
             metrics,
             dir: dir.to_owned(),
             held_out: Windows::new(&held_out, window),
@@ -260,6 +262,7 @@ impl Trainer {
             seconds: self.seconds(),
             loss,
             accuracy: right / f64::max(judged, 1.0),
+            majority_share: self.majority_share,
             gradient_norm,
             learning_rate,
             tokens_per_s: self.trained_tokens as f64 / seconds,

@@ -18,7 +18,8 @@ use svg::{Stroke, Svg, TextStyle, text_width};
 
 const WIDTH: f64 = 1000.0;
 const LEFT: f64 = 66.0;
-const RIGHT: f64 = 14.0;
+// Half of a label of five digits stands out there.
+const RIGHT: f64 = 20.0;
 const GAP: f64 = 26.0;
 const TITLE: f64 = 24.0;
 const BOTTOM: f64 = 50.0;

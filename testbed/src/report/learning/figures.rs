@@ -132,7 +132,13 @@ fn accuracy(trainings: &[Training], across: Across) -> Captioned {
         ]
     };
     let all: Vec<_> = trainings.iter().map(lines).collect();
-    let majorities = majorities(trainings);
+    // Those trained on and those kept out differ: the line of each is its own.
+    let majorities = [
+        distinct(trainings, |of| of.last()?.majority_share),
+        distinct(trainings, |of| {
+            Some(of.evaluations().last()?.1.majority_share)
+        }),
+    ];
     let values = all
         .iter()
         .flatten()
@@ -140,7 +146,7 @@ fn accuracy(trainings: &[Training], across: Across) -> Captioned {
         .flatten()
         .map(|point| point.1);
     let least = values
-        .chain(majorities.iter().copied())
+        .chain(majorities.iter().flatten().copied())
         .fold(100.0, f64::min);
     let y = Axis {
         label: "Accuracy (%)".to_owned(),
@@ -151,8 +157,7 @@ fn accuracy(trainings: &[Training], across: Across) -> Captioned {
     add_majority(&mut figure, &majorities);
     let caption = "Share of actions that the model finds: on the steps' own windows, and on \
                    windows that were kept out. Dashed: what always answering the most frequent \
-                   action of those that were kept out would score; only what is above it was \
-                   learned.";
+                   action of those rows would score; only what is above it was learned.";
     Captioned {
         figure,
         caption: caption.to_owned(),
@@ -258,22 +263,19 @@ fn legend(trainings: &[Training], styles: &[ArmStyle]) -> Vec<Key> {
     keys.collect()
 }
 
-/// Each value that majorities take, %; usually one.
-fn majorities(trainings: &[Training]) -> Vec<f64> {
-    let last = |of: &Training| of.evaluations().last().map(|e| e.1.majority_share);
-    let mut shares: Vec<f64> = trainings
-        .iter()
-        .filter_map(last)
-        .map(|s| s * 100.0)
-        .collect();
+/// Each value that a share takes among trainings, %; usually one.
+fn distinct(trainings: &[Training], share: impl Fn(&Training) -> Option<f64>) -> Vec<f64> {
+    let shares = trainings.iter().filter_map(share);
+    let mut shares: Vec<f64> = shares.map(|s| s * 100.0).collect();
     shares.sort_by(f64::total_cmp);
     shares.dedup_by(|a, b| (*a - *b).abs() < 0.05);
     shares
 }
 
-fn add_majority(figure: &mut Figure, majorities: &[f64]) {
+/// A line for each of them in the panel that they belong to.
+fn add_majority(figure: &mut Figure, majorities: &[Vec<f64>; 2]) {
     const DASH: &str = "5 4";
-    for panel in &mut figure.panels {
+    for (panel, majorities) in figure.panels.iter_mut().zip(majorities) {
         let Scale::Linear { min, max } = panel.x.scale else {
             continue;
         };
@@ -286,7 +288,7 @@ fn add_majority(figure: &mut Figure, majorities: &[f64]) {
                 dash: DASH,
             }));
     }
-    if !majorities.is_empty() {
+    if majorities.iter().any(|shares| !shares.is_empty()) {
         figure.legend.push(Key {
             label: "most frequent action".to_owned(),
             sign: Sign::Line {
@@ -404,5 +406,43 @@ fn bars(
 fn widen(panel: &mut Panel, value: f64) {
     if let Scale::Linear { max, .. } = panel.x.scale {
         panel.x.scale = Scale::from_zero(max.max(value));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_panel_has_the_majority_of_its_own_rows() {
+        let training = Training {
+            name: "gpt2".to_owned(),
+            steps: vec![Step {
+                step: 3,
+                epoch: Some(1.0),
+                loss: 0.5,
+                accuracy: Some(0.8),
+                majority_share: Some(0.83),
+                tokens_per_s: None,
+                evaluation: Some(Evaluation {
+                    loss: 0.6,
+                    accuracy: 0.9,
+                    majority_share: 0.94,
+                    balanced_accuracy: 0.5,
+                    macro_f1: 0.4,
+                }),
+            }],
+            costs: None,
+            bad_lines: 0,
+        };
+        let figure = accuracy(&[training], Across::Epochs).figure;
+        for (panel, want) in figure.panels.iter().zip([83.0, 94.0]) {
+            let heights = panel.marks.iter().filter_map(|mark| match mark {
+                Mark::Line { points, colour, .. } if *colour == MUTED => points[0],
+                _ => None,
+            });
+            let heights: Vec<f64> = heights.map(|point| point.1).collect();
+            assert_eq!(heights, [want], "{}", panel.title);
+        }
     }
 }

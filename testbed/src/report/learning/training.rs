@@ -34,6 +34,8 @@ pub(super) struct Step {
     pub loss: f64,
     /// On the step's own windows, 0..=1.
     pub accuracy: Option<f64>,
+    /// Share of the most frequent action of the rows trained on.
+    pub majority_share: Option<f64>,
     pub tokens_per_s: Option<f64>,
     pub evaluation: Option<Evaluation>,
 }
