@@ -39,10 +39,11 @@ const TRAINING: &str = "--name reproduce --window 1 --bins 16 --encoder-width 12
 /// Learn the published experience pool, and tell how well.
 ///
 /// Trains the small backbone on the first four fifths of the pool by time and
-/// judges it on the last, once for each seed.  The last fifth decides nothing:
-/// weights are those after the last step, and the options were chosen by
-/// --validate, which leaves that fifth alone (scripts/choose-reproduce.sh
-/// has what was compared).  DIR gets summary.json, and a directory for each
+/// judges it on the last, once for each seed.  Weights are those after the last
+/// step.  Bins, returns, means, smoothing and noise were chosen by --validate,
+/// which leaves the last fifth alone (scripts/choose-reproduce.sh has what was
+/// compared); widths, dropout, steps and rates are older and were found with a
+/// look at that fifth.  DIR gets summary.json, and a directory for each
 /// seed as `l4sllm train` makes it.  The exit status is 0 if every seed is
 /// above 0.9756 in accuracy and 0.97 in macro F1.
 #[derive(Debug, Args)]
