@@ -214,6 +214,44 @@ fn each_episode_says_what_it_was() {
     assert_eq!(scenarios.len(), 10);
 }
 
+/// A few of the conditions that the model card tells of, once each.  The
+/// emulator is deterministic: the bounds leave room for another policy, not
+/// for chance.
+#[test]
+fn the_shipped_policy_takes_less_delay_and_keeps_the_rest() {
+    let place = Place::new();
+    let policies = Path::new(env!("CARGO_MANIFEST_DIR")).join("../policies");
+    let unseen = fs::read_to_string(policies.join("unseen.toml")).unwrap();
+    let (conditions, _) = unseen.split_once("[[behaviour]]").unwrap();
+    let behaviours = format!(
+        "[[behaviour]]\nname = \"tuned\"\ntarget = \"10 ms\"\ngain = 4\n\n\
+         [[behaviour]]\nname = \"shipped\"\npolicy = {:?}\ninterval = 100\n",
+        policies.join("default")
+    );
+    fs::write(
+        place.path("lesson.toml"),
+        conditions.to_owned() + &behaviours,
+    )
+    .unwrap();
+    let options = ["--seed", "2", "--conditions", "8"];
+    let report = ended(&place.collect("unseen.parquet", &options).output().unwrap());
+    let line = report.lines().find(|line| line.starts_with("| shipped"));
+    let line = line.unwrap();
+    let cells: Vec<&str> = line.split('|').map(str::trim).collect();
+    let number = |text: &str| text.trim_end_matches('%').trim().parse::<f64>().unwrap();
+    // Columns as the report's head names them, from 1.
+    let (mean, worst) = cells[3].split_once(',').unwrap();
+    assert!(number(mean) > -0.3, "capacity given up: {line}");
+    assert!(number(worst.trim()) > -2.0, "capacity given up: {line}");
+    assert!(number(cells[4]) < 0.95, "no less classic delay: {line}");
+    assert!(number(cells[6]) < 1.1, "more L4S delay: {line}");
+    let jain = |text: &str| {
+        let of = report.lines().find(|line| line.starts_with(text)).unwrap();
+        number(of.split('|').nth(7).unwrap().trim())
+    };
+    assert!(jain("| shipped") > jain("| tuned") - 0.03, "{report}");
+}
+
 #[test]
 fn what_is_wrong_is_named_before_anything_runs() {
     let place = Place::new();

@@ -9,7 +9,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use common::{records, steps};
 use l4sllm_model::backbone::LoraConfig;
-use l4sllm_model::pool::{Dataset, PoolWriter, Row, Split};
+use l4sllm_model::pool::{CostCurves, Dataset, PoolWriter, Row, Split};
 use l4sllm_model::torch::{
     Augmentation, Batch, Corpus, Device, Network, Options, Portion, Progress, TrainConfig, Trainer,
     find_checkpoint, random_base, set_threads,
@@ -441,8 +441,19 @@ fn a_head_that_steers_learns_its_lesson_and_not_the_actions() {
     let mut data = setting.data();
     let actions: Vec<u8> = (0..data.rows()).map(|row| data.label(row)).collect();
     let episodes = Dataset::episodes(&setting.paths).unwrap();
-    let best = [0, 1, 2, 0, 1, 2, 0, 1];
-    data.teach(episodes.iter().map(|e| e.rows.clone()).zip(best));
+    let target = [1.0, 0.5, 0.25].map(|target: f32| target.ln());
+    data.teach(CostCurves {
+        settings: [1.0, 0.5, 0.25].map(factor),
+        knots: target.into_iter().rev().collect(),
+        // By rising target: the last setting comes first.
+        costs: (0..episodes.len())
+            .map(|episode| {
+                (0..3)
+                    .map(|at| f32::from(u8::from(2 - at != episode % 3)))
+                    .collect()
+            })
+            .collect(),
+    });
     assert!((0..data.rows()).all(|row| data.action(row) == actions[row]));
     let every: Vec<_> = episodes.iter().map(|e| e.rows.clone()).collect();
     assert_eq!(data.counts(&every), [600, 600, 400]);
@@ -459,7 +470,11 @@ fn a_head_that_steers_learns_its_lesson_and_not_the_actions() {
         portions: Portion::plain(&setting.split.train),
         held_out: setting.split.unseen.clone(),
     };
-    let mut trainer = Trainer::new(&out, tiny(), network, corpus, false).unwrap();
+    let config = TrainConfig {
+        entropy: 0.05,
+        ..tiny()
+    };
+    let mut trainer = Trainer::new(&out, config, network, corpus, false).unwrap();
     let all = run(&mut trainer, 160);
     let last = all[159].evaluation.as_ref().unwrap();
     assert!(last.scores.accuracy > 0.9, "{last:?}");

@@ -2,7 +2,28 @@
 
 use std::collections::BTreeMap;
 
-use l4sllm_model::pool::{EpisodeFacts, Outcome};
+use l4sllm_model::pool::{EpisodeFacts, Outcome, Tolerance};
+
+/// Behaviours by name, in their order, and what became of each in each
+/// condition.
+pub struct Comparison<'a> {
+    names: Vec<&'a str>,
+    conditions: BTreeMap<&'a str, Condition<'a>>,
+}
+
+/// One condition under all behaviours.
+struct Condition<'a> {
+    facts: &'a EpisodeFacts,
+    runs: BTreeMap<&'a str, Vec<Outcome>>,
+}
+
+/// The runs of one behaviour in one condition: means, and the standard
+/// deviation of the utilisation from one repetition to the next.
+#[derive(Debug, Clone, Copy)]
+struct Mean {
+    outcome: Outcome,
+    utilisation_sd: f64,
+}
 
 /// One behaviour against the first, over all conditions.
 #[derive(Debug, PartialEq)]
@@ -16,59 +37,134 @@ struct Line {
     /// 99th percentile.
     factors: [Option<f64>; 3],
     jain: Option<f64>,
-    /// Conditions with less classic delay, and no more than half a percent of
-    /// the capacity given up.
+    /// Conditions in which utilisation, fairness and L4S delay were kept.
+    kept: [usize; 3],
+    /// Conditions with less classic delay, and all three kept.
     better: usize,
 }
 
-/// A table in Markdown.  Delays are factors on those of the first behaviour
-/// in the same condition.
-pub fn table(episodes: &[EpisodeFacts]) -> String {
-    let lines = lines(episodes);
-    let Some(first) = lines.first() else {
-        return String::new();
-    };
-    let mut text = format!(
-        "\n{} conditions; delays as factors on those of {} in the same condition (geometric mean)\n\n\
-         | behaviour | utilisation | difference: mean, worst | classic mean | classic p99 \
-         | L4S p99 | Jain | less delay, same utilisation |\n|---|---|---|---|---|---|---|---|\n",
-        first.conditions, first.name
-    );
-    let number = |value: Option<f64>| value.map_or("-".to_owned(), |v| format!("{v:.3}"));
-    for line in &lines {
-        let [mean, worst] = line.difference.map(|d| format!("{:+.2}", 100.0 * d));
-        let [classic, classic99, l4s] = line.factors.map(number);
-        text += &format!(
-            "| {} | {:.2} % | {mean}, {worst} | {classic} | {classic99} | {l4s} | {} | {} of {} |\n",
-            line.name,
-            100.0 * line.utilisation,
-            number(line.jain),
-            line.better,
-            line.conditions,
-        );
-    }
-    text
-}
-
-fn lines(episodes: &[EpisodeFacts]) -> Vec<Line> {
-    let mut names: Vec<&str> = Vec::new();
-    let mut conditions: BTreeMap<&str, BTreeMap<&str, Outcome>> = BTreeMap::new();
-    for episode in episodes {
-        let name = episode.behaviour.name.as_str();
-        if !names.contains(&name) {
-            names.push(name);
+impl<'a> Comparison<'a> {
+    /// Of a pool's episodes; all is held against the first behaviour.
+    pub fn new(episodes: &'a [EpisodeFacts]) -> Comparison<'a> {
+        let mut names: Vec<&str> = Vec::new();
+        let mut conditions: BTreeMap<&str, Condition<'_>> = BTreeMap::new();
+        for episode in episodes {
+            let name = episode.behaviour.name.as_str();
+            if !names.contains(&name) {
+                names.push(name);
+            }
+            let condition = conditions.entry(&episode.scenario).or_insert(Condition {
+                facts: episode,
+                runs: BTreeMap::new(),
+            });
+            condition
+                .runs
+                .entry(name)
+                .or_default()
+                .push(episode.outcome);
         }
-        let condition = conditions.entry(&episode.scenario).or_default();
-        condition.insert(name, episode.outcome);
+        Comparison { names, conditions }
     }
-    let line = |name: &&str| {
-        let pairs: Vec<(Outcome, Outcome)> = conditions
+
+    /// A table in Markdown, a line a behaviour.
+    pub fn table(&self) -> String {
+        let lines: Vec<Line> = self.names.iter().map(|name| self.line(name)).collect();
+        let Some(first) = lines.first() else {
+            return String::new();
+        };
+        let tolerance = Tolerance::default();
+        let mut text = format!(
+            "\n{} conditions, means of {} each; delays as factors on those of {} in the same condition \
+             (geometric mean).\nKept: utilisation within {} % or the standard deviation of {}'s repetitions, \
+             Jain's index within {}, L4S p99 within a factor of {}.\n\n\
+             | behaviour | utilisation | difference: mean, worst | classic mean | classic p99 | L4S p99 | Jain \
+             | utilisation kept | fairness kept | L4S delay kept | less delay, all kept |\n\
+             |---|---|---|---|---|---|---|---|---|---|---|\n",
+            first.conditions,
+            self.repetitions(),
+            first.name,
+            100.0 * tolerance.utilisation,
+            first.name,
+            tolerance.jain,
+            tolerance.l4s_delay,
+        );
+        for line in &lines {
+            let [mean, worst] = line.difference.map(|d| format!("{:+.2}", 100.0 * d));
+            let [classic, classic99, l4s] = line.factors.map(|factor| number(factor, 3));
+            let [utilisation, fairness, l4s_delay] = line.kept;
+            text += &format!(
+                "| {} | {:.2} % | {mean}, {worst} | {classic} | {classic99} | {l4s} | {} \
+                 | {utilisation} | {fairness} | {l4s_delay} | {} of {} |\n",
+                line.name,
+                100.0 * line.utilisation,
+                number(line.jain, 3),
+                line.better,
+                line.conditions,
+            );
+        }
+        text
+    }
+
+    /// A table in Markdown, a line a condition: the last behaviour beside the
+    /// first.
+    pub fn each(&self) -> String {
+        let (Some(first), Some(last)) = (self.names.first(), self.names.last()) else {
+            return String::new();
+        };
+        let mut text = format!(
+            "\nEach condition, {first} and {last}: utilisation in %, with its standard deviation over {} \
+             repetitions, and delays in ms.\n\n\
+             | condition | Mbit/s | RTT, ms | flows | utilisation | | classic mean | | L4S p99 | | Jain | |\n\
+             |---|---|---|---|---|---|---|---|---|---|---|---|\n",
+            self.repetitions()
+        );
+        for (name, condition) in &self.conditions {
+            let Some((own, base)) = condition.pair(last, first) else {
+                continue;
+            };
+            let facts = condition.facts;
+            let flows = facts.flows.iter().map(|f| format!("{} {}", f.count, f.cc));
+            let number_of = name.rsplit('-').next().unwrap_or(name);
+            text += &format!(
+                "| {number_of} | {:.1} | {:.0} | {} |",
+                facts.rate_bps as f64 / 1e6,
+                facts.rtt_ns as f64 / 1e6,
+                flows.collect::<Vec<_>>().join(", "),
+            );
+            for mean in [base, own] {
+                let [share, sd] = [mean.outcome.utilisation, mean.utilisation_sd];
+                text += &format!(" {:.2} ± {:.2} |", 100.0 * share, 100.0 * sd);
+            }
+            let delays: [(fn(&Outcome) -> Option<f64>, usize); 3] = [
+                (|o| o.classic_mean_ms, 2),
+                (|o| o.l4s_p99_ms, 2),
+                (|o| o.jain, 3),
+            ];
+            for (value, digits) in delays {
+                for mean in [base, own] {
+                    text += &format!(" {} |", number(value(&mean.outcome), digits));
+                }
+            }
+            text.push('\n');
+        }
+        text
+    }
+
+    /// Runs of a behaviour in a condition.
+    fn repetitions(&self) -> usize {
+        let runs = self.conditions.values().flat_map(|c| c.runs.values());
+        runs.map(Vec::len).max().unwrap_or(0)
+    }
+
+    fn line(&self, name: &str) -> Line {
+        let pairs: Vec<(Mean, Mean)> = self
+            .conditions
             .values()
-            .filter_map(|of| Some((*of.get(name)?, *of.get(names[0])?)))
+            .filter_map(|condition| condition.pair(name, self.names[0]))
             .collect();
         let factor = |delay: fn(&Outcome) -> Option<f64>| {
             let logs = pairs.iter().filter_map(|(own, first)| {
-                let factor = delay(own)? / delay(first)?;
+                let factor = delay(&own.outcome)? / delay(&first.outcome)?;
                 (factor > 0.0 && factor.is_finite()).then(|| factor.ln())
             });
             mean(logs).map(f64::exp)
@@ -76,12 +172,20 @@ fn lines(episodes: &[EpisodeFacts]) -> Vec<Line> {
         let differences = || {
             pairs
                 .iter()
-                .map(|(own, first)| own.utilisation - first.utilisation)
+                .map(|(own, first)| own.outcome.utilisation - first.outcome.utilisation)
         };
+        let kept = |which: usize| {
+            let kept = pairs.iter().filter(|(own, first)| own.keeps(first)[which]);
+            kept.count()
+        };
+        let better = pairs.iter().filter(|(own, first)| {
+            own.outcome.classic_mean_ms < first.outcome.classic_mean_ms
+                && own.keeps(first) == [true; 3]
+        });
         Line {
-            name: (*name).to_owned(),
+            name: name.to_owned(),
             conditions: pairs.len(),
-            utilisation: mean(pairs.iter().map(|(own, _)| own.utilisation)).unwrap_or(0.0),
+            utilisation: mean(pairs.iter().map(|(own, _)| own.outcome.utilisation)).unwrap_or(0.0),
             difference: [
                 mean(differences()).unwrap_or(0.0),
                 differences().fold(f64::INFINITY, f64::min),
@@ -91,17 +195,50 @@ fn lines(episodes: &[EpisodeFacts]) -> Vec<Line> {
                 factor(|o| o.classic_p99_ms),
                 factor(|o| o.l4s_p99_ms),
             ],
-            jain: mean(pairs.iter().filter_map(|(own, _)| own.jain)),
-            better: pairs
-                .iter()
-                .filter(|(own, first)| {
-                    own.classic_mean_ms < first.classic_mean_ms
-                        && own.utilisation >= first.utilisation - 0.005
-                })
-                .count(),
+            jain: mean(pairs.iter().filter_map(|(own, _)| own.outcome.jain)),
+            kept: [kept(0), kept(1), kept(2)],
+            better: better.count(),
         }
-    };
-    names.iter().map(line).collect()
+    }
+}
+
+impl Condition<'_> {
+    /// How a behaviour did, and how another one.
+    fn pair(&self, name: &str, other: &str) -> Option<(Mean, Mean)> {
+        let of = |name| self.runs.get(name).map(|runs| Mean::of(runs));
+        of(name).zip(of(other))
+    }
+}
+
+impl Mean {
+    fn of(runs: &[Outcome]) -> Mean {
+        let outcome = Outcome::mean(runs);
+        let squares = runs
+            .iter()
+            .map(|run| (run.utilisation - outcome.utilisation).powi(2));
+        let variance = squares.sum::<f64>() / (runs.len().max(2) - 1) as f64;
+        Mean {
+            outcome,
+            utilisation_sd: variance.sqrt(),
+        }
+    }
+
+    /// Whether utilisation, fairness and L4S delay are those of `first`.
+    fn keeps(&self, first: &Mean) -> [bool; 3] {
+        let tolerance = Tolerance::default();
+        let (own, base) = (&self.outcome, &first.outcome);
+        let allowed = tolerance.utilisation.max(first.utilisation_sd);
+        let pair = |of: fn(&Outcome) -> Option<f64>| of(own).zip(of(base));
+        [
+            own.utilisation >= base.utilisation - allowed,
+            pair(|o| o.jain).is_none_or(|(own, base)| own >= base - tolerance.jain),
+            pair(|o| o.l4s_p99_ms).is_none_or(|(own, base)| own <= base * tolerance.l4s_delay),
+        ]
+    }
+}
+
+fn number(value: Option<f64>, digits: usize) -> String {
+    value.map_or("-".to_owned(), |v| format!("{v:.digits$}"))
 }
 
 fn mean(values: impl Iterator<Item = f64>) -> Option<f64> {
@@ -143,28 +280,47 @@ mod tests {
             episode("c", "base", 0.9, None),
             episode("c", "new", 0.9, None),
         ];
-        let lines = lines(&episodes);
-        assert_eq!((lines.len(), lines[0].name.as_str()), (2, "base"));
-        assert_eq!(lines[0].factors[0], Some(1.0));
-        let new = &lines[1];
+        let comparison = Comparison::new(&episodes);
+        assert_eq!(comparison.names, ["base", "new"]);
+        assert_eq!(comparison.line("base").factors[0], Some(1.0));
+        let new = comparison.line("new");
         assert!((new.factors[0].unwrap() - 0.5).abs() < 1e-12);
         assert_eq!((new.factors[1], new.jain), (None, None));
-        assert!(
-            (new.difference[0] + 0.034).abs() < 1e-9,
-            "{:?}",
-            new.difference
-        );
-        assert!(
-            (new.difference[1] + 0.1).abs() < 1e-9,
-            "{:?}",
-            new.difference
-        );
+        let [mean, worst] = new.difference;
+        assert!((mean + 0.034).abs() < 1e-9, "{new:?}");
+        assert!((worst + 0.1).abs() < 1e-9, "{new:?}");
         // Less delay in two conditions, but in one of them capacity is given up.
-        assert_eq!((new.better, new.conditions), (1, 3));
-        let table = table(&episodes);
+        assert_eq!((new.kept, new.better, new.conditions), ([2, 3, 3], 1, 3));
+        let table = comparison.table();
         assert!(
             table.contains("| new | 89.93 % | -3.40, -10.00 | 0.500 | - |"),
             "{table}"
         );
+    }
+
+    #[test]
+    fn repetitions_count_in_the_mean_and_their_spread_is_told() {
+        let runs = |of: [f64; 3], name: &str, classic: f64| {
+            of.map(|utilisation| episode("a-00007", name, utilisation, Some(classic)))
+        };
+        let mut episodes = [
+            runs([0.90, 0.92, 0.94], "base", 10.0),
+            runs([0.91, 0.90, 0.91], "new", 8.0),
+        ]
+        .concat();
+        let comparison = Comparison::new(&episodes);
+        let new = comparison.line("new");
+        // 1.3 % less in the mean, where the first itself differs by 2 %.
+        assert!((new.difference[0] + 0.04 / 3.0).abs() < 1e-9, "{new:?}");
+        assert_eq!((new.kept, new.better), ([1, 1, 1], 1));
+        let each = comparison.each();
+        let row = "| 00007 | 0.0 | 0 |  | 92.00 ± 2.00 | 90.67 ± 0.58 | 10.00 | 8.00 | 1.00 | 1.00 | - | - |";
+        assert!(each.contains(row), "{each}");
+        // Beyond a fifth more L4S delay, nothing counts as better.
+        for episode in &mut episodes[3..] {
+            episode.outcome.l4s_p99_ms = Some(1.3);
+        }
+        let new = Comparison::new(&episodes).line("new");
+        assert_eq!((new.kept, new.better), ([1, 1, 0], 0));
     }
 }

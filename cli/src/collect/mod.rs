@@ -25,6 +25,7 @@ use rayon::prelude::*;
 
 use crate::engine::EngineArgs;
 use crate::output::{outln, print};
+use compare::Comparison;
 use parts::Parts;
 use plan::Plan;
 
@@ -63,6 +64,10 @@ pub struct CollectArgs {
     /// The same seed and files give the same pool.
     #[arg(long, default_value_t = 1)]
     seed: u64,
+    /// Where behaviours are compared: a line for each condition, too, the
+    /// last behaviour beside the first.
+    #[arg(long)]
+    each: bool,
     /// Runs at a time; 0: one a core.
     #[arg(long, default_value_t = 0)]
     threads: usize,
@@ -125,7 +130,11 @@ pub fn run(args: &CollectArgs, cancel: &AtomicBool) -> anyhow::Result<()> {
     )?;
     if plan.compares() {
         let episodes = read_episodes(&args.out)?.unwrap_or_default();
-        print(&compare::table(&episodes))?;
+        let comparison = Comparison::new(&episodes);
+        print(&comparison.table())?;
+        if args.each {
+            print(&comparison.each())?;
+        }
     }
     Ok(())
 }

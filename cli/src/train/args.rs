@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::ensure;
 use clap::{Args, ValueEnum};
+use l4sllm_model::pool::Tolerance;
 use l4sllm_model::torch::{Augmentation, Device, TrainConfig, device};
 use l4sllm_model::{DecisionRule, Feature};
 
@@ -115,12 +116,20 @@ pub struct PolicyArgs {
     /// How probabilities become an action.
     #[arg(long, value_enum, default_value_t = Rule::Argmax)]
     pub rule: Rule,
-    /// A head that steers: three behaviours of the pools, each a fixed setting
-    /// of DualPI2, of which it learns the best in each condition.  The others
-    /// are held to the utilisation, fairness and L4S delay of the first.
-    #[arg(long, num_args = 3, value_names = ["SAFE", "OTHER", "ANOTHER"])]
-    #[arg(conflicts_with_all = ["rule", "keep_out"])]
+    /// A head that steers: three behaviours of the pools to choose from, each
+    /// a fixed setting of DualPI2, and any number that were measured between
+    /// them.  It learns to take what costs least in each condition: delay,
+    /// and utilisation, fairness or L4S delay lost against the first.
+    #[arg(long, num_args = 3.., value_names = ["SAFE", "OTHER", "ANOTHER", "BETWEEN"])]
+    #[arg(conflicts_with_all = ["rule", "keep_out", "class_balance"])]
     pub steer: Option<Vec<String>>,
+    /// What losses weigh against delay, with --steer.
+    #[arg(long, default_value_t = Tolerance::default().caution)]
+    pub caution: f64,
+    /// What utilisation gained is worth, with --steer: the delay may grow by
+    /// e for 1 / this.
+    #[arg(long, default_value_t = Tolerance::default().gain)]
+    pub gain: f64,
     /// Quantile of the pools' returns that the policy is asked for, 0 to 1.
     #[arg(long, default_value_t = 0.9)]
     pub target: f64,
@@ -169,6 +178,10 @@ pub struct OptimiserArgs {
     /// 0 to 0.9999, and judge and save that; 0: the last weights.
     #[arg(long, default_value_t = 0.0)]
     pub average: f64,
+    /// What spread probabilities are worth, with --steer: without it, a
+    /// network that is sure too early stops to learn.
+    #[arg(long, default_value_t = 0.05)]
+    pub entropy: f64,
     /// Steps between evaluations and checkpoints.
     #[arg(long, default_value_t = TrainConfig::default().evaluate_every)]
     pub evaluate_every: u64,
@@ -266,6 +279,17 @@ pub enum Rule {
     Recur,
 }
 
+impl PolicyArgs {
+    /// What settings are held to.
+    pub fn tolerance(&self) -> Tolerance {
+        Tolerance {
+            caution: self.caution,
+            gain: self.gain,
+            ..Tolerance::default()
+        }
+    }
+}
+
 impl Features {
     pub fn list(self) -> &'static [Feature] {
         match self {
@@ -313,6 +337,9 @@ impl TrainArgs {
             ("noise", data.noise, 1e3),
             ("return-dropout", data.return_dropout, 1.0),
             ("weight-decay", optimiser.weight_decay, 1e3),
+            ("caution", policy.caution, 1e3),
+            ("gain", policy.gain, 1e3),
+            ("entropy", optimiser.entropy, 1e3),
         ] {
             ensure!(
                 (0.0..=max).contains(&value),
@@ -378,6 +405,12 @@ impl TrainArgs {
             sample_balance: optimiser.sample_balance,
             label_smoothing: optimiser.label_smoothing,
             average: optimiser.average,
+            // Nothing but a lesson's costs asks for it.
+            entropy: self
+                .policy
+                .steer
+                .as_ref()
+                .map_or(0.0, |_| optimiser.entropy),
             shortest,
             augmentation: Augmentation {
                 noise: data.noise,

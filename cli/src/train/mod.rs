@@ -26,7 +26,15 @@ use steer::Lesson;
 pub fn run(args: &TrainArgs, cancel: &AtomicBool) -> anyhow::Result<()> {
     let episodes = Dataset::episodes(&args.pool)?;
     let lesson = match &args.policy.steer {
-        Some(names) => Some(Lesson::new(&args.pool, names, args.data.held_out)?),
+        Some(names) => {
+            let tolerance = args.policy.tolerance();
+            Some(Lesson::new(
+                &args.pool,
+                names,
+                args.data.held_out,
+                &tolerance,
+            )?)
+        }
         None => None,
     };
     let split = match &lesson {
@@ -60,8 +68,7 @@ pub fn trainer(
     let mut data = Dataset::load(&start.policy, &args.pool, episodes, split)?;
     let rows: Vec<_> = portions.iter().flat_map(|p| p.ranges.clone()).collect();
     if let Some(lesson) = lesson {
-        let rows = episodes.iter().map(|episode| episode.rows.clone());
-        data.teach(rows.zip(lesson.best.iter().copied()));
+        data.teach(lesson.curves.clone());
     }
     let names = outcomes(args);
     let counts = data.counts(&rows).into_iter().zip(names);
@@ -150,7 +157,7 @@ fn known_scenarios(names: &[String], episodes: &[Episode]) -> anyhow::Result<()>
 /// What a head decides among.
 fn outcomes(args: &TrainArgs) -> [&str; ACTIONS] {
     match args.policy.steer.as_deref() {
-        Some([first, second, third]) => [first, second, third],
+        Some([first, second, third, ..]) => [first, second, third],
         _ => ["enqueue", "drop", "mark"],
     }
 }

@@ -50,7 +50,7 @@ impl Start {
         policy.head.residual = options.residual;
         policy.decision_rule = options.rule.rule();
         if let Some(lesson) = lesson {
-            policy.head.kind = HeadKind::Steer(lesson.settings);
+            policy.head.kind = HeadKind::Steer(lesson.curves.settings);
             policy.decision_rule = DecisionRule::Mean;
         }
         let (backbone, mut weights) = backbone(options, args.preset)?;

@@ -1,37 +1,43 @@
-//! What a head that steers learns: the best of three settings in each
-//! condition of a pool.
+//! What a head that steers learns: what settings cost in each condition of a
+//! pool.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use anyhow::{Context, ensure};
+use l4sllm_model::ACTIONS;
 use l4sllm_model::pool::{
-    Episode, EpisodeFacts, Split, Tolerance, best_settings, episodes_path, read_episodes,
+    CostCurves, Episode, EpisodeFacts, Split, Tolerance, episodes_path, read_episodes,
 };
-use l4sllm_model::{ACTIONS, Setting};
 
 /// For each episode of some pools, in their order.
 pub struct Lesson {
-    /// The settings that are chosen from.
-    pub settings: [Setting; ACTIONS],
-    /// The best of them in the episode's condition, by its index.
-    pub best: Vec<u8>,
+    /// What settings cost there.
+    pub curves: CostCurves,
     /// Whether training keeps its condition out.
     pub kept_out: Vec<bool>,
 }
 
 impl Lesson {
-    /// Compares the behaviours `names` of each pool, and keeps a share of the
-    /// conditions out, spread evenly.
-    pub fn new(pools: &[PathBuf], names: &[String], share: f64) -> anyhow::Result<Lesson> {
-        let names: &[String; ACTIONS] = names.try_into().context("--steer: want three settings")?;
+    /// Measures the behaviours `names` of each pool, three to choose from and
+    /// the others between them, and keeps a share of the conditions out,
+    /// spread evenly.
+    pub fn new(
+        pools: &[PathBuf],
+        names: &[String],
+        share: f64,
+        tolerance: &Tolerance,
+    ) -> anyhow::Result<Lesson> {
+        let (chosen, between) = names
+            .split_first_chunk::<ACTIONS>()
+            .context("--steer: want three settings")?;
         let every = if share > 0.0 {
             (1.0 / share).round() as usize
         } else {
             usize::MAX
         };
-        let mut found: Option<[Setting; ACTIONS]> = None;
-        let (mut best, mut kept_out, mut conditions) = (Vec::new(), Vec::new(), 0);
+        let mut found: Option<CostCurves> = None;
+        let (mut kept_out, mut conditions) = (Vec::new(), 0);
         for path in pools {
             let episodes = read_episodes(path)?.with_context(|| {
                 format!(
@@ -39,14 +45,19 @@ impl Lesson {
                     episodes_path(path).display()
                 )
             })?;
-            let lesson = best_settings(&episodes, names, &Tolerance::default())
+            let curves = CostCurves::measure(&episodes, chosen, between, tolerance)
                 .map_err(|reason| anyhow::anyhow!("{}: {reason}", path.display()))?;
-            ensure!(
-                *found.get_or_insert(lesson.settings) == lesson.settings,
-                "{}: other settings than in the pool before it",
-                path.display()
-            );
-            best.extend(lesson.best);
+            match &mut found {
+                None => found = Some(curves),
+                Some(before) => {
+                    ensure!(
+                        (&before.settings, &before.knots) == (&curves.settings, &curves.knots),
+                        "{}: other settings than in the pool before it",
+                        path.display()
+                    );
+                    before.costs.extend(curves.costs);
+                }
+            }
             let scenarios: BTreeSet<&str> = episodes.iter().map(|e| e.scenario.as_str()).collect();
             let kept: BTreeSet<&str> = scenarios
                 .iter()
@@ -59,8 +70,7 @@ impl Lesson {
             kept_out.extend(episodes.iter().map(keeps));
         }
         Ok(Lesson {
-            settings: found.context("--pool: want at least one")?,
-            best,
+            curves: found.context("--pool: want at least one")?,
             kept_out,
         })
     }

@@ -8,7 +8,7 @@ use std::iter::repeat_n;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use super::{Group, Pool, PoolError, Source, Split, open};
+use super::{CostCurves, Group, Pool, PoolError, Source, Split, open};
 use crate::feature::Fit;
 use crate::{EncoderConfig, Encoding, Feature, PolicyConfig, Step, Transform, returns_to_go};
 
@@ -37,6 +37,7 @@ pub struct Dataset {
     actions: Vec<u8>,   // [rows]
     labels: Vec<u8>,    // [rows], or none where they are the actions
     returns: Vec<f32>,  // [rows], scaled
+    lesson: Option<CostCurves>,
 }
 
 impl Dataset {
@@ -170,29 +171,47 @@ impl Dataset {
             actions,
             labels: Vec::new(),
             returns,
+            lesson: None,
         })
     }
 
-    /// Has each episode teach one outcome, whatever its actions were: what a
-    /// head that steers is to say.  The return is then the one that will be
-    /// asked for: what came tells of the setting in force, not of the best.
-    pub fn teach(&mut self, lesson: impl Iterator<Item = (Range<usize>, u8)>) {
+    /// Has each episode teach what settings cost in its condition, whatever
+    /// its actions were: what a head that steers is to weigh.  The return is
+    /// then the one that will be asked for: what came tells of the setting in
+    /// force, not of the best.
+    ///
+    /// # Panics
+    /// Where there are not as many curves as episodes.
+    pub fn teach(&mut self, lesson: CostCurves) {
+        assert_eq!(lesson.costs.len(), self.starts.len(), "curves and episodes");
         let returns = &self.config.returns;
         self.returns.fill(returns.scaling.apply(returns.target));
         self.labels = vec![0; self.actions.len()];
-        for (rows, label) in lesson {
-            self.labels[rows].fill(label);
+        let ends = self.starts.iter().skip(1).copied();
+        let ends = ends.chain([self.actions.len()]);
+        for (episode, (start, end)) in self.starts.iter().zip(ends).enumerate() {
+            self.labels[*start..end].fill(lesson.best(episode));
+        }
+        self.lesson = Some(lesson);
+    }
+
+    /// What settings cost, if that is what rows teach.
+    pub fn lesson(&self) -> Option<&CostCurves> {
+        self.lesson.as_ref()
+    }
+
+    /// What settings cost in a row's condition, at the lesson's knots; nothing
+    /// without a lesson.
+    pub fn costs(&self, row: usize) -> &[f32] {
+        match &self.lesson {
+            Some(lesson) => &lesson.costs[self.episode(row)],
+            None => &[],
         }
     }
 
     /// What a row teaches: its action, unless [`Dataset::teach`] said otherwise.
     pub fn label(&self, row: usize) -> u8 {
         self.labels.get(row).copied().unwrap_or(self.actions[row])
-    }
-
-    /// Whether rows teach something else than their actions.
-    pub fn is_taught(&self) -> bool {
-        !self.labels.is_empty()
     }
 
     /// For each row, whether its raw features are those of a row of `train`,
@@ -241,14 +260,19 @@ impl Dataset {
         }
         let width = self.config.inputs();
         for row in rows {
-            let episode = self.starts.partition_point(|start| *start <= row);
-            let start = episode.checked_sub(1).map_or(0, |e| self.starts[e]);
+            let start = self.starts[self.episode(row)];
             let value = |feature, back| self.features[(row - back) * self.width + feature];
             let at = inputs.len();
             inputs.resize(at + width, 0.0);
             self.config
                 .fill_inputs(row - start, value, &mut inputs[at..]);
         }
+    }
+
+    /// The episode of a row, counted from 0.
+    fn episode(&self, row: usize) -> usize {
+        // The first one starts with row 0.
+        self.starts.partition_point(|start| *start <= row) - 1
     }
 
     /// Code of the action of a row.

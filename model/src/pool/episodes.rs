@@ -97,6 +97,26 @@ pub struct Outcome {
     pub jain: Option<f64>,
 }
 
+impl Outcome {
+    /// Of runs of the same, each value's mean; none where a run has none.
+    pub fn mean(runs: &[Outcome]) -> Outcome {
+        let count = runs.len() as f64;
+        let of = |value: fn(&Outcome) -> Option<f64>| {
+            let sum: Option<f64> = runs.iter().map(value).sum();
+            sum.map(|sum| sum / count)
+        };
+        Outcome {
+            utilisation: runs.iter().map(|run| run.utilisation).sum::<f64>() / count,
+            classic_mean_ms: of(|o| o.classic_mean_ms),
+            classic_p50_ms: of(|o| o.classic_p50_ms),
+            classic_p99_ms: of(|o| o.classic_p99_ms),
+            l4s_mean_ms: of(|o| o.l4s_mean_ms),
+            l4s_p99_ms: of(|o| o.l4s_p99_ms),
+            jain: of(|o| o.jain),
+        }
+    }
+}
+
 /// The file beside a pool that says what its episodes were.
 pub fn episodes_path(pool: &Path) -> PathBuf {
     pool.with_extension("episodes.jsonl")

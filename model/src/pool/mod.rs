@@ -66,7 +66,7 @@ pub use read::{Group, Pool, PoolReader};
 pub use rows::{Narrow, Rows};
 pub use schema::Schema;
 pub use select::{Select, Selection};
-pub use settings::{BestSettings, Tolerance, best_settings};
+pub use settings::{CostCurves, Tolerance};
 pub use source::{Sink, Source, open};
 pub use windows::{Split, Windows};
 pub use write::PoolWriter;

@@ -1,24 +1,35 @@
-//! Which of three settings of DualPI2 was best in each condition of a pool:
-//! what a head that steers learns.
+//! What settings of DualPI2 cost in each condition of a pool: what a head
+//! that steers learns.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
-use super::EpisodeFacts;
+use super::{EpisodeFacts, Outcome};
 use crate::{ACTIONS, Setting};
 
-/// How much worse than the first setting the best one may be, and how much
-/// better it has to be.
+/// How costs are told from how runs went.  All is held against the first
+/// setting, whose cost is 0 everywhere.
+///
+/// ```text
+/// cost = ln (delay + offset) / (first's delay + offset)
+///      + caution x sum of ln(1 + (loss / tolerance - 1/2)), of losses above half their tolerance
+///      - gain x utilisation gained
+/// ```
+///
+/// Half as much delay of the classic queue is worth ln 2.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Tolerance {
     /// Utilisation, absolute.
     pub utilisation: f64,
     /// Jain's index, absolute.
     pub jain: f64,
-    /// 99th percentile of L4S delay, as a factor.
+    /// 99th percentile of L4S delay, as a factor above 1.
     pub l4s_delay: f64,
-    /// How much less mean delay of the classic queue is worth leaving the
-    /// first setting for, ms.
-    pub worth_ms: f64,
+    /// What losses beyond the tolerances weigh.
+    pub caution: f64,
+    /// What utilisation beyond the first's is worth.
+    pub gain: f64,
+    /// Added to mean delays, ms: below it, less delay is worth little.
+    pub offset_ms: f64,
 }
 
 impl Default for Tolerance {
@@ -29,100 +40,154 @@ impl Default for Tolerance {
             utilisation: 0.005,
             jain: 0.05,
             l4s_delay: 1.2,
-            worth_ms: 1.0,
+            caution: 2.0,
+            gain: 15.0,
+            offset_ms: 1.0,
         }
     }
 }
 
-/// Settings, and which is the best for each episode.
+/// Costs of settings over their targets.
 #[derive(Debug, Clone, PartialEq)]
-pub struct BestSettings {
-    /// As factors on RFC 9332's defaults.
+pub struct CostCurves {
+    /// The settings that a head chooses from, as factors on RFC 9332's
+    /// defaults.
     pub settings: [Setting; ACTIONS],
-    /// By episode, an index into `settings`.
-    pub best: Vec<u8>,
+    /// Where settings were measured: ln of the factor on the target, rising.
+    pub knots: Vec<f32>,
+    /// By episode, the costs at the knots in its condition.
+    pub costs: Vec<Vec<f32>>,
 }
 
-/// Finds, for each condition (episodes of the same scenario), the setting
-/// with the least mean delay of the classic queue among those that keep
-/// utilisation, fairness and L4S delay within `tolerance` of the first.  The
-/// settings are behaviours by name; whatever else ran in a condition learns
-/// its best setting, too.
-///
-/// # Errors
-/// The name of a setting that a condition lacks, or that is not the same
-/// throughout.
-pub fn best_settings(
-    episodes: &[EpisodeFacts],
-    names: &[String; ACTIONS],
-    tolerance: &Tolerance,
-) -> Result<BestSettings, String> {
-    let mut conditions: HashMap<&str, [Option<&EpisodeFacts>; ACTIONS]> = HashMap::new();
-    let mut settings = [None; ACTIONS];
-    for episode in episodes {
-        let runs = conditions.entry(&episode.scenario).or_default();
-        let behaviour = &episode.behaviour;
-        let Some(at) = names.iter().position(|name| *name == behaviour.name) else {
-            continue;
-        };
-        runs[at] = Some(episode);
-        let base = l4sllm_abi::Params::default();
-        let setting = Setting {
-            target: behaviour.target_ns as f64 / base.target_ns as f64,
-            gain: behaviour.gain,
-        };
-        if *settings[at].get_or_insert(setting) != setting || behaviour.noise.is_some() {
-            return Err(format!("behaviour {}: not one fixed setting", names[at]));
+impl CostCurves {
+    /// Measures, in each condition (episodes of the same scenario, however
+    /// many of each behaviour), what settings cost.  They are behaviours by
+    /// name: the three that a head chooses from, the others being held to the
+    /// first, and `between`, which tell what lies between them.  Whatever
+    /// else ran in a condition learns the same.
+    ///
+    /// # Errors
+    /// The name of a setting that a condition lacks, that is not the same
+    /// throughout, or that lies beyond the three or where another one does.
+    pub fn measure(
+        episodes: &[EpisodeFacts],
+        names: &[String; ACTIONS],
+        between: &[String],
+        tolerance: &Tolerance,
+    ) -> Result<CostCurves, String> {
+        let names: Vec<&String> = names.iter().chain(between).collect();
+        let mut conditions: BTreeMap<&str, Vec<Vec<Outcome>>> = BTreeMap::new();
+        let mut settings = vec![None; names.len()];
+        for episode in episodes {
+            let runs = conditions.entry(&episode.scenario);
+            let runs = runs.or_insert_with(|| vec![Vec::new(); names.len()]);
+            let behaviour = &episode.behaviour;
+            let Some(at) = names.iter().position(|name| **name == behaviour.name) else {
+                continue;
+            };
+            runs[at].push(episode.outcome);
+            let base = l4sllm_abi::Params::default();
+            let setting = Setting {
+                target: behaviour.target_ns as f64 / base.target_ns as f64,
+                gain: behaviour.gain,
+            };
+            let fixed = behaviour.noise.is_none() && behaviour.interval.is_none();
+            if *settings[at].get_or_insert(setting) != setting || !fixed {
+                return Err(format!("behaviour {}: not one fixed setting", names[at]));
+            }
         }
-    }
-    let mut best = HashMap::new();
-    for (scenario, runs) in &conditions {
-        let mut complete = Vec::with_capacity(ACTIONS);
-        for (run, name) in runs.iter().zip(names) {
-            complete.push(run.ok_or_else(|| format!("{scenario}: no behaviour {name}"))?);
+        let mut found = Vec::with_capacity(names.len());
+        for (setting, name) in settings.into_iter().zip(&names) {
+            found.push(setting.ok_or_else(|| format!("no behaviour {name}"))?);
         }
-        best.insert(*scenario, choose(&complete, tolerance));
+        let order = order(&found, &names)?;
+        let mut curves = BTreeMap::new();
+        for (scenario, runs) in &conditions {
+            if let Some(at) = runs.iter().position(Vec::is_empty) {
+                return Err(format!("{scenario}: no behaviour {}", names[at]));
+            }
+            let first = Outcome::mean(&runs[0]);
+            let cost = |at: &usize| tolerance.cost(&Outcome::mean(&runs[*at]), &first) as f32;
+            curves.insert(*scenario, order.iter().map(cost).collect::<Vec<f32>>());
+        }
+        Ok(CostCurves {
+            settings: [found[0], found[1], found[2]],
+            knots: order.iter().map(|at| place(&found[*at])).collect(),
+            costs: episodes
+                .iter()
+                .map(|episode| curves[episode.scenario.as_str()].clone())
+                .collect(),
+        })
     }
-    let mut found = [Setting::ONE; ACTIONS];
-    for ((found, setting), name) in found.iter_mut().zip(settings).zip(names) {
-        *found = setting.ok_or_else(|| format!("no behaviour {name}"))?;
+
+    /// Where the settings lie among the knots.
+    pub fn points(&self) -> [f32; ACTIONS] {
+        self.settings.each_ref().map(place)
     }
-    Ok(BestSettings {
-        settings: found,
-        best: episodes
+
+    /// The settings' index of the least cost in an episode's condition; of
+    /// equal ones the first.
+    pub fn best(&self, episode: usize) -> u8 {
+        let points = self.points();
+        let cost = |at: u8| {
+            let of = |(knot, _): &(&f32, &f32)| **knot == points[usize::from(at)];
+            let mut costs = self.knots.iter().zip(&self.costs[episode]);
+            costs.find(of).map_or(f32::INFINITY, |(_, cost)| *cost)
+        };
+        let all = 0..ACTIONS as u8;
+        all.min_by(|a, b| cost(*a).total_cmp(&cost(*b)))
+            .unwrap_or(0)
+    }
+}
+
+impl Tolerance {
+    fn cost(&self, own: &Outcome, first: &Outcome) -> f64 {
+        let pair = |of: fn(&Outcome) -> Option<f64>| of(own).zip(of(first));
+        let delay = pair(|o| o.classic_mean_ms).map_or(0.0, |(own, first)| {
+            ((own + self.offset_ms) / (first + self.offset_ms)).ln()
+        });
+        let lost = first.utilisation - own.utilisation;
+        let unfair = pair(|o| o.jain).map_or(0.0, |(own, first)| first - own);
+        let slower = pair(|o| o.l4s_p99_ms).map_or(0.0, |(own, first)| own / first - 1.0);
+        let weighed = [
+            lost / self.utilisation,
+            unfair / self.jain,
+            slower / (self.l4s_delay - 1.0),
+        ];
+        let losses: f64 = weighed
             .iter()
-            .map(|episode| best[episode.scenario.as_str()])
-            .collect(),
-    })
+            .map(|loss| (loss - 0.5).max(0.0).ln_1p())
+            .sum();
+        delay + self.caution * losses - self.gain * (-lost).max(0.0)
+    }
 }
 
-/// The first run, or a better one.
-fn choose(runs: &[&EpisodeFacts], tolerance: &Tolerance) -> u8 {
-    let first = runs[0].outcome;
-    let allowed = |run: &EpisodeFacts| {
-        let own = run.outcome;
-        let fair = own.jain.zip(first.jain);
-        let l4s = own.l4s_p99_ms.zip(first.l4s_p99_ms);
-        own.utilisation >= first.utilisation - tolerance.utilisation
-            && fair.is_none_or(|(own, first)| own >= first - tolerance.jain)
-            && l4s.is_none_or(|(own, first)| own <= first * tolerance.l4s_delay)
-    };
-    // Without classic traffic nothing is gained by leaving the first.
-    let delay = |at: usize| runs[at].outcome.classic_mean_ms.unwrap_or(f64::INFINITY);
-    let mut best = 0;
-    for (at, run) in runs.iter().enumerate().skip(1) {
-        let worth = delay(at) <= delay(0) - tolerance.worth_ms;
-        if worth && allowed(run) && delay(at) < delay(best) {
-            best = at;
-        }
+/// The settings by rising target.
+fn order(settings: &[Setting], names: &[&String]) -> Result<Vec<usize>, String> {
+    let mut order: Vec<usize> = (0..settings.len()).collect();
+    order.sort_by(|a, b| settings[*a].target.total_cmp(&settings[*b].target));
+    if let Some(two) = order
+        .windows(2)
+        .find(|two| place(&settings[two[0]]) == place(&settings[two[1]]))
+    {
+        let [a, b] = [names[two[0]], names[two[1]]];
+        return Err(format!("behaviours {a} and {b}: the same target"));
     }
-    best as u8
+    let ends = [order[0], order[order.len() - 1]];
+    match ends.iter().find(|end| **end >= ACTIONS) {
+        Some(end) => Err(format!("behaviour {}: not between the three", names[*end])),
+        None => Ok(order),
+    }
+}
+
+fn place(setting: &Setting) -> f32 {
+    setting.target.ln() as f32
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::pool::{BehaviourFacts, Outcome};
+    use crate::pool::BehaviourFacts;
 
     fn run(
         scenario: &str,
@@ -163,7 +228,7 @@ mod tests {
     }
 
     fn names() -> [String; ACTIONS] {
-        ["safe", "mid", "low"].map(str::to_owned)
+        ["safe", "high", "low"].map(str::to_owned)
     }
 
     /// Three settings in each of `conditions`, as utilisation and delay, and
@@ -172,7 +237,7 @@ mod tests {
         let mut episodes = Vec::new();
         for (at, outcomes) in conditions.iter().enumerate() {
             let scenario = format!("c-{at}");
-            for ((name, target), (u, d)) in names().iter().zip([15.0, 7.5, 3.75]).zip(outcomes) {
+            for ((name, target), (u, d)) in names().iter().zip([7.5, 15.0, 3.75]).zip(outcomes) {
                 episodes.push(run(&scenario, name, target, *u, *d));
             }
             episodes.push(run(&scenario, "other", 1.0, 1.0, 0.1));
@@ -180,56 +245,100 @@ mod tests {
         episodes
     }
 
+    fn measured(episodes: &[EpisodeFacts]) -> CostCurves {
+        CostCurves::measure(episodes, &names(), &[], &Tolerance::default()).unwrap()
+    }
+
     #[test]
     fn the_least_delay_that_costs_no_utilisation() {
-        let episodes = pool(&[
-            [(0.99, 10.0), (0.99, 7.0), (0.99, 4.0)],
-            [(0.99, 10.0), (0.987, 7.0), (0.90, 4.0)],
-            [(0.99, 10.0), (0.98, 7.0), (0.90, 4.0)],
-            [(0.99, 10.0), (0.99, 11.0), (0.99, 12.0)],
-            [(0.99, 1.5), (0.99, 1.0), (0.99, 0.7)],
-        ]);
-        let found = best_settings(&episodes, &names(), &Tolerance::default()).unwrap();
-        assert_eq!(found.settings.map(|s| s.target), [1.0, 0.5, 0.25]);
+        let found = measured(&pool(&[
+            [(0.99, 9.0), (0.99, 14.0), (0.99, 4.0)],
+            [(0.99, 9.0), (0.99, 14.0), (0.988, 4.0)],
+            [(0.99, 9.0), (0.99, 14.0), (0.97, 4.0)],
+            // Where half of the link is lost, more delay is worth it.
+            [(0.5, 9.0), (0.8, 14.0), (0.4, 4.0)],
+            [(0.99, 9.0), (0.99, 9.0), (0.99, 9.0)],
+        ]));
+        assert_eq!(found.settings.map(|s| s.target), [0.5, 1.0, 0.25]);
         assert_eq!(found.settings.map(|s| s.gain), [4.0; 3]);
-        let each: Vec<u8> = found.best.chunks(4).map(|of| of[0]).collect();
-        assert_eq!(each, [2, 1, 0, 0, 0]);
-        // Whatever ran in a condition learns the same.
-        assert!(
-            found
-                .best
-                .chunks(4)
-                .all(|of| of.iter().all(|best| *best == of[0]))
-        );
+        let best = |at| (4 * at..4 * at + 4).map(|episode| found.best(episode));
+        for (at, want) in [2, 2, 0, 1, 0].into_iter().enumerate() {
+            // Whatever ran in a condition learns the same.
+            assert!(best(at).all(|best| best == want), "{at}");
+        }
+        // From low to high; the first setting costs nothing.
+        let knots = [0.25f64, 0.5, 1.0].map(|target| target.ln() as f32);
+        assert_eq!(found.knots, knots);
+        assert_eq!(found.costs[0][0], 0.5f64.ln() as f32);
+        assert_eq!(found.costs[0][1], 0.0);
+        assert_eq!(found.costs[0][2], 1.5f64.ln() as f32);
+        // Lost: four times the tolerance, of which a half is free.
+        let cost = 0.5f64.ln() + 2.0 * 4.5f64.ln();
+        assert!((f64::from(found.costs[8][0]) - cost).abs() < 1e-5);
     }
 
     #[test]
     fn fairness_and_the_other_queue_are_not_paid_with() {
-        let mut episodes = pool(&[[(0.99, 10.0), (0.99, 7.0), (0.99, 4.0)]]);
+        let mut episodes = pool(&[[(0.99, 9.0), (0.99, 14.0), (0.99, 4.0)]]);
+        assert_eq!(measured(&episodes).best(0), 2);
         episodes[2].outcome.jain = Some(0.8);
-        let best = |episodes: &[EpisodeFacts]| {
-            best_settings(episodes, &names(), &Tolerance::default())
-                .unwrap()
-                .best[0]
-        };
-        assert_eq!(best(&episodes), 1);
-        episodes[1].outcome.l4s_p99_ms = Some(1.3);
-        assert_eq!(best(&episodes), 0);
+        assert_eq!(measured(&episodes).best(0), 0);
+        episodes[2].outcome.jain = None;
+        assert_eq!(measured(&episodes).best(0), 2);
+        episodes[2].outcome.l4s_p99_ms = Some(1.3);
+        assert_eq!(measured(&episodes).best(0), 0);
         // Nothing to gain: no classic traffic.
+        let mut episodes = pool(&[[(0.99, 9.0); 3]]);
         for episode in &mut episodes {
             episode.outcome.classic_mean_ms = None;
         }
-        assert_eq!(best(&episodes), 0);
+        assert_eq!(measured(&episodes).costs[0], [0.0; 3]);
+    }
+
+    /// The noise of one run is not what is learned.
+    #[test]
+    fn repetitions_count_in_the_mean() {
+        let mut episodes = pool(&[[(0.99, 9.0), (0.99, 14.0), (0.97, 4.0)]]);
+        assert_eq!(measured(&episodes).best(0), 0);
+        episodes.extend(pool(&[[(0.98, 9.0), (0.98, 14.0), (0.998, 4.0)]]));
+        let found = measured(&episodes);
+        assert_eq!((found.best(0), found.best(7)), (2, 2));
+        assert_eq!(found.costs[0], found.costs[7]);
+    }
+
+    #[test]
+    fn what_lies_between_is_measured_too() {
+        let mut episodes = pool(&[[(0.99, 9.0), (0.99, 14.0), (0.9, 4.0)]]);
+        episodes.push(run("c-0", "mid", 5.0, 0.99, 4.0));
+        let between = |episodes: &[EpisodeFacts]| {
+            let mid = ["mid".to_owned()];
+            CostCurves::measure(episodes, &names(), &mid, &Tolerance::default())
+        };
+        let found = between(&episodes).unwrap();
+        assert_eq!(found.knots.len(), 4);
+        assert_eq!(found.costs[0][1], 0.5f64.ln() as f32);
+        // It is no setting to choose.
+        assert_eq!((found.settings.len(), found.best(0)), (3, 0));
+        episodes[4].behaviour.target_ns = 1_000_000;
+        assert_eq!(
+            between(&episodes).unwrap_err(),
+            "behaviour mid: not between the three"
+        );
+        episodes[4].behaviour.target_ns = 7_500_000;
+        assert!(between(&episodes).unwrap_err().ends_with("the same target"));
     }
 
     #[test]
     fn what_is_no_setting_is_named() {
         let refused = |episodes: &[EpisodeFacts]| {
-            best_settings(episodes, &names(), &Tolerance::default()).unwrap_err()
+            CostCurves::measure(episodes, &names(), &[], &Tolerance::default()).unwrap_err()
         };
         let mut episodes = pool(&[[(0.99, 10.0); 3]; 2]);
         episodes[1].behaviour.target_ns += 1;
-        assert!(refused(&episodes).contains("mid"));
+        assert!(refused(&episodes).contains("high"));
+        let mut episodes = pool(&[[(0.99, 10.0); 3]; 2]);
+        episodes[2].behaviour.interval = Some(100);
+        assert!(refused(&episodes).contains("low"));
         let mut episodes = pool(&[[(0.99, 10.0); 3]; 2]);
         episodes.remove(2);
         assert_eq!(refused(&episodes), "c-0: no behaviour low");

@@ -15,7 +15,7 @@ use super::network::{Batch, Network};
 use super::optimiser::AdamW;
 use super::sampler::{Portion, Sampler};
 use super::{TrainError, device};
-use crate::pool::{Dataset, Windows};
+use crate::pool::{CostCurves, Dataset, Windows};
 use crate::tensors::Random;
 use crate::{ACTIONS, Confusion, PolicyConfig};
 
@@ -62,6 +62,11 @@ pub struct TrainConfig {
     /// mean is judged and saved in place of the last weights.  0: no mean.
     #[serde(default)]
     pub average: f64,
+    /// What spread probabilities are worth where costs of settings are
+    /// learned: their entropy times this is taken off the cost.  Without it,
+    /// a network that is sure too early has no gradient left to learn by.
+    #[serde(default)]
+    pub entropy: f64,
     /// Fewest records of a window; the policy's window, or less for windows
     /// of random length.
     pub shortest: usize,
@@ -91,6 +96,7 @@ impl Default for TrainConfig {
             sample_balance: 0.0,
             label_smoothing: 0.0,
             average: 0.0,
+            entropy: 0.0,
             shortest: usize::MAX,
             augmentation: Augmentation::default(),
             evaluate_every: 500,
@@ -308,7 +314,8 @@ impl Trainer {
             let labels = self.network.labels(&batch)?;
             let logits = self.network.logits(&batch, false)?;
             let count = labels.numel() as f64;
-            loss += cross_entropy(&logits, &labels, None, 0.0)?.f_double_value(&[])? * count;
+            let value = self.loss(&logits, &labels, &batch, false)?;
+            loss += value.f_double_value(&[])? * count;
             records += count;
             let best = logits.f_select(1, -1)?.f_argmax(-1, false)?;
             let best = Vec::<i64>::try_from(best.f_to_device(tch::Device::Cpu)?)?;
@@ -365,8 +372,7 @@ impl Trainer {
         let value = |logits: &Tensor| -> Result<Tensor, TrainError> {
             let best = logits.f_detach()?.f_argmax(-1, false)?;
             right = Some(best.f_eq_tensor(&labels)?.f_sum(Kind::Float)?);
-            let smoothing = self.config.label_smoothing;
-            let loss = cross_entropy(logits, &labels, Some(&self.class_weights), smoothing)?;
+            let loss = self.loss(logits, &labels, &batch, true)?;
             Ok(loss.f_mul_scalar(scale)?)
         };
         let loss = self.network.backward(&batch, seed, value)?;
@@ -394,10 +400,17 @@ impl Trainer {
         let actions: Vec<i64> = each().map(|row| self.data.action(row).into()).collect();
         let device = self.network.device();
         let mut batch = Batch::of(rows.len(), &returns, &inputs, &actions, device)?;
-        if self.data.is_taught() {
+        if let Some(lesson) = self.data.lesson() {
             let labels: Vec<i64> = each().map(|row| self.data.label(row).into()).collect();
             let labels = Tensor::f_from_slice(&labels)?.f_view_as(&batch.actions)?;
             batch.labels = Some(labels.f_to_device(device)?);
+            let costs: Vec<f32> = each()
+                .flat_map(|row| self.data.costs(row))
+                .copied()
+                .collect();
+            let shape = [rows.len() as i64, -1, lesson.knots.len() as i64];
+            let costs = Tensor::f_from_slice(&costs)?.f_view(shape)?;
+            batch.costs = Some(costs.f_to_device(device)?);
         }
         Ok(batch)
     }
@@ -414,6 +427,28 @@ impl Trainer {
         let evaluation = noted?;
         self.save()?;
         Ok(evaluation)
+    }
+
+    /// What the network answered costs where there is a lesson, or how well it
+    /// imitates.
+    fn loss(
+        &self,
+        logits: &Tensor,
+        labels: &Tensor,
+        batch: &Batch,
+        training: bool,
+    ) -> Result<Tensor, TrainError> {
+        match (self.data.lesson(), &batch.costs) {
+            (Some(lesson), Some(costs)) => {
+                let costs = self.network.judged(costs)?;
+                mean_cost(logits, labels, &costs, lesson, self.config.entropy)
+            }
+            _ if training => {
+                let smoothing = self.config.label_smoothing;
+                cross_entropy(logits, labels, Some(&self.class_weights), smoothing)
+            }
+            _ => cross_entropy(logits, labels, None, 0.0),
+        }
     }
 
     /// Takes note of an evaluation, and keeps the weights if they are the best.
@@ -471,6 +506,42 @@ fn cross_entropy(
     let logits = logits.f_view([-1, ACTIONS as i64])?;
     let labels = labels.f_reshape([-1])?;
     Ok(logits.f_cross_entropy_loss(&labels, weights, Reduction::Mean, IGNORED, smoothing)?)
+}
+
+/// What the setting in the middle of the probabilities costs, as
+/// [`crate::DecisionRule::Mean`] takes it: piecewise linear between the knots.
+/// The probabilities' entropy is worth `entropy` each nat.  Mean over the
+/// records whose label is an action.
+fn mean_cost(
+    logits: &Tensor,
+    labels: &Tensor,
+    costs: &Tensor, // [B, w, knots]
+    lesson: &CostCurves,
+    entropy: f64,
+) -> Result<Tensor, TrainError> {
+    let device = logits.device();
+    let points = Tensor::f_from_slice(&lesson.points())?.f_to_device(device)?;
+    let knots = Tensor::f_from_slice(&lesson.knots)?.f_to_device(device)?;
+    let pieces = lesson.knots.len() as i64 - 1;
+    let logs = logits.f_log_softmax(-1, Kind::Float)?;
+    let probabilities = logs.f_exp()?;
+    let spread = probabilities
+        .f_mul(&logs)?
+        .f_sum_dim_intlist(-1, false, Kind::Float)?;
+    let place = probabilities.f_matmul(&points)?.f_unsqueeze(-1)?; // [B, w, 1]
+    let low = knots.f_narrow(0, 0, pieces)?;
+    let width = knots.f_narrow(0, 1, pieces)?.f_sub(&low)?;
+    let share = place.f_sub(&low)?.f_div(&width)?.f_clamp(0.0, 1.0)?; // [B, w, pieces]
+    let least = costs.f_narrow(-1, 0, pieces)?;
+    let rise = costs.f_narrow(-1, 1, pieces)?.f_sub(&least)?;
+    let climbed = share
+        .f_mul(&rise)?
+        .f_sum_dim_intlist(-1, false, Kind::Float)?;
+    let cost = climbed.f_add(&costs.f_select(-1, 0)?)?; // [B, w]
+    let cost = cost.f_add(&spread.f_mul_scalar(entropy)?)?;
+    let counts = labels.f_ne(IGNORED)?.f_to_kind(Kind::Float)?;
+    let count = counts.f_sum(Kind::Float)?.f_clamp_min(1.0)?;
+    Ok(cost.f_mul(&counts)?.f_sum(Kind::Float)?.f_div(&count)?)
 }
 
 /// One weight an action, their mean over the rows being 1.

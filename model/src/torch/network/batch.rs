@@ -17,6 +17,8 @@ pub struct Batch {
     pub actions: Tensor,
     /// What each record teaches: [B, w], i64; none: its action.
     pub labels: Option<Tensor>,
+    /// What settings cost at the knots of a lesson: [B, w, knots], f32.
+    pub costs: Option<Tensor>,
     /// Places in the window, which the time embedding tells: [B, w], i64,
     /// below the policy's window; none: 0, 1, … w - 1.
     pub times: Option<Tensor>,
@@ -53,6 +55,7 @@ impl Batch {
             inputs: to(Tensor::f_from_slice(inputs)?, &[b, w, n])?,
             actions: to(Tensor::f_from_slice(actions)?, &[b, w])?,
             labels: None,
+            costs: None,
             times: None,
             mask: None,
         })

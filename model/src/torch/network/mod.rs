@@ -176,11 +176,16 @@ impl Network {
 
     /// What [`Network::logits`] should say: [B, w] or [B, 1], i64.
     pub fn labels(&self, batch: &Batch) -> Result<Tensor, TrainError> {
-        let labels = batch.labels.as_ref().unwrap_or(&batch.actions);
+        self.judged(batch.labels.as_ref().unwrap_or(&batch.actions))
+    }
+
+    /// Of what stands by record, [B, w, ...], the records that
+    /// [`Network::logits`] answers for: all, or the last.
+    pub fn judged(&self, by_record: &Tensor) -> Result<Tensor, TrainError> {
         if self.config.backbone.is_causal() {
-            return Ok(labels.shallow_clone());
+            return Ok(by_record.shallow_clone());
         }
-        Ok(labels.f_narrow(1, -1, 1)?)
+        Ok(by_record.f_narrow(1, -1, 1)?)
     }
 
     /// Probabilities after the last record of each window.

@@ -73,6 +73,7 @@ impl Network {
             inputs: features.apply(&exactly(&raw[1])?.f_squeeze_dim(2)?)?,
             actions: exactly(&raw[2])?.f_squeeze_dim(2)?,
             labels: None,
+            costs: None,
             times: None,
             mask: None,
         };

@@ -36,6 +36,8 @@ pub struct Curriculum {
     pub conditions: u32,
     /// Behaviours that each condition is run under.
     pub per_condition: PerCondition,
+    /// Runs of each condition, each with traffic seeds of its own.
+    pub repetitions: u32,
     /// Virtual time of an episode, ns.
     pub duration_ns: u64,
     /// Time at the beginning that an episode's outcome leaves out, ns.
@@ -135,12 +137,14 @@ impl Curriculum {
 
     /// Number of episodes.
     pub fn episodes(&self) -> u32 {
-        self.conditions.saturating_mul(self.each())
+        let each = self.each().saturating_mul(self.repetitions);
+        self.conditions.saturating_mul(each)
     }
 
     /// Draws episode `index`, below [`Curriculum::episodes`].
     pub fn episode(&self, seed: u64, index: u32) -> Episode {
-        let condition = index / self.each();
+        let run = index / self.each();
+        let condition = run / self.repetitions;
         let own = derive_seed(seed, &self.name, u64::from(index));
         let behaviour = match self.per_condition {
             PerCondition::Each => &self.behaviours[(index % self.each()) as usize],
@@ -149,7 +153,7 @@ impl Curriculum {
         let from_ns = self.from_ns.draw_whole(&mut Random::stream(own, "from"));
         Episode {
             condition,
-            scenario: self.condition(seed, condition),
+            scenario: self.repetition(seed, condition, run % self.repetitions),
             behaviour: behaviour.draw(own),
             from_ns,
         }
@@ -185,6 +189,16 @@ impl Curriculum {
         }
         if let Some((every, factor)) = &self.change {
             scenario.bottleneck = changes(rate_bps, self.duration_ns, every, factor, random);
+        }
+        scenario
+    }
+
+    /// The same condition, whose traffic meets other chances from the second
+    /// repetition on.
+    fn repetition(&self, seed: u64, condition: u32, number: u32) -> Scenario {
+        let mut scenario = self.condition(seed, condition);
+        if number > 0 {
+            scenario.seed = derive_seed(scenario.seed, "repetition", u64::from(number));
         }
         scenario
     }

@@ -81,6 +81,10 @@ fn read(mut section: Section<'_>, path: &Path, text: &str) -> Result<Curriculum>
     if per_condition != PerCondition::Each && behaviours.iter().all(|b| b.weight == 0.0) {
         return Err(section.error("behaviour", "the weights of all are 0"));
     }
+    let repetitions = match section.field("repetitions") {
+        Some(field) => field.count(1..=1000)?,
+        None => 1,
+    };
     section.finish()?;
     Ok(Curriculum {
         name,
@@ -88,6 +92,7 @@ fn read(mut section: Section<'_>, path: &Path, text: &str) -> Result<Curriculum>
         source: text.to_owned(),
         conditions,
         per_condition,
+        repetitions,
         duration_ns,
         warmup_ns,
         from_ns,

@@ -157,6 +157,29 @@ fn each_behaviour_once_where_outcomes_are_compared() {
 }
 
 #[test]
+fn repetitions_differ_in_their_seed_alone() {
+    let text = TEXT.replace("conditions = 3", "conditions = 3\nrepetitions = 2");
+    let text = text.replace("behaviours = 2", "behaviours = \"each\"");
+    let curriculum = parse(&text).unwrap();
+    assert_eq!(curriculum.episodes(), 12);
+    let once = parse(TEXT).unwrap();
+    let runs: Vec<_> = (0..12).map(|index| curriculum.episode(1, index)).collect();
+    for (condition, runs) in runs.chunks(4).enumerate() {
+        // The first repetition is what it is without a second one.
+        assert_eq!(runs[0].scenario, once.condition(1, condition as u32));
+        assert!(runs.iter().all(|run| run.condition as usize == condition));
+        let names: Vec<_> = runs.iter().map(|run| run.behaviour.name.as_str()).collect();
+        assert_eq!(names, ["plain", "steered", "plain", "steered"]);
+        assert_eq!(runs[0].scenario, runs[1].scenario);
+        assert_eq!(runs[2].scenario, runs[3].scenario);
+        assert_ne!(runs[0].scenario.seed, runs[2].scenario.seed);
+        let seed = runs[0].scenario.seed;
+        let again = runs[2].scenario.clone();
+        assert_eq!(runs[0].scenario, Scenario { seed, ..again });
+    }
+}
+
+#[test]
 fn a_mistake_is_told_with_its_key_and_what_was_expected() {
     let cases = [
         (
@@ -261,6 +284,12 @@ fn a_mistake_is_told_with_its_key_and_what_was_expected() {
             "share = 1 }",
             "noise.share",
             "steer has none",
+        ),
+        (
+            "behaviours = 2",
+            "repetitions = 0",
+            "repetitions",
+            "1 to 1000",
         ),
         (
             "behaviours = 2",
