@@ -7,6 +7,7 @@
 mod backbone;
 mod bench;
 mod cancel;
+mod claim;
 mod collect;
 mod demo;
 mod doctor;

@@ -16,6 +16,7 @@ use l4sllm_testbed::report::{
 
 use crate::bench::apart::{self, Number, Outcome, Room, Setting};
 use crate::bench::backbones;
+use crate::claim::Claim;
 use crate::output::{Done, outln, print};
 use crate::reproduce::as_pool;
 
@@ -118,6 +119,7 @@ pub fn run(args: &PublishedArgs, cancel: &AtomicBool) -> anyhow::Result<Done> {
         "--batch {}: want a divisor of {STEP_WINDOWS}, the windows of a step",
         args.batch
     );
+    let _claim = Claim::of(&args.out)?;
     let pool = as_pool(&args.pool, &args.out)?;
     let episodes = Dataset::episodes(std::slice::from_ref(&pool))?;
     let split = Split::of(&episodes, HELD_OUT, &[]);

@@ -11,6 +11,7 @@ use l4sllm_model::pool::{self, EpisodeFacts, PoolWriter, episodes_path};
 
 use super::episode::Emulated;
 use super::plan::Plan;
+use crate::claim::Claim;
 
 /// Episodes of a part: what an interruption costs a thread at the most.
 const EPISODES: u32 = 8;
@@ -23,6 +24,7 @@ pub struct Parts {
     out: PathBuf,
     dir: PathBuf,
     episodes: u32,
+    _claim: Claim,
 }
 
 /// Episodes that are written together.
@@ -50,7 +52,7 @@ impl Parts {
         let mut dir = out.as_os_str().to_owned();
         dir.push(".parts");
         let dir = PathBuf::from(dir);
-        fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
+        let claim = Claim::of(&dir)?;
         let identity = plan.identity()?;
         let path = dir.join(PLAN_FILE);
         match fs::read_to_string(&path) {
@@ -69,6 +71,7 @@ impl Parts {
             out: out.to_owned(),
             dir,
             episodes: plan.episodes(),
+            _claim: claim,
         })
     }
 

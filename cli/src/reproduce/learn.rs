@@ -9,6 +9,7 @@ use l4sllm_model::pool::{CsvReader, Dataset, Episode, Sink, Source, Split};
 use l4sllm_model::{Policy, Reward};
 use serde::Serialize;
 
+use crate::claim::Claim;
 use crate::judge::{Judge, Verdict};
 use crate::train::{self, TrainArgs};
 
@@ -50,6 +51,7 @@ impl Pool {
         split: &Split,
         cancel: &AtomicBool,
     ) -> anyhow::Result<Option<Judged>> {
+        let _claim = Claim::of(&training.out)?;
         let started = Instant::now();
         // Nothing held out: no choice of weights, the last ones count.
         let mut trainer = train::trainer(training, &self.episodes, split, Vec::new(), None)?;

@@ -18,12 +18,14 @@ use l4sllm_model::ACTIONS;
 use l4sllm_model::pool::{Dataset, Episode, Split};
 use l4sllm_model::torch::{Corpus, Evaluation, Options, Trainer, find_checkpoint, set_threads};
 
+use crate::claim::Claim;
 use crate::output::outln;
 pub use args::TrainArgs;
 use steer::Lesson;
 
 /// Trains; a set `cancel` saves `last/` and ends.
 pub fn run(args: &TrainArgs, cancel: &AtomicBool) -> anyhow::Result<()> {
+    let _claim = Claim::of(&args.out)?;
     let episodes = Dataset::episodes(&args.pool)?;
     let lesson = match &args.policy.steer {
         Some(names) => {
@@ -112,11 +114,10 @@ pub fn trainer(
     )?)
 }
 
-/// Makes the directory, and gives the checkpoint to go on from.  What an
-/// earlier training left there is not to be lost by accident.
+/// The checkpoint to go on from.  What an earlier training left is not to be
+/// lost by accident.
 fn ready(args: &TrainArgs) -> anyhow::Result<Option<PathBuf>> {
     let out = &args.out;
-    std::fs::create_dir_all(out).with_context(|| format!("cannot create {}", out.display()))?;
     let last = find_checkpoint(out);
     ensure!(
         args.resume || args.restart || (last.is_none() && !out.join("best").exists()),
