@@ -135,14 +135,13 @@ impl<'a> Comparison<'a> {
                 let [share, sd] = [mean.outcome.utilisation, mean.utilisation_sd];
                 text += &format!(" {:.2} ± {:.2} |", 100.0 * share, 100.0 * sd);
             }
-            let delays: [(fn(&Outcome) -> Option<f64>, usize); 3] = [
-                (|o| o.classic_mean_ms, 2),
-                (|o| o.l4s_p99_ms, 2),
-                (|o| o.jain, 3),
-            ];
-            for (value, digits) in delays {
-                for mean in [base, own] {
-                    text += &format!(" {} |", number(value(&mean.outcome), digits));
+            let columns = |o: &Outcome| [(o.classic_mean_ms, 2), (o.l4s_p99_ms, 2), (o.jain, 3)];
+            for (base, own) in columns(&base.outcome)
+                .into_iter()
+                .zip(columns(&own.outcome))
+            {
+                for (value, digits) in [base, own] {
+                    text += &format!(" {} |", number(value, digits));
                 }
             }
             text.push('\n');
