@@ -477,7 +477,10 @@ fn a_head_that_steers_learns_its_lesson_and_not_the_actions() {
     let mut trainer = Trainer::new(&out, config, network, corpus, false).unwrap();
     let all = run(&mut trainer, 160);
     let last = all[159].evaluation.as_ref().unwrap();
-    assert!(last.scores.accuracy > 0.9, "{last:?}");
+    // No single setting costs less than 0.5 in these episodes, whose best are
+    // the first and the second.  Which is the most probable tells nothing: the
+    // second is met by the outer two as well.
+    assert!(last.loss < 0.1, "{last:?}");
     let policy = Policy::load(&out.join("best")).unwrap();
     assert!(policy.config().steer(&[0.2, 0.5, 0.3]).is_some());
 }
