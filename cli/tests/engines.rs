@@ -3,43 +3,20 @@
 #![cfg(feature = "torch")]
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+mod common;
+
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::OnceLock;
 
+use common::{done, root, text};
 use serde_json::Value;
 
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
-}
-
-/// Whether it went well, what it said and what it complained of.
-fn l4sllm(line: &[&str]) -> (bool, String, String) {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_l4sllm"));
-    let output = command.args(line).current_dir(root()).output().unwrap();
-    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
-    (
-        output.status.success(),
-        text(output.stdout),
-        text(output.stderr),
-    )
-}
-
-fn done(line: &[&str]) -> String {
-    let (well, said, error) = l4sllm(line);
-    assert!(well, "{line:?}: {error}");
-    said
-}
-
+/// Runs what must fail, and say these words.
 fn refused(line: &[&str], words: &[&str]) {
-    let (well, _, error) = l4sllm(line);
+    let error = common::refused(line);
     let all = words.iter().all(|word| error.contains(word));
-    assert!(!well && all, "{line:?}, want {words:?}: {error}");
-}
-
-fn text(path: &Path) -> &str {
-    path.to_str().unwrap()
+    assert!(all, "{line:?}, want {words:?}: {error}");
 }
 
 /// A pool of the smoke scenario and, in train/best, an adapter trained on it

@@ -2,30 +2,16 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
+mod common;
 
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
-}
-
-fn l4sllm(args: &[&str]) -> (bool, String, String) {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_l4sllm"));
-    let output = command.args(args).current_dir(root()).output().unwrap();
-    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
-    (
-        output.status.success(),
-        text(output.stdout),
-        text(output.stderr),
-    )
-}
+use common::{done, refused, root};
 
 #[test]
 fn the_same_seed_collects_the_same_pool() {
     let dir = tempfile::tempdir().unwrap();
     let collect = |name: &str, seed: &str, threads: &str| {
         let out = dir.path().join(name);
-        let (ok, said, error) = l4sllm(&[
+        let said = done(&[
             "collect",
             "--scenario",
             "scenarios/smoke.toml",
@@ -42,7 +28,6 @@ fn the_same_seed_collects_the_same_pool() {
             "--out",
             out.to_str().unwrap(),
         ]);
-        assert!(ok, "{error}");
         assert!(said.contains("records in 4 episodes"), "{said}");
         std::fs::read(out).unwrap()
     };
@@ -51,7 +36,7 @@ fn the_same_seed_collects_the_same_pool() {
     assert!(first != collect("c.parquet", "6", "2"));
 
     let pool = dir.path().join("a.parquet");
-    let (ok, said, error) = l4sllm(&[
+    let said = done(&[
         "eval",
         "--policy",
         "policies/imitation",
@@ -61,7 +46,6 @@ fn the_same_seed_collects_the_same_pool() {
         "--pool",
         pool.to_str().unwrap(),
     ]);
-    assert!(ok, "{error}");
     let report: serde_json::Value = serde_json::from_str(&said).unwrap();
     assert_eq!(report["late"]["decisions"], 200);
     // Another network than it was trained on: still no coin.
@@ -70,8 +54,7 @@ fn the_same_seed_collects_the_same_pool() {
 
 #[test]
 fn the_shipped_policy_tells_what_it_is() {
-    let (ok, said, error) = l4sllm(&["policy", "info", "policies/default"]);
-    assert!(ok, "{error}");
+    let said = done(&["policy", "info", "policies/default"]);
     for word in ["sha256", "window", "queue_type", "steers", "trained on"] {
         assert!(said.contains(word), "{word}: {said}");
     }
@@ -80,15 +63,15 @@ fn the_shipped_policy_tells_what_it_is() {
     assert!(std::fs::metadata(weights).unwrap().len() <= 2 << 20);
 
     // What it chooses is no action, and no pool tells how good a choice was.
-    let (ok, _, error) = l4sllm(&[
+    let error = refused(&[
         "eval",
         "--policy",
         "policies/default",
         "--pool",
         "none.parquet",
     ]);
-    assert!(!ok && error.contains("steers"), "{error}");
+    assert!(error.contains("steers"), "{error}");
 
-    let (ok, _, error) = l4sllm(&["policy", "info", "scenarios"]);
-    assert!(!ok && error.contains("config.json"), "{error}");
+    let error = refused(&["policy", "info", "scenarios"]);
+    assert!(error.contains("config.json"), "{error}");
 }

@@ -4,52 +4,22 @@
 #![cfg(feature = "torch")]
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+mod common;
+
 use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::OnceLock;
 
+use common::{done, l4sllm, refused, text};
 use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView};
 use serde_json::Value;
 
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
-}
-
-fn l4sllm(line: &[&str]) -> (Option<i32>, String, String) {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_l4sllm"));
-    let output = command.args(line).current_dir(root()).output().unwrap();
-    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
-    (
-        output.status.code(),
-        text(output.stdout),
-        text(output.stderr),
-    )
-}
-
-/// Runs what must succeed: what it said.
-fn done(line: &[&str]) -> String {
-    let (code, said, error) = l4sllm(line);
-    assert_eq!(code, Some(0), "{line:?}: {error}");
-    said
-}
-
-/// Runs what must fail: the one line in which it says why.
-fn refused(line: &[&str]) -> String {
-    let (code, _, error) = l4sllm(line);
-    assert_eq!(code, Some(1), "{line:?}: {error}");
-    let said: Vec<&str> = error
-        .lines()
-        .filter(|l| l.starts_with("l4sllm: "))
-        .collect();
-    assert_eq!(said.len(), 1, "{error}");
-    said[0].to_owned()
-}
-
-fn text(path: &Path) -> &str {
-    path.to_str().unwrap()
+/// The line that makes a model of random weights.
+fn init<'a>(config: &'a Path, out: &'a Path) -> [&'a str; 6] {
+    let (config, out) = (text(config), text(out));
+    ["backbone", "init", "--config", config, "--out", out]
 }
 
 /// A model of each family, small enough for a test.
@@ -107,14 +77,7 @@ fn a_backbone_is_made_looked_at_run_adapted_and_merged() {
     for (family, keys) in FAMILIES {
         let config = configuration(dir.path(), family, keys);
         let (model, adapter, merged) = (at(family), at("adapter"), at("merged"));
-        done(&[
-            "backbone",
-            "init",
-            "--config",
-            text(&config),
-            "--out",
-            text(&model),
-        ]);
+        done(&init(&config, &model));
         let info = done(&["backbone", "info", text(&model)]);
         let count = info.lines().find(|line| line.starts_with("files")).unwrap();
         let count: Vec<&str> = count.split_whitespace().collect();
@@ -146,14 +109,7 @@ fn a_backbone_is_made_looked_at_run_adapted_and_merged() {
         assert_eq!(hidden(&merged, None), plain, "{family}");
 
         // Nothing that stands there is written over.
-        let error = refused(&[
-            "backbone",
-            "init",
-            "--config",
-            text(&config),
-            "--out",
-            text(&model),
-        ]);
+        let error = refused(&init(&config, &model));
         assert!(error.contains("exists already"), "{error}");
         for made in [adapter, merged] {
             fs::remove_dir_all(made).unwrap();
@@ -167,14 +123,7 @@ fn what_is_wrong_with_a_backbone_is_named() {
     let at = |name: &str| dir.path().join(name);
     let config = configuration(dir.path(), "gpt2", FAMILIES[0].1);
     let model = at("model");
-    done(&[
-        "backbone",
-        "init",
-        "--config",
-        text(&config),
-        "--out",
-        text(&model),
-    ]);
+    done(&init(&config, &model));
     embeddings(&at("in"), 16);
     let (input, out) = (at("in"), at("out"));
     let hidden = |model: &Path| {
@@ -236,14 +185,7 @@ fn what_is_wrong_with_a_backbone_is_named() {
     // More than any machine has room for.
     let huge = r#""n_embd": 65536, "n_layer": 1024, "n_head": 1, "n_inner": 262144"#;
     let config = configuration(dir.path(), "gpt2", huge);
-    let error = refused(&[
-        "backbone",
-        "init",
-        "--config",
-        text(&config),
-        "--out",
-        text(&out),
-    ]);
+    let error = refused(&init(&config, &out));
     says(error, &["bytes in f32", "are free"]);
     let error = refused(&["backbone", "init", "--config", "gpt5", "--out", text(&out)]);
     says(error, &["gpt5", "opt-1.3b"]);

@@ -1,0 +1,49 @@
+//! `l4sllm` as a program, from the repository's directory.
+
+#![allow(
+    dead_code,
+    clippy::unwrap_used,
+    reason = "tests, each of which uses some"
+)]
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+pub fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+/// Exit code, standard output, standard error.
+pub fn l4sllm(line: &[&str]) -> (Option<i32>, String, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_l4sllm"));
+    let output = command.args(line).current_dir(root()).output().unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    (
+        output.status.code(),
+        text(output.stdout),
+        text(output.stderr),
+    )
+}
+
+/// Runs what must succeed: what it said.
+pub fn done(line: &[&str]) -> String {
+    let (code, said, error) = l4sllm(line);
+    assert_eq!(code, Some(0), "{line:?}: {error}");
+    said
+}
+
+/// Runs what must fail: the one line in which it says why.
+pub fn refused(line: &[&str]) -> String {
+    let (code, _, error) = l4sllm(line);
+    assert_eq!(code, Some(1), "{line:?}: {error}");
+    let said: Vec<&str> = error
+        .lines()
+        .filter(|l| l.starts_with("l4sllm: "))
+        .collect();
+    assert_eq!(said.len(), 1, "{error}");
+    said[0].to_owned()
+}
+
+pub fn text(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
