@@ -72,30 +72,19 @@ mod tests {
 
     #[test]
     fn configurations_are_refused_by_key() {
+        let refusal = |wrong: &PolicyConfig| wrong.check().unwrap_err().to_string();
         let mut wrong = config(DecisionRule::Mean);
         wrong.decision_rule = DecisionRule::Recur;
-        assert!(
-            wrong
-                .check()
-                .unwrap_err()
-                .to_string()
-                .contains("decision_rule")
-        );
+        assert!(refusal(&wrong).contains("decision_rule"));
         let mut wrong = config(DecisionRule::Mean);
         if let HeadKind::Steer(settings) = &mut wrong.head.kind {
             settings[1].gain = 5.0;
         }
-        let error = wrong.check().unwrap_err().to_string();
+        let error = refusal(&wrong);
         assert!(error.contains("head.kind.steer[1].gain"), "{error}");
         let mut wrong = PolicyConfig::new("acts", &Feature::PAPER7);
         wrong.decision_rule = DecisionRule::Mean;
-        assert!(
-            wrong
-                .check()
-                .unwrap_err()
-                .to_string()
-                .contains("decision_rule")
-        );
+        assert!(refusal(&wrong).contains("decision_rule"));
     }
 
     #[test]
