@@ -14,9 +14,10 @@ use l4sllm_testbed::report::{
     BACKBONES_FILE, COSTS_FILE, Skipped, load_backbones, render_learning,
 };
 
-use crate::bench::apart::{self, Number, Outcome, Room, Setting};
+use crate::bench::apart::{self, Outcome, Room, Setting};
 use crate::bench::backbones;
 use crate::claim::Claim;
+use crate::engine::Number;
 use crate::output::{Done, outln, print};
 use crate::reproduce::as_pool;
 

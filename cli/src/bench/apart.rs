@@ -6,7 +6,7 @@ use std::process::{Command, ExitStatus, Stdio};
 use std::time::Instant;
 
 use anyhow::{Context, ensure};
-use clap::{Args, ValueEnum};
+use clap::Args;
 use l4sllm_model::backbone::LoraConfig;
 use l4sllm_model::torch::device::{self, Precision};
 use l4sllm_model::torch::{Device, Kind, Measurement, Options, adapt, least_bytes, set_threads};
@@ -16,6 +16,7 @@ use l4sllm_testbed::result::quantile;
 use serde::{Deserialize, Serialize};
 
 use crate::backbone::described;
+use crate::engine::Number;
 use crate::latency;
 use crate::output::outln;
 
@@ -47,13 +48,6 @@ pub struct Setting {
     /// Threads that libtorch uses on the processor.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
     pub threads: u16,
-}
-
-/// A type of numbers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Number {
-    F32,
-    Bf16,
 }
 
 /// What a process that measures one backbone prints.
@@ -261,13 +255,4 @@ fn measure(setting: &Setting, name: &str) -> anyhow::Result<Outcome> {
         step_ms,
         training_s: None,
     }))
-}
-
-impl Number {
-    pub fn precision(self) -> Precision {
-        match self {
-            Number::F32 => Precision::F32,
-            Number::Bf16 => Precision::Bf16,
-        }
-    }
 }
