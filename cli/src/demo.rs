@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicBool;
 
 use anyhow::Context;
 use clap::Args;
-use l4sllm_testbed::report::render_collection;
+use l4sllm_report::render_collection;
 use l4sllm_testbed::scenario::Scenario;
 
 use crate::output::{Done, print};

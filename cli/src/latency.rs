@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use l4sllm_testbed::report::Latency;
+use l4sllm_report::Latency;
 
 /// Decisions before the first that counts.
 const WARM_UP: u32 = 3;

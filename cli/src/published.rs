@@ -10,9 +10,7 @@ use l4sllm_model::Policy;
 use l4sllm_model::pool::{Dataset, Split};
 use l4sllm_model::torch::device;
 use l4sllm_model::torch::device::Precision;
-use l4sllm_testbed::report::{
-    BACKBONES_FILE, COSTS_FILE, Skipped, load_backbones, render_learning,
-};
+use l4sllm_report::{BACKBONES_FILE, COSTS_FILE, Skipped, load_backbones, render_learning};
 
 use crate::bench::apart::{self, Outcome, Room, Setting};
 use crate::bench::backbones;

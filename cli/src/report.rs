@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::bail;
 use clap::Args;
-use l4sllm_testbed::report::{is_learning, render, render_collection, render_learning};
+use l4sllm_report::{is_learning, render, render_collection, render_learning};
 
 use crate::output::print;
 

@@ -10,7 +10,6 @@ use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use l4sllm_model::EngineOptions;
 use l4sllm_testbed::experiment::{self, Options, Progress};
-use l4sllm_testbed::report;
 use l4sllm_testbed::result::Summary;
 use l4sllm_testbed::scenario::Scenario;
 
@@ -78,7 +77,7 @@ pub fn run(args: &RunArgs, cancel: &AtomicBool) -> anyhow::Result<Done> {
         engine: args.engine.options(),
     };
     execute(&scenario, &args.out, &how, cancel)?;
-    let report = report::render(&args.out)?;
+    let report = l4sllm_report::render(&args.out)?;
     print(&format!("{}\n{}\n", report.text, report.page.display()))?;
     Ok(Done::of(cancel))
 }

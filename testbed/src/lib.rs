@@ -1,7 +1,7 @@
 //! A discrete-event testbed around the kernel's queue source.
 //!
 //! A [`scenario`] says what to emulate; [`experiment::run`] runs its arms and
-//! repetitions into a directory that [`result`] describes and [`report`] draws.
+//! repetitions into a directory that [`result`] describes and the report crate draws.
 //! One repetition is a [`sim::Simulation`]: endpoints of [`transport`] send
 //! segments through the links of [`net`] and the bottleneck's queue, which is
 //! the kernel's ([`router`]) or a baseline ([`aqm`]), while [`control`] runs
@@ -13,7 +13,6 @@ pub mod control;
 pub mod device;
 pub mod experiment;
 pub mod net;
-pub mod report;
 pub mod result;
 pub mod router;
 pub mod scenario;

@@ -11,7 +11,7 @@ use l4sllm_model::backbone::LoraConfig;
 use l4sllm_model::torch::device::{self, Precision};
 use l4sllm_model::torch::{Device, Kind, Measurement, Options, adapt, least_bytes, set_threads};
 use l4sllm_model::{Feature, PolicyConfig};
-use l4sllm_testbed::report::{Costs, Skipped};
+use l4sllm_report::{Costs, Skipped};
 use l4sllm_testbed::result::quantile;
 use serde::{Deserialize, Serialize};
 

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 
 use clap::Args;
-use l4sllm_testbed::report::Backbones;
+use l4sllm_report::Backbones;
 
 use super::apart::{self, Outcome, Setting};
 use crate::output::{Done, outln, print};

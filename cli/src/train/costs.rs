@@ -1,7 +1,7 @@
 //! What a training cost, for `l4sllm report`.
 
 use l4sllm_model::torch::{Trainer, device, parameters};
-use l4sllm_testbed::report::Costs;
+use l4sllm_report::Costs;
 
 use super::TrainArgs;
 use crate::latency;

@@ -183,7 +183,7 @@ impl ResultDir {
 }
 
 /// Writes `bytes` to `path` so that a reader sees the old file or the new one.
-pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), ResultError> {
+pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), ResultError> {
     let temporary = with_suffix(path);
     let mut file = fs::File::create(&temporary).map_err(ResultError::io("create", &temporary))?;
     file.write_all(bytes)

@@ -87,7 +87,8 @@ pub enum ResultError {
 }
 
 impl ResultError {
-    pub(crate) fn io(operation: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Self {
+    /// Turns an I/O error into [`ResultError::Io`] on `path`.
+    pub fn io(operation: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.to_owned();
         move |source| ResultError::Io {
             operation,
@@ -96,7 +97,8 @@ impl ResultError {
         }
     }
 
-    pub(crate) fn json(path: &Path) -> impl FnOnce(serde_json::Error) -> Self {
+    /// Turns a JSON error into [`ResultError::Json`] on `path`.
+    pub fn json(path: &Path) -> impl FnOnce(serde_json::Error) -> Self {
         let path = path.to_owned();
         move |source| ResultError::Json { path, source }
     }

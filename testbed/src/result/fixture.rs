@@ -9,7 +9,7 @@ use super::{
 
 /// How a made-up arm behaves.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Shape {
+pub struct Shape {
     /// Around which classic delays lie, ns.
     pub classic_ns: u64,
     /// Around which L4S delays lie, ns.
@@ -20,12 +20,13 @@ pub(crate) struct Shape {
     pub interval: Option<u32>,
 }
 
-pub(crate) const RATE: u64 = 8_000_000;
+/// Rate of the made-up bottleneck, bits per second.
+pub const RATE: u64 = 8_000_000;
 const BYTES: u32 = 1500;
 const SECONDS: u64 = 1_000_000_000;
 
 /// Facts with these arms, all DualPI2.
-pub(crate) fn facts(arms: &[(&str, Option<u32>)], repetitions: u32) -> Facts {
+pub fn facts(arms: &[(&str, Option<u32>)], repetitions: u32) -> Facts {
     let policy = PolicyFacts {
         name: "made-up".to_owned(),
         sha256: "ab".repeat(32),
@@ -63,7 +64,7 @@ pub(crate) fn facts(arms: &[(&str, Option<u32>)], repetitions: u32) -> Facts {
 }
 
 /// `seconds` of rows. Three flows, the last one in the L4S queue.
-pub(crate) fn run(seed: u64, seconds: u64, shape: Shape) -> Run {
+pub fn run(seed: u64, seconds: u64, shape: Shape) -> Run {
     let mut random = Random(seed);
     let mut run = Run {
         meta: meta(seed, seconds),

@@ -2,16 +2,16 @@
 //!
 //! The emulator hands over one [`Run`] per repetition: rows and counters, no
 //! statistics. [`summarise`] turns it into numbers, [`ResultDir`] keeps it on
-//! disk so that a killed run loses nothing that was finished, and
-//! [`crate::report`] draws from the disk alone. RESULTS.md documents every key
+//! disk so that a killed run loses nothing that was finished, and reports are
+//! drawn from the disk alone. RESULTS.md documents every key
 //! and column.
 
 mod columns;
 mod dir;
 mod error;
 mod facts;
-#[cfg(test)]
-pub(crate) mod fixture;
+#[cfg(any(test, feature = "fixture"))]
+pub mod fixture;
 mod host;
 mod rows;
 mod series;
@@ -19,8 +19,7 @@ mod statistics;
 mod stored;
 mod summary;
 
-pub use dir::ResultDir;
-pub(crate) use dir::write_atomically;
+pub use dir::{ResultDir, write_atomically};
 pub use error::ResultError;
 pub use facts::{ArmFacts, Facts, Floor, PolicyFacts};
 pub use rows::{DecisionRow, FlowRow, PacketRow, STEER};
@@ -105,3 +104,6 @@ pub struct FlowMeta {
     /// Whether it counts in Jain's index: long-lived and responsive.
     pub fair: bool,
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,11 +5,13 @@
 //! any colour vision can tell apart and that differ in grey as well.
 
 mod colour;
+#[cfg(feature = "png")]
 mod png;
 mod scale;
 mod svg;
 
 pub(crate) use colour::{ArmStyle, CLASSIC, INK, L4S, MUTED, arm_styles, series_styles};
+#[cfg(feature = "png")]
 pub(crate) use png::png;
 pub(crate) use scale::Scale;
 pub(crate) use svg::escape;

@@ -4,8 +4,8 @@
 //! `costs.json` ([`Costs`]) when it ended; a measurement of backbones has
 //! `backbones.json` ([`Backbones`]).
 
-mod costs;
 mod figures;
+mod model_costs;
 mod page;
 mod published;
 mod training;
@@ -13,11 +13,11 @@ mod training;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-pub use costs::{BACKBONES_FILE, Backbones, COSTS_FILE, Costs, Latency, Skipped};
+pub use model_costs::{BACKBONES_FILE, Backbones, COSTS_FILE, Costs, Latency, Skipped};
 
 use super::page::slug;
-use super::{PAGE, Report, ReportError, figure, write};
-use crate::result::ResultError;
+use super::{PAGE, Report, ReportError, save_figures, write};
+use l4sllm_testbed::result::ResultError;
 use page::Shown;
 use training::{METRICS_FILE, Training};
 
@@ -47,25 +47,10 @@ pub fn render_learning(title: &str, dirs: &[PathBuf], out: &Path) -> Result<Repo
     tell_apart(&mut trainings, dirs);
 
     let costs = all_costs(&trainings, &backbones);
-    let mut captioned = figures::of_trainings(&trainings);
-    captioned.extend(figures::of_costs(&costs));
-
-    let folder = out.join("figures");
-    fs::create_dir_all(&folder)
-        .map_err(ResultError::io("create", &folder))
-        .map_err(|source| ReportError::Result {
-            path: out.to_owned(),
-            source,
-        })?;
-    let mut drawn = Vec::new();
-    for captioned in captioned {
-        let name = &captioned.figure.name;
-        let svg = captioned.figure.svg(&slug(title));
-        let png = figure::png(&svg).ok_or_else(|| ReportError::Figure { name: name.clone() })?;
-        write(&folder.join(format!("{name}.svg")), svg.as_bytes(), out)?;
-        write(&folder.join(format!("{name}.png")), &png, out)?;
-        drawn.push((svg, captioned));
-    }
+    let captioned = figures::of_trainings(&trainings)
+        .into_iter()
+        .chain(figures::of_costs(&costs));
+    let drawn = save_figures(captioned, &slug(title), out)?;
     let shown = Shown {
         title,
         sources: dirs,

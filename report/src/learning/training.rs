@@ -7,9 +7,9 @@ use std::path::Path;
 
 use serde::Deserialize;
 
-use super::costs::{COSTS_FILE, Costs};
-use crate::report::ReportError;
-use crate::result::ResultError;
+use super::model_costs::{COSTS_FILE, Costs};
+use crate::ReportError;
+use l4sllm_testbed::result::ResultError;
 
 /// File name of the lines.
 pub(super) const METRICS_FILE: &str = "metrics.jsonl";

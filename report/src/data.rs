@@ -1,7 +1,7 @@
 //! What figures need of a result, read from its rows once.
 
-use crate::result::{Bin, ResultError, Run, Samples, Stored, bins, quantile};
-use crate::result::{Facts, Summary};
+use l4sllm_testbed::result::{Bin, ResultError, Run, Samples, Stored, bins, quantile};
+use l4sllm_testbed::result::{Facts, Summary};
 
 /// Bins whose utilisation is a sample of its distribution, ns.
 pub(super) const UTILISATION_NS: u64 = 100_000_000;

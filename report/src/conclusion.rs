@@ -1,6 +1,6 @@
 //! Sentences that say what the numbers say, whichever way they fall.
 
-use crate::result::{Arm, Summary};
+use l4sllm_testbed::result::{Arm, Summary};
 
 use super::compare::{Difference, Metric, Verdict, compare};
 use super::format::number;
@@ -136,7 +136,7 @@ fn list<T: AsRef<str>>(phrases: &[T]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::result::Statistics;
+    use l4sllm_testbed::result::Statistics;
 
     fn arm(name: &str, interval: Option<u32>, utilisation: f64, classic: f64) -> Arm {
         let mut pooled = Statistics {

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::result::{ResultError, quantile, write_atomically};
+use l4sllm_testbed::result::{ResultError, quantile, write_atomically};
 
 /// File name of [`Costs`] in a training's directory.
 pub const COSTS_FILE: &str = "costs.json";

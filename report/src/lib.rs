@@ -19,9 +19,9 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 use thiserror::Error;
 
-use crate::result::{Arm, PolicyFacts, ResultError, Stored, write_atomically};
 use data::Data;
 use figures::{Captioned, figures};
+use l4sllm_testbed::result::{Arm, PolicyFacts, ResultError, Stored, write_atomically};
 use page::{Section, page, slug};
 
 pub use learning::{
@@ -45,6 +45,7 @@ pub enum ReportError {
         source: ResultError,
     },
     /// A figure cannot be drawn as PNG.
+    #[cfg(feature = "png")]
     #[error("cannot draw figure `{name}` as PNG")]
     Figure {
         /// Its name.
@@ -162,8 +163,18 @@ fn load(dir: &Path) -> Result<Data, ReportError> {
     })
 }
 
-/// Writes `figures/*.svg` and `*.png`; returns each as SVG with its caption.
+/// Draws the figures of a result into its directory.
 fn draw(data: &Data, dir: &Path) -> Result<Vec<(String, Captioned)>, ReportError> {
+    save_figures(figures(data), &slug(&data.facts.scenario), dir)
+}
+
+/// Writes `figures/*.svg`, and `*.png` with the feature `png`; returns each as
+/// SVG with its caption. `prefix` keeps identifiers of results apart.
+fn save_figures(
+    figures: impl IntoIterator<Item = Captioned>,
+    prefix: &str,
+    dir: &Path,
+) -> Result<Vec<(String, Captioned)>, ReportError> {
     let folder = dir.join("figures");
     let created = fs::create_dir_all(&folder).map_err(ResultError::io("create", &folder));
     created.map_err(|source| ReportError::Result {
@@ -171,12 +182,16 @@ fn draw(data: &Data, dir: &Path) -> Result<Vec<(String, Captioned)>, ReportError
         source,
     })?;
     let mut drawn = Vec::new();
-    for captioned in figures(data) {
+    for captioned in figures {
         let name = &captioned.figure.name;
-        let svg = captioned.figure.svg(&slug(&data.facts.scenario));
-        let png = figure::png(&svg).ok_or_else(|| ReportError::Figure { name: name.clone() })?;
+        let svg = captioned.figure.svg(prefix);
         write(&folder.join(format!("{name}.svg")), svg.as_bytes(), dir)?;
-        write(&folder.join(format!("{name}.png")), &png, dir)?;
+        #[cfg(feature = "png")]
+        {
+            let png =
+                figure::png(&svg).ok_or_else(|| ReportError::Figure { name: name.clone() })?;
+            write(&folder.join(format!("{name}.png")), &png, dir)?;
+        }
         drawn.push((svg, captioned));
     }
     Ok(drawn)

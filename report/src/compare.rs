@@ -7,7 +7,7 @@
 //! no spread to know, and that least difference alone decides.
 
 use super::format::{number, signed};
-use crate::result::{Arm, Repetition, Statistics};
+use l4sllm_testbed::result::{Arm, Repetition, Statistics};
 
 /// A number that arms are compared by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -3,7 +3,7 @@
 
 use std::fmt::Write;
 
-use crate::result::{Arm, Statistics, Summary};
+use l4sllm_testbed::result::{Arm, Statistics, Summary};
 
 use super::compare::{METRICS, Metric, Verdict, compare};
 use super::conclusion::{references, subjects};

@@ -3,7 +3,7 @@
 //! are greys. Queues have a dark and a light colour of their own, so that no
 //! queue is taken for an arm.
 
-use crate::result::Arm;
+use l4sllm_testbed::result::Arm;
 
 /// Text.
 pub(crate) const INK: &str = "#1c2127";

@@ -5,7 +5,7 @@
 //! not named there, Llama-2-7B and OPT-1.3B with adapters of rank 128, GPT-2
 //! and T5 with all their weights trained.
 
-use super::costs::Costs;
+use super::model_costs::Costs;
 
 /// One model of theirs.
 #[derive(Debug, Clone, Copy, PartialEq)]

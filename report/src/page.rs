@@ -9,7 +9,7 @@ use super::figure::escape;
 use super::figures::Captioned;
 use super::format::{plain, rate};
 use super::table::{Table, Tone, differences, results};
-use crate::result::Floor;
+use l4sllm_testbed::result::Floor;
 
 const STYLE: &str = include_str!("page.css");
 

@@ -3,14 +3,14 @@
 use std::fmt::Write;
 use std::path::PathBuf;
 
-use super::costs::{Backbones, Costs};
+use super::model_costs::{Backbones, Costs};
 use super::published::{PUBLISHED_DECISION_MS, published};
 use super::training::Training;
-use crate::report::figure::escape;
-use crate::report::figures::Captioned;
-use crate::report::format::{bytes, count, number, plain, quantity, seconds};
-use crate::report::page::{document, html_table};
-use crate::report::table::{Cell, NOTHING, Row, Table, Tone};
+use crate::figure::escape;
+use crate::figures::Captioned;
+use crate::format::{bytes, count, number, plain, quantity, seconds};
+use crate::page::{document, html_table};
+use crate::table::{Cell, NOTHING, Row, Table, Tone};
 
 /// Points above the majority's share that are worth a word, %.
 const LEAST: f64 = 0.5;

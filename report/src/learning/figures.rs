@@ -1,13 +1,11 @@
 //! Loss and accuracy of trainings side by side, and what models cost.
 
-use super::costs::Costs;
+use super::model_costs::Costs;
 use super::published::PUBLISHED_DECISION_MS;
 use super::training::{Evaluation, Step, Training};
-use crate::report::figure::{
-    ArmStyle, Axis, Figure, Key, MUTED, Mark, Panel, Scale, Sign, series_styles,
-};
-use crate::report::figures::{Captioned, percent_scale};
-use crate::report::format::{bytes, number, quantity, seconds};
+use crate::figure::{ArmStyle, Axis, Figure, Key, MUTED, Mark, Panel, Scale, Sign, series_styles};
+use crate::figures::{Captioned, percent_scale};
+use crate::format::{bytes, number, quantity, seconds};
 
 /// Points of a line, at most about: a step's loss is noise, a mean is a curve.
 const POINTS: usize = 200;

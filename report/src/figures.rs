@@ -5,7 +5,7 @@ use super::figure::{
     ArmStyle, Axis, BoxPlot, CLASSIC, Figure, Key, L4S, Mark, Panel, Scale, Sign, arm_styles,
 };
 use super::format::number;
-use crate::result::{Arm, FlowSummary, quantile};
+use l4sllm_testbed::result::{Arm, FlowSummary, quantile};
 
 /// Delays below this are drawn at the edge of a logarithmic axis, ms.
 const LEAST_MS: f64 = 0.05;
