@@ -21,21 +21,23 @@
 typedef __int128 int128;
 #define	CUT		((int64_t)1 << 60)
 
-static int64_t	cut(int128);
-static void	add(struct dualpi2 *, int128);
-static void	missed(struct dualpi2 *, uint64_t, uint64_t, bool);
-static void	derive(struct dualpi2 *);
-static void	measure(struct dualpi2_queue *, uint32_t length, uint64_t now);
-static bool	dither(struct dualpi2 *, struct dualpi2_queue *, uint32_t);
-static uint32_t	native(const struct dualpi2 *, uint64_t sojourn_ns);
-static uint8_t	choose(struct dualpi2 *);
-static l4s_pkt_t *take(struct dualpi2_queue *);
+static int64_t	dualpi2_cut(int128);
+static void	dualpi2_add(struct dualpi2 *, int128);
+static void	dualpi2_missed(struct dualpi2 *, uint64_t, uint64_t, bool);
+static void	dualpi2_derive(struct dualpi2 *);
+static void	dualpi2_measure(struct dualpi2_queue *, uint32_t length,
+		    uint64_t now);
+static bool	dualpi2_dither(struct dualpi2 *, struct dualpi2_queue *,
+		    uint32_t);
+static uint32_t	dualpi2_native(const struct dualpi2 *, uint64_t sojourn_ns);
+static uint8_t	dualpi2_choose(struct dualpi2 *);
+static l4s_pkt_t *dualpi2_take(struct dualpi2_queue *);
 
 /* How much of a lead L4S has when both queues fill at once, bytes. */
 #define	CREDIT_MTU	1500
 
 static void
-reset_credit(struct dualpi2 *d)
+dualpi2_reset_credit(struct dualpi2 *d)
 {
 	int weight = d->params.classic_weight;
 
@@ -46,13 +48,13 @@ void
 dualpi2_init(struct dualpi2 *d, const struct l4s_params *params, uint64_t seed)
 {
 	memset(d, 0, sizeof(*d));
-	/* Any odd constant spreads small seeds; the generator's state is not 0. */
+	/* An odd constant spreads small seeds; the state must not be 0. */
 	d->random = seed * 0x9e3779b97f4a7c15ULL + 0x2545f4914f6cdd1dULL;
 	if (d->random == 0)
 		d->random = 1;
 	d->burst_ns = params->max_burst_ns;
 	dualpi2_configure(d, params);
-	reset_credit(d);
+	dualpi2_reset_credit(d);
 }
 
 void
@@ -70,7 +72,8 @@ dualpi2_configure(struct dualpi2 *d, const struct l4s_params *params)
  * itself has.
  */
 static uint64_t
-shifted(uint64_t value, bool set, uint32_t factor, uint64_t min, uint64_t max)
+dualpi2_shift(uint64_t value, bool set, uint32_t factor, uint64_t min,
+    uint64_t max)
 {
 	if (!set)
 		return (value);
@@ -85,16 +88,16 @@ dualpi2_steer(struct dualpi2 *d, const struct l4s_override *o, uint8_t set)
 	struct dualpi2_setpoints *s = &d->set;
 
 	L4S_ASSERT(set == 0 || o != NULL);
-	s->target_ns = shifted(p->target_ns, set & L4S_STEER_TARGET,
+	s->target_ns = dualpi2_shift(p->target_ns, set & L4S_STEER_TARGET,
 	    set != 0 ? o->target : 0, L4S_NS_PER_US, 5 * L4S_NS_PER_S);
-	s->threshold_ns = shifted(p->l4s_threshold_ns,
+	s->threshold_ns = dualpi2_shift(p->l4s_threshold_ns,
 	    set & L4S_STEER_THRESHOLD, set != 0 ? o->threshold : 0, 0,
 	    L4S_NS_PER_S);
-	s->coupling_q8 = shifted(p->coupling_q8, set & L4S_STEER_COUPLING,
-	    set != 0 ? o->coupling : 0, 256, 65535);
-	s->alpha_uhz = shifted(p->alpha_uhz, set & L4S_STEER_GAIN,
+	s->coupling_q8 = dualpi2_shift(p->coupling_q8,
+	    set & L4S_STEER_COUPLING, set != 0 ? o->coupling : 0, 256, 65535);
+	s->alpha_uhz = dualpi2_shift(p->alpha_uhz, set & L4S_STEER_GAIN,
 	    set != 0 ? o->gain : 0, 0, UINT32_MAX);
-	s->beta_uhz = shifted(p->beta_uhz, set & L4S_STEER_GAIN,
+	s->beta_uhz = dualpi2_shift(p->beta_uhz, set & L4S_STEER_GAIN,
 	    set != 0 ? o->gain : 0, 0, UINT32_MAX);
 
 	/*
@@ -103,16 +106,16 @@ dualpi2_steer(struct dualpi2 *d, const struct l4s_override *o, uint8_t set)
 	 */
 	d->alpha = (int64_t)((uint64_t)s->alpha_uhz * 72057594 / 1000000);
 	d->beta = (int64_t)((uint64_t)s->beta_uhz * 72057594 / 1000000);
-	derive(d);
+	dualpi2_derive(d);
 }
 
 /*
- * What every packet and record needs of the controller.  Overload is judged by the greater of the
- * steered and the configured coupling: steering can make it begin earlier,
- * never later (limits of the override).
+ * Recomputes the values derived from p'.  Overload is judged by the greater
+ * of the steered and the configured coupling: steering can make it begin
+ * earlier, never later (limits of the override).
  */
 static void
-derive(struct dualpi2 *d)
+dualpi2_derive(struct dualpi2 *d)
 {
 	uint64_t p = (uint64_t)d->p >> (DUALPI2_P_SHIFT - 31);
 	uint64_t k = d->set.coupling_q8, coupled, guard;
@@ -168,11 +171,11 @@ dualpi2_update(struct dualpi2 *d, uint64_t now)
 	L4S_ASSERT(empty || head <= at);
 	delay = empty ? 0 : at - head;
 
-	add(d, (int128)d->alpha *
+	dualpi2_add(d, (int128)d->alpha *
 	    ((int64_t)delay - (int64_t)d->set.target_ns) +
 	    (int128)d->beta * ((int64_t)delay - (int64_t)d->previous_ns));
 	if (late != 0) {
-		missed(d, late, delay, empty);
+		dualpi2_missed(d, late, delay, empty);
 		if (!empty)
 			delay += late * period;
 	}
@@ -191,7 +194,7 @@ dualpi2_update(struct dualpi2 *d, uint64_t now)
 			d->burst_ns = d->params.max_burst_ns;
 	}
 	d->previous_ns = delay;
-	derive(d);
+	dualpi2_derive(d);
 }
 
 /*
@@ -199,7 +202,7 @@ dualpi2_update(struct dualpi2 *d, uint64_t now)
  * after `delay' was seen.
  */
 static void
-missed(struct dualpi2 *d, uint64_t late, uint64_t delay, bool empty)
+dualpi2_missed(struct dualpi2 *d, uint64_t late, uint64_t delay, bool empty)
 {
 	int128 wide_first, wide_step = 0;
 	int64_t first, step, m, falling;
@@ -221,7 +224,7 @@ missed(struct dualpi2 *d, uint64_t late, uint64_t delay, bool empty)
 	 */
 	if (wide_step > CUT || wide_first < -(int128)CUT)
 		shift = 12;
-	first = cut(wide_first >> shift);
+	first = dualpi2_cut(wide_first >> shift);
 	step = (int64_t)(wide_step >> shift);
 
 	/* How many of the m fall: first + i * step <= 0. */
@@ -232,29 +235,29 @@ missed(struct dualpi2 *d, uint64_t late, uint64_t delay, bool empty)
 	else
 		falling = -first / step + 1;
 	/* Each sum: the number of terms times the mean of first and last. */
-	add(d, ((int128)falling *
+	dualpi2_add(d, ((int128)falling *
 	    ((int128)first * 2 + (int128)(falling - 1) * step) / 2) *
 	    ((int128)1 << shift));
 	if (falling < m) {
-		first = cut(first + (int128)falling * step);
+		first = dualpi2_cut(first + (int128)falling * step);
 		m -= falling;
-		add(d, (int128)m *
-		    cut(first + (int128)(m - 1) * step / 2) *
+		dualpi2_add(d, (int128)m *
+		    dualpi2_cut(first + (int128)(m - 1) * step / 2) *
 		    ((int128)1 << shift));
 	}
 }
 
 static int64_t
-cut(int128 x)
+dualpi2_cut(int128 x)
 {
 	return (x > CUT ? CUT : x < -(int128)CUT ? -CUT : (int64_t)x);
 }
 
 /* Moves p', which stays a probability. */
 static void
-add(struct dualpi2 *d, int128 delta)
+dualpi2_add(struct dualpi2 *d, int128 delta)
 {
-	int64_t p = d->p + cut(delta);
+	int64_t p = d->p + dualpi2_cut(delta);
 
 	d->p = p < 0 ? 0 : p > DUALPI2_P_ONE ? DUALPI2_P_ONE : p;
 }
@@ -300,18 +303,18 @@ dualpi2_pick(struct dualpi2 *d, uint64_t now, struct dualpi2_verdict *v)
 
 	if (dualpi2_backlog(d) == 0)
 		return (false);
-	v->queue = choose(d);
+	v->queue = dualpi2_choose(d);
 	q = &d->queue[v->queue];
 	v->sojourn_ns = now - q->head_ns;
 	v->pkt = q->head;
 	v->length = l4s_pkt_length(v->pkt);
 	v->ecn = l4s_pkt_ecn(v->pkt);
 	v->cause = DUALPI2_NONE;
-	measure(q, v->length, now);
-	(void)take(q);
+	dualpi2_measure(q, v->length, now);
+	(void)dualpi2_take(q);
 	q->bytes -= v->length;
 	if (dualpi2_backlog(d) == 0)
-		reset_credit(d);
+		dualpi2_reset_credit(d);
 
 	/* A burst is allowed: the controller is not heard (RFC 8033, 4.4). */
 	if (__predict_false(d->burst_ns != 0) && !d->overload)
@@ -320,10 +323,10 @@ dualpi2_pick(struct dualpi2 *d, uint64_t now, struct dualpi2_verdict *v)
 	if (v->queue == L4S_QUEUE_L4S) {
 		if (__predict_false(d->overload)) {
 			v->probability = p_coupled;
-			if (dither(d, q, p_classic)) {
+			if (dualpi2_dither(d, q, p_classic)) {
 				drop = true;
 				v->cause = DUALPI2_CLASSIC;
-			} else if (dither(d, q, p_coupled)) {
+			} else if (dualpi2_dither(d, q, p_coupled)) {
 				mark = true;
 				v->cause = DUALPI2_COUPLED;
 			}
@@ -331,17 +334,17 @@ dualpi2_pick(struct dualpi2 *d, uint64_t now, struct dualpi2_verdict *v)
 			/* More are queued behind it, or link speed is all
 			 * that made it wait. */
 			if (q->packets > d->params.l4s_min_packets)
-				p_native = native(d, v->sojourn_ns);
+				p_native = dualpi2_native(d, v->sojourn_ns);
 			v->probability = p_native > p_coupled ? p_native :
 			    p_coupled;
-			mark = dither(d, q, v->probability);
+			mark = dualpi2_dither(d, q, v->probability);
 			if (mark)
 				v->cause = p_native > p_coupled ?
 				    DUALPI2_NATIVE : DUALPI2_COUPLED;
 		}
 	} else {
 		v->probability = p_classic;
-		if (dither(d, q, p_classic)) {
+		if (dualpi2_dither(d, q, p_classic)) {
 			v->cause = DUALPI2_CLASSIC;
 			if (v->ecn == L4S_ECN_NOT_ECT || d->overload ||
 			    (d->params.max_ecnth != 0 &&
@@ -373,10 +376,10 @@ dualpi2_flush(struct dualpi2 *d, uint8_t queue)
 
 	if (q->packets == 0)
 		return (NULL);
-	pkt = take(q);
+	pkt = dualpi2_take(q);
 	q->bytes -= l4s_pkt_length(pkt);
 	if (dualpi2_backlog(d) == 0)
-		reset_credit(d);
+		dualpi2_reset_credit(d);
 	return (pkt);
 }
 
@@ -389,7 +392,7 @@ dualpi2_flush(struct dualpi2 *d, uint8_t queue)
  * changes the turn at once.
  */
 static uint8_t
-choose(struct dualpi2 *d)
+dualpi2_choose(struct dualpi2 *d)
 {
 	struct dualpi2_queue *c = &d->queue[L4S_QUEUE_CLASSIC];
 	struct dualpi2_queue *l = &d->queue[L4S_QUEUE_L4S];
@@ -406,7 +409,7 @@ choose(struct dualpi2 *d)
 }
 
 static l4s_pkt_t *
-take(struct dualpi2_queue *q)
+dualpi2_take(struct dualpi2_queue *q)
 {
 	l4s_pkt_t *pkt = q->head;
 
@@ -425,7 +428,7 @@ take(struct dualpi2_queue *q)
  * makes p = 1 mark the first packet too.
  */
 static bool
-dither(struct dualpi2 *d, struct dualpi2_queue *q, uint32_t p)
+dualpi2_dither(struct dualpi2 *d, struct dualpi2_queue *q, uint32_t p)
 {
 	uint64_t x;
 
@@ -451,7 +454,7 @@ dither(struct dualpi2 *d, struct dualpi2_queue *q, uint32_t p)
  * product is below 2^61.
  */
 static uint32_t
-native(const struct dualpi2 *d, uint64_t sojourn_ns)
+dualpi2_native(const struct dualpi2 *d, uint64_t sojourn_ns)
 {
 	uint64_t excess;
 
@@ -472,7 +475,7 @@ native(const struct dualpi2 *d, uint64_t sojourn_ns)
  * reported: the controller uses sojourn times.
  */
 static void
-measure(struct dualpi2_queue *q, uint32_t length, uint64_t now)
+dualpi2_measure(struct dualpi2_queue *q, uint32_t length, uint64_t now)
 {
 	uint64_t us;
 	bool more;

@@ -9,15 +9,17 @@
 #include "override.h"
 #include "params.h"
 
-static bool	factor_ok(const struct l4s_override *, uint8_t bit, uint32_t,
+static bool	override_factors_ok(const struct l4s_override *,
 		    const struct l4s_limits *);
-static void	settle(struct l4s_overrides *, bool replaced);
-static bool	finish(struct l4s_overrides *, struct dualpi2 *);
-static bool	book_effect(struct l4s_overrides *);
-static void	book_refusal(struct l4s_overrides *);
-static void	settle_tokens(struct l4s_overrides *, uint64_t decisions);
-static bool	take_token(struct l4s_overrides *, uint64_t decisions);
-static void	set_due(struct l4s_overrides *);
+static void	override_resolve(struct l4s_overrides *, bool replaced);
+static bool	override_finish(struct l4s_overrides *, struct dualpi2 *);
+static bool	override_count_effect(struct l4s_overrides *);
+static void	override_count_refusal(struct l4s_overrides *);
+static void	override_earn_tokens(struct l4s_overrides *,
+		    uint64_t decisions);
+static bool	override_take_token(struct l4s_overrides *,
+		    uint64_t decisions);
+static void	override_set_due(struct l4s_overrides *);
 
 void
 l4s_overrides_init(struct l4s_overrides *o, const struct l4s_limits *limits)
@@ -64,10 +66,7 @@ l4s_override_check(const struct l4s_override *o,
 		if (set == 0 || o->hold_packets != 0 || o->action != 0 ||
 		    o->queue != L4S_QUEUE_ANY)
 			return (L4S_EINVAL);
-		if (!factor_ok(o, L4S_STEER_TARGET, o->target, limits) ||
-		    !factor_ok(o, L4S_STEER_THRESHOLD, o->threshold, limits) ||
-		    !factor_ok(o, L4S_STEER_COUPLING, o->coupling, limits) ||
-		    !factor_ok(o, L4S_STEER_GAIN, o->gain, limits))
+		if (!override_factors_ok(o, limits))
 			return (L4S_ERANGE);
 		break;
 	default:
@@ -79,11 +78,22 @@ l4s_override_check(const struct l4s_override *o,
 }
 
 static bool
-factor_ok(const struct l4s_override *o, uint8_t bit, uint32_t factor,
+override_factor_ok(const struct l4s_override *o, uint8_t bit, uint32_t factor,
     const struct l4s_limits *limits)
 {
 	return ((o->steer_set & bit) == 0 ||
 	    (factor >= limits->factor_min && factor <= limits->factor_max));
+}
+
+static bool
+override_factors_ok(const struct l4s_override *o,
+    const struct l4s_limits *limits)
+{
+	return (
+	    override_factor_ok(o, L4S_STEER_TARGET, o->target, limits) &&
+	    override_factor_ok(o, L4S_STEER_THRESHOLD, o->threshold, limits) &&
+	    override_factor_ok(o, L4S_STEER_COUPLING, o->coupling, limits) &&
+	    override_factor_ok(o, L4S_STEER_GAIN, o->gain, limits));
 }
 
 int
@@ -108,7 +118,7 @@ l4s_override_submit(struct l4s_overrides *o, const struct l4s_override *new,
 	if (new->expires_ns <= now)
 		o->counts.expired++;
 	else {
-		settle(o, o->next.expires_ns > now);
+		override_resolve(o, o->next.expires_ns > now);
 		o->next = *new;
 		o->generation++;
 		o->waiting = true;
@@ -123,7 +133,7 @@ l4s_override_submit(struct l4s_overrides *o, const struct l4s_override *new,
 
 /* The newest override ends without an effect, if it had none.  Locked. */
 static void
-settle(struct l4s_overrides *o, bool replaced)
+override_resolve(struct l4s_overrides *o, bool replaced)
 {
 	if (o->waiting) {
 		if (o->refused_once)
@@ -139,9 +149,9 @@ settle(struct l4s_overrides *o, bool replaced)
 
 /* No override from here on, until the next.  Locked. */
 static void
-cancel(struct l4s_overrides *o)
+override_cancel(struct l4s_overrides *o)
 {
-	settle(o, false);
+	override_resolve(o, false);
 	o->generation++;
 	L4S_STORE(&o->pending, (o->pending & ~L4S_PENDING_OVERRIDE) |
 	    L4S_PENDING_CANCEL | L4S_PENDING_LIMITS);
@@ -151,7 +161,7 @@ void
 l4s_overrides_release(struct l4s_overrides *o)
 {
 	l4s_lock(&o->lock);
-	cancel(o);
+	override_cancel(o);
 	o->armed = false;
 	o->missed = false;
 	l4s_unlock(&o->lock);
@@ -166,7 +176,7 @@ l4s_overrides_watch(struct l4s_overrides *o, uint64_t now, uint64_t *misses)
 	if (o->armed && !o->missed && o->limits.watchdog_ns != 0 &&
 	    now > o->last_sign &&
 	    now - o->last_sign > o->limits.watchdog_ns) {
-		cancel(o);
+		override_cancel(o);
 		o->missed = missed = true;
 		*misses = ++o->counts.misses;
 	}
@@ -179,26 +189,26 @@ l4s_override_expire(struct l4s_overrides *o, struct dualpi2 *d, uint64_t now)
 {
 	if (!o->active || now < o->current.expires_ns)
 		return (false);
-	return (finish(o, d));
+	return (override_finish(o, d));
 }
 
 /* Ends the current override, and books it if that is still to do. */
 static bool
-finish(struct l4s_overrides *o, struct dualpi2 *d)
+override_finish(struct l4s_overrides *o, struct dualpi2 *d)
 {
 	bool steered = o->steering;
 
-	if (!o->booked) {
+	if (!o->counted) {
 		l4s_lock(&o->lock);
 		if (o->generation == o->current_generation)
-			settle(o, false);
+			override_resolve(o, false);
 		l4s_unlock(&o->lock);
 	}
 	o->active = false;
 	o->steering = false;
 	if (steered)
 		dualpi2_steer(d, NULL, 0);
-	set_due(o);
+	override_set_due(o);
 	return (steered);
 }
 
@@ -212,7 +222,7 @@ l4s_override_collect(struct l4s_overrides *o, struct dualpi2 *d,
 	/* What came since `pending' was read is left for the next packet. */
 	L4S_STORE(&o->pending, o->pending & ~pending);
 	if ((pending & L4S_PENDING_LIMITS) != 0) {
-		settle_tokens(o, decisions);	/* at the old share */
+		override_earn_tokens(o, decisions);	/* at the old share */
 		o->bounds = o->limits;
 	}
 	o->watchdog = o->missed;
@@ -224,7 +234,7 @@ l4s_override_collect(struct l4s_overrides *o, struct dualpi2 *d,
 		o->current_generation = o->generation;
 		o->remaining = o->current.hold_packets;
 		o->active = true;
-		o->booked = o->booked_refusal = false;
+		o->counted = o->refusal_counted = false;
 	}
 	l4s_unlock(&o->lock);
 
@@ -233,17 +243,10 @@ l4s_override_collect(struct l4s_overrides *o, struct dualpi2 *d,
 		o->remaining = o->bounds.max_hold;
 	if (o->active && (now >= o->current.expires_ns ||
 	    (o->current.mode == L4S_MODE_HOLD && o->remaining == 0) ||
-	    !factor_ok(&o->current, L4S_STEER_TARGET, o->current.target,
-	    &o->bounds) ||
-	    !factor_ok(&o->current, L4S_STEER_THRESHOLD, o->current.threshold,
-	    &o->bounds) ||
-	    !factor_ok(&o->current, L4S_STEER_COUPLING, o->current.coupling,
-	    &o->bounds) ||
-	    !factor_ok(&o->current, L4S_STEER_GAIN, o->current.gain,
-	    &o->bounds)))
-		(void)finish(o, d);
+	    !override_factors_ok(&o->current, &o->bounds)))
+		(void)override_finish(o, d);
 	else
-		set_due(o);
+		override_set_due(o);
 	if (steered && !o->steering)
 		dualpi2_steer(d, NULL, 0);
 	return (steered && !o->steering);
@@ -254,7 +257,7 @@ l4s_override_collect(struct l4s_overrides *o, struct dualpi2 *d,
  * lock's help: who changes it sets `pending'.
  */
 static void
-set_due(struct l4s_overrides *o)
+override_set_due(struct l4s_overrides *o)
 {
 	uint64_t due = L4S_NEVER;
 
@@ -275,14 +278,14 @@ l4s_override_ceiling(struct l4s_overrides *o, struct dualpi2 *d, bool above)
 	if (!o->active || o->current.mode != L4S_MODE_STEER)
 		return (false);
 	if (above) {
-		book_refusal(o);
+		override_count_refusal(o);
 		if (!o->steering)
 			return (false);
 		o->steering = false;
 		dualpi2_steer(d, NULL, 0);
 		return (true);
 	}
-	if (o->steering || !book_effect(o))
+	if (o->steering || !override_count_effect(o))
 		return (false);
 	o->steering = true;
 	dualpi2_steer(d, &o->current, o->current.steer_set);
@@ -291,15 +294,15 @@ l4s_override_ceiling(struct l4s_overrides *o, struct dualpi2 *d, bool above)
 
 /*
  * The current override is about to have its first effect.  False if it was
- * replaced or cancelled a moment ago: then it must have none, for it is
- * booked as that.
+ * replaced or cancelled a moment ago: then it must have none, since it is
+ * counted as that.
  */
 static bool
-book_effect(struct l4s_overrides *o)
+override_count_effect(struct l4s_overrides *o)
 {
 	bool valid = true;
 
-	if (o->booked)
+	if (o->counted)
 		return (true);
 	l4s_lock(&o->lock);
 	if (o->generation == o->current_generation) {
@@ -307,7 +310,7 @@ book_effect(struct l4s_overrides *o)
 		o->waiting = false;
 		o->refused_once = false;
 		o->counts.applied++;
-		o->booked = true;
+		o->counted = true;
 	} else
 		valid = false;
 	l4s_unlock(&o->lock);
@@ -315,15 +318,15 @@ book_effect(struct l4s_overrides *o)
 }
 
 static void
-book_refusal(struct l4s_overrides *o)
+override_count_refusal(struct l4s_overrides *o)
 {
-	if (o->booked || o->booked_refusal)
+	if (o->counted || o->refusal_counted)
 		return;
 	l4s_lock(&o->lock);
 	if (o->generation == o->current_generation)
 		o->refused_once = true;
 	l4s_unlock(&o->lock);
-	o->booked_refusal = true;
+	o->refusal_counted = true;
 }
 
 void
@@ -365,9 +368,10 @@ l4s_override_decide(struct l4s_overrides *o, const struct dualpi2 *d,
 	else if (c->action == L4S_ACTION_MARK &&
 	    (d->params.ecn == 0 || !l4s_pkt_can_mark(v->pkt)))
 		x->reason = L4S_REASON_NOT_ECT;
-	else if (c->action == L4S_ACTION_DROP && !take_token(o, decisions))
+	else if (c->action == L4S_ACTION_DROP &&
+	    !override_take_token(o, decisions))
 		x->reason = L4S_REASON_DROP_SHARE;
-	else if (book_effect(o)) {
+	else if (override_count_effect(o)) {
 		x->reason = c->mode == L4S_MODE_ONCE ? L4S_REASON_ONCE :
 		    L4S_REASON_HOLD;
 		x->action = c->action;
@@ -378,21 +382,21 @@ l4s_override_decide(struct l4s_overrides *o, const struct dualpi2 *d,
 		return;
 	}
 	if (x->reason >= L4S_REASON_NOT_ECT)
-		book_refusal(o);
+		override_count_refusal(o);
 	if (--o->remaining == 0)
-		(void)finish(o, NULL);	/* not a steer: no set-points */
+		(void)override_finish(o, NULL);	/* not a steer: no set-points */
 }
 
 /*
  * The share of drops: every decision earns drop_share of a drop (Q16), at
  * most L4S_DROP_BURST drops are saved, and a drop costs one.  So override
- * drops never pass the share of the decisions so far, and a quiet hour cannot
- * be spent in one blow.  Earnings are settled when they matter, not at each
- * packet; a longer time than cap is cut first, since even the least share has
- * filled the bucket by then: earned <= 2^22, times 2^16 at most.
+ * drops never pass the share of the decisions so far, and credit is capped, so
+ * idle time cannot fund a burst.  Earnings are added up when they matter, not
+ * at each packet; a longer time than cap is cut first, since even the least
+ * share has filled the bucket by then: earned <= 2^22, times 2^16 at most.
  */
 static void
-settle_tokens(struct l4s_overrides *o, uint64_t decisions)
+override_earn_tokens(struct l4s_overrides *o, uint64_t decisions)
 {
 	uint64_t earned = decisions - o->tokens_at;
 	uint64_t cap = (uint64_t)L4S_DROP_BURST * L4S_FACTOR_ONE;
@@ -406,9 +410,9 @@ settle_tokens(struct l4s_overrides *o, uint64_t decisions)
 }
 
 static bool
-take_token(struct l4s_overrides *o, uint64_t decisions)
+override_take_token(struct l4s_overrides *o, uint64_t decisions)
 {
-	settle_tokens(o, decisions);
+	override_earn_tokens(o, decisions);
 	if (o->tokens < L4S_FACTOR_ONE)
 		return (false);
 	o->tokens -= L4S_FACTOR_ONE;

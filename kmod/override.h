@@ -86,12 +86,12 @@ struct l4s_overrides {
 	uint32_t	current_generation; /* (p) */
 	uint32_t	remaining;	/* (p) packets; once and hold */
 	bool		active;		/* (p) */
-	bool		booked;		/* (p) counted as applied */
-	bool		booked_refusal;	/* (p) refused_once was set */
+	bool		counted;	/* (p) counted as applied */
+	bool		refusal_counted; /* (p) refused_once was set */
 	bool		steering;	/* (p) set-points are shifted */
 	bool		watchdog;	/* (p) copy of missed, for records */
 	uint64_t	tokens;		/* (p) drops saved, Q16 */
-	uint64_t	tokens_at;	/* (p) decisions when last settled */
+	uint64_t	tokens_at;	/* (p) decisions when last added up */
 };
 
 void	l4s_overrides_init(struct l4s_overrides *, const struct l4s_limits *);

@@ -60,7 +60,7 @@ probabilities(void)
 	__CPROVER_assume((d.p & (((int64_t)1 << 49) - 1)) == 0);
 	d.params.coupling_q8 = 256 * (1 + (nondet_u8() & 7));
 	d.set.coupling_q8 = 256 * (1 + (nondet_u8() & 7));
-	derive(&d);
+	dualpi2_derive(&d);
 	assert(d.p_base <= L4S_PROB_ONE);
 	assert(d.p_classic <= DUALPI2_ONE);
 	assert(d.p_coupled <= DUALPI2_ONE);
@@ -93,7 +93,7 @@ marking(void)
 	__CPROVER_assume(d.set.threshold_ns <= L4S_NS_PER_S);
 	/* A division is dear to prove: ramps of powers of two. */
 	d.params.l4s_range_ns = (uint64_t)1 << (nondet_u8() & 15);
-	p = native(&d, any_time());
+	p = dualpi2_native(&d, any_time());
 	assert(p <= DUALPI2_ONE);
 }
 
@@ -109,7 +109,7 @@ recur(void)
 	d.params.dither = L4S_DITHER_RECUR;
 	q.accumulated = nondet_u64();
 	__CPROVER_assume(q.accumulated < DUALPI2_ONE && p <= DUALPI2_ONE);
-	if (!dither(&d, &q, p))
+	if (!dualpi2_dither(&d, &q, p))
 		assert(p < DUALPI2_ONE);
 	assert(q.accumulated < DUALPI2_ONE);
 }

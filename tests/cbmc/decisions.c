@@ -126,7 +126,7 @@ drop_share(void)
 	__CPROVER_assume(o.tokens <= cap);
 	decisions = o.tokens_at + earned;
 	before = o.tokens;
-	if (take_token(&o, decisions)) {
+	if (override_take_token(&o, decisions)) {
 		assert(o.tokens + L4S_FACTOR_ONE <=
 		    before + earned * o.bounds.drop_share);
 	}
