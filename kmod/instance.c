@@ -8,48 +8,49 @@
 
 #include "instance.h"
 
-static void	catch_up_slow(struct l4s_sched *, uint64_t now);
-static void	write_events(struct l4s_sched *, uint64_t now);
-static void	reconfigure(struct l4s_sched *);
-static void	tail_drop(struct l4s_sched *, l4s_pkt_t *, uint8_t queue,
-		    uint8_t ecn, uint32_t length, uint64_t now);
-static void	count(struct l4s_sched *, const struct dualpi2_verdict *,
+static void	instance_catch_up_slow(struct l4s_instance *, uint64_t now);
+static void	instance_write_events(struct l4s_instance *, uint64_t now);
+static void	instance_reconfigure(struct l4s_instance *);
+static void	instance_tail_drop(struct l4s_instance *, l4s_pkt_t *,
+		    uint8_t queue, uint8_t ecn, uint32_t length, uint64_t now);
+static void	instance_count(struct l4s_instance *,
+		    const struct dualpi2_verdict *,
 		    const struct l4s_decision *);
 
 void
-l4s_sched_init(struct l4s_sched *s, uint32_t number,
+l4s_instance_init(struct l4s_instance *inst, uint32_t sched,
     const struct l4s_params *params, const struct l4s_limits *limits,
     struct l4s_ring *ring, struct l4s_pkt_sink *sink, uint64_t seed)
 {
-	memset(s, 0, sizeof(*s));
-	s->number = number;
-	s->ring = ring;
-	s->sink = sink;
-	s->posted = *params;
-	dualpi2_init(&s->queue, params, seed);
-	l4s_overrides_init(&s->overrides, limits);
-	reconfigure(s);
+	memset(inst, 0, sizeof(*inst));
+	inst->sched = sched;
+	inst->ring = ring;
+	inst->sink = sink;
+	inst->posted = *params;
+	dualpi2_init(&inst->queue, params, seed);
+	l4s_overrides_init(&inst->overrides, limits);
+	instance_reconfigure(inst);
 }
 
 void
-l4s_sched_destroy(struct l4s_sched *s)
+l4s_instance_destroy(struct l4s_instance *inst)
 {
-	L4S_ASSERT(dualpi2_backlog(&s->queue) == 0);
-	l4s_overrides_destroy(&s->overrides);
+	L4S_ASSERT(dualpi2_backlog(&inst->queue) == 0);
+	l4s_overrides_destroy(&inst->overrides);
 }
 
 /* Brings the instance up to `now'; returns the time that is in force. */
 static inline uint64_t
-catch_up(struct l4s_sched *s, uint64_t now)
+instance_catch_up(struct l4s_instance *inst, uint64_t now)
 {
-	struct l4s_overrides *o = &s->overrides;
+	struct l4s_overrides *o = &inst->overrides;
 
-	if (__predict_false(now < s->now))
-		now = s->now;
+	if (__predict_false(now < inst->now))
+		now = inst->now;
 	if (__predict_false(L4S_LOAD_ACQ(&o->pending) != 0 || now >= o->due))
-		catch_up_slow(s, now);
-	s->now = now;
-	dualpi2_advance(&s->queue, now);
+		instance_catch_up_slow(inst, now);
+	inst->now = now;
+	dualpi2_advance(&inst->queue, now);
 	return (now);
 }
 
@@ -59,31 +60,31 @@ catch_up(struct l4s_sched *s, uint64_t now)
  * left by the device, from now on.
  */
 static void
-catch_up_slow(struct l4s_sched *s, uint64_t now)
+instance_catch_up_slow(struct l4s_instance *inst, uint64_t now)
 {
-	struct l4s_overrides *o = &s->overrides;
-	struct dualpi2 *d = &s->queue;
+	struct l4s_overrides *o = &inst->overrides;
+	struct dualpi2 *d = &inst->queue;
 	uint32_t pending;
 	bool changed = false;
 
 	if (o->active && now >= o->current.expires_ns) {
-		if (o->current.expires_ns > s->now)
+		if (o->current.expires_ns > inst->now)
 			dualpi2_advance(d, o->current.expires_ns);
 		changed = l4s_override_expire(o, d, now);
 	}
 	if (now >= o->due)
-		l4s_sched_watch(s, now);
+		l4s_instance_watch(inst, now);
 	pending = L4S_LOAD_ACQ(&o->pending);
 	if (pending != 0) {
 		dualpi2_advance(d, now);
 		if (l4s_override_collect(o, d, pending,
-		    s->counters.decisions, now))
+		    inst->counters.decisions, now))
 			changed = true;
 		if ((pending & L4S_PENDING_PARAMS) != 0) {
 			struct l4s_params params;
 
 			l4s_lock(&o->lock);
-			params = s->posted;
+			params = inst->posted;
 			l4s_unlock(&o->lock);
 			dualpi2_configure(d, &params);
 			if (o->steering)
@@ -92,96 +93,98 @@ catch_up_slow(struct l4s_sched *s, uint64_t now)
 			changed = true;
 		}
 		if ((pending & L4S_PENDING_EVENTS) != 0)
-			write_events(s, now);
+			instance_write_events(inst, now);
 	}
 	if (changed)
-		reconfigure(s);
+		instance_reconfigure(inst);
 }
 
 static void
-reconfigure(struct l4s_sched *s)
+instance_reconfigure(struct l4s_instance *inst)
 {
-	l4s_record_configure(&s->config, &s->queue, s->number, s->instance);
+	l4s_record_configure(&inst->config, &inst->queue, inst->sched,
+	    inst->instance);
 }
 
 static void
-write_events(struct l4s_sched *s, uint64_t now)
+instance_write_events(struct l4s_instance *inst, uint64_t now)
 {
 	struct l4s_event_post events[L4S_EVENTS_WAITING];
-	unsigned i, n = l4s_sched_take_events(s, events);
+	unsigned i, n = l4s_instance_take_events(inst, events);
 
-	if (s->ring == NULL)
+	if (inst->ring == NULL)
 		return;
 	for (i = 0; i < n; i++)
-		l4s_event_write(s->ring, events[i].sched, events[i].instance,
+		l4s_event_write(inst->ring, events[i].sched, events[i].instance,
 		    events[i].code, events[i].value, now);
-	l4s_ring_notify(s->ring);
+	l4s_ring_notify(inst->ring);
 }
 
 /* Plain DualPI2 decides while either queue's delay is above the ceiling. */
 static inline bool
-above_ceiling(struct l4s_sched *s, uint64_t now)
+instance_above_ceiling(struct l4s_instance *inst, uint64_t now)
 {
-	struct l4s_overrides *o = &s->overrides;
-	uint64_t c = dualpi2_head_delay(&s->queue, L4S_QUEUE_CLASSIC, now);
-	uint64_t l = dualpi2_head_delay(&s->queue, L4S_QUEUE_L4S, now);
+	struct l4s_overrides *o = &inst->overrides;
+	uint64_t c = dualpi2_head_delay(&inst->queue, L4S_QUEUE_CLASSIC, now);
+	uint64_t l = dualpi2_head_delay(&inst->queue, L4S_QUEUE_L4S, now);
 	bool above = (c > l ? c : l) > o->bounds.ceiling_ns;
 
 	if (__predict_false(o->active) &&
-	    l4s_override_ceiling(o, &s->queue, above))
-		reconfigure(s);
+	    l4s_override_ceiling(o, &inst->queue, above))
+		instance_reconfigure(inst);
 	return (above);
 }
 
 /* Counts a packet in; returns the time that is in force. */
 static inline uint64_t
-arrive(struct l4s_sched *s, uint8_t queue, uint32_t length, uint64_t now)
+instance_arrive(struct l4s_instance *inst, uint8_t queue, uint32_t length,
+    uint64_t now)
 {
-	struct dualpi2_queue *q = &s->queue.queue[queue];
+	struct dualpi2_queue *q = &inst->queue.queue[queue];
 
-	now = catch_up(s, now);
-	if (__predict_false(s->overrides.active))
-		(void)above_ceiling(s, now);
-	L4S_COUNT(&s->counters.packets_in, 1);
-	L4S_COUNT(&s->counters.bytes_in, length);
+	now = instance_catch_up(inst, now);
+	if (__predict_false(inst->overrides.active))
+		(void)instance_above_ceiling(inst, now);
+	L4S_COUNT(&inst->counters.packets_in, 1);
+	L4S_COUNT(&inst->counters.bytes_in, length);
 	q->total_packets++;
 	q->total_bytes += length;
 	return (now);
 }
 
 bool
-l4s_sched_enqueue(struct l4s_sched *s, l4s_pkt_t *pkt, uint64_t now)
+l4s_instance_enqueue(struct l4s_instance *inst, l4s_pkt_t *pkt, uint64_t now)
 {
 	uint32_t length = l4s_pkt_length(pkt);
 	uint8_t ecn = l4s_pkt_ecn(pkt), queue = dualpi2_classify(ecn);
 
-	now = arrive(s, queue, length, now);
-	if (__predict_true(dualpi2_enqueue(&s->queue, pkt, queue, length,
+	now = instance_arrive(inst, queue, length, now);
+	if (__predict_true(dualpi2_enqueue(&inst->queue, pkt, queue, length,
 	    now)))
 		return (true);
-	tail_drop(s, pkt, queue, ecn, length, now);
+	instance_tail_drop(inst, pkt, queue, ecn, length, now);
 	return (false);
 }
 
 void
-l4s_sched_refuse(struct l4s_sched *s, l4s_pkt_t *pkt, uint8_t ecn,
+l4s_instance_refuse(struct l4s_instance *inst, l4s_pkt_t *pkt, uint8_t ecn,
     uint32_t length, uint64_t now)
 {
 	uint8_t queue = dualpi2_classify(ecn);
 
-	now = arrive(s, queue, length, now);
-	tail_drop(s, pkt, queue, ecn, length, now);
+	now = instance_arrive(inst, queue, length, now);
+	instance_tail_drop(inst, pkt, queue, ecn, length, now);
 }
 
 static void
-tail_drop(struct l4s_sched *s, l4s_pkt_t *pkt, uint8_t queue, uint8_t ecn,
-    uint32_t length, uint64_t now)
+instance_tail_drop(struct l4s_instance *inst, l4s_pkt_t *pkt, uint8_t queue,
+    uint8_t ecn, uint32_t length, uint64_t now)
 {
-	uint64_t delay = dualpi2_head_delay(&s->queue, queue, now);
+	uint64_t delay = dualpi2_head_delay(&inst->queue, queue, now);
 	struct dualpi2_verdict v = {
 		.pkt = pkt,
-		.probability = queue == L4S_QUEUE_L4S ? s->queue.p_coupled :
-		    s->queue.p_classic,
+		.probability = queue == L4S_QUEUE_L4S ? inst->queue.p_coupled :
+		    inst->queue.p_classic,
 		.length = length,
 		.queue = queue,
 		.ecn = ecn,
@@ -191,46 +194,46 @@ tail_drop(struct l4s_sched *s, l4s_pkt_t *pkt, uint8_t queue, uint8_t ecn,
 		.action = L4S_ACTION_DROP,
 		.reason = L4S_REASON_TAIL,
 		.status =
-		    (delay > s->overrides.bounds.ceiling_ns ?
+		    (delay > inst->overrides.bounds.ceiling_ns ?
 		    L4S_STATUS_CEILING : 0) |
-		    (s->overrides.steering ? L4S_STATUS_STEERED : 0) |
-		    (s->overrides.watchdog ? L4S_STATUS_WATCHDOG : 0),
+		    (inst->overrides.steering ? L4S_STATUS_STEERED : 0) |
+		    (inst->overrides.watchdog ? L4S_STATUS_WATCHDOG : 0),
 	};
 
-	s->queue.queue[queue].total_drops++;
-	L4S_COUNT(&s->counters.drops_tail, 1);
-	L4S_COUNT(&s->counters.dropped_bytes, length);
-	if (s->ring != NULL) {
-		l4s_record_write(s->ring, &s->config, &s->queue, &v, &x, delay,
-		    now);
-		l4s_ring_notify(s->ring);
+	inst->queue.queue[queue].total_drops++;
+	L4S_COUNT(&inst->counters.drops_tail, 1);
+	L4S_COUNT(&inst->counters.dropped_bytes, length);
+	if (inst->ring != NULL) {
+		l4s_record_write(inst->ring, &inst->config, &inst->queue, &v,
+		    &x, delay, now);
+		l4s_ring_notify(inst->ring);
 	}
 	if (pkt == NULL)
 		return;
 	l4s_pkt_decided(pkt, queue, L4S_ACTION_DROP, L4S_REASON_TAIL, 0);
-	l4s_pkt_drop(pkt, s->sink);
+	l4s_pkt_drop(pkt, inst->sink);
 }
 
 l4s_pkt_t *
-l4s_sched_dequeue(struct l4s_sched *s, uint64_t now)
+l4s_instance_dequeue(struct l4s_instance *inst, uint64_t now)
 {
 	struct dualpi2_verdict v;
 	struct l4s_decision x;
 	bool above;
 
-	now = catch_up(s, now);
+	now = instance_catch_up(inst, now);
 	for (;;) {
-		above = above_ceiling(s, now);
-		if (!dualpi2_pick(&s->queue, now, &v))
+		above = instance_above_ceiling(inst, now);
+		if (!dualpi2_pick(&inst->queue, now, &v))
 			return (NULL);
-		L4S_COUNT(&s->counters.decisions, 1);
-		l4s_override_decide(&s->overrides, &s->queue, &v, above,
-		    s->counters.decisions, &x);
-		count(s, &v, &x);
-		if (__predict_true(s->ring != NULL)) {
-			l4s_record_write(s->ring, &s->config, &s->queue, &v,
-			    &x, v.sojourn_ns, now);
-			l4s_ring_notify(s->ring);
+		L4S_COUNT(&inst->counters.decisions, 1);
+		l4s_override_decide(&inst->overrides, &inst->queue, &v, above,
+		    inst->counters.decisions, &x);
+		instance_count(inst, &v, &x);
+		if (__predict_true(inst->ring != NULL)) {
+			l4s_record_write(inst->ring, &inst->config,
+			    &inst->queue, &v, &x, v.sojourn_ns, now);
+			l4s_ring_notify(inst->ring);
 		}
 		if (x.action == L4S_ACTION_MARK)
 			l4s_pkt_mark(v.pkt);
@@ -238,15 +241,15 @@ l4s_sched_dequeue(struct l4s_sched *s, uint64_t now)
 		    v.sojourn_ns);
 		if (__predict_true(x.action != L4S_ACTION_DROP))
 			return (v.pkt);
-		l4s_pkt_drop(v.pkt, s->sink);
+		l4s_pkt_drop(v.pkt, inst->sink);
 	}
 }
 
 static void
-count(struct l4s_sched *s, const struct dualpi2_verdict *v,
+instance_count(struct l4s_instance *inst, const struct dualpi2_verdict *v,
     const struct l4s_decision *x)
 {
-	struct l4s_counters *c = &s->counters;
+	struct l4s_counters *c = &inst->counters;
 	bool overridden = x->reason == L4S_REASON_ONCE ||
 	    x->reason == L4S_REASON_HOLD;
 
@@ -259,7 +262,7 @@ count(struct l4s_sched *s, const struct dualpi2_verdict *v,
 	case L4S_ACTION_DROP:
 		L4S_COUNT(&c->dropped_bytes, v->length);
 		L4S_COUNT(overridden ? &c->drops_override : &c->drops_base, 1);
-		s->queue.queue[v->queue].total_drops++;
+		inst->queue.queue[v->queue].total_drops++;
 		return;
 	case L4S_ACTION_MARK:
 		if (overridden)
@@ -279,126 +282,129 @@ count(struct l4s_sched *s, const struct dualpi2_verdict *v,
 }
 
 void
-l4s_sched_flush(struct l4s_sched *s)
+l4s_instance_flush(struct l4s_instance *inst)
 {
 	l4s_pkt_t *pkt;
 	uint64_t sojourn;
 	uint8_t queue;
 
 	for (queue = 0; queue < 2; queue++) {
-		struct dualpi2_queue *q = &s->queue.queue[queue];
+		struct dualpi2_queue *q = &inst->queue.queue[queue];
 
 		for (;;) {
-			sojourn = dualpi2_head_delay(&s->queue, queue, s->now);
-			pkt = dualpi2_flush(&s->queue, queue);
+			sojourn = dualpi2_head_delay(&inst->queue, queue,
+			    inst->now);
+			pkt = dualpi2_flush(&inst->queue, queue);
 			if (pkt == NULL)
 				break;
 			q->total_drops++;
-			L4S_COUNT(&s->counters.drops_flush, 1);
-			L4S_COUNT(&s->counters.dropped_bytes,
+			L4S_COUNT(&inst->counters.drops_flush, 1);
+			L4S_COUNT(&inst->counters.dropped_bytes,
 			    l4s_pkt_length(pkt));
 			l4s_pkt_decided(pkt, queue, L4S_ACTION_DROP,
 			    L4S_REASON_TAIL, sojourn);
-			l4s_pkt_drop(pkt, s->sink);
+			l4s_pkt_drop(pkt, inst->sink);
 		}
 	}
 }
 
 /* Tells the packet path that something was left for it.  Locked. */
 static void
-pend(struct l4s_sched *s, uint32_t what)
+instance_pend(struct l4s_instance *inst, uint32_t what)
 {
-	uint32_t *pending = &s->overrides.pending;
+	uint32_t *pending = &inst->overrides.pending;
 
 	L4S_STORE_REL(pending, L4S_LOAD(pending) | what);
 }
 
 void
-l4s_sched_post_params(struct l4s_sched *s, const struct l4s_params *params)
+l4s_instance_post_params(struct l4s_instance *inst,
+    const struct l4s_params *params)
 {
-	l4s_lock(&s->overrides.lock);
-	s->posted = *params;
-	pend(s, L4S_PENDING_PARAMS);
-	l4s_unlock(&s->overrides.lock);
+	l4s_lock(&inst->overrides.lock);
+	inst->posted = *params;
+	instance_pend(inst, L4S_PENDING_PARAMS);
+	l4s_unlock(&inst->overrides.lock);
 }
 
 void
-l4s_sched_post_limits(struct l4s_sched *s, const struct l4s_limits *limits)
+l4s_instance_post_limits(struct l4s_instance *inst,
+    const struct l4s_limits *limits)
 {
-	l4s_lock(&s->overrides.lock);
-	s->overrides.limits = *limits;
-	pend(s, L4S_PENDING_LIMITS);
-	l4s_unlock(&s->overrides.lock);
+	l4s_lock(&inst->overrides.lock);
+	inst->overrides.limits = *limits;
+	instance_pend(inst, L4S_PENDING_LIMITS);
+	l4s_unlock(&inst->overrides.lock);
 }
 
 void
-l4s_sched_post_event(struct l4s_sched *s, uint32_t sched, uint32_t instance,
-    uint32_t code, uint64_t value)
+l4s_instance_post_event(struct l4s_instance *inst, uint32_t sched,
+    uint32_t instance, uint32_t code, uint64_t value)
 {
 	struct l4s_event_post *e;
 
-	l4s_lock(&s->overrides.lock);
-	if (s->nevents < L4S_EVENTS_WAITING)
-		s->nevents++;
-	e = &s->events[s->nevents - 1];
+	l4s_lock(&inst->overrides.lock);
+	if (inst->nevents < L4S_EVENTS_WAITING)
+		inst->nevents++;
+	e = &inst->events[inst->nevents - 1];
 	e->sched = sched;
 	e->instance = instance;
 	e->code = code;
 	e->value = value;
-	pend(s, L4S_PENDING_EVENTS);
-	l4s_unlock(&s->overrides.lock);
+	instance_pend(inst, L4S_PENDING_EVENTS);
+	l4s_unlock(&inst->overrides.lock);
 }
 
 unsigned
-l4s_sched_take_events(struct l4s_sched *s,
+l4s_instance_take_events(struct l4s_instance *inst,
     struct l4s_event_post events[L4S_EVENTS_WAITING])
 {
 	unsigned n;
 
-	l4s_lock(&s->overrides.lock);
-	n = s->nevents;
-	memcpy(events, s->events, n * sizeof(events[0]));
-	s->nevents = 0;
-	l4s_unlock(&s->overrides.lock);
+	l4s_lock(&inst->overrides.lock);
+	n = inst->nevents;
+	memcpy(events, inst->events, n * sizeof(events[0]));
+	inst->nevents = 0;
+	l4s_unlock(&inst->overrides.lock);
 	return (n);
 }
 
 int
-l4s_sched_submit(struct l4s_sched *s, const struct l4s_override *o,
+l4s_instance_submit(struct l4s_instance *inst, const struct l4s_override *o,
     uint64_t now)
 {
 	bool recovered;
 	int error;
 
-	l4s_sched_watch(s, now);
-	error = l4s_override_submit(&s->overrides, o, now, &recovered);
+	l4s_instance_watch(inst, now);
+	error = l4s_override_submit(&inst->overrides, o, now, &recovered);
 	if (recovered)
-		l4s_sched_post_event(s, s->number, s->instance,
+		l4s_instance_post_event(inst, inst->sched, inst->instance,
 		    L4S_EVENT_RECOVERED, 0);
 	return (error);
 }
 
 void
-l4s_sched_release(struct l4s_sched *s)
+l4s_instance_release(struct l4s_instance *inst)
 {
-	l4s_overrides_release(&s->overrides);
+	l4s_overrides_release(&inst->overrides);
 }
 
 void
-l4s_sched_watch(struct l4s_sched *s, uint64_t now)
+l4s_instance_watch(struct l4s_instance *inst, uint64_t now)
 {
 	uint64_t misses;
 
-	if (l4s_overrides_watch(&s->overrides, now, &misses))
-		l4s_sched_post_event(s, s->number, s->instance,
+	if (l4s_overrides_watch(&inst->overrides, now, &misses))
+		l4s_instance_post_event(inst, inst->sched, inst->instance,
 		    L4S_EVENT_WATCHDOG, misses);
 }
 
 void
-l4s_sched_stats(struct l4s_sched *s, struct l4s_stats *t)
+l4s_instance_stats(struct l4s_instance *inst, struct l4s_stats *t)
 {
-	const struct l4s_counters *c = &s->counters;
-	struct l4s_overrides *o = &s->overrides;
+	const struct l4s_counters *c = &inst->counters;
+	struct l4s_overrides *o = &inst->overrides;
 	uint64_t forwarded, forwarded_bytes, tail, base, override, flush;
 	uint64_t dropped, dropped_bytes, in, in_bytes;
 	unsigned i;

@@ -14,8 +14,8 @@
  * ends what expired, and runs the controller up to now.  While no controller
  * is there this is one predictable branch.
  *
- * The packet path is called by one thread at a time.  The l4s_sched_post_*
- * functions and l4s_sched_stats() may be called at any time from others.
+ * The packet path is called by one thread at a time.  The l4s_instance_post_*
+ * functions and l4s_instance_stats() may be called at any time from others.
  */
 
 #ifndef _L4S_INSTANCE_H_
@@ -56,7 +56,7 @@ struct l4s_event_post {
  */
 #define	L4S_EVENTS_WAITING	16
 
-struct l4s_sched {
+struct l4s_instance {
 	struct dualpi2	queue;		/* (p), as in override.h */
 	struct l4s_overrides overrides;
 	struct l4s_record_config config; /* (p) */
@@ -65,7 +65,7 @@ struct l4s_sched {
 	uint64_t	now;		/* (p) ns; the latest time seen */
 	struct l4s_counters counters;
 
-	uint32_t	number;		/* ipfw sched N */
+	uint32_t	sched;		/* ipfw sched N */
 	uint32_t	instance;	/* the device's: l4s_device_attach() */
 
 	/* Under overrides.lock. */
@@ -73,52 +73,54 @@ struct l4s_sched {
 	struct l4s_event_post events[L4S_EVENTS_WAITING];
 	unsigned	nevents;
 
-	struct l4s_sched *next;		/* under l4s_device.lock */
+	struct l4s_instance *next;		/* under l4s_device.lock */
 };
 
-void	l4s_sched_init(struct l4s_sched *, uint32_t number,
+void	l4s_instance_init(struct l4s_instance *, uint32_t sched,
 	    const struct l4s_params *, const struct l4s_limits *,
 	    struct l4s_ring *, struct l4s_pkt_sink *, uint64_t seed);
-/* The queues must be empty: l4s_sched_flush(). */
-void	l4s_sched_destroy(struct l4s_sched *);
+/* The queues must be empty: l4s_instance_flush(). */
+void	l4s_instance_destroy(struct l4s_instance *);
 
 /*
  * The packet path.  A `now' before an earlier one counts as the earlier one.
  */
 
 /* True when queued; else the packet is in the sink. */
-bool	l4s_sched_enqueue(struct l4s_sched *, l4s_pkt_t *, uint64_t now);
+bool	l4s_instance_enqueue(struct l4s_instance *, l4s_pkt_t *, uint64_t now);
 /*
  * For a packet that could not get as far, memory being short: counted and
  * recorded as a tail drop.  NULL: it is gone already; else it goes to the
  * sink.  The codepoint and the length are its own.
  */
-void	l4s_sched_refuse(struct l4s_sched *, l4s_pkt_t *, uint8_t ecn,
+void	l4s_instance_refuse(struct l4s_instance *, l4s_pkt_t *, uint8_t ecn,
 	    uint32_t length, uint64_t now);
 /*
  * The packet to send, or NULL.  Drops what is to be dropped on the way: at
  * most the whole backlog, which limit_packets bounds.
  */
-l4s_pkt_t *l4s_sched_dequeue(struct l4s_sched *, uint64_t now);
+l4s_pkt_t *l4s_instance_dequeue(struct l4s_instance *, uint64_t now);
 /* Drops everything that is queued, without records. */
-void	l4s_sched_flush(struct l4s_sched *);
+void	l4s_instance_flush(struct l4s_instance *);
 
 /*
  * The device's side: checked values, to be in force with the next packet.
  */
-void	l4s_sched_post_params(struct l4s_sched *, const struct l4s_params *);
-void	l4s_sched_post_limits(struct l4s_sched *, const struct l4s_limits *);
-void	l4s_sched_post_event(struct l4s_sched *, uint32_t sched,
+void	l4s_instance_post_params(struct l4s_instance *,
+	    const struct l4s_params *);
+void	l4s_instance_post_limits(struct l4s_instance *,
+	    const struct l4s_limits *);
+void	l4s_instance_post_event(struct l4s_instance *, uint32_t sched,
 	    uint32_t instance, uint32_t code, uint64_t value);
 /* Takes the events that wait; returns how many. */
-unsigned l4s_sched_take_events(struct l4s_sched *,
+unsigned l4s_instance_take_events(struct l4s_instance *,
 	    struct l4s_event_post [L4S_EVENTS_WAITING]);
 /* See l4s_override_submit(). */
-int	l4s_sched_submit(struct l4s_sched *, const struct l4s_override *,
+int	l4s_instance_submit(struct l4s_instance *, const struct l4s_override *,
 	    uint64_t now);
-void	l4s_sched_release(struct l4s_sched *);
+void	l4s_instance_release(struct l4s_instance *);
 /* Looks whether the controller missed its deadline. */
-void	l4s_sched_watch(struct l4s_sched *, uint64_t now);
+void	l4s_instance_watch(struct l4s_instance *, uint64_t now);
 
 /*
  * Adds this instance's counts to *stats; those of records are the
@@ -126,6 +128,6 @@ void	l4s_sched_watch(struct l4s_sched *, uint64_t now);
  * dropped and queued are derived; while the packet path runs in another
  * thread a packet on its way may be in `queued'.
  */
-void	l4s_sched_stats(struct l4s_sched *, struct l4s_stats *);
+void	l4s_instance_stats(struct l4s_instance *, struct l4s_stats *);
 
 #endif /* !_L4S_INSTANCE_H_ */

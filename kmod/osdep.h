@@ -58,8 +58,8 @@
  *
  *	packet path's own (dummynet's; the caller's in userspace)
  *	l4s_device.lock		control, descriptors, instances
- *	l4s_sched.lock		mailbox to the packet path, override counts
- *	l4s_device.wake_lock	who wants to be woken
+ *	l4s_overrides.lock	mailbox to the packet path, override counts
+ *	l4s_device.wake_lock	waiters
  */
 struct l4s_lock {
 #ifdef _KERNEL

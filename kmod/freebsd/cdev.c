@@ -5,7 +5,7 @@
  */
 
 /*
- * /dev/l4sllm: a front of device.c.
+ * /dev/l4sllm: a front of handle.c.
  *
  * The packet path tells a descriptor that it became readable by enqueueing
  * its task, which wakes sleepers, poll(2) and kqueue(2).  A second clock is
@@ -15,6 +15,7 @@
 
 #include "l4s_freebsd.h"
 #include "compat.h"
+#include "handle.h"
 
 #include <sys/conf.h>
 #include <sys/event.h>
@@ -327,7 +328,7 @@ filter_read(struct knote *kn, long hint __unused)
 
 /*
  * Whether the descriptor is readable.  If not, its wakeup is armed: by count
- * in device.c, and by time here.
+ * in handle.c, and by time here.
  */
 static bool
 open_ready(struct l4s_open *o)

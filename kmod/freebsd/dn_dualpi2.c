@@ -26,34 +26,35 @@
 #define	DN_SCHED_DUALPI2	76
 
 /* Behind struct dn_schk. */
-struct dualpi2_entry {
+struct dualpi2_dn_entry {
 	bool		counted;
 };
 
 /* Behind struct dn_sch_inst. */
-struct dualpi2_instance {
-	struct l4s_sched sched;
+struct dualpi2_dn_instance {
+	struct l4s_instance instance;
 	struct l4s_pkt_sink sink;
 	struct l4s_vnet	*vnet;
 };
 
-static struct dualpi2_entry *
-entry_of(struct dn_schk *schk)
+static struct dualpi2_dn_entry *
+dualpi2_dn_entry_of(struct dn_schk *schk)
 {
-	return ((struct dualpi2_entry *)(schk + 1));
+	return ((struct dualpi2_dn_entry *)(schk + 1));
 }
 
-static struct dualpi2_instance *
-instance_of(struct dn_sch_inst *si)
+static struct dualpi2_dn_instance *
+dualpi2_dn_instance_of(struct dn_sch_inst *si)
 {
-	return ((struct dualpi2_instance *)(si + 1));
+	return ((struct dualpi2_dn_instance *)(si + 1));
 }
 
 /* What `ipfw sched show' prints. */
 static void
-show_backlog(struct dn_sch_inst *si)
+dualpi2_dn_show_backlog(struct dn_sch_inst *si)
 {
-	const struct dualpi2_queue *q = instance_of(si)->sched.queue.queue;
+	const struct dualpi2_queue *q =
+	    dualpi2_dn_instance_of(si)->instance.queue.queue;
 
 	si->ni.length = q[0].packets + q[1].packets;
 	si->ni.len_bytes = q[0].bytes + q[1].bytes;
@@ -63,7 +64,7 @@ static int
 dualpi2_dn_enqueue(struct dn_sch_inst *si, struct dn_queue *q __unused,
     struct mbuf *m)
 {
-	struct dualpi2_instance *in = instance_of(si);
+	struct dualpi2_dn_instance *in = dualpi2_dn_instance_of(si);
 	uint64_t head = l4s_ring_head(&in->vnet->ring);
 	uint32_t length = l4s_pkt_length(m);
 	uint8_t ecn = L4S_ECN_NOT_ECT;
@@ -73,14 +74,15 @@ dualpi2_dn_enqueue(struct dn_sch_inst *si, struct dn_queue *q __unused,
 	si->ni.tot_bytes += length;
 	m = l4s_pkt_prepare(m, &ecn);
 	if (__predict_false(m == NULL)) {
-		l4s_sched_refuse(&in->sched, NULL, ecn, length, l4s_now());
+		l4s_instance_refuse(&in->instance, NULL, ecn, length,
+		    l4s_now());
 		si->ni.drops++;
 		V_dn_cfg.io_pkt_drop++;
 	} else {
 		l4s_rcvif_save(m);
-		queued = l4s_sched_enqueue(&in->sched, m, l4s_now());
+		queued = l4s_instance_enqueue(&in->instance, m, l4s_now());
 	}
-	show_backlog(si);
+	dualpi2_dn_show_backlog(si);
 	l4s_probe_written(&in->vnet->ring, head);
 	return (queued ? 0 : 1);
 }
@@ -88,19 +90,19 @@ dualpi2_dn_enqueue(struct dn_sch_inst *si, struct dn_queue *q __unused,
 static struct mbuf *
 dualpi2_dn_dequeue(struct dn_sch_inst *si)
 {
-	struct dualpi2_instance *in = instance_of(si);
+	struct dualpi2_dn_instance *in = dualpi2_dn_instance_of(si);
 	uint64_t head = l4s_ring_head(&in->vnet->ring);
 	uint64_t now = l4s_now();
 	struct mbuf *m;
 
-	while ((m = l4s_sched_dequeue(&in->sched, now)) != NULL) {
+	while ((m = l4s_instance_dequeue(&in->instance, now)) != NULL) {
 		m->m_nextpkt = NULL;
 		if (__predict_true(l4s_rcvif_restore(m)))
 			break;
 		/* Its interface left meanwhile; the next one, then. */
 		l4s_pkt_drop(m, &in->sink);
 	}
-	show_backlog(si);
+	dualpi2_dn_show_backlog(si);
 	l4s_probe_written(&in->vnet->ring, head);
 	return (m);
 }
@@ -109,7 +111,7 @@ dualpi2_dn_dequeue(struct dn_sch_inst *si)
 static int
 dualpi2_dn_config(struct dn_schk *schk)
 {
-	struct dualpi2_entry *entry = entry_of(schk);
+	struct dualpi2_dn_entry *entry = dualpi2_dn_entry_of(schk);
 
 	if (!entry->counted) {
 		entry->counted = true;
@@ -122,7 +124,7 @@ dualpi2_dn_config(struct dn_schk *schk)
 static int
 dualpi2_dn_destroy(struct dn_schk *schk)
 {
-	struct dualpi2_entry *entry = entry_of(schk);
+	struct dualpi2_dn_entry *entry = dualpi2_dn_entry_of(schk);
 
 	if (entry->counted) {
 		entry->counted = false;
@@ -134,7 +136,7 @@ dualpi2_dn_destroy(struct dn_schk *schk)
 static int
 dualpi2_dn_new_sched(struct dn_sch_inst *si)
 {
-	struct dualpi2_instance *in = instance_of(si);
+	struct dualpi2_dn_instance *in = dualpi2_dn_instance_of(si);
 	struct l4s_params params;
 	struct l4s_limits limits;
 	uint64_t seed;
@@ -146,9 +148,9 @@ dualpi2_dn_new_sched(struct dn_sch_inst *si)
 	arc4random_buf(&seed, sizeof(seed));
 	l4s_device_params(&in->vnet->device, &params);
 	l4s_device_limits(&in->vnet->device, &limits);
-	l4s_sched_init(&in->sched, si->sched->sch.sched_nr, &params, &limits,
-	    &in->vnet->ring, &in->sink, seed);
-	l4s_device_attach(&in->vnet->device, &in->sched);
+	l4s_instance_init(&in->instance, si->sched->sch.sched_nr, &params,
+	    &limits, &in->vnet->ring, &in->sink, seed);
+	l4s_device_attach(&in->vnet->device, &in->instance);
 	/*
 	 * dummynet deletes instances that no queue counts on as soon as they
 	 * are idle, and with them the controller's state and the counters.
@@ -164,11 +166,11 @@ dualpi2_dn_new_sched(struct dn_sch_inst *si)
 static int
 dualpi2_dn_free_sched(struct dn_sch_inst *si)
 {
-	struct dualpi2_instance *in = instance_of(si);
+	struct dualpi2_dn_instance *in = dualpi2_dn_instance_of(si);
 
-	l4s_device_detach(&in->vnet->device, &in->sched, l4s_now());
-	l4s_sched_flush(&in->sched);
-	l4s_sched_destroy(&in->sched);
+	l4s_device_detach(&in->vnet->device, &in->instance, l4s_now());
+	l4s_instance_flush(&in->instance);
+	l4s_instance_destroy(&in->instance);
 	atomic_subtract_int(&l4s_dualpi2_alg.ref_count, 1);
 	return (0);
 }
@@ -182,8 +184,8 @@ struct dn_alg l4s_dualpi2_alg = {
 	.type = DN_SCHED_DUALPI2,
 	.name = "dualpi2",
 	.flags = DN_MULTIQUEUE,
-	.schk_datalen = sizeof(struct dualpi2_entry),
-	.si_datalen = sizeof(struct dualpi2_instance),
+	.schk_datalen = sizeof(struct dualpi2_dn_entry),
+	.si_datalen = sizeof(struct dualpi2_dn_instance),
 	.enqueue = dualpi2_dn_enqueue,
 	.dequeue = dualpi2_dn_dequeue,
 	.config = dualpi2_dn_config,

@@ -305,7 +305,7 @@ vnet_stats(struct l4s_stats *stats)
 	memset(stats, 0, sizeof(*stats));
 	stats->version = L4S_ABI_VERSION;
 	stats->length = sizeof(*stats);
-	return (l4s_device_stats(&v->device, NULL, stats, l4s_now()) != 0 ?
+	return (l4s_device_stats(&v->device, stats, l4s_now()) != 0 ?
 	    EINVAL : 0);
 }
 
@@ -384,7 +384,7 @@ sysctl_state(SYSCTL_HANDLER_ARGS)
 		return (error);
 	l4s_lock(&v->device.lock);
 	controlled = v->device.controller != NULL;
-	instances = v->device.scheds != NULL;
+	instances = v->device.instances != NULL;
 	l4s_unlock(&v->device.lock);
 	if (!instances)
 		state = "idle";

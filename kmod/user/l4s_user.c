@@ -8,7 +8,7 @@
 
 #include <stdlib.h>
 
-#include "../device.h"
+#include "../handle.h"
 #include "l4s_user.h"
 
 /* Packets are allocated this many at a time and kept until the end. */
@@ -20,7 +20,7 @@ struct chunk {
 };
 
 struct l4s_user {
-	struct l4s_sched sched;
+	struct l4s_instance instance;
 	struct l4s_device device;
 	struct l4s_ring	ring;
 	struct l4s_pkt_sink drops;
@@ -85,9 +85,9 @@ l4s_user_create(const struct l4s_params *params,
 	}
 	l4s_device_init(&u->device, ring_records != 0 ? &u->ring : NULL,
 	    params, limits);
-	l4s_sched_init(&u->sched, SCHED_NUMBER, params, limits,
+	l4s_instance_init(&u->instance, SCHED_NUMBER, params, limits,
 	    u->device.ring, &u->drops, seed);
-	l4s_device_attach(&u->device, &u->sched);
+	l4s_device_attach(&u->device, &u->instance);
 	return (u);
 nomem:
 	free(u);
@@ -102,9 +102,9 @@ l4s_user_destroy(struct l4s_user *u)
 
 	if (u == NULL)
 		return;
-	l4s_sched_flush(&u->sched);
-	l4s_device_detach(&u->device, &u->sched, u->sched.now);
-	l4s_sched_destroy(&u->sched);
+	l4s_instance_flush(&u->instance);
+	l4s_device_detach(&u->device, &u->instance, u->instance.now);
+	l4s_instance_destroy(&u->instance);
 	l4s_device_destroy(&u->device);
 	while ((chunk = u->chunks) != NULL) {
 		u->chunks = chunk->next;
@@ -161,7 +161,7 @@ l4s_user_enqueue(struct l4s_user *u, uint64_t cookie, uint32_t length,
 	if (__predict_false(p == NULL))
 		return (refuse(u, cookie, length, ecn, now_ns));
 	fill(p, cookie, length, ecn);
-	return (l4s_sched_enqueue(&u->sched, p, now_ns) ? 0 : 1);
+	return (l4s_instance_enqueue(&u->instance, p, now_ns) ? 0 : 1);
 }
 
 static int
@@ -175,7 +175,7 @@ refuse(struct l4s_user *u, uint64_t cookie, uint32_t length, uint8_t ecn,
 		p = &u->last;
 		fill(p, cookie, length, ecn);
 	}
-	l4s_sched_refuse(&u->sched, p, ecn & 3, length, now_ns);
+	l4s_instance_refuse(&u->instance, p, ecn & 3, length, now_ns);
 	return (1);
 }
 
@@ -192,7 +192,7 @@ int
 l4s_user_dequeue(struct l4s_user *u, uint64_t now_ns,
     struct l4s_user_packet *out)
 {
-	l4s_pkt_t *p = l4s_sched_dequeue(&u->sched, now_ns);
+	l4s_pkt_t *p = l4s_instance_dequeue(&u->instance, now_ns);
 
 	if (p == NULL)
 		return (0);
@@ -235,14 +235,14 @@ l4s_user_stats(struct l4s_user *u, struct l4s_stats *out)
 	memset(out, 0, sizeof(*out));
 	out->version = L4S_ABI_VERSION;
 	out->length = sizeof(*out);
-	(void)l4s_device_stats(&u->device, NULL, out, u->sched.now);
+	(void)l4s_device_stats(&u->device, out, u->instance.now);
 }
 
 void
 l4s_user_backlog(const struct l4s_user *u, uint8_t queue, uint32_t *packets,
     uint32_t *bytes)
 {
-	const struct dualpi2_queue *q = u->sched.queue.queue;
+	const struct dualpi2_queue *q = u->instance.queue.queue;
 
 	if (queue < L4S_QUEUE_ANY) {
 		*packets = q[queue].packets;
@@ -304,7 +304,7 @@ l4s_user_on_ready(struct l4s_user_handle *h, void (*wake)(void *), void *arg)
 void
 l4s_user_flush(struct l4s_user *u)
 {
-	l4s_sched_flush(&u->sched);
+	l4s_instance_flush(&u->instance);
 }
 
 void

@@ -6,7 +6,7 @@
 
 /* Instances that join a device and leave it, as schedulers do on FreeBSD. */
 
-#include "device.h"
+#include "handle.h"
 #include "test.h"
 
 /* A device with a ring and a controller. */
@@ -41,19 +41,19 @@ tear_down(struct fixture *f)
 
 /* An instance of scheduler `number'; its own number. */
 static uint32_t
-join(struct fixture *f, struct l4s_sched *s, uint32_t number)
+join(struct fixture *f, struct l4s_instance *s, uint32_t number)
 {
-	l4s_sched_init(s, number, &f->device.params, &f->limits, &f->ring,
+	l4s_instance_init(s, number, &f->device.params, &f->limits, &f->ring,
 	    NULL, 1);
 	l4s_device_attach(&f->device, s);
 	return (s->instance);
 }
 
 static void
-leave(struct fixture *f, struct l4s_sched *s)
+leave(struct fixture *f, struct l4s_instance *s)
 {
 	l4s_device_detach(&f->device, s, SEC);
-	l4s_sched_destroy(s);
+	l4s_instance_destroy(s);
 }
 
 /* An override of the next packet: 0 or an error. */
@@ -86,7 +86,7 @@ stats_of(struct fixture *f, uint32_t number, uint32_t instance, uint64_t now)
 		.instance = instance,
 	};
 
-	CHECK_EQ(l4s_device_stats(&f->device, NULL, &s, now), 0);
+	CHECK_EQ(l4s_device_stats(&f->device, &s, now), 0);
 	return (s);
 }
 
@@ -129,7 +129,7 @@ next_record(struct fixture *f)
 static void
 numbers_do_not_come_again(void)
 {
-	struct l4s_sched one, two;
+	struct l4s_instance one, two;
 	struct l4s_record record;
 	struct fixture f;
 	uint32_t before;
@@ -143,7 +143,7 @@ numbers_do_not_come_again(void)
 	CHECK_EQ(order(&f, 1, one.instance), 0);
 
 	/* A tail drop will do for a record. */
-	l4s_sched_refuse(&one, NULL, 0, 100, SEC);
+	l4s_instance_refuse(&one, NULL, 0, 100, SEC);
 	record = next_record(&f);
 	CHECK_EQ(record.sched, 1);
 	CHECK_EQ(record.instance, one.instance);
@@ -157,7 +157,7 @@ numbers_do_not_come_again(void)
 static void
 numbers_after_the_last(void)
 {
-	struct l4s_sched one, two, three;
+	struct l4s_instance one, two, three;
 	struct fixture f;
 
 	set_up(&f, 0);
@@ -177,7 +177,7 @@ numbers_after_the_last(void)
 static void
 events_outlive_their_instance(void)
 {
-	struct l4s_sched one, two;
+	struct l4s_instance one, two;
 	struct fixture f;
 	uint32_t instance = 0;
 
@@ -186,14 +186,14 @@ events_outlive_their_instance(void)
 	CHECK_EQ(next_event(&f, &instance), L4S_EVENT_CONTROL_OPEN);
 	join(&f, &two, 1);
 	join(&f, &one, 1);
-	l4s_sched_post_event(&one, 1, one.instance, L4S_EVENT_WATCHDOG, 1);
-	l4s_sched_post_event(&two, 1, two.instance, L4S_EVENT_WATCHDOG, 1);
+	l4s_instance_post_event(&one, 1, one.instance, L4S_EVENT_WATCHDOG, 1);
+	l4s_instance_post_event(&two, 1, two.instance, L4S_EVENT_WATCHDOG, 1);
 	CHECK_EQ(next_event(&f, &instance), 0);
 
 	/* To the one that stays, which tells with its next packet. */
 	leave(&f, &one);
 	CHECK_EQ(next_event(&f, &instance), 0);
-	CHECK(l4s_sched_dequeue(&two, SEC) == NULL);
+	CHECK(l4s_instance_dequeue(&two, SEC) == NULL);
 	CHECK_EQ(next_event(&f, &instance), L4S_EVENT_WATCHDOG);
 	CHECK_EQ(instance, two.instance);
 	CHECK_EQ(next_event(&f, &instance), L4S_EVENT_WATCHDOG);
@@ -214,7 +214,7 @@ events_outlive_their_instance(void)
 static void
 watched_without_packets(void)
 {
-	struct l4s_sched sched;
+	struct l4s_instance sched;
 	struct l4s_stats s;
 	struct fixture f;
 	uint64_t at;

@@ -1,0 +1,350 @@
+/*-
+ * SPDX-License-Identifier: BSD-2-Clause
+ *
+ * Copyright (c) 2026 The l4sllm authors
+ */
+
+/* See handle.h. */
+
+#include "handle.h"
+
+static uint64_t	handle_enough(const struct l4s_handle *);
+static void	handle_rearm(struct l4s_handle *);
+static int	handle_answer(struct l4s_handle *, uint32_t op, void *buf,
+		    uint64_t now);
+static int	handle_take_control(struct l4s_handle *, uint64_t now);
+static int	handle_send_override(struct l4s_handle *,
+		    const struct l4s_override *, uint64_t now);
+static int	handle_stats(struct l4s_handle *, struct l4s_stats *);
+
+int
+l4s_handle_open(struct l4s_device *dev, struct l4s_handle *h, bool privileged)
+{
+	memset(h, 0, sizeof(*h));
+	h->device = dev;
+	h->privileged = privileged;
+	h->interval.records = 1;
+	h->waiter.at = UINT64_MAX;
+
+	l4s_lock(&dev->lock);
+	if (dev->nwaiters == L4S_HANDLES_MAX) {
+		l4s_unlock(&dev->lock);
+		return (L4S_ENOMEM);
+	}
+	dev->nwaiters++;
+	if (dev->ring != NULL)
+		l4s_cursor_init(&h->cursor, dev->ring);
+	l4s_lock(&dev->wake_lock);
+	h->waiter.next = dev->waiters;
+	dev->waiters = &h->waiter;
+	l4s_unlock(&dev->wake_lock);
+	l4s_unlock(&dev->lock);
+	return (0);
+}
+
+void
+l4s_handle_close(struct l4s_handle *h, uint64_t now)
+{
+	struct l4s_device *dev = h->device;
+	struct l4s_waiter **link;
+	struct l4s_instance *inst;
+
+	l4s_lock(&dev->lock);
+	if (dev->controller == h) {
+		dev->controller = NULL;
+		for (inst = dev->instances; inst != NULL; inst = inst->next)
+			l4s_instance_release(inst);
+		l4s_device_post(dev, L4S_EVENT_CONTROL_CLOSE, now);
+	}
+	l4s_lock(&dev->wake_lock);
+	for (link = &dev->waiters; *link != &h->waiter; link = &(*link)->next)
+		L4S_ASSERT(*link != NULL);
+	*link = h->waiter.next;
+	l4s_unlock(&dev->wake_lock);
+	dev->nwaiters--;
+	l4s_unlock(&dev->lock);
+}
+
+int
+l4s_handle_read(struct l4s_handle *h, void *buf, size_t size, uint64_t now,
+    size_t *got)
+{
+	struct l4s_device *dev = h->device;
+	uint8_t *to = buf;
+
+	*got = 0;
+	if (size < L4S_RECORD_SIZE)
+		return (L4S_EINVAL);
+	if (dev->ring == NULL)
+		return (0);
+	l4s_lock(&dev->lock);
+	while (size - *got >= L4S_RECORD_SIZE &&
+	    l4s_cursor_read(&h->cursor, dev->ring, now, to + *got))
+		*got += L4S_RECORD_SIZE;
+	handle_rearm(h);
+	l4s_unlock(&dev->lock);
+	return (0);
+}
+
+bool
+l4s_handle_ready(struct l4s_handle *h, uint64_t now, uint64_t *deadline)
+{
+	struct l4s_device *dev = h->device;
+	uint64_t oldest;
+	bool ready = false;
+
+	*deadline = L4S_NEVER;
+	l4s_lock(&dev->lock);
+	l4s_device_watch(dev, now);
+	if (dev->ring == NULL) {
+		l4s_unlock(&dev->lock);
+		return (false);
+	}
+	if (l4s_cursor_unread(&h->cursor, dev->ring) >= handle_enough(h))
+		ready = true;
+	else if (h->interval.max_wait_ns != 0 &&
+	    l4s_cursor_oldest(&h->cursor, dev->ring, &oldest)) {
+		if (oldest > L4S_NEVER - h->interval.max_wait_ns)
+			*deadline = L4S_NEVER;
+		else
+			*deadline = oldest + h->interval.max_wait_ns;
+		ready = now >= *deadline;
+	}
+	if (!ready)
+		handle_rearm(h);
+	l4s_unlock(&dev->lock);
+	return (ready);
+}
+
+void
+l4s_handle_on_ready(struct l4s_handle *h, void (*wake)(void *), void *arg)
+{
+	struct l4s_device *dev = h->device;
+
+	l4s_lock(&dev->lock);
+	l4s_lock(&dev->wake_lock);
+	h->waiter.wake = wake;
+	h->waiter.arg = arg;
+	h->waiter.at = UINT64_MAX;
+	l4s_unlock(&dev->wake_lock);
+	if (wake != NULL && dev->ring != NULL) {
+		L4S_STORE(&dev->ring->watched, 1);
+		handle_rearm(h);
+	}
+	l4s_unlock(&dev->lock);
+}
+
+/*
+ * Messages that make a handle readable.  Whoever asks for more than a small
+ * ring keeps is woken while there is time left to read what it has.
+ */
+static uint64_t
+handle_enough(const struct l4s_handle *h)
+{
+	uint64_t half = (h->device->ring->mask + 1) / 2;
+
+	return (h->interval.records < half ? h->interval.records : half);
+}
+
+/*
+ * Arms the handle for when it becomes readable: it is not now, or the reader
+ * would not wait.  Nothing is lost between that look and this: the fence and
+ * the second look see to it (l4s_ring_notify()).  Device lock held.
+ */
+static void
+handle_rearm(struct l4s_handle *h)
+{
+	struct l4s_device *dev = h->device;
+	uint64_t ahead = handle_enough(h);
+
+	l4s_lock(&dev->wake_lock);
+	if (h->waiter.wake != NULL) {
+		if (h->interval.max_wait_ns != 0 &&
+		    l4s_cursor_unread(&h->cursor, dev->ring) == 0)
+			ahead = 1;	/* its deadline begins */
+		h->waiter.at = h->cursor.next + ahead;
+		l4s_device_publish(dev);
+		L4S_FENCE_SEQ();
+		if (l4s_ring_head(dev->ring) >= h->waiter.at) {
+			h->waiter.at = UINT64_MAX;
+			l4s_device_publish(dev);
+			h->waiter.wake(h->waiter.arg);
+		}
+	}
+	l4s_unlock(&dev->wake_lock);
+}
+
+/* The one size that a request's struct has; SIZE_MAX: no such request. */
+static size_t
+handle_request_size(uint32_t op)
+{
+	switch (op) {
+	case L4S_OP_VERSION:
+		return (sizeof(struct l4s_version));
+	case L4S_OP_CONTROL:
+		return (0);
+	case L4S_OP_INTERVAL:
+		return (sizeof(struct l4s_interval));
+	case L4S_OP_OVERRIDE:
+		return (sizeof(struct l4s_override));
+	case L4S_OP_STATS:
+		return (sizeof(struct l4s_stats));
+	case L4S_OP_GET_PARAMS:
+	case L4S_OP_SET_PARAMS:
+		return (sizeof(struct l4s_params));
+	case L4S_OP_GET_LIMITS:
+	case L4S_OP_SET_LIMITS:
+		return (sizeof(struct l4s_limits));
+	default:
+		return (SIZE_MAX);
+	}
+}
+
+int
+l4s_handle_request(struct l4s_handle *h, uint32_t op, void *buf, size_t size,
+    uint64_t now)
+{
+	struct l4s_device *dev = h->device;
+	size_t want = handle_request_size(op);
+	int error;
+
+	if (want == SIZE_MAX)
+		return (L4S_ENOTTY);
+	l4s_lock(&dev->lock);
+	l4s_device_watch(dev, now);
+	if (size != want) {
+		if (op == L4S_OP_OVERRIDE)
+			dev->invalid++;
+		error = L4S_EPROTO;
+	} else
+		error = handle_answer(h, op, buf, now);
+	l4s_unlock(&dev->lock);
+	return (error);
+}
+
+/* buf holds the request's struct, perhaps unaligned.  Device lock held. */
+static int
+handle_answer(struct l4s_handle *h, uint32_t op, void *buf, uint64_t now)
+{
+	struct l4s_device *dev = h->device;
+	union {
+		struct l4s_version version;
+		struct l4s_interval interval;
+		struct l4s_override override;
+		struct l4s_stats stats;
+		struct l4s_params params;
+		struct l4s_limits limits;
+	} u;
+	int error;
+
+	memset(&u, 0, sizeof(u));
+	if (op != L4S_OP_CONTROL)
+		memcpy(&u, buf, handle_request_size(op));
+	switch (op) {
+	case L4S_OP_VERSION:
+		error = u.version.min > L4S_ABI_VERSION ||
+		    u.version.max < L4S_ABI_VERSION_MIN ||
+		    u.version.min > u.version.max ? L4S_EPROTO : 0;
+		memset(&u, 0, sizeof(u));
+		u.version.min = L4S_ABI_VERSION_MIN;
+		u.version.max = L4S_ABI_VERSION;
+		u.version.record_size = L4S_RECORD_SIZE;
+		memcpy(u.version.module, L4S_RELEASE, sizeof(L4S_RELEASE));
+		memcpy(buf, &u.version, sizeof(u.version));
+		return (error);
+	case L4S_OP_CONTROL:
+		return (handle_take_control(h, now));
+	case L4S_OP_INTERVAL:
+		if (u.interval.records < 1 || u.interval.records > 65536 ||
+		    u.interval.pad != 0)
+			return (L4S_EINVAL);
+		h->interval = u.interval;
+		if (dev->ring != NULL)
+			handle_rearm(h);
+		return (0);
+	case L4S_OP_OVERRIDE:
+		return (handle_send_override(h, &u.override, now));
+	case L4S_OP_STATS:
+		error = handle_stats(h, &u.stats);
+		if (error == 0)
+			memcpy(buf, &u.stats, sizeof(u.stats));
+		return (error);
+	case L4S_OP_GET_PARAMS:
+		memcpy(buf, &dev->params, sizeof(dev->params));
+		return (0);
+	case L4S_OP_SET_PARAMS:
+		if (dev->controller != h)
+			return (L4S_EPERM);
+		error = l4s_params_check(&u.params);
+		if (error == 0)
+			l4s_device_store_params(dev, &u.params, now);
+		return (error);
+	case L4S_OP_GET_LIMITS:
+		memcpy(buf, &dev->limits, sizeof(dev->limits));
+		return (0);
+	case L4S_OP_SET_LIMITS:
+		if (!h->privileged)
+			return (L4S_EPERM);
+		error = l4s_limits_check(&u.limits);
+		if (error == 0)
+			l4s_device_store_limits(dev, &u.limits, now);
+		return (error);
+	default:
+		return (L4S_ENOTTY);
+	}
+}
+
+static int
+handle_take_control(struct l4s_handle *h, uint64_t now)
+{
+	struct l4s_device *dev = h->device;
+
+	if (dev->controller == h)
+		return (0);
+	if (dev->controller != NULL)
+		return (L4S_EBUSY);
+	dev->controller = h;
+	l4s_device_post(dev, L4S_EVENT_CONTROL_OPEN, now);
+	return (0);
+}
+
+static int
+handle_send_override(struct l4s_handle *h, const struct l4s_override *o,
+    uint64_t now)
+{
+	struct l4s_device *dev = h->device;
+	struct l4s_instance *inst;
+	int error;
+
+	if (dev->controller != h)
+		error = L4S_EPERM;
+	else if (o->version != L4S_ABI_VERSION || o->length != sizeof(*o))
+		error = L4S_EPROTO;
+	else {
+		inst = l4s_device_find(dev, o->sched, o->instance);
+		if (inst != NULL)
+			return (l4s_instance_submit(inst, o, now));
+		error = L4S_ENOENT;
+	}
+	dev->invalid++;
+	return (error);
+}
+
+/* The counts of instances, and of messages as this descriptor sees them. */
+static int
+handle_stats(struct l4s_handle *h, struct l4s_stats *stats)
+{
+	struct l4s_device *dev = h->device;
+	struct l4s_cursor_account account;
+	int error;
+
+	error = l4s_device_sum(dev, stats);
+	if (error == 0 && dev->ring != NULL) {
+		l4s_cursor_account(&h->cursor, dev->ring, &account);
+		stats->records_written = account.written;
+		stats->records_read = account.read;
+		stats->records_lost = account.lost;
+		stats->records_waiting = account.waiting;
+	}
+	return (error);
+}

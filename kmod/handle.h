@@ -1,0 +1,73 @@
+/*-
+ * SPDX-License-Identifier: BSD-2-Clause
+ *
+ * Copyright (c) 2026 The l4sllm authors
+ */
+
+/*
+ * A descriptor of the device, as functions on plain buffers.  /dev/l4sllm,
+ * the emulator and a Unix socket are fronts of these:
+ *
+ *	front                          here
+ *	open, close                    l4s_handle_open, _close
+ *	read                           l4s_handle_read
+ *	poll, kqueue, a blocking read  l4s_handle_ready, _on_ready
+ *	ioctl, struct l4s_request      l4s_handle_request
+ *
+ * Any number of descriptors read; at most one of them is the controller, by
+ * L4S_OP_CONTROL, and may send overrides and parameters.
+ *
+ * No function here sleeps.  The errors are L4S_E* numbers.
+ */
+
+#ifndef _L4S_HANDLE_H_
+#define	_L4S_HANDLE_H_
+
+#include "device.h"
+
+/* Open descriptors a device: the packet path walks them when it wakes one. */
+#define	L4S_HANDLES_MAX		256
+
+/*
+ * The front allocates it and sets nothing itself.  Locking as in device.h.
+ */
+struct l4s_handle {
+	struct l4s_device *device;	/* (c) */
+	struct l4s_waiter waiter;
+	struct l4s_cursor cursor;	/* (d) */
+	struct l4s_interval interval;	/* (d) */
+	bool		privileged;	/* (c) may set limits */
+};
+
+/* 0 or L4S_ENOMEM (too many descriptors). */
+int	l4s_handle_open(struct l4s_device *, struct l4s_handle *,
+	    bool privileged);
+void	l4s_handle_close(struct l4s_handle *, uint64_t now);
+/*
+ * As many whole messages as fit; *got bytes, 0 when none waits.  L4S_EINVAL
+ * when not even one fits.
+ */
+int	l4s_handle_read(struct l4s_handle *, void *buf, size_t size,
+	    uint64_t now, size_t *got);
+/* Answers L4S_OP_* `op', whose struct is buf, in and out, of `size' bytes. */
+int	l4s_handle_request(struct l4s_handle *, uint32_t op, void *buf,
+	    size_t size, uint64_t now);
+/*
+ * True when readable by struct l4s_interval's rule, or with half a ring of
+ * messages; else *deadline is when it will be by max_wait_ns alone, or
+ * L4S_NEVER.
+ */
+bool	l4s_handle_ready(struct l4s_handle *, uint64_t now,
+	    uint64_t *deadline);
+/*
+ * wake(arg) is called each time the handle becomes readable, and when a
+ * deadline begins (the first record, with max_wait_ns set): from the packet
+ * path, or from the call here that finds it so.  It must not call back.
+ * (With the first registration of all on a device, the packet path learns in
+ * the same instant that someone may wait; a message written in that instant
+ * may be noticed only by l4s_handle_ready(), or with the next one.)
+ */
+void	l4s_handle_on_ready(struct l4s_handle *, void (*wake)(void *),
+	    void *arg);
+
+#endif /* !_L4S_HANDLE_H_ */
