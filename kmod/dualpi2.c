@@ -30,7 +30,8 @@ static void	dualpi2_measure(struct dualpi2_queue *, uint32_t length,
 static bool	dualpi2_dither(struct dualpi2 *, struct dualpi2_queue *,
 		    uint32_t);
 static uint32_t	dualpi2_native(const struct dualpi2 *, uint64_t sojourn_ns);
-static uint8_t	dualpi2_choose(struct dualpi2 *);
+static uint8_t	dualpi2_choose(const struct dualpi2 *,
+		    int32_t *credit);
 static l4s_pkt_t *dualpi2_take(struct dualpi2_queue *);
 
 /* How much of a lead L4S has when both queues fill at once, bytes. */
@@ -303,7 +304,7 @@ dualpi2_pick(struct dualpi2 *d, uint64_t now, struct dualpi2_verdict *v)
 
 	if (dualpi2_backlog(d) == 0)
 		return (false);
-	v->queue = dualpi2_choose(d);
+	v->queue = dualpi2_choose(d, &v->credit);
 	q = &d->queue[v->queue];
 	v->sojourn_ns = now - q->head_ns;
 	v->pkt = q->head;
@@ -384,27 +385,29 @@ dualpi2_flush(struct dualpi2 *d, uint8_t queue)
 }
 
 /*
- * Weighted round robin with a credit in bytes times per cent, as Linux has
- * it: each L4S byte that made Classic wait earns Classic its weight, each
- * Classic byte that made L4S wait costs L4S's.  With both queues busy Classic
- * gets classic_weight per cent of the bytes; alone, a queue gets everything
- * and the credit stays.  |credit| stays below 100 * (65535 + 1500): its sign
- * changes the turn at once.
+ * Weighted round robin with a credit in bytes times per cent, as in Linux:
+ * each L4S byte that is sent while Classic waits earns Classic its weight,
+ * each Classic byte that is sent while L4S waits costs L4S's.  With both
+ * queues busy Classic gets classic_weight per cent of the bytes sent; alone, a
+ * queue gets everything and the credit stays.  dualpi2_charge() applies the
+ * change, at most 100 * 65535, once the packet is sent; |credit| stays below
+ * 100 * (65535 + 1500), since its sign changes the turn.
  */
 static uint8_t
-dualpi2_choose(struct dualpi2 *d)
+dualpi2_choose(const struct dualpi2 *d, int32_t *credit)
 {
-	struct dualpi2_queue *c = &d->queue[L4S_QUEUE_CLASSIC];
-	struct dualpi2_queue *l = &d->queue[L4S_QUEUE_L4S];
-	int weight = d->params.classic_weight;
+	const struct dualpi2_queue *c = &d->queue[L4S_QUEUE_CLASSIC];
+	const struct dualpi2_queue *l = &d->queue[L4S_QUEUE_L4S];
+	int32_t weight = d->params.classic_weight;
 
+	*credit = 0;
 	if (l->packets != 0 && (c->packets == 0 || d->credit <= 0)) {
 		if (c->packets != 0)
-			d->credit += (int64_t)l4s_pkt_length(l->head) * weight;
+			*credit = (int32_t)l4s_pkt_length(l->head) * weight;
 		return (L4S_QUEUE_L4S);
 	}
 	if (l->packets != 0)
-		d->credit -= (int64_t)l4s_pkt_length(c->head) * (100 - weight);
+		*credit = -(int32_t)l4s_pkt_length(c->head) * (100 - weight);
 	return (L4S_QUEUE_CLASSIC);
 }
 

@@ -116,6 +116,7 @@ struct dualpi2_verdict {
 	uint64_t	sojourn_ns;
 	uint32_t	probability;	/* p_C or p_L, Q31 */
 	uint32_t	length;
+	int32_t		credit;		/* of the scheduler, if it is sent */
 	uint8_t		queue;		/* L4S_QUEUE_CLASSIC or _L4S */
 	uint8_t		ecn;		/* on arrival */
 	uint8_t		action;		/* L4S_ACTION_* */
@@ -148,6 +149,12 @@ bool	dualpi2_enqueue(struct dualpi2 *, l4s_pkt_t *, uint8_t queue,
 	    uint32_t length, uint64_t now);
 /* Takes the next packet; false when both queues are empty. */
 bool	dualpi2_pick(struct dualpi2 *, uint64_t now, struct dualpi2_verdict *);
+/*
+ * The packet is sent: charges the scheduler for it.  A packet that is dropped,
+ * by DualPI2 or by an override, used nothing of the link and costs nothing.
+ */
+static inline void dualpi2_charge(struct dualpi2 *,
+    const struct dualpi2_verdict *);
 /* Takes the head of a queue without a verdict; NULL when empty. */
 l4s_pkt_t *dualpi2_flush(struct dualpi2 *, uint8_t queue);
 
@@ -171,6 +178,12 @@ static inline uint32_t
 dualpi2_backlog(const struct dualpi2 *d)
 {
 	return (d->queue[0].packets + d->queue[1].packets);
+}
+
+static inline void
+dualpi2_charge(struct dualpi2 *d, const struct dualpi2_verdict *v)
+{
+	d->credit += v->credit;
 }
 
 void	dualpi2_update(struct dualpi2 *, uint64_t now);

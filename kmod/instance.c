@@ -239,8 +239,10 @@ l4s_instance_dequeue(struct l4s_instance *inst, uint64_t now)
 			l4s_pkt_mark(v.pkt);
 		l4s_pkt_decided(v.pkt, v.queue, x.action, x.reason,
 		    v.sojourn_ns);
-		if (__predict_true(x.action != L4S_ACTION_DROP))
+		if (__predict_true(x.action != L4S_ACTION_DROP)) {
+			dualpi2_charge(&inst->queue, &v);
 			return (v.pkt);
+		}
 		l4s_pkt_drop(v.pkt, inst->sink);
 	}
 }

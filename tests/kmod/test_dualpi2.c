@@ -421,36 +421,56 @@ classify(void)
 	CHECK_EQ(dualpi2_classify(L4S_ECN_CE), L4S_QUEUE_L4S);
 }
 
-/* Both queues busy: Classic gets its weight of the bytes, whatever the sizes. */
+/*
+ * Classic's share of the bytes sent while both queues are busy, with packets
+ * of size[0] bytes in Classic, Not-ECT, and of size[1] bytes in L4S, at a
+ * fixed p'.
+ */
+static double
+classic_share(unsigned weight, const uint32_t size[2], double p)
+{
+	struct l4s_params params;
+	struct dualpi2_verdict v;
+	struct dualpi2 d;
+	uint64_t bytes[2] = { 0, 0 };
+	unsigned n;
+
+	l4s_params_default(&params);
+	params.classic_weight = weight;
+	start(&d, &params);
+	set_p(&d, p);
+	d.next_update = UINT64_MAX;		/* p' stays */
+	for (n = 0; n < 4; n++)
+		put(&d, &packets[n], n & 1, size[n & 1], 1);
+	while (bytes[0] + bytes[1] < 15000000) {
+		CHECK(dualpi2_pick(&d, 1, &v));
+		if (v.action != L4S_ACTION_DROP) {
+			dualpi2_charge(&d, &v);
+			bytes[v.queue] += v.length;
+		}
+		put(&d, v.pkt, v.queue, v.length, 1);
+	}
+	return ((double)bytes[0] / (bytes[0] + bytes[1]));
+}
+
+/*
+ * Both queues busy: Classic gets its weight of the bytes sent, whatever the
+ * sizes and whatever is dropped, in overload too.
+ */
 static void
 wrr_shares(void)
 {
 	static const unsigned weight[] = { 1, 10, 33, 50 };
 	static const uint32_t size[][2] = { { 1500, 1500 }, { 100, 1500 },
 	    { 1500, 100 }, { 65535, 40 } };
-	struct l4s_params params;
-	struct dualpi2_verdict v;
-	struct dualpi2 d;
-	uint64_t bytes[2];
-	size_t i, j;
-	unsigned n;
+	static const double p[] = { 0, 0.1, 0.3, 0.49, 0.7 };
+	size_t i, j, k;
 
-	l4s_params_default(&params);
 	for (i = 0; i < nitems(weight); i++)
-		for (j = 0; j < nitems(size); j++) {
-			params.classic_weight = weight[i];
-			start(&d, &params);
-			bytes[0] = bytes[1] = 0;
-			for (n = 0; n < 4; n++)
-				put(&d, &packets[n], n & 1, size[j][n & 1], 1);
-			for (n = 0; bytes[0] + bytes[1] < 15000000; n++) {
-				CHECK(dualpi2_pick(&d, 1, &v));
-				bytes[v.queue] += v.length;
-				put(&d, v.pkt, v.queue, v.length, 1);
-			}
-			CHECK_NEAR((double)bytes[0] / (bytes[0] + bytes[1]),
-			    weight[i] / 100.0, 0.004);
-		}
+		for (j = 0; j < nitems(size); j++)
+			for (k = 0; k < nitems(p); k++)
+				CHECK_NEAR(classic_share(weight[i], size[j],
+				    p[k]), weight[i] / 100.0, 0.004);
 }
 
 /* L4S first when both fill at once; Classic alone is not held back. */

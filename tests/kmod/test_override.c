@@ -169,6 +169,40 @@ marks_that_cannot_be_made(void)
 	router_destroy(&r);
 }
 
+/* A packet that an override drops spends no credit of the scheduler. */
+static void
+drops_spend_no_credit(void)
+{
+	struct l4s_limits limits = generous();
+	struct router r = without_gains();
+	struct l4s_user_packet out;
+	struct l4s_override o;
+	uint64_t sent[2] = { 0, 0 };
+	unsigned n;
+
+	CHECK_EQ(l4s_user_request(r.h, L4S_OP_SET_LIMITS, &limits,
+	    sizeof(limits), r.now), 0);
+	for (n = 0; n < 4; n++)
+		CHECK_EQ(router_put(&r, n & 1), 0);
+	for (n = 0; n < 50000; n++) {
+		/* Every other Classic packet is dropped. */
+		if (n % 4 == 0) {
+			o = router_override(&r, L4S_MODE_ONCE,
+			    L4S_ACTION_DROP, 1, SEC);
+			o.queue = L4S_QUEUE_CLASSIC;
+			CHECK_EQ(router_send(&r, &o), 0);
+		}
+		CHECK_EQ(l4s_user_dequeue(r.u, r.now, &out), 1);
+		sent[out.queue]++;
+		CHECK_EQ(router_put(&r, out.queue), 0);
+		while (l4s_user_drops(r.u, &out, 1) != 0)
+			CHECK_EQ(router_put(&r, out.queue), 0);
+	}
+	CHECK(router_stats(&r).drops_override > 1000);
+	CHECK_NEAR((double)sent[0] / (sent[0] + sent[1]), 0.1, 0.002);
+	router_destroy(&r);
+}
+
 /* Override drops never pass their share of the decisions, at any instant. */
 static void
 drop_share(void)
@@ -648,6 +682,7 @@ const struct test override_tests[] = {
 	TEST(not_ect_is_never_marked),
 	TEST(marks_that_cannot_be_made),
 	TEST(drop_share),
+	TEST(drops_spend_no_credit),
 	TEST(ceiling),
 	TEST(overload),
 	TEST(expiry_by_time),
