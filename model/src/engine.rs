@@ -9,7 +9,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::shape::Shape;
+use crate::plain::shape::Shape;
 use crate::{PolicyConfig, PolicyError};
 
 /// What computes decisions.

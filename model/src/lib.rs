@@ -7,7 +7,7 @@
 //! of them; a [`Chooser`] makes an action of those.
 //!
 //! ```text
-//! Record ─▶ feature ─▶ forward::embed ─▶ session ─▶ forward::advance ─▶ chooser ─▶ Action
+//! Record ─▶ feature ─▶ plain::forward::embed ─▶ session ─▶ advance ─▶ chooser ─▶ Action
 //!           scaling    R, s1 … sn, a     windows    GPT-2 with cache
 //! ```
 //!
@@ -26,16 +26,12 @@ mod encoder;
 mod engine;
 mod error;
 mod feature;
-mod forward;
-mod kernel;
+mod plain;
 mod policy;
 mod reward;
 mod session;
-mod shape;
 mod steer;
 mod tensors;
-mod vector;
-mod weights;
 
 #[cfg(feature = "pool")]
 pub mod log;

@@ -15,12 +15,12 @@ use sha2::{Digest, Sha256};
 
 use crate::backbone::ADAPTER_CONFIG_FILE;
 use crate::base::digest;
-use crate::forward::{Scratch, State, advance, embed};
-use crate::shape::{Shape, not_merged};
+use crate::plain::forward::{Scratch, State, advance, embed};
+use crate::plain::shape::{Shape, not_merged};
+use crate::plain::weights::Weights;
 use crate::tensors::file_size_max;
 #[cfg(feature = "torch")]
 use crate::torch::session::Shared;
-use crate::weights::Weights;
 use crate::{
     ACTIONS, EngineKind, EngineOptions, PolicyConfig, PolicyError, RunsOn, Spec, Tensors, specs,
 };

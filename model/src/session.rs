@@ -6,18 +6,17 @@
 //!                          libtorch: kept, one dense pass at the boundary
 //! ```
 
-mod plain;
 pub(crate) mod stream;
 
 use std::sync::Arc;
 
 use l4sllm_abi::Record;
 
+use crate::plain::session::Windows as PlainWindows;
 use crate::policy::Loaded;
 #[cfg(feature = "torch")]
 use crate::torch::session::Windows as TorchWindows;
 use crate::{ACTIONS, Policy, PolicyError};
-use plain::Windows as PlainWindows;
 use stream::Stream;
 
 /// Makes probabilities of one scheduler instance's records, with whatever

@@ -20,9 +20,9 @@
 
 use std::sync::Arc;
 
-use super::stream::{Stream, row};
-use crate::forward::{Scratch, State, advance, embed};
-use crate::weights::Weights;
+use super::forward::{Scratch, State, advance, embed};
+use super::weights::Weights;
+use crate::session::stream::{Stream, row};
 use crate::{ACTIONS, PolicyConfig};
 
 /// Records that a context may be behind, so that several go through the
@@ -30,7 +30,7 @@ use crate::{ACTIONS, PolicyConfig};
 const CHUNK: u64 = 4;
 
 /// Windows of one stream, with their caches.
-pub(super) struct Windows {
+pub(crate) struct Windows {
     weights: Arc<Weights>,
     interval: u64,
     recent: Vec<f32>,       // [w][n + 2][d]: tokens without time, record r at r % w
@@ -53,7 +53,7 @@ impl Context {
 }
 
 impl Windows {
-    pub(super) fn new(config: &PolicyConfig, weights: Arc<Weights>, interval: usize) -> Windows {
+    pub(crate) fn new(config: &PolicyConfig, weights: Arc<Weights>, interval: usize) -> Windows {
         let shape = &weights.shape;
         let interval = interval.max(1);
         let contexts = (0..config.window.div_ceil(interval)).map(|_| Context {
@@ -72,7 +72,7 @@ impl Windows {
 
     /// Takes the newest record of the stream; `action` is its action's code.
     #[inline]
-    pub(super) fn take(
+    pub(crate) fn take(
         &mut self,
         config: &PolicyConfig,
         stream: &Stream,

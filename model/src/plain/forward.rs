@@ -1,14 +1,14 @@
 //! The forward pass: [`embed`] makes tokens of a record, [`advance`] runs them
 //! through the backbone, a few at a time.
 
+use super::matmul::{Into, LANES, Lane, Panels, Vector, gelu, layer_norm, matmul, softmax};
+use super::shape::Shape;
+#[cfg(target_arch = "x86_64")]
+use super::vector::Avx2;
+use super::vector::Plain;
+use super::weights::{Hidden, Path, Weights};
 use crate::config::EMBED_NORM_EPSILON;
 use crate::encoder::LEAK;
-use crate::kernel::{Into, LANES, Lane, Panels, Vector, gelu, layer_norm, matmul, softmax};
-use crate::shape::Shape;
-#[cfg(target_arch = "x86_64")]
-use crate::vector::Avx2;
-use crate::vector::Plain;
-use crate::weights::{Hidden, Path, Weights};
 use crate::{ACTIONS, PolicyConfig};
 
 /// Keys and values of the tokens that one context has seen.  They are laid

@@ -5,7 +5,7 @@
 //! Products use [`Vector`]; the other loops are left to the compiler, and run
 //! over [`LANES`] where it may not reorder a sum by itself.
 
-pub(crate) use crate::vector::{LANES, Lane, Vector};
+pub(crate) use super::vector::{LANES, Lane, Vector};
 
 /// Rows of the widest tile.  Six rows of two registers, with one for the
 /// broadcast and two for the panel, fill the sixteen registers of AVX2.
@@ -289,8 +289,8 @@ fn split(x: &[f32]) -> (impl Iterator<Item = &[f32]>, &[f32]) {
 
 #[cfg(test)]
 mod tests {
+    use super::vector::Plain;
     use super::*;
-    use crate::vector::Plain;
 
     fn noise(n: usize, mut state: u64) -> Vec<f32> {
         (0..n)

@@ -1,7 +1,7 @@
 //! The tensors of a policy, packed for the forward pass.
 
-use crate::kernel::Packed;
-use crate::shape::Shape;
+use super::matmul::Packed;
+use super::shape::Shape;
 use crate::{EncoderConfig, PolicyConfig, Tensors};
 
 /// d, m: width and feed-forward units of the backbone; w: window; e, h: width
