@@ -2,16 +2,16 @@
 //! and the hash that tells it from others.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, File};
-use std::io::Read;
+use std::fs;
 use std::path::Path;
 
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
+use crate::PolicyError;
 use crate::config::BaseConfig;
-use crate::policy::hex;
-use crate::{PolicyError, WEIGHTS_FILE};
+use crate::digest::{add_file, hex};
+use crate::policy_files::WEIGHTS_FILE;
 
 /// Which shard holds which tensor, where there are several.
 const INDEX_FILE: &str = "model.safetensors.index.json";
@@ -36,22 +36,9 @@ pub fn base_hash(dir: &Path) -> Result<String, PolicyError> {
     };
     let mut sha = Sha256::new();
     for file in files {
-        digest(&mut sha, &dir.join(file))?;
+        add_file(&mut sha, &dir.join(file))?;
     }
     Ok(hex(sha))
-}
-
-/// Adds the contents of a file, which may be of any size.
-pub(crate) fn digest(sha: &mut Sha256, path: &Path) -> Result<(), PolicyError> {
-    let failed = |e| PolicyError::read(path, e);
-    let mut file = File::open(path).map_err(failed)?;
-    let mut buffer = vec![0; 1 << 20];
-    loop {
-        match file.read(&mut buffer).map_err(failed)? {
-            0 => return Ok(()),
-            n => sha.update(&buffer[..n]),
-        }
-    }
 }
 
 fn shards(index: &Path) -> Result<BTreeSet<String>, PolicyError> {
@@ -66,13 +53,13 @@ fn shards(index: &Path) -> Result<BTreeSet<String>, PolicyError> {
     };
     let parsed: Index = serde_json::from_slice(&text).map_err(|e| format(e.to_string()))?;
     let files: BTreeSet<String> = parsed.weight_map.into_values().collect();
-    // As the reader of weights has it: files of this directory alone.
+    // As the reader of weights does: files of this directory alone.
     match files
         .iter()
         .find(|f| f.contains(['/', '\\']) || !f.ends_with(".safetensors"))
     {
         Some(file) => Err(format(format!(
-            "{file:?} is no safetensors file of this directory"
+            "{file:?} is not a safetensors file of this directory"
         ))),
         None => Ok(files),
     }
@@ -102,7 +89,7 @@ mod tests {
             base_hash(dir.path())
                 .unwrap_err()
                 .to_string()
-                .contains("no safetensors file")
+                .contains("not a safetensors file")
         );
         write(WEIGHTS_FILE, "abc");
         assert_eq!(base_hash(dir.path()).unwrap(), abc);

@@ -7,41 +7,27 @@
 //! ```
 
 use std::fs::{self, File};
-use std::io::{self, Read};
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
 use crate::backbone::ADAPTER_CONFIG_FILE;
-use crate::base::digest;
+use crate::digest::{add_file, hex};
 use crate::plain::forward::{Scratch, State, advance, embed};
 use crate::plain::shape::{Shape, not_merged};
 use crate::plain::weights::Weights;
-use crate::tensors::file_size_max;
+use crate::policy_files::{
+    ADAPTER_DIR, ADAPTER_FILE, CONFIG_FILE, MODULES_FILE, WEIGHTS_FILE, by_path, read_config,
+    read_weights, replace,
+};
+use crate::step::Step;
 #[cfg(feature = "torch")]
 use crate::torch::session::Shared;
 use crate::{
-    ACTIONS, EngineKind, EngineOptions, PolicyConfig, PolicyError, RunsOn, Spec, Tensors, specs,
+    ACTIONS, EngineKind, EngineOptions, PolicyConfig, PolicyError, RunsOn, Tensors, specs,
 };
-
-/// Configuration, in a policy directory.
-pub const CONFIG_FILE: &str = "config.json";
-
-/// Weights, in a policy directory.
-pub const WEIGHTS_FILE: &str = "model.safetensors";
-
-/// Weights outside of the backbone, in the directory of a policy with a base.
-pub const MODULES_FILE: &str = "modules.safetensors";
-
-/// The adapter, in PEFT's layout, in the directory of a policy with a base.
-pub const ADAPTER_DIR: &str = "adapter";
-
-/// The weights in an adapter's directory.
-pub const ADAPTER_FILE: &str = "adapter_model.safetensors";
-
-/// Longest acceptable `config.json`, bytes.
-const CONFIG_MAX: u64 = 1 << 20;
 
 /// A trained policy in the engine that runs it.  Immutable; share it between
 /// sessions.
@@ -57,18 +43,6 @@ pub(crate) enum Loaded {
     Plain(Arc<Weights>),
     #[cfg(feature = "torch")]
     Torch(Arc<Shared>),
-}
-
-/// One record of a window, scaled as the policy's configuration says.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Step {
-    /// Return-to-go, scaled.
-    pub return_to_go: f32,
-    /// What the features put in, scaled: one value a scalar, `history` values
-    /// a series, oldest first ([`PolicyConfig::fill_inputs`]).
-    pub inputs: Vec<f32>,
-    /// Code of the action that was taken, below [`ACTIONS`].
-    pub action: usize,
 }
 
 impl Policy {
@@ -136,7 +110,7 @@ impl Policy {
             ],
         };
         let mut sha = Sha256::new();
-        files.iter().try_for_each(|file| digest(&mut sha, file))?;
+        files.iter().try_for_each(|file| add_file(&mut sha, file))?;
         Ok(hex(sha))
     }
 
@@ -311,76 +285,9 @@ impl std::fmt::Debug for Policy {
     }
 }
 
-pub(crate) fn by_path(path: &Path) -> io::Result<File> {
-    File::open(path)
-}
-
-fn read_config(
-    dir: &Path,
-    open: impl Fn(&Path) -> io::Result<File>,
-) -> Result<(PolicyConfig, Vec<u8>), PolicyError> {
-    let path = dir.join(CONFIG_FILE);
-    let bytes = read_bounded(&path, open, CONFIG_MAX)?;
-    let config = PolicyConfig::from_json(&path.display().to_string(), &bytes)?;
-    Ok((config, bytes))
-}
-
-fn read_weights(
-    dir: &Path,
-    config: &PolicyConfig,
-    open: impl Fn(&Path) -> io::Result<File>,
-) -> Result<(Tensors, Vec<u8>), PolicyError> {
-    read_tensors(&dir.join(WEIGHTS_FILE), &specs(config), open)
-}
-
-/// Reads a file with these tensors and no others, and gives its bytes, too.
-pub(crate) fn read_tensors(
-    path: &Path,
-    specs: &[Spec],
-    open: impl Fn(&Path) -> io::Result<File>,
-) -> Result<(Tensors, Vec<u8>), PolicyError> {
-    let bytes = read_bounded(path, open, file_size_max(specs))?;
-    let tensors = Tensors::from_safetensors(specs, &path.display().to_string(), &bytes)?;
-    Ok((tensors, bytes))
-}
-
-/// Reads a regular file of at most `max` bytes.
-fn read_bounded(
-    path: &Path,
-    open: impl Fn(&Path) -> io::Result<File>,
-    max: u64,
-) -> Result<Vec<u8>, PolicyError> {
-    let failed = |e| PolicyError::read(path, e);
-    let file = open(path).map_err(failed)?;
-    let mut bytes = Vec::new();
-    file.take(max + 1).read_to_end(&mut bytes).map_err(failed)?;
-    if bytes.len() as u64 > max {
-        let reason = format!("more than {max} bytes");
-        return Err(PolicyError::Format {
-            file: path.display().to_string(),
-            reason,
-        });
-    }
-    Ok(bytes)
-}
-
-/// Writes beside the file and renames over it.
-pub(crate) fn replace(path: &Path, bytes: &[u8]) -> Result<(), PolicyError> {
-    let part = path.with_extension("part");
-    fs::write(&part, bytes).map_err(|e| PolicyError::write(&part, e))?;
-    fs::rename(&part, path).map_err(|e| PolicyError::write(path, e))
-}
-
 fn hash(config: &[u8], weights: &[u8]) -> String {
     let mut sha = Sha256::new();
     sha.update(config);
     sha.update(weights);
     hex(sha)
-}
-
-pub(crate) fn hex(sha: Sha256) -> String {
-    sha.finalize()
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
 }

@@ -289,7 +289,7 @@ fn split(x: &[f32]) -> (impl Iterator<Item = &[f32]>, &[f32]) {
 
 #[cfg(test)]
 mod tests {
-    use super::vector::Plain;
+    use super::super::vector::Plain;
     use super::*;
 
     fn noise(n: usize, mut state: u64) -> Vec<f32> {

@@ -11,7 +11,7 @@ use super::hub::read::{self, Source};
 use super::hub::{aliases, write};
 use crate::backbone::{ADAPTER_CONFIG_FILE, BackboneConfig, BackboneError, Linear, LoraConfig};
 
-pub use crate::policy::ADAPTER_FILE;
+pub use crate::policy_files::ADAPTER_FILE;
 
 /// What PEFT puts before the names of a model's modules.
 const PREFIX: &str = "base_model.model.";

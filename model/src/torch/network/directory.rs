@@ -7,7 +7,7 @@ use tch::{Device, Kind};
 
 use super::{Network, Options};
 use crate::base::base_hash;
-use crate::policy::{ADAPTER_DIR, MODULES_FILE, by_path, read_tensors, replace};
+use crate::policy_files::{ADAPTER_DIR, MODULES_FILE, by_path, read_tensors, replace};
 use crate::tensors::BACKBONE;
 use crate::torch::{TrainError, backbone, hub, lora};
 use crate::{

@@ -1,0 +1,91 @@
+//! The files of a policy directory: their names, and how they are read and
+//! written.
+
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::path::Path;
+
+use crate::tensors::file_size_max;
+use crate::{PolicyConfig, PolicyError, Spec, Tensors, specs};
+
+/// Configuration, in a policy directory.
+pub const CONFIG_FILE: &str = "config.json";
+
+/// Weights, in a policy directory.
+pub const WEIGHTS_FILE: &str = "model.safetensors";
+
+/// Weights outside of the backbone, in the directory of a policy with a base.
+pub const MODULES_FILE: &str = "modules.safetensors";
+
+/// The adapter, in PEFT's layout, in the directory of a policy with a base.
+pub const ADAPTER_DIR: &str = "adapter";
+
+/// The weights in an adapter's directory.
+pub const ADAPTER_FILE: &str = "adapter_model.safetensors";
+
+/// Longest acceptable `config.json`, bytes.
+const CONFIG_MAX: u64 = 1 << 20;
+
+/// Opens a file where nothing restricts that.
+pub(crate) fn by_path(path: &Path) -> io::Result<File> {
+    File::open(path)
+}
+
+/// Reads and checks `config.json`, and gives its bytes, too.
+pub(crate) fn read_config(
+    dir: &Path,
+    open: impl Fn(&Path) -> io::Result<File>,
+) -> Result<(PolicyConfig, Vec<u8>), PolicyError> {
+    let path = dir.join(CONFIG_FILE);
+    let bytes = read_bounded(&path, open, CONFIG_MAX)?;
+    let config = PolicyConfig::from_json(&path.display().to_string(), &bytes)?;
+    Ok((config, bytes))
+}
+
+/// Reads `model.safetensors` with the tensors that the configuration asks for,
+/// and gives its bytes, too.
+pub(crate) fn read_weights(
+    dir: &Path,
+    config: &PolicyConfig,
+    open: impl Fn(&Path) -> io::Result<File>,
+) -> Result<(Tensors, Vec<u8>), PolicyError> {
+    read_tensors(&dir.join(WEIGHTS_FILE), &specs(config), open)
+}
+
+/// Reads a file with these tensors and no others, and gives its bytes, too.
+pub(crate) fn read_tensors(
+    path: &Path,
+    specs: &[Spec],
+    open: impl Fn(&Path) -> io::Result<File>,
+) -> Result<(Tensors, Vec<u8>), PolicyError> {
+    let bytes = read_bounded(path, open, file_size_max(specs))?;
+    let tensors = Tensors::from_safetensors(specs, &path.display().to_string(), &bytes)?;
+    Ok((tensors, bytes))
+}
+
+/// Reads a regular file of at most `max` bytes.
+fn read_bounded(
+    path: &Path,
+    open: impl Fn(&Path) -> io::Result<File>,
+    max: u64,
+) -> Result<Vec<u8>, PolicyError> {
+    let failed = |e| PolicyError::read(path, e);
+    let file = open(path).map_err(failed)?;
+    let mut bytes = Vec::new();
+    file.take(max + 1).read_to_end(&mut bytes).map_err(failed)?;
+    if bytes.len() as u64 > max {
+        let reason = format!("more than {max} bytes");
+        return Err(PolicyError::Format {
+            file: path.display().to_string(),
+            reason,
+        });
+    }
+    Ok(bytes)
+}
+
+/// Writes a temporary file in the same directory and renames it over `path`.
+pub(crate) fn replace(path: &Path, bytes: &[u8]) -> Result<(), PolicyError> {
+    let part = path.with_extension("part");
+    fs::write(&part, bytes).map_err(|e| PolicyError::write(&part, e))?;
+    fs::rename(&part, path).map_err(|e| PolicyError::write(path, e))
+}
