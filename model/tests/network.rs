@@ -207,9 +207,9 @@ fn checkpointing_gives_the_same_gradient() {
         let dir = tempfile::tempdir().unwrap();
         let config = adapted(&dir, backbone);
         let batch = Batch::new(&windows(&config, 3), Device::Cpu).unwrap();
-        let run = |checkpointing: bool| {
+        let run = |gradient_checkpointing: bool| {
             let options = Options {
-                checkpointing,
+                gradient_checkpointing,
                 ..Options::default()
             };
             let network = network(&dir, &config, options);

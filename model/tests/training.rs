@@ -166,7 +166,7 @@ fn a_killed_training_goes_on_with_the_same_losses() {
     setting.policy.backbone = l4sllm_model::backbone::BackboneConfig::Gpt2(gpt2);
     let config = TrainConfig {
         steps: 40,
-        accumulate: 2,
+        grad_accum_steps: 2,
         shortest: 3,
         sample_balance: 0.5,
         evaluate_every: 10,
@@ -177,7 +177,7 @@ fn a_killed_training_goes_on_with_the_same_losses() {
             shift: true,
         },
         label_smoothing: 0.05,
-        average: 0.9,
+        ema_decay: 0.9,
         ..tiny()
     };
     let whole = dir.path().join("whole");
@@ -227,11 +227,11 @@ fn a_mean_of_weights_is_saved_and_changes_no_step() {
     let file = dir.path().join("pool.parquet");
     pool(&file, &[100; 2], rule);
     let setting = Setting::new(&file, 0);
-    let train = |name: &str, average: f64| {
+    let train = |name: &str, ema_decay: f64| {
         let config = TrainConfig {
             steps: 12,
             evaluate_every: 6,
-            average,
+            ema_decay,
             ..tiny()
         };
         let out = dir.path().join(name);

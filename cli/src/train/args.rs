@@ -160,7 +160,7 @@ pub struct OptimiserArgs {
     #[arg(long, default_value_t = TrainConfig::default().weight_decay)]
     pub weight_decay: f64,
     /// Norm that gradients are held to.
-    #[arg(long, default_value_t = TrainConfig::default().clip)]
+    #[arg(long, default_value_t = TrainConfig::default().max_grad_norm)]
     pub clip: f64,
     /// Power by which rare actions weigh more in the loss, 0 to 1; 0 keeps
     /// probabilities calibrated.
@@ -393,18 +393,18 @@ impl TrainArgs {
                 Preset::Small => TrainConfig::default().batch,
                 Preset::Published => 1,
             }),
-            accumulate: optimiser.accumulate.unwrap_or(match self.preset {
+            grad_accum_steps: optimiser.accumulate.unwrap_or(match self.preset {
                 Preset::Small => 1,
                 Preset::Published => 32,
             }),
             learning_rate: self.learning_rate(),
             warmup: optimiser.warmup,
             weight_decay: optimiser.weight_decay,
-            clip: optimiser.clip,
+            max_grad_norm: optimiser.clip,
             class_balance: optimiser.class_balance,
             sample_balance: optimiser.sample_balance,
             label_smoothing: optimiser.label_smoothing,
-            average: optimiser.average,
+            ema_decay: optimiser.average,
             // Nothing but a lesson's costs asks for it.
             entropy: self
                 .policy

@@ -33,7 +33,7 @@ pub(super) fn measure(args: &TrainArgs, trainer: &Trainer) -> anyhow::Result<Cos
         memory_bytes: device::memory(options.device).map(|memory| memory.peak),
         decision_ms: Some(decision_ms),
         step_ms: (steps > 0).then(|| trained_s * 1e3 / steps as f64),
-        step_windows: (steps > 0).then(|| (config.batch * config.accumulate.max(1)) as u64),
+        step_windows: (steps > 0).then(|| (config.batch * config.grad_accum_steps.max(1)) as u64),
         training_s: Some(trained_s),
     })
 }

@@ -84,7 +84,7 @@ pub fn trainer(
     let options = Options {
         device,
         kind: setup::kind(args.machine.precision, device, &start.policy.backbone),
-        checkpointing: args.machine.recompute,
+        gradient_checkpointing: args.machine.recompute,
     };
     let network = start.network(args.optimiser.seed, options)?;
     let backbone = &network.config().backbone;

@@ -11,11 +11,11 @@ mod check;
 mod error;
 mod gpt2;
 mod initial;
-mod known;
 mod llama;
 mod lora;
 mod opt;
 mod peft;
+mod presets;
 mod t5;
 
 use std::fs;

@@ -28,6 +28,7 @@
 
 mod capture;
 mod columns;
+mod cost_curves;
 mod csv;
 mod dataset;
 mod episodes;
@@ -41,7 +42,6 @@ mod read;
 mod rows;
 mod schema;
 mod select;
-mod settings;
 mod source;
 mod windows;
 mod write;
@@ -51,6 +51,7 @@ use l4sllm_abi::Record;
 use crate::{Feature, Reward, Rewards};
 
 pub use capture::CaptureReader;
+pub use cost_curves::{CostCurves, Tolerance};
 pub use csv::CsvReader;
 pub use dataset::{Dataset, Episode};
 pub use episodes::{
@@ -66,7 +67,6 @@ pub use read::{Group, Pool, PoolReader};
 pub use rows::{Narrow, Rows};
 pub use schema::Schema;
 pub use select::{Select, Selection};
-pub use settings::{CostCurves, Tolerance};
 pub use source::{Sink, Source, open};
 pub use windows::{Split, Windows};
 pub use write::PoolWriter;

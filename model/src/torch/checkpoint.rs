@@ -10,7 +10,7 @@ use tch::{Device, Tensor};
 
 use super::TrainError;
 use super::network::Network;
-use super::trainer::TrainConfig;
+use super::train_config::TrainConfig;
 use crate::PolicyConfig;
 
 /// Trained weights and moments of the optimiser, as the trainer has them.

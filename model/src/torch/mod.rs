@@ -6,32 +6,35 @@
 //! thread per core, is bad company on a machine that does other things.
 
 mod augment;
-mod average;
 pub mod backbone;
 pub mod backbone_files;
+mod benchmark;
 mod checkpoint;
 pub mod device;
+mod ema;
 pub mod export;
 pub mod hub;
 pub mod lora;
-mod measure;
+mod loss;
 mod metrics;
 mod network;
 mod optimiser;
 mod sampler;
 pub(crate) mod session;
+mod train_config;
 mod trainer;
 
 use std::path::PathBuf;
 
 pub use augment::Augmentation;
+pub use benchmark::{Measurement, Parameters, adapt, least_bytes, parameters};
 pub use checkpoint::find as find_checkpoint;
-pub use measure::{Measurement, Parameters, adapt, least_bytes, parameters};
 pub use metrics::{Evaluation, Progress};
 pub use network::{Batch, Frozen, Network, Options, random_base};
 pub use sampler::Portion;
 pub use tch::{Device, Kind};
-pub use trainer::{Corpus, TrainConfig, Trainer};
+pub use train_config::TrainConfig;
+pub use trainer::{Corpus, Trainer};
 
 use crate::PolicyError;
 use crate::backbone::BackboneError;

@@ -25,19 +25,19 @@ impl AdamW {
         })
     }
 
-    /// One step down the gradient, whose norm is held to `clip` first; there
+    /// One step down the gradient, whose norm is held to `max_grad_norm` first; there
     /// is no gradient afterwards.  Returns its norm before.
     pub(super) fn step(
         &mut self,
         trained: &mut Trained,
         learning_rate: f64,
         weight_decay: f64,
-        clip: f64,
+        max_grad_norm: f64,
     ) -> Result<f64, TrainError> {
         let _guard = tch::no_grad_guard();
         let gradients = trained.gradients()?;
         let norm = norm(&gradients)?;
-        let rates = self.rates(norm, learning_rate, weight_decay, clip);
+        let rates = self.rates(norm, learning_rate, weight_decay, max_grad_norm);
         match trained.flat().device() {
             Device::Cpu => self.step_on_cpu(trained, &gradients, &rates),
             _ => self.step_in_torch(trained, &gradients, &rates)?,
@@ -47,10 +47,20 @@ impl AdamW {
     }
 
     /// Counts a step.
-    fn rates(&mut self, norm: f64, learning_rate: f64, weight_decay: f64, clip: f64) -> Rates {
+    fn rates(
+        &mut self,
+        norm: f64,
+        learning_rate: f64,
+        weight_decay: f64,
+        max_grad_norm: f64,
+    ) -> Rates {
         self.steps += 1;
         Rates {
-            gradient: if norm > clip { clip / norm } else { 1.0 },
+            gradient: if norm > max_grad_norm {
+                max_grad_norm / norm
+            } else {
+                1.0
+            },
             kept: 1.0 - learning_rate * weight_decay,
             mean: learning_rate / (1.0 - BETA1.powf(self.steps as f64)),
             squares: 1.0 / (1.0 - BETA2.powf(self.steps as f64)).sqrt(),

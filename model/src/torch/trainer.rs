@@ -4,108 +4,27 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use serde::{Deserialize, Serialize};
-use tch::{Kind, Reduction, Tensor};
+use tch::{Kind, Tensor};
 
-use super::augment::Augmentation;
-use super::average::Average;
 use super::checkpoint::{self, Position};
+use super::ema::Ema;
+use super::loss::{IGNORED, acceptance, class_weights, cross_entropy, mean_cost};
 use super::metrics::{Evaluation, Metrics, Progress};
 use super::network::{Batch, Network};
 use super::optimiser::AdamW;
 use super::sampler::{Portion, Sampler};
+use super::train_config::TrainConfig;
 use super::{TrainError, device};
-use crate::pool::{CostCurves, Dataset, Windows};
+use crate::pool::{Dataset, Windows};
 use crate::tensors::Random;
 use crate::{ACTIONS, Confusion, PolicyConfig};
-
-/// Class of records that the loss leaves out.
-const IGNORED: i64 = -100;
 
 /// Names of the vectors of a checkpoint: the trained weights, the optimiser's
 /// moments of their gradient, and the mean of them, if one is kept.
 const WEIGHTS: &str = "weights";
 const MEAN: &str = "mean";
 const SQUARES: &str = "squares";
-const AVERAGE: &str = "average";
-
-/// How to train.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct TrainConfig {
-    /// Optimiser steps.
-    pub steps: u64,
-    /// Windows of full length that go through the network at a time; of
-    /// shorter ones as many more as have about as many records.
-    pub batch: usize,
-    /// Batches whose gradients one step adds up.
-    pub accumulate: usize,
-    /// Highest learning rate, reached after the warm-up; from there a cosine
-    /// leads to a tenth of it.
-    pub learning_rate: f64,
-    /// Steps of linear warm-up.
-    pub warmup: u64,
-    /// Decay of matrices.
-    pub weight_decay: f64,
-    /// Norm that gradients are held to.
-    pub clip: f64,
-    /// Weight of an action's loss: its share to the power of minus this, 0..=1.
-    /// 0 leaves probabilities calibrated; 1 makes all actions count the same.
-    pub class_balance: f64,
-    /// The same by how often windows are drawn that end with the action.
-    pub sample_balance: f64,
-    /// Share of the loss that all actions get alike, whatever was done, 0..1:
-    /// probabilities stay away from 0 and 1.
-    #[serde(default)]
-    pub label_smoothing: f64,
-    /// What a step leaves of the mean of the weights before it, 0..1: that
-    /// mean is judged and saved in place of the last weights.  0: no mean.
-    #[serde(default)]
-    pub average: f64,
-    /// What spread probabilities are worth where costs of settings are
-    /// learned: their entropy times this is taken off the cost.  Without it,
-    /// a network that is sure too early has no gradient left to learn by.
-    #[serde(default)]
-    pub entropy: f64,
-    /// Fewest records of a window; the policy's window, or less for windows
-    /// of random length.
-    pub shortest: usize,
-    /// Random changes of windows.
-    pub augmentation: Augmentation,
-    /// Steps between evaluations and checkpoints.
-    pub evaluate_every: u64,
-    /// Windows of an evaluation.
-    pub evaluate_windows: usize,
-    /// Evaluations without a smaller loss after which training ends; 0: none.
-    pub patience: u64,
-    /// Of initialisation, order, augmentation and dropout.
-    pub seed: u64,
-}
-
-impl Default for TrainConfig {
-    fn default() -> Self {
-        TrainConfig {
-            steps: 4000,
-            batch: 32,
-            accumulate: 1,
-            learning_rate: 1e-3,
-            warmup: 200,
-            weight_decay: 1e-4,
-            clip: 0.25,
-            class_balance: 0.0,
-            sample_balance: 0.0,
-            label_smoothing: 0.0,
-            average: 0.0,
-            entropy: 0.0,
-            shortest: usize::MAX,
-            augmentation: Augmentation::default(),
-            evaluate_every: 500,
-            evaluate_windows: 1024,
-            patience: 0,
-            seed: 1,
-        }
-    }
-}
+const EMA: &str = "average";
 
 /// What to train on, and what to judge by.
 #[derive(Debug)]
@@ -126,7 +45,7 @@ pub struct Trainer {
     dir: PathBuf,
     network: Network,
     optimiser: AdamW,
-    average: Option<Average>,
+    ema: Option<Ema>,
     data: Dataset,
     sampler: Sampler,
     held_out: Windows,
@@ -171,21 +90,21 @@ impl Trainer {
         let mut optimiser = AdamW::new(network.trained())?;
         let mut position = Position::new(&config);
         let mut weights = network.trained().flat();
-        let mut average = Average::new(&weights, config.average)?;
+        let mut ema = Ema::new(&weights, config.ema_decay)?;
         if resume && let Some(last) = checkpoint::find(dir) {
             let mut tensors = vec![
                 (WEIGHTS, &mut weights),
                 (MEAN, &mut optimiser.mean),
                 (SQUARES, &mut optimiser.squares),
             ];
-            tensors.extend(average.as_mut().map(|a| (AVERAGE, &mut a.weights)));
+            tensors.extend(ema.as_mut().map(|a| (EMA, &mut a.weights)));
             position = checkpoint::load(&last, &config, &mut tensors)?;
             optimiser.steps = position.step;
         }
         let device = network.device();
         let metrics = Metrics::open(&dir.join("metrics.jsonl"), position.step)?;
         let rows: usize = train.iter().map(|range| range.len()).sum();
-        let records = config.batch * config.accumulate.max(1) * window;
+        let records = config.batch * config.grad_accum_steps.max(1) * window;
         Ok(Trainer {
             earlier_s: metrics.seconds,
             epochs_per_step: records as f64 / rows as f64,
@@ -197,7 +116,7 @@ impl Trainer {
             config,
             network,
             optimiser,
-            average,
+            ema,
             data,
             sampler,
             acceptance,
@@ -237,13 +156,13 @@ impl Trainer {
         let learning_rate = self.config.learning_rate(step);
         let mut random = Random::new(self.position.random);
         let (mut loss, mut right, mut judged) = (0.0, 0.0, 0.0);
-        for _ in 0..self.config.accumulate.max(1) {
+        for _ in 0..self.config.grad_accum_steps.max(1) {
             let part = self.accumulate(&mut random)?;
             loss += part.loss;
             right += part.right;
             judged += part.judged;
         }
-        let loss = loss / self.config.accumulate.max(1) as f64;
+        let loss = loss / self.config.grad_accum_steps.max(1) as f64;
         if !loss.is_finite() {
             return Err(TrainError::Diverged { step, loss });
         }
@@ -251,10 +170,10 @@ impl Trainer {
             self.network.trained(),
             learning_rate,
             self.config.weight_decay,
-            self.config.clip,
+            self.config.max_grad_norm,
         )?;
-        if let Some(average) = &mut self.average {
-            average.add(&self.network.trained().flat(), step + 1)?;
+        if let Some(ema) = &mut self.ema {
+            ema.add(&self.network.trained().flat(), step + 1)?;
         }
         self.position.step = step + 1;
         self.position.random = random.state();
@@ -284,19 +203,19 @@ impl Trainer {
         self.metrics.sync()?;
         let mut last = self.network.trained().flat();
         let weights = last.f_detach_copy()?;
-        let average = match &self.average {
+        let ema = match &self.ema {
             None => None,
-            Some(average) => Some(average.weights.f_detach_copy()?),
+            Some(ema) => Some(ema.weights.f_detach_copy()?),
         };
         let mut tensors = vec![
             (WEIGHTS, &weights),
             (MEAN, &self.optimiser.mean),
             (SQUARES, &self.optimiser.squares),
         ];
-        tensors.extend(average.as_ref().map(|average| (AVERAGE, average)));
-        Average::exchange(&mut self.average, &mut last)?;
+        tensors.extend(ema.as_ref().map(|ema| (EMA, ema)));
+        Ema::exchange(&mut self.ema, &mut last)?;
         let saved = checkpoint::save(&self.dir, &self.network, &config, &tensors, &self.position);
-        Average::exchange(&mut self.average, &mut last)?;
+        Ema::exchange(&mut self.ema, &mut last)?;
         saved
     }
 
@@ -367,7 +286,7 @@ impl Trainer {
         if let Some(kept) = kept.filter(|kept| kept.size() == labels.size()) {
             labels = labels.f_masked_fill(&kept.f_logical_not()?, IGNORED)?;
         }
-        let scale = 1.0 / self.config.accumulate.max(1) as f64;
+        let scale = 1.0 / self.config.grad_accum_steps.max(1) as f64;
         let mut right = None;
         let value = |logits: &Tensor| -> Result<Tensor, TrainError> {
             let best = logits.f_detach()?.f_argmax(-1, false)?;
@@ -418,12 +337,12 @@ impl Trainer {
     /// Evaluates, takes note of it, and writes what is worth keeping.
     fn check(&mut self) -> Result<Option<Evaluation>, TrainError> {
         let mut last = self.network.trained().flat();
-        Average::exchange(&mut self.average, &mut last)?;
+        Ema::exchange(&mut self.ema, &mut last)?;
         let noted = self.evaluate().and_then(|evaluation| {
             self.note(evaluation.as_ref())?;
             Ok(evaluation)
         });
-        Average::exchange(&mut self.average, &mut last)?;
+        Ema::exchange(&mut self.ema, &mut last)?;
         let evaluation = noted?;
         self.save()?;
         Ok(evaluation)
@@ -483,125 +402,4 @@ struct Part {
     loss: f64,
     right: f64,
     judged: f64,
-}
-
-impl TrainConfig {
-    fn learning_rate(&self, step: u64) -> f64 {
-        if step < self.warmup {
-            return self.learning_rate * (step + 1) as f64 / self.warmup as f64;
-        }
-        let rest = self.steps.saturating_sub(self.warmup).max(1);
-        let done = (step - self.warmup) as f64 / rest as f64;
-        self.learning_rate * (0.55 + 0.45 * (std::f64::consts::PI * done.min(1.0)).cos())
-    }
-}
-
-/// Mean over the records whose label is an action.
-fn cross_entropy(
-    logits: &Tensor,
-    labels: &Tensor,
-    weights: Option<&Tensor>,
-    smoothing: f64,
-) -> Result<Tensor, TrainError> {
-    let logits = logits.f_view([-1, ACTIONS as i64])?;
-    let labels = labels.f_reshape([-1])?;
-    Ok(logits.f_cross_entropy_loss(&labels, weights, Reduction::Mean, IGNORED, smoothing)?)
-}
-
-/// What the setting in the middle of the probabilities costs, as
-/// [`crate::DecisionRule::Mean`] takes it: piecewise linear between the knots.
-/// The probabilities' entropy is worth `entropy` each nat.  Mean over the
-/// records whose label is an action.
-fn mean_cost(
-    logits: &Tensor,
-    labels: &Tensor,
-    costs: &Tensor, // [B, w, knots]
-    lesson: &CostCurves,
-    entropy: f64,
-) -> Result<Tensor, TrainError> {
-    let device = logits.device();
-    let points = Tensor::f_from_slice(&lesson.points())?.f_to_device(device)?;
-    let knots = Tensor::f_from_slice(&lesson.knots)?.f_to_device(device)?;
-    let pieces = lesson.knots.len() as i64 - 1;
-    let logs = logits.f_log_softmax(-1, Kind::Float)?;
-    let probabilities = logs.f_exp()?;
-    let spread = probabilities
-        .f_mul(&logs)?
-        .f_sum_dim_intlist(-1, false, Kind::Float)?;
-    let place = probabilities.f_matmul(&points)?.f_unsqueeze(-1)?; // [B, w, 1]
-    let low = knots.f_narrow(0, 0, pieces)?;
-    let width = knots.f_narrow(0, 1, pieces)?.f_sub(&low)?;
-    let share = place.f_sub(&low)?.f_div(&width)?.f_clamp(0.0, 1.0)?; // [B, w, pieces]
-    let least = costs.f_narrow(-1, 0, pieces)?;
-    let rise = costs.f_narrow(-1, 1, pieces)?.f_sub(&least)?;
-    let climbed = share
-        .f_mul(&rise)?
-        .f_sum_dim_intlist(-1, false, Kind::Float)?;
-    let cost = climbed.f_add(&costs.f_select(-1, 0)?)?; // [B, w]
-    let cost = cost.f_add(&spread.f_mul_scalar(entropy)?)?;
-    let counts = labels.f_ne(IGNORED)?.f_to_kind(Kind::Float)?;
-    let count = counts.f_sum(Kind::Float)?.f_clamp_min(1.0)?;
-    Ok(cost.f_mul(&counts)?.f_sum(Kind::Float)?.f_div(&count)?)
-}
-
-/// One weight an action, their mean over the rows being 1.
-fn class_weights(counts: [u64; ACTIONS], balance: f64) -> [f32; ACTIONS] {
-    let all = counts.iter().sum::<u64>().max(1) as f64;
-    let raw = counts.map(|count| (count.max(1) as f64 / all).powf(-balance));
-    let mean: f64 = raw
-        .iter()
-        .zip(counts)
-        .map(|(w, count)| w * count as f64 / all)
-        .sum();
-    raw.map(|w| (w / mean) as f32)
-}
-
-/// With which probability to keep a window that ends with an action; 1 for
-/// the rarest.
-fn acceptance(counts: [u64; ACTIONS], balance: f64) -> [f32; ACTIONS] {
-    let rarest = counts.into_iter().filter(|count| *count > 0).min();
-    let rarest = rarest.unwrap_or(1) as f64;
-    counts.map(|count| (rarest / count.max(1) as f64).min(1.0).powf(balance) as f32)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn weights_of_actions() {
-        assert_eq!(class_weights([90, 0, 10], 0.0), [1.0; 3]);
-        let [enqueue, _, mark] = class_weights([90, 0, 10], 1.0);
-        assert!((mark / enqueue - 9.0).abs() < 1e-5);
-        assert_eq!(acceptance([80, 0, 20], 1.0), [0.25, 1.0, 1.0]);
-        assert_eq!(acceptance([80, 20, 20], 0.5), [0.5, 1.0, 1.0]);
-    }
-
-    #[test]
-    fn smoothing_gives_each_action_its_share_of_the_loss() {
-        let logits = Tensor::from_slice(&[2.0f32, 0.0, -1.0]).view([1, 1, 3]);
-        let labels = Tensor::from_slice(&[0i64]).view([1, 1]);
-        let loss = |smoothing| {
-            let loss = cross_entropy(&logits, &labels, None, smoothing).unwrap();
-            loss.double_value(&[])
-        };
-        let each: Vec<f64> = Vec::try_from(logits.view([3]).log_softmax(0, Kind::Double)).unwrap();
-        let mean = -each.iter().sum::<f64>() / 3.0;
-        assert!((loss(0.0) + each[0]).abs() < 1e-6);
-        assert!((loss(0.3) - (0.7 * -each[0] + 0.3 * mean)).abs() < 1e-6);
-    }
-
-    #[test]
-    fn the_learning_rate_rises_and_falls() {
-        let config = TrainConfig {
-            steps: 110,
-            warmup: 10,
-            learning_rate: 1.0,
-            ..TrainConfig::default()
-        };
-        assert!((config.learning_rate(4) - 0.5).abs() < 1e-12);
-        assert!((config.learning_rate(10) - 1.0).abs() < 1e-12);
-        assert!((config.learning_rate(60) - 0.55).abs() < 1e-12);
-        assert!((config.learning_rate(110) - 0.1).abs() < 1e-12);
-    }
 }

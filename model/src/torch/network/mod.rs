@@ -40,7 +40,7 @@ pub struct Options {
     pub kind: Kind,
     /// Gradients with the memory of one layer, for a third more time: see
     /// [`backbone::backward`].
-    pub checkpointing: bool,
+    pub gradient_checkpointing: bool,
 }
 
 impl Default for Options {
@@ -49,7 +49,7 @@ impl Default for Options {
         Options {
             device: Device::Cpu,
             kind: Kind::Float,
-            checkpointing: false,
+            gradient_checkpointing: false,
         }
     }
 }
@@ -153,7 +153,7 @@ impl Network {
         seed: i64,
         loss: impl FnOnce(&Tensor) -> Result<Tensor, TrainError>,
     ) -> Result<Tensor, TrainError> {
-        if !self.options.checkpointing {
+        if !self.options.gradient_checkpointing {
             tch::manual_seed(seed);
             let loss = loss(&self.logits(batch, true)?)?;
             loss.f_backward()?;

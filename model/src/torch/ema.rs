@@ -6,32 +6,29 @@ use tch::Tensor;
 use super::TrainError;
 
 /// The mean, with weights that fall by `decay` a step.
-pub(super) struct Average {
+pub(super) struct Ema {
     pub(super) weights: Tensor, // [P]
     decay: f64,
 }
 
-impl Average {
+impl Ema {
     /// Of the first weights alone; nothing for a decay of 0.
-    pub(super) fn new(flat: &Tensor, decay: f64) -> Result<Option<Average>, TrainError> {
+    pub(super) fn new(flat: &Tensor, decay: f64) -> Result<Option<Ema>, TrainError> {
         if decay <= 0.0 {
             return Ok(None);
         }
         let weights = flat.f_detach_copy()?;
-        Ok(Some(Average { weights, decay }))
+        Ok(Some(Ema { weights, decay }))
     }
 
     /// Puts the mean in the place of the last weights, or those back; `flat`
     /// keeps its memory, which the network's tensors are views of.
-    pub(super) fn exchange(
-        average: &mut Option<Average>,
-        flat: &mut Tensor,
-    ) -> Result<(), TrainError> {
+    pub(super) fn exchange(ema: &mut Option<Ema>, flat: &mut Tensor) -> Result<(), TrainError> {
         let _guard = tch::no_grad_guard();
-        if let Some(average) = average {
+        if let Some(ema) = ema {
             let last = flat.f_detach_copy()?;
-            flat.f_copy_(&average.weights)?;
-            average.weights = last;
+            flat.f_copy_(&ema.weights)?;
+            ema.weights = last;
         }
         Ok(())
     }
@@ -55,32 +52,32 @@ mod tests {
     fn an_exchange_keeps_the_memory_that_others_see() {
         let mut flat = Tensor::from_slice(&[1.0f32, 2.0]);
         let view = flat.narrow(0, 1, 1);
-        let mut average = Average::new(&flat, 0.5).unwrap();
+        let mut ema = Ema::new(&flat, 0.5).unwrap();
         let _ = flat.fill_(7.0);
         let numbers = |x: &Tensor| Vec::<f32>::try_from(x).unwrap();
-        Average::exchange(&mut average, &mut flat).unwrap();
+        Ema::exchange(&mut ema, &mut flat).unwrap();
         assert_eq!(
             (numbers(&flat), numbers(&view)),
             (vec![1.0, 2.0], vec![2.0])
         );
-        Average::exchange(&mut average, &mut flat).unwrap();
+        Ema::exchange(&mut ema, &mut flat).unwrap();
         assert_eq!((numbers(&flat), numbers(&view)), (vec![7.0; 2], vec![7.0]));
-        assert_eq!(numbers(&average.unwrap().weights), [1.0, 2.0]);
+        assert_eq!(numbers(&ema.unwrap().weights), [1.0, 2.0]);
     }
 
     #[test]
     fn a_mean_is_of_all_steps_and_mostly_of_the_newest() {
         let at = |x: f64| Tensor::from_slice(&[x as f32, -x as f32]);
-        assert!(Average::new(&at(1.0), 0.0).unwrap().is_none());
+        assert!(Ema::new(&at(1.0), 0.0).unwrap().is_none());
         let mut flat = at(1.0);
-        let mut average = Average::new(&flat, 0.75).unwrap().unwrap();
+        let mut ema = Ema::new(&flat, 0.75).unwrap().unwrap();
         let mut want = 1.0;
         for step in 1..=40u64 {
             flat.copy_(&at(step as f64));
-            average.add(&flat, step).unwrap();
+            ema.add(&flat, step).unwrap();
             let decay = f64::min(0.75, (1 + step) as f64 / (10 + step) as f64);
             want = decay * want + (1.0 - decay) * step as f64;
-            let got = Vec::<f32>::try_from(&average.weights).unwrap();
+            let got = Vec::<f32>::try_from(&ema.weights).unwrap();
             assert!((f64::from(got[0]) - want).abs() < 1e-4, "{step}: {got:?}");
             assert_eq!(got[1], -got[0]);
         }
