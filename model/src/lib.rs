@@ -35,6 +35,7 @@ mod session;
 mod steer;
 mod step;
 mod tensors;
+pub mod text;
 
 #[cfg(feature = "pool")]
 pub mod log;

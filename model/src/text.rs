@@ -1,0 +1,142 @@
+//! Text from files, names and arguments, as messages may repeat it.
+
+use std::ffi::OsStr;
+use std::fmt::{self, Display, Formatter, Write};
+
+/// Characters that are shown whole.
+const WHOLE: usize = 160;
+
+/// Characters that are shown of the start …
+const START: usize = 100;
+
+/// … and of the end of a longer text: of a path that is its file's name.
+const END: usize = 40;
+
+/// A text of unknown origin, displayed so that it does no harm on a terminal
+/// or in a log: control characters (and others that are invisible or change
+/// the direction of writing) appear as escapes, bytes that are not UTF-8 as
+/// `\xNN`, and of more than 160 characters only the start and the end.
+#[derive(Debug, Clone, Copy)]
+pub struct Shown<'a>(&'a OsStr);
+
+/// Makes a text, a path or an argument harmless to display.
+///
+/// ```
+/// # use l4sllm_model::text::shown;
+/// assert_eq!(shown("red \x1b[31m").to_string(), "red \\u{1b}[31m");
+/// ```
+pub fn shown<T: AsRef<OsStr> + ?Sized>(text: &T) -> Shown<'_> {
+    Shown(text.as_ref())
+}
+
+/// Makes a whole message of at most `max` characters harmless to print as one
+/// line.
+pub fn line(message: &str, max: usize) -> String {
+    let mut text = String::new();
+    let mut characters = message.chars();
+    for character in characters.by_ref().take(max) {
+        match character {
+            '\n' | '\r' | '\t' => text.push(' '),
+            other => escape(other, &mut text).expect("a String takes any text"),
+        }
+    }
+    let rest = characters.count();
+    if rest > 0 {
+        write!(text, "… ({rest} characters more)").expect("a String takes any text");
+    }
+    text
+}
+
+impl Display for Shown<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let count = units(self.0).count();
+        if count <= WHOLE {
+            return units(self.0).try_for_each(|unit| unit.show(f));
+        }
+        units(self.0)
+            .take(START)
+            .try_for_each(|unit| unit.show(f))?;
+        f.write_char('…')?;
+        units(self.0)
+            .skip(count - END)
+            .try_for_each(|unit| unit.show(f))?;
+        write!(f, " ({count} characters)")
+    }
+}
+
+/// A character, or a byte that is part of none.
+enum Unit {
+    Character(char),
+    Byte(u8),
+}
+
+impl Unit {
+    fn show(&self, out: &mut impl Write) -> fmt::Result {
+        match self {
+            Unit::Character(character) => escape(*character, out),
+            Unit::Byte(byte) => write!(out, "\\x{byte:02x}"),
+        }
+    }
+}
+
+fn units(text: &OsStr) -> impl Iterator<Item = Unit> {
+    text.as_encoded_bytes().utf8_chunks().flat_map(|chunk| {
+        let characters = chunk.valid().chars().map(Unit::Character);
+        characters.chain(chunk.invalid().iter().copied().map(Unit::Byte))
+    })
+}
+
+/// Writes a character, escaped unless it is printable.
+fn escape(character: char, out: &mut impl Write) -> fmt::Result {
+    match character {
+        // Printable; `escape_debug` is for literals.
+        '\\' | '\'' | '"' => out.write_char(character),
+        other => write!(out, "{}", other.escape_debug()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::ffi::OsStrExt;
+
+    use super::*;
+
+    #[test]
+    fn ordinary_text_is_shown_as_it_is() {
+        for text in ["", "delay_ns", "it's \"quoted\" C:\\", "Grüße, 測試", "a b"] {
+            assert_eq!(shown(text).to_string(), text);
+        }
+    }
+
+    #[test]
+    fn what_steers_a_terminal_is_escaped() {
+        for (text, want) in [
+            ("\x1b]0;owned\x07", "\\u{1b}]0;owned\\u{7}"),
+            ("a\nb\tc\rd\0", "a\\nb\\tc\\rd\\0"),
+            ("\u{9b}31m", "\\u{9b}31m"),
+            ("gpj.\u{202e}exe", "gpj.\\u{202e}exe"),
+            ("two\u{2028}lines", "two\\u{2028}lines"),
+        ] {
+            assert_eq!(shown(text).to_string(), want);
+        }
+        let bytes = OsStr::from_bytes(b"caf\xe9 \xff.csv");
+        assert_eq!(shown(bytes).to_string(), "caf\\xe9 \\xff.csv");
+    }
+
+    #[test]
+    fn long_text_keeps_its_ends() {
+        let text = format!("{}/file.csv", "x".repeat(5000));
+        let shown = shown(&text).to_string();
+        assert!(shown.starts_with("xxxx") && shown.contains('…'), "{shown}");
+        assert!(shown.ends_with("/file.csv (5009 characters)"), "{shown}");
+        assert!(shown.chars().count() < 170, "{shown}");
+        let whole = "x".repeat(160);
+        assert_eq!(super::shown(&whole).to_string(), whole);
+    }
+
+    #[test]
+    fn a_message_is_one_line() {
+        assert_eq!(line("a\nb \x1b[2J", 100), "a b \\u{1b}[2J");
+        assert_eq!(line("12345678", 5), "12345… (3 characters more)");
+    }
+}
