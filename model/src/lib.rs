@@ -27,6 +27,7 @@ mod encoder;
 mod engine;
 mod error;
 mod feature;
+pub mod files;
 mod plain;
 mod policy;
 mod policy_files;

@@ -1,0 +1,160 @@
+use std::os::unix::fs::{MetadataExt, symlink};
+
+use super::*;
+use rustix::fs::{CWD, FileType, Mode, mknodat};
+
+fn names(dir: &Path) -> Vec<String> {
+    let mut names: Vec<String> = fs::read_dir(dir)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned())
+        .collect();
+    names.sort();
+    names
+}
+
+/// A directory with `victim`, which nothing may change.
+fn place() -> (tempfile::TempDir, PathBuf) {
+    let place = tempfile::tempdir().unwrap();
+    let victim = place.path().join("victim");
+    fs::write(&victim, "precious").unwrap();
+    (place, victim)
+}
+
+#[test]
+fn a_planted_link_directs_no_write_elsewhere() {
+    let (place, victim) = place();
+    let out = place.path().join("out");
+    fs::create_dir(&out).unwrap();
+    let path = out.join("summary.json");
+    symlink(&victim, &path).unwrap();
+    // Names that programs used to take for their temporary files.
+    for suffix in [".part", ".partial", ".tmp"] {
+        let mut planted = path.clone().into_os_string();
+        planted.push(suffix);
+        symlink(&victim, planted).unwrap();
+    }
+    create_new(&path, b"new").unwrap_err();
+    replace(&path, b"new").unwrap();
+    assert_eq!(fs::read(&victim).unwrap(), b"precious");
+    assert_eq!(fs::read(&path).unwrap(), b"new");
+    assert!(fs::symlink_metadata(&path).unwrap().is_file());
+    // A link that leads nowhere is a name that is taken, too.
+    let dangling = out.join("dangling");
+    symlink(place.path().join("nowhere"), &dangling).unwrap();
+    let error = create_new(&dangling, b"new").unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::AlreadyExists);
+    assert!(!place.path().join("nowhere").exists());
+}
+
+#[test]
+fn a_directory_that_is_a_link_is_the_users_choice() {
+    let (place, _) = place();
+    let real = place.path().join("real");
+    fs::create_dir(&real).unwrap();
+    symlink(&real, place.path().join("out")).unwrap();
+    replace(&place.path().join("out/file"), b"new").unwrap();
+    assert_eq!(fs::read(real.join("file")).unwrap(), b"new");
+}
+
+#[test]
+fn temporary_names_are_unpredictable_and_go_with_the_file() {
+    let (place, _) = place();
+    let path = place.path().join("pool.parquet");
+    let one = AtomicFile::create(&path, Existing::Keep).unwrap();
+    let other = AtomicFile::create(&path, Existing::Keep).unwrap();
+    assert_ne!(one.temporary(), other.temporary());
+    assert_eq!(one.temporary().parent(), Some(place.path()));
+    let name = one.temporary().file_name().unwrap();
+    assert!(is_leftover(name, &prefix(&path).unwrap()), "{name:?}");
+    drop(one);
+    drop(other);
+    assert_eq!(names(place.path()), ["victim"]);
+}
+
+#[test]
+fn who_commits_second_replaces_nothing_that_is_kept() {
+    let (place, _) = place();
+    let path = place.path().join("pool");
+    let mut one = AtomicFile::create(&path, Existing::Keep).unwrap();
+    let mut other = AtomicFile::create(&path, Existing::Keep).unwrap();
+    one.write_all(b"one").unwrap();
+    other.write_all(b"other").unwrap();
+    one.commit().unwrap();
+    let error = other.commit().unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::AlreadyExists);
+    assert_eq!(fs::read(&path).unwrap(), b"one");
+    assert_eq!(names(place.path()), ["pool", "victim"]);
+}
+
+#[test]
+fn only_regular_files_are_replaced() {
+    let (place, _) = place();
+    let fifo = place.path().join("fifo");
+    mknodat(CWD, &fifo, FileType::Fifo, Mode::from_raw_mode(0o600), 0).unwrap();
+    let dir = place.path().join("dir");
+    fs::create_dir(&dir).unwrap();
+    for (path, why) in [
+        (fifo.as_path(), "FIFO"),
+        (&dir, "directory"),
+        (Path::new("/dev/null"), "device"),
+        (Path::new("/"), "directory"),
+        (Path::new(".."), "directory"),
+        (Path::new(""), "names no file"),
+    ] {
+        for existing in [Existing::Replace, Existing::Keep] {
+            let error = AtomicFile::create(path, existing).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::InvalidInput, "{path:?}");
+            assert!(error.to_string().contains(why), "{path:?}: {error}");
+        }
+    }
+}
+
+#[test]
+fn permissions_are_those_of_the_file_before() {
+    let (place, victim) = place();
+    fs::set_permissions(&victim, Permissions::from_mode(0o600)).unwrap();
+    replace(&victim, b"new").unwrap();
+    assert_eq!(fs::metadata(&victim).unwrap().mode() & 0o777, 0o600);
+    // A new one has what the umask leaves, as any file that a program makes.
+    let (new, usual) = (place.path().join("new"), place.path().join("usual"));
+    replace(&new, b"new").unwrap();
+    fs::write(&usual, b"new").unwrap();
+    let mode = |path: &Path| fs::metadata(path).unwrap().mode();
+    assert_eq!(mode(&new), mode(&usual));
+}
+
+#[test]
+fn the_longest_name_has_a_temporary_one() {
+    let (place, _) = place();
+    let longest = place.path().join("n".repeat(255));
+    replace(&longest, b"new").unwrap();
+    assert_eq!(fs::read(&longest).unwrap(), b"new");
+    let error = replace(&place.path().join("n".repeat(5000)), b"new").unwrap_err();
+    assert_eq!(
+        rustix::io::Errno::from_io_error(&error),
+        Some(rustix::io::Errno::NAMETOOLONG)
+    );
+}
+
+#[test]
+fn leftovers_are_removed_and_nothing_else() {
+    let (place, _) = place();
+    let path = place.path().join("last");
+    let kept = [
+        "last",
+        "last.part",
+        "last.short.part",
+        "last.toolongname.part",
+        "late.abcdEF12.part",
+    ];
+    for name in kept {
+        fs::write(place.path().join(name), "").unwrap();
+    }
+    fs::write(place.path().join("last.abcdEF12.part"), "").unwrap();
+    fs::create_dir_all(place.path().join("last.12345678.part/1")).unwrap();
+    remove_leftovers(&path).unwrap();
+    let mut want = kept.map(str::to_owned).to_vec();
+    want.push("victim".to_owned());
+    want.sort();
+    assert_eq!(names(place.path()), want);
+}
