@@ -7,7 +7,6 @@
 mod backbone;
 mod bench;
 mod cancel;
-mod claim;
 mod collect;
 mod demo;
 mod doctor;

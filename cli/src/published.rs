@@ -7,6 +7,7 @@ use std::sync::atomic::AtomicBool;
 use anyhow::{Context, ensure};
 use clap::Args;
 use l4sllm_model::Policy;
+use l4sllm_model::files::Claim;
 use l4sllm_model::pool::{Dataset, Split};
 use l4sllm_model::torch::device;
 use l4sllm_model::torch::device::Precision;
@@ -14,7 +15,6 @@ use l4sllm_report::{BACKBONES_FILE, COSTS_FILE, Skipped, load_backbones, render_
 
 use crate::bench::apart::{self, Outcome, Room, Setting};
 use crate::bench::backbones;
-use crate::claim::Claim;
 use crate::engine::Number;
 use crate::output::{Done, outln, print};
 use crate::reproduce::as_pool;

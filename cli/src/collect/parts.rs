@@ -7,11 +7,11 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, ensure};
+use l4sllm_model::files::Claim;
 use l4sllm_model::pool::{self, EpisodeFacts, PoolWriter, episodes_path};
 
 use super::episode::Emulated;
 use super::plan::Plan;
-use crate::claim::Claim;
 
 /// Episodes of a part: what an interruption costs a thread at the most.
 const EPISODES: u32 = 8;

@@ -5,11 +5,11 @@ use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use anyhow::Context;
+use l4sllm_model::files::Claim;
 use l4sllm_model::pool::{CsvReader, Dataset, Episode, Sink, Source, Split};
 use l4sllm_model::{Policy, Reward};
 use serde::Serialize;
 
-use crate::claim::Claim;
 use crate::judge::{Judge, Verdict};
 use crate::train::{self, TrainArgs};
 

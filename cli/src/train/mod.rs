@@ -15,10 +15,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use anyhow::{Context, bail, ensure};
 use indicatif::{HumanDuration, ProgressBar, ProgressState, ProgressStyle};
 use l4sllm_model::ACTIONS;
+use l4sllm_model::files::Claim;
 use l4sllm_model::pool::{Dataset, Episode, Split};
 use l4sllm_model::torch::{Corpus, Evaluation, Options, Trainer, find_checkpoint, set_threads};
 
-use crate::claim::Claim;
 use crate::output::outln;
 pub use args::TrainArgs;
 use steer::Lesson;
