@@ -13,10 +13,12 @@
  * enqueues the same task.
  */
 
-#include "l4s_freebsd.h"
-#include "compat.h"
+#include "cdev.h"
 #include "handle.h"
+#include "probes.h"
+#include "vnet.h"
 
+#include <sys/callout.h>
 #include <sys/conf.h>
 #include <sys/event.h>
 #include <sys/fcntl.h>
@@ -25,7 +27,9 @@
 #include <sys/poll.h>
 #include <sys/priv.h>
 #include <sys/proc.h>
+#include <sys/selinfo.h>
 #include <sys/syslog.h>
+#include <sys/taskqueue.h>
 #include <sys/uio.h>
 
 #include <sys/socket.h>
@@ -39,10 +43,10 @@
 #define	TIMER_MAX	(3600 * L4S_NS_PER_S)
 
 /* Of an open descriptor. */
-struct l4s_open {
+struct cdev_client {
 	struct l4s_handle handle;
 	struct l4s_vnet	*vnet;		/* (c) */
-	LIST_ENTRY(l4s_open) link;	/* (g) */
+	struct l4s_vnet_watch watch;
 	struct mtx	mtx;
 	struct selinfo	sel;		/* (o) */
 	struct callout	timer;		/* (o) to arm it */
@@ -51,80 +55,78 @@ struct l4s_open {
 	bool		gone;		/* (o) the vnet went */
 };
 
-static d_open_t		l4s_cdev_open;
-static d_read_t		l4s_cdev_read;
-static d_ioctl_t	l4s_cdev_ioctl;
-static d_poll_t		l4s_cdev_poll;
-static d_kqfilter_t	l4s_cdev_kqfilter;
+static d_open_t		cdev_open;
+static d_read_t		cdev_read;
+static d_ioctl_t	cdev_ioctl;
+static d_poll_t		cdev_poll;
+static d_kqfilter_t	cdev_kqfilter;
 
-static struct cdevsw l4s_cdevsw = {
+static struct cdevsw cdev_sw = {
 	.d_version = D_VERSION,
 	.d_name = "l4sllm",
-	.d_open = l4s_cdev_open,
-	.d_read = l4s_cdev_read,
-	.d_ioctl = l4s_cdev_ioctl,
-	.d_poll = l4s_cdev_poll,
-	.d_kqfilter = l4s_cdev_kqfilter,
+	.d_open = cdev_open,
+	.d_read = cdev_read,
+	.d_ioctl = cdev_ioctl,
+	.d_poll = cdev_poll,
+	.d_kqfilter = cdev_kqfilter,
 };
 
-static void	open_close(void *);
-static bool	open_ready(struct l4s_open *);
-static void	open_wake(void *);
-static void	open_timer(void *);
-static void	open_notify(void *, int);
-static void	open_knotes(struct l4s_open *);
-static int	filter_read(struct knote *, long);
-static void	filter_detach(struct knote *);
-static int	to_errno(int);
-static void	log_mismatch(struct thread *, const uint16_t version[2]);
+static void	cdev_dtor(void *);
+static void	cdev_gone(struct l4s_vnet_watch *);
+static bool	cdev_ready(struct cdev_client *);
+static void	cdev_wake(void *);
+static void	cdev_timer(void *);
+static void	cdev_notify(void *, int);
+static void	cdev_wakeup(struct cdev_client *);
+static int	cdev_kqread(struct knote *, long);
+static void	cdev_kqdetach(struct knote *);
+static int	cdev_errno(int);
+static void	cdev_log_mismatch(struct thread *, const uint16_t version[2]);
 
-static struct filterops l4s_filterops = {
+static struct filterops cdev_filterops = {
 	.f_isfd = 1,
-	.f_detach = filter_detach,
-	.f_event = filter_read,
+	.f_detach = cdev_kqdetach,
+	.f_event = cdev_kqread,
 };
 
-static struct cdev *l4s_cdev;
+static struct cdev *cdev_node;
+static struct taskqueue *cdev_taskqueue;
 
 int
 l4s_cdev_create(void)
 {
 	struct make_dev_args args;
+	int error;
 
-	make_dev_args_init(&args);
-	args.mda_flags = MAKEDEV_CHECKNAME | MAKEDEV_WAITOK;
-	args.mda_devsw = &l4s_cdevsw;
-	args.mda_uid = UID_ROOT;
-	args.mda_gid = GID_WHEEL;
-	args.mda_mode = 0600;
-	return (make_dev_s(&args, &l4s_cdev, "l4sllm"));
+	cdev_taskqueue = taskqueue_create_fast("l4sllm", M_WAITOK,
+	    taskqueue_thread_enqueue, &cdev_taskqueue);
+	error = taskqueue_start_threads(&cdev_taskqueue, 1, PI_NET, "l4sllm");
+	if (error == 0) {
+		make_dev_args_init(&args);
+		args.mda_flags = MAKEDEV_CHECKNAME | MAKEDEV_WAITOK;
+		args.mda_devsw = &cdev_sw;
+		args.mda_uid = UID_ROOT;
+		args.mda_gid = GID_WHEEL;
+		args.mda_mode = 0600;
+		error = make_dev_s(&args, &cdev_node, "l4sllm");
+	}
+	if (error != 0)
+		taskqueue_free(cdev_taskqueue);
+	return (error);
 }
 
 void
 l4s_cdev_destroy(void)
 {
-	destroy_dev(l4s_cdev);
-}
-
-void
-l4s_cdev_revoke(struct l4s_vnet *v)
-{
-	struct l4s_open *o;
-
-	mtx_assert(&l4s_global, MA_OWNED);
-	LIST_FOREACH(o, &v->opens, link) {
-		mtx_lock(&o->mtx);
-		o->gone = true;
-		open_knotes(o);
-		mtx_unlock(&o->mtx);
-	}
+	destroy_dev(cdev_node);
+	taskqueue_free(cdev_taskqueue);
 }
 
 static int
-l4s_cdev_open(struct cdev *dev __unused, int oflags __unused,
+cdev_open(struct cdev *dev __unused, int oflags __unused,
     int devtype __unused, struct thread *td)
 {
-	struct l4s_open *o;
+	struct cdev_client *c;
 	struct l4s_vnet *v;
 	int error;
 
@@ -137,58 +139,67 @@ l4s_cdev_open(struct cdev *dev __unused, int oflags __unused,
 	if (v == NULL)
 		return (ENXIO);
 
-	o = malloc(sizeof(*o), M_L4SLLM, M_WAITOK | M_ZERO);
-	error = l4s_handle_open(&v->device, &o->handle,
+	c = malloc(sizeof(*c), M_L4SLLM, M_WAITOK | M_ZERO);
+	error = l4s_handle_open(&v->device, &c->handle,
 	    priv_check(td, PRIV_NETINET_DUMMYNET) == 0);
 	if (error != 0) {
-		free(o, M_L4SLLM);
+		free(c, M_L4SLLM);
 		l4s_vnet_release(v);
 		return (EMFILE);
 	}
-	o->vnet = v;
-	mtx_init(&o->mtx, "l4s open", NULL, MTX_DEF);
-	knlist_init_mtx(&o->sel.si_note, &o->mtx);
-	callout_init(&o->timer, 1);
-	TASK_INIT(&o->task, 0, open_notify, o);
-	l4s_handle_on_ready(&o->handle, open_wake, o);
+	c->vnet = v;
+	mtx_init(&c->mtx, "l4s open", NULL, MTX_DEF);
+	knlist_init_mtx(&c->sel.si_note, &c->mtx);
+	callout_init(&c->timer, 1);
+	TASK_INIT(&c->task, 0, cdev_notify, c);
+	l4s_handle_on_ready(&c->handle, cdev_wake, c);
 
-	mtx_lock(&l4s_global);
-	LIST_INSERT_HEAD(&v->opens, o, link);
-	mtx_unlock(&l4s_global);
+	c->watch.gone = cdev_gone;
+	l4s_vnet_watch(v, &c->watch);
 
-	error = devfs_set_cdevpriv(o, open_close);
+	error = devfs_set_cdevpriv(c, cdev_dtor);
 	if (error != 0)
-		open_close(o);
+		cdev_dtor(c);
 	return (error);
 }
 
 static void
-open_close(void *arg)
+cdev_dtor(void *arg)
 {
-	struct l4s_open *o = arg;
+	struct cdev_client *c = arg;
 	struct l4s_vnet *v;
 
-	mtx_lock(&l4s_global);
-	LIST_REMOVE(o, link);
-	mtx_unlock(&l4s_global);
+	l4s_vnet_unwatch(&c->watch);
 
 	/* From here on the task arms no timer and nobody enqueues the task. */
-	mtx_lock(&o->mtx);
-	o->closing = true;
-	mtx_unlock(&o->mtx);
-	l4s_handle_on_ready(&o->handle, NULL, NULL);
-	callout_drain(&o->timer);
-	taskqueue_drain(l4s_taskqueue, &o->task);
+	mtx_lock(&c->mtx);
+	c->closing = true;
+	mtx_unlock(&c->mtx);
+	l4s_handle_on_ready(&c->handle, NULL, NULL);
+	callout_drain(&c->timer);
+	taskqueue_drain(cdev_taskqueue, &c->task);
 
-	knlist_clear(&o->sel.si_note, 0);
-	seldrain(&o->sel);
-	knlist_destroy(&o->sel.si_note);
-	mtx_destroy(&o->mtx);
+	knlist_clear(&c->sel.si_note, 0);
+	seldrain(&c->sel);
+	knlist_destroy(&c->sel.si_note);
+	mtx_destroy(&c->mtx);
 
-	l4s_handle_close(&o->handle, l4s_now());
-	v = o->vnet;
-	free(o, M_L4SLLM);
+	l4s_handle_close(&c->handle, l4s_now());
+	v = c->vnet;
+	free(c, M_L4SLLM);
 	l4s_vnet_release(v);
+}
+
+/* The vnet goes, and with it what the descriptor is of.  Under (g). */
+static void
+cdev_gone(struct l4s_vnet_watch *w)
+{
+	struct cdev_client *c = __containerof(w, struct cdev_client, watch);
+
+	mtx_lock(&c->mtx);
+	c->gone = true;
+	cdev_wakeup(c);
+	mtx_unlock(&c->mtx);
 }
 
 /*
@@ -196,32 +207,32 @@ open_close(void *arg)
  * whatever is there.
  */
 static int
-wait_readable(struct l4s_open *o, int ioflag)
+cdev_wait(struct cdev_client *c, int ioflag)
 {
 	int error = 0;
 
-	mtx_lock(&o->mtx);
+	mtx_lock(&c->mtx);
 	while (error == 0) {
-		if (o->gone)
+		if (c->gone)
 			error = ENXIO;
-		else if (open_ready(o) || (ioflag & O_NONBLOCK) != 0)
+		else if (cdev_ready(c) || (ioflag & O_NONBLOCK) != 0)
 			break;
 		else
-			error = mtx_sleep(o, &o->mtx, PCATCH, "l4sllm", 0);
+			error = mtx_sleep(c, &c->mtx, PCATCH, "l4sllm", 0);
 	}
-	mtx_unlock(&o->mtx);
+	mtx_unlock(&c->mtx);
 	return (error);
 }
 
 static int
-l4s_cdev_read(struct cdev *dev __unused, struct uio *uio, int ioflag)
+cdev_read(struct cdev *dev __unused, struct uio *uio, int ioflag)
 {
-	struct l4s_open *o;
+	struct cdev_client *c;
 	size_t got, total = 0;
 	uint8_t *buf;
 	int error;
 
-	error = devfs_get_cdevpriv((void **)&o);
+	error = devfs_get_cdevpriv((void **)&c);
 	if (error != 0)
 		return (error);
 	if (uio->uio_resid == 0)
@@ -232,9 +243,9 @@ l4s_cdev_read(struct cdev *dev __unused, struct uio *uio, int ioflag)
 	    M_WAITOK);
 	do {
 		/* Another thread may have read what this one waited for. */
-		error = wait_readable(o, ioflag);
+		error = cdev_wait(c, ioflag);
 		while (error == 0 && uio->uio_resid >= L4S_RECORD_SIZE) {
-			error = to_errno(l4s_handle_read(&o->handle, buf,
+			error = cdev_errno(l4s_handle_read(&c->handle, buf,
 			    MIN((size_t)uio->uio_resid, READ_CHUNK),
 			    l4s_now(), &got));
 			if (error != 0 || got == 0)
@@ -251,78 +262,78 @@ l4s_cdev_read(struct cdev *dev __unused, struct uio *uio, int ioflag)
 }
 
 static int
-l4s_cdev_poll(struct cdev *dev __unused, int events, struct thread *td)
+cdev_poll(struct cdev *dev __unused, int events, struct thread *td)
 {
-	struct l4s_open *o;
+	struct cdev_client *c;
 	int revents = 0;
 
-	if (devfs_get_cdevpriv((void **)&o) != 0)
+	if (devfs_get_cdevpriv((void **)&c) != 0)
 		return (events & (POLLHUP | POLLIN | POLLRDNORM));
-	mtx_lock(&o->mtx);
-	if (o->gone)
+	mtx_lock(&c->mtx);
+	if (c->gone)
 		revents = POLLHUP | (events & (POLLIN | POLLRDNORM));
 	else if ((events & (POLLIN | POLLRDNORM)) != 0) {
 		/* Recorded first: ready() arms the wakeup that may follow. */
-		selrecord(td, &o->sel);
-		if (open_ready(o))
+		selrecord(td, &c->sel);
+		if (cdev_ready(c))
 			revents = events & (POLLIN | POLLRDNORM);
 	}
-	mtx_unlock(&o->mtx);
+	mtx_unlock(&c->mtx);
 	return (revents);
 }
 
 static int
-l4s_cdev_kqfilter(struct cdev *dev __unused, struct knote *kn)
+cdev_kqfilter(struct cdev *dev __unused, struct knote *kn)
 {
-	struct l4s_open *o;
+	struct cdev_client *c;
 	int error;
 
-	error = devfs_get_cdevpriv((void **)&o);
+	error = devfs_get_cdevpriv((void **)&c);
 	if (error != 0)
 		return (error);
 	if (kn->kn_filter != EVFILT_READ)
 		return (EINVAL);
-	kn->kn_fop = &l4s_filterops;
-	kn->kn_hook = o;
-	knlist_add(&o->sel.si_note, kn, 0);
+	kn->kn_fop = &cdev_filterops;
+	kn->kn_hook = c;
+	knlist_add(&c->sel.si_note, kn, 0);
 	return (0);
 }
 
 static void
-filter_detach(struct knote *kn)
+cdev_kqdetach(struct knote *kn)
 {
-	struct l4s_open *o = kn->kn_hook;
+	struct cdev_client *c = kn->kn_hook;
 
-	knlist_remove(&o->sel.si_note, kn, 0);
+	knlist_remove(&c->sel.si_note, kn, 0);
 }
 
 /* Bytes that read(2) would find. */
 static int64_t
-bytes_waiting(struct l4s_open *o)
+cdev_bytes(struct cdev_client *c)
 {
 	struct l4s_cursor_account account;
-	struct l4s_device *device = &o->vnet->device;
+	struct l4s_device *device = &c->vnet->device;
 
 	l4s_lock(&device->lock);
-	l4s_cursor_account(&o->handle.cursor, device->ring, &account);
+	l4s_cursor_account(&c->handle.cursor, device->ring, &account);
 	l4s_unlock(&device->lock);
 	return ((int64_t)account.waiting * L4S_RECORD_SIZE);
 }
 
 static int
-filter_read(struct knote *kn, long hint __unused)
+cdev_kqread(struct knote *kn, long hint __unused)
 {
-	struct l4s_open *o = kn->kn_hook;
+	struct cdev_client *c = kn->kn_hook;
 
-	mtx_assert(&o->mtx, MA_OWNED);
-	if (o->gone) {
+	mtx_assert(&c->mtx, MA_OWNED);
+	if (c->gone) {
 		kn->kn_flags |= EV_EOF;
 		kn->kn_fflags = ENXIO;
 		return (1);
 	}
-	if (!open_ready(o))
+	if (!cdev_ready(c))
 		return (0);
-	kn->kn_data = bytes_waiting(o);
+	kn->kn_data = cdev_bytes(c);
 	return (1);
 }
 
@@ -331,14 +342,14 @@ filter_read(struct knote *kn, long hint __unused)
  * in handle.c, and by time here.
  */
 static bool
-open_ready(struct l4s_open *o)
+cdev_ready(struct cdev_client *c)
 {
 	uint64_t deadline, now = l4s_now();
 
-	mtx_assert(&o->mtx, MA_OWNED);
-	if (l4s_handle_ready(&o->handle, now, &deadline))
+	mtx_assert(&c->mtx, MA_OWNED);
+	if (l4s_handle_ready(&c->handle, now, &deadline))
 		return (true);
-	if (deadline == L4S_NEVER || o->closing)
+	if (deadline == L4S_NEVER || c->closing)
 		return (false);
 	/*
 	 * A caller may ask for more than sbintime_t holds: then the timer
@@ -346,49 +357,49 @@ open_ready(struct l4s_open *o)
 	 * be set again.
 	 */
 	deadline = MIN(deadline, now + TIMER_MAX);
-	callout_reset_sbt(&o->timer, nstosbt((int64_t)deadline) + SBT_1US, 0,
-	    open_timer, o, C_ABSOLUTE);
+	callout_reset_sbt(&c->timer, nstosbt((int64_t)deadline) + SBT_1US, 0,
+	    cdev_timer, c, C_ABSOLUTE);
 	return (false);
 }
 
 /* From the packet path, or under any lock of device.c. */
 static void
-open_wake(void *arg)
+cdev_wake(void *arg)
 {
-	struct l4s_open *o = arg;
+	struct cdev_client *c = arg;
 
-	taskqueue_enqueue(l4s_taskqueue, &o->task);
+	taskqueue_enqueue(cdev_taskqueue, &c->task);
 }
 
 static void
-open_timer(void *arg)
+cdev_timer(void *arg)
 {
-	open_wake(arg);
+	cdev_wake(arg);
 }
 
 static void
-open_notify(void *arg, int pending __unused)
+cdev_notify(void *arg, int pending __unused)
 {
-	struct l4s_open *o = arg;
+	struct cdev_client *c = arg;
 
-	mtx_lock(&o->mtx);
-	if (!o->closing && open_ready(o))
-		open_knotes(o);
-	mtx_unlock(&o->mtx);
+	mtx_lock(&c->mtx);
+	if (!c->closing && cdev_ready(c))
+		cdev_wakeup(c);
+	mtx_unlock(&c->mtx);
 }
 
 static void
-open_knotes(struct l4s_open *o)
+cdev_wakeup(struct cdev_client *c)
 {
-	mtx_assert(&o->mtx, MA_OWNED);
-	wakeup(o);
-	selwakeup(&o->sel);
-	KNOTE_LOCKED(&o->sel.si_note, 0);
+	mtx_assert(&c->mtx, MA_OWNED);
+	wakeup(c);
+	selwakeup(&c->sel);
+	KNOTE_LOCKED(&c->sel.si_note, 0);
 }
 
 /* The op of a request, or 0; the kernel has copied exactly its struct. */
 static uint32_t
-request_op(u_long cmd)
+cdev_request_op(u_long cmd)
 {
 	switch (cmd) {
 	case L4S_IOC_VERSION:
@@ -416,7 +427,7 @@ request_op(u_long cmd)
 
 /* Observers may open for reading; what changes anything wants writing. */
 static int
-may_request(uint32_t op, int fflag, struct thread *td)
+cdev_may_request(uint32_t op, int fflag, struct thread *td)
 {
 	switch (op) {
 	case L4S_OP_SET_LIMITS:
@@ -433,22 +444,22 @@ may_request(uint32_t op, int fflag, struct thread *td)
 }
 
 static int
-l4s_cdev_ioctl(struct cdev *dev __unused, u_long cmd, caddr_t data, int fflag,
+cdev_ioctl(struct cdev *dev __unused, u_long cmd, caddr_t data, int fflag,
     struct thread *td)
 {
 	struct l4s_override override;
-	struct l4s_open *o;
+	struct cdev_client *c;
 	uint16_t version[2];
 	uint32_t op;
 	bool gone;
 	int error;
 
-	error = devfs_get_cdevpriv((void **)&o);
+	error = devfs_get_cdevpriv((void **)&c);
 	if (error != 0)
 		return (error);
-	mtx_lock(&o->mtx);
-	gone = o->gone;
-	mtx_unlock(&o->mtx);
+	mtx_lock(&c->mtx);
+	gone = c->gone;
+	mtx_unlock(&c->mtx);
 	if (gone)
 		return (ENXIO);
 
@@ -458,10 +469,10 @@ l4s_cdev_ioctl(struct cdev *dev __unused, u_long cmd, caddr_t data, int fflag,
 	case FIOASYNC:
 		return (*(int *)data == 0 ? 0 : EOPNOTSUPP);
 	case FIONREAD:
-		*(int *)data = (int)MIN(bytes_waiting(o), INT_MAX);
+		*(int *)data = (int)MIN(cdev_bytes(c), INT_MAX);
 		return (0);
 	}
-	op = request_op(cmd);
+	op = cdev_request_op(cmd);
 	if (op == 0)
 		return (ENOTTY);
 	/* The caller's version or range of them, before it is answered. */
@@ -469,9 +480,9 @@ l4s_cdev_ioctl(struct cdev *dev __unused, u_long cmd, caddr_t data, int fflag,
 	memcpy(version, data, MIN(sizeof(version), IOCPARM_LEN(cmd)));
 	if (op != L4S_OP_VERSION)
 		version[1] = version[0];
-	error = may_request(op, fflag, td);
+	error = cdev_may_request(op, fflag, td);
 	if (error == 0)
-		error = to_errno(l4s_handle_request(&o->handle, op, data,
+		error = cdev_errno(l4s_handle_request(&c->handle, op, data,
 		    IOCPARM_LEN(cmd), l4s_now()));
 	if (op == L4S_OP_OVERRIDE) {
 		memcpy(&override, data, sizeof(override));
@@ -479,12 +490,12 @@ l4s_cdev_ioctl(struct cdev *dev __unused, u_long cmd, caddr_t data, int fflag,
 		    override.instance, override.id, override.mode, error);
 	}
 	if (error == EPROTO)
-		log_mismatch(td, version);
+		cdev_log_mismatch(td, version);
 	return (error);
 }
 
 static int
-to_errno(int error)
+cdev_errno(int error)
 {
 	switch (error) {
 	case 0:
@@ -510,7 +521,7 @@ to_errno(int error)
 
 /* Both numbers, at most once a second: any process may bring this about. */
 static void
-log_mismatch(struct thread *td, const uint16_t version[2])
+cdev_log_mismatch(struct thread *td, const uint16_t version[2])
 {
 	static struct timeval last;
 	static int count;

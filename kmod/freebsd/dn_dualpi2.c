@@ -17,8 +17,9 @@
  * point to l4s_dualpi2_alg before the first packet makes an instance.
  */
 
-#include "l4s_freebsd.h"
-#include "dn_shim.h"
+#include "dn_dualpi2.h"
+#include "probes.h"
+#include "vnet.h"
 
 #include <sys/libkern.h>
 
@@ -26,45 +27,45 @@
 #define	DN_SCHED_DUALPI2	76
 
 /* Behind struct dn_schk. */
-struct dualpi2_dn_entry {
+struct dn_dualpi2_entry {
 	bool		counted;
 };
 
 /* Behind struct dn_sch_inst. */
-struct dualpi2_dn_instance {
+struct dn_dualpi2_instance {
 	struct l4s_instance instance;
 	struct l4s_pkt_sink sink;
 	struct l4s_vnet	*vnet;
 };
 
-static struct dualpi2_dn_entry *
-dualpi2_dn_entry_of(struct dn_schk *schk)
+static struct dn_dualpi2_entry *
+dn_dualpi2_entry_of(struct dn_schk *schk)
 {
-	return ((struct dualpi2_dn_entry *)(schk + 1));
+	return ((struct dn_dualpi2_entry *)(schk + 1));
 }
 
-static struct dualpi2_dn_instance *
-dualpi2_dn_instance_of(struct dn_sch_inst *si)
+static struct dn_dualpi2_instance *
+dn_dualpi2_instance_of(struct dn_sch_inst *si)
 {
-	return ((struct dualpi2_dn_instance *)(si + 1));
+	return ((struct dn_dualpi2_instance *)(si + 1));
 }
 
 /* What `ipfw sched show' prints. */
 static void
-dualpi2_dn_show_backlog(struct dn_sch_inst *si)
+dn_dualpi2_show_backlog(struct dn_sch_inst *si)
 {
 	const struct dualpi2_queue *q =
-	    dualpi2_dn_instance_of(si)->instance.queue.queue;
+	    dn_dualpi2_instance_of(si)->instance.queue.queue;
 
 	si->ni.length = q[0].packets + q[1].packets;
 	si->ni.len_bytes = q[0].bytes + q[1].bytes;
 }
 
 static int
-dualpi2_dn_enqueue(struct dn_sch_inst *si, struct dn_queue *q __unused,
+dn_dualpi2_enqueue(struct dn_sch_inst *si, struct dn_queue *q __unused,
     struct mbuf *m)
 {
-	struct dualpi2_dn_instance *in = dualpi2_dn_instance_of(si);
+	struct dn_dualpi2_instance *in = dn_dualpi2_instance_of(si);
 	uint64_t head = l4s_ring_head(&in->vnet->ring);
 	uint32_t length = l4s_pkt_length(m);
 	uint8_t ecn = L4S_ECN_NOT_ECT;
@@ -82,15 +83,15 @@ dualpi2_dn_enqueue(struct dn_sch_inst *si, struct dn_queue *q __unused,
 		l4s_rcvif_save(m);
 		queued = l4s_instance_enqueue(&in->instance, m, l4s_now());
 	}
-	dualpi2_dn_show_backlog(si);
+	dn_dualpi2_show_backlog(si);
 	l4s_probe_written(&in->vnet->ring, head);
 	return (queued ? 0 : 1);
 }
 
 static struct mbuf *
-dualpi2_dn_dequeue(struct dn_sch_inst *si)
+dn_dualpi2_dequeue(struct dn_sch_inst *si)
 {
-	struct dualpi2_dn_instance *in = dualpi2_dn_instance_of(si);
+	struct dn_dualpi2_instance *in = dn_dualpi2_instance_of(si);
 	uint64_t head = l4s_ring_head(&in->vnet->ring);
 	uint64_t now = l4s_now();
 	struct mbuf *m;
@@ -102,16 +103,16 @@ dualpi2_dn_dequeue(struct dn_sch_inst *si)
 		/* Its interface left meanwhile; the next one, then. */
 		l4s_pkt_drop(m, &in->sink);
 	}
-	dualpi2_dn_show_backlog(si);
+	dn_dualpi2_show_backlog(si);
 	l4s_probe_written(&in->vnet->ring, head);
 	return (m);
 }
 
 /* Also called when an entry is configured again without a change. */
 static int
-dualpi2_dn_config(struct dn_schk *schk)
+dn_dualpi2_config(struct dn_schk *schk)
 {
-	struct dualpi2_dn_entry *entry = dualpi2_dn_entry_of(schk);
+	struct dn_dualpi2_entry *entry = dn_dualpi2_entry_of(schk);
 
 	if (!entry->counted) {
 		entry->counted = true;
@@ -122,9 +123,9 @@ dualpi2_dn_config(struct dn_schk *schk)
 
 /* Also called for an entry that never came to be configured. */
 static int
-dualpi2_dn_destroy(struct dn_schk *schk)
+dn_dualpi2_destroy(struct dn_schk *schk)
 {
-	struct dualpi2_dn_entry *entry = dualpi2_dn_entry_of(schk);
+	struct dn_dualpi2_entry *entry = dn_dualpi2_entry_of(schk);
 
 	if (entry->counted) {
 		entry->counted = false;
@@ -134,9 +135,9 @@ dualpi2_dn_destroy(struct dn_schk *schk)
 }
 
 static int
-dualpi2_dn_new_sched(struct dn_sch_inst *si)
+dn_dualpi2_new_sched(struct dn_sch_inst *si)
 {
-	struct dualpi2_dn_instance *in = dualpi2_dn_instance_of(si);
+	struct dn_dualpi2_instance *in = dn_dualpi2_instance_of(si);
 	struct l4s_params params;
 	struct l4s_limits limits;
 	uint64_t seed;
@@ -164,9 +165,9 @@ dualpi2_dn_new_sched(struct dn_sch_inst *si)
 }
 
 static int
-dualpi2_dn_free_sched(struct dn_sch_inst *si)
+dn_dualpi2_free_sched(struct dn_sch_inst *si)
 {
-	struct dualpi2_dn_instance *in = dualpi2_dn_instance_of(si);
+	struct dn_dualpi2_instance *in = dn_dualpi2_instance_of(si);
 
 	l4s_device_detach(&in->vnet->device, &in->instance, l4s_now());
 	l4s_instance_flush(&in->instance);
@@ -184,12 +185,12 @@ struct dn_alg l4s_dualpi2_alg = {
 	.type = DN_SCHED_DUALPI2,
 	.name = "dualpi2",
 	.flags = DN_MULTIQUEUE,
-	.schk_datalen = sizeof(struct dualpi2_dn_entry),
-	.si_datalen = sizeof(struct dualpi2_dn_instance),
-	.enqueue = dualpi2_dn_enqueue,
-	.dequeue = dualpi2_dn_dequeue,
-	.config = dualpi2_dn_config,
-	.destroy = dualpi2_dn_destroy,
-	.new_sched = dualpi2_dn_new_sched,
-	.free_sched = dualpi2_dn_free_sched,
+	.schk_datalen = sizeof(struct dn_dualpi2_entry),
+	.si_datalen = sizeof(struct dn_dualpi2_instance),
+	.enqueue = dn_dualpi2_enqueue,
+	.dequeue = dn_dualpi2_dequeue,
+	.config = dn_dualpi2_config,
+	.destroy = dn_dualpi2_destroy,
+	.new_sched = dn_dualpi2_new_sched,
+	.free_sched = dn_dualpi2_free_sched,
 };

@@ -18,14 +18,14 @@
 
 /* Where the IP header begins, seen from the start of the mbuf chain. */
 static int
-ip_offset(const struct mbuf *m)
+pkt_ip_offset(const struct mbuf *m)
 {
 	return ((l4s_pkt_tag(m)->dn_dir & PROTO_LAYER2) != 0 ?
 	    ETHER_HDR_LEN : 0);
 }
 
 static bool
-frame_is_ip(const uint8_t *ethertype)
+pkt_frame_is_ip(const uint8_t *ethertype)
 {
 	uint16_t type = (uint16_t)(ethertype[0] << 8 | ethertype[1]);
 
@@ -34,16 +34,16 @@ frame_is_ip(const uint8_t *ethertype)
 
 /* The header, or NULL if it is not IP or not in one piece. */
 static uint8_t *
-ip_header(const struct mbuf *m)
+pkt_ip_header(const struct mbuf *m)
 {
-	int offset = ip_offset(m);
+	int offset = pkt_ip_offset(m);
 	uint8_t *h;
 
 	if ((m->m_flags & M_EXTPG) != 0 ||
 	    m->m_len < offset + L4S_IPHDR_LENGTH)
 		return (NULL);
 	h = mtodo(m, offset);
-	if (offset != 0 && !frame_is_ip(h - 2))
+	if (offset != 0 && !pkt_frame_is_ip(h - 2))
 		return (NULL);
 	return (h);
 }
@@ -51,7 +51,7 @@ ip_header(const struct mbuf *m)
 uint8_t
 l4s_pkt_ecn(const struct mbuf *m)
 {
-	const uint8_t *h = ip_header(m);
+	const uint8_t *h = pkt_ip_header(m);
 
 	return (h != NULL ? l4s_iphdr_ecn(h) : L4S_ECN_NOT_ECT);
 }
@@ -63,7 +63,7 @@ l4s_pkt_ecn(const struct mbuf *m)
 bool
 l4s_pkt_can_mark(struct mbuf *m)
 {
-	const uint8_t *h = ip_header(m);
+	const uint8_t *h = pkt_ip_header(m);
 
 	return (h != NULL && M_WRITABLE(m) &&
 	    l4s_iphdr_ecn(h) != L4S_ECN_NOT_ECT);
@@ -77,14 +77,14 @@ void
 l4s_pkt_mark(struct mbuf *m)
 {
 	KASSERT(l4s_pkt_can_mark(m), ("l4s: mbuf %p cannot be marked", m));
-	(void)l4s_iphdr_mark(ip_header(m),
+	(void)l4s_iphdr_mark(pkt_ip_header(m),
 	    (m->m_pkthdr.csum_flags & CSUM_IP) == 0);
 }
 
 struct mbuf *
 l4s_pkt_prepare(struct mbuf *m, uint8_t *ecn)
 {
-	int offset = ip_offset(m);
+	int offset = pkt_ip_offset(m);
 	int need = offset + L4S_IPHDR_LENGTH;
 	uint8_t head[ETHER_HDR_LEN + L4S_IPHDR_LENGTH];
 
@@ -94,7 +94,7 @@ l4s_pkt_prepare(struct mbuf *m, uint8_t *ecn)
 		return (m);
 	m_copydata(m, 0, need, (caddr_t)head);
 	*ecn = l4s_iphdr_ecn(head + offset);
-	if ((offset != 0 && !frame_is_ip(head + offset - 2)) ||
+	if ((offset != 0 && !pkt_frame_is_ip(head + offset - 2)) ||
 	    *ecn == L4S_ECN_NOT_ECT)
 		return (m);
 	/*

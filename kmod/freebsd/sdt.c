@@ -16,7 +16,7 @@
  * the probes are fired from the ring and the core does not know them.
  */
 
-#include "l4s_freebsd.h"
+#include "probes.h"
 
 SDT_PROVIDER_DEFINE(l4sllm);
 SDT_PROBE_DEFINE6(l4sllm, , , decision, "uint32_t", "uint32_t", "uint8_t",
@@ -29,7 +29,7 @@ SDT_PROBE_DEFINE2(l4sllm, , , loss, "uint64_t", "uint64_t");
 
 #ifdef KDTRACE_HOOKS
 static bool
-is_refusal(uint8_t reason)
+probe_is_refusal(uint8_t reason)
 {
 	return (reason == L4S_REASON_NOT_ECT ||
 	    reason == L4S_REASON_DROP_SHARE ||
@@ -44,7 +44,7 @@ probe_record(const struct l4s_record *r)
 		return;
 	SDT_PROBE6(l4sllm, , , decision, r->sched, r->instance,
 	    r->queue_type, r->dequeue_action, r->reason, r);
-	if (is_refusal(r->reason))
+	if (probe_is_refusal(r->reason))
 		SDT_PROBE6(l4sllm, , , refusal, r->sched, r->instance,
 		    r->queue_type, r->dequeue_action, r->reason, r);
 }

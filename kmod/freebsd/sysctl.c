@@ -10,15 +10,15 @@
  *	net.inet.ip.dummynet.dualpi2	the queue's parameters
  *	net.inet.l4sllm			what the daemon is asked to do, state
  *	net.inet.l4sllm.limits		what no override crosses
- *	net.inet.l4sllm.stats		counters, summed over the vnet's instances
+ *	net.inet.l4sllm.stats		counters, over the vnet's instances
  *
- * All are the vnet's own.  A row of a table below is a member of one of the
+ * All are the vnet's own.  A row of a table is a member of one of the
  * interface's structs with the factor from sysctl's unit to the member's; the
  * ranges are those that l4s_params_check() and l4s_limits_check() hold, and a
  * value outside is EINVAL.
  */
 
-#include "l4s_freebsd.h"
+#include "vnet.h"
 
 #include <sys/socket.h>
 #include <sys/sysctl.h>
@@ -31,343 +31,12 @@ SYSCTL_DECL(_net_inet_ip);
 SYSCTL_DECL(_net_inet_ip_dummynet);
 SYSCTL_NODE(_net_inet, OID_AUTO, l4sllm, CTLFLAG_RW | CTLFLAG_MPSAFE, NULL,
     "Overrides for DualPI2");
-static SYSCTL_NODE(_net_inet_l4sllm, OID_AUTO, limits,
+SYSCTL_NODE(_net_inet_l4sllm, OID_AUTO, limits,
     CTLFLAG_RW | CTLFLAG_MPSAFE, NULL, "Limits that no override crosses");
-static SYSCTL_NODE(_net_inet_l4sllm, OID_AUTO, stats,
+SYSCTL_NODE(_net_inet_l4sllm, OID_AUTO, stats,
     CTLFLAG_RD | CTLFLAG_MPSAFE, NULL, "Counters, over all instances");
-static SYSCTL_NODE(_net_inet_ip_dummynet, OID_AUTO, dualpi2,
+SYSCTL_NODE(_net_inet_ip_dummynet, OID_AUTO, dualpi2,
     CTLFLAG_RW | CTLFLAG_MPSAFE, NULL, "DualPI2 (RFC 9332)");
-
-struct field {
-	uint16_t	offset;
-	uint8_t		size;		/* 1, 4 or 8 bytes */
-	uint32_t	scale;		/* member's unit = value * scale */
-};
-
-#define	FIELD(type, member, factor)					\
-	{ offsetof(struct type, member),				\
-	    sizeof(((struct type *)0)->member), (factor) }
-
-/* With NULL for its first argument, a handler's second is an index. */
-#define	ROW_FLAGS	(CTLTYPE_U64 | CTLFLAG_VNET | CTLFLAG_MPSAFE)
-
-static uint64_t
-field_get(const void *base, const struct field *f)
-{
-	const uint8_t *p = (const uint8_t *)base + f->offset;
-	uint32_t v32;
-	uint64_t v64;
-
-	switch (f->size) {
-	case 1:
-		return (*p / f->scale);
-	case 4:
-		memcpy(&v32, p, sizeof(v32));
-		return (v32 / f->scale);
-	default:
-		memcpy(&v64, p, sizeof(v64));
-		return (v64 / f->scale);
-	}
-}
-
-static int
-field_set(void *base, const struct field *f, uint64_t value)
-{
-	uint8_t *p = (uint8_t *)base + f->offset;
-	uint64_t max = f->size == 8 ? UINT64_MAX : (1ULL << (8 * f->size)) - 1;
-	uint32_t v32;
-
-	if (value > max / f->scale)
-		return (EINVAL);
-	value *= f->scale;
-	switch (f->size) {
-	case 1:
-		*p = (uint8_t)value;
-		break;
-	case 4:
-		v32 = (uint32_t)value;
-		memcpy(p, &v32, sizeof(v32));
-		break;
-	default:
-		memcpy(p, &value, sizeof(value));
-		break;
-	}
-	return (0);
-}
-
-/*
- * Parameters
- */
-
-enum {
-	PARAM_TARGET, PARAM_TUPDATE, PARAM_L4S_THRESHOLD, PARAM_L4S_RANGE,
-	PARAM_MAX_BURST, PARAM_ALPHA, PARAM_BETA, PARAM_COUPLING,
-	PARAM_L4S_MIN_PACKETS, PARAM_LIMIT, PARAM_LIMIT_BYTES,
-	PARAM_MAX_ECNTH, PARAM_CLASSIC_WEIGHT, PARAM_DITHER, PARAM_LAQM,
-	PARAM_ECN
-};
-
-static const struct field params_fields[] = {
-	[PARAM_TARGET] = FIELD(l4s_params, target_ns, 1000),
-	[PARAM_TUPDATE] = FIELD(l4s_params, tupdate_ns, 1000),
-	[PARAM_L4S_THRESHOLD] = FIELD(l4s_params, l4s_threshold_ns, 1000),
-	[PARAM_L4S_RANGE] = FIELD(l4s_params, l4s_range_ns, 1000),
-	[PARAM_MAX_BURST] = FIELD(l4s_params, max_burst_ns, 1000),
-	[PARAM_ALPHA] = FIELD(l4s_params, alpha_uhz, 1),
-	[PARAM_BETA] = FIELD(l4s_params, beta_uhz, 1),
-	[PARAM_COUPLING] = FIELD(l4s_params, coupling_q8, 1),
-	[PARAM_L4S_MIN_PACKETS] = FIELD(l4s_params, l4s_min_packets, 1),
-	[PARAM_LIMIT] = FIELD(l4s_params, limit_packets, 1),
-	[PARAM_LIMIT_BYTES] = FIELD(l4s_params, limit_bytes, 1),
-	[PARAM_MAX_ECNTH] = FIELD(l4s_params, max_ecnth, 1),
-	[PARAM_CLASSIC_WEIGHT] = FIELD(l4s_params, classic_weight, 1),
-	[PARAM_DITHER] = FIELD(l4s_params, dither, 1),
-	[PARAM_LAQM] = FIELD(l4s_params, laqm, 1),
-	[PARAM_ECN] = FIELD(l4s_params, ecn, 1),
-};
-
-static int
-sysctl_params(SYSCTL_HANDLER_ARGS)
-{
-	struct l4s_vnet *v = l4s_vnet_current();
-	const struct field *f = &params_fields[arg2];
-	struct l4s_params params;
-	uint64_t value;
-	int error;
-
-	if (v == NULL)
-		return (ENXIO);
-	l4s_device_params(&v->device, &params);
-	value = field_get(&params, f);
-	error = sysctl_handle_64(oidp, &value, 0, req);
-	if (error != 0 || req->newptr == NULL)
-		return (error);
-	/* Two writers of two members: neither is lost. */
-	mtx_lock(&l4s_global);
-	l4s_device_params(&v->device, &params);
-	error = field_set(&params, f, value);
-	if (error == 0 &&
-	    l4s_device_set_params(&v->device, &params, l4s_now()) != 0)
-		error = EINVAL;
-	mtx_unlock(&l4s_global);
-	return (error);
-}
-
-#define	PARAM(name, index, description)					\
-	SYSCTL_PROC(_net_inet_ip_dummynet_dualpi2, OID_AUTO, name,	\
-	    ROW_FLAGS | CTLFLAG_RW, NULL, index, sysctl_params, "QU",	\
-	    description)
-
-PARAM(target, PARAM_TARGET, "Target queue delay (us), 1 to 5000000");
-PARAM(tupdate, PARAM_TUPDATE,
-    "Time between two controller updates (us), 100 to 1000000");
-PARAM(l4s_threshold, PARAM_L4S_THRESHOLD,
-    "Queue delay above which L4S packets are marked (us), 0 to 1000000");
-PARAM(l4s_range, PARAM_L4S_RANGE,
-    "Ramp of the L4S marking above its threshold (us), 1 to 1000000");
-PARAM(max_burst, PARAM_MAX_BURST,
-    "Burst allowance of RFC 8033 (us), 0 is off, to 10000000");
-PARAM(alpha, PARAM_ALPHA, "Integral gain (1/1000000 Hz)");
-PARAM(beta, PARAM_BETA, "Proportional gain (1/1000000 Hz)");
-PARAM(coupling, PARAM_COUPLING,
-    "Coupling factor k between the queues (1/256), 256 to 65535");
-PARAM(l4s_min_packets, PARAM_L4S_MIN_PACKETS,
-    "L4S packets queued at or below which none is marked natively");
-PARAM(limit, PARAM_LIMIT, "Packets in both queues, 1 to 1048576");
-PARAM(limit_bytes, PARAM_LIMIT_BYTES,
-    "Bytes in both queues, 0 for no such limit");
-PARAM(max_ecnth, PARAM_MAX_ECNTH,
-    "Drop ECT(0) above this probability (1/2147483647), 0 is off");
-PARAM(classic_weight, PARAM_CLASSIC_WEIGHT,
-    "Classic queue's share of the link when both wait (percent), 1 to 50");
-PARAM(dither, PARAM_DITHER, "Pattern of marks: 0 deterministic, 1 random");
-PARAM(laqm, PARAM_LAQM, "Native L4S marking: 0 step, 1 ramp");
-PARAM(ecn, PARAM_ECN, "Mark ECN-capable packets (1) or drop them (0)");
-
-/* Named sets; reading tells which is in force, or "custom". */
-static const struct {
-	const char	*name;
-	void		(*fill)(struct l4s_params *);
-} profiles[] = {
-	{ "default", l4s_params_default },
-	{ "tuned", l4s_params_tuned },
-	{ "paper", l4s_params_paper },
-};
-
-static int
-sysctl_profile(SYSCTL_HANDLER_ARGS)
-{
-	struct l4s_vnet *v = l4s_vnet_current();
-	struct l4s_params now, named;
-	char name[16] = "custom";
-	size_t i;
-	int error;
-
-	if (v == NULL)
-		return (ENXIO);
-	l4s_device_params(&v->device, &now);
-	for (i = 0; i < nitems(profiles); i++) {
-		profiles[i].fill(&named);
-		if (memcmp(&now, &named, sizeof(now)) == 0)
-			strlcpy(name, profiles[i].name, sizeof(name));
-	}
-	error = sysctl_handle_string(oidp, name, sizeof(name), req);
-	if (error != 0 || req->newptr == NULL)
-		return (error);
-	for (i = 0; i < nitems(profiles); i++)
-		if (strcmp(name, profiles[i].name) == 0) {
-			profiles[i].fill(&named);
-			return (l4s_device_set_params(&v->device, &named,
-			    l4s_now()) != 0 ? EINVAL : 0);
-		}
-	return (EINVAL);
-}
-SYSCTL_PROC(_net_inet_ip_dummynet_dualpi2, OID_AUTO, profile,
-    CTLTYPE_STRING | CTLFLAG_RW | CTLFLAG_VNET | CTLFLAG_MPSAFE, NULL, 0,
-    sysctl_profile, "A",
-    "Set all parameters: default (RFC 9332), tuned or paper");
-
-/*
- * Limits
- */
-
-enum {
-	LIMIT_CEILING, LIMIT_MAX_TTL, LIMIT_WATCHDOG, LIMIT_MAX_HOLD,
-	LIMIT_DROP_SHARE, LIMIT_FACTOR_MIN, LIMIT_FACTOR_MAX
-};
-
-static const struct field limits_fields[] = {
-	[LIMIT_CEILING] = FIELD(l4s_limits, ceiling_ns, 1000),
-	[LIMIT_MAX_TTL] = FIELD(l4s_limits, max_ttl_ns, 1000),
-	[LIMIT_WATCHDOG] = FIELD(l4s_limits, watchdog_ns, 1000),
-	[LIMIT_MAX_HOLD] = FIELD(l4s_limits, max_hold, 1),
-	[LIMIT_DROP_SHARE] = FIELD(l4s_limits, drop_share, 1),
-	[LIMIT_FACTOR_MIN] = FIELD(l4s_limits, factor_min, 1),
-	[LIMIT_FACTOR_MAX] = FIELD(l4s_limits, factor_max, 1),
-};
-
-static int
-sysctl_limits(SYSCTL_HANDLER_ARGS)
-{
-	struct l4s_vnet *v = l4s_vnet_current();
-	const struct field *f = &limits_fields[arg2];
-	struct l4s_limits limits;
-	uint64_t value;
-	int error;
-
-	if (v == NULL)
-		return (ENXIO);
-	l4s_device_limits(&v->device, &limits);
-	value = field_get(&limits, f);
-	error = sysctl_handle_64(oidp, &value, 0, req);
-	if (error != 0 || req->newptr == NULL)
-		return (error);
-	/* Two writers of two members: neither is lost. */
-	mtx_lock(&l4s_global);
-	l4s_device_limits(&v->device, &limits);
-	error = field_set(&limits, f, value);
-	if (error == 0 &&
-	    l4s_device_set_limits(&v->device, &limits, l4s_now()) != 0)
-		error = EINVAL;
-	mtx_unlock(&l4s_global);
-	return (error);
-}
-
-#define	LIMIT(name, index, description)					\
-	SYSCTL_PROC(_net_inet_l4sllm_limits, OID_AUTO, name,		\
-	    ROW_FLAGS | CTLFLAG_RW, NULL, index, sysctl_limits, "QU",	\
-	    description)
-
-LIMIT(ceiling, LIMIT_CEILING,
-    "Queue delay above which plain DualPI2 decides (us)");
-LIMIT(max_ttl, LIMIT_MAX_TTL, "Longest life of an override (us)");
-LIMIT(watchdog, LIMIT_WATCHDOG,
-    "Time within which the controller must send (us), 0 is off");
-LIMIT(max_hold, LIMIT_MAX_HOLD, "Packets that one override may hold");
-LIMIT(drop_share, LIMIT_DROP_SHARE,
-    "Share of packets that overrides may drop (1/65536)");
-LIMIT(factor_min, LIMIT_FACTOR_MIN,
-    "Least factor on a set-point (1/65536)");
-LIMIT(factor_max, LIMIT_FACTOR_MAX,
-    "Greatest factor on a set-point (1/65536)");
-
-/*
- * Counters
- */
-
-static int
-vnet_stats(struct l4s_stats *stats)
-{
-	struct l4s_vnet *v = l4s_vnet_current();
-
-	if (v == NULL)
-		return (ENXIO);
-	memset(stats, 0, sizeof(*stats));
-	stats->version = L4S_ABI_VERSION;
-	stats->length = sizeof(*stats);
-	return (l4s_device_stats(&v->device, stats, l4s_now()) != 0 ?
-	    EINVAL : 0);
-}
-
-/* arg2: the member's offset in struct l4s_stats. */
-static int
-sysctl_stats(SYSCTL_HANDLER_ARGS)
-{
-	struct field f = { (uint16_t)arg2, sizeof(uint64_t), 1 };
-	struct l4s_stats stats;
-	uint64_t value;
-	int error;
-
-	error = vnet_stats(&stats);
-	if (error != 0)
-		return (error);
-	value = field_get(&stats, &f);
-	return (sysctl_handle_64(oidp, &value, 0, req));
-}
-
-#define	STAT_AT(name, member, description)				\
-	SYSCTL_PROC(_net_inet_l4sllm_stats, OID_AUTO, name,		\
-	    ROW_FLAGS | CTLFLAG_RD, NULL,				\
-	    offsetof(struct l4s_stats, member), sysctl_stats, "QU",	\
-	    description)
-#define	STAT(name, description)		STAT_AT(name, name, description)
-
-STAT(packets_in, "Packets that arrived");
-STAT(bytes_in, "Bytes that arrived");
-STAT(forwarded, "Packets that left");
-STAT(forwarded_bytes, "Bytes that left");
-STAT(dropped, "Packets dropped, for any reason");
-STAT(queued, "Packets waiting now");
-STAT(queued_bytes, "Bytes waiting now");
-STAT(drops_tail, "Packets dropped on arrival by a queue limit");
-STAT(drops_base, "Packets dropped by DualPI2");
-STAT(drops_override, "Packets dropped by an override");
-STAT(drops_flush, "Packets dropped with their queue");
-STAT(marks_classic, "Packets of the classic queue marked by DualPI2");
-STAT(marks_native, "Packets marked by the L4S queue's own threshold");
-STAT(marks_coupled, "Packets of the L4S queue marked by coupling");
-STAT(marks_override, "Packets marked by an override");
-STAT(overrides_received, "Overrides accepted from the controller");
-STAT(overrides_applied, "Overrides that had an effect");
-STAT(overrides_expired, "Overrides that expired before they had one");
-STAT(overrides_refused, "Overrides that a limit kept from having one");
-STAT(overrides_replaced, "Overrides replaced before they had one");
-STAT(overrides_waiting, "Overrides that wait for a packet now");
-STAT(refused_invalid, "Overrides turned away as invalid");
-STAT(decisions_overridden, "Decisions made by an override");
-STAT(watchdog_misses, "Deadlines that the controller missed");
-STAT_AT(refused_not_ect, refused[L4S_REASON_NOT_ECT],
-    "Marks refused on packets that are not ECN-capable");
-STAT_AT(refused_drop_share, refused[L4S_REASON_DROP_SHARE],
-    "Drops refused beyond their share");
-STAT_AT(refused_ceiling, refused[L4S_REASON_CEILING],
-    "Decisions refused above the delay ceiling");
-STAT_AT(refused_overload, refused[L4S_REASON_OVERLOAD],
-    "Decisions refused in overload");
-
-/*
- * State, versions, and what the daemon is asked to do
- */
 
 /* In one word, the first that holds. */
 static int
@@ -379,7 +48,7 @@ sysctl_state(SYSCTL_HANDLER_ARGS)
 	const char *state;
 	int error;
 
-	error = vnet_stats(&stats);
+	error = l4s_vnet_stats(&stats);
 	if (error != 0)
 		return (error);
 	l4s_lock(&v->device.lock);
@@ -416,7 +85,7 @@ SYSCTL_STRING(_net_inet_l4sllm, OID_AUTO, release, CTLFLAG_RD,
 
 /* Tells the daemon to look: it reads the sysctls on this event. */
 static void
-announce(struct l4s_vnet *v)
+sysctl_announce(struct l4s_vnet *v)
 {
 	struct l4s_params params;
 
@@ -456,7 +125,7 @@ sysctl_advice(SYSCTL_HANDLER_ARGS)
 	mtx_lock(&l4s_global);
 	*field = value;
 	mtx_unlock(&l4s_global);
-	announce(v);
+	sysctl_announce(v);
 	return (0);
 }
 #define	ADVICE_FLAGS	(CTLFLAG_RW | CTLFLAG_VNET | CTLFLAG_MPSAFE |	\
@@ -499,10 +168,11 @@ sysctl_mode(SYSCTL_HANDLER_ARGS)
 			mtx_lock(&l4s_global);
 			v->advice.mode = mode;
 			mtx_unlock(&l4s_global);
-			announce(v);
+			sysctl_announce(v);
 			return (0);
 		}
 	return (EINVAL);
 }
 SYSCTL_PROC(_net_inet_l4sllm, OID_AUTO, mode, CTLTYPE_STRING | ADVICE_FLAGS,
-    NULL, 0, sysctl_mode, "A", "Kind of override: once, hold, steer, or config (the daemon's own)");
+    NULL, 0, sysctl_mode, "A",
+    "Kind of override: once, hold, steer, or config (the daemon's own)");

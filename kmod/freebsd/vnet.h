@@ -5,15 +5,13 @@
  */
 
 /*
- * What the FreeBSD files share.
- *
- *	dummynet ──▶ dn_dualpi2.c ──▶ instance.c ──▶ ring ──▶ cdev.c ──▶ read(2)
- *	                  ▲                                      │
- *	                  └── device.c ◀── ioctl(2), sysctl ─────┘
- *
  * Each vnet has a device of its own: its instances, its ring, its parameters
  * and limits, its descriptors.  A descriptor belongs to the vnet of the
  * thread that opened it, wherever it is passed.
+ *
+ *	module.c ──▶ cdev.c ──▶ vnet.c ◀── sysctl*.c
+ *	    │                     ▲
+ *	    └──▶ dn_dualpi2.c ────┘
  *
  * Locks, outermost first.  None is held across a sleep, an allocation that
  * waits or a copy from or to userspace.
@@ -22,7 +20,7 @@
  *				callback; never taken here
  *	l4s_global (g)		vnets' descriptors, references, unloading,
  *				writers of sysctls
- *	l4s_open.mtx (o)	a descriptor's sleepers, poll, kqueue
+ *	cdev_client.mtx (o)	a descriptor's sleepers, poll, kqueue
  *	l4s_device.lock		see osdep.h for this one and the next two
  *	l4s_overrides.lock
  *	l4s_device.wake_lock
@@ -33,26 +31,20 @@
  * kqueue's, select's and the callout's locks come after (o).
  */
 
-#ifndef _L4S_FREEBSD_H_
-#define	_L4S_FREEBSD_H_
+#ifndef _L4S_VNET_H_
+#define	_L4S_VNET_H_
 
 #include "compat.h"
 
-#include <sys/callout.h>
 #include <sys/kernel.h>
 #include <sys/lock.h>
 #include <sys/malloc.h>
 #include <sys/mutex.h>
 #include <sys/queue.h>
-#include <sys/sdt.h>
-#include <sys/selinfo.h>
-#include <sys/taskqueue.h>
 
 #include "device.h"
 
 MALLOC_DECLARE(M_L4SLLM);
-
-struct l4s_open;
 
 /*
  * How the daemon is asked to work; it reads these by sysctl.  0: as its
@@ -64,40 +56,40 @@ struct l4s_advice {
 	uint32_t	mode;		/* L4S_MODE_* or 0 */
 };
 
+/* Of who has to know when a vnet goes. */
+struct l4s_vnet_watch {
+	LIST_ENTRY(l4s_vnet_watch) link; /* (g) */
+	void		(*gone)(struct l4s_vnet_watch *); /* (c) under (g) */
+};
+
 struct l4s_vnet {
 	struct l4s_device device;
 	struct l4s_ring	ring;
 	uint64_t	*words;		/* (c) the ring's */
 	struct l4s_advice advice;	/* (g) */
-	LIST_HEAD(, l4s_open) opens;	/* (g) */
+	LIST_HEAD(, l4s_vnet_watch) watches; /* (g) */
+	bool		gone;		/* (g) */
 	u_int		references;	/* (g) the vnet's, and each open's */
 };
 
-/* module.c */
 extern struct mtx l4s_global;
-extern struct taskqueue *l4s_taskqueue;
 
 /* Of curvnet; NULL before it is set up and while it is torn down. */
 struct l4s_vnet	*l4s_vnet_current(void);
+/* Its counters, summed over its instances; 0 or an errno. */
+int		 l4s_vnet_stats(struct l4s_stats *);
+
 /* Counts a descriptor in; NULL when there is no vnet, or unloading began. */
 struct l4s_vnet	*l4s_vnet_hold(void);
 void		 l4s_vnet_release(struct l4s_vnet *);
+/* watch->gone() is called when the vnet goes, or now if it has gone. */
+void		 l4s_vnet_watch(struct l4s_vnet *, struct l4s_vnet_watch *);
+void		 l4s_vnet_unwatch(struct l4s_vnet_watch *);
 
-/* dn_dualpi2.c */
-extern struct dn_alg l4s_dualpi2_alg;
+/* Whether a descriptor of any vnet is open. */
+bool		 l4s_vnet_in_use(void);
+/* No descriptor from here on; false, and no change, when one is open. */
+bool		 l4s_vnet_close(void);
+void		 l4s_vnet_reopen(void);
 
-/* cdev.c */
-int	l4s_cdev_create(void);
-void	l4s_cdev_destroy(void);
-/* The vnet goes: its descriptors end.  l4s_global held. */
-void	l4s_cdev_revoke(struct l4s_vnet *);
-
-/* sdt.c */
-SDT_PROVIDER_DECLARE(l4sllm);
-SDT_PROBE_DECLARE(l4sllm, , , override);
-/* Fires for the messages from sequence number `from' to the ring's head. */
-void	l4s_probe_written(const struct l4s_ring *, uint64_t from);
-/* Fires for losses among messages that were read. */
-void	l4s_probe_read(const void *messages, size_t size);
-
-#endif /* !_L4S_FREEBSD_H_ */
+#endif /* !_L4S_VNET_H_ */

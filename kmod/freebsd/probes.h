@@ -1,0 +1,25 @@
+/*-
+ * SPDX-License-Identifier: BSD-2-Clause
+ *
+ * Copyright (c) 2026 The l4sllm authors
+ */
+
+/* DTrace probes: see sdt.c. */
+
+#ifndef _L4S_PROBES_H_
+#define	_L4S_PROBES_H_
+
+#include "compat.h"
+
+#include <sys/sdt.h>
+
+#include "ring.h"
+
+SDT_PROVIDER_DECLARE(l4sllm);
+SDT_PROBE_DECLARE(l4sllm, , , override);
+/* Fires for the messages from sequence number `from' to the ring's head. */
+void	l4s_probe_written(const struct l4s_ring *, uint64_t from);
+/* Fires for losses among messages that were read. */
+void	l4s_probe_read(const void *messages, size_t size);
+
+#endif /* !_L4S_PROBES_H_ */
