@@ -2,7 +2,7 @@
 
 use l4sllm_abi::{Action, Queue};
 
-use crate::tensors::Random;
+use crate::splitmix::SplitMix64;
 use crate::{ACTIONS, DecisionRule};
 
 /// Applies a [`DecisionRule`].  One per session; the same probabilities give
@@ -13,7 +13,7 @@ use crate::{ACTIONS, DecisionRule};
 #[derive(Debug, Clone)]
 pub struct Chooser {
     rule: DecisionRule,
-    random: Random,
+    random: SplitMix64,
     owed: [[f32; ACTIONS]; 2], // per queue: probability not yet acted on
 }
 
@@ -22,7 +22,7 @@ impl Chooser {
     pub fn new(rule: DecisionRule, seed: u64) -> Chooser {
         Chooser {
             rule,
-            random: Random::new(seed),
+            random: SplitMix64::new(seed),
             owed: [[0.0; ACTIONS]; 2],
         }
     }

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
 use crate::backbone::Initial;
+use crate::splitmix::SplitMix64;
 use crate::{ACTIONS, PolicyConfig, PolicyError};
 
 /// Stands before the names of a backbone's tensors.
@@ -102,7 +103,7 @@ impl Tensors {
     /// family draws them, adapters that change nothing yet, and paths of
     /// features with more, since their fan-in is small.
     pub fn random(config: &PolicyConfig, seed: u64) -> Result<Tensors, PolicyError> {
-        let mut random = Random::new(seed);
+        let mut random = SplitMix64::new(seed);
         let mut tensors = BTreeMap::new();
         for (name, shape) in trained_specs(config)? {
             let draw = initial(config, &name, &shape);
@@ -277,39 +278,5 @@ fn check_finite(file: &str, tensor: &str, data: &[f32]) -> Result<(), PolicyErro
     match data.iter().position(|v| !v.is_finite()) {
         Some(at) => Err(wrong(file, tensor, format!("value {at} is {}", data[at]))),
         None => Ok(()),
-    }
-}
-
-/// SplitMix64: a few lines that give the same numbers everywhere.
-#[derive(Debug, Clone)]
-pub(crate) struct Random(u64);
-
-impl Random {
-    pub(crate) fn new(seed: u64) -> Random {
-        Random(seed)
-    }
-
-    /// What [`Random::new`] needs to go on from here.
-    #[cfg(feature = "torch")]
-    pub(crate) fn state(&self) -> u64 {
-        self.0
-    }
-
-    pub(crate) fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    /// In 0..1.
-    pub(crate) fn uniform(&mut self) -> f32 {
-        (self.next() >> 40) as f32 / (1u32 << 24) as f32
-    }
-
-    /// Standard normal (Box and Muller).
-    pub(crate) fn normal(&mut self) -> f32 {
-        let radius = (-2.0 * (1.0 - self.uniform()).ln()).sqrt();
-        radius * (std::f32::consts::TAU * self.uniform()).cos()
     }
 }

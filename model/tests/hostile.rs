@@ -379,7 +379,7 @@ fn headers_are_bounded() {
 #[test]
 fn no_damage_panics() {
     let dir = saved();
-    let mut noise = Noise(3);
+    let mut noise = Noise::new(3);
     for name in [CONFIG_FILE, WEIGHTS_FILE] {
         let file = dir.path().join(name);
         let good = fs::read(&file).unwrap();

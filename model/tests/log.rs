@@ -233,7 +233,7 @@ fn rotation_may_cut_lines_and_files() {
 #[test]
 fn any_bytes_are_read_to_the_end() {
     let text = written(&entries(200, 9));
-    let mut noise = Noise(4);
+    let mut noise = Noise::new(4);
     for _ in 0..300 {
         let mut text = text.clone();
         for _ in 0..noise.below(20) {

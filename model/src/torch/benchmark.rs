@@ -9,7 +9,7 @@ use super::network::{Batch, Network, Options};
 use super::optimiser::AdamW;
 use super::{TrainError, device, hub};
 use crate::backbone::LoraConfig;
-use crate::tensors::Random;
+use crate::splitmix::SplitMix64;
 use crate::{ACTIONS, Adaptation, BaseConfig, PolicyConfig, Tensors, specs, trained_specs};
 
 /// A model, one window to decide on, and a batch to train with.
@@ -127,7 +127,7 @@ pub fn least_bytes(config: &PolicyConfig, kind: Kind, windows: usize) -> Result<
 
 /// Trained weights small enough that nothing overflows.
 fn random(config: &PolicyConfig, seed: u64) -> Result<Tensors, TrainError> {
-    let mut random = Random::new(seed);
+    let mut random = SplitMix64::new(seed);
     let mut tensors = BTreeMap::new();
     let specs = trained_specs(config)?;
     for (name, shape) in &specs {
@@ -147,13 +147,13 @@ fn made_up(
     seed: u64,
     options: Options,
 ) -> Result<Batch, TrainError> {
-    let mut random = Random::new(seed);
+    let mut random = SplitMix64::new(seed);
     let records = windows * config.window;
     let inputs: usize = config.features.iter().map(|f| f.encoder.history()).sum();
     let returns: Vec<f32> = (0..records).map(|_| random.normal()).collect();
     let values: Vec<f32> = (0..records * inputs).map(|_| random.normal()).collect();
     let actions: Vec<i64> = (0..records)
-        .map(|_| (random.next() % ACTIONS as u64) as i64)
+        .map(|_| (random.next_u64() % ACTIONS as u64) as i64)
         .collect();
     Batch::of(windows, &returns, &values, &actions, options.device)
 }

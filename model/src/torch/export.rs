@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use tch::{CModule, Device, Kind, Tensor};
 
 use super::{Batch, Network, TrainError};
-use crate::tensors::Random;
+use crate::splitmix::SplitMix64;
 use crate::{ACTIONS, PolicyConfig};
 
 /// The module's file in a version of a Triton model.
@@ -186,7 +186,7 @@ struct Raw {
 impl Raw {
     /// Values about as large as those that the policy was fitted to.
     fn made_up(config: &PolicyConfig, windows: usize, seed: u64) -> Raw {
-        let mut random = Random::new(seed);
+        let mut random = SplitMix64::new(seed);
         let mut raw = Raw {
             windows,
             returns: Vec::new(),
@@ -201,7 +201,8 @@ impl Raw {
                     raw.features.push(feature.scaling.invert(random.normal()));
                 }
             }
-            raw.actions.push((random.next() % ACTIONS as u64) as i64);
+            raw.actions
+                .push((random.next_u64() % ACTIONS as u64) as i64);
         }
         raw
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use crate::pool::Windows;
-use crate::tensors::Random;
+use crate::splitmix::SplitMix64;
 
 /// Ranges of rows that are drawn from as often as `weight` says.
 #[derive(Debug, Clone, PartialEq)]
@@ -85,9 +85,9 @@ impl Sampler {
     /// long as that may take.
     pub(super) fn batch(
         &self,
-        random: &mut Random,
+        random: &mut SplitMix64,
         count: usize,
-        mut accept: impl FnMut(&Range<usize>, &mut Random) -> bool,
+        mut accept: impl FnMut(&Range<usize>, &mut SplitMix64) -> bool,
     ) -> Vec<Range<usize>> {
         let whole = self.bucket(random, None).length;
         let most = self.shortest + below(random, self.length - self.shortest + 1);
@@ -109,7 +109,7 @@ impl Sampler {
     }
 
     /// A bucket by weight, among those of that length.
-    fn bucket(&self, random: &mut Random, length: Option<usize>) -> &Bucket {
+    fn bucket(&self, random: &mut SplitMix64, length: Option<usize>) -> &Bucket {
         loop {
             let at = f64::from(random.uniform()) * self.total;
             let index = self.buckets.partition_point(|bucket| bucket.until <= at);
@@ -121,8 +121,8 @@ impl Sampler {
     }
 }
 
-fn below(random: &mut Random, count: usize) -> usize {
-    (random.next() % count as u64) as usize
+fn below(random: &mut SplitMix64, count: usize) -> usize {
+    (random.next_u64() % count as u64) as usize
 }
 
 #[cfg(test)]
@@ -132,7 +132,7 @@ mod tests {
     #[test]
     fn a_batch_has_one_length_and_as_many_records() {
         let sampler = Sampler::new(&Portion::plain(&[0..50, 60..63, 70..78]), 8, 8);
-        let mut random = Random::new(1);
+        let mut random = SplitMix64::new(1);
         let mut lengths = BTreeMap::new();
         for _ in 0..2000 {
             let batch = sampler.batch(&mut random, 4, |_, _| true);
@@ -155,7 +155,7 @@ mod tests {
             weight,
         });
         let sampler = Sampler::new(&portions, 5, 5);
-        let rows = sampler.batch(&mut Random::new(2), 4000, |_, _| true);
+        let rows = sampler.batch(&mut SplitMix64::new(2), 4000, |_, _| true);
         let small = rows.iter().filter(|r| r.start >= 2000).count();
         assert!((2850..3150).contains(&small), "{small}");
         assert!(rows.iter().all(|r| r.start < 3000));
@@ -164,7 +164,7 @@ mod tests {
     #[test]
     fn lengths_and_starts_vary() {
         let sampler = Sampler::new(&Portion::plain(&[100..115, 115..130]), 10, 4);
-        let mut random = Random::new(3);
+        let mut random = SplitMix64::new(3);
         let batches: Vec<_> = (0..500)
             .map(|_| sampler.batch(&mut random, 2, |_, _| true))
             .collect();
@@ -178,7 +178,7 @@ mod tests {
     #[test]
     fn windows_can_be_sent_back() {
         let sampler = Sampler::new(&Portion::plain(&[0..40, 50..60]), 4, 4);
-        let rows = sampler.batch(&mut Random::new(4), 50, |rows, _| rows.end % 7 == 0);
+        let rows = sampler.batch(&mut SplitMix64::new(4), 50, |rows, _| rows.end % 7 == 0);
         assert!(rows.iter().all(|rows| rows.end % 7 == 0));
     }
 }

@@ -16,7 +16,7 @@ use super::sampler::{Portion, Sampler};
 use super::train_config::TrainConfig;
 use super::{TrainError, device};
 use crate::pool::{Dataset, Windows};
-use crate::tensors::Random;
+use crate::splitmix::SplitMix64;
 use crate::{ACTIONS, Confusion, PolicyConfig};
 
 /// Names of the vectors of a checkpoint: the trained weights, the optimiser's
@@ -154,7 +154,7 @@ impl Trainer {
     pub fn step(&mut self) -> Result<Progress, TrainError> {
         let step = self.position.step;
         let learning_rate = self.config.learning_rate(step);
-        let mut random = Random::new(self.position.random);
+        let mut random = SplitMix64::new(self.position.random);
         let (mut loss, mut right, mut judged) = (0.0, 0.0, 0.0);
         for _ in 0..self.config.grad_accum_steps.max(1) {
             let part = self.accumulate(&mut random)?;
@@ -252,7 +252,7 @@ impl Trainer {
     /// Makes one decision, as a loop would: a forward pass over one window, of
     /// rows that were kept out if there are any.
     pub fn decide(&self) -> Result<[f32; ACTIONS], TrainError> {
-        let mut random = Random::new(self.config.seed);
+        let mut random = SplitMix64::new(self.config.seed);
         let rows = match self.held_out.spread(1).next() {
             Some(rows) => vec![rows],
             None => self.sampler.batch(&mut random, 1, |_, _| true),
@@ -263,7 +263,7 @@ impl Trainer {
     }
 
     /// Adds the gradient of one batch.
-    fn accumulate(&mut self, random: &mut Random) -> Result<Part, TrainError> {
+    fn accumulate(&mut self, random: &mut SplitMix64) -> Result<Part, TrainError> {
         let (data, acceptance) = (&self.data, self.acceptance);
         let rows = self
             .sampler
@@ -275,7 +275,7 @@ impl Trainer {
         let mut batch = self.batch(&rows)?;
         // libtorch's generator holds nothing from one batch to the next: a
         // resumed training draws the same.
-        let seed = random.next() as i64;
+        let seed = random.next_u64() as i64;
         tch::manual_seed(seed);
         let policy = self.network.config();
         let returns = &policy.returns;

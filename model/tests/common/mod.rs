@@ -11,19 +11,20 @@ use std::sync::Arc;
 use l4sllm_abi::{Record, raw};
 use l4sllm_model::backbone::{BackboneConfig, Gpt2Config, LlamaConfig, OptConfig, T5Config};
 use l4sllm_model::{
-    EncoderConfig, Encoding, Feature, Policy, PolicyConfig, Scaling, Step, Tensors, small_gpt2,
-    trained_specs,
+    EncoderConfig, Encoding, Feature, Policy, PolicyConfig, Scaling, SplitMix64, Step, Tensors,
+    small_gpt2, trained_specs,
 };
 
-/// SplitMix64.
-pub struct Noise(pub u64);
+/// What tests draw from.
+pub struct Noise(SplitMix64);
 
 impl Noise {
+    pub fn new(seed: u64) -> Noise {
+        Noise(SplitMix64::new(seed))
+    }
+
     pub fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
+        self.0.next_u64()
     }
 
     pub fn below(&mut self, n: u64) -> u64 {
@@ -31,7 +32,7 @@ impl Noise {
     }
 
     pub fn uniform(&mut self) -> f32 {
-        (self.next() >> 40) as f32 / (1u32 << 24) as f32
+        self.0.uniform()
     }
 }
 
@@ -64,7 +65,7 @@ pub fn record(seq: u64, noise: &mut Noise) -> Record {
 
 /// A stream of records.
 pub fn records(count: u64, seed: u64) -> Vec<Record> {
-    let mut noise = Noise(seed);
+    let mut noise = Noise::new(seed);
     (0..count).map(|seq| record(seq, &mut noise)).collect()
 }
 
@@ -190,7 +191,7 @@ pub fn adapted(dir: &tempfile::TempDir, backbone: BackboneConfig) -> PolicyConfi
 /// Random weights, larger than those that training starts from, so that
 /// probabilities differ from one window to the next.
 pub fn tensors(config: &PolicyConfig, seed: u64) -> Tensors {
-    let mut noise = Noise(seed);
+    let mut noise = Noise::new(seed);
     let specs = trained_specs(config).unwrap();
     let tensors = specs.into_iter().map(|(name, shape)| {
         let values = (0..shape.iter().product()).map(|_| 2.0 * noise.uniform() - 1.0);

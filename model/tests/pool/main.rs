@@ -154,7 +154,7 @@ fn damaged_pools_are_refused() {
         );
     }
     // Flipped bytes: an error or other values, never a panic.
-    let mut noise = Noise(4);
+    let mut noise = Noise::new(4);
     for _ in 0..200 {
         let mut bytes = bytes.clone();
         let at = noise.below(bytes.len() as u64) as usize;
@@ -335,7 +335,7 @@ prop_compose! {
         seed: u64,
     ) -> (Schema, Vec<Rows>) {
         let schema = Schema::new(features, time, base);
-        let mut noise = Noise(seed);
+        let mut noise = Noise::new(seed);
         let mut number = || match noise.below(4) {
             0 => noise.below(1 << 20) as f64,
             1 => [0.0, -0.0, f64::MAX, f64::MIN_POSITIVE, 1e-320][noise.below(5) as usize],

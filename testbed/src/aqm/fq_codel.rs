@@ -4,10 +4,10 @@
 use std::collections::VecDeque;
 
 use l4sllm_abi::Action;
+use l4sllm_model::SplitMix64;
 
 use super::codel::ControlState;
 use super::{Aqm, Backlog, CodelParams, Departure, Packet, PacketQueue, depart};
-use crate::sim::splitmix64;
 
 /// Parameters of [`FqCodel`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,8 +61,8 @@ impl FqCodel {
     }
 
     fn bucket(&self, flow: u32) -> usize {
-        let mut state = self.salt ^ u64::from(flow);
-        (splitmix64(&mut state) % self.flows.len() as u64) as usize
+        let hash = SplitMix64::new(self.salt ^ u64::from(flow)).next_u64();
+        (hash % self.flows.len() as u64) as usize
     }
 
     /// Drops from the head of the longest flow: half of it or 64 packets,

@@ -11,5 +11,3 @@ pub use error::SimError;
 pub use queue::EventQueue;
 pub use random::{Random, derive_seed};
 pub use simulation::Simulation;
-
-pub(crate) use random::splitmix64;

@@ -5,6 +5,7 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 
 use l4sllm_abi::Ecn;
+use l4sllm_model::SplitMix64;
 
 use super::{Body, Endpoint, FlowConfig, Receiver, Segment, Sender, receiver, sender};
 
@@ -92,7 +93,7 @@ impl Path {
     }
 
     pub fn losing_acks(mut self, p: f64, seed: u64) -> Path {
-        self.ack_loss = Some((Random(seed), p));
+        self.ack_loss = Some((Random::new(seed), p));
         self
     }
 
@@ -250,22 +251,18 @@ impl Path {
     }
 }
 
-/// A seeded stream of numbers (splitmix64).
+/// A seeded stream of chances.
 #[derive(Debug, Clone)]
-pub(super) struct Random(pub u64);
+pub(super) struct Random(SplitMix64);
 
 impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
+    pub fn new(seed: u64) -> Random {
+        Random(SplitMix64::new(seed))
     }
 
     /// True with probability `p`.
     pub fn chance(&mut self, p: f64) -> bool {
-        (self.next() >> 11) as f64 / (1u64 << 53) as f64 <= p
+        (self.0.next_u64() >> 11) as f64 / (1u64 << 53) as f64 <= p
     }
 }
 
@@ -287,7 +284,7 @@ pub(super) fn every(period: u64, verdict: Verdict) -> impl FnMut(Arrival<'_>) ->
 
 /// `verdict` on packets at random with probability `p`.
 pub(super) fn random(p: f64, verdict: Verdict, seed: u64) -> impl FnMut(Arrival<'_>) -> Verdict {
-    let mut random = Random(seed);
+    let mut random = Random::new(seed);
     move |_| {
         if random.chance(p) {
             verdict

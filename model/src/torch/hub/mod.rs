@@ -153,7 +153,7 @@ pub(super) fn aliases(config: &BackboneConfig, name: &str) -> Vec<String> {
 
 /// FNV-1a, so that a tensor's numbers do not depend on those before it.
 fn seed_of(seed: u64, name: &str) -> i64 {
-    let start = 0xcbf2_9ce4_8422_2325 ^ seed.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let start = 0xcbf2_9ce4_8422_2325 ^ seed.wrapping_mul(crate::splitmix::GOLDEN);
     let hash = name.bytes().fold(start, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
     });

@@ -288,7 +288,7 @@ fn limited_transmit() {
 fn everything_arrives_exactly_once() {
     for seed in 0..300 {
         let cc = STREAMS[seed as usize % 4];
-        let mut size = Random(seed ^ 0xabcd);
+        let mut size = Random::new(seed ^ 0xabcd);
         let bytes = 1 + (0..).take_while(|_| !size.chance(0.01)).count() as u64 * 733;
         let config = FlowConfig {
             bytes: Some(bytes),

@@ -218,7 +218,7 @@ fn two_flows_converge() {
     for cc in [Cc::NewReno, Cc::Cubic, Cc::Dctcp, Cc::Prague, Cc::UdpPrague] {
         // One coin a packet above the threshold keeps the flows from being
         // signalled in lockstep.
-        let mut coin = Random(11);
+        let mut coin = Random::new(11);
         let (threshold, share) = if cc.is_scalable() {
             (MS, 0.3)
         } else {
