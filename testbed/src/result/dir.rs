@@ -9,30 +9,12 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use serde::Serialize;
-use serde::de::DeserializeOwned;
 
 use super::error::ResultError;
+use super::layout::{FACTS, HOST, META, OWN, SCENARIO, SUMMARY, TEMPORARY, run_dir};
 use super::statistics::{Samples, pool};
 use super::stored::read_run;
 use super::{Arm, ArmFacts, Facts, Repetition, Run, Summary, columns};
-
-pub(super) const FACTS: &str = "facts.json";
-pub(super) const SUMMARY: &str = "summary.json";
-pub(super) const META: &str = "run.json";
-const SCENARIO: &str = "scenario";
-const ARMS: &str = "arms";
-/// What a result directory consists of, and all that `force` removes.
-const OWN: [&str; 7] = [
-    FACTS,
-    SUMMARY,
-    SCENARIO,
-    ARMS,
-    "host.json",
-    "figures",
-    "report.html",
-];
-/// Leftovers of a killed run.
-const TEMPORARY: &str = ".partial";
 
 /// A result directory that is being filled. [`ResultDir::add`] may be called
 /// from several threads; the outcome does not depend on their order.
@@ -78,7 +60,7 @@ impl ResultDir {
             // Under its own name, which is the scenario's where it gives none.
             let file = scenario.join(format!("{}.toml", facts.scenario));
             write_atomically(&file, facts.scenario_toml.as_bytes())?;
-            write_atomically(&path.join("host.json"), &json(&super::host::Host::here()))?;
+            write_atomically(&path.join(HOST), &json(&super::host::Host::here()))?;
             // Last: with it the directory is a result.
             write_atomically(&path.join(FACTS), &json(&facts))?;
         }
@@ -193,15 +175,6 @@ pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), ResultError> {
     fs::rename(&temporary, path).map_err(ResultError::io("create", path))
 }
 
-pub(super) fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, ResultError> {
-    let bytes = fs::read(path).map_err(ResultError::io("read", path))?;
-    serde_json::from_slice(&bytes).map_err(ResultError::json(path))
-}
-
-pub(super) fn run_dir(path: &Path, arm: &str, repetition: u32) -> PathBuf {
-    path.join(ARMS).join(arm).join(repetition.to_string())
-}
-
 fn load_finished(path: &Path, facts: &Facts) -> Result<Finished, ResultError> {
     let mut finished = Finished::new();
     for (index, arm) in facts.arms.iter().enumerate() {
@@ -290,14 +263,13 @@ fn occupied(path: &Path) -> Result<Option<&'static str>, ResultError> {
     // A run killed before its facts were written leaves only its own beginnings.
     let begun = |name: &OsStr| {
         let name = name.to_string_lossy();
-        name == SCENARIO || name == "host.json" || name.ends_with(TEMPORARY)
+        name == SCENARIO || name == HOST || name.ends_with(TEMPORARY)
     };
     let foreign = entries.any(|entry| entry.is_ok_and(|entry| !begun(&entry.file_name())));
     Ok(foreign.then_some("files that are no result"))
 }
 
 fn clear(path: &Path) -> Result<(), ResultError> {
-    // Facts first: without them nothing that is left counts as a result.
     OWN.iter().try_for_each(|name| remove(&path.join(name)))
 }
 

@@ -13,6 +13,7 @@ mod facts;
 #[cfg(any(test, feature = "fixture"))]
 pub mod fixture;
 mod host;
+mod layout;
 mod rows;
 mod series;
 mod statistics;

@@ -2,9 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
+use serde::de::DeserializeOwned;
+
 use super::columns;
-use super::dir::{FACTS, META, SUMMARY, read_json, run_dir};
 use super::error::ResultError;
+use super::layout::{FACTS, META, SUMMARY, run_dir};
 use super::{Facts, Run, Summary};
 
 /// What a result directory holds. Rows are read when asked for.
@@ -49,4 +51,9 @@ pub(super) fn read_run(dir: &Path) -> Result<Run, ResultError> {
         flows: columns::read(dir)?,
         decisions: columns::read(dir)?,
     })
+}
+
+fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, ResultError> {
+    let bytes = std::fs::read(path).map_err(ResultError::io("read", path))?;
+    serde_json::from_slice(&bytes).map_err(ResultError::json(path))
 }

@@ -1,14 +1,15 @@
-//! Who decides in an episode: DualPI2 with settings of its own, and what is
-//! strewn in besides.
+//! Who decides in an episode: DualPI2 with settings of its own, and overrides
+//! inserted at random.
 
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use l4sllm_abi::{Action, Params};
+use l4sllm_abi::Params;
 use l4sllmd::OverrideMode;
 
 use super::explorer::{Explorer, Move};
+use super::noise::{MAX_HOLD, MAX_INTERVAL, Noise, NoiseMode};
 use super::range::{Range, pick};
 use crate::control::EngineFactory;
 use crate::scenario::{Arm, Control};
@@ -29,52 +30,11 @@ pub struct Behaviour {
     pub coupling: Range,
     /// Native L4S threshold, ns.
     pub l4s_threshold_ns: Range,
-    /// What is strewn in.
+    /// Overrides inserted at random.
     pub noise: Option<Noise>,
     /// The policy that decides: its directory, and records between two
     /// decisions.
     pub policy: Option<(PathBuf, Range)>,
-}
-
-/// Overrides at random.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Noise {
-    /// Of which kind.
-    pub mode: NoiseMode,
-    /// Records between two decisions.
-    pub interval: Range,
-    /// Share of the decisions that are taken, 0 to 1; `steer` takes all.
-    pub share: Range,
-}
-
-/// Which overrides.
-#[derive(Debug, Clone, PartialEq)]
-pub enum NoiseMode {
-    /// One of the actions for the next packet.
-    Once {
-        /// Which.
-        actions: Vec<Action>,
-    },
-    /// One of the actions for some packets.
-    Hold {
-        /// Which.
-        actions: Vec<Action>,
-        /// For how many.
-        packets: Range,
-    },
-    /// Set-points shifted by factors, which stay for a while.
-    Steer {
-        /// How long, ns.
-        hold_ns: Range,
-        /// On the target delay.
-        target: Option<Range>,
-        /// On the L4S threshold.
-        threshold: Option<Range>,
-        /// On the coupling factor.
-        coupling: Option<Range>,
-        /// On both gains.
-        gain: Option<Range>,
-    },
 }
 
 /// A behaviour with its values drawn.
@@ -174,25 +134,8 @@ impl Noise {
     }
 }
 
-impl NoiseMode {
-    /// Its name in files.
-    pub fn name(&self) -> &'static str {
-        match self {
-            NoiseMode::Once { .. } => "once",
-            NoiseMode::Hold { .. } => "hold",
-            NoiseMode::Steer { .. } => "steer",
-        }
-    }
-}
-
 /// Records between two decisions.
 fn records(interval: &Range, random: &mut Random) -> NonZeroU32 {
     let records = interval.draw_whole(random).clamp(1, MAX_INTERVAL) as u32;
     NonZeroU32::new(records).unwrap_or(NonZeroU32::MIN)
 }
-
-/// Records between two decisions at the most: twice as many fit into the ring.
-pub(super) const MAX_INTERVAL: u64 = 2000;
-
-/// Packets that one override may hold, as the default limits have it.
-pub(super) const MAX_HOLD: u64 = 1000;

@@ -5,7 +5,7 @@ use std::num::NonZeroU32;
 use l4sllm_abi::{Action, Factor, Record, Steer};
 use l4sllmd::{Decision, Engine};
 
-use super::behaviour::NoiseMode;
+use super::noise::NoiseMode;
 use super::range::Range;
 use crate::sim::Random;
 
@@ -42,7 +42,7 @@ impl Explorer {
         }
     }
 
-    /// Factors, drawn anew when those in force have had their time.
+    /// Factors, drawn again when those in force have had their time.
     fn steer(&mut self, now_ns: u64) -> Option<Steer> {
         let Move::Steer(NoiseMode::Steer {
             hold_ns,

@@ -7,13 +7,15 @@
 
 mod behaviour;
 mod explorer;
+mod noise;
 mod parse;
 mod range;
 
 #[cfg(test)]
 mod tests;
 
-pub use behaviour::{Behaviour, Drawn, Noise, NoiseMode};
+pub use behaviour::{Behaviour, Drawn};
+pub use noise::{Noise, NoiseMode};
 pub use range::Range;
 
 use std::path::Path;

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use l4sllm_abi::Action;
 
-use super::behaviour::{MAX_HOLD, MAX_INTERVAL};
+use super::noise::{MAX_HOLD, MAX_INTERVAL};
 use super::range::{Range, read_choice};
 use super::{Behaviour, Curriculum, FlowRange, Noise, NoiseMode, PerCondition};
 use crate::scenario::ScenarioError;
