@@ -53,6 +53,7 @@ dualpi2_init(struct dualpi2 *d, const struct l4s_params *params, uint64_t seed)
 	d->random = seed * 0x9e3779b97f4a7c15ULL + 0x2545f4914f6cdd1dULL;
 	if (d->random == 0)
 		d->random = 1;
+	d->queue[0].threshold = d->queue[1].threshold = DUALPI2_ONE;
 	d->burst_ns = params->max_burst_ns;
 	dualpi2_configure(d, params);
 	dualpi2_reset_credit(d);
@@ -424,31 +425,48 @@ dualpi2_take(struct dualpi2_queue *q)
 	return (pkt);
 }
 
+/* xorshift64*: 2^64 - 1 long; 31 bits of it. */
+static uint32_t
+dualpi2_random(struct dualpi2 *d)
+{
+	uint64_t x = d->random;
+
+	x ^= x >> 12;
+	x ^= x << 25;
+	x ^= x >> 27;
+	d->random = x;
+	return ((uint32_t)((x * 0x2545f4914f6cdd1dULL) >> 33));
+}
+
 /*
- * RFC 9332's recur(): a deterministic sequence with the rate p in the long
- * run and no clusters.  The accumulator stays below two (below one before,
- * at most one added).  Marking when it reaches one, not when it passes it,
- * makes p = 1 mark the first packet too.
+ * Signals with likelihood p.  As in RFC 9332's recur(), likelihoods add up
+ * until they reach a threshold, so that signals come evenly, with a twelfth of
+ * the variance of independent ones.  In recur() the threshold is always one:
+ * a deterministic sequence, which locks to the order of regular arrivals, so
+ * that of two equal streams one gets nearly all the drops.  Here each signal
+ * draws the threshold of the next from [1/2, 3/2).  The mean is one, and the
+ * rate p in the long run.
+ *
+ * Nearer to one than 1/2 the range narrows to [p, 2 - p): a packet never adds
+ * more than the threshold, so that no signals are owed when p falls.  p = 1
+ * signals always; what is accumulated waits meanwhile.
  */
 static bool
 dualpi2_dither(struct dualpi2 *d, struct dualpi2_queue *q, uint32_t p)
 {
-	uint64_t x;
+	uint32_t half;
 
-	if (d->params.dither == L4S_DITHER_RANDOM) {
-		if (p == 0)
-			return (false);
-		x = d->random;			/* xorshift64*: 2^64 - 1 long */
-		x ^= x >> 12;
-		x ^= x << 25;
-		x ^= x >> 27;
-		d->random = x;
-		return ((uint32_t)((x * 0x2545f4914f6cdd1dULL) >> 33) < p);
-	}
+	if (d->params.dither == L4S_DITHER_RANDOM)
+		return (p != 0 && dualpi2_random(d) < p);
+	if (__predict_false(p >= DUALPI2_ONE))
+		return (true);
 	q->accumulated += p;
-	if (q->accumulated < DUALPI2_ONE)
+	if (__predict_true(q->accumulated < q->threshold))
 		return (false);
-	q->accumulated -= DUALPI2_ONE;
+	q->accumulated -= q->threshold;
+	half = p < DUALPI2_ONE / 2 ? DUALPI2_ONE / 2 : DUALPI2_ONE - p;
+	q->threshold = DUALPI2_ONE - half +
+	    (uint32_t)(((uint64_t)dualpi2_random(d) * half) >> 30);
 	return (true);
 }
 

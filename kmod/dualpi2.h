@@ -59,7 +59,8 @@ struct dualpi2_queue {
 	uint32_t	bytes;		/* 2^20 packets of 2^16 bytes would be
 					   2^36: bounded at 2^32 - 1 by
 					   dualpi2_enqueue() */
-	uint64_t	accumulated;	/* recur(): Q31, below two */
+	uint64_t	accumulated;	/* likelihood since the last signal, Q31 */
+	uint32_t	threshold;	/* of it for the next one, Q31 */
 	uint64_t	total_packets;
 	uint64_t	total_bytes;
 	uint64_t	total_drops;

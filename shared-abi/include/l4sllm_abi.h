@@ -92,7 +92,7 @@
 
 /* l4s_record.flags: the configuration in force */
 #define	L4S_FLAG_ECN		0x0001	/* ECT packets are marked, not dropped */
-#define	L4S_FLAG_RANDOM		0x0002	/* seeded random, else RFC 9332's recur() */
+#define	L4S_FLAG_RANDOM		0x0002	/* independent signals, else even ones */
 #define	L4S_FLAG_RAMP		0x0004	/* native L4S AQM is a ramp, else a step */
 #define	L4S_FLAG_BURST		0x0008	/* burst allowance on */
 #define	L4S_FLAG_MAX_ECNTH	0x0010	/* ECN threshold on (RFC 8033, 5.1) */
@@ -242,8 +242,8 @@ struct l4s_limits {
 /*
  * Queue parameters (RFC 9332 appendix A; defaults in l4s_params_default()).
  */
-#define	L4S_DITHER_RECUR	0	/* RFC 9332's deterministic recur() */
-#define	L4S_DITHER_RANDOM	1	/* seeded pseudo-random */
+#define	L4S_DITHER_RECUR	0	/* even: recur() with a drawn threshold */
+#define	L4S_DITHER_RANDOM	1	/* independent, seeded */
 #define	L4S_LAQM_STEP		0	/* mark above l4s_threshold_ns */
 #define	L4S_LAQM_RAMP		1	/* linearly from there over l4s_range_ns */
 

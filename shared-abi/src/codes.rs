@@ -168,7 +168,7 @@ codes! {
 codes! {
     /// How a probability becomes a decision.
     Dither: u8, "l4s_params", "dither" {
-        /// RFC 9332's deterministic `recur()`.
+        /// RFC 9332's `recur()`, with a drawn threshold: evenly spaced signals.
         Recur = L4S_DITHER_RECUR,
         /// Seeded pseudo-random.
         Random = L4S_DITHER_RANDOM,

@@ -97,9 +97,12 @@ marking(void)
 	assert(p <= DUALPI2_ONE);
 }
 
-/* recur(): the sum stays below one between packets, and never wraps. */
+/*
+ * Signals: what is accumulated stays below the threshold between packets, the
+ * threshold within [1/2, 3/2), and p = 1 always signals.
+ */
 void
-recur(void)
+dither(void)
 {
 	struct dualpi2 d;
 	struct dualpi2_queue q = { 0 };
@@ -107,9 +110,15 @@ recur(void)
 
 	any_state(&d);
 	d.params.dither = L4S_DITHER_RECUR;
+	d.random = nondet_u64();
 	q.accumulated = nondet_u64();
-	__CPROVER_assume(q.accumulated < DUALPI2_ONE && p <= DUALPI2_ONE);
+	q.threshold = nondet_u32();
+	__CPROVER_assume(q.threshold >= DUALPI2_ONE / 2 &&
+	    q.threshold <= DUALPI2_ONE + DUALPI2_ONE / 2);
+	__CPROVER_assume(q.accumulated < q.threshold && p <= DUALPI2_ONE);
 	if (!dualpi2_dither(&d, &q, p))
 		assert(p < DUALPI2_ONE);
-	assert(q.accumulated < DUALPI2_ONE);
+	assert(q.accumulated < q.threshold);
+	assert(q.threshold >= DUALPI2_ONE / 2 &&
+	    q.threshold <= DUALPI2_ONE + DUALPI2_ONE / 2);
 }

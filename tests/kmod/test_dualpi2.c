@@ -232,10 +232,21 @@ rates(struct dualpi2 *d, uint8_t ecn, unsigned n, unsigned *marks,
 	}
 }
 
+/* Five standard deviations of a count of n packets with likelihood p. */
+static double
+spread(unsigned n, double p)
+{
+	double half = p < 0.5 ? 0.5 : 1 - p;
+
+	/* Each of n p thresholds has the variance half^2 / 3; and the ends. */
+	return (5 * sqrt(n * p * half * half / 3) + 2);
+}
+
 static void
 recur_rates(void)
 {
-	static const double p[] = { 0, 1e-4, 0.001, 0.01, 1.0 / 3, 0.49 };
+	static const double p[] = { 0, 1e-4, 0.001, 0.01, 0.1, 1.0 / 3, 0.45,
+	    0.49 };
 	struct dualpi2 d;
 	unsigned marks, drops;
 	size_t i;
@@ -243,16 +254,97 @@ recur_rates(void)
 	for (i = 0; i < nitems(p); i++) {
 		start(&d, NULL);
 		set_p(&d, p[i]);
-		rates(&d, L4S_ECN_ECT1, 20000, &marks, &drops);
-		CHECK_NEAR(marks, 20000 * 2 * p[i], 1.001);
+		rates(&d, L4S_ECN_ECT1, 200000, &marks, &drops);
+		CHECK_NEAR(marks, 200000 * 2 * p[i], spread(200000, 2 * p[i]));
 		CHECK_EQ(drops, 0);
-		rates(&d, L4S_ECN_ECT0, 20000, &marks, &drops);
-		CHECK_NEAR(marks, 20000 * p[i] * p[i], 1.001);
+		rates(&d, L4S_ECN_ECT0, 200000, &marks, &drops);
+		CHECK_NEAR(marks, 200000 * p[i] * p[i],
+		    spread(200000, p[i] * p[i]));
 		CHECK_EQ(drops, 0);
-		rates(&d, L4S_ECN_NOT_ECT, 20000, &marks, &drops);
-		CHECK_NEAR(drops, 20000 * p[i] * p[i], 1.001);
+		rates(&d, L4S_ECN_NOT_ECT, 200000, &marks, &drops);
+		CHECK_NEAR(drops, 200000 * p[i] * p[i],
+		    spread(200000, p[i] * p[i]));
 		CHECK_EQ(marks, 0);
 	}
+}
+
+/*
+ * Signals are even: between two of them lie from 1/2 to 3/2 of the mean
+ * interval, and a packet more where an interval's end falls between packets.
+ * And a high p leaves no signals owed when it falls.
+ */
+static void
+recur_is_even(void)
+{
+	static const double p[] = { 0.01, 0.1, 0.25, 0.6, 0.9, 0.999 };
+	struct l4s_params params;
+	struct dualpi2_verdict v;
+	struct dualpi2 d;
+	unsigned i, n, gap, next, after;
+
+	l4s_params_default(&params);
+	params.coupling_q8 = 256;
+	for (i = 0; i < nitems(p); i++) {
+		start(&d, &params);
+		set_p(&d, p[i]);
+		d.next_update = UINT64_MAX;
+		put(&d, &packets[0], L4S_ECN_ECT1, 1000, 1);
+		for (n = gap = after = 0, next = 1; n < 10049; n++) {
+			if (n == 10000) {
+				set_p(&d, 0.01);
+				d.next_update = UINT64_MAX;
+			}
+			put(&d, &packets[next], L4S_ECN_ECT1, 1000, 1);
+			next = (next + 1) % 4;
+			CHECK(dualpi2_pick(&d, 1, &v));
+			gap++;
+			if (v.action != L4S_ACTION_MARK)
+				continue;
+			if (n < 10000)
+				CHECK(gap <= 1.5 / p[i] + 1 && gap >=
+				    (p[i] < 0.5 ? 0.5 / p[i] - 1 : 1));
+			else
+				after++;
+			gap = 0;
+		}
+		CHECK(after <= 1);
+	}
+}
+
+/*
+ * Equal streams that arrive in a fixed order get equal shares of the signals,
+ * whatever p is: of recur()'s, all might go to one.
+ */
+static void
+recur_does_not_lock(void)
+{
+	struct dualpi2_verdict v;
+	struct dualpi2 d;
+	unsigned signals[8], streams, k, n, next, total;
+
+	for (streams = 2; streams <= 8; streams++)
+		for (k = 1; k <= 24; k++) {
+			start(&d, NULL);
+			/* p_C = k / 100: 1/4, 1/5, 1/6, ... among them. */
+			set_p(&d, sqrt(k / 100.0));
+			d.next_update = UINT64_MAX;
+			memset(signals, 0, sizeof(signals));
+			put(&d, &packets[0], L4S_ECN_NOT_ECT, 1500, 1);
+			for (n = total = 0, next = 1; n < 80000; n++) {
+				put(&d, &packets[next], L4S_ECN_NOT_ECT, 1500,
+				    1);
+				next = (next + 1) % 4;
+				CHECK(dualpi2_pick(&d, 1, &v));
+				if (v.action == L4S_ACTION_DROP) {
+					signals[n % streams]++;
+					total++;
+				}
+			}
+			/* Independent signals would be within this. */
+			for (n = 0; n < streams; n++)
+				CHECK_NEAR(signals[n], total / (double)streams,
+				    4 * sqrt(total / (double)streams));
+		}
 }
 
 static void
@@ -305,10 +397,10 @@ overload(void)
 	set_p(&d, 0.6);
 	CHECK(d.overload);
 	rates(&d, L4S_ECN_ECT1, 10000, &marks, &drops);
-	CHECK_NEAR(drops, 3600, 2);
+	CHECK_NEAR(drops, 3600, spread(10000, 0.36));
 	CHECK_EQ(marks + drops, 10000);
 	rates(&d, L4S_ECN_ECT0, 10000, &marks, &drops);
-	CHECK_NEAR(drops, 3600, 2);
+	CHECK_NEAR(drops, 3600, spread(10000, 0.36));
 	CHECK_EQ(marks, 0);
 	set_p(&d, 1);
 	rates(&d, L4S_ECN_ECT1, 100, &marks, &drops);
@@ -328,10 +420,10 @@ ecn_off_drops(void)
 	set_p(&d, 0.1);
 	rates(&d, L4S_ECN_ECT0, 10000, &marks, &drops);
 	CHECK_EQ(marks, 0);
-	CHECK_NEAR(drops, 100, 1.001);
+	CHECK_NEAR(drops, 100, spread(10000, 0.01));
 	rates(&d, L4S_ECN_ECT1, 10000, &marks, &drops);
 	CHECK_EQ(marks, 0);
-	CHECK_NEAR(drops, 2000, 1.001);
+	CHECK_NEAR(drops, 2000, spread(10000, 0.2));
 }
 
 static void
@@ -346,12 +438,12 @@ ecn_threshold(void)
 	start(&d, &params);
 	set_p(&d, 0.3);				/* p_C = 0.09 */
 	rates(&d, L4S_ECN_ECT0, 1000, &marks, &drops);
-	CHECK_NEAR(marks, 90, 1.001);
+	CHECK_NEAR(marks, 90, spread(1000, 0.09));
 	CHECK_EQ(drops, 0);
 	set_p(&d, 0.35);			/* p_C = 0.1225 > 0.1 */
 	rates(&d, L4S_ECN_ECT0, 1000, &marks, &drops);
 	CHECK_EQ(marks, 0);
-	CHECK_NEAR(drops, 122.5, 2);
+	CHECK_NEAR(drops, 122.5, spread(1000, 0.1225));
 }
 
 /* Marks of the native AQM for a sojourn time, with `behind' more queued. */
@@ -698,6 +790,8 @@ const struct test dualpi2_tests[] = {
 	TEST(gains_at_their_ends),
 	TEST(coupling),
 	TEST(recur_rates),
+	TEST(recur_is_even),
+	TEST(recur_does_not_lock),
 	TEST(random_rates),
 	TEST(overload),
 	TEST(ecn_off_drops),

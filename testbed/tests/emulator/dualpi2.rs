@@ -131,3 +131,23 @@ fn classic_overload_keeps_l4s_delay_short() {
     let delay = delay_ms(&run, L4S, 6 * S, 12 * S, 0.99);
     assert!(delay < 5.0, "L4S p99 {delay} ms");
 }
+
+/// Streams of equal, regular packets that ignore congestion, such as cameras:
+/// each loses within 10 % of the mean. RFC 9332's `recur()` locks to the order
+/// of their arrival, and one of two loses almost everything.
+#[test]
+fn equal_regular_streams_lose_equally() {
+    for (count, rate) in [(2, 6 * MBIT), (4, 3 * MBIT), (3, 4 * MBIT)] {
+        let flows = vec![FlowGroup {
+            count,
+            ..udp("camera", rate)
+        }];
+        let stats = statistics(&run(&scenario(10 * MBIT, 20 * MS, 60, flows), &dualpi2()));
+        let drops: Vec<f64> = stats.flows.iter().map(|flow| flow.drops as f64).collect();
+        let mean = drops.iter().sum::<f64>() / drops.len() as f64;
+        assert!(mean > 1000.0, "{drops:?}");
+        for drops in &drops {
+            assert!((drops / mean - 1.0).abs() < 0.1, "{drops:?}: mean {mean}");
+        }
+    }
+}
