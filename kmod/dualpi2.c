@@ -278,7 +278,8 @@ dualpi2_enqueue(struct dualpi2 *d, l4s_pkt_t *pkt, uint8_t queue,
 	    bytes + length > limit)
 		return (false);
 
-	l4s_pkt_set_arrival(pkt, now);
+	l4s_pkt_set_arrival(pkt, now, queue == L4S_QUEUE_L4S &&
+	    q->packets >= d->params.l4s_min_packets);
 	l4s_pkt_set_next(pkt, NULL);
 	if (q->packets == 0) {
 		q->head = pkt;
@@ -333,9 +334,9 @@ dualpi2_pick(struct dualpi2 *d, uint64_t now, struct dualpi2_verdict *v)
 				v->cause = DUALPI2_COUPLED;
 			}
 		} else {
-			/* More are queued behind it, or link speed is all
-			 * that made it wait. */
-			if (q->packets > d->params.l4s_min_packets)
+			/* It queued behind others; else the speed of the
+			 * link may be all that made it wait. */
+			if (l4s_pkt_queued(v->pkt))
 				p_native = dualpi2_native(d, v->sojourn_ns);
 			v->probability = p_native > p_coupled ? p_native :
 			    p_coupled;

@@ -20,7 +20,8 @@
  *	l4s_pkt_t *l4s_pkt_next(p)	the list that a queue is
  *	void       l4s_pkt_set_next(p, next)
  *	uint64_t   l4s_pkt_arrival(p)	ns, as set
- *	void       l4s_pkt_set_arrival(p, ns)
+ *	bool       l4s_pkt_queued(p)	as set: it found Th_len packets waiting
+ *	void       l4s_pkt_set_arrival(p, ns, queued)
  *	void       l4s_pkt_decided(p, queue, action, reason, sojourn_ns)
  *	void       l4s_pkt_drop(p, sink)	gives it back; sink is the
  *					instance's

@@ -8,7 +8,8 @@
  * A packet in the kernel: an mbuf with dummynet's tag in front of its tags.
  * What dummynet does not need while a scheduler holds the packet is ours: the
  * list pointer m_nextpkt, and the tag's output_time, which keeps the arrival
- * and which dummynet sets when the packet leaves.
+ * and which dummynet sets when the packet leaves.  Twice the nanoseconds fit
+ * its 64 bits for 292 years of uptime; its lowest bit is l4s_pkt_queued().
  */
 
 #ifndef _L4S_PKT_MBUF_H_
@@ -67,13 +68,19 @@ l4s_pkt_set_next(struct mbuf *m, struct mbuf *next)
 static inline uint64_t
 l4s_pkt_arrival(const struct mbuf *m)
 {
-	return (l4s_pkt_tag(m)->output_time);
+	return (l4s_pkt_tag(m)->output_time >> 1);
+}
+
+static inline bool
+l4s_pkt_queued(const struct mbuf *m)
+{
+	return ((l4s_pkt_tag(m)->output_time & 1) != 0);
 }
 
 static inline void
-l4s_pkt_set_arrival(struct mbuf *m, uint64_t ns)
+l4s_pkt_set_arrival(struct mbuf *m, uint64_t ns, bool queued)
 {
-	l4s_pkt_tag(m)->output_time = ns;
+	l4s_pkt_tag(m)->output_time = ns << 1 | (queued ? 1 : 0);
 }
 
 /* Nobody asks a packet in the kernel what became of it: records tell. */

@@ -19,6 +19,7 @@ struct l4s_pkt_user {
 	uint32_t	length;
 	uint8_t		ecn;		/* L4S_ECN_* */
 	bool		fixed;		/* as a header that others share */
+	bool		queued;		/* behind Th_len others */
 	uint8_t		queue;		/* what follows: once decided */
 	uint8_t		action;
 	uint8_t		reason;
@@ -75,10 +76,17 @@ l4s_pkt_arrival(const l4s_pkt_t *p)
 	return (p->arrival_ns);
 }
 
+static inline bool
+l4s_pkt_queued(const l4s_pkt_t *p)
+{
+	return (p->queued);
+}
+
 static inline void
-l4s_pkt_set_arrival(l4s_pkt_t *p, uint64_t ns)
+l4s_pkt_set_arrival(l4s_pkt_t *p, uint64_t ns, bool queued)
 {
 	p->arrival_ns = ns;
+	p->queued = queued;
 }
 
 static inline void

@@ -259,8 +259,8 @@ struct l4s_params {
 	uint32_t	alpha_uhz;	/* integral gain, 1e-6 Hz.  160000 */
 	uint32_t	beta_uhz;	/* proportional, 1e-6 Hz.  3200000 */
 	uint32_t	coupling_q8;	/* k, Q8.  2.0 = 512; 256..65535 */
-	uint32_t	l4s_min_packets; /* Th_len: no native mark unless more are
-					    queued.  1 */
+	uint32_t	l4s_min_packets; /* Th_len: no native mark unless so many
+					    were queued on arrival.  1 */
 	uint32_t	limit_packets;	/* both queues.  10000; 1..1048576 */
 	uint32_t	limit_bytes;	/* both queues; 0: none */
 	uint32_t	max_ecnth;	/* drop ECT(0) above this p_C, Q31; 0: off */

@@ -25,7 +25,7 @@ pub struct Params {
     pub beta_uhz: u32,
     /// Coupling factor k, Q8: 256 is one; up to 65535.
     pub coupling_q8: u32,
-    /// No native mark unless more packets are queued (Th_len).
+    /// No native mark on a packet that found fewer in the L4S queue (Th_len).
     pub l4s_min_packets: u32,
     /// Packets in both queues, 1 to 1048576.
     pub limit_packets: u32,

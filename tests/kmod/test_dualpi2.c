@@ -446,19 +446,24 @@ ecn_threshold(void)
 	CHECK_NEAR(drops, 122.5, spread(1000, 0.1225));
 }
 
-/* Marks of the native AQM for a sojourn time, with `behind' more queued. */
+/*
+ * The verdict of the native AQM on the last of `ahead' + 1 packets that arrived
+ * together, after it waited for `sojourn'.
+ */
 static struct dualpi2_verdict
 native_verdict(const struct l4s_params *params, uint64_t sojourn,
-    unsigned behind)
+    unsigned ahead)
 {
 	struct dualpi2_verdict v;
 	struct dualpi2 d;
 	unsigned i;
 
 	start(&d, params);
-	for (i = 0; i <= behind; i++)
+	for (i = 0; i <= ahead; i++)
 		put(&d, &packets[i], L4S_ECN_ECT1, 1500, 1);
 	d.next_update = UINT64_MAX;
+	for (i = 0; i < ahead; i++)
+		(void)dualpi2_flush(&d, L4S_QUEUE_L4S);
 	CHECK(dualpi2_pick(&d, 1 + sojourn, &v));
 	CHECK_EQ(v.sojourn_ns, sojourn);
 	return (v);
@@ -467,6 +472,7 @@ native_verdict(const struct l4s_params *params, uint64_t sojourn,
 static void
 native_step(void)
 {
+	struct l4s_params params;
 	struct dualpi2_verdict v;
 
 	v = native_verdict(NULL, 1 * MS, 2);
@@ -474,11 +480,44 @@ native_step(void)
 	v = native_verdict(NULL, 1 * MS + 1, 2);
 	CHECK_EQ(v.action, L4S_ACTION_MARK);
 	CHECK_EQ(v.cause, DUALPI2_NATIVE);
-	/* At 8 Mbit/s one packet lasts 1.5 ms: one behind is no queue. */
-	v = native_verdict(NULL, 3 * MS, 1);
-	CHECK_EQ(v.action, L4S_ACTION_ENQUEUE);
+	/* One that found another waiting, alone by now. */
+	v = native_verdict(NULL, 100 * MS, 1);
+	CHECK_EQ(v.action, L4S_ACTION_MARK);
+	/* One that found none, and waited for the link's own time. */
 	v = native_verdict(NULL, 3 * MS, 0);
 	CHECK_EQ(v.action, L4S_ACTION_ENQUEUE);
+	/* Th_len = 0, Linux's default, marks that one too. */
+	l4s_params_default(&params);
+	params.l4s_min_packets = 0;
+	v = native_verdict(&params, 100 * MS, 0);
+	CHECK_EQ(v.action, L4S_ACTION_MARK);
+	params.l4s_min_packets = 3;
+	v = native_verdict(&params, 100 * MS, 2);
+	CHECK_EQ(v.action, L4S_ACTION_ENQUEUE);
+	v = native_verdict(&params, 100 * MS, 3);
+	CHECK_EQ(v.action, L4S_ACTION_MARK);
+}
+
+/*
+ * A burst of six at 8 Mbit/s, where a packet lasts 1.5 ms: all but the first
+ * waited for longer than the threshold, the last ones no less than others.
+ */
+static void
+native_burst(void)
+{
+	struct dualpi2_verdict v;
+	struct dualpi2 d;
+	char actions[7] = "";
+	unsigned i;
+
+	start(&d, NULL);
+	for (i = 0; i < 6; i++)
+		put(&d, &packets[i], L4S_ECN_ECT1, 1500, 1);
+	for (i = 0; i < 6; i++) {
+		CHECK(dualpi2_pick(&d, 1 + i * 1500 * US, &v));
+		actions[i] = ".DM"[v.action];
+	}
+	CHECK(strcmp(actions, ".MMMMM") == 0);
 }
 
 static void
@@ -500,7 +539,7 @@ native_ramp(void)
 	v = native_verdict(&params, 1200 * US, 2);
 	CHECK_EQ(v.probability, DUALPI2_ONE);
 	CHECK_EQ(v.action, L4S_ACTION_MARK);
-	v = native_verdict(&params, 1200 * US, 1);
+	v = native_verdict(&params, 1200 * US, 0);
 	CHECK_EQ(v.probability, 0);
 }
 
@@ -797,6 +836,7 @@ const struct test dualpi2_tests[] = {
 	TEST(ecn_off_drops),
 	TEST(ecn_threshold),
 	TEST(native_step),
+	TEST(native_burst),
 	TEST(native_ramp),
 	TEST(classify),
 	TEST(wrr_shares),

@@ -146,26 +146,28 @@ marks_that_cannot_be_made(void)
 	    L4S_REASON_NOT_ECT);
 	EXPECT(0, 0, 2, 0, 0);
 
-	/* Past the step, with more behind: to be marked. */
-	for (i = 0; i < 3; i++)
+	/* Past the step, and queued behind another: to be marked. */
+	for (i = 0; i < 4; i++)
 		CHECK_EQ(router_put(&r, L4S_ECN_ECT1 |
-		    (i == 1 ? L4S_USER_ECN_FIXED : 0)), 0);
+		    (i == 2 ? L4S_USER_ECN_FIXED : 0)), 0);
 	r.now += 2 * MS;
 	CHECK_EQ(l4s_user_dequeue(r.u, r.now, &out), 1);
 	CHECK_EQ(out.cookie, 2);
+	CHECK_EQ(out.action, L4S_ACTION_ENQUEUE);
+	CHECK_EQ(l4s_user_dequeue(r.u, r.now, &out), 1);
+	CHECK_EQ(out.cookie, 3);
 	CHECK_EQ(out.action, L4S_ACTION_MARK);
 	CHECK_EQ(out.ecn, L4S_ECN_CE);
-	/* The one that cannot be goes; the last of the queue is not marked. */
-	CHECK_EQ(router_put(&r, L4S_ECN_ECT1), 0);
+	/* The one that cannot be is dropped. */
 	CHECK_EQ(l4s_user_dequeue(r.u, r.now, &out), 1);
-	CHECK_EQ(out.cookie, 4);
+	CHECK_EQ(out.cookie, 5);
 	CHECK_EQ(l4s_user_drops(r.u, &out, 1), 1);
-	CHECK_EQ(out.cookie, 3);
+	CHECK_EQ(out.cookie, 4);
 	CHECK_EQ(out.action, L4S_ACTION_DROP);
 	CHECK_EQ(out.ecn, L4S_ECN_ECT1);
 	s = router_stats(&r);
 	CHECK_EQ(s.drops_base, 1);
-	CHECK_EQ(s.marks_native, 1);
+	CHECK_EQ(s.marks_native, 2);
 	router_destroy(&r);
 }
 
