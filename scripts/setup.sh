@@ -6,7 +6,8 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-# The LLVM release that Debian's `clang' stands for here.
+# The LLVM release that Debian's `clang' stands for here; apt-cache knows it only
+# after an update.
 llvm() { apt-cache depends clang 2>/dev/null | sed -nE 's/.*Depends: clang-([0-9]+).*/\1/p' | head -1; }
 
 declare -A package=([cc]=gcc [make]=make)
@@ -23,7 +24,7 @@ if [ "${1:-}" = test ]; then
     done
     python3 -m pip --version >/dev/null 2>&1 || missing+=(python3-pip)
     compgen -G '/usr/lib/llvm-*/lib/libclang*.so*' >/dev/null || missing+=(libclang-dev)
-    compgen -G '/usr/lib/llvm-*/lib/clang/*/lib/linux/libclang_rt.fuzzer-*' >/dev/null || missing+=("libclang-rt-$(llvm)-dev")
+    compgen -G '/usr/lib/llvm-*/lib/clang/*/lib/linux/libclang_rt.fuzzer-*' >/dev/null || missing+=(libclang-rt-dev)
 fi
 
 if [ ${#missing[@]} -gt 0 ]; then
@@ -31,6 +32,8 @@ if [ ${#missing[@]} -gt 0 ]; then
         echo "setup: installing ${missing[*]}"
         apt-get update -qq
         for name in "${missing[@]}"; do
+            # Debian names this one by release only.
+            [ "$name" = libclang-rt-dev ] && name=libclang-rt-$(llvm)-dev
             DEBIAN_FRONTEND=noninteractive apt-get install -y -qq "$name" >/dev/null ||
                 echo "setup: $name could not be installed" >&2
         done

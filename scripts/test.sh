@@ -2,9 +2,21 @@
 # Every check, one line each.  A check that cannot run here is skipped by name,
 # with the reason.  Logs: out/test/NAME.log.  Exit status 1 when one failed.
 #   scripts/test.sh [NAME...]     only these checks
+#   scripts/test.sh --list        their names
+# CLANG=clang-19 compiles the C sources with that compiler.
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
 logs=out/test
+names=$(sed -n 's/^check \([a-z-]*\) .*/\1/p' scripts/test.sh)
+if [ "${1:-}" = --list ]; then
+    echo "$names"
+    exit 0
+fi
+for name in "$@"; do
+    grep -qxF -e "$name" <<<"$names" && continue
+    echo "$0: no check is called '$name'; known:" "${names//$'\n'/ }" >&2
+    exit 2
+done
 mkdir -p "$logs"
 only=("$@")
 passed=0 failed=0 skipped=0
@@ -57,14 +69,20 @@ with_libtorch() {
 }
 
 have() { command -v "$1" >/dev/null || { echo "$1 is not installed"; return 77; }; }
-shell_scripts() { have shellcheck || return; shellcheck scripts/*.sh policies/*.sh tests/fuzz/*.sh tests/cbmc/*.sh .ci/run; }
+shell_scripts() {
+    have shellcheck || return
+    shellcheck scripts/*.sh policies/*.sh tests/fuzz/*.sh tests/cbmc/*.sh .ci/run || return
+    # A mistyped name must not pass as a run of no checks.
+    scripts/test.sh no-such-check
+    [ $? -eq 2 ] || { echo "scripts/test.sh accepts a check that does not exist"; return 1; }
+}
 
 check format    cargo fmt --all --check
 check licences  python3 scripts/licences.py
 check clippy    cargo clippy --workspace --all-targets --locked -- -D warnings
 check spec      python3 scripts/spec.py
-check kmod      make -C tests/kmod check
-check fuzz      make -C tests/fuzz check
+check kmod      make -C tests/kmod check ${CLANG:+"CC=$CLANG" "OBJ=obj/$CLANG"}
+check fuzz      make -C tests/fuzz check ${CLANG:+"CC=$CLANG" "OBJ=obj/$CLANG"}
 check cbmc      tests/cbmc/prove.sh
 check cross     scripts/freebsd-check.sh
 check freebsd-rust scripts/freebsd-build.sh check

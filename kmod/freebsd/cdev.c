@@ -99,7 +99,7 @@ l4s_cdev_create(void)
 	int error;
 
 	cdev_taskqueue = taskqueue_create_fast("l4sllm", M_WAITOK,
-	    taskqueue_thread_enqueue, &cdev_taskqueue);
+	    taskqueue_thread_enqueue, (void *)&cdev_taskqueue);
 	error = taskqueue_start_threads(&cdev_taskqueue, 1, PI_NET, "l4sllm");
 	if (error == 0) {
 		make_dev_args_init(&args);
@@ -471,6 +471,8 @@ cdev_ioctl(struct cdev *dev __unused, u_long cmd, caddr_t data, int fflag,
 	case FIONREAD:
 		*(int *)data = (int)MIN(cdev_bytes(c), INT_MAX);
 		return (0);
+	default:
+		break;
 	}
 	op = cdev_request_op(cmd);
 	if (op == 0)

@@ -83,7 +83,7 @@ SYSCTL_UINT(_net_inet_l4sllm, OID_AUTO, abi_version_min, CTLFLAG_RD,
 SYSCTL_STRING(_net_inet_l4sllm, OID_AUTO, release, CTLFLAG_RD,
     __DECONST(char *, L4S_RELEASE), 0, "Release of dualpi2_llm");
 
-/* Tells the daemon to look: it reads the sysctls on this event. */
+/* Makes the daemon look: it reads the sysctls on this event. */
 static void
 sysctl_announce(struct l4s_vnet *v)
 {
@@ -95,14 +95,9 @@ sysctl_announce(struct l4s_vnet *v)
 	mtx_unlock(&l4s_global);
 }
 
-static const struct {
-	uint16_t	offset;
-	uint32_t	max;
-} advice_fields[] = {
-	{ offsetof(struct l4s_advice, interval), 65536 },
-	{ offsetof(struct l4s_advice, hold), 65536 },
-};
+#define	ADVICE_MAX	65536
 
+/* arg2: 0 is the interval, 1 is hold. */
 static int
 sysctl_advice(SYSCTL_HANDLER_ARGS)
 {
@@ -112,15 +107,14 @@ sysctl_advice(SYSCTL_HANDLER_ARGS)
 
 	if (v == NULL)
 		return (ENXIO);
-	field = (uint32_t *)(void *)((uint8_t *)&v->advice +
-	    advice_fields[arg2].offset);
+	field = arg2 == 0 ? &v->advice.interval : &v->advice.hold;
 	mtx_lock(&l4s_global);
 	value = *field;
 	mtx_unlock(&l4s_global);
 	error = sysctl_handle_int(oidp, &value, 0, req);
 	if (error != 0 || req->newptr == NULL)
 		return (error);
-	if (value > advice_fields[arg2].max)
+	if (value > ADVICE_MAX)
 		return (EINVAL);
 	mtx_lock(&l4s_global);
 	*field = value;

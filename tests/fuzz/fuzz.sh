@@ -11,10 +11,10 @@ LENGTH=1024
 # About fifteen seconds on a slow machine.
 RUNS=20000
 
-# The newest clang that links libFuzzer, or nothing.
+# The first clang that links libFuzzer, or nothing; CLANG alone, if it is set.
 clang_with_fuzzer() {
-	for name in clang clang-20 clang-19 clang-18 clang-17 clang-16 \
-	    clang-15 clang-14; do
+	names="clang clang-20 clang-19 clang-18 clang-17 clang-16 clang-15 clang-14"
+	for name in ${CLANG:-$names}; do
 		command -v "$name" >/dev/null || continue
 		"$name" -fsanitize=fuzzer,address,undefined -x c - \
 		    -o "$OBJ/probe" >/dev/null 2>&1 <<-END && echo "$name" && return
@@ -29,7 +29,8 @@ clang_with_fuzzer() {
 mkdir -p "$OBJ/corpus" crashes
 clang=$(clang_with_fuzzer)
 if [ -z "$clang" ]; then
-	echo "skipped: fuzz: no clang with libFuzzer (Debian: clang, libclang-rt-dev)"
+	echo "skipped: fuzz: no ${CLANG:-clang} with libFuzzer" \
+	    "(Debian: clang, libclang-rt-dev)"
 	[ "$1" = check ] && exit 0
 	exit 77
 fi
