@@ -42,7 +42,8 @@ dualpi2_reset_credit(struct dualpi2 *d)
 {
 	int weight = d->params.classic_weight;
 
-	d->credit = (int64_t)CREDIT_MTU * (weight - (100 - weight));
+	L4S_STORE(&d->credit,
+	    (int64_t)CREDIT_MTU * (weight - (100 - weight)));
 }
 
 void
@@ -122,10 +123,11 @@ dualpi2_derive(struct dualpi2 *d)
 	uint64_t p = (uint64_t)d->p >> (DUALPI2_P_SHIFT - 31);
 	uint64_t k = d->set.coupling_q8, coupled, guard;
 
-	d->p_base = p < L4S_PROB_ONE ? (uint32_t)p : L4S_PROB_ONE;
-	d->p_classic = (uint32_t)((p * p) >> 31);
+	L4S_STORE(&d->p_base, p < L4S_PROB_ONE ? (uint32_t)p : L4S_PROB_ONE);
+	L4S_STORE(&d->p_classic, (uint32_t)((p * p) >> 31));
 	coupled = (p * k) >> 8;			/* < 2^31 * 2^16 */
-	d->p_coupled = coupled < DUALPI2_ONE ? (uint32_t)coupled : DUALPI2_ONE;
+	L4S_STORE(&d->p_coupled,
+	    coupled < DUALPI2_ONE ? (uint32_t)coupled : DUALPI2_ONE);
 	if (k < d->params.coupling_q8)
 		k = d->params.coupling_q8;
 	guard = (p * k) >> 8;
@@ -283,11 +285,11 @@ dualpi2_enqueue(struct dualpi2 *d, l4s_pkt_t *pkt, uint8_t queue,
 	l4s_pkt_set_next(pkt, NULL);
 	if (q->packets == 0) {
 		q->head = pkt;
-		q->head_ns = now;
+		L4S_STORE(&q->head_ns, now);
 	} else
 		l4s_pkt_set_next(q->tail, pkt);
 	q->tail = pkt;
-	q->packets++;
+	L4S_STORE(&q->packets, q->packets + 1);
 	q->bytes += length;
 	return (true);
 }
@@ -419,9 +421,9 @@ dualpi2_take(struct dualpi2_queue *q)
 	l4s_pkt_t *pkt = q->head;
 
 	q->head = l4s_pkt_next(pkt);
-	q->packets--;
+	L4S_STORE(&q->packets, q->packets - 1);
 	if (q->packets != 0)
-		q->head_ns = l4s_pkt_arrival(q->head);
+		L4S_STORE(&q->head_ns, l4s_pkt_arrival(q->head));
 	l4s_pkt_set_next(pkt, NULL);
 	return (pkt);
 }

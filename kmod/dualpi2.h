@@ -51,19 +51,23 @@ enum dualpi2_cause {
 	DUALPI2_COUPLED,	/* k p' */
 };
 
+/*
+ * (a): written by the packet path alone, with L4S_STORE or L4S_COUNT, and read
+ * by anyone.  All else is the packet path's.
+ */
 struct dualpi2_queue {
 	l4s_pkt_t	*head;
 	l4s_pkt_t	*tail;
-	uint64_t	head_ns;	/* arrival of the head; if not empty */
-	uint32_t	packets;
+	uint64_t	head_ns;	/* (a) arrival of the head, if any */
+	uint32_t	packets;	/* (a) */
 	uint32_t	bytes;		/* 2^20 packets of 2^16 bytes would be
 					   2^36: bounded at 2^32 - 1 by
 					   dualpi2_enqueue() */
 	uint64_t	accumulated;	/* likelihood since the last signal, Q31 */
 	uint32_t	threshold;	/* of it for the next one, Q31 */
-	uint64_t	total_packets;
-	uint64_t	total_bytes;
-	uint64_t	total_drops;
+	uint64_t	total_packets;	/* (a) that arrived, tail drops among */
+	uint64_t	total_bytes;	/* (a) them */
+	uint64_t	total_drops;	/* (a) */
 	/* Departure rate, as RFC 8033 section 4.3 measures it. */
 	uint64_t	sample_start;	/* ns; 0 between samples */
 	uint32_t	sample_bytes;	/* so far; 0 between samples */
@@ -99,15 +103,15 @@ struct dualpi2 {
 	uint64_t	burst_ns;	/* RFC 8033 4.4; 0 if off or used up */
 
 	/* What follows from p' and the set-points; Q31. */
-	uint32_t	p_base;		/* p', at most L4S_PROB_ONE */
-	uint32_t	p_classic;	/* p_C */
-	uint32_t	p_coupled;	/* p_CL, at most one */
+	uint32_t	p_base;		/* (a) p', at most L4S_PROB_ONE */
+	uint32_t	p_classic;	/* (a) p_C */
+	uint32_t	p_coupled;	/* (a) p_CL, at most one */
 	bool		overload;	/* p_CL >= 1, the same as p_C >= p_Cmax */
 	uint16_t	status;		/* L4S_STATUS_OVERLOAD, _BURST */
 	uint32_t	previous_us;	/* previous_ns and burst_ns, as records */
 	uint32_t	burst_us;	/* have them */
 
-	int64_t		credit;		/* WRR: > 0: Classic's turn */
+	int64_t		credit;		/* (a) WRR: > 0: Classic's turn */
 	uint64_t	random;		/* state of the generator, not 0 */
 };
 
@@ -184,7 +188,7 @@ dualpi2_backlog(const struct dualpi2 *d)
 static inline void
 dualpi2_charge(struct dualpi2 *d, const struct dualpi2_verdict *v)
 {
-	d->credit += v->credit;
+	L4S_STORE(&d->credit, d->credit + v->credit);
 }
 
 void	dualpi2_update(struct dualpi2 *, uint64_t now);

@@ -147,8 +147,8 @@ instance_arrive(struct l4s_instance *inst, uint8_t queue, uint32_t length,
 		(void)instance_above_ceiling(inst, now);
 	L4S_COUNT(&inst->counters.packets_in, 1);
 	L4S_COUNT(&inst->counters.bytes_in, length);
-	q->total_packets++;
-	q->total_bytes += length;
+	L4S_COUNT(&q->total_packets, 1);
+	L4S_COUNT(&q->total_bytes, length);
 	return (now);
 }
 
@@ -200,7 +200,7 @@ instance_tail_drop(struct l4s_instance *inst, l4s_pkt_t *pkt, uint8_t queue,
 		    (inst->overrides.watchdog ? L4S_STATUS_WATCHDOG : 0),
 	};
 
-	inst->queue.queue[queue].total_drops++;
+	L4S_COUNT(&inst->queue.queue[queue].total_drops, 1);
 	L4S_COUNT(&inst->counters.drops_tail, 1);
 	L4S_COUNT(&inst->counters.dropped_bytes, length);
 	if (inst->ring != NULL) {
@@ -264,7 +264,7 @@ instance_count(struct l4s_instance *inst, const struct dualpi2_verdict *v,
 	case L4S_ACTION_DROP:
 		L4S_COUNT(&c->dropped_bytes, v->length);
 		L4S_COUNT(overridden ? &c->drops_override : &c->drops_base, 1);
-		inst->queue.queue[v->queue].total_drops++;
+		L4S_COUNT(&inst->queue.queue[v->queue].total_drops, 1);
 		return;
 	case L4S_ACTION_MARK:
 		if (overridden)
@@ -299,7 +299,7 @@ l4s_instance_flush(struct l4s_instance *inst)
 			pkt = dualpi2_flush(&inst->queue, queue);
 			if (pkt == NULL)
 				break;
-			q->total_drops++;
+			L4S_COUNT(&q->total_drops, 1);
 			L4S_COUNT(&inst->counters.drops_flush, 1);
 			L4S_COUNT(&inst->counters.dropped_bytes,
 			    l4s_pkt_length(pkt));
