@@ -153,11 +153,13 @@ pub fn pool(repetitions: &[&Samples]) -> Statistics {
     let mut flows: Vec<FlowSample> = Vec::new();
     let mut goodputs = Vec::new();
     let (mut sent, mut capacity) = (0.0, 0.0);
+    let mut forwarded = 0;
     for samples in repetitions {
         sent += samples.sent_bits;
         capacity += samples.capacity_bits;
         total.marks += samples.marks;
         total.drops += samples.drops;
+        forwarded += samples.sojourn_ns.iter().map(Vec::len).sum::<usize>() as u64;
         total.virtual_s += samples.virtual_s;
         total.wall_s += samples.wall_s;
         add_counters(&mut total, samples);
@@ -171,6 +173,8 @@ pub fn pool(repetitions: &[&Samples]) -> Statistics {
     if capacity > 0.0 {
         total.utilisation = sent / capacity;
     }
+    let left = forwarded + total.drops;
+    total.drop_share = (left > 0).then(|| total.drops as f64 / left as f64);
     total.jain = jain(&goodputs);
     total.flows = flows.iter().map(flow_summary).collect();
     total.queue_delay_ms = queue_delay(repetitions);

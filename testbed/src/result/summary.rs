@@ -70,6 +70,10 @@ pub struct Statistics {
     pub marks: u64,
     /// Packets dropped at the bottleneck in the time measured.
     pub drops: u64,
+    /// Dropped packets of all that left the queue in the time measured, 0 to
+    /// 1; none where no packet left, and in results of older versions.
+    #[serde(default)]
+    pub drop_share: Option<f64>,
     /// Records that the queue wrote.
     pub records: Records,
     /// Overrides that the queue was sent.

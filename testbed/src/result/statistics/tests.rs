@@ -90,6 +90,14 @@ fn numbers_follow_from_the_rows() {
         summary.statistics.drops,
         measured.iter().filter(|row| row.dropped()).count() as u64
     );
+    let left = measured
+        .iter()
+        .filter(|row| row.time_ns < run.meta.end_ns)
+        .count();
+    assert_eq!(
+        summary.statistics.drop_share,
+        Some(summary.statistics.drops as f64 / left as f64)
+    );
     assert_eq!(
         summary.statistics.marks,
         measured.iter().filter(|row| row.marked()).count() as u64
