@@ -22,9 +22,17 @@ pub struct Facts {
     pub duration_ns: u64,
     /// The arms, in order.
     pub arms: Vec<ArmFacts>,
+    /// Names of the arms that the others are compared with, in order.
+    #[serde(default = "usual_baselines")]
+    pub baselines: Vec<String>,
     /// Least queue delay that the flows' minimum windows leave, ms; none when
     /// the path can hold them. Computed from the scenario.
     pub floor: Option<Floor>,
+}
+
+/// Plain and tuned DualPI2, by the names that scenarios give them.
+pub(crate) fn usual_baselines() -> Vec<String> {
+    ["dualpi2", "dualpi2-tuned"].map(str::to_owned).to_vec()
 }
 
 /// One arm before it runs.

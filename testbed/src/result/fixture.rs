@@ -53,6 +53,7 @@ pub fn facts(arms: &[(&str, Option<u32>)], repetitions: u32) -> Facts {
                 policy: interval.map(|_| policy.clone()),
             })
             .collect(),
+        baselines: super::usual_baselines(),
         floor: Some(Floor {
             flows: 9,
             min_window_packets: 2,

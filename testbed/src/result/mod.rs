@@ -22,6 +22,7 @@ mod summary;
 
 pub use dir::{ResultDir, write_atomically};
 pub use error::ResultError;
+pub(crate) use facts::usual_baselines;
 pub use facts::{ArmFacts, Facts, Floor, PolicyFacts};
 pub use rows::{DecisionRow, FlowRow, PacketRow, STEER};
 pub use series::{Bin, bins};

@@ -24,7 +24,7 @@ use std::path::{Path, PathBuf};
 use thiserror::Error;
 
 use crate::net::{RateError, RateSchedule};
-use crate::result::{ArmFacts, Facts, Floor};
+use crate::result::{ArmFacts, Facts, Floor, usual_baselines};
 use crate::transport::MSS;
 
 /// One experiment: a network, its traffic, and the arms that are compared on it.
@@ -61,6 +61,9 @@ pub struct Scenario {
     pub flows: Vec<FlowGroup>,
     /// What is compared.
     pub arms: Vec<Arm>,
+    /// Names of the arms that the others are compared with; empty: the usual
+    /// ones ([`Facts::baselines`]).
+    pub baselines: Vec<String>,
 }
 
 /// A host with its own link to the bottleneck.
@@ -161,6 +164,7 @@ impl Scenario {
             clients: vec![Client::new("client")],
             flows: Vec::new(),
             arms: Vec::new(),
+            baselines: Vec::new(),
         }
     }
 
@@ -214,7 +218,27 @@ impl Scenario {
             repetitions: self.repetitions,
             duration_ns: self.duration_ns,
             arms: arms.collect(),
+            baselines: self.baselines(),
             floor: self.floor(),
+        }
+    }
+
+    /// Those named that are among the arms; if none is, plain and tuned
+    /// DualPI2 by their usual names, or else the first arm.
+    fn baselines(&self) -> Vec<String> {
+        let present = |names: &[String]| -> Vec<String> {
+            let names = names.iter().filter(|name| self.arm(name).is_some());
+            names.cloned().collect()
+        };
+        let first = || self.arms.iter().take(1).map(|arm| arm.name.clone());
+        let named = present(&self.baselines);
+        let found = match named.is_empty() {
+            true => present(&usual_baselines()),
+            false => named,
+        };
+        match found.is_empty() {
+            true => first().collect(),
+            false => found,
         }
     }
 

@@ -96,6 +96,19 @@ fn read(mut section: Section<'_>, path: &Path, text: &str) -> Result<Scenario> {
     if scenario.arms.is_empty() {
         return Err(section.error("arm", "missing, but at least one [[arm]] is required"));
     }
+    if let Some(field) = section.field("baselines") {
+        let arms: Vec<(&str, &str)> = scenario
+            .arms
+            .iter()
+            .map(|arm| (arm.name.as_str(), arm.name.as_str()))
+            .collect();
+        let names: Result<Vec<&str>> = field
+            .items()?
+            .iter()
+            .map(|item| item.choice(&arms))
+            .collect();
+        scenario.baselines = names?.into_iter().map(str::to_owned).collect();
+    }
     section.finish()?;
     Ok(scenario)
 }

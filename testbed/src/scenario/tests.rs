@@ -63,6 +63,36 @@ fn unknown_keys_name_file_line_and_a_near_key() {
 }
 
 #[test]
+fn baselines_are_those_named_and_else_the_usual_ones() {
+    let arms = "[[arm]]\naqm = \"dualpi2\"\n[[arm]]\naqm = \"pie\"\n[[arm]]\naqm = \"fifo\"\n";
+    let with = |top: &str, arms: &str| {
+        let text = MINIMAL.replace("[[arm]]\naqm = \"dualpi2\"\n", arms);
+        parse(&format!("{top}{text}"))
+    };
+    let baselines = |top, arms| with(top, arms).unwrap().facts().baselines;
+    assert_eq!(baselines("", arms), ["dualpi2"]);
+    assert_eq!(
+        baselines("", "[[arm]]\naqm = \"pie\"\n[[arm]]\naqm = \"fifo\"\n"),
+        ["pie"]
+    );
+    assert_eq!(
+        baselines("baselines = [\"fifo\", \"pie\"]", arms),
+        ["fifo", "pie"]
+    );
+    let error = with("baselines = [\"fifos\"]", arms)
+        .unwrap_err()
+        .to_string();
+    assert_eq!(
+        error,
+        "dir/test.toml:1: baselines[0]: unknown value \"fifos\", did you mean \"fifo\"?"
+    );
+    // An arm that was left out is no baseline.
+    let mut some = with("baselines = [\"fifo\", \"pie\"]", arms).unwrap();
+    some.arms.retain(|arm| arm.name != "fifo");
+    assert_eq!(some.facts().baselines, ["pie"]);
+}
+
+#[test]
 fn ranges_carry_units() {
     assert_eq!(
         error("rtt = \"10 ms\"", "rtt = \"20 s\""),
