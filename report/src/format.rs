@@ -24,6 +24,11 @@ pub(super) fn signed(value: f64) -> String {
     format!("{sign}{text}")
 }
 
+/// An index of 0 to 1: 0.934.
+pub(super) fn index(value: f64) -> String {
+    format!("{value:.3}")
+}
+
 /// Digits in groups of three from five digits on, narrow spaces between.
 pub(super) fn count(value: u64) -> String {
     let digits = value.to_string();
