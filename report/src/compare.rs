@@ -1,18 +1,14 @@
-//! Whether one arm does better than another, and by how much.
-//!
-//! Repetitions with the same number have the same traffic in every arm, so
-//! they are compared in pairs: a difference counts when the mean over pairs is
-//! not zero at the 95 % level of Student's t, and is at least one percent of the
-//! reference (a tenth of a point of utilisation). With one repetition there is
-//! no spread to know, and that least difference alone decides.
+//! Which arms are compared with which, and what comes of it.
 
-use super::format::{number, signed};
-use l4sllm_testbed::result::{Arm, Repetition, Statistics};
+use l4sllm_testbed::result::{Arm, Facts, Repetition, Statistics, Summary};
+
+use crate::verdict::{Judgement, Quantity, Sample, Verdict, judge};
 
 /// A number that arms are compared by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Metric {
     Utilisation,
+    Drops,
     ClassicP50,
     ClassicP99,
     L4sP50,
@@ -21,8 +17,9 @@ pub(super) enum Metric {
 }
 
 /// All of them, in the order of the table.
-pub(super) const METRICS: [Metric; 6] = [
+pub(super) const METRICS: [Metric; 7] = [
     Metric::Utilisation,
+    Metric::Drops,
     Metric::ClassicP50,
     Metric::ClassicP99,
     Metric::L4sP50,
@@ -30,22 +27,125 @@ pub(super) const METRICS: [Metric; 6] = [
     Metric::Jain,
 ];
 
-/// What a difference means.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Verdict {
-    Better,
-    Worse,
-    /// Within what repetitions differ by.
-    Same,
+/// Arms against baselines, those that lose most first.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Comparison<'a> {
+    /// The baselines that have run, in order.
+    pub baselines: Vec<&'a Arm>,
+    pub pairs: Vec<Pair<'a>>,
 }
 
-/// One metric of an arm beside that of a reference.
+/// One arm against one baseline.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Pair<'a> {
+    pub arm: &'a Arm,
+    pub baseline: &'a Arm,
+    /// Of every metric that both have.
+    pub differences: Vec<Difference>,
+}
+
+/// One metric of an arm compared with that of a baseline.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Difference {
     pub metric: Metric,
-    pub value: f64,
-    pub reference: f64,
-    pub verdict: Verdict,
+    pub judgement: Judgement,
+}
+
+/// How one arm does against another, over all metrics.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Standing {
+    Better,
+    Worse,
+    Mixed,
+    /// Nothing differs by enough to matter.
+    Same,
+    /// Something may differ.
+    Unclear,
+    /// One repetition, or none in common.
+    NoConclusion,
+}
+
+impl<'a> Comparison<'a> {
+    /// Compares the arms with a controller, or all where none has one, with
+    /// each baseline, and each baseline with those before it.
+    pub(super) fn of(facts: &Facts, summary: &'a Summary) -> Comparison<'a> {
+        let find = |name: &String| summary.arms.iter().find(|arm| arm.name == *name);
+        let baselines: Vec<&Arm> = facts.baselines.iter().filter_map(find).collect();
+        let is_baseline = |arm: &Arm| baselines.iter().any(|of| of.name == arm.name);
+        let controlled = summary.arms.iter().any(|arm| arm.interval.is_some());
+        let subjects = summary
+            .arms
+            .iter()
+            .filter(|arm| !is_baseline(arm) && (arm.interval.is_some() || !controlled));
+        let against = |arm, baselines: &[&'a Arm]| -> Vec<Pair<'a>> {
+            baselines.iter().map(|of| Pair::of(arm, of)).collect()
+        };
+        let mut pairs: Vec<Pair<'_>> = subjects.flat_map(|arm| against(arm, &baselines)).collect();
+        for (index, arm) in baselines.iter().enumerate() {
+            pairs.extend(against(arm, &baselines[..index]));
+        }
+        pairs.sort_by(|a, b| b.loss().total_cmp(&a.loss()));
+        Comparison { baselines, pairs }
+    }
+
+    /// Whether there are verdicts at all: some pair has two repetitions.
+    pub(super) fn is_conclusive(&self) -> bool {
+        let mut standings = self.pairs.iter().map(Pair::standing);
+        standings.any(|standing| standing != Standing::NoConclusion)
+    }
+}
+
+impl<'a> Pair<'a> {
+    pub(super) fn of(arm: &'a Arm, baseline: &'a Arm) -> Pair<'a> {
+        let difference = |&metric: &Metric| {
+            let (own, reference) = (metric.samples(arm), metric.samples(baseline));
+            Some(Difference {
+                metric,
+                judgement: judge(metric.quantity(), &own, &reference)?,
+            })
+        };
+        Pair {
+            arm,
+            baseline,
+            differences: METRICS.iter().filter_map(difference).collect(),
+        }
+    }
+
+    /// Repetitions compared.
+    pub(super) fn count(&self) -> usize {
+        let counts = self.differences.iter().map(|of| of.judgement.count);
+        counts.max().unwrap_or(0)
+    }
+
+    /// The greatest loss, in units of a severe one.
+    pub(super) fn loss(&self) -> f64 {
+        let losses = self.differences.iter().map(|of| of.judgement.loss());
+        losses.fold(0.0, f64::max)
+    }
+
+    pub(super) fn find(&self, metric: Metric) -> Option<&Difference> {
+        self.differences.iter().find(|of| of.metric == metric)
+    }
+
+    /// Those with a verdict, the largest first.
+    pub(super) fn with(&self, verdict: Verdict) -> Vec<&Difference> {
+        let own = self.differences.iter();
+        let mut own: Vec<&Difference> = own.filter(|of| of.judgement.verdict == verdict).collect();
+        own.sort_by(|a, b| b.judgement.weight().total_cmp(&a.judgement.weight()));
+        own
+    }
+
+    pub(super) fn standing(&self) -> Standing {
+        let any = |verdict| !self.with(verdict).is_empty();
+        match (any(Verdict::Better), any(Verdict::Worse)) {
+            (true, true) => Standing::Mixed,
+            (true, false) => Standing::Better,
+            (false, true) => Standing::Worse,
+            (false, false) if any(Verdict::Unclear) => Standing::Unclear,
+            (false, false) if any(Verdict::Same) => Standing::Same,
+            (false, false) => Standing::NoConclusion,
+        }
+    }
 }
 
 impl Metric {
@@ -54,6 +154,7 @@ impl Metric {
         let delay = &statistics.queue_delay_ms;
         match self {
             Metric::Utilisation => Some(statistics.utilisation * 100.0),
+            Metric::Drops => statistics.drop_share.map(|share| share * 100.0),
             Metric::ClassicP50 => delay.classic.p50,
             Metric::ClassicP99 => delay.classic.p99,
             Metric::L4sP50 => delay.l4s.p50,
@@ -62,15 +163,20 @@ impl Metric {
         }
     }
 
-    /// Whether more is better.
-    pub(super) fn rising(self) -> bool {
-        matches!(self, Metric::Utilisation | Metric::Jain)
+    pub(super) fn quantity(self) -> Quantity {
+        match self {
+            Metric::Utilisation => Quantity::Utilisation,
+            Metric::Drops => Quantity::Drops,
+            Metric::Jain => Quantity::Jain,
+            _ => Quantity::Delay,
+        }
     }
 
     /// What it is called in a sentence.
     pub(super) fn name(self) -> &'static str {
         match self {
             Metric::Utilisation => "utilisation",
+            Metric::Drops => "drops",
             Metric::ClassicP50 => "classic median delay",
             Metric::ClassicP99 => "classic p99 delay",
             Metric::L4sP50 => "L4S median delay",
@@ -79,209 +185,16 @@ impl Metric {
         }
     }
 
-    /// Differences smaller than this are not worth a word.
-    fn least(self, reference: f64) -> f64 {
-        match self {
-            Metric::Utilisation => 0.1,
-            _ => reference.abs() * 0.01,
-        }
+    fn samples(self, arm: &Arm) -> Vec<Sample> {
+        let sample = |repetition: &Repetition| {
+            Some(Sample {
+                seed: repetition.seed,
+                value: self.of(&repetition.statistics)?,
+            })
+        };
+        arm.repetitions.iter().filter_map(sample).collect()
     }
 }
-
-impl Difference {
-    /// How large it is, with sign and unit: points of utilisation, else percent
-    /// of the reference, or times it where percents are past reading.
-    pub(super) fn shown(&self) -> String {
-        let ratio = self.value / self.reference;
-        match self.metric {
-            Metric::Utilisation => format!("{}\u{a0}pt", signed(self.value - self.reference)),
-            _ if self.reference == 0.0 => format!("from 0 to {}", number(self.value)),
-            _ if ratio >= 10.0 => format!("\u{d7}\u{a0}{ratio:.0}"),
-            _ => format!("{}\u{a0}%", signed((ratio - 1.0) * 100.0)),
-        }
-    }
-}
-
-/// `arm` beside `reference`, in every metric that both have.
-pub(super) fn compare(arm: &Arm, reference: &Arm) -> Vec<Difference> {
-    METRICS
-        .iter()
-        .filter_map(|&metric| difference(metric, arm, reference))
-        .collect()
-}
-
-fn difference(metric: Metric, arm: &Arm, reference: &Arm) -> Option<Difference> {
-    let (value, against) = (metric.of(&arm.pooled)?, metric.of(&reference.pooled)?);
-    let gain = |value: f64, against: f64| {
-        if metric.rising() {
-            value - against
-        } else {
-            against - value
-        }
-    };
-    let pooled = gain(value, against);
-    let pairs = pairs(metric, arm, reference);
-    let gains: Vec<f64> = pairs.iter().map(|pair| gain(pair.0, pair.1)).collect();
-    let mean = mean(&gains).unwrap_or(pooled);
-    // Pooled quantiles may jump where those of most pairs do not.
-    let agree = mean * pooled > 0.0 && mean.abs() > uncertainty(&gains);
-    let verdict = if !agree || pooled.abs() < metric.least(against) {
-        Verdict::Same
-    } else if pooled > 0.0 {
-        Verdict::Better
-    } else {
-        Verdict::Worse
-    };
-    Some(Difference {
-        metric,
-        value,
-        reference: against,
-        verdict,
-    })
-}
-
-/// The values of repetitions that both arms have.
-fn pairs(metric: Metric, arm: &Arm, reference: &Arm) -> Vec<(f64, f64)> {
-    let pair = |own: &Repetition| {
-        let mut others = reference.repetitions.iter();
-        let other = others.find(|other| other.repetition == own.repetition)?;
-        Some((metric.of(&own.statistics)?, metric.of(&other.statistics)?))
-    };
-    arm.repetitions.iter().filter_map(pair).collect()
-}
-
-fn mean(values: &[f64]) -> Option<f64> {
-    (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
-}
-
-/// Half the width of the 95 % confidence interval of the mean; 0 with fewer
-/// than two values.
-fn uncertainty(values: &[f64]) -> f64 {
-    let count = values.len() as f64;
-    let (Some(mean), true) = (mean(values), values.len() >= 2) else {
-        return 0.0;
-    };
-    let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
-    let error = (squares / (count - 1.0) / count).sqrt();
-    STUDENT.get(values.len() - 2).copied().unwrap_or(2.0) * error
-}
-
-/// Student's t, two-sided 95 %, for 1, 2, ... degrees of freedom; about 2 beyond.
-const STUDENT: [f64; 20] = [
-    12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160,
-    2.145, 2.131, 2.120, 2.110, 2.101, 2.093, 2.086,
-];
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn arm(utilisations: &[f64], classic_p50: f64) -> Arm {
-        let statistics = |utilisation: f64| {
-            let mut statistics = Statistics {
-                utilisation,
-                ..Statistics::default()
-            };
-            statistics.queue_delay_ms.classic.p50 = Some(classic_p50);
-            statistics
-        };
-        let repetitions = utilisations
-            .iter()
-            .zip(0..)
-            .map(|(&utilisation, repetition)| Repetition {
-                repetition,
-                seed: 0,
-                statistics: statistics(utilisation),
-            });
-        let mean = utilisations.iter().sum::<f64>() / utilisations.len() as f64;
-        Arm {
-            name: "a".to_owned(),
-            aqm: "dualpi2".to_owned(),
-            interval: None,
-            policy: None,
-            pooled: statistics(mean),
-            repetitions: repetitions.collect(),
-        }
-    }
-
-    fn verdicts(arm: &Arm, reference: &Arm) -> Vec<(Metric, Verdict)> {
-        compare(arm, reference)
-            .into_iter()
-            .map(|d| (d.metric, d.verdict))
-            .collect()
-    }
-
-    #[test]
-    fn more_utilisation_and_less_delay_are_better() {
-        let (low, high) = (arm(&[0.95, 0.95], 10.0), arm(&[0.98, 0.98], 20.0));
-        assert_eq!(
-            verdicts(&low, &high),
-            [
-                (Metric::Utilisation, Verdict::Worse),
-                (Metric::ClassicP50, Verdict::Better)
-            ]
-        );
-        assert_eq!(
-            verdicts(&high, &low),
-            [
-                (Metric::Utilisation, Verdict::Better),
-                (Metric::ClassicP50, Verdict::Worse)
-            ]
-        );
-    }
-
-    #[test]
-    fn a_difference_that_pairs_do_not_agree_on_does_not_count() {
-        let (a, b) = (
-            arm(&[0.90, 0.98, 0.95], 10.0),
-            arm(&[0.92, 0.97, 0.97], 10.0),
-        );
-        assert_eq!(verdicts(&a, &b)[0].1, Verdict::Same);
-    }
-
-    #[test]
-    fn traffic_that_differs_between_repetitions_does_not_hide_a_difference_in_each() {
-        let (a, b) = (
-            arm(&[0.90, 0.98, 0.95], 10.0),
-            arm(&[0.91, 0.991, 0.96], 10.0),
-        );
-        assert_eq!(verdicts(&a, &b)[0].1, Verdict::Worse);
-        assert_eq!(verdicts(&b, &a)[0].1, Verdict::Better);
-    }
-
-    #[test]
-    fn a_pooled_quantile_that_jumps_alone_does_not_count() {
-        let (mut a, b) = (arm(&[0.9, 0.9, 0.9], 0.5), arm(&[0.9, 0.9, 0.9], 0.5));
-        a.pooled.queue_delay_ms.classic.p50 = Some(1.0);
-        assert_eq!(verdicts(&a, &b)[1], (Metric::ClassicP50, Verdict::Same));
-    }
-
-    #[test]
-    fn sizes_are_points_percents_or_times() {
-        let shown = |metric, reference, value| {
-            let verdict = Verdict::Same;
-            Difference {
-                metric,
-                value,
-                reference,
-                verdict,
-            }
-            .shown()
-        };
-        assert_eq!(
-            shown(Metric::Utilisation, 99.0, 97.5),
-            "\u{2212}1.5\u{a0}pt"
-        );
-        assert_eq!(shown(Metric::ClassicP50, 10.0, 12.5), "+25\u{a0}%");
-        assert_eq!(shown(Metric::L4sP50, 0.5, 138.0), "\u{d7}\u{a0}276");
-        assert_eq!(shown(Metric::L4sP50, 0.0, 1.0), "from 0 to 1.00");
-    }
-
-    #[test]
-    fn a_metric_that_one_arm_lacks_is_not_compared() {
-        let a = arm(&[0.9], 1.0);
-        let mut b = arm(&[0.9], 1.0);
-        b.pooled.queue_delay_ms.classic.p50 = None;
-        assert_eq!(compare(&a, &b).len(), 1);
-    }
-}
+pub(super) mod tests;

@@ -1,130 +1,119 @@
-//! Sentences that say what the numbers say, whichever way they fall.
+//! Sentences that say what the numbers say, whichever way they fall: losses
+//! first, each with its size.
 
-use l4sllm_testbed::result::{Arm, Summary};
+use super::compare::{Comparison, Difference, Pair, Standing};
+use super::format::{index, number};
+use crate::verdict::{Quantity, Verdict};
 
-use super::compare::{Difference, Metric, Verdict, compare};
-use super::format::number;
+/// Losses and gains that the headline names for a pair, at most.
+const LOSSES: usize = 3;
+const GAINS: usize = 2;
 
-/// The arms that every comparison shows.
-pub(super) const REFERENCES: [&str; 2] = ["dualpi2", "dualpi2-tuned"];
+/// What there is to say where nothing was compared.
+const NOTHING: &str = "There is nothing to compare: a baseline or another arm is missing.";
 
-/// The whole in one sentence: which arms do at least as well as each reference
-/// everywhere and better somewhere.
-pub(super) fn headline(summary: &Summary) -> String {
-    let references: Vec<&Arm> = references(summary).collect();
-    let subjects: Vec<&Arm> = subjects(summary).collect();
-    if references.is_empty() || subjects.is_empty() {
-        return "There is nothing to compare: a reference or a subject is missing.".to_owned();
+/// The whole in short: a sentence for each baseline.
+pub(super) fn headline(comparison: &Comparison<'_>) -> String {
+    if comparison.pairs.is_empty() {
+        return NOTHING.to_owned();
     }
-    let sentences = references.iter().map(|reference| {
-        let clause = |wanted, one, several| {
-            let own = subjects
-                .iter()
-                .filter(|arm| standing(&compare(arm, reference)) == wanted);
-            let names: Vec<&str> = own.map(|arm| arm.name.as_str()).collect();
-            let verb = if names.len() == 1 { one } else { several };
-            (!names.is_empty()).then(|| format!("{} {verb}", list(&names)))
-        };
-        let clauses = [
-            clause(Standing::Better, "is better", "are better"),
-            clause(
-                Standing::Mixed,
-                "gains in some respects and loses in others",
-                "gain in some respects and lose in others",
-            ),
-            clause(Standing::Same, "is no different", "are no different"),
-            clause(Standing::Worse, "is worse", "are worse"),
-        ];
-        let clauses: Vec<String> = clauses.into_iter().flatten().collect();
-        format!("Against {}, {}.", reference.name, clauses.join("; "))
+    let sentences = comparison.baselines.iter().filter_map(|baseline| {
+        let pairs = comparison.pairs.iter();
+        let own = pairs.filter(|pair| pair.baseline.name == baseline.name);
+        let clauses = clauses(&own.collect::<Vec<_>>());
+        (!clauses.is_empty()).then(|| format!("Against {}: {}.", baseline.name, clauses.join("; ")))
     });
     sentences.collect::<Vec<_>>().join(" ")
 }
 
-/// One paragraph for each arm that is compared, with the numbers.
-pub(super) fn conclusions(summary: &Summary) -> Vec<String> {
-    let references: Vec<&Arm> = references(summary).collect();
-    subjects(summary)
-        .map(|arm| {
-            let against = references.iter().map(|reference| sentence(arm, reference));
-            against.collect::<Vec<_>>().join(" ")
-        })
-        .filter(|paragraph| !paragraph.is_empty())
-        .collect()
+/// One sentence for each pair, with all numbers.
+pub(super) fn conclusions(comparison: &Comparison<'_>) -> Vec<String> {
+    comparison.pairs.iter().map(sentence).collect()
 }
 
-/// The references that were run, in order.
-pub(super) fn references(summary: &Summary) -> impl Iterator<Item = &Arm> {
-    REFERENCES
-        .iter()
-        .filter_map(|name| summary.arms.iter().find(|arm| arm.name == *name))
-}
-
-/// The arms that are compared with the references.
-pub(super) fn subjects(summary: &Summary) -> impl Iterator<Item = &Arm> {
-    let any_controller = summary.arms.iter().any(|arm| arm.interval.is_some());
-    summary.arms.iter().filter(move |arm| match any_controller {
-        true => arm.interval.is_some(),
-        false => !REFERENCES.contains(&arm.name.as_str()),
-    })
-}
-
-/// How one arm does against another, over all metrics.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Standing {
-    Better,
-    Worse,
-    Mixed,
-    Same,
-}
-
-fn standing(differences: &[Difference]) -> Standing {
-    let any = |verdict| {
-        differences
-            .iter()
-            .any(|difference| difference.verdict == verdict)
+/// A clause for each pair that differs, and one for those that do not.
+fn clauses(pairs: &[&Pair<'_>]) -> Vec<String> {
+    let differ = pairs.iter().filter_map(|pair| {
+        let (worse, better) = (pair.with(Verdict::Worse), pair.with(Verdict::Better));
+        let parts = [
+            part("worse in", &worse, LOSSES),
+            part("better in", &better, GAINS),
+        ];
+        let parts: Vec<String> = parts.into_iter().flatten().collect();
+        (!parts.is_empty()).then(|| format!("{} is {}", pair.arm.name, parts.join(", ")))
+    });
+    let alike = |standing, text: &str| {
+        let own = pairs.iter().filter(|pair| pair.standing() == standing);
+        let names: Vec<&str> = own.map(|pair| pair.arm.name.as_str()).collect();
+        (!names.is_empty()).then(|| format!("{}: {text}", list(&names)))
     };
-    match (any(Verdict::Better), any(Verdict::Worse)) {
-        (true, true) => Standing::Mixed,
-        (true, false) => Standing::Better,
-        (false, true) => Standing::Worse,
-        (false, false) => Standing::Same,
-    }
+    let rest = [
+        alike(Standing::Unclear, "no certain difference"),
+        alike(Standing::Same, "no difference that matters"),
+        alike(Standing::NoConclusion, "one repetition: no conclusion"),
+    ];
+    differ.chain(rest.into_iter().flatten()).collect()
 }
 
-fn sentence(arm: &Arm, reference: &Arm) -> String {
-    let differences = compare(arm, reference);
+/// "worse in utilisation (−49 ± 2 points) and 2 more".
+fn part(word: &str, differences: &[&Difference], most: usize) -> Option<String> {
+    let shown = differences.iter().take(most);
+    let mut phrases: Vec<String> = shown
+        .map(|of| format!("{} ({})", of.metric.name(), size(of)))
+        .collect();
+    if differences.len() > most {
+        phrases.push(format!("{} more", differences.len() - most));
+    }
+    (!phrases.is_empty()).then(|| format!("{word} {}", list(&phrases)))
+}
+
+fn sentence(pair: &Pair<'_>) -> String {
+    let (name, against) = (&pair.arm.name, &pair.baseline.name);
     let of = |verdict| {
-        let own = differences
-            .iter()
-            .filter(|difference| difference.verdict == verdict);
-        list(&own.map(phrase).collect::<Vec<_>>())
+        let phrases: Vec<String> = pair.with(verdict).into_iter().map(phrase).collect();
+        (!phrases.is_empty()).then(|| list(&phrases))
     };
-    let (better, worse) = (of(Verdict::Better), of(Verdict::Worse));
-    let (name, against) = (&arm.name, &reference.name);
-    match standing(&differences) {
-        Standing::Same => format!("{name} is no different from {against} in any metric compared."),
-        Standing::Better => format!("{name} is better than {against}: {better}."),
-        Standing::Worse => format!("{name} is worse than {against}: {worse}."),
-        Standing::Mixed => {
-            format!("{name} against {against}: better in {better}; worse in {worse}.")
+    let parts: Vec<String> = [
+        ("worse in", of(Verdict::Worse)),
+        ("better in", of(Verdict::Better)),
+        ("not certain:", of(Verdict::Unclear)),
+    ]
+    .into_iter()
+    .filter_map(|(word, phrases)| Some(format!("{word} {}", phrases?)))
+    .collect();
+    match pair.standing() {
+        Standing::NoConclusion => {
+            let measured = of(Verdict::NoConclusion);
+            let measured = measured.map_or(String::new(), |list| format!(" Measured: {list}."));
+            format!("{name} against {against}: one repetition: no conclusion.{measured}")
         }
+        Standing::Same => format!("{name} against {against}: no difference that matters."),
+        _ => format!("{name} against {against}: {}.", parts.join("; ")),
     }
 }
 
-/// "classic median delay (−3.1 %, 15.0 to 14.5 ms)".
+/// "classic median delay (−3.1 ± 0.2 %, 15.0 to 14.5 ms)".
 fn phrase(difference: &Difference) -> String {
-    let (from, to) = (number(difference.reference), number(difference.value));
-    let unit = match difference.metric {
-        Metric::Utilisation => "\u{a0}%",
-        Metric::Jain => "",
-        _ => "\u{a0}ms",
+    let judgement = &difference.judgement;
+    let quantity = judgement.quantity;
+    let shown = |value| match quantity {
+        Quantity::Utilisation => format!("{value:.1}"),
+        Quantity::Jain => index(value),
+        _ => number(value),
     };
-    let (name, size) = (difference.metric.name(), difference.shown());
+    let (from, to) = (shown(judgement.reference), shown(judgement.value));
+    let (name, size, unit) = (difference.metric.name(), size(difference), quantity.unit());
     format!("{name} ({size}, {from} to {to}{unit})")
 }
 
-fn list<T: AsRef<str>>(phrases: &[T]) -> String {
+/// As in the table, with "points" in full.
+fn size(difference: &Difference) -> String {
+    let shown = difference.judgement.shown();
+    shown.replace("\u{a0}pt", "\u{a0}points")
+}
+
+/// "a, b and c".
+pub(super) fn list<T: AsRef<str>>(phrases: &[T]) -> String {
     let phrases: Vec<&str> = phrases.iter().map(AsRef::as_ref).collect();
     match phrases.as_slice() {
         [] => String::new(),
@@ -136,82 +125,97 @@ fn list<T: AsRef<str>>(phrases: &[T]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use l4sllm_testbed::result::Statistics;
+    use crate::compare::tests::{arm, results, steady};
+    use l4sllm_testbed::result::Arm;
 
-    fn arm(name: &str, interval: Option<u32>, utilisation: f64, classic: f64) -> Arm {
-        let mut pooled = Statistics {
-            utilisation,
-            ..Statistics::default()
-        };
-        pooled.queue_delay_ms.classic.p50 = Some(classic);
-        let (name, aqm) = (name.to_owned(), "dualpi2".to_owned());
-        Arm {
-            name,
-            aqm,
-            interval,
-            policy: None,
-            pooled,
-            repetitions: Vec::new(),
-        }
-    }
-
-    fn summary(arms: Vec<Arm>) -> Summary {
-        Summary {
-            version: String::new(),
-            seed: 0,
-            scenario: String::new(),
-            policy: None,
-            complete: true,
-            repetitions: 1,
-            arms,
-        }
+    fn said(arms: Vec<Arm>) -> (String, Vec<String>) {
+        let (facts, summary) = results(arms);
+        let comparison = Comparison::of(&facts, &summary);
+        (headline(&comparison), conclusions(&comparison))
     }
 
     #[test]
-    fn a_policy_that_loses_is_said_to_lose() {
-        let summary = summary(vec![
-            arm("dualpi2", None, 0.99, 15.0),
-            arm("dualpi2-tuned", None, 0.99, 10.0),
-            arm("l4sllm-10", Some(10), 0.97, 12.0),
+    fn costs_stand_in_the_headline_with_their_size() {
+        let (headline, conclusions) = said(vec![
+            steady("dualpi2", None, (0.999, 0.035), 15.0),
+            steady("dualpi2-tuned", None, (0.998, 0.075), 11.0),
+            steady("l4sllm-10", Some(10), (0.509, 0.075), 11.0),
         ]);
         assert_eq!(
-            headline(&summary),
-            "Against dualpi2, l4sllm-10 gains in some respects and loses in others. \
-             Against dualpi2-tuned, l4sllm-10 is worse."
+            headline,
+            "Against dualpi2: l4sllm-10 is worse in utilisation (\u{2212}49 \u{b1} 0\u{a0}points) \
+             and drops (+4.0 \u{b1} 0\u{a0}points), better in classic median delay \
+             (\u{2212}27 \u{b1} 0\u{a0}%); dualpi2-tuned is worse in drops \
+             (+4.0 \u{b1} 0\u{a0}points) and utilisation (\u{2212}0.1 \u{b1} 0\u{a0}points), \
+             better in classic median delay (\u{2212}27 \u{b1} 0\u{a0}%). Against dualpi2-tuned: \
+             l4sllm-10 is worse in utilisation (\u{2212}49 \u{b1} 0\u{a0}points)."
         );
         assert_eq!(
-            conclusions(&summary),
-            ["l4sllm-10 against dualpi2: better in classic median delay \
-              (\u{2212}20\u{a0}%, 15.0 to 12.0\u{a0}ms); worse in utilisation \
-              (\u{2212}2.0\u{a0}pt, 99.0 to 97.0\u{a0}%). l4sllm-10 is worse than dualpi2-tuned: \
-              utilisation (\u{2212}2.0\u{a0}pt, 99.0 to 97.0\u{a0}%) and classic median delay \
-              (+20\u{a0}%, 10.0 to 12.0\u{a0}ms)."]
+            conclusions[1],
+            "l4sllm-10 against dualpi2-tuned: worse in utilisation \
+             (\u{2212}49 \u{b1} 0\u{a0}points, 99.8 to 50.9\u{a0}%)."
         );
     }
 
     #[test]
-    fn a_policy_that_wins_is_said_to_win_and_others_are_not_mentioned() {
-        let summary = summary(vec![
-            arm("dualpi2", None, 0.99, 15.0),
-            arm("fifo", None, 0.99, 80.0),
-            arm("l4sllm-10", Some(10), 0.99, 9.0),
-            arm("l4sllm-100", Some(100), 0.99, 15.0),
+    fn one_repetition_is_no_conclusion() {
+        let (headline, conclusions) = said(vec![
+            arm("dualpi2", None, &[(0.99, 0.01)], 15.0),
+            arm("l4sllm-10", Some(10), &[(0.50, 0.01)], 10.0),
         ]);
         assert_eq!(
-            headline(&summary),
-            "Against dualpi2, l4sllm-10 is better; l4sllm-100 is no different."
+            headline,
+            "Against dualpi2: l4sllm-10: one repetition: no conclusion."
         );
+        assert_eq!(
+            conclusions,
+            [
+                "l4sllm-10 against dualpi2: one repetition: no conclusion. Measured: utilisation \
+              (\u{2212}49\u{a0}points, 99.0 to 50.0\u{a0}%), classic median delay \
+              (\u{2212}33\u{a0}%, 15.0 to 10.0\u{a0}ms) and drops (0\u{a0}points, 1.00 to \
+              1.00\u{a0}%)."
+            ]
+        );
+    }
+
+    #[test]
+    fn what_is_not_certain_is_said_to_be_so() {
+        let runs = [(0.90, 0.01), (0.98, 0.01), (0.95, 0.01)];
+        let (headline, conclusions) = said(vec![
+            arm(
+                "dualpi2",
+                None,
+                &[(0.92, 0.01), (0.97, 0.01), (0.97, 0.01)],
+                10.0,
+            ),
+            arm("l4sllm-10", Some(10), &runs, 10.0),
+            arm(
+                "l4sllm-100",
+                Some(100),
+                &[(0.92, 0.01), (0.97, 0.01), (0.97, 0.01)],
+                10.0,
+            ),
+        ]);
+        assert_eq!(
+            headline,
+            "Against dualpi2: l4sllm-10: no certain difference; l4sllm-100: no difference that \
+             matters."
+        );
+        assert!(conclusions[0].contains("not certain: utilisation (\u{2212}1.0 \u{b1} 4.3"));
     }
 
     #[test]
     fn without_a_policy_the_other_queues_are_compared() {
-        let with_fifo = summary(vec![
-            arm("dualpi2", None, 0.99, 15.0),
-            arm("fifo", None, 0.99, 80.0),
+        let (headline, _) = said(vec![
+            steady("dualpi2", None, (0.99, 0.01), 15.0),
+            steady("fifo", None, (0.99, 0.01), 80.0),
         ]);
-        assert_eq!(headline(&with_fifo), "Against dualpi2, fifo is worse.");
-        let alone = summary(vec![arm("fifo", None, 0.99, 80.0)]);
-        assert!(headline(&alone).starts_with("There is nothing to compare"));
-        assert!(conclusions(&alone).is_empty());
+        assert_eq!(
+            headline,
+            "Against dualpi2: fifo is worse in classic median delay (+433 \u{b1} 0\u{a0}%)."
+        );
+        let (headline, conclusions) = said(vec![steady("fifo", None, (0.99, 0.01), 80.0)]);
+        assert!(headline.starts_with("There is nothing to compare"));
+        assert!(conclusions.is_empty());
     }
 }

@@ -1,5 +1,6 @@
 //! What figures need of a result, read from its rows once.
 
+use super::conclusion::list;
 use l4sllm_testbed::result::{Bin, ResultError, Run, Samples, Stored, bins, quantile};
 use l4sllm_testbed::result::{Facts, Summary};
 
@@ -102,6 +103,61 @@ impl Data {
             finished,
             self.facts.arms.len() * self.facts.repetitions as usize,
         )
+    }
+}
+
+/// An arm that has not run, or not in all repetitions.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Missing {
+    pub arm: String,
+    /// From 0, in order.
+    pub repetitions: Vec<u32>,
+    /// Whether nothing of the arm has run.
+    pub all: bool,
+}
+
+impl Data {
+    /// What an interrupted run has left out.
+    pub(super) fn missing(&self) -> Vec<Missing> {
+        let missing = self.facts.arms.iter().map(|planned| {
+            let run = self
+                .summary
+                .arms
+                .iter()
+                .find(|arm| arm.name == planned.name);
+            let done = run.map_or(&[][..], |arm| &arm.repetitions);
+            let absent = |number: &u32| done.iter().all(|of| of.repetition != *number);
+            Missing {
+                arm: planned.name.clone(),
+                repetitions: (0..self.facts.repetitions).filter(absent).collect(),
+                all: done.is_empty(),
+            }
+        });
+        missing.filter(|of| !of.repetitions.is_empty()).collect()
+    }
+}
+
+impl std::fmt::Display for Missing {
+    /// "fifo: all", "dualpi2: repetitions 3, 4 and 7 to 9".
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.all {
+            return write!(f, "{}: all", self.arm);
+        }
+        let follows = |a: &u32, b: &u32| *b == a + 1;
+        let runs: Vec<String> = self
+            .repetitions
+            .chunk_by(follows)
+            .flat_map(|run| match run {
+                [first, .., last] if run.len() > 2 => vec![format!("{first} to {last}")],
+                few => few.iter().map(u32::to_string).collect(),
+            })
+            .collect();
+        let word = if self.repetitions.len() == 1 {
+            "repetition"
+        } else {
+            "repetitions"
+        };
+        write!(f, "{}: {word} {}", self.arm, list(&runs))
     }
 }
 

@@ -12,6 +12,7 @@ mod format;
 mod learning;
 mod page;
 mod table;
+pub mod verdict;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -19,10 +20,12 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 use thiserror::Error;
 
+use compare::Comparison;
 use data::Data;
 use figures::{Captioned, figures};
 use l4sllm_testbed::result::{Arm, PolicyFacts, ResultError, Stored, write_atomically};
 use page::{Section, page, slug};
+use verdict::DEFINITION;
 
 pub use learning::{
     BACKBONES_FILE, Backbones, COSTS_FILE, Costs, Latency, Skipped, is_learning, load_backbones,
@@ -232,13 +235,39 @@ fn text(data: &Data) -> String {
     if !data.summary.complete {
         let (finished, all) = data.progress();
         out.push_str(&format!("partial: {finished} of {all} repetitions\n"));
+        for missing in data.missing() {
+            out.push_str(&format!("missing: {missing}\n"));
+        }
     }
-    out.push_str(&table::results(&data.summary).text());
-    out.push_str(&format!("{}\n", conclusion::headline(&data.summary)));
-    for sentence in conclusion::conclusions(&data.summary) {
-        out.push_str(&format!("{sentence}\n"));
+    out.push_str(&table::results(data).text());
+    let comparison = Comparison::of(&data.facts, &data.summary);
+    if let Some(differences) = table::differences(&comparison) {
+        out.push_str(&format!("\n{}", differences.text()));
+        out.push_str(&wrapped(&format!("{}. {DEFINITION}", table::SIGNS)));
     }
+    out.push_str(&format!("\n{}\n", conclusion::headline(&comparison)));
     out
+}
+
+/// Text in lines for a terminal.
+fn wrapped(text: &str) -> String {
+    const WIDTH: usize = 100;
+    let (mut out, mut line) = (String::new(), 0);
+    for word in text.split(' ') {
+        let length = word.chars().count();
+        match line {
+            0 => {}
+            line if line + 1 + length > WIDTH => out.push('\n'),
+            _ => out.push(' '),
+        }
+        line = if out.is_empty() || out.ends_with('\n') {
+            length
+        } else {
+            line + 1 + length
+        };
+        out.push_str(word);
+    }
+    out + "\n"
 }
 
 fn write(path: &Path, bytes: &[u8], result: &Path) -> Result<(), ReportError> {

@@ -3,12 +3,14 @@
 
 use std::fmt::Write;
 
+use super::compare::{Comparison, Pair};
 use super::conclusion::{conclusions, headline};
 use super::data::Data;
 use super::figure::escape;
 use super::figures::Captioned;
 use super::format::{plain, rate};
 use super::table::{Table, Tone, differences, results};
+use crate::verdict::DEFINITION;
 use l4sllm_testbed::result::Floor;
 
 const STYLE: &str = include_str!("page.css");
@@ -71,59 +73,72 @@ pub(super) fn slug(name: &str) -> String {
     format!("s-{slug}")
 }
 
-/// Links, and the conclusion of each before anyone scrolls.
+/// Links, and the conclusion of each before anyone scrolls; the result with
+/// the greatest loss first.
 fn contents(sections: &[Section<'_>]) -> String {
-    let mut out = String::from("<ul class=\"conclusion\">\n");
-    for section in sections {
-        let facts = &section.data.facts;
-        let (name, description) = (escape(&facts.scenario), escape(&facts.description));
-        let headline = prose(&headline(&section.data.summary));
-        let _ = writeln!(
-            out,
-            "<li><a href=\"#{}\">{name}</a>: {description}<br>{headline}</li>",
-            slug(&name)
-        );
-    }
-    out + "</ul>\n"
+    let mut entries: Vec<_> = sections.iter().map(entry).collect();
+    entries.sort_by(|a, b| b.0.total_cmp(&a.0));
+    let entries: String = entries.into_iter().map(|(_, entry)| entry).collect();
+    format!("<ul class=\"conclusion\">\n{entries}</ul>\n")
+}
+
+/// The greatest loss in a result, and its entry in the contents.
+fn entry(section: &Section<'_>) -> (f64, String) {
+    let data = section.data;
+    let (name, description) = (
+        escape(&data.facts.scenario),
+        escape(&data.facts.description),
+    );
+    let comparison = Comparison::of(&data.facts, &data.summary);
+    let loss = comparison.pairs.iter().map(Pair::loss).fold(0.0, f64::max);
+    let (finished, all) = data.progress();
+    let partial = match data.summary.complete {
+        true => String::new(),
+        false => format!(" <b>Partial: {finished} of {all} repetitions.</b>"),
+    };
+    let entry = format!(
+        "<li><a href=\"#{}\">{name}</a>: {description}.{partial}<br>{}</li>\n",
+        slug(&name),
+        prose(&headline(&comparison)),
+    );
+    (loss, entry)
 }
 
 fn section(section: &Section<'_>) -> String {
     let data = section.data;
     let mut out = what_was_run(data);
     if !data.summary.complete {
-        let (finished, all) = data.progress();
-        let _ = writeln!(
-            out,
-            "<p class=\"partial\"><b>Partial result.</b> {finished} of {all} repetitions are \
-             finished; all numbers are over these. The command below goes on with the rest.</p>"
-        );
+        out.push_str(&partial(data));
     }
     if data.summary.arms.is_empty() {
         return out + &run_again(data);
     }
-    out.push_str(&html_table(&results(&data.summary)));
-    out.push_str(
-        "<p class=\"key\">Best of each column in bold. Delays are sojourn times of forwarded \
-         packets; counts are sums over repetitions. Decision: time from the record that completes \
-         an interval to the override in force, or what the scenario sets in its place.</p>\n",
-    );
-    if let Some(table) = differences(&data.summary) {
-        out.push_str(&html_table(&table));
-        out.push_str(
-            "<p class=\"key\"><span class=\"better\">Blue: better</span>, \
-             <span class=\"worse\">orange: worse</span>, \u{2248}: not certain at 95 % \
-             over pairs of repetitions, or under 1 % (utilisation: 0.1 points).</p>\n",
-        );
-    }
+    let comparison = Comparison::of(&data.facts, &data.summary);
     let _ = writeln!(
         out,
-        "<h3>What it means</h3>\n<p class=\"headline\">{}</p>\n<ul class=\"conclusion\">",
-        prose(&headline(&data.summary))
+        "<p class=\"headline\">{}</p>",
+        prose(&headline(&comparison))
     );
-    for sentence in conclusions(&data.summary) {
-        let _ = writeln!(out, "<li>{}</li>", prose(&sentence));
+    out.push_str(&html_table(&results(data)));
+    out.push_str(
+        "<p class=\"key\">Best of each column in bold. Delays are sojourn times of forwarded \
+         packets, drops a share of the packets that left the queue; counts are sums over \
+         repetitions. Decision: time from the record that completes an interval to the override \
+         in force, or what the scenario sets in its place.</p>\n",
+    );
+    if let Some(table) = differences(&comparison) {
+        out.push_str("<h3>Differences, greatest loss first</h3>\n");
+        out.push_str(&html_table(&table));
+        out.push_str(&key(&comparison));
     }
-    out.push_str("</ul>\n");
+    let conclusions = conclusions(&comparison);
+    if !conclusions.is_empty() {
+        out.push_str("<h3>What it means</h3>\n<ul class=\"conclusion\">\n");
+        for sentence in conclusions {
+            let _ = writeln!(out, "<li>{}</li>", prose(&sentence));
+        }
+        out.push_str("</ul>\n");
+    }
     if let Some(note) = data.facts.floor.as_ref().and_then(floor_note) {
         let _ = writeln!(out, "<p class=\"note\">{}</p>", escape(&note));
     }
@@ -136,6 +151,43 @@ fn section(section: &Section<'_>) -> String {
         );
     }
     out + &run_again(data)
+}
+
+/// What an interrupted run lacks.
+fn partial(data: &Data) -> String {
+    let (finished, all) = data.progress();
+    let missing: String = data
+        .missing()
+        .iter()
+        .map(|of| format!("<li>{}</li>\n", prose(&of.to_string())))
+        .collect();
+    format!(
+        "<div class=\"partial\"><b>Partial result.</b> {finished} of {all} repetitions are \
+         finished. The table of arms is over these; differences are over pairs of repetitions that \
+         both arms have. The command below continues with the rest. Missing, counted from 0:\n\
+         <ul class=\"conclusion\">\n{missing}</ul></div>\n"
+    )
+}
+
+/// What colours and signs of the differences mean.
+fn key(comparison: &Comparison<'_>) -> String {
+    let mut out = format!(
+        "<p class=\"key\"><span class=\"better\">Blue: better</span>, \
+         <span class=\"worse\">orange: worse</span>, on dark ground: \
+         <span class=\"much-better\">much better</span> or \
+         <span class=\"much-worse\">much worse</span> (5 points of utilisation, 2 of drops, half \
+         of a delay, 0.1 of Jain's index), <span class=\"uncertain\">grey: not certain</span>. \
+         {}</p>\n",
+        escape(DEFINITION)
+    );
+    if !comparison.is_conclusive() {
+        out.push_str(
+            "<p class=\"partial\"><b>One repetition: no conclusion.</b> What arms differ by cannot \
+             be told from what two runs of the same arm differ by. Three repetitions or more \
+             (<code>--repetitions</code>) show it.</p>\n",
+        );
+    }
+    out
 }
 
 fn what_was_run(data: &Data) -> String {
@@ -226,7 +278,10 @@ fn class(first: bool, tone: Tone) -> String {
         Tone::Plain => "",
         Tone::Best => "best",
         Tone::Better => "better",
+        Tone::MuchBetter => "much-better",
         Tone::Worse => "worse",
+        Tone::MuchWorse => "much-worse",
+        Tone::Uncertain => "uncertain",
     };
     let names: Vec<&str> = [if first { "group" } else { "" }, tone]
         .into_iter()

@@ -5,12 +5,16 @@ use std::fmt::Write;
 
 use l4sllm_testbed::result::{Arm, Statistics, Summary};
 
-use super::compare::{METRICS, Metric, Verdict, compare};
-use super::conclusion::{references, subjects};
-use super::format::{count, number};
+use super::compare::{Comparison, METRICS, Metric, Pair};
+use super::data::Data;
+use super::format::{count, index, number};
+use crate::verdict::{Judgement, Verdict};
 
 /// What is written where there is nothing to say.
 pub(super) const NOTHING: &str = "\u{2013}";
+
+/// What the signs in a terminal mean.
+pub(super) const SIGNS: &str = "! worse, !! much worse, + better, ++ much better";
 
 /// A table: columns under group names, rows with a name.
 #[derive(Debug, Clone, PartialEq)]
@@ -41,38 +45,48 @@ pub(super) enum Tone {
     /// The best of its column.
     Best,
     Better,
+    MuchBetter,
     Worse,
+    MuchWorse,
+    /// Nothing can be concluded from it.
+    Uncertain,
 }
 
 /// The arms and their numbers.
-pub(super) fn results(summary: &Summary) -> Table {
+pub(super) fn results(data: &Data) -> Table {
+    let summary = &data.summary;
+    // Of arms with different repetitions, none is the best.
+    let complete = data.missing().is_empty();
     let best: Vec<Option<String>> = METRICS
         .iter()
-        .map(|&metric| best(metric, summary))
+        .map(|&metric| complete.then(|| best(metric, summary)).flatten())
         .collect();
     let row = |arm: &Arm| {
-        let compared = METRICS.iter().zip(&best).map(|(&metric, best)| {
+        let metrics = METRICS.iter().zip(&best).map(|(&metric, best)| {
             let text = shown(metric, &arm.pooled);
-            let tone = if best.as_ref() == Some(&text) {
-                Tone::Best
-            } else {
-                Tone::Plain
+            let tone = match best.as_ref() == Some(&text) {
+                true => Tone::Best,
+                false => Tone::Plain,
             };
             Cell { text, tone }
         });
+        let mut cells: Vec<Cell> = metrics.chain(counters(arm)).collect();
+        // The number of drops next to their share.
+        cells.insert(2, Cell::plain(count(arm.pooled.drops)));
         Row {
             name: arm.name.clone(),
-            cells: compared.chain(counters(arm)).collect(),
+            cells,
         }
     };
     Table {
         corner: "Arm",
         groups: vec![
             ("Utilisation", vec!["%"]),
+            ("Dropped", vec!["%", "packets"]),
             ("Classic delay, ms", vec!["p50", "p99"]),
             ("L4S delay, ms", vec!["p50", "p99"]),
             ("Fairness", vec!["Jain"]),
-            ("Packets", vec!["dropped", "marked"]),
+            ("Marked", vec!["packets"]),
             ("Overrides", vec!["applied", "refused"]),
             ("Decision, \u{b5}s", vec!["p50", "p99"]),
         ],
@@ -80,46 +94,73 @@ pub(super) fn results(summary: &Summary) -> Table {
     }
 }
 
-/// Arms beside the references; none when there is nothing to compare.
-pub(super) fn differences(summary: &Summary) -> Option<Table> {
-    let mut rows = Vec::new();
-    for arm in subjects(summary) {
-        for reference in references(summary) {
-            let differences = compare(arm, reference);
-            let cell = |metric: &Metric| {
-                let Some(found) = differences.iter().find(|known| known.metric == *metric) else {
-                    return Cell {
-                        text: NOTHING.to_owned(),
-                        tone: Tone::Plain,
-                    };
-                };
-                let (text, tone) = match found.verdict {
-                    Verdict::Same => ("\u{2248}".to_owned(), Tone::Plain),
-                    Verdict::Better => (found.shown(), Tone::Better),
-                    Verdict::Worse => (found.shown(), Tone::Worse),
-                };
-                Cell { text, tone }
-            };
-            rows.push(Row {
-                name: format!("{} against {}", arm.name, reference.name),
-                cells: METRICS.iter().map(cell).collect(),
-            });
+/// Arms against baselines, those that lose most first; none when there is
+/// nothing to compare.
+pub(super) fn differences(comparison: &Comparison<'_>) -> Option<Table> {
+    let row = |pair: &Pair<'_>| {
+        let cells = METRICS.iter().map(|metric| match pair.find(*metric) {
+            Some(found) => verdict_cell(&found.judgement),
+            None => Cell::plain(NOTHING.to_owned()),
+        });
+        Row {
+            name: format!("{} against {}", pair.arm.name, pair.baseline.name),
+            cells: std::iter::once(Cell::plain(pair.count().to_string()))
+                .chain(cells)
+                .collect(),
         }
-    }
-    (!rows.is_empty()).then_some(Table {
+    };
+    (!comparison.pairs.is_empty()).then(|| Table {
         corner: "Difference",
         groups: vec![
+            ("Pairs", vec!["n"]),
             ("Utilisation", vec!["points"]),
+            ("Dropped", vec!["points"]),
             ("Classic delay", vec!["p50", "p99"]),
             ("L4S delay", vec!["p50", "p99"]),
             ("Fairness", vec!["Jain"]),
         ],
-        rows,
+        rows: comparison.pairs.iter().map(row).collect(),
     })
 }
 
+fn verdict_cell(judgement: &Judgement) -> Cell {
+    let severe = judgement.weight() >= 1.0;
+    let (text, tone) = match (judgement.verdict, severe) {
+        (Verdict::Same, _) => ("\u{2248}".to_owned(), Tone::Plain),
+        (Verdict::Better, false) => (judgement.shown(), Tone::Better),
+        (Verdict::Better, true) => (judgement.shown(), Tone::MuchBetter),
+        (Verdict::Worse, false) => (judgement.shown(), Tone::Worse),
+        (Verdict::Worse, true) => (judgement.shown(), Tone::MuchWorse),
+        (Verdict::Unclear | Verdict::NoConclusion, _) => (judgement.shown(), Tone::Uncertain),
+    };
+    Cell { text, tone }
+}
+
+impl Cell {
+    /// For a terminal, where signs stand for tones ([`SIGNS`]).
+    fn signed(&self) -> String {
+        let text = &self.text;
+        match self.tone {
+            Tone::Plain => format!("{text} "),
+            Tone::Best => format!("{text}*"),
+            Tone::Better => format!("{text} +"),
+            Tone::MuchBetter => format!("{text} ++"),
+            Tone::Worse => format!("{text} !"),
+            Tone::MuchWorse => format!("{text} !!"),
+            Tone::Uncertain => format!("({text})"),
+        }
+    }
+
+    fn plain(text: String) -> Cell {
+        Cell {
+            text,
+            tone: Tone::Plain,
+        }
+    }
+}
+
 impl Table {
-    /// For a terminal: columns aligned, the best of a column with a star.
+    /// For a terminal: columns aligned, tones as signs.
     pub(super) fn text(&self) -> String {
         let mut lines: Vec<Vec<String>> = vec![vec![String::new()], vec![self.corner.to_owned()]];
         for (group, columns) in &self.groups {
@@ -133,10 +174,7 @@ impl Table {
             }
         }
         for row in &self.rows {
-            let cells = row.cells.iter().map(|cell| match cell.tone {
-                Tone::Best => format!("{}*", cell.text),
-                _ => format!("{} ", cell.text),
-            });
+            let cells = row.cells.iter().map(Cell::signed);
             lines.push(std::iter::once(row.name.clone()).chain(cells).collect());
         }
         let widths = self.widths(&lines);
@@ -189,7 +227,7 @@ impl Table {
     }
 }
 
-fn counters(arm: &Arm) -> [Cell; 6] {
+fn counters(arm: &Arm) -> [Cell; 5] {
     let of = &arm.pooled;
     let decides = arm.interval.is_some();
     let override_count = |value| {
@@ -201,17 +239,13 @@ fn counters(arm: &Arm) -> [Cell; 6] {
     };
     let latency = |us: Option<f64>| us.map_or_else(|| NOTHING.to_owned(), number);
     [
-        count(of.drops),
         count(of.marks),
         override_count(of.overrides.applied),
         override_count(of.overrides.refused),
         latency(of.decision_latency_us.p50),
         latency(of.decision_latency_us.p99),
     ]
-    .map(|text| Cell {
-        text,
-        tone: Tone::Plain,
-    })
+    .map(Cell::plain)
 }
 
 /// The best value of a column as it is shown, so that what looks equal is
@@ -225,7 +259,11 @@ fn best(metric: Metric, summary: &Summary) -> Option<String> {
     if values.len() < 2 {
         return None;
     }
-    let sign = if metric.rising() { -1.0 } else { 1.0 };
+    let sign = if metric.quantity().rising() {
+        -1.0
+    } else {
+        1.0
+    };
     let best = values
         .iter()
         .min_by(|a, b| (sign * a.0).total_cmp(&(sign * b.0)))?;
@@ -238,7 +276,7 @@ fn shown(metric: Metric, statistics: &Statistics) -> String {
     };
     match metric {
         Metric::Utilisation => format!("{value:.1}"),
-        Metric::Jain => format!("{value:.3}"),
+        Metric::Jain => index(value),
         _ => number(value),
     }
 }

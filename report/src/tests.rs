@@ -25,6 +25,15 @@ fn made(arm: usize, repetition: u32) -> Run {
     run(arm as u64 * 10 + u64::from(repetition), 4, shape(arm))
 }
 
+/// The same traffic in every arm; the tuned one leaves the link idle.
+fn paired(arm: usize, repetition: u32) -> Run {
+    let mut shape = shape(arm);
+    if arm == 1 {
+        shape.idle = 60;
+    }
+    run(50 + u64::from(repetition), 4, shape)
+}
+
 /// A finished result in `dir`.
 fn fill(dir: &Path, facts: Facts) {
     let repetitions = facts.repetitions;
@@ -154,8 +163,119 @@ fn a_partial_result_says_so_and_an_empty_one_still_has_a_page() {
     assert!(read(render(dir.path()).unwrap().page).contains("0 of 6 repetitions"));
     out.add("dualpi2", 0, &made(0, 0)).unwrap();
     let report = render(dir.path()).unwrap();
-    assert!(read(report.page).contains("1 of 6 repetitions"));
+    let page = read(report.page);
+    assert!(page.contains("1 of 6 repetitions"));
+    assert!(page.contains("<li>dualpi2: repetition 1</li>"));
+    assert!(page.contains("l4sllm-10:</span> all</li>"));
     assert!(report.text.contains("partial: 1 of 6"), "{}", report.text);
+    assert!(report.text.contains("missing: l4sllm-10: all\n"));
+    assert!(!report.text.contains('*'), "no arm is the best of one");
+}
+
+#[test]
+fn missing_repetitions_are_named_as_ranges() {
+    let missing = |repetitions: &[u32]| {
+        let repetitions = repetitions.to_vec();
+        data::Missing {
+            arm: "a".to_owned(),
+            repetitions,
+            all: false,
+        }
+        .to_string()
+    };
+    assert_eq!(missing(&[3]), "a: repetition 3");
+    assert_eq!(
+        missing(&[0, 2, 3, 5, 6, 7]),
+        "a: repetitions 0, 2, 3 and 5 to 7"
+    );
+}
+
+#[test]
+fn an_interrupted_run_compares_pairs_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = ResultDir::create(dir.path(), facts(&ARMS, 4), false).unwrap();
+    for (index, (name, _)) in ARMS.iter().enumerate() {
+        // Of the last arm two repetitions, of the others three.
+        for repetition in 0..3 - u32::from(index == 2) {
+            out.add(name, repetition, &paired(index, repetition))
+                .unwrap();
+        }
+    }
+    let report = render(dir.path()).unwrap();
+    let data = load(dir.path()).unwrap();
+    let comparison = Comparison::of(&data.facts, &data.summary);
+    let counts: Vec<_> = comparison
+        .pairs
+        .iter()
+        .map(|pair| (pair.arm.name.as_str(), pair.count()))
+        .collect();
+    assert_eq!(counts.len(), 3);
+    for (arm, count) in counts {
+        assert_eq!(count, if arm == "l4sllm-10" { 2 } else { 3 }, "{arm}");
+    }
+    assert!(
+        read(report.page)
+            .contains("<li><span class=\"word\">l4sllm-10:</span> repetitions 2 and 3</li>")
+    );
+}
+
+#[test]
+fn one_repetition_is_no_conclusion_on_the_page_and_in_the_table() {
+    let dir = tempfile::tempdir().unwrap();
+    fill(dir.path(), facts(&ARMS, 1));
+    let report = render(dir.path()).unwrap();
+    let page = read(report.page);
+    let text = report.text;
+    assert!(page.contains("<b>One repetition: no conclusion.</b>"));
+    assert!(
+        text.contains("l4sllm-10: one repetition: no conclusion"),
+        "{text}"
+    );
+    let table = page
+        .split("<table>")
+        .nth(2)
+        .unwrap()
+        .split("</table>")
+        .next()
+        .unwrap();
+    assert!(table.contains("uncertain\">\u{2212}37\u{a0}%<"), "{table}");
+    for verdict in ["better", "worse"] {
+        assert!(!table.contains(verdict), "{table}");
+    }
+}
+
+#[test]
+fn a_difference_of_three_repetitions_is_a_verdict_with_its_size() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = ResultDir::create(dir.path(), facts(&ARMS, 3), false).unwrap();
+    for (index, (name, _)) in ARMS.iter().enumerate() {
+        for repetition in 0..3 {
+            out.add(name, repetition, &paired(index, repetition))
+                .unwrap();
+        }
+    }
+    let report = render(dir.path()).unwrap();
+    let text = report.text;
+    let row = text
+        .lines()
+        .find(|line| line.starts_with("dualpi2-tuned against dualpi2"));
+    // The link of the tuned arm rests, and a third of the delay is gone.
+    for cell in [
+        "\u{2212}36 \u{b1} 2.7\u{a0}pt !!",
+        "\u{2212}31 \u{b1} 9.9\u{a0}% +",
+    ] {
+        assert!(row.unwrap().contains(cell), "{text}");
+    }
+    let page = read(report.page);
+    assert!(
+        page.contains("much-worse\">\u{2212}"),
+        "a severe loss stands out"
+    );
+    assert!(
+        page.contains("Student's t"),
+        "the definition is on the page"
+    );
+    assert!(text.replace('\n', " ").contains(DEFINITION));
 }
 
 #[test]
