@@ -81,7 +81,7 @@ fn a_damaged_log_becomes_a_pool_and_a_pool_json() {
     for word in [
         "messages:1: line ends before",
         "2 faults in 63 lines",
-        "1 lines of something else",
+        "1 line of something else",
     ] {
         assert!(told.contains(word), "{word}: {told}");
     }

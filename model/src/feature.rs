@@ -3,8 +3,15 @@
 use l4sllm_abi::Record;
 use serde::{Deserialize, Serialize};
 
+const U32: (u64, u64) = (0, u32::MAX as u64);
+const U64: (u64, u64) = (0, u64::MAX);
+/// A probability of one, Q31.
+const ONE: u64 = l4sllm_abi::raw::L4S_PROB_ONE as u64;
+/// Bytes of an IP packet (RFC 791, section 3.1).
+const PACKET: (u64, u64) = (1, u16::MAX as u64);
+
 macro_rules! features {
-    ($($(#[$doc:meta])* $variant:ident = $name:literal [$unit:literal], |$r:ident| $value:expr, $transform:ident;)+) => {
+    ($($(#[$doc:meta])* $variant:ident = $name:literal [$unit:literal] in $range:expr, |$r:ident| $value:expr, $transform:ident;)+) => {
         /// A scalar field of a record.  Names are those of the kernel log.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
         #[serde(rename_all = "snake_case")]
@@ -24,6 +31,12 @@ macro_rules! features {
                 match self { $(Feature::$variant => $unit),+ }
             }
 
+            /// Least and greatest raw value: what the record's field can hold
+            /// and means.  Pools, tables and logs hold no other.
+            pub const fn range(self) -> (u64, u64) {
+                match self { $(Feature::$variant => $range),+ }
+            }
+
             /// The raw value, in the record's unit.  Every field but counters
             /// beyond 2^53 is represented exactly.
             pub fn value(self, record: &Record) -> f64 {
@@ -40,39 +53,39 @@ macro_rules! features {
 
 features! {
     /// 0 classic, 1 L4S.
-    QueueType = "queue_type" [""], |r| r.queue_type, Linear;
+    QueueType = "queue_type" [""] in (0, 1), |r| r.queue_type, Linear;
     /// Burst allowance left, µs.
-    BurstAllowance = "burst_allowance" ["us"], |r| r.burst_allowance, Log1p;
+    BurstAllowance = "burst_allowance" ["us"] in U32, |r| r.burst_allowance, Log1p;
     /// The queue's own probability, Q31.
-    DropProbability = "drop_probability" ["Q31"], |r| r.drop_probability, Log1p;
+    DropProbability = "drop_probability" ["Q31"] in (0, ONE), |r| r.drop_probability, Log1p;
     /// Queue delay after the decision, µs.
-    CurrentQueueDelay = "current_queue_delay" ["us"], |r| r.current_queue_delay, Log1p;
+    CurrentQueueDelay = "current_queue_delay" ["us"] in U32, |r| r.current_queue_delay, Log1p;
     /// Queue delay at the last controller update, µs.
-    PreviousQueueDelay = "previous_queue_delay" ["us"], |r| r.previous_queue_delay, Log1p;
+    PreviousQueueDelay = "previous_queue_delay" ["us"] in U32, |r| r.previous_queue_delay, Log1p;
     /// Probability accumulated since the last mark or drop, Q31.
-    AccumulatedProbability = "accumulated_probability" ["Q31"], |r| r.accumulated_probability, Log1p;
+    AccumulatedProbability = "accumulated_probability" ["Q31"] in U64, |r| r.accumulated_probability, Log1p;
     /// Departure-rate estimate, µs per sample.
-    AverageDequeueTime = "average_dequeue_time" ["us"], |r| r.average_dequeue_time, Log1p;
+    AverageDequeueTime = "average_dequeue_time" ["us"] in U32, |r| r.average_dequeue_time, Log1p;
     /// Bytes in the running departure-rate sample.
-    DequeueCount = "dequeue_count" ["bytes"], |r| r.dequeue_count, Log1p;
+    DequeueCount = "dequeue_count" ["bytes"] in U32, |r| r.dequeue_count, Log1p;
     /// Packets that ever arrived at the queue.
-    TotalPackets = "total_packets" ["packets"], |r| r.total_packets, Log1p;
+    TotalPackets = "total_packets" ["packets"] in U64, |r| r.total_packets, Log1p;
     /// Bytes that ever arrived at the queue.
-    TotalBytes = "total_bytes" ["bytes"], |r| r.total_bytes, Log1p;
+    TotalBytes = "total_bytes" ["bytes"] in U64, |r| r.total_bytes, Log1p;
     /// Packets queued.
-    QueueLength = "queue_length" ["packets"], |r| r.queue_length, Log1p;
+    QueueLength = "queue_length" ["packets"] in U32, |r| r.queue_length, Log1p;
     /// Bytes queued.
-    LengthInBytes = "length_in_bytes" ["bytes"], |r| r.length_in_bytes, Log1p;
+    LengthInBytes = "length_in_bytes" ["bytes"] in U32, |r| r.length_in_bytes, Log1p;
     /// Drops of the queue so far.
-    TotalDrops = "total_drops" ["packets"], |r| r.total_drops, Log1p;
+    TotalDrops = "total_drops" ["packets"] in U64, |r| r.total_drops, Log1p;
     /// Length of the packet, bytes.
-    PacketLength = "packet_length" ["bytes"], |r| r.packet_length, Linear;
+    PacketLength = "packet_length" ["bytes"] in PACKET, |r| r.packet_length, Linear;
     /// The base controller's p', Q31.
-    BaseProbability = "base_probability" ["Q31"], |r| r.base_probability, Log1p;
+    BaseProbability = "base_probability" ["Q31"] in (0, ONE), |r| r.base_probability, Log1p;
     /// Codepoint on arrival (RFC 3168).
-    Ecn = "ecn" [""], |r| r.ecn, Linear;
+    Ecn = "ecn" [""] in (0, 3), |r| r.ecn, Linear;
     /// Sojourn time of the packet, ns.
-    SojournNs = "sojourn_ns" ["ns"], |r| r.sojourn_ns, Log1p;
+    SojournNs = "sojourn_ns" ["ns"] in U64, |r| r.sojourn_ns, Log1p;
 }
 
 impl Feature {

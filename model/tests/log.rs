@@ -10,7 +10,9 @@ use std::path::{Path, PathBuf};
 
 use common::{Noise, records};
 use flate2::write::GzEncoder;
-use l4sllm_model::log::{Entry, Fault, LogReader, LogWriter, Logged, Tally};
+use l4sllm_model::log::{
+    ClockOptions, Entry, Fault, LogReader, LogWriter, Logged, Run, Shown, Tally, oldest_first,
+};
 use proptest::prelude::*;
 
 fn read(paths: &[PathBuf]) -> (Vec<Logged>, Tally) {
@@ -98,7 +100,7 @@ fn records_make_the_published_line() {
 }
 
 #[test]
-fn packed_files_are_told_by_their_content() {
+fn packed_files_are_recognised_by_content() {
     let dir = tempfile::tempdir().unwrap();
     let want = entries(9_000, 1);
     let text = written(&want);
@@ -199,10 +201,10 @@ fn damage_is_counted_and_the_rest_is_used() {
     assert_eq!((tally.lines, tally.entries), (9, 4));
     // The first few are shown, with their places.
     assert_eq!(tally.shown.len(), 5);
-    let first = &tally.shown[0];
-    assert_eq!((first.path.as_path(), first.line), (path.as_path(), 3));
-    assert_eq!(first.fault, Fault::Truncated);
-    assert!(first.text.starts_with("Nov 20 10:11:13 gw kernel: l4s_ecn"));
+    let Shown { place, fault } = &tally.shown[0];
+    assert_eq!((place.path.as_path(), place.line), (path.as_path(), 3));
+    assert_eq!(*fault, Fault::Truncated);
+    assert!(place.text.starts_with("Nov 20 10:11:13 gw kernel: l4s_ecn"));
 }
 
 #[test]
@@ -226,7 +228,7 @@ fn rotation_may_cut_lines_and_files() {
     assert_eq!(counted(&tally, Fault::Cut), 1);
     // Behind the last line that came out.
     let cut = tally.shown.iter().find(|shown| shown.fault == Fault::Cut);
-    assert_eq!(cut.map(|cut| cut.line), Some(tally.lines));
+    assert_eq!(cut.map(|cut| cut.place.line), Some(tally.lines));
     assert!(all.len() > 500 && all.iter().zip(&want).all(|(l, e)| l.entry == *e));
 }
 
@@ -251,4 +253,182 @@ fn any_bytes_are_read_to_the_end() {
     }
     let (entries, tally) = read(&[Path::new("/dev/null").to_owned()]);
     assert_eq!((entries.len(), tally), (0, Tally::default()));
+}
+
+/// A line behind `prefix`, of a queue that has seen so many packets.
+fn line(prefix: &str, packets: u64) -> String {
+    let mut fields = *entries(1, 1)[0].fields();
+    (fields[0], fields[17]) = (0, packets);
+    let text = written(&[Entry::new(fields).unwrap()]);
+    format!("{prefix}{}", String::from_utf8(text).unwrap())
+}
+
+fn read_ordered(paths: &[PathBuf], options: ClockOptions) -> (Vec<Logged>, Tally) {
+    let files = oldest_first(paths, options.year).files;
+    let mut reader = LogReader::ordered(files, options);
+    let mut all = Vec::new();
+    while reader.read(&mut all).unwrap() {}
+    (all, reader.tally().clone())
+}
+
+fn packets(all: &[Logged]) -> Vec<u64> {
+    all.iter().map(|logged| logged.entry.fields()[17]).collect()
+}
+
+#[test]
+fn rotated_files_are_one_clock_from_the_oldest_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name);
+    // Over the end of a leap year's February, which only a name tells.
+    let files = [
+        (
+            "messages-20240302",
+            ["Feb 28 23:59:59", "Mar  1 00:00:00"],
+            1,
+        ),
+        (
+            "messages-20240309",
+            ["Mar  5 00:00:00", "Mar  5 00:00:01"],
+            3,
+        ),
+        ("messages", ["Mar 10 00:00:00", "Mar 10 00:00:01"], 5),
+    ];
+    for (name, stamps, first) in files {
+        let lines = [0, 1].map(|i| line(&format!("{} gw kernel: ", stamps[i]), first + i as u64));
+        std::fs::write(path(name), lines.concat()).unwrap();
+    }
+    let given = ["messages", "messages-20240302", "messages-20240309"].map(path);
+    let (all, tally) = read_ordered(&given, ClockOptions::default());
+    assert_eq!(packets(&all), [1, 2, 3, 4, 5, 6]);
+    let day = 86_400;
+    let want = [
+        0,
+        day + 1,
+        5 * day + 1,
+        5 * day + 2,
+        10 * day + 1,
+        10 * day + 2,
+    ];
+    let seconds = all.iter().map(|l| l.time_ns.unwrap() / 1_000_000_000);
+    assert!(seconds.eq(want));
+    assert_eq!(
+        (tally.leap_open, tally.set_back, tally.untimed),
+        (None, 0, 0)
+    );
+    assert_eq!(tally.hosts, ["gw"]);
+}
+
+#[test]
+fn what_is_open_or_unreadable_about_times_is_reported() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("log");
+    let read = |lines: &[(&str, u64)], options| {
+        let text = lines.iter().map(|(prefix, packets)| line(prefix, *packets));
+        std::fs::write(&path, text.collect::<String>()).unwrap();
+        let (all, tally) = read_ordered(std::slice::from_ref(&path), options);
+        let times: Vec<_> = all.iter().map(|logged| logged.time_ns).collect();
+        (times, tally)
+    };
+    let options = ClockOptions::default();
+    let second = 1_000_000_000;
+    let february = [
+        ("Feb 28 23:59:59 gw kernel: ", 1),
+        ("Mar  1 00:00:00 gw kernel: ", 2),
+    ];
+    let (times, tally) = read(&february, options);
+    assert_eq!(times, [Some(0), Some(second)]);
+    assert_eq!(tally.leap_open.map(|place| place.line), Some(2));
+    let year = Some(2024);
+    let (times, tally) = read(&february, ClockOptions { year, ..options });
+    assert_eq!(times, [Some(0), Some(86_401 * second)]);
+    assert_eq!(tally.leap_open, None);
+    // Another language's months.
+    let german = [
+        ("Okt 20 10:11:00 gw kernel: ", 1),
+        ("Okt 20 10:11:01 gw kernel: ", 2),
+    ];
+    let (times, tally) = read(&german, options);
+    assert_eq!((times, tally.untimed), (vec![None, None], 2));
+    let first = tally.first_untimed.unwrap();
+    assert_eq!(first.line, 1);
+    assert!(first.text.starts_with("Okt 20 10:11:00 gw"));
+    // Without a prefix there is nothing to read.
+    let (times, tally) = read(&[("", 1), ("", 2)], options);
+    assert_eq!(
+        (times, tally.untimed, tally.first_untimed),
+        (vec![None, None], 2, None)
+    );
+    let back = [
+        ("Nov 20 10:11:12 gw kernel: ", 1),
+        ("Nov 20 10:11:02 gw kernel: ", 2),
+        ("Nov 20 10:11:13 gw kernel: ", 3),
+    ];
+    let (times, tally) = read(&back, options);
+    assert_eq!(times, [Some(0), Some(0), Some(second)]);
+    let (step, place) = tally.largest_step.unwrap();
+    assert_eq!((tally.set_back, step, place.line), (1, 10 * second, 2));
+}
+
+#[test]
+fn repetitions_are_counted_and_are_no_entries() {
+    let bare = line("", 2);
+    let text = [
+        line("Jun 10 08:00:00 gw kernel: ", 1),
+        line("Jun 10 08:00:01 gw kernel: ", 2),
+        format!(
+            "Jun 10 08:00:01 gw kernel: message repeated 3 times: [ {}]\n",
+            bare.trim()
+        ),
+        line("Jun 10 08:00:02 gw kernel: ", 6),
+        "Jun 10 08:00:03 gw last message repeated 2 times\n".to_owned(),
+        "Jun 10 08:00:33 gw last message repeated 5 times\n".to_owned(),
+        "Jun 10 08:00:34 gw sshd[1]: session opened\n".to_owned(),
+        // Of another program's line.
+        "Jun 10 08:00:35 gw last message repeated 9 times\n".to_owned(),
+    ];
+    let (entries, tally) = read_text(text.concat().as_bytes());
+    assert_eq!(entries.len(), 3);
+    assert_eq!((tally.repeats, tally.bad(), tally.entries), (10, 0, 3));
+    assert_eq!(tally.lines, 8);
+}
+
+#[test]
+fn machines_come_one_after_the_other_each_with_its_clock() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name);
+    let of = |host: &str, second: u64, packets: u64| {
+        line(
+            &format!("Nov 20 10:00:{second:02} {host} kernel: "),
+            packets,
+        )
+    };
+    // A collector's file, then one of a single machine.
+    let both: String = (0..5)
+        .map(|i| of("gw1", i, i) + &of("gw2", i + 7, 100 + i))
+        .collect();
+    std::fs::write(path("all"), both + "damaged l4s_ecn_marking-start,1\n").unwrap();
+    let boot = "Nov 20 10:00:58 gw2 kernel: ---<<BOOT>>---\n";
+    let last = of("gw2", 57, 105) + boot + &of("gw2", 59, 106);
+    std::fs::write(path("last"), last).unwrap();
+    let given = ["all", "last"].map(path);
+    let (all, tally) = read_ordered(&given, ClockOptions::default());
+    assert_eq!(
+        packets(&all),
+        [0, 1, 2, 3, 4, 100, 101, 102, 103, 104, 105, 106]
+    );
+    let runs: Vec<_> = all.iter().map(|logged| logged.run).collect();
+    let mut want = [Run::Continues; 12];
+    (want[0], want[5], want[11]) = (Run::Another, Run::Another, Run::Restarted);
+    assert_eq!(runs, want);
+    let seconds: Vec<_> = all
+        .iter()
+        .map(|l| l.time_ns.unwrap() / 1_000_000_000)
+        .collect();
+    assert_eq!(seconds, [0, 1, 2, 3, 4, 0, 1, 2, 3, 4, 50, 52]);
+    assert_eq!(tally.hosts, ["gw1", "gw2"]);
+    assert_eq!((tally.lines, tally.entries, tally.bad()), (14, 12, 1));
+    assert_eq!(
+        (tally.restarts, tally.set_back, tally.other_lines),
+        (1, 0, 1)
+    );
 }

@@ -8,12 +8,12 @@ use std::sync::atomic::AtomicBool;
 use anyhow::{Context, bail, ensure};
 use clap::{Args, ValueEnum};
 use l4sllm_abi::{MESSAGE_SIZE, Message, messages};
-use l4sllm_model::log::{Entry, Fault, LogWriter, Tally, oldest_first};
+use l4sllm_model::log::{ClockOptions, Entry, LogReader, LogWriter, oldest_first};
 use l4sllm_model::pool::{
     CaptureReader, CsvReader, EpisodeRule, KernelLog, Part, Sink, Source, open,
 };
 
-use super::{RewardArgs, bar, check, copy, finish, pour, size};
+use super::{RewardArgs, bar, check, copy, finish, pour, report, size};
 use crate::output::outln;
 
 /// Rows of an episode on average below which two schedulers may be in a log.
@@ -21,10 +21,12 @@ const SHORT: u64 = 20;
 
 /// Make a pool of kernel logs, a table (CSV) or a device capture.
 ///
-/// What a file is, and whether it is packed (gzip, Zstandard), is told by its
-/// content.  Rotated logs may be named together in any order: messages.1.gz is
-/// read before messages.0.gz, and that before messages; - is the standard
-/// input.  Damaged lines of a log are counted, and the first few are shown.
+/// Content shows what a file is, and whether it is packed (gzip, Zstandard).
+/// Rotated logs may be named together in any order: they are read from the
+/// oldest on, by the names that newsyslog and logrotate give them and, where
+/// names leave it open, by their first times.  Each machine's log is an episode
+/// of its own.  - is the standard input.  What is damaged, and what has no time
+/// that can be read, is counted and shown.
 #[derive(Debug, Args)]
 pub struct ImportArgs {
     /// Logs, or one table or capture.
@@ -39,15 +41,23 @@ pub struct ImportArgs {
     /// Where an episode of a log begins.
     #[arg(long, value_enum, default_value_t = Episodes::Counters)]
     episodes: Episodes,
+    /// Year of the first line of a log whose times have none ("Nov 20
+    /// 10:11:12") [default: that of file names and of other lines].
+    #[arg(long, value_parser = clap::value_parser!(i64).range(1970..=2261))]
+    year: Option<i64>,
+    /// Zone of a log's times that have none, as +01:00 [default: that of other
+    /// lines].
+    #[arg(long, allow_hyphen_values = true, value_parser = zone)]
+    zone: Option<i32>,
     #[command(flatten)]
     reward: RewardArgs,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum Episodes {
-    /// Where a queue's count of packets falls: the scheduler was made anew.
+    /// Where a queue's count of packets falls: the scheduler was made again.
     Counters,
-    /// Nowhere: all is one episode.
+    /// Only where another machine's log begins.
     One,
 }
 
@@ -95,11 +105,20 @@ pub fn run(args: &ImportArgs, cancel: &AtomicBool) -> anyhow::Result<()> {
                 Episodes::Counters => EpisodeRule::Counters,
                 Episodes::One => EpisodeRule::One,
             };
-            let mut log = KernelLog::open(oldest_first(&args.input), &scenario, rule, reward)?;
+            let options = ClockOptions {
+                year: args.year,
+                zone: args.zone,
+            };
+            let order = oldest_first(&args.input, args.year);
+            for conflict in &order.conflicts {
+                eprintln!("order of files: {conflict}");
+            }
+            let reader = LogReader::ordered(order.files, options);
+            let mut log = KernelLog::open(reader, &scenario, rule, reward, cancel)?;
             let mut sink = Sink::create(&args.out, log.schema())?;
             let bar = bar(bytes)?;
             let poured = pour(&mut log, &mut sink, &bar, 0, cancel);
-            bar.suspend(|| tell(log.tally()));
+            bar.suspend(|| report::print(log.tally()));
             poured?;
             let (rows, episodes) = sink.size();
             if log.tally().entries == 0 {
@@ -216,33 +235,38 @@ fn name(path: &Path) -> String {
     )
 }
 
-/// What of a log was not used, on standard error.
-fn tell(tally: &Tally) {
-    for shown in &tally.shown {
-        let (path, line, fault) = (shown.path.display(), shown.line, shown.fault);
-        if shown.text.is_empty() {
-            eprintln!("{path}:{line}: {fault}");
-        } else {
-            eprintln!("{path}:{line}: {fault}: {:?}", shown.text);
+/// Seconds east of UTC of `+01:00`, `-0330`, `Z`.
+fn zone(text: &str) -> Result<i32, String> {
+    let want = || "want Z or an offset as +01:00".to_owned();
+    if text == "Z" {
+        return Ok(0);
+    }
+    let sign = match text.chars().next() {
+        Some('+') => 1,
+        Some('-') => -1,
+        _ => return Err(want()),
+    };
+    let digits: String = text[1..].chars().filter(|c| *c != ':').collect();
+    let number = digits.parse::<i32>().ok();
+    match number {
+        Some(number) if digits.len() == 4 && number / 100 < 24 && number % 100 < 60 => {
+            Ok(sign * (number / 100 * 3600 + number % 100 * 60))
         }
+        _ => Err(want()),
     }
-    let bad = tally.bad();
-    if bad > 0 {
-        let s = if bad == 1 { "" } else { "s" };
-        eprintln!("{bad} fault{s} in {} lines:", tally.lines);
-    }
-    for (reason, count) in Fault::REASONS.iter().zip(tally.faults) {
-        if count > 0 {
-            eprintln!("{count:>10}  {reason}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::zone;
+
+    #[test]
+    fn zones_are_offsets() {
+        assert_eq!(zone("Z"), Ok(0));
+        assert_eq!(zone("+01:00"), Ok(3600));
+        assert_eq!(zone("-0330"), Ok(-12_600));
+        for wrong in ["", "1", "CET", "+1", "+24:00", "+0160", "+é"] {
+            assert!(zone(wrong).is_err(), "{wrong}");
         }
-    }
-    if tally.other_lines > 0 {
-        eprintln!("{} lines of something else", tally.other_lines);
-    }
-    if tally.repeats > 0 {
-        eprintln!(
-            "{} repetitions that syslogd left out (it keeps them with -cc)",
-            tally.repeats
-        );
     }
 }

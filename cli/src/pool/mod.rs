@@ -2,6 +2,7 @@
 
 mod import;
 mod inspect;
+mod report;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -35,13 +35,13 @@ pub const FIELDS: [&str; 24] = [
     "dequeue_action",
 ];
 
-/// Least and greatest value of each: the width that the kernel prints, or what
-/// the field can hold.
+/// Least and greatest value of each: the feature's, or the width that the
+/// kernel prints.
 const RANGES: [(u64, u64); FIELDS.len()] = {
     const U32: (u64, u64) = (0, u32::MAX as u64);
     const U64: (u64, u64) = (0, u64::MAX);
     [
-        (0, 1),
+        Feature::QueueType.range(),
         U32,
         U32,
         U32,
@@ -49,22 +49,21 @@ const RANGES: [(u64, u64); FIELDS.len()] = {
         U32,
         U32,
         U32,
-        U32,
-        (0, l4sllm_abi::raw::L4S_PROB_ONE as u64),
-        U32,
-        U32,
+        Feature::BurstAllowance.range(),
+        Feature::DropProbability.range(),
+        Feature::CurrentQueueDelay.range(),
+        Feature::PreviousQueueDelay.range(),
+        Feature::AccumulatedProbability.range(),
         U64,
-        U64,
+        Feature::AverageDequeueTime.range(),
+        Feature::DequeueCount.range(),
         U32,
-        U32,
-        U32,
-        U64,
-        U64,
-        U32,
-        U32,
-        U64,
-        // An IP packet (RFC 791, section 3.1).
-        (1, u16::MAX as u64),
+        Feature::TotalPackets.range(),
+        Feature::TotalBytes.range(),
+        Feature::QueueLength.range(),
+        Feature::LengthInBytes.range(),
+        Feature::TotalDrops.range(),
+        Feature::PacketLength.range(),
         (1, crate::ACTIONS as u64),
     ]
 };
@@ -163,7 +162,7 @@ pub enum Fault {
     Headless,
     /// `,end` after another number of fields.
     Count(usize),
-    /// A field is no unsigned decimal number of 64 bits.
+    /// A field is not an unsigned decimal number of 64 bits.
     Number(&'static str),
     /// A field has a value that it cannot have.
     Range {
@@ -176,7 +175,7 @@ pub enum Fault {
         /// Greatest value.
         most: u64,
     },
-    /// Text after `,end` that begins no entry; the entry before it is used.
+    /// Text after `,end` that does not begin an entry; the entry before it is used.
     Stray,
     /// A line longer than any that a kernel writes.
     Long,
@@ -191,7 +190,7 @@ impl Fault {
         "another line begins before \",end\"",
         "\",end\" without a beginning",
         "not 24 fields",
-        "a field is no number",
+        "a field is not a number",
         "a field is out of its range",
         "text after \",end\"",
         "line too long",
@@ -218,7 +217,7 @@ impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Fault::Count(count) => write!(f, "{count} fields, want {}", FIELDS.len()),
-            Fault::Number(field) => write!(f, "{field} is no unsigned number of 64 bits"),
+            Fault::Number(field) => write!(f, "{field} is not an unsigned number of 64 bits"),
             Fault::Range {
                 field,
                 value,
@@ -249,17 +248,27 @@ impl Default for Scan {
 }
 
 impl Scan {
-    /// Hands on what a line (without its end) holds, in order, and returns
-    /// whether it was a line of this log at all.
-    pub fn line(&self, line: &[u8], mut found: impl FnMut(Result<Entry, Fault>)) -> bool {
-        let Some(first) = self.start.find(line) else {
-            let ours = line.trim_ascii_end().ends_with(END);
-            if ours {
-                found(Err(Fault::Headless));
-            }
-            return ours;
-        };
-        let mut from = first + START.len();
+    /// Where the first entry of a line (without its end) begins: behind the
+    /// word that begins it.
+    pub fn find(&self, line: &[u8]) -> Option<usize> {
+        Some(self.start.find(line)? + START.len())
+    }
+
+    /// What stands before an entry that [`Scan::find`] found, without the
+    /// beginning of its first word.
+    pub fn prefix<'a>(&self, line: &'a [u8], first: usize) -> &'a [u8] {
+        let at = first - START.len();
+        &line[..word_before(line, at)]
+    }
+
+    /// Whether a line without a beginning has an entry's end.
+    pub fn is_headless(&self, line: &[u8]) -> bool {
+        line.trim_ascii_end().ends_with(END)
+    }
+
+    /// Hands on what a line holds from `first` on, in order.
+    pub fn entries(&self, line: &[u8], first: usize, mut found: impl FnMut(Result<Entry, Fault>)) {
+        let mut from = first;
         loop {
             let rest = &line[from..];
             // Nearly always there is one entry to a line and it is whole:
@@ -267,7 +276,7 @@ impl Scan {
             if let Some((entry, after)) = whole(rest) {
                 found(Ok(entry));
                 if blank(&rest[after..]) {
-                    return true;
+                    return;
                 }
                 let next = self.start.find(&rest[after..]);
                 let stray = match next {
@@ -279,7 +288,7 @@ impl Scan {
                 }
                 match next {
                     Some(at) => from += after + at + START.len(),
-                    None => return true,
+                    None => return,
                 }
                 continue;
             }
@@ -291,12 +300,12 @@ impl Scan {
             found(Err(self.diagnose(part, next.is_some())));
             match next {
                 Some(at) => from += at + START.len(),
-                None => return true,
+                None => return,
             }
         }
     }
 
-    /// Why `part`, which follows a beginning, is no entry.
+    /// Why `part`, which follows a beginning, is not an entry.
     fn diagnose(&self, part: &[u8], followed: bool) -> Fault {
         let Some(end) = self.end.find(part) else {
             return if followed {
@@ -380,11 +389,18 @@ mod tests {
 
     fn scan(line: &str) -> (Vec<u8>, Vec<Fault>, bool) {
         let (mut actions, mut faults) = (Vec::new(), Vec::new());
-        let ours = Scan::default().line(line.as_bytes(), |found| match found {
-            Ok(entry) => actions.push(entry.action()),
-            Err(fault) => faults.push(fault),
-        });
-        (actions, faults, ours)
+        let scan = Scan::default();
+        let line = line.as_bytes();
+        let first = scan.find(line);
+        match first {
+            Some(first) => scan.entries(line, first, |found| match found {
+                Ok(entry) => actions.push(entry.action()),
+                Err(fault) => faults.push(fault),
+            }),
+            None if scan.is_headless(line) => faults.push(Fault::Headless),
+            None => return (actions, faults, false),
+        }
+        (actions, faults, true)
     }
 
     #[test]

@@ -32,19 +32,35 @@
 //! most of those.
 //!
 //! **Time**: the line has none of its own (`measurement_start_time` is when
-//! the controller was last switched on).  The prefix has: in steps of a
-//! second, or of its fraction with RFC 5424.  A row gets that time, and rows
-//! of the same second the same: their order is the file's.
+//! the controller was last switched on).  The prefix has, in one of the forms
+//! of [`Stamp`], in steps of a second or of its fraction.  [`Clock`] brings
+//! them onto one time line.  A row gets that time, and rows of the same second
+//! the same: their order is the file's.  Entries without a time that can be
+//! read are counted.
+//!
+//! **Machines**: the prefix names the host, and [`LogReader`] hands out one
+//! host after the other.  Each has a clock of its own.
+//!
+//! **Files**: [`oldest_first`] orders rotated files by their names and, where
+//! names leave it open, by their first stamps.
 
+mod civil;
+mod clock;
 mod entry;
+mod host;
+mod lines;
+mod order;
 mod read;
 mod rotation;
 mod stamp;
+mod tally;
 mod unpack;
 mod write;
 
+pub use clock::{Clock, ClockOptions, Tick};
 pub use entry::{Entry, FIELDS, Fault, Scan};
-pub use read::{LogError, LogReader, Logged, Shown, Tally};
-pub use rotation::oldest_first;
-pub use stamp::{Clock, Stamp};
+pub use order::{Conflict, LogFile, Order, oldest_first};
+pub use read::{LogError, LogReader, Logged, Run};
+pub use stamp::Stamp;
+pub use tally::{Place, Shown, Tally};
 pub use write::LogWriter;

@@ -1,67 +1,44 @@
 //! Entries from files.
 
-use std::io::{self, ErrorKind, Read};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use memchr::{memchr, memmem};
+use memchr::memmem::Finder;
 
+use super::clock::{Clock, ClockOptions};
 use super::entry::{Entry, Fault, Scan};
-use super::stamp::Clock;
-use super::unpack;
+use super::lines::{Filled, Line, Lines};
+use super::order::LogFile;
+use super::tally::{Place, Tally};
+use super::{host, stamp, unpack};
 
-/// Read at a time, and the longest line: kernels print lines of some 200 bytes.
-const BUFFER: usize = 1 << 20;
-
-/// Faults that are kept with their text.
-const SHOWN: usize = 5;
+/// Hosts in one set of files; more are a sign of damage.
+const HOSTS: usize = 256;
 
 /// An entry and when it was logged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Logged {
     /// The numbers.
     pub entry: Entry,
-    /// ns since the first line with a time; `None` if the line has none.
+    /// ns since the first line of its run with a time; `None` if the line has
+    /// none.
     pub time_ns: Option<u64>,
+    /// How it follows on the entry before it.
+    pub run: Run,
 }
 
-/// What was found so far.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Tally {
-    /// Lines read.
-    pub lines: u64,
-    /// Whole entries.
-    pub entries: u64,
-    /// Lines of something else.
-    pub other_lines: u64,
-    /// Repetitions that syslogd(8) left out ("last message repeated"); they
-    /// are not restored.
-    pub repeats: u64,
-    /// Faults by [`Fault::reason`].
-    pub faults: [u64; Fault::REASONS.len()],
-    /// The first few of them.
-    pub shown: Vec<Shown>,
-}
-
-impl Tally {
-    /// Faults of every kind.
-    pub fn bad(&self) -> u64 {
-        self.faults.iter().sum()
-    }
-}
-
-/// A fault and where it is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Shown {
-    /// The file.
-    pub path: PathBuf,
-    /// The line, from 1, of the unpacked file.
-    pub line: u64,
-    /// What is wrong.
-    pub fault: Fault,
-    /// The line's beginning and end, printable.
-    pub text: String,
+/// How an entry follows on the one before it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Run {
+    /// On the same machine, as far as the log shows.
+    #[default]
+    Continues,
+    /// On the same machine, which started again since.
+    Restarted,
+    /// It is the first of a machine's log.
+    Another,
 }
 
 /// Why a log could not be read on.
@@ -75,37 +52,44 @@ pub struct LogError {
 }
 
 /// Reads entries from files in the order given (see
-/// [`super::oldest_first`]).  A line that a rotation cut is a fault in both.
+/// [`super::oldest_first`]), one machine after the other: files with lines of
+/// several are read once for each.  A line that a rotation cut is a fault in
+/// both.
 pub struct LogReader {
-    files: std::vec::IntoIter<PathBuf>,
-    current: Option<(PathBuf, Box<dyn Read + Send>)>,
-    line: u64,
-    buffer: Vec<u8>,
-    from: usize,
-    to: usize,
-    skipping: bool,
-    scan: Scan,
-    repeated: memmem::Finder<'static>,
-    clock: Clock,
-    tally: Tally,
+    files: Vec<LogFile>,
+    options: ClockOptions,
+    waiting: std::vec::IntoIter<usize>, // files of this pass
+    current: Option<(usize, Box<dyn Read + Send>)>,
+    lines: Lines,
+    pass: Pass,
+    hosts: Vec<Host>,
     raw: Arc<AtomicU64>,
+}
+
+/// A machine whose lines were met.
+struct Host {
+    name: Vec<u8>,
+    files: Vec<usize>,
 }
 
 impl LogReader {
     /// Nothing is opened before [`LogReader::read`].
     pub fn new(files: Vec<PathBuf>) -> LogReader {
+        let files = files.into_iter().map(|path| LogFile { path, about: None });
+        LogReader::ordered(files.collect(), ClockOptions::default())
+    }
+
+    /// Files of which it is known when they begin.
+    pub fn ordered(files: Vec<LogFile>, options: ClockOptions) -> LogReader {
+        let all: Vec<usize> = (0..files.len()).collect();
         LogReader {
-            files: files.into_iter(),
+            files,
+            options,
+            waiting: all.into_iter(),
             current: None,
-            line: 0,
-            buffer: vec![0; BUFFER],
-            from: 0,
-            to: 0,
-            skipping: false,
-            scan: Scan::default(),
-            repeated: memmem::Finder::new("last message repeated "),
-            clock: Clock::default(),
-            tally: Tally::default(),
+            lines: Lines::new(),
+            pass: Pass::new(0, options, Tally::default()),
+            hosts: Vec::new(),
             raw: Arc::default(),
         }
     }
@@ -113,34 +97,48 @@ impl LogReader {
     /// Appends entries to `out`: those of about a megabyte of text.  False
     /// when the last file has ended.
     pub fn read(&mut self, out: &mut Vec<Logged>) -> Result<bool, LogError> {
-        if self.current.is_none() {
-            let Some(path) = self.files.next() else {
-                return Ok(false);
-            };
-            let file = unpack::open(&path, Arc::clone(&self.raw));
-            let file = file.map_err(|source| LogError {
-                path: path.clone(),
-                source,
-            })?;
-            self.current = Some((path, file));
-            self.line = 0;
+        if self.current.is_none() && !self.open()? {
+            return Ok(false);
         }
-        let Some((path, mut file)) = self.current.take() else {
+        let Some((index, mut file)) = self.current.take() else {
             return Ok(false);
         };
-        let filled = self.fill(&path, &mut file)?;
-        self.take_lines(&path, filled != Filled::Buffer, out);
+        let path = &self.files[index].path;
+        let failed = |source| LogError {
+            path: path.clone(),
+            source,
+        };
+        let filled = self.lines.fill(&mut file).map_err(failed)?;
+        let (pass, hosts) = (&mut self.pass, &mut self.hosts);
+        self.lines.take(filled, |line| {
+            pass.take(line, Source { path, index }, hosts, out);
+        });
+        let told = pass.tally.hosts.len();
+        let names = hosts[told..]
+            .iter()
+            .map(|host| String::from_utf8_lossy(&host.name).into());
+        pass.tally.hosts.extend(names);
+        if hosts.len() > HOSTS {
+            let reason = format!("lines of more than {HOSTS} hosts");
+            return Err(failed(io::Error::new(io::ErrorKind::InvalidData, reason)));
+        }
+        let elsewhere = hosts.iter().skip(1).any(|host| host.files.contains(&index));
+        if elsewhere && !path.is_file() {
+            let reason = "lines of several hosts, which are read one after the other: \
+                          save it to a file";
+            return Err(failed(io::Error::new(io::ErrorKind::Unsupported, reason)));
+        }
         match filled {
-            Filled::Buffer => self.current = Some((path, file)),
+            Filled::Buffer => self.current = Some((index, file)),
             Filled::ToTheEnd => {}
-            Filled::ToACut => self.fault(&path, self.line, Fault::Cut, b""),
+            Filled::ToACut => pass.cut(path),
         }
         Ok(true)
     }
 
     /// What was found so far.
     pub fn tally(&self) -> &Tally {
-        &self.tally
+        &self.pass.tally
     }
 
     /// Bytes read from the files, packed as they are.
@@ -148,134 +146,325 @@ impl LogReader {
         self.raw.load(Ordering::Relaxed)
     }
 
-    /// Fills the buffer behind what is left in it.
-    fn fill(&mut self, path: &Path, file: &mut Box<dyn Read + Send>) -> Result<Filled, LogError> {
-        self.buffer.copy_within(self.from..self.to, 0);
-        self.to -= self.from;
-        self.from = 0;
-        while self.to < self.buffer.len() {
-            match file.read(&mut self.buffer[self.to..]) {
-                Ok(0) => return Ok(Filled::ToTheEnd),
-                Ok(got) => self.to += got,
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                // Only decompressors say so.
-                Err(error) if error.kind() == ErrorKind::UnexpectedEof => {
-                    return Ok(Filled::ToACut);
-                }
-                Err(source) => {
-                    return Err(LogError {
-                        path: path.to_owned(),
-                        source,
-                    });
+    /// Opens the next file, if need be of the next host.
+    fn open(&mut self) -> Result<bool, LogError> {
+        let index = match self.waiting.next() {
+            Some(index) => index,
+            None => {
+                let next = self.pass.host + 1;
+                let Some(host) = self.hosts.get(next) else {
+                    return Ok(false);
+                };
+                self.waiting = host.files.clone().into_iter();
+                let tally = std::mem::take(&mut self.pass.tally);
+                self.pass = Pass::new(next, self.options, tally);
+                match self.waiting.next() {
+                    Some(index) => index,
+                    None => return Ok(false),
                 }
             }
+        };
+        let LogFile { path, about } = &self.files[index];
+        let file = unpack::open(path, Arc::clone(&self.raw)).map_err(|source| LogError {
+            path: path.clone(),
+            source,
+        })?;
+        self.pass.begin_file(*about);
+        self.current = Some((index, file));
+        Ok(true)
+    }
+}
+
+/// The file that a line is of.
+#[derive(Clone, Copy)]
+struct Source<'a> {
+    path: &'a Path,
+    index: usize,
+}
+
+/// One reading of files: for the entries of one host.
+struct Pass {
+    host: usize,
+    scan: Scan,
+    marks: Marks,
+    clock: Clock,
+    head: Head,
+    line: u64,
+    last_host: Option<usize>, // of the file's last line with one
+    ours: bool,               // the last line had an entry
+    next: Run,                // how the next entry follows
+    tally: Tally,
+}
+
+/// The beginning of the last line, where it is all that there is to know of
+/// the time and the host.
+#[derive(Default)]
+struct Head {
+    text: Vec<u8>,
+    host: Option<usize>,
+    time: Option<u64>,
+}
+
+/// Words of lines without an entry.
+struct Marks {
+    last_repeated: Finder<'static>,
+    repeated: Finder<'static>,
+    boot: Finder<'static>,
+}
+
+impl Pass {
+    fn new(host: usize, options: ClockOptions, tally: Tally) -> Pass {
+        Pass {
+            host,
+            scan: Scan::default(),
+            marks: Marks {
+                last_repeated: Finder::new("last message repeated "),
+                repeated: Finder::new("message repeated "),
+                boot: Finder::new("---<<BOOT>>---"),
+            },
+            clock: Clock::new(options),
+            head: Head::default(),
+            line: 0,
+            last_host: None,
+            ours: false,
+            next: Run::Another,
+            tally,
         }
-        Ok(Filled::Buffer)
     }
 
-    /// Takes the whole lines of the buffer; at the end also the last one.
-    fn take_lines(&mut self, path: &Path, ended: bool, out: &mut Vec<Logged>) {
-        // Lent out, so that the tally can be written to meanwhile.
-        let buffer = std::mem::take(&mut self.buffer);
-        loop {
-            let rest = &buffer[self.from..self.to];
-            let (line, next) = match memchr(b'\n', rest) {
-                Some(end) => (&rest[..end], end + 1),
-                None if ended && !rest.is_empty() => (rest, rest.len()),
-                None => break,
-            };
-            self.from += next;
-            self.line += 1;
-            self.tally.lines += 1;
-            if std::mem::take(&mut self.skipping) {
-                continue;
-            }
-            self.take_line(path, line, out);
-        }
-        if ended {
-            (self.from, self.to, self.skipping) = (0, 0, false);
-        } else if self.from == 0 && self.to == buffer.len() {
-            // A line that does not fit: gone, up to its end.
-            if !self.skipping {
-                self.fault(path, self.line + 1, Fault::Long, &buffer);
-            }
-            self.skipping = true;
-            self.to = 0;
-        }
-        self.buffer = buffer;
+    /// Lines are counted once.
+    fn counts(&self) -> bool {
+        self.host == 0
     }
 
-    fn take_line(&mut self, path: &Path, line: &[u8], out: &mut Vec<Logged>) {
+    fn begin_file(&mut self, about: Option<i64>) {
+        (self.line, self.last_host, self.ours) = (0, None, false);
+        self.head = Head::default();
+        if let Some(about) = about {
+            self.clock.expect(about);
+        }
+    }
+
+    fn cut(&mut self, path: &Path) {
+        if self.counts() {
+            let line = self.line;
+            self.tally.fault(|| Place::new(path, line, b""), Fault::Cut);
+        }
+    }
+
+    fn take(
+        &mut self,
+        line: Line<'_>,
+        source: Source<'_>,
+        hosts: &mut Vec<Host>,
+        out: &mut Vec<Logged>,
+    ) {
+        let text = match line {
+            Line::Whole(text) => text,
+            Line::Long(text) => {
+                if self.counts() {
+                    let place = || Place::new(source.path, self.line + 1, text);
+                    self.tally.fault(place, Fault::Long);
+                }
+                return;
+            }
+            Line::Rest => {
+                self.line += 1;
+                self.tally.lines += u64::from(self.counts());
+                return;
+            }
+        };
+        self.line += 1;
+        self.tally.lines += u64::from(self.counts());
+        match self.scan.find(text) {
+            Some(first) => self.take_entries(text, first, source, hosts, out),
+            None => self.take_other(text, source, hosts),
+        }
+    }
+
+    fn take_entries(
+        &mut self,
+        text: &[u8],
+        first: usize,
+        source: Source<'_>,
+        hosts: &mut Vec<Host>,
+        out: &mut Vec<Logged>,
+    ) {
+        let known = !self.head.text.is_empty() && text.starts_with(&self.head.text);
+        let parsed = if known { None } else { stamp::parse(text) };
+        let host = match known {
+            true => self.head.host,
+            false => self.host_of(text, first, parsed, source, hosts),
+        };
+        self.last_host = host.or(self.last_host);
+        let mine = self.last_host.unwrap_or(0) == self.host;
+        if !mine && !self.counts() {
+            return;
+        }
+        self.ours = true;
+        if let Some(count) = self.repeats(text, first) {
+            self.tally.repeats += if self.counts() { count } else { 0 };
+            return;
+        }
         let before = out.len();
         let mut faults = Vec::new(); // of no capacity until there is one
-        let ours = self.scan.line(line, |found| match found {
+        self.scan.entries(text, first, |found| match found {
+            Ok(_) if !mine => {}
             Ok(entry) => out.push(Logged {
                 entry,
                 time_ns: None,
+                run: Run::Continues,
             }),
             Err(fault) => faults.push(fault),
         });
-        if out.len() > before {
-            let time_ns = self.clock.at(line);
-            out[before..].iter_mut().for_each(|e| e.time_ns = time_ns);
-            self.tally.entries += (out.len() - before) as u64;
+        if self.counts() {
+            for fault in faults {
+                let place = || Place::new(source.path, self.line, text);
+                self.tally.fault(place, fault);
+            }
         }
-        for fault in faults {
-            self.fault(path, self.line, fault, line);
+        if out.len() == before {
+            return;
         }
-        if !ours {
-            self.tally.other_lines += 1;
-            self.tally.repeats += self.repeats(line);
-        }
-    }
-
-    fn repeats(&self, line: &[u8]) -> u64 {
-        let Some(at) = self.repeated.find(line) else {
-            return 0;
+        let time_ns = match known {
+            true => self.head.time,
+            false => {
+                let time = parsed.and_then(|p| self.tick(p.stamp, source, text));
+                self.remember(text, first, parsed, host, time);
+                time
+            }
         };
-        let count = &line[at + self.repeated.needle().len()..];
-        let digits = count.iter().take_while(|b| b.is_ascii_digit()).count();
-        let text = std::str::from_utf8(&count[..digits]).unwrap_or_default();
-        text.parse().unwrap_or(0)
+        let count = (out.len() - before) as u64;
+        self.tally.entries += count;
+        if time_ns.is_none() {
+            self.tally.untimed += count;
+            let begins = !self.scan.prefix(text, first).trim_ascii().is_empty();
+            if begins && self.tally.first_untimed.is_none() {
+                self.tally.first_untimed = Some(Place::new(source.path, self.line, text));
+            }
+        }
+        out[before].run = std::mem::take(&mut self.next);
+        out[before..].iter_mut().for_each(|e| e.time_ns = time_ns);
     }
 
-    fn fault(&mut self, path: &Path, line: u64, fault: Fault, text: &[u8]) {
-        self.tally.faults[fault.reason()] += 1;
-        if self.tally.shown.len() < SHOWN {
-            self.tally.shown.push(Shown {
-                path: path.to_owned(),
-                line,
-                fault,
-                text: printable(text),
+    /// The time of a stamp, with what is to be said of it.
+    fn tick(&mut self, stamp: stamp::Stamp, source: Source<'_>, text: &[u8]) -> Option<u64> {
+        let tick = self.clock.at(stamp)?;
+        let place = || Place::new(source.path, self.line, text);
+        if tick.restarted {
+            self.next = Run::Restarted;
+            self.tally.restarts += 1;
+        }
+        if tick.set_back > 0 {
+            self.tally.set_back += 1;
+            let largest = self.tally.largest_step.as_ref();
+            if largest.is_none_or(|(ns, _)| *ns < tick.set_back) {
+                self.tally.largest_step = Some((tick.set_back, place()));
+            }
+        }
+        if tick.leap_open && self.tally.leap_open.is_none() {
+            self.tally.leap_open = Some(place());
+        }
+        Some(tick.ns)
+    }
+
+    /// Keeps the beginning of a line whose stamp is in whole seconds: the next
+    /// ones have the same.
+    fn remember(
+        &mut self,
+        text: &[u8],
+        first: usize,
+        parsed: Option<stamp::Parsed>,
+        host: Option<usize>,
+        time: Option<u64>,
+    ) {
+        self.head.text.clear();
+        let Some(parsed) = parsed else { return };
+        let prefix = self.scan.prefix(text, first);
+        // Behind the host comes the program; what has only one of them, or
+        // other numbers, is parsed every time.
+        let end = prefix
+            .iter()
+            .rposition(|b| *b == b':')
+            .map_or(0, |at| at + 1);
+        let fraction = text[..parsed.length].iter().any(|b| b".,".contains(b));
+        if !fraction && end > parsed.length {
+            self.head.text.extend_from_slice(&text[..end]);
+            (self.head.host, self.head.time) = (host, time);
+        }
+    }
+
+    fn host_of(
+        &self,
+        text: &[u8],
+        first: usize,
+        parsed: Option<stamp::Parsed>,
+        source: Source<'_>,
+        hosts: &mut Vec<Host>,
+    ) -> Option<usize> {
+        let parsed = parsed?;
+        let prefix = self.scan.prefix(text, first);
+        let name = host::of(prefix.get(parsed.length..)?, parsed.rfc5424)?;
+        let known = hosts.iter().position(|host| host.name == name);
+        let index = known.unwrap_or_else(|| {
+            hosts.push(Host {
+                name: name.to_owned(),
+                files: Vec::new(),
             });
+            hosts.len() - 1
+        });
+        let files = &mut hosts[index].files;
+        if self.counts() && files.last() != Some(&source.index) {
+            files.push(source.index);
+        }
+        Some(index)
+    }
+
+    /// How often rsyslog counted the entry of this line in place of writing
+    /// it: `message repeated 3 times: [ ... ]`.
+    fn repeats(&self, text: &[u8], first: usize) -> Option<u64> {
+        let prefix = self.scan.prefix(text, first);
+        let inner = prefix.trim_ascii_end().strip_suffix(b"[")?;
+        let at = self.marks.repeated.find(inner)?;
+        Some(leading_number(
+            &inner[at + self.marks.repeated.needle().len()..],
+        ))
+    }
+
+    fn take_other(&mut self, text: &[u8], source: Source<'_>, hosts: &[Host]) {
+        let ours = std::mem::take(&mut self.ours);
+        if self.counts() {
+            if self.scan.is_headless(text) {
+                let place = || Place::new(source.path, self.line, text);
+                self.tally.fault(place, Fault::Headless);
+                self.ours = true;
+                return;
+            }
+            self.tally.other_lines += 1;
+            if let Some(at) = self.marks.last_repeated.find(text).filter(|_| ours) {
+                let count = &text[at + self.marks.last_repeated.needle().len()..];
+                self.tally.repeats += leading_number(count);
+                self.ours = true;
+            }
+        }
+        let boot = self.marks.boot.find(text);
+        let journal = text.starts_with(b"-- Boot ") || text.starts_with(b"-- Reboot ");
+        if boot.is_some() || journal {
+            let prefix = &text[..boot.unwrap_or(0)];
+            let name = stamp::parse(text)
+                .and_then(|parsed| host::of(prefix.get(parsed.length..)?, parsed.rfc5424));
+            let host = name.and_then(|name| hosts.iter().position(|host| host.name == name));
+            if host.or(self.last_host).unwrap_or(0) == self.host && self.next == Run::Continues {
+                self.next = Run::Restarted;
+                self.tally.restarts += 1;
+            }
         }
     }
 }
 
-/// How far a file was read.
-#[derive(PartialEq)]
-enum Filled {
-    Buffer,
-    ToTheEnd,
-    ToACut,
-}
-
-/// The beginning and the end of a line, without control characters.
-fn printable(text: &[u8]) -> String {
-    const ENDS: usize = 80;
-    let show = |text: &[u8]| -> String {
-        let text = String::from_utf8_lossy(text);
-        text.chars()
-            .map(|c| if c.is_control() { '?' } else { c })
-            .collect()
-    };
-    let text = text.trim_ascii();
-    if text.len() <= 2 * ENDS {
-        return show(text);
-    }
-    format!(
-        "{} ... {}",
-        show(&text[..ENDS]),
-        show(&text[text.len() - ENDS..])
-    )
+/// The number that a text begins with; 0 if there is none or it is too large.
+fn leading_number(text: &[u8]) -> u64 {
+    let digits = text.iter().take_while(|b| b.is_ascii_digit()).count();
+    let text = std::str::from_utf8(&text[..digits]).unwrap_or_default();
+    text.parse().unwrap_or(0)
 }

@@ -1,240 +1,482 @@
-//! Times in the prefixes that syslogd(8) writes.
+//! Times in the prefixes that syslogd(8), journalctl(1) and dmesg(8) write.
+//!
+//! | written by | form |
+//! |---|---|
+//! | syslogd (RFC 3164), journalctl `short`, `short-precise` | `Nov 20 10:11:12[.5]` |
+//! | syslogd with a year | `2024 Nov 20 10:11:12`, `Nov 20 2024 10:11:12` |
+//! | rsyslog (RFC 3339), RFC 5424, journalctl `short-iso` | `2024-11-20T10:11:12[.5]+11:00`, `+1100`, `Z`, or a space in place of `T` |
+//! | the same without a zone | `2024-11-20 10:11:12[.5]` |
+//! | journalctl `short-full` | `Wed 2024-11-20 10:11:12 CET` |
+//! | journalctl `short-unix` | `1732097472.123456` |
+//! | `dmesg -T`, date(1) | `[Wed Nov 20 10:11:12 2024]`, `Wed Nov 20 10:11:12 CET 2024` |
+//! | dmesg, journalctl `short-monotonic`, `kern.msgbuf_show_timestamp` | `[ 1234.567890]`, `[1234]` |
+//!
+//! A priority in angle brackets, the version of RFC 5424 and the facility of
+//! `dmesg -x` may stand before them.
 
-/// What a prefix says about when.
+use super::civil;
+
+/// What a prefix says about when a line was written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stamp {
-    /// `Nov 20 10:11:12` (RFC 3164): ns since the beginning of a year that is
-    /// not told, and is taken to have a 29 February.
-    InYear(u64),
-    /// `2024-11-20T10:11:12.5+11:00` (RFC 3339): ns since 1970.
-    Absolute(u64),
+    /// A local time in a year that the line does not name.
+    InYear {
+        /// From 1.
+        month: u8,
+        /// From 1.
+        day: u8,
+        /// ns since midnight.
+        ns: i64,
+    },
+    /// A local time: ns since the beginning of 1970 in the same zone.
+    Local(i64),
+    /// A time whose zone is known.
+    Absolute {
+        /// ns since 1970 in UTC.
+        ns: i64,
+        /// Seconds east of UTC of the writer's clock, if the line names them.
+        zone: Option<i32>,
+    },
+    /// ns since the machine started.
+    Uptime(i64),
 }
+
+/// What the beginning of a line was found to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Parsed {
+    pub(super) stamp: Stamp,
+    /// Bytes up to the stamp's end.
+    pub(super) length: usize,
+    /// In the format of RFC 5424, where the host follows in any case.
+    pub(super) rfc5424: bool,
+}
+
+pub(super) const SECOND: i64 = 1_000_000_000;
+pub(super) const DAY: i64 = 86_400 * SECOND;
+
+/// Years that fit into ns since 1970 as an i64, whatever the zone.
+const YEARS: std::ops::RangeInclusive<i64> = 1970..=2261;
 
 impl Stamp {
-    /// Length of a stamp of RFC 3164.
-    const SHORT: usize = 15;
-
-    /// The stamp that a line begins with, behind a priority in angle brackets
-    /// and the version of RFC 5424, if there are any.
+    /// The stamp that a line begins with.
     pub fn of(line: &[u8]) -> Option<Stamp> {
-        let mut rest = line;
-        if rest.first() == Some(&b'<') {
-            let close = rest.iter().take(5).position(|b| *b == b'>')?;
-            rest = &rest[close + 1..];
-        }
-        in_year(rest).or_else(|| absolute(rest.strip_prefix(b"1 ").unwrap_or(rest)))
+        parse(line).map(|parsed| parsed.stamp)
     }
 }
 
-/// Nanoseconds since the first stamp, never falling, of the lines of a log in
-/// their order.
-#[derive(Debug, Clone, Default)]
-pub struct Clock {
-    known: Option<(Vec<u8>, Option<u64>)>,
-    origin: Option<u64>,
-    years: u64,
-    last: u64,
+/// The stamp that a line begins with, and where it ends.
+pub(super) fn parse(line: &[u8]) -> Option<Parsed> {
+    let mut text = Text { line, at: 0 };
+    let mut rfc5424 = false;
+    if text.take(b'<') {
+        let digits = text.number(1..=3);
+        (digits.is_some() && text.take(b'>')).then_some(())?;
+        rfc5424 = text.takes(b"1 ");
+    } else if text.peek().is_some_and(|b| b.is_ascii_lowercase()) {
+        text.facility()?;
+    }
+    let stamp = match text.peek()? {
+        b'[' => text.bracket(),
+        b'0'..=b'9' => text.digits_first(),
+        _ => text.name_first(),
+    }?;
+    Some(Parsed {
+        stamp,
+        length: text.at,
+        rfc5424,
+    })
 }
 
-/// A year with a 29 February.
-const YEAR_NS: u64 = 366 * 86_400 * 1_000_000_000;
+/// A line that is taken from its beginning.
+#[derive(Clone, Copy)]
+struct Text<'a> {
+    line: &'a [u8],
+    at: usize,
+}
 
-impl Clock {
-    /// The time of a line; `None` if it has no stamp.
-    pub fn at(&mut self, line: &[u8]) -> Option<u64> {
-        let head = &line[..line.len().min(Stamp::SHORT)];
-        if let Some((known, time)) = &self.known {
-            if known == head {
-                return *time;
-            }
+impl Text<'_> {
+    fn rest(&self) -> &[u8] {
+        &self.line[self.at..]
+    }
+
+    fn peek(&self) -> Option<u8> {
+        self.line.get(self.at).copied()
+    }
+
+    fn take(&mut self, byte: u8) -> bool {
+        let found = self.peek() == Some(byte);
+        self.at += usize::from(found);
+        found
+    }
+
+    fn takes(&mut self, text: &[u8]) -> bool {
+        let found = self.rest().starts_with(text);
+        self.at += if found { text.len() } else { 0 };
+        found
+    }
+
+    fn spaces(&mut self) {
+        while self.take(b' ') {}
+    }
+
+    /// A number of so many digits, all that there are.
+    fn number(&mut self, count: std::ops::RangeInclusive<usize>) -> Option<i64> {
+        let digits = self.rest().iter().take_while(|b| b.is_ascii_digit());
+        let digits = digits.take(19).count();
+        count.contains(&digits).then_some(())?;
+        let value = decimal(&self.rest()[..digits])?;
+        self.at += digits;
+        Some(value)
+    }
+
+    /// `kern  :info  : ` of `dmesg -x`.
+    fn facility(&mut self) -> Option<()> {
+        for _ in 0..2 {
+            let rest = self.rest();
+            let name = rest.iter().take_while(|b| b.is_ascii_alphanumeric());
+            self.at += name.take(16).count();
+            self.spaces();
+            self.take(b':').then_some(())?;
         }
-        let stamp = Stamp::of(line);
-        let time = stamp.map(|stamp| self.since_first(stamp));
-        // Only of a short stamp is the head all there is to know.
-        self.known = match stamp {
-            Some(Stamp::InYear(_)) if head.first() != Some(&b'<') => Some((head.to_vec(), time)),
+        self.spaces();
+        Some(())
+    }
+
+    /// `[ 1234.567890]`, `[1234]`, `[ 1234.567890 <    0.000001 >]` or the
+    /// date of `dmesg -T`.
+    fn bracket(&mut self) -> Option<Stamp> {
+        self.take(b'[');
+        self.spaces();
+        if self.peek()?.is_ascii_alphabetic() {
+            let stamp = self.name_first()?;
+            return self.take(b']').then_some(stamp);
+        }
+        let seconds = self.number(1..=9)?;
+        let ns = seconds * SECOND + self.fraction()?;
+        self.spaces();
+        if self.take(b'<') {
+            let inner = self.rest().iter().take(24);
+            self.at += inner.take_while(|b| **b != b']').count();
+        }
+        self.take(b']').then_some(Stamp::Uptime(ns))
+    }
+
+    fn digits_first(&mut self) -> Option<Stamp> {
+        let before = *self;
+        if let Some(seconds) = self.number(9..=10) {
+            let ns = seconds.checked_mul(SECOND)?;
+            let ns = ns.checked_add(self.fraction()?)?;
+            return (self.peek() == Some(b' ')).then_some(Stamp::Absolute { ns, zone: None });
+        }
+        *self = before;
+        let year = self.number(4..=4)?;
+        match self.peek()? {
+            b'-' | b'/' => self.iso(year, false),
+            b' ' => {
+                self.spaces();
+                let (month, day) = self.month_and_day()?;
+                let ns = self.time_of_day()?;
+                local(year, month, day, ns).map(Stamp::Local)
+            }
             _ => None,
-        };
-        time
+        }
     }
 
-    fn since_first(&mut self, stamp: Stamp) -> u64 {
-        let at = match stamp {
-            Stamp::Absolute(ns) => ns,
-            Stamp::InYear(ns) => {
-                let mut at = ns + self.years * YEAR_NS;
-                // From December to January: the stamp does not tell the year.
-                let now = self.origin.map_or(at, |origin| origin + self.last);
-                if at + YEAR_NS / 2 < now {
-                    self.years += 1;
-                    at += YEAR_NS;
-                }
-                at
+    /// What begins with a weekday or a month.
+    fn name_first(&mut self) -> Option<Stamp> {
+        const WEEKDAYS: [&[u8]; 7] = [b"Mon", b"Tue", b"Wed", b"Thu", b"Fri", b"Sat", b"Sun"];
+        let weekday = WEEKDAYS.iter().any(|day| self.rest().starts_with(day));
+        if !weekday {
+            let (month, day) = self.month_and_day()?;
+            let before = *self;
+            if let Some(year) = self.number(4..=4) {
+                self.take(b' ').then_some(())?;
+                let ns = self.time_of_day()?;
+                return local(year, month, day, ns).map(Stamp::Local);
             }
+            *self = before;
+            let ns = self.time_of_day()?;
+            // Any year has room for the day: which one it is, is not known.
+            (day <= civil::month_days(2000, month)).then_some(())?;
+            return Some(Stamp::InYear {
+                month: month as u8,
+                day: day as u8,
+                ns,
+            });
+        }
+        self.at += 3;
+        self.take(b',');
+        self.take(b' ').then_some(())?;
+        if self.peek()?.is_ascii_digit() {
+            let year = self.number(4..=4)?;
+            return self.iso(year, true);
+        }
+        let (month, day) = self.month_and_day()?;
+        let ns = self.time_of_day()?;
+        let mut utc = None;
+        self.take(b' ').then_some(())?;
+        if !self.peek()?.is_ascii_digit() {
+            utc = self.zone_name();
+            self.take(b' ').then_some(())?;
+        }
+        let year = self.number(4..=4)?;
+        let ns = local(year, month, day, ns)?;
+        Some(zoned(ns, utc))
+    }
+
+    /// `Nov 20 ` or `Nov  2 `.
+    fn month_and_day(&mut self) -> Option<(i64, i64)> {
+        const MONTHS: [&[u8]; 12] = [
+            b"Jan ", b"Feb ", b"Mar ", b"Apr ", b"May ", b"Jun ", b"Jul ", b"Aug ", b"Sep ",
+            b"Oct ", b"Nov ", b"Dec ",
+        ];
+        let month = MONTHS
+            .iter()
+            .position(|name| self.rest().starts_with(name))?;
+        self.at += 4;
+        self.take(b' ');
+        let day = self.number(1..=2)?;
+        (self.take(b' ') && (1..=31).contains(&day)).then_some(())?;
+        Some((month as i64 + 1, day))
+    }
+
+    /// From the separator behind the year; with a zone's name behind it where
+    /// a weekday came before.
+    fn iso(&mut self, year: i64, named: bool) -> Option<Stamp> {
+        let separator = self.peek()?;
+        self.at += 1;
+        let month = self.number(2..=2)?;
+        self.take(separator).then_some(())?;
+        let day = self.number(2..=2)?;
+        (self.take(b'T') || self.take(b' ')).then_some(())?;
+        let ns = local(year, month, day, self.time_of_day()?)?;
+        let before = *self;
+        let mut zone = None;
+        match self.peek() {
+            Some(b'Z') => {
+                self.at += 1;
+                zone = Some(0);
+            }
+            Some(b'+' | b'-') => zone = Some(self.offset()?),
+            Some(b' ') if named => {
+                self.at += 1;
+                zone = self.zone_name();
+            }
+            Some(b' ') => {
+                // As `date --rfc-3339` writes it; otherwise a host comes.
+                self.at += 1;
+                zone = self.offset();
+                if zone.is_none() || self.peek() != Some(b' ') {
+                    *self = before;
+                    zone = None;
+                }
+            }
+            _ => {}
+        }
+        Some(zoned(ns, zone))
+    }
+
+    /// Seconds east of UTC of `+01:00`, `+0100` or `+01`.
+    fn offset(&mut self) -> Option<i32> {
+        let sign = match self.peek()? {
+            b'+' => 1,
+            b'-' => -1,
+            _ => return None,
         };
-        let origin = *self.origin.get_or_insert(at);
-        // A clock that was set back stands still until it has caught up.
-        self.last = self.last.max(at.saturating_sub(origin));
-        self.last
+        self.at += 1;
+        let pair = |text: &mut Self| {
+            let value = decimal(text.rest().get(..2)?)?;
+            text.at += 2;
+            Some(value)
+        };
+        let hours = pair(self)?;
+        let minutes = match self.peek() {
+            Some(b':') => {
+                self.at += 1;
+                pair(self)?
+            }
+            Some(b'0'..=b'9') => pair(self)?,
+            _ => 0,
+        };
+        (hours < 24 && minutes < 60).then_some(())?;
+        i32::try_from(sign * (hours * 3600 + minutes * 60)).ok()
     }
-}
 
-fn in_year(text: &[u8]) -> Option<Stamp> {
-    const MONTHS: [(&[u8; 3], u64); 12] = [
-        (b"Jan", 31),
-        (b"Feb", 29),
-        (b"Mar", 31),
-        (b"Apr", 30),
-        (b"May", 31),
-        (b"Jun", 30),
-        (b"Jul", 31),
-        (b"Aug", 31),
-        (b"Sep", 30),
-        (b"Oct", 31),
-        (b"Nov", 30),
-        (b"Dec", 31),
-    ];
-    let text = text.get(..Stamp::SHORT)?;
-    let month = MONTHS
-        .iter()
-        .position(|(name, _)| text.starts_with(*name))?;
-    let ten = match text[4] {
-        b' ' => 0,
-        digit => decimal(&[digit])?,
-    };
-    let day = ten * 10 + decimal(&text[5..6])?;
-    if text[3] != b' ' || text[6] != b' ' || !(1..=MONTHS[month].1).contains(&day) {
-        return None;
+    /// Passes over `CET` or `+03`; of names, those of UTC tell the offset.
+    fn zone_name(&mut self) -> Option<i32> {
+        let before = *self;
+        if let Some(offset) = self.offset() {
+            return Some(offset);
+        }
+        *self = before;
+        let name = self.rest().iter().take_while(|b| b.is_ascii_alphanumeric());
+        let name = &self.line[before.at..before.at + name.count()];
+        self.at += name.len();
+        [b"UTC".as_slice(), b"GMT"].contains(&name).then_some(0)
     }
-    let before: u64 = MONTHS[..month].iter().map(|(_, days)| days).sum();
-    let seconds = (before + day - 1) * 86_400 + time_of_day(&text[7..])?;
-    Some(Stamp::InYear(seconds * 1_000_000_000))
-}
 
-fn absolute(text: &[u8]) -> Option<Stamp> {
-    let date = text.get(..19)?;
-    if date[4] != b'-' || date[7] != b'-' || date[10] != b'T' {
-        return None;
+    /// ns of `10:11:12` and its fraction; a leap second is the second before.
+    fn time_of_day(&mut self) -> Option<i64> {
+        let text = self.rest().get(..8)?;
+        let (hour, minute, second) = (
+            decimal(&text[..2])?,
+            decimal(&text[3..5])?,
+            decimal(&text[6..])?,
+        );
+        let valid = text[2] == b':' && text[5] == b':' && hour < 24 && minute < 60 && second <= 60;
+        valid.then_some(())?;
+        self.at += 8;
+        let seconds = hour * 3600 + minute * 60 + second.min(59);
+        Some(seconds * SECOND + self.fraction()?)
     }
-    let (year, month) = (decimal(&date[..4])?, decimal(&date[5..7])?);
-    let day = decimal(&date[8..10])?;
-    if !(1970..=9999).contains(&year) || !(1..=12).contains(&month) || !(1..=31).contains(&day) {
-        return None;
-    }
-    let seconds = days_since_1970(year, month, day) * 86_400 + time_of_day(&date[11..])?;
-    let mut rest = &text[19..];
-    let mut nanoseconds = 0;
-    if let Some(fraction) = rest.strip_prefix(b".") {
-        let digits = fraction.iter().take_while(|b| b.is_ascii_digit()).count();
+
+    /// ns of `.5` or `,5`, if that is what follows; more than nine digits are
+    /// cut.
+    fn fraction(&mut self) -> Option<i64> {
+        let digits = match self.rest() {
+            [b'.' | b',', rest @ ..] => rest.iter().take_while(|b| b.is_ascii_digit()).count(),
+            _ => return Some(0),
+        };
         let kept = digits.min(9);
-        nanoseconds = decimal(fraction.get(..kept)?)? * 10u64.pow(9 - kept as u32);
-        rest = &fraction[digits..];
+        let value = decimal(&self.rest()[1..1 + kept])?;
+        self.at += 1 + digits;
+        Some(value * 10_i64.pow(9 - kept as u32))
     }
-    let zone = zone(rest)?;
-    let seconds = i64::try_from(seconds).ok()? - zone;
-    let seconds = u64::try_from(seconds).ok()?;
-    seconds
-        .checked_mul(1_000_000_000)?
-        .checked_add(nanoseconds)
-        .map(Stamp::Absolute)
 }
 
-/// Seconds east of UTC.
-fn zone(text: &[u8]) -> Option<i64> {
-    let sign = match text.first()? {
-        b'Z' => return Some(0),
-        b'+' => 1,
-        b'-' => -1,
-        _ => return None,
-    };
-    let (hours, minutes) = (decimal(text.get(1..3)?)?, decimal(text.get(4..6)?)?);
-    let seconds = i64::try_from(hours * 3600 + minutes * 60).ok()?;
-    (text[3] == b':').then_some(sign * seconds)
+/// ns from 1970 to a local time.
+pub(super) fn local(year: i64, month: i64, day: i64, ns: i64) -> Option<i64> {
+    let valid = YEARS.contains(&year) && (1..=civil::month_days(year, month)).contains(&day);
+    valid.then(|| civil::days(year, month, day) * DAY + ns)
 }
 
-/// Seconds of `10:11:12`; a leap second is the second before it.
-fn time_of_day(text: &[u8]) -> Option<u64> {
-    let text = text.get(..8)?;
-    let (hour, minute, second) = (
-        decimal(&text[..2])?,
-        decimal(&text[3..5])?,
-        decimal(&text[6..8])?,
-    );
-    let valid = text[2] == b':' && text[5] == b':' && hour < 24 && minute < 60 && second <= 60;
-    valid.then_some(hour * 3600 + minute * 60 + second.min(59))
+fn zoned(local_ns: i64, zone: Option<i32>) -> Stamp {
+    match zone {
+        Some(zone) => Stamp::Absolute {
+            ns: local_ns - i64::from(zone) * SECOND,
+            zone: Some(zone),
+        },
+        None => Stamp::Local(local_ns),
+    }
 }
 
-fn decimal(digits: &[u8]) -> Option<u64> {
-    let mut value = 0;
+fn decimal(digits: &[u8]) -> Option<i64> {
+    let mut value: i64 = 0;
     for byte in digits {
         let digit = byte.wrapping_sub(b'0');
         if digit > 9 {
             return None;
         }
-        value = value * 10 + u64::from(digit);
+        value = value.checked_mul(10)?.checked_add(digit.into())?;
     }
     (!digits.is_empty()).then_some(value)
-}
-
-/// Of the Gregorian calendar, for years from 1970.
-fn days_since_1970(year: u64, month: u64, day: u64) -> u64 {
-    // Years begin in March here, so that the leap day is the last.
-    let (y, m) = if month > 2 {
-        (year, month - 3)
-    } else {
-        (year - 1, month + 9)
-    };
-    let day_of_year = (153 * m + 2) / 5 + day - 1;
-    365 * y + y / 4 - y / 100 + y / 400 + day_of_year - 719_468
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const S: u64 = 1_000_000_000;
+    /// 2024-11-20 10:11:12, as if it were UTC.
+    const LOCAL: i64 = 1_732_097_472 * SECOND;
 
     #[test]
-    fn stamps_of_both_forms() {
-        let day = 86_400;
-        let of = |text: &str| Stamp::of(text.as_bytes());
-        assert_eq!(of("Jan  1 00:00:01 gw kernel: x"), Some(Stamp::InYear(S)));
-        assert_eq!(
-            of("<6>Mar  1 00:00:00 gw"),
-            Some(Stamp::InYear(60 * day * S))
-        );
-        assert_eq!(
-            of("<6>1 1970-01-02T00:00:00.25Z gw"),
-            Some(Stamp::Absolute(day * S + S / 4))
-        );
-        assert_eq!(
-            of("2024-11-20T10:11:12.123456+11:00 gw"),
-            Some(Stamp::Absolute(1_732_057_872 * S + 123_456_000))
-        );
+    fn stamps_of_every_writer() {
+        let in_year = |month, day, ns| Stamp::InYear { month, day, ns };
+        let at = |zone: i32, fraction| Stamp::Absolute {
+            ns: LOCAL - i64::from(zone) * SECOND + fraction,
+            zone: Some(zone),
+        };
+        let time = (10 * 3600 + 11 * 60 + 12) * SECOND;
+        for (text, want) in [
+            ("Jan  1 00:00:01 gw kernel: x", in_year(1, 1, SECOND)),
+            ("<6>Mar  1 00:00:00 gw", in_year(3, 1, 0)),
+            ("Feb 29 00:00:00 gw", in_year(2, 29, 0)),
+            ("Nov 20 10:11:12 gw", in_year(11, 20, time)),
+            ("Nov 20 10:11:12.25 gw", in_year(11, 20, time + SECOND / 4)),
+            ("2024 Nov 20 10:11:12 gw", Stamp::Local(LOCAL)),
+            ("Nov 20 2024 10:11:12 gw", Stamp::Local(LOCAL)),
+            ("2024-11-20T10:11:12Z", at(0, 0)),
+            (
+                "2024-11-20 10:11:12.123 gw",
+                Stamp::Local(LOCAL + 123_000_000),
+            ),
+            ("2024-11-20T10:11:12 gw", Stamp::Local(LOCAL)),
+            ("2024/11/20 10:11:12 gw", Stamp::Local(LOCAL)),
+            (
+                "2024-11-20T10:11:12.123456+11:00 gw",
+                at(39_600, 123_456_000),
+            ),
+            ("2024-11-20T10:11:12,5+01:00 gw", at(3600, SECOND / 2)),
+            ("2024-11-20T10:11:12+0100 gw", at(3600, 0)),
+            ("2024-11-20 10:11:12-0330 gw", at(-12_600, 0)),
+            ("2024-11-20 10:11:12 +0100 gw", at(3600, 0)),
+            ("<6>1 2024-11-20T10:11:12.25Z gw", at(0, SECOND / 4)),
+            (
+                "Wed 2024-11-20 10:11:12 CET gw kernel: x",
+                Stamp::Local(LOCAL),
+            ),
+            ("Wed 2024-11-20 10:11:12 UTC gw kernel: x", at(0, 0)),
+            ("Wed 2024-11-20 10:11:12 +03 gw kernel: x", at(10_800, 0)),
+            ("[Wed Nov 20 10:11:12 2024] x", Stamp::Local(LOCAL)),
+            ("Wed Nov 20 10:11:12 UTC 2024 x", at(0, 0)),
+            ("Wed Nov 20 10:11:12 CET 2024 x", Stamp::Local(LOCAL)),
+            (
+                "[ 1234.000001] gw kernel: x",
+                Stamp::Uptime(1_234_000_001_000),
+            ),
+            ("[1234] x", Stamp::Uptime(1234 * SECOND)),
+            ("<6>[    0.5] x", Stamp::Uptime(SECOND / 2)),
+            ("[ 1.5 <    0.000001 >] x", Stamp::Uptime(3 * SECOND / 2)),
+            ("kern  :info  : [ 1.5] x", Stamp::Uptime(3 * SECOND / 2)),
+            (
+                "1732097472.25 gw kernel: x",
+                Stamp::Absolute {
+                    ns: LOCAL + SECOND / 4,
+                    zone: None,
+                },
+            ),
+        ] {
+            assert_eq!(Stamp::of(text.as_bytes()), Some(want), "{text}");
+        }
+    }
+
+    #[test]
+    fn other_beginnings_are_no_stamps() {
         for wrong in [
             "",
             "Nov 31 10:11:12 gw",
             "Nov 20 24:11:12 gw",
             "Nov 20 10-11:12 gw",
+            "Okt 20 10:11:12 gw",
             "l4s_ecn_marking-start,0",
             "2024-13-20T10:11:12Z",
-            "2024-11-20T10:11:12",
+            "2023-02-29T10:11:12Z",
+            "1969-12-31T10:11:12Z",
+            "9999-12-31T10:11:12Z",
+            "2024-11-20T10:11:12+24:00",
+            "[Wed Nov 20 10:11:12 2024 x",
+            "[ 12 34] x",
+            "[1234567890123] x",
+            "12345678901234567890.5 gw",
             "<6",
+            "<x>Nov 20 10:11:12 gw",
         ] {
-            assert_eq!(of(wrong), None, "{wrong}");
+            assert_eq!(Stamp::of(wrong.as_bytes()), None, "{wrong}");
         }
     }
 
     #[test]
-    fn time_never_falls_and_passes_new_year() {
-        let mut clock = Clock::default();
-        let mut at = |text: &str| clock.at(text.as_bytes());
-        assert_eq!(at("Dec 31 23:59:58 gw kernel: a"), Some(0));
-        assert_eq!(at("Dec 31 23:59:58 gw kernel: b"), Some(0));
-        assert_eq!(at("no stamp"), None);
-        assert_eq!(at("Dec 31 23:59:59 gw kernel: c"), Some(S));
-        assert_eq!(at("Jan  1 00:00:01 gw kernel: d"), Some(3 * S));
-        assert_eq!(at("Jan  1 00:00:00 gw kernel: set back"), Some(3 * S));
-        assert_eq!(at("Jan  1 00:01:00 gw kernel: e"), Some(62 * S));
+    fn any_prefix_of_a_stamp_is_handled() {
+        for text in [
+            "<6>1 2024-11-20T10:11:12.123456+11:00 gw",
+            "Wed Nov 20 10:11:12 CET 2024 x",
+            "[ 1.5 <    0.000001 >] x",
+            "kern  :info  : [ 1.5] x",
+        ] {
+            for end in 0..text.len() {
+                let parsed = parse(&text.as_bytes()[..end]);
+                assert!(parsed.is_none_or(|p| p.length <= end), "{text}");
+            }
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! Files as they come: plain, gzip or Zstandard, told by their first bytes.
+//! Files as they come: plain, gzip or Zstandard, by their first bytes.
 
 use std::fs::File;
 use std::io::{self, BufReader, Cursor, Read};
@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use flate2::read::MultiGzDecoder;
 
 /// Bytes of a file, unpacked; `raw` counts those taken from the file itself.
-pub(super) fn open(path: &Path, raw: Arc<AtomicU64>) -> io::Result<Box<dyn Read + Send>> {
+pub(crate) fn open(path: &Path, raw: Arc<AtomicU64>) -> io::Result<Box<dyn Read + Send>> {
     if path == Path::new("-") {
         return unpack(io::stdin(), raw);
     }

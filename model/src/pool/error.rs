@@ -77,6 +77,9 @@ pub enum PoolError {
         /// What is wrong with it.
         source: l4sllm_abi::AbiError,
     },
+    /// The user stopped it.
+    #[error("interrupted")]
+    Interrupted,
     /// A kernel log.
     #[error(transparent)]
     Log(#[from] LogError),

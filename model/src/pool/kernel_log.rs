@@ -1,23 +1,25 @@
 //! Rows from the published kernel log.
 
-use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::{PoolError, Row, Rows, Schema, Source};
-use crate::log::{Entry, LogReader, Logged, Tally};
+use crate::log::{Entry, LogReader, Logged, Run, Tally};
 use crate::{Feature, Reward, Rewards};
 
 /// Where an episode of a log begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EpisodeRule {
-    /// Where a queue's count of packets falls: the scheduler was made anew.
+    /// Where a queue's count of packets falls: the scheduler was made again.
     Counters,
-    /// Only at the beginning.
+    /// Only at the beginning of a machine's log.
     One,
 }
 
 /// Reads logs as the rows of a pool: the features of [`Entry::features`], no
-/// `base_action`, times if the first entry has one.
-pub struct KernelLog {
+/// `base_action`, times if one of the first entries has one.  Whatever the
+/// rule, another machine's log, and that of a machine that started again, is
+/// another episode, with a time that begins at 0.
+pub struct KernelLog<'a> {
     log: LogReader,
     schema: Schema,
     places: Vec<(Feature, usize)>,
@@ -30,19 +32,22 @@ pub struct KernelLog {
     begun: bool,
     packets: [u64; 2], // total_packets of each queue
     time_ns: u64,
+    stop: &'a AtomicBool,
 }
 
-impl KernelLog {
-    /// Reads up to the first entry of the files, the oldest first.
+impl<'a> KernelLog<'a> {
+    /// Reads up to the first entries of a log.  A set `stop` ends reading with
+    /// [`PoolError::Interrupted`].
     pub fn open(
-        files: Vec<PathBuf>,
+        log: LogReader,
         scenario: &str,
         rule: EpisodeRule,
         reward: Reward,
-    ) -> Result<KernelLog, PoolError> {
+        stop: &'a AtomicBool,
+    ) -> Result<KernelLog<'a>, PoolError> {
         let places = Entry::features().filter_map(|f| Some((f, Entry::place(f)?)));
         let mut log = KernelLog {
-            log: LogReader::new(files),
+            log,
             schema: Schema::new(Entry::features(), false, false),
             places: places.collect(),
             rule,
@@ -54,10 +59,10 @@ impl KernelLog {
             begun: false,
             packets: [0; 2],
             time_ns: 0,
+            stop,
         };
         log.fill()?;
-        let first = log.entries.first();
-        if first.is_some_and(|first| first.time_ns.is_some()) {
+        if log.entries.iter().any(|entry| entry.time_ns.is_some()) {
             log.schema = Schema::new(Entry::features(), true, false);
         }
         Ok(log)
@@ -68,10 +73,13 @@ impl KernelLog {
         self.log.tally()
     }
 
-    /// Sees to it that two entries wait, if there are two: whether an episode
-    /// ended is told by the next.
+    /// Makes two entries wait, if there are two: the next one shows whether an
+    /// episode ended.
     fn fill(&mut self) -> Result<(), PoolError> {
         while self.more && self.entries.len() - self.at < 2 {
+            if self.stop.load(Ordering::Relaxed) {
+                return Err(PoolError::Interrupted);
+            }
             self.entries.drain(..self.at);
             self.at = 0;
             self.more = self.log.read(&mut self.entries)?;
@@ -79,10 +87,11 @@ impl KernelLog {
         Ok(())
     }
 
-    /// Whether an episode begins with `entry`, the one after what was seen.
-    fn begins(&self, entry: &Entry) -> bool {
-        let (queue, packets) = counter(entry);
-        self.rule == EpisodeRule::Counters && packets < self.packets[queue]
+    /// Whether an episode begins with `next`, the one after what was seen.
+    fn begins(&self, next: &Logged) -> bool {
+        let (queue, packets) = counter(&next.entry);
+        next.run != Run::Continues
+            || self.rule == EpisodeRule::Counters && packets < self.packets[queue]
     }
 
     fn row(&mut self, logged: &Logged) -> Row {
@@ -94,6 +103,9 @@ impl KernelLog {
         let value = |feature: Feature| values[feature as usize];
         let (queue, packets) = counter(entry);
         self.packets[queue] = packets;
+        if logged.run != Run::Continues {
+            self.time_ns = 0;
+        }
         // A line that lost its stamp is of the time before it.
         self.time_ns = logged.time_ns.unwrap_or(self.time_ns);
         Row {
@@ -112,7 +124,7 @@ impl KernelLog {
     }
 }
 
-impl Source for KernelLog {
+impl Source for KernelLog<'_> {
     fn schema(&self) -> &Schema {
         &self.schema
     }
@@ -123,7 +135,7 @@ impl Source for KernelLog {
             return Ok(None);
         };
         let first_of_all = !std::mem::replace(&mut self.begun, true);
-        let begins = first_of_all || self.begins(&first.entry);
+        let begins = first_of_all || self.begins(&first);
         if begins {
             self.packets = [0; 2];
             self.rewards.restart();
@@ -141,9 +153,11 @@ impl Source for KernelLog {
             let row = self.row(&logged);
             self.at += 1;
             let next = self.entries.get(self.at);
-            let ends = next.is_some_and(|next| self.begins(&next.entry));
-            rows.push(&self.schema, &row, ends);
-            if ends {
+            let begins = next.is_some_and(|next| self.begins(next));
+            // A machine's log that ends is cut off, as far as anybody knows.
+            let ended = begins && next.is_some_and(|next| next.run != Run::Another);
+            rows.push(&self.schema, &row, ended);
+            if begins {
                 break;
             }
         }

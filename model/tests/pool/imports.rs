@@ -1,9 +1,10 @@
 //! Pools from what is none yet: captures, logs, tables, the authors' pool.
 
 use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
 
 use l4sllm_abi::{MESSAGE_SIZE, Message, Record, raw};
-use l4sllm_model::log::{Entry, FIELDS, LogWriter};
+use l4sllm_model::log::{Entry, FIELDS, LogReader, LogWriter};
 use l4sllm_model::pool::{CaptureReader, CsvReader, EpisodeRule, KernelLog};
 
 use super::*;
@@ -91,8 +92,9 @@ fn a_log_is_cut_where_its_counters_fall() {
     .concat();
     std::fs::write(&path, text).unwrap();
     let read = |rule| {
-        let files = vec![path.clone()];
-        let mut log = KernelLog::open(files, "lab", rule, Reward::default()).unwrap();
+        let files = LogReader::new(vec![path.clone()]);
+        let stop = AtomicBool::new(false);
+        let mut log = KernelLog::open(files, "lab", rule, Reward::default(), &stop).unwrap();
         assert!(log.schema().time() && !log.schema().base());
         assert_eq!(log.schema().features().len(), 14);
         let episodes = drain(&mut log);

@@ -1,0 +1,97 @@
+//! What of a log was not used or is in doubt, on standard error.
+
+use l4sllm_model::log::{Fault, Place, Tally};
+
+/// Prints it; nothing of a log without faults.
+pub fn print(tally: &Tally) {
+    for shown in &tally.shown {
+        say(&shown.place, shown.fault);
+    }
+    let bad = tally.bad();
+    if bad > 0 {
+        eprintln!("{} in {} lines:", count(bad, "fault"), tally.lines);
+    }
+    for (reason, count) in Fault::REASONS.iter().zip(tally.faults) {
+        if count > 0 {
+            eprintln!("{count:>10}  {reason}");
+        }
+    }
+    if tally.other_lines > 0 {
+        eprintln!("{} of something else", count(tally.other_lines, "line"));
+    }
+    if tally.repeats > 0 {
+        eprintln!(
+            "{} left out by a syslog daemon (FreeBSD's keeps them with -cc)",
+            count(tally.repeats, "repetition")
+        );
+    }
+    times(tally);
+}
+
+fn times(tally: &Tally) {
+    match &tally.first_untimed {
+        Some(place) => {
+            say(place, "no time that can be read");
+            eprintln!(
+                "{} without a time: want a prefix as \"Nov 20 10:11:12\", \
+                 \"2024-11-20T10:11:12+01:00\" or \"[ 1234.567890]\", in English (LC_ALL=C)",
+                count(tally.untimed, "row")
+            );
+        }
+        None if tally.untimed > 0 => {
+            eprintln!("{} without a time", count(tally.untimed, "row"));
+        }
+        None => {}
+    }
+    if let Some((step, place)) = &tally.largest_step {
+        say(place, "the clock was set back");
+        eprintln!(
+            "{} before the one before, by at most {} s: time stands still there \
+             (--zone and --year, if times are mixed)",
+            count(tally.set_back, "time"),
+            *step as f64 / 1e9
+        );
+    }
+    if let Some(place) = &tally.leap_open {
+        say(place, "from February to March of an unknown year");
+        eprintln!("a common year is assumed: --year says which it is");
+    }
+    if tally.hosts.len() > 1 {
+        let names: Vec<String> = tally
+            .hosts
+            .iter()
+            .take(8)
+            .map(|h| format!("{h:?}"))
+            .collect();
+        let more = if tally.hosts.len() > names.len() {
+            ", ..."
+        } else {
+            ""
+        };
+        eprintln!(
+            "{} hosts, each with episodes of its own: {}{more}",
+            tally.hosts.len(),
+            names.join(", ")
+        );
+    }
+    if tally.restarts > 0 {
+        eprintln!(
+            "{} of a machine or its clock",
+            count(tally.restarts, "restart")
+        );
+    }
+}
+
+fn say(place: &Place, what: impl std::fmt::Display) {
+    let (path, line) = (place.path.display(), place.line);
+    if place.text.is_empty() {
+        eprintln!("{path}:{line}: {what}");
+    } else {
+        eprintln!("{path}:{line}: {what}: {:?}", place.text);
+    }
+}
+
+fn count(number: u64, of: &str) -> String {
+    let s = if number == 1 { "" } else { "s" };
+    format!("{number} {of}{s}")
+}

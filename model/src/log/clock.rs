@@ -1,0 +1,359 @@
+//! One clock for stamps that leave the year or the zone out.
+
+use super::civil;
+use super::stamp::{DAY, SECOND, Stamp, local};
+
+/// What is known about a log's stamps before its lines are read.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ClockOptions {
+    /// The year of the first stamp without one.
+    pub year: Option<i64>,
+    /// Seconds east of UTC of stamps without a zone; where it is not given, the
+    /// zone of the log's other stamps.
+    pub zone: Option<i32>,
+}
+
+/// Nanoseconds since the first stamp, never falling, of the lines of one
+/// machine's log in their order.
+///
+/// Stamps of different forms share one time line.  A stamp without a year is
+/// of the year that puts it next to the stamp before it, one without a zone is
+/// of the zone that the log's stamps with a zone name.  Where stamps without
+/// come first, the first one that has both fixes them afterwards: only
+/// differences were handed out by then.
+#[derive(Debug, Clone)]
+pub struct Clock {
+    options: ClockOptions,
+    zone: i64, // ns east of UTC of stamps without one
+    zone_known: bool,
+    year: Year,
+    reference: Option<i64>, // local ns, near which the first year lies
+    last_local: Option<Stamp>,
+    now: Option<i64>, // ns of the last stamp on the time line
+    uptime: bool,     // of which kind it was
+    origin: i64,
+    last: u64, // what was handed out last
+}
+
+/// What is known about the year of stamps without one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Year {
+    /// Nothing: a common year is assumed.
+    Open,
+    /// It has a 29 February.
+    Leap,
+    Known,
+}
+
+/// A stamp on the time line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Tick {
+    /// ns since the first stamp.
+    pub ns: u64,
+    /// The machine started again, or the log turned to a clock that cannot be
+    /// compared with the last one: this is the first stamp of another run.
+    pub restarted: bool,
+    /// ns by which the stamp lies before the one before it; time stood still.
+    pub set_back: u64,
+    /// From February to March in a year that is not known: a day more or less.
+    pub leap_open: bool,
+}
+
+/// Years without stamps that tell them; the first is common, the second leap.
+const COMMON: i64 = 2001;
+const LEAP: i64 = 2004;
+
+/// Kernels print lines of several processors slightly out of order.
+const JITTER: i64 = SECOND;
+
+impl Clock {
+    /// Before the first stamp.
+    pub fn new(options: ClockOptions) -> Clock {
+        let zone = options.zone.map_or(0, |zone| i64::from(zone) * SECOND);
+        Clock {
+            options,
+            zone,
+            zone_known: options.zone.is_some(),
+            year: Year::Open,
+            reference: None,
+            last_local: None,
+            now: None,
+            uptime: false,
+            origin: 0,
+            last: 0,
+        }
+    }
+
+    /// Local ns since 1970 near which the next stamps lie, as the name of their
+    /// file tells.
+    pub fn expect(&mut self, local_ns: i64) {
+        if self.year != Year::Known && self.options.year.is_none() {
+            self.fix(local_ns, None);
+            self.reference = Some(local_ns);
+        }
+    }
+
+    /// The time of a stamp; `None` if there is no such day in its year.
+    pub fn at(&mut self, stamp: Stamp) -> Option<Tick> {
+        let mut leap_open = false;
+        let uptime = matches!(stamp, Stamp::Uptime(_));
+        let at = match stamp {
+            Stamp::Uptime(ns) => ns,
+            Stamp::Absolute { ns, zone } => {
+                let zone = zone.map(|zone| i64::from(zone) * SECOND);
+                self.fix(ns + zone.unwrap_or(self.zone), zone);
+                self.zone_known |= zone.is_some();
+                ns
+            }
+            Stamp::Local(ns) => {
+                self.fix(ns, None);
+                ns - self.zone
+            }
+            Stamp::InYear { month, day, ns } => {
+                let (at, open) = self.in_year(month.into(), day.into(), ns)?;
+                leap_open = open;
+                self.last_local = Some(stamp);
+                at - self.zone
+            }
+        };
+        let restarted = match self.now {
+            Some(_) if uptime != self.uptime => true,
+            Some(now) => uptime && at + JITTER < now,
+            None => false,
+        };
+        if restarted || self.now.is_none() {
+            (self.origin, self.last) = (at, 0);
+        }
+        let back = match self.now {
+            Some(now) if !restarted => u64::try_from(now - at).unwrap_or(0),
+            _ => 0,
+        };
+        (self.now, self.uptime) = (Some(at), uptime);
+        // A clock that was set back stands still until it has caught up.
+        let since = u64::try_from(at - self.origin).unwrap_or(0);
+        self.last = self.last.max(since);
+        Some(Tick {
+            ns: self.last,
+            restarted,
+            set_back: back,
+            leap_open,
+        })
+    }
+
+    /// Takes year and zone from a stamp that has them, at `local_ns`: moves the
+    /// last stamp without them next to it, and with it all before.
+    fn fix(&mut self, local_ns: i64, zone: Option<i64>) {
+        let zone = match (self.options.zone, zone) {
+            (None, Some(zone)) => zone,
+            _ => self.zone,
+        };
+        let last = self.last_local.take().filter(|_| !self.uptime);
+        if let (Some(Stamp::InYear { month, day, ns }), Some(now)) = (last, self.now) {
+            let local = match self.year {
+                Year::Known => Some(now + self.zone),
+                _ => nearest(local_ns, month.into(), day.into(), ns),
+            };
+            // A zone that was known and changes is a clock that changes.
+            let zone = if self.zone_known { self.zone } else { zone };
+            if let Some(moved) = local.map(|local| local - zone) {
+                self.origin += moved - now;
+                self.now = Some(moved);
+            }
+        }
+        self.zone = zone;
+        self.year = Year::Known;
+    }
+
+    /// Local ns of a stamp without a year, and whether it passes the end of
+    /// February of a year that is not known.
+    fn in_year(&mut self, month: i64, day: i64, ns: i64) -> Option<(i64, bool)> {
+        if self.year != Year::Known {
+            if let (Some(year), None) = (self.options.year, self.now) {
+                self.year = Year::Known;
+                return Some((local(year, month, day, ns)?, false));
+            }
+        }
+        let now = self.now.filter(|_| !self.uptime).map(|now| now + self.zone);
+        let near = now.or(self.reference);
+        let Some(mut near) = near else {
+            let leap_day = (month, day) == (2, 29);
+            self.year = if leap_day { Year::Leap } else { Year::Open };
+            let year = if leap_day { LEAP } else { COMMON };
+            return Some((local(year, month, day, ns)?, false));
+        };
+        if self.year == Year::Open && (month, day) == (2, 29) {
+            // So this is a leap year; days before are the same in both.
+            let year = civil::year_of(near.div_euclid(DAY));
+            let moved = near + (civil::days(LEAP, 1, 1) - civil::days(year, 1, 1)) * DAY;
+            self.origin += moved - near;
+            self.now = self.now.map(|now| now + moved - near);
+            near = moved;
+            self.year = Year::Leap;
+        }
+        let at = nearest(near, month, day, ns)?;
+        let year = civil::year_of(at.div_euclid(DAY));
+        let march = civil::days(year, 3, 1) * DAY;
+        let passes = (march - 60 * DAY..march).contains(&near) && at >= march;
+        Some((at, passes && self.year == Year::Open))
+    }
+}
+
+/// Local ns of a day without a year, in the year that puts it nearest to
+/// `near`.
+pub(super) fn nearest(near: i64, month: i64, day: i64, ns: i64) -> Option<i64> {
+    let year = civil::year_of(near.div_euclid(DAY));
+    // A leap day may be up to eight years away (1896 to 1904).
+    let reach = if (month, day) == (2, 29) { 8 } else { 1 };
+    (year - reach..=year + reach)
+        .filter_map(|year| local(year, month, day, ns))
+        .min_by_key(|at| at.abs_diff(near))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const S: u64 = 1_000_000_000;
+
+    fn clock(options: ClockOptions) -> impl FnMut(&str) -> Tick {
+        let mut clock = Clock::new(options);
+        move |text| {
+            let stamp = Stamp::of(text.as_bytes()).unwrap_or_else(|| panic!("{text}"));
+            clock.at(stamp).unwrap_or_else(|| panic!("{text}"))
+        }
+    }
+
+    fn times(options: ClockOptions, lines: &[&str]) -> Vec<u64> {
+        let mut at = clock(options);
+        lines.iter().map(|line| at(line).ns).collect()
+    }
+
+    fn year(year: i64) -> ClockOptions {
+        ClockOptions {
+            year: Some(year),
+            zone: None,
+        }
+    }
+
+    #[test]
+    fn time_never_falls_and_passes_new_year() {
+        let mut at = clock(ClockOptions::default());
+        assert_eq!(at("Dec 31 23:59:58 gw").ns, 0);
+        assert_eq!(at("Dec 31 23:59:58 gw").ns, 0);
+        assert_eq!(at("Dec 31 23:59:59 gw").ns, S);
+        assert_eq!(at("Jan  1 00:00:01 gw").ns, 3 * S);
+        let back = at("Jan  1 00:00:00 gw");
+        assert_eq!((back.ns, back.set_back, back.restarted), (3 * S, S, false));
+        assert_eq!(at("Jan  1 00:01:00 gw").ns, 62 * S);
+    }
+
+    #[test]
+    fn the_end_of_february_depends_on_the_year() {
+        let end = ["Feb 28 23:59:59 gw", "Mar  1 00:00:00 gw"];
+        assert_eq!(times(ClockOptions::default(), &end), [0, S]);
+        assert_eq!(times(year(2023), &end), [0, S]);
+        assert_eq!(times(year(2024), &end), [0, 86_401 * S]);
+        let mut at = clock(ClockOptions::default());
+        at(end[0]);
+        assert!(at(end[1]).leap_open);
+        let mut at = clock(year(2023));
+        at(end[0]);
+        assert!(!at(end[1]).leap_open);
+        // A line of the 29th tells a leap year, and nothing is open.
+        let mut at = clock(ClockOptions::default());
+        at(end[0]);
+        assert_eq!(at("Feb 29 00:00:00 gw").ns, S);
+        assert_eq!(at("Feb 29 23:59:59 gw").ns, 86_400 * S);
+        let march = at(end[1]);
+        assert_eq!((march.ns, march.leap_open), (86_401 * S, false));
+        // The year after is common.
+        let days = ["Feb 29", "Jul 31", "Dec 31", "Mar  1"];
+        let lines = days.map(|day| format!("{day} 00:00:00 gw"));
+        let lines = lines.each_ref().map(String::as_str);
+        let want = [0, 153, 306, 366].map(|days| days * 86_400 * S);
+        assert_eq!(times(ClockOptions::default(), &lines), want);
+    }
+
+    #[test]
+    fn stamps_of_both_kinds_share_one_clock() {
+        let options = ClockOptions::default();
+        let local = ["Jun 10 08:00:00 gw", "Jun 10 08:00:01 gw"];
+        for zone in ["Z", "+00:00", "+05:30", "-0800"] {
+            let absolute = format!("2023-06-10T08:00:02{zone} gw");
+            let lines = [local[0], local[1], &absolute];
+            assert_eq!(times(options, &lines), [0, S, 2 * S], "{zone}");
+            let absolute = format!("2023-06-10T07:59:59{zone} gw");
+            let lines = [&absolute, local[0], local[1]];
+            assert_eq!(times(options, &lines), [0, S, 2 * S], "{zone}");
+        }
+        // The zone that is given wins.
+        let zone = ClockOptions {
+            year: None,
+            zone: Some(7200),
+        };
+        let lines = [
+            "Jun 10 08:00:00 gw",
+            "2023-06-10T06:00:01Z gw",
+            "Jun 10 08:00:02 gw",
+        ];
+        assert_eq!(times(zone, &lines), [0, S, 2 * S]);
+        // Over New Year, and over the end of a February whose year comes later.
+        let lines = [
+            "Dec 31 23:59:59 gw",
+            "2024-01-01T00:00:00Z gw",
+            "Jan  1 00:00:01 gw",
+        ];
+        assert_eq!(times(options, &lines), [0, S, 2 * S]);
+        let lines = ["2024-02-28T23:59:59Z gw", "Mar  1 00:00:00 gw"];
+        assert_eq!(times(options, &lines), [0, 86_401 * S]);
+        // A year without a zone fixes the year.
+        let lines = [
+            "Feb 28 23:59:58 gw",
+            "2024-02-28 23:59:59 gw",
+            "Mar  1 00:00:00 gw",
+        ];
+        assert_eq!(times(options, &lines), [0, S, 86_402 * S]);
+        // Seconds since 1970 have no zone to tell.
+        let lines = [
+            "1686384000.5 gw",
+            "2023-06-10T08:00:01Z gw",
+            "Jun 10 08:00:01 gw",
+        ];
+        assert_eq!(times(options, &lines), [0, S / 2, S / 2]);
+    }
+
+    #[test]
+    fn the_name_of_a_file_tells_the_year() {
+        let about = |year, lines: &[&str]| -> Vec<u64> {
+            let mut clock = Clock::new(ClockOptions::default());
+            clock.expect(local(year, 3, 1, 0).unwrap());
+            let stamps = lines.iter().map(|line| Stamp::of(line.as_bytes()).unwrap());
+            stamps.map(|stamp| clock.at(stamp).unwrap().ns).collect()
+        };
+        let end = ["Feb 28 23:59:59 gw", "Mar  1 00:00:00 gw"];
+        assert_eq!(about(2024, &end), [0, 86_401 * S]);
+        assert_eq!(about(2023, &end), [0, S]);
+    }
+
+    #[test]
+    fn a_clock_since_boot_restarts() {
+        let mut at = clock(ClockOptions::default());
+        assert_eq!(at("[ 1234.000000] gw kernel: x").ns, 0);
+        assert_eq!(at("[ 1234.000001] gw kernel: x").ns, 1000);
+        let jitter = at("[ 1233.900000] gw kernel: x");
+        assert_eq!((jitter.ns, jitter.restarted), (1000, false));
+        let boot = at("[    5.000000] gw kernel: x");
+        assert_eq!((boot.ns, boot.restarted, boot.set_back), (0, true, 0));
+        assert_eq!(at("[    6.000000] gw kernel: x").ns, S);
+        let other = at("Nov 20 10:11:12 gw kernel: x");
+        assert_eq!((other.ns, other.restarted), (0, true));
+        assert_eq!(at("Nov 20 10:11:13 gw kernel: x").ns, S);
+    }
+
+    #[test]
+    fn a_day_that_the_year_does_not_have_has_no_time() {
+        let mut clock = Clock::new(year(2023));
+        let stamp = Stamp::of(b"Feb 29 00:00:00 gw").unwrap();
+        assert_eq!(clock.at(stamp), None);
+    }
+}
