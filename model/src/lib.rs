@@ -36,6 +36,7 @@ mod session;
 mod splitmix;
 mod steer;
 mod step;
+pub mod strict_toml;
 mod tensors;
 pub mod text;
 

@@ -6,11 +6,10 @@ use std::path::{Path, PathBuf};
 use l4sllm_abi::{Action, Dither, Factor, Limits, Mode, NativeAqm, Params, Queue, Steer, raw};
 use l4sllmd::{OverrideMode, Scope};
 
-use super::ScenarioError;
-use super::reader::{Field, Section};
 use crate::aqm::{CodelParams, FifoParams, FqCodelParams, PieParams};
+use l4sllm_model::strict_toml::{Field, Section, TomlError};
 
-type Result<T> = std::result::Result<T, ScenarioError>;
+type Result<T> = std::result::Result<T, TomlError>;
 
 const US: u64 = 1_000;
 const S: u64 = 1_000_000_000;

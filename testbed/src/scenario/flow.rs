@@ -2,10 +2,8 @@
 
 use l4sllm_abi::Ecn;
 
-use super::ScenarioError;
-use super::reader::Section;
-use super::units::DURATION;
 use crate::transport::Cc;
+use l4sllm_model::strict_toml::{DURATION, Section, TomlError};
 
 /// Flows of one kind.
 #[derive(Debug, Clone, PartialEq)]
@@ -114,7 +112,7 @@ pub(super) fn read(
     mut section: Section<'_>,
     clients: &[String],
     duration_ns: u64,
-) -> Result<FlowGroup, ScenarioError> {
+) -> Result<FlowGroup, TomlError> {
     const HOUR: u64 = 3_600_000_000_000;
     const GBIT: u64 = 1_000_000_000;
     const MAX_ARRIVALS: f64 = 1e6;
@@ -204,7 +202,7 @@ pub(super) fn read(
     Ok(group)
 }
 
-fn read_arrivals(mut section: Section<'_>) -> Result<Arrivals, ScenarioError> {
+fn read_arrivals(mut section: Section<'_>) -> Result<Arrivals, TomlError> {
     #[derive(Clone, Copy)]
     enum Kind {
         Fixed,

@@ -7,9 +7,7 @@ pub mod curriculum;
 mod flow;
 mod parse;
 mod plan;
-mod reader;
 mod trace;
-mod units;
 mod values;
 
 #[cfg(test)]
@@ -21,6 +19,9 @@ pub use plan::{FlowPlan, Plan};
 
 use std::path::{Path, PathBuf};
 
+use l4sllm_model::files::read_regular;
+use l4sllm_model::strict_toml::TomlError;
+use l4sllm_model::text::shown;
 use thiserror::Error;
 
 use crate::net::{RateError, RateSchedule};
@@ -95,37 +96,18 @@ impl Client {
 #[derive(Debug, Error)]
 pub enum ScenarioError {
     /// The file, or one that it names, cannot be read.
-    #[error("cannot read {}: {source}", path.display())]
+    #[error("cannot read {}: {source}", shown(path))]
     Read {
         /// The file.
         path: PathBuf,
         /// Why.
         source: std::io::Error,
     },
-    /// It is not TOML.
-    #[error("{}:{line}: {message}", path.display())]
-    Syntax {
-        /// The file.
-        path: PathBuf,
-        /// Line, from 1.
-        line: usize,
-        /// What is wrong.
-        message: String,
-    },
-    /// A key is unknown, missing or out of range.
-    #[error("{}:{line}: {key}: {message}", path.display())]
-    Key {
-        /// The file.
-        path: PathBuf,
-        /// Line, from 1.
-        line: usize,
-        /// The key, with the tables that it is in.
-        key: String,
-        /// What is wrong and what was expected.
-        message: String,
-    },
+    /// It is not TOML, or a key is unknown, missing or out of range.
+    #[error(transparent)]
+    Toml(#[from] TomlError),
     /// A line of a trace.
-    #[error("{}:{line}: {message}", path.display())]
+    #[error("{}:{line}: {message}", shown(path))]
     Trace {
         /// The file.
         path: PathBuf,
@@ -135,7 +117,7 @@ pub enum ScenarioError {
         message: String,
     },
     /// A trace's times or rates as a whole.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {source}", shown(path))]
     Schedule {
         /// The file.
         path: PathBuf,
@@ -173,11 +155,7 @@ impl Scenario {
     /// # Errors
     /// [`ScenarioError`], with file, line and key.
     pub fn load(path: &Path) -> Result<Scenario, ScenarioError> {
-        let text = std::fs::read_to_string(path).map_err(|source| ScenarioError::Read {
-            path: path.to_owned(),
-            source,
-        })?;
-        Scenario::parse(path, &text)
+        Scenario::parse(path, &read_text(path)?)
     }
 
     /// Checks the text of a file. `path` is named in errors; files that the
@@ -264,4 +242,18 @@ impl Scenario {
         };
         (floor.delay_ns() > 0).then_some(floor)
     }
+}
+
+/// Bytes of a scenario's or a curriculum's file.
+const MAX_TEXT: u64 = 4 << 20;
+
+/// Reads a scenario's or a curriculum's file.
+fn read_text(path: &Path) -> Result<String, ScenarioError> {
+    let text = read_regular(path, MAX_TEXT).and_then(|bytes| {
+        String::from_utf8(bytes).map_err(|error| std::io::Error::other(error.utf8_error()))
+    });
+    text.map_err(|source| ScenarioError::Read {
+        path: path.to_owned(),
+        source,
+    })
 }

@@ -2,11 +2,11 @@
 
 use std::path::Path;
 
-use super::reader::{Section, Source};
 use super::{Client, Scenario, ScenarioError, arm, flow, trace, values};
 use crate::net::{RateSchedule, RateStep};
+use l4sllm_model::strict_toml::{Section, Source, TomlError};
 
-type Result<T> = std::result::Result<T, ScenarioError>;
+type Result<T, E = ScenarioError> = std::result::Result<T, E>;
 
 const MS: u64 = 1_000_000;
 const S: u64 = 1_000_000_000;
@@ -76,25 +76,33 @@ fn read(mut section: Section<'_>, path: &Path, text: &str) -> Result<Scenario> {
         let group = flow::read(group, &names, duration_ns)?;
         let rtt_ns = group.rtt_ns.unwrap_or(rtt_ns);
         if rtt_ns < 2 * scenario.clients[group.client].delay_ns {
-            return Err(place);
+            return Err(place.into());
         }
         if scenario.flows.iter().any(|other| other.name == group.name) {
-            return Err(section.error("flow", format_args!("two are called \"{}\"", group.name)));
+            return Err(section
+                .error("flow", format_args!("two are called \"{}\"", group.name))
+                .into());
         }
         scenario.flows.push(group);
     }
     if scenario.flows.is_empty() {
-        return Err(section.error("flow", "missing, but at least one [[flow]] is required"));
+        return Err(section
+            .error("flow", "missing, but at least one [[flow]] is required")
+            .into());
     }
     for entry in section.sections("arm")? {
         let arm = arm::read(entry, path, duration_ns)?;
         if scenario.arms.iter().any(|other| other.name == arm.name) {
-            return Err(section.error("arm", format_args!("two are called \"{}\"", arm.name)));
+            return Err(section
+                .error("arm", format_args!("two are called \"{}\"", arm.name))
+                .into());
         }
         scenario.arms.push(arm);
     }
     if scenario.arms.is_empty() {
-        return Err(section.error("arm", "missing, but at least one [[arm]] is required"));
+        return Err(section
+            .error("arm", "missing, but at least one [[arm]] is required")
+            .into());
     }
     if let Some(field) = section.field("baselines") {
         let arms: Vec<(&str, &str)> = scenario
@@ -102,7 +110,7 @@ fn read(mut section: Section<'_>, path: &Path, text: &str) -> Result<Scenario> {
             .iter()
             .map(|arm| (arm.name.as_str(), arm.name.as_str()))
             .collect();
-        let names: Result<Vec<&str>> = field
+        let names: Result<Vec<&str>, TomlError> = field
             .items()?
             .iter()
             .map(|item| item.choice(&arms))
@@ -122,21 +130,19 @@ fn read_bottleneck(
     if let Some(field) = section.field("trace") {
         for key in ["rate", "step"] {
             if section.has(key) {
-                return Err(section.error(key, "cannot go with a trace"));
+                return Err(section.error(key, "cannot go with a trace").into());
             }
         }
-        let repeat = section
-            .field("repeat")
-            .map_or(Ok(false), |field| field.boolean())?;
-        let schedule = trace::load(
-            &values::beside(path, field.text()?),
-            repeat.then_some(duration_ns),
-        )?;
+        let file = values::beside(path, field.text()?);
+        let (format, repeat) = read_trace_format(&mut section)?;
+        let schedule = trace::load(&file, format, repeat.then_some(duration_ns))?;
         section.finish()?;
         return Ok(schedule);
     }
-    if section.has("repeat") {
-        return Err(section.error("repeat", "goes with a trace only"));
+    for key in ["repeat", "trace_format", "time_unit", "rate_unit"] {
+        if section.has(key) {
+            return Err(section.error(key, "goes with a trace only").into());
+        }
     }
     let mut steps = vec![RateStep {
         from_ns: 0,
@@ -155,7 +161,57 @@ fn read_bottleneck(
     Ok(schedule)
 }
 
-fn read_client(mut section: Section<'_>, others: &[Client]) -> Result<Client> {
+/// The format of a trace's file, and whether it repeats.
+fn read_trace_format(section: &mut Section<'_>) -> Result<(trace::Format, bool), TomlError> {
+    #[derive(Clone, Copy, PartialEq)]
+    enum Kind {
+        Rates,
+        Mahimahi,
+        Csv,
+    }
+    let kinds = [
+        ("rates", Kind::Rates),
+        ("mahimahi", Kind::Mahimahi),
+        ("csv", Kind::Csv),
+    ];
+    let kind = section
+        .field("trace_format")
+        .map_or(Ok(Kind::Rates), |field| field.choice(&kinds))?;
+    let repeat = section.field("repeat").map(|field| field.boolean());
+    let repeat = repeat.transpose()?;
+    let format = match kind {
+        Kind::Rates => trace::Format::Rates,
+        Kind::Mahimahi if repeat == Some(false) => {
+            return Err(section.error("repeat", "mahimahi's traces repeat, as mm-link plays them"));
+        }
+        Kind::Mahimahi => return Ok((trace::Format::Mahimahi, true)),
+        Kind::Csv => trace::Format::Csv {
+            time_ns: section.require("time_unit")?.choice(&TIME_UNITS)?,
+            rate_bps: section.require("rate_unit")?.choice(&RATE_UNITS)?,
+        },
+    };
+    if kind != Kind::Csv {
+        for key in ["time_unit", "rate_unit"] {
+            if section.has(key) {
+                return Err(section.error(key, "goes with trace_format = \"csv\""));
+            }
+        }
+    }
+    Ok((format, repeat.unwrap_or(false)))
+}
+
+/// Units of a trace's columns, in ns.
+const TIME_UNITS: [(&str, f64); 4] = [("ns", 1.0), ("us", 1e3), ("ms", 1e6), ("s", 1e9)];
+
+/// And in bits per second.
+const RATE_UNITS: [(&str, f64); 4] = [
+    ("bit/s", 1.0),
+    ("kbit/s", 1e3),
+    ("Mbit/s", 1e6),
+    ("Gbit/s", 1e9),
+];
+
+fn read_client(mut section: Section<'_>, others: &[Client]) -> Result<Client, TomlError> {
     let field = section.require("name")?;
     let mut client = Client::new(&values::name(&field)?);
     if others.iter().any(|other| other.name == client.name) {

@@ -347,7 +347,7 @@ fn traces() {
         .unwrap_err()
         .to_string();
     assert!(
-        error.contains("trace.csv:2: \"1 s 4 Mbit/s\" is not a time and a rate"),
+        error.contains("trace.csv:2: expected a time and a rate with units"),
         "{error}"
     );
     write("1 s, 8 Mbit/s\n");

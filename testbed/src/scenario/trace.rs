@@ -1,39 +1,134 @@
-//! Rate traces: lines of a time and a rate.
+//! Rate traces: the rate of a link over time, in one of three formats.
+//!
+//! Errors name file and line and what was expected, but repeat nothing of the
+//! file: a scenario may name one that is no trace.
 
 use std::path::Path;
 
+use l4sllm_model::files::read_regular;
+use l4sllm_model::strict_toml::{DURATION, RATE};
+
 use super::ScenarioError;
-use super::units::{DURATION, RATE};
 use crate::net::{RateSchedule, RateStep};
 
-/// Reads a trace. Each line is `TIME,RATE` with units (`1.5 s, 20 Mbit/s`);
-/// blank lines and lines that begin with `#` do not count. With `repeat_ns`
-/// the trace begins anew each time that it ends, up to that time; its last
-/// line then only says when that is.
-pub(super) fn load(path: &Path, repeat_ns: Option<u64>) -> Result<RateSchedule, ScenarioError> {
-    let text = std::fs::read_to_string(path).map_err(|source| ScenarioError::Read {
+#[cfg(test)]
+mod tests;
+
+/// Bytes of a trace's file; a day of mahimahi's at 200 Mbit/s has half of it.
+const MAX_BYTES: u64 = 1 << 30;
+/// Steps of a schedule, of 16 bytes each.
+const MAX_STEPS: usize = 4_000_000;
+/// Latest time in a trace, ns: a day.
+const MAX_NS: u64 = 86_400_000_000_000;
+/// Highest rate in a trace, bits per second.
+const MAX_BPS: u64 = 100_000_000_000;
+/// Bits of a slot of mahimahi's.
+const SLOT_BITS: u64 = 1500 * 8;
+const MS: u64 = 1_000_000;
+
+/// What a line of a trace is.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum Format {
+    /// A time and a rate with their units: `1.5 s, 20 Mbit/s`.
+    Rates,
+    /// mahimahi's `mm-link`: a time in whole milliseconds at which 1500 bytes
+    /// can leave. A time may come several times, and the trace repeats.
+    Mahimahi,
+    /// Two numbers, with a comma, semicolon, tab or spaces between them.
+    Csv {
+        /// Nanoseconds of the first column's unit.
+        time_ns: f64,
+        /// Bits per second of the second column's unit.
+        rate_bps: f64,
+    },
+}
+
+impl Format {
+    fn expected(self) -> &'static str {
+        match self {
+            Format::Rates => {
+                "expected a time and a rate with units, as in `1.5 s, 20 Mbit/s`; for other \
+                 formats set trace_format: \"mahimahi\" (a time in ms a line, for 1500 bytes \
+                 each) or \"csv\" (two columns of numbers, with time_unit and rate_unit)"
+            }
+            Format::Mahimahi => {
+                "expected mahimahi's format: a time in whole milliseconds, not before that of \
+                 the line above"
+            }
+            Format::Csv { .. } => {
+                "expected two numbers, a time and a rate, with a comma, semicolon, tab or space \
+                 between them"
+            }
+        }
+    }
+}
+
+/// Reads the trace in `path`. Blank lines, lines that begin with `#` and a
+/// byte order mark do not count. With `repeat_ns` it begins again each time
+/// that it ends, up to that time; its last line then only says when that is.
+///
+/// # Errors
+/// A file that is not regular, is too large or not of the format.
+pub(super) fn load(
+    path: &Path,
+    format: Format,
+    repeat_ns: Option<u64>,
+) -> Result<RateSchedule, ScenarioError> {
+    let bytes = read_regular(path, MAX_BYTES).map_err(|source| ScenarioError::Read {
         path: path.to_owned(),
         source,
     })?;
-    let mut steps = Vec::new();
-    for (at, line) in text.lines().enumerate() {
-        let line = line.trim();
-        if line.is_empty() || line.starts_with('#') {
-            continue;
+    let bad = |line: usize, message: &str| ScenarioError::Trace {
+        path: path.to_owned(),
+        line,
+        message: message.to_owned(),
+    };
+    let text = std::str::from_utf8(&bytes).map_err(|error| {
+        let line = 1 + bytecount(&bytes[..error.valid_up_to()]);
+        bad(line, &format!("not UTF-8; {}", format.expected()))
+    })?;
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let lines = (1..).zip(text.lines().map(str::trim));
+    let lines = lines.filter(|(_, line)| !line.is_empty() && !line.starts_with('#'));
+    let schedule = |steps: Vec<RateStep>| {
+        if steps.len() > MAX_STEPS {
+            let message = format!("more than {MAX_STEPS} changes of the rate in the duration");
+            return Err(bad(text.lines().count(), &message));
         }
-        let step = read_line(line).map_err(|message| ScenarioError::Trace {
-            path: path.to_owned(),
-            line: at + 1,
-            message,
-        })?;
-        steps.push(step);
-    }
-    let schedule = |steps| {
         RateSchedule::new(steps).map_err(|source| ScenarioError::Schedule {
             path: path.to_owned(),
             source,
         })
     };
+    if format == Format::Mahimahi {
+        let mut slots = Vec::new();
+        for (at, line) in lines {
+            let ms = line.parse::<u64>().ok().filter(|ms| *ms <= MAX_NS / MS);
+            let ms = ms.filter(|ms| slots.last().is_none_or(|last| last <= ms));
+            slots.push(ms.ok_or_else(|| bad(at, format.expected()))?);
+        }
+        if slots.last().is_none_or(|last| *last == 0) {
+            return Err(bad(1, "expected slots up to a time above 0"));
+        }
+        return schedule(mahimahi(&slots, repeat_ns.unwrap_or(0)));
+    }
+    let mut steps = Vec::new();
+    for (at, line) in lines {
+        match read_line(line, format) {
+            Some(step) => steps.push(step),
+            // Column names.
+            None if steps.is_empty() && matches!(format, Format::Csv { .. }) && is_header(line) => {
+            }
+            None => return Err(bad(at, format.expected())),
+        }
+    }
+    if let Format::Csv { .. } = format {
+        // Traces are often cut out of longer ones.
+        let first_ns = steps.first().map_or(0, |step| step.from_ns);
+        for step in &mut steps {
+            step.from_ns = step.from_ns.saturating_sub(first_ns);
+        }
+    }
     match repeat_ns {
         Some(end_ns) if steps.len() > 1 => {
             // Checked before it is repeated, so that an error is the file's.
@@ -42,6 +137,44 @@ pub(super) fn load(path: &Path, repeat_ns: Option<u64>) -> Result<RateSchedule, 
         }
         _ => schedule(steps),
     }
+}
+
+/// Slots become rates of whole milliseconds: each sends 1500 bytes in its own.
+/// The trace's last time is its length, as in mahimahi, whose slots at that
+/// time are followed at once by the first ones.
+fn mahimahi(slots: &[u64], end_ns: u64) -> Vec<RateStep> {
+    let period = slots.last().copied().unwrap_or(1).max(1);
+    let rounds = (0..).map(|round: u64| round * period);
+    let times = rounds
+        .take_while(|start| start * MS < end_ns.max(1))
+        .flat_map(|start| slots.iter().map(move |slot| start + slot));
+    let mut steps: Vec<RateStep> = Vec::new();
+    let mut push = |ms: u64, bits_per_s: u64| {
+        if steps
+            .last()
+            .is_none_or(|last| last.bits_per_s != bits_per_s)
+        {
+            steps.push(RateStep {
+                from_ns: ms * MS,
+                bits_per_s,
+            });
+        }
+        steps.len() <= MAX_STEPS
+    };
+    // The first millisecond that is not done, and its slots so far.
+    let (mut now, mut count) = (0, 0);
+    for ms in times {
+        if ms > now {
+            if !push(now, count * SLOT_BITS * 1000) || (ms > now + 1 && !push(now + 1, 0)) {
+                break;
+            }
+            (now, count) = (ms, 0);
+        }
+        count += 1;
+    }
+    push(now, count * SLOT_BITS * 1000);
+    push(now + 1, 0);
+    steps
 }
 
 fn repeat(steps: &[RateStep], end_ns: u64) -> Vec<RateStep> {
@@ -55,18 +188,52 @@ fn repeat(steps: &[RateStep], end_ns: u64) -> Vec<RateStep> {
             ..*step
         })
     };
-    starts.flat_map(shifted).collect()
+    // One more than is accepted: a period of a nanosecond has to end, too.
+    starts.flat_map(shifted).take(MAX_STEPS + 1).collect()
 }
 
-fn read_line(line: &str) -> Result<RateStep, String> {
-    let (time, rate) = line
-        .split_once(',')
-        .ok_or_else(|| format!("\"{line}\" is not a time and a rate with a comma between them"))?;
-    let wrong = |text: &str, expected| format!("\"{}\" is not {expected}", text.trim());
-    Ok(RateStep {
-        from_ns: DURATION
-            .parse(time)
-            .map_err(|expected| wrong(time, expected))?,
-        bits_per_s: RATE.parse(rate).map_err(|expected| wrong(rate, expected))?,
-    })
+fn read_line(line: &str, format: Format) -> Option<RateStep> {
+    let step = match format {
+        Format::Rates => {
+            let (time, rate) = line.split_once(',')?;
+            RateStep {
+                from_ns: DURATION.parse(time).ok()?,
+                bits_per_s: RATE.parse(rate).ok()?,
+            }
+        }
+        Format::Csv { time_ns, rate_bps } => {
+            let (time, rate) = columns(line)?;
+            let number = |text: &str, unit: f64, most: u64| {
+                let value = text.parse::<f64>().ok()? * unit;
+                (0.0..=most as f64)
+                    .contains(&value)
+                    .then_some(value.round() as u64)
+            };
+            RateStep {
+                from_ns: number(time, time_ns, MAX_NS)?,
+                bits_per_s: number(rate, rate_bps, MAX_BPS)?,
+            }
+        }
+        Format::Mahimahi => return None,
+    };
+    (step.from_ns <= MAX_NS && step.bits_per_s <= MAX_BPS).then_some(step)
+}
+
+/// The two columns of a line.
+fn columns(line: &str) -> Option<(&str, &str)> {
+    let mut columns = line
+        .split([',', ';', '\t', ' '])
+        .filter(|column| !column.is_empty());
+    let both = (columns.next()?, columns.next()?);
+    columns.next().is_none().then_some(both)
+}
+
+/// Whether a line can be the names of two columns.
+fn is_header(line: &str) -> bool {
+    let name = |text: &str| text.parse::<f64>().is_err();
+    columns(line).is_some_and(|(time, rate)| name(time) && name(rate))
+}
+
+fn bytecount(bytes: &[u8]) -> usize {
+    bytes.iter().filter(|byte| **byte == b'\n').count()
 }

@@ -105,11 +105,7 @@ impl Curriculum {
     /// # Errors
     /// [`ScenarioError`], with file, line and key.
     pub fn load(path: &Path) -> Result<Curriculum, ScenarioError> {
-        let text = std::fs::read_to_string(path).map_err(|source| ScenarioError::Read {
-            path: path.to_owned(),
-            source,
-        })?;
-        Curriculum::parse(path, &text)
+        Curriculum::parse(path, &super::read_text(path)?)
     }
 
     /// Reads a file's text; `path` is for names and errors.

@@ -7,20 +7,19 @@ use l4sllm_abi::Action;
 use super::noise::{MAX_HOLD, MAX_INTERVAL};
 use super::range::{Range, read_choice};
 use super::{Behaviour, Curriculum, FlowRange, Noise, NoiseMode, PerCondition};
-use crate::scenario::ScenarioError;
-use crate::scenario::reader::{Field, Section, Source};
-use crate::scenario::values;
+use crate::scenario::{ScenarioError, values};
 use crate::transport::Cc;
+use l4sllm_model::strict_toml::{Field, Section, Source, TomlError};
 
-type Result<T> = std::result::Result<T, ScenarioError>;
+type Result<T, E = TomlError> = std::result::Result<T, E>;
 
 const US: u64 = 1_000;
 const MS: u64 = 1_000_000;
 const S: u64 = 1_000_000_000;
 const GBIT: u64 = 1_000_000_000;
 
-pub(super) fn parse(path: &Path, text: &str) -> Result<Curriculum> {
-    Source { path, text }.read(|section| read(section, path, text))
+pub(super) fn parse(path: &Path, text: &str) -> Result<Curriculum, ScenarioError> {
+    Ok(Source { path, text }.read(|section| read(section, path, text))?)
 }
 
 fn read(mut section: Section<'_>, path: &Path, text: &str) -> Result<Curriculum> {

@@ -1,10 +1,9 @@
 //! What is drawn: a value, some to choose from, or a range.
 
-use crate::scenario::ScenarioError;
-use crate::scenario::reader::Field;
 use crate::sim::Random;
+use l4sllm_model::strict_toml::{Field, TomlError};
 
-type Result<T> = std::result::Result<T, ScenarioError>;
+type Result<T> = std::result::Result<T, TomlError>;
 
 /// Where a number comes from.
 #[derive(Debug, Clone, PartialEq)]

@@ -2,7 +2,7 @@
 
 /// A kind of quantity: its units, each with its value in the base unit.
 #[derive(Debug)]
-pub(super) struct Quantity {
+pub struct Quantity {
     /// What it is called in an error.
     pub what: &'static str,
     /// From the base unit upwards, the factors being powers of ten.
@@ -12,7 +12,7 @@ pub(super) struct Quantity {
 }
 
 /// Durations, in ns.
-pub(super) const DURATION: Quantity = Quantity {
+pub const DURATION: Quantity = Quantity {
     what: "duration",
     units: &[
         ("ns", 1),
@@ -24,7 +24,7 @@ pub(super) const DURATION: Quantity = Quantity {
 };
 
 /// Rates, in bit/s.
-pub(super) const RATE: Quantity = Quantity {
+pub const RATE: Quantity = Quantity {
     what: "rate",
     units: &[
         ("bit/s", 1),
@@ -36,7 +36,7 @@ pub(super) const RATE: Quantity = Quantity {
 };
 
 /// Sizes, in bytes.
-pub(super) const SIZE: Quantity = Quantity {
+pub const SIZE: Quantity = Quantity {
     what: "size",
     units: &[
         ("B", 1),
@@ -49,7 +49,7 @@ pub(super) const SIZE: Quantity = Quantity {
 
 impl Quantity {
     /// The value in the base unit, or what was expected.
-    pub(super) fn parse(&self, text: &str) -> Result<u64, String> {
+    pub fn parse(&self, text: &str) -> Result<u64, String> {
         let text = text.trim();
         let end = text.find(|c: char| !c.is_ascii_digit() && c != '.' && c != '_');
         let (number, unit) = text.split_at(end.unwrap_or(text.len()));
@@ -72,7 +72,7 @@ impl Quantity {
     }
 
     /// `value` in the largest unit that keeps it whole.
-    pub(super) fn show(&self, value: u64) -> String {
+    pub fn show(&self, value: u64) -> String {
         let fits = |(_, factor): &&(&str, u64)| value >= *factor && value % factor == 0;
         let (unit, factor) = self.units.iter().rev().find(fits).unwrap_or(&self.units[0]);
         format!("{} {unit}", value / factor)
