@@ -22,10 +22,12 @@ fn parse(text: &str) -> Result<Config, ConfigError> {
 
 fn complaint(text: &str) -> String {
     let error = parse(text).unwrap_err().to_string();
-    error
-        .strip_prefix("configuration l4sllmd.toml: ")
-        .expect("names the file")
-        .to_owned()
+    let place = error.strip_prefix("configuration l4sllmd.toml:");
+    let (line, said) = place
+        .and_then(|rest| rest.split_once(": "))
+        .expect("names the file and the line");
+    assert!(line.parse::<u32>().is_ok(), "{error}");
+    said.to_owned()
 }
 
 #[test]
@@ -154,35 +156,35 @@ fn what_is_wrong_is_named() {
     for (text, expected) in [
         (
             "[pipeline]\nintervall = 1",
-            "pipeline.intervall: no such key; did you mean `interval'?",
+            "pipeline.intervall: unknown key \"intervall\", did you mean \"interval\"?",
         ),
         (
             "[devcie]\npath = \"x\"",
-            "devcie: no such key; did you mean `device'?",
+            "devcie: unknown key \"devcie\", did you mean \"device\"?",
         ),
         (
             "[log]\nxyz = 1",
-            "log.xyz: no such key (there are: level, format)",
+            "log.xyz: unknown key \"xyz\", expected one of: format, level",
         ),
         (
-            "[[engine.script]]\nat = 1",
-            "engine.script.at: no such key; did you mean `at_ms'?",
+            "[[engine.script]]\nat_ms = 1\ngian = 1.0",
+            "engine.script[0].action: missing",
         ),
         (
             "[pipeline]\ninterval = -1",
-            "pipeline.interval: invalid value: integer `-1`",
+            "pipeline.interval: -1 is not a whole number of 1 to 65536",
         ),
         (
             "[pipeline]\ninterval = 0",
-            "pipeline.interval: 0: expected 1 to 65536",
+            "pipeline.interval: 0 is not a whole number of 1 to 65536",
         ),
         (
             "[pipeline]\ninterval = \"10\"",
-            "pipeline.interval: invalid type: string \"10\"",
+            "pipeline.interval: \"10\" is not a whole number",
         ),
         (
             "[pipeline]\nmode = \"twice\"",
-            "pipeline.mode: unknown variant `twice`",
+            "pipeline.mode: unknown value \"twice\", expected one of: hold, once",
         ),
         (
             "[pipeline]\nhold = 3",
@@ -190,24 +192,24 @@ fn what_is_wrong_is_named() {
         ),
         (
             "[pipeline]\nttl_ms = 0",
-            "pipeline.ttl_ms: 0: expected 1 to 3600000",
+            "pipeline.ttl_ms: 0 is not a whole number of 1 to 3600000",
         ),
-        ("pipeline = 3", "pipeline: invalid type: integer `3`"),
+        ("pipeline = 3", "pipeline: 3 is not a table"),
         (
             "[device]\npath = \"a\"\nsocket = \"b\"",
             "device.socket: only one of",
         ),
         (
             "[device]\nretry_min_ms = 9\nretry_max_ms = 8",
-            "device.retry_max_ms: 8: expected 9 to",
+            "device.retry_max_ms: 8 is not a whole number of 9 to",
         ),
         (
             "[limits]\ndrop_share = 1.5",
-            "limits.drop_share: 1.5: expected 0 to 1",
+            "limits.drop_share: 1.5 is not a number of 0 to 1",
         ),
         (
             "[limits]\nfactor_min = nan",
-            "limits.factor_min: NaN: expected 0.001 to 1",
+            "limits.factor_min: nan is not a number of 0.001 to 1",
         ),
         (
             "[status]\nsocket = \"s\"\nmode = \"9\"",
@@ -215,12 +217,9 @@ fn what_is_wrong_is_named() {
         ),
         (
             "[log]\nlevel = \"loud\"",
-            "log.level: unknown variant `loud`",
+            "log.level: unknown value \"loud\", expected one of: debug, error",
         ),
-        (
-            "[pipeline\n",
-            "not TOML: TOML parse error at line 1, column 10",
-        ),
+        ("[pipeline\n", "not TOML: "),
     ] {
         let text = if text.contains("script") {
             text.to_owned()

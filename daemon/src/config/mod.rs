@@ -1,10 +1,9 @@
 //! Configuration: a TOML file, checked completely before anything starts.
 //!
-//! Every error names the file, the key and what was expected. The sample file
+//! Every error names the file, the line, the key and what was expected. The sample file
 //! that is installed beside the program documents each key.
 
 mod check;
-mod file;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
