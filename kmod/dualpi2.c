@@ -29,6 +29,10 @@ static void	dualpi2_measure(struct dualpi2_queue *, uint32_t length,
 		    uint64_t now);
 static bool	dualpi2_dither(struct dualpi2 *, struct dualpi2_queue *,
 		    uint32_t);
+static inline uint8_t dualpi2_l4s(struct dualpi2 *, struct dualpi2_queue *,
+		    struct dualpi2_verdict *);
+static inline uint8_t dualpi2_classic(struct dualpi2 *,
+		    struct dualpi2_queue *, struct dualpi2_verdict *);
 static uint32_t	dualpi2_native(const struct dualpi2 *, uint64_t sojourn_ns);
 static uint8_t	dualpi2_choose(const struct dualpi2 *,
 		    int32_t *credit);
@@ -295,16 +299,21 @@ dualpi2_enqueue(struct dualpi2 *d, l4s_pkt_t *pkt, uint8_t queue,
 }
 
 /*
- * RFC 9332, figure 6 with the overload lines of figure 9, up to and without
- * the drop or mark itself.
+ * RFC 9332, figure 7, up to and without the drop or mark itself.
+ *
+ * One departure: the last packet, behind which neither queue holds another, is
+ * never dropped.  A drop tells a sender to send less, and a queue that it
+ * empties leaves the link idle; on a slow link, where a single packet may wait
+ * for longer than the target, that is a good part of the time.  Such a packet
+ * is marked if it can be.  (Linux neither drops nor marks while less than two
+ * MTU wait.  That costs the balance between the queues on links of a few
+ * Mbit/s; marks stay here.)
  */
 bool
 dualpi2_pick(struct dualpi2 *d, uint64_t now, struct dualpi2_verdict *v)
 {
 	struct dualpi2_queue *q;
-	uint32_t p_native = 0, p_coupled = d->p_coupled;
-	uint32_t p_classic = d->p_classic;
-	bool mark = false, drop = false;
+	bool last, can_mark;
 
 	if (dualpi2_backlog(d) == 0)
 		return (false);
@@ -318,59 +327,79 @@ dualpi2_pick(struct dualpi2 *d, uint64_t now, struct dualpi2_verdict *v)
 	dualpi2_measure(q, v->length, now);
 	(void)dualpi2_take(q);
 	q->bytes -= v->length;
-	if (dualpi2_backlog(d) == 0)
+	last = dualpi2_backlog(d) == 0;
+	if (last)
 		dualpi2_reset_credit(d);
 
-	/* A burst is allowed: the controller is not heard (RFC 8033, 4.4). */
-	if (__predict_false(d->burst_ns != 0) && !d->overload)
-		p_classic = p_coupled = 0;
-
-	if (v->queue == L4S_QUEUE_L4S) {
-		if (__predict_false(d->overload)) {
-			v->probability = p_coupled;
-			if (dualpi2_dither(d, q, p_classic)) {
-				drop = true;
-				v->cause = DUALPI2_CLASSIC;
-			} else if (dualpi2_dither(d, q, p_coupled)) {
-				mark = true;
-				v->cause = DUALPI2_COUPLED;
-			}
-		} else {
-			/* It queued behind others; else the speed of the
-			 * link may be all that made it wait. */
-			if (l4s_pkt_queued(v->pkt))
-				p_native = dualpi2_native(d, v->sojourn_ns);
-			v->probability = p_native > p_coupled ? p_native :
-			    p_coupled;
-			mark = dualpi2_dither(d, q, v->probability);
-			if (mark)
-				v->cause = p_native > p_coupled ?
-				    DUALPI2_NATIVE : DUALPI2_COUPLED;
-		}
-	} else {
-		v->probability = p_classic;
-		if (dualpi2_dither(d, q, p_classic)) {
-			v->cause = DUALPI2_CLASSIC;
-			if (v->ecn == L4S_ECN_NOT_ECT || d->overload ||
-			    (d->params.max_ecnth != 0 &&
-			    p_classic > d->params.max_ecnth))
-				drop = true;
-			else
-				mark = true;
-		}
-	}
+	v->action = v->queue == L4S_QUEUE_L4S ? dualpi2_l4s(d, q, v) :
+	    dualpi2_classic(d, q, v);
+	if (__predict_true(v->action == L4S_ACTION_ENQUEUE))
+		return (true);
 	/*
 	 * A signal that cannot be a mark is a drop, whether by configuration
 	 * or because the packet's header cannot be written: for signals such
 	 * a packet is as good as Not-ECT.
 	 */
-	if (mark && (d->params.ecn == 0 || !l4s_pkt_can_mark(v->pkt))) {
-		mark = false;
-		drop = true;
+	can_mark = d->params.ecn != 0 && l4s_pkt_can_mark(v->pkt);
+	if (v->action == L4S_ACTION_MARK && !can_mark)
+		v->action = L4S_ACTION_DROP;
+	if (v->action == L4S_ACTION_DROP && __predict_false(last)) {
+		v->action = can_mark ? L4S_ACTION_MARK : L4S_ACTION_ENQUEUE;
+		if (v->queue == L4S_QUEUE_L4S && v->cause == DUALPI2_CLASSIC)
+			v->cause = DUALPI2_COUPLED;	/* p_CL is one */
 	}
-	v->action = drop ? L4S_ACTION_DROP : mark ? L4S_ACTION_MARK :
-	    L4S_ACTION_ENQUEUE;
 	return (true);
+}
+
+/* What is signalled to a packet of the L4S queue. */
+static inline uint8_t
+dualpi2_l4s(struct dualpi2 *d, struct dualpi2_queue *q,
+    struct dualpi2_verdict *v)
+{
+	uint32_t p_native = 0, p_coupled = d->p_coupled;
+
+	if (__predict_false(d->overload)) {
+		v->probability = p_coupled;
+		if (dualpi2_dither(d, q, d->p_classic)) {
+			v->cause = DUALPI2_CLASSIC;
+			return (L4S_ACTION_DROP);
+		}
+		if (!dualpi2_dither(d, q, p_coupled))
+			return (L4S_ACTION_ENQUEUE);
+		v->cause = DUALPI2_COUPLED;
+		return (L4S_ACTION_MARK);
+	}
+	/* A burst is allowed: the controller is not heard (RFC 8033, 4.4). */
+	if (__predict_false(d->burst_ns != 0))
+		p_coupled = 0;
+	/* It queued behind others; else the speed of the link may be all that
+	 * made it wait. */
+	if (l4s_pkt_queued(v->pkt))
+		p_native = dualpi2_native(d, v->sojourn_ns);
+	v->probability = p_native > p_coupled ? p_native : p_coupled;
+	if (!dualpi2_dither(d, q, v->probability))
+		return (L4S_ACTION_ENQUEUE);
+	v->cause = p_native > p_coupled ? DUALPI2_NATIVE : DUALPI2_COUPLED;
+	return (L4S_ACTION_MARK);
+}
+
+/* What is signalled to a packet of the Classic queue. */
+static inline uint8_t
+dualpi2_classic(struct dualpi2 *d, struct dualpi2_queue *q,
+    struct dualpi2_verdict *v)
+{
+	uint32_t p = d->p_classic;
+
+	if (__predict_false(d->burst_ns != 0) && !d->overload)
+		p = 0;
+	v->probability = p;
+	if (!dualpi2_dither(d, q, p))
+		return (L4S_ACTION_ENQUEUE);
+	v->cause = DUALPI2_CLASSIC;
+	if (v->ecn == L4S_ECN_NOT_ECT || d->overload ||
+	    (d->params.max_ecnth != 0 && p > d->params.max_ecnth))
+		return (L4S_ACTION_DROP);
+	return (L4S_ACTION_MARK);
 }
 
 l4s_pkt_t *

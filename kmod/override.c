@@ -368,6 +368,8 @@ l4s_override_decide(struct l4s_overrides *o, const struct dualpi2 *d,
 	else if (c->action == L4S_ACTION_MARK &&
 	    (d->params.ecn == 0 || !l4s_pkt_can_mark(v->pkt)))
 		x->reason = L4S_REASON_NOT_ECT;
+	else if (c->action == L4S_ACTION_DROP && dualpi2_backlog(d) == 0)
+		x->reason = L4S_REASON_LAST_PACKET;
 	else if (c->action == L4S_ACTION_DROP &&
 	    !override_take_token(o, decisions))
 		x->reason = L4S_REASON_DROP_SHARE;

@@ -28,6 +28,9 @@
  *   - One that fails l4s_override_check() is not received at all: it counts
  *     in refused_invalid.
  *
+ * A drop of the last packet that waits in either queue is refused, and takes
+ * nothing of the share of drops.
+ *
  * Tail drops are not decisions that an override can take part in: they use
  * up nothing.
  */

@@ -33,7 +33,8 @@ probe_is_refusal(uint8_t reason)
 {
 	return (reason == L4S_REASON_NOT_ECT ||
 	    reason == L4S_REASON_DROP_SHARE ||
-	    reason == L4S_REASON_CEILING || reason == L4S_REASON_OVERLOAD);
+	    reason == L4S_REASON_CEILING || reason == L4S_REASON_OVERLOAD ||
+	    reason == L4S_REASON_LAST_PACKET);
 }
 
 /* The one writer calls this, so the slots are at rest. */

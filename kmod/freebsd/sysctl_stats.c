@@ -73,3 +73,5 @@ STAT_AT(refused_ceiling, refused[L4S_REASON_CEILING],
     "Decisions refused above the delay ceiling");
 STAT_AT(refused_overload, refused[L4S_REASON_OVERLOAD],
     "Decisions refused in overload");
+STAT_AT(refused_last_packet, refused[L4S_REASON_LAST_PACKET],
+    "Drops refused of the last packet that waits");

@@ -34,8 +34,10 @@
 #endif
 
 /* Versions that this header's owner accepts, inclusive. */
-#define	L4S_ABI_VERSION		1
-#define	L4S_ABI_VERSION_MIN	1
+#define	L4S_ABI_VERSION		2
+#define	L4S_ABI_VERSION_MIN	2
+/* Messages are laid out as in version 1: captures of that one are read too. */
+#define	L4S_MESSAGE_VERSION_MIN	1
 
 /*
  * Probabilities are Q31 in records, as FreeBSD's PIE logs them: 2^31 - 1 is
@@ -80,7 +82,8 @@
 #define	L4S_REASON_DROP_SHARE	6	/* override refused: share of drops used up */
 #define	L4S_REASON_CEILING	7	/* override refused: delay above the ceiling */
 #define	L4S_REASON_OVERLOAD	8	/* override refused: overload, base decides */
-#define	L4S_REASON_COUNT	9
+#define	L4S_REASON_LAST_PACKET	9	/* override refused: drop of the last one */
+#define	L4S_REASON_COUNT	10
 
 /* l4s_record.status */
 #define	L4S_STATUS_OVERLOAD	0x0001	/* classic probability at its maximum */
@@ -409,7 +412,7 @@ _Static_assert(sizeof(struct l4s_event) == L4S_RECORD_SIZE, "l4s_event");
 _Static_assert(sizeof(struct l4s_override) == 64, "l4s_override");
 _Static_assert(sizeof(struct l4s_limits) == 48, "l4s_limits");
 _Static_assert(sizeof(struct l4s_params) == 80, "l4s_params");
-_Static_assert(sizeof(struct l4s_stats) == 320, "l4s_stats");
+_Static_assert(sizeof(struct l4s_stats) == 328, "l4s_stats");
 _Static_assert(sizeof(struct l4s_version) == 40, "l4s_version");
 _Static_assert(sizeof(struct l4s_interval) == 16, "l4s_interval");
 _Static_assert(sizeof(struct l4s_request) == 16, "l4s_request");

@@ -95,6 +95,8 @@ codes! {
         Ceiling = L4S_REASON_CEILING,
         /// Override refused: overload, plain DualPI2 decides.
         Overload = L4S_REASON_OVERLOAD,
+        /// Override refused: a drop of the last packet that waits.
+        LastPacket = L4S_REASON_LAST_PACKET,
     }
 }
 

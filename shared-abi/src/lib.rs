@@ -50,8 +50,22 @@ fn check(
     }
 }
 
+/// Least and greatest version of the messages that this crate reads: captures
+/// outlive the device that wrote them.
+pub const MESSAGE_VERSIONS: (u16, u16) = (
+    raw::L4S_MESSAGE_VERSION_MIN as u16,
+    raw::L4S_ABI_VERSION as u16,
+);
+
 fn check_version(what: &'static str, got: u16) -> Result<(), AbiError> {
-    let (min, max) = VERSIONS;
+    check_version_within(what, got, VERSIONS)
+}
+
+fn check_version_within(
+    what: &'static str,
+    got: u16,
+    (min, max): (u16, u16),
+) -> Result<(), AbiError> {
     if (min..=max).contains(&got) {
         Ok(())
     } else {

@@ -284,7 +284,7 @@ fn event(e: &raw::l4s_event) -> Result<Message, AbiError> {
 
 fn check_header(h: &raw::l4s_header, type_: u32) -> Result<(), AbiError> {
     let what = raw::l4s_header::NAME;
-    crate::check_version(what, h.version)?;
+    crate::check_version_within(what, h.version, crate::MESSAGE_VERSIONS)?;
     if h.length != raw::L4S_RECORD_SIZE {
         return Err(AbiError::Length {
             what,

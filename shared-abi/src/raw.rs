@@ -2,8 +2,9 @@
 
 #![allow(non_camel_case_types, missing_docs)]
 
-pub const L4S_ABI_VERSION: u32 = 1;
-pub const L4S_ABI_VERSION_MIN: u32 = 1;
+pub const L4S_ABI_VERSION: u32 = 2;
+pub const L4S_ABI_VERSION_MIN: u32 = 2;
+pub const L4S_MESSAGE_VERSION_MIN: u32 = 1;
 pub const L4S_PROB_ONE: u32 = 2147483647;
 pub const L4S_FACTOR_ONE: u32 = 65536;
 pub const L4S_QUEUE_CLASSIC: u32 = 0;
@@ -29,7 +30,8 @@ pub const L4S_REASON_NOT_ECT: u32 = 5;
 pub const L4S_REASON_DROP_SHARE: u32 = 6;
 pub const L4S_REASON_CEILING: u32 = 7;
 pub const L4S_REASON_OVERLOAD: u32 = 8;
-pub const L4S_REASON_COUNT: u32 = 9;
+pub const L4S_REASON_LAST_PACKET: u32 = 9;
+pub const L4S_REASON_COUNT: u32 = 10;
 pub const L4S_STATUS_OVERLOAD: u32 = 1;
 pub const L4S_STATUS_CEILING: u32 = 2;
 pub const L4S_STATUS_STEERED: u32 = 4;
@@ -448,7 +450,7 @@ pub struct l4s_stats {
     pub overrides_refused: u64,
     pub overrides_replaced: u64,
     pub overrides_waiting: u64,
-    pub refused: [u64; 9usize],
+    pub refused: [u64; 10usize],
     pub refused_invalid: u64,
     pub decisions_overridden: u64,
     pub watchdog_misses: u64,
@@ -456,7 +458,7 @@ pub struct l4s_stats {
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of l4s_stats"][::core::mem::size_of::<l4s_stats>() - 320usize];
+    ["Size of l4s_stats"][::core::mem::size_of::<l4s_stats>() - 328usize];
     ["Alignment of l4s_stats"][::core::mem::align_of::<l4s_stats>() - 8usize];
     ["Offset of field: l4s_stats::version"][::core::mem::offset_of!(l4s_stats, version) - 0usize];
     ["Offset of field: l4s_stats::pad0"][::core::mem::offset_of!(l4s_stats, pad0) - 2usize];
@@ -514,13 +516,13 @@ const _: () = {
         [::core::mem::offset_of!(l4s_stats, overrides_waiting) - 208usize];
     ["Offset of field: l4s_stats::refused"][::core::mem::offset_of!(l4s_stats, refused) - 216usize];
     ["Offset of field: l4s_stats::refused_invalid"]
-        [::core::mem::offset_of!(l4s_stats, refused_invalid) - 288usize];
+        [::core::mem::offset_of!(l4s_stats, refused_invalid) - 296usize];
     ["Offset of field: l4s_stats::decisions_overridden"]
-        [::core::mem::offset_of!(l4s_stats, decisions_overridden) - 296usize];
+        [::core::mem::offset_of!(l4s_stats, decisions_overridden) - 304usize];
     ["Offset of field: l4s_stats::watchdog_misses"]
-        [::core::mem::offset_of!(l4s_stats, watchdog_misses) - 304usize];
+        [::core::mem::offset_of!(l4s_stats, watchdog_misses) - 312usize];
     ["Offset of field: l4s_stats::watchdog_active"]
-        [::core::mem::offset_of!(l4s_stats, watchdog_active) - 312usize];
+        [::core::mem::offset_of!(l4s_stats, watchdog_active) - 320usize];
 };
 #[repr(C)]
 #[derive(Debug, Default, Copy, Clone, PartialEq)]

@@ -125,10 +125,15 @@ check_left(struct model *m, const struct l4s_user_packet *p)
 		CHECK_EQ(p->ecn, ecn & 3);
 
 	if (p->action == L4S_ACTION_DROP) {
+		CHECK(m->queue[0].n + m->queue[1].n != 0);
 		m->dropped++;
 		m->override_drops += overridden;
 	} else
 		m->out++;
+	if (p->reason == L4S_REASON_LAST_PACKET) {
+		CHECK_EQ(m->queue[0].n + m->queue[1].n, 0);
+		CHECK_EQ(m->last.action, L4S_ACTION_DROP);
+	}
 	if (overridden || (p->reason >= L4S_REASON_NOT_ECT &&
 	    m->last.mode != L4S_MODE_STEER)) {
 		CHECK(m->in_force);
@@ -177,11 +182,11 @@ pop(struct model *m)
 	n = l4s_user_drops(m->r.u, dropped, QUEUE_MAX);
 	for (i = 0; i < n; i++)
 		check_left(m, &dropped[i]);
+	/* The link is never left idle while a packet waits. */
+	CHECK_EQ(got, backlog != 0);
 	if (got != 0)
 		check_left(m, &p);
-	else
-		CHECK_EQ(m->queue[0].n + m->queue[1].n, 0);
-	CHECK(got == 1 || backlog == n);
+	CHECK(got == 0 || n < backlog);
 	check_backlog(m);
 }
 

@@ -61,8 +61,7 @@ router_pass(struct router *r, uint8_t ecn, struct l4s_record *record)
 	size_t got;
 
 	CHECK_EQ(router_put(r, ecn), 0);
-	if (l4s_user_dequeue(r->u, r->now, &out) == 0)
-		CHECK_EQ(l4s_user_drops(r->u, &out, 1), 1);
+	CHECK_EQ(l4s_user_dequeue(r->u, r->now, &out), 1);
 	memset(record, 0, sizeof(*record));
 	for (;;) {
 		CHECK_EQ(l4s_user_read(r->h, message, sizeof(message), r->now,

@@ -121,8 +121,10 @@ versions(void)
 		uint16_t min, max;
 		int error;
 	} cases[] = {
-		{ 1, 1, 0 }, { 0, 9, 0 }, { 2, 9, L4S_EPROTO },
-		{ 0, 0, L4S_EPROTO }, { 9, 0, L4S_EPROTO },
+		{ L4S_ABI_VERSION, L4S_ABI_VERSION, 0 }, { 0, 9, 0 },
+		{ L4S_ABI_VERSION + 1, 9, L4S_EPROTO },
+		{ 0, L4S_ABI_VERSION_MIN - 1, L4S_EPROTO },
+		{ 9, 0, L4S_EPROTO },
 	};
 	struct router r = router_create(NULL, NULL, 16);
 	struct l4s_version v;

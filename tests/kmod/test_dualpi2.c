@@ -407,6 +407,65 @@ overload(void)
 	CHECK_EQ(drops, 100);
 }
 
+/* The verdict at a fixed p' on a packet with `behind' more in the other queue. */
+static struct dualpi2_verdict
+verdict_on(const struct l4s_params *params, double p, uint8_t ecn, bool fixed,
+    unsigned behind)
+{
+	struct dualpi2_verdict v;
+	struct dualpi2 d;
+
+	start(&d, params);
+	set_p(&d, p);
+	d.next_update = UINT64_MAX;
+	packets[0].fixed = fixed;
+	put(&d, &packets[0], ecn, 1500, 1);
+	if (behind != 0)
+		put(&d, &packets[1], ecn ^ 1, 1500, 1);
+	/* Whichever queue it is in, it is that one's turn. */
+	d.credit = dualpi2_classify(ecn) == L4S_QUEUE_CLASSIC ? 1 : 0;
+	CHECK(dualpi2_pick(&d, 1, &v));
+	CHECK(v.pkt == &packets[0]);
+	packets[0].fixed = false;
+	return (v);
+}
+
+/*
+ * A packet that leaves both queues empty is never dropped: it is marked if it
+ * can be.  One packet behind it, in either queue, ends this.
+ */
+static void
+last_packet_stays(void)
+{
+	static const struct {
+		uint8_t	ecn;
+		bool	fixed;
+		uint8_t	ecn_on, action, cause;
+	} cases[] = {
+		{ L4S_ECN_NOT_ECT, false, 1, L4S_ACTION_ENQUEUE,
+		    DUALPI2_CLASSIC },
+		{ L4S_ECN_ECT0, false, 1, L4S_ACTION_MARK, DUALPI2_CLASSIC },
+		{ L4S_ECN_ECT0, true, 1, L4S_ACTION_ENQUEUE, DUALPI2_CLASSIC },
+		{ L4S_ECN_ECT0, false, 0, L4S_ACTION_ENQUEUE,
+		    DUALPI2_CLASSIC },
+		{ L4S_ECN_ECT1, false, 1, L4S_ACTION_MARK, DUALPI2_COUPLED },
+		{ L4S_ECN_CE, true, 1, L4S_ACTION_ENQUEUE, DUALPI2_COUPLED },
+	};
+	struct l4s_params params;
+	struct dualpi2_verdict v;
+	size_t i;
+
+	for (i = 0; i < nitems(cases); i++) {
+		l4s_params_default(&params);
+		params.ecn = cases[i].ecn_on;
+		v = verdict_on(&params, 1, cases[i].ecn, cases[i].fixed, 0);
+		CHECK_EQ(v.action, cases[i].action);
+		CHECK_EQ(v.cause, cases[i].cause);
+		v = verdict_on(&params, 1, cases[i].ecn, cases[i].fixed, 1);
+		CHECK_EQ(v.action, L4S_ACTION_DROP);
+	}
+}
+
 static void
 ecn_off_drops(void)
 {
@@ -812,7 +871,7 @@ parameter_ranges(void)
 } while (0)
 	l4s_limits_default(&lgood);
 	CHECK_EQ(l4s_limits_check(&lgood), 0);
-	BAD(version, 2, L4S_EPROTO);
+	BAD(version, L4S_ABI_VERSION + 1, L4S_EPROTO);
 	BAD(length, 0, L4S_EPROTO);
 	BAD(pad0, 1, L4S_EINVAL);
 	BAD(drop_share, L4S_FACTOR_ONE + 1, L4S_EINVAL);
@@ -833,6 +892,7 @@ const struct test dualpi2_tests[] = {
 	TEST(recur_does_not_lock),
 	TEST(random_rates),
 	TEST(overload),
+	TEST(last_packet_stays),
 	TEST(ecn_off_drops),
 	TEST(ecn_threshold),
 	TEST(native_step),

@@ -49,6 +49,7 @@ once_each_action(void)
 {
 	struct l4s_limits limits = generous();
 	struct router r = router_create(NULL, &limits, 64);
+	struct l4s_user_packet out;
 	struct l4s_record record;
 	struct l4s_stats s;
 
@@ -63,8 +64,13 @@ once_each_action(void)
 	CHECK_EQ(record.override_id, 0);
 
 	CHECK_EQ(router_once(&r, L4S_ACTION_DROP), 0);
-	PASS(L4S_ECN_NOT_ECT, L4S_ACTION_DROP, L4S_REASON_ONCE);
-	CHECK_EQ(record.override_id, 2);
+	CHECK_EQ(router_put(&r, L4S_ECN_NOT_ECT), 0);
+	CHECK_EQ(router_put(&r, L4S_ECN_NOT_ECT), 0);
+	CHECK_EQ(l4s_user_dequeue(r.u, r.now, &out), 1);
+	CHECK_EQ(out.reason, L4S_REASON_BASE);
+	CHECK_EQ(l4s_user_drops(r.u, &out, 1), 1);
+	CHECK_EQ(out.cookie, 2);
+	CHECK_EQ(out.reason, L4S_REASON_ONCE);
 	CHECK_EQ(router_once(&r, L4S_ACTION_ENQUEUE), 0);
 	PASS(L4S_ECN_ECT0, L4S_ACTION_ENQUEUE, L4S_REASON_ONCE);
 	EXPECT(3, 0, 0, 0, 0);
@@ -205,39 +211,70 @@ drops_spend_no_credit(void)
 	router_destroy(&r);
 }
 
+/*
+ * Decides on n packets at least, four in the queue at a time; counts those that
+ * a hold dropped and those that it was refused for its share.
+ */
+struct drop_count {
+	uint64_t	decisions;
+	uint64_t	dropped;
+	uint64_t	refused;
+};
+
+static void
+decide(struct router *r, unsigned n, uint32_t share, struct drop_count *c)
+{
+	struct l4s_user_packet out[5];
+	uint64_t end = c->decisions + n;
+	uint32_t packets, bytes;
+	size_t i, got;
+
+	while (c->decisions < end) {
+		do {
+			CHECK_EQ(router_put(r, L4S_ECN_ECT0), 0);
+			l4s_user_backlog(r->u, L4S_QUEUE_ANY, &packets,
+			    &bytes);
+		} while (packets < 4);
+		CHECK_EQ(l4s_user_dequeue(r->u, r->now, &out[4]), 1);
+		/* What was dropped on the way came first. */
+		got = l4s_user_drops(r->u, out, 4);
+		out[got] = out[4];
+		for (i = 0; i <= got; i++) {
+			c->decisions++;
+			c->dropped += out[i].reason == L4S_REASON_HOLD;
+			c->refused += out[i].reason == L4S_REASON_DROP_SHARE;
+			CHECK(c->dropped * L4S_FACTOR_ONE <=
+			    c->decisions * share);
+		}
+	}
+}
+
 /* Override drops never pass their share of the decisions, at any instant. */
 static void
 drop_share(void)
 {
+	struct drop_count count = { 0 }, before;
 	struct l4s_limits limits;
 	struct router r;
-	struct l4s_record record;
-	unsigned i, dropped = 0, refused = 0;
+	unsigned i;
 
 	l4s_user_limits_default(&limits);
 	limits.drop_share = L4S_FACTOR_ONE / 10;
 	r = router_create(NULL, &limits, 64);
-	for (i = 1; i <= 2000; i++) {
-		if (i % 500 == 1)
-			CHECK_EQ(router_hold(&r, L4S_ACTION_DROP, 500, SEC),
-			    0);
-		router_pass(&r, L4S_ECN_ECT0, &record);
-		dropped += record.reason == L4S_REASON_HOLD;
-		refused += record.reason == L4S_REASON_DROP_SHARE;
-		CHECK((uint64_t)dropped * L4S_FACTOR_ONE <=
-		    (uint64_t)i * limits.drop_share);
+	for (i = 0; i < 4; i++) {
+		CHECK_EQ(router_hold(&r, L4S_ACTION_DROP, 1000, SEC), 0);
+		decide(&r, 500, limits.drop_share, &count);
 	}
-	CHECK_EQ(dropped + refused, 2000);
-	CHECK(dropped >= 199);
+	CHECK_EQ(count.dropped + count.refused, count.decisions);
+	CHECK(count.dropped >= 199);
 	/* What was saved is bounded: 64 drops, however long the quiet. */
-	for (i = 0; i < 5000; i++)
-		router_pass(&r, L4S_ECN_ECT0, &record);
-	CHECK_EQ(router_hold(&r, L4S_ACTION_DROP, 80, SEC), 0);
-	for (dropped = i = 0; i < 80; i++) {
-		router_pass(&r, L4S_ECN_ECT0, &record);
-		dropped += record.reason == L4S_REASON_HOLD;
-	}
-	CHECK(dropped >= 64 && dropped <= 64 + 8);
+	CHECK_EQ(router_hold(&r, L4S_ACTION_ENQUEUE, 1, SEC), 0);
+	decide(&r, 5000, L4S_FACTOR_ONE, &count);
+	before = count;
+	CHECK_EQ(router_hold(&r, L4S_ACTION_DROP, 120, SEC), 0);
+	decide(&r, 120, L4S_FACTOR_ONE, &count);
+	CHECK(count.dropped - before.dropped >= 64 &&
+	    count.dropped - before.dropped <= 64 + 12);
 	router_destroy(&r);
 }
 
@@ -284,6 +321,10 @@ overloaded(void)
 	return (r);
 }
 
+/*
+ * DualPI2 decides in overload: it drops at p' = 1, but for the packet that
+ * leaves the queue empty, which is marked.
+ */
 static void
 overload(void)
 {
@@ -291,13 +332,78 @@ overload(void)
 	struct l4s_user_packet out;
 	struct l4s_stats s;
 
+	CHECK_EQ(router_put(&r, L4S_ECN_ECT0), 0);
 	CHECK_EQ(router_hold(&r, L4S_ACTION_ENQUEUE, 10, SEC), 0);
-	CHECK_EQ(l4s_user_dequeue(r.u, r.now, &out), 0);
+	CHECK_EQ(l4s_user_dequeue(r.u, r.now, &out), 1);
+	CHECK_EQ(out.cookie, 1);
+	CHECK_EQ(out.action, L4S_ACTION_MARK);
+	CHECK_EQ(out.reason, L4S_REASON_OVERLOAD);
 	CHECK_EQ(l4s_user_drops(r.u, &out, 1), 1);
+	CHECK_EQ(out.cookie, 0);
 	CHECK_EQ(out.reason, L4S_REASON_OVERLOAD);
 	s = router_stats(&r);
-	CHECK_EQ(s.refused[L4S_REASON_OVERLOAD], 1);
+	CHECK_EQ(s.refused[L4S_REASON_OVERLOAD], 2);
 	CHECK_EQ(s.drops_base, 1);
+	router_destroy(&r);
+}
+
+/* After an overload, packets that come one by one are not dropped. */
+static void
+lone_packets_after_overload(void)
+{
+	struct router r = overloaded();
+	struct l4s_user_packet out;
+	unsigned i;
+
+	for (i = 0; i < 100; i++) {
+		CHECK_EQ(l4s_user_dequeue(r.u, r.now, &out), 1);
+		CHECK_EQ(out.cookie, i);
+		CHECK_EQ(l4s_user_drops(r.u, &out, 1), 0);
+		CHECK_EQ(router_put(&r, L4S_ECN_NOT_ECT), 0);
+		r.now += 20 * MS;
+	}
+	router_destroy(&r);
+}
+
+/*
+ * An override does not drop the packet that leaves the queue empty: a refusal
+ * with a reason of its own, which costs nothing of the share of drops.
+ */
+static void
+last_packet_is_not_dropped(void)
+{
+	struct l4s_limits limits;
+	struct l4s_record record;
+	struct l4s_user_packet out;
+	struct l4s_stats s;
+	struct router r;
+
+	l4s_user_limits_default(&limits);
+	limits.drop_share = L4S_FACTOR_ONE / 4;
+	r = router_create(NULL, &limits, 64);
+	CHECK_EQ(router_hold(&r, L4S_ACTION_DROP, 5, SEC), 0);
+	PASS(L4S_ECN_ECT0, L4S_ACTION_ENQUEUE, L4S_REASON_LAST_PACKET);
+	CHECK_EQ(record.base_action, L4S_ACTION_ENQUEUE);
+	CHECK_EQ(record.override_action, L4S_ACTION_DROP);
+	CHECK_EQ(record.override_id, r.id);
+	EXPECT(0, 0, 0, 0, 1);
+	PASS(L4S_ECN_ECT1, L4S_ACTION_ENQUEUE, L4S_REASON_LAST_PACKET);
+	PASS(L4S_ECN_ECT1, L4S_ACTION_ENQUEUE, L4S_REASON_LAST_PACKET);
+	/* Four decisions earned one drop; one behind it, in either queue. */
+	CHECK_EQ(router_put(&r, L4S_ECN_ECT1), 0);
+	CHECK_EQ(router_put(&r, L4S_ECN_ECT0), 0);
+	CHECK_EQ(l4s_user_dequeue(r.u, r.now, &out), 1);
+	CHECK_EQ(out.reason, L4S_REASON_LAST_PACKET);
+	CHECK_EQ(l4s_user_drops(r.u, &out, 1), 1);
+	CHECK_EQ(out.reason, L4S_REASON_HOLD);
+	EXPECT(1, 0, 0, 0, 0);
+	s = router_stats(&r);
+	CHECK_EQ(s.refused[L4S_REASON_LAST_PACKET], 4);
+	CHECK_EQ(s.drops_override, 1);
+	/* One that only ever was refused. */
+	CHECK_EQ(router_once(&r, L4S_ACTION_DROP), 0);
+	PASS(L4S_ECN_ECT0, L4S_ACTION_ENQUEUE, L4S_REASON_LAST_PACKET);
+	EXPECT(1, 0, 1, 0, 0);
 	router_destroy(&r);
 }
 
@@ -687,6 +793,8 @@ const struct test override_tests[] = {
 	TEST(drops_spend_no_credit),
 	TEST(ceiling),
 	TEST(overload),
+	TEST(lone_packets_after_overload),
+	TEST(last_packet_is_not_dropped),
 	TEST(expiry_by_time),
 	TEST(expiry_by_packets),
 	TEST(replacement),

@@ -359,6 +359,11 @@ fn overrides(daemon: Option<&Status>, before: &Stats, after: &Stats, found: &mut
             "of overload, in which DualPI2 decides",
             "sysctl net.inet.l4sllm.stats",
         ),
+        (
+            Reason::LastPacket,
+            "the last packet that waits is not dropped",
+            "sysctl net.inet.l4sllm.stats",
+        ),
     ] {
         let count = after.refused[reason as usize];
         if count > 0 {

@@ -42,7 +42,7 @@ fn another_version() {
     let place = Place::new();
     place.configure("", SCRIPT);
     let _device = Fake::of_version(&place, 7, 9);
-    ends(&place, 76, "speaks versions 7 to 9, this program 1 to 1");
+    ends(&place, 76, "speaks versions 7 to 9, this program 2 to 2");
 }
 
 #[test]

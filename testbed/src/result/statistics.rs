@@ -228,6 +228,7 @@ fn add_counters(total: &mut Statistics, samples: &Samples) {
     into.drop_share += from.drop_share;
     into.ceiling += from.ceiling;
     into.overload += from.overload;
+    into.last_packet += from.last_packet;
     into.invalid += from.invalid;
 }
 

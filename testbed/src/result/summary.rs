@@ -188,6 +188,10 @@ pub struct Refusals {
     pub ceiling: u64,
     /// DualPI2 was in overload.
     pub overload: u64,
+    /// It would have dropped the last packet that waited. (Results of before
+    /// that rule have none.)
+    #[serde(default)]
+    pub last_packet: u64,
     /// The device turned the request away (stale, malformed).
     pub invalid: u64,
 }

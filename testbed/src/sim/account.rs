@@ -5,7 +5,8 @@ use crate::net::{Bottleneck, Flow};
 use crate::result::{Overrides, Packets, Records, Refusals};
 use l4sllm_abi::Stats;
 use l4sllm_abi::raw::{
-    L4S_REASON_CEILING, L4S_REASON_DROP_SHARE, L4S_REASON_NOT_ECT, L4S_REASON_OVERLOAD, l4s_stats,
+    L4S_REASON_CEILING, L4S_REASON_DROP_SHARE, L4S_REASON_LAST_PACKET, L4S_REASON_NOT_ECT,
+    L4S_REASON_OVERLOAD, l4s_stats,
 };
 
 use super::SimError;
@@ -126,6 +127,7 @@ pub(super) fn settle(
         drop_share: refused(L4S_REASON_DROP_SHARE),
         ceiling: refused(L4S_REASON_CEILING),
         overload: refused(L4S_REASON_OVERLOAD),
+        last_packet: refused(L4S_REASON_LAST_PACKET),
         invalid: stats.refused_invalid,
     };
     Ok((packets, records, overrides, refusals))

@@ -110,19 +110,24 @@ fn a_controller_in_the_loop() {
     assert_eq!(run.meta.records.lost, 0);
 }
 
-/// Drops are held to their share (1/16), whatever is asked.
+/// Drops are held to their share (1/16), whatever is asked, and spare the last
+/// packet that waits. A flow next to the stream keeps a queue; each override
+/// that had an effect is a drop.
 #[test]
 fn a_controller_that_only_drops() {
-    let scenario = scenario(20 * MBIT, 10 * MS, 6, vec![udp("flood", 15 * MBIT)]);
+    let flows = vec![udp("flood", 15 * MBIT), flow(Cc::Prague)];
+    let scenario = scenario(20 * MBIT, 10 * MS, 6, flows);
     let arm = controlled(2, Latency::Fixed(0));
     let engine = always(Action::Drop, 2);
     let run = Simulation::new(&scenario, &arm, 0, Some(engine))
         .unwrap()
         .finish()
         .unwrap();
-    let share = run.meta.packets.dropped as f64 / run.meta.packets.arrived as f64;
+    let share = run.meta.overrides.applied as f64 / run.meta.packets.arrived as f64;
+    println!("{share} {:?}", run.meta.refusals);
     assert!(share > 0.03 && share <= 1.0 / 16.0 + 0.01, "{share}");
     assert!(run.meta.refusals.drop_share > 0);
+    assert!(run.meta.refusals.last_packet > 0);
 }
 
 /// The measured latency of an engine that does nothing is short, and in the rows.

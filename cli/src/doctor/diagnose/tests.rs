@@ -367,7 +367,7 @@ fn whatever_is_to_be_mended_has_a_command() {
     let mut facts = well();
     facts.device = counts(|s| {
         s.marks_coupled = 0;
-        s.refused = [1; 9];
+        s.refused = [1; Reason::ALL.len()];
     });
     facts.daemon = Err("gone".into());
     let found = diagnose(&facts);
