@@ -4,6 +4,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Context;
 
+use crate::output::errln;
+
 static CANCEL: AtomicBool = AtomicBool::new(false);
 
 /// Set by Ctrl-C and by SIGTERM from now on.
@@ -12,7 +14,7 @@ pub fn flag() -> anyhow::Result<&'static AtomicBool> {
         if CANCEL.swap(true, Ordering::Relaxed) {
             std::process::exit(130);
         }
-        eprintln!("l4sllm: stopping; what is finished stays (again: stop at once)");
+        errln!("l4sllm: stopping; what is finished stays (again: stop at once)");
     })
     .context("cannot catch Ctrl-C")?;
     Ok(&CANCEL)

@@ -1,7 +1,8 @@
 //! The `l4sllm` command.
 
-// `println!` panics when the reader of the output is gone; `outln!` does not.
-#![deny(clippy::print_stdout)]
+// `println!` panics when the reader of the output is gone, `eprintln!` when
+// standard error is full; `outln!` and `errln!` do not.
+#![deny(clippy::print_stdout, clippy::print_stderr)]
 
 #[cfg(feature = "torch")]
 mod backbone;
@@ -84,14 +85,18 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    match dispatch(Cli::parse().command) {
+    let command = match Cli::try_parse() {
+        Ok(cli) => cli.command,
+        Err(error) => return ExitCode::from(output::usage(&error)),
+    };
+    match dispatch(command) {
         Ok(Done::Finished) => ExitCode::SUCCESS,
         Ok(Done::Interrupted) => ExitCode::from(130),
         Ok(Done::Unhealthy) => ExitCode::FAILURE,
         // Whoever read our output has read enough.
         Err(error) if output::is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("l4sllm: {}", output::chain(&error));
+            output::errln!("l4sllm: {}", output::chain(&error));
             ExitCode::FAILURE
         }
     }

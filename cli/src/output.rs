@@ -1,7 +1,12 @@
 //! What the command prints, and how it ends.
 
 use std::io::{ErrorKind, Write};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
+
+use anyhow::{bail, ensure};
+use l4sllm_model::files::Existing;
+use l4sllm_model::text::{line, lines, shown};
 
 /// How a command ended that did not fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,6 +28,27 @@ impl Done {
     }
 }
 
+/// What becomes of a file that exists at `out`.  Checked before any work: the
+/// file is opened at the end of it only.
+///
+/// # Errors
+/// It exists and is not to be replaced, or is not a regular file.
+pub fn existing(out: &Path, force: bool) -> anyhow::Result<Existing> {
+    let Ok(metadata) = out.symlink_metadata() else {
+        return Ok(Existing::Keep);
+    };
+    let kind = metadata.file_type();
+    ensure!(
+        kind.is_file() || kind.is_symlink(),
+        "{}: is not a regular file, and is not replaced by one",
+        shown(out)
+    );
+    if !force {
+        bail!("{}: exists already; --force replaces it", shown(out));
+    }
+    Ok(Existing::Replace)
+}
+
 /// Prints to standard output. A reader that has gone away is an error here,
 /// not a panic as in `print!`.
 pub fn print(text: &str) -> anyhow::Result<()> {
@@ -40,6 +66,19 @@ macro_rules! outln {
 }
 pub(crate) use outln;
 
+/// `eprintln!` without its panic when standard error is closed or full: there
+/// is nowhere else to report to.
+macro_rules! errln {
+    ($($arg:tt)*) => {{
+        use std::io::Write as _;
+        let _ = writeln!(std::io::stderr().lock(), $($arg)*);
+    }};
+}
+pub(crate) use errln;
+
+/// Longest line of an error, in characters.
+const LINE: usize = 1000;
+
 /// Whether standard output was closed by its reader.
 pub fn is_broken_pipe(error: &anyhow::Error) -> bool {
     let io = error.downcast_ref::<std::io::Error>();
@@ -47,19 +86,35 @@ pub fn is_broken_pipe(error: &anyhow::Error) -> bool {
 }
 
 /// The error and its causes in one line; a cause that the error before it
-/// quotes already is not said twice.
+/// quotes already is not repeated.  Names and keys in it come from files and
+/// arguments, and reach no terminal as they are.
 pub fn chain(error: &anyhow::Error) -> String {
-    let mut line = String::new();
+    let mut whole = String::new();
     for cause in error.chain() {
-        let text = cause.to_string().replace('\n', " ");
-        if line.is_empty() {
-            line = text;
-        } else if !line.contains(&text) {
-            line.push_str(": ");
-            line.push_str(&text);
+        let text = cause.to_string();
+        if whole.is_empty() {
+            whole = text;
+        } else if !whole.contains(&text) {
+            whole.push_str(": ");
+            whole.push_str(&text);
         }
     }
-    line
+    line(&whole, LINE)
+}
+
+/// Reports a wrong command line, or prints the help that was asked for;
+/// returns the exit code.  An argument may be anything, and the report repeats
+/// it.
+pub fn usage(error: &clap::Error) -> u8 {
+    let text = error.render().to_string();
+    let harmless = lines(&text, LINE);
+    if harmless == text {
+        // In colour.  Whoever closed the output has read enough.
+        let _ = error.print();
+    } else {
+        let _ = std::io::stderr().write_all(harmless.as_bytes());
+    }
+    u8::from(error.use_stderr()) * 2
 }
 
 #[cfg(test)]
@@ -74,6 +129,16 @@ mod tests {
             .context("arm x")
             .unwrap_err();
         assert_eq!(chain(&error), "arm x: cannot read a.toml: no such file");
+    }
+
+    #[test]
+    fn what_an_error_repeats_is_harmless() {
+        let error = anyhow!("cannot read {}: \x1b[2J\n", "n".repeat(5000));
+        let line = chain(&error);
+        assert!(
+            line.ends_with(": \\u{1b}[2J ") && line.len() < 300,
+            "{line}"
+        );
     }
 
     #[test]

@@ -14,7 +14,7 @@ use l4sllm_testbed::result::Summary;
 use l4sllm_testbed::scenario::Scenario;
 
 use crate::engine::EngineArgs;
-use crate::output::{Done, print};
+use crate::output::{Done, errln, print};
 
 /// Run a scenario and write a result directory.
 ///
@@ -200,7 +200,7 @@ impl Bar {
             (false, _) => format!("not complete after {seconds:.1} s"),
         };
         if std::io::stderr().is_terminal() || !complete || done_s > 0.0 {
-            eprintln!("{name}: {end}");
+            errln!("{name}: {end}");
         }
     }
 

@@ -29,22 +29,25 @@ pub fn shown<T: AsRef<OsStr> + ?Sized>(text: &T) -> Shown<'_> {
     Shown(text.as_ref())
 }
 
-/// Makes a whole message of at most `max` characters harmless to print as one
-/// line.
+/// Makes a whole message harmless to print as one line of at most `max`
+/// characters and a count of the rest; long words, such as paths, are shortened
+/// as [`shown`] does, so that what follows them still appears.
 pub fn line(message: &str, max: usize) -> String {
-    let mut text = String::new();
-    let mut characters = message.chars();
-    for character in characters.by_ref().take(max) {
-        match character {
-            '\n' | '\r' | '\t' => text.push(' '),
-            other => escape(other, &mut text).expect("a String takes any text"),
-        }
-    }
-    let rest = characters.count();
-    if rest > 0 {
+    let words = message.split([' ', '\n', '\r', '\t']);
+    let words: Vec<String> = words.map(|word| shown(word).to_string()).collect();
+    let mut text = words.join(" ");
+    if let Some((at, _)) = text.char_indices().nth(max) {
+        let rest = text[at..].chars().count();
+        text.truncate(at);
         write!(text, "… ({rest} characters more)").expect("a String takes any text");
     }
     text
+}
+
+/// The same for each line of a message.
+pub fn lines(message: &str, max: usize) -> String {
+    let lines: Vec<String> = message.split('\n').map(|text| line(text, max)).collect();
+    lines.join("\n")
 }
 
 impl Display for Shown<'_> {
@@ -56,11 +59,9 @@ impl Display for Shown<'_> {
         units(self.0)
             .take(START)
             .try_for_each(|unit| unit.show(f))?;
-        f.write_char('…')?;
-        units(self.0)
-            .skip(count - END)
-            .try_for_each(|unit| unit.show(f))?;
-        write!(f, " ({count} characters)")
+        write!(f, "…({count} characters)…")?;
+        let mut end = units(self.0).skip(count - END);
+        end.try_for_each(|unit| unit.show(f))
     }
 }
 
@@ -127,8 +128,11 @@ mod tests {
     fn long_text_keeps_its_ends() {
         let text = format!("{}/file.csv", "x".repeat(5000));
         let shown = shown(&text).to_string();
-        assert!(shown.starts_with("xxxx") && shown.contains('…'), "{shown}");
-        assert!(shown.ends_with("/file.csv (5009 characters)"), "{shown}");
+        assert!(
+            shown.starts_with("xxxx") && shown.ends_with("/file.csv"),
+            "{shown}"
+        );
+        assert!(shown.contains("…(5009 characters)…"), "{shown}");
         assert!(shown.chars().count() < 170, "{shown}");
         let whole = "x".repeat(160);
         assert_eq!(super::shown(&whole).to_string(), whole);
@@ -137,6 +141,14 @@ mod tests {
     #[test]
     fn a_message_is_one_line() {
         assert_eq!(line("a\nb \x1b[2J", 100), "a b \\u{1b}[2J");
-        assert_eq!(line("12345678", 5), "12345… (3 characters more)");
+        assert_eq!(line("1 2 3 4 5", 5), "1 2 3… (4 characters more)");
+        assert_eq!(lines("  a\x07\n\nb", 100), "  a\\u{7}\n\nb");
+        // The reason survives the name.
+        let message = format!("cannot read {}: no such file", "n".repeat(5000));
+        let line = line(&message, 1000);
+        assert!(
+            line.len() < 300 && line.ends_with(": no such file"),
+            "{line}"
+        );
     }
 }

@@ -17,7 +17,7 @@ pub(super) const SUFFIX: &str = ".part";
 const PREFIX_BYTES: usize = 200;
 
 /// Random characters of a temporary name.
-const RANDOM: usize = 8;
+pub(super) const RANDOM: usize = 8;
 
 /// What happens to a file that exists under the final name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -143,17 +143,17 @@ fn write(path: &Path, bytes: &[u8], existing: Existing) -> io::Result<()> {
     file.commit()
 }
 
-/// Removes what killed programs left of their attempts to write `path`.  Only
-/// for callers that have claimed the directory: anyone else would remove what
-/// another program is writing.
+/// Removes what killed programs left in `dir` of their attempts to write files
+/// and directories whose names `own` knows (at most their first 200 bytes).
+/// Only for callers that have claimed the directory: anyone else would remove
+/// what another program is writing.
 ///
 /// # Errors
 /// The system's.
-pub fn remove_leftovers(path: &Path) -> io::Result<()> {
-    let prefix = prefix(path)?;
-    for entry in fs::read_dir(parent(path))? {
+pub fn remove_leftovers(dir: &Path, own: impl Fn(&OsStr) -> bool) -> io::Result<()> {
+    for entry in fs::read_dir(dir)? {
         let entry = entry?;
-        if is_leftover(&entry.file_name(), &prefix) {
+        if final_name(&entry.file_name()).is_some_and(&own) {
             if entry.file_type()?.is_dir() {
                 fs::remove_dir_all(entry.path())?;
             } else {
@@ -164,13 +164,13 @@ pub fn remove_leftovers(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Whether `name` is `prefix`, random letters and digits, and the suffix.
-fn is_leftover(name: &OsStr, prefix: &OsStr) -> bool {
-    let random = name
-        .as_bytes()
-        .strip_prefix(prefix.as_bytes())
-        .and_then(|rest| rest.strip_suffix(SUFFIX.as_bytes()));
-    random.is_some_and(|r| r.len() == RANDOM && r.iter().all(u8::is_ascii_alphanumeric))
+/// The final name of what has a temporary one.
+fn final_name(name: &OsStr) -> Option<&OsStr> {
+    let bytes = name.as_bytes().strip_suffix(SUFFIX.as_bytes())?;
+    let (bytes, random) = bytes.split_at_checked(bytes.len().checked_sub(RANDOM)?)?;
+    let name = bytes.strip_suffix(b".")?;
+    let random = random.iter().all(u8::is_ascii_alphanumeric);
+    (random && !name.is_empty()).then_some(OsStr::from_bytes(name))
 }
 
 /// What is at `path`, links not followed, if a rename may replace it.

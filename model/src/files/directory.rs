@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use tempfile::{Builder, TempDir};
 
-use super::atomic::{SUFFIX, exists, parent, prefix, sync_directory};
+use super::atomic::{RANDOM, SUFFIX, exists, parent, prefix, sync_directory};
 
 /// A directory that is being filled.  [`AtomicDir::commit`] gives it its name;
 /// dropped before, it is removed with its content.
@@ -18,7 +18,8 @@ pub struct AtomicDir {
 }
 
 impl AtomicDir {
-    /// Creates the directory `NAME.RANDOM.part` next to `path`.
+    /// Creates the directory `NAME.RANDOM.part` next to `path`, and the
+    /// directories above it that are missing.
     ///
     /// # Errors
     /// The system's; [`io::ErrorKind::AlreadyExists`] if `path` exists, whatever
@@ -36,10 +37,11 @@ impl AtomicDir {
     /// # Errors
     /// The system's.
     pub fn next(path: &Path) -> io::Result<AtomicDir> {
+        fs::create_dir_all(parent(path))?;
         let dir = Builder::new()
             .prefix(&prefix(path)?)
             .suffix(SUFFIX)
-            .rand_bytes(8)
+            .rand_bytes(RANDOM)
             .permissions(Permissions::from_mode(0o777))
             .tempdir_in(parent(path))?;
         Ok(AtomicDir {
