@@ -1,10 +1,11 @@
 //! The files of a policy directory: their names, and how they are read and
 //! written.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
+use crate::files;
 use crate::tensors::file_size_max;
 use crate::{PolicyConfig, PolicyError, Spec, Tensors, specs};
 
@@ -83,9 +84,7 @@ fn read_bounded(
     Ok(bytes)
 }
 
-/// Writes a temporary file in the same directory and renames it over `path`.
+/// Replaces a file of a policy directory.
 pub(crate) fn replace(path: &Path, bytes: &[u8]) -> Result<(), PolicyError> {
-    let part = path.with_extension("part");
-    fs::write(&part, bytes).map_err(|e| PolicyError::write(&part, e))?;
-    fs::rename(&part, path).map_err(|e| PolicyError::write(path, e))
+    files::replace(path, bytes).map_err(|e| PolicyError::write(path, e))
 }

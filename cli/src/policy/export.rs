@@ -1,11 +1,12 @@
 //! `l4sllm policy export`: a policy for programs of others.
 
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, bail};
 use clap::{Args, ValueEnum};
 use l4sllm_model::Policy;
+use l4sllm_model::files::AtomicDir;
+use l4sllm_model::text::shown;
 use l4sllm_model::torch::device;
 use l4sllm_model::torch::export::{TritonModel, difference, torchscript, triton};
 use l4sllm_model::torch::{Network, Options, backbone::Weights, set_threads};
@@ -76,15 +77,14 @@ pub(super) fn run(args: &ExportArgs) -> anyhow::Result<()> {
     set_threads(args.threads.into());
     let (config, tensors) = Network::load(&args.dir, Options::default())?.merged()?;
     if args.format == Format::Safetensors {
-        ensure!(!args.out.exists(), "{}: exists already", args.out.display());
-        let part = beside(&args.out)?;
-        Policy::save(&part, &config, &tensors)?;
-        fs::rename(&part, &args.out)
-            .with_context(|| format!("cannot write {}", args.out.display()))?;
+        let failed = || format!("cannot write {}", shown(&args.out));
+        let dir = AtomicDir::create(&args.out).with_context(failed)?;
+        Policy::save(dir.temporary(), &config, &tensors)?;
+        dir.commit().with_context(failed)?;
         // What the daemon and the emulator would say.
         return match Policy::load(&args.out) {
-            Ok(policy) => outln!("{} {}", args.out.display(), policy.hash()),
-            Err(why) => outln!("{}; not for the router: {why}", args.out.display()),
+            Ok(policy) => outln!("{} {}", shown(&args.out), policy.hash()),
+            Err(why) => outln!("{}; not for the router: {why}", shown(&args.out)),
         };
     }
     let options = Options {
@@ -122,18 +122,4 @@ pub(super) fn run(args: &ExportArgs) -> anyhow::Result<()> {
         "{}; probabilities are the policy's to {worst:.1e}",
         written.display()
     )
-}
-
-/// A temporary directory beside `path`, of which nothing is left over.
-fn beside(path: &Path) -> anyhow::Result<PathBuf> {
-    let name = path
-        .file_name()
-        .with_context(|| format!("--out {}: names no directory", path.display()))?;
-    let mut name = name.to_owned();
-    name.push(".part");
-    let part = path.with_file_name(name);
-    if part.exists() {
-        fs::remove_dir_all(&part).with_context(|| format!("cannot remove {}", part.display()))?;
-    }
-    Ok(part)
 }

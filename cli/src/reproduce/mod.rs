@@ -10,7 +10,9 @@ use std::sync::atomic::AtomicBool;
 use anyhow::{Context, ensure};
 use clap::{Args, Parser};
 use l4sllm_model::Scores;
+use l4sllm_model::files::replace;
 use l4sllm_model::pool::Split;
+use l4sllm_model::text::shown;
 use serde::Serialize;
 
 use crate::output::outln;
@@ -179,9 +181,9 @@ fn count(ranges: &[std::ops::Range<usize>]) -> usize {
 }
 
 fn write(file: &Path, what: &impl Serialize) -> anyhow::Result<()> {
-    std::fs::write(file, serde_json::to_string_pretty(what)? + "\n")
-        .with_context(|| format!("cannot write {}", file.display()))?;
-    outln!("{}", file.display())
+    let text = serde_json::to_string_pretty(what)? + "\n";
+    replace(file, text.as_bytes()).with_context(|| format!("cannot write {}", shown(file)))?;
+    outln!("{}", shown(file))
 }
 
 /// What stands above [`line`].

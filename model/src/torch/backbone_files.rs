@@ -1,7 +1,6 @@
 //! Backbones, adapters and hidden states from files to files.
 
 use std::collections::BTreeSet;
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use safetensors::tensor::{Dtype, TensorView};
@@ -13,6 +12,7 @@ use super::hub::read::{self, Source};
 use super::hub::{self, write};
 use super::lora;
 use crate::backbone::{BackboneConfig, BackboneError, LoraConfig};
+use crate::files::AtomicDir;
 
 /// What a Hugging Face directory holds of its model.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -135,18 +135,9 @@ pub fn fresh_adapter(
 
 /// Makes a directory beside `out`, and gives it that name when it is filled.
 fn whole(out: &Path, fill: impl FnOnce(&Path) -> Result<(), TrainError>) -> Result<(), TrainError> {
-    if out.exists() {
-        return Err(read::layout(out, "exists already").into());
-    }
-    let mut name = out.file_name().unwrap_or_default().to_owned();
-    name.push(".part");
-    let part = out.with_file_name(name);
-    if part.exists() {
-        fs::remove_dir_all(&part).map_err(|e| write::failed(&part, e))?;
-    }
-    fill(&part)?;
-    fs::rename(&part, out).map_err(|e| write::failed(out, e))?;
-    Ok(())
+    let dir = AtomicDir::create(out).map_err(|e| write::failed(out, e))?;
+    fill(dir.temporary())?;
+    Ok(dir.commit().map_err(|e| write::failed(out, e))?)
 }
 
 /// A tensor of a file of inputs.

@@ -12,6 +12,7 @@ use super::TrainError;
 use super::network::Network;
 use super::train_config::TrainConfig;
 use crate::PolicyConfig;
+use crate::files::{AtomicDir, create_new, remove_leftovers};
 
 /// Trained weights and moments of the optimiser, as the trainer has them.
 const TENSORS_FILE: &str = "training.safetensors";
@@ -19,14 +20,11 @@ const TENSORS_FILE: &str = "training.safetensors";
 /// Where training stands.
 const PROGRESS_FILE: &str = "progress.json";
 
-/// The newest checkpoint of a training, …
+/// The newest checkpoint of a training …
 const LAST: &str = "last";
 
-/// … the one before it, while that is replaced, …
+/// … and the one before it, while that is replaced.
 const BEFORE: &str = "last.before";
-
-/// … and the next one, while it is written.
-const PART: &str = "last.part";
 
 /// Everything of a training that is no tensor.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -72,21 +70,24 @@ pub(super) fn save(
     tensors: &[(&str, &Tensor)],
     position: &Position,
 ) -> Result<(), TrainError> {
-    let [last, before, part] = [LAST, BEFORE, PART].map(|name| dir.join(name));
-    remove(&part)?;
-    network.save(&part, config)?;
-    let file = part.join(TENSORS_FILE);
-    fs::write(&file, to_bytes(tensors)?).map_err(failed(&file))?;
-    let file = part.join(PROGRESS_FILE);
+    let [last, before] = [LAST, BEFORE].map(|name| dir.join(name));
+    // A training has claimed its directory.
+    fs::create_dir_all(dir).map_err(failed(dir))?;
+    remove_leftovers(dir, |name| name == LAST).map_err(failed(dir))?;
+    let next = AtomicDir::next(&last).map_err(failed(&last))?;
+    network.save(next.temporary(), config)?;
+    let file = next.temporary().join(TENSORS_FILE);
+    create_new(&file, &to_bytes(tensors)?).map_err(failed(&file))?;
+    let file = next.temporary().join(PROGRESS_FILE);
     let text = serde_json::to_string_pretty(position)
         .expect("the struct holds no map with keys other than strings");
-    fs::write(&file, text + "\n").map_err(failed(&file))?;
+    create_new(&file, (text + "\n").as_bytes()).map_err(failed(&file))?;
 
     remove(&before)?;
     if last.exists() {
         fs::rename(&last, &before).map_err(failed(&last))?;
     }
-    fs::rename(&part, &last).map_err(failed(&last))?;
+    next.commit().map_err(failed(&last))?;
     remove(&before)
 }
 

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use tch::{CModule, Device, Kind, Tensor};
 
 use super::{Batch, Network, TrainError};
+use crate::files::{AtomicDir, AtomicFile, Existing, create_new};
 use crate::splitmix::SplitMix64;
 use crate::{ACTIONS, PolicyConfig};
 
@@ -28,10 +29,12 @@ pub struct TritonModel {
 /// Writes the policy as a TorchScript file ([`Network::trace`]).  `file` must
 /// not exist.
 pub fn torchscript(network: &Network, file: &Path) -> Result<(), TrainError> {
-    vacant(file)?;
-    let part = beside(file);
-    network.trace()?.save(&part)?;
-    fs::rename(&part, file).map_err(|e| failed("write", file, e))
+    if let Some(dir) = file.parent() {
+        fs::create_dir_all(dir).map_err(|e| failed("make", dir, e))?;
+    }
+    let to = AtomicFile::create(file, Existing::Keep).map_err(|e| failed("write", file, e))?;
+    network.trace()?.save(to.temporary())?;
+    to.commit().map_err(|e| failed("write", file, e))
 }
 
 /// Writes `NAME/` with `config.pbtxt`, `1/model.pt` and `README.md` into a
@@ -48,12 +51,8 @@ pub fn triton(
         return Err(refused(&repository.join(&model.name), reason));
     }
     let dir = repository.join(&model.name);
-    vacant(&dir)?;
-    let part = beside(&dir);
-    if part.exists() {
-        fs::remove_dir_all(&part).map_err(|e| failed("remove", &part, e))?;
-    }
-    let version = part.join("1");
+    let to = AtomicDir::create(&dir).map_err(|e| failed("write", &dir, e))?;
+    let version = to.temporary().join("1");
     fs::create_dir_all(&version).map_err(|e| failed("make", &version, e))?;
     network.trace()?.save(version.join(MODEL_FILE))?;
     let config = network.config();
@@ -61,10 +60,10 @@ pub fn triton(
         ("config.pbtxt", model.config(config, network.device())),
         ("README.md", model.readme(config)),
     ] {
-        let file = part.join(name);
-        fs::write(&file, text).map_err(|e| failed("write", &file, e))?;
+        let file = to.temporary().join(name);
+        create_new(&file, text.as_bytes()).map_err(|e| failed("write", &file, e))?;
     }
-    fs::rename(&part, &dir).map_err(|e| failed("write", &dir, e))?;
+    to.commit().map_err(|e| failed("write", &dir, e))?;
     Ok(dir)
 }
 
@@ -254,24 +253,6 @@ impl Raw {
 /// Values that the features of one record put in.
 fn inputs(policy: &PolicyConfig) -> usize {
     policy.features.iter().map(|f| f.encoder.history()).sum()
-}
-
-fn vacant(path: &Path) -> Result<(), TrainError> {
-    if path.exists() {
-        return Err(refused(path, "exists already".to_owned()));
-    }
-    match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => {
-            fs::create_dir_all(parent).map_err(|e| failed("make", parent, e))
-        }
-        _ => Ok(()),
-    }
-}
-
-fn beside(path: &Path) -> PathBuf {
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(".part");
-    path.with_file_name(name)
 }
 
 fn refused(path: &Path, reason: String) -> TrainError {

@@ -1,13 +1,14 @@
 //! `metrics.jsonl`: a line for each step.
 
-use std::fs::{File, OpenOptions};
-use std::io::{BufRead, BufReader, BufWriter, ErrorKind, Seek, SeekFrom, Write};
+use std::fs::File;
+use std::io::{BufRead, BufReader, BufWriter, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use super::TrainError;
 use crate::Scores;
+use crate::files::open_append;
 
 /// One line of `metrics.jsonl`.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -83,17 +84,8 @@ impl Metrics {
         if let Some(dir) = path.parent() {
             std::fs::create_dir_all(dir).map_err(failed)?;
         }
-        let kept = match File::open(path) {
-            Ok(file) => kept(BufReader::new(file), step).map_err(failed)?,
-            Err(e) if e.kind() == ErrorKind::NotFound => Kept::default(),
-            Err(e) => return Err(failed(e)),
-        };
-        let mut file = OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(path)
-            .map_err(failed)?;
+        let mut file = open_append(path).map_err(failed)?;
+        let kept = kept(BufReader::new(&file), step).map_err(failed)?;
         file.set_len(kept.bytes)
             .and_then(|()| file.seek(SeekFrom::End(0)))
             .map_err(failed)?;

@@ -1,21 +1,19 @@
-//! Files that are written beside their target and renamed over it.
+//! Files of Hugging Face directories.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
-use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use safetensors::tensor::{Dtype, SafeTensorError, View};
 use tch::{Device, Kind, Tensor};
 
 use crate::backbone::BackboneError;
+use crate::files::{AtomicFile, Existing, replace};
 
 /// Writes a text.
 pub(in crate::torch) fn text(path: &Path, text: &str) -> Result<(), BackboneError> {
-    let part = part(path);
-    fs::write(&part, text).map_err(|e| failed(&part, e))?;
-    fs::rename(&part, path).map_err(|e| failed(path, e))
+    replace(path, text.as_bytes()).map_err(|e| failed(path, e))
 }
 
 /// Writes tensors, one after the other, in the types that they have.
@@ -34,14 +32,14 @@ pub(in crate::torch) fn tensors(
             }),
         })
         .collect::<Result<Vec<_>, _>>()?;
-    let part = part(path);
+    let file = AtomicFile::create(path, Existing::Replace).map_err(|e| failed(path, e))?;
     // transformers does not read files that do not say so.
     let facts = HashMap::from([("format".to_owned(), "pt".to_owned())]);
-    safetensors::serialize_to_file(views, Some(facts), &part).map_err(|e| match e {
-        SafeTensorError::IoError(e) => failed(&part, e),
-        other => failed(&part, io::Error::other(other.to_string())),
+    safetensors::serialize_to_file(views, Some(facts), file.temporary()).map_err(|e| match e {
+        SafeTensorError::IoError(e) => failed(path, e),
+        other => failed(path, io::Error::other(other.to_string())),
     })?;
-    fs::rename(&part, path).map_err(|e| failed(path, e))
+    file.commit().map_err(|e| failed(path, e))
 }
 
 pub(in crate::torch) fn failed(path: &Path, source: io::Error) -> BackboneError {
@@ -50,12 +48,6 @@ pub(in crate::torch) fn failed(path: &Path, source: io::Error) -> BackboneError 
         path: path.to_owned(),
         source,
     }
-}
-
-fn part(path: &Path) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".part");
-    name.into()
 }
 
 fn dtype(kind: Kind) -> Option<Dtype> {
