@@ -108,7 +108,7 @@ impl Row for DecisionRow {
 /// Writes `rows` to their file in `dir`.
 pub(super) fn write<R: Row>(dir: &Path, rows: &[R]) -> Result<(), ResultError> {
     let path = dir.join(R::FILE);
-    let file = File::create(&path).map_err(ResultError::io("create", &path))?;
+    let file = File::create_new(&path).map_err(ResultError::io("create", &path))?;
     let encode = |source| ResultError::Parquet {
         operation: "write",
         path: path.clone(),

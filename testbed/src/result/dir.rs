@@ -4,14 +4,14 @@
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
+use l4sllm_model::files::{AtomicDir, remove_leftovers, replace};
 use serde::Serialize;
 
 use super::error::ResultError;
-use super::layout::{FACTS, HOST, META, OWN, SCENARIO, SUMMARY, TEMPORARY, run_dir};
+use super::layout::{ARMS, FACTS, HOST, META, OWN, SCENARIO, SUMMARY, run_dir};
 use super::statistics::{Samples, pool};
 use super::stored::read_run;
 use super::{Arm, ArmFacts, Facts, Repetition, Run, Summary, columns};
@@ -45,6 +45,7 @@ impl ResultDir {
             check_name(name)?;
         }
         fs::create_dir_all(path).map_err(ResultError::io("create", path))?;
+        remove_leftovers(path, is_own).map_err(ResultError::io("clean", path))?;
         let resumes = !force && resumes(path, &facts)?;
         if !resumes {
             let occupied = occupied(path)?;
@@ -63,6 +64,12 @@ impl ResultDir {
             write_atomically(&path.join(HOST), &json(&super::host::Host::here()))?;
             // Last: with it the directory is a result.
             write_atomically(&path.join(FACTS), &json(&facts))?;
+        }
+        for arm in &facts.arms {
+            let dir = path.join(ARMS).join(&arm.name);
+            if dir.is_dir() {
+                remove_leftovers(&dir, |_| true).map_err(ResultError::io("clean", &dir))?;
+            }
         }
         let finished = load_finished(path, &facts)?;
         let dir = ResultDir {
@@ -148,15 +155,13 @@ impl ResultDir {
     }
 
     fn write_run(&self, dir: &Path, run: &Run) -> Result<(), ResultError> {
-        let temporary = with_suffix(dir);
-        remove(&temporary)?;
-        fs::create_dir_all(&temporary).map_err(ResultError::io("create", &temporary))?;
-        columns::write(&temporary, &run.packets)?;
-        columns::write(&temporary, &run.flows)?;
-        columns::write(&temporary, &run.decisions)?;
-        write_atomically(&temporary.join(META), &json(&run.meta))?;
+        let whole = AtomicDir::next(dir).map_err(ResultError::io("create", dir))?;
+        columns::write(whole.temporary(), &run.packets)?;
+        columns::write(whole.temporary(), &run.flows)?;
+        columns::write(whole.temporary(), &run.decisions)?;
+        write_atomically(&whole.temporary().join(META), &json(&run.meta))?;
         remove(dir)?;
-        fs::rename(&temporary, dir).map_err(ResultError::io("create", dir))
+        whole.commit().map_err(ResultError::io("create", dir))
     }
 
     fn write_summary(&self, finished: &Finished) -> Result<(), ResultError> {
@@ -166,13 +171,7 @@ impl ResultDir {
 
 /// Writes `bytes` to `path` so that a reader sees the old file or the new one.
 pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), ResultError> {
-    let temporary = with_suffix(path);
-    let mut file = fs::File::create(&temporary).map_err(ResultError::io("create", &temporary))?;
-    file.write_all(bytes)
-        .map_err(ResultError::io("write", &temporary))?;
-    file.sync_all()
-        .map_err(ResultError::io("write", &temporary))?;
-    fs::rename(&temporary, path).map_err(ResultError::io("create", path))
+    replace(path, bytes).map_err(ResultError::io("write", path))
 }
 
 fn load_finished(path: &Path, facts: &Facts) -> Result<Finished, ResultError> {
@@ -261,12 +260,14 @@ fn occupied(path: &Path) -> Result<Option<&'static str>, ResultError> {
     }
     let mut entries = fs::read_dir(path).map_err(ResultError::io("list", path))?;
     // A run killed before its facts were written leaves only its own beginnings.
-    let begun = |name: &OsStr| {
-        let name = name.to_string_lossy();
-        name == SCENARIO || name == HOST || name.ends_with(TEMPORARY)
-    };
+    let begun = |name: &OsStr| name == SCENARIO || name == HOST;
     let foreign = entries.any(|entry| entry.is_ok_and(|entry| !begun(&entry.file_name())));
     Ok(foreign.then_some("files that are no result"))
+}
+
+/// Whether `name` is that of a part of a result.
+fn is_own(name: &OsStr) -> bool {
+    OWN.iter().any(|own| name == *own)
 }
 
 fn clear(path: &Path) -> Result<(), ResultError> {
@@ -285,12 +286,6 @@ fn remove(path: &Path) -> Result<(), ResultError> {
         }
         _ => Ok(()),
     }
-}
-
-fn with_suffix(path: &Path) -> PathBuf {
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(TEMPORARY);
-    path.with_file_name(name)
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ pub(super) const SUMMARY: &str = "summary.json";
 pub(super) const META: &str = "run.json";
 pub(super) const HOST: &str = "host.json";
 pub(super) const SCENARIO: &str = "scenario";
-const ARMS: &str = "arms";
+pub(super) const ARMS: &str = "arms";
 
 /// Every part of a result directory: all that `force` removes. Facts come
 /// first: without them nothing that is left counts as a result.
@@ -21,9 +21,6 @@ pub(super) const OWN: [&str; 7] = [
     "figures",
     "report.html",
 ];
-
-/// Ending of what is being written; a killed run leaves some.
-pub(super) const TEMPORARY: &str = ".partial";
 
 /// Directory of one repetition of an arm.
 pub(super) fn run_dir(path: &Path, arm: &str, repetition: u32) -> PathBuf {

@@ -37,10 +37,11 @@ fn a_killed_run_leaves_a_valid_partial_result_and_goes_on() {
     out.add("l4sllm-10", 1, &run(1, 3, SHAPE)).unwrap();
     drop(out);
     // Killed in the middle of the next repetition, and of a summary.
-    let torn = dir.path().join("arms/dualpi2/0.partial");
+    let torn = dir.path().join("arms/dualpi2/0.a1B2c3D4.part");
     fs::create_dir_all(&torn).unwrap();
     fs::write(torn.join("packets.parquet"), b"PAR1").unwrap();
-    fs::write(dir.path().join("summary.json.partial"), b"{").unwrap();
+    let summary_torn = dir.path().join("summary.json.a1B2c3D4.part");
+    fs::write(&summary_torn, b"{").unwrap();
 
     let partial = Stored::open(dir.path()).unwrap().summary;
     assert!(!partial.complete);
@@ -63,7 +64,7 @@ fn a_killed_run_leaves_a_valid_partial_result_and_goes_on() {
             .sum::<usize>(),
         4
     );
-    assert!(!torn.exists());
+    assert!(!torn.exists() && !summary_torn.exists());
 }
 
 #[test]
@@ -174,4 +175,22 @@ fn a_directory_without_a_result_says_so() {
         Stored::open(dir.path()),
         Err(ResultError::Missing { .. })
     ));
+}
+
+#[test]
+fn planted_links_direct_no_write_out_of_the_directory() {
+    let place = tempfile::tempdir().unwrap();
+    let victim = place.path().join("victim");
+    fs::write(&victim, b"precious").unwrap();
+    let path = place.path().join("out");
+    ResultDir::create(&path, facts(&ARMS, 1), false).unwrap();
+    for name in ["summary.json", "summary.json.partial", "summary.json.part"] {
+        let _ = fs::remove_file(path.join(name));
+        std::os::unix::fs::symlink(&victim, path.join(name)).unwrap();
+    }
+    let out = ResultDir::create(&path, facts(&ARMS, 1), false).unwrap();
+    out.add("dualpi2", 0, &run(1, 2, SHAPE)).unwrap();
+    assert_eq!(bytes(&victim), b"precious");
+    assert!(!path.join("summary.json").is_symlink());
+    assert_eq!(Stored::open(&path).unwrap().summary, out.summary());
 }
