@@ -12,9 +12,9 @@ mkdir -p "$work" "$to"
 cargo build --release --package l4sllm --features torch
 l4sllm() { "${CARGO_TARGET_DIR:-target}/release/l4sllm" "$@"; }
 
-l4sllm collect --out "$work/testbed.parquet" --episodes 20 \
+l4sllm collect --force --out "$work/testbed.parquet" --episodes 20 \
     --scenario scenarios/paper.toml scenarios/paper-prague.toml scenarios/rates.toml
-l4sllm collect --out "$work/headroom.parquet" --episodes 20 --seconds 15 \
+l4sllm collect --force --out "$work/headroom.parquet" --episodes 20 --seconds 15 \
     --scenario scenarios/headroom.toml
 l4sllm train --restart --name imitation --out "$work" --steps 3000 --threads 1 \
     --pool "$work/testbed.parquet" "$work/headroom.parquet"

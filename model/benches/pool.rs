@@ -8,6 +8,7 @@
 use std::path::Path;
 use std::time::Instant;
 
+use l4sllm_model::files::Existing;
 use l4sllm_model::pool::{Dataset, Pool, PoolWriter, Row, Sink, Source, Split, open};
 use l4sllm_model::{Feature, PolicyConfig, Reward};
 
@@ -36,7 +37,7 @@ fn main() {
     let json = dir.path().join("pool.json");
     measure("convert to JSON", || {
         let mut source = open(&path).unwrap();
-        let mut sink = Sink::create(&json, source.schema()).unwrap();
+        let mut sink = Sink::create(&json, source.schema(), Existing::Replace).unwrap();
         while let Some(rows) = source.next().unwrap() {
             sink.append(&rows).unwrap();
         }

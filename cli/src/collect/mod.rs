@@ -31,9 +31,8 @@ use plan::Plan;
 
 /// Collect an experience pool from emulated runs.
 ///
-/// Beside the pool NAME.parquet comes NAME.episodes.jsonl, which says what each
-/// episode was and how it went.  What was interrupted goes on with the same
-/// command.
+/// NAME.episodes.jsonl next to the pool NAME.parquet describes each episode and
+/// its outcome.  The same command resumes what was interrupted.
 #[derive(Debug, Args)]
 #[command(group = ArgGroup::new("source").required(true))]
 pub struct CollectArgs {
@@ -46,13 +45,16 @@ pub struct CollectArgs {
     /// The pool to write (Parquet).
     #[arg(long)]
     out: PathBuf,
+    /// Replace the pool that exists under that name.
+    #[arg(long)]
+    force: bool,
     /// Conditions to draw [default: the curriculum's].
     #[arg(long, conflicts_with = "scenario", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     conditions: Option<u32>,
     /// Episodes of each scenario.
     #[arg(long, default_value_t = 20, conflicts_with = "curriculum", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     episodes: u32,
-    /// Share of a scenario's episodes with marks strewn in, 0 to 1.
+    /// Share of a scenario's episodes with random marks inserted, 0 to 1.
     #[arg(long, default_value_t = 0.25, conflicts_with = "curriculum")]
     explore: f64,
     /// Virtual seconds of an episode [default: the file's].
@@ -83,7 +85,7 @@ pub fn run(args: &CollectArgs, cancel: &AtomicBool) -> anyhow::Result<()> {
         args.explore
     );
     let plan = Plan::new(args)?;
-    let parts = Parts::open(&args.out, &plan)?;
+    let parts = Parts::open(&args.out, args.force, &plan)?;
     let threads = rayon::ThreadPoolBuilder::new()
         .num_threads(args.threads)
         .build()?;
@@ -115,7 +117,7 @@ pub fn run(args: &CollectArgs, cancel: &AtomicBool) -> anyhow::Result<()> {
     if left > 0 {
         let all = parts.count();
         outln!(
-            "interrupted: {} of {all} parts are in {}; the same command goes on",
+            "interrupted: {} of {all} parts are in {}; the same command resumes",
             all - left,
             parts.dir().display()
         )?;

@@ -2,16 +2,17 @@
 //! whole there survives any end of the program.
 
 use std::fs;
-use std::io::Write;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, ensure};
-use l4sllm_model::files::Claim;
+use l4sllm_model::files::{Claim, Existing, remove_leftovers, replace};
 use l4sllm_model::pool::{self, EpisodeFacts, PoolWriter, episodes_path};
+use l4sllm_model::text::shown;
 
 use super::episode::Emulated;
 use super::plan::Plan;
+use crate::output;
 
 /// Episodes of a part: what an interruption costs a thread at the most.
 const EPISODES: u32 = 8;
@@ -24,6 +25,7 @@ pub struct Parts {
     out: PathBuf,
     dir: PathBuf,
     episodes: u32,
+    existing: Existing,
     _claim: Claim,
 }
 
@@ -42,17 +44,20 @@ pub struct PartWriter {
 
 impl Parts {
     /// The parts for `out`: those of an earlier attempt at the same, or none
-    /// yet.
-    pub fn open(out: &Path, plan: &Plan) -> anyhow::Result<Parts> {
+    /// yet.  `force` replaces a pool that exists.
+    pub fn open(out: &Path, force: bool, plan: &Plan) -> anyhow::Result<Parts> {
         ensure!(
             out.extension().is_some_and(|ext| ext == "parquet"),
             "{}: want a name that ends in .parquet",
             out.display()
         );
+        let existing = output::existing(out, force)?;
         let mut dir = out.as_os_str().to_owned();
         dir.push(".parts");
         let dir = PathBuf::from(dir);
         let claim = Claim::of(&dir)?;
+        remove_leftovers(&dir, |_| true)
+            .with_context(|| format!("cannot clean {}", shown(&dir)))?;
         let identity = plan.identity()?;
         let path = dir.join(PLAN_FILE);
         match fs::read_to_string(&path) {
@@ -63,7 +68,7 @@ impl Parts {
                 dir.display()
             ),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                replace(&path, identity.as_bytes())?;
+                write(&path, identity.as_bytes())?;
             }
             Err(error) => Err(error).with_context(|| format!("cannot read {}", path.display()))?,
         }
@@ -71,6 +76,7 @@ impl Parts {
             out: out.to_owned(),
             dir,
             episodes: plan.episodes(),
+            existing,
             _claim: claim,
         })
     }
@@ -113,8 +119,8 @@ impl Parts {
             episodes += facts.len();
             pool::write_episodes(&mut lines, &facts);
         }
-        replace(&episodes_path(&self.out), &lines)?;
-        pool::join(&paths, &self.out)?;
+        write(&episodes_path(&self.out), &lines)?;
+        pool::join(&paths, &self.out, self.existing)?;
         self.remove(&paths)
             .with_context(|| format!("cannot remove {}", self.dir.display()))?;
         Ok((rows, episodes))
@@ -156,21 +162,12 @@ impl PartWriter {
     pub fn finish(self) -> anyhow::Result<()> {
         let mut lines = Vec::new();
         pool::write_episodes(&mut lines, &self.facts);
-        replace(&episodes_path(&self.path), &lines)?;
+        write(&episodes_path(&self.path), &lines)?;
         Ok(self.pool.finish()?)
     }
 }
 
-/// Writes a file beside `path` and renames it over.
-fn replace(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
-    let mut part = path.as_os_str().to_owned();
-    part.push(".part");
-    let part = PathBuf::from(part);
-    let write = || -> std::io::Result<()> {
-        let mut file = fs::File::create(&part)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        fs::rename(&part, path)
-    };
-    write().with_context(|| format!("cannot write {}", path.display()))
+/// Replaces one of the collection's own files.
+fn write(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
+    replace(path, bytes).with_context(|| format!("cannot write {}", shown(path)))
 }

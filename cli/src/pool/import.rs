@@ -8,13 +8,13 @@ use std::sync::atomic::AtomicBool;
 use anyhow::{Context, bail, ensure};
 use clap::{Args, ValueEnum};
 use l4sllm_abi::{MESSAGE_SIZE, Message, messages};
+use l4sllm_model::files::AtomicFile;
 use l4sllm_model::log::{ClockOptions, Entry, LogReader, LogWriter, oldest_first};
-use l4sllm_model::pool::{
-    CaptureReader, CsvReader, EpisodeRule, KernelLog, Part, Sink, Source, open,
-};
+use l4sllm_model::pool::{CaptureReader, CsvReader, EpisodeRule, KernelLog, Source, open};
+use l4sllm_model::text::shown;
 
-use super::{RewardArgs, bar, check, copy, finish, pour, report, size};
-use crate::output::outln;
+use super::{PoolOut, RewardArgs, bar, check, copy, finish, pour, report, size};
+use crate::output::{errln, existing, outln};
 
 /// Rows of an episode on average below which two schedulers may be in a log.
 const SHORT: u64 = 20;
@@ -32,9 +32,8 @@ pub struct ImportArgs {
     /// Logs, or one table or capture.
     #[arg(required = true)]
     input: Vec<PathBuf>,
-    /// The pool to write: JSON if it ends in .json, else Parquet.
-    #[arg(long)]
-    out: PathBuf,
+    #[command(flatten)]
+    out: PoolOut,
     /// Name of what was run [default: the first file's].
     #[arg(long)]
     scenario: Option<String>,
@@ -84,7 +83,7 @@ pub fn run(args: &ImportArgs, cancel: &AtomicBool) -> anyhow::Result<()> {
             let table = CsvReader::open(first, &scenario, reward)?;
             let ignored = table.ignored().join(", ");
             if !ignored.is_empty() {
-                eprintln!("{}: columns not taken: {ignored}", first.display());
+                errln!("{}: columns not taken: {ignored}", first.display());
             }
             copy(table, &args.out, bytes, cancel)
         }
@@ -92,7 +91,7 @@ pub fn run(args: &ImportArgs, cancel: &AtomicBool) -> anyhow::Result<()> {
             let capture = CaptureReader::open(first, &scenario, reward)?;
             let (lost, holes) = (capture.lost(), capture.holes());
             if lost > 0 || holes > 0 {
-                eprintln!(
+                errln!(
                     "{}: {lost} messages were lost, and {holes} times the numbers jump: \
                      episodes begin anew there",
                     first.display()
@@ -111,11 +110,11 @@ pub fn run(args: &ImportArgs, cancel: &AtomicBool) -> anyhow::Result<()> {
             };
             let order = oldest_first(&args.input, args.year);
             for conflict in &order.conflicts {
-                eprintln!("order of files: {conflict}");
+                errln!("order of files: {conflict}");
             }
             let reader = LogReader::ordered(order.files, options);
             let mut log = KernelLog::open(reader, &scenario, rule, reward, cancel)?;
-            let mut sink = Sink::create(&args.out, log.schema())?;
+            let mut sink = args.out.create(log.schema())?;
             let bar = bar(bytes)?;
             let poured = pour(&mut log, &mut sink, &bar, 0, cancel);
             bar.suspend(|| report::print(log.tally()));
@@ -130,24 +129,29 @@ pub fn run(args: &ImportArgs, cancel: &AtomicBool) -> anyhow::Result<()> {
             }
             if episodes > 1 && rows / u64::from(episodes) < SHORT {
                 bar.suspend(|| {
-                    eprintln!(
+                    errln!(
                         "{rows} rows in {episodes} episodes: do two schedulers share the log?  \
                          --episodes one leaves it whole"
                     );
                 });
             }
-            finish(sink, &args.out, &bar)
+            finish(sink, &args.out.path, &bar)
         }
     }
 }
 
 /// Writes a capture's records as lines of the kernel log.
-pub fn write_log(capture: &Path, out: &Path, cancel: &AtomicBool) -> anyhow::Result<()> {
+pub fn write_log(
+    capture: &Path,
+    out: &Path,
+    force: bool,
+    cancel: &AtomicBool,
+) -> anyhow::Result<()> {
     const MESSAGES: u64 = 4096;
     let unread = || format!("cannot read {}", capture.display());
     let unwritten = || format!("cannot write {}", out.display());
     let mut file = File::open(capture).with_context(unread)?;
-    let (part, log) = Part::create(out)?;
+    let log = AtomicFile::create(out, existing(out, force)?).with_context(unwritten)?;
     let mut log = LogWriter::new(BufWriter::new(log));
     let mut bytes = Vec::new();
     let (mut at, mut lines) = (0, 0);
@@ -172,8 +176,9 @@ pub fn write_log(capture: &Path, out: &Path, cancel: &AtomicBool) -> anyhow::Res
         }
     }
     ensure!(lines > 0, "{}: no message of a device", capture.display());
-    let file = log.finish().with_context(unwritten)?;
-    part.complete(file.get_ref())?;
+    let file = log.finish().with_context(unwritten)?.into_inner();
+    let file = file.map_err(|error| error.into_error());
+    file.and_then(AtomicFile::commit).with_context(unwritten)?;
     outln!("{}: {lines} lines", out.display())
 }
 
@@ -201,9 +206,10 @@ fn check_paths(args: &ImportArgs) -> anyhow::Result<()> {
         ensure!(!known.contains(&place), "{name}: named twice");
         known.push(place);
     }
-    let out = args.out.canonicalize();
+    let out = args.out.path.canonicalize();
     let is_input = out.is_ok_and(|out| known.contains(&out));
-    ensure!(!is_input, "--out {}: is an input", args.out.display());
+    ensure!(!is_input, "--out {}: is an input", shown(&args.out.path));
+    existing(&args.out.path, args.out.force)?;
     Ok(())
 }
 

@@ -13,7 +13,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use l4sllm_model::pool::{Narrow, PoolError, Rows, Schema, Select, Selection, Sink, Source, open};
 use l4sllm_model::{Reward, Rewards};
 
-use crate::output::outln;
+use crate::output::{existing, outln};
 
 /// Make, inspect and convert experience pools.
 #[derive(Debug, Args)]
@@ -32,14 +32,16 @@ enum PoolCommand {
         /// The log to write.
         #[arg(long)]
         out: PathBuf,
+        /// Replace the file that exists under that name.
+        #[arg(long)]
+        force: bool,
     },
     /// Convert between Parquet and JSON, without loss.
     Convert {
         /// The pool to read; its content tells which kind it is.
         pool: PathBuf,
-        /// The pool to write: JSON if it ends in .json, else Parquet.
-        #[arg(long)]
-        out: PathBuf,
+        #[command(flatten)]
+        out: PoolOut,
     },
     Inspect(inspect::InspectArgs),
     /// Select windows of rows around each change of action.
@@ -50,9 +52,8 @@ enum PoolCommand {
     Select {
         /// The pool to read.
         pool: PathBuf,
-        /// The pool to write: JSON if it ends in .json, else Parquet.
-        #[arg(long)]
-        out: PathBuf,
+        #[command(flatten)]
+        out: PoolOut,
         /// Rows before the one that has another action than the row before it.
         #[arg(long, default_value_t = 5, value_parser = window)]
         before: usize,
@@ -71,20 +72,37 @@ enum PoolCommand {
         /// The pools to read.
         #[arg(required = true, num_args = 2..)]
         pools: Vec<PathBuf>,
-        /// The pool to write: JSON if it ends in .json, else Parquet.
-        #[arg(long)]
-        out: PathBuf,
+        #[command(flatten)]
+        out: PoolOut,
     },
     /// Compute the rewards again.
     Reward {
         /// The pool to read.
         pool: PathBuf,
-        /// The pool to write: JSON if it ends in .json, else Parquet.
-        #[arg(long)]
-        out: PathBuf,
+        #[command(flatten)]
+        out: PoolOut,
         #[command(flatten)]
         reward: RewardArgs,
     },
+}
+
+/// The pool that a command writes.
+#[derive(Debug, Args)]
+pub struct PoolOut {
+    /// The pool to write: JSON if it ends in .json, else Parquet.
+    #[arg(long = "out", value_name = "OUT")]
+    path: PathBuf,
+    /// Replace the file that exists under that name.
+    #[arg(long)]
+    force: bool,
+}
+
+impl PoolOut {
+    /// Starts it.
+    fn create(&self, schema: &Schema) -> anyhow::Result<Sink> {
+        let existing = existing(&self.path, self.force)?;
+        Ok(Sink::create(&self.path, schema, existing)?)
+    }
 }
 
 /// The reward: packet_length ^ THROUGHPUT / (queue delay + OFFSET) ^ DELAY,
@@ -126,7 +144,11 @@ impl RewardArgs {
 pub fn run(args: &PoolArgs, cancel: &AtomicBool) -> anyhow::Result<()> {
     match &args.command {
         PoolCommand::Import(args) => import::run(args, cancel),
-        PoolCommand::Log { capture, out } => import::write_log(capture, out, cancel),
+        PoolCommand::Log {
+            capture,
+            out,
+            force,
+        } => import::write_log(capture, out, *force, cancel),
         PoolCommand::Convert { pool, out } => copy(open(pool)?, out, size(pool), cancel),
         PoolCommand::Inspect(args) => inspect::run(args, cancel),
         PoolCommand::Select {
@@ -174,14 +196,14 @@ fn window(text: &str) -> Result<usize, String> {
 /// Writes all of `source` as the pool `out`.
 fn copy(
     mut source: impl Source,
-    out: &Path,
+    out: &PoolOut,
     bytes: u64,
     cancel: &AtomicBool,
 ) -> anyhow::Result<()> {
-    let mut sink = Sink::create(out, source.schema())?;
+    let mut sink = out.create(source.schema())?;
     let bar = bar(bytes)?;
     pour(&mut source, &mut sink, &bar, 0, cancel)?;
-    finish(sink, out, &bar)
+    finish(sink, &out.path, &bar)
 }
 
 /// Moves all rows; `before` is how many bytes were read of other files.
@@ -213,9 +235,9 @@ fn finish(sink: Sink, out: &Path, bar: &ProgressBar) -> anyhow::Result<()> {
     )
 }
 
-fn merge(pools: &[PathBuf], out: &Path, cancel: &AtomicBool) -> anyhow::Result<()> {
+fn merge(pools: &[PathBuf], out: &PoolOut, cancel: &AtomicBool) -> anyhow::Result<()> {
     let schema = common(pools)?;
-    let mut sink = Sink::create(out, &schema)?;
+    let mut sink = out.create(&schema)?;
     let bar = bar(pools.iter().map(|pool| size(pool)).sum())?;
     let mut before = 0;
     for pool in pools {
@@ -223,7 +245,7 @@ fn merge(pools: &[PathBuf], out: &Path, cancel: &AtomicBool) -> anyhow::Result<(
         pour(&mut source, &mut sink, &bar, before, cancel)?;
         before += size(pool);
     }
-    finish(sink, out, &bar)
+    finish(sink, &out.path, &bar)
 }
 
 /// What the rows of all these pools have.

@@ -2,6 +2,8 @@
 
 use l4sllm_model::log::{Fault, Place, Tally};
 
+use crate::output::errln;
+
 /// Prints it; nothing of a log without faults.
 pub fn print(tally: &Tally) {
     for shown in &tally.shown {
@@ -9,18 +11,18 @@ pub fn print(tally: &Tally) {
     }
     let bad = tally.bad();
     if bad > 0 {
-        eprintln!("{} in {} lines:", count(bad, "fault"), tally.lines);
+        errln!("{} in {} lines:", count(bad, "fault"), tally.lines);
     }
     for (reason, count) in Fault::REASONS.iter().zip(tally.faults) {
         if count > 0 {
-            eprintln!("{count:>10}  {reason}");
+            errln!("{count:>10}  {reason}");
         }
     }
     if tally.other_lines > 0 {
-        eprintln!("{} of something else", count(tally.other_lines, "line"));
+        errln!("{} of something else", count(tally.other_lines, "line"));
     }
     if tally.repeats > 0 {
-        eprintln!(
+        errln!(
             "{} left out by a syslog daemon (FreeBSD's keeps them with -cc)",
             count(tally.repeats, "repetition")
         );
@@ -32,20 +34,20 @@ fn times(tally: &Tally) {
     match &tally.first_untimed {
         Some(place) => {
             say(place, "no time that can be read");
-            eprintln!(
+            errln!(
                 "{} without a time: want a prefix as \"Nov 20 10:11:12\", \
                  \"2024-11-20T10:11:12+01:00\" or \"[ 1234.567890]\", in English (LC_ALL=C)",
                 count(tally.untimed, "row")
             );
         }
         None if tally.untimed > 0 => {
-            eprintln!("{} without a time", count(tally.untimed, "row"));
+            errln!("{} without a time", count(tally.untimed, "row"));
         }
         None => {}
     }
     if let Some((step, place)) = &tally.largest_step {
         say(place, "the clock was set back");
-        eprintln!(
+        errln!(
             "{} before the one before, by at most {} s: time stands still there \
              (--zone and --year, if times are mixed)",
             count(tally.set_back, "time"),
@@ -54,7 +56,7 @@ fn times(tally: &Tally) {
     }
     if let Some(place) = &tally.leap_open {
         say(place, "from February to March of an unknown year");
-        eprintln!("a common year is assumed: --year says which it is");
+        errln!("a common year is assumed: --year says which it is");
     }
     if tally.hosts.len() > 1 {
         let names: Vec<String> = tally
@@ -68,14 +70,14 @@ fn times(tally: &Tally) {
         } else {
             ""
         };
-        eprintln!(
+        errln!(
             "{} hosts, each with episodes of its own: {}{more}",
             tally.hosts.len(),
             names.join(", ")
         );
     }
     if tally.restarts > 0 {
-        eprintln!(
+        errln!(
             "{} of a machine or its clock",
             count(tally.restarts, "restart")
         );
@@ -85,9 +87,9 @@ fn times(tally: &Tally) {
 fn say(place: &Place, what: impl std::fmt::Display) {
     let (path, line) = (place.path.display(), place.line);
     if place.text.is_empty() {
-        eprintln!("{path}:{line}: {what}");
+        errln!("{path}:{line}: {what}");
     } else {
-        eprintln!("{path}:{line}: {what}: {:?}", place.text);
+        errln!("{path}:{line}: {what}: {:?}", place.text);
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use anyhow::Context;
-use l4sllm_model::files::Claim;
+use l4sllm_model::files::{Claim, Existing};
 use l4sllm_model::pool::{CsvReader, Dataset, Episode, Sink, Source, Split};
 use l4sllm_model::{Policy, Reward};
 use serde::Serialize;
@@ -91,7 +91,7 @@ pub fn as_pool(path: &Path, out: &Path) -> anyhow::Result<PathBuf> {
     std::fs::create_dir_all(out).with_context(|| format!("cannot create {}", out.display()))?;
     let pool = out.join("pool.parquet");
     let mut table = CsvReader::open(path, "published", Reward::default())?;
-    let mut sink = Sink::create(&pool, &table.schema().clone())?;
+    let mut sink = Sink::create(&pool, &table.schema().clone(), Existing::Replace)?;
     while let Some(rows) = table.next()? {
         sink.append(&rows)?;
     }

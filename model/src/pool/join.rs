@@ -9,8 +9,8 @@ use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::file::writer::SerializedFileWriter;
 
 use super::columns::{message, properties};
-use super::part::Part;
 use super::{PoolError, Schema};
+use crate::files::{AtomicFile, Existing};
 
 /// Joins `parts`, whose episodes count on from one to the next
 /// ([`super::PoolWriter::number_from`]), into the pool `to`, which appears
@@ -18,8 +18,8 @@ use super::{PoolError, Schema};
 ///
 /// # Errors
 /// A part cannot be read or has other columns, or the pool not be written.
-pub fn join(parts: &[PathBuf], to: &Path) -> Result<(), PoolError> {
-    let (part, file) = Part::create(to)?;
+pub fn join(parts: &[PathBuf], to: &Path, existing: Existing) -> Result<(), PoolError> {
+    let file = AtomicFile::create(to, existing).map_err(PoolError::io("create", to))?;
     let mut writer = message(&Schema::of_records())
         .and_then(|message| SerializedFileWriter::new(file, message, properties()))
         .map_err(PoolError::parquet("write", to))?;
@@ -30,10 +30,10 @@ pub fn join(parts: &[PathBuf], to: &Path) -> Result<(), PoolError> {
     let file = writer
         .into_inner()
         .map_err(PoolError::parquet("write", to))?;
-    part.complete(&file)
+    file.commit().map_err(PoolError::io("write", to))
 }
 
-fn append(writer: &mut SerializedFileWriter<File>, file: File) -> Result<(), ParquetError> {
+fn append(writer: &mut SerializedFileWriter<AtomicFile>, file: File) -> Result<(), ParquetError> {
     let source = file.try_clone()?;
     let reader = SerializedFileReader::new(file)?;
     for group in reader.metadata().row_groups() {

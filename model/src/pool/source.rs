@@ -6,6 +6,7 @@ use std::path::Path;
 
 use super::json::{JsonReader, JsonWriter};
 use super::{PoolError, PoolReader, PoolWriter, Rows, Schema};
+use crate::files::Existing;
 
 /// Rows in the order of time within an episode, episodes one after the other.
 pub trait Source {
@@ -58,13 +59,13 @@ pub enum Sink {
 }
 
 impl Sink {
-    /// JSON where the name ends in `.json`, else Parquet.  An existing file
-    /// stays until [`Sink::finish`].
-    pub fn create(path: &Path, schema: &Schema) -> Result<Sink, PoolError> {
+    /// JSON where the name ends in `.json`, else Parquet.  A file that is to be
+    /// replaced stays until [`Sink::finish`].
+    pub fn create(path: &Path, schema: &Schema, existing: Existing) -> Result<Sink, PoolError> {
         Ok(if path.extension().is_some_and(|e| e == "json") {
-            Sink::Json(Box::new(JsonWriter::create(path, schema)?))
+            Sink::Json(Box::new(JsonWriter::create(path, schema, existing)?))
         } else {
-            Sink::Parquet(Box::new(PoolWriter::with_schema(path, schema)?))
+            Sink::Parquet(Box::new(PoolWriter::with_schema(path, schema, existing)?))
         })
     }
 

@@ -1,7 +1,6 @@
 //! Pools to Parquet.
 
-use std::fs::File;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use parquet::data_type::{
     BoolType, ByteArray, ByteArrayType, DataType, DoubleType, Int32Type, Int64Type,
@@ -10,17 +9,17 @@ use parquet::errors::ParquetError;
 use parquet::file::writer::{SerializedFileWriter, SerializedRowGroupWriter};
 
 use super::columns::{message, properties};
-use super::part::Part;
 use super::{PoolError, Row, Rows, Schema};
+use crate::files::{AtomicFile, Existing};
 
 /// Rows after which a row group is written: what a reader holds at a time.
 const GROUP_ROWS: usize = 1 << 18;
 
 /// Writes a pool.  The file appears under its name when it is complete.
 pub struct PoolWriter {
-    part: Part,
+    path: PathBuf,
     schema: Schema,
-    file: SerializedFileWriter<File>,
+    file: SerializedFileWriter<AtomicFile>,
     rows: u64,
     episodes: u32,
     waiting: Rows,                      // not yet in a row group
@@ -32,17 +31,21 @@ impl PoolWriter {
     /// Starts a pool of records; an existing file stays until
     /// [`PoolWriter::finish`].
     pub fn create(path: &Path) -> Result<PoolWriter, PoolError> {
-        PoolWriter::with_schema(path, &Schema::of_records())
+        PoolWriter::with_schema(path, &Schema::of_records(), Existing::Replace)
     }
 
-    /// Starts a pool whose rows have what `schema` says.
-    pub fn with_schema(path: &Path, schema: &Schema) -> Result<PoolWriter, PoolError> {
-        let (part, file) = Part::create(path)?;
+    /// Starts a pool whose rows have the columns of `schema`.
+    pub fn with_schema(
+        path: &Path,
+        schema: &Schema,
+        existing: Existing,
+    ) -> Result<PoolWriter, PoolError> {
+        let file = AtomicFile::create(path, existing).map_err(PoolError::io("create", path))?;
         let file = message(schema)
             .and_then(|message| SerializedFileWriter::new(file, message, properties()))
             .map_err(PoolError::parquet("write", path))?;
         Ok(PoolWriter {
-            part,
+            path: path.to_owned(),
             schema: schema.clone(),
             file,
             rows: 0,
@@ -77,7 +80,7 @@ impl PoolWriter {
         if rows.is_empty() {
             return Ok(());
         }
-        rows.check_finite(&self.schema, self.part.path(), self.rows)?;
+        rows.check_finite(&self.schema, &self.path, self.rows)?;
         if rows.first || self.rows == 0 {
             self.episodes += 1;
         }
@@ -111,8 +114,8 @@ impl PoolWriter {
         let file = self
             .file
             .into_inner()
-            .map_err(PoolError::parquet("write", self.part.path()))?;
-        self.part.complete(&file)
+            .map_err(PoolError::parquet("write", &self.path))?;
+        file.commit().map_err(PoolError::io("write", &self.path))
     }
 
     fn flush(&mut self) -> Result<(), PoolError> {
@@ -130,7 +133,7 @@ impl PoolWriter {
             )?;
             group.close()
         };
-        write().map_err(PoolError::parquet("write", self.part.path()))?;
+        write().map_err(PoolError::parquet("write", &self.path))?;
         self.waiting.clear();
         self.stretches.clear();
         self.numbers.clear();
@@ -140,7 +143,7 @@ impl PoolWriter {
 
 /// Columns in the order of the schema.
 fn write_group(
-    group: &mut SerializedRowGroupWriter<'_, File>,
+    group: &mut SerializedRowGroupWriter<'_, AtomicFile>,
     schema: &Schema,
     rows: &Rows,
     stretches: &[(ByteArray, usize)],
@@ -171,7 +174,7 @@ fn write_group(
 }
 
 fn column<T: DataType>(
-    group: &mut SerializedRowGroupWriter<'_, File>,
+    group: &mut SerializedRowGroupWriter<'_, AtomicFile>,
     values: &[T::T],
 ) -> Result<(), ParquetError> {
     let Some(mut column) = group.next_column()? else {

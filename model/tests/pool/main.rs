@@ -9,6 +9,7 @@ mod imports;
 use std::path::Path;
 
 use common::{Noise, records};
+use l4sllm_model::files::Existing;
 use l4sllm_model::pool::{
     Dataset, Inspection, Narrow, Pool, PoolError, PoolWriter, Row, Rows, Schema, Sink, Source,
     Split, Windows, open,
@@ -310,7 +311,7 @@ fn drain(source: &mut impl Source) -> Vec<Rows> {
 }
 
 fn write(path: &Path, schema: &Schema, episodes: &[Rows]) {
-    let mut sink = Sink::create(path, schema).unwrap();
+    let mut sink = Sink::create(path, schema, Existing::Keep).unwrap();
     episodes.iter().for_each(|rows| sink.append(rows).unwrap());
     assert!(!path.exists());
     sink.finish().unwrap();

@@ -2,10 +2,10 @@
 
 use std::fs::File;
 use std::io::{self, BufWriter, Seek, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::{ACTIONS, BASE_ACTIONS, DONES, EPISODES, FORMAT, REASONS, REWARDS, STATES, TIMES};
-use crate::pool::part::Part;
+use crate::files::{AtomicFile, Existing};
 use crate::pool::{PoolError, Rows, Schema};
 
 /// Values to a line of a list.
@@ -14,26 +14,32 @@ const LINE: u64 = 16;
 /// Writes a pool as JSON, in little memory.  The file appears under its name
 /// when it is complete.
 pub struct JsonWriter {
-    part: Part,
+    path: PathBuf,
     schema: Schema,
-    states: BufWriter<File>,
+    states: BufWriter<AtomicFile>,
     lists: Vec<List>,
     scenarios: Vec<String>, // of each episode
     rows: u64,
 }
 
-/// A list that waits in a file of its own.
+/// A list that waits in a file of its own, which has no name.
 struct List {
     key: &'static str,
     out: BufWriter<File>,
-    _part: Part, // removes the file
 }
 
 impl JsonWriter {
-    /// Starts a pool whose rows have what `schema` says; an existing file
+    /// Starts a pool whose rows have the columns of `schema`; an existing file
     /// stays until [`JsonWriter::finish`].
-    pub fn create(path: &Path, schema: &Schema) -> Result<JsonWriter, PoolError> {
-        let (part, file) = Part::create(path)?;
+    pub fn create(
+        path: &Path,
+        schema: &Schema,
+        existing: Existing,
+    ) -> Result<JsonWriter, PoolError> {
+        let failed = PoolError::io("create", path);
+        let file = AtomicFile::create(path, existing).map_err(&failed)?;
+        // As long as the pool: next to it, not in a /tmp that may be small.
+        let dir = file.temporary().parent().unwrap_or(Path::new("."));
         let mut keys = vec![ACTIONS, REWARDS, DONES, EPISODES];
         if schema.time() {
             keys.push(TIMES);
@@ -42,20 +48,18 @@ impl JsonWriter {
             keys.extend([BASE_ACTIONS, REASONS]);
         }
         let lists = keys.into_iter().map(|key| {
-            let (part, file) = Part::beside(path, &format!(".{key}.part"))?;
-            Ok(List {
-                key,
-                out: BufWriter::new(file),
-                _part: part,
-            })
+            let file = tempfile::tempfile_in(dir).map_err(&failed)?;
+            let out = BufWriter::new(file);
+            Ok(List { key, out })
         });
+        let lists = lists.collect::<Result<_, PoolError>>()?;
         let mut writer = JsonWriter {
             schema: schema.clone(),
             states: BufWriter::new(file),
-            lists: lists.collect::<Result<_, PoolError>>()?,
+            lists,
             scenarios: Vec::new(),
             rows: 0,
-            part,
+            path: path.to_owned(),
         };
         writer.head().map_err(PoolError::io("write", path))?;
         Ok(writer)
@@ -69,12 +73,12 @@ impl JsonWriter {
         if rows.is_empty() {
             return Ok(());
         }
-        rows.check_finite(&self.schema, self.part.path(), self.rows)?;
+        rows.check_finite(&self.schema, &self.path, self.rows)?;
         if rows.first || self.scenarios.is_empty() {
             self.scenarios.push(rows.scenario.clone());
         }
         self.append_rows(rows)
-            .map_err(PoolError::io("write", self.part.path()))
+            .map_err(PoolError::io("write", &self.path))
     }
 
     /// Rows and episodes so far.
@@ -84,9 +88,11 @@ impl JsonWriter {
 
     /// Completes the file.
     pub fn finish(mut self) -> Result<(), PoolError> {
-        self.tail()
-            .map_err(PoolError::io("write", self.part.path()))?;
-        self.part.complete(self.states.get_ref())
+        let path = std::mem::take(&mut self.path);
+        let failed = PoolError::io("write", &path);
+        self.tail().map_err(&failed)?;
+        let file = self.states.into_inner().map_err(|e| e.into_error());
+        file.and_then(AtomicFile::commit).map_err(&failed)
     }
 
     fn head(&mut self) -> io::Result<()> {
