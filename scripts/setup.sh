@@ -48,6 +48,10 @@ if ! command -v cargo >/dev/null; then
     echo "setup: cargo was not found; l4sllm needs Rust 1.85 or later (rustup, or the system's packages)" >&2
     exit 1
 fi
+if ! rustc --version >/dev/null; then
+    echo "setup: the compiler that rust-toolchain.toml pins cannot be installed; RUSTUP_TOOLCHAIN=stable in the environment takes another (1.85 or later)" >&2
+    exit 1
+fi
 version=$(rustc --version | sed -E 's/^rustc ([0-9]+)\.([0-9]+).*/\1 \2/')
 read -r major minor <<<"$version"
 if [ "$major" -eq 1 ] && [ "$minor" -lt 85 ]; then
