@@ -135,6 +135,46 @@ fn a_reset_forgets_everything() {
     }
 }
 
+/// Whatever was skipped before it, a decision sees the whole of its window.
+#[test]
+fn skipped_boundaries_leave_later_windows_whole() {
+    let mut config = config(&Feature::PAPER7);
+    config.window = 20;
+    config.backbone = small_gpt2(2, 24, 2, 40);
+    vary_paths(&mut config);
+    let (policy, _) = policy(&config, 15);
+    let stream = records(400, 16);
+    let steps = steps(&config, &stream);
+    for interval in [1, 3, 10, 20, 45] {
+        for every in [2, 5, 11] {
+            let mut session = Session::new(policy.clone(), interval);
+            let mut decisions = 0;
+            for (i, record) in stream.iter().enumerate() {
+                let boundary = (i + 1).next_multiple_of(interval);
+                let turn = boundary / interval;
+                // After a backlog that was skipped, one that is decided on in
+                // the daemon's way and one as the records come.
+                let skipped = turn % every > 1;
+                let target = if skipped { turn.next_multiple_of(every) } else { turn };
+                let ahead = target * interval - (i + 1);
+                if skipped || (turn % every == 0 && ahead > 0) {
+                    session.skip(record, ahead as u32);
+                    continue;
+                }
+                let Some(got) = session.observe(record).unwrap() else {
+                    continue;
+                };
+                decisions += 1;
+                let window = &steps[(i + 1).saturating_sub(config.window)..=i];
+                let want = policy.decide(window).unwrap().map(f64::from);
+                assert!(close(got, want), "{interval} {every} {i}: {got:?} {want:?}");
+            }
+            let whole = stream.len() / interval;
+            assert!(decisions >= whole / every && decisions <= 2 * whole / every + 2);
+        }
+    }
+}
+
 #[test]
 fn the_same_records_give_the_same_bits() {
     let (policy, _) = policy(&config(&Feature::PAPER7), 7);

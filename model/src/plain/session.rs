@@ -100,6 +100,18 @@ impl Windows {
         decision
     }
 
+    /// Takes the newest record of the stream without feeding a context; those
+    /// that need it catch up when they are fed.
+    pub(crate) fn keep(&mut self, config: &PolicyConfig, stream: &Stream, action: usize) {
+        self.embed(config, stream, action);
+        for boundary in stream.boundaries() {
+            if stream.start(boundary) == stream.now() {
+                let context = (boundary / self.interval) as usize % self.contexts.len();
+                self.contexts[context].restart();
+            }
+        }
+    }
+
     /// Computes the tokens of the newest record once for all contexts.
     fn embed(&mut self, config: &PolicyConfig, stream: &Stream, action: usize) {
         let each = config.tokens_per_record() * self.weights.shape.width;

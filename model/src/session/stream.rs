@@ -31,14 +31,21 @@ impl Stream {
     /// are there.
     #[inline]
     pub(crate) fn take(&mut self, config: &PolicyConfig, record: &Record) -> bool {
+        let now = self.seen + 1;
+        self.advance(config, record, now.next_multiple_of(self.interval) - now)
+    }
+
+    /// The same for a stream of which `ahead` more records come, or more,
+    /// before a boundary whose window matters.
+    #[inline]
+    pub(crate) fn advance(&mut self, config: &PolicyConfig, record: &Record, ahead: u64) -> bool {
         self.seen += 1;
-        let lookback = config.lookback() as u64;
-        let (now, next) = (self.seen, self.seen.next_multiple_of(self.interval));
-        if next >= now + self.window + lookback {
+        let now = self.seen;
+        if ahead >= self.window + config.lookback() as u64 {
             return false; // before all that the next window sees
         }
         self.note(config, record);
-        if next >= now + self.window {
+        if ahead >= self.window {
             return false; // before the start of the next window
         }
         let n = config.features.len();

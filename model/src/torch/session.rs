@@ -127,10 +127,9 @@ impl Windows {
         stream: &Stream,
         action: usize,
     ) -> Result<Option<[f32; ACTIONS]>, PolicyError> {
+        self.keep(config, stream, action);
         let (w, each, now) = (config.window, config.inputs(), stream.now());
         let at = row(now, w);
-        self.inputs[at * each..][..each].copy_from_slice(stream.inputs());
-        self.actions[at] = action as i64;
         if stream.boundaries().next() != Some(now) {
             return Ok(None);
         }
@@ -149,6 +148,13 @@ impl Windows {
         self.returns.fill(stream.target());
         let returns = &self.returns[..actions.len()];
         Ok(Some(self.network.decide(returns, &inputs, &actions)?))
+    }
+
+    /// Takes the newest record of the stream without deciding.
+    pub(crate) fn keep(&mut self, config: &PolicyConfig, stream: &Stream, action: usize) {
+        let (at, each) = (row(stream.now(), config.window), config.inputs());
+        self.inputs[at * each..][..each].copy_from_slice(stream.inputs());
+        self.actions[at] = action as i64;
     }
 }
 
