@@ -6,7 +6,7 @@ use std::num::{NonZeroU32, NonZeroU64};
 use l4sllm_abi::{Mode, Override, Record};
 
 use crate::engine::Decision;
-use crate::metrics::{Metrics, Outcome};
+use crate::metrics::{Counters, Metrics, Outcome};
 
 /// How an action becomes an override.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,7 +27,7 @@ pub enum Scope {
 }
 
 /// Overrides whose outcome is awaited; more means that the caller does not
-/// tell outcomes, and the oldest is given up.
+/// report outcomes, and the oldest is counted as failed.
 const MAX_OUTSTANDING: usize = 4096;
 
 pub(crate) struct Apply {
@@ -56,6 +56,11 @@ impl Apply {
         self.ttl_ns = ttl_ns;
     }
 
+    /// Life of an override from its record's time, ns.
+    pub(crate) fn ttl_ns(&self) -> u64 {
+        self.ttl_ns
+    }
+
     /// The override that a decision on `record` asks for; `None` when it
     /// would have expired already.
     pub(crate) fn order(
@@ -63,11 +68,11 @@ impl Apply {
         decision: &Decision,
         record: &Record,
         now_ns: u64,
-        metrics: &mut Metrics,
+        counters: &mut Counters,
     ) -> Option<Override> {
         let expires_ns = record.time_ns().saturating_add(self.ttl_ns);
         if expires_ns <= now_ns {
-            metrics.stale += 1;
+            counters.stale += 1;
             return None;
         }
         let queue = match self.scope {
@@ -88,11 +93,11 @@ impl Apply {
         self.next_id = id.checked_add(1).unwrap_or(NonZeroU64::MIN);
         if self.outstanding.len() == MAX_OUTSTANDING {
             self.outstanding.pop_front();
-            metrics.failed += 1;
+            counters.failed += 1;
         }
         self.outstanding.push_back((id, record.time_ns()));
-        metrics.overrides += 1;
-        metrics.outstanding = self.outstanding.len() as u64;
+        counters.overrides += 1;
+        counters.outstanding = self.outstanding.len() as u64;
         Some(Override::on(record, id, expires_ns, mode))
     }
 
@@ -102,19 +107,23 @@ impl Apply {
         outcome: Outcome,
         now_ns: u64,
         metrics: &mut Metrics,
-    ) {
-        let Some(at) = self.outstanding.iter().position(|(known, _)| *known == id) else {
-            return; // given up, or told before: counted then
-        };
-        let (_, record_ns) = self.outstanding.remove(at).expect("position() found it");
-        metrics.outstanding = self.outstanding.len() as u64;
-        metrics.outcome(outcome, now_ns.saturating_sub(record_ns));
+    ) -> Option<u64> {
+        // One that is unknown was counted as failed, or is known already.
+        let at = self
+            .outstanding
+            .iter()
+            .position(|(known, _)| *known == id)?;
+        let (_, record_ns) = self.outstanding.remove(at)?;
+        metrics.counters.outstanding = self.outstanding.len() as u64;
+        let latency = now_ns.saturating_sub(record_ns);
+        metrics.outcome(outcome, latency);
+        Some(latency)
     }
 
     /// No outcome will come for what is outstanding.
-    pub(crate) fn abandon(&mut self, metrics: &mut Metrics) {
-        metrics.failed += self.outstanding.len() as u64;
-        metrics.outstanding = 0;
+    pub(crate) fn abandon(&mut self, counters: &mut Counters) {
+        counters.failed += self.outstanding.len() as u64;
+        counters.outstanding = 0;
         self.outstanding.clear();
     }
 }

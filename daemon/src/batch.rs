@@ -1,5 +1,5 @@
-//! Sorts records into one stream per scheduler instance, sees what is missing
-//! and says when a decision is due.
+//! Sorts records into one stream per scheduler instance, detects what is
+//! missing and says when a decision is due.
 
 use std::collections::HashMap;
 use std::num::NonZeroU32;
@@ -7,15 +7,26 @@ use std::num::NonZeroU32;
 use l4sllm_abi::{EventCode, Message, Record};
 
 use crate::engine::{Decision, Engine};
-use crate::metrics::Metrics;
+use crate::metrics::Counters;
+use crate::plan::Plan;
 
 /// One instance of a scheduler.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Scheduler {
     /// Its number (`ipfw sched N`).
     pub sched: u32,
     /// The instance.
     pub instance: u32,
+}
+
+impl Scheduler {
+    /// The instance that wrote a record.
+    pub(crate) fn of(record: &Record) -> Scheduler {
+        Scheduler {
+            sched: record.sched,
+            instance: record.instance,
+        }
+    }
 }
 
 /// Makes the engine of a scheduler instance.
@@ -27,10 +38,12 @@ pub(crate) struct Batch {
     max_instances: usize,
     make_engine: MakeEngine,
     streams: HashMap<Scheduler, Stream>,
-    /// When silent streams are looked for next, ns of the records' clock.
+    /// When to look for silent streams next, ns of the records' clock.
     sweep_ns: u64,
     /// Position that the next message should have; `None` before the first.
     next_seq: Option<u64>,
+    /// Number of the next decision: says whose last decision is oldest.
+    turn: u64,
 }
 
 struct Stream {
@@ -39,10 +52,13 @@ struct Stream {
     records: u32,
     /// Time of the last record.
     last_ns: u64,
+    /// [`Batch::turn`] of the last decision.
+    decided: u64,
 }
 
-/// After as long without a record an instance is taken for gone: a scheduler
-/// that is made anew has another number, and nothing tells of the one before.
+/// An instance without a record for so long is considered gone: a scheduler
+/// that is created again has another number, and no event reports the end of
+/// the one before.
 const GONE_NS: u64 = 60_000_000_000;
 
 impl Batch {
@@ -58,53 +74,58 @@ impl Batch {
             streams: HashMap::new(),
             sweep_ns: 0,
             next_seq: None,
+            turn: 0,
         }
     }
 
     /// Counts the message and, where the stream has a hole, what is missing.
-    pub(crate) fn check_sequence(&mut self, message: &Message, metrics: &mut Metrics) {
-        metrics.messages += 1;
+    pub(crate) fn check_sequence(&mut self, message: &Message, counters: &mut Counters) {
+        counters.messages += 1;
         match *message {
-            Message::Decision(_) => metrics.records += 1,
+            Message::Decision(_) => counters.records += 1,
             Message::Event(event) => {
-                metrics.events += 1;
-                metrics.watchdog_events += u64::from(event.code == EventCode::Watchdog);
+                counters.events += 1;
+                counters.watchdog_events += u64::from(event.code == EventCode::Watchdog);
             }
             Message::Loss { lost, .. } => {
-                metrics.losses += 1;
-                metrics.lost += lost;
+                counters.losses += 1;
+                counters.lost += lost;
                 // Whose records these were is not known.
-                self.reset(metrics);
+                self.reset(counters);
             }
         }
         let (seq, next) = message.place();
         if self.next_seq.is_some_and(|expected| expected != seq) {
-            metrics.gaps += 1;
-            self.reset(metrics);
+            counters.gaps += 1;
+            self.reset(counters);
         }
         self.next_seq = Some(next);
     }
 
-    /// Shows a record to its engine.
-    pub(crate) fn observe(&mut self, record: &Record, metrics: &mut Metrics) -> Option<Decision> {
-        let scheduler = Scheduler {
-            sched: record.sched,
-            instance: record.instance,
-        };
+    /// Passes a record to its instance's engine, and decides where `plan`
+    /// does not leave that out.
+    pub(crate) fn observe(
+        &mut self,
+        record: &Record,
+        plan: &mut Plan,
+        counters: &mut Counters,
+    ) -> Option<Decision> {
+        let scheduler = Scheduler::of(record);
         let now_ns = record.time_ns();
-        self.forget_gone(now_ns, metrics);
+        self.forget_gone(now_ns, counters);
         if !self.streams.contains_key(&scheduler) {
             if self.streams.len() >= self.max_instances {
-                metrics.unrouted += 1;
+                counters.unrouted += 1;
                 return None;
             }
             let stream = Stream {
                 engine: (self.make_engine)(scheduler),
                 records: 0,
                 last_ns: now_ns,
+                decided: 0,
             };
             self.streams.insert(scheduler, stream);
-            metrics.instances = self.streams.len() as u64;
+            counters.instances = self.streams.len() as u64;
         }
         let stream = self
             .streams
@@ -115,31 +136,65 @@ impl Batch {
         let due = stream.records == self.interval.get();
         if due {
             stream.records = 0;
-            metrics.due += 1;
+            counters.due += 1;
+        }
+        let to_decision = plan.to_decision(scheduler, self.interval);
+        if to_decision > 0 {
+            stream.engine.skip(record, to_decision);
+            if due {
+                counters.skipped += 1;
+                counters.skipped_behind += 1;
+                counters.records_behind += u64::from(self.interval.get());
+            }
+            return None;
         }
         let decision = stream.engine.observe(record);
         match (&decision, due) {
             (Some(_), true) => {}
-            (Some(_), false) => metrics.unscheduled += 1,
-            (None, true) => metrics.skipped += 1,
+            (Some(_), false) => counters.unscheduled += 1,
+            (None, true) => counters.skipped += 1,
             (None, false) => {}
         }
         if let Some(decision) = &decision {
-            metrics.decided(decision);
+            self.turn += 1;
+            stream.decided = self.turn;
+            counters.decided(decision);
         }
         decision
     }
 
+    /// Records that an instance still needs to complete its interval, and how
+    /// long ago it was decided for: less is longer. `None`: it has no engine.
+    pub(crate) fn progress(&self, scheduler: Scheduler) -> Option<(u32, u64)> {
+        let stream = self.streams.get(&scheduler)?;
+        Some((self.interval.get() - stream.records, stream.decided))
+    }
+
+    /// Further instances that it takes.
+    pub(crate) fn free(&self) -> usize {
+        self.max_instances.saturating_sub(self.streams.len())
+    }
+
+    /// Records between two decisions of an instance.
+    pub(crate) fn interval(&self) -> NonZeroU32 {
+        self.interval
+    }
+
+    /// Position that the next message should have.
+    pub(crate) fn next_seq(&self) -> Option<u64> {
+        self.next_seq
+    }
+
     /// Instances that are gone must neither keep others from being decided
     /// for nor make decisions seem near.
-    fn forget_gone(&mut self, now_ns: u64, metrics: &mut Metrics) {
+    fn forget_gone(&mut self, now_ns: u64, counters: &mut Counters) {
         if now_ns < self.sweep_ns {
             return;
         }
         self.sweep_ns = now_ns.saturating_add(GONE_NS);
         self.streams
             .retain(|_, stream| now_ns.saturating_sub(stream.last_ns) < GONE_NS);
-        metrics.instances = self.streams.len() as u64;
+        counters.instances = self.streams.len() as u64;
     }
 
     /// At least 1, at most the interval.
@@ -152,21 +207,21 @@ impl Batch {
             .unwrap_or(interval)
     }
 
-    /// Starts every window anew.
-    pub(crate) fn reset(&mut self, metrics: &mut Metrics) {
+    /// Restarts every window.
+    pub(crate) fn reset(&mut self, counters: &mut Counters) {
         for stream in self.streams.values_mut() {
             stream.engine.reset();
             stream.records = 0;
-            metrics.resets += 1;
+            counters.resets += 1;
         }
     }
 
-    /// Starts every window anew and forgets the instances and the position in
+    /// Restarts every window and forgets the instances and the position in
     /// the stream: another device may have others, and another clock.
-    pub(crate) fn restart(&mut self, metrics: &mut Metrics) {
-        self.reset(metrics);
+    pub(crate) fn restart(&mut self, counters: &mut Counters) {
+        self.reset(counters);
         self.streams.clear();
-        metrics.instances = 0;
+        counters.instances = 0;
         self.sweep_ns = 0;
         self.next_seq = None;
     }
@@ -180,7 +235,7 @@ impl Batch {
         self.interval = interval;
         self.max_instances = max_instances;
         self.make_engine = make_engine;
-        // Engines are made again on their instances' next records.
+        // Engines are created again on their instances' next records.
         self.streams.clear();
     }
 }

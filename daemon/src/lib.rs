@@ -6,7 +6,8 @@
 //! makes an override of it and [`metrics`] accounts for everything.
 //! [`Pipeline`] puts the stages from batch to metrics together. It does no I/O
 //! and has no clock: the emulator calls it in virtual time. [`run`] is the
-//! program around it.
+//! program around it. A [`Plan`] leaves out decisions that would come too
+//! late.
 //!
 //! ```text
 //! device ─▶ batch ─▶ engine ─▶ apply ─▶ device
@@ -25,6 +26,7 @@ pub mod files;
 pub mod logging;
 pub mod metrics;
 mod pipeline;
+mod plan;
 pub mod run;
 mod sandbox;
 pub mod status;
@@ -32,5 +34,6 @@ pub mod status;
 pub use apply::{OverrideMode, Scope};
 pub use batch::Scheduler;
 pub use engine::{Decision, Engine};
-pub use metrics::{Metrics, Outcome};
-pub use pipeline::{Pipeline, PipelineConfig};
+pub use metrics::{Counters, Metrics, Outcome};
+pub use pipeline::{Decided, Pipeline, PipelineConfig};
+pub use plan::Plan;

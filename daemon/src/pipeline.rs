@@ -2,12 +2,13 @@
 
 use std::num::NonZeroU32;
 
-use l4sllm_abi::{Message, Override};
+use l4sllm_abi::{Message, Override, Record};
 
 use crate::apply::{Apply, OverrideMode, Scope};
 use crate::batch::{Batch, Scheduler};
-use crate::engine::Engine;
+use crate::engine::{Decision, Engine};
 use crate::metrics::{Metrics, Outcome};
+use crate::plan::Plan;
 
 /// What a pipeline does with decisions.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,6 +46,13 @@ pub struct Pipeline {
     metrics: Metrics,
 }
 
+/// A decision, and the record that it is based on.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Decided {
+    decision: Decision,
+    record: Record,
+}
+
 impl Pipeline {
     /// A pipeline that has seen nothing. `make_engine` is called for each
     /// scheduler instance on its first record.
@@ -59,23 +67,59 @@ impl Pipeline {
         }
     }
 
-    /// Takes one message of the stream, in order. `now_ns` is the device's
-    /// monotonic clock. An override that is returned should be sent at once
-    /// and its fate told to [`Pipeline::outcome`].
+    /// Takes one message of the stream, in order, and decides at once.
+    /// `now_ns` is the device's monotonic clock. An override that is returned
+    /// should be sent at once, and its outcome passed to
+    /// [`Pipeline::outcome`].
     pub fn push(&mut self, message: &Message, now_ns: u64) -> Option<Override> {
-        self.batch.check_sequence(message, &mut self.metrics);
+        let decided = self.decide(message, &mut Plan::all())?;
+        self.order(&decided, now_ns)
+    }
+
+    /// Says which intervals of a backlog to decide on: each instance's newest,
+    /// unless an override on it would expire by `now_ns`, for at most `most`
+    /// instances. The messages are then passed to [`Pipeline::decide`] in
+    /// their order, with nothing in between.
+    pub fn plan(&self, backlog: &[Message], most: usize, now_ns: u64) -> Plan {
+        if backlog.len() < self.until_due() as usize {
+            return Plan::all(); // completes no interval
+        }
+        let oldest_ns = now_ns.saturating_sub(self.apply.ttl_ns());
+        Plan::of(&self.batch, backlog, most, oldest_ns)
+    }
+
+    /// Takes one message of the stream, in order. This is where the time goes
+    /// that a decision takes.
+    pub fn decide(&mut self, message: &Message, plan: &mut Plan) -> Option<Decided> {
+        let counters = &mut self.metrics.counters;
+        self.batch.check_sequence(message, counters);
         let Message::Decision(record) = message else {
             return None;
         };
-        let decision = self.batch.observe(record, &mut self.metrics)?;
-        self.apply
-            .order(&decision, record, now_ns, &mut self.metrics)
+        let decision = self.batch.observe(record, plan, counters)?;
+        Some(Decided {
+            decision,
+            record: *record,
+        })
     }
 
-    /// Tells what became of an override; `now_ns` is when that was known.
-    pub fn outcome(&mut self, order: &Override, outcome: Outcome, now_ns: u64) {
+    /// Makes an override of a decision; `None` when it would have expired by
+    /// `now_ns`.
+    pub fn order(&mut self, decided: &Decided, now_ns: u64) -> Option<Override> {
+        self.apply.order(
+            &decided.decision,
+            &decided.record,
+            now_ns,
+            &mut self.metrics.counters,
+        )
+    }
+
+    /// Counts the outcome of an override; `now_ns` is when it became known.
+    /// Returns its time since its record was written, ns, where it was
+    /// outstanding.
+    pub fn outcome(&mut self, order: &Override, outcome: Outcome, now_ns: u64) -> Option<u64> {
         self.apply
-            .outcome(order.id, outcome, now_ns, &mut self.metrics);
+            .outcome(order.id, outcome, now_ns, &mut self.metrics)
     }
 
     /// Messages that must come before a decision can be due: a reader that
@@ -84,8 +128,8 @@ impl Pipeline {
         self.batch.until_due()
     }
 
-    /// Changes configuration and engines. The stream, the counters and the
-    /// overrides' numbers go on; windows start anew.
+    /// Changes configuration and engines. Windows restart; the stream, the
+    /// counters and the overrides' numbers continue.
     pub fn reconfigure(
         &mut self,
         config: PipelineConfig,
@@ -97,18 +141,20 @@ impl Pipeline {
             .reconfigure(config.mode, config.queue, config.ttl_ns);
     }
 
-    /// Tells that bytes of the stream were unusable, and how many: what they
-    /// held is lost, so windows start anew.
+    /// Counts unusable bytes of the stream: what they held is lost, so windows
+    /// restart.
     pub fn torn(&mut self, bytes: usize) {
-        self.metrics.torn_reads += 1;
-        self.metrics.torn_bytes += bytes as u64;
-        self.batch.reset(&mut self.metrics);
+        let counters = &mut self.metrics.counters;
+        counters.torn_reads += 1;
+        counters.torn_bytes += bytes as u64;
+        self.batch.reset(counters);
     }
 
-    /// Tells that the stream begins again, as after opening a device anew.
+    /// Starts with the first message of another stream, as after opening a
+    /// device again.
     pub fn restart(&mut self) {
-        self.batch.restart(&mut self.metrics);
-        self.apply.abandon(&mut self.metrics);
+        self.batch.restart(&mut self.metrics.counters);
+        self.apply.abandon(&mut self.metrics.counters);
     }
 
     /// What happened so far.

@@ -11,7 +11,7 @@ use l4sllm_abi::{
 };
 use l4sllmd::engine::{Scripted, Step};
 use l4sllmd::{
-    Decision, Engine, Metrics, Outcome, OverrideMode, Pipeline, PipelineConfig, Scheduler, Scope,
+    Counters, Decision, Engine, Outcome, OverrideMode, Pipeline, PipelineConfig, Scheduler, Scope,
 };
 use proptest::prelude::*;
 
@@ -105,7 +105,7 @@ fn an_override_follows_each_interval() {
         );
     }
     assert_eq!(pipeline.until_due(), 5);
-    assert_eq!(pipeline.metrics().outstanding, 3);
+    assert_eq!(pipeline.metrics().counters.outstanding, 3);
 }
 
 #[test]
@@ -137,7 +137,7 @@ fn instances_have_intervals_of_their_own() {
     }
     assert_eq!(decided, [(2, 1), (3, 0)]);
     assert_eq!(pipeline.until_due(), 1, "instance 1 has one of two");
-    assert_eq!(pipeline.metrics().instances, 2);
+    assert_eq!(pipeline.metrics().counters.instances, 2);
 }
 
 #[test]
@@ -150,7 +150,10 @@ fn instances_beyond_the_bound_are_counted_and_ignored() {
     assert!(pipeline.push(&record(1, 1, Queue::L4s), 0).is_none());
     assert!(pipeline.push(&record(2, 0, Queue::L4s), 0).is_some());
     assert_eq!(
-        (pipeline.metrics().unrouted, pipeline.metrics().instances),
+        (
+            pipeline.metrics().counters.unrouted,
+            pipeline.metrics().counters.instances
+        ),
         (1, 1)
     );
 }
@@ -175,7 +178,7 @@ fn an_instance_that_is_gone_makes_room_and_is_not_waited_for() {
     assert_eq!(decided.next(), Some((1, 2 * MINUTE + 9)));
     assert_eq!(decided.next(), None);
     assert_eq!(pipeline.until_due(), 5);
-    let metrics = pipeline.metrics();
+    let metrics = &pipeline.metrics().counters;
     assert_eq!((metrics.instances, metrics.unrouted), (1, 2 * MINUTE - 9));
 }
 
@@ -197,7 +200,7 @@ fn announced_losses_start_windows_anew() {
         1,
         "ten after the loss, not one"
     );
-    let m = pipeline.metrics();
+    let m = &pipeline.metrics().counters;
     assert_eq!(
         (m.losses, m.lost, m.gaps, m.resets, m.due),
         (1, 91, 0, 1, 1)
@@ -209,8 +212,11 @@ fn unannounced_holes_do_so_too() {
     let (mut pipeline, resets) = counting(config(10));
     push(&mut pipeline, 0..9);
     push(&mut pipeline, 12..21);
-    assert_eq!((*resets.lock().unwrap(), pipeline.metrics().gaps), (1, 1));
-    assert_eq!(pipeline.metrics().due, 0);
+    assert_eq!(
+        (*resets.lock().unwrap(), pipeline.metrics().counters.gaps),
+        (1, 1)
+    );
+    assert_eq!(pipeline.metrics().counters.due, 0);
     // A loss that does not continue where the stream stopped is a hole as well.
     pipeline.push(
         &Message::Loss {
@@ -220,7 +226,7 @@ fn unannounced_holes_do_so_too() {
         },
         0,
     );
-    assert_eq!(pipeline.metrics().gaps, 2);
+    assert_eq!(pipeline.metrics().counters.gaps, 2);
 }
 
 #[test]
@@ -230,14 +236,14 @@ fn a_stream_that_begins_again_has_no_hole() {
     assert_eq!(orders.len(), 1);
     pipeline.restart();
     assert!(push(&mut pipeline, 0..9).is_empty());
-    let m = pipeline.metrics();
+    let m = &pipeline.metrics().counters;
     assert_eq!(
         (m.gaps, m.failed, m.outstanding, *resets.lock().unwrap()),
         (0, 1, 0, 1)
     );
     // An outcome that comes after all changes nothing.
     pipeline.outcome(&orders[0], Outcome::Accepted, 0);
-    assert_eq!(pipeline.metrics().accepted, 0);
+    assert_eq!(pipeline.metrics().counters.accepted, 0);
     assert_eq!(push(&mut pipeline, 9..10)[0].id.get(), 2, "numbers go on");
 }
 
@@ -254,10 +260,13 @@ fn a_decision_that_comes_too_late_is_not_sent() {
     );
     assert!(pipeline.push(&record(11, 0, Queue::L4s), 16 * MS).is_none());
     assert_eq!(
-        (pipeline.metrics().stale, pipeline.metrics().overrides),
+        (
+            pipeline.metrics().counters.stale,
+            pipeline.metrics().counters.overrides
+        ),
         (1, 1)
     );
-    assert_eq!(pipeline.metrics().imbalance(), None);
+    assert_eq!(pipeline.metrics().counters.imbalance(), None);
 }
 
 #[test]
@@ -267,12 +276,12 @@ fn latency_counts_from_the_record_to_the_answer() {
     let second = pipeline.push(&record(2, 0, Queue::L4s), 2 * MS).unwrap();
     pipeline.outcome(&second, Outcome::Refused(Refusal::BeyondLimits), 9 * MS);
     pipeline.outcome(&first, Outcome::Accepted, 3 * MS);
-    let m = pipeline.metrics();
-    assert_eq!((m.latency_ns.len(), m.outstanding), (1, 0));
+    let m = &pipeline.metrics().counters;
+    assert_eq!((pipeline.metrics().latency_ns.len(), m.outstanding), (1, 0));
     assert!(
-        m.latency_ns.max().abs_diff(2 * MS) < 2 * MS / 1000,
+        pipeline.metrics().latency_ns.max().abs_diff(2 * MS) < 2 * MS / 1000,
         "{}",
-        m.latency_ns.max()
+        pipeline.metrics().latency_ns.max()
     );
     assert_eq!((m.accepted, m.refused_by(Refusal::BeyondLimits)), (1, 1));
 }
@@ -290,7 +299,13 @@ fn an_engine_without_an_answer_is_skipped() {
     };
     let mut pipeline = Pipeline::new(config(2), make);
     assert!(push(&mut pipeline, 0..10).is_empty());
-    assert_eq!((pipeline.metrics().due, pipeline.metrics().skipped), (5, 5));
+    assert_eq!(
+        (
+            pipeline.metrics().counters.due,
+            pipeline.metrics().counters.skipped
+        ),
+        (5, 5)
+    );
 }
 
 #[test]
@@ -312,8 +327,8 @@ fn reconfiguring_changes_interval_and_engines_and_keeps_counters() {
         orders.iter().map(|o| o.id.get()).collect::<Vec<_>>(),
         [2, 3]
     );
-    let m = pipeline.metrics();
-    assert_eq!((m.records, m.gaps, m.decisions()), (21, 0, 3));
+    let m = &pipeline.metrics().counters;
+    assert_eq!((m.records, m.gaps, m.decisions), (21, 0, 3));
 }
 
 #[test]
@@ -351,7 +366,7 @@ fn a_script_speaks_at_its_times() {
         };
         assert_eq!(factor(&orders[0]) + factor(&orders[1]), 1.5);
         assert_eq!(factor(&orders[2]), 2.0);
-        assert_eq!(pipeline.metrics().imbalance(), None);
+        assert_eq!(pipeline.metrics().counters.imbalance(), None);
     }
 }
 
@@ -447,11 +462,11 @@ proptest! {
                     pipeline.outcome(&order, outcome, now);
                 },
             }
-            let m: &Metrics = pipeline.metrics();
+            let m: &Counters = &pipeline.metrics().counters;
             prop_assert_eq!(m.imbalance(), None);
             prop_assert_eq!((m.messages, m.overrides), (messages, ids));
             prop_assert_eq!(m.outstanding as usize, waiting.len());
-            prop_assert_eq!(m.latency_ns.len(), m.accepted);
+            prop_assert_eq!(pipeline.metrics().latency_ns.len(), m.accepted);
         }
     }
 }

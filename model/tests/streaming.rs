@@ -155,7 +155,11 @@ fn skipped_boundaries_leave_later_windows_whole() {
                 // After a backlog that was skipped, one that is decided on in
                 // the daemon's way and one as the records come.
                 let skipped = turn % every > 1;
-                let target = if skipped { turn.next_multiple_of(every) } else { turn };
+                let target = if skipped {
+                    turn.next_multiple_of(every)
+                } else {
+                    turn
+                };
                 let ahead = target * interval - (i + 1);
                 if skipped || (turn % every == 0 && ahead > 0) {
                     session.skip(record, ahead as u32);

@@ -14,6 +14,15 @@ pub trait Engine: Send {
     /// an interval, counted since the last reset.
     fn observe(&mut self, record: &Record) -> Option<Decision>;
 
+    /// Takes the instance's next record without deciding, whether it completes
+    /// an interval or not. At least `ahead` records follow, `ahead` not 0,
+    /// before one that is decided on: an engine may leave out whatever that
+    /// decision does not need.
+    fn skip(&mut self, record: &Record, ahead: u32) {
+        let _ = ahead;
+        let _ = self.observe(record);
+    }
+
     /// Forgets what it saw: records in between were lost.
     fn reset(&mut self);
 }

@@ -4,7 +4,7 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use l4sllm_abi::Record;
-use l4sllm_model::{Chooser, HeadKind, Policy, PolicyError, Session};
+use l4sllm_model::{Chooser, HeadKind, Policy, Session};
 
 use super::{Decision, Engine};
 
@@ -12,7 +12,7 @@ use super::{Decision, Engine};
 pub struct PolicyEngine {
     session: Session,
     chooser: Chooser,
-    /// The last decision failed: said once loudly, then quietly.
+    /// The last decision failed: logged once loudly, then quietly.
     failed: bool,
 }
 
@@ -28,11 +28,11 @@ impl PolicyEngine {
         }
     }
 
-    fn tell(&mut self, error: &PolicyError) {
+    fn log_failure(&mut self, error: &dyn std::fmt::Display) {
         if self.failed {
             tracing::debug!(%error, "no decision, DualPI2 decides");
         } else {
-            tracing::error!(%error, "no decision, DualPI2 decides; further ones quietly");
+            tracing::error!(%error, "no decision, DualPI2 decides; further ones are logged at level debug");
         }
         self.failed = true;
     }
@@ -43,16 +43,17 @@ impl Engine for PolicyEngine {
         let probabilities = match self.session.observe(record) {
             Ok(probabilities) => probabilities?,
             Err(error) => {
-                self.tell(&error);
+                self.log_failure(&error);
                 return None;
             }
         };
-        self.failed = false;
         // Weights and scaling are finite, activations may still overflow. An
         // engine that has no answer leaves the decision to DualPI2.
         if !probabilities.iter().all(|p| p.is_finite()) {
+            self.log_failure(&format_args!("the policy's answer is {probabilities:?}"));
             return None;
         }
+        self.failed = false;
         let config = self.session.policy().config();
         if let HeadKind::Steer(_) = config.head.kind {
             return config.steer(&probabilities).map(Decision::Steer);
@@ -62,6 +63,10 @@ impl Engine for PolicyEngine {
             action,
             probabilities,
         })
+    }
+
+    fn skip(&mut self, record: &Record, ahead: u32) {
+        self.session.skip(record, ahead);
     }
 
     fn reset(&mut self) {

@@ -1,4 +1,4 @@
-//! An engine that says what it was told to, when it was told to.
+//! An engine that makes given decisions at given times.
 
 use l4sllm_abi::Record;
 
@@ -7,9 +7,9 @@ use super::{Decision, Engine};
 /// One decision of a script.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Step {
-    /// When, ns after the script's origin.
+    /// Time, ns after the script's origin.
     pub at_ns: u64,
-    /// What.
+    /// The decision.
     pub decision: Decision,
 }
 
@@ -39,6 +39,11 @@ impl Engine for Scripted {
             .is_some_and(|s| s.at_ns <= elapsed)
             .then(|| self.steps.pop())?
             .map(|s| s.decision)
+    }
+
+    /// A step that falls due here stays for the next record that is observed.
+    fn skip(&mut self, record: &Record, _ahead: u32) {
+        self.origin_ns.get_or_insert(record.time_ns());
     }
 
     /// Lost records change nothing: the script depends on time alone.

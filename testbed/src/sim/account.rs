@@ -183,12 +183,12 @@ impl Book {
         let Some(metrics) = controller.pipeline().map(|pipeline| pipeline.metrics()) else {
             return Ok(());
         };
-        if let Some((what, left, right)) = metrics.imbalance() {
+        if let Some((what, left, right)) = metrics.counters.imbalance() {
             self.equal(what, left, right)?;
         }
         self.equal(
             "pipeline's messages",
-            metrics.records + metrics.events,
+            metrics.counters.records + metrics.counters.events,
             messages,
         )
     }

@@ -1,0 +1,50 @@
+//! Accounts for every message, decision and override.
+
+mod counters;
+mod latency;
+
+use hdrhistogram::Histogram;
+use l4sllm_abi::Refusal;
+
+pub use counters::{Counters, Kind, Row};
+pub use latency::{Latency, Quantiles};
+
+/// What became of an override.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// The device took it: it is in force.
+    Accepted,
+    /// The device refused it.
+    Refused(Refusal),
+    /// It did not reach the device, or no answer came.
+    Failed,
+}
+
+/// Counters since the start, and the latency of decisions.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct Metrics {
+    /// Counters.
+    pub counters: Counters,
+    /// Decision latency, ns: from the record that completes the interval
+    /// being written (and so readable) to the override being in force.
+    pub latency_ns: Histogram<u64>,
+}
+
+impl Default for Metrics {
+    fn default() -> Metrics {
+        Metrics {
+            counters: Counters::default(),
+            latency_ns: latency::histogram(3),
+        }
+    }
+}
+
+impl Metrics {
+    pub(crate) fn outcome(&mut self, outcome: Outcome, latency_ns: u64) {
+        self.counters.outcome(outcome);
+        if outcome == Outcome::Accepted {
+            self.latency_ns.saturating_record(latency_ns);
+        }
+    }
+}
