@@ -7,8 +7,9 @@ use l4sllm_model::PolicyError;
 
 use crate::config::ConfigError;
 use crate::device::DeviceError;
+use crate::logging::explain;
 
-/// Why the program ends before it is told to.
+/// Why the program ends without a signal.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The configuration is not usable.
@@ -21,6 +22,19 @@ pub enum Error {
         path: PathBuf,
         /// What is wrong with it.
         source: PolicyError,
+    },
+    /// The policy loads, and what it computes is no decision.
+    #[error(
+        "policy {path}: {name}: a decision on average records is {answer:?}: its weights are too \
+         large; train or export it again", path = path.display()
+    )]
+    NotFinite {
+        /// Its directory.
+        path: PathBuf,
+        /// Its name.
+        name: String,
+        /// Probabilities of enqueue, drop and mark, or factors.
+        answer: [f32; 3],
     },
     /// The device is missing, refuses, or went away.
     #[error(transparent)]
@@ -46,7 +60,7 @@ pub enum Error {
         reads: u32,
     },
     /// The status socket cannot be opened.
-    #[error("status socket {path}: {source}", path = path.display())]
+    #[error("status socket {path}: {}", explain(source), path = path.display())]
     StatusSocket {
         /// The socket.
         path: PathBuf,
@@ -54,7 +68,7 @@ pub enum Error {
         source: std::io::Error,
     },
     /// A directory that is to be held open cannot be opened.
-    #[error("directory {path}: cannot open: {source}", path = path.display())]
+    #[error("directory {path}: cannot open: {}", explain(source), path = path.display())]
     Directory {
         /// The directory.
         path: PathBuf,
@@ -67,6 +81,12 @@ pub enum Error {
     /// Signals cannot be listened for.
     #[error("cannot listen for signals: {0}")]
     Signals(std::io::Error),
+    /// A reload ended without a result.
+    #[error("the reload ended without a result: the system has no thread for it, or it failed")]
+    Reload,
+    /// The worker ended without a result.
+    #[error("the thread that decides ended unexpectedly; its message is above")]
+    Worker,
     /// The system does not provide what the event loop needs.
     #[error("cannot start the event loop: {0}")]
     Runtime(std::io::Error),
@@ -76,10 +96,11 @@ impl Error {
     /// The process's exit code, after sysexits(3).
     pub fn exit_code(&self) -> u8 {
         match self {
-            Error::Policy { .. } => 65,                       // EX_DATAERR
-            Error::Device(DeviceError::Missing { .. }) => 69, // EX_UNAVAILABLE
-            Error::Device(DeviceError::Open { .. }) => 77,    // EX_NOPERM
-            Error::Device(DeviceError::Version { .. }) => 76, // EX_PROTOCOL
+            Error::Policy { .. } | Error::NotFinite { .. } => 65, // EX_DATAERR
+            Error::Device(DeviceError::Missing { .. }) => 69,     // EX_UNAVAILABLE
+            Error::Device(error) if error.is_shortage() => 71,    // EX_OSERR
+            Error::Device(DeviceError::Open { .. }) => 77,        // EX_NOPERM
+            Error::Device(DeviceError::Version { .. }) => 76,     // EX_PROTOCOL
             Error::Device(DeviceError::Answer { .. }) => 76,
             Error::Device(DeviceError::Gone { .. }) => 75, // EX_TEMPFAIL
             Error::Device(DeviceError::Refused { refusal, .. }) => match refusal {
@@ -88,8 +109,9 @@ impl Error {
                 Refusal::Invalid | Refusal::BeyondLimits => 78,
                 _ => 76,
             },
-            Error::Torn { .. } => 74,         // EX_IOERR
-            Error::StatusSocket { .. } => 73, // EX_CANTCREAT
+            Error::Torn { .. } => 74,            // EX_IOERR
+            Error::StatusSocket { .. } => 73,    // EX_CANTCREAT
+            Error::Reload | Error::Worker => 70, // EX_SOFTWARE
             // EX_OSERR
             Error::Signals(_) | Error::Runtime(_) | Error::Sandbox(_) => 71,
             // EX_CONFIG

@@ -1,7 +1,9 @@
 //! Log lines to standard error: text or one JSON object each.
 
-use std::io::IsTerminal;
+use std::io::{self, IsTerminal};
+use std::time::{Duration, Instant};
 
+use nix::errno::Errno;
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::fmt;
 use tracing_subscriber::layer::SubscriberExt;
@@ -39,7 +41,7 @@ impl LogControl {
 
     /// Sets the level; the format stays.
     pub fn set(&self, config: LogConfig) {
-        // Fails only when the log is gone, and then there is nobody to tell.
+        // Fails only when the log is gone, and with it its readers.
         let _ = self.0.reload(LevelFilter::from_level(config.level));
     }
 }
@@ -47,5 +49,104 @@ impl LogControl {
 impl std::fmt::Debug for LogControl {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("LogControl")
+    }
+}
+
+/// Lets a few messages of a kind through, then one a minute, so that nothing
+/// from outside fills the log.
+#[derive(Debug, Default)]
+pub(crate) struct Throttle {
+    /// Messages of the current burst.
+    passed: u32,
+    suppressed: u64,
+    /// When there was one last, and when one passed.
+    attempted: Option<Instant>,
+    last: Option<Instant>,
+}
+
+/// Messages of a kind before it is throttled.
+const BURST: u32 = 8;
+
+/// Then one in this time; after as long without any, another burst.
+const PAUSE: Duration = Duration::from_secs(60);
+
+impl Throttle {
+    /// Whether a message may be written now; then, how many before it were
+    /// suppressed.
+    pub(crate) fn allow(&mut self) -> Option<u64> {
+        self.allow_at(Instant::now())
+    }
+
+    fn allow_at(&mut self, now: Instant) -> Option<u64> {
+        let over = |last: Option<Instant>| {
+            last.is_none_or(|last| now.saturating_duration_since(last) >= PAUSE)
+        };
+        if over(self.attempted.replace(now)) {
+            self.passed = 0;
+        }
+        if self.passed < BURST {
+            self.passed += 1;
+        } else if !over(self.last) {
+            self.suppressed += 1;
+            return None;
+        }
+        self.last = Some(now);
+        Some(std::mem::take(&mut self.suppressed))
+    }
+}
+
+/// An error of the system with what to do about it, where that is known.
+pub fn explain(error: &io::Error) -> String {
+    let remedy = match error.raw_os_error().map(Errno::from_raw) {
+        Some(Errno::EMFILE) => "this process has too many files open; raise its limit (limits(1))",
+        Some(Errno::ENFILE) => "the system has too many files open; raise kern.maxfiles",
+        Some(Errno::EACCES | Errno::EPERM) => {
+            "run as root, or as a user or a member of the group that ls -l shows"
+        }
+        Some(Errno::ELOOP) => {
+            "a symbolic link leads to itself, or out of a directory it must not leave"
+        }
+        Some(Errno::ENOMEM | Errno::ENOBUFS) => "the system is short of memory",
+        _ => return error.to_string(),
+    };
+    format!("{error}: {remedy}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flood_of_messages_is_a_few_and_then_one_a_minute() {
+        let (mut throttle, start) = (Throttle::default(), Instant::now());
+        let mut passed = Vec::new();
+        for ms in 0..200_000 {
+            if let Some(suppressed) = throttle.allow_at(start + Duration::from_millis(ms)) {
+                passed.push((ms, suppressed));
+            }
+        }
+        let burst: Vec<_> = (0..8).map(|ms| (ms, 0)).collect();
+        assert_eq!(passed[..8], burst);
+        let minutes = [(60_007, 59_999), (120_007, 59_999), (180_007, 59_999)];
+        assert_eq!(passed[8..], minutes);
+        // The flood is over: the next burst passes whole again.
+        let later = start + Duration::from_secs(400);
+        let after: Vec<_> = (0..9).map(|_| throttle.allow_at(later)).collect();
+        assert_eq!(after[0], Some(19_992));
+        let calm = later + Duration::from_secs(100);
+        assert!((0..8).all(|_| throttle.allow_at(calm).is_some()));
+        assert_eq!(throttle.allow_at(calm), None);
+    }
+
+    #[test]
+    fn errors_come_with_what_to_do() {
+        for (errno, words) in [
+            (Errno::EMFILE, "limits(1)"),
+            (Errno::EACCES, "member of the group"),
+            (Errno::ENOENT, "No such file"),
+        ] {
+            let text = explain(&errno.into());
+            assert!(text.contains(words), "{text}");
+        }
     }
 }

@@ -19,7 +19,7 @@ struct Arguments {
     /// Configuration file.
     #[arg(short, long, value_name = "FILE", default_value = config::DEFAULT_PATH)]
     config: PathBuf,
-    /// Check configuration and policy, say what they are, and exit.
+    /// Check configuration and policy, print what they are, and exit.
     #[arg(long)]
     check: bool,
 }
@@ -30,7 +30,9 @@ Exit status:
    2  usage
   65  the policy does not load
   69  no device (is the module loaded?)
-  71  the system does not provide signals, an event loop or a sandbox
+  70  a fault of the program: the thread that decides ended
+  71  the system does not provide signals, an event loop or a sandbox, or is
+      short of files or memory
   73  the status socket cannot be opened
   74  the stream of records is unusable
   75  the device went away, or another controller has it
@@ -74,5 +76,11 @@ fn run(arguments: Arguments) -> Result<(), Error> {
         .enable_all()
         .build()
         .map_err(Error::Runtime)?;
-    runtime.block_on(daemon.run()).map(|_| ())
+    let ended = runtime.block_on(daemon.run())?;
+    if ended.abandoned {
+        // SAFETY: no arguments. What libraries do at exit would pull memory
+        // from under the thread that still computes; the log is not buffered.
+        unsafe { nix::libc::_exit(0) };
+    }
+    Ok(())
 }

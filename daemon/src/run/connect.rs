@@ -1,12 +1,13 @@
 //! From a path to a device that will take overrides.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use l4sllm_abi::{Limits, Refusal, VERSIONS, Version};
+use tokio::sync::mpsc;
 use tracing::{info, warn};
 
-use super::Daemon;
-use super::control::{Command, Control};
+use super::worker::{Order, Worker};
 use crate::apply::OverrideMode;
 use crate::config::{Config, LimitsConfig};
 use crate::device::{Device, DeviceError};
@@ -14,85 +15,108 @@ use crate::error::Error;
 use crate::files::Files;
 use crate::pipeline::PipelineConfig;
 
-impl Daemon {
-    /// Opens the device, waiting for it if configured so; the inner `Err` is
-    /// the signal that ended the wait.
+impl Worker {
+    /// Opens the device, waiting for it if configured so; `None`: it is to
+    /// stop.
     pub(super) async fn connect(
         &mut self,
-        control: &mut Control,
-    ) -> Result<Result<Device, &'static str>, Error> {
-        let again = self.device.opened > 0;
-        let wait = if again {
+        orders: &mut mpsc::Receiver<Order>,
+    ) -> Result<Option<Device>, Error> {
+        let wait = if self.opened > 0 {
             self.config.device.reconnect
         } else {
             self.config.device.wait_missing
         };
-        let (mut pause, longest) = self.config.device.retry;
         let mut attempts = 0u64;
         loop {
             let (config, files) = (self.config.clone(), Arc::clone(&self.files));
             let opened = tokio::select! {
                 biased;
-                command = control.next() => {
-                    match self.while_waiting(command).await {
-                        Some(signal) => return Ok(Err(signal)),
-                        None => continue,
+                order = orders.recv() => {
+                    if self.obey(order, None).await {
+                        return Ok(None);
                     }
+                    continue;
                 }
                 opened = open(&files, &config) => opened,
             };
             let error = match opened {
                 Ok((device, version)) => {
-                    self.opened(&version);
-                    return Ok(Ok(device));
+                    self.note_opened(&version);
+                    return Ok(Some(device));
                 }
                 Err(Error::Device(error)) if wait && may_pass(&error) => error,
                 Err(error) => return Err(error),
             };
             attempts += 1;
             if attempts == 1 {
-                warn!(%error, "no device yet, trying again until there is one");
-            }
-            let sleep = tokio::time::sleep(pause);
-            tokio::pin!(sleep);
-            loop {
-                tokio::select! {
-                    biased;
-                    command = control.next() => {
-                        if let Some(signal) = self.while_waiting(command).await {
-                            return Ok(Err(signal));
-                        }
-                    }
-                    () = &mut sleep => break,
+                if let Some(suppressed) = self.logs.missing.allow() {
+                    warn!(%error, suppressed, "no device yet, trying again until there is one");
                 }
             }
-            pause = (pause * 2).min(longest);
+            let pause = self.backoff.failed();
+            if self.pause(pause, orders).await {
+                return Ok(None);
+            }
         }
     }
 
-    async fn while_waiting(&mut self, command: Command) -> Option<&'static str> {
-        match command {
-            Command::Stop(signal) => return Some(signal),
-            Command::Reload => self.reload(None).await,
-            Command::Tell(question) => self.answer(question),
+    /// Waits, and obeys orders meanwhile; true: it is to stop.
+    pub(super) async fn pause(
+        &mut self,
+        pause: Duration,
+        orders: &mut mpsc::Receiver<Order>,
+    ) -> bool {
+        let sleep = tokio::time::sleep(pause);
+        tokio::pin!(sleep);
+        loop {
+            tokio::select! {
+                biased;
+                order = orders.recv() => {
+                    if self.obey(order, None).await {
+                        return true;
+                    }
+                }
+                () = &mut sleep => return false,
+            }
         }
-        None
     }
 
-    fn opened(&mut self, version: &Version) {
-        self.device.opened += 1;
-        self.device.module = Some(version.module.clone());
-        self.device.abi = Some((version.min, version.max));
+    /// Carries an order out; true: it is to stop. `None` is the end of the
+    /// control task.
+    pub(super) async fn obey(&mut self, order: Option<Order>, device: Option<&mut Device>) -> bool {
+        match order {
+            None | Some(Order::Stop) => true,
+            Some(Order::Apply(candidate, answer)) => {
+                // A control task that has ended needs no answer.
+                let _ = answer.send(self.apply(*candidate, device).await);
+                false
+            }
+        }
+    }
+
+    fn note_opened(&mut self, version: &Version) {
+        self.opened += 1;
         self.pipeline.restart();
         self.torn_in_a_row = 0;
-        info!(
-            device = %self.device.path.display(),
-            module = version.module,
-            device_abi = ?(version.min, version.max),
-            own_abi = ?VERSIONS,
-            opened = self.device.opened,
-            "controlling the device"
-        );
+        let path = {
+            let mut live = self.board.live();
+            live.device.opened = self.opened;
+            live.device.module = Some(version.module.clone());
+            live.device.abi = Some((version.min, version.max));
+            live.device.path.clone()
+        };
+        if let Some(suppressed) = self.logs.opened.allow() {
+            info!(
+                device = %path.display(),
+                module = version.module,
+                device_abi = ?(version.min, version.max),
+                own_abi = ?VERSIONS,
+                opened = self.opened,
+                suppressed,
+                "controlling the device"
+            );
+        }
     }
 }
 
@@ -123,6 +147,7 @@ async fn open(files: &Files, config: &Config) -> Result<(Device, Version), Error
 /// True when waiting may help.
 fn may_pass(error: &DeviceError) -> bool {
     error.is_gone()
+        || error.is_shortage()
         || matches!(
             error,
             DeviceError::Refused {
@@ -132,7 +157,7 @@ fn may_pass(error: &DeviceError) -> bool {
         )
 }
 
-/// Checks that overrides as `pipeline` has them stay within `limits`.
+/// Checks that overrides as configured in `pipeline` stay within `limits`.
 pub(super) fn check_limits(pipeline: &PipelineConfig, limits: &Limits) -> Result<(), Error> {
     const MS: u64 = 1_000_000;
     if pipeline.ttl_ns > limits.max_ttl_ns {

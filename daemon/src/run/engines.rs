@@ -1,12 +1,12 @@
-//! What decides, loaded once for all scheduler instances.
+//! What decides, loaded and tried out once for all scheduler instances.
 
 use std::num::NonZeroU32;
 use std::path::Path;
 use std::sync::Arc;
 
-use l4sllm_model::{EngineKind, EngineOptions, Policy, PolicyError};
+use l4sllm_model::{EngineKind, EngineOptions, Policy, PolicyError, Step as PolicyStep};
 
-use crate::batch::MakeEngine;
+use crate::batch::{MakeEngine, Scheduler};
 use crate::config::EngineConfig;
 use crate::engine::{Engine, PolicyEngine, Scripted, Step};
 use crate::error::Error;
@@ -24,13 +24,22 @@ pub struct Engines {
 enum Kind {
     Policy { policy: Arc<Policy>, seed: u64 },
     Script(Vec<Step>),
+    Made(Arc<dyn Fn(Scheduler) -> Box<dyn Engine> + Send + Sync>),
 }
 
 impl Engines {
+    /// Engines of any kind.
+    pub fn made_by(make: impl Fn(Scheduler) -> Box<dyn Engine> + Send + Sync + 'static) -> Engines {
+        Engines {
+            kind: Kind::Made(Arc::new(make)),
+            status: EngineStatus::Script { steps: 0 },
+        }
+    }
+
     /// Loads it.
     ///
     /// # Errors
-    /// The policy does not load.
+    /// The policy does not load, or its decisions are not finite.
     pub fn load(config: &EngineConfig, files: &Files) -> Result<Engines, Error> {
         match config {
             EngineConfig::Policy { path, engine, seed } => {
@@ -38,6 +47,7 @@ impl Engines {
                     path: path.clone(),
                     source,
                 })?;
+                try_out(&policy, path)?;
                 let status = EngineStatus::Policy {
                     name: policy.config().name.clone(),
                     path: path.clone(),
@@ -65,14 +75,44 @@ impl Engines {
     /// Makes engines that decide after every `interval` records.
     pub(super) fn maker(&self, interval: NonZeroU32) -> MakeEngine {
         let kind = self.kind.clone();
-        Box::new(move |_| -> Box<dyn Engine> {
+        Box::new(move |scheduler| -> Box<dyn Engine> {
             match &kind {
                 Kind::Policy { policy, seed } => {
                     Box::new(PolicyEngine::new(Arc::clone(policy), interval, *seed))
                 }
                 Kind::Script(steps) => Box::new(Scripted::new(None, steps.clone())),
+                Kind::Made(make) => make(scheduler),
             }
         })
+    }
+}
+
+/// Decides on windows of average records and of records far from the average.
+/// Weights that are finite one by one may still overflow together, and such a
+/// policy never decides.
+fn try_out(policy: &Policy, path: &Path) -> Result<(), Error> {
+    let refused = |source| Error::Policy {
+        path: path.into(),
+        source,
+    };
+    let config = policy.config();
+    let window = |deviations: f32| -> Vec<PolicyStep> {
+        let step = PolicyStep {
+            return_to_go: config.returns.scaling.apply(config.returns.target),
+            inputs: vec![deviations; config.inputs()],
+            action: 0,
+        };
+        vec![step; config.window]
+    };
+    let windows = [0.0, 5.0, -5.0].map(window);
+    let answers = policy.decide_all(&windows).map_err(refused)?;
+    match answers.iter().find(|p| !p.iter().all(|p| p.is_finite())) {
+        None => Ok(()),
+        Some(answer) => Err(Error::NotFinite {
+            path: path.into(),
+            name: config.name.clone(),
+            answer: *answer,
+        }),
     }
 }
 

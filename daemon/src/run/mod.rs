@@ -1,80 +1,79 @@
-//! The program: device, pipeline, signals and status in one loop.
+//! The program in two threads.
 //!
-//! Everything happens in one thread. A decision takes microseconds, so it is
-//! made where the record is read: handing it to another thread would cost
-//! more than it takes. With libtorch it may take milliseconds; records wait
-//! in the ring for as long, and overrides in force hold or expire.
+//! ```text
+//! control task                                worker
+//! signals, status socket, reloads ─ orders ─▶ device ─▶ pipeline ─▶ device
+//!                                 ◀─ board ──
+//! ```
+//!
+//! The worker reads, decides and sends, and takes as long as that takes. The
+//! control task never waits for it: it answers questions from what the worker
+//! published last, has a thread of its own load what a reload names, and ends
+//! the program whatever the worker does.
 
+mod backoff;
+mod board;
 mod connect;
 mod control;
 mod engines;
 mod reload;
 mod report;
 mod serve;
+mod worker;
 
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use hdrhistogram::Histogram;
-use l4sllm_abi::Refusal;
 use tokio::sync::mpsc;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
-use crate::advice::{self, Advice};
+use crate::advice;
+use crate::batch::Scheduler;
 use crate::config::{Config, DeviceKind, EngineConfig};
-use crate::device::DeviceError;
+use crate::engine::Engine;
 use crate::error::Error;
 use crate::files::{Files, Use};
 use crate::logging::LogControl;
-use crate::metrics::Metrics;
-use crate::pipeline::{Pipeline, PipelineConfig};
+use crate::metrics::Counters;
 use crate::sandbox;
-use crate::status::{DeviceStatus, Reloads, State, StatusSocket};
-use control::Control;
-use serve::Throttle;
+use crate::status::{Reloads, StatusSocket};
+use control::{Command, Control};
+use reload::Reload;
+use worker::{Order, Running, Worker};
 
 pub use engines::Engines;
 
-/// Events come with the next packet. While there is none, the operator's
-/// settings are looked for so often.
+/// Events come with the next packet. Without one, and in case one was lost,
+/// the operator's settings are looked for so often.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// A running daemon.
+/// How long the worker may take to end: a moment while it decides, and longer
+/// where it only has to report.
+const MOMENT: Duration = Duration::from_millis(100);
+const GRACE: Duration = Duration::from_secs(2);
+
+/// A daemon that is ready to run.
 #[derive(Debug)]
 pub struct Daemon {
     config: Config,
     path: PathBuf,
     files: Arc<Files>,
     log: LogControl,
-    pipeline: Pipeline,
-    engines: Engines,
-    advice_source: Box<dyn advice::Source>,
-    /// What was read there last, if that went well.
-    advice_read: Option<Advice>,
-    /// What of it is heeded.
-    advice: Advice,
-    /// How long to wait for the stream before looking without it.
-    patience: Duration,
-    /// The configuration's, with the advice over it.
-    in_force: PipelineConfig,
-    device: DeviceStatus,
-    state: State,
+    worker: Option<Worker>,
     reloads: Reloads,
     started: Instant,
-    /// Time to compute a decision, ns.
-    decision_ns: Histogram<u64>,
-    torn_in_a_row: u32,
-    loss_log: Throttle,
-    /// By [`Refusal`]: said once loudly, then quietly.
-    refusals_told: [bool; Refusal::ALL.len()],
 }
 
-/// Why the stream of one opened device ended.
-enum End {
-    Stop(&'static str),
-    Gone(DeviceError),
+/// How a daemon ended without an error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ended {
+    /// What happened.
+    pub counters: Counters,
+    /// The worker was in the middle of a decision and is left to itself: the
+    /// process should end without running what libraries do at exit.
+    pub abandoned: bool,
 }
 
 impl Daemon {
@@ -84,48 +83,48 @@ impl Daemon {
     /// The policy does not load, or a directory that a sandbox needs is
     /// missing.
     pub fn new(path: PathBuf, config: Config, log: LogControl) -> Result<Daemon, Error> {
-        let files = files(&path, &config)?;
+        let files = Arc::new(files(&path, &config)?);
         let engines = Engines::load(&config.engine, &files)?;
-        let in_force = config.pipeline.clone();
+        let worker = Worker::new(config.clone(), Arc::clone(&files), engines);
         Ok(Daemon {
-            pipeline: Pipeline::new(in_force.clone(), engines.maker(in_force.interval)),
-            engines,
-            advice_source: advice::source(config.device.kind),
-            advice_read: None,
-            advice: Advice::default(),
-            patience: PATIENCE,
-            in_force,
-            device: DeviceStatus {
-                path: config.device.path.clone(),
-                module: None,
-                abi: None,
-                opened: 0,
-            },
-            state: State::Waiting,
+            worker: Some(worker),
             reloads: Reloads::default(),
             started: Instant::now(),
-            decision_ns: Metrics::default().latency_ns,
-            torn_in_a_row: 0,
-            loss_log: Throttle::default(),
-            refusals_told: Default::default(),
             config,
             path,
-            files: Arc::new(files),
+            files,
             log,
         })
     }
 
-    /// Takes advice from there instead of where the device's kind says.
+    /// Takes advice from there instead of from where the device's kind says.
     #[must_use]
     pub fn with_advice(mut self, source: Box<dyn advice::Source>) -> Daemon {
-        self.advice_source = source;
+        if let Some(worker) = &mut self.worker {
+            worker.advice_source = source;
+        }
         self
     }
 
-    /// Looks for what a standing stream does not tell after this time.
+    /// Looks for what a standing stream does not report after this time.
     #[must_use]
     pub fn with_patience(mut self, patience: Duration) -> Daemon {
-        self.patience = patience;
+        if let Some(worker) = &mut self.worker {
+            worker.patience = patience;
+        }
+        self
+    }
+
+    /// Decides by engines of that make until the first reload, instead of by
+    /// those that the configuration names.
+    #[must_use]
+    pub fn with_engines(
+        mut self,
+        make: impl Fn(Scheduler) -> Box<dyn Engine> + Send + Sync + 'static,
+    ) -> Daemon {
+        if let Some(worker) = &mut self.worker {
+            worker.use_engines(Engines::made_by(make));
+        }
         self
     }
 
@@ -133,7 +132,7 @@ impl Daemon {
     ///
     /// # Errors
     /// What cannot be helped by waiting; each has its exit code.
-    pub async fn run(mut self) -> Result<Metrics, Error> {
+    pub async fn run(mut self) -> Result<Ended, Error> {
         let (ask, questions) = mpsc::channel(8);
         let status = match &self.config.status {
             None => None,
@@ -147,24 +146,88 @@ impl Daemon {
             }
         };
         let mut control = Control::new(questions)?;
+        let worker = self.worker.take().expect("until the daemon runs");
         info!(
             version = env!("CARGO_PKG_VERSION"),
             config = %self.path.display(),
             device = %self.config.device.path.display(),
-            engine = %self.engines.status(),
+            engine = %worker.engines.status(),
             interval = self.config.pipeline.interval,
             "started"
         );
+        let event_loop = worker::event_loop()?;
         if self.config.sandbox {
-            self.give_up_the_rest(status.as_ref())?;
+            self.enter_sandbox(status.as_ref())?;
         }
-        let stopped = self.follow_device(&mut control).await;
-        self.summarise(stopped.as_ref().unwrap_or(&"error"));
-        stopped.map(|_| self.pipeline.metrics().clone())
+        let mut running = worker.start(event_loop)?;
+        let result = self.supervise(&mut running, &mut control).await;
+        let why = result.as_ref().map_or("error", |(signal, _)| signal);
+        self.summarise(&running.board, why);
+        let abandoned = result?.1;
+        let counters = running.board.live().counters;
+        Ok(Ended {
+            counters,
+            abandoned,
+        })
+    }
+
+    /// Obeys signals and answers questions until the end. Returns the signal,
+    /// and whether the worker was left to itself.
+    async fn supervise(
+        &mut self,
+        worker: &mut Running,
+        control: &mut Control,
+    ) -> Result<(&'static str, bool), Error> {
+        let mut reload = Reload::None;
+        let mut again = false;
+        loop {
+            tokio::select! {
+                biased;
+                command = control.next() => match command {
+                    Command::Stop(signal) => return Ok((signal, stop(worker).await?)),
+                    Command::Reload if reload.is_under_way() => again = true,
+                    Command::Reload => {
+                        reload = Reload::start(&self.path, &self.files, &self.config);
+                    }
+                    Command::Tell(question) => self.answer(&worker.board, question),
+                },
+                ended = &mut worker.ended => {
+                    // It ends on its own with an error only.
+                    ended.unwrap_or(Err(Error::Worker))?;
+                    return Err(Error::Worker);
+                }
+                result = reload.finish(&worker.orders) => {
+                    self.note_reload(result, worker);
+                    if std::mem::take(&mut again) {
+                        reload = Reload::start(&self.path, &self.files, &self.config);
+                    }
+                }
+            }
+        }
+    }
+
+    fn note_reload(&mut self, result: Result<Config, Error>, worker: &Running) {
+        match result {
+            Ok(config) => {
+                self.log.set(config.log);
+                self.config = config;
+                self.reloads.succeeded += 1;
+                let (engine, interval) = {
+                    let live = worker.board.live();
+                    (live.engine.clone(), live.interval)
+                };
+                info!(%engine, interval, "reloaded");
+            }
+            Err(error) => {
+                self.reloads.failed += 1;
+                self.reloads.last_error = Some(error.to_string());
+                error!(%error, "reload failed, everything stays as it was");
+            }
+        }
     }
 
     /// From here on the process has what it holds open, and what is beneath.
-    fn give_up_the_rest(&self, status: Option<&StatusSocket>) -> Result<(), Error> {
+    fn enter_sandbox(&self, status: Option<&StatusSocket>) -> Result<(), Error> {
         let listener = status.map(AsRawFd::as_raw_fd);
         let entered = sandbox::enter(&self.files, listener).map_err(Error::Sandbox)?;
         let directories: Vec<_> = self.files.held().iter().map(|d| &d.path).collect();
@@ -173,32 +236,27 @@ impl Daemon {
         } else {
             warn!(
                 ?directories,
-                "no capsicum(4) here: files are opened in these directories only, \
-                 and the process keeps its other rights"
+                "no capsicum(4) here: files are opened in these directories only,                  and the process keeps its other rights"
             );
         }
         Ok(())
     }
+}
 
-    /// Serves the device as often as it comes; returns why it stopped.
-    async fn follow_device(&mut self, control: &mut Control) -> Result<&'static str, Error> {
-        loop {
-            let device = match self.connect(control).await? {
-                Ok(device) => device,
-                Err(signal) => return Ok(signal),
-            };
-            self.state = State::Running;
-            let end = self.serve(device, control).await;
-            self.state = State::Waiting;
-            self.device.module = None;
-            self.device.abi = None;
-            match end? {
-                End::Stop(signal) => return Ok(signal),
-                End::Gone(error) if !self.config.device.reconnect => return Err(error.into()),
-                End::Gone(error) => warn!(%error, "device lost, waiting for it to come back"),
-            }
+/// Ends the worker; true: it did not end in time and is left to itself. Its
+/// open device ends with the process, and the queue is plain DualPI2 then.
+async fn stop(worker: &mut Running) -> Result<bool, Error> {
+    // There is room for it: at most one reload is before it.
+    let _ = worker.orders.try_send(Order::Stop);
+    for patience in [MOMENT, GRACE] {
+        match tokio::time::timeout(patience, &mut worker.ended).await {
+            Ok(ended) => return ended.unwrap_or(Err(Error::Worker)).map(|()| false),
+            Err(_) if worker.board.deciding_ns().is_some() => break,
+            Err(_) => {}
         }
     }
+    warn!("the worker does not end; its decision is abandoned");
+    Ok(true)
 }
 
 /// Where files are opened: in a sandbox, beside those that the program was

@@ -1,59 +1,122 @@
 //! What changes while the program runs: SIGHUP brings a new configuration and
 //! policy, or keeps the old ones where that fails; an event of the device
 //! brings new advice.
+//!
+//! A reload loads in a thread of its own, whatever file the configuration
+//! names, and is put in force by the worker between two decisions.
 
-use tracing::{error, info, warn};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use super::Daemon;
+use tokio::sync::{mpsc, oneshot};
+use tracing::{info, warn};
+
 use super::connect::{apply_limits, check_limits};
 use super::engines::Engines;
+use super::worker::{Order, Worker};
 use crate::advice::AdvisedMode;
 use crate::config::Config;
 use crate::device::Device;
 use crate::error::Error;
+use crate::files::Files;
 use crate::pipeline::PipelineConfig;
 
+/// A configuration with what it names, loaded and not yet in force.
+#[derive(Debug, Clone)]
+pub(super) struct Candidate {
+    pub(super) config: Config,
+    pub(super) engines: Engines,
+}
+
 /// Why the operator's settings are read.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Asked {
-    /// The device said that they changed, or was just opened.
+    /// The device reported that they changed, or was just opened.
     Told,
-    /// The stream, which would say so, stands still: nothing new is no news.
+    /// Nothing did; an unchanged value is ignored.
     Looking,
 }
 
-impl Daemon {
-    /// Reads configuration and policy again. Windows start anew; the stream,
-    /// counters and overrides in force go on.
-    pub(super) async fn reload(&mut self, device: Option<&mut Device>) {
-        match self.try_reload(device).await {
-            Ok(()) => {
-                self.reloads.succeeded += 1;
-                info!(engine = %self.engines.status(), interval = self.in_force.interval, "reloaded");
-            }
-            Err(error) => {
-                self.reloads.failed += 1;
-                self.reloads.last_error = Some(error.to_string());
-                error!(%error, "reload failed, everything stays as it was");
+/// The reload under way.
+#[derive(Debug, Default)]
+pub(super) enum Reload {
+    #[default]
+    None,
+    Loading(oneshot::Receiver<Result<Candidate, Error>>),
+    Applying(Config, oneshot::Receiver<Result<(), Error>>),
+}
+
+impl Reload {
+    /// Starts to load.
+    pub(super) fn start(path: &Path, files: &Arc<Files>, before: &Config) -> Reload {
+        let (result, loaded) = oneshot::channel();
+        let (path, files, before) = (path.to_owned(), Arc::clone(files), before.clone());
+        let thread = std::thread::Builder::new().name("reload".into());
+        // Without a thread the sender is dropped, which is how that shows.
+        let _ = thread.spawn(move || result.send(load(path, &files, &before)));
+        Reload::Loading(loaded)
+    }
+
+    pub(super) fn is_under_way(&self) -> bool {
+        !matches!(self, Reload::None)
+    }
+
+    /// Follows the reload. Returns the configuration that is in force, or why
+    /// it is not. Waits for ever where there is no reload. May be dropped
+    /// while it waits.
+    pub(super) async fn finish(&mut self, orders: &mpsc::Sender<Order>) -> Result<Config, Error> {
+        loop {
+            match self {
+                Reload::None => return std::future::pending().await,
+                Reload::Loading(loaded) => {
+                    let candidate = loaded.await.unwrap_or(Err(Error::Reload));
+                    let candidate = candidate.inspect_err(|_| *self = Reload::None)?;
+                    let (answer, applied) = oneshot::channel();
+                    let config = candidate.config.clone();
+                    // There is room: no other reload is under way. Where the
+                    // worker has ended the answer's sender is dropped.
+                    let _ = orders.try_send(Order::Apply(Box::new(candidate), answer));
+                    *self = Reload::Applying(config, applied);
+                }
+                Reload::Applying(config, applied) => {
+                    let applied = applied.await.unwrap_or(Err(Error::Reload));
+                    let config = config.clone();
+                    *self = Reload::None;
+                    return applied.map(|()| config);
+                }
             }
         }
     }
+}
 
-    async fn try_reload(&mut self, device: Option<&mut Device>) -> Result<(), Error> {
-        let mut config = Config::load_from(&self.files, &self.path)?;
-        for (section, changed) in [
-            ("device", config.device != self.config.device),
-            ("status", config.status != self.config.status),
-            ("sandbox", config.sandbox != self.config.sandbox),
-        ] {
-            if changed {
-                warn!(section, "changes take effect on restart");
-            }
+/// Reads configuration and policy again; what takes a restart stays as it is.
+fn load(path: PathBuf, files: &Files, before: &Config) -> Result<Candidate, Error> {
+    let mut config = Config::load_from(files, &path)?;
+    for (section, changed) in [
+        ("device", config.device != before.device),
+        ("status", config.status != before.status),
+        ("sandbox", config.sandbox != before.sandbox),
+    ] {
+        if changed {
+            warn!(section, "changes take effect on restart");
         }
-        config.device = self.config.device.clone();
-        config.status = self.config.status.clone();
-        config.sandbox = self.config.sandbox;
-        let engines = Engines::load(&config.engine, &self.files)?;
+    }
+    config.device = before.device.clone();
+    config.status = before.status.clone();
+    config.sandbox = before.sandbox;
+    let engines = Engines::load(&config.engine, files)?;
+    Ok(Candidate { config, engines })
+}
+
+impl Worker {
+    /// Puts a configuration in force. Windows restart; the stream, counters
+    /// and overrides in force continue.
+    pub(super) async fn apply(
+        &mut self,
+        candidate: Candidate,
+        device: Option<&mut Device>,
+    ) -> Result<(), Error> {
+        let Candidate { config, engines } = candidate;
         let pipeline = self.advice.over(&config.pipeline);
         if let Some(device) = device {
             apply_limits(device, &config.limits, &pipeline).await?;
@@ -61,13 +124,12 @@ impl Daemon {
         // From here on nothing fails.
         self.engines = engines;
         self.put_in_force(pipeline);
-        self.log.set(config.log);
         self.config = config;
         Ok(())
     }
 
     /// Puts in force what the operator asks for, where that is something else
-    /// than what is in force. What cannot be is said, and changes nothing.
+    /// than what is in force. What cannot be is logged, and changes nothing.
     ///
     /// # Errors
     /// The device is gone.
@@ -84,7 +146,9 @@ impl Daemon {
         let advice = match read {
             Ok(advice) => advice,
             Err(error) => {
-                warn!(%error, "not known what the operator asks for; nothing changes");
+                if let Some(suppressed) = self.logs.advice.allow() {
+                    warn!(%error, suppressed, "the operator's settings are unknown; nothing changes");
+                }
                 return Ok(());
             }
         };
@@ -92,13 +156,16 @@ impl Daemon {
         if pipeline != self.in_force {
             let limits = device.limits().await?;
             if let Err(error) = check_limits(&pipeline, &limits) {
-                warn!(%error, ?advice, "what the operator asks for cannot be; nothing changes");
+                if let Some(suppressed) = self.logs.advice.allow() {
+                    warn!(%error, ?advice, suppressed,
+                        "the operator's settings are beyond the limits; nothing changes");
+                }
                 return Ok(());
             }
         }
         if advice.mode == Some(AdvisedMode::Steer) && self.advice.mode != advice.mode {
             warn!(engine = %self.engines.status(),
-                "mode steer: an engine that decides actions goes on doing so; \
+                "mode steer: an engine that decides actions continues to do so; \
                  set-points are shifted by those that decide to");
         }
         self.advice = advice;
@@ -115,9 +182,12 @@ impl Daemon {
         Ok(())
     }
 
-    fn put_in_force(&mut self, pipeline: PipelineConfig) {
+    pub(super) fn put_in_force(&mut self, pipeline: PipelineConfig) {
         let make_engine = self.engines.maker(pipeline.interval);
         self.pipeline.reconfigure(pipeline.clone(), make_engine);
         self.in_force = pipeline;
+        let mut live = self.board.live();
+        live.engine = self.engines.status().clone();
+        live.interval = self.in_force.interval.get();
     }
 }

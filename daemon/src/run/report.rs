@@ -1,51 +1,62 @@
-//! What the daemon says about itself: on its status socket and at its end.
+//! What the daemon reports of itself: on its status socket and at its end.
 
 use l4sllm_abi::VERSIONS;
 use tracing::{error, info};
 
 use super::Daemon;
-use crate::status::{Counters, Quantiles, Question, Status};
+use super::board::Board;
+use crate::clock::now_ns;
+use crate::status::{Question, Status};
 
 impl Daemon {
-    pub(super) fn answer(&self, question: Question) {
-        // Who no longer waits for the answer does not need it.
-        let _ = question.send(self.status());
+    pub(super) fn answer(&self, board: &Board, question: Question) {
+        // A client that has left does not need the answer.
+        let _ = question.send(self.status(board));
     }
 
-    fn status(&self) -> Status {
-        let metrics = self.pipeline.metrics();
+    fn status(&self, board: &Board) -> Status {
+        let deciding_ns = board.deciding_ns().unwrap_or(0);
+        // Copied, so that the worker does not wait while it is summed up.
+        let mut live = board.live().clone();
+        let now = now_ns();
         Status {
             version: env!("CARGO_PKG_VERSION").into(),
             pid: std::process::id(),
             uptime_s: self.started.elapsed().as_secs_f64(),
-            state: self.state,
+            state: live.state,
             abi: VERSIONS,
-            device: self.device.clone(),
-            engine: self.engines.status().clone(),
-            interval: self.in_force.interval.get(),
+            device: live.device,
+            engine: live.engine,
+            interval: live.interval,
             reloads: self.reloads.clone(),
-            counters: Counters::from(metrics),
-            latency_us: Quantiles::of_ns(&metrics.latency_ns),
-            decision_us: Quantiles::of_ns(&self.decision_ns),
+            counters: live.counters,
+            latency_us: live.latency.lifetime(),
+            latency_minute_us: live.latency.last_minute(now),
+            decision_us: live.decision.lifetime(),
+            decision_minute_us: live.decision.last_minute(now),
+            deciding_s: deciding_ns as f64 / 1e9,
         }
     }
 
     /// The last log line.
-    pub(super) fn summarise(&self, why: &str) {
-        let metrics = self.pipeline.metrics();
-        if let Some((what, left, right)) = metrics.imbalance() {
+    pub(super) fn summarise(&self, board: &Board, why: &str) {
+        let (counters, latency) = {
+            let live = board.live();
+            (live.counters, live.latency.lifetime())
+        };
+        if let Some((what, left, right)) = counters.imbalance() {
             error!(what, left, right, "counters do not add up");
         }
-        let latency = Quantiles::of_ns(&metrics.latency_ns);
         info!(
             why,
-            records = metrics.records,
-            lost = metrics.lost,
-            torn_reads = metrics.torn_reads,
-            decisions = metrics.decisions(),
-            overrides = metrics.overrides,
-            accepted = metrics.accepted,
-            refused = metrics.refused_total(),
+            records = counters.records,
+            lost = counters.lost,
+            torn_reads = counters.torn_reads,
+            decisions = counters.decisions,
+            skipped = counters.skipped,
+            overrides = counters.overrides,
+            accepted = counters.accepted,
+            refused = counters.refused,
             latency_p50_us = latency.p50,
             latency_p99_us = latency.p99,
             "stopped"

@@ -1,12 +1,20 @@
 //! Records in, overrides out, until the device goes away.
+//!
+//! One turn of the loop obeys orders, reads everything that waits, decides on
+//! the newest intervals of it ([`crate::Plan`]) and yields. However many
+//! records come, a turn lasts little longer than one decision or
+//! [`TURN_NS`], whichever is more.
+
+use std::sync::Arc;
+use std::time::Duration;
 
 use l4sllm_abi::{EventCode, Interval, MESSAGE_SIZE, Message, Override, messages};
+use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
 use tracing::{debug, error, info, warn};
 
-use super::control::{Command, Control};
 use super::reload::Asked;
-use super::{Daemon, End};
+use super::worker::{End, Order, Worker};
 use crate::clock::now_ns;
 use crate::config::Wake;
 use crate::device::{Device, DeviceError};
@@ -16,7 +24,45 @@ use crate::metrics::Outcome;
 /// Most messages to wait for, so that a long interval does not overflow the
 /// device's ring (one that is smaller wakes earlier), and most of one read.
 const MAX_WAKE: u32 = 1024;
-const MAX_READ: u32 = 4 * MAX_WAKE;
+const MAX_READ: usize = 4 * MAX_WAKE as usize;
+
+/// A read asks for so many messages more than are expected: less than that
+/// means that no more wait.
+const SLACK: usize = 64;
+
+/// Most messages of one turn, 5 MB. The rest, which newer ones will soon
+/// replace, stays in the ring.
+const MAX_BACKLOG: usize = 8 * MAX_READ;
+
+/// How long the rest of a backlog is waited for: a device that answers over a
+/// socket takes some time to.
+const MORE: Duration = Duration::from_millis(1);
+
+/// How long one turn may decide, ns; it decides once in any case.
+const TURN_NS: u64 = 50_000_000;
+
+/// What one turn passes to the next.
+#[derive(Debug, Default)]
+pub(super) struct Turns {
+    /// Cost of a decision, ns: an exponential moving average.
+    cost_ns: u64,
+    /// Memory of the last backlog.
+    backlog: Vec<Message>,
+}
+
+impl Turns {
+    /// Decisions for which one turn has the time.
+    fn most(&self) -> usize {
+        (TURN_NS / self.cost_ns.max(1)).max(1) as usize
+    }
+
+    fn took(&mut self, ns: u64) {
+        self.cost_ns = match self.cost_ns {
+            0 => ns,
+            cost => cost - cost / 8 + ns / 8,
+        };
+    }
+}
 
 /// Whether nothing has been read since the last look, and the one before it.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -26,23 +72,30 @@ enum Quiet {
     Long,
 }
 
-impl Daemon {
+impl Worker {
     pub(super) async fn serve(
         &mut self,
         mut device: Device,
-        control: &mut Control,
+        orders: &mut mpsc::Receiver<Order>,
     ) -> Result<End, Error> {
-        match self.read_on(&mut device, control).await {
+        let end = self.read_on(&mut device, orders).await;
+        self.publish();
+        match end {
             Err(Error::Device(error)) if error.is_gone() => Ok(End::Gone(error)),
             other => other,
         }
     }
 
-    async fn read_on(&mut self, device: &mut Device, control: &mut Control) -> Result<End, Error> {
+    async fn read_on(
+        &mut self,
+        device: &mut Device,
+        orders: &mut mpsc::Receiver<Order>,
+    ) -> Result<End, Error> {
         self.heed_advice(device, Asked::Told).await?;
-        let mut buffer = Vec::new();
+        let mut bytes = Vec::new();
         let mut wake_now = None;
-        let mut look = tokio::time::interval(self.patience);
+        let first = tokio::time::Instant::now() + self.patience;
+        let mut look = tokio::time::interval_at(first, self.patience);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut quiet = Quiet::No;
         loop {
@@ -64,61 +117,103 @@ impl Daemon {
                     .await?;
                 wake_now = Some(wake);
             }
-            // No more than until the decision: reading on would delay it.
-            let most = until.min(MAX_READ) as usize * MESSAGE_SIZE;
+            let most = (until as usize + SLACK).min(MAX_READ) * MESSAGE_SIZE;
             tokio::select! {
                 biased;
-                command = control.next() => match command {
-                    Command::Stop(signal) => {
+                order = orders.recv() => {
+                    if self.obey(order, Some(device)).await {
                         log_counters(device).await;
-                        return Ok(End::Stop(signal));
+                        return Ok(End::Stop);
                     }
-                    Command::Reload => self.reload(Some(device)).await,
-                    Command::Tell(question) => self.answer(question),
-                },
-                read = device.read(&mut buffer, most) => {
-                    read?;
-                    quiet = Quiet::No;
-                    self.take(device, &buffer).await?;
                 }
                 _ = look.tick() => {
-                    if quiet == Quiet::No {
-                        quiet = Quiet::Since;
-                    } else {
-                        quiet = Quiet::Long;
-                        self.heed_advice(device, Asked::Looking).await?;
+                    quiet = match quiet {
+                        Quiet::No => Quiet::Since,
+                        Quiet::Since | Quiet::Long => Quiet::Long,
+                    };
+                    self.heed_advice(device, Asked::Looking).await?;
+                }
+                read = device.read(&mut bytes, most) => {
+                    read?;
+                    quiet = Quiet::No;
+                    if bytes.len() >= most {
+                        read_more(device, &mut bytes).await?;
                     }
+                    self.take(device, &bytes).await?;
+                    self.publish();
+                    // While data is always ready nothing above waits, and the
+                    // runtime would never look at its timers.
+                    tokio::task::yield_now().await;
                 }
             }
         }
     }
 
-    /// Takes the bytes of one read.
+    /// Takes the bytes of one turn.
     async fn take(&mut self, device: &mut Device, bytes: &[u8]) -> Result<(), Error> {
         if bytes.is_empty() || bytes.len() % MESSAGE_SIZE != 0 {
             return self.torn(bytes.len(), "not a multiple of the message size");
         }
-        let mut left = bytes.len();
+        let mut backlog = std::mem::take(&mut self.turns.backlog);
+        backlog.clear();
+        let mut torn = None;
         for message in messages(bytes) {
             match message {
-                Ok(message) => {
-                    left -= MESSAGE_SIZE;
-                    self.log_message(&message);
-                    let before = now_ns();
-                    if let Some(order) = self.pipeline.push(&message, before) {
-                        self.decision_ns
-                            .saturating_record(now_ns().saturating_sub(before));
-                        self.send(device, &order).await?;
-                    }
-                    // The module's way to say that its sysctls changed.
-                    if matches!(message, Message::Event(e) if e.code == EventCode::Params) {
-                        self.heed_advice(device, Asked::Told).await?;
-                    }
-                }
-                Err(error) => return self.torn(left, &error.to_string()),
+                Ok(message) => backlog.push(message),
+                Err(error) => torn = Some(error),
             }
         }
+        let result = self.take_all(device, &backlog).await;
+        let taken = backlog.len() * MESSAGE_SIZE;
+        backlog.shrink_to(MAX_READ);
+        self.turns.backlog = backlog;
+        result?;
+        if let Some(error) = torn {
+            return self.torn(bytes.len() - taken, &error.to_string());
+        }
         self.torn_in_a_row = 0;
+        Ok(())
+    }
+
+    async fn take_all(&mut self, device: &mut Device, backlog: &[Message]) -> Result<(), Error> {
+        // The module's way to say that its sysctls changed. What comes after
+        // it may have other intervals.
+        let changes = |m: &Message| matches!(m, Message::Event(e) if e.code == EventCode::Params);
+        let mut lost = false;
+        for part in backlog.split_inclusive(changes) {
+            self.decide_on(device, part).await?;
+            lost |= part.iter().any(|m| matches!(m, Message::Loss { .. }));
+            if part.last().is_some_and(changes) {
+                self.heed_advice(device, Asked::Told).await?;
+            }
+        }
+        if lost {
+            // Such an event may be among what was lost.
+            self.heed_advice(device, Asked::Looking).await?;
+        }
+        Ok(())
+    }
+
+    /// Decides on the newest intervals of a backlog and sends the overrides.
+    async fn decide_on(&mut self, device: &mut Device, backlog: &[Message]) -> Result<(), Error> {
+        let board = Arc::clone(&self.board);
+        let most = self.turns.most();
+        let mut plan = self.pipeline.plan(backlog, most, now_ns());
+        for message in backlog {
+            self.log_message(message);
+            let before = now_ns();
+            board.begin(before);
+            let decided = self.pipeline.decide(message, &mut plan);
+            board.end();
+            let Some(decided) = decided else { continue };
+            let after = now_ns();
+            let took = after.saturating_sub(before);
+            self.turns.took(took);
+            board.live().decision.record(took, after);
+            if let Some(order) = self.pipeline.order(&decided, after) {
+                self.send(device, &order).await?;
+            }
+        }
         Ok(())
     }
 
@@ -128,9 +223,13 @@ impl Daemon {
             Err(DeviceError::Refused { refusal, .. }) => (Outcome::Refused(refusal), None),
             Err(error) => (Outcome::Failed, Some(error)),
         };
-        self.pipeline.outcome(order, outcome, now_ns());
+        let now = now_ns();
+        let latency = self.pipeline.outcome(order, outcome, now);
+        if let (Outcome::Accepted, Some(latency)) = (outcome, latency) {
+            self.board.live().latency.record(latency, now);
+        }
         if let Outcome::Refused(refusal) = outcome {
-            let told = &mut self.refusals_told[refusal.code() as usize - 1];
+            let told = &mut self.logs.refusals[refusal.code() as usize - 1];
             if *told {
                 debug!(id = order.id, %refusal, "override refused");
             } else {
@@ -142,16 +241,19 @@ impl Daemon {
         failure.map_or(Ok(()), |error| Err(error.into()))
     }
 
-    /// A read that is not whole, valid messages: dropped.
+    /// Drops a read that is not whole, valid messages.
     fn torn(&mut self, bytes: usize, reason: &str) -> Result<(), Error> {
         self.pipeline.torn(bytes);
         self.torn_in_a_row += 1;
-        error!(
-            bytes,
-            reason,
-            in_a_row = self.torn_in_a_row,
-            "torn read, dropped; windows start anew"
-        );
+        if let Some(suppressed) = self.logs.torn.allow() {
+            error!(
+                bytes,
+                reason,
+                in_a_row = self.torn_in_a_row,
+                suppressed,
+                "torn read, dropped; windows restart"
+            );
+        }
         if self.torn_in_a_row < self.config.device.max_torn_reads {
             return Ok(());
         }
@@ -164,37 +266,63 @@ impl Daemon {
     fn log_message(&mut self, message: &Message) {
         match message {
             Message::Decision(_) => {}
-            Message::Loss { seq, lost, time_ns } => {
-                if self.loss_log.allow(*time_ns) {
-                    let before = self.pipeline.metrics().lost;
+            Message::Loss { seq, lost, .. } => {
+                if let Some(suppressed) = self.logs.loss.allow() {
+                    let before = self.pipeline.metrics().counters.lost;
                     warn!(
                         lost,
                         seq,
                         lost_before = before,
-                        "records lost: this daemon is too slow for the interval; windows start anew"
+                        suppressed,
+                        "records lost: this daemon is too slow for the interval; windows restart"
                     );
                 }
             }
             Message::Event(event) => match event.code {
                 EventCode::Watchdog => {
-                    warn!(
-                        sched = event.sched,
-                        misses = event.value,
-                        "the device's watchdog: no override in time, plain DualPI2 decides"
-                    );
+                    if let Some(suppressed) = self.logs.watchdog.allow() {
+                        warn!(
+                            sched = event.sched,
+                            misses = event.value,
+                            suppressed,
+                            "the device's watchdog: no override in time, plain DualPI2 decides"
+                        );
+                    }
                 }
-                code => info!(
-                    ?code,
-                    sched = event.sched,
-                    instance = event.instance,
-                    "device event"
-                ),
+                code => {
+                    if let Some(suppressed) = self.logs.event.allow() {
+                        info!(
+                            ?code,
+                            sched = event.sched,
+                            instance = event.instance,
+                            suppressed,
+                            "device event"
+                        );
+                    }
+                }
             },
         }
     }
 }
 
-/// What the device says of the same time, beside this program's summary.
+/// Adds what else waits, up to [`MAX_BACKLOG`].
+async fn read_more(device: &mut Device, bytes: &mut Vec<u8>) -> Result<(), Error> {
+    let mut part = Vec::new();
+    let most = MAX_READ * MESSAGE_SIZE;
+    while bytes.len() < MAX_BACKLOG * MESSAGE_SIZE {
+        match tokio::time::timeout(MORE, device.read(&mut part, most)).await {
+            Ok(read) => read?,
+            Err(_) => return Ok(()),
+        }
+        bytes.extend_from_slice(&part);
+        if part.len() < most {
+            return Ok(());
+        }
+    }
+    Ok(())
+}
+
+/// What the device counted in the same time, next to this program's summary.
 async fn log_counters(device: &mut Device) {
     match device.stats().await {
         Ok(s) => {
@@ -214,21 +342,5 @@ async fn log_counters(device: &mut Device) {
             }
         }
         Err(error) => warn!(%error, "no device counters"),
-    }
-}
-
-/// Lets one in a second through.
-#[derive(Debug, Default)]
-pub(super) struct Throttle {
-    next_ns: u64,
-}
-
-impl Throttle {
-    fn allow(&mut self, now_ns: u64) -> bool {
-        let allowed = now_ns >= self.next_ns;
-        if allowed {
-            self.next_ns = now_ns.saturating_add(1_000_000_000);
-        }
-        allowed
     }
 }

@@ -1,20 +1,16 @@
 //! What the operator asks for takes effect while records flow.
 
 use std::collections::VecDeque;
-use std::path::PathBuf;
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use l4sllm_abi::bytes::as_bytes;
 use l4sllm_abi::{header, raw};
 use l4sllmd::advice::{Advice, AdviceError, Source};
-use l4sllmd::config::Config;
-use l4sllmd::logging::LogControl;
-use l4sllmd::run::Daemon;
 use l4sllmd::status;
 
 use crate::fake::{Fake, Read};
-use crate::harness::{DEADLINE, Place, until};
+use crate::harness::{DEADLINE, Place, Running, new_daemon, until};
 
 /// Asks for the next each time that it is read, and then fails.
 #[derive(Debug)]
@@ -124,41 +120,4 @@ fn a_change_is_in_force_without_a_packet_too() {
     *dial.lock().unwrap() = Advice::default();
     interval(10);
     daemon.stop();
-}
-
-fn new_daemon(path: PathBuf) -> Daemon {
-    static LOG: OnceLock<LogControl> = OnceLock::new();
-    let config = Config::load(&path).unwrap();
-    let log = LOG.get_or_init(|| LogControl::start(config.log)).clone();
-    Daemon::new(path, config, log).unwrap()
-}
-
-/// A daemon in a thread of this process.
-struct Running {
-    stop: tokio::sync::oneshot::Sender<()>,
-    thread: std::thread::JoinHandle<()>,
-}
-
-impl Running {
-    fn start(daemon: Daemon) -> Running {
-        let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-        let thread = std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build()
-                .unwrap();
-            runtime.block_on(async {
-                tokio::select! {
-                    ended = daemon.run() => panic!("{ended:?}"),
-                    _ = stopped => {}
-                }
-            });
-        });
-        Running { stop, thread }
-    }
-
-    fn stop(self) {
-        self.stop.send(()).unwrap();
-        self.thread.join().unwrap();
-    }
 }

@@ -74,7 +74,12 @@ impl Fake {
 
     /// The bytes of a valid record.
     pub fn record(seq: u64) -> Vec<u8> {
-        let hdr = header(raw::L4S_RECORD_DECISION, seq, 1_000_000 * seq);
+        Fake::record_at(seq, 1_000_000 * seq)
+    }
+
+    /// The same with a time.
+    pub fn record_at(seq: u64, time_ns: u64) -> Vec<u8> {
+        let hdr = header(raw::L4S_RECORD_DECISION, seq, time_ns);
         let record = raw::l4s_record {
             hdr,
             sched: 1,
@@ -150,7 +155,7 @@ fn serve(mut stream: UnixStream, behaviour: &mut Behaviour) -> io::Result<()> {
     }
 }
 
-fn version((min, max): (u16, u16), question: &[u8]) -> Result<Vec<u8>, Refusal> {
+pub fn version((min, max): (u16, u16), question: &[u8]) -> Result<Vec<u8>, Refusal> {
     let asked: raw::l4s_version = from_bytes(question).unwrap();
     if asked.min > max || asked.max < min {
         return Err(Refusal::Protocol);
@@ -162,6 +167,6 @@ fn version((min, max): (u16, u16), question: &[u8]) -> Result<Vec<u8>, Refusal> 
     }))
 }
 
-fn plain<T: Plain>(value: &T) -> Vec<u8> {
+pub fn plain<T: Plain>(value: &T) -> Vec<u8> {
     as_bytes(value).to_vec()
 }

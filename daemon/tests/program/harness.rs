@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use l4sllm_abi::{
@@ -14,6 +14,9 @@ use l4sllm_model::{Feature, Policy, PolicyConfig, Tensors};
 use l4sllm_testbed::device::{DeviceServer, Load, RealTime, SharedRouter};
 use l4sllm_testbed::router::{Handle, Router};
 use l4sllmd::clock::now_ns;
+use l4sllmd::config::Config;
+use l4sllmd::logging::LogControl;
+use l4sllmd::run::Daemon;
 use l4sllmd::status::{self, Status};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -266,4 +269,42 @@ pub fn steered(record: &Record) -> bool {
 /// A configuration's engine section for a policy.
 pub fn policy_section(path: &Path) -> String {
     format!("[engine]\npolicy = {path:?}")
+}
+
+/// A daemon of this process.
+pub fn new_daemon(path: PathBuf) -> Daemon {
+    static LOG: OnceLock<LogControl> = OnceLock::new();
+    let config = Config::load(&path).unwrap();
+    let log = LOG.get_or_init(|| LogControl::start(config.log)).clone();
+    Daemon::new(path, config, log).unwrap()
+}
+
+/// A daemon in a thread of this process.
+pub struct Running {
+    stop: tokio::sync::oneshot::Sender<()>,
+    thread: std::thread::JoinHandle<()>,
+}
+
+impl Running {
+    pub fn start(daemon: Daemon) -> Running {
+        let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+        let thread = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .unwrap();
+            runtime.block_on(async {
+                tokio::select! {
+                    ended = daemon.run() => panic!("{ended:?}"),
+                    _ = stopped => {}
+                }
+            });
+        });
+        Running { stop, thread }
+    }
+
+    pub fn stop(self) {
+        self.stop.send(()).unwrap();
+        self.thread.join().unwrap();
+    }
 }

@@ -8,8 +8,10 @@
 mod advice;
 mod engine;
 mod fake;
+mod flood;
 mod harness;
 mod loop_closed;
 mod misfortune;
+mod overload;
 mod refusal;
 mod sandbox;

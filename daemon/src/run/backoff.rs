@@ -1,0 +1,60 @@
+//! Pauses between attempts to open the device.
+
+use std::time::Duration;
+
+/// Doubles the pause with each failure, up to the longest. A connection that
+/// fails soon after it was made is a failure as well: only one that served for
+/// as long as the longest pause starts the count again.
+#[derive(Debug, Clone)]
+pub(super) struct Backoff {
+    first: Duration,
+    longest: Duration,
+    next: Duration,
+}
+
+impl Backoff {
+    pub(super) fn new((first, longest): (Duration, Duration)) -> Backoff {
+        Backoff {
+            first,
+            longest,
+            next: first,
+        }
+    }
+
+    /// The pause after another failure.
+    pub(super) fn failed(&mut self) -> Duration {
+        let pause = self.next;
+        self.next = (pause * 2).min(self.longest);
+        pause
+    }
+
+    /// Takes note of a connection that served for so long before it was lost.
+    pub(super) fn served(&mut self, time: Duration) {
+        if time >= self.longest {
+            self.next = self.first;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_useful_service_shortens_the_pause() {
+        let ms = Duration::from_millis;
+        let mut backoff = Backoff::new((ms(100), ms(1000)));
+        let pauses = |backoff: &mut Backoff, served: u64| -> Vec<u128> {
+            let mut pause = || {
+                backoff.served(ms(served));
+                backoff.failed().as_millis()
+            };
+            (0..6).map(|_| pause()).collect()
+        };
+        let doubling = [100, 200, 400, 800, 1000, 1000];
+        assert_eq!(pauses(&mut backoff, 999), doubling);
+        assert_eq!(pauses(&mut backoff, 0), [1000; 6]);
+        backoff.served(ms(1000));
+        assert_eq!(pauses(&mut backoff, 10), doubling);
+    }
+}

@@ -1,0 +1,64 @@
+//! What the worker publishes, for the control task to read at any time.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use crate::clock::now_ns;
+use crate::metrics::{Counters, Latency};
+use crate::status::{DeviceStatus, EngineStatus, State};
+
+/// Shared by the two threads. The lock is held to copy, never while anything
+/// is decided, read or sent.
+#[derive(Debug)]
+pub(super) struct Board {
+    live: Mutex<Live>,
+    /// When the decision under way was begun, ns; 0: there is none.
+    deciding_since_ns: AtomicU64,
+}
+
+/// The state of the worker.
+#[derive(Debug, Clone)]
+pub(super) struct Live {
+    pub(super) state: State,
+    pub(super) device: DeviceStatus,
+    pub(super) engine: EngineStatus,
+    pub(super) interval: u32,
+    pub(super) counters: Counters,
+    /// From a record to its override being in force.
+    pub(super) latency: Latency,
+    /// Of that, deciding.
+    pub(super) decision: Latency,
+}
+
+impl Board {
+    pub(super) fn new(live: Live) -> Board {
+        Board {
+            live: Mutex::new(live),
+            deciding_since_ns: AtomicU64::new(0),
+        }
+    }
+
+    /// Gives access to the state, for a moment.
+    pub(super) fn live(&self) -> MutexGuard<'_, Live> {
+        // Plain values: a panic elsewhere leaves none half written.
+        self.live.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Marks the begin of a decision, which counts as one from now on.
+    pub(super) fn begin(&self, now_ns: u64) {
+        // Only shown, and orders nothing else.
+        self.deciding_since_ns
+            .store(now_ns.max(1), Ordering::Relaxed);
+    }
+
+    /// Marks the end of deciding.
+    pub(super) fn end(&self) {
+        self.deciding_since_ns.store(0, Ordering::Relaxed);
+    }
+
+    /// How long the decision under way has taken, ns.
+    pub(super) fn deciding_ns(&self) -> Option<u64> {
+        let since = self.deciding_since_ns.load(Ordering::Relaxed);
+        (since != 0).then(|| now_ns().saturating_sub(since))
+    }
+}

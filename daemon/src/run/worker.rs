@@ -1,0 +1,216 @@
+//! The thread that reads records, decides and sends overrides.
+//!
+//! A decision may take microseconds or, with a large model, seconds. It is
+//! made in the thread that reads the record and sends the override, because a
+//! hand-over to another would add to its latency. Nothing else happens there:
+//! signals, questions and reloads belong to the control task, which orders
+//! what it wants through a queue of two and reads the [`Board`].
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use l4sllm_abi::Refusal;
+use tokio::runtime::Runtime;
+use tokio::sync::{mpsc, oneshot};
+use tracing::warn;
+
+use super::Engines;
+use super::backoff::Backoff;
+use super::board::{Board, Live};
+use super::reload::Candidate;
+use super::serve::Turns;
+use crate::advice::{self, Advice};
+use crate::config::Config;
+use crate::device::DeviceError;
+use crate::error::Error;
+use crate::files::Files;
+use crate::logging::Throttle;
+use crate::pipeline::{Pipeline, PipelineConfig};
+use crate::status::{DeviceStatus, State};
+
+/// Orders of the control task: at most one reload at a time, and the stop.
+const ORDERS: usize = 2;
+
+/// What the control task asks for.
+pub(super) enum Order {
+    /// Put a configuration and its engines in force, and report whether that
+    /// worked.
+    Apply(Box<Candidate>, oneshot::Sender<Result<(), Error>>),
+    /// End.
+    Stop,
+}
+
+/// Why the stream of one opened device ended.
+pub(super) enum End {
+    /// It was ordered.
+    Stop,
+    Gone(DeviceError),
+}
+
+/// The device's side of the program.
+#[derive(Debug)]
+pub(super) struct Worker {
+    pub(super) config: Config,
+    pub(super) files: Arc<Files>,
+    pub(super) pipeline: Pipeline,
+    pub(super) engines: Engines,
+    pub(super) advice_source: Box<dyn advice::Source>,
+    /// What was read there last, if that went well.
+    pub(super) advice_read: Option<Advice>,
+    /// What of it is in force.
+    pub(super) advice: Advice,
+    /// How long to wait for the stream before looking without it.
+    pub(super) patience: Duration,
+    /// The configuration's, with the advice over it.
+    pub(super) in_force: PipelineConfig,
+    pub(super) board: Arc<Board>,
+    pub(super) turns: Turns,
+    pub(super) backoff: Backoff,
+    pub(super) opened: u64,
+    pub(super) torn_in_a_row: u32,
+    pub(super) logs: Logs,
+}
+
+/// What is not logged as often as it happens.
+#[derive(Debug, Default)]
+pub(super) struct Logs {
+    pub(super) lost_device: Throttle,
+    pub(super) opened: Throttle,
+    pub(super) loss: Throttle,
+    pub(super) torn: Throttle,
+    pub(super) watchdog: Throttle,
+    pub(super) event: Throttle,
+    pub(super) advice: Throttle,
+    pub(super) missing: Throttle,
+    /// By [`Refusal`]: logged once loudly, then quietly.
+    pub(super) refusals: [bool; Refusal::ALL.len()],
+}
+
+impl Worker {
+    pub(super) fn new(config: Config, files: Arc<Files>, engines: Engines) -> Worker {
+        let in_force = config.pipeline.clone();
+        let live = Live {
+            state: State::Waiting,
+            device: DeviceStatus {
+                path: config.device.path.clone(),
+                module: None,
+                abi: None,
+                opened: 0,
+            },
+            engine: engines.status().clone(),
+            interval: in_force.interval.get(),
+            counters: Default::default(),
+            latency: Default::default(),
+            decision: Default::default(),
+        };
+        Worker {
+            pipeline: Pipeline::new(in_force.clone(), engines.maker(in_force.interval)),
+            engines,
+            advice_source: advice::source(config.device.kind),
+            advice_read: None,
+            advice: Advice::default(),
+            patience: super::PATIENCE,
+            in_force,
+            board: Arc::new(Board::new(live)),
+            turns: Turns::default(),
+            backoff: Backoff::new(config.device.retry),
+            opened: 0,
+            torn_in_a_row: 0,
+            logs: Logs::default(),
+            config,
+            files,
+        }
+    }
+
+    /// Decides by other engines.
+    pub(super) fn use_engines(&mut self, engines: Engines) {
+        self.engines = engines;
+        self.put_in_force(self.in_force.clone());
+    }
+
+    /// Starts the thread, on an event loop of [`event_loop`].
+    ///
+    /// # Errors
+    /// The system has no thread for it.
+    pub(super) fn start(self, runtime: Runtime) -> Result<Running, Error> {
+        let (orders, ordered) = mpsc::channel(ORDERS);
+        let (result, ended) = oneshot::channel();
+        let board = Arc::clone(&self.board);
+        std::thread::Builder::new()
+            .name("worker".into())
+            .spawn(move || {
+                let end = runtime.block_on(self.follow_device(ordered));
+                // Without a receiver the control task is gone as well.
+                let _ = result.send(end);
+            })
+            .map_err(Error::Runtime)?;
+        Ok(Running {
+            orders,
+            ended,
+            board,
+        })
+    }
+
+    /// Serves the device as often as it comes, until that is to end.
+    async fn follow_device(mut self, mut orders: mpsc::Receiver<Order>) -> Result<(), Error> {
+        let result = self.serve_all(&mut orders).await;
+        self.publish();
+        result
+    }
+
+    async fn serve_all(&mut self, orders: &mut mpsc::Receiver<Order>) -> Result<(), Error> {
+        loop {
+            let Some(device) = self.connect(orders).await? else {
+                return Ok(());
+            };
+            self.board.live().state = State::Running;
+            let since = Instant::now();
+            let end = self.serve(device, orders).await;
+            {
+                let mut live = self.board.live();
+                live.state = State::Waiting;
+                live.device.module = None;
+                live.device.abi = None;
+            }
+            match end? {
+                End::Stop => return Ok(()),
+                End::Gone(error) if !self.config.device.reconnect => return Err(error.into()),
+                End::Gone(error) => {
+                    self.backoff.served(since.elapsed());
+                    let pause = self.backoff.failed();
+                    if let Some(suppressed) = self.logs.lost_device.allow() {
+                        warn!(%error, suppressed, retry_in_ms = pause.as_millis() as u64,
+                            "device lost, waiting for it to come back");
+                    }
+                    if self.pause(pause, orders).await {
+                        return Ok(());
+                    }
+                }
+            }
+        }
+    }
+
+    /// Lets the control task see what happened.
+    pub(super) fn publish(&self) {
+        self.board.live().counters = self.pipeline.metrics().counters;
+    }
+}
+
+/// The event loop of a worker: made before a sandbox takes rights from it.
+///
+/// # Errors
+/// The system does not provide one.
+pub(super) fn event_loop() -> Result<Runtime, Error> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(Error::Runtime)
+}
+
+/// The control task's end of the worker.
+pub(super) struct Running {
+    pub(super) orders: mpsc::Sender<Order>,
+    /// The worker's result; an error of the channel: it panicked.
+    pub(super) ended: oneshot::Receiver<Result<(), Error>>,
+    pub(super) board: Arc<Board>,
+}

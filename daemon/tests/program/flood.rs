@@ -1,0 +1,126 @@
+//! A device that has more records than can be decided on.
+
+use std::io::{self, Read as _, Write};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::sync::{Arc, Mutex};
+
+use l4sllm_abi::bytes::from_bytes;
+use l4sllm_abi::{FRAME_SIZE, Limits, MESSAGE_SIZE, Op, Reply, Request, VERSIONS, raw};
+use l4sllmd::clock::now_ns;
+
+use crate::fake::{Fake, plain, version};
+use crate::harness::Place;
+
+/// What it produces.
+#[derive(Debug, Clone, Copy)]
+pub enum Supply {
+    /// So many records at the start, and again after each override: the time
+    /// that a decision takes, as the queue sees it.
+    PerOverride(u64),
+    /// As many as are asked for.
+    Endless,
+}
+
+/// Serves until the process ends.
+#[derive(Clone)]
+pub struct Flood(Arc<Mutex<State>>);
+
+/// What passed.
+#[derive(Debug, Default, Clone)]
+pub struct State {
+    /// Records that exist, and those that were read.
+    pub produced: u64,
+    pub read: u64,
+    /// Of each override: the record that it is based on, and the newest one
+    /// when it came.
+    pub overrides: Vec<(u64, u64)>,
+}
+
+impl Flood {
+    pub fn start(place: &Place, supply: Supply) -> Flood {
+        let flood = Flood(Arc::default());
+        let listener = UnixListener::bind(place.path("device")).unwrap();
+        let shared = flood.clone();
+        std::thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                // A client that leaves is no failure of the test.
+                let _ = shared.serve(stream, supply);
+            }
+        });
+        flood
+    }
+
+    pub fn state(&self) -> State {
+        self.0.lock().unwrap().clone()
+    }
+
+    fn serve(&self, mut stream: UnixStream, supply: Supply) -> io::Result<()> {
+        let produce = |state: &mut State| match supply {
+            Supply::PerOverride(records) => state.produced += records,
+            Supply::Endless => {}
+        };
+        produce(&mut self.0.lock().unwrap());
+        // A read that found nothing.
+        let mut waiting: Option<(Request, u64)> = None;
+        loop {
+            let mut frame = [0; FRAME_SIZE];
+            stream.read_exact(&mut frame)?;
+            let request = Request::from_bytes(&frame).map_err(io::Error::other)?;
+            let mut body = vec![0; request.length as usize];
+            stream.read_exact(&mut body)?;
+            let op = Op::try_from(request.op).map_err(io::Error::other)?;
+            let answer = match op {
+                Op::Read => {
+                    let most = u32::from_ne_bytes(body[..].try_into().unwrap());
+                    waiting = Some((request, u64::from(most) / MESSAGE_SIZE as u64));
+                    None
+                }
+                Op::Version => Some(version(VERSIONS, &body).map_err(io::Error::other)?),
+                Op::GetLimits => Some(plain(&Limits::default().to_raw().unwrap())),
+                Op::Override => {
+                    let order: raw::l4s_override = from_bytes(&body).unwrap();
+                    let mut state = self.0.lock().unwrap();
+                    let newest = state.produced - 1;
+                    state.overrides.push((order.based_on, newest));
+                    produce(&mut state);
+                    Some(Vec::new())
+                }
+                _ => Some(Vec::new()),
+            };
+            if let Some(answer) = answer {
+                reply(&mut stream, &request, &answer)?;
+            }
+            let Some((read, most)) = waiting else {
+                continue;
+            };
+            let records = self.take(most, supply);
+            if !records.is_empty() {
+                reply(&mut stream, &read, &records)?;
+                waiting = None;
+            }
+        }
+    }
+
+    fn take(&self, most: u64, supply: Supply) -> Vec<u8> {
+        let mut state = self.0.lock().unwrap();
+        if matches!(supply, Supply::Endless) {
+            state.produced = state.read + most;
+        }
+        let end = state.produced.min(state.read + most);
+        let (first, now) = (state.read, now_ns());
+        state.read = end;
+        (first..end)
+            .flat_map(|seq| Fake::record_at(seq, now))
+            .collect()
+    }
+}
+
+fn reply(stream: &mut UnixStream, to: &Request, body: &[u8]) -> io::Result<()> {
+    let frame = Reply {
+        op: to.op,
+        tag: to.tag,
+        result: Ok(body.len() as u32),
+    };
+    stream.write_all(&frame.to_bytes())?;
+    stream.write_all(body)
+}

@@ -1,0 +1,176 @@
+//! More records than can be decided on: control is served, and what is
+//! decided on is new.
+
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use l4sllm_abi::{Action, Record};
+use l4sllm_model::{Feature, Policy, PolicyConfig, Tensors, small_gpt2};
+use l4sllmd::status::{self, Status};
+use l4sllmd::{Decision, Engine};
+use nix::sys::signal::Signal;
+
+use crate::flood::{Flood, Supply};
+use crate::harness::{DEADLINE, Place, Program, Running, new_daemon, policy_section, until};
+
+/// What the control task promises.
+const PROMPT: Duration = Duration::from_millis(100);
+
+/// Marks after every `interval` records.
+struct Marks {
+    interval: u32,
+    records: u32,
+}
+
+impl Engine for Marks {
+    fn observe(&mut self, _: &Record) -> Option<Decision> {
+        self.records += 1;
+        (self.records % self.interval == 0).then_some(Decision::Action {
+            action: Action::Mark,
+            probabilities: [0.0, 0.0, 1.0],
+        })
+    }
+
+    fn reset(&mut self) {
+        self.records = 0;
+    }
+}
+
+/// Asks so many times, and returns the last answer and the median of the
+/// times: one slow answer is the test machine's.
+fn ask(place: &Place, times: usize) -> (Status, Duration) {
+    let mut took = Vec::new();
+    let mut last = None;
+    for _ in 0..times {
+        let before = Instant::now();
+        last = Some(status::ask(&place.path("status")).unwrap());
+        took.push(before.elapsed());
+    }
+    took.sort();
+    (last.unwrap(), took[times / 2])
+}
+
+/// Ten intervals come while one is decided on.
+#[test]
+fn at_ten_times_its_capacity_it_decides_on_the_newest_and_answers() {
+    let place = Place::new();
+    place.configure(
+        "",
+        "[pipeline]\ninterval = 20\n[[engine.script]]\nat_ms = 0\naction = \"mark\"",
+    );
+    let flood = Flood::start(&place, Supply::PerOverride(200));
+    let engines = |_| -> Box<dyn Engine> {
+        Box::new(Marks {
+            interval: 20,
+            records: 0,
+        })
+    };
+    let daemon = Running::start(new_daemon(place.path("l4sllmd.toml")).with_engines(engines));
+    until("decisions", || {
+        let status = status::ask(&place.path("status")).ok()?;
+        (status.counters.accepted >= 100).then_some(())
+    });
+    let (status, median) = ask(&place, 21);
+    assert!(median < PROMPT, "{median:?}");
+    daemon.stop();
+
+    let passed = flood.state();
+    let (last, rest) = passed.overrides.split_last().unwrap();
+    for (based_on, newest) in rest.iter().chain([last]) {
+        assert_eq!(based_on, newest, "an older interval was decided on");
+    }
+    let c = &status.counters;
+    assert!(c.decisions >= 100);
+    // All but the turn under way.
+    assert!(c.due.abs_diff(10 * c.decisions) <= 10, "{c:?}");
+    assert!(c.skipped_behind.abs_diff(9 * c.decisions) <= 10, "{c:?}");
+    assert_eq!(c.records_behind, 20 * c.skipped_behind);
+    assert_eq!(c.skipped, c.skipped_behind);
+    assert_eq!((c.lost, c.gaps, c.resets, c.stale), (0, 0, 0, 0), "{c:?}");
+    assert_eq!(c.imbalance(), None);
+}
+
+/// Decides when it is let.
+struct Gated {
+    begun: Sender<()>,
+    gate: Arc<Mutex<Receiver<()>>>,
+}
+
+impl Engine for Gated {
+    fn observe(&mut self, _: &Record) -> Option<Decision> {
+        let _ = self.begun.send(());
+        let _ = self.gate.lock().unwrap().recv();
+        None
+    }
+
+    fn reset(&mut self) {}
+}
+
+#[test]
+fn a_decision_that_takes_for_ever_leaves_control_alone() {
+    let place = Place::new();
+    place.configure(
+        "",
+        "[pipeline]\ninterval = 1\n[[engine.script]]\nat_ms = 0\naction = \"mark\"",
+    );
+    let _flood = Flood::start(&place, Supply::Endless);
+    let ((begun, begins), (open, gate)) = (channel(), channel());
+    let gate = Arc::new(Mutex::new(gate));
+    let engines = move |_| -> Box<dyn Engine> {
+        Box::new(Gated {
+            begun: begun.clone(),
+            gate: Arc::clone(&gate),
+        })
+    };
+    let daemon = new_daemon(place.path("l4sllmd.toml")).with_engines(engines);
+    let daemon = Running::start(daemon);
+    begins.recv_timeout(DEADLINE).unwrap();
+    let (status, median) = ask(&place, 21);
+    assert!(median < PROMPT, "{median:?}");
+    assert_eq!(status.counters.decisions, 0);
+    assert!(status.deciding_s > 0.0);
+    daemon.stop();
+    drop(open);
+}
+
+/// A policy whose decisions take a while.
+fn slow_policy(place: &Place) -> std::path::PathBuf {
+    let mut config = PolicyConfig::new("slow", &Feature::PAPER7);
+    config.backbone = small_gpt2(3, 256, 4, 1024);
+    let path = place.path("slow");
+    Policy::save(&path, &config, &Tensors::random(&config, 1).unwrap()).unwrap();
+    path
+}
+
+#[test]
+fn signals_and_reloads_work_while_records_never_end() {
+    let place = Place::new();
+    let sections = |interval| {
+        format!(
+            "{}\n[pipeline]\ninterval = {interval}",
+            policy_section(&slow_policy(&place))
+        )
+    };
+    place.configure("", &sections(20));
+    let _flood = Flood::start(&place, Supply::Endless);
+    let mut program = Program::start(&place);
+    let before = program.status("decisions", |s| s.counters.accepted > 0);
+    assert!(before.counters.skipped_behind > 0, "{:?}", before.counters);
+    let (_, median) = ask(&place, 21);
+    assert!(median < PROMPT, "{median:?}");
+    place.configure("", &sections(25));
+    program.signal(Signal::SIGHUP);
+    program.log("reloaded");
+    program.status("decisions after it", |s| {
+        s.interval == 25 && s.counters.accepted > before.counters.accepted
+    });
+    let signalled = Instant::now();
+    program.signal(Signal::SIGTERM);
+    program.end_with(0);
+    let took = signalled.elapsed();
+    // A moment for the decision under way, and the test machine's share.
+    assert!(took < Duration::from_secs(2), "{took:?}");
+    let stopped = program.log("stopped");
+    assert_eq!(stopped["why"], "SIGTERM");
+}
