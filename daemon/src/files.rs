@@ -6,8 +6,9 @@
 //! start goes through [`Files`], held directories or not.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, Read as _};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
 use nix::fcntl::OFlag;
@@ -98,13 +99,49 @@ impl Files {
         self.held.is_some()
     }
 
-    /// Opens a file to read it.
+    /// Opens a regular file to read it. Returns at once whatever is there: a
+    /// FIFO without a writer is not waited for.
     ///
     /// # Errors
-    /// The system's, or [`io::ErrorKind::PermissionDenied`] outside the
-    /// directories that are held.
+    /// The system's, [`io::ErrorKind::PermissionDenied`] outside the
+    /// directories that are held, [`io::ErrorKind::InvalidInput`] for what is
+    /// not a regular file.
     pub fn read(&self, path: &Path) -> io::Result<File> {
-        self.open(Use::Read, path, OFlag::O_RDONLY).map(File::from)
+        let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
+        let file = File::from(self.open(Use::Read, path, flags)?);
+        let kind = file.metadata()?.file_type();
+        if kind.is_file() {
+            return Ok(file);
+        }
+        let kind = if kind.is_dir() {
+            "a directory"
+        } else if kind.is_fifo() {
+            "a FIFO"
+        } else {
+            "a device"
+        };
+        Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            format!("it is {kind}; expected a regular file"),
+        ))
+    }
+
+    /// Reads a file of text.
+    ///
+    /// # Errors
+    /// As [`Files::read`], and [`io::ErrorKind::FileTooLarge`] for one of more
+    /// than `most` bytes, of which no more are read.
+    pub fn read_text(&self, path: &Path, most: u64) -> io::Result<String> {
+        let mut text = String::new();
+        // A file may grow while it is read, so its size says nothing.
+        let got = self.read(path)?.take(most + 1).read_to_string(&mut text)?;
+        if got as u64 > most {
+            return Err(io::Error::new(
+                io::ErrorKind::FileTooLarge,
+                format!("it has more than {most} bytes"),
+            ));
+        }
+        Ok(text)
     }
 
     /// Opens a device for requests and reading without blocking.
@@ -238,8 +275,6 @@ async fn connect_at(directory: &Directory, inside: &Path) -> io::Result<UnixStre
 
 #[cfg(test)]
 mod tests {
-    use std::io::Read as _;
-
     use super::*;
 
     fn text(mut file: File) -> String {
@@ -295,6 +330,31 @@ mod tests {
         std::os::unix::fs::symlink("../there", inside.join("out")).unwrap();
         assert_eq!(text(files.read(&inside.join("out")).unwrap()), "there");
         files.remove(&place.path().join("there")).unwrap();
+    }
+
+    #[test]
+    fn only_regular_files_of_a_sane_size_are_read() {
+        let (place, inside) = place();
+        let files = Files::by_path();
+        let fifo = place.path().join("fifo");
+        nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        for (path, what) in [
+            (fifo.as_path(), "a FIFO"),
+            (&inside, "a directory"),
+            (Path::new("/dev/zero"), "a device"),
+        ] {
+            let error = files.read(path).unwrap_err().to_string();
+            assert!(error.contains(what), "{error}");
+        }
+        let here = inside.join("here");
+        assert_eq!(files.read_text(&here, 4).unwrap(), "here");
+        let error = files.read_text(&here, 3).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::FileTooLarge);
+        // One that takes no space on the disk and would take all memory.
+        let huge = File::create(place.path().join("huge")).unwrap();
+        huge.set_len(8 << 30).unwrap();
+        let error = files.read_text(&place.path().join("huge"), 1 << 20);
+        assert_eq!(error.unwrap_err().kind(), io::ErrorKind::FileTooLarge);
     }
 
     #[test]

@@ -15,13 +15,14 @@ use super::{
 };
 use crate::apply::{OverrideMode, Scope};
 use crate::engine::{Decision, Step};
+use crate::logging::explain;
 use crate::pipeline::PipelineConfig;
 
 /// What is wrong with a configuration file.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// It cannot be read.
-    #[error("configuration {}: cannot read: {source}", shown(path))]
+    #[error("configuration {}: cannot read: {}", shown(path), explain(source))]
     Read {
         /// The file.
         path: PathBuf,

@@ -32,16 +32,19 @@ pub const DEFAULT_SOCKET: &str = if cfg!(target_os = "freebsd") {
     "/run/l4sllmd/status.sock"
 };
 
+/// Longest configuration that is read, bytes; the sample has four thousand.
+const MOST_BYTES: u64 = 1 << 20;
+
 /// What the file says, with defaults filled in and ranges checked.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Config {
-    /// Whether to give up, once started, what is not needed any more.
+    /// Whether to sandbox the daemon after startup.
     pub sandbox: bool,
     /// The device and what to do when there is none.
     pub device: DeviceConfig,
     /// What is done with decisions.
     pub pipeline: PipelineConfig,
-    /// Who makes decisions.
+    /// What makes decisions.
     pub engine: EngineConfig,
     /// Limits to set on the device.
     pub limits: LimitsConfig,
@@ -66,7 +69,7 @@ impl Config {
     /// # Errors
     /// As [`Config::load`].
     pub fn load_from(files: &Files, path: &Path) -> Result<Config, ConfigError> {
-        let text = files.read(path).and_then(std::io::read_to_string);
+        let text = files.read_text(path, MOST_BYTES);
         let text = text.map_err(|source| ConfigError::Read {
             path: path.into(),
             source,

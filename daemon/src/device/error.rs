@@ -8,6 +8,7 @@ use l4sllm_abi::{AbiError, Refusal};
 use nix::errno::Errno;
 
 use crate::config::{DeviceConfig, DeviceKind};
+use crate::logging::explain;
 
 /// Why a device could not be opened or asked.
 #[derive(Debug, thiserror::Error)]
@@ -23,7 +24,7 @@ pub enum DeviceError {
         source: io::Error,
     },
     /// The device may not be opened, or opening it failed.
-    #[error("{path}: cannot open: {source}", path = path.display())]
+    #[error("{path}: cannot open: {}", explain(source), path = path.display())]
     Open {
         /// The device.
         path: PathBuf,
@@ -79,6 +80,17 @@ pub enum DeviceError {
 }
 
 impl DeviceError {
+    /// True when the system, not the device, is short of something.
+    pub fn is_shortage(&self) -> bool {
+        let DeviceError::Open { source, .. } = self else {
+            return false;
+        };
+        matches!(
+            source.raw_os_error().map(Errno::from_raw),
+            Some(Errno::EMFILE | Errno::ENFILE | Errno::ENOMEM | Errno::ENOBUFS)
+        )
+    }
+
     /// True when another attempt may find the device well.
     pub fn is_gone(&self) -> bool {
         matches!(self, DeviceError::Missing { .. } | DeviceError::Gone { .. })

@@ -42,7 +42,9 @@ impl Device {
         let path = &config.path;
         let front = match config.kind {
             DeviceKind::Character => CharacterDevice::open(files, path).map(Front::Character),
-            DeviceKind::Socket => SocketDevice::open(files, path).await.map(Front::Socket),
+            DeviceKind::Socket => SocketDevice::open(files, path, config.timeout)
+                .await
+                .map(Front::Socket),
         };
         let front = front.map_err(|source| error::open(config, source))?;
         Ok(Device {

@@ -3,11 +3,13 @@
 
 use std::io;
 use std::path::Path;
+use std::time::Duration;
 
 use l4sllm_abi::raw::l4s_reply;
 use l4sllm_abi::{AbiError, FRAME_SIZE, Op, Reply, Request};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
+use tokio::time::Instant;
 
 use super::error::Failure;
 use crate::files::Files;
@@ -21,18 +23,28 @@ pub(super) struct SocketDevice {
     next_tag: u32,
     /// The read under way: its tag, and the most bytes it asked for.
     reading: Option<(u32, usize)>,
+    /// How long a reply may take from its first byte to its last.
+    patience: Duration,
+    /// When a reply that has begun has to be whole.
+    whole_by: Option<Instant>,
     /// A reply to it that came while another request was waited for.
     records: Option<Result<Vec<u8>, Failure>>,
 }
 
 impl SocketDevice {
-    pub(super) async fn open(files: &Files, path: &Path) -> io::Result<SocketDevice> {
+    pub(super) async fn open(
+        files: &Files,
+        path: &Path,
+        patience: Duration,
+    ) -> io::Result<SocketDevice> {
         Ok(SocketDevice {
             stream: files.connect(path).await?,
             output: Vec::new(),
             input: Vec::new(),
             next_tag: 1,
             reading: None,
+            patience,
+            whole_by: None,
             records: None,
         })
     }
@@ -108,7 +120,18 @@ impl SocketDevice {
             if !self.output.is_empty() {
                 let sent = self.stream.write(&self.output).await?;
                 self.output.drain(..sent);
-            } else if self.stream.read_buf(&mut self.input).await? == 0 {
+                continue;
+            }
+            let whole_by = (!self.input.is_empty())
+                .then(|| *self.whole_by.get_or_insert(Instant::now() + self.patience));
+            let read = self.stream.read_buf(&mut self.input);
+            let got = match whole_by {
+                None => read.await?,
+                Some(end) => tokio::time::timeout_at(end, read)
+                    .await
+                    .map_err(|_| Failure::Timeout(self.patience))??,
+            };
+            if got == 0 {
                 return Err(Failure::Closed);
             }
         }
@@ -126,6 +149,7 @@ impl SocketDevice {
         }
         let body = self.input[FRAME_SIZE..end].to_vec();
         self.input.drain(..end);
+        self.whole_by = None;
         Ok(Some((reply, body)))
     }
 }
