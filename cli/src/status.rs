@@ -1,4 +1,4 @@
-//! `l4sllm status`: what a running daemon says of itself.
+//! `l4sllm status`: what a running daemon reports of itself.
 
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use clap::Args;
 use l4sllmd::config::DEFAULT_SOCKET;
-use l4sllmd::status::{Quantiles, State, Status, ask};
+use l4sllmd::metrics::Kind;
+use l4sllmd::status::{Counters, Quantiles, State, Status, ask};
 
 use crate::output::print;
 
@@ -19,6 +20,9 @@ pub struct StatusArgs {
     /// Print JSON.
     #[arg(long)]
     json: bool,
+    /// Print all counters and latencies in the Prometheus text format.
+    #[arg(long, conflicts_with = "json")]
+    metrics: bool,
 }
 
 /// Asks and prints.
@@ -26,6 +30,9 @@ pub fn run(args: &StatusArgs) -> anyhow::Result<()> {
     let status = fetch(&args.socket)?;
     if args.json {
         return print(&format!("{}\n", serde_json::to_string_pretty(&status)?));
+    }
+    if args.metrics {
+        return print(&metrics(&status));
     }
     print(&describe(&status))
 }
@@ -70,16 +77,40 @@ fn describe(status: &Status) -> String {
     );
     let _ = writeln!(
         out,
+        "instances {}, {} records of others",
+        c.instances, c.unrouted
+    );
+    let _ = writeln!(
+        out,
         "decisions {}: {} enqueue, {} drop, {} mark, {} steer; {} skipped",
         c.decisions, c.decided_enqueue, c.decided_drop, c.decided_mark, c.decided_steer, c.skipped
     );
+    if c.skipped_behind > 0 {
+        let _ = writeln!(
+            out,
+            "behind    {} of {} intervals skipped for newer ones, {} records",
+            c.skipped_behind, c.due, c.records_behind
+        );
+    }
     let _ = writeln!(
         out,
         "overrides {}: {} accepted, {} refused, {} stale, {} failed",
         c.overrides, c.accepted, c.refused, c.stale, c.failed
     );
-    let _ = writeln!(out, "latency   {}", quantiles(&status.latency_us));
-    let _ = writeln!(out, "deciding  {}", quantiles(&status.decision_us));
+    for (name, minute, all) in [
+        ("latency", &status.latency_minute_us, &status.latency_us),
+        ("deciding", &status.decision_minute_us, &status.decision_us),
+    ] {
+        let _ = writeln!(out, "{name:<9} {} (last minute)", quantiles(minute));
+        let _ = writeln!(out, "{:<9} {} (since the start)", "", quantiles(all));
+    }
+    if status.deciding_s > 1.0 {
+        let _ = writeln!(
+            out,
+            "deciding  for {:.1} s now, on one decision",
+            status.deciding_s
+        );
+    }
     let reloads = &status.reloads;
     let _ = write!(
         out,
@@ -95,10 +126,97 @@ fn describe(status: &Status) -> String {
 
 fn quantiles(q: &Quantiles) -> String {
     if q.count == 0 {
-        return "no decision yet".to_owned();
+        return "no decision".to_owned();
     }
     format!(
         "p50 {:.1} us, p90 {:.1} us, p99 {:.1} us, most {:.1} us",
         q.p50, q.p90, q.p99, q.max
     )
+}
+
+/// The counters' table and the latencies in the text format of Prometheus.
+fn metrics(status: &Status) -> String {
+    let mut out = String::new();
+    for row in Counters::TABLE {
+        let (kind, suffix) = match row.kind {
+            Kind::Counter => ("counter", "_total"),
+            Kind::Gauge => ("gauge", ""),
+        };
+        let (name, help) = (row.name, row.help);
+        let _ = writeln!(out, "# HELP l4sllmd_{name}{suffix} {help}");
+        let _ = writeln!(out, "# TYPE l4sllmd_{name}{suffix} {kind}");
+        let _ = writeln!(out, "l4sllmd_{name}{suffix} {}", row.of(&status.counters));
+    }
+    for (name, help, quantiles) in [
+        (
+            "latency",
+            "Seconds from a record to its override, last minute.",
+            &status.latency_minute_us,
+        ),
+        (
+            "decision",
+            "Seconds to compute a decision, last minute.",
+            &status.decision_minute_us,
+        ),
+    ] {
+        let _ = writeln!(out, "# HELP l4sllmd_{name}_seconds {help}");
+        let _ = writeln!(out, "# TYPE l4sllmd_{name}_seconds gauge");
+        let q = quantiles;
+        for (at, us) in [
+            ("0.5", q.p50),
+            ("0.9", q.p90),
+            ("0.99", q.p99),
+            ("0.999", q.p999),
+            ("1", q.max),
+        ] {
+            let seconds = us / 1e6;
+            let _ = writeln!(out, "l4sllmd_{name}_seconds{{quantile=\"{at}\"}} {seconds}");
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The manual lists every counter, and every counter is in every output.
+    #[test]
+    fn every_counter_is_printed_and_documented() {
+        let manual = include_str!("../../man/l4sllm.1");
+        let mut counters = Counters::default();
+        counters.skipped_behind = 7;
+        let status: Status = serde_json::from_value(serde_json::json!({
+            "version": "1", "pid": 1, "uptime_s": 1.0, "state": "running", "abi": [1, 1],
+            "device": { "path": "/d", "module": null, "abi": null, "opened": 0 },
+            "engine": { "kind": "script", "steps": 1 },
+            "interval": 1,
+            "reloads": { "succeeded": 0, "failed": 0, "last_error": null },
+            "counters": counters,
+            "latency_us": Quantiles::default(),
+            "decision_us": Quantiles::default(),
+        }))
+        .unwrap();
+        let (text, json) = (
+            metrics(&status),
+            serde_json::to_value(status.counters).unwrap(),
+        );
+        assert!(
+            text.contains("\nl4sllmd_skipped_behind_total 7\n"),
+            "{text}"
+        );
+        for row in Counters::TABLE {
+            let name = row.name;
+            assert_eq!(json[name], row.of(&counters), "{name}");
+            assert!(
+                text.contains(&format!("\nl4sllmd_{name}"))
+                    || text.contains(&format!("l4sllmd_{name}_total ")),
+                "{name}"
+            );
+            assert!(
+                manual.contains(&format!(".It Cm {name}\n{}\n", row.help)),
+                "{name} in man/l4sllm.1"
+            );
+        }
+    }
 }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use l4sllm_abi::{MESSAGE_SIZE, VERSIONS};
 use l4sllmd::config::DEFAULT_SOCKET;
+use l4sllmd::logging::explain;
 use l4sllmd::status::ask;
 
 use crate::output::print;
@@ -17,7 +18,7 @@ pub struct VersionArgs {
     socket: PathBuf,
 }
 
-/// Prints them; a daemon that is not there is said to be so.
+/// Prints them; where no daemon answers, why.
 pub fn run(args: &VersionArgs) -> anyhow::Result<()> {
     let range = |(min, max): (u16, u16)| {
         if min == max {
@@ -45,8 +46,9 @@ pub fn run(args: &VersionArgs) -> anyhow::Result<()> {
                 _ => format!("module    none at {}\n", status.device.path.display()),
             };
         }
-        Err(_) => {
-            out += &format!("l4sllmd   none answers on {}\n", args.socket.display());
+        Err(error) => {
+            let socket = args.socket.display();
+            out += &format!("l4sllmd   none answers on {socket}: {}\n", explain(&error));
             out += "module    asked through the daemon\n";
         }
     }

@@ -376,7 +376,10 @@ fn the_doctor_looks_at_an_emulated_device() {
         reloads: Reloads::default(),
         counters: Counters::default(),
         latency_us: Quantiles::default(),
+        latency_minute_us: Quantiles::default(),
         decision_us: Quantiles::default(),
+        decision_minute_us: Quantiles::default(),
+        deciding_s: 0.0,
     };
     let answer = std::thread::spawn(move || {
         let (mut stream, _) = listener.accept().unwrap();

@@ -7,12 +7,13 @@ use anyhow::Context;
 use l4sllmd::config::{DeviceConfig, DeviceKind, Wake};
 use l4sllmd::device::{self, DeviceError};
 use l4sllmd::files::Files;
+use l4sllmd::logging::explain;
 use l4sllmd::status::ask;
 
 use super::DoctorArgs;
 use super::facts::{Device, Facts, System};
 
-/// Finds everything out; what cannot be is a fact too.
+/// Finds everything out; what cannot be found out is a fact too.
 ///
 /// # Errors
 /// The system does not provide an event loop.
@@ -36,8 +37,13 @@ pub fn facts(args: &DoctorArgs) -> anyhow::Result<Facts> {
             }
             None => Device::NoModuleHere,
         },
-        daemon: ask(&args.socket)
-            .map_err(|error| format!("none answers on {}: {error}", args.socket.display())),
+        daemon: ask(&args.socket).map_err(|error| {
+            format!(
+                "none answers on {}: {}",
+                args.socket.display(),
+                explain(&error)
+            )
+        }),
         system: if args.device.is_none() {
             system()
         } else {

@@ -268,8 +268,21 @@ fn daemon(facts: &Facts, found: &mut Findings) {
             format!("sysctl net.inet.l4sllm.interval={more}"),
         );
     }
+    behind(status, found);
+    if c.unrouted > 0 {
+        found.note(
+            "daemon",
+            format!(
+                "{} records are of instances beyond the {} that it decides for: plain DualPI2 \
+                 decides there",
+                c.unrouted, c.instances
+            ),
+            "raise max_instances in [pipeline] of l4sllmd.toml",
+        );
+    }
     if c.due > 0
         && c.decisions == 0
+        && c.skipped_behind < c.due
         && matches!(status.engine, l4sllmd::status::EngineStatus::Policy { .. })
     {
         found.problem(
@@ -284,6 +297,38 @@ fn daemon(facts: &Facts, found: &mut Findings) {
             format!("the last reload that failed: {error}"),
             service("service l4sllmd configtest", "l4sllmd --check -c FILE"),
         );
+    }
+}
+
+/// Whether decisions keep up with the records.
+fn behind(status: &Status, found: &mut Findings) {
+    let c = &status.counters;
+    if status.deciding_s > 1.0 {
+        found.problem(
+            "daemon",
+            format!(
+                "has been computing one decision for {:.0} s",
+                status.deciding_s
+            ),
+            "l4sllm status # a smaller policy, or restart the service",
+        );
+    }
+    if c.skipped_behind == 0 {
+        return;
+    }
+    let text = format!(
+        "falls behind: {} of {} intervals were skipped for newer ones; a decision takes {:.1} ms",
+        c.skipped_behind,
+        c.due,
+        status.decision_us.p50 / 1e3
+    );
+    let more = status.interval.saturating_mul(2).min(65_536);
+    let remedy = format!("sysctl net.inet.l4sllm.interval={more}");
+    // A pause now and then skips a few; most of them means too slow a policy.
+    if c.skipped_behind > c.due / 2 {
+        found.problem("daemon", text, remedy);
+    } else {
+        found.note("daemon", text, remedy);
     }
 }
 

@@ -42,7 +42,10 @@ fn status(change: impl Fn(&mut Status)) -> Status {
             ..Default::default()
         },
         latency_us: Quantiles::default(),
+        latency_minute_us: Quantiles::default(),
         decision_us: Quantiles::default(),
+        decision_minute_us: Quantiles::default(),
+        deciding_s: 0.0,
     };
     change(&mut status);
     status
@@ -242,6 +245,46 @@ fn what_is_wrong_is_found_with_the_command_that_mends_it() {
             "daemon",
             "none answers",
             "l4sllmd -c",
+        ),
+        (
+            |f| f.daemon = Ok(status(|s| s.counters.unrouted = 77)),
+            Note,
+            "daemon",
+            "77 records are of instances beyond",
+            "max_instances",
+        ),
+        (
+            |f| {
+                f.daemon = Ok(status(|s| {
+                    s.counters.due = 100;
+                    s.counters.skipped = 90;
+                    s.counters.skipped_behind = 90;
+                    s.decision_us.p50 = 5700.0;
+                }))
+            },
+            Problem,
+            "daemon",
+            "90 of 100 intervals were skipped for newer ones; a decision takes 5.7 ms",
+            "net.inet.l4sllm.interval=200",
+        ),
+        (
+            |f| {
+                f.daemon = Ok(status(|s| {
+                    s.counters.due = 100;
+                    s.counters.skipped_behind = 1;
+                }))
+            },
+            Note,
+            "daemon",
+            "1 of 100 intervals",
+            "net.inet.l4sllm.interval=200",
+        ),
+        (
+            |f| f.daemon = Ok(status(|s| s.deciding_s = 7.2)),
+            Problem,
+            "daemon",
+            "computing one decision for 7 s",
+            "restart",
         ),
         (
             |f| f.daemon = Ok(status(|s| s.state = State::Waiting)),
