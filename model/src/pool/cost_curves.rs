@@ -223,6 +223,7 @@ mod tests {
                 l4s_mean_ms: None,
                 l4s_p99_ms: Some(1.0),
                 jain: Some(0.9),
+                drop_share: None,
             },
         }
     }

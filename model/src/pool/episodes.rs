@@ -95,6 +95,9 @@ pub struct Outcome {
     pub l4s_p99_ms: Option<f64>,
     /// Jain's index over the goodputs of lasting flows, none with fewer than two.
     pub jain: Option<f64>,
+    /// Dropped packets of all that left the queue, 0 to 1.
+    #[serde(default)]
+    pub drop_share: Option<f64>,
 }
 
 impl Outcome {
@@ -113,6 +116,7 @@ impl Outcome {
             l4s_mean_ms: of(|o| o.l4s_mean_ms),
             l4s_p99_ms: of(|o| o.l4s_p99_ms),
             jain: of(|o| o.jain),
+            drop_share: of(|o| o.drop_share),
         }
     }
 }
