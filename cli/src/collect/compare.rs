@@ -1,8 +1,12 @@
-//! How behaviours did beside each other, condition by condition.
+//! How behaviours did compared with the first one, condition by condition.
+//!
+//! What is better and worse is defined in [`l4sllm_report::verdict`], as for
+//! reports on runs.
 
 use std::collections::BTreeMap;
 
-use l4sllm_model::pool::{EpisodeFacts, Outcome, Tolerance};
+use l4sllm_model::pool::{EpisodeFacts, Outcome};
+use l4sllm_report::verdict::{DEFINITION, Interval, Judgement, Quantity, Sample, Verdict, judge};
 
 /// Behaviours by name, in their order, and what became of each in each
 /// condition.
@@ -14,37 +18,82 @@ pub struct Comparison<'a> {
 /// One condition under all behaviours.
 struct Condition<'a> {
     facts: &'a EpisodeFacts,
-    runs: BTreeMap<&'a str, Vec<Outcome>>,
+    /// The episodes of each behaviour.
+    runs: BTreeMap<&'a str, Vec<&'a EpisodeFacts>>,
 }
 
-/// The runs of one behaviour in one condition: means, and the standard
-/// deviation of the utilisation from one repetition to the next.
-#[derive(Debug, Clone, Copy)]
-struct Mean {
-    outcome: Outcome,
-    utilisation_sd: f64,
+/// A number that behaviours are compared by.
+struct Metric {
+    name: &'static str,
+    quantity: Quantity,
+    /// In the quantity's unit.
+    of: fn(&Outcome) -> Option<f64>,
+    digits: usize,
 }
+
+const METRICS: [Metric; 5] = [
+    Metric {
+        name: "utilisation",
+        quantity: Quantity::Utilisation,
+        of: |outcome| Some(100.0 * outcome.utilisation),
+        digits: 2,
+    },
+    Metric {
+        name: "drops",
+        quantity: Quantity::Drops,
+        of: |outcome| outcome.drop_share.map(|share| 100.0 * share),
+        digits: 2,
+    },
+    Metric {
+        name: "classic mean",
+        quantity: Quantity::Delay,
+        of: |outcome| outcome.classic_mean_ms,
+        digits: 2,
+    },
+    Metric {
+        name: "L4S p99",
+        quantity: Quantity::Delay,
+        of: |outcome| outcome.l4s_p99_ms,
+        digits: 2,
+    },
+    Metric {
+        name: "Jain",
+        quantity: Quantity::Jain,
+        of: |outcome| outcome.jain,
+        digits: 3,
+    },
+];
+
+/// Indices into [`METRICS`].
+const UTILISATION: usize = 0;
+const CLASSIC: usize = 2;
+
+/// One behaviour against the first in one condition: a judgement for each of
+/// [`METRICS`], none where either lacks the number.
+type Judged = [Option<Judgement>; METRICS.len()];
 
 /// One behaviour against the first, over all conditions.
 #[derive(Debug, PartialEq)]
 struct Line {
     name: String,
     conditions: usize,
-    utilisation: f64,
-    /// Mean and worst difference of utilisation.
-    difference: [f64; 2],
-    /// Factors, as geometric means: classic mean and 99th percentile, L4S
-    /// 99th percentile.
-    factors: [Option<f64>; 3],
-    jain: Option<f64>,
-    /// Conditions in which utilisation, fairness and L4S delay were kept.
-    kept: [usize; 3],
-    /// Conditions with less classic delay, and all three kept.
+    /// Mean of each of [`METRICS`] over conditions.
+    means: [Option<f64>; METRICS.len()],
+    /// Difference of utilisation over conditions, points: its mean, and the
+    /// worst condition's.
+    difference: Option<Interval>,
+    worst: f64,
+    /// Factors of delay, as natural logarithms: classic mean and 99th
+    /// percentile, L4S 99th percentile.
+    factors: [Option<Interval>; 3],
+    /// Conditions in which each metric is worse and better.
+    verdicts: [[usize; 2]; METRICS.len()],
+    /// Conditions with less classic delay and nothing worse.
     better: usize,
 }
 
 impl<'a> Comparison<'a> {
-    /// Of a pool's episodes; all is held against the first behaviour.
+    /// Of a pool's episodes; everything is compared with the first behaviour.
     pub fn new(episodes: &'a [EpisodeFacts]) -> Comparison<'a> {
         let mut names: Vec<&str> = Vec::new();
         let mut conditions: BTreeMap<&str, Condition<'_>> = BTreeMap::new();
@@ -57,11 +106,7 @@ impl<'a> Comparison<'a> {
                 facts: episode,
                 runs: BTreeMap::new(),
             });
-            condition
-                .runs
-                .entry(name)
-                .or_default()
-                .push(episode.outcome);
+            condition.runs.entry(name).or_default().push(episode);
         }
         Comparison { names, conditions }
     }
@@ -72,254 +117,239 @@ impl<'a> Comparison<'a> {
         let Some(first) = lines.first() else {
             return String::new();
         };
-        let tolerance = Tolerance::default();
         let mut text = format!(
-            "\n{} conditions, means of {} each; delays as factors on those of {} in the same condition \
-             (geometric mean).\nKept: utilisation within {} % or the standard deviation of {}'s repetitions, \
-             Jain's index within {}, L4S p99 within a factor of {}.\n\n\
-             | behaviour | utilisation | difference: mean, worst | classic mean | classic p99 | L4S p99 | Jain \
-             | utilisation kept | fairness kept | L4S delay kept | less delay, all kept |\n\
-             |---|---|---|---|---|---|---|---|---|---|---|\n",
+            "\n{} conditions, {}; everything is compared with {} in the same condition. Delays are \
+             factors (geometric means over conditions) with their 95 % interval. Worse, better: \
+             conditions with that verdict. {DEFINITION}\n\n\
+             | behaviour | utilisation, % | difference, points: mean, worst | drops, % | classic mean \
+             | classic p99 | L4S p99 | Jain | utilisation worse, better | drops worse, better \
+             | L4S p99 worse, better | Jain worse, better | less classic delay, nothing worse |\n\
+             |---|---|---|---|---|---|---|---|---|---|---|---|---|\n",
             first.conditions,
-            self.repetitions(),
+            self.repetitions_in_words(),
             first.name,
-            100.0 * tolerance.utilisation,
-            first.name,
-            tolerance.jain,
-            tolerance.l4s_delay,
         );
         for line in &lines {
-            let [mean, worst] = line.difference.map(|d| format!("{:+.2}", 100.0 * d));
-            let [classic, classic99, l4s] = line.factors.map(|factor| number(factor, 3));
-            let [utilisation, fairness, l4s_delay] = line.kept;
-            text += &format!(
-                "| {} | {:.2} % | {mean}, {worst} | {classic} | {classic99} | {l4s} | {} \
-                 | {utilisation} | {fairness} | {l4s_delay} | {} of {} |\n",
-                line.name,
-                100.0 * line.utilisation,
-                number(line.jain, 3),
-                line.better,
-                line.conditions,
-            );
+            text += &self.row(line);
         }
         text
     }
 
-    /// A table in Markdown, a line a condition: the last behaviour beside the
-    /// first.
+    /// A table in Markdown, a line a condition: the last behaviour compared
+    /// with the first, the greatest loss first.
     pub fn each(&self) -> String {
         let (Some(first), Some(last)) = (self.names.first(), self.names.last()) else {
             return String::new();
         };
         let mut text = format!(
-            "\nEach condition, {first} and {last}: utilisation in %, with its standard deviation over {} \
-             repetitions, and delays in ms.\n\n\
-             | condition | Mbit/s | RTT, ms | flows | utilisation | | classic mean | | L4S p99 | | Jain | |\n\
-             |---|---|---|---|---|---|---|---|---|---|---|---|\n",
-            self.repetitions()
+            "\nEach condition, the greatest loss first: {first}, and by how much {last} differs, \
+             {}.\n\n| condition | Mbit/s | RTT, ms | flows |",
+            self.repetitions_in_words()
         );
-        for (name, condition) in &self.conditions {
-            let Some((own, base)) = condition.pair(last, first) else {
-                continue;
-            };
-            let facts = condition.facts;
-            let flows = facts.flows.iter().map(|f| format!("{} {}", f.count, f.cc));
-            let number_of = name.rsplit('-').next().unwrap_or(name);
-            text += &format!(
-                "| {number_of} | {:.1} | {:.0} | {} |",
-                facts.rate_bps as f64 / 1e6,
-                facts.rtt_ns as f64 / 1e6,
-                flows.collect::<Vec<_>>().join(", "),
-            );
-            for mean in [base, own] {
-                let [share, sd] = [mean.outcome.utilisation, mean.utilisation_sd];
-                text += &format!(" {:.2} ± {:.2} |", 100.0 * share, 100.0 * sd);
-            }
-            let columns = |o: &Outcome| [(o.classic_mean_ms, 2), (o.l4s_p99_ms, 2), (o.jain, 3)];
-            for (base, own) in columns(&base.outcome)
-                .into_iter()
-                .zip(columns(&own.outcome))
-            {
-                for (value, digits) in [base, own] {
-                    text += &format!(" {} |", number(value, digits));
-                }
-            }
-            text.push('\n');
+        for metric in &METRICS {
+            let unit = metric.quantity.unit().trim();
+            let comma = if unit.is_empty() { "" } else { ", " };
+            text += &format!(" {}{comma}{unit} | difference |", metric.name);
         }
-        text
+        text += &format!("\n|---|---|---|---|{}\n", "---|".repeat(2 * METRICS.len()));
+        let mut rows: Vec<(f64, String)> = self
+            .conditions
+            .iter()
+            .filter_map(|(name, condition)| {
+                let judged = condition.judge(last, first)?;
+                Some((loss(&judged), condition.row(name, &judged)))
+            })
+            .collect();
+        rows.sort_by(|a, b| b.0.total_cmp(&a.0));
+        text + &rows.into_iter().map(|(_, row)| row).collect::<String>()
     }
 
-    /// Runs of a behaviour in a condition.
+    /// Repetitions of a behaviour in a condition, at most.
     fn repetitions(&self) -> usize {
         let runs = self.conditions.values().flat_map(|c| c.runs.values());
         runs.map(Vec::len).max().unwrap_or(0)
     }
 
+    fn repetitions_in_words(&self) -> String {
+        match self.repetitions() {
+            1 => "one repetition each: no conclusion about single conditions".to_owned(),
+            several => format!("{several} repetitions each"),
+        }
+    }
+
     fn line(&self, name: &str) -> Line {
-        let pairs: Vec<(Mean, Mean)> = self
+        let conditions: Vec<(&Condition<'_>, Judged)> = self
             .conditions
             .values()
-            .filter_map(|condition| condition.pair(name, self.names[0]))
+            .filter_map(|condition| Some((condition, condition.judge(name, self.names[0])?)))
             .collect();
+        let over = |of: &dyn Fn(&(&Condition<'_>, Judged)) -> Option<f64>| {
+            Interval::of(&conditions.iter().filter_map(of).collect::<Vec<_>>())
+        };
         let factor = |delay: fn(&Outcome) -> Option<f64>| {
-            let logs = pairs.iter().filter_map(|(own, first)| {
-                let factor = delay(&own.outcome)? / delay(&first.outcome)?;
+            over(&|(condition, _)| {
+                let factor = condition.mean(name, delay)? / condition.mean(self.names[0], delay)?;
                 (factor > 0.0 && factor.is_finite()).then(|| factor.ln())
-            });
-            mean(logs).map(f64::exp)
+            })
         };
-        let differences = || {
-            pairs
-                .iter()
-                .map(|(own, first)| own.outcome.utilisation - first.outcome.utilisation)
+        let difference = |judged: &Judged| judged[UTILISATION].map(|of| of.difference.mean);
+        let differences = conditions
+            .iter()
+            .filter_map(|(_, judged)| difference(judged));
+        let count = |index: usize, verdict: Verdict| {
+            let judged = conditions.iter().filter_map(|(_, judged)| judged[index]);
+            judged.filter(|of| of.verdict == verdict).count()
         };
-        let kept = |which: usize| {
-            let kept = pairs.iter().filter(|(own, first)| own.keeps(first)[which]);
-            kept.count()
-        };
-        let better = pairs.iter().filter(|(own, first)| {
-            own.outcome.classic_mean_ms < first.outcome.classic_mean_ms
-                && own.keeps(first) == [true; 3]
+        let better = conditions.iter().filter(|(_, judged)| {
+            let mut all = judged.iter().flatten();
+            judged[CLASSIC].is_some_and(|of| of.verdict == Verdict::Better)
+                && all.all(|of| of.verdict != Verdict::Worse)
         });
         Line {
             name: name.to_owned(),
-            conditions: pairs.len(),
-            utilisation: mean(pairs.iter().map(|(own, _)| own.outcome.utilisation)).unwrap_or(0.0),
-            difference: [
-                mean(differences()).unwrap_or(0.0),
-                differences().fold(f64::INFINITY, f64::min),
-            ],
+            conditions: conditions.len(),
+            means: std::array::from_fn(|index| {
+                over(&|(_, judged)| judged[index].map(|of| of.value)).map(|of| of.mean)
+            }),
+            difference: over(&|(_, judged)| difference(judged)),
+            worst: differences.fold(f64::INFINITY, f64::min),
             factors: [
-                factor(|o| o.classic_mean_ms),
-                factor(|o| o.classic_p99_ms),
-                factor(|o| o.l4s_p99_ms),
+                factor(|outcome| outcome.classic_mean_ms),
+                factor(|outcome| outcome.classic_p99_ms),
+                factor(|outcome| outcome.l4s_p99_ms),
             ],
-            jain: mean(pairs.iter().filter_map(|(own, _)| own.outcome.jain)),
-            kept: [kept(0), kept(1), kept(2)],
+            verdicts: std::array::from_fn(|index| {
+                [count(index, Verdict::Worse), count(index, Verdict::Better)]
+            }),
             better: better.count(),
         }
+    }
+
+    fn row(&self, line: &Line) -> String {
+        let conclusive = self.repetitions() > 1;
+        let [utilisation, drops, _, _, jain] = line.means;
+        let difference = line.difference.map_or_else(dash, |of| {
+            let shown = Quantity::Utilisation.shown(&of, 0.0);
+            let shown = shown.trim_end_matches("\u{a0}pt");
+            format!("{shown}, {:+.2}", line.worst).replace('-', "\u{2212}")
+        });
+        let factors = line.factors.map(|of| of.map_or_else(dash, factor));
+        let verdicts = line.verdicts.map(|[worse, better]| match conclusive {
+            true => format!("{worse}, {better}"),
+            false => dash(),
+        });
+        let better = match conclusive {
+            true => format!("{} of {}", line.better, line.conditions),
+            false => dash(),
+        };
+        format!(
+            "| {} | {} | {difference} | {} | {} | {} | {} | {} | {} | {} | {better} |\n",
+            line.name,
+            number(utilisation, 2),
+            number(drops, 2),
+            factors.join(" | "),
+            number(jain, 3),
+            verdicts[UTILISATION],
+            verdicts[1],
+            verdicts[3],
+            verdicts[4],
+        )
     }
 }
 
 impl Condition<'_> {
-    /// How a behaviour did, and how another one.
-    fn pair(&self, name: &str, other: &str) -> Option<(Mean, Mean)> {
-        let of = |name| self.runs.get(name).map(|runs| Mean::of(runs));
-        of(name).zip(of(other))
+    /// How one behaviour did compared with another; none without both.
+    fn judge(&self, name: &str, other: &str) -> Option<Judged> {
+        let (own, reference) = (self.runs.get(name)?, self.runs.get(other)?);
+        let samples = |runs: &[&EpisodeFacts], metric: &Metric| -> Vec<Sample> {
+            let sample = |run: &&EpisodeFacts| {
+                Some(Sample {
+                    seed: run.seed,
+                    value: (metric.of)(&run.outcome)?,
+                })
+            };
+            runs.iter().filter_map(sample).collect()
+        };
+        Some(METRICS.each_ref().map(|metric| {
+            judge(
+                metric.quantity,
+                &samples(own, metric),
+                &samples(reference, metric),
+            )
+        }))
+    }
+
+    /// Mean over a behaviour's repetitions; none where one lacks the number.
+    fn mean(&self, name: &str, of: fn(&Outcome) -> Option<f64>) -> Option<f64> {
+        let values: Option<Vec<f64>> = self
+            .runs
+            .get(name)?
+            .iter()
+            .map(|run| of(&run.outcome))
+            .collect();
+        Interval::of(&values?).map(|interval| interval.mean)
+    }
+
+    fn row(&self, name: &str, judged: &Judged) -> String {
+        let facts = self.facts;
+        let flows = facts.flows.iter().map(|f| format!("{} {}", f.count, f.cc));
+        let mut text = format!(
+            "| {} | {:.1} | {:.0} | {} |",
+            name.rsplit('-').next().unwrap_or(name),
+            facts.rate_bps as f64 / 1e6,
+            facts.rtt_ns as f64 / 1e6,
+            flows.collect::<Vec<_>>().join(", "),
+        );
+        for (metric, judged) in METRICS.iter().zip(judged) {
+            let reference = number(judged.map(|of| of.reference), metric.digits);
+            text += &format!(
+                " {reference} | {} |",
+                judged.map_or_else(dash, |of| shown(&of))
+            );
+        }
+        text + "\n"
     }
 }
 
-impl Mean {
-    fn of(runs: &[Outcome]) -> Mean {
-        let outcome = Outcome::mean(runs);
-        let squares = runs
-            .iter()
-            .map(|run| (run.utilisation - outcome.utilisation).powi(2));
-        let variance = squares.sum::<f64>() / (runs.len().max(2) - 1) as f64;
-        Mean {
-            outcome,
-            utilisation_sd: variance.sqrt(),
-        }
+/// A difference with its verdict.
+fn shown(judgement: &Judgement) -> String {
+    match judgement.verdict {
+        Verdict::Better => format!("{} better", judgement.shown()),
+        Verdict::Worse => format!("{} worse", judgement.shown()),
+        Verdict::Same => "\u{2248}".to_owned(),
+        Verdict::Unclear | Verdict::NoConclusion => format!("({})", judgement.shown()),
     }
+}
 
-    /// Whether utilisation, fairness and L4S delay are those of `first`.
-    fn keeps(&self, first: &Mean) -> [bool; 3] {
-        let tolerance = Tolerance::default();
-        let (own, base) = (&self.outcome, &first.outcome);
-        let allowed = tolerance.utilisation.max(first.utilisation_sd);
-        let pair = |of: fn(&Outcome) -> Option<f64>| of(own).zip(of(base));
-        [
-            own.utilisation >= base.utilisation - allowed,
-            pair(|o| o.jain).is_none_or(|(own, base)| own >= base - tolerance.jain),
-            pair(|o| o.l4s_p99_ms).is_none_or(|(own, base)| own <= base * tolerance.l4s_delay),
-        ]
+/// The greatest loss, in units of a severe one.
+fn loss(judged: &Judged) -> f64 {
+    judged
+        .iter()
+        .flatten()
+        .map(Judgement::loss)
+        .fold(0.0, f64::max)
+}
+
+/// "0.915 (0.852 to 0.982)" of a mean of logarithms.
+fn factor(of: Interval) -> String {
+    let mean = of.mean.exp();
+    match of.half_width {
+        Some(half) if half > 0.0 => {
+            let (low, high) = ((of.mean - half).exp(), (of.mean + half).exp());
+            format!("{mean:.3} ({low:.3} to {high:.3})")
+        }
+        _ => format!("{mean:.3}"),
     }
 }
 
 fn number(value: Option<f64>, digits: usize) -> String {
-    value.map_or("-".to_owned(), |v| format!("{v:.digits$}"))
+    value.map_or_else(dash, |v| format!("{v:.digits$}"))
 }
 
-fn mean(values: impl Iterator<Item = f64>) -> Option<f64> {
-    let (mut sum, mut count) = (0.0, 0.0);
-    for value in values {
-        sum += value;
-        count += 1.0;
-    }
-    (count > 0.0).then_some(sum / count)
+/// Where there is no number.
+fn dash() -> String {
+    "-".to_owned()
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::json;
-
-    fn episode(scenario: &str, name: &str, utilisation: f64, classic: Option<f64>) -> EpisodeFacts {
-        let outcome = json!({
-            "utilisation": utilisation, "classic_mean_ms": classic, "classic_p50_ms": null,
-            "classic_p99_ms": null, "l4s_mean_ms": null, "l4s_p99_ms": 1.0, "jain": null,
-        });
-        let behaviour = json!({
-            "name": name, "target_ns": 1, "gain": 1.0, "coupling": 2.0, "l4s_threshold_ns": 1,
-        });
-        let facts = json!({
-            "episode": 0, "scenario": scenario, "rows": 1, "seed": 1, "rate_bps": 1, "rtt_ns": 1,
-            "flows": [], "behaviour": behaviour, "outcome": outcome,
-        });
-        serde_json::from_value(facts).unwrap()
-    }
-
-    #[test]
-    fn behaviours_are_compared_within_conditions() {
-        let episodes = [
-            episode("a", "base", 1.0, Some(10.0)),
-            episode("a", "new", 0.998, Some(5.0)),
-            episode("b", "base", 0.9, Some(4.0)),
-            episode("b", "new", 0.8, Some(2.0)),
-            episode("c", "base", 0.9, None),
-            episode("c", "new", 0.9, None),
-        ];
-        let comparison = Comparison::new(&episodes);
-        assert_eq!(comparison.names, ["base", "new"]);
-        assert_eq!(comparison.line("base").factors[0], Some(1.0));
-        let new = comparison.line("new");
-        assert!((new.factors[0].unwrap() - 0.5).abs() < 1e-12);
-        assert_eq!((new.factors[1], new.jain), (None, None));
-        let [mean, worst] = new.difference;
-        assert!((mean + 0.034).abs() < 1e-9, "{new:?}");
-        assert!((worst + 0.1).abs() < 1e-9, "{new:?}");
-        // Less delay in two conditions, but in one of them capacity is given up.
-        assert_eq!((new.kept, new.better, new.conditions), ([2, 3, 3], 1, 3));
-        let table = comparison.table();
-        assert!(
-            table.contains("| new | 89.93 % | -3.40, -10.00 | 0.500 | - |"),
-            "{table}"
-        );
-    }
-
-    #[test]
-    fn repetitions_count_in_the_mean_and_their_spread_is_told() {
-        let runs = |of: [f64; 3], name: &str, classic: f64| {
-            of.map(|utilisation| episode("a-00007", name, utilisation, Some(classic)))
-        };
-        let mut episodes = [
-            runs([0.90, 0.92, 0.94], "base", 10.0),
-            runs([0.91, 0.90, 0.91], "new", 8.0),
-        ]
-        .concat();
-        let comparison = Comparison::new(&episodes);
-        let new = comparison.line("new");
-        // 1.3 % less in the mean, where the first itself differs by 2 %.
-        assert!((new.difference[0] + 0.04 / 3.0).abs() < 1e-9, "{new:?}");
-        assert_eq!((new.kept, new.better), ([1, 1, 1], 1));
-        let each = comparison.each();
-        let row = "| 00007 | 0.0 | 0 |  | 92.00 ± 2.00 | 90.67 ± 0.58 | 10.00 | 8.00 | 1.00 | 1.00 | - | - |";
-        assert!(each.contains(row), "{each}");
-        // Beyond a fifth more L4S delay, nothing counts as better.
-        for episode in &mut episodes[3..] {
-            episode.outcome.l4s_p99_ms = Some(1.3);
-        }
-        let new = Comparison::new(&episodes).line("new");
-        assert_eq!((new.kept, new.better), ([1, 1, 0], 0));
-    }
-}
+mod tests;

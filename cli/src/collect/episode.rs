@@ -110,6 +110,7 @@ fn facts(
             l4s_mean_ms: delay.l4s.mean,
             l4s_p99_ms: delay.l4s.p99,
             jain: statistics.jain,
+            drop_share: statistics.drop_share,
         },
     }
 }

@@ -66,8 +66,8 @@ pub struct CollectArgs {
     /// The same seed and files give the same pool.
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// Where behaviours are compared: a line for each condition, too, the
-    /// last behaviour beside the first.
+    /// Where behaviours are compared: also a line for each condition, the last
+    /// behaviour compared with the first, the greatest loss first.
     #[arg(long)]
     each: bool,
     /// Runs at a time; 0: one a core.
