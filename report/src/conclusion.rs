@@ -12,23 +12,56 @@ const GAINS: usize = 2;
 /// What there is to say where nothing was compared.
 const NOTHING: &str = "There is nothing to compare: a baseline or another arm is missing.";
 
-/// The whole in short: a sentence for each baseline.
-pub(super) fn headline(comparison: &Comparison<'_>) -> String {
-    if comparison.pairs.is_empty() {
-        return NOTHING.to_owned();
-    }
-    let sentences = comparison.baselines.iter().filter_map(|baseline| {
-        let pairs = comparison.pairs.iter();
-        let own = pairs.filter(|pair| pair.baseline.name == baseline.name);
-        let clauses = clauses(&own.collect::<Vec<_>>());
-        (!clauses.is_empty()).then(|| format!("Against {}: {}.", baseline.name, clauses.join("; ")))
-    });
-    sentences.collect::<Vec<_>>().join(" ")
+/// What there is to say of arms that have run once.
+const ONE: &str = "One repetition: no conclusion.";
+
+/// The whole in short.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Headline {
+    /// One sentence on everything.
+    All(&'static str),
+    /// What there is to say of the arms against each baseline.
+    Against(Vec<(String, Vec<String>)>),
 }
 
-/// One sentence for each pair, with all numbers.
+impl Headline {
+    pub(super) fn of(comparison: &Comparison<'_>) -> Headline {
+        if comparison.pairs.is_empty() {
+            return Headline::All(NOTHING);
+        }
+        if !comparison.is_conclusive() {
+            return Headline::All(ONE);
+        }
+        let baselines = comparison.baselines.iter().filter_map(|baseline| {
+            let pairs = comparison.pairs.iter();
+            let own = pairs.filter(|pair| pair.baseline.name == baseline.name);
+            let clauses = clauses(&own.collect::<Vec<_>>());
+            (!clauses.is_empty()).then(|| (baseline.name.clone(), clauses))
+        });
+        Headline::Against(baselines.collect())
+    }
+
+    /// For a terminal: a line for each clause.
+    pub(super) fn text(&self) -> String {
+        match self {
+            Headline::All(sentence) => format!("{sentence}\n"),
+            Headline::Against(baselines) => baselines
+                .iter()
+                .map(|(baseline, clauses)| {
+                    let clauses: String = clauses.iter().map(|of| format!("  {of}\n")).collect();
+                    format!("Against {baseline}:\n{clauses}")
+                })
+                .collect(),
+        }
+    }
+}
+
+/// One sentence for each pair, with all numbers; none where nothing can be
+/// concluded.
 pub(super) fn conclusions(comparison: &Comparison<'_>) -> Vec<String> {
-    comparison.pairs.iter().map(sentence).collect()
+    let pairs = comparison.pairs.iter();
+    let pairs = pairs.filter(|pair| pair.standing() != Standing::NoConclusion);
+    pairs.map(sentence).collect()
 }
 
 /// A clause for each pair that differs, and one for those that do not.
@@ -82,11 +115,6 @@ fn sentence(pair: &Pair<'_>) -> String {
     .filter_map(|(word, phrases)| Some(format!("{word} {}", phrases?)))
     .collect();
     match pair.standing() {
-        Standing::NoConclusion => {
-            let measured = of(Verdict::NoConclusion);
-            let measured = measured.map_or(String::new(), |list| format!(" Measured: {list}."));
-            format!("{name} against {against}: one repetition: no conclusion.{measured}")
-        }
         Standing::Same => format!("{name} against {against}: no difference that matters."),
         _ => format!("{name} against {against}: {}.", parts.join("; ")),
     }
@@ -131,7 +159,7 @@ mod tests {
     fn said(arms: Vec<Arm>) -> (String, Vec<String>) {
         let (facts, summary) = results(arms);
         let comparison = Comparison::of(&facts, &summary);
-        (headline(&comparison), conclusions(&comparison))
+        (Headline::of(&comparison).text(), conclusions(&comparison))
     }
 
     #[test]
@@ -143,12 +171,12 @@ mod tests {
         ]);
         assert_eq!(
             headline,
-            "Against dualpi2: l4sllm-10 is worse in utilisation (\u{2212}49 \u{b1} 0\u{a0}points) \
+            "Against dualpi2:\n  l4sllm-10 is worse in utilisation (\u{2212}49 \u{b1} 0\u{a0}points) \
              and drops (+4.0 \u{b1} 0\u{a0}points), better in classic median delay \
-             (\u{2212}27 \u{b1} 0\u{a0}%); dualpi2-tuned is worse in drops \
+             (\u{2212}27 \u{b1} 0\u{a0}%)\n  dualpi2-tuned is worse in drops \
              (+4.0 \u{b1} 0\u{a0}points) and utilisation (\u{2212}0.1 \u{b1} 0\u{a0}points), \
-             better in classic median delay (\u{2212}27 \u{b1} 0\u{a0}%). Against dualpi2-tuned: \
-             l4sllm-10 is worse in utilisation (\u{2212}49 \u{b1} 0\u{a0}points)."
+             better in classic median delay (\u{2212}27 \u{b1} 0\u{a0}%)\nAgainst dualpi2-tuned:\n  \
+             l4sllm-10 is worse in utilisation (\u{2212}49 \u{b1} 0\u{a0}points)\n"
         );
         assert_eq!(
             conclusions[1],
@@ -163,19 +191,8 @@ mod tests {
             arm("dualpi2", None, &[(0.99, 0.01)], 15.0),
             arm("l4sllm-10", Some(10), &[(0.50, 0.01)], 10.0),
         ]);
-        assert_eq!(
-            headline,
-            "Against dualpi2: l4sllm-10: one repetition: no conclusion."
-        );
-        assert_eq!(
-            conclusions,
-            [
-                "l4sllm-10 against dualpi2: one repetition: no conclusion. Measured: utilisation \
-              (\u{2212}49\u{a0}points, 99.0 to 50.0\u{a0}%), classic median delay \
-              (\u{2212}33\u{a0}%, 15.0 to 10.0\u{a0}ms) and drops (0\u{a0}points, 1.00 to \
-              1.00\u{a0}%)."
-            ]
-        );
+        assert_eq!(headline, "One repetition: no conclusion.\n");
+        assert!(conclusions.is_empty());
     }
 
     #[test]
@@ -198,8 +215,8 @@ mod tests {
         ]);
         assert_eq!(
             headline,
-            "Against dualpi2: l4sllm-10: no certain difference; l4sllm-100: no difference that \
-             matters."
+            "Against dualpi2:\n  l4sllm-10: no certain difference\n  l4sllm-100: no difference that \
+             matters\n"
         );
         assert!(conclusions[0].contains("not certain: utilisation (\u{2212}1.0 \u{b1} 4.3"));
     }
@@ -212,7 +229,7 @@ mod tests {
         ]);
         assert_eq!(
             headline,
-            "Against dualpi2: fifo is worse in classic median delay (+433 \u{b1} 0\u{a0}%)."
+            "Against dualpi2:\n  fifo is worse in classic median delay (+433 \u{b1} 0\u{a0}%)\n"
         );
         let (headline, conclusions) = said(vec![steady("fifo", None, (0.99, 0.01), 80.0)]);
         assert!(headline.starts_with("There is nothing to compare"));

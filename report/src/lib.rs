@@ -21,6 +21,7 @@ use serde::Serialize;
 use thiserror::Error;
 
 use compare::Comparison;
+use conclusion::Headline;
 use data::Data;
 use figures::{Captioned, figures};
 use l4sllm_testbed::result::{Arm, PolicyFacts, ResultError, Stored, write_atomically};
@@ -245,7 +246,7 @@ fn text(data: &Data) -> String {
         out.push_str(&format!("\n{}", differences.text()));
         out.push_str(&wrapped(&format!("{}. {DEFINITION}", table::SIGNS)));
     }
-    out.push_str(&format!("\n{}\n", conclusion::headline(&comparison)));
+    out.push_str(&format!("\n{}", Headline::of(&comparison).text()));
     out
 }
 

@@ -4,7 +4,7 @@
 use std::fmt::Write;
 
 use super::compare::{Comparison, Pair};
-use super::conclusion::{conclusions, headline};
+use super::conclusion::{Headline, conclusions};
 use super::data::Data;
 use super::figure::escape;
 use super::figures::Captioned;
@@ -97,9 +97,9 @@ fn entry(section: &Section<'_>) -> (f64, String) {
         false => format!(" <b>Partial: {finished} of {all} repetitions.</b>"),
     };
     let entry = format!(
-        "<li><a href=\"#{}\">{name}</a>: {description}.{partial}<br>{}</li>\n",
+        "<li><a href=\"#{}\">{name}</a>: {description}.{partial}{}</li>\n",
         slug(&name),
-        prose(&headline(&comparison)),
+        html_headline(&comparison),
     );
     (loss, entry)
 }
@@ -114,14 +114,11 @@ fn section(section: &Section<'_>) -> String {
         return out + &run_again(data);
     }
     let comparison = Comparison::of(&data.facts, &data.summary);
-    let _ = writeln!(
-        out,
-        "<p class=\"headline\">{}</p>",
-        prose(&headline(&comparison))
-    );
+    out.push_str(&html_headline(&comparison));
     out.push_str(&html_table(&results(data)));
     out.push_str(
-        "<p class=\"key\">Best of each column in bold. Delays are sojourn times of forwarded \
+        "<p class=\"key\">In bold: the best of a column as shown, which need not be a difference \
+         (below). Delays are sojourn times of forwarded \
          packets, drops a share of the packets that left the queue; counts are sums over \
          repetitions. Decision: time from the record that completes an interval to the override \
          in force, or what the scenario sets in its place.</p>\n",
@@ -129,7 +126,7 @@ fn section(section: &Section<'_>) -> String {
     if let Some(table) = differences(&comparison) {
         out.push_str("<h3>Differences, greatest loss first</h3>\n");
         out.push_str(&html_table(&table));
-        out.push_str(&key(&comparison));
+        out.push_str(&key());
     }
     let conclusions = conclusions(&comparison);
     if !conclusions.is_empty() {
@@ -153,6 +150,31 @@ fn section(section: &Section<'_>) -> String {
     out + &run_again(data)
 }
 
+fn html_headline(comparison: &Comparison<'_>) -> String {
+    match Headline::of(comparison) {
+        Headline::All(sentence) if !comparison.pairs.is_empty() => format!(
+            "<p class=\"partial\"><b>{}</b> What arms differ by cannot be told from what two runs of \
+             the same arm differ by. Three repetitions or more (<code>--repetitions</code>) show \
+             it.</p>\n",
+            escape(sentence)
+        ),
+        Headline::All(sentence) => format!("<p>{}</p>\n", escape(sentence)),
+        Headline::Against(baselines) => baselines
+            .iter()
+            .map(|(baseline, clauses)| {
+                let clauses: String = clauses
+                    .iter()
+                    .map(|clause| format!("<li>{}</li>\n", prose(clause)))
+                    .collect();
+                format!(
+                    "<p class=\"headline\">Against {}:</p>\n<ul class=\"conclusion\">\n{clauses}</ul>\n",
+                    prose(baseline)
+                )
+            })
+            .collect(),
+    }
+}
+
 /// What an interrupted run lacks.
 fn partial(data: &Data) -> String {
     let (finished, all) = data.progress();
@@ -170,8 +192,8 @@ fn partial(data: &Data) -> String {
 }
 
 /// What colours and signs of the differences mean.
-fn key(comparison: &Comparison<'_>) -> String {
-    let mut out = format!(
+fn key() -> String {
+    format!(
         "<p class=\"key\"><span class=\"better\">Blue: better</span>, \
          <span class=\"worse\">orange: worse</span>, on dark ground: \
          <span class=\"much-better\">much better</span> or \
@@ -179,15 +201,7 @@ fn key(comparison: &Comparison<'_>) -> String {
          of a delay, 0.1 of Jain's index), <span class=\"uncertain\">grey: not certain</span>. \
          {}</p>\n",
         escape(DEFINITION)
-    );
-    if !comparison.is_conclusive() {
-        out.push_str(
-            "<p class=\"partial\"><b>One repetition: no conclusion.</b> What arms differ by cannot \
-             be told from what two runs of the same arm differ by. Three repetitions or more \
-             (<code>--repetitions</code>) show it.</p>\n",
-        );
-    }
-    out
+    )
 }
 
 fn what_was_run(data: &Data) -> String {

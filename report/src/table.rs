@@ -55,8 +55,9 @@ pub(super) enum Tone {
 /// The arms and their numbers.
 pub(super) fn results(data: &Data) -> Table {
     let summary = &data.summary;
-    // Of arms with different repetitions, none is the best.
-    let complete = data.missing().is_empty();
+    // Neither of arms that ran once nor of unequal numbers of runs is one the
+    // best.
+    let complete = data.missing().is_empty() && data.facts.repetitions > 1;
     let best: Vec<Option<String>> = METRICS
         .iter()
         .map(|&metric| complete.then(|| best(metric, summary)).flatten())
@@ -103,7 +104,7 @@ pub(super) fn differences(comparison: &Comparison<'_>) -> Option<Table> {
             None => Cell::plain(NOTHING.to_owned()),
         });
         Row {
-            name: format!("{} against {}", pair.arm.name, pair.baseline.name),
+            name: format!("{} vs {}", pair.arm.name, pair.baseline.name),
             cells: std::iter::once(Cell::plain(pair.count().to_string()))
                 .chain(cells)
                 .collect(),
@@ -124,14 +125,16 @@ pub(super) fn differences(comparison: &Comparison<'_>) -> Option<Table> {
 }
 
 fn verdict_cell(judgement: &Judgement) -> Cell {
+    // The columns' names say that points are meant.
+    let shown = judgement.shown().trim_end_matches("\u{a0}pt").to_owned();
     let severe = judgement.weight() >= 1.0;
     let (text, tone) = match (judgement.verdict, severe) {
         (Verdict::Same, _) => ("\u{2248}".to_owned(), Tone::Plain),
-        (Verdict::Better, false) => (judgement.shown(), Tone::Better),
-        (Verdict::Better, true) => (judgement.shown(), Tone::MuchBetter),
-        (Verdict::Worse, false) => (judgement.shown(), Tone::Worse),
-        (Verdict::Worse, true) => (judgement.shown(), Tone::MuchWorse),
-        (Verdict::Unclear | Verdict::NoConclusion, _) => (judgement.shown(), Tone::Uncertain),
+        (Verdict::Better, false) => (shown, Tone::Better),
+        (Verdict::Better, true) => (shown, Tone::MuchBetter),
+        (Verdict::Worse, false) => (shown, Tone::Worse),
+        (Verdict::Worse, true) => (shown, Tone::MuchWorse),
+        (Verdict::Unclear | Verdict::NoConclusion, _) => (shown, Tone::Uncertain),
     };
     Cell { text, tone }
 }
