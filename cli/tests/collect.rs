@@ -169,7 +169,7 @@ fn an_interrupted_collection_says_how_far_it_is() {
     assert_eq!(output.status.code(), Some(130), "{}", text(&output.stderr));
     let said = text(&output.stdout);
     assert!(
-        said.contains("of 17 parts") && said.contains("goes on"),
+        said.contains("of 17 parts") && said.contains("resumes"),
         "{said}"
     );
     assert!(!place.path("pool.parquet").exists());
