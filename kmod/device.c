@@ -7,10 +7,13 @@
 /* See device.h. */
 
 #include "device.h"
+#include "stats.h"
 
 static uint32_t	device_next_instance(struct l4s_device *, uint32_t sched);
 static void	device_pass_events(struct l4s_device *, struct l4s_instance *,
 		    uint64_t now);
+static int	device_select(struct l4s_device *, uint32_t sched,
+		    uint32_t instance, struct l4s_instance **);
 static void	device_wake(void *);
 
 void
@@ -73,10 +76,16 @@ l4s_device_detach(struct l4s_device *dev, struct l4s_instance *inst,
 {
 	struct l4s_instance **link;
 
+	l4s_instance_close(inst, now);
 	l4s_lock(&dev->lock);
 	for (link = &dev->instances; *link != inst; link = &(*link)->next)
 		L4S_ASSERT(*link != NULL);
 	*link = inst->next;
+	l4s_stats_add(&dev->gone, inst);
+	l4s_queues_add(&dev->gone_queues, inst, now);
+	dev->gone_queues.base_probability = 0;
+	dev->gone_queues.classic_probability = 0;
+	dev->gone_queues.coupled_probability = 0;
 	device_pass_events(dev, inst, now);
 	l4s_unlock(&dev->lock);
 }
@@ -163,6 +172,18 @@ l4s_device_stats(struct l4s_device *dev, struct l4s_stats *stats, uint64_t now)
 	return (error);
 }
 
+int
+l4s_device_queues(struct l4s_device *dev, struct l4s_queues *queues,
+    uint64_t now)
+{
+	int error;
+
+	l4s_lock(&dev->lock);
+	error = l4s_device_sum_queues(dev, queues, now);
+	l4s_unlock(&dev->lock);
+	return (error);
+}
+
 void
 l4s_device_watch(struct l4s_device *dev, uint64_t now)
 {
@@ -221,32 +242,80 @@ l4s_device_store_limits(struct l4s_device *dev, const struct l4s_limits *limits,
 int
 l4s_device_sum(struct l4s_device *dev, struct l4s_stats *stats)
 {
-	struct l4s_instance *inst;
+	struct l4s_instance *inst = NULL;
 	uint32_t sched = stats->sched, instance = stats->instance;
+	int error;
 
 	if (stats->version != L4S_ABI_VERSION ||
 	    stats->length != sizeof(*stats))
 		return (L4S_EPROTO);
-	if (stats->pad0 != 0 || (sched == 0 && instance != 0))
+	if (stats->pad0 != 0)
 		return (L4S_EINVAL);
-	inst = NULL;
-	if (sched != 0 &&
-	    (inst = l4s_device_find(dev, sched, instance)) == NULL)
-		return (L4S_ENOENT);
+	error = device_select(dev, sched, instance, &inst);
+	if (error != 0)
+		return (error);
 
-	memset(stats, 0, sizeof(*stats));
+	if (inst != NULL) {
+		memset(stats, 0, sizeof(*stats));
+		l4s_stats_add(stats, inst);
+	} else {
+		*stats = dev->gone;
+		for (inst = dev->instances; inst != NULL; inst = inst->next)
+			l4s_stats_add(stats, inst);
+		stats->refused_invalid += dev->invalid;
+	}
 	stats->version = L4S_ABI_VERSION;
 	stats->length = sizeof(*stats);
 	stats->sched = sched;
 	stats->instance = instance;
-	if (sched != 0)
-		l4s_instance_stats(inst, stats);
-	else {
-		for (inst = dev->instances; inst != NULL; inst = inst->next)
-			l4s_instance_stats(inst, stats);
-		stats->refused_invalid += dev->invalid;
-	}
 	return (0);
+}
+
+int
+l4s_device_sum_queues(struct l4s_device *dev, struct l4s_queues *queues,
+    uint64_t now)
+{
+	struct l4s_instance *inst = NULL;
+	uint32_t sched = queues->sched, instance = queues->instance;
+	int error;
+
+	if (queues->version != L4S_ABI_VERSION ||
+	    queues->length != sizeof(*queues))
+		return (L4S_EPROTO);
+	if (queues->pad0 != 0)
+		return (L4S_EINVAL);
+	error = device_select(dev, sched, instance, &inst);
+	if (error != 0)
+		return (error);
+
+	if (inst != NULL) {
+		memset(queues, 0, sizeof(*queues));
+		l4s_queues_add(queues, inst, now);
+		queues->credit = L4S_LOAD(&inst->queue.credit);
+	} else {
+		*queues = dev->gone_queues;
+		for (inst = dev->instances; inst != NULL; inst = inst->next)
+			l4s_queues_add(queues, inst, now);
+		inst = dev->instances;
+		if (inst != NULL && inst->next == NULL)
+			queues->credit = L4S_LOAD(&inst->queue.credit);
+	}
+	queues->version = L4S_ABI_VERSION;
+	queues->length = sizeof(*queues);
+	queues->sched = sched;
+	queues->instance = instance;
+	return (0);
+}
+
+/* The instance that a request names; NULL with sched 0, for all. */
+static int
+device_select(struct l4s_device *dev, uint32_t sched, uint32_t instance,
+    struct l4s_instance **inst)
+{
+	if (sched == 0)
+		return (instance == 0 ? 0 : L4S_EINVAL);
+	*inst = l4s_device_find(dev, sched, instance);
+	return (*inst != NULL ? 0 : L4S_ENOENT);
 }
 
 void

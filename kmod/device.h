@@ -50,6 +50,8 @@ struct l4s_device {
 	struct l4s_limits limits;	/* (d) */
 	uint64_t	invalid;	/* (d) overrides for no instance */
 	uint64_t	joined;		/* (d) instances so far */
+	struct l4s_stats gone;		/* (d) of instances that left */
+	struct l4s_queues gone_queues;	/* (d) likewise */
 };
 
 /* Checked parameters and limits; the ring, if any, initialised. */
@@ -60,7 +62,8 @@ void	l4s_device_destroy(struct l4s_device *);
 
 /*
  * An initialised instance joins, gets its number and the device's parameters;
- * or leaves, and its events that still waited for a packet do not get lost.
+ * or leaves: what is queued is dropped, counted and recorded, its events that
+ * still waited for a packet do not get lost, and its counts stay in the sums.
  * The caller owns the packet paths: the last to leave writes to the ring.
  *
  * No two instances of a device have the same number, whichever scheduler they
@@ -84,6 +87,9 @@ int	l4s_device_set_limits(struct l4s_device *, const struct l4s_limits *,
  */
 int	l4s_device_stats(struct l4s_device *, struct l4s_stats *,
 	    uint64_t now);
+/* The same for both queues; delays are those at `now'. */
+int	l4s_device_queues(struct l4s_device *, struct l4s_queues *,
+	    uint64_t now);
 
 /*
  * For handle.c, with the device lock held.
@@ -101,6 +107,8 @@ void	l4s_device_store_limits(struct l4s_device *,
 	    const struct l4s_limits *, uint64_t now);
 /* As l4s_device_stats(), without looking at deadlines. */
 int	l4s_device_sum(struct l4s_device *, struct l4s_stats *);
+int	l4s_device_sum_queues(struct l4s_device *, struct l4s_queues *,
+	    uint64_t now);
 /* Checks whether the controller missed its deadline, packets or none. */
 void	l4s_device_watch(struct l4s_device *, uint64_t now);
 

@@ -163,6 +163,13 @@ static inline void dualpi2_charge(struct dualpi2 *,
 /* Takes the head of a queue without a verdict; NULL when empty. */
 l4s_pkt_t *dualpi2_flush(struct dualpi2 *, uint8_t queue);
 
+/* A Q31 probability as the interface has it. */
+static inline uint32_t
+dualpi2_q31(uint32_t p)
+{
+	return (p > L4S_PROB_ONE ? L4S_PROB_ONE : p);
+}
+
 static inline uint32_t
 dualpi2_us(uint64_t ns)
 {

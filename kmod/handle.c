@@ -189,6 +189,8 @@ handle_request_size(uint32_t op)
 		return (sizeof(struct l4s_override));
 	case L4S_OP_STATS:
 		return (sizeof(struct l4s_stats));
+	case L4S_OP_QUEUES:
+		return (sizeof(struct l4s_queues));
 	case L4S_OP_GET_PARAMS:
 	case L4S_OP_SET_PARAMS:
 		return (sizeof(struct l4s_params));
@@ -232,6 +234,7 @@ handle_answer(struct l4s_handle *h, uint32_t op, void *buf, uint64_t now)
 		struct l4s_interval interval;
 		struct l4s_override override;
 		struct l4s_stats stats;
+		struct l4s_queues queues;
 		struct l4s_params params;
 		struct l4s_limits limits;
 	} u;
@@ -268,6 +271,11 @@ handle_answer(struct l4s_handle *h, uint32_t op, void *buf, uint64_t now)
 		error = handle_stats(h, &u.stats);
 		if (error == 0)
 			memcpy(buf, &u.stats, sizeof(u.stats));
+		return (error);
+	case L4S_OP_QUEUES:
+		error = l4s_device_sum_queues(dev, &u.queues, now);
+		if (error == 0)
+			memcpy(buf, &u.queues, sizeof(u.queues));
 		return (error);
 	case L4S_OP_GET_PARAMS:
 		memcpy(buf, &dev->params, sizeof(dev->params));

@@ -13,6 +13,15 @@ static void	instance_write_events(struct l4s_instance *, uint64_t now);
 static void	instance_reconfigure(struct l4s_instance *);
 static void	instance_tail_drop(struct l4s_instance *, l4s_pkt_t *,
 		    uint8_t queue, uint8_t ecn, uint32_t length, uint64_t now);
+static void	instance_drop(struct l4s_instance *, struct dualpi2_verdict *,
+		    uint8_t reason, uint64_t delay, uint64_t now);
+static bool	instance_take(struct l4s_instance *, struct dualpi2_verdict *);
+static void	instance_overload(struct l4s_instance *, uint64_t now);
+static void	instance_end_overload(struct l4s_instance *, uint64_t now);
+static void	instance_event(struct l4s_instance *, uint32_t code,
+		    uint64_t value, uint64_t now);
+static void	instance_count_reason(struct l4s_counters *,
+		    const struct l4s_decision *);
 static void	instance_count(struct l4s_instance *,
 		    const struct dualpi2_verdict *,
 		    const struct l4s_decision *);
@@ -39,6 +48,13 @@ l4s_instance_destroy(struct l4s_instance *inst)
 	l4s_overrides_destroy(&inst->overrides);
 }
 
+/* Whether an override, not DualPI2, chose the action. */
+static inline bool
+instance_overridden(const struct l4s_decision *x)
+{
+	return (x->reason == L4S_REASON_ONCE || x->reason == L4S_REASON_HOLD);
+}
+
 /* Brings the instance up to `now'; returns the time that is in force. */
 static inline uint64_t
 instance_catch_up(struct l4s_instance *inst, uint64_t now)
@@ -50,7 +66,10 @@ instance_catch_up(struct l4s_instance *inst, uint64_t now)
 	if (__predict_false(L4S_LOAD_ACQ(&o->pending) != 0 || now >= o->due))
 		instance_catch_up_slow(inst, now);
 	inst->now = now;
-	dualpi2_advance(&inst->queue, now);
+	if (__predict_false(now >= inst->queue.next_update)) {
+		dualpi2_update(&inst->queue, now);
+		instance_overload(inst, now);
+	}
 	return (now);
 }
 
@@ -145,8 +164,6 @@ instance_arrive(struct l4s_instance *inst, uint8_t queue, uint32_t length,
 	now = instance_catch_up(inst, now);
 	if (__predict_false(inst->overrides.active))
 		(void)instance_above_ceiling(inst, now);
-	L4S_COUNT(&inst->counters.packets_in, 1);
-	L4S_COUNT(&inst->counters.bytes_in, length);
 	L4S_COUNT(&q->total_packets, 1);
 	L4S_COUNT(&q->total_bytes, length);
 	return (now);
@@ -160,8 +177,12 @@ l4s_instance_enqueue(struct l4s_instance *inst, l4s_pkt_t *pkt, uint64_t now)
 
 	now = instance_arrive(inst, queue, length, now);
 	if (__predict_true(dualpi2_enqueue(&inst->queue, pkt, queue, length,
-	    now)))
+	    now))) {
+		l4s_count_backlog(&inst->counters.queue[queue],
+		    inst->queue.queue[queue].packets,
+		    inst->queue.queue[queue].bytes);
 		return (true);
+	}
 	instance_tail_drop(inst, pkt, queue, ecn, length, now);
 	return (false);
 }
@@ -180,38 +201,47 @@ static void
 instance_tail_drop(struct l4s_instance *inst, l4s_pkt_t *pkt, uint8_t queue,
     uint8_t ecn, uint32_t length, uint64_t now)
 {
-	uint64_t delay = dualpi2_head_delay(&inst->queue, queue, now);
 	struct dualpi2_verdict v = {
 		.pkt = pkt,
-		.probability = queue == L4S_QUEUE_L4S ? inst->queue.p_coupled :
-		    inst->queue.p_classic,
 		.length = length,
 		.queue = queue,
 		.ecn = ecn,
-		.action = L4S_ACTION_DROP,
-	};
-	struct l4s_decision x = {
-		.action = L4S_ACTION_DROP,
-		.reason = L4S_REASON_TAIL,
-		.status =
-		    (delay > inst->overrides.bounds.ceiling_ns ?
-		    L4S_STATUS_CEILING : 0) |
-		    (inst->overrides.steering ? L4S_STATUS_STEERED : 0) |
-		    (inst->overrides.watchdog ? L4S_STATUS_WATCHDOG : 0),
 	};
 
 	L4S_COUNT(&inst->queue.queue[queue].total_drops, 1);
-	L4S_COUNT(&inst->counters.drops_tail, 1);
-	L4S_COUNT(&inst->counters.dropped_bytes, length);
+	L4S_COUNT(&inst->counters.queue[queue].drops_tail, 1);
+	instance_drop(inst, &v, L4S_REASON_TAIL,
+	    dualpi2_head_delay(&inst->queue, queue, now), now);
+}
+
+/* Drops a packet that DualPI2 was not asked about. */
+static void
+instance_drop(struct l4s_instance *inst, struct dualpi2_verdict *v,
+    uint8_t reason, uint64_t delay, uint64_t now)
+{
+	const struct l4s_overrides *o = &inst->overrides;
+	struct l4s_decision x = {
+		.action = L4S_ACTION_DROP,
+		.reason = reason,
+		.status =
+		    (delay > o->bounds.ceiling_ns ? L4S_STATUS_CEILING : 0) |
+		    (o->steering ? L4S_STATUS_STEERED : 0) |
+		    (o->watchdog ? L4S_STATUS_WATCHDOG : 0),
+	};
+
+	v->action = L4S_ACTION_DROP;
+	v->probability = v->queue == L4S_QUEUE_L4S ? inst->queue.p_coupled :
+	    inst->queue.p_classic;
+	L4S_COUNT(&inst->counters.queue[v->queue].dropped_bytes, v->length);
 	if (inst->ring != NULL) {
-		l4s_record_write(inst->ring, &inst->config, &inst->queue, &v,
+		l4s_record_write(inst->ring, &inst->config, &inst->queue, v,
 		    &x, delay, now);
 		l4s_ring_notify(inst->ring);
 	}
-	if (pkt == NULL)
+	if (v->pkt == NULL)
 		return;
-	l4s_pkt_decided(pkt, queue, L4S_ACTION_DROP, L4S_REASON_TAIL, 0);
-	l4s_pkt_drop(pkt, inst->sink);
+	l4s_pkt_decided(v->pkt, v->queue, x.action, reason, v->sojourn_ns);
+	l4s_pkt_drop(v->pkt, inst->sink);
 }
 
 l4s_pkt_t *
@@ -252,62 +282,130 @@ instance_count(struct l4s_instance *inst, const struct dualpi2_verdict *v,
     const struct l4s_decision *x)
 {
 	struct l4s_counters *c = &inst->counters;
-	bool overridden = x->reason == L4S_REASON_ONCE ||
-	    x->reason == L4S_REASON_HOLD;
+	struct l4s_queue_counters *q = &c->queue[v->queue];
 
-	if (__predict_false(overridden))
-		L4S_COUNT(&c->overridden, 1);
-	else if (__predict_false(x->reason > L4S_REASON_TAIL))
-		L4S_COUNT(&c->refused[x->reason], 1);
-
-	switch (x->action) {
-	case L4S_ACTION_DROP:
-		L4S_COUNT(&c->dropped_bytes, v->length);
-		L4S_COUNT(overridden ? &c->drops_override : &c->drops_base, 1);
+	if (__predict_false(x->reason != L4S_REASON_BASE))
+		instance_count_reason(c, x);
+	if (x->action == L4S_ACTION_DROP) {
 		L4S_COUNT(&inst->queue.queue[v->queue].total_drops, 1);
+		L4S_COUNT(&q->dropped_bytes, v->length);
+		if (v->ecn != L4S_ECN_NOT_ECT)
+			L4S_COUNT(&q->drops_ecn, 1);
+		if (instance_overridden(x))
+			L4S_COUNT(&c->drops_override, 1);
 		return;
-	case L4S_ACTION_MARK:
-		if (overridden)
-			L4S_COUNT(&c->marks_override, 1);
-		else if (v->cause == DUALPI2_NATIVE)
-			L4S_COUNT(&c->marks_native, 1);
-		else if (v->cause == DUALPI2_COUPLED)
-			L4S_COUNT(&c->marks_coupled, 1);
-		else
-			L4S_COUNT(&c->marks_classic, 1);
-		break;
-	default:
-		break;
 	}
-	L4S_COUNT(&c->forwarded, 1);
-	L4S_COUNT(&c->forwarded_bytes, v->length);
+	l4s_count_forwarded(q, v->length, v->sojourn_ns);
+	if (__predict_true(x->action != L4S_ACTION_MARK))
+		return;
+	L4S_COUNT(&q->marked, 1);
+	L4S_COUNT(&q->marked_bytes, v->length);
+	if (instance_overridden(x))
+		L4S_COUNT(&c->marks_override, 1);
+	else if (v->cause == DUALPI2_NATIVE)
+		L4S_COUNT(&c->marks_native, 1);
+	else if (v->cause == DUALPI2_COUPLED)
+		L4S_COUNT(&c->marks_coupled, 1);
+}
+
+static void
+instance_count_reason(struct l4s_counters *c, const struct l4s_decision *x)
+{
+	if (instance_overridden(x))
+		L4S_COUNT(&c->overridden, 1);
+	else if (x->reason > L4S_REASON_TAIL)
+		L4S_COUNT(&c->refused[x->reason], 1);
 }
 
 void
-l4s_instance_flush(struct l4s_instance *inst)
+l4s_instance_flush(struct l4s_instance *inst, uint64_t now)
 {
-	l4s_pkt_t *pkt;
-	uint64_t sojourn;
-	uint8_t queue;
+	struct dualpi2_verdict v;
 
-	for (queue = 0; queue < 2; queue++) {
-		struct dualpi2_queue *q = &inst->queue.queue[queue];
-
-		for (;;) {
-			sojourn = dualpi2_head_delay(&inst->queue, queue,
+	if (now > inst->now)
+		inst->now = now;
+	for (v.queue = 0; v.queue < 2; v.queue++)
+		while (instance_take(inst, &v)) {
+			L4S_COUNT(&inst->queue.queue[v.queue].total_drops, 1);
+			L4S_COUNT(&inst->counters.queue[v.queue].drops_flush,
+			    1);
+			instance_drop(inst, &v, L4S_REASON_FLUSH, v.sojourn_ns,
 			    inst->now);
-			pkt = dualpi2_flush(&inst->queue, queue);
-			if (pkt == NULL)
-				break;
-			L4S_COUNT(&q->total_drops, 1);
-			L4S_COUNT(&inst->counters.drops_flush, 1);
-			L4S_COUNT(&inst->counters.dropped_bytes,
-			    l4s_pkt_length(pkt));
-			l4s_pkt_decided(pkt, queue, L4S_ACTION_DROP,
-			    L4S_REASON_TAIL, sojourn);
-			l4s_pkt_drop(pkt, inst->sink);
 		}
+}
+
+/* Takes the head of v->queue; false when there is none. */
+static bool
+instance_take(struct l4s_instance *inst, struct dualpi2_verdict *v)
+{
+	v->sojourn_ns = dualpi2_head_delay(&inst->queue, v->queue, inst->now);
+	v->pkt = dualpi2_flush(&inst->queue, v->queue);
+	if (v->pkt == NULL)
+		return (false);
+	v->length = l4s_pkt_length(v->pkt);
+	v->ecn = l4s_pkt_ecn(v->pkt);
+	return (true);
+}
+
+void
+l4s_instance_close(struct l4s_instance *inst, uint64_t now)
+{
+	l4s_instance_flush(inst, now);
+	l4s_instance_release(inst);
+	if (inst->overload.reported)
+		instance_end_overload(inst, inst->now);
+}
+
+/*
+ * Follows the queue into overload and out of it, at each update of p'.  Time
+ * between two updates counts as spent in overload when both found it.
+ */
+static void
+instance_overload(struct l4s_instance *inst, uint64_t now)
+{
+	struct l4s_overload *o = &inst->overload;
+	struct l4s_counters *c = &inst->counters;
+	bool in = inst->queue.overload;
+
+	if (o->in && in) {
+		o->lasted_ns += now - o->seen_ns;
+		L4S_COUNT(&c->overload_ns, now - o->seen_ns);
 	}
+	o->seen_ns = now;
+	if (in && !o->reported) {
+		o->reported = true;
+		o->lasted_ns = 0;
+		L4S_COUNT(&c->overloads, 1);
+		instance_event(inst, L4S_EVENT_OVERLOAD, 0, now);
+	}
+	if (in != o->in) {
+		o->in = in;
+		o->left_ns = now;
+		L4S_STORE(&c->overload, in ? 1 : 0);
+	}
+	if (o->reported && !in && now - o->left_ns >= L4S_OVERLOAD_QUIET_NS)
+		instance_end_overload(inst, now);
+}
+
+static void
+instance_end_overload(struct l4s_instance *inst, uint64_t now)
+{
+	struct l4s_overload *o = &inst->overload;
+
+	o->reported = o->in = false;
+	L4S_STORE(&inst->counters.overload, 0);
+	instance_event(inst, L4S_EVENT_OVERLOAD_END, o->lasted_ns, now);
+}
+
+static void
+instance_event(struct l4s_instance *inst, uint32_t code, uint64_t value,
+    uint64_t now)
+{
+	if (inst->ring == NULL)
+		return;
+	l4s_event_write(inst->ring, inst->sched, inst->instance, code, value,
+	    now);
+	l4s_ring_notify(inst->ring);
 }
 
 /* Tells the packet path that something was left for it.  Locked. */
@@ -400,58 +498,4 @@ l4s_instance_watch(struct l4s_instance *inst, uint64_t now)
 	if (l4s_overrides_watch(&inst->overrides, now, &misses))
 		l4s_instance_post_event(inst, inst->sched, inst->instance,
 		    L4S_EVENT_WATCHDOG, misses);
-}
-
-void
-l4s_instance_stats(struct l4s_instance *inst, struct l4s_stats *t)
-{
-	const struct l4s_counters *c = &inst->counters;
-	struct l4s_overrides *o = &inst->overrides;
-	uint64_t forwarded, forwarded_bytes, tail, base, override, flush;
-	uint64_t dropped, dropped_bytes, in, in_bytes;
-	unsigned i;
-
-	/* What left before what came: nothing has left that did not come. */
-	forwarded = L4S_LOAD_ACQ(&c->forwarded);
-	forwarded_bytes = L4S_LOAD_ACQ(&c->forwarded_bytes);
-	tail = L4S_LOAD_ACQ(&c->drops_tail);
-	base = L4S_LOAD_ACQ(&c->drops_base);
-	override = L4S_LOAD_ACQ(&c->drops_override);
-	flush = L4S_LOAD_ACQ(&c->drops_flush);
-	dropped_bytes = L4S_LOAD_ACQ(&c->dropped_bytes);
-	in = L4S_LOAD_ACQ(&c->packets_in);
-	in_bytes = L4S_LOAD_ACQ(&c->bytes_in);
-	dropped = tail + base + override + flush;
-
-	t->packets_in += in;
-	t->bytes_in += in_bytes;
-	t->forwarded += forwarded;
-	t->forwarded_bytes += forwarded_bytes;
-	t->dropped += dropped;
-	t->queued += in - forwarded - dropped;
-	t->queued_bytes += in_bytes - forwarded_bytes - dropped_bytes;
-	t->drops_tail += tail;
-	t->drops_base += base;
-	t->drops_override += override;
-	t->drops_flush += flush;
-	t->marks_classic += L4S_LOAD(&c->marks_classic);
-	t->marks_native += L4S_LOAD(&c->marks_native);
-	t->marks_coupled += L4S_LOAD(&c->marks_coupled);
-	t->marks_override += L4S_LOAD(&c->marks_override);
-	for (i = 0; i < L4S_REASON_COUNT; i++)
-		t->refused[i] += L4S_LOAD(&c->refused[i]);
-	t->decisions_overridden += L4S_LOAD(&c->overridden);
-
-	l4s_lock(&o->lock);
-	t->overrides_received += o->counts.received;
-	t->overrides_applied += o->counts.applied;
-	t->overrides_expired += o->counts.expired;
-	t->overrides_refused += o->counts.refused;
-	t->overrides_replaced += o->counts.replaced;
-	t->overrides_waiting += o->waiting ? 1 : 0;
-	t->refused_invalid += o->counts.invalid;
-	t->watchdog_misses += o->counts.misses;
-	if (o->missed)
-		t->watchdog_active = 1;
-	l4s_unlock(&o->lock);
 }

@@ -15,33 +15,14 @@
  * is there this is one predictable branch.
  *
  * The packet path is called by one thread at a time.  The l4s_instance_post_*
- * functions and l4s_instance_stats() may be called at any time from others.
+ * functions and those of stats.h may be called at any time from others.
  */
 
 #ifndef _L4S_INSTANCE_H_
 #define	_L4S_INSTANCE_H_
 
+#include "counters.h"
 #include "override.h"
-
-/* Written by the packet path alone, read by anyone (L4S_COUNT, L4S_LOAD). */
-struct l4s_counters {
-	uint64_t	packets_in;
-	uint64_t	bytes_in;
-	uint64_t	forwarded;
-	uint64_t	forwarded_bytes;
-	uint64_t	dropped_bytes;
-	uint64_t	drops_tail;
-	uint64_t	drops_base;
-	uint64_t	drops_override;
-	uint64_t	drops_flush;
-	uint64_t	marks_classic;
-	uint64_t	marks_native;
-	uint64_t	marks_coupled;
-	uint64_t	marks_override;
-	uint64_t	refused[L4S_REASON_COUNT];
-	uint64_t	decisions;	/* at dequeue */
-	uint64_t	overridden;
-};
 
 struct l4s_event_post {
 	uint64_t	value;
@@ -56,6 +37,15 @@ struct l4s_event_post {
  */
 #define	L4S_EVENTS_WAITING	16
 
+/* The overload whose events were written (RFC 9332, section 2.5.2.3). */
+struct l4s_overload {
+	bool		reported;	/* its begin was written, not its end */
+	bool		in;		/* at the latest update */
+	uint64_t	seen_ns;	/* the latest update */
+	uint64_t	left_ns;	/* when it was last left */
+	uint64_t	lasted_ns;	/* time in it since its begin */
+};
+
 struct l4s_instance {
 	struct dualpi2	queue;		/* (p), as in override.h */
 	struct l4s_overrides overrides;
@@ -63,7 +53,8 @@ struct l4s_instance {
 	struct l4s_ring	*ring;		/* NULL: no records */
 	struct l4s_pkt_sink *sink;	/* where drops go */
 	uint64_t	now;		/* (p) ns; the latest time seen */
-	struct l4s_counters counters;
+	struct l4s_overload overload;	/* (p) */
+	struct l4s_counters counters;	/* (p) writes */
 
 	uint32_t	sched;		/* ipfw sched N */
 	uint32_t	instance;	/* the device's: l4s_device_attach() */
@@ -79,7 +70,7 @@ struct l4s_instance {
 void	l4s_instance_init(struct l4s_instance *, uint32_t sched,
 	    const struct l4s_params *, const struct l4s_limits *,
 	    struct l4s_ring *, struct l4s_pkt_sink *, uint64_t seed);
-/* The queues must be empty: l4s_instance_flush(). */
+/* After l4s_instance_close() or l4s_device_detach(), which calls it. */
 void	l4s_instance_destroy(struct l4s_instance *);
 
 /*
@@ -100,8 +91,13 @@ void	l4s_instance_refuse(struct l4s_instance *, l4s_pkt_t *, uint8_t ecn,
  * most the whole backlog, which limit_packets bounds.
  */
 l4s_pkt_t *l4s_instance_dequeue(struct l4s_instance *, uint64_t now);
-/* Drops everything that is queued, without records. */
-void	l4s_instance_flush(struct l4s_instance *);
+/* Drops everything that is queued, each packet with a record. */
+void	l4s_instance_flush(struct l4s_instance *, uint64_t now);
+/*
+ * The last call of the packet path: flushes, and ends what was under way, an
+ * override and an overload, in counters and events.
+ */
+void	l4s_instance_close(struct l4s_instance *, uint64_t now);
 
 /*
  * The device's side: checked values, to be in force with the next packet.
@@ -121,13 +117,5 @@ int	l4s_instance_submit(struct l4s_instance *, const struct l4s_override *,
 void	l4s_instance_release(struct l4s_instance *);
 /* Looks whether the controller missed its deadline. */
 void	l4s_instance_watch(struct l4s_instance *, uint64_t now);
-
-/*
- * Adds this instance's counts to *stats; those of records are the
- * descriptor's.  The identities of struct l4s_stats hold in the result, since
- * dropped and queued are derived; while the packet path runs in another
- * thread a packet on its way may be in `queued'.
- */
-void	l4s_instance_stats(struct l4s_instance *, struct l4s_stats *);
 
 #endif /* !_L4S_INSTANCE_H_ */

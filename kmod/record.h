@@ -98,12 +98,6 @@ FOLLOWS(base_probability, packet_length, 4);
 #define	HEADER(type)							\
 	PAIR(HALVES(L4S_ABI_VERSION, BYTES((type), 0)), L4S_RECORD_SIZE)
 
-static inline uint32_t
-q31(uint32_t p)
-{
-	return (p > L4S_PROB_ONE ? L4S_PROB_ONE : p);
-}
-
 static inline void
 l4s_record_write(struct l4s_ring *r, const struct l4s_record_config *c,
     const struct dualpi2 *d, const struct dualpi2_verdict *v,
@@ -128,7 +122,7 @@ l4s_record_write(struct l4s_ring *r, const struct l4s_record_config *c,
 	PUT(max_burst, c->burst_ecnth);
 	PUT(alpha, c->alpha_beta);
 	PUT(flags, PAIR(c->flags, d->burst_us));
-	PUT(drop_probability, PAIR(q31(v->probability),
+	PUT(drop_probability, PAIR(dualpi2_q31(v->probability),
 	    dualpi2_us(queue_delay)));
 	PUT(previous_queue_delay, PAIR(d->previous_us, q->sample_us));
 	PUT(accumulated_probability, q->accumulated);

@@ -412,6 +412,8 @@ cdev_request_op(u_long cmd)
 		return (L4S_OP_OVERRIDE);
 	case L4S_IOC_STATS:
 		return (L4S_OP_STATS);
+	case L4S_IOC_QUEUES:
+		return (L4S_OP_QUEUES);
 	case L4S_IOC_GET_PARAMS:
 		return (L4S_OP_GET_PARAMS);
 	case L4S_IOC_SET_PARAMS:

@@ -168,9 +168,10 @@ static int
 dn_dualpi2_free_sched(struct dn_sch_inst *si)
 {
 	struct dn_dualpi2_instance *in = dn_dualpi2_instance_of(si);
+	uint64_t head = l4s_ring_head(&in->vnet->ring);
 
 	l4s_device_detach(&in->vnet->device, &in->instance, l4s_now());
-	l4s_instance_flush(&in->instance);
+	l4s_probe_written(&in->vnet->ring, head);
 	l4s_instance_destroy(&in->instance);
 	atomic_subtract_int(&l4s_dualpi2_alg.ref_count, 1);
 	return (0);

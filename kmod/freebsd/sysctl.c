@@ -35,6 +35,10 @@ SYSCTL_NODE(_net_inet_l4sllm, OID_AUTO, limits,
     CTLFLAG_RW | CTLFLAG_MPSAFE, NULL, "Limits that no override crosses");
 SYSCTL_NODE(_net_inet_l4sllm, OID_AUTO, stats,
     CTLFLAG_RD | CTLFLAG_MPSAFE, NULL, "Counters, over all instances");
+SYSCTL_NODE(_net_inet_l4sllm_stats, OID_AUTO, classic,
+    CTLFLAG_RD | CTLFLAG_MPSAFE, NULL, "The classic queues");
+SYSCTL_NODE(_net_inet_l4sllm_stats, OID_AUTO, l4s,
+    CTLFLAG_RD | CTLFLAG_MPSAFE, NULL, "The L4S queues");
 SYSCTL_NODE(_net_inet_ip_dummynet, OID_AUTO, dualpi2,
     CTLFLAG_RW | CTLFLAG_MPSAFE, NULL, "DualPI2 (RFC 9332)");
 

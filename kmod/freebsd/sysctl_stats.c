@@ -15,6 +15,8 @@
 #include <net/vnet.h>
 
 SYSCTL_DECL(_net_inet_l4sllm_stats);
+SYSCTL_DECL(_net_inet_l4sllm_stats_classic);
+SYSCTL_DECL(_net_inet_l4sllm_stats_l4s);
 
 /* With NULL for its first argument, a handler's second is an index. */
 #define	ROW_FLAGS	(CTLTYPE_U64 | CTLFLAG_VNET | CTLFLAG_MPSAFE)
@@ -75,3 +77,108 @@ STAT_AT(refused_overload, refused[L4S_REASON_OVERLOAD],
     "Decisions refused in overload");
 STAT_AT(refused_last_packet, refused[L4S_REASON_LAST_PACKET],
     "Drops refused of the last packet that waits");
+
+/*
+ * The queues.  arg2: the member's offset in struct l4s_queues, or that of its
+ * copy for the L4S queue.
+ */
+
+static int
+sysctl_queues(SYSCTL_HANDLER_ARGS)
+{
+	struct l4s_queues queues;
+	uint64_t value;
+	int error;
+
+	error = l4s_vnet_queues(&queues);
+	if (error != 0)
+		return (error);
+	memcpy(&value, (const uint8_t *)&queues + arg2, sizeof(value));
+	return (sysctl_handle_64(oidp, &value, 0, req));
+}
+
+static int
+sysctl_queues_32(SYSCTL_HANDLER_ARGS)
+{
+	struct l4s_queues queues;
+	uint32_t value;
+	int error;
+
+	error = l4s_vnet_queues(&queues);
+	if (error != 0)
+		return (error);
+	memcpy(&value, (const uint8_t *)&queues + arg2, sizeof(value));
+	return (sysctl_handle_int(oidp, &value, 0, req));
+}
+
+static int
+sysctl_delays(SYSCTL_HANDLER_ARGS)
+{
+	struct l4s_queues queues;
+	int error;
+
+	error = l4s_vnet_queues(&queues);
+	if (error != 0)
+		return (error);
+	return (SYSCTL_OUT(req, (uint8_t *)&queues + arg2,
+	    sizeof(queues.queue[0].delays)));
+}
+
+#define	LIVE_FLAGS	(CTLFLAG_RD | CTLFLAG_VNET | CTLFLAG_MPSAFE)
+#define	LIVE_32(member, description)					\
+	SYSCTL_PROC(_net_inet_l4sllm_stats, OID_AUTO, member,		\
+	    CTLTYPE_UINT | LIVE_FLAGS, NULL,				\
+	    offsetof(struct l4s_queues, member), sysctl_queues_32, "IU",	\
+	    description)
+#define	LIVE_64(member, type, format, description)			\
+	SYSCTL_PROC(_net_inet_l4sllm_stats, OID_AUTO, member,		\
+	    type | LIVE_FLAGS, NULL,					\
+	    offsetof(struct l4s_queues, member), sysctl_queues, format,	\
+	    description)
+
+LIVE_32(base_probability, "Controller output p' (1/2147483647)");
+LIVE_32(classic_probability, "Classic probability p_C (1/2147483647)");
+LIVE_32(coupled_probability, "Coupled probability p_CL (1/2147483647)");
+LIVE_32(overload, "Instances in overload now");
+LIVE_64(overloads, CTLTYPE_U64, "QU", "Times that overload began");
+LIVE_64(overload_ns, CTLTYPE_U64, "QU", "Time spent in overload (ns)");
+LIVE_64(credit, CTLTYPE_S64, "Q",
+    "Scheduler's credit of a lone instance (bytes x percent); above 0 it is "
+    "the classic queue's turn");
+
+#define	QUEUE_ROW(name, index, member, handler, description)		\
+	SYSCTL_PROC(_net_inet_l4sllm_stats_##name, OID_AUTO, member,	\
+	    ROW_FLAGS | CTLFLAG_RD, NULL,				\
+	    offsetof(struct l4s_queues, queue) +			\
+	    (index) * sizeof(struct l4s_queue_stats) +			\
+	    offsetof(struct l4s_queue_stats, member), handler, "QU",	\
+	    description)
+#define	QUEUE_STAT(member, description)					\
+	QUEUE_ROW(classic, L4S_QUEUE_CLASSIC, member, sysctl_queues,	\
+	    description);						\
+	QUEUE_ROW(l4s, L4S_QUEUE_L4S, member, sysctl_queues, description)
+
+QUEUE_STAT(packets_in, "Packets that arrived");
+QUEUE_STAT(bytes_in, "Bytes that arrived");
+QUEUE_STAT(forwarded, "Packets that left");
+QUEUE_STAT(forwarded_bytes, "Bytes that left");
+QUEUE_STAT(dropped, "Packets dropped, for any reason");
+QUEUE_STAT(dropped_bytes, "Bytes dropped, for any reason");
+QUEUE_STAT(marked, "Packets marked and forwarded");
+QUEUE_STAT(marked_bytes, "Bytes marked and forwarded");
+QUEUE_STAT(queued, "Packets waiting now");
+QUEUE_STAT(queued_bytes, "Bytes waiting now");
+QUEUE_STAT(drops_tail, "Packets dropped on arrival by a queue limit");
+QUEUE_STAT(drops_ecn, "ECN-capable packets dropped by the AQM or an override");
+QUEUE_STAT(drops_not_ect, "Other packets dropped by the AQM or an override");
+QUEUE_STAT(drops_flush, "Packets dropped with their queue");
+QUEUE_STAT(queued_max, "Most packets that ever waited");
+QUEUE_STAT(queued_bytes_max, "Most bytes that ever waited");
+QUEUE_STAT(delay_ns, "Time that the head has waited (ns)");
+QUEUE_STAT(delay_max_ns, "Longest wait of a packet that left (ns)");
+QUEUE_STAT(delay_sum_ns, "Waits of all packets that left (ns)");
+#define	DELAYS_DESCRIPTION						\
+	"Packets that left by their wait: to 16 us, then two steps a doubling"
+QUEUE_ROW(classic, L4S_QUEUE_CLASSIC, delays, sysctl_delays,
+    DELAYS_DESCRIPTION);
+QUEUE_ROW(l4s, L4S_QUEUE_L4S, delays, sysctl_delays, DELAYS_DESCRIPTION);

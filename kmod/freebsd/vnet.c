@@ -63,6 +63,20 @@ l4s_vnet_stats(struct l4s_stats *stats)
 	    EINVAL : 0);
 }
 
+int
+l4s_vnet_queues(struct l4s_queues *queues)
+{
+	struct l4s_vnet *v = l4s_vnet_current();
+
+	if (v == NULL)
+		return (ENXIO);
+	memset(queues, 0, sizeof(*queues));
+	queues->version = L4S_ABI_VERSION;
+	queues->length = sizeof(*queues);
+	return (l4s_device_queues(&v->device, queues, l4s_now()) != 0 ?
+	    EINVAL : 0);
+}
+
 struct l4s_vnet *
 l4s_vnet_hold(void)
 {

@@ -78,6 +78,7 @@ extern struct mtx l4s_global;
 struct l4s_vnet	*l4s_vnet_current(void);
 /* Its counters, summed over its instances; 0 or an errno. */
 int		 l4s_vnet_stats(struct l4s_stats *);
+int		 l4s_vnet_queues(struct l4s_queues *);
 
 /* Counts a descriptor in; NULL when there is no vnet, or unloading began. */
 struct l4s_vnet	*l4s_vnet_hold(void);

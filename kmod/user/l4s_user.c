@@ -102,7 +102,6 @@ l4s_user_destroy(struct l4s_user *u)
 
 	if (u == NULL)
 		return;
-	l4s_instance_flush(&u->instance);
 	l4s_device_detach(&u->device, &u->instance, u->instance.now);
 	l4s_instance_destroy(&u->instance);
 	l4s_device_destroy(&u->device);
@@ -304,7 +303,7 @@ l4s_user_on_ready(struct l4s_user_handle *h, void (*wake)(void *), void *arg)
 void
 l4s_user_flush(struct l4s_user *u)
 {
-	l4s_instance_flush(&u->instance);
+	l4s_instance_flush(&u->instance, u->instance.now);
 }
 
 void

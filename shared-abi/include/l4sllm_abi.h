@@ -83,7 +83,8 @@
 #define	L4S_REASON_CEILING	7	/* override refused: delay above the ceiling */
 #define	L4S_REASON_OVERLOAD	8	/* override refused: overload, base decides */
 #define	L4S_REASON_LAST_PACKET	9	/* override refused: drop of the last one */
-#define	L4S_REASON_COUNT	10
+#define	L4S_REASON_FLUSH	10	/* dropped with its queue, on deletion */
+#define	L4S_REASON_COUNT	11
 
 /* l4s_record.status */
 #define	L4S_STATUS_OVERLOAD	0x0001	/* classic probability at its maximum */
@@ -175,6 +176,14 @@ struct l4s_loss {
 #define	L4S_EVENT_CONTROL_CLOSE	4	/* it left; overrides were dropped */
 #define	L4S_EVENT_PARAMS	5	/* queue parameters changed */
 #define	L4S_EVENT_LIMITS	6	/* limits changed */
+/*
+ * Overload (k p' >= 1) began, or ended: an instance has not been in overload
+ * for L4S_OVERLOAD_QUIET_NS.  Shorter breaks make no events.  RFC 9332,
+ * section 2.5.2.3.
+ */
+#define	L4S_EVENT_OVERLOAD	7
+#define	L4S_EVENT_OVERLOAD_END	8
+#define	L4S_OVERLOAD_QUIET_NS	1000000000ULL
 
 struct l4s_event {
 	struct l4s_header hdr;
@@ -182,7 +191,9 @@ struct l4s_event {
 	uint32_t	instance;
 	uint32_t	code;		/* L4S_EVENT_* */
 	uint32_t	pad;
-	uint64_t	value;		/* WATCHDOG: misses so far; else 0 */
+	uint64_t	value;		/* WATCHDOG: misses so far;
+					   OVERLOAD_END: ns in overload since
+					   OVERLOAD; else 0 */
 	uint8_t		reserved[120];	/* zero */
 };
 
@@ -274,7 +285,8 @@ struct l4s_params {
 };
 
 /*
- * Counters.  For an instance, and summed over all with sched 0:
+ * Counters.  For an instance, and with sched 0 summed over all, those that are
+ * gone among them, so that no sum falls:
  *   packets_in = forwarded + dropped + queued
  *   dropped = drops_tail + drops_base + drops_override + drops_flush
  *   records_written = records_read + records_lost + records_waiting
@@ -323,6 +335,69 @@ struct l4s_stats {
 };
 
 /*
+ * Statistics of one queue (RFC 9332, section 2.5.2.2).  At any time:
+ *   packets_in = forwarded + dropped + queued
+ *   bytes_in = forwarded_bytes + dropped_bytes + queued_bytes
+ *   dropped = drops_tail + drops_ecn + drops_not_ect + drops_flush
+ *   forwarded = the sum of delays[]
+ * Of packets_in the AQM was presented with all but drops_tail.
+ */
+#define	L4S_DELAY_BINS		32
+
+/*
+ * Least delay of a bin of delays[], ns: 0, then 16.4 us, then two bins each
+ * time that it doubles.  The last one begins at 537 ms and has no end.
+ */
+#define	L4S_DELAY_BIN_NS(bin)	((bin) == 0 ? 0 :			\
+	(uint64_t)(2 + (((bin) - 1) & 1)) << (13 + ((bin) - 1) / 2))
+
+struct l4s_queue_stats {
+	uint64_t	packets_in;
+	uint64_t	bytes_in;
+	uint64_t	forwarded;
+	uint64_t	forwarded_bytes;
+	uint64_t	dropped;
+	uint64_t	dropped_bytes;
+	uint64_t	marked;		/* of those forwarded */
+	uint64_t	marked_bytes;
+	uint64_t	queued;
+	uint64_t	queued_bytes;
+	uint64_t	drops_tail;	/* on arrival, by a queue limit */
+	uint64_t	drops_ecn;	/* ECN-capable, by AQM or override */
+	uint64_t	drops_not_ect;	/* not ECN-capable, likewise */
+	uint64_t	drops_flush;	/* with the queue, on deletion */
+	uint64_t	queued_max;	/* high-water mark of queued */
+	uint64_t	queued_bytes_max;
+	uint64_t	delay_ns;	/* that the head has waited; 0: empty */
+	uint64_t	delay_max_ns;	/* longest wait of one forwarded */
+	uint64_t	delay_sum_ns;	/* over those forwarded */
+	uint64_t	delays[L4S_DELAY_BINS]; /* forwarded, by their wait */
+};
+
+/*
+ * Both queues of an instance and what steers them.  With sched 0 over all:
+ * counts are sums, of instances that are gone too; high-water marks, delays
+ * and probabilities are the greatest; the credit is that of the only instance,
+ * or 0.
+ */
+struct l4s_queues {
+	uint16_t	version;
+	uint16_t	pad0;
+	uint32_t	length;		/* sizeof(struct l4s_queues) */
+	uint32_t	sched;		/* in: which; 0: all */
+	uint32_t	instance;
+	uint32_t	base_probability; /* p', Q31 */
+	uint32_t	classic_probability; /* p_C, Q31 */
+	uint32_t	coupled_probability; /* p_CL, Q31 */
+	uint32_t	overload;	/* instances in overload now */
+	uint64_t	overloads;	/* times that overload began */
+	uint64_t	overload_ns;	/* time spent in it */
+	int64_t		credit;		/* of the scheduler, bytes times per
+					   cent; above 0: Classic's turn */
+	struct l4s_queue_stats queue[2]; /* L4S_QUEUE_CLASSIC, _L4S */
+};
+
+/*
  * Requests.  On FreeBSD ioctl(fd, L4S_IOC_x, &struct); on a Unix socket a
  * struct l4s_request with the same number, followed by the same struct.
  */
@@ -335,6 +410,7 @@ struct l4s_stats {
 #define	L4S_OP_SET_PARAMS	7	/* struct l4s_params, in; controller */
 #define	L4S_OP_GET_LIMITS	8	/* struct l4s_limits, out */
 #define	L4S_OP_SET_LIMITS	9	/* struct l4s_limits, in; privileged */
+#define	L4S_OP_QUEUES		10	/* struct l4s_queues, both ways */
 #define	L4S_OP_READ		64	/* socket only: see struct l4s_request */
 
 struct l4s_version {
@@ -367,6 +443,7 @@ struct l4s_interval {
 #define	L4S_IOC_SET_PARAMS	_IOW(L4S_IOC_GROUP, L4S_OP_SET_PARAMS, struct l4s_params)
 #define	L4S_IOC_GET_LIMITS	_IOR(L4S_IOC_GROUP, L4S_OP_GET_LIMITS, struct l4s_limits)
 #define	L4S_IOC_SET_LIMITS	_IOW(L4S_IOC_GROUP, L4S_OP_SET_LIMITS, struct l4s_limits)
+#define	L4S_IOC_QUEUES		_IOWR(L4S_IOC_GROUP, L4S_OP_QUEUES, struct l4s_queues)
 #endif
 
 /*
@@ -412,7 +489,9 @@ _Static_assert(sizeof(struct l4s_event) == L4S_RECORD_SIZE, "l4s_event");
 _Static_assert(sizeof(struct l4s_override) == 64, "l4s_override");
 _Static_assert(sizeof(struct l4s_limits) == 48, "l4s_limits");
 _Static_assert(sizeof(struct l4s_params) == 80, "l4s_params");
-_Static_assert(sizeof(struct l4s_stats) == 328, "l4s_stats");
+_Static_assert(sizeof(struct l4s_stats) == 336, "l4s_stats");
+_Static_assert(sizeof(struct l4s_queue_stats) == 408, "l4s_queue_stats");
+_Static_assert(sizeof(struct l4s_queues) == 872, "l4s_queues");
 _Static_assert(sizeof(struct l4s_version) == 40, "l4s_version");
 _Static_assert(sizeof(struct l4s_interval) == 16, "l4s_interval");
 _Static_assert(sizeof(struct l4s_request) == 16, "l4s_request");

@@ -124,6 +124,15 @@ plain! {
         overrides_replaced overrides_waiting refused refused_invalid decisions_overridden
         watchdog_misses watchdog_active
     }
+    l4s_queue_stats {
+        packets_in bytes_in forwarded forwarded_bytes dropped dropped_bytes marked marked_bytes
+        queued queued_bytes drops_tail drops_ecn drops_not_ect drops_flush queued_max
+        queued_bytes_max delay_ns delay_max_ns delay_sum_ns delays
+    }
+    l4s_queues {
+        version pad0 length sched instance base_probability classic_probability
+        coupled_probability overload overloads overload_ns credit queue
+    }
     l4s_version { min max record_size module }
     l4s_interval { records pad max_wait_ns }
     l4s_request { version op tag length pad }

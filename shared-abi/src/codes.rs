@@ -97,11 +97,13 @@ codes! {
         Overload = L4S_REASON_OVERLOAD,
         /// Override refused: a drop of the last packet that waits.
         LastPacket = L4S_REASON_LAST_PACKET,
+        /// Dropped with its queue, when its instance was deleted.
+        Flush = L4S_REASON_FLUSH,
     }
 }
 
 codes! {
-    /// What an [`Event`](crate::Event) tells.
+    /// What an [`Event`](crate::Event) is about.
     EventCode: u32, "l4s_event", "code" {
         /// The controller missed its deadline.
         Watchdog = L4S_EVENT_WATCHDOG,
@@ -115,6 +117,10 @@ codes! {
         Params = L4S_EVENT_PARAMS,
         /// Limits changed.
         Limits = L4S_EVENT_LIMITS,
+        /// Overload began.
+        Overload = L4S_EVENT_OVERLOAD,
+        /// Overload ended, a second ago.
+        OverloadEnd = L4S_EVENT_OVERLOAD_END,
     }
 }
 
@@ -131,6 +137,8 @@ codes! {
         Override = L4S_OP_OVERRIDE,
         /// Counters: `l4s_stats`, both ways.
         Stats = L4S_OP_STATS,
+        /// Statistics of both queues: `l4s_queues`, both ways.
+        Queues = L4S_OP_QUEUES,
         /// Queue parameters: `l4s_params`, out.
         GetParams = L4S_OP_GET_PARAMS,
         /// Queue parameters: `l4s_params`, in; the controller only.

@@ -13,6 +13,7 @@ mod frame;
 mod message;
 mod overrides;
 mod params;
+mod queues;
 #[allow(missing_docs, clippy::all)]
 pub mod raw;
 mod request;
@@ -23,6 +24,7 @@ pub use frame::{FRAME_SIZE, MAX_REQUEST, Reply, Request};
 pub use message::{Event, Message, Record, header, messages};
 pub use overrides::{Factor, Mode, OVERRIDE_SIZE, Override, Steer};
 pub use params::{Limits, Params};
+pub use queues::{QueueStats, Queues};
 pub use request::{Interval, Stats, Version};
 
 /// Bytes of one message of the stream, whatever its type.

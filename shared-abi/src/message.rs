@@ -120,7 +120,8 @@ pub struct Event {
     pub instance: u32,
     /// What happened.
     pub code: EventCode,
-    /// [`EventCode::Watchdog`]: deadlines missed so far; else 0.
+    /// [`EventCode::Watchdog`]: deadlines missed so far;
+    /// [`EventCode::OverloadEnd`]: ns spent in overload; else 0.
     pub value: u64,
 }
 

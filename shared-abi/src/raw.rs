@@ -31,7 +31,8 @@ pub const L4S_REASON_DROP_SHARE: u32 = 6;
 pub const L4S_REASON_CEILING: u32 = 7;
 pub const L4S_REASON_OVERLOAD: u32 = 8;
 pub const L4S_REASON_LAST_PACKET: u32 = 9;
-pub const L4S_REASON_COUNT: u32 = 10;
+pub const L4S_REASON_FLUSH: u32 = 10;
+pub const L4S_REASON_COUNT: u32 = 11;
 pub const L4S_STATUS_OVERLOAD: u32 = 1;
 pub const L4S_STATUS_CEILING: u32 = 2;
 pub const L4S_STATUS_STEERED: u32 = 4;
@@ -49,6 +50,9 @@ pub const L4S_EVENT_CONTROL_OPEN: u32 = 3;
 pub const L4S_EVENT_CONTROL_CLOSE: u32 = 4;
 pub const L4S_EVENT_PARAMS: u32 = 5;
 pub const L4S_EVENT_LIMITS: u32 = 6;
+pub const L4S_EVENT_OVERLOAD: u32 = 7;
+pub const L4S_EVENT_OVERLOAD_END: u32 = 8;
+pub const L4S_OVERLOAD_QUIET_NS: u32 = 1000000000;
 pub const L4S_MODE_ONCE: u32 = 1;
 pub const L4S_MODE_HOLD: u32 = 2;
 pub const L4S_MODE_STEER: u32 = 3;
@@ -61,6 +65,7 @@ pub const L4S_DITHER_RECUR: u32 = 0;
 pub const L4S_DITHER_RANDOM: u32 = 1;
 pub const L4S_LAQM_STEP: u32 = 0;
 pub const L4S_LAQM_RAMP: u32 = 1;
+pub const L4S_DELAY_BINS: u32 = 32;
 pub const L4S_OP_VERSION: u32 = 1;
 pub const L4S_OP_CONTROL: u32 = 2;
 pub const L4S_OP_INTERVAL: u32 = 3;
@@ -70,6 +75,7 @@ pub const L4S_OP_GET_PARAMS: u32 = 6;
 pub const L4S_OP_SET_PARAMS: u32 = 7;
 pub const L4S_OP_GET_LIMITS: u32 = 8;
 pub const L4S_OP_SET_LIMITS: u32 = 9;
+pub const L4S_OP_QUEUES: u32 = 10;
 pub const L4S_OP_READ: u32 = 64;
 pub const L4S_IOC_GROUP: u8 = 113u8;
 pub const L4S_EPERM: u32 = 1;
@@ -450,7 +456,7 @@ pub struct l4s_stats {
     pub overrides_refused: u64,
     pub overrides_replaced: u64,
     pub overrides_waiting: u64,
-    pub refused: [u64; 10usize],
+    pub refused: [u64; 11usize],
     pub refused_invalid: u64,
     pub decisions_overridden: u64,
     pub watchdog_misses: u64,
@@ -458,7 +464,7 @@ pub struct l4s_stats {
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of l4s_stats"][::core::mem::size_of::<l4s_stats>() - 328usize];
+    ["Size of l4s_stats"][::core::mem::size_of::<l4s_stats>() - 336usize];
     ["Alignment of l4s_stats"][::core::mem::align_of::<l4s_stats>() - 8usize];
     ["Offset of field: l4s_stats::version"][::core::mem::offset_of!(l4s_stats, version) - 0usize];
     ["Offset of field: l4s_stats::pad0"][::core::mem::offset_of!(l4s_stats, pad0) - 2usize];
@@ -516,13 +522,124 @@ const _: () = {
         [::core::mem::offset_of!(l4s_stats, overrides_waiting) - 208usize];
     ["Offset of field: l4s_stats::refused"][::core::mem::offset_of!(l4s_stats, refused) - 216usize];
     ["Offset of field: l4s_stats::refused_invalid"]
-        [::core::mem::offset_of!(l4s_stats, refused_invalid) - 296usize];
+        [::core::mem::offset_of!(l4s_stats, refused_invalid) - 304usize];
     ["Offset of field: l4s_stats::decisions_overridden"]
-        [::core::mem::offset_of!(l4s_stats, decisions_overridden) - 304usize];
+        [::core::mem::offset_of!(l4s_stats, decisions_overridden) - 312usize];
     ["Offset of field: l4s_stats::watchdog_misses"]
-        [::core::mem::offset_of!(l4s_stats, watchdog_misses) - 312usize];
+        [::core::mem::offset_of!(l4s_stats, watchdog_misses) - 320usize];
     ["Offset of field: l4s_stats::watchdog_active"]
-        [::core::mem::offset_of!(l4s_stats, watchdog_active) - 320usize];
+        [::core::mem::offset_of!(l4s_stats, watchdog_active) - 328usize];
+};
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone, PartialEq)]
+pub struct l4s_queue_stats {
+    pub packets_in: u64,
+    pub bytes_in: u64,
+    pub forwarded: u64,
+    pub forwarded_bytes: u64,
+    pub dropped: u64,
+    pub dropped_bytes: u64,
+    pub marked: u64,
+    pub marked_bytes: u64,
+    pub queued: u64,
+    pub queued_bytes: u64,
+    pub drops_tail: u64,
+    pub drops_ecn: u64,
+    pub drops_not_ect: u64,
+    pub drops_flush: u64,
+    pub queued_max: u64,
+    pub queued_bytes_max: u64,
+    pub delay_ns: u64,
+    pub delay_max_ns: u64,
+    pub delay_sum_ns: u64,
+    pub delays: [u64; 32usize],
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of l4s_queue_stats"][::core::mem::size_of::<l4s_queue_stats>() - 408usize];
+    ["Alignment of l4s_queue_stats"][::core::mem::align_of::<l4s_queue_stats>() - 8usize];
+    ["Offset of field: l4s_queue_stats::packets_in"]
+        [::core::mem::offset_of!(l4s_queue_stats, packets_in) - 0usize];
+    ["Offset of field: l4s_queue_stats::bytes_in"]
+        [::core::mem::offset_of!(l4s_queue_stats, bytes_in) - 8usize];
+    ["Offset of field: l4s_queue_stats::forwarded"]
+        [::core::mem::offset_of!(l4s_queue_stats, forwarded) - 16usize];
+    ["Offset of field: l4s_queue_stats::forwarded_bytes"]
+        [::core::mem::offset_of!(l4s_queue_stats, forwarded_bytes) - 24usize];
+    ["Offset of field: l4s_queue_stats::dropped"]
+        [::core::mem::offset_of!(l4s_queue_stats, dropped) - 32usize];
+    ["Offset of field: l4s_queue_stats::dropped_bytes"]
+        [::core::mem::offset_of!(l4s_queue_stats, dropped_bytes) - 40usize];
+    ["Offset of field: l4s_queue_stats::marked"]
+        [::core::mem::offset_of!(l4s_queue_stats, marked) - 48usize];
+    ["Offset of field: l4s_queue_stats::marked_bytes"]
+        [::core::mem::offset_of!(l4s_queue_stats, marked_bytes) - 56usize];
+    ["Offset of field: l4s_queue_stats::queued"]
+        [::core::mem::offset_of!(l4s_queue_stats, queued) - 64usize];
+    ["Offset of field: l4s_queue_stats::queued_bytes"]
+        [::core::mem::offset_of!(l4s_queue_stats, queued_bytes) - 72usize];
+    ["Offset of field: l4s_queue_stats::drops_tail"]
+        [::core::mem::offset_of!(l4s_queue_stats, drops_tail) - 80usize];
+    ["Offset of field: l4s_queue_stats::drops_ecn"]
+        [::core::mem::offset_of!(l4s_queue_stats, drops_ecn) - 88usize];
+    ["Offset of field: l4s_queue_stats::drops_not_ect"]
+        [::core::mem::offset_of!(l4s_queue_stats, drops_not_ect) - 96usize];
+    ["Offset of field: l4s_queue_stats::drops_flush"]
+        [::core::mem::offset_of!(l4s_queue_stats, drops_flush) - 104usize];
+    ["Offset of field: l4s_queue_stats::queued_max"]
+        [::core::mem::offset_of!(l4s_queue_stats, queued_max) - 112usize];
+    ["Offset of field: l4s_queue_stats::queued_bytes_max"]
+        [::core::mem::offset_of!(l4s_queue_stats, queued_bytes_max) - 120usize];
+    ["Offset of field: l4s_queue_stats::delay_ns"]
+        [::core::mem::offset_of!(l4s_queue_stats, delay_ns) - 128usize];
+    ["Offset of field: l4s_queue_stats::delay_max_ns"]
+        [::core::mem::offset_of!(l4s_queue_stats, delay_max_ns) - 136usize];
+    ["Offset of field: l4s_queue_stats::delay_sum_ns"]
+        [::core::mem::offset_of!(l4s_queue_stats, delay_sum_ns) - 144usize];
+    ["Offset of field: l4s_queue_stats::delays"]
+        [::core::mem::offset_of!(l4s_queue_stats, delays) - 152usize];
+};
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone, PartialEq)]
+pub struct l4s_queues {
+    pub version: u16,
+    pub pad0: u16,
+    pub length: u32,
+    pub sched: u32,
+    pub instance: u32,
+    pub base_probability: u32,
+    pub classic_probability: u32,
+    pub coupled_probability: u32,
+    pub overload: u32,
+    pub overloads: u64,
+    pub overload_ns: u64,
+    pub credit: i64,
+    pub queue: [l4s_queue_stats; 2usize],
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of l4s_queues"][::core::mem::size_of::<l4s_queues>() - 872usize];
+    ["Alignment of l4s_queues"][::core::mem::align_of::<l4s_queues>() - 8usize];
+    ["Offset of field: l4s_queues::version"][::core::mem::offset_of!(l4s_queues, version) - 0usize];
+    ["Offset of field: l4s_queues::pad0"][::core::mem::offset_of!(l4s_queues, pad0) - 2usize];
+    ["Offset of field: l4s_queues::length"][::core::mem::offset_of!(l4s_queues, length) - 4usize];
+    ["Offset of field: l4s_queues::sched"][::core::mem::offset_of!(l4s_queues, sched) - 8usize];
+    ["Offset of field: l4s_queues::instance"]
+        [::core::mem::offset_of!(l4s_queues, instance) - 12usize];
+    ["Offset of field: l4s_queues::base_probability"]
+        [::core::mem::offset_of!(l4s_queues, base_probability) - 16usize];
+    ["Offset of field: l4s_queues::classic_probability"]
+        [::core::mem::offset_of!(l4s_queues, classic_probability) - 20usize];
+    ["Offset of field: l4s_queues::coupled_probability"]
+        [::core::mem::offset_of!(l4s_queues, coupled_probability) - 24usize];
+    ["Offset of field: l4s_queues::overload"]
+        [::core::mem::offset_of!(l4s_queues, overload) - 28usize];
+    ["Offset of field: l4s_queues::overloads"]
+        [::core::mem::offset_of!(l4s_queues, overloads) - 32usize];
+    ["Offset of field: l4s_queues::overload_ns"]
+        [::core::mem::offset_of!(l4s_queues, overload_ns) - 40usize];
+    ["Offset of field: l4s_queues::credit"][::core::mem::offset_of!(l4s_queues, credit) - 48usize];
+    ["Offset of field: l4s_queues::queue"][::core::mem::offset_of!(l4s_queues, queue) - 56usize];
 };
 #[repr(C)]
 #[derive(Debug, Default, Copy, Clone, PartialEq)]

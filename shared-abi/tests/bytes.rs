@@ -8,7 +8,8 @@ use std::num::{NonZeroU32, NonZeroU64};
 use l4sllm_abi::bytes::{Plain, as_bytes, from_bytes};
 use l4sllm_abi::{
     AbiError, Action, Event, EventCode, Factor, Limits, MESSAGE_SIZE, Message, Mode, Override,
-    Params, Queue, Record, Refusal, Reply, Request, Stats, Steer, Version, header, messages, raw,
+    Params, Queue, Queues, Record, Refusal, Reply, Request, Stats, Steer, Version, header,
+    messages, raw,
 };
 use proptest::prelude::*;
 
@@ -94,7 +95,7 @@ proptest! {
     }
 
     #[test]
-    fn damaged_structs_are_refused_or_come_back(at in 0..320usize, value: u8) {
+    fn damaged_structs_are_refused_or_come_back(at in 0..900usize, value: u8) {
         let params = Params::paper().to_raw().unwrap();
         if let Some(Ok(read)) = damaged(&params, at, value).map(Params::try_from) {
             prop_assert_eq!(read.to_raw().unwrap(), damaged(&params, at, value).unwrap());
@@ -103,9 +104,10 @@ proptest! {
         if let Some(Ok(read)) = damaged(&limits, at, value).map(Limits::try_from) {
             prop_assert_eq!(read.to_raw().unwrap(), damaged(&limits, at, value).unwrap());
         }
-        // These two only must not panic: they normalise text and have no range.
+        // These only must not panic: they normalise text and have no range.
         let _ = damaged(&Version::answer("0.1.0"), at, value).map(Version::try_from);
         let _ = damaged(&Stats::question(1, 0), at, value).map(Stats::try_from);
+        let _ = damaged(&Queues::question(1, 0), at, value).map(Queues::try_from);
     }
 
     #[test]
@@ -133,10 +135,10 @@ proptest! {
 #[test]
 fn errors_name_struct_field_value_and_expectation() {
     let mut bad = decision(1, 2);
-    bad.reason = 10;
+    bad.reason = raw::L4S_REASON_COUNT as u8;
     let error = Record::try_from(bad).unwrap_err().to_string();
     assert!(
-        error.starts_with("l4s_record.reason: 10 is out of range, expected one of"),
+        error.starts_with("l4s_record.reason: 11 is out of range, expected one of"),
         "{error}"
     );
 

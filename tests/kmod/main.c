@@ -19,6 +19,7 @@ static const struct {
 	{ "device", device_tests },
 	{ "instances", instance_tests },
 	{ "ring", ring_tests },
+	{ "stats", stats_tests },
 	{ "model", model_tests },
 };
 

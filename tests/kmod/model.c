@@ -19,6 +19,13 @@ struct fifo {
 	unsigned	head, n;
 };
 
+/* What became of the packets of a queue. */
+struct tally {
+	uint64_t	in, in_bytes, out, out_bytes, marked, marked_bytes;
+	uint64_t	tail, ecn, not_ect, flushed, dropped_bytes, sojourn_ns;
+	unsigned	most;		/* queued at once */
+};
+
 struct model {
 	struct router	r;
 	struct choices	*choices;
@@ -27,7 +34,7 @@ struct model {
 	struct l4s_override last;	/* the newest accepted in time */
 	bool		in_force;	/* it may act */
 	unsigned	used;		/* packets it was asked about */
-	uint64_t	in, out, dropped, flushed;
+	struct tally	tally[2];
 	uint64_t	override_drops;
 	uint64_t	earned;		/* share of drops so far, Q16 */
 	struct l4s_user_handle *observer[OBSERVERS];	/* NULL: closed */
@@ -86,10 +93,13 @@ push(struct model *m)
 	q->cookie[at] = m->r.cookie;
 	q->ecn[at] = ecn;
 	q->arrival[at] = m->r.now;
-	m->in++;
+	m->tally[queue].in++;
+	m->tally[queue].in_bytes += length;
 	if (l4s_user_enqueue(m->r.u, m->r.cookie++, length, ecn,
 	    m->r.now) == 0)
 		q->n++;
+	if (q->n > m->tally[queue].most)
+		m->tally[queue].most = q->n;
 	/* Else it is the newest drop, seen by check_left(). */
 }
 
@@ -98,6 +108,7 @@ static void
 check_left(struct model *m, const struct l4s_user_packet *p)
 {
 	struct fifo *q = &m->queue[p->queue];
+	struct tally *t = &m->tally[p->queue];
 	bool overridden = p->reason == L4S_REASON_ONCE ||
 	    p->reason == L4S_REASON_HOLD;
 	uint8_t ecn;
@@ -105,7 +116,8 @@ check_left(struct model *m, const struct l4s_user_packet *p)
 	if (p->reason == L4S_REASON_TAIL) {
 		CHECK_EQ(p->action, L4S_ACTION_DROP);
 		CHECK_EQ(p->sojourn_ns, 0);
-		m->dropped++;
+		t->tail++;
+		t->dropped_bytes += p->length;
 		return;
 	}
 	CHECK(q->n > 0);
@@ -126,10 +138,21 @@ check_left(struct model *m, const struct l4s_user_packet *p)
 
 	if (p->action == L4S_ACTION_DROP) {
 		CHECK(m->queue[0].n + m->queue[1].n != 0);
-		m->dropped++;
+		if ((ecn & 3) == L4S_ECN_NOT_ECT)
+			t->not_ect++;
+		else
+			t->ecn++;
+		t->dropped_bytes += p->length;
 		m->override_drops += overridden;
-	} else
-		m->out++;
+	} else {
+		t->out++;
+		t->out_bytes += p->length;
+		t->sojourn_ns += p->sojourn_ns;
+	}
+	if (p->action == L4S_ACTION_MARK) {
+		t->marked++;
+		t->marked_bytes += p->length;
+	}
 	if (p->reason == L4S_REASON_LAST_PACKET) {
 		CHECK_EQ(m->queue[0].n + m->queue[1].n, 0);
 		CHECK_EQ(m->last.action, L4S_ACTION_DROP);
@@ -213,11 +236,12 @@ flush(struct model *m)
 		CHECK(q->n > 0);
 		CHECK_EQ(p.cookie, q->cookie[q->head]);
 		CHECK_EQ(p.action, L4S_ACTION_DROP);
+		CHECK_EQ(p.reason, L4S_REASON_FLUSH);
 		CHECK(p.sojourn_ns <= m->r.now - q->arrival[q->head]);
 		q->head = (q->head + 1) % QUEUE_MAX;
 		q->n--;
-		m->dropped++;
-		m->flushed++;
+		m->tally[p.queue].flushed++;
+		m->tally[p.queue].dropped_bytes += p.length;
 	}
 	CHECK_EQ(m->queue[0].n + m->queue[1].n, 0);
 	check_backlog(m);
@@ -353,12 +377,14 @@ static void
 hostile(struct model *m)
 {
 	struct l4s_user_handle *h = l4s_user_open(m->r.u);
-	static const uint8_t sizes[] = { 0, 1, 16, 40, 48, 64, 80, 255 };
+	static const uint8_t sizes[] = { 0, 1, 16, 40, 48, 64, 80, 254, 255 };
 	size_t size = sizes[below(m, sizeof(sizes))], i;
 	uint32_t op = below(m, 16);
 	uint8_t *buf;
 	int error;
 
+	if (size == 254)
+		size = sizeof(struct l4s_queues);
 	if (size == 255)
 		size = sizeof(struct l4s_stats);
 	/* Of a size of its own, so that any byte too far is seen (ASan). */
@@ -509,15 +535,32 @@ step(struct model *m)
 }
 
 static void
+check_tally(const struct tally *t, const struct l4s_queue_stats *q)
+{
+	CHECK_EQ(q->packets_in, t->in);
+	CHECK_EQ(q->bytes_in, t->in_bytes);
+	CHECK_EQ(q->forwarded, t->out);
+	CHECK_EQ(q->forwarded_bytes, t->out_bytes);
+	CHECK_EQ(q->dropped_bytes, t->dropped_bytes);
+	CHECK_EQ(q->marked, t->marked);
+	CHECK_EQ(q->marked_bytes, t->marked_bytes);
+	CHECK_EQ(q->drops_tail, t->tail);
+	CHECK_EQ(q->drops_ecn, t->ecn);
+	CHECK_EQ(q->drops_not_ect, t->not_ect);
+	CHECK_EQ(q->drops_flush, t->flushed);
+	CHECK_EQ(q->delay_sum_ns, t->sojourn_ns);
+	CHECK_EQ(q->queued_max, t->most);
+}
+
+static void
 check_all(struct model *m)
 {
 	struct l4s_stats s = router_stats(&m->r), total;
+	struct l4s_queues t = router_queues(&m->r);
 	unsigned i;
 
-	CHECK_EQ(s.packets_in, m->in);
-	CHECK_EQ(s.forwarded, m->out);
-	CHECK_EQ(s.dropped, m->dropped);
-	CHECK_EQ(s.drops_flush, m->flushed);
+	check_tally(&m->tally[0], &t.queue[0]);
+	check_tally(&m->tally[1], &t.queue[1]);
 	CHECK_EQ(s.drops_override, m->override_drops);
 	CHECK_EQ(s.queued, m->queue[0].n + m->queue[1].n);
 	CHECK(s.overrides_waiting <= 1);

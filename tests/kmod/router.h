@@ -146,6 +146,62 @@ handle_stats(struct l4s_user_handle *h, uint64_t now)
 	return (s);
 }
 
+/* Every identity of struct l4s_queue_stats. */
+static inline void
+check_queue(const struct l4s_queue_stats *q)
+{
+	uint64_t delays = 0;
+	unsigned bin;
+
+	CHECK_EQ(q->packets_in, q->forwarded + q->dropped + q->queued);
+	CHECK_EQ(q->bytes_in,
+	    q->forwarded_bytes + q->dropped_bytes + q->queued_bytes);
+	CHECK_EQ(q->dropped, q->drops_tail + q->drops_ecn + q->drops_not_ect +
+	    q->drops_flush);
+	for (bin = 0; bin < L4S_DELAY_BINS; bin++)
+		delays += q->delays[bin];
+	CHECK_EQ(q->forwarded, delays);
+	CHECK(q->marked <= q->forwarded);
+	CHECK(q->marked_bytes <= q->forwarded_bytes);
+	CHECK(q->queued <= q->queued_max);
+	CHECK(q->queued_bytes <= q->queued_bytes_max);
+	CHECK(q->delay_sum_ns <= q->forwarded * q->delay_max_ns);
+	CHECK(q->queued != 0 || q->delay_ns == 0);
+}
+
+/* And what both requests count is the same. */
+static inline struct l4s_queues
+router_queues(struct router *r)
+{
+	struct l4s_queues t = { .version = L4S_ABI_VERSION,
+	    .length = sizeof(t), .sched = 1 };
+	const struct l4s_queue_stats *c = &t.queue[L4S_QUEUE_CLASSIC];
+	const struct l4s_queue_stats *l = &t.queue[L4S_QUEUE_L4S];
+	struct l4s_stats s;
+
+	CHECK_EQ(l4s_user_request(r->h, L4S_OP_QUEUES, &t, sizeof(t), r->now),
+	    0);
+	check_queue(c);
+	check_queue(l);
+	s = handle_stats(r->h, r->now);
+	CHECK_EQ(s.packets_in, c->packets_in + l->packets_in);
+	CHECK_EQ(s.bytes_in, c->bytes_in + l->bytes_in);
+	CHECK_EQ(s.forwarded, c->forwarded + l->forwarded);
+	CHECK_EQ(s.forwarded_bytes, c->forwarded_bytes + l->forwarded_bytes);
+	CHECK_EQ(s.queued_bytes, c->queued_bytes + l->queued_bytes);
+	CHECK_EQ(s.drops_tail, c->drops_tail + l->drops_tail);
+	CHECK_EQ(s.drops_flush, c->drops_flush + l->drops_flush);
+	CHECK_EQ(s.drops_base + s.drops_override, c->drops_ecn +
+	    c->drops_not_ect + l->drops_ecn + l->drops_not_ect);
+	CHECK_EQ(s.marks_classic + s.marks_native + s.marks_coupled +
+	    s.marks_override, c->marked + l->marked);
+	CHECK(t.base_probability <= L4S_PROB_ONE);
+	CHECK(t.classic_probability <= L4S_PROB_ONE);
+	CHECK(t.coupled_probability <= L4S_PROB_ONE);
+	CHECK(t.overload <= t.overloads);
+	return (t);
+}
+
 static inline struct l4s_stats
 router_stats(struct router *r)
 {

@@ -35,6 +35,7 @@ extern const struct test override_tests[];
 extern const struct test device_tests[];
 extern const struct test instance_tests[];
 extern const struct test ring_tests[];
+extern const struct test stats_tests[];
 extern const struct test model_tests[];
 
 void	test_failed(const char *file, int line, const char *format, ...)

@@ -159,6 +159,7 @@ sizes_and_numbers(void)
 		[L4S_OP_SET_PARAMS] = sizeof(struct l4s_params),
 		[L4S_OP_GET_LIMITS] = sizeof(struct l4s_limits),
 		[L4S_OP_SET_LIMITS] = sizeof(struct l4s_limits),
+		[L4S_OP_QUEUES] = sizeof(struct l4s_queues),
 	};
 	struct router r = router_create(NULL, NULL, 16);
 	uint32_t op;
@@ -167,11 +168,11 @@ sizes_and_numbers(void)
 	int error;
 
 	for (op = 0; op <= 80; op++)
-		for (n = 0; n <= 400; n++) {
+		for (n = 0; n <= 1000; n++) {
 			/* Exactly n bytes: an access beyond is seen. */
 			buf = calloc(1, n + 1);
 			error = l4s_user_request(r.h, op, buf, n, r.now);
-			if (op < 1 || op > L4S_OP_SET_LIMITS)
+			if (op < 1 || op > L4S_OP_QUEUES)
 				CHECK_EQ(error, L4S_ENOTTY);
 			else if (n != size[op])
 				CHECK_EQ(error, L4S_EPROTO);

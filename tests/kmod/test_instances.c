@@ -230,10 +230,189 @@ watched_without_packets(void)
 	tear_down(&f);
 }
 
+/* A packet of its own memory, queued by an instance. */
+static void
+put(struct l4s_instance *inst, l4s_pkt_t *pkt, uint8_t ecn, uint64_t now)
+{
+	memset(pkt, 0, sizeof(*pkt));
+	pkt->length = 1000;
+	pkt->ecn = ecn;
+	CHECK(l4s_instance_enqueue(inst, pkt, now));
+}
+
+/* What is queued when a scheduler is deleted is a drop with a record. */
+static void
+dropped_with_their_scheduler(void)
+{
+	static const uint8_t ecn[] = { L4S_ECN_NOT_ECT, L4S_ECN_ECT1,
+	    L4S_ECN_ECT0 };
+	struct l4s_pkt_sink sink = { .tail = &sink.head };
+	struct l4s_instance inst;
+	struct l4s_record record;
+	l4s_pkt_t packets[3];
+	struct l4s_stats s;
+	struct fixture f;
+	unsigned i;
+
+	set_up(&f, 0);
+	l4s_instance_init(&inst, 1, &f.device.params, &f.limits, &f.ring,
+	    &sink, 1);
+	l4s_device_attach(&f.device, &inst);
+	for (i = 0; i < 3; i++)
+		put(&inst, &packets[i], ecn[i], SEC);
+	l4s_device_detach(&f.device, &inst, SEC + MS);
+	l4s_instance_destroy(&inst);
+
+	s = stats_of(&f, 0, 0, SEC + MS);
+	CHECK_EQ(s.packets_in, 3);
+	CHECK_EQ(s.dropped, 3);
+	CHECK_EQ(s.drops_flush, 3);
+	CHECK_EQ(s.queued, 0);
+	CHECK_EQ(s.queued_bytes, 0);
+	for (i = 0; i < 3; i++) {
+		record = next_record(&f);
+		CHECK_EQ(record.reason, L4S_REASON_FLUSH);
+		CHECK_EQ(record.dequeue_action, L4S_ACTION_DROP);
+		CHECK_EQ(record.base_action, L4S_ACTION_DROP);
+		CHECK_EQ(record.sched, 1);
+		CHECK_EQ(record.sojourn_ns, MS);
+		CHECK_EQ(record.packet_length, 1000);
+		/* Classic first: two of it, then one of L4S. */
+		CHECK_EQ(record.queue_type, i < 2 ? L4S_QUEUE_CLASSIC :
+		    L4S_QUEUE_L4S);
+		CHECK_EQ(record.queue_length, i == 0);
+		CHECK_EQ(record.total_drops, i < 2 ? i + 1 : 1);
+	}
+	CHECK(sink.head == &packets[0]);
+	tear_down(&f);
+}
+
+static struct l4s_queues
+queues_of(struct fixture *f, uint64_t now)
+{
+	struct l4s_queues q = {
+		.version = L4S_ABI_VERSION,
+		.length = sizeof(q),
+	};
+
+	CHECK_EQ(l4s_device_queues(&f->device, &q, now), 0);
+	return (q);
+}
+
+/* Sums over all instances keep what one that goes had counted. */
+static void
+totals_never_fall(void)
+{
+	static const size_t gauges[] = {
+		offsetof(struct l4s_stats, queued),
+		offsetof(struct l4s_stats, queued_bytes),
+		offsetof(struct l4s_stats, overrides_waiting),
+		offsetof(struct l4s_stats, watchdog_active),
+	};
+	struct l4s_pkt_sink sink = { .tail = &sink.head };
+	struct l4s_queues q[2];
+	struct l4s_instance one, two;
+	struct l4s_stats s[2];
+	l4s_pkt_t packets[8];
+	struct fixture f;
+	const uint64_t *before, *after;
+	size_t i, g;
+
+	set_up(&f, 0);
+	l4s_instance_init(&one, 1, &f.device.params, &f.limits, &f.ring,
+	    &sink, 1);
+	l4s_device_attach(&f.device, &one);
+	l4s_instance_init(&two, 2, &f.device.params, &f.limits, &f.ring,
+	    &sink, 1);
+	l4s_device_attach(&f.device, &two);
+	for (i = 0; i < 4; i++) {
+		put(&one, &packets[i], i & 3, SEC);
+		put(&two, &packets[4 + i], i & 3, SEC);
+	}
+	CHECK(l4s_instance_dequeue(&one, SEC + 5 * MS) != NULL);
+	CHECK_EQ(order(&f, 1, 0), 0);		/* waits when it goes */
+	CHECK_EQ(order(&f, 9, 9), L4S_ENOENT);
+
+	s[0] = stats_of(&f, 0, 0, SEC + 5 * MS);
+	q[0] = queues_of(&f, SEC + 5 * MS);
+	CHECK_EQ(s[0].queued, 7);
+	CHECK_EQ(s[0].overrides_waiting, 1);
+	l4s_device_detach(&f.device, &one, SEC + 5 * MS);
+	l4s_instance_destroy(&one);
+	s[1] = stats_of(&f, 0, 0, SEC + 5 * MS);
+	q[1] = queues_of(&f, SEC + 5 * MS);
+
+	before = (const uint64_t *)&s[0];
+	after = (const uint64_t *)&s[1];
+	for (i = offsetof(struct l4s_stats, packets_in) / 8;
+	    i < sizeof(s[0]) / 8; i++) {
+		for (g = 0; g < nitems(gauges) && gauges[g] != i * 8; g++)
+			;
+		if (g == nitems(gauges))
+			CHECK(after[i] >= before[i]);
+	}
+	CHECK_EQ(s[1].packets_in, 8);
+	CHECK_EQ(s[1].forwarded, 1);
+	CHECK_EQ(s[1].drops_flush, 3);
+	CHECK_EQ(s[1].queued, 4);
+	CHECK_EQ(s[1].overrides_waiting, 0);
+	CHECK_EQ(s[1].overrides_received, 1);
+	CHECK_EQ(s[1].overrides_expired, 1);
+	CHECK_EQ(s[1].refused_invalid, 1);
+	for (i = 0; i < 2; i++) {
+		CHECK_EQ(q[1].queue[i].packets_in, 4);
+		CHECK_EQ(q[1].queue[i].queued, 2);
+		CHECK_EQ(q[1].queue[i].queued_max, 2);
+		CHECK_EQ(q[1].queue[i].delay_max_ns,
+		    q[0].queue[i].delay_max_ns);
+	}
+	CHECK_EQ(q[1].queue[0].forwarded + q[1].queue[1].forwarded, 1);
+
+	/* With the last one only what it had counted is left. */
+	l4s_device_detach(&f.device, &two, SEC + 6 * MS);
+	l4s_instance_destroy(&two);
+	s[0] = stats_of(&f, 0, 0, SEC + 6 * MS);
+	q[0] = queues_of(&f, SEC + 6 * MS);
+	CHECK_EQ(s[0].packets_in, 8);
+	CHECK_EQ(s[0].drops_flush, 7);
+	CHECK_EQ(s[0].queued, 0);
+	CHECK_EQ(q[0].base_probability, 0);
+	CHECK_EQ(q[0].queue[0].delay_ns + q[0].queue[1].delay_ns, 0);
+	tear_down(&f);
+}
+
+/* An overload that lasts until the instance goes has an end. */
+static void
+overload_ends_with_its_instance(void)
+{
+	struct l4s_instance inst;
+	struct fixture f;
+	uint32_t instance = 0;
+
+	set_up(&f, 0);
+	CHECK_EQ(next_event(&f, &instance), L4S_EVENT_CONTROL_OPEN);
+	(void)join(&f, &inst, 1);
+	(void)l4s_instance_dequeue(&inst, SEC);
+	inst.queue.p = DUALPI2_P_ONE;		/* derived at the next update */
+	inst.queue.set.target_ns = 0;
+	(void)l4s_instance_dequeue(&inst, SEC + 20 * MS);
+	CHECK_EQ(next_event(&f, &instance), L4S_EVENT_OVERLOAD);
+	CHECK_EQ(next_event(&f, &instance), 0);
+	(void)l4s_instance_dequeue(&inst, SEC + 40 * MS);
+	leave(&f, &inst);
+	CHECK_EQ(next_event(&f, &instance), L4S_EVENT_OVERLOAD_END);
+	CHECK_EQ(queues_of(&f, SEC + 40 * MS).overload, 0);
+	CHECK_EQ(queues_of(&f, SEC + 40 * MS).overload_ns, 20 * MS);
+	tear_down(&f);
+}
+
 const struct test instance_tests[] = {
 	TEST(numbers_do_not_come_again),
 	TEST(numbers_after_the_last),
 	TEST(events_outlive_their_instance),
 	TEST(watched_without_packets),
+	TEST(dropped_with_their_scheduler),
+	TEST(totals_never_fall),
+	TEST(overload_ends_with_its_instance),
 	TEST_END
 };

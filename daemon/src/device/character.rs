@@ -84,7 +84,9 @@ impl CharacterDevice {
 fn number(op: Op, size: usize) -> Option<nix::sys::ioctl::ioctl_num_type> {
     let nr = op.code();
     Some(match op {
-        Op::Version | Op::Stats => nix::request_code_readwrite!(L4S_IOC_GROUP, nr, size),
+        Op::Version | Op::Stats | Op::Queues => {
+            nix::request_code_readwrite!(L4S_IOC_GROUP, nr, size)
+        }
         Op::Control => nix::request_code_none!(L4S_IOC_GROUP, nr),
         Op::Interval | Op::Override | Op::SetParams | Op::SetLimits => {
             nix::request_code_write!(L4S_IOC_GROUP, nr, size)
@@ -103,6 +105,7 @@ pub(crate) fn ioctls() -> Vec<nix::sys::ioctl::ioctl_num_type> {
         (Op::Interval, size_of::<raw::l4s_interval>()),
         (Op::Override, size_of::<raw::l4s_override>()),
         (Op::Stats, size_of::<raw::l4s_stats>()),
+        (Op::Queues, size_of::<raw::l4s_queues>()),
         (Op::GetParams, size_of::<raw::l4s_params>()),
         (Op::SetParams, size_of::<raw::l4s_params>()),
         (Op::GetLimits, size_of::<raw::l4s_limits>()),

@@ -8,8 +8,8 @@ mod socket;
 use std::path::PathBuf;
 
 use l4sllm_abi::bytes::{Plain, as_bytes_mut};
-use l4sllm_abi::raw::{l4s_limits, l4s_stats, l4s_version};
-use l4sllm_abi::{Interval, Limits, Op, Override, Stats, VERSIONS, Version};
+use l4sllm_abi::raw::{l4s_limits, l4s_queues, l4s_stats, l4s_version};
+use l4sllm_abi::{Interval, Limits, Op, Override, Queues, Stats, VERSIONS, Version};
 
 use crate::config::{DeviceConfig, DeviceKind};
 use crate::files::Files;
@@ -150,6 +150,17 @@ impl Device {
         let mut raw: l4s_stats = Stats::question(0, 0);
         self.request(what, Op::Stats, &mut raw).await?;
         self.checked(what, Stats::try_from(raw))
+    }
+
+    /// Statistics of both queues over all schedulers.
+    ///
+    /// # Errors
+    /// The device refuses, or is gone.
+    pub async fn queues(&mut self) -> Result<Queues, DeviceError> {
+        let what = "read queue statistics";
+        let mut raw: l4s_queues = Queues::question(0, 0);
+        self.request(what, Op::Queues, &mut raw).await?;
+        self.checked(what, Queues::try_from(raw))
     }
 
     /// Waits until the device is readable and puts at most `most` bytes into

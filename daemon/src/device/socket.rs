@@ -156,7 +156,10 @@ impl SocketDevice {
 
 /// True when a reply carries the request's struct back.
 fn answers(op: Op) -> bool {
-    matches!(op, Op::Version | Op::Stats | Op::GetParams | Op::GetLimits)
+    matches!(
+        op,
+        Op::Version | Op::Stats | Op::Queues | Op::GetParams | Op::GetLimits
+    )
 }
 
 fn unexpected(tag: u32) -> AbiError {

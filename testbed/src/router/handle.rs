@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 
 use l4sllm_abi::bytes::{Plain, as_bytes_mut};
 use l4sllm_abi::raw::{l4s_limits, l4s_params};
-use l4sllm_abi::{Interval, Limits, Op, Override, Params, Stats};
+use l4sllm_abi::{Interval, Limits, Op, Override, Params, Queues, Stats};
 
 use super::{Device, RouterError, check, ffi};
 
@@ -128,6 +128,21 @@ impl Handle {
             now_ns,
         )?;
         Ok(Stats::try_from(raw)?)
+    }
+
+    /// Statistics of both queues.
+    ///
+    /// # Errors
+    /// A reply that is malformed.
+    pub fn queues(&mut self, now_ns: u64) -> Result<Queues, RouterError> {
+        let mut raw = Queues::question(0, 0);
+        self.ask(
+            "read queue statistics",
+            Op::Queues.code(),
+            as_bytes_mut(&mut raw),
+            now_ns,
+        )?;
+        Ok(Queues::try_from(raw)?)
     }
 
     /// Queue parameters in force.
