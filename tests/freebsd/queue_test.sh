@@ -215,7 +215,7 @@ anew()
 	jexec "$M" ipfw queue 1 config sched 1
 }
 
-l4s_test late_override "An override for the scheduler before reaches no other"
+l4s_test late_override "A stale override does not reach a new scheduler"
 late_override_run()
 {
 	patient
@@ -231,7 +231,7 @@ late_override_run()
 	wait
 }
 
-l4s_test delete "Deleting and making the scheduler anew under traffic"
+l4s_test delete "Deleting and making the scheduler again under traffic"
 delete_run()
 {
 	blast 1 8000 10000 &
@@ -240,8 +240,61 @@ delete_run()
 		anew
 	done
 	wait $traffic
+	before=$(counter packets_in)
 	blast 1 100 2000
-	above "$(counter packets_in)" 99 "packets after the last deletion"
+	above "$(counter packets_in)" $((before + 99)) \
+	    "packets after the last deletion"
+}
+
+l4s_test dropped_with_scheduler "What waits in a deleted scheduler is counted"
+dropped_with_scheduler_run()
+{
+	jexec "$M" ipfw pipe 1 config bw 64Kbit/s
+	# 10 is L4S_REASON_FLUSH.
+	jexec "$M" "$tools/l4sdev" records 4 reason=10 action=1 >flushed &
+	reader=$!
+	until jexec "$M" fstat -p $reader | grep -q l4sllm; do
+		kill -0 $reader || atf_fail "no reader"
+	done
+	jexec "$L" "$tools/blast" send $RIGHT4 $PORT 0 1200 100 5000
+	above "$(counter queued)" 10 "packets waiting"
+	jexec "$M" ipfw pipe 1 delete
+	atf_check_equal 0 "$(counter queued)"
+	atf_check_equal 0 "$(counter queued_bytes)"
+	above "$(counter drops_flush)" 10 "packets dropped with the scheduler"
+	atf_check_equal "$(counter drops_flush)" \
+	    "$(counter classic.drops_flush)"
+	atf_check_equal 100 "$(counter packets_in)"
+	wait $reader
+	atf_check_equal "$(counter drops_flush)" "$(cat flushed)"
+}
+
+# All counters of the router that only grow, as NAME=VALUE.
+growing()
+{
+	jexec "$M" sysctl -e net.inet.l4sllm.stats |
+	    grep -v -e queued= -e queued_bytes= -e waiting= -e delay_ns= \
+	    -e probability= -e credit= -e overload= -e delays=
+}
+
+l4s_test totals "No counter falls when a scheduler is deleted"
+totals_run()
+{
+	blast 1 500 10000
+	blast 0 500 10000
+	for i in 1 2 3; do
+		growing >before
+		above "$(wc -l <before)" 50 "counters"
+		anew
+		growing >after
+		while IFS='=' read -r name value; do
+			now=$(sed -n "s/^$name=//p" after)
+			[ "$now" -ge "$value" ] ||
+				atf_fail "$name fell from $value to $now"
+		done <before
+		blast 1 100 2000
+	done
+	atf_check_equal 1300 "$(counter packets_in)"
 }
 
 l4s_test instances "Several instances by mask"
