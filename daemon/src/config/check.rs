@@ -45,20 +45,26 @@ pub(super) fn config(path: &Path, text: &str) -> std::result::Result<Config, Con
 
 fn read(mut section: Section<'_>) -> Result<Config> {
     let sandbox = section.field("sandbox").map(|field| field.boolean());
-    let config = Config {
-        sandbox: sandbox.transpose()?.unwrap_or(cfg!(target_os = "freebsd")),
-        device: table(&mut section, "device", device)?,
-        pipeline: table(&mut section, "pipeline", pipeline)?,
-        engine: table(&mut section, "engine", engine)?,
-        limits: table(&mut section, "limits", limits)?,
-        status: match section.field("status") {
-            Some(field) => Some(within(field.section()?, status)?),
-            None => None,
-        },
-        log: table(&mut section, "log", log)?,
+    let device = table(&mut section, "device", device)?;
+    let pipeline = table(&mut section, "pipeline", pipeline)?;
+    let engine = table(&mut section, "engine", engine);
+    let limits = table(&mut section, "limits", limits)?;
+    let status = match section.field("status") {
+        Some(field) => Some(within(field.section()?, status)?),
+        None => None,
     };
+    let log = table(&mut section, "log", log)?;
     section.finish()?;
-    Ok(config)
+    Ok(Config {
+        sandbox: sandbox.transpose()?.unwrap_or(cfg!(target_os = "freebsd")),
+        device,
+        pipeline,
+        // Later than an unknown section, which may be this one misspelt.
+        engine: engine?,
+        limits,
+        status,
+        log,
+    })
 }
 
 /// Reads the table `key`, an empty one where it is not given.

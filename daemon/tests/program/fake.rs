@@ -20,6 +20,8 @@ pub enum Read {
     Frame(Vec<u8>),
     /// Not at all.
     Never,
+    /// By ending the connection.
+    Close,
 }
 
 /// Serves one connection after the other, until the process ends.
@@ -134,6 +136,7 @@ fn serve(mut stream: UnixStream, behaviour: &mut Behaviour) -> io::Result<()> {
                     continue;
                 }
                 Some(Read::Never) | None => continue,
+                Some(Read::Close) => return Ok(()),
             },
             Op::Version => version(behaviour.versions, &body),
             Op::GetLimits => Ok(plain(&Limits::default().to_raw().unwrap())),

@@ -149,7 +149,7 @@ fn reload_takes_a_new_policy_and_keeps_the_old_where_that_fails() {
     for (config, complaint) in [
         (sections(&second, 25), "model.safetensors"),
         (sections(&first, 0), "pipeline.interval"),
-        ("[pipelin]".into(), "did you mean `pipeline'?"),
+        ("[pipelin]".into(), "did you mean \"pipeline\"?"),
         (
             format!("{}\n[pipeline]\nttl_ms = 40000", policy_section(&first)),
             "pipeline.ttl_ms",

@@ -13,5 +13,7 @@ mod harness;
 mod loop_closed;
 mod misfortune;
 mod overload;
+mod planted;
+mod questions;
 mod refusal;
 mod sandbox;

@@ -173,3 +173,60 @@ fn a_device_that_stops_answering_is_gone() {
         "{error}"
     );
 }
+
+#[test]
+fn a_device_that_fails_as_soon_as_it_is_open_is_tried_less_and_less() {
+    let place = Place::new();
+    place.configure("retry_min_ms = 2", SCRIPT);
+    // The device closes the connection on every read.
+    let _device = Fake::start(&place, vec![Read::Close; 1000]);
+    let mut program = Program::start(&place);
+    let pauses: Vec<_> = (0..8)
+        .map(|_| program.log("device lost")["retry_in_ms"].as_u64().unwrap())
+        .collect();
+    assert_eq!(pauses, [2, 4, 8, 16, 32, 64, 100, 100]);
+    // From here on the log is quiet, and the device is tried as before.
+    let opened = program
+        .status("attempts", |s| s.device.opened > 12)
+        .device
+        .opened;
+    program.signal(Signal::SIGTERM);
+    program.end_with(0);
+    let lines = program.rest();
+    let lost = |l: &&serde_json::Value| {
+        l["message"]
+            .as_str()
+            .is_some_and(|m| m.contains("device lost"))
+    };
+    assert_eq!(lines.iter().filter(lost).count(), 8, "of {opened}");
+}
+
+#[test]
+fn a_reply_that_stops_half_way_means_that_the_device_is_gone() {
+    let place = Place::new();
+    place.configure("on_gone = \"exit\"\nrequest_timeout_ms = 50", SCRIPT);
+    let _device = Fake::start(&place, vec![Read::Frame(vec![0; 7])]);
+    let mut program = Program::start(&place);
+    program.end_with(75);
+    let error = program.log("ended")["error"].to_string();
+    assert!(
+        error.contains("cannot read records: no answer within"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_reply_of_a_huge_length_is_not_waited_for() {
+    let place = Place::new();
+    place.configure("", SCRIPT);
+    let huge = l4sllm_abi::Reply {
+        op: l4sllm_abi::Op::Read.code(),
+        tag: 5,
+        result: Ok(i32::MAX as u32),
+    };
+    let _device = Fake::start(&place, vec![Read::Frame(huge.to_bytes().to_vec())]);
+    let mut program = Program::start(&place);
+    program.end_with(76);
+    let error = program.log("ended")["error"].to_string();
+    assert!(error.contains("unexpected answer"), "{error}");
+}

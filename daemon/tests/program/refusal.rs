@@ -125,7 +125,7 @@ fn a_wrong_configuration() {
     ends(
         &place,
         78,
-        "pipeline.intervall: no such key; did you mean `interval'?",
+        "unknown key \\\"intervall\\\", did you mean",
     );
 }
 
@@ -140,7 +140,7 @@ fn the_check_needs_no_device() {
     let (code, said) = check(&place);
     assert_eq!(code, Some(78));
     assert!(
-        said.contains("device.wake: unknown variant `late`"),
+        said.contains("device.wake: unknown value \"late\""),
         "{said}"
     );
 }
