@@ -20,7 +20,7 @@
 
 use std::sync::Arc;
 
-use super::forward::{Scratch, State, advance, embed};
+use super::forward::{State, advance, embed};
 use super::weights::Weights;
 use crate::session::stream::{Stream, row};
 use crate::{ACTIONS, PolicyConfig};
@@ -35,8 +35,7 @@ pub(crate) struct Windows {
     interval: u64,
     recent: Vec<f32>,       // [w][n + 2][d]: tokens without time, record r at r % w
     contexts: Vec<Context>, // boundary b is in (b / N) % len
-    scratch: Scratch,
-    hidden: Vec<f32>, // what the paths of features need
+    hidden: Vec<f32>,       // what the paths of features need
 }
 
 /// One window on its way to its boundary.
@@ -56,6 +55,8 @@ impl Windows {
     pub(crate) fn new(config: &PolicyConfig, weights: Arc<Weights>, interval: usize) -> Windows {
         let shape = &weights.shape;
         let interval = interval.max(1);
+        // Made now, so that no decision waits for memory.
+        weights.with_scratch(config, |_| ());
         let contexts = (0..config.window.div_ceil(interval)).map(|_| Context {
             state: State::new(config, shape),
             fed: 0,
@@ -64,7 +65,6 @@ impl Windows {
             interval: interval as u64,
             recent: vec![0.0; config.tokens() * shape.width],
             contexts: contexts.collect(),
-            scratch: Scratch::new(config, shape, config.tokens()),
             hidden: vec![0.0; weights.path_scratch()],
             weights,
         }
@@ -135,25 +135,33 @@ impl Windows {
         now: u64,
         decide: bool,
     ) -> [f32; ACTIONS] {
-        let Context { state, fed } = &mut self.contexts[context];
-        let each = config.tokens_per_record() * self.weights.shape.width;
-        let mut count = 0;
-        for record in start + *fed..=now {
-            let from = row(record, config.window) * each;
-            let to = &mut self.scratch.tokens[count * each..][..each];
-            to.copy_from_slice(&self.recent[from..from + each]);
-            self.weights.add_time((record - start) as usize, to);
-            count += 1;
-        }
-        *fed += count as u64;
-        let tokens = count * config.tokens_per_record() - usize::from(decide);
-        advance(
-            config.head.residual,
-            &self.weights,
-            state,
-            &mut self.scratch,
-            tokens,
-            decide,
-        )
+        let Windows {
+            weights,
+            recent,
+            contexts,
+            ..
+        } = self;
+        let Context { state, fed } = &mut contexts[context];
+        let each = config.tokens_per_record() * weights.shape.width;
+        weights.with_scratch(config, |scratch| {
+            let mut count = 0;
+            for record in start + *fed..=now {
+                let from = row(record, config.window) * each;
+                let to = &mut scratch.tokens[count * each..][..each];
+                to.copy_from_slice(&recent[from..from + each]);
+                weights.add_time((record - start) as usize, to);
+                count += 1;
+            }
+            *fed += count as u64;
+            let tokens = count * config.tokens_per_record() - usize::from(decide);
+            advance(
+                config.head.residual,
+                weights,
+                state,
+                scratch,
+                tokens,
+                decide,
+            )
+        })
     }
 }

@@ -1,5 +1,8 @@
 //! The tensors of a policy, packed for the forward pass.
 
+use std::sync::{Mutex, PoisonError};
+
+use super::forward::Scratch;
 use super::matmul::Packed;
 use super::shape::Shape;
 use crate::{EncoderConfig, PolicyConfig, Tensors};
@@ -17,6 +20,28 @@ pub(crate) struct Weights {
     pub(crate) blocks: Vec<Block>,
     pub(crate) last_norm: Norm,
     pub(crate) head: Linear, // d -> 3
+    /// Memory for passes over a window. One thread needs one, however many
+    /// sessions it serves.
+    spare: Mutex<Vec<Scratch>>,
+}
+
+impl Weights {
+    /// Runs a pass over a window in spare memory.
+    pub(crate) fn with_scratch<T>(
+        &self,
+        config: &PolicyConfig,
+        pass: impl FnOnce(&mut Scratch) -> T,
+    ) -> T {
+        // The lock is not held during the pass; a list of memory that nobody
+        // uses is whole after a panic too.
+        let lock = || self.spare.lock().unwrap_or_else(PoisonError::into_inner);
+        let spare = lock().pop();
+        let mut scratch =
+            spare.unwrap_or_else(|| Scratch::new(config, &self.shape, config.tokens()));
+        let result = pass(&mut scratch);
+        lock().push(scratch);
+        result
+    }
 }
 
 /// A token made of one number.
@@ -185,6 +210,7 @@ impl Weights {
             }
         };
         Weights {
+            spare: Mutex::default(),
             shape,
             returns: scalar("return"),
             action: scalar("action"),
