@@ -122,11 +122,7 @@ fn a_wrong_configuration() {
     let place = Place::new();
     ends(&place, 78, "cannot read");
     place.configure("", "[pipeline]\nintervall = 10");
-    ends(
-        &place,
-        78,
-        "unknown key \\\"intervall\\\", did you mean",
-    );
+    ends(&place, 78, "unknown key \\\"intervall\\\", did you mean");
 }
 
 #[test]
