@@ -80,7 +80,11 @@ pub fn run(args: &DemoArgs, cancel: &AtomicBool) -> anyhow::Result<Done> {
             break;
         }
     }
-    let report = render_collection("demo", &results, &args.out)?;
+    let missing = PARTS[results.len()..]
+        .iter()
+        .map(|part| part.name.to_owned());
+    let missing: Vec<String> = missing.collect();
+    let report = render_collection("demo", &results, &missing, &args.out)?;
     print(&format!("{}\n{}\n", report.text, report.page.display()))?;
     Ok(Done::of(cancel))
 }

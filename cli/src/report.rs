@@ -46,7 +46,7 @@ pub fn run(args: &ReportArgs) -> anyhow::Result<()> {
     if args.results.contains(out) {
         bail!("--out {}: is one of the results", out.display());
     }
-    let report = render_collection(&args.title, &args.results, out)?;
+    let report = render_collection(&args.title, &args.results, &[], out)?;
     print(&format!("{}\n{}\n", report.text, report.page.display()))
 }
 

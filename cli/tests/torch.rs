@@ -458,9 +458,12 @@ fn published_trains_measures_and_draws_and_does_nothing_twice() {
     ] {
         assert!(out.join(file).is_file(), "no {file}: {said}");
     }
-    // By the name of a published model, whose figures stand beside.
+    // By the name of a published model, which is compared with.
     let page = fs::read_to_string(out.join("report.html")).unwrap();
-    assert!(page.contains("Beside the published figures"), "{said}");
+    assert!(
+        page.contains("Compared with the published figures"),
+        "{said}"
+    );
     let (_, said, _) = run("1");
     assert!(said.contains("gpt2: trained already"), "{said}");
     assert!(said.contains("t5: measured already"), "{said}");

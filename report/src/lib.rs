@@ -33,6 +33,10 @@ pub use learning::{
     render_learning,
 };
 
+/// The work that pages call published.
+pub const PAPER: &str = "D. Satish, S. R. Pokhrel, J. Kua and A. Walid, \u{201c}Distilling Large Language \
+     Models for Network Active Queue Management\u{201d}, arXiv:2501.16734 (2025)";
+
 /// File name of the page.
 const PAGE: &str = "report.html";
 
@@ -80,17 +84,19 @@ pub fn render(dir: &Path) -> Result<Report, ReportError> {
     let data = load(dir)?;
     let figures = draw(&data, dir)?;
     let title = data.facts.scenario.clone();
-    finish(&title, &[(data, figures)], dir)
+    finish(&title, &[(data, figures)], &[], dir)
 }
 
 /// Draws each of `results`, and one page and one `summary.json` on them all
-/// into `out`.
+/// into `out`. `missing` names the scenarios of an interrupted run that have no
+/// result.
 ///
 /// # Errors
 /// [`ReportError::Empty`] without any result.
 pub fn render_collection(
     name: &str,
     results: &[PathBuf],
+    missing: &[String],
     out: &Path,
 ) -> Result<Report, ReportError> {
     if results.is_empty() {
@@ -101,11 +107,12 @@ pub fn render_collection(
         let data = load(dir)?;
         let figures = draw(&data, dir)?;
         let own = [(data, figures)];
-        finish(&own[0].0.facts.scenario.clone(), &own, dir)?;
+        finish(&own[0].0.facts.scenario.clone(), &own, &[], dir)?;
         sections.extend(own);
     }
-    let report = finish(name, &sections, out)?;
-    let collection = collection(name, sections.iter().map(|(data, _)| data));
+    let report = finish(name, &sections, missing, out)?;
+    let mut collection = collection(name, sections.iter().map(|(data, _)| data));
+    collection.complete &= missing.is_empty();
     let mut bytes =
         serde_json::to_vec_pretty(&collection).expect("plain structs with string keys are JSON");
     bytes.push(b'\n');
@@ -204,6 +211,7 @@ fn save_figures(
 fn finish(
     title: &str,
     results: &[(Data, Vec<(String, Captioned)>)],
+    missing: &[String],
     out: &Path,
 ) -> Result<Report, ReportError> {
     let created = fs::create_dir_all(out).map_err(ResultError::io("create", out));
@@ -212,15 +220,16 @@ fn finish(
         source,
     })?;
     let path = out.join(PAGE);
-    write(&path, html(title, results).as_bytes(), out)?;
-    let texts = results.iter().map(|(data, _)| text(data));
+    write(&path, html(title, results, missing).as_bytes(), out)?;
+    let mut texts: Vec<String> = results.iter().map(|(data, _)| text(data)).collect();
+    texts.extend(page::not_started(missing));
     Ok(Report {
         page: path,
-        text: texts.collect::<Vec<_>>().join("\n"),
+        text: texts.join("\n"),
     })
 }
 
-fn html(title: &str, results: &[(Data, Vec<(String, Captioned)>)]) -> String {
+fn html(title: &str, results: &[(Data, Vec<(String, Captioned)>)], missing: &[String]) -> String {
     let sections = results.iter().map(|(data, figures)| Section {
         data,
         figures: figures
@@ -228,7 +237,7 @@ fn html(title: &str, results: &[(Data, Vec<(String, Captioned)>)]) -> String {
             .map(|(svg, captioned)| (svg.clone(), captioned))
             .collect(),
     });
-    page(title, &sections.collect::<Vec<_>>())
+    page(title, &sections.collect::<Vec<_>>(), missing)
 }
 
 fn text(data: &Data) -> String {

@@ -3,8 +3,9 @@
 
 use std::fmt::Write;
 
+use super::PAPER;
 use super::compare::{Comparison, Pair};
-use super::conclusion::{Headline, conclusions};
+use super::conclusion::{Headline, conclusions, list};
 use super::data::Data;
 use super::figure::escape;
 use super::figures::Captioned;
@@ -22,9 +23,16 @@ pub(super) struct Section<'a> {
     pub figures: Vec<(String, &'a Captioned)>,
 }
 
-/// The page on one result or several.
-pub(super) fn page(title: &str, sections: &[Section<'_>]) -> String {
+/// The page on one result or several, and on scenarios that were not started.
+pub(super) fn page(title: &str, sections: &[Section<'_>], missing: &[String]) -> String {
     let mut body = String::new();
+    if let Some(sentence) = not_started(missing) {
+        let _ = writeln!(
+            body,
+            "<p class=\"partial\"><b>Partial result.</b> {}</p>",
+            prose(&sentence)
+        );
+    }
     match sections {
         [one] => body.push_str(&section(one)),
         several => {
@@ -40,13 +48,27 @@ pub(super) fn page(title: &str, sections: &[Section<'_>]) -> String {
     document(title, &body)
 }
 
-/// A page around `body`: one file, nothing fetched, no script.
+/// Says which scenarios of an interrupted run have no result, if any.
+pub(super) fn not_started(missing: &[String]) -> Option<String> {
+    (!missing.is_empty()).then(|| format!("Not started: {}.\n", list(missing)))
+}
+
+/// A page around `body`: one file, nothing fetched, no script. A page that
+/// mentions published work names it first.
 pub(super) fn document(title: &str, body: &str) -> String {
+    let cites = body.to_lowercase().contains("published");
+    let paper = match cites {
+        true => format!(
+            "<p class=\"key\">Published work on this page: {}.</p>\n",
+            escape(PAPER)
+        ),
+        false => String::new(),
+    };
     format!(
         "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
          <title>l4sllm: {title}</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n\
-         <h1>l4sllm: {title}</h1>\n{body}</body>\n</html>\n",
+         <h1>l4sllm: {title}</h1>\n{paper}{body}</body>\n</html>\n",
         title = escape(title)
     )
 }

@@ -71,7 +71,7 @@ fn the_page_from_disk_is_the_page_from_memory() {
     let figures = drawn.collect();
     assert_eq!(
         read(report.page),
-        html("made-up", &[(from_memory, figures)])
+        html("made-up", &[(from_memory, figures)], &[])
     );
 }
 
@@ -316,7 +316,7 @@ fn identifiers_are_unique_in_a_page_on_several_results() {
         fill(&dir.path().join(name), facts);
         dirs.push(dir.path().join(name));
     }
-    let report = render_collection("demo", &dirs, dir.path()).unwrap();
+    let report = render_collection("demo", &dirs, &[], dir.path()).unwrap();
     let page = read(report.page);
     let ids: Vec<&str> = page
         .split(" id=\"")
@@ -340,7 +340,37 @@ fn identifiers_are_unique_in_a_page_on_several_results() {
         (&"dualpi2".into(), &"paper".into())
     );
     assert!(matches!(
-        render_collection("demo", &[], dir.path()),
+        render_collection("demo", &[], &[], dir.path()),
         Err(ReportError::Empty)
     ));
+}
+
+#[test]
+fn scenarios_that_were_not_started_are_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let one = dir.path().join("paper");
+    fill(&one, facts(&ARMS, 1));
+    let missing = ["paper-prague".to_owned(), "headroom".to_owned()];
+    let report = render_collection("demo", &[one], &missing, dir.path()).unwrap();
+    let sentence = "Not started: paper-prague and headroom.";
+    assert!(report.text.contains(sentence), "{}", report.text);
+    let page = read(report.page);
+    assert!(page.contains("<b>Partial result.</b> Not started: "));
+    let summary: serde_json::Value =
+        serde_json::from_str(&read(dir.path().join("summary.json"))).unwrap();
+    assert_eq!(summary["complete"], false);
+}
+
+#[test]
+fn a_page_that_mentions_published_work_names_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut facts = facts(&ARMS, 1);
+    fill(&dir.path().join("a"), facts.clone());
+    let page = read(render(&dir.path().join("a")).unwrap().page);
+    assert!(!page.contains("arXiv"));
+    facts.description = "The published testbed".to_owned();
+    fill(&dir.path().join("b"), facts);
+    let page = read(render(&dir.path().join("b")).unwrap().page);
+    let first = page.find("arXiv:2501.16734").unwrap();
+    assert!(first < page.find("The published testbed").unwrap());
 }

@@ -38,7 +38,11 @@ const TRAINING: &str = "--name reproduce --window 1 --bins 16 --encoder-width 12
     --return-dropout 1 --steps 600 --batch 128 --learning-rate 2e-3 --warmup 100 \
     --weight-decay 0.01 --evaluate-every 600";
 
-/// Learn the published experience pool, and tell how well.
+/// Learn the published experience pool, and report how well.
+///
+/// Published: D. Satish, S. R. Pokhrel, J. Kua and A. Walid, "Distilling Large
+/// Language Models for Network Active Queue Management", arXiv:2501.16734; the
+/// pool is deol-satish/LLM_Gen_Exp_Pool.
 ///
 /// Trains the small backbone on the first four fifths of the pool by time and
 /// judges it on the last, once for each seed.  Weights are those after the last

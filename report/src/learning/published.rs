@@ -1,4 +1,5 @@
-//! What the authors published of their models, to stand beside one's own runs.
+//! What Satish, Pokhrel, Kua and Walid published of their models
+//! ([`crate::PAPER`]), to compare one's own runs with.
 //!
 //! The numbers are those that their figures are drawn from (repository
 //! MPTCP-FreeBSD/Graphs-Viz-L4S-LLM, `Other Graphs/main.py`): on a GPU that is
