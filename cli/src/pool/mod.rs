@@ -277,7 +277,7 @@ impl Source for Rewarded<'_> {
         let rewritten = self.rewards.rewrite(&mut rows, self.source.schema());
         rewritten.map_err(|missing| PoolError::Column {
             path: self.path.to_owned(),
-            group: None,
+            row: None,
             column: missing.name().to_owned(),
             reason: "missing, and the reward is made of it".to_owned(),
         })?;

@@ -334,7 +334,7 @@ fn for_each_group(
                 .place(*feature)
                 .ok_or_else(|| PoolError::Column {
                     path: path.to_owned(),
-                    group: None,
+                    row: None,
                     column: feature.name().to_owned(),
                     reason: "missing".to_owned(),
                 })?,

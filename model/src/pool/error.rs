@@ -6,12 +6,13 @@ use std::path::{Path, PathBuf};
 use parquet::errors::ParquetError;
 
 use crate::log::LogError;
+use crate::text::shown;
 
 /// Why a pool could not be read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum PoolError {
     /// The file could not be opened, made, read, written or renamed.
-    #[error("cannot {operation} {path}: {source}", path = path.display())]
+    #[error("cannot {operation} {path}: {source}", path = shown(path))]
     Io {
         /// "open", "create", "read", "write" or "rename".
         operation: &'static str,
@@ -21,7 +22,7 @@ pub enum PoolError {
         source: io::Error,
     },
     /// The file is no Parquet, or damaged.
-    #[error("cannot {operation} pool {path}: {source}", path = path.display())]
+    #[error("cannot {operation} pool {path}: {source}", path = shown(path))]
     Parquet {
         /// "read" or "write".
         operation: &'static str,
@@ -31,19 +32,24 @@ pub enum PoolError {
         source: ParquetError,
     },
     /// A column is missing, of the wrong type, or holds what it may not.
-    #[error("pool {path}: {}column {column}: {reason}", place(*.group), path = path.display())]
+    #[error(
+        "pool {path}: {}column {column}: {reason}",
+        place(*.row),
+        path = shown(path),
+        column = shown(column)
+    )]
     Column {
         /// The file.
         path: PathBuf,
-        /// The row group, where it is one's.
-        group: Option<usize>,
+        /// The row, counted from 0, where it is one's.
+        row: Option<u64>,
         /// The column.
         column: String,
         /// What is wrong with it.
         reason: String,
     },
     /// A place in a text holds what it may not.
-    #[error("{path}:{place}: {reason}", path = path.display())]
+    #[error("{path}:{place}: {reason}", path = shown(path))]
     Text {
         /// The file.
         path: PathBuf,
@@ -54,10 +60,10 @@ pub enum PoolError {
     },
     /// A value that no pool may hold was to be written.
     #[error(
-        "cannot write pool {path}: row {row}: {column} is {value}, want a finite number",
-        path = path.display()
+        "cannot write pool {path}: row {row}: {column} is {value}, want {want}",
+        path = shown(path)
     )]
-    NotFinite {
+    Value {
         /// The file.
         path: PathBuf,
         /// Counted from 0.
@@ -66,9 +72,11 @@ pub enum PoolError {
         column: &'static str,
         /// What it holds.
         value: f64,
+        /// What it may hold.
+        want: String,
     },
     /// A device capture holds something else.
-    #[error("{path}: byte {byte}: {source}", path = path.display())]
+    #[error("{path}: byte {byte}: {source}", path = shown(path))]
     Capture {
         /// The file.
         path: PathBuf,
@@ -114,6 +122,6 @@ impl PoolError {
     }
 }
 
-fn place(group: Option<usize>) -> String {
-    group.map_or_else(String::new, |group| format!("row group {group}, "))
+fn place(row: Option<u64>) -> String {
+    row.map_or_else(String::new, |row| format!("row {row}, "))
 }

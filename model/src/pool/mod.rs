@@ -26,11 +26,13 @@
 //! A [`Source`] hands out [`Rows`], a [`Sink`] takes them; in between stands
 //! what changes them, and nothing holds more than a row group.
 
+mod arrow_schema;
 mod capture;
 mod columns;
 mod cost_curves;
 mod csv;
 mod dataset;
+mod domain;
 mod episodes;
 mod error;
 mod inspect;
@@ -42,6 +44,7 @@ mod rows;
 mod schema;
 mod select;
 mod source;
+mod values;
 mod windows;
 mod write;
 

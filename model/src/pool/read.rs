@@ -1,24 +1,40 @@
 //! Pools from Parquet, a row group at a time, only the columns asked for.
+//!
+//! Columns of other programs are read as they store them: integers and floats
+//! of any width, times of any unit, flags as numbers, nullable without nulls.
+//! Columns that pools do not have are left out ([`Pool::ignored`]).
 
 use std::collections::{BTreeSet, VecDeque};
+use std::fmt::Display;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use parquet::column::reader::get_typed_column_reader;
-use parquet::data_type::{
-    BoolType, ByteArray, ByteArrayType, DataType, DoubleType, Int32Type, Int64Type,
-};
+use parquet::data_type::ByteArray;
 use parquet::file::reader::{FileReader, RowGroupReader, SerializedFileReader};
 
 use super::columns::{ACTION, BASE_ACTION, DONE, EPISODE, FIXED, REASON, REWARD, SCENARIO, TIME};
-use super::{PoolError, Rows, Schema, Source};
-use crate::{ACTIONS, Feature};
+use super::domain::Domain;
+use super::values::{Unit, Unread, Values};
+use super::{PoolError, Rows, Schema, Source, arrow_schema};
+use crate::Feature;
+use crate::files::open_regular;
+use crate::text::shown;
+
+/// Column names that a message lists.
+const LISTED: usize = 40;
 
 /// A pool that is open for reading.
 pub struct Pool {
     path: PathBuf,
     file: SerializedFileReader<File>,
-    columns: Vec<String>,
+    columns: Vec<Column>,
+    starts: Vec<u64>, // first row of each row group
+}
+
+/// A column as the file has it.
+struct Column {
+    name: String, // at the top level
+    nested: bool, // or a list
 }
 
 /// Rows of one row group, as columns.
@@ -28,7 +44,7 @@ pub struct Group {
     pub episode: Vec<u32>,
     /// Time of the decision, ns; empty where the pool has no times.
     pub time_ns: Vec<u64>,
-    /// Code of what was done, below [`ACTIONS`].
+    /// Code of what was done, below [`crate::ACTIONS`].
     pub action: Vec<u8>,
     /// Bytes per µs.
     pub reward: Vec<f64>,
@@ -41,14 +57,25 @@ pub struct Group {
 impl Pool {
     /// Opens a pool and reads its table of contents.
     pub fn open(path: &Path) -> Result<Pool, PoolError> {
-        let file = File::open(path).map_err(PoolError::io("open", path))?;
+        let file = open_regular(path).map_err(PoolError::io("open", path))?;
         let file = SerializedFileReader::new(file).map_err(PoolError::parquet("read", path))?;
-        let schema = file.metadata().file_metadata().schema_descr();
-        let columns = schema.columns().iter().map(|c| c.path().string()).collect();
+        let metadata = file.metadata();
+        let columns = metadata.file_metadata().schema_descr().columns().iter();
+        let columns = columns.map(|column| Column {
+            name: column.path().parts().first().cloned().unwrap_or_default(),
+            nested: column.path().parts().len() > 1 || column.max_rep_level() > 0,
+        });
+        let groups = metadata.row_groups().iter();
+        let starts = groups.scan(0, |start, group| {
+            let first = *start;
+            *start += u64::try_from(group.num_rows()).unwrap_or(0);
+            Some(first)
+        });
         Ok(Pool {
             path: path.to_owned(),
+            columns: columns.collect(),
+            starts: starts.collect(),
             file,
-            columns,
         })
     }
 
@@ -65,20 +92,24 @@ impl Pool {
     /// What its rows have.
     ///
     /// # Errors
-    /// A column that pools do not have, or one of `base_action` and `reason`
-    /// without the other.
+    /// One of `base_action` and `reason` without the other.
     pub fn schema(&self) -> Result<Schema, PoolError> {
-        let known = |name: &str| FIXED.contains(&name) || Feature::named(name).is_some();
-        if let Some(other) = self.columns.iter().find(|name| !known(name)) {
-            return Err(self.wrong(None, other, "not a column of pools".to_owned()));
-        }
         let (base, reason) = (self.has(BASE_ACTION), self.has(REASON));
         if base != reason {
             let missing = if base { REASON } else { BASE_ACTION };
             return Err(self.wrong(None, missing, "missing".to_owned()));
         }
-        let features = self.columns.iter().filter_map(|name| Feature::named(name));
+        let features = self.columns.iter().filter_map(|c| Feature::named(&c.name));
         Ok(Schema::new(features, self.has(TIME), base))
+    }
+
+    /// Columns that pools do not have.
+    pub fn ignored(&self) -> Vec<String> {
+        let known = |name: &str| FIXED.contains(&name) || Feature::named(name).is_some();
+        let names = self.columns.iter().map(|column| &column.name);
+        let mut ignored: Vec<String> = names.filter(|name| !known(name)).cloned().collect();
+        ignored.dedup(); // a nested one has several parts
+        ignored
     }
 
     /// Reads a row group: the fixed columns and those of `features`.
@@ -95,12 +126,12 @@ impl Pool {
             } else {
                 Vec::new()
             },
-            action: group.codes(ACTION, ACTIONS)?,
-            reward: group.numbers(REWARD)?,
-            done: group.read::<BoolType>(DONE)?,
+            action: group.codes(ACTION, Domain::ACTION)?,
+            reward: group.numbers(REWARD, None)?,
+            done: group.flags(DONE)?,
             features: features
                 .iter()
-                .map(|f| group.numbers(f.name()))
+                .map(|f| group.numbers(f.name(), Some(Domain::of(*f))))
                 .collect::<Result<_, _>>()?,
         })
     }
@@ -119,10 +150,10 @@ impl Pool {
         let group = Columns::new(self, index)?;
         let mut runs = Vec::new();
         let mut last: Option<ByteArray> = None;
-        for name in group.read::<ByteArrayType>(SCENARIO)? {
+        for name in group.texts(SCENARIO)? {
             if last.as_ref() != Some(&name) {
                 let text = name.as_utf8();
-                let text = text.map_err(|e| group.wrong(SCENARIO, e.to_string()))?;
+                let text = text.map_err(|e| self.wrong(None, SCENARIO, e.to_string()))?;
                 runs.push((text.to_owned(), 0));
                 last = Some(name);
             }
@@ -134,112 +165,189 @@ impl Pool {
     }
 
     fn has(&self, name: &str) -> bool {
-        self.columns.iter().any(|c| c == name)
+        self.columns.iter().any(|c| c.name == name)
     }
 
     fn failed(&self, source: parquet::errors::ParquetError) -> PoolError {
         PoolError::parquet("read", &self.path)(source)
     }
 
-    fn wrong(&self, group: Option<usize>, column: &str, reason: String) -> PoolError {
+    fn wrong(&self, row: Option<u64>, column: &str, reason: String) -> PoolError {
         PoolError::Column {
             path: self.path.clone(),
-            group,
+            row,
             column: column.to_owned(),
             reason,
         }
+    }
+
+    /// The unit of an integer time that its type does not say.
+    fn duration(&self, name: &str) -> Option<Unit> {
+        let metadata = self.file.metadata().file_metadata();
+        let mut pairs = metadata.key_value_metadata()?.iter();
+        let schema = pairs.find(|pair| pair.key == "ARROW:schema")?;
+        arrow_schema::duration(schema.value.as_ref()?, name)
     }
 }
 
 /// The columns of one row group.
 struct Columns<'a> {
     pool: &'a Pool,
-    index: usize,
     group: Box<dyn RowGroupReader + 'a>,
+    start: u64, // its first row
 }
 
 impl<'a> Columns<'a> {
     fn new(pool: &'a Pool, index: usize) -> Result<Columns<'a>, PoolError> {
         let group = pool.file.get_row_group(index);
         let group = group.map_err(|e| pool.failed(e))?;
-        Ok(Columns { pool, index, group })
+        let start = pool.starts.get(index).copied().unwrap_or(0);
+        Ok(Columns { pool, group, start })
     }
 
     fn episodes(&self) -> Result<Vec<u32>, PoolError> {
-        let episodes = self.read::<Int32Type>(EPISODE)?;
+        let episodes = self.whole(EPISODE, Domain::EPISODE)?;
         Ok(episodes.into_iter().map(|e| e as u32).collect())
     }
 
     fn times(&self) -> Result<Vec<u64>, PoolError> {
-        let times = self.read::<Int64Type>(TIME)?;
-        Ok(times.into_iter().map(|t| t as u64).collect())
+        let index = self.index(TIME)?;
+        let descriptor = self.group.metadata().column(index).column_descr_ptr();
+        let unit = Unit::of(&descriptor).or_else(|| self.pool.duration(TIME));
+        let mut times = self.whole(TIME, Domain::TIME)?;
+        let unit = unit.unwrap_or(Unit::Nano);
+        for (i, time) in times.iter_mut().enumerate() {
+            let ns = unit.ns(*time);
+            let want = "at most 584 years in ns";
+            *time = ns.ok_or_else(|| self.refused(TIME, i, *time, want))?;
+        }
+        Ok(times)
     }
 
-    /// Codes below `count`.
-    fn codes(&self, name: &str, count: usize) -> Result<Vec<u8>, PoolError> {
-        let codes = self.read::<Int32Type>(name)?;
-        match codes.iter().find(|c| !(0..count as i32).contains(*c)) {
-            Some(bad) => Err(self.wrong(name, format!("{bad}, want 0..{}", count - 1))),
-            None => Ok(codes.into_iter().map(|c| c as u8).collect()),
-        }
+    /// Codes of 8 bits.
+    fn codes(&self, name: &str, domain: Domain) -> Result<Vec<u8>, PoolError> {
+        let codes = self.whole(name, domain)?;
+        Ok(codes.into_iter().map(|c| c as u8).collect())
     }
 
-    fn numbers(&self, name: &str) -> Result<Vec<f64>, PoolError> {
-        let values = self.read::<DoubleType>(name)?;
-        match values.iter().find(|v| !v.is_finite()) {
-            Some(bad) => Err(self.wrong(name, format!("{bad}, want a finite number"))),
-            None => Ok(values),
-        }
-    }
-
-    fn read<T: DataType>(&self, name: &str) -> Result<Vec<T::T>, PoolError> {
-        let index = self.pool.columns.iter().position(|c| c == name);
-        let index = index.ok_or_else(|| self.missing(name))?;
-        let metadata = self.group.metadata();
-        let column = metadata.column(index);
-        let found = column.column_type();
-        if found != T::get_physical_type() {
-            let want = T::get_physical_type();
-            return Err(self.wrong(name, format!("type {found}, want {want}")));
-        }
-        let descriptor = column.column_descr();
-        if descriptor.max_rep_level() > 0 {
-            return Err(self.wrong(name, "a list, want one value a row".to_owned()));
-        }
-        let present = descriptor.max_def_level();
-        let rows = usize::try_from(metadata.num_rows()).unwrap_or(0);
-        let reader = self.group.get_column_reader(index);
-        let reader = reader.map_err(|e| self.pool.failed(e))?;
-        let mut reader = get_typed_column_reader::<T>(reader);
-        let mut values = Vec::new();
-        let mut levels = Vec::new();
-        let mut read = 0;
-        while read < rows {
-            // Other writers let every column be null.
-            let levels = (present > 0).then_some(&mut levels);
-            let (records, _, _) = reader
-                .read_records(rows - read, levels, None, &mut values)
-                .map_err(|e| self.pool.failed(e))?;
-            if records == 0 {
-                let reason = format!("{} values in a group of {rows} rows", values.len());
-                return Err(self.wrong(name, reason));
+    fn flags(&self, name: &str) -> Result<Vec<bool>, PoolError> {
+        match self.values(name)? {
+            Values::Flags(flags) => Ok(flags),
+            other => {
+                let numbers = self.whole_of(name, other, Domain::DONE)?;
+                Ok(numbers.into_iter().map(|n| n == 1).collect())
             }
-            read += records;
         }
-        if let Some(row) = levels.iter().position(|level| *level < present) {
-            return Err(self.wrong(name, format!("row {row} has no value")));
+    }
+
+    fn texts(&self, name: &str) -> Result<Vec<ByteArray>, PoolError> {
+        match self.values(name)? {
+            Values::Texts(texts) => Ok(texts),
+            other => Err(self.wrong(name, format!("{}, want texts", other.kind()))),
         }
-        Ok(values)
+    }
+
+    fn whole(&self, name: &str, domain: Domain) -> Result<Vec<u64>, PoolError> {
+        self.whole_of(name, self.values(name)?, domain)
+    }
+
+    fn whole_of(&self, name: &str, values: Values, domain: Domain) -> Result<Vec<u64>, PoolError> {
+        let exact = |value: u64| Some(value).filter(|v| domain.has_exact(*v));
+        match values {
+            Values::Signed(values) => self.convert(name, &values, domain, |value| {
+                exact(u64::try_from(*value).ok()?)
+            }),
+            Values::Unsigned(values) => self.convert(name, &values, domain, |value| exact(*value)),
+            Values::Floats(values) => {
+                self.convert(name, &values, domain, |value| domain.take(*value))
+            }
+            other => Err(self.wrong(name, format!("{}, want whole numbers", other.kind()))),
+        }
+    }
+
+    /// Numbers of a domain, or all that are finite.
+    fn numbers(&self, name: &str, domain: Option<Domain>) -> Result<Vec<f64>, PoolError> {
+        let numbers: Vec<f64> = match self.values(name)? {
+            Values::Floats(values) => values,
+            // As from records: exact up to 2^53.
+            Values::Signed(values) => values.into_iter().map(|v| v as f64).collect(),
+            Values::Unsigned(values) => values.into_iter().map(|v| v as f64).collect(),
+            other => return Err(self.wrong(name, format!("{}, want numbers", other.kind()))),
+        };
+        let good = |value: &f64| domain.map_or(value.is_finite(), |domain| domain.has(*value));
+        match numbers.iter().position(|value| !good(value)) {
+            Some(row) => {
+                let want = domain.map_or("a finite number".to_owned(), |d| d.to_string());
+                Err(self.refused(name, row, numbers[row], want))
+            }
+            None => Ok(numbers),
+        }
+    }
+
+    fn convert<T: Display, U>(
+        &self,
+        name: &str,
+        values: &[T],
+        domain: Domain,
+        convert: impl Fn(&T) -> Option<U>,
+    ) -> Result<Vec<U>, PoolError> {
+        let values = values.iter().enumerate();
+        values
+            .map(|(row, value)| {
+                convert(value).ok_or_else(|| self.refused(name, row, value, domain))
+            })
+            .collect()
+    }
+
+    fn values(&self, name: &str) -> Result<Values, PoolError> {
+        let values = Values::read(&*self.group, self.index(name)?);
+        values.map_err(|unread| match unread {
+            Unread::Parquet(error) => self.pool.failed(error),
+            Unread::Column(reason) => self.wrong(name, reason),
+            Unread::Null(row) => {
+                let row = self.start + row as u64;
+                self.pool.wrong(Some(row), name, "no value".to_owned())
+            }
+        })
+    }
+
+    fn index(&self, name: &str) -> Result<usize, PoolError> {
+        let mut columns = self.pool.columns.iter();
+        let index = columns.position(|column| column.name == name);
+        let index = index.ok_or_else(|| self.missing(name))?;
+        match self.pool.columns[index].nested {
+            true => Err(self.wrong(name, "nested or a list, want one value a row".to_owned())),
+            false => Ok(index),
+        }
     }
 
     fn missing(&self, name: &str) -> PoolError {
-        let has = self.pool.columns.join(" ");
+        let names = self.pool.columns.iter().take(LISTED);
+        let names: Vec<String> = names.map(|c| shown(&c.name).to_string()).collect();
+        let more = self.pool.columns.len() - names.len();
+        let more = if more > 0 {
+            format!(" and {more} more")
+        } else {
+            String::new()
+        };
+        let reason = format!("missing; there are: {}{more}", names.join(" "));
+        self.pool.wrong(None, name, reason)
+    }
+
+    fn refused(
+        &self,
+        name: &str,
+        row: usize,
+        value: impl Display,
+        want: impl Display,
+    ) -> PoolError {
+        let row = self.start + row as u64;
         self.pool
-            .wrong(None, name, format!("missing; there are: {has}"))
+            .wrong(Some(row), name, format!("{value}, want {want}"))
     }
 
     fn wrong(&self, column: &str, reason: String) -> PoolError {
-        self.pool.wrong(Some(self.index), column, reason)
+        self.pool.wrong(None, column, reason)
     }
 }
 
@@ -247,6 +355,7 @@ impl<'a> Columns<'a> {
 pub struct PoolReader {
     pool: Pool,
     schema: Schema,
+    ignored: Vec<String>,
     next_group: usize,
     waiting: VecDeque<Rows>,
     episode: Option<u32>,
@@ -255,11 +364,12 @@ pub struct PoolReader {
 }
 
 impl PoolReader {
-    /// Opens a pool of whose columns all are known.
+    /// Opens a pool.
     pub fn open(path: &Path) -> Result<PoolReader, PoolError> {
         let pool = Pool::open(path)?;
         Ok(PoolReader {
             schema: pool.schema()?,
+            ignored: pool.ignored(),
             pool,
             next_group: 0,
             waiting: VecDeque::new(),
@@ -276,8 +386,8 @@ impl PoolReader {
         let episodes = group.episodes()?;
         let mut runs = pool.scenario_runs(index)?.into_iter();
         let features = self.schema.features().iter();
-        let optional = |name: &str, count| match self.schema.base() {
-            true => group.codes(name, count),
+        let optional = |name: &str, domain| match self.schema.base() {
+            true => group.codes(name, domain),
             false => Ok(Vec::new()),
         };
         let all = Rows {
@@ -288,13 +398,13 @@ impl PoolReader {
             } else {
                 Vec::new()
             },
-            action: group.codes(ACTION, ACTIONS)?,
-            base_action: optional(BASE_ACTION, ACTIONS)?,
-            reason: optional(REASON, 1 << 8)?,
-            reward: group.numbers(REWARD)?,
-            done: group.read::<BoolType>(DONE)?,
+            action: group.codes(ACTION, Domain::ACTION)?,
+            base_action: optional(BASE_ACTION, Domain::ACTION)?,
+            reason: optional(REASON, Domain::REASON)?,
+            reward: group.numbers(REWARD, None)?,
+            done: group.flags(DONE)?,
             features: features
-                .map(|f| group.numbers(f.name()))
+                .map(|f| group.numbers(f.name(), Some(Domain::of(*f))))
                 .collect::<Result<_, _>>()?,
         };
         let (mut scenario, mut left) = (String::new(), 0);
@@ -309,14 +419,17 @@ impl PoolReader {
             if last != Some(number) && number != want {
                 let follows = last.map_or("first".to_owned(), |last| format!("after {last}"));
                 let reason = format!("{number} {follows}, want {want}: episodes count from 0");
-                return Err(group.wrong(EPISODE, reason));
+                let row = Some(group.start + from as u64);
+                return Err(pool.wrong(row, EPISODE, reason));
             }
             if last == Some(number) && scenario != self.scenario {
                 let reason = format!(
-                    "{scenario:?} after {:?} in episode {number}, want one for an episode",
-                    self.scenario
+                    "\"{}\" after \"{}\" in episode {number}, want one for an episode",
+                    shown(&scenario),
+                    shown(&self.scenario)
                 );
-                return Err(group.wrong(SCENARIO, reason));
+                let row = Some(group.start + from as u64);
+                return Err(pool.wrong(row, SCENARIO, reason));
             }
             self.scenario.clone_from(&scenario);
             let more = episodes[from..].iter().take_while(|e| **e == number);
@@ -348,5 +461,9 @@ impl Source for PoolReader {
 
     fn position(&self) -> u64 {
         self.position
+    }
+
+    fn ignored(&self) -> &[String] {
+        &self.ignored
     }
 }

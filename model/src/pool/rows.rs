@@ -3,6 +3,7 @@
 use std::ops::Range;
 use std::path::Path;
 
+use super::domain::Domain;
 use super::{PoolError, Row, Schema, Source};
 use crate::Feature;
 
@@ -106,21 +107,20 @@ impl Rows {
 
     /// Refuses what no pool may hold; `before` rows stand before these in the
     /// pool `path`.
-    pub(super) fn check_finite(
-        &self,
-        schema: &Schema,
-        path: &Path,
-        before: u64,
-    ) -> Result<(), PoolError> {
-        let names = schema.features().iter().map(|f| f.name());
-        let reward = (super::columns::REWARD, &self.reward);
-        for (column, values) in std::iter::once(reward).chain(names.zip(&self.features)) {
-            if let Some(row) = values.iter().position(|v| !v.is_finite()) {
-                return Err(PoolError::NotFinite {
+    pub(super) fn check(&self, schema: &Schema, path: &Path, before: u64) -> Result<(), PoolError> {
+        let reward = (super::columns::REWARD, None, &self.reward);
+        let features = schema.features().iter().zip(&self.features);
+        let features = features.map(|(f, values)| (f.name(), Some(Domain::of(*f)), values));
+        for (column, domain, values) in std::iter::once(reward).chain(features) {
+            let good = |value: &f64| domain.map_or(value.is_finite(), |domain| domain.has(*value));
+            if let Some(row) = values.iter().position(|value| !good(value)) {
+                let want = domain.filter(|_| values[row].is_finite());
+                return Err(PoolError::Value {
                     path: path.to_owned(),
                     row: before + row as u64,
                     column,
                     value: values[row],
+                    want: want.map_or("a finite number".to_owned(), |domain| domain.to_string()),
                 });
             }
         }
@@ -170,6 +170,10 @@ impl<S: Source> Source for Narrow<S> {
 
     fn position(&self) -> u64 {
         self.source.position()
+    }
+
+    fn ignored(&self) -> &[String] {
+        self.source.ignored()
     }
 }
 

@@ -18,6 +18,11 @@ pub trait Source {
 
     /// Bytes of the files that were read so far, about.
     fn position(&self) -> u64;
+
+    /// Columns of the files that pools do not have.
+    fn ignored(&self) -> &[String] {
+        &[]
+    }
 }
 
 impl<S: Source + ?Sized> Source for Box<S> {
@@ -31,6 +36,10 @@ impl<S: Source + ?Sized> Source for Box<S> {
 
     fn position(&self) -> u64 {
         (**self).position()
+    }
+
+    fn ignored(&self) -> &[String] {
+        (**self).ignored()
     }
 }
 

@@ -80,7 +80,7 @@ impl PoolWriter {
         if rows.is_empty() {
             return Ok(());
         }
-        rows.check_finite(&self.schema, &self.path, self.rows)?;
+        rows.check(&self.schema, &self.path, self.rows)?;
         if rows.first || self.rows == 0 {
             self.episodes += 1;
         }

@@ -4,6 +4,7 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod foreign;
 mod imports;
 
 use std::path::Path;
@@ -182,14 +183,14 @@ fn values_out_of_range_are_named() {
     let pool = Pool::open(&path).unwrap();
     let error = pool.group(0, Feature::ALL).unwrap_err().to_string();
     assert!(
-        error.ends_with("pool.parquet: row group 0, column action: 3, want 0..2"),
+        error.ends_with("pool.parquet: row 3, column action: 3, want a whole number from 0 to 2"),
         "{error}"
     );
     foreign(&path, "REQUIRED", "DOUBLE", Some(&[1.0, f64::NAN]));
     let pool = Pool::open(&path).unwrap();
     let error = pool.group(0, &[]).unwrap_err().to_string();
     assert!(
-        error.contains("row group 0, column reward: NaN, want a finite"),
+        error.contains("row 1, column reward: NaN, want a finite"),
         "{error}"
     );
     let error = pool.group(0, &[Feature::Ecn]).unwrap_err().to_string();
@@ -208,6 +209,13 @@ fn values_out_of_range_are_named() {
     );
     assert!(
         refused(|row| row.values[3] = f64::INFINITY).contains("row 4: current_queue_delay is inf")
+    );
+    assert!(
+        refused(|row| row.values[3] = -1.0)
+            .ends_with("row 4: current_queue_delay is -1, want 0 to 4294967295")
+    );
+    assert!(
+        refused(|row| row.values[13] = 0.0).ends_with("row 4: packet_length is 0, want 1 to 65535")
     );
     // A pool that was given up leaves nothing behind.
     let left: Vec<_> = std::fs::read_dir(dir.path()).unwrap().collect();
@@ -275,17 +283,12 @@ fn pools_of_other_programs_are_read() {
     foreign(&path, "OPTIONAL", "DOUBLE", None);
     let error = Pool::open(&path).unwrap().group(0, &[]).unwrap_err();
     assert!(
-        error.to_string().contains("reward: row 1 has no value"),
+        error.to_string().contains("row 1, column reward: no value"),
         "{error}"
     );
     foreign(&path, "REQUIRED", "FLOAT", None);
-    let error = Pool::open(&path).unwrap().group(0, &[]).unwrap_err();
-    assert!(
-        error
-            .to_string()
-            .contains("reward: type FLOAT, want DOUBLE"),
-        "{error}"
-    );
+    let group = Pool::open(&path).unwrap().group(0, &[]).unwrap();
+    assert_eq!(group.reward, [1.0, 2.0]);
 }
 
 /// Everything that a pool holds.
@@ -327,6 +330,16 @@ fn assert_same(left: &[Rows], right: &[Rows]) {
     assert!(left.iter().map(bits).eq(right.iter().map(bits)));
 }
 
+/// A value of a feature, of any number; -0.0 where 0 is one.
+fn within(feature: Feature, number: f64) -> f64 {
+    let (least, most) = feature.range();
+    match feature {
+        Feature::QueueType | Feature::Ecn => number.abs().trunc() % (most as f64 + 1.0),
+        _ if least == 0 && number == 0.0 => number,
+        _ => least as f64 + number.abs() % (most - least) as f64,
+    }
+}
+
 prop_compose! {
     fn any_pool()(
         features in prop::sample::subsequence(Feature::ALL.to_vec(), 0..5),
@@ -348,7 +361,9 @@ prop_compose! {
                 rows.action.push((i % 3) as u8);
                 rows.reward.push(number());
                 rows.done.push(i % 7 == 5);
-                rows.features.iter_mut().for_each(|column| column.push(number()));
+                for (column, feature) in rows.features.iter_mut().zip(schema.features()) {
+                    column.push(within(*feature, number()));
+                }
                 if time {
                     rows.time_ns.push(u64::MAX - (count - i) as u64);
                 }
@@ -471,7 +486,12 @@ fn the_published_lists_are_a_pool() {
         ),
         (r#"{"states": [[1, 2"#.to_owned(), "the file ends"),
         ("[1]".to_owned(), "neither Parquet nor JSON"),
-        (" \n\n\n\t[1]".to_owned(), "'[', want '{'"),
+        (" \n\n\n\t[1]".to_owned(), "neither Parquet nor JSON"),
+        (pool("[[0], [4]]", "[0, 1]", rest), "states[1] (byte"),
+        (
+            pool("[[0], [4]]", "[0, 1]", rest),
+            "ecn is 4, want a whole number from 0 to 3",
+        ),
     ] {
         let error = fails(&text);
         assert!(

@@ -5,7 +5,9 @@ use std::path::Path;
 use super::text::Cursor;
 use super::{ACTIONS, BASE_ACTIONS, DONES, EPISODES, FORMAT, REASONS, REWARDS, STATES, TIMES};
 use crate::Feature;
+use crate::pool::domain::Domain;
 use crate::pool::{PoolError, Rows, Schema, Source};
+use crate::text::shown;
 
 /// Rows read at a time.
 const CHUNK: usize = 1 << 14;
@@ -141,7 +143,14 @@ impl JsonReader {
                 let reason = format!("{i} numbers, want {}", self.order.len());
                 return Err(self.states.wrong(reason));
             }
-            rows.features[*place].push(self.states.number()?);
+            let value = self.states.number()?;
+            let feature = self.schema.features()[*place];
+            let domain = Domain::of(feature);
+            if !domain.has(value) {
+                let reason = format!("{} is {value}, want {domain}", feature.name());
+                return Err(self.states.wrong(reason));
+            }
+            rows.features[*place].push(value);
         }
         if !self.states.take(b']')? {
             let found = self.states.peek()?;
@@ -241,14 +250,18 @@ impl Contents {
                 "format" => {
                     let format = file.string()?;
                     if format != FORMAT {
-                        return Err(file.wrong(format!("format {format:?}, want {FORMAT:?}")));
+                        return Err(
+                            file.wrong(format!("format \"{}\", want {FORMAT:?}", shown(&format)))
+                        );
                     }
                 }
                 "features" => contents.features = Some(features(path)(strings(&mut file)?)?),
                 "scenarios" => contents.scenarios = Some(strings(&mut file)?),
                 other => {
                     let Some(list) = LISTS.iter().find(|list| **list == other) else {
-                        return Err(file.wrong(format!("{other:?} is not a key of pools")));
+                        return Err(
+                            file.wrong(format!("\"{}\" is not a key of pools", shown(other)))
+                        );
                     };
                     if start != Some(b'[') {
                         return Err(file.found(start, &format!("the list {list}")));
@@ -269,14 +282,24 @@ impl Contents {
     }
 }
 
+/// Bytes of names in one pool: what is more is no list of scenarios.
+const NAMES: usize = 1 << 26;
+
 fn strings(file: &mut Cursor) -> Result<Vec<String>, PoolError> {
     let mut all = Vec::new();
+    let mut left = NAMES;
     file.expect(b'[')?;
     if file.take(b']')? {
         return Ok(all);
     }
     loop {
-        all.push(file.string()?);
+        let text = file.string()?;
+        // An empty one takes memory, too.
+        let size = text.len() + size_of::<String>();
+        left = left
+            .checked_sub(size)
+            .ok_or_else(|| file.wrong("more than 64 MiB of names".to_owned()))?;
+        all.push(text);
         if !file.take(b',')? {
             file.expect(b']')?;
             return Ok(all);
@@ -287,7 +310,8 @@ fn strings(file: &mut Cursor) -> Result<Vec<String>, PoolError> {
 fn features(path: &Path) -> impl Fn(Vec<String>) -> Result<Vec<Feature>, PoolError> {
     move |names| {
         let named = |name: &String| {
-            let unknown = || PoolError::text(path, "features", format!("unknown: {name:?}"));
+            let unknown =
+                || PoolError::text(path, "features", format!("unknown: \"{}\"", shown(name)));
             Feature::named(name).ok_or_else(unknown)
         };
         names.iter().map(named).collect()

@@ -4,7 +4,9 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
+use crate::files::open_regular;
 use crate::pool::PoolError;
+use crate::text::shown;
 
 /// Longest number or name.
 const TOKEN: usize = 4096;
@@ -24,7 +26,7 @@ pub(super) struct Cursor {
 impl Cursor {
     /// At `offset` of a file.
     pub(super) fn open(path: &Path, key: &'static str, offset: u64) -> Result<Cursor, PoolError> {
-        let mut file = File::open(path).map_err(PoolError::io("open", path))?;
+        let mut file = open_regular(path).map_err(PoolError::io("open", path))?;
         let moved = file.seek(SeekFrom::Start(offset));
         moved.map_err(PoolError::io("read", path))?;
         Ok(Cursor {
@@ -98,7 +100,7 @@ impl Cursor {
         match value {
             Some(value) => Ok(value),
             None => {
-                let reason = format!("{text:?}, want a finite number");
+                let reason = format!("\"{}\", want a finite number", shown(text));
                 Err(self.wrong(reason))
             }
         }
@@ -117,7 +119,7 @@ impl Cursor {
         match exact.or_else(float).filter(|v| *v <= most) {
             Some(value) => Ok(value),
             None => {
-                let reason = format!("{text:?}, want a whole number from 0 to {most}");
+                let reason = format!("\"{}\", want a whole number from 0 to {most}", shown(text));
                 Err(self.wrong(reason))
             }
         }
@@ -129,7 +131,7 @@ impl Cursor {
             "true" | "1" | "1.0" => Ok(true),
             "false" | "0" | "0.0" => Ok(false),
             other => {
-                let reason = format!("{other:?}, want true or false");
+                let reason = format!("\"{}\", want true or false", shown(other));
                 Err(self.wrong(reason))
             }
         }

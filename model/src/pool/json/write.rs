@@ -73,7 +73,7 @@ impl JsonWriter {
         if rows.is_empty() {
             return Ok(());
         }
-        rows.check_finite(&self.schema, &self.path, self.rows)?;
+        rows.check(&self.schema, &self.path, self.rows)?;
         if rows.first || self.scenarios.is_empty() {
             self.scenarios.push(rows.scenario.clone());
         }

@@ -1,0 +1,256 @@
+//! Values of a Parquet column, whatever type they are stored as.
+
+use parquet::basic::{ConvertedType, LogicalType, TimeUnit, Type as Physical};
+use parquet::column::reader::get_typed_column_reader;
+use parquet::data_type::{
+    BoolType, ByteArray, ByteArrayType, DataType, DoubleType, FixedLenByteArrayType, FloatType,
+    Int32Type, Int64Type, Int96, Int96Type,
+};
+use parquet::errors::ParquetError;
+use parquet::file::reader::RowGroupReader;
+use parquet::schema::types::ColumnDescriptor;
+
+/// The values of a column in one row group, one a row.
+#[derive(Debug)]
+pub(super) enum Values {
+    Flags(Vec<bool>),
+    Signed(Vec<i64>),
+    Unsigned(Vec<u64>),
+    Floats(Vec<f64>),
+    Texts(Vec<ByteArray>),
+}
+
+/// What an integer counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Unit {
+    Second,
+    Milli,
+    Micro,
+    Nano,
+}
+
+/// Why a column cannot be read.
+#[derive(Debug)]
+pub(super) enum Unread {
+    /// The library's reason.
+    Parquet(ParquetError),
+    /// Its type, or its length.
+    Column(String),
+    /// A row of the group has no value.
+    Null(usize),
+}
+
+impl From<ParquetError> for Unread {
+    fn from(error: ParquetError) -> Unread {
+        Unread::Parquet(error)
+    }
+}
+
+impl Unit {
+    /// ns of so many; `None` beyond 584 years.
+    pub(super) fn ns(self, count: u64) -> Option<u64> {
+        count.checked_mul(match self {
+            Unit::Second => 1_000_000_000,
+            Unit::Milli => 1_000_000,
+            Unit::Micro => 1000,
+            Unit::Nano => 1,
+        })
+    }
+
+    /// The unit that a column's type says, if it is one of times.
+    pub(super) fn of(column: &ColumnDescriptor) -> Option<Unit> {
+        match (column.logical_type_ref(), column.converted_type()) {
+            (Some(LogicalType::Timestamp(time) | LogicalType::Time(time)), _) => {
+                Some(match time.unit {
+                    TimeUnit::MILLIS => Unit::Milli,
+                    TimeUnit::MICROS => Unit::Micro,
+                    TimeUnit::NANOS => Unit::Nano,
+                })
+            }
+            (_, ConvertedType::TIMESTAMP_MILLIS | ConvertedType::TIME_MILLIS) => Some(Unit::Milli),
+            (_, ConvertedType::TIMESTAMP_MICROS | ConvertedType::TIME_MICROS) => Some(Unit::Micro),
+            _ => None,
+        }
+    }
+}
+
+impl Values {
+    /// Reads a column of a row group.
+    pub(super) fn read(group: &dyn RowGroupReader, index: usize) -> Result<Values, Unread> {
+        let descriptor = group.metadata().column(index).column_descr_ptr();
+        let unsigned = is_unsigned(&descriptor);
+        Ok(match (descriptor.physical_type(), kind(&descriptor)) {
+            (_, Kind::Other(name)) => {
+                return Err(Unread::Column(format!("type {name}, want numbers")));
+            }
+            (Physical::BOOLEAN, _) => Values::Flags(plain::<BoolType>(group, index)?),
+            (Physical::INT32, _) => {
+                let values = plain::<Int32Type>(group, index)?.into_iter();
+                match unsigned {
+                    true => Values::Unsigned(values.map(|v| u64::from(v as u32)).collect()),
+                    false => Values::Signed(values.map(i64::from).collect()),
+                }
+            }
+            (Physical::INT64, _) => {
+                let values = plain::<Int64Type>(group, index)?;
+                match unsigned {
+                    true => Values::Unsigned(values.into_iter().map(|v| v as u64).collect()),
+                    false => Values::Signed(values),
+                }
+            }
+            (Physical::INT96, _) => {
+                let values = plain::<Int96Type>(group, index)?;
+                let exact: Option<Vec<i64>> = values.iter().map(since_1970).collect();
+                let beyond = || Unread::Column("a time beyond 1677 to 2262".to_owned());
+                Values::Signed(exact.ok_or_else(beyond)?)
+            }
+            (Physical::FLOAT, _) => {
+                let values = plain::<FloatType>(group, index)?;
+                Values::Floats(values.into_iter().map(f64::from).collect())
+            }
+            (Physical::DOUBLE, _) => Values::Floats(plain::<DoubleType>(group, index)?),
+            (Physical::BYTE_ARRAY, _) => Values::Texts(plain::<ByteArrayType>(group, index)?),
+            (Physical::FIXED_LEN_BYTE_ARRAY, Kind::Half) => {
+                let values = plain::<FixedLenByteArrayType>(group, index)?;
+                let halves = values.iter().map(|bytes| match bytes.data() {
+                    [low, high] => half(u16::from_le_bytes([*low, *high])),
+                    _ => f64::NAN,
+                });
+                Values::Floats(halves.collect())
+            }
+            (other, _) => return Err(Unread::Column(format!("type {other}, want numbers"))),
+        })
+    }
+
+    /// What they are, for messages.
+    pub(super) fn kind(&self) -> &'static str {
+        match self {
+            Values::Flags(_) => "true or false",
+            Values::Signed(_) | Values::Unsigned(_) => "integers",
+            Values::Floats(_) => "floating-point numbers",
+            Values::Texts(_) => "texts",
+        }
+    }
+}
+
+/// What a type means.
+enum Kind {
+    Plain,
+    Half,
+    Other(String),
+}
+
+fn kind(column: &ColumnDescriptor) -> Kind {
+    match column.logical_type_ref() {
+        Some(LogicalType::Float16) => Kind::Half,
+        None
+        | Some(
+            LogicalType::Integer(_)
+            | LogicalType::Timestamp(_)
+            | LogicalType::Time(_)
+            | LogicalType::String
+            | LogicalType::Enum,
+        ) => match column.converted_type() {
+            other @ (ConvertedType::DECIMAL | ConvertedType::DATE | ConvertedType::INTERVAL) => {
+                Kind::Other(other.to_string())
+            }
+            _ => Kind::Plain,
+        },
+        Some(other) => Kind::Other(format!("{other:?}")),
+    }
+}
+
+fn is_unsigned(column: &ColumnDescriptor) -> bool {
+    match column.logical_type_ref() {
+        Some(LogicalType::Integer(integer)) => !integer.is_signed,
+        _ => matches!(
+            column.converted_type(),
+            ConvertedType::UINT_8
+                | ConvertedType::UINT_16
+                | ConvertedType::UINT_32
+                | ConvertedType::UINT_64
+        ),
+    }
+}
+
+/// All values of a column, which every row has.
+fn plain<T: DataType>(group: &dyn RowGroupReader, index: usize) -> Result<Vec<T::T>, Unread> {
+    let metadata = group.metadata();
+    let present = metadata.column(index).column_descr().max_def_level();
+    let rows = usize::try_from(metadata.num_rows()).unwrap_or(0);
+    let mut reader = get_typed_column_reader::<T>(group.get_column_reader(index)?);
+    let (mut values, mut levels) = (Vec::new(), Vec::new());
+    let mut read = 0;
+    while read < rows {
+        // Other writers let every column be null.
+        let levels = (present > 0).then_some(&mut levels);
+        let (records, _, _) = reader.read_records(rows - read, levels, None, &mut values)?;
+        if records == 0 {
+            let reason = format!("{} values in a group of {rows} rows", values.len());
+            return Err(Unread::Column(reason));
+        }
+        read += records;
+    }
+    match levels.iter().position(|level| *level < present) {
+        Some(row) => Err(Unread::Null(row)),
+        None => Ok(values),
+    }
+}
+
+/// ns since 1970 of the time stamps that Impala and old Spark write: ns of the
+/// day, and the Julian day.
+fn since_1970(value: &Int96) -> Option<i64> {
+    const DAY_OF_1970: i64 = 2_440_588;
+    let [low, high, day] = *value.data() else {
+        return None;
+    };
+    let of_day = i64::try_from(u64::from(low) | u64::from(high) << 32).ok()?;
+    let days = i64::from(day) - DAY_OF_1970;
+    days.checked_mul(86_400_000_000_000)?.checked_add(of_day)
+}
+
+/// A 16-bit floating-point number (IEEE 754, binary16).
+fn half(bits: u16) -> f64 {
+    let sign = if bits >> 15 == 1 { -1.0 } else { 1.0 };
+    let exponent = i32::from(bits >> 10 & 0x1f);
+    let fraction = f64::from(bits & 0x3ff);
+    sign * match exponent {
+        0 => fraction * 2f64.powi(-24),
+        0x1f if fraction == 0.0 => f64::INFINITY,
+        0x1f => f64::NAN,
+        _ => (1.0 + fraction / 1024.0) * 2f64.powi(exponent - 15),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn halves_are_exact() {
+        for (bits, value) in [
+            (0x0000, 0.0),
+            (0x3c00, 1.0),
+            (0xc000, -2.0),
+            (0x7bff, 65_504.0),
+            (0x0001, 2f64.powi(-24)),
+            (0x3555, 0.333_251_953_125),
+            (0xfc00, f64::NEG_INFINITY),
+        ] {
+            assert_eq!(half(bits), value, "{bits:x}");
+        }
+        assert!(half(0x7e00).is_nan());
+    }
+
+    #[test]
+    fn old_time_stamps_are_since_1970() {
+        let at = |day, ns: u64| {
+            let mut value = Int96::new();
+            value.set_data(ns as u32, (ns >> 32) as u32, day);
+            since_1970(&value)
+        };
+        assert_eq!(at(2_440_588, 7), Some(7));
+        assert_eq!(at(2_440_589, 86_399_999_999_999), Some(172_799_999_999_999));
+        assert_eq!(at(u32::MAX, 0), None);
+    }
+}
