@@ -54,7 +54,7 @@ mod read;
 mod rotation;
 mod stamp;
 mod tally;
-mod unpack;
+pub(crate) mod unpack;
 mod write;
 
 pub use clock::{Clock, ClockOptions, Tick};

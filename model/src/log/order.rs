@@ -7,6 +7,7 @@ use super::clock::nearest;
 use super::rotation::{Age, Name, year_of};
 use super::stamp::{DAY, Stamp, local};
 use super::unpack;
+use crate::text::shown;
 
 /// Of a file that is looked at for its first stamp.
 const HEAD: u64 = 1 << 16;
@@ -223,7 +224,7 @@ fn first_stamp(path: &Path) -> Option<Stamp> {
 /// Conflicts by their files, for tests and messages.
 impl std::fmt::Display for Conflict {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let (first, second) = (self.first.display(), self.second.display());
+        let (first, second) = (shown(&self.first), shown(&self.second));
         write!(f, "{first} is read before {second}: {}", self.reason)
     }
 }

@@ -13,6 +13,7 @@ use super::lines::{Filled, Line, Lines};
 use super::order::LogFile;
 use super::tally::{Place, Tally};
 use super::{host, stamp, unpack};
+use crate::text::shown;
 
 /// Hosts in one set of files; more are a sign of damage.
 const HOSTS: usize = 256;
@@ -43,7 +44,7 @@ pub enum Run {
 
 /// Why a log could not be read on.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot read log {path}: {source}", path = path.display())]
+#[error("cannot read log {path}: {source}", path = shown(path))]
 pub struct LogError {
     /// The file; `-` is the standard input.
     pub path: PathBuf,

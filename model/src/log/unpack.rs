@@ -20,7 +20,7 @@ pub(crate) fn open(path: &Path, raw: Arc<AtomicU64>) -> io::Result<Box<dyn Read 
     unpack(file, raw)
 }
 
-fn unpack(
+pub(crate) fn unpack(
     mut file: impl Read + Send + 'static,
     raw: Arc<AtomicU64>,
 ) -> io::Result<Box<dyn Read + Send>> {

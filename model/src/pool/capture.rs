@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use l4sllm_abi::{MESSAGE_SIZE, Message, Record};
 
 use super::{PoolError, Row, Rows, Schema, Source};
+use crate::files::open_regular;
 use crate::{Reward, Rewards};
 
 /// Rows read at a time.
@@ -161,7 +162,7 @@ struct Stream {
 
 impl Stream {
     fn open(path: &Path) -> Result<Stream, PoolError> {
-        let file = File::open(path).map_err(PoolError::io("open", path))?;
+        let file = open_regular(path).map_err(PoolError::io("open", path))?;
         Ok(Stream {
             path: path.to_owned(),
             file: BufReader::with_capacity(1 << 18, file),

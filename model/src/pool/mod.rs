@@ -7,7 +7,7 @@
 //! |---|---|---|
 //! | `episode` | uint32 | counts from 0; rows of an episode are contiguous |
 //! | `scenario` | string | what the episode was a run of, one for an episode |
-//! | `time_ns` | uint64 | of the decision, ns since the start of the run; falls only between windows that [`Select`] took |
+//! | `time_ns` | uint64 | of the decision, ns since the start of the run; falls within an episode only between windows that [`Select`] took |
 //! | `action` | uint8 | what was done: 0 enqueue, 1 drop, 2 mark |
 //! | `base_action` | uint8 | what DualPI2 alone would have done |
 //! | `reason` | uint8 | why, `L4S_REASON_*` |
@@ -18,8 +18,9 @@
 //! `time_ns`, `base_action` with `reason`, and each feature are columns of
 //! those pools that know them ([`Schema`]): a kernel log does not tell what
 //! DualPI2 alone would have done, the authors' table tells neither that nor
-//! times.  Who reads asks for what it needs, and is told what is missing.
-//! [`json`] has the same as JSON.  All numbers are finite.
+//! times.  Readers ask for what they need; what is missing is named.
+//! [`json`] has the same as JSON.  All numbers are finite, those of features within
+//! [`Feature::range`], whatever they are read from.
 //!
 //! Values are raw: scaling is fitted in training and travels with the policy.
 //!
@@ -30,11 +31,11 @@ mod arrow_schema;
 mod capture;
 mod columns;
 mod cost_curves;
-mod csv;
 mod dataset;
 mod domain;
 mod episodes;
 mod error;
+mod format;
 mod inspect;
 mod join;
 pub mod json;
@@ -44,6 +45,7 @@ mod rows;
 mod schema;
 mod select;
 mod source;
+mod table;
 mod values;
 mod windows;
 mod write;
@@ -54,12 +56,12 @@ use crate::{Feature, Reward, Rewards};
 
 pub use capture::CaptureReader;
 pub use cost_curves::{CostCurves, Tolerance};
-pub use csv::CsvReader;
 pub use dataset::{Dataset, Episode};
 pub use episodes::{
     BehaviourFacts, EpisodeFacts, FlowFacts, Outcome, episodes_path, read_episodes, write_episodes,
 };
 pub use error::PoolError;
+pub use format::{ACCEPTED, Format};
 pub use inspect::{ColumnSummary, Inspection, Overlap};
 pub use join::join;
 pub use json::{JsonReader, JsonWriter};
@@ -69,6 +71,7 @@ pub use rows::{Narrow, Rows};
 pub use schema::Schema;
 pub use select::{Select, Selection};
 pub use source::{Sink, Source, open};
+pub use table::{ActionCodes, CsvReader, TableOptions};
 pub use windows::{Split, Windows};
 pub use write::PoolWriter;
 

@@ -30,6 +30,16 @@ impl Default for Selection {
     }
 }
 
+impl Selection {
+    /// How many of `rows` rows the published selection visits for a share of
+    /// them: its loop ends behind the first row whose number, from 0, exceeds
+    /// `rows * share`.
+    pub fn visited(rows: u64, share: f64) -> u64 {
+        let limit = (rows as f64 * share).floor();
+        rows.min((limit as u64).saturating_add(2))
+    }
+}
+
 /// The selected rows of a source, in the order of their windows.  Windows stay
 /// within episodes; an episode without a change of action is gone.
 pub struct Select<S> {
@@ -166,6 +176,10 @@ impl<S: Source> Source for Select<S> {
     fn position(&self) -> u64 {
         self.source.position()
     }
+
+    fn ignored(&self) -> &[String] {
+        self.source.ignored()
+    }
 }
 
 #[cfg(test)]
@@ -230,7 +244,7 @@ mod tests {
         actions[2] = 1; // changes at 2 and at 3
         actions[20] = 2; // and at 20 and 21
         let published = select(&[&actions], Selection::default());
-        // As the authors' loop has it: rows i-5 up to and without i.
+        // As in the authors' loop: rows i-5 up to and without i.
         let want = [0, 1, 0, 1, 2, 15, 16, 17, 18, 19, 16, 17, 18, 19, 20];
         assert_eq!(published, [want.to_vec()]);
         let once = Selection {
@@ -244,6 +258,32 @@ mod tests {
             ..Selection::default()
         };
         assert_eq!(select(&[&actions], first), [vec![0, 1, 0, 1, 2]]);
+    }
+
+    /// Counted with the published loop.
+    #[test]
+    fn a_share_is_visited_as_published() {
+        for (rows, share, visited) in [
+            (1000, 0.2, 202),
+            (1001, 0.2, 202),
+            (1004, 0.2, 202),
+            (1005, 0.2, 203),
+            (10, 0.1, 3),
+            (10, 0.95, 10),
+            (1, 0.2, 1),
+            (0, 0.2, 0),
+        ] {
+            assert_eq!(Selection::visited(rows, share), visited, "{rows} {share}");
+        }
+        // Changes on the last two rows that are visited count.
+        let mut actions = [0; 100];
+        (actions[20], actions[21], actions[22]) = (1, 2, 0);
+        let first = Selection {
+            first: Selection::visited(100, 0.2),
+            ..Selection::default()
+        };
+        let want = vec![15, 16, 17, 18, 19, 16, 17, 18, 19, 20];
+        assert_eq!(select(&[&actions], first), [want]);
     }
 
     #[test]

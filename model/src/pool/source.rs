@@ -1,11 +1,9 @@
 //! Rows from anywhere, to either kind of pool.
 
-use std::fs::File;
-use std::io::Read;
 use std::path::Path;
 
 use super::json::{JsonReader, JsonWriter};
-use super::{PoolError, PoolReader, PoolWriter, Rows, Schema};
+use super::{Format, PoolError, PoolReader, PoolWriter, Rows, Schema};
 use crate::files::Existing;
 
 /// Rows in the order of time within an episode, episodes one after the other.
@@ -44,19 +42,19 @@ impl<S: Source + ?Sized> Source for Box<S> {
 }
 
 /// Opens a pool, Parquet or JSON by its first bytes.
+///
+/// # Errors
+/// It cannot be read, or is something else, which is named.
 pub fn open(path: &Path) -> Result<Box<dyn Source>, PoolError> {
-    let mut head = Vec::new();
-    let file = File::open(path).map_err(PoolError::io("open", path))?;
-    let read = file.take(4).read_to_end(&mut head);
-    read.map_err(PoolError::io("read", path))?;
-    match head.trim_ascii_start() {
-        [b'{', ..] | [] if !head.is_empty() => Ok(Box::new(JsonReader::open(path)?)),
-        _ if head == b"PAR1" => Ok(Box::new(PoolReader::open(path)?)),
-        _ => {
-            let reason = "neither Parquet nor JSON, as pools are; others are to be imported";
-            Err(PoolError::text(path, 1, reason))
-        }
-    }
+    let found = match Format::of(path)? {
+        Format::Parquet => return Ok(Box::new(PoolReader::open(path)?)),
+        Format::Json => return Ok(Box::new(JsonReader::open(path)?)),
+        Format::Capture => "a device's capture: see l4sllm pool import".to_owned(),
+        Format::Table => "a table: see l4sllm pool import".to_owned(),
+        Format::Text(what) | Format::Foreign(what) => what,
+    };
+    let reason = format!("neither Parquet nor JSON, as pools are, but {found}");
+    Err(PoolError::text(path, 1, reason))
 }
 
 /// A pool in the making, of either kind.

@@ -1,11 +1,11 @@
-//! Pools from what is none yet: captures, logs, tables, the authors' pool.
+//! Pools from captures, logs and the authors' pool.
 
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 
 use l4sllm_abi::{MESSAGE_SIZE, Message, Record, raw};
 use l4sllm_model::log::{Entry, FIELDS, LogReader, LogWriter};
-use l4sllm_model::pool::{CaptureReader, CsvReader, EpisodeRule, KernelLog};
+use l4sllm_model::pool::{CaptureReader, CsvReader, EpisodeRule, KernelLog, TableOptions};
 
 use super::*;
 
@@ -112,74 +112,6 @@ fn a_log_is_cut_where_its_counters_fall() {
     assert_eq!(read(EpisodeRule::One).len(), 1);
 }
 
-#[test]
-fn tables_are_read_by_their_header() {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("pool.csv");
-    let open = |text: &str| {
-        std::fs::write(&path, text).unwrap();
-        CsvReader::open(&path, "table", Reward::default())
-    };
-    // The authors' header and two of their rows.
-    let header = "queue_type,burst_allowance,drop_probability,current_queue_delay,\
-                  accumulated_probability,length_in_bytes,packet_length,action,reward,done";
-    let row = "0,15000,290706560,370000,19603243008,268560,52,1,0.00014016172506738545,0";
-    let text = format!("{header}\n{row}\n\n{row}\n");
-    let mut table = open(&text).unwrap();
-    assert!(CsvReader::is_one(text.as_bytes()));
-    assert_eq!(table.schema(), &Schema::new(Feature::PAPER7, false, false));
-    let rows = table.next().unwrap().unwrap();
-    assert_eq!((rows.len(), rows.action[1], rows.done[1]), (2, 1, false));
-    assert_eq!(rows.reward[0], 0.00014016172506738545);
-    assert!(table.next().unwrap().is_none());
-
-    // Their table of a log: an index, an action, no reward.
-    let mut table =
-        open(",packet_length,current_queue_delay,dequeue_action\n0,1500,0,2\n1,52,370000,0.0\n")
-            .unwrap();
-    assert_eq!(table.ignored(), [""]);
-    let rows = table.next().unwrap().unwrap();
-    assert_eq!(rows.action, [2, 0]);
-    assert_eq!(rows.reward, [1.5, 0.00014016172506738545]);
-
-    for (text, says) in [
-        (
-            "packet_length,reward\n",
-            ":1: column action: missing in the header",
-        ),
-        ("action,action\n", ":1: column action: twice"),
-        (
-            "action\n0\n",
-            ":1: column packet_length: missing in the header, and reward",
-        ),
-        (
-            "action,reward\n0,1\n3,1\n",
-            r#":3: column action: "3", want 0 to 2"#,
-        ),
-        (
-            "action,reward\n0,nan\n",
-            r#":2: column reward: "nan", want a finite number"#,
-        ),
-        ("action,reward\n0\n", ":2: 1 cells, want 2"),
-        (
-            "action,reward,done\n0,1,2\n",
-            r#":2: column done: "2", want 0 or 1"#,
-        ),
-        ("", ":1: empty, want a header"),
-    ] {
-        let error = match open(text) {
-            Err(error) => error,
-            Ok(mut table) => loop {
-                match table.next() {
-                    Ok(rows) => assert!(rows.is_some(), "was read: {text}"),
-                    Err(error) => break error,
-                }
-            },
-        };
-        assert!(error.to_string().contains(says), "{text}: {error}");
-    }
-}
-
 /// The authors' pool where there is one: `L4SLLM_PAPER_POOL`, or beside the
 /// repository.
 #[test]
@@ -198,7 +130,12 @@ fn the_authors_pool_is_read() {
         );
         return;
     }
-    let table = CsvReader::open(&path, "paper", Reward::default()).unwrap();
+    let options = TableOptions {
+        scenario: "paper",
+        reward: Reward::default(),
+        actions: None,
+    };
+    let table = CsvReader::open(&path, options).unwrap();
     let schema = table.schema().clone();
     let mut inspection = Inspection::new(&schema);
     inspection.add(&mut Box::new(table), |_| ()).unwrap();
@@ -207,7 +144,7 @@ fn the_authors_pool_is_read() {
     assert_eq!(inspection.distinct(), (1469, 0));
     assert_eq!(inspection.episodes().len(), 1);
     // Every reward is what the formula gives.
-    let mut table = CsvReader::open(&path, "paper", Reward::default()).unwrap();
+    let mut table = CsvReader::open(&path, options).unwrap();
     while let Some(mut rows) = table.next().unwrap() {
         let published = rows.reward.clone();
         Rewards::new(Reward::default())

@@ -6,6 +6,7 @@
 mod common;
 mod foreign;
 mod imports;
+mod tables;
 
 use std::path::Path;
 

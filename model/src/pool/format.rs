@@ -1,0 +1,302 @@
+//! What a file is, by its first bytes.
+
+use std::io::{Cursor, Read};
+use std::path::Path;
+
+use super::table::{Header, LineEnds, decode};
+use super::{CaptureReader, PoolError};
+use crate::files::open_regular;
+use crate::log::unpack;
+
+/// Of a file that is looked at.
+const HEAD: u64 = 1 << 16;
+
+/// What a file is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Format {
+    /// A pool: Parquet.
+    Parquet,
+    /// A pool: JSON.
+    Json,
+    /// What a device's stream was read into.
+    Capture,
+    /// A table with a header.
+    Table,
+    /// Lines of text, perhaps of the kernel log; and what they are instead of a
+    /// table.
+    Text(String),
+    /// A format that is not read here: its name and what to do.
+    Foreign(String),
+}
+
+/// What is accepted, for messages.
+pub const ACCEPTED: &str = "kernel logs (plain, gzip, Zstandard), tables with a header (CSV), \
+                            captures of a device; pools are Parquet or JSON";
+
+impl Format {
+    /// Looks at a regular file.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn of(path: &Path) -> Result<Format, PoolError> {
+        let mut head = Vec::new();
+        let file = open_regular(path).map_err(PoolError::io("open", path))?;
+        let read = file.take(HEAD).read_to_end(&mut head);
+        read.map_err(PoolError::io("read", path))?;
+        Ok(Format::of_head(&head))
+    }
+
+    /// The same by a file's beginning.
+    pub fn of_head(head: &[u8]) -> Format {
+        if head.starts_with(b"PAR1") {
+            return Format::Parquet;
+        }
+        if CaptureReader::is_one(head) {
+            return Format::Capture;
+        }
+        if let Some(name) = foreign(head) {
+            return Format::Foreign(name);
+        }
+        let mut unpacked = Vec::new();
+        let packed = head.starts_with(&[0x1f, 0x8b]) || head.starts_with(&[0x28, 0xb5, 0x2f, 0xfd]);
+        if packed {
+            if let Ok(file) = unpack::unpack(Cursor::new(head.to_vec()), Default::default()) {
+                // The head ends in the middle; what came before counts.
+                let _ = file.take(HEAD).read_to_end(&mut unpacked);
+            }
+            if let Some(name) = foreign(&unpacked) {
+                return Format::Foreign(format!("packed; in it is {name}"));
+            }
+            if unpacked.starts_with(b"PAR1") || unpacked.starts_with(b"{") {
+                let reason = "a packed pool: unpack it";
+                return Format::Foreign(reason.to_owned());
+            }
+        }
+        let mut text = Vec::new();
+        let whole = if packed { &unpacked } else { head };
+        // What is no text in the encoding that it names is found below.
+        let _ = LineEnds::new(decode(whole)).read_to_end(&mut text);
+        of_text(&text)
+    }
+}
+
+fn of_text(text: &[u8]) -> Format {
+    let has = |what: &str| memchr::memmem::find(text, what.as_bytes()).is_some();
+    match text.trim_ascii_start().first() {
+        Some(b'{') if has("\"__REALTIME_TIMESTAMP\"") => {
+            let reason = "journalctl's JSON: export it with journalctl -o short-iso-precise";
+            Format::Foreign(reason.to_owned())
+        }
+        Some(b'{') => Format::Json,
+        _ if has("ecn_marking-start") => Format::Text("a kernel log".to_owned()),
+        Some(b'[') if has("{\"") => {
+            let reason = "a JSON list of rows: write a table, df.to_csv(\"pool.csv\", index=False)";
+            Format::Foreign(reason.to_owned())
+        }
+        _ => match Header::find(text) {
+            Ok(_) => Format::Table,
+            Err(what) => Format::Text(what),
+        },
+    }
+}
+
+/// The name of a format that is not read here, and what to do with it.
+fn foreign(head: &[u8]) -> Option<String> {
+    const CONVERT: &str = "write it as a table, df.to_csv(\"pool.csv\", index=False)";
+    if is_pickle(head) {
+        return Some(PICKLE.to_owned());
+    }
+    let has = |what: &[u8]| memchr::memmem::find(head, what).is_some();
+    if head.starts_with(b"PK\x03\x04") {
+        let name = match () {
+            () if has(b"xl/") || has(b"[Content_Types].xml") => "an Excel workbook: save it as CSV",
+            () if has(b".npy") => "a NumPy archive (.npz): write its arrays as a table",
+            () if has(b"data.pkl") => {
+                "a PyTorch file, which can run code when it is loaded: write a table from Python"
+            }
+            () => "a zip archive: unpack it",
+        };
+        return Some(name.to_owned());
+    }
+    const MAGIC: [(&[u8], &str, &str); 21] = [
+        (
+            b"\x93NUMPY",
+            "a NumPy array (.npy)",
+            "write it as a table, numpy.savetxt(..., header=...)",
+        ),
+        (
+            b"ARROW1",
+            "an Arrow or Feather file",
+            "write it as Parquet or as a table",
+        ),
+        (
+            b"FEA1",
+            "a Feather file",
+            "write it as Parquet or as a table",
+        ),
+        (
+            b"\xff\xff\xff\xff",
+            "an Arrow stream",
+            "write it as Parquet or as a table",
+        ),
+        (b"\x89HDF\r\n\x1a\n", "an HDF5 file", CONVERT),
+        (
+            b"SQLite format 3\0",
+            "an SQLite database",
+            "export its table as CSV",
+        ),
+        (b"ORC", "an ORC file", "write it as Parquet or as a table"),
+        (
+            b"Obj\x01",
+            "an Avro file",
+            "write it as Parquet or as a table",
+        ),
+        (
+            b"\xd0\xcf\x11\xe0",
+            "an Excel workbook (.xls)",
+            "save it as CSV",
+        ),
+        (
+            b"LPKSHHRH",
+            "a systemd journal",
+            "export it, journalctl --file=FILE -o short-iso-precise",
+        ),
+        (
+            b"\xd4\xc3\xb2\xa1",
+            "a packet capture (pcap)",
+            "the kernel log or a device's capture is meant",
+        ),
+        (
+            b"\x0a\x0d\x0d\x0a",
+            "a packet capture (pcapng)",
+            "the kernel log or a device's capture is meant",
+        ),
+        (
+            b"version https://git-lfs",
+            "a Git LFS pointer",
+            "get the file itself, git lfs pull",
+        ),
+        (b"<!DOCTYPE", "a web page", "get the file itself"),
+        (b"<html", "a web page", "get the file itself"),
+        (b"BZh", "packed with bzip2", UNPACK),
+        (b"\xfd7zXZ\0", "packed with xz", UNPACK),
+        (b"\x04\x22\x4d\x18", "packed with lz4", UNPACK),
+        (b"\x1f\x9d", "packed with compress", UNPACK),
+        (b"7z\xbc\xaf\x27\x1c", "a 7-Zip archive", "unpack it"),
+        (b"\xff\xfe\0\0", "UTF-32 text", "save it as UTF-8"),
+    ];
+    let found = MAGIC.iter().find(|(magic, ..)| head.starts_with(magic));
+    if let Some((_, name, advice)) = found {
+        return Some(format!("{name}: {advice}"));
+    }
+    let at = |place: usize, what: &[u8]| head.get(place..).is_some_and(|h| h.starts_with(what));
+    if at(257, b"ustar") {
+        return Some("a tar archive: unpack it".to_owned());
+    }
+    at(8, b"DUCK").then(|| "a DuckDB database: COPY its table TO a Parquet file".to_owned())
+}
+
+/// What to do with what is packed in another way.
+const UNPACK: &str = "unpack it into a pipe and name -, as xz -dc FILE | l4sllm pool import -";
+
+/// What to do with a pickle; the command takes dictionaries and objects of
+/// lists, as the authors write them, with values of NumPy.
+const PICKLE: &str = "a Python pickle, which can run code when it is loaded, and is not read \
+    here: if you trust it, convert it with python3 -c 'import json,pickle,sys; \
+    p=pickle.load(open(sys.argv[1],\"rb\")); json.dump(p if isinstance(p,dict) else vars(p), \
+    open(sys.argv[2],\"w\"), default=lambda x: x.tolist())' FILE pool.json, where the class that \
+    it names can be imported, or a DataFrame with \
+    pandas.read_pickle(FILE).to_csv(\"pool.csv\", index=False)";
+
+fn is_pickle(head: &[u8]) -> bool {
+    const OPCODES: &[u8] = b"\x95}](cN\x8cXKG";
+    match head {
+        // From protocol 2 on: its number and the first opcode.
+        [0x80, 2..=5, opcode, ..] => OPCODES.contains(opcode),
+        _ => [
+            b"(dp".as_slice(),
+            b"(lp",
+            b"(i",
+            b"ccopy_reg\n",
+            b"c__main__\n",
+            b"cpandas",
+            b"cnumpy",
+        ]
+        .iter()
+        .any(|start| head.starts_with(start)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn formats_are_named() {
+        let long = |start: &[u8]| [start, &[b' '; 600]].concat();
+        let mut tar = vec![b'x'; 600];
+        tar[257..262].copy_from_slice(b"ustar");
+        for (head, says) in [
+            (
+                b"\x80\x04\x95\x8a\0\0\0\0\0\0\0}\x94(".to_vec(),
+                "Python pickle, which can run code",
+            ),
+            (b"\x80\x02}q\x00(X".to_vec(), "Python pickle"),
+            (b"(dp0\nS'states'\n".to_vec(), "Python pickle"),
+            (long(b"\x93NUMPY\x01\0"), ".npy"),
+            (
+                long(b"PK\x03\x04 xl/workbook.xml"),
+                "Excel workbook: save it as CSV",
+            ),
+            (long(b"PK\x03\x04 states.npy"), ".npz"),
+            (long(b"PK\x03\x04 archive/data.pkl"), "PyTorch"),
+            (long(b"PK\x03\x04"), "zip archive"),
+            (long(b"ARROW1\0\0"), "Feather"),
+            (long(b"LPKSHHRH"), "journalctl --file"),
+            (
+                long(b"version https://git-lfs.github.com/spec/v1\n"),
+                "git lfs pull",
+            ),
+            (long(b"BZh9"), "bzip2"),
+            (tar, "tar archive"),
+            (
+                b"{\"__REALTIME_TIMESTAMP\" : \"1\"}".to_vec(),
+                "short-iso-precise",
+            ),
+            (b"[{\"action\": 1}]".to_vec(), "to_csv"),
+        ] {
+            match Format::of_head(&head) {
+                Format::Foreign(name) => assert!(name.contains(says), "{says}: {name}"),
+                other => panic!("{says}: {other:?}"),
+            }
+        }
+        assert_eq!(Format::of_head(b"PAR1"), Format::Parquet);
+        assert_eq!(Format::of_head(b" {\"states\": []}"), Format::Json);
+        assert_eq!(Format::of_head(b"reward;Action\n1;0\n"), Format::Table);
+        let is_text = |head: &[u8]| matches!(Format::of_head(head), Format::Text(_));
+        assert!(is_text(b"Nov 20 10:11:12 gw kernel: x\n"));
+        assert!(is_text(b"[ 12.5] l4s_ecn_marking-start,0"));
+        assert!(is_text(b""));
+        // Nothing that begins like one: binary messages of a log's daemon.
+        assert!(is_text(&[0x80, 0x04, 0xff, b'a', b'\n']));
+    }
+
+    #[test]
+    fn packed_and_encoded_text_is_looked_into() {
+        use std::io::Write;
+        let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        gzip.write_all(b"action,reward\n0,1\n").unwrap();
+        let gzip = gzip.finish().unwrap();
+        assert_eq!(Format::of_head(&gzip), Format::Table);
+        assert_eq!(Format::of_head(&gzip[..gzip.len() - 4]), Format::Table);
+        let utf16: Vec<u8> = "\u{feff}action\treward\r"
+            .encode_utf16()
+            .flat_map(u16::to_le_bytes)
+            .collect();
+        assert_eq!(Format::of_head(&utf16), Format::Table);
+        let Format::Text(what) = Format::of_head(&utf16[2..]) else {
+            panic!("was read");
+        };
+        assert!(what.contains("UTF-16 without"), "{what}");
+    }
+}

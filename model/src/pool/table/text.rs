@@ -1,0 +1,166 @@
+//! The text of a table, as the parser takes it: UTF-8, with one kind of line
+//! end, in lines that end.
+
+use std::io::{self, Read};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use encoding_rs_io::{DecodeReaderBytes, DecodeReaderBytesBuilder};
+use memchr::memchr;
+
+use crate::files::open_regular;
+use crate::log::unpack;
+
+/// Longest line of a table.
+const LONGEST: u64 = 16 << 20;
+
+/// Lines that end in LF, whether they came with LF, CR LF or CR, decoded from
+/// UTF-8 or, with a byte-order mark, UTF-16; unpacked from gzip or Zstandard.
+pub(in crate::pool) struct Text<R> {
+    inner: R,
+    left: u64, // of the line's bytes
+    after_cr: bool,
+    last: u8,
+}
+
+/// What a table is read from.
+pub(super) type Source = Text<DecodeReaderBytes<Box<dyn Read + Send>, Vec<u8>>>;
+
+/// Opens a regular file; `raw` counts the bytes that are read of it.
+pub(super) fn open(path: &Path, raw: Arc<AtomicU64>) -> io::Result<Source> {
+    let file = unpack::unpack(open_regular(path)?, raw)?;
+    Ok(Text::new(decode(file)))
+}
+
+/// Decodes by the byte-order mark, which is left out.
+pub(in crate::pool) fn decode<R: Read>(text: R) -> DecodeReaderBytes<R, Vec<u8>> {
+    DecodeReaderBytesBuilder::new()
+        .utf8_passthru(true)
+        .strip_bom(true)
+        .build(text)
+}
+
+impl<R> Text<R> {
+    pub(in crate::pool) fn new(inner: R) -> Text<R> {
+        Text {
+            inner,
+            left: LONGEST,
+            after_cr: false,
+            last: b'\n',
+        }
+    }
+
+    /// A record was read: the next may have as many bytes.
+    pub(super) fn next_line(&mut self) {
+        self.left = LONGEST;
+    }
+}
+
+impl<R: Read> Read for Text<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        loop {
+            let got = self.inner.read(buffer)?;
+            if got == 0 {
+                // The last line ends as the others do.
+                let open = self.last != b'\n' && !buffer.is_empty();
+                if open {
+                    (buffer[0], self.last) = (b'\n', b'\n');
+                }
+                return Ok(open.into());
+            }
+            self.left = self.left.checked_sub(got as u64).ok_or_else(|| {
+                let reason = "a line of more than 16 MiB: a quotation mark without its other?";
+                io::Error::new(io::ErrorKind::InvalidData, reason)
+            })?;
+            let kept = self.unify(&mut buffer[..got]);
+            if kept > 0 {
+                self.last = buffer[kept - 1];
+                return Ok(kept);
+            }
+        }
+    }
+}
+
+impl<R> Text<R> {
+    /// Makes CR and CR LF to LF, and returns how many bytes are left.
+    fn unify(&mut self, bytes: &mut [u8]) -> usize {
+        if !self.after_cr && memchr(b'\r', bytes).is_none() {
+            return bytes.len();
+        }
+        let mut kept = 0;
+        for i in 0..bytes.len() {
+            let byte = bytes[i];
+            let second = byte == b'\n' && self.after_cr;
+            self.after_cr = byte == b'\r';
+            if !second {
+                bytes[kept] = if byte == b'\r' { b'\n' } else { byte };
+                kept += 1;
+            }
+        }
+        kept
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_line_end_is_one() {
+        /// A byte at a time.
+        struct Slow<'a>(&'a [u8]);
+        impl Read for Slow<'_> {
+            fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+                let take = self.0.len().min(1).min(buffer.len());
+                buffer[..take].copy_from_slice(&self.0[..take]);
+                self.0 = &self.0[take..];
+                Ok(take)
+            }
+        }
+        for (text, want) in [
+            ("a\nb\n", "a\nb\n"),
+            ("a\r\nb\r\n", "a\nb\n"),
+            ("a\rb\r", "a\nb\n"),
+            ("a\n\nb", "a\n\nb\n"),
+            ("a\r\r\nb", "a\n\nb\n"),
+            ("", ""),
+        ] {
+            let mut whole = String::new();
+            Text::new(text.as_bytes())
+                .read_to_string(&mut whole)
+                .unwrap();
+            assert_eq!(whole, want, "{text:?}");
+            let mut slow = String::new();
+            Text::new(Slow(text.as_bytes()))
+                .read_to_string(&mut slow)
+                .unwrap();
+            assert_eq!(slow, want, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn lines_are_bounded() {
+        let error = io::copy(&mut Text::new(io::repeat(b'x')), &mut io::sink()).unwrap_err();
+        assert!(error.to_string().contains("16 MiB"), "{error}");
+    }
+
+    #[test]
+    fn marks_of_byte_order_are_followed() {
+        let utf16 = |bytes: fn(u16) -> [u8; 2]| -> Vec<u8> {
+            "\u{feff}é,b".encode_utf16().flat_map(bytes).collect()
+        };
+        for text in [
+            "é,b".as_bytes().to_vec(),
+            "\u{feff}é,b".as_bytes().to_vec(),
+            utf16(u16::to_le_bytes),
+            utf16(u16::to_be_bytes),
+        ] {
+            let mut decoded = String::new();
+            decode(text.as_slice())
+                .read_to_string(&mut decoded)
+                .unwrap();
+            assert_eq!(decoded, "é,b");
+        }
+    }
+}
