@@ -138,7 +138,7 @@ fn mistakes_are_named_and_leave_nothing() {
         ("import text --out x", "text: no line of the kernel log"),
         (
             "import bad.csv --out x",
-            "bad.csv:3: column action: \"7\", want 0 to 2",
+            "bad.csv:3: column action: \"7\", want a whole number from 0 to 2",
         ),
         ("import narrow.json --out x", "is a pool already"),
         ("import odd.parquet --out x", "cannot read pool odd.parquet"),
@@ -146,7 +146,14 @@ fn mistakes_are_named_and_leave_nothing() {
         ("import text . --out x", ".: is a directory"),
         ("import text ./text --out x", "./text: named twice"),
         ("import text --out text", "--out text: is an input"),
-        ("import bad.csv text --out x", "only logs are read together"),
+        (
+            "import bad.csv text --out x",
+            "bad.csv: several files: only logs are read together",
+        ),
+        (
+            "import narrow.json text --out x",
+            "only logs are read together",
+        ),
         ("inspect text", "neither Parquet nor JSON"),
         (
             "convert narrow.json --out none/x.json",
@@ -218,4 +225,126 @@ fn tables_of_spreadsheets_are_read() {
     let json: Value = serde_json::from_slice(&text).unwrap();
     assert_eq!(json["actions"], serde_json::json!([2, 0]));
     assert_eq!(json["states"], serde_json::json!([[1500], [40]]));
+}
+
+#[test]
+fn other_formats_are_named_with_what_to_do() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    let write = |name: &str, bytes: &[u8]| std::fs::write(dir.join(name), bytes).unwrap();
+    // {'states': [[0, 0, 1000, 5000, 0, 4500, 1500]], 'actions': [1],
+    // 'rewards': [0.25], 'dones': [0]}
+    let pickle = b"\x80\x04\x95Y\0\0\0\0\0\0\0}\x94(\x8c\x06states\x94]\x94]\x94(K\0K\0M\xe8\x03M\
+        \x88\x13K\0M\x94\x11M\xdc\x05ea\x8c\x07actions\x94]\x94K\x01a\x8c\x07rewards\
+        \x94]\x94G?\xd0\0\0\0\0\0\0a\x8c\x05dones\x94]\x94K\0au.";
+    write("pool.pkl", pickle);
+    write(
+        "journal.json",
+        b"{\"__REALTIME_TIMESTAMP\":\"1\",\"MESSAGE\":\"x\"}\n",
+    );
+    write("text", b"hello\n");
+    for (args, says) in [
+        (
+            "import pool.pkl --out x",
+            "a Python pickle, which can run code",
+        ),
+        (
+            "convert pool.pkl --out x",
+            "a Python pickle, which can run code",
+        ),
+        (
+            "import journal.json --out x",
+            "journalctl -o short-iso-precise",
+        ),
+        ("import text pool.pkl --out x", "pool.pkl: a Python pickle"),
+        (
+            "import text --out x",
+            "accepted are kernel logs (plain, gzip, Zstandard)",
+        ),
+        ("import /dev/zero --out x", "no end of a line in 1 GiB"),
+    ] {
+        let error = pool(dir, args).unwrap_err();
+        assert!(error.contains(says), "{args}: {error}");
+    }
+    // The line that the error names works.
+    let error = pool(dir, "import pool.pkl --out x").unwrap_err();
+    let start = error.find("python3 -c '").unwrap() + "python3 -c '".len();
+    let script = &error[start..start + error[start..].find("' FILE").unwrap()];
+    let python = Command::new("python3")
+        .args(["-c", script, "pool.pkl", "pool.json"])
+        .current_dir(dir)
+        .status();
+    match python {
+        Ok(status) => assert!(status.success()),
+        Err(error) => {
+            println!("skipped: other_formats_are_named_with_what_to_do ({error})");
+            return;
+        }
+    }
+    let said = pool(dir, "convert pool.json --out pool.parquet").unwrap();
+    assert_eq!(said, "pool.parquet: 1 rows in 1 episode\n");
+}
+
+#[test]
+fn what_is_open_in_a_log_is_said_and_can_be_given() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    let at = |stamp: &str, packets: u64| line(packets, 0, 500, 0).replace("Nov 20 10:11:12", stamp);
+    let february = at("Feb 28 23:59:59", 1) + &at("Mar  1 00:00:00", 2);
+    std::fs::write(dir.join("feb"), february).unwrap();
+    let times = |args: &str| {
+        let (ok, _, told) = run(dir, args);
+        assert!(ok, "{told}");
+        let text = std::fs::read(dir.join("p.json")).unwrap();
+        std::fs::remove_file(dir.join("p.json")).unwrap();
+        let json: Value = serde_json::from_slice(&text).unwrap();
+        (json["times_ns"].clone(), told)
+    };
+    let (ns, told) = times("import feb --out p.json");
+    assert_eq!(ns, serde_json::json!([0, 1_000_000_000_u64]));
+    assert!(
+        told.contains("feb:2: from February to March of an unknown year"),
+        "{told}"
+    );
+    let (ns, told) = times("import feb --year 2024 --out p.json");
+    assert_eq!(ns, serde_json::json!([0, 86_401_000_000_000_u64]));
+    assert_eq!(told, "");
+    std::fs::write(dir.join("okt"), at("Okt 20 10:11:00", 1)).unwrap();
+    let (ns, told) = times("import okt --out p.json");
+    assert_eq!(ns, Value::Null);
+    assert!(told.contains("okt:1: no time that can be read"), "{told}");
+    assert!(told.contains("1 row without a time"), "{told}");
+    let mixed = at("Jun 10 08:00:00", 1) + &at("2023-06-10T06:00:01Z", 2);
+    std::fs::write(dir.join("mix"), mixed).unwrap();
+    let (ns, _) = times("import mix --zone +02:00 --out p.json");
+    assert_eq!(ns, serde_json::json!([0, 1_000_000_000_u64]));
+    // Two machines are two episodes, and rotations of one are one.
+    std::fs::write(
+        dir.join("b"),
+        at("Nov 20 09:00:00", 7).replace(" gw ", " gw2 "),
+    )
+    .unwrap();
+    let (ok, said, told) = run(dir, "import feb b --out q.json");
+    assert!(ok, "{told}");
+    assert_eq!(said, "q.json: 3 rows in 2 episodes\n");
+    assert!(
+        told.contains("2 hosts, each with episodes of its own"),
+        "{told}"
+    );
+}
+
+#[test]
+fn the_first_share_is_selected_as_published() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    let mut table = "packet_length,current_queue_delay,dequeue_action\n".to_owned();
+    for row in 0..100 {
+        let action = u8::from([8, 20].contains(&row));
+        table += &format!("1500,{row},{action}\n");
+    }
+    std::fs::write(dir.join("sel.csv"), table).unwrap();
+    pool(dir, "import sel.csv --out sel.json").unwrap();
+    // Changes at 8, 9, 20 and 21; the last row that the loop visits is 21.
+    let said = pool(dir, "select sel.json --out s.json --first 0.2").unwrap();
+    assert_eq!(said, "s.json: 20 rows in 1 episode\n");
 }

@@ -8,9 +8,13 @@ use std::sync::atomic::AtomicBool;
 use anyhow::{Context, bail, ensure};
 use clap::{Args, ValueEnum};
 use l4sllm_abi::{MESSAGE_SIZE, Message, messages};
+use l4sllm_model::Reward;
 use l4sllm_model::files::AtomicFile;
 use l4sllm_model::log::{ClockOptions, Entry, LogReader, LogWriter, oldest_first};
-use l4sllm_model::pool::{CaptureReader, CsvReader, EpisodeRule, KernelLog, Source, open};
+use l4sllm_model::pool::{
+    ACCEPTED, ActionCodes, CaptureReader, CsvReader, EpisodeRule, Format, KernelLog, Source,
+    TableOptions, open,
+};
 use l4sllm_model::text::shown;
 
 use super::{PoolOut, RewardArgs, bar, check, copy, finish, pour, report, size};
@@ -48,11 +52,27 @@ pub struct ImportArgs {
     /// lines].
     #[arg(long, allow_hyphen_values = true, value_parser = zone)]
     zone: Option<i32>,
+    /// Whether a table's actions count from 0 (enqueue, drop, mark) or 1
+    /// [default: from 0 in a column "action", as the values show in a column
+    /// "dequeue_action"].
+    #[arg(long, value_enum)]
+    actions_from: Option<ActionsFrom>,
     #[command(flatten)]
     reward: RewardArgs,
 }
 
+/// What the code of enqueue is.
 #[derive(Debug, Clone, Copy, ValueEnum)]
+enum ActionsFrom {
+    /// 0 enqueue, 1 drop, 2 mark.
+    #[value(name = "0")]
+    Zero,
+    /// 1 enqueue, 2 drop, 3 mark.
+    #[value(name = "1")]
+    One,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, ValueEnum)]
 enum Episodes {
     /// Where a queue's count of packets falls: the scheduler was made again.
     Counters,
@@ -67,77 +87,89 @@ pub fn run(args: &ImportArgs, cancel: &AtomicBool) -> anyhow::Result<()> {
     let first = args.input.first().context("no input")?;
     let scenario = args.scenario.clone().unwrap_or_else(|| name(first));
     let bytes = args.input.iter().map(|path| size(path)).sum();
-    let kind = kind(first)?;
-    let several = args.input.len() > 1 && kind != Kind::Log;
-    ensure!(!several, "several files: only logs are read together");
-    match kind {
-        Kind::Pool => {
-            // What is none has its reason told.
+    match formats(&args.input)? {
+        Format::Parquet | Format::Json => {
+            // What is damaged has its reason named.
             open(first)?;
             bail!(
                 "{}: is a pool already: see l4sllm pool convert and merge",
-                first.display()
+                shown(first)
             )
         }
-        Kind::Table => {
-            let table = CsvReader::open(first, &scenario, reward)?;
-            let ignored = table.ignored().join(", ");
-            if !ignored.is_empty() {
-                errln!("{}: columns not taken: {ignored}", first.display());
-            }
-            copy(table, &args.out, bytes, cancel)
+        Format::Foreign(what) => bail!("{}: {what}; accepted are {ACCEPTED}", shown(first)),
+        Format::Table => {
+            let options = TableOptions {
+                scenario: &scenario,
+                reward,
+                actions: args.actions_from.map(|from| match from {
+                    ActionsFrom::Zero => ActionCodes::FromZero,
+                    ActionsFrom::One => ActionCodes::FromOne,
+                }),
+            };
+            let table = CsvReader::open(first, options)?;
+            copy(table, first, &args.out, bytes, cancel)
         }
-        Kind::Capture => {
+        Format::Capture => {
             let capture = CaptureReader::open(first, &scenario, reward)?;
             let (lost, holes) = (capture.lost(), capture.holes());
             if lost > 0 || holes > 0 {
                 errln!(
                     "{}: {lost} messages were lost, and {holes} times the numbers jump: \
-                     episodes begin anew there",
-                    first.display()
+                     another episode begins there",
+                    shown(first)
                 );
             }
-            copy(capture, &args.out, bytes, cancel)
+            copy(capture, first, &args.out, bytes, cancel)
         }
-        Kind::Log => {
-            let rule = match args.episodes {
-                Episodes::Counters => EpisodeRule::Counters,
-                Episodes::One => EpisodeRule::One,
-            };
-            let options = ClockOptions {
-                year: args.year,
-                zone: args.zone,
-            };
-            let order = oldest_first(&args.input, args.year);
-            for conflict in &order.conflicts {
-                errln!("order of files: {conflict}");
-            }
-            let reader = LogReader::ordered(order.files, options);
-            let mut log = KernelLog::open(reader, &scenario, rule, reward, cancel)?;
-            let mut sink = args.out.create(log.schema())?;
-            let bar = bar(bytes)?;
-            let poured = pour(&mut log, &mut sink, &bar, 0, cancel);
-            bar.suspend(|| report::print(log.tally()));
-            poured?;
-            let (rows, episodes) = sink.size();
-            if log.tally().entries == 0 {
-                let hint = match first.is_file() {
-                    true => "",
-                    false => "; tables and captures are read from files only",
-                };
-                bail!("{}: no line of the kernel log{hint}", first.display());
-            }
-            if episodes > 1 && rows / u64::from(episodes) < SHORT {
-                bar.suspend(|| {
-                    errln!(
-                        "{rows} rows in {episodes} episodes: do two schedulers share the log?  \
-                         --episodes one leaves it whole"
-                    );
-                });
-            }
-            finish(sink, &args.out.path, &bar)
-        }
+        Format::Text(what) => import_log(args, &scenario, reward, &what, cancel),
     }
+}
+
+/// Reads text as logs; `what` is what the first file looks like.
+fn import_log(
+    args: &ImportArgs,
+    scenario: &str,
+    reward: Reward,
+    what: &str,
+    cancel: &AtomicBool,
+) -> anyhow::Result<()> {
+    let rule = match args.episodes {
+        Episodes::Counters => EpisodeRule::Counters,
+        Episodes::One => EpisodeRule::One,
+    };
+    let options = ClockOptions {
+        year: args.year,
+        zone: args.zone,
+    };
+    let order = oldest_first(&args.input, args.year);
+    for conflict in &order.conflicts {
+        errln!("order of files: {conflict}");
+    }
+    let reader = LogReader::ordered(order.files, options);
+    let mut log = KernelLog::open(reader, scenario, rule, reward, cancel)?;
+    let mut sink = args.out.create(log.schema())?;
+    let bar = bar(args.input.iter().map(|path| size(path)).sum())?;
+    let poured = pour(&mut log, &mut sink, &bar, 0, cancel);
+    bar.suspend(|| report::print(log.tally()));
+    poured?;
+    let (rows, episodes) = sink.size();
+    if log.tally().entries == 0 {
+        let first = args.input.first().map(|path| shown(path).to_string());
+        let first = first.unwrap_or_default();
+        bail!("{first}: no line of the kernel log in it, but {what}; accepted are {ACCEPTED}");
+    }
+    // Another machine's log is another episode in any case.
+    let machines = log.tally().hosts.len().max(1) as u64 + log.tally().restarts;
+    let more = u64::from(episodes) > machines && args.episodes == Episodes::Counters;
+    if more && rows / u64::from(episodes) < SHORT {
+        bar.suspend(|| {
+            errln!(
+                "{rows} rows in {episodes} episodes: do two schedulers share the log?  \
+                 --episodes one leaves it whole"
+            );
+        });
+    }
+    finish(sink, &args.out.path, &bar)
 }
 
 /// Writes a capture's records as lines of the kernel log.
@@ -182,14 +214,6 @@ pub fn write_log(
     outln!("{}: {lines} lines", out.display())
 }
 
-#[derive(PartialEq)]
-enum Kind {
-    Log,
-    Table,
-    Capture,
-    Pool,
-}
-
 /// What would lose rows, or count them twice, or be found only after others
 /// were read for minutes.
 fn check_paths(args: &ImportArgs) -> anyhow::Result<()> {
@@ -213,25 +237,27 @@ fn check_paths(args: &ImportArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// By content; anything else is a log.
-fn kind(path: &Path) -> anyhow::Result<Kind> {
-    // What is looked at in a pipe is gone.
-    if !path.is_file() {
-        return Ok(Kind::Log);
+/// What the inputs are; several are logs.
+fn formats(inputs: &[PathBuf]) -> anyhow::Result<Format> {
+    let mut first = None;
+    for path in inputs {
+        let format = match path.is_file() {
+            true => Format::of(path)?,
+            // What is looked at in a pipe is gone.
+            false => Format::Text("tables and captures are read from files only".to_owned()),
+        };
+        if inputs.len() > 1 && !matches!(format, Format::Text(_)) {
+            if let Format::Foreign(what) = format {
+                bail!("{}: {what}", shown(path));
+            }
+            bail!(
+                "{}: several files: only logs are read together",
+                shown(path)
+            );
+        }
+        first = first.or(Some(format));
     }
-    let mut head = Vec::new();
-    let mut file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
-    let read = (&mut file).take(4096).read_to_end(&mut head);
-    read.with_context(|| format!("cannot read {}", path.display()))?;
-    Ok(if head.starts_with(b"PAR1") || head.starts_with(b"{") {
-        Kind::Pool
-    } else if CaptureReader::is_one(&head) {
-        Kind::Capture
-    } else if CsvReader::is_one(&head) {
-        Kind::Table
-    } else {
-        Kind::Log
-    })
+    first.context("no input")
 }
 
 fn name(path: &Path) -> String {

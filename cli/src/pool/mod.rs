@@ -11,9 +11,10 @@ use anyhow::{Context, ensure};
 use clap::{Args, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
 use l4sllm_model::pool::{Narrow, PoolError, Rows, Schema, Select, Selection, Sink, Source, open};
+use l4sllm_model::text::shown;
 use l4sllm_model::{Reward, Rewards};
 
-use crate::output::{existing, outln};
+use crate::output::{errln, existing, outln};
 
 /// Make, inspect and convert experience pools.
 #[derive(Debug, Args)]
@@ -60,7 +61,8 @@ enum PoolCommand {
         /// Rows from that one on.
         #[arg(long, default_value_t = 0, value_parser = window)]
         after: usize,
-        /// Share of the pool's rows that is looked at, from its beginning.
+        /// Share of the pool's rows that is looked at, from its beginning; below
+        /// 1 with the two rows more that the published loop visits.
         #[arg(long, default_value_t = 1.0)]
         first: f64,
         /// Take each row once.
@@ -149,7 +151,7 @@ pub fn run(args: &PoolArgs, cancel: &AtomicBool) -> anyhow::Result<()> {
             out,
             force,
         } => import::write_log(capture, out, *force, cancel),
-        PoolCommand::Convert { pool, out } => copy(open(pool)?, out, size(pool), cancel),
+        PoolCommand::Convert { pool, out } => copy(open(pool)?, pool, out, size(pool), cancel),
         PoolCommand::Inspect(args) => inspect::run(args, cancel),
         PoolCommand::Select {
             pool,
@@ -163,7 +165,7 @@ pub fn run(args: &PoolArgs, cancel: &AtomicBool) -> anyhow::Result<()> {
             ensure!(share, "--first {first}: want 0 to 1");
             let first = match *first {
                 1.0 => u64::MAX,
-                share => (count(pool, cancel)? as f64 * share).ceil() as u64,
+                share => Selection::visited(count(pool, cancel)?, share),
             };
             let selection = Selection {
                 before: *before,
@@ -172,7 +174,7 @@ pub fn run(args: &PoolArgs, cancel: &AtomicBool) -> anyhow::Result<()> {
                 once: *once,
             };
             let select = Select::new(open(pool)?, selection);
-            copy(select, out, size(pool), cancel)
+            copy(select, pool, out, size(pool), cancel)
         }
         PoolCommand::Merge { pools, out } => merge(pools, out, cancel),
         PoolCommand::Reward { pool, out, reward } => {
@@ -181,7 +183,7 @@ pub fn run(args: &PoolArgs, cancel: &AtomicBool) -> anyhow::Result<()> {
                 rewards: Rewards::new(reward.reward()?),
                 path: pool,
             };
-            copy(source, out, size(pool), cancel)
+            copy(source, pool, out, size(pool), cancel)
         }
     }
 }
@@ -193,17 +195,40 @@ fn window(text: &str) -> Result<usize, String> {
     }
 }
 
-/// Writes all of `source` as the pool `out`.
+/// Writes all of `source`, which is read from `path`, as the pool `out`.
 fn copy(
     mut source: impl Source,
+    path: &Path,
     out: &PoolOut,
     bytes: u64,
     cancel: &AtomicBool,
 ) -> anyhow::Result<()> {
+    tell_ignored(path, source.ignored());
     let mut sink = out.create(source.schema())?;
     let bar = bar(bytes)?;
     pour(&mut source, &mut sink, &bar, 0, cancel)?;
     finish(sink, &out.path, &bar)
+}
+
+/// Columns that are not taken, on standard error.
+fn tell_ignored(path: &Path, columns: &[String]) {
+    const LISTED: usize = 20;
+    if columns.is_empty() {
+        return;
+    }
+    let names = columns.iter().take(LISTED);
+    let names: Vec<String> = names.map(|name| format!("\"{}\"", shown(name))).collect();
+    let more = columns.len() - names.len();
+    let more = if more > 0 {
+        format!(" and {more} more")
+    } else {
+        String::new()
+    };
+    errln!(
+        "{}: columns not taken: {}{more}",
+        shown(path),
+        names.join(", ")
+    );
 }
 
 /// Moves all rows; `before` is how many bytes were read of other files.
@@ -242,6 +267,7 @@ fn merge(pools: &[PathBuf], out: &PoolOut, cancel: &AtomicBool) -> anyhow::Resul
     let mut before = 0;
     for pool in pools {
         let mut source = Narrow::new(open(pool)?, &schema);
+        bar.suspend(|| tell_ignored(pool, source.ignored()));
         pour(&mut source, &mut sink, &bar, before, cancel)?;
         before += size(pool);
     }
@@ -286,6 +312,10 @@ impl Source for Rewarded<'_> {
 
     fn position(&self) -> u64 {
         self.source.position()
+    }
+
+    fn ignored(&self) -> &[String] {
+        self.source.ignored()
     }
 }
 

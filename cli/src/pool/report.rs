@@ -1,6 +1,7 @@
 //! What of a log was not used or is in doubt, on standard error.
 
 use l4sllm_model::log::{Fault, Place, Tally};
+use l4sllm_model::text::shown;
 
 use crate::output::errln;
 
@@ -63,7 +64,7 @@ fn times(tally: &Tally) {
             .hosts
             .iter()
             .take(8)
-            .map(|h| format!("{h:?}"))
+            .map(|host| format!("\"{}\"", shown(host)))
             .collect();
         let more = if tally.hosts.len() > names.len() {
             ", ..."
@@ -85,7 +86,7 @@ fn times(tally: &Tally) {
 }
 
 fn say(place: &Place, what: impl std::fmt::Display) {
-    let (path, line) = (place.path.display(), place.line);
+    let (path, line) = (shown(&place.path), place.line);
     if place.text.is_empty() {
         errln!("{path}:{line}: {what}");
     } else {

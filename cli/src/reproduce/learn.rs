@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use anyhow::Context;
 use l4sllm_model::files::{Claim, Existing};
-use l4sllm_model::pool::{CsvReader, Dataset, Episode, Sink, Source, Split};
+use l4sllm_model::pool::{CsvReader, Dataset, Episode, Sink, Source, Split, TableOptions};
 use l4sllm_model::{Policy, Reward};
 use serde::Serialize;
 
@@ -90,7 +90,12 @@ pub fn as_pool(path: &Path, out: &Path) -> anyhow::Result<PathBuf> {
     }
     std::fs::create_dir_all(out).with_context(|| format!("cannot create {}", out.display()))?;
     let pool = out.join("pool.parquet");
-    let mut table = CsvReader::open(path, "published", Reward::default())?;
+    let options = TableOptions {
+        scenario: "published",
+        reward: Reward::default(),
+        actions: None,
+    };
+    let mut table = CsvReader::open(path, options)?;
     let mut sink = Sink::create(&pool, &table.schema().clone(), Existing::Replace)?;
     while let Some(rows) = table.next()? {
         sink.append(&rows)?;
