@@ -71,6 +71,7 @@ fn clauses(pairs: &[&Pair<'_>]) -> Vec<String> {
         let parts = [
             part("worse in", &worse, LOSSES),
             part("better in", &better, GAINS),
+            part("perhaps worse in", &possible_losses(pair), LOSSES),
         ];
         let parts: Vec<String> = parts.into_iter().flatten().collect();
         (!parts.is_empty()).then(|| format!("{} is {}", pair.arm.name, parts.join(", ")))
@@ -86,6 +87,14 @@ fn clauses(pairs: &[&Pair<'_>]) -> Vec<String> {
         alike(Standing::NoConclusion, "one repetition: no conclusion"),
     ];
     differ.chain(rest.into_iter().flatten()).collect()
+}
+
+/// What may be a severe loss, though not certainly: a headline without it would
+/// read as if there was none.
+fn possible_losses<'a>(pair: &'a Pair<'_>) -> Vec<&'a Difference> {
+    let mut unclear = pair.with(Verdict::Unclear);
+    unclear.retain(|of| of.judgement.gain().mean < 0.0 && of.judgement.weight() >= 1.0);
+    unclear
 }
 
 /// "worse in utilisation (−49 ± 2 points) and 2 more".
@@ -171,17 +180,17 @@ mod tests {
         ]);
         assert_eq!(
             headline,
-            "Against dualpi2:\n  l4sllm-10 is worse in utilisation (\u{2212}49 \u{b1} 0\u{a0}points) \
-             and drops (+4.0 \u{b1} 0\u{a0}points), better in classic median delay \
-             (\u{2212}27 \u{b1} 0\u{a0}%)\n  dualpi2-tuned is worse in drops \
-             (+4.0 \u{b1} 0\u{a0}points) and utilisation (\u{2212}0.1 \u{b1} 0\u{a0}points), \
-             better in classic median delay (\u{2212}27 \u{b1} 0\u{a0}%)\nAgainst dualpi2-tuned:\n  \
-             l4sllm-10 is worse in utilisation (\u{2212}49 \u{b1} 0\u{a0}points)\n"
+            "Against dualpi2:\n  l4sllm-10 is worse in utilisation (\u{2212}49\u{a0}\u{b1}\u{a0}0\u{a0}points) \
+             and drops (+4.0\u{a0}\u{b1}\u{a0}0\u{a0}points), better in classic median delay \
+             (\u{2212}27\u{a0}\u{b1}\u{a0}0\u{a0}%)\n  dualpi2-tuned is worse in drops \
+             (+4.0\u{a0}\u{b1}\u{a0}0\u{a0}points) and utilisation (\u{2212}0.1\u{a0}\u{b1}\u{a0}0\u{a0}points), \
+             better in classic median delay (\u{2212}27\u{a0}\u{b1}\u{a0}0\u{a0}%)\nAgainst dualpi2-tuned:\n  \
+             l4sllm-10 is worse in utilisation (\u{2212}49\u{a0}\u{b1}\u{a0}0\u{a0}points)\n"
         );
         assert_eq!(
             conclusions[1],
             "l4sllm-10 against dualpi2-tuned: worse in utilisation \
-             (\u{2212}49 \u{b1} 0\u{a0}points, 99.8 to 50.9\u{a0}%)."
+             (\u{2212}49\u{a0}\u{b1}\u{a0}0\u{a0}points, 99.8 to 50.9\u{a0}%)."
         );
     }
 
@@ -218,7 +227,28 @@ mod tests {
             "Against dualpi2:\n  l4sllm-10: no certain difference\n  l4sllm-100: no difference that \
              matters\n"
         );
-        assert!(conclusions[0].contains("not certain: utilisation (\u{2212}1.0 \u{b1} 4.3"));
+        assert!(
+            conclusions[0].contains("not certain: utilisation (\u{2212}1.0\u{a0}\u{b1}\u{a0}4.3")
+        );
+    }
+
+    #[test]
+    fn a_severe_loss_that_is_not_certain_is_in_the_headline() {
+        let (headline, _) = said(vec![
+            steady("dualpi2", None, (0.99, 0.035), 15.0),
+            arm(
+                "l4sllm-10",
+                Some(10),
+                &[(0.99, 0.10), (0.99, 0.05), (0.99, 0.06)],
+                10.0,
+            ),
+        ]);
+        assert_eq!(
+            headline,
+            "Against dualpi2:\n  l4sllm-10 is better in classic median delay \
+             (\u{2212}33\u{a0}\u{b1}\u{a0}0\u{a0}%), perhaps worse in drops \
+             (+3.5\u{a0}\u{b1}\u{a0}6.6\u{a0}points)\n"
+        );
     }
 
     #[test]
@@ -229,7 +259,7 @@ mod tests {
         ]);
         assert_eq!(
             headline,
-            "Against dualpi2:\n  fifo is worse in classic median delay (+433 \u{b1} 0\u{a0}%)\n"
+            "Against dualpi2:\n  fifo is worse in classic median delay (+433\u{a0}\u{b1}\u{a0}0\u{a0}%)\n"
         );
         let (headline, conclusions) = said(vec![steady("fifo", None, (0.99, 0.01), 80.0)]);
         assert!(headline.starts_with("There is nothing to compare"));

@@ -262,7 +262,10 @@ fn a_difference_of_three_repetitions_is_a_verdict_with_its_size() {
         .lines()
         .find(|line| line.starts_with("dualpi2-tuned vs dualpi2"));
     // The link of the tuned arm rests, and a third of the delay is gone.
-    for cell in ["\u{2212}36 \u{b1} 2.7 !!", "\u{2212}31 \u{b1} 9.9\u{a0}% +"] {
+    for cell in [
+        "\u{2212}36\u{a0}\u{b1}\u{a0}2.7 !!",
+        "\u{2212}31\u{a0}\u{b1}\u{a0}9.9\u{a0}% +",
+    ] {
         assert!(row.unwrap().contains(cell), "{text}");
     }
     let page = read(report.page);

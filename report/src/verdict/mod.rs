@@ -124,6 +124,11 @@ impl Judgement {
         }
     }
 
+    /// The difference as a gain: positive is better.
+    pub fn gain(&self) -> Interval {
+        self.quantity.gain(&self.difference)
+    }
+
     /// The size of the difference, in units of a severe one.
     pub fn weight(&self) -> f64 {
         self.difference.mean.abs() / self.quantity.severe(self.reference)

@@ -60,7 +60,7 @@ impl Quantity {
         let mean = difference.mean;
         match self {
             Quantity::Utilisation | Quantity::Drops => {
-                with_width(difference, 1.0, signed, |width| unsigned(&signed(width))) + "\u{a0}pt"
+                with_width(difference, 1.0, signed, width) + "\u{a0}pt"
             }
             Quantity::Jain => with_width(difference, 1.0, signed_index, index),
             Quantity::Delay if reference == 0.0 => format!("from 0 to {}", number(mean)),
@@ -69,9 +69,7 @@ impl Quantity {
             }
             Quantity::Delay => {
                 let percent = 100.0 / reference;
-                with_width(difference, percent, signed, |width| {
-                    unsigned(&signed(width))
-                }) + "\u{a0}%"
+                with_width(difference, percent, signed, width) + "\u{a0}%"
             }
         }
     }
@@ -90,11 +88,11 @@ fn with_width(
     of: &Interval,
     factor: f64,
     mean: fn(f64) -> String,
-    width: impl Fn(f64) -> String,
+    width: fn(f64) -> String,
 ) -> String {
     let shown = mean(of.mean * factor);
     match of.half_width {
-        Some(half) => format!("{shown} \u{b1} {}", width(half * factor.abs())),
+        Some(half) => format!("{shown}\u{a0}\u{b1}\u{a0}{}", width(half * factor.abs())),
         None => shown,
     }
 }
@@ -108,6 +106,13 @@ fn signed_index(value: f64) -> String {
     }
 }
 
-fn unsigned(text: &str) -> String {
-    text.trim_start_matches(['+', '\u{2212}']).to_owned()
+/// Half of an interval: with the digits of the mean, and two behind the point
+/// where one shows nothing.
+fn width(value: f64) -> String {
+    match value {
+        value if value < 0.005 => "0".to_owned(),
+        value if value < 0.095 => format!("{value:.2}"),
+        value if value < 9.95 => format!("{value:.1}"),
+        value => format!("{value:.0}"),
+    }
 }

@@ -119,12 +119,12 @@ fn less_delay_and_fewer_drops_are_better() {
 fn sizes_tell_a_large_loss_from_a_small_one() {
     let large = of(Quantity::Utilisation, &[50.0, 50.2], &[99.0, 99.4]);
     let small = of(Quantity::Utilisation, &[99.0, 99.0], &[99.2, 99.2]);
-    assert_eq!(large.shown(), "\u{2212}49 \u{b1} 1.3\u{a0}pt");
-    assert_eq!(small.shown(), "\u{2212}0.2 \u{b1} 0\u{a0}pt");
+    assert_eq!(large.shown(), "\u{2212}49\u{a0}\u{b1}\u{a0}1.3\u{a0}pt");
+    assert_eq!(small.shown(), "\u{2212}0.2\u{a0}\u{b1}\u{a0}0\u{a0}pt");
     assert!(large.loss() > 9.0 && small.loss() < 0.1);
     assert_eq!(
         of(Quantity::Delay, &[12.5, 12.5], &[10.0, 10.0]).shown(),
-        "+25 \u{b1} 0\u{a0}%"
+        "+25\u{a0}\u{b1}\u{a0}0\u{a0}%"
     );
     assert_eq!(
         of(Quantity::Delay, &[138.0, 138.0], &[0.5, 0.5]).shown(),
@@ -136,7 +136,7 @@ fn sizes_tell_a_large_loss_from_a_small_one() {
     );
     assert_eq!(
         of(Quantity::Jain, &[0.934, 0.934], &[0.953, 0.953]).shown(),
-        "\u{2212}0.019 \u{b1} 0.000"
+        "\u{2212}0.019\u{a0}\u{b1}\u{a0}0.000"
     );
 }
 

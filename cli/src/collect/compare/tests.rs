@@ -57,7 +57,7 @@ fn single_repetitions_compare_conditions_together_and_none_alone() {
         ([[0; 2]; 5], 0, 3)
     );
     let table = comparison.table();
-    let row = "| new | 89.93 | \u{2212}3.4 \u{b1} 14, \u{2212}10.00 | 1.00 | 0.500 | - | 1.000 | - | - | - | - | - | - |";
+    let row = "| new | 89.93 | \u{2212}3.4\u{a0}\u{b1}\u{a0}14, \u{2212}10.00 | 1.00 | 0.500 | - | 1.000 | - | - | - | - | - | - |";
     assert!(table.contains(row), "{table}");
     assert!(table.contains("one repetition each: no conclusion about single conditions"));
     assert!(comparison.each().contains("| (\u{2212}10\u{a0}pt) |"));
@@ -89,18 +89,18 @@ fn verdicts_of_conditions_are_those_of_reports() {
     let starts = |row: &str, text: &str| assert!(row.starts_with(text), "{row}");
     starts(
         rows[0],
-        "| 00001 | 0.0 | 0 |  | 99.00 | \u{2212}49 \u{b1} 0\u{a0}pt worse | 1.00 | \u{2248} |",
+        "| 00001 | 0.0 | 0 |  | 99.00 | \u{2212}49\u{a0}\u{b1}\u{a0}0\u{a0}pt worse | 1.00 | \u{2248} |",
     );
     starts(
         rows[1],
-        "| 00002 | 0.0 | 0 |  | 99.10 | \u{2212}0.2 \u{b1} 0\u{a0}pt worse |",
+        "| 00002 | 0.0 | 0 |  | 99.10 | \u{2212}0.2\u{a0}\u{b1}\u{a0}0\u{a0}pt worse |",
     );
     starts(
         rows[2],
-        "| 00003 | 0.0 | 0 |  | 92.00 | (\u{2212}1.3 \u{b1} 5.2\u{a0}pt) |",
+        "| 00003 | 0.0 | 0 |  | 92.00 | (\u{2212}1.3\u{a0}\u{b1}\u{a0}5.2\u{a0}pt) |",
     );
     assert!(
-        rows[2].contains("| 10.00 | \u{2212}20 \u{b1} 0\u{a0}% better |"),
+        rows[2].contains("| 10.00 | \u{2212}20\u{a0}\u{b1}\u{a0}0\u{a0}% better |"),
         "{}",
         rows[2]
     );
