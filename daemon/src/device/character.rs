@@ -200,7 +200,8 @@ mod tests {
     #[test]
     fn each_request_is_in_the_list() {
         let list = ioctls();
-        assert_eq!(list.len(), 9);
+        // Reading is read(2).
+        assert_eq!(list.len(), Op::ALL.len() - 1);
         for op in [Op::Interval, Op::SetLimits] {
             let size = if op == Op::Interval { 16 } else { 48 };
             assert!(list.contains(&number(op, size).unwrap()), "{op:?}");
