@@ -1,9 +1,11 @@
 //! Log lines to standard error: text or one JSON object each.
 
-use std::io::{self, IsTerminal};
+use std::io::{self, IsTerminal, Write};
+use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::fmt;
 use tracing_subscriber::layer::SubscriberExt;
@@ -28,13 +30,13 @@ impl LogControl {
                     fmt::layer()
                         .json()
                         .flatten_event(true)
-                        .with_writer(std::io::stderr),
+                        .with_writer(|| Stderr),
                 )
                 .init();
         } else {
             let colour = std::io::stderr().is_terminal();
             let layer = fmt::layer().with_ansi(colour).with_target(false);
-            registry.with(layer.with_writer(std::io::stderr)).init();
+            registry.with(layer.with_writer(|| Stderr)).init();
         }
         LogControl(control)
     }
@@ -49,6 +51,33 @@ impl LogControl {
 impl std::fmt::Debug for LogControl {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("LogControl")
+    }
+}
+
+/// Standard error without waiting for its reader: what a full pipe does not
+/// take is dropped. Where daemon(8) or a terminal stops reading, the program
+/// still decides, and still ends.
+#[derive(Debug, Clone, Copy)]
+struct Stderr;
+
+/// A pipe that poll(2) reports as writable takes so many bytes at once on
+/// every system (`_POSIX_PIPE_BUF`).
+const AT_ONCE: usize = 512;
+
+impl Write for Stderr {
+    fn write(&mut self, text: &[u8]) -> io::Result<usize> {
+        // Locked first: another thread's line must not come in between.
+        let mut stderr = io::stderr().lock();
+        let mut ready = [PollFd::new(stderr.as_fd(), PollFlags::POLLOUT)];
+        // What cannot be polled is written to.
+        if poll(&mut ready, PollTimeout::ZERO) == Ok(0) {
+            return Ok(text.len());
+        }
+        stderr.write(&text[..text.len().min(AT_ONCE)])
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        io::stderr().flush()
     }
 }
 

@@ -45,7 +45,8 @@ const LISTENER: &[u64] = &[
     libc::CAP_GETSOCKOPT,
 ];
 const NOTHING: &[u64] = &[];
-const OUTPUT: &[u64] = &[libc::CAP_WRITE, libc::CAP_FSTAT];
+/// The log asks whether a line can be written without waiting.
+const OUTPUT: &[u64] = &[libc::CAP_WRITE, libc::CAP_FSTAT, libc::CAP_EVENT];
 
 pub(super) fn enter(files: &Files, listener: Option<RawFd>) -> io::Result<bool> {
     let mut rights: HashMap<RawFd, &[u64]> = HashMap::from([

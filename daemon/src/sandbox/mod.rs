@@ -1,5 +1,5 @@
-//! Gives up, once everything is open, what the program has no use for any
-//! more: capsicum(4) on FreeBSD.
+//! Sandboxes the daemon after startup, once everything is open: capsicum(4) on
+//! FreeBSD.
 //!
 //! | descriptor | rights left |
 //! |---|---|
@@ -8,7 +8,7 @@
 //! | directory of the status socket | remove the socket |
 //! | status socket | accept, and what its connections inherit: read, write, wait |
 //! | standard input | none |
-//! | standard output and error | write |
+//! | standard output and error | write, ask whether that would wait |
 //! | the event loop's own | read, write, wait, kevent |
 //!
 //! The device itself is opened afterwards and gets its directory's rights.

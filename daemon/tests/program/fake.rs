@@ -65,9 +65,15 @@ impl Fake {
 
     /// Refuses one operation.
     pub fn refusing(place: &Place, op: Op, refusal: Refusal) -> Fake {
+        Fake::refusing_with(place, op, refusal, Vec::new())
+    }
+
+    /// The same, and answers reads in turn.
+    pub fn refusing_with(place: &Place, op: Op, refusal: Refusal, reads: Vec<Read>) -> Fake {
         listen(
             place,
             Behaviour {
+                reads: reads.into(),
                 refuses: Some((op, refusal)),
                 ..Behaviour::honest()
             },

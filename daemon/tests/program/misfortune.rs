@@ -1,11 +1,15 @@
 //! Devices that come late, go away, fall behind or send nonsense.
 
-use l4sllm_abi::MESSAGE_SIZE;
-use l4sllmd::status::State;
-use nix::sys::signal::Signal;
+use std::process::{Command, Stdio};
+
+use l4sllm_abi::{MESSAGE_SIZE, Op, Refusal};
+use l4sllmd::clock::now_ns;
+use l4sllmd::status::{self, State};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 use crate::fake::{Fake, Read};
-use crate::harness::{Emulated, Place, Program, policy_section};
+use crate::harness::{Emulated, Place, Program, policy_section, until};
 
 const SCRIPT: &str = "[[engine.script]]\nat_ms = 0\ntarget = 0.5";
 
@@ -229,4 +233,29 @@ fn a_reply_of_a_huge_length_is_not_waited_for() {
     program.end_with(76);
     let error = program.log("ended")["error"].to_string();
     assert!(error.contains("unexpected answer"), "{error}");
+}
+
+#[test]
+fn a_log_that_nobody_reads_stops_nothing() {
+    let place = Place::new();
+    let policy = place.policy("p", 3);
+    let pipeline = "[pipeline]\ninterval = 1\nttl_ms = 20000";
+    place.configure("", &format!("{}\n{pipeline}", policy_section(&policy)));
+    // Each refusal is logged at level debug: ten times what a pipe holds.
+    let reads = (0..5000).map(|seq| Read::Bytes(Fake::record_at(seq, now_ns())));
+    let (op, refusal) = (Op::Override, Refusal::BeyondLimits);
+    let _device = Fake::refusing_with(&place, op, refusal, reads.collect());
+    let mut child = Command::new(env!("CARGO_BIN_EXE_l4sllmd"))
+        .arg("--config")
+        .arg(place.path("l4sllmd.toml"))
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    until("all decisions", || {
+        let status = status::ask(&place.path("status")).ok()?;
+        (status.counters.refused == 5000).then_some(())
+    });
+    kill(Pid::from_raw(child.id() as i32), Signal::SIGTERM).unwrap();
+    let ended = until("the end", || child.try_wait().unwrap());
+    assert_eq!(ended.code(), Some(0));
 }
