@@ -119,3 +119,36 @@ impl Error {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use nix::errno::Errno;
+
+    use super::*;
+
+    /// A supervisor that restarts the program needs no list of these: what is
+    /// wrong with a file is found before it starts, what passes is waited for.
+    #[test]
+    fn errors_of_the_system_say_what_they_are() {
+        let open = |errno: Errno| {
+            Error::Device(DeviceError::Open {
+                path: "/dev/l4sllm".into(),
+                source: io::Error::from(errno),
+            })
+        };
+        for (errno, code, words) in [
+            (Errno::EMFILE, 71, "raise its limit"),
+            (Errno::ENFILE, 71, "kern.maxfiles"),
+            (Errno::EACCES, 77, "member of the group"),
+            (Errno::EISDIR, 77, "Is a directory"),
+        ] {
+            let error = open(errno);
+            assert_eq!(error.exit_code(), code, "{errno}");
+            let text = error.to_string();
+            assert!(text.contains("/dev/l4sllm: cannot open"), "{text}");
+            assert!(text.contains(words), "{text}");
+        }
+    }
+}
