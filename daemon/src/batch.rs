@@ -138,7 +138,7 @@ impl Batch {
             stream.records = 0;
             counters.due += 1;
         }
-        let to_decision = plan.to_decision(scheduler, self.interval);
+        let to_decision = plan.records_to_decision(scheduler, self.interval);
         if to_decision > 0 {
             stream.engine.skip(record, to_decision);
             if due {

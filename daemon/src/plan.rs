@@ -70,7 +70,11 @@ impl Plan {
     /// Counts a record of an instance. Returns how many more records of it
     /// come, at least, before one that is decided on; 0 when this one is
     /// decided on if it completes an interval.
-    pub(crate) fn to_decision(&mut self, scheduler: Scheduler, interval: NonZeroU32) -> u32 {
+    pub(crate) fn records_to_decision(
+        &mut self,
+        scheduler: Scheduler,
+        interval: NonZeroU32,
+    ) -> u32 {
         if self.targets.is_empty() {
             return 0;
         }

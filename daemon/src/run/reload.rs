@@ -5,7 +5,7 @@
 //! A reload loads in a thread of its own, whatever file the configuration
 //! names, and is put in force by the worker between two decisions.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot};
@@ -42,8 +42,8 @@ pub(super) enum Asked {
 pub(super) enum Reload {
     #[default]
     None,
-    Loading(oneshot::Receiver<Result<Candidate, Error>>),
-    Applying(Config, oneshot::Receiver<Result<(), Error>>),
+    Loading(oneshot::Receiver<Result<Box<Candidate>, Error>>),
+    Applying(Box<Config>, oneshot::Receiver<Result<(), Error>>),
 }
 
 impl Reload {
@@ -53,7 +53,10 @@ impl Reload {
         let (path, files, before) = (path.to_owned(), Arc::clone(files), before.clone());
         let thread = std::thread::Builder::new().name("reload".into());
         // Without a thread the sender is dropped, which is how that shows.
-        let _ = thread.spawn(move || result.send(load(path, &files, &before)));
+        let _ = thread.spawn(move || {
+            // Without a receiver the program is ending.
+            let _ = result.send(load(&path, &files, &before).map(Box::new));
+        });
         Reload::Loading(loaded)
     }
 
@@ -72,15 +75,15 @@ impl Reload {
                     let candidate = loaded.await.unwrap_or(Err(Error::Reload));
                     let candidate = candidate.inspect_err(|_| *self = Reload::None)?;
                     let (answer, applied) = oneshot::channel();
-                    let config = candidate.config.clone();
+                    let config = Box::new(candidate.config.clone());
                     // There is room: no other reload is under way. Where the
                     // worker has ended the answer's sender is dropped.
-                    let _ = orders.try_send(Order::Apply(Box::new(candidate), answer));
+                    let _ = orders.try_send(Order::Apply(candidate, answer));
                     *self = Reload::Applying(config, applied);
                 }
                 Reload::Applying(config, applied) => {
                     let applied = applied.await.unwrap_or(Err(Error::Reload));
-                    let config = config.clone();
+                    let config = Config::clone(config);
                     *self = Reload::None;
                     return applied.map(|()| config);
                 }
@@ -90,8 +93,8 @@ impl Reload {
 }
 
 /// Reads configuration and policy again; what takes a restart stays as it is.
-fn load(path: PathBuf, files: &Files, before: &Config) -> Result<Candidate, Error> {
-    let mut config = Config::load_from(files, &path)?;
+fn load(path: &Path, files: &Files, before: &Config) -> Result<Candidate, Error> {
+    let mut config = Config::load_from(files, path)?;
     for (section, changed) in [
         ("device", config.device != before.device),
         ("status", config.status != before.status),

@@ -39,7 +39,7 @@ fn refused(path: &Path) -> (Duration, String) {
 fn a_status_socket_that_never_answers_is_given_up() {
     let place = Place::new();
     let silent = place.path("silent");
-    peer(&silent, |stream| std::mem::forget(stream));
+    peer(&silent, std::mem::forget);
     let (took, error) = refused(&silent);
     assert!(error.contains("no whole answer within 2 s"), "{error}");
     assert!(took >= PATIENCE && took < DEADLINE, "{took:?}");
