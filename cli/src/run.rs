@@ -9,8 +9,9 @@ use anyhow::{Context, bail, ensure};
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use l4sllm_model::EngineOptions;
+use l4sllm_model::files::Claim;
 use l4sllm_testbed::experiment::{self, Options, Progress};
-use l4sllm_testbed::result::Summary;
+use l4sllm_testbed::result::{Summary, Warning};
 use l4sllm_testbed::scenario::Scenario;
 
 use crate::engine::EngineArgs;
@@ -35,7 +36,7 @@ pub struct RunArgs {
     /// Result directory; made if need be.
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
-    /// Start anew and replace the result that is in DIR; other files stay.
+    /// Replace the result that is in DIR; other files stay.
     #[arg(long)]
     force: bool,
     #[command(flatten)]
@@ -121,13 +122,15 @@ pub struct How {
     pub engine: EngineOptions,
 }
 
-/// Runs `scenario` into `out` with a progress bar.
+/// Runs `scenario` into `out`, which no other l4sllm writes to meanwhile, with
+/// a progress bar; then prints what makes the result mean less.
 pub fn execute(
     scenario: &Scenario,
     out: &Path,
     how: &How,
     cancel: &AtomicBool,
 ) -> anyhow::Result<Summary> {
+    let _claim = Claim::of(out)?;
     let bar = Bar::new(&scenario.name);
     let progress = |progress| bar.show(progress);
     let options = Options {
@@ -139,7 +142,14 @@ pub fn execute(
     };
     let summary = experiment::run(scenario, out, options);
     bar.finish(summary.as_ref().is_ok_and(|summary| summary.complete));
-    summary.with_context(|| format!("scenario {}", scenario.name))
+    let summary = summary.with_context(|| format!("scenario {}", scenario.name))?;
+    for Warning { text, arm, .. } in &summary.warnings {
+        let arm = arm
+            .as_ref()
+            .map_or(String::new(), |arm| format!(", arm {arm}"));
+        eprintln!("warning: {}{arm}: {text}", scenario.name);
+    }
+    Ok(summary)
 }
 
 /// Keeps the arms named, in the scenario's order; all if none is.

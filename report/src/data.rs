@@ -1,8 +1,8 @@
 //! What figures need of a result, read from its rows once.
 
 use super::conclusion::list;
-use l4sllm_testbed::result::{Bin, ResultError, Run, Samples, Stored, bins, quantile};
-use l4sllm_testbed::result::{Facts, Summary};
+use l4sllm_testbed::result::{Bin, Facts, Histogram, PacketRow, Recorder};
+use l4sllm_testbed::result::{ResultError, RunMeta, Series, Stored, Summary};
 
 /// Bins whose utilisation is a sample of its distribution, ns.
 pub(super) const UTILISATION_NS: u64 = 100_000_000;
@@ -23,8 +23,8 @@ pub(super) struct Data {
 /// One arm's samples and series.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub(super) struct ArmData {
-    /// Sojourn times of all repetitions, ns, sorted: classic, L4S.
-    pub sojourn_ns: [Vec<u64>; 2],
+    /// Sojourn times of all repetitions, ns: classic, L4S.
+    pub sojourn_ns: [Histogram; 2],
     /// Utilisation of each 100 ms of all repetitions, sorted.
     pub utilisation: Vec<f64>,
     /// The first finished repetition over time.
@@ -45,40 +45,43 @@ pub(super) struct Point {
     pub delay_ms: [Option<(f64, f64)>; 2],
 }
 
+/// Shows a repetition's counters and its packets, part by part.
+pub(super) type Visit<'a> = &'a mut dyn FnMut(&RunMeta, &[PacketRow]);
+
 impl Data {
     pub(super) fn load(stored: &Stored) -> Result<Data, ResultError> {
         Data::from_runs(
             stored.facts.clone(),
             stored.summary.clone(),
-            |arm, repetition| stored.run(arm, repetition),
+            |arm, repetition, visit| {
+                let meta = stored.meta(arm, repetition)?;
+                visit(&meta, &[]);
+                stored.for_each_packets(arm, repetition, |rows| visit(&meta, rows))
+            },
         )
     }
 
-    /// `run` yields the rows of a repetition that the summary lists.
+    /// `run` shows the rows of a repetition that the summary lists.
     pub(super) fn from_runs(
         facts: Facts,
         summary: Summary,
-        mut run: impl FnMut(&str, u32) -> Result<Run, ResultError>,
+        mut run: impl FnMut(&str, u32, Visit<'_>) -> Result<(), ResultError>,
     ) -> Result<Data, ResultError> {
         let mut arms = Vec::new();
         let mut series_ns = UTILISATION_NS;
         for arm in &summary.arms {
             let mut data = ArmData::default();
             for (index, repetition) in arm.repetitions.iter().enumerate() {
-                let run = run(&arm.name, repetition.repetition)?;
+                let mut parts: Option<Parts> = None;
+                run(&arm.name, repetition.repetition, &mut |meta, rows| {
+                    parts.get_or_insert_with(|| Parts::new(meta)).add(rows);
+                })?;
+                let Some(parts) = parts else { continue };
                 if index == 0 {
-                    series_ns = series_width(run.meta.end_ns.saturating_sub(run.meta.start_ns));
-                    data.series = bins(&run.packets, &run.meta, series_ns)
-                        .into_iter()
-                        .map(point)
-                        .collect();
-                    let fair = run.meta.flows.iter().filter(|flow| flow.fair);
-                    data.fair = fair.map(|flow| flow.name.clone()).collect();
+                    series_ns = parts.series_ns;
+                    data.fair.clone_from(&parts.fair);
                 }
-                data.add(&run);
-            }
-            for queue in &mut data.sojourn_ns {
-                queue.sort_unstable();
+                data.add(parts, index == 0);
             }
             data.utilisation.sort_by(f64::total_cmp);
             arms.push(data);
@@ -161,20 +164,56 @@ impl std::fmt::Display for Missing {
     }
 }
 
-impl ArmData {
-    fn add(&mut self, run: &Run) {
-        for (own, new) in self.sojourn_ns.iter_mut().zip(Samples::of(run).sojourn_ns) {
-            own.extend(new);
+/// What figures need of one repetition, taken from its rows as they come.
+struct Parts {
+    recorder: Recorder,
+    meta: RunMeta,
+    utilisation: Series,
+    series: Series,
+    series_ns: u64,
+    fair: Vec<String>,
+}
+
+impl Parts {
+    fn new(meta: &RunMeta) -> Parts {
+        let series_ns = series_width(meta.end_ns.saturating_sub(meta.start_ns));
+        let fair = meta.flows.iter().filter(|flow| flow.fair);
+        Parts {
+            recorder: Recorder::new(meta.window(), meta.flows.len()),
+            utilisation: Series::of_utilisation(meta.window(), UTILISATION_NS),
+            series: Series::new(meta.window(), series_ns),
+            series_ns,
+            fair: fair.map(|flow| flow.name.clone()).collect(),
+            meta: meta.clone(),
         }
-        let bins = bins(&run.packets, &run.meta, UTILISATION_NS);
+    }
+
+    fn add(&mut self, rows: &[PacketRow]) {
+        self.recorder.packets(rows);
+        self.utilisation.add(rows);
+        self.series.add(rows);
+    }
+}
+
+impl ArmData {
+    fn add(&mut self, parts: Parts, first: bool) {
+        let samples = parts.recorder.finish(&parts.meta);
+        let new = &samples.distributions.sojourn_ns;
+        for (own, new) in self.sojourn_ns.iter_mut().zip(new) {
+            own.merge(new);
+        }
+        let bins = parts.utilisation.finish();
         self.utilisation
             .extend(bins.iter().map(|bin| bin.utilisation));
+        if first {
+            self.series = parts.series.finish().into_iter().map(point).collect();
+        }
     }
 }
 
 fn point(bin: Bin) -> Point {
-    let delay = |sorted: &Vec<u64>| {
-        let at = |q| quantile(sorted, q).map(|ns| ns as f64 / 1e6);
+    let delay = |ns: &Histogram| {
+        let at = |q| ns.quantile(q).map(|ns| ns as f64 / 1e6);
         Some((at(0.5)?, at(0.99)?))
     };
     Point {

@@ -5,7 +5,7 @@ use super::figure::{
     ArmStyle, Axis, BoxPlot, CLASSIC, Figure, Key, L4S, Mark, Panel, Scale, Sign, arm_styles,
 };
 use super::format::number;
-use l4sllm_testbed::result::{Arm, FlowSummary, quantile};
+use l4sllm_testbed::result::{Arm, FlowSummary, Histogram};
 
 /// Delays below this are drawn at the edge of a logarithmic axis, ms.
 const LEAST_MS: f64 = 0.05;
@@ -163,13 +163,13 @@ fn delay_cdf(data: &Data, styles: &[ArmStyle]) -> Captioned {
     let panel = |queue: usize| {
         let ms = |q: f64| {
             let arms = data.arms.iter();
-            arms.filter_map(move |arm| quantile(&arm.sojourn_ns[queue], q))
+            arms.filter_map(move |arm| arm.sojourn_ns[queue].quantile(q))
                 .map(|ns| ns as f64 / 1e6)
         };
         let lines = data.arms.iter().zip(styles).filter_map(|(arm, style)| {
-            let sorted = &arm.sojourn_ns[queue];
-            let at = |q: f64| quantile(sorted, q).map(|ns| (ns as f64 / 1e6, q));
-            (!sorted.is_empty()).then(|| line((0..=CDF_POINTS).map(share).map(at), style))
+            let waited = &arm.sojourn_ns[queue];
+            let at = |q: f64| waited.quantile(q).map(|ns| (ns as f64 / 1e6, q));
+            (!waited.is_empty()).then(|| line((0..=CDF_POINTS).map(share).map(at), style))
         });
         let marks: Vec<Mark> = lines.collect();
         Panel {
@@ -487,16 +487,15 @@ pub(super) fn percent_scale(least: f64) -> Scale {
     Scale::Linear { min, max: 100.5 }
 }
 
-fn delay_box(sorted_ns: &[u64]) -> Option<BoxPlot> {
-    let at = |q| quantile(sorted_ns, q).map(|ns| ns as f64 / 1e6);
-    let mean = sorted_ns.iter().map(|&ns| ns as f64 / 1e6).sum::<f64>() / sorted_ns.len() as f64;
+fn delay_box(waited: &Histogram) -> Option<BoxPlot> {
+    let at = |q| waited.quantile(q).map(|ns| ns as f64 / 1e6);
     Some(BoxPlot {
         p1: at(0.01)?,
         p25: at(0.25)?,
         p50: at(0.5)?,
         p75: at(0.75)?,
         p99: at(0.99)?,
-        mean,
+        mean: waited.mean()? / 1e6,
     })
 }
 

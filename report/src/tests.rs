@@ -54,9 +54,11 @@ fn the_page_from_disk_is_the_page_from_memory() {
     let dir = tempfile::tempdir().unwrap();
     fill(dir.path(), facts(&ARMS, 2));
     let summary = Stored::open(dir.path()).unwrap().summary;
-    let from_memory = Data::from_runs(facts(&ARMS, 2), summary, |arm, repetition| {
+    let from_memory = Data::from_runs(facts(&ARMS, 2), summary, |arm, repetition, visit| {
         let index = ARMS.iter().position(|(name, _)| *name == arm).unwrap();
-        Ok(made(index, repetition))
+        let run = made(index, repetition);
+        visit(&run.meta, &run.packets);
+        Ok(())
     })
     .unwrap();
     assert_eq!(from_memory, load(dir.path()).unwrap());

@@ -41,6 +41,7 @@ pub(crate) fn results(arms: Vec<Arm>) -> (Facts, Summary) {
         .collect();
     let facts = l4sllm_testbed::result::fixture::facts(&names, arms[0].repetitions.len() as u32);
     let summary = Summary {
+        warnings: Vec::new(),
         version: String::new(),
         seed: 0,
         scenario: String::new(),

@@ -34,7 +34,4 @@ pub enum ExperimentError {
     /// The result directory.
     #[error(transparent)]
     Result(#[from] ResultError),
-    /// Threads cannot be made.
-    #[error("cannot start threads")]
-    Threads(#[from] rayon::ThreadPoolBuildError),
 }

@@ -8,22 +8,21 @@ pub use error::ExperimentError;
 pub use policies::Policies;
 pub use progress::Progress;
 
+use std::num::NonZeroUsize;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use l4sllm_model::EngineOptions;
-use rayon::prelude::*;
-
-use crate::result::{ResultDir, Run, Summary};
+use crate::result::{ResultDir, Rows, Summary};
 use crate::scenario::{Arm, Latency, Scenario};
 use crate::sim::Simulation;
+use l4sllm_model::EngineOptions;
 use progress::Meter;
 
 /// How to run.
 #[derive(Clone, Copy)]
 pub struct Options<'a> {
     /// Threads; 0: one a core. One alone is used where decision latency is
-    /// measured, since runs beside each other would disturb it.
+    /// measured, since concurrent runs would disturb it.
     pub threads: usize,
     /// What runs the arms' policies.
     pub engine: &'a EngineOptions,
@@ -35,9 +34,9 @@ pub struct Options<'a> {
     pub progress: &'a (dyn Fn(Progress) + Sync),
 }
 
-/// Runs what `out` does not hold yet and writes each repetition as it ends.
-/// After a cancellation the summary says that it is not complete; a later call
-/// goes on with it.
+/// Runs what `out` does not hold yet, all arms of one repetition before the
+/// next, and writes each as it ends. After a cancellation the summary says that
+/// it is not complete; a later call continues it.
 ///
 /// # Errors
 /// A policy that does not load, a run whose accounting does not hold, or a
@@ -49,72 +48,142 @@ pub fn run(
 ) -> Result<Summary, ExperimentError> {
     let policies = Policies::load(scenario, options.engine)?;
     let dir = ResultDir::create(out, policies.facts(scenario), options.force)?;
-    let jobs: Vec<(&Arm, u32)> = (0..scenario.repetitions)
-        .flat_map(|repetition| scenario.arms.iter().map(move |arm| (arm, repetition)))
+    let jobs: Vec<(&Arm, u32)> = jobs(scenario)
         .filter(|(arm, repetition)| !dir.is_finished(&arm.name, *repetition))
         .collect();
     let meter = Meter::new(jobs.len(), scenario.duration_ns, options.progress);
-    let work = |(arm, repetition): &(&Arm, u32)| -> Result<(), ExperimentError> {
-        let Some(run) = repeat(
-            scenario,
-            arm,
-            *repetition,
-            &policies,
-            options.cancel,
-            &meter,
-        )?
-        else {
-            return Ok(());
-        };
-        dir.add(&arm.name, *repetition, &run)?;
-        meter.finished();
+    let next = AtomicUsize::new(0);
+    let failed = AtomicBool::new(false);
+    let work = || -> Result<(), ExperimentError> {
+        // Taken one by one and in order, whichever thread is free.
+        while let Some((arm, repetition)) = jobs.get(next.fetch_add(1, Ordering::Relaxed)) {
+            if failed.load(Ordering::Relaxed) || options.cancel.load(Ordering::Relaxed) {
+                break;
+            }
+            let job = Job {
+                scenario,
+                arm,
+                repetition: *repetition,
+            };
+            job.run(&policies, &dir, options.cancel, &meter)
+                .inspect_err(|_| failed.store(true, Ordering::Relaxed))?;
+        }
         Ok(())
     };
-    let threads = if is_measured(scenario) {
-        1
-    } else {
-        options.threads
+    let threads = match options.threads {
+        _ if is_measured(scenario) => 1,
+        0 => std::thread::available_parallelism().map_or(1, NonZeroUsize::get),
+        threads => threads,
     };
-    let pool = rayon::ThreadPoolBuilder::new()
-        .num_threads(threads)
-        .build()?;
-    pool.install(|| jobs.par_iter().with_max_len(1).try_for_each(work))?;
+    let outcome = std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..threads.min(jobs.len()))
+            .map(|_| scope.spawn(work))
+            .collect();
+        let ends = workers.into_iter().map(|worker| match worker.join() {
+            Ok(end) => end,
+            Err(panic) => std::panic::resume_unwind(panic),
+        });
+        ends.fold(Ok(()), |first, end| first.and(end))
+    });
+    // Also of a run that failed or was cancelled.
+    dir.write_pending()?;
+    outcome?;
     Ok(dir.summary())
 }
 
-/// One repetition of one arm; none if cancelled.
-fn repeat(
-    scenario: &Scenario,
-    arm: &Arm,
-    repetition: u32,
-    policies: &Policies,
-    cancel: &AtomicBool,
-    meter: &Meter<'_>,
-) -> Result<Option<Run>, ExperimentError> {
-    let failed = |source| ExperimentError::Run {
-        arm: arm.name.clone(),
-        repetition,
-        source,
-    };
-    let seed = scenario.repetition_seed(repetition);
-    let engine = policies.engine(arm, seed);
-    let mut simulation = Simulation::new(scenario, arm, repetition, engine).map_err(failed)?;
-    let step_ns = (scenario.duration_ns / STEPS).max(1);
-    while simulation.now() + 1 < scenario.duration_ns {
-        if cancel.load(Ordering::Relaxed) {
-            return Ok(None);
-        }
-        let before = simulation.now();
-        simulation.run_until(before + step_ns).map_err(failed)?;
-        meter.advance(simulation.now() - before);
-    }
-    simulation.finish().map(Some).map_err(failed)
+/// Every repetition of every arm, in the order in which they are run: all arms
+/// of one repetition, then those of the next, so that what an interrupted run
+/// leaves can be compared.
+fn jobs(scenario: &Scenario) -> impl Iterator<Item = (&Arm, u32)> {
+    (0..scenario.repetitions)
+        .flat_map(|repetition| scenario.arms.iter().map(move |arm| (arm, repetition)))
 }
 
-/// How often a repetition looks at `cancel` and tells its progress.
+/// One repetition of one arm.
+struct Job<'a> {
+    scenario: &'a Scenario,
+    arm: &'a Arm,
+    repetition: u32,
+}
+
+impl Job<'_> {
+    /// Emulates it and writes it; nothing if cancelled.
+    fn run(
+        &self,
+        policies: &Policies,
+        dir: &ResultDir,
+        cancel: &AtomicBool,
+        meter: &Meter<'_>,
+    ) -> Result<(), ExperimentError> {
+        let (scenario, arm) = (self.scenario, self.arm);
+        let failed = |source| ExperimentError::Run {
+            arm: arm.name.clone(),
+            repetition: self.repetition,
+            source,
+        };
+        let seed = scenario.repetition_seed(self.repetition);
+        let engine = policies.engine(arm, seed);
+        let simulation = Simulation::new(scenario, arm, self.repetition, engine);
+        let mut simulation = simulation.map_err(failed)?;
+        let (window, flows) = (simulation.window(), simulation.reported());
+        let mut writer = dir.begin(&arm.name, self.repetition, window, flows)?;
+        let step_ns = (scenario.duration_ns / STEPS).max(1);
+        while simulation.now() + 1 < scenario.duration_ns {
+            let before = simulation.now();
+            while !simulation
+                .run_some(before + step_ns, EVENTS)
+                .map_err(failed)?
+            {
+                if cancel.load(Ordering::Relaxed) {
+                    return Ok(());
+                }
+                writer.add(&simulation.take_rows())?;
+            }
+            if cancel.load(Ordering::Relaxed) {
+                return Ok(());
+            }
+            meter.advance(simulation.now() - before);
+        }
+        let run = simulation.finish().map_err(failed)?;
+        writer.add(&Rows {
+            packets: run.packets,
+            flows: run.flows,
+            decisions: run.decisions,
+        })?;
+        dir.finish(&arm.name, self.repetition, writer, &run.meta)?;
+        meter.finished();
+        Ok(())
+    }
+}
+
+/// How often a repetition tells its progress.
 const STEPS: u64 = 200;
+
+/// Events between two looks at `cancel`, and rows that are kept of them: some
+/// ten milliseconds.
+const EVENTS: usize = 1 << 16;
 
 fn is_measured(scenario: &Scenario) -> bool {
     let mut controls = scenario.arms.iter().filter_map(|arm| arm.control.as_ref());
     controls.any(|control| control.latency == Latency::Measured)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use l4sllm_abi::Params;
+
+    /// What an interrupted run leaves can be compared.
+    #[test]
+    fn arms_are_interleaved() {
+        let mut scenario = Scenario::new("s", 8_000_000, 10_000_000);
+        scenario.repetitions = 2;
+        scenario.arms = ["a", "b"]
+            .map(|name| Arm::dualpi2(name, Params::default()))
+            .to_vec();
+        let order: Vec<(&str, u32)> = jobs(&scenario)
+            .map(|(arm, repetition)| (arm.name.as_str(), repetition))
+            .collect();
+        assert_eq!(order, [("a", 0), ("b", 0), ("a", 1), ("b", 1)]);
+    }
 }

@@ -4,7 +4,7 @@
 
 use std::fs::File;
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use parquet::basic::{Compression, Encoding};
@@ -20,8 +20,9 @@ use parquet::schema::types::ColumnPath;
 use super::error::ResultError;
 use super::rows::{DecisionRow, FlowRow, PacketRow};
 
-/// Rows of one row group: what a reader has to hold at a time.
-const GROUP_ROWS: usize = 1 << 20;
+/// Rows of one row group: what a writer and a reader have to hold at a time,
+/// 5 MB of packets.
+const GROUP_ROWS: usize = 1 << 17;
 
 /// A column: its name, its width and how it gets in and out of a row.
 pub(super) enum Column<R> {
@@ -105,22 +106,86 @@ impl Row for DecisionRow {
     }
 }
 
-/// Writes `rows` to their file in `dir`.
-pub(super) fn write<R: Row>(dir: &Path, rows: &[R]) -> Result<(), ResultError> {
-    let path = dir.join(R::FILE);
-    let file = File::create_new(&path).map_err(ResultError::io("create", &path))?;
-    let encode = |source| ResultError::Parquet {
+/// A file that rows are added to as they come. It is complete, and a file that
+/// can be read, once [`RowFile::finish`] was called.
+pub(super) struct RowFile<R: Row> {
+    path: PathBuf,
+    writer: SerializedFileWriter<File>,
+    columns: Vec<Column<R>>,
+    /// Of the next group.
+    rows: Vec<R>,
+}
+
+impl<R: Row> RowFile<R> {
+    /// Creates the file in `dir`.
+    pub(super) fn create(dir: &Path) -> Result<RowFile<R>, ResultError> {
+        let path = dir.join(R::FILE);
+        let file = File::create_new(&path).map_err(ResultError::io("create", &path))?;
+        let columns = R::columns();
+        let writer = parse_message_type(&schema(&columns)).and_then(|schema| {
+            SerializedFileWriter::new(file, Arc::new(schema), properties(&columns))
+        });
+        Ok(RowFile {
+            writer: writer.map_err(encode(&path))?,
+            path,
+            columns,
+            rows: Vec::new(),
+        })
+    }
+
+    /// Adds rows.
+    pub(super) fn add(&mut self, mut rows: &[R]) -> Result<(), ResultError> {
+        while !rows.is_empty() {
+            let (now, later) = rows.split_at(rows.len().min(GROUP_ROWS - self.rows.len()));
+            self.rows.extend_from_slice(now);
+            if self.rows.len() == GROUP_ROWS {
+                self.write_group()?;
+            }
+            rows = later;
+        }
+        Ok(())
+    }
+
+    /// Writes what is left, and to disk.
+    pub(super) fn finish(mut self) -> Result<(), ResultError> {
+        if !self.rows.is_empty() {
+            self.write_group()?;
+        }
+        let mut file = self.writer.into_inner().map_err(encode(&self.path))?;
+        file.flush().map_err(ResultError::io("write", &self.path))?;
+        file.sync_all()
+            .map_err(ResultError::io("write", &self.path))
+    }
+
+    fn write_group(&mut self) -> Result<(), ResultError> {
+        let written = write_group(&mut self.writer, &self.columns, &self.rows);
+        written.map_err(encode(&self.path))?;
+        self.rows.clear();
+        Ok(())
+    }
+}
+
+fn encode(path: &Path) -> impl FnOnce(ParquetError) -> ResultError {
+    let path = path.to_owned();
+    move |source| ResultError::Parquet {
         operation: "write",
-        path: path.clone(),
+        path,
         source,
-    };
-    let mut file = write_file(file, rows).map_err(encode)?;
-    file.flush().map_err(ResultError::io("write", &path))?;
-    file.sync_all().map_err(ResultError::io("write", &path))
+    }
 }
 
 /// Reads the rows of the file in `dir`.
 pub(super) fn read<R: Row>(dir: &Path) -> Result<Vec<R>, ResultError> {
+    let mut rows = Vec::new();
+    for_each_group(dir, |group: &[R]| rows.extend_from_slice(group))?;
+    Ok(rows)
+}
+
+/// Reads the rows of the file in `dir`, a group at a time.
+pub(super) fn for_each_group<R: Row>(
+    dir: &Path,
+    mut visit: impl FnMut(&[R]),
+) -> Result<(), ResultError> {
     let path = dir.join(R::FILE);
     let file = File::open(&path).map_err(ResultError::io("open", &path))?;
     let decode = |source| ResultError::Parquet {
@@ -140,9 +205,9 @@ pub(super) fn read<R: Row>(dir: &Path) -> Result<Vec<R>, ResultError> {
     let mut rows = Vec::new();
     for group in 0..reader.num_row_groups() {
         let group = reader.get_row_group(group).map_err(decode)?;
-        let from = rows.len();
         let count = usize::try_from(group.metadata().num_rows()).unwrap_or(0);
-        rows.resize(from + count, R::default());
+        rows.clear();
+        rows.resize(count, R::default());
         for column in R::columns() {
             let name = match column {
                 Column::Narrow { name, .. } | Column::Wide { name, .. } => name,
@@ -155,47 +220,47 @@ pub(super) fn read<R: Row>(dir: &Path) -> Result<Vec<R>, ResultError> {
                 .iter()
                 .position(|known| known == name)
                 .ok_or_else(missing)?;
-            let read = read_column(group.as_ref(), index, &column, &mut rows[from..]);
+            let read = read_column(group.as_ref(), index, &column, &mut rows);
             if !read.map_err(decode)? {
                 return Err(missing());
             }
         }
+        visit(&rows);
     }
-    Ok(rows)
+    Ok(())
 }
 
-fn write_file<R: Row>(file: File, rows: &[R]) -> Result<File, ParquetError> {
-    let columns = R::columns();
-    let schema = Arc::new(parse_message_type(&schema(&columns))?);
-    let mut writer = SerializedFileWriter::new(file, schema, properties(&columns))?;
-    for rows in rows.chunks(GROUP_ROWS) {
-        let mut group = writer.next_row_group()?;
-        for column in &columns {
-            let Some(mut out) = group.next_column()? else {
-                return Err(ParquetError::General(
-                    "fewer columns than in the schema".to_owned(),
-                ));
-            };
-            match (out.untyped(), column) {
-                (ColumnWriter::Int32ColumnWriter(out), Column::Narrow { value, .. }) => {
-                    let values: Vec<i32> = rows.iter().map(|row| value(row) as i32).collect();
-                    out.write_batch(&values, None, None)?;
-                }
-                (ColumnWriter::Int64ColumnWriter(out), Column::Wide { value, .. }) => {
-                    let values: Vec<i64> = rows.iter().map(|row| value(row) as i64).collect();
-                    out.write_batch(&values, None, None)?;
-                }
-                _ => {
-                    return Err(ParquetError::General(
-                        "schema and columns differ".to_owned(),
-                    ));
-                }
+fn write_group<R: Row>(
+    writer: &mut SerializedFileWriter<File>,
+    columns: &[Column<R>],
+    rows: &[R],
+) -> Result<(), ParquetError> {
+    let mut group = writer.next_row_group()?;
+    for column in columns {
+        let Some(mut out) = group.next_column()? else {
+            return Err(ParquetError::General(
+                "fewer columns than in the schema".to_owned(),
+            ));
+        };
+        match (out.untyped(), column) {
+            (ColumnWriter::Int32ColumnWriter(out), Column::Narrow { value, .. }) => {
+                let values: Vec<i32> = rows.iter().map(|row| value(row) as i32).collect();
+                out.write_batch(&values, None, None)?;
             }
-            out.close()?;
+            (ColumnWriter::Int64ColumnWriter(out), Column::Wide { value, .. }) => {
+                let values: Vec<i64> = rows.iter().map(|row| value(row) as i64).collect();
+                out.write_batch(&values, None, None)?;
+            }
+            _ => {
+                return Err(ParquetError::General(
+                    "schema and columns differ".to_owned(),
+                ));
+            }
         }
-        group.close()?;
+        out.close()?;
     }
-    writer.into_inner()
+    group.close()?;
+    Ok(())
 }
 
 /// Fills one column of `rows`; false when the file has another type there.
@@ -264,6 +329,13 @@ fn properties<R>(columns: &[Column<R>]) -> WriterPropertiesPtr {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn write<R: Row>(dir: &Path, rows: &[R]) -> Result<(), ResultError> {
+        let mut file = RowFile::create(dir)?;
+        // In parts that are no whole groups.
+        rows.chunks(1000).try_for_each(|part| file.add(part))?;
+        file.finish()
+    }
 
     fn round_trip<R: Row + PartialEq + std::fmt::Debug>(rows: Vec<R>) -> u64 {
         let dir = tempfile::tempdir().unwrap();

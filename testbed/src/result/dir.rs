@@ -6,15 +6,17 @@ use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
-use l4sllm_model::files::{AtomicDir, remove_leftovers, replace};
+use l4sllm_model::files::{remove_leftovers, replace};
 use serde::Serialize;
 
 use super::error::ResultError;
-use super::layout::{ARMS, FACTS, HOST, META, OWN, SCENARIO, SUMMARY, run_dir};
-use super::statistics::{Samples, pool};
-use super::stored::read_run;
-use super::{Arm, ArmFacts, Facts, Repetition, Run, Summary, columns};
+use super::layout::{ARMS, FACTS, HOST, OWN, SCENARIO, SUMMARY, run_dir};
+use super::statistics::{Distributions, Samples, Totals, pool_totals};
+use super::stored::read_samples;
+use super::writer::{Rows, RunWriter};
+use super::{Arm, Facts, Repetition, Run, RunMeta, Summary, Window, warnings};
 
 /// A result directory that is being filled. [`ResultDir::add`] may be called
 /// from several threads; the outcome does not depend on their order.
@@ -25,8 +27,37 @@ pub struct ResultDir {
     finished: Mutex<Finished>,
 }
 
-/// By arm's index and repetition, which is the order of the summary.
-type Finished = BTreeMap<(usize, u32), (Repetition, Samples)>;
+/// Finished repetitions: what the summary is made from. It holds one set of
+/// distributions an arm, so that it grows with flows times repetitions alone.
+#[derive(Debug, Default)]
+struct Finished {
+    /// By arm's index and repetition, which is the order of the summary.
+    repetitions: BTreeMap<(usize, u32), (Repetition, Totals)>,
+    /// By arm's index.
+    distributions: BTreeMap<usize, Distributions>,
+    /// When the summary was last written, and how long that took.
+    written: Option<(Instant, Duration)>,
+}
+
+impl Finished {
+    fn add(&mut self, arm: usize, repetition: Repetition, samples: Samples) {
+        let merged = self.distributions.entry(arm).or_default();
+        merged.merge(&samples.distributions);
+        let number = repetition.repetition;
+        self.repetitions
+            .insert((arm, number), (repetition, samples.totals));
+    }
+
+    /// Whether a summary now would take more than a tenth of the time.
+    fn is_early(&self) -> bool {
+        self.written
+            .is_some_and(|(at, took)| took > SLOW && at.elapsed() < 10 * took)
+    }
+}
+
+/// A summary that takes longer is not written after every repetition: one of
+/// 100,000 flows has 20 MB a repetition.
+const SLOW: Duration = Duration::from_millis(100);
 
 impl ResultDir {
     /// Starts a result in `path`, or goes on with the one that is there when
@@ -71,17 +102,15 @@ impl ResultDir {
                 remove_leftovers(&dir, |_| true).map_err(ResultError::io("clean", &dir))?;
             }
         }
-        let finished = load_finished(path, &facts)?;
-        let dir = ResultDir {
+        let mut finished = load_finished(path, &facts)?;
+        let mut dir = ResultDir {
             path: path.to_owned(),
             facts,
             finished: Mutex::default(),
         };
-        dir.write_summary(&finished)?;
-        Ok(ResultDir {
-            finished: Mutex::new(finished),
-            ..dir
-        })
+        dir.write_summary(&mut finished)?;
+        dir.finished = Mutex::new(finished);
+        Ok(dir)
     }
 
     /// Where it is.
@@ -93,22 +122,39 @@ impl ResultDir {
     pub fn is_finished(&self, arm: &str, repetition: u32) -> bool {
         let index = self.facts.arms.iter().position(|known| known.name == arm);
         let finished = self.finished.lock().unwrap_or_else(PoisonError::into_inner);
-        index.is_some_and(|index| finished.contains_key(&(index, repetition)))
+        index.is_some_and(|index| finished.repetitions.contains_key(&(index, repetition)))
     }
 
-    /// Writes a finished repetition and brings the summary up to date.
+    /// Begins to write a repetition of so many flows.
+    ///
+    /// # Errors
+    /// Its files cannot be created.
+    pub fn begin(
+        &self,
+        arm: &str,
+        repetition: u32,
+        window: Window,
+        flows: usize,
+    ) -> Result<RunWriter, ResultError> {
+        self.index(arm)?;
+        RunWriter::create(&run_dir(&self.path, arm, repetition), window, flows)
+    }
+
+    /// Ends a repetition and brings the summary up to date, unless it takes
+    /// long and was written a moment ago ([`ResultDir::write_pending`]).
     ///
     /// # Errors
     /// [`ResultError::Inconsistent`] when an accounting identity does not hold
-    /// (packets, records, overrides); nothing is written then.
-    pub fn add(&self, arm: &str, repetition: u32, run: &Run) -> Result<Repetition, ResultError> {
-        let index = self.facts.arms.iter().position(|known| known.name == arm);
-        let unknown = || ResultError::Arm {
-            name: arm.to_owned(),
-            problem: "is not of this run",
-        };
-        let index = index.ok_or_else(unknown)?;
-        if let Some(problem) = imbalance(run) {
+    /// (packets, records, overrides); nothing is kept then.
+    pub fn finish(
+        &self,
+        arm: &str,
+        repetition: u32,
+        writer: RunWriter,
+        meta: &RunMeta,
+    ) -> Result<Repetition, ResultError> {
+        let index = self.index(arm)?;
+        if let Some(problem) = imbalance(meta) {
             let arm = arm.to_owned();
             return Err(ResultError::Inconsistent {
                 arm,
@@ -116,14 +162,47 @@ impl ResultDir {
                 problem,
             });
         }
-        let samples = Samples::of(run);
-        let summary = samples.repetition(repetition, run.meta.seed);
-        self.write_run(&run_dir(&self.path, arm, repetition), run)?;
+        let samples = writer.commit(&run_dir(&self.path, arm, repetition), meta)?;
+        let summary = samples.repetition(repetition, meta.seed);
         let mut finished = self.finished.lock().unwrap_or_else(PoisonError::into_inner);
-        finished.insert((index, repetition), (summary.clone(), samples));
+        finished.add(index, summary.clone(), samples);
         // Under the lock, so that an older summary never replaces a newer one.
-        self.write_summary(&finished)?;
+        if !finished.is_early() {
+            self.write_summary(&mut finished)?;
+        }
         Ok(summary)
+    }
+
+    /// Writes a repetition as a whole.
+    ///
+    /// # Errors
+    /// As [`ResultDir::finish`].
+    pub fn add(&self, arm: &str, repetition: u32, run: &Run) -> Result<Repetition, ResultError> {
+        let window = run.meta.window();
+        let mut writer = self.begin(arm, repetition, window, run.meta.flows.len())?;
+        writer.add(&Rows {
+            packets: run.packets.clone(),
+            flows: run.flows.clone(),
+            decisions: run.decisions.clone(),
+        })?;
+        self.finish(arm, repetition, writer, &run.meta)
+    }
+
+    /// Writes the summary of all finished repetitions.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn write_pending(&self) -> Result<(), ResultError> {
+        let mut finished = self.finished.lock().unwrap_or_else(PoisonError::into_inner);
+        self.write_summary(&mut finished)
+    }
+
+    fn index(&self, arm: &str) -> Result<usize, ResultError> {
+        let index = self.facts.arms.iter().position(|known| known.name == arm);
+        index.ok_or_else(|| ResultError::Arm {
+            name: arm.to_owned(),
+            problem: "is not of this run",
+        })
     }
 
     /// The numbers so far.
@@ -132,40 +211,49 @@ impl ResultDir {
     }
 
     fn summary_of(&self, finished: &Finished) -> Summary {
-        let arms = self.facts.arms.iter().enumerate();
-        let arms: Vec<Arm> = arms
-            .filter_map(|(index, facts)| {
-                let own = finished.range((index, 0)..=(index, u32::MAX));
-                let (repetitions, samples): (Vec<_>, Vec<_>) = own
-                    .map(|(_, (repetition, samples))| (repetition.clone(), samples))
-                    .unzip();
-                (!repetitions.is_empty()).then(|| arm(facts, repetitions, &samples))
-            })
-            .collect();
+        let mut warnings = self.facts.warnings.clone();
+        let mut arms = Vec::new();
+        for (index, facts) in self.facts.arms.iter().enumerate() {
+            let Some(distributions) = finished.distributions.get(&index) else {
+                continue;
+            };
+            let own = finished.repetitions.range((index, 0)..=(index, u32::MAX));
+            let (repetitions, totals): (Vec<_>, Vec<_>) = own
+                .map(|(_, (repetition, totals))| (repetition.clone(), totals))
+                .unzip();
+            warnings.extend(warnings::of_arm(
+                &self.facts.scenario,
+                &facts.name,
+                &totals,
+                distributions,
+            ));
+            arms.push(Arm {
+                name: facts.name.clone(),
+                aqm: facts.aqm.clone(),
+                interval: facts.interval,
+                policy: facts.policy.clone(),
+                pooled: pool_totals(&totals, distributions),
+                repetitions,
+            });
+        }
         let expected = self.facts.arms.len() * self.facts.repetitions as usize;
         Summary {
             version: self.facts.version.clone(),
             seed: self.facts.seed,
             scenario: self.facts.scenario.clone(),
             policy: self.facts.arms.iter().find_map(|arm| arm.policy.clone()),
-            complete: finished.len() == expected,
+            complete: finished.repetitions.len() == expected,
             repetitions: self.facts.repetitions,
+            warnings,
             arms,
         }
     }
 
-    fn write_run(&self, dir: &Path, run: &Run) -> Result<(), ResultError> {
-        let whole = AtomicDir::next(dir).map_err(ResultError::io("create", dir))?;
-        columns::write(whole.temporary(), &run.packets)?;
-        columns::write(whole.temporary(), &run.flows)?;
-        columns::write(whole.temporary(), &run.decisions)?;
-        write_atomically(&whole.temporary().join(META), &json(&run.meta))?;
-        remove(dir)?;
-        whole.commit().map_err(ResultError::io("create", dir))
-    }
-
-    fn write_summary(&self, finished: &Finished) -> Result<(), ResultError> {
-        write_atomically(&self.path.join(SUMMARY), &json(&self.summary_of(finished)))
+    fn write_summary(&self, finished: &mut Finished) -> Result<(), ResultError> {
+        let began = Instant::now();
+        write_atomically(&self.path.join(SUMMARY), &json(&self.summary_of(finished)))?;
+        finished.written = Some((Instant::now(), began.elapsed()));
+        Ok(())
     }
 }
 
@@ -175,33 +263,21 @@ pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), ResultError> {
 }
 
 fn load_finished(path: &Path, facts: &Facts) -> Result<Finished, ResultError> {
-    let mut finished = Finished::new();
+    let mut finished = Finished::default();
     for (index, arm) in facts.arms.iter().enumerate() {
-        for repetition in 0..facts.repetitions {
-            let dir = run_dir(path, &arm.name, repetition);
+        for number in 0..facts.repetitions {
+            let dir = run_dir(path, &arm.name, number);
             if dir.is_dir() {
-                let run = read_run(&dir)?;
-                let samples = Samples::of(&run);
-                let summary = samples.repetition(repetition, run.meta.seed);
-                finished.insert((index, repetition), (summary, samples));
+                let (meta, samples) = read_samples(&dir)?;
+                let repetition = samples.repetition(number, meta.seed);
+                finished.add(index, repetition, samples);
             }
         }
     }
     Ok(finished)
 }
 
-fn arm(facts: &ArmFacts, repetitions: Vec<Repetition>, samples: &[&Samples]) -> Arm {
-    Arm {
-        name: facts.name.clone(),
-        aqm: facts.aqm.clone(),
-        interval: facts.interval,
-        policy: facts.policy.clone(),
-        pooled: pool(samples),
-        repetitions,
-    }
-}
-
-fn json<T: Serialize>(value: &T) -> Vec<u8> {
+pub(super) fn json<T: Serialize>(value: &T) -> Vec<u8> {
     let mut bytes =
         serde_json::to_vec_pretty(value).expect("plain structs with string keys are JSON");
     bytes.push(b'\n');
@@ -209,8 +285,8 @@ fn json<T: Serialize>(value: &T) -> Vec<u8> {
 }
 
 /// Which accounting identity does not hold, if any.
-fn imbalance(run: &Run) -> Option<String> {
-    let (p, r, o) = (&run.meta.packets, &run.meta.records, &run.meta.overrides);
+fn imbalance(meta: &RunMeta) -> Option<String> {
+    let (p, r, o) = (&meta.packets, &meta.records, &meta.overrides);
     if p.arrived != p.forwarded + p.dropped + p.queued {
         return Some(format!(
             "packets in differ from forwarded + dropped + queued: {p:?}"
@@ -274,7 +350,7 @@ fn clear(path: &Path) -> Result<(), ResultError> {
     OWN.iter().try_for_each(|name| remove(&path.join(name)))
 }
 
-fn remove(path: &Path) -> Result<(), ResultError> {
+pub(super) fn remove(path: &Path) -> Result<(), ResultError> {
     let removed = if path.is_dir() {
         fs::remove_dir_all(path)
     } else {

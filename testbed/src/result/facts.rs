@@ -3,6 +3,8 @@
 use l4sllm_model::RunsOn;
 use serde::{Deserialize, Serialize};
 
+use super::warnings::Warning;
+
 /// The facts of a run, fixed before it starts.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Facts {
@@ -25,6 +27,9 @@ pub struct Facts {
     /// Names of the arms that the others are compared with, in order.
     #[serde(default = "usual_baselines")]
     pub baselines: Vec<String>,
+    /// What is wrong with the scenario itself, whatever the rows will be.
+    #[serde(default)]
+    pub warnings: Vec<Warning>,
     /// Least queue delay that the flows' minimum windows leave, ms; none when
     /// the path can hold them. Computed from the scenario.
     pub floor: Option<Floor>,

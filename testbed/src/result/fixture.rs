@@ -54,6 +54,12 @@ pub fn facts(arms: &[(&str, Option<u32>)], repetitions: u32) -> Facts {
             })
             .collect(),
         baselines: super::usual_baselines(),
+        warnings: vec![super::Warning {
+            code: super::BOTTLENECK_NOT_SLOWEST.to_owned(),
+            text: "made up".to_owned(),
+            cell: "made-up".to_owned(),
+            arm: None,
+        }],
         floor: Some(Floor {
             flows: 9,
             min_window_packets: 2,

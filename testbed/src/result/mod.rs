@@ -12,6 +12,7 @@ mod error;
 mod facts;
 #[cfg(any(test, feature = "fixture"))]
 pub mod fixture;
+mod histogram;
 mod host;
 mod layout;
 mod rows;
@@ -19,19 +20,25 @@ mod series;
 mod statistics;
 mod stored;
 mod summary;
+mod warnings;
+mod writer;
 
 pub use dir::{ResultDir, write_atomically};
 pub use error::ResultError;
 pub(crate) use facts::usual_baselines;
 pub use facts::{ArmFacts, Facts, Floor, PolicyFacts};
+pub use histogram::Histogram;
 pub use rows::{DecisionRow, FlowRow, PacketRow, STEER};
-pub use series::{Bin, bins};
-pub use statistics::{Samples, jain, pool, quantile, summarise};
+pub use series::{Bin, Series, bins};
+pub use statistics::{Distributions, Recorder, Samples, jain, pool, quantile, summarise};
 pub use stored::Stored;
 pub use summary::{
     Arm, DecisionLatency, Delay, FlowSummary, Overrides, Packets, QueueDelay, Records, Refusals,
     Repetition, Statistics, Summary,
 };
+
+pub use warnings::{BOTTLENECK_NOT_SLOWEST, FLOW_NEVER_STARTED, QUEUE_NEVER_BUILT, Warning};
+pub use writer::{Rows, RunWriter};
 
 use serde::{Deserialize, Serialize};
 
@@ -74,6 +81,28 @@ pub struct RunMeta {
     pub virtual_s: f64,
     /// Real time that it took, s.
     pub wall_s: f64,
+}
+
+/// The time that is measured, and what the bottleneck could carry in it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Window {
+    /// Start, ns; earlier rows are warm-up.
+    pub start_ns: u64,
+    /// End, ns, exclusive.
+    pub end_ns: u64,
+    /// Capacity over time, the first step at or before `start_ns`.
+    pub capacity: Vec<RateStep>,
+}
+
+impl RunMeta {
+    /// The time that is measured.
+    pub fn window(&self) -> Window {
+        Window {
+            start_ns: self.start_ns,
+            end_ns: self.end_ns,
+            capacity: self.capacity.clone(),
+        }
+    }
 }
 
 /// The bottleneck's rate from a moment on.

@@ -1,55 +1,97 @@
 //! Rows summed up in bins of time, which is what a figure can show.
 
-use super::{PacketRow, RateStep, RunMeta};
+use super::histogram::Histogram;
+use super::{PacketRow, RateStep, RunMeta, Window};
 
 /// One bin of time.
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Bin {
     /// Middle of the bin, s since the start of the time measured.
     pub time_s: f64,
     /// Bits sent over what could have been sent in it.
     pub utilisation: f64,
-    /// Sojourn times of the packets that left in it, ns, sorted: classic, L4S.
-    pub sojourn_ns: [Vec<u64>; 2],
+    /// Sojourn times of the packets that left in it, ns: classic, L4S.
+    pub sojourn_ns: [Histogram; 2],
 }
 
-/// Sums up `packets` in bins of `width_ns`. A last bin that is not full is
-/// left out. A packet takes part in utilisation for as long as its
-/// transmission lasts, in every bin that it touches.
+/// Sums up packets in bins as they come.
+#[derive(Debug)]
+pub struct Series {
+    window: Window,
+    width_ns: u64,
+    bits: Vec<f64>,
+    sojourn_ns: Vec<[Histogram; 2]>,
+}
+
+/// Sums up `packets` in bins of `width_ns`.
 pub fn bins(packets: &[PacketRow], meta: &RunMeta, width_ns: u64) -> Vec<Bin> {
-    let width_ns = width_ns.max(1);
-    let count = (meta.end_ns.saturating_sub(meta.start_ns) / width_ns) as usize;
-    let mut bits = vec![0.0; count];
-    let mut sojourn: Vec<[Vec<u64>; 2]> = vec![Default::default(); count];
-    for row in packets.iter().filter(|row| row.forwarded()) {
-        for (index, share) in spread(row, meta, width_ns) {
-            if let Some(bin) = bits.get_mut(index) {
-                *bin += share;
-            }
-        }
-        let Some(offset) = row.time_ns.checked_sub(meta.start_ns) else {
-            continue;
-        };
-        if let Some(bin) = sojourn.get_mut((offset / width_ns) as usize) {
-            bin[usize::from(row.queue.min(1))].push(row.sojourn_ns);
+    let mut series = Series::new(meta.window(), width_ns);
+    series.add(packets);
+    series.finish()
+}
+
+impl Series {
+    /// Bins of `width_ns` of the time measured. A last bin that is not full is
+    /// left out.
+    pub fn new(window: Window, width_ns: u64) -> Series {
+        let width_ns = width_ns.max(1);
+        let count = (window.end_ns.saturating_sub(window.start_ns) / width_ns) as usize;
+        Series {
+            window,
+            width_ns,
+            bits: vec![0.0; count],
+            sojourn_ns: (0..count).map(|_| none()).collect(),
         }
     }
-    bits.into_iter()
-        .zip(sojourn)
-        .enumerate()
-        .map(|(index, (bits, mut sojourn_ns))| {
-            let from = meta.start_ns + index as u64 * width_ns;
-            let capacity = capacity_bits(&meta.capacity, from, from + width_ns);
-            for queue in &mut sojourn_ns {
-                queue.sort_unstable();
+
+    /// As [`Series::new`], without sojourn times.
+    pub fn of_utilisation(window: Window, width_ns: u64) -> Series {
+        let mut series = Series::new(window, width_ns);
+        series.sojourn_ns = Vec::new();
+        series
+    }
+
+    /// Adds packets. One takes part in utilisation for as long as its
+    /// transmission lasts, in every bin that it touches.
+    pub fn add(&mut self, packets: &[PacketRow]) {
+        for row in packets.iter().filter(|row| row.forwarded()) {
+            for (index, share) in spread(row, &self.window, self.width_ns) {
+                if let Some(bin) = self.bits.get_mut(index) {
+                    *bin += share;
+                }
             }
+            let Some(offset) = row.time_ns.checked_sub(self.window.start_ns) else {
+                continue;
+            };
+            let index = (offset / self.width_ns) as usize;
+            if let Some(bin) = self.sojourn_ns.get_mut(index) {
+                bin[usize::from(row.queue.min(1))].add(row.sojourn_ns);
+            }
+        }
+    }
+
+    /// The bins.
+    pub fn finish(self) -> Vec<Bin> {
+        let sojourn_ns = self
+            .sojourn_ns
+            .into_iter()
+            .chain(std::iter::repeat_with(none));
+        let bins = self.bits.into_iter().zip(sojourn_ns).enumerate();
+        bins.map(|(index, (bits, sojourn_ns))| {
+            let from = self.window.start_ns + index as u64 * self.width_ns;
+            let capacity = capacity_bits(&self.window.capacity, from, from + self.width_ns);
             Bin {
-                time_s: (index as f64 + 0.5) * width_ns as f64 / 1e9,
+                time_s: (index as f64 + 0.5) * self.width_ns as f64 / 1e9,
                 utilisation: if capacity > 0.0 { bits / capacity } else { 0.0 },
                 sojourn_ns,
             }
         })
         .collect()
+    }
+}
+
+fn none() -> [Histogram; 2] {
+    [Histogram::coarse(), Histogram::coarse()]
 }
 
 /// Bits that the bottleneck can send from `from_ns` to `to_ns`.
@@ -101,7 +143,7 @@ fn transmission_ns(row: &PacketRow, steps: &[RateStep]) -> u64 {
 /// Bins that `row` touches and the bits that it sent in each.
 fn spread<'a>(
     row: &'a PacketRow,
-    meta: &'a RunMeta,
+    meta: &'a Window,
     width_ns: u64,
 ) -> impl Iterator<Item = (usize, f64)> + 'a {
     let lasts = transmission_ns(row, &meta.capacity);
@@ -169,11 +211,8 @@ mod tests {
         assert_eq!(bins.len(), 10);
         assert!((bins[0].utilisation - 0.25 * 12_000.0 / 1_200_000.0).abs() < 1e-12);
         assert!((bins[1].utilisation - 0.75 * 12_000.0 / 1_200_000.0).abs() < 1e-12);
-        assert_eq!(
-            bins[0].sojourn_ns[0],
-            [7],
-            "the delay belongs to the moment of departure"
-        );
+        // The delay belongs to the moment of departure.
+        assert_eq!(bins[0].sojourn_ns[0].quantile(0.5), Some(7));
         assert!(bins[1].sojourn_ns[0].is_empty());
     }
 

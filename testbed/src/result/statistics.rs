@@ -1,36 +1,64 @@
 //! From rows to numbers.
 //!
-//! Quantiles are exact order statistics (nearest rank: the smallest value
-//! that at least a share q of the values do not exceed), not estimates from a
-//! histogram. Pooled numbers come from the rows of all repetitions together,
-//! never from a mean of quantiles.
+//! Rows are taken as they come and not kept: quantiles are those of a
+//! [`Histogram`], within 1/8192 of the exact order statistic (nearest rank: the
+//! smallest value that at least a share q of the values do not exceed). Pooled
+//! numbers come from the rows of all repetitions together, never from a mean of
+//! quantiles.
 
+use std::collections::HashMap;
+
+use super::histogram::Histogram;
 use super::series::{bits_within, capacity_bits};
 use super::summary::{
     DecisionLatency, Delay, FlowSummary, Overrides, Packets, QueueDelay, Records, Refusals,
     Repetition, Statistics,
 };
-use super::{PacketRow, Run, RunMeta};
+use super::{DecisionRow, PacketRow, Run, RunMeta, Window};
 
 /// The numbers of one repetition.
 pub fn summarise(repetition: u32, run: &Run) -> Repetition {
     Samples::of(run).repetition(repetition, run.meta.seed)
 }
 
+/// Takes the rows of a repetition as they come; its memory does not grow with
+/// their number.
+#[derive(Debug)]
+pub struct Recorder {
+    window: Window,
+    distributions: Distributions,
+    sent_bits: f64,
+    /// Of all flows, and of each.
+    count: FlowCount,
+    flows: Vec<FlowCount>,
+}
+
 /// What pooling needs of a repetition: far less than its rows.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Samples {
-    /// Sojourn times of forwarded packets, ns, sorted: classic, L4S.
-    pub sojourn_ns: [Vec<u64>; 2],
-    /// Decision latencies, ns, sorted.
-    pub latency_ns: Vec<u64>,
-    /// Bits sent in the time measured.
-    pub sent_bits: f64,
-    /// Bits that could have been sent.
-    pub capacity_bits: f64,
-    flows: Vec<FlowSample>,
-    marks: u64,
-    drops: u64,
+    /// Delays and latencies.
+    pub distributions: Distributions,
+    pub(super) totals: Totals,
+}
+
+/// Distributions of a repetition, or of several together.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Distributions {
+    /// Sojourn times of forwarded packets, ns: classic, L4S.
+    pub sojourn_ns: [Histogram; 2],
+    /// Decision latencies, ns.
+    pub latency_ns: Histogram,
+}
+
+/// Sums and counters of a repetition.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub(super) struct Totals {
+    sent_bits: f64,
+    capacity_bits: f64,
+    /// Least rate above 0 in the time measured, bits per second.
+    pub least_bps: u64,
+    count: FlowCount,
+    pub flows: Vec<FlowSample>,
     packets: Packets,
     records: Records,
     overrides: Overrides,
@@ -39,52 +67,129 @@ pub struct Samples {
     wall_s: f64,
 }
 
+/// Packets at the bottleneck.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub(super) struct FlowCount {
+    /// In the whole run.
+    pub packets: u64,
+    /// Forwarded or dropped in the time measured, and of these marked, dropped.
+    left: u64,
+    marks: u64,
+    drops: u64,
+}
+
 #[derive(Debug, Clone, PartialEq, Default)]
-struct FlowSample {
-    name: String,
+pub(super) struct FlowSample {
+    pub name: String,
     cc: String,
     queue: u8,
     fair: bool,
     goodput_bits: f64,
     active_s: f64,
-    marks: u64,
-    drops: u64,
     retransmits: u64,
+    pub count: FlowCount,
+}
+
+impl Recorder {
+    /// Measures in `window` what so many flows send.
+    pub fn new(window: Window, flows: usize) -> Recorder {
+        Recorder {
+            window,
+            distributions: Distributions::default(),
+            sent_bits: 0.0,
+            count: FlowCount::default(),
+            flows: vec![FlowCount::default(); flows],
+        }
+    }
+
+    /// Takes packets, in order of time.
+    pub fn packets(&mut self, rows: &[PacketRow]) {
+        for row in rows {
+            self.packet(row);
+        }
+    }
+
+    /// Takes decisions.
+    pub fn decisions(&mut self, rows: &[DecisionRow]) {
+        let measured = self.window.start_ns..self.window.end_ns;
+        for row in rows.iter().filter(|row| measured.contains(&row.time_ns)) {
+            self.distributions.latency_ns.add(row.latency_ns);
+        }
+    }
+
+    /// Ends with what is not a row.
+    pub fn finish(self, meta: &RunMeta) -> Samples {
+        let Window {
+            start_ns,
+            end_ns,
+            capacity,
+        } = &self.window;
+        let mut flows: Vec<FlowSample> = meta
+            .flows
+            .iter()
+            .map(|flow| FlowSample::new(flow, meta))
+            .collect();
+        for (flow, count) in flows.iter_mut().zip(&self.flows) {
+            flow.count = *count;
+        }
+        let rates = capacity.iter().map(|step| step.bits_per_s);
+        Samples {
+            totals: Totals {
+                sent_bits: self.sent_bits,
+                capacity_bits: capacity_bits(capacity, *start_ns, *end_ns),
+                least_bps: rates.filter(|rate| *rate > 0).min().unwrap_or(0),
+                count: self.count,
+                flows,
+                packets: meta.packets,
+                records: meta.records,
+                overrides: meta.overrides,
+                refusals: meta.refusals,
+                virtual_s: meta.virtual_s,
+                wall_s: meta.wall_s,
+            },
+            distributions: self.distributions,
+        }
+    }
+
+    fn packet(&mut self, row: &PacketRow) {
+        let Window {
+            start_ns,
+            end_ns,
+            capacity,
+        } = &self.window;
+        if row.forwarded() {
+            // A packet that left before the time measured may still be on the link in it.
+            self.sent_bits += bits_within(row, capacity, *start_ns, *end_ns);
+        }
+        let measured = (*start_ns..*end_ns).contains(&row.time_ns);
+        self.count.add(row, measured);
+        if let Some(flow) = self.flows.get_mut(row.flow as usize) {
+            flow.add(row, measured);
+        }
+        if measured && row.forwarded() {
+            self.distributions.sojourn_ns[usize::from(row.queue.min(1))].add(row.sojourn_ns);
+        }
+    }
+}
+
+impl FlowCount {
+    fn add(&mut self, row: &PacketRow, measured: bool) {
+        self.packets += 1;
+        if measured {
+            self.left += 1;
+            self.marks += u64::from(row.marked());
+            self.drops += u64::from(row.dropped());
+        }
+    }
 }
 
 impl Samples {
     /// Takes from `run` what lies in the time measured.
     pub fn of(run: &Run) -> Samples {
-        let meta = &run.meta;
-        let mut samples = Samples {
-            capacity_bits: capacity_bits(&meta.capacity, meta.start_ns, meta.end_ns),
-            flows: meta
-                .flows
-                .iter()
-                .map(|flow| FlowSample::new(flow, meta))
-                .collect(),
-            packets: meta.packets,
-            records: meta.records,
-            overrides: meta.overrides,
-            refusals: meta.refusals,
-            virtual_s: meta.virtual_s,
-            wall_s: meta.wall_s,
-            ..Samples::default()
-        };
-        for row in &run.packets {
-            samples.add(row, meta);
-        }
-        let measured = meta.start_ns..meta.end_ns;
-        let decided = run
-            .decisions
-            .iter()
-            .filter(|row| measured.contains(&row.time_ns));
-        samples.latency_ns = decided.map(|row| row.latency_ns).collect();
-        samples.latency_ns.sort_unstable();
-        for queue in &mut samples.sojourn_ns {
-            queue.sort_unstable();
-        }
-        samples
+        let mut recorder = Recorder::new(run.meta.window(), run.meta.flows.len());
+        recorder.packets(&run.packets);
+        recorder.decisions(&run.decisions);
+        recorder.finish(&run.meta)
     }
 
     /// The numbers of this repetition alone.
@@ -95,25 +200,15 @@ impl Samples {
             statistics: pool(&[self]),
         }
     }
+}
 
-    fn add(&mut self, row: &PacketRow, meta: &RunMeta) {
-        if row.forwarded() {
-            // A packet that left before the time measured may still be on the link in it.
-            self.sent_bits += bits_within(row, &meta.capacity, meta.start_ns, meta.end_ns);
+impl Distributions {
+    /// Adds those of another repetition.
+    pub fn merge(&mut self, other: &Distributions) {
+        for (own, new) in self.sojourn_ns.iter_mut().zip(&other.sojourn_ns) {
+            own.merge(new);
         }
-        if row.time_ns < meta.start_ns || row.time_ns >= meta.end_ns {
-            return;
-        }
-        if row.forwarded() {
-            self.sojourn_ns[usize::from(row.queue.min(1))].push(row.sojourn_ns);
-        }
-        let (marks, drops) = (u64::from(row.marked()), u64::from(row.dropped()));
-        self.marks += marks;
-        self.drops += drops;
-        if let Some(flow) = self.flows.get_mut(row.flow as usize) {
-            flow.marks += marks;
-            flow.drops += drops;
-        }
+        self.latency_ns.merge(&other.latency_ns);
     }
 }
 
@@ -143,23 +238,32 @@ impl FlowSample {
 }
 
 /// The numbers of several repetitions together; of one, its own.
+pub fn pool(repetitions: &[&Samples]) -> Statistics {
+    let mut distributions = Distributions::default();
+    for samples in repetitions {
+        distributions.merge(&samples.distributions);
+    }
+    let totals: Vec<&Totals> = repetitions.iter().map(|samples| &samples.totals).collect();
+    pool_totals(&totals, &distributions)
+}
+
+/// The numbers of several repetitions, whose distributions are merged already.
 ///
 /// Counters are sums. Utilisation is bits over capacity of all. A flow's
 /// goodput is over the time that it ran in all. Jain's index takes each flow
 /// of each repetition as one sample, so that a flow that loses once and wins
 /// once does not pass for fair.
-pub fn pool(repetitions: &[&Samples]) -> Statistics {
+pub(super) fn pool_totals(repetitions: &[&Totals], distributions: &Distributions) -> Statistics {
     let mut total = Statistics::default();
-    let mut flows: Vec<FlowSample> = Vec::new();
+    let mut flows = FlowSums::default();
     let mut goodputs = Vec::new();
-    let (mut sent, mut capacity) = (0.0, 0.0);
-    let mut forwarded = 0;
+    let (mut sent, mut capacity, mut left) = (0.0, 0.0, 0);
     for samples in repetitions {
         sent += samples.sent_bits;
         capacity += samples.capacity_bits;
-        total.marks += samples.marks;
-        total.drops += samples.drops;
-        forwarded += samples.sojourn_ns.iter().map(Vec::len).sum::<usize>() as u64;
+        total.marks += samples.count.marks;
+        total.drops += samples.count.drops;
+        left += samples.count.left;
         total.virtual_s += samples.virtual_s;
         total.wall_s += samples.wall_s;
         add_counters(&mut total, samples);
@@ -168,24 +272,24 @@ pub fn pool(repetitions: &[&Samples]) -> Statistics {
             .iter()
             .filter(|flow| flow.fair && flow.active_s > 0.0);
         goodputs.extend(fair.map(FlowSample::goodput_mbps));
-        add_flows(&mut flows, &samples.flows);
+        flows.add(&samples.flows);
     }
     if capacity > 0.0 {
         total.utilisation = sent / capacity;
     }
-    let left = forwarded + total.drops;
     total.drop_share = (left > 0).then(|| total.drops as f64 / left as f64);
     total.jain = jain(&goodputs);
-    total.flows = flows.iter().map(flow_summary).collect();
-    total.queue_delay_ms = queue_delay(repetitions);
-    let latencies = merged(
-        repetitions
-            .iter()
-            .map(|samples| samples.latency_ns.as_slice()),
-    );
+    total.flows = flows.sums.iter().map(flow_summary).collect();
+    total.queue_delay_ms = queue_delay(&distributions.sojourn_ns);
+    let us = |q| {
+        distributions
+            .latency_ns
+            .quantile(q)
+            .map(|ns| ns as f64 / 1e3)
+    };
     total.decision_latency_us = DecisionLatency {
-        p50: quantile(&latencies, 0.5).map(|ns| ns as f64 / 1e3),
-        p99: quantile(&latencies, 0.99).map(|ns| ns as f64 / 1e3),
+        p50: us(0.5),
+        p99: us(0.99),
     };
     total
 }
@@ -205,7 +309,7 @@ pub fn jain(values: &[f64]) -> Option<f64> {
     (values.len() >= 2 && squares > 0.0).then(|| sum * sum / (values.len() as f64 * squares))
 }
 
-fn add_counters(total: &mut Statistics, samples: &Samples) {
+fn add_counters(total: &mut Statistics, samples: &Totals) {
     let (into, from) = (&mut total.packets, &samples.packets);
     into.arrived += from.arrived;
     into.forwarded += from.forwarded;
@@ -232,24 +336,35 @@ fn add_counters(total: &mut Statistics, samples: &Samples) {
     into.invalid += from.invalid;
 }
 
-/// Flows are the same in every repetition but for those that arrive at random:
-/// they are matched by name.
-fn add_flows(total: &mut Vec<FlowSample>, flows: &[FlowSample]) {
-    for (index, flow) in flows.iter().enumerate() {
-        let same = |known: &FlowSample| known.name == flow.name;
-        let known = match total.get(index) {
-            Some(known) if same(known) => Some(index),
-            _ => total.iter().position(same),
-        };
-        let Some(known) = known.map(|index| &mut total[index]) else {
-            total.push(flow.clone());
-            continue;
-        };
-        known.goodput_bits += flow.goodput_bits;
-        known.active_s += flow.active_s;
-        known.marks += flow.marks;
-        known.drops += flow.drops;
-        known.retransmits += flow.retransmits;
+/// Flows of several repetitions, in the order of their first appearance.
+#[derive(Default)]
+struct FlowSums {
+    sums: Vec<FlowSample>,
+    by_name: HashMap<String, usize>,
+}
+
+impl FlowSums {
+    /// Adds the flows of a repetition. They are the same in every repetition,
+    /// and in order, but for repetitions of changed scenarios: they are matched
+    /// by name.
+    fn add(&mut self, flows: &[FlowSample]) {
+        for (index, flow) in flows.iter().enumerate() {
+            let same = |at: &usize| self.sums.get(*at).is_some_and(|sum| sum.name == flow.name);
+            let known = Some(index).filter(same);
+            let known = known.or_else(|| self.by_name.get(&flow.name).copied());
+            let Some(sum) = known.map(|index| &mut self.sums[index]) else {
+                self.by_name.insert(flow.name.clone(), self.sums.len());
+                self.sums.push(flow.clone());
+                continue;
+            };
+            sum.goodput_bits += flow.goodput_bits;
+            sum.active_s += flow.active_s;
+            sum.retransmits += flow.retransmits;
+            sum.count.packets += flow.count.packets;
+            sum.count.left += flow.count.left;
+            sum.count.marks += flow.count.marks;
+            sum.count.drops += flow.count.drops;
+        }
     }
 }
 
@@ -259,56 +374,32 @@ fn flow_summary(flow: &FlowSample) -> FlowSummary {
         cc: flow.cc.clone(),
         queue: if flow.queue == 0 { "classic" } else { "l4s" }.to_owned(),
         goodput_mbps: flow.goodput_mbps(),
-        marks: flow.marks,
-        drops: flow.drops,
+        marks: flow.count.marks,
+        drops: flow.count.drops,
         retransmits: flow.retransmits,
     }
 }
 
-fn queue_delay(repetitions: &[&Samples]) -> QueueDelay {
-    let queue = |index: usize| {
-        merged(
-            repetitions
-                .iter()
-                .map(move |samples| samples.sojourn_ns[index].as_slice()),
-        )
-    };
-    let (classic, l4s) = (queue(0), queue(1));
-    let all = merged([classic.as_slice(), l4s.as_slice()].into_iter());
+fn queue_delay(sojourn_ns: &[Histogram; 2]) -> QueueDelay {
+    let [classic, l4s] = sojourn_ns;
+    let mut all = classic.clone();
+    all.merge(l4s);
     QueueDelay {
-        classic: delay(&classic),
-        l4s: delay(&l4s),
+        classic: delay(classic),
+        l4s: delay(l4s),
         all: delay(&all),
     }
 }
 
-fn delay(sorted_ns: &[u64]) -> Delay {
-    if sorted_ns.is_empty() {
-        return Delay::default();
-    }
-    let ms = |ns: f64| ns / 1e6;
-    let count = sorted_ns.len() as f64;
-    // Two passes: the textbook's one-pass variance cancels for long delays.
-    let mean = sorted_ns.iter().map(|&ns| ns as f64).sum::<f64>() / count;
-    let variance = sorted_ns
-        .iter()
-        .map(|&ns| (ns as f64 - mean).powi(2))
-        .sum::<f64>()
-        / count;
-    let at = |q| quantile(sorted_ns, q).map(|value| ms(value as f64));
+fn delay(ns: &Histogram) -> Delay {
+    let at = |q| ns.quantile(q).map(|value| value as f64 / 1e6);
     Delay {
         p50: at(0.5),
         p90: at(0.9),
         p99: at(0.99),
-        mean: Some(ms(mean)),
-        stddev: Some(ms(variance.sqrt())),
+        mean: ns.mean().map(|ns| ns / 1e6),
+        stddev: ns.stddev().map(|ns| ns / 1e6),
     }
-}
-
-fn merged<'a>(parts: impl Iterator<Item = &'a [u64]>) -> Vec<u64> {
-    let mut all: Vec<u64> = parts.flatten().copied().collect();
-    all.sort();
-    all
 }
 
 #[cfg(test)]

@@ -7,7 +7,8 @@ use serde::de::DeserializeOwned;
 use super::columns;
 use super::error::ResultError;
 use super::layout::{FACTS, META, SUMMARY, run_dir};
-use super::{Facts, Run, Summary};
+use super::statistics::{Recorder, Samples};
+use super::{Facts, PacketRow, Run, RunMeta, Summary};
 
 /// What a result directory holds. Rows are read when asked for.
 #[derive(Debug, Clone)]
@@ -38,13 +39,38 @@ impl Stored {
         })
     }
 
+    /// Counters of one repetition.
+    pub fn meta(&self, arm: &str, repetition: u32) -> Result<RunMeta, ResultError> {
+        read_json(&run_dir(&self.path, arm, repetition).join(META))
+    }
+
+    /// The packets of one repetition, a part at a time and in order.
+    pub fn for_each_packets(
+        &self,
+        arm: &str,
+        repetition: u32,
+        visit: impl FnMut(&[PacketRow]),
+    ) -> Result<(), ResultError> {
+        columns::for_each_group(&run_dir(&self.path, arm, repetition), visit)
+    }
+
     /// The rows and counters of one repetition.
     pub fn run(&self, arm: &str, repetition: u32) -> Result<Run, ResultError> {
         read_run(&run_dir(&self.path, arm, repetition))
     }
 }
 
-pub(super) fn read_run(dir: &Path) -> Result<Run, ResultError> {
+/// The numbers of a repetition, its rows read a part at a time.
+pub(super) fn read_samples(dir: &Path) -> Result<(RunMeta, Samples), ResultError> {
+    let meta: RunMeta = read_json(&dir.join(META))?;
+    let mut recorder = Recorder::new(meta.window(), meta.flows.len());
+    columns::for_each_group(dir, |rows| recorder.packets(rows))?;
+    columns::for_each_group(dir, |rows| recorder.decisions(rows))?;
+    let samples = recorder.finish(&meta);
+    Ok((meta, samples))
+}
+
+fn read_run(dir: &Path) -> Result<Run, ResultError> {
     Ok(Run {
         meta: read_json(&dir.join(META))?,
         packets: columns::read(dir)?,

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::facts::PolicyFacts;
+use super::warnings::Warning;
 
 /// The whole file.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -19,6 +20,9 @@ pub struct Summary {
     pub complete: bool,
     /// Repetitions that each arm has when complete.
     pub repetitions: u32,
+    /// Why the result, or a part of it, shows less than it seems to.
+    #[serde(default)]
+    pub warnings: Vec<Warning>,
     /// The arms that have at least one finished repetition, as ordered in the scenario.
     pub arms: Vec<Arm>,
 }

@@ -20,12 +20,12 @@ pub use plan::{FlowPlan, Plan};
 use std::path::{Path, PathBuf};
 
 use l4sllm_model::files::read_regular;
-use l4sllm_model::strict_toml::TomlError;
+use l4sllm_model::strict_toml::{RATE, TomlError};
 use l4sllm_model::text::shown;
 use thiserror::Error;
 
 use crate::net::{RateError, RateSchedule};
-use crate::result::{ArmFacts, Facts, Floor, usual_baselines};
+use crate::result::{ArmFacts, BOTTLENECK_NOT_SLOWEST, Facts, Floor, Warning, usual_baselines};
 use crate::transport::MSS;
 
 /// One experiment: a network, its traffic, and the arms that are compared on it.
@@ -197,6 +197,7 @@ impl Scenario {
             duration_ns: self.duration_ns,
             arms: arms.collect(),
             baselines: self.baselines(),
+            warnings: self.warnings(),
             floor: self.floor(),
         }
     }
@@ -218,6 +219,34 @@ impl Scenario {
             true => first().collect(),
             false => found,
         }
+    }
+
+    /// What is wrong with the network: a bottleneck that is none.
+    fn warnings(&self) -> Vec<Warning> {
+        let used = self.clients.iter().enumerate();
+        let used = used.filter(|(at, _)| self.flows.iter().any(|flow| flow.client == *at));
+        let rates: Vec<u64> = used.map(|(_, client)| client.rate_bps).collect();
+        let access_bps: u64 = rates.iter().sum();
+        let steps = self.bottleneck.steps().iter().map(|step| step.bits_per_s);
+        let Some(least_bps) = steps.min() else {
+            return Vec::new();
+        };
+        // A client's rate of 0 is no limit.
+        if rates.contains(&0) || least_bps < access_bps {
+            return Vec::new();
+        }
+        let text = format!(
+            "the bottleneck's {} are no slower than the access links, {} together: no queue \
+             can build at it",
+            RATE.show(least_bps),
+            RATE.show(access_bps)
+        );
+        vec![Warning {
+            code: BOTTLENECK_NOT_SLOWEST.to_owned(),
+            text,
+            cell: self.name.clone(),
+            arm: None,
+        }]
     }
 
     /// The queue that the flows' minimum windows leave, where there is one:

@@ -6,7 +6,7 @@ use std::time::Instant;
 use crate::aqm::{Codel, Departure, Fifo, FqCodel, Packet, Pie};
 use crate::control::{Controller, EngineFactory, Tap};
 use crate::net::{AccessLink, Bottleneck, Discipline, Flow, Segments, Side};
-use crate::result::{FlowRow, PacketRow, RateStep, Run, RunMeta};
+use crate::result::{FlowRow, PacketRow, RateStep, Rows, Run, RunMeta, Window};
 use crate::router::{Handle, Router, RouterError};
 use crate::scenario::{Aqm, Arm, Plan, Scenario};
 use crate::transport::{Body, Segment};
@@ -33,8 +33,8 @@ pub struct Simulation {
     plan: Plan,
     /// Payload delivered before the measured time, by reported flow.
     delivered_before: Vec<u64>,
-    packet_rows: Vec<PacketRow>,
-    flow_rows: Vec<FlowRow>,
+    /// Since [`Simulation::take_rows`].
+    rows: Rows,
     /// Scratch: drops of one call, and times at which overrides are due.
     drops: Vec<Departure>,
     due_ns: Vec<u64>,
@@ -100,8 +100,7 @@ impl Simulation {
             traffic: Traffic::default(),
             delivered_before: vec![0; plan.reported.len()],
             plan,
-            packet_rows: Vec::new(),
-            flow_rows: Vec::new(),
+            rows: Rows::default(),
             drops: Vec::new(),
             due_ns: Vec::new(),
             began: Instant::now(),
@@ -192,8 +191,54 @@ impl Simulation {
         Ok(())
     }
 
+    /// As [`Simulation::run_until`], but handles `most` events at the most; true
+    /// when there are none left until then.
+    ///
+    /// # Errors
+    /// The router failed.
+    pub fn run_some(&mut self, until_ns: u64, most: usize) -> Result<bool, SimError> {
+        let until_ns = until_ns.min(self.duration_ns.saturating_sub(1));
+        for _ in 0..most {
+            let Some((now_ns, event)) = self.events.pop_until(until_ns) else {
+                self.events.advance_to(until_ns);
+                return Ok(true);
+            };
+            self.handle(now_ns, event)?;
+        }
+        Ok(false)
+    }
+
+    /// The time that is measured.
+    pub fn window(&self) -> Window {
+        let steps = self.bottleneck.rate().steps().iter();
+        let capacity = steps.map(|step| RateStep {
+            from_ns: step.from_ns,
+            bits_per_s: step.bits_per_s,
+        });
+        Window {
+            start_ns: self.warmup_ns,
+            end_ns: self.duration_ns,
+            capacity: capacity.collect(),
+        }
+    }
+
+    /// Flows that rows tell apart.
+    pub fn reported(&self) -> usize {
+        self.plan.reported.len()
+    }
+
+    /// The rows since the last call, so that a caller who takes them often
+    /// keeps few.
+    pub fn take_rows(&mut self) -> Rows {
+        let controller = self.controller.as_mut();
+        self.rows.decisions = controller
+            .map(Controller::take_decisions)
+            .unwrap_or_default();
+        std::mem::take(&mut self.rows)
+    }
+
     /// Runs to the end, checks that everything is accounted for, and hands
-    /// over the rows.
+    /// over the rows that were not taken.
     ///
     /// # Errors
     /// The router failed, or [`SimError::Accounting`].
@@ -209,17 +254,16 @@ impl Simulation {
             &self.flows,
             self.controller.as_mut(),
         )?;
-        let decisions = self.controller.as_mut().map(Controller::take_decisions);
-        let steps = self.bottleneck.rate().steps().iter();
-        let capacity = steps.map(|step| RateStep {
-            from_ns: step.from_ns,
-            bits_per_s: step.bits_per_s,
-        });
+        let Window {
+            start_ns,
+            end_ns,
+            capacity,
+        } = self.window();
         let meta = RunMeta {
             seed: self.seed,
-            start_ns: self.warmup_ns,
-            end_ns: self.duration_ns,
-            capacity: capacity.collect(),
+            start_ns,
+            end_ns,
+            capacity,
             flows: self.reported_flows(),
             packets,
             records,
@@ -228,11 +272,12 @@ impl Simulation {
             virtual_s: self.duration_ns as f64 / 1e9,
             wall_s: self.began.elapsed().as_secs_f64(),
         };
+        let rows = self.take_rows();
         Ok(Run {
             meta,
-            packets: self.packet_rows,
-            flows: self.flow_rows,
-            decisions: decisions.unwrap_or_default(),
+            packets: rows.packets,
+            flows: rows.flows,
+            decisions: rows.decisions,
         })
     }
 
@@ -426,7 +471,7 @@ impl Simulation {
     }
 
     fn record(&mut self, now_ns: u64, flow: u32, departure: &Departure) {
-        self.packet_rows.push(PacketRow {
+        self.rows.packets.push(PacketRow {
             time_ns: now_ns,
             flow: self.plan.flows[flow as usize].reported,
             queue: departure.queue.code(),
@@ -441,7 +486,7 @@ impl Simulation {
         for flow in &self.flows {
             if flow.plan.lasting && flow.is_live() {
                 let stats = flow.stats();
-                self.flow_rows.push(FlowRow {
+                self.rows.flows.push(FlowRow {
                     time_ns: now_ns,
                     flow: flow.plan.reported,
                     cwnd_bytes: stats.sender.cwnd_bytes,

@@ -97,6 +97,67 @@ fn cancelled_and_resumed() {
     assert_eq!(*left.lock().unwrap(), 5);
 }
 
+/// What an interrupted run leaves has every arm, or all but the last ones.
+#[test]
+fn an_interrupted_run_can_be_compared() {
+    let scenario = smoke();
+    let out = tempfile::tempdir().unwrap();
+    let cancel = AtomicBool::new(false);
+    let stop_after_four = |progress: Progress| {
+        if progress.finished == 4 {
+            cancel.store(true, Ordering::Relaxed);
+        }
+    };
+    let partial = run(&scenario, out.path(), options(1, &cancel, &stop_after_four)).unwrap();
+    let finished: Vec<usize> = partial
+        .arms
+        .iter()
+        .map(|arm| arm.repetitions.len())
+        .collect();
+    assert_eq!(finished, [2, 1, 1]);
+}
+
+/// A scenario that can show nothing: the result says so, and why.
+#[test]
+fn runs_that_mean_nothing_say_so() {
+    let codes = |scenario: &Scenario| {
+        let out = tempfile::tempdir().unwrap();
+        let cancel = AtomicBool::new(false);
+        let summary = run(scenario, out.path(), options(1, &cancel, &|_| {})).unwrap();
+        let stored = l4sllm_testbed::result::Stored::open(out.path()).unwrap();
+        assert_eq!(stored.summary.warnings, summary.warnings);
+        let codes = summary.warnings.into_iter();
+        codes
+            .map(|warning| (warning.code, warning.arm))
+            .collect::<Vec<_>>()
+    };
+    let text = |access: &str, load: &str, start: &str| {
+        let text = format!(
+            "duration = \"2 s\"\nrtt = \"10 ms\"\n[bottleneck]\nrate = \"10 Mbit/s\"\n\
+             [[client]]\nname = \"c\"\nrate = \"{access}\"\n\
+             [[flow]]\ncc = \"udp\"\nrate = \"{load}\"\n\
+             [[flow]]\nname = \"late\"\ncc = \"udp\"\nrate = \"{load}\"\nstart = \"{start}\"\n\
+             [[arm]]\naqm = \"dualpi2\"\n"
+        );
+        Scenario::parse(Path::new("t.toml"), &text).unwrap()
+    };
+    let of_arm = |code: &str| (code.to_owned(), Some("dualpi2".to_owned()));
+    assert_eq!(codes(&text("100 Mbit/s", "6 Mbit/s", "0 s")), []);
+    assert_eq!(
+        codes(&text("10 Mbit/s", "1 Mbit/s", "2 s")),
+        [
+            ("bottleneck-not-slowest".to_owned(), None),
+            of_arm("queue-never-built"),
+            of_arm("flow-never-started"),
+        ]
+    );
+    // A queue that is there at times is one.
+    assert_eq!(
+        codes(&text("100 Mbit/s", "6 Mbit/s", "2 s")),
+        [of_arm("queue-never-built"), of_arm("flow-never-started")]
+    );
+}
+
 #[test]
 fn a_policy_that_does_not_load() {
     let mut scenario = smoke();

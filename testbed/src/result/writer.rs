@@ -1,0 +1,81 @@
+//! One repetition, written as it is emulated: memory does not grow with its
+//! duration.
+
+use std::path::Path;
+
+use l4sllm_model::files::AtomicDir;
+
+use super::columns::RowFile;
+use super::dir::{json, remove, write_atomically};
+use super::error::ResultError;
+use super::layout::META;
+use super::statistics::{Recorder, Samples};
+use super::{DecisionRow, FlowRow, PacketRow, RunMeta, Window};
+
+/// Rows of a part of a repetition, in order of time.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Rows {
+    /// One row per departure or drop at the bottleneck.
+    pub packets: Vec<PacketRow>,
+    /// One row per flow and sample.
+    pub flows: Vec<FlowRow>,
+    /// One row per decision of the controller.
+    pub decisions: Vec<DecisionRow>,
+}
+
+/// Writes the rows of a repetition next to where it will be.
+/// [`super::ResultDir::finish`] gives it its name; dropped before, it is removed.
+pub struct RunWriter {
+    whole: AtomicDir,
+    packets: RowFile<PacketRow>,
+    flows: RowFile<FlowRow>,
+    decisions: RowFile<DecisionRow>,
+    recorder: Recorder,
+}
+
+impl RunWriter {
+    /// Writes what will be `dir`, of so many flows.
+    pub(super) fn create(dir: &Path, window: Window, flows: usize) -> Result<Self, ResultError> {
+        let whole = AtomicDir::next(dir).map_err(ResultError::io("create", dir))?;
+        Ok(RunWriter {
+            packets: RowFile::create(whole.temporary())?,
+            flows: RowFile::create(whole.temporary())?,
+            decisions: RowFile::create(whole.temporary())?,
+            recorder: Recorder::new(window, flows),
+            whole,
+        })
+    }
+
+    /// Adds rows, which are later than those before.
+    ///
+    /// # Errors
+    /// They cannot be written.
+    pub fn add(&mut self, rows: &Rows) -> Result<(), ResultError> {
+        self.recorder.packets(&rows.packets);
+        self.recorder.decisions(&rows.decisions);
+        self.packets.add(&rows.packets)?;
+        self.flows.add(&rows.flows)?;
+        self.decisions.add(&rows.decisions)
+    }
+
+    /// Ends the files and renames their directory to `dir`.
+    pub(super) fn commit(self, dir: &Path, meta: &RunMeta) -> Result<Samples, ResultError> {
+        self.packets.finish()?;
+        self.flows.finish()?;
+        self.decisions.finish()?;
+        write_atomically(&self.whole.temporary().join(META), &json(meta))?;
+        remove(dir)?;
+        self.whole
+            .commit()
+            .map_err(ResultError::io("create", dir))?;
+        Ok(self.recorder.finish(meta))
+    }
+}
+
+impl std::fmt::Debug for RunWriter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("RunWriter")
+            .field(&self.whole.temporary())
+            .finish()
+    }
+}
