@@ -50,6 +50,19 @@ pub fn lines(message: &str, max: usize) -> String {
     lines.join("\n")
 }
 
+/// Makes output of many lines harmless for a terminal and leaves it as it is
+/// otherwise, long words included.
+pub fn printable(output: &str) -> String {
+    let mut text = String::with_capacity(output.len());
+    for character in output.chars() {
+        match character {
+            '\n' | '\t' => text.push(character),
+            other => escape(other, &mut text).expect("a String takes any text"),
+        }
+    }
+    text
+}
+
 impl Display for Shown<'_> {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let count = units(self.0).count();
@@ -142,6 +155,7 @@ mod tests {
     fn a_message_is_one_line() {
         assert_eq!(line("a\nb \x1b[2J", 100), "a b \\u{1b}[2J");
         assert_eq!(line("1 2 3 4 5", 5), "1 2 3… (4 characters more)");
+        assert_eq!(printable("a\tb\n\x1b[2J – c"), "a\tb\n\\u{1b}[2J – c");
         assert_eq!(lines("  a\x07\n\nb", 100), "  a\\u{7}\n\nb");
         // The reason survives the name.
         let message = format!("cannot read {}: no such file", "n".repeat(5000));

@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 
 use tempfile::{Builder, NamedTempFile};
 
+use super::temporary::{Registered, plain};
+
 /// Ends the name of a temporary file or directory.
 pub(super) const SUFFIX: &str = ".part";
 
@@ -35,6 +37,7 @@ pub struct AtomicFile {
     file: NamedTempFile,
     path: PathBuf,
     existing: Existing,
+    registered: Registered,
 }
 
 impl AtomicFile {
@@ -59,8 +62,10 @@ impl AtomicFile {
             .suffix(SUFFIX)
             .rand_bytes(RANDOM)
             .permissions(Permissions::from_mode(mode))
-            .tempfile_in(parent(path))?;
+            .tempfile_in(parent(path))
+            .map_err(plain)?;
         Ok(AtomicFile {
+            registered: Registered::new(file.path()),
             file,
             path: path.to_owned(),
             existing,
@@ -92,6 +97,7 @@ impl AtomicFile {
             file,
             path,
             existing,
+            registered,
         } = self;
         file.as_file().sync_all()?;
         // By path, too: a library that wrote by path may have made its own file.
@@ -101,6 +107,7 @@ impl AtomicFile {
             Existing::Keep => file.persist_noclobber(&path),
         }
         .map_err(|error| error.error)?;
+        drop(registered);
         sync_directory(parent(&path))
     }
 }

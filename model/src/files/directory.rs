@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use tempfile::{Builder, TempDir};
 
 use super::atomic::{RANDOM, SUFFIX, exists, parent, prefix, sync_directory};
+use super::temporary::{Registered, plain};
 
 /// A directory that is being filled.  [`AtomicDir::commit`] gives it its name;
 /// dropped before, it is removed with its content.
@@ -15,6 +16,7 @@ use super::atomic::{RANDOM, SUFFIX, exists, parent, prefix, sync_directory};
 pub struct AtomicDir {
     dir: TempDir,
     path: PathBuf,
+    _registered: Registered,
 }
 
 impl AtomicDir {
@@ -43,8 +45,10 @@ impl AtomicDir {
             .suffix(SUFFIX)
             .rand_bytes(RANDOM)
             .permissions(Permissions::from_mode(0o777))
-            .tempdir_in(parent(path))?;
+            .tempdir_in(parent(path))
+            .map_err(plain)?;
         Ok(AtomicDir {
+            _registered: Registered::new(dir.path()),
             dir,
             path: path.to_owned(),
         })

@@ -23,8 +23,10 @@ mod atomic;
 mod claim;
 mod directory;
 mod read;
+mod temporary;
 
 pub use atomic::{AtomicFile, Existing, create_new, remove_leftovers, replace};
 pub use claim::{Claim, ClaimError};
 pub use directory::AtomicDir;
 pub use read::{open_append, open_regular, read_regular};
+pub use temporary::remove_temporaries;

@@ -1,0 +1,83 @@
+//! Names that are temporary, and what is left when a program ends early.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+/// The temporary files and directories that this process has now.
+static TEMPORARIES: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
+
+/// Removes every temporary file and directory of this process, which is about
+/// to end without unwinding: `std::process::exit` drops nothing.
+pub fn remove_temporaries() {
+    let mut temporaries = TEMPORARIES.lock().unwrap_or_else(PoisonError::into_inner);
+    for path in std::mem::take(&mut *temporaries) {
+        // What has its final name by now is gone from here.
+        let _ = fs::remove_file(&path).or_else(|_| fs::remove_dir_all(&path));
+    }
+}
+
+/// Has a path removed by [`remove_temporaries`] until this is dropped.
+#[derive(Debug)]
+pub(super) struct Registered(PathBuf);
+
+impl Registered {
+    pub(super) fn new(path: &Path) -> Registered {
+        let mut temporaries = TEMPORARIES.lock().unwrap_or_else(PoisonError::into_inner);
+        temporaries.insert(path.to_owned());
+        Registered(path.to_owned())
+    }
+}
+
+impl Drop for Registered {
+    fn drop(&mut self) {
+        let mut temporaries = TEMPORARIES.lock().unwrap_or_else(PoisonError::into_inner);
+        temporaries.remove(&self.0);
+    }
+}
+
+/// The error without the temporary name that the library adds to its text: the
+/// caller names the file that was wanted.
+pub(super) fn plain(error: io::Error) -> io::Error {
+    match error.kind() {
+        io::ErrorKind::Other => error,
+        kind => io::Error::from(kind),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::files::{AtomicDir, AtomicFile, Existing};
+
+    #[test]
+    fn what_is_unfinished_can_be_removed_at_once() {
+        let place = tempfile::tempdir().unwrap();
+        let count = || fs::read_dir(place.path()).unwrap().count();
+        let file = AtomicFile::create(&place.path().join("pool"), Existing::Keep).unwrap();
+        let dir = AtomicDir::create(&place.path().join("model")).unwrap();
+        fs::write(dir.temporary().join("weights"), "w").unwrap();
+        let done = AtomicFile::create(&place.path().join("done"), Existing::Keep).unwrap();
+        done.commit().unwrap();
+        assert_eq!(count(), 3);
+        // Not remove_temporaries(): other tests of this process have some.
+        for path in [file.temporary(), dir.temporary()] {
+            assert!(TEMPORARIES.lock().unwrap().contains(path), "{path:?}");
+        }
+        drop(file);
+        drop(dir);
+        assert_eq!(count(), 1);
+        let left = TEMPORARIES.lock().unwrap();
+        assert!(!left.iter().any(|path| path.starts_with(place.path())));
+    }
+
+    #[test]
+    fn errors_do_not_name_what_nobody_asked_for() {
+        let path = Path::new("/nonexistent/pool");
+        let error = AtomicFile::create(path, Existing::Keep).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::NotFound);
+        assert!(!error.to_string().contains("part"), "{error}");
+    }
+}
