@@ -16,7 +16,7 @@ pub struct BackboneArgs {
     #[command(subcommand)]
     command: BackboneCommand,
     /// Threads that libtorch uses.
-    #[arg(long, global = true, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(long, global = true, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: u16,
 }
 

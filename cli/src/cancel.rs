@@ -1,21 +1,47 @@
-//! Ctrl-C: the first ends the work in order, the second at once.
+//! Ctrl-C and SIGTERM: the first ends the work in order, the second at once.
 
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use anyhow::Context;
+use l4sllm_model::files::remove_temporaries;
 
 use crate::output::errln;
 
 static CANCEL: AtomicBool = AtomicBool::new(false);
 
-/// Set by Ctrl-C and by SIGTERM from now on.
+/// How long work that leaves nothing behind may take to notice.
+const GRACE: Duration = Duration::from_millis(500);
+
+/// Set by Ctrl-C and by SIGTERM from now on.  For work whose parts are kept.
 pub fn flag() -> anyhow::Result<&'static AtomicBool> {
-    ctrlc::set_handler(|| {
-        if CANCEL.swap(true, Ordering::Relaxed) {
-            std::process::exit(130);
-        }
+    handle(|| {
         errln!("l4sllm: stopping; what is finished stays (again: stop at once)");
+    })
+}
+
+/// The same for work that leaves nothing when it is interrupted, and ends even
+/// where it waits for input: for a pipe or a FIFO, in which nothing arrives.
+pub fn flag_or_exit() -> anyhow::Result<&'static AtomicBool> {
+    handle(|| {
+        std::thread::sleep(GRACE);
+        errln!("l4sllm: interrupted");
+        exit();
+    })
+}
+
+fn handle(first: impl Fn() + Send + 'static) -> anyhow::Result<&'static AtomicBool> {
+    ctrlc::set_handler(move || {
+        if CANCEL.swap(true, Ordering::Relaxed) {
+            exit();
+        }
+        first();
     })
     .context("cannot catch Ctrl-C")?;
     Ok(&CANCEL)
+}
+
+fn exit() -> ! {
+    remove_temporaries();
+    std::process::exit(130)
 }

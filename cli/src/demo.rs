@@ -11,6 +11,7 @@ use l4sllm_testbed::scenario::Scenario;
 
 use crate::output::{Done, print};
 use crate::run::{Change, How, execute};
+use crate::threads::threads;
 
 /// Run the published testbed, with DCTCP and with UDP Prague, and a cell with
 /// headroom, against plain DualPI2; one report on all.
@@ -23,7 +24,7 @@ pub struct DemoArgs {
     #[arg(long, value_name = "DIR", default_value = "scenarios")]
     scenarios: PathBuf,
     /// Repetitions at the same time; 0: one a core.
-    #[arg(long, value_name = "J", default_value_t = 0)]
+    #[arg(long, value_name = "J", default_value_t = 0, value_parser = threads)]
     jobs: usize,
 }
 

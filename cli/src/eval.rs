@@ -44,7 +44,7 @@ pub struct EvalArgs {
     #[command(flatten)]
     engine: EngineArgs,
     /// Threads that libtorch computes with on the processor.
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: u16,
 }
 

@@ -27,6 +27,7 @@ mod reproduce;
 mod run;
 mod scenario;
 mod status;
+mod threads;
 #[cfg(feature = "torch")]
 mod train;
 mod version;
@@ -110,7 +111,16 @@ fn dispatch(command: Command) -> anyhow::Result<Done> {
         Command::Report(args) => report::run(&args).map(finished),
         Command::Scenario(args) => scenario::run(&args).map(finished),
         Command::Bench(args) => bench::run(&args, cancel::flag()?),
-        Command::Pool(args) => stoppable(|cancel| pool::run(&args, cancel)),
+        Command::Pool(args) => {
+            let cancel = cancel::flag_or_exit()?;
+            match (pool::run(&args, cancel), Done::of(cancel)) {
+                (Err(error), Done::Interrupted) => {
+                    output::errln!("l4sllm: {}", output::chain(&error));
+                    Ok(Done::Interrupted)
+                }
+                (result, done) => result.map(|()| done),
+            }
+        }
         Command::Collect(args) => stoppable(|cancel| collect::run(&args, cancel)),
         #[cfg(feature = "torch")]
         Command::Train(args) => stoppable(|cancel| train::run(&args, cancel)),

@@ -1,12 +1,13 @@
 //! What the command prints, and how it ends.
 
-use std::io::{ErrorKind, Write};
+use std::borrow::Cow;
+use std::io::{ErrorKind, IsTerminal, Write};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use anyhow::{bail, ensure};
+use anyhow::{Context, bail, ensure};
 use l4sllm_model::files::Existing;
-use l4sllm_model::text::{line, lines, shown};
+use l4sllm_model::text::{line, lines, printable, shown};
 
 /// How a command ended that did not fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,6 +35,10 @@ impl Done {
 /// # Errors
 /// It exists and is not to be replaced, or is not a regular file.
 pub fn existing(out: &Path, force: bool) -> anyhow::Result<Existing> {
+    ensure!(
+        out != Path::new("-"),
+        "--out -: nothing is written to standard output; want the name of a file (./- for this one)"
+    );
     let Ok(metadata) = out.symlink_metadata() else {
         return Ok(Existing::Keep);
     };
@@ -49,13 +54,17 @@ pub fn existing(out: &Path, force: bool) -> anyhow::Result<Existing> {
     Ok(Existing::Replace)
 }
 
-/// Prints to standard output. A reader that has gone away is an error here,
+/// Prints to standard output; names and texts from files reach a terminal with
+/// control characters escaped. A reader that has gone away is an error here,
 /// not a panic as in `print!`.
 pub fn print(text: &str) -> anyhow::Result<()> {
     let mut out = std::io::stdout().lock();
-    out.write_all(text.as_bytes())?;
-    out.flush()?;
-    Ok(())
+    let text = match out.is_terminal() {
+        true => Cow::Owned(printable(text)),
+        false => Cow::Borrowed(text),
+    };
+    let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    written.context("cannot write to standard output")
 }
 
 /// `println!` by [`print`]: yields a result in place of a panic.
@@ -120,7 +129,7 @@ pub fn usage(error: &clap::Error) -> u8 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use anyhow::{Context, anyhow};
+    use anyhow::anyhow;
 
     #[test]
     fn causes_are_one_line_and_said_once() {
@@ -143,7 +152,8 @@ mod tests {
 
     #[test]
     fn a_reader_that_left_is_no_failure() {
-        let gone = anyhow::Error::from(std::io::Error::from(ErrorKind::BrokenPipe));
+        let gone = Err::<(), _>(std::io::Error::from(ErrorKind::BrokenPipe));
+        let gone = gone.context("cannot write to standard output").unwrap_err();
         assert!(is_broken_pipe(&gone));
         assert!(!is_broken_pipe(&anyhow!("broken pipe")));
     }

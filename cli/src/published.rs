@@ -79,7 +79,7 @@ pub struct PublishedArgs {
     #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     decisions: u32,
     /// Records that a decision sees.
-    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..=1024))]
     window: u16,
     /// auto (a GPU where there is one), cpu, cuda or cuda:N.
     #[arg(long, default_value = "auto")]
@@ -89,7 +89,7 @@ pub struct PublishedArgs {
     #[arg(long, value_enum)]
     precision: Option<Number>,
     /// Threads that libtorch uses on the processor.
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: u16,
     /// Of weights, order and dropout.
     #[arg(long, default_value_t = 1)]

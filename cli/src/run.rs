@@ -16,6 +16,7 @@ use l4sllm_testbed::scenario::Scenario;
 
 use crate::engine::EngineArgs;
 use crate::output::{Done, errln, print};
+use crate::threads::threads;
 
 /// Run a scenario and write a result directory.
 ///
@@ -65,7 +66,7 @@ pub struct Change {
     pub policy: Option<PathBuf>,
     /// Repetitions at the same time; 0: one a core. One, whatever is said
     /// here, where the scenario measures decision latency.
-    #[arg(long, value_name = "J", default_value_t = 0)]
+    #[arg(long, value_name = "J", default_value_t = 0, value_parser = threads)]
     pub jobs: usize,
 }
 

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use clap::Args;
+use l4sllm_model::text::shown;
 use l4sllmd::config::DEFAULT_SOCKET;
 use l4sllmd::metrics::Kind;
 use l4sllmd::status::{Counters, Quantiles, State, Status, ask};
@@ -42,7 +43,7 @@ pub fn fetch(socket: &Path) -> anyhow::Result<Status> {
     ask(socket).with_context(|| {
         format!(
             "no daemon answers on {} (is l4sllmd running, with [status] on?)",
-            socket.display()
+            shown(socket)
         )
     })
 }

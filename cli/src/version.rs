@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use l4sllm_abi::{MESSAGE_SIZE, VERSIONS};
+use l4sllm_model::text::shown;
 use l4sllmd::config::DEFAULT_SOCKET;
 use l4sllmd::logging::explain;
 use l4sllmd::status::ask;
@@ -47,7 +48,7 @@ pub fn run(args: &VersionArgs) -> anyhow::Result<()> {
             };
         }
         Err(error) => {
-            let socket = args.socket.display();
+            let socket = shown(&args.socket);
             out += &format!("l4sllmd   none answers on {socket}: {}\n", explain(&error));
             out += "module    asked through the daemon\n";
         }

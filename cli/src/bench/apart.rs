@@ -46,7 +46,7 @@ pub struct Setting {
     #[arg(long, value_enum)]
     pub precision: Option<Number>,
     /// Threads that libtorch uses on the processor.
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub threads: u16,
 }
 

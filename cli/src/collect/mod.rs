@@ -25,6 +25,7 @@ use rayon::prelude::*;
 
 use crate::engine::EngineArgs;
 use crate::output::{outln, print};
+use crate::threads::threads;
 use compare::Comparison;
 use parts::Parts;
 use plan::Plan;
@@ -70,8 +71,8 @@ pub struct CollectArgs {
     /// behaviour compared with the first, the greatest loss first.
     #[arg(long)]
     each: bool,
-    /// Runs at a time; 0: one a core.
-    #[arg(long, default_value_t = 0)]
+    /// Runs at a time, at most 1024; 0: one a core.
+    #[arg(long, default_value_t = 0, value_parser = threads)]
     threads: usize,
     #[command(flatten)]
     engine: EngineArgs,

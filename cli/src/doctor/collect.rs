@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context;
+use l4sllm_model::text::shown;
 use l4sllmd::config::{DeviceConfig, DeviceKind, Wake};
 use l4sllmd::device::{self, DeviceError};
 use l4sllmd::files::Files;
@@ -40,7 +41,7 @@ pub fn facts(args: &DoctorArgs) -> anyhow::Result<Facts> {
         daemon: ask(&args.socket).map_err(|error| {
             format!(
                 "none answers on {}: {}",
-                args.socket.display(),
+                shown(&args.socket),
                 explain(&error)
             )
         }),

@@ -54,7 +54,7 @@ pub(super) struct ExportArgs {
     #[arg(long, value_enum, default_value_t = Number::F32)]
     precision: Number,
     /// Threads that libtorch uses here.
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: u16,
 }
 

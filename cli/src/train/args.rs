@@ -8,6 +8,8 @@ use l4sllm_model::pool::Tolerance;
 use l4sllm_model::torch::{Augmentation, Device, TrainConfig, device};
 use l4sllm_model::{DecisionRule, Feature};
 
+use crate::threads::threads;
+
 /// Most bins that an encoding has.
 const BINS_MAX: usize = 1024;
 
@@ -246,7 +248,7 @@ pub struct MachineArgs {
     pub recompute: bool,
     /// Threads that libtorch uses.  They spin: more than the machine has to
     /// spare make it slower, and the number of them changes the last digits.
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, default_value_t = 1, value_parser = threads)]
     pub threads: usize,
 }
 
