@@ -6,6 +6,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
+use rustix::io::Errno;
+
 /// The temporary files and directories that this process has now.
 static TEMPORARIES: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
 
@@ -41,10 +43,16 @@ impl Drop for Registered {
 /// The error without the temporary name that the library adds to its text: the
 /// caller names the file that was wanted.
 pub(super) fn plain(error: io::Error) -> io::Error {
-    match error.kind() {
-        io::ErrorKind::Other => error,
-        kind => io::Error::from(kind),
-    }
+    // It keeps the kind and hides the system's number.
+    let errno = match error.kind() {
+        io::ErrorKind::NotFound => Errno::NOENT,
+        io::ErrorKind::PermissionDenied => Errno::ACCESS,
+        io::ErrorKind::NotADirectory => Errno::NOTDIR,
+        io::ErrorKind::StorageFull => Errno::NOSPC,
+        io::ErrorKind::ReadOnlyFilesystem => Errno::ROFS,
+        _ => return error,
+    };
+    errno.into()
 }
 
 #[cfg(test)]
@@ -78,6 +86,6 @@ mod tests {
         let path = Path::new("/nonexistent/pool");
         let error = AtomicFile::create(path, Existing::Keep).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::NotFound);
-        assert!(!error.to_string().contains("part"), "{error}");
+        assert_eq!(error.to_string(), io::Error::from(Errno::NOENT).to_string());
     }
 }
