@@ -124,7 +124,6 @@ fn a_controller_that_only_drops() {
         .finish()
         .unwrap();
     let share = run.meta.overrides.applied as f64 / run.meta.packets.arrived as f64;
-    println!("{share} {:?}", run.meta.refusals);
     assert!(share > 0.03 && share <= 1.0 / 16.0 + 0.01, "{share}");
     assert!(run.meta.refusals.drop_share > 0);
     assert!(run.meta.refusals.last_packet > 0);
