@@ -38,8 +38,6 @@ static uint8_t	dualpi2_choose(const struct dualpi2 *,
 		    int32_t *credit);
 static l4s_pkt_t *dualpi2_take(struct dualpi2_queue *);
 
-/* How much of a lead L4S has when both queues fill at once, bytes. */
-#define	CREDIT_MTU	1500
 
 static void
 dualpi2_reset_credit(struct dualpi2 *d)
@@ -47,7 +45,7 @@ dualpi2_reset_credit(struct dualpi2 *d)
 	int weight = d->params.classic_weight;
 
 	L4S_STORE(&d->credit,
-	    (int64_t)CREDIT_MTU * (weight - (100 - weight)));
+	    (int64_t)L4S_MTU * (weight - (100 - weight)));
 }
 
 void
@@ -270,6 +268,11 @@ dualpi2_add(struct dualpi2 *d, int128 delta)
 	d->p = p < 0 ? 0 : p > DUALPI2_P_ONE ? DUALPI2_P_ONE : p;
 }
 
+/*
+ * The limit in bytes keeps room for a packet of full size, whatever the size
+ * of this one (RFC 9332, figure 3): else a nearly full queue would take small
+ * packets and drop large ones.
+ */
 bool
 dualpi2_enqueue(struct dualpi2 *d, l4s_pkt_t *pkt, uint8_t queue,
     uint32_t length, uint64_t now)
@@ -277,11 +280,12 @@ dualpi2_enqueue(struct dualpi2 *d, l4s_pkt_t *pkt, uint8_t queue,
 	struct dualpi2_queue *q = &d->queue[queue];
 	uint64_t bytes = (uint64_t)d->queue[0].bytes + d->queue[1].bytes;
 	uint64_t limit = d->params.limit_bytes;
+	uint32_t room = length > L4S_MTU ? length : L4S_MTU;
 
 	if (limit == 0)
 		limit = UINT32_MAX;
 	if (dualpi2_backlog(d) >= d->params.limit_packets ||
-	    bytes + length > limit)
+	    bytes + room > limit)
 		return (false);
 
 	l4s_pkt_set_arrival(pkt, now, queue == L4S_QUEUE_L4S &&

@@ -68,8 +68,9 @@ l4s_params_check(const struct l4s_params *p)
 	    p->max_burst_ns > 10 * L4S_NS_PER_S ||
 	    p->coupling_q8 < 256 || p->coupling_q8 > 65535 ||
 	    p->limit_packets < 1 || p->limit_packets > 1048576 ||
+	    (p->limit_bytes != 0 && p->limit_bytes < L4S_MTU) ||
 	    p->max_ecnth > L4S_PROB_ONE ||
-	    p->classic_weight < 1 || p->classic_weight > 50 ||
+	    p->classic_weight > 100 ||
 	    p->dither > L4S_DITHER_RANDOM ||
 	    p->laqm > L4S_LAQM_RAMP ||
 	    p->ecn > 1)

@@ -33,6 +33,35 @@ l4s_iphdr_ecn(const uint8_t *h)
 	}
 }
 
+/* Bytes in front of the IP header of a frame: Ethernet's, and two tags. */
+#define	L4S_ETHERHDR_LENGTH	22
+
+/*
+ * Where the IP header of an Ethernet frame begins; 0 if it carries no IP.  The
+ * first `length' bytes are there to be read.  Up to two tags are skipped: of
+ * IEEE 802.1Q, and of 802.1ad (provider bridges) around one.
+ */
+static inline int
+l4s_etherhdr_ip(const uint8_t *frame, int length)
+{
+	int at = 12, tags;
+
+	for (tags = 0; at + 2 <= length; tags++, at += 4)
+		switch (frame[at] << 8 | frame[at + 1]) {
+		case 0x0800:		/* IPv4 */
+		case 0x86dd:		/* IPv6 */
+			return (at + 2);
+		case 0x8100:		/* 802.1Q */
+		case 0x88a8:		/* 802.1ad */
+			if (tags == 2)
+				return (0);
+			break;
+		default:
+			return (0);
+		}
+	return (0);
+}
+
 /*
  * Sets CE, and with fix_sum corrects IPv4's header checksum by the
  * difference (RFC 1624, equation 3).  False, and nothing changed, for a

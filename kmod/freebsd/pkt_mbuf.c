@@ -14,38 +14,28 @@
 #include "pkt.h"
 #include "iphdr.h"
 
-#include <net/ethernet.h>
-
-/* Where the IP header begins, seen from the start of the mbuf chain. */
-static int
-pkt_ip_offset(const struct mbuf *m)
-{
-	return ((l4s_pkt_tag(m)->dn_dir & PROTO_LAYER2) != 0 ?
-	    ETHER_HDR_LEN : 0);
-}
-
 static bool
-pkt_frame_is_ip(const uint8_t *ethertype)
+pkt_is_frame(const struct mbuf *m)
 {
-	uint16_t type = (uint16_t)(ethertype[0] << 8 | ethertype[1]);
-
-	return (type == ETHERTYPE_IP || type == ETHERTYPE_IPV6);
+	return ((l4s_pkt_tag(m)->dn_dir & PROTO_LAYER2) != 0);
 }
 
 /* The header, or NULL if it is not IP or not in one piece. */
 static uint8_t *
 pkt_ip_header(const struct mbuf *m)
 {
-	int offset = pkt_ip_offset(m);
-	uint8_t *h;
+	int offset = 0;
 
-	if ((m->m_flags & M_EXTPG) != 0 ||
-	    m->m_len < offset + L4S_IPHDR_LENGTH)
+	if ((m->m_flags & M_EXTPG) != 0)
 		return (NULL);
-	h = mtodo(m, offset);
-	if (offset != 0 && !pkt_frame_is_ip(h - 2))
+	if (pkt_is_frame(m)) {
+		offset = l4s_etherhdr_ip(mtod(m, const uint8_t *), m->m_len);
+		if (offset == 0)
+			return (NULL);
+	}
+	if (m->m_len < offset + L4S_IPHDR_LENGTH)
 		return (NULL);
-	return (h);
+	return (mtodo(m, offset));
 }
 
 uint8_t
@@ -84,24 +74,29 @@ l4s_pkt_mark(struct mbuf *m)
 struct mbuf *
 l4s_pkt_prepare(struct mbuf *m, uint8_t *ecn)
 {
-	int offset = pkt_ip_offset(m);
-	int need = offset + L4S_IPHDR_LENGTH;
-	uint8_t head[ETHER_HDR_LEN + L4S_IPHDR_LENGTH];
+	uint8_t head[L4S_ETHERHDR_LENGTH + L4S_IPHDR_LENGTH];
+	int length, offset = 0;
 
-	if (__predict_true(m->m_len >= need && M_WRITABLE(m)))
+	if (__predict_true(M_WRITABLE(m) && pkt_ip_header(m) != NULL) ||
+	    (m->m_flags & M_EXTPG) != 0)
 		return (m);
-	if (m->m_pkthdr.len < need || (m->m_flags & M_EXTPG) != 0)
+	length = imin(m->m_pkthdr.len, (int)sizeof(head));
+	m_copydata(m, 0, length, (caddr_t)head);
+	if (pkt_is_frame(m)) {
+		offset = l4s_etherhdr_ip(head, length);
+		if (offset == 0)
+			return (m);
+	}
+	if (length < offset + L4S_IPHDR_LENGTH)
 		return (m);
-	m_copydata(m, 0, need, (caddr_t)head);
 	*ecn = l4s_iphdr_ecn(head + offset);
-	if ((offset != 0 && !pkt_frame_is_ip(head + offset - 2)) ||
-	    *ecn == L4S_ECN_NOT_ECT)
+	if (*ecn == L4S_ECN_NOT_ECT)
 		return (m);
 	/*
 	 * Copies these bytes into an mbuf of the packet's own, also when they
 	 * lie whole in a cluster that others share; the tags move along.
 	 */
-	return (m_pullup(m, need));
+	return (m_pullup(m, offset + L4S_IPHDR_LENGTH));
 }
 
 void

@@ -154,15 +154,15 @@ PARAM(beta, PARAM_BETA, "Proportional gain (1/1000000 Hz)");
 PARAM(coupling, PARAM_COUPLING,
     "Coupling factor k between the queues (1/256), 256 to 65535");
 PARAM(l4s_min_packets, PARAM_L4S_MIN_PACKETS,
-    "L4S packets queued at or below which none is marked natively");
+    "L4S packets that one must find queued to be marked natively");
 PARAM(limit, PARAM_LIMIT, "Packets in both queues, 1 to 1048576");
 PARAM(limit_bytes, PARAM_LIMIT_BYTES,
-    "Bytes in both queues, 0 for no such limit");
+    "Bytes in both queues, 1500 or more, 0 for no such limit");
 PARAM(max_ecnth, PARAM_MAX_ECNTH,
     "Drop ECT(0) above this probability (1/2147483647), 0 is off");
 PARAM(classic_weight, PARAM_CLASSIC_WEIGHT,
-    "Classic queue's share of the link when both wait (percent), 1 to 50");
-PARAM(dither, PARAM_DITHER, "Pattern of marks: 0 deterministic, 1 random");
+    "Classic queue's share of the link when both wait (percent), 0 to 100");
+PARAM(dither, PARAM_DITHER, "Pattern of signals: 0 even, 1 independent");
 PARAM(laqm, PARAM_LAQM, "Native L4S marking: 0 step, 1 ramp");
 PARAM(ecn, PARAM_ECN, "Mark ECN-capable packets (1) or drop them (0)");
 

@@ -261,6 +261,9 @@ struct l4s_limits {
 #define	L4S_LAQM_STEP		0	/* mark above l4s_threshold_ns */
 #define	L4S_LAQM_RAMP		1	/* linearly from there over l4s_range_ns */
 
+/* A packet of full size: what a limit in bytes keeps room for. */
+#define	L4S_MTU			1500
+
 struct l4s_params {
 	uint16_t	version;
 	uint16_t	pad0;
@@ -276,9 +279,9 @@ struct l4s_params {
 	uint32_t	l4s_min_packets; /* Th_len: no native mark unless so many
 					    were queued on arrival.  1 */
 	uint32_t	limit_packets;	/* both queues.  10000; 1..1048576 */
-	uint32_t	limit_bytes;	/* both queues; 0: none */
+	uint32_t	limit_bytes;	/* both queues; 0: none, or L4S_MTU.. */
 	uint32_t	max_ecnth;	/* drop ECT(0) above this p_C, Q31; 0: off */
-	uint8_t		classic_weight;	/* WRR share of classic, %.  10; 1..50 */
+	uint8_t		classic_weight;	/* WRR share of classic, %.  10; 0..100 */
 	uint8_t		dither;		/* L4S_DITHER_* */
 	uint8_t		laqm;		/* L4S_LAQM_* */
 	uint8_t		ecn;		/* mark ECT (1) or drop (0) */

@@ -29,12 +29,13 @@ pub struct Params {
     pub l4s_min_packets: u32,
     /// Packets in both queues, 1 to 1048576.
     pub limit_packets: u32,
-    /// Bytes in both queues; 0: no limit.
+    /// Bytes in both queues, at least one packet of 1500; 0: no limit.
     pub limit_bytes: u32,
     /// ECT(0) is dropped above this probability (RFC 8033, section 5.1), Q31;
     /// 0: off.
     pub max_ecnth: u32,
-    /// Share of the classic queue in the scheduler, 1 to 50 %.
+    /// Share of the classic queue in the scheduler, 0 to 100 %; the ends are
+    /// strict priority.
     pub classic_weight: u8,
     /// How a probability becomes a decision.
     pub dither: Dither,
@@ -140,6 +141,13 @@ impl Params {
             (1..=1 << 20).contains(&limit),
             "1..=1048576",
         )?;
+        let bytes = self.limit_bytes;
+        within(
+            "limit_bytes",
+            bytes.into(),
+            bytes == 0 || bytes >= raw::L4S_MTU,
+            "0, or at least 1500",
+        )?;
         let (ecnth, weight) = (self.max_ecnth, self.classic_weight);
         within(
             "max_ecnth",
@@ -150,8 +158,8 @@ impl Params {
         within(
             "classic_weight",
             weight.into(),
-            (1..=50).contains(&weight),
-            "1..=50",
+            weight <= 100,
+            "0..=100",
         )?;
         Ok(raw::l4s_params {
             version: raw::L4S_ABI_VERSION as u16,

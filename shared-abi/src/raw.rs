@@ -65,6 +65,7 @@ pub const L4S_DITHER_RECUR: u32 = 0;
 pub const L4S_DITHER_RANDOM: u32 = 1;
 pub const L4S_LAQM_STEP: u32 = 0;
 pub const L4S_LAQM_RAMP: u32 = 1;
+pub const L4S_MTU: u32 = 1500;
 pub const L4S_DELAY_BINS: u32 = 32;
 pub const L4S_OP_VERSION: u32 = 1;
 pub const L4S_OP_CONTROL: u32 = 2;

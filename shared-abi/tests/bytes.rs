@@ -172,8 +172,8 @@ fn each_range_of_the_header_is_held() {
         ("coupling_q8", |p| p.coupling_q8 = 65_536),
         ("limit_packets", |p| p.limit_packets = 0),
         ("max_ecnth", |p| p.max_ecnth = 1 << 31),
-        ("classic_weight", |p| p.classic_weight = 0),
-        ("classic_weight", |p| p.classic_weight = 51),
+        ("limit_bytes", |p| p.limit_bytes = 1_499),
+        ("classic_weight", |p| p.classic_weight = 101),
     ];
     for (field, change) in refused {
         let mut params = Params::default();

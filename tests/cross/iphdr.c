@@ -7,7 +7,7 @@
 /*
  * The ECN field of IPv4 and IPv6 headers (kmod/freebsd/iphdr.h): every
  * codepoint, every traffic class, and for IPv4 every checksum that a header
- * can have.
+ * can have.  And where the header begins in frames with and without tags.
  */
 
 #include <stdbool.h>
@@ -87,6 +87,50 @@ ipv6(uint8_t class, uint8_t label)
 	CHECK(memcmp(before, h, sizeof(h)) == 0);
 }
 
+/* A frame with the tags given, then `type': where its IP header is looked for. */
+static int
+tagged(const uint16_t *tags, int n, uint16_t type, int length)
+{
+	uint8_t frame[64] = { 0 };
+	int at = 12, i;
+
+	for (i = 0; i < n; i++, at += 4) {
+		frame[at] = tags[i] >> 8;
+		frame[at + 1] = tags[i] & 0xff;
+		frame[at + 2] = 0x6f;		/* priority 3, VLAN 0xf08 */
+		frame[at + 3] = 0x08;
+	}
+	frame[at] = type >> 8;
+	frame[at + 1] = type & 0xff;
+	return (l4s_etherhdr_ip(frame, length));
+}
+
+static void
+frames(void)
+{
+	static const uint16_t q[] = { 0x8100, 0x8100, 0x8100 };
+	static const uint16_t ad[] = { 0x88a8, 0x8100 };
+	int length;
+
+	CHECK(tagged(NULL, 0, 0x0800, 64) == 14);
+	CHECK(tagged(NULL, 0, 0x86dd, 64) == 14);
+	CHECK(tagged(NULL, 0, 0x0806, 64) == 0);	/* ARP */
+	CHECK(tagged(q, 1, 0x0800, 64) == 18);
+	CHECK(tagged(q, 1, 0x0806, 64) == 0);
+	CHECK(tagged(q, 2, 0x86dd, 64) == 22);
+	CHECK(tagged(ad, 2, 0x0800, 64) == 22);
+	CHECK(tagged(ad, 1, 0x0800, 64) == 18);
+	CHECK(tagged(q, 3, 0x0800, 64) == 0);
+	CHECK(L4S_ETHERHDR_LENGTH == 22);
+	/* Frames that end before the type does. */
+	for (length = 0; length <= 64; length++) {
+		CHECK(tagged(NULL, 0, 0x0800, length) ==
+		    (length >= 14 ? 14 : 0));
+		CHECK(tagged(ad, 2, 0x0800, length) ==
+		    (length >= 22 ? 22 : 0));
+	}
+}
+
 int
 main(void)
 {
@@ -103,6 +147,7 @@ main(void)
 		ipv4(i & 0xff, (uint16_t)(i * 257));
 		ipv6(i & 0xff, i >> 8);
 	}
+	frames();
 	CHECK(l4s_iphdr_ecn(other) == L4S_ECN_NOT_ECT);
 	CHECK(!l4s_iphdr_mark(other, true));
 	return (0);

@@ -105,7 +105,7 @@ sysctls_body()
 	refused $dualpi2.tupdate 99 1000001
 	refused $dualpi2.coupling 255 65536
 	refused $dualpi2.limit 0 1048577
-	refused $dualpi2.classic_weight 0 51 266
+	refused $dualpi2.classic_weight 101 256 266
 	refused $dualpi2.ecn 2 256
 	refused $dualpi2.profile rfc ""
 	refused net.inet.l4sllm.limits.drop_share 65537

@@ -441,11 +441,12 @@ reconfigure(struct model *m)
 		break;
 	}
 	params.limit_packets = 1 + below(m, QUEUE_MAX - 1);
-	params.limit_bytes = below(m, 4) == 0 ? below(m, 100000) : 0;
+	params.limit_bytes = below(m, 4) == 0 ? L4S_MTU + below(m, 100000) :
+	    0;
 	params.dither = below(m, 2);
 	params.laqm = below(m, 2);
 	params.ecn = below(m, 4) != 0;
-	params.classic_weight = 1 + below(m, 50);
+	params.classic_weight = below(m, 101);
 	params.tupdate_ns = 100 * US + below(m, 20000) * US;
 	CHECK_EQ(l4s_user_request(m->r.h, L4S_OP_SET_PARAMS, &params,
 	    sizeof(params), m->r.now), 0);

@@ -650,7 +650,7 @@ classic_share(unsigned weight, const uint32_t size[2], double p)
 static void
 wrr_shares(void)
 {
-	static const unsigned weight[] = { 1, 10, 33, 50 };
+	static const unsigned weight[] = { 0, 1, 10, 33, 50, 90, 100 };
 	static const uint32_t size[][2] = { { 1500, 1500 }, { 100, 1500 },
 	    { 1500, 100 }, { 65535, 40 } };
 	static const double p[] = { 0, 0.1, 0.3, 0.49, 0.7 };
@@ -757,17 +757,10 @@ limits(void)
 
 	l4s_params_default(&params);
 	params.limit_packets = 10;
-	params.limit_bytes = 12000;
 	start(&d, &params);
-	for (n = 0; n < 8; n++)
+	for (n = 0; n < 10; n++)
 		put(&d, &packets[n], n & 3, 1500, 1);
-	CHECK(!dualpi2_enqueue(&d, &packets[8], 0, 1, 1));
-	CHECK(dualpi2_flush(&d, 0) != NULL);
-	put(&d, &packets[8], 0, 500, 1);
-	put(&d, &packets[9], 1, 500, 1);
-	put(&d, &packets[10], 1, 499, 1);
-	CHECK_EQ(dualpi2_backlog(&d), 10);
-	CHECK(!dualpi2_enqueue(&d, &packets[11], 1, 1, 1));
+	CHECK(!dualpi2_enqueue(&d, &packets[10], 1, 1, 1));
 	/* A lower limit takes nothing away, it lets nothing in. */
 	params.limit_packets = 5;
 	dualpi2_configure(&d, &params);
@@ -777,6 +770,31 @@ limits(void)
 			(void)dualpi2_flush(&d, 1);
 	CHECK(dualpi2_enqueue(&d, &packets[12], 1, 1, 1));
 	CHECK(!dualpi2_enqueue(&d, &packets[13], 1, 1, 1));
+}
+
+/*
+ * The limit in bytes keeps room for a full-size packet: where one of these is
+ * dropped, so is a small one.  Larger ones are held to their own size.
+ */
+static void
+byte_limit(void)
+{
+	struct l4s_params params;
+	struct dualpi2 d;
+	unsigned n;
+
+	l4s_params_default(&params);
+	params.limit_bytes = 12000;
+	start(&d, &params);
+	for (n = 0; n < 7; n++)
+		put(&d, &packets[n], n & 3, 1500, 1);
+	CHECK(!dualpi2_enqueue(&d, &packets[7], 0, 1501, 1));
+	put(&d, &packets[7], 0, 1, 1);		/* 1500 were left */
+	CHECK(!dualpi2_enqueue(&d, &packets[8], 0, 1500, 1));
+	CHECK(!dualpi2_enqueue(&d, &packets[8], 1, 40, 1));
+	CHECK(dualpi2_flush(&d, 0) != NULL);
+	put(&d, &packets[8], 1, 40, 1);
+	CHECK(d.queue[0].bytes + d.queue[1].bytes <= 12000);
 }
 
 static void
@@ -857,8 +875,12 @@ parameter_ranges(void)
 	BAD(limit_packets, 0, L4S_EINVAL);
 	BAD(limit_packets, 1048577, L4S_EINVAL);
 	BAD(max_ecnth, L4S_PROB_ONE + 1, L4S_EINVAL);
-	BAD(classic_weight, 0, L4S_EINVAL);
-	BAD(classic_weight, 51, L4S_EINVAL);
+	OK(classic_weight, 0);
+	OK(classic_weight, 100);
+	BAD(classic_weight, 101, L4S_EINVAL);
+	OK(limit_bytes, 0);
+	BAD(limit_bytes, 1499, L4S_EINVAL);
+	OK(limit_bytes, 1500);
 	BAD(dither, 2, L4S_EINVAL);
 	BAD(laqm, 2, L4S_EINVAL);
 	BAD(ecn, 2, L4S_EINVAL);
@@ -904,6 +926,7 @@ const struct test dualpi2_tests[] = {
 	TEST(burst_allowance),
 	TEST(departure_rate),
 	TEST(limits),
+	TEST(byte_limit),
 	TEST(steer_shifts_setpoints),
 	TEST(parameter_ranges),
 	TEST_END

@@ -263,13 +263,16 @@ fn read_params(mut section: Section<'_>, params: &mut Params) -> Result<()> {
     }
     if let Some(field) = section.field("limit_bytes") {
         let bytes = field.size(0..=u64::from(u32::MAX))?;
+        if (1..u64::from(raw::L4S_MTU)).contains(&bytes) {
+            return Err(field.error("expected 0, or a packet of full size: 1500 B or more"));
+        }
         params.limit_bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
     }
     if let Some(field) = section.field("max_ecnth") {
         params.max_ecnth = scaled(field.number(0.0..=1.0)?, f64::from(raw::L4S_PROB_ONE));
     }
     if let Some(field) = section.field("classic_weight") {
-        params.classic_weight = u8::try_from(field.count(1..=50)?).unwrap_or(u8::MAX);
+        params.classic_weight = u8::try_from(field.count(0..=100)?).unwrap_or(u8::MAX);
     }
     if let Some(field) = section.field("dither") {
         params.dither = field.choice(&[("recur", Dither::Recur), ("random", Dither::Random)])?;
