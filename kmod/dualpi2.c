@@ -111,6 +111,16 @@ dualpi2_steer(struct dualpi2 *d, const struct l4s_override *o, uint8_t set)
 	 */
 	d->alpha = (int64_t)((uint64_t)s->alpha_uhz * 72057594 / 1000000);
 	d->beta = (int64_t)((uint64_t)s->beta_uhz * 72057594 / 1000000);
+	/*
+	 * Overflow: p' stops where the L4S queue is marked always, by the
+	 * greater coupling, and classic drops stay below 1 / k^2.
+	 */
+	d->p_max = DUALPI2_P_ONE;
+	if (p->overflow != 0)
+		d->p_max = DUALPI2_P_ONE / (int64_t)(s->coupling_q8 >
+		    p->coupling_q8 ? s->coupling_q8 : p->coupling_q8) * 256;
+	if (d->p > d->p_max)
+		d->p = d->p_max;
 	dualpi2_derive(d);
 }
 
@@ -133,7 +143,7 @@ dualpi2_derive(struct dualpi2 *d)
 	if (k < d->params.coupling_q8)
 		k = d->params.coupling_q8;
 	guard = (p * k) >> 8;
-	d->overload = guard >= DUALPI2_ONE;
+	d->overload = guard >= DUALPI2_ONE && d->params.overflow == 0;
 	d->status = (d->overload ? L4S_STATUS_OVERLOAD : 0) |
 	    (d->burst_ns != 0 ? L4S_STATUS_BURST : 0);
 	d->previous_us = dualpi2_us(d->previous_ns);
@@ -265,7 +275,7 @@ dualpi2_add(struct dualpi2 *d, int128 delta)
 {
 	int64_t p = d->p + dualpi2_cut(delta);
 
-	d->p = p < 0 ? 0 : p > DUALPI2_P_ONE ? DUALPI2_P_ONE : p;
+	d->p = p < 0 ? 0 : p > d->p_max ? d->p_max : p;
 }
 
 /*
@@ -349,19 +359,25 @@ dualpi2_pick(struct dualpi2 *d, uint64_t now, struct dualpi2_verdict *v)
 		v->action = L4S_ACTION_DROP;
 	if (v->action == L4S_ACTION_DROP && __predict_false(last)) {
 		v->action = can_mark ? L4S_ACTION_MARK : L4S_ACTION_ENQUEUE;
-		if (v->queue == L4S_QUEUE_L4S && v->cause == DUALPI2_CLASSIC)
+		if ((v->ecn & d->params.l4s_ecn) != 0)
 			v->cause = DUALPI2_COUPLED;	/* p_CL is one */
 	}
 	return (true);
 }
 
-/* What is signalled to a packet of the L4S queue. */
+/*
+ * What is signalled to a packet of the L4S queue.  One that only its DSCP
+ * brought there gets the signals of a classic packet, a mark or a drop
+ * (RFC 9332, section 2.5.1.1).
+ */
 static inline uint8_t
 dualpi2_l4s(struct dualpi2 *d, struct dualpi2_queue *q,
     struct dualpi2_verdict *v)
 {
 	uint32_t p_native = 0, p_coupled = d->p_coupled;
 
+	if (__predict_false((v->ecn & d->params.l4s_ecn) == 0))
+		return (dualpi2_classic(d, q, v));
 	if (__predict_false(d->overload)) {
 		v->probability = p_coupled;
 		if (dualpi2_dither(d, q, d->p_classic)) {

@@ -95,7 +95,8 @@ struct dualpi2 {
 	struct dualpi2_setpoints set;
 
 	/* The controller. */
-	int64_t		p;		/* p', Q56, 0..DUALPI2_P_ONE */
+	int64_t		p;		/* p', Q56, 0..p_max */
+	int64_t		p_max;		/* DUALPI2_P_ONE; 1/k for overflow */
 	int64_t		alpha;		/* Q56 per ns */
 	int64_t		beta;		/* Q56 per ns */
 	uint64_t	next_update;	/* ns; 0 before the first packet */
@@ -142,11 +143,16 @@ void	dualpi2_steer(struct dualpi2 *, const struct l4s_override *,
  */
 static inline void dualpi2_advance(struct dualpi2 *, uint64_t now);
 
-/* The queue that a codepoint belongs to (RFC 9332, section 2.3). */
+/*
+ * The queue of a packet, by the field that has DSCP and ECN (RFC 9332, section
+ * 2.3).
+ */
 static inline uint8_t
-dualpi2_classify(uint8_t ecn)
+dualpi2_classify(const struct dualpi2 *d, uint8_t ds)
 {
-	return ((ecn & 1) != 0 ? L4S_QUEUE_L4S : L4S_QUEUE_CLASSIC);
+	return ((ds & d->params.l4s_ecn) != 0 ||
+	    (d->params.l4s_dscp >> (ds >> 2) & 1) != 0 ? L4S_QUEUE_L4S :
+	    L4S_QUEUE_CLASSIC);
 }
 
 /* Queues the packet; false if a limit forbids it (then nothing changed). */

@@ -154,28 +154,31 @@ instance_above_ceiling(struct l4s_instance *inst, uint64_t now)
 	return (above);
 }
 
-/* Counts a packet in; returns the time that is in force. */
-static inline uint64_t
-instance_arrive(struct l4s_instance *inst, uint8_t queue, uint32_t length,
-    uint64_t now)
+/* Counts a packet in; its queue, and in *now the time that is in force. */
+static inline uint8_t
+instance_arrive(struct l4s_instance *inst, uint8_t ds, uint32_t length,
+    uint64_t *now)
 {
-	struct dualpi2_queue *q = &inst->queue.queue[queue];
+	struct dualpi2_queue *q;
+	uint8_t queue;
 
-	now = instance_catch_up(inst, now);
+	*now = instance_catch_up(inst, *now);
 	if (__predict_false(inst->overrides.active))
-		(void)instance_above_ceiling(inst, now);
+		(void)instance_above_ceiling(inst, *now);
+	queue = dualpi2_classify(&inst->queue, ds);
+	q = &inst->queue.queue[queue];
 	L4S_COUNT(&q->total_packets, 1);
 	L4S_COUNT(&q->total_bytes, length);
-	return (now);
+	return (queue);
 }
 
 bool
 l4s_instance_enqueue(struct l4s_instance *inst, l4s_pkt_t *pkt, uint64_t now)
 {
 	uint32_t length = l4s_pkt_length(pkt);
-	uint8_t ecn = l4s_pkt_ecn(pkt), queue = dualpi2_classify(ecn);
+	uint8_t ds = l4s_pkt_ds(pkt);
+	uint8_t queue = instance_arrive(inst, ds, length, &now);
 
-	now = instance_arrive(inst, queue, length, now);
 	if (__predict_true(dualpi2_enqueue(&inst->queue, pkt, queue, length,
 	    now))) {
 		l4s_count_backlog(&inst->counters.queue[queue],
@@ -183,18 +186,17 @@ l4s_instance_enqueue(struct l4s_instance *inst, l4s_pkt_t *pkt, uint64_t now)
 		    inst->queue.queue[queue].bytes);
 		return (true);
 	}
-	instance_tail_drop(inst, pkt, queue, ecn, length, now);
+	instance_tail_drop(inst, pkt, queue, ds & L4S_ECN_CE, length, now);
 	return (false);
 }
 
 void
-l4s_instance_refuse(struct l4s_instance *inst, l4s_pkt_t *pkt, uint8_t ecn,
+l4s_instance_refuse(struct l4s_instance *inst, l4s_pkt_t *pkt, uint8_t ds,
     uint32_t length, uint64_t now)
 {
-	uint8_t queue = dualpi2_classify(ecn);
+	uint8_t queue = instance_arrive(inst, ds, length, &now);
 
-	now = instance_arrive(inst, queue, length, now);
-	instance_tail_drop(inst, pkt, queue, ecn, length, now);
+	instance_tail_drop(inst, pkt, queue, ds & L4S_ECN_CE, length, now);
 }
 
 static void

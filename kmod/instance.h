@@ -82,9 +82,9 @@ bool	l4s_instance_enqueue(struct l4s_instance *, l4s_pkt_t *, uint64_t now);
 /*
  * For a packet that could not get as far, memory being short: counted and
  * recorded as a tail drop.  NULL: it is gone already; else it goes to the
- * sink.  The codepoint and the length are its own.
+ * sink.  DSCP, ECN and the length are its own.
  */
-void	l4s_instance_refuse(struct l4s_instance *, l4s_pkt_t *, uint8_t ecn,
+void	l4s_instance_refuse(struct l4s_instance *, l4s_pkt_t *, uint8_t ds,
 	    uint32_t length, uint64_t now);
 /*
  * The packet to send, or NULL.  Drops what is to be dropped on the way: at

@@ -31,6 +31,7 @@ l4s_params_default(struct l4s_params *p)
 		.dither = L4S_DITHER_RECUR,
 		.laqm = L4S_LAQM_STEP,
 		.ecn = 1,
+		.l4s_ecn = L4S_ECN_MASK_L4S,
 	};
 }
 
@@ -54,9 +55,42 @@ l4s_params_paper(struct l4s_params *p)
 	p->max_ecnth = L4S_PROB_ONE / 10;
 }
 
+/*
+ * RFC 9332, figure 2, lines 12 to 14, with the typical round-trip time for the
+ * target, and six of them for the longest, as tc-dualpi2(8) has it.  In
+ * microseconds, so that 64 bits hold: alpha in 1e-6 Hz is
+ * 1e11 tupdate / max^2, below 1e17 before the division.
+ */
+int
+l4s_params_rtt(struct l4s_params *p, uint64_t typical_ns, uint64_t max_ns)
+{
+	uint64_t typical, max, tupdate;
+
+	if (typical_ns > L4S_NS_PER_S || max_ns > 10 * L4S_NS_PER_S)
+		return (L4S_EINVAL);
+	typical = typical_ns / L4S_NS_PER_US;
+	max = max_ns / L4S_NS_PER_US;
+	if (typical == 0)
+		typical = max / 6;
+	if (max == 0)
+		max = typical * 6;
+	tupdate = typical < max / 3 ? typical : max / 3;
+	if (typical < 100 || typical > 1000000 || typical > max ||
+	    max > 10000000 || tupdate < 100)
+		return (L4S_EINVAL);
+	p->target_ns = typical * L4S_NS_PER_US;
+	p->tupdate_ns = tupdate * L4S_NS_PER_US;
+	p->alpha_uhz = (uint32_t)((100000000000ULL * tupdate +
+	    max * max / 2) / (max * max));
+	p->beta_uhz = (uint32_t)((300000000000ULL + max / 2) / max);
+	return (0);
+}
+
 int
 l4s_params_check(const struct l4s_params *p)
 {
+	static const uint8_t zero[sizeof(p->pad)];
+
 	if (p->version != L4S_ABI_VERSION || p->length != sizeof(*p))
 		return (L4S_EPROTO);
 	if (p->pad0 != 0 ||
@@ -73,7 +107,10 @@ l4s_params_check(const struct l4s_params *p)
 	    p->classic_weight > 100 ||
 	    p->dither > L4S_DITHER_RANDOM ||
 	    p->laqm > L4S_LAQM_RAMP ||
-	    p->ecn > 1)
+	    p->ecn > 1 ||
+	    (p->l4s_ecn != L4S_ECN_MASK_L4S &&
+	    p->l4s_ecn != L4S_ECN_MASK_ANY) ||
+	    p->overflow > 1 || memcmp(p->pad, zero, sizeof(zero)) != 0)
 		return (L4S_EINVAL);
 	return (0);
 }

@@ -21,6 +21,14 @@ void	l4s_params_default(struct l4s_params *);	/* RFC 9332 */
 void	l4s_params_tuned(struct l4s_params *);	/* 10 ms, gains x 4 */
 void	l4s_params_paper(struct l4s_params *);	/* the published log's */
 int	l4s_params_check(const struct l4s_params *);
+/*
+ * Derives target, tupdate and gains from the round-trip times of the traffic:
+ * typical, 100 us to 1 s, and the longest for which the controller is to be
+ * stable, from the typical one to 10 s.  With 0 for one of them it follows
+ * from the other.  L4S_EINVAL, and nothing changed, when out of range.
+ */
+int	l4s_params_rtt(struct l4s_params *, uint64_t typical_ns,
+	    uint64_t max_ns);
 
 void	l4s_limits_default(struct l4s_limits *);
 int	l4s_limits_check(const struct l4s_limits *);

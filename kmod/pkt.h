@@ -13,7 +13,9 @@
  * Each defines l4s_pkt_t and, as static inline functions:
  *
  *	uint32_t   l4s_pkt_length(p)	bytes, IP header included
- *	uint8_t    l4s_pkt_ecn(p)	L4S_ECN_*; Not-ECT if it is not IP
+ *	uint8_t    l4s_pkt_ds(p)	DSCP and ECN, as in the IP header; 0 if
+ *					it is not IP
+ *	uint8_t    l4s_pkt_ecn(p)	L4S_ECN_*: its last two bits
  *	bool       l4s_pkt_can_mark(p)	false: Not-ECT, or its header cannot be
  *					written; holds until the packet leaves
  *	void       l4s_pkt_mark(p)	sets CE; only if l4s_pkt_can_mark()

@@ -26,15 +26,21 @@ struct l4s_pkt_sink {
 
 /*
  * Makes the IP header of an ECT packet contiguous and writable, so that a
- * mark cannot fail later.  NULL if memory was short: the packet, whose codepoint
- * is left in *ecn, is gone.
+ * mark cannot fail later.  NULL if memory was short: the packet, whose DSCP
+ * and ECN are left in *ds, is gone.
  */
-struct mbuf	*l4s_pkt_prepare(struct mbuf *, uint8_t *ecn);
+struct mbuf	*l4s_pkt_prepare(struct mbuf *, uint8_t *ds);
 
-uint8_t		 l4s_pkt_ecn(const struct mbuf *);
+uint8_t		 l4s_pkt_ds(const struct mbuf *);
 bool		 l4s_pkt_can_mark(struct mbuf *);
 void		 l4s_pkt_mark(struct mbuf *);
 void		 l4s_pkt_drop(struct mbuf *, struct l4s_pkt_sink *);
+
+static inline uint8_t
+l4s_pkt_ecn(const struct mbuf *m)
+{
+	return (l4s_pkt_ds(m) & L4S_ECN_CE);
+}
 
 static inline struct dn_pkt_tag *
 l4s_pkt_tag(const struct mbuf *m)

@@ -18,6 +18,7 @@ struct l4s_pkt_user {
 	uint64_t	sojourn_ns;
 	uint32_t	length;
 	uint8_t		ecn;		/* L4S_ECN_* */
+	uint8_t		dscp;
 	bool		fixed;		/* as a header that others share */
 	bool		queued;		/* behind Th_len others */
 	uint8_t		queue;		/* what follows: once decided */
@@ -43,6 +44,12 @@ static inline uint8_t
 l4s_pkt_ecn(const l4s_pkt_t *p)
 {
 	return (p->ecn);
+}
+
+static inline uint8_t
+l4s_pkt_ds(const l4s_pkt_t *p)
+{
+	return ((uint8_t)(p->dscp << 2 | p->ecn));
 }
 
 static inline bool

@@ -68,14 +68,14 @@ dn_dualpi2_enqueue(struct dn_sch_inst *si, struct dn_queue *q __unused,
 	struct dn_dualpi2_instance *in = dn_dualpi2_instance_of(si);
 	uint64_t head = l4s_ring_head(&in->vnet->ring);
 	uint32_t length = l4s_pkt_length(m);
-	uint8_t ecn = L4S_ECN_NOT_ECT;
+	uint8_t ds = 0;
 	bool queued = false;
 
 	si->ni.tot_pkts++;
 	si->ni.tot_bytes += length;
-	m = l4s_pkt_prepare(m, &ecn);
+	m = l4s_pkt_prepare(m, &ds);
 	if (__predict_false(m == NULL)) {
-		l4s_instance_refuse(&in->instance, NULL, ecn, length,
+		l4s_instance_refuse(&in->instance, NULL, ds, length,
 		    l4s_now());
 		si->ni.drops++;
 		V_dn_cfg.io_pkt_drop++;

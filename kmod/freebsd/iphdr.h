@@ -5,7 +5,7 @@
  */
 
 /*
- * The ECN field of an IP header, as bytes in network order: no alignment, no
+ * DSCP and ECN field of an IP header, as bytes in network order: no alignment, no
  * kernel headers, so that a test on any host runs it.
  *
  *	IPv4	byte 1, bits 0-1 (RFC 791, RFC 3168 section 5)
@@ -20,17 +20,24 @@
 /* Bytes of a header that the functions below touch, at most. */
 #define	L4S_IPHDR_LENGTH	20
 
+/* The whole field, DSCP and ECN; 0 if it is not an IP header. */
 static inline uint8_t
-l4s_iphdr_ecn(const uint8_t *h)
+l4s_iphdr_ds(const uint8_t *h)
 {
 	switch (h[0] >> 4) {
 	case 4:
-		return (h[1] & 0x03);
+		return (h[1]);
 	case 6:
-		return ((h[1] >> 4) & 0x03);
+		return ((uint8_t)(h[0] << 4 | h[1] >> 4));
 	default:
-		return (L4S_ECN_NOT_ECT);
+		return (0);
 	}
+}
+
+static inline uint8_t
+l4s_iphdr_ecn(const uint8_t *h)
+{
+	return (l4s_iphdr_ds(h) & L4S_ECN_CE);
 }
 
 /* Bytes in front of the IP header of a frame: Ethernet's, and two tags. */

@@ -39,11 +39,11 @@ pkt_ip_header(const struct mbuf *m)
 }
 
 uint8_t
-l4s_pkt_ecn(const struct mbuf *m)
+l4s_pkt_ds(const struct mbuf *m)
 {
 	const uint8_t *h = pkt_ip_header(m);
 
-	return (h != NULL ? l4s_iphdr_ecn(h) : L4S_ECN_NOT_ECT);
+	return (h != NULL ? l4s_iphdr_ds(h) : 0);
 }
 
 /*
@@ -72,7 +72,7 @@ l4s_pkt_mark(struct mbuf *m)
 }
 
 struct mbuf *
-l4s_pkt_prepare(struct mbuf *m, uint8_t *ecn)
+l4s_pkt_prepare(struct mbuf *m, uint8_t *ds)
 {
 	uint8_t head[L4S_ETHERHDR_LENGTH + L4S_IPHDR_LENGTH];
 	int length, offset = 0;
@@ -89,8 +89,10 @@ l4s_pkt_prepare(struct mbuf *m, uint8_t *ecn)
 	}
 	if (length < offset + L4S_IPHDR_LENGTH)
 		return (m);
-	*ecn = l4s_iphdr_ecn(head + offset);
-	if (*ecn == L4S_ECN_NOT_ECT)
+	*ds = l4s_iphdr_ds(head + offset);
+	/* What is not to be marked need not be writable. */
+	if ((*ds & L4S_ECN_CE) == L4S_ECN_NOT_ECT &&
+	    pkt_ip_header(m) != NULL)
 		return (m);
 	/*
 	 * Copies these bytes into an mbuf of the packet's own, also when they

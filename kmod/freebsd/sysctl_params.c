@@ -86,7 +86,7 @@ enum {
 	PARAM_MAX_BURST, PARAM_ALPHA, PARAM_BETA, PARAM_COUPLING,
 	PARAM_L4S_MIN_PACKETS, PARAM_LIMIT, PARAM_LIMIT_BYTES,
 	PARAM_MAX_ECNTH, PARAM_CLASSIC_WEIGHT, PARAM_DITHER, PARAM_LAQM,
-	PARAM_ECN
+	PARAM_ECN, PARAM_L4S_ECN, PARAM_L4S_DSCP, PARAM_OVERFLOW
 };
 
 static const struct field params_fields[] = {
@@ -106,6 +106,9 @@ static const struct field params_fields[] = {
 	[PARAM_DITHER] = FIELD(l4s_params, dither, 1),
 	[PARAM_LAQM] = FIELD(l4s_params, laqm, 1),
 	[PARAM_ECN] = FIELD(l4s_params, ecn, 1),
+	[PARAM_L4S_ECN] = FIELD(l4s_params, l4s_ecn, 1),
+	[PARAM_L4S_DSCP] = FIELD(l4s_params, l4s_dscp, 1),
+	[PARAM_OVERFLOW] = FIELD(l4s_params, overflow, 1),
 };
 
 static int
@@ -165,6 +168,60 @@ PARAM(classic_weight, PARAM_CLASSIC_WEIGHT,
 PARAM(dither, PARAM_DITHER, "Pattern of signals: 0 even, 1 independent");
 PARAM(laqm, PARAM_LAQM, "Native L4S marking: 0 step, 1 ramp");
 PARAM(ecn, PARAM_ECN, "Mark ECN-capable packets (1) or drop them (0)");
+PARAM(l4s_ecn, PARAM_L4S_ECN,
+    "ECN codepoints for the L4S queue: 1 ECT(1) and CE, 3 ECT(0) too");
+PARAM(l4s_dscp, PARAM_L4S_DSCP,
+    "DSCPs for the L4S queue as well, the sum of 2^DSCP, 0 for none");
+PARAM(overflow, PARAM_OVERFLOW,
+    "In overload, delay ECN-capable packets (1) or drop them (0)");
+
+/*
+ * What the round-trip times say of target, tupdate and gains.  0 for one of
+ * them: it follows from the other.  Both 0, and the parameters stay.
+ */
+static int
+sysctl_rtt(SYSCTL_HANDLER_ARGS)
+{
+	struct l4s_vnet *v = l4s_vnet_current();
+	struct l4s_params params;
+	uint64_t value, us[2];
+	int error;
+
+	if (v == NULL)
+		return (ENXIO);
+	mtx_lock(&l4s_global);
+	value = v->rtt_us[arg2];
+	mtx_unlock(&l4s_global);
+	error = sysctl_handle_64(oidp, &value, 0, req);
+	if (error != 0 || req->newptr == NULL)
+		return (error);
+	if (value > 10000000)
+		return (EINVAL);
+	mtx_lock(&l4s_global);
+	us[0] = v->rtt_us[0];
+	us[1] = v->rtt_us[1];
+	us[arg2] = value;
+	if (us[0] != 0 || us[1] != 0) {
+		l4s_device_params(&v->device, &params);
+		if (l4s_params_rtt(&params, us[0] * 1000, us[1] * 1000) != 0 ||
+		    l4s_device_set_params(&v->device, &params, l4s_now()) != 0)
+			error = EINVAL;
+	}
+	if (error == 0)
+		v->rtt_us[arg2] = value;
+	mtx_unlock(&l4s_global);
+	return (error);
+}
+
+#define	RTT(name, index, description)					\
+	SYSCTL_PROC(_net_inet_ip_dummynet_dualpi2, OID_AUTO, name,	\
+	    ROW_FLAGS | CTLFLAG_RW, NULL, index, sysctl_rtt, "QU",	\
+	    description)
+
+RTT(typical_rtt, 0,
+    "Typical RTT (us), 100 to 1000000: sets target, tupdate and gains");
+RTT(max_rtt, 1,
+    "Longest RTT (us), 300 to 10000000: sets target, tupdate and gains");
 
 /* Named sets; reading tells which is in force, or "custom". */
 static const struct {
@@ -199,8 +256,12 @@ sysctl_profile(SYSCTL_HANDLER_ARGS)
 	for (i = 0; i < nitems(profiles); i++)
 		if (strcmp(name, profiles[i].name) == 0) {
 			profiles[i].fill(&named);
-			return (l4s_device_set_params(&v->device, &named,
-			    l4s_now()) != 0 ? EINVAL : 0);
+			mtx_lock(&l4s_global);
+			v->rtt_us[0] = v->rtt_us[1] = 0;
+			error = l4s_device_set_params(&v->device, &named,
+			    l4s_now());
+			mtx_unlock(&l4s_global);
+			return (error != 0 ? EINVAL : 0);
 		}
 	return (EINVAL);
 }

@@ -67,6 +67,7 @@ struct l4s_vnet {
 	struct l4s_ring	ring;
 	uint64_t	*words;		/* (c) the ring's */
 	struct l4s_advice advice;	/* (g) */
+	uint64_t	rtt_us[2];	/* (g) typical, longest; as last set */
 	LIST_HEAD(, l4s_vnet_watch) watches; /* (g) */
 	bool		gone;		/* (g) */
 	u_int		references;	/* (g) the vnet's, and each open's */

@@ -43,9 +43,9 @@ static void *(*allocate)(size_t) = malloc;
 static l4s_pkt_t *take_packet(struct l4s_user *);
 static void	give_packet(struct l4s_user *, l4s_pkt_t *);
 static int	refuse(struct l4s_user *, uint64_t cookie, uint32_t length,
-		    uint8_t ecn, uint64_t now_ns);
+		    uint8_t ecn, uint8_t dscp, uint64_t now_ns);
 static void	fill(l4s_pkt_t *, uint64_t cookie, uint32_t length,
-		    uint8_t ecn);
+		    uint8_t ecn, uint8_t dscp);
 static void	report(const l4s_pkt_t *, struct l4s_user_packet *);
 
 struct l4s_user *
@@ -155,35 +155,45 @@ int
 l4s_user_enqueue(struct l4s_user *u, uint64_t cookie, uint32_t length,
     uint8_t ecn, uint64_t now_ns)
 {
+	return (l4s_user_enqueue_dscp(u, cookie, length, ecn, 0, now_ns));
+}
+
+int
+l4s_user_enqueue_dscp(struct l4s_user *u, uint64_t cookie, uint32_t length,
+    uint8_t ecn, uint8_t dscp, uint64_t now_ns)
+{
 	l4s_pkt_t *p = take_packet(u);
 
 	if (__predict_false(p == NULL))
-		return (refuse(u, cookie, length, ecn, now_ns));
-	fill(p, cookie, length, ecn);
+		return (refuse(u, cookie, length, ecn, dscp, now_ns));
+	fill(p, cookie, length, ecn, dscp);
 	return (l4s_instance_enqueue(&u->instance, p, now_ns) ? 0 : 1);
 }
 
 static int
 refuse(struct l4s_user *u, uint64_t cookie, uint32_t length, uint8_t ecn,
-    uint64_t now_ns)
+    uint8_t dscp, uint64_t now_ns)
 {
 	l4s_pkt_t *p = NULL;
 
 	if (!u->last_used) {
 		u->last_used = true;
 		p = &u->last;
-		fill(p, cookie, length, ecn);
+		fill(p, cookie, length, ecn, dscp);
 	}
-	l4s_instance_refuse(&u->instance, p, ecn & 3, length, now_ns);
+	l4s_instance_refuse(&u->instance, p,
+	    (uint8_t)(dscp << 2 | (ecn & 3)), length, now_ns);
 	return (1);
 }
 
 static void
-fill(l4s_pkt_t *p, uint64_t cookie, uint32_t length, uint8_t ecn)
+fill(l4s_pkt_t *p, uint64_t cookie, uint32_t length, uint8_t ecn,
+    uint8_t dscp)
 {
 	p->cookie = cookie;
 	p->length = length;
 	p->ecn = ecn & 3;
+	p->dscp = dscp & 63;
 	p->fixed = (ecn & L4S_USER_ECN_FIXED) != 0;
 }
 
@@ -328,6 +338,13 @@ void
 l4s_user_params_paper(struct l4s_params *p)
 {
 	l4s_params_paper(p);
+}
+
+int
+l4s_user_params_rtt(struct l4s_params *p, uint64_t typical_ns,
+    uint64_t max_ns)
+{
+	return (l4s_params_rtt(p, typical_ns, max_ns));
 }
 
 void

@@ -61,6 +61,10 @@ void		 l4s_user_destroy(struct l4s_user *);
  */
 int		 l4s_user_enqueue(struct l4s_user *, uint64_t cookie,
 		    uint32_t length, uint8_t ecn, uint64_t now_ns);
+/* The same for a packet that has a DiffServ codepoint, 0 to 63. */
+int		 l4s_user_enqueue_dscp(struct l4s_user *, uint64_t cookie,
+		    uint32_t length, uint8_t ecn, uint8_t dscp,
+		    uint64_t now_ns);
 /* Returns 1 and the packet to send, or 0 when both queues are empty. */
 int		 l4s_user_dequeue(struct l4s_user *, uint64_t now_ns,
 		    struct l4s_user_packet *out);
@@ -110,5 +114,8 @@ void		 l4s_user_params_default(struct l4s_params *);
 void		 l4s_user_params_tuned(struct l4s_params *);
 void		 l4s_user_params_paper(struct l4s_params *);
 void		 l4s_user_limits_default(struct l4s_limits *);
+/* Target, tupdate and gains for round-trip times: 0, or L4S_EINVAL. */
+int		 l4s_user_params_rtt(struct l4s_params *, uint64_t typical_ns,
+		    uint64_t max_ns);
 
 #endif /* !_L4S_USER_H_ */

@@ -261,6 +261,15 @@ struct l4s_limits {
 #define	L4S_LAQM_STEP		0	/* mark above l4s_threshold_ns */
 #define	L4S_LAQM_RAMP		1	/* linearly from there over l4s_range_ns */
 
+/* l4s_params.l4s_ecn: the codepoints that are for the L4S queue. */
+#define	L4S_ECN_MASK_L4S	1	/* ECT(1) and CE */
+#define	L4S_ECN_MASK_ANY	3	/* ECT(0) too */
+
+/* l4s_params.l4s_dscp: DiffServ codepoints that are for it as well. */
+#define	L4S_DSCP_EF		(1ULL << 46)	/* RFC 3246 */
+#define	L4S_DSCP_VA		(1ULL << 44)	/* RFC 5865 */
+#define	L4S_DSCP_NQB		(1ULL << 45)	/* Non-Queue-Building */
+
 /* A packet of full size: what a limit in bytes keeps room for. */
 #define	L4S_MTU			1500
 
@@ -273,6 +282,7 @@ struct l4s_params {
 	uint64_t	l4s_threshold_ns; /* 1 ms; 0..1 s */
 	uint64_t	l4s_range_ns;	/* ramp only.  400 us; 1 ns..1 s */
 	uint64_t	max_burst_ns;	/* RFC 8033 burst allowance; 0: off; ..10 s */
+	uint64_t	l4s_dscp;	/* bit n: DSCP n is for the L4S queue.  0 */
 	uint32_t	alpha_uhz;	/* integral gain, 1e-6 Hz.  160000 */
 	uint32_t	beta_uhz;	/* proportional, 1e-6 Hz.  3200000 */
 	uint32_t	coupling_q8;	/* k, Q8.  2.0 = 512; 256..65535 */
@@ -285,6 +295,9 @@ struct l4s_params {
 	uint8_t		dither;		/* L4S_DITHER_* */
 	uint8_t		laqm;		/* L4S_LAQM_* */
 	uint8_t		ecn;		/* mark ECT (1) or drop (0) */
+	uint8_t		l4s_ecn;	/* L4S_ECN_MASK_*.  L4S_ECN_MASK_L4S */
+	uint8_t		overflow;	/* in overload, delay (1) or drop (0) */
+	uint8_t		pad[6];		/* zero */
 };
 
 /*
@@ -491,7 +504,7 @@ _Static_assert(sizeof(struct l4s_loss) == L4S_RECORD_SIZE, "l4s_loss");
 _Static_assert(sizeof(struct l4s_event) == L4S_RECORD_SIZE, "l4s_event");
 _Static_assert(sizeof(struct l4s_override) == 64, "l4s_override");
 _Static_assert(sizeof(struct l4s_limits) == 48, "l4s_limits");
-_Static_assert(sizeof(struct l4s_params) == 80, "l4s_params");
+_Static_assert(sizeof(struct l4s_params) == 96, "l4s_params");
 _Static_assert(sizeof(struct l4s_stats) == 336, "l4s_stats");
 _Static_assert(sizeof(struct l4s_queue_stats) == 408, "l4s_queue_stats");
 _Static_assert(sizeof(struct l4s_queues) == 872, "l4s_queues");

@@ -113,8 +113,8 @@ plain! {
     }
     l4s_params {
         version pad0 length target_ns tupdate_ns l4s_threshold_ns l4s_range_ns max_burst_ns
-        alpha_uhz beta_uhz coupling_q8 l4s_min_packets limit_packets limit_bytes max_ecnth
-        classic_weight dither laqm ecn
+        l4s_dscp alpha_uhz beta_uhz coupling_q8 l4s_min_packets limit_packets limit_bytes max_ecnth
+        classic_weight dither laqm ecn l4s_ecn overflow pad
     }
     l4s_stats {
         version pad0 length sched instance packets_in bytes_in forwarded forwarded_bytes dropped

@@ -43,6 +43,13 @@ pub struct Params {
     pub laqm: NativeAqm,
     /// ECT packets are marked; else dropped.
     pub ecn: bool,
+    /// ECT(0) is for the L4S queue too, not only ECT(1) and CE.
+    pub any_ect: bool,
+    /// DiffServ codepoints that are for the L4S queue as well: bit n is DSCP n.
+    pub l4s_dscp: u64,
+    /// In overload packets that can be marked are delayed, to the limit, and
+    /// not dropped.
+    pub overflow: bool,
 }
 
 impl Default for Params {
@@ -64,6 +71,9 @@ impl Default for Params {
             dither: Dither::Recur,
             laqm: NativeAqm::Step,
             ecn: true,
+            any_ect: false,
+            l4s_dscp: 0,
+            overflow: false,
         }
     }
 }
@@ -155,12 +165,7 @@ impl Params {
             ecnth <= raw::L4S_PROB_ONE,
             "0..=2147483647 (Q31)",
         )?;
-        within(
-            "classic_weight",
-            weight.into(),
-            weight <= 100,
-            "0..=100",
-        )?;
+        within("classic_weight", weight.into(), weight <= 100, "0..=100")?;
         Ok(raw::l4s_params {
             version: raw::L4S_ABI_VERSION as u16,
             pad0: 0,
@@ -181,6 +186,10 @@ impl Params {
             dither: self.dither.code(),
             laqm: self.laqm.code(),
             ecn: self.ecn.into(),
+            l4s_ecn: if self.any_ect { MASK_ANY } else { MASK_L4S },
+            l4s_dscp: self.l4s_dscp,
+            overflow: self.overflow.into(),
+            pad: [0; 6],
         })
     }
 }
@@ -190,7 +199,18 @@ impl TryFrom<raw::l4s_params> for Params {
     /// Checks every field.
     fn try_from(p: raw::l4s_params) -> Result<Self, AbiError> {
         check_layout(PARAMS, p.version, p.pad0, p.length, size_of_val(&p))?;
-        check(p.ecn <= 1, PARAMS, "ecn", u64::from(p.ecn), "0 or 1")?;
+        let one = |field, got: u8| check(got <= 1, PARAMS, field, u64::from(got), "0 or 1");
+        one("ecn", p.ecn)?;
+        one("overflow", p.overflow)?;
+        check(
+            [MASK_L4S, MASK_ANY].contains(&p.l4s_ecn),
+            PARAMS,
+            "l4s_ecn",
+            u64::from(p.l4s_ecn),
+            "1 or 3",
+        )?;
+        let pad = p.pad.iter().copied().max().unwrap_or(0);
+        check(pad == 0, PARAMS, "pad", u64::from(pad), "0")?;
         let params = Params {
             target_ns: p.target_ns,
             tupdate_ns: p.tupdate_ns,
@@ -208,6 +228,9 @@ impl TryFrom<raw::l4s_params> for Params {
             dither: p.dither.try_into()?,
             laqm: p.laqm.try_into()?,
             ecn: p.ecn == 1,
+            any_ect: p.l4s_ecn == MASK_ANY,
+            l4s_dscp: p.l4s_dscp,
+            overflow: p.overflow == 1,
         };
         params.to_raw()?;
         Ok(params)
@@ -308,3 +331,5 @@ impl TryFrom<raw::l4s_limits> for Limits {
 const PARAMS: &str = raw::l4s_params::NAME;
 const LIMITS: &str = raw::l4s_limits::NAME;
 const Q8_ONE: u32 = 256;
+const MASK_L4S: u8 = raw::L4S_ECN_MASK_L4S as u8;
+const MASK_ANY: u8 = raw::L4S_ECN_MASK_ANY as u8;

@@ -65,6 +65,11 @@ pub const L4S_DITHER_RECUR: u32 = 0;
 pub const L4S_DITHER_RANDOM: u32 = 1;
 pub const L4S_LAQM_STEP: u32 = 0;
 pub const L4S_LAQM_RAMP: u32 = 1;
+pub const L4S_ECN_MASK_L4S: u32 = 1;
+pub const L4S_ECN_MASK_ANY: u32 = 3;
+pub const L4S_DSCP_EF: u64 = 70368744177664;
+pub const L4S_DSCP_VA: u64 = 17592186044416;
+pub const L4S_DSCP_NQB: u64 = 35184372088832;
 pub const L4S_MTU: u32 = 1500;
 pub const L4S_DELAY_BINS: u32 = 32;
 pub const L4S_OP_VERSION: u32 = 1;
@@ -375,6 +380,7 @@ pub struct l4s_params {
     pub l4s_threshold_ns: u64,
     pub l4s_range_ns: u64,
     pub max_burst_ns: u64,
+    pub l4s_dscp: u64,
     pub alpha_uhz: u32,
     pub beta_uhz: u32,
     pub coupling_q8: u32,
@@ -386,10 +392,13 @@ pub struct l4s_params {
     pub dither: u8,
     pub laqm: u8,
     pub ecn: u8,
+    pub l4s_ecn: u8,
+    pub overflow: u8,
+    pub pad: [u8; 6usize],
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of l4s_params"][::core::mem::size_of::<l4s_params>() - 80usize];
+    ["Size of l4s_params"][::core::mem::size_of::<l4s_params>() - 96usize];
     ["Alignment of l4s_params"][::core::mem::align_of::<l4s_params>() - 8usize];
     ["Offset of field: l4s_params::version"][::core::mem::offset_of!(l4s_params, version) - 0usize];
     ["Offset of field: l4s_params::pad0"][::core::mem::offset_of!(l4s_params, pad0) - 2usize];
@@ -404,25 +413,32 @@ const _: () = {
         [::core::mem::offset_of!(l4s_params, l4s_range_ns) - 32usize];
     ["Offset of field: l4s_params::max_burst_ns"]
         [::core::mem::offset_of!(l4s_params, max_burst_ns) - 40usize];
+    ["Offset of field: l4s_params::l4s_dscp"]
+        [::core::mem::offset_of!(l4s_params, l4s_dscp) - 48usize];
     ["Offset of field: l4s_params::alpha_uhz"]
-        [::core::mem::offset_of!(l4s_params, alpha_uhz) - 48usize];
+        [::core::mem::offset_of!(l4s_params, alpha_uhz) - 56usize];
     ["Offset of field: l4s_params::beta_uhz"]
-        [::core::mem::offset_of!(l4s_params, beta_uhz) - 52usize];
+        [::core::mem::offset_of!(l4s_params, beta_uhz) - 60usize];
     ["Offset of field: l4s_params::coupling_q8"]
-        [::core::mem::offset_of!(l4s_params, coupling_q8) - 56usize];
+        [::core::mem::offset_of!(l4s_params, coupling_q8) - 64usize];
     ["Offset of field: l4s_params::l4s_min_packets"]
-        [::core::mem::offset_of!(l4s_params, l4s_min_packets) - 60usize];
+        [::core::mem::offset_of!(l4s_params, l4s_min_packets) - 68usize];
     ["Offset of field: l4s_params::limit_packets"]
-        [::core::mem::offset_of!(l4s_params, limit_packets) - 64usize];
+        [::core::mem::offset_of!(l4s_params, limit_packets) - 72usize];
     ["Offset of field: l4s_params::limit_bytes"]
-        [::core::mem::offset_of!(l4s_params, limit_bytes) - 68usize];
+        [::core::mem::offset_of!(l4s_params, limit_bytes) - 76usize];
     ["Offset of field: l4s_params::max_ecnth"]
-        [::core::mem::offset_of!(l4s_params, max_ecnth) - 72usize];
+        [::core::mem::offset_of!(l4s_params, max_ecnth) - 80usize];
     ["Offset of field: l4s_params::classic_weight"]
-        [::core::mem::offset_of!(l4s_params, classic_weight) - 76usize];
-    ["Offset of field: l4s_params::dither"][::core::mem::offset_of!(l4s_params, dither) - 77usize];
-    ["Offset of field: l4s_params::laqm"][::core::mem::offset_of!(l4s_params, laqm) - 78usize];
-    ["Offset of field: l4s_params::ecn"][::core::mem::offset_of!(l4s_params, ecn) - 79usize];
+        [::core::mem::offset_of!(l4s_params, classic_weight) - 84usize];
+    ["Offset of field: l4s_params::dither"][::core::mem::offset_of!(l4s_params, dither) - 85usize];
+    ["Offset of field: l4s_params::laqm"][::core::mem::offset_of!(l4s_params, laqm) - 86usize];
+    ["Offset of field: l4s_params::ecn"][::core::mem::offset_of!(l4s_params, ecn) - 87usize];
+    ["Offset of field: l4s_params::l4s_ecn"]
+        [::core::mem::offset_of!(l4s_params, l4s_ecn) - 88usize];
+    ["Offset of field: l4s_params::overflow"]
+        [::core::mem::offset_of!(l4s_params, overflow) - 89usize];
+    ["Offset of field: l4s_params::pad"][::core::mem::offset_of!(l4s_params, pad) - 90usize];
 };
 #[repr(C)]
 #[derive(Debug, Default, Copy, Clone, PartialEq)]

@@ -21,7 +21,9 @@ any_state(struct dualpi2 *d)
 	memset(d, 0, sizeof(*d));
 	d->params = checked_params();
 	d->p = (int64_t)nondet_u64();
-	__CPROVER_assume(d->p >= 0 && d->p <= DUALPI2_P_ONE);
+	d->p_max = (int64_t)nondet_u64();
+	__CPROVER_assume(d->p_max >= 0 && d->p_max <= DUALPI2_P_ONE);
+	__CPROVER_assume(d->p >= 0 && d->p <= d->p_max);
 	d->previous_ns = any_time();
 	d->burst_ns = nondet_u64();
 	__CPROVER_assume(d->burst_ns <= d->params.max_burst_ns);
@@ -78,7 +80,7 @@ step(void)
 
 	any_state(&d);
 	dualpi2_add(&d, delta);
-	assert(d.p >= 0 && d.p <= DUALPI2_P_ONE);
+	assert(d.p >= 0 && d.p <= d.p_max);
 }
 
 /* The L4S queue's own marking, at any delay. */

@@ -26,12 +26,13 @@ static void
 any_verdict(void)
 {
 	pkt.ecn = nondet_u8();
+	pkt.dscp = nondet_u8() & 63;
 	pkt.fixed = nondet_bool();
 	pkt.length = nondet_u32();
 	__CPROVER_assume(pkt.ecn <= L4S_ECN_CE && pkt.length <= 65535);
 	v.pkt = &pkt;
 	v.ecn = pkt.ecn;
-	v.queue = dualpi2_classify(pkt.ecn);
+	v.queue = dualpi2_classify(&d, l4s_pkt_ds(&pkt));
 	v.action = nondet_u8();
 	__CPROVER_assume(v.action <= L4S_ACTION_MARK);
 	__CPROVER_assume(v.action != L4S_ACTION_MARK ||

@@ -107,6 +107,11 @@ sysctls_body()
 	refused $dualpi2.limit 0 1048577
 	refused $dualpi2.classic_weight 101 256 266
 	refused $dualpi2.ecn 2 256
+	refused $dualpi2.l4s_ecn 0 2 4
+	refused $dualpi2.overflow 2
+	refused $dualpi2.limit_bytes 1499
+	refused $dualpi2.typical_rtt 99 1000001
+	refused $dualpi2.max_rtt 10000001
 	refused $dualpi2.profile rfc ""
 	refused net.inet.l4sllm.limits.drop_share 65537
 	refused net.inet.l4sllm.limits.factor_min 0 65537

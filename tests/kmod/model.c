@@ -31,6 +31,8 @@ struct model {
 	struct choices	*choices;
 	struct fifo	queue[2];
 	struct l4s_limits limits;
+	uint8_t		l4s_ecn;	/* what is for the L4S queue */
+	uint64_t	l4s_dscp;
 	struct l4s_override last;	/* the newest accepted in time */
 	bool		in_force;	/* it may act */
 	unsigned	used;		/* packets it was asked about */
@@ -81,7 +83,9 @@ below(struct model *m, uint32_t n)
 static void
 push(struct model *m)
 {
-	uint8_t ecn = below(m, 4), queue = ecn & 1;
+	uint8_t ecn = below(m, 4), dscp = 40 + below(m, 8);
+	uint8_t queue = (ecn & m->l4s_ecn) != 0 ||
+	    (m->l4s_dscp >> dscp & 1) != 0 ? L4S_QUEUE_L4S : L4S_QUEUE_CLASSIC;
 	struct fifo *q = &m->queue[queue];
 	unsigned at = (q->head + q->n) % QUEUE_MAX;
 	uint32_t length = 40 + below(m, 1461);
@@ -95,7 +99,7 @@ push(struct model *m)
 	q->arrival[at] = m->r.now;
 	m->tally[queue].in++;
 	m->tally[queue].in_bytes += length;
-	if (l4s_user_enqueue(m->r.u, m->r.cookie++, length, ecn,
+	if (l4s_user_enqueue_dscp(m->r.u, m->r.cookie++, length, ecn, dscp,
 	    m->r.now) == 0)
 		q->n++;
 	if (q->n > m->tally[queue].most)
@@ -377,7 +381,7 @@ static void
 hostile(struct model *m)
 {
 	struct l4s_user_handle *h = l4s_user_open(m->r.u);
-	static const uint8_t sizes[] = { 0, 1, 16, 40, 48, 64, 80, 254, 255 };
+	static const uint8_t sizes[] = { 0, 1, 16, 40, 48, 64, 96, 254, 255 };
 	size_t size = sizes[below(m, sizeof(sizes))], i;
 	uint32_t op = below(m, 16);
 	uint8_t *buf;
@@ -448,8 +452,14 @@ reconfigure(struct model *m)
 	params.ecn = below(m, 4) != 0;
 	params.classic_weight = below(m, 101);
 	params.tupdate_ns = 100 * US + below(m, 20000) * US;
+	params.l4s_ecn = below(m, 4) == 0 ? L4S_ECN_MASK_ANY :
+	    L4S_ECN_MASK_L4S;
+	params.l4s_dscp = below(m, 2) == 0 ? L4S_DSCP_EF | L4S_DSCP_NQB : 0;
+	params.overflow = below(m, 4) == 0;
 	CHECK_EQ(l4s_user_request(m->r.h, L4S_OP_SET_PARAMS, &params,
 	    sizeof(params), m->r.now), 0);
+	m->l4s_ecn = params.l4s_ecn;
+	m->l4s_dscp = params.l4s_dscp;
 }
 
 /* The controller leaves, and with it its overrides; a new one comes. */
@@ -488,6 +498,8 @@ begin(struct model *m)
 
 	l4s_user_params_default(&params);
 	params.limit_packets = QUEUE_MAX / 2;
+	m->l4s_ecn = params.l4s_ecn;
+	m->l4s_dscp = params.l4s_dscp;
 	choose_limits(m);
 	m->r = router_create(&params, &m->limits, 16 << below(m, 4));
 	for (i = 0; i < OBSERVERS; i++) {

@@ -40,7 +40,7 @@ put(struct dualpi2 *d, struct l4s_pkt_user *p, uint8_t ecn, uint32_t length,
 	p->ecn = ecn;
 	p->length = length;
 	dualpi2_advance(d, now);
-	CHECK(dualpi2_enqueue(d, p, dualpi2_classify(ecn), length, now));
+	CHECK(dualpi2_enqueue(d, p, dualpi2_classify(d, ecn), length, now));
 }
 
 static double
@@ -423,7 +423,7 @@ verdict_on(const struct l4s_params *params, double p, uint8_t ecn, bool fixed,
 	if (behind != 0)
 		put(&d, &packets[1], ecn ^ 1, 1500, 1);
 	/* Whichever queue it is in, it is that one's turn. */
-	d.credit = dualpi2_classify(ecn) == L4S_QUEUE_CLASSIC ? 1 : 0;
+	d.credit = dualpi2_classify(&d, ecn) == L4S_QUEUE_CLASSIC ? 1 : 0;
 	CHECK(dualpi2_pick(&d, 1, &v));
 	CHECK(v.pkt == &packets[0]);
 	packets[0].fixed = false;
@@ -605,10 +605,178 @@ native_ramp(void)
 static void
 classify(void)
 {
-	CHECK_EQ(dualpi2_classify(L4S_ECN_NOT_ECT), L4S_QUEUE_CLASSIC);
-	CHECK_EQ(dualpi2_classify(L4S_ECN_ECT0), L4S_QUEUE_CLASSIC);
-	CHECK_EQ(dualpi2_classify(L4S_ECN_ECT1), L4S_QUEUE_L4S);
-	CHECK_EQ(dualpi2_classify(L4S_ECN_CE), L4S_QUEUE_L4S);
+	static const unsigned marked[] = { 44, 45, 46 };
+	struct l4s_params params;
+	struct dualpi2 d;
+	unsigned dscp, ecn, i, want;
+
+	/* By ECN alone, whatever the DSCP is. */
+	l4s_params_default(&params);
+	start(&d, &params);
+	for (dscp = 0; dscp < 64; dscp++)
+		for (ecn = 0; ecn < 4; ecn++)
+			CHECK_EQ(dualpi2_classify(&d, dscp << 2 | ecn),
+			    ecn & 1);
+	/* ECT(0) as well. */
+	params.l4s_ecn = L4S_ECN_MASK_ANY;
+	start(&d, &params);
+	for (ecn = 0; ecn < 4; ecn++)
+		CHECK_EQ(dualpi2_classify(&d, ecn), ecn != 0);
+	/* By EF, VA and NQB as well. */
+	params.l4s_ecn = L4S_ECN_MASK_L4S;
+	params.l4s_dscp = L4S_DSCP_EF | L4S_DSCP_VA | L4S_DSCP_NQB;
+	start(&d, &params);
+	for (dscp = 0; dscp < 64; dscp++)
+		for (ecn = 0; ecn < 4; ecn++) {
+			want = ecn & 1;
+			for (i = 0; i < nitems(marked); i++)
+				if (dscp == marked[i])
+					want = L4S_QUEUE_L4S;
+			CHECK_EQ(dualpi2_classify(&d, dscp << 2 | ecn), want);
+		}
+}
+
+/*
+ * A packet that its DSCP brought into the L4S queue gets classic signals: by
+ * p_C, a mark if it can carry one, and none by the threshold.  With a mask
+ * that has ECT(0), that codepoint gets L4S's.
+ */
+static void
+others_in_the_l4s_queue(void)
+{
+	struct l4s_params params;
+	struct dualpi2_verdict v;
+	struct dualpi2 d;
+	unsigned ecn, i, n, next, signals, any;
+
+	l4s_params_default(&params);
+	params.l4s_dscp = L4S_DSCP_NQB;
+	for (any = 0; any < 2; any++)
+		for (ecn = L4S_ECN_NOT_ECT; ecn <= L4S_ECN_ECT0; ecn += 2) {
+			params.l4s_ecn = any != 0 ? L4S_ECN_MASK_ANY :
+			    L4S_ECN_MASK_L4S;
+			start(&d, &params);
+			set_p(&d, 0.3);
+			d.next_update = UINT64_MAX;
+			for (i = 0; i < 4; i++) {
+				packets[i].dscp = 45;
+				packets[i].ecn = ecn;
+				packets[i].length = 200;
+			}
+			CHECK(dualpi2_enqueue(&d, &packets[0], 1, 200, 1));
+			for (n = signals = 0, next = 1; n < 10000; n++) {
+				CHECK(dualpi2_enqueue(&d, &packets[next], 1,
+				    200, 1));
+				next = (next + 1) % 4;
+				CHECK(dualpi2_pick(&d, 1, &v));
+				CHECK_EQ(v.queue, L4S_QUEUE_L4S);
+				if (v.action == L4S_ACTION_ENQUEUE)
+					continue;
+				signals++;
+				CHECK_EQ(v.action, ecn == L4S_ECN_NOT_ECT ?
+				    L4S_ACTION_DROP : L4S_ACTION_MARK);
+			}
+			if (any != 0 && ecn == L4S_ECN_ECT0)
+				CHECK_NEAR(signals, 6000, spread(10000, 0.6));
+			else
+				CHECK_NEAR(signals, 900, spread(10000, 0.09));
+			/* Not by the threshold, however long it waited. */
+			set_p(&d, 0);
+			d.next_update = UINT64_MAX;
+			CHECK(dualpi2_pick(&d, 2, &v));
+			for (n = 0; n < 2; n++)
+				CHECK(dualpi2_enqueue(&d, &packets[n], 1, 200,
+				    2));
+			(void)dualpi2_flush(&d, 1);
+			CHECK(dualpi2_pick(&d, 2 + 5 * MS, &v));
+			CHECK_EQ(v.action, any != 0 && ecn == L4S_ECN_ECT0 ?
+			    L4S_ACTION_MARK : L4S_ACTION_ENQUEUE);
+			for (i = 0; i < 4; i++)
+				packets[i].dscp = 0;
+		}
+}
+
+/*
+ * Overflow: an overloaded queue marks every packet that can be marked and
+ * drops only those that cannot, at 1 / k^2; p' goes no further.
+ */
+static void
+overflow(void)
+{
+	struct l4s_params params;
+	struct dualpi2 d;
+	unsigned marks, drops;
+	uint64_t now;
+
+	l4s_params_default(&params);
+	params.overflow = 1;
+	start(&d, &params);
+	put(&d, &packets[0], L4S_ECN_ECT1, 1500, 1);
+	for (now = 1; now < 60 * SEC; now += SEC)
+		dualpi2_advance(&d, now);
+	CHECK_NEAR(q31(d.p_base), 0.5, 1e-6);
+	CHECK(!d.overload);
+	rates(&d, L4S_ECN_ECT1, 10000, &marks, &drops);
+	CHECK(marks >= 9999);
+	CHECK_EQ(drops, 0);
+	rates(&d, L4S_ECN_ECT0, 10000, &marks, &drops);
+	CHECK_NEAR(marks, 2500, spread(10000, 0.25));
+	CHECK_EQ(drops, 0);
+	rates(&d, L4S_ECN_NOT_ECT, 10000, &marks, &drops);
+	CHECK_NEAR(drops, 2500, spread(10000, 0.25));
+	/* On again: the same p' is overload. */
+	params.overflow = 0;
+	dualpi2_configure(&d, &params);
+	set_p(&d, 0.6);
+	CHECK(d.overload);
+	params.overflow = 1;
+	dualpi2_configure(&d, &params);
+	CHECK(!d.overload);
+	CHECK_NEAR(q31(d.p_base), 0.5, 1e-6);
+}
+
+/* RFC 9332, figure 2, as tc-dualpi2(8) fills it in. */
+static void
+rtt_helper(void)
+{
+	static const struct {
+		uint64_t	typical_ms, max_ms;
+		double		target_ms, tupdate_ms, alpha, beta;
+	} cases[] = {
+		{ 15, 100, 15, 15, 0.15, 3 },	/* the RFC's defaults */
+		{ 16, 100, 16, 16, 0.16, 3 },
+		{ 50, 100, 50, 33.333, 0.33333, 3 },
+		{ 0, 60, 10, 10, 0.277778, 5 },
+		{ 5, 0, 5, 5, 0.555556, 10 },
+		{ 1000, 10000, 1000, 1000, 0.001, 0.03 },
+	};
+	static const struct {
+		uint64_t	typical_ns, max_ns;
+	} bad[] = {
+		{ 0, 0 }, { 99 * US, 0 }, { SEC + 1, 0 }, { 0, 10 * SEC + 1 },
+		{ 20 * MS, 10 * MS }, { 200 * US, 200 * US },
+		{ UINT64_MAX, UINT64_MAX },
+	};
+	struct l4s_params p, before;
+	size_t i;
+
+	for (i = 0; i < nitems(cases); i++) {
+		l4s_params_default(&p);
+		CHECK_EQ(l4s_params_rtt(&p, cases[i].typical_ms * MS,
+		    cases[i].max_ms * MS), 0);
+		CHECK_EQ(l4s_params_check(&p), 0);
+		CHECK_NEAR(p.target_ns * 1e-6, cases[i].target_ms, 1e-3);
+		CHECK_NEAR(p.tupdate_ns * 1e-6, cases[i].tupdate_ms, 1e-3);
+		CHECK_NEAR(p.alpha_uhz * 1e-6, cases[i].alpha, 1e-5);
+		CHECK_NEAR(p.beta_uhz * 1e-6, cases[i].beta, 1e-5);
+	}
+	l4s_params_default(&before);
+	for (i = 0; i < nitems(bad); i++) {
+		p = before;
+		CHECK_EQ(l4s_params_rtt(&p, bad[i].typical_ns, bad[i].max_ns),
+		    L4S_EINVAL);
+		CHECK_EQ(memcmp(&p, &before, sizeof(p)), 0);
+	}
 }
 
 /*
@@ -884,6 +1052,14 @@ parameter_ranges(void)
 	BAD(dither, 2, L4S_EINVAL);
 	BAD(laqm, 2, L4S_EINVAL);
 	BAD(ecn, 2, L4S_EINVAL);
+	OK(l4s_ecn, 3);
+	BAD(l4s_ecn, 0, L4S_EINVAL);
+	BAD(l4s_ecn, 2, L4S_EINVAL);
+	BAD(l4s_ecn, 4, L4S_EINVAL);
+	OK(l4s_dscp, UINT64_MAX);
+	OK(overflow, 1);
+	BAD(overflow, 2, L4S_EINVAL);
+	BAD(pad[5], 1, L4S_EINVAL);
 #undef OK
 #undef BAD
 #define	BAD(field, value, error) do {					\
@@ -921,6 +1097,9 @@ const struct test dualpi2_tests[] = {
 	TEST(native_burst),
 	TEST(native_ramp),
 	TEST(classify),
+	TEST(others_in_the_l4s_queue),
+	TEST(overflow),
+	TEST(rtt_helper),
 	TEST(wrr_shares),
 	TEST(wrr_turns),
 	TEST(burst_allowance),

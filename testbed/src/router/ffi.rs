@@ -93,6 +93,11 @@ unsafe extern "C" {
         wake: Option<unsafe extern "C" fn(*mut c_void)>,
         arg: *mut c_void,
     );
+    pub(super) fn l4s_user_params_rtt(
+        params: *mut l4s_params,
+        typical_ns: u64,
+        max_ns: u64,
+    ) -> c_int;
     #[cfg(test)]
     pub(super) fn l4s_user_params_default(out: *mut l4s_params);
     #[cfg(test)]

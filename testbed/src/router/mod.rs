@@ -74,6 +74,25 @@ impl RouterError {
     }
 }
 
+/// `params` with the target, period and gains that the kernel derives from the
+/// typical and the longest round-trip time; `None`: from the other one.
+///
+/// # Errors
+/// `EINVAL` for a typical one out of 100 us to 1 s, or a longest one out of
+/// the typical one to 10 s.
+pub fn params_for_rtt(
+    params: &Params,
+    typical_ns: Option<u64>,
+    max_ns: Option<u64>,
+) -> Result<Params, RouterError> {
+    let mut raw = params.to_raw()?;
+    // SAFETY: `raw` is a live l4s_params.
+    let error =
+        unsafe { ffi::l4s_user_params_rtt(&mut raw, typical_ns.unwrap_or(0), max_ns.unwrap_or(0)) };
+    check("derive parameters from round-trip times", error)?;
+    Ok(Params::try_from(raw)?)
+}
+
 /// The packet path.
 #[derive(Debug)]
 pub struct Router {

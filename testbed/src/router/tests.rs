@@ -49,6 +49,24 @@ fn profiles_agree() {
 }
 
 #[test]
+fn round_trip_times_derive_parameters() {
+    let base = Params::tuned();
+    let derived = params_for_rtt(&base, Some(15 * MS), Some(100 * MS)).unwrap();
+    let expected = Params {
+        target_ns: 15 * MS,
+        tupdate_ns: 15 * MS,
+        alpha_uhz: 150_000,
+        beta_uhz: 3_000_000,
+        ..base
+    };
+    assert_eq!(derived, expected);
+    let longest = params_for_rtt(&base, None, Some(90 * MS)).unwrap();
+    assert_eq!(longest.target_ns, 15 * MS);
+    let error = params_for_rtt(&base, Some(20 * MS), Some(10 * MS)).unwrap_err();
+    assert_eq!(error.refusal(), Some(Refusal::Invalid));
+}
+
+#[test]
 fn packets_come_back_with_their_cookies() {
     let mut router = router(0);
     let mut drops = Vec::new();

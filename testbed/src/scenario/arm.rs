@@ -7,6 +7,7 @@ use l4sllm_abi::{Action, Dither, Factor, Limits, Mode, NativeAqm, Params, Queue,
 use l4sllmd::{OverrideMode, Scope};
 
 use crate::aqm::{CodelParams, FifoParams, FqCodelParams, PieParams};
+use crate::router::params_for_rtt;
 use l4sllm_model::strict_toml::{Field, Section, TomlError};
 
 type Result<T> = std::result::Result<T, TomlError>;
@@ -221,8 +222,10 @@ fn read_dualpi2(section: &mut Section<'_>, dualpi2: &mut DualPi2) -> Result<()> 
     Ok(())
 }
 
-/// Every field of `struct l4s_params`; ranges as in its header.
+/// Every field of `struct l4s_params` but `l4s_dscp`, since packets here have no
+/// DSCP; ranges as in its header.
 fn read_params(mut section: Section<'_>, params: &mut Params) -> Result<()> {
+    read_rtt(&mut section, params)?;
     let set = |target: &mut u64, field: Option<Field<'_>>, range| -> Result<()> {
         if let Some(field) = field {
             *target = field.duration(range)?;
@@ -283,7 +286,36 @@ fn read_params(mut section: Section<'_>, params: &mut Params) -> Result<()> {
     if let Some(field) = section.field("ecn") {
         params.ecn = field.boolean()?;
     }
+    if let Some(field) = section.field("any_ect") {
+        params.any_ect = field.boolean()?;
+    }
+    if let Some(field) = section.field("overflow") {
+        params.overflow = field.boolean()?;
+    }
     section.finish()
+}
+
+/// `typical_rtt` and `max_rtt`: what follows from them, under what the arm sets
+/// itself.
+fn read_rtt(section: &mut Section<'_>, params: &mut Params) -> Result<()> {
+    let typical = section.field("typical_rtt");
+    let max = section.field("max_rtt");
+    let last = if max.is_some() {
+        "max_rtt"
+    } else {
+        "typical_rtt"
+    };
+    let read = |field: Option<Field<'_>>, range| -> Result<Option<u64>> {
+        field.map(|field| field.duration(range)).transpose()
+    };
+    let typical = read(typical, 100 * US..=S)?;
+    let max = read(max, 300 * US..=10 * S)?;
+    if typical.is_none() && max.is_none() {
+        return Ok(());
+    }
+    *params = params_for_rtt(params, typical, max)
+        .map_err(|_| section.error(last, "typical_rtt is above max_rtt, or both are too short"))?;
+    Ok(())
 }
 
 fn read_limits(mut section: Section<'_>, limits: &mut Limits) -> Result<()> {

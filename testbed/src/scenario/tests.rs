@@ -154,6 +154,11 @@ fn other_errors() {
         ),
         (
             "aqm = \"dualpi2\"",
+            "aqm = \"dualpi2\"\nparams = { typical_rtt = \"20 ms\", max_rtt = \"10 ms\" }",
+            "arm[0].params.max_rtt: typical_rtt is above max_rtt, or both are too short",
+        ),
+        (
+            "aqm = \"dualpi2\"",
             "aqm = \"dualpi2\"\nscript = [{ at = \"1 s\", for = \"1 s\", mode = \"steer\", target = 9.0 }]",
             "a number of 0.25 to 4",
         ),
@@ -192,7 +197,8 @@ ring_records = 1024
 params = {{ target = "5 ms", tupdate = "1 ms", l4s_threshold = "800 us", l4s_range = "1 us",
     max_burst = "0 ms", alpha_hz = 0.5, beta_hz = 1, coupling = 1.5, l4s_min_packets = 2,
     limit_packets = 50, limit_bytes = "60 kB", max_ecnth = 1.0, classic_weight = 20,
-    dither = "random", l4s_aqm = "ramp", ecn = false }}
+    dither = "random", l4s_aqm = "ramp", ecn = false,
+    any_ect = true, overflow = true }}
 limits = {{ ceiling = "100 ms", max_ttl = "5 s", watchdog = "1 s", max_hold = 10,
     drop_share = 0.5, factor_min = 0.5, factor_max = 2 }}
 control = {{ policy = "p", interval = 10, mode = "hold", hold = 5, queue = "any", ttl = "2 s",
@@ -225,6 +231,9 @@ script = [{{ at = "2 s", for = "1 s", mode = "steer", target = 0.5 }},
             dither: l4sllm_abi::Dither::Random,
             laqm: l4sllm_abi::NativeAqm::Ramp,
             ecn: false,
+            any_ect: true,
+            l4s_dscp: 0,
+            overflow: true,
         }
     );
     assert_eq!(dualpi2.limits.drop_share, 32_768);
@@ -421,4 +430,20 @@ fn every_key_is_documented() {
         }
     }
     assert!(keys > 70, "{keys}");
+}
+
+/// Round-trip times derive set-points; what is set beside them stands.
+#[test]
+fn round_trip_times_give_parameters() {
+    let text = MINIMAL.replacen(
+        "aqm = \"dualpi2\"",
+        "aqm = \"dualpi2\"\nparams = { typical_rtt = \"10 ms\", beta_hz = 2 }",
+        1,
+    );
+    let Aqm::DualPi2(dualpi2) = parse(&text).unwrap().arms.remove(0).aqm else {
+        panic!()
+    };
+    let params = dualpi2.params;
+    assert_eq!((params.target_ns, params.tupdate_ns), (10 * MS, 10 * MS));
+    assert_eq!((params.alpha_uhz, params.beta_uhz), (277_778, 2_000_000));
 }
