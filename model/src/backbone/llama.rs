@@ -39,21 +39,29 @@ pub struct LlamaConfig {
     pub attention_dropout: f64,
     /// Standard deviation of random weights, 0..=1.
     pub initializer_range: f64,
-    /// Base of the rotary frequencies, above 1; null: what `rope_parameters`
-    /// says, or 10000.
+    /// Base of the rotary frequencies, above 1, where the parameters name
+    /// none; null: 10000.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rope_theta: Option<f64>,
-    /// How the frequencies are stretched.
+    /// Tokens that the model was first trained for; with `llama3`, goes before
+    /// the key of that name within the parameters.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub original_max_position_embeddings: Option<usize>,
+    /// Share of a head's channels that turn, where the parameters name none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub partial_rotary_factor: Option<f64>,
+    /// How the frequencies are made, under the name of older releases of
+    /// `transformers`; goes before `rope_parameters`, as there.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rope_scaling: Option<RopeParameters>,
-    /// The same and the base, where newer releases of `transformers` write
-    /// them; goes before `rope_scaling` and `rope_theta`.
+    /// The same under the newer name.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rope_parameters: Option<RopeParameters>,
 }
 
 /// How rotary frequencies are made.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct RopeParameters {
     /// `default`, `linear` or `llama3`; others are refused by `check`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -76,6 +84,10 @@ pub struct RopeParameters {
     /// `llama3`: tokens that the model was first trained for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub original_max_position_embeddings: Option<usize>,
+    /// Share of a head's channels that turn: all of them, 1, or null; of no
+    /// effect with `default`, as in `transformers`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub partial_rotary_factor: Option<f64>,
 }
 
 impl RopeParameters {
@@ -103,6 +115,8 @@ impl Default for LlamaConfig {
             attention_dropout: 0.0,
             initializer_range: 0.02,
             rope_theta: None,
+            original_max_position_embeddings: None,
+            partial_rotary_factor: None,
             rope_scaling: None,
             rope_parameters: None,
         }
@@ -136,8 +150,9 @@ impl LlamaConfig {
                 let factor = get(rope.and_then(|r| r.factor));
                 let low = get(rope.and_then(|r| r.low_freq_factor));
                 let high = get(rope.and_then(|r| r.high_freq_factor));
-                let original = rope
-                    .and_then(|r| r.original_max_position_embeddings)
+                let original = self
+                    .original_max_position_embeddings
+                    .or(rope.and_then(|r| r.original_max_position_embeddings))
                     .unwrap_or(self.max_position_embeddings) as f64;
                 plain
                     .map(|f| {
@@ -154,12 +169,15 @@ impl LlamaConfig {
     }
 
     fn rope(&self) -> Option<&RopeParameters> {
-        self.rope_parameters.as_ref().or(self.rope_scaling.as_ref())
+        // Empty ones count as absent.
+        let given = |rope: &&RopeParameters| **rope != RopeParameters::default();
+        let scaling = self.rope_scaling.as_ref().filter(given);
+        scaling.or(self.rope_parameters.as_ref())
     }
 
     fn theta(&self) -> f64 {
-        let newer = self.rope_parameters.as_ref().and_then(|r| r.rope_theta);
-        newer.or(self.rope_theta).unwrap_or(10000.0)
+        let theta = self.rope().and_then(|rope| rope.rope_theta);
+        theta.or(self.rope_theta).unwrap_or(10000.0)
     }
 
     pub(super) fn check(&self, check: &Check<'_>) -> Result<(), BackboneError> {
@@ -202,10 +220,9 @@ impl LlamaConfig {
         let Some(rope) = self.rope() else {
             return Ok(());
         };
-        let at = if self.rope_parameters.is_some() {
-            "rope_parameters"
-        } else {
-            "rope_scaling"
+        let at = match &self.rope_scaling {
+            Some(scaling) if std::ptr::eq(scaling, rope) => "rope_scaling",
+            _ => "rope_parameters",
         };
         let above = |key: &str, value: Option<f64>, min: f64| match value {
             Some(v) if v.is_finite() && v >= min => Ok(v),
@@ -215,6 +232,11 @@ impl LlamaConfig {
                 format!("a number of at least {min} for rope_type {}", rope.name()),
             )),
         };
+        let partial = rope.partial_rotary_factor.or(self.partial_rotary_factor);
+        if let Some(share) = partial.filter(|share| rope.name() != "default" && *share != 1.0) {
+            let key = format!("{at}.partial_rotary_factor");
+            return Err(check.refuse(&key, share, "1: every channel turns"));
+        }
         match rope.name() {
             "default" => Ok(()),
             "linear" => above("factor", rope.factor, 1.0).map(drop),

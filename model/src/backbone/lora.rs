@@ -1,6 +1,6 @@
 //! Low-rank adapters (Hu et al. 2021) on linear layers of a backbone.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -26,6 +26,12 @@ pub struct LoraConfig {
     /// family's default (query and value projections).
     #[serde(default)]
     pub target_modules: Vec<String>,
+    /// Ranks that differ from `r`, by the whole names of their layers.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub rank_pattern: BTreeMap<String, usize>,
+    /// Alphas that differ from `alpha`, by the whole names of their layers.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub alpha_pattern: BTreeMap<String, f64>,
 }
 
 impl Default for LoraConfig {
@@ -37,15 +43,23 @@ impl Default for LoraConfig {
             dropout: 0.05,
             rslora: false,
             target_modules: Vec::new(),
+            rank_pattern: BTreeMap::new(),
+            alpha_pattern: BTreeMap::new(),
         }
     }
 }
 
 impl LoraConfig {
-    /// What B · A · x is multiplied by.
-    pub fn scale(&self) -> f64 {
-        let r = self.r as f64;
-        self.alpha / if self.rslora { r.sqrt() } else { r }
+    /// Rank of the adapter on the layer of this name.
+    pub fn rank(&self, layer: &str) -> usize {
+        self.rank_pattern.get(layer).copied().unwrap_or(self.r)
+    }
+
+    /// What B · A · x is multiplied by on the layer of this name.
+    pub fn scale(&self, layer: &str) -> f64 {
+        let r = self.rank(layer) as f64;
+        let alpha = self.alpha_pattern.get(layer).copied();
+        alpha.unwrap_or(self.alpha) / if self.rslora { r.sqrt() } else { r }
     }
 
     /// The targets, or the family's default ones.
@@ -89,10 +103,39 @@ impl LoraConfig {
                 ));
             }
         }
-        Ok(linears
+        let adapted: Vec<Linear> = linears
             .into_iter()
             .filter(|l| targets.iter().any(|t| named(&l.name, t)))
-            .collect())
+            .collect();
+        self.check_patterns(&check, at, &adapted)?;
+        Ok(adapted)
+    }
+
+    /// Refuses ranks and alphas of layers without an adapter, and out of range.
+    fn check_patterns(
+        &self,
+        check: &Check<'_>,
+        at: &str,
+        adapted: &[Linear],
+    ) -> Result<(), BackboneError> {
+        let names = self.rank_pattern.keys().map(|name| ("rank_pattern", name));
+        let others = self.alpha_pattern.keys();
+        for (key, name) in names.chain(others.map(|name| ("alpha_pattern", name))) {
+            if !adapted.iter().any(|layer| layer.name == *name) {
+                let want = "whole names of layers with adapters";
+                return Err(check.refuse(&format!("{at}{key}"), name, want));
+            }
+        }
+        for (name, rank) in &self.rank_pattern {
+            check.within(&format!("{at}rank_pattern.{name}"), *rank, 1, 1 << 16)?;
+        }
+        for (name, alpha) in &self.alpha_pattern {
+            if !(alpha.is_finite() && *alpha > 0.0) {
+                let key = format!("{at}alpha_pattern.{name}");
+                return Err(check.refuse(&key, alpha, "above 0"));
+            }
+        }
+        Ok(())
     }
 
     /// Names and shapes of the adapters' weights, A before B.
@@ -107,9 +150,10 @@ impl LoraConfig {
                      outputs,
                      ..
                  }| {
+                    let r = self.rank(&name);
                     [
-                        (format!("{name}.lora_A.weight"), vec![self.r, inputs]),
-                        (format!("{name}.lora_B.weight"), vec![outputs, self.r]),
+                        (format!("{name}.lora_A.weight"), vec![r, inputs]),
+                        (format!("{name}.lora_B.weight"), vec![outputs, r]),
                     ]
                 },
             )
@@ -118,7 +162,7 @@ impl LoraConfig {
 }
 
 /// As PEFT matches: the whole name, or its last parts.
-fn named(name: &str, target: &str) -> bool {
+pub(super) fn named(name: &str, target: &str) -> bool {
     name.strip_suffix(target)
         .is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
 }

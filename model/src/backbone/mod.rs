@@ -1,8 +1,9 @@
 //! Transformer backbones, described by their Hugging Face configurations:
 //! GPT-2, OPT, Llama and T5 of any size.
 //!
-//! Keys and defaults are Hugging Face's; keys that say nothing about hidden
-//! states are ignored.  Only the *bare* model counts here, fed with
+//! Keys, their other names and defaults are Hugging Face's; keys that say
+//! nothing about hidden states are accepted, and unknown ones refused by name.
+//! Only the *bare* model counts here, fed with
 //! embeddings: token embeddings and output layers are left out, position
 //! tables are in.
 
@@ -11,14 +12,17 @@ mod check;
 mod error;
 mod gpt2;
 mod initial;
+mod keys;
 mod llama;
 mod lora;
 mod opt;
+#[cfg(feature = "torch")]
 mod peft;
 mod presets;
+#[cfg(feature = "torch")]
+mod select;
 mod t5;
 
-use std::fs;
 use std::path::Path;
 
 use serde::de::{DeserializeOwned, Error as _};
@@ -34,11 +38,19 @@ pub use lora::LoraConfig;
 pub use opt::OptConfig;
 #[cfg(feature = "torch")]
 pub(crate) use opt::POSITION_OFFSET;
-pub use peft::ADAPTER_CONFIG_FILE;
+#[cfg(feature = "torch")]
+pub(crate) use select::Module;
 pub use t5::{FeedForward, T5Config};
 
 use crate::Spec;
+use crate::files::read_regular;
 use check::Check;
+
+/// Largest configuration, bytes.
+pub(crate) const CONFIG_MAX: u64 = 4 << 20;
+
+/// The configuration's file in an adapter's directory.
+pub const ADAPTER_CONFIG_FILE: &str = "adapter_config.json";
 
 /// The configuration's file in a Hugging Face directory.
 pub const CONFIG_FILE: &str = "config.json";
@@ -104,7 +116,7 @@ impl BackboneConfig {
     /// Reads and checks `config.json` of a Hugging Face directory.
     pub fn from_dir(dir: &Path) -> Result<BackboneConfig, BackboneError> {
         let path = dir.join(CONFIG_FILE);
-        let text = fs::read(&path).map_err(|e| BackboneError::read(&path, e))?;
+        let text = read_regular(&path, CONFIG_MAX).map_err(|e| BackboneError::read(&path, e))?;
         BackboneConfig::from_json(&path.display().to_string(), &text)
     }
 
@@ -227,20 +239,21 @@ impl BackboneConfig {
         }
     }
 
-    fn from_value(file: &str, value: Value) -> Result<BackboneConfig, BackboneError> {
+    fn from_value(file: &str, mut value: Value) -> Result<BackboneConfig, BackboneError> {
         let syntax = |key: &str, reason: String| BackboneError::Syntax {
             file: file.to_owned(),
             key: key.to_owned(),
             reason,
         };
-        let Value::Object(keys) = &value else {
+        let Value::Object(keys) = &mut value else {
             return Err(syntax(".", "not a JSON object".into()));
         };
         let family = match keys.get("model_type") {
             Some(Value::String(family)) => family.clone(),
-            Some(other) => return Err(syntax("model_type", format!("{other} is no string"))),
+            Some(other) => return Err(syntax("model_type", format!("{other} is not a string"))),
             None => return Err(syntax("model_type", "missing".into())),
         };
+        keys::settle(file, &family, keys)?;
         match family.as_str() {
             "gpt2" => typed(file, value).map(BackboneConfig::Gpt2),
             "opt" => typed(file, value).map(BackboneConfig::Opt),

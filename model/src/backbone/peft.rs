@@ -1,37 +1,39 @@
 //! `adapter_config.json`, as PEFT writes and reads it.
 
-use serde::Deserialize;
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::de::{MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value, json};
 
+use super::keys::is_nothing;
+use super::select::{self, Module};
 use super::{BackboneConfig, BackboneError, LoraConfig};
 
-/// The configuration's file in an adapter's directory.
-pub const ADAPTER_CONFIG_FILE: &str = "adapter_config.json";
-
 /// Keys that say nothing about what an adapter computes, or that are read.
+/// What is neither here nor empty is refused by name.
 const HARMLESS: &[&str] = &[
+    "alpha_pattern",
     "auto_mapping",
     "base_model_name_or_path",
-    "bias",
-    "corda_config",
+    "corda_config", // of init_lora_weights, as the other three
     "ensure_weight_tying",
     "eva_config",
-    "exclude_modules", // as SELECTING says
-    "fan_in_fan_out",  // follows from the family
+    "exclude_modules",
+    "fan_in_fan_out", // PEFT corrects it to what the layer is
     "inference_mode",
-    "init_lora_weights",
     "layers_pattern",
-    "layers_to_transform", // as SELECTING says
+    "layers_to_transform",
     "loftq_config",
     "lora_alpha",
     "lora_dropout",
     "lora_ga_config",
     "megatron_config",
     "megatron_core",
-    "peft_type",
     "peft_version",
-    "qalora_group_size",
+    "qalora_group_size", // of use_qalora
     "r",
+    "rank_pattern",
     "revision",
     "runtime_config",
     "target_modules",
@@ -39,31 +41,86 @@ const HARMLESS: &[&str] = &[
     "use_rslora",
 ];
 
-/// Keys that choose among the layers that `target_modules` name: which they
-/// chose, the weights tell.
-const SELECTING: &[&str] = &["exclude_modules", "layers_to_transform"];
+/// PEFT's defaults.
+const DEFAULT_RANK: usize = 8;
+const DEFAULT_ALPHA: f64 = 8.0;
 
+/// What is read of the file.
 #[derive(Deserialize)]
 struct File {
+    #[serde(default = "default_rank")]
     r: usize,
+    #[serde(default = "default_alpha")]
     lora_alpha: f64,
     #[serde(default)]
     lora_dropout: f64,
     #[serde(default)]
     use_rslora: bool,
-    target_modules: Value,
+    #[serde(default)]
+    target_modules: Option<Names>,
+    #[serde(default)]
+    exclude_modules: Option<Names>,
+    #[serde(default)]
+    layers_to_transform: Option<Layers>,
+    #[serde(default)]
+    layers_pattern: Option<Names>,
+    #[serde(default)]
+    rank_pattern: Option<Patterns>,
+    #[serde(default)]
+    alpha_pattern: Option<Patterns>,
+}
+
+/// Patterns and what they give, in the order of the file.
+struct Patterns(Vec<(String, Value)>);
+
+impl<'de> Deserialize<'de> for Patterns {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Entries;
+        impl<'de> Visitor<'de> for Entries {
+            type Value = Patterns;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("an object of patterns and numbers")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Patterns, A::Error> {
+                let mut entries = Vec::new();
+                while let Some(entry) = map.next_entry()? {
+                    entries.push(entry);
+                }
+                Ok(Patterns(entries))
+            }
+        }
+        deserializer.deserialize_map(Entries)
+    }
+}
+
+/// A pattern, or a list of names.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Names {
+    Pattern(String),
+    List(Vec<String>),
+}
+
+/// Numbers of blocks.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Layers {
+    One(u64),
+    Several(Vec<u64>),
 }
 
 impl LoraConfig {
-    /// Reads `adapter_config.json`.  What would make the adapter compute
-    /// something else (DoRA, ranks that differ, trained biases, …) is refused
-    /// by key.  `stored` are the layers that the adapter's weights are for:
-    /// where target modules are a pattern, or further keys choose among them,
-    /// they are the targets.  `file` is its name in errors.
-    pub fn from_peft_json(
+    /// Reads `adapter_config.json`, with PEFT 0.21's rules of which layers are
+    /// adapted, by which rank and alpha.  `modules` are the linear layers of
+    /// the backbone; what would make the adapter compute something else (DoRA,
+    /// trained biases, …) is refused by key.  `file` is its name in errors.
+    pub(crate) fn from_peft_json(
         file: &str,
         text: &[u8],
-        stored: &[String],
+        backbone: &BackboneConfig,
+        modules: &[Module],
     ) -> Result<LoraConfig, BackboneError> {
         let syntax = |key: &str, reason: String| BackboneError::Syntax {
             file: file.to_owned(),
@@ -72,89 +129,94 @@ impl LoraConfig {
         };
         let keys: Map<String, Value> =
             serde_json::from_slice(text).map_err(|e| syntax(".", e.to_string()))?;
-        let refuse = |key: &str, want: &str| {
+        supported(file, &keys)?;
+        let refuse = |key: &str, want: String| {
             let got = keys.get(key).unwrap_or(&Value::Null);
             BackboneError::value(file, key, got, want)
         };
-        for (key, value) in &keys {
-            let fits = match key.as_str() {
-                "peft_type" => *value == json!("LORA"),
-                "bias" => *value == json!("none"),
-                // Those below change the base's weights, too.
-                "init_lora_weights" => {
-                    !matches!(
-                        value.as_str(),
-                        Some("pissa" | "olora" | "corda" | "loftq" | "lora_ga")
-                    ) && !value.as_str().is_some_and(|s| s.starts_with("pissa_"))
-                }
-                key if HARMLESS.contains(&key) => true,
-                _ => is_nothing(value),
-            };
-            if !fits {
-                let want = match key.as_str() {
-                    "peft_type" => "\"LORA\"",
-                    "bias" => "\"none\"",
-                    "init_lora_weights" => "a way that leaves the base's weights alone",
-                    _ => "nothing: this is not supported",
-                };
-                return Err(refuse(key, want));
-            }
-        }
         if !keys.contains_key("peft_type") {
             return Err(syntax("peft_type", "missing".into()));
         }
         let parsed: File =
-            serde_path_to_error::deserialize(Value::Object(keys.clone())).map_err(|e| {
-                let key = e.path().to_string();
-                syntax(&key, e.inner().to_string())
-            })?;
-        let selects = |key: &&str| keys.get(*key).is_some_and(|value| !is_nothing(value));
-        let target_modules = match &parsed.target_modules {
-            Value::String(_) => Some(stored.to_vec()),
-            Value::Array(_) if SELECTING.iter().any(selects) => Some(stored.to_vec()),
-            Value::Array(names) => names
-                .iter()
-                .map(|n| n.as_str().map(str::to_owned))
-                .collect(),
-            _ => None,
+            serde_path_to_error::deserialize(&mut serde_json::Deserializer::from_slice(text))
+                .map_err(|e| {
+                    let key = e.path().to_string();
+                    syntax(&key, e.inner().to_string())
+                })?;
+        let rules = parsed.rules(file, backbone)?;
+        let known: BTreeSet<&str> = modules.iter().map(Module::last).collect();
+        let known: Vec<&str> = known.into_iter().collect();
+        let known = format!(
+            "linear layers of {}: {}",
+            backbone.family(),
+            known.join(", ")
+        );
+        if let Some(name) = rules.unused(modules) {
+            return Err(BackboneError::value(file, "target_modules", name, known));
+        }
+        let adapted = rules.adapted(modules);
+        if adapted.is_empty() {
+            let want = format!("names, or a pattern of them, of {known}");
+            return Err(refuse("target_modules", want));
+        }
+        let number = |key: &str, value: &Value| {
+            value
+                .as_f64()
+                .ok_or_else(|| BackboneError::value(file, key, value, "a number for each pattern"))
         };
-        let mut target_modules: Vec<String> = target_modules
-            .filter(|names: &Vec<String>| !names.is_empty())
-            .ok_or_else(|| {
-                let want = "names, or a pattern of them, of layers that have weights";
-                refuse("target_modules", want)
-            })?;
-        // PEFT keeps a set, and writes it in any order.
-        target_modules.sort();
-        Ok(LoraConfig {
+        let mut lora = LoraConfig {
             r: parsed.r,
             alpha: parsed.lora_alpha,
             dropout: parsed.lora_dropout,
             rslora: parsed.use_rslora,
-            target_modules,
-        })
+            target_modules: rules.targets(modules),
+            rank_pattern: BTreeMap::new(),
+            alpha_pattern: BTreeMap::new(),
+        };
+        for (key, pattern) in [
+            ("rank_pattern", &parsed.rank_pattern),
+            ("alpha_pattern", &parsed.alpha_pattern),
+        ] {
+            let Some(Patterns(pattern)) = pattern else {
+                continue;
+            };
+            for (module, value) in select::by_pattern(file, key, pattern, &adapted)? {
+                let value = number(key, value)?;
+                if key == "alpha_pattern" {
+                    lora.alpha_pattern.insert(module.bare.clone(), value);
+                } else if value.fract() == 0.0 && (1.0..=65536.0).contains(&value) {
+                    lora.rank_pattern
+                        .insert(module.bare.clone(), value as usize);
+                } else {
+                    return Err(BackboneError::value(file, key, value, "ranks of 1..=65536"));
+                }
+            }
+        }
+        Ok(lora)
     }
 
     /// The text of `adapter_config.json`.  `base` is what the adapter belongs
     /// to: the path or the name of a model.
     pub fn to_peft_json(&self, backbone: &BackboneConfig, base: Option<&str>) -> String {
-        let alpha = match self.alpha {
+        let whole = |alpha: f64| match alpha {
             whole if whole.fract() == 0.0 && whole < 1e9 => json!(whole as u64),
             other => json!(other),
         };
+        let alphas = self.alpha_pattern.iter();
+        let alphas: Map<String, Value> = alphas.map(|(k, v)| (k.clone(), whole(*v))).collect();
         let mut text = serde_json::to_string_pretty(&json!({
-            "alpha_pattern": {},
+            "alpha_pattern": alphas,
             "base_model_name_or_path": base,
             "bias": "none",
             "fan_in_fan_out": matches!(backbone, BackboneConfig::Gpt2(_)),
             "inference_mode": true,
             "init_lora_weights": true,
-            "lora_alpha": alpha,
+            "lora_alpha": whole(self.alpha),
             "lora_dropout": self.dropout,
             "modules_to_save": null,
             "peft_type": "LORA",
             "r": self.r,
-            "rank_pattern": {},
+            "rank_pattern": self.rank_pattern,
             "target_modules": self.targets(backbone),
             "task_type": "FEATURE_EXTRACTION",
             "use_dora": false,
@@ -166,11 +228,83 @@ impl LoraConfig {
     }
 }
 
-fn is_nothing(value: &Value) -> bool {
-    match value {
-        Value::Null | Value::Bool(false) => true,
-        Value::Array(items) => items.is_empty(),
-        Value::Object(items) => items.is_empty(),
-        _ => false,
+impl File {
+    /// The rules by which PEFT chooses layers.
+    fn rules(&self, file: &str, backbone: &BackboneConfig) -> Result<select::Rules, BackboneError> {
+        let pattern = |key: &str, names: &Option<Names>| match names {
+            None => Ok(None),
+            Some(Names::List(names)) if names.is_empty() => Ok(None),
+            Some(Names::List(names)) => Ok(Some(select::Names::List(names.clone()))),
+            Some(Names::Pattern(text)) if text.is_empty() => Ok(None),
+            Some(Names::Pattern(text)) => select::Names::pattern(file, key, text).map(Some),
+        };
+        let targets = match &self.target_modules {
+            None => {
+                let default = backbone.default_targets().iter();
+                select::Names::List(default.map(|&name| name.to_owned()).collect())
+            }
+            Some(Names::Pattern(text)) if text.eq_ignore_ascii_case("all-linear") => {
+                select::Names::pattern(file, "target_modules", ".*")?
+            }
+            some => pattern("target_modules", some)?.unwrap_or(select::Names::List(Vec::new())),
+        };
+        let layers = match &self.layers_to_transform {
+            None => None,
+            Some(Layers::One(layer)) => Some(vec![*layer]),
+            Some(Layers::Several(layers)) if layers.is_empty() => None,
+            Some(Layers::Several(layers)) => Some(layers.clone()),
+        };
+        let lists = match &self.layers_pattern {
+            None => Vec::new(),
+            Some(Names::Pattern(text)) if text.is_empty() => Vec::new(),
+            Some(Names::Pattern(text)) => vec![text.clone()],
+            Some(Names::List(names)) => names.clone(),
+        };
+        Ok(select::Rules {
+            targets,
+            exclude: pattern("exclude_modules", &self.exclude_modules)?,
+            layers: select::Layers::new(file, layers, &lists)?,
+        })
     }
+}
+
+/// Refuses keys that make an adapter compute something else.
+fn supported(file: &str, keys: &Map<String, Value>) -> Result<(), BackboneError> {
+    for (key, value) in keys {
+        let (fits, want) = match key.as_str() {
+            "peft_type" => (*value == json!("LORA"), "\"LORA\""),
+            "bias" => (*value == json!("none"), "\"none\""),
+            "init_lora_weights" => (
+                !changes_base(value),
+                "a way that leaves the base's weights alone",
+            ),
+            key => (
+                HARMLESS.contains(&key) || is_nothing(Some(value)),
+                "nothing: this is not supported",
+            ),
+        };
+        if !fits {
+            return Err(BackboneError::value(file, key, value, want));
+        }
+    }
+    Ok(())
+}
+
+/// Initialisations after which the base holds other weights than its file.
+fn changes_base(init: &Value) -> bool {
+    let Some(init) = init.as_str() else {
+        return false;
+    };
+    let init = init.to_ascii_lowercase();
+    ["pissa", "olora", "corda", "loftq", "lora_ga"]
+        .iter()
+        .any(|name| init == *name || init.strip_prefix(name).is_some_and(|n| n.starts_with('_')))
+}
+
+fn default_rank() -> usize {
+    DEFAULT_RANK
+}
+
+fn default_alpha() -> f64 {
+    DEFAULT_ALPHA
 }

@@ -78,6 +78,13 @@ pub struct T5Config {
     /// `relu` (1.0) or `gated-gelu` (1.1); other activations by name, with
     /// `gated-` in front if gated.
     pub feed_forward_proj: FeedForward,
+    /// Goes before the activation of `feed_forward_proj`: the first Flan-T5
+    /// models name theirs here.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dense_act_fn: Option<Activation>,
+    /// Goes before what `feed_forward_proj` says of the gate.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub is_gated_act: Option<bool>,
     /// Token embedding and output are one; of no effect on hidden states.
     pub tie_word_embeddings: bool,
     /// Not of Hugging Face: the encoder and the decoder's look at it are
@@ -106,6 +113,8 @@ impl Default for T5Config {
                 activation: Activation::Relu,
                 gated: false,
             },
+            dense_act_fn: None,
+            is_gated_act: None,
             tie_word_embeddings: true,
             causal: false,
         }
@@ -113,6 +122,15 @@ impl Default for T5Config {
 }
 
 impl T5Config {
+    /// Between the two layers of a feed-forward part, whichever key says it.
+    pub fn feed_forward(&self) -> FeedForward {
+        let FeedForward { activation, gated } = self.feed_forward_proj;
+        FeedForward {
+            activation: self.dense_act_fn.unwrap_or(activation),
+            gated: self.is_gated_act.unwrap_or(gated),
+        }
+    }
+
     /// Blocks of the decoder.
     pub fn decoder_layers(&self) -> usize {
         self.num_decoder_layers.unwrap_or(self.num_layers)
@@ -201,7 +219,7 @@ impl T5Config {
             linears.extend(Linear::of_block(&format!("{layer}.{attention}"), parts));
         }
         let dense = format!("{layer}.{last}.DenseReluDense");
-        if self.feed_forward_proj.gated {
+        if self.feed_forward().gated {
             let parts = [("wi_0", d, m), ("wi_1", d, m), ("wo", m, d)];
             linears.extend(Linear::of_block(&dense, parts));
         } else {

@@ -111,7 +111,7 @@ fn t5_sizes_are_the_published_ones() {
 }
 
 #[test]
-fn missing_keys_have_hugging_faces_defaults_and_unknown_ones_are_ignored() {
+fn missing_keys_have_hugging_faces_defaults() {
     let config = parse(r#"{"model_type": "gpt2", "summary_type": "cls_index", "n_inner": null}"#);
     assert_eq!(config, BackboneConfig::Gpt2(Gpt2Config::default()));
     assert_eq!((config.width(), config.layers()), (768, 12));
@@ -175,6 +175,18 @@ fn what_is_wrong_is_named_by_file_and_key() {
         (
             r#"{"model_type": "bert"}"#,
             ["model_type = bert", "gpt2, opt, llama or t5"],
+        ),
+        (
+            r#"{"model_type": "gpt2", "num_attention_heads": 4, "n_head": 2}"#,
+            ["num_attention_heads = 4", "another name of n_head"],
+        ),
+        (
+            r#"{"model_type": "gpt2", "num_layers": 4}"#,
+            ["num_layers: unknown field", "gpt2 has none"],
+        ),
+        (
+            r#"{"model_type": "llama", "is_causal": false}"#,
+            ["is_causal: unknown field", "could change the numbers"],
         ),
         (
             r#"{"model_type": "gpt2", "n_layer": "x"}"#,
@@ -286,7 +298,10 @@ fn the_adapters_keys_are_checked() {
         error.unwrap_err().to_string()
     };
     let default = LoraConfig::default;
-    assert_eq!((default().scale(), default().r), (0.25, 128));
+    assert_eq!(
+        (default().scale("h.0.attn.c_attn"), default().r),
+        (0.25, 128)
+    );
     let text = refused(LoraConfig { r: 0, ..default() });
     assert_eq!(text, "config.json: adaptation.r = 0, want 1..=65536");
     let text = refused(LoraConfig {
@@ -307,64 +322,20 @@ fn the_adapters_keys_are_checked() {
 }
 
 #[test]
-fn adapters_of_peft_that_compute_something_else_are_refused() {
-    let config = parse(r#"{"model_type": "llama"}"#);
-    let lora = LoraConfig {
-        rslora: true,
-        target_modules: vec!["o_proj".into(), "v_proj".into()],
-        ..LoraConfig::default()
+fn the_first_flan_t5_is_gated() {
+    let config = parse(
+        r#"{"model_type": "t5", "feed_forward_proj": "gelu", "dense_act_fn": "gelu",
+            "is_gated_act": true}"#,
+    );
+    let names: Vec<String> = config.linears().into_iter().map(|l| l.name).collect();
+    assert!(names.iter().any(|name| name.ends_with(".wi_1")));
+    let BackboneConfig::T5(t5) = &config else {
+        unreachable!()
     };
-    let text = lora.to_peft_json(&config, None);
-    let from = |text: &str, stored: &[String]| {
-        LoraConfig::from_peft_json("adapter_config.json", text.as_bytes(), stored)
+    let want = FeedForward {
+        activation: Activation::Gelu,
+        gated: true,
     };
-    let read = |text: &str| from(text, &[]);
-    assert_eq!(read(&text).unwrap(), lora);
-    let with = |key: &str, value: Value| {
-        let mut keys: Value = serde_json::from_str(&text).unwrap();
-        keys[key] = value;
-        read(&keys.to_string())
-    };
-    for (key, value) in [
-        ("use_dora", Value::Bool(true)),
-        ("lora_bias", Value::Bool(true)),
-        ("bias", "all".into()),
-        ("rank_pattern", serde_json::json!({"q_proj": 4})),
-        ("alpha_pattern", serde_json::json!({"q_proj": 4})),
-        ("modules_to_save", serde_json::json!(["lm_head"])),
-        ("target_modules", serde_json::json!([])),
-        ("peft_type", "IA3".into()),
-        ("init_lora_weights", "pissa_niter_4".into()),
-        ("something_new", 3.into()),
-    ] {
-        let error = with(key, value).unwrap_err().to_string();
-        let start = format!("adapter_config.json: {key} = ");
-        assert!(error.starts_with(&start), "{error}");
-    }
-    for (key, value) in [
-        ("init_lora_weights", "gaussian".into()),
-        ("base_model_name_or_path", "somewhere".into()),
-        ("something_new", Value::Null),
-    ] {
-        assert_eq!(with(key, value).unwrap(), lora);
-    }
-    // Patterns: what they match is what has weights.
-    for (key, value) in [
-        ("target_modules", Value::from(".*layers.1.*_proj")),
-        ("layers_to_transform", serde_json::json!([1])),
-        (
-            "exclude_modules",
-            serde_json::json!(["layers.0.self_attn.q_proj"]),
-        ),
-    ] {
-        let mut keys: Value = serde_json::from_str(&text).unwrap();
-        keys[key] = value;
-        let stored = ["layers.1.self_attn.o_proj".to_owned()];
-        let got = from(&keys.to_string(), &stored).unwrap();
-        assert_eq!(got.target_modules, stored, "{key}");
-        let error = from(&keys.to_string(), &[]).unwrap_err().to_string();
-        assert!(error.contains("layers that have weights"), "{error}");
-    }
-    let error = read(r#"{"peft_type": "LORA", "r": 4, "target_modules": ["q"]}"#).unwrap_err();
-    assert!(error.to_string().contains("lora_alpha"), "{error}");
+    assert_eq!(t5.feed_forward(), want);
+    assert_eq!(parse(&config.to_json()), config);
 }

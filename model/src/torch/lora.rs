@@ -9,9 +9,13 @@ use super::TrainError;
 use super::backbone::Weights;
 use super::hub::read::{self, Source};
 use super::hub::{aliases, write};
-use crate::backbone::{ADAPTER_CONFIG_FILE, BackboneConfig, BackboneError, Linear, LoraConfig};
+use crate::backbone::{
+    ADAPTER_CONFIG_FILE, BackboneConfig, BackboneError, CONFIG_MAX, Linear, LoraConfig, Module,
+};
 
+use crate::files::read_regular;
 pub use crate::policy_files::ADAPTER_FILE;
+use crate::tensors::file_size_max;
 
 /// What PEFT puts before the names of a model's modules.
 const PREFIX: &str = "base_model.model.";
@@ -91,7 +95,7 @@ pub fn load(
     device: Device,
 ) -> Result<(LoraConfig, Weights), TrainError> {
     let path = dir.join(ADAPTER_CONFIG_FILE);
-    let text = fs::read(&path).map_err(|e| BackboneError::read(&path, e))?;
+    let text = read_regular(&path, CONFIG_MAX).map_err(|e| BackboneError::read(&path, e))?;
     let file = path.display().to_string();
     let path = dir.join(ADAPTER_FILE);
     if !path.is_file() && dir.join("adapter_model.bin").is_file() {
@@ -107,16 +111,15 @@ pub fn load(
     };
     let mapped = read::open(&path)?;
     let stored = read::parse(&path, &mapped)?;
-    let has = |name: &str| stored.tensor(name).is_ok();
-    let linears = config.linears().into_iter().map(|linear| linear.name);
-    let adapted = linears.filter(|name| {
-        names(&format!("{name}.lora_A.weight"))
-            .iter()
-            .any(|n| has(n))
-    });
-    let lora = LoraConfig::from_peft_json(&file, &text, &adapted.collect::<Vec<_>>())?;
+    let modules = modules(config, |name| stored.tensor(name).is_ok());
+    let lora = LoraConfig::from_peft_json(&file, &text, config, &modules)?;
     lora.layers(config, &file, "")?;
     let specs = lora.specs(config)?;
+    let (size, most) = (mapped.len() as u64, file_size_max(&specs));
+    if size > most {
+        let reason = format!("has {size} bytes, want at most {most} for the layers adapted");
+        return Err(read::layout(&path, reason).into());
+    }
     let known: Vec<String> = specs.iter().flat_map(|(name, _)| names(name)).collect();
     for name in stored.names() {
         if !known.iter().any(|k| k == name) {
@@ -126,6 +129,31 @@ pub fn load(
     }
     let weights = read::read(&Source::One(path), &specs, names, kind, device)?;
     Ok((lora, weights))
+}
+
+/// The linear layers, by their names in the model that PEFT was given: of the
+/// names that each may have, those that the most adapters are stored under.
+fn modules(config: &BackboneConfig, stored: impl Fn(&str) -> bool) -> Vec<Module> {
+    let layers: Vec<(String, Vec<String>)> = config
+        .linears()
+        .into_iter()
+        .map(|linear| (linear.name.clone(), aliases(config, &linear.name)))
+        .collect();
+    let choices = layers.first().map_or(0, |(_, names)| names.len());
+    let count = |choice: &usize| {
+        let has = |name: &str| stored(&format!("{PREFIX}{name}.lora_A.weight"));
+        layers
+            .iter()
+            .filter(|(_, names)| has(&names[*choice]))
+            .count()
+    };
+    // The first of equals: the bare model.
+    let choice = (0..choices).rev().max_by_key(count).unwrap_or(0);
+    let modules = layers.into_iter().map(|(bare, mut names)| Module {
+        full: names.swap_remove(choice),
+        bare,
+    });
+    modules.collect()
 }
 
 /// `base` without adapters, and `times` those of `adapter` added.
@@ -148,6 +176,7 @@ fn shift(
     {
         let a = adapter.get(&format!("{name}.lora_A.weight"))?;
         let b = adapter.get(&format!("{name}.lora_B.weight"))?;
+        let scale = lora.scale(&name);
         let name = format!("{name}.weight");
         let weight = base.get(&name)?;
         // In f32 whatever the types are, and rounded once.
@@ -156,7 +185,7 @@ fn shift(
         if transposed {
             update = update.f_tr()?;
         }
-        let update = update.f_mul_scalar(times * lora.scale())?;
+        let update = update.f_mul_scalar(times * scale)?;
         let sum = float(weight)?.f_add(&update)?.f_to_kind(weight.kind())?;
         shifted.insert(name, sum);
     }

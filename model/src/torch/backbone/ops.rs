@@ -61,7 +61,7 @@ impl Ops<'_> {
             .dropout(x, lora.dropout)?
             .f_linear(&a, None::<&Tensor>)?;
         let update = low
-            .f_mul_scalar(lora.scale())?
+            .f_mul_scalar(lora.scale(name))?
             .f_linear(&b, None::<&Tensor>)?;
         Ok(y.f_add(&update)?)
     }

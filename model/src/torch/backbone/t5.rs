@@ -103,7 +103,7 @@ fn feed_forward(
     name: &str,
     x: &Tensor,
 ) -> Result<Tensor, TrainError> {
-    let FeedForward { activation, gated } = config.feed_forward_proj;
+    let FeedForward { activation, gated } = config.feed_forward();
     let normed = ops.rms_norm(x, &format!("{name}.layer_norm"), config.layer_norm_epsilon)?;
     let dense = |x: &Tensor, part| ops.linear(x, &format!("{name}.DenseReluDense.{part}"));
     let up = match gated {

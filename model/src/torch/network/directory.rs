@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use tch::{Device, Kind};
 
 use super::{Network, Options};
+use crate::backbone::{BackboneError, LoraConfig};
 use crate::base::base_hash;
 use crate::policy_files::{ADAPTER_DIR, MODULES_FILE, by_path, read_tensors, replace};
 use crate::tensors::BACKBONE;
@@ -52,12 +53,12 @@ impl Network {
         let (modules, _) = read_tensors(&dir.join(MODULES_FILE), &module_specs(&config), by_path)?;
         let path = dir.join(ADAPTER_DIR);
         let (lora, adapter) = lora::load(&path, &config.backbone, Kind::Float, Device::Cpu)?;
-        let targets = |lora: &crate::backbone::LoraConfig| {
-            let mut targets = lora.targets(&config.backbone);
-            targets.sort_unstable();
-            (lora.r, targets)
+        let each = |lora: &LoraConfig| -> Result<Vec<_>, BackboneError> {
+            let layers = lora.layers(&config.backbone, "adapter", "")?.into_iter();
+            let of = |name: &str| (name.to_owned(), lora.rank(name), lora.scale(name));
+            Ok(layers.map(|layer| of(&layer.name)).collect())
         };
-        if targets(&lora) != targets(expected) || lora.scale() != expected.scale() {
+        if each(&lora)? != each(expected)? {
             let got = format!("{expected:?}");
             let want = format!("the adapter of {}: {lora:?}", path.display());
             return Err(PolicyError::config("adaptation.lora", got, want).into());
