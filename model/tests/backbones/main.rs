@@ -6,6 +6,7 @@
 mod directories;
 mod forward;
 mod gradients;
+mod keys;
 mod lora;
 
 use std::path::{Path, PathBuf};
