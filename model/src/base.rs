@@ -2,7 +2,6 @@
 //! and the hash that tells it from others.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
 use std::path::Path;
 
 use serde::Deserialize;
@@ -11,10 +10,14 @@ use sha2::{Digest, Sha256};
 use crate::PolicyError;
 use crate::config::BaseConfig;
 use crate::digest::{add_file, hex};
+use crate::files::read_regular;
 use crate::policy_files::WEIGHTS_FILE;
 
 /// Which shard holds which tensor, where there are several.
 const INDEX_FILE: &str = "model.safetensors.index.json";
+
+/// Largest index, bytes; that of the largest models has 1 MB.
+const INDEX_MAX: u64 = 64 << 20;
 
 /// A directory and its hash, as a policy's configuration names them.  `path`
 /// is what stands there: absolute, or relative to the policy's directory.
@@ -46,7 +49,7 @@ fn shards(index: &Path) -> Result<BTreeSet<String>, PolicyError> {
     struct Index {
         weight_map: BTreeMap<String, String>,
     }
-    let text = fs::read(index).map_err(|e| PolicyError::read(index, e))?;
+    let text = read_regular(index, INDEX_MAX).map_err(|e| PolicyError::read(index, e))?;
     let format = |reason: String| PolicyError::Format {
         file: index.display().to_string(),
         reason,
@@ -68,6 +71,8 @@ fn shards(index: &Path) -> Result<BTreeSet<String>, PolicyError> {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use std::fs;
 
     use super::*;
 

@@ -1,17 +1,16 @@
 //! SHA-256 of files and of what is in memory.
 
-use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
 use sha2::{Digest, Sha256};
 
-use crate::PolicyError;
+use crate::{PolicyError, files};
 
 /// Adds the contents of a file, which may be of any size.
 pub(crate) fn add_file(sha: &mut Sha256, path: &Path) -> Result<(), PolicyError> {
     let failed = |e| PolicyError::read(path, e);
-    let mut file = File::open(path).map_err(failed)?;
+    let mut file = files::open_regular(path).map_err(failed)?;
     let mut buffer = vec![0; 1 << 20];
     loop {
         match file.read(&mut buffer).map_err(failed)? {

@@ -66,6 +66,19 @@ pub enum PolicyError {
         /// What to do.
         remedy: String,
     },
+    /// A decision is not a number.
+    #[error(
+        "policy {policy}: its probabilities after {records} are {probabilities}, want finite \
+         numbers: its weights are too large"
+    )]
+    NotFinite {
+        /// The policy's name.
+        policy: String,
+        /// What it decided on.
+        records: &'static str,
+        /// What came out.
+        probabilities: String,
+    },
     /// This build has not the engine.
     #[error("engine {engine}: this program was built without it; build with `--features torch'")]
     NotBuilt {

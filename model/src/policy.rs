@@ -49,8 +49,9 @@ impl Policy {
     /// Reads `config.json` and `model.safetensors` from a directory, for the
     /// plain engine.
     ///
-    /// Neither file is trusted: sizes are bounded before they are read, keys
-    /// and tensors must be exactly those expected, values finite.
+    /// Neither file is trusted: only regular files of bounded size are read,
+    /// keys and tensors must be exactly those expected, values finite, and so
+    /// must be the decisions on made-up windows ([`Policy::probe`]).
     pub fn load(dir: &Path) -> Result<Arc<Policy>, PolicyError> {
         Policy::load_by(dir, by_path)
     }
@@ -64,12 +65,14 @@ impl Policy {
         let (config, config_bytes) = read_config(dir, &open)?;
         let shape = Shape::of(&config.name, &config)?;
         let (tensors, weight_bytes) = read_weights(dir, &config, &open)?;
-        Ok(Arc::new(Policy {
+        let policy = Policy {
             loaded: Loaded::Plain(Arc::new(Weights::pack(&config, shape, &tensors))),
             hash: hash(&config_bytes, &weight_bytes),
             runs_on: RunsOn::plain(),
             config,
-        }))
+        };
+        policy.probe()?;
+        Ok(Arc::new(policy))
     }
 
     /// Reads any policy directory into the engine that it needs, or that is
@@ -85,12 +88,16 @@ impl Policy {
             #[cfg(feature = "torch")]
             EngineKind::Libtorch => {
                 let (network, runs_on) = Shared::load(dir, options)?;
-                Ok(Arc::new(Policy {
+                let policy = Policy {
                     config: network.config().clone(),
                     loaded: Loaded::Torch(Arc::new(network)),
                     hash: Policy::hash_of(dir)?,
                     runs_on,
-                }))
+                };
+                // Whatever cannot be computed is known now, and the first
+                // decision is no slower than others.
+                policy.probe()?;
+                Ok(Arc::new(policy))
             }
             #[cfg(not(feature = "torch"))]
             EngineKind::Libtorch => Err(EngineKind::Libtorch.not_built()),

@@ -27,9 +27,9 @@ pub const ADAPTER_FILE: &str = "adapter_model.safetensors";
 /// Longest acceptable `config.json`, bytes.
 const CONFIG_MAX: u64 = 1 << 20;
 
-/// Opens a file where nothing restricts that.
+/// Opens a file where nothing restricts that; does not block at a FIFO.
 pub(crate) fn by_path(path: &Path) -> io::Result<File> {
-    File::open(path)
+    files::open_regular(path)
 }
 
 /// Reads and checks `config.json`, and gives its bytes, too.
@@ -64,24 +64,34 @@ pub(crate) fn read_tensors(
     Ok((tensors, bytes))
 }
 
-/// Reads a regular file of at most `max` bytes.
+/// Reads a regular file of at most `max` bytes.  One that is larger, or not a
+/// regular file, is refused before it is read: `open` must not block at a FIFO.
 fn read_bounded(
     path: &Path,
     open: impl Fn(&Path) -> io::Result<File>,
     max: u64,
 ) -> Result<Vec<u8>, PolicyError> {
     let failed = |e| PolicyError::read(path, e);
+    let refused = |reason: String| PolicyError::Format {
+        file: path.display().to_string(),
+        reason,
+    };
     let file = open(path).map_err(failed)?;
-    let mut bytes = Vec::new();
-    file.take(max + 1).read_to_end(&mut bytes).map_err(failed)?;
-    if bytes.len() as u64 > max {
-        let reason = format!("more than {max} bytes");
-        return Err(PolicyError::Format {
-            file: path.display().to_string(),
-            reason,
-        });
+    let facts = file.metadata().map_err(failed)?;
+    if !facts.is_file() {
+        return Err(refused("is not a regular file".into()));
     }
-    Ok(bytes)
+    let too_large = |size: u64| refused(format!("has {size} bytes, want at most {max}"));
+    if facts.len() > max {
+        return Err(too_large(facts.len()));
+    }
+    let mut bytes = Vec::new();
+    // It may grow meanwhile.
+    file.take(max + 1).read_to_end(&mut bytes).map_err(failed)?;
+    match bytes.len() as u64 {
+        size if size > max => Err(too_large(size)),
+        _ => Ok(bytes),
+    }
 }
 
 /// Replaces a file of a policy directory.

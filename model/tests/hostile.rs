@@ -365,7 +365,7 @@ fn headers_are_bounded() {
         (weights("", &[]), ""),
         (weights("[1]", &[]), ""),
         (weights(&"{\"a\":".repeat(50_000), &[]), ""),
-        (vec![b' '; 4 << 20], "more than"), // longer than any policy of this shape
+        (vec![b' '; 4 << 20], "want at most"), // longer than any policy of this shape
     ] {
         fs::write(&file, bytes).unwrap();
         let error = refusal(dir.path());
@@ -373,6 +373,68 @@ fn headers_are_bounded() {
             error.contains(WEIGHTS_FILE) && error.contains(want),
             "{want}: {error}"
         );
+    }
+}
+
+#[test]
+fn what_is_no_regular_file_is_refused_at_once() {
+    for name in [CONFIG_FILE, WEIGHTS_FILE] {
+        let dir = saved();
+        let file = dir.path().join(name);
+        fs::remove_file(&file).unwrap();
+        // Opened in the usual way, it would block: nobody writes to it.
+        let mode = rustix::fs::Mode::from_raw_mode(0o600);
+        let fifo = rustix::fs::FileType::Fifo;
+        rustix::fs::mknodat(rustix::fs::CWD, &file, fifo, mode, 0).unwrap();
+        let error = refusal(dir.path());
+        assert!(
+            error.contains(name) && error.contains("not a regular file"),
+            "{error}"
+        );
+        assert!(Policy::hash_of(dir.path()).is_err());
+        fs::remove_file(&file).unwrap();
+        fs::create_dir(&file).unwrap();
+        assert!(refusal(dir.path()).contains(name));
+    }
+}
+
+#[test]
+fn a_file_of_eight_gigabytes_is_not_read() {
+    for name in [CONFIG_FILE, WEIGHTS_FILE] {
+        let dir = saved();
+        let file = dir.path().join(name);
+        fs::File::create(&file).unwrap().set_len(8 << 30).unwrap();
+        let error = refusal(dir.path());
+        let want = format!("{name}: has {} bytes, want at most ", 8u64 << 30);
+        assert!(error.contains(&want), "{error}");
+    }
+}
+
+#[test]
+fn a_policy_whose_decisions_are_not_finite_is_refused() {
+    // Finite weights, whose products are not.
+    for large in ["backbone.ln_f.weight", "head.weight"] {
+        let dir = tempfile::tempdir().unwrap();
+        let config = small();
+        let map = tensors(&config, 1)
+            .iter()
+            .map(|(name, values)| {
+                let values = values.iter().map(|v| match name == large {
+                    true => v.signum() * 3e38,
+                    false => *v,
+                });
+                (name.to_owned(), values.collect())
+            })
+            .collect();
+        let overflowing = Tensors::new(&config, map).unwrap();
+        Policy::save(dir.path(), &config, &overflowing).unwrap();
+        let error = refusal(dir.path());
+        assert!(
+            error.contains("policy test") && error.contains("want finite numbers"),
+            "{large}: {error}"
+        );
+        let policy = Policy::new(config, &overflowing).unwrap();
+        assert!(matches!(policy.probe(), Err(PolicyError::NotFinite { .. })));
     }
 }
 
@@ -394,6 +456,7 @@ fn no_damage_panics() {
             if let Ok(policy) = Policy::load(dir.path()) {
                 let steps = common::steps(policy.config(), &common::records(3, 1));
                 policy.decide(&steps).unwrap();
+                policy.probe().unwrap();
             }
         }
         fs::write(&file, good).unwrap();

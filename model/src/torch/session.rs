@@ -18,8 +18,7 @@ const BATCH: usize = 64;
 pub(crate) struct Shared(Frozen);
 
 impl Shared {
-    /// Reads a policy directory and decides once, so that whatever cannot be
-    /// computed is known now, and the first decision is no slower than others.
+    /// Reads a policy directory.
     pub(crate) fn load(
         dir: &Path,
         options: &EngineOptions,
@@ -35,7 +34,6 @@ impl Shared {
             },
         )?;
         let shared = Shared(Frozen::new(network)?);
-        shared.try_out()?;
         let runs_on = RunsOn {
             engine: EngineKind::Libtorch,
             device: options.device().to_owned(),
@@ -80,24 +78,6 @@ impl Shared {
         let batch = Batch::of(1, returns, inputs, actions, device)?;
         let all = self.0.probabilities(&batch)?;
         Ok(all.first().copied().unwrap_or([f32::NAN; ACTIONS]))
-    }
-
-    /// Decides on a window of average records.
-    fn try_out(&self) -> Result<(), PolicyError> {
-        let config = self.config();
-        let w = config.window;
-        let target = config.returns.scaling.apply(config.returns.target);
-        let inputs = vec![0.0; w * config.inputs()];
-        let probabilities = self.decide(&vec![target; w], &inputs, &vec![0; w])?;
-        if !probabilities.iter().all(|p| p.is_finite()) {
-            let name = &config.name;
-            let reason = format!(
-                "policy {name}: probabilities of an average window are {probabilities:?}: its \
-                 weights are too large"
-            );
-            return Err(PolicyError::Libtorch { reason });
-        }
-        Ok(())
     }
 }
 

@@ -1,7 +1,7 @@
 //! Tensors out of safetensors files.
 
 use std::collections::{BTreeMap, HashSet};
-use std::fs::{self, File};
+use std::fs;
 use std::path::{Component, Path, PathBuf};
 
 use memmap2::Mmap;
@@ -12,6 +12,7 @@ use tch::{Device, Kind, Tensor};
 use super::{INDEX_FILE, WEIGHTS_FILE};
 use crate::Spec;
 use crate::backbone::BackboneError;
+use crate::files::{open_regular, read_regular};
 use crate::torch::TrainError;
 use crate::torch::backbone::Weights;
 
@@ -47,12 +48,7 @@ impl Source {
         if !index.is_file() {
             return Err(layout(dir, nothing_in(dir)));
         }
-        let size = fs::metadata(&index).map_err(|e| BackboneError::read(&index, e))?;
-        if size.len() > INDEX_MAX {
-            let reason = format!("{} bytes, at most {INDEX_MAX}", size.len());
-            return Err(layout(&index, reason));
-        }
-        let text = fs::read(&index).map_err(|e| BackboneError::read(&index, e))?;
+        let text = read_regular(&index, INDEX_MAX).map_err(|e| BackboneError::read(&index, e))?;
         let parsed: Index =
             serde_json::from_slice(&text).map_err(|e| layout(&index, e.to_string()))?;
         let mut shards = BTreeMap::new();
@@ -142,7 +138,7 @@ pub(in crate::torch) fn open(path: &Path) -> Result<Mmap, BackboneError> {
             source,
         }
     };
-    let file = File::open(path).map_err(failed("open"))?;
+    let file = open_regular(path).map_err(failed("open"))?;
     // SAFETY: the map is read only, and what is read is copied before the map
     // goes.  Who changes a model's file while it is loaded gets other numbers
     // or, having cut it short, a bus error; so it is with every reader of

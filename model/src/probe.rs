@@ -1,0 +1,58 @@
+//! Whether a policy's decisions are numbers, tried before any is used.
+//!
+//! Finite weights may still overflow: a window's probabilities are then NaN.
+
+use crate::{Policy, PolicyConfig, PolicyError, Step};
+
+/// Records of the windows at the ends of what scaling lets through; the first
+/// are enough, since what overflows does so in each token.
+const EXTREME: usize = 4;
+
+impl Policy {
+    /// Decides after made-up windows: average records, and records at both ends
+    /// of what scaling lets through.  Every way of loading a policy does this.
+    ///
+    /// # Errors
+    /// A probability is not finite, or the engine refused.
+    pub fn probe(&self) -> Result<(), PolicyError> {
+        let config = self.config();
+        let windows = [
+            ("average records", window(config, config.window, 0.0)),
+            ("the largest values", window(config, EXTREME, 1.0)),
+            ("the smallest values", window(config, EXTREME, -1.0)),
+        ];
+        let steps: Vec<&[Step]> = windows.iter().map(|(_, steps)| steps.as_slice()).collect();
+        let decided = self.decide_all(&steps)?;
+        let wrong = windows
+            .iter()
+            .zip(decided)
+            .find(|(_, p)| !p.iter().all(|p| p.is_finite()));
+        match wrong {
+            None => Ok(()),
+            Some(((records, _), probabilities)) => Err(PolicyError::NotFinite {
+                policy: config.name.clone(),
+                records,
+                probabilities: format!("{probabilities:?}"),
+            }),
+        }
+    }
+}
+
+/// Records with every input at this share of its scaling's limit.
+fn window(config: &PolicyConfig, records: usize, share: f64) -> Vec<Step> {
+    let returns = &config.returns;
+    let features = config.features.iter().flat_map(|feature| {
+        let value = (share * feature.scaling.clip) as f32;
+        std::iter::repeat_n(value, feature.encoder.history())
+    });
+    let inputs: Vec<f32> = features.collect();
+    let step = |record: usize| Step {
+        return_to_go: match share {
+            0.0 => returns.scaling.apply(returns.target),
+            share => (share * returns.scaling.clip) as f32,
+        },
+        inputs: inputs.clone(),
+        action: record % crate::ACTIONS,
+    };
+    (0..records.clamp(1, config.window)).map(step).collect()
+}
