@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use l4sllm_model::{
-    Adaptation, EncoderConfig, EngineKind, HeadKind, Policy, PolicyConfig, Reward, Setting,
-    TrainedOn, module_specs, numbers,
+    Adaptation, EncoderConfig, EngineKind, HeadKind, Policy, PolicyConfig, Reward, TrainedOn,
+    module_specs, numbers,
 };
 use serde::Serialize;
 
@@ -206,15 +206,14 @@ impl Info {
             config.returns.target,
             config.returns.gamma
         )?;
-        if let HeadKind::Steer(settings) = &config.head.kind {
-            let of = |s: &Setting| format!("{:.3} x target, {:.3} x gains", s.target, s.gain);
-            let settings: Vec<String> = settings.iter().map(of).collect();
-            outln!("{:<10} {}", "steers", settings.join("; "))?;
+        outln!("{:<10} probabilities of {}", "outputs", config.outcome())?;
+        if let HeadKind::Steer(_) = &config.head.kind {
+            outln!("{:<10} {}", "settings", config.outcomes().join("; "))?;
         }
-        outln!("{:<10} {:?}", "rule", config.decision_rule)?;
+        outln!("{:<10} {}", "rule", config.rule_in_words())?;
         match &config.trained_on {
             Some(on) => outln!("{:<10} {}", "trained on", trained_on(on)),
-            None => outln!("{:<10} nothing that is told", "trained on"),
+            None => outln!("{:<10} not recorded", "trained on"),
         }
     }
 }

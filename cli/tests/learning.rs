@@ -55,7 +55,7 @@ fn the_same_seed_collects_the_same_pool() {
 #[test]
 fn the_shipped_policy_tells_what_it_is() {
     let said = done(&["policy", "info", "policies/default"]);
-    for word in ["sha256", "window", "queue_type", "steers", "trained on"] {
+    for word in ["sha256", "window", "queue_type", "settings", "trained on"] {
         assert!(said.contains(word), "{word}: {said}");
     }
     // Small enough to live in a repository.

@@ -7,9 +7,12 @@ use std::fs;
 use std::path::Path;
 
 use l4sllm_model::backbone::{BackboneConfig, LoraConfig};
-use l4sllm_model::torch::export::{TritonModel, difference, torchscript, triton};
+use l4sllm_model::torch::export::{METADATA_FILE, TritonModel, difference, torchscript, triton};
 use l4sllm_model::torch::{Network, Options, backbone, backbone_files, hub};
-use l4sllm_model::{Adaptation, EncoderConfig, Feature, PolicyConfig, Scaling, Tensors, Transform};
+use l4sllm_model::{
+    Adaptation, DecisionRule, EncoderConfig, Feature, HeadKind, PolicyConfig, Scaling, Setting,
+    Tensors, Transform,
+};
 use tch::{CModule, Device, Kind, Tensor};
 
 /// Tiny ones of each family; with and without what differs within them.
@@ -154,6 +157,74 @@ fn a_triton_model_says_what_the_module_takes() {
     assert!(readme.contains("[4, 14]") && readme.contains("last 8 records"));
     let left: Vec<_> = fs::read_dir(dir.path()).unwrap().collect();
     assert_eq!(left.len(), 1, "nothing temporary is left");
+}
+
+/// A head that steers.
+fn steering() -> PolicyConfig {
+    let mut config = config(BACKBONES[0]);
+    let setting = |target, gain| Setting { target, gain };
+    config.head.kind = HeadKind::Steer([setting(0.6, 4.0), setting(1.25, 4.0), setting(0.25, 1.0)]);
+    config.decision_rule = DecisionRule::Mean;
+    config
+}
+
+/// The metadata in a TorchScript file, as another program would read it.
+fn metadata(file: &Path) -> serde_json::Value {
+    let mut archive = zip::ZipArchive::new(fs::File::open(file).unwrap()).unwrap();
+    let name = archive.file_names().find(|n| n.ends_with(METADATA_FILE));
+    let name = name.unwrap().to_owned();
+    assert!(name.contains("/extra/"), "{name}");
+    serde_json::from_reader(archive.by_name(&name).unwrap()).unwrap()
+}
+
+#[test]
+fn outputs_and_decision_rule_are_those_of_the_head() {
+    let dir = tempfile::tempdir().unwrap();
+    for (name, config, wanted, unwanted) in [
+        ("acts", config(BACKBONES[0]), "enqueue", "target x"),
+        (
+            "steers",
+            steering(),
+            "target x 1.25, gains x 4",
+            "enqueue, drop",
+        ),
+    ] {
+        let network = network(&config);
+        let model = TritonModel {
+            name: name.to_owned(),
+            max_batch: 8,
+            queue_delay_us: 0,
+        };
+        let made = triton(&network, dir.path(), &model).unwrap();
+        let module = made.join("1/model.pt");
+        assert!(difference(&network, &module).unwrap() < 1e-5);
+
+        let readme = fs::read_to_string(made.join("README.md")).unwrap();
+        let text = fs::read_to_string(made.join("config.pbtxt")).unwrap();
+        let metadata = metadata(&module);
+        let rule = serde_json::to_value(config.decision_rule).unwrap();
+        for text in [&readme, &text, &metadata.to_string()] {
+            assert!(text.contains(wanted) && !text.contains(unwanted), "{text}");
+            assert!(text.contains(rule.as_str().unwrap()), "{text}");
+            assert!(text.contains(config.rule_in_words()), "{text}");
+            assert!(text.contains(config.effect_in_words()), "{text}");
+        }
+        let message = Message::parse(&text);
+        let parameters: BTreeMap<&str, &str> = message.0["parameters"]
+            .iter()
+            .map(|parameter| {
+                let parameter = parameter.message();
+                let value = parameter.0["value"][0].message();
+                (one(parameter, "key"), one(value, "string_value"))
+            })
+            .collect();
+        for (i, outcome) in config.outcomes().iter().enumerate() {
+            assert_eq!(parameters[format!("output_{i}").as_str()], outcome);
+            assert_eq!(metadata["outputs"][i], outcome.as_str());
+            assert!(readme.contains(&format!("| {i} | {outcome} |")), "{readme}");
+        }
+        assert_eq!(parameters["decision_rule"], rule.as_str().unwrap());
+    }
 }
 
 #[test]

@@ -1,0 +1,79 @@
+//! What a policy's three outputs stand for, in words: one wording for
+//! commands, and for what is written for other programs.
+
+use crate::{ACTIONS, DecisionRule, HeadKind, PolicyConfig};
+
+impl PolicyConfig {
+    /// What each of the three probabilities is of, in their order.
+    pub fn outcomes(&self) -> [String; ACTIONS] {
+        match &self.head.kind {
+            HeadKind::Action => ["enqueue", "drop", "mark"].map(str::to_owned),
+            HeadKind::Steer(settings) => {
+                settings.map(|s| format!("target x {}, gains x {}", s.target, s.gain))
+            }
+        }
+    }
+
+    /// What the probabilities are of.
+    pub fn outcome(&self) -> &'static str {
+        match self.head.kind {
+            HeadKind::Action => "actions (enqueue, drop, mark)",
+            HeadKind::Steer(_) => "settings of DualPI2, which still decides each packet",
+        }
+    }
+
+    /// How one decision is made of the probabilities p.
+    pub fn rule_in_words(&self) -> &'static str {
+        match (&self.head.kind, self.decision_rule) {
+            (HeadKind::Action, DecisionRule::Sample) => {
+                "an action is drawn at random with these probabilities"
+            }
+            (HeadKind::Action, DecisionRule::Recur) => {
+                "actions follow deterministically, with the probabilities as long-run shares"
+            }
+            (HeadKind::Action, _) => "the most probable action is taken",
+            (HeadKind::Steer(_), DecisionRule::Mean) => {
+                "each factor is exp(sum of p ln factor) over the settings, held to 0.25..4"
+            }
+            (HeadKind::Steer(_), _) => "the most probable setting is taken",
+        }
+    }
+
+    /// What a decision is applied to.
+    pub fn effect_in_words(&self) -> &'static str {
+        match self.head.kind {
+            HeadKind::Action => "the next packet, or packets, get the action",
+            HeadKind::Steer(_) => {
+                "the factors multiply DualPI2's target delay and both gains, alpha and beta"
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Feature, Setting};
+
+    #[test]
+    fn outputs_are_named_by_the_head() {
+        let mut config = PolicyConfig::new("acts", &Feature::PAPER7);
+        assert_eq!(config.outcomes(), ["enqueue", "drop", "mark"]);
+        assert!(config.rule_in_words().contains("action"));
+        let setting = |target, gain| Setting { target, gain };
+        config.head.kind =
+            HeadKind::Steer([setting(1.0, 4.0), setting(0.5, 4.0), setting(0.25, 1.0)]);
+        config.decision_rule = DecisionRule::Mean;
+        assert_eq!(config.outcomes()[1], "target x 0.5, gains x 4");
+        for text in [
+            config.outcome(),
+            config.rule_in_words(),
+            config.effect_in_words(),
+        ] {
+            assert!(!text.contains("enqueue"), "{text}");
+        }
+        assert!(config.rule_in_words().contains("exp("));
+        config.decision_rule = DecisionRule::Argmax;
+        assert!(config.rule_in_words().contains("most probable setting"));
+    }
+}
