@@ -11,6 +11,7 @@
 //! | `dmesg -T`, date(1) | `[Wed Nov 20 10:11:12 2024]`, `Wed Nov 20 10:11:12 CET 2024` |
 //! | dmesg, journalctl `short-monotonic`, `kern.msgbuf_show_timestamp` | `[ 1234.567890]`, `[1234]` |
 //!
+//! Where a message of RFC 5424 follows on a header of RFC 3164, its stamp counts.
 //! A priority in angle brackets, the version of RFC 5424 and the facility of
 //! `dmesg -x` may stand before them.
 
@@ -71,15 +72,19 @@ pub(super) fn parse(line: &[u8]) -> Option<Parsed> {
     if text.take(b'<') {
         let digits = text.number(1..=3);
         (digits.is_some() && text.take(b'>')).then_some(())?;
+        text.spaces();
         rfc5424 = text.takes(b"1 ");
     } else if text.peek().is_some_and(|b| b.is_ascii_lowercase()) {
         text.facility()?;
     }
-    let stamp = match text.peek()? {
+    let mut stamp = match text.peek()? {
         b'[' => text.bracket(),
         b'0'..=b'9' => text.digits_first(),
         _ => text.name_first(),
     }?;
+    if let (Stamp::InYear { .. }, Some(inner)) = (stamp, text.inner()) {
+        stamp = inner;
+    }
     Some(Parsed {
         stamp,
         length: text.at,
@@ -159,6 +164,18 @@ impl Text<'_> {
             self.at += inner.take_while(|b| **b != b']').count();
         }
         self.take(b']').then_some(Stamp::Uptime(ns))
+    }
+
+    /// The stamp of a message of RFC 5424 behind a header of RFC 3164, as
+    /// daemons write it that do not know the format of FreeBSD 12: `Nov 20
+    /// 10:11:12 gw 1 2024-11-20T10:11:12.5+01:00 gw kernel - - -`.
+    fn inner(mut self) -> Option<Stamp> {
+        self.take(b' ').then_some(())?;
+        let host = self.rest().iter().take(256).position(|b| *b == b' ')?;
+        self.at += host;
+        self.takes(b" 1 ").then_some(())?;
+        let year = self.number(4..=4)?;
+        self.iso(year, false)
     }
 
     fn digits_first(&mut self) -> Option<Stamp> {
@@ -411,6 +428,12 @@ mod tests {
             ("2024-11-20 10:11:12-0330 gw", at(-12_600, 0)),
             ("2024-11-20 10:11:12 +0100 gw", at(3600, 0)),
             ("<6>1 2024-11-20T10:11:12.25Z gw", at(0, SECOND / 4)),
+            ("<4> 2024 Nov 20 10:11:12 gw", Stamp::Local(LOCAL)),
+            (
+                "Nov 20 10:11:12 gw 1 2024-11-20T10:11:12.25+11:00 gw kernel - - - x",
+                at(39_600, SECOND / 4),
+            ),
+            ("Nov 20 10:11:12 gw 1 of 7", in_year(11, 20, time)),
             (
                 "Wed 2024-11-20 10:11:12 CET gw kernel: x",
                 Stamp::Local(LOCAL),
