@@ -89,8 +89,14 @@ pub fn run(args: &ImportArgs, cancel: &AtomicBool) -> anyhow::Result<()> {
     let bytes = args.input.iter().map(|path| size(path)).sum();
     match formats(&args.input)? {
         Format::Parquet | Format::Json => {
-            // What is damaged has its reason named.
-            open(first)?;
+            // What is damaged, or of other columns, has its reason named.
+            open(first).with_context(|| {
+                format!(
+                    "{}: cannot be read as a pool; a table is imported as CSV, as of \
+                     df.to_csv(\"pool.csv\", index=False)",
+                    shown(first)
+                )
+            })?;
             bail!(
                 "{}: is a pool already: see l4sllm pool convert and merge",
                 shown(first)

@@ -181,6 +181,19 @@ impl Pool {
         }
     }
 
+    fn missing(&self, name: &str) -> PoolError {
+        let names = self.columns.iter().take(LISTED);
+        let names: Vec<String> = names.map(|c| shown(&c.name).to_string()).collect();
+        let more = self.columns.len() - names.len();
+        let more = if more > 0 {
+            format!(" and {more} more")
+        } else {
+            String::new()
+        };
+        let reason = format!("missing; there are: {}{more}", names.join(" "));
+        self.wrong(None, name, reason)
+    }
+
     /// The unit of an integer time that its type does not say.
     fn duration(&self, name: &str) -> Option<Unit> {
         let metadata = self.file.metadata().file_metadata();
@@ -314,24 +327,11 @@ impl<'a> Columns<'a> {
     fn index(&self, name: &str) -> Result<usize, PoolError> {
         let mut columns = self.pool.columns.iter();
         let index = columns.position(|column| column.name == name);
-        let index = index.ok_or_else(|| self.missing(name))?;
+        let index = index.ok_or_else(|| self.pool.missing(name))?;
         match self.pool.columns[index].nested {
             true => Err(self.wrong(name, "nested or a list, want one value a row".to_owned())),
             false => Ok(index),
         }
-    }
-
-    fn missing(&self, name: &str) -> PoolError {
-        let names = self.pool.columns.iter().take(LISTED);
-        let names: Vec<String> = names.map(|c| shown(&c.name).to_string()).collect();
-        let more = self.pool.columns.len() - names.len();
-        let more = if more > 0 {
-            format!(" and {more} more")
-        } else {
-            String::new()
-        };
-        let reason = format!("missing; there are: {}{more}", names.join(" "));
-        self.pool.wrong(None, name, reason)
     }
 
     fn refused(
@@ -365,8 +365,15 @@ pub struct PoolReader {
 
 impl PoolReader {
     /// Opens a pool.
+    ///
+    /// # Errors
+    /// It cannot be read, or lacks a column that every pool has.
     pub fn open(path: &Path) -> Result<PoolReader, PoolError> {
         let pool = Pool::open(path)?;
+        let needed = [EPISODE, SCENARIO, ACTION, REWARD, DONE];
+        if let Some(name) = needed.iter().find(|name| !pool.has(name)) {
+            return Err(pool.missing(name));
+        }
         Ok(PoolReader {
             schema: pool.schema()?,
             ignored: pool.ignored(),

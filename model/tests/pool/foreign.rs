@@ -12,7 +12,10 @@ fn fixture(name: &str) -> PathBuf {
 
 /// The error of reading one.
 fn refused(name: &str) -> String {
-    let mut source = open(&fixture(name)).unwrap();
+    let mut source = match open(&fixture(name)) {
+        Ok(source) => source,
+        Err(error) => return error.to_string(),
+    };
     loop {
         match source.next() {
             Ok(Some(_)) => {}
@@ -78,6 +81,10 @@ fn what_does_not_fit_is_refused_by_column_and_row() {
         ),
         ("range", "row 2, column packet_length: -1, want 1 to 65535"),
         ("decimal", "column packet_length: type "),
+        (
+            "table",
+            "column episode: missing; there are: packet_length reward dequeue_action",
+        ),
     ] {
         let error = refused(name);
         assert!(
