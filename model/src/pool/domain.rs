@@ -41,7 +41,7 @@ impl Domain {
     }
 
     /// The same, with every number larger by one: codes that count from 1.
-    pub(super) const fn from_one(self) -> Domain {
+    pub(super) const fn counted_from_one(self) -> Domain {
         Domain {
             least: self.least + 1,
             most: self.most + 1,
@@ -107,7 +107,7 @@ mod tests {
             (Domain::ACTION.take(1.5), Domain::ACTION.take(3.0)),
             (None, None)
         );
-        assert_eq!(Domain::ACTION.from_one().take(3.0), Some(3));
+        assert_eq!(Domain::ACTION.counted_from_one().take(3.0), Some(3));
         assert_eq!(Domain::TIME.take(1e300), None);
         assert!(Domain::TIME.has_exact(u64::MAX));
     }

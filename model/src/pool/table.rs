@@ -248,7 +248,7 @@ impl CsvReader {
         };
         let actions = match self.actions {
             ActionCodes::FromZero => Domain::ACTION,
-            ActionCodes::FromOne => Domain::ACTION.from_one(),
+            ActionCodes::FromOne => Domain::ACTION.counted_from_one(),
         };
         let code = |i, domain| self.whole(i, domain).map(|value| value as u8);
         for (i, column) in self.columns.iter().enumerate() {
