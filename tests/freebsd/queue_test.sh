@@ -205,7 +205,7 @@ reconfigure_run()
 }
 
 # The scheduler deleted and made again.
-anew()
+recreate()
 {
 	# dummynet has no `sched delete'; the pipe takes it along.
 	jexec "$M" ipfw pipe 1 delete
@@ -220,7 +220,7 @@ late_override_run()
 {
 	patient
 	blast 1 1 2000
-	anew
+	recreate
 	blast 1 1 2000
 	atf_check -s exit:1 -e match:"L4S_IOC_OVERRIDE: No such" \
 	    jexec "$M" "$tools/l4sdev" override 1.0 hold mark 20 1
@@ -237,7 +237,7 @@ delete_run()
 	blast 1 8000 10000 &
 	traffic=$!
 	while kill -0 $traffic 2>/dev/null; do
-		anew
+		recreate
 	done
 	wait $traffic
 	before=$(counter packets_in)
@@ -285,7 +285,7 @@ totals_run()
 	for i in 1 2 3; do
 		growing >before
 		above "$(wc -l <before)" 50 "counters"
-		anew
+		recreate
 		growing >after
 		while IFS='=' read -r name value; do
 			now=$(sed -n "s/^$name=//p" after)
