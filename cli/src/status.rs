@@ -1,5 +1,7 @@
 //! `l4sllm status`: what a running daemon reports of itself.
 
+mod queues;
+
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
@@ -9,10 +11,12 @@ use l4sllm_model::text::shown;
 use l4sllmd::config::DEFAULT_SOCKET;
 use l4sllmd::metrics::Kind;
 use l4sllmd::status::{Counters, Quantiles, State, Status, ask};
+use serde::Serialize;
 
 use crate::output::print;
+use queues::QueuesStatus;
 
-/// Print the state and the counters of a running daemon.
+/// Print the state and the counters of a running daemon, and its queues.
 #[derive(Debug, Args)]
 pub struct StatusArgs {
     /// The daemon's status socket (`[status] socket` of its configuration).
@@ -29,13 +33,32 @@ pub struct StatusArgs {
 /// Asks and prints.
 pub fn run(args: &StatusArgs) -> anyhow::Result<()> {
     let status = fetch(&args.socket)?;
-    if args.json {
-        return print(&format!("{}\n", serde_json::to_string_pretty(&status)?));
-    }
     if args.metrics {
         return print(&metrics(&status));
     }
-    print(&describe(&status))
+    let queues = queues::look(&status.device.path);
+    if args.json {
+        let queues = queues.ok();
+        let whole = Whole { status, queues };
+        return print(&format!("{}\n", serde_json::to_string_pretty(&whole)?));
+    }
+    let mut text = describe(&status);
+    match queues {
+        Ok(queues) => queues.describe(&mut text),
+        Err(error) => {
+            let _ = writeln!(text, "queues    unknown: {error:#}");
+        }
+    }
+    print(&text)
+}
+
+/// What `--json` prints: the daemon's status, and the queues where this user
+/// may read the device.
+#[derive(Debug, Serialize)]
+struct Whole {
+    #[serde(flatten)]
+    status: Status,
+    queues: Option<QueuesStatus>,
 }
 
 /// Asks the daemon behind `socket`.

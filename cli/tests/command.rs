@@ -382,11 +382,35 @@ fn the_doctor_looks_at_an_emulated_device() {
         deciding_s: 0.0,
     };
     let answer = std::thread::spawn(move || {
-        let (mut stream, _) = listener.accept().unwrap();
-        serde_json::to_writer(&mut stream, &status).unwrap();
+        for _ in 0..3 {
+            let (mut stream, _) = listener.accept().unwrap();
+            serde_json::to_writer(&mut stream, &status).unwrap();
+        }
     });
     let found = report(0);
     assert_eq!(found["healthy"], true);
     assert_eq!(level(&found, "daemon"), "ok");
+
+    // The status of that daemon has the queues of its device.
+    let (code, stdout, stderr) = ran(&["status", "--socket", daemon_text, "--json"]);
+    assert_eq!(code, Some(0), "{stderr}");
+    let status: serde_json::Value = serde_json::from_str(&stdout).unwrap();
+    let l4s = &status["queues"]["l4s"];
+    let count = |name: &str| {
+        l4s[name]
+            .as_u64()
+            .unwrap_or_else(|| panic!("{name}: {stdout}"))
+    };
+    assert_eq!(
+        count("packets_in"),
+        count("forwarded") + count("dropped") + count("queued")
+    );
+    assert!(count("marked") > 0 && count("queued_max") > 1, "{stdout}");
+    assert_eq!(status["queues"]["classic"]["packets_in"], 0);
+    let (_, text, _) = ran(&["status", "--socket", daemon_text]);
+    assert!(
+        text.contains("\nqueues    p' ") && text.contains("\nL4S "),
+        "{text}"
+    );
     answer.join().unwrap();
 }

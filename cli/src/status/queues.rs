@@ -1,0 +1,233 @@
+//! The device's queues, read from the device itself.
+
+use std::fmt::Write;
+use std::os::unix::fs::FileTypeExt;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::Context;
+use l4sllm_abi::{Queue, Queues, raw};
+use l4sllmd::config::{DeviceConfig, DeviceKind, Wake};
+use l4sllmd::device;
+use l4sllmd::files::Files;
+use serde::Serialize;
+
+/// Reads the statistics of both queues as an observer; control stays with the
+/// daemon.
+///
+/// # Errors
+/// The device is not there, may not be opened, or speaks another version.
+pub fn look(path: &Path) -> anyhow::Result<QueuesStatus> {
+    let socket = std::fs::metadata(path).is_ok_and(|m| m.file_type().is_socket());
+    let config = DeviceConfig {
+        kind: match socket {
+            true => DeviceKind::Socket,
+            false => DeviceKind::Character,
+        },
+        path: path.to_owned(),
+        wait_missing: false,
+        reconnect: false,
+        retry: (Duration::from_secs(1), Duration::from_secs(1)),
+        timeout: Duration::from_secs(1),
+        max_torn_reads: 1,
+        wake: Wake::Interval,
+    };
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the event loop")?
+        .block_on(async {
+            let mut device = device::Device::open(&Files::by_path(), &config).await?;
+            device.version().await?;
+            Ok((&device.queues().await?).into())
+        })
+}
+
+/// Both queues over all instances. Names and units are those of `l4s_queues`
+/// and of `net.inet.l4sllm.stats`, but for probabilities, which are from 0 to 1.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct QueuesStatus {
+    /// p' of RFC 9332.
+    pub base_probability: f64,
+    /// p_C, of the classic queue.
+    pub classic_probability: f64,
+    /// p_CL, coupled to the L4S queue.
+    pub coupled_probability: f64,
+    /// Instances in overload now.
+    pub overload: u32,
+    /// Times that overload began.
+    pub overloads: u64,
+    /// Time spent in it, ns.
+    pub overload_ns: u64,
+    /// Of the scheduler, bytes times per cent; above 0: the classic queue's
+    /// turn.
+    pub credit: i64,
+    /// The classic queue.
+    pub classic: QueueStatus,
+    /// The L4S queue.
+    pub l4s: QueueStatus,
+}
+
+macro_rules! queue_status {
+    ($($(#[$doc:meta])* $field:ident,)+) => {
+        /// One queue.
+        #[derive(Debug, Clone, PartialEq, Serialize)]
+        pub struct QueueStatus {
+            $($(#[$doc])* pub $field: u64,)+
+            /// Mean delay of a packet that left, ns.
+            pub delay_mean_ns: f64,
+            /// 99th percentile, ns, from a histogram of two bins a doubling.
+            pub delay_p99_ns: f64,
+        }
+
+        impl QueueStatus {
+            fn new(queues: &Queues, queue: Queue) -> QueueStatus {
+                let stats = queues.queue(queue);
+                QueueStatus {
+                    $($field: stats.$field,)+
+                    delay_mean_ns: stats.mean_delay_ns().unwrap_or(0.0),
+                    delay_p99_ns: stats.delay_quantile_ns(0.99).unwrap_or(0.0),
+                }
+            }
+        }
+    };
+}
+
+queue_status! {
+    /// Packets that arrived.
+    packets_in,
+    /// Bytes that arrived.
+    bytes_in,
+    /// Packets that left.
+    forwarded,
+    /// Bytes that left.
+    forwarded_bytes,
+    /// Packets dropped, for any reason.
+    dropped,
+    /// Bytes dropped.
+    dropped_bytes,
+    /// Packets marked and forwarded.
+    marked,
+    /// Bytes marked and forwarded.
+    marked_bytes,
+    /// Packets waiting now.
+    queued,
+    /// Bytes waiting now.
+    queued_bytes,
+    /// Dropped on arrival by a queue limit.
+    drops_tail,
+    /// ECN-capable packets dropped by DualPI2 or an override.
+    drops_ecn,
+    /// Other packets dropped by DualPI2 or an override.
+    drops_not_ect,
+    /// Dropped with a deleted instance.
+    drops_flush,
+    /// Most packets that ever waited.
+    queued_max,
+    /// Most bytes that ever waited.
+    queued_bytes_max,
+    /// Time that the head has waited, ns.
+    delay_ns,
+    /// Longest wait of a packet that left, ns.
+    delay_max_ns,
+}
+
+impl From<&Queues> for QueuesStatus {
+    fn from(queues: &Queues) -> QueuesStatus {
+        let share = |p: u32| f64::from(p) / f64::from(raw::L4S_PROB_ONE);
+        QueuesStatus {
+            base_probability: share(queues.base_probability),
+            classic_probability: share(queues.classic_probability),
+            coupled_probability: share(queues.coupled_probability),
+            overload: queues.overload,
+            overloads: queues.overloads,
+            overload_ns: queues.overload_ns,
+            credit: queues.credit,
+            classic: QueueStatus::new(queues, Queue::Classic),
+            l4s: QueueStatus::new(queues, Queue::L4s),
+        }
+    }
+}
+
+impl QueuesStatus {
+    /// Appends the lines for a terminal.
+    pub fn describe(&self, out: &mut String) {
+        let _ = writeln!(
+            out,
+            "queues    p' {:.4}, p_C {:.4}, p_CL {:.4}, credit {}; overload {} times, {:.1} s{}",
+            self.base_probability,
+            self.classic_probability,
+            self.coupled_probability,
+            self.credit,
+            self.overloads,
+            self.overload_ns as f64 / 1e9,
+            if self.overload > 0 { ", now" } else { "" },
+        );
+        self.classic.describe("classic", out);
+        self.l4s.describe("L4S", out);
+    }
+}
+
+impl QueueStatus {
+    fn describe(&self, name: &str, out: &mut String) {
+        let ms = |ns: f64| ns / 1e6;
+        let _ = writeln!(
+            out,
+            "{name:<9} {} packets in: {} forwarded, {} marked, {} dropped ({} tail, {} ECN, \
+             {} not ECN, {} flushed), {} waiting",
+            self.packets_in,
+            self.forwarded,
+            self.marked,
+            self.dropped,
+            self.drops_tail,
+            self.drops_ecn,
+            self.drops_not_ect,
+            self.drops_flush,
+            self.queued
+        );
+        let _ = writeln!(
+            out,
+            "{:<9} delay {:.2} ms now, mean {:.2} ms, p99 {:.2} ms, most {:.2} ms; \
+             at most {} packets, {} bytes",
+            "",
+            ms(self.delay_ns as f64),
+            ms(self.delay_mean_ns),
+            ms(self.delay_p99_ns),
+            ms(self.delay_max_ns as f64),
+            self.queued_max,
+            self.queued_bytes_max
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The struct's names are the manual's, the sysctls' and the C header's.
+    #[test]
+    fn the_names_are_those_of_the_module() {
+        let queues = Queues::try_from(Queues::question(0, 0)).expect("its own question");
+        let value = serde_json::to_value(QueuesStatus::from(&queues)).expect("plain numbers");
+        let header = include_str!("../../../shared-abi/include/l4sllm_abi.h");
+        let sysctls = include_str!("../../../kmod/freebsd/sysctl_stats.c");
+        let made = ["delay_mean_ns", "delay_p99_ns"];
+        let names = |object: &serde_json::Value| -> Vec<String> {
+            let object = object.as_object().expect("an object");
+            object.keys().cloned().collect()
+        };
+        for name in names(&value)
+            .iter()
+            .filter(|n| *n != "classic" && *n != "l4s")
+        {
+            assert!(header.contains(&format!("\t{name};")), "{name}");
+            assert!(sysctls.contains(&format!("({name}, ")), "{name}");
+        }
+        for name in names(&value["l4s"]) {
+            if !made.contains(&name.as_str()) {
+                assert!(header.contains(&format!("\t{name};")), "{name}");
+                assert!(sysctls.contains(&format!("QUEUE_STAT({name}, ")), "{name}");
+            }
+        }
+    }
+}
