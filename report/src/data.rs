@@ -2,7 +2,7 @@
 
 use super::conclusion::list;
 use l4sllm_testbed::result::{Bin, Facts, Histogram, PacketRow, Recorder};
-use l4sllm_testbed::result::{ResultError, RunMeta, Series, Stored, Summary};
+use l4sllm_testbed::result::{ResultError, RunMeta, Series, Stored, Summary, Warning};
 
 /// Bins whose utilisation is a sample of its distribution, ns.
 pub(super) const UTILISATION_NS: u64 = 100_000_000;
@@ -106,6 +106,24 @@ impl Data {
             finished,
             self.facts.arms.len() * self.facts.repetitions as usize,
         )
+    }
+}
+
+impl Data {
+    /// What is wrong with the result, each as a sentence on its arm or on all.
+    pub(super) fn warnings(&self) -> Vec<String> {
+        let warnings = self.summary.warnings.iter();
+        let sentence = |of: &Warning| match &of.arm {
+            Some(arm) => format!("{arm}: {}", of.text),
+            None => of.text.clone(),
+        };
+        warnings.map(sentence).collect()
+    }
+
+    /// Whether something is wrong with what this arm shows.
+    pub(super) fn is_doubtful(&self, arm: &str) -> bool {
+        let mut warnings = self.summary.warnings.iter();
+        warnings.any(|of| of.arm.as_ref().is_none_or(|name| name == arm))
     }
 }
 

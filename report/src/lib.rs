@@ -24,7 +24,7 @@ use compare::Comparison;
 use conclusion::Headline;
 use data::Data;
 use figures::{Captioned, figures};
-use l4sllm_testbed::result::{Arm, PolicyFacts, ResultError, Stored, write_atomically};
+use l4sllm_testbed::result::{Arm, PolicyFacts, ResultError, Stored, Warning, write_atomically};
 use page::{Section, page, slug};
 use verdict::DEFINITION;
 
@@ -129,6 +129,7 @@ struct Collection<'a> {
     policy: Option<&'a PolicyFacts>,
     complete: bool,
     repetitions: u32,
+    warnings: Vec<&'a Warning>,
     arms: Vec<CollectedArm<'a>>,
 }
 
@@ -154,6 +155,7 @@ fn collection<'a>(
             .map(|summary| summary.repetitions)
             .max()
             .unwrap_or(0),
+        warnings: summaries().flat_map(|summary| &summary.warnings).collect(),
         arms: summaries()
             .flat_map(|summary| {
                 let scenario = summary.scenario.as_str();
@@ -249,9 +251,12 @@ fn text(data: &Data) -> String {
             out.push_str(&format!("missing: {missing}\n"));
         }
     }
+    for warning in data.warnings() {
+        out.push_str(&format!("warning: {warning}\n"));
+    }
     out.push_str(&table::results(data).text());
     let comparison = Comparison::of(&data.facts, &data.summary);
-    if let Some(differences) = table::differences(&comparison) {
+    if let Some(differences) = table::differences(data, &comparison) {
         out.push_str(&format!("\n{}", differences.text()));
         out.push_str(&wrapped(&format!("{}. {DEFINITION}", table::SIGNS)));
     }

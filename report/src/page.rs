@@ -118,8 +118,12 @@ fn entry(section: &Section<'_>) -> (f64, String) {
         true => String::new(),
         false => format!(" <b>Partial: {finished} of {all} repetitions.</b>"),
     };
+    let warning = match data.warnings().as_slice() {
+        [] => String::new(),
+        warnings => format!(" <b>\u{26a0} {}.</b>", escape(&list(warnings))),
+    };
     let entry = format!(
-        "<li><a href=\"#{}\">{name}</a>: {description}.{partial}{}</li>\n",
+        "<li><a href=\"#{}\">{name}</a>: {description}.{partial}{warning}{}</li>\n",
         slug(&name),
         html_headline(&comparison),
     );
@@ -132,6 +136,7 @@ fn section(section: &Section<'_>) -> String {
     if !data.summary.complete {
         out.push_str(&partial(data));
     }
+    out.push_str(&warnings(data));
     if data.summary.arms.is_empty() {
         return out + &run_again(data);
     }
@@ -145,7 +150,7 @@ fn section(section: &Section<'_>) -> String {
          repetitions. Decision: time from the record that completes an interval to the override \
          in force, or what the scenario sets in its place.</p>\n",
     );
-    if let Some(table) = differences(&comparison) {
+    if let Some(table) = differences(data, &comparison) {
         out.push_str("<h3>Differences, greatest loss first</h3>\n");
         out.push_str(&html_table(&table));
         out.push_str(&key());
@@ -194,6 +199,22 @@ fn html_headline(comparison: &Comparison<'_>) -> String {
                 )
             })
             .collect(),
+    }
+}
+
+/// Why the result shows less than it seems to, if there is a reason.
+fn warnings(data: &Data) -> String {
+    let entries: String = data
+        .warnings()
+        .iter()
+        .map(|of| format!("<li>{}</li>\n", prose(of)))
+        .collect();
+    match entries.is_empty() {
+        true => String::new(),
+        false => format!(
+            "<div class=\"partial\"><b>\u{26a0} Warning.</b> This result shows less than it seems \
+             to:\n<ul class=\"conclusion\">\n{entries}</ul></div>\n"
+        ),
     }
 }
 
@@ -294,7 +315,7 @@ pub(super) fn html_table(table: &Table) -> String {
         let _ = write!(
             out,
             "<tr><th class=\"name\" scope=\"row\">{}</th>",
-            escape(&row.name)
+            escape(&row.shown())
         );
         for (cell, first) in row.cells.iter().zip(&firsts) {
             let _ = write!(

@@ -13,6 +13,9 @@ use crate::verdict::{Judgement, Verdict};
 /// What is written where there is nothing to say.
 pub(super) const NOTHING: &str = "\u{2013}";
 
+/// Behind the name of what a warning is about.
+const DOUBTFUL: char = '\u{26a0}';
+
 /// What the signs in a terminal mean.
 pub(super) const SIGNS: &str = "! worse, !! much worse, + better, ++ much better";
 
@@ -29,6 +32,8 @@ pub(super) struct Table {
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Row {
     pub name: String,
+    /// Whether a warning says that it shows less than it seems to.
+    pub doubtful: bool,
     pub cells: Vec<Cell>,
 }
 
@@ -76,6 +81,7 @@ pub(super) fn results(data: &Data) -> Table {
         cells.insert(2, Cell::plain(count(arm.pooled.drops)));
         Row {
             name: arm.name.clone(),
+            doubtful: data.is_doubtful(&arm.name),
             cells,
         }
     };
@@ -97,7 +103,7 @@ pub(super) fn results(data: &Data) -> Table {
 
 /// Arms against baselines, those that lose most first; none when there is
 /// nothing to compare.
-pub(super) fn differences(comparison: &Comparison<'_>) -> Option<Table> {
+pub(super) fn differences(data: &Data, comparison: &Comparison<'_>) -> Option<Table> {
     let row = |pair: &Pair<'_>| {
         let cells = METRICS.iter().map(|metric| match pair.find(*metric) {
             Some(found) => verdict_cell(&found.judgement),
@@ -105,6 +111,9 @@ pub(super) fn differences(comparison: &Comparison<'_>) -> Option<Table> {
         });
         Row {
             name: format!("{} vs {}", pair.arm.name, pair.baseline.name),
+            doubtful: [pair.arm, pair.baseline]
+                .iter()
+                .any(|arm| data.is_doubtful(&arm.name)),
             cells: std::iter::once(Cell::plain(pair.count().to_string()))
                 .chain(cells)
                 .collect(),
@@ -137,6 +146,16 @@ fn verdict_cell(judgement: &Judgement) -> Cell {
         (Verdict::Unclear | Verdict::NoConclusion, _) => (shown, Tone::Uncertain),
     };
     Cell { text, tone }
+}
+
+impl Row {
+    /// The name, with a sign where there is a warning.
+    pub(super) fn shown(&self) -> String {
+        match self.doubtful {
+            true => format!("{}\u{a0}{DOUBTFUL}", self.name),
+            false => self.name.clone(),
+        }
+    }
 }
 
 impl Cell {
@@ -178,7 +197,7 @@ impl Table {
         }
         for row in &self.rows {
             let cells = row.cells.iter().map(Cell::signed);
-            lines.push(std::iter::once(row.name.clone()).chain(cells).collect());
+            lines.push(std::iter::once(row.shown()).chain(cells).collect());
         }
         let widths = self.widths(&lines);
         let mut out = String::new();

@@ -307,7 +307,14 @@ fn the_page_stands_alone_and_escapes_what_it_quotes() {
     // Nine flows of two packets at 8 Mbit/s and 10 ms, from the facts.
     assert!(page.contains("about 17 ms of queue"));
     for arm in ARMS {
-        assert!(page.contains(&format!("<th class=\"name\" scope=\"row\">{}</th>", arm.0)));
+        let row = format!(
+            "<th class=\"name\" scope=\"row\">{}\u{a0}\u{26a0}</th>",
+            arm.0
+        );
+        assert!(
+            page.contains(&row),
+            "the made-up run has a warning on all arms"
+        );
     }
 }
 
@@ -378,4 +385,35 @@ fn a_page_that_mentions_published_work_names_it() {
     let page = read(render(&dir.path().join("b")).unwrap().page);
     let first = page.find("arXiv:2501.16734").unwrap();
     assert!(first < page.find("The published testbed").unwrap());
+}
+
+#[test]
+fn warnings_stand_at_the_top_and_in_the_table() {
+    let dir = tempfile::tempdir().unwrap();
+    fill(dir.path(), facts(&ARMS, 2));
+    let mut data = load(dir.path()).unwrap();
+    data.summary.warnings = vec![Warning {
+        code: "queue-never-built".to_owned(),
+        text: "the queue never built".to_owned(),
+        cell: "made-up".to_owned(),
+        arm: Some("dualpi2-tuned".to_owned()),
+    }];
+    let text = text(&data);
+    assert!(
+        text.contains("\nwarning: dualpi2-tuned: the queue never built\n"),
+        "{text}"
+    );
+    let rows = |name: &str| text.lines().filter(|line| line.starts_with(name)).count();
+    assert_eq!(rows("dualpi2-tuned\u{a0}\u{26a0} "), 1, "{text}");
+    assert_eq!(
+        rows("l4sllm-10 vs dualpi2-tuned\u{a0}\u{26a0} "),
+        1,
+        "{text}"
+    );
+    assert_eq!(rows("l4sllm-10 vs dualpi2 "), 1, "{text}");
+    let page = html("made-up", &[(data, Vec::new())], &[]);
+    let warning = page.find("the queue never built").unwrap();
+    assert!(warning < page.find("<table>").unwrap());
+    assert!(page.contains("scope=\"row\">dualpi2-tuned\u{a0}\u{26a0}</th>"));
+    assert!(page.contains("scope=\"row\">dualpi2</th>"));
 }

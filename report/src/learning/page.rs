@@ -174,6 +174,7 @@ fn beside_published(costs: &Costs) -> Option<Row> {
         plain(format!("{}, {}", costs.device, computed_in(costs))),
     ];
     Some(Row {
+        doubtful: false,
         name: costs.name.clone(),
         cells,
     })
@@ -275,6 +276,7 @@ fn trainings_table(trainings: &[Training]) -> Table {
             percent(macro_f1(of), best_f1),
         ]);
         Row {
+            doubtful: false,
             name: of.name.clone(),
             cells,
         }
@@ -309,6 +311,7 @@ fn costs_table(costs: &[Costs]) -> Table {
             tone: Tone::Plain,
         });
         Row {
+            doubtful: false,
             name: of.name.clone(),
             cells,
         }
