@@ -49,9 +49,14 @@ steer(void)
 	assert(d.set.coupling_q8 >= 256 && d.set.coupling_q8 <= 65535);
 	assert(d.alpha >= 0 && d.alpha < (int64_t)1 << 39);
 	assert(d.beta >= 0 && d.beta < (int64_t)1 << 39);
+	assert(d.p_max > 0 && d.p_max <= DUALPI2_P_ONE);
+	assert(d.p >= 0 && d.p <= d.p_max);
 }
 
-/* What follows from p': probabilities, and overload no later than without. */
+/*
+ * What follows from p': probabilities, and overload no later than without
+ * steering, unless packets are delayed instead.
+ */
 void
 probabilities(void)
 {
@@ -66,7 +71,9 @@ probabilities(void)
 	assert(d.p_base <= L4S_PROB_ONE);
 	assert(d.p_classic <= DUALPI2_ONE);
 	assert(d.p_coupled <= DUALPI2_ONE);
-	if (d.p_coupled == DUALPI2_ONE)
+	if (d.params.overflow != 0)
+		assert(!d.overload);
+	else if (d.p_coupled == DUALPI2_ONE)
 		assert(d.overload);
 }
 
