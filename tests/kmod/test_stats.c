@@ -214,10 +214,44 @@ overload_events(void)
 	router_destroy(&r);
 }
 
+/* Packets of a burst of 100 Not-ECT datagrams that a link of `bps' sends. */
+static uint64_t
+burst_through(uint64_t bps)
+{
+	const uint32_t length = 1228;
+	struct router r = router_create(NULL, NULL, 16);
+	struct l4s_user_packet out;
+	struct l4s_queues t;
+	unsigned i;
+
+	for (i = 0; i < 100; i++)
+		CHECK_EQ(l4s_user_enqueue(r.u, r.cookie++, length,
+		    L4S_ECN_NOT_ECT, r.now), 0);
+	while (l4s_user_dequeue(r.u, r.now, &out) != 0)
+		r.now += length * 8 * SEC / bps;
+	t = router_queues(&r);
+	CHECK_EQ(t.queue[L4S_QUEUE_CLASSIC].dropped,
+	    100 - t.queue[L4S_QUEUE_CLASSIC].forwarded);
+	router_destroy(&r);
+	return (t.queue[L4S_QUEUE_CLASSIC].forwarded);
+}
+
+/* What the manual says of slow links (CAVEATS of dualpi2_llm.4). */
+static void
+bursts_at_slow_rates(void)
+{
+	CHECK_NEAR(burst_through(64000), 3, 2);
+	CHECK_NEAR(burst_through(512000), 14, 5);
+	CHECK_NEAR(burst_through(1000000), 26, 5);
+	CHECK_NEAR(burst_through(4000000), 79, 5);
+	CHECK_NEAR(burst_through(8000000), 95, 5);
+}
+
 const struct test stats_tests[] = {
 	TEST(delay_bins),
 	TEST(each_queue_has_its_own),
 	TEST(live_probabilities),
 	TEST(overload_events),
+	TEST(bursts_at_slow_rates),
 	TEST_END
 };
