@@ -23,19 +23,6 @@ pub enum Error {
         /// What is wrong with it.
         source: PolicyError,
     },
-    /// The policy loads, and what it computes is no decision.
-    #[error(
-        "policy {path}: {name}: a decision on average records is {answer:?}: its weights are too \
-         large; train or export it again", path = path.display()
-    )]
-    NotFinite {
-        /// Its directory.
-        path: PathBuf,
-        /// Its name.
-        name: String,
-        /// Probabilities of enqueue, drop and mark, or factors.
-        answer: [f32; 3],
-    },
     /// The device is missing, refuses, or went away.
     #[error(transparent)]
     Device(#[from] DeviceError),
@@ -96,11 +83,11 @@ impl Error {
     /// The process's exit code, after sysexits(3).
     pub fn exit_code(&self) -> u8 {
         match self {
-            Error::Policy { .. } | Error::NotFinite { .. } => 65, // EX_DATAERR
-            Error::Device(DeviceError::Missing { .. }) => 69,     // EX_UNAVAILABLE
-            Error::Device(error) if error.is_shortage() => 71,    // EX_OSERR
-            Error::Device(DeviceError::Open { .. }) => 77,        // EX_NOPERM
-            Error::Device(DeviceError::Version { .. }) => 76,     // EX_PROTOCOL
+            Error::Policy { .. } => 65,                        // EX_DATAERR
+            Error::Device(DeviceError::Missing { .. }) => 69,  // EX_UNAVAILABLE
+            Error::Device(error) if error.is_shortage() => 71, // EX_OSERR
+            Error::Device(DeviceError::Open { .. }) => 77,     // EX_NOPERM
+            Error::Device(DeviceError::Version { .. }) => 76,  // EX_PROTOCOL
             Error::Device(DeviceError::Answer { .. }) => 76,
             Error::Device(DeviceError::Gone { .. }) => 75, // EX_TEMPFAIL
             Error::Device(DeviceError::Refused { refusal, .. }) => match refusal {

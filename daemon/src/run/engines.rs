@@ -1,10 +1,10 @@
-//! What decides, loaded and tried out once for all scheduler instances.
+//! What decides, loaded once for all scheduler instances.
 
 use std::num::NonZeroU32;
 use std::path::Path;
 use std::sync::Arc;
 
-use l4sllm_model::{EngineKind, EngineOptions, Policy, PolicyError, Step as PolicyStep};
+use l4sllm_model::{EngineKind, EngineOptions, Policy, PolicyError};
 
 use crate::batch::{MakeEngine, Scheduler};
 use crate::config::EngineConfig;
@@ -47,7 +47,6 @@ impl Engines {
                     path: path.clone(),
                     source,
                 })?;
-                try_out(&policy, path)?;
                 let status = EngineStatus::Policy {
                     name: policy.config().name.clone(),
                     path: path.clone(),
@@ -84,35 +83,6 @@ impl Engines {
                 Kind::Made(make) => make(scheduler),
             }
         })
-    }
-}
-
-/// Decides on windows of average records and of records far from the average.
-/// Weights that are finite one by one may still overflow together, and such a
-/// policy never decides.
-fn try_out(policy: &Policy, path: &Path) -> Result<(), Error> {
-    let refused = |source| Error::Policy {
-        path: path.into(),
-        source,
-    };
-    let config = policy.config();
-    let window = |deviations: f32| -> Vec<PolicyStep> {
-        let step = PolicyStep {
-            return_to_go: config.returns.scaling.apply(config.returns.target),
-            inputs: vec![deviations; config.inputs()],
-            action: 0,
-        };
-        vec![step; config.window]
-    };
-    let windows = [0.0, 5.0, -5.0].map(window);
-    let answers = policy.decide_all(&windows).map_err(refused)?;
-    match answers.iter().find(|p| !p.iter().all(|p| p.is_finite())) {
-        None => Ok(()),
-        Some(answer) => Err(Error::NotFinite {
-            path: path.into(),
-            name: config.name.clone(),
-            answer: *answer,
-        }),
     }
 }
 
