@@ -37,11 +37,7 @@ fn ran(args: &[&str]) -> (Option<i32>, String) {
 fn every_question_ends_whatever_the_peer_does() {
     let dir = tempfile::tempdir().unwrap();
     let peers: [(&str, fn(UnixStream), &str); 3] = [
-        (
-            "silent",
-            |s| std::mem::forget(s),
-            "no whole answer within 2 s",
-        ),
+        ("silent", std::mem::forget, "no whole answer within 2 s"),
         (
             "endless",
             |mut s| while s.write_all(&[0x1b; 4096]).is_ok() {},
