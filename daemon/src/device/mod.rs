@@ -177,6 +177,16 @@ impl Device {
         read.map_err(|failure| error::request("read records", &self.path, failure))
     }
 
+    /// How long a device that has something to read may take to hand it over.
+    pub fn answer_time(&self) -> std::time::Duration {
+        match self.front {
+            // read(2) has it, or not.
+            Front::Character(_) => std::time::Duration::ZERO,
+            // Another process has to run for it.
+            Front::Socket(_) => std::time::Duration::from_millis(50),
+        }
+    }
+
     async fn request<T: Plain>(
         &mut self,
         what: &'static str,

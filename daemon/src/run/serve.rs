@@ -6,7 +6,6 @@
 //! [`TURN_NS`], whichever is more.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use l4sllm_abi::{EventCode, Interval, MESSAGE_SIZE, Message, Override, messages};
 use tokio::sync::mpsc;
@@ -33,10 +32,6 @@ const SLACK: usize = 64;
 /// Most messages of one turn, 5 MB. The rest, which newer ones will soon
 /// replace, stays in the ring.
 const MAX_BACKLOG: usize = 8 * MAX_READ;
-
-/// How long the rest of a backlog is waited for: a device that answers over a
-/// socket takes some time to.
-const MORE: Duration = Duration::from_millis(1);
 
 /// How long one turn may decide, ns; it decides once in any case.
 const TURN_NS: u64 = 50_000_000;
@@ -310,7 +305,7 @@ async fn read_more(device: &mut Device, bytes: &mut Vec<u8>) -> Result<(), Error
     let mut part = Vec::new();
     let most = MAX_READ * MESSAGE_SIZE;
     while bytes.len() < MAX_BACKLOG * MESSAGE_SIZE {
-        match tokio::time::timeout(MORE, device.read(&mut part, most)).await {
+        match tokio::time::timeout(device.answer_time(), device.read(&mut part, most)).await {
             Ok(read) => read?,
             Err(_) => return Ok(()),
         }

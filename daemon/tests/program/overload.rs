@@ -51,18 +51,19 @@ fn ask(place: &Place, times: usize) -> (Status, Duration) {
     (last.unwrap(), took[times / 2])
 }
 
-/// Ten intervals come while one is decided on.
+/// Ten intervals come while one is decided on. They fit in one read, so that
+/// the test does not depend on how soon a second one is answered.
 #[test]
 fn at_ten_times_its_capacity_it_decides_on_the_newest_and_answers() {
     let place = Place::new();
     place.configure(
         "",
-        "[pipeline]\ninterval = 20\n[[engine.script]]\nat_ms = 0\naction = \"mark\"",
+        "[pipeline]\ninterval = 5\n[[engine.script]]\nat_ms = 0\naction = \"mark\"",
     );
-    let flood = Flood::start(&place, Supply::PerOverride(200));
+    let flood = Flood::start(&place, Supply::PerOverride(50));
     let engines = |_| -> Box<dyn Engine> {
         Box::new(Marks {
-            interval: 20,
+            interval: 5,
             records: 0,
         })
     };
@@ -85,7 +86,7 @@ fn at_ten_times_its_capacity_it_decides_on_the_newest_and_answers() {
     // All but the turn under way.
     assert!(c.due.abs_diff(10 * c.decisions) <= 10, "{c:?}");
     assert!(c.skipped_behind.abs_diff(9 * c.decisions) <= 10, "{c:?}");
-    assert_eq!(c.records_behind, 20 * c.skipped_behind);
+    assert_eq!(c.records_behind, 5 * c.skipped_behind);
     assert_eq!(c.skipped, c.skipped_behind);
     assert_eq!((c.lost, c.gaps, c.resets, c.stale), (0, 0, 0, 0), "{c:?}");
     assert_eq!(c.imbalance(), None);
@@ -170,7 +171,7 @@ fn signals_and_reloads_work_while_records_never_end() {
     program.end_with(0);
     let took = signalled.elapsed();
     // A moment for the decision under way, and the test machine's share.
-    assert!(took < Duration::from_secs(2), "{took:?}");
+    assert!(took < Duration::from_secs(10), "{took:?}");
     let stopped = program.log("stopped");
     assert_eq!(stopped["why"], "SIGTERM");
 }
