@@ -225,6 +225,7 @@ fn finish(
     write(&path, html(title, results, missing).as_bytes(), out)?;
     let mut texts: Vec<String> = results.iter().map(|(data, _)| text(data)).collect();
     texts.extend(page::not_started(missing));
+    texts.push(wrapped(&format!("{}. {DEFINITION}", table::SIGNS)));
     Ok(Report {
         page: path,
         text: texts.join("\n"),
@@ -258,7 +259,6 @@ fn text(data: &Data) -> String {
     let comparison = Comparison::of(&data.facts, &data.summary);
     if let Some(differences) = table::differences(data, &comparison) {
         out.push_str(&format!("\n{}", differences.text()));
-        out.push_str(&wrapped(&format!("{}. {DEFINITION}", table::SIGNS)));
     }
     out.push_str(&format!("\n{}", Headline::of(&comparison).text()));
     out

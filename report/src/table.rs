@@ -271,7 +271,7 @@ fn counters(arm: &Arm) -> [Cell; 5] {
 }
 
 /// The best value of a column as it is shown, so that what looks equal is
-/// equally good. None where fewer than two arms have one.
+/// equally good. None where fewer than two arms have one, or all the same.
 fn best(metric: Metric, summary: &Summary) -> Option<String> {
     let values = summary
         .arms
@@ -279,6 +279,10 @@ fn best(metric: Metric, summary: &Summary) -> Option<String> {
         .filter_map(|arm| Some((metric.of(&arm.pooled)?, &arm.pooled)));
     let values: Vec<_> = values.collect();
     if values.len() < 2 {
+        return None;
+    }
+    let equal = |of: &&Statistics| shown(metric, of) == shown(metric, values[0].1);
+    if values.iter().map(|value| &value.1).all(equal) {
         return None;
     }
     let sign = if metric.quantity().rising() {
