@@ -318,3 +318,32 @@ fn outputs_that_are_full_or_closed_are_no_panic() {
         );
     }
 }
+
+#[test]
+fn what_stands_in_for_a_file_of_a_result_is_refused() {
+    let place = Place::new();
+    let output = place.line("run --scenario one.toml --out out");
+    assert!(output.status.success(), "{}", said(&output));
+    let run = "out/arms/dualpi2/0";
+    for file in ["out/facts.json", "out/summary.json"]
+        .map(str::to_owned)
+        .into_iter()
+        .chain(["run.json", "packets.parquet"].map(|name| format!("{run}/{name}")))
+    {
+        let whole = fs::read(place.path(&file)).unwrap();
+        fs::remove_file(place.path(&file)).unwrap();
+        // It would block for ever.
+        place.fifo(&file);
+        let mut report = place.command(&["report", "out"]);
+        let mut report = report
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        wait_until(&file, || report.try_wait().unwrap().is_some());
+        assert_eq!(report.wait().unwrap().code(), Some(1), "{file}");
+        fs::remove_file(place.path(&file)).unwrap();
+        fs::write(place.path(&file), whole).unwrap();
+    }
+    assert!(place.line("report out").status.success());
+}

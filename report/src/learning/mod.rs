@@ -10,13 +10,13 @@ mod page;
 mod published;
 mod training;
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 pub use model_costs::{BACKBONES_FILE, Backbones, COSTS_FILE, Costs, Latency, Skipped};
 
 use super::page::slug;
 use super::{PAGE, Report, ReportError, save_figures, write};
+use l4sllm_model::files::read_regular;
 use l4sllm_testbed::result::ResultError;
 use page::Shown;
 use training::{METRICS_FILE, Training};
@@ -66,10 +66,13 @@ pub fn render_learning(title: &str, dirs: &[PathBuf], out: &Path) -> Result<Repo
     })
 }
 
+/// Longest JSON file that is read, bytes.
+pub(crate) const JSON_MAX: u64 = 16 << 20;
+
 /// Reads what was measured of backbones in a directory.
 pub fn load_backbones(dir: &Path) -> Result<Backbones, ReportError> {
     let path = dir.join(BACKBONES_FILE);
-    let bytes = fs::read(&path).map_err(ResultError::io("read", &path));
+    let bytes = read_regular(&path, JSON_MAX).map_err(ResultError::io("read", &path));
     let read = || serde_json::from_slice(&bytes?).map_err(ResultError::json(&path));
     read().map_err(|source| ReportError::Result {
         path: dir.to_owned(),

@@ -1,14 +1,15 @@
 //! A training as it stands on disk: a line for each step, and what it cost.
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 
 use serde::Deserialize;
 
+use super::JSON_MAX;
 use super::model_costs::{COSTS_FILE, Costs};
 use crate::ReportError;
+use l4sllm_model::files::{open_regular, read_regular};
 use l4sllm_testbed::result::ResultError;
 
 /// File name of the lines.
@@ -57,14 +58,14 @@ impl Training {
             source,
         };
         let path = dir.join(METRICS_FILE);
-        let file = File::open(&path).map_err(ResultError::io("open", &path));
+        let file = open_regular(&path).map_err(ResultError::io("open", &path));
         let (steps, bad_lines) = read(BufReader::new(file.map_err(failed)?))
             .map_err(|e| failed(ResultError::io("read", &path)(e)))?;
         if steps.is_empty() {
             return Err(ReportError::NoSteps { path });
         }
         let path = dir.join(COSTS_FILE);
-        let costs: Option<Costs> = match std::fs::read(&path) {
+        let costs: Option<Costs> = match read_regular(&path, JSON_MAX) {
             Ok(bytes) => Some(
                 serde_json::from_slice(&bytes).map_err(|e| failed(ResultError::json(&path)(e)))?,
             ),

@@ -7,6 +7,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use l4sllm_model::files::open_regular;
 use parquet::basic::{Compression, Encoding};
 use parquet::column::reader::ColumnReader;
 use parquet::column::writer::ColumnWriter;
@@ -187,7 +188,7 @@ pub(super) fn for_each_group<R: Row>(
     mut visit: impl FnMut(&[R]),
 ) -> Result<(), ResultError> {
     let path = dir.join(R::FILE);
-    let file = File::open(&path).map_err(ResultError::io("open", &path))?;
+    let file = open_regular(&path).map_err(ResultError::io("open", &path))?;
     let decode = |source| ResultError::Parquet {
         operation: "read",
         path: path.clone(),

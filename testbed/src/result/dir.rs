@@ -8,11 +8,11 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use l4sllm_model::files::{remove_leftovers, replace};
+use l4sllm_model::files::{read_regular, remove_leftovers, replace};
 use serde::Serialize;
 
 use super::error::ResultError;
-use super::layout::{ARMS, FACTS, HOST, OWN, SCENARIO, SUMMARY, run_dir};
+use super::layout::{ARMS, FACTS, HOST, JSON_MAX, OWN, SCENARIO, SUMMARY, run_dir};
 use super::statistics::{Distributions, Samples, Totals, pool_totals};
 use super::stored::read_samples;
 use super::writer::{Rows, RunWriter};
@@ -326,7 +326,7 @@ fn resumes(path: &Path, facts: &Facts) -> Result<bool, ResultError> {
         return Ok(false);
     }
     // Facts of another version need not parse: then it is another result.
-    let bytes = fs::read(&known).map_err(ResultError::io("read", &known))?;
+    let bytes = read_regular(&known, JSON_MAX).map_err(ResultError::io("read", &known))?;
     Ok(serde_json::from_slice::<Facts>(&bytes).is_ok_and(|known| known == *facts))
 }
 

@@ -22,6 +22,9 @@ pub(super) const OWN: [&str; 7] = [
     "report.html",
 ];
 
+/// Longest JSON file of a result that is read, bytes: 100,000 flows need a tenth.
+pub(super) const JSON_MAX: u64 = 256 << 20;
+
 /// Directory of one repetition of an arm.
 pub(super) fn run_dir(path: &Path, arm: &str, repetition: u32) -> PathBuf {
     path.join(ARMS).join(arm).join(repetition.to_string())

@@ -2,11 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
+use l4sllm_model::files::read_regular;
 use serde::de::DeserializeOwned;
 
 use super::columns;
 use super::error::ResultError;
-use super::layout::{FACTS, META, SUMMARY, run_dir};
+use super::layout::{FACTS, JSON_MAX, META, SUMMARY, run_dir};
 use super::statistics::{Recorder, Samples};
 use super::{Facts, PacketRow, Run, RunMeta, Summary};
 
@@ -80,6 +81,6 @@ fn read_run(dir: &Path) -> Result<Run, ResultError> {
 }
 
 fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, ResultError> {
-    let bytes = std::fs::read(path).map_err(ResultError::io("read", path))?;
+    let bytes = read_regular(path, JSON_MAX).map_err(ResultError::io("read", path))?;
     serde_json::from_slice(&bytes).map_err(ResultError::json(path))
 }
