@@ -61,6 +61,7 @@ pub fn triton(
         return Err(refused(&repository.join(&model.name), reason));
     }
     let dir = repository.join(&model.name);
+    fs::create_dir_all(repository).map_err(|e| failed("make", repository, e))?;
     let to = AtomicDir::create(&dir).map_err(|e| failed("write", &dir, e))?;
     let version = to.temporary().join("1");
     fs::create_dir_all(&version).map_err(|e| failed("make", &version, e))?;
