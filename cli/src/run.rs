@@ -148,7 +148,7 @@ pub fn execute(
         let arm = arm
             .as_ref()
             .map_or(String::new(), |arm| format!(", arm {arm}"));
-        eprintln!("warning: {}{arm}: {text}", scenario.name);
+        errln!("warning: {}{arm}: {text}", scenario.name);
     }
     Ok(summary)
 }
