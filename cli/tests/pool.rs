@@ -64,26 +64,26 @@ fn a_damaged_log_becomes_a_pool_and_a_pool_json() {
     let good: String = (0..40)
         .map(|i| line(i, 1000 * i, 1500, [0, 0, 0, 2][i as usize % 4]))
         .collect();
-    let anew: String = (0..20).map(|i| line(i, 0, 500, 0)).collect();
+    let again: String = (0..20).map(|i| line(i, 0, 500, 0)).collect();
     let cut = &line(9, 9, 9, 0)[..60];
     std::fs::write(dir.join("messages.0"), &good).unwrap();
     std::fs::write(
         dir.join("messages"),
-        format!("{cut}\nNov 20 10:11:14 gw sshd[1]: session\n{anew}{cut}"),
+        format!("{cut}\nNov 20 10:11:14 gw sshd[1]: session\n{again}{cut}"),
     )
     .unwrap();
-    let (ok, said, told) = run(
+    let (ok, said, noted) = run(
         dir,
         "import messages messages.0 --out a.parquet --scenario lab",
     );
-    assert!(ok, "{told}");
+    assert!(ok, "{noted}");
     assert_eq!(said, "a.parquet: 60 rows in 2 episodes\n");
     for word in [
         "messages:1: line ends before",
         "2 faults in 63 lines",
         "1 line of something else",
     ] {
-        assert!(told.contains(word), "{word}: {told}");
+        assert!(noted.contains(word), "{word}: {noted}");
     }
     let report = inspect(dir, "a.parquet");
     assert_eq!(report["rows"], 60);
@@ -199,10 +199,10 @@ fn a_pipe_is_read_from_its_beginning_by_either_name() {
     let log: String = (0..60).map(|i| line(i, 0, 500, 0)).collect();
     for name in ["-", "/dev/stdin"] {
         let args = format!("import {name} --force --out pool.json");
-        let (ok, said, told) = run_on(dir, &args, log.as_bytes());
-        assert!(ok, "{name}: {told}");
+        let (ok, said, noted) = run_on(dir, &args, log.as_bytes());
+        assert!(ok, "{name}: {noted}");
         assert_eq!(
-            (said.as_str(), told.as_str()),
+            (said.as_str(), noted.as_str()),
             ("pool.json: 60 rows in 1 episode\n", "")
         );
     }
@@ -215,10 +215,10 @@ fn tables_of_spreadsheets_are_read() {
     let table = "\u{feff}\"action\",\"reward\",\"packet_length\",\"done\"\r\n\
                  \"2\",\"1.5\",1500,TRUE\r\n0,1,40,FALSE\r\n";
     std::fs::write(dir.join("table.csv"), table).unwrap();
-    let (ok, said, told) = run(dir, "import table.csv --out pool.json");
-    assert!(ok, "{told}");
+    let (ok, said, noted) = run(dir, "import table.csv --out pool.json");
+    assert!(ok, "{noted}");
     assert_eq!(
-        (said.as_str(), told.as_str()),
+        (said.as_str(), noted.as_str()),
         ("pool.json: 2 rows in 2 episodes\n", "")
     );
     let text = std::fs::read(dir.join("pool.json")).unwrap();
@@ -282,7 +282,7 @@ fn other_formats_are_named_with_what_to_do() {
         }
     }
     let said = pool(dir, "convert pool.json --out pool.parquet").unwrap();
-    assert_eq!(said, "pool.parquet: 1 rows in 1 episode\n");
+    assert_eq!(said, "pool.parquet: 1 row in 1 episode\n");
 }
 
 #[test]
@@ -293,27 +293,27 @@ fn what_is_open_in_a_log_is_said_and_can_be_given() {
     let february = at("Feb 28 23:59:59", 1) + &at("Mar  1 00:00:00", 2);
     std::fs::write(dir.join("feb"), february).unwrap();
     let times = |args: &str| {
-        let (ok, _, told) = run(dir, args);
-        assert!(ok, "{told}");
+        let (ok, _, noted) = run(dir, args);
+        assert!(ok, "{noted}");
         let text = std::fs::read(dir.join("p.json")).unwrap();
         std::fs::remove_file(dir.join("p.json")).unwrap();
         let json: Value = serde_json::from_slice(&text).unwrap();
-        (json["times_ns"].clone(), told)
+        (json["times_ns"].clone(), noted)
     };
-    let (ns, told) = times("import feb --out p.json");
+    let (ns, noted) = times("import feb --out p.json");
     assert_eq!(ns, serde_json::json!([0, 1_000_000_000_u64]));
     assert!(
-        told.contains("feb:2: from February to March of an unknown year"),
-        "{told}"
+        noted.contains("feb:2: from February to March of an unknown year"),
+        "{noted}"
     );
-    let (ns, told) = times("import feb --year 2024 --out p.json");
+    let (ns, noted) = times("import feb --year 2024 --out p.json");
     assert_eq!(ns, serde_json::json!([0, 86_401_000_000_000_u64]));
-    assert_eq!(told, "");
+    assert_eq!(noted, "");
     std::fs::write(dir.join("okt"), at("Okt 20 10:11:00", 1)).unwrap();
-    let (ns, told) = times("import okt --out p.json");
+    let (ns, noted) = times("import okt --out p.json");
     assert_eq!(ns, Value::Null);
-    assert!(told.contains("okt:1: no time that can be read"), "{told}");
-    assert!(told.contains("1 row without a time"), "{told}");
+    assert!(noted.contains("okt:1: no time that can be read"), "{noted}");
+    assert!(noted.contains("1 row without a time"), "{noted}");
     let mixed = at("Jun 10 08:00:00", 1) + &at("2023-06-10T06:00:01Z", 2);
     std::fs::write(dir.join("mix"), mixed).unwrap();
     let (ns, _) = times("import mix --zone +02:00 --out p.json");
@@ -324,12 +324,12 @@ fn what_is_open_in_a_log_is_said_and_can_be_given() {
         at("Nov 20 09:00:00", 7).replace(" gw ", " gw2 "),
     )
     .unwrap();
-    let (ok, said, told) = run(dir, "import feb b --out q.json");
-    assert!(ok, "{told}");
+    let (ok, said, noted) = run(dir, "import feb b --out q.json");
+    assert!(ok, "{noted}");
     assert_eq!(said, "q.json: 3 rows in 2 episodes\n");
     assert!(
-        told.contains("2 hosts, each with episodes of its own"),
-        "{told}"
+        noted.contains("2 hosts, each with episodes of its own"),
+        "{noted}"
     );
 }
 

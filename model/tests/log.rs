@@ -105,7 +105,7 @@ fn packed_files_are_recognised_by_content() {
     let want = entries(9_000, 1);
     let text = written(&want);
     let half = text.len() / 2;
-    // Two members, the border within a line, as cat(1) of two files has it.
+    // Two members, the border within a line, as in cat(1) of two files.
     let members = [gzip(&text[..half]), gzip(&text[half..])].concat();
     let files = [
         ("a.zst", text.clone()),
@@ -279,7 +279,7 @@ fn packets(all: &[Logged]) -> Vec<u64> {
 fn rotated_files_are_one_clock_from_the_oldest_on() {
     let dir = tempfile::tempdir().unwrap();
     let path = |name: &str| dir.path().join(name);
-    // Over the end of a leap year's February, which only a name tells.
+    // Over the end of a leap year's February, which only a name shows.
     let files = [
         (
             "messages-20240302",

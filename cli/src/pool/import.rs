@@ -201,7 +201,7 @@ pub fn write_log(
         if got.with_context(unread)? == 0 {
             break;
         }
-        // What the end of a capture cuts is no message.
+        // What the end of a capture cuts is not a message.
         let whole = bytes.len() - bytes.len() % MESSAGE_SIZE;
         for message in messages(&bytes[..whole]) {
             let place = || format!("{}: byte {at}", capture.display());

@@ -39,7 +39,7 @@ enum PoolCommand {
     },
     /// Convert between Parquet and JSON, without loss.
     Convert {
-        /// The pool to read; its content tells which kind it is.
+        /// The pool to read; its content decides which kind it is.
         pool: PathBuf,
         #[command(flatten)]
         out: PoolOut,
@@ -253,9 +253,10 @@ fn finish(sink: Sink, out: &Path, bar: &ProgressBar) -> anyhow::Result<()> {
     ensure!(rows > 0, "{}: no rows, not written", out.display());
     sink.finish()?;
     bar.finish_and_clear();
-    let ending = if episodes == 1 { "" } else { "s" };
+    let plural = |count: u64| if count == 1 { "" } else { "s" };
+    let (s, ending) = (plural(rows), plural(episodes.into()));
     outln!(
-        "{}: {rows} rows in {episodes} episode{ending}",
+        "{}: {rows} row{s} in {episodes} episode{ending}",
         out.display()
     )
 }

@@ -59,7 +59,7 @@ pub struct Tick {
     pub leap_open: bool,
 }
 
-/// Years without stamps that tell them; the first is common, the second leap.
+/// Stand for unknown years; the first is common, the second leap.
 const COMMON: i64 = 2001;
 const LEAP: i64 = 2004;
 
@@ -84,8 +84,8 @@ impl Clock {
         }
     }
 
-    /// Local ns since 1970 near which the next stamps lie, as the name of their
-    /// file tells.
+    /// Local ns since 1970 near which the next stamps lie, by the name of their
+    /// file.
     pub fn expect(&mut self, local_ns: i64) {
         if self.year != Year::Known && self.options.year.is_none() {
             self.fix(local_ns, None);
@@ -259,7 +259,7 @@ mod tests {
         let mut at = clock(year(2023));
         at(end[0]);
         assert!(!at(end[1]).leap_open);
-        // A line of the 29th tells a leap year, and nothing is open.
+        // A line of the 29th shows a leap year, and nothing is open.
         let mut at = clock(ClockOptions::default());
         at(end[0]);
         assert_eq!(at("Feb 29 00:00:00 gw").ns, S);
@@ -313,7 +313,7 @@ mod tests {
             "Mar  1 00:00:00 gw",
         ];
         assert_eq!(times(options, &lines), [0, S, 86_402 * S]);
-        // Seconds since 1970 have no zone to tell.
+        // Seconds since 1970 have no zone.
         let lines = [
             "1686384000.5 gw",
             "2023-06-10T08:00:01Z gw",

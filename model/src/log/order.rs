@@ -18,7 +18,7 @@ pub struct LogFile {
     /// Where it is; `-` is the standard input.
     pub path: PathBuf,
     /// Local ns since 1970 of its first stamp, where its name or its
-    /// neighbours tell the year.
+    /// neighbours have the year.
     pub about: Option<i64>,
 }
 
@@ -137,7 +137,7 @@ fn place(logs: &mut [Vec<Known>], year: Option<i64>) {
     if all_known {
         return;
     }
-    // Nothing tells a year.  On the circle of the year, the log begins behind
+    // No year is known.  On the circle of the year, the log begins behind
     // the longest silence.
     let first = |files: &Vec<Known>| files.iter().find_map(|f| f.stamp.and_then(position));
     let mut places: Vec<i64> = logs.iter().filter_map(first).collect();
@@ -167,7 +167,7 @@ fn place(logs: &mut [Vec<Known>], year: Option<i64>) {
     }
 }
 
-/// Local ns of a first stamp, if it or the file's name tells the year.
+/// Local ns of a first stamp, if it or the file's name has the year.
 fn begins(stamp: Stamp, age: Age) -> Option<i64> {
     match (stamp, age) {
         (Stamp::Absolute { ns, zone }, _) => {

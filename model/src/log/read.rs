@@ -114,8 +114,8 @@ impl LogReader {
         self.lines.take(filled, |line| {
             pass.take(line, Source { path, index }, hosts, out);
         });
-        let told = pass.tally.hosts.len();
-        let names = hosts[told..]
+        let listed = pass.tally.hosts.len();
+        let names = hosts[listed..]
             .iter()
             .map(|host| String::from_utf8_lossy(&host.name).into());
         pass.tally.hosts.extend(names);

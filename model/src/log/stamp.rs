@@ -319,7 +319,7 @@ impl Text<'_> {
         i32::try_from(sign * (hours * 3600 + minutes * 60)).ok()
     }
 
-    /// Passes over `CET` or `+03`; of names, those of UTC tell the offset.
+    /// Passes over `CET` or `+03`; of names, only those of UTC have a known offset.
     fn zone_name(&mut self) -> Option<i32> {
         let before = *self;
         if let Some(offset) = self.offset() {

@@ -36,7 +36,7 @@ pub struct Tally {
     pub set_back: u64,
     /// The largest such step, ns, and where it is.
     pub largest_step: Option<(u64, Place)>,
-    /// Where a log passes from February to March in a year that nothing tells:
+    /// Where a log passes from February to March of an unknown year:
     /// a common one was assumed.
     pub leap_open: Option<Place>,
 }

@@ -137,7 +137,7 @@ impl Source for CaptureReader {
                 self.first = false;
                 let reward = self.rewards.next(&record);
                 let row = Row::with_reward(&record, reward);
-                // Whether the instance lives on is not told.
+                // Whether the instance lives on is unknown.
                 rows.push(&self.schema, &row, false);
             }
             if !rows.is_empty() {

@@ -21,7 +21,7 @@ pub enum PoolError {
         /// The system's reason.
         source: io::Error,
     },
-    /// The file is no Parquet, or damaged.
+    /// The file is not Parquet, or damaged.
     #[error("cannot {operation} pool {path}: {source}", path = shown(path))]
     Parquet {
         /// "read" or "write".

@@ -74,7 +74,7 @@ impl Format {
         }
         let mut text = Vec::new();
         let whole = if packed { &unpacked } else { head };
-        // What is no text in the encoding that it names is found below.
+        // Text that its encoding does not allow is found below.
         let _ = LineEnds::new(decode(whole)).read_to_end(&mut text);
         of_text(&text)
     }

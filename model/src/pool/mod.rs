@@ -16,9 +16,8 @@
 //! | one per [`Feature`] | double | raw, in the record's unit ([`Feature::unit`]) |
 //!
 //! `time_ns`, `base_action` with `reason`, and each feature are columns of
-//! those pools that know them ([`Schema`]): a kernel log does not tell what
-//! DualPI2 alone would have done, the authors' table tells neither that nor
-//! times.  Readers ask for what they need; what is missing is named.
+//! those pools that know them ([`Schema`]): a kernel log lacks what
+//! DualPI2 alone would have done, the authors' table also lacks times.  Readers ask for what they need; what is missing is named.
 //! [`json`] has the same as JSON.  All numbers are finite, those of features within
 //! [`Feature::range`], whatever they are read from.
 //!

@@ -31,7 +31,7 @@ pub struct Pool {
     starts: Vec<u64>, // first row of each row group
 }
 
-/// A column as the file has it.
+/// A column of the file.
 struct Column {
     name: String, // at the top level
     nested: bool, // or a list

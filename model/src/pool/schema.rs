@@ -3,7 +3,7 @@
 use crate::Feature;
 
 /// Which of the columns that not every pool has, a pool has.  A log or a table
-/// tells less than a record; what it does not tell is no column, rather than
+/// has less than a record; what it lacks is not a column, rather than
 /// one of made-up values.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Schema {

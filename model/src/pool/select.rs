@@ -82,7 +82,7 @@ impl<S: Source> Select<S> {
             (self.start, self.end, self.taken, self.begun) = (0, 0, 0, false);
         }
         let mut selected = Rows::new(&self.schema, &rows.scenario, !self.begun);
-        // A row more than a window: the one before tells a change.
+        // A row more than a window: a change shows against the one before.
         let keep = self.selection.before + self.selection.after + 1;
         for i in 0..rows.len() {
             if self.seen == self.selection.first {

@@ -102,8 +102,8 @@ struct Cells {
 }
 
 impl CsvReader {
-    /// Reads the header, and of a table whose action codes are open as much as
-    /// it takes to tell them.
+    /// Reads the header and, where the codes of actions are open, as many rows
+    /// as show them.
     ///
     /// # Errors
     /// No header, a column missing or named twice, or codes that stay open.

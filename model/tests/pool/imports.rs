@@ -112,7 +112,7 @@ fn a_log_is_cut_where_its_counters_fall() {
     assert_eq!(read(EpisodeRule::One).len(), 1);
 }
 
-/// The authors' pool where there is one: `L4SLLM_PAPER_POOL`, or beside the
+/// The authors' pool where there is one: `L4SLLM_PAPER_POOL`, or next to the
 /// repository.
 #[test]
 fn the_authors_pool_is_read() {

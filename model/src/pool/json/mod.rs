@@ -1,5 +1,5 @@
 //! Pools as JSON: the published `ExperiencePool` (lists `states`, `actions`,
-//! `rewards`, `dones`), and beside them what else a pool holds.
+//! `rewards`, `dones`), together with what else a pool holds.
 //!
 //! ```json
 //! {

@@ -32,7 +32,7 @@ pub struct JsonReader {
     over: bool,
 }
 
-/// What tells the episode of a row that was not read yet.
+/// The episode of a row that was not read yet.
 struct Next {
     episode: u64,
     first: bool,
@@ -282,7 +282,7 @@ impl Contents {
     }
 }
 
-/// Bytes of names in one pool: what is more is no list of scenarios.
+/// Bytes of names in one pool: no list of scenarios has more.
 const NAMES: usize = 1 << 26;
 
 fn strings(file: &mut Cursor) -> Result<Vec<String>, PoolError> {
@@ -318,7 +318,7 @@ fn features(path: &Path) -> impl Fn(Vec<String>) -> Result<Vec<Feature>, PoolErr
     }
 }
 
-/// The features of a published pool, told by the numbers of its first state.
+/// The features of a published pool, by the length of its first state.
 fn published(states: &mut Cursor) -> Result<Vec<Feature>, PoolError> {
     let mut count = 0;
     if states.element()? {

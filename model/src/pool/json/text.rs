@@ -44,7 +44,7 @@ impl Cursor {
         self.offset
     }
 
-    /// The next byte that is no white space, not taken.
+    /// The next byte that is not white space, not taken.
     pub(super) fn peek(&mut self) -> Result<Option<u8>, PoolError> {
         loop {
             match self.byte()? {
@@ -54,7 +54,7 @@ impl Cursor {
         }
     }
 
-    /// Takes the next byte that is no white space, which must be `want`.
+    /// Takes the next byte that is not white space, which must be `want`.
     pub(super) fn expect(&mut self, want: u8) -> Result<(), PoolError> {
         match self.peek()? {
             Some(byte) if byte == want => {
@@ -65,7 +65,7 @@ impl Cursor {
         }
     }
 
-    /// Takes `byte` if it is the next that is no white space.
+    /// Takes `byte` if it is the next that is not white space.
     pub(super) fn take(&mut self, byte: u8) -> Result<bool, PoolError> {
         let found = self.peek()? == Some(byte);
         if found {
