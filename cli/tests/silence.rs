@@ -33,10 +33,13 @@ fn ran(args: &[&str]) -> (Option<i32>, String) {
     (output.status.code(), String::from_utf8(text).unwrap())
 }
 
+/// What a peer does with its connection.
+type Peer = fn(UnixStream);
+
 #[test]
 fn every_question_ends_whatever_the_peer_does() {
     let dir = tempfile::tempdir().unwrap();
-    let peers: [(&str, fn(UnixStream), &str); 3] = [
+    let peers: [(&str, Peer, &str); 3] = [
         ("silent", std::mem::forget, "no whole answer within 2 s"),
         (
             "endless",
