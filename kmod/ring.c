@@ -33,8 +33,8 @@ l4s_cursor_init(struct l4s_cursor *c, const struct l4s_ring *r)
  * may be being, overwritten.
  */
 static bool
-copy(const struct l4s_ring *r, uint64_t seq, unsigned first, unsigned count,
-    uint64_t *to)
+ring_copy(const struct l4s_ring *r, uint64_t seq, unsigned first,
+    unsigned count, uint64_t *to)
 {
 	const uint64_t *words = &r->words[(seq & r->mask) * L4S_MESSAGE_WORDS];
 	unsigned i;
@@ -48,13 +48,13 @@ copy(const struct l4s_ring *r, uint64_t seq, unsigned first, unsigned count,
 
 /* The oldest message that can still be read. */
 static uint64_t
-oldest(const struct l4s_cursor *c, const struct l4s_ring *r, uint64_t head)
+ring_oldest(const struct l4s_cursor *c, const struct l4s_ring *r, uint64_t head)
 {
 	return (head - c->next > r->mask ? head - r->mask : c->next);
 }
 
 static void
-write_loss(uint64_t first, uint64_t lost, uint64_t now, void *buf)
+ring_write_loss(uint64_t first, uint64_t lost, uint64_t now, void *buf)
 {
 	struct l4s_loss loss;
 
@@ -77,9 +77,9 @@ l4s_cursor_read(struct l4s_cursor *c, const struct l4s_ring *r, uint64_t now,
 	head = l4s_ring_head(r);
 	if (head == c->next)
 		return (false);
-	next = oldest(c, r, head);
+	next = ring_oldest(c, r, head);
 	if (next == c->next) {
-		if (copy(r, next, 0, L4S_MESSAGE_WORDS, message)) {
+		if (ring_copy(r, next, 0, L4S_MESSAGE_WORDS, message)) {
 			memcpy(buf, message, sizeof(message));
 			c->next++;
 			c->read++;
@@ -87,9 +87,9 @@ l4s_cursor_read(struct l4s_cursor *c, const struct l4s_ring *r, uint64_t now,
 		}
 		/* Lapped while it was being copied. */
 		head = l4s_ring_head(r);
-		next = oldest(c, r, head);
+		next = ring_oldest(c, r, head);
 	}
-	write_loss(c->next, next - c->next, now, buf);
+	ring_write_loss(c->next, next - c->next, now, buf);
 	c->lost += next - c->next;
 	c->next = next;
 	return (true);
@@ -104,7 +104,7 @@ l4s_cursor_oldest(const struct l4s_cursor *c, const struct l4s_ring *r,
 	if (head == c->next)
 		return (false);
 	/* Overwritten meanwhile: it was older than any time that matters. */
-	if (!copy(r, oldest(c, r, head), TIME_WORD, 1, time_ns))
+	if (!ring_copy(r, ring_oldest(c, r, head), TIME_WORD, 1, time_ns))
 		*time_ns = 0;
 	return (true);
 }
@@ -114,7 +114,7 @@ l4s_cursor_account(const struct l4s_cursor *c, const struct l4s_ring *r,
     struct l4s_cursor_account *a)
 {
 	uint64_t head = l4s_ring_head(r);
-	uint64_t next = oldest(c, r, head);
+	uint64_t next = ring_oldest(c, r, head);
 
 	a->written = head - c->start;
 	a->read = c->read;

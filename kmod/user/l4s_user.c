@@ -38,15 +38,15 @@ struct l4s_user_handle {
 /* The one instance, number 0, is of `ipfw sched 1'. */
 #define	SCHED_NUMBER	1
 
-static void *(*allocate)(size_t) = malloc;
+static void *(*user_allocate)(size_t) = malloc;
 
-static l4s_pkt_t *take_packet(struct l4s_user *);
-static void	give_packet(struct l4s_user *, l4s_pkt_t *);
-static int	refuse(struct l4s_user *, uint64_t cookie, uint32_t length,
+static l4s_pkt_t *user_take_packet(struct l4s_user *);
+static void	user_give_packet(struct l4s_user *, l4s_pkt_t *);
+static int	user_refuse(struct l4s_user *, uint64_t cookie, uint32_t length,
 		    uint8_t ecn, uint8_t dscp, uint64_t now_ns);
-static void	fill(l4s_pkt_t *, uint64_t cookie, uint32_t length,
+static void	user_fill(l4s_pkt_t *, uint64_t cookie, uint32_t length,
 		    uint8_t ecn, uint8_t dscp);
-static void	report(const l4s_pkt_t *, struct l4s_user_packet *);
+static void	user_report(const l4s_pkt_t *, struct l4s_user_packet *);
 
 struct l4s_user *
 l4s_user_create(const struct l4s_params *params,
@@ -72,13 +72,13 @@ l4s_user_create(const struct l4s_params *params,
 	if (*error != 0)
 		return (NULL);
 
-	u = allocate(sizeof(*u));
+	u = user_allocate(sizeof(*u));
 	if (u == NULL)
 		goto nomem;
 	memset(u, 0, sizeof(*u));
 	u->drops.tail = &u->drops.head;
 	if (ring_records != 0) {
-		u->words = allocate(L4S_RING_BYTES(ring_records));
+		u->words = user_allocate(L4S_RING_BYTES(ring_records));
 		if (u->words == NULL)
 			goto nomem;
 		l4s_ring_init(&u->ring, u->words, ring_records);
@@ -118,14 +118,14 @@ l4s_user_destroy(struct l4s_user *u)
  * the kernel's packets come with their memory.
  */
 static l4s_pkt_t *
-take_packet(struct l4s_user *u)
+user_take_packet(struct l4s_user *u)
 {
 	l4s_pkt_t *p;
 	struct chunk *chunk;
 	unsigned i;
 
 	if (u->free == NULL) {
-		chunk = allocate(sizeof(*chunk));
+		chunk = user_allocate(sizeof(*chunk));
 		if (chunk == NULL)
 			return (NULL);
 		chunk->next = u->chunks;
@@ -141,7 +141,7 @@ take_packet(struct l4s_user *u)
 }
 
 static void
-give_packet(struct l4s_user *u, l4s_pkt_t *p)
+user_give_packet(struct l4s_user *u, l4s_pkt_t *p)
 {
 	if (__predict_false(p == &u->last)) {
 		u->last_used = false;
@@ -162,16 +162,16 @@ int
 l4s_user_enqueue_dscp(struct l4s_user *u, uint64_t cookie, uint32_t length,
     uint8_t ecn, uint8_t dscp, uint64_t now_ns)
 {
-	l4s_pkt_t *p = take_packet(u);
+	l4s_pkt_t *p = user_take_packet(u);
 
 	if (__predict_false(p == NULL))
-		return (refuse(u, cookie, length, ecn, dscp, now_ns));
-	fill(p, cookie, length, ecn, dscp);
+		return (user_refuse(u, cookie, length, ecn, dscp, now_ns));
+	user_fill(p, cookie, length, ecn, dscp);
 	return (l4s_instance_enqueue(&u->instance, p, now_ns) ? 0 : 1);
 }
 
 static int
-refuse(struct l4s_user *u, uint64_t cookie, uint32_t length, uint8_t ecn,
+user_refuse(struct l4s_user *u, uint64_t cookie, uint32_t length, uint8_t ecn,
     uint8_t dscp, uint64_t now_ns)
 {
 	l4s_pkt_t *p = NULL;
@@ -179,7 +179,7 @@ refuse(struct l4s_user *u, uint64_t cookie, uint32_t length, uint8_t ecn,
 	if (!u->last_used) {
 		u->last_used = true;
 		p = &u->last;
-		fill(p, cookie, length, ecn, dscp);
+		user_fill(p, cookie, length, ecn, dscp);
 	}
 	l4s_instance_refuse(&u->instance, p,
 	    (uint8_t)(dscp << 2 | (ecn & 3)), length, now_ns);
@@ -187,7 +187,7 @@ refuse(struct l4s_user *u, uint64_t cookie, uint32_t length, uint8_t ecn,
 }
 
 static void
-fill(l4s_pkt_t *p, uint64_t cookie, uint32_t length, uint8_t ecn,
+user_fill(l4s_pkt_t *p, uint64_t cookie, uint32_t length, uint8_t ecn,
     uint8_t dscp)
 {
 	p->cookie = cookie;
@@ -205,13 +205,13 @@ l4s_user_dequeue(struct l4s_user *u, uint64_t now_ns,
 
 	if (p == NULL)
 		return (0);
-	report(p, out);
-	give_packet(u, p);
+	user_report(p, out);
+	user_give_packet(u, p);
 	return (1);
 }
 
 static void
-report(const l4s_pkt_t *p, struct l4s_user_packet *out)
+user_report(const l4s_pkt_t *p, struct l4s_user_packet *out)
 {
 	out->cookie = p->cookie;
 	out->sojourn_ns = p->sojourn_ns;
@@ -230,8 +230,8 @@ l4s_user_drops(struct l4s_user *u, struct l4s_user_packet *out, size_t max)
 
 	for (n = 0; n < max && (p = u->drops.head) != NULL; n++) {
 		u->drops.head = p->next;
-		report(p, &out[n]);
-		give_packet(u, p);
+		user_report(p, &out[n]);
+		user_give_packet(u, p);
 	}
 	if (u->drops.head == NULL)
 		u->drops.tail = &u->drops.head;
@@ -265,7 +265,7 @@ l4s_user_backlog(const struct l4s_user *u, uint8_t queue, uint32_t *packets,
 struct l4s_user_handle *
 l4s_user_open(struct l4s_user *u)
 {
-	struct l4s_user_handle *h = allocate(sizeof(*h));
+	struct l4s_user_handle *h = user_allocate(sizeof(*h));
 
 	if (h != NULL && l4s_handle_open(&u->device, &h->handle, true) != 0) {
 		free(h);
@@ -319,7 +319,7 @@ l4s_user_flush(struct l4s_user *u)
 void
 l4s_user_set_malloc(void *(*function)(size_t))
 {
-	allocate = function != NULL ? function : malloc;
+	user_allocate = function != NULL ? function : malloc;
 }
 
 void
