@@ -86,10 +86,10 @@ l4s_ring_commit(struct l4s_ring *r, uint64_t seq)
 }
 
 /*
- * Wakes who waits for what has been written.  A reader stores wake_at, then
+ * Wakes readers waiting for new messages.  A reader stores wake_at, then
  * looks at head; the writer stored head, then looks at wake_at: with a full
  * fence on both sides at least one of the two sees the other.  The fence is
- * the dearest instruction here and is saved when nobody can wait.
+ * the most expensive instruction; skip it when there are no waiters.
  */
 static inline void
 l4s_ring_notify(struct l4s_ring *r)
@@ -113,7 +113,7 @@ struct l4s_cursor {
 	uint64_t	next;		/* sequence number to read next */
 	uint64_t	start;		/* where it began */
 	uint64_t	read;
-	uint64_t	lost;		/* told to the reader */
+	uint64_t	lost;		/* reported to the reader */
 };
 
 struct l4s_cursor_account {
