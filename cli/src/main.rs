@@ -30,6 +30,7 @@ mod status;
 mod threads;
 #[cfg(feature = "torch")]
 mod train;
+mod validate;
 mod version;
 
 use std::process::ExitCode;
@@ -67,6 +68,7 @@ enum Command {
     Demo(demo::DemoArgs),
     Report(report::ReportArgs),
     Scenario(scenario::ScenarioArgs),
+    Validate(validate::ValidateArgs),
     Bench(bench::BenchArgs),
     Collect(collect::CollectArgs),
     Pool(pool::PoolArgs),
@@ -110,6 +112,7 @@ fn dispatch(command: Command) -> anyhow::Result<Done> {
         Command::Demo(args) => demo::run(&args, cancel::flag()?),
         Command::Report(args) => report::run(&args).map(finished),
         Command::Scenario(args) => scenario::run(&args).map(finished),
+        Command::Validate(args) => validate::run(&args, cancel::flag()?),
         Command::Bench(args) => bench::run(&args, cancel::flag()?),
         Command::Pool(args) => {
             let cancel = cancel::flag_or_exit()?;

@@ -13,6 +13,7 @@ pub mod control;
 pub mod device;
 pub mod experiment;
 pub mod net;
+pub mod published;
 pub mod result;
 pub mod router;
 pub mod scenario;

@@ -277,7 +277,7 @@ impl Scenario {
 const MAX_TEXT: u64 = 4 << 20;
 
 /// Reads a scenario's or a curriculum's file.
-fn read_text(path: &Path) -> Result<String, ScenarioError> {
+pub(crate) fn read_text(path: &Path) -> Result<String, ScenarioError> {
     let text = read_regular(path, MAX_TEXT).and_then(|bytes| {
         String::from_utf8(bytes).map_err(|error| std::io::Error::other(error.utf8_error()))
     });

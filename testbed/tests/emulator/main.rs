@@ -7,6 +7,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod baselines;
+mod coexistence;
 mod dualpi2;
 mod experiment;
 mod overrides;

@@ -1,0 +1,220 @@
+//! `l4sllm validate`: the emulator against published measurements.
+
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
+
+use anyhow::{Context, bail, ensure};
+use clap::Args;
+use l4sllm_model::files::replace;
+use l4sllm_testbed::published::{Comparison, NEAR, Published};
+
+use crate::output::{Done, print};
+
+/// Run the setups of published measurements, and print ours next to theirs.
+///
+/// The numbers, their sources and the scenarios are in scenarios/published.
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+Examples:
+  l4sllm validate
+  l4sllm validate --case mixed-rtt-5-100 --case overload-l4s-140
+  l4sllm validate --csv out/published.csv --json out/published.json")]
+pub struct ValidateArgs {
+    /// Where figures.toml and its scenarios are.
+    #[arg(long, value_name = "DIR", default_value = "scenarios/published")]
+    published: PathBuf,
+    /// Only these cases; a part of a name stands for all that contain it.
+    #[arg(long, value_name = "NAME")]
+    case: Vec<String>,
+    /// Repetitions of each case [default: the scenario's].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
+    repetitions: Option<u32>,
+    /// Virtual seconds of each repetition [default: the scenario's].
+    #[arg(long, value_name = "SECONDS")]
+    duration: Option<f64>,
+    /// Repetitions at the same time; 0: one a core.
+    #[arg(long, value_name = "J", default_value_t = 0)]
+    jobs: usize,
+    /// Write the comparison as JSON, too.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Write the comparison as CSV, too.
+    #[arg(long, value_name = "FILE")]
+    csv: Option<PathBuf>,
+}
+
+/// Runs, compares and prints.
+pub fn run(args: &ValidateArgs, cancel: &AtomicBool) -> anyhow::Result<Done> {
+    let mut published = Published::load(&args.published).context(
+        "published measurements (run it in the repository, or say where they are by --published)",
+    )?;
+    select(&mut published, &args.case)?;
+    for case in &mut published.cases {
+        let scenario = &mut case.scenario;
+        scenario.repetitions = args.repetitions.unwrap_or(scenario.repetitions);
+        if let Some(seconds) = args.duration {
+            ensure!(
+                (1.0..=86_400.0).contains(&seconds),
+                "--duration {seconds}: expected 1 to 86400 seconds"
+            );
+            scenario.duration_ns = (seconds * 1e9).round() as u64;
+            scenario.warmup_ns = scenario.warmup_ns.min(scenario.duration_ns / 2);
+        }
+    }
+    let Some(compared) = published.compare(args.jobs, cancel)? else {
+        return Ok(Done::Interrupted);
+    };
+    print(&table(&compared))?;
+    let mut sources = String::from("\nSources:\n");
+    for source in &published.sources {
+        let _ = writeln!(
+            sources,
+            "  {}: {}. {}",
+            source.name, source.title, source.at
+        );
+    }
+    print(&sources)?;
+    if let Some(path) = &args.json {
+        let json = serde_json::to_string_pretty(&compared)?;
+        write(path, &format!("{json}\n"))?;
+    }
+    if let Some(path) = &args.csv {
+        write(path, &csv(&compared))?;
+    }
+    Ok(Done::Finished)
+}
+
+/// Keeps the cases named.
+fn select(published: &mut Published, names: &[String]) -> anyhow::Result<()> {
+    let named = |name: &str, case: &str| case.contains(name);
+    for name in names {
+        if !published.cases.iter().any(|case| named(name, &case.name)) {
+            let known: Vec<&str> = published.cases.iter().map(|c| c.name.as_str()).collect();
+            bail!(
+                "--case: no case contains `{name}`; there are {}",
+                known.join(", ")
+            );
+        }
+    }
+    if !names.is_empty() {
+        (published.cases).retain(|case| names.iter().any(|name| named(name, &case.name)));
+    }
+    Ok(())
+}
+
+/// Ours next to theirs; below, why ratios are far from 1.
+fn table(compared: &[Comparison]) -> String {
+    let width = |of: fn(&Comparison) -> usize| compared.iter().map(of).max().unwrap_or(0);
+    let (case, measure) = (width(|c| c.case.len()), width(|c| c.measure.len()));
+    let mut out = format!(
+        "{:case$}  {:measure$}  {:>9}  {:>9}  {:>6}\n",
+        "case", "measure", "theirs", "ours", "ratio"
+    );
+    let number = |value: Option<f64>| value.map_or("-".to_owned(), |value| format!("{value:.3}"));
+    let mut reasons: Vec<&str> = Vec::new();
+    for c in compared {
+        let note = match &c.why {
+            _ if c.near => String::new(),
+            None => "  unexplained".to_owned(),
+            Some(why) => {
+                let known = reasons.iter().position(|reason| reason == why);
+                let at = known.unwrap_or_else(|| {
+                    reasons.push(why);
+                    reasons.len() - 1
+                });
+                format!("  [{}]", at + 1)
+            }
+        };
+        let _ = writeln!(
+            out,
+            "{:case$}  {:measure$}  {:>9}  {:>9}  {:>6}{note}",
+            c.case,
+            c.measure,
+            number(Some(c.theirs)),
+            number(c.ours),
+            c.ratio
+                .map_or("-".to_owned(), |ratio| format!("{ratio:.2}")),
+        );
+    }
+    let near = compared.iter().filter(|c| c.near).count();
+    let (least, most) = (NEAR.start(), NEAR.end());
+    let _ = writeln!(
+        out,
+        "\n{near} of {} within {least} to {most} of theirs.",
+        compared.len()
+    );
+    for (at, why) in reasons.iter().enumerate() {
+        let _ = writeln!(out, "[{}] {why}", at + 1);
+    }
+    out
+}
+
+fn csv(compared: &[Comparison]) -> String {
+    let quoted = |text: &str| format!("\"{}\"", text.replace('"', "\"\""));
+    let number = |value: Option<f64>| value.map_or(String::new(), |value| value.to_string());
+    let mut out = String::from("case,measure,theirs,ours,ratio,near,source,place,why\n");
+    for c in compared {
+        let fields = [
+            quoted(&c.case),
+            quoted(&c.measure),
+            number(Some(c.theirs)),
+            number(c.ours),
+            number(c.ratio),
+            c.near.to_string(),
+            quoted(&c.source),
+            quoted(&c.place),
+            quoted(c.why.as_deref().unwrap_or_default()),
+        ];
+        let _ = writeln!(out, "{}", fields.join(","));
+    }
+    out
+}
+
+fn write(path: &Path, text: &str) -> anyhow::Result<()> {
+    replace(path, text.as_bytes()).with_context(|| format!("cannot write {}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn comparison(ours: f64, why: Option<&str>) -> Comparison {
+        let ratio = ours / 2.0;
+        Comparison {
+            case: "c".to_owned(),
+            measure: "rate of a / b".to_owned(),
+            theirs: 2.0,
+            ours: Some(ours),
+            ratio: Some(ratio),
+            near: NEAR.contains(&ratio),
+            source: "s".to_owned(),
+            place: "\"p\"".to_owned(),
+            why: why.map(str::to_owned),
+        }
+    }
+
+    #[test]
+    fn what_is_far_is_explained_or_says_that_it_is_not() {
+        let because = Some("because");
+        let compared = [
+            comparison(2.2, None),
+            comparison(4.0, because),
+            comparison(1.0, because),
+            comparison(0.2, None),
+        ];
+        let text = table(&compared);
+        let notes: Vec<&str> = text.lines().skip(1).take(4).collect();
+        assert!(notes[0].ends_with("1.10"), "{text}");
+        assert!(
+            notes[1].ends_with("2.00  [1]") && notes[2].ends_with("0.50  [1]"),
+            "{text}"
+        );
+        assert!(notes[3].ends_with("0.10  unexplained"), "{text}");
+        assert!(
+            text.contains("1 of 4 within 0.7 to 1.4 of theirs.\n[1] because"),
+            "{text}"
+        );
+        assert!(csv(&compared).contains(",\"s\",\"\"\"p\"\"\",\"because\""));
+    }
+}

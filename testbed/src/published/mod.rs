@@ -1,0 +1,265 @@
+//! Published measurements, and ours next to them.
+//!
+//! `scenarios/published/figures.toml` lists what others measured, each number
+//! with its source, and which scenario of the same directory repeats it.
+
+mod parse;
+
+#[cfg(test)]
+mod tests;
+
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use l4sllm_abi::Queue;
+use serde::Serialize;
+
+use crate::result::{Recorder, Samples, Statistics, pool};
+use crate::scenario::{Scenario, ScenarioError};
+use crate::sim::{SimError, Simulation};
+
+/// A ratio of ours to theirs within these needs no explanation.
+pub const NEAR: std::ops::RangeInclusive<f64> = 0.7..=1.4;
+
+/// Published measurements of several setups.
+#[derive(Debug, Clone)]
+pub struct Published {
+    /// Where numbers come from.
+    pub sources: Vec<Source>,
+    /// Setups.
+    pub cases: Vec<Case>,
+}
+
+/// A publication.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Source {
+    /// Name that figures have it by.
+    pub name: String,
+    /// Authors and title.
+    pub title: String,
+    /// Where it is, with its revision.
+    pub at: String,
+}
+
+/// One setup that was measured.
+#[derive(Debug, Clone)]
+pub struct Case {
+    /// Name.
+    pub name: String,
+    /// The setup; its first arm is run.
+    pub scenario: Scenario,
+    /// What was measured.
+    pub figures: Vec<Figure>,
+}
+
+/// One published number.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Figure {
+    /// What it is.
+    pub measure: Measure,
+    /// Its value.
+    pub theirs: f64,
+    /// Name of the source.
+    pub source: String,
+    /// Where in it.
+    pub place: String,
+    /// Why ours differs, where it does.
+    pub why: Option<String>,
+}
+
+/// What a number measures.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Measure {
+    /// Mean rate of a group's flows over that of another's.
+    RateRatio {
+        /// Name of the group of flows.
+        of: String,
+        /// Of the other one.
+        to: String,
+    },
+    /// A group's share of all that was delivered.
+    Share {
+        /// Name of the group of flows.
+        of: String,
+    },
+    /// Mean queue delay, ms.
+    DelayMean(Queue),
+    /// Its 99th percentile, ms.
+    DelayP99(Queue),
+    /// Use of the link, 0 to 1.
+    Utilisation,
+}
+
+/// A published number and ours.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Comparison {
+    /// Name of the case.
+    pub case: String,
+    /// What it is, with its unit.
+    pub measure: String,
+    /// Theirs.
+    pub theirs: f64,
+    /// Ours; none where nothing was delivered.
+    pub ours: Option<f64>,
+    /// Ours over theirs.
+    pub ratio: Option<f64>,
+    /// Whether the ratio is within [`NEAR`].
+    pub near: bool,
+    /// Name of the source.
+    pub source: String,
+    /// Where in it.
+    pub place: String,
+    /// Why ours differs; none within [`NEAR`], or where it is not known.
+    pub why: Option<String>,
+}
+
+impl Published {
+    /// Reads `figures.toml` of a directory and the scenarios that it names.
+    ///
+    /// # Errors
+    /// [`ScenarioError`], with file, line and key.
+    pub fn load(dir: &Path) -> Result<Published, ScenarioError> {
+        parse::load(dir)
+    }
+
+    /// Runs the cases on so many threads (0: one a core) and compares, in
+    /// order; none if cancelled.
+    ///
+    /// # Errors
+    /// The emulator failed.
+    pub fn compare(
+        &self,
+        threads: usize,
+        cancel: &AtomicBool,
+    ) -> Result<Option<Vec<Comparison>>, SimError> {
+        let jobs: Vec<(usize, u32)> = (self.cases.iter().enumerate())
+            .flat_map(|(case, c)| (0..c.scenario.repetitions).map(move |n| (case, n)))
+            .collect();
+        let next = AtomicUsize::new(0);
+        let done: Mutex<Vec<(usize, u32, Samples)>> = Mutex::default();
+        let work = || -> Result<(), SimError> {
+            while let Some((case, number)) = jobs.get(next.fetch_add(1, Ordering::Relaxed)) {
+                let Some(samples) = measure(&self.cases[*case].scenario, *number, cancel)? else {
+                    break;
+                };
+                let mut done = done.lock().unwrap_or_else(PoisonError::into_inner);
+                done.push((*case, *number, samples));
+            }
+            Ok(())
+        };
+        let threads = match threads {
+            0 => std::thread::available_parallelism().map_or(1, |cores| cores.get()),
+            threads => threads,
+        };
+        std::thread::scope(|scope| {
+            let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+            let ends = workers.into_iter().map(|worker| match worker.join() {
+                Ok(end) => end,
+                Err(panic) => std::panic::resume_unwind(panic),
+            });
+            ends.fold(Ok(()), |first, end| first.and(end))
+        })?;
+        if cancel.load(Ordering::Relaxed) {
+            return Ok(None);
+        }
+        let mut done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
+        done.sort_by_key(|(case, number, _)| (*case, *number));
+        let cases = self.cases.iter().enumerate().flat_map(|(at, case)| {
+            let own = done.iter().filter(|(of, _, _)| *of == at);
+            let samples: Vec<&Samples> = own.map(|(_, _, samples)| samples).collect();
+            case.compare(&pool(&samples))
+        });
+        Ok(Some(cases.collect()))
+    }
+}
+
+impl Case {
+    /// Ours next to theirs.
+    fn compare(&self, ours: &Statistics) -> Vec<Comparison> {
+        let figures = self.figures.iter().map(|figure| {
+            let ours = figure.measure.of(ours);
+            let ratio = ours.map(|ours| ours / figure.theirs);
+            let near = ratio.is_some_and(|ratio| NEAR.contains(&ratio));
+            Comparison {
+                case: self.name.clone(),
+                measure: figure.measure.to_string(),
+                theirs: figure.theirs,
+                ours,
+                ratio,
+                near,
+                source: figure.source.clone(),
+                place: figure.place.clone(),
+                why: figure.why.clone().filter(|_| !near),
+            }
+        });
+        figures.collect()
+    }
+}
+
+impl Measure {
+    /// Its value in `statistics`.
+    fn of(&self, statistics: &Statistics) -> Option<f64> {
+        let rates = |group: &str| -> Vec<f64> {
+            let flows = statistics.flows.iter();
+            let numbered = format!("{group}-");
+            flows
+                .filter(|flow| flow.name == group || flow.name.starts_with(&numbered))
+                .map(|flow| flow.goodput_mbps)
+                .collect()
+        };
+        let mean = |rates: Vec<f64>| rates.iter().sum::<f64>() / rates.len() as f64;
+        let delay = |queue: &Queue| match queue {
+            Queue::Classic => statistics.queue_delay_ms.classic,
+            Queue::L4s => statistics.queue_delay_ms.l4s,
+        };
+        let value = match self {
+            Measure::RateRatio { of, to } => mean(rates(of)) / mean(rates(to)),
+            Measure::Share { of } => {
+                let all: f64 = statistics.flows.iter().map(|flow| flow.goodput_mbps).sum();
+                rates(of).iter().sum::<f64>() / all
+            }
+            Measure::DelayMean(queue) => delay(queue).mean?,
+            Measure::DelayP99(queue) => delay(queue).p99?,
+            Measure::Utilisation => statistics.utilisation,
+        };
+        value.is_finite().then_some(value)
+    }
+}
+
+impl std::fmt::Display for Measure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let name = |queue: &Queue| match queue {
+            Queue::Classic => "classic",
+            Queue::L4s => "L4S",
+        };
+        match self {
+            Measure::RateRatio { of, to } => write!(f, "rate of {of} / {to}"),
+            Measure::Share { of } => write!(f, "share of {of}"),
+            Measure::DelayMean(queue) => write!(f, "{} delay, mean, ms", name(queue)),
+            Measure::DelayP99(queue) => write!(f, "{} delay, p99, ms", name(queue)),
+            Measure::Utilisation => write!(f, "utilisation"),
+        }
+    }
+}
+
+/// One repetition of a scenario's first arm; none if cancelled.
+fn measure(
+    scenario: &Scenario,
+    repetition: u32,
+    cancel: &AtomicBool,
+) -> Result<Option<Samples>, SimError> {
+    /// Events between two looks at `cancel`.
+    const EVENTS: usize = 1 << 16;
+    let mut simulation = Simulation::new(scenario, &scenario.arms[0], repetition, None)?;
+    let mut recorder = Recorder::new(simulation.window(), simulation.reported());
+    while !simulation.run_some(scenario.duration_ns, EVENTS)? {
+        recorder.packets(&simulation.take_rows().packets);
+        if cancel.load(Ordering::Relaxed) {
+            return Ok(None);
+        }
+    }
+    let run = simulation.finish()?;
+    recorder.packets(&run.packets);
+    Ok(Some(recorder.finish(&run.meta)))
+}
