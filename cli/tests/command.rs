@@ -414,3 +414,55 @@ fn the_doctor_looks_at_an_emulated_device() {
     );
     answer.join().unwrap();
 }
+
+/// As `train` does: the second program ends at once, and writes nothing.
+#[test]
+fn two_runs_do_not_share_a_directory() {
+    let dir = tempfile::tempdir().unwrap();
+    let scenario = dir.path().join("s.toml");
+    fs::write(&scenario, SCENARIO).unwrap();
+    let out = dir.path().join("out");
+    let claim = l4sllm_model::files::Claim::of(&out).unwrap();
+    let (scenario, out) = (scenario.to_str().unwrap(), out.to_str().unwrap());
+    let run = ["run", "--scenario", scenario, "--out", out];
+    let (code, _, error) = ran(&run);
+    assert_eq!(code, Some(1), "{error}");
+    assert!(error.contains("another l4sllm is writing there"), "{error}");
+    assert!(!Path::new(out).join("facts.json").exists());
+    drop(claim);
+    assert_eq!(ran(&run).0, Some(0));
+}
+
+#[test]
+fn validate_prints_ours_next_to_theirs() {
+    let dir = tempfile::tempdir().unwrap();
+    let json = dir.path().join("v.json");
+    let published = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scenarios/published");
+    let (json_text, published) = (json.to_str().unwrap(), published.to_str().unwrap());
+    let (code, said, error) = ran(&[
+        "validate",
+        "--published",
+        published,
+        "--case",
+        "overload-50",
+        "--repetitions",
+        "1",
+        "--duration",
+        "4",
+        "--json",
+        json_text,
+    ]);
+    assert_eq!(code, Some(0), "{error}");
+    assert!(
+        said.contains("overload-50") && said.contains("Sources:"),
+        "{said}"
+    );
+    let compared: serde_json::Value = serde_json::from_slice(&fs::read(&json).unwrap()).unwrap();
+    let first = &compared[0];
+    assert_eq!(first["measure"], "share of udp");
+    assert_eq!(first["theirs"], 0.5114);
+    assert!(first["ours"].as_f64().unwrap() > 0.3, "{first}");
+    let (code, _, error) = ran(&["validate", "--published", published, "--case", "nothing"]);
+    assert_eq!(code, Some(1));
+    assert!(error.contains("no case contains `nothing`"), "{error}");
+}
