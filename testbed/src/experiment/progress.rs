@@ -15,7 +15,7 @@ pub struct Progress {
     pub repetitions: usize,
 }
 
-/// Adds up the progress of repetitions that run beside each other.
+/// Adds up the progress of repetitions that run at the same time.
 pub(super) struct Meter<'a> {
     done_ns: AtomicU64,
     finished: AtomicUsize,

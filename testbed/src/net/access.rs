@@ -16,7 +16,7 @@ pub struct AccessLink {
 
 impl AccessLink {
     /// A link of `bits_per_s` (0: infinitely fast), with a propagation delay
-    /// and a buffer of `limit_bytes` beside the packet being sent.
+    /// and a buffer of `limit_bytes` in addition to the packet being sent.
     pub fn new(bits_per_s: u64, delay_ns: u64, limit_bytes: u64) -> Self {
         AccessLink {
             bits_per_s,

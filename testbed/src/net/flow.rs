@@ -98,7 +98,7 @@ impl Flow {
         }
     }
 
-    /// When a timer event has to be scheduled anew, if one has to be: only
+    /// When a timer event has to be scheduled again, if one has to be: only
     /// when the deadline moved forward. One that moved back, as a
     /// retransmission timer does on every acknowledgement, waits for the event
     /// that is armed.

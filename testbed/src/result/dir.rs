@@ -60,8 +60,8 @@ impl Finished {
 const SLOW: Duration = Duration::from_millis(100);
 
 impl ResultDir {
-    /// Starts a result in `path`, or goes on with the one that is there when
-    /// it has the same facts. `force` starts anew in any case and replaces the
+    /// Starts a result in `path`, or resumes the one that is there when
+    /// it has the same facts. `force` starts over in any case and replaces the
     /// result that is there; files that are no part of one stay.
     ///
     /// # Errors

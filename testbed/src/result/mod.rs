@@ -55,7 +55,7 @@ pub struct Run {
     pub decisions: Vec<DecisionRow>,
 }
 
-/// What is known of a repetition beside its rows.
+/// What is known of a repetition in addition to its rows.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct RunMeta {
     /// Seed of this repetition.

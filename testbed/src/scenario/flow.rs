@@ -70,7 +70,7 @@ pub enum SizeDistribution {
 }
 
 impl FlowGroup {
-    /// One endless flow from the beginning, ECN as the control has it.
+    /// One endless flow from the beginning, ECN as is usual for the control.
     pub fn new(name: &str, cc: Cc) -> FlowGroup {
         let defaults = crate::transport::FlowConfig::new(0, cc);
         FlowGroup {

@@ -159,7 +159,7 @@ impl Scenario {
     }
 
     /// Checks the text of a file. `path` is named in errors; files that the
-    /// scenario names are looked for beside it, then in the working directory.
+    /// scenario names are looked for in its directory, then in the working directory.
     ///
     /// # Errors
     /// As [`Scenario::load`].

@@ -39,7 +39,7 @@ impl Way {
 }
 
 /// Counters for the result, once they all add up.
-pub(super) fn settle(
+pub(super) fn check(
     now_ns: u64,
     traffic: &Traffic,
     bottleneck: &Bottleneck,
@@ -47,7 +47,7 @@ pub(super) fn settle(
     flows: &[Flow],
     controller: Option<&mut Controller>,
 ) -> Result<(Packets, Records, Overrides, Refusals), SimError> {
-    let book = Book { now_ns };
+    let checker = Checker { now_ns };
     let counts = bottleneck.counts();
     let packets = Packets {
         arrived: counts.arrived,
@@ -55,12 +55,12 @@ pub(super) fn settle(
         dropped: counts.dropped,
         queued: bottleneck.backlog().packets,
     };
-    book.equal(
+    checker.equal(
         "packets in = forwarded + dropped + queued",
         packets.arrived,
         packets.forwarded + packets.dropped + packets.queued,
     )?;
-    book.equal(
+    checker.equal(
         "data sent = delivered + lost + on links + queued",
         traffic.data.sent,
         traffic.data.delivered
@@ -69,7 +69,7 @@ pub(super) fn settle(
             + packets.queued
             + traffic.on_wire,
     )?;
-    book.equal(
+    checker.equal(
         "segments under way = sent - delivered - lost",
         on_links,
         traffic
@@ -77,12 +77,12 @@ pub(super) fn settle(
             .under_way()
             .wrapping_add(traffic.feedback.under_way()),
     )?;
-    book.equal(
+    checker.equal(
         "segments under way = sum over flows",
         on_links,
         flows.iter().map(|flow| u64::from(flow.under_way)).sum(),
     )?;
-    book.equal(
+    checker.equal(
         "data sent = sum over senders",
         traffic.data.sent,
         flows
@@ -101,12 +101,12 @@ pub(super) fn settle(
     let stats = match controller {
         Some(controller) => {
             let stats = controller.handle().stats(now_ns)?;
-            book.settle_controller(controller, &stats)?;
+            checker.check_controller(controller, &stats)?;
             *stats
         }
         None => router.stats(),
     };
-    book.settle_router(&packets, &stats)?;
+    checker.check_router(&packets, &stats)?;
     let records = Records {
         written: stats.records_written,
         read: stats.records_read,
@@ -133,11 +133,11 @@ pub(super) fn settle(
     Ok((packets, records, overrides, refusals))
 }
 
-struct Book {
+struct Checker {
     now_ns: u64,
 }
 
-impl Book {
+impl Checker {
     fn equal(&self, what: &'static str, left: u64, right: u64) -> Result<(), SimError> {
         if left == right {
             Ok(())
@@ -152,7 +152,7 @@ impl Book {
     }
 
     /// The queue's own counters hold, and agree with the bottleneck's.
-    fn settle_router(&self, packets: &Packets, stats: &l4s_stats) -> Result<(), SimError> {
+    fn check_router(&self, packets: &Packets, stats: &l4s_stats) -> Result<(), SimError> {
         let checked = Stats::try_from(*stats).map_err(crate::router::RouterError::from)?;
         if let Some((what, left, right)) = checked.imbalance() {
             self.equal(what, left, right)?;
@@ -176,10 +176,10 @@ impl Book {
     }
 
     /// What the controller saw is what the device says it read.
-    fn settle_controller(&self, controller: &Controller, stats: &Stats) -> Result<(), SimError> {
+    fn check_controller(&self, controller: &Controller, stats: &Stats) -> Result<(), SimError> {
         let (messages, lost) = controller.messages();
         self.equal("records read = messages seen", stats.records_read, messages)?;
-        self.equal("records lost = losses told", stats.records_lost, lost)?;
+        self.equal("records lost = losses reported", stats.records_lost, lost)?;
         let Some(metrics) = controller.pipeline().map(|pipeline| pipeline.metrics()) else {
             return Ok(());
         };

@@ -1,7 +1,7 @@
 //! Virtual time: events in order, random numbers from one seed, and the
 //! [`Simulation`] that they drive.
 
-mod account;
+mod accounting;
 mod error;
 mod queue;
 mod random;

@@ -11,7 +11,7 @@ use crate::router::{Handle, Router, RouterError};
 use crate::scenario::{Aqm, Arm, Plan, Scenario};
 use crate::transport::{Body, Segment};
 
-use super::account::{self, Traffic};
+use super::accounting::{self, Traffic};
 use super::{EventQueue, SimError, derive_seed};
 
 /// A network in virtual time.
@@ -132,7 +132,7 @@ impl Simulation {
         self.duration_ns
     }
 
-    /// Opens the router's device, for a reader beside the arm's own. There are
+    /// Opens the router's device, for a reader in addition to the arm's own. There are
     /// records to read if the arm is controlled or [`Simulation::tap`] asked
     /// for them.
     ///
@@ -246,7 +246,7 @@ impl Simulation {
         self.run_until(self.duration_ns)?;
         let now_ns = self.now();
         let on_links = self.segments.len() as u64;
-        let (packets, records, overrides, refusals) = account::settle(
+        let (packets, records, overrides, refusals) = accounting::check(
             now_ns,
             &self.traffic,
             &self.bottleneck,

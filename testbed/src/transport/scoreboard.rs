@@ -181,7 +181,7 @@ impl Scoreboard {
     }
 
     /// The retransmission timer ran out: all that did not arrive is lost (RFC
-    /// 6675, section 5.1, keeping what SACK told). Gives how many were in flight.
+    /// 6675, section 5.1, keeping what SACK reported). Gives how many were in flight.
     pub fn lose_all(&mut self) -> u32 {
         let was_in_flight = self.in_flight;
         for slot in &mut self.slots {

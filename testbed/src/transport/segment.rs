@@ -10,7 +10,7 @@ pub const MSS: u32 = 1448;
 /// Bytes of IP and UDP headers on each datagram.
 pub const DATAGRAM_HEADER_BYTES: u32 = 28;
 
-/// Most SACK blocks in one acknowledgement beside timestamps (RFC 2018, section 3).
+/// Most SACK blocks in one acknowledgement with timestamps (RFC 2018, section 3).
 pub const MAX_SACK: usize = 3;
 
 /// One packet of a flow.

@@ -6,7 +6,7 @@
 //! sent again at once, everything else as the segments in flight fall below
 //! the window. SACKed segments are not in flight, so the first duplicate
 //! acknowledgements let new data out (limited transmit, RFC 3042). Partial
-//! acknowledgements (RFC 6582) need no rule of their own beside the scoreboard.
+//! acknowledgements (RFC 6582) need no rule of their own besides the scoreboard.
 //!
 //! [`scoreboard`]: super::scoreboard
 
@@ -268,7 +268,7 @@ impl Endpoint for TcpSender {
             flow: self.flow,
             bytes,
             // Retransmissions of classic flows are Not-ECT (RFC 3168, section 6.1.5);
-            // those of scalable flows stay in their queue, as Linux has it.
+            // those of scalable flows stay in their queue, as in Linux.
             ecn: if retransmit && !self.scalable {
                 Ecn::NotEct
             } else {

@@ -68,7 +68,7 @@ fn threads_change_nothing_and_progress_is_told() {
     );
 }
 
-/// A cancelled run leaves a valid part, and a later one goes on with it.
+/// A cancelled run leaves a valid part, and a later one resumes it.
 #[test]
 fn cancelled_and_resumed() {
     let scenario = smoke();

@@ -1,4 +1,4 @@
-//! What is drawn, and what a mistake is told as.
+//! What is drawn, and how a mistake is reported.
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
@@ -80,7 +80,7 @@ fn what_is_drawn_is_distributed_as_asked() {
     let short = conditions.iter().filter(|s| s.rtt_ns < 20_000_000).count();
     assert!((share(short) - 0.5).abs() < 0.03, "{}", share(short));
 
-    // Counts 0 to 3 are as likely; none at all is drawn anew, 1 in 8 times.
+    // Counts 0 to 3 are as likely; none at all is drawn again, 1 in 8 times.
     let mut counts = BTreeMap::new();
     for scenario in &conditions {
         let cubic = scenario.flows.iter().find(|group| group.name == "cubic");

@@ -1,6 +1,6 @@
 //! DCTCP (RFC 8257).
 //!
-//! As in FreeBSD, additive increase goes on while a reduction is in force: a
+//! As in FreeBSD, additive increase continues while a reduction is in force: a
 //! mark is not a congestion event but a sample. A reduction follows the first
 //! mark after a window has passed since the last, so under random marking at
 //! probability p the time between reductions is a round trip and the wait for

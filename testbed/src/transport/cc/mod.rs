@@ -112,7 +112,7 @@ impl From<Cc> for String {
     }
 }
 
-/// What one acknowledgement told.
+/// What one acknowledgement reports.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Ack {
     pub now_ns: u64,

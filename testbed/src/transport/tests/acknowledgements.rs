@@ -116,7 +116,7 @@ fn sack_list_fits() {
     }
 }
 
-/// RFC 8257, section 3.2: a change of the CE state is told at once.
+/// RFC 8257, section 3.2: a change of the CE state is reported at once.
 #[test]
 fn changes_of_ce_are_told_at_once() {
     for cc in [Cc::Dctcp, Cc::Prague] {

@@ -145,7 +145,7 @@ fn growing_queue_causes_no_timeout() {
 }
 
 /// A path that holds everything for a second: the timeout is spurious, at most
-/// a window is repeated, and the flow goes on.
+/// a window is repeated, and the flow continues.
 #[test]
 fn spurious_timeout() {
     for cc in STREAMS {
