@@ -208,8 +208,10 @@ mod tests {
     #[test]
     fn every_counter_is_printed_and_documented() {
         let manual = include_str!("../../man/l4sllm.1");
-        let mut counters = Counters::default();
-        counters.skipped_behind = 7;
+        let counters = Counters {
+            skipped_behind: 7,
+            ..Counters::default()
+        };
         let status: Status = serde_json::from_value(serde_json::json!({
             "version": "1", "pid": 1, "uptime_s": 1.0, "state": "running", "abi": [1, 1],
             "device": { "path": "/d", "module": null, "abi": null, "opened": 0 },

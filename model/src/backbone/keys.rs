@@ -268,9 +268,12 @@ pub(super) fn settle(
             || key.ends_with("_token_index")
     };
     for (key, value) in &*keys {
-        // A causal model that is made to look ahead.
-        let neutral = key == "is_causal" && *value == Value::Bool(true);
-        if !known(key) && !neutral && !(is_nothing(Some(value)) && key != "is_causal") {
+        // `is_causal: false` would make a causal model look ahead.
+        let neutral = match key.as_str() {
+            "is_causal" => *value == Value::Bool(true),
+            _ => is_nothing(Some(value)),
+        };
+        if !known(key) && !neutral {
             return Err(BackboneError::Syntax {
                 file: file.to_owned(),
                 key: key.to_owned(),

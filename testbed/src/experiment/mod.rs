@@ -11,6 +11,7 @@ pub use progress::Progress;
 use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread::ScopedJoinHandle;
 
 use crate::result::{ResultDir, Rows, Summary};
 use crate::scenario::{Arm, Latency, Scenario};
@@ -79,11 +80,13 @@ pub fn run(
         let workers: Vec<_> = (0..threads.min(jobs.len()))
             .map(|_| scope.spawn(work))
             .collect();
-        let ends = workers.into_iter().map(|worker| match worker.join() {
+        let join = |worker: ScopedJoinHandle<'_, _>| match worker.join() {
             Ok(end) => end,
             Err(panic) => std::panic::resume_unwind(panic),
-        });
-        ends.fold(Ok(()), |first, end| first.and(end))
+        };
+        // All workers have ended before the first error is returned.
+        let ends: Vec<_> = workers.into_iter().map(join).collect();
+        ends.into_iter().collect::<Result<(), _>>()
     });
     // Also of a run that failed or was cancelled.
     dir.write_pending()?;
