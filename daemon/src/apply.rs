@@ -56,9 +56,9 @@ impl Apply {
         self.ttl_ns = ttl_ns;
     }
 
-    /// Life of an override from its record's time, ns.
-    pub(crate) fn ttl_ns(&self) -> u64 {
-        self.ttl_ns
+    /// End of an override that is based on a record of this time, ns.
+    pub(crate) fn expires_ns(&self, record_ns: u64) -> u64 {
+        record_ns.saturating_add(self.ttl_ns)
     }
 
     /// The override that a decision on `record` asks for; `None` when it
@@ -70,7 +70,7 @@ impl Apply {
         now_ns: u64,
         counters: &mut Counters,
     ) -> Option<Override> {
-        let expires_ns = record.time_ns().saturating_add(self.ttl_ns);
+        let expires_ns = self.expires_ns(record.time_ns());
         if expires_ns <= now_ns {
             counters.stale += 1;
             return None;

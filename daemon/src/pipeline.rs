@@ -84,8 +84,8 @@ impl Pipeline {
         if backlog.len() < self.until_due() as usize {
             return Plan::all(); // completes no interval
         }
-        let oldest_ns = now_ns.saturating_sub(self.apply.ttl_ns());
-        Plan::of(&self.batch, backlog, most, oldest_ns)
+        let fresh = |time_ns| self.apply.expires_ns(time_ns) > now_ns;
+        Plan::of(&self.batch, backlog, most, fresh)
     }
 
     /// Takes one message of the stream, in order. This is where the time goes

@@ -48,8 +48,13 @@ impl Plan {
     }
 
     /// Scans a backlog. At most `most` instances are decided for, none on a
-    /// record of `oldest_ns` or before.
-    pub(crate) fn of(batch: &Batch, backlog: &[Message], most: usize, oldest_ns: u64) -> Plan {
+    /// record whose time, ns, is not `fresh`.
+    pub(crate) fn of(
+        batch: &Batch,
+        backlog: &[Message],
+        most: usize,
+        fresh: impl Fn(u64) -> bool,
+    ) -> Plan {
         let mut due: Vec<(Scheduler, Scan)> = scan(batch, backlog)
             .into_iter()
             .filter(|(_, scan)| scan.newest.is_some())
@@ -58,7 +63,7 @@ impl Plan {
         let mut decisions = 0;
         let targets = due.into_iter().filter_map(|(scheduler, scan)| {
             let (left, time_ns) = scan.newest?;
-            let decide = time_ns > oldest_ns && decisions < most;
+            let decide = decisions < most && fresh(time_ns);
             decisions += usize::from(decide);
             Some((scheduler, Target { left, decide }))
         });

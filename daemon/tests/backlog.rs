@@ -150,6 +150,13 @@ fn what_would_have_expired_is_not_decided_on() {
 }
 
 #[test]
+fn the_first_record_of_a_clock_is_not_too_old() {
+    let (mut pipeline, _) = pipeline(1, 8);
+    assert_eq!(take(&mut pipeline, &[record(0, 0)], 9, 999 * MS), [0]);
+    assert_eq!(take(&mut pipeline, &[record(1, 0)], 9, 1001 * MS), [0; 0]);
+}
+
+#[test]
 fn every_instance_gets_its_turn_when_there_is_time_for_some() {
     let (mut pipeline, log) = pipeline(5, 8);
     let mut seq = 0;
