@@ -154,11 +154,11 @@ impl Published {
         };
         std::thread::scope(|scope| {
             let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
-            let ends = workers.into_iter().map(|worker| match worker.join() {
+            let mut ends = workers.into_iter().map(|worker| match worker.join() {
                 Ok(end) => end,
                 Err(panic) => std::panic::resume_unwind(panic),
             });
-            ends.fold(Ok(()), |first, end| first.and(end))
+            ends.try_fold((), |(), end| end)
         })?;
         if cancel.load(Ordering::Relaxed) {
             return Ok(None);
