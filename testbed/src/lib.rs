@@ -19,3 +19,4 @@ pub mod router;
 pub mod scenario;
 pub mod sim;
 pub mod transport;
+mod workers;

@@ -8,14 +8,13 @@ pub use error::ExperimentError;
 pub use policies::Policies;
 pub use progress::Progress;
 
-use std::num::NonZeroUsize;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::thread::ScopedJoinHandle;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::result::{ResultDir, Rows, Summary};
 use crate::scenario::{Arm, Latency, Scenario};
 use crate::sim::Simulation;
+use crate::workers;
 use l4sllm_model::EngineOptions;
 use progress::Meter;
 
@@ -53,41 +52,27 @@ pub fn run(
         .filter(|(arm, repetition)| !dir.is_finished(&arm.name, *repetition))
         .collect();
     let meter = Meter::new(jobs.len(), scenario.duration_ns, options.progress);
-    let next = AtomicUsize::new(0);
-    let failed = AtomicBool::new(false);
-    let work = || -> Result<(), ExperimentError> {
-        // Taken one by one and in order, whichever thread is free.
-        while let Some((arm, repetition)) = jobs.get(next.fetch_add(1, Ordering::Relaxed)) {
-            if failed.load(Ordering::Relaxed) || options.cancel.load(Ordering::Relaxed) {
-                break;
+    let threads = match options.threads {
+        // Runs that compete for the processor would measure each other.
+        _ if is_measured(scenario) => 1,
+        threads => threads,
+    };
+    let outcome = workers::run(
+        threads,
+        &jobs,
+        |(arm, repetition)| -> Result<_, ExperimentError> {
+            if options.cancel.load(Ordering::Relaxed) {
+                return Ok(false);
             }
             let job = Job {
                 scenario,
                 arm,
                 repetition: *repetition,
             };
-            job.run(&policies, &dir, options.cancel, &meter)
-                .inspect_err(|_| failed.store(true, Ordering::Relaxed))?;
-        }
-        Ok(())
-    };
-    let threads = match options.threads {
-        _ if is_measured(scenario) => 1,
-        0 => std::thread::available_parallelism().map_or(1, NonZeroUsize::get),
-        threads => threads,
-    };
-    let outcome = std::thread::scope(|scope| {
-        let workers: Vec<_> = (0..threads.min(jobs.len()))
-            .map(|_| scope.spawn(work))
-            .collect();
-        let join = |worker: ScopedJoinHandle<'_, _>| match worker.join() {
-            Ok(end) => end,
-            Err(panic) => std::panic::resume_unwind(panic),
-        };
-        // All workers have ended before the first error is returned.
-        let ends: Vec<_> = workers.into_iter().map(join).collect();
-        ends.into_iter().collect::<Result<(), _>>()
-    });
+            job.run(&policies, &dir, options.cancel, &meter)?;
+            Ok(true)
+        },
+    );
     // Also of a run that failed or was cancelled.
     dir.write_pending()?;
     outcome?;

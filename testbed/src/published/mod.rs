@@ -9,7 +9,7 @@ mod parse;
 mod tests;
 
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use l4sllm_abi::Queue;
@@ -18,6 +18,7 @@ use serde::Serialize;
 use crate::result::{Recorder, Samples, Statistics, pool};
 use crate::scenario::{Scenario, ScenarioError};
 use crate::sim::{SimError, Simulation};
+use crate::workers;
 
 /// A ratio of ours to theirs within these needs no explanation.
 pub const NEAR: std::ops::RangeInclusive<f64> = 0.7..=1.4;
@@ -136,29 +137,14 @@ impl Published {
         let jobs: Vec<(usize, u32)> = (self.cases.iter().enumerate())
             .flat_map(|(case, c)| (0..c.scenario.repetitions).map(move |n| (case, n)))
             .collect();
-        let next = AtomicUsize::new(0);
         let done: Mutex<Vec<(usize, u32, Samples)>> = Mutex::default();
-        let work = || -> Result<(), SimError> {
-            while let Some((case, number)) = jobs.get(next.fetch_add(1, Ordering::Relaxed)) {
-                let Some(samples) = measure(&self.cases[*case].scenario, *number, cancel)? else {
-                    break;
-                };
-                let mut done = done.lock().unwrap_or_else(PoisonError::into_inner);
-                done.push((*case, *number, samples));
-            }
-            Ok(())
-        };
-        let threads = match threads {
-            0 => std::thread::available_parallelism().map_or(1, |cores| cores.get()),
-            threads => threads,
-        };
-        std::thread::scope(|scope| {
-            let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
-            let mut ends = workers.into_iter().map(|worker| match worker.join() {
-                Ok(end) => end,
-                Err(panic) => std::panic::resume_unwind(panic),
-            });
-            ends.try_fold((), |(), end| end)
+        workers::run(threads, &jobs, |(case, number)| -> Result<_, SimError> {
+            let Some(samples) = measure(&self.cases[*case].scenario, *number, cancel)? else {
+                return Ok(false);
+            };
+            let mut done = done.lock().unwrap_or_else(PoisonError::into_inner);
+            done.push((*case, *number, samples));
+            Ok(true)
         })?;
         if cancel.load(Ordering::Relaxed) {
             return Ok(None);
