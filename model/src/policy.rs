@@ -15,7 +15,8 @@ use sha2::{Digest, Sha256};
 
 use crate::backbone::ADAPTER_CONFIG_FILE;
 use crate::digest::{add_file, hex};
-use crate::plain::forward::{Scratch, State, advance, embed};
+use crate::plain::forward::{State, advance, embed};
+use crate::plain::scratch::Scratch;
 use crate::plain::shape::{Shape, not_merged};
 use crate::plain::weights::Weights;
 use crate::policy_files::{

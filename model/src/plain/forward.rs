@@ -2,6 +2,7 @@
 //! through the backbone, a few at a time.
 
 use super::matmul::{Into, LANES, Lane, Panels, Vector, gelu, layer_norm, matmul, softmax};
+use super::scratch::Scratch;
 use super::shape::Shape;
 #[cfg(target_arch = "x86_64")]
 use super::vector::Avx2;
@@ -72,39 +73,6 @@ impl State {
             pitch: self.capacity,
             k: length,
             n: size,
-        }
-    }
-}
-
-/// Room for the intermediate results of up to `rows` tokens.
-#[derive(Debug)]
-pub(crate) struct Scratch {
-    /// Tokens with their time embedding; the input of [`advance`].
-    pub(crate) tokens: Vec<f32>, // [rows][d]
-    x: Vec<f32>,      // [rows][d], the residual stream
-    normed: Vec<f32>, // [rows][d]
-    query: Vec<f32>,  // [rows][d]
-    key: Vec<f32>,    // [rows][d]
-    value: Vec<f32>,  // [rows][d]
-    mixed: Vec<f32>,  // [rows][d]
-    scores: Vec<f32>, // [rows][capacity], one head at a time
-    hidden: Vec<f32>, // [rows][m]
-}
-
-impl Scratch {
-    pub(crate) fn new(config: &PolicyConfig, shape: &Shape, rows: usize) -> Scratch {
-        let zeros = |width: usize| vec![0.0; rows * width];
-        let d = shape.width;
-        Scratch {
-            tokens: zeros(d),
-            x: zeros(d),
-            normed: zeros(d),
-            query: zeros(d),
-            key: zeros(d),
-            value: zeros(d),
-            mixed: zeros(d),
-            scores: zeros(config.tokens().next_multiple_of(LANES)),
-            hidden: zeros(shape.mlp),
         }
     }
 }

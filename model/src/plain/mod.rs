@@ -7,6 +7,7 @@
 
 pub(crate) mod forward;
 mod matmul;
+pub(crate) mod scratch;
 pub(crate) mod session;
 pub(crate) mod shape;
 mod vector;

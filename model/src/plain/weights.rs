@@ -2,8 +2,8 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use super::forward::Scratch;
 use super::matmul::Packed;
+use super::scratch::Scratch;
 use super::shape::Shape;
 use crate::{EncoderConfig, PolicyConfig, Tensors};
 
