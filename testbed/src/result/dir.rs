@@ -8,15 +8,15 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use l4sllm_model::files::{read_regular, remove_leftovers, replace};
-use serde::Serialize;
+use l4sllm_model::files::{read_regular, remove_leftovers};
 
 use super::error::ResultError;
+use super::files::{json, remove, write_atomically};
 use super::layout::{ARMS, FACTS, HOST, JSON_MAX, OWN, SCENARIO, SUMMARY, run_dir};
 use super::statistics::{Distributions, Samples, Totals, pool_totals};
 use super::stored::read_samples;
 use super::writer::{Rows, RunWriter};
-use super::{Arm, Facts, Repetition, Run, RunMeta, Summary, Window, warnings};
+use super::{Arm, Facts, Repetition, Run, RunMeta, Summary, Window, diagnosis};
 
 /// A result directory that is being filled. [`ResultDir::add`] may be called
 /// from several threads; the outcome does not depend on their order.
@@ -221,7 +221,7 @@ impl ResultDir {
             let (repetitions, totals): (Vec<_>, Vec<_>) = own
                 .map(|(_, (repetition, totals))| (repetition.clone(), totals))
                 .unzip();
-            warnings.extend(warnings::of_arm(
+            warnings.extend(diagnosis::of_arm(
                 &self.facts.scenario,
                 &facts.name,
                 &totals,
@@ -257,11 +257,6 @@ impl ResultDir {
     }
 }
 
-/// Writes `bytes` to `path` so that a reader sees the old file or the new one.
-pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), ResultError> {
-    replace(path, bytes).map_err(ResultError::io("write", path))
-}
-
 fn load_finished(path: &Path, facts: &Facts) -> Result<Finished, ResultError> {
     let mut finished = Finished::default();
     for (index, arm) in facts.arms.iter().enumerate() {
@@ -275,13 +270,6 @@ fn load_finished(path: &Path, facts: &Facts) -> Result<Finished, ResultError> {
         }
     }
     Ok(finished)
-}
-
-pub(super) fn json<T: Serialize>(value: &T) -> Vec<u8> {
-    let mut bytes =
-        serde_json::to_vec_pretty(value).expect("plain structs with string keys are JSON");
-    bytes.push(b'\n');
-    bytes
 }
 
 /// Which accounting identity does not hold, if any.
@@ -348,20 +336,6 @@ fn is_own(name: &OsStr) -> bool {
 
 fn clear(path: &Path) -> Result<(), ResultError> {
     OWN.iter().try_for_each(|name| remove(&path.join(name)))
-}
-
-pub(super) fn remove(path: &Path) -> Result<(), ResultError> {
-    let removed = if path.is_dir() {
-        fs::remove_dir_all(path)
-    } else {
-        fs::remove_file(path)
-    };
-    match removed {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(ResultError::io("remove", path)(error))
-        }
-        _ => Ok(()),
-    }
 }
 
 #[cfg(test)]

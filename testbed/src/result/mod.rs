@@ -7,9 +7,11 @@
 //! and column.
 
 mod columns;
+mod diagnosis;
 mod dir;
 mod error;
 mod facts;
+mod files;
 #[cfg(any(test, feature = "fixture"))]
 pub mod fixture;
 mod histogram;
@@ -23,10 +25,11 @@ mod summary;
 mod warnings;
 mod writer;
 
-pub use dir::{ResultDir, write_atomically};
+pub use dir::ResultDir;
 pub use error::ResultError;
 pub(crate) use facts::usual_baselines;
 pub use facts::{ArmFacts, Facts, Floor, PolicyFacts};
+pub use files::write_atomically;
 pub use histogram::Histogram;
 pub use rows::{DecisionRow, FlowRow, PacketRow, STEER};
 pub use series::{Bin, Series, bins};
@@ -36,7 +39,6 @@ pub use summary::{
     Arm, DecisionLatency, Delay, FlowSummary, Overrides, Packets, QueueDelay, Records, Refusals,
     Repetition, Statistics, Summary,
 };
-
 pub use warnings::{BOTTLENECK_NOT_SLOWEST, FLOW_NEVER_STARTED, QUEUE_NEVER_BUILT, Warning};
 pub use writer::{Rows, RunWriter};
 

@@ -1,8 +1,6 @@
-//! Runs that mean nothing say so.
+//! Warnings about results that show less than they seem to.
 
 use serde::{Deserialize, Serialize};
-
-use super::statistics::{Distributions, Totals};
 
 /// Why a result, or a part of it, shows less than it seems to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,65 +21,3 @@ pub const BOTTLENECK_NOT_SLOWEST: &str = "bottleneck-not-slowest";
 pub const QUEUE_NEVER_BUILT: &str = "queue-never-built";
 /// A flow of the scenario sent nothing.
 pub const FLOW_NEVER_STARTED: &str = "flow-never-started";
-
-/// Bits of the packet whose transmission a queue has to exceed.
-const PACKET_BITS: u64 = 1500 * 8;
-/// Flows that a text names.
-const NAMED: usize = 3;
-
-/// What the repetitions of an arm show.
-pub(super) fn of_arm(
-    cell: &str,
-    arm: &str,
-    repetitions: &[&Totals],
-    distributions: &Distributions,
-) -> Vec<Warning> {
-    let warning = |code: &str, text| Warning {
-        code: code.to_owned(),
-        text,
-        cell: cell.to_owned(),
-        arm: Some(arm.to_owned()),
-    };
-    let mut warnings = Vec::new();
-    let least_bps = repetitions.iter().map(|totals| totals.least_bps).min();
-    let packet_ns = (PACKET_BITS * 1_000_000_000).checked_div(least_bps.unwrap_or(0));
-    let waited_ns = distributions
-        .sojourn_ns
-        .iter()
-        .filter_map(|ns| ns.most())
-        .max();
-    if let (Some(packet_ns), Some(waited_ns)) = (packet_ns, waited_ns) {
-        if waited_ns <= packet_ns {
-            let text = format!(
-                "the queue never built: no packet waited longer than {:.3} ms, the transmission \
-                 of one, so the queue discipline had nothing to do",
-                packet_ns as f64 / 1e6
-            );
-            warnings.push(warning(QUEUE_NEVER_BUILT, text));
-        }
-    }
-    let silent = silent_flows(repetitions);
-    if !silent.is_empty() {
-        let names = silent.iter().take(NAMED).copied().collect::<Vec<_>>();
-        let more = match silent.len().saturating_sub(NAMED) {
-            0 => String::new(),
-            more => format!(" and {more} more"),
-        };
-        let text = format!("never started: {}{more} sent nothing", names.join(", "));
-        warnings.push(warning(FLOW_NEVER_STARTED, text));
-    }
-    warnings
-}
-
-/// Flows that sent nothing in any repetition, in order.
-fn silent_flows<'a>(repetitions: &[&'a Totals]) -> Vec<&'a str> {
-    let Some((first, others)) = repetitions.split_first() else {
-        return Vec::new();
-    };
-    let flows = first.flows.iter().enumerate();
-    let silent = flows.filter(|(index, flow)| {
-        let others = others.iter().filter_map(|totals| totals.flows.get(*index));
-        flow.count.packets + others.map(|flow| flow.count.packets).sum::<u64>() == 0
-    });
-    silent.map(|(_, flow)| flow.name.as_str()).collect()
-}

@@ -6,8 +6,8 @@ use std::path::Path;
 use l4sllm_model::files::AtomicDir;
 
 use super::columns::RowFile;
-use super::dir::{json, remove, write_atomically};
 use super::error::ResultError;
+use super::files::{json, remove, write_atomically};
 use super::layout::META;
 use super::statistics::{Recorder, Samples};
 use super::{DecisionRow, FlowRow, PacketRow, RunMeta, Window};
