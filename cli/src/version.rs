@@ -6,7 +6,7 @@ use clap::Args;
 use l4sllm_abi::{MESSAGE_SIZE, VERSIONS};
 use l4sllm_model::text::shown;
 use l4sllmd::config::DEFAULT_SOCKET;
-use l4sllmd::logging::explain;
+use l4sllmd::os_error::explain;
 use l4sllmd::status::ask;
 
 use crate::output::print;

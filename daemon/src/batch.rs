@@ -8,7 +8,6 @@ use l4sllm_abi::{EventCode, Message, Record};
 
 use crate::engine::{Decision, Engine};
 use crate::metrics::Counters;
-use crate::plan::Plan;
 
 /// One instance of a scheduler.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -102,12 +101,13 @@ impl Batch {
         self.next_seq = Some(next);
     }
 
-    /// Passes a record to its instance's engine, and decides where `plan`
-    /// does not leave that out.
+    /// Passes a record to its instance's engine, which decides where an
+    /// interval ends, unless at least `to_decision` more records of the
+    /// instance come before one that is decided on.
     pub(crate) fn observe(
         &mut self,
         record: &Record,
-        plan: &mut Plan,
+        to_decision: u32,
         counters: &mut Counters,
     ) -> Option<Decision> {
         let scheduler = Scheduler::of(record);
@@ -138,7 +138,6 @@ impl Batch {
             stream.records = 0;
             counters.due += 1;
         }
-        let to_decision = plan.records_to_decision(scheduler, self.interval);
         if to_decision > 0 {
             stream.engine.skip(record, to_decision);
             if due {

@@ -7,7 +7,7 @@ use l4sllm_model::PolicyError;
 
 use crate::config::ConfigError;
 use crate::device::DeviceError;
-use crate::logging::explain;
+use crate::os_error::explain;
 
 /// Why the program ends without a signal.
 #[derive(Debug, thiserror::Error)]

@@ -25,6 +25,7 @@ pub mod error;
 pub mod files;
 pub mod logging;
 pub mod metrics;
+pub mod os_error;
 mod pipeline;
 mod plan;
 pub mod run;

@@ -4,7 +4,6 @@ use std::io::{self, IsTerminal, Write};
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
-use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::fmt;
@@ -124,23 +123,6 @@ impl Throttle {
     }
 }
 
-/// An error of the system with what to do about it, where that is known.
-pub fn explain(error: &io::Error) -> String {
-    let remedy = match error.raw_os_error().map(Errno::from_raw) {
-        Some(Errno::EMFILE) => "this process has too many files open; raise its limit (limits(1))",
-        Some(Errno::ENFILE) => "the system has too many files open; raise kern.maxfiles",
-        Some(Errno::EACCES | Errno::EPERM) => {
-            "run as root, or as a user or a member of the group that ls -l shows"
-        }
-        Some(Errno::ELOOP) => {
-            "a symbolic link leads to itself, or out of a directory it must not leave"
-        }
-        Some(Errno::ENOMEM | Errno::ENOBUFS) => "the system is short of memory",
-        _ => return error.to_string(),
-    };
-    format!("{error}: {remedy}")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -165,17 +147,5 @@ mod tests {
         let calm = later + Duration::from_secs(100);
         assert!((0..8).all(|_| throttle.allow_at(calm).is_some()));
         assert_eq!(throttle.allow_at(calm), None);
-    }
-
-    #[test]
-    fn errors_come_with_what_to_do() {
-        for (errno, words) in [
-            (Errno::EMFILE, "limits(1)"),
-            (Errno::EACCES, "member of the group"),
-            (Errno::ENOENT, "No such file"),
-        ] {
-            let text = explain(&errno.into());
-            assert!(text.contains(words), "{text}");
-        }
     }
 }

@@ -96,7 +96,8 @@ impl Pipeline {
         let Message::Decision(record) = message else {
             return None;
         };
-        let decision = self.batch.observe(record, plan, counters)?;
+        let to_decision = plan.records_to_decision(Scheduler::of(record), self.batch.interval());
+        let decision = self.batch.observe(record, to_decision, counters)?;
         Some(Decided {
             decision,
             record: *record,

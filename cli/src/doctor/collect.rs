@@ -8,7 +8,7 @@ use l4sllm_model::text::shown;
 use l4sllmd::config::{DeviceConfig, DeviceKind, Wake};
 use l4sllmd::device::{self, DeviceError};
 use l4sllmd::files::Files;
-use l4sllmd::logging::explain;
+use l4sllmd::os_error::explain;
 use l4sllmd::status::ask;
 
 use super::DoctorArgs;

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::apply::{OverrideMode, Scope};
 use crate::engine::{Decision, Step};
-use crate::logging::explain;
+use crate::os_error::explain;
 use crate::pipeline::PipelineConfig;
 
 /// What is wrong with a configuration file.

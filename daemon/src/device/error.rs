@@ -8,7 +8,7 @@ use l4sllm_abi::{AbiError, Refusal};
 use nix::errno::Errno;
 
 use crate::config::{DeviceConfig, DeviceKind};
-use crate::logging::explain;
+use crate::os_error::explain;
 
 /// Why a device could not be opened or asked.
 #[derive(Debug, thiserror::Error)]

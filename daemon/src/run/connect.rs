@@ -7,7 +7,8 @@ use l4sllm_abi::{Limits, Refusal, VERSIONS, Version};
 use tokio::sync::mpsc;
 use tracing::{info, warn};
 
-use super::worker::{Order, Worker};
+use super::orders::Order;
+use super::worker::Worker;
 use crate::apply::OverrideMode;
 use crate::config::{Config, LimitsConfig};
 use crate::device::{Device, DeviceError};

@@ -16,9 +16,11 @@ mod board;
 mod connect;
 mod control;
 mod engines;
+mod orders;
 mod reload;
 mod report;
 mod serve;
+mod turns;
 mod worker;
 
 use std::os::fd::AsRawFd;
@@ -40,8 +42,9 @@ use crate::metrics::Counters;
 use crate::sandbox;
 use crate::status::{Reloads, StatusSocket};
 use control::{Command, Control};
+use orders::Order;
 use reload::Reload;
-use worker::{Order, Running, Worker};
+use worker::{Running, Worker};
 
 pub use engines::Engines;
 

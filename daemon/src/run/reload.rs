@@ -13,20 +13,14 @@ use tracing::{info, warn};
 
 use super::connect::{apply_limits, check_limits};
 use super::engines::Engines;
-use super::worker::{Order, Worker};
+use super::orders::{Candidate, Order};
+use super::worker::Worker;
 use crate::advice::AdvisedMode;
 use crate::config::Config;
 use crate::device::Device;
 use crate::error::Error;
 use crate::files::Files;
 use crate::pipeline::PipelineConfig;
-
-/// A configuration with what it names, loaded and not yet in force.
-#[derive(Debug, Clone)]
-pub(super) struct Candidate {
-    pub(super) config: Config,
-    pub(super) engines: Engines,
-}
 
 /// Why the operator's settings are read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

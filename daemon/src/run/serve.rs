@@ -12,8 +12,9 @@ use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
 use tracing::{debug, error, info, warn};
 
+use super::orders::{End, Order};
 use super::reload::Asked;
-use super::worker::{End, Order, Worker};
+use super::worker::Worker;
 use crate::clock::now_ns;
 use crate::config::Wake;
 use crate::device::{Device, DeviceError};
@@ -32,32 +33,6 @@ const SLACK: usize = 64;
 /// Most messages of one turn, 5 MB. The rest, which newer ones will soon
 /// replace, stays in the ring.
 const MAX_BACKLOG: usize = 8 * MAX_READ;
-
-/// How long one turn may decide, ns; it decides once in any case.
-const TURN_NS: u64 = 50_000_000;
-
-/// What one turn passes to the next.
-#[derive(Debug, Default)]
-pub(super) struct Turns {
-    /// Cost of a decision, ns: an exponential moving average.
-    cost_ns: u64,
-    /// Memory of the last backlog.
-    backlog: Vec<Message>,
-}
-
-impl Turns {
-    /// Decisions for which one turn has the time.
-    fn most(&self) -> usize {
-        (TURN_NS / self.cost_ns.max(1)).max(1) as usize
-    }
-
-    fn took(&mut self, ns: u64) {
-        self.cost_ns = match self.cost_ns {
-            0 => ns,
-            cost => cost - cost / 8 + ns / 8,
-        };
-    }
-}
 
 /// Whether nothing has been read since the last look, and the one before it.
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -17,11 +17,10 @@ use tracing::warn;
 use super::Engines;
 use super::backoff::Backoff;
 use super::board::{Board, Live};
-use super::reload::Candidate;
-use super::serve::Turns;
+use super::orders::{End, Order};
+use super::turns::Turns;
 use crate::advice::{self, Advice};
 use crate::config::Config;
-use crate::device::DeviceError;
 use crate::error::Error;
 use crate::files::Files;
 use crate::logging::Throttle;
@@ -30,22 +29,6 @@ use crate::status::{DeviceStatus, State};
 
 /// Orders of the control task: at most one reload at a time, and the stop.
 const ORDERS: usize = 2;
-
-/// What the control task asks for.
-pub(super) enum Order {
-    /// Put a configuration and its engines in force, and report whether that
-    /// worked.
-    Apply(Box<Candidate>, oneshot::Sender<Result<(), Error>>),
-    /// End.
-    Stop,
-}
-
-/// Why the stream of one opened device ended.
-pub(super) enum End {
-    /// It was ordered.
-    Stop,
-    Gone(DeviceError),
-}
 
 /// The device's side of the program.
 #[derive(Debug)]

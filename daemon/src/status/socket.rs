@@ -16,7 +16,8 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use super::Status;
 use crate::config::StatusConfig;
 use crate::files::Files;
-use crate::logging::{Throttle, explain};
+use crate::logging::Throttle;
+use crate::os_error::explain;
 
 /// A question to the main loop.
 pub(crate) type Question = oneshot::Sender<Status>;

@@ -1,0 +1,39 @@
+//! Errors of the system with what to do about them.
+
+use std::io;
+
+use nix::errno::Errno;
+
+/// An error of the system with what to do about it, where that is known.
+pub fn explain(error: &io::Error) -> String {
+    let remedy = match error.raw_os_error().map(Errno::from_raw) {
+        Some(Errno::EMFILE) => "this process has too many files open; raise its limit (limits(1))",
+        Some(Errno::ENFILE) => "the system has too many files open; raise kern.maxfiles",
+        Some(Errno::EACCES | Errno::EPERM) => {
+            "run as root, or as a user or a member of the group that ls -l shows"
+        }
+        Some(Errno::ELOOP) => {
+            "a symbolic link leads to itself, or out of a directory it must not leave"
+        }
+        Some(Errno::ENOMEM | Errno::ENOBUFS) => "the system is short of memory",
+        _ => return error.to_string(),
+    };
+    format!("{error}: {remedy}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_come_with_what_to_do() {
+        for (errno, words) in [
+            (Errno::EMFILE, "limits(1)"),
+            (Errno::EACCES, "member of the group"),
+            (Errno::ENOENT, "No such file"),
+        ] {
+            let text = explain(&errno.into());
+            assert!(text.contains(words), "{text}");
+        }
+    }
+}
