@@ -82,6 +82,8 @@ l4s_params_rtt(struct l4s_params *p, uint64_t typical_ns, uint64_t max_ns)
 	p->tupdate_ns = tupdate * L4S_NS_PER_US;
 	p->alpha_uhz = (uint32_t)((100000000000ULL * tupdate +
 	    max * max / 2) / (max * max));
+	if (p->alpha_uhz == 0)		/* without it no target is kept */
+		p->alpha_uhz = 1;
 	p->beta_uhz = (uint32_t)((300000000000ULL + max / 2) / max);
 	return (0);
 }

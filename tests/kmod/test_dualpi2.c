@@ -770,6 +770,8 @@ rtt_helper(void)
 		CHECK_NEAR(p.alpha_uhz * 1e-6, cases[i].alpha, 1e-5);
 		CHECK_NEAR(p.beta_uhz * 1e-6, cases[i].beta, 1e-5);
 	}
+	CHECK_EQ(l4s_params_rtt(&p, 100 * US, 10 * SEC), 0);
+	CHECK_EQ(p.alpha_uhz, 1);		/* 0.1, but never 0 */
 	l4s_params_default(&before);
 	for (i = 0; i < nitems(bad); i++) {
 		p = before;
