@@ -81,6 +81,8 @@ l4s_device_detach(struct l4s_device *dev, struct l4s_instance *inst,
 	for (link = &dev->instances; *link != inst; link = &(*link)->next)
 		L4S_ASSERT(*link != NULL);
 	*link = inst->next;
+	/* What was submitted since the instance closed; no more can come. */
+	l4s_instance_release(inst);
 	l4s_stats_add(&dev->gone, inst);
 	l4s_queues_add(&dev->gone_queues, inst, now);
 	dev->gone_queues.base_probability = 0;

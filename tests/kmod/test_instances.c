@@ -381,6 +381,42 @@ totals_never_fall(void)
 	tear_down(&f);
 }
 
+/* The ring's wake: a controller that answers what an instance wrote last. */
+static void
+answer(void *arg)
+{
+	struct fixture *f = arg;
+
+	f->ring.wake_at = UINT64_MAX;
+	CHECK_EQ(order(f, 1, 0), 0);
+}
+
+/*
+ * An override may come between the last message of an instance and the moment
+ * at which it cannot be found any more: it does not wait for ever.
+ */
+static void
+override_for_one_that_goes(void)
+{
+	struct l4s_instance inst;
+	struct l4s_stats s;
+	struct fixture f;
+
+	set_up(&f, 0);
+	(void)join(&f, &inst, 1);
+	inst.overload.reported = true;		/* its end is a message */
+	f.ring.wake = answer;
+	f.ring.wake_arg = &f;
+	f.ring.wake_at = 0;
+	f.ring.watched = 1;
+	leave(&f, &inst);
+	s = stats_of(&f, 0, 0, SEC);
+	CHECK_EQ(s.overrides_received, 1);
+	CHECK_EQ(s.overrides_waiting, 0);
+	CHECK_EQ(s.overrides_expired, 1);
+	tear_down(&f);
+}
+
 /* An overload that lasts until the instance goes has an end. */
 static void
 overload_ends_with_its_instance(void)
@@ -413,6 +449,7 @@ const struct test instance_tests[] = {
 	TEST(watched_without_packets),
 	TEST(dropped_with_their_scheduler),
 	TEST(totals_never_fall),
+	TEST(override_for_one_that_goes),
 	TEST(overload_ends_with_its_instance),
 	TEST_END
 };
