@@ -55,6 +55,16 @@ instance_overridden(const struct l4s_decision *x)
 	return (x->reason == L4S_REASON_ONCE || x->reason == L4S_REASON_HOLD);
 }
 
+/* Runs the controller up to `now', and sees what it does to overload. */
+static inline void
+instance_advance(struct l4s_instance *inst, uint64_t now)
+{
+	if (__predict_false(now >= inst->queue.next_update)) {
+		dualpi2_update(&inst->queue, now);
+		instance_overload(inst, now);
+	}
+}
+
 /* Brings the instance up to `now'; returns the time that is in force. */
 static inline uint64_t
 instance_catch_up(struct l4s_instance *inst, uint64_t now)
@@ -66,10 +76,7 @@ instance_catch_up(struct l4s_instance *inst, uint64_t now)
 	if (__predict_false(L4S_LOAD_ACQ(&o->pending) != 0 || now >= o->due))
 		instance_catch_up_slow(inst, now);
 	inst->now = now;
-	if (__predict_false(now >= inst->queue.next_update)) {
-		dualpi2_update(&inst->queue, now);
-		instance_overload(inst, now);
-	}
+	instance_advance(inst, now);
 	return (now);
 }
 
@@ -88,14 +95,14 @@ instance_catch_up_slow(struct l4s_instance *inst, uint64_t now)
 
 	if (o->active && now >= o->current.expires_ns) {
 		if (o->current.expires_ns > inst->now)
-			dualpi2_advance(d, o->current.expires_ns);
+			instance_advance(inst, o->current.expires_ns);
 		changed = l4s_override_expire(o, d, now);
 	}
 	if (now >= o->due)
 		l4s_instance_watch(inst, now);
 	pending = L4S_LOAD_ACQ(&o->pending);
 	if (pending != 0) {
-		dualpi2_advance(d, now);
+		instance_advance(inst, now);
 		if (l4s_override_collect(o, d, pending,
 		    inst->counters.decisions, now))
 			changed = true;

@@ -214,6 +214,34 @@ overload_events(void)
 	router_destroy(&r);
 }
 
+/*
+ * A controller that sends an override for each packet hides no overload: the
+ * updates run before its override is taken, or when one expires.
+ */
+static void
+overload_under_a_controller(void)
+{
+	struct router r = router_create(NULL, NULL, 4096);
+	struct l4s_user_packet out;
+	struct l4s_event begin;
+	struct l4s_queues t;
+	unsigned i;
+
+	for (i = 0; i < 20; i++) {
+		CHECK_EQ(router_put(&r, L4S_ECN_NOT_ECT), 0);
+		r.now += 400 * MS;
+		CHECK_EQ(router_once(&r, L4S_ACTION_ENQUEUE), 0);
+		(void)l4s_user_dequeue(r.u, r.now, &out);
+		drain(&r);
+	}
+	begin = overload_event(&r);
+	CHECK_EQ(begin.code, L4S_EVENT_OVERLOAD);
+	t = router_queues(&r);
+	CHECK_EQ(t.overload, 1);
+	CHECK_EQ(t.overload_ns, r.now - begin.hdr.time_ns);
+	router_destroy(&r);
+}
+
 /* Packets of a burst of 100 Not-ECT datagrams that a link of `bps' sends. */
 static uint64_t
 burst_through(uint64_t bps)
@@ -252,6 +280,7 @@ const struct test stats_tests[] = {
 	TEST(each_queue_has_its_own),
 	TEST(live_probabilities),
 	TEST(overload_events),
+	TEST(overload_under_a_controller),
 	TEST(bursts_at_slow_rates),
 	TEST_END
 };
