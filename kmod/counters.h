@@ -8,9 +8,9 @@
  * The counters of an instance.  The packet path alone writes them, with
  * L4S_COUNT and L4S_STORE, and anyone may read them: stats.h.
  *
- * Each event is counted once.  What arrived and what was dropped in all is
- * counted in struct dualpi2_queue, since records carry it; sums and
- * differences are made by the reader.
+ * What arrived is counted in struct dualpi2_queue, since records carry it.  The
+ * reader makes the sums, and of differences the backlog alone: of two counters
+ * that are read while packets pass, a difference may fall.
  */
 
 #ifndef _L4S_COUNTERS_H_
@@ -26,6 +26,7 @@ struct l4s_queue_counters {
 	uint64_t	marked_bytes;
 	uint64_t	drops_tail;
 	uint64_t	drops_ecn;	/* by AQM or override */
+	uint64_t	drops_not_ect;	/* likewise */
 	uint64_t	drops_flush;
 	uint64_t	delay_sum_ns;	/* over those forwarded */
 	uint64_t	delay_max_ns;
@@ -36,7 +37,9 @@ struct l4s_queue_counters {
 
 struct l4s_counters {
 	struct l4s_queue_counters queue[2]; /* L4S_QUEUE_CLASSIC, _L4S */
+	uint64_t	drops_base;
 	uint64_t	drops_override;
+	uint64_t	marks_classic;
 	uint64_t	marks_native;
 	uint64_t	marks_coupled;
 	uint64_t	marks_override;

@@ -307,7 +307,8 @@ dualpi2_enqueue(struct dualpi2 *d, l4s_pkt_t *pkt, uint8_t queue,
 	} else
 		l4s_pkt_set_next(q->tail, pkt);
 	q->tail = pkt;
-	L4S_STORE(&q->packets, q->packets + 1);
+	/* Who sees the packet sees when it arrived. */
+	L4S_STORE_REL(&q->packets, q->packets + 1);
 	q->bytes += length;
 	return (true);
 }

@@ -298,10 +298,10 @@ instance_count(struct l4s_instance *inst, const struct dualpi2_verdict *v,
 	if (x->action == L4S_ACTION_DROP) {
 		L4S_COUNT(&inst->queue.queue[v->queue].total_drops, 1);
 		L4S_COUNT(&q->dropped_bytes, v->length);
-		if (v->ecn != L4S_ECN_NOT_ECT)
-			L4S_COUNT(&q->drops_ecn, 1);
-		if (instance_overridden(x))
-			L4S_COUNT(&c->drops_override, 1);
+		L4S_COUNT(v->ecn != L4S_ECN_NOT_ECT ? &q->drops_ecn :
+		    &q->drops_not_ect, 1);
+		L4S_COUNT(instance_overridden(x) ? &c->drops_override :
+		    &c->drops_base, 1);
 		return;
 	}
 	l4s_count_forwarded(q, v->length, v->sojourn_ns);
@@ -315,6 +315,8 @@ instance_count(struct l4s_instance *inst, const struct dualpi2_verdict *v,
 		L4S_COUNT(&c->marks_native, 1);
 	else if (v->cause == DUALPI2_COUPLED)
 		L4S_COUNT(&c->marks_coupled, 1);
+	else
+		L4S_COUNT(&c->marks_classic, 1);
 }
 
 static void

@@ -24,34 +24,32 @@ l4s_stats_add(struct l4s_stats *t, struct l4s_instance *inst)
 	const struct l4s_counters *c = &inst->counters;
 	struct l4s_overrides *o = &inst->overrides;
 	struct l4s_queue_stats q;
-	uint64_t native, coupled, override_marks, override_drops;
-	uint64_t marked = 0, aqm = 0;
+	uint64_t base, override;
 	unsigned i;
 
-	native = L4S_LOAD_ACQ(&c->marks_native);
-	coupled = L4S_LOAD_ACQ(&c->marks_coupled);
-	override_marks = L4S_LOAD_ACQ(&c->marks_override);
-	override_drops = L4S_LOAD_ACQ(&c->drops_override);
+	base = L4S_LOAD_ACQ(&c->drops_base);
+	override = L4S_LOAD_ACQ(&c->drops_override);
 	for (i = 0; i < nitems(c->queue); i++) {
 		stats_read_queue(inst, i, &q);
 		t->packets_in += q.packets_in;
 		t->bytes_in += q.bytes_in;
 		t->forwarded += q.forwarded;
 		t->forwarded_bytes += q.forwarded_bytes;
-		t->dropped += q.dropped;
-		t->queued += q.queued;
+		t->dropped += q.drops_tail + q.drops_flush;
+		t->queued += q.packets_in - q.forwarded - q.drops_tail -
+		    q.drops_flush;
 		t->queued_bytes += q.queued_bytes;
 		t->drops_tail += q.drops_tail;
 		t->drops_flush += q.drops_flush;
-		aqm += q.drops_ecn + q.drops_not_ect;
-		marked += q.marked;
 	}
-	t->drops_base += aqm - override_drops;
-	t->drops_override += override_drops;
-	t->marks_classic += marked - native - coupled - override_marks;
-	t->marks_native += native;
-	t->marks_coupled += coupled;
-	t->marks_override += override_marks;
+	t->drops_base += base;
+	t->drops_override += override;
+	t->dropped += base + override;
+	t->queued -= base + override;
+	t->marks_classic += L4S_LOAD(&c->marks_classic);
+	t->marks_native += L4S_LOAD(&c->marks_native);
+	t->marks_coupled += L4S_LOAD(&c->marks_coupled);
+	t->marks_override += L4S_LOAD(&c->marks_override);
 	for (i = 0; i < L4S_REASON_COUNT; i++)
 		t->refused[i] += L4S_LOAD(&c->refused[i]);
 	t->decisions_overridden += L4S_LOAD(&c->overridden);
@@ -137,11 +135,11 @@ stats_read_queue(const struct l4s_instance *inst, unsigned queue,
 	t->drops_flush = L4S_LOAD_ACQ(&c->drops_flush);
 	t->drops_ecn = L4S_LOAD_ACQ(&c->drops_ecn);
 	t->dropped_bytes = L4S_LOAD_ACQ(&c->dropped_bytes);
-	t->dropped = L4S_LOAD_ACQ(&q->total_drops);
+	t->drops_not_ect = L4S_LOAD_ACQ(&c->drops_not_ect);
 	t->bytes_in = L4S_LOAD_ACQ(&q->total_bytes);
 	t->packets_in = L4S_LOAD_ACQ(&q->total_packets);
-	t->drops_not_ect = t->dropped - t->drops_tail - t->drops_flush -
-	    t->drops_ecn;
+	t->dropped = t->drops_tail + t->drops_flush + t->drops_ecn +
+	    t->drops_not_ect;
 	t->queued = t->packets_in - t->forwarded - t->dropped;
 	t->queued_bytes = t->bytes_in - t->forwarded_bytes - t->dropped_bytes;
 	t->queued_max = L4S_LOAD(&c->queued_max);
@@ -149,14 +147,19 @@ stats_read_queue(const struct l4s_instance *inst, unsigned queue,
 	t->delay_max_ns = L4S_LOAD(&c->delay_max_ns);
 }
 
-/* The head may leave meanwhile: then this is its delay or the next one's. */
+/*
+ * The head may leave meanwhile: then this is its delay or the next one's.
+ * `packets' is read first: an empty queue has an old head_ns.
+ */
 static uint64_t
 stats_head_delay(const struct dualpi2_queue *q, uint64_t now)
 {
-	uint64_t arrival = L4S_LOAD(&q->head_ns);
+	uint64_t arrival;
 
-	return (L4S_LOAD(&q->packets) != 0 && now > arrival ? now - arrival :
-	    0);
+	if (L4S_LOAD_ACQ(&q->packets) == 0)
+		return (0);
+	arrival = L4S_LOAD(&q->head_ns);
+	return (now > arrival ? now - arrival : 0);
 }
 
 static void

@@ -8,7 +8,8 @@
  * The packet path in one thread, two readers and a controller in others, all
  * at full speed, under ThreadSanitizer.  Every message that a reader gets must
  * be whole, in order, or announced as lost; the controller's books must
- * balance at each look; a sleeping reader must be woken.
+ * balance at each look; a sleeping reader must be woken; no counter falls from
+ * one look to the next.
  */
 
 #include <pthread.h>
@@ -186,6 +187,60 @@ controller(void *arg)
 	return (NULL);
 }
 
+/* Counters as an operator reads them, again and again. */
+static void *
+onlooker(void *arg)
+{
+	static const size_t gauges[] = {
+		offsetof(struct l4s_stats, queued),
+		offsetof(struct l4s_stats, queued_bytes),
+		offsetof(struct l4s_stats, records_waiting),
+		offsetof(struct l4s_stats, overrides_waiting),
+	};
+	struct l4s_user_handle *h = arg;
+	struct l4s_queues q[2];
+	struct l4s_stats s[2];
+	size_t i, g;
+	unsigned look, l;
+
+	memset(s, 0, sizeof(s));
+	memset(q, 0, sizeof(q));
+	for (look = 0; !atomic_load(&done); look ^= 1) {
+		memset(&s[look], 0, sizeof(s[look]));
+		s[look].version = L4S_ABI_VERSION;
+		s[look].length = sizeof(s[look]);
+		MUST(l4s_user_request(h, L4S_OP_STATS, &s[look],
+		    sizeof(s[look]), atomic_load(&now)) == 0);
+		for (i = offsetof(struct l4s_stats, packets_in) / 8;
+		    i < sizeof(s[look]) / 8; i++) {
+			for (g = 0; g < sizeof(gauges) / sizeof(gauges[0]) &&
+			    gauges[g] != i * 8; g++)
+				;
+			MUST(g < sizeof(gauges) / sizeof(gauges[0]) ||
+			    ((uint64_t *)&s[look])[i] >=
+			    ((uint64_t *)&s[look ^ 1])[i]);
+		}
+		memset(&q[look], 0, sizeof(q[look]));
+		q[look].version = L4S_ABI_VERSION;
+		q[look].length = sizeof(q[look]);
+		MUST(l4s_user_request(h, L4S_OP_QUEUES, &q[look],
+		    sizeof(q[look]), atomic_load(&now)) == 0);
+		for (l = 0; l < 2; l++) {
+			const struct l4s_queue_stats *after =
+			    &q[look].queue[l], *before = &q[look ^ 1].queue[l];
+
+			MUST(after->dropped >= before->dropped);
+			MUST(after->drops_ecn >= before->drops_ecn);
+			MUST(after->drops_not_ect >= before->drops_not_ect);
+			MUST(after->marked >= before->marked);
+			MUST(after->packets_in == after->forwarded +
+			    after->dropped + after->queued);
+		}
+	}
+	l4s_user_close(h, atomic_load(&now));
+	return (NULL);
+}
+
 int
 main(void)
 {
@@ -193,7 +248,7 @@ main(void)
 	struct l4s_user_packet out, drops[16];
 	struct l4s_user_handle *control;
 	struct reader readers[READERS];
-	pthread_t threads[READERS + 1];
+	pthread_t threads[READERS + 2];
 	int error, i;
 
 	router = l4s_user_create(NULL, NULL, RING, 1, &error);
@@ -211,6 +266,8 @@ main(void)
 	control = l4s_user_open(router);
 	MUST(l4s_user_request(control, L4S_OP_CONTROL, NULL, 0, 1) == 0);
 	pthread_create(&threads[READERS], NULL, controller, control);
+	pthread_create(&threads[READERS + 1], NULL, onlooker,
+	    l4s_user_open(router));
 
 	for (i = 0; i < PACKETS; i++) {
 		uint64_t t = atomic_fetch_add(&now, 10000) + 10000;
@@ -222,6 +279,7 @@ main(void)
 	}
 	atomic_store(&done, true);
 	pthread_join(threads[READERS], NULL);
+	pthread_join(threads[READERS + 1], NULL);
 	for (i = 0; i < 64; i++)
 		(void)l4s_user_dequeue(router, atomic_load(&now), &out);
 	/* Only now: a reader that ends before the last message miscounts. */
