@@ -73,7 +73,8 @@ impl QueueStats<'_> {
 
     /// The delay that the given share (0 to 1) of the packets forwarded did
     /// not exceed, ns: linear within a bin, so off by less than the bin's
-    /// width. `None` before the first packet.
+    /// width; the last bin ends at the longest delay. `None` before the first
+    /// packet.
     pub fn delay_quantile_ns(&self, share: f64) -> Option<f64> {
         let total: u64 = self.0.delays.iter().sum();
         let mut left = share.clamp(0.0, 1.0) * total as f64;
@@ -83,7 +84,7 @@ impl QueueStats<'_> {
                 let from = bin_edge_ns(bin) as f64;
                 let to = match bin + 1 {
                     next if next < self.0.delays.len() => bin_edge_ns(next) as f64,
-                    _ => from,
+                    _ => (self.0.delay_max_ns as f64).max(from),
                 };
                 let delay = from + (to - from) * left / count;
                 return Some(delay.min((self.0.delay_max_ns as f64).max(from)));
@@ -170,6 +171,17 @@ mod tests {
         assert!((2_097_152.0..=3_000_000.0).contains(&p99), "{p99}");
         assert_eq!(l4s.delay_quantile_ns(1.0), Some(3_000_000.0));
         assert_eq!(some.queue(Queue::Classic).forwarded, 0);
+
+        // Beyond the last edge: up to the longest that was seen.
+        let last = queues(|q| {
+            q.forwarded = 100;
+            q.packets_in = 100;
+            q.delay_max_ns = 5_000_000_000;
+            q.delays[31] = 100;
+        });
+        let l4s = last.queue(Queue::L4s);
+        assert_eq!(l4s.delay_quantile_ns(1.0), Some(5_000_000_000.0));
+        assert!(l4s.delay_quantile_ns(0.5).unwrap() > 2_000_000_000.0);
     }
 
     #[test]
