@@ -19,7 +19,7 @@ use crate::output::{Done, print};
 Examples:
   l4sllm validate
   l4sllm validate --case mixed-rtt-5-100 --case overload-l4s-140
-  l4sllm validate --csv out/published.csv --json out/published.json")]
+  l4sllm validate --csv published.csv --json published.json")]
 pub struct ValidateArgs {
     /// Where figures.toml and its scenarios are.
     #[arg(long, value_name = "DIR", default_value = "scenarios/published")]
@@ -141,7 +141,7 @@ fn table(compared: &[Comparison]) -> String {
     let (least, most) = (NEAR.start(), NEAR.end());
     let _ = writeln!(
         out,
-        "\n{near} of {} within {least} to {most} of theirs.",
+        "\n{near} of {} are {least} to {most} times theirs.",
         compared.len()
     );
     for (at, why) in reasons.iter().enumerate() {
@@ -212,7 +212,7 @@ mod tests {
         );
         assert!(notes[3].ends_with("0.10  unexplained"), "{text}");
         assert!(
-            text.contains("1 of 4 within 0.7 to 1.4 of theirs.\n[1] because"),
+            text.contains("1 of 4 are 0.7 to 1.4 times theirs.\n[1] because"),
             "{text}"
         );
         assert!(csv(&compared).contains(",\"s\",\"\"\"p\"\"\",\"because\""));
