@@ -240,8 +240,8 @@ fn key() -> String {
         "<p class=\"key\"><span class=\"better\">Blue: better</span>, \
          <span class=\"worse\">orange: worse</span>, on dark ground: \
          <span class=\"much-better\">much better</span> or \
-         <span class=\"much-worse\">much worse</span> (5 points of utilisation, 2 of drops, half \
-         of a delay, 0.1 of Jain's index), <span class=\"uncertain\">grey: not certain</span>. \
+         <span class=\"much-worse\">much worse</span> (at least 5 points of utilisation, 2 of drops, \
+         half of a delay or 0.1 of Jain's index), <span class=\"uncertain\">grey: not certain</span>. \
          {}</p>\n",
         escape(DEFINITION)
     )

@@ -17,7 +17,8 @@ pub(super) const NOTHING: &str = "\u{2013}";
 const DOUBTFUL: char = '\u{26a0}';
 
 /// What the signs in a terminal mean.
-pub(super) const SIGNS: &str = "! worse, !! much worse, + better, ++ much better";
+pub(super) const SIGNS: &str =
+    "Starred: the best of its column. ! worse, !! much worse, + better, ++ much better";
 
 /// A table: columns under group names, rows with a name.
 #[derive(Debug, Clone, PartialEq)]
