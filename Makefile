@@ -37,7 +37,7 @@ published: setup ## train the published backbones, draw figures: make published 
 bench: build ## speed, as ratios measured in one run
 	@scripts/bench.sh
 
-bench-train: setup ## training throughput beside Python's (PYTHON=one with transformers and peft)
+bench-train: setup ## training throughput next to Python's (PYTHON=one with transformers and peft)
 	@scripts/bench-train.sh
 
 policy: setup ## train policies/default again from new pools

@@ -15,7 +15,7 @@ use crate::output::outln;
 
 /// Compare a policy's decisions with a pool's.
 ///
-/// Accuracy stands beside the share of the most frequent action, which a
+/// Accuracy is printed with the share of the most frequent action, which a
 /// constant answer reaches.
 #[derive(Debug, Args)]
 pub struct EvalArgs {

@@ -14,7 +14,7 @@ use l4sllm_model::text::{line, lines, printable, shown};
 pub enum Done {
     Finished,
     Interrupted,
-    /// It looked, and found something to mend.
+    /// It looked, and found something to fix.
     Unhealthy,
 }
 

@@ -41,8 +41,8 @@ const HELD_OUT: f64 = 0.2;
 /// skipped by name. DIR gets a directory for each training, as `l4sllm train`
 /// makes it, backbones.json of what was measured alone, and the report.
 ///
-/// An interrupted run goes on with the same options; what is finished is not
-/// done again.
+/// The same options resume an interrupted run; what is finished is not done
+/// again.
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
 Examples:
@@ -140,7 +140,7 @@ pub fn run(args: &PublishedArgs, cancel: &AtomicBool) -> anyhow::Result<Done> {
         match train(args, name, &pool, &dir, length)? {
             Ended::Trained => trained.push(dir),
             Ended::Interrupted => {
-                outln!("interrupted: the same command goes on")?;
+                outln!("interrupted: the same command resumes it")?;
                 return Ok(Done::Interrupted);
             }
             Ended::NoRoom(why) => {

@@ -397,7 +397,7 @@ fn a_training_is_not_lost_and_goes_on_as_it_was_started() {
     let short = ["--window", "4", "--steps", "6", "--evaluate-every", "3"];
     let few = ["--batch", "4", "--warmup", "2", "--evaluate-windows", "16"];
     for (more, want) in [
-        ("", "has a training already: --resume goes on with it"),
+        ("", "has a training already: --resume continues it"),
         ("--resume --residual", "head.residual = false, not true"),
         ("--resume --held-out 0.4", "the training was started with"),
         ("--resume --clip 0.5", "clip 0.25, not 0.5"),

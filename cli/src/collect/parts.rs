@@ -64,7 +64,7 @@ impl Parts {
             Ok(found) => ensure!(
                 found == identity,
                 "{}: parts of another collection (seed, files, options or version differ); \
-                 the same command goes on with it, without the directory a new one begins",
+                 the same command continues that one; remove the directory to start another",
                 dir.display()
             ),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {

@@ -198,7 +198,7 @@ fn plain() -> Behaviour {
     Behaviour::dualpi2("dualpi2")
 }
 
-/// The same with marks strewn in.
+/// The same with marks inserted at random.
 fn marks() -> Behaviour {
     Behaviour {
         noise: Some(Noise {

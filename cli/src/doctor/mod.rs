@@ -20,7 +20,7 @@ use crate::output::{Done, print};
 use diagnose::{Finding, Level, diagnose};
 
 /// Look for what keeps the queue from doing its work on this router; each
-/// finding comes with the command that mends it.
+/// finding comes with the command that fixes it.
 #[derive(Debug, Args)]
 pub struct DoctorArgs {
     /// The Unix socket of an emulated device, instead of /dev/l4sllm.

@@ -68,7 +68,7 @@ pub struct ReproduceArgs {
     /// that one.  DIR gets validation.json.
     #[arg(long, value_name = "FOLDS", value_parser = clap::value_parser!(u64).range(2..=100))]
     validate: Option<u64>,
-    /// More options of `l4sllm train`, which go before the preset's.
+    /// More options of `l4sllm train`, which override those of this command.
     #[arg(last = true, value_name = "OPTION")]
     options: Vec<String>,
 }

@@ -17,7 +17,7 @@ const BINS_MAX: usize = 1024;
 ///
 /// `--out` becomes the directory of the training: `best/` and `last/` are
 /// policies, `metrics.jsonl` has a line for each step.  An interrupted
-/// training saves `last/` and goes on with `--resume`.
+/// training saves `last/` and resumes with `--resume`.
 #[derive(Debug, Args)]
 pub struct TrainArgs {
     /// Pools, Parquet or JSON.
@@ -26,11 +26,11 @@ pub struct TrainArgs {
     /// Directory of the training.
     #[arg(long, value_name = "DIR")]
     pub out: PathBuf,
-    /// Go on from the last checkpoint, if there is one, with the same options
+    /// Resume from the last checkpoint, if there is one, with the same options
     /// and pools.
     #[arg(long)]
     pub resume: bool,
-    /// Begin anew where --out has a training already, which is lost then.
+    /// Start over where --out has a training already, which is lost then.
     #[arg(long, conflicts_with = "resume")]
     pub restart: bool,
     /// What is left open below: small, or as published.
@@ -221,9 +221,9 @@ pub struct DataArgs {
     /// Standard deviation of the noise on scaled features.
     #[arg(long, default_value_t = 0.0)]
     pub noise: f64,
-    /// Share of the windows, 0 to 1, that are told the return that the policy
-    /// will be asked for (--target) in place of the one that came; with 1,
-    /// returns teach nothing.
+    /// Share of the windows, 0 to 1, that have the return that the policy will
+    /// be asked for (--target) in place of the one that came; with 1, returns
+    /// teach nothing.
     #[arg(long, default_value_t = 0.0)]
     pub return_dropout: f64,
     /// Share of the records of a window that are hidden from attention, and

@@ -121,7 +121,7 @@ fn ready(args: &TrainArgs) -> anyhow::Result<Option<PathBuf>> {
     let last = find_checkpoint(out);
     ensure!(
         args.resume || args.restart || (last.is_none() && !out.join("best").exists()),
-        "{} has a training already: --resume goes on with it, --restart begins anew",
+        "{} has a training already: --resume continues it, --restart starts over",
         out.display()
     );
     Ok(last.filter(|_| args.resume))
@@ -173,7 +173,7 @@ pub fn train(trainer: &mut Trainer, steps: u64, cancel: &AtomicBool) -> anyhow::
             trainer.save()?;
             bar.abandon();
             outln!(
-                "interrupted at step {}: --resume goes on",
+                "interrupted at step {}: --resume continues",
                 trainer.step_count()
             )?;
             return Ok(false);

@@ -118,7 +118,7 @@ fn resumed(last: PathBuf, policy: &PolicyConfig) -> anyhow::Result<Start> {
     if let Some((key, was, is)) = difference(&comparable(&was)?, &comparable(policy)?, "") {
         bail!(
             "{}: the training was started with {key} = {was}, not {is}; --resume takes the same \
-             options and pools, --restart begins anew",
+             options and pools, --restart starts over",
             last.display()
         );
     }
