@@ -2,7 +2,8 @@
 # How policies/default was made: a pool drawn from policies/curriculum.toml,
 # training, and the comparison on what it was not trained on.  One thread
 # trains, so that the same machine makes the same bytes; about ten minutes on
-# two cores, besides the build.  Needs .libtorch (scripts/libtorch.sh).
+# two cores, besides the build, which needs .libtorch (scripts/libtorch.sh).
+# L4SLLM, an absolute path, names a program to use in place of a new build.
 #   policies/train-default.sh [OUTPUT]    work files go to out/policy
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -10,8 +11,10 @@ to=${1:-policies/default}
 work=out/policy
 mkdir -p "$work" "$to"
 
-cargo build --release --package l4sllm --features torch
-l4sllm() { "${CARGO_TARGET_DIR:-target}/release/l4sllm" "$@"; }
+if [ -z "${L4SLLM:-}" ]; then
+    cargo build --release --package l4sllm --features torch
+fi
+l4sllm() { "${L4SLLM:-${CARGO_TARGET_DIR:-target}/release/l4sllm}" "$@"; }
 
 rm -rf "$work/train"
 l4sllm collect --force --curriculum policies/curriculum.toml --out "$work/curriculum.parquet"

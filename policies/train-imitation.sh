@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # How policies/imitation was made: pools from the testbed, then training.  One
 # thread, so that the same machine makes the same bytes; about ten minutes.
-# Needs .libtorch (scripts/libtorch.sh).
+# The build needs .libtorch (scripts/libtorch.sh); L4SLLM, an absolute path,
+# names a program to use in place of a new build.
 #   policies/train-imitation.sh [OUTPUT]    work files go to out/imitation
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -9,8 +10,10 @@ to=${1:-policies/imitation}
 work=out/imitation
 mkdir -p "$work" "$to"
 
-cargo build --release --package l4sllm --features torch
-l4sllm() { "${CARGO_TARGET_DIR:-target}/release/l4sllm" "$@"; }
+if [ -z "${L4SLLM:-}" ]; then
+    cargo build --release --package l4sllm --features torch
+fi
+l4sllm() { "${L4SLLM:-${CARGO_TARGET_DIR:-target}/release/l4sllm}" "$@"; }
 
 l4sllm collect --force --out "$work/testbed.parquet" --episodes 20 \
     --scenario scenarios/paper.toml scenarios/paper-prague.toml scenarios/rates.toml
