@@ -41,15 +41,19 @@ fn the_same_seed_collects_the_same_pool() {
         "--policy",
         "policies/imitation",
         "--decisions",
-        "200",
+        "600",
         "--json",
         "--pool",
         pool.to_str().unwrap(),
     ]);
     let report: serde_json::Value = serde_json::from_str(&said).unwrap();
-    assert_eq!(report["late"]["decisions"], 200);
-    // Another network than it was trained on: still no coin.
-    assert!(report["late"]["accuracy"].as_f64().unwrap() > 0.8, "{said}");
+    let late = &report["late"];
+    assert_eq!(late["decisions"], 600);
+    // Another network than it was trained on: still better than always the
+    // most frequent action, which never finds a mark.
+    let share = |name: &str| late[name].as_f64().unwrap();
+    assert!(share("accuracy") > share("majority_share"), "{said}");
+    assert!(late["recall"][2].as_f64().unwrap() > 0.5, "{said}");
 }
 
 #[test]
