@@ -379,7 +379,11 @@ fn repetitions_are_counted_and_are_no_entries() {
             "Jun 10 08:00:01 gw kernel: message repeated 3 times: [ {}]\n",
             bare.trim()
         ),
-        line("Jun 10 08:00:02 gw kernel: ", 6),
+        format!(
+            "Jun 10 08:00:01 gw kernel: message repeated 4 times: [ [ 1234.567890] {}]\n",
+            bare.trim()
+        ),
+        line("Jun 10 08:00:02 gw kernel: [ 1235.000000] ", 6),
         "Jun 10 08:00:03 gw last message repeated 2 times\n".to_owned(),
         "Jun 10 08:00:33 gw last message repeated 5 times\n".to_owned(),
         "Jun 10 08:00:34 gw sshd[1]: session opened\n".to_owned(),
@@ -388,8 +392,8 @@ fn repetitions_are_counted_and_are_no_entries() {
     ];
     let (entries, tally) = read_text(text.concat().as_bytes());
     assert_eq!(entries.len(), 3);
-    assert_eq!((tally.repeats, tally.bad(), tally.entries), (10, 0, 3));
-    assert_eq!(tally.lines, 8);
+    assert_eq!((tally.repeats, tally.bad(), tally.entries), (14, 0, 3));
+    assert_eq!(tally.lines, 9);
 }
 
 #[test]

@@ -422,9 +422,10 @@ impl Pass {
     }
 
     /// How often rsyslog counted the entry of this line in place of writing
-    /// it: `message repeated 3 times: [ ... ]`.
+    /// it: `message repeated 3 times: [ ... ]`, on Linux with the kernel's
+    /// time in the brackets.
     fn repeats(&self, text: &[u8], first: usize) -> Option<u64> {
-        let prefix = self.scan.prefix(text, first);
+        let prefix = without_uptime(self.scan.prefix(text, first));
         let inner = prefix.trim_ascii_end().strip_suffix(b"[")?;
         let at = self.marks.repeated.find(inner)?;
         Some(leading_number(
@@ -461,6 +462,17 @@ impl Pass {
             }
         }
     }
+}
+
+/// What stands before a kernel's `[ 1234.567890]` at the end of a text.
+fn without_uptime(text: &[u8]) -> &[u8] {
+    let trimmed = text.trim_ascii_end();
+    let uptime = |byte: &u8| byte.is_ascii_digit() || matches!(byte, b'.' | b' ');
+    let open = trimmed
+        .strip_suffix(b"]")
+        .and_then(|inner| Some((inner, inner.iter().rposition(|byte| !uptime(byte))?)))
+        .filter(|(inner, at)| inner[*at] == b'[');
+    open.map_or(text, |(inner, at)| &inner[..at])
 }
 
 /// The number that a text begins with; 0 if there is none or it is too large.
