@@ -156,7 +156,11 @@ fn kind(column: &ColumnDescriptor) -> Kind {
             }
             _ => Kind::Plain,
         },
-        Some(other) => Kind::Other(format!("{other:?}")),
+        // Its name, without what its parameters are in the library's words.
+        Some(other) => {
+            let name = format!("{other:?}");
+            Kind::Other(name.split('(').next().unwrap_or_default().to_owned())
+        }
     }
 }
 
