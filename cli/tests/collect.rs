@@ -275,6 +275,17 @@ fn what_is_wrong_is_named_before_anything_runs() {
     let output = place.collect("pool.csv", &[]).output().unwrap();
     assert_eq!(output.status.code(), Some(1));
     assert_eq!(fs::read_dir(place.dir.path()).unwrap().count(), 1);
+    fs::write(place.path("lesson.toml"), CURRICULUM).unwrap();
+    let notes = place.path("pool.episodes.jsonl");
+    fs::write(&notes, "mine\n").unwrap();
+    let output = place.collect("pool.parquet", &[]).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let error = text(&output.stderr);
+    assert!(
+        error.contains("pool.episodes.jsonl: exists already"),
+        "{error}"
+    );
+    assert_eq!(fs::read_to_string(&notes).unwrap(), "mine\n");
 }
 
 #[test]

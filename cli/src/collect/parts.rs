@@ -52,6 +52,7 @@ impl Parts {
             out.display()
         );
         let existing = output::existing(out, force)?;
+        check_facts(out, force)?;
         let mut dir = out.as_os_str().to_owned();
         dir.push(".parts");
         let dir = PathBuf::from(dir);
@@ -165,6 +166,19 @@ impl PartWriter {
         write(&episodes_path(&self.path), &lines)?;
         Ok(self.pool.finish()?)
     }
+}
+
+/// Refuses a file of somebody else's where the episodes of `out` are described.
+/// A description without its pool is an interrupted collection's.
+fn check_facts(out: &Path, force: bool) -> anyhow::Result<()> {
+    let path = episodes_path(out);
+    output::existing(&path, true)?;
+    ensure!(
+        force || pool::read_episodes(out).is_ok(),
+        "{}: exists already and does not describe episodes; --force replaces it",
+        shown(&path)
+    );
+    Ok(())
 }
 
 /// Replaces one of the collection's own files.

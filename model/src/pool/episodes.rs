@@ -4,13 +4,13 @@
 //! The file is for people and for splits by scenario; a pool without one is a
 //! pool all the same.
 
-use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use super::PoolError;
+use crate::files::open_regular;
 
 /// One episode.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -133,7 +133,7 @@ pub fn episodes_path(pool: &Path) -> PathBuf {
 pub fn read_episodes(pool: &Path) -> Result<Option<Vec<EpisodeFacts>>, PoolError> {
     let path = episodes_path(pool);
     let io = PoolError::io("read", &path);
-    let file = match fs::File::open(&path) {
+    let file = match open_regular(&path) {
         Ok(file) => file,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(io(error)),
