@@ -5,10 +5,15 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail, ensure};
 use clap::{Args, Subcommand};
 use l4sllm_model::backbone::{BackboneConfig, LoraConfig};
+use l4sllm_model::files::read_regular;
+use l4sllm_model::text::shown;
 use l4sllm_model::torch::device::{self, Precision};
 use l4sllm_model::torch::{Device, backbone_files as files, set_threads};
 
 use crate::output::outln;
+
+/// Most bytes of a configuration.
+const CONFIG_MAX: u64 = 1 << 20;
 
 /// Look at, make, adapt and run backbones in Hugging Face's directory layout.
 #[derive(Debug, Args)]
@@ -209,7 +214,8 @@ fn has_room(backbone: &BackboneConfig, times: u64) -> anyhow::Result<()> {
 pub fn described(config: &str) -> anyhow::Result<BackboneConfig> {
     let path = Path::new(config);
     if path.is_file() {
-        let text = std::fs::read(path).with_context(|| format!("cannot read {config}"))?;
+        let text = read_regular(path, CONFIG_MAX)
+            .with_context(|| format!("cannot read {}", shown(path)))?;
         return Ok(BackboneConfig::from_json(config, &text)?);
     }
     match BackboneConfig::named(config) {
@@ -236,8 +242,8 @@ fn vacant(out: &Path) -> anyhow::Result<()> {
 }
 
 fn abridged(names: &[String]) -> String {
-    let shown = names.iter().take(5).map(String::as_str);
-    let mut text = shown.collect::<Vec<_>>().join(", ");
+    let first = names.iter().take(5).map(String::as_str);
+    let mut text = first.collect::<Vec<_>>().join(", ");
     if names.len() > 5 {
         text.push_str(", ...");
     }
