@@ -1,5 +1,6 @@
 //! `l4sllmd`: reads queue records, decides by a policy, sends overrides.
 
+use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -9,6 +10,7 @@ use l4sllmd::error::Error;
 use l4sllmd::files::Files;
 use l4sllmd::logging::LogControl;
 use l4sllmd::run::{Daemon, Engines};
+use tokio::runtime::{Builder, Runtime};
 
 /// Reads queue records from dualpi2_llm, decides by a policy, sends overrides.
 ///
@@ -72,10 +74,7 @@ fn run(arguments: Arguments) -> Result<(), Error> {
     let config = Config::load(&arguments.config)?;
     let log = LogControl::start(config.log);
     let daemon = Daemon::new(arguments.config, config, log)?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(Error::Runtime)?;
+    let runtime = event_loop().map_err(Error::Runtime)?;
     let ended = runtime.block_on(daemon.run())?;
     if ended.abandoned {
         // SAFETY: no arguments. What libraries do at exit would pull memory
@@ -83,4 +82,16 @@ fn run(arguments: Arguments) -> Result<(), Error> {
         unsafe { nix::libc::_exit(0) };
     }
     Ok(())
+}
+
+/// Builds the event loop.  tokio panics when no descriptors are left for the
+/// sockets by which it learns of signals: as many as it opens are tried first.
+fn event_loop() -> std::io::Result<Runtime> {
+    let spare = [
+        UnixStream::pair()?,
+        UnixStream::pair()?,
+        UnixStream::pair()?,
+    ];
+    drop(spare);
+    Builder::new_current_thread().enable_all().build()
 }

@@ -1,5 +1,7 @@
 //! What cannot work ends at once, with a message and an exit code of its own.
 
+use std::process::Command;
+
 use l4sllm_abi::{Op, Refusal};
 
 use crate::fake::{Fake, Read};
@@ -139,4 +141,32 @@ fn the_check_needs_no_device() {
         said.contains("device.wake: unknown value \"late\""),
         "{said}"
     );
+}
+
+#[test]
+fn too_few_descriptors_are_an_error_and_no_panic() {
+    let place = Place::new();
+    place.configure("", SCRIPT);
+    let command = format!(
+        "exec {} -c {}",
+        env!("CARGO_BIN_EXE_l4sllmd"),
+        place.path("l4sllmd.toml").display()
+    );
+    let mut short = 0;
+    for limit in 3..16 {
+        let output = Command::new("sh")
+            .args(["-c", &format!("ulimit -n {limit}; {command}")])
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+        let code = output.status.code();
+        let known = [Some(69), Some(71), Some(73), Some(78), Some(127)];
+        assert!(known.contains(&code), "{limit}: {code:?}: {said}");
+        assert!(!said.contains("panicked"), "{limit}: {said}");
+        if code == Some(71) {
+            assert!(said.contains("Too many open files"), "{limit}: {said}");
+            short += 1;
+        }
+    }
+    assert!(short > 0);
 }
