@@ -1,15 +1,16 @@
 //! `l4sllm validate`: the emulator against published measurements.
 
 use std::fmt::Write;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
 use anyhow::{Context, bail, ensure};
 use clap::Args;
-use l4sllm_model::files::replace;
+use l4sllm_model::files::{AtomicFile, Existing};
 use l4sllm_testbed::published::{Comparison, NEAR, Published};
 
-use crate::output::{Done, print};
+use crate::output::{Done, existing, print};
 
 /// Run the setups of published measurements, and print ours next to theirs.
 ///
@@ -24,7 +25,7 @@ pub struct ValidateArgs {
     /// Where figures.toml and its scenarios are.
     #[arg(long, value_name = "DIR", default_value = "scenarios/published")]
     published: PathBuf,
-    /// Only these cases; a part of a name stands for all that contain it.
+    /// Only these cases; a part of a name selects all that contain it.
     #[arg(long, value_name = "NAME")]
     case: Vec<String>,
     /// Repetitions of each case [default: the scenario's].
@@ -42,6 +43,9 @@ pub struct ValidateArgs {
     /// Write the comparison as CSV, too.
     #[arg(long, value_name = "FILE")]
     csv: Option<PathBuf>,
+    /// Replace files that exist.
+    #[arg(long)]
+    force: bool,
 }
 
 /// Runs, compares and prints.
@@ -50,6 +54,10 @@ pub fn run(args: &ValidateArgs, cancel: &AtomicBool) -> anyhow::Result<Done> {
         "published measurements (run it in the repository, or say where they are by --published)",
     )?;
     select(&mut published, &args.case)?;
+    let json_file = args.json.as_deref().map(|path| create(path, args.force));
+    let json_file = json_file.transpose()?;
+    let csv_file = args.csv.as_deref().map(|path| create(path, args.force));
+    let csv_file = csv_file.transpose()?;
     for case in &mut published.cases {
         let scenario = &mut case.scenario;
         scenario.repetitions = args.repetitions.unwrap_or(scenario.repetitions);
@@ -75,19 +83,24 @@ pub fn run(args: &ValidateArgs, cancel: &AtomicBool) -> anyhow::Result<Done> {
         );
     }
     print(&sources)?;
-    if let Some(path) = &args.json {
+    if let Some(file) = json_file {
         let json = serde_json::to_string_pretty(&compared)?;
-        write(path, &format!("{json}\n"))?;
+        write(file, &format!("{json}\n"))?;
     }
-    if let Some(path) = &args.csv {
-        write(path, &csv(&compared))?;
+    if let Some(file) = csv_file {
+        write(file, &csv(&compared))?;
     }
     Ok(Done::Finished)
 }
 
 /// Keeps the cases named.
 fn select(published: &mut Published, names: &[String]) -> anyhow::Result<()> {
-    let named = |name: &str, case: &str| case.contains(name);
+    let all: Vec<String> = published.cases.iter().map(|c| c.name.clone()).collect();
+    // The whole name of a case is not a part of others' names.
+    let named = |name: &str, case: &str| match all.iter().any(|other| other == name) {
+        true => case == name,
+        false => case.contains(name),
+    };
     for name in names {
         if !published.cases.iter().any(|case| named(name, &case.name)) {
             let known: Vec<&str> = published.cases.iter().map(|c| c.name.as_str()).collect();
@@ -171,8 +184,18 @@ fn csv(compared: &[Comparison]) -> String {
     out
 }
 
-fn write(path: &Path, text: &str) -> anyhow::Result<()> {
-    replace(path, text.as_bytes()).with_context(|| format!("cannot write {}", path.display()))
+/// Opens an output before anything runs, so that a name that cannot be written
+/// costs no time.
+fn create(path: &Path, force: bool) -> anyhow::Result<AtomicFile> {
+    let existing: Existing = existing(path, force)?;
+    AtomicFile::create(path, existing).with_context(|| format!("cannot write {}", path.display()))
+}
+
+fn write(mut file: AtomicFile, text: &str) -> anyhow::Result<()> {
+    let path = file.path().to_owned();
+    file.write_all(text.as_bytes())
+        .and_then(|()| file.commit())
+        .with_context(|| format!("cannot write {}", path.display()))
 }
 
 #[cfg(test)]
@@ -192,6 +215,20 @@ mod tests {
             place: "\"p\"".to_owned(),
             why: why.map(str::to_owned),
         }
+    }
+
+    #[test]
+    fn a_whole_name_selects_one_case_and_a_part_all_that_contain_it() {
+        let dir = concat!(env!("CARGO_MANIFEST_DIR"), "/../scenarios/published");
+        let selected = |names: &[&str]| {
+            let mut published = Published::load(Path::new(dir)).unwrap();
+            let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
+            select(&mut published, &names).map(|()| published.cases.len())
+        };
+        assert_eq!(selected(&["mixed-rtt-5-5"]).unwrap(), 1);
+        assert!(selected(&["mixed-rtt-5-"]).unwrap() > 1);
+        let error = selected(&["nonsense"]).unwrap_err().to_string();
+        assert!(error.contains("no case contains `nonsense`"), "{error}");
     }
 
     #[test]
