@@ -189,6 +189,12 @@ fn what_is_wrong_with_a_backbone_is_named() {
     says(error, &["bytes in f32", "are free"]);
     let error = refused(&["backbone", "init", "--config", "gpt5", "--out", text(&out)]);
     says(error, &["gpt5", "opt-1.3b"]);
+    // A file of holes.
+    let holes = dir.path().join("holes.json");
+    let file = fs::File::create(&holes).unwrap();
+    file.set_len(8 << 30).unwrap();
+    let error = refused(&init(&holes, &out));
+    says(error, &["holes.json", "has more than 1048576 bytes"]);
 }
 
 /// A pool of two short episodes, made once.
@@ -400,7 +406,7 @@ fn a_training_is_not_lost_and_goes_on_as_it_was_started() {
         ("", "has a training already: --resume continues it"),
         ("--resume --residual", "head.residual = false, not true"),
         ("--resume --held-out 0.4", "the training was started with"),
-        ("--resume --clip 0.5", "clip 0.25, not 0.5"),
+        ("--resume --clip 0.5", "max_grad_norm 0.25, not 0.5"),
         (
             "--restart --keep-out lte",
             "--keep-out lte: no scenario of the pools",

@@ -162,7 +162,7 @@ mod libtorch {
         );
         configure("device = \"gpu\"");
         refused(65, "device", &["device gpu", "cpu, cuda or cuda:N"]);
-        configure("precision = \"f16\"");
+        configure("precision = \"half\"");
         refused(78, "precision", &["engine.precision", "f32", "bf16"]);
 
         configure("");
