@@ -25,7 +25,7 @@
 /* The module's release: struct l4s_version. */
 #define	L4S_RELEASE		"0.1.0"
 
-/* Who waits for messages: the packet path walks all when it wakes one. */
+/* The waiters for messages: the packet path walks them all to wake them. */
 struct l4s_waiter {
 	struct l4s_waiter *next;	/* as l4s_device.waiters */
 	void		(*wake)(void *); /* (w) */

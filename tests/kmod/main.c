@@ -15,6 +15,8 @@ static const struct {
 	const struct test *tests;
 } suites[] = {
 	{ "dualpi2", dualpi2_tests },
+	{ "signals", signals_tests },
+	{ "params", params_tests },
 	{ "override", override_tests },
 	{ "device", device_tests },
 	{ "instances", instance_tests },

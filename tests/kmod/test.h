@@ -31,6 +31,8 @@ struct test {
 #define	TEST_END	{ NULL, NULL }
 
 extern const struct test dualpi2_tests[];
+extern const struct test signals_tests[];
+extern const struct test params_tests[];
 extern const struct test override_tests[];
 extern const struct test device_tests[];
 extern const struct test instance_tests[];

@@ -432,7 +432,7 @@ fn every_key_is_documented() {
     assert!(keys > 70, "{keys}");
 }
 
-/// Round-trip times derive set-points; what is set beside them stands.
+/// Round-trip times derive set-points; explicit settings take precedence.
 #[test]
 fn round_trip_times_give_parameters() {
     let text = MINIMAL.replacen(
