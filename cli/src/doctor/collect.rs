@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use l4sllm_model::text::shown;
-use l4sllmd::config::{DeviceConfig, DeviceKind, Wake};
+use l4sllmd::config::{DeviceConfig, DeviceKind};
 use l4sllmd::device::{self, DeviceError};
 use l4sllmd::files::Files;
 use l4sllmd::os_error::explain;
@@ -55,16 +55,7 @@ pub fn facts(args: &DoctorArgs) -> anyhow::Result<Facts> {
 
 /// The device as an observer sees it: control stays with who has it.
 async fn look(kind: DeviceKind, path: PathBuf, watch: Duration) -> Device {
-    let config = DeviceConfig {
-        kind,
-        path: path.clone(),
-        wait_missing: false,
-        reconnect: false,
-        retry: (Duration::from_secs(1), Duration::from_secs(1)),
-        timeout: Duration::from_secs(1),
-        max_torn_reads: 1,
-        wake: Wake::Interval,
-    };
+    let config = DeviceConfig::observer(kind, path.clone());
     counts(&config, watch)
         .await
         .unwrap_or_else(|error| match error {

@@ -3,11 +3,10 @@
 use std::fmt::Write;
 use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
-use std::time::Duration;
 
 use anyhow::Context;
 use l4sllm_abi::{Queue, Queues, raw};
-use l4sllmd::config::{DeviceConfig, DeviceKind, Wake};
+use l4sllmd::config::{DeviceConfig, DeviceKind};
 use l4sllmd::device;
 use l4sllmd::files::Files;
 use serde::Serialize;
@@ -19,19 +18,11 @@ use serde::Serialize;
 /// The device is not there, may not be opened, or speaks another version.
 pub fn look(path: &Path) -> anyhow::Result<QueuesStatus> {
     let socket = std::fs::metadata(path).is_ok_and(|m| m.file_type().is_socket());
-    let config = DeviceConfig {
-        kind: match socket {
-            true => DeviceKind::Socket,
-            false => DeviceKind::Character,
-        },
-        path: path.to_owned(),
-        wait_missing: false,
-        reconnect: false,
-        retry: (Duration::from_secs(1), Duration::from_secs(1)),
-        timeout: Duration::from_secs(1),
-        max_torn_reads: 1,
-        wake: Wake::Interval,
+    let kind = match socket {
+        true => DeviceKind::Socket,
+        false => DeviceKind::Character,
     };
+    let config = DeviceConfig::observer(kind, path.to_owned());
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

@@ -107,6 +107,23 @@ pub struct DeviceConfig {
     pub wake: Wake,
 }
 
+impl DeviceConfig {
+    /// For a program that looks at a device once and does not control it.
+    pub fn observer(kind: DeviceKind, path: PathBuf) -> DeviceConfig {
+        let second = Duration::from_secs(1);
+        DeviceConfig {
+            kind,
+            path,
+            wait_missing: false,
+            reconnect: false,
+            retry: (second, second),
+            timeout: second,
+            max_torn_reads: 1,
+            wake: Wake::Interval,
+        }
+    }
+}
+
 /// What a device is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DeviceKind {
