@@ -66,7 +66,7 @@ impl Files {
     ///
     /// # Errors
     /// One of the directories cannot be opened.
-    pub fn beside(wanted: &[(Use, &Path)]) -> Result<Files, (PathBuf, io::Error)> {
+    pub fn by_directory(wanted: &[(Use, &Path)]) -> Result<Files, (PathBuf, io::Error)> {
         let mut files = Files::by_path();
         let mut held: Vec<Directory> = Vec::new();
         for (usage, path) in wanted {
@@ -297,7 +297,7 @@ mod tests {
     fn held_directories_outlive_their_paths() {
         let (place, inside) = place();
         let here = inside.join("here");
-        let files = Files::beside(&[(Use::Read, &here), (Use::Remove, &here)]).unwrap();
+        let files = Files::by_directory(&[(Use::Read, &here), (Use::Remove, &here)]).unwrap();
         std::fs::rename(&inside, place.path().join("moved")).unwrap();
         assert_eq!(text(files.read(&here).unwrap()), "here");
         files.remove(&here).unwrap();
@@ -309,7 +309,7 @@ mod tests {
     #[test]
     fn nothing_leads_out_of_a_held_directory() {
         let (place, inside) = place();
-        let files = Files::beside(&[(Use::Read, &inside.join("here"))]).unwrap();
+        let files = Files::by_directory(&[(Use::Read, &inside.join("here"))]).unwrap();
         std::os::unix::fs::symlink("here", inside.join("link")).unwrap();
         std::os::unix::fs::symlink("../there", inside.join("out")).unwrap();
         assert_eq!(text(files.read(&inside.join("link")).unwrap()), "here");
@@ -360,7 +360,7 @@ mod tests {
     #[test]
     fn a_directory_that_is_missing_is_named() {
         let path = Path::new("/nonexistent/l4sllmd.toml");
-        let (named, error) = Files::beside(&[(Use::Read, path)]).unwrap_err();
+        let (named, error) = Files::by_directory(&[(Use::Read, path)]).unwrap_err();
         assert_eq!(named, Path::new("/nonexistent"));
         assert_eq!(error.kind(), io::ErrorKind::NotFound);
     }

@@ -279,5 +279,5 @@ fn files(path: &Path, config: &Config) -> Result<Files, Error> {
     if let Some(status) = &config.status {
         wanted.push((Use::Remove, &status.socket));
     }
-    Files::beside(&wanted).map_err(|(path, source)| Error::Directory { path, source })
+    Files::by_directory(&wanted).map_err(|(path, source)| Error::Directory { path, source })
 }

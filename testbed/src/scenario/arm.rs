@@ -409,7 +409,7 @@ fn read_codel(section: &mut Section<'_>, params: &mut CodelParams) -> Result<()>
 }
 
 fn read_control(mut section: Section<'_>, file: &Path, limits: &Limits) -> Result<Control> {
-    let policy = super::values::beside(file, section.require("policy")?.text()?);
+    let policy = super::values::near(file, section.require("policy")?.text()?);
     let interval = section.require("interval")?.positive(65_536)?;
     let mut control = Control::new(&policy, interval);
     let hold = section.field("mode").map_or(Ok(false), |field| {

@@ -133,7 +133,7 @@ fn read_bottleneck(
                 return Err(section.error(key, "cannot go with a trace").into());
             }
         }
-        let file = values::beside(path, field.text()?);
+        let file = values::near(path, field.text()?);
         let (format, repeat) = read_trace_format(&mut section)?;
         let schedule = trace::load(&file, format, repeat.then_some(duration_ns))?;
         section.finish()?;

@@ -24,10 +24,10 @@ pub(super) fn name(field: &Field<'_>) -> Result<String, TomlError> {
 
 /// A file that a scenario names: in the scenario's directory, or else in the
 /// working directory.
-pub(super) fn beside(file: &Path, name: &str) -> PathBuf {
-    let near = file.parent().unwrap_or(Path::new("")).join(name);
-    if near.exists() {
-        near
+pub(super) fn near(file: &Path, name: &str) -> PathBuf {
+    let sibling = file.parent().unwrap_or(Path::new("")).join(name);
+    if sibling.exists() {
+        sibling
     } else {
         PathBuf::from(name)
     }

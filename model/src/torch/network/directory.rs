@@ -142,7 +142,7 @@ fn base_weights(
     let Some(base) = &config.base else {
         return Ok(backbone::Weights::new());
     };
-    let path = beside(dir, &base.path);
+    let path = relative_to(dir, &base.path);
     let hash = base_hash(&path)?;
     if hash != base.sha256 {
         let want = format!("{hash}, the hash of the weights in {}", path.display());
@@ -153,7 +153,7 @@ fn base_weights(
 
 /// `path` from `dir`, which need not exist yet: the system would not go up
 /// from there.
-fn beside(dir: &Path, path: &Path) -> PathBuf {
+fn relative_to(dir: &Path, path: &Path) -> PathBuf {
     let (mut dir, mut path) = (dir.to_owned(), path);
     while let Ok(rest) = path.strip_prefix("..") {
         match dir.file_name() {

@@ -187,7 +187,7 @@ fn read_behaviour(mut section: Section<'_>, file: &Path) -> Result<Behaviour> {
         if behaviour.noise.is_some() {
             return Err(field.error("cannot go with noise"));
         }
-        let policy = values::beside(file, field.text()?);
+        let policy = values::near(file, field.text()?);
         let interval = Range::read(section.require("interval")?, interval)?;
         behaviour.policy = Some((policy, interval));
     } else if section.has("interval") {
