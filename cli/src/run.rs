@@ -94,9 +94,7 @@ impl Change {
                 (0.1..=86_400.0).contains(&seconds),
                 "--duration {seconds}: expected 0.1 to 86400 seconds"
             );
-            scenario.duration_ns = (seconds * 1e9).round() as u64;
-            // As for a scenario file without a warm-up of its own.
-            scenario.warmup_ns = scenario.warmup_ns.min(scenario.duration_ns / 2);
+            scenario.set_duration((seconds * 1e9).round() as u64);
         }
         select(&mut scenario, &self.arms)?;
         if let Some(policy) = &self.policy {

@@ -66,8 +66,7 @@ pub fn run(args: &ValidateArgs, cancel: &AtomicBool) -> anyhow::Result<Done> {
                 (1.0..=86_400.0).contains(&seconds),
                 "--duration {seconds}: expected 1 to 86400 seconds"
             );
-            scenario.duration_ns = (seconds * 1e9).round() as u64;
-            scenario.warmup_ns = scenario.warmup_ns.min(scenario.duration_ns / 2);
+            scenario.set_duration((seconds * 1e9).round() as u64);
         }
     }
     let Some(compared) = published.compare(args.jobs, cancel)? else {

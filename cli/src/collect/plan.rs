@@ -65,8 +65,7 @@ impl Plan {
                     .map(|path| {
                         let mut scenario = Scenario::load(path)?;
                         if let Some(duration_ns) = seconds {
-                            scenario.duration_ns = duration_ns;
-                            scenario.warmup_ns = scenario.warmup_ns.min(duration_ns / 2);
+                            scenario.set_duration(duration_ns);
                         }
                         Ok(scenario)
                     })

@@ -150,6 +150,13 @@ impl Scenario {
         }
     }
 
+    /// Changes how long it runs, ns. A warm-up that would take more than half of
+    /// that becomes shorter.
+    pub fn set_duration(&mut self, duration_ns: u64) {
+        self.duration_ns = duration_ns;
+        self.warmup_ns = self.warmup_ns.min(duration_ns / 2);
+    }
+
     /// Reads and checks a file.
     ///
     /// # Errors

@@ -32,11 +32,10 @@ fn read(mut section: Section<'_>, path: &Path, text: &str) -> Result<Scenario> {
     let bottleneck = read_bottleneck(section.require("bottleneck")?.section()?, path, duration_ns)?;
     let mut scenario = Scenario {
         source: text.to_owned(),
-        duration_ns,
         bottleneck,
         ..Scenario::new(given.as_deref().unwrap_or(stem), 1, rtt_ns)
     };
-    scenario.warmup_ns = scenario.warmup_ns.min(duration_ns / 2);
+    scenario.set_duration(duration_ns);
     if let Some(field) = section.field("description") {
         scenario.description = field.text()?.to_owned();
     }
