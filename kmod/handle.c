@@ -24,6 +24,7 @@ l4s_handle_open(struct l4s_device *dev, struct l4s_handle *h, bool privileged)
 	h->device = dev;
 	h->privileged = privileged;
 	h->interval.records = 1;
+	h->interval.streams = L4S_STREAM_RECORDS;
 	h->waiter.at = UINT64_MAX;
 
 	l4s_lock(&dev->lock);
@@ -224,6 +225,22 @@ l4s_handle_request(struct l4s_handle *h, uint32_t op, void *buf, size_t size,
 	return (error);
 }
 
+static bool
+handle_interval_ok(const struct l4s_interval *i)
+{
+	bool summaries = (i->streams & L4S_STREAM_SUMMARIES) != 0;
+
+	if (i->records < 1 || i->records > 65536 || i->pad != 0 ||
+	    i->streams == 0 || (i->streams & ~L4S_STREAM_ALL) != 0)
+		return (false);
+	if (!summaries)
+		return (i->summary_ns == 0 && i->summary_decisions == 0);
+	return ((i->summary_ns != 0 || i->summary_decisions != 0) &&
+	    (i->summary_ns == 0 || (i->summary_ns >= L4S_NS_PER_MS &&
+	    i->summary_ns <= 60 * L4S_NS_PER_S)) &&
+	    i->summary_decisions <= 1U << 30);
+}
+
 /* buf holds the request's struct, perhaps unaligned.  Device lock held. */
 static int
 handle_answer(struct l4s_handle *h, uint32_t op, void *buf, uint64_t now)
@@ -258,8 +275,7 @@ handle_answer(struct l4s_handle *h, uint32_t op, void *buf, uint64_t now)
 	case L4S_OP_CONTROL:
 		return (handle_take_control(h, now));
 	case L4S_OP_INTERVAL:
-		if (u.interval.records < 1 || u.interval.records > 65536 ||
-		    u.interval.pad != 0)
+		if (!handle_interval_ok(&u.interval))
 			return (L4S_EINVAL);
 		h->interval = u.interval;
 		if (dev->ring != NULL)

@@ -65,6 +65,7 @@ ring_write_loss(uint64_t first, uint64_t lost, uint64_t now, void *buf)
 	loss.hdr.seq = first;
 	loss.hdr.time_ns = now;
 	loss.lost = lost;
+	loss.stream = L4S_STREAM_RECORDS;
 	memcpy(buf, &loss, sizeof(loss));	/* buf may be unaligned */
 }
 

@@ -69,6 +69,7 @@
 #define	L4S_RECORD_DECISION	1	/* struct l4s_record */
 #define	L4S_RECORD_LOSS		2	/* struct l4s_loss, same size */
 #define	L4S_RECORD_EVENT	3	/* struct l4s_event, same size */
+#define	L4S_RECORD_SUMMARY	8	/* struct l4s_summary, its own size */
 
 #define	L4S_RECORD_SIZE		168
 
@@ -163,11 +164,16 @@ struct l4s_record {
 	uint32_t	base_probability; /* p' of RFC 9332, Q31 */
 };
 
-/* Messages that this reader did not read in time.  Not counted in seq. */
+/*
+ * Messages of one stream that this reader did not read in time.  Not counted
+ * in seq.
+ */
 struct l4s_loss {
 	struct l4s_header hdr;		/* seq: of the first lost message */
 	uint64_t	lost;		/* how many */
-	uint8_t		reserved[136];	/* zero */
+	uint32_t	stream;		/* L4S_STREAM_*: which they were of */
+	uint32_t	pad;
+	uint8_t		reserved[128];	/* zero */
 };
 
 #define	L4S_EVENT_WATCHDOG	1	/* deadline missed: plain DualPI2 decides */
@@ -195,6 +201,96 @@ struct l4s_event {
 					   OVERLOAD_END: ns in overload since
 					   OVERLOAD; else 0 */
 	uint8_t		reserved[120];	/* zero */
+};
+
+/*
+ * Summaries
+ *
+ * What an instance did in an interval: a number of its decisions or a period,
+ * whichever ends first (struct l4s_interval).  Intervals of an instance have no
+ * gap between them: one begins where the one before it ended.  A summary is
+ * written with the first packet at or after its end, so that one that no packet
+ * ended is as long as the queue had nothing to do.
+ *
+ * Summaries are a monoid: two neighbours merge into the summary of both
+ * intervals.  Sums add, extremes take the lesser or the greater, bitmaps are
+ * or'ed, `begin' comes from the earlier and what is "at the end" from the
+ * later one.
+ */
+
+/* Bits of a queue's bitmap of flows, for linear counting (Whang, 1990). */
+#define	L4S_FLOW_BITS		256
+
+/*
+ * Drain rates are taken over windows of so much busy time.  Their logarithms
+ * are to base two of bytes a second, Q16.
+ */
+#define	L4S_RATE_WINDOW_NS	24000000ULL
+
+/* Sojourn times are squared in units of 2^10 ns. */
+#define	L4S_SOJOURN_SHIFT	10
+
+/* One queue in an interval. */
+struct l4s_queue_summary {
+	uint64_t	arrived;	/* packets, tail drops among them */
+	uint64_t	arrived_bytes;
+	uint64_t	forwarded;	/* packets, marked ones among them */
+	uint64_t	forwarded_bytes;
+	uint64_t	marks_aqm;	/* by p_C or, in the L4S queue, k p' */
+	uint64_t	marks_native;	/* by the L4S queue's own AQM alone */
+	uint64_t	marks_override;
+	uint64_t	drops_aqm;
+	uint64_t	drops_override;
+	uint64_t	drops_tail;
+	uint64_t	drops_flush;
+	uint64_t	sojourn_sum_ns;	/* of those forwarded */
+	uint64_t	sojourn_sq;	/* squares; see L4S_SOJOURN_SHIFT */
+	uint64_t	sojourn_min_ns;	/* UINT64_MAX: none forwarded */
+	uint64_t	sojourn_max_ns;
+	uint64_t	backlog_bytes;	/* at the end */
+	uint32_t	backlog;	/* packets, at the end */
+	uint32_t	backlog_max;	/* packets, after an arrival */
+	uint64_t	flows[L4S_FLOW_BITS / 64]; /* hashes of those arrived */
+};
+
+/*
+ * The link is idle while both queues are empty and it could send; the rest of
+ * the interval it is busy, also while it waits for its turn on a shared medium.
+ */
+struct l4s_summary {
+	struct l4s_header hdr;		/* time_ns: the end */
+	uint32_t	sched;
+	uint32_t	instance;
+	uint64_t	begin_ns;
+	uint64_t	idle_ns;
+	uint64_t	overload_ns;	/* k p' >= 1 */
+	uint64_t	decisions;	/* departures and drops at departure */
+	uint64_t	override_id;	/* in force at the end, 0: none */
+
+	/* The controller: p' in Q31. */
+	uint32_t	p_begin;
+	uint32_t	p_end;
+	uint32_t	p_max;
+	uint32_t	status;		/* L4S_STATUS_*, at the end */
+	uint64_t	updates;	/* of p', those of empty time among them */
+	uint64_t	p_sum;		/* p' after each */
+	uint64_t	p_variation;	/* |change of p'| of each */
+
+	/* Drain rates: L4S_RATE_WINDOW_NS. */
+	uint64_t	rate_windows;
+	uint64_t	rate_log_sum;	/* Q16 */
+	uint64_t	rate_log_sq;	/* squares, Q16 */
+
+	/* Set-points at the end, after steering. */
+	uint64_t	target_ns;
+	uint64_t	tupdate_ns;
+	uint64_t	l4s_threshold_ns;
+	uint32_t	alpha_uhz;
+	uint32_t	beta_uhz;
+	uint32_t	coupling_q8;
+	uint32_t	pad;
+
+	struct l4s_queue_summary queue[2]; /* L4S_QUEUE_CLASSIC, _L4S */
 };
 
 /*
@@ -436,15 +532,31 @@ struct l4s_version {
 	char		module[32];	/* out: release, NUL-terminated */
 };
 
+/* l4s_interval.streams, l4s_loss.stream. */
+#define	L4S_STREAM_RECORDS	0x01	/* decisions and what belongs to them */
+#define	L4S_STREAM_SUMMARIES	0x02
+#define	L4S_STREAM_ALL		0x03
+
 /*
- * When this descriptor is readable: `records' are waiting, or one has waited
- * for max_wait_ns (0: no bound).  Half a ring of messages is enough in any
- * case.  Starts as { 1, 0 }.
+ * What this descriptor reads, and when it is readable: `records' messages are
+ * waiting, or one has waited for max_wait_ns (0: no bound).  Half a ring of
+ * messages is enough in any case.  Starts as { 1, L4S_STREAM_RECORDS, 0, 0, 0 }.
+ *
+ * Every reader gets the events.  Streams have sequence numbers of their own;
+ * messages of both come in the order of their times.
+ *
+ * A summary covers at most summary_decisions decisions and, while packets
+ * come, little more than summary_ns (0 of either: no bound by it; one of them
+ * is set if summaries are read).  Another reader may have asked for shorter
+ * intervals: whoever needs its own merges what it reads.
  */
 struct l4s_interval {
 	uint32_t	records;	/* 1..65536 */
-	uint32_t	pad;
+	uint32_t	streams;	/* L4S_STREAM_* */
 	uint64_t	max_wait_ns;
+	uint64_t	summary_ns;	/* 0, or 1 ms..60 s */
+	uint32_t	summary_decisions; /* 0..2^30 */
+	uint32_t	pad;
 };
 
 #define	L4S_IOC_GROUP		'q'
@@ -502,6 +614,8 @@ struct l4s_reply {
 _Static_assert(sizeof(struct l4s_record) == L4S_RECORD_SIZE, "l4s_record");
 _Static_assert(sizeof(struct l4s_loss) == L4S_RECORD_SIZE, "l4s_loss");
 _Static_assert(sizeof(struct l4s_event) == L4S_RECORD_SIZE, "l4s_event");
+_Static_assert(sizeof(struct l4s_queue_summary) == 168, "l4s_queue_summary");
+_Static_assert(sizeof(struct l4s_summary) == 512, "l4s_summary");
 _Static_assert(sizeof(struct l4s_override) == 64, "l4s_override");
 _Static_assert(sizeof(struct l4s_limits) == 48, "l4s_limits");
 _Static_assert(sizeof(struct l4s_params) == 96, "l4s_params");
@@ -509,7 +623,7 @@ _Static_assert(sizeof(struct l4s_stats) == 336, "l4s_stats");
 _Static_assert(sizeof(struct l4s_queue_stats) == 408, "l4s_queue_stats");
 _Static_assert(sizeof(struct l4s_queues) == 872, "l4s_queues");
 _Static_assert(sizeof(struct l4s_version) == 40, "l4s_version");
-_Static_assert(sizeof(struct l4s_interval) == 16, "l4s_interval");
+_Static_assert(sizeof(struct l4s_interval) == 32, "l4s_interval");
 _Static_assert(sizeof(struct l4s_request) == 16, "l4s_request");
 _Static_assert(sizeof(struct l4s_reply) == 16, "l4s_reply");
 

@@ -101,8 +101,18 @@ plain! {
         status_flags total_packets total_bytes queue_length length_in_bytes total_drops
         packet_length base_probability
     }
-    l4s_loss { hdr lost reserved }
+    l4s_loss { hdr lost stream pad reserved }
     l4s_event { hdr sched instance code pad value reserved }
+    l4s_queue_summary {
+        arrived arrived_bytes forwarded forwarded_bytes marks_aqm marks_native marks_override
+        drops_aqm drops_override drops_tail drops_flush sojourn_sum_ns sojourn_sq sojourn_min_ns
+        sojourn_max_ns backlog_bytes backlog backlog_max flows
+    }
+    l4s_summary {
+        hdr sched instance begin_ns idle_ns overload_ns decisions override_id p_begin p_end p_max
+        status updates p_sum p_variation rate_windows rate_log_sum rate_log_sq target_ns
+        tupdate_ns l4s_threshold_ns alpha_uhz beta_uhz coupling_q8 pad queue
+    }
     l4s_override {
         version mode action length sched instance id based_on expires_ns hold_packets queue
         steer_set pad target threshold coupling gain
@@ -134,7 +144,7 @@ plain! {
         coupled_probability overload overloads overload_ns credit queue
     }
     l4s_version { min max record_size module }
-    l4s_interval { records pad max_wait_ns }
+    l4s_interval { records streams max_wait_ns summary_ns summary_decisions pad }
     l4s_request { version op tag length pad }
     l4s_reply { version op tag error length }
 }

@@ -25,7 +25,7 @@ pub use message::{Event, Message, Record, header, messages};
 pub use overrides::{Factor, Mode, OVERRIDE_SIZE, Override, Steer};
 pub use params::{Limits, Params};
 pub use queues::{QueueStats, Queues};
-pub use request::{Interval, Stats, Version};
+pub use request::{Interval, Stats, Streams, SummaryInterval, Version};
 
 /// Bytes of one message of the stream, whatever its type.
 pub const MESSAGE_SIZE: usize = raw::L4S_RECORD_SIZE as usize;

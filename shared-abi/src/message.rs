@@ -77,7 +77,9 @@ impl Message {
             Message::Loss { seq, time_ns, lost } => message_bytes(&raw::l4s_loss {
                 hdr: header(raw::L4S_RECORD_LOSS, seq, time_ns),
                 lost,
-                reserved: [0; 136],
+                stream: raw::L4S_STREAM_RECORDS,
+                pad: 0,
+                reserved: [0; 128],
             }),
             Message::Event(e) => message_bytes(&raw::l4s_event {
                 hdr: header(raw::L4S_RECORD_EVENT, e.seq, e.time_ns),

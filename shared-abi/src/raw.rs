@@ -20,6 +20,7 @@ pub const L4S_ECN_CE: u32 = 3;
 pub const L4S_RECORD_DECISION: u32 = 1;
 pub const L4S_RECORD_LOSS: u32 = 2;
 pub const L4S_RECORD_EVENT: u32 = 3;
+pub const L4S_RECORD_SUMMARY: u32 = 8;
 pub const L4S_RECORD_SIZE: u32 = 168;
 pub const L4S_REASON_BASE: u32 = 0;
 pub const L4S_REASON_ONCE: u32 = 1;
@@ -53,6 +54,9 @@ pub const L4S_EVENT_LIMITS: u32 = 6;
 pub const L4S_EVENT_OVERLOAD: u32 = 7;
 pub const L4S_EVENT_OVERLOAD_END: u32 = 8;
 pub const L4S_OVERLOAD_QUIET_NS: u32 = 1000000000;
+pub const L4S_FLOW_BITS: u32 = 256;
+pub const L4S_RATE_WINDOW_NS: u32 = 24000000;
+pub const L4S_SOJOURN_SHIFT: u32 = 10;
 pub const L4S_MODE_ONCE: u32 = 1;
 pub const L4S_MODE_HOLD: u32 = 2;
 pub const L4S_MODE_STEER: u32 = 3;
@@ -83,6 +87,9 @@ pub const L4S_OP_GET_LIMITS: u32 = 8;
 pub const L4S_OP_SET_LIMITS: u32 = 9;
 pub const L4S_OP_QUEUES: u32 = 10;
 pub const L4S_OP_READ: u32 = 64;
+pub const L4S_STREAM_RECORDS: u32 = 1;
+pub const L4S_STREAM_SUMMARIES: u32 = 2;
+pub const L4S_STREAM_ALL: u32 = 3;
 pub const L4S_IOC_GROUP: u8 = 113u8;
 pub const L4S_EPERM: u32 = 1;
 pub const L4S_ENOENT: u32 = 2;
@@ -225,7 +232,9 @@ const _: () = {
 pub struct l4s_loss {
     pub hdr: l4s_header,
     pub lost: u64,
-    pub reserved: [u8; 136usize],
+    pub stream: u32,
+    pub pad: u32,
+    pub reserved: [u8; 128usize],
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
@@ -233,7 +242,9 @@ const _: () = {
     ["Alignment of l4s_loss"][::core::mem::align_of::<l4s_loss>() - 8usize];
     ["Offset of field: l4s_loss::hdr"][::core::mem::offset_of!(l4s_loss, hdr) - 0usize];
     ["Offset of field: l4s_loss::lost"][::core::mem::offset_of!(l4s_loss, lost) - 24usize];
-    ["Offset of field: l4s_loss::reserved"][::core::mem::offset_of!(l4s_loss, reserved) - 32usize];
+    ["Offset of field: l4s_loss::stream"][::core::mem::offset_of!(l4s_loss, stream) - 32usize];
+    ["Offset of field: l4s_loss::pad"][::core::mem::offset_of!(l4s_loss, pad) - 36usize];
+    ["Offset of field: l4s_loss::reserved"][::core::mem::offset_of!(l4s_loss, reserved) - 40usize];
 };
 impl Default for l4s_loss {
     fn default() -> Self {
@@ -278,6 +289,152 @@ impl Default for l4s_event {
         }
     }
 }
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone, PartialEq)]
+pub struct l4s_queue_summary {
+    pub arrived: u64,
+    pub arrived_bytes: u64,
+    pub forwarded: u64,
+    pub forwarded_bytes: u64,
+    pub marks_aqm: u64,
+    pub marks_native: u64,
+    pub marks_override: u64,
+    pub drops_aqm: u64,
+    pub drops_override: u64,
+    pub drops_tail: u64,
+    pub drops_flush: u64,
+    pub sojourn_sum_ns: u64,
+    pub sojourn_sq: u64,
+    pub sojourn_min_ns: u64,
+    pub sojourn_max_ns: u64,
+    pub backlog_bytes: u64,
+    pub backlog: u32,
+    pub backlog_max: u32,
+    pub flows: [u64; 4usize],
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of l4s_queue_summary"][::core::mem::size_of::<l4s_queue_summary>() - 168usize];
+    ["Alignment of l4s_queue_summary"][::core::mem::align_of::<l4s_queue_summary>() - 8usize];
+    ["Offset of field: l4s_queue_summary::arrived"]
+        [::core::mem::offset_of!(l4s_queue_summary, arrived) - 0usize];
+    ["Offset of field: l4s_queue_summary::arrived_bytes"]
+        [::core::mem::offset_of!(l4s_queue_summary, arrived_bytes) - 8usize];
+    ["Offset of field: l4s_queue_summary::forwarded"]
+        [::core::mem::offset_of!(l4s_queue_summary, forwarded) - 16usize];
+    ["Offset of field: l4s_queue_summary::forwarded_bytes"]
+        [::core::mem::offset_of!(l4s_queue_summary, forwarded_bytes) - 24usize];
+    ["Offset of field: l4s_queue_summary::marks_aqm"]
+        [::core::mem::offset_of!(l4s_queue_summary, marks_aqm) - 32usize];
+    ["Offset of field: l4s_queue_summary::marks_native"]
+        [::core::mem::offset_of!(l4s_queue_summary, marks_native) - 40usize];
+    ["Offset of field: l4s_queue_summary::marks_override"]
+        [::core::mem::offset_of!(l4s_queue_summary, marks_override) - 48usize];
+    ["Offset of field: l4s_queue_summary::drops_aqm"]
+        [::core::mem::offset_of!(l4s_queue_summary, drops_aqm) - 56usize];
+    ["Offset of field: l4s_queue_summary::drops_override"]
+        [::core::mem::offset_of!(l4s_queue_summary, drops_override) - 64usize];
+    ["Offset of field: l4s_queue_summary::drops_tail"]
+        [::core::mem::offset_of!(l4s_queue_summary, drops_tail) - 72usize];
+    ["Offset of field: l4s_queue_summary::drops_flush"]
+        [::core::mem::offset_of!(l4s_queue_summary, drops_flush) - 80usize];
+    ["Offset of field: l4s_queue_summary::sojourn_sum_ns"]
+        [::core::mem::offset_of!(l4s_queue_summary, sojourn_sum_ns) - 88usize];
+    ["Offset of field: l4s_queue_summary::sojourn_sq"]
+        [::core::mem::offset_of!(l4s_queue_summary, sojourn_sq) - 96usize];
+    ["Offset of field: l4s_queue_summary::sojourn_min_ns"]
+        [::core::mem::offset_of!(l4s_queue_summary, sojourn_min_ns) - 104usize];
+    ["Offset of field: l4s_queue_summary::sojourn_max_ns"]
+        [::core::mem::offset_of!(l4s_queue_summary, sojourn_max_ns) - 112usize];
+    ["Offset of field: l4s_queue_summary::backlog_bytes"]
+        [::core::mem::offset_of!(l4s_queue_summary, backlog_bytes) - 120usize];
+    ["Offset of field: l4s_queue_summary::backlog"]
+        [::core::mem::offset_of!(l4s_queue_summary, backlog) - 128usize];
+    ["Offset of field: l4s_queue_summary::backlog_max"]
+        [::core::mem::offset_of!(l4s_queue_summary, backlog_max) - 132usize];
+    ["Offset of field: l4s_queue_summary::flows"]
+        [::core::mem::offset_of!(l4s_queue_summary, flows) - 136usize];
+};
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone, PartialEq)]
+pub struct l4s_summary {
+    pub hdr: l4s_header,
+    pub sched: u32,
+    pub instance: u32,
+    pub begin_ns: u64,
+    pub idle_ns: u64,
+    pub overload_ns: u64,
+    pub decisions: u64,
+    pub override_id: u64,
+    pub p_begin: u32,
+    pub p_end: u32,
+    pub p_max: u32,
+    pub status: u32,
+    pub updates: u64,
+    pub p_sum: u64,
+    pub p_variation: u64,
+    pub rate_windows: u64,
+    pub rate_log_sum: u64,
+    pub rate_log_sq: u64,
+    pub target_ns: u64,
+    pub tupdate_ns: u64,
+    pub l4s_threshold_ns: u64,
+    pub alpha_uhz: u32,
+    pub beta_uhz: u32,
+    pub coupling_q8: u32,
+    pub pad: u32,
+    pub queue: [l4s_queue_summary; 2usize],
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of l4s_summary"][::core::mem::size_of::<l4s_summary>() - 512usize];
+    ["Alignment of l4s_summary"][::core::mem::align_of::<l4s_summary>() - 8usize];
+    ["Offset of field: l4s_summary::hdr"][::core::mem::offset_of!(l4s_summary, hdr) - 0usize];
+    ["Offset of field: l4s_summary::sched"][::core::mem::offset_of!(l4s_summary, sched) - 24usize];
+    ["Offset of field: l4s_summary::instance"]
+        [::core::mem::offset_of!(l4s_summary, instance) - 28usize];
+    ["Offset of field: l4s_summary::begin_ns"]
+        [::core::mem::offset_of!(l4s_summary, begin_ns) - 32usize];
+    ["Offset of field: l4s_summary::idle_ns"]
+        [::core::mem::offset_of!(l4s_summary, idle_ns) - 40usize];
+    ["Offset of field: l4s_summary::overload_ns"]
+        [::core::mem::offset_of!(l4s_summary, overload_ns) - 48usize];
+    ["Offset of field: l4s_summary::decisions"]
+        [::core::mem::offset_of!(l4s_summary, decisions) - 56usize];
+    ["Offset of field: l4s_summary::override_id"]
+        [::core::mem::offset_of!(l4s_summary, override_id) - 64usize];
+    ["Offset of field: l4s_summary::p_begin"]
+        [::core::mem::offset_of!(l4s_summary, p_begin) - 72usize];
+    ["Offset of field: l4s_summary::p_end"][::core::mem::offset_of!(l4s_summary, p_end) - 76usize];
+    ["Offset of field: l4s_summary::p_max"][::core::mem::offset_of!(l4s_summary, p_max) - 80usize];
+    ["Offset of field: l4s_summary::status"]
+        [::core::mem::offset_of!(l4s_summary, status) - 84usize];
+    ["Offset of field: l4s_summary::updates"]
+        [::core::mem::offset_of!(l4s_summary, updates) - 88usize];
+    ["Offset of field: l4s_summary::p_sum"][::core::mem::offset_of!(l4s_summary, p_sum) - 96usize];
+    ["Offset of field: l4s_summary::p_variation"]
+        [::core::mem::offset_of!(l4s_summary, p_variation) - 104usize];
+    ["Offset of field: l4s_summary::rate_windows"]
+        [::core::mem::offset_of!(l4s_summary, rate_windows) - 112usize];
+    ["Offset of field: l4s_summary::rate_log_sum"]
+        [::core::mem::offset_of!(l4s_summary, rate_log_sum) - 120usize];
+    ["Offset of field: l4s_summary::rate_log_sq"]
+        [::core::mem::offset_of!(l4s_summary, rate_log_sq) - 128usize];
+    ["Offset of field: l4s_summary::target_ns"]
+        [::core::mem::offset_of!(l4s_summary, target_ns) - 136usize];
+    ["Offset of field: l4s_summary::tupdate_ns"]
+        [::core::mem::offset_of!(l4s_summary, tupdate_ns) - 144usize];
+    ["Offset of field: l4s_summary::l4s_threshold_ns"]
+        [::core::mem::offset_of!(l4s_summary, l4s_threshold_ns) - 152usize];
+    ["Offset of field: l4s_summary::alpha_uhz"]
+        [::core::mem::offset_of!(l4s_summary, alpha_uhz) - 160usize];
+    ["Offset of field: l4s_summary::beta_uhz"]
+        [::core::mem::offset_of!(l4s_summary, beta_uhz) - 164usize];
+    ["Offset of field: l4s_summary::coupling_q8"]
+        [::core::mem::offset_of!(l4s_summary, coupling_q8) - 168usize];
+    ["Offset of field: l4s_summary::pad"][::core::mem::offset_of!(l4s_summary, pad) - 172usize];
+    ["Offset of field: l4s_summary::queue"][::core::mem::offset_of!(l4s_summary, queue) - 176usize];
+};
 #[repr(C)]
 #[derive(Debug, Default, Copy, Clone, PartialEq)]
 pub struct l4s_override {
@@ -680,18 +837,27 @@ const _: () = {
 #[derive(Debug, Default, Copy, Clone, PartialEq)]
 pub struct l4s_interval {
     pub records: u32,
-    pub pad: u32,
+    pub streams: u32,
     pub max_wait_ns: u64,
+    pub summary_ns: u64,
+    pub summary_decisions: u32,
+    pub pad: u32,
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of l4s_interval"][::core::mem::size_of::<l4s_interval>() - 16usize];
+    ["Size of l4s_interval"][::core::mem::size_of::<l4s_interval>() - 32usize];
     ["Alignment of l4s_interval"][::core::mem::align_of::<l4s_interval>() - 8usize];
     ["Offset of field: l4s_interval::records"]
         [::core::mem::offset_of!(l4s_interval, records) - 0usize];
-    ["Offset of field: l4s_interval::pad"][::core::mem::offset_of!(l4s_interval, pad) - 4usize];
+    ["Offset of field: l4s_interval::streams"]
+        [::core::mem::offset_of!(l4s_interval, streams) - 4usize];
     ["Offset of field: l4s_interval::max_wait_ns"]
         [::core::mem::offset_of!(l4s_interval, max_wait_ns) - 8usize];
+    ["Offset of field: l4s_interval::summary_ns"]
+        [::core::mem::offset_of!(l4s_interval, summary_ns) - 16usize];
+    ["Offset of field: l4s_interval::summary_decisions"]
+        [::core::mem::offset_of!(l4s_interval, summary_decisions) - 24usize];
+    ["Offset of field: l4s_interval::pad"][::core::mem::offset_of!(l4s_interval, pad) - 28usize];
 };
 #[repr(C)]
 #[derive(Debug, Default, Copy, Clone, PartialEq)]

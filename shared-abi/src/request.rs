@@ -76,34 +76,107 @@ impl TryFrom<raw::l4s_version> for Version {
     }
 }
 
-/// When a descriptor is readable.
+/// What a descriptor reads, and when it is readable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Interval {
     /// Messages that must wait, 1 to 65536.
     pub records: u32,
     /// Or one message that has waited this long; 0: no bound.
     pub max_wait_ns: u64,
+    /// The streams that are read.
+    pub streams: Streams,
+}
+
+/// The streams that a descriptor reads. Events come with either.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Streams {
+    /// One record for each decision.
+    Records,
+    /// Summaries of intervals.
+    Summaries(SummaryInterval),
+    /// Both.
+    All(SummaryInterval),
+}
+
+/// How much a summary covers at most.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct SummaryInterval {
+    /// Time, 1 ms to 60 s; 0: no bound.
+    pub period_ns: u64,
+    /// Decisions, up to 2^30; 0: no bound.
+    pub decisions: u32,
 }
 
 impl Interval {
+    /// Readable when `records` records wait.
+    pub fn of_records(records: u32) -> Interval {
+        Interval {
+            records,
+            max_wait_ns: 0,
+            streams: Streams::Records,
+        }
+    }
+
     /// The C struct.
     ///
     /// # Errors
-    /// [`AbiError::Range`] when `records` is out of range.
+    /// [`AbiError::Range`] when a field is out of range, or summaries are read
+    /// that nothing ends.
     pub fn to_raw(&self) -> Result<raw::l4s_interval, AbiError> {
+        let what = raw::l4s_interval::NAME;
         let got = u64::from(self.records);
         check(
             (1..=65_536).contains(&got),
-            raw::l4s_interval::NAME,
+            what,
             "records",
             got,
             "1..=65536",
         )?;
+        let (streams, summary) = match self.streams {
+            Streams::Records => (raw::L4S_STREAM_RECORDS, None),
+            Streams::Summaries(interval) => (raw::L4S_STREAM_SUMMARIES, Some(interval)),
+            Streams::All(interval) => (raw::L4S_STREAM_ALL, Some(interval)),
+        };
+        if let Some(interval) = &summary {
+            interval.check()?;
+        }
+        let summary = summary.unwrap_or_default();
         Ok(raw::l4s_interval {
             records: self.records,
-            pad: 0,
+            streams,
             max_wait_ns: self.max_wait_ns,
+            summary_ns: summary.period_ns,
+            summary_decisions: summary.decisions,
+            pad: 0,
         })
+    }
+}
+
+impl SummaryInterval {
+    fn check(&self) -> Result<(), AbiError> {
+        let what = raw::l4s_interval::NAME;
+        let (period, decisions) = (self.period_ns, u64::from(self.decisions));
+        check(
+            period == 0 || (1_000_000..=60_000_000_000).contains(&period),
+            what,
+            "summary_ns",
+            period,
+            "0, or 1 ms to 60 s",
+        )?;
+        check(
+            decisions <= 1 << 30,
+            what,
+            "summary_decisions",
+            decisions,
+            "0..=2^30",
+        )?;
+        check(
+            period != 0 || decisions != 0,
+            what,
+            "summary_ns",
+            0,
+            "a period or a number of decisions",
+        )
     }
 }
 

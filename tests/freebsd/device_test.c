@@ -74,7 +74,7 @@ TEST(version)
 
 TEST(hostile_requests)
 {
-	struct l4s_interval interval = { .records = 1 };
+	struct l4s_interval interval = { .records = 1, .streams = L4S_STREAM_RECORDS };
 	struct l4s_override o;
 	struct l4s_params p;
 	struct l4s_stats s;
@@ -197,7 +197,7 @@ TEST(observers)
 TEST(readiness_poll)
 {
 	struct pollfd p = { .events = POLLIN };
-	struct l4s_interval i = { .records = 3 };
+	struct l4s_interval i = { .records = 3, .streams = L4S_STREAM_RECORDS };
 	struct l4s_event e[8];
 
 	p.fd = open_device(O_RDONLY | O_NONBLOCK);
@@ -223,7 +223,7 @@ TEST(readiness_poll)
 TEST(readiness_far)
 {
 	struct pollfd p = { .events = POLLIN };
-	struct l4s_interval i = { .records = 100 };
+	struct l4s_interval i = { .records = 100, .streams = L4S_STREAM_RECORDS };
 	unsigned shift;
 
 	p.fd = open_device(O_RDONLY | O_NONBLOCK);

@@ -354,6 +354,7 @@ interval(struct model *m, unsigned i)
 {
 	struct l4s_interval v = {
 		.records = 1 + below(m, 100),
+		.streams = L4S_STREAM_RECORDS,
 		.max_wait_ns = below(m, 50) * MS,
 	};
 	uint64_t deadline;

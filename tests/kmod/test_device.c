@@ -321,7 +321,7 @@ static void
 interval_and_wake(void)
 {
 	struct router r = router_create(NULL, NULL, 32);
-	struct l4s_interval interval = { .records = 10 };
+	struct l4s_interval interval = { .records = 10, .streams = L4S_STREAM_RECORDS };
 	struct l4s_record record;
 	uint64_t deadline;
 	size_t got;
@@ -380,7 +380,7 @@ interval_and_wake(void)
 	CHECK_EQ(l4s_user_ready(r.h, r.now + 5 * MS, &deadline), 1);
 
 	/* More than the ring holds: lost messages count. */
-	interval = (struct l4s_interval){ .records = 100 };
+	interval = (struct l4s_interval){ .records = 100, .streams = L4S_STREAM_RECORDS };
 	CHECK_EQ(l4s_user_request(r.h, L4S_OP_INTERVAL, &interval,
 	    sizeof(interval), r.now), 0);
 	for (i = 0; i < 99; i++) {
@@ -520,7 +520,7 @@ static void
 small_ring(void)
 {
 	struct router r = router_create(NULL, NULL, 16);
-	struct l4s_interval interval = { .records = 100 };
+	struct l4s_interval interval = { .records = 100, .streams = L4S_STREAM_RECORDS };
 	struct l4s_stats s;
 	struct l4s_record record;
 	uint64_t deadline;

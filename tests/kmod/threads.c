@@ -244,7 +244,7 @@ onlooker(void *arg)
 int
 main(void)
 {
-	struct l4s_interval interval = { .records = 8 };
+	struct l4s_interval interval = { .records = 8, .streams = L4S_STREAM_RECORDS };
 	struct l4s_user_packet out, drops[16];
 	struct l4s_user_handle *control;
 	struct reader readers[READERS];

@@ -203,7 +203,7 @@ mod tests {
         // Reading is read(2).
         assert_eq!(list.len(), Op::ALL.len() - 1);
         for op in [Op::Interval, Op::SetLimits] {
-            let size = if op == Op::Interval { 16 } else { 48 };
+            let size = if op == Op::Interval { 32 } else { 48 };
             assert!(list.contains(&number(op, size).unwrap()), "{op:?}");
         }
     }

@@ -79,12 +79,7 @@ impl Worker {
             };
             let wake = wake.min(MAX_WAKE);
             if wake_now != Some(wake) {
-                device
-                    .interval(Interval {
-                        records: wake,
-                        max_wait_ns: 0,
-                    })
-                    .await?;
+                device.interval(Interval::of_records(wake)).await?;
                 wake_now = Some(wake);
             }
             let most = (until as usize + SLACK).min(MAX_READ) * MESSAGE_SIZE;

@@ -211,15 +211,7 @@ impl Emulated {
     pub fn start(place: &Place, ring_records: u32) -> Emulated {
         let router = Router::new(&Params::default(), &Limits::default(), ring_records, 1).unwrap();
         let mut reader = router.open().unwrap();
-        reader
-            .interval(
-                Interval {
-                    records: 1,
-                    max_wait_ns: 0,
-                },
-                now_ns(),
-            )
-            .unwrap();
+        reader.interval(Interval::of_records(1), now_ns()).unwrap();
         let router: SharedRouter = Arc::new(Mutex::new(router));
         let server = DeviceServer::start(&place.path("device"), Arc::clone(&router)).unwrap();
         let load = Load {
