@@ -87,12 +87,7 @@ fn requests_are_answered_while_a_read_waits() {
     assert!(Version::try_from(version).unwrap().is_compatible());
 
     client.ask(Op::Control, &[]).unwrap();
-    let interval = Interval {
-        records: 20,
-        max_wait_ns: 0,
-    }
-    .to_raw()
-    .unwrap();
+    let interval = Interval::of_records(20).to_raw().unwrap();
     assert!(
         client
             .ask(Op::Interval, as_bytes(&interval))
@@ -118,14 +113,7 @@ fn requests_are_answered_while_a_read_waits() {
 fn a_shorter_interval_answers_a_read_under_way() {
     let (dir, _server, router) = served();
     let mut client = Client::connect(&dir.path().join("device"));
-    let interval = |records| {
-        Interval {
-            records,
-            max_wait_ns: 0,
-        }
-        .to_raw()
-        .unwrap()
-    };
+    let interval = |records| Interval::of_records(records).to_raw().unwrap();
     client
         .ask(Op::Interval, as_bytes(&interval(65_536)))
         .unwrap();
@@ -142,8 +130,8 @@ fn a_wait_bound_answers_a_read_without_further_packets() {
     let (dir, _server, router) = served();
     let mut client = Client::connect(&dir.path().join("device"));
     let bounded = Interval {
-        records: 65_536,
         max_wait_ns: 1_000_000,
+        ..Interval::of_records(65_536)
     }
     .to_raw()
     .unwrap();

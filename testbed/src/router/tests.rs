@@ -196,13 +196,7 @@ fn a_reader_in_another_thread() {
     let mut router = router(4096);
     let mut handle = router.open().unwrap();
     handle
-        .interval(
-            l4sllm_abi::Interval {
-                records: 1,
-                max_wait_ns: 0,
-            },
-            0,
-        )
+        .interval(l4sllm_abi::Interval::of_records(1), 0)
         .unwrap();
     let (sender, receiver) = std::sync::mpsc::channel();
     handle.on_ready(move || {
