@@ -82,6 +82,7 @@ impl Batch {
         counters.messages += 1;
         match *message {
             Message::Decision(_) => counters.records += 1,
+            Message::Summary(_) => counters.summaries += 1,
             Message::Event(event) => {
                 counters.events += 1;
                 counters.watchdog_events += u64::from(event.code == EventCode::Watchdog);

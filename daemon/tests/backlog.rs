@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex};
 
-use l4sllm_abi::{Action, Message, Record, header, raw};
+use l4sllm_abi::{Action, Message, Record, Stream, header, raw};
 use l4sllmd::{Decision, Engine, Outcome, Pipeline, PipelineConfig, Scheduler};
 use proptest::prelude::*;
 
@@ -197,6 +197,7 @@ fn a_loss_in_a_backlog_begins_intervals_again() {
         seq: 25,
         time_ns: 25 * MS,
         lost: 75,
+        stream: Stream::Records,
     });
     backlog.extend((100..118).map(|seq| record(seq, 0)));
     // Of 9, 19 and, after the loss, 109.
@@ -224,7 +225,7 @@ proptest! {
             let before = log.lock().unwrap().decided.len();
             let messages: Vec<_> = backlog.iter().map(|(instance, kind)| match kind {
                 0 => {
-                    let loss = Message::Loss { seq, time_ns: seq * MS, lost: 3 };
+                    let loss = Message::Loss { seq, time_ns: seq * MS, lost: 3, stream: Stream::Records };
                     seq += 3;
                     loss
                 }

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 
 use l4sllm_abi::{
     Action, Event, EventCode, Factor, Message, Mode, Override, Queue, Record, Refusal, Steer,
-    header, raw,
+    Stream, header, raw,
 };
 use l4sllmd::engine::{Scripted, Step};
 use l4sllmd::{
@@ -191,6 +191,7 @@ fn announced_losses_start_windows_anew() {
             seq: 9,
             time_ns: 0,
             lost: 91,
+            stream: Stream::Records,
         },
         0,
     );
@@ -223,6 +224,7 @@ fn unannounced_holes_do_so_too() {
             seq: 30,
             time_ns: 0,
             lost: 1,
+            stream: Stream::Records,
         },
         0,
     );
@@ -435,7 +437,7 @@ proptest! {
                 }
                 Happening::Loss(lost) => {
                     let lost = lost.into();
-                    pipeline.push(&Message::Loss { seq, time_ns: seq * MS, lost }, now);
+                    pipeline.push(&Message::Loss { seq, time_ns: seq * MS, lost, stream: Stream::Records }, now);
                     (seq, messages) = (seq + lost, messages + 1);
                 }
                 Happening::Hole(n) => seq += u64::from(n),

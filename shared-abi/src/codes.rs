@@ -75,6 +75,16 @@ codes! {
 }
 
 codes! {
+    /// One of the streams of messages of a device.
+    Stream: u32, "l4s_loss", "stream" {
+        /// Decisions and what belongs to them.
+        Records = L4S_STREAM_RECORDS,
+        /// Summaries of intervals.
+        Summaries = L4S_STREAM_SUMMARIES,
+    }
+}
+
+codes! {
     /// Why a decision is what it is.
     Reason: u8, "l4s_record", "reason" {
         /// DualPI2's own verdict.

@@ -17,8 +17,9 @@ mod queues;
 #[allow(missing_docs, clippy::all)]
 pub mod raw;
 mod request;
+mod summary;
 
-pub use codes::{Action, Dither, Ecn, EventCode, NativeAqm, Op, Queue, Reason, Refusal};
+pub use codes::{Action, Dither, Ecn, EventCode, NativeAqm, Op, Queue, Reason, Refusal, Stream};
 pub use error::AbiError;
 pub use frame::{FRAME_SIZE, MAX_REQUEST, Reply, Request};
 pub use message::{Event, Message, Record, header, messages};
@@ -26,8 +27,10 @@ pub use overrides::{Factor, Mode, OVERRIDE_SIZE, Override, Steer};
 pub use params::{Limits, Params};
 pub use queues::{QueueStats, Queues};
 pub use request::{Interval, Stats, Streams, SummaryInterval, Version};
+pub use summary::{QueueSummary, SUMMARY_SIZE, Summary};
 
-/// Bytes of one message of the stream, whatever its type.
+/// Bytes of one message of the stream of records, whatever its type; see
+/// [`SUMMARY_SIZE`] for the other stream.
 pub const MESSAGE_SIZE: usize = raw::L4S_RECORD_SIZE as usize;
 
 /// Least and greatest version of the interface that this crate speaks.

@@ -8,8 +8,8 @@ use std::num::{NonZeroU32, NonZeroU64};
 use l4sllm_abi::bytes::{Plain, as_bytes, from_bytes};
 use l4sllm_abi::{
     AbiError, Action, Event, EventCode, Factor, Limits, MESSAGE_SIZE, Message, Mode, Override,
-    Params, Queue, Queues, Record, Refusal, Reply, Request, Stats, Steer, Version, header,
-    messages, raw,
+    Params, Queue, Queues, Record, Refusal, Reply, Request, Stats, Steer, Stream, Summary, Version,
+    header, messages, raw,
 };
 use proptest::prelude::*;
 
@@ -36,6 +36,9 @@ proptest! {
             if bytes[..2] == 1u16.to_ne_bytes() {
                 // Of an earlier version; it is written as this one.
                 written[..2].copy_from_slice(&bytes[..2]);
+                if let Message::Loss { .. } = read {
+                    written[32..36].copy_from_slice(&bytes[32..36]);
+                }
             }
             prop_assert_eq!(written, bytes);
         }
@@ -54,6 +57,21 @@ proptest! {
         let bytes: Vec<u8> = stream.iter().flat_map(Message::to_bytes).collect();
         let read: Result<Vec<_>, _> = messages(&bytes).collect();
         prop_assert_eq!(read.unwrap(), stream);
+    }
+
+    #[test]
+    fn each_message_of_a_mixed_stream_has_its_own_length(
+        stream in prop::collection::vec(prop_oneof![message(), summary()], 0..8),
+        cut in 1..MESSAGE_SIZE,
+    ) {
+        let mut bytes: Vec<u8> = stream.iter().flat_map(Message::to_bytes).collect();
+        let read: Result<Vec<_>, _> = messages(&bytes).collect();
+        prop_assert_eq!(read.unwrap(), stream.clone());
+        bytes.truncate(bytes.len().saturating_sub(cut));
+        let read: Vec<_> = messages(&bytes).collect();
+        prop_assert_eq!(read.len(), stream.len());
+        let cut = read.last().is_none_or(|last| matches!(last, Err(AbiError::Length { .. })));
+        prop_assert!(cut);
     }
 
     #[test]
@@ -292,8 +310,13 @@ prop_compose! {
 }
 
 fn message() -> impl Strategy<Value = Message> {
-    let loss = (any::<u64>(), any::<u64>(), 1..u64::MAX)
-        .prop_map(|(seq, time_ns, lost)| Message::Loss { seq, time_ns, lost });
+    let loss =
+        (any::<u64>(), any::<u64>(), 1..u64::MAX).prop_map(|(seq, time_ns, lost)| Message::Loss {
+            seq,
+            time_ns,
+            lost,
+            stream: Stream::Records,
+        });
     let event = (
         any::<[u64; 3]>(),
         any::<[u32; 2]>(),
@@ -310,6 +333,21 @@ fn message() -> impl Strategy<Value = Message> {
             })
         });
     prop_oneof![4 => record().prop_map(Message::Decision), 1 => loss, 1 => event]
+}
+
+prop_compose! {
+    fn summary()(seq: u64, begin_ns in 0..1000u64, idle_ns in 0..1000u64, p in 0..100u32) -> Message {
+        let summary = Summary::try_from(raw::l4s_summary {
+            hdr: header(raw::L4S_RECORD_SUMMARY, seq, begin_ns + 1000),
+            begin_ns,
+            idle_ns,
+            p_end: p,
+            target_ns: 1,
+            tupdate_ns: 1,
+            ..Default::default()
+        });
+        Message::Summary(Box::new(summary.unwrap()))
+    }
 }
 
 prop_compose! {

@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicBool;
 
 use anyhow::{Context, bail, ensure};
 use clap::{Args, ValueEnum};
-use l4sllm_abi::{MESSAGE_SIZE, Message, messages};
+use l4sllm_abi::Message;
 use l4sllm_model::Reward;
 use l4sllm_model::files::AtomicFile;
 use l4sllm_model::log::{ClockOptions, Entry, LogReader, LogWriter, oldest_first};
@@ -185,7 +185,7 @@ pub fn write_log(
     force: bool,
     cancel: &AtomicBool,
 ) -> anyhow::Result<()> {
-    const MESSAGES: u64 = 4096;
+    const CHUNK: u64 = 1 << 20;
     let unread = || format!("cannot read {}", capture.display());
     let unwritten = || format!("cannot write {}", out.display());
     let mut file = File::open(capture).with_context(unread)?;
@@ -195,23 +195,28 @@ pub fn write_log(
     let (mut at, mut lines) = (0, 0);
     loop {
         check(cancel)?;
-        bytes.clear();
-        let most = MESSAGES * MESSAGE_SIZE as u64;
-        let got = (&mut file).take(most).read_to_end(&mut bytes);
+        let got = (&mut file).take(CHUNK).read_to_end(&mut bytes);
         if got.with_context(unread)? == 0 {
             break;
         }
-        // What the end of a capture cuts is not a message.
-        let whole = bytes.len() - bytes.len() % MESSAGE_SIZE;
-        for message in messages(&bytes[..whole]) {
+        let mut rest = &bytes[..];
+        loop {
             let place = || format!("{}: byte {at}", capture.display());
-            if let Message::Decision(record) = message.with_context(place)? {
+            let length = Message::length(rest).with_context(place)?;
+            // What the end of a capture cuts is not a message.
+            let Some((message, after)) = length.and_then(|n| rest.split_at_checked(n)) else {
+                break;
+            };
+            if let Message::Decision(record) = Message::from_bytes(message).with_context(place)? {
                 let entry = Entry::try_from(&record).with_context(place)?;
                 log.write(&entry).with_context(unwritten)?;
                 lines += 1;
             }
-            at += MESSAGE_SIZE;
+            at += message.len();
+            rest = after;
         }
+        let left = rest.len();
+        bytes.drain(..bytes.len() - left);
     }
     ensure!(lines > 0, "{}: no message of a device", capture.display());
     let file = log.finish().with_context(unwritten)?.into_inner();

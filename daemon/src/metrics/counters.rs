@@ -41,7 +41,7 @@ macro_rules! counters {
         /// Counters since the start. Fields are only ever added.
         ///
         /// Always true, and checked by [`Counters::imbalance`]:
-        /// - `messages = records + losses + events`
+        /// - `messages = records + summaries + losses + events`
         /// - `due + unscheduled = decisions + skipped`
         /// - `decisions` is the sum of the decided, and `overrides + stale`
         /// - `refused` is the sum of the refusals by reason
@@ -69,6 +69,7 @@ macro_rules! counters {
 counters! {
     messages: Counter, "Messages of the stream.";
     records: Counter, "Decisions of the queue among the messages.";
+    summaries: Counter, "Summaries among the messages.";
     losses: Counter, "Loss messages among the messages.";
     events: Counter, "Events among the messages.";
     watchdog_events: Counter, "Watchdog events among the events.";
@@ -122,7 +123,7 @@ impl Counters {
             (
                 "messages",
                 self.messages,
-                self.records + self.losses + self.events,
+                self.records + self.summaries + self.losses + self.events,
             ),
             (
                 "due + unscheduled",

@@ -116,20 +116,22 @@ impl Worker {
 
     /// Takes the bytes of one turn.
     async fn take(&mut self, device: &mut Device, bytes: &[u8]) -> Result<(), Error> {
-        if bytes.is_empty() || bytes.len() % MESSAGE_SIZE != 0 {
-            return self.torn(bytes.len(), "not a multiple of the message size");
+        if bytes.is_empty() {
+            return self.torn(0, "nothing was read");
         }
         let mut backlog = std::mem::take(&mut self.turns.backlog);
         backlog.clear();
-        let mut torn = None;
+        let (mut torn, mut taken) = (None, 0);
         for message in messages(bytes) {
             match message {
-                Ok(message) => backlog.push(message),
+                Ok(message) => {
+                    taken += message.size();
+                    backlog.push(message);
+                }
                 Err(error) => torn = Some(error),
             }
         }
         let result = self.take_all(device, &backlog).await;
-        let taken = backlog.len() * MESSAGE_SIZE;
         backlog.shrink_to(MAX_READ);
         self.turns.backlog = backlog;
         result?;
@@ -230,7 +232,7 @@ impl Worker {
 
     fn log_message(&mut self, message: &Message) {
         match message {
-            Message::Decision(_) => {}
+            Message::Decision(_) | Message::Summary(_) => {}
             Message::Loss { seq, lost, .. } => {
                 if let Some(suppressed) = self.logs.loss.allow() {
                     let before = self.pipeline.metrics().counters.lost;

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
 
-use l4sllm_abi::{MESSAGE_SIZE, Message, Record};
+use l4sllm_abi::{Message, Record, SUMMARY_SIZE, Stream as Messages, raw};
 
 use super::{PoolError, Row, Rows, Schema, Source};
 use crate::files::open_regular;
@@ -84,8 +84,11 @@ impl CaptureReader {
 
     /// Whether `head` begins as a capture does.
     pub fn is_one(head: &[u8]) -> bool {
-        head.get(..MESSAGE_SIZE)
-            .is_some_and(|message| Message::from_bytes(message).is_ok())
+        let message = match Message::length(head) {
+            Ok(Some(length)) => head.get(..length),
+            _ => None,
+        };
+        message.is_some_and(|message| Message::from_bytes(message).is_ok())
     }
 
     /// The next record of the instance that is read; `None` at a gap or the
@@ -177,13 +180,17 @@ impl Stream {
             return Ok(Some(Part::Decision(record)));
         }
         while let Some(message) = self.message()? {
+            // Events are numbered with the records where there are any.
+            if message.stream() == Some(Messages::Summaries) {
+                continue;
+            }
             let (seq, next) = message.place();
             let hole = self.expected.replace(next).is_some_and(|e| e != seq);
             match message {
                 Message::Loss { lost, .. } => return Ok(Some(Part::Gap(Some(lost)))),
                 Message::Decision(record) if hole => self.held = Some(record),
                 Message::Decision(record) => return Ok(Some(Part::Decision(record))),
-                Message::Event(_) => {}
+                Message::Event(_) | Message::Summary(_) => {}
             }
             if hole {
                 return Ok(Some(Part::Gap(None)));
@@ -194,21 +201,27 @@ impl Stream {
 
     /// A part of a message at the end is where the capture was cut.
     fn message(&mut self) -> Result<Option<Message>, PoolError> {
-        let mut message = [0; MESSAGE_SIZE];
-        let mut have = 0;
-        while have < MESSAGE_SIZE {
-            let got = self.file.read(&mut message[have..]);
+        let mut buffer = [0; SUMMARY_SIZE];
+        let (mut have, mut length) = (0, size_of::<raw::l4s_header>());
+        let wrong = |source| PoolError::Capture {
+            path: self.path.clone(),
+            byte: self.offset,
+            source,
+        };
+        while have < length {
+            let got = self.file.read(&mut buffer[have..length]);
             match got.map_err(PoolError::io("read", &self.path))? {
                 0 => return Ok(None),
                 got => have += got,
             }
+            if have == size_of::<raw::l4s_header>() {
+                // The longest message is a summary.
+                let whole = Message::length(&buffer[..have]).map_err(wrong)?;
+                length = whole.map_or(length, |whole| whole.min(SUMMARY_SIZE));
+            }
         }
-        let message = Message::from_bytes(&message).map_err(|source| PoolError::Capture {
-            path: self.path.clone(),
-            byte: self.offset,
-            source,
-        })?;
-        self.offset += MESSAGE_SIZE as u64;
+        let message = Message::from_bytes(&buffer[..length]).map_err(wrong)?;
+        self.offset += length as u64;
         Ok(Some(message))
     }
 }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 
-use l4sllm_abi::{MESSAGE_SIZE, Message, Record, raw};
+use l4sllm_abi::{MESSAGE_SIZE, Message, Record, Stream, raw};
 use l4sllm_model::log::{Entry, FIELDS, LogReader, LogWriter};
 use l4sllm_model::pool::{CaptureReader, CsvReader, EpisodeRule, KernelLog, TableOptions};
 
@@ -36,7 +36,15 @@ fn a_capture_of_a_device_is_a_pool() {
         }
         if i == 24 {
             let (time_ns, lost) = (9, 4);
-            bytes.extend(Message::Loss { seq, time_ns, lost }.to_bytes());
+            bytes.extend(
+                Message::Loss {
+                    seq,
+                    time_ns,
+                    lost,
+                    stream: Stream::Records,
+                }
+                .to_bytes(),
+            );
             seq += lost;
         }
         if i == 27 {

@@ -200,7 +200,7 @@ impl Controller {
                 self.messages += 1;
                 self.newest_seq = record.seq();
             }
-            Message::Event(_) => self.messages += 1,
+            Message::Event(_) | Message::Summary(_) => self.messages += 1,
         }
         if let Some(tap) = &mut self.tap {
             tap(message, now_ns);

@@ -124,7 +124,7 @@ fn records_tell_what_was_done() {
     router.enqueue(0, packet(1, Ecn::Ect0), &mut drops);
     router.dequeue(5_000, &mut drops);
     let messages = read_all(&mut handle, 5_000);
-    let [Message::Decision(record)] = messages[..] else {
+    let [Message::Decision(record)] = &messages[..] else {
         panic!("{messages:?}")
     };
     assert_eq!((record.sched, record.instance), (SCHED, INSTANCE));
