@@ -14,21 +14,23 @@ static void	device_pass_events(struct l4s_device *, struct l4s_instance *,
 		    uint64_t now);
 static int	device_select(struct l4s_device *, uint32_t sched,
 		    uint32_t instance, struct l4s_instance **);
-static void	device_wake(void *);
+static void	device_wake(struct l4s_ring *, void *);
 
 void
-l4s_device_init(struct l4s_device *dev, struct l4s_ring *ring,
+l4s_device_init(struct l4s_device *dev, struct l4s_ring *rings,
     const struct l4s_params *params, const struct l4s_limits *limits)
 {
+	unsigned i;
+
 	memset(dev, 0, sizeof(*dev));
 	l4s_lock_init(&dev->lock, "l4s device");
 	l4s_lock_init(&dev->wake_lock, "l4s wake");
-	dev->ring = ring;
+	dev->rings = rings;
 	dev->params = *params;
 	dev->limits = *limits;
-	if (ring != NULL) {
-		ring->wake = device_wake;
-		ring->wake_arg = dev;
+	for (i = 0; rings != NULL && i < L4S_RINGS; i++) {
+		rings[i].wake = device_wake;
+		rings[i].wake_arg = dev;
 	}
 }
 
@@ -109,12 +111,11 @@ device_pass_events(struct l4s_device *dev, struct l4s_instance *inst,
 			l4s_instance_post_event(dev->instances, events[i].sched,
 			    events[i].instance, events[i].code,
 			    events[i].value);
-	} else if (n != 0 && dev->ring != NULL) {
+	} else {
 		for (i = 0; i < n; i++)
-			l4s_event_write(dev->ring, events[i].sched,
+			l4s_event_write(dev->rings, events[i].sched,
 			    events[i].instance, events[i].code,
 			    events[i].value, now);
-		l4s_ring_notify(dev->ring);
 	}
 }
 
@@ -200,10 +201,8 @@ l4s_device_post(struct l4s_device *dev, uint32_t code, uint64_t now)
 {
 	if (dev->instances != NULL)
 		l4s_instance_post_event(dev->instances, 0, 0, code, 0);
-	else if (dev->ring != NULL) {
-		l4s_event_write(dev->ring, 0, 0, code, 0, now);
-		l4s_ring_notify(dev->ring);
-	}
+	else
+		l4s_event_write(dev->rings, 0, 0, code, 0, now);
 }
 
 struct l4s_instance *
@@ -324,26 +323,40 @@ void
 l4s_device_publish(struct l4s_device *dev)
 {
 	struct l4s_waiter *w;
-	uint64_t least = UINT64_MAX;
+	uint64_t least;
+	unsigned i;
 
-	for (w = dev->waiters; w != NULL; w = w->next)
-		if (w->at < least)
-			least = w->at;
-	L4S_STORE(&dev->ring->wake_at, least);
+	for (i = 0; i < L4S_RINGS; i++) {
+		least = UINT64_MAX;
+		for (w = dev->waiters; w != NULL; w = w->next)
+			if (w->at[i] < least)
+				least = w->at[i];
+		L4S_STORE(&dev->rings[i].wake_at, least);
+	}
 }
 
-/* The ring's wake, from the packet path; at most L4S_HANDLES_MAX turns. */
+void
+l4s_waiter_disarm(struct l4s_waiter *w)
+{
+	unsigned i;
+
+	for (i = 0; i < L4S_RINGS; i++)
+		w->at[i] = UINT64_MAX;
+}
+
+/* A ring's wake, from the packet path; at most L4S_HANDLES_MAX turns. */
 static void
-device_wake(void *arg)
+device_wake(struct l4s_ring *r, void *arg)
 {
 	struct l4s_device *dev = arg;
 	struct l4s_waiter *w;
-	uint64_t head = l4s_ring_head(dev->ring);
+	uint64_t head = l4s_ring_head(r);
+	size_t i = (size_t)(r - dev->rings);
 
 	l4s_lock(&dev->wake_lock);
 	for (w = dev->waiters; w != NULL; w = w->next)
-		if (w->at <= head) {
-			w->at = UINT64_MAX;
+		if (w->at[i] <= head) {
+			l4s_waiter_disarm(w);
 			w->wake(w->arg);
 		}
 	l4s_device_publish(dev);

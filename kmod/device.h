@@ -5,12 +5,12 @@
  */
 
 /*
- * The device: one ring and any number of scheduler instances, all of whose
- * packet paths run under one lock or in one thread (the ring has one writer).
+ * The device: its rings and any number of scheduler instances, all of whose
+ * packet paths run under one lock or in one thread (a ring has one writer).
  * Descriptors of it are in handle.h.
  *
- * Events go into the stream with the next packet, for only the packet path
- * writes to the ring; without an instance there is none, and they are written
+ * Events go into the streams with the next packet, for only the packet path
+ * writes to the rings; without an instance there is none, and they are written
  * at once.
  *
  * No function here sleeps.  The errors are L4S_E* numbers.
@@ -30,7 +30,7 @@ struct l4s_waiter {
 	struct l4s_waiter *next;	/* as l4s_device.waiters */
 	void		(*wake)(void *); /* (w) */
 	void		*arg;		/* (w) */
-	uint64_t	at;		/* (w) ring head; UINT64_MAX: none */
+	uint64_t	at[L4S_RINGS];	/* (w) head of each; UINT64_MAX: none */
 };
 
 struct l4s_handle;
@@ -41,7 +41,7 @@ struct l4s_handle;
 struct l4s_device {
 	struct l4s_lock	lock;
 	struct l4s_lock	wake_lock;
-	struct l4s_ring	*ring;		/* (c) NULL: no records */
+	struct l4s_ring	*rings;		/* (c) L4S_RINGS, or NULL: no streams */
 	struct l4s_instance *instances;	/* (d) */
 	struct l4s_waiter *waiters;	/* (d) and (w) to change, one to read */
 	unsigned	nwaiters;	/* (d) */
@@ -54,7 +54,7 @@ struct l4s_device {
 	struct l4s_queues gone_queues;	/* (d) likewise */
 };
 
-/* Checked parameters and limits; the ring, if any, initialised. */
+/* Checked parameters and limits; the rings, if any, initialised. */
 void	l4s_device_init(struct l4s_device *, struct l4s_ring *,
 	    const struct l4s_params *, const struct l4s_limits *);
 /* No instance and no descriptor may be left. */
@@ -64,7 +64,7 @@ void	l4s_device_destroy(struct l4s_device *);
  * An initialised instance joins, gets its number and the device's parameters;
  * or leaves: what is queued is dropped, counted and recorded, its events that
  * still waited for a packet do not get lost, and its counts stay in the sums.
- * The caller owns the packet paths: the last to leave writes to the ring.
+ * The caller owns the packet paths: the last to leave writes to the rings.
  *
  * No two instances of a device have the same number, whichever scheduler they
  * are of, so a stale override never reaches a new instance.  (Numbers repeat
@@ -113,9 +113,11 @@ int	l4s_device_sum_queues(struct l4s_device *, struct l4s_queues *,
 void	l4s_device_watch(struct l4s_device *, uint64_t now);
 
 /*
- * Tells the packet path the least head that a waiter waits for.  Wake lock
- * held; the device has a ring.
+ * Tells the packet path the least heads that a waiter waits for.  Wake lock
+ * held; the device has rings.
  */
 void	l4s_device_publish(struct l4s_device *);
+/* Waits for nothing.  Wake lock held. */
+void	l4s_waiter_disarm(struct l4s_waiter *);
 
 #endif /* !_L4S_DEVICE_H_ */

@@ -10,6 +10,7 @@
 
 static uint64_t	handle_enough(const struct l4s_handle *);
 static void	handle_rearm(struct l4s_handle *);
+static void	handle_subscribe(struct l4s_handle *, uint32_t streams);
 static int	handle_answer(struct l4s_handle *, uint32_t op, void *buf,
 		    uint64_t now);
 static int	handle_take_control(struct l4s_handle *, uint64_t now);
@@ -20,12 +21,15 @@ static int	handle_stats(struct l4s_handle *, struct l4s_stats *);
 int
 l4s_handle_open(struct l4s_device *dev, struct l4s_handle *h, bool privileged)
 {
+	static const struct l4s_interval interval = {
+		.records = 1,
+		.streams = L4S_STREAM_RECORDS,
+	};
+
 	memset(h, 0, sizeof(*h));
 	h->device = dev;
 	h->privileged = privileged;
-	h->interval.records = 1;
-	h->interval.streams = L4S_STREAM_RECORDS;
-	h->waiter.at = UINT64_MAX;
+	l4s_waiter_disarm(&h->waiter);
 
 	l4s_lock(&dev->lock);
 	if (dev->nwaiters == L4S_HANDLES_MAX) {
@@ -33,8 +37,8 @@ l4s_handle_open(struct l4s_device *dev, struct l4s_handle *h, bool privileged)
 		return (L4S_ENOMEM);
 	}
 	dev->nwaiters++;
-	if (dev->ring != NULL)
-		l4s_cursor_init(&h->cursor, dev->ring);
+	handle_subscribe(h, interval.streams);
+	h->interval = interval;
 	l4s_lock(&dev->wake_lock);
 	h->waiter.next = dev->waiters;
 	dev->waiters = &h->waiter;
@@ -63,7 +67,120 @@ l4s_handle_close(struct l4s_handle *h, uint64_t now)
 	*link = h->waiter.next;
 	l4s_unlock(&dev->wake_lock);
 	dev->nwaiters--;
+	handle_subscribe(h, 0);
 	l4s_unlock(&dev->lock);
+}
+
+static inline bool
+handle_reads(const struct l4s_handle *h, unsigned ring)
+{
+	return (h->device->rings != NULL && (h->streams & 1U << ring) != 0);
+}
+
+/*
+ * Leaves the streams that are not in the set, and begins those that are new
+ * with their next message.  Device lock held.
+ */
+static void
+handle_subscribe(struct l4s_handle *h, uint32_t streams)
+{
+	struct l4s_ring *rings = h->device->rings;
+	uint32_t change = streams ^ h->streams;
+	unsigned i;
+
+	h->streams = streams;
+	for (i = 0; rings != NULL && i < L4S_RINGS; i++) {
+		if ((change & 1U << i) == 0)
+			continue;
+		if ((streams & 1U << i) != 0) {
+			l4s_cursor_init(&h->cursors[i], &rings[i]);
+			l4s_ring_subscribe(&rings[i]);
+		} else
+			l4s_ring_unsubscribe(&rings[i]);
+	}
+}
+
+/*
+ * Events are in both streams.  Who reads both takes those of the records.
+ * Device lock held.
+ */
+static void
+handle_skip_events(struct l4s_handle *h)
+{
+	const struct l4s_ring *r = &h->device->rings[L4S_RING_SUMMARIES];
+	struct l4s_cursor *c = &h->cursors[L4S_RING_SUMMARIES];
+	uint64_t time_ns;
+	uint8_t type;
+
+	if (h->streams != L4S_STREAM_ALL)
+		return;
+	while (l4s_cursor_peek(c, r, &type, &time_ns) &&
+	    type == L4S_RECORD_EVENT)
+		l4s_cursor_skip(c);
+}
+
+/*
+ * The heads of both rings at one instant: what was written before one message
+ * in either ring is then before the head of the other.
+ */
+static void
+handle_heads(const struct l4s_handle *h, uint64_t heads[L4S_RINGS])
+{
+	const struct l4s_ring *rings = h->device->rings;
+
+	do {
+		/* That of summaries moves seldom. */
+		heads[L4S_RING_SUMMARIES] =
+		    l4s_ring_head(&rings[L4S_RING_SUMMARIES]);
+		heads[L4S_RING_RECORDS] =
+		    l4s_ring_head(&rings[L4S_RING_RECORDS]);
+	} while (heads[L4S_RING_SUMMARIES] !=
+	    l4s_ring_head(&rings[L4S_RING_SUMMARIES]));
+}
+
+/*
+ * The ring with the next message in order of time, of those before `heads':
+ * records first when times are equal.  L4S_RINGS: none waits.
+ */
+static unsigned
+handle_next(struct l4s_handle *h, const uint64_t heads[L4S_RINGS])
+{
+	uint64_t time_ns, least = 0;
+	unsigned i, next = L4S_RINGS;
+	uint8_t type;
+
+	handle_skip_events(h);
+	for (i = 0; i < L4S_RINGS; i++) {
+		if (!handle_reads(h, i) ||
+		    (int64_t)(heads[i] - h->cursors[i].next) <= 0)
+			continue;
+		(void)l4s_cursor_peek(&h->cursors[i], &h->device->rings[i],
+		    &type, &time_ns);
+		if (next == L4S_RINGS || time_ns < least) {
+			next = i;
+			least = time_ns;
+		}
+	}
+	return (next);
+}
+
+/* The largest message of a stream that the handle reads. */
+static size_t
+handle_largest(const struct l4s_handle *h)
+{
+	return ((h->streams & L4S_STREAM_SUMMARIES) != 0 ?
+	    sizeof(struct l4s_summary) : L4S_RECORD_SIZE);
+}
+
+size_t
+l4s_handle_largest(struct l4s_handle *h)
+{
+	size_t largest;
+
+	l4s_lock(&h->device->lock);
+	largest = handle_largest(h);
+	l4s_unlock(&h->device->lock);
+	return (largest);
 }
 
 int
@@ -71,44 +188,78 @@ l4s_handle_read(struct l4s_handle *h, void *buf, size_t size, uint64_t now,
     size_t *got)
 {
 	struct l4s_device *dev = h->device;
+	uint64_t heads[L4S_RINGS];
 	uint8_t *to = buf;
+	unsigned i;
+	int error = 0;
 
 	*got = 0;
-	if (size < L4S_RECORD_SIZE)
-		return (L4S_EINVAL);
-	if (dev->ring == NULL)
-		return (0);
 	l4s_lock(&dev->lock);
-	while (size - *got >= L4S_RECORD_SIZE &&
-	    l4s_cursor_read(&h->cursor, dev->ring, now, to + *got))
-		*got += L4S_RECORD_SIZE;
-	handle_rearm(h);
+	if (size < handle_largest(h))
+		error = L4S_EINVAL;
+	else if (dev->rings != NULL) {
+		handle_heads(h, heads);
+		while (size - *got >= handle_largest(h) &&
+		    (i = handle_next(h, heads)) != L4S_RINGS)
+			*got += l4s_cursor_read(&h->cursors[i], &dev->rings[i],
+			    now, to + *got);
+		handle_rearm(h);
+	}
 	l4s_unlock(&dev->lock);
-	return (0);
+	return (error);
+}
+
+/* Messages not read yet. */
+static uint64_t
+handle_unread(const struct l4s_handle *h)
+{
+	uint64_t unread = 0;
+	unsigned i;
+
+	for (i = 0; i < L4S_RINGS; i++)
+		if (handle_reads(h, i))
+			unread += l4s_cursor_unread(&h->cursors[i],
+			    &h->device->rings[i]);
+	return (unread);
+}
+
+/* When the oldest message was written; L4S_NEVER: none waits. */
+static uint64_t
+handle_oldest(const struct l4s_handle *h)
+{
+	uint64_t time_ns, oldest = L4S_NEVER;
+	uint8_t type;
+	unsigned i;
+
+	for (i = 0; i < L4S_RINGS; i++)
+		if (handle_reads(h, i) && l4s_cursor_peek(&h->cursors[i],
+		    &h->device->rings[i], &type, &time_ns) &&
+		    time_ns < oldest)
+			oldest = time_ns;
+	return (oldest);
 }
 
 bool
 l4s_handle_ready(struct l4s_handle *h, uint64_t now, uint64_t *deadline)
 {
 	struct l4s_device *dev = h->device;
-	uint64_t oldest;
+	uint64_t wait, oldest;
 	bool ready = false;
 
 	*deadline = L4S_NEVER;
 	l4s_lock(&dev->lock);
 	l4s_device_watch(dev, now);
-	if (dev->ring == NULL) {
+	if (dev->rings == NULL) {
 		l4s_unlock(&dev->lock);
 		return (false);
 	}
-	if (l4s_cursor_unread(&h->cursor, dev->ring) >= handle_enough(h))
+	handle_skip_events(h);
+	if (handle_unread(h) >= handle_enough(h))
 		ready = true;
-	else if (h->interval.max_wait_ns != 0 &&
-	    l4s_cursor_oldest(&h->cursor, dev->ring, &oldest)) {
-		if (oldest > L4S_NEVER - h->interval.max_wait_ns)
-			*deadline = L4S_NEVER;
-		else
-			*deadline = oldest + h->interval.max_wait_ns;
+	else if ((wait = h->interval.max_wait_ns) != 0) {
+		oldest = handle_oldest(h);
+		*deadline = oldest < L4S_NEVER - wait ? oldest + wait :
+		    L4S_NEVER;
 		ready = now >= *deadline;
 	}
 	if (!ready)
@@ -117,19 +268,44 @@ l4s_handle_ready(struct l4s_handle *h, uint64_t now, uint64_t *deadline)
 	return (ready);
 }
 
+size_t
+l4s_handle_waiting(struct l4s_handle *h)
+{
+	static const size_t sizes[L4S_RINGS] = {
+		[L4S_RING_RECORDS] = L4S_RECORD_SIZE,
+		[L4S_RING_SUMMARIES] = sizeof(struct l4s_summary),
+	};
+	struct l4s_device *dev = h->device;
+	struct l4s_cursor_account account;
+	size_t bytes = 0;
+	unsigned i;
+
+	l4s_lock(&dev->lock);
+	for (i = 0; i < L4S_RINGS; i++)
+		if (handle_reads(h, i)) {
+			l4s_cursor_account(&h->cursors[i], &dev->rings[i],
+			    &account);
+			bytes += account.waiting * sizes[i];
+		}
+	l4s_unlock(&dev->lock);
+	return (bytes);
+}
+
 void
 l4s_handle_on_ready(struct l4s_handle *h, void (*wake)(void *), void *arg)
 {
 	struct l4s_device *dev = h->device;
+	unsigned i;
 
 	l4s_lock(&dev->lock);
 	l4s_lock(&dev->wake_lock);
 	h->waiter.wake = wake;
 	h->waiter.arg = arg;
-	h->waiter.at = UINT64_MAX;
+	l4s_waiter_disarm(&h->waiter);
 	l4s_unlock(&dev->wake_lock);
-	if (wake != NULL && dev->ring != NULL) {
-		L4S_STORE(&dev->ring->watched, 1);
+	if (wake != NULL && dev->rings != NULL) {
+		for (i = 0; i < L4S_RINGS; i++)
+			L4S_STORE(&dev->rings[i].watched, 1);
 		handle_rearm(h);
 	}
 	l4s_unlock(&dev->lock);
@@ -142,34 +318,58 @@ l4s_handle_on_ready(struct l4s_handle *h, void (*wake)(void *), void *arg)
 static uint64_t
 handle_enough(const struct l4s_handle *h)
 {
-	uint64_t half = (h->device->ring->mask + 1) / 2;
+	uint64_t half, enough = h->interval.records;
+	unsigned i;
 
-	return (h->interval.records < half ? h->interval.records : half);
+	for (i = 0; i < L4S_RINGS; i++) {
+		half = (h->device->rings[i].mask + 1) / 2;
+		if (handle_reads(h, i) && half < enough)
+			enough = half;
+	}
+	return (enough);
 }
 
 /*
  * Arms the handle for when it becomes readable: it is not now, or the reader
- * would not wait.  Nothing is lost between that look and this: the fence and
- * the second look see to it (l4s_ring_notify()).  Device lock held.
+ * would not wait.  Who reads both streams is woken when half of what it waits
+ * for is in one of them, and then arms again for the rest.  Nothing is lost
+ * between that look and this: the fence and the second look see to it
+ * (l4s_ring_notify()).  Device lock held.
  */
 static void
 handle_rearm(struct l4s_handle *h)
 {
 	struct l4s_device *dev = h->device;
-	uint64_t ahead = handle_enough(h);
+	struct l4s_waiter *w = &h->waiter;
+	uint64_t enough = handle_enough(h), heads[L4S_RINGS], unread = 0, ahead;
+	bool passed = false;
+	unsigned i;
+
+	for (i = 0; i < L4S_RINGS; i++) {
+		heads[i] = l4s_ring_head(&dev->rings[i]);
+		if (handle_reads(h, i))
+			unread += heads[i] - h->cursors[i].next;
+	}
+	ahead = unread < enough ? enough - unread : 0;
+	if (h->streams == L4S_STREAM_ALL)
+		ahead = (ahead + 1) / 2;
+	if (h->interval.max_wait_ns != 0 && unread == 0)
+		ahead = 1;	/* its deadline begins */
 
 	l4s_lock(&dev->wake_lock);
-	if (h->waiter.wake != NULL) {
-		if (h->interval.max_wait_ns != 0 &&
-		    l4s_cursor_unread(&h->cursor, dev->ring) == 0)
-			ahead = 1;	/* its deadline begins */
-		h->waiter.at = h->cursor.next + ahead;
+	if (w->wake != NULL) {
+		for (i = 0; i < L4S_RINGS; i++)
+			w->at[i] = handle_reads(h, i) ?
+			    heads[i] + ahead : UINT64_MAX;
 		l4s_device_publish(dev);
 		L4S_FENCE_SEQ();
-		if (l4s_ring_head(dev->ring) >= h->waiter.at) {
-			h->waiter.at = UINT64_MAX;
+		for (i = 0; i < L4S_RINGS; i++)
+			if (l4s_ring_head(&dev->rings[i]) >= w->at[i])
+				passed = true;
+		if (passed) {
+			l4s_waiter_disarm(w);
 			l4s_device_publish(dev);
-			h->waiter.wake(h->waiter.arg);
+			w->wake(w->arg);
 		}
 	}
 	l4s_unlock(&dev->wake_lock);
@@ -277,8 +477,9 @@ handle_answer(struct l4s_handle *h, uint32_t op, void *buf, uint64_t now)
 	case L4S_OP_INTERVAL:
 		if (!handle_interval_ok(&u.interval))
 			return (L4S_EINVAL);
+		handle_subscribe(h, u.interval.streams);
 		h->interval = u.interval;
-		if (dev->ring != NULL)
+		if (dev->rings != NULL)
 			handle_rearm(h);
 		return (0);
 	case L4S_OP_OVERRIDE:
@@ -360,15 +561,18 @@ handle_stats(struct l4s_handle *h, struct l4s_stats *stats)
 {
 	struct l4s_device *dev = h->device;
 	struct l4s_cursor_account account;
+	unsigned i;
 	int error;
 
 	error = l4s_device_sum(dev, stats);
-	if (error == 0 && dev->ring != NULL) {
-		l4s_cursor_account(&h->cursor, dev->ring, &account);
-		stats->records_written = account.written;
-		stats->records_read = account.read;
-		stats->records_lost = account.lost;
-		stats->records_waiting = account.waiting;
+	for (i = 0; error == 0 && i < L4S_RINGS; i++) {
+		if (!handle_reads(h, i))
+			continue;
+		l4s_cursor_account(&h->cursors[i], &dev->rings[i], &account);
+		stats->records_written += account.written;
+		stats->records_read += account.read;
+		stats->records_lost += account.lost;
+		stats->records_waiting += account.waiting;
 	}
 	return (error);
 }

@@ -34,7 +34,8 @@
 struct l4s_handle {
 	struct l4s_device *device;	/* (c) */
 	struct l4s_waiter waiter;
-	struct l4s_cursor cursor;	/* (d) */
+	struct l4s_cursor cursors[L4S_RINGS]; /* (d) of the streams read */
+	uint32_t	streams;	/* (d) L4S_STREAM_*, subscribed to */
 	struct l4s_interval interval;	/* (d) */
 	bool		privileged;	/* (c) may set limits */
 };
@@ -43,9 +44,12 @@ struct l4s_handle {
 int	l4s_handle_open(struct l4s_device *, struct l4s_handle *,
 	    bool privileged);
 void	l4s_handle_close(struct l4s_handle *, uint64_t now);
+/* Bytes of the largest message of the handle's streams. */
+size_t	l4s_handle_largest(struct l4s_handle *);
 /*
- * As many whole messages as fit; *got bytes, 0 when none waits.  L4S_EINVAL
- * when not even one fits.
+ * Whole messages of the handle's streams in order of time, while there is room
+ * for the largest; *got bytes, 0 when none waits.  L4S_EINVAL when not even one
+ * of the largest fits.
  */
 int	l4s_handle_read(struct l4s_handle *, void *buf, size_t size,
 	    uint64_t now, size_t *got);
@@ -54,15 +58,18 @@ int	l4s_handle_request(struct l4s_handle *, uint32_t op, void *buf,
 	    size_t size, uint64_t now);
 /*
  * True when readable by struct l4s_interval's rule, or with half a ring of
- * messages; else *deadline is when it will be by max_wait_ns alone, or
+ * messages (of the smaller one that is read); else *deadline is when it will be by max_wait_ns alone, or
  * L4S_NEVER.
  */
 bool	l4s_handle_ready(struct l4s_handle *, uint64_t now,
 	    uint64_t *deadline);
+/* Bytes of the messages waiting, or somewhat more with summaries. */
+size_t	l4s_handle_waiting(struct l4s_handle *);
 /*
  * wake(arg) is called each time the handle becomes readable, and when a
  * deadline begins (the first record, with max_wait_ns set): from the packet
- * path, or from the call here that finds it so.  It must not call back.
+ * path, or from the call here that finds it so.  It must not call back.  For a
+ * handle that reads both streams it may be called before, some times at most.
  * (With the first registration of all on a device, the packet path learns in
  * the same instant that someone may wait; a message written in that instant
  * may be noticed only by l4s_handle_ready(), or with the next one.)

@@ -29,11 +29,11 @@ static void	instance_count(struct l4s_instance *,
 void
 l4s_instance_init(struct l4s_instance *inst, uint32_t sched,
     const struct l4s_params *params, const struct l4s_limits *limits,
-    struct l4s_ring *ring, struct l4s_pkt_sink *sink, uint64_t seed)
+    struct l4s_ring *rings, struct l4s_pkt_sink *sink, uint64_t seed)
 {
 	memset(inst, 0, sizeof(*inst));
 	inst->sched = sched;
-	inst->ring = ring;
+	inst->rings = rings;
 	inst->sink = sink;
 	inst->posted = *params;
 	dualpi2_init(&inst->queue, params, seed);
@@ -138,12 +138,9 @@ instance_write_events(struct l4s_instance *inst, uint64_t now)
 	struct l4s_event_post events[L4S_EVENTS_WAITING];
 	unsigned i, n = l4s_instance_take_events(inst, events);
 
-	if (inst->ring == NULL)
-		return;
 	for (i = 0; i < n; i++)
-		l4s_event_write(inst->ring, events[i].sched, events[i].instance,
-		    events[i].code, events[i].value, now);
-	l4s_ring_notify(inst->ring);
+		l4s_event_write(inst->rings, events[i].sched,
+		    events[i].instance, events[i].code, events[i].value, now);
 }
 
 /* Plain DualPI2 decides while either queue's delay is above the ceiling. */
@@ -223,6 +220,18 @@ instance_tail_drop(struct l4s_instance *inst, l4s_pkt_t *pkt, uint8_t queue,
 	    dualpi2_head_delay(&inst->queue, queue, now), now);
 }
 
+static inline void
+instance_record(struct l4s_instance *inst, const struct dualpi2_verdict *v,
+    const struct l4s_decision *x, uint64_t delay, uint64_t now)
+{
+	struct l4s_ring *r = inst->rings;
+
+	if (!l4s_ring_wanted(r))
+		return;
+	l4s_record_write(r, &inst->config, &inst->queue, v, x, delay, now);
+	l4s_ring_notify(r);
+}
+
 /* Drops a packet that DualPI2 was not asked about. */
 static void
 instance_drop(struct l4s_instance *inst, struct dualpi2_verdict *v,
@@ -242,11 +251,7 @@ instance_drop(struct l4s_instance *inst, struct dualpi2_verdict *v,
 	v->probability = v->queue == L4S_QUEUE_L4S ? inst->queue.p_coupled :
 	    inst->queue.p_classic;
 	L4S_COUNT(&inst->counters.queue[v->queue].dropped_bytes, v->length);
-	if (inst->ring != NULL) {
-		l4s_record_write(inst->ring, &inst->config, &inst->queue, v,
-		    &x, delay, now);
-		l4s_ring_notify(inst->ring);
-	}
+	instance_record(inst, v, &x, delay, now);
 	if (v->pkt == NULL)
 		return;
 	l4s_pkt_decided(v->pkt, v->queue, x.action, reason, v->sojourn_ns);
@@ -269,11 +274,7 @@ l4s_instance_dequeue(struct l4s_instance *inst, uint64_t now)
 		l4s_override_decide(&inst->overrides, &inst->queue, &v, above,
 		    inst->counters.decisions, &x);
 		instance_count(inst, &v, &x);
-		if (__predict_true(inst->ring != NULL)) {
-			l4s_record_write(inst->ring, &inst->config,
-			    &inst->queue, &v, &x, v.sojourn_ns, now);
-			l4s_ring_notify(inst->ring);
-		}
+		instance_record(inst, &v, &x, v.sojourn_ns, now);
 		if (x.action == L4S_ACTION_MARK)
 			l4s_pkt_mark(v.pkt);
 		l4s_pkt_decided(v.pkt, v.queue, x.action, x.reason,
@@ -412,11 +413,8 @@ static void
 instance_event(struct l4s_instance *inst, uint32_t code, uint64_t value,
     uint64_t now)
 {
-	if (inst->ring == NULL)
-		return;
-	l4s_event_write(inst->ring, inst->sched, inst->instance, code, value,
+	l4s_event_write(inst->rings, inst->sched, inst->instance, code, value,
 	    now);
-	l4s_ring_notify(inst->ring);
 }
 
 /* Tells the packet path that something was left for it.  Locked. */

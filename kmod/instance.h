@@ -50,7 +50,7 @@ struct l4s_instance {
 	struct dualpi2	queue;		/* (p), as in override.h */
 	struct l4s_overrides overrides;
 	struct l4s_record_config config; /* (p) */
-	struct l4s_ring	*ring;		/* NULL: no records */
+	struct l4s_ring	*rings;		/* L4S_RINGS, or NULL: no streams */
 	struct l4s_pkt_sink *sink;	/* where drops go */
 	uint64_t	now;		/* (p) ns; the latest time seen */
 	struct l4s_overload overload;	/* (p) */

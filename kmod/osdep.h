@@ -118,6 +118,8 @@ l4s_unlock(struct l4s_lock *lock)
 #define	L4S_STORE(p, v)		__atomic_store_n((p), (v), __ATOMIC_RELAXED)
 #define	L4S_LOAD_ACQ(p)		__atomic_load_n((p), __ATOMIC_ACQUIRE)
 #define	L4S_STORE_REL(p, v)	__atomic_store_n((p), (v), __ATOMIC_RELEASE)
+#define	L4S_ATOMIC_ADD(p, n)						\
+	((void)__atomic_fetch_add((p), (n), __ATOMIC_RELAXED))
 #define	L4S_FENCE_ACQ()		__atomic_thread_fence(__ATOMIC_ACQUIRE)
 #define	L4S_FENCE_REL()		__atomic_thread_fence(__ATOMIC_RELEASE)
 #define	L4S_FENCE_SEQ()		__atomic_thread_fence(__ATOMIC_SEQ_CST)

@@ -29,26 +29,26 @@ l4s_record_configure(struct l4s_record_config *c, const struct dualpi2 *d,
 }
 
 void
-l4s_event_write(struct l4s_ring *r, uint32_t sched, uint32_t instance,
+l4s_event_write(struct l4s_ring *rings, uint32_t sched, uint32_t instance,
     uint32_t code, uint64_t value, uint64_t now)
 {
 	struct l4s_event e;
-	uint64_t words[L4S_MESSAGE_WORDS], seq, *w;
 	unsigned i;
 
-	w = l4s_ring_begin(r, &seq);
+	if (rings == NULL)
+		return;
 	memset(&e, 0, sizeof(e));
 	e.hdr.version = L4S_ABI_VERSION;
 	e.hdr.type = L4S_RECORD_EVENT;
 	e.hdr.length = L4S_RECORD_SIZE;
-	e.hdr.seq = seq;
 	e.hdr.time_ns = now;
 	e.sched = sched;
 	e.instance = instance;
 	e.code = code;
 	e.value = value;
-	memcpy(words, &e, sizeof(words));
-	for (i = 0; i < L4S_MESSAGE_WORDS; i++)
-		L4S_STORE(&w[i], words[i]);
-	l4s_ring_commit(r, seq);
+	for (i = 0; i < L4S_RINGS; i++)
+		if (l4s_ring_wanted(&rings[i])) {
+			l4s_ring_write(&rings[i], &e.hdr);
+			l4s_ring_notify(&rings[i]);
+		}
 }

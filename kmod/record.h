@@ -5,7 +5,7 @@
  */
 
 /*
- * Writing struct l4s_record and struct l4s_event into the ring, word by word,
+ * Writing struct l4s_record and struct l4s_event into a ring, word by word,
  * without an intermediate copy: this is the cost that every packet pays.
  */
 
@@ -38,8 +38,9 @@ struct l4s_record_config {
 
 void	l4s_record_configure(struct l4s_record_config *,
 	    const struct dualpi2 *, uint32_t sched, uint32_t instance);
-void	l4s_event_write(struct l4s_ring *, uint32_t sched, uint32_t instance,
-	    uint32_t code, uint64_t value, uint64_t now);
+/* To each of the rings (NULL: none) that has readers, and wakes them. */
+void	l4s_event_write(struct l4s_ring *rings, uint32_t sched,
+	    uint32_t instance, uint32_t code, uint64_t value, uint64_t now);
 
 /*
  * Fields that share a 64-bit word, in the order in which they stand in

@@ -5,19 +5,21 @@
  */
 
 /*
- * The message ring: one writer, any number of readers, each with its own
- * place.  The writer never waits: it overwrites the oldest message.  A reader
- * that was lapped learns how many messages it lost.
+ * A message ring: one writer, any number of readers, each with its own place.
+ * A device has one for each stream (struct l4s_interval).  The writer never
+ * waits: it overwrites the oldest message.  A reader that was lapped learns how
+ * many messages it lost.  Without a reader nothing is written.
  *
  *	          head - capacity            cursor              head
  *	                 ▼                      ▼                  ▼
  *	   overwritten   │ oldest ............. │ next to read ... │ next to write
  *
- * A message is an array of 64-bit words, read and written one by one as
- * relaxed atomics, so that there is no data race in C's sense.  Its slot is
- * overwritten only when head has come a whole turn further; a reader copies
- * the words and then looks at head again: if it has not come that far, none
- * of them was new.  This is a seqlock with head as everyone's sequence.
+ * A message is an array of 64-bit words at the start of a slot, read and
+ * written one by one as relaxed atomics, so that there is no data race in C's
+ * sense.  Its slot is overwritten only when head has come a whole turn
+ * further; a reader copies the words and then looks at head again: if it has
+ * not come that far, none of them was new.  This is a seqlock with head as
+ * everyone's sequence.
  */
 
 #ifndef _L4S_RING_H_
@@ -27,27 +29,58 @@
 #include "l4sllm_abi.h"
 
 #define	L4S_RING_MIN		(1U << 4)	/* messages */
-#define	L4S_RING_MAX		(1U << 20)	/* 168 MB */
+#define	L4S_RING_MAX		(1U << 20)
 
+/* All messages but summaries have this many words. */
 #define	L4S_MESSAGE_WORDS	(L4S_RECORD_SIZE / 8)
 _Static_assert(L4S_RECORD_SIZE % 8 == 0, "messages are whole words");
 
+/* The rings of a device; the stream of ring i is 1 << i. */
+#define	L4S_RING_RECORDS	0
+#define	L4S_RING_SUMMARIES	1
+#define	L4S_RINGS		2
+_Static_assert(L4S_STREAM_RECORDS == 1 << L4S_RING_RECORDS &&
+    L4S_STREAM_SUMMARIES == 1 << L4S_RING_SUMMARIES, "rings are streams");
+
+/* Bytes of a slot, as a power of two: room for a ring's largest message. */
+#define	L4S_RECORD_SHIFT	8
+#define	L4S_SUMMARY_SHIFT	9
+_Static_assert(L4S_RECORD_SIZE <= 1 << L4S_RECORD_SHIFT, "records fit");
+_Static_assert(sizeof(struct l4s_summary) <= 1 << L4S_SUMMARY_SHIFT,
+    "summaries fit");
+_Static_assert(L4S_RECORD_SIZE <= 1 << L4S_SUMMARY_SHIFT, "so do events");
+#define	L4S_SLOT_WORDS_MAX	((1 << L4S_SUMMARY_SHIFT) / 8)
+
 struct l4s_ring {
-	uint64_t	*words;		/* capacity * L4S_MESSAGE_WORDS */
+	uint64_t	*words;		/* capacity slots */
 	uint64_t	mask;		/* capacity - 1 */
+	unsigned	shift;		/* log2 of the words of a slot */
+	uint32_t	stream;		/* L4S_STREAM_* */
 	uint64_t	head;		/* messages written; atomic */
 	uint64_t	wake_at;	/* head that a reader waits for; atomic */
 	uint32_t	watched;	/* readers may wait; atomic */
-	void		(*wake)(void *); /* set once, before the first write */
+	uint32_t	readers;	/* atomic; 0: nothing is written */
+	/* Set once, before the first write. */
+	void		(*wake)(struct l4s_ring *, void *);
 	void		*wake_arg;
 };
 
 /*
- * Bytes that l4s_ring_init() wants for a capacity.  The writer may be at work
- * on one slot, so that capacity - 1 messages can wait.
+ * Bytes that l4s_ring_init() wants for a capacity and slots of 2^shift bytes.
+ * The writer may be at work on one slot, so that capacity - 1 messages can
+ * wait.
  */
-#define	L4S_RING_BYTES(capacity)					\
-	((size_t)(capacity) * L4S_MESSAGE_WORDS * sizeof(uint64_t))
+#define	L4S_RING_BYTES(capacity, shift)	((size_t)(capacity) << (shift))
+
+/*
+ * Both rings of a device in one allocation: that of records has the capacity,
+ * that of summaries an eighth of it.
+ */
+#define	L4S_RINGS_SUMMARIES(capacity)					\
+	((capacity) / 8 > L4S_RING_MIN ? (capacity) / 8 : L4S_RING_MIN)
+#define	L4S_RINGS_BYTES(capacity)					\
+	(L4S_RING_BYTES((capacity), L4S_RECORD_SHIFT) +			\
+	L4S_RING_BYTES(L4S_RINGS_SUMMARIES(capacity), L4S_SUMMARY_SHIFT))
 
 static inline bool
 l4s_ring_capacity_ok(uint32_t capacity)
@@ -56,12 +89,35 @@ l4s_ring_capacity_ok(uint32_t capacity)
 	    (capacity & (capacity - 1)) == 0);
 }
 
-void	l4s_ring_init(struct l4s_ring *, uint64_t *words, uint32_t capacity);
+void	l4s_ring_init(struct l4s_ring *, uint64_t *words, uint32_t capacity,
+	    unsigned shift, uint32_t stream);
+void	l4s_rings_init(struct l4s_ring [L4S_RINGS], uint64_t *words,
+	    uint32_t capacity);
+
+/* Counts a reader in, or out. */
+static inline void
+l4s_ring_subscribe(struct l4s_ring *r)
+{
+	L4S_ATOMIC_ADD(&r->readers, 1);
+}
+
+static inline void
+l4s_ring_unsubscribe(struct l4s_ring *r)
+{
+	L4S_ATOMIC_ADD(&r->readers, -1);
+}
+
+/* Whether to write; r may be NULL. */
+static inline bool
+l4s_ring_wanted(const struct l4s_ring *r)
+{
+	return (r != NULL && L4S_LOAD(&r->readers) != 0);
+}
 
 /*
  * Writing: begin, then the words of the message to the address it returns
- * with L4S_STORE (all L4S_MESSAGE_WORDS of them: the slot holds an old
- * message), then commit the same.
+ * with L4S_STORE (all of hdr.length: the slot holds an old message), then
+ * commit the same.
  */
 static inline uint64_t *
 l4s_ring_begin(struct l4s_ring *r, uint64_t *seq)
@@ -69,7 +125,7 @@ l4s_ring_begin(struct l4s_ring *r, uint64_t *seq)
 	*seq = L4S_LOAD(&r->head);
 	/* Who sees a word of this message sees the head it was written at. */
 	L4S_FENCE_REL();
-	return (&r->words[(*seq & r->mask) * L4S_MESSAGE_WORDS]);
+	return (&r->words[(*seq & r->mask) << r->shift]);
 }
 
 static inline void
@@ -79,11 +135,14 @@ l4s_ring_commit(struct l4s_ring *r, uint64_t seq)
 
 	L4S_STORE_REL(&r->head, seq + 1);
 	/* The next message but one: its lines arrive while packets pass. */
-	soon = &r->words[((seq + 2) & r->mask) * L4S_MESSAGE_WORDS];
+	soon = &r->words[((seq + 2) & r->mask) << r->shift];
 	__builtin_prefetch(soon, 1);
 	__builtin_prefetch(soon + 8, 1);
 	__builtin_prefetch(soon + 16, 1);
 }
+
+/* Writes a message of hdr->length bytes; only its seq is set here. */
+void	l4s_ring_write(struct l4s_ring *, struct l4s_header *hdr);
 
 /*
  * Wakes readers waiting for new messages.  A reader stores wake_at, then
@@ -98,7 +157,7 @@ l4s_ring_notify(struct l4s_ring *r)
 		return;
 	L4S_FENCE_SEQ();
 	if (L4S_LOAD(&r->head) >= L4S_LOAD(&r->wake_at))
-		r->wake(r->wake_arg);
+		r->wake(r, r->wake_arg);
 }
 
 /* Sequence number of the next message. */
@@ -126,10 +185,11 @@ struct l4s_cursor_account {
 void	l4s_cursor_init(struct l4s_cursor *, const struct l4s_ring *);
 
 /*
- * Copies the next message (L4S_RECORD_SIZE bytes) to buf: a struct l4s_loss
- * stamped `now' when messages were lost before it.  False if none waits.
+ * Copies the next message to buf, which has room for the ring's largest: a
+ * struct l4s_loss stamped `now' when messages were lost before it.  Its
+ * length; 0 if none waits.
  */
-bool	l4s_cursor_read(struct l4s_cursor *, const struct l4s_ring *,
+size_t	l4s_cursor_read(struct l4s_cursor *, const struct l4s_ring *,
 	    uint64_t now, void *buf);
 /* Messages not read yet, those already overwritten among them. */
 static inline uint64_t
@@ -137,9 +197,14 @@ l4s_cursor_unread(const struct l4s_cursor *c, const struct l4s_ring *r)
 {
 	return (l4s_ring_head(r) - c->next);
 }
-/* time_ns of the oldest message waiting; false if none waits. */
-bool	l4s_cursor_oldest(const struct l4s_cursor *, const struct l4s_ring *,
-	    uint64_t *time_ns);
+/*
+ * The type of the message that l4s_cursor_read() would give, and time_ns of the
+ * oldest message waiting, 0 if it is being overwritten.  False if none waits.
+ */
+bool	l4s_cursor_peek(const struct l4s_cursor *, const struct l4s_ring *,
+	    uint8_t *type, uint64_t *time_ns);
+/* Counts the next message, which peek found and is no loss, as read. */
+void	l4s_cursor_skip(struct l4s_cursor *);
 void	l4s_cursor_account(const struct l4s_cursor *, const struct l4s_ring *,
 	    struct l4s_cursor_account *);
 

@@ -38,6 +38,7 @@
 
 /* Copied out at a time: bounds the memory that a reader may ask for. */
 #define	READ_CHUNK	((size_t)256 * L4S_RECORD_SIZE)
+_Static_assert(READ_CHUNK >= sizeof(struct l4s_summary), "one of any fits");
 
 /* Longest that a timer is set for, ns. */
 #define	TIMER_MAX	(3600 * L4S_NS_PER_S)
@@ -228,7 +229,7 @@ static int
 cdev_read(struct cdev *dev __unused, struct uio *uio, int ioflag)
 {
 	struct cdev_client *c;
-	size_t got, total = 0;
+	size_t largest, got, total = 0;
 	uint8_t *buf;
 	int error;
 
@@ -237,14 +238,15 @@ cdev_read(struct cdev *dev __unused, struct uio *uio, int ioflag)
 		return (error);
 	if (uio->uio_resid == 0)
 		return (0);
-	if (uio->uio_resid < L4S_RECORD_SIZE)
+	largest = l4s_handle_largest(&c->handle);
+	if ((size_t)uio->uio_resid < largest)
 		return (EINVAL);
 	buf = malloc(MIN((size_t)uio->uio_resid, READ_CHUNK), M_L4SLLM,
 	    M_WAITOK);
 	do {
 		/* Another thread may have read what this one waited for. */
 		error = cdev_wait(c, ioflag);
-		while (error == 0 && uio->uio_resid >= L4S_RECORD_SIZE) {
+		while (error == 0 && (size_t)uio->uio_resid >= largest) {
 			error = cdev_errno(l4s_handle_read(&c->handle, buf,
 			    MIN((size_t)uio->uio_resid, READ_CHUNK),
 			    l4s_now(), &got));
@@ -307,17 +309,11 @@ cdev_kqdetach(struct knote *kn)
 	knlist_remove(&c->sel.si_note, kn, 0);
 }
 
-/* Bytes that read(2) would find. */
+/* Bytes that read(2) would find; with summaries, at most. */
 static int64_t
 cdev_bytes(struct cdev_client *c)
 {
-	struct l4s_cursor_account account;
-	struct l4s_device *device = &c->vnet->device;
-
-	l4s_lock(&device->lock);
-	l4s_cursor_account(&c->handle.cursor, device->ring, &account);
-	l4s_unlock(&device->lock);
-	return ((int64_t)account.waiting * L4S_RECORD_SIZE);
+	return ((int64_t)l4s_handle_waiting(&c->handle));
 }
 
 static int

@@ -10,7 +10,7 @@
  * Every callback runs under dummynet's lock of the vnet, with curvnet set:
  * enqueue and dequeue from the packet path, dequeue also from dummynet's task,
  * new_sched from the first packet, free_sched and destroy from configuration.
- * So nothing here sleeps, and one writer at a time is in the vnet's ring.
+ * So nothing here sleeps, and one writer at a time is in the vnet's rings.
  *
  * What keeps the module loaded: dummynet leaves dn_alg.ref_count to the
  * scheduler.  It counts instances, and scheduler entries too, since these
@@ -66,7 +66,7 @@ dn_dualpi2_enqueue(struct dn_sch_inst *si, struct dn_queue *q __unused,
     struct mbuf *m)
 {
 	struct dn_dualpi2_instance *in = dn_dualpi2_instance_of(si);
-	uint64_t head = l4s_ring_head(&in->vnet->ring);
+	uint64_t head = l4s_probe_begin(in->vnet);
 	uint32_t length = l4s_pkt_length(m);
 	uint8_t ds = 0;
 	bool queued = false;
@@ -84,7 +84,7 @@ dn_dualpi2_enqueue(struct dn_sch_inst *si, struct dn_queue *q __unused,
 		queued = l4s_instance_enqueue(&in->instance, m, l4s_now());
 	}
 	dn_dualpi2_show_backlog(si);
-	l4s_probe_written(&in->vnet->ring, head);
+	l4s_probe_written(in->vnet, head);
 	return (queued ? 0 : 1);
 }
 
@@ -92,7 +92,7 @@ static struct mbuf *
 dn_dualpi2_dequeue(struct dn_sch_inst *si)
 {
 	struct dn_dualpi2_instance *in = dn_dualpi2_instance_of(si);
-	uint64_t head = l4s_ring_head(&in->vnet->ring);
+	uint64_t head = l4s_probe_begin(in->vnet);
 	uint64_t now = l4s_now();
 	struct mbuf *m;
 
@@ -104,7 +104,7 @@ dn_dualpi2_dequeue(struct dn_sch_inst *si)
 		l4s_pkt_drop(m, &in->sink);
 	}
 	dn_dualpi2_show_backlog(si);
-	l4s_probe_written(&in->vnet->ring, head);
+	l4s_probe_written(in->vnet, head);
 	return (m);
 }
 
@@ -150,7 +150,7 @@ dn_dualpi2_new_sched(struct dn_sch_inst *si)
 	l4s_device_params(&in->vnet->device, &params);
 	l4s_device_limits(&in->vnet->device, &limits);
 	l4s_instance_init(&in->instance, si->sched->sch.sched_nr, &params,
-	    &limits, &in->vnet->ring, &in->sink, seed);
+	    &limits, in->vnet->rings, &in->sink, seed);
 	l4s_device_attach(&in->vnet->device, &in->instance);
 	/*
 	 * dummynet deletes instances that no queue counts on as soon as they
@@ -168,10 +168,10 @@ static int
 dn_dualpi2_free_sched(struct dn_sch_inst *si)
 {
 	struct dn_dualpi2_instance *in = dn_dualpi2_instance_of(si);
-	uint64_t head = l4s_ring_head(&in->vnet->ring);
+	uint64_t head = l4s_probe_begin(in->vnet);
 
 	l4s_device_detach(&in->vnet->device, &in->instance, l4s_now());
-	l4s_probe_written(&in->vnet->ring, head);
+	l4s_probe_written(in->vnet, head);
 	l4s_instance_destroy(&in->instance);
 	atomic_subtract_int(&l4s_dualpi2_alg.ref_count, 1);
 	return (0);

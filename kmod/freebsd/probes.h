@@ -13,12 +13,16 @@
 
 #include <sys/sdt.h>
 
-#include "ring.h"
+#include "vnet.h"
 
 SDT_PROVIDER_DECLARE(l4sllm);
 SDT_PROBE_DECLARE(l4sllm, , , override);
-/* Fires for the messages from sequence number `from' to the ring's head. */
-void	l4s_probe_written(const struct l4s_ring *, uint64_t from);
+/*
+ * Before and after a call of the packet path: fires for the records that it
+ * wrote.  While probes are enabled records are written without a reader too.
+ */
+uint64_t l4s_probe_begin(struct l4s_vnet *);
+void	l4s_probe_written(const struct l4s_vnet *, uint64_t from);
 /* Fires for losses among messages that were read. */
 void	l4s_probe_read(const void *messages, size_t size);
 

@@ -51,22 +51,42 @@ probe_record(const struct l4s_record *r)
 }
 #endif
 
+uint64_t
+l4s_probe_begin(struct l4s_vnet *v)
+{
+	struct l4s_ring *ring = &v->rings[L4S_RING_RECORDS];
+
+#ifdef KDTRACE_HOOKS
+	bool probed = SDT_PROBES_ENABLED();
+
+	if (__predict_false(probed != v->probed)) {
+		v->probed = probed;
+		if (probed)
+			l4s_ring_subscribe(ring);
+		else
+			l4s_ring_unsubscribe(ring);
+	}
+#endif
+	return (l4s_ring_head(ring));
+}
+
 void
-l4s_probe_written(const struct l4s_ring *ring, uint64_t from)
+l4s_probe_written(const struct l4s_vnet *v, uint64_t from)
 {
 #ifdef KDTRACE_HOOKS
+	const struct l4s_ring *ring = &v->rings[L4S_RING_RECORDS];
 	uint64_t head;
 
-	if (__predict_true(!SDT_PROBES_ENABLED()))
+	if (__predict_true(!v->probed))
 		return;
 	head = l4s_ring_head(ring);
 	if (head - from > ring->mask)
 		from = head - ring->mask;
 	for (; from != head; from++)
 		probe_record((const struct l4s_record *)
-		    &ring->words[(from & ring->mask) * L4S_MESSAGE_WORDS]);
+		    &ring->words[(from & ring->mask) << ring->shift]);
 #else
-	(void)ring, (void)from;
+	(void)v, (void)from;
 #endif
 }
 
@@ -74,14 +94,19 @@ void
 l4s_probe_read(const void *messages, size_t size)
 {
 #ifdef KDTRACE_HOOKS
-	const struct l4s_loss *l = messages;
-	size_t i;
+	const struct l4s_header *hdr;
+	const struct l4s_loss *l;
+	size_t at;
 
 	if (__predict_true(!SDT_PROBES_ENABLED()))
 		return;
-	for (i = 0; i < size / L4S_RECORD_SIZE; i++)
-		if (l[i].hdr.type == L4S_RECORD_LOSS)
-			SDT_PROBE2(l4sllm, , , loss, l[i].lost, l[i].hdr.seq);
+	for (at = 0; at < size; at += hdr->length) {
+		hdr = (const void *)((const uint8_t *)messages + at);
+		if (hdr->type != L4S_RECORD_LOSS)
+			continue;
+		l = (const void *)hdr;
+		SDT_PROBE2(l4sllm, , , loss, l->lost, l->hdr.seq);
+	}
 #else
 	(void)messages, (void)size;
 #endif

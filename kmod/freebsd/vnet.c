@@ -181,14 +181,14 @@ vnet_init(const void *unused __unused)
 		vnet_ring_records = RING_DEFAULT;
 	}
 	v = malloc(sizeof(*v), M_L4SLLM, M_WAITOK | M_ZERO);
-	v->words = malloc(L4S_RING_BYTES(vnet_ring_records), M_L4SLLM,
+	v->words = malloc(L4S_RINGS_BYTES(vnet_ring_records), M_L4SLLM,
 	    M_WAITOK | M_ZERO);
 	LIST_INIT(&v->watches);
 	v->references = 1;
-	l4s_ring_init(&v->ring, v->words, vnet_ring_records);
+	l4s_rings_init(v->rings, v->words, vnet_ring_records);
 	l4s_params_default(&params);
 	l4s_limits_default(&limits);
-	l4s_device_init(&v->device, &v->ring, &params, &limits);
+	l4s_device_init(&v->device, v->rings, &params, &limits);
 	V_l4s_vnet = v;
 }
 VNET_SYSINIT(l4s_vnet_init, SI_SUB_PROTO_FIREWALL, L4S_VNET_ORDER, vnet_init,

@@ -5,7 +5,7 @@
  */
 
 /*
- * Each vnet has a device of its own: its instances, its ring, its parameters
+ * Each vnet has a device of its own: its instances, its rings, its parameters
  * and limits, its descriptors.  A descriptor belongs to the vnet of the
  * thread that opened it, wherever it is passed.
  *
@@ -64,12 +64,14 @@ struct l4s_vnet_watch {
 
 struct l4s_vnet {
 	struct l4s_device device;
-	struct l4s_ring	ring;
-	uint64_t	*words;		/* (c) the ring's */
+	struct l4s_ring	rings[L4S_RINGS];
+	uint64_t	*words;		/* (c) the rings' */
 	struct l4s_advice advice;	/* (g) */
 	uint64_t	rtt_us[2];	/* (g) typical, longest; as last set */
 	LIST_HEAD(, l4s_vnet_watch) watches; /* (g) */
 	bool		gone;		/* (g) */
+	bool		probed;		/* records are written for probes;
+					   under dummynet's lock */
 	u_int		references;	/* (g) the vnet's, and each open's */
 };
 

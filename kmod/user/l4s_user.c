@@ -22,13 +22,13 @@ struct chunk {
 struct l4s_user {
 	struct l4s_instance instance;
 	struct l4s_device device;
-	struct l4s_ring	ring;
+	struct l4s_ring	rings[L4S_RINGS];
 	struct l4s_pkt_sink drops;
 	l4s_pkt_t	*free;
 	l4s_pkt_t	last;		/* to be dropped, when there are */
 	bool		last_used;	/* no others */
 	struct chunk	*chunks;
-	uint64_t	*words;		/* of the ring */
+	uint64_t	*words;		/* of the rings */
 };
 
 struct l4s_user_handle {
@@ -78,15 +78,15 @@ l4s_user_create(const struct l4s_params *params,
 	memset(u, 0, sizeof(*u));
 	u->drops.tail = &u->drops.head;
 	if (ring_records != 0) {
-		u->words = user_allocate(L4S_RING_BYTES(ring_records));
+		u->words = user_allocate(L4S_RINGS_BYTES(ring_records));
 		if (u->words == NULL)
 			goto nomem;
-		l4s_ring_init(&u->ring, u->words, ring_records);
+		l4s_rings_init(u->rings, u->words, ring_records);
 	}
-	l4s_device_init(&u->device, ring_records != 0 ? &u->ring : NULL,
+	l4s_device_init(&u->device, ring_records != 0 ? u->rings : NULL,
 	    params, limits);
 	l4s_instance_init(&u->instance, SCHED_NUMBER, params, limits,
-	    u->device.ring, &u->drops, seed);
+	    u->device.rings, &u->drops, seed);
 	l4s_device_attach(&u->device, &u->instance);
 	return (u);
 nomem:

@@ -45,7 +45,8 @@ struct l4s_user_packet {
 };
 
 /*
- * ring_records: a power of two from 2^4 to 2^20, or 0 for no records at all.
+ * ring_records: a power of two from 2^4 to 2^20 (and an eighth of it of
+ * summaries), or 0 for no streams at all.
  * NULL params or limits: the defaults.  Returns NULL and an L4S_E* number in
  * *error when an argument is out of range or memory is short.
  */
@@ -81,7 +82,7 @@ void		 l4s_user_backlog(const struct l4s_user *, uint8_t queue,
  */
 struct l4s_user_handle *l4s_user_open(struct l4s_user *);
 void		 l4s_user_close(struct l4s_user_handle *, uint64_t now_ns);
-/* Whole messages only; *got is 0 when none waits. */
+/* Whole messages only; *got is 0 when none waits.  See handle.h. */
 int		 l4s_user_read(struct l4s_user_handle *, void *buf, size_t size,
 		    uint64_t now_ns, size_t *got);
 /* op: L4S_OP_*; buf holds the op's struct, in and out, of `size' bytes. */

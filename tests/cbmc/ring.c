@@ -14,7 +14,9 @@
 
 #define	CAPACITY	L4S_RING_MIN
 
-static uint64_t words[CAPACITY * L4S_MESSAGE_WORDS];
+#define	SHIFT		L4S_RECORD_SHIFT
+
+static uint64_t words[L4S_RING_BYTES(CAPACITY, SHIFT) / 8];
 static struct l4s_ring r;
 static struct l4s_cursor c;
 
@@ -23,6 +25,7 @@ any_places(void)
 {
 	r.words = words;
 	r.mask = CAPACITY - 1;
+	r.shift = SHIFT - 3;
 	c.start = nondet_bool() ? 0 : UINT64_MAX - 20;
 	c.read = nondet_u8() & 31;
 	c.lost = nondet_u8() & 31;
@@ -46,7 +49,8 @@ account(void)
 void
 reading(void)
 {
-	uint64_t message[L4S_MESSAGE_WORDS];
+	uint64_t message[L4S_SLOT_WORDS_MAX];
+	struct l4s_header hdr = { .length = 8 * (1 + nondet_u8() % 21) };
 	uint64_t before;
 
 	any_places();
@@ -55,7 +59,8 @@ reading(void)
 	c.lost = 0;
 	r.head = c.next + (nondet_u8() & 63);
 	before = c.next;
-	if (l4s_cursor_read(&c, &r, nondet_u64(), message)) {
+	memcpy(&words[(c.next & r.mask) << r.shift], &hdr, 8);
+	if (l4s_cursor_read(&c, &r, nondet_u64(), message) != 0) {
 		assert(c.next - before >= 1);
 		assert(c.next - c.start <= r.head - c.start);
 		assert(c.next - c.start == c.read + c.lost);
@@ -72,8 +77,8 @@ writing(void)
 	any_places();
 	to = l4s_ring_begin(&r, &seq);
 	assert(to >= words &&
-	    to + L4S_MESSAGE_WORDS <= words + nitems(words));
+	    to + ((size_t)1 << r.shift) <= words + nitems(words));
 	if (r.head - c.next < r.mask)
-		assert(to != &words[(c.next & r.mask) * L4S_MESSAGE_WORDS] ||
+		assert(to != &words[(c.next & r.mask) << r.shift] ||
 		    c.next == seq);
 }

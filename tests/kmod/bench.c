@@ -11,7 +11,8 @@
  *
  * An operation is one enqueue or one dequeue through the userspace front.
  * The load is steady: packets of all codepoints come and go at the same rate
- * with a few in each queue.  Nobody reads the records: the writer does not
+ * with a few in each queue.  A descriptor is open, for which the records are
+ * written, and does not read them: the writer does not
  * wait for readers, so readers would only share the processor.
  *
  * And what a message costs a reader, with a hundred for each wake-up: by
@@ -27,7 +28,7 @@
 #include <unistd.h>
 
 #include "l4s_user.h"
-#include "ring.h"
+#include "record.h"
 
 #define	PAIRS		301
 #define	PACKETS		20000		/* a run */
@@ -95,7 +96,8 @@ fill(struct l4s_ring *r)
 
 	for (m = 0; m < WAKE_RECORDS; m++) {
 		words = l4s_ring_begin(r, &seq);
-		for (i = 0; i < L4S_MESSAGE_WORDS; i++)
+		L4S_STORE(&words[0], HEADER(L4S_RECORD_DECISION));
+		for (i = 1; i < L4S_MESSAGE_WORDS; i++)
 			L4S_STORE(&words[i], seq + i);
 		l4s_ring_commit(r, seq);
 	}
@@ -110,7 +112,7 @@ read_copies(struct l4s_ring *r, struct l4s_cursor *c, int zero)
 	uint64_t sum = 0;
 	unsigned i, m, n = 0;
 
-	while (n < WAKE_RECORDS && l4s_cursor_read(c, r, 0, kernel[n]))
+	while (n < WAKE_RECORDS && l4s_cursor_read(c, r, 0, kernel[n]) != 0)
 		n++;
 	if (read(zero, user, n * sizeof(user[0])) < 0)
 		abort();
@@ -128,7 +130,7 @@ read_in_place(struct l4s_ring *r, struct l4s_cursor *c)
 	unsigned i;
 
 	for (; c->next != head; c->next++) {
-		words = &r->words[(c->next & r->mask) * L4S_MESSAGE_WORDS];
+		words = &r->words[(c->next & r->mask) << r->shift];
 		message = 0;
 		for (i = 0; i < L4S_MESSAGE_WORDS; i++)
 			message += L4S_LOAD(&words[i]);
@@ -145,7 +147,8 @@ static bool
 reading(double *copied, double *in_place)
 {
 	double c[PAIRS], p[PAIRS], begin;
-	uint64_t *words = malloc(L4S_RING_BYTES(RING_RECORDS));
+	uint64_t *words = malloc(L4S_RING_BYTES(RING_RECORDS,
+	    L4S_RECORD_SHIFT));
 	struct l4s_ring ring;
 	struct l4s_cursor cursor;
 	uint64_t first, second;
@@ -153,7 +156,8 @@ reading(double *copied, double *in_place)
 
 	if (words == NULL || zero < 0)
 		return (false);
-	l4s_ring_init(&ring, words, RING_RECORDS);
+	l4s_ring_init(&ring, words, RING_RECORDS, L4S_RECORD_SHIFT,
+	    L4S_STREAM_RECORDS);
 	for (i = 0; i < PAIRS; i++) {
 		c[i] = p[i] = 0;
 		for (j = 0; j < WAKE_UPS; j++) {
@@ -185,12 +189,16 @@ main(void)
 	int error, i;
 	struct l4s_user *with = l4s_user_create(NULL, NULL, RING_RECORDS, 1,
 	    &error);
+	struct l4s_user_handle *reader;
 	struct l4s_user *without = l4s_user_create(NULL, NULL, 0, 1, &error);
 
 	if (with == NULL || without == NULL) {
 		fprintf(stderr, "bench: cannot create a router: %d\n", error);
 		return (1);
 	}
+	reader = l4s_user_open(with);
+	if (reader == NULL)
+		abort();
 	(void)run(with, &now_on);
 	(void)run(without, &now_off);
 	for (i = 0; i < PAIRS; i++) {
@@ -212,6 +220,7 @@ main(void)
 	}
 	printf("read_ns_per_message_copied %.1f\n", copied);
 	printf("read_ns_per_message_in_place %.1f\n", in_place);
+	l4s_user_close(reader, now_on);
 	l4s_user_destroy(with);
 	l4s_user_destroy(without);
 	return (0);

@@ -9,13 +9,13 @@
 #include "handle.h"
 #include "test.h"
 
-/* A device with a ring and a controller. */
+/* A device with rings and a controller. */
 struct fixture {
 	struct l4s_device device;
 	struct l4s_handle h;
-	struct l4s_ring	ring;
+	struct l4s_ring	rings[L4S_RINGS];
 	struct l4s_limits limits;
-	uint64_t	words[L4S_RING_BYTES(16) / sizeof(uint64_t)];
+	uint64_t	words[L4S_RINGS_BYTES(16) / sizeof(uint64_t)];
 };
 
 static void
@@ -26,8 +26,8 @@ set_up(struct fixture *f, uint64_t watchdog_ns)
 	l4s_params_default(&params);
 	l4s_limits_default(&f->limits);
 	f->limits.watchdog_ns = watchdog_ns;
-	l4s_ring_init(&f->ring, f->words, 16);
-	l4s_device_init(&f->device, &f->ring, &params, &f->limits);
+	l4s_rings_init(f->rings, f->words, 16);
+	l4s_device_init(&f->device, f->rings, &params, &f->limits);
 	CHECK_EQ(l4s_handle_open(&f->device, &f->h, true), 0);
 	CHECK_EQ(l4s_handle_request(&f->h, L4S_OP_CONTROL, NULL, 0, SEC), 0);
 }
@@ -43,7 +43,7 @@ tear_down(struct fixture *f)
 static uint32_t
 join(struct fixture *f, struct l4s_instance *s, uint32_t number)
 {
-	l4s_instance_init(s, number, &f->device.params, &f->limits, &f->ring,
+	l4s_instance_init(s, number, &f->device.params, &f->limits, f->rings,
 	    NULL, 1);
 	l4s_device_attach(&f->device, s);
 	return (s->instance);
@@ -255,7 +255,7 @@ dropped_with_their_scheduler(void)
 	unsigned i;
 
 	set_up(&f, 0);
-	l4s_instance_init(&inst, 1, &f.device.params, &f.limits, &f.ring,
+	l4s_instance_init(&inst, 1, &f.device.params, &f.limits, f.rings,
 	    &sink, 1);
 	l4s_device_attach(&f.device, &inst);
 	for (i = 0; i < 3; i++)
@@ -319,10 +319,10 @@ totals_never_fall(void)
 	size_t i, g;
 
 	set_up(&f, 0);
-	l4s_instance_init(&one, 1, &f.device.params, &f.limits, &f.ring,
+	l4s_instance_init(&one, 1, &f.device.params, &f.limits, f.rings,
 	    &sink, 1);
 	l4s_device_attach(&f.device, &one);
-	l4s_instance_init(&two, 2, &f.device.params, &f.limits, &f.ring,
+	l4s_instance_init(&two, 2, &f.device.params, &f.limits, f.rings,
 	    &sink, 1);
 	l4s_device_attach(&f.device, &two);
 	for (i = 0; i < 4; i++) {
@@ -383,11 +383,11 @@ totals_never_fall(void)
 
 /* The ring's wake: a controller that answers what an instance wrote last. */
 static void
-answer(void *arg)
+answer(struct l4s_ring *r, void *arg)
 {
 	struct fixture *f = arg;
 
-	f->ring.wake_at = UINT64_MAX;
+	r->wake_at = UINT64_MAX;
 	CHECK_EQ(order(f, 1, 0), 0);
 }
 
@@ -405,10 +405,10 @@ override_for_one_that_goes(void)
 	set_up(&f, 0);
 	(void)join(&f, &inst, 1);
 	inst.overload.reported = true;		/* its end is a message */
-	f.ring.wake = answer;
-	f.ring.wake_arg = &f;
-	f.ring.wake_at = 0;
-	f.ring.watched = 1;
+	f.rings[0].wake = answer;
+	f.rings[0].wake_arg = &f;
+	f.rings[0].wake_at = 0;
+	f.rings[0].watched = 1;
 	leave(&f, &inst);
 	s = stats_of(&f, 0, 0, SEC);
 	CHECK_EQ(s.overrides_received, 1);

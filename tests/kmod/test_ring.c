@@ -14,19 +14,39 @@
 static void
 write_one(struct l4s_ring *r, uint64_t now)
 {
-	l4s_event_write(r, 7, 8, L4S_EVENT_PARAMS, 9, now);
+	struct l4s_event e = {
+		.hdr = {
+			.version = L4S_ABI_VERSION,
+			.type = L4S_RECORD_EVENT,
+			.length = sizeof(e),
+			.time_ns = now,
+		},
+		.sched = 7,
+		.instance = 8,
+		.code = L4S_EVENT_PARAMS,
+		.value = 9,
+	};
+
+	l4s_ring_write(r, &e.hdr);
+}
+
+static void
+ring_start(struct l4s_ring *r, uint64_t *words, uint32_t capacity)
+{
+	l4s_ring_init(r, words, capacity, L4S_RECORD_SHIFT,
+	    L4S_STREAM_RECORDS);
 }
 
 static void
 whole_messages_in_order(void)
 {
-	static uint64_t words[L4S_RING_BYTES(16) / 8];
+	static uint64_t words[L4S_RING_BYTES(16, L4S_RECORD_SHIFT) / 8];
 	struct l4s_cursor c;
 	struct l4s_event e;
 	struct l4s_ring r;
 	unsigned i;
 
-	l4s_ring_init(&r, words, 16);
+	ring_start(&r, words, 16);
 	l4s_cursor_init(&c, &r);
 	CHECK(!l4s_cursor_read(&c, &r, 0, &e));
 	for (i = 0; i < 100; i++) {
@@ -51,7 +71,7 @@ whole_messages_in_order(void)
 static void
 readers_of_any_pace(void)
 {
-	static uint64_t words[L4S_RING_BYTES(64) / 8];
+	static uint64_t words[L4S_RING_BYTES(64, L4S_RECORD_SHIFT) / 8];
 	enum { READERS = 4 };
 	struct l4s_cursor c[READERS];
 	struct l4s_cursor_account a;
@@ -63,7 +83,7 @@ readers_of_any_pace(void)
 	struct l4s_ring r;
 	unsigned i, j, n, losses = 0;
 
-	l4s_ring_init(&r, words, 64);
+	ring_start(&r, words, 64);
 	for (j = 0; j < READERS; j++) {
 		for (i = 0; i < 10 * j; i++)
 			write_one(&r, i);
@@ -113,7 +133,7 @@ capacities(void)
 static void
 record_fields(void)
 {
-	static uint64_t words[L4S_RING_BYTES(16) / 8];
+	static uint64_t words[L4S_RING_BYTES(16, L4S_RECORD_SHIFT) / 8];
 	struct l4s_record_config config;
 	struct l4s_params params;
 	struct l4s_ring ring;
@@ -150,7 +170,7 @@ record_fields(void)
 	q->sample_bytes = 1007;
 	q->sample_us = 1008;
 
-	l4s_ring_init(&ring, words, 16);
+	ring_start(&ring, words, 16);
 	write_one(&ring, 0);
 	l4s_cursor_init(&cursor, &ring);
 	l4s_record_configure(&config, &d, 31, 32);
