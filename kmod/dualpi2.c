@@ -100,10 +100,12 @@ dualpi2_steer(struct dualpi2 *d, const struct l4s_override *o, uint8_t set)
 	    L4S_NS_PER_S);
 	s->coupling_q8 = dualpi2_shift(p->coupling_q8,
 	    set & L4S_STEER_COUPLING, set != 0 ? o->coupling : 0, 256, 65535);
-	s->alpha_uhz = dualpi2_shift(p->alpha_uhz, set & L4S_STEER_GAIN,
-	    set != 0 ? o->gain : 0, 0, UINT32_MAX);
-	s->beta_uhz = dualpi2_shift(p->beta_uhz, set & L4S_STEER_GAIN,
-	    set != 0 ? o->gain : 0, 0, UINT32_MAX);
+	s->alpha_uhz = dualpi2_shift(p->alpha_uhz, set & L4S_STEER_ALPHA,
+	    set != 0 ? o->alpha : 0, 0, UINT32_MAX);
+	s->beta_uhz = dualpi2_shift(p->beta_uhz, set & L4S_STEER_BETA,
+	    set != 0 ? o->beta : 0, 0, UINT32_MAX);
+	s->tupdate_ns = dualpi2_shift(p->tupdate_ns, set & L4S_STEER_TUPDATE,
+	    set != 0 ? o->tupdate : 0, 100 * L4S_NS_PER_US, L4S_NS_PER_S);
 
 	/*
 	 * 1e-6 Hz * 1 ns in Q56: 2^56 / 1e15 = 72.057594.  The product is at
@@ -166,7 +168,7 @@ dualpi2_derive(struct dualpi2 *d)
 void
 dualpi2_update(struct dualpi2 *d, uint64_t now)
 {
-	uint64_t head, late, at, delay, period = d->params.tupdate_ns;
+	uint64_t head, late, at, delay, period = d->set.tupdate_ns;
 	bool empty;
 
 	if (d->next_update == 0) {		/* the first packet */
@@ -222,7 +224,7 @@ dualpi2_missed(struct dualpi2 *d, uint64_t late, uint64_t delay, bool empty)
 {
 	int128 wide_first, wide_step = 0;
 	int64_t first, step, m, falling;
-	uint64_t period = d->params.tupdate_ns;
+	uint64_t period = d->set.tupdate_ns;
 	unsigned shift = 0;
 
 	/* 2^40 updates of 100 us are three years. */

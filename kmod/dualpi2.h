@@ -83,6 +83,7 @@ struct dualpi2_queue {
  */
 struct dualpi2_setpoints {
 	uint64_t	target_ns;
+	uint64_t	tupdate_ns;
 	uint64_t	threshold_ns;
 	uint32_t	coupling_q8;
 	uint32_t	alpha_uhz;
@@ -133,7 +134,10 @@ void	dualpi2_init(struct dualpi2 *, const struct l4s_params *,
 	    uint64_t seed);
 /* New parameters, checked ones, at any time.  p' and the queues stay. */
 void	dualpi2_configure(struct dualpi2 *, const struct l4s_params *);
-/* Factors, Q16; those in steer_set only.  steer_set 0: the parameters' own. */
+/*
+ * Factors, Q16; those in steer_set only.  steer_set 0: the parameters' own.
+ * The update that is due stays when it is; the period counts from there.
+ */
 void	dualpi2_steer(struct dualpi2 *, const struct l4s_override *,
 	    uint8_t steer_set);
 

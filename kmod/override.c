@@ -49,7 +49,9 @@ l4s_override_check(const struct l4s_override *o,
 	    ((set & L4S_STEER_TARGET) == 0 && o->target != 0) ||
 	    ((set & L4S_STEER_THRESHOLD) == 0 && o->threshold != 0) ||
 	    ((set & L4S_STEER_COUPLING) == 0 && o->coupling != 0) ||
-	    ((set & L4S_STEER_GAIN) == 0 && o->gain != 0))
+	    ((set & L4S_STEER_ALPHA) == 0 && o->alpha != 0) ||
+	    ((set & L4S_STEER_BETA) == 0 && o->beta != 0) ||
+	    ((set & L4S_STEER_TUPDATE) == 0 && o->tupdate != 0))
 		return (L4S_EINVAL);
 	switch (o->mode) {
 	case L4S_MODE_ONCE:
@@ -79,21 +81,30 @@ l4s_override_check(const struct l4s_override *o,
 
 static bool
 override_factor_ok(const struct l4s_override *o, uint8_t bit, uint32_t factor,
-    const struct l4s_limits *limits)
+    uint32_t least, uint32_t greatest)
 {
 	return ((o->steer_set & bit) == 0 ||
-	    (factor >= limits->factor_min && factor <= limits->factor_max));
+	    (factor >= least && factor <= greatest));
 }
 
 static bool
 override_factors_ok(const struct l4s_override *o,
     const struct l4s_limits *limits)
 {
+	uint32_t least = limits->factor_min, greatest = limits->factor_max;
+	uint32_t low = limits->gain_min, high = limits->gain_max;
+
 	return (
-	    override_factor_ok(o, L4S_STEER_TARGET, o->target, limits) &&
-	    override_factor_ok(o, L4S_STEER_THRESHOLD, o->threshold, limits) &&
-	    override_factor_ok(o, L4S_STEER_COUPLING, o->coupling, limits) &&
-	    override_factor_ok(o, L4S_STEER_GAIN, o->gain, limits));
+	    override_factor_ok(o, L4S_STEER_TARGET, o->target, least,
+	    greatest) &&
+	    override_factor_ok(o, L4S_STEER_THRESHOLD, o->threshold, least,
+	    greatest) &&
+	    override_factor_ok(o, L4S_STEER_COUPLING, o->coupling, least,
+	    greatest) &&
+	    override_factor_ok(o, L4S_STEER_TUPDATE, o->tupdate, least,
+	    greatest) &&
+	    override_factor_ok(o, L4S_STEER_ALPHA, o->alpha, low, high) &&
+	    override_factor_ok(o, L4S_STEER_BETA, o->beta, low, high));
 }
 
 int

@@ -128,9 +128,19 @@ l4s_limits_default(struct l4s_limits *l)
 		.watchdog_ns = 0,
 		.max_hold = 1000,
 		.drop_share = L4S_FACTOR_ONE / 16,
-		.factor_min = L4S_FACTOR_ONE / 4,
+		.factor_min = L4S_FACTOR_ONE / 10,
 		.factor_max = L4S_FACTOR_ONE * 4,
+		.gain_min = L4S_FACTOR_ONE / 20,
+		.gain_max = L4S_FACTOR_ONE * 20,
 	};
+}
+
+/* A range of factors: 1 is in it, and it ends below L4S_FACTOR_CAP. */
+static bool
+params_range_ok(uint32_t least, uint32_t greatest)
+{
+	return (least >= 1 && least <= L4S_FACTOR_ONE &&
+	    greatest >= L4S_FACTOR_ONE && greatest <= L4S_FACTOR_CAP);
 }
 
 int
@@ -140,9 +150,8 @@ l4s_limits_check(const struct l4s_limits *l)
 		return (L4S_EPROTO);
 	if (l->pad0 != 0 ||
 	    l->drop_share > L4S_FACTOR_ONE ||
-	    l->factor_min < 1 || l->factor_min > L4S_FACTOR_ONE ||
-	    l->factor_max < L4S_FACTOR_ONE ||
-	    l->factor_max > L4S_FACTOR_CAP)
+	    !params_range_ok(l->factor_min, l->factor_max) ||
+	    !params_range_ok(l->gain_min, l->gain_max))
 		return (L4S_EINVAL);
 	return (0);
 }

@@ -16,7 +16,8 @@ l4s_record_configure(struct l4s_record_config *c, const struct dualpi2 *d,
 	const struct dualpi2_setpoints *s = &d->set;
 
 	c->instance = PAIR(sched, instance);
-	c->target_tupdate = PAIR(dualpi2_us(s->target_ns), dualpi2_us(p->tupdate_ns));
+	c->target_tupdate = PAIR(dualpi2_us(s->target_ns),
+	    dualpi2_us(s->tupdate_ns));
 	c->burst_ecnth = PAIR(dualpi2_us(p->max_burst_ns), p->max_ecnth);
 	/* 1e-6 Hz to 2^-13 Hz: at most 2^32 * 2^13. */
 	c->alpha_beta = PAIR(((uint64_t)s->alpha_uhz << 13) / 1000000,

@@ -131,7 +131,9 @@ fn every_key_arrives() {
             probabilities: [0.0, 1.0, 0.0]
         }
     ));
-    assert!(matches!(steps[1].decision, Decision::Steer(s) if s.gain().unwrap().as_f64() == 0.5));
+    assert!(
+        matches!(steps[1].decision, Decision::Steer(s) if s.factors().beta.unwrap().as_f64() == 0.5)
+    );
     assert_eq!(
         config.limits,
         LimitsConfig {

@@ -6,8 +6,8 @@ use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex};
 
 use l4sllm_abi::{
-    Action, Event, EventCode, Factor, Message, Mode, Override, Queue, Record, Refusal, Steer,
-    Stream, header, raw,
+    Action, Event, EventCode, Factor, Factors, Message, Mode, Override, Queue, Record, Refusal,
+    Steer, Stream, header, raw,
 };
 use l4sllmd::engine::{Scripted, Step};
 use l4sllmd::{
@@ -335,8 +335,13 @@ fn reconfiguring_changes_interval_and_engines_and_keeps_counters() {
 
 #[test]
 fn a_script_speaks_at_its_times() {
-    let steer =
-        |f| Decision::Steer(Steer::new(Some(Factor::new(f).unwrap()), None, None, None).unwrap());
+    let steer = |f| {
+        let factors = Factors {
+            target: Some(Factor::new(f).unwrap()),
+            ..Factors::NONE
+        };
+        Decision::Steer(Steer::new(factors).unwrap())
+    };
     let steps = vec![
         Step {
             at_ns: 7 * MS,
@@ -363,7 +368,7 @@ fn a_script_speaks_at_its_times() {
             expected
         );
         let factor = |o: &Override| match o.mode {
-            Mode::Steer(s) => s.target().unwrap().as_f64(),
+            Mode::Steer(s) => s.factors().target.unwrap().as_f64(),
             _ => panic!("{o:?}"),
         };
         assert_eq!(factor(&orders[0]) + factor(&orders[1]), 1.5);

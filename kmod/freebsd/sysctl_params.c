@@ -276,7 +276,8 @@ SYSCTL_PROC(_net_inet_ip_dummynet_dualpi2, OID_AUTO, profile,
 
 enum {
 	LIMIT_CEILING, LIMIT_MAX_TTL, LIMIT_WATCHDOG, LIMIT_MAX_HOLD,
-	LIMIT_DROP_SHARE, LIMIT_FACTOR_MIN, LIMIT_FACTOR_MAX
+	LIMIT_DROP_SHARE, LIMIT_FACTOR_MIN, LIMIT_FACTOR_MAX, LIMIT_GAIN_MIN,
+	LIMIT_GAIN_MAX
 };
 
 static const struct field limits_fields[] = {
@@ -287,6 +288,8 @@ static const struct field limits_fields[] = {
 	[LIMIT_DROP_SHARE] = FIELD(l4s_limits, drop_share, 1),
 	[LIMIT_FACTOR_MIN] = FIELD(l4s_limits, factor_min, 1),
 	[LIMIT_FACTOR_MAX] = FIELD(l4s_limits, factor_max, 1),
+	[LIMIT_GAIN_MIN] = FIELD(l4s_limits, gain_min, 1),
+	[LIMIT_GAIN_MAX] = FIELD(l4s_limits, gain_max, 1),
 };
 
 static int
@@ -330,6 +333,10 @@ LIMIT(max_hold, LIMIT_MAX_HOLD, "Packets that one override may hold");
 LIMIT(drop_share, LIMIT_DROP_SHARE,
     "Share of packets that overrides may drop (1/65536)");
 LIMIT(factor_min, LIMIT_FACTOR_MIN,
-    "Least factor on a set-point (1/65536)");
+    "Least factor on a set-point other than a gain (1/65536)");
 LIMIT(factor_max, LIMIT_FACTOR_MAX,
-    "Greatest factor on a set-point (1/65536)");
+    "Greatest factor on a set-point other than a gain (1/65536)");
+LIMIT(gain_min, LIMIT_GAIN_MIN,
+    "Least factor on alpha and beta (1/65536)");
+LIMIT(gain_max, LIMIT_GAIN_MAX,
+    "Greatest factor on alpha and beta (1/65536)");

@@ -10,7 +10,7 @@ pub(crate) use check::within;
 
 use crate::backbone::{BackboneConfig, Gpt2Config, LoraConfig};
 use crate::tensors::{module_specs, numbers};
-use crate::{EncoderConfig, Feature, PolicyError, Reward, Scaling};
+use crate::{EncoderConfig, Feature, PolicyError, Reward, Scaling, Setting};
 
 /// The layout of `config.json` that this crate reads and writes.
 pub const FORMAT: u32 = 2;
@@ -128,16 +128,6 @@ pub enum HeadKind {
     Steer([Setting; ACTIONS]),
 }
 
-/// Factors on DualPI2's set-points, see [`l4sllm_abi::Steer`].
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Setting {
-    /// On the target delay, 0.25..=4.
-    pub target: f64,
-    /// On both gains, 0.25..=4.
-    pub gain: f64,
-}
-
 /// How probabilities become one decision.  See [`crate::Chooser`] and
 /// [`PolicyConfig::steer`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -169,14 +159,6 @@ pub struct TrainedOn {
     pub seed: u64,
     /// Version of the program.
     pub version: String,
-}
-
-impl Setting {
-    /// DualPI2 as it is.
-    pub const ONE: Setting = Setting {
-        target: 1.0,
-        gain: 1.0,
-    };
 }
 
 impl PolicyConfig {

@@ -35,6 +35,7 @@ mod policy_files;
 mod probe;
 mod reward;
 mod session;
+mod setting;
 mod splitmix;
 mod steer;
 mod step;
@@ -54,7 +55,7 @@ pub use calibration::{Bin, Calibration, Reliability};
 pub use chooser::Chooser;
 pub use config::{
     ACTIONS, Adaptation, BaseConfig, DecisionRule, FORMAT, FeatureConfig, HeadConfig, HeadKind,
-    PolicyConfig, ReturnConfig, Setting, TokenLayout, TrainedOn, small_gpt2,
+    PolicyConfig, ReturnConfig, TokenLayout, TrainedOn, small_gpt2,
 };
 pub use confusion::{Confusion, Scores};
 pub use encoder::{EncoderConfig, Encoding};
@@ -65,6 +66,7 @@ pub use policy::Policy;
 pub use policy_files::{ADAPTER_DIR, CONFIG_FILE, MODULES_FILE, WEIGHTS_FILE};
 pub use reward::{Reward, Rewards, returns_to_go};
 pub use session::Session;
+pub use setting::{Gains, Setting};
 pub use splitmix::{GOLDEN, SplitMix64};
 pub use step::Step;
 pub use tensors::{Spec, Tensors, module_specs, numbers, specs, trained_specs};

@@ -8,9 +8,7 @@ impl PolicyConfig {
     pub fn outcomes(&self) -> [String; ACTIONS] {
         match &self.head.kind {
             HeadKind::Action => ["enqueue", "drop", "mark"].map(str::to_owned),
-            HeadKind::Steer(settings) => {
-                settings.map(|s| format!("target x {}, gains x {}", s.target, s.gain))
-            }
+            HeadKind::Steer(settings) => settings.map(|setting| setting.to_string()),
         }
     }
 
@@ -33,7 +31,7 @@ impl PolicyConfig {
             }
             (HeadKind::Action, _) => "the most probable action is taken",
             (HeadKind::Steer(_), DecisionRule::Mean) => {
-                "each factor is exp(sum of p ln factor) over the settings, held to 0.25..4"
+                "each factor is exp(sum of p ln factor) over the settings"
             }
             (HeadKind::Steer(_), _) => "the most probable setting is taken",
         }
@@ -44,7 +42,8 @@ impl PolicyConfig {
         match self.head.kind {
             HeadKind::Action => "the next packet, or packets, get the action",
             HeadKind::Steer(_) => {
-                "the factors multiply DualPI2's target delay and both gains, alpha and beta"
+                "the factors multiply DualPI2's target delay, its gains alpha and beta, and its \
+                 update period"
             }
         }
     }
@@ -60,11 +59,14 @@ mod tests {
         let mut config = PolicyConfig::new("acts", &Feature::PAPER7);
         assert_eq!(config.outcomes(), ["enqueue", "drop", "mark"]);
         assert!(config.rule_in_words().contains("action"));
-        let setting = |target, gain| Setting { target, gain };
-        config.head.kind =
-            HeadKind::Steer([setting(1.0, 4.0), setting(0.5, 4.0), setting(0.25, 1.0)]);
+        let mut settings = [(1.0, 4.0), (0.5, 4.0), (0.25, 1.0)].map(Setting::from);
+        settings[2].gains.beta = 2.0;
+        settings[2].tupdate = 0.25;
+        config.head.kind = HeadKind::Steer(settings);
         config.decision_rule = DecisionRule::Mean;
-        assert_eq!(config.outcomes()[1], "target x 0.5, gains x 4");
+        let [_, second, third] = config.outcomes();
+        assert_eq!(second, "target x 0.5, gains x 4");
+        assert_eq!(third, "target x 0.25, alpha x 1, beta x 2, tupdate x 0.25");
         for text in [
             config.outcome(),
             config.rule_in_words(),

@@ -1,9 +1,9 @@
 //! From probabilities to shifted set-points.
 
-use l4sllm_abi::{Factor, Steer};
+use l4sllm_abi::{Factor, Factors, Steer};
 
 use crate::chooser::largest;
-use crate::{ACTIONS, DecisionRule, HeadKind, PolicyConfig, Setting};
+use crate::{ACTIONS, DecisionRule, Gains, HeadKind, PolicyConfig, Setting};
 
 impl PolicyConfig {
     /// The shift of DualPI2's set-points that the probabilities of a head that
@@ -16,9 +16,17 @@ impl PolicyConfig {
             DecisionRule::Mean => mean(settings, probabilities),
             _ => settings[largest(probabilities)],
         };
-        // Within 0.25 to 4 as each setting is: the conversions cannot fail.
-        let (target, gain) = (Factor::new(setting.target), Factor::new(setting.gain));
-        Steer::new(target.ok(), None, None, gain.ok()).ok()
+        // Within the range of the settings: the conversions cannot fail.
+        let factor = |factor| Factor::new(factor).ok();
+        let shifts_period = settings.iter().any(|setting| setting.tupdate != 1.0);
+        let factors = Factors {
+            target: factor(setting.target),
+            alpha: factor(setting.gains.alpha),
+            beta: factor(setting.gains.beta),
+            tupdate: shifts_period.then(|| factor(setting.tupdate)).flatten(),
+            ..Factors::NONE
+        };
+        Steer::new(factors).ok()
     }
 }
 
@@ -28,11 +36,18 @@ fn mean(settings: &[Setting; ACTIONS], probabilities: &[f32; ACTIONS]) -> Settin
         let weighted = settings.iter().zip(probabilities);
         let log: f64 = weighted.map(|(s, p)| f64::from(*p) * factor(s).ln()).sum();
         // Rounded probabilities may add up to a trace more than 1.
-        log.exp().clamp(0.25, 4.0)
+        let all = settings.each_ref().map(factor);
+        let least = all.into_iter().fold(f64::INFINITY, f64::min);
+        log.exp()
+            .clamp(least, all.into_iter().fold(least, f64::max))
     };
     Setting {
         target: of(|s| s.target),
-        gain: of(|s| s.gain),
+        gains: Gains {
+            alpha: of(|s| s.gains.alpha),
+            beta: of(|s| s.gains.beta),
+        },
+        tupdate: of(|s| s.tupdate),
     }
 }
 
@@ -43,16 +58,17 @@ mod tests {
 
     fn config(rule: DecisionRule) -> PolicyConfig {
         let mut config = PolicyConfig::new("steers", &Feature::PAPER7);
-        let setting = |target, gain| Setting { target, gain };
-        config.head.kind =
-            HeadKind::Steer([setting(1.0, 4.0), setting(0.5, 4.0), setting(0.25, 1.0)]);
+        let settings = [(1.0, 4.0), (0.5, 4.0), (0.25, 1.0)].map(Setting::from);
+        config.head.kind = HeadKind::Steer(settings);
         config.decision_rule = rule;
         config.check().unwrap();
         config
     }
 
     fn factors(steer: Steer) -> [f64; 2] {
-        [steer.target().unwrap(), steer.gain().unwrap()].map(Factor::as_f64)
+        let factors = steer.factors();
+        assert_eq!(factors.alpha, factors.beta);
+        [factors.target.unwrap(), factors.alpha.unwrap()].map(Factor::as_f64)
     }
 
     #[test]
@@ -64,10 +80,33 @@ mod tests {
         let [target, gain] = factors(steer);
         assert!((target - 0.5).abs() < 1e-4, "{target}");
         assert!((gain - 4f64.powf(0.75)).abs() < 1e-4, "{gain}");
-        assert_eq!(steer.threshold(), None);
-        assert_eq!(steer.coupling(), None);
+        let rest = steer.factors();
+        assert_eq!(
+            (rest.threshold, rest.coupling, rest.tupdate),
+            (None, None, None)
+        );
         let action = PolicyConfig::new("acts", &Feature::PAPER7);
         assert_eq!(action.steer(&p), None);
+    }
+
+    /// Gains apart, and a period that the settings shift.
+    #[test]
+    fn all_factors_of_a_setting_are_asked_for() {
+        let mut config = config(DecisionRule::Argmax);
+        if let HeadKind::Steer(settings) = &mut config.head.kind {
+            settings[0].gains = Gains {
+                alpha: 0.0625,
+                beta: 16.0,
+            };
+            settings[1].tupdate = 0.25;
+        }
+        config.check().unwrap();
+        let asked = |p: [f32; 3]| {
+            let f = config.steer(&p).unwrap().factors();
+            [f.target, f.alpha, f.beta, f.tupdate].map(|f| f.unwrap().as_f64())
+        };
+        assert_eq!(asked([1.0, 0.0, 0.0]), [1.0, 0.0625, 16.0, 1.0]);
+        assert_eq!(asked([0.0, 1.0, 0.0]), [0.5, 4.0, 4.0, 0.25]);
     }
 
     #[test]
@@ -78,10 +117,10 @@ mod tests {
         assert!(refusal(&wrong).contains("decision_rule"));
         let mut wrong = config(DecisionRule::Mean);
         if let HeadKind::Steer(settings) = &mut wrong.head.kind {
-            settings[1].gain = 5.0;
+            settings[1].gains.beta = 21.0;
         }
         let error = refusal(&wrong);
-        assert!(error.contains("head.kind.steer[1].gain"), "{error}");
+        assert!(error.contains("head.kind.steer[1].beta"), "{error}");
         let mut wrong = PolicyConfig::new("acts", &Feature::PAPER7);
         wrong.decision_rule = DecisionRule::Mean;
         assert!(refusal(&wrong).contains("decision_rule"));

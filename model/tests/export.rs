@@ -162,8 +162,8 @@ fn a_triton_model_says_what_the_module_takes() {
 /// A head that steers.
 fn steering() -> PolicyConfig {
     let mut config = config(BACKBONES[0]);
-    let setting = |target, gain| Setting { target, gain };
-    config.head.kind = HeadKind::Steer([setting(0.6, 4.0), setting(1.25, 4.0), setting(0.25, 1.0)]);
+    let settings = [(0.6, 4.0), (1.25, 4.0), (0.25, 1.0)].map(Setting::from);
+    config.head.kind = HeadKind::Steer(settings);
     config.decision_rule = DecisionRule::Mean;
     config
 }

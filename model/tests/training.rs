@@ -435,7 +435,7 @@ fn a_head_that_steers_learns_its_lesson_and_not_the_actions() {
     writer.finish().unwrap();
 
     let mut setting = Setting::new(&file, 0);
-    let factor = |target| l4sllm_model::Setting { target, gain: 1.0 };
+    let factor = |target| l4sllm_model::Setting::from((target, 1.0));
     setting.policy.head.kind = HeadKind::Steer([1.0, 0.5, 0.25].map(factor));
     setting.policy.decision_rule = DecisionRule::Mean;
     let mut data = setting.data();

@@ -139,7 +139,7 @@ struct l4s_record {
 	uint16_t	status;		/* L4S_STATUS_* at the decision */
 
 	uint32_t	qdelay_reference; /* 2: target, us, after steering */
-	uint32_t	tupdate;	/*  3: us */
+	uint32_t	tupdate;	/*  3: us, after steering */
 	uint32_t	max_burst;	/*  4: us */
 	uint32_t	max_ecn_threshold; /* 5: Q31 */
 	uint32_t	alpha;		/*  6: 2^-13 Hz, after steering */
@@ -305,8 +305,10 @@ struct l4s_summary {
 #define	L4S_STEER_TARGET	0x01	/* target delay */
 #define	L4S_STEER_THRESHOLD	0x02	/* native L4S threshold */
 #define	L4S_STEER_COUPLING	0x04	/* coupling factor k */
-#define	L4S_STEER_GAIN		0x08	/* both controller gains */
-#define	L4S_STEER_ALL		0x0f
+#define	L4S_STEER_ALPHA		0x08	/* integral gain */
+#define	L4S_STEER_BETA		0x10	/* proportional gain */
+#define	L4S_STEER_TUPDATE	0x20	/* period of the controller */
+#define	L4S_STEER_ALL		0x3f
 
 /*
  * A new override for an instance replaces the one before.  In force until
@@ -330,7 +332,9 @@ struct l4s_override {
 	uint32_t	target;		/* Q16 factors; 0 where not set */
 	uint32_t	threshold;
 	uint32_t	coupling;
-	uint32_t	gain;
+	uint32_t	alpha;
+	uint32_t	beta;
+	uint32_t	tupdate;
 };
 
 /*
@@ -345,8 +349,10 @@ struct l4s_limits {
 	uint64_t	watchdog_ns;	/* a controller must send within; 0: off */
 	uint32_t	max_hold;	/* packets that one override may hold */
 	uint32_t	drop_share;	/* override drops over packets, Q16 */
-	uint32_t	factor_min;	/* least steer factor, Q16 */
-	uint32_t	factor_max;	/* greatest */
+	uint32_t	factor_min;	/* least steer factor, Q16, but */
+	uint32_t	factor_max;	/* greatest		of gains */
+	uint32_t	gain_min;	/* least factor on alpha and beta */
+	uint32_t	gain_max;	/* greatest */
 };
 
 /*
@@ -616,8 +622,8 @@ _Static_assert(sizeof(struct l4s_loss) == L4S_RECORD_SIZE, "l4s_loss");
 _Static_assert(sizeof(struct l4s_event) == L4S_RECORD_SIZE, "l4s_event");
 _Static_assert(sizeof(struct l4s_queue_summary) == 168, "l4s_queue_summary");
 _Static_assert(sizeof(struct l4s_summary) == 512, "l4s_summary");
-_Static_assert(sizeof(struct l4s_override) == 64, "l4s_override");
-_Static_assert(sizeof(struct l4s_limits) == 48, "l4s_limits");
+_Static_assert(sizeof(struct l4s_override) == 72, "l4s_override");
+_Static_assert(sizeof(struct l4s_limits) == 56, "l4s_limits");
 _Static_assert(sizeof(struct l4s_params) == 96, "l4s_params");
 _Static_assert(sizeof(struct l4s_stats) == 336, "l4s_stats");
 _Static_assert(sizeof(struct l4s_queue_stats) == 408, "l4s_queue_stats");

@@ -115,11 +115,11 @@ plain! {
     }
     l4s_override {
         version mode action length sched instance id based_on expires_ns hold_packets queue
-        steer_set pad target threshold coupling gain
+        steer_set pad target threshold coupling alpha beta tupdate
     }
     l4s_limits {
         version pad0 length ceiling_ns max_ttl_ns watchdog_ns max_hold drop_share factor_min
-        factor_max
+        factor_max gain_min gain_max
     }
     l4s_params {
         version pad0 length target_ns tupdate_ns l4s_threshold_ns l4s_range_ns max_burst_ns

@@ -23,7 +23,7 @@ pub use codes::{Action, Dither, Ecn, EventCode, NativeAqm, Op, Queue, Reason, Re
 pub use error::AbiError;
 pub use frame::{FRAME_SIZE, MAX_REQUEST, Reply, Request};
 pub use message::{Event, Message, Record, header, messages};
-pub use overrides::{Factor, Mode, OVERRIDE_SIZE, Override, Steer};
+pub use overrides::{Factor, Factors, Mode, OVERRIDE_SIZE, Override, Steer};
 pub use params::{Limits, Params};
 pub use queues::{QueueStats, Queues};
 pub use request::{Interval, Stats, Streams, SummaryInterval, Version};

@@ -95,14 +95,17 @@ impl Override {
             },
             Mode::Steer(s) => {
                 let q16 = |factor: Option<Factor>| factor.map_or(0, |f| f.0.get());
+                let Steer(f) = s;
                 raw::l4s_override {
                     mode: raw::L4S_MODE_STEER as u8,
                     queue: raw::L4S_QUEUE_ANY as u8,
                     steer_set: s.set(),
-                    target: q16(s.target),
-                    threshold: q16(s.threshold),
-                    coupling: q16(s.coupling),
-                    gain: q16(s.gain),
+                    target: q16(f.target),
+                    threshold: q16(f.threshold),
+                    coupling: q16(f.coupling),
+                    alpha: q16(f.alpha),
+                    beta: q16(f.beta),
+                    tupdate: q16(f.tupdate),
                     ..common
                 }
             }
@@ -227,33 +230,78 @@ impl TryFrom<raw::l4s_override> for Override {
     }
 }
 
-/// Factors on DualPI2's set-points, at least one of them given.
+/// A value for each set-point that can be shifted; `None` leaves one alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Steer {
-    target: Option<Factor>,
-    threshold: Option<Factor>,
-    coupling: Option<Factor>,
-    gain: Option<Factor>,
+pub struct Factors<T = Factor> {
+    /// Of the target delay.
+    pub target: Option<T>,
+    /// Of the native L4S threshold.
+    pub threshold: Option<T>,
+    /// Of the coupling factor.
+    pub coupling: Option<T>,
+    /// Of the integral gain.
+    pub alpha: Option<T>,
+    /// Of the proportional gain.
+    pub beta: Option<T>,
+    /// Of the controller's period.
+    pub tupdate: Option<T>,
 }
 
-impl Steer {
-    /// Factors on the target delay, the native L4S threshold, the coupling
-    /// factor and both controller gains. `None` leaves one alone.
+impl<T> Factors<T> {
+    /// Leaves all set-points alone.
+    pub const NONE: Factors<T> = Factors {
+        target: None,
+        threshold: None,
+        coupling: None,
+        alpha: None,
+        beta: None,
+        tupdate: None,
+    };
+
+    /// Factors by their keys in files: `target`, `threshold`, `coupling`,
+    /// `alpha`, `beta`, `tupdate`, and `gain`, which stands for those of
+    /// `alpha` and `beta` that are not given.
     ///
     /// # Errors
-    /// [`AbiError::Range`] when all are `None`.
-    pub fn new(
-        target: Option<Factor>,
-        threshold: Option<Factor>,
-        coupling: Option<Factor>,
-        gain: Option<Factor>,
-    ) -> Result<Steer, AbiError> {
-        let steer = Steer {
+    /// The first of `factor`.
+    pub fn read<E>(
+        mut factor: impl FnMut(&'static str) -> Result<Option<T>, E>,
+    ) -> Result<Factors<T>, E>
+    where
+        T: Clone,
+    {
+        let target = factor("target")?;
+        let threshold = factor("threshold")?;
+        let coupling = factor("coupling")?;
+        let gain = factor("gain")?;
+        Ok(Factors {
             target,
             threshold,
             coupling,
-            gain,
-        };
+            alpha: factor("alpha")?.or_else(|| gain.clone()),
+            beta: factor("beta")?.or(gain),
+            tupdate: factor("tupdate")?,
+        })
+    }
+}
+
+impl<T> Default for Factors<T> {
+    fn default() -> Factors<T> {
+        Factors::NONE
+    }
+}
+
+/// Factors on DualPI2's set-points, at least one of them given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Steer(Factors);
+
+impl Steer {
+    /// Shifts the set-points that have a factor.
+    ///
+    /// # Errors
+    /// [`AbiError::Range`] when none has.
+    pub fn new(factors: Factors) -> Result<Steer, AbiError> {
+        let steer = Steer(factors);
         check(
             steer.set() != 0,
             WHAT,
@@ -264,32 +312,20 @@ impl Steer {
         Ok(steer)
     }
 
-    /// Factor on the target delay.
-    pub fn target(&self) -> Option<Factor> {
-        self.target
-    }
-
-    /// Factor on the native L4S threshold.
-    pub fn threshold(&self) -> Option<Factor> {
-        self.threshold
-    }
-
-    /// Factor on the coupling factor.
-    pub fn coupling(&self) -> Option<Factor> {
-        self.coupling
-    }
-
-    /// Factor on both controller gains.
-    pub fn gain(&self) -> Option<Factor> {
-        self.gain
+    /// The factors.
+    pub fn factors(&self) -> Factors {
+        self.0
     }
 
     fn set(&self) -> u8 {
         let bit = |factor: Option<Factor>, bit: u32| if factor.is_some() { bit as u8 } else { 0 };
-        bit(self.target, raw::L4S_STEER_TARGET)
-            | bit(self.threshold, raw::L4S_STEER_THRESHOLD)
-            | bit(self.coupling, raw::L4S_STEER_COUPLING)
-            | bit(self.gain, raw::L4S_STEER_GAIN)
+        let Steer(f) = self;
+        bit(f.target, raw::L4S_STEER_TARGET)
+            | bit(f.threshold, raw::L4S_STEER_THRESHOLD)
+            | bit(f.coupling, raw::L4S_STEER_COUPLING)
+            | bit(f.alpha, raw::L4S_STEER_ALPHA)
+            | bit(f.beta, raw::L4S_STEER_BETA)
+            | bit(f.tupdate, raw::L4S_STEER_TUPDATE)
     }
 }
 
@@ -359,12 +395,14 @@ fn queue_from(code: u8) -> Result<Option<Queue>, AbiError> {
         })
 }
 
-fn factors(o: &raw::l4s_override) -> [(&'static str, u32); 4] {
+fn factors(o: &raw::l4s_override) -> [(&'static str, u32); 6] {
     [
         ("target", o.target),
         ("threshold", o.threshold),
         ("coupling", o.coupling),
-        ("gain", o.gain),
+        ("alpha", o.alpha),
+        ("beta", o.beta),
+        ("tupdate", o.tupdate),
     ]
 }
 
@@ -378,7 +416,7 @@ fn steer_from(o: &raw::l4s_override) -> Result<Steer, AbiError> {
         "known bits only",
     )?;
     // factors() lists them in the order of their bits.
-    let [target, threshold, coupling, gain] = factors(o);
+    let [target, threshold, coupling, alpha, beta, tupdate] = factors(o);
     let factor = |bit: u32, (field, q16): (&'static str, u32)| {
         let given = set & bit != 0;
         let want = if given {
@@ -389,10 +427,12 @@ fn steer_from(o: &raw::l4s_override) -> Result<Steer, AbiError> {
         check(given == (q16 != 0), WHAT, field, u64::from(q16), want)?;
         Ok(NonZeroU32::new(q16).map(Factor))
     };
-    Steer::new(
-        factor(raw::L4S_STEER_TARGET, target)?,
-        factor(raw::L4S_STEER_THRESHOLD, threshold)?,
-        factor(raw::L4S_STEER_COUPLING, coupling)?,
-        factor(raw::L4S_STEER_GAIN, gain)?,
-    )
+    Steer::new(Factors {
+        target: factor(raw::L4S_STEER_TARGET, target)?,
+        threshold: factor(raw::L4S_STEER_THRESHOLD, threshold)?,
+        coupling: factor(raw::L4S_STEER_COUPLING, coupling)?,
+        alpha: factor(raw::L4S_STEER_ALPHA, alpha)?,
+        beta: factor(raw::L4S_STEER_BETA, beta)?,
+        tupdate: factor(raw::L4S_STEER_TUPDATE, tupdate)?,
+    })
 }

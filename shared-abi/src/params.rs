@@ -1,5 +1,7 @@
 //! Queue parameters and the limits of overrides.
 
+use std::ops::RangeInclusive;
+
 use crate::bytes::Plain;
 use crate::{AbiError, Dither, NativeAqm, check, check_layout, raw};
 
@@ -250,10 +252,15 @@ pub struct Limits {
     pub max_hold: u32,
     /// Override drops over packets, Q16, at most one.
     pub drop_share: u32,
-    /// Least steer factor, Q16, from above 0 to one.
+    /// Least steer factor on any set-point but the gains, Q16, from above 0
+    /// to one.
     pub factor_min: u32,
-    /// Greatest steer factor, Q16, one or more.
+    /// Greatest of these, Q16, one or more.
     pub factor_max: u32,
+    /// Least steer factor on alpha and beta, Q16, from above 0 to one.
+    pub gain_min: u32,
+    /// Greatest of these, Q16, one or more.
+    pub gain_max: u32,
 }
 
 impl Default for Limits {
@@ -265,13 +272,33 @@ impl Default for Limits {
             watchdog_ns: 0,
             max_hold: 1000,
             drop_share: raw::L4S_FACTOR_ONE / 16,
-            factor_min: raw::L4S_FACTOR_ONE / 4,
+            factor_min: raw::L4S_FACTOR_ONE / 10,
             factor_max: raw::L4S_FACTOR_ONE * 4,
+            gain_min: raw::L4S_FACTOR_ONE / 20,
+            gain_max: raw::L4S_FACTOR_ONE * 20,
         }
     }
 }
 
 impl Limits {
+    /// The factors that these limits allow on the set-point of a key
+    /// ([`Factors::read`](crate::Factors::read)).
+    pub fn factors(&self, key: &str) -> RangeInclusive<f64> {
+        let number = |q16: u32| f64::from(q16) / f64::from(raw::L4S_FACTOR_ONE);
+        match key {
+            "gain" | "alpha" | "beta" => number(self.gain_min)..=number(self.gain_max),
+            _ => number(self.factor_min)..=number(self.factor_max),
+        }
+    }
+
+    /// The same for the default limits.
+    pub fn default_factors(key: &str) -> RangeInclusive<f64> {
+        match key {
+            "gain" | "alpha" | "beta" => 0.05..=20.0,
+            _ => 0.1..=4.0,
+        }
+    }
+
     /// The C struct.
     ///
     /// # Errors
@@ -286,14 +313,13 @@ impl Limits {
             self.drop_share <= one,
             "0..=65536 (Q16)",
         )?;
-        let (least, most) = (self.factor_min, self.factor_max);
-        within(
-            "factor_min",
-            least,
-            (1..=one).contains(&least),
-            "1..=65536 (Q16)",
-        )?;
-        within("factor_max", most, most >= one, "65536 or more (Q16)")?;
+        for (field, least) in [("factor_min", self.factor_min), ("gain_min", self.gain_min)] {
+            let ok = (1..=one).contains(&least);
+            within(field, least, ok, "1..=65536 (Q16)")?;
+        }
+        for (field, most) in [("factor_max", self.factor_max), ("gain_max", self.gain_max)] {
+            within(field, most, most >= one, "65536 or more (Q16)")?;
+        }
         Ok(raw::l4s_limits {
             version: raw::L4S_ABI_VERSION as u16,
             pad0: 0,
@@ -305,6 +331,8 @@ impl Limits {
             drop_share: self.drop_share,
             factor_min: self.factor_min,
             factor_max: self.factor_max,
+            gain_min: self.gain_min,
+            gain_max: self.gain_max,
         })
     }
 }
@@ -322,6 +350,8 @@ impl TryFrom<raw::l4s_limits> for Limits {
             drop_share: l.drop_share,
             factor_min: l.factor_min,
             factor_max: l.factor_max,
+            gain_min: l.gain_min,
+            gain_max: l.gain_max,
         };
         limits.to_raw()?;
         Ok(limits)

@@ -63,8 +63,10 @@ pub const L4S_MODE_STEER: u32 = 3;
 pub const L4S_STEER_TARGET: u32 = 1;
 pub const L4S_STEER_THRESHOLD: u32 = 2;
 pub const L4S_STEER_COUPLING: u32 = 4;
-pub const L4S_STEER_GAIN: u32 = 8;
-pub const L4S_STEER_ALL: u32 = 15;
+pub const L4S_STEER_ALPHA: u32 = 8;
+pub const L4S_STEER_BETA: u32 = 16;
+pub const L4S_STEER_TUPDATE: u32 = 32;
+pub const L4S_STEER_ALL: u32 = 63;
 pub const L4S_DITHER_RECUR: u32 = 0;
 pub const L4S_DITHER_RANDOM: u32 = 1;
 pub const L4S_LAQM_STEP: u32 = 0;
@@ -454,11 +456,13 @@ pub struct l4s_override {
     pub target: u32,
     pub threshold: u32,
     pub coupling: u32,
-    pub gain: u32,
+    pub alpha: u32,
+    pub beta: u32,
+    pub tupdate: u32,
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of l4s_override"][::core::mem::size_of::<l4s_override>() - 64usize];
+    ["Size of l4s_override"][::core::mem::size_of::<l4s_override>() - 72usize];
     ["Alignment of l4s_override"][::core::mem::align_of::<l4s_override>() - 8usize];
     ["Offset of field: l4s_override::version"]
         [::core::mem::offset_of!(l4s_override, version) - 0usize];
@@ -488,7 +492,11 @@ const _: () = {
         [::core::mem::offset_of!(l4s_override, threshold) - 52usize];
     ["Offset of field: l4s_override::coupling"]
         [::core::mem::offset_of!(l4s_override, coupling) - 56usize];
-    ["Offset of field: l4s_override::gain"][::core::mem::offset_of!(l4s_override, gain) - 60usize];
+    ["Offset of field: l4s_override::alpha"]
+        [::core::mem::offset_of!(l4s_override, alpha) - 60usize];
+    ["Offset of field: l4s_override::beta"][::core::mem::offset_of!(l4s_override, beta) - 64usize];
+    ["Offset of field: l4s_override::tupdate"]
+        [::core::mem::offset_of!(l4s_override, tupdate) - 68usize];
 };
 #[repr(C)]
 #[derive(Debug, Default, Copy, Clone, PartialEq)]
@@ -503,10 +511,12 @@ pub struct l4s_limits {
     pub drop_share: u32,
     pub factor_min: u32,
     pub factor_max: u32,
+    pub gain_min: u32,
+    pub gain_max: u32,
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of l4s_limits"][::core::mem::size_of::<l4s_limits>() - 48usize];
+    ["Size of l4s_limits"][::core::mem::size_of::<l4s_limits>() - 56usize];
     ["Alignment of l4s_limits"][::core::mem::align_of::<l4s_limits>() - 8usize];
     ["Offset of field: l4s_limits::version"][::core::mem::offset_of!(l4s_limits, version) - 0usize];
     ["Offset of field: l4s_limits::pad0"][::core::mem::offset_of!(l4s_limits, pad0) - 2usize];
@@ -525,6 +535,10 @@ const _: () = {
         [::core::mem::offset_of!(l4s_limits, factor_min) - 40usize];
     ["Offset of field: l4s_limits::factor_max"]
         [::core::mem::offset_of!(l4s_limits, factor_max) - 44usize];
+    ["Offset of field: l4s_limits::gain_min"]
+        [::core::mem::offset_of!(l4s_limits, gain_min) - 48usize];
+    ["Offset of field: l4s_limits::gain_max"]
+        [::core::mem::offset_of!(l4s_limits, gain_max) - 52usize];
 };
 #[repr(C)]
 #[derive(Debug, Default, Copy, Clone, PartialEq)]

@@ -7,9 +7,9 @@ use std::num::{NonZeroU32, NonZeroU64};
 
 use l4sllm_abi::bytes::{Plain, as_bytes, from_bytes};
 use l4sllm_abi::{
-    AbiError, Action, Event, EventCode, Factor, Limits, MESSAGE_SIZE, Message, Mode, Override,
-    Params, Queue, Queues, Record, Refusal, Reply, Request, Stats, Steer, Stream, Summary, Version,
-    header, messages, raw,
+    AbiError, Action, Event, EventCode, Factor, Factors, Limits, MESSAGE_SIZE, Message, Mode,
+    Override, Params, Queue, Queues, Record, Refusal, Reply, Request, Stats, Steer, Stream,
+    Summary, Version, header, messages, raw,
 };
 use proptest::prelude::*;
 
@@ -207,11 +207,50 @@ fn each_range_of_the_header_is_held() {
             profile
         );
     }
-    let limits = Limits {
-        factor_min: 65_537,
-        ..Limits::default()
+    let refused: [fn(&mut Limits); 4] = [
+        |l| l.factor_min = 65_537,
+        |l| l.factor_max = 65_535,
+        |l| l.gain_min = 0,
+        |l| l.gain_max = 65_535,
+    ];
+    for change in refused {
+        let mut limits = Limits::default();
+        change(&mut limits);
+        assert!(limits.to_raw().is_err(), "{limits:?}");
+    }
+}
+
+/// What files may ask for by default is what the default limits let through.
+#[test]
+fn the_default_limits_hold_the_factors_of_files() {
+    let limits = Limits::default();
+    for key in [
+        "target",
+        "threshold",
+        "coupling",
+        "gain",
+        "alpha",
+        "beta",
+        "tupdate",
+    ] {
+        let (files, device) = (Limits::default_factors(key), limits.factors(key));
+        for end in [files.start(), files.end()] {
+            let factor = Factor::new(*end).unwrap().as_f64();
+            assert!(device.contains(&factor), "{key}: {factor}");
+        }
+    }
+    let given = |key| match key {
+        "gain" => Ok(Some(1)),
+        "beta" => Ok(Some(2)),
+        _ => Ok::<_, ()>(None),
     };
-    assert!(limits.to_raw().is_err());
+    let read = Factors::read(given).unwrap();
+    let want = Factors {
+        alpha: Some(1),
+        beta: Some(2),
+        ..Factors::NONE
+    };
+    assert_eq!(read, want);
 }
 
 #[test]
@@ -364,10 +403,19 @@ fn mode() -> impl Strategy<Value = Mode> {
     let queue = || prop::option::of(prop::sample::select(Queue::ALL));
     let factor =
         || prop::option::of((1..=u32::MAX).prop_map(|f| NonZeroU32::new(f).unwrap().into()));
-    let steer = (factor(), factor(), factor(), factor())
-        .prop_filter_map("no factor", |(target, threshold, coupling, gain)| {
-            Steer::new(target, threshold, coupling, gain).ok()
-        });
+    let six = (factor(), factor(), factor(), factor(), factor(), factor());
+    let steer = six.prop_filter_map("no factor", |six| {
+        let (target, threshold, coupling, alpha, beta, tupdate) = six;
+        let factors = Factors {
+            target,
+            threshold,
+            coupling,
+            alpha,
+            beta,
+            tupdate,
+        };
+        Steer::new(factors).ok()
+    });
     prop_oneof![
         (action(), queue()).prop_map(|(action, queue)| Mode::Once { action, queue }),
         (action(), queue(), 1..=u32::MAX).prop_map(|(action, queue, packets)| Mode::Hold {

@@ -41,10 +41,14 @@ steer(void)
 	__CPROVER_assume(o.steer_set <= L4S_STEER_ALL);
 	__CPROVER_assume(o.target <= limits.factor_max &&
 	    o.threshold <= limits.factor_max &&
-	    o.coupling <= limits.factor_max && o.gain <= limits.factor_max);
+	    o.coupling <= limits.factor_max &&
+	    o.tupdate <= limits.factor_max &&
+	    o.alpha <= limits.gain_max && o.beta <= limits.gain_max);
 	dualpi2_steer(&d, &o, o.steer_set);
 	assert(d.set.target_ns >= L4S_NS_PER_US &&
 	    d.set.target_ns <= 5 * L4S_NS_PER_S);
+	assert(d.set.tupdate_ns >= 100 * L4S_NS_PER_US &&
+	    d.set.tupdate_ns <= L4S_NS_PER_S);
 	assert(d.set.threshold_ns <= L4S_NS_PER_S);
 	assert(d.set.coupling_q8 >= 256 && d.set.coupling_q8 <= 65535);
 	assert(d.alpha >= 0 && d.alpha < (int64_t)1 << 39);

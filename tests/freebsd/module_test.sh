@@ -116,6 +116,8 @@ sysctls_body()
 	refused net.inet.l4sllm.limits.drop_share 65537
 	refused net.inet.l4sllm.limits.factor_min 0 65537
 	refused net.inet.l4sllm.limits.factor_max 65535
+	refused net.inet.l4sllm.limits.gain_min 0 65537
+	refused net.inet.l4sllm.limits.gain_max 65535
 	refused net.inet.l4sllm.interval 65537
 	refused net.inet.l4sllm.mode twice
 	for profile in tuned paper default; do

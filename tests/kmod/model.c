@@ -277,8 +277,12 @@ send(struct model *m)
 			o.threshold = factor(m);
 		if ((o.steer_set & L4S_STEER_COUPLING) != 0)
 			o.coupling = factor(m);
-		if ((o.steer_set & L4S_STEER_GAIN) != 0)
-			o.gain = factor(m);
+		if ((o.steer_set & L4S_STEER_ALPHA) != 0)
+			o.alpha = factor(m);
+		if ((o.steer_set & L4S_STEER_BETA) != 0)
+			o.beta = factor(m);
+		if ((o.steer_set & L4S_STEER_TUPDATE) != 0)
+			o.tupdate = factor(m);
 	}
 	if (below(m, 10) == 0)
 		((uint8_t *)&o)[below(m, sizeof(o))] ^= 1 << below(m, 8);
@@ -419,6 +423,7 @@ choose_limits(struct model *m)
 	m->limits.watchdog_ns = below(m, 2) * 40 * MS;
 	m->limits.max_hold = 1 + below(m, 40);
 	m->limits.factor_max = L4S_FACTOR_ONE * (1 + below(m, 4));
+	m->limits.gain_max = L4S_FACTOR_ONE * (1 + below(m, 20));
 }
 
 static void

@@ -516,19 +516,29 @@ checked_at_submission(void)
 	BAD(hold, pad, 1, L4S_EINVAL);
 	BAD(hold, hold_packets, 0, L4S_EINVAL);
 	BAD(hold, hold_packets, 1001, L4S_ERANGE);
-	BAD(hold, steer_set, L4S_STEER_GAIN, L4S_EINVAL);
-	BAD(hold, gain, 1, L4S_EINVAL);
+	BAD(hold, steer_set, L4S_STEER_ALPHA, L4S_EINVAL);
+	BAD(hold, alpha, 1, L4S_EINVAL);
+	BAD(hold, beta, 1, L4S_EINVAL);
+	BAD(hold, tupdate, 1, L4S_EINVAL);
 	BAD(hold, expires_ns, r.now + 30 * SEC + 1, L4S_ERANGE);
 	BAD(hold, mode, L4S_MODE_ONCE, L4S_EINVAL);	/* ten packets */
 	BAD(steer, action, 1, L4S_EINVAL);
 	BAD(steer, queue, L4S_QUEUE_L4S, L4S_EINVAL);
 	BAD(steer, hold_packets, 1, L4S_EINVAL);
 	BAD(steer, steer_set, 0, L4S_EINVAL);
-	BAD(steer, steer_set, 0x11, L4S_EINVAL);
+	BAD(steer, steer_set, 0x41, L4S_EINVAL);
 	BAD(steer, coupling, 65536, L4S_EINVAL);
-	BAD(steer, target, L4S_FACTOR_ONE / 4 - 1, L4S_ERANGE);
+	BAD(steer, target, L4S_FACTOR_ONE / 10 - 1, L4S_ERANGE);
 	BAD(steer, target, L4S_FACTOR_ONE * 4 + 1, L4S_ERANGE);
 	BAD(steer, target, 0, L4S_ERANGE);
+	steer.steer_set = L4S_STEER_ALL;
+	steer.threshold = steer.coupling = L4S_FACTOR_ONE;
+	/* A target of 1.5 ms on RFC 9332's 15, and gains 20 times its own. */
+	steer.target = steer.tupdate = L4S_FACTOR_ONE / 10;
+	steer.alpha = steer.beta = L4S_FACTOR_ONE * 20;
+	BAD(steer, alpha, L4S_FACTOR_ONE / 20 - 1, L4S_ERANGE);
+	BAD(steer, beta, L4S_FACTOR_ONE * 20 + 1, L4S_ERANGE);
+	BAD(steer, tupdate, L4S_FACTOR_ONE / 10 - 1, L4S_ERANGE);
 #undef BAD
 	s = router_stats(&r);
 	CHECK_EQ(s.refused_invalid, bad);
@@ -563,9 +573,10 @@ steer_and_back(void)
 		}
 		if (n == 500) {
 			o = router_override(&r, L4S_MODE_STEER, 0, 0, SEC);
-			o.steer_set = L4S_STEER_TARGET | L4S_STEER_GAIN;
+			o.steer_set = L4S_STEER_TARGET | L4S_STEER_ALPHA |
+			    L4S_STEER_BETA;
 			o.target = L4S_FACTOR_ONE / 2;
-			o.gain = L4S_FACTOR_ONE * 2;
+			o.alpha = o.beta = L4S_FACTOR_ONE * 2;
 			expires = o.expires_ns;
 			CHECK_EQ(router_send(&r, &o), 0);
 		}

@@ -59,7 +59,7 @@ steer_shifts_setpoints(void)
 {
 	struct l4s_override o = {
 		.target = 32768, .threshold = 131072, .coupling = 98304,
-		.gain = 262144,
+		.alpha = 262144, .beta = 131072, .tupdate = 16384,
 	};
 	struct dualpi2 d;
 	int64_t p;
@@ -72,7 +72,8 @@ steer_shifts_setpoints(void)
 	CHECK_EQ(d.set.threshold_ns, 2 * MS);
 	CHECK_EQ(d.set.coupling_q8, 768);
 	CHECK_EQ(d.set.alpha_uhz, 640000);
-	CHECK_EQ(d.set.beta_uhz, 12800000);
+	CHECK_EQ(d.set.beta_uhz, 6400000);
+	CHECK_EQ(d.set.tupdate_ns, 4 * MS);
 	CHECK_NEAR(q31(d.p_coupled), 0.75, 1e-9);
 	dualpi2_steer(&d, &o, L4S_STEER_TARGET);
 	CHECK_EQ(d.set.coupling_q8, 512);
@@ -88,11 +89,59 @@ steer_shifts_setpoints(void)
 	CHECK(d.overload);
 	/* The parameters' own ranges hold for shifted values too. */
 	o.target = L4S_FACTOR_CAP;
-	o.gain = L4S_FACTOR_CAP;
+	o.alpha = o.beta = o.tupdate = L4S_FACTOR_CAP;
 	dualpi2_steer(&d, &o, L4S_STEER_ALL);
 	CHECK_EQ(d.set.target_ns, 15 * MS * 256);
 	CHECK_EQ(d.set.alpha_uhz, 160000U * 256);
 	CHECK_EQ(d.set.beta_uhz, 3200000U * 256);
+	CHECK_EQ(d.set.tupdate_ns, SEC);
+	o.tupdate = 1;
+	dualpi2_steer(&d, &o, L4S_STEER_TUPDATE);
+	CHECK_EQ(d.set.tupdate_ns, 100 * US);
+}
+
+/*
+ * A new period counts from the update that is due: none is skipped, and none
+ * comes twice.  Who looks once, after the fact, finds what one who looked all
+ * the time does.
+ */
+static void
+period_is_steered(void)
+{
+	struct l4s_override o = {
+		.tupdate = L4S_FACTOR_ONE / 4,
+	};
+	struct dualpi2 often, once;
+	uint64_t now = SEC, due;
+	unsigned updates = 0;
+
+	start(&often, NULL);
+	dualpi2_advance(&often, now);
+	CHECK_EQ(often.next_update, now + 16 * MS);
+	set_p(&often, 0.5);
+	once = often;
+	dualpi2_steer(&often, &o, L4S_STEER_TUPDATE);
+	dualpi2_steer(&once, &o, L4S_STEER_TUPDATE);
+	CHECK_EQ(often.next_update, now + 16 * MS);
+	for (due = often.next_update; now < SEC + 100 * MS; now += MS) {
+		dualpi2_advance(&often, now);
+		if (often.next_update == due)
+			continue;
+		CHECK_EQ(often.next_update, due + 4 * MS);
+		due = often.next_update;
+		updates++;
+	}
+	CHECK_EQ(updates, 1 + (99 - 16) / 4);
+	dualpi2_advance(&once, now - MS);
+	CHECK_EQ(once.next_update, often.next_update);
+	CHECK(once.p < (int64_t)ldexp(0.5, DUALPI2_P_SHIFT));
+	CHECK_NEAR(ldexp((double)once.p, -DUALPI2_P_SHIFT),
+	    ldexp((double)often.p, -DUALPI2_P_SHIFT), 1e-9);
+	/* Back to the longer one: again from the update that is due. */
+	dualpi2_steer(&often, NULL, 0);
+	CHECK_EQ(often.next_update, due);
+	dualpi2_advance(&often, due);
+	CHECK_EQ(often.next_update, due + 16 * MS);
 }
 
 static void
@@ -166,12 +215,17 @@ parameter_ranges(void)
 	BAD(factor_min, L4S_FACTOR_ONE + 1, L4S_EINVAL);
 	BAD(factor_max, L4S_FACTOR_ONE - 1, L4S_EINVAL);
 	BAD(factor_max, L4S_FACTOR_CAP + 1, L4S_EINVAL);
+	BAD(gain_min, 0, L4S_EINVAL);
+	BAD(gain_min, L4S_FACTOR_ONE + 1, L4S_EINVAL);
+	BAD(gain_max, L4S_FACTOR_ONE - 1, L4S_EINVAL);
+	BAD(gain_max, L4S_FACTOR_CAP + 1, L4S_EINVAL);
 #undef BAD
 }
 
 const struct test params_tests[] = {
 	TEST(rtt_helper),
 	TEST(steer_shifts_setpoints),
+	TEST(period_is_steered),
 	TEST(parameter_ranges),
 	TEST_END
 };

@@ -95,7 +95,8 @@ fn facts(
         behaviour: BehaviourFacts {
             name: behaviour.name.clone(),
             target_ns: params.target_ns,
-            gain: behaviour.gain,
+            gains: behaviour.gains,
+            tupdate_ns: params.tupdate_ns,
             coupling: f64::from(params.coupling_q8) / 256.0,
             l4s_threshold_ns: params.l4s_threshold_ns,
             noise: behaviour.noise.map(str::to_owned),

@@ -4,7 +4,7 @@ use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use l4sllm_abi::{Action, Factor, Steer};
+use l4sllm_abi::{Action, Factor, Factors, Steer};
 use l4sllm_model::strict_toml::{Field, Section, Source, TomlError};
 use l4sllm_model::text::shown;
 use l4sllm_model::{EngineKind, EngineOptions, Precision};
@@ -212,20 +212,14 @@ fn step(section: &mut Section<'_>) -> Result<Step> {
         return Err(section.error("at_ms", "missing: ms after the first record"));
     };
     let at_ms = at_ms.integer(0..=u64::MAX)?;
-    let mut factor = |key| {
+    let factors = Factors::read(|key| {
         let factor = section.field(key).map(|field| {
             let factor = Factor::new(field.number(f64::MIN..=f64::MAX)?);
             factor.map_err(|_| field.error("expected a factor above 0 and below 65536"))
         });
         factor.transpose()
-    };
-    let steer = Steer::new(
-        factor("target")?,
-        factor("threshold")?,
-        factor("coupling")?,
-        factor("gain")?,
-    );
-    let decision = match (section.field("action"), steer) {
+    })?;
+    let decision = match (section.field("action"), Steer::new(factors)) {
         (Some(field), Err(_)) => {
             let action = field.choice(&[
                 ("enqueue", Action::Enqueue),
@@ -244,7 +238,8 @@ fn step(section: &mut Section<'_>) -> Result<Step> {
         (None, Err(_)) => {
             return Err(section.error(
                 "action",
-                "missing: an action, or at least one of target, threshold, coupling, gain",
+                "missing: an action, or at least one of target, threshold, coupling, gain, \
+                 alpha, beta, tupdate",
             ));
         }
     };
@@ -279,7 +274,9 @@ fn limits(section: &mut Section<'_>) -> Result<LimitsConfig> {
         watchdog_ns,
         drop_share: q16("drop_share", 0.0, 1.0)?,
         factor_min: q16("factor_min", 0.001, 1.0)?,
-        factor_max: q16("factor_max", 1.0, 1000.0)?,
+        factor_max: q16("factor_max", 1.0, 256.0)?,
+        gain_min: q16("gain_min", 0.001, 1.0)?,
+        gain_max: q16("gain_max", 1.0, 256.0)?,
         max_hold: hold.transpose()?.map(NonZeroU32::get),
     })
 }

@@ -176,6 +176,10 @@ pub struct LimitsConfig {
     pub factor_min: Option<u32>,
     /// See [`Limits::factor_max`].
     pub factor_max: Option<u32>,
+    /// See [`Limits::gain_min`].
+    pub gain_min: Option<u32>,
+    /// See [`Limits::gain_max`].
+    pub gain_max: Option<u32>,
 }
 
 impl LimitsConfig {
@@ -189,6 +193,8 @@ impl LimitsConfig {
             drop_share: self.drop_share.unwrap_or(device.drop_share),
             factor_min: self.factor_min.unwrap_or(device.factor_min),
             factor_max: self.factor_max.unwrap_or(device.factor_max),
+            gain_min: self.gain_min.unwrap_or(device.gain_min),
+            gain_max: self.gain_max.unwrap_or(device.gain_max),
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::fmt::Display;
 
+use l4sllm_abi::Limits;
 use serde_json::Value;
 
 use super::{Adaptation, DecisionRule, FORMAT, HeadKind, PolicyConfig};
@@ -88,11 +89,12 @@ impl PolicyConfig {
             return Err(PolicyError::config("decision_rule", got, want));
         }
         for (i, setting) in settings.iter().enumerate() {
-            for (name, factor) in [("target", setting.target), ("gain", setting.gain)] {
-                // What the kernel's default limits let through.
-                if !(0.25..=4.0).contains(&factor) {
+            for (name, factor) in setting.factors() {
+                let range = Limits::default_factors(name);
+                if !range.contains(&factor) {
                     let key = format!("head.kind.steer[{i}].{name}");
-                    return Err(PolicyError::config(key, factor, "0.25..=4"));
+                    let want = format!("{}..={}", range.start(), range.end());
+                    return Err(PolicyError::config(key, factor, want));
                 }
             }
         }

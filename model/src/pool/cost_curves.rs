@@ -89,7 +89,8 @@ impl CostCurves {
             let base = l4sllm_abi::Params::default();
             let setting = Setting {
                 target: behaviour.target_ns as f64 / base.target_ns as f64,
-                gain: behaviour.gain,
+                gains: behaviour.gains,
+                tupdate: behaviour.tupdate_ns as f64 / base.tupdate_ns as f64,
             };
             let fixed = behaviour.noise.is_none() && behaviour.interval.is_none();
             if *settings[at].get_or_insert(setting) != setting || !fixed {
@@ -187,6 +188,7 @@ fn place(setting: &Setting) -> f32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Gains;
     use crate::pool::BehaviourFacts;
 
     fn run(
@@ -208,7 +210,8 @@ mod tests {
             behaviour: BehaviourFacts {
                 name: name.to_owned(),
                 target_ns: (target_ms * 1e6) as u64,
-                gain: 4.0,
+                gains: Gains::both(4.0),
+                tupdate_ns: 16_000_000,
                 coupling: 2.0,
                 l4s_threshold_ns: 1_000_000,
                 noise: None,
@@ -261,7 +264,7 @@ mod tests {
             [(0.99, 9.0), (0.99, 9.0), (0.99, 9.0)],
         ]));
         assert_eq!(found.settings.map(|s| s.target), [0.5, 1.0, 0.25]);
-        assert_eq!(found.settings.map(|s| s.gain), [4.0; 3]);
+        assert_eq!(found.settings.map(|s| s.gains), [Gains::both(4.0); 3]);
         let best = |at| (4 * at..4 * at + 4).map(|episode| found.best(episode));
         for (at, want) in [2, 2, 0, 1, 0].into_iter().enumerate() {
             // Whatever ran in a condition learns the same.

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::PoolError;
+use crate::Gains;
 use crate::files::open_regular;
 
 /// One episode.
@@ -60,8 +61,12 @@ pub struct BehaviourFacts {
     pub name: String,
     /// Target delay, ns.
     pub target_ns: u64,
-    /// Factor on both of RFC 9332's gains.
-    pub gain: f64,
+    /// Factors on RFC 9332's gains: `gain` where both are the same.
+    #[serde(flatten)]
+    pub gains: Gains,
+    /// The controller's period, ns; 16 ms where a file has none.
+    #[serde(default = "tupdate_ns")]
+    pub tupdate_ns: u64,
     /// Coupling factor k.
     pub coupling: f64,
     /// Native L4S threshold, ns.
@@ -75,6 +80,10 @@ pub struct BehaviourFacts {
     /// Share of these decisions that were taken.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub share: Option<f64>,
+}
+
+fn tupdate_ns() -> u64 {
+    l4sllm_abi::Params::default().tupdate_ns
 }
 
 /// How an episode went; delays are sojourn times of forwarded packets, none

@@ -2,7 +2,7 @@ use std::num::{NonZeroU32, NonZeroU64};
 use std::sync::atomic::AtomicUsize;
 
 use l4sllm_abi::raw::{l4s_limits, l4s_params};
-use l4sllm_abi::{MESSAGE_SIZE, Message, Mode, Override, Reason, Steer, messages};
+use l4sllm_abi::{Factors, MESSAGE_SIZE, Message, Mode, Override, Reason, Steer, messages};
 
 use super::*;
 
@@ -240,7 +240,7 @@ fn refusals_are_errors() {
         handle.read(&mut [0; 10], 0).unwrap_err().refusal(),
         Some(Refusal::Invalid)
     );
-    let steer = Steer::new(None, None, None, None);
+    let steer = Steer::new(Factors::NONE);
     assert!(steer.is_err());
     assert_eq!(
         handle.request(9999, &mut [], 0).unwrap_err().refusal(),

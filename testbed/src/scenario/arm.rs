@@ -3,7 +3,9 @@
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 
-use l4sllm_abi::{Action, Dither, Factor, Limits, Mode, NativeAqm, Params, Queue, Steer, raw};
+use l4sllm_abi::{
+    Action, Dither, Factor, Factors, Limits, Mode, NativeAqm, Params, Queue, Steer, raw,
+};
 use l4sllmd::{OverrideMode, Scope};
 
 use crate::aqm::{CodelParams, FifoParams, FqCodelParams, PieParams};
@@ -339,7 +341,13 @@ fn read_limits(mut section: Section<'_>, limits: &mut Limits) -> Result<()> {
         limits.factor_min = scaled(field.number(0.001..=1.0)?, one);
     }
     if let Some(field) = section.field("factor_max") {
-        limits.factor_max = scaled(field.number(1.0..=1000.0)?, one);
+        limits.factor_max = scaled(field.number(1.0..=256.0)?, one);
+    }
+    if let Some(field) = section.field("gain_min") {
+        limits.gain_min = scaled(field.number(0.001..=1.0)?, one);
+    }
+    if let Some(field) = section.field("gain_max") {
+        limits.gain_max = scaled(field.number(1.0..=256.0)?, one);
     }
     section.finish()
 }
@@ -466,10 +474,8 @@ fn read_scripted(mut section: Section<'_>, limits: &Limits, duration_ns: u64) ->
             }
         }
         Kind::Steer => {
-            let mut factor = |key| read_factor(&mut section, key, limits);
-            let (target, threshold) = (factor("target")?, factor("threshold")?);
-            let (coupling, gain) = (factor("coupling")?, factor("gain")?);
-            let steer = Steer::new(target, threshold, coupling, gain);
+            let factors = Factors::read(|key| read_factor(&mut section, key, limits))?;
+            let steer = Steer::new(factors);
             Mode::Steer(steer.map_err(|error| section.error("mode", error))?)
         }
     };
@@ -507,9 +513,7 @@ fn read_factor(
     let Some(field) = section.field(key) else {
         return Ok(None);
     };
-    let one = f64::from(raw::L4S_FACTOR_ONE);
-    let range = f64::from(limits.factor_min) / one..=f64::from(limits.factor_max) / one;
-    let factor = Factor::new(field.number(range)?);
+    let factor = Factor::new(field.number(limits.factors(key))?);
     factor.map(Some).map_err(|error| field.error(error))
 }
 

@@ -200,10 +200,11 @@ params = {{ target = "5 ms", tupdate = "1 ms", l4s_threshold = "800 us", l4s_ran
     dither = "random", l4s_aqm = "ramp", ecn = false,
     any_ect = true, overflow = true }}
 limits = {{ ceiling = "100 ms", max_ttl = "5 s", watchdog = "1 s", max_hold = 10,
-    drop_share = 0.5, factor_min = 0.5, factor_max = 2 }}
+    drop_share = 0.5, factor_min = 0.5, factor_max = 2, gain_min = 0.25, gain_max = 8 }}
 control = {{ policy = "p", interval = 10, mode = "hold", hold = 5, queue = "any", ttl = "2 s",
     latency = "measured" }}
-script = [{{ at = "2 s", for = "1 s", mode = "steer", target = 0.5 }},
+script = [{{ at = "2 s", for = "1 s", mode = "steer", target = 0.5, gain = 0.25, beta = 8,
+        tupdate = 0.5 }},
     {{ at = "1 s", for = "1 s", mode = "hold", action = "drop", queue = "classic", packets = 3 }}]
 "#
     );
@@ -242,6 +243,10 @@ script = [{{ at = "2 s", for = "1 s", mode = "steer", target = 0.5 }},
         (32_768, 131_072)
     );
     assert_eq!(
+        (dualpi2.limits.gain_min, dualpi2.limits.gain_max),
+        (16_384, 524_288)
+    );
+    assert_eq!(
         (dualpi2.limits.max_hold, dualpi2.limits.watchdog_ns),
         (10, S)
     );
@@ -256,7 +261,29 @@ script = [{{ at = "2 s", for = "1 s", mode = "steer", target = 0.5 }},
         packets: 3.try_into().unwrap(),
     };
     assert_eq!((arm.script[0].at_ns, arm.script[0].mode), (S, hold));
-    assert!(matches!(arm.script[1].mode, Mode::Steer(steer) if steer.target().is_some()));
+    let Mode::Steer(steer) = arm.script[1].mode else {
+        panic!("{:?}", arm.script[1])
+    };
+    let f = steer.factors();
+    let given = [
+        f.target,
+        f.threshold,
+        f.coupling,
+        f.alpha,
+        f.beta,
+        f.tupdate,
+    ];
+    let q16 = given.map(|factor| factor.map(|f| f.q16()));
+    let one = raw::L4S_FACTOR_ONE;
+    let want = [
+        Some(one / 2),
+        None,
+        None,
+        Some(one / 4),
+        Some(one * 8),
+        Some(one / 2),
+    ];
+    assert_eq!(q16, want);
 }
 
 #[test]

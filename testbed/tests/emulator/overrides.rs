@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use l4sllm_abi::{Action, Factor, Mode, Record, Steer};
+use l4sllm_abi::{Action, Factor, Factors, Mode, Record, Steer};
 use l4sllm_testbed::control::EngineFactory;
 use l4sllm_testbed::scenario::{Aqm, Arm, Control, DualPi2, FlowGroup, Latency, Scripted};
 use l4sllm_testbed::sim::Simulation;
@@ -14,7 +14,11 @@ use crate::support::*;
 /// Target halved for ten seconds: classic p50 goes to about half and back.
 #[test]
 fn a_scripted_steer_moves_the_delay_and_back() {
-    let steer = Steer::new(Some(Factor::new(0.5).unwrap()), None, None, None).unwrap();
+    let steer = Steer::new(Factors {
+        target: Some(Factor::new(0.5).unwrap()),
+        ..Factors::NONE
+    })
+    .unwrap();
     let mut arm = Arm::new("steered", Aqm::DualPi2(DualPi2::default()));
     arm.script.push(Scripted {
         at_ns: 10 * S,

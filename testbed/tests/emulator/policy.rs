@@ -101,7 +101,7 @@ fn a_head_that_steers_shifts_the_set_points() {
     let dir = tempfile::tempdir().unwrap();
     let mut scenario = with_policy(dir.path());
     let (mut config, tensors) = Policy::load_tensors(dir.path()).unwrap();
-    config.head.kind = HeadKind::Steer([0.5, 0.4, 0.3].map(|target| Setting { target, gain: 4.0 }));
+    config.head.kind = HeadKind::Steer([0.5, 0.4, 0.3].map(|target| Setting::from((target, 4.0))));
     config.decision_rule = DecisionRule::Mean;
     Policy::save(dir.path(), &config, &tensors).unwrap();
     // Few flows: their least windows leave no queue of their own.

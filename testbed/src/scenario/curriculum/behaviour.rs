@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use l4sllm_abi::Params;
+use l4sllm_model::Gains;
 use l4sllmd::OverrideMode;
 
 use super::explorer::{Explorer, Move};
@@ -24,8 +25,14 @@ pub struct Behaviour {
     pub weight: f64,
     /// Set-point of the controller, ns.
     pub target_ns: Range,
+    /// The controller's period, ns.
+    pub tupdate_ns: Range,
     /// Factor on both of RFC 9332's gains.
     pub gain: Range,
+    /// Factor on its alpha, in place of `gain`.
+    pub alpha: Option<Range>,
+    /// Factor on its beta, in place of `gain`.
+    pub beta: Option<Range>,
     /// Coupling factor k.
     pub coupling: Range,
     /// Native L4S threshold, ns.
@@ -43,8 +50,8 @@ pub struct Drawn {
     pub name: String,
     /// The queue's parameters.
     pub params: Params,
-    /// Factor on both of RFC 9332's gains.
-    pub gain: f64,
+    /// Factors on RFC 9332's gains.
+    pub gains: Gains,
     /// Kind of noise: `once`, `hold`, `steer`.
     pub noise: Option<&'static str>,
     /// Records between two decisions of the noise or the policy.
@@ -66,7 +73,10 @@ impl Behaviour {
             name: name.to_owned(),
             weight: 1.0,
             target_ns: Range::LogUniform(5e6, 25e6),
+            tupdate_ns: Range::Fixed(base.tupdate_ns as f64),
             gain: Range::LogUniform(0.5, 8.0),
+            alpha: None,
+            beta: None,
             coupling: Range::Fixed(f64::from(base.coupling_q8) / 256.0),
             l4s_threshold_ns: Range::Fixed(base.l4s_threshold_ns as f64),
             noise: None,
@@ -79,18 +89,24 @@ impl Behaviour {
         let random = &mut Random::stream(seed, "behaviour");
         let base = Params::default();
         let gain = self.gain.draw(random);
-        let params = Params {
+        let mut params = Params {
             target_ns: self.target_ns.draw_whole(random),
-            alpha_uhz: (f64::from(base.alpha_uhz) * gain).round() as u32,
-            beta_uhz: (f64::from(base.beta_uhz) * gain).round() as u32,
             coupling_q8: (self.coupling.draw(random) * 256.0).round() as u32,
             l4s_threshold_ns: self.l4s_threshold_ns.draw_whole(random),
             ..base
         };
+        let mut own = |range: &Option<Range>| range.as_ref().map_or(gain, |r| r.draw(random));
+        let gains = Gains {
+            alpha: own(&self.alpha),
+            beta: own(&self.beta),
+        };
+        params.alpha_uhz = (f64::from(base.alpha_uhz) * gains.alpha).round() as u32;
+        params.beta_uhz = (f64::from(base.beta_uhz) * gains.beta).round() as u32;
+        params.tupdate_ns = self.tupdate_ns.draw_whole(random);
         let mut drawn = Drawn {
             name: self.name.clone(),
             params,
-            gain,
+            gains,
             noise: None,
             interval: None,
             share: None,

@@ -2,11 +2,10 @@
 
 use std::num::NonZeroU32;
 
-use l4sllm_abi::{Action, Factor, Record, Steer};
+use l4sllm_abi::{Action, Factor, Factors, Record, Steer};
 use l4sllmd::{Decision, Engine};
 
 use super::noise::NoiseMode;
-use super::range::Range;
 use crate::sim::Random;
 
 /// What an explorer does when it does something.
@@ -46,9 +45,7 @@ impl Explorer {
     fn steer(&mut self, now_ns: u64) -> Option<Steer> {
         let Move::Steer(NoiseMode::Steer {
             hold_ns,
-            target,
-            threshold,
-            coupling,
+            factors,
             gain,
         }) = &self.act
         else {
@@ -56,13 +53,22 @@ impl Explorer {
         };
         if now_ns >= self.steer_until_ns {
             let random = &mut self.random;
-            let mut factor = |range: &Option<Range>| {
-                let range = range.as_ref()?;
-                Factor::new(range.draw(random)).ok()
-            };
-            let (target, threshold) = (factor(target), factor(threshold));
-            let (coupling, gain) = (factor(coupling), factor(gain));
-            self.steer = Steer::new(target, threshold, coupling, gain).ok();
+            let given = Factors::read(|key| {
+                let range = match key {
+                    "target" => &factors.target,
+                    "threshold" => &factors.threshold,
+                    "coupling" => &factors.coupling,
+                    "gain" => gain,
+                    "alpha" => &factors.alpha,
+                    "beta" => &factors.beta,
+                    _ => &factors.tupdate,
+                };
+                let range = range.as_ref();
+                range
+                    .map(|range| Factor::new(range.draw(random)))
+                    .transpose()
+            });
+            self.steer = given.and_then(Steer::new).ok();
             self.steer_until_ns = now_ns.saturating_add(hold_ns.draw_whole(random));
         }
         self.steer

@@ -1,6 +1,6 @@
 //! Overrides at random: of which kind, how often, and their limits.
 
-use l4sllm_abi::Action;
+use l4sllm_abi::{Action, Factors};
 
 use super::range::Range;
 
@@ -40,13 +40,9 @@ pub enum NoiseMode {
     Steer {
         /// How long, ns.
         hold_ns: Range,
-        /// On the target delay.
-        target: Option<Range>,
-        /// On the L4S threshold.
-        threshold: Option<Range>,
-        /// On the coupling factor.
-        coupling: Option<Range>,
-        /// On both gains.
+        /// On each set-point.
+        factors: Factors<Range>,
+        /// On those of the gains that have none in `factors`, the same.
         gain: Option<Range>,
     },
 }

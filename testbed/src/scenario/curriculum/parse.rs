@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use l4sllm_abi::Action;
+use l4sllm_abi::{Action, Factors, Limits};
 
 use super::noise::{MAX_HOLD, MAX_INTERVAL};
 use super::range::{Range, read_choice};
@@ -174,6 +174,18 @@ fn read_behaviour(mut section: Section<'_>, file: &Path) -> Result<Behaviour> {
     if let Some(field) = section.field("gain") {
         behaviour.gain = Range::read(field, |field| field.number(0.01..=100.0))?;
     }
+    for (key, factor) in [
+        ("alpha", &mut behaviour.alpha),
+        ("beta", &mut behaviour.beta),
+    ] {
+        if let Some(field) = section.field(key) {
+            *factor = Some(Range::read(field, |field| field.number(0.01..=100.0))?);
+        }
+    }
+    if let Some(field) = section.field("tupdate") {
+        let read = |f: &Field<'_>| Ok(f.duration(100 * US..=S)? as f64);
+        behaviour.tupdate_ns = Range::read(field, read)?;
+    }
     if let Some(field) = section.field("coupling") {
         behaviour.coupling = Range::read(field, |field| field.number(1.0..=255.99))?;
     }
@@ -253,24 +265,25 @@ fn read_steer(section: &mut Section<'_>) -> Result<NoiseMode> {
     let hold_ns = Range::read(section.require("for")?, |field| {
         Ok(field.duration(MS..=3600 * S)? as f64)
     })?;
-    let mut factor = |key| -> Result<Option<Range>> {
-        let read = |field| Range::read(field, |field: &Field<'_>| field.number(0.25..=4.0));
-        section.field(key).map(read).transpose()
-    };
-    let (target, threshold) = (factor("target")?, factor("threshold")?);
-    let (coupling, gain) = (factor("coupling")?, factor("gain")?);
-    if [&target, &threshold, &coupling, &gain]
-        .iter()
-        .all(|factor| factor.is_none())
-    {
-        let message = "missing, but steer needs at least one of target, threshold, coupling, gain";
+    let mut gain = None;
+    let factors = Factors::read(|key| -> Result<Option<Range>> {
+        let number = |field: &Field<'_>| field.number(Limits::default_factors(key));
+        let read = |field| Range::read(field, number);
+        let range = section.field(key).map(read).transpose()?;
+        if key == "gain" {
+            gain = range;
+            return Ok(None);
+        }
+        Ok(range)
+    })?;
+    if factors == Factors::NONE && gain.is_none() {
+        let message = "missing, but steer needs at least one of target, threshold, coupling, \
+                       gain, alpha, beta, tupdate";
         return Err(section.error("target", message));
     }
     Ok(NoiseMode::Steer {
         hold_ns,
-        target,
-        threshold,
-        coupling,
+        factors,
         gain,
     })
 }

@@ -5,6 +5,9 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use l4sllm_abi::{Record, header, raw};
+use l4sllmd::{Decision, Scheduler};
+
 use super::*;
 
 const TEXT: &str = r#"
@@ -146,6 +149,50 @@ fn behaviours_are_drawn_by_weight_and_each_within_its_ranges() {
     );
 }
 
+/// `gain` stands for the gain that has no factor of its own.
+#[test]
+fn gains_apart_and_a_period() {
+    let own = "alpha = { choice = [2, 3] }\ntupdate = \"4 ms\"\ngain = 8";
+    let text = TEXT.replace("gain = { choice = [1, 4] }", own);
+    let steered = "target = { log_uniform = [0.25, 1] }";
+    let noise = "gain = { log_uniform = [0.05, 20] }, tupdate = 0.25";
+    let curriculum = Curriculum {
+        conditions: 50,
+        ..parse(&text.replace(steered, noise)).unwrap()
+    };
+    let record = Record::try_from(raw::l4s_record {
+        hdr: header(raw::L4S_RECORD_DECISION, 0, 0),
+        ..Default::default()
+    });
+    let record = record.unwrap();
+    for index in 0..curriculum.episodes() {
+        let drawn = curriculum.episode(3, index).behaviour;
+        if drawn.name == "plain" {
+            assert!([2.0, 3.0].contains(&drawn.gains.alpha));
+            assert_eq!(drawn.gains.beta, 8.0);
+            let params = drawn.params;
+            assert_eq!(f64::from(params.alpha_uhz), 160_000.0 * drawn.gains.alpha);
+            assert_eq!(
+                (params.beta_uhz, params.tupdate_ns),
+                (25_600_000, 4_000_000)
+            );
+            continue;
+        }
+        let mut engine = drawn.engine.unwrap()(Scheduler {
+            sched: 1,
+            instance: 0,
+        });
+        let decided = (0..50).find_map(|_| engine.observe(&record));
+        let Some(Decision::Steer(steer)) = decided else {
+            panic!("{decided:?}")
+        };
+        let factors = steer.factors();
+        assert!(factors.alpha.is_some() && factors.alpha == factors.beta);
+        assert_eq!(factors.tupdate.unwrap().as_f64(), 0.25);
+        assert_eq!(factors.target, None);
+    }
+}
+
 #[test]
 fn each_behaviour_once_where_outcomes_are_compared() {
     let text = TEXT.replace("behaviours = 2", "behaviours = \"each\"");
@@ -256,6 +303,18 @@ fn a_mistake_is_told_with_its_key_and_what_was_expected() {
             "0.01 to 100",
         ),
         (
+            "gain = { choice = [1, 4] }",
+            "beta = 0",
+            "behaviour[0].beta",
+            "0.01 to 100",
+        ),
+        (
+            "gain = { choice = [1, 4] }",
+            "tupdate = \"50 us\"",
+            "behaviour[0].tupdate",
+            "100 us to 1 s",
+        ),
+        (
             "name = \"steered\"",
             "name = \"plain\"",
             "behaviour[1].name",
@@ -275,9 +334,9 @@ fn a_mistake_is_told_with_its_key_and_what_was_expected() {
         ),
         (
             "[0.25, 1]",
-            "[0.1, 1]",
+            "[0.09, 1]",
             "behaviour[1].noise.target.log_uniform[0]",
-            "0.25 to 4",
+            "0.1 to 4",
         ),
         (
             "target = { log_uniform = [0.25, 1] } }",
