@@ -5,7 +5,8 @@
 //! order, one that fills a gap, and one that had arrived before. The end of a
 //! limited flow (FIN) is acknowledged at once, and so is a change of the ECN
 //! echo: RFC 8257, section 3.2, asks for it, and Linux does it for classic ECN
-//! too.
+//! too. A segment that had arrived before is reported as a duplicate (DSACK, RFC
+//! 2883).
 
 use l4sllm_abi::Ecn;
 
@@ -27,6 +28,8 @@ pub(super) struct TcpReceiver {
     beyond: Ranges,
     /// A byte of each range to report, most recent first (RFC 2018, section 4).
     recent: [u64; MAX_SACK],
+    /// What arrived a second time and is not reported yet.
+    duplicate: Option<(u64, u64)>,
     ece: bool,
     /// Segments not acknowledged yet.
     pending: u32,
@@ -45,6 +48,7 @@ impl TcpReceiver {
             next: 0,
             beyond: Ranges::default(),
             recent: [0; MAX_SACK],
+            duplicate: None,
             ece: false,
             pending: 0,
             due: false,
@@ -65,14 +69,18 @@ impl TcpReceiver {
             self.stats.delivered_bytes += end - seq;
             return true;
         }
-        if end <= self.next {
-            self.stats.duplicate_bytes += end - seq;
-            return false;
-        }
         let mut fresh = 0;
         self.beyond
             .insert(seq.max(self.next), end, |start, end| fresh += end - start);
-        self.stats.duplicate_bytes += end - seq - fresh;
+        if fresh == 0 {
+            // Streams are cut once and for all: a segment is new or it is not.
+            self.stats.duplicate_bytes += end - seq;
+            self.duplicate = Some((seq, end));
+            if seq >= self.next {
+                self.note_recent(seq);
+            }
+            return false;
+        }
         if let Some(reach) = self.beyond.take_contiguous(self.next) {
             self.stats.delivered_bytes += reach - self.next;
             self.next = reach;
@@ -143,13 +151,18 @@ impl Endpoint for TcpReceiver {
 
         let mut sack = [(0, 0); MAX_SACK];
         let mut blocks = 0;
+        if let Some(duplicate) = self.duplicate.take() {
+            sack[0] = duplicate;
+            blocks = 1;
+        }
+        let first = blocks;
         if !self.beyond.is_empty() {
             for at in self.recent {
-                if let Some(range) = self.beyond.containing(at) {
-                    if !sack[..blocks].contains(&range) {
-                        sack[blocks] = range;
-                        blocks += 1;
-                    }
+                let range = self.beyond.containing(at);
+                let range = range.filter(|range| !sack[first..blocks].contains(range));
+                if let (Some(range), Some(block)) = (range, sack.get_mut(blocks)) {
+                    *block = range;
+                    blocks += 1;
                 }
             }
         }

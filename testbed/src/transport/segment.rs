@@ -47,6 +47,8 @@ pub enum Body {
         /// Next byte expected.
         cumulative: u64,
         /// Ranges received above it, most recent first; `(0, 0)` where unused.
+        /// The first may be a duplicate (RFC 2883) instead, then it lies below
+        /// `cumulative` or within the second.
         sack: [(u64, u64); MAX_SACK],
         /// ECN echo (RFC 3168, 6.1.3).
         ece: bool,

@@ -97,12 +97,15 @@ fn gaps_and_duplicates_are_answered_at_once() {
     assert_eq!(at(7), Some((0, vec![(7, 8), (5, 6), (3, 4)], false)));
     assert_eq!(at(6), Some((0, vec![(5, 8), (3, 4)], false)));
     assert_eq!(at(0), Some((2, vec![(5, 8), (3, 4)], false)));
-    assert_eq!(at(0), Some((2, vec![(5, 8), (3, 4)], false)));
+    // The duplicate first, and the range that contains it second (RFC 2883).
+    assert_eq!(at(0), Some((2, vec![(0, 1), (5, 8), (3, 4)], false)));
+    assert_eq!(at(3), Some((2, vec![(3, 4), (3, 4), (5, 8)], false)));
+    assert_eq!(at(6), Some((2, vec![(6, 7), (5, 8), (3, 4)], false)));
     assert_eq!(at(2), Some((4, vec![(5, 8)], false)));
     assert_eq!(at(4), Some((8, vec![], false)));
     assert_eq!(at(8), None);
     assert_eq!(r.stats().delivered_bytes, 9 * u64::from(MSS));
-    assert_eq!(r.stats().duplicate_bytes, u64::from(MSS));
+    assert_eq!(r.stats().duplicate_bytes, 3 * u64::from(MSS));
 }
 
 #[test]
