@@ -13,15 +13,18 @@
 //!   flow with a limit ends when its last byte is acknowledged.
 //! - One segment is one packet; no segmentation offload. Streams are cut at
 //!   multiples of [`MSS`] once and for all.
-//! - The network does not reorder the packets of one flow. Loss detection
-//!   takes three later deliveries as proof (see `scoreboard.rs`), so reordering by
-//!   three or more would cost needless retransmissions, not correctness.
-//! - No tail loss probe (RFC 8985), no F-RTO (RFC 5682), no proportional rate
-//!   reduction (RFC 6937): a lost tail waits for the retransmission timer.
+//! - Losses are found as in Linux and in FreeBSD's RACK stack, by RACK and tail
+//!   loss probes (RFC 8985). The network does not reorder the packets of one
+//!   flow, so the reordering window stays at a quarter of the least round-trip
+//!   time; more reordering than that, or than three packets, would cost needless
+//!   retransmissions, not correctness.
+//! - No F-RTO (RFC 5682), no undoing of a reduction that proves needless (RFC
+//!   3708, RFC 4015), no proportional rate reduction (RFC 6937).
 //! - Acknowledgements are Not-ECT.
 
 pub mod cc;
 mod datagram;
+mod probe;
 mod ranges;
 mod receiver;
 mod rtt;
@@ -52,8 +55,8 @@ pub trait Endpoint {
     fn poll_transmit(&mut self, now_ns: u64) -> Option<Segment>;
 
     /// When [`Endpoint::on_timer`] and [`Endpoint::poll_transmit`] are due
-    /// again without a segment arriving: retransmission, delayed
-    /// acknowledgement and pacing. May lie in the past if the owner is late.
+    /// again without a segment arriving: retransmission, loss detection, probe,
+    /// delayed acknowledgement and pacing. May lie in the past if the owner is late.
     fn next_timer(&self) -> Option<u64>;
 }
 
@@ -135,6 +138,8 @@ pub struct SenderStats {
     pub retransmits: u64,
     /// Retransmission timeouts.
     pub timeouts: u64,
+    /// Tail loss probes sent (RFC 8985, section 7), of new data or old.
+    pub probes: u64,
     /// Window reductions for loss, timeouts included.
     pub loss_events: u64,
     /// Window reductions for ECN.

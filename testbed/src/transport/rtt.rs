@@ -13,6 +13,7 @@ const MAX_RTO_NS: u64 = 60_000_000_000;
 #[derive(Debug, Default)]
 pub(super) struct Rtt {
     latest_ns: u64,
+    min_ns: u64,
     smoothed_ns: u64,
     variance_ns: u64,
     backoff: u32,
@@ -24,9 +25,11 @@ impl Rtt {
     pub fn sample(&mut self, rtt_ns: u64) {
         self.latest_ns = rtt_ns;
         if self.smoothed_ns == 0 {
+            self.min_ns = rtt_ns;
             self.smoothed_ns = rtt_ns.max(1);
             self.variance_ns = rtt_ns / 2;
         } else {
+            self.min_ns = self.min_ns.min(rtt_ns);
             let error = self.smoothed_ns.abs_diff(rtt_ns);
             self.variance_ns = (3 * self.variance_ns + error) / 4;
             self.smoothed_ns = ((7 * self.smoothed_ns + rtt_ns) / 8).max(1);
@@ -36,6 +39,12 @@ impl Rtt {
     /// Latest sample, ns; 0 before the first.
     pub fn latest_ns(&self) -> u64 {
         self.latest_ns
+    }
+
+    /// Least sample, ns; 0 before the first. Paths do not change during a run, so
+    /// no sample grows too old to count (RFC 8985, section 6.2, step 1).
+    pub fn min_ns(&self) -> u64 {
+        self.min_ns
     }
 
     /// Smoothed, ns; 0 before the first sample.

@@ -1,22 +1,29 @@
 //! The sending end of a stream: what leaves when, and what an acknowledgement
 //! means.
 //!
-//! Loss recovery is RFC 6675's with the losses that the [`scoreboard`] finds:
-//! the window is reduced once per window of data, the first lost segment is
-//! sent again at once, everything else as the segments in flight fall below
-//! the window. SACKed segments are not in flight, so the first duplicate
-//! acknowledgements let new data out (limited transmit, RFC 3042). Partial
-//! acknowledgements (RFC 6582) need no rule of their own besides the scoreboard.
+//! Loss recovery is RFC 6675's with the losses that the [`scoreboard`] finds
+//! (RACK) and [`probe`]s elicit (RFC 8985): the window is reduced once per
+//! window of data, the first lost segment is sent again at once, everything else
+//! as the segments in flight fall below the window. SACKed segments are not in
+//! flight, so the first duplicate acknowledgements let new data out (limited
+//! transmit, RFC 3042). Partial acknowledgements (RFC 6582) need no rule of
+//! their own besides the scoreboard.
 //!
 //! [`scoreboard`]: super::scoreboard
+//! [`probe`]: super::probe
 
 use l4sllm_abi::Ecn;
 
 use super::cc::{Ack, CongestionControl, control};
+use super::probe::TailLossProbe;
 use super::rtt::Rtt;
 use super::scoreboard::Scoreboard;
 use super::segment::{Body, EcnCounts, HEADER_BYTES, MSS, Segment};
 use super::{Endpoint, FlowConfig, SenderStats};
+
+/// SACKed segments that prove losses without a reordering window, as duplicate
+/// acknowledgements would (RFC 8985, section 6.2, step 4).
+const DUP_THRESH: u32 = 3;
 
 /// Repair until all that was sent when it began is acknowledged.
 #[derive(Debug, Clone, Copy)]
@@ -46,6 +53,7 @@ pub(super) struct TcpSender {
     /// The next new segment carries CWR.
     send_cwr: bool,
     timeout_at: Option<u64>,
+    probe: TailLossProbe,
     /// Pacing: nothing leaves before this time.
     next_send: u64,
     counts: EcnCounts,
@@ -55,8 +63,10 @@ pub(super) struct TcpSender {
 impl TcpSender {
     pub fn new(config: &FlowConfig) -> TcpSender {
         let mut rtt = Rtt::default();
+        let mut probe = TailLossProbe::default();
         if let Some(ns) = config.handshake_rtt_ns {
             rtt.sample(ns);
+            probe.sample();
         }
         TcpSender {
             flow: config.flow,
@@ -72,6 +82,7 @@ impl TcpSender {
             reduced_until: None,
             send_cwr: false,
             timeout_at: None,
+            probe,
             next_send: 0,
             counts: EcnCounts::default(),
             stats: SenderStats::default(),
@@ -105,7 +116,9 @@ impl TcpSender {
     }
 
     fn may_send(&self) -> bool {
-        if self.board.lost() > 0 {
+        if self.probe.is_due() {
+            true
+        } else if self.board.lost() > 0 {
             self.retransmit_now || self.has_room()
         } else {
             self.has_room() && self.new_data() > 0
@@ -126,11 +139,12 @@ impl TcpSender {
         echo_ns: u64,
     ) {
         let app_limited = self.new_data() == 0 && self.board.lost() == 0;
-        let delivered = self.board.acknowledge(cumulative, sack, echo_ns);
+        let delivered = self.board.acknowledge(now_ns, cumulative, sack, echo_ns);
         let una = self.board.una();
         self.stats.delivered_bytes += delivered.bytes;
         if delivered.segments > 0 {
             self.rtt.sample(now_ns.saturating_sub(echo_ns));
+            self.probe.sample();
         }
         if delivered.advanced {
             self.rtt.progress();
@@ -143,10 +157,10 @@ impl TcpSender {
         if self.recovery.is_some_and(|recovery| una >= recovery.until) {
             self.recovery = None;
         }
-
-        if delivered.lost > 0 && self.recovery.is_none() {
-            self.enter_recovery(now_ns);
+        if self.probe.on_ack(una, duplicate(una, sack)) && self.recovery.is_none() {
+            self.reduce_for_loss(now_ns);
         }
+        self.detect_losses(now_ns);
         if ece && !self.scalable && self.recovery.is_none() && !self.in_reduction() {
             self.cc.on_ecn_echo(now_ns);
             self.stats.ecn_events += 1;
@@ -173,6 +187,37 @@ impl TcpSender {
         if una == self.limit {
             self.stats.finished_ns.get_or_insert(now_ns);
         }
+        if delivered.advanced || self.board.sacked() > 0 {
+            self.schedule_probe(now_ns);
+        }
+    }
+
+    /// RFC 8985, section 6.2, step 4, on a path that does not reorder.
+    fn reordering_window_ns(&self) -> u64 {
+        if self.recovery.is_some() || self.board.sacked() >= DUP_THRESH {
+            0
+        } else {
+            self.rtt.min_ns() / 4
+        }
+    }
+
+    fn detect_losses(&mut self, now_ns: u64) {
+        let window_ns = self.reordering_window_ns();
+        if self.board.find_losses(now_ns, window_ns) > 0 && self.recovery.is_none() {
+            self.enter_recovery(now_ns);
+        }
+    }
+
+    /// Restarts the timer of the tail loss probe, or stops it while something
+    /// else will find losses (RFC 8985, section 7.2).
+    fn schedule_probe(&mut self, now_ns: u64) {
+        match self.timeout_at {
+            Some(at) if self.recovery.is_none() && self.board.sacked() == 0 => {
+                let (srtt, segments) = (self.rtt.smoothed_ns(), self.board.segments());
+                self.probe.schedule(now_ns, srtt, segments, at);
+            }
+            _ => self.probe.cancel(),
+        }
     }
 
     /// Classic ECN: whether data from before the last reduction is still being
@@ -183,26 +228,31 @@ impl TcpSender {
             .is_some_and(|until| self.board.una() <= until)
     }
 
-    fn enter_recovery(&mut self, now_ns: u64) {
-        // One reduction a window, for loss or ECN (RFC 3168, section 6.1.2).
-        // Scalable controls answer a loss in any case (RFC 8257, section 3.5).
+    /// One reduction a window, for loss or ECN (RFC 3168, section 6.1.2). Scalable
+    /// controls answer a loss in any case (RFC 8257, section 3.5).
+    fn reduce_for_loss(&mut self, now_ns: u64) {
         if self.scalable || !self.in_reduction() {
             self.cc.on_loss(now_ns);
             self.stats.loss_events += 1;
             self.send_cwr = !self.scalable && self.ecn != Ecn::NotEct;
         }
+    }
+
+    fn enter_recovery(&mut self, now_ns: u64) {
+        self.reduce_for_loss(now_ns);
         self.recovery = Some(Recovery {
             until: self.board.nxt(),
             timeout: false,
         });
         self.retransmit_now = true;
+        self.probe.reset();
         self.restart_timer(now_ns);
     }
 
     fn on_timeout(&mut self, now_ns: u64) {
         let first = !self.rtt.backed_off();
         self.rtt.back_off();
-        self.board.lose_all();
+        self.board.time_out(now_ns, self.reordering_window_ns());
         self.cc.on_timeout(now_ns, first);
         self.stats.timeouts += 1;
         self.stats.loss_events += u64::from(first);
@@ -213,9 +263,32 @@ impl TcpSender {
         self.reduced_until = None;
         self.send_cwr = !self.scalable && self.ecn != Ecn::NotEct;
         self.retransmit_now = true;
+        self.probe.reset();
         self.next_send = now_ns;
         self.restart_timer(now_ns);
     }
+
+    /// Notes the transmission of the next segment; gives its first byte, its
+    /// length and whether it was sent before.
+    fn next_segment(&mut self, now_ns: u64) -> Option<(u64, u32, bool)> {
+        if let Some((seq, len)) = self.board.retransmit(now_ns) {
+            return Some((seq, len, true));
+        }
+        let len = self.new_data();
+        if len > 0 {
+            return Some((self.board.send_new(now_ns, len), len, false));
+        }
+        let (seq, len) = self.board.retransmit_last(now_ns)?;
+        Some((seq, len, true))
+    }
+}
+
+/// The range that an acknowledgement reports as a duplicate (RFC 2883, section 4).
+fn duplicate(cumulative: u64, sack: &[(u64, u64); super::MAX_SACK]) -> Option<(u64, u64)> {
+    let [first, second, ..] = *sack;
+    let below = first.1 <= cumulative;
+    let within = second.0 <= first.0 && first.1 <= second.1;
+    (first.0 < first.1 && (below || within)).then_some(first)
 }
 
 impl Endpoint for TcpSender {
@@ -233,6 +306,14 @@ impl Endpoint for TcpSender {
     }
 
     fn on_timer(&mut self, now_ns: u64) {
+        if self.board.overdue_at().is_some_and(|at| now_ns >= at) {
+            self.detect_losses(now_ns);
+        }
+        // A probe is due before the retransmission timer runs out, which then
+        // restarts (RFC 8985, section 7.3).
+        if self.probe.on_timer(now_ns) {
+            self.restart_timer(now_ns);
+        }
         if self.timeout_at.is_some_and(|at| now_ns >= at) {
             self.on_timeout(now_ns);
         }
@@ -245,13 +326,8 @@ impl Endpoint for TcpSender {
         if now_ns < self.next_send || !self.may_send() {
             return None;
         }
-        let (seq, len, retransmit) = match self.board.retransmit(now_ns) {
-            Some((seq, len)) => (seq, len, true),
-            None => {
-                let len = self.new_data();
-                (self.board.send_new(now_ns, len), len, false)
-            }
-        };
+        let probe = self.probe.is_due();
+        let (seq, len, retransmit) = self.next_segment(now_ns)?;
         let cwr = !retransmit && std::mem::take(&mut self.send_cwr);
         let bytes = len + HEADER_BYTES;
         self.retransmit_now = false;
@@ -259,6 +335,12 @@ impl Endpoint for TcpSender {
         self.stats.retransmits += u64::from(retransmit);
         if self.timeout_at.is_none() {
             self.restart_timer(now_ns);
+        }
+        if probe {
+            self.stats.probes += 1;
+            self.probe.sent(self.board.nxt(), retransmit);
+        } else if !retransmit {
+            self.schedule_probe(now_ns);
         }
         if let Some(rate) = self.cc.pacing_rate(now_ns) {
             // No credit for time not used: a burst would queue at the bottleneck.
@@ -287,9 +369,12 @@ impl Endpoint for TcpSender {
     fn next_timer(&self) -> Option<u64> {
         // What may leave without pacing has left already.
         let pacing = self.may_send().then_some(self.next_send);
-        match (self.timeout_at, pacing) {
-            (Some(a), Some(b)) => Some(a.min(b)),
-            (a, b) => a.or(b),
-        }
+        let deadlines = [
+            self.timeout_at,
+            self.probe.due_at(),
+            self.board.overdue_at(),
+            pacing,
+        ];
+        deadlines.into_iter().flatten().min()
     }
 }

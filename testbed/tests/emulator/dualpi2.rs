@@ -153,24 +153,35 @@ fn equal_regular_streams_lose_equally() {
 }
 
 /// On slow links, where one packet lasts longer than the target, no drop leaves
-/// the link idle while a packet waits. Reno and DCTCP use 95 % of 500 kbit/s
-/// (85 % when such drops were made), of equal shares; what is missing of one
-/// Reno flow's 256 kbit/s is its own time-outs.
+/// the link idle while a packet waits. Reno and DCTCP use 96 % of 500 kbit/s
+/// (85 % when such drops were made), CUBIC and DCTCP as much of 512 kbit/s, one
+/// Reno flow 95 % of 256 kbit/s. What is missing is delayed acknowledgements: at
+/// windows of two or three segments nothing else is in flight when the receiver
+/// waits for a second segment. If it did not wait, the shares were 99.9 %, 99.9 %
+/// and 98.7 %.
 #[test]
 fn slow_links_are_used() {
-    let reno = FlowGroup {
+    let classic = |cc| FlowGroup {
         ecn: false,
-        ..flow(Cc::NewReno)
+        ..flow(cc)
     };
-    let scenario_of = |rate, flows| scenario(rate, 20 * MS, 90, flows);
-    let both = scenario_of(500_000, vec![reno.clone(), flow(Cc::Dctcp)]);
-    let stats = statistics(&run(&both, &dualpi2()));
-    assert!(stats.utilisation > 0.93, "both: {}", stats.utilisation);
-    let ratio = goodput(&stats, "dctcp") / goodput(&stats, "newreno");
-    assert!((0.6..1.6).contains(&ratio), "dctcp over newreno: {ratio}");
-    let alone = scenario_of(256_000, vec![reno]);
-    let stats = statistics(&run(&alone, &dualpi2()));
-    assert!(stats.utilisation > 0.88, "newreno: {}", stats.utilisation);
+    let run_at = |rate, flows| statistics(&run(&scenario(rate, 20 * MS, 90, flows), &dualpi2()));
+    let reno = run_at(500_000, vec![classic(Cc::NewReno), flow(Cc::Dctcp)]);
+    assert!(
+        reno.utilisation > 0.94,
+        "newreno, dctcp: {}",
+        reno.utilisation
+    );
+    let ratio = goodput(&reno, "dctcp") / goodput(&reno, "newreno");
+    assert!((0.5..1.6).contains(&ratio), "dctcp over newreno: {ratio}");
+    let cubic = run_at(512_000, vec![classic(Cc::Cubic), flow(Cc::Dctcp)]);
+    assert!(
+        cubic.utilisation > 0.94,
+        "cubic, dctcp: {}",
+        cubic.utilisation
+    );
+    let alone = run_at(256_000, vec![classic(Cc::NewReno)]);
+    assert!(alone.utilisation > 0.93, "newreno: {}", alone.utilisation);
 }
 
 /// Evenly spaced signals keep the classic delay steadier than independent ones.

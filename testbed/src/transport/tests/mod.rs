@@ -2,6 +2,7 @@
 
 mod acknowledgements;
 mod ecn;
+mod probe;
 mod recovery;
 mod response;
 mod startup;
