@@ -208,7 +208,7 @@ dualpi2_charge(struct dualpi2 *d, const struct dualpi2_verdict *v)
 	L4S_STORE(&d->credit, d->credit + v->credit);
 }
 
-void	dualpi2_update(struct dualpi2 *, uint64_t now);
+L4S_SLOW void dualpi2_update(struct dualpi2 *, uint64_t now);
 
 static inline void
 dualpi2_advance(struct dualpi2 *d, uint64_t now)

@@ -8,19 +8,19 @@
 
 #include "instance.h"
 
-static void	instance_catch_up_slow(struct l4s_instance *, uint64_t now);
+static L4S_SLOW void instance_catch_up_slow(struct l4s_instance *, uint64_t now);
 static void	instance_write_events(struct l4s_instance *, uint64_t now);
 static void	instance_reconfigure(struct l4s_instance *);
-static void	instance_tail_drop(struct l4s_instance *, l4s_pkt_t *,
+static L4S_SLOW void instance_tail_drop(struct l4s_instance *, l4s_pkt_t *,
 		    uint8_t queue, uint8_t ecn, uint32_t length, uint64_t now);
 static void	instance_drop(struct l4s_instance *, struct dualpi2_verdict *,
 		    uint8_t reason, uint64_t delay, uint64_t now);
 static bool	instance_take(struct l4s_instance *, struct dualpi2_verdict *);
-static void	instance_overload(struct l4s_instance *, uint64_t now);
+static L4S_SLOW void instance_overload(struct l4s_instance *, uint64_t now);
 static void	instance_end_overload(struct l4s_instance *, uint64_t now);
 static void	instance_event(struct l4s_instance *, uint32_t code,
 		    uint64_t value, uint64_t now);
-static void	instance_count_reason(struct l4s_counters *,
+static L4S_SLOW void instance_count_reason(struct l4s_counters *,
 		    const struct l4s_decision *);
 static void	instance_count(struct l4s_instance *,
 		    const struct dualpi2_verdict *,
@@ -176,7 +176,7 @@ instance_arrive(struct l4s_instance *inst, uint8_t ds, uint32_t length,
 	return (queue);
 }
 
-bool
+L4S_HOT bool
 l4s_instance_enqueue(struct l4s_instance *inst, l4s_pkt_t *pkt, uint64_t now)
 {
 	uint32_t length = l4s_pkt_length(pkt);
@@ -258,7 +258,7 @@ instance_drop(struct l4s_instance *inst, struct dualpi2_verdict *v,
 	l4s_pkt_drop(v->pkt, inst->sink);
 }
 
-l4s_pkt_t *
+L4S_HOT l4s_pkt_t *
 l4s_instance_dequeue(struct l4s_instance *inst, uint64_t now)
 {
 	struct dualpi2_verdict v;

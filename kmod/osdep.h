@@ -134,6 +134,13 @@ l4s_unlock(struct l4s_lock *lock)
 #define	L4S_NS_PER_MS		1000000ULL
 #define	L4S_NS_PER_S		1000000000ULL
 
+/*
+ * The packet path is compiled as one unit (queue_unit.c): L4S_HOT draws what
+ * a function calls into it, but for what is L4S_SLOW.
+ */
+#define	L4S_HOT			__attribute__((flatten))
+#define	L4S_SLOW		__attribute__((noinline, cold))
+
 /* A time that never comes. */
 #define	L4S_NEVER		UINT64_MAX
 

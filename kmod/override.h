@@ -130,7 +130,7 @@ bool	l4s_override_expire(struct l4s_overrides *, struct dualpi2 *,
 bool	l4s_override_collect(struct l4s_overrides *, struct dualpi2 *,
 	    uint32_t pending, uint64_t decisions, uint64_t now);
 /* The ceiling, for steer: true when set-points changed. */
-bool	l4s_override_ceiling(struct l4s_overrides *, struct dualpi2 *,
+L4S_SLOW bool l4s_override_ceiling(struct l4s_overrides *, struct dualpi2 *,
 	    bool above);
 /*
  * The decision on a packet: the verdict, or the override.  `decisions' counts

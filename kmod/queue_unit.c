@@ -1,0 +1,16 @@
+/*-
+ * SPDX-License-Identifier: BSD-2-Clause
+ *
+ * Copyright (c) 2026 The l4sllm authors
+ */
+
+/*
+ * The packet path as one unit, so that the compiler inlines across its layers
+ * (L4S_HOT in osdep.h).  tests/kmod's bench tells what that is worth.
+ */
+
+#include "dualpi2.c"
+#include "override.c"
+#include "record.c"
+#include "ring.c"
+#include "instance.c"
