@@ -11,6 +11,7 @@ use l4sllmd::files::Files;
 use l4sllmd::logging::LogControl;
 use l4sllmd::run::{Daemon, Engines};
 use tokio::runtime::{Builder, Runtime};
+use tokio::signal::unix::{SignalKind, signal};
 
 /// Reads queue records from dualpi2_llm, decides by a policy, sends overrides.
 ///
@@ -71,10 +72,16 @@ fn check(arguments: &Arguments) -> Result<(), Error> {
 }
 
 fn run(arguments: Arguments) -> Result<(), Error> {
+    let runtime = event_loop().map_err(Error::Runtime)?;
+    // Before the policy is loaded, which may take long: a SIGHUP without a
+    // handler would end the program.
+    let hangups = {
+        let _context = runtime.enter();
+        signal(SignalKind::hangup()).map_err(Error::Signals)?
+    };
     let config = Config::load(&arguments.config)?;
     let log = LogControl::start(config.log);
-    let daemon = Daemon::new(arguments.config, config, log)?;
-    let runtime = event_loop().map_err(Error::Runtime)?;
+    let daemon = Daemon::new(arguments.config, config, log)?.with_hangups(hangups);
     let ended = runtime.block_on(daemon.run())?;
     if ended.abandoned {
         // SAFETY: no arguments. What libraries do at exit would pull memory

@@ -20,10 +20,14 @@ pub(super) enum Command {
 }
 
 impl Control {
-    pub(super) fn new(questions: mpsc::Receiver<Question>) -> Result<Control, Error> {
+    /// Listens for signals. `hangup`: what listens for SIGHUP already.
+    pub(super) fn new(
+        questions: mpsc::Receiver<Question>,
+        hangup: Option<Signal>,
+    ) -> Result<Control, Error> {
         let listen = |kind| signal(kind).map_err(Error::Signals);
         Ok(Control {
-            hangup: listen(SignalKind::hangup())?,
+            hangup: hangup.map_or_else(|| listen(SignalKind::hangup()), Ok)?,
             terminate: listen(SignalKind::terminate())?,
             interrupt: listen(SignalKind::interrupt())?,
             questions,

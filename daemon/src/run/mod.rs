@@ -28,6 +28,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use tokio::signal::unix::Signal;
 use tokio::sync::mpsc;
 use tracing::{error, info, warn};
 
@@ -65,6 +66,7 @@ pub struct Daemon {
     files: Arc<Files>,
     log: LogControl,
     worker: Option<Worker>,
+    hangups: Option<Signal>,
     reloads: Reloads,
     started: Instant,
 }
@@ -91,6 +93,7 @@ impl Daemon {
         let worker = Worker::new(config.clone(), Arc::clone(&files), engines);
         Ok(Daemon {
             worker: Some(worker),
+            hangups: None,
             reloads: Reloads::default(),
             started: Instant::now(),
             config,
@@ -106,6 +109,13 @@ impl Daemon {
         if let Some(worker) = &mut self.worker {
             worker.advice_source = source;
         }
+        self
+    }
+
+    /// Obeys these SIGHUPs, among them those that came before the daemon runs.
+    #[must_use]
+    pub fn with_hangups(mut self, hangups: Signal) -> Daemon {
+        self.hangups = Some(hangups);
         self
     }
 
@@ -148,7 +158,7 @@ impl Daemon {
                 })?)
             }
         };
-        let mut control = Control::new(questions)?;
+        let mut control = Control::new(questions, self.hangups.take())?;
         let worker = self.worker.take().expect("until the daemon runs");
         info!(
             version = env!("CARGO_PKG_VERSION"),
