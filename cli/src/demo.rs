@@ -31,8 +31,8 @@ pub struct DemoArgs {
 /// A scenario of the demo, and how much of it.
 struct Part {
     name: &'static str,
-    /// Virtual seconds; none: the scenario's.
-    seconds: Option<f64>,
+    /// Of virtual time; none: the scenario's.
+    duration_ns: Option<u64>,
 }
 
 /// The published cells are run in full; the fast link of the third takes six
@@ -40,15 +40,15 @@ struct Part {
 const PARTS: [Part; 3] = [
     Part {
         name: "paper",
-        seconds: None,
+        duration_ns: None,
     },
     Part {
         name: "paper-prague",
-        seconds: None,
+        duration_ns: None,
     },
     Part {
         name: "headroom",
-        seconds: Some(30.0),
+        duration_ns: Some(30_000_000_000),
     },
 ];
 const REPETITIONS: u32 = 3;
@@ -65,7 +65,7 @@ pub fn run(args: &DemoArgs, cancel: &AtomicBool) -> anyhow::Result<Done> {
         )?;
         let change = Change {
             repetitions: Some(REPETITIONS),
-            duration: part.seconds,
+            duration_ns: part.duration_ns,
             arms: ARMS.map(str::to_owned).to_vec(),
             ..Change::default()
         };

@@ -11,6 +11,7 @@ mod cancel;
 mod collect;
 mod demo;
 mod doctor;
+mod duration;
 mod engine;
 mod eval;
 mod judge;

@@ -5,11 +5,12 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, bail};
 use clap::Args;
 use l4sllm_model::files::{AtomicFile, Existing};
 use l4sllm_testbed::published::{Comparison, NEAR, Published};
 
+use crate::duration::duration_ns;
 use crate::output::{Done, existing, print};
 
 /// Run the setups of published measurements, and print ours next to theirs.
@@ -32,8 +33,8 @@ pub struct ValidateArgs {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
     repetitions: Option<u32>,
     /// Virtual seconds of each repetition [default: the scenario's].
-    #[arg(long, value_name = "SECONDS")]
-    duration: Option<f64>,
+    #[arg(long = "duration", value_name = "SECONDS", value_parser = duration_ns)]
+    duration_ns: Option<u64>,
     /// Repetitions at the same time; 0: one a core.
     #[arg(long, value_name = "J", default_value_t = 0)]
     jobs: usize,
@@ -61,12 +62,8 @@ pub fn run(args: &ValidateArgs, cancel: &AtomicBool) -> anyhow::Result<Done> {
     for case in &mut published.cases {
         let scenario = &mut case.scenario;
         scenario.repetitions = args.repetitions.unwrap_or(scenario.repetitions);
-        if let Some(seconds) = args.duration {
-            ensure!(
-                (1.0..=86_400.0).contains(&seconds),
-                "--duration {seconds}: expected 1 to 86400 seconds"
-            );
-            scenario.set_duration((seconds * 1e9).round() as u64);
+        if let Some(duration_ns) = args.duration_ns {
+            scenario.set_duration(duration_ns);
         }
     }
     let Some(compared) = published.compare(args.jobs, cancel)? else {
