@@ -1,14 +1,15 @@
 //! `l4sllm scenario`: is a scenario file right, and what does it say?
 
 use std::fmt::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use anyhow::ensure;
 use clap::{Args, Subcommand};
 use l4sllm_model::EngineOptions;
 use l4sllm_testbed::experiment::Policies;
 use l4sllm_testbed::scenario::{Latency, Scenario};
 
-use crate::output::print;
+use crate::output::{chain, errln, print};
 
 /// Look at scenario files.
 #[derive(Debug, Args)]
@@ -20,6 +21,7 @@ pub struct ScenarioArgs {
 #[derive(Debug, Subcommand)]
 enum ScenarioCommand {
     /// Check files, and the policies that they name, and print what they say.
+    /// Every file is checked; one that is wrong makes the command fail at the end.
     Check {
         /// Scenario files.
         #[arg(required = true, value_name = "FILE")]
@@ -28,14 +30,31 @@ enum ScenarioCommand {
 }
 
 /// Runs the subcommand.
+///
+/// # Errors
+/// A file is wrong. Where there are several, every wrong one has been reported
+/// on standard error, one line each.
 pub fn run(args: &ScenarioArgs) -> anyhow::Result<()> {
     let ScenarioCommand::Check { files } = &args.command;
+    let mut wrong = 0;
     for file in files {
-        let scenario = Scenario::load(file)?;
-        Policies::load(&scenario, &EngineOptions::default())?;
-        print(&describe(&scenario))?;
+        match check(file) {
+            Ok(said) => print(&said)?,
+            Err(error) if files.len() == 1 => return Err(error),
+            Err(error) => {
+                errln!("l4sllm: {}", chain(&error));
+                wrong += 1;
+            }
+        }
     }
+    ensure!(wrong == 0, "{wrong} of {} files are wrong", files.len());
     Ok(())
+}
+
+fn check(file: &Path) -> anyhow::Result<String> {
+    let scenario = Scenario::load(file)?;
+    Policies::load(&scenario, &EngineOptions::default())?;
+    Ok(describe(&scenario))
 }
 
 fn describe(scenario: &Scenario) -> String {

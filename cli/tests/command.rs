@@ -270,6 +270,23 @@ fn mistakes_are_named_in_one_line() {
 }
 
 #[test]
+fn every_scenario_is_checked_and_every_wrong_one_listed() {
+    let (dir, scenario, _) = place();
+    let bad = dir.path().join("bad.toml");
+    fs::write(&bad, SCENARIO.replace("rtt =", "rtd = 1\nrtt =")).unwrap();
+    let missing = dir.path().join("missing.toml");
+    let (bad, missing) = (bad.to_str().unwrap(), missing.to_str().unwrap());
+    let (code, stdout, stderr) = ran(&["scenario", "check", bad, &scenario, missing]);
+    assert_eq!(code, Some(1));
+    assert!(stdout.starts_with("short: Two flows"), "{stdout}");
+    let lines: Vec<&str> = stderr.lines().collect();
+    assert_eq!(lines.len(), 3, "{stderr}");
+    assert!(lines[0].contains("bad.toml") && lines[0].contains("rtd"));
+    assert!(lines[1].contains("missing.toml") && lines[1].contains("cannot read"));
+    assert_eq!(lines[2], "l4sllm: 2 of 3 files are wrong");
+}
+
+#[test]
 fn a_reader_that_goes_away_is_no_panic() {
     let (_dir, scenario, _) = place();
     let mut child = l4sllm(&["scenario", "check", &scenario])
