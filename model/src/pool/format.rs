@@ -214,8 +214,13 @@ fn is_pickle(head: &[u8]) -> bool {
         // From protocol 2 on: its number and the first opcode.
         [0x80, 2..=5, opcode, ..] => OPCODES.contains(opcode),
         _ => [
+            // Protocol 0.
             b"(dp".as_slice(),
             b"(lp",
+            // Protocol 1: an empty dictionary or list, and its place in the memo.
+            b"}q\0",
+            b"]q\0",
+            // Either: an object of a class.
             b"(i",
             b"ccopy_reg\n",
             b"c__main__\n",
@@ -242,6 +247,15 @@ mod tests {
                 "Python pickle, which can run code",
             ),
             (b"\x80\x02}q\x00(X".to_vec(), "Python pickle"),
+            (
+                b"}q\0X\x06\0\0\0statesq\x01]q\x02".to_vec(),
+                "Python pickle",
+            ),
+            (b"]q\0(K\x01K\x02e.".to_vec(), "Python pickle"),
+            (
+                b"ccopy_reg\n_reconstructor\nq\0(c__main__\nPool\n".to_vec(),
+                "Python pickle",
+            ),
             (b"(dp0\nS'states'\n".to_vec(), "Python pickle"),
             (long(b"\x93NUMPY\x01\0"), ".npy"),
             (
