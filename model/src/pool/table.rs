@@ -53,8 +53,9 @@ pub struct TableOptions<'a> {
 /// `episode` changes or, without such a column, where `done` is true or 1.
 ///
 /// Cells are separated by commas, semicolons, tabs or vertical bars and may be
-/// quoted; lines end in LF, CR LF or CR; `#` begins a comment; the text is
-/// UTF-8 or, with a byte-order mark, UTF-16.
+/// quoted; a first line such as `sep=;` may say by which; lines end in LF, CR LF
+/// or CR; `#` begins a comment; the text is UTF-8 or, with a byte-order mark,
+/// UTF-16.
 pub struct CsvReader {
     path: PathBuf,
     reader: csv::Reader<text::Source>,
@@ -140,7 +141,8 @@ impl CsvReader {
     fn restart(&mut self, header: &Header) -> Result<(), PoolError> {
         self.raw = Arc::default();
         self.reader = parser(&self.path, header, Arc::clone(&self.raw))?;
-        if !header.commented {
+        let before = u8::from(header.declared) + u8::from(!header.commented);
+        for _ in 0..before {
             self.read_record()?;
         }
         Ok(())

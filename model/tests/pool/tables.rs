@@ -95,6 +95,11 @@ fn what_is_unambiguous_is_read() {
     for (what, text) in [
         ("semicolons", separated(";").into_bytes()),
         ("tabs", separated("\t").into_bytes()),
+        ("Excel", format!("sep=;\r\n{}", separated(";")).into_bytes()),
+        (
+            "Excel, tabs",
+            format!("\u{feff}sep=\t\n{}", separated("\t")).into_bytes(),
+        ),
         ("bars", separated("|").into_bytes()),
         ("CR LF", plain.replace('\n', "\r\n").into_bytes()),
         ("CR", plain.replace('\n', "\r").into_bytes()),

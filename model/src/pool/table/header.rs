@@ -1,5 +1,7 @@
 //! The header of a table, and how its cells are separated.
 
+use std::slice;
+
 use crate::pool::columns::ACTION;
 use crate::text::shown;
 
@@ -17,6 +19,8 @@ pub(in crate::pool) struct Header {
     pub(in crate::pool) names: Vec<String>,
     /// Whether it stands in a comment, as numpy.savetxt() writes it.
     pub(in crate::pool) commented: bool,
+    /// Whether a line before it names the separator, as Excel has it: `sep=;`.
+    pub(in crate::pool) declared: bool,
     /// The line that it is, from 1.
     pub(in crate::pool) line: u64,
 }
@@ -34,17 +38,24 @@ impl Header {
         }
         let mut lines = text.split(|b| *b == b'\n').zip(1..);
         let filled = |(line, _): &(&[u8], u64)| !line.trim_ascii().is_empty();
+        let first = text.split(|b| *b == b'\n').next();
+        let declared = declared(first.unwrap_or_default())?;
+        if declared.is_some() {
+            lines.next();
+        }
+        let separators = declared.as_ref().map_or(&SEPARATORS[..], slice::from_ref);
         while let Some((line, number)) = lines.find(filled) {
             let commented = line.first() == Some(&b'#');
             let content = line.trim_ascii_start();
             let content = content.strip_prefix(b"#").unwrap_or(content);
-            let found = SEPARATORS.iter().find_map(|separator| {
+            let found = separators.iter().find_map(|separator| {
                 let names = names(content, *separator)?;
                 let has = |name: &str| names.iter().any(|n| n == name);
                 (has(ACTION) || has(LOGGED_ACTION)).then_some(Header {
                     separator: *separator,
                     names,
                     commented,
+                    declared: declared.is_some(),
                     line: number,
                 })
             });
@@ -55,6 +66,20 @@ impl Header {
             }
         }
         Err("empty, want a header".to_owned())
+    }
+}
+
+/// The separator that a first line `sep=;` declares.
+fn declared(line: &[u8]) -> Result<Option<u8>, String> {
+    let Some((b"sep=", separator)) = line.split_at_checked(4) else {
+        return Ok(None);
+    };
+    match separator.strip_suffix(b"\r").unwrap_or(separator) {
+        [one] if SEPARATORS.contains(one) => Ok(Some(*one)),
+        other => Err(format!(
+            "a table whose first line, sep={}, declares another separator",
+            shown(&*String::from_utf8_lossy(other))
+        )),
     }
 }
 
@@ -131,9 +156,22 @@ mod tests {
                 separator,
                 names,
                 commented,
+                declared: false,
                 line,
             };
             assert_eq!(find(text), Ok(want), "{text}");
+        }
+        for (text, separator, line) in [
+            ("sep=;\necn;action\n0;1", b';', 2),
+            ("sep=\t\n# mine\necn\taction\n", b'\t', 3),
+            ("sep=,\r\necn,action\r\n", b',', 2),
+        ] {
+            let header = find(text).unwrap();
+            assert_eq!((header.separator, header.line), (separator, line), "{text}");
+            assert!(
+                header.declared && header.names == ["ecn", "action"],
+                "{text}"
+            );
         }
         assert_eq!(
             find("Queue Type,dequeue-action").unwrap().names,
@@ -150,6 +188,8 @@ mod tests {
                 "3 columns (\"a\", ...) without a column action",
             ),
             ("hello\n", "text"),
+            ("sep=:\necn:action\n", "sep=:, declares another separator"),
+            ("sep=;\necn,action\n", "2 columns (\"ecn\", ...)"),
         ] {
             let error = find(text).unwrap_err();
             assert!(error.contains(says), "{text}: {error}");
