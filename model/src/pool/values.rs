@@ -80,6 +80,7 @@ impl Values {
         let descriptor = group.metadata().column(index).column_descr_ptr();
         let unsigned = is_unsigned(&descriptor);
         Ok(match (descriptor.physical_type(), kind(&descriptor)) {
+            (physical, Kind::Decimal { scale }) => scaled(unscaled(group, index, physical)?, scale),
             (_, Kind::Other(name)) => {
                 return Err(Unread::Column(format!("type {name}, want numbers")));
             }
@@ -137,10 +138,22 @@ impl Values {
 enum Kind {
     Plain,
     Half,
+    /// A whole number, over ten to the power of `scale`.
+    Decimal {
+        scale: u32,
+    },
     Other(String),
 }
 
 fn kind(column: &ColumnDescriptor) -> Kind {
+    let decimal = column.converted_type() == ConvertedType::DECIMAL
+        || matches!(column.logical_type_ref(), Some(LogicalType::Decimal(_)));
+    if decimal {
+        return match u32::try_from(column.type_scale()) {
+            Ok(scale @ 0..=MAX_SCALE) => Kind::Decimal { scale },
+            _ => Kind::Other(format!("DECIMAL with {} decimals", column.type_scale())),
+        };
+    }
     match column.logical_type_ref() {
         Some(LogicalType::Float16) => Kind::Half,
         None
@@ -151,7 +164,7 @@ fn kind(column: &ColumnDescriptor) -> Kind {
             | LogicalType::String
             | LogicalType::Enum,
         ) => match column.converted_type() {
-            other @ (ConvertedType::DECIMAL | ConvertedType::DATE | ConvertedType::INTERVAL) => {
+            other @ (ConvertedType::DATE | ConvertedType::INTERVAL) => {
                 Kind::Other(other.to_string())
             }
             _ => Kind::Plain,
@@ -162,6 +175,67 @@ fn kind(column: &ColumnDescriptor) -> Kind {
             Kind::Other(name.split('(').next().unwrap_or_default().to_owned())
         }
     }
+}
+
+/// Most decimals that are read: as many as 16 bytes hold.
+const MAX_SCALE: u32 = 38;
+
+/// The whole numbers of a column of decimals.
+fn unscaled(
+    group: &dyn RowGroupReader,
+    index: usize,
+    physical: Physical,
+) -> Result<Vec<i128>, Unread> {
+    let of_bytes = |bytes: &[u8]| {
+        whole_number(bytes).ok_or_else(|| {
+            let reason = format!("type DECIMAL of {} bytes, want at most 16", bytes.len());
+            Unread::Column(reason)
+        })
+    };
+    match physical {
+        Physical::INT32 => {
+            let values = plain::<Int32Type>(group, index)?;
+            Ok(values.into_iter().map(i128::from).collect())
+        }
+        Physical::INT64 => {
+            let values = plain::<Int64Type>(group, index)?;
+            Ok(values.into_iter().map(i128::from).collect())
+        }
+        Physical::BYTE_ARRAY => {
+            let values = plain::<ByteArrayType>(group, index)?;
+            values.iter().map(|bytes| of_bytes(bytes.data())).collect()
+        }
+        Physical::FIXED_LEN_BYTE_ARRAY => {
+            let values = plain::<FixedLenByteArrayType>(group, index)?;
+            values.iter().map(|bytes| of_bytes(bytes.data())).collect()
+        }
+        other => Err(Unread::Column(format!(
+            "type DECIMAL of {other}, want integers or bytes"
+        ))),
+    }
+}
+
+/// Decimals as integers where they are, else as the floating-point numbers
+/// next to them.
+fn scaled(unscaled: Vec<i128>, scale: u32) -> Values {
+    if scale == 0 {
+        let exact = unscaled.iter().map(|value| i64::try_from(*value).ok());
+        if let Some(exact) = exact.collect() {
+            return Values::Signed(exact);
+        }
+    }
+    let unit = 10_f64.powi(scale as i32);
+    Values::Floats(unscaled.iter().map(|value| *value as f64 / unit).collect())
+}
+
+/// A number in two's complement, most significant byte first; `None` for more
+/// than 16 bytes.
+fn whole_number(bytes: &[u8]) -> Option<i128> {
+    let negative = bytes.first().is_some_and(|first| first >> 7 == 1);
+    let mut whole = [if negative { 0xff } else { 0 }; 16];
+    let start = whole.len().checked_sub(bytes.len())?;
+    whole[start..].copy_from_slice(bytes);
+    Some(i128::from_be_bytes(whole))
 }
 
 fn is_unsigned(column: &ColumnDescriptor) -> bool {
@@ -244,6 +318,34 @@ mod tests {
             assert_eq!(half(bits), value, "{bits:x}");
         }
         assert!(half(0x7e00).is_nan());
+    }
+
+    #[test]
+    fn whole_numbers_of_any_length_are_read() {
+        for (bytes, value) in [
+            (&[][..], Some(0)),
+            (&[0x7f], Some(127)),
+            (&[0x80], Some(-128)),
+            (&[0x01, 0x00, 0x00], Some(65_536)),
+            (&[0xff, 0xfe], Some(-2)),
+            (&[0xff; 16], Some(-1)),
+            (&[0; 17], None),
+        ] {
+            assert_eq!(whole_number(bytes), value, "{bytes:x?}");
+        }
+    }
+
+    #[test]
+    fn decimals_are_the_nearest_numbers() {
+        let floats = |unscaled: &[i128], scale| match scaled(unscaled.to_vec(), scale) {
+            Values::Floats(values) => values,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(floats(&[15, -1, 123_456_789], 1), [1.5, -0.1, 12_345_678.9]);
+        assert_eq!(floats(&[10_i128.pow(38) - 1], 38), [1.0]);
+        assert_eq!(floats(&[1 << 64], 0), [2_f64.powi(64)]);
+        let whole = scaled(vec![1500, i64::MAX.into()], 0);
+        assert!(matches!(&whole, Values::Signed(v) if *v == [1500, i64::MAX]));
     }
 
     #[test]

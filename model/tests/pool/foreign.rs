@@ -72,6 +72,13 @@ fn columns_of_any_width_are_read_and_others_left_out() {
 }
 
 #[test]
+fn decimals_are_numbers_whatever_they_are_stored_as() {
+    for name in ["decimal", "decimal_integers"] {
+        assert_rows(name);
+    }
+}
+
+#[test]
 fn what_does_not_fit_is_refused_by_column_and_row() {
     for (name, says) in [
         ("null", "row 1, column packet_length: no value"),
@@ -80,7 +87,10 @@ fn what_does_not_fit_is_refused_by_column_and_row() {
             "column packet_length: nested or a list, want one value a row",
         ),
         ("range", "row 2, column packet_length: -1, want 1 to 65535"),
-        ("decimal", "column packet_length: type "),
+        (
+            "decimal256",
+            "column packet_length: type DECIMAL of 26 bytes, want at most 16",
+        ),
         (
             "table",
             "column episode: missing; there are: packet_length reward dequeue_action",
