@@ -12,13 +12,18 @@ use super::TrainError;
 use super::network::Network;
 use super::train_config::TrainConfig;
 use crate::PolicyConfig;
-use crate::files::{AtomicDir, create_new, remove_leftovers};
+use crate::files::{AtomicDir, create_new, read_regular, remove_leftovers};
 
 /// Trained weights and moments of the optimiser, as the trainer has them.
 const TENSORS_FILE: &str = "training.safetensors";
 
 /// Where training stands.
 const PROGRESS_FILE: &str = "progress.json";
+
+/// Longest files that are read: where training stands, and the names and
+/// shapes before the tensors, have some kB.
+const PROGRESS_MAX: u64 = 1 << 20;
+const HEADER_MAX: u64 = 1 << 20;
 
 /// The newest checkpoint of a training …
 const LAST: &str = "last";
@@ -102,13 +107,16 @@ pub(super) fn load(
         path: dir.join(file),
         reason,
     };
-    let bytes = |file: &str| fs::read(dir.join(file)).map_err(|e| wrong(file, e.to_string()));
-    let position: Position = serde_json::from_slice(&bytes(PROGRESS_FILE)?)
+    let bytes = |file: &str, max: u64| {
+        read_regular(&dir.join(file), max).map_err(|e| wrong(file, e.to_string()))
+    };
+    let position: Position = serde_json::from_slice(&bytes(PROGRESS_FILE, PROGRESS_MAX)?)
         .map_err(|e| wrong(PROGRESS_FILE, e.to_string()))?;
     if let Some(reason) = difference(&position.config, config) {
         return Err(wrong(PROGRESS_FILE, reason));
     }
-    let bytes = bytes(TENSORS_FILE)?;
+    let values: usize = tensors.iter().map(|(_, to)| to.numel()).sum();
+    let bytes = bytes(TENSORS_FILE, 4 * values as u64 + HEADER_MAX)?;
     let file = SafeTensors::deserialize(&bytes).map_err(|e| wrong(TENSORS_FILE, e.to_string()))?;
     let _guard = tch::no_grad_guard();
     for (name, to) in tensors {
@@ -184,6 +192,27 @@ fn failed(path: &Path) -> impl Fn(std::io::Error) -> TrainError + '_ {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn files_are_read_up_to_the_size_that_they_may_have() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = TrainConfig::default();
+        let position = serde_json::to_string(&Position::new(&config)).unwrap();
+        let refused = |progress: &[u8], tensors: &[u8]| {
+            fs::write(dir.path().join(PROGRESS_FILE), progress).unwrap();
+            fs::write(dir.path().join(TENSORS_FILE), tensors).unwrap();
+            let mut tensor = Tensor::zeros([3], (tch::Kind::Float, Device::Cpu));
+            let result = load(dir.path(), &config, &mut [("w", &mut tensor)]);
+            result.unwrap_err().to_string()
+        };
+        let error = refused(&[b' '; PROGRESS_MAX as usize + 1], &[]);
+        assert!(error.contains("progress.json: has more than"), "{error}");
+        let error = refused(position.as_bytes(), &vec![0; HEADER_MAX as usize + 13]);
+        assert!(
+            error.contains("training.safetensors: has more than 1048588 bytes"),
+            "{error}"
+        );
+    }
 
     #[test]
     fn what_differs_is_named() {
