@@ -46,7 +46,8 @@ l4s_iphdr_ecn(const uint8_t *h)
 /*
  * Where the IP header of an Ethernet frame begins; 0 if it carries no IP.  The
  * first `length' bytes are there to be read.  Up to two tags are skipped: of
- * IEEE 802.1Q, and of 802.1ad (provider bridges) around one.
+ * IEEE 802.1Q, and around one of 802.1ad (provider bridges) or of the type that
+ * equipment used before that standard.
  */
 static inline int
 l4s_etherhdr_ip(const uint8_t *frame, int length)
@@ -60,6 +61,7 @@ l4s_etherhdr_ip(const uint8_t *frame, int length)
 			return (at + 2);
 		case 0x8100:		/* 802.1Q */
 		case 0x88a8:		/* 802.1ad */
+		case 0x9100:		/* QinQ before 802.1ad */
 			if (tags == 2)
 				return (0);
 			break;

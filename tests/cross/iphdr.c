@@ -110,6 +110,7 @@ frames(void)
 {
 	static const uint16_t q[] = { 0x8100, 0x8100, 0x8100 };
 	static const uint16_t ad[] = { 0x88a8, 0x8100 };
+	static const uint16_t qinq[] = { 0x9100, 0x8100, 0x8100 };
 	int length;
 
 	CHECK(tagged(NULL, 0, 0x0800, 64) == 14);
@@ -121,6 +122,11 @@ frames(void)
 	CHECK(tagged(ad, 2, 0x0800, 64) == 22);
 	CHECK(tagged(ad, 1, 0x0800, 64) == 18);
 	CHECK(tagged(q, 3, 0x0800, 64) == 0);
+	CHECK(tagged(qinq, 2, 0x0800, 64) == 22);
+	CHECK(tagged(qinq, 2, 0x86dd, 64) == 22);
+	CHECK(tagged(qinq, 1, 0x0800, 64) == 18);
+	CHECK(tagged(qinq, 2, 0x0806, 64) == 0);
+	CHECK(tagged(qinq, 3, 0x0800, 64) == 0);
 	CHECK(L4S_ETHERHDR_LENGTH == 22);
 	/* Frames that end before the type does. */
 	for (length = 0; length <= 64; length++) {
