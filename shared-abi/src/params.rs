@@ -31,7 +31,9 @@ pub struct Params {
     pub l4s_min_packets: u32,
     /// Packets in both queues, 1 to 1048576.
     pub limit_packets: u32,
-    /// Bytes in both queues, at least one packet of 1500; 0: no limit.
+    /// Bytes in both queues, at least one packet of 1500; 0: no limit.  Less than
+    /// 66000 drops the largest packets that segmentation offload makes, into
+    /// an empty queue too.
     pub limit_bytes: u32,
     /// ECT(0) is dropped above this probability (RFC 8033, section 5.1), Q31;
     /// 0: off.

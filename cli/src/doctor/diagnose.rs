@@ -4,7 +4,7 @@ use l4sllm_abi::{Reason, Stats};
 use l4sllmd::status::{State, Status};
 use serde::Serialize;
 
-use super::facts::{Device, Facts, System};
+use super::facts::{Device, Facts, Offload, System};
 
 /// How bad it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -58,6 +58,9 @@ pub fn diagnose(facts: &Facts) -> Vec<Finding> {
             ),
             format!("ifconfig {}{off}", offload.interface),
         );
+    }
+    if let Some(system) = &facts.system {
+        byte_limit(system, &mut found);
     }
     daemon(facts, &mut found);
     if let Device::Counts { before, after, .. } = &facts.device {
@@ -225,6 +228,28 @@ fn ecn(system: Option<&System>, after: &Stats, found: &mut Findings) {
             "tcpdump -ni IF 'ip[1] & 3 != 0 or ip6[1] & 0x30 != 0' # arriving with ECN",
         );
     }
+}
+
+/// Largest packet that TSO makes, rounded up: 65535 bytes and a link header.
+const SUPERPACKET: u64 = 66_000;
+
+/// Whether the queue can hold a packet that an interface is to split.
+fn byte_limit(system: &System, found: &mut Findings) {
+    let tso = |offload: &&Offload| offload.options.contains(&"tso");
+    let (Some(limit @ 1..SUPERPACKET), Some(offload)) =
+        (system.limit_bytes, system.offloads.iter().find(tso))
+    else {
+        return;
+    };
+    found.problem(
+        "queue",
+        format!(
+            "limit_bytes is {limit}: packets of up to 64 kB, as TSO on {} lets this host's TCP \
+             make, are dropped where they do not fit, into an empty queue too",
+            offload.interface
+        ),
+        "sysctl net.inet.ip.dummynet.dualpi2.limit_bytes=0",
+    );
 }
 
 fn daemon(facts: &Facts, found: &mut Findings) {

@@ -45,6 +45,8 @@ pub struct System {
     pub state: Option<String>,
     /// `net.inet.ip.dummynet.dualpi2.ecn`.
     pub ecn: Option<bool>,
+    /// `net.inet.ip.dummynet.dualpi2.limit_bytes`; 0: no such limit.
+    pub limit_bytes: Option<u64>,
     /// Interfaces that merge segments before or after the queue.
     pub offloads: Vec<Offload>,
 }

@@ -51,6 +51,8 @@ pub fn system() -> super::facts::System {
         loaded: output("/sbin/kldstat", &["-q", "-m", "dualpi2_llm"]).is_some(),
         state: sysctl("net.inet.l4sllm.state"),
         ecn: sysctl("net.inet.ip.dummynet.dualpi2.ecn").map(|value| value != "0"),
+        limit_bytes: sysctl("net.inet.ip.dummynet.dualpi2.limit_bytes")
+            .and_then(|value| value.parse().ok()),
         offloads: output("/sbin/ifconfig", &["-a"])
             .map(|text| offloads(&text))
             .unwrap_or_default(),

@@ -80,6 +80,7 @@ fn well() -> Facts {
             loaded: true,
             state: Some("controlled".into()),
             ecn: Some(true),
+            limit_bytes: Some(0),
             offloads: Vec::new(),
         }),
     }
@@ -228,6 +229,20 @@ fn what_is_wrong_is_found_with_the_command_that_mends_it() {
             "offload",
             "em0 has tso and lro on",
             "ifconfig em0 -tso -lro",
+        ),
+        (
+            |f| {
+                let system = f.system.as_mut().unwrap();
+                system.limit_bytes = Some(30_000);
+                system.offloads = vec![Offload {
+                    interface: "em0".into(),
+                    options: vec!["tso"],
+                }]
+            },
+            Problem,
+            "queue",
+            "limit_bytes is 30000: packets of up to 64 kB, as TSO on em0",
+            "limit_bytes=0",
         ),
         (
             |f| f.daemon = Err("none answers on /s".into()),
