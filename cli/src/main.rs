@@ -53,7 +53,8 @@ struct Cli {
 const EXIT_CODES: &str = "\
 Exit codes:
   0    done
-  1    failed: one line on standard error says what and why; doctor: findings
+  1    failed: one line on standard error says what and why; doctor: findings;
+       bench: an aim was missed
   2    the command line is wrong
   130  interrupted; what was finished is on disk and valid
 

@@ -16,6 +16,9 @@ use crate::output::Done;
 
 /// Measure emulated over real time and how long decisions take; or, in a build
 /// with libtorch, what backbones cost and how fast training is.
+///
+/// All times are real time on a machine that should be quiet. Without a
+/// subcommand, an aim that is missed is exit code 1.
 #[derive(Debug, Args)]
 #[command(args_conflicts_with_subcommands = true)]
 pub struct BenchArgs {
