@@ -67,13 +67,10 @@ fn facts(
     rows: usize,
     run: &Run,
 ) -> EpisodeFacts {
-    let rates: Vec<u64> = scenario
-        .bottleneck
-        .steps()
-        .iter()
-        .map(|step| step.bits_per_s)
-        .collect();
+    let rates = run.meta.capacity.iter().map(|step| step.bits_per_s);
+    let rates: Vec<u64> = rates.collect();
     let least = rates.iter().copied().min().unwrap_or(0);
+    let most = rates.iter().copied().max().unwrap_or(0);
     let flows = scenario.flows.iter().map(|group| FlowFacts {
         cc: group.cc.name().to_owned(),
         count: group.flows(),
@@ -89,7 +86,7 @@ fn facts(
         rows: rows as u64,
         seed: scenario.seed,
         rate_bps: rates.first().copied().unwrap_or(0),
-        rates_bps: (rates.len() > 1).then(|| [least, scenario.bottleneck.max()]),
+        rates_bps: (rates.len() > 1).then(|| [least, most]),
         rtt_ns: scenario.rtt_ns,
         flows: flows.collect(),
         behaviour: BehaviourFacts {

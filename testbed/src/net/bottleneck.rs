@@ -1,6 +1,6 @@
 //! The bottleneck: a queue discipline in front of a transmitter.
 
-use super::{RateCursor, RateSchedule};
+use super::{RateCursor, RateSchedule, Service};
 use crate::aqm::{Aqm, Backlog, Departure, Packet};
 use crate::router::Router;
 
@@ -16,6 +16,10 @@ pub enum Discipline {
 pub struct Bottleneck {
     discipline: Discipline,
     rate: RateCursor,
+    service: Service,
+    grants: Grants,
+    /// Until [`Bottleneck::transmitted`], a packet is on the transmitter or one
+    /// waits for the link to come back.
     transmitting: bool,
     counts: BottleneckCounts,
 }
@@ -38,14 +42,40 @@ pub struct Transmission {
     pub departure: Departure,
     /// When its last bit has been sent, ns; none if the link is dead for good.
     pub end_ns: Option<u64>,
+    /// When the next one may begin, ns: [`Bottleneck::transmitted`] is due.
+    pub free_ns: u64,
+}
+
+/// What the transmitter does next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Transmit {
+    /// A packet begins its transmission.
+    Begun(Transmission),
+    /// Packets wait in the queue until the link may send again, when
+    /// [`Bottleneck::transmitted`] is due, ns.
+    Wait(u64),
+    /// Nothing: it is busy, or no packet waits.
+    Nothing,
+}
+
+/// What [`Service::Granted`] has left.
+#[derive(Debug, Clone, Copy, Default)]
+struct Grants {
+    /// Capacity that is granted and not used, bits times ns per second; below 0
+    /// where a packet took more.
+    credit: i128,
+    /// Capacity up to here has been granted, ns.
+    granted_ns: u64,
 }
 
 impl Bottleneck {
     /// An empty queue before an idle link.
-    pub fn new(discipline: Discipline, rate: RateSchedule) -> Self {
+    pub fn new(discipline: Discipline, rate: RateSchedule, service: Service) -> Self {
         Bottleneck {
             discipline,
             rate: RateCursor::new(rate),
+            service,
+            grants: Grants::default(),
             transmitting: false,
             counts: BottleneckCounts::default(),
         }
@@ -59,24 +89,90 @@ impl Bottleneck {
         self.counts.dropped += (drops.len() - before) as u64;
     }
 
-    /// Begins the next transmission, if the link is idle and a packet waits.
-    pub fn transmit(&mut self, now_ns: u64, drops: &mut Vec<Departure>) -> Option<Transmission> {
+    /// Puts another queue in place of this one, which is empty.
+    pub fn replace(&mut self, discipline: Discipline) {
+        debug_assert_eq!(self.counts, BottleneckCounts::default());
+        self.discipline = discipline;
+    }
+
+    /// Begins the next transmission, if the link may send and a packet waits.
+    pub fn transmit(&mut self, now_ns: u64, drops: &mut Vec<Departure>) -> Transmit {
         if self.transmitting {
-            return None;
+            return Transmit::Nothing;
+        }
+        if self.service != Service::Free {
+            let Some(on_ns) = self.may_send(now_ns) else {
+                return Transmit::Nothing;
+            };
+            if on_ns > now_ns {
+                // The queue is not asked: to it, its packets only wait.
+                self.transmitting = self.backlog().packets > 0;
+                return match self.transmitting {
+                    true => Transmit::Wait(on_ns),
+                    false => Transmit::Nothing,
+                };
+            }
         }
         let before = drops.len();
         let departure = self.aqm().dequeue(now_ns, drops);
         self.counts.dropped += (drops.len() - before) as u64;
-        let departure = departure?;
+        let Some(departure) = departure else {
+            return Transmit::Nothing;
+        };
         self.counts.forwarded += 1;
         self.transmitting = true;
-        Some(Transmission {
-            departure,
-            end_ns: self.rate.finish(now_ns, departure.bytes),
-        })
+        Transmit::Begun(self.transmission(now_ns, departure))
     }
 
-    /// The transmission has ended: the link is idle.
+    /// When the link may take a packet, at `now_ns` or after it; none if never.
+    fn may_send(&mut self, now_ns: u64) -> Option<u64> {
+        match self.service {
+            Service::Free => Some(now_ns),
+            Service::WhileOn => self.rate.next_on(now_ns),
+            Service::Granted { period_ns } => {
+                let at_ns = now_ns.next_multiple_of(period_ns);
+                if at_ns > now_ns {
+                    return Some(at_ns);
+                }
+                let grants = &mut self.grants;
+                if grants.granted_ns <= now_ns {
+                    // Periods that passed pay for what was overdrawn; what is
+                    // left of them is lost.
+                    let passed = self.rate.bit_ns(grants.granted_ns, now_ns) as i128;
+                    let granted = self.rate.bit_ns(now_ns, now_ns + period_ns) as i128;
+                    grants.credit = (grants.credit + passed).min(0) + granted;
+                    grants.granted_ns = now_ns + period_ns;
+                }
+                Some(match grants.credit > 0 {
+                    true => now_ns,
+                    false => now_ns + period_ns,
+                })
+            }
+        }
+    }
+
+    fn transmission(&mut self, now_ns: u64, departure: Departure) -> Transmission {
+        if let Service::Granted { period_ns } = self.service {
+            self.grants.credit -= i128::from(departure.bytes) * 8 * 1_000_000_000;
+            let end_ns = now_ns + period_ns;
+            return Transmission {
+                departure,
+                end_ns: Some(end_ns),
+                free_ns: match self.grants.credit > 0 {
+                    true => now_ns,
+                    false => end_ns,
+                },
+            };
+        }
+        let end_ns = self.rate.finish(now_ns, departure.bytes);
+        Transmission {
+            departure,
+            end_ns,
+            free_ns: end_ns.unwrap_or(u64::MAX),
+        }
+    }
+
+    /// The transmission has ended, or the link may send again.
     pub fn transmitted(&mut self) {
         self.transmitting = false;
     }
@@ -121,5 +217,163 @@ impl std::fmt::Debug for Bottleneck {
             .field("backlog", &self.backlog())
             .field("counts", &self.counts)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::aqm::{Fifo, FifoParams};
+    use crate::net::{Bursts, Distribution, Link, RateStep, Spread};
+    use l4sllm_abi::Ecn;
+
+    const MS: u64 = 1_000_000;
+
+    fn bottleneck(rate: RateSchedule, service: Service) -> Bottleneck {
+        let fifo = Fifo::new(FifoParams {
+            limit_packets: 1000,
+        });
+        Bottleneck::new(Discipline::Baseline(Box::new(fifo)), rate, service)
+    }
+
+    fn arrive(link: &mut Bottleneck, now_ns: u64) {
+        let packet = Packet {
+            cookie: now_ns,
+            flow: 0,
+            bytes: 1500,
+            ecn: Ecn::NotEct,
+        };
+        link.arrive(now_ns, packet, &mut Vec::new());
+    }
+
+    /// Arrivals at these times; when each packet left the queue and arrived, ns.
+    fn drive(link: &mut Bottleneck, arrivals: &[u64]) -> Vec<(u64, u64)> {
+        let mut arrivals = arrivals.iter().copied().peekable();
+        let (mut due, mut departures) = (None::<u64>, Vec::new());
+        loop {
+            let next = due.unwrap_or(u64::MAX);
+            let now_ns = match arrivals.next_if(|at| *at <= next) {
+                Some(at_ns) => {
+                    arrive(link, at_ns);
+                    at_ns
+                }
+                None if due.is_some() => {
+                    due = None;
+                    link.transmitted();
+                    next
+                }
+                None => return departures,
+            };
+            match link.transmit(now_ns, &mut Vec::new()) {
+                Transmit::Begun(transmission) => {
+                    assert!(due.replace(transmission.free_ns).is_none());
+                    departures.push((now_ns, transmission.end_ns.unwrap()));
+                }
+                Transmit::Wait(at_ns) => assert!(due.replace(at_ns).is_none()),
+                Transmit::Nothing => {}
+            }
+        }
+    }
+
+    fn four_on_six_off() -> RateSchedule {
+        let step = |ms: u64, bits_per_s| RateStep {
+            from_ns: ms * MS,
+            bits_per_s,
+        };
+        let rate = 12_000_000;
+        RateSchedule::new(vec![
+            step(0, rate),
+            step(4, 0),
+            step(10, rate),
+            step(14, 0),
+            step(20, rate),
+        ])
+        .unwrap()
+    }
+
+    /// A packet that arrives while the link is off waits in the queue, and the
+    /// one that is half sent is continued.
+    #[test]
+    fn packets_wait_in_the_queue_while_the_link_is_off() {
+        let mut link = bottleneck(four_on_six_off(), Service::WhileOn);
+        // 1 ms a packet: the one that begins at 3.5 ms ends at 10.5 ms.
+        let left = drive(&mut link, &[3_500_000, 5 * MS, 6 * MS, 16 * MS]);
+        assert_eq!(
+            left,
+            [
+                (3_500_000, 10_500_000),
+                (10_500_000, 11_500_000),
+                (11_500_000, 12_500_000),
+                (20 * MS, 21 * MS)
+            ]
+        );
+        // An outage of a scheduled rate takes the packet out of the queue.
+        let mut link = bottleneck(four_on_six_off(), Service::Free);
+        assert_eq!(drive(&mut link, &[5 * MS]), [(5 * MS, 11 * MS)]);
+    }
+
+    /// Nothing waits: the link that is off does not make a sleeper.
+    #[test]
+    fn an_empty_queue_waits_for_nothing() {
+        let mut link = bottleneck(four_on_six_off(), Service::WhileOn);
+        assert_eq!(link.transmit(5 * MS, &mut Vec::new()), Transmit::Nothing);
+        arrive(&mut link, 5 * MS);
+        assert_eq!(
+            link.transmit(5 * MS, &mut Vec::new()),
+            Transmit::Wait(10 * MS)
+        );
+        // One is waited for already.
+        assert_eq!(link.transmit(6 * MS, &mut Vec::new()), Transmit::Nothing);
+    }
+
+    /// Full bursts carry what the schedule says that they can.
+    #[test]
+    fn a_backlog_uses_every_burst() {
+        let spread = |mean_ns| Spread {
+            mean_ns,
+            distribution: Distribution::Exponential,
+        };
+        let model = Link {
+            bursts: Some(Bursts {
+                on: spread(4 * MS),
+                off: spread(6 * MS),
+            }),
+            ..Link::default()
+        };
+        let rate = model.schedule(&RateSchedule::constant(12_000_000), 2_000 * MS, 7);
+        let mut link = bottleneck(rate.clone(), model.service());
+        let left = drive(&mut link, &[0; 500]);
+        let end_ns = left[499].1;
+        let bits = rate.capacity_bits(0, end_ns);
+        assert!(
+            (6_000_000 - 500..=6_000_000 + 500).contains(&bits),
+            "{bits}"
+        );
+    }
+
+    /// Packets leave at multiples of the period alone, as many as the rate of
+    /// that period lets out; grants that are not used do not add up.
+    #[test]
+    fn grants_come_at_multiples_of_the_period() {
+        // 5 ms at 12 Mbit/s: five packets.
+        let granted = Service::Granted { period_ns: 5 * MS };
+        let mut link = bottleneck(RateSchedule::constant(12_000_000), granted);
+        let mut arrivals = vec![12 * MS; 12];
+        arrivals.push(91 * MS);
+        let left = drive(&mut link, &arrivals);
+        let left_at = |ms: u64, count| std::iter::repeat_n((ms * MS, (ms + 5) * MS), count);
+        let want = left_at(15, 5).chain(left_at(20, 5)).chain(left_at(25, 2));
+        let want: Vec<_> = want.chain(left_at(95, 1)).collect();
+        assert_eq!(left, want);
+    }
+
+    /// A grant smaller than a packet saves up for it: 500 kbit/s in the long run.
+    #[test]
+    fn small_grants_carry_a_packet_in_time() {
+        let granted = Service::Granted { period_ns: MS };
+        let mut link = bottleneck(RateSchedule::constant(500_000), granted);
+        let left = drive(&mut link, &[0; 100]);
+        // 24 ms a packet.
+        assert_eq!(left[99].0, 99 * 24 * MS);
     }
 }

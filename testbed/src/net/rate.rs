@@ -71,6 +71,37 @@ impl RateSchedule {
         &self.steps
     }
 
+    /// The same rates where the link is on, and 0 where it is off. `switches`
+    /// are the moments at which it goes on (true) or off, ns, in order of time,
+    /// the first at 0.
+    pub(super) fn gated(&self, switches: &[(u64, bool)]) -> RateSchedule {
+        let mut steps: Vec<RateStep> = Vec::with_capacity(switches.len() + self.steps.len());
+        let (mut rates, mut gates) = (self.steps.iter().peekable(), switches.iter().peekable());
+        let (mut bits_per_s, mut on) = (0, true);
+        loop {
+            let next = |from: Option<u64>| from.unwrap_or(u64::MAX);
+            let rate_ns = next(rates.peek().map(|step| step.from_ns));
+            let gate_ns = next(gates.peek().map(|gate| gate.0));
+            let from_ns = rate_ns.min(gate_ns);
+            if from_ns == u64::MAX {
+                return RateSchedule { steps };
+            }
+            if let Some(step) = rates.next_if(|step| step.from_ns == from_ns) {
+                bits_per_s = step.bits_per_s;
+            }
+            if let Some(gate) = gates.next_if(|gate| gate.0 == from_ns) {
+                on = gate.1;
+            }
+            let bits_per_s = if on { bits_per_s } else { 0 };
+            if steps.last().map(|last| last.bits_per_s) != Some(bits_per_s) {
+                steps.push(RateStep {
+                    from_ns,
+                    bits_per_s,
+                });
+            }
+        }
+    }
+
     /// The greatest rate, bits per second.
     pub fn max(&self) -> u64 {
         self.steps
@@ -119,17 +150,48 @@ impl RateCursor {
         &self.schedule
     }
 
+    /// When the rate is above 0, at `now_ns` or as soon as possible after it;
+    /// none if it is 0 from then on for ever. Times must not go back.
+    pub fn next_on(&mut self, now_ns: u64) -> Option<u64> {
+        self.advance(now_ns);
+        let mut steps = self.schedule.steps[self.step..].iter();
+        let step = steps.find(|step| step.bits_per_s > 0)?;
+        Some(step.from_ns.max(now_ns))
+    }
+
+    /// What the link can send from `start_ns` to `end_ns`, bits times ns per
+    /// second. Starts must not go back.
+    pub fn bit_ns(&mut self, start_ns: u64, end_ns: u64) -> u128 {
+        self.advance(start_ns);
+        let (mut sum, mut at) = (0, start_ns);
+        for (index, step) in self.schedule.steps.iter().enumerate().skip(self.step) {
+            let next = self.schedule.steps.get(index + 1);
+            let until = next.map_or(end_ns, |next| next.from_ns.min(end_ns));
+            sum += u128::from(until.saturating_sub(at)) * u128::from(step.bits_per_s);
+            at = until.max(at);
+            if at >= end_ns {
+                break;
+            }
+        }
+        sum
+    }
+
+    fn advance(&mut self, now_ns: u64) {
+        let steps = &self.schedule.steps;
+        while steps
+            .get(self.step + 1)
+            .is_some_and(|next| next.from_ns <= now_ns)
+        {
+            self.step += 1;
+        }
+    }
+
     /// When a packet of `bytes` whose transmission begins at `start_ns` has
     /// been sent, rate changes on the way included; none if the rate is 0 from
     /// then on for ever. Starts must not go back.
     pub fn finish(&mut self, start_ns: u64, bytes: u32) -> Option<u64> {
+        self.advance(start_ns);
         let steps = &self.schedule.steps;
-        while steps
-            .get(self.step + 1)
-            .is_some_and(|next| next.from_ns <= start_ns)
-        {
-            self.step += 1;
-        }
         // In units of bits times ns per second: u128 never overflows here.
         let mut needed = u128::from(bytes) * 8 * 1_000_000_000;
         let mut at = start_ns;
@@ -191,6 +253,22 @@ mod tests {
         assert_eq!(cursor.finish(500_000, 1500), Some(5_500_000));
         let mut dead = RateCursor::new(steps(&[(0, 12_000_000), (MS, 0)]));
         assert_eq!(dead.finish(500_000, 1500), None);
+    }
+
+    /// A change of rate while the link is off, and a switch at the moment of a
+    /// change.
+    #[test]
+    fn gates() {
+        let schedule = steps(&[(0, 8), (5, 6), (10, 4)]);
+        let gated = schedule.gated(&[(0, true), (3, false), (7, true), (10, false), (12, true)]);
+        assert_eq!(gated, steps(&[(0, 8), (3, 0), (7, 6), (10, 0), (12, 4)]));
+        let mut cursor = RateCursor::new(gated);
+        assert_eq!(cursor.next_on(2), Some(2));
+        assert_eq!(cursor.bit_ns(2, 13), 8 + 3 * 6 + 4);
+        assert_eq!(cursor.next_on(3), Some(7));
+        assert_eq!(cursor.next_on(100), Some(100));
+        assert_eq!(cursor.bit_ns(100, 101), 4);
+        assert_eq!(RateCursor::new(steps(&[(0, 1), (5, 0)])).next_on(5), None);
     }
 
     #[test]

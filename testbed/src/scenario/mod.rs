@@ -5,6 +5,7 @@
 mod arm;
 pub mod curriculum;
 mod flow;
+mod link;
 mod parse;
 mod plan;
 mod trace;
@@ -24,7 +25,7 @@ use l4sllm_model::strict_toml::{RATE, TomlError};
 use l4sllm_model::text::shown;
 use thiserror::Error;
 
-use crate::net::{RateError, RateSchedule};
+use crate::net::{Link, RateError, RateSchedule};
 use crate::result::{ArmFacts, BOTTLENECK_NOT_SLOWEST, Facts, Floor, Warning, usual_baselines};
 use crate::transport::MSS;
 
@@ -52,8 +53,13 @@ pub struct Scenario {
     pub sample_ns: u64,
     /// Round-trip time without queue of flows that have none of their own, ns.
     pub rtt_ns: u64,
-    /// The bottleneck's rate.
+    /// Part of each flow's round-trip time by which repetitions vary it, up and
+    /// down: they draw factors uniformly, so that no two of them are alike.
+    pub rtt_jitter: f64,
+    /// The bottleneck's rate, before its link's model changes it.
     pub bottleneck: RateSchedule,
+    /// The bottleneck's link.
+    pub link: Link,
     /// Rate of the way back, bits per second; 0: not limited.
     pub return_bps: u64,
     /// Clients; a flow names one by its index.
@@ -141,7 +147,9 @@ impl Scenario {
             start_jitter_ns: 100_000_000,
             sample_ns: 100_000_000,
             rtt_ns,
+            rtt_jitter: 0.0,
             bottleneck: RateSchedule::constant(bottleneck_bps),
+            link: Link::default(),
             return_bps: 0,
             clients: vec![Client::new("client")],
             flows: Vec::new(),
@@ -183,6 +191,20 @@ impl Scenario {
     /// arms are compared on the same traffic.
     pub fn repetition_seed(&self, repetition: u32) -> u64 {
         crate::sim::derive_seed(self.seed, "repetition", u64::from(repetition))
+    }
+
+    /// The bottleneck's rate over time in the repetition with this seed.
+    pub fn link_rate(&self, seed: u64) -> RateSchedule {
+        self.link.schedule(&self.bottleneck, self.duration_ns, seed)
+    }
+
+    /// The least rate at which the bottleneck sends, bits per second.
+    fn least_bps(&self) -> Option<u64> {
+        let steps = self.bottleneck.steps().iter().map(|step| step.bits_per_s);
+        match &self.link.walk {
+            Some(walk) => Some(walk.least_bps),
+            None => steps.min(),
+        }
     }
 
     /// What has to be known to run it again. Policies are the caller's to
@@ -234,8 +256,7 @@ impl Scenario {
         let used = used.filter(|(at, _)| self.flows.iter().any(|flow| flow.client == *at));
         let rates: Vec<u64> = used.map(|(_, client)| client.rate_bps).collect();
         let access_bps: u64 = rates.iter().sum();
-        let steps = self.bottleneck.steps().iter().map(|step| step.bits_per_s);
-        let Some(least_bps) = steps.min() else {
+        let Some(least_bps) = self.least_bps() else {
             return Vec::new();
         };
         // A client's rate of 0 is no limit.
@@ -264,16 +285,12 @@ impl Scenario {
         let rtts = lasting
             .clone()
             .map(|group| group.rtt_ns.unwrap_or(self.rtt_ns));
+        let duty = self.link.bursts.map_or(1.0, |bursts| bursts.duty());
         let floor = Floor {
             flows: lasting.map(FlowGroup::flows).sum(),
             min_window_packets: crate::transport::cc::MIN_WINDOW as u32,
             packet_bytes: MSS + crate::transport::HEADER_BYTES,
-            bits_per_s: self
-                .bottleneck
-                .steps()
-                .iter()
-                .map(|step| step.bits_per_s)
-                .min()?,
+            bits_per_s: (self.least_bps()? as f64 * duty) as u64,
             base_rtt_ns: rtts.max()?,
         };
         (floor.delay_ns() > 0).then_some(floor)

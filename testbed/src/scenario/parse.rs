@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use super::{Client, Scenario, ScenarioError, arm, flow, trace, values};
-use crate::net::{RateSchedule, RateStep};
+use super::{Client, Scenario, ScenarioError, arm, flow, link, trace, values};
+use crate::net::{Link, RateSchedule, RateStep};
 use l4sllm_model::strict_toml::{Section, Source, TomlError};
 
 type Result<T, E = ScenarioError> = std::result::Result<T, E>;
@@ -29,10 +29,12 @@ fn read(mut section: Section<'_>, path: &Path, text: &str) -> Result<Scenario> {
         .require("duration")?
         .duration(100 * MS..=86_400 * S)?;
     let rtt_ns = section.require("rtt")?.duration(values::RTT)?;
-    let bottleneck = read_bottleneck(section.require("bottleneck")?.section()?, path, duration_ns)?;
+    let (bottleneck, link) =
+        read_bottleneck(section.require("bottleneck")?.section()?, path, duration_ns)?;
     let mut scenario = Scenario {
         source: text.to_owned(),
         bottleneck,
+        link,
         ..Scenario::new(given.as_deref().unwrap_or(stem), 1, rtt_ns)
     };
     scenario.set_duration(duration_ns);
@@ -50,6 +52,9 @@ fn read(mut section: Section<'_>, path: &Path, text: &str) -> Result<Scenario> {
     }
     if let Some(field) = section.field("start_jitter") {
         scenario.start_jitter_ns = field.duration(0..=10 * S)?;
+    }
+    if let Some(field) = section.field("rtt_jitter") {
+        scenario.rtt_jitter = field.number(0.0..=0.5)?;
     }
     if let Some(field) = section.field("sample") {
         scenario.sample_ns = field.duration(MS..=10 * S)?;
@@ -73,8 +78,8 @@ fn read(mut section: Section<'_>, path: &Path, text: &str) -> Result<Scenario> {
     for group in section.sections("flow")? {
         let place = group.error("rtt", "less than the client's delay alone, there and back");
         let group = flow::read(group, &names, duration_ns)?;
-        let rtt_ns = group.rtt_ns.unwrap_or(rtt_ns);
-        if rtt_ns < 2 * scenario.clients[group.client].delay_ns {
+        let rtt_ns = group.rtt_ns.unwrap_or(rtt_ns) as f64 * (1.0 - scenario.rtt_jitter);
+        if (rtt_ns as u64) < 2 * scenario.clients[group.client].delay_ns {
             return Err(place.into());
         }
         if scenario.flows.iter().any(|other| other.name == group.name) {
@@ -124,7 +129,7 @@ fn read_bottleneck(
     mut section: Section<'_>,
     path: &Path,
     duration_ns: u64,
-) -> Result<RateSchedule> {
+) -> Result<(RateSchedule, Link)> {
     let rates = 1_000..=100 * GBIT;
     if let Some(field) = section.field("trace") {
         for key in ["rate", "step"] {
@@ -135,8 +140,9 @@ fn read_bottleneck(
         let file = values::near(path, field.text()?);
         let (format, repeat) = read_trace_format(&mut section)?;
         let schedule = trace::load(&file, format, repeat.then_some(duration_ns))?;
+        let link = link::read(&mut section, None, duration_ns)?;
         section.finish()?;
-        return Ok(schedule);
+        return Ok((schedule, link));
     }
     for key in ["repeat", "trace_format", "time_unit", "rate_unit"] {
         if section.has(key) {
@@ -155,9 +161,11 @@ fn read_bottleneck(
         });
         step.finish()?;
     }
+    let first_bps = (steps.len() == 1).then(|| steps[0].bits_per_s);
     let schedule = RateSchedule::new(steps).map_err(|error| section.error("step", error))?;
+    let link = link::read(&mut section, first_bps, duration_ns)?;
     section.finish()?;
-    Ok(schedule)
+    Ok((schedule, link))
 }
 
 /// The format of a trace's file, and whether it repeats.

@@ -48,100 +48,137 @@ impl Plan {
         };
         for group in &scenario.flows {
             // A stream per group: adding a group does not move the others.
-            let mut random = Random::stream(seed, &format!("flow/{}", group.name));
+            let mut drawing = Drawing {
+                scenario,
+                group,
+                random: Random::stream(seed, &format!("flow/{}", group.name)),
+                rtts: Random::stream(seed, &format!("rtt/{}", group.name)),
+                plan: &mut plan,
+            };
             match &group.arrivals {
-                None => plan.add_lasting(scenario, group, &mut random),
-                Some(arrivals) => plan.add_short(scenario, group, arrivals, &mut random),
+                None => drawing.add_lasting(),
+                Some(arrivals) => drawing.add_short(arrivals),
             }
         }
         plan
     }
+}
 
-    fn add_lasting(&mut self, scenario: &Scenario, group: &FlowGroup, random: &mut Random) {
+/// A group whose flows are being drawn.
+struct Drawing<'a> {
+    scenario: &'a Scenario,
+    group: &'a FlowGroup,
+    /// Starts and sizes.
+    random: Random,
+    /// Round-trip times: varying them moves no start.
+    rtts: Random,
+    plan: &'a mut Plan,
+}
+
+impl Drawing<'_> {
+    fn add_lasting(&mut self) {
+        let group = self.group;
         for at in 0..group.count {
             for parallel in 0..group.parallel {
                 let start_ns = group.start_ns
                     + u64::from(at) * group.stagger_ns
-                    + random.below(scenario.start_jitter_ns + 1);
+                    + self.random.below(self.scenario.start_jitter_ns + 1);
                 let name = match (group.count, group.parallel) {
                     (1, 1) => group.name.clone(),
                     (_, 1) => format!("{}-{}", group.name, at + 1),
                     (1, _) => format!("{}-{}", group.name, parallel + 1),
                     (_, _) => format!("{}-{}.{}", group.name, at + 1, parallel + 1),
                 };
-                self.report(scenario, group, name, start_ns, group.is_lasting());
-                self.add(scenario, group, start_ns, group.bytes, true);
+                self.report(name, start_ns, group.is_lasting());
+                self.add(start_ns, group.bytes, true);
             }
         }
     }
 
-    fn add_short(
-        &mut self,
-        scenario: &Scenario,
-        group: &FlowGroup,
-        arrivals: &Arrivals,
-        random: &mut Random,
-    ) {
-        self.report(scenario, group, group.name.clone(), group.start_ns, false);
-        let end_ns = end(scenario, group, group.start_ns);
+    fn add_short(&mut self, arrivals: &Arrivals) {
+        let group = self.group;
+        self.report(group.name.clone(), group.start_ns, false);
+        let end_ns = self.end(group.start_ns);
         let mut at = group.start_ns as f64;
         loop {
-            at += random.exponential(1e9 / arrivals.per_s);
+            at += self.random.exponential(1e9 / arrivals.per_s);
             if at >= end_ns as f64 {
                 break;
             }
-            let bytes = arrivals.size.draw(random);
-            self.add(scenario, group, at as u64, Some(bytes), false);
+            let bytes = arrivals.size.draw(&mut self.random);
+            self.add(at as u64, Some(bytes), false);
         }
     }
 
-    fn report(
-        &mut self,
-        scenario: &Scenario,
-        group: &FlowGroup,
-        name: String,
-        start_ns: u64,
-        fair: bool,
-    ) {
-        let config = config(scenario, group, 0, None);
-        self.reported.push(FlowMeta {
+    fn report(&mut self, name: String, start_ns: u64, fair: bool) {
+        let config = self.config(0, None, 0);
+        let end_ns = self.end(start_ns);
+        self.plan.reported.push(FlowMeta {
             name,
-            cc: group.cc.name().to_owned(),
+            cc: self.group.cc.name().to_owned(),
             queue: match classify(config.ecn_codepoint()) {
                 Queue::Classic => 0,
                 Queue::L4s => 1,
             },
             start_ns,
-            end_ns: end(scenario, group, start_ns),
+            end_ns,
             goodput_bytes: 0,
             retransmits: 0,
             fair,
         });
     }
 
-    fn add(
-        &mut self,
-        scenario: &Scenario,
-        group: &FlowGroup,
-        start_ns: u64,
-        bytes: Option<u64>,
-        lasting: bool,
-    ) {
-        let number = u32::try_from(self.flows.len()).unwrap_or(u32::MAX);
-        let access_ns = scenario.clients[group.client].delay_ns;
+    fn add(&mut self, start_ns: u64, bytes: Option<u64>, lasting: bool) {
+        let number = u32::try_from(self.plan.flows.len()).unwrap_or(u32::MAX);
+        let group = self.group;
+        let rtt_ns = self.draw_rtt_ns();
+        let access_ns = self.scenario.clients[group.client].delay_ns;
         // The access link takes its delay in both directions; the rest of the
         // round trip lies beyond the bottleneck, half of it each way.
-        let beyond_ns = rtt_ns(scenario, group).saturating_sub(2 * access_ns);
-        self.flows.push(FlowPlan {
-            config: config(scenario, group, number, bytes),
-            reported: self.reported.len() as u32 - 1,
+        let beyond_ns = rtt_ns.saturating_sub(2 * access_ns);
+        let flow = FlowPlan {
+            config: self.config(number, bytes, rtt_ns),
+            reported: self.plan.reported.len() as u32 - 1,
             lasting,
             client: group.client,
             start_ns,
             stop_ns: group.duration_ns.map(|duration| start_ns + duration),
             forward_ns: beyond_ns / 2,
             return_ns: beyond_ns - beyond_ns / 2 + access_ns,
-        });
+        };
+        self.plan.flows.push(flow);
+    }
+
+    /// The round-trip time of one flow without queue.
+    fn draw_rtt_ns(&mut self) -> u64 {
+        let rtt_ns = self.group.rtt_ns.unwrap_or(self.scenario.rtt_ns);
+        let jitter = self.scenario.rtt_jitter;
+        if jitter == 0.0 {
+            return rtt_ns;
+        }
+        let factor = 1.0 + jitter * (2.0 * self.rtts.unit() - 1.0);
+        ((rtt_ns as f64 * factor).round() as u64).max(1)
+    }
+
+    fn config(&self, number: u32, bytes: Option<u64>, rtt_ns: u64) -> FlowConfig {
+        let group = self.group;
+        FlowConfig {
+            // The handshake is not sent: what it would have measured on idle links.
+            handshake_rtt_ns: Some(rtt_ns),
+            ecn: group.ecn,
+            codepoint: group.codepoint,
+            bytes,
+            rate_bps: group.rate_bps,
+            packet_bytes: group.packet_bytes,
+            hystart: group.hystart,
+            ..FlowConfig::new(number, group.cc)
+        }
+    }
+
+    fn end(&self, start_ns: u64) -> u64 {
+        let stop = self.group.duration_ns;
+        let stop = stop.map_or(u64::MAX, |duration| start_ns + duration);
+        stop.min(self.scenario.duration_ns)
     }
 }
 
@@ -159,29 +196,4 @@ impl SizeDistribution {
             }
         }
     }
-}
-
-fn rtt_ns(scenario: &Scenario, group: &FlowGroup) -> u64 {
-    group.rtt_ns.unwrap_or(scenario.rtt_ns)
-}
-
-fn config(scenario: &Scenario, group: &FlowGroup, number: u32, bytes: Option<u64>) -> FlowConfig {
-    FlowConfig {
-        // The handshake is not sent: what it would have measured on idle links.
-        handshake_rtt_ns: Some(rtt_ns(scenario, group)),
-        ecn: group.ecn,
-        codepoint: group.codepoint,
-        bytes,
-        rate_bps: group.rate_bps,
-        packet_bytes: group.packet_bytes,
-        hystart: group.hystart,
-        ..FlowConfig::new(number, group.cc)
-    }
-}
-
-fn end(scenario: &Scenario, group: &FlowGroup, start_ns: u64) -> u64 {
-    let stop = group
-        .duration_ns
-        .map_or(u64::MAX, |duration| start_ns + duration);
-    stop.min(scenario.duration_ns)
 }

@@ -5,7 +5,7 @@ use l4sllmd::{OverrideMode, Scope};
 
 use super::curriculum::Curriculum;
 use super::*;
-use crate::net::RateStep;
+use crate::net::{Bursts, Distribution, RateStep, Spread, Walk};
 use crate::transport::Cc;
 
 const MS: u64 = 1_000_000;
@@ -177,6 +177,62 @@ fn other_errors() {
             "rate = \"8 Mbit/s\"\nstep = [{ at = \"0 s\", rate = \"1 Mbit/s\" }]",
             "step[0].at",
         ),
+        (
+            "rate = \"8 Mbit/s\"",
+            "rate = \"8 Mbit/s\"\nbursts = { on = \"1 ms\", of = \"1 ms\" }",
+            "6: bottleneck.bursts.off: missing, but required; is \"of\" meant",
+        ),
+        (
+            "rate = \"8 Mbit/s\"",
+            "rate = \"8 Mbit/s\"\nbursts = { on = \"1 us\", off = \"1 ms\" }",
+            "bottleneck.bursts.on: \"1 us\" is not a duration of 100 us to 10 s",
+        ),
+        (
+            "rate = \"8 Mbit/s\"",
+            "rate = \"8 Mbit/s\"\nbursts = { on = \"1 ms\", off = \"1 ms\", distribution = \"uniforn\" }",
+            "bottleneck.bursts.distribution: unknown value \"uniforn\", did you mean \"uniform\"",
+        ),
+        (
+            "duration = \"10 s\"\nrtt = \"10 ms\"\n[bottleneck]",
+            "duration = \"24 min\"\nrtt = \"10 ms\"\n[bottleneck]\nbursts = { on = \"100 us\", off = \"100 us\" }",
+            "bottleneck.bursts: more than 1000000 of them",
+        ),
+        (
+            "rate = \"8 Mbit/s\"",
+            "rate = \"8 Mbit/s\"\nwalk = { every = \"1 s\", sigma = 0.2, least = \"9 Mbit/s\", most = \"10 Mbit/s\" }",
+            "bottleneck.walk.least: \"9 Mbit/s\" is not a rate of 1 kbit/s to 8 Mbit/s",
+        ),
+        (
+            "rate = \"8 Mbit/s\"",
+            "rate = \"8 Mbit/s\"\nstep = [{ at = \"1 s\", rate = \"1 Mbit/s\" }]\n\
+             walk = { every = \"1 s\", sigma = 0.2, least = \"1 Mbit/s\", most = \"10 Mbit/s\" }",
+            "7: bottleneck.walk: goes with a single rate",
+        ),
+        (
+            "rate = \"8 Mbit/s\"",
+            "rate = \"8 Mbit/s\"\ngrant = \"1 us\"",
+            "bottleneck.grant: \"1 us\" is not a duration of 100 us to 100 ms",
+        ),
+        (
+            "rate = \"8 Mbit/s\"",
+            "rate = \"8 Mbit/s\"\nbursts = { on = \"4 ms\", off = \"6 ms\" }\ngrant = \"5 ms\"",
+            "bottleneck.grant: cannot go with bursts",
+        ),
+        (
+            "rate = \"8 Mbit/s\"",
+            "rate = \"8 Mbit/s\"\nloss = 1.5",
+            "bottleneck.loss: 1.5 is not a number of 0 to 1",
+        ),
+        (
+            "rate = \"8 Mbit/s\"",
+            "rate = \"8 Mbit/s\"\njitter = { mean = \"1 ms\", distribution = \"fixed\" }",
+            "bottleneck.jitter.distribution: unknown value \"fixed\"",
+        ),
+        (
+            "rtt = \"10 ms\"",
+            "rtt = \"10 ms\"\nrtt_jitter = 3",
+            "4: rtt_jitter: 3 is not a number of 0 to 0.5",
+        ),
         ("duration = \"10 s\"", "duration = 10 s", "2:"),
     ] {
         let message = error(from, to);
@@ -327,6 +383,82 @@ fn flows_become_a_plan() {
     assert_ne!(plan, Plan::draw(&scenario, 2));
 }
 
+#[test]
+fn every_key_of_a_link() {
+    let with = |keys: &str| {
+        let rate = "rate = \"8 Mbit/s\"";
+        parse(&MINIMAL.replace(rate, &format!("{rate}\n{keys}")))
+            .unwrap()
+            .link
+    };
+    assert_eq!(with(""), Link::default());
+    let spread = |mean_ns, distribution| Spread {
+        mean_ns,
+        distribution,
+    };
+    let bursty = with(
+        "bursts = { on = \"4 ms\", off = \"6 ms\", distribution = \"exponential\" }\n\
+         loss = 0.001\njitter = { mean = \"1 ms\", distribution = \"uniform\" }",
+    );
+    let want = Link {
+        bursts: Some(Bursts {
+            on: spread(4 * MS, Distribution::Exponential),
+            off: spread(6 * MS, Distribution::Exponential),
+        }),
+        loss: 0.001,
+        jitter: Some(spread(MS, Distribution::Uniform)),
+        ..Link::default()
+    };
+    assert_eq!(bursty, want);
+    let walking = with(
+        "walk = { every = \"100 ms\", sigma = 0.2, least = \"1 Mbit/s\", most = \"16 Mbit/s\" }\n\
+         grant = \"5 ms\"",
+    );
+    let want = Link {
+        walk: Some(Walk {
+            every_ns: 100 * MS,
+            sigma: 0.2,
+            least_bps: 1_000_000,
+            most_bps: 16_000_000,
+        }),
+        grant_ns: Some(5 * MS),
+        ..Link::default()
+    };
+    assert_eq!(walking, want);
+}
+
+/// Each flow's round-trip time varies within the bounds; starts do not move.
+#[test]
+fn repetitions_vary_round_trip_times() {
+    let text = MINIMAL.replace("cc = \"cubic\"", "cc = \"cubic\"\ncount = 500");
+    let plain = parse(&text).unwrap();
+    let varied = parse(&text.replace("rtt =", "rtt_jitter = 0.03\nrtt =")).unwrap();
+    let draw = |scenario: &Scenario, seed| {
+        let flows = Plan::draw(scenario, seed).flows;
+        let of = |flow: FlowPlan| {
+            let rtt_ns = flow.forward_ns + flow.return_ns;
+            assert_eq!(flow.config.handshake_rtt_ns, Some(rtt_ns));
+            (flow.start_ns, rtt_ns)
+        };
+        flows.into_iter().map(of).unzip()
+    };
+    let (starts, rtts): (Vec<u64>, Vec<u64>) = draw(&varied, 1);
+    assert_eq!(draw(&plain, 1), (starts.clone(), vec![10 * MS; 500]));
+    assert_eq!(draw(&varied, 1), (starts, rtts.clone()));
+    assert_ne!(draw(&varied, 2).1, rtts);
+    assert!(
+        rtts.iter()
+            .all(|rtt| (9_700_000..=10_300_000).contains(rtt))
+    );
+    let low = rtts.iter().filter(|rtt| **rtt < 9_850_000).count();
+    let high = rtts.iter().filter(|rtt| **rtt > 10_150_000).count();
+    // A quarter each of 500; the standard deviation is 10.
+    assert!(
+        low.abs_diff(125) < 40 && high.abs_diff(125) < 40,
+        "{low} {high}"
+    );
+}
+
 /// A group more does not move the draws of the others.
 #[test]
 fn groups_draw_independently() {
@@ -441,6 +573,7 @@ fn every_key_is_documented() {
     let sources = [
         include_str!("parse.rs"),
         include_str!("flow.rs"),
+        include_str!("link.rs"),
         include_str!("arm.rs"),
     ];
     let mut keys = 0;

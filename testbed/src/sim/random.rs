@@ -53,6 +53,12 @@ impl Random {
         // 1 - unit() is in (0, 1]: the logarithm is finite.
         -mean * (1.0 - self.unit()).ln()
     }
+
+    /// Normally distributed with mean 0 and variance 1 (Box and Muller).
+    pub fn normal(&mut self) -> f64 {
+        let radius = (-2.0 * (1.0 - self.unit()).ln()).sqrt();
+        radius * (std::f64::consts::TAU * self.unit()).cos()
+    }
 }
 
 /// A seed for part `name`, number `index`, of a run with seed `seed`.
@@ -91,6 +97,13 @@ mod tests {
         assert!((uniform - 0.5).abs() < 0.003, "{uniform}");
         let exponential: f64 = (0..n).map(|_| random.exponential(3.0)).sum::<f64>() / f64::from(n);
         assert!((exponential - 3.0).abs() < 0.03, "{exponential}");
+        let normal: Vec<f64> = (0..n).map(|_| random.normal()).collect();
+        let mean = normal.iter().sum::<f64>() / f64::from(n);
+        let variance = normal.iter().map(|x| x * x).sum::<f64>() / f64::from(n);
+        assert!(
+            mean.abs() < 0.01 && (variance - 1.0).abs() < 0.015,
+            "{mean} {variance}"
+        );
         assert!((0..1000).all(|_| random.below(10) < 10));
         assert_eq!(random.below(0), 0);
     }

@@ -5,7 +5,9 @@ use std::time::Instant;
 
 use crate::aqm::{Codel, Departure, Fifo, FqCodel, Packet, Pie};
 use crate::control::{Controller, EngineFactory, Tap};
-use crate::net::{AccessLink, Bottleneck, Discipline, Flow, Segments, Side};
+use crate::net::{
+    AccessLink, Bottleneck, Discipline, Flow, Path, Segments, Side, Transmission, Transmit,
+};
 use crate::result::{FlowRow, PacketRow, RateStep, Rows, Run, RunMeta, Window};
 use crate::router::{Handle, Router, RouterError};
 use crate::scenario::{Aqm, Arm, Plan, Scenario};
@@ -27,6 +29,7 @@ pub struct Simulation {
     segments: Segments,
     access: Vec<AccessLink>,
     bottleneck: Bottleneck,
+    path: Path,
     way_back: AccessLink,
     controller: Option<Controller>,
     traffic: Traffic,
@@ -94,7 +97,12 @@ impl Simulation {
                     AccessLink::new(client.rate_bps, client.delay_ns, client.buffer_bytes)
                 })
                 .collect(),
-            bottleneck: Bottleneck::new(discipline, scenario.bottleneck.clone()),
+            bottleneck: Bottleneck::new(
+                discipline,
+                scenario.link_rate(seed),
+                scenario.link.service(),
+            ),
+            path: Path::new(&scenario.link, seed),
             way_back: AccessLink::new(scenario.return_bps, 0, RETURN_BUFFER_BYTES),
             controller: None,
             traffic: Traffic::default(),
@@ -155,9 +163,8 @@ impl Simulation {
             if self.events.taken() > 0 {
                 return Err(SimError::Started);
             }
-            let schedule = self.bottleneck.rate().clone();
             let discipline = discipline(&self.aqm, true, derive_seed(self.seed, "aqm", 0))?;
-            self.bottleneck = Bottleneck::new(discipline, schedule);
+            self.bottleneck.replace(discipline);
             self.controller = Some(Controller::new(self.open()?, None, &[])?);
         }
         if let Some(controller) = &mut self.controller {
@@ -422,21 +429,10 @@ impl Simulation {
             }
         }
         self.drops = drops;
-        if let Some(transmission) = transmission {
-            let departure = transmission.departure;
-            let slot = departure.cookie as u32;
-            self.traffic.on_wire += 1;
-            if let Some(segment) = self.segments.get_mut(slot) {
-                segment.ecn = departure.ecn;
-                let flow = segment.flow;
-                self.record(now_ns, flow, &departure);
-                if let Some(end_ns) = transmission.end_ns {
-                    let forward_ns = self.flows[flow as usize].plan.forward_ns;
-                    self.events.schedule(end_ns, Event::Transmitted);
-                    self.events
-                        .schedule(end_ns + forward_ns, Event::Deliver(slot));
-                }
-            }
+        match transmission {
+            Transmit::Begun(transmission) => self.begun(now_ns, transmission),
+            Transmit::Wait(at_ns) => self.events.schedule(at_ns, Event::Transmitted),
+            Transmit::Nothing => {}
         }
         if let Some(controller) = &mut self.controller {
             controller.read(now_ns, &mut self.due_ns)?;
@@ -445,6 +441,36 @@ impl Simulation {
             }
         }
         Ok(())
+    }
+
+    /// Sends what left the queue along its path.
+    fn begun(&mut self, now_ns: u64, transmission: Transmission) {
+        let departure = transmission.departure;
+        let slot = departure.cookie as u32;
+        self.traffic.on_wire += 1;
+        let Some(segment) = self.segments.get_mut(slot) else {
+            return;
+        };
+        segment.ecn = departure.ecn;
+        let flow = segment.flow;
+        self.record(now_ns, flow, &departure);
+        let Some(end_ns) = transmission.end_ns else {
+            return;
+        };
+        self.events
+            .schedule(transmission.free_ns, Event::Transmitted);
+        let forward_ns = self.flows[flow as usize].plan.forward_ns;
+        match self.path.cross(flow, end_ns + forward_ns) {
+            Some(at_ns) => self.events.schedule(at_ns, Event::Deliver(slot)),
+            None => {
+                self.traffic.on_wire -= 1;
+                self.traffic.data.lost += 1;
+                self.segments.take(slot);
+                let flow = &mut self.flows[flow as usize];
+                flow.under_way -= 1;
+                flow.free_if_done();
+            }
+        }
     }
 
     fn deliver(&mut self, now_ns: u64, slot: u32) {

@@ -10,6 +10,7 @@ mod baselines;
 mod coexistence;
 mod dualpi2;
 mod experiment;
+mod links;
 mod overrides;
 mod policy;
 mod reproducible;
