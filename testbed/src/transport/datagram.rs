@@ -4,7 +4,7 @@
 use l4sllm_abi::Ecn;
 
 use super::segment::{Body, DATAGRAM_HEADER_BYTES, Segment};
-use super::{Cc, Endpoint, FlowConfig, ReceiverStats, SenderStats};
+use super::{Cc, Chunks, Endpoint, FlowConfig, ReceiverStats, SenderStats};
 
 /// Bytes of udp_prague's acknowledgement on the wire.
 const ACK_BYTES: u32 = DATAGRAM_HEADER_BYTES + 26;
@@ -18,8 +18,13 @@ pub(super) struct ConstantRate {
     rate_bps: u64,
     limit: u64,
     sent_payload: u64,
-    /// When the first packet left, once it has.
-    start_ns: Option<u64>,
+    chunks: Option<Chunks>,
+    /// When the burst began, once the first packet has left; without chunks,
+    /// there is one.
+    burst_ns: Option<u64>,
+    /// Packets and payload of this burst so far.
+    burst_packets: u64,
+    burst_payload: u64,
     stats: SenderStats,
 }
 
@@ -32,7 +37,10 @@ impl ConstantRate {
             rate_bps: config.rate_bps.unwrap_or(0),
             limit: config.bytes.unwrap_or(u64::MAX),
             sent_payload: 0,
-            start_ns: None,
+            chunks: config.chunks,
+            burst_ns: None,
+            burst_packets: 0,
+            burst_payload: 0,
             stats: SenderStats::default(),
         }
     }
@@ -44,12 +52,24 @@ impl ConstantRate {
         }
     }
 
-    /// When the next packet leaves: counted from the start, so that rounding does
-    /// not add up. `None` before the start.
+    /// When the next packet leaves: counted from the burst's start, so that
+    /// rounding does not add up. `None` before the first.
     fn due(&self) -> Option<u64> {
-        let bits = u128::from(self.stats.sent_packets) * u128::from(self.bytes) * 8;
-        self.start_ns
+        let bits = u128::from(self.burst_packets) * u128::from(self.bytes) * 8;
+        self.burst_ns
             .map(|start| start + (bits * 1_000_000_000 / u128::from(self.rate_bps)) as u64)
+    }
+
+    /// The next burst begins its period after this one did.
+    fn count_in_burst(&mut self, payload: u64) {
+        self.burst_packets += 1;
+        self.burst_payload += payload;
+        let Some(chunks) = self.chunks else { return };
+        if self.burst_payload >= chunks.bytes {
+            self.burst_ns = self.burst_ns.map(|begun_ns| begun_ns + chunks.every_ns);
+            self.burst_packets = 0;
+            self.burst_payload = 0;
+        }
     }
 
     fn active(&self) -> bool {
@@ -66,12 +86,16 @@ impl Endpoint for ConstantRate {
         if !self.active() || self.due().is_some_and(|due| now_ns < due) {
             return None;
         }
-        self.start_ns.get_or_insert(now_ns);
+        self.burst_ns.get_or_insert(now_ns);
         let room = u64::from(self.bytes.saturating_sub(DATAGRAM_HEADER_BYTES).max(1));
-        let payload = room.min(self.limit - self.sent_payload);
+        let burst = self.chunks.map_or(u64::MAX, |chunks| chunks.bytes);
+        let payload = room
+            .min(self.limit - self.sent_payload)
+            .min(burst - self.burst_payload);
         let seq = self.stats.sent_packets;
         self.sent_payload += payload;
         self.stats.sent_packets += 1;
+        self.count_in_burst(payload);
         if self.sent_payload == self.limit {
             self.stats.finished_ns = Some(now_ns);
         }

@@ -30,6 +30,7 @@ mod receiver;
 mod rtt;
 mod scoreboard;
 mod segment;
+mod source;
 mod tcp;
 mod udp_prague;
 
@@ -42,6 +43,7 @@ use l4sllm_abi::Ecn;
 
 pub use cc::{Cc, UnknownCc};
 pub use segment::{Body, DATAGRAM_HEADER_BYTES, EcnCounts, HEADER_BYTES, MAX_SACK, MSS, Segment};
+pub use source::Chunks;
 
 /// One end of a flow.
 pub trait Endpoint {
@@ -74,6 +76,9 @@ pub struct FlowConfig {
     /// Payload bytes after which the flow ends; endless if `None`. Of `udp` and
     /// `udp-prague`, what is sent, whether or not it arrives.
     pub bytes: Option<u64>,
+    /// What its application offers bit by bit; all at once if `None`. Of `udp`,
+    /// bursts at `rate_bps`; `udp-prague` has none.
+    pub chunks: Option<Chunks>,
     /// Rate of `udp` and ceiling of `udp-prague`, bits/s on the wire.
     /// `udp-prague` has none if `None`, `udp` then sends nothing.
     pub rate_bps: Option<u64>,
@@ -100,6 +105,7 @@ impl FlowConfig {
             ecn: cc != Cc::Udp,
             codepoint: None,
             bytes: None,
+            chunks: None,
             rate_bps: None,
             packet_bytes: MSS + HEADER_BYTES,
             receive_window: 16 << 20,

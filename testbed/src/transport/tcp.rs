@@ -19,6 +19,7 @@ use super::probe::TailLossProbe;
 use super::rtt::Rtt;
 use super::scoreboard::Scoreboard;
 use super::segment::{Body, EcnCounts, HEADER_BYTES, MSS, Segment};
+use super::source::Source;
 use super::{Endpoint, FlowConfig, SenderStats};
 
 /// SACKed segments that prove losses without a reordering window, as duplicate
@@ -41,6 +42,9 @@ pub(super) struct TcpSender {
     ecn: Ecn,
     scalable: bool,
     limit: u64,
+    source: Source,
+    /// When data last left.
+    sent_ns: u64,
     receive_window: u64,
     board: Scoreboard,
     rtt: Rtt,
@@ -73,6 +77,8 @@ impl TcpSender {
             ecn: config.ecn_codepoint(),
             scalable: config.cc.is_scalable(),
             limit: config.bytes.unwrap_or(u64::MAX),
+            source: Source::new(config.chunks),
+            sent_ns: 0,
             receive_window: config.receive_window.max(u64::from(MSS)),
             board: Scoreboard::default(),
             cc: control(config, rtt.smoothed_ns()),
@@ -106,7 +112,8 @@ impl TcpSender {
 
     fn new_data(&self) -> u32 {
         let nxt = self.board.nxt();
-        let left = (self.limit - nxt).min(u64::from(MSS));
+        let end = self.limit.min(self.source.offered());
+        let left = end.saturating_sub(nxt).min(u64::from(MSS));
         let in_window = nxt + left <= self.board.una() + self.receive_window;
         if in_window { left as u32 } else { 0 }
     }
@@ -122,6 +129,15 @@ impl TcpSender {
             self.retransmit_now || self.has_room()
         } else {
             self.has_room() && self.new_data() > 0
+        }
+    }
+
+    /// The application offers data again. After a timeout's time without
+    /// sending, what the window was says nothing about the path any more.
+    fn end_idleness(&mut self, now_ns: u64) {
+        let idle_ns = now_ns.saturating_sub(self.sent_ns);
+        if self.stats.sent_packets > 0 && self.board.is_empty() && idle_ns > self.rtt.timeout_ns() {
+            self.cc.after_idle();
         }
     }
 
@@ -323,6 +339,9 @@ impl Endpoint for TcpSender {
         if self.limit == 0 {
             self.stats.finished_ns.get_or_insert(now_ns);
         }
+        if self.source.advance(now_ns) {
+            self.end_idleness(now_ns);
+        }
         if now_ns < self.next_send || !self.may_send() {
             return None;
         }
@@ -332,6 +351,7 @@ impl Endpoint for TcpSender {
         let bytes = len + HEADER_BYTES;
         self.retransmit_now = false;
         self.stats.sent_packets += 1;
+        self.sent_ns = now_ns;
         self.stats.retransmits += u64::from(retransmit);
         if self.timeout_at.is_none() {
             self.restart_timer(now_ns);
@@ -373,6 +393,7 @@ impl Endpoint for TcpSender {
             self.timeout_at,
             self.probe.due_at(),
             self.board.overdue_at(),
+            self.source.next_ns(),
             pacing,
         ];
         deadlines.into_iter().flatten().min()

@@ -137,6 +137,12 @@ impl CongestionControl for Cubic {
         self.epoch = None;
     }
 
+    fn after_idle(&mut self) {
+        self.growth.restart();
+        // The cubic's time does not go on while nothing is sent.
+        self.epoch = None;
+    }
+
     fn window(&self) -> f64 {
         self.growth.window
     }

@@ -89,6 +89,10 @@ impl CongestionControl for Dctcp {
         self.growth.collapse(0.5, first);
     }
 
+    fn after_idle(&mut self) {
+        self.growth.restart();
+    }
+
     fn window(&self) -> f64 {
         self.growth.window
     }

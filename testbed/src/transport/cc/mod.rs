@@ -149,6 +149,10 @@ pub(super) trait CongestionControl: fmt::Debug + Send {
     /// the same segment (RFC 5681, section 3.1, equation 4).
     fn on_timeout(&mut self, now_ns: u64, first: bool);
 
+    /// New data after more than a retransmission timeout without any: at most
+    /// the initial window (RFC 5681, section 4.1).
+    fn after_idle(&mut self);
+
     /// Congestion window.
     fn window(&self) -> f64;
 

@@ -56,6 +56,12 @@ impl Growth {
         self.window = self.ssthresh;
     }
 
+    /// At most the initial window (RFC 5681, section 4.1).
+    pub fn restart(&mut self) {
+        self.window = self.window.min(INITIAL_WINDOW);
+        self.credit = 0.0;
+    }
+
     /// Back to one segment (RFC 5681, section 3.1).
     pub fn collapse(&mut self, factor: f64, first: bool) {
         if first {
@@ -111,6 +117,10 @@ impl CongestionControl for NewReno {
     fn on_timeout(&mut self, _now_ns: u64, first: bool) {
         self.hystart.stop();
         self.growth.collapse(0.5, first);
+    }
+
+    fn after_idle(&mut self) {
+        self.growth.restart();
     }
 
     fn window(&self) -> f64 {

@@ -258,6 +258,13 @@ impl CongestionControl for Prague {
         self.law.align(f64::INFINITY);
     }
 
+    fn after_idle(&mut self) {
+        self.law.mode = Mode::Window;
+        self.law.window = self.law.window.min(INITIAL_WINDOW * PACKET);
+        self.law.align(f64::INFINITY);
+        self.slow_start = self.law.window < self.ssthresh;
+    }
+
     fn window(&self) -> f64 {
         self.law.window / PACKET
     }
