@@ -1,5 +1,8 @@
 //! A flow in the network: its two ends and their timers.
 
+use std::ops::Range;
+
+use crate::result::Transfers;
 use crate::scenario::FlowPlan;
 use crate::transport::{self, Endpoint, Receiver, ReceiverStats, Sender, SenderStats};
 
@@ -21,6 +24,8 @@ pub struct Flow {
     /// Its segments under way, in either direction.
     pub under_way: u32,
     last: Stats,
+    /// When each chunk of the application had arrived, ns.
+    chunks_ns: Vec<u64>,
 }
 
 /// What both ends know.
@@ -52,6 +57,7 @@ impl Flow {
             ends: None,
             under_way: 0,
             last: Stats::default(),
+            chunks_ns: Vec::new(),
         }
     }
 
@@ -85,6 +91,34 @@ impl Flow {
                 receiver: ends.receiver.stats(),
             },
             None => self.last,
+        }
+    }
+
+    /// Data has reached the receiver: chunks that are whole now have arrived.
+    pub fn note_chunks(&mut self, now_ns: u64) {
+        let (Some(chunks), Some(ends)) = (&self.plan.config.chunks, &self.ends) else {
+            return;
+        };
+        let whole = ends.receiver.stats().delivered_bytes / chunks.bytes;
+        self.chunks_ns.resize(whole as usize, now_ns);
+    }
+
+    /// Adds how long its transfers took that began within `measured`, ns:
+    /// its chunks, or itself.
+    pub fn add_transfers(&self, measured: &Range<u64>, transfers: &mut Transfers) {
+        let start_ns = self.plan.start_ns;
+        if let Some(chunks) = &self.plan.config.chunks {
+            let end_ns = self.plan.stop_ns.unwrap_or(u64::MAX).min(measured.end);
+            let offered = (start_ns..end_ns).step_by(chunks.every_ns as usize);
+            for (number, offered_ns) in offered.enumerate() {
+                if measured.contains(&offered_ns) {
+                    let arrived_ns = self.chunks_ns.get(number);
+                    transfers.add(arrived_ns.map(|at_ns| at_ns - offered_ns));
+                }
+            }
+        } else if measured.contains(&start_ns) {
+            let finished_ns = self.stats().receiver.finished_ns;
+            transfers.add(finished_ns.map(|at_ns| at_ns - start_ns));
         }
     }
 

@@ -142,6 +142,7 @@ fn meta(seed: u64, seconds: u64) -> RunMeta {
         goodput_bytes: 0,
         retransmits: 0,
         fair: true,
+        transfers: None,
     };
     RunMeta {
         seed,

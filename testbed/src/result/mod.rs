@@ -36,8 +36,8 @@ pub use series::{Bin, Series, bins};
 pub use statistics::{Distributions, Recorder, Samples, jain, pool, quantile, summarise};
 pub use stored::Stored;
 pub use summary::{
-    Arm, DecisionLatency, Delay, FlowSummary, Overrides, Packets, QueueDelay, Records, Refusals,
-    Repetition, Statistics, Summary,
+    Arm, Completions, DecisionLatency, Delay, FlowSummary, Overrides, Packets, QueueDelay, Records,
+    Refusals, Repetition, Statistics, Summary,
 };
 pub use warnings::{BOTTLENECK_NOT_SLOWEST, FLOW_NEVER_STARTED, QUEUE_NEVER_BUILT, Warning};
 pub use writer::{Rows, RunWriter};
@@ -136,6 +136,31 @@ pub struct FlowMeta {
     pub retransmits: u64,
     /// Whether it counts in Jain's index: long-lived and responsive.
     pub fair: bool,
+    /// Its transfers; none where it has none that end, or none whose end its
+    /// receiver knows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub transfers: Option<Transfers>,
+}
+
+/// Transfers of a flow, or of the short flows that it stands for, that began
+/// in the time measured.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Transfers {
+    /// How long each took that has arrived, from its start to its last byte's
+    /// arrival, ns.
+    pub finished_ns: Vec<u64>,
+    /// Those that had not arrived at the run's end.
+    pub unfinished: u64,
+}
+
+impl Transfers {
+    /// Adds a transfer: how long it took, ns, if it has arrived.
+    pub fn add(&mut self, took_ns: Option<u64>) {
+        match took_ns {
+            Some(took_ns) => self.finished_ns.push(took_ns),
+            None => self.unfinished += 1,
+        }
+    }
 }
 
 #[cfg(test)]

@@ -11,10 +11,10 @@ use std::collections::HashMap;
 use super::histogram::Histogram;
 use super::series::{bits_within, capacity_bits};
 use super::summary::{
-    DecisionLatency, Delay, FlowSummary, Overrides, Packets, QueueDelay, Records, Refusals,
-    Repetition, Statistics,
+    Completions, DecisionLatency, Delay, FlowSummary, Overrides, Packets, QueueDelay, Records,
+    Refusals, Repetition, Statistics,
 };
-use super::{DecisionRow, PacketRow, Run, RunMeta, Window};
+use super::{DecisionRow, PacketRow, Run, RunMeta, Transfers, Window};
 
 /// The numbers of one repetition.
 pub fn summarise(repetition: u32, run: &Run) -> Repetition {
@@ -88,6 +88,7 @@ pub(super) struct FlowSample {
     active_s: f64,
     retransmits: u64,
     pub count: FlowCount,
+    transfers: Option<Transfers>,
 }
 
 impl Recorder {
@@ -224,6 +225,7 @@ impl FlowSample {
             goodput_bits: flow.goodput_bytes as f64 * 8.0,
             active_s: until.saturating_sub(from) as f64 / 1e9,
             retransmits: flow.retransmits,
+            transfers: flow.transfers.clone(),
             ..FlowSample::default()
         }
     }
@@ -364,6 +366,11 @@ impl FlowSums {
             sum.count.left += flow.count.left;
             sum.count.marks += flow.count.marks;
             sum.count.drops += flow.count.drops;
+            if let Some(new) = &flow.transfers {
+                let sum = sum.transfers.get_or_insert_default();
+                sum.finished_ns.extend(&new.finished_ns);
+                sum.unfinished += new.unfinished;
+            }
         }
     }
 }
@@ -377,6 +384,22 @@ fn flow_summary(flow: &FlowSample) -> FlowSummary {
         marks: flow.count.marks,
         drops: flow.count.drops,
         retransmits: flow.retransmits,
+        completions: flow.transfers.as_ref().map(completions),
+    }
+}
+
+fn completions(transfers: &Transfers) -> Completions {
+    let mut took_ns = transfers.finished_ns.clone();
+    took_ns.sort_unstable();
+    let sum: f64 = took_ns.iter().map(|ns| *ns as f64).sum();
+    let ms = |q| quantile(&took_ns, q).map(|ns| ns as f64 / 1e6);
+    Completions {
+        finished: took_ns.len() as u64,
+        unfinished: transfers.unfinished,
+        mean_ms: (!took_ns.is_empty()).then(|| sum / took_ns.len() as f64 / 1e6),
+        p50_ms: ms(0.5),
+        p95_ms: ms(0.95),
+        p99_ms: ms(0.99),
     }
 }
 

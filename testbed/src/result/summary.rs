@@ -135,6 +135,28 @@ pub struct FlowSummary {
     pub drops: u64,
     /// Segments that it sent again.
     pub retransmits: u64,
+    /// How long its transfers took; none where it has none that end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub completions: Option<Completions>,
+}
+
+/// Completion times of transfers that began in the time measured: short flows,
+/// flows with a limit, chunks that an application offered.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+pub struct Completions {
+    /// Transfers that have arrived.
+    pub finished: u64,
+    /// Transfers that had not at the end; the times leave them out.
+    pub unfinished: u64,
+    /// Arithmetic mean, from the start to the last byte's arrival, ms; like
+    /// the others none where nothing has arrived.
+    pub mean_ms: Option<f64>,
+    /// Median, ms.
+    pub p50_ms: Option<f64>,
+    /// 95th percentile, ms.
+    pub p95_ms: Option<f64>,
+    /// 99th percentile, ms.
+    pub p99_ms: Option<f64>,
 }
 
 /// packets in = forwarded + dropped + queued.

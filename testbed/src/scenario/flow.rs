@@ -2,8 +2,8 @@
 
 use l4sllm_abi::Ecn;
 
-use crate::transport::Cc;
-use l4sllm_model::strict_toml::{DURATION, Section, TomlError};
+use crate::transport::{Cc, Chunks, DATAGRAM_HEADER_BYTES};
+use l4sllm_model::strict_toml::{DURATION, Field, Section, TomlError};
 
 /// Flows of one kind.
 #[derive(Debug, Clone, PartialEq)]
@@ -34,6 +34,8 @@ pub struct FlowGroup {
     pub rate_bps: Option<u64>,
     /// Payload bytes that each sends; endless if none.
     pub bytes: Option<u64>,
+    /// What the application offers bit by bit; all at once if none.
+    pub chunks: Option<Chunks>,
     /// Bytes of a datagram on the wire.
     pub packet_bytes: u32,
     /// HyStart++ of `newreno` and `cubic`.
@@ -87,6 +89,7 @@ impl FlowGroup {
             rtt_ns: None,
             rate_bps: None,
             bytes: None,
+            chunks: None,
             packet_bytes: defaults.packet_bytes,
             hystart: defaults.hystart,
             arrivals: None,
@@ -102,11 +105,31 @@ impl FlowGroup {
         }
     }
 
-    /// Whether it holds a queue: responsive and without an end of its own.
+    /// Whether it has transfers that end, and whose end the receiver knows: it
+    /// does not know which datagrams are missing.
+    pub fn has_transfers(&self) -> bool {
+        let ends = self.bytes.is_some() || self.arrivals.is_some() || self.chunks.is_some();
+        ends && self.is_stream()
+    }
+
+    /// Whether it is a stream of bytes, not of datagrams.
+    pub fn is_stream(&self) -> bool {
+        !matches!(self.cc, Cc::Udp | Cc::UdpPrague)
+    }
+
+    /// Whether it holds a queue: responsive, without an end of its own, and
+    /// with data to send at any time.
     pub fn is_lasting(&self) -> bool {
-        self.cc != Cc::Udp && self.bytes.is_none() && self.arrivals.is_none()
+        let ends = self.bytes.is_some() || self.arrivals.is_some();
+        self.cc != Cc::Udp && !ends && self.chunks.is_none()
     }
 }
+
+/// Short flows of a repetition at the most: all are drawn before it runs.
+pub(super) const MAX_ARRIVALS: f64 = 1e6;
+
+/// Codepoints that say that a packet is ECN-capable.
+pub(super) const CODEPOINTS: [(&str, Ecn); 2] = [("ect0", Ecn::Ect0), ("ect1", Ecn::Ect1)];
 
 pub(super) fn read(
     mut section: Section<'_>,
@@ -115,7 +138,6 @@ pub(super) fn read(
 ) -> Result<FlowGroup, TomlError> {
     const HOUR: u64 = 3_600_000_000_000;
     const GBIT: u64 = 1_000_000_000;
-    const MAX_ARRIVALS: f64 = 1e6;
     let controls = Cc::ALL.map(|cc| (cc.name(), cc));
     let cc = section.require("cc")?.choice(&controls)?;
     let mut group = FlowGroup::new(cc.name(), cc);
@@ -126,8 +148,7 @@ pub(super) fn read(
         group.ecn = field.boolean()?;
     }
     if let Some(field) = section.field("codepoint") {
-        let codepoint = field.choice(&[("ect0", Ecn::Ect0), ("ect1", Ecn::Ect1)])?;
-        group.codepoint = Some(codepoint);
+        group.codepoint = Some(field.choice(&CODEPOINTS)?);
         group.ecn = true;
     }
     if let Some(field) = section.field("client") {
@@ -162,9 +183,16 @@ pub(super) fn read(
     } else if cc == Cc::Udp {
         return Err(section.error("rate", "missing, but udp needs one"));
     }
+    if let Some(field) = section.field("chunks") {
+        group.chunks = Some(read_chunks(field, &group, duration_ns)?);
+        for key in ["bytes", "arrivals"] {
+            if section.has(key) {
+                return Err(section.error(key, "cannot go with chunks"));
+            }
+        }
+    }
     if let Some(field) = section.field("arrivals") {
         let arrivals = read_arrivals(field.section()?)?;
-        // All flows of a repetition are drawn before it runs.
         if arrivals.per_s * duration_ns as f64 / 1e9 > MAX_ARRIVALS {
             return Err(section.error(
                 "arrivals",
@@ -202,7 +230,49 @@ pub(super) fn read(
     Ok(group)
 }
 
+/// `group` has its control, rate and packet.
+fn read_chunks(field: Field<'_>, group: &FlowGroup, duration_ns: u64) -> Result<Chunks, TomlError> {
+    const MAX_CHUNKS: u64 = 1_000_000;
+    if group.cc == Cc::UdpPrague {
+        return Err(field.error("udp-prague has none"));
+    }
+    let mut section = field.section()?;
+    let chunks = Chunks {
+        bytes: section.require("bytes")?.size(1..=10_000_000_000)?,
+        every_ns: section
+            .require("every")?
+            .duration(1_000_000..=3_600_000_000_000)?,
+    };
+    if duration_ns / chunks.every_ns > MAX_CHUNKS {
+        return Err(section.error(
+            "every",
+            format_args!("more than {MAX_CHUNKS} chunks in the scenario's duration"),
+        ));
+    }
+    if let Some(rate_bps) = group.rate_bps {
+        let payload = group.packet_bytes - DATAGRAM_HEADER_BYTES;
+        let packets = chunks.bytes.div_ceil(u64::from(payload));
+        let bits = u128::from(packets) * u128::from(group.packet_bytes) * 8;
+        if bits * 1_000_000_000 > u128::from(rate_bps) * u128::from(chunks.every_ns) {
+            return Err(section.error(
+                "bytes",
+                "a burst at the flow's rate lasts longer than every",
+            ));
+        }
+    }
+    section.finish()?;
+    Ok(chunks)
+}
+
 fn read_arrivals(mut section: Section<'_>) -> Result<Arrivals, TomlError> {
+    let per_s = section.require("per_s")?.number(0.001..=10_000.0)?;
+    let size = read_size(&mut section)?;
+    section.finish()?;
+    Ok(Arrivals { per_s, size })
+}
+
+/// Reads the distribution of sizes among the keys of arrivals.
+pub(super) fn read_size(section: &mut Section<'_>) -> Result<SizeDistribution, TomlError> {
     #[derive(Clone, Copy)]
     enum Kind {
         Fixed,
@@ -210,13 +280,12 @@ fn read_arrivals(mut section: Section<'_>) -> Result<Arrivals, TomlError> {
         Pareto,
     }
     const SIZES: std::ops::RangeInclusive<u64> = 1..=10_000_000_000;
-    let per_s = section.require("per_s")?.number(0.001..=10_000.0)?;
     let kinds = [
         ("fixed", Kind::Fixed),
         ("exponential", Kind::Exponential),
         ("pareto", Kind::Pareto),
     ];
-    let size = match section.require("size")?.choice(&kinds)? {
+    Ok(match section.require("size")?.choice(&kinds)? {
         Kind::Fixed => SizeDistribution::Fixed(section.require("mean")?.size(SIZES)?),
         Kind::Exponential => SizeDistribution::Exponential(section.require("mean")?.size(SIZES)?),
         Kind::Pareto => {
@@ -227,7 +296,5 @@ fn read_arrivals(mut section: Section<'_>) -> Result<Arrivals, TomlError> {
                 most: section.require("most")?.size(least + 1..=*SIZES.end())?,
             }
         }
-    };
-    section.finish()?;
-    Ok(Arrivals { per_s, size })
+    })
 }

@@ -5,9 +5,9 @@ use l4sllm_abi::Queue;
 
 use super::{Arrivals, FlowGroup, Scenario, SizeDistribution};
 use crate::aqm::classify;
-use crate::result::FlowMeta;
+use crate::result::{FlowMeta, Transfers};
 use crate::sim::Random;
-use crate::transport::FlowConfig;
+use crate::transport::{Chunks, FlowConfig, MSS};
 
 /// The traffic of one repetition.
 #[derive(Debug, Clone, PartialEq)]
@@ -125,6 +125,7 @@ impl Drawing<'_> {
             goodput_bytes: 0,
             retransmits: 0,
             fair,
+            transfers: self.group.has_transfers().then(Transfers::default),
         });
     }
 
@@ -168,6 +169,14 @@ impl Drawing<'_> {
             ecn: group.ecn,
             codepoint: group.codepoint,
             bytes,
+            chunks: group.chunks.map(|chunks| Chunks {
+                // A stream's segments are whole but for the last.
+                bytes: match group.is_stream() {
+                    true => chunks.bytes.next_multiple_of(u64::from(MSS)),
+                    false => chunks.bytes,
+                },
+                ..chunks
+            }),
             rate_bps: group.rate_bps,
             packet_bytes: group.packet_bytes,
             hystart: group.hystart,

@@ -143,6 +143,26 @@ fn other_errors() {
             "cannot go with arrivals",
         ),
         (
+            "cc = \"cubic\"",
+            "cc = \"cubic\"\nbytes = \"1 kB\"\nchunks = { bytes = \"1 kB\", every = \"1 s\" }",
+            "flow[0].bytes: cannot go with chunks",
+        ),
+        (
+            "cc = \"cubic\"",
+            "cc = \"cubic\"\nchunks = { bytes = \"1 kB\", ever = \"1 s\" }",
+            "8: flow[0].chunks.every: missing, but required; is \"ever\" meant",
+        ),
+        (
+            "cc = \"cubic\"",
+            "cc = \"udp-prague\"\nchunks = { bytes = \"1 kB\", every = \"1 s\" }",
+            "flow[0].chunks: udp-prague has none",
+        ),
+        (
+            "cc = \"cubic\"",
+            "cc = \"udp\"\nrate = \"1 Mbit/s\"\nchunks = { bytes = \"125 kB\", every = \"1 s\" }",
+            "flow[0].chunks.bytes: a burst at the flow's rate lasts longer than every",
+        ),
+        (
             "aqm = \"dualpi2\"",
             "aqm = \"fifo\"\nprofile = \"tuned\"",
             "only dualpi2 has this",

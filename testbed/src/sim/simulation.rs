@@ -493,6 +493,9 @@ impl Simulation {
         if let Some(end) = flow.end(side) {
             end.on_segment(now_ns, &segment);
         }
+        if side == Side::Receiver {
+            flow.note_chunks(now_ns);
+        }
         self.pump(now_ns, segment.flow, side);
     }
 
@@ -530,6 +533,11 @@ impl Simulation {
         for (at, meta) in reported.iter_mut().enumerate() {
             meta.goodput_bytes = delivered[at] - self.delivered_before[at];
             meta.retransmits = retransmits[at];
+        }
+        for flow in &self.flows {
+            if let Some(transfers) = &mut reported[flow.plan.reported as usize].transfers {
+                flow.add_transfers(&(self.warmup_ns..self.duration_ns), transfers);
+            }
         }
         for flow in self.flows.iter().filter(|flow| flow.plan.lasting) {
             if let Some(finished_ns) = flow.stats().sender.finished_ns {

@@ -1,6 +1,6 @@
 use super::*;
 use crate::result::fixture::{Shape, run};
-use crate::result::{DecisionRow, FlowMeta, RateStep};
+use crate::result::{DecisionRow, FlowMeta, RateStep, Transfers};
 
 const SHAPE: Shape = Shape {
     classic_ns: 15_000_000,
@@ -200,6 +200,7 @@ fn a_flow_that_wins_once_and_loses_once_is_not_fair() {
             goodput_bytes,
             retransmits: 0,
             fair: true,
+            transfers: None,
         };
         let flows = goodputs.into_iter().enumerate().map(flow).collect();
         Samples::of(&Run {
@@ -213,6 +214,56 @@ fn a_flow_that_wins_once_and_loses_once_is_not_fair() {
     };
     let (a, b) = (repetition([1000, 0]), repetition([0, 1000]));
     assert_eq!(pool(&[&a, &b]).jain, Some(0.5));
+}
+
+/// Completion times of all repetitions are pooled, and those that did not end
+/// are counted and left out.
+#[test]
+fn completion_times_are_pooled() {
+    let repetition = |finished_ns: Vec<u64>, unfinished| {
+        let web = FlowMeta {
+            name: "web".to_owned(),
+            cc: "cubic".to_owned(),
+            queue: 0,
+            start_ns: 0,
+            end_ns: 1_000_000_000,
+            goodput_bytes: 0,
+            retransmits: 0,
+            fair: false,
+            transfers: Some(Transfers {
+                finished_ns,
+                unfinished,
+            }),
+        };
+        let mut bulk = web.clone();
+        bulk.name = "bulk".to_owned();
+        bulk.transfers = None;
+        Samples::of(&Run {
+            meta: RunMeta {
+                end_ns: 1_000_000_000,
+                flows: vec![web, bulk],
+                ..RunMeta::default()
+            },
+            ..Run::default()
+        })
+    };
+    let ms = |from: u64, to: u64| (from..=to).map(|ms| ms * 1_000_000).collect();
+    let (a, b) = (repetition(ms(1, 50), 2), repetition(ms(51, 100), 1));
+    let pooled = pool(&[&a, &b]);
+    let web = pooled.flows[0].completions.unwrap();
+    assert_eq!((web.finished, web.unfinished), (100, 3));
+    for (got, want) in [
+        (web.mean_ms, 50.5),
+        (web.p50_ms, 50.0),
+        (web.p95_ms, 95.0),
+        (web.p99_ms, 99.0),
+    ] {
+        assert_eq!(got, Some(want));
+    }
+    assert_eq!(pooled.flows[1].completions, None);
+    let none = repetition(Vec::new(), 4);
+    let none = pool(&[&none]).flows[0].completions.unwrap();
+    assert_eq!((none.finished, none.unfinished, none.mean_ms), (0, 4, None));
 }
 
 #[test]
