@@ -192,8 +192,21 @@ impl Drawing<'_> {
 }
 
 impl SizeDistribution {
+    /// Mean size, bytes.
+    pub(super) fn mean(&self) -> f64 {
+        match *self {
+            SizeDistribution::Fixed(mean) | SizeDistribution::Exponential(mean) => mean as f64,
+            SizeDistribution::Pareto { shape, least, most } => {
+                let (least, most) = (least as f64, most as f64);
+                let cut = 1.0 - (least / most).powf(shape);
+                let tail = 1.0 - (least / most).powf(shape - 1.0);
+                least * shape / (shape - 1.0) * tail / cut
+            }
+        }
+    }
+
     /// Draws a size, at least 1 byte.
-    fn draw(&self, random: &mut Random) -> u64 {
+    pub(super) fn draw(&self, random: &mut Random) -> u64 {
         match *self {
             SizeDistribution::Fixed(bytes) => bytes,
             SizeDistribution::Exponential(mean) => random.exponential(mean as f64).max(1.0) as u64,

@@ -7,23 +7,28 @@
 
 mod behaviour;
 mod explorer;
+mod flow;
+mod link;
 mod noise;
 mod parse;
+mod part;
 mod range;
 
 #[cfg(test)]
 mod tests;
 
 pub use behaviour::{Behaviour, Drawn};
+pub use flow::{ArrivalsRange, FlowRange, Often};
+pub use link::{LinkRange, WalkRange};
 pub use noise::{Noise, NoiseMode};
-pub use range::Range;
+pub use part::{BANDS, BEYOND, Part};
+pub use range::{Names, Range};
 
 use std::path::Path;
 
-use super::{FlowGroup, Scenario, ScenarioError};
-use crate::net::{RateSchedule, RateStep};
+use super::{Scenario, ScenarioError};
 use crate::sim::{Random, derive_seed};
-use crate::transport::Cc;
+use flow::Setting;
 
 /// Ranges to draw from.
 #[derive(Debug, Clone, PartialEq)]
@@ -50,15 +55,16 @@ pub struct Curriculum {
     pub records: usize,
     /// Round-trip time without queue of flows that have none of their own, ns.
     pub rtt_ns: Range,
-    /// Rate of the bottleneck, bits per second.
-    pub rate_bps: Range,
-    /// Changes of the rate: time between two, ns, and the factor on the first
-    /// rate that each draws.
-    pub change: Option<(Range, Range)>,
+    /// Part of a flow's round-trip time by which repetitions vary it.
+    pub rtt_jitter: f64,
+    /// The bottleneck.
+    pub link: LinkRange,
     /// Traffic.
     pub flows: Vec<FlowRange>,
     /// Who decides.
     pub behaviours: Vec<Behaviour>,
+    /// The part that conditions are drawn from; everything if none.
+    pub part: Option<Part>,
 }
 
 /// Behaviours of a condition.
@@ -68,23 +74,6 @@ pub enum PerCondition {
     Drawn(u32),
     /// Each one once, in their order: outcomes can then be compared.
     Each,
-}
-
-/// Flows of one kind.
-#[derive(Debug, Clone, PartialEq)]
-pub struct FlowRange {
-    /// Name.
-    pub name: String,
-    /// Congestion controls, each as likely.
-    pub cc: Vec<Cc>,
-    /// How many; none is possible.
-    pub count: Range,
-    /// Round-trip time of their own, ns.
-    pub rtt_ns: Option<Range>,
-    /// Rate of `udp` as a share of the link's.
-    pub load: Option<Range>,
-    /// When the first starts, as a share of the duration.
-    pub start: Range,
 }
 
 /// An episode, drawn.
@@ -125,6 +114,18 @@ impl Curriculum {
         self.duration_ns = duration_ns;
     }
 
+    /// The same curriculum, whose conditions are drawn from `part` alone: no
+    /// range of a condition has a value in both parts.
+    pub fn part(&self, part: Part) -> Curriculum {
+        Curriculum {
+            rtt_ns: self.rtt_ns.part(part),
+            link: self.link.part(part),
+            flows: self.flows.iter().map(|flow| flow.part(part)).collect(),
+            part: Some(part),
+            ..self.clone()
+        }
+    }
+
     /// A scenario with an arm for each policy that the behaviours name.
     pub fn policies(&self) -> Scenario {
         let mut scenario = Scenario::new(&self.name, 1, 1);
@@ -159,13 +160,19 @@ impl Curriculum {
 
     /// Draws condition `number`: a scenario without arms.
     pub fn condition(&self, seed: u64, number: u32) -> Scenario {
+        let seed = match self.part {
+            Some(part) => derive_seed(seed, part.name(), 0),
+            None => seed,
+        };
         let seed = derive_seed(seed, "condition", u64::from(number));
         let random = &mut Random::stream(seed, "condition");
-        let rate_bps = self.rate_bps.draw_whole(random);
+        let rate_bps = self.link.rate_bps.draw_whole(random);
         let mut scenario = Scenario {
             seed,
             duration_ns: self.duration_ns,
             warmup_ns: self.warmup_ns,
+            rtt_jitter: self.rtt_jitter,
+            link: self.link.draw(rate_bps, &mut Random::stream(seed, "link")),
             ..Scenario::new(
                 &format!("{}-{number:05}", self.name),
                 rate_bps,
@@ -176,18 +183,20 @@ impl Curriculum {
         for client in &mut scenario.clients {
             client.rate_bps = client.rate_bps.max(10 * rate_bps);
         }
+        let duty = scenario.link.bursts.map_or(1.0, |bursts| bursts.duty());
+        let setting = Setting {
+            rate_bps,
+            mean_bps: (rate_bps as f64 * duty) as u64,
+            duration_ns: self.duration_ns,
+        };
         // Another draw where all counts are 0, which the parser has made sure
         // is not all that there is.
         while scenario.flows.is_empty() {
             for range in &self.flows {
-                scenario
-                    .flows
-                    .extend(range.draw(random, rate_bps, self.duration_ns));
+                scenario.flows.extend(range.draw(random, setting));
             }
         }
-        if let Some((every, factor)) = &self.change {
-            scenario.bottleneck = changes(rate_bps, self.duration_ns, every, factor, random);
-        }
+        scenario.bottleneck = self.link.schedule(rate_bps, self.duration_ns, random);
         scenario
     }
 
@@ -221,45 +230,4 @@ impl Curriculum {
         // Rounding alone comes here.
         &self.behaviours[self.behaviours.len() - 1]
     }
-}
-
-impl FlowRange {
-    fn draw(&self, random: &mut Random, rate_bps: u64, duration_ns: u64) -> Option<FlowGroup> {
-        let cc = range::pick(&self.cc, random);
-        let count = self.count.draw_whole(random) as u32;
-        let rtt_ns = self.rtt_ns.as_ref().map(|range| range.draw_whole(random));
-        let load = self.load.as_ref().map(|range| range.draw(random));
-        let start = self.start.draw(random);
-        let group = FlowGroup {
-            count,
-            rtt_ns,
-            rate_bps: load.map(|load| ((rate_bps as f64 * load) as u64).max(1000)),
-            start_ns: (duration_ns as f64 * start) as u64,
-            ..FlowGroup::new(&self.name, cc)
-        };
-        (count > 0).then_some(group)
-    }
-}
-
-/// A rate that changes at random.
-fn changes(
-    rate_bps: u64,
-    duration_ns: u64,
-    every: &Range,
-    factor: &Range,
-    random: &mut Random,
-) -> RateSchedule {
-    let mut steps = vec![RateStep {
-        from_ns: 0,
-        bits_per_s: rate_bps,
-    }];
-    let mut at_ns = every.draw_whole(random);
-    while at_ns < duration_ns {
-        steps.push(RateStep {
-            from_ns: at_ns,
-            bits_per_s: ((rate_bps as f64 * factor.draw(random)) as u64).max(1000),
-        });
-        at_ns += every.draw_whole(random);
-    }
-    RateSchedule::new(steps).expect("the first is at 0, times increase, rates are above 0")
 }

@@ -8,7 +8,6 @@ use super::noise::{MAX_HOLD, MAX_INTERVAL};
 use super::range::{Range, read_choice};
 use super::{Behaviour, Curriculum, FlowRange, Noise, NoiseMode, PerCondition};
 use crate::scenario::{ScenarioError, values};
-use crate::transport::Cc;
 use l4sllm_model::strict_toml::{Field, Section, Source, TomlError};
 
 type Result<T, E = TomlError> = std::result::Result<T, E>;
@@ -16,7 +15,6 @@ type Result<T, E = TomlError> = std::result::Result<T, E>;
 const US: u64 = 1_000;
 const MS: u64 = 1_000_000;
 const S: u64 = 1_000_000_000;
-const GBIT: u64 = 1_000_000_000;
 
 pub(super) fn parse(path: &Path, text: &str) -> Result<Curriculum, ScenarioError> {
     Ok(Source { path, text }.read(|section| read(section, path, text))?)
@@ -47,11 +45,15 @@ fn read(mut section: Section<'_>, path: &Path, text: &str) -> Result<Curriculum>
         None => usize::MAX,
     };
     let rtt_ns = Range::read(section.require("rtt")?, rtt)?;
-    let (rate_bps, change) = read_bottleneck(section.require("bottleneck")?.section()?)?;
+    let rtt_jitter = match section.field("rtt_jitter") {
+        Some(field) => field.number(0.0..=0.5)?,
+        None => 0.0,
+    };
+    let link = super::link::read(section.require("bottleneck")?.section()?, duration_ns)?;
     let mut flows: Vec<FlowRange> = Vec::new();
     for group in section.sections("flow")? {
         let place = group.error("name", "another flow has this name");
-        let group = read_flow(group)?;
+        let group = super::flow::read(group)?;
         if flows.iter().any(|other| other.name == group.name) {
             return Err(place);
         }
@@ -70,7 +72,7 @@ fn read(mut section: Section<'_>, path: &Path, text: &str) -> Result<Curriculum>
         behaviours.push(behaviour);
     }
     if behaviours.is_empty() {
-        return Err(section.error("behaviour", "missing, but at least one is required"));
+        behaviours.push(plain("dualpi2"));
     }
     let per_condition = match section.field("behaviours") {
         Some(field) if field.text().is_ok() => field.choice(&[("each", PerCondition::Each)])?,
@@ -97,74 +99,25 @@ fn read(mut section: Section<'_>, path: &Path, text: &str) -> Result<Curriculum>
         from_ns,
         records,
         rtt_ns,
-        rate_bps,
-        change,
+        rtt_jitter,
+        link,
         flows,
         behaviours,
+        part: None,
     })
 }
 
-fn read_bottleneck(mut section: Section<'_>) -> Result<(Range, Option<(Range, Range)>)> {
-    let rate = Range::read(section.require("rate")?, |field| {
-        Ok(field.rate(100_000..=10 * GBIT)? as f64)
-    })?;
-    let change = match section.field("change") {
-        Some(field) => {
-            let mut section = field.section()?;
-            let every = Range::read(section.require("every")?, |field| {
-                Ok(field.duration(100 * MS..=3600 * S)? as f64)
-            })?;
-            let factor = Range::read(section.require("factor")?, |f| f.number(0.01..=100.0))?;
-            section.finish()?;
-            Some((every, factor))
-        }
-        None => None,
-    };
-    section.finish()?;
-    Ok((rate, change))
-}
-
-fn read_flow(mut section: Section<'_>) -> Result<FlowRange> {
-    let controls = Cc::ALL.map(|cc| (cc.name(), cc));
-    let cc = read_choice(section.require("cc")?, &controls)?;
-    let mut flow = FlowRange {
-        name: match section.field("name") {
-            Some(field) => values::name(&field)?,
-            None => cc[0].name().to_owned(),
-        },
-        count: match section.field("count") {
-            Some(field) => Range::read(field, |field| Ok(f64::from(field.count(0..=1000)?)))?,
-            None => Range::Fixed(1.0),
-        },
-        rtt_ns: None,
-        load: None,
-        start: Range::Fixed(0.0),
-        cc,
-    };
-    if let Some(field) = section.field("rtt") {
-        flow.rtt_ns = Some(Range::read(field, rtt)?);
+/// RFC 9332's settings.
+fn plain(name: &str) -> Behaviour {
+    Behaviour {
+        target_ns: Range::Fixed(l4sllm_abi::Params::default().target_ns as f64),
+        gain: Range::Fixed(1.0),
+        ..Behaviour::dualpi2(name)
     }
-    if let Some(field) = section.field("start") {
-        flow.start = Range::read(field, |field| field.number(0.0..=0.9))?;
-    }
-    let udp = flow.cc.contains(&Cc::Udp);
-    match section.field("load") {
-        Some(field) if udp && flow.cc.iter().all(|cc| *cc == Cc::Udp) => {
-            flow.load = Some(Range::read(field, |field| field.number(0.001..=10.0))?);
-        }
-        Some(field) => return Err(field.error("goes with cc = \"udp\" alone")),
-        None if udp => return Err(section.error("load", "missing, but udp needs one")),
-        None => {}
-    }
-    section.finish()?;
-    Ok(flow)
 }
 
 fn read_behaviour(mut section: Section<'_>, file: &Path) -> Result<Behaviour> {
-    let mut behaviour = Behaviour::dualpi2(&values::name(&section.require("name")?)?);
-    let base = l4sllm_abi::Params::default();
-    behaviour.target_ns = Range::Fixed(base.target_ns as f64);
-    behaviour.gain = Range::Fixed(1.0);
+    let mut behaviour = plain(&values::name(&section.require("name")?)?);
     if let Some(field) = section.field("weight") {
         behaviour.weight = field.number(0.0..=1e6)?;
     }
@@ -292,6 +245,6 @@ fn interval(field: &Field<'_>) -> Result<f64> {
     Ok(field.integer(1..=MAX_INTERVAL)? as f64)
 }
 
-fn rtt(field: &Field<'_>) -> Result<f64> {
+pub(super) fn rtt(field: &Field<'_>) -> Result<f64> {
     Ok(field.duration(values::RTT)? as f64)
 }

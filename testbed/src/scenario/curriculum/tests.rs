@@ -5,10 +5,14 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use l4sllm_abi::{Record, header, raw};
+use l4sllm_abi::{Ecn, Record, header, raw};
 use l4sllmd::{Decision, Scheduler};
+use proptest::prelude::*;
 
 use super::*;
+use crate::net::{Distribution, Spread};
+use crate::scenario::SizeDistribution;
+use crate::transport::Cc;
 
 const TEXT: &str = r#"
 conditions = 3
@@ -369,11 +373,303 @@ fn a_mistake_is_told_with_its_key_and_what_was_expected() {
     }
 }
 
+/// Every key of links and traffic, with ranges in it.
+const LINKS: &str = r#"
+conditions = 3
+duration = "10 s"
+rtt = { log_uniform = ["5 ms", "80 ms"] }
+rtt_jitter = 0.03
+
+[bottleneck]
+rate = { log_uniform = ["20 Mbit/s", "200 Mbit/s"] }
+bursts = { on = { uniform = ["1 ms", "6 ms"] }, off = { log_uniform = ["1 ms", "9 ms"] }, distribution = { training = ["fixed"], test = ["exponential"] } }
+loss = { choice = [0, 0.001] }
+jitter = { mean = { uniform = ["0 ms", "4 ms"] }, distribution = "uniform" }
+
+[[flow]]
+name = "bulk"
+cc = { training = ["cubic"], test = ["newreno"] }
+count = { training = [1, 4], test = [2, 8] }
+ecn = { choice = [true, false] }
+
+[[flow]]
+name = "web"
+cc = "cubic"
+count = 1
+arrivals = { load = { uniform = [0.1, 0.4] }, size = "pareto", shape = 1.2, least = "4 kB", most = "2 MB" }
+
+[[flow]]
+name = "video"
+cc = "prague"
+chunks = { share = { uniform = [0.05, 0.2] }, every = "2 s" }
+
+[[flow]]
+name = "burst"
+cc = "udp"
+codepoint = "ect1"
+load = 0.9
+chunks = { share = 0.05, every = { uniform = ["50 ms", "200 ms"] } }
+"#;
+
+const WALK: &str = "walk = { every = { uniform = [\"0.1 s\", \"1 s\"] }, \
+                    sigma = { uniform = [0.1, 0.4] }, least = 0.2, most = { uniform = [2, 4] } }\n\
+                    grant = { choice = [\"1 ms\", \"5 ms\"] }\n";
+
+/// With a walk in place of the bursts.
+fn walking() -> String {
+    let lines = LINKS.lines().map(|line| match line.starts_with("bursts") {
+        true => WALK,
+        false => line,
+    });
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn links_and_traffic_are_drawn_as_asked() {
+    let curriculum = parse(LINKS).unwrap();
+    assert_eq!(curriculum.behaviours.len(), 1);
+    let mut loads = Vec::new();
+    for number in 0..200 {
+        let scenario = curriculum.condition(5, number);
+        assert_eq!(scenario.rtt_jitter, 0.03);
+        let bursts = scenario.link.bursts.unwrap();
+        assert!((1_000_000..=6_000_000).contains(&bursts.on.mean_ns));
+        assert!([0.0, 0.001].contains(&scenario.link.loss));
+        let jitter = scenario.link.jitter.unwrap();
+        assert_eq!(jitter.distribution, Distribution::Uniform);
+        let rate = scenario.bottleneck.steps()[0].bits_per_s as f64;
+        let mean = rate * bursts.duty();
+        let [bulk, web, video, burst] = &scenario.flows[..] else {
+            panic!("{:?}", scenario.flows)
+        };
+        assert!([1, 2, 4, 8].contains(&bulk.count));
+        assert_eq!((burst.ecn, burst.codepoint), (true, Some(Ecn::Ect1)));
+        let arrivals = web.arrivals.unwrap();
+        loads.push(arrivals.per_s * arrivals.size.mean() * 8.0 / mean);
+        let chunks = video.chunks.unwrap();
+        let share = chunks.bytes as f64 * 8.0 / 2.0 / mean;
+        assert!((0.0499..=0.2001).contains(&share), "{share}");
+        // Bursts of unresponsive traffic at 0.9 of the link's own rate.
+        assert!((burst.rate_bps.unwrap() as f64 / rate - 0.9).abs() < 1e-6);
+        let chunks = burst.chunks.unwrap();
+        let bps = chunks.bytes as f64 * 8e9 / chunks.every_ns as f64;
+        assert!((bps / mean - 0.05).abs() < 1e-3);
+    }
+    // Less the headers.
+    let mean = loads.iter().sum::<f64>() / 200.0;
+    assert!((mean - 0.25 * 1448.0 / 1500.0).abs() < 0.02, "{mean}");
+
+    let curriculum = parse(&walking()).unwrap();
+    for number in 0..200 {
+        let scenario = curriculum.condition(5, number);
+        let rate = scenario.bottleneck.steps()[0].bits_per_s as f64;
+        let walk = scenario.link.walk.unwrap();
+        assert!((walk.least_bps as f64 / rate - 0.2).abs() < 1e-3);
+        assert!((1.999..=4.001).contains(&(walk.most_bps as f64 / rate)));
+        assert!((0.1..=0.4).contains(&walk.sigma));
+        assert!([1_000_000, 5_000_000].contains(&scenario.link.grant_ns.unwrap()));
+    }
+}
+
+/// The mean of the sizes that are drawn is what the load is reckoned with.
+#[test]
+fn sizes_have_their_mean() {
+    let size = SizeDistribution::Pareto {
+        shape: 1.2,
+        least: 4_000,
+        most: 2_000_000,
+    };
+    let random = &mut Random::stream(1, "sizes");
+    let n = 200_000;
+    let sum: u64 = (0..n).map(|_| size.draw(random)).sum();
+    let mean = sum as f64 / n as f64;
+    assert!((mean / size.mean() - 1.0).abs() < 0.02, "{mean}");
+}
+
+#[test]
+fn a_mistake_in_links_and_traffic_is_told() {
+    let cases = [
+        (
+            "test = [2, 8]",
+            "test = [2, 4]",
+            "flow[0].count.test: value 2 is in training too",
+        ),
+        (
+            "test = [\"newreno\"]",
+            "test = [\"cubic\"]",
+            "flow[0].cc.test: value 1 is in training",
+        ),
+        (
+            ", test = [2, 8]",
+            "",
+            "flow[0].count: expected one of choice",
+        ),
+        (
+            ", test = [\"newreno\"]",
+            "",
+            "flow[0].cc.test: missing, but required",
+        ),
+        (
+            "\"1 ms\", \"9 ms\"",
+            "\"1 ms\", \"19 s\"",
+            "bottleneck.bursts.off.log_uniform[1]",
+        ),
+        (
+            "loss = {",
+            "grant = \"5 ms\"\nloss = {",
+            "bottleneck.grant: cannot go with bursts",
+        ),
+        (
+            "[0, 0.001]",
+            "[0, 2]",
+            "bottleneck.loss.choice[1]: 2 is not a number of 0 to 1",
+        ),
+        (
+            "mean = { uniform",
+            "meen = { uniform",
+            "bottleneck.jitter.mean: missing, but required; is \"meen\"",
+        ),
+        (
+            "arrivals = { load",
+            "arrivals = { per_s = 1, load",
+            "flow[1].arrivals.per_s: cannot go with load",
+        ),
+        (
+            "load = { uniform = [0.1, 0.4] }, ",
+            "",
+            "flow[1].arrivals.load: missing",
+        ),
+        ("shape = 1.2, ", "", "flow[1].arrivals.shape: missing"),
+        (
+            "cc = \"prague\"",
+            "cc = \"udp-prague\"",
+            "flow[2].chunks: udp-prague has none",
+        ),
+        (
+            "share = 0.05",
+            "share = 0",
+            "flow[3].chunks.share: 0 is not a number",
+        ),
+        (
+            "rtt_jitter = 0.03",
+            "rtt_jitter = 0.6",
+            "rtt_jitter: 0.6 is not a number of 0 to 0.5",
+        ),
+        (
+            "loss = {",
+            "change = { every = \"1 s\", factor = 2 }\nwalk = { every = \"1 s\", sigma = 1, least = 1, most = 1 }\nloss = {",
+            "bottleneck.walk: cannot go with change",
+        ),
+    ];
+    for (from, to, expected) in cases {
+        let text = LINKS.replacen(from, to, 1);
+        assert_ne!(text, LINKS, "{from}");
+        let error = parse(&text).unwrap_err().to_string();
+        assert!(
+            error.starts_with("lesson.toml:") && error.contains(expected),
+            "{error}"
+        );
+    }
+}
+
+/// Parts of everything that a file can have are apart, and the same condition
+/// number of the same seed is another condition in each.
+#[test]
+fn training_and_test_conditions_are_apart() {
+    let curriculum = parse(LINKS).unwrap();
+    let (training, test) = (curriculum.part(Part::Training), curriculum.part(Part::Test));
+    let values = |curriculum: &Curriculum| {
+        let mut values = vec![std::collections::BTreeSet::new(); 5];
+        for number in 0..1000 {
+            let scenario = curriculum.condition(9, number);
+            let bursts = scenario.link.bursts.unwrap();
+            let Spread { mean_ns, .. } = scenario.link.jitter.unwrap();
+            let drawn = [
+                scenario.rtt_ns,
+                scenario.bottleneck.steps()[0].bits_per_s,
+                bursts.on.mean_ns,
+                mean_ns,
+                u64::from(scenario.flows[0].count),
+            ];
+            for (values, drawn) in values.iter_mut().zip(drawn) {
+                values.insert(drawn);
+            }
+            let is_test = curriculum.part == Some(Part::Test);
+            assert_eq!(scenario.flows[0].cc == Cc::NewReno, is_test);
+            let exponential = bursts.off.distribution == Distribution::Exponential;
+            assert_eq!(exponential, is_test);
+        }
+        values
+    };
+    let (training_values, test_values) = (values(&training), values(&test));
+    for (of_training, of_test) in training_values.iter().zip(&test_values) {
+        assert!(of_training.is_disjoint(of_test));
+    }
+    // Training stays within the file's range, tests go beyond both its ends.
+    let rtt = |values: &[std::collections::BTreeSet<u64>]| {
+        (*values[0].first().unwrap(), *values[0].last().unwrap())
+    };
+    let (least, most) = rtt(&training_values);
+    assert!(least >= 5_000_000 && most <= 80_000_000);
+    let (least, most) = rtt(&test_values);
+    assert!((3_700_000..4_500_000).contains(&least), "{least}");
+    assert!((90_000_000..106_000_000).contains(&most), "{most}");
+    assert_eq!(training.condition(9, 3), training.condition(9, 3));
+    assert_ne!(training.condition(9, 3).seed, test.condition(9, 3).seed);
+    // Who decides is no part of a condition.
+    assert_eq!(training.behaviours, curriculum.behaviours);
+}
+
+fn whole(range: &Range, random: &mut Random) -> (f64, u64) {
+    (range.draw(random), range.draw_whole(random))
+}
+
+proptest! {
+    /// No value of any range belongs to both parts, drawn as a number or as a
+    /// whole one; each part has values.
+    #[test]
+    fn parts_are_disjoint(
+        least in 0u64..10_000_000_000,
+        width in prop_oneof![1u64..20, 1u64..20_000_000_000],
+        log: bool,
+        seed: u64,
+    ) {
+        let (from, to) = (least as f64 + 1.0, (least + 1 + width) as f64);
+        let range = if log { Range::LogUniform(from, to) } else { Range::Uniform(from, to) };
+        let parts = [Part::Training, Part::Test].map(|part| range.part(part));
+        let [Range::Bands { bands: training, .. }, Range::Bands { bands: test, .. }] = &parts else {
+            panic!("{parts:?}")
+        };
+        let within = |bands: &[(f64, f64)], value: f64| {
+            bands.iter().any(|(from, to)| (*from..*to).contains(&value))
+        };
+        // Together they cover the range.
+        let covered: f64 = training.iter().chain(test).map(|(from, to)| to - from).sum();
+        prop_assert!(covered > to - from);
+        let random = &mut Random::stream(seed, "parts");
+        for _ in 0..200 {
+            let (number, integer) = whole(&parts[0], random);
+            prop_assert!(within(training, number) && !within(test, number));
+            prop_assert!(within(training, integer as f64) && !within(test, integer as f64));
+            prop_assert!(from <= number && number < to);
+            let (number, integer) = whole(&parts[1], random);
+            prop_assert!(within(test, number) && !within(training, number));
+            prop_assert!(within(test, integer as f64) && !within(training, integer as f64));
+        }
+    }
+}
+
 #[test]
 fn every_key_is_documented() {
     let readme = include_str!("../../../../scenarios/README.md");
     let curricula = readme.split("# Curricula").nth(1).unwrap();
-    let source = include_str!("parse.rs");
+    let source = [
+        include_str!("parse.rs"),
+        include_str!("link.rs"),
+        include_str!("flow.rs"),
+        include_str!("range.rs"),
+    ];
+    let source = source.concat();
     let asked = source.split(['"']).collect::<Vec<_>>();
     let keys = asked.windows(2).filter_map(|pair| {
         let call = pair[0];
