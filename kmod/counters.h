@@ -28,6 +28,12 @@ struct l4s_queue_counters {
 	uint64_t	drops_ecn;	/* by AQM or override */
 	uint64_t	drops_not_ect;	/* likewise */
 	uint64_t	drops_flush;
+	uint64_t	drops_base;	/* drops_ecn and _not_ect by the AQM */
+	uint64_t	drops_override;	/* and by an override */
+	uint64_t	marks_classic;
+	uint64_t	marks_native;
+	uint64_t	marks_coupled;
+	uint64_t	marks_override;
 	uint64_t	delay_sum_ns;	/* over those forwarded */
 	uint64_t	delay_max_ns;
 	uint32_t	queued_max;
@@ -37,12 +43,6 @@ struct l4s_queue_counters {
 
 struct l4s_counters {
 	struct l4s_queue_counters queue[2]; /* L4S_QUEUE_CLASSIC, _L4S */
-	uint64_t	drops_base;
-	uint64_t	drops_override;
-	uint64_t	marks_classic;
-	uint64_t	marks_native;
-	uint64_t	marks_coupled;
-	uint64_t	marks_override;
 	uint64_t	refused[L4S_REASON_COUNT];
 	uint64_t	decisions;	/* at dequeue */
 	uint64_t	overridden;

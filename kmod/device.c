@@ -52,6 +52,7 @@ l4s_device_attach(struct l4s_device *dev, struct l4s_instance *inst)
 	/* With these the packet path takes the number up, for its records. */
 	l4s_instance_post_params(inst, &dev->params);
 	l4s_instance_post_limits(inst, &dev->limits);
+	l4s_instance_post_summaries(inst, &dev->bounds);
 	l4s_unlock(&dev->lock);
 }
 
@@ -238,6 +239,29 @@ l4s_device_store_limits(struct l4s_device *dev, const struct l4s_limits *limits,
 	for (inst = dev->instances; inst != NULL; inst = inst->next)
 		l4s_instance_post_limits(inst, limits);
 	l4s_device_post(dev, L4S_EVENT_LIMITS, now);
+}
+
+void
+l4s_device_store_summaries(struct l4s_device *dev)
+{
+	struct l4s_summary_bounds least = { 0 };
+	const struct l4s_waiter *w;
+	struct l4s_instance *inst;
+
+	for (w = dev->waiters; w != NULL; w = w->next) {
+		if (w->bounds.ns != 0 &&
+		    (least.ns == 0 || w->bounds.ns < least.ns))
+			least.ns = w->bounds.ns;
+		if (w->bounds.decisions != 0 && (least.decisions == 0 ||
+		    w->bounds.decisions < least.decisions))
+			least.decisions = w->bounds.decisions;
+	}
+	if (least.ns == dev->bounds.ns &&
+	    least.decisions == dev->bounds.decisions)
+		return;
+	dev->bounds = least;
+	for (inst = dev->instances; inst != NULL; inst = inst->next)
+		l4s_instance_post_summaries(inst, &least);
 }
 
 int

@@ -25,12 +25,13 @@
 /* The module's release: struct l4s_version. */
 #define	L4S_RELEASE		"0.1.0"
 
-/* The waiters for messages: the packet path walks them all to wake them. */
+/* The open descriptors: the packet path walks them all to wake those due. */
 struct l4s_waiter {
 	struct l4s_waiter *next;	/* as l4s_device.waiters */
 	void		(*wake)(void *); /* (w) */
 	void		*arg;		/* (w) */
 	uint64_t	at[L4S_RINGS];	/* (w) head of each; UINT64_MAX: none */
+	struct l4s_summary_bounds bounds; /* (d) of summaries, as asked */
 };
 
 struct l4s_handle;
@@ -50,6 +51,7 @@ struct l4s_device {
 	struct l4s_limits limits;	/* (d) */
 	uint64_t	invalid;	/* (d) overrides for no instance */
 	uint64_t	joined;		/* (d) instances so far */
+	struct l4s_summary_bounds bounds; /* (d) in force */
 	struct l4s_stats gone;		/* (d) of instances that left */
 	struct l4s_queues gone_queues;	/* (d) likewise */
 };
@@ -105,6 +107,8 @@ void	l4s_device_store_params(struct l4s_device *,
 	    const struct l4s_params *, uint64_t now);
 void	l4s_device_store_limits(struct l4s_device *,
 	    const struct l4s_limits *, uint64_t now);
+/* Puts the least bounds of summaries that descriptors ask for into force. */
+void	l4s_device_store_summaries(struct l4s_device *);
 /* As l4s_device_stats(), without looking at deadlines. */
 int	l4s_device_sum(struct l4s_device *, struct l4s_stats *);
 int	l4s_device_sum_queues(struct l4s_device *, struct l4s_queues *,

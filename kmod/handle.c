@@ -68,6 +68,7 @@ l4s_handle_close(struct l4s_handle *h, uint64_t now)
 	l4s_unlock(&dev->wake_lock);
 	dev->nwaiters--;
 	handle_subscribe(h, 0);
+	l4s_device_store_summaries(dev);
 	l4s_unlock(&dev->lock);
 }
 
@@ -479,6 +480,9 @@ handle_answer(struct l4s_handle *h, uint32_t op, void *buf, uint64_t now)
 			return (L4S_EINVAL);
 		handle_subscribe(h, u.interval.streams);
 		h->interval = u.interval;
+		h->waiter.bounds.ns = u.interval.summary_ns;
+		h->waiter.bounds.decisions = u.interval.summary_decisions;
+		l4s_device_store_summaries(dev);
 		if (dev->rings != NULL)
 			handle_rearm(h);
 		return (0);

@@ -9,6 +9,7 @@
 #include "instance.h"
 
 static L4S_SLOW void instance_catch_up_slow(struct l4s_instance *, uint64_t now);
+static L4S_SLOW void instance_summarize(struct l4s_instance *, uint64_t now);
 static void	instance_write_events(struct l4s_instance *, uint64_t now);
 static void	instance_reconfigure(struct l4s_instance *);
 static L4S_SLOW void instance_tail_drop(struct l4s_instance *, l4s_pkt_t *,
@@ -38,6 +39,7 @@ l4s_instance_init(struct l4s_instance *inst, uint32_t sched,
 	inst->posted = *params;
 	dualpi2_init(&inst->queue, params, seed);
 	l4s_overrides_init(&inst->overrides, limits);
+	l4s_fold_init(&inst->fold);
 	instance_reconfigure(inst);
 }
 
@@ -59,10 +61,19 @@ instance_overridden(const struct l4s_decision *x)
 static inline void
 instance_advance(struct l4s_instance *inst, uint64_t now)
 {
-	if (__predict_false(now >= inst->queue.next_update)) {
-		dualpi2_update(&inst->queue, now);
-		instance_overload(inst, now);
-	}
+	struct dualpi2 *d = &inst->queue;
+	uint64_t due = d->next_update;
+	uint32_t p = d->p_base;
+
+	if (__predict_true(now < due))
+		return;
+	dualpi2_update(d, now);
+	instance_overload(inst, now);
+	/* The first packet makes none. */
+	if (inst->fold.on && due != 0)
+		l4s_fold_updated(&inst->fold,
+		    (d->next_update - due) / d->set.tupdate_ns, p,
+		    d->p_base);
 }
 
 /* Brings the instance up to `now'; returns the time that is in force. */
@@ -77,7 +88,32 @@ instance_catch_up(struct l4s_instance *inst, uint64_t now)
 		instance_catch_up_slow(inst, now);
 	inst->now = now;
 	instance_advance(inst, now);
+	if (__predict_false(now >= inst->fold.due_ns))
+		instance_summarize(inst, now);
 	return (now);
+}
+
+/* Ends a summary. */
+static void
+instance_summarize(struct l4s_instance *inst, uint64_t now)
+{
+	const struct l4s_overrides *o = &inst->overrides;
+	const struct dualpi2 *d = &inst->queue;
+	bool above =
+	    dualpi2_head_delay(d, L4S_QUEUE_CLASSIC, now) >
+	    o->bounds.ceiling_ns ||
+	    dualpi2_head_delay(d, L4S_QUEUE_L4S, now) > o->bounds.ceiling_ns;
+	const struct l4s_fold_end end = {
+		.override_id = o->active ? o->current.id : 0,
+		.status = (above ? L4S_STATUS_CEILING : 0) |
+		    (o->steering ? L4S_STATUS_STEERED : 0) |
+		    (o->watchdog ? L4S_STATUS_WATCHDOG : 0),
+	};
+
+	if (inst->rings != NULL)
+		l4s_fold_close(&inst->fold, &inst->rings[L4S_RING_SUMMARIES],
+		    d, &inst->counters, &end, inst->sched, inst->instance,
+		    now);
 }
 
 /*
@@ -117,6 +153,15 @@ instance_catch_up_slow(struct l4s_instance *inst, uint64_t now)
 				dualpi2_steer(d, &o->current,
 				    o->current.steer_set);
 			changed = true;
+		}
+		if ((pending & L4S_PENDING_SUMMARIES) != 0) {
+			struct l4s_summary_bounds bounds;
+
+			l4s_lock(&o->lock);
+			bounds = inst->posted_bounds;
+			l4s_unlock(&o->lock);
+			l4s_fold_configure(&inst->fold, &bounds, d,
+			    &inst->counters, now);
 		}
 		if ((pending & L4S_PENDING_EVENTS) != 0)
 			instance_write_events(inst, now);
@@ -183,8 +228,14 @@ l4s_instance_enqueue(struct l4s_instance *inst, l4s_pkt_t *pkt, uint64_t now)
 	uint8_t ds = l4s_pkt_ds(pkt);
 	uint8_t queue = instance_arrive(inst, ds, length, &now);
 
+	if (inst->fold.on)
+		l4s_fold_flow(&inst->fold, queue, l4s_pkt_flow(pkt));
 	if (__predict_true(dualpi2_enqueue(&inst->queue, pkt, queue, length,
 	    now))) {
+		l4s_fold_busy(&inst->fold, now);
+		if (inst->fold.on)
+			l4s_fold_backlog(&inst->fold, queue,
+			    inst->queue.queue[queue].packets);
 		l4s_count_backlog(&inst->counters.queue[queue],
 		    inst->queue.queue[queue].packets,
 		    inst->queue.queue[queue].bytes);
@@ -258,6 +309,19 @@ instance_drop(struct l4s_instance *inst, struct dualpi2_verdict *v,
 	l4s_pkt_drop(v->pkt, inst->sink);
 }
 
+/* A decision, while summaries are read. */
+static inline void
+instance_fold(struct l4s_instance *inst, const struct dualpi2_verdict *v,
+    const struct l4s_decision *x, uint64_t now)
+{
+	if (__predict_true(x->action != L4S_ACTION_DROP))
+		l4s_fold_forwarded(&inst->fold, v->queue, v->length,
+		    v->sojourn_ns, now);
+	if (__predict_false(inst->counters.decisions >=
+	    inst->fold.due_decisions))
+		instance_summarize(inst, now);
+}
+
 L4S_HOT l4s_pkt_t *
 l4s_instance_dequeue(struct l4s_instance *inst, uint64_t now)
 {
@@ -268,13 +332,18 @@ l4s_instance_dequeue(struct l4s_instance *inst, uint64_t now)
 	now = instance_catch_up(inst, now);
 	for (;;) {
 		above = instance_above_ceiling(inst, now);
-		if (!dualpi2_pick(&inst->queue, now, &v))
+		if (!dualpi2_pick(&inst->queue, now, &v)) {
+			if (inst->fold.idle_since == L4S_NEVER)
+				l4s_fold_idle(&inst->fold, now);
 			return (NULL);
+		}
 		L4S_COUNT(&inst->counters.decisions, 1);
 		l4s_override_decide(&inst->overrides, &inst->queue, &v, above,
 		    inst->counters.decisions, &x);
 		instance_count(inst, &v, &x);
 		instance_record(inst, &v, &x, v.sojourn_ns, now);
+		if (inst->fold.on)
+			instance_fold(inst, &v, &x, now);
 		if (x.action == L4S_ACTION_MARK)
 			l4s_pkt_mark(v.pkt);
 		l4s_pkt_decided(v.pkt, v.queue, x.action, x.reason,
@@ -285,6 +354,13 @@ l4s_instance_dequeue(struct l4s_instance *inst, uint64_t now)
 		}
 		l4s_pkt_drop(v.pkt, inst->sink);
 	}
+}
+
+void
+l4s_instance_idle(struct l4s_instance *inst, uint64_t since)
+{
+	if (dualpi2_backlog(&inst->queue) == 0)
+		l4s_fold_idle(&inst->fold, since);
 }
 
 static void
@@ -301,8 +377,8 @@ instance_count(struct l4s_instance *inst, const struct dualpi2_verdict *v,
 		L4S_COUNT(&q->dropped_bytes, v->length);
 		L4S_COUNT(v->ecn != L4S_ECN_NOT_ECT ? &q->drops_ecn :
 		    &q->drops_not_ect, 1);
-		L4S_COUNT(instance_overridden(x) ? &c->drops_override :
-		    &c->drops_base, 1);
+		L4S_COUNT(instance_overridden(x) ? &q->drops_override :
+		    &q->drops_base, 1);
 		return;
 	}
 	l4s_count_forwarded(q, v->length, v->sojourn_ns);
@@ -311,13 +387,13 @@ instance_count(struct l4s_instance *inst, const struct dualpi2_verdict *v,
 	L4S_COUNT(&q->marked, 1);
 	L4S_COUNT(&q->marked_bytes, v->length);
 	if (instance_overridden(x))
-		L4S_COUNT(&c->marks_override, 1);
+		L4S_COUNT(&q->marks_override, 1);
 	else if (v->cause == DUALPI2_NATIVE)
-		L4S_COUNT(&c->marks_native, 1);
+		L4S_COUNT(&q->marks_native, 1);
 	else if (v->cause == DUALPI2_COUPLED)
-		L4S_COUNT(&c->marks_coupled, 1);
+		L4S_COUNT(&q->marks_coupled, 1);
 	else
-		L4S_COUNT(&c->marks_classic, 1);
+		L4S_COUNT(&q->marks_classic, 1);
 }
 
 static void
@@ -366,6 +442,8 @@ l4s_instance_close(struct l4s_instance *inst, uint64_t now)
 	l4s_instance_release(inst);
 	if (inst->overload.reported)
 		instance_end_overload(inst, inst->now);
+	if (inst->fold.on)
+		instance_summarize(inst, inst->now);
 }
 
 /*
@@ -443,6 +521,16 @@ l4s_instance_post_limits(struct l4s_instance *inst,
 	l4s_lock(&inst->overrides.lock);
 	inst->overrides.limits = *limits;
 	instance_pend(inst, L4S_PENDING_LIMITS);
+	l4s_unlock(&inst->overrides.lock);
+}
+
+void
+l4s_instance_post_summaries(struct l4s_instance *inst,
+    const struct l4s_summary_bounds *bounds)
+{
+	l4s_lock(&inst->overrides.lock);
+	inst->posted_bounds = *bounds;
+	instance_pend(inst, L4S_PENDING_SUMMARIES);
 	l4s_unlock(&inst->overrides.lock);
 }
 

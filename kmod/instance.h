@@ -11,7 +11,8 @@
  *	dequeue ─▶ catch up ─▶ DualPI2 verdict ─▶ override ─▶ record ─▶ packet
  *
  * "Catch up" takes what the device left (a new override, parameters, limits),
- * ends what expired, and runs the controller up to now.  While no controller
+ * ends what expired, runs the controller up to now, and ends a summary whose
+ * time has come.  While no controller
  * is there this is one predictable branch.
  *
  * The packet path is called by one thread at a time.  The l4s_instance_post_*
@@ -23,6 +24,7 @@
 
 #include "counters.h"
 #include "override.h"
+#include "summary.h"
 
 struct l4s_event_post {
 	uint64_t	value;
@@ -54,6 +56,7 @@ struct l4s_instance {
 	struct l4s_pkt_sink *sink;	/* where drops go */
 	uint64_t	now;		/* (p) ns; the latest time seen */
 	struct l4s_overload overload;	/* (p) */
+	struct l4s_fold	fold;		/* (p) */
 	struct l4s_counters counters;	/* (p) writes */
 
 	uint32_t	sched;		/* ipfw sched N */
@@ -61,6 +64,7 @@ struct l4s_instance {
 
 	/* Under overrides.lock. */
 	struct l4s_params posted;
+	struct l4s_summary_bounds posted_bounds;
 	struct l4s_event_post events[L4S_EVENTS_WAITING];
 	unsigned	nevents;
 
@@ -91,6 +95,13 @@ void	l4s_instance_refuse(struct l4s_instance *, l4s_pkt_t *, uint8_t ds,
  * most the whole backlog, which limit_packets bounds.
  */
 l4s_pkt_t *l4s_instance_dequeue(struct l4s_instance *, uint64_t now);
+/*
+ * The link could send since then and has nothing to send: both queues are
+ * empty.  For callers that do not dequeue at the instant at which the link
+ * becomes free; a dequeue that finds nothing says it of its own time.  `since'
+ * may be in future, and may be told again.
+ */
+void	l4s_instance_idle(struct l4s_instance *, uint64_t since);
 /* Drops everything that is queued, each packet with a record. */
 void	l4s_instance_flush(struct l4s_instance *, uint64_t now);
 /*
@@ -106,6 +117,9 @@ void	l4s_instance_post_params(struct l4s_instance *,
 	    const struct l4s_params *);
 void	l4s_instance_post_limits(struct l4s_instance *,
 	    const struct l4s_limits *);
+/* Bounds of summaries; none: nobody reads them. */
+void	l4s_instance_post_summaries(struct l4s_instance *,
+	    const struct l4s_summary_bounds *);
 void	l4s_instance_post_event(struct l4s_instance *, uint32_t sched,
 	    uint32_t instance, uint32_t code, uint64_t value);
 /* Takes the events that wait; returns how many. */

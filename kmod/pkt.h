@@ -16,6 +16,7 @@
  *	uint8_t    l4s_pkt_ds(p)	DSCP and ECN, as in the IP header; 0 if
  *					it is not IP
  *	uint8_t    l4s_pkt_ecn(p)	L4S_ECN_*: its last two bits
+ *	uint32_t   l4s_pkt_flow(p)	a number that packets of a flow share
  *	bool       l4s_pkt_can_mark(p)	false: Not-ECT, or its header cannot be
  *					written; holds until the packet leaves
  *	void       l4s_pkt_mark(p)	sets CE; only if l4s_pkt_can_mark()

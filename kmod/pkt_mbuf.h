@@ -32,6 +32,8 @@ struct l4s_pkt_sink {
 struct mbuf	*l4s_pkt_prepare(struct mbuf *, uint8_t *ds);
 
 uint8_t		 l4s_pkt_ds(const struct mbuf *);
+/* The interface's hash of its flow, or one of its addresses and ports. */
+uint32_t	 l4s_pkt_flow(const struct mbuf *);
 bool		 l4s_pkt_can_mark(struct mbuf *);
 void		 l4s_pkt_mark(struct mbuf *);
 void		 l4s_pkt_drop(struct mbuf *, struct l4s_pkt_sink *);

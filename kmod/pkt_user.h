@@ -17,6 +17,7 @@ struct l4s_pkt_user {
 	uint64_t	arrival_ns;
 	uint64_t	sojourn_ns;
 	uint32_t	length;
+	uint32_t	flow;
 	uint8_t		ecn;		/* L4S_ECN_* */
 	uint8_t		dscp;
 	bool		fixed;		/* as a header that others share */
@@ -50,6 +51,12 @@ static inline uint8_t
 l4s_pkt_ds(const l4s_pkt_t *p)
 {
 	return ((uint8_t)(p->dscp << 2 | p->ecn));
+}
+
+static inline uint32_t
+l4s_pkt_flow(const l4s_pkt_t *p)
+{
+	return (p->flow);
 }
 
 static inline bool

@@ -13,4 +13,5 @@
 #include "override.c"
 #include "record.c"
 #include "ring.c"
+#include "summary.c"
 #include "instance.c"

@@ -27,29 +27,27 @@ l4s_stats_add(struct l4s_stats *t, struct l4s_instance *inst)
 	uint64_t base, override;
 	unsigned i;
 
-	base = L4S_LOAD_ACQ(&c->drops_base);
-	override = L4S_LOAD_ACQ(&c->drops_override);
 	for (i = 0; i < nitems(c->queue); i++) {
+		base = L4S_LOAD_ACQ(&c->queue[i].drops_base);
+		override = L4S_LOAD_ACQ(&c->queue[i].drops_override);
+		t->marks_classic += L4S_LOAD(&c->queue[i].marks_classic);
+		t->marks_native += L4S_LOAD(&c->queue[i].marks_native);
+		t->marks_coupled += L4S_LOAD(&c->queue[i].marks_coupled);
+		t->marks_override += L4S_LOAD(&c->queue[i].marks_override);
 		stats_read_queue(inst, i, &q);
 		t->packets_in += q.packets_in;
 		t->bytes_in += q.bytes_in;
 		t->forwarded += q.forwarded;
 		t->forwarded_bytes += q.forwarded_bytes;
-		t->dropped += q.drops_tail + q.drops_flush;
+		t->dropped += q.drops_tail + q.drops_flush + base + override;
 		t->queued += q.packets_in - q.forwarded - q.drops_tail -
-		    q.drops_flush;
+		    q.drops_flush - base - override;
 		t->queued_bytes += q.queued_bytes;
 		t->drops_tail += q.drops_tail;
 		t->drops_flush += q.drops_flush;
+		t->drops_base += base;
+		t->drops_override += override;
 	}
-	t->drops_base += base;
-	t->drops_override += override;
-	t->dropped += base + override;
-	t->queued -= base + override;
-	t->marks_classic += L4S_LOAD(&c->marks_classic);
-	t->marks_native += L4S_LOAD(&c->marks_native);
-	t->marks_coupled += L4S_LOAD(&c->marks_coupled);
-	t->marks_override += L4S_LOAD(&c->marks_override);
 	for (i = 0; i < L4S_REASON_COUNT; i++)
 		t->refused[i] += L4S_LOAD(&c->refused[i]);
 	t->decisions_overridden += L4S_LOAD(&c->overridden);

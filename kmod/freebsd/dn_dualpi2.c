@@ -18,6 +18,7 @@
  */
 
 #include "dn_dualpi2.h"
+#include "link.h"
 #include "probes.h"
 #include "vnet.h"
 
@@ -36,6 +37,7 @@ struct dn_dualpi2_instance {
 	struct l4s_instance instance;
 	struct l4s_pkt_sink sink;
 	struct l4s_vnet	*vnet;
+	struct l4s_link	link;
 };
 
 static struct dn_dualpi2_entry *
@@ -61,6 +63,34 @@ dn_dualpi2_show_backlog(struct dn_sch_inst *si)
 	si->ni.len_bytes = q[0].bytes + q[1].bytes;
 }
 
+/*
+ * Time that the link has left of the tick: serve_sched() adds to the credit
+ * what the rate allows, hz times bits, and takes packets while it is not below
+ * 0.  What it starts a busy period with, by io_fast or a burst, makes this
+ * longer than it is, which struct l4s_link is made for.
+ */
+static uint64_t
+dn_dualpi2_spare(const struct dn_sch_inst *si)
+{
+	int64_t rate = si->sched->link.bandwidth;
+	uint64_t ticks, rest, tick_ns = L4S_NS_PER_S / (uint64_t)hz;
+
+	if (rate <= 0 || si->credit <= 0)
+		return (0);
+	ticks = (uint64_t)(si->credit / rate);
+	rest = (uint64_t)(si->credit % rate);	/* < 2^31, by 1e9 < 2^30 */
+	return (ticks * tick_ns + rest * tick_ns / (uint64_t)rate);
+}
+
+static uint64_t
+dn_dualpi2_duration(const struct dn_sch_inst *si, const struct mbuf *m)
+{
+	int64_t rate = si->sched->link.bandwidth;
+
+	return (rate <= 0 ? 0 :
+	    (uint64_t)l4s_pkt_length(m) * 8 * L4S_NS_PER_S / (uint64_t)rate);
+}
+
 static int
 dn_dualpi2_enqueue(struct dn_sch_inst *si, struct dn_queue *q __unused,
     struct mbuf *m)
@@ -68,20 +98,25 @@ dn_dualpi2_enqueue(struct dn_sch_inst *si, struct dn_queue *q __unused,
 	struct dn_dualpi2_instance *in = dn_dualpi2_instance_of(si);
 	uint64_t head = l4s_probe_begin(in->vnet);
 	uint32_t length = l4s_pkt_length(m);
+	uint64_t now = l4s_now();
 	uint8_t ds = 0;
-	bool queued = false;
+	bool empty, queued = false;
 
 	si->ni.tot_pkts++;
 	si->ni.tot_bytes += length;
 	m = l4s_pkt_prepare(m, &ds);
 	if (__predict_false(m == NULL)) {
-		l4s_instance_refuse(&in->instance, NULL, ds, length,
-		    l4s_now());
+		l4s_instance_refuse(&in->instance, NULL, ds, length, now);
 		si->ni.drops++;
 		V_dn_cfg.io_pkt_drop++;
 	} else {
 		l4s_rcvif_save(m);
-		queued = l4s_instance_enqueue(&in->instance, m, l4s_now());
+		empty = dualpi2_backlog(&in->instance.queue) == 0;
+		if (empty && in->link.free_ns < now)
+			l4s_instance_idle(&in->instance, in->link.free_ns);
+		queued = l4s_instance_enqueue(&in->instance, m, now);
+		if (queued && empty)
+			l4s_link_arrive(&in->link, now);
 	}
 	dn_dualpi2_show_backlog(si);
 	l4s_probe_written(in->vnet, head);
@@ -96,6 +131,9 @@ dn_dualpi2_dequeue(struct dn_sch_inst *si)
 	uint64_t now = l4s_now();
 	struct mbuf *m;
 
+	l4s_link_spare(&in->link, now, dn_dualpi2_spare(si));
+	if (dualpi2_backlog(&in->instance.queue) == 0)
+		l4s_instance_idle(&in->instance, in->link.free_ns);
 	while ((m = l4s_instance_dequeue(&in->instance, now)) != NULL) {
 		m->m_nextpkt = NULL;
 		if (__predict_true(l4s_rcvif_restore(m)))
@@ -103,6 +141,10 @@ dn_dualpi2_dequeue(struct dn_sch_inst *si)
 		/* Its interface left meanwhile; the next one, then. */
 		l4s_pkt_drop(m, &in->sink);
 	}
+	if (m != NULL)
+		l4s_link_send(&in->link, dn_dualpi2_duration(si, m));
+	else
+		l4s_instance_idle(&in->instance, in->link.free_ns);
 	dn_dualpi2_show_backlog(si);
 	l4s_probe_written(in->vnet, head);
 	return (m);

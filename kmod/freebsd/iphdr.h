@@ -40,6 +40,58 @@ l4s_iphdr_ecn(const uint8_t *h)
 	return (l4s_iphdr_ds(h) & L4S_ECN_CE);
 }
 
+static inline uint32_t
+l4s_iphdr_mix(uint32_t hash, const uint8_t *word)
+{
+	hash ^= (uint32_t)word[0] << 24 | (uint32_t)word[1] << 16 |
+	    (uint32_t)word[2] << 8 | word[3];
+	hash *= 0x85ebca6bU;
+	return (hash ^ hash >> 15);
+}
+
+/*
+ * A hash of the flow: addresses, protocol and, where they follow, ports.  Of
+ * fragments and what else has no ports it is that of the addresses.  `length'
+ * bytes are there to be read, L4S_IPHDR_LENGTH or more.  0 if it is not IP.
+ */
+static inline uint32_t
+l4s_iphdr_flow(const uint8_t *h, int length)
+{
+	static const uint8_t none[4] = { 0, 0, 0, 0 };
+	uint8_t kind[4] = { 0, 0, 0, 0 };
+	uint32_t hash = 0x9747b28cU;
+	int at, end, ports;
+
+	switch (h[0] >> 4) {
+	case 4:
+		kind[0] = h[9];
+		at = 12;
+		end = 20;
+		ports = (h[0] & 15) * 4;
+		/* A fragment: more follow, or it is not the first. */
+		if ((h[6] & 0x3f) != 0 || h[7] != 0)
+			ports = length;
+		break;
+	case 6:
+		kind[0] = h[6];
+		at = 8;
+		end = ports = 40;
+		break;
+	default:
+		return (0);
+	}
+	for (; at < end && at + 4 <= length; at += 4)
+		hash = l4s_iphdr_mix(hash, h + at);
+	hash = l4s_iphdr_mix(hash, kind);
+	/* TCP, UDP, SCTP: four bytes of ports first. */
+	if ((kind[0] == 6 || kind[0] == 17 || kind[0] == 132) &&
+	    ports + 4 <= length)
+		hash = l4s_iphdr_mix(hash, h + ports);
+	else
+		hash = l4s_iphdr_mix(hash, none);
+	return (hash);
+}
+
 /* Bytes in front of the IP header of a frame: Ethernet's, and two tags. */
 #define	L4S_ETHERHDR_LENGTH	22
 

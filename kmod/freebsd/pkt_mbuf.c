@@ -46,6 +46,18 @@ l4s_pkt_ds(const struct mbuf *m)
 	return (h != NULL ? l4s_iphdr_ds(h) : 0);
 }
 
+uint32_t
+l4s_pkt_flow(const struct mbuf *m)
+{
+	const uint8_t *h;
+
+	if (M_HASHTYPE_ISHASH(m))
+		return (m->m_pkthdr.flowid);
+	h = pkt_ip_header(m);
+	return (h == NULL ? 0 :
+	    l4s_iphdr_flow(h, m->m_len - (int)(h - mtod(m, const uint8_t *))));
+}
+
 /*
  * l4s_pkt_prepare() made it so for every ECT packet; should it not hold any
  * more, the packet is dropped where it would be marked.

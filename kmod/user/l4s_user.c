@@ -153,20 +153,22 @@ user_give_packet(struct l4s_user *u, l4s_pkt_t *p)
 
 int
 l4s_user_enqueue(struct l4s_user *u, uint64_t cookie, uint32_t length,
-    uint8_t ecn, uint64_t now_ns)
+    uint8_t ecn, uint32_t flow, uint64_t now_ns)
 {
-	return (l4s_user_enqueue_dscp(u, cookie, length, ecn, 0, now_ns));
+	return (l4s_user_enqueue_dscp(u, cookie, length, ecn, 0, flow,
+	    now_ns));
 }
 
 int
 l4s_user_enqueue_dscp(struct l4s_user *u, uint64_t cookie, uint32_t length,
-    uint8_t ecn, uint8_t dscp, uint64_t now_ns)
+    uint8_t ecn, uint8_t dscp, uint32_t flow, uint64_t now_ns)
 {
 	l4s_pkt_t *p = user_take_packet(u);
 
 	if (__predict_false(p == NULL))
 		return (user_refuse(u, cookie, length, ecn, dscp, now_ns));
 	user_fill(p, cookie, length, ecn, dscp);
+	p->flow = flow;
 	return (l4s_instance_enqueue(&u->instance, p, now_ns) ? 0 : 1);
 }
 
@@ -208,6 +210,12 @@ l4s_user_dequeue(struct l4s_user *u, uint64_t now_ns,
 	user_report(p, out);
 	user_give_packet(u, p);
 	return (1);
+}
+
+void
+l4s_user_idle(struct l4s_user *u, uint64_t since_ns)
+{
+	l4s_instance_idle(&u->instance, since_ns);
 }
 
 static void

@@ -56,19 +56,29 @@ struct l4s_user	*l4s_user_create(const struct l4s_params *params,
 void		 l4s_user_destroy(struct l4s_user *);
 
 /*
+ * flow: a number that packets of the same flow share, for the summaries'
+ * bitmaps of flows.
+ *
  * Returns 0 when queued, 1 when dropped; then the packet is in drops too.
  * (When memory is short one packet is kept there, and further ones, until
  * l4s_user_drops() took it, are counted and recorded but not kept.)
  */
 int		 l4s_user_enqueue(struct l4s_user *, uint64_t cookie,
-		    uint32_t length, uint8_t ecn, uint64_t now_ns);
+		    uint32_t length, uint8_t ecn, uint32_t flow,
+		    uint64_t now_ns);
 /* The same for a packet that has a DiffServ codepoint, 0 to 63. */
 int		 l4s_user_enqueue_dscp(struct l4s_user *, uint64_t cookie,
-		    uint32_t length, uint8_t ecn, uint8_t dscp,
+		    uint32_t length, uint8_t ecn, uint8_t dscp, uint32_t flow,
 		    uint64_t now_ns);
 /* Returns 1 and the packet to send, or 0 when both queues are empty. */
 int		 l4s_user_dequeue(struct l4s_user *, uint64_t now_ns,
 		    struct l4s_user_packet *out);
+/*
+ * Both queues are empty and the link could send since then, for links that do
+ * not dequeue at the instant at which they become free.  A dequeue that
+ * returns 0 says it of its own time.
+ */
+void		 l4s_user_idle(struct l4s_user *, uint64_t since_ns);
 /* Takes up to max packets dropped since the last call; returns how many. */
 size_t		 l4s_user_drops(struct l4s_user *, struct l4s_user_packet *out,
 		    size_t max);

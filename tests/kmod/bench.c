@@ -61,7 +61,7 @@ run(struct l4s_user *u, uint64_t *now)
 
 	for (i = 0; i < PACKETS; i++) {
 		*now += SPACING_NS;
-		(void)l4s_user_enqueue(u, i, 1500, ecn[i & 7], *now);
+		(void)l4s_user_enqueue(u, i, 1500, ecn[i & 7], i % 13, *now);
 		operations++;
 		l4s_user_backlog(u, L4S_QUEUE_ANY, &packets, &bytes);
 		if (packets > BACKLOG) {

@@ -21,6 +21,7 @@ static const struct {
 	{ "device", device_tests },
 	{ "instances", instance_tests },
 	{ "ring", ring_tests },
+	{ "summary", summary_tests },
 	{ "stats", stats_tests },
 	{ "model", model_tests },
 };

@@ -100,7 +100,7 @@ push(struct model *m)
 	m->tally[queue].in++;
 	m->tally[queue].in_bytes += length;
 	if (l4s_user_enqueue_dscp(m->r.u, m->r.cookie++, length, ecn, dscp,
-	    m->r.now) == 0)
+	    below(m, 64), m->r.now) == 0)
 		q->n++;
 	if (q->n > m->tally[queue].most)
 		m->tally[queue].most = q->n;

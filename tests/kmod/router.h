@@ -45,7 +45,7 @@ router_destroy(struct router *r)
 static inline int
 router_put(struct router *r, uint8_t ecn)
 {
-	return (l4s_user_enqueue(r->u, r->cookie++, 1000, ecn, r->now));
+	return (l4s_user_enqueue(r->u, r->cookie++, 1000, ecn, 0, r->now));
 }
 
 /*

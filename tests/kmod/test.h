@@ -37,6 +37,7 @@ extern const struct test override_tests[];
 extern const struct test device_tests[];
 extern const struct test instance_tests[];
 extern const struct test ring_tests[];
+extern const struct test summary_tests[];
 extern const struct test stats_tests[];
 extern const struct test model_tests[];
 

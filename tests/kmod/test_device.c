@@ -71,7 +71,7 @@ short_of_memory(void)
 		h = l4s_user_open(u);
 		CHECK_EQ(h == NULL, failing == 3);
 		for (i = drops = 0; i < PACKETS; i++)
-			if (l4s_user_enqueue(u, i, 100, i & 3, SEC) != 0) {
+			if (l4s_user_enqueue(u, i, 100, i & 3, 0, SEC) != 0) {
 				CHECK_EQ(l4s_user_drops(u, &out, 1), 1);
 				CHECK_EQ(out.cookie, i);
 				CHECK_EQ(out.ecn, i & 3);
@@ -101,7 +101,7 @@ short_of_memory(void)
 	CHECK(u != NULL);
 	for (i = 0; i < 3; i++) {
 		failing = allocations + 1;
-		CHECK_EQ(l4s_user_enqueue(u, i, 100, 0, SEC), 1);
+		CHECK_EQ(l4s_user_enqueue(u, i, 100, 0, 0, SEC), 1);
 	}
 	l4s_user_stats(u, &s);
 	CHECK_EQ(s.drops_tail, 3);

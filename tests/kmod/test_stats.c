@@ -254,7 +254,7 @@ burst_through(uint64_t bps)
 
 	for (i = 0; i < 100; i++)
 		CHECK_EQ(l4s_user_enqueue(r.u, r.cookie++, length,
-		    L4S_ECN_NOT_ECT, r.now), 0);
+		    L4S_ECN_NOT_ECT, 0, r.now), 0);
 	while (l4s_user_dequeue(r.u, r.now, &out) != 0)
 		r.now += length * 8 * SEC / bps;
 	t = router_queues(&r);

@@ -272,7 +272,7 @@ main(void)
 	for (i = 0; i < PACKETS; i++) {
 		uint64_t t = atomic_fetch_add(&now, 10000) + 10000;
 
-		(void)l4s_user_enqueue(router, i, 1000, i & 3, t);
+		(void)l4s_user_enqueue(router, i, 1000, i & 3, i % 7, t);
 		if (i % 20 != 0)
 			(void)l4s_user_dequeue(router, t, &out);
 		(void)l4s_user_drops(router, drops, 16);

@@ -56,6 +56,7 @@ unsafe extern "C" {
         cookie: u64,
         length: u32,
         ecn: u8,
+        flow: u32,
         now_ns: u64,
     ) -> c_int;
     pub(super) fn l4s_user_dequeue(user: *mut User, now_ns: u64, out: *mut UserPacket) -> c_int;

@@ -188,6 +188,7 @@ impl Aqm for Router {
                 packet.cookie,
                 packet.bytes,
                 packet.ecn.code(),
+                packet.flow,
                 now_ns,
             )
         };

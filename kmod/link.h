@@ -1,0 +1,55 @@
+/*-
+ * SPDX-License-Identifier: BSD-2-Clause
+ *
+ * Copyright (c) 2026 The l4sllm authors
+ */
+
+/*
+ * When a link that is emulated in ticks is free.
+ *
+ * dummynet sends what a link of a certain rate would have sent since the tick
+ * before, at once.  The continuous link that it stands for begins a packet when
+ * it arrived at an empty queue, or when the one before it has left, and is then
+ * busy for as long as the packet takes; between two packets of a backlog it is
+ * never idle.  Its idle time does not depend on the tick.
+ *
+ *	packets    ▁▁▁▂▂▃▃▃▃▃▃▃▃▃▃▃▃▃▃▃▃▃▃│▁▁▁▁▁▁▁ waiting for the tick
+ *	link       ▁▁▁████████▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁ busy as long as they take
+ */
+
+#ifndef _L4S_LINK_H_
+#define	_L4S_LINK_H_
+
+#include "osdep.h"
+
+struct l4s_link {
+	uint64_t	free_ns;	/* when it has sent all so far */
+};
+
+/* A packet was queued that was the first to wait. */
+static inline void
+l4s_link_arrive(struct l4s_link *l, uint64_t now)
+{
+	if (l->free_ns < now)
+		l->free_ns = now;
+}
+
+/*
+ * No more than `spare' ns are left of the tick: the link was busy before.
+ * (Ticks may be lost, and a packet may take longer than its length says.)
+ */
+static inline void
+l4s_link_spare(struct l4s_link *l, uint64_t now, uint64_t spare)
+{
+	if (spare < now && now - spare > l->free_ns)
+		l->free_ns = now - spare;
+}
+
+/* A packet leaves that takes so long. */
+static inline void
+l4s_link_send(struct l4s_link *l, uint64_t ns)
+{
+	l->free_ns += ns;
+}
+
+#endif /* !_L4S_LINK_H_ */
