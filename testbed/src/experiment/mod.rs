@@ -1,10 +1,12 @@
 //! Arms times repetitions: runs a scenario into a result directory.
 
 mod error;
+mod measure;
 mod policies;
 mod progress;
 
 pub use error::ExperimentError;
+pub(crate) use measure::measure;
 pub use policies::Policies;
 pub use progress::Progress;
 
@@ -16,6 +18,7 @@ use crate::scenario::{Arm, Latency, Scenario};
 use crate::sim::Simulation;
 use crate::workers;
 use l4sllm_model::EngineOptions;
+use measure::EVENTS;
 use progress::Meter;
 
 /// How to run.
@@ -146,10 +149,6 @@ impl Job<'_> {
 
 /// How often a repetition tells its progress.
 const STEPS: u64 = 200;
-
-/// Events between two looks at `cancel`, and rows that are kept of them: some
-/// ten milliseconds.
-const EVENTS: usize = 1 << 16;
 
 fn is_measured(scenario: &Scenario) -> bool {
     let mut controls = scenario.arms.iter().filter_map(|arm| arm.control.as_ref());

@@ -15,9 +15,10 @@ use std::sync::{Mutex, PoisonError};
 use l4sllm_abi::Queue;
 use serde::Serialize;
 
-use crate::result::{Recorder, Samples, Statistics, pool};
+use crate::experiment::measure;
+use crate::result::{Samples, Statistics, pool};
 use crate::scenario::{Scenario, ScenarioError};
-use crate::sim::{SimError, Simulation};
+use crate::sim::SimError;
 use crate::workers;
 
 /// A ratio of ours to theirs within these needs no explanation.
@@ -84,6 +85,11 @@ pub enum Measure {
         /// Name of the group of flows.
         of: String,
     },
+    /// What all flows of a group deliver together, Mbit/s.
+    Rate {
+        /// Name of the group of flows.
+        of: String,
+    },
     /// Mean queue delay, ms.
     DelayMean(Queue),
     /// Its 99th percentile, ms.
@@ -139,7 +145,9 @@ impl Published {
             .collect();
         let done: Mutex<Vec<(usize, u32, Samples)>> = Mutex::default();
         workers::run(threads, &jobs, |(case, number)| -> Result<_, SimError> {
-            let Some(samples) = measure(&self.cases[*case].scenario, *number, cancel)? else {
+            let scenario = &self.cases[*case].scenario;
+            let measured = measure(scenario, &scenario.arms[0], *number, None, cancel)?;
+            let Some(samples) = measured else {
                 return Ok(false);
             };
             let mut done = done.lock().unwrap_or_else(PoisonError::into_inner);
@@ -185,7 +193,7 @@ impl Case {
 
 impl Measure {
     /// Its value in `statistics`.
-    fn of(&self, statistics: &Statistics) -> Option<f64> {
+    pub fn of(&self, statistics: &Statistics) -> Option<f64> {
         let rates = |group: &str| -> Vec<f64> {
             let flows = statistics.flows.iter();
             let numbered = format!("{group}-");
@@ -205,6 +213,7 @@ impl Measure {
                 let all: f64 = statistics.flows.iter().map(|flow| flow.goodput_mbps).sum();
                 rates(of).iter().sum::<f64>() / all
             }
+            Measure::Rate { of } => rates(of).iter().sum(),
             Measure::DelayMean(queue) => delay(queue).mean?,
             Measure::DelayP99(queue) => delay(queue).p99?,
             Measure::Utilisation => statistics.utilisation,
@@ -222,30 +231,10 @@ impl std::fmt::Display for Measure {
         match self {
             Measure::RateRatio { of, to } => write!(f, "rate of {of} / {to}"),
             Measure::Share { of } => write!(f, "share of {of}"),
+            Measure::Rate { of } => write!(f, "rate of {of}, Mbit/s"),
             Measure::DelayMean(queue) => write!(f, "{} delay, mean, ms", name(queue)),
             Measure::DelayP99(queue) => write!(f, "{} delay, p99, ms", name(queue)),
             Measure::Utilisation => write!(f, "utilisation"),
         }
     }
-}
-
-/// One repetition of a scenario's first arm; none if cancelled.
-fn measure(
-    scenario: &Scenario,
-    repetition: u32,
-    cancel: &AtomicBool,
-) -> Result<Option<Samples>, SimError> {
-    /// Events between two looks at `cancel`.
-    const EVENTS: usize = 1 << 16;
-    let mut simulation = Simulation::new(scenario, &scenario.arms[0], repetition, None)?;
-    let mut recorder = Recorder::new(simulation.window(), simulation.reported());
-    while !simulation.run_some(scenario.duration_ns, EVENTS)? {
-        recorder.packets(&simulation.take_rows().packets);
-        if cancel.load(Ordering::Relaxed) {
-            return Ok(None);
-        }
-    }
-    let run = simulation.finish()?;
-    recorder.packets(&run.packets);
-    Ok(Some(recorder.finish(&run.meta)))
 }

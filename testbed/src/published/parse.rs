@@ -111,6 +111,7 @@ fn figure(
         ("classic-delay-p99", 4),
         ("l4s-delay-p99", 5),
         ("utilisation", 6),
+        ("rate", 7),
     ];
     let measure = match section.require("what")?.choice(&kinds)? {
         0 => Measure::RateRatio {
@@ -124,7 +125,10 @@ fn figure(
         3 => Measure::DelayMean(Queue::L4s),
         4 => Measure::DelayP99(Queue::Classic),
         5 => Measure::DelayP99(Queue::L4s),
-        _ => Measure::Utilisation,
+        6 => Measure::Utilisation,
+        _ => Measure::Rate {
+            of: group(&mut section, "of")?,
+        },
     };
     let own = section.field("why").map(|field| field.text());
     let own = own.transpose()?.map(str::to_owned);
