@@ -18,5 +18,6 @@ pub mod result;
 pub mod router;
 pub mod scenario;
 pub mod sim;
+pub mod suite;
 pub mod transport;
 mod workers;

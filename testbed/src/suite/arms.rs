@@ -1,0 +1,76 @@
+//! What is compared.
+
+use l4sllm_abi::Params;
+
+use crate::scenario::{Arm, Control};
+
+/// RFC 9332's defaults.
+pub const PLAIN: &str = "plain";
+/// The profile `tuned`: the reference.
+pub const TUNED: &str = "tuned";
+/// The profile `tuned` with draws of its own: the noise floor.
+pub const TUNED_AGAIN: &str = "tuned-again";
+/// A learned policy.
+pub const POLICY: &str = "policy";
+
+/// An arm of the suite.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Contestant {
+    /// What runs.
+    pub arm: Arm,
+    /// Set of draws: arms of the same set are compared in pairs.
+    pub draws: u32,
+}
+
+impl Contestant {
+    /// An arm that sees the draws of all others.
+    fn paired(arm: Arm) -> Contestant {
+        Contestant { arm, draws: 0 }
+    }
+}
+
+/// The arms, in the order of tables. Each further one is a line here.
+pub fn contestants(policy: Option<&Control>) -> Vec<Contestant> {
+    let mut all = vec![
+        Contestant::paired(Arm::dualpi2(TUNED, Params::tuned())),
+        Contestant::paired(Arm::dualpi2(PLAIN, Params::default())),
+    ];
+    all.extend(policy.map(|control| {
+        Contestant::paired(Arm {
+            control: Some(control.clone()),
+            ..Arm::dualpi2(POLICY, Params::default())
+        })
+    }));
+    all.push(Contestant {
+        arm: Arm::dualpi2(TUNED_AGAIN, Params::tuned()),
+        draws: 1,
+    });
+    all
+}
+
+/// Targets of the oracle's grid, ns, and factors on the gains of `tuned`.
+const TARGETS_NS: [u64; 7] = [
+    2_500_000, 5_000_000, 7_500_000, 10_000_000, 15_000_000, 20_000_000, 30_000_000,
+];
+const GAINS: [f64; 3] = [0.25, 1.0, 4.0];
+
+/// Fixed settings around `tuned`, of which the oracle has the best one for
+/// each condition: `fixed-7.5ms-x4`, say.
+pub fn oracle_grid() -> Vec<Contestant> {
+    let tuned = Params::tuned();
+    let scaled = |gain_uhz: u32, factor: f64| (f64::from(gain_uhz) * factor).round() as u32;
+    let settings = TARGETS_NS
+        .iter()
+        .flat_map(|target| GAINS.map(|gain| (*target, gain)));
+    let arm = |(target_ns, gain): (u64, f64)| {
+        let name = format!("fixed-{}ms-x{gain}", target_ns as f64 / 1e6);
+        let params = Params {
+            target_ns,
+            alpha_uhz: scaled(tuned.alpha_uhz, gain),
+            beta_uhz: scaled(tuned.beta_uhz, gain),
+            ..tuned
+        };
+        Contestant::paired(Arm::dualpi2(&name, params))
+    };
+    settings.map(arm).collect()
+}

@@ -1,0 +1,203 @@
+//! Families and their conditions.
+
+use super::Protocol;
+use crate::net::Link;
+use crate::published::{Figure, Published};
+use crate::scenario::curriculum::{Curriculum, Part};
+use crate::scenario::{FlowGroup, Scenario};
+use crate::sim::derive_seed;
+use crate::transport::Cc;
+
+/// Conditions that have something in common.
+#[derive(Debug, Clone)]
+pub struct Family {
+    /// Name.
+    pub name: String,
+    /// One sentence on what it is.
+    pub description: String,
+    /// All of its conditions.
+    pub conditions: Vec<Condition>,
+}
+
+/// A network and its traffic.
+#[derive(Debug, Clone)]
+pub struct Condition {
+    /// Without arms. Its seed is the condition's.
+    pub scenario: Scenario,
+    /// What others measured in it.
+    pub figures: Vec<Figure>,
+}
+
+/// Most that a repetition's round-trip times differ from those of a published
+/// setup; curricula have their own.
+const RTT_JITTER: f64 = 0.03;
+
+impl Family {
+    /// The conditions that a curriculum draws.
+    pub(super) fn of_curriculum(curriculum: &Curriculum, part: Part, seed: u64) -> Family {
+        let curriculum = curriculum.part(part);
+        let conditions = (0..curriculum.conditions).map(|number| Condition {
+            scenario: curriculum.condition(seed, number),
+            figures: Vec::new(),
+        });
+        Family {
+            name: curriculum.name.clone(),
+            description: curriculum.description.clone(),
+            conditions: conditions.collect(),
+        }
+    }
+
+    /// The setups of published measurements, in which only the rest is drawn.
+    pub(super) fn of_published(
+        name: &str,
+        description: &str,
+        published: Published,
+        seed: u64,
+    ) -> Family {
+        let conditions = published.cases.into_iter().map(|case| {
+            let mut scenario = case.scenario;
+            scenario.seed = derive_seed(seed, &case.name, 0);
+            scenario.name = case.name;
+            scenario.rtt_jitter = RTT_JITTER;
+            scenario.arms.clear();
+            Condition {
+                scenario,
+                figures: case.figures,
+            }
+        });
+        Family {
+            name: name.to_owned(),
+            description: description.to_owned(),
+            conditions: conditions.collect(),
+        }
+    }
+}
+
+impl Condition {
+    /// Repetition `number` under a set of draws: seeds and round-trip times of
+    /// its own.
+    pub(super) fn repetition(&self, protocol: &Protocol, draws: u32, number: u32) -> Scenario {
+        let mut scenario = self.scenario.clone();
+        let name = format!("draws-{draws}");
+        scenario.seed = derive_seed(scenario.seed, &name, number.into());
+        scenario.repetitions = 1;
+        let warmup_ns = u128::from(scenario.warmup_ns) * u128::from(protocol.warmup_percent) / 100;
+        // A share of a u64.
+        scenario.warmup_ns = warmup_ns as u64;
+        scenario.duration_ns = scenario.warmup_ns + protocol.measured_ns;
+        scenario
+    }
+
+    /// What the emulation of a repetition costs, about: packets that the link
+    /// can carry.
+    pub(super) fn weight(&self, protocol: &Protocol) -> u64 {
+        let measured_ns = protocol.measured_ns + self.scenario.warmup_ns;
+        let bits = self.scenario.bottleneck.capacity_bits(0, measured_ns);
+        let duty = self.scenario.link.bursts.map_or(1.0, |of| of.duty());
+        1 + (bits as f64 * duty / 12_000.0) as u64
+    }
+
+    /// The network and its traffic in a few words: `50 Mbit/s, 20 ms, 2 cubic`.
+    pub fn facts(&self) -> String {
+        let scenario = &self.scenario;
+        let steps = scenario.bottleneck.steps();
+        let mut facts = vec![shown_rate(steps[0].bits_per_s)];
+        if steps.len() > 1 {
+            facts[0] += &format!(" in {} steps", steps.len());
+        }
+        facts.extend(link_facts(&scenario.link));
+        facts.push(ms(scenario.rtt_ns));
+        facts.extend(scenario.flows.iter().map(flow_facts));
+        facts.join(", ")
+    }
+}
+
+fn link_facts(link: &Link) -> Vec<String> {
+    let mut facts = Vec::new();
+    if let Some(bursts) = link.bursts {
+        let (on, off) = (ms(bursts.on.mean_ns), ms(bursts.off.mean_ns));
+        facts.push(format!("{on} on and {off} off"));
+    }
+    if let Some(walk) = link.walk {
+        let (every, sigma) = (ms(walk.every_ns), round(walk.sigma));
+        facts.push(format!("walking by {sigma} every {every}"));
+    }
+    facts.extend(link.grant_ns.map(|ns| format!("grants of {}", ms(ns))));
+    if link.loss > 0.0 {
+        facts.push(format!("{} % loss", round(link.loss * 100.0)));
+    }
+    facts
+}
+
+/// `2 cubic at 20 ms`, `cubic 12.5/s`, `1 udp of 5 Mbit/s`.
+fn flow_facts(group: &FlowGroup) -> String {
+    let mut text = match group.arrivals {
+        Some(arrivals) => format!("{} {}/s", group.cc, round(arrivals.per_s)),
+        None => format!("{} {}", group.count * group.parallel, group.cc),
+    };
+    if !group.ecn && group.cc != Cc::Udp {
+        text += " without ECN";
+    }
+    if group.ecn && group.cc == Cc::Udp {
+        text += " in L4S";
+    }
+    if let Some(chunks) = group.chunks {
+        let (bytes, every) = (chunks.bytes / 1000, ms(chunks.every_ns));
+        text += &format!(" with {bytes} kB every {every}");
+    }
+    if let Some(rate) = group.rate_bps {
+        text += &format!(" of {}", shown_rate(rate));
+    }
+    if let Some(rtt_ns) = group.rtt_ns {
+        text += &format!(" at {}", ms(rtt_ns));
+    }
+    text
+}
+
+/// A duration with at most one decimal: `12.5 ms`.
+fn ms(ns: u64) -> String {
+    format!("{} ms", (ns as f64 / 1e5).round() / 10.0)
+}
+
+fn round(value: f64) -> f64 {
+    (value * 100.0).round() / 100.0
+}
+
+/// A rate with three digits: `43.7 Mbit/s`.
+fn shown_rate(bits_per_s: u64) -> String {
+    let (value, unit) = match bits_per_s {
+        0..1_000_000 => (bits_per_s as f64 / 1e3, "kbit/s"),
+        1_000_000..1_000_000_000 => (bits_per_s as f64 / 1e6, "Mbit/s"),
+        _ => (bits_per_s as f64 / 1e9, "Gbit/s"),
+    };
+    let decimals = match value {
+        value if value >= 99.95 => 0,
+        value if value >= 9.995 => 1,
+        _ => 2,
+    };
+    let shown = format!("{value:.decimals$}");
+    let shown = match decimals {
+        0 => &shown,
+        _ => shown.trim_end_matches('0').trim_end_matches('.'),
+    };
+    format!("{shown} {unit}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rates_have_three_digits() {
+        let cases = [
+            (1_000_000, "1 Mbit/s"),
+            (43_687_123, "43.7 Mbit/s"),
+            (160_000_000, "160 Mbit/s"),
+            (1_000_000_000, "1 Gbit/s"),
+            (512_000, "512 kbit/s"),
+        ];
+        for (rate, text) in cases {
+            assert_eq!(shown_rate(rate), text);
+        }
+    }
+}

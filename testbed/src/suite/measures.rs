@@ -1,0 +1,91 @@
+//! What is kept of a cell.
+
+use serde::{Deserialize, Serialize};
+
+use crate::published::Figure;
+use crate::result::Statistics;
+
+/// The numbers of a cell: a few hundred bytes, whatever its duration.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct Measures {
+    /// Bits sent over what the bottleneck could have sent.
+    pub utilisation: f64,
+    /// Mean sojourn time of the classic queue, ms; none where no packet passed
+    /// it, as with the ones below.
+    pub classic_mean_ms: Option<f64>,
+    /// Its median, ms.
+    pub classic_p50_ms: Option<f64>,
+    /// Its 99th percentile, ms.
+    pub classic_p99_ms: Option<f64>,
+    /// Mean sojourn time of the L4S queue, ms.
+    pub l4s_mean_ms: Option<f64>,
+    /// Its 99th percentile, ms.
+    pub l4s_p99_ms: Option<f64>,
+    /// Jain's index over the goodputs of long-lived responsive flows; none
+    /// with fewer than two.
+    pub jain: Option<f64>,
+    /// Dropped packets of all that left the queue.
+    pub drop_share: Option<f64>,
+    /// Short flows and chunks of all groups; none where there are none.
+    pub completions: Option<Completions>,
+    /// Overrides that changed or confirmed a decision, or came into force.
+    pub overrides_applied: u64,
+    /// Ours of each published figure, in their order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub figures: Vec<Option<f64>>,
+}
+
+/// How long transfers took: short flows and chunks.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Completions {
+    /// Transfers that finished.
+    pub finished: u64,
+    /// Transfers that did not within the run.
+    pub unfinished: u64,
+    /// Mean time of those that finished, ms.
+    pub mean_ms: f64,
+    /// Greatest 99th percentile of a group, ms.
+    pub p99_ms: f64,
+}
+
+impl Completions {
+    /// Over all groups that have any; none where nothing finished.
+    fn of(statistics: &Statistics) -> Option<Completions> {
+        let groups = || statistics.flows.iter().filter_map(|flow| flow.completions);
+        let finished: u64 = groups().map(|of| of.finished).sum();
+        let times = groups().filter_map(|of| Some(of.mean_ms? * of.finished as f64));
+        let longest = groups().filter_map(|of| of.p99_ms);
+        (finished > 0).then(|| Completions {
+            finished,
+            unfinished: groups().map(|of| of.unfinished).sum(),
+            mean_ms: times.sum::<f64>() / finished as f64,
+            p99_ms: longest.fold(0.0, f64::max),
+        })
+    }
+}
+
+impl Measures {
+    /// Takes them from a repetition's statistics.
+    pub(super) fn of(statistics: &Statistics, figures: &[Figure]) -> Measures {
+        let delay = &statistics.queue_delay_ms;
+        Measures {
+            utilisation: statistics.utilisation,
+            classic_mean_ms: delay.classic.mean,
+            classic_p50_ms: delay.classic.p50,
+            classic_p99_ms: delay.classic.p99,
+            l4s_mean_ms: delay.l4s.mean,
+            l4s_p99_ms: delay.l4s.p99,
+            jain: statistics.jain,
+            drop_share: statistics.drop_share,
+            completions: Completions::of(statistics),
+            overrides_applied: statistics.overrides.applied,
+            figures: figures.iter().map(|f| f.measure.of(statistics)).collect(),
+        }
+    }
+
+    /// sqrt(mean · p99) of the classic queue, ms: neither a short tail on a
+    /// long queue nor the reverse passes for good.
+    pub fn classic_delay_ms(&self) -> Option<f64> {
+        Some((self.classic_mean_ms? * self.classic_p99_ms?).sqrt())
+    }
+}

@@ -1,0 +1,333 @@
+//! Runs the cells that are not finished yet.
+
+use std::fmt::Write;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use l4sllm_model::EngineOptions;
+use sha2::{Digest, Sha256};
+
+use super::arms::{Contestant, contestants, oracle_grid};
+use super::store::{Line, Store};
+use super::{
+    ArmOutcome, Condition, ConditionOutcome, FamilyOutcome, Measures, Outcome, Protocol,
+    StoreError, Suite, SuiteError,
+};
+use crate::experiment::{Policies, measure};
+use crate::result::PolicyFacts;
+use crate::scenario::{Arm, Control, Scenario};
+use crate::workers;
+
+/// How to run a suite.
+#[derive(Clone, Copy)]
+pub struct Options<'a> {
+    /// Directory of the cells.
+    pub out: &'a Path,
+    /// How much is run.
+    pub protocol: Protocol,
+    /// The policy that is judged, if any.
+    pub policy: Option<&'a Control>,
+    /// What runs it.
+    pub engine: &'a EngineOptions,
+    /// Also run a grid of fixed settings, for the oracle.
+    pub oracle: bool,
+    /// Threads; 0: one a core.
+    pub threads: usize,
+    /// Set to stop: finished cells stay, the others are dropped.
+    pub cancel: &'a AtomicBool,
+    /// Called with the progress, from any thread, after every cell.
+    pub progress: &'a (dyn Fn(Progress) + Sync),
+}
+
+/// How far a suite is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Progress {
+    /// Cells finished, in this call and before.
+    pub cells: usize,
+    /// Cells of the suite.
+    pub all_cells: usize,
+    /// Packets that the links of the cells finished in this call could carry:
+    /// a measure of work.
+    pub done: u64,
+    /// Of all cells that this call has to run.
+    pub total: u64,
+}
+
+/// Runs the cells of `suite` that `options.out` does not hold yet. All arms of
+/// a repetition come before the next one, so that what an interrupted suite
+/// leaves can be compared.
+///
+/// # Errors
+/// A policy that does not load, a cell whose accounting does not hold, or a
+/// directory that cannot be written. Finished cells stay.
+pub fn run(
+    suite: &Suite,
+    options: Options<'_>,
+) -> Result<(Outcome, Option<PolicyFacts>), SuiteError> {
+    let plan = Plan::new(suite, &options)?;
+    let store = Store::open(options.out)?;
+    let cells = plan.cells()?;
+    let done: Vec<Mutex<Option<Measures>>> = cells
+        .iter()
+        .map(|cell| Mutex::new(store.get(&cell.identity).cloned()))
+        .collect();
+    let mut jobs: Vec<usize> = (0..cells.len())
+        .filter(|at| lock(&done[*at]).is_none())
+        .collect();
+    // The longest first, so that no thread is left alone with one at the end.
+    jobs.sort_by_key(|at| {
+        (
+            cells[*at].repetition,
+            std::cmp::Reverse(cells[*at].weight(&plan)),
+        )
+    });
+    let meter = Meter {
+        done: AtomicU64::new(0),
+        cells: AtomicUsize::new(cells.len() - jobs.len()),
+        total: jobs.iter().map(|at| cells[*at].weight(&plan)).sum(),
+        all_cells: cells.len(),
+        report: options.progress,
+    };
+    meter.advance(0, 0);
+    workers::run(options.threads, &jobs, |at| -> Result<_, SuiteError> {
+        if options.cancel.load(Ordering::Relaxed) {
+            return Ok(false);
+        }
+        let cell = &cells[*at];
+        let Some(measures) = plan.emulate(cell, options.cancel)? else {
+            return Ok(false);
+        };
+        store.add(&cell.line(&plan, &measures))?;
+        *lock(&done[*at]) = Some(measures);
+        meter.advance(1, cell.weight(&plan));
+        Ok(true)
+    })?;
+    Ok((plan.outcome(&done), plan.policy_facts()))
+}
+
+fn lock(cell: &Mutex<Option<Measures>>) -> std::sync::MutexGuard<'_, Option<Measures>> {
+    cell.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// All that determines the cells.
+struct Plan<'a> {
+    suite: &'a Suite,
+    protocol: Protocol,
+    contestants: Vec<Contestant>,
+    /// A scenario with the arms that have a policy, and their policies.
+    controlled: Scenario,
+    policies: Policies,
+}
+
+/// One repetition of one arm in one condition.
+struct Cell<'a> {
+    contestant: usize,
+    repetition: u32,
+    identity: String,
+    of: &'a Condition,
+}
+
+impl<'a> Plan<'a> {
+    fn new(suite: &'a Suite, options: &Options<'_>) -> Result<Plan<'a>, SuiteError> {
+        let mut contestants = contestants(options.policy);
+        if options.oracle {
+            contestants.extend(oracle_grid());
+        }
+        let mut controlled = Scenario::new("suite", 1, 1);
+        controlled.arms = contestants.iter().map(|of| of.arm.clone()).collect();
+        Ok(Plan {
+            suite,
+            protocol: options.protocol,
+            contestants,
+            policies: Policies::load(&controlled, options.engine)?,
+            controlled,
+        })
+    }
+
+    /// Every cell, in the order of families, conditions, arms and repetitions.
+    fn cells(&self) -> Result<Vec<Cell<'a>>, StoreError> {
+        let program = program_digest()?;
+        let arms: Vec<String> = self
+            .contestants
+            .iter()
+            .map(|of| self.arm_identity(of))
+            .collect();
+        let mut cells = Vec::new();
+        for family in &self.suite.families {
+            for of in self.conditions(&family.conditions) {
+                for (contestant, arm) in arms.iter().enumerate() {
+                    let draws = self.contestants[contestant].draws;
+                    for repetition in 0..self.protocol.repetitions {
+                        let scenario = of.repetition(&self.protocol, draws, repetition);
+                        let text = format!("{program}\n{arm}\n{scenario:?}");
+                        cells.push(Cell {
+                            contestant,
+                            repetition,
+                            identity: hex(&Sha256::digest(text)),
+                            of,
+                        });
+                    }
+                }
+            }
+        }
+        Ok(cells)
+    }
+
+    fn conditions(&self, all: &'a [Condition]) -> &'a [Condition] {
+        let most = self.protocol.conditions.unwrap_or(u32::MAX);
+        &all[..all.len().min(most as usize)]
+    }
+
+    /// What an arm is known by: its settings, and its policy by content.
+    fn arm_identity(&self, contestant: &Contestant) -> String {
+        let mut arm = contestant.arm.clone();
+        let policy = self.facts_of(&arm.name);
+        if let Some(control) = &mut arm.control {
+            control.policy.clear();
+        }
+        format!("{arm:?} {policy:?}")
+    }
+
+    fn facts_of(&self, arm: &str) -> Option<PolicyFacts> {
+        let facts = self.policies.facts(&self.controlled);
+        facts.arms.into_iter().find(|of| of.name == arm)?.policy
+    }
+
+    fn policy_facts(&self) -> Option<PolicyFacts> {
+        self.facts_of(super::POLICY)
+    }
+
+    fn emulate(
+        &self,
+        cell: &Cell<'_>,
+        cancel: &AtomicBool,
+    ) -> Result<Option<Measures>, SuiteError> {
+        let contestant = &self.contestants[cell.contestant];
+        let scenario = cell
+            .of
+            .repetition(&self.protocol, contestant.draws, cell.repetition);
+        let arm: &Arm = &contestant.arm;
+        let engine = self.policies.engine(arm, scenario.seed);
+        let samples = measure(&scenario, arm, 0, engine, cancel);
+        let samples = samples.map_err(|source| SuiteError::Cell {
+            cell: format!(
+                "{}, arm {}, repetition {}",
+                scenario.name, arm.name, cell.repetition
+            ),
+            source,
+        })?;
+        Ok(samples.map(|samples| {
+            let statistics = samples.repetition(0, scenario.seed).statistics;
+            Measures::of(&statistics, &cell.of.figures)
+        }))
+    }
+
+    /// The cells' numbers, in the order of [`Plan::cells`].
+    fn outcome(&self, done: &[Mutex<Option<Measures>>]) -> Outcome {
+        let mut rest = done.iter();
+        let mut repetitions = || -> Vec<Option<Measures>> {
+            let own = rest.by_ref().take(self.protocol.repetitions as usize);
+            own.map(|cell| lock(cell).clone()).collect()
+        };
+        let mut families = Vec::new();
+        for family in &self.suite.families {
+            let mut conditions = Vec::new();
+            for condition in self.conditions(&family.conditions) {
+                let arms = self.contestants.iter().map(|of| ArmOutcome {
+                    name: of.arm.name.clone(),
+                    repetitions: repetitions(),
+                });
+                conditions.push(ConditionOutcome {
+                    name: condition.scenario.name.clone(),
+                    facts: condition.facts(),
+                    figures: condition.figures.clone(),
+                    arms: arms.collect(),
+                });
+            }
+            families.push(FamilyOutcome {
+                name: family.name.clone(),
+                description: family.description.clone(),
+                conditions,
+            });
+        }
+        Outcome {
+            complete: done.iter().all(|cell| lock(cell).is_some()),
+            families,
+        }
+    }
+}
+
+impl Cell<'_> {
+    fn weight(&self, plan: &Plan<'_>) -> u64 {
+        self.of.weight(&plan.protocol)
+    }
+
+    fn line(&self, plan: &Plan<'_>, measures: &Measures) -> Line {
+        Line {
+            identity: self.identity.clone(),
+            condition: self.of.scenario.name.clone(),
+            arm: plan.contestants[self.contestant].arm.name.clone(),
+            repetition: self.repetition,
+            measures: measures.clone(),
+        }
+    }
+}
+
+/// Adds up the progress of cells that run at the same time.
+struct Meter<'a> {
+    done: AtomicU64,
+    cells: AtomicUsize,
+    total: u64,
+    all_cells: usize,
+    report: &'a (dyn Fn(Progress) + Sync),
+}
+
+impl Meter<'_> {
+    fn advance(&self, cells: usize, weight: u64) {
+        let cells = cells + self.cells.fetch_add(cells, Ordering::Relaxed);
+        let done = weight + self.done.fetch_add(weight, Ordering::Relaxed);
+        (self.report)(Progress {
+            cells,
+            all_cells: self.all_cells,
+            done,
+            total: self.total,
+        });
+    }
+}
+
+/// SHA-256 of this program: cells of another build are not reused, since its
+/// queue, senders or links may differ.
+fn program_digest() -> Result<String, StoreError> {
+    let read = || {
+        let path = std::env::current_exe()?;
+        let mut sha = Sha256::new();
+        std::io::copy(&mut std::fs::File::open(path)?, &mut HashWriter(&mut sha))?;
+        Ok(hex(&sha.finalize()))
+    };
+    read().map_err(|source| StoreError::Io {
+        operation: "read",
+        path: "the running program".into(),
+        source,
+    })
+}
+
+struct HashWriter<'a>(&'a mut Sha256);
+
+impl std::io::Write for HashWriter<'_> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.update(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
