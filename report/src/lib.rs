@@ -11,6 +11,7 @@ mod figures;
 mod format;
 mod learning;
 mod page;
+mod suite;
 mod table;
 pub mod verdict;
 
@@ -32,6 +33,8 @@ pub use learning::{
     BACKBONES_FILE, Backbones, COSTS_FILE, Costs, Latency, Skipped, is_learning, load_backbones,
     render_learning,
 };
+
+pub use suite::{Facts as SuiteFacts, SUITE_FILE, render_suite};
 
 /// The work that pages call published.
 pub const PAPER: &str = "D. Satish, S. R. Pokhrel, J. Kua and A. Walid, \u{201c}Distilling Large Language \
@@ -225,7 +228,7 @@ fn finish(
     write(&path, html(title, results, missing).as_bytes(), out)?;
     let mut texts: Vec<String> = results.iter().map(|(data, _)| text(data)).collect();
     texts.extend(page::not_started(missing));
-    texts.push(wrapped(&format!("{}. {DEFINITION}", table::SIGNS)));
+    texts.push(wrapped(&format!("{}. {DEFINITION}", table::SIGNS), 100));
     Ok(Report {
         page: path,
         text: texts.join("\n"),
@@ -264,15 +267,14 @@ fn text(data: &Data) -> String {
     out
 }
 
-/// Text in lines for a terminal.
-fn wrapped(text: &str) -> String {
-    const WIDTH: usize = 100;
+/// Text in lines of at most `width` characters, for a terminal.
+fn wrapped(text: &str, width: usize) -> String {
     let (mut out, mut line) = (String::new(), 0);
     for word in text.split(' ') {
         let length = word.chars().count();
         match line {
             0 => {}
-            line if line + 1 + length > WIDTH => out.push('\n'),
+            line if line + 1 + length > width => out.push('\n'),
             _ => out.push(' '),
         }
         line = if out.is_empty() || out.ends_with('\n') {

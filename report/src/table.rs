@@ -174,7 +174,8 @@ impl Cell {
         }
     }
 
-    fn plain(text: String) -> Cell {
+    /// One that does not stand out.
+    pub(super) fn plain(text: String) -> Cell {
         Cell {
             text,
             tone: Tone::Plain,

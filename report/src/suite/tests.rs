@@ -1,0 +1,286 @@
+use super::judge::{Arm, Condition, Judged, Kept, Summary};
+use super::*;
+use crate::verdict::Verdict;
+use l4sllm_testbed::sim::Random;
+use l4sllm_testbed::suite::{
+    ArmOutcome, Completions, ConditionOutcome, FamilyOutcome, Measures, PLAIN, POLICY, TUNED,
+    TUNED_AGAIN,
+};
+
+/// A cell with this classic delay, ms, and utilisation.
+fn cell(delay_ms: f64, utilisation: f64) -> Option<Measures> {
+    Some(Measures {
+        utilisation,
+        classic_mean_ms: Some(delay_ms),
+        classic_p50_ms: Some(delay_ms),
+        classic_p99_ms: Some(delay_ms * 4.0),
+        l4s_mean_ms: Some(0.4),
+        l4s_p99_ms: Some(1.2),
+        jain: Some(0.95),
+        drop_share: Some(0.001),
+        completions: Some(Completions {
+            finished: 100,
+            unfinished: 1,
+            mean_ms: 80.0 + delay_ms,
+            p99_ms: 400.0,
+        }),
+        ..Measures::default()
+    })
+}
+
+/// One condition; each arm with the delay and utilisation of its repetitions.
+fn condition(name: &str, arms: &[(&str, &[(f64, f64)])]) -> ConditionOutcome {
+    let arms = arms.iter().map(|(name, cells)| ArmOutcome {
+        name: (*name).to_owned(),
+        repetitions: cells
+            .iter()
+            .map(|(delay, share)| cell(*delay, *share))
+            .collect(),
+    });
+    ConditionOutcome {
+        name: name.to_owned(),
+        facts: "50 Mbit/s, 20 ms, 2 cubic".to_owned(),
+        figures: Vec::new(),
+        arms: arms.collect(),
+    }
+}
+
+fn suite(conditions: Vec<ConditionOutcome>) -> Outcome {
+    Outcome {
+        complete: true,
+        families: vec![FamilyOutcome {
+            name: "stationary".to_owned(),
+            description: "Of one rate".to_owned(),
+            conditions,
+        }],
+    }
+}
+
+fn summary<'a>(judged: &'a Judged, arm: &str) -> &'a Summary {
+    judged.all.iter().find(|of| of.arm == arm).unwrap()
+}
+
+fn arm<'a>(judged: &'a Judged, at: usize, arm: &str) -> &'a Arm {
+    let condition: &Condition = &judged.families[0].conditions[at];
+    condition.arms.iter().find(|of| of.name == arm).unwrap()
+}
+
+fn near(found: f64, expected: f64) {
+    assert!((found - expected).abs() < 1e-9, "{found}, not {expected}");
+}
+
+/// Pairs whose logarithms differ by -ln 2, 0 and -ln 4: mean -ln 2, and the
+/// interval of three values with standard deviation ln 2 (t = 4.3027 with two
+/// degrees of freedom).
+#[test]
+fn ratios_are_those_of_pairs() {
+    let judged = judge(&suite(vec![condition(
+        "stationary-00000",
+        &[
+            (TUNED, &[(8.0, 0.9), (2.0, 0.9), (16.0, 0.9)]),
+            (POLICY, &[(4.0, 0.9), (2.0, 0.9), (4.0, 0.9)]),
+        ],
+    )]));
+    let ratio = arm(&judged, 0, POLICY).ratios.classic_delay.unwrap();
+    near(ratio.mean, 0.5);
+    let half = 4.302_652_729_911_275 * 2_f64.ln() / 3_f64.sqrt();
+    assert!((ratio.low.unwrap() / (0.5 * (-half).exp()) - 1.0).abs() < 1e-6);
+    assert!((ratio.high.unwrap() / (0.5 * half.exp()) - 1.0).abs() < 1e-6);
+    near(
+        arm(&judged, 0, TUNED).ratios.classic_delay.unwrap().mean,
+        1.0,
+    );
+}
+
+/// Families are geometric means over conditions; the worst one is named.
+#[test]
+fn families_are_geometric_means_over_conditions() {
+    let of = |name: &str, own: f64| {
+        let tuned: &[(f64, f64)] = &[(10.0, 0.9), (10.0, 0.9)];
+        condition(name, &[(TUNED, tuned), (POLICY, &[(own, 0.9), (own, 0.9)])])
+    };
+    let judged = judge(&suite(vec![
+        of("stationary-00000", 5.0),
+        of("stationary-00001", 20.0),
+        of("stationary-00002", 2.5),
+    ]));
+    let delay = summary(&judged, POLICY).classic_delay.clone().unwrap();
+    near(delay.mean.mean, (0.5_f64 * 2.0 * 0.25).cbrt());
+    near(delay.median, 0.5);
+    near(delay.worst, 2.0);
+    assert_eq!(delay.worst_condition, "stationary-00001");
+    let worst = summary(&judged, POLICY).worst.clone().unwrap();
+    assert_eq!(
+        (worst.condition.as_str(), worst.loss.as_str()),
+        ("stationary-00001", "delay \u{d7}2.00")
+    );
+}
+
+#[test]
+fn utilisation_is_held_against_the_better_of_plain_and_tuned() {
+    let judged = judge(&suite(vec![condition(
+        "stationary-00000",
+        &[
+            (TUNED, &[(5.0, 0.90), (5.0, 0.90)]),
+            (PLAIN, &[(9.0, 0.98), (9.0, 0.98)]),
+            (POLICY, &[(4.0, 0.91), (4.0, 0.91)]),
+            (TUNED_AGAIN, &[(5.0, 0.897), (5.0, 0.897)]),
+        ],
+    )]));
+    let utilisation = |name| arm(&judged, 0, name).utilisation.unwrap();
+    near(utilisation(POLICY).points, -7.0);
+    assert!(!utilisation(POLICY).kept && utilisation(POLICY).surely_lost);
+    near(utilisation(TUNED).points, -8.0);
+    assert!(utilisation(PLAIN).kept);
+    // The noise arm is held against what it is.
+    near(utilisation(TUNED_AGAIN).points, -0.3);
+    assert!(utilisation(TUNED_AGAIN).kept);
+    let kept = summary(&judged, POLICY).utilisation;
+    let Kept {
+        kept, conditions, ..
+    } = kept;
+    assert_eq!((kept, conditions), (0, 1));
+}
+
+/// Whatever the noise, neither the same arm with the same draws nor with
+/// others passes for better.
+#[test]
+fn an_arm_is_never_better_than_itself() {
+    for seed in 0..200 {
+        let random = &mut Random::stream(seed, "noise");
+        let conditions = (0..8).map(|number| {
+            let mut draw = |_| {
+                let delay = 8.0 * (0.3 * (random.unit() - 0.5)).exp();
+                (delay, 0.95 + 0.04 * random.unit())
+            };
+            let first: Vec<(f64, f64)> = (0..3).map(&mut draw).collect();
+            let second: Vec<(f64, f64)> = (0..3).map(&mut draw).collect();
+            condition(
+                &format!("stationary-{number:05}"),
+                &[(TUNED, &first), (POLICY, &first), (TUNED_AGAIN, &second)],
+            )
+        });
+        let judged = judge(&suite(conditions.collect()));
+        let same = summary(&judged, POLICY);
+        assert_eq!(same.verdict, Verdict::Same);
+        near(same.classic_delay.as_ref().unwrap().mean.mean, 1.0);
+        assert!(same.worst.is_none() && same.utilisation.kept == 8);
+        let again = summary(&judged, TUNED_AGAIN).verdict;
+        assert!(!matches!(again, Verdict::Better | Verdict::Worse), "{seed}");
+    }
+}
+
+/// What is better without noise is not when tuned differs from itself by more.
+#[test]
+fn a_gain_within_the_noise_is_none() {
+    let verdict = |again: f64| {
+        let of = |number: usize| {
+            let tuned = [(10.0, 0.9), (10.0, 0.9)];
+            let own = 9.0 + 0.01 * number as f64;
+            condition(
+                &format!("stationary-{number:05}"),
+                &[
+                    (TUNED, &tuned),
+                    (POLICY, &[(own, 0.9), (own, 0.9)]),
+                    (TUNED_AGAIN, &[(again, 0.9), (again, 0.9)]),
+                ],
+            )
+        };
+        let judged = judge(&suite((0..5).map(of).collect()));
+        summary(&judged, POLICY).verdict
+    };
+    assert_eq!(verdict(10.05), Verdict::Better);
+    assert_eq!(verdict(8.5), Verdict::Same);
+}
+
+/// The oracle's setting is chosen on even repetitions and judged on odd ones,
+/// and has to hold utilisation.
+#[test]
+fn the_oracle_is_chosen_on_one_half_and_judged_on_the_other() {
+    let judged = judge(&suite(vec![condition(
+        "stationary-00000",
+        &[
+            (TUNED, &[(10.0, 0.95); 4]),
+            (PLAIN, &[(15.0, 0.96); 4]),
+            (
+                POLICY,
+                &[(9.0, 0.96), (6.0, 0.96), (9.0, 0.96), (6.0, 0.96)],
+            ),
+            // Lucky in even repetitions.
+            (
+                "fixed-7.5ms-x1",
+                &[(4.0, 0.96), (12.0, 0.96), (4.0, 0.96), (12.0, 0.96)],
+            ),
+            ("fixed-5ms-x1", &[(5.0, 0.96); 4]),
+            // Least delay, but it loses utilisation.
+            ("fixed-2.5ms-x1", &[(2.0, 0.90); 4]),
+        ],
+    )]));
+    let choice = judged.families[0].conditions[0].oracle.clone().unwrap();
+    assert_eq!(
+        (choice.setting.as_str(), choice.holds),
+        ("fixed-7.5ms-x1", true)
+    );
+    near(arm(&judged, 0, POLICY).to_oracle.unwrap().mean, 0.5);
+    assert_eq!(judged.families[0].conditions[0].arms.len(), 3);
+    near(
+        summary(&judged, POLICY)
+            .to_oracle
+            .as_ref()
+            .unwrap()
+            .mean
+            .mean,
+        0.5,
+    );
+}
+
+fn facts() -> Facts {
+    Facts {
+        version: "0".to_owned(),
+        description: "Families".to_owned(),
+        part: "test".to_owned(),
+        seed: 1,
+        protocol: Protocol {
+            conditions: None,
+            repetitions: 2,
+            measured_ns: 60_000_000_000,
+            warmup_percent: 100,
+        },
+        policy: None,
+        interval: None,
+        command: "l4sllm suite".to_owned(),
+    }
+}
+
+#[test]
+fn the_table_fits_into_eighty_columns_and_the_page_has_every_condition() {
+    let dir = tempfile::tempdir().unwrap();
+    let arms: &[(&str, &[(f64, f64)])] = &[
+        (TUNED, &[(10.0, 0.95), (11.0, 0.95)]),
+        (PLAIN, &[(115.0, 0.96), (215.0, 0.96)]),
+        (POLICY, &[(9.0, 0.76), (9.2, 0.76)]),
+        (TUNED_AGAIN, &[(10.2, 0.95), (10.4, 0.95)]),
+    ];
+    let conditions = (0..12).map(|n| condition(&format!("stationary-{n:05}"), arms));
+    let mut outcome = suite(conditions.collect());
+    outcome.families[0].name = "unresponsive".to_owned();
+    outcome.complete = false;
+    let report = render_suite(&outcome, &facts(), dir.path()).unwrap();
+    for line in report.text.lines() {
+        assert!(line.chars().count() <= 80, "{line}");
+    }
+    assert!(report.text.contains("partial"), "{}", report.text);
+    let page = std::fs::read_to_string(&report.page).unwrap();
+    for number in 0..12 {
+        assert!(
+            page.contains(&format!("<li>{number}: 50 Mbit/s")),
+            "{number}"
+        );
+    }
+    let json = std::fs::read(dir.path().join(SUITE_FILE)).unwrap();
+    let json: serde_json::Value = serde_json::from_slice(&json).unwrap();
+    assert_eq!(json["complete"], false);
+    let own = &json["families"][0]["conditions"][3]["arms"][2];
+    assert_eq!(own["name"], "policy");
+    assert_eq!(own["repetitions"][1]["classic_mean_ms"], 9.2);
+}
