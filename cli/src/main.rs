@@ -28,6 +28,7 @@ mod reproduce;
 mod run;
 mod scenario;
 mod status;
+mod suite;
 mod threads;
 #[cfg(feature = "torch")]
 mod train;
@@ -70,6 +71,7 @@ enum Command {
     Demo(demo::DemoArgs),
     Report(report::ReportArgs),
     Scenario(scenario::ScenarioArgs),
+    Suite(suite::SuiteArgs),
     Validate(validate::ValidateArgs),
     Bench(bench::BenchArgs),
     Collect(collect::CollectArgs),
@@ -114,6 +116,7 @@ fn dispatch(command: Command) -> anyhow::Result<Done> {
         Command::Demo(args) => demo::run(&args, cancel::flag()?),
         Command::Report(args) => report::run(&args).map(finished),
         Command::Scenario(args) => scenario::run(&args).map(finished),
+        Command::Suite(args) => suite::run(&args, cancel::flag()?),
         Command::Validate(args) => validate::run(&args, cancel::flag()?),
         Command::Bench(args) => bench::run(&args, cancel::flag()?),
         Command::Pool(args) => {
