@@ -3,11 +3,12 @@
 
 mod accounting;
 mod error;
+mod lanes;
 mod queue;
 mod random;
 mod simulation;
 
 pub use error::SimError;
-pub use queue::EventQueue;
+pub use queue::{EventQueue, Lane};
 pub use random::{Random, derive_seed};
 pub use simulation::Simulation;

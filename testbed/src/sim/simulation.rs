@@ -14,12 +14,14 @@ use crate::scenario::{Aqm, Arm, Plan, Scenario};
 use crate::transport::{Body, Segment};
 
 use super::accounting::{self, Traffic};
+use super::lanes::Lanes;
 use super::{EventQueue, SimError, derive_seed};
 
 /// A network in virtual time.
 #[derive(Debug)]
 pub struct Simulation {
     events: EventQueue<Event>,
+    lanes: Lanes,
     duration_ns: u64,
     warmup_ns: u64,
     sample_ns: u64,
@@ -81,8 +83,10 @@ impl Simulation {
         let plan = Plan::draw(scenario, seed);
         let controlled = arm.is_controlled();
         let discipline = discipline(&arm.aqm, controlled, derive_seed(seed, "aqm", 0))?;
+        let mut events = EventQueue::new();
         let mut simulation = Simulation {
-            events: EventQueue::new(),
+            lanes: Lanes::new(&mut events, scenario.clients.len(), &plan.flows),
+            events,
             duration_ns: scenario.duration_ns,
             warmup_ns: scenario.warmup_ns,
             sample_ns: scenario.sample_ns,
@@ -383,17 +387,19 @@ impl Simulation {
             way.lost += 1;
             return;
         };
-        let return_ns = plan.return_ns;
+        let (client, return_ns) = (plan.client, plan.return_ns);
         self.flows[flow as usize].under_way += 1;
         let slot = self.segments.insert(segment);
         match side {
             Side::Sender => {
                 self.traffic.on_access += 1;
-                self.events.schedule(at_ns, Event::Arrive(slot));
+                let lane = self.lanes.access[client];
+                self.events.schedule_in(lane, at_ns, Event::Arrive(slot));
             }
-            Side::Receiver => self
-                .events
-                .schedule(at_ns + return_ns, Event::Deliver(slot)),
+            Side::Receiver => {
+                let (lane, at_ns) = (self.lanes.back[flow as usize], at_ns + return_ns);
+                self.events.schedule_in(lane, at_ns, Event::Deliver(slot));
+            }
         }
     }
 
@@ -431,7 +437,7 @@ impl Simulation {
         self.drops = drops;
         match transmission {
             Transmit::Begun(transmission) => self.begun(now_ns, transmission),
-            Transmit::Wait(at_ns) => self.events.schedule(at_ns, Event::Transmitted),
+            Transmit::Wait(at_ns) => self.schedule_transmitted(at_ns),
             Transmit::Nothing => {}
         }
         if let Some(controller) = &mut self.controller {
@@ -457,11 +463,13 @@ impl Simulation {
         let Some(end_ns) = transmission.end_ns else {
             return;
         };
-        self.events
-            .schedule(transmission.free_ns, Event::Transmitted);
+        self.schedule_transmitted(transmission.free_ns);
         let forward_ns = self.flows[flow as usize].plan.forward_ns;
         match self.path.cross(flow, end_ns + forward_ns) {
-            Some(at_ns) => self.events.schedule(at_ns, Event::Deliver(slot)),
+            Some(at_ns) => {
+                let lane = self.lanes.forward[flow as usize];
+                self.events.schedule_in(lane, at_ns, Event::Deliver(slot));
+            }
             None => {
                 self.traffic.on_wire -= 1;
                 self.traffic.data.lost += 1;
@@ -471,6 +479,11 @@ impl Simulation {
                 flow.free_if_done();
             }
         }
+    }
+
+    fn schedule_transmitted(&mut self, at_ns: u64) {
+        let lane = self.lanes.bottleneck;
+        self.events.schedule_in(lane, at_ns, Event::Transmitted);
     }
 
     fn deliver(&mut self, now_ns: u64, slot: u32) {

@@ -1,0 +1,45 @@
+//! Which events of the network come in the order in which they are scheduled.
+
+use std::collections::HashMap;
+
+use super::{EventQueue, Lane};
+use crate::scenario::FlowPlan;
+
+/// The lanes of a network's links.
+///
+/// A link is a FIFO, so its packets reach its end in order, and so do those
+/// that travel on from there with the same delay.
+#[derive(Debug)]
+pub(super) struct Lanes {
+    /// The bottleneck's transmitter.
+    pub bottleneck: Lane,
+    /// Access links, by client.
+    pub access: Vec<Lane>,
+    /// From the bottleneck to the receiver, by flow.
+    pub forward: Vec<Lane>,
+    /// From the link of the way back to the sender, by flow.
+    pub back: Vec<Lane>,
+}
+
+impl Lanes {
+    /// Makes lanes in `events`: one a client, and one each way for every delay
+    /// that `flows` have.
+    pub fn new<E: Copy>(events: &mut EventQueue<E>, clients: usize, flows: &[FlowPlan]) -> Lanes {
+        Lanes {
+            bottleneck: events.lane(),
+            access: (0..clients).map(|_| events.lane()).collect(),
+            forward: by_delay(events, flows.iter().map(|flow| flow.forward_ns)),
+            back: by_delay(events, flows.iter().map(|flow| flow.return_ns)),
+        }
+    }
+}
+
+fn by_delay<E: Copy>(
+    events: &mut EventQueue<E>,
+    delays_ns: impl Iterator<Item = u64>,
+) -> Vec<Lane> {
+    let mut lanes = HashMap::new();
+    delays_ns
+        .map(|delay_ns| *lanes.entry(delay_ns).or_insert_with(|| events.lane()))
+        .collect()
+}
