@@ -32,8 +32,9 @@ impl AccessLink {
     /// when the buffer is full and they are lost.
     pub fn send(&mut self, now_ns: u64, bytes: u32) -> Option<u64> {
         let begin = self.idle_at_ns.max(now_ns);
-        let waiting = u128::from(begin - now_ns) * u128::from(self.bits_per_s) / 8_000_000_000;
-        if waiting > u128::from(self.limit_bytes) {
+        // Bytes times 8 · 10^9: a division would cost more than the rest.
+        let waiting = u128::from(begin - now_ns) * u128::from(self.bits_per_s);
+        if waiting >= (u128::from(self.limit_bytes) + 1) * 8_000_000_000 {
             self.dropped += 1;
             return None;
         }

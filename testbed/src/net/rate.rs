@@ -197,24 +197,29 @@ impl RateCursor {
         let mut at = start_ns;
         let mut step = self.step;
         loop {
-            let rate = u128::from(steps[step].bits_per_s);
+            let rate = steps[step].bits_per_s;
             let Some(next) = steps.get(step + 1) else {
-                let left = u64::try_from(needed.div_ceil(rate.max(1))).ok()?;
-                return if rate == 0 {
-                    None
-                } else {
-                    at.checked_add(left)
-                };
+                return at.checked_add(time_ns(needed, rate)?);
             };
-            let possible = u128::from(next.from_ns - at) * rate;
+            let possible = u128::from(next.from_ns - at) * u128::from(rate);
             if possible >= needed {
-                // `possible` bounds the quotient by a difference of two u64.
-                return Some(at + needed.div_ceil(rate) as u64);
+                return at.checked_add(time_ns(needed, rate)?);
             }
             needed -= possible;
             at = next.from_ns;
             step += 1;
         }
+    }
+}
+
+/// How long `bits_per_s` take for so many bits times ns per second, rounded
+/// up; none at rate 0 or if longer than a u64 of ns. Divides 64 bits where they
+/// hold a packet, which all common ones do: 128 take ten times as long.
+fn time_ns(needed: u128, bits_per_s: u64) -> Option<u64> {
+    match u64::try_from(needed) {
+        _ if bits_per_s == 0 => None,
+        Ok(needed) => Some(needed.div_ceil(bits_per_s)),
+        Err(_) => u64::try_from(needed.div_ceil(bits_per_s.into())).ok(),
     }
 }
 
