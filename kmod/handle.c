@@ -210,9 +210,8 @@ l4s_handle_read(struct l4s_handle *h, void *buf, size_t size, uint64_t now,
 	return (error);
 }
 
-/* Messages not read yet. */
-static uint64_t
-handle_unread(const struct l4s_handle *h)
+uint64_t
+l4s_handle_unread(const struct l4s_handle *h)
 {
 	uint64_t unread = 0;
 	unsigned i;
@@ -255,7 +254,7 @@ l4s_handle_ready(struct l4s_handle *h, uint64_t now, uint64_t *deadline)
 		return (false);
 	}
 	handle_skip_events(h);
-	if (handle_unread(h) >= handle_enough(h))
+	if (l4s_handle_unread(h) >= handle_enough(h))
 		ready = true;
 	else if ((wait = h->interval.max_wait_ns) != 0) {
 		oldest = handle_oldest(h);

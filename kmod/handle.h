@@ -63,6 +63,11 @@ int	l4s_handle_request(struct l4s_handle *, uint32_t op, void *buf,
  */
 bool	l4s_handle_ready(struct l4s_handle *, uint64_t now,
 	    uint64_t *deadline);
+/*
+ * Messages of the handle's streams not read yet, those already overwritten
+ * among them.  Takes no lock: only the thread that reads may ask.
+ */
+uint64_t l4s_handle_unread(const struct l4s_handle *);
 /* Bytes of the messages waiting, or somewhat more with summaries. */
 size_t	l4s_handle_waiting(struct l4s_handle *);
 /*

@@ -298,6 +298,12 @@ l4s_user_read(struct l4s_user_handle *h, void *buf, size_t size,
 	return (l4s_handle_read(&h->handle, buf, size, now_ns, got));
 }
 
+uint64_t
+l4s_user_unread(const struct l4s_user_handle *h)
+{
+	return (l4s_handle_unread(&h->handle));
+}
+
 int
 l4s_user_request(struct l4s_user_handle *h, uint32_t op, void *buf,
     size_t size, uint64_t now_ns)

@@ -95,6 +95,12 @@ void		 l4s_user_close(struct l4s_user_handle *, uint64_t now_ns);
 /* Whole messages only; *got is 0 when none waits.  See handle.h. */
 int		 l4s_user_read(struct l4s_user_handle *, void *buf, size_t size,
 		    uint64_t now_ns, size_t *got);
+/*
+ * Messages that l4s_user_read() would find, those already overwritten among
+ * them.  Takes no lock: cheap enough to ask for after every packet.  Only the
+ * thread that reads may ask.
+ */
+uint64_t	 l4s_user_unread(const struct l4s_user_handle *);
 /* op: L4S_OP_*; buf holds the op's struct, in and out, of `size' bytes. */
 int		 l4s_user_request(struct l4s_user_handle *, uint32_t op,
 		    void *buf, size_t size, uint64_t now_ns);

@@ -1,6 +1,6 @@
-//! The controller in step with virtual time: reads the router's device after
-//! each event, feeds the daemon's pipeline, and sends its overrides once the
-//! decision latency has passed.
+//! The controller in step with virtual time: reads the router's device as soon
+//! as a decision may be due, feeds the daemon's pipeline, and sends its
+//! overrides once the decision latency has passed.
 
 use std::collections::VecDeque;
 use std::num::NonZeroU64;
@@ -30,6 +30,8 @@ pub struct Controller {
     pending: VecDeque<Pending>,
     busy_until_ns: u64,
     tap: Option<Tap>,
+    /// Messages to wait for before the next read.
+    read_at: u64,
     buffer: Vec<u8>,
     newest_seq: u64,
     decisions: Vec<DecisionRow>,
@@ -77,7 +79,7 @@ impl Controller {
                 control.latency,
             )
         });
-        Ok(Controller {
+        let mut controller = Controller {
             handle,
             pipeline,
             script: script.iter().copied().collect(),
@@ -85,18 +87,22 @@ impl Controller {
             pending: VecDeque::new(),
             busy_until_ns: 0,
             tap: None,
+            read_at: 1,
             buffer: vec![0; BATCH * MESSAGE_SIZE],
             newest_seq: 0,
             decisions: Vec::new(),
             wall_latency_ns: Vec::new(),
             messages: 0,
             lost: 0,
-        })
+        };
+        controller.rearm();
+        Ok(controller)
     }
 
     /// Has `tap` see every message from now on.
     pub fn tap(&mut self, tap: Tap) {
         self.tap = Some(tap);
+        self.rearm();
     }
 
     /// When the next scripted override is due, ns.
@@ -104,8 +110,16 @@ impl Controller {
         self.script.front().map(|entry| entry.at_ns)
     }
 
+    /// Whether [`Controller::read`] is to be called now: one of the messages
+    /// that wait may complete an interval, or the ring fills up. To be asked
+    /// after every event; takes no lock.
+    pub fn is_due(&self) -> bool {
+        self.handle.unread() >= self.read_at
+    }
+
     /// Reads what waits and decides; adds the times at which
-    /// [`Controller::send_pending`] is due to `due_ns`.
+    /// [`Controller::send_pending`] is due to `due_ns`. A call while
+    /// [`Controller::is_due`] is false decides nothing.
     ///
     /// # Errors
     /// The device failed, or its stream is malformed.
@@ -119,6 +133,7 @@ impl Controller {
             }
             self.buffer = buffer;
             if got < self.buffer.len() {
+                self.rearm();
                 return Ok(());
             }
         }
@@ -193,6 +208,19 @@ impl Controller {
         std::mem::take(&mut self.decisions)
     }
 
+    /// Sets how many messages to wait for: a tap sees each one at its time, an
+    /// interval ends with its last one, and the ring of either stream, that of
+    /// summaries being an eighth of the other, stays half empty.
+    fn rearm(&mut self) {
+        let most = u64::from(self.handle.ring_records() / 16).min(BATCH as u64);
+        let wanted = match &self.pipeline {
+            _ if self.tap.is_some() => 1,
+            Some((pipeline, _)) => u64::from(pipeline.until_due()),
+            None => most,
+        };
+        self.read_at = wanted.min(most).max(1);
+    }
+
     fn take(&mut self, message: &Message, now_ns: u64, due_ns: &mut Vec<u64>) {
         match message {
             Message::Loss { lost, .. } => self.lost += lost,
@@ -208,11 +236,12 @@ impl Controller {
         let Some((pipeline, latency)) = &mut self.pipeline else {
             return;
         };
-        let before = Instant::now();
+        // Reading the clock costs as much as a record that is not decided on.
+        let before = (pipeline.until_due() == 1).then(Instant::now);
         let Some(order) = pipeline.push(message, now_ns) else {
             return;
         };
-        let took = before.elapsed().as_nanos() as u64;
+        let took = before.map_or(0, |before| before.elapsed().as_nanos() as u64);
         self.wall_latency_ns.push(took);
         // One decision at a time: a daemon that is still busy begins later.
         let at_ns = match *latency {

@@ -77,6 +77,7 @@ unsafe extern "C" {
         now_ns: u64,
         got: *mut usize,
     ) -> c_int;
+    pub(super) fn l4s_user_unread(handle: *const UserHandle) -> u64;
     pub(super) fn l4s_user_request(
         handle: *mut UserHandle,
         op: u32,

@@ -71,6 +71,18 @@ impl Handle {
         Ok(got)
     }
 
+    /// Messages that wait for [`Handle::read`], those already overwritten among
+    /// them. Takes no lock.
+    pub fn unread(&self) -> u64 {
+        // SAFETY: the handle is open, and its one thread is in no other call.
+        unsafe { ffi::l4s_user_unread(self.handle.as_ptr()) }
+    }
+
+    /// Messages that the device keeps for readers; 0: none.
+    pub fn ring_records(&self) -> u32 {
+        self.device.ring_records
+    }
+
     /// A request: `buffer` is the operation's struct, in and out.
     ///
     /// # Errors

@@ -126,6 +126,7 @@ impl Router {
         let device = Device {
             user,
             now_ns: AtomicU64::new(0),
+            ring_records,
         };
         Ok(Router {
             device: Arc::new(device),
@@ -218,6 +219,7 @@ struct Device {
     /// The packet path's time, so that a handle can close at a time that is
     /// not before it.
     now_ns: AtomicU64,
+    ring_records: u32,
 }
 
 // SAFETY: l4s_user.h allows packet-path calls in one thread at a time, which

@@ -199,7 +199,7 @@ impl Simulation {
             self.handle(now_ns, event)?;
         }
         self.events.advance_to(until_ns);
-        Ok(())
+        self.read_device(until_ns)
     }
 
     /// As [`Simulation::run_until`], but handles `most` events at the most; true
@@ -212,6 +212,7 @@ impl Simulation {
         for _ in 0..most {
             let Some((now_ns, event)) = self.events.pop_until(until_ns) else {
                 self.events.advance_to(until_ns);
+                self.read_device(until_ns)?;
                 return Ok(true);
             };
             self.handle(now_ns, event)?;
@@ -339,6 +340,8 @@ impl Simulation {
                 }
             }
             Event::Script => {
+                // An override is based on the newest record.
+                self.read_device(now_ns)?;
                 if let Some(controller) = &mut self.controller {
                     controller.send_script(now_ns)?;
                     if let Some(at_ns) = controller.next_script() {
@@ -440,6 +443,14 @@ impl Simulation {
             Transmit::Wait(at_ns) => self.schedule_transmitted(at_ns),
             Transmit::Nothing => {}
         }
+        if self.controller.as_ref().is_some_and(Controller::is_due) {
+            self.read_device(now_ns)?;
+        }
+        Ok(())
+    }
+
+    /// Lets the controller read what waits, and schedules what it decided.
+    fn read_device(&mut self, now_ns: u64) -> Result<(), SimError> {
         if let Some(controller) = &mut self.controller {
             controller.read(now_ns, &mut self.due_ns)?;
             for at_ns in self.due_ns.drain(..) {

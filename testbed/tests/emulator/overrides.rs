@@ -133,6 +133,36 @@ fn a_controller_that_only_drops() {
     assert!(run.meta.refusals.last_packet > 0);
 }
 
+/// Reading the device only when a decision may be due changes nothing: with a
+/// tap it is read after every event. On the smallest ring nothing is lost.
+#[test]
+fn reading_when_due_changes_nothing() {
+    let flows = vec![flow(Cc::Cubic), flow(Cc::Prague), udp("voice", MBIT)];
+    let scenario = scenario(20 * MBIT, 10 * MS, 4, flows);
+    for interval in [1, 2, 37, 1000] {
+        let mut arm = controlled(interval, Latency::Fixed(100_000));
+        arm.aqm = Aqm::DualPi2(DualPi2 {
+            ring_records: 16,
+            ..DualPi2::default()
+        });
+        let emulate = |tapped: bool| {
+            let engine = always(Action::Mark, interval);
+            let mut simulation = Simulation::new(&scenario, &arm, 0, Some(engine)).unwrap();
+            if tapped {
+                simulation.tap(Box::new(|_, _| {})).unwrap();
+            }
+            let mut run = simulation.finish().unwrap();
+            run.meta.wall_s = 0.0;
+            run
+        };
+        let run = emulate(false);
+        assert!(run.decisions.len() >= 5, "{}", run.decisions.len());
+        assert_eq!(run.meta.records.lost, 0);
+        assert_eq!(run.meta.records.waiting, 0);
+        assert!(run == emulate(true), "interval {interval}");
+    }
+}
+
 /// The measured latency of an engine that does nothing is short, and in the rows.
 #[test]
 fn measured_latency() {
