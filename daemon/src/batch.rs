@@ -1,7 +1,8 @@
 //! Sorts records into one stream per scheduler instance, detects what is
 //! missing and says when a decision is due.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::num::NonZeroU32;
 
 use l4sllm_abi::{EventCode, Message, Record};
@@ -36,7 +37,7 @@ pub(crate) struct Batch {
     interval: NonZeroU32,
     max_instances: usize,
     make_engine: MakeEngine,
-    streams: HashMap<Scheduler, Stream>,
+    streams: BTreeMap<Scheduler, Stream>,
     /// When to look for silent streams next, ns of the records' clock.
     sweep_ns: u64,
     /// Position that the next message should have; `None` before the first.
@@ -70,7 +71,7 @@ impl Batch {
             interval,
             max_instances,
             make_engine,
-            streams: HashMap::new(),
+            streams: BTreeMap::new(),
             sweep_ns: 0,
             next_seq: None,
             turn: 0,
@@ -114,24 +115,23 @@ impl Batch {
         let scheduler = Scheduler::of(record);
         let now_ns = record.time_ns();
         self.forget_gone(now_ns, counters);
-        if !self.streams.contains_key(&scheduler) {
-            if self.streams.len() >= self.max_instances {
+        let instances = self.streams.len();
+        let stream = match self.streams.entry(scheduler) {
+            Entry::Occupied(entry) => entry.into_mut(),
+            Entry::Vacant(_) if instances >= self.max_instances => {
                 counters.unrouted += 1;
                 return None;
             }
-            let stream = Stream {
-                engine: (self.make_engine)(scheduler),
-                records: 0,
-                last_ns: now_ns,
-                decided: 0,
-            };
-            self.streams.insert(scheduler, stream);
-            counters.instances = self.streams.len() as u64;
-        }
-        let stream = self
-            .streams
-            .get_mut(&scheduler)
-            .expect("looked up or inserted above");
+            Entry::Vacant(entry) => {
+                counters.instances = instances as u64 + 1;
+                entry.insert(Stream {
+                    engine: (self.make_engine)(scheduler),
+                    records: 0,
+                    last_ns: now_ns,
+                    decided: 0,
+                })
+            }
+        };
         stream.last_ns = now_ns;
         stream.records += 1;
         let due = stream.records == self.interval.get();
