@@ -1,16 +1,22 @@
-//! Emulated over real time, and how long decisions take.  All of it is real
-//! time, not processor time: what else runs on the machine counts.
+//! Emulated over real time, what a controller costs of it, and how long
+//! decisions take.  All of it is real time, not processor time: what else runs
+//! on the machine counts.
 
+use std::num::NonZeroU32;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use anyhow::{Context, ensure};
 use clap::Args;
+use l4sllm_abi::{Factor, Factors, Record, Steer};
+use l4sllm_testbed::control::EngineFactory;
 use l4sllm_testbed::experiment::Policies;
 use l4sllm_testbed::result::quantile;
-use l4sllm_testbed::scenario::Scenario;
+use l4sllm_testbed::scenario::{Aqm, Arm, Control, Scenario};
 use l4sllm_testbed::sim::Simulation;
+use l4sllmd::{Decision, Engine};
 
 use crate::engine::EngineArgs;
 use crate::output::{Done, print};
@@ -31,7 +37,7 @@ pub(super) struct EmulationArgs {
     /// Policy of that arm, in place of the scenario's.
     #[arg(long, value_name = "DIR")]
     policy: Option<PathBuf>,
-    /// Runs of each arm, one after the other; the median counts.
+    /// Runs of the arm with a policy, with five of the other each; medians count.
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
     runs: u32,
     /// Print JSON.
@@ -45,9 +51,17 @@ pub(super) struct EmulationArgs {
 /// status 1.
 const AIM_PLAIN: f64 = 100.0;
 const AIM_WITH_POLICY: f64 = 20.0;
+const AIM_LOOP: f64 = 0.7;
 const AIM_LATENCY_P50_US: f64 = 100.0;
 
-/// Measures both arms in turns, so that what disturbs one disturbs the other.
+/// Decisions in a second of virtual time that the loop is measured with.
+const LOOP_RATES: [u32; 2] = [2, 10];
+
+/// Runs of the plain arm and of the loops for each run with a policy, which
+/// takes longer than all of these.
+const TURNS: u32 = 5;
+
+/// Measures the arms in turns, so that what disturbs one disturbs the others.
 pub(super) fn run(args: &EmulationArgs, cancel: &AtomicBool) -> anyhow::Result<Done> {
     let change = Change {
         arms: vec![args.plain.clone(), args.with_policy.clone()],
@@ -55,35 +69,38 @@ pub(super) fn run(args: &EmulationArgs, cancel: &AtomicBool) -> anyhow::Result<D
         ..Change::default()
     };
     let scenario = change.apply(Scenario::load(&args.scenario)?)?;
-    let decides = scenario
-        .arm(&args.with_policy)
-        .is_some_and(|arm| arm.control.is_some());
+    let find = |name: &str| {
+        let arm = scenario.arm(name);
+        arm.with_context(|| format!("no arm {name}"))
+    };
+    let (plain, with_policy) = (find(&args.plain)?, find(&args.with_policy)?);
     ensure!(
-        decides,
+        with_policy.control.is_some(),
         "arm {} of {} has no policy",
-        args.with_policy,
+        with_policy.name,
+        scenario.name
+    );
+    ensure!(
+        plain.control.is_none() && matches!(plain.aqm, Aqm::DualPi2(_)),
+        "arm {} of {} is not DualPI2 without a policy",
+        plain.name,
         scenario.name
     );
     let policies = Policies::load(&scenario, &args.engine.options())?;
-    let (mut plain, mut with_policy, mut latency_ns) = (Vec::new(), Vec::new(), Vec::new());
+    let mut samples = Samples::default();
     for repetition in 0..args.runs {
-        plain.push(measure(&scenario, &policies, &args.plain, repetition)?.ratio);
-        let measured = measure(&scenario, &policies, &args.with_policy, repetition)?;
-        with_policy.push(measured.ratio);
-        latency_ns.extend(measured.latency_ns);
+        for _ in 0..TURNS {
+            samples.take_turn(&scenario, plain, repetition)?;
+        }
+        let engine = policies.engine(with_policy, scenario.repetition_seed(repetition));
+        let measured = measure(&scenario, with_policy, engine, repetition)?;
+        samples.with_policy.push(measured.ratio);
+        samples.latency_ns.extend(measured.latency_ns);
         if Done::of(cancel) == Done::Interrupted {
             break;
         }
     }
-    latency_ns.sort_unstable();
-    let us = |q| quantile(&latency_ns, q).map_or(0.0, |ns| ns as f64 / 1e3);
-    let numbers = Numbers {
-        plain: median(plain),
-        with_policy: median(with_policy),
-        latency_p50_us: us(0.5),
-        latency_p99_us: us(0.99),
-        decisions: latency_ns.len(),
-    };
+    let numbers = samples.numbers();
     print(&if args.json {
         numbers.json()
     } else {
@@ -95,23 +112,60 @@ pub(super) fn run(args: &EmulationArgs, cancel: &AtomicBool) -> anyhow::Result<D
     })
 }
 
+/// Decides in every interval that everything stays as it is: what is measured
+/// is the loop around a decision.
+struct Neutral {
+    interval: u32,
+    seen: u32,
+    steer: Steer,
+}
+
+impl Neutral {
+    fn factory(interval: NonZeroU32) -> anyhow::Result<EngineFactory> {
+        let steer = Steer::new(Factors {
+            target: Some(Factor::new(1.0)?),
+            ..Factors::NONE
+        })?;
+        Ok(Arc::new(move |_| {
+            Box::new(Neutral {
+                interval: interval.get(),
+                seen: 0,
+                steer,
+            })
+        }))
+    }
+}
+
+impl Engine for Neutral {
+    fn observe(&mut self, _record: &Record) -> Option<Decision> {
+        self.seen += 1;
+        if self.seen < self.interval {
+            return None;
+        }
+        self.seen = 0;
+        Some(Decision::Steer(self.steer))
+    }
+
+    fn reset(&mut self) {
+        self.seen = 0;
+    }
+}
+
 struct Measured {
     /// Emulated over real time.
     ratio: f64,
+    /// Packets at the bottleneck.
+    packets: u64,
     /// Real time that each decision took.
     latency_ns: Vec<u64>,
 }
 
 fn measure(
     scenario: &Scenario,
-    policies: &Policies,
-    name: &str,
+    arm: &Arm,
+    engine: Option<EngineFactory>,
     repetition: u32,
 ) -> anyhow::Result<Measured> {
-    let arm = scenario
-        .arm(name)
-        .with_context(|| format!("no arm {name}"))?;
-    let engine = policies.engine(arm, scenario.repetition_seed(repetition));
     let began = Instant::now();
     let mut simulation = Simulation::new(scenario, arm, repetition, engine)?;
     simulation.run_until(scenario.duration_ns)?;
@@ -121,15 +175,69 @@ fn measure(
         .map(|controller| controller.wall_latency_ns().to_vec())
         .unwrap_or_default();
     // The accounting of a run that is measured holds like any other's.
-    simulation.finish()?;
+    let run = simulation.finish()?;
     Ok(Measured {
         ratio: scenario.duration_ns as f64 / 1e9 / seconds,
+        packets: run.meta.packets.arrived,
         latency_ns,
     })
 }
 
+/// What each run gave.
+#[derive(Default)]
+struct Samples {
+    plain: Vec<f64>,
+    packets_per_s: Vec<f64>,
+    /// Over the plain run of the same turn, by [`LOOP_RATES`].
+    loops: [Vec<f64>; LOOP_RATES.len()],
+    with_policy: Vec<f64>,
+    latency_ns: Vec<u64>,
+}
+
+impl Samples {
+    /// Measures the plain arm, then the same with records and a controller.
+    fn take_turn(
+        &mut self,
+        scenario: &Scenario,
+        plain: &Arm,
+        repetition: u32,
+    ) -> anyhow::Result<()> {
+        let base = measure(scenario, plain, None, repetition)?;
+        let virtual_s = scenario.duration_ns as f64 / 1e9;
+        self.plain.push(base.ratio);
+        self.packets_per_s
+            .push(base.packets as f64 / virtual_s * base.ratio);
+        for (rate, ratios) in LOOP_RATES.into_iter().zip(&mut self.loops) {
+            let records = base.packets as f64 / virtual_s / f64::from(rate);
+            let interval = NonZeroU32::new(records as u32).unwrap_or(NonZeroU32::MIN);
+            let mut arm = plain.clone();
+            arm.control = Some(Control::new("none".as_ref(), interval));
+            let engine = Neutral::factory(interval)?;
+            let measured = measure(scenario, &arm, Some(engine), repetition)?;
+            ratios.push(measured.ratio / base.ratio);
+        }
+        Ok(())
+    }
+
+    fn numbers(mut self) -> Numbers {
+        self.latency_ns.sort_unstable();
+        let us = |q| quantile(&self.latency_ns, q).map_or(0.0, |ns| ns as f64 / 1e3);
+        Numbers {
+            plain: median(self.plain),
+            packets_per_s: median(self.packets_per_s),
+            loops: self.loops.map(median),
+            with_policy: median(self.with_policy),
+            latency_p50_us: us(0.5),
+            latency_p99_us: us(0.99),
+            decisions: self.latency_ns.len(),
+        }
+    }
+}
+
 struct Numbers {
     plain: f64,
+    packets_per_s: f64,
+    loops: [f64; LOOP_RATES.len()],
     with_policy: f64,
     latency_p50_us: f64,
     latency_p99_us: f64,
@@ -149,6 +257,7 @@ impl Numbers {
                 "decision_latency_us",
                 self.latency_p50_us <= AIM_LATENCY_P50_US,
             ),
+            ("loop", self.loops.iter().all(|ratio| *ratio >= AIM_LOOP)),
         ]
         .into_iter()
         .filter_map(|(name, met)| (!met).then_some(name))
@@ -158,13 +267,22 @@ impl Numbers {
     fn text(&self, args: &EmulationArgs) -> String {
         let met = |met: bool| if met { "met" } else { "missed" };
         let scenario = args.scenario.display();
-        format!(
-            "emulated / real time, {scenario}, {}: {:.1} (aim {AIM_PLAIN}: {})\n\
-             emulated / real time, {scenario}, {}: {:.1} (aim {AIM_WITH_POLICY}: {})\n\
-             decision latency in real time, {} decisions: p50 {:.1} us (aim {AIM_LATENCY_P50_US}: {}), p99 {:.1} us\n",
+        let mut text = format!(
+            "emulated / real time, {scenario}, {}: {:.1} (aim {AIM_PLAIN}: {}), {:.2} million packets a second\n",
             args.plain,
             self.plain,
             met(self.plain >= AIM_PLAIN),
+            self.packets_per_s / 1e6,
+        );
+        for (rate, ratio) in LOOP_RATES.into_iter().zip(self.loops) {
+            text += &format!(
+                "with records and {rate} decisions a second over without: {ratio:.2} (aim {AIM_LOOP}: {})\n",
+                met(ratio >= AIM_LOOP),
+            );
+        }
+        text + &format!(
+            "emulated / real time, {scenario}, {}: {:.1} (aim {AIM_WITH_POLICY}: {})\n\
+             decision latency in real time, {} decisions: p50 {:.1} us (aim {AIM_LATENCY_P50_US}: {}), p99 {:.1} us\n",
             args.with_policy,
             self.with_policy,
             met(self.with_policy >= AIM_WITH_POLICY),
@@ -176,8 +294,14 @@ impl Numbers {
     }
 
     fn json(&self) -> String {
+        let loops = LOOP_RATES.into_iter().zip(self.loops);
+        let loops = loops.map(|(decisions_per_s, over_plain)| {
+            serde_json::json!({ "decisions_per_s": decisions_per_s, "over_plain": over_plain })
+        });
         let value = serde_json::json!({
             "emulated_over_real_plain": self.plain,
+            "packets_per_s_plain": self.packets_per_s,
+            "loop": loops.collect::<Vec<_>>(),
             "emulated_over_real_with_policy": self.with_policy,
             "decision_latency_us": { "p50": self.latency_p50_us, "p99": self.latency_p99_us },
             "decisions": self.decisions,
@@ -204,6 +328,8 @@ mod tests {
     fn aims_that_are_missed_are_named() {
         let numbers = |plain, with_policy, latency_p50_us| Numbers {
             plain,
+            packets_per_s: 1e6,
+            loops: [AIM_LOOP; LOOP_RATES.len()],
             with_policy,
             latency_p50_us,
             latency_p99_us: 1000.0,
@@ -221,5 +347,8 @@ mod tests {
             numbers(1e3, 0.0, 0.0).missed(),
             ["emulated_over_real_with_policy"]
         );
+        let mut slow_loop = met;
+        slow_loop.loops[1] = AIM_LOOP - 0.01;
+        assert_eq!(slow_loop.missed(), ["loop"]);
     }
 }
