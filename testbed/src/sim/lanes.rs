@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use super::{EventQueue, Lane};
+use crate::net::Path;
 use crate::scenario::FlowPlan;
 
 /// The lanes of a network's links.
@@ -23,12 +24,22 @@ pub(super) struct Lanes {
 
 impl Lanes {
     /// Makes lanes in `events`: one a client, and one each way for every delay
-    /// that `flows` have.
-    pub fn new<E: Copy>(events: &mut EventQueue<E>, clients: usize, flows: &[FlowPlan]) -> Lanes {
+    /// that `flows` have. Where `path` changes the order of flows, each has its
+    /// own.
+    pub fn new<E: Copy>(
+        events: &mut EventQueue<E>,
+        clients: usize,
+        path: &Path,
+        flows: &[FlowPlan],
+    ) -> Lanes {
         Lanes {
             bottleneck: events.lane(),
             access: (0..clients).map(|_| events.lane()).collect(),
-            forward: by_delay(events, flows.iter().map(|flow| flow.forward_ns)),
+            forward: if path.keeps_order() {
+                by_delay(events, flows.iter().map(|flow| flow.forward_ns))
+            } else {
+                flows.iter().map(|_| events.lane()).collect()
+            },
             back: by_delay(events, flows.iter().map(|flow| flow.return_ns)),
         }
     }

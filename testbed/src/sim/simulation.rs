@@ -84,8 +84,9 @@ impl Simulation {
         let controlled = arm.is_controlled();
         let discipline = discipline(&arm.aqm, controlled, derive_seed(seed, "aqm", 0))?;
         let mut events = EventQueue::new();
+        let path = Path::new(&scenario.link, seed);
         let mut simulation = Simulation {
-            lanes: Lanes::new(&mut events, scenario.clients.len(), &plan.flows),
+            lanes: Lanes::new(&mut events, scenario.clients.len(), &path, &plan.flows),
             events,
             duration_ns: scenario.duration_ns,
             warmup_ns: scenario.warmup_ns,
@@ -106,7 +107,7 @@ impl Simulation {
                 scenario.link_rate(seed),
                 scenario.link.service(),
             ),
-            path: Path::new(&scenario.link, seed),
+            path,
             way_back: AccessLink::new(scenario.return_bps, 0, RETURN_BUFFER_BYTES),
             controller: None,
             traffic: Traffic::default(),
