@@ -128,9 +128,9 @@ l4s_limits_default(struct l4s_limits *l)
 		.watchdog_ns = 0,
 		.max_hold = 1000,
 		.drop_share = L4S_FACTOR_ONE / 16,
-		.factor_min = L4S_FACTOR_ONE / 10,
+		.factor_min = (L4S_FACTOR_ONE + 5) / 10,
 		.factor_max = L4S_FACTOR_ONE * 4,
-		.gain_min = L4S_FACTOR_ONE / 20,
+		.gain_min = (L4S_FACTOR_ONE + 10) / 20,
 		.gain_max = L4S_FACTOR_ONE * 20,
 	};
 }

@@ -274,9 +274,9 @@ impl Default for Limits {
             watchdog_ns: 0,
             max_hold: 1000,
             drop_share: raw::L4S_FACTOR_ONE / 16,
-            factor_min: raw::L4S_FACTOR_ONE / 10,
+            factor_min: (raw::L4S_FACTOR_ONE + 5) / 10,
             factor_max: raw::L4S_FACTOR_ONE * 4,
-            gain_min: raw::L4S_FACTOR_ONE / 20,
+            gain_min: (raw::L4S_FACTOR_ONE + 10) / 20,
             gain_max: raw::L4S_FACTOR_ONE * 20,
         }
     }

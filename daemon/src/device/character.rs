@@ -5,7 +5,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::Path;
 
 use l4sllm_abi::raw::{self, L4S_IOC_GROUP};
-use l4sllm_abi::{Op, Refusal};
+use l4sllm_abi::{Op, Refusal, SUMMARY_SIZE};
 use nix::errno::Errno;
 use nix::libc;
 use tokio::io::Interest;
@@ -45,9 +45,10 @@ impl CharacterDevice {
             match read {
                 Ok(Ok(0)) => return Err(Failure::Closed),
                 Ok(Ok(got)) => {
-                    // A short read has taken all there was, so readiness must
-                    // come from the device again, by its interval's rule.
-                    if got < most {
+                    // A read that was shorter by a message has taken all there
+                    // was, so readiness must come from the device again, by
+                    // its interval's rule.
+                    if got + SUMMARY_SIZE <= most {
                         guard.clear_ready();
                     }
                     into.truncate(got);
@@ -203,7 +204,7 @@ mod tests {
         // Reading is read(2).
         assert_eq!(list.len(), Op::ALL.len() - 1);
         for op in [Op::Interval, Op::SetLimits] {
-            let size = if op == Op::Interval { 32 } else { 48 };
+            let size = if op == Op::Interval { 32 } else { 56 };
             assert!(list.contains(&number(op, size).unwrap()), "{op:?}");
         }
     }
@@ -219,7 +220,7 @@ mod tests {
             Some(0xc000_0000 | version << 16 | 0x7101)
         );
         assert_eq!(number(Op::Control, 0), Some(0x2000_7102));
-        assert_eq!(number(Op::Override, 64), Some(0x8040_7104));
-        assert_eq!(number(Op::GetLimits, 48), Some(0x4030_7108));
+        assert_eq!(number(Op::Override, 72), Some(0x8048_7104));
+        assert_eq!(number(Op::GetLimits, 56), Some(0x4038_7108));
     }
 }
