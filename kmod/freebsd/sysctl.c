@@ -99,9 +99,16 @@ sysctl_announce(struct l4s_vnet *v)
 	mtx_unlock(&l4s_global);
 }
 
-#define	ADVICE_MAX	65536
+/* The numbers of struct l4s_advice, by arg2. */
+static const struct advice {
+	size_t		offset;
+	uint32_t	most;
+} advices[] = {
+	{ offsetof(struct l4s_advice, interval), 65536 },
+	{ offsetof(struct l4s_advice, hold), 65536 },
+	{ offsetof(struct l4s_advice, period), 60000 },
+};
 
-/* arg2: 0 is the interval, 1 is hold. */
 static int
 sysctl_advice(SYSCTL_HANDLER_ARGS)
 {
@@ -111,14 +118,14 @@ sysctl_advice(SYSCTL_HANDLER_ARGS)
 
 	if (v == NULL)
 		return (ENXIO);
-	field = arg2 == 0 ? &v->advice.interval : &v->advice.hold;
+	field = (uint32_t *)((char *)&v->advice + advices[arg2].offset);
 	mtx_lock(&l4s_global);
 	value = *field;
 	mtx_unlock(&l4s_global);
 	error = sysctl_handle_int(oidp, &value, 0, req);
 	if (error != 0 || req->newptr == NULL)
 		return (error);
-	if (value > ADVICE_MAX)
+	if (value > advices[arg2].most)
 		return (EINVAL);
 	mtx_lock(&l4s_global);
 	*field = value;
@@ -132,6 +139,10 @@ SYSCTL_PROC(_net_inet_l4sllm, OID_AUTO, interval, CTLTYPE_UINT | ADVICE_FLAGS,
     NULL, 0, sysctl_advice, "IU",
     "Packets between two decisions of the daemon, to 65536; 0: its "
     "configuration's");
+SYSCTL_PROC(_net_inet_l4sllm, OID_AUTO, period, CTLTYPE_UINT | ADVICE_FLAGS,
+    NULL, 2, sysctl_advice, "IU",
+    "Milliseconds between two decisions of the daemon on summaries, to 60000; "
+    "0: its configuration's");
 SYSCTL_PROC(_net_inet_l4sllm, OID_AUTO, hold, CTLTYPE_UINT | ADVICE_FLAGS,
     NULL, 1, sysctl_advice, "IU",
     "Packets that a decision holds in mode hold, to 65536; 0: the daemon's "

@@ -52,6 +52,7 @@ MALLOC_DECLARE(M_L4SLLM);
  */
 struct l4s_advice {
 	uint32_t	interval;	/* packets between two decisions */
+	uint32_t	period;		/* ms between two on summaries */
 	uint32_t	hold;		/* packets that a decision holds */
 	uint32_t	mode;		/* L4S_MODE_* or 0 */
 };
