@@ -89,11 +89,7 @@ fn describe(status: &Status) -> String {
         "device    {}, module {module}",
         status.device.path.display()
     );
-    let _ = writeln!(
-        out,
-        "engine    {}, every {} records",
-        status.engine, status.interval
-    );
+    let _ = writeln!(out, "engine    {}, {}", status.engine, status.pace());
     let _ = writeln!(
         out,
         "records   {} read, {} lost, {} torn reads, {} resets",

@@ -390,6 +390,7 @@ fn the_doctor_looks_at_an_emulated_device() {
         },
         engine: EngineStatus::Script { steps: 1 },
         interval: 100,
+        period_ms: 0,
         reloads: Reloads::default(),
         counters: Counters::default(),
         latency_us: Quantiles::default(),

@@ -3,9 +3,12 @@
 use std::collections::VecDeque;
 use std::num::{NonZeroU32, NonZeroU64};
 
-use l4sllm_abi::{Mode, Override, Record};
+use l4sllm_abi::{
+    Factor, Factors, Limits, Mode, Override, Params, Queue, Record, Steer, Summary, raw,
+};
 
-use crate::engine::Decision;
+use crate::batch::Scheduler;
+use crate::engine::{Decision, SetPoints};
 use crate::metrics::{Counters, Metrics, Outcome};
 
 /// How an action becomes an override.
@@ -20,7 +23,8 @@ pub enum OverrideMode {
 /// Whose packets an action is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scope {
-    /// Those of the queue that the newest record is of.
+    /// Those of the queue that the newest record is of; of both, where the
+    /// decision is based on a summary.
     Same,
     /// Those of both queues.
     Any,
@@ -30,11 +34,44 @@ pub enum Scope {
 /// report outcomes, and the oldest is counted as failed.
 const MAX_OUTSTANDING: usize = 4096;
 
+/// What a decision is based on.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Basis {
+    scheduler: Scheduler,
+    /// Position in its stream.
+    seq: u64,
+    time_ns: u64,
+    /// The queue of a record.
+    queue: Option<Queue>,
+}
+
+impl Basis {
+    pub(crate) fn record(record: &Record) -> Basis {
+        Basis {
+            scheduler: Scheduler::of(record),
+            seq: record.seq(),
+            time_ns: record.time_ns(),
+            queue: Some(record.queue()),
+        }
+    }
+
+    pub(crate) fn summary(summary: &Summary) -> Basis {
+        Basis {
+            scheduler: Scheduler::of_summary(summary),
+            seq: summary.seq(),
+            time_ns: summary.end_ns(),
+            queue: None,
+        }
+    }
+}
+
 pub(crate) struct Apply {
     mode: OverrideMode,
     scope: Scope,
     ttl_ns: u64,
     next_id: NonZeroU64,
+    /// What set-points are shifted from, and how far.
+    base: (Params, Limits),
     /// Number and record time of overrides whose outcome is not known.
     outstanding: VecDeque<(NonZeroU64, u64)>,
 }
@@ -46,6 +83,7 @@ impl Apply {
             scope,
             ttl_ns,
             next_id: NonZeroU64::MIN,
+            base: (Params::default(), Limits::default()),
             outstanding: VecDeque::new(),
         }
     }
@@ -56,27 +94,31 @@ impl Apply {
         self.ttl_ns = ttl_ns;
     }
 
+    pub(crate) fn set_base(&mut self, params: Params, limits: Limits) {
+        self.base = (params, limits);
+    }
+
     /// End of an override that is based on a record of this time, ns.
     pub(crate) fn expires_ns(&self, record_ns: u64) -> u64 {
         record_ns.saturating_add(self.ttl_ns)
     }
 
-    /// The override that a decision on `record` asks for; `None` when it
+    /// The override that a decision asks for; `None` when it
     /// would have expired already.
     pub(crate) fn order(
         &mut self,
         decision: &Decision,
-        record: &Record,
+        basis: &Basis,
         now_ns: u64,
         counters: &mut Counters,
     ) -> Option<Override> {
-        let expires_ns = self.expires_ns(record.time_ns());
+        let expires_ns = self.expires_ns(basis.time_ns);
         if expires_ns <= now_ns {
             counters.stale += 1;
             return None;
         }
         let queue = match self.scope {
-            Scope::Same => Some(record.queue()),
+            Scope::Same => basis.queue,
             Scope::Any => None,
         };
         let mode = match (*decision, self.mode) {
@@ -87,6 +129,10 @@ impl Apply {
                 packets,
             },
             (Decision::Steer(steer), _) => Mode::Steer(steer),
+            (Decision::SetPoints(points), _) => {
+                let (params, limits) = &self.base;
+                Mode::Steer(steer(&points, params, limits))
+            }
         };
         let id = self.next_id;
         // Past 2^64 - 1 the numbers start again at 1; 0 means "no override".
@@ -95,10 +141,17 @@ impl Apply {
             self.outstanding.pop_front();
             counters.failed += 1;
         }
-        self.outstanding.push_back((id, record.time_ns()));
+        self.outstanding.push_back((id, basis.time_ns));
         counters.overrides += 1;
         counters.outstanding = self.outstanding.len() as u64;
-        Some(Override::on(record, id, expires_ns, mode))
+        Some(Override {
+            sched: basis.scheduler.sched,
+            instance: basis.scheduler.instance,
+            id,
+            based_on: basis.seq,
+            expires_ns,
+            mode,
+        })
     }
 
     pub(crate) fn outcome(
@@ -126,4 +179,39 @@ impl Apply {
         counters.outstanding = 0;
         self.outstanding.clear();
     }
+}
+
+/// The factors that make `points` of `params`, as near as `limits` allow.
+fn steer(points: &SetPoints, params: &Params, limits: &Limits) -> Steer {
+    let factors = (limits.factor_min, limits.factor_max);
+    let gains = (limits.gain_min, limits.gain_max);
+    let (ns, uhz) = (1e9, 1e6);
+    let alpha = factor(points.alpha_hz * uhz, f64::from(params.alpha_uhz), gains);
+    let beta = factor(points.beta_hz * uhz, f64::from(params.beta_uhz), gains);
+    Steer::new(Factors {
+        target: factor(points.target_s * ns, params.target_ns as f64, factors),
+        threshold: None,
+        coupling: factor(
+            points.coupling * 256.0,
+            f64::from(params.coupling_q8),
+            factors,
+        ),
+        alpha,
+        beta,
+        tupdate: factor(points.tupdate_s * ns, params.tupdate_ns as f64, factors),
+    })
+    .expect("the device's target is not 0")
+}
+
+/// `wanted / base` within `least` and `most`, Q16; `None` where no factor makes
+/// a difference, since the base is 0.
+fn factor(wanted: f64, base: f64, (least, most): (u32, u32)) -> Option<Factor> {
+    let q16 = (wanted / base * f64::from(raw::L4S_FACTOR_ONE)).round();
+    let within = q16
+        .is_finite()
+        .then(|| (q16 as u64).clamp(least.into(), most.into()));
+    // Limits are u32, so what is within them is.
+    within
+        .and_then(|q16| NonZeroU32::new(q16 as u32))
+        .map(Factor::from)
 }

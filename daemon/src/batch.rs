@@ -1,13 +1,13 @@
-//! Sorts records into one stream per scheduler instance, detects what is
-//! missing and says when a decision is due.
+//! Sorts records and summaries into one stream per scheduler instance, detects
+//! what is missing and says when a decision is due.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::num::NonZeroU32;
 
-use l4sllm_abi::{EventCode, Message, Record};
+use l4sllm_abi::{EventCode, Message, Record, Stream as Kind, Summary};
 
-use crate::engine::{Decision, Engine};
+use crate::engine::{Decision, Engine, Input};
 use crate::metrics::Counters;
 
 /// One instance of a scheduler.
@@ -27,15 +27,34 @@ impl Scheduler {
             instance: record.instance,
         }
     }
+
+    /// The instance that wrote a summary.
+    pub(crate) fn of_summary(summary: &Summary) -> Scheduler {
+        Scheduler {
+            sched: summary.sched,
+            instance: summary.instance,
+        }
+    }
 }
 
 /// Makes the engine of a scheduler instance.
 pub(crate) type MakeEngine = Box<dyn Fn(Scheduler) -> Box<dyn Engine> + Send>;
 
+/// When decisions are due, and for how many instances.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Schedule {
+    /// What engines decide from.
+    pub(crate) input: Input,
+    /// Records between two decisions.
+    pub(crate) interval: NonZeroU32,
+    /// Time between two decisions on summaries, ns.
+    pub(crate) period_ns: u64,
+    pub(crate) max_instances: usize,
+}
+
 /// The streams of all scheduler instances.
 pub(crate) struct Batch {
-    interval: NonZeroU32,
-    max_instances: usize,
+    schedule: Schedule,
     make_engine: MakeEngine,
     streams: BTreeMap<Scheduler, Stream>,
     /// When to look for silent streams next, ns of the records' clock.
@@ -50,7 +69,11 @@ struct Stream {
     engine: Box<dyn Engine>,
     /// Records since the last boundary.
     records: u32,
-    /// Time of the last record.
+    /// Summaries that no decision was made on yet, merged.
+    pending: Option<Box<Summary>>,
+    /// End of the last summary; `None` where the next one begins is not known.
+    summed_ns: Option<u64>,
+    /// Time of the last record or summary.
     last_ns: u64,
     /// [`Batch::turn`] of the last decision.
     decided: u64,
@@ -62,14 +85,9 @@ struct Stream {
 const GONE_NS: u64 = 60_000_000_000;
 
 impl Batch {
-    pub(crate) fn new(
-        interval: NonZeroU32,
-        max_instances: usize,
-        make_engine: MakeEngine,
-    ) -> Batch {
+    pub(crate) fn new(schedule: Schedule, make_engine: MakeEngine) -> Batch {
         Batch {
-            interval,
-            max_instances,
+            schedule,
             make_engine,
             streams: BTreeMap::new(),
             sweep_ns: 0,
@@ -88,12 +106,18 @@ impl Batch {
                 counters.events += 1;
                 counters.watchdog_events += u64::from(event.code == EventCode::Watchdog);
             }
-            Message::Loss { lost, .. } => {
+            Message::Loss { lost, stream, .. } => {
                 counters.losses += 1;
                 counters.lost += lost;
-                // Whose records these were is not known.
-                self.reset(counters);
+                // Whose messages these were is not known.
+                match stream {
+                    Kind::Records => self.reset(counters),
+                    Kind::Summaries => self.streams.values_mut().for_each(|s| s.summed_ns = None),
+                }
             }
+        }
+        if !self.is_counted(message) {
+            return;
         }
         let (seq, next) = message.place();
         if self.next_seq.is_some_and(|expected| expected != seq) {
@@ -101,6 +125,12 @@ impl Batch {
             self.reset(counters);
         }
         self.next_seq = Some(next);
+    }
+
+    /// Whether the message's position continues the sequence that is followed:
+    /// that of the records. A hole in the summaries shows in their times.
+    pub(crate) fn is_counted(&self, message: &Message) -> bool {
+        self.schedule.input != Input::Summaries && message.stream() != Some(Kind::Summaries)
     }
 
     /// Passes a record to its instance's engine, which decides where an
@@ -112,29 +142,13 @@ impl Batch {
         to_decision: u32,
         counters: &mut Counters,
     ) -> Option<Decision> {
-        let scheduler = Scheduler::of(record);
-        let now_ns = record.time_ns();
-        self.forget_gone(now_ns, counters);
-        let instances = self.streams.len();
-        let stream = match self.streams.entry(scheduler) {
-            Entry::Occupied(entry) => entry.into_mut(),
-            Entry::Vacant(_) if instances >= self.max_instances => {
-                counters.unrouted += 1;
-                return None;
-            }
-            Entry::Vacant(entry) => {
-                counters.instances = instances as u64 + 1;
-                entry.insert(Stream {
-                    engine: (self.make_engine)(scheduler),
-                    records: 0,
-                    last_ns: now_ns,
-                    decided: 0,
-                })
-            }
-        };
-        stream.last_ns = now_ns;
+        if self.schedule.input == Input::Summaries {
+            return None;
+        }
+        let interval = self.schedule.interval.get();
+        let stream = self.stream(Scheduler::of(record), record.time_ns(), counters)?;
         stream.records += 1;
-        let due = stream.records == self.interval.get();
+        let due = stream.records == interval;
         if due {
             stream.records = 0;
             counters.due += 1;
@@ -144,22 +158,108 @@ impl Batch {
             if due {
                 counters.skipped += 1;
                 counters.skipped_behind += 1;
-                counters.records_behind += u64::from(self.interval.get());
+                counters.records_behind += u64::from(interval);
             }
             return None;
         }
         let decision = stream.engine.observe(record);
+        self.decided(Scheduler::of(record), decision, due, counters)
+    }
+
+    /// Passes a summary to its instance's engine once it covers a period, with
+    /// those before it that were skipped, unless at least `to_decision` more
+    /// of the instance come before one that is decided on.
+    pub(crate) fn observe_summary(
+        &mut self,
+        summary: &Summary,
+        to_decision: u32,
+        counters: &mut Counters,
+    ) -> Option<Decision> {
+        let Schedule {
+            input, period_ns, ..
+        } = self.schedule;
+        let scheduler = Scheduler::of_summary(summary);
+        let stream = self.stream(scheduler, summary.end_ns(), counters)?;
+        let expected = stream.summed_ns.replace(summary.end_ns());
+        let hole = expected.is_some_and(|expected| expected != summary.begin_ns);
+        counters.gaps += u64::from(hole);
+        let pending = match stream.pending.take() {
+            Some(mut pending) if expected.is_some() && !hole => {
+                pending.merge(summary);
+                pending
+            }
+            // What is before a hole is forgotten.
+            _ => Box::new(*summary),
+        };
+        // The engine was made for records: it decides on summaries if it has to.
+        let scheduled = input == Input::Summaries;
+        let due = pending.duration_ns() >= period_ns;
+        if due && scheduled {
+            counters.due += 1;
+        }
+        if to_decision > 0 || !due {
+            stream.pending = Some(pending);
+            if due && scheduled {
+                counters.skipped += 1;
+                counters.skipped_behind += 1;
+            }
+            return None;
+        }
+        let decision = stream.engine.observe_summary(&pending);
+        self.decided(scheduler, decision, scheduled, counters)
+    }
+
+    /// The stream of an instance; `None`: there are too many.
+    fn stream(
+        &mut self,
+        scheduler: Scheduler,
+        now_ns: u64,
+        counters: &mut Counters,
+    ) -> Option<&mut Stream> {
+        self.forget_gone(now_ns, counters);
+        let instances = self.streams.len();
+        let stream = match self.streams.entry(scheduler) {
+            Entry::Occupied(entry) => entry.into_mut(),
+            Entry::Vacant(_) if instances >= self.schedule.max_instances => {
+                counters.unrouted += 1;
+                return None;
+            }
+            Entry::Vacant(entry) => {
+                counters.instances = instances as u64 + 1;
+                entry.insert(Stream {
+                    engine: (self.make_engine)(scheduler),
+                    records: 0,
+                    pending: None,
+                    summed_ns: None,
+                    last_ns: now_ns,
+                    decided: 0,
+                })
+            }
+        };
+        stream.last_ns = now_ns;
+        Some(stream)
+    }
+
+    /// Counts the answer of an engine to what may have been due.
+    fn decided(
+        &mut self,
+        scheduler: Scheduler,
+        decision: Option<Decision>,
+        due: bool,
+        counters: &mut Counters,
+    ) -> Option<Decision> {
         match (&decision, due) {
             (Some(_), true) => {}
             (Some(_), false) => counters.unscheduled += 1,
             (None, true) => counters.skipped += 1,
             (None, false) => {}
         }
-        if let Some(decision) = &decision {
-            self.turn += 1;
+        let decided = decision?;
+        self.turn += 1;
+        if let Some(stream) = self.streams.get_mut(&scheduler) {
             stream.decided = self.turn;
-            counters.decided(decision);
         }
+        counters.decided(&decided);
         decision
     }
 
@@ -167,17 +267,19 @@ impl Batch {
     /// long ago it was decided for: less is longer. `None`: it has no engine.
     pub(crate) fn progress(&self, scheduler: Scheduler) -> Option<(u32, u64)> {
         let stream = self.streams.get(&scheduler)?;
-        Some((self.interval.get() - stream.records, stream.decided))
+        let left = self.schedule.interval.get() - stream.records;
+        Some((left, stream.decided))
     }
 
     /// Further instances that it takes.
     pub(crate) fn free(&self) -> usize {
-        self.max_instances.saturating_sub(self.streams.len())
+        let most = self.schedule.max_instances;
+        most.saturating_sub(self.streams.len())
     }
 
     /// Records between two decisions of an instance.
     pub(crate) fn interval(&self) -> NonZeroU32 {
-        self.interval
+        self.schedule.interval
     }
 
     /// Position that the next message should have.
@@ -197,9 +299,12 @@ impl Batch {
         counters.instances = self.streams.len() as u64;
     }
 
-    /// At least 1, at most the interval.
+    /// At least 1, at most the interval. Any summary may complete a period.
     pub(crate) fn until_due(&self) -> u32 {
-        let interval = self.interval.get();
+        if self.schedule.input == Input::Summaries {
+            return 1;
+        }
+        let interval = self.schedule.interval.get();
         self.streams
             .values()
             .map(|s| interval - s.records)
@@ -212,6 +317,7 @@ impl Batch {
         for stream in self.streams.values_mut() {
             stream.engine.reset();
             stream.records = 0;
+            stream.pending = None;
             counters.resets += 1;
         }
     }
@@ -226,14 +332,8 @@ impl Batch {
         self.next_seq = None;
     }
 
-    pub(crate) fn reconfigure(
-        &mut self,
-        interval: NonZeroU32,
-        max_instances: usize,
-        make_engine: MakeEngine,
-    ) {
-        self.interval = interval;
-        self.max_instances = max_instances;
+    pub(crate) fn reconfigure(&mut self, schedule: Schedule, make_engine: MakeEngine) {
+        self.schedule = schedule;
         self.make_engine = make_engine;
         // Engines are created again on their instances' next records.
         self.streams.clear();

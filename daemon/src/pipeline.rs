@@ -2,19 +2,23 @@
 
 use std::num::NonZeroU32;
 
-use l4sllm_abi::{Message, Override, Record};
+use l4sllm_abi::{Limits, Message, Override, Params, Stream, Streams, SummaryInterval};
 
-use crate::apply::{Apply, OverrideMode, Scope};
-use crate::batch::{Batch, Scheduler};
-use crate::engine::{Decision, Engine};
+use crate::apply::{Apply, Basis, OverrideMode, Scope};
+use crate::batch::{Batch, Schedule, Scheduler};
+use crate::engine::{Decision, Engine, Input};
 use crate::metrics::{Metrics, Outcome};
 use crate::plan::Plan;
 
 /// What a pipeline does with decisions.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PipelineConfig {
+    /// What the engines decide from.
+    pub input: Input,
     /// Records of one scheduler instance between two decisions.
     pub interval: NonZeroU32,
+    /// Time between two decisions on summaries, ns.
+    pub period_ns: u64,
     /// How an action becomes an override. Set-point shifts are always `steer`.
     pub mode: OverrideMode,
     /// Whose packets an action is for.
@@ -29,11 +33,45 @@ pub struct PipelineConfig {
 impl Default for PipelineConfig {
     fn default() -> PipelineConfig {
         PipelineConfig {
+            input: Input::Records,
             interval: NonZeroU32::new(100).expect("not 0"),
+            period_ns: 100_000_000,
             mode: OverrideMode::Once,
             queue: Scope::Same,
             ttl_ns: 1_000_000_000,
             max_instances: 1024,
+        }
+    }
+}
+
+impl PipelineConfig {
+    /// The streams that have to be read.
+    pub fn streams(&self) -> Streams {
+        let summaries = SummaryInterval {
+            period_ns: self.period_ns,
+            decisions: 0,
+        };
+        match self.input {
+            Input::Records => Streams::Records,
+            Input::Summaries => Streams::Summaries(summaries),
+            Input::Both => Streams::All(summaries),
+        }
+    }
+
+    /// Milliseconds between two decisions on summaries; 0 where none are read.
+    pub fn period_ms(&self) -> u64 {
+        match self.input {
+            Input::Records => 0,
+            Input::Summaries | Input::Both => self.period_ns / 1_000_000,
+        }
+    }
+
+    fn schedule(&self) -> Schedule {
+        Schedule {
+            input: self.input,
+            interval: self.interval,
+            period_ns: self.period_ns,
+            max_instances: self.max_instances,
         }
     }
 }
@@ -46,11 +84,11 @@ pub struct Pipeline {
     metrics: Metrics,
 }
 
-/// A decision, and the record that it is based on.
+/// A decision, and the record or summary that it is based on.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Decided {
     decision: Decision,
-    record: Record,
+    basis: Basis,
 }
 
 impl Pipeline {
@@ -61,10 +99,17 @@ impl Pipeline {
         make_engine: impl Fn(Scheduler) -> Box<dyn Engine> + Send + 'static,
     ) -> Pipeline {
         Pipeline {
-            batch: Batch::new(config.interval, config.max_instances, Box::new(make_engine)),
+            batch: Batch::new(config.schedule(), Box::new(make_engine)),
             apply: Apply::new(config.mode, config.queue, config.ttl_ns),
             metrics: Metrics::default(),
         }
+    }
+
+    /// Says what the device's parameters and limits are; the defaults until
+    /// then. Set-points that engines decide on become factors on these
+    /// parameters within these limits.
+    pub fn set_base(&mut self, params: Params, limits: Limits) {
+        self.apply.set_base(params, limits);
     }
 
     /// Takes one message of the stream, in order, and decides at once.
@@ -93,15 +138,23 @@ impl Pipeline {
     pub fn decide(&mut self, message: &Message, plan: &mut Plan) -> Option<Decided> {
         let counters = &mut self.metrics.counters;
         self.batch.check_sequence(message, counters);
-        let Message::Decision(record) = message else {
-            return None;
-        };
-        let to_decision = plan.records_to_decision(Scheduler::of(record), self.batch.interval());
-        let decision = self.batch.observe(record, to_decision, counters)?;
-        Some(Decided {
-            decision,
-            record: *record,
-        })
+        match message {
+            Message::Decision(record) => {
+                let key = (Scheduler::of(record), Stream::Records);
+                let left = plan.to_decision(key, self.batch.interval().get());
+                let decision = self.batch.observe(record, left, counters)?;
+                let basis = Basis::record(record);
+                Some(Decided { decision, basis })
+            }
+            Message::Summary(summary) => {
+                let key = (Scheduler::of_summary(summary), Stream::Summaries);
+                let left = plan.to_decision(key, 1);
+                let decision = self.batch.observe_summary(summary, left, counters)?;
+                let basis = Basis::summary(summary);
+                Some(Decided { decision, basis })
+            }
+            Message::Loss { .. } | Message::Event(_) => None,
+        }
     }
 
     /// Makes an override of a decision; `None` when it would have expired by
@@ -109,7 +162,7 @@ impl Pipeline {
     pub fn order(&mut self, decided: &Decided, now_ns: u64) -> Option<Override> {
         self.apply.order(
             &decided.decision,
-            &decided.record,
+            &decided.basis,
             now_ns,
             &mut self.metrics.counters,
         )
@@ -137,7 +190,7 @@ impl Pipeline {
         make_engine: impl Fn(Scheduler) -> Box<dyn Engine> + Send + 'static,
     ) {
         self.batch
-            .reconfigure(config.interval, config.max_instances, Box::new(make_engine));
+            .reconfigure(config.schedule(), Box::new(make_engine));
         self.apply
             .reconfigure(config.mode, config.queue, config.ttl_ns);
     }

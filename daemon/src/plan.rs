@@ -6,36 +6,39 @@
 //! one would bring is replaced as soon as it is sent. So each instance gets at
 //! most one decision out of a backlog, on its newest boundary, unless that too
 //! is older than an override lives. Where time does not suffice for all
-//! instances, those come first whose last decision is longest ago.
+//! instances, those come first whose last decision is longest ago. Summaries
+//! that are skipped so are merged into the one that is decided on.
 
+use l4sllm_abi::{Message, Stream};
 use std::collections::HashMap;
-use std::num::NonZeroU32;
-
-use l4sllm_abi::Message;
 
 use crate::batch::{Batch, Scheduler};
 
 /// Leaves out decisions that would come too late.
 #[derive(Debug, Default)]
 pub struct Plan {
-    targets: HashMap<Scheduler, Target>,
+    targets: HashMap<Key, Target>,
 }
+
+/// An instance, and the stream that decisions on it are due in.
+pub(crate) type Key = (Scheduler, Stream);
 
 /// The newest boundary of an instance in the backlog.
 #[derive(Debug)]
 struct Target {
-    /// Records of the instance up to and including the one at the boundary.
+    /// Records, or summaries, of the instance up to and including the one at the
+    /// boundary.
     left: u32,
     decide: bool,
 }
 
 /// What the backlog holds of one instance.
 struct Scan {
-    /// Records so far.
-    records: u32,
-    /// Records that complete the interval under way.
+    /// Records, or summaries, so far.
+    seen: u32,
+    /// How many complete the interval under way.
     to_boundary: u32,
-    /// `records` at the newest boundary, and the time of its record, ns.
+    /// `seen` at the newest boundary, and its time, ns.
     newest: Option<(u32, u64)>,
     /// When it was last decided for; less is longer ago.
     decided: u64,
@@ -55,90 +58,112 @@ impl Plan {
         most: usize,
         fresh: impl Fn(u64) -> bool,
     ) -> Plan {
-        let mut due: Vec<(Scheduler, Scan)> = scan(batch, backlog)
+        let mut due: Vec<(Key, Scan)> = scan(batch, backlog)
             .into_iter()
             .filter(|(_, scan)| scan.newest.is_some())
             .collect();
-        due.sort_by_key(|(scheduler, scan)| (scan.decided, *scheduler));
+        due.sort_by_key(|((scheduler, _), scan)| (scan.decided, *scheduler));
         let mut decisions = 0;
-        let targets = due.into_iter().filter_map(|(scheduler, scan)| {
+        let targets = due.into_iter().filter_map(|(key, scan)| {
             let (left, time_ns) = scan.newest?;
             let decide = decisions < most && fresh(time_ns);
             decisions += usize::from(decide);
-            Some((scheduler, Target { left, decide }))
+            Some((key, Target { left, decide }))
         });
         Plan {
             targets: targets.collect(),
         }
     }
 
-    /// Counts a record of an instance. Returns how many more records of it
-    /// come, at least, before one that is decided on; 0 when this one is
+    /// Counts a record or a summary of an instance. Returns how many more of
+    /// them come, at least, before one that is decided on; 0 when this one is
     /// decided on if it completes an interval.
-    pub(crate) fn records_to_decision(
-        &mut self,
-        scheduler: Scheduler,
-        interval: NonZeroU32,
-    ) -> u32 {
+    pub(crate) fn to_decision(&mut self, key: Key, interval: u32) -> u32 {
         if self.targets.is_empty() {
             return 0;
         }
-        let Some(target) = self.targets.get_mut(&scheduler) else {
+        let Some(target) = self.targets.get_mut(&key) else {
             return 0;
         };
         target.left -= 1;
         let &mut Target { left, decide } = target;
         if left == 0 {
-            self.targets.remove(&scheduler);
+            self.targets.remove(&key);
         }
-        left + if decide { 0 } else { interval.get() }
+        left + if decide { 0 } else { interval }
     }
 }
 
-fn scan(batch: &Batch, backlog: &[Message]) -> HashMap<Scheduler, Scan> {
-    let mut scans: HashMap<Scheduler, Scan> = HashMap::new();
+fn scan(batch: &Batch, backlog: &[Message]) -> HashMap<Key, Scan> {
+    let mut scans: HashMap<Key, Scan> = HashMap::new();
     let mut expected = batch.next_seq();
     let mut restarted = false;
     let mut new_instances = batch.free();
-    let interval = batch.interval().get();
     for message in backlog {
-        let (seq, next) = message.place();
-        let hole = expected.is_some_and(|expected| expected != seq);
-        expected = Some(next);
-        if hole || matches!(message, Message::Loss { .. }) {
-            restarted = true;
-            scans.values_mut().for_each(|s| s.to_boundary = interval);
+        if batch.is_counted(message) {
+            let (seq, next) = message.place();
+            let hole = expected.is_some_and(|expected| expected != seq);
+            expected = Some(next);
+            if hole || matches!(message, Message::Loss { .. }) {
+                restarted = true;
+                for ((_, stream), scan) in &mut scans {
+                    scan.to_boundary = interval_of(batch, *stream);
+                }
+            }
         }
-        let Message::Decision(record) = message else {
+        let (scheduler, stream, time_ns) = match message {
+            Message::Decision(record) => (Scheduler::of(record), Stream::Records, record.time_ns()),
+            Message::Summary(summary) => {
+                let scheduler = Scheduler::of_summary(summary);
+                (scheduler, Stream::Summaries, summary.end_ns())
+            }
+            Message::Loss { .. } | Message::Event(_) => continue,
+        };
+        let interval = interval_of(batch, stream);
+        if !scans.contains_key(&(scheduler, stream)) {
+            let other = match stream {
+                Stream::Records => Stream::Summaries,
+                Stream::Summaries => Stream::Records,
+            };
+            let (left, decided) = match batch.progress(scheduler) {
+                Some(progress) => progress,
+                None if scans.contains_key(&(scheduler, other)) => (interval, 0),
+                // Beyond the bound it gets no engine.
+                None if new_instances == 0 => continue,
+                None => {
+                    new_instances -= 1;
+                    (interval, 0)
+                }
+            };
+            let scan = Scan {
+                seen: 0,
+                to_boundary: if restarted {
+                    interval
+                } else {
+                    left.min(interval)
+                },
+                newest: None,
+                decided,
+            };
+            scans.insert((scheduler, stream), scan);
+        }
+        let Some(scan) = scans.get_mut(&(scheduler, stream)) else {
             continue;
         };
-        let scheduler = Scheduler::of(record);
-        let scan = match scans.entry(scheduler) {
-            std::collections::hash_map::Entry::Occupied(entry) => entry.into_mut(),
-            std::collections::hash_map::Entry::Vacant(entry) => {
-                let (to_boundary, decided) = match batch.progress(scheduler) {
-                    Some(progress) => progress,
-                    // Beyond the bound it gets no engine.
-                    None if new_instances == 0 => continue,
-                    None => {
-                        new_instances -= 1;
-                        (interval, 0)
-                    }
-                };
-                entry.insert(Scan {
-                    records: 0,
-                    to_boundary: if restarted { interval } else { to_boundary },
-                    newest: None,
-                    decided,
-                })
-            }
-        };
-        scan.records += 1;
+        scan.seen += 1;
         scan.to_boundary -= 1;
         if scan.to_boundary == 0 {
             scan.to_boundary = interval;
-            scan.newest = Some((scan.records, record.time_ns()));
+            scan.newest = Some((scan.seen, time_ns));
         }
     }
     scans
+}
+
+/// Records between two decisions; each summary may complete a period.
+fn interval_of(batch: &Batch, stream: Stream) -> u32 {
+    match stream {
+        Stream::Records => batch.interval().get(),
+        Stream::Summaries => 1,
+    }
 }

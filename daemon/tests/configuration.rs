@@ -11,6 +11,7 @@ use l4sllm_abi::{Action, Limits};
 use l4sllmd::config::{
     Config, ConfigError, DEFAULT_SOCKET, DeviceKind, EngineConfig, LimitsConfig, StatusConfig, Wake,
 };
+use l4sllmd::engine::{Input, Preset};
 use l4sllmd::{Decision, OverrideMode, PipelineConfig, Scope};
 
 const SAMPLE: &str = include_str!("../l4sllmd.toml.sample");
@@ -36,7 +37,12 @@ fn the_sample_is_valid_and_shows_the_defaults() {
     let defaults = parse(LEAST).unwrap();
     assert_eq!(sample.device, defaults.device);
     assert_eq!(sample.pipeline, defaults.pipeline);
-    assert_eq!(sample.pipeline, PipelineConfig::default());
+    // The adaptive rule stands by for a policy that fails.
+    let both = PipelineConfig {
+        input: Input::Both,
+        ..PipelineConfig::default()
+    };
+    assert_eq!(sample.pipeline, both);
     assert_eq!(sample.log, defaults.log);
     let status = StatusConfig {
         socket: DEFAULT_SOCKET.into(),
@@ -51,6 +57,7 @@ fn the_sample_is_valid_and_shows_the_defaults() {
     let alternatives = [
         "#socket = ",
         "#hold = ",
+        "#engine = \"adaptive\"",
         "#[[engine.script]]",
         "#at_ms",
         "#target = ",
@@ -85,7 +92,7 @@ fn every_key_arrives() {
         "[device]\nsocket = \"/s\"\non_missing = \"wait\"\non_gone = \"exit\"\n\
          retry_min_ms = 2\nretry_max_ms = 3\nrequest_timeout_ms = 4\nmax_torn_reads = 5\n\
          wake = \"interval\"\n\
-         [pipeline]\ninterval = 6\nmode = \"hold\"\nhold = 7\nqueue = \"any\"\nttl_ms = 8\n\
+         [pipeline]\ninterval = 6\nperiod_ms = 70\nmode = \"hold\"\nhold = 7\nqueue = \"any\"\nttl_ms = 8\n\
          max_instances = 9\n\
          [[engine.script]]\nat_ms = 10\naction = \"drop\"\n\
          [[engine.script]]\nat_ms = 11\ngain = 0.5\n\
@@ -110,7 +117,9 @@ fn every_key_arrives() {
     assert_eq!(
         config.pipeline,
         PipelineConfig {
+            input: Input::Records,
             interval: number(6),
+            period_ns: 70_000_000,
             mode: OverrideMode::Hold(number(7)),
             queue: Scope::Any,
             ttl_ns: 8_000_000,
@@ -234,6 +243,24 @@ fn what_is_wrong_is_named() {
 }
 
 #[test]
+fn the_adaptive_rule_decides_alone_or_in_place_of_a_policy_that_fails() {
+    let config = parse("[engine]\nengine = \"adaptive\"\npreset = \"q2\"").unwrap();
+    assert_eq!(config.engine, EngineConfig::Adaptive(Preset::Q2));
+    assert_eq!(config.pipeline.input, Input::Summaries);
+    for (text, wanted, input) in [
+        ("", Some(Preset::Q3), Input::Both),
+        ("preset = \"q2\"", Some(Preset::Q2), Input::Both),
+        ("fallback = \"dualpi2\"", None, Input::Records),
+    ] {
+        let config = parse(&format!("{LEAST}{text}")).unwrap();
+        let EngineConfig::Policy { fallback, .. } = config.engine else {
+            panic!("{:?}", config.engine)
+        };
+        assert_eq!((fallback, config.pipeline.input), (wanted, input), "{text}");
+    }
+}
+
+#[test]
 fn an_engine_is_one_thing() {
     assert!(complaint("").starts_with("engine.policy: missing"));
     for (text, expected) in [
@@ -256,6 +283,18 @@ fn an_engine_is_one_thing() {
         (
             "[[engine.script]]\nat_ms = 1\ntarget = -1.0",
             "engine.script[0].target: expected a factor above 0",
+        ),
+        (
+            "[engine]\nengine = \"adaptive\"\npolicy = \"p\"",
+            "engine.policy: only with a policy's own engine",
+        ),
+        (
+            "[engine]\npolicy = \"p\"\nfallback = \"dualpi2\"\npreset = \"q2\"",
+            "engine.preset: only with the adaptive rule",
+        ),
+        (
+            "[engine]\nengine = \"fast\"\npolicy = \"p\"",
+            "engine.engine: unknown value \"fast\", expected one of: adaptive, libtorch, plain",
         ),
         (
             "[engine]\nseed = 1\n[[engine.script]]\nat_ms = 1",

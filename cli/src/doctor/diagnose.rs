@@ -1,7 +1,7 @@
 //! From facts to findings.
 
 use l4sllm_abi::{Reason, Stats};
-use l4sllmd::status::{State, Status};
+use l4sllmd::status::{EngineStatus, State, Status};
 use serde::Serialize;
 
 use super::facts::{Device, Facts, Offload, System};
@@ -275,22 +275,18 @@ fn daemon(facts: &Facts, found: &mut Findings) {
     }
     found.ok(
         "daemon",
-        format!(
-            "pid {}, {}, every {} records",
-            status.pid, status.engine, status.interval
-        ),
+        format!("pid {}, {}, {}", status.pid, status.engine, status.pace()),
     );
     let c = &status.counters;
     if c.lost > 0 {
-        let more = status.interval.saturating_mul(2).min(65_536);
         found.note(
             "daemon",
             format!(
-                "was too slow for {} of {} records",
+                "was too slow for {} of {} messages",
                 c.lost,
-                c.lost + c.records
+                c.lost + c.records + c.summaries
             ),
-            format!("sysctl net.inet.l4sllm.interval={more}"),
+            slower(status),
         );
     }
     behind(status, found);
@@ -308,7 +304,7 @@ fn daemon(facts: &Facts, found: &mut Findings) {
     if c.due > 0
         && c.decisions == 0
         && c.skipped_behind < c.due
-        && matches!(status.engine, l4sllmd::status::EngineStatus::Policy { .. })
+        && !matches!(status.engine, EngineStatus::Script { .. })
     {
         found.problem(
             "daemon",
@@ -347,13 +343,26 @@ fn behind(status: &Status, found: &mut Findings) {
         c.due,
         status.decision_us.p50 / 1e3
     );
-    let more = status.interval.saturating_mul(2).min(65_536);
-    let remedy = format!("sysctl net.inet.l4sllm.interval={more}");
+    let remedy = slower(status);
     // A pause now and then skips a few; most of them means too slow a policy.
     if c.skipped_behind > c.due / 2 {
         found.problem("daemon", text, remedy);
     } else {
         found.note("daemon", text, remedy);
+    }
+}
+
+/// The command that lets it decide half as often.
+fn slower(status: &Status) -> String {
+    match status.engine {
+        EngineStatus::Adaptive { .. } => {
+            let more = status.period_ms.saturating_mul(2).min(60_000);
+            format!("sysctl net.inet.l4sllm.period={more}")
+        }
+        _ => {
+            let more = status.interval.saturating_mul(2).min(65_536);
+            format!("sysctl net.inet.l4sllm.interval={more}")
+        }
     }
 }
 

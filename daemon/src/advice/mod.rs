@@ -1,5 +1,5 @@
 //! What the operator asks for beside the device: `net.inet.l4sllm.interval`,
-//! `mode` and `hold`, each in place of a key of the configuration.
+//! `period`, `mode` and `hold`, each in place of a key of the configuration.
 //!
 //! The device says by an event that one of them changed, and they are read
 //! again. They last as long as the module is loaded; the configuration, which
@@ -28,6 +28,8 @@ pub trait Source: Send + std::fmt::Debug {
 pub struct Advice {
     /// Records between two decisions, 1 to 65536.
     pub interval: Option<NonZeroU32>,
+    /// Time between two decisions on summaries, ms, 1 to 60000.
+    pub period_ms: Option<NonZeroU32>,
     /// How decisions become overrides.
     pub mode: Option<AdvisedMode>,
     /// Packets that an action holds, with mode hold.
@@ -70,29 +72,36 @@ pub enum AdviceError {
 }
 
 pub(crate) const INTERVAL: &str = "net.inet.l4sllm.interval";
+pub(crate) const PERIOD: &str = "net.inet.l4sllm.period";
 pub(crate) const MODE: &str = "net.inet.l4sllm.mode";
 pub(crate) const HOLD: &str = "net.inet.l4sllm.hold";
 
 impl Advice {
-    /// Of the variables' values: numbers of 0 to 65536, where 0 asks for
-    /// nothing, and "once", "hold", "steer", or "config", which asks for
+    /// Of the variables' values: numbers of 0 to 65536 (a period: to 60000),
+    /// where 0 asks for nothing, and "once", "hold", "steer", or "config", which asks for
     /// nothing.
     ///
     /// # Errors
     /// [`AdviceError::Value`] for anything else.
-    pub fn of_values(interval: u32, mode: &str, hold: u32) -> Result<Advice, AdviceError> {
-        let count = |name, value: u32| {
-            if value <= 65_536 {
+    pub fn of_values(
+        interval: u32,
+        period_ms: u32,
+        mode: &str,
+        hold: u32,
+    ) -> Result<Advice, AdviceError> {
+        let count = |name, value: u32, most, expected| {
+            if value <= most {
                 return Ok(NonZeroU32::new(value));
             }
             Err(AdviceError::Value {
                 name,
                 value: value.to_string(),
-                expected: "0 to 65536",
+                expected,
             })
         };
         Ok(Advice {
-            interval: count(INTERVAL, interval)?,
+            interval: count(INTERVAL, interval, 65_536, "0 to 65536")?,
+            period_ms: count(PERIOD, period_ms, 60_000, "0 to 60000 (ms)")?,
             mode: match mode {
                 "config" => None,
                 "once" => Some(AdvisedMode::Once),
@@ -106,7 +115,7 @@ impl Advice {
                     });
                 }
             },
-            hold: count(HOLD, hold)?,
+            hold: count(HOLD, hold, 65_536, "0 to 65536")?,
         })
     }
 
@@ -125,6 +134,9 @@ impl Advice {
         };
         PipelineConfig {
             interval: self.interval.unwrap_or(config.interval),
+            period_ns: self
+                .period_ms
+                .map_or(config.period_ns, |ms| u64::from(ms.get()) * 1_000_000),
             mode,
             ..config.clone()
         }
@@ -161,7 +173,7 @@ mod tests {
 
     #[test]
     fn zero_and_config_ask_for_nothing() {
-        let advice = Advice::of_values(0, "config", 0).unwrap();
+        let advice = Advice::of_values(0, 0, "config", 0).unwrap();
         assert_eq!(advice, Advice::default());
         let config = PipelineConfig {
             mode: OverrideMode::Hold(packets(9)),
@@ -188,7 +200,7 @@ mod tests {
                 mode: configured,
                 ..Default::default()
             };
-            let merged = Advice::of_values(interval, mode, held)
+            let merged = Advice::of_values(interval, 0, mode, held)
                 .unwrap()
                 .over(&config);
             let wanted = PipelineConfig {
@@ -201,13 +213,27 @@ mod tests {
     }
 
     #[test]
+    fn a_period_is_in_milliseconds() {
+        let config = PipelineConfig::default();
+        let merged = Advice::of_values(0, 250, "config", 0)
+            .unwrap()
+            .over(&config);
+        let wanted = PipelineConfig {
+            period_ns: 250_000_000,
+            ..config
+        };
+        assert_eq!(merged, wanted);
+    }
+
+    #[test]
     fn what_is_no_value_is_named() {
-        for (interval, mode, hold, name) in [
-            (65_537, "config", 0, INTERVAL),
-            (0, "sometimes", 0, MODE),
-            (0, "hold", u32::MAX, HOLD),
+        for (interval, period, mode, hold, name) in [
+            (65_537, 0, "config", 0, INTERVAL),
+            (0, 60_001, "config", 0, PERIOD),
+            (0, 0, "sometimes", 0, MODE),
+            (0, 0, "hold", u32::MAX, HOLD),
         ] {
-            let error = Advice::of_values(interval, mode, hold).unwrap_err();
+            let error = Advice::of_values(interval, period, mode, hold).unwrap_err();
             assert!(error.to_string().contains(name), "{error}");
         }
     }

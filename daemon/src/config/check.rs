@@ -14,7 +14,7 @@ use super::{
     StatusConfig, Wake,
 };
 use crate::apply::{OverrideMode, Scope};
-use crate::engine::{Decision, Step};
+use crate::engine::{Decision, Preset, Step};
 use crate::os_error::explain;
 use crate::pipeline::PipelineConfig;
 
@@ -46,7 +46,7 @@ pub(super) fn config(path: &Path, text: &str) -> std::result::Result<Config, Con
 fn read(mut section: Section<'_>) -> Result<Config> {
     let sandbox = section.field("sandbox").map(|field| field.boolean());
     let device = table(&mut section, "device", device)?;
-    let pipeline = table(&mut section, "pipeline", pipeline)?;
+    let mut pipeline = table(&mut section, "pipeline", pipeline)?;
     let engine = table(&mut section, "engine", engine);
     let limits = table(&mut section, "limits", limits)?;
     let status = match section.field("status") {
@@ -55,12 +55,14 @@ fn read(mut section: Section<'_>) -> Result<Config> {
     };
     let log = table(&mut section, "log", log)?;
     section.finish()?;
+    // Later than an unknown section, which may be this one misspelt.
+    let engine = engine?;
+    pipeline.input = engine.input();
     Ok(Config {
         sandbox: sandbox.transpose()?.unwrap_or(cfg!(target_os = "freebsd")),
         device,
         pipeline,
-        // Later than an unknown section, which may be this one misspelt.
-        engine: engine?,
+        engine,
         limits,
         status,
         log,
@@ -129,7 +131,9 @@ fn pipeline(section: &mut Section<'_>) -> Result<PipelineConfig> {
         .field("interval")
         .map(|field| field.positive(65_536));
     let instances = base.max_instances as u64;
+    let period_ms = whole(section, "period_ms", base.period_ns / MS, 1, 60_000)?;
     Ok(PipelineConfig {
+        period_ns: MS * period_ms,
         interval: interval.transpose()?.unwrap_or(base.interval),
         mode,
         queue: choice(
@@ -137,43 +141,80 @@ fn pipeline(section: &mut Section<'_>) -> Result<PipelineConfig> {
             "queue",
             &[("same", Scope::Same), ("any", Scope::Any)],
         )?,
+        input: base.input,
         ttl_ns: MS * whole(section, "ttl_ms", base.ttl_ns / MS, 1, HOUR_MS)?,
         max_instances: whole(section, "max_instances", instances, 1, 65_536)? as usize,
     })
 }
 
 fn engine(section: &mut Section<'_>) -> Result<EngineConfig> {
-    let policy = section.field("policy");
     let steps = section.sections("script")?;
-    match (policy, steps.is_empty()) {
-        (Some(_), false) => {
-            Err(section.error("script", "only one of `policy' and `script' may be given"))
+    if !steps.is_empty() {
+        if section.has("policy") {
+            return Err(section.error("script", "only one of `policy' and `script' may be given"));
         }
-        (Some(policy), true) => {
-            let path = policy.text()?.into();
-            let seed = section
-                .field("seed")
-                .map(|field| field.integer(0..=u64::MAX));
-            Ok(EngineConfig::Policy {
-                path,
-                engine: engine_options(section)?,
-                seed: seed.transpose()?.unwrap_or(0),
-            })
-        }
-        (None, false) => {
-            for key in ["engine", "device", "precision", "seed"] {
-                if let Some(field) = section.field(key) {
-                    return Err(field.error("only with a policy"));
-                }
-            }
-            let steps = steps.into_iter().map(|step| within(step, self::step));
-            steps.collect::<Result<_>>().map(EngineConfig::Script)
-        }
-        (None, true) => Err(section.error(
-            "policy",
-            "missing: the directory of a policy is needed (or a script)",
-        )),
+        only_with(
+            section,
+            &["engine", "device", "precision", "seed", "fallback"],
+            "a policy",
+        )?;
+        only_with(section, &["preset"], "the adaptive rule")?;
+        let steps = steps.into_iter().map(|step| within(step, self::step));
+        return steps.collect::<Result<_>>().map(EngineConfig::Script);
     }
+    if is_adaptive(section)? {
+        only_with(section, &["policy"], "a policy's own engine")?;
+        let keys = ["device", "precision", "seed", "fallback"];
+        only_with(section, &keys, "a policy")?;
+        return Ok(EngineConfig::Adaptive(choice(
+            section,
+            "preset",
+            &Preset::NAMES,
+        )?));
+    }
+    let Some(policy) = section.field("policy") else {
+        return Err(section.error(
+            "policy",
+            "missing: the directory of a policy is needed (or engine = \"adaptive\", or a script)",
+        ));
+    };
+    let path = policy.text()?.into();
+    let seed = section
+        .field("seed")
+        .map(|field| field.integer(0..=u64::MAX));
+    let adaptive = choice(
+        section,
+        "fallback",
+        &[("adaptive", true), ("dualpi2", false)],
+    )?;
+    if !adaptive {
+        only_with(section, &["preset"], "the adaptive rule")?;
+    }
+    let preset = choice(section, "preset", &Preset::NAMES)?;
+    Ok(EngineConfig::Policy {
+        path,
+        engine: engine_options(section)?,
+        seed: seed.transpose()?.unwrap_or(0),
+        fallback: adaptive.then_some(preset),
+    })
+}
+
+/// Whether the adaptive rule decides, and no policy.
+fn is_adaptive(section: &mut Section<'_>) -> Result<bool> {
+    let names = [EngineKind::Plain, EngineKind::Libtorch].map(|kind| (kind.name(), false));
+    let names = [names[0], names[1], ("adaptive", true)];
+    let field = section.field("engine");
+    field.map_or(Ok(false), |field| field.choice(&names))
+}
+
+/// Refuses keys that mean nothing without `what`.
+fn only_with(section: &mut Section<'_>, keys: &[&'static str], what: &str) -> Result<()> {
+    for key in keys {
+        if let Some(field) = section.field(key) {
+            return Err(field.error(format!("only with {what}")));
+        }
+    }
+    Ok(())
 }
 
 /// What runs the policy; an engine that this build lacks is refused.

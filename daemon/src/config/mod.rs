@@ -11,7 +11,7 @@ use std::time::Duration;
 use l4sllm_abi::Limits;
 use l4sllm_model::EngineOptions;
 
-use crate::engine::Step;
+use crate::engine::{Input, Preset, Step};
 use crate::files::Files;
 use crate::pipeline::PipelineConfig;
 
@@ -146,6 +146,8 @@ pub enum Wake {
 /// `[engine]`
 #[derive(Debug, Clone, PartialEq)]
 pub enum EngineConfig {
+    /// The adaptive rule.
+    Adaptive(Preset),
     /// A trained policy.
     Policy {
         /// Its directory.
@@ -154,9 +156,24 @@ pub enum EngineConfig {
         engine: EngineOptions,
         /// For policies that draw their actions at random.
         seed: u64,
+        /// The rule that decides while the policy fails; `None`: DualPI2 does.
+        fallback: Option<Preset>,
     },
     /// A fixed list of decisions.
     Script(Vec<Step>),
+}
+
+impl EngineConfig {
+    /// What its engines decide from.
+    pub fn input(&self) -> Input {
+        match self {
+            EngineConfig::Adaptive(_) => Input::Summaries,
+            EngineConfig::Policy {
+                fallback: Some(_), ..
+            } => Input::Both,
+            EngineConfig::Policy { fallback: None, .. } | EngineConfig::Script(_) => Input::Records,
+        }
+    }
 }
 
 /// `[limits]`: those given replace the device's.

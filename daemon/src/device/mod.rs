@@ -8,8 +8,8 @@ mod socket;
 use std::path::PathBuf;
 
 use l4sllm_abi::bytes::{Plain, as_bytes_mut};
-use l4sllm_abi::raw::{l4s_limits, l4s_queues, l4s_stats, l4s_version};
-use l4sllm_abi::{Interval, Limits, Op, Override, Queues, Stats, VERSIONS, Version};
+use l4sllm_abi::raw::{l4s_limits, l4s_params, l4s_queues, l4s_stats, l4s_version};
+use l4sllm_abi::{Interval, Limits, Op, Override, Params, Queues, Stats, VERSIONS, Version};
 
 use crate::config::{DeviceConfig, DeviceKind};
 use crate::files::Files;
@@ -109,6 +109,17 @@ impl Device {
         let what = "set the interval";
         let mut raw = self.checked(what, interval.to_raw())?;
         self.request(what, Op::Interval, &mut raw).await
+    }
+
+    /// Queue parameters in force.
+    ///
+    /// # Errors
+    /// The device refuses, or is gone.
+    pub async fn params(&mut self) -> Result<Params, DeviceError> {
+        let what = "read parameters";
+        let mut raw = l4s_params::default();
+        self.request(what, Op::GetParams, &mut raw).await?;
+        self.checked(what, Params::try_from(raw))
     }
 
     /// Limits in force.

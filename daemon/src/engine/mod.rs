@@ -1,12 +1,28 @@
-//! Makes decisions from records.
+//! Makes decisions from records or summaries.
 
+pub mod adaptive;
+mod fallback;
 mod policy;
 mod scripted;
 
+pub use adaptive::{Adaptive, AdaptiveConfig, Preset};
+pub use fallback::Fallback;
 pub use policy::PolicyEngine;
 pub use scripted::{Scripted, Step};
 
-use l4sllm_abi::{Action, Record, Steer};
+use l4sllm_abi::{Action, Record, Steer, Summary};
+
+/// What engines decide from: the streams that have to be read for them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Input {
+    /// Records.
+    #[default]
+    Records,
+    /// Summaries.
+    Summaries,
+    /// Records; what summaries say is decided in between.
+    Both,
+}
 
 /// The decision maker of one scheduler instance.
 pub trait Engine: Send {
@@ -23,6 +39,19 @@ pub trait Engine: Send {
         let _ = self.observe(record);
     }
 
+    /// Takes the summary of the instance's next period, and may decide. An
+    /// engine that is made for records decides nothing.
+    fn observe_summary(&mut self, summary: &Summary) -> Option<Decision> {
+        let _ = summary;
+        None
+    }
+
+    /// Whether its last decision failed: it had no answer, or one that is not
+    /// finite.
+    fn has_failed(&self) -> bool {
+        false
+    }
+
     /// Forgets what it saw: records in between were lost.
     fn reset(&mut self);
 }
@@ -37,6 +66,24 @@ pub enum Decision {
         /// Probabilities of enqueue, drop and mark.
         probabilities: [f32; 3],
     },
-    /// Shifted set-points.
+    /// Set-points shifted by factors.
     Steer(Steer),
+    /// Set-points as such.
+    SetPoints(SetPoints),
+}
+
+/// Set-points of DualPI2 (RFC 9332, appendix A). What is sent to the device are
+/// the factors between them and the device's parameters, within its limits.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct SetPoints {
+    /// Target delay, s.
+    pub target_s: f64,
+    /// Integral gain α, Hz.
+    pub alpha_hz: f64,
+    /// Proportional gain β, Hz.
+    pub beta_hz: f64,
+    /// The controller's period, s.
+    pub tupdate_s: f64,
+    /// The coupling factor k.
+    pub coupling: f64,
 }

@@ -30,9 +30,9 @@ impl PolicyEngine {
 
     fn log_failure(&mut self, error: &dyn std::fmt::Display) {
         if self.failed {
-            tracing::debug!(%error, "no decision, DualPI2 decides");
+            tracing::debug!(%error, "no decision");
         } else {
-            tracing::error!(%error, "no decision, DualPI2 decides; further ones are logged at level debug");
+            tracing::error!(%error, "no decision; further ones are logged at level debug");
         }
         self.failed = true;
     }
@@ -67,6 +67,10 @@ impl Engine for PolicyEngine {
 
     fn skip(&mut self, record: &Record, ahead: u32) {
         self.session.skip(record, ahead);
+    }
+
+    fn has_failed(&self) -> bool {
+        self.failed
     }
 
     fn reset(&mut self) {

@@ -79,9 +79,9 @@ counters! {
     torn_bytes: Counter, "Bytes of torn reads that were dropped.";
     resets: Counter, "Windows restarted after a loss, a gap or a torn read.";
     instances: Gauge, "Scheduler instances with a window; silent ones are forgotten within two minutes.";
-    unrouted: Counter, "Records of instances beyond the configured number.";
+    unrouted: Counter, "Records and summaries of instances beyond the configured number.";
     due: Counter, "Intervals that were completed.";
-    unscheduled: Counter, "Decisions of scripts at other times.";
+    unscheduled: Counter, "Decisions of scripts, or in place of a policy that fails, at other times.";
     skipped: Counter, "Intervals that ended without a decision.";
     skipped_behind: Counter, "Skipped intervals that were too old to decide on: the daemon was behind.";
     records_behind: Counter, "Records of the intervals that were skipped for being too old.";
@@ -147,7 +147,7 @@ impl Counters {
                 Action::Drop => &mut self.decided_drop,
                 Action::Mark => &mut self.decided_mark,
             },
-            Decision::Steer(_) => &mut self.decided_steer,
+            Decision::Steer(_) | Decision::SetPoints(_) => &mut self.decided_steer,
         } += 1;
     }
 

@@ -23,6 +23,8 @@ pub(super) struct Live {
     pub(super) device: DeviceStatus,
     pub(super) engine: EngineStatus,
     pub(super) interval: u32,
+    /// Between decisions on summaries; 0: none are read.
+    pub(super) period_ms: u64,
     pub(super) counters: Counters,
     /// From a record to its override being in force.
     pub(super) latency: Latency,

@@ -8,7 +8,7 @@ use l4sllm_model::{EngineKind, EngineOptions, Policy, PolicyError};
 
 use crate::batch::{MakeEngine, Scheduler};
 use crate::config::EngineConfig;
-use crate::engine::{Engine, PolicyEngine, Scripted, Step};
+use crate::engine::{Adaptive, Engine, Fallback, Input, PolicyEngine, Preset, Scripted, Step};
 use crate::error::Error;
 use crate::files::Files;
 use crate::status::EngineStatus;
@@ -17,12 +17,18 @@ use crate::status::EngineStatus;
 #[derive(Clone)]
 pub struct Engines {
     kind: Kind,
+    input: Input,
     status: EngineStatus,
 }
 
 #[derive(Clone)]
 enum Kind {
-    Policy { policy: Arc<Policy>, seed: u64 },
+    Adaptive(Preset),
+    Policy {
+        policy: Arc<Policy>,
+        seed: u64,
+        fallback: Option<Preset>,
+    },
     Script(Vec<Step>),
     Made(Arc<dyn Fn(Scheduler) -> Box<dyn Engine> + Send + Sync>),
 }
@@ -32,6 +38,7 @@ impl Engines {
     pub fn made_by(make: impl Fn(Scheduler) -> Box<dyn Engine> + Send + Sync + 'static) -> Engines {
         Engines {
             kind: Kind::Made(Arc::new(make)),
+            input: Input::Records,
             status: EngineStatus::Script { steps: 0 },
         }
     }
@@ -41,8 +48,21 @@ impl Engines {
     /// # Errors
     /// The policy does not load, or its decisions are not finite.
     pub fn load(config: &EngineConfig, files: &Files) -> Result<Engines, Error> {
+        let input = config.input();
         match config {
-            EngineConfig::Policy { path, engine, seed } => {
+            EngineConfig::Adaptive(preset) => Ok(Engines {
+                kind: Kind::Adaptive(*preset),
+                input,
+                status: EngineStatus::Adaptive {
+                    preset: preset.name().to_owned(),
+                },
+            }),
+            EngineConfig::Policy {
+                path,
+                engine,
+                seed,
+                fallback,
+            } => {
                 let policy = load(path, engine, files).map_err(|source| Error::Policy {
                     path: path.clone(),
                     source,
@@ -52,18 +72,30 @@ impl Engines {
                     path: path.clone(),
                     hash: policy.hash().to_owned(),
                     runs_on: Some(policy.runs_on().clone()),
+                    fallback: fallback.map(|preset| preset.name().to_owned()),
                 };
                 let kind = Kind::Policy {
                     policy,
                     seed: *seed,
+                    fallback: *fallback,
                 };
-                Ok(Engines { kind, status })
+                Ok(Engines {
+                    kind,
+                    input,
+                    status,
+                })
             }
             EngineConfig::Script(steps) => Ok(Engines {
                 kind: Kind::Script(steps.clone()),
+                input,
                 status: EngineStatus::Script { steps: steps.len() },
             }),
         }
+    }
+
+    /// What they decide from.
+    pub(super) fn input(&self) -> Input {
+        self.input
     }
 
     /// What it is.
@@ -76,8 +108,20 @@ impl Engines {
         let kind = self.kind.clone();
         Box::new(move |scheduler| -> Box<dyn Engine> {
             match &kind {
-                Kind::Policy { policy, seed } => {
-                    Box::new(PolicyEngine::new(Arc::clone(policy), interval, *seed))
+                Kind::Adaptive(preset) => Box::new(Adaptive::new(preset.config())),
+                Kind::Policy {
+                    policy,
+                    seed,
+                    fallback,
+                } => {
+                    let engine = PolicyEngine::new(Arc::clone(policy), interval, *seed);
+                    match fallback {
+                        Some(preset) => {
+                            let rule = Adaptive::new(preset.config());
+                            Box::new(Fallback::new(Box::new(engine), rule))
+                        }
+                        None => Box::new(engine),
+                    }
                 }
                 Kind::Script(steps) => Box::new(Scripted::new(None, steps.clone())),
                 Kind::Made(make) => make(scheduler),

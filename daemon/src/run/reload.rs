@@ -149,7 +149,10 @@ impl Worker {
                 return Ok(());
             }
         };
-        let pipeline = advice.over(&self.config.pipeline);
+        let pipeline = PipelineConfig {
+            input: self.engines.input(),
+            ..advice.over(&self.config.pipeline)
+        };
         if pipeline != self.in_force {
             let limits = device.limits().await?;
             if let Err(error) = check_limits(&pipeline, &limits) {
@@ -171,6 +174,7 @@ impl Worker {
             let (interval, mode) = (self.in_force.interval, self.in_force.mode);
             info!(
                 interval,
+                period_ms = self.in_force.period_ns / 1_000_000,
                 ?mode,
                 ?advice,
                 "the operator's settings are in force"
@@ -180,11 +184,16 @@ impl Worker {
     }
 
     pub(super) fn put_in_force(&mut self, pipeline: PipelineConfig) {
+        let pipeline = PipelineConfig {
+            input: self.engines.input(),
+            ..pipeline
+        };
         let make_engine = self.engines.maker(pipeline.interval);
         self.pipeline.reconfigure(pipeline.clone(), make_engine);
         self.in_force = pipeline;
         let mut live = self.board.live();
         live.engine = self.engines.status().clone();
         live.interval = self.in_force.interval.get();
+        live.period_ms = self.in_force.period_ms();
     }
 }

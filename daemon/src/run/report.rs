@@ -28,6 +28,7 @@ impl Daemon {
             device: live.device,
             engine: live.engine,
             interval: live.interval,
+            period_ms: live.period_ms,
             reloads: self.reloads.clone(),
             counters: live.counters,
             latency_us: live.latency.lifetime(),

@@ -1,4 +1,4 @@
-//! Records in, overrides out, until the device goes away.
+//! Records and summaries in, overrides out, until the device goes away.
 //!
 //! One turn of the loop obeys orders, reads everything that waits, decides on
 //! the newest intervals of it ([`crate::Plan`]) and yields. However many
@@ -7,7 +7,9 @@
 
 use std::sync::Arc;
 
-use l4sllm_abi::{EventCode, Interval, MESSAGE_SIZE, Message, Override, messages};
+use l4sllm_abi::{
+    EventCode, Interval, MESSAGE_SIZE, Message, Override, SUMMARY_SIZE, Stream, Streams, messages,
+};
 use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
 use tracing::{debug, error, info, warn};
@@ -33,6 +35,10 @@ const SLACK: usize = 64;
 /// Most messages of one turn, 5 MB. The rest, which newer ones will soon
 /// replace, stays in the ring.
 const MAX_BACKLOG: usize = 8 * MAX_READ;
+
+/// How long a summary may wait for records to be read with, ns: little against
+/// the memory of what decides on it.
+const MAX_WAIT_NS: u64 = 20_000_000;
 
 /// Whether nothing has been read since the last look, and the one before it.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -63,24 +69,20 @@ impl Worker {
     ) -> Result<End, Error> {
         self.heed_advice(device, Asked::Told).await?;
         let mut bytes = Vec::new();
-        let mut wake_now = None;
+        let mut asked: Option<Interval> = None;
         let first = tokio::time::Instant::now() + self.patience;
         let mut look = tokio::time::interval_at(first, self.patience);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut quiet = Quiet::No;
         loop {
             let until = self.pipeline.until_due();
-            let wake = match self.config.device.wake {
-                // A queue that stands still completes no interval: what
-                // there is, an event perhaps, is taken as it is.
-                _ if quiet == Quiet::Long => 1,
-                Wake::Early if until > 1 => until - 1,
-                _ => until,
-            };
-            let wake = wake.min(MAX_WAKE);
-            if wake_now != Some(wake) {
-                device.interval(Interval::of_records(wake)).await?;
-                wake_now = Some(wake);
+            let interval = self.interval(until, quiet);
+            if asked != Some(interval) {
+                if asked.is_none_or(|asked| asked.streams != interval.streams) {
+                    self.learn_base(device).await?;
+                }
+                device.interval(interval).await?;
+                asked = Some(interval);
             }
             let most = (until as usize + SLACK).min(MAX_READ) * MESSAGE_SIZE;
             tokio::select! {
@@ -101,7 +103,7 @@ impl Worker {
                 read = device.read(&mut bytes, most) => {
                     read?;
                     quiet = Quiet::No;
-                    if bytes.len() >= most {
+                    if !is_drained(bytes.len(), most) {
                         read_more(device, &mut bytes).await?;
                     }
                     self.take(device, &bytes).await?;
@@ -112,6 +114,36 @@ impl Worker {
                 }
             }
         }
+    }
+
+    /// What to read, and when to wake for it.
+    fn interval(&self, until_due: u32, quiet: Quiet) -> Interval {
+        let wake = match self.config.device.wake {
+            // A queue that stands still completes no interval: what
+            // there is, an event perhaps, is taken as it is.
+            _ if quiet == Quiet::Long => 1,
+            Wake::Early if until_due > 1 => until_due - 1,
+            _ => until_due,
+        };
+        let streams = self.in_force.streams();
+        Interval {
+            records: wake.min(MAX_WAKE),
+            max_wait_ns: match streams {
+                Streams::Records | Streams::Summaries(_) => 0,
+                Streams::All(_) => MAX_WAIT_NS,
+            },
+            streams,
+        }
+    }
+
+    /// Reads the parameters and limits that set-points are shifted from, for
+    /// engines that decide on set-points.
+    async fn learn_base(&mut self, device: &mut Device) -> Result<(), Error> {
+        if self.in_force.streams() != Streams::Records {
+            let (params, limits) = (device.params().await?, device.limits().await?);
+            self.pipeline.set_base(params, limits);
+        }
+        Ok(())
     }
 
     /// Takes the bytes of one turn.
@@ -145,18 +177,25 @@ impl Worker {
     async fn take_all(&mut self, device: &mut Device, backlog: &[Message]) -> Result<(), Error> {
         // The module's way to say that its sysctls changed. What comes after
         // it may have other intervals.
-        let changes = |m: &Message| matches!(m, Message::Event(e) if e.code == EventCode::Params);
+        let changes = |m: &Message| {
+            let Message::Event(event) = m else {
+                return false;
+            };
+            matches!(event.code, EventCode::Params | EventCode::Limits)
+        };
         let mut lost = false;
         for part in backlog.split_inclusive(changes) {
             self.decide_on(device, part).await?;
             lost |= part.iter().any(|m| matches!(m, Message::Loss { .. }));
             if part.last().is_some_and(changes) {
                 self.heed_advice(device, Asked::Told).await?;
+                self.learn_base(device).await?;
             }
         }
         if lost {
             // Such an event may be among what was lost.
             self.heed_advice(device, Asked::Looking).await?;
+            self.learn_base(device).await?;
         }
         Ok(())
     }
@@ -233,16 +272,20 @@ impl Worker {
     fn log_message(&mut self, message: &Message) {
         match message {
             Message::Decision(_) | Message::Summary(_) => {}
-            Message::Loss { seq, lost, .. } => {
+            Message::Loss {
+                seq, lost, stream, ..
+            } => {
                 if let Some(suppressed) = self.logs.loss.allow() {
                     let before = self.pipeline.metrics().counters.lost;
-                    warn!(
-                        lost,
-                        seq,
-                        lost_before = before,
-                        suppressed,
-                        "records lost: this daemon is too slow for the interval; windows restart"
-                    );
+                    let what = match stream {
+                        Stream::Records => {
+                            "records lost: this daemon is too slow for the interval; windows restart"
+                        }
+                        Stream::Summaries => {
+                            "summaries lost: this daemon is too slow for the period"
+                        }
+                    };
+                    warn!(lost, seq, lost_before = before, suppressed, "{what}");
                 }
             }
             Message::Event(event) => match event.code {
@@ -282,11 +325,17 @@ async fn read_more(device: &mut Device, bytes: &mut Vec<u8>) -> Result<(), Error
             Err(_) => return Ok(()),
         }
         bytes.extend_from_slice(&part);
-        if part.len() < most {
+        if is_drained(part.len(), most) {
             return Ok(());
         }
     }
     Ok(())
+}
+
+/// Whether a read of at most `most` bytes has left nothing: one more message
+/// would have found its place.
+fn is_drained(got: usize, most: usize) -> bool {
+    got + MESSAGE_SIZE.max(SUMMARY_SIZE) <= most
 }
 
 /// What the device counted in the same time, next to this program's summary.

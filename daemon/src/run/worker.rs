@@ -82,6 +82,7 @@ impl Worker {
             },
             engine: engines.status().clone(),
             interval: in_force.interval.get(),
+            period_ms: in_force.period_ms(),
             counters: Default::default(),
             latency: Default::default(),
             decision: Default::default(),

@@ -32,6 +32,9 @@ pub struct Status {
     pub engine: EngineStatus,
     /// Records between two decisions.
     pub interval: u32,
+    /// Milliseconds between two decisions on summaries; 0 where none are read.
+    #[serde(default)]
+    pub period_ms: u64,
     /// Successful reloads, failed ones, and why the last one failed.
     pub reloads: Reloads,
     /// Counters.
@@ -50,6 +53,16 @@ pub struct Status {
     /// Seconds that the decision under way has taken; 0 while there is none.
     #[serde(default)]
     pub deciding_s: f64,
+}
+
+impl Status {
+    /// How often it decides, in words.
+    pub fn pace(&self) -> String {
+        match self.engine {
+            EngineStatus::Adaptive { .. } => format!("every {} ms", self.period_ms),
+            _ => format!("every {} records", self.interval),
+        }
+    }
 }
 
 /// Whether there is a device.
@@ -79,6 +92,11 @@ pub struct DeviceStatus {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum EngineStatus {
+    /// The adaptive rule.
+    Adaptive {
+        /// Its constants, by name.
+        preset: String,
+    },
     /// A trained policy.
     Policy {
         /// Its name.
@@ -90,6 +108,10 @@ pub enum EngineStatus {
         /// What runs it, where the daemon says so.
         #[serde(default)]
         runs_on: Option<RunsOn>,
+        /// Constants of the adaptive rule that decides while the policy fails;
+        /// none where DualPI2 does.
+        #[serde(default)]
+        fallback: Option<String>,
     },
     /// A fixed list of decisions.
     Script {
@@ -106,11 +128,13 @@ impl std::fmt::Display for EngineStatus {
                 path,
                 hash,
                 runs_on,
+                fallback: _,
             } => {
                 let (path, hash) = (path.display(), &hash[..hash.len().min(12)]);
                 write!(f, "policy {name} in {path} ({hash})")?;
                 runs_on.iter().try_for_each(|on| write!(f, ", {on}"))
             }
+            EngineStatus::Adaptive { preset } => write!(f, "adaptive rule {preset}"),
             EngineStatus::Script { steps } => write!(f, "script of {steps} steps"),
         }
     }

@@ -62,7 +62,7 @@ fn a_change_is_in_force_from_its_event_on_and_the_stream_goes_on() {
         ],
     );
     let asked = [(5, "config", 0), (2, "hold", 1000), (3, "hold", 1001)];
-    let script = asked.map(|(interval, mode, hold)| Advice::of_values(interval, mode, hold));
+    let script = asked.map(|(interval, mode, hold)| Advice::of_values(interval, 0, mode, hold));
     let source = Script(script.into_iter().map(Result::unwrap).collect());
 
     let path = place.path("l4sllmd.toml");
@@ -115,7 +115,7 @@ fn a_change_is_in_force_without_a_packet_too() {
         });
     };
     interval(10);
-    *dial.lock().unwrap() = Advice::of_values(7, "config", 0).unwrap();
+    *dial.lock().unwrap() = Advice::of_values(7, 0, "config", 0).unwrap();
     interval(7);
     *dial.lock().unwrap() = Advice::default();
     interval(10);

@@ -6,7 +6,8 @@ use std::os::unix::net::{UnixListener, UnixStream};
 
 use l4sllm_abi::bytes::{Plain, as_bytes, from_bytes};
 use l4sllm_abi::{
-    FRAME_SIZE, Limits, MESSAGE_SIZE, Op, Record, Refusal, Reply, Request, Version, header, raw,
+    FRAME_SIZE, Limits, MESSAGE_SIZE, Op, Params, Record, Refusal, Reply, Request, Version, header,
+    raw,
 };
 
 use crate::harness::Place;
@@ -145,6 +146,7 @@ fn serve(mut stream: UnixStream, behaviour: &mut Behaviour) -> io::Result<()> {
                 Some(Read::Close) => return Ok(()),
             },
             Op::Version => version(behaviour.versions, &body),
+            Op::GetParams => Ok(plain(&Params::default().to_raw().unwrap())),
             Op::GetLimits => Ok(plain(&Limits::default().to_raw().unwrap())),
             _ => Ok(Vec::new()),
         };

@@ -5,7 +5,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::{Arc, Mutex};
 
 use l4sllm_abi::bytes::from_bytes;
-use l4sllm_abi::{FRAME_SIZE, Limits, MESSAGE_SIZE, Op, Reply, Request, VERSIONS, raw};
+use l4sllm_abi::{FRAME_SIZE, Limits, MESSAGE_SIZE, Op, Params, Reply, Request, VERSIONS, raw};
 use l4sllmd::clock::now_ns;
 
 use crate::fake::{Fake, plain, version};
@@ -76,6 +76,7 @@ impl Flood {
                     None
                 }
                 Op::Version => Some(version(VERSIONS, &body).map_err(io::Error::other)?),
+                Op::GetParams => Some(plain(&Params::default().to_raw().unwrap())),
                 Op::GetLimits => Some(plain(&Limits::default().to_raw().unwrap())),
                 Op::Override => {
                     let order: raw::l4s_override = from_bytes(&body).unwrap();

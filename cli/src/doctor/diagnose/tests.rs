@@ -30,8 +30,10 @@ fn status(change: impl Fn(&mut Status)) -> Status {
             path: "/p".into(),
             hash: "00".into(),
             runs_on: None,
+            fallback: None,
         },
         interval: 100,
+        period_ms: 0,
         reloads: Reloads::default(),
         counters: Counters {
             records: 1000,
@@ -293,6 +295,22 @@ fn what_is_wrong_is_found_with_the_command_that_mends_it() {
             "daemon",
             "1 of 100 intervals",
             "net.inet.l4sllm.interval=200",
+        ),
+        (
+            |f| {
+                f.daemon = Ok(status(|s| {
+                    s.engine = EngineStatus::Adaptive {
+                        preset: "q3".into(),
+                    };
+                    s.period_ms = 100;
+                    s.counters.due = 100;
+                    s.counters.skipped_behind = 1;
+                }))
+            },
+            Note,
+            "daemon",
+            "1 of 100 intervals",
+            "net.inet.l4sllm.period=200",
         ),
         (
             |f| f.daemon = Ok(status(|s| s.deciding_s = 7.2)),

@@ -1,0 +1,64 @@
+//! Exponential means over time.
+
+/// A mean in which what happened t seconds ago weighs e^(−t/τ). Intervals of
+/// any length may be added; before τ has passed it is the mean of what came.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Mean {
+    time_constant: f64,
+    sum: f64,
+    weight: f64,
+}
+
+impl Mean {
+    /// A mean of nothing, with time constant τ in seconds.
+    pub(super) fn over(time_constant: f64) -> Mean {
+        Mean {
+            time_constant,
+            sum: 0.0,
+            weight: 0.0,
+        }
+    }
+
+    /// Adds an interval of `dt` seconds in which the mean was `value`.
+    pub(super) fn add(&mut self, value: f64, dt: f64) {
+        let decay = (-dt / self.time_constant).exp();
+        self.sum = self.sum * decay + value * (1.0 - decay);
+        self.weight = self.weight * decay + (1.0 - decay);
+    }
+
+    /// The mean; `None` before the first interval.
+    pub(super) fn value(&self) -> Option<f64> {
+        (self.weight > 0.0).then(|| self.sum / self.weight)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Mean;
+
+    #[test]
+    fn a_step_decays_by_time_however_it_is_cut() {
+        let mut whole = Mean::over(5.0);
+        let mut parts = Mean::over(5.0);
+        assert_eq!(whole.value(), None);
+        whole.add(1.0, 2.0);
+        whole.add(0.0, 3.0);
+        for _ in 0..20 {
+            parts.add(1.0, 0.1);
+        }
+        for _ in 0..300 {
+            parts.add(0.0, 0.01);
+        }
+        let (whole, parts) = (whole.value().unwrap(), parts.value().unwrap());
+        assert!((whole - parts).abs() < 1e-12, "{whole} {parts}");
+        let by_hand = (f64::exp(-0.6) - f64::exp(-1.0)) / (1.0 - f64::exp(-1.0));
+        assert!((whole - by_hand).abs() < 1e-12, "{whole} {by_hand}");
+    }
+
+    #[test]
+    fn the_first_interval_is_the_mean() {
+        let mut mean = Mean::over(15.0);
+        mean.add(0.25, 0.016);
+        assert!((mean.value().unwrap() - 0.25).abs() < 1e-12);
+    }
+}

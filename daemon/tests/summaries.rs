@@ -1,0 +1,295 @@
+//! Decisions on summaries: periods, what is merged, and set-points as factors.
+
+#![allow(clippy::unwrap_used)]
+
+use std::sync::{Arc, Mutex};
+
+use l4sllm_abi::{
+    Event, EventCode, Limits, Message, Mode, Params, Record, Stream, Streams, Summary,
+    SummaryInterval, header, raw,
+};
+use l4sllmd::engine::{Adaptive, AdaptiveConfig, Fallback, Input, SetPoints};
+use l4sllmd::{Decision, Engine, Pipeline, PipelineConfig};
+
+const MS: u64 = 1_000_000;
+
+/// Decides on every summary, and notes its interval and packets.
+struct Noting(Arc<Mutex<Vec<(u64, u64, u64)>>>);
+
+impl Engine for Noting {
+    fn observe(&mut self, _record: &Record) -> Option<Decision> {
+        None
+    }
+
+    fn observe_summary(&mut self, summary: &Summary) -> Option<Decision> {
+        let seen = (summary.begin_ns, summary.end_ns(), summary.decisions);
+        self.0.lock().unwrap().push(seen);
+        Some(Decision::SetPoints(POINTS))
+    }
+
+    fn reset(&mut self) {}
+}
+
+const POINTS: SetPoints = SetPoints {
+    target_s: 0.005,
+    alpha_hz: 0.32,
+    beta_hz: 12.8,
+    tupdate_s: 0.004,
+    coupling: 1.5,
+};
+
+type Seen = Arc<Mutex<Vec<(u64, u64, u64)>>>;
+
+fn noting(input: Input) -> (Pipeline, Seen) {
+    let seen = Seen::default();
+    let config = PipelineConfig {
+        input,
+        period_ns: 100 * MS,
+        ..PipelineConfig::default()
+    };
+    let notes = Arc::clone(&seen);
+    let pipeline = Pipeline::new(config, move |_| Box::new(Noting(Arc::clone(&notes))));
+    (pipeline, seen)
+}
+
+fn summary(instance: u32, seq: u64, begin_ms: u64, end_ms: u64) -> Message {
+    let summary = Summary::try_from(raw::l4s_summary {
+        hdr: header(raw::L4S_RECORD_SUMMARY, seq, end_ms * MS),
+        instance,
+        begin_ns: begin_ms * MS,
+        decisions: 10,
+        target_ns: 15 * MS,
+        tupdate_ns: 16 * MS,
+        ..Default::default()
+    });
+    Message::Summary(Box::new(summary.unwrap()))
+}
+
+fn record(seq: u64, time_ms: u64) -> Message {
+    let record = Record::try_from(raw::l4s_record {
+        hdr: header(raw::L4S_RECORD_DECISION, seq, time_ms * MS),
+        ..Default::default()
+    });
+    Message::Decision(record.unwrap())
+}
+
+#[test]
+fn each_period_ends_in_one_decision() {
+    let (mut pipeline, seen) = noting(Input::Summaries);
+    let order = pipeline.push(&summary(0, 7, 0, 103), 103 * MS).unwrap();
+    assert_eq!((order.based_on, order.expires_ns), (7, 1103 * MS));
+    assert!(matches!(order.mode, Mode::Steer(_)));
+    // Another reader asked for shorter ones.
+    assert!(pipeline.push(&summary(0, 8, 103, 140), 140 * MS).is_none());
+    assert!(pipeline.push(&summary(0, 9, 140, 180), 180 * MS).is_none());
+    assert!(pipeline.push(&summary(0, 10, 180, 205), 205 * MS).is_some());
+    let seen = seen.lock().unwrap();
+    assert_eq!(seen[..], [(0, 103 * MS, 10), (103 * MS, 205 * MS, 30)]);
+    let counters = pipeline.metrics().counters;
+    assert_eq!(
+        (counters.summaries, counters.due, counters.decisions),
+        (4, 2, 2)
+    );
+    assert_eq!((counters.skipped, counters.gaps), (0, 0));
+}
+
+#[test]
+fn of_a_backlog_the_newest_period_is_decided_on_with_those_before() {
+    let (mut pipeline, seen) = noting(Input::Summaries);
+    let backlog: Vec<_> = (0..5)
+        .flat_map(|i| [0, 1].map(|of| summary(of, 2 * i + u64::from(of), 100 * i, 100 * i + 100)))
+        .collect();
+    let now_ns = 510 * MS;
+    let mut plan = pipeline.plan(&backlog, 9, now_ns);
+    let mut based_on = Vec::new();
+    for message in &backlog {
+        if let Some(decided) = pipeline.decide(message, &mut plan) {
+            based_on.push(pipeline.order(&decided, now_ns).unwrap().based_on);
+        }
+    }
+    assert_eq!(based_on, [8, 9]);
+    assert_eq!(*seen.lock().unwrap(), [(0, 500 * MS, 50); 2]);
+    let counters = pipeline.metrics().counters;
+    assert_eq!((counters.due, counters.skipped_behind), (10, 8));
+    assert_eq!((counters.decisions, counters.instances), (2, 2));
+}
+
+#[test]
+fn what_comes_before_a_hole_is_not_merged_with_what_follows() {
+    let (mut pipeline, seen) = noting(Input::Summaries);
+    pipeline.push(&summary(0, 0, 0, 60), 60 * MS);
+    pipeline.push(&summary(0, 2, 90, 150), 150 * MS);
+    assert_eq!(pipeline.metrics().counters.gaps, 1);
+    let loss = Message::Loss {
+        seq: 3,
+        time_ns: 300 * MS,
+        lost: 4,
+        stream: Stream::Summaries,
+    };
+    pipeline.push(&loss, 300 * MS);
+    pipeline.push(&summary(0, 7, 250, 350), 350 * MS);
+    assert_eq!(*seen.lock().unwrap(), [(250 * MS, 350 * MS, 10)]);
+    let counters = pipeline.metrics().counters;
+    // One that was announced is no gap, and no window depends on it.
+    assert_eq!((counters.gaps, counters.lost, counters.resets), (1, 4, 0));
+}
+
+/// Streams are numbered apart, and events with the records.
+#[test]
+fn both_streams_have_sequences_of_their_own() {
+    let (mut pipeline, seen) = noting(Input::Both);
+    let event = |seq| {
+        Message::Event(Event {
+            seq,
+            time_ns: 0,
+            sched: 0,
+            instance: 0,
+            code: EventCode::Params,
+            value: 0,
+        })
+    };
+    for message in [
+        record(500, 10),
+        event(501),
+        summary(0, 3, 0, 100),
+        record(502, 110),
+    ] {
+        pipeline.push(&message, 110 * MS);
+    }
+    assert_eq!(seen.lock().unwrap().len(), 1);
+    let counters = pipeline.metrics().counters;
+    assert_eq!(
+        (counters.gaps, counters.records, counters.summaries),
+        (0, 2, 1)
+    );
+    // Intervals of records are what is due; this was in between.
+    assert_eq!((counters.due, counters.unscheduled), (0, 1));
+    pipeline.push(&record(504, 120), 120 * MS);
+    assert_eq!(pipeline.metrics().counters.gaps, 1);
+}
+
+#[test]
+fn set_points_become_factors_on_the_parameters_within_the_limits() {
+    let (mut pipeline, _) = noting(Input::Summaries);
+    let params = Params {
+        target_ns: 10 * MS,
+        tupdate_ns: 16 * MS,
+        alpha_uhz: 160_000,
+        beta_uhz: 3_200_000,
+        coupling_q8: 512,
+        ..Params::default()
+    };
+    pipeline.set_base(params, Limits::default());
+    let mut now_ms = 0;
+    let mut factors = |pipeline: &mut Pipeline| {
+        now_ms += 100;
+        let order = pipeline.push(&summary(0, now_ms / 100, now_ms - 100, now_ms), now_ms * MS);
+        let Mode::Steer(steer) = order.unwrap().mode else {
+            panic!("no steering");
+        };
+        steer.factors()
+    };
+    let of = |factor: Option<l4sllm_abi::Factor>| factor.map(|factor| factor.as_f64());
+    let found = factors(&mut pipeline);
+    assert_eq!(
+        (of(found.target), of(found.tupdate)),
+        (Some(0.5), Some(0.25))
+    );
+    assert_eq!((of(found.alpha), of(found.beta)), (Some(2.0), Some(4.0)));
+    assert_eq!((of(found.coupling), found.threshold), (Some(0.75), None));
+
+    let limits = Limits {
+        factor_min: 52_429, // 0.8
+        gain_max: 131_072,
+        ..Limits::default()
+    };
+    pipeline.set_base(params, limits);
+    let found = factors(&mut pipeline);
+    assert_eq!(found.target.unwrap().q16(), 52_429);
+    assert_eq!((of(found.alpha), of(found.beta)), (Some(2.0), Some(2.0)));
+
+    // No factor makes anything of 0.
+    let none = Params {
+        alpha_uhz: 0,
+        ..params
+    };
+    pipeline.set_base(none, Limits::default());
+    assert_eq!(factors(&mut pipeline).alpha, None);
+}
+
+/// The rule's range is within the device's default limits.
+#[test]
+fn the_adaptive_rule_steers_within_the_default_limits() {
+    let config = PipelineConfig {
+        input: Input::Summaries,
+        ..PipelineConfig::default()
+    };
+    let mut pipeline = Pipeline::new(config, |_| {
+        Box::new(Adaptive::new(AdaptiveConfig::default()))
+    });
+    let order = pipeline.push(&summary(0, 0, 0, 100), 100 * MS).unwrap();
+    let Mode::Steer(steer) = order.mode else {
+        panic!("{order:?}");
+    };
+    let target = steer.factors().target.unwrap().as_f64();
+    assert!((target - 6.0 / 15.0).abs() < 1e-4, "{target}");
+    let tupdate = steer.factors().tupdate.unwrap().as_f64();
+    assert_eq!(tupdate, 0.25);
+}
+
+/// Fails after its first record, and answers again after its third.
+struct Failing(u32);
+
+impl Engine for Failing {
+    fn observe(&mut self, _record: &Record) -> Option<Decision> {
+        self.0 += 1;
+        None
+    }
+
+    fn has_failed(&self) -> bool {
+        (1..3).contains(&self.0)
+    }
+
+    fn reset(&mut self) {}
+}
+
+#[test]
+fn while_a_policy_fails_the_adaptive_rule_decides() {
+    let config = PipelineConfig {
+        input: Input::Both,
+        ..PipelineConfig::default()
+    };
+    let mut pipeline = Pipeline::new(config, |_| {
+        let rule = Adaptive::new(AdaptiveConfig::default());
+        Box::new(Fallback::new(Box::new(Failing(0)), rule))
+    });
+    let mut decided = Vec::new();
+    for seq in 0..4 {
+        let (begin, end) = (100 * seq, 100 * seq + 100);
+        let order = pipeline.push(&summary(0, seq, begin, end), end * MS);
+        decided.push(order.is_some());
+        assert!(pipeline.push(&record(seq, end), end * MS).is_none());
+    }
+    assert_eq!(decided, [false, true, true, false]);
+    assert_eq!(pipeline.metrics().counters.imbalance(), None);
+}
+
+#[test]
+fn an_input_names_its_streams() {
+    let config = |input| PipelineConfig {
+        input,
+        period_ns: 50 * MS,
+        ..PipelineConfig::default()
+    };
+    let summaries = SummaryInterval {
+        period_ns: 50 * MS,
+        decisions: 0,
+    };
+    for (input, streams) in [
+        (Input::Records, Streams::Records),
+        (Input::Summaries, Streams::Summaries(summaries)),
+        (Input::Both, Streams::All(summaries)),
+    ] {
+        assert_eq!(config(input).streams(), streams);
+    }
+}
