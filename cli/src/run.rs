@@ -12,7 +12,7 @@ use l4sllm_model::EngineOptions;
 use l4sllm_model::files::Claim;
 use l4sllm_testbed::experiment::{self, Options, Progress};
 use l4sllm_testbed::result::{Summary, Warning};
-use l4sllm_testbed::scenario::Scenario;
+use l4sllm_testbed::scenario::{ControlEngine, Scenario};
 
 use crate::duration::duration_ns;
 use crate::engine::EngineArgs;
@@ -100,7 +100,9 @@ impl Change {
                 .iter_mut()
                 .filter_map(|arm| arm.control.as_mut())
             {
-                control.policy.clone_from(policy);
+                if control.policy().is_some() {
+                    control.engine = ControlEngine::Policy(policy.clone());
+                }
             }
         }
         Ok(scenario)

@@ -7,7 +7,7 @@ use anyhow::ensure;
 use clap::{Args, Subcommand};
 use l4sllm_model::EngineOptions;
 use l4sllm_testbed::experiment::Policies;
-use l4sllm_testbed::scenario::{Latency, Scenario};
+use l4sllm_testbed::scenario::{ControlEngine, Latency, Scenario};
 
 use crate::output::{chain, errln, print};
 
@@ -78,11 +78,21 @@ fn describe(scenario: &Scenario) -> String {
                 Latency::Fixed(ns) => format!("{} us", ns as f64 / 1e3),
                 Latency::Measured => "measured".to_owned(),
             };
-            let (policy, interval) = (control.policy.display(), control.interval);
-            let _ = write!(
-                out,
-                ", {policy} every {interval} records, latency {latency}"
-            );
+            let _ = match &control.engine {
+                ControlEngine::Policy(policy) => {
+                    let (policy, interval) = (policy.display(), control.interval);
+                    write!(out, ", {policy} every {interval} records")
+                }
+                ControlEngine::Adaptive(preset) => {
+                    let period_ms = control.period_ns as f64 / 1e6;
+                    write!(
+                        out,
+                        ", adaptive rule {} every {period_ms} ms",
+                        preset.name()
+                    )
+                }
+            };
+            let _ = write!(out, ", latency {latency}");
         }
         out.push('\n');
     }

@@ -7,15 +7,28 @@ use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::time::Instant;
 
-use l4sllm_abi::{MESSAGE_SIZE, Message, Mode, Override, messages};
+use l4sllm_abi::{
+    EventCode, Interval, MESSAGE_SIZE, Message, Mode, Override, SUMMARY_SIZE, Streams, messages,
+};
+use l4sllmd::engine::{Adaptive, Input};
 use l4sllmd::{Engine, Outcome, Pipeline, PipelineConfig, Scheduler};
 
 use crate::result::{DecisionRow, STEER};
 use crate::router::{Handle, RouterError};
-use crate::scenario::{Control, Latency, Scripted};
+use crate::scenario::{Control, ControlEngine, Latency, Scripted};
 
 /// Makes the decision maker of a scheduler instance.
 pub type EngineFactory = Arc<dyn Fn(Scheduler) -> Box<dyn Engine> + Send + Sync>;
+
+/// The decision maker of a control that needs none to be loaded.
+pub fn built_in(control: &Control) -> Option<EngineFactory> {
+    match control.engine {
+        ControlEngine::Policy(_) => None,
+        ControlEngine::Adaptive(preset) => Some(Arc::new(move |_scheduler| {
+            Box::new(Adaptive::new(preset.config()))
+        })),
+    }
+}
 
 /// Sees every message of the device's stream, in order, with the time.
 pub type Tap = Box<dyn FnMut(&Message, u64) + Send>;
@@ -24,6 +37,8 @@ pub type Tap = Box<dyn FnMut(&Message, u64) + Send>;
 pub struct Controller {
     handle: Handle,
     pipeline: Option<(Pipeline, Latency)>,
+    /// What the pipeline reads, and a tap in addition to it.
+    streams: Streams,
     script: VecDeque<Scripted>,
     script_sent: u64,
     /// Overrides on their way, in the order of their times.
@@ -37,6 +52,9 @@ pub struct Controller {
     decisions: Vec<DecisionRow>,
     wall_latency_ns: Vec<u64>,
     messages: u64,
+    /// Events of the stream of summaries, which the device left out for those
+    /// of the records.
+    events_of_both: u64,
     lost: u64,
 }
 
@@ -66,22 +84,34 @@ impl Controller {
         if control.is_some() || !script.is_empty() {
             handle.control(0)?;
         }
-        let pipeline = control.map(|(control, factory)| {
+        let mut streams = Streams::Records;
+        let mut pipeline = control.map(|(control, factory)| {
             let config = PipelineConfig {
+                input: match control.engine {
+                    ControlEngine::Policy(_) => Input::Records,
+                    ControlEngine::Adaptive(_) => Input::Summaries,
+                },
+                period_ns: control.period_ns,
                 interval: control.interval,
                 mode: control.mode,
                 queue: control.queue,
                 ttl_ns: control.ttl_ns,
                 ..PipelineConfig::default()
             };
+            streams = config.streams();
             (
                 Pipeline::new(config, move |scheduler| factory(scheduler)),
                 control.latency,
             )
         });
+        if let (Some((pipeline, _)), true) = (&mut pipeline, streams != Streams::Records) {
+            pipeline.set_base(handle.params(0)?, handle.limits(0)?);
+            handle.interval(every_message(streams), 0)?;
+        }
         let mut controller = Controller {
             handle,
             pipeline,
+            streams,
             script: script.iter().copied().collect(),
             script_sent: 0,
             pending: VecDeque::new(),
@@ -93,16 +123,25 @@ impl Controller {
             decisions: Vec::new(),
             wall_latency_ns: Vec::new(),
             messages: 0,
+            events_of_both: 0,
             lost: 0,
         };
         controller.rearm();
         Ok(controller)
     }
 
-    /// Has `tap` see every message from now on.
-    pub fn tap(&mut self, tap: Tap) {
+    /// Has `tap` see every message from now on, records in any case.
+    ///
+    /// # Errors
+    /// The device failed.
+    pub fn tap(&mut self, tap: Tap, now_ns: u64) -> Result<(), RouterError> {
         self.tap = Some(tap);
+        if let Streams::Summaries(interval) = self.streams {
+            self.streams = Streams::All(interval);
+            self.handle.interval(every_message(self.streams), now_ns)?;
+        }
         self.rearm();
+        Ok(())
     }
 
     /// When the next scripted override is due, ns.
@@ -129,10 +168,12 @@ impl Controller {
             // Taken out, so that `self` is free; put back below.
             let buffer = std::mem::take(&mut self.buffer);
             for message in messages(&buffer[..got]) {
-                self.take(&message?, now_ns, due_ns);
+                let message = message?;
+                self.take(&message, now_ns, due_ns);
+                self.follow_base(&message, now_ns)?;
             }
             self.buffer = buffer;
-            if got < self.buffer.len() {
+            if got + SUMMARY_SIZE.max(MESSAGE_SIZE) <= self.buffer.len() {
                 self.rearm();
                 return Ok(());
             }
@@ -197,10 +238,15 @@ impl Controller {
         &self.wall_latency_ns
     }
 
-    /// Messages that came, loss messages left out, and messages that they
-    /// said were lost.
-    pub fn messages(&self) -> (u64, u64) {
-        (self.messages, self.lost)
+    /// Messages that came, loss messages left out.
+    pub fn messages(&self) -> u64 {
+        self.messages
+    }
+
+    /// What the device counts: messages read, events once for each stream, and
+    /// messages lost.
+    pub fn read_and_lost(&self) -> (u64, u64) {
+        (self.messages + self.events_of_both, self.lost)
     }
 
     /// Takes the rows of the decisions so far.
@@ -228,7 +274,11 @@ impl Controller {
                 self.messages += 1;
                 self.newest_seq = record.seq();
             }
-            Message::Event(_) | Message::Summary(_) => self.messages += 1,
+            Message::Summary(_) => self.messages += 1,
+            Message::Event(_) => {
+                self.messages += 1;
+                self.events_of_both += u64::from(matches!(self.streams, Streams::All(_)));
+            }
         }
         if let Some(tap) = &mut self.tap {
             tap(message, now_ns);
@@ -256,12 +306,33 @@ impl Controller {
         due_ns.push(at_ns);
     }
 
+    /// Reads what set-points are shifted from, where that has changed.
+    fn follow_base(&mut self, message: &Message, now_ns: u64) -> Result<(), RouterError> {
+        let Message::Event(event) = message else {
+            return Ok(());
+        };
+        let changed = matches!(event.code, EventCode::Params | EventCode::Limits);
+        if let (Some((pipeline, _)), true) = (&mut self.pipeline, changed) {
+            pipeline.set_base(self.handle.params(now_ns)?, self.handle.limits(now_ns)?);
+        }
+        Ok(())
+    }
+
     fn send(&mut self, order: &Override, now_ns: u64) -> Result<Outcome, RouterError> {
         match self.handle.send(order, now_ns) {
             Ok(()) => Ok(Outcome::Accepted),
             Err(RouterError::Refused { refusal, .. }) => Ok(Outcome::Refused(refusal)),
             Err(error) => Err(error),
         }
+    }
+}
+
+/// Readable with each message.
+fn every_message(streams: Streams) -> Interval {
+    Interval {
+        records: 1,
+        max_wait_ns: 0,
+        streams,
     }
 }
 

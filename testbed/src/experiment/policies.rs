@@ -10,7 +10,7 @@ use l4sllmd::engine::PolicyEngine;
 use super::ExperimentError;
 use crate::control::EngineFactory;
 use crate::result::{Facts, PolicyFacts};
-use crate::scenario::{Arm, Scenario};
+use crate::scenario::{Arm, Control, Scenario};
 use crate::sim::derive_seed;
 
 /// Policies by directory.
@@ -28,29 +28,29 @@ impl Policies {
     pub fn load(scenario: &Scenario, engine: &EngineOptions) -> Result<Policies, ExperimentError> {
         let mut policies = Policies::default();
         for arm in &scenario.arms {
-            let Some(control) = &arm.control else {
+            let Some(dir) = arm.control.as_ref().and_then(Control::policy) else {
                 continue;
             };
-            if !policies.loaded.contains_key(&control.policy) {
-                let policy = Policy::load_with(&control.policy, engine).map_err(|source| {
-                    let (arm, path) = (arm.name.clone(), control.policy.clone());
+            if !policies.loaded.contains_key(dir) {
+                let policy = Policy::load_with(dir, engine).map_err(|source| {
+                    let (arm, path) = (arm.name.clone(), dir.to_owned());
                     ExperimentError::Policy {
                         arm,
                         path,
                         source: Box::new(source),
                     }
                 })?;
-                policies.loaded.insert(control.policy.clone(), policy);
+                policies.loaded.insert(dir.to_owned(), policy);
             }
         }
         Ok(policies)
     }
 
     /// The decision makers of `arm` in the repetition with this seed; none for
-    /// an arm without a policy.
+    /// an arm without a policy. The adaptive rule needs none.
     pub fn engine(&self, arm: &Arm, seed: u64) -> Option<EngineFactory> {
         let control = arm.control.as_ref()?;
-        let policy = Arc::clone(self.loaded.get(&control.policy)?);
+        let policy = Arc::clone(self.loaded.get(control.policy()?)?);
         let (interval, seed) = (control.interval, derive_seed(seed, "policy", 0));
         Some(Arc::new(move |_scheduler| {
             Box::new(PolicyEngine::new(Arc::clone(&policy), interval, seed))
@@ -63,8 +63,9 @@ impl Policies {
         for (arm, facts) in scenario.arms.iter().zip(&mut facts.arms) {
             let control = arm.control.as_ref();
             facts.policy = control.and_then(|control| {
-                let name = control.policy.file_name()?.to_string_lossy().into_owned();
-                let policy = self.loaded.get(&control.policy)?;
+                let dir = control.policy()?;
+                let name = dir.file_name()?.to_string_lossy().into_owned();
+                let policy = self.loaded.get(dir)?;
                 let runs_on = policy.runs_on();
                 Some(PolicyFacts {
                     name,

@@ -49,8 +49,22 @@ pub struct ArmFacts {
     pub aqm: String,
     /// Packets between two decisions.
     pub interval: Option<u32>,
+    /// The rule that decides.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rule: Option<RuleFacts>,
     /// The policy that decides.
     pub policy: Option<PolicyFacts>,
+}
+
+/// Which rule it was.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RuleFacts {
+    /// Its name.
+    pub name: String,
+    /// The name of its constants.
+    pub preset: String,
+    /// Time between two decisions, ns.
+    pub period_ns: u64,
 }
 
 /// Which policy it was.

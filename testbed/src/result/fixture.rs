@@ -50,6 +50,7 @@ pub fn facts(arms: &[(&str, Option<u32>)], repetitions: u32) -> Facts {
                 name: name.to_owned(),
                 aqm: "dualpi2".to_owned(),
                 interval,
+                rule: None,
                 policy: interval.map(|_| policy.clone()),
             })
             .collect(),

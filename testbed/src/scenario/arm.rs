@@ -6,15 +6,18 @@ use std::path::{Path, PathBuf};
 use l4sllm_abi::{
     Action, Dither, Factor, Factors, Limits, Mode, NativeAqm, Params, Queue, Steer, raw,
 };
+use l4sllmd::engine::Preset;
 use l4sllmd::{OverrideMode, Scope};
 
 use crate::aqm::{CodelParams, FifoParams, FqCodelParams, PieParams};
+use crate::result::RuleFacts;
 use crate::router::params_for_rtt;
 use l4sllm_model::strict_toml::{Field, Section, TomlError};
 
 type Result<T> = std::result::Result<T, TomlError>;
 
 const US: u64 = 1_000;
+const MS: u64 = 1_000_000;
 const S: u64 = 1_000_000_000;
 
 /// One arm.
@@ -24,7 +27,7 @@ pub struct Arm {
     pub name: String,
     /// The discipline at the bottleneck.
     pub aqm: Aqm,
-    /// The policy that decides, if one does.
+    /// What decides, if something does.
     pub control: Option<Control>,
     /// Overrides at set times, in order.
     pub script: Vec<Scripted>,
@@ -66,13 +69,15 @@ impl Default for DualPi2 {
     }
 }
 
-/// A policy in the loop.
+/// What decides in the loop.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Control {
-    /// The policy's directory.
-    pub policy: PathBuf,
-    /// Records between two decisions, 1..=65536.
+    /// What decides.
+    pub engine: ControlEngine,
+    /// Records between two decisions of a policy, 1..=65536.
     pub interval: NonZeroU32,
+    /// Time between two decisions of the adaptive rule, ns.
+    pub period_ns: u64,
     /// How a decision becomes an override.
     pub mode: OverrideMode,
     /// Whose packets it is for.
@@ -83,20 +88,61 @@ pub struct Control {
     pub latency: Latency,
 }
 
+/// What decides.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ControlEngine {
+    /// A policy: its directory.
+    Policy(PathBuf),
+    /// The adaptive rule.
+    Adaptive(Preset),
+}
+
 impl Control {
     /// The published setting: the next packet, after every `interval`
     /// records; 100 us until the override is in force.
     pub fn new(policy: &Path, interval: NonZeroU32) -> Control {
         Control {
-            policy: policy.to_owned(),
+            engine: ControlEngine::Policy(policy.to_owned()),
             interval,
+            period_ns: PERIOD_NS,
             mode: OverrideMode::Once,
             queue: Scope::Same,
             ttl_ns: S,
             latency: Latency::Fixed(100 * US),
         }
     }
+
+    /// The adaptive rule, every 100 ms.
+    pub fn adaptive(preset: Preset) -> Control {
+        Control {
+            engine: ControlEngine::Adaptive(preset),
+            ..Control::new(Path::new(""), NonZeroU32::MIN)
+        }
+    }
+
+    /// The rule and its period, if one decides.
+    pub fn rule(&self) -> Option<RuleFacts> {
+        match self.engine {
+            ControlEngine::Policy(_) => None,
+            ControlEngine::Adaptive(preset) => Some(RuleFacts {
+                name: "adaptive".to_owned(),
+                preset: preset.name().to_owned(),
+                period_ns: self.period_ns,
+            }),
+        }
+    }
+
+    /// The directory of the policy, if one decides.
+    pub fn policy(&self) -> Option<&Path> {
+        match &self.engine {
+            ControlEngine::Policy(path) => Some(path),
+            ControlEngine::Adaptive(_) => None,
+        }
+    }
 }
+
+/// Between two decisions of the adaptive rule.
+const PERIOD_NS: u64 = 100_000_000;
 
 /// How long a decision takes in virtual time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -177,7 +223,8 @@ pub(super) fn read(mut section: Section<'_>, file: &Path, duration_ns: u64) -> R
         read_dualpi2(&mut section, dualpi2)?;
         if let Some(field) = section.field("control") {
             let control = read_control(field.section()?, file, &dualpi2.limits)?;
-            if u64::from(control.interval.get()) * 2 > u64::from(dualpi2.ring_records) {
+            let records = control.policy().map_or(0, |_| control.interval.get());
+            if u64::from(records) * 2 > u64::from(dualpi2.ring_records) {
                 return Err(section.error("ring_records", "has to hold two intervals of records"));
             }
             arm.control = Some(control);
@@ -417,6 +464,9 @@ fn read_codel(section: &mut Section<'_>, params: &mut CodelParams) -> Result<()>
 }
 
 fn read_control(mut section: Section<'_>, file: &Path, limits: &Limits) -> Result<Control> {
+    if section.has("engine") {
+        return read_adaptive(section, limits);
+    }
     let policy = super::values::near(file, section.require("policy")?.text()?);
     let interval = section.require("interval")?.positive(65_536)?;
     let mut control = Control::new(&policy, interval);
@@ -431,6 +481,30 @@ fn read_control(mut section: Section<'_>, file: &Path, limits: &Limits) -> Resul
     if let Some(field) = section.field("queue") {
         control.queue = field.choice(&[("same", Scope::Same), ("any", Scope::Any)])?;
     }
+    read_timing(&mut section, limits, &mut control)?;
+    section.finish()?;
+    Ok(control)
+}
+
+/// `engine = "adaptive"`.
+fn read_adaptive(mut section: Section<'_>, limits: &Limits) -> Result<Control> {
+    section.require("engine")?.choice(&[("adaptive", ())])?;
+    let mut control = Control::adaptive(read_preset(&mut section)?);
+    if let Some(field) = section.field("period") {
+        control.period_ns = field.duration(MS..=60 * S)?;
+    }
+    read_timing(&mut section, limits, &mut control)?;
+    section.finish()?;
+    Ok(control)
+}
+
+/// `preset` of the adaptive rule.
+pub(super) fn read_preset(section: &mut Section<'_>) -> Result<Preset> {
+    let field = section.field("preset");
+    field.map_or(Ok(Preset::default()), |field| field.choice(&Preset::NAMES))
+}
+
+fn read_timing(section: &mut Section<'_>, limits: &Limits, control: &mut Control) -> Result<()> {
     if let Some(field) = section.field("ttl") {
         control.ttl_ns = field.duration(1..=limits.max_ttl_ns)?;
     }
@@ -441,8 +515,7 @@ fn read_control(mut section: Section<'_>, file: &Path, limits: &Limits) -> Resul
             Latency::Fixed(field.duration(0..=S)?)
         };
     }
-    section.finish()?;
-    Ok(control)
+    Ok(())
 }
 
 fn read_scripted(mut section: Section<'_>, limits: &Limits, duration_ns: u64) -> Result<Scripted> {

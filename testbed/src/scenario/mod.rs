@@ -14,7 +14,7 @@ mod values;
 #[cfg(test)]
 mod tests;
 
-pub use arm::{Aqm, Arm, Control, DualPi2, Latency, Scripted};
+pub use arm::{Aqm, Arm, Control, ControlEngine, DualPi2, Latency, Scripted};
 pub use flow::{Arrivals, FlowGroup, SizeDistribution};
 pub use plan::{FlowPlan, Plan};
 
@@ -213,7 +213,11 @@ impl Scenario {
         let arms = self.arms.iter().map(|arm| ArmFacts {
             name: arm.name.clone(),
             aqm: arm.aqm.name().to_owned(),
-            interval: arm.control.as_ref().map(|control| control.interval.get()),
+            interval: arm.control.as_ref().and_then(|control| {
+                let interval = control.interval.get();
+                control.policy().map(|_| interval)
+            }),
+            rule: arm.control.as_ref().and_then(Control::rule),
             policy: None,
         });
         Facts {

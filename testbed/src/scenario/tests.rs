@@ -1,6 +1,7 @@
 use std::path::Path;
 
 use l4sllm_abi::{Action, Ecn, Mode, Params, Queue, raw};
+use l4sllmd::engine::Preset;
 use l4sllmd::{OverrideMode, Scope};
 
 use super::curriculum::Curriculum;
@@ -327,7 +328,7 @@ script = [{{ at = "2 s", for = "1 s", mode = "steer", target = 0.5, gain = 0.25,
         (10, S)
     );
     let control = arm.control.unwrap();
-    assert_eq!(control.policy, Path::new("p"));
+    assert_eq!(control.policy(), Some(Path::new("p")));
     assert_eq!(control.mode, OverrideMode::Hold(5.try_into().unwrap()));
     assert_eq!((control.queue, control.ttl_ns), (Scope::Any, 2 * S));
     assert_eq!(control.latency, Latency::Measured);
@@ -360,6 +361,34 @@ script = [{{ at = "2 s", for = "1 s", mode = "steer", target = 0.5, gain = 0.25,
         Some(one / 2),
     ];
     assert_eq!(q16, want);
+}
+
+#[test]
+fn the_adaptive_rule_needs_no_policy() {
+    let control = |keys: &str| {
+        let text = format!("{MINIMAL}\ncontrol = {{ engine = \"adaptive\"{keys} }}\n");
+        parse(&text).map(|mut scenario| scenario.arms.remove(0).control.unwrap())
+    };
+    let usual = control("").unwrap();
+    assert_eq!(usual, Control::adaptive(Preset::Q3));
+    assert_eq!(usual.period_ns, 100 * MS);
+    let other = control(", preset = \"q2\", period = \"250 ms\", latency = \"1 ms\"").unwrap();
+    assert_eq!(other.engine, ControlEngine::Adaptive(Preset::Q2));
+    assert_eq!(
+        (other.period_ns, other.latency),
+        (250 * MS, Latency::Fixed(MS))
+    );
+    for (keys, complaint) in [
+        (
+            ", preset = \"q9\"",
+            "unknown value \"q9\", expected one of: h1, q2, q3",
+        ),
+        (", period = \"100 us\"", "expected 1 ms to 60 s"),
+        (", interval = 10", "unknown key \"interval\""),
+    ] {
+        let error = control(keys).unwrap_err().to_string();
+        assert!(error.contains(complaint), "{error}");
+    }
 }
 
 #[test]

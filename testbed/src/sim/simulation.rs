@@ -4,7 +4,7 @@
 use std::time::Instant;
 
 use crate::aqm::{Codel, Departure, Fifo, FqCodel, Packet, Pie};
-use crate::control::{Controller, EngineFactory, Tap};
+use crate::control::{Controller, EngineFactory, Tap, built_in};
 use crate::net::{
     AccessLink, Bottleneck, Discipline, Flow, Path, Segments, Side, Transmission, Transmit,
 };
@@ -69,7 +69,7 @@ enum Event {
 
 impl Simulation {
     /// Repetition `repetition` of `arm`, before its first event. An arm with a
-    /// policy needs `engine`.
+    /// policy needs `engine`; the adaptive rule has its own.
     ///
     /// # Errors
     /// Parameters that the router refuses, or no engine for a policy.
@@ -125,6 +125,7 @@ impl Simulation {
                     let missing = || SimError::NoEngine {
                         arm: arm.name.clone(),
                     };
+                    let engine = engine.or_else(|| built_in(control));
                     Some((control, engine.ok_or_else(missing)?))
                 }
             };
@@ -173,7 +174,7 @@ impl Simulation {
             self.controller = Some(Controller::new(self.open()?, None, &[])?);
         }
         if let Some(controller) = &mut self.controller {
-            controller.tap(tap);
+            controller.tap(tap, self.events.now())?;
         }
         Ok(())
     }

@@ -1,7 +1,7 @@
 //! Runs the cells that are not finished yet.
 
 use std::fmt::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
@@ -16,7 +16,7 @@ use super::{
 };
 use crate::experiment::{Policies, measure};
 use crate::result::PolicyFacts;
-use crate::scenario::{Arm, Control, Scenario};
+use crate::scenario::{Arm, Control, ControlEngine, Scenario};
 use crate::workers;
 
 /// How to run a suite.
@@ -184,7 +184,9 @@ impl<'a> Plan<'a> {
         let mut arm = contestant.arm.clone();
         let policy = self.facts_of(&arm.name);
         if let Some(control) = &mut arm.control {
-            control.policy.clear();
+            if control.policy().is_some() {
+                control.engine = ControlEngine::Policy(PathBuf::new());
+            }
         }
         format!("{arm:?} {policy:?}")
     }
