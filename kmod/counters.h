@@ -64,24 +64,34 @@ l4s_delay_bin(uint64_t ns)
 	return (bin < L4S_DELAY_BINS ? bin : L4S_DELAY_BINS - 1);
 }
 
+/*
+ * What is greatest is looked for in two spans at once: a summary's interval,
+ * whose maximum so far is *peak, and all the time, whose maximum is no less.
+ */
 static inline void
-l4s_count_forwarded(struct l4s_queue_counters *q, uint32_t length,
-    uint64_t delay_ns)
+l4s_count_forwarded(struct l4s_queue_counters *q, uint64_t *peak,
+    uint32_t length, uint64_t delay_ns)
 {
 	L4S_COUNT(&q->delays[l4s_delay_bin(delay_ns)], 1);
 	L4S_COUNT(&q->forwarded_bytes, length);
 	L4S_COUNT(&q->delay_sum_ns, delay_ns);
-	if (__predict_false(delay_ns > q->delay_max_ns))
-		L4S_STORE(&q->delay_max_ns, delay_ns);
+	if (__predict_false(delay_ns > *peak)) {
+		*peak = delay_ns;
+		if (delay_ns > q->delay_max_ns)
+			L4S_STORE(&q->delay_max_ns, delay_ns);
+	}
 }
 
 /* After a packet was queued: `packets' and `bytes' are queued now. */
 static inline void
-l4s_count_backlog(struct l4s_queue_counters *q, uint32_t packets,
-    uint32_t bytes)
+l4s_count_backlog(struct l4s_queue_counters *q, uint32_t *peak,
+    uint32_t packets, uint32_t bytes)
 {
-	if (__predict_false(packets > q->queued_max))
-		L4S_STORE(&q->queued_max, packets);
+	if (__predict_false(packets > *peak)) {
+		*peak = packets;
+		if (packets > q->queued_max)
+			L4S_STORE(&q->queued_max, packets);
+	}
 	if (__predict_false(bytes > q->queued_bytes_max))
 		L4S_STORE(&q->queued_bytes_max, bytes);
 }

@@ -9,6 +9,9 @@
 #include "instance.h"
 
 static L4S_SLOW void instance_catch_up_slow(struct l4s_instance *, uint64_t now);
+static L4S_SLOW void instance_due(struct l4s_instance *, uint64_t now);
+static L4S_SLOW void instance_departed(struct l4s_instance *, uint32_t length,
+		    uint64_t now);
 static L4S_SLOW void instance_summarize(struct l4s_instance *, uint64_t now);
 static void	instance_write_events(struct l4s_instance *, uint64_t now);
 static void	instance_reconfigure(struct l4s_instance *);
@@ -89,8 +92,16 @@ instance_catch_up(struct l4s_instance *inst, uint64_t now)
 	inst->now = now;
 	instance_advance(inst, now);
 	if (__predict_false(now >= inst->fold.due_ns))
-		instance_summarize(inst, now);
+		instance_due(inst, now);
 	return (now);
+}
+
+/* A summary's or a rate window's time has come. */
+static void
+instance_due(struct l4s_instance *inst, uint64_t now)
+{
+	if (l4s_fold_due(&inst->fold, now))
+		instance_summarize(inst, now);
 }
 
 /* Ends a summary. */
@@ -233,10 +244,8 @@ l4s_instance_enqueue(struct l4s_instance *inst, l4s_pkt_t *pkt, uint64_t now)
 	if (__predict_true(dualpi2_enqueue(&inst->queue, pkt, queue, length,
 	    now))) {
 		l4s_fold_busy(&inst->fold, now);
-		if (inst->fold.on)
-			l4s_fold_backlog(&inst->fold, queue,
-			    inst->queue.queue[queue].packets);
 		l4s_count_backlog(&inst->counters.queue[queue],
+		    &inst->fold.queue[queue].backlog_max,
 		    inst->queue.queue[queue].packets,
 		    inst->queue.queue[queue].bytes);
 		return (true);
@@ -309,17 +318,23 @@ instance_drop(struct l4s_instance *inst, struct dualpi2_verdict *v,
 	l4s_pkt_drop(v->pkt, inst->sink);
 }
 
-/* A decision, while summaries are read. */
+/* A departure with which a summary or a rate window may end. */
+static void
+instance_departed(struct l4s_instance *inst, uint32_t length, uint64_t now)
+{
+	if (l4s_fold_departed(&inst->fold, &inst->counters, length, now))
+		instance_summarize(inst, now);
+}
+
+/* A departure, while summaries are read. */
 static inline void
 instance_fold(struct l4s_instance *inst, const struct dualpi2_verdict *v,
-    const struct l4s_decision *x, uint64_t now)
+    uint64_t now)
 {
-	if (__predict_true(x->action != L4S_ACTION_DROP))
-		l4s_fold_forwarded(&inst->fold, v->queue, v->length,
-		    v->sojourn_ns, now);
+	l4s_fold_forwarded(&inst->fold, v->queue, v->sojourn_ns);
 	if (__predict_false(inst->counters.decisions >=
 	    inst->fold.due_decisions))
-		instance_summarize(inst, now);
+		instance_departed(inst, v->length, now);
 }
 
 L4S_HOT l4s_pkt_t *
@@ -342,17 +357,19 @@ l4s_instance_dequeue(struct l4s_instance *inst, uint64_t now)
 		    inst->counters.decisions, &x);
 		instance_count(inst, &v, &x);
 		instance_record(inst, &v, &x, v.sojourn_ns, now);
-		if (inst->fold.on)
-			instance_fold(inst, &v, &x, now);
 		if (x.action == L4S_ACTION_MARK)
 			l4s_pkt_mark(v.pkt);
 		l4s_pkt_decided(v.pkt, v.queue, x.action, x.reason,
 		    v.sojourn_ns);
 		if (__predict_true(x.action != L4S_ACTION_DROP)) {
 			dualpi2_charge(&inst->queue, &v);
+			if (inst->fold.on)
+				instance_fold(inst, &v, now);
 			return (v.pkt);
 		}
 		l4s_pkt_drop(v.pkt, inst->sink);
+		if (inst->counters.decisions >= inst->fold.end_decisions)
+			instance_summarize(inst, now);
 	}
 }
 
@@ -381,7 +398,8 @@ instance_count(struct l4s_instance *inst, const struct dualpi2_verdict *v,
 		    &q->drops_base, 1);
 		return;
 	}
-	l4s_count_forwarded(q, v->length, v->sojourn_ns);
+	l4s_count_forwarded(q, &inst->fold.queue[v->queue].sojourn_max_ns,
+	    v->length, v->sojourn_ns);
 	if (__predict_true(x->action != L4S_ACTION_MARK))
 		return;
 	L4S_COUNT(&q->marked, 1);

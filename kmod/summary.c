@@ -63,30 +63,48 @@ fold_begin(struct l4s_fold *f, const struct dualpi2 *d,
 	memset(&f->now, 0, sizeof(f->now));
 	f->now.begin_ns = now;
 	f->now.p_begin = f->now.p_max = d->p_base;
-	for (i = 0; i < nitems(f->now.queue); i++)
-		f->now.queue[i].sojourn_min_ns = UINT64_MAX;
+	memset(f->queue, 0, sizeof(f->queue));
+	for (i = 0; i < nitems(f->queue); i++)
+		f->queue[i].sojourn_min_ns = UINT64_MAX;
 	fold_sums(f, d, counters, (uint64_t)-1);
 }
 
-/* When the interval ends. */
+/* When the interval ends, and when to look at the window. */
 static void
 fold_set_due(struct l4s_fold *f)
 {
+	f->end_ns = f->end_decisions = L4S_NEVER;
 	f->due_ns = f->due_decisions = L4S_NEVER;
 	if (!f->on)
 		return;
 	if (f->bounds.ns != 0)
-		f->due_ns = f->now.begin_ns + f->bounds.ns;
+		f->end_ns = f->now.begin_ns + f->bounds.ns;
 	/* now.decisions is minus the decisions before the interval. */
 	if (f->bounds.decisions != 0)
-		f->due_decisions = f->bounds.decisions - f->now.decisions;
+		f->end_decisions = f->bounds.decisions - f->now.decisions;
+	f->due_ns = f->end_ns;
+	f->due_decisions = f->end_decisions;
+	if (f->rate_due)
+		f->due_decisions = 0;
+	else if (f->window.end_ns < f->due_ns)
+		f->due_ns = f->window.end_ns;
+}
+
+bool
+l4s_fold_due(struct l4s_fold *f, uint64_t now)
+{
+	if (now >= f->window.end_ns && !f->rate_due) {
+		f->rate_due = true;
+		fold_set_due(f);
+	}
+	return (now >= f->end_ns);
 }
 
 void
 l4s_fold_init(struct l4s_fold *f)
 {
 	memset(f, 0, sizeof(*f));
-	f->due_ns = f->due_decisions = L4S_NEVER;
+	fold_set_due(f);
 	/* Before the first packet the link is idle: idle_since is 0. */
 }
 
@@ -102,11 +120,23 @@ l4s_fold_configure(struct l4s_fold *f, const struct l4s_summary_bounds *bounds,
 		f->idle_least = now;
 		fold_begin(f, d, counters, now);
 		f->window.open = false;
-		/* The next departure opens one. */
-		f->window.begin_ns = now - L4S_RATE_WINDOW_NS;
+		f->rate_due = true;	/* the next departure opens one */
 	}
 	f->on = on;
 	fold_set_due(f);
+}
+
+static void
+fold_end_queue(struct l4s_queue_summary *s, const struct l4s_fold_queue *f,
+    const struct dualpi2_queue *q)
+{
+	s->sojourn_sq = f->sojourn_sq;
+	s->sojourn_min_ns = f->sojourn_min_ns;
+	s->sojourn_max_ns = f->sojourn_max_ns;
+	s->backlog_bytes = q->bytes;
+	s->backlog = q->packets;
+	s->backlog_max = f->backlog_max;
+	memcpy(s->flows, f->flows, sizeof(s->flows));
 }
 
 void
@@ -144,10 +174,9 @@ l4s_fold_close(struct l4s_fold *f, struct l4s_ring *r, const struct dualpi2 *d,
 		s->alpha_uhz = d->set.alpha_uhz;
 		s->beta_uhz = d->set.beta_uhz;
 		s->coupling_q8 = d->set.coupling_q8;
-		for (i = 0; i < nitems(s->queue); i++) {
-			s->queue[i].backlog = d->queue[i].packets;
-			s->queue[i].backlog_bytes = d->queue[i].bytes;
-		}
+		for (i = 0; i < nitems(s->queue); i++)
+			fold_end_queue(&s->queue[i], &f->queue[i],
+			    &d->queue[i]);
 		l4s_ring_write(r, &s->hdr);
 		l4s_ring_notify(r);
 	}
@@ -175,18 +204,24 @@ l4s_fold_busy_slow(struct l4s_fold *f, uint64_t now)
  * longer idle: from one to another it took the busy time between them to send
  * what began to leave in that time.
  */
-void
-l4s_fold_rate(struct l4s_fold *f, uint64_t now)
+static void
+fold_rate(struct l4s_fold *f, const struct l4s_counters *c, uint32_t length,
+    uint64_t now)
 {
 	struct l4s_rate_window *w = &f->window;
 	uint64_t elapsed = now - w->begin_ns, idle = f->idle_ns - w->idle_ns;
+	uint64_t bytes = c->queue[0].forwarded_bytes +
+	    c->queue[1].forwarded_bytes - length;
 	uint64_t rate, busy;
 
 	if (w->open) {
 		/* A caller may tell of idle time that began before. */
-		if (elapsed < idle || elapsed - idle < L4S_RATE_WINDOW_NS)
+		if (elapsed < idle || elapsed - idle < L4S_RATE_WINDOW_NS) {
+			w->end_ns = w->begin_ns + idle + L4S_RATE_WINDOW_NS;
 			return;
-		rate = w->bytes == 0 ? 0 : (uint64_t)l4s_log2_q16(w->bytes) +
+		}
+		rate = bytes == w->bytes ? 0 :
+		    (uint64_t)l4s_log2_q16(bytes - w->bytes) +
 		    l4s_log2_q16(L4S_NS_PER_S);
 		busy = l4s_log2_q16(elapsed - idle);
 		rate = rate > busy ? rate - busy : 0;
@@ -197,7 +232,20 @@ l4s_fold_rate(struct l4s_fold *f, uint64_t now)
 	w->open = true;
 	w->begin_ns = now;
 	w->idle_ns = f->idle_ns;
-	w->bytes = 0;
+	w->bytes = bytes;
+	w->end_ns = now + L4S_RATE_WINDOW_NS;
+}
+
+bool
+l4s_fold_departed(struct l4s_fold *f, const struct l4s_counters *c,
+    uint32_t length, uint64_t now)
+{
+	if (f->rate_due) {
+		fold_rate(f, c, length, now);
+		f->rate_due = false;
+		fold_set_due(f);
+	}
+	return (c->decisions >= f->end_decisions);
 }
 
 void

@@ -31,25 +31,38 @@ struct l4s_summary_bounds {
 struct l4s_rate_window {
 	bool		open;
 	uint64_t	begin_ns;
+	uint64_t	end_ns;		/* not before */
 	uint64_t	idle_ns;	/* l4s_fold.idle_ns then */
-	uint64_t	bytes;		/* that began to leave since */
+	uint64_t	bytes;		/* forwarded before that departure */
+};
+
+/* What each packet of a queue changes.  The maxima are followed always. */
+struct l4s_fold_queue {
+	uint64_t	sojourn_max_ns;
+	uint64_t	sojourn_sq;
+	uint64_t	sojourn_min_ns;
+	uint32_t	backlog_max;
+	uint64_t	flows[L4S_FLOW_BITS / 64];
 };
 
 /* All is the packet path's. */
 struct l4s_fold {
 	bool		on;
-	struct l4s_summary_bounds bounds;
-	uint64_t	due_ns;		/* when the interval ends by time */
-	uint64_t	due_decisions;	/* and by the counter of decisions */
-	struct l4s_rate_window window;
-
+	bool		rate_due;	/* the next departure may end a window */
+	uint64_t	due_ns;		/* when the interval or a window ends */
+	uint64_t	due_decisions;	/* likewise, by the counter of them */
 	/* The link: idle since then, perhaps in future; L4S_NEVER: it is not. */
 	uint64_t	idle_since;
+	struct l4s_fold_queue queue[2];
+
 	uint64_t	idle_least;	/* until when it is known what it was */
 	uint64_t	idle_ns;	/* in all until idle_since */
-
-	struct l4s_summary now;		/* extremes and begin so far; sums
-					   have minus what they were then */
+	uint64_t	end_ns;		/* of the interval by time */
+	uint64_t	end_decisions;	/* and by decisions */
+	struct l4s_rate_window window;
+	struct l4s_summary_bounds bounds;
+	struct l4s_summary now;		/* the rest; sums have minus what they
+					   were at the begin */
 };
 
 /* What is "at the end" and not the queue's own. */
@@ -90,37 +103,29 @@ l4s_fold_flow(struct l4s_fold *f, uint8_t queue, uint32_t flow)
 {
 	uint32_t bit = flow * 0x9e3779b1U >> 24;
 
-	f->now.queue[queue].flows[bit / 64] |= 1ULL << bit % 64;
-}
-
-/* It was queued: so many packets are now. */
-static inline void
-l4s_fold_backlog(struct l4s_fold *f, uint8_t queue, uint32_t packets)
-{
-	struct l4s_queue_summary *q = &f->now.queue[queue];
-
-	if (packets > q->backlog_max)
-		q->backlog_max = packets;
+	f->queue[queue].flows[bit / 64] |= 1ULL << bit % 64;
 }
 
 /* A packet leaves. */
-L4S_SLOW void l4s_fold_rate(struct l4s_fold *, uint64_t now);
 static inline void
-l4s_fold_forwarded(struct l4s_fold *f, uint8_t queue, uint32_t length,
-    uint64_t sojourn_ns, uint64_t now)
+l4s_fold_forwarded(struct l4s_fold *f, uint8_t queue, uint64_t sojourn_ns)
 {
-	struct l4s_queue_summary *q = &f->now.queue[queue];
+	struct l4s_fold_queue *q = &f->queue[queue];
 	uint64_t sojourn = sojourn_ns >> L4S_SOJOURN_SHIFT;
 
 	q->sojourn_sq += sojourn * sojourn;
-	if (sojourn_ns < q->sojourn_min_ns)
+	if (__predict_false(sojourn_ns < q->sojourn_min_ns))
 		q->sojourn_min_ns = sojourn_ns;
-	if (sojourn_ns > q->sojourn_max_ns)
-		q->sojourn_max_ns = sojourn_ns;
-	if (__predict_false(now - f->window.begin_ns >= L4S_RATE_WINDOW_NS))
-		l4s_fold_rate(f, now);
-	f->window.bytes += length;
 }
+
+/*
+ * When due_ns or due_decisions have come: true if the interval ends.  The first
+ * is for any time, the second for a departure of `length', which the counters
+ * have.
+ */
+bool	l4s_fold_due(struct l4s_fold *, uint64_t now);
+bool	l4s_fold_departed(struct l4s_fold *, const struct l4s_counters *,
+	    uint32_t length, uint64_t now);
 
 /* The controller ran: `updates' of p', which was p before. */
 L4S_SLOW void l4s_fold_updated(struct l4s_fold *, uint64_t updates,
