@@ -5,16 +5,16 @@
  */
 
 /*
- * How many queue operations a second of real time, with records on and off,
- * and the ratio.  Exit status 2 if the ratio is below its aim.
- * The two run in turns, short ones, so that a machine that slows down or
- * speeds up does so to both; the ratio is the median over the pairs.
+ * How many queue operations a second of real time: with records, with summaries
+ * and with neither, and the ratios to neither.  Exit status 2 if one is below
+ * its aim.  They run in turns, short ones, so that a machine that slows down or
+ * speeds up does so to all; a ratio is the median over the rounds.
  *
  * An operation is one enqueue or one dequeue through the userspace front.
  * The load is steady: packets of all codepoints come and go at the same rate
- * with a few in each queue.  A descriptor is open, for which the records are
- * written, and does not read them: the writer does not
- * wait for readers, so readers would only share the processor.
+ * with a few in each queue.  A descriptor is open, for which messages are
+ * written, and does not read them: the writer does not wait for readers, so
+ * readers would only share the processor.
  *
  * And what a message costs a reader, with a hundred for each wake-up: by
  * read(2), which copies it out of the ring and out of the kernel, and if the
@@ -31,14 +31,14 @@
 #include "l4s_user.h"
 #include "record.h"
 
-#define	PAIRS		301
+#define	ROUNDS		301
 #define	PACKETS		20000		/* a run */
 #define	BACKLOG		32
 #define	SPACING_NS	12000ULL	/* 1500 bytes at 1 Gbit/s */
 #define	RING_RECORDS	4096
 #define	WAKE_RECORDS	100		/* the daemon's default */
 #define	WAKE_UPS	200		/* a run */
-#define	RATIO_AIM	0.8		/* records may cost a fifth */
+#define	SUMMARY_NS	16000000ULL	/* the controller's period */
 
 static double
 seconds(void)
@@ -86,8 +86,8 @@ compare(const void *a, const void *b)
 static double
 median(double *values)
 {
-	qsort(values, PAIRS, sizeof(values[0]), compare);
-	return (values[PAIRS / 2]);
+	qsort(values, ROUNDS, sizeof(values[0]), compare);
+	return (values[ROUNDS / 2]);
 }
 
 static void
@@ -148,7 +148,7 @@ read_in_place(struct l4s_ring *r, struct l4s_cursor *c)
 static bool
 reading(double *copied, double *in_place)
 {
-	double c[PAIRS], p[PAIRS], begin;
+	double c[ROUNDS], p[ROUNDS], begin;
 	uint64_t *words = malloc(L4S_RING_BYTES(RING_RECORDS,
 	    L4S_RECORD_SHIFT));
 	struct l4s_ring ring;
@@ -160,7 +160,7 @@ reading(double *copied, double *in_place)
 		return (false);
 	l4s_ring_init(&ring, words, RING_RECORDS, L4S_RECORD_SHIFT,
 	    L4S_STREAM_RECORDS);
-	for (i = 0; i < PAIRS; i++) {
+	for (i = 0; i < ROUNDS; i++) {
 		c[i] = p[i] = 0;
 		for (j = 0; j < WAKE_UPS; j++) {
 			l4s_cursor_init(&cursor, &ring);
@@ -183,50 +183,94 @@ reading(double *copied, double *in_place)
 	return (true);
 }
 
+/* A router with a descriptor of these streams; 0: none. */
+struct contender {
+	const char	*name;
+	uint32_t	streams;
+	double		aim;		/* of the ratio to none */
+	struct l4s_user	*u;
+	struct l4s_user_handle *h;
+	uint64_t	now;
+	double		ops[ROUNDS];	/* a second */
+	double		ratio[ROUNDS];
+};
+
+static struct contender contenders[] = {
+	{ .name = "off" },
+	{ .name = "summaries", .streams = L4S_STREAM_SUMMARIES, .aim = 0.97 },
+	{ .name = "records", .streams = L4S_STREAM_RECORDS, .aim = 0.8 },
+};
+#define	CONTENDERS	(sizeof(contenders) / sizeof(contenders[0]))
+
+static bool
+enter(struct contender *c)
+{
+	struct l4s_interval interval = {
+		.records = 1,
+		.streams = c->streams,
+		.summary_ns = c->streams == L4S_STREAM_SUMMARIES ?
+		    SUMMARY_NS : 0,
+	};
+	int error;
+
+	c->u = l4s_user_create(NULL, NULL, RING_RECORDS, 1, &error);
+	if (c->u == NULL)
+		return (false);
+	if (c->streams != 0) {
+		c->h = l4s_user_open(c->u);
+		if (c->h == NULL || l4s_user_request(c->h, L4S_OP_INTERVAL,
+		    &interval, sizeof(interval), 0) != 0)
+			return (false);
+	}
+	(void)run(c->u, &c->now);
+	return (true);
+}
+
+/* Prints a contender's medians; whether it meets its aim. */
+static bool
+leave(struct contender *c)
+{
+	double ratio = median(c->ratio);
+
+	printf("queue_ops_per_s_%s %.0f\n", c->name, median(c->ops));
+	if (c->streams != 0)
+		printf("queue_ops_ratio_%s %.3f (aim %.2f: %s)\n", c->name,
+		    ratio, c->aim, ratio >= c->aim ? "met" : "missed");
+	l4s_user_close(c->h, c->now);
+	l4s_user_destroy(c->u);
+	return (ratio >= c->aim);
+}
+
 int
 main(void)
 {
-	double on[PAIRS], off[PAIRS], ratio[PAIRS], copied, in_place;
-	double of_records;
-	uint64_t now_on = 0, now_off = 0;
-	int error, i;
-	struct l4s_user *with = l4s_user_create(NULL, NULL, RING_RECORDS, 1,
-	    &error);
-	struct l4s_user_handle *reader;
-	struct l4s_user *without = l4s_user_create(NULL, NULL, 0, 1, &error);
+	double copied, in_place;
+	size_t i, k;
+	bool met = true;
 
-	if (with == NULL || without == NULL) {
-		fprintf(stderr, "bench: cannot create a router: %d\n", error);
-		return (1);
-	}
-	reader = l4s_user_open(with);
-	if (reader == NULL)
-		abort();
-	(void)run(with, &now_on);
-	(void)run(without, &now_off);
-	for (i = 0; i < PAIRS; i++) {
-		if ((i & 1) == 0) {
-			on[i] = run(with, &now_on);
-			off[i] = run(without, &now_off);
-		} else {
-			off[i] = run(without, &now_off);
-			on[i] = run(with, &now_on);
+	for (k = 0; k < CONTENDERS; k++)
+		if (!enter(&contenders[k])) {
+			fprintf(stderr, "bench: cannot create a router\n");
+			return (1);
 		}
-		ratio[i] = on[i] / off[i];
+	for (i = 0; i < ROUNDS; i++) {
+		/* Each is first, and each is last, as often as the others. */
+		for (k = i; k < i + CONTENDERS; k++) {
+			struct contender *c = &contenders[k % CONTENDERS];
+
+			c->ops[i] = run(c->u, &c->now);
+		}
+		for (k = 0; k < CONTENDERS; k++)
+			contenders[k].ratio[i] =
+			    contenders[k].ops[i] / contenders[0].ops[i];
 	}
-	printf("queue_ops_per_s_records_on %.0f\n", median(on));
-	printf("queue_ops_per_s_records_off %.0f\n", median(off));
-	of_records = median(ratio);
-	printf("queue_ops_ratio %.3f (aim %.1f: %s)\n", of_records, RATIO_AIM,
-	    of_records >= RATIO_AIM ? "met" : "missed");
+	for (k = 0; k < CONTENDERS; k++)
+		met = leave(&contenders[k]) && met;
 	if (!reading(&copied, &in_place)) {
 		fprintf(stderr, "bench: cannot measure reading\n");
 		return (1);
 	}
 	printf("read_ns_per_message_copied %.1f\n", copied);
 	printf("read_ns_per_message_in_place %.1f\n", in_place);
-	l4s_user_close(reader, now_on);
-	l4s_user_destroy(with);
-	l4s_user_destroy(without);
-	return (of_records >= RATIO_AIM ? 0 : 2);
+	return (met ? 0 : 2);
 }
