@@ -26,6 +26,15 @@ struct tally {
 	unsigned	most;		/* queued at once */
 };
 
+/* A descriptor that reads. */
+struct observer {
+	struct l4s_user_handle *h;	/* NULL: closed */
+	uint32_t	streams;	/* L4S_STREAM_* */
+	uint64_t	expect[2];	/* seq of the next message of each */
+	bool		expecting[2];	/* it is known */
+	uint64_t	latest;		/* time of the last message */
+};
+
 struct model {
 	struct router	r;
 	struct choices	*choices;
@@ -39,9 +48,7 @@ struct model {
 	struct tally	tally[2];
 	uint64_t	override_drops;
 	uint64_t	earned;		/* share of drops so far, Q16 */
-	struct l4s_user_handle *observer[OBSERVERS];	/* NULL: closed */
-	uint64_t	expect[OBSERVERS]; /* seq of the next message */
-	bool		expecting[OBSERVERS]; /* it is known */
+	struct observer	observer[OBSERVERS];
 };
 
 static void	begin(struct model *);
@@ -294,44 +301,121 @@ send(struct model *m)
 }
 
 static void
+check_record(const struct l4s_record *record)
+{
+	CHECK(record->reason < L4S_REASON_COUNT);
+	CHECK(record->dequeue_action == record->base_action ||
+	    record->reason == L4S_REASON_ONCE ||
+	    record->reason == L4S_REASON_HOLD);
+	CHECK(record->ecn != L4S_ECN_NOT_ECT ||
+	    (record->dequeue_action != L4S_ACTION_MARK &&
+	    record->base_action != L4S_ACTION_MARK));
+	CHECK(record->base_probability <= L4S_PROB_ONE);
+	CHECK(record->drop_probability <= L4S_PROB_ONE);
+}
+
+static void
+check_summary(const struct l4s_summary *s)
+{
+	const struct l4s_queue_summary *q;
+	uint64_t decisions = 0;
+	unsigned i;
+
+	CHECK(s->begin_ns <= s->hdr.time_ns);
+	CHECK(s->idle_ns <= s->hdr.time_ns - s->begin_ns);
+	CHECK(s->p_begin <= s->p_max && s->p_end <= s->p_max);
+	CHECK(s->p_max <= L4S_PROB_ONE);
+	CHECK(s->p_sum <= s->updates * L4S_PROB_ONE);
+	for (i = 0; i < 2; i++) {
+		q = &s->queue[i];
+		decisions += q->forwarded + q->drops_aqm + q->drops_override;
+		CHECK(q->marks_aqm + q->marks_native + q->marks_override <=
+		    q->forwarded);
+		CHECK(q->drops_tail <= q->arrived);
+		CHECK(q->forwarded == 0 ? q->sojourn_min_ns == UINT64_MAX &&
+		    q->sojourn_max_ns == 0 :
+		    q->sojourn_min_ns <= q->sojourn_max_ns);
+		CHECK(q->sojourn_sum_ns <= q->forwarded * q->sojourn_max_ns);
+		CHECK((q->backlog == 0) == (q->backlog_bytes == 0));
+	}
+	CHECK_EQ(s->decisions, decisions);
+}
+
+/* The stream that a message is of, as L4S_RING_*. */
+static unsigned
+stream_of(const struct observer *o, const struct l4s_header *hdr,
+    const struct l4s_loss *loss)
+{
+	switch (hdr->type) {
+	case L4S_RECORD_SUMMARY:
+		return (1);
+	case L4S_RECORD_LOSS:
+		CHECK(loss->stream == L4S_STREAM_RECORDS ||
+		    loss->stream == L4S_STREAM_SUMMARIES);
+		CHECK((loss->stream & o->streams) != 0);
+		return (loss->stream == L4S_STREAM_SUMMARIES);
+	case L4S_RECORD_EVENT:
+		return (o->streams == L4S_STREAM_SUMMARIES);
+	default:
+		return (0);
+	}
+}
+
+static void
+check_message(struct model *m, struct observer *o, const uint8_t *at)
+{
+	union {
+		struct l4s_header hdr;
+		struct l4s_record record;
+		struct l4s_loss loss;
+		struct l4s_summary summary;
+	} u;
+	unsigned stream;
+
+	memcpy(&u.hdr, at, sizeof(u.hdr));
+	CHECK_EQ(u.hdr.length, u.hdr.type == L4S_RECORD_SUMMARY ?
+	    sizeof(u.summary) : L4S_RECORD_SIZE);
+	memcpy(&u, at, u.hdr.length);
+	stream = stream_of(o, &u.hdr, &u.loss);
+	CHECK((o->streams & 1U << stream) != 0);
+	/* Who reads both streams gets no events from the second. */
+	if (o->expecting[stream])
+		CHECK(u.hdr.seq == o->expect[stream] ||
+		    (u.hdr.seq > o->expect[stream] && stream == 1 &&
+		    o->streams == L4S_STREAM_ALL));
+	o->expecting[stream] = true;
+	CHECK(u.hdr.time_ns <= m->r.now);
+	o->expect[stream] = u.hdr.seq + 1;
+	if (u.hdr.type == L4S_RECORD_LOSS) {
+		CHECK(u.loss.lost != 0);
+		o->expect[stream] = u.hdr.seq + u.loss.lost;
+		return;
+	}
+	CHECK(u.hdr.time_ns >= o->latest);
+	o->latest = u.hdr.time_ns;
+	if (u.hdr.type == L4S_RECORD_DECISION)
+		check_record(&u.record);
+	else if (u.hdr.type == L4S_RECORD_SUMMARY)
+		check_summary(&u.summary);
+}
+
+static void
 read_some(struct model *m, unsigned i)
 {
+	struct observer *o = &m->observer[i];
 	uint8_t buf[8 * L4S_RECORD_SIZE];
 	struct l4s_header hdr;
-	struct l4s_record record;
-	struct l4s_loss loss;
-	size_t got, at;
+	size_t got, at, size = L4S_RECORD_SIZE * (1 + below(m, 8));
+	bool fits = (o->streams & L4S_STREAM_SUMMARIES) == 0 ||
+	    size >= sizeof(struct l4s_summary);
 
-	if (m->observer[i] == NULL)
+	if (o->h == NULL)
 		return;
-	CHECK_EQ(l4s_user_read(m->observer[i], buf,
-	    L4S_RECORD_SIZE * (1 + below(m, 8)), m->r.now, &got), 0);
-	for (at = 0; at < got; at += L4S_RECORD_SIZE) {
+	CHECK_EQ(l4s_user_read(o->h, buf, size, m->r.now, &got),
+	    fits ? 0 : L4S_EINVAL);
+	for (at = 0; at < got; at += hdr.length) {
 		memcpy(&hdr, buf + at, sizeof(hdr));
-		CHECK_EQ(hdr.length, L4S_RECORD_SIZE);
-		if (m->expecting[i])
-			CHECK_EQ(hdr.seq, m->expect[i]);
-		m->expecting[i] = true;
-		CHECK(hdr.time_ns <= m->r.now);
-		if (hdr.type == L4S_RECORD_LOSS) {
-			memcpy(&loss, buf + at, sizeof(loss));
-			CHECK(loss.lost != 0);
-			m->expect[i] = hdr.seq + loss.lost;
-			continue;
-		}
-		m->expect[i] = hdr.seq + 1;
-		if (hdr.type != L4S_RECORD_DECISION)
-			continue;
-		memcpy(&record, buf + at, sizeof(record));
-		CHECK(record.reason < L4S_REASON_COUNT);
-		CHECK(record.dequeue_action == record.base_action ||
-		    record.reason == L4S_REASON_ONCE ||
-		    record.reason == L4S_REASON_HOLD);
-		CHECK(record.ecn != L4S_ECN_NOT_ECT ||
-		    (record.dequeue_action != L4S_ACTION_MARK &&
-		    record.base_action != L4S_ACTION_MARK));
-		CHECK(record.base_probability <= L4S_PROB_ONE);
-		CHECK(record.drop_probability <= L4S_PROB_ONE);
+		check_message(m, o, buf + at);
 	}
 }
 
@@ -341,15 +425,16 @@ open_or_close(struct model *m, unsigned i)
 {
 	struct l4s_stats s;
 
-	if (m->observer[i] != NULL) {
-		l4s_user_close(m->observer[i], m->r.now);
-		m->observer[i] = NULL;
+	if (m->observer[i].h != NULL) {
+		l4s_user_close(m->observer[i].h, m->r.now);
+		m->observer[i].h = NULL;
 		return;
 	}
-	m->observer[i] = l4s_user_open(m->r.u);
-	CHECK(m->observer[i] != NULL);
-	m->expecting[i] = false;
-	s = handle_stats(m->observer[i], m->r.now);
+	memset(&m->observer[i], 0, sizeof(m->observer[i]));
+	m->observer[i].h = l4s_user_open(m->r.u);
+	m->observer[i].streams = L4S_STREAM_RECORDS;
+	CHECK(m->observer[i].h != NULL);
+	s = handle_stats(m->observer[i].h, m->r.now);
 	CHECK_EQ(s.records_written, 0);
 }
 
@@ -358,23 +443,36 @@ interval(struct model *m, unsigned i)
 {
 	struct l4s_interval v = {
 		.records = 1 + below(m, 100),
-		.streams = L4S_STREAM_RECORDS,
+		.streams = 1 + below(m, 3),
 		.max_wait_ns = below(m, 50) * MS,
 	};
+	uint32_t stream;
 	uint64_t deadline;
 	int ready;
 
-	if (m->observer[i] == NULL)
+	if (m->observer[i].h == NULL)
 		return;
-	CHECK_EQ(l4s_user_request(m->observer[i], L4S_OP_INTERVAL, &v,
+	if ((v.streams & L4S_STREAM_SUMMARIES) != 0) {
+		v.summary_decisions = below(m, 60);
+		v.summary_ns = below(m, 100) * MS;
+		if (v.summary_decisions == 0 && v.summary_ns == 0)
+			v.summary_ns = MS;
+	}
+	/* A stream that is new begins anywhere; so may one without its events. */
+	for (stream = 0; stream < 2; stream++)
+		if ((m->observer[i].streams & 1U << stream) == 0 ||
+		    (stream == 1 && v.streams != m->observer[i].streams))
+			m->observer[i].expecting[stream] = false;
+	m->observer[i].streams = v.streams;
+	CHECK_EQ(l4s_user_request(m->observer[i].h, L4S_OP_INTERVAL, &v,
 	    sizeof(v), m->r.now), 0);
-	ready = l4s_user_ready(m->observer[i], m->r.now, &deadline);
+	ready = l4s_user_ready(m->observer[i].h, m->r.now, &deadline);
 	if (ready == 0 && deadline != UINT64_MAX) {
 		CHECK(v.max_wait_ns != 0);
 		CHECK(deadline > m->r.now);
 	} else if (ready != 0)
-		CHECK(handle_stats(m->observer[i], m->r.now).records_waiting +
-		    handle_stats(m->observer[i], m->r.now).records_lost != 0);
+		CHECK(handle_stats(m->observer[i].h, m->r.now).records_waiting +
+		    handle_stats(m->observer[i].h, m->r.now).records_lost != 0);
 }
 
 /*
@@ -386,7 +484,7 @@ static void
 hostile(struct model *m)
 {
 	struct l4s_user_handle *h = l4s_user_open(m->r.u);
-	static const uint8_t sizes[] = { 0, 1, 16, 40, 48, 64, 96, 254, 255 };
+	static const uint8_t sizes[] = { 0, 1, 16, 32, 40, 48, 64, 96, 254, 255 };
 	size_t size = sizes[below(m, sizeof(sizes))], i;
 	uint32_t op = below(m, 16);
 	uint8_t *buf;
@@ -509,8 +607,9 @@ begin(struct model *m)
 	choose_limits(m);
 	m->r = router_create(&params, &m->limits, 16 << below(m, 4));
 	for (i = 0; i < OBSERVERS; i++) {
-		m->observer[i] = l4s_user_open(m->r.u);
-		CHECK(m->observer[i] != NULL);
+		m->observer[i].h = l4s_user_open(m->r.u);
+		m->observer[i].streams = L4S_STREAM_RECORDS;
+		CHECK(m->observer[i].h != NULL);
 	}
 }
 
@@ -584,8 +683,8 @@ check_all(struct model *m)
 	CHECK_EQ(s.queued, m->queue[0].n + m->queue[1].n);
 	CHECK(s.overrides_waiting <= 1);
 	for (i = 0; i < OBSERVERS; i++)
-		if (m->observer[i] != NULL)
-			(void)handle_stats(m->observer[i], m->r.now);
+		if (m->observer[i].h != NULL)
+			(void)handle_stats(m->observer[i].h, m->r.now);
 	l4s_user_stats(m->r.u, &total);
 	CHECK_EQ(total.overrides_received, s.overrides_received);
 }
@@ -596,6 +695,6 @@ end(struct model *m)
 	unsigned i;
 
 	for (i = 0; i < OBSERVERS; i++)
-		l4s_user_close(m->observer[i], m->r.now);
+		l4s_user_close(m->observer[i].h, m->r.now);
 	router_destroy(&m->r);
 }

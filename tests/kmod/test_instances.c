@@ -442,7 +442,64 @@ overload_ends_with_its_instance(void)
 	tear_down(&f);
 }
 
+/* Every instance has summaries of its own, the last one when it goes. */
+static void
+summaries_of_instances(void)
+{
+	struct l4s_interval interval = {
+		.records = 1,
+		.streams = L4S_STREAM_SUMMARIES,
+		.summary_ns = 10 * MS,
+	};
+	struct l4s_pkt_user packets[2] = {
+		{ .length = 100, .ecn = L4S_ECN_ECT1 },
+		{ .length = 200, .ecn = L4S_ECN_ECT0 },
+	};
+	struct l4s_instance inst[2];
+	struct l4s_summary s;
+	struct fixture f;
+	uint32_t number[2];
+	unsigned i;
+	size_t got;
+
+	set_up(&f, 0);
+	number[0] = join(&f, &inst[0], 1);
+	CHECK_EQ(l4s_handle_request(&f.h, L4S_OP_INTERVAL, &interval,
+	    sizeof(interval), SEC), 0);
+	/* One that was there before, and one that came later. */
+	number[1] = join(&f, &inst[1], 2);
+	for (i = 0; i < 2; i++) {
+		(void)l4s_instance_dequeue(&inst[i], SEC + i);
+		CHECK(l4s_instance_enqueue(&inst[i], &packets[i], SEC + MS));
+		CHECK(l4s_instance_dequeue(&inst[i], SEC + 3 * MS) ==
+		    &packets[i]);
+		(void)l4s_instance_dequeue(&inst[i], SEC + 4 * MS);
+	}
+	l4s_device_detach(&f.device, &inst[0], SEC + 5 * MS);
+	l4s_instance_destroy(&inst[0]);
+	(void)l4s_instance_dequeue(&inst[1], SEC + 20 * MS);
+	for (i = 0; i < 2; i++) {
+		do
+			CHECK_EQ(l4s_handle_read(&f.h, &s, sizeof(s), SEC,
+			    &got), 0);
+		while (got != 0 && s.hdr.type != L4S_RECORD_SUMMARY);
+		CHECK_EQ(got, sizeof(s));
+		CHECK_EQ(s.sched, 1 + i);
+		CHECK_EQ(s.instance, number[i]);
+		CHECK_EQ(s.begin_ns, SEC + i);
+		CHECK_EQ(s.hdr.time_ns, SEC + (i == 0 ? 5 : 20) * MS);
+		CHECK_EQ(s.decisions, 1);
+		CHECK_EQ(s.queue[1 - i].forwarded_bytes, packets[i].length);
+		CHECK_EQ(s.queue[i].forwarded, 0);
+		/* It waited for 2 ms, and then the link was busy for 1. */
+		CHECK_EQ(s.hdr.time_ns - s.begin_ns - s.idle_ns, 3 * MS);
+	}
+	leave(&f, &inst[1]);
+	tear_down(&f);
+}
+
 const struct test instance_tests[] = {
+	TEST(summaries_of_instances),
 	TEST(numbers_do_not_come_again),
 	TEST(numbers_after_the_last),
 	TEST(events_outlive_their_instance),

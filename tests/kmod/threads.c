@@ -5,8 +5,8 @@
  */
 
 /*
- * The packet path in one thread, two readers and a controller in others, all
- * at full speed, under ThreadSanitizer.  Every message that a reader gets must
+ * The packet path in one thread, two readers of records, one of both streams
+ * and a controller in others, all at full speed, under ThreadSanitizer.  Every message that a reader gets must
  * be whole, in order, or announced as lost; the controller's books must
  * balance at each look; a sleeping reader must be woken; no counter falls from
  * one look to the next.
@@ -42,7 +42,7 @@ static struct l4s_user *router;
 static atomic_ullong now = 1;
 static atomic_bool done;		/* no more packets come in */
 static atomic_bool written;	/* nor messages */
-static atomic_ullong lost_total, read_total, wakes;
+static atomic_ullong lost_total, read_total, summaries, wakes;
 
 static void
 wake(void *arg)
@@ -108,6 +108,49 @@ consume(struct l4s_user_handle *h, uint64_t expect)
 	return (expect);
 }
 
+/*
+ * Reads both streams: whole messages in the order of their times, summaries
+ * whose intervals are neighbours unless some were lost, and no event twice.
+ */
+static void
+consume_both(struct l4s_user_handle *h, uint64_t *latest, uint64_t *end)
+{
+	union {
+		struct l4s_header hdr;
+		struct l4s_record r;
+		struct l4s_loss l;
+		struct l4s_summary s;
+	} m;
+	size_t got;
+
+	for (;;) {
+		MUST(l4s_user_read(h, &m, sizeof(m), atomic_load(&now),
+		    &got) == 0);
+		if (got == 0)
+			break;
+		/* One summary, or up to three of the others. */
+		MUST(m.hdr.type == L4S_RECORD_SUMMARY ? got == sizeof(m.s) :
+		    got % L4S_RECORD_SIZE == 0);
+		if (m.hdr.type == L4S_RECORD_LOSS) {
+			if (m.l.stream == L4S_STREAM_SUMMARIES)
+				*end = 0;
+			continue;
+		}
+		MUST(m.hdr.time_ns >= *latest);
+		*latest = m.hdr.time_ns;
+		if (m.hdr.type != L4S_RECORD_SUMMARY)
+			continue;
+		MUST(*end == 0 || m.s.begin_ns == *end);
+		*end = m.s.hdr.time_ns;
+		MUST(m.s.idle_ns <= m.s.hdr.time_ns - m.s.begin_ns);
+		MUST(m.s.queue[0].arrived_bytes ==
+		    m.s.queue[0].arrived * 1000);
+		MUST(m.s.queue[1].forwarded_bytes ==
+		    m.s.queue[1].forwarded * 1000);
+		atomic_fetch_add(&summaries, 1);
+	}
+}
+
 struct reader {
 	struct l4s_user_handle *h;
 	struct sleeper	sleeper;
@@ -133,6 +176,21 @@ reader(void *arg)
 	MUST(s.records_written == expect);
 	MUST(s.records_written == s.records_read + s.records_lost);
 	MUST(s.records_waiting == 0);
+	return (NULL);
+}
+
+static void *
+reader_of_both(void *arg)
+{
+	struct reader *r = arg;
+	uint64_t deadline, latest = 0, end = 0;
+
+	while (!atomic_load(&written)) {
+		if (!l4s_user_ready(r->h, atomic_load(&now), &deadline))
+			wait_for(&r->sleeper);
+		consume_both(r->h, &latest, &end);
+	}
+	consume_both(r->h, &latest, &end);
 	return (NULL);
 }
 
@@ -247,26 +305,30 @@ main(void)
 	struct l4s_interval interval = { .records = 8, .streams = L4S_STREAM_RECORDS };
 	struct l4s_user_packet out, drops[16];
 	struct l4s_user_handle *control;
-	struct reader readers[READERS];
-	pthread_t threads[READERS + 2];
+	struct l4s_interval both = { .records = 3, .streams = L4S_STREAM_ALL,
+	    .summary_ns = 1000000 };
+	struct reader readers[READERS + 1];
+	pthread_t threads[READERS + 3];
 	int error, i;
 
 	router = l4s_user_create(NULL, NULL, RING, 1, &error);
 	MUST(router != NULL);
-	for (i = 0; i < READERS; i++) {
+	for (i = 0; i <= READERS; i++) {
 		readers[i].h = l4s_user_open(router);
 		pthread_mutex_init(&readers[i].sleeper.mutex, NULL);
 		pthread_cond_init(&readers[i].sleeper.wake, NULL);
 		readers[i].sleeper.woken = false;
 		MUST(l4s_user_request(readers[i].h, L4S_OP_INTERVAL,
-		    &interval, sizeof(interval), 1) == 0);
+		    i < READERS ? &interval : &both, sizeof(interval), 1) ==
+		    0);
 		l4s_user_on_ready(readers[i].h, wake, &readers[i].sleeper);
-		pthread_create(&threads[i], NULL, reader, &readers[i]);
+		pthread_create(&threads[i], NULL, i < READERS ? reader :
+		    reader_of_both, &readers[i]);
 	}
 	control = l4s_user_open(router);
 	MUST(l4s_user_request(control, L4S_OP_CONTROL, NULL, 0, 1) == 0);
-	pthread_create(&threads[READERS], NULL, controller, control);
-	pthread_create(&threads[READERS + 1], NULL, onlooker,
+	pthread_create(&threads[READERS + 1], NULL, controller, control);
+	pthread_create(&threads[READERS + 2], NULL, onlooker,
 	    l4s_user_open(router));
 
 	for (i = 0; i < PACKETS; i++) {
@@ -278,23 +340,25 @@ main(void)
 		(void)l4s_user_drops(router, drops, 16);
 	}
 	atomic_store(&done, true);
-	pthread_join(threads[READERS], NULL);
 	pthread_join(threads[READERS + 1], NULL);
+	pthread_join(threads[READERS + 2], NULL);
 	for (i = 0; i < 64; i++)
 		(void)l4s_user_dequeue(router, atomic_load(&now), &out);
 	/* Only now: a reader that ends before the last message miscounts. */
 	atomic_store(&written, true);
-	for (i = 0; i < READERS; i++)
+	for (i = 0; i <= READERS; i++)
 		wake(&readers[i].sleeper);
-	for (i = 0; i < READERS; i++) {
+	for (i = 0; i <= READERS; i++) {
 		pthread_join(threads[i], NULL);
 		l4s_user_close(readers[i].h, atomic_load(&now));
 	}
 	l4s_user_destroy(router);
 	MUST(atomic_load(&read_total) > 0);
-	printf("ok threads (%llu read, %llu lost, %llu wakes)\n",
+	MUST(atomic_load(&summaries) > 0);
+	printf("ok threads (%llu read, %llu lost, %llu summaries, %llu wakes)\n",
 	    (unsigned long long)atomic_load(&read_total),
 	    (unsigned long long)atomic_load(&lost_total),
+	    (unsigned long long)atomic_load(&summaries),
 	    (unsigned long long)atomic_load(&wakes));
 	return (0);
 }
