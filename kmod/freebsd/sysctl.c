@@ -118,7 +118,8 @@ sysctl_advice(SYSCTL_HANDLER_ARGS)
 
 	if (v == NULL)
 		return (ENXIO);
-	field = (uint32_t *)((char *)&v->advice + advices[arg2].offset);
+	field = (uint32_t *)(void *)((char *)&v->advice +
+	    advices[arg2].offset);
 	mtx_lock(&l4s_global);
 	value = *field;
 	mtx_unlock(&l4s_global);

@@ -137,6 +137,54 @@ frames(void)
 	}
 }
 
+/* Flows: what makes a difference and what does not. */
+static void
+flows(void)
+{
+	uint8_t four[24] = { 0x45, 0, 0, 24, 0, 1, 0x40, 0, 64, 6, 0, 0,
+	    10, 0, 0, 1, 10, 0, 0, 2, 0x30, 0x39, 0, 80 };
+	uint8_t six[44] = { 0x60, 0, 0, 0, 0, 4, 17, 64 };
+	uint32_t flow = l4s_iphdr_flow(four, 24), other;
+
+	four[1] = 3;			/* ECN */
+	four[5] = 9;			/* identification */
+	four[8] = 3;			/* hops left */
+	four[10] = 77;			/* checksum */
+	CHECK(l4s_iphdr_flow(four, 24) == flow);
+	four[23] = 81;
+	CHECK((other = l4s_iphdr_flow(four, 24)) != flow);
+	/* Of a fragment, or without its ports, the addresses count alone. */
+	four[6] = 0x20;
+	flow = l4s_iphdr_flow(four, 24);
+	CHECK(flow != other);
+	four[23] = 82;
+	CHECK(l4s_iphdr_flow(four, 24) == flow);
+	four[6] = 0x40;
+	CHECK(l4s_iphdr_flow(four, 20) == flow);
+	four[19] = 3;
+	CHECK(l4s_iphdr_flow(four, 20) != flow);
+	four[9] = 1;			/* no ports in ICMP */
+	flow = l4s_iphdr_flow(four, 24);
+	four[20] = 8;
+	CHECK(l4s_iphdr_flow(four, 24) == flow);
+
+	flow = l4s_iphdr_flow(six, 44);
+	six[1] = 0x30;			/* ECN and the flow label */
+	six[3] = 5;
+	CHECK(l4s_iphdr_flow(six, 44) == flow);
+	six[43] = 1;
+	CHECK(l4s_iphdr_flow(six, 44) != flow);
+	flow = l4s_iphdr_flow(six, 44);
+	six[39] = 1;
+	CHECK(l4s_iphdr_flow(six, 44) != flow);
+	/* With less of the addresses there. */
+	flow = l4s_iphdr_flow(six, 20);
+	six[8] = 1;
+	CHECK(l4s_iphdr_flow(six, 20) != flow);
+	six[0] = 0x50;
+	CHECK(l4s_iphdr_flow(six, 44) == 0);
+}
+
 int
 main(void)
 {
@@ -154,6 +202,7 @@ main(void)
 		ipv6(i & 0xff, i >> 8);
 	}
 	frames();
+	flows();
 	CHECK(l4s_iphdr_ecn(other) == L4S_ECN_NOT_ECT);
 	CHECK(!l4s_iphdr_mark(other, true));
 	return (0);

@@ -182,6 +182,32 @@ TEST(reading)
 	ATF_CHECK_ERRNO(EAGAIN, read(fd, e, sizeof(e)) == -1);
 }
 
+/* A reader of summaries gets the events too, and each once with both. */
+TEST(streams)
+{
+	struct l4s_interval i = { .records = 1, .summary_ns = 10000000 };
+	struct l4s_event e[6];
+	unsigned streams;
+	int fd;
+
+	for (streams = L4S_STREAM_SUMMARIES; streams <= L4S_STREAM_ALL;
+	    streams++) {
+		fd = open_device(O_RDONLY | O_NONBLOCK);
+		i.streams = streams;
+		ATF_REQUIRE_EQ(0, ioctl(fd, L4S_IOC_INTERVAL, &i));
+		make_events();
+		ATF_CHECK_ERRNO(EINVAL, read(fd, e,
+		    sizeof(struct l4s_summary) - 1) == -1);
+		ATF_CHECK_EQ(2 * L4S_RECORD_SIZE, read(fd, e, sizeof(e)));
+		ATF_CHECK_EQ(L4S_EVENT_CONTROL_OPEN, e[0].code);
+		ATF_CHECK_EQ(L4S_EVENT_CONTROL_CLOSE, e[1].code);
+		ATF_CHECK_ERRNO(EAGAIN, read(fd, e, sizeof(e)) == -1);
+		close(fd);
+	}
+	i.summary_ns = 0;
+	expect_error(open_device(O_RDONLY), L4S_IOC_INTERVAL, &i, EINVAL);
+}
+
 TEST(observers)
 {
 	struct l4s_event a[2], b[2];
@@ -282,6 +308,7 @@ ATF_TP_ADD_TCS(tp)
 	ATF_TP_ADD_TC(tp, control);
 	ATF_TP_ADD_TC(tp, limits);
 	ATF_TP_ADD_TC(tp, reading);
+	ATF_TP_ADD_TC(tp, streams);
 	ATF_TP_ADD_TC(tp, observers);
 	ATF_TP_ADD_TC(tp, readiness_poll);
 	ATF_TP_ADD_TC(tp, readiness_far);

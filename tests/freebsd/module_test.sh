@@ -119,6 +119,7 @@ sysctls_body()
 	refused net.inet.l4sllm.limits.gain_min 0 65537
 	refused net.inet.l4sllm.limits.gain_max 65535
 	refused net.inet.l4sllm.interval 65537
+	refused net.inet.l4sllm.period 60001
 	refused net.inet.l4sllm.mode twice
 	for profile in tuned paper default; do
 		atf_check -o ignore sysctl $dualpi2.profile=$profile
