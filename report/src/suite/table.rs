@@ -12,6 +12,9 @@ use crate::verdict::Verdict;
 /// Before the name of an arm below that of its family.
 const INDENT: &str = "\u{a0}\u{a0}";
 
+/// Name of the rows on all families together.
+const ALL: &str = "all";
+
 /// What the table's numbers are.
 pub(super) fn definition() -> String {
     format!(
@@ -59,7 +62,7 @@ pub(super) fn families(judged: &Judged) -> Table {
         rows.extend(block(&family.name, &family.summaries, &conditions, oracle));
     }
     if judged.families.len() > 1 {
-        rows.extend(block("all", &judged.all, &all, oracle));
+        rows.extend(block(ALL, &judged.all, &all, oracle));
     }
     let mut groups = vec![
         ("Delay", vec!["\u{221a}m\u{b7}p99", "mean"]),
@@ -81,6 +84,7 @@ pub(super) fn families(judged: &Judged) -> Table {
 
 /// The rows of a family: tuned in absolute numbers, then the other arms.
 fn block(name: &str, summaries: &[Summary], conditions: &[&Condition], oracle: bool) -> Vec<Row> {
+    let family = name != ALL;
     let row = |summary: &Summary| {
         let reference = summary.arm == TUNED;
         let (name, first) = match reference {
@@ -96,7 +100,7 @@ fn block(name: &str, summaries: &[Summary], conditions: &[&Condition], oracle: b
             cells.push(Cell::plain(spread(summary.to_oracle.as_ref())));
         }
         cells.extend(kept(&summary.utilisation));
-        cells.extend([l4s, jain, fct, Cell::plain(worst(summary))]);
+        cells.extend([l4s, jain, fct, Cell::plain(worst(summary, family))]);
         Row {
             name,
             doubtful: false,
@@ -184,12 +188,13 @@ fn spread(of: Option<&Spread>) -> String {
     of.map_or(NOTHING.to_owned(), |of| ratio(of.mean.mean))
 }
 
-/// "7 delay ×1.31" of condition `stationary-00007`.
-fn worst(summary: &Summary) -> String {
+/// "7 delay ×1.31" of condition `stationary-00007`; without the number where it
+/// is not that of a row's family.
+fn worst(summary: &Summary, family: bool) -> String {
     summary.worst.as_ref().map_or(NOTHING.to_owned(), |of| {
         let name = short(&of.condition);
         match name.chars().count() {
-            0..=3 => format!("{name} {}", of.loss),
+            0..=3 if family => format!("{name} {}", of.loss),
             _ => of.loss.clone(),
         }
     })
