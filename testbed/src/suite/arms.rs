@@ -1,6 +1,7 @@
 //! What is compared.
 
 use l4sllm_abi::Params;
+use l4sllmd::engine::Preset;
 
 use crate::scenario::{Arm, Control};
 
@@ -10,6 +11,8 @@ pub const PLAIN: &str = "plain";
 pub const TUNED: &str = "tuned";
 /// The profile `tuned` with draws of its own: the noise floor.
 pub const TUNED_AGAIN: &str = "tuned-again";
+/// The adaptive rule.
+pub const ADAPTIVE: &str = "adaptive";
 /// A learned policy.
 pub const POLICY: &str = "policy";
 
@@ -34,6 +37,10 @@ pub fn contestants(policy: Option<&Control>) -> Vec<Contestant> {
     let mut all = vec![
         Contestant::paired(Arm::dualpi2(TUNED, Params::tuned())),
         Contestant::paired(Arm::dualpi2(PLAIN, Params::default())),
+        Contestant::paired(Arm {
+            control: Some(Control::adaptive(Preset::default())),
+            ..Arm::dualpi2(ADAPTIVE, Params::default())
+        }),
     ];
     all.extend(policy.map(|control| {
         Contestant::paired(Arm {

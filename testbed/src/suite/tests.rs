@@ -111,8 +111,8 @@ impl Place {
     }
 }
 
-/// Two families of two conditions, two repetitions of three arms.
-const CELLS: usize = 24;
+/// Two families of two conditions, two repetitions of four arms.
+const CELLS: usize = 32;
 
 #[test]
 fn an_interrupted_suite_continues_to_the_same_outcome() {
