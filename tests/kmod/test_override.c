@@ -534,7 +534,7 @@ checked_at_submission(void)
 	steer.steer_set = L4S_STEER_ALL;
 	steer.threshold = steer.coupling = L4S_FACTOR_ONE;
 	/* A target of 1.5 ms on RFC 9332's 15, and gains 20 times its own. */
-	steer.target = steer.tupdate = L4S_FACTOR_ONE / 10;
+	steer.target = steer.tupdate = (L4S_FACTOR_ONE + 5) / 10;
 	steer.alpha = steer.beta = L4S_FACTOR_ONE * 20;
 	BAD(steer, alpha, L4S_FACTOR_ONE / 20 - 1, L4S_ERANGE);
 	BAD(steer, beta, L4S_FACTOR_ONE * 20 + 1, L4S_ERANGE);
