@@ -73,7 +73,7 @@ instance_advance(struct l4s_instance *inst, uint64_t now)
 	dualpi2_update(d, now);
 	instance_overload(inst, now);
 	/* The first packet makes none. */
-	if (inst->fold.on && due != 0)
+	if (inst->fold.on != L4S_FOLD_OFF && due != 0)
 		l4s_fold_updated(&inst->fold,
 		    (d->next_update - due) / d->set.tupdate_ns, p,
 		    d->p_base);
@@ -239,7 +239,7 @@ l4s_instance_enqueue(struct l4s_instance *inst, l4s_pkt_t *pkt, uint64_t now)
 	uint8_t ds = l4s_pkt_ds(pkt);
 	uint8_t queue = instance_arrive(inst, ds, length, &now);
 
-	if (inst->fold.on)
+	if (inst->fold.on != L4S_FOLD_OFF)
 		l4s_fold_flow(&inst->fold, queue, l4s_pkt_flow(pkt));
 	if (__predict_true(dualpi2_enqueue(&inst->queue, pkt, queue, length,
 	    now))) {
@@ -332,8 +332,7 @@ instance_fold(struct l4s_instance *inst, const struct dualpi2_verdict *v,
     uint64_t now)
 {
 	l4s_fold_forwarded(&inst->fold, v->queue, v->sojourn_ns);
-	if (__predict_false(inst->counters.decisions >=
-	    inst->fold.due_decisions))
+	if (__predict_false(inst->fold.on == L4S_FOLD_COUNTING))
 		instance_departed(inst, v->length, now);
 }
 
@@ -363,7 +362,7 @@ l4s_instance_dequeue(struct l4s_instance *inst, uint64_t now)
 		    v.sojourn_ns);
 		if (__predict_true(x.action != L4S_ACTION_DROP)) {
 			dualpi2_charge(&inst->queue, &v);
-			if (inst->fold.on)
+			if (inst->fold.on != L4S_FOLD_OFF)
 				instance_fold(inst, &v, now);
 			return (v.pkt);
 		}
@@ -460,7 +459,7 @@ l4s_instance_close(struct l4s_instance *inst, uint64_t now)
 	l4s_instance_release(inst);
 	if (inst->overload.reported)
 		instance_end_overload(inst, inst->now);
-	if (inst->fold.on)
+	if (inst->fold.on != L4S_FOLD_OFF)
 		instance_summarize(inst, inst->now);
 }
 

@@ -73,20 +73,19 @@ fold_begin(struct l4s_fold *f, const struct dualpi2 *d,
 static void
 fold_set_due(struct l4s_fold *f)
 {
-	f->end_ns = f->end_decisions = L4S_NEVER;
-	f->due_ns = f->due_decisions = L4S_NEVER;
-	if (!f->on)
+	f->end_ns = f->end_decisions = f->due_ns = L4S_NEVER;
+	if (f->on == L4S_FOLD_OFF)
 		return;
+	f->on = L4S_FOLD_ON;
+	if (f->bounds.decisions != 0 || f->rate_due)
+		f->on = L4S_FOLD_COUNTING;
 	if (f->bounds.ns != 0)
 		f->end_ns = f->now.begin_ns + f->bounds.ns;
 	/* now.decisions is minus the decisions before the interval. */
 	if (f->bounds.decisions != 0)
 		f->end_decisions = f->bounds.decisions - f->now.decisions;
 	f->due_ns = f->end_ns;
-	f->due_decisions = f->end_decisions;
-	if (f->rate_due)
-		f->due_decisions = 0;
-	else if (f->window.end_ns < f->due_ns)
+	if (!f->rate_due && f->window.end_ns < f->due_ns)
 		f->due_ns = f->window.end_ns;
 }
 
@@ -115,15 +114,34 @@ l4s_fold_configure(struct l4s_fold *f, const struct l4s_summary_bounds *bounds,
 	bool on = bounds->ns != 0 || bounds->decisions != 0;
 
 	f->bounds = *bounds;
-	if (on && !f->on) {
+	if (on && f->on == L4S_FOLD_OFF) {
 		fold_settle(f, now);
 		f->idle_least = now;
 		fold_begin(f, d, counters, now);
 		f->window.open = false;
 		f->rate_due = true;	/* the next departure opens one */
 	}
-	f->on = on;
+	f->on = on ? L4S_FOLD_ON : L4S_FOLD_OFF;
 	fold_set_due(f);
+}
+
+/*
+ * Makes bits of bytes, eight at a time: the product has each of them, 0 or 1,
+ * in a bit of its highest byte.  (Which one is the machine's matter.)
+ */
+static void
+fold_pack_flows(uint64_t bits[L4S_FLOW_BITS / 64],
+    const uint8_t bytes[L4S_FLOW_BITS])
+{
+	uint64_t eight;
+	unsigned i;
+
+	memset(bits, 0, L4S_FLOW_BITS / 8);
+	for (i = 0; i < L4S_FLOW_BITS; i += 8) {
+		memcpy(&eight, &bytes[i], sizeof(eight));
+		bits[i / 64] |=
+		    eight * 0x0102040810204080ULL >> 56 << i % 64;
+	}
 }
 
 static void
@@ -136,7 +154,7 @@ fold_end_queue(struct l4s_queue_summary *s, const struct l4s_fold_queue *f,
 	s->backlog_bytes = q->bytes;
 	s->backlog = q->packets;
 	s->backlog_max = f->backlog_max;
-	memcpy(s->flows, f->flows, sizeof(s->flows));
+	fold_pack_flows(s->flows, f->flows);
 }
 
 void

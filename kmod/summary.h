@@ -42,15 +42,20 @@ struct l4s_fold_queue {
 	uint64_t	sojourn_sq;
 	uint64_t	sojourn_min_ns;
 	uint32_t	backlog_max;
-	uint64_t	flows[L4S_FLOW_BITS / 64];
+	/* A byte of 0 or 1 for each bit of the bitmap: one store a packet. */
+	uint8_t		flows[L4S_FLOW_BITS];
 };
+
+/* Whether summaries are read, and whether decisions have to be counted too. */
+#define	L4S_FOLD_OFF		0
+#define	L4S_FOLD_ON		1
+#define	L4S_FOLD_COUNTING	2
 
 /* All is the packet path's. */
 struct l4s_fold {
-	bool		on;
+	uint8_t		on;		/* L4S_FOLD_* */
 	bool		rate_due;	/* the next departure may end a window */
 	uint64_t	due_ns;		/* when the interval or a window ends */
-	uint64_t	due_decisions;	/* likewise, by the counter of them */
 	/* The link: idle since then, perhaps in future; L4S_NEVER: it is not. */
 	uint64_t	idle_since;
 	struct l4s_fold_queue queue[2];
@@ -101,9 +106,7 @@ l4s_fold_busy(struct l4s_fold *f, uint64_t now)
 static inline void
 l4s_fold_flow(struct l4s_fold *f, uint8_t queue, uint32_t flow)
 {
-	uint32_t bit = flow * 0x9e3779b1U >> 24;
-
-	f->queue[queue].flows[bit / 64] |= 1ULL << bit % 64;
+	f->queue[queue].flows[flow * 0x9e3779b1U >> 24] = 1;
 }
 
 /* A packet leaves. */
@@ -119,9 +122,8 @@ l4s_fold_forwarded(struct l4s_fold *f, uint8_t queue, uint64_t sojourn_ns)
 }
 
 /*
- * When due_ns or due_decisions have come: true if the interval ends.  The first
- * is for any time, the second for a departure of `length', which the counters
- * have.
+ * When due_ns has come, at any time; and while decisions are counted, for a
+ * departure of `length', which the counters have.  True if the interval ends.
  */
 bool	l4s_fold_due(struct l4s_fold *, uint64_t now);
 bool	l4s_fold_departed(struct l4s_fold *, const struct l4s_counters *,
