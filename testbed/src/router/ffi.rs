@@ -4,6 +4,8 @@
 use std::ffi::{c_int, c_void};
 use std::mem::offset_of;
 
+#[cfg(test)]
+use l4sllm_abi::raw::l4s_summary;
 use l4sllm_abi::raw::{l4s_limits, l4s_params, l4s_stats};
 
 /// `struct l4s_user`.
@@ -100,6 +102,8 @@ unsafe extern "C" {
         typical_ns: u64,
         max_ns: u64,
     ) -> c_int;
+    #[cfg(test)]
+    pub(super) fn l4s_summary_merge(summary: *mut l4s_summary, later: *const l4s_summary);
     #[cfg(test)]
     pub(super) fn l4s_user_params_default(out: *mut l4s_params);
     #[cfg(test)]

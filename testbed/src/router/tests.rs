@@ -1,8 +1,11 @@
 use std::num::{NonZeroU32, NonZeroU64};
 use std::sync::atomic::AtomicUsize;
 
-use l4sllm_abi::raw::{l4s_limits, l4s_params};
-use l4sllm_abi::{Factors, MESSAGE_SIZE, Message, Mode, Override, Reason, Steer, messages};
+use l4sllm_abi::bytes::from_bytes;
+use l4sllm_abi::raw::{L4S_RECORD_SUMMARY, l4s_limits, l4s_params, l4s_summary};
+use l4sllm_abi::{
+    Factors, MESSAGE_SIZE, Message, Mode, Override, Reason, Steer, Summary, messages,
+};
 
 use super::*;
 
@@ -246,4 +249,45 @@ fn refusals_are_errors() {
         handle.request(9999, &mut [], 0).unwrap_err().refusal(),
         Some(Refusal::Unsupported)
     );
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig {
+        failure_persistence: None,
+        ..Default::default()
+    })]
+
+    /// The queue and its readers merge summaries in the same way, whatever is
+    /// in them.
+    #[test]
+    fn c_merges_summaries_as_rust_does(
+        bytes in proptest::array::uniform2(proptest::collection::vec(proptest::num::u8::ANY, 512)),
+    ) {
+        let summary = |bytes: &[u8], begin_ns, end_ns| {
+            let s: l4s_summary = from_bytes(bytes).unwrap();
+            Summary::try_from(l4s_summary {
+                hdr: l4sllm_abi::header(L4S_RECORD_SUMMARY, s.hdr.seq, end_ns),
+                begin_ns,
+                idle_ns: s.idle_ns % 100,
+                p_begin: s.p_begin >> 1,
+                p_end: s.p_end >> 1,
+                p_max: s.p_max >> 1,
+                status: s.status & 0x3f,
+                target_ns: s.target_ns | 1,
+                tupdate_ns: s.tupdate_ns | 1,
+                pad: 0,
+                sched: 1,
+                instance: 2,
+                ..s
+            })
+            .unwrap()
+        };
+        let [earlier, later] = [summary(&bytes[0], 100, 200), summary(&bytes[1], 200, 300)];
+        let mut in_c = *earlier.raw();
+        // SAFETY: both point to live summaries.
+        unsafe { ffi::l4s_summary_merge(&mut in_c, later.raw()) };
+        let mut in_rust = earlier;
+        in_rust.merge(&later);
+        proptest::prop_assert_eq!(&in_c, in_rust.raw());
+    }
 }
