@@ -13,8 +13,8 @@ use crate::output::{Done, print};
 use crate::run::{Change, How, execute};
 use crate::threads::threads;
 
-/// Run the published testbed, with DCTCP and with UDP Prague, and a cell with
-/// headroom, against plain DualPI2; one report on all.
+/// Run the published testbed, with DCTCP and with UDP Prague, a cell with
+/// headroom and a link whose rate varies; one report on all.
 #[derive(Debug, Args)]
 pub struct DemoArgs {
     /// Where the results go; those of an earlier demo are replaced.
@@ -37,7 +37,7 @@ struct Part {
 
 /// The published cells are run in full; the fast link of the third takes six
 /// times as long a second, and settles sooner.
-const PARTS: [Part; 3] = [
+const PARTS: [Part; 4] = [
     Part {
         name: "paper",
         duration_ns: None,
@@ -50,10 +50,15 @@ const PARTS: [Part; 3] = [
         name: "headroom",
         duration_ns: Some(30_000_000_000),
     },
+    Part {
+        name: "variable",
+        duration_ns: None,
+    },
 ];
 const REPETITIONS: u32 = 3;
-/// The published comparison, and the tuned reference.
-const ARMS: [&str; 4] = ["dualpi2", "dualpi2-tuned", "l4sllm-10", "l4sllm-100"];
+/// What every comparison has: plain and tuned DualPI2, the adaptive rule and
+/// the policy that ships.
+const ARMS: [&str; 4] = ["dualpi2", "dualpi2-tuned", "adaptive", "l4sllm-100"];
 
 /// Runs, draws, prints the tables and where the report is.
 pub fn run(args: &DemoArgs, cancel: &AtomicBool) -> anyhow::Result<Done> {
