@@ -284,21 +284,18 @@ impl Default for Limits {
 
 impl Limits {
     /// The factors that these limits allow on the set-point of a key
-    /// ([`Factors::read`](crate::Factors::read)).
+    /// ([`Factors::read`](crate::Factors::read)), in as few digits as stand for
+    /// the same Q16: 0.1, which is 6554 / 65536, rather than 0.100006.
     pub fn factors(&self, key: &str) -> RangeInclusive<f64> {
-        let number = |q16: u32| f64::from(q16) / f64::from(raw::L4S_FACTOR_ONE);
         match key {
-            "gain" | "alpha" | "beta" => number(self.gain_min)..=number(self.gain_max),
-            _ => number(self.factor_min)..=number(self.factor_max),
+            "gain" | "alpha" | "beta" => shortest(self.gain_min)..=shortest(self.gain_max),
+            _ => shortest(self.factor_min)..=shortest(self.factor_max),
         }
     }
 
     /// The same for the default limits.
     pub fn default_factors(key: &str) -> RangeInclusive<f64> {
-        match key {
-            "gain" | "alpha" | "beta" => 0.05..=20.0,
-            _ => 0.1..=4.0,
-        }
+        Limits::default().factors(key)
     }
 
     /// The C struct.
@@ -365,3 +362,16 @@ const LIMITS: &str = raw::l4s_limits::NAME;
 const Q8_ONE: u32 = 256;
 const MASK_L4S: u8 = raw::L4S_ECN_MASK_L4S as u8;
 const MASK_ANY: u8 = raw::L4S_ECN_MASK_ANY as u8;
+
+/// The number with the fewest decimals that rounds to `q16`.
+fn shortest(q16: u32) -> f64 {
+    let one = f64::from(raw::L4S_FACTOR_ONE);
+    let exact = f64::from(q16) / one;
+    (0..6)
+        .map(|decimals| {
+            let scale = 10f64.powi(decimals);
+            (exact * scale).round() / scale
+        })
+        .find(|short| (short * one).round() as u32 == q16)
+        .unwrap_or(exact)
+}

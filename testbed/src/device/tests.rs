@@ -151,7 +151,10 @@ fn control_is_one_connections_and_free_again_after_it() {
     first.ask(Op::Control, &[]).unwrap();
     let mut second = Client::connect(&path);
     assert_eq!(second.ask(Op::Control, &[]), Err(Refusal::Busy));
-    assert_eq!(second.ask(Op::Override, &[0; 64]), Err(Refusal::Permission));
+    assert_eq!(
+        second.ask(Op::Override, &[0; size_of::<raw::l4s_override>()]),
+        Err(Refusal::Permission)
+    );
     drop(first);
     // The server sees the first one's end soon; an event tells that it has.
     let most = (64 * MESSAGE_SIZE as u32).to_ne_bytes();

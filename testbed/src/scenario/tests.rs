@@ -181,7 +181,7 @@ fn other_errors() {
         (
             "aqm = \"dualpi2\"",
             "aqm = \"dualpi2\"\nscript = [{ at = \"1 s\", for = \"1 s\", mode = \"steer\", target = 9.0 }]",
-            "a number of 0.25 to 4",
+            "a number of 0.1 to 4",
         ),
         (
             "aqm = \"dualpi2\"",
@@ -379,11 +379,8 @@ fn the_adaptive_rule_needs_no_policy() {
         (250 * MS, Latency::Fixed(MS))
     );
     for (keys, complaint) in [
-        (
-            ", preset = \"q9\"",
-            "unknown value \"q9\", expected one of: h1, q2, q3",
-        ),
-        (", period = \"100 us\"", "expected 1 ms to 60 s"),
+        (", preset = \"q9\"", "unknown value \"q9\""),
+        (", period = \"100 us\"", "1 ms to 60 s"),
         (", interval = 10", "unknown key \"interval\""),
     ] {
         let error = control(keys).unwrap_err().to_string();
