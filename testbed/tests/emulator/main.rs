@@ -6,6 +6,7 @@
 // Tests stop at the first surprise.
 #![allow(clippy::unwrap_used)]
 
+mod adaptive;
 mod applications;
 mod baselines;
 mod coexistence;
