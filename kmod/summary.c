@@ -280,8 +280,23 @@ l4s_fold_updated(struct l4s_fold *f, uint64_t updates, uint32_t before,
 }
 
 /*
+ * The square of a number in [1, 2), Q62: to Q31, and halved where it is 2 or
+ * more, in which case the result is true.
+ */
+static bool
+log2_halve(uint64_t *m)
+{
+	L4S_ASSERT(*m >> 62 != 0);
+	*m >>= 31;
+	if (*m < 1ULL << 32)
+		return (false);
+	*m >>= 1;
+	return (true);
+}
+
+/*
  * Bit by bit: the square of x is twice the logarithm.  Rounding of the k-th
- * square is worth 2^-31 / 2^k in the result.
+ * square is worth 2^-30 / 2^k in the result.
  */
 uint32_t
 l4s_log2_q16(uint64_t x)
@@ -291,11 +306,9 @@ l4s_log2_q16(uint64_t x)
 
 	log <<= 16;
 	for (bit = 1U << 15; bit != 0; bit >>= 1) {
-		m = m * m >> 31;
-		if (m >= 1ULL << 32) {
-			m >>= 1;
+		m *= m;
+		if (log2_halve(&m))
 			log |= bit;
-		}
 	}
 	return (log);
 }
