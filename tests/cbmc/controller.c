@@ -11,6 +11,7 @@
  */
 
 #include "proofs.h"
+#include "../../kmod/override.c"
 #include "../../kmod/dualpi2.c"
 #include "../../kmod/params.c"
 
@@ -29,7 +30,7 @@ any_state(struct dualpi2 *d)
 	__CPROVER_assume(d->burst_ns <= d->params.max_burst_ns);
 }
 
-/* Set-points by any factors: within their ranges. */
+/* Set-points by any factors that are accepted: within their ranges. */
 void
 steer(void)
 {
@@ -38,12 +39,8 @@ steer(void)
 	struct dualpi2 d;
 
 	any_state(&d);
-	__CPROVER_assume(o.steer_set <= L4S_STEER_ALL);
-	__CPROVER_assume(o.target <= limits.factor_max &&
-	    o.threshold <= limits.factor_max &&
-	    o.coupling <= limits.factor_max &&
-	    o.tupdate <= limits.factor_max &&
-	    o.alpha <= limits.gain_max && o.beta <= limits.gain_max);
+	__CPROVER_assume(o.mode == L4S_MODE_STEER &&
+	    l4s_override_check(&o, &limits, any_time()) == 0);
 	dualpi2_steer(&d, &o, o.steer_set);
 	assert(d.set.target_ns >= L4S_NS_PER_US &&
 	    d.set.target_ns <= 5 * L4S_NS_PER_S);
@@ -51,6 +48,12 @@ steer(void)
 	    d.set.tupdate_ns <= L4S_NS_PER_S);
 	assert(d.set.threshold_ns <= L4S_NS_PER_S);
 	assert(d.set.coupling_q8 >= 256 && d.set.coupling_q8 <= 65535);
+	assert((o.steer_set & L4S_STEER_TUPDATE) != 0 ||
+	    d.set.tupdate_ns == d.params.tupdate_ns);
+	assert((o.steer_set & L4S_STEER_ALPHA) != 0 ||
+	    d.set.alpha_uhz == d.params.alpha_uhz);
+	assert((o.steer_set & L4S_STEER_BETA) != 0 ||
+	    d.set.beta_uhz == d.params.beta_uhz);
 	assert(d.alpha >= 0 && d.alpha < (int64_t)1 << 39);
 	assert(d.beta >= 0 && d.beta < (int64_t)1 << 39);
 	assert(d.p_max > 0 && d.p_max <= DUALPI2_P_ONE);
