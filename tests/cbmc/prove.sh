@@ -1,5 +1,5 @@
 #!/bin/sh
-# Proves what the functions of controller.c, decisions.c and ring.c
+# Proves what the functions of controller.c, decisions.c, ring.c and summary.c
 # assert, and that nothing overflows or leaves its bounds on the way, for all
 # inputs that they allow: a few minutes.
 #	prove.sh [FILE.FUNCTION...]	only these
@@ -71,7 +71,7 @@ prove() {
 passed=0 failed=0
 # The functions without arguments, file by file.
 all() {
-	for file in controller decisions ring; do
+	for file in controller decisions ring summary; do
 		sed -n '/^void$/{n;s/^\([a-z0-9_]*\)(void)$/\1/p;}' $file.c |
 		    sed "s/^/$file./"
 	done
