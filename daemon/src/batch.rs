@@ -216,7 +216,7 @@ impl Batch {
         now_ns: u64,
         counters: &mut Counters,
     ) -> Option<&mut Stream> {
-        self.forget_gone(now_ns, counters);
+        self.forget_gone(now_ns, scheduler, counters);
         let instances = self.streams.len();
         let stream = match self.streams.entry(scheduler) {
             Entry::Occupied(entry) => entry.into_mut(),
@@ -288,14 +288,16 @@ impl Batch {
     }
 
     /// Instances that are gone must neither keep others from being decided
-    /// for nor make decisions seem near.
-    fn forget_gone(&mut self, now_ns: u64, counters: &mut Counters) {
+    /// for nor make decisions seem near. `heard` has just been heard of, after
+    /// a long silence perhaps, or after a period as long as that.
+    fn forget_gone(&mut self, now_ns: u64, heard: Scheduler, counters: &mut Counters) {
         if now_ns < self.sweep_ns {
             return;
         }
         self.sweep_ns = now_ns.saturating_add(GONE_NS);
-        self.streams
-            .retain(|_, stream| now_ns.saturating_sub(stream.last_ns) < GONE_NS);
+        self.streams.retain(|scheduler, stream| {
+            *scheduler == heard || now_ns.saturating_sub(stream.last_ns) < GONE_NS
+        });
         counters.instances = self.streams.len() as u64;
     }
 
@@ -333,6 +335,10 @@ impl Batch {
     }
 
     pub(crate) fn reconfigure(&mut self, schedule: Schedule, make_engine: MakeEngine) {
+        if self.schedule.input == Input::Summaries {
+            // Records begin anew where they are read again.
+            self.next_seq = None;
+        }
         self.schedule = schedule;
         self.make_engine = make_engine;
         // Engines are created again on their instances' next records.

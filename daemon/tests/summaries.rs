@@ -168,6 +168,51 @@ fn both_streams_have_sequences_of_their_own() {
     assert_eq!(pipeline.metrics().counters.gaps, 1);
 }
 
+/// A period may be as long as the silence after which others are forgotten.
+#[test]
+fn an_instance_that_is_heard_of_is_not_gone() {
+    const MINUTE: u64 = 60_000;
+    let (made, seen) = (Arc::new(Mutex::new(0)), Seen::default());
+    let config = PipelineConfig {
+        input: Input::Summaries,
+        period_ns: MINUTE * MS,
+        ..PipelineConfig::default()
+    };
+    let (counter, notes) = (Arc::clone(&made), Arc::clone(&seen));
+    let mut pipeline = Pipeline::new(config, move |_| {
+        *counter.lock().unwrap() += 1;
+        Box::new(Noting(Arc::clone(&notes)))
+    });
+    for minute in 0..5 {
+        let end = MINUTE * (minute + 1);
+        pipeline.push(&summary(0, minute, MINUTE * minute, end), end * MS);
+    }
+    assert_eq!(seen.lock().unwrap().len(), 5);
+    assert_eq!(*made.lock().unwrap(), 1);
+    // The others are.
+    pipeline.push(&summary(1, 5, 0, 7 * MINUTE), 7 * MINUTE * MS);
+    assert_eq!(pipeline.metrics().counters.instances, 1);
+}
+
+/// What came while records were not read is not missing from them.
+#[test]
+fn records_that_are_read_again_begin_anew() {
+    let (mut pipeline, seen) = noting(Input::Both);
+    pipeline.push(&record(500, 10), 10 * MS);
+    for input in [Input::Summaries, Input::Both] {
+        let config = PipelineConfig {
+            input,
+            ..PipelineConfig::default()
+        };
+        let notes = Arc::clone(&seen);
+        pipeline.reconfigure(config, move |_| Box::new(Noting(Arc::clone(&notes))));
+    }
+    pipeline.push(&record(900, 20), 20 * MS);
+    assert_eq!(pipeline.metrics().counters.gaps, 0);
+    pipeline.push(&record(902, 30), 30 * MS);
+    assert_eq!(pipeline.metrics().counters.gaps, 1);
+}
+
 #[test]
 fn set_points_become_factors_on_the_parameters_within_the_limits() {
     let (mut pipeline, _) = noting(Input::Summaries);
