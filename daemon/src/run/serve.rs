@@ -78,10 +78,12 @@ impl Worker {
             let until = self.pipeline.until_due();
             let interval = self.interval(until, quiet);
             if asked != Some(interval) {
+                device.interval(interval).await?;
+                // Not before: a change in between would be told of in the
+                // stream that was left.
                 if asked.is_none_or(|asked| asked.streams != interval.streams) {
                     self.learn_base(device).await?;
                 }
-                device.interval(interval).await?;
                 asked = Some(interval);
             }
             let most = (until as usize + SLACK).min(MAX_READ) * MESSAGE_SIZE;
