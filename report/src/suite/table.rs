@@ -118,8 +118,13 @@ fn absolute(conditions: &[&Condition]) -> [Cell; 5] {
         arms.filter(|arm| arm.name == TUNED)
     };
     let geometric = |values: Vec<f64>| {
-        let logs: f64 = values.iter().map(|value| value.ln()).sum();
-        (!values.is_empty()).then(|| (logs / values.len() as f64).exp())
+        // A queue that nothing waited in has no logarithm, and no ratio either.
+        let logs: Vec<f64> = values
+            .iter()
+            .filter(|v| **v > 0.0)
+            .map(|v| v.ln())
+            .collect();
+        (!logs.is_empty()).then(|| (logs.iter().sum::<f64>() / logs.len() as f64).exp())
     };
     let ms = |values: Vec<f64>| geometric(values).map_or(NOTHING.to_owned(), number);
     let jain: Vec<f64> = own().filter_map(|arm| arm.means.jain).collect();

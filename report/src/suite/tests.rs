@@ -116,6 +116,21 @@ fn families_are_geometric_means_over_conditions() {
     );
 }
 
+/// A condition whose queue was always empty leaves the others' mean alone.
+#[test]
+fn a_delay_of_zero_has_no_logarithm() {
+    let tuned: &[(f64, f64)] = &[(8.0, 0.9)];
+    let mut empty = condition("stationary-00001", &[(TUNED, &[(0.0, 0.9)])]);
+    empty.arms[0].repetitions[0].as_mut().unwrap().l4s_p99_ms = Some(0.0);
+    let judged = judge(&suite(vec![
+        condition("stationary-00000", &[(TUNED, tuned)]),
+        empty,
+    ]));
+    let row = &table::families(&judged).rows[0];
+    let shown: Vec<&str> = row.cells.iter().map(|cell| cell.text.as_str()).collect();
+    assert_eq!((shown[0], shown[1], shown[4]), ("16.0", "8.00", "1.20"));
+}
+
 #[test]
 fn utilisation_is_held_against_the_better_of_plain_and_tuned() {
     let judged = judge(&suite(vec![condition(
