@@ -15,6 +15,7 @@ use super::{
     StoreError, Suite, SuiteError,
 };
 use crate::experiment::{Policies, measure};
+use crate::published::Measure;
 use crate::result::PolicyFacts;
 use crate::scenario::{Arm, Control, ControlEngine, Scenario};
 use crate::workers;
@@ -156,11 +157,13 @@ impl<'a> Plan<'a> {
         let mut cells = Vec::new();
         for family in &self.suite.families {
             for of in self.conditions(&family.conditions) {
+                // A cell has its own of each figure, by their order.
+                let figures: Vec<&Measure> = of.figures.iter().map(|f| &f.measure).collect();
                 for (contestant, arm) in arms.iter().enumerate() {
                     let draws = self.contestants[contestant].draws;
                     for repetition in 0..self.protocol.repetitions {
                         let scenario = of.repetition(&self.protocol, draws, repetition);
-                        let text = format!("{program}\n{arm}\n{scenario:?}");
+                        let text = format!("{program}\n{arm}\n{scenario:?}\n{figures:?}");
                         cells.push(Cell {
                             contestant,
                             repetition,

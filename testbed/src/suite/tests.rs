@@ -6,6 +6,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use super::store::{CELLS_FILE, Store};
 use super::*;
+use crate::published::{Figure, Measure};
+use l4sllm_abi::Queue;
 use l4sllm_model::EngineOptions;
 
 /// The repository's suite.
@@ -78,6 +80,10 @@ impl Place {
 
     /// Runs the suite, stopped after so many cells; how many were run.
     fn run(&self, protocol: Protocol, stop: usize) -> (Outcome, usize) {
+        self.run_suite(&self.suite(), protocol, stop)
+    }
+
+    fn run_suite(&self, suite: &Suite, protocol: Protocol, stop: usize) -> (Outcome, usize) {
         let (cancel, run) = (AtomicBool::new(false), AtomicUsize::new(0));
         let first = AtomicUsize::new(usize::MAX);
         let progress = |progress: Progress| {
@@ -105,7 +111,7 @@ impl Place {
             cancel: &cancel,
             progress: &progress,
         };
-        let (outcome, policy) = super::run(&self.suite(), options).unwrap();
+        let (outcome, policy) = super::run(suite, options).unwrap();
         assert!(policy.is_none());
         (outcome, run.into_inner())
     }
@@ -155,6 +161,45 @@ fn a_cell_of_another_condition_is_not_reused() {
     let slow = place.0.path().join("slow.toml");
     fs::write(&slow, SLOW.replace("40 ms", "50 ms")).unwrap();
     assert_eq!(place.run(protocol, usize::MAX).1, CELLS / 2);
+}
+
+/// A cell has its own of each published figure, by their order.
+#[test]
+fn a_cell_with_other_figures_is_not_reused() {
+    let place = Place::new();
+    let mut suite = place.suite();
+    let protocol = suite.quick;
+    // One condition of each family, once.
+    let cells = CELLS / 4;
+    assert_eq!(place.run_suite(&suite, protocol, usize::MAX).1, cells);
+    let figure = |measure| Figure {
+        measure,
+        theirs: 0.9,
+        source: "A. Author".to_owned(),
+        place: "table 1".to_owned(),
+        why: None,
+    };
+    let figures = |suite: &mut Suite, measures: [Measure; 2]| {
+        suite.families[0].conditions[0].figures = measures.map(figure).to_vec();
+    };
+    figures(
+        &mut suite,
+        [Measure::Utilisation, Measure::DelayMean(Queue::L4s)],
+    );
+    assert_eq!(place.run_suite(&suite, protocol, usize::MAX).1, cells / 2);
+    figures(
+        &mut suite,
+        [Measure::DelayMean(Queue::L4s), Measure::Utilisation],
+    );
+    let (outcome, run) = place.run_suite(&suite, protocol, usize::MAX);
+    assert_eq!(run, cells / 2);
+    for arm in &outcome.families[0].conditions[0].arms {
+        let measures = arm.repetitions[0].as_ref().unwrap();
+        assert_eq!(
+            measures.figures,
+            [measures.l4s_mean_ms, Some(measures.utilisation)]
+        );
+    }
 }
 
 #[test]
