@@ -117,19 +117,29 @@ impl Store {
         self.cells.get(identity)
     }
 
-    /// Appends a cell, to disk.
+    /// Appends a cell, to disk. Of one that does not fit nothing stays, so that
+    /// the next one begins a line.
     pub(super) fn add(&self, line: &Line) -> Result<(), StoreError> {
         let mut text =
             serde_json::to_string(line).expect("plain structs with string keys are JSON");
         text.push('\n');
         let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
-        let written = file
-            .write_all(text.as_bytes())
-            .and_then(|()| file.sync_data());
-        written.map_err(|source| StoreError::Io {
+        append(&mut file, text.as_bytes()).map_err(|source| StoreError::Io {
             operation: "write",
             path: self.path.clone(),
             source,
         })
     }
+}
+
+/// Writes all of `bytes` to the end of the file and to disk, or leaves the file
+/// as it was.
+fn append(file: &mut File, bytes: &[u8]) -> std::io::Result<()> {
+    let before = file.seek(SeekFrom::End(0))?;
+    let written = file.write_all(bytes).and_then(|()| file.sync_data());
+    if written.is_err() {
+        // The error that is told is the first one.
+        let _ = file.set_len(before);
+    }
+    written
 }
