@@ -190,6 +190,11 @@ fn merge_queue(queue: &mut raw::l4s_queue_summary, later: &raw::l4s_queue_summar
     }
 }
 
+/// Counters have no range: sums of any are modulo 2^64, as those of the kernel.
+fn sum<const N: usize>(counters: [u64; N]) -> u64 {
+    counters.into_iter().fold(0, u64::wrapping_add)
+}
+
 /// One queue of a [`Summary`], read through `Deref`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct QueueSummary<'a>(&'a raw::l4s_queue_summary);
@@ -218,18 +223,22 @@ impl QueueSummary<'_> {
 
     /// Packets marked.
     pub fn marks(&self) -> u64 {
-        self.0.marks_aqm + self.0.marks_native + self.0.marks_override
+        sum([self.marks_aqm, self.marks_native, self.marks_override])
     }
 
     /// Packets dropped, for whatever cause.
     pub fn drops(&self) -> u64 {
-        self.0.drops_aqm + self.0.drops_override + self.0.drops_tail + self.0.drops_flush
+        sum([self.signal_drops(), self.drops_flush])
     }
 
     /// Congestion signals to senders: marks and drops, but for those of the
     /// queue's deletion.
     pub fn signals(&self) -> u64 {
-        self.marks() + self.drops() - self.0.drops_flush
+        sum([self.marks(), self.signal_drops()])
+    }
+
+    fn signal_drops(&self) -> u64 {
+        sum([self.drops_aqm, self.drops_override, self.drops_tail])
     }
 
     /// Estimate of the flows that sent, by linear counting (Whang, Vander-Zanden

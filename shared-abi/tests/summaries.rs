@@ -239,3 +239,15 @@ fn flows_are_estimated_by_linear_counting() {
     let full = Summary::try_from(raw).unwrap();
     assert!(full.queue(Queue::L4s).flows() > 1000.0);
 }
+
+/// Counters have no range, as in the kernel.
+#[test]
+fn sums_of_any_counters_wrap() {
+    let mut raw = *fold(0, 0, 0, &[]).raw();
+    let q = &mut raw.queue[0];
+    (q.marks_aqm, q.marks_native) = (u64::MAX, 3);
+    (q.drops_tail, q.drops_aqm, q.drops_flush) = (u64::MAX, 5, u64::MAX);
+    let summary = Summary::try_from(raw).unwrap();
+    let q = summary.queue(Queue::Classic);
+    assert_eq!((q.marks(), q.drops(), q.signals()), (2, 3, 6));
+}

@@ -113,8 +113,8 @@ impl Adaptive {
         self.idle_long.add(idle, dt);
         let signals = summary.queue(Queue::Classic).signals() as f64;
         self.signals.add(signals / dt, dt);
-        let bytes: u64 = summary.queue.iter().map(|q| q.forwarded_bytes).sum();
-        self.bytes.add(bytes as f64 / dt, dt);
+        let bytes: f64 = summary.queue.iter().map(|q| q.forwarded_bytes as f64).sum();
+        self.bytes.add(bytes / dt, dt);
         self.busy.add(1.0 - idle, dt);
     }
 
