@@ -33,7 +33,8 @@ pub(crate) fn unpack(
     };
     if let Some(other) = other {
         let reason = format!(
-            "is packed with {other}, which is not read here: unpack it into a pipe and name -"
+            "is packed with {other}, which is not read here: unpack it into a pipe, \
+             {other} -dc FILE, and name -"
         );
         return Err(io::Error::new(io::ErrorKind::Unsupported, reason));
     }

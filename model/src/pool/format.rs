@@ -102,6 +102,16 @@ fn of_text(text: &[u8]) -> Format {
 
 /// The name of a format that is not read here, and what to do with it.
 fn foreign(head: &[u8]) -> Option<String> {
+    /// What to do with a compressed file, by the program that unpacks it.
+    macro_rules! unpack {
+        ($program:literal) => {
+            concat!(
+                "unpack it into a pipe and name -: ",
+                $program,
+                " FILE | l4sllm pool import - --out POOL.parquet"
+            )
+        };
+    }
     const CONVERT: &str = "write it as a table, df.to_csv(\"pool.csv\", index=False)";
     if is_pickle(head) {
         return Some(PICKLE.to_owned());
@@ -178,10 +188,14 @@ fn foreign(head: &[u8]) -> Option<String> {
         ),
         (b"<!DOCTYPE", "a web page", "get the file itself"),
         (b"<html", "a web page", "get the file itself"),
-        (b"BZh", "packed with bzip2", UNPACK),
-        (b"\xfd7zXZ\0", "packed with xz", UNPACK),
-        (b"\x04\x22\x4d\x18", "packed with lz4", UNPACK),
-        (b"\x1f\x9d", "packed with compress", UNPACK),
+        (b"BZh", "packed with bzip2", unpack!("bzip2 -dc")),
+        (b"\xfd7zXZ\0", "packed with xz", unpack!("xz -dc")),
+        (b"\x04\x22\x4d\x18", "packed with lz4", unpack!("lz4 -dc")),
+        (
+            b"\x1f\x9d",
+            "packed with compress",
+            unpack!("uncompress -c"),
+        ),
         (b"7z\xbc\xaf\x27\x1c", "a 7-Zip archive", "unpack it"),
         (b"\xff\xfe\0\0", "UTF-32 text", "save it as UTF-8"),
     ];
@@ -195,9 +209,6 @@ fn foreign(head: &[u8]) -> Option<String> {
     }
     at(8, b"DUCK").then(|| "a DuckDB database: COPY its table TO a Parquet file".to_owned())
 }
-
-/// What to do with what is packed in another way.
-const UNPACK: &str = "unpack it into a pipe and name -, as xz -dc FILE | l4sllm pool import -";
 
 /// What to do with a pickle; the command takes dictionaries and objects of
 /// lists, as the authors write them, with values of NumPy.
@@ -271,7 +282,13 @@ mod tests {
                 long(b"version https://git-lfs.github.com/spec/v1\n"),
                 "git lfs pull",
             ),
-            (long(b"BZh9"), "bzip2"),
+            (
+                long(b"BZh9"),
+                "bzip2 -dc FILE | l4sllm pool import - --out POOL.parquet",
+            ),
+            (long(b"\xfd7zXZ\0"), "xz -dc FILE | l4sllm"),
+            (long(b"\x04\x22\x4d\x18"), "lz4 -dc FILE | l4sllm"),
+            (long(b"\x1f\x9d"), "uncompress -c FILE | l4sllm"),
             (tar, "tar archive"),
             (
                 b"{\"__REALTIME_TIMESTAMP\" : \"1\"}".to_vec(),
