@@ -145,7 +145,7 @@ fn what_cannot_be_read_is_named() {
     assert!(fails("none", None).contains("none: "));
     let error = fails("messages.0.bz2", Some(b"BZh91AY&SY"));
     assert!(
-        error.contains("messages.0.bz2") && error.contains("bzip2"),
+        error.contains("messages.0.bz2") && error.contains("bzip2 -dc FILE"),
         "{error}"
     );
     let mut flipped = gzip(&written(&entries(500, 1)));
@@ -394,6 +394,31 @@ fn repetitions_are_counted_and_are_no_entries() {
     assert_eq!(entries.len(), 3);
     assert_eq!((tally.repeats, tally.bad(), tally.entries), (14, 0, 3));
     assert_eq!(tally.lines, 9);
+}
+
+#[test]
+fn counts_of_repetitions_that_are_none_are_faults() {
+    let entry = line("", 2);
+    let repeated = |count: &str| {
+        let inner = entry.trim();
+        format!("Jun 10 08:00:01 gw kernel: message repeated {count} times: [ {inner}]\n")
+    };
+    let text = [
+        line("Jun 10 08:00:00 gw kernel: ", 2),
+        repeated("0"),
+        repeated("-3"),
+        repeated("18446744073709551616"),
+        repeated("18446744073709551615"),
+        repeated("1"),
+        "Jun 10 08:00:03 gw last message repeated 0 times\n".to_owned(),
+    ];
+    let (entries, tally) = read_text(text.concat().as_bytes());
+    assert_eq!(entries.len(), 1);
+    assert_eq!(counted(&tally, Fault::Repeats), 4);
+    let lines: Vec<u64> = tally.shown.iter().map(|shown| shown.place.line).collect();
+    assert_eq!(lines, [2, 3, 4, 7]);
+    // The sum stays at the greatest.
+    assert_eq!((tally.bad(), tally.repeats), (4, u64::MAX));
 }
 
 #[test]

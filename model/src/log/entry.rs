@@ -181,11 +181,13 @@ pub enum Fault {
     Long,
     /// A compressed file ends in the middle; what came before is used.
     Cut,
+    /// A syslog daemon's count of repetitions that is none.
+    Repeats,
 }
 
 impl Fault {
     /// The reasons by which faults are counted.
-    pub const REASONS: [&'static str; 9] = [
+    pub const REASONS: [&'static str; 10] = [
         "line ends before \",end\"",
         "another line begins before \",end\"",
         "\",end\" without a beginning",
@@ -195,6 +197,7 @@ impl Fault {
         "text after \",end\"",
         "line too long",
         "compressed file ends early",
+        "\"message repeated\" without a count of times from 1",
     ];
 
     /// Place among [`Fault::REASONS`].
@@ -209,6 +212,7 @@ impl Fault {
             Fault::Stray => 6,
             Fault::Long => 7,
             Fault::Cut => 8,
+            Fault::Repeats => 9,
         }
     }
 }

@@ -304,7 +304,15 @@ impl Pass {
         }
         self.ours = true;
         if let Some(count) = self.repeats(text, first) {
-            self.tally.repeats += if self.counts() { count } else { 0 };
+            if self.counts() {
+                match count {
+                    Some(count) => self.repeated(count),
+                    None => {
+                        let place = || Place::new(source.path, self.line, text);
+                        self.tally.fault(place, Fault::Repeats);
+                    }
+                }
+            }
             return;
         }
         let before = out.len();
@@ -423,14 +431,19 @@ impl Pass {
 
     /// How often rsyslog counted the entry of this line in place of writing
     /// it: `message repeated 3 times: [ ... ]`, on Linux with the kernel's
-    /// time in the brackets.
-    fn repeats(&self, text: &[u8], first: usize) -> Option<u64> {
+    /// time in the brackets.  `Some(None)` where it says so with another count
+    /// than 1 to 2^64 - 1.
+    fn repeats(&self, text: &[u8], first: usize) -> Option<Option<u64>> {
         let prefix = without_uptime(self.scan.prefix(text, first));
         let inner = prefix.trim_ascii_end().strip_suffix(b"[")?;
         let at = self.marks.repeated.find(inner)?;
         Some(leading_number(
             &inner[at + self.marks.repeated.needle().len()..],
         ))
+    }
+
+    fn repeated(&mut self, count: u64) {
+        self.tally.repeats = self.tally.repeats.saturating_add(count);
     }
 
     fn take_other(&mut self, text: &[u8], source: Source<'_>, hosts: &[Host]) {
@@ -445,7 +458,13 @@ impl Pass {
             self.tally.other_lines += 1;
             if let Some(at) = self.marks.last_repeated.find(text).filter(|_| ours) {
                 let count = &text[at + self.marks.last_repeated.needle().len()..];
-                self.tally.repeats += leading_number(count);
+                match leading_number(count) {
+                    Some(count) => self.repeated(count),
+                    None => {
+                        let place = || Place::new(source.path, self.line, text);
+                        self.tally.fault(place, Fault::Repeats);
+                    }
+                }
                 self.ours = true;
             }
         }
@@ -475,9 +494,9 @@ fn without_uptime(text: &[u8]) -> &[u8] {
     open.map_or(text, |(inner, at)| &inner[..at])
 }
 
-/// The number that a text begins with; 0 if there is none or it is too large.
-fn leading_number(text: &[u8]) -> u64 {
+/// The number that a text begins with, from 1 to 2^64 - 1.
+fn leading_number(text: &[u8]) -> Option<u64> {
     let digits = text.iter().take_while(|b| b.is_ascii_digit()).count();
     let text = std::str::from_utf8(&text[..digits]).unwrap_or_default();
-    text.parse().unwrap_or(0)
+    text.parse().ok().filter(|number| *number > 0)
 }
