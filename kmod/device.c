@@ -53,6 +53,7 @@ l4s_device_attach(struct l4s_device *dev, struct l4s_instance *inst)
 	l4s_instance_post_params(inst, &dev->params);
 	l4s_instance_post_limits(inst, &dev->limits);
 	l4s_instance_post_summaries(inst, &dev->bounds);
+	l4s_instance_post_keyframe(inst);
 	l4s_unlock(&dev->lock);
 }
 
@@ -204,6 +205,15 @@ l4s_device_post(struct l4s_device *dev, uint32_t code, uint64_t now)
 		l4s_instance_post_event(dev->instances, 0, 0, code, 0);
 	else
 		l4s_event_write(dev->rings, 0, 0, code, 0, now);
+}
+
+void
+l4s_device_post_keyframes(struct l4s_device *dev)
+{
+	struct l4s_instance *inst;
+
+	for (inst = dev->instances; inst != NULL; inst = inst->next)
+		l4s_instance_post_keyframe(inst);
 }
 
 struct l4s_instance *

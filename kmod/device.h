@@ -116,6 +116,9 @@ int	l4s_device_sum_queues(struct l4s_device *, struct l4s_queues *,
 /* Checks whether the controller missed its deadline, packets or none. */
 void	l4s_device_watch(struct l4s_device *, uint64_t now);
 
+/* A reader of records needs a keyframe of each instance.  Device lock held. */
+void	l4s_device_post_keyframes(struct l4s_device *);
+
 /*
  * Tells the packet path the least heads that a waiter waits for.  Wake lock
  * held; the device has rings.

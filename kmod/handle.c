@@ -96,6 +96,8 @@ handle_subscribe(struct l4s_handle *h, uint32_t streams)
 		if ((streams & 1U << i) != 0) {
 			l4s_cursor_init(&h->cursors[i], &rings[i]);
 			l4s_ring_subscribe(&rings[i]);
+			if (i == L4S_RING_RECORDS)
+				l4s_device_post_keyframes(h->device);
 		} else
 			l4s_ring_unsubscribe(&rings[i]);
 	}
@@ -184,6 +186,21 @@ l4s_handle_largest(struct l4s_handle *h)
 	return (largest);
 }
 
+/* The next message of a ring, which has one; its length. */
+static size_t
+handle_read_one(struct l4s_handle *h, unsigned ring, uint64_t now, uint8_t *to)
+{
+	struct l4s_cursor *c = &h->cursors[ring];
+	uint64_t lost = c->lost;
+	size_t length;
+
+	length = l4s_cursor_read(c, &h->device->rings[ring], now, to);
+	/* What the lost messages said is to be said again. */
+	if (__predict_false(c->lost != lost) && ring == L4S_RING_RECORDS)
+		l4s_device_post_keyframes(h->device);
+	return (length);
+}
+
 int
 l4s_handle_read(struct l4s_handle *h, void *buf, size_t size, uint64_t now,
     size_t *got)
@@ -202,8 +219,7 @@ l4s_handle_read(struct l4s_handle *h, void *buf, size_t size, uint64_t now,
 		handle_heads(h, heads);
 		while (size - *got >= handle_largest(h) &&
 		    (i = handle_next(h, heads)) != L4S_RINGS)
-			*got += l4s_cursor_read(&h->cursors[i], &dev->rings[i],
-			    now, to + *got);
+			*got += handle_read_one(h, i, now, to + *got);
 		handle_rearm(h);
 	}
 	l4s_unlock(&dev->lock);

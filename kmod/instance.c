@@ -15,6 +15,9 @@ static L4S_SLOW void instance_departed(struct l4s_instance *, uint32_t length,
 static L4S_SLOW void instance_summarize(struct l4s_instance *, uint64_t now);
 static void	instance_write_events(struct l4s_instance *, uint64_t now);
 static void	instance_reconfigure(struct l4s_instance *);
+static L4S_SLOW void instance_write_context(struct l4s_instance *,
+		    uint64_t now);
+static void	instance_write_keyframe(struct l4s_instance *, uint64_t now);
 static L4S_SLOW void instance_tail_drop(struct l4s_instance *, l4s_pkt_t *,
 		    uint8_t queue, uint8_t ecn, uint32_t length, uint64_t now);
 static void	instance_drop(struct l4s_instance *, struct dualpi2_verdict *,
@@ -43,7 +46,6 @@ l4s_instance_init(struct l4s_instance *inst, uint32_t sched,
 	dualpi2_init(&inst->queue, params, seed);
 	l4s_overrides_init(&inst->overrides, limits);
 	l4s_fold_init(&inst->fold);
-	instance_reconfigure(inst);
 }
 
 void
@@ -72,6 +74,7 @@ instance_advance(struct l4s_instance *inst, uint64_t now)
 		return;
 	dualpi2_update(d, now);
 	instance_overload(inst, now);
+	instance_write_context(inst, now);
 	/* The first packet makes none. */
 	if (inst->fold.on != L4S_FOLD_OFF && due != 0)
 		l4s_fold_updated(&inst->fold,
@@ -179,6 +182,10 @@ instance_catch_up_slow(struct l4s_instance *inst, uint64_t now)
 	}
 	if (changed)
 		instance_reconfigure(inst);
+	if ((pending & L4S_PENDING_KEYFRAME) != 0)
+		instance_write_keyframe(inst, now);
+	else
+		instance_write_context(inst, now);
 }
 
 static void
@@ -186,6 +193,22 @@ instance_reconfigure(struct l4s_instance *inst)
 {
 	l4s_record_configure(&inst->config, &inst->queue, inst->sched,
 	    inst->instance);
+}
+
+static void
+instance_write_keyframe(struct l4s_instance *inst, uint64_t now)
+{
+	if (l4s_ring_wanted(inst->rings))
+		l4s_record_keyframe(inst->rings, &inst->told, &inst->queue,
+		    &inst->config, inst->overrides.current.id, now);
+}
+
+static void
+instance_write_context(struct l4s_instance *inst, uint64_t now)
+{
+	if (l4s_ring_wanted(inst->rings))
+		l4s_record_context(inst->rings, &inst->told, &inst->queue,
+		    &inst->config, inst->overrides.current.id, now);
 }
 
 static void
@@ -209,8 +232,10 @@ instance_above_ceiling(struct l4s_instance *inst, uint64_t now)
 	bool above = (c > l ? c : l) > o->bounds.ceiling_ns;
 
 	if (__predict_false(o->active) &&
-	    l4s_override_ceiling(o, &inst->queue, above))
+	    l4s_override_ceiling(o, &inst->queue, above)) {
 		instance_reconfigure(inst);
+		instance_write_context(inst, now);
+	}
 	return (above);
 }
 
@@ -286,9 +311,20 @@ instance_record(struct l4s_instance *inst, const struct dualpi2_verdict *v,
 {
 	struct l4s_ring *r = inst->rings;
 
+#ifdef L4S_RECORD_TAP
+	if (inst->tap != NULL) {
+		struct l4s_record_v1 reference;
+
+		l4s_record_reference(&reference, &inst->config, &inst->queue,
+		    v, x, delay, now);
+		if (r != NULL)
+			reference.hdr.seq = l4s_ring_head(r);
+		inst->tap(inst->tap_arg, &reference);
+	}
+#endif
 	if (!l4s_ring_wanted(r))
 		return;
-	l4s_record_write(r, &inst->config, &inst->queue, v, x, delay, now);
+	l4s_record_write(r, inst->instance, &inst->queue, v, x, delay, now);
 	l4s_ring_notify(r);
 }
 
@@ -429,6 +465,10 @@ l4s_instance_flush(struct l4s_instance *inst, uint64_t now)
 
 	if (now > inst->now)
 		inst->now = now;
+	/* For a reader that came after the last packet. */
+	if ((L4S_LOAD_ACQ(&inst->overrides.pending) &
+	    L4S_PENDING_KEYFRAME) != 0)
+		instance_write_keyframe(inst, inst->now);
 	for (v.queue = 0; v.queue < 2; v.queue++)
 		while (instance_take(inst, &v)) {
 			L4S_COUNT(&inst->queue.queue[v.queue].total_drops, 1);
@@ -566,6 +606,14 @@ l4s_instance_post_event(struct l4s_instance *inst, uint32_t sched,
 	e->code = code;
 	e->value = value;
 	instance_pend(inst, L4S_PENDING_EVENTS);
+	l4s_unlock(&inst->overrides.lock);
+}
+
+void
+l4s_instance_post_keyframe(struct l4s_instance *inst)
+{
+	l4s_lock(&inst->overrides.lock);
+	instance_pend(inst, L4S_PENDING_KEYFRAME);
 	l4s_unlock(&inst->overrides.lock);
 }
 

@@ -51,7 +51,8 @@ struct l4s_overload {
 struct l4s_instance {
 	struct dualpi2	queue;		/* (p), as in override.h */
 	struct l4s_overrides overrides;
-	struct l4s_record_config config; /* (p) */
+	struct l4s_config config;	/* (p) in force */
+	struct l4s_told	told;		/* (p) */
 	struct l4s_ring	*rings;		/* L4S_RINGS, or NULL: no streams */
 	struct l4s_pkt_sink *sink;	/* where drops go */
 	uint64_t	now;		/* (p) ns; the latest time seen */
@@ -69,6 +70,12 @@ struct l4s_instance {
 	unsigned	nevents;
 
 	struct l4s_instance *next;		/* under l4s_device.lock */
+
+#ifdef L4S_RECORD_TAP
+	/* For tests: sees each decision (l4s_record_reference()). */
+	void		(*tap)(void *, const struct l4s_record_v1 *);
+	void		*tap_arg;
+#endif
 };
 
 void	l4s_instance_init(struct l4s_instance *, uint32_t sched,
@@ -122,6 +129,8 @@ void	l4s_instance_post_summaries(struct l4s_instance *,
 	    const struct l4s_summary_bounds *);
 void	l4s_instance_post_event(struct l4s_instance *, uint32_t sched,
 	    uint32_t instance, uint32_t code, uint64_t value);
+/* A keyframe (struct l4s_config), to be written with the next packet. */
+void	l4s_instance_post_keyframe(struct l4s_instance *);
 /* Takes the events that wait; returns how many. */
 unsigned l4s_instance_take_events(struct l4s_instance *,
 	    struct l4s_event_post [L4S_EVENTS_WAITING]);

@@ -48,6 +48,7 @@
 #define	L4S_PENDING_LIMITS	0x08
 #define	L4S_PENDING_EVENTS	0x10	/* for instance.c */
 #define	L4S_PENDING_SUMMARIES	0x20	/* for instance.c */
+#define	L4S_PENDING_KEYFRAME	0x40	/* for instance.c */
 
 /* Override drops that may be saved up, in packets. */
 #define	L4S_DROP_BURST		64

@@ -5,8 +5,8 @@
  */
 
 /*
- * Writing struct l4s_record and struct l4s_event into a ring, word by word,
- * without an intermediate copy: this is the cost that every packet pays.
+ * Writing records into a ring, word by word and without an intermediate copy,
+ * since that is the cost that every packet pays; and the messages beside them.
  */
 
 #ifndef _L4S_RECORD_H_
@@ -25,19 +25,28 @@ struct l4s_decision {
 };
 
 /*
- * The words of a record that change only with the configuration, kept ready.
- * To be refreshed when the parameters or the set-points change.
+ * What the messages beside the records said last of an instance.
  */
-struct l4s_record_config {
-	uint64_t	instance;	/* sched, instance */
-	uint64_t	target_tupdate;
-	uint64_t	burst_ecnth;
-	uint64_t	alpha_beta;
-	uint32_t	flags;
+struct l4s_told {
+	struct l4s_config config;
+	struct l4s_state state;
 };
 
-void	l4s_record_configure(struct l4s_record_config *,
-	    const struct dualpi2 *, uint32_t sched, uint32_t instance);
+/* The configuration in force, for the next message. */
+void	l4s_record_configure(struct l4s_config *, const struct dualpi2 *,
+	    uint32_t sched, uint32_t instance);
+/*
+ * To be called after an update of p' and after a change of the configuration
+ * or of the override, before the packet that finds it is handled: writes what
+ * changed since.
+ */
+void	l4s_record_context(struct l4s_ring *, struct l4s_told *,
+	    const struct dualpi2 *, const struct l4s_config *,
+	    uint64_t override_id, uint64_t now);
+/* Writes a keyframe (struct l4s_config), at the same places. */
+void	l4s_record_keyframe(struct l4s_ring *, struct l4s_told *,
+	    const struct dualpi2 *, const struct l4s_config *,
+	    uint64_t override_id, uint64_t now);
 /* To each of the rings (NULL: none) that has readers, and wakes them. */
 void	l4s_event_write(struct l4s_ring *rings, uint32_t sched,
 	    uint32_t instance, uint32_t code, uint64_t value, uint64_t now);
@@ -68,74 +77,57 @@ void	l4s_event_write(struct l4s_ring *rings, uint32_t sched,
 ALIGNED(hdr.version);
 FOLLOWS(hdr.type, hdr.version, 2);
 FOLLOWS(hdr.length, hdr.version, 4);
-ALIGNED(sched);
-FOLLOWS(instance, sched, 4);
-ALIGNED(queue_type);
-FOLLOWS(dequeue_action, queue_type, 1);
-FOLLOWS(base_action, queue_type, 2);
-FOLLOWS(reason, queue_type, 3);
-FOLLOWS(ecn, queue_type, 4);
-FOLLOWS(override_action, queue_type, 5);
-FOLLOWS(status, queue_type, 6);
-ALIGNED(qdelay_reference);
-FOLLOWS(tupdate, qdelay_reference, 4);
-ALIGNED(max_burst);
-FOLLOWS(max_ecn_threshold, max_burst, 4);
-ALIGNED(alpha);
-FOLLOWS(beta, alpha, 4);
-ALIGNED(flags);
-FOLLOWS(burst_allowance, flags, 4);
+ALIGNED(instance);
+FOLLOWS(total_packets, instance, 4);
+ALIGNED(delay_ns);
 ALIGNED(drop_probability);
-FOLLOWS(current_queue_delay, drop_probability, 4);
-ALIGNED(previous_queue_delay);
-FOLLOWS(average_dequeue_time, previous_queue_delay, 4);
-ALIGNED(dequeue_count);
-FOLLOWS(status_flags, dequeue_count, 4);
+FOLLOWS(accumulated, drop_probability, 4);
 ALIGNED(queue_length);
 FOLLOWS(length_in_bytes, queue_length, 4);
 ALIGNED(packet_length);
-FOLLOWS(base_probability, packet_length, 4);
+FOLLOWS(queue_type, packet_length, 4);
+FOLLOWS(actions, packet_length, 5);
+FOLLOWS(reason, packet_length, 6);
+FOLLOWS(status, packet_length, 7);
 
 #define	HEADER(type)							\
 	PAIR(HALVES(L4S_ABI_VERSION, BYTES((type), 0)), L4S_RECORD_SIZE)
 
+#ifdef L4S_RECORD_TAP
+/*
+ * For tests: the same decision as version 1 described it, from the state of
+ * the queue itself.  seq is left 0.
+ */
+void	l4s_record_reference(struct l4s_record_v1 *, const struct l4s_config *,
+	    const struct dualpi2 *, const struct dualpi2_verdict *,
+	    const struct l4s_decision *, uint64_t delay, uint64_t now);
+#endif
+
+/* `delay' is the record's delay_ns. */
 static inline void
-l4s_record_write(struct l4s_ring *r, const struct l4s_record_config *c,
+l4s_record_write(struct l4s_ring *r, uint32_t instance,
     const struct dualpi2 *d, const struct dualpi2_verdict *v,
-    const struct l4s_decision *x, uint64_t queue_delay, uint64_t now)
+    const struct l4s_decision *x, uint64_t delay, uint64_t now)
 {
 	const struct dualpi2_queue *q = &d->queue[v->queue];
-	uint32_t status = x->status | d->status | q->sampling;
 	uint64_t seq, *w;
 
-	w = l4s_ring_begin(r, &seq);
+	w = l4s_ring_begin(r, L4S_RECORD_SHIFT - 3, &seq);
 #define	PUT(field, value)	L4S_STORE(&w[WORD(field)], (value))
 	PUT(hdr.version, HEADER(L4S_RECORD_DECISION));
 	PUT(hdr.seq, seq);
 	PUT(hdr.time_ns, now);
-	PUT(sched, c->instance);
-	PUT(sojourn_ns, v->sojourn_ns);
-	PUT(override_id, x->override_id);
-	PUT(queue_type, PAIR(
-	    HALVES(BYTES(v->queue, x->action), BYTES(v->action, x->reason)),
-	    HALVES(BYTES(v->ecn, x->override_action), status)));
-	PUT(qdelay_reference, c->target_tupdate);
-	PUT(max_burst, c->burst_ecnth);
-	PUT(alpha, c->alpha_beta);
-	PUT(flags, PAIR(c->flags, d->burst_us));
+	PUT(instance, PAIR(instance, q->total_packets));
+	PUT(delay_ns, delay);
 	PUT(drop_probability, PAIR(dualpi2_q31(v->probability),
-	    dualpi2_us(queue_delay)));
-	PUT(previous_queue_delay, PAIR(d->previous_us, q->sample_us));
-	PUT(accumulated_probability, q->accumulated);
-	PUT(measurement_start_time, q->sample_start);
-	PUT(dequeue_count, PAIR(q->sample_bytes, status));
-	PUT(total_packets, q->total_packets);
-	PUT(total_bytes, q->total_bytes);
+	    q->accumulated));
 	PUT(queue_length, PAIR(q->packets, q->bytes));
-	PUT(total_drops, q->total_drops);
-	PUT(packet_length, PAIR(v->length, d->p_base));
+	PUT(packet_length, PAIR(v->length, HALVES(
+	    BYTES(v->queue, L4S_ACTIONS(x->action, v->action,
+	    x->override_action, v->ecn)),
+	    BYTES(x->reason, x->status | d->status | q->sampling))));
 #undef PUT
-	l4s_ring_commit(r, seq);
+	l4s_ring_commit(r, L4S_RECORD_SHIFT - 3, seq);
 }
 
 #endif /* !_L4S_RECORD_H_ */

@@ -44,12 +44,12 @@ l4s_ring_write(struct l4s_ring *r, struct l4s_header *hdr)
 	uint64_t *w, word;
 	size_t i;
 
-	w = l4s_ring_begin(r, &hdr->seq);
+	w = l4s_ring_begin(r, r->shift, &hdr->seq);
 	for (i = 0; i < hdr->length / 8; i++) {
 		memcpy(&word, from + i * 8, sizeof(word));
 		L4S_STORE(&w[i], word);
 	}
-	l4s_ring_commit(r, hdr->seq);
+	l4s_ring_commit(r, r->shift, hdr->seq);
 }
 
 void

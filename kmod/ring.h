@@ -43,7 +43,7 @@ _Static_assert(L4S_STREAM_RECORDS == 1 << L4S_RING_RECORDS &&
     L4S_STREAM_SUMMARIES == 1 << L4S_RING_SUMMARIES, "rings are streams");
 
 /* Bytes of a slot, as a power of two: room for a ring's largest message. */
-#define	L4S_RECORD_SHIFT	8
+#define	L4S_RECORD_SHIFT	6
 #define	L4S_SUMMARY_SHIFT	9
 _Static_assert(L4S_RECORD_SIZE <= 1 << L4S_RECORD_SHIFT, "records fit");
 _Static_assert(sizeof(struct l4s_summary) <= 1 << L4S_SUMMARY_SHIFT,
@@ -117,28 +117,27 @@ l4s_ring_wanted(const struct l4s_ring *r)
 /*
  * Writing: begin, then the words of the message to the address it returns
  * with L4S_STORE (all of hdr.length: the slot holds an old message), then
- * commit the same.
+ * commit the same.  `shift' is the ring's; who writes to one ring alone knows
+ * it beforehand.
  */
 static inline uint64_t *
-l4s_ring_begin(struct l4s_ring *r, uint64_t *seq)
+l4s_ring_begin(struct l4s_ring *r, unsigned shift, uint64_t *seq)
 {
 	*seq = L4S_LOAD(&r->head);
 	/* Who sees a word of this message sees the head it was written at. */
 	L4S_FENCE_REL();
-	return (&r->words[(*seq & r->mask) << r->shift]);
+	return (&r->words[(*seq & r->mask) << shift]);
 }
 
 static inline void
-l4s_ring_commit(struct l4s_ring *r, uint64_t seq)
+l4s_ring_commit(struct l4s_ring *r, unsigned shift, uint64_t seq)
 {
 	const uint64_t *soon;
 
 	L4S_STORE_REL(&r->head, seq + 1);
-	/* The next message but one: its lines arrive while packets pass. */
-	soon = &r->words[((seq + 2) & r->mask) << r->shift];
+	/* The line of a later record arrives while packets pass. */
+	soon = &r->words[((seq + 8) & r->mask) << shift];
 	__builtin_prefetch(soon, 1);
-	__builtin_prefetch(soon + 8, 1);
-	__builtin_prefetch(soon + 16, 1);
 }
 
 /* Writes a message of hdr->length bytes; only its seq is set here. */

@@ -7,6 +7,9 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use l4sllm_abi::{Decoder, Ecn, Limits, Message, Params, Record};
+use l4sllm_testbed::aqm::{Aqm, Packet};
+use l4sllm_testbed::router::Router;
 use serde_json::Value;
 
 /// `l4sllm pool ARGS` in a directory: standard output, or standard error of
@@ -347,4 +350,64 @@ fn the_first_share_is_selected_as_published() {
     // Changes at 8, 9, 20 and 21; the last row that the loop visits is 21.
     let said = pool(dir, "select sel.json --out s.json --first 0.2").unwrap();
     assert_eq!(said, "s.json: 20 rows in 1 episode\n");
+}
+
+/// The stream of a device, and the same as version 1 had it.
+fn captures() -> [Vec<u8>; 2] {
+    let params = Params {
+        limit_packets: 40,
+        ..Params::paper()
+    };
+    let mut router = Router::new(&params, &Limits::default(), 1 << 14, 1).unwrap();
+    let mut handle = router.open().unwrap();
+    let mut drops = Vec::new();
+    for i in 0..6000u64 {
+        let now_ns = i * 1_000_000;
+        for _ in 0..1 + i / 100 % 2 {
+            let packet = Packet {
+                cookie: i,
+                flow: 0,
+                bytes: 100 + (i * 37 % 1400) as u32,
+                ecn: [Ecn::NotEct, Ecn::Ect0, Ecn::Ect1][i as usize % 3],
+            };
+            router.enqueue(now_ns, packet, &mut drops);
+        }
+        router.dequeue(now_ns, &mut drops);
+    }
+    let mut stream = vec![0; 1 << 20];
+    let got = handle.read(&mut stream, 6_000_000_000).unwrap();
+    stream.truncate(got);
+    let mut decoder = Decoder::new();
+    let messages = decoder.messages(&stream).map(Result::unwrap);
+    let mut seq = 0;
+    let old = messages.filter_map(|message| match message {
+        Message::Decision(record) => {
+            let mut raw = *record.raw();
+            raw.hdr.seq = seq;
+            seq += 1;
+            Some(Record::try_from(raw).unwrap().to_bytes())
+        }
+        _ => None,
+    });
+    let old = old.flatten().collect();
+    [stream, old]
+}
+
+#[test]
+fn a_capture_is_what_version_1_would_have_captured() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    let [stream, old] = captures();
+    assert!(old.len() > 6000 * 168 && stream.len() < old.len() / 2);
+    std::fs::write(dir.join("capture"), stream).unwrap();
+    std::fs::write(dir.join("old"), old).unwrap();
+    for name in ["capture", "old"] {
+        let import = format!("import {name} --scenario wire --out {name}.parquet");
+        pool(dir, &import).unwrap();
+        pool(dir, &format!("log {name} --out {name}.log")).unwrap();
+    }
+    for kind in ["parquet", "log"] {
+        let read = |name: &str| std::fs::read(dir.join(format!("{name}.{kind}"))).unwrap();
+        assert!(read("capture") == read("old"), "{kind}");
+    }
 }

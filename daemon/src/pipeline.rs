@@ -153,7 +153,7 @@ impl Pipeline {
                 let basis = Basis::summary(summary);
                 Some(Decided { decision, basis })
             }
-            Message::Loss { .. } | Message::Event(_) => None,
+            Message::Context(_) | Message::Loss { .. } | Message::Event(_) => None,
         }
     }
 

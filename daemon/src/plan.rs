@@ -117,7 +117,7 @@ fn scan(batch: &Batch, backlog: &[Message]) -> HashMap<Key, Scan> {
                 let scheduler = Scheduler::of_summary(summary);
                 (scheduler, Stream::Summaries, summary.end_ns())
             }
-            Message::Loss { .. } | Message::Event(_) => continue,
+            Message::Context(_) | Message::Loss { .. } | Message::Event(_) => continue,
         };
         let interval = interval_of(batch, stream);
         if !scans.contains_key(&(scheduler, stream)) {

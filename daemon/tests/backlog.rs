@@ -93,7 +93,7 @@ fn pipeline(interval: u32, max_instances: usize) -> (Pipeline, Arc<Mutex<Log>>) 
 }
 
 fn record(seq: u64, instance: u32) -> Message {
-    let record = raw::l4s_record {
+    let record = raw::l4s_record_v1 {
         hdr: header(raw::L4S_RECORD_DECISION, seq, seq * MS),
         sched: 1,
         instance,

@@ -42,7 +42,7 @@ const INSTANCES: u32 = 1024;
 const RECORDS: u64 = 9;
 
 fn record(seq: u64, instance: u32) -> Message {
-    let record = raw::l4s_record {
+    let record = raw::l4s_record_v1 {
         hdr: header(raw::L4S_RECORD_DECISION, seq, seq),
         sched: 1,
         instance,

@@ -63,7 +63,7 @@ fn counting(config: PipelineConfig) -> (Pipeline, Arc<Mutex<u32>>) {
 }
 
 fn record(seq: u64, instance: u32, queue: Queue) -> Message {
-    let record = raw::l4s_record {
+    let record = raw::l4s_record_v1 {
         hdr: header(raw::L4S_RECORD_DECISION, seq, seq * MS),
         sched: 1,
         instance,

@@ -66,7 +66,7 @@ fn summary(instance: u32, seq: u64, begin_ms: u64, end_ms: u64) -> Message {
 }
 
 fn record(seq: u64, time_ms: u64) -> Message {
-    let record = Record::try_from(raw::l4s_record {
+    let record = Record::try_from(raw::l4s_record_v1 {
         hdr: header(raw::L4S_RECORD_DECISION, seq, time_ms * MS),
         ..Default::default()
     });

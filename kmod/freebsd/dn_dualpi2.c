@@ -119,7 +119,7 @@ dn_dualpi2_enqueue(struct dn_sch_inst *si, struct dn_queue *q __unused,
 			l4s_link_arrive(&in->link, now);
 	}
 	dn_dualpi2_show_backlog(si);
-	l4s_probe_written(in->vnet, head);
+	l4s_probe_written(in->vnet, in->instance.sched, head);
 	return (queued ? 0 : 1);
 }
 
@@ -146,7 +146,7 @@ dn_dualpi2_dequeue(struct dn_sch_inst *si)
 	else
 		l4s_instance_idle(&in->instance, in->link.free_ns);
 	dn_dualpi2_show_backlog(si);
-	l4s_probe_written(in->vnet, head);
+	l4s_probe_written(in->vnet, in->instance.sched, head);
 	return (m);
 }
 
@@ -213,7 +213,7 @@ dn_dualpi2_free_sched(struct dn_sch_inst *si)
 	uint64_t head = l4s_probe_begin(in->vnet);
 
 	l4s_device_detach(&in->vnet->device, &in->instance, l4s_now());
-	l4s_probe_written(in->vnet, head);
+	l4s_probe_written(in->vnet, in->instance.sched, head);
 	l4s_instance_destroy(&in->instance);
 	atomic_subtract_int(&l4s_dualpi2_alg.ref_count, 1);
 	return (0);

@@ -18,11 +18,12 @@
 SDT_PROVIDER_DECLARE(l4sllm);
 SDT_PROBE_DECLARE(l4sllm, , , override);
 /*
- * Before and after a call of the packet path: fires for the records that it
- * wrote.  While probes are enabled records are written without a reader too.
+ * Before and after a call of the packet path of an instance of `sched': fires
+ * for the records that it wrote.  While probes are enabled records are written without a reader too.
  */
 uint64_t l4s_probe_begin(struct l4s_vnet *);
-void	l4s_probe_written(const struct l4s_vnet *, uint64_t from);
+void	l4s_probe_written(const struct l4s_vnet *, uint32_t sched,
+	    uint64_t from);
 /* Fires for losses among messages that were read. */
 void	l4s_probe_read(const void *messages, size_t size);
 

@@ -39,15 +39,18 @@ probe_is_refusal(uint8_t reason)
 
 /* The one writer calls this, so the slots are at rest. */
 static void
-probe_record(const struct l4s_record *r)
+probe_record(const struct l4s_record *r, uint32_t sched)
 {
+	uint8_t action;
+
 	if (r->hdr.type != L4S_RECORD_DECISION)
 		return;
-	SDT_PROBE6(l4sllm, , , decision, r->sched, r->instance,
-	    r->queue_type, r->dequeue_action, r->reason, r);
+	action = r->actions & 3;
+	SDT_PROBE6(l4sllm, , , decision, sched, r->instance, r->queue_type,
+	    action, r->reason, r);
 	if (probe_is_refusal(r->reason))
-		SDT_PROBE6(l4sllm, , , refusal, r->sched, r->instance,
-		    r->queue_type, r->dequeue_action, r->reason, r);
+		SDT_PROBE6(l4sllm, , , refusal, sched, r->instance,
+		    r->queue_type, action, r->reason, r);
 }
 #endif
 
@@ -71,7 +74,7 @@ l4s_probe_begin(struct l4s_vnet *v)
 }
 
 void
-l4s_probe_written(const struct l4s_vnet *v, uint64_t from)
+l4s_probe_written(const struct l4s_vnet *v, uint32_t sched, uint64_t from)
 {
 #ifdef KDTRACE_HOOKS
 	const struct l4s_ring *ring = &v->rings[L4S_RING_RECORDS];
@@ -84,9 +87,9 @@ l4s_probe_written(const struct l4s_vnet *v, uint64_t from)
 		from = head - ring->mask;
 	for (; from != head; from++)
 		probe_record((const struct l4s_record *)
-		    &ring->words[(from & ring->mask) << ring->shift]);
+		    &ring->words[(from & ring->mask) << ring->shift], sched);
 #else
-	(void)v, (void)from;
+	(void)v, (void)sched, (void)from;
 #endif
 }
 

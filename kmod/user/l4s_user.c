@@ -28,12 +28,14 @@ struct l4s_user {
 	l4s_pkt_t	last;		/* to be dropped, when there are */
 	bool		last_used;	/* no others */
 	struct chunk	*chunks;
-	uint64_t	*words;		/* of the rings */
+	void		*memory;	/* of the rings */
 };
 
 struct l4s_user_handle {
 	struct l4s_handle handle;
 };
+
+#define	CACHE_LINE	64
 
 /* The one instance, number 0, is of `ipfw sched 1'. */
 #define	SCHED_NUMBER	1
@@ -78,10 +80,14 @@ l4s_user_create(const struct l4s_params *params,
 	memset(u, 0, sizeof(*u));
 	u->drops.tail = &u->drops.head;
 	if (ring_records != 0) {
-		u->words = user_allocate(L4S_RINGS_BYTES(ring_records));
-		if (u->words == NULL)
+		u->memory = user_allocate(L4S_RINGS_BYTES(ring_records) +
+		    CACHE_LINE);
+		if (u->memory == NULL)
 			goto nomem;
-		l4s_rings_init(u->rings, u->words, ring_records);
+		/* A record lies in one line, as in the kernel. */
+		l4s_rings_init(u->rings, (uint64_t *)(((uintptr_t)u->memory +
+		    CACHE_LINE - 1) & ~(uintptr_t)(CACHE_LINE - 1)),
+		    ring_records);
 	}
 	l4s_device_init(&u->device, ring_records != 0 ? u->rings : NULL,
 	    params, limits);
@@ -109,7 +115,7 @@ l4s_user_destroy(struct l4s_user *u)
 		u->chunks = chunk->next;
 		free(chunk);
 	}
-	free(u->words);
+	free(u->memory);
 	free(u);
 }
 
@@ -329,6 +335,16 @@ l4s_user_flush(struct l4s_user *u)
 {
 	l4s_instance_flush(&u->instance, u->instance.now);
 }
+
+#ifdef L4S_RECORD_TAP
+void
+l4s_user_tap(struct l4s_user *u,
+    void (*tap)(void *, const struct l4s_record_v1 *), void *arg)
+{
+	u->instance.tap_arg = arg;
+	u->instance.tap = tap;
+}
+#endif
 
 void
 l4s_user_set_malloc(void *(*function)(size_t))

@@ -121,6 +121,15 @@ void		 l4s_user_on_ready(struct l4s_user_handle *,
 void		 l4s_user_flush(struct l4s_user *);
 
 /*
+ * For tests, where L4S_RECORD_TAP is defined: tap(arg) sees each decision as
+ * version 1 described it, made of the queue's state; seq is that of the
+ * record, if one is written.  NULL: none.
+ */
+void		 l4s_user_tap(struct l4s_user *,
+		    void (*tap)(void *, const struct l4s_record_v1 *),
+		    void *arg);
+
+/*
  * For tests: all memory comes from here, and goes back by free(3).  To be
  * set while no other thread is in a function of this file; NULL: malloc(3).
  */

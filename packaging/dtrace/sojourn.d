@@ -11,9 +11,9 @@
 #pragma D option quiet
 
 l4sllm:::decision
-/args[5]->sojourn_ns != 0/
+/arg4 != 4/
 {
-	@[arg2] = quantize(args[5]->sojourn_ns / 1000);
+	@[arg2] = quantize(args[5]->delay_ns / 1000);
 }
 
 END

@@ -9,8 +9,8 @@
  * sends it overrides.  This is the only description of it: the kernel module,
  * the emulator and the Rust side (by bindgen) all take it from here.
  *
- *   kernel -> user   read(2) on /dev/l4sllm yields whole struct l4s_record,
- *                    never a part of one
+ *   kernel -> user   read(2) on /dev/l4sllm yields whole messages, never a
+ *                    part of one
  *   user -> kernel   ioctl(2) with one of the structs below
  *
  * Rules:
@@ -19,7 +19,7 @@
  *   - Byte order and alignment are the host's: the interface does not leave
  *     the machine.
  *   - Times are nanoseconds of one monotonic clock, the one in
- *     l4s_record.time_ns.  On FreeBSD this is CLOCK_MONOTONIC.
+ *     l4s_header.time_ns.  On FreeBSD this is CLOCK_MONOTONIC.
  *   - A change of layout or meaning raises L4S_ABI_VERSION; a test fails when
  *     the header changes and the version does not.
  */
@@ -36,7 +36,7 @@
 /* Versions that this header's owner accepts, inclusive. */
 #define	L4S_ABI_VERSION		2
 #define	L4S_ABI_VERSION_MIN	2
-/* Messages are laid out as in version 1: captures of that one are read too. */
+/* Captures of version 1 are read too: see struct l4s_record_v1. */
 #define	L4S_MESSAGE_VERSION_MIN	1
 
 /*
@@ -67,11 +67,16 @@
  */
 
 #define	L4S_RECORD_DECISION	1	/* struct l4s_record */
-#define	L4S_RECORD_LOSS		2	/* struct l4s_loss, same size */
-#define	L4S_RECORD_EVENT	3	/* struct l4s_event, same size */
-#define	L4S_RECORD_SUMMARY	8	/* struct l4s_summary, its own size */
+#define	L4S_RECORD_LOSS		2	/* struct l4s_loss */
+#define	L4S_RECORD_EVENT	3	/* struct l4s_event */
+#define	L4S_RECORD_CONFIG	4	/* struct l4s_config */
+#define	L4S_RECORD_STATE	5	/* struct l4s_state */
+#define	L4S_RECORD_TOTALS	6	/* struct l4s_totals */
+#define	L4S_RECORD_SUMMARY	8	/* struct l4s_summary */
 
-#define	L4S_RECORD_SIZE		168
+/* All messages but summaries have the same size; in version 1 another. */
+#define	L4S_RECORD_SIZE		64
+#define	L4S_RECORD_V1_SIZE	168
 
 /* Why the action of a decision is what it is (l4s_record.reason). */
 #define	L4S_REASON_BASE		0	/* DualPI2's own verdict */
@@ -95,7 +100,7 @@
 #define	L4S_STATUS_BURST	0x0010	/* burst allowance left (RFC 8033, 4.4) */
 #define	L4S_STATUS_MEASURING	0x0020	/* a departure-rate sample is under way */
 
-/* l4s_record.flags: the configuration in force */
+/* l4s_config.flags: the configuration in force */
 #define	L4S_FLAG_ECN		0x0001	/* ECT packets are marked, not dropped */
 #define	L4S_FLAG_RANDOM		0x0002	/* independent signals, else even ones */
 #define	L4S_FLAG_RAMP		0x0004	/* native L4S AQM is a ramp, else a step */
@@ -107,22 +112,97 @@ struct l4s_header {
 	uint16_t	version;	/* L4S_ABI_VERSION */
 	uint8_t		type;		/* L4S_RECORD_* */
 	uint8_t		pad;
-	uint32_t	length;		/* of the whole message: L4S_RECORD_SIZE */
+	uint32_t	length;		/* of the whole message */
 	uint64_t	seq;		/* counts every message written, from 0 */
 	uint64_t	time_ns;	/* when the message was written */
 };
 
 /*
- * One decision: a departure, a drop at departure or a tail drop.  Fields that
- * the published kernel log (Deol et al.) has are numbered by their place in
- * it.  Queue state is that of the packet's own queue (classic or L4S) after
- * the decision.  Delays that pass 2^32 - 1 us are written as 2^32 - 1.
+ * One decision: a departure, a drop at departure or a tail drop.  Queue state
+ * is that of the packet's own queue (classic or L4S) after the decision.  What
+ * is the same for many packets comes in the messages below, before the record
+ * that it holds for; with them a reader fills in struct l4s_record_v1.
  *
  * Instances are numbered from 0 as they come, those of all schedulers
  * together, and a number does not come again when its instance is gone: an
  * override that is late finds no instance rather than another one.
  */
 struct l4s_record {
+	struct l4s_header hdr;
+	uint32_t	instance;
+	uint32_t	total_packets;	/* arrived at this queue, mod 2^32 */
+	uint64_t	delay_ns;	/* sojourn; of a tail drop, the head's */
+	uint32_t	drop_probability; /* p_C or p_L (RFC 9332, A.1), Q31 */
+	uint32_t	accumulated;	/* Q31; below 1.5 */
+	uint32_t	queue_length;	/* packets */
+	uint32_t	length_in_bytes;
+	uint32_t	packet_length;	/* bytes, IP header included */
+	uint8_t		queue_type;	/* L4S_QUEUE_CLASSIC or _L4S */
+	uint8_t		actions;	/* L4S_ACTIONS() */
+	uint8_t		reason;		/* L4S_REASON_* */
+	uint8_t		status;		/* L4S_STATUS_* */
+};
+
+/*
+ * What was done, what DualPI2 alone would have done, what an override asked
+ * (enqueue if none did), and the codepoint on arrival.
+ */
+#define	L4S_ACTIONS(action, base, override, ecn)			\
+	((action) | (base) << 2 | (override) << 4 | (ecn) << 6)
+
+/*
+ * The configuration of an instance, when it changes.  A keyframe is this, the
+ * totals of both queues and the state, at the instance's begin, when a
+ * descriptor begins to read records, and after one was told of a loss.
+ */
+struct l4s_config {
+	struct l4s_header hdr;
+	uint32_t	instance;
+	uint32_t	sched;		/* scheduler number (ipfw sched N) */
+	uint32_t	target;		/* us, after steering */
+	uint32_t	tupdate;	/* us, after steering */
+	uint32_t	max_burst;	/* us */
+	uint32_t	max_ecn_threshold; /* Q31 */
+	uint32_t	alpha;		/* 2^-13 Hz, after steering */
+	uint32_t	beta;		/* 2^-13 Hz, after steering */
+	uint32_t	flags;		/* L4S_FLAG_* */
+	uint32_t	pad;
+};
+
+/*
+ * What changes with an update of p' and with an override.  The samples are
+ * those of RFC 8033, section 4.3; between two keyframes they follow from the
+ * records.
+ */
+struct l4s_state {
+	struct l4s_header hdr;
+	uint32_t	instance;
+	uint32_t	base_probability; /* p' of RFC 9332, Q31 */
+	uint32_t	previous_queue_delay; /* us, at the last update */
+	uint32_t	burst_allowance; /* us left */
+	uint64_t	override_id;	/* the newest; 0: none so far */
+	uint32_t	sample_us[2];	/* by queue: mean of a sample */
+	uint32_t	sample_bytes[2]; /* of the sample under way */
+};
+
+/* What was counted of a queue. */
+struct l4s_totals {
+	struct l4s_header hdr;
+	uint32_t	instance;
+	uint32_t	queue;		/* L4S_QUEUE_CLASSIC or _L4S */
+	uint64_t	total_packets;	/* arrived */
+	uint64_t	left_bytes;	/* sent or dropped; those that wait
+					   come on top in total_bytes */
+	uint64_t	total_drops;
+	uint64_t	sample_start_ns; /* of the sample under way; 0: none */
+};
+
+/*
+ * A decision as version 1 wrote it and as readers fill it in.  Fields that the
+ * published kernel log (Deol et al.) has are numbered by their place in it.
+ * Delays that pass 2^32 - 1 us are written as 2^32 - 1.
+ */
+struct l4s_record_v1 {
 	struct l4s_header hdr;
 
 	uint32_t	sched;		/* scheduler number (ipfw sched N) */
@@ -173,7 +253,7 @@ struct l4s_loss {
 	uint64_t	lost;		/* how many */
 	uint32_t	stream;		/* L4S_STREAM_*: which they were of */
 	uint32_t	pad;
-	uint8_t		reserved[128];	/* zero */
+	uint8_t		reserved[24];	/* zero */
 };
 
 #define	L4S_EVENT_WATCHDOG	1	/* deadline missed: plain DualPI2 decides */
@@ -200,7 +280,7 @@ struct l4s_event {
 	uint64_t	value;		/* WATCHDOG: misses so far;
 					   OVERLOAD_END: ns in overload since
 					   OVERLOAD; else 0 */
-	uint8_t		reserved[120];	/* zero */
+	uint8_t		reserved[16];	/* zero */
 };
 
 /*
@@ -618,6 +698,11 @@ struct l4s_reply {
 #define	L4S_ENOMEM		8
 
 _Static_assert(sizeof(struct l4s_record) == L4S_RECORD_SIZE, "l4s_record");
+_Static_assert(sizeof(struct l4s_config) == L4S_RECORD_SIZE, "l4s_config");
+_Static_assert(sizeof(struct l4s_state) == L4S_RECORD_SIZE, "l4s_state");
+_Static_assert(sizeof(struct l4s_totals) == L4S_RECORD_SIZE, "l4s_totals");
+_Static_assert(sizeof(struct l4s_record_v1) == L4S_RECORD_V1_SIZE,
+    "l4s_record_v1");
 _Static_assert(sizeof(struct l4s_loss) == L4S_RECORD_SIZE, "l4s_loss");
 _Static_assert(sizeof(struct l4s_event) == L4S_RECORD_SIZE, "l4s_event");
 _Static_assert(sizeof(struct l4s_queue_summary) == 168, "l4s_queue_summary");

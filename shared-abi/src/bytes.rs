@@ -94,6 +94,18 @@ macro_rules! plain {
 plain! {
     l4s_header { version type_ pad length seq time_ns }
     l4s_record {
+        hdr instance total_packets delay_ns drop_probability accumulated queue_length
+        length_in_bytes packet_length queue_type actions reason status
+    }
+    l4s_config {
+        hdr instance sched target tupdate max_burst max_ecn_threshold alpha beta flags pad
+    }
+    l4s_state {
+        hdr instance base_probability previous_queue_delay burst_allowance override_id sample_us
+        sample_bytes
+    }
+    l4s_totals { hdr instance queue total_packets left_bytes total_drops sample_start_ns }
+    l4s_record_v1 {
         hdr sched instance sojourn_ns override_id queue_type dequeue_action base_action reason ecn
         override_action status qdelay_reference tupdate max_burst max_ecn_threshold alpha beta
         flags burst_allowance drop_probability current_queue_delay previous_queue_delay

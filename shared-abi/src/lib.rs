@@ -2,12 +2,13 @@
 //!
 //! [`raw`] is bindgen's output from `include/l4sllm_abi.h`, the only
 //! description of the interface. The types here are its checked form: a
-//! [`Message`] that came out of [`Message::from_bytes`] has a version, type,
+//! [`Message`] that came out of a [`Decoder`] has a version, type,
 //! length and codes that this crate knows, so that nobody downstream asks
 //! again. `ABI.md` describes the interface for people.
 
 pub mod bytes;
 mod codes;
+mod decoder;
 mod error;
 mod frame;
 mod message;
@@ -20,9 +21,10 @@ mod request;
 mod summary;
 
 pub use codes::{Action, Dither, Ecn, EventCode, NativeAqm, Op, Queue, Reason, Refusal, Stream};
+pub use decoder::{Decoder, Messages};
 pub use error::AbiError;
 pub use frame::{FRAME_SIZE, MAX_REQUEST, Reply, Request};
-pub use message::{Event, Message, Record, header, messages};
+pub use message::{Context, Event, Message, Record, header};
 pub use overrides::{Factor, Factors, Mode, OVERRIDE_SIZE, Override, Steer};
 pub use params::{Limits, Params};
 pub use queues::{QueueStats, Queues};
@@ -32,6 +34,9 @@ pub use summary::{QueueSummary, SUMMARY_SIZE, Summary};
 /// Bytes of one message of the stream of records, whatever its type; see
 /// [`SUMMARY_SIZE`] for the other stream.
 pub const MESSAGE_SIZE: usize = raw::L4S_RECORD_SIZE as usize;
+
+/// Bytes of one message of version 1.
+pub const V1_SIZE: usize = raw::L4S_RECORD_V1_SIZE as usize;
 
 /// Least and greatest version of the interface that this crate speaks.
 pub const VERSIONS: (u16, u16) = (raw::L4S_ABI_VERSION_MIN as u16, raw::L4S_ABI_VERSION as u16);

@@ -2,8 +2,8 @@
 
 use crate::bytes::{self, Plain};
 use crate::{
-    AbiError, Action, Ecn, EventCode, MESSAGE_SIZE, Queue, Reason, SUMMARY_SIZE, Stream, Summary,
-    check, raw,
+    AbiError, Action, Decoder, Ecn, EventCode, MESSAGE_SIZE, Queue, Reason, SUMMARY_SIZE, Stream,
+    Summary, V1_SIZE, check, raw,
 };
 
 const HEADER_SIZE: usize = size_of::<raw::l4s_header>();
@@ -39,6 +39,33 @@ pub enum Message {
     },
     /// Something that happened to the device.
     Event(Event),
+    /// What records are filled in with ([`Decoder`]).
+    Context(Context),
+}
+
+/// A message that only a [`Decoder`] has a use for: configuration, state or
+/// totals of an instance, or a record of one whose first keyframe is yet to
+/// come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Context {
+    /// Position in the stream.
+    pub seq: u64,
+    /// When it was written, ns.
+    pub time_ns: u64,
+    bytes: [u8; MESSAGE_SIZE],
+}
+
+impl Context {
+    pub(crate) fn new(message: &[u8]) -> Result<Context, AbiError> {
+        let header = header_of(message)?;
+        let mut bytes = [0; MESSAGE_SIZE];
+        bytes.copy_from_slice(message);
+        Ok(Context {
+            seq: header.seq,
+            time_ns: header.time_ns,
+            bytes,
+        })
+    }
 }
 
 impl Message {
@@ -56,41 +83,12 @@ impl Message {
         Ok(Some(header.length as usize))
     }
 
-    /// Checks one message.
+    /// Checks one message, which is not filled in: see [`Decoder::decode`].
     ///
     /// # Errors
-    /// Wrong length, version, unknown type or code, a value out of range, or
-    /// padding that is not zero.
+    /// Those of [`Decoder::decode`].
     pub fn from_bytes(message: &[u8]) -> Result<Message, AbiError> {
-        let length = Message::length(message)?.unwrap_or(MESSAGE_SIZE);
-        if message.len() != length {
-            return Err(AbiError::Length {
-                what: "message",
-                got: message.len(),
-                want: length,
-            });
-        }
-        let header: raw::l4s_header = bytes::from_bytes(&message[..HEADER_SIZE])?;
-        match u32::from(header.type_) {
-            raw::L4S_RECORD_DECISION => {
-                Record::try_from(bytes::from_bytes::<raw::l4s_record>(message)?)
-                    .map(Message::Decision)
-            }
-            raw::L4S_RECORD_SUMMARY => {
-                Summary::try_from(bytes::from_bytes::<raw::l4s_summary>(message)?)
-                    .map(|summary| Message::Summary(Box::new(summary)))
-            }
-            raw::L4S_RECORD_LOSS => loss(&bytes::from_bytes(message)?),
-            _ => event(&bytes::from_bytes(message)?),
-        }
-    }
-
-    /// Its length, bytes.
-    pub fn size(&self) -> usize {
-        match self {
-            Message::Summary(_) => SUMMARY_SIZE,
-            _ => MESSAGE_SIZE,
-        }
+        Decoder::new().decode(message)
     }
 
     /// Its position in its stream, and that of the message after it.
@@ -99,6 +97,7 @@ impl Message {
             Message::Decision(record) => (record.seq(), 1),
             Message::Summary(summary) => (summary.seq(), 1),
             Message::Event(event) => (event.seq, 1),
+            Message::Context(context) => (context.seq, 1),
             &Message::Loss { seq, lost, .. } => (seq, lost),
         };
         (seq, seq.wrapping_add(messages))
@@ -110,13 +109,16 @@ impl Message {
             Message::Decision(_) => Some(Stream::Records),
             Message::Summary(_) => Some(Stream::Summaries),
             Message::Loss { stream, .. } => Some(*stream),
+            Message::Context(_) => Some(Stream::Records),
             Message::Event(_) => None,
         }
     }
 
-    /// The bytes that the kernel would write.
+    /// The bytes that the kernel would write; of a record, those of version 1,
+    /// which stand alone.
     pub fn to_bytes(&self) -> Vec<u8> {
         match self {
+            Message::Context(context) => context.bytes.to_vec(),
             Message::Decision(record) => record.to_bytes().to_vec(),
             Message::Summary(summary) => summary.to_bytes().to_vec(),
             &Message::Loss {
@@ -129,7 +131,7 @@ impl Message {
                 lost,
                 stream: stream.code(),
                 pad: 0,
-                reserved: [0; 128],
+                reserved: [0; 24],
             })
             .to_vec(),
             Message::Event(e) => bytes::as_bytes(&raw::l4s_event {
@@ -139,33 +141,11 @@ impl Message {
                 code: e.code.code(),
                 pad: 0,
                 value: e.value,
-                reserved: [0; 120],
+                reserved: [0; 16],
             })
             .to_vec(),
         }
     }
-}
-
-/// The messages in the bytes of one read. A partial message at the end is a
-/// [`AbiError::Length`], and nothing after an error is yielded: where one
-/// message is wrong, the boundaries of the next are not to be trusted.
-pub fn messages(mut bytes: &[u8]) -> impl Iterator<Item = Result<Message, AbiError>> {
-    std::iter::from_fn(move || {
-        if bytes.is_empty() {
-            return None;
-        }
-        let length = match Message::length(bytes) {
-            Ok(length) => length.unwrap_or(MESSAGE_SIZE),
-            Err(error) => {
-                bytes = &[];
-                return Some(Err(error));
-            }
-        };
-        let (message, rest) = bytes.split_at(bytes.len().min(length));
-        let message = Message::from_bytes(message);
-        bytes = if message.is_ok() { rest } else { &[] };
-        Some(message)
-    })
 }
 
 /// Something that happened to the device.
@@ -186,42 +166,31 @@ pub struct Event {
     pub value: u64,
 }
 
-/// One decision of the queue: a checked [`raw::l4s_record`], whose fields are
+/// One decision of the queue: a checked [`raw::l4s_record_v1`], whose fields are
 /// read through `Deref`.
 #[derive(Clone, Copy, PartialEq, Debug)]
 #[repr(transparent)]
-pub struct Record(raw::l4s_record);
+pub struct Record(raw::l4s_record_v1);
 
 impl std::ops::Deref for Record {
-    type Target = raw::l4s_record;
-    fn deref(&self) -> &raw::l4s_record {
+    type Target = raw::l4s_record_v1;
+    fn deref(&self) -> &raw::l4s_record_v1 {
         &self.0
     }
 }
 
-impl TryFrom<raw::l4s_record> for Record {
+impl TryFrom<raw::l4s_record_v1> for Record {
     type Error = AbiError;
     /// Checks the header, every coded field and every probability.
-    fn try_from(r: raw::l4s_record) -> Result<Self, AbiError> {
-        const FLAGS: u32 = raw::L4S_FLAG_ECN
-            | raw::L4S_FLAG_RANDOM
-            | raw::L4S_FLAG_RAMP
-            | raw::L4S_FLAG_BURST
-            | raw::L4S_FLAG_MAX_ECNTH;
+    fn try_from(r: raw::l4s_record_v1) -> Result<Self, AbiError> {
         let range = |field, value: u32, ok: bool, want| {
-            check(ok, raw::l4s_record::NAME, field, u64::from(value), want)
+            check(ok, raw::l4s_record_v1::NAME, field, u64::from(value), want)
         };
         let bits = |field, value: u32, known: u32| {
             range(field, value, value & !known == 0, "known bits only")
         };
-        let probability = |field, value: u32| {
-            range(
-                field,
-                value,
-                value <= raw::L4S_PROB_ONE,
-                "0..=2147483647 (Q31)",
-            )
-        };
+        let what = raw::l4s_record_v1::NAME;
+        let probability = |field, value| check_probability(what, field, value);
         check_header(&r.hdr, raw::L4S_RECORD_DECISION)?;
         Queue::try_from(r.queue_type)?;
         Action::try_from(r.dequeue_action)?;
@@ -231,7 +200,7 @@ impl TryFrom<raw::l4s_record> for Record {
         Ecn::try_from(r.ecn)?;
         bits("status", u32::from(r.status), STATUS)?;
         bits("status_flags", r.status_flags, STATUS)?;
-        bits("flags", r.flags, FLAGS)?;
+        check_flags(what, r.flags)?;
         probability("max_ecn_threshold", r.max_ecn_threshold)?;
         probability("drop_probability", r.drop_probability)?;
         probability("base_probability", r.base_probability)?;
@@ -278,32 +247,58 @@ impl Record {
     }
 
     /// The C struct.
-    pub fn raw(&self) -> &raw::l4s_record {
+    pub fn raw(&self) -> &raw::l4s_record_v1 {
         &self.0
     }
 
-    /// The bytes that the kernel would write.
-    pub fn to_bytes(&self) -> [u8; MESSAGE_SIZE] {
-        let mut out = [0; MESSAGE_SIZE];
+    /// The bytes that a kernel of version 1 would write.
+    pub fn to_bytes(&self) -> [u8; V1_SIZE] {
+        let mut out = [0; V1_SIZE];
         out.copy_from_slice(bytes::as_bytes(&self.0));
         out
     }
 }
 
-/// A header for a message of this version; for writers of streams. The length is
-/// the type's, 0 for a type that there is none of.
+/// A header for a message; for writers of streams.  Records are those of
+/// version 1, which stand alone; the length is the type's, 0 for a type that
+/// there is none of.
 pub fn header(type_: u32, seq: u64, time_ns: u64) -> raw::l4s_header {
+    let version = match type_ {
+        raw::L4S_RECORD_DECISION => 1,
+        _ => raw::L4S_ABI_VERSION as u16,
+    };
     raw::l4s_header {
-        version: raw::L4S_ABI_VERSION as u16,
+        version,
         type_: type_ as u8,
         pad: 0,
-        length: length_of(type_).unwrap_or(0) as u32,
+        length: length_of(version, type_).unwrap_or(0) as u32,
         seq,
         time_ns,
     }
 }
 
-fn loss(l: &raw::l4s_loss) -> Result<Message, AbiError> {
+/// The checked header of one whole message.
+pub(crate) fn header_of(message: &[u8]) -> Result<raw::l4s_header, AbiError> {
+    let length = Message::length(message)?.unwrap_or(MESSAGE_SIZE);
+    if message.len() != length {
+        return Err(AbiError::Length {
+            what: "message",
+            got: message.len(),
+            want: length,
+        });
+    }
+    bytes::from_bytes(&message[..HEADER_SIZE])
+}
+
+/// The struct that a message begins with; zeros follow in version 1.
+fn beginning<T: Plain>(message: &[u8]) -> Result<T, AbiError> {
+    let (head, rest) = message.split_at(message.len().min(size_of::<T>()));
+    check_zero(T::NAME, rest)?;
+    bytes::from_bytes(head)
+}
+
+pub(crate) fn loss(message: &[u8]) -> Result<Message, AbiError> {
+    let l: raw::l4s_loss = beginning(message)?;
     check_header(&l.hdr, raw::L4S_RECORD_LOSS)?;
     check(
         l.lost > 0,
@@ -328,7 +323,8 @@ fn loss(l: &raw::l4s_loss) -> Result<Message, AbiError> {
     })
 }
 
-fn event(e: &raw::l4s_event) -> Result<Message, AbiError> {
+pub(crate) fn event(message: &[u8]) -> Result<Message, AbiError> {
+    let e: raw::l4s_event = beginning(message)?;
     check_header(&e.hdr, raw::L4S_RECORD_EVENT)?;
     let code = EventCode::try_from(e.code)?;
     check(
@@ -349,6 +345,25 @@ fn event(e: &raw::l4s_event) -> Result<Message, AbiError> {
     }))
 }
 
+pub(crate) fn check_flags(what: &'static str, flags: u32) -> Result<(), AbiError> {
+    const FLAGS: u32 = raw::L4S_FLAG_ECN
+        | raw::L4S_FLAG_RANDOM
+        | raw::L4S_FLAG_RAMP
+        | raw::L4S_FLAG_BURST
+        | raw::L4S_FLAG_MAX_ECNTH;
+    let known = flags & !FLAGS == 0;
+    check(known, what, "flags", flags.into(), "known bits only")
+}
+
+pub(crate) fn check_probability(
+    what: &'static str,
+    field: &'static str,
+    value: u32,
+) -> Result<(), AbiError> {
+    let ok = value <= raw::L4S_PROB_ONE;
+    check(ok, what, field, value.into(), "0..=2147483647 (Q31)")
+}
+
 pub(crate) fn check_header(h: &raw::l4s_header, type_: u32) -> Result<(), AbiError> {
     let what = raw::l4s_header::NAME;
     crate::check_version_within(what, h.version, crate::MESSAGE_VERSIONS)?;
@@ -360,12 +375,12 @@ pub(crate) fn check_header(h: &raw::l4s_header, type_: u32) -> Result<(), AbiErr
         u64::from(got),
         "the struct's own",
     )?;
-    let Some(want) = length_of(type_) else {
+    let Some(want) = length_of(h.version, type_) else {
         return Err(AbiError::Range {
             what,
             field: "type",
             got: u64::from(h.type_),
-            want: "one of L4S_RECORD_DECISION L4S_RECORD_LOSS L4S_RECORD_EVENT L4S_RECORD_SUMMARY",
+            want: "one of the L4S_RECORD_ types of its version",
         });
     };
     if h.length as usize != want {
@@ -378,13 +393,15 @@ pub(crate) fn check_header(h: &raw::l4s_header, type_: u32) -> Result<(), AbiErr
     check(h.pad == 0, what, "pad", u64::from(h.pad), "0")
 }
 
-/// Bytes of a message of a type; `None`: there is no such type.
-fn length_of(type_: u32) -> Option<usize> {
-    match type_ {
-        raw::L4S_RECORD_DECISION | raw::L4S_RECORD_LOSS | raw::L4S_RECORD_EVENT => {
-            Some(MESSAGE_SIZE)
+/// Bytes of a message of a type; `None`: the version has no such type.
+fn length_of(version: u16, type_: u32) -> Option<usize> {
+    match (version, type_) {
+        (1, raw::L4S_RECORD_DECISION | raw::L4S_RECORD_LOSS | raw::L4S_RECORD_EVENT) => {
+            Some(V1_SIZE)
         }
-        raw::L4S_RECORD_SUMMARY => Some(SUMMARY_SIZE),
+        (1, _) => None,
+        (_, raw::L4S_RECORD_SUMMARY) => Some(SUMMARY_SIZE),
+        (_, raw::L4S_RECORD_DECISION..=raw::L4S_RECORD_TOTALS) => Some(MESSAGE_SIZE),
         _ => None,
     }
 }

@@ -20,8 +20,12 @@ pub const L4S_ECN_CE: u32 = 3;
 pub const L4S_RECORD_DECISION: u32 = 1;
 pub const L4S_RECORD_LOSS: u32 = 2;
 pub const L4S_RECORD_EVENT: u32 = 3;
+pub const L4S_RECORD_CONFIG: u32 = 4;
+pub const L4S_RECORD_STATE: u32 = 5;
+pub const L4S_RECORD_TOTALS: u32 = 6;
 pub const L4S_RECORD_SUMMARY: u32 = 8;
-pub const L4S_RECORD_SIZE: u32 = 168;
+pub const L4S_RECORD_SIZE: u32 = 64;
+pub const L4S_RECORD_V1_SIZE: u32 = 168;
 pub const L4S_REASON_BASE: u32 = 0;
 pub const L4S_REASON_ONCE: u32 = 1;
 pub const L4S_REASON_HOLD: u32 = 2;
@@ -127,6 +131,146 @@ const _: () = {
 #[derive(Debug, Default, Copy, Clone, PartialEq)]
 pub struct l4s_record {
     pub hdr: l4s_header,
+    pub instance: u32,
+    pub total_packets: u32,
+    pub delay_ns: u64,
+    pub drop_probability: u32,
+    pub accumulated: u32,
+    pub queue_length: u32,
+    pub length_in_bytes: u32,
+    pub packet_length: u32,
+    pub queue_type: u8,
+    pub actions: u8,
+    pub reason: u8,
+    pub status: u8,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of l4s_record"][::core::mem::size_of::<l4s_record>() - 64usize];
+    ["Alignment of l4s_record"][::core::mem::align_of::<l4s_record>() - 8usize];
+    ["Offset of field: l4s_record::hdr"][::core::mem::offset_of!(l4s_record, hdr) - 0usize];
+    ["Offset of field: l4s_record::instance"]
+        [::core::mem::offset_of!(l4s_record, instance) - 24usize];
+    ["Offset of field: l4s_record::total_packets"]
+        [::core::mem::offset_of!(l4s_record, total_packets) - 28usize];
+    ["Offset of field: l4s_record::delay_ns"]
+        [::core::mem::offset_of!(l4s_record, delay_ns) - 32usize];
+    ["Offset of field: l4s_record::drop_probability"]
+        [::core::mem::offset_of!(l4s_record, drop_probability) - 40usize];
+    ["Offset of field: l4s_record::accumulated"]
+        [::core::mem::offset_of!(l4s_record, accumulated) - 44usize];
+    ["Offset of field: l4s_record::queue_length"]
+        [::core::mem::offset_of!(l4s_record, queue_length) - 48usize];
+    ["Offset of field: l4s_record::length_in_bytes"]
+        [::core::mem::offset_of!(l4s_record, length_in_bytes) - 52usize];
+    ["Offset of field: l4s_record::packet_length"]
+        [::core::mem::offset_of!(l4s_record, packet_length) - 56usize];
+    ["Offset of field: l4s_record::queue_type"]
+        [::core::mem::offset_of!(l4s_record, queue_type) - 60usize];
+    ["Offset of field: l4s_record::actions"]
+        [::core::mem::offset_of!(l4s_record, actions) - 61usize];
+    ["Offset of field: l4s_record::reason"][::core::mem::offset_of!(l4s_record, reason) - 62usize];
+    ["Offset of field: l4s_record::status"][::core::mem::offset_of!(l4s_record, status) - 63usize];
+};
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone, PartialEq)]
+pub struct l4s_config {
+    pub hdr: l4s_header,
+    pub instance: u32,
+    pub sched: u32,
+    pub target: u32,
+    pub tupdate: u32,
+    pub max_burst: u32,
+    pub max_ecn_threshold: u32,
+    pub alpha: u32,
+    pub beta: u32,
+    pub flags: u32,
+    pub pad: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of l4s_config"][::core::mem::size_of::<l4s_config>() - 64usize];
+    ["Alignment of l4s_config"][::core::mem::align_of::<l4s_config>() - 8usize];
+    ["Offset of field: l4s_config::hdr"][::core::mem::offset_of!(l4s_config, hdr) - 0usize];
+    ["Offset of field: l4s_config::instance"]
+        [::core::mem::offset_of!(l4s_config, instance) - 24usize];
+    ["Offset of field: l4s_config::sched"][::core::mem::offset_of!(l4s_config, sched) - 28usize];
+    ["Offset of field: l4s_config::target"][::core::mem::offset_of!(l4s_config, target) - 32usize];
+    ["Offset of field: l4s_config::tupdate"]
+        [::core::mem::offset_of!(l4s_config, tupdate) - 36usize];
+    ["Offset of field: l4s_config::max_burst"]
+        [::core::mem::offset_of!(l4s_config, max_burst) - 40usize];
+    ["Offset of field: l4s_config::max_ecn_threshold"]
+        [::core::mem::offset_of!(l4s_config, max_ecn_threshold) - 44usize];
+    ["Offset of field: l4s_config::alpha"][::core::mem::offset_of!(l4s_config, alpha) - 48usize];
+    ["Offset of field: l4s_config::beta"][::core::mem::offset_of!(l4s_config, beta) - 52usize];
+    ["Offset of field: l4s_config::flags"][::core::mem::offset_of!(l4s_config, flags) - 56usize];
+    ["Offset of field: l4s_config::pad"][::core::mem::offset_of!(l4s_config, pad) - 60usize];
+};
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone, PartialEq)]
+pub struct l4s_state {
+    pub hdr: l4s_header,
+    pub instance: u32,
+    pub base_probability: u32,
+    pub previous_queue_delay: u32,
+    pub burst_allowance: u32,
+    pub override_id: u64,
+    pub sample_us: [u32; 2usize],
+    pub sample_bytes: [u32; 2usize],
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of l4s_state"][::core::mem::size_of::<l4s_state>() - 64usize];
+    ["Alignment of l4s_state"][::core::mem::align_of::<l4s_state>() - 8usize];
+    ["Offset of field: l4s_state::hdr"][::core::mem::offset_of!(l4s_state, hdr) - 0usize];
+    ["Offset of field: l4s_state::instance"]
+        [::core::mem::offset_of!(l4s_state, instance) - 24usize];
+    ["Offset of field: l4s_state::base_probability"]
+        [::core::mem::offset_of!(l4s_state, base_probability) - 28usize];
+    ["Offset of field: l4s_state::previous_queue_delay"]
+        [::core::mem::offset_of!(l4s_state, previous_queue_delay) - 32usize];
+    ["Offset of field: l4s_state::burst_allowance"]
+        [::core::mem::offset_of!(l4s_state, burst_allowance) - 36usize];
+    ["Offset of field: l4s_state::override_id"]
+        [::core::mem::offset_of!(l4s_state, override_id) - 40usize];
+    ["Offset of field: l4s_state::sample_us"]
+        [::core::mem::offset_of!(l4s_state, sample_us) - 48usize];
+    ["Offset of field: l4s_state::sample_bytes"]
+        [::core::mem::offset_of!(l4s_state, sample_bytes) - 56usize];
+};
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone, PartialEq)]
+pub struct l4s_totals {
+    pub hdr: l4s_header,
+    pub instance: u32,
+    pub queue: u32,
+    pub total_packets: u64,
+    pub left_bytes: u64,
+    pub total_drops: u64,
+    pub sample_start_ns: u64,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of l4s_totals"][::core::mem::size_of::<l4s_totals>() - 64usize];
+    ["Alignment of l4s_totals"][::core::mem::align_of::<l4s_totals>() - 8usize];
+    ["Offset of field: l4s_totals::hdr"][::core::mem::offset_of!(l4s_totals, hdr) - 0usize];
+    ["Offset of field: l4s_totals::instance"]
+        [::core::mem::offset_of!(l4s_totals, instance) - 24usize];
+    ["Offset of field: l4s_totals::queue"][::core::mem::offset_of!(l4s_totals, queue) - 28usize];
+    ["Offset of field: l4s_totals::total_packets"]
+        [::core::mem::offset_of!(l4s_totals, total_packets) - 32usize];
+    ["Offset of field: l4s_totals::left_bytes"]
+        [::core::mem::offset_of!(l4s_totals, left_bytes) - 40usize];
+    ["Offset of field: l4s_totals::total_drops"]
+        [::core::mem::offset_of!(l4s_totals, total_drops) - 48usize];
+    ["Offset of field: l4s_totals::sample_start_ns"]
+        [::core::mem::offset_of!(l4s_totals, sample_start_ns) - 56usize];
+};
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone, PartialEq)]
+pub struct l4s_record_v1 {
+    pub hdr: l4s_header,
     pub sched: u32,
     pub instance: u32,
     pub sojourn_ns: u64,
@@ -164,83 +308,89 @@ pub struct l4s_record {
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of l4s_record"][::core::mem::size_of::<l4s_record>() - 168usize];
-    ["Alignment of l4s_record"][::core::mem::align_of::<l4s_record>() - 8usize];
-    ["Offset of field: l4s_record::hdr"][::core::mem::offset_of!(l4s_record, hdr) - 0usize];
-    ["Offset of field: l4s_record::sched"][::core::mem::offset_of!(l4s_record, sched) - 24usize];
-    ["Offset of field: l4s_record::instance"]
-        [::core::mem::offset_of!(l4s_record, instance) - 28usize];
-    ["Offset of field: l4s_record::sojourn_ns"]
-        [::core::mem::offset_of!(l4s_record, sojourn_ns) - 32usize];
-    ["Offset of field: l4s_record::override_id"]
-        [::core::mem::offset_of!(l4s_record, override_id) - 40usize];
-    ["Offset of field: l4s_record::queue_type"]
-        [::core::mem::offset_of!(l4s_record, queue_type) - 48usize];
-    ["Offset of field: l4s_record::dequeue_action"]
-        [::core::mem::offset_of!(l4s_record, dequeue_action) - 49usize];
-    ["Offset of field: l4s_record::base_action"]
-        [::core::mem::offset_of!(l4s_record, base_action) - 50usize];
-    ["Offset of field: l4s_record::reason"][::core::mem::offset_of!(l4s_record, reason) - 51usize];
-    ["Offset of field: l4s_record::ecn"][::core::mem::offset_of!(l4s_record, ecn) - 52usize];
-    ["Offset of field: l4s_record::override_action"]
-        [::core::mem::offset_of!(l4s_record, override_action) - 53usize];
-    ["Offset of field: l4s_record::status"][::core::mem::offset_of!(l4s_record, status) - 54usize];
-    ["Offset of field: l4s_record::qdelay_reference"]
-        [::core::mem::offset_of!(l4s_record, qdelay_reference) - 56usize];
-    ["Offset of field: l4s_record::tupdate"]
-        [::core::mem::offset_of!(l4s_record, tupdate) - 60usize];
-    ["Offset of field: l4s_record::max_burst"]
-        [::core::mem::offset_of!(l4s_record, max_burst) - 64usize];
-    ["Offset of field: l4s_record::max_ecn_threshold"]
-        [::core::mem::offset_of!(l4s_record, max_ecn_threshold) - 68usize];
-    ["Offset of field: l4s_record::alpha"][::core::mem::offset_of!(l4s_record, alpha) - 72usize];
-    ["Offset of field: l4s_record::beta"][::core::mem::offset_of!(l4s_record, beta) - 76usize];
-    ["Offset of field: l4s_record::flags"][::core::mem::offset_of!(l4s_record, flags) - 80usize];
-    ["Offset of field: l4s_record::burst_allowance"]
-        [::core::mem::offset_of!(l4s_record, burst_allowance) - 84usize];
-    ["Offset of field: l4s_record::drop_probability"]
-        [::core::mem::offset_of!(l4s_record, drop_probability) - 88usize];
-    ["Offset of field: l4s_record::current_queue_delay"]
-        [::core::mem::offset_of!(l4s_record, current_queue_delay) - 92usize];
-    ["Offset of field: l4s_record::previous_queue_delay"]
-        [::core::mem::offset_of!(l4s_record, previous_queue_delay) - 96usize];
-    ["Offset of field: l4s_record::average_dequeue_time"]
-        [::core::mem::offset_of!(l4s_record, average_dequeue_time) - 100usize];
-    ["Offset of field: l4s_record::accumulated_probability"]
-        [::core::mem::offset_of!(l4s_record, accumulated_probability) - 104usize];
-    ["Offset of field: l4s_record::measurement_start_time"]
-        [::core::mem::offset_of!(l4s_record, measurement_start_time) - 112usize];
-    ["Offset of field: l4s_record::dequeue_count"]
-        [::core::mem::offset_of!(l4s_record, dequeue_count) - 120usize];
-    ["Offset of field: l4s_record::status_flags"]
-        [::core::mem::offset_of!(l4s_record, status_flags) - 124usize];
-    ["Offset of field: l4s_record::total_packets"]
-        [::core::mem::offset_of!(l4s_record, total_packets) - 128usize];
-    ["Offset of field: l4s_record::total_bytes"]
-        [::core::mem::offset_of!(l4s_record, total_bytes) - 136usize];
-    ["Offset of field: l4s_record::queue_length"]
-        [::core::mem::offset_of!(l4s_record, queue_length) - 144usize];
-    ["Offset of field: l4s_record::length_in_bytes"]
-        [::core::mem::offset_of!(l4s_record, length_in_bytes) - 148usize];
-    ["Offset of field: l4s_record::total_drops"]
-        [::core::mem::offset_of!(l4s_record, total_drops) - 152usize];
-    ["Offset of field: l4s_record::packet_length"]
-        [::core::mem::offset_of!(l4s_record, packet_length) - 160usize];
-    ["Offset of field: l4s_record::base_probability"]
-        [::core::mem::offset_of!(l4s_record, base_probability) - 164usize];
+    ["Size of l4s_record_v1"][::core::mem::size_of::<l4s_record_v1>() - 168usize];
+    ["Alignment of l4s_record_v1"][::core::mem::align_of::<l4s_record_v1>() - 8usize];
+    ["Offset of field: l4s_record_v1::hdr"][::core::mem::offset_of!(l4s_record_v1, hdr) - 0usize];
+    ["Offset of field: l4s_record_v1::sched"]
+        [::core::mem::offset_of!(l4s_record_v1, sched) - 24usize];
+    ["Offset of field: l4s_record_v1::instance"]
+        [::core::mem::offset_of!(l4s_record_v1, instance) - 28usize];
+    ["Offset of field: l4s_record_v1::sojourn_ns"]
+        [::core::mem::offset_of!(l4s_record_v1, sojourn_ns) - 32usize];
+    ["Offset of field: l4s_record_v1::override_id"]
+        [::core::mem::offset_of!(l4s_record_v1, override_id) - 40usize];
+    ["Offset of field: l4s_record_v1::queue_type"]
+        [::core::mem::offset_of!(l4s_record_v1, queue_type) - 48usize];
+    ["Offset of field: l4s_record_v1::dequeue_action"]
+        [::core::mem::offset_of!(l4s_record_v1, dequeue_action) - 49usize];
+    ["Offset of field: l4s_record_v1::base_action"]
+        [::core::mem::offset_of!(l4s_record_v1, base_action) - 50usize];
+    ["Offset of field: l4s_record_v1::reason"]
+        [::core::mem::offset_of!(l4s_record_v1, reason) - 51usize];
+    ["Offset of field: l4s_record_v1::ecn"][::core::mem::offset_of!(l4s_record_v1, ecn) - 52usize];
+    ["Offset of field: l4s_record_v1::override_action"]
+        [::core::mem::offset_of!(l4s_record_v1, override_action) - 53usize];
+    ["Offset of field: l4s_record_v1::status"]
+        [::core::mem::offset_of!(l4s_record_v1, status) - 54usize];
+    ["Offset of field: l4s_record_v1::qdelay_reference"]
+        [::core::mem::offset_of!(l4s_record_v1, qdelay_reference) - 56usize];
+    ["Offset of field: l4s_record_v1::tupdate"]
+        [::core::mem::offset_of!(l4s_record_v1, tupdate) - 60usize];
+    ["Offset of field: l4s_record_v1::max_burst"]
+        [::core::mem::offset_of!(l4s_record_v1, max_burst) - 64usize];
+    ["Offset of field: l4s_record_v1::max_ecn_threshold"]
+        [::core::mem::offset_of!(l4s_record_v1, max_ecn_threshold) - 68usize];
+    ["Offset of field: l4s_record_v1::alpha"]
+        [::core::mem::offset_of!(l4s_record_v1, alpha) - 72usize];
+    ["Offset of field: l4s_record_v1::beta"]
+        [::core::mem::offset_of!(l4s_record_v1, beta) - 76usize];
+    ["Offset of field: l4s_record_v1::flags"]
+        [::core::mem::offset_of!(l4s_record_v1, flags) - 80usize];
+    ["Offset of field: l4s_record_v1::burst_allowance"]
+        [::core::mem::offset_of!(l4s_record_v1, burst_allowance) - 84usize];
+    ["Offset of field: l4s_record_v1::drop_probability"]
+        [::core::mem::offset_of!(l4s_record_v1, drop_probability) - 88usize];
+    ["Offset of field: l4s_record_v1::current_queue_delay"]
+        [::core::mem::offset_of!(l4s_record_v1, current_queue_delay) - 92usize];
+    ["Offset of field: l4s_record_v1::previous_queue_delay"]
+        [::core::mem::offset_of!(l4s_record_v1, previous_queue_delay) - 96usize];
+    ["Offset of field: l4s_record_v1::average_dequeue_time"]
+        [::core::mem::offset_of!(l4s_record_v1, average_dequeue_time) - 100usize];
+    ["Offset of field: l4s_record_v1::accumulated_probability"]
+        [::core::mem::offset_of!(l4s_record_v1, accumulated_probability) - 104usize];
+    ["Offset of field: l4s_record_v1::measurement_start_time"]
+        [::core::mem::offset_of!(l4s_record_v1, measurement_start_time) - 112usize];
+    ["Offset of field: l4s_record_v1::dequeue_count"]
+        [::core::mem::offset_of!(l4s_record_v1, dequeue_count) - 120usize];
+    ["Offset of field: l4s_record_v1::status_flags"]
+        [::core::mem::offset_of!(l4s_record_v1, status_flags) - 124usize];
+    ["Offset of field: l4s_record_v1::total_packets"]
+        [::core::mem::offset_of!(l4s_record_v1, total_packets) - 128usize];
+    ["Offset of field: l4s_record_v1::total_bytes"]
+        [::core::mem::offset_of!(l4s_record_v1, total_bytes) - 136usize];
+    ["Offset of field: l4s_record_v1::queue_length"]
+        [::core::mem::offset_of!(l4s_record_v1, queue_length) - 144usize];
+    ["Offset of field: l4s_record_v1::length_in_bytes"]
+        [::core::mem::offset_of!(l4s_record_v1, length_in_bytes) - 148usize];
+    ["Offset of field: l4s_record_v1::total_drops"]
+        [::core::mem::offset_of!(l4s_record_v1, total_drops) - 152usize];
+    ["Offset of field: l4s_record_v1::packet_length"]
+        [::core::mem::offset_of!(l4s_record_v1, packet_length) - 160usize];
+    ["Offset of field: l4s_record_v1::base_probability"]
+        [::core::mem::offset_of!(l4s_record_v1, base_probability) - 164usize];
 };
 #[repr(C)]
-#[derive(Debug, Copy, Clone, PartialEq)]
+#[derive(Debug, Default, Copy, Clone, PartialEq)]
 pub struct l4s_loss {
     pub hdr: l4s_header,
     pub lost: u64,
     pub stream: u32,
     pub pad: u32,
-    pub reserved: [u8; 128usize],
+    pub reserved: [u8; 24usize],
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of l4s_loss"][::core::mem::size_of::<l4s_loss>() - 168usize];
+    ["Size of l4s_loss"][::core::mem::size_of::<l4s_loss>() - 64usize];
     ["Alignment of l4s_loss"][::core::mem::align_of::<l4s_loss>() - 8usize];
     ["Offset of field: l4s_loss::hdr"][::core::mem::offset_of!(l4s_loss, hdr) - 0usize];
     ["Offset of field: l4s_loss::lost"][::core::mem::offset_of!(l4s_loss, lost) - 24usize];
@@ -248,17 +398,8 @@ const _: () = {
     ["Offset of field: l4s_loss::pad"][::core::mem::offset_of!(l4s_loss, pad) - 36usize];
     ["Offset of field: l4s_loss::reserved"][::core::mem::offset_of!(l4s_loss, reserved) - 40usize];
 };
-impl Default for l4s_loss {
-    fn default() -> Self {
-        let mut s = ::core::mem::MaybeUninit::<Self>::uninit();
-        unsafe {
-            ::core::ptr::write_bytes(s.as_mut_ptr(), 0, 1);
-            s.assume_init()
-        }
-    }
-}
 #[repr(C)]
-#[derive(Debug, Copy, Clone, PartialEq)]
+#[derive(Debug, Default, Copy, Clone, PartialEq)]
 pub struct l4s_event {
     pub hdr: l4s_header,
     pub sched: u32,
@@ -266,11 +407,11 @@ pub struct l4s_event {
     pub code: u32,
     pub pad: u32,
     pub value: u64,
-    pub reserved: [u8; 120usize],
+    pub reserved: [u8; 16usize],
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of l4s_event"][::core::mem::size_of::<l4s_event>() - 168usize];
+    ["Size of l4s_event"][::core::mem::size_of::<l4s_event>() - 64usize];
     ["Alignment of l4s_event"][::core::mem::align_of::<l4s_event>() - 8usize];
     ["Offset of field: l4s_event::hdr"][::core::mem::offset_of!(l4s_event, hdr) - 0usize];
     ["Offset of field: l4s_event::sched"][::core::mem::offset_of!(l4s_event, sched) - 24usize];
@@ -282,15 +423,6 @@ const _: () = {
     ["Offset of field: l4s_event::reserved"]
         [::core::mem::offset_of!(l4s_event, reserved) - 48usize];
 };
-impl Default for l4s_event {
-    fn default() -> Self {
-        let mut s = ::core::mem::MaybeUninit::<Self>::uninit();
-        unsafe {
-            ::core::ptr::write_bytes(s.as_mut_ptr(), 0, 1);
-            s.assume_init()
-        }
-    }
-}
 #[repr(C)]
 #[derive(Debug, Default, Copy, Clone, PartialEq)]
 pub struct l4s_queue_summary {

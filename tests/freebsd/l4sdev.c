@@ -56,9 +56,9 @@ matches(const struct l4s_record *r, int argc, char **argv)
 		const char	*key;
 		int		value;
 	} fields[] = {
-		{ "queue", r->queue_type }, { "action", r->dequeue_action },
-		{ "base", r->base_action }, { "reason", r->reason },
-		{ "ecn", r->ecn },
+		{ "queue", r->queue_type }, { "action", r->actions & 3 },
+		{ "base", r->actions >> 2 & 3 }, { "reason", r->reason },
+		{ "ecn", r->actions >> 6 },
 	};
 	size_t f, length;
 	int i;

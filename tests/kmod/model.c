@@ -10,6 +10,7 @@
 #include "router.h"
 
 #define	QUEUE_MAX	256
+#define	REFERENCES	1024		/* more than the ring keeps */
 #define	OBSERVERS	3
 
 struct fifo {
@@ -33,6 +34,7 @@ struct observer {
 	uint64_t	expect[2];	/* seq of the next message of each */
 	bool		expecting[2];	/* it is known */
 	uint64_t	latest;		/* time of the last message */
+	struct decoder	decoder;
 };
 
 struct model {
@@ -49,6 +51,9 @@ struct model {
 	uint64_t	override_drops;
 	uint64_t	earned;		/* share of drops so far, Q16 */
 	struct observer	observer[OBSERVERS];
+	/* The newest decisions, by seq, as version 1 described them. */
+	struct l4s_record_v1 reference[REFERENCES];
+	unsigned	exact;		/* records that were compared */
 };
 
 static void	begin(struct model *);
@@ -56,7 +61,7 @@ static void	step(struct model *);
 static void	check_all(struct model *);
 static void	end(struct model *);
 
-void
+unsigned
 model_run(struct choices *choices, unsigned steps)
 {
 	struct model m;
@@ -69,6 +74,7 @@ model_run(struct choices *choices, unsigned steps)
 		check_all(&m);
 	}
 	end(&m);
+	return (m.exact);
 }
 
 /* A number below n.  Input takes as few bytes as can name one, then ends. */
@@ -301,7 +307,7 @@ send(struct model *m)
 }
 
 static void
-check_record(const struct l4s_record *record)
+check_record(const struct l4s_record_v1 *record)
 {
 	CHECK(record->reason < L4S_REASON_COUNT);
 	CHECK(record->dequeue_action == record->base_action ||
@@ -366,10 +372,11 @@ check_message(struct model *m, struct observer *o, const uint8_t *at)
 {
 	union {
 		struct l4s_header hdr;
-		struct l4s_record record;
 		struct l4s_loss loss;
 		struct l4s_summary summary;
 	} u;
+	struct l4s_record_v1 record;
+	bool filled_in;
 	unsigned stream;
 
 	memcpy(&u.hdr, at, sizeof(u.hdr));
@@ -386,6 +393,7 @@ check_message(struct model *m, struct observer *o, const uint8_t *at)
 	o->expecting[stream] = true;
 	CHECK(u.hdr.time_ns <= m->r.now);
 	o->expect[stream] = u.hdr.seq + 1;
+	filled_in = decode(&o->decoder, at, &record);
 	if (u.hdr.type == L4S_RECORD_LOSS) {
 		CHECK(u.loss.lost != 0);
 		o->expect[stream] = u.hdr.seq + u.loss.lost;
@@ -393,13 +401,27 @@ check_message(struct model *m, struct observer *o, const uint8_t *at)
 	}
 	CHECK(u.hdr.time_ns >= o->latest);
 	o->latest = u.hdr.time_ns;
-	if (u.hdr.type == L4S_RECORD_DECISION)
-		check_record(&u.record);
-	else if (u.hdr.type == L4S_RECORD_SUMMARY)
+	if (filled_in) {
+		if (o->decoder.instances[record.instance].exact) {
+			CHECK_EQ(memcmp(&record, &m->reference[record.hdr.seq %
+			    REFERENCES], sizeof(record)), 0);
+			m->exact++;
+		}
+		check_record(&record);
+	} else if (u.hdr.type == L4S_RECORD_SUMMARY)
 		check_summary(&u.summary);
 }
 
 static void
+keep_reference(void *arg, const struct l4s_record_v1 *record)
+{
+	struct model *m = arg;
+
+	m->reference[record->hdr.seq % REFERENCES] = *record;
+}
+
+/* Some messages, or a loss and some; false when none waited. */
+static bool
 read_some(struct model *m, unsigned i)
 {
 	struct observer *o = &m->observer[i];
@@ -410,13 +432,14 @@ read_some(struct model *m, unsigned i)
 	    size >= sizeof(struct l4s_summary);
 
 	if (o->h == NULL)
-		return;
+		return (false);
 	CHECK_EQ(l4s_user_read(o->h, buf, size, m->r.now, &got),
 	    fits ? 0 : L4S_EINVAL);
 	for (at = 0; at < got; at += hdr.length) {
 		memcpy(&hdr, buf + at, sizeof(hdr));
 		check_message(m, o, buf + at);
 	}
+	return (got != 0);
 }
 
 /* A descriptor opens with nothing to read; or one closes, perhaps unread. */
@@ -606,6 +629,7 @@ begin(struct model *m)
 	m->l4s_dscp = params.l4s_dscp;
 	choose_limits(m);
 	m->r = router_create(&params, &m->limits, 16 << below(m, 4));
+	l4s_user_tap(m->r.u, keep_reference, m);
 	for (i = 0; i < OBSERVERS; i++) {
 		m->observer[i].h = l4s_user_open(m->r.u);
 		m->observer[i].streams = L4S_STREAM_RECORDS;
@@ -631,8 +655,13 @@ step(struct model *m)
 			pop(m);
 	} else if (what < 216)
 		send(m);
-	else if (what < 228)
-		read_some(m, below(m, OBSERVERS));
+	else if (what < 224)
+		(void)read_some(m, below(m, OBSERVERS));
+	else if (what < 228) {
+		n = below(m, OBSERVERS);
+		while (read_some(m, n))
+			;
+	}
 	else if (what < 234)
 		pass_time(m);
 	else if (what < 238)

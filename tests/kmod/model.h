@@ -24,7 +24,10 @@ struct choices {
 	uint64_t	random;
 };
 
-/* Runs a router from its creation to its end; a broken promise is a CHECK. */
-void	model_run(struct choices *, unsigned steps);
+/*
+ * Runs a router from its creation to its end; a broken promise is a CHECK.
+ * Returns how many records were read and filled in exactly.
+ */
+unsigned model_run(struct choices *, unsigned steps);
 
 #endif /* !_MODEL_H_ */

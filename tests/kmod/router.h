@@ -9,6 +9,7 @@
 #ifndef _ROUTER_H_
 #define	_ROUTER_H_
 
+#include "decode.h"
 #include "l4s_user.h"
 #include "test.h"
 
@@ -18,6 +19,7 @@ struct router {
 	uint64_t	now;
 	uint64_t	id;		/* of the last override */
 	uint64_t	cookie;
+	struct decoder	decoder;
 };
 
 static inline struct router
@@ -49,29 +51,42 @@ router_put(struct router *r, uint8_t ecn)
 }
 
 /*
- * One packet in and through; its record in *record.  (With both queues empty
- * before, it is this packet's.)
+ * Reads one message of the records; its type, 0 when none waits.  *record is
+ * filled in when it is a decision.
  */
-static inline void
-router_pass(struct router *r, uint8_t ecn, struct l4s_record *record)
+static inline uint8_t
+router_read(struct router *r, struct l4s_record_v1 *record)
 {
-	struct l4s_user_packet out;
 	uint8_t message[L4S_RECORD_SIZE];
 	struct l4s_header hdr;
 	size_t got;
 
+	CHECK_EQ(l4s_user_read(r->h, message, sizeof(message), r->now, &got),
+	    0);
+	if (got == 0)
+		return (0);
+	memcpy(&hdr, message, sizeof(hdr));
+	if (hdr.type == L4S_RECORD_DECISION)
+		CHECK(decode(&r->decoder, message, record));
+	else
+		(void)decode(&r->decoder, message, record);
+	return (hdr.type);
+}
+
+/*
+ * One packet in and through; its record in *record.  (With both queues empty
+ * before, it is this packet's.)
+ */
+static inline void
+router_pass(struct router *r, uint8_t ecn, struct l4s_record_v1 *record)
+{
+	struct l4s_user_packet out;
+
 	CHECK_EQ(router_put(r, ecn), 0);
 	CHECK_EQ(l4s_user_dequeue(r->u, r->now, &out), 1);
 	memset(record, 0, sizeof(*record));
-	for (;;) {
-		CHECK_EQ(l4s_user_read(r->h, message, sizeof(message), r->now,
-		    &got), 0);
-		if (got == 0)
-			break;
-		memcpy(&hdr, message, sizeof(hdr));
-		if (hdr.type == L4S_RECORD_DECISION)
-			memcpy(record, message, sizeof(*record));
-	}
+	while (router_read(r, record) != 0)
+		;
 	CHECK_EQ(record->hdr.type, L4S_RECORD_DECISION);
 	CHECK_EQ(record->dequeue_action, out.action);
 	CHECK_EQ(record->reason, out.reason);

@@ -6,6 +6,7 @@
 
 /* Instances that join a device and leave it, as schedulers do on FreeBSD. */
 
+#include "decode.h"
 #include "handle.h"
 #include "test.h"
 
@@ -15,6 +16,7 @@ struct fixture {
 	struct l4s_handle h;
 	struct l4s_ring	rings[L4S_RINGS];
 	struct l4s_limits limits;
+	struct decoder	decoder;
 	uint64_t	words[L4S_RINGS_BYTES(16) / sizeof(uint64_t)];
 };
 
@@ -26,6 +28,7 @@ set_up(struct fixture *f, uint64_t watchdog_ns)
 	l4s_params_default(&params);
 	l4s_limits_default(&f->limits);
 	f->limits.watchdog_ns = watchdog_ns;
+	memset(&f->decoder, 0, sizeof(f->decoder));
 	l4s_rings_init(f->rings, f->words, 16);
 	l4s_device_init(&f->device, f->rings, &params, &f->limits);
 	CHECK_EQ(l4s_handle_open(&f->device, &f->h, true), 0);
@@ -97,28 +100,30 @@ next_event(struct fixture *f, uint32_t *instance)
 	struct l4s_event event;
 	size_t got;
 
-	CHECK_EQ(l4s_handle_read(&f->h, &event, sizeof(event), 2 * SEC, &got),
-	    0);
-	if (got == 0)
-		return (0);
-	CHECK_EQ(event.hdr.type, L4S_RECORD_EVENT);
+	do {
+		CHECK_EQ(l4s_handle_read(&f->h, &event, sizeof(event), 2 * SEC,
+		    &got), 0);
+		if (got == 0)
+			return (0);
+		CHECK(event.hdr.type != L4S_RECORD_DECISION);
+	} while (event.hdr.type != L4S_RECORD_EVENT);
 	*instance = event.instance;
 	return (event.code);
 }
 
-/* Reads up to the next decision and it; zeros when there is none. */
-static struct l4s_record
+/* Reads up to the next decision, which there is, and it. */
+static struct l4s_record_v1
 next_record(struct fixture *f)
 {
-	struct l4s_record record;
+	struct l4s_record_v1 record;
+	uint8_t message[L4S_RECORD_SIZE];
 	size_t got;
 
 	do {
-		memset(&record, 0, sizeof(record));
-		CHECK_EQ(l4s_handle_read(&f->h, &record, sizeof(record), SEC,
+		CHECK_EQ(l4s_handle_read(&f->h, message, sizeof(message), SEC,
 		    &got), 0);
-	} while (got != 0 && record.hdr.type != L4S_RECORD_DECISION);
-	CHECK_EQ(got, sizeof(record));
+		CHECK_EQ(got, sizeof(message));
+	} while (!decode(&f->decoder, message, &record));
 	return (record);
 }
 
@@ -130,7 +135,7 @@ static void
 numbers_do_not_come_again(void)
 {
 	struct l4s_instance one, two;
-	struct l4s_record record;
+	struct l4s_record_v1 record;
 	struct fixture f;
 	uint32_t before;
 
@@ -248,7 +253,7 @@ dropped_with_their_scheduler(void)
 	    L4S_ECN_ECT0 };
 	struct l4s_pkt_sink sink = { .tail = &sink.head };
 	struct l4s_instance inst;
-	struct l4s_record record;
+	struct l4s_record_v1 record;
 	l4s_pkt_t packets[3];
 	struct l4s_stats s;
 	struct fixture f;

@@ -17,11 +17,13 @@ random_operations(void)
 {
 	struct choices choices;
 	uint64_t seed;
+	unsigned exact = 0;
 
 	for (seed = 1; seed <= SEEDS; seed++) {
 		choices = (struct choices){ .random = seed };
-		model_run(&choices, STEPS);
+		exact += model_run(&choices, STEPS);
 	}
+	CHECK(exact > 1000);
 }
 
 /* The same calls, the same bytes. */
@@ -54,7 +56,7 @@ same_seed_same_stream(void)
 		    r.now, &got[i]), 0);
 		router_destroy(&r);
 	}
-	CHECK(got[0] > 500000);
+	CHECK(got[0] > 250000);
 	CHECK_EQ(got[0], got[1]);
 	CHECK_EQ(memcmp(stream[0], stream[1], got[0]), 0);
 }

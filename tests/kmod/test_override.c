@@ -50,7 +50,7 @@ once_each_action(void)
 	struct l4s_limits limits = generous();
 	struct router r = router_create(NULL, &limits, 64);
 	struct l4s_user_packet out;
-	struct l4s_record record;
+	struct l4s_record_v1 record;
 	struct l4s_stats s;
 
 	CHECK_EQ(router_once(&r, L4S_ACTION_MARK), 0);
@@ -87,7 +87,7 @@ waits_for_its_queue(void)
 	struct router r = router_create(NULL, NULL, 64);
 	struct l4s_override o = router_override(&r, L4S_MODE_ONCE,
 	    L4S_ACTION_MARK, 1, SEC);
-	struct l4s_record record;
+	struct l4s_record_v1 record;
 
 	o.queue = L4S_QUEUE_L4S;
 	CHECK_EQ(router_send(&r, &o), 0);
@@ -102,7 +102,7 @@ static void
 not_ect_is_never_marked(void)
 {
 	struct router r = router_create(NULL, NULL, 64);
-	struct l4s_record record;
+	struct l4s_record_v1 record;
 	struct l4s_stats s;
 
 	/* A once is used up by the refusal. */
@@ -138,7 +138,7 @@ static void
 marks_that_cannot_be_made(void)
 {
 	struct l4s_user_packet out;
-	struct l4s_record record;
+	struct l4s_record_v1 record;
 	struct l4s_stats s;
 	struct router r = router_create(NULL, NULL, 64);
 	unsigned i;
@@ -283,7 +283,7 @@ ceiling(void)
 {
 	struct router r = without_gains();
 	struct l4s_user_packet out;
-	struct l4s_record record;
+	struct l4s_record_v1 record;
 	struct l4s_stats s;
 
 	/* One packet waits in Classic for longer than 250 ms. */
@@ -373,7 +373,7 @@ static void
 last_packet_is_not_dropped(void)
 {
 	struct l4s_limits limits;
-	struct l4s_record record;
+	struct l4s_record_v1 record;
 	struct l4s_user_packet out;
 	struct l4s_stats s;
 	struct router r;
@@ -411,7 +411,7 @@ static void
 expiry_by_time(void)
 {
 	struct router r = router_create(NULL, NULL, 64);
-	struct l4s_record record;
+	struct l4s_record_v1 record;
 
 	CHECK_EQ(router_hold(&r, L4S_ACTION_MARK, 100, MS), 0);
 	r.now += MS - 1;
@@ -436,7 +436,7 @@ static void
 expiry_by_packets(void)
 {
 	struct router r = router_create(NULL, NULL, 64);
-	struct l4s_record record;
+	struct l4s_record_v1 record;
 	unsigned i;
 
 	CHECK_EQ(router_hold(&r, L4S_ACTION_MARK, 5, SEC), 0);
@@ -450,7 +450,7 @@ static void
 replacement(void)
 {
 	struct router r = router_create(NULL, NULL, 64);
-	struct l4s_record record;
+	struct l4s_record_v1 record;
 
 	CHECK_EQ(router_hold(&r, L4S_ACTION_MARK, 5, SEC), 0);
 	CHECK_EQ(router_hold(&r, L4S_ACTION_ENQUEUE, 5, SEC), 0);
@@ -478,7 +478,7 @@ static void
 close_returns_to_base(void)
 {
 	struct router r = router_create(NULL, NULL, 64);
-	struct l4s_record record;
+	struct l4s_record_v1 record;
 
 	CHECK_EQ(router_hold(&r, L4S_ACTION_MARK, 100, SEC), 0);
 	PASS(L4S_ECN_ECT0, L4S_ACTION_MARK, L4S_REASON_HOLD);
@@ -559,11 +559,11 @@ steer_and_back(void)
 	struct router r = router_create(NULL, NULL, 4096);
 	struct l4s_override o;
 	struct l4s_user_packet out;
-	struct l4s_record record;
+	struct l4s_record_v1 record;
 	uint64_t expires = 0, end = r.now + 4 * SEC;
 	double p, last = 0, step = 0;
 	unsigned n = 0, steered = 0;
-	size_t got;
+	uint8_t type;
 
 	while (r.now < end) {
 		CHECK_EQ(router_put(&r, L4S_ECN_ECT0), 0);
@@ -582,11 +582,10 @@ steer_and_back(void)
 		}
 		CHECK_EQ(l4s_user_dequeue(r.u, r.now, &out) +
 		    l4s_user_drops(r.u, &out, 1), 1);
-		do {
-			CHECK_EQ(l4s_user_read(r.h, &record, sizeof(record),
-			    r.now, &got), 0);
-			CHECK(got != 0);
-		} while (record.hdr.type != L4S_RECORD_DECISION);
+		do
+			type = router_read(&r, &record);
+		while (type != 0 && type != L4S_RECORD_DECISION);
+		CHECK_EQ(type, L4S_RECORD_DECISION);
 		p = ldexp(record.base_probability, -31);
 		if (n >= 500 && r.now < expires) {
 			steered++;
@@ -619,7 +618,7 @@ steer_under_the_ceiling(void)
 	struct l4s_override o = router_override(&r, L4S_MODE_STEER, 0, 0,
 	    10 * SEC);
 	struct l4s_user_packet out;
-	struct l4s_record record;
+	struct l4s_record_v1 record;
 
 	o.steer_set = L4S_STEER_COUPLING;
 	o.coupling = L4S_FACTOR_ONE * 2;
@@ -650,7 +649,7 @@ limits_change_in_force(void)
 	struct router r = router_create(NULL, NULL, 64);
 	struct l4s_override o = router_override(&r, L4S_MODE_STEER, 0, 0, SEC);
 	struct l4s_limits limits;
-	struct l4s_record record;
+	struct l4s_record_v1 record;
 
 	o.steer_set = L4S_STEER_TARGET;
 	o.target = L4S_FACTOR_ONE * 3;
@@ -674,7 +673,7 @@ static void
 steer_expires_in_a_pause(void)
 {
 	struct l4s_user_packet out;
-	struct l4s_record record;
+	struct l4s_record_v1 record;
 	struct l4s_override o;
 	struct l4s_params params;
 	struct router r;
@@ -733,7 +732,7 @@ watchdog(void)
 	struct l4s_limits limits = generous();
 	struct l4s_event event;
 	struct l4s_user_packet out;
-	struct l4s_record record;
+	struct l4s_record_v1 record;
 	struct l4s_stats s;
 	struct router r;
 	unsigned i;
@@ -785,7 +784,7 @@ static void
 late_and_idle(void)
 {
 	struct router r = router_create(NULL, NULL, 64);
-	struct l4s_record record;
+	struct l4s_record_v1 record;
 
 	CHECK_EQ(router_hold(&r, L4S_ACTION_MARK, 10, 30 * SEC), 0);
 	r.now += 29 * SEC;

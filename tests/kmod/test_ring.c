@@ -129,16 +129,24 @@ capacities(void)
 	CHECK(!l4s_ring_capacity_ok(1 << 21));
 }
 
-/* Each field of a record, with values that no two fields share. */
+/* Each field of the messages, with values that no two fields share. */
 static void
 record_fields(void)
 {
 	static uint64_t words[L4S_RING_BYTES(16, L4S_RECORD_SHIFT) / 8];
-	struct l4s_record_config config;
+	struct l4s_config config;
+	struct l4s_told told;
 	struct l4s_params params;
 	struct l4s_ring ring;
 	struct l4s_cursor cursor;
-	struct l4s_record r;
+	union {
+		struct l4s_header hdr;
+		struct l4s_config config;
+		struct l4s_state state;
+		struct l4s_totals totals;
+		struct l4s_record record;
+	} m;
+	const struct l4s_record *r = &m.record;
 	struct dualpi2 d;
 	struct dualpi2_queue *q = &d.queue[L4S_QUEUE_L4S];
 	struct dualpi2_verdict v = {
@@ -159,9 +167,9 @@ record_fields(void)
 	d.previous_ns = 5555999;
 	d.burst_ns = 44444 * US;
 	dualpi2_configure(&d, &params);
-	q->accumulated = 0x123456789;
-	q->total_packets = 1001;
-	q->total_bytes = 1002;
+	q->accumulated = 0xa2345678;
+	q->total_packets = 1001 + (1ULL << 32);
+	q->total_bytes = 99000;
 	q->total_drops = 1003;
 	q->packets = 104;
 	q->bytes = 1005;
@@ -171,58 +179,82 @@ record_fields(void)
 	q->sample_us = 1008;
 
 	ring_start(&ring, words, 16);
-	write_one(&ring, 0);
 	l4s_cursor_init(&cursor, &ring);
+	memset(&told, 0, sizeof(told));
 	l4s_record_configure(&config, &d, 31, 32);
-	l4s_record_write(&ring, &config, &d, &v, &x, 9999999, 88);
-	CHECK(l4s_cursor_read(&cursor, &ring, 0, &r));
-	CHECK_EQ(r.hdr.version, L4S_ABI_VERSION);
-	CHECK_EQ(r.hdr.type, L4S_RECORD_DECISION);
-	CHECK_EQ(r.hdr.pad, 0);
-	CHECK_EQ(r.hdr.length, L4S_RECORD_SIZE);
-	CHECK_EQ(r.hdr.seq, 1);
-	CHECK_EQ(r.hdr.time_ns, 88);
-	CHECK_EQ(r.sched, 31);
-	CHECK_EQ(r.instance, 32);
-	CHECK_EQ(r.sojourn_ns, 123456789);
-	CHECK_EQ(r.override_id, 0x1122334455667788);
-	CHECK_EQ(r.queue_type, L4S_QUEUE_L4S);
-	CHECK_EQ(r.dequeue_action, L4S_ACTION_DROP);
-	CHECK_EQ(r.base_action, L4S_ACTION_MARK);
-	CHECK_EQ(r.reason, L4S_REASON_HOLD);
-	CHECK_EQ(r.ecn, L4S_ECN_CE);
-	CHECK_EQ(r.override_action, L4S_ACTION_DROP);
-	CHECK_EQ(r.status, L4S_STATUS_WATCHDOG | L4S_STATUS_BURST |
-	    L4S_STATUS_MEASURING);
-	CHECK_EQ(r.status_flags, r.status);
-	CHECK_EQ(r.qdelay_reference, 15000);
-	CHECK_EQ(r.tupdate, 15000);
-	CHECK_EQ(r.max_burst, 150000);
-	CHECK_EQ(r.max_ecn_threshold, L4S_PROB_ONE / 10);
-	CHECK_EQ(r.alpha, 1024);		/* 0.125 * 2^13 */
-	CHECK_EQ(r.beta, 10240);		/* 1.25 * 2^13 */
-	CHECK_EQ(r.flags, L4S_FLAG_ECN | L4S_FLAG_RANDOM | L4S_FLAG_BURST |
-	    L4S_FLAG_MAX_ECNTH);
-	CHECK_EQ(r.burst_allowance, 44444);
-	CHECK_EQ(r.drop_probability, L4S_PROB_ONE);
-	CHECK_EQ(r.current_queue_delay, 9999);
-	CHECK_EQ(r.previous_queue_delay, 5555);
-	CHECK_EQ(r.average_dequeue_time, 1008);
-	CHECK_EQ(r.accumulated_probability, 0x123456789);
-	CHECK_EQ(r.measurement_start_time, 1006);
-	CHECK_EQ(r.dequeue_count, 1007);
-	CHECK_EQ(r.total_packets, 1001);
-	CHECK_EQ(r.total_bytes, 1002);
-	CHECK_EQ(r.queue_length, 104);
-	CHECK_EQ(r.length_in_bytes, 1005);
-	CHECK_EQ(r.total_drops, 1003);
-	CHECK_EQ(r.packet_length, 1234);
-	CHECK_EQ(r.base_probability, 1U << 29);
+	l4s_record_keyframe(&ring, &told, &d, &config, 77, 87);
+#define	NEXT(type_) do {						\
+	CHECK_EQ(l4s_cursor_read(&cursor, &ring, 0, &m), L4S_RECORD_SIZE); \
+	CHECK_EQ(m.hdr.version, L4S_ABI_VERSION);			\
+	CHECK_EQ(m.hdr.type, (type_));					\
+	CHECK_EQ(m.hdr.pad, 0);						\
+	CHECK_EQ(m.hdr.length, L4S_RECORD_SIZE);			\
+	CHECK_EQ(m.hdr.seq, cursor.next - 1);				\
+} while (0)
+	NEXT(L4S_RECORD_CONFIG);
+	CHECK_EQ(m.hdr.time_ns, 87);
+	CHECK_EQ(m.config.sched, 31);
+	CHECK_EQ(m.config.instance, 32);
+	CHECK_EQ(m.config.target, 15000);
+	CHECK_EQ(m.config.tupdate, 15000);
+	CHECK_EQ(m.config.max_burst, 150000);
+	CHECK_EQ(m.config.max_ecn_threshold, L4S_PROB_ONE / 10);
+	CHECK_EQ(m.config.alpha, 1024);		/* 0.125 * 2^13 */
+	CHECK_EQ(m.config.beta, 10240);		/* 1.25 * 2^13 */
+	CHECK_EQ(m.config.flags, L4S_FLAG_ECN | L4S_FLAG_RANDOM |
+	    L4S_FLAG_BURST | L4S_FLAG_MAX_ECNTH);
+	CHECK_EQ(m.config.pad, 0);
+	NEXT(L4S_RECORD_TOTALS);
+	CHECK_EQ(m.totals.queue, L4S_QUEUE_CLASSIC);
+	CHECK_EQ(m.totals.total_packets, 0);
+	NEXT(L4S_RECORD_TOTALS);
+	CHECK_EQ(m.totals.instance, 32);
+	CHECK_EQ(m.totals.queue, L4S_QUEUE_L4S);
+	CHECK_EQ(m.totals.total_packets, 1001 + (1ULL << 32));
+	CHECK_EQ(m.totals.left_bytes, 99000 - 1005);
+	CHECK_EQ(m.totals.total_drops, 1003);
+	CHECK_EQ(m.totals.sample_start_ns, 1006);
+	NEXT(L4S_RECORD_STATE);
+	CHECK_EQ(m.state.instance, 32);
+	CHECK_EQ(m.state.base_probability, 1U << 29);
+	CHECK_EQ(m.state.previous_queue_delay, 5555);
+	CHECK_EQ(m.state.burst_allowance, 44444);
+	CHECK_EQ(m.state.override_id, 77);
+	CHECK_EQ(m.state.sample_us[L4S_QUEUE_CLASSIC], 0);
+	CHECK_EQ(m.state.sample_us[L4S_QUEUE_L4S], 1008);
+	CHECK_EQ(m.state.sample_bytes[L4S_QUEUE_CLASSIC], 0);
+	CHECK_EQ(m.state.sample_bytes[L4S_QUEUE_L4S], 1007);
 
-	/* Delays beyond 2^32 us stay at the end of the field. */
-	l4s_record_write(&ring, &config, &d, &v, &x, UINT64_MAX, 89);
-	CHECK(l4s_cursor_read(&cursor, &ring, 0, &r));
-	CHECK_EQ(r.current_queue_delay, UINT32_MAX);
+	/* Nothing is said twice; what changes is. */
+	l4s_record_context(&ring, &told, &d, &config, 77, 88);
+	CHECK_EQ(l4s_cursor_read(&cursor, &ring, 0, &m), 0);
+	l4s_record_context(&ring, &told, &d, &config, 78, 88);
+	NEXT(L4S_RECORD_STATE);
+	CHECK_EQ(m.state.override_id, 78);
+	config.beta++;
+	l4s_record_context(&ring, &told, &d, &config, 78, 88);
+	NEXT(L4S_RECORD_CONFIG);
+	CHECK_EQ(m.config.beta, 10241);
+	CHECK_EQ(l4s_cursor_read(&cursor, &ring, 0, &m), 0);
+
+	l4s_record_write(&ring, 32, &d, &v, &x, 9999999, 89);
+	NEXT(L4S_RECORD_DECISION);
+	CHECK_EQ(r->hdr.time_ns, 89);
+	CHECK_EQ(r->instance, 32);
+	CHECK_EQ(r->total_packets, 1001);
+	CHECK_EQ(r->delay_ns, 9999999);
+	CHECK_EQ(r->drop_probability, L4S_PROB_ONE);
+	CHECK_EQ(r->accumulated, 0xa2345678);
+	CHECK_EQ(r->queue_length, 104);
+	CHECK_EQ(r->length_in_bytes, 1005);
+	CHECK_EQ(r->packet_length, 1234);
+	CHECK_EQ(r->queue_type, L4S_QUEUE_L4S);
+	CHECK_EQ(r->actions, L4S_ACTIONS(L4S_ACTION_DROP, L4S_ACTION_MARK,
+	    L4S_ACTION_DROP, L4S_ECN_CE));
+	CHECK_EQ(r->reason, L4S_REASON_HOLD);
+	CHECK_EQ(r->status, L4S_STATUS_WATCHDOG | L4S_STATUS_BURST |
+	    L4S_STATUS_MEASURING);
+#undef NEXT
 }
 
 /* One record a decision: departures, drops at departure, tail drops. */
@@ -231,10 +263,10 @@ one_record_a_decision(void)
 {
 	struct l4s_params params;
 	struct l4s_user_packet out;
-	struct l4s_record record;
+	struct l4s_record_v1 record;
 	struct router r;
 	unsigned i, records[3] = { 0, 0, 0 }, drops = 0, forwarded = 0;
-	size_t got;
+	uint8_t type;
 
 	l4s_user_params_default(&params);
 	params.limit_packets = 50;
@@ -247,9 +279,8 @@ one_record_a_decision(void)
 		while (l4s_user_drops(r.u, &out, 1) != 0)
 			drops++;
 	}
-	while (l4s_user_read(r.h, &record, sizeof(record), r.now, &got) == 0 &&
-	    got != 0) {
-		if (record.hdr.type != L4S_RECORD_DECISION)
+	while ((type = router_read(&r, &record)) != 0) {
+		if (type != L4S_RECORD_DECISION)
 			continue;
 		if (record.reason == L4S_REASON_TAIL) {
 			CHECK_EQ(record.dequeue_action, L4S_ACTION_DROP);

@@ -115,7 +115,7 @@ static void
 live_probabilities(void)
 {
 	struct router r = router_create(NULL, NULL, 64);
-	struct l4s_record record;
+	struct l4s_record_v1 record;
 	struct l4s_queues t;
 	unsigned i;
 

@@ -815,8 +815,10 @@ written_for_readers(void)
 	CHECK_EQ(l4s_user_dequeue(r.u, r.now, &out), 1);
 	CHECK_EQ(l4s_user_read(r.h, &record, sizeof(record), r.now, &got), 0);
 	CHECK_EQ(got, sizeof(record));
-	CHECK_EQ(record.hdr.seq, 101);	/* and the event of control */
-	CHECK_EQ(router_stats(&r).records_written, 1);
+	/* After the event of control, a keyframe and 100 records. */
+	CHECK_EQ(record.hdr.type, L4S_RECORD_CONFIG);
+	CHECK_EQ(record.hdr.seq, 105);
+	CHECK_EQ(router_stats(&r).records_written, 5);
 	steady(&r, 3);
 	reader = reader_open(&r, MS, 0);
 	steady(&r, 2);

@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicBool;
 
 use anyhow::{Context, bail, ensure};
 use clap::{Args, ValueEnum};
-use l4sllm_abi::Message;
+use l4sllm_abi::{Decoder, Message};
 use l4sllm_model::Reward;
 use l4sllm_model::files::AtomicFile;
 use l4sllm_model::log::{ClockOptions, Entry, LogReader, LogWriter, oldest_first};
@@ -191,6 +191,7 @@ pub fn write_log(
     let mut file = File::open(capture).with_context(unread)?;
     let log = AtomicFile::create(out, existing(out, force)?).with_context(unwritten)?;
     let mut log = LogWriter::new(BufWriter::new(log));
+    let mut decoder = Decoder::new();
     let mut bytes = Vec::new();
     let (mut at, mut lines) = (0, 0);
     loop {
@@ -207,7 +208,7 @@ pub fn write_log(
             let Some((message, after)) = length.and_then(|n| rest.split_at_checked(n)) else {
                 break;
             };
-            if let Message::Decision(record) = Message::from_bytes(message).with_context(place)? {
+            if let Message::Decision(record) = decoder.decode(message).with_context(place)? {
                 let entry = Entry::try_from(&record).with_context(place)?;
                 log.write(&entry).with_context(unwritten)?;
                 lines += 1;

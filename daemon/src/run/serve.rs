@@ -8,7 +8,7 @@
 use std::sync::Arc;
 
 use l4sllm_abi::{
-    EventCode, Interval, MESSAGE_SIZE, Message, Override, SUMMARY_SIZE, Stream, Streams, messages,
+    Decoder, EventCode, Interval, MESSAGE_SIZE, Message, Override, SUMMARY_SIZE, Stream, Streams,
 };
 use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
@@ -32,7 +32,7 @@ const MAX_READ: usize = 4 * MAX_WAKE as usize;
 /// means that no more wait.
 const SLACK: usize = 64;
 
-/// Most messages of one turn, 5 MB. The rest, which newer ones will soon
+/// Most messages of one turn, 2 MB. The rest, which newer ones will soon
 /// replace, stays in the ring.
 const MAX_BACKLOG: usize = 8 * MAX_READ;
 
@@ -54,6 +54,7 @@ impl Worker {
         mut device: Device,
         orders: &mut mpsc::Receiver<Order>,
     ) -> Result<End, Error> {
+        self.turns.decoder = Decoder::new();
         let end = self.read_on(&mut device, orders).await;
         self.publish();
         match end {
@@ -155,22 +156,21 @@ impl Worker {
         }
         let mut backlog = std::mem::take(&mut self.turns.backlog);
         backlog.clear();
-        let (mut torn, mut taken) = (None, 0);
-        for message in messages(bytes) {
+        let mut torn = None;
+        let mut messages = self.turns.decoder.messages(bytes);
+        for message in messages.by_ref() {
             match message {
-                Ok(message) => {
-                    taken += message.size();
-                    backlog.push(message);
-                }
+                Ok(message) => backlog.push(message),
                 Err(error) => torn = Some(error),
             }
         }
+        let left = messages.left();
         let result = self.take_all(device, &backlog).await;
         backlog.shrink_to(MAX_READ);
         self.turns.backlog = backlog;
         result?;
         if let Some(error) = torn {
-            return self.torn(bytes.len() - taken, &error.to_string());
+            return self.torn(left, &error.to_string());
         }
         self.torn_in_a_row = 0;
         Ok(())
@@ -273,7 +273,7 @@ impl Worker {
 
     fn log_message(&mut self, message: &Message) {
         match message {
-            Message::Decision(_) | Message::Summary(_) => {}
+            Message::Decision(_) | Message::Summary(_) | Message::Context(_) => {}
             Message::Loss {
                 seq, lost, stream, ..
             } => {

@@ -1,6 +1,6 @@
 //! How much one turn of the worker decides.
 
-use l4sllm_abi::Message;
+use l4sllm_abi::{Decoder, Message};
 
 /// How long one turn may decide, ns; it decides once in any case.
 const TURN_NS: u64 = 50_000_000;
@@ -10,6 +10,8 @@ const TURN_NS: u64 = 50_000_000;
 pub(super) struct Turns {
     /// Cost of a decision, ns: an exponential moving average.
     cost_ns: u64,
+    /// Of the open device's stream.
+    pub(super) decoder: Decoder,
     /// Memory of the last backlog.
     pub(super) backlog: Vec<Message>,
 }

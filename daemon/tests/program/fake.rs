@@ -6,8 +6,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 
 use l4sllm_abi::bytes::{Plain, as_bytes, from_bytes};
 use l4sllm_abi::{
-    FRAME_SIZE, Limits, MESSAGE_SIZE, Op, Params, Record, Refusal, Reply, Request, Version, header,
-    raw,
+    FRAME_SIZE, Limits, Op, Params, Record, Refusal, Reply, Request, V1_SIZE, Version, header, raw,
 };
 
 use crate::harness::Place;
@@ -89,13 +88,13 @@ impl Fake {
     /// The same with a time.
     pub fn record_at(seq: u64, time_ns: u64) -> Vec<u8> {
         let hdr = header(raw::L4S_RECORD_DECISION, seq, time_ns);
-        let record = raw::l4s_record {
+        let record = raw::l4s_record_v1 {
             hdr,
             sched: 1,
             ..Default::default()
         };
         let bytes = Record::try_from(record).unwrap().to_bytes();
-        assert_eq!(bytes.len(), MESSAGE_SIZE);
+        assert_eq!(bytes.len(), V1_SIZE);
         bytes.to_vec()
     }
 }

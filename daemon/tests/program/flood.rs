@@ -5,7 +5,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::{Arc, Mutex};
 
 use l4sllm_abi::bytes::from_bytes;
-use l4sllm_abi::{FRAME_SIZE, Limits, MESSAGE_SIZE, Op, Params, Reply, Request, VERSIONS, raw};
+use l4sllm_abi::{FRAME_SIZE, Limits, Op, Params, Reply, Request, V1_SIZE, VERSIONS, raw};
 use l4sllmd::clock::now_ns;
 
 use crate::fake::{Fake, plain, version};
@@ -72,7 +72,7 @@ impl Flood {
             let answer = match op {
                 Op::Read => {
                     let most = u32::from_ne_bytes(body[..].try_into().unwrap());
-                    waiting = Some((request, u64::from(most) / MESSAGE_SIZE as u64));
+                    waiting = Some((request, u64::from(most) / V1_SIZE as u64));
                     None
                 }
                 Op::Version => Some(version(VERSIONS, &body).map_err(io::Error::other)?),

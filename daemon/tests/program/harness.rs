@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use l4sllm_abi::{
-    Ecn, Interval, Limits, MESSAGE_SIZE, Message, Op, Params, Record, Stats, messages, raw,
+    Decoder, Ecn, Interval, Limits, MESSAGE_SIZE, Message, Op, Params, Record, Stats, raw,
 };
 use l4sllm_model::{Feature, Policy, PolicyConfig, Tensors};
 use l4sllm_testbed::device::{DeviceServer, Load, RealTime, SharedRouter};
@@ -204,6 +204,7 @@ pub struct Emulated {
     _packets: RealTime,
     _server: DeviceServer,
     reader: Handle,
+    decoder: Decoder,
     buffer: Vec<Record>,
 }
 
@@ -225,6 +226,7 @@ impl Emulated {
             _packets: packets,
             _server: server,
             reader,
+            decoder: Decoder::new(),
             buffer: Vec::new(),
         }
     }
@@ -234,7 +236,7 @@ impl Emulated {
         until(what, || {
             let mut bytes = vec![0; 256 * MESSAGE_SIZE];
             let got = self.reader.read(&mut bytes, now_ns()).unwrap();
-            for message in messages(&bytes[..got]) {
+            for message in self.decoder.messages(&bytes[..got]) {
                 if let Message::Decision(record) = message.unwrap() {
                     self.buffer.push(record);
                 }

@@ -2,7 +2,7 @@
 
 use std::process::{Child, Command, Stdio};
 
-use l4sllm_abi::{MESSAGE_SIZE, Op, Refusal};
+use l4sllm_abi::{Op, Refusal, V1_SIZE};
 use l4sllmd::clock::now_ns;
 use l4sllmd::status::{self, State};
 use nix::sys::signal::{Signal, kill};
@@ -144,7 +144,7 @@ fn a_torn_read_is_dropped_and_the_stream_goes_on() {
     );
     let status = program.status("the next record", |s| s.counters.records == 2);
     assert_eq!(status.counters.torn_reads, 2);
-    assert_eq!(status.counters.torn_bytes as usize, 100 + MESSAGE_SIZE);
+    assert_eq!(status.counters.torn_bytes as usize, 100 + V1_SIZE);
     // What was torn is missing in the sequence.
     assert_eq!(status.counters.gaps, 1);
 }

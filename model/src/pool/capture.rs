@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
 
-use l4sllm_abi::{Message, Record, SUMMARY_SIZE, Stream as Messages, raw};
+use l4sllm_abi::{Decoder, Message, Record, SUMMARY_SIZE, Stream as Messages, raw};
 
 use super::{PoolError, Row, Rows, Schema, Source};
 use crate::files::open_regular;
@@ -159,6 +159,7 @@ struct Stream {
     path: PathBuf,
     file: BufReader<File>,
     offset: u64,
+    decoder: Decoder,
     expected: Option<u64>, // position of the next message
     held: Option<Record>,  // it came behind a gap
 }
@@ -170,6 +171,7 @@ impl Stream {
             path: path.to_owned(),
             file: BufReader::with_capacity(1 << 18, file),
             offset: 0,
+            decoder: Decoder::new(),
             expected: None,
             held: None,
         })
@@ -190,7 +192,7 @@ impl Stream {
                 Message::Loss { lost, .. } => return Ok(Some(Part::Gap(Some(lost)))),
                 Message::Decision(record) if hole => self.held = Some(record),
                 Message::Decision(record) => return Ok(Some(Part::Decision(record))),
-                Message::Event(_) | Message::Summary(_) => {}
+                Message::Event(_) | Message::Summary(_) | Message::Context(_) => {}
             }
             if hole {
                 return Ok(Some(Part::Gap(None)));
@@ -220,7 +222,7 @@ impl Stream {
                 length = whole.map_or(length, |whole| whole.min(SUMMARY_SIZE));
             }
         }
-        let message = Message::from_bytes(&buffer[..length]).map_err(wrong)?;
+        let message = self.decoder.decode(&buffer[..length]).map_err(wrong)?;
         self.offset += length as u64;
         Ok(Some(message))
     }

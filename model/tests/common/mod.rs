@@ -39,7 +39,7 @@ impl Noise {
 /// A record with plausible contents.
 pub fn record(seq: u64, noise: &mut Noise) -> Record {
     let action = [0, 0, 0, 0, 1, 2][noise.below(6) as usize];
-    let mut record = raw::l4s_record {
+    let mut record = raw::l4s_record_v1 {
         queue_type: noise.below(2) as u8,
         dequeue_action: action,
         base_action: action,

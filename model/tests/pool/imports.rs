@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 
-use l4sllm_abi::{MESSAGE_SIZE, Message, Record, Stream, raw};
+use l4sllm_abi::{Message, Record, Stream, V1_SIZE, raw};
 use l4sllm_model::log::{Entry, FIELDS, LogReader, LogWriter};
 use l4sllm_model::pool::{CaptureReader, CsvReader, EpisodeRule, KernelLog, TableOptions};
 
@@ -16,7 +16,7 @@ fn a_capture_of_a_device_is_a_pool() {
     let of = |instance: u32, count: u64, seed: u64| -> Vec<Record> {
         let all = records(count, seed).into_iter();
         all.map(|record| {
-            Record::try_from(raw::l4s_record {
+            Record::try_from(raw::l4s_record_v1 {
                 instance,
                 ..*record.raw()
             })
@@ -67,7 +67,7 @@ fn a_capture_of_a_device_is_a_pool() {
     let want = one.iter().chain(&two).map(|r| Reward::default().of(r));
     assert!(rewards.into_iter().eq(want));
 
-    bytes[MESSAGE_SIZE] ^= 0xff; // another version
+    bytes[V1_SIZE] ^= 0xff; // another version
     std::fs::write(&path, &bytes).unwrap();
     let Err(error) = CaptureReader::open(&path, "wire", Reward::default()) else {
         panic!("was read");

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use l4sllm_abi::{
-    EventCode, Interval, MESSAGE_SIZE, Message, Mode, Override, SUMMARY_SIZE, Streams, messages,
+    Decoder, EventCode, Interval, MESSAGE_SIZE, Message, Mode, Override, SUMMARY_SIZE, Streams,
 };
 use l4sllmd::engine::{Adaptive, Input};
 use l4sllmd::{Engine, Outcome, Pipeline, PipelineConfig, Scheduler};
@@ -48,6 +48,7 @@ pub struct Controller {
     /// Messages to wait for before the next read.
     read_at: u64,
     buffer: Vec<u8>,
+    decoder: Decoder,
     newest_seq: u64,
     decisions: Vec<DecisionRow>,
     wall_latency_ns: Vec<u64>,
@@ -119,6 +120,7 @@ impl Controller {
             tap: None,
             read_at: 1,
             buffer: vec![0; BATCH * MESSAGE_SIZE],
+            decoder: Decoder::new(),
             newest_seq: 0,
             decisions: Vec::new(),
             wall_latency_ns: Vec::new(),
@@ -167,12 +169,14 @@ impl Controller {
             let got = self.handle.read(&mut self.buffer, now_ns)?;
             // Taken out, so that `self` is free; put back below.
             let buffer = std::mem::take(&mut self.buffer);
-            for message in messages(&buffer[..got]) {
+            let mut decoder = std::mem::take(&mut self.decoder);
+            for message in decoder.messages(&buffer[..got]) {
                 let message = message?;
                 self.take(&message, now_ns, due_ns);
                 self.follow_base(&message, now_ns)?;
             }
             self.buffer = buffer;
+            self.decoder = decoder;
             if got + SUMMARY_SIZE.max(MESSAGE_SIZE) <= self.buffer.len() {
                 self.rearm();
                 return Ok(());
@@ -274,7 +278,7 @@ impl Controller {
                 self.messages += 1;
                 self.newest_seq = record.seq();
             }
-            Message::Summary(_) => self.messages += 1,
+            Message::Summary(_) | Message::Context(_) => self.messages += 1,
             Message::Event(_) => {
                 self.messages += 1;
                 self.events_of_both += u64::from(matches!(self.streams, Streams::All(_)));

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use l4sllm_abi::bytes::{as_bytes, from_bytes};
 use l4sllm_abi::{
-    Ecn, FRAME_SIZE, Interval, Limits, MESSAGE_SIZE, Message, Op, Params, Refusal, Reply, Request,
-    Stats, Version, messages, raw,
+    Decoder, Ecn, FRAME_SIZE, Interval, Limits, MESSAGE_SIZE, Message, Op, Params, Refusal, Reply,
+    Request, Stats, Version, raw,
 };
 
 use super::{DeviceServer, Load, RealTime, SharedRouter};
@@ -103,9 +103,10 @@ fn requests_are_answered_while_a_read_waits() {
     let _packets = RealTime::start(router, load()).unwrap();
     let (tag, records) = client.receive();
     assert_eq!(tag, read);
-    let records: Vec<_> = messages(&records.unwrap())
-        .collect::<Result<_, _>>()
-        .unwrap();
+    let records = records.unwrap();
+    let mut decoder = Decoder::new();
+    let records = decoder.messages(&records).collect::<Result<Vec<_>, _>>();
+    let records = records.unwrap();
     assert!(records.len() >= 20, "{}", records.len());
 }
 
@@ -159,7 +160,7 @@ fn control_is_one_connections_and_free_again_after_it() {
     // The server sees the first one's end soon; an event tells that it has.
     let most = (64 * MESSAGE_SIZE as u32).to_ne_bytes();
     let closed = |bytes: Vec<u8>| {
-        messages(&bytes).any(
+        Decoder::new().messages(&bytes).any(
             |m| matches!(m, Ok(Message::Event(e)) if e.code == l4sllm_abi::EventCode::ControlClose),
         )
     };

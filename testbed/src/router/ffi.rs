@@ -4,9 +4,9 @@
 use std::ffi::{c_int, c_void};
 use std::mem::offset_of;
 
-#[cfg(test)]
-use l4sllm_abi::raw::l4s_summary;
 use l4sllm_abi::raw::{l4s_limits, l4s_params, l4s_stats};
+#[cfg(test)]
+use l4sllm_abi::raw::{l4s_record_v1, l4s_summary};
 
 /// `struct l4s_user`.
 #[repr(C)]
@@ -62,6 +62,12 @@ unsafe extern "C" {
         now_ns: u64,
     ) -> c_int;
     pub(super) fn l4s_user_dequeue(user: *mut User, now_ns: u64, out: *mut UserPacket) -> c_int;
+    #[cfg(test)]
+    pub(super) fn l4s_user_tap(
+        user: *mut User,
+        tap: Option<unsafe extern "C" fn(*mut c_void, *const l4s_record_v1)>,
+        arg: *mut c_void,
+    );
     pub(super) fn l4s_user_drops(user: *mut User, out: *mut UserPacket, max: usize) -> usize;
     pub(super) fn l4s_user_stats(user: *mut User, out: *mut l4s_stats);
     pub(super) fn l4s_user_backlog(

@@ -53,5 +53,7 @@ int (*const l4s_layout_ready)(struct l4s_user_handle *, uint64_t, uint64_t *) =
     l4s_user_ready;
 void (*const l4s_layout_on_ready)(struct l4s_user_handle *, void (*)(void *),
     void *) = l4s_user_on_ready;
+void (*const l4s_layout_tap)(struct l4s_user *,
+    void (*)(void *, const struct l4s_record_v1 *), void *) = l4s_user_tap;
 int (*const l4s_layout_params_rtt)(struct l4s_params *, uint64_t, uint64_t) =
     l4s_user_params_rtt;

@@ -7,6 +7,8 @@ mod ffi;
 mod handle;
 
 #[cfg(test)]
+mod reference_tests;
+#[cfg(test)]
 mod tests;
 
 pub use handle::{Handle, Readiness};

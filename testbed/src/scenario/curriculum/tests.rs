@@ -164,7 +164,7 @@ fn gains_apart_and_a_period() {
         conditions: 50,
         ..parse(&text.replace(steered, noise)).unwrap()
     };
-    let record = Record::try_from(raw::l4s_record {
+    let record = Record::try_from(raw::l4s_record_v1 {
         hdr: header(raw::L4S_RECORD_DECISION, 0, 0),
         ..Default::default()
     });
