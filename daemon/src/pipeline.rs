@@ -141,14 +141,14 @@ impl Pipeline {
         match message {
             Message::Decision(record) => {
                 let key = (Scheduler::of(record), Stream::Records);
-                let left = plan.to_decision(key, self.batch.interval().get());
+                let left = plan.count_down(key, self.batch.interval().get());
                 let decision = self.batch.observe(record, left, counters)?;
                 let basis = Basis::record(record);
                 Some(Decided { decision, basis })
             }
             Message::Summary(summary) => {
                 let key = (Scheduler::of_summary(summary), Stream::Summaries);
-                let left = plan.to_decision(key, 1);
+                let left = plan.count_down(key, 1);
                 let decision = self.batch.observe_summary(summary, left, counters)?;
                 let basis = Basis::summary(summary);
                 Some(Decided { decision, basis })

@@ -78,7 +78,7 @@ impl Plan {
     /// Counts a record or a summary of an instance. Returns how many more of
     /// them come, at least, before one that is decided on; 0 when this one is
     /// decided on if it completes an interval.
-    pub(crate) fn to_decision(&mut self, key: Key, interval: u32) -> u32 {
+    pub(crate) fn count_down(&mut self, key: Key, interval: u32) -> u32 {
         if self.targets.is_empty() {
             return 0;
         }

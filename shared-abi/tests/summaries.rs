@@ -57,7 +57,7 @@ fn fold(begin_ns: u64, p: u32, seq: u64, steps: &[Step]) -> Summary {
         s.target_ns = u64::from(step.p) + 1;
         s.rate_windows += 1;
         s.rate_log_sum += step.rate_log;
-        s.rate_log_sq += step.rate_log * step.rate_log >> 16;
+        s.rate_log_sq += (step.rate_log * step.rate_log) >> 16;
         let q = &mut s.queue[step.queue];
         q.arrived += 1;
         q.arrived_bytes += step.bytes;

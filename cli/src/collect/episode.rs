@@ -86,7 +86,7 @@ fn facts(
         rows: rows as u64,
         seed: scenario.seed,
         rate_bps: rates.first().copied().unwrap_or(0),
-        rates_bps: (rates.len() > 1).then(|| [least, most]),
+        rates_bps: (rates.len() > 1).then_some([least, most]),
         rtt_ns: scenario.rtt_ns,
         flows: flows.collect(),
         behaviour: BehaviourFacts {

@@ -188,7 +188,7 @@ pub struct Sender(SenderKind);
 #[derive(Debug)]
 enum SenderKind {
     Tcp(Box<tcp::TcpSender>),
-    Udp(datagram::ConstantRate),
+    Udp(Box<datagram::ConstantRate>),
     UdpPrague(Box<udp_prague::UdpPrague>),
 }
 
@@ -205,7 +205,7 @@ enum ReceiverKind {
 /// The sender of a flow; it may send from its first [`Endpoint::poll_transmit`] on.
 pub fn sender(config: &FlowConfig) -> Sender {
     Sender(match config.cc {
-        Cc::Udp => SenderKind::Udp(datagram::ConstantRate::new(config)),
+        Cc::Udp => SenderKind::Udp(Box::new(datagram::ConstantRate::new(config))),
         Cc::UdpPrague => SenderKind::UdpPrague(Box::new(udp_prague::UdpPrague::new(config))),
         Cc::NewReno | Cc::Cubic | Cc::Dctcp | Cc::Prague => {
             SenderKind::Tcp(Box::new(tcp::TcpSender::new(config)))

@@ -41,7 +41,7 @@ pub enum NoiseMode {
         /// How long, ns.
         hold_ns: Range,
         /// On each set-point.
-        factors: Factors<Range>,
+        factors: Box<Factors<Range>>,
         /// On those of the gains that have none in `factors`, the same.
         gain: Option<Range>,
     },

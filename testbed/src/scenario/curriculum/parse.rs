@@ -236,7 +236,7 @@ fn read_steer(section: &mut Section<'_>) -> Result<NoiseMode> {
     }
     Ok(NoiseMode::Steer {
         hold_ns,
-        factors,
+        factors: Box::new(factors),
         gain,
     })
 }
