@@ -102,7 +102,7 @@ impl Batch {
         match *message {
             Message::Decision(_) => counters.records += 1,
             Message::Summary(_) => counters.summaries += 1,
-            Message::Context(_) => {}
+            Message::Context(_) => counters.context += 1,
             Message::Event(event) => {
                 counters.events += 1;
                 counters.watchdog_events += u64::from(event.code == EventCode::Watchdog);

@@ -139,7 +139,7 @@ write_to(uint64_t *words, size_t size, unsigned shift)
 
 	ring_of(words, shift);
 	any_places();
-	to = l4s_ring_begin(&r, shift, &seq);
+	to = l4s_ring_begin(&r, r.shift, &seq);
 	assert(to >= words && to + ((size_t)1 << r.shift) <= words + size);
 	if (r.head - c.next < r.mask)
 		assert(to != &words[(c.next & r.mask) << r.shift] ||

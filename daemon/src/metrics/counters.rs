@@ -69,6 +69,7 @@ macro_rules! counters {
 counters! {
     messages: Counter, "Messages of the stream.";
     records: Counter, "Decisions of the queue among the messages.";
+    context: Counter, "Configurations, states and totals among the messages.";
     summaries: Counter, "Summaries among the messages.";
     losses: Counter, "Loss messages among the messages.";
     events: Counter, "Events among the messages.";
@@ -123,7 +124,7 @@ impl Counters {
             (
                 "messages",
                 self.messages,
-                self.records + self.summaries + self.losses + self.events,
+                self.records + self.context + self.summaries + self.losses + self.events,
             ),
             (
                 "due + unscheduled",
