@@ -55,9 +55,9 @@ pub fn record(seq: u64, noise: &mut Noise) -> Record {
         packet_length: 40 + noise.below(1461) as u32,
         ..Default::default()
     };
-    record.hdr.version = raw::L4S_ABI_VERSION as u16;
+    record.hdr.version = 1;
     record.hdr.type_ = raw::L4S_RECORD_DECISION as u8;
-    record.hdr.length = raw::L4S_RECORD_SIZE;
+    record.hdr.length = l4sllm_abi::V1_SIZE as u32;
     record.hdr.seq = seq;
     record.hdr.time_ns = seq * 1_500_000;
     Record::try_from(record).unwrap()

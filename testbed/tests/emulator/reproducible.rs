@@ -65,17 +65,24 @@ fn a_plain_arm_can_be_observed() {
     let scenario = smoke();
     let arm = scenario.arm("dualpi2").unwrap();
     let mut simulation = Simulation::new(&scenario, arm, 0, None).unwrap();
-    let seen = Arc::new(AtomicU64::new(0));
-    let counter = Arc::clone(&seen);
-    let tap = move |_: &Message, _: u64| {
-        counter.fetch_add(1, Ordering::Relaxed);
+    let seen = Arc::new([AtomicU64::new(0), AtomicU64::new(0)]);
+    let counters = Arc::clone(&seen);
+    let tap = move |message: &Message, _: u64| {
+        let [messages, decisions] = &*counters;
+        messages.fetch_add(1, Ordering::Relaxed);
+        if matches!(message, Message::Decision(_)) {
+            decisions.fetch_add(1, Ordering::Relaxed);
+        }
     };
     simulation.tap(Box::new(tap)).unwrap();
     let observed = simulation.finish().unwrap();
     let plain = finish(&scenario, "dualpi2", 0);
     assert_eq!(observed.packets, plain.packets);
-    assert_eq!(seen.load(Ordering::Relaxed), plain.packets.len() as u64);
-    assert_eq!(observed.meta.records.read, plain.packets.len() as u64);
+    let [messages, decisions] = &*seen;
+    let decisions = decisions.load(Ordering::Relaxed);
+    assert_eq!(decisions, plain.packets.len() as u64);
+    let messages = messages.load(Ordering::Relaxed);
+    assert_eq!(observed.meta.records.read, messages);
 
     let mut late = Simulation::new(&scenario, arm, 0, None).unwrap();
     late.run_until(200_000_000).unwrap();
