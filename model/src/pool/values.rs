@@ -269,10 +269,20 @@ fn plain<T: DataType>(group: &dyn RowGroupReader, index: usize) -> Result<Vec<T:
         }
         read += records;
     }
-    match levels.iter().position(|level| *level < present) {
-        Some(row) => Err(Unread::Null(row)),
-        None => Ok(values),
+    if let Some(row) = levels.iter().position(|level| *level < present) {
+        return Err(Unread::Null(row));
     }
+    every_row(values, rows)
+}
+
+/// Refuses values of another number than rows: damaged pages count records
+/// that they do not hold.
+fn every_row<T>(values: Vec<T>, rows: usize) -> Result<Vec<T>, Unread> {
+    if values.len() == rows {
+        return Ok(values);
+    }
+    let reason = format!("{} values in a group of {rows} rows", values.len());
+    Err(Unread::Column(reason))
 }
 
 /// ns since 1970 of the time stamps that Impala and old Spark write: ns of the

@@ -91,6 +91,8 @@ fn what_does_not_fit_is_refused_by_column_and_row() {
             "decimal256",
             "column packet_length: type DECIMAL of 26 bytes, want at most 16",
         ),
+        // A damaged page that holds fewer values than it says.
+        ("short", "column queue_type: 0 values in a group of 4 rows"),
         (
             "table",
             "column episode: missing; there are: packet_length reward dequeue_action",
