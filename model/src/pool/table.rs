@@ -130,6 +130,7 @@ impl CsvReader {
         let action = reader.columns.iter().position(|c| *c == Column::Action);
         if let (Some(action), None) = (action, options.actions) {
             if reader.names[action] == LOGGED_ACTION {
+                reader.restart(&header)?;
                 reader.actions = reader.find_codes(action)?;
             }
         }
@@ -191,20 +192,19 @@ impl CsvReader {
         Ok(())
     }
 
-    /// How `dequeue_action` counts, by the first value that shows it.  What is
-    /// wrong with other values comes up when they are read.
+    /// How `dequeue_action` counts, by the first value that shows it.
+    ///
+    /// # Errors
+    /// A value before it that is no code of an action, or none that shows it.
     fn find_codes(&mut self, action: usize) -> Result<ActionCodes, PoolError> {
         let mut rows = 0_u64;
         while self.read_record()? {
-            let cell = self
-                .record
-                .get(action)
-                .and_then(|cell| std::str::from_utf8(cell).ok());
-            match cell.and_then(|cell| cell.parse::<f64>().ok()) {
-                Some(0.0) => return Ok(ActionCodes::FromZero),
-                Some(3.0) => return Ok(ActionCodes::FromOne),
-                Some(_) => rows += 1,
-                None => {}
+            self.check_width()?;
+            match self.cell(action)?.parse::<f64>() {
+                Ok(0.0) => return Ok(ActionCodes::FromZero),
+                Ok(3.0) => return Ok(ActionCodes::FromOne),
+                Ok(1.0 | 2.0) => rows += 1,
+                _ => return Err(self.refused(action, "a whole number from 0 to 3")),
             }
         }
         if rows == 0 {
@@ -236,14 +236,20 @@ impl CsvReader {
         })
     }
 
+    /// Refuses a record that has not a cell for each column.
+    fn check_width(&self) -> Result<(), PoolError> {
+        if self.record.len() == self.columns.len() {
+            return Ok(());
+        }
+        let reason = format!("{} cells, want {}", self.record.len(), self.columns.len());
+        Err(PoolError::text(&self.path, self.line(), reason))
+    }
+
     fn read_row(&mut self) -> Result<Option<Cells>, PoolError> {
         if !self.read_record()? {
             return Ok(None);
         }
-        if self.record.len() != self.columns.len() {
-            let reason = format!("{} cells, want {}", self.record.len(), self.columns.len());
-            return Err(PoolError::text(&self.path, self.line(), reason));
-        }
+        self.check_width()?;
         let mut row = Cells {
             features: vec![0.0; self.schema.features().len()],
             ..Cells::default()

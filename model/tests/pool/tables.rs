@@ -151,6 +151,25 @@ fn names_and_values_show_how_actions_are_coded() {
         error.contains("--actions-from 0 or --actions-from 1"),
         "{error}"
     );
+    for (cell, says) in [
+        (
+            "1.5",
+            r#":3: column dequeue_action: "1.5", want a whole number from 0 to 3"#,
+        ),
+        (
+            "True",
+            r#":3: column dequeue_action: "True", want a whole number from 0 to 3"#,
+        ),
+        (
+            "",
+            r#":3: column dequeue_action: "", want a whole number from 0 to 3"#,
+        ),
+        ("1,9", ":3: 4 cells, want 3"),
+    ] {
+        let text = logged([1, 2, 1]).replacen("\n2,", &format!("\n{cell},"), 1);
+        let error = read(text).unwrap_err();
+        assert!(error.contains(says), "{error}");
+    }
     let given = |codes, from| tables.actions(&logged(codes), Some(from));
     assert_eq!(given([1, 2, 1], ActionCodes::FromOne), Ok(vec![0, 1, 0]));
     assert_eq!(given([1, 2, 1], ActionCodes::FromZero), Ok(vec![1, 2, 1]));
