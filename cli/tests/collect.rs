@@ -214,9 +214,9 @@ fn each_episode_says_what_it_was() {
     assert_eq!(scenarios.len(), 10);
 }
 
-/// A few of the conditions that the model card tells of, once each.  The
-/// emulator is deterministic: the bounds leave room for another policy, not
-/// for chance.
+/// A few of the conditions that the model card tells of, three times each. A
+/// single flow's sawtooth moves its mean utilisation by points: what is kept is
+/// what the report's verdicts, which know the repetitions' spread, call kept.
 #[test]
 fn the_shipped_policy_takes_less_delay_and_keeps_the_rest() {
     let place = Place::new();
@@ -245,8 +245,12 @@ fn the_shipped_policy_takes_less_delay_and_keeps_the_rest() {
     };
     // Columns as the report's head names them, from 1.
     let (mean, worst) = cells[3].split_once(',').unwrap();
-    assert!(number(mean) > -0.3, "capacity given up: {line}");
-    assert!(number(worst) > -2.0, "capacity given up: {line}");
+    assert!(number(mean) > -1.0, "capacity given up: {line}");
+    assert!(number(worst) > -6.0, "capacity given up: {line}");
+    for (column, what) in [(9, "utilisation"), (10, "drops"), (11, "L4S p99")] {
+        let (worse, _) = cells[column].split_once(',').unwrap();
+        assert_eq!(number(worse), 0.0, "{what} worse with certainty: {line}");
+    }
     assert!(number(cells[5]) < 0.95, "no less classic delay: {line}");
     assert!(number(cells[7]) < 1.1, "more L4S delay: {line}");
     let jain = |text: &str| {
