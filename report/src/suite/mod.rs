@@ -4,6 +4,7 @@ mod figure;
 mod judge;
 mod oracle;
 mod page;
+mod paired;
 mod table;
 
 #[cfg(test)]

@@ -6,7 +6,7 @@
 use l4sllm_testbed::suite::{ArmOutcome, ConditionOutcome, Measures, PLAIN, TUNED};
 use serde::Serialize;
 
-use super::judge::{JAIN_KEPT, Ratio, UTILISATION_KEPT, log_ratio, mean};
+use super::paired::{JAIN_KEPT, Ratio, UTILISATION_KEPT, log_ratio, mean};
 
 /// The setting that was chosen.
 #[derive(Debug, Clone, PartialEq, Serialize)]

@@ -2,9 +2,8 @@
 
 use l4sllm_testbed::suite::{TUNED, TUNED_AGAIN};
 
-use super::judge::{
-    Condition, Family, JAIN_KEPT, Judged, Kept, Ratio, Spread, Summary, UTILISATION_KEPT,
-};
+use super::judge::{Condition, Family, Judged, Kept, Spread, Summary};
+use super::paired::{JAIN_KEPT, Ratio, UTILISATION_KEPT};
 use crate::format::{index, number, signed};
 use crate::table::{Cell, NOTHING, Row, Table, Tone};
 use crate::verdict::Verdict;

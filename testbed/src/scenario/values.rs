@@ -9,6 +9,11 @@ use l4sllm_model::text::shown;
 /// Round-trip times, ns.
 pub(super) const RTT: RangeInclusive<u64> = 1_000..=10_000_000_000;
 
+/// A round-trip time, ns.
+pub(super) fn rtt(field: &Field<'_>) -> Result<f64, TomlError> {
+    Ok(field.duration(RTT)? as f64)
+}
+
 /// A name that can be a directory's.
 pub(super) fn name(field: &Field<'_>) -> Result<String, TomlError> {
     let name = field.text()?;

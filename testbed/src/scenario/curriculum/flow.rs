@@ -182,7 +182,7 @@ pub(super) fn read(mut section: Section<'_>) -> Result<FlowRange> {
         cc,
     };
     if let Some(field) = section.field("rtt") {
-        flow.rtt_ns = Some(Range::read(field, super::parse::rtt)?);
+        flow.rtt_ns = Some(Range::read(field, crate::scenario::values::rtt)?);
     }
     if let Some(field) = section.field("start") {
         flow.start = Range::read(field, |field| field.number(0.0..=0.9))?;

@@ -44,7 +44,7 @@ fn read(mut section: Section<'_>, path: &Path, text: &str) -> Result<Curriculum>
         Some(field) => field.count(1..=10_000_000)? as usize,
         None => usize::MAX,
     };
-    let rtt_ns = Range::read(section.require("rtt")?, rtt)?;
+    let rtt_ns = Range::read(section.require("rtt")?, values::rtt)?;
     let rtt_jitter = match section.field("rtt_jitter") {
         Some(field) => field.number(0.0..=0.5)?,
         None => 0.0,
@@ -243,8 +243,4 @@ fn read_steer(section: &mut Section<'_>) -> Result<NoiseMode> {
 
 fn interval(field: &Field<'_>) -> Result<f64> {
     Ok(field.integer(1..=MAX_INTERVAL)? as f64)
-}
-
-pub(super) fn rtt(field: &Field<'_>) -> Result<f64> {
-    Ok(field.duration(values::RTT)? as f64)
 }

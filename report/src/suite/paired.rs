@@ -1,0 +1,77 @@
+//! Statistics over pairs of repetitions, and what counts as kept.
+
+use l4sllm_testbed::suite::Measures;
+use serde::Serialize;
+
+use crate::verdict::Interval;
+
+/// Share of the better of plain's and tuned's utilisation that has to be kept.
+pub const UTILISATION_KEPT: f64 = 0.995;
+
+/// Loss of Jain's index that still counts as kept.
+pub const JAIN_KEPT: f64 = 0.02;
+
+/// A geometric mean with its 95 % interval.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Ratio {
+    /// The geometric mean.
+    pub mean: f64,
+    /// Lower end; none of fewer than two values, as the upper one.
+    pub low: Option<f64>,
+    /// Upper end.
+    pub high: Option<f64>,
+}
+
+impl Ratio {
+    /// Of a mean of logarithms.
+    pub(super) fn of(logs: Option<Interval>) -> Option<Ratio> {
+        logs.map(|of| Ratio {
+            mean: of.mean.exp(),
+            low: of.half_width.map(|half| (of.mean - half).exp()),
+            high: of.half_width.map(|half| (of.mean + half).exp()),
+        })
+    }
+}
+
+/// Pairs of finished repetitions.
+fn pairs(
+    own: &[Option<Measures>],
+    reference: &[Option<Measures>],
+    of: impl Fn(&Measures) -> Option<f64>,
+) -> Vec<(f64, f64)> {
+    let both = own.iter().zip(reference);
+    both.filter_map(|(a, b)| Some((of(a.as_ref()?)?, of(b.as_ref()?)?)))
+        .collect()
+}
+
+/// Mean logarithm of ratios over pairs. Values of 0 have none.
+pub(super) fn log_ratio(
+    own: &[Option<Measures>],
+    reference: &[Option<Measures>],
+    of: impl Fn(&Measures) -> Option<f64>,
+) -> Option<Interval> {
+    let pairs = pairs(own, reference, of).into_iter();
+    let logs: Vec<f64> = pairs
+        .filter(|(a, b)| *a > 0.0 && *b > 0.0)
+        .map(|(a, b)| (a / b).ln())
+        .collect();
+    Interval::of(&logs)
+}
+
+/// Mean difference over pairs.
+pub(super) fn differences(
+    own: &[Option<Measures>],
+    reference: &[Option<Measures>],
+    of: impl Fn(&Measures) -> Option<f64>,
+) -> Option<Interval> {
+    let pairs = pairs(own, reference, of).into_iter();
+    Interval::of(&pairs.map(|(a, b)| a - b).collect::<Vec<_>>())
+}
+
+pub(super) fn mean(
+    repetitions: &[Option<Measures>],
+    of: impl Fn(&Measures) -> Option<f64>,
+) -> Option<f64> {
+    let values = repetitions.iter().flatten().filter_map(of);
+    Interval::of(&values.collect::<Vec<_>>()).map(|of| of.mean)
+}
