@@ -6,7 +6,7 @@
 
 /*
  * Writing records into a ring, word by word and without an intermediate copy,
- * since that is the cost that every packet pays; and the messages beside them.
+ * since that is the cost that every packet pays; and their context messages.
  */
 
 #ifndef _L4S_RECORD_H_
@@ -15,7 +15,7 @@
 #include "dualpi2.h"
 #include "ring.h"
 
-/* What was decided, beside what DualPI2's verdict and state tell. */
+/* What was decided, in addition to what DualPI2's verdict and state tell. */
 struct l4s_decision {
 	uint64_t	override_id;
 	uint8_t		action;
@@ -25,7 +25,7 @@ struct l4s_decision {
 };
 
 /*
- * What the messages beside the records said last of an instance.
+ * What the latest context messages of an instance said.
  */
 struct l4s_told {
 	struct l4s_config config;

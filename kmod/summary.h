@@ -73,7 +73,7 @@ struct l4s_fold {
 /* What is "at the end" and not the queue's own. */
 struct l4s_fold_end {
 	uint64_t	override_id;
-	uint32_t	status;		/* beside dualpi2's own */
+	uint32_t	status;		/* in addition to dualpi2's own */
 };
 
 void	l4s_fold_init(struct l4s_fold *);

@@ -337,7 +337,7 @@ impl Batch {
 
     pub(crate) fn reconfigure(&mut self, schedule: Schedule, make_engine: MakeEngine) {
         if self.schedule.input == Input::Summaries {
-            // Records begin anew where they are read again.
+            // A later subscription to records starts at another position.
             self.next_seq = None;
         }
         self.schedule = schedule;

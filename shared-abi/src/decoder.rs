@@ -11,7 +11,7 @@ const SAMPLE: u32 = 16_384;
 const INSTANCES: usize = 4096;
 
 /// Fills in the records of one descriptor's stream, or of a capture of it,
-/// from the configuration, state and totals that come beside them
+/// from the configuration, state and totals that come between them
 /// ([`raw::l4s_config`]).
 ///
 /// From the first keyframe of an instance on, and again from the next one

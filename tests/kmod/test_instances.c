@@ -128,7 +128,7 @@ next_record(struct fixture *f)
 }
 
 /*
- * A scheduler that is made anew is another: what was decided for the one
+ * A scheduler that is created again is another: what was decided for the one
  * before does not reach it, and its records say which it is.
  */
 static void

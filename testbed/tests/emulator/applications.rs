@@ -35,7 +35,7 @@ fn chunks_arrive_in_their_time() {
         );
         assert!(completions.unfinished <= 1, "{cc}: {completions:?}");
         // 500 kB take 208 ms at the link's rate and half a round trip. A window
-        // that begins anew with ten segments takes longer, DCTCP's most, whose
+        // that starts again with ten segments takes longer, DCTCP's most, whose
         // slow start ends at the first marks.
         let mean_ms = completions.mean_ms.unwrap();
         assert!((218.0..600.0).contains(&mean_ms), "{cc}: {completions:?}");
