@@ -17,6 +17,7 @@
 #define	_L4S_COUNTERS_H_
 
 #include "osdep.h"
+#include "dualpi2.h"
 #include "l4sllm_abi.h"
 
 struct l4s_queue_counters {
@@ -82,11 +83,14 @@ l4s_count_forwarded(struct l4s_queue_counters *q, uint64_t *peak,
 	}
 }
 
-/* After a packet was queued: `packets' and `bytes' are queued now. */
+/* After a packet was queued: what waits now, as in struct dualpi2_queue. */
 static inline void
 l4s_count_backlog(struct l4s_queue_counters *q, uint32_t *peak,
-    uint32_t packets, uint32_t bytes)
+    uint64_t backlog)
 {
+	uint32_t packets = dualpi2_packets(backlog);
+	uint32_t bytes = dualpi2_bytes(backlog);
+
 	if (__predict_false(packets > *peak)) {
 		*peak = packets;
 		if (packets > q->queued_max)

@@ -36,7 +36,7 @@ static inline uint8_t dualpi2_classic(struct dualpi2 *,
 static uint32_t	dualpi2_native(const struct dualpi2 *, uint64_t sojourn_ns);
 static uint8_t	dualpi2_choose(const struct dualpi2 *,
 		    int32_t *credit);
-static l4s_pkt_t *dualpi2_take(struct dualpi2_queue *);
+static l4s_pkt_t *dualpi2_take(struct dualpi2_queue *, uint32_t length);
 
 
 static void
@@ -62,10 +62,19 @@ dualpi2_init(struct dualpi2 *d, const struct l4s_params *params, uint64_t seed)
 	dualpi2_reset_credit(d);
 }
 
+static uint32_t
+dualpi2_limit_bytes(const struct dualpi2 *d)
+{
+	return (d->params.limit_bytes != 0 ? d->params.limit_bytes :
+	    UINT32_MAX);
+}
+
 void
 dualpi2_configure(struct dualpi2 *d, const struct l4s_params *params)
 {
 	d->params = *params;
+	d->nearly_full = ((uint64_t)dualpi2_limit_bytes(d) - L4S_MTU) << 32 |
+	    UINT32_MAX;
 	if (d->burst_ns > params->max_burst_ns)
 		d->burst_ns = params->max_burst_ns;
 	dualpi2_steer(d, NULL, 0);
@@ -181,9 +190,9 @@ dualpi2_update(struct dualpi2 *d, uint64_t now)
 
 	empty = dualpi2_backlog(d) == 0;
 	head = UINT64_MAX;
-	if (d->queue[0].packets != 0)
+	if (d->queue[0].backlog != 0)
 		head = d->queue[0].head_ns;
-	if (d->queue[1].packets != 0 && d->queue[1].head_ns < head)
+	if (d->queue[1].backlog != 0 && d->queue[1].head_ns < head)
 		head = d->queue[1].head_ns;
 	/* Whoever queued the head ran the updates until then. */
 	L4S_ASSERT(empty || head <= at);
@@ -285,33 +294,40 @@ dualpi2_add(struct dualpi2 *d, int128 delta)
  * of this one (RFC 9332, figure 3): else a nearly full queue would take small
  * packets and drop large ones.
  */
+static bool
+dualpi2_has_room(const struct dualpi2 *d, uint64_t backlog, uint32_t length)
+{
+	uint64_t room = length > L4S_MTU ? length : L4S_MTU;
+
+	return (dualpi2_packets(backlog) < d->params.limit_packets &&
+	    dualpi2_bytes(backlog) + room <= dualpi2_limit_bytes(d));
+}
+
 bool
 dualpi2_enqueue(struct dualpi2 *d, l4s_pkt_t *pkt, uint8_t queue,
     uint32_t length, uint64_t now)
 {
 	struct dualpi2_queue *q = &d->queue[queue];
-	uint64_t bytes = (uint64_t)d->queue[0].bytes + d->queue[1].bytes;
-	uint64_t limit = d->params.limit_bytes;
-	uint32_t room = length > L4S_MTU ? length : L4S_MTU;
+	uint64_t waiting = q->backlog;
+	uint64_t all = waiting + d->queue[!queue].backlog;
 
-	if (limit == 0)
-		limit = UINT32_MAX;
-	if (dualpi2_backlog(d) >= d->params.limit_packets ||
-	    bytes + room > limit)
+	/* Most packets pass by comparisons with what is ready. */
+	if (__predict_false(all > d->nearly_full || length > L4S_MTU ||
+	    dualpi2_packets(all) >= d->params.limit_packets) &&
+	    !dualpi2_has_room(d, all, length))
 		return (false);
 
 	l4s_pkt_set_arrival(pkt, now, queue == L4S_QUEUE_L4S &&
-	    q->packets >= d->params.l4s_min_packets);
+	    dualpi2_packets(waiting) >= d->params.l4s_min_packets);
 	l4s_pkt_set_next(pkt, NULL);
-	if (q->packets == 0) {
+	if (waiting == 0) {
 		q->head = pkt;
 		L4S_STORE(&q->head_ns, now);
 	} else
 		l4s_pkt_set_next(q->tail, pkt);
 	q->tail = pkt;
 	/* Who sees the packet sees when it arrived. */
-	L4S_STORE_REL(&q->packets, q->packets + 1);
-	q->bytes += length;
+	L4S_STORE_REL(&q->backlog, waiting + DUALPI2_PACKET(length));
 	return (true);
 }
 
@@ -342,8 +358,7 @@ dualpi2_pick(struct dualpi2 *d, uint64_t now, struct dualpi2_verdict *v)
 	v->ecn = l4s_pkt_ecn(v->pkt);
 	v->cause = DUALPI2_NONE;
 	dualpi2_measure(q, v->length, now);
-	(void)dualpi2_take(q);
-	q->bytes -= v->length;
+	(void)dualpi2_take(q, v->length);
 	last = dualpi2_backlog(d) == 0;
 	if (last)
 		dualpi2_reset_credit(d);
@@ -431,10 +446,9 @@ dualpi2_flush(struct dualpi2 *d, uint8_t queue)
 	struct dualpi2_queue *q = &d->queue[queue];
 	l4s_pkt_t *pkt;
 
-	if (q->packets == 0)
+	if (q->backlog == 0)
 		return (NULL);
-	pkt = dualpi2_take(q);
-	q->bytes -= l4s_pkt_length(pkt);
+	pkt = dualpi2_take(q, l4s_pkt_length(q->head));
 	if (dualpi2_backlog(d) == 0)
 		dualpi2_reset_credit(d);
 	return (pkt);
@@ -457,24 +471,25 @@ dualpi2_choose(const struct dualpi2 *d, int32_t *credit)
 	int32_t weight = d->params.classic_weight;
 
 	*credit = 0;
-	if (l->packets != 0 && (c->packets == 0 || d->credit <= 0)) {
-		if (c->packets != 0)
+	if (l->backlog != 0 && (c->backlog == 0 || d->credit <= 0)) {
+		if (c->backlog != 0)
 			*credit = (int32_t)l4s_pkt_length(l->head) * weight;
 		return (L4S_QUEUE_L4S);
 	}
-	if (l->packets != 0)
+	if (l->backlog != 0)
 		*credit = -(int32_t)l4s_pkt_length(c->head) * (100 - weight);
 	return (L4S_QUEUE_CLASSIC);
 }
 
 static l4s_pkt_t *
-dualpi2_take(struct dualpi2_queue *q)
+dualpi2_take(struct dualpi2_queue *q, uint32_t length)
 {
 	l4s_pkt_t *pkt = q->head;
+	uint64_t waiting = q->backlog - DUALPI2_PACKET(length);
 
 	q->head = l4s_pkt_next(pkt);
-	L4S_STORE(&q->packets, q->packets - 1);
-	if (q->packets != 0)
+	L4S_STORE(&q->backlog, waiting);
+	if (waiting != 0)
 		L4S_STORE(&q->head_ns, l4s_pkt_arrival(q->head));
 	l4s_pkt_set_next(pkt, NULL);
 	return (pkt);
@@ -554,10 +569,11 @@ static void
 dualpi2_measure(struct dualpi2_queue *q, uint32_t length, uint64_t now)
 {
 	uint64_t us;
+	uint32_t bytes = dualpi2_bytes(q->backlog);
 	bool more;
 
 	if (q->sampling == 0) {
-		if (__predict_true(q->bytes < DUALPI2_SAMPLE))
+		if (__predict_true(bytes < DUALPI2_SAMPLE))
 			return;
 		q->sampling = L4S_STATUS_MEASURING;
 		q->sample_start = now;
@@ -571,7 +587,7 @@ dualpi2_measure(struct dualpi2_queue *q, uint32_t length, uint64_t now)
 		q->sample_us = (uint32_t)us;
 	else
 		q->sample_us = (uint32_t)(((uint64_t)q->sample_us * 3 + us) / 4);
-	more = q->bytes - length >= DUALPI2_SAMPLE;
+	more = bytes - length >= DUALPI2_SAMPLE;
 	q->sampling = more ? L4S_STATUS_MEASURING : 0;
 	q->sample_start = more ? now : 0;
 	q->sample_bytes = 0;

@@ -59,10 +59,7 @@ struct dualpi2_queue {
 	l4s_pkt_t	*head;
 	l4s_pkt_t	*tail;
 	uint64_t	head_ns;	/* (a) arrival of the head, if any */
-	uint32_t	packets;	/* (a) */
-	uint32_t	bytes;		/* 2^20 packets of 2^16 bytes would be
-					   2^36: bounded at 2^32 - 1 by
-					   dualpi2_enqueue() */
+	uint64_t	backlog;	/* (a) dualpi2_packets(), _bytes() */
 	uint64_t	accumulated;	/* likelihood since the last signal, Q31 */
 	uint32_t	threshold;	/* of it for the next one, Q31 */
 	uint64_t	total_packets;	/* (a) that arrived, tail drops among */
@@ -94,6 +91,7 @@ struct dualpi2 {
 	struct dualpi2_queue queue[2];	/* L4S_QUEUE_CLASSIC, _L4S */
 	struct l4s_params params;
 	struct dualpi2_setpoints set;
+	uint64_t	nearly_full;	/* backlog above which room is counted */
 
 	/* The controller. */
 	int64_t		p;		/* p', Q56, 0..p_max */
@@ -187,19 +185,40 @@ dualpi2_us(uint64_t ns)
 	return (ns > UINT32_MAX ? UINT32_MAX : (uint32_t)ns);
 }
 
+/*
+ * What waits is one word, so that a packet that comes or goes changes it with
+ * one addition: packets in its lower half and bytes in the upper one.  Bytes of
+ * both queues together stay below 2^32 (dualpi2_enqueue()), so that the words
+ * of both can be added too.
+ */
+#define	DUALPI2_PACKET(length)	((uint64_t)(length) << 32 | 1)
+
+static inline uint32_t
+dualpi2_packets(uint64_t backlog)
+{
+	return ((uint32_t)backlog);
+}
+
+static inline uint32_t
+dualpi2_bytes(uint64_t backlog)
+{
+	return ((uint32_t)(backlog >> 32));
+}
+
+/* Of both queues. */
+static inline uint64_t
+dualpi2_backlog(const struct dualpi2 *d)
+{
+	return (d->queue[0].backlog + d->queue[1].backlog);
+}
+
 /* How long the head of a queue has waited; 0 if empty. */
 static inline uint64_t
 dualpi2_head_delay(const struct dualpi2 *d, uint8_t queue, uint64_t now)
 {
 	const struct dualpi2_queue *q = &d->queue[queue];
 
-	return (q->packets != 0 ? now - q->head_ns : 0);
-}
-
-static inline uint32_t
-dualpi2_backlog(const struct dualpi2 *d)
-{
-	return (d->queue[0].packets + d->queue[1].packets);
+	return (q->backlog != 0 ? now - q->head_ns : 0);
 }
 
 static inline void

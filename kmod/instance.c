@@ -271,8 +271,7 @@ l4s_instance_enqueue(struct l4s_instance *inst, l4s_pkt_t *pkt, uint64_t now)
 		l4s_fold_busy(&inst->fold, now);
 		l4s_count_backlog(&inst->counters.queue[queue],
 		    &inst->fold.queue[queue].backlog_max,
-		    inst->queue.queue[queue].packets,
-		    inst->queue.queue[queue].bytes);
+		    inst->queue.queue[queue].backlog);
 		return (true);
 	}
 	instance_tail_drop(inst, pkt, queue, ds & L4S_ECN_CE, length, now);

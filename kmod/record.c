@@ -107,7 +107,7 @@ l4s_record_keyframe(struct l4s_ring *r, struct l4s_told *told,
 		t.instance = config->instance;
 		t.queue = i;
 		t.total_packets = q->total_packets;
-		t.left_bytes = q->total_bytes - q->bytes;
+		t.left_bytes = q->total_bytes - dualpi2_bytes(q->backlog);
 		t.total_drops = q->total_drops;
 		t.sample_start_ns = q->sample_start;
 		l4s_ring_write(r, &t.hdr);
@@ -182,8 +182,8 @@ l4s_record_reference(struct l4s_record_v1 *r, const struct l4s_config *c,
 		.status_flags = x->status | d->status | q->sampling,
 		.total_packets = q->total_packets,
 		.total_bytes = q->total_bytes,
-		.queue_length = q->packets,
-		.length_in_bytes = q->bytes,
+		.queue_length = dualpi2_packets(q->backlog),
+		.length_in_bytes = dualpi2_bytes(q->backlog),
 		.total_drops = q->total_drops,
 		.packet_length = v->length,
 		.base_probability = d->p_base,

@@ -121,7 +121,8 @@ l4s_record_write(struct l4s_ring *r, uint32_t instance,
 	PUT(delay_ns, delay);
 	PUT(drop_probability, PAIR(dualpi2_q31(v->probability),
 	    q->accumulated));
-	PUT(queue_length, PAIR(q->packets, q->bytes));
+	PUT(queue_length, PAIR(dualpi2_packets(q->backlog),
+	    dualpi2_bytes(q->backlog)));
 	PUT(packet_length, PAIR(v->length, HALVES(
 	    BYTES(v->queue, L4S_ACTIONS(x->action, v->action,
 	    x->override_action, v->ecn)),

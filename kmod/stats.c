@@ -147,14 +147,14 @@ stats_read_queue(const struct l4s_instance *inst, unsigned queue,
 
 /*
  * The head may leave meanwhile: then this is its delay or the next one's.
- * `packets' is read first: an empty queue has an old head_ns.
+ * `backlog' is read first: an empty queue has an old head_ns.
  */
 static uint64_t
 stats_head_delay(const struct dualpi2_queue *q, uint64_t now)
 {
 	uint64_t arrival;
 
-	if (L4S_LOAD_ACQ(&q->packets) == 0)
+	if (L4S_LOAD_ACQ(&q->backlog) == 0)
 		return (0);
 	arrival = L4S_LOAD(&q->head_ns);
 	return (now > arrival ? now - arrival : 0);

@@ -31,7 +31,8 @@ fold_sums(struct l4s_fold *f, const struct dualpi2 *d,
 		s->arrived += sign * q->total_packets;
 		s->arrived_bytes += sign * q->total_bytes;
 		s->forwarded += sign *
-		    (q->total_packets - q->total_drops - q->packets);
+		    (q->total_packets - q->total_drops -
+		    dualpi2_packets(q->backlog));
 		s->forwarded_bytes += sign * c->forwarded_bytes;
 		s->marks_aqm += sign * (c->marks_classic + c->marks_coupled);
 		s->marks_native += sign * c->marks_native;
@@ -151,8 +152,8 @@ fold_end_queue(struct l4s_queue_summary *s, const struct l4s_fold_queue *f,
 	s->sojourn_sq = f->sojourn_sq;
 	s->sojourn_min_ns = f->sojourn_min_ns;
 	s->sojourn_max_ns = f->sojourn_max_ns;
-	s->backlog_bytes = q->bytes;
-	s->backlog = q->packets;
+	s->backlog_bytes = dualpi2_bytes(q->backlog);
+	s->backlog = dualpi2_packets(q->backlog);
 	s->backlog_max = f->backlog_max;
 	fold_pack_flows(s->flows, f->flows);
 }

@@ -56,11 +56,11 @@ dn_dualpi2_instance_of(struct dn_sch_inst *si)
 static void
 dn_dualpi2_show_backlog(struct dn_sch_inst *si)
 {
-	const struct dualpi2_queue *q =
-	    dn_dualpi2_instance_of(si)->instance.queue.queue;
+	uint64_t backlog =
+	    dualpi2_backlog(&dn_dualpi2_instance_of(si)->instance.queue);
 
-	si->ni.length = q[0].packets + q[1].packets;
-	si->ni.len_bytes = q[0].bytes + q[1].bytes;
+	si->ni.length = dualpi2_packets(backlog);
+	si->ni.len_bytes = dualpi2_bytes(backlog);
 }
 
 /*

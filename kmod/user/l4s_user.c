@@ -265,15 +265,12 @@ void
 l4s_user_backlog(const struct l4s_user *u, uint8_t queue, uint32_t *packets,
     uint32_t *bytes)
 {
-	const struct dualpi2_queue *q = u->instance.queue.queue;
+	const struct dualpi2 *d = &u->instance.queue;
+	uint64_t backlog = queue < L4S_QUEUE_ANY ? d->queue[queue].backlog :
+	    dualpi2_backlog(d);
 
-	if (queue < L4S_QUEUE_ANY) {
-		*packets = q[queue].packets;
-		*bytes = q[queue].bytes;
-	} else {
-		*packets = q[0].packets + q[1].packets;
-		*bytes = q[0].bytes + q[1].bytes;
-	}
+	*packets = dualpi2_packets(backlog);
+	*bytes = dualpi2_bytes(backlog);
 }
 
 struct l4s_user_handle *

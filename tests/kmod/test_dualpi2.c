@@ -82,7 +82,7 @@ pi_matches_doubles(void)
 			if (r.p < 0.001)
 				low++;
 			if (test_below(&random, 100) < 50 + i / 100 % 2 * 5 &&
-			    dualpi2_backlog(&d) < PACKETS - 1) {
+			    dualpi2_packets(dualpi2_backlog(&d)) < PACKETS - 1) {
 				put(&d, &packets[next], test_below(&random, 4),
 				    1500, now);
 				next = (next + 1) % PACKETS;
@@ -324,8 +324,8 @@ limits(void)
 	/* A lower limit takes nothing away, it lets nothing in. */
 	params.limit_packets = 5;
 	dualpi2_configure(&d, &params);
-	CHECK_EQ(dualpi2_backlog(&d), 10);
-	while (dualpi2_backlog(&d) > 4)
+	CHECK_EQ(dualpi2_packets(dualpi2_backlog(&d)), 10);
+	while (dualpi2_packets(dualpi2_backlog(&d)) > 4)
 		if (dualpi2_flush(&d, 0) == NULL)
 			(void)dualpi2_flush(&d, 1);
 	CHECK(dualpi2_enqueue(&d, &packets[12], 1, 1, 1));
@@ -354,7 +354,7 @@ byte_limit(void)
 	CHECK(!dualpi2_enqueue(&d, &packets[8], 1, 40, 1));
 	CHECK(dualpi2_flush(&d, 0) != NULL);
 	put(&d, &packets[8], 1, 40, 1);
-	CHECK(d.queue[0].bytes + d.queue[1].bytes <= 12000);
+	CHECK(dualpi2_bytes(dualpi2_backlog(&d)) <= 12000);
 }
 
 const struct test dualpi2_tests[] = {
