@@ -8,8 +8,9 @@
 
 #include "instance.h"
 
-static L4S_SLOW void instance_catch_up_slow(struct l4s_instance *, uint64_t now);
-static L4S_SLOW void instance_due(struct l4s_instance *, uint64_t now);
+static L4S_SLOW void instance_look(struct l4s_instance *, uint64_t now);
+static void	instance_look_later(struct l4s_instance *);
+static void	instance_collect(struct l4s_instance *, uint64_t now);
 static L4S_SLOW void instance_departed(struct l4s_instance *, uint32_t length,
 		    uint64_t now);
 static L4S_SLOW void instance_summarize(struct l4s_instance *, uint64_t now);
@@ -86,25 +87,40 @@ instance_advance(struct l4s_instance *inst, uint64_t now)
 static inline uint64_t
 instance_catch_up(struct l4s_instance *inst, uint64_t now)
 {
-	struct l4s_overrides *o = &inst->overrides;
-
 	if (__predict_false(now < inst->now))
 		now = inst->now;
-	if (__predict_false(L4S_LOAD_ACQ(&o->pending) != 0 || now >= o->due))
-		instance_catch_up_slow(inst, now);
+	if (__predict_false(now >= L4S_LOAD(&inst->overrides.look_ns)))
+		instance_look(inst, now);
 	inst->now = now;
-	instance_advance(inst, now);
-	if (__predict_false(now >= inst->fold.due_ns))
-		instance_due(inst, now);
 	return (now);
 }
 
-/* A summary's or a rate window's time has come. */
+/* Something is pending, or one of the times below has come. */
 static void
-instance_due(struct l4s_instance *inst, uint64_t now)
+instance_look(struct l4s_instance *inst, uint64_t now)
 {
-	if (l4s_fold_due(&inst->fold, now))
+	struct l4s_overrides *o = &inst->overrides;
+
+	if (L4S_LOAD_ACQ(&o->pending) != 0 || now >= o->due)
+		instance_collect(inst, now);
+	inst->now = now;
+	instance_advance(inst, now);
+	if (now >= inst->fold.due_ns && l4s_fold_due(&inst->fold, now))
 		instance_summarize(inst, now);
+	instance_look_later(inst);
+}
+
+/* To be called when one of these times may have become an earlier one. */
+static void
+instance_look_later(struct l4s_instance *inst)
+{
+	uint64_t when = inst->queue.next_update;
+
+	if (inst->overrides.due < when)
+		when = inst->overrides.due;
+	if (inst->fold.due_ns < when)
+		when = inst->fold.due_ns;
+	l4s_overrides_look_at(&inst->overrides, when);
 }
 
 /* Ends a summary. */
@@ -128,6 +144,7 @@ instance_summarize(struct l4s_instance *inst, uint64_t now)
 		l4s_fold_close(&inst->fold, &inst->rings[L4S_RING_SUMMARIES],
 		    d, &inst->counters, &end, inst->sched, inst->instance,
 		    now);
+	instance_look_later(inst);
 }
 
 /*
@@ -136,7 +153,7 @@ instance_summarize(struct l4s_instance *inst, uint64_t now)
  * left by the device, from now on.
  */
 static void
-instance_catch_up_slow(struct l4s_instance *inst, uint64_t now)
+instance_collect(struct l4s_instance *inst, uint64_t now)
 {
 	struct l4s_overrides *o = &inst->overrides;
 	struct dualpi2 *d = &inst->queue;
@@ -359,6 +376,8 @@ instance_departed(struct l4s_instance *inst, uint32_t length, uint64_t now)
 {
 	if (l4s_fold_departed(&inst->fold, &inst->counters, length, now))
 		instance_summarize(inst, now);
+	else
+		instance_look_later(inst);
 }
 
 /* A departure, while summaries are read. */
@@ -555,9 +574,9 @@ instance_event(struct l4s_instance *inst, uint32_t code, uint64_t value,
 static void
 instance_pend(struct l4s_instance *inst, uint32_t what)
 {
-	uint32_t *pending = &inst->overrides.pending;
+	struct l4s_overrides *o = &inst->overrides;
 
-	L4S_STORE_REL(pending, L4S_LOAD(pending) | what);
+	l4s_overrides_pend(o, o->pending | what);
 }
 
 void

@@ -140,7 +140,7 @@ l4s_override_submit(struct l4s_overrides *o, const struct l4s_override *new,
 		    L4S_PENDING_OVERRIDE);
 	}
 	/* The watchdog's deadline moved; the packet path's copy must follow. */
-	L4S_STORE(&o->pending, o->pending | L4S_PENDING_LIMITS);
+	l4s_overrides_pend(o, o->pending | L4S_PENDING_LIMITS);
 	l4s_unlock(&o->lock);
 	return (0);
 }
@@ -167,7 +167,7 @@ override_cancel(struct l4s_overrides *o)
 {
 	override_resolve(o, false);
 	o->generation++;
-	L4S_STORE(&o->pending, (o->pending & ~L4S_PENDING_OVERRIDE) |
+	l4s_overrides_pend(o, (o->pending & ~L4S_PENDING_OVERRIDE) |
 	    L4S_PENDING_CANCEL | L4S_PENDING_LIMITS);
 }
 

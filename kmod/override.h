@@ -67,10 +67,18 @@ struct l4s_override_counts {
  * Locking: (l) under lock, (a) atomic and set under lock, (p) the packet path
  * alone.  The packet path takes the lock when `pending' is not 0, when `due'
  * has come, and once or twice in the life of an override to book it.
+ *
+ * A packet compares its time with look_ns alone: the earliest of the times that
+ * the packet path has to look at (instance_look()), and 0 when something is
+ * pending.  Both sides write it.  Who leaves something sets `pending' first and
+ * then look_ns to 0; the packet path writes the time first and then looks at
+ * `pending'.  With a full fence in between on both sides, either its time is
+ * the earlier of the two writes, or it sees what is pending.
  */
 struct l4s_overrides {
 	struct l4s_lock	lock;
 	uint32_t	pending;	/* (a) L4S_PENDING_* */
+	uint64_t	look_ns;	/* atomic, see above */
 
 	struct l4s_override next;	/* (l) */
 	struct l4s_limits limits;	/* (l) as last set */
@@ -106,6 +114,15 @@ void	l4s_overrides_destroy(struct l4s_overrides *);
  * The device's side.
  */
 
+/* What is pending from now on.  Locked. */
+static inline void
+l4s_overrides_pend(struct l4s_overrides *o, uint32_t pending)
+{
+	L4S_STORE_REL(&o->pending, pending);
+	L4S_FENCE_SEQ();
+	L4S_STORE(&o->look_ns, 0);
+}
+
 /*
  * 0, or L4S_EPROTO (version, length), L4S_EINVAL (a field), L4S_ERANGE (life,
  * hold or factor beyond the limits).
@@ -124,6 +141,16 @@ bool	l4s_overrides_watch(struct l4s_overrides *, uint64_t now,
 /*
  * The packet path's side.
  */
+
+/* Nothing has to be looked at before `when', but what is pending. */
+static inline void
+l4s_overrides_look_at(struct l4s_overrides *o, uint64_t when)
+{
+	L4S_STORE(&o->look_ns, when);
+	L4S_FENCE_SEQ();
+	if (L4S_LOAD(&o->pending) != 0)
+		L4S_STORE(&o->look_ns, 0);
+}
 
 /* Ends what has expired at `now'; true when set-points went back. */
 bool	l4s_override_expire(struct l4s_overrides *, struct dualpi2 *,
