@@ -45,7 +45,7 @@ struct l4s_queue_counters {
 struct l4s_counters {
 	struct l4s_queue_counters queue[2]; /* L4S_QUEUE_CLASSIC, _L4S */
 	uint64_t	refused[L4S_REASON_COUNT];
-	uint64_t	decisions;	/* at dequeue */
+	uint64_t	decisions;	/* at dequeue; not for others to read */
 	uint64_t	overridden;
 	uint64_t	overloads;
 	uint64_t	overload_ns;

@@ -25,18 +25,23 @@ static int64_t	dualpi2_cut(int128);
 static void	dualpi2_add(struct dualpi2 *, int128);
 static void	dualpi2_missed(struct dualpi2 *, uint64_t, uint64_t, bool);
 static void	dualpi2_derive(struct dualpi2 *);
+static void	dualpi2_set_silent(const struct dualpi2 *,
+		    struct dualpi2_queue *);
 static void	dualpi2_measure(struct dualpi2_queue *, uint32_t length,
 		    uint64_t now);
-static bool	dualpi2_dither(struct dualpi2 *, struct dualpi2_queue *,
+static inline bool dualpi2_dither(struct dualpi2 *, struct dualpi2_queue *,
+		    uint32_t);
+static bool	dualpi2_recur(struct dualpi2 *, struct dualpi2_queue *,
 		    uint32_t);
 static inline uint8_t dualpi2_l4s(struct dualpi2 *, struct dualpi2_queue *,
 		    struct dualpi2_verdict *);
 static inline uint8_t dualpi2_classic(struct dualpi2 *,
 		    struct dualpi2_queue *, struct dualpi2_verdict *);
+static uint8_t	dualpi2_overload(struct dualpi2 *, struct dualpi2_queue *,
+		    struct dualpi2_verdict *);
 static uint32_t	dualpi2_native(const struct dualpi2 *, uint64_t sojourn_ns);
-static uint8_t	dualpi2_choose(const struct dualpi2 *,
-		    int32_t *credit);
-static l4s_pkt_t *dualpi2_take(struct dualpi2_queue *, uint32_t length);
+static bool	dualpi2_take(struct dualpi2 *, struct dualpi2_queue *,
+		    const struct dualpi2_queue *other, uint32_t length);
 
 
 static void
@@ -57,6 +62,7 @@ dualpi2_init(struct dualpi2 *d, const struct l4s_params *params, uint64_t seed)
 	if (d->random == 0)
 		d->random = 1;
 	d->queue[0].threshold = d->queue[1].threshold = DUALPI2_ONE;
+	d->queue[0].sample_from = d->queue[1].sample_from = DUALPI2_SAMPLE;
 	d->burst_ns = params->max_burst_ns;
 	dualpi2_configure(d, params);
 	dualpi2_reset_credit(d);
@@ -77,6 +83,8 @@ dualpi2_configure(struct dualpi2 *d, const struct l4s_params *params)
 	    UINT32_MAX;
 	if (d->burst_ns > params->max_burst_ns)
 		d->burst_ns = params->max_burst_ns;
+	dualpi2_set_silent(d, &d->queue[0]);
+	dualpi2_set_silent(d, &d->queue[1]);
 	dualpi2_steer(d, NULL, 0);
 }
 
@@ -155,6 +163,10 @@ dualpi2_derive(struct dualpi2 *d)
 		k = d->params.coupling_q8;
 	guard = (p * k) >> 8;
 	d->overload = guard >= DUALPI2_ONE && d->params.overflow == 0;
+	/* A burst is allowed: the controller is not heard (RFC 8033, 4.4). */
+	d->heard_classic = d->burst_ns != 0 && !d->overload ? 0 : d->p_classic;
+	d->heard_coupled = d->burst_ns != 0 ? 0 : d->p_coupled;
+	d->plain_ecn = d->overload ? 0 : d->params.l4s_ecn;
 	d->status = (d->overload ? L4S_STATUS_OVERLOAD : 0) |
 	    (d->burst_ns != 0 ? L4S_STATUS_BURST : 0);
 	d->previous_us = dualpi2_us(d->previous_ns);
@@ -345,28 +357,33 @@ dualpi2_enqueue(struct dualpi2 *d, l4s_pkt_t *pkt, uint8_t queue,
 bool
 dualpi2_pick(struct dualpi2 *d, uint64_t now, struct dualpi2_verdict *v)
 {
-	struct dualpi2_queue *q;
-	bool last, can_mark;
-
 	if (dualpi2_backlog(d) == 0)
 		return (false);
-	v->queue = dualpi2_choose(d, &v->credit);
-	q = &d->queue[v->queue];
+	dualpi2_pick_from(d, dualpi2_choose(d, &v->credit), now, v);
+	return (true);
+}
+
+void
+dualpi2_pick_from(struct dualpi2 *d, uint8_t queue, uint64_t now,
+    struct dualpi2_verdict *v)
+{
+	struct dualpi2_queue *q = &d->queue[queue];
+	bool last, can_mark;
+
+	v->queue = queue;
 	v->sojourn_ns = now - q->head_ns;
 	v->pkt = q->head;
 	v->length = l4s_pkt_length(v->pkt);
 	v->ecn = l4s_pkt_ecn(v->pkt);
 	v->cause = DUALPI2_NONE;
-	dualpi2_measure(q, v->length, now);
-	(void)dualpi2_take(q, v->length);
-	last = dualpi2_backlog(d) == 0;
-	if (last)
-		dualpi2_reset_credit(d);
+	if (__predict_false(dualpi2_bytes(q->backlog) >= q->sample_from))
+		dualpi2_measure(q, v->length, now);
+	last = dualpi2_take(d, q, &d->queue[!queue], v->length);
 
-	v->action = v->queue == L4S_QUEUE_L4S ? dualpi2_l4s(d, q, v) :
+	v->action = queue == L4S_QUEUE_L4S ? dualpi2_l4s(d, q, v) :
 	    dualpi2_classic(d, q, v);
 	if (__predict_true(v->action == L4S_ACTION_ENQUEUE))
-		return (true);
+		return;
 	/*
 	 * A signal that cannot be a mark is a drop, whether by configuration
 	 * or because the packet's header cannot be written: for signals such
@@ -380,7 +397,6 @@ dualpi2_pick(struct dualpi2 *d, uint64_t now, struct dualpi2_verdict *v)
 		if ((v->ecn & d->params.l4s_ecn) != 0)
 			v->cause = DUALPI2_COUPLED;	/* p_CL is one */
 	}
-	return (true);
 }
 
 /*
@@ -392,24 +408,11 @@ static inline uint8_t
 dualpi2_l4s(struct dualpi2 *d, struct dualpi2_queue *q,
     struct dualpi2_verdict *v)
 {
-	uint32_t p_native = 0, p_coupled = d->p_coupled;
+	uint32_t p_native = 0, p_coupled = d->heard_coupled;
 
-	if (__predict_false((v->ecn & d->params.l4s_ecn) == 0))
-		return (dualpi2_classic(d, q, v));
-	if (__predict_false(d->overload)) {
-		v->probability = p_coupled;
-		if (dualpi2_dither(d, q, d->p_classic)) {
-			v->cause = DUALPI2_CLASSIC;
-			return (L4S_ACTION_DROP);
-		}
-		if (!dualpi2_dither(d, q, p_coupled))
-			return (L4S_ACTION_ENQUEUE);
-		v->cause = DUALPI2_COUPLED;
-		return (L4S_ACTION_MARK);
-	}
-	/* A burst is allowed: the controller is not heard (RFC 8033, 4.4). */
-	if (__predict_false(d->burst_ns != 0))
-		p_coupled = 0;
+	if (__predict_false((v->ecn & d->plain_ecn) == 0))
+		return ((v->ecn & d->params.l4s_ecn) == 0 ?
+		    dualpi2_classic(d, q, v) : dualpi2_overload(d, q, v));
 	/* It queued behind others; else the speed of the link may be all that
 	 * made it wait. */
 	if (l4s_pkt_queued(v->pkt))
@@ -421,15 +424,29 @@ dualpi2_l4s(struct dualpi2 *d, struct dualpi2_queue *q,
 	return (L4S_ACTION_MARK);
 }
 
+/* The same in overload. */
+static uint8_t
+dualpi2_overload(struct dualpi2 *d, struct dualpi2_queue *q,
+    struct dualpi2_verdict *v)
+{
+	v->probability = d->p_coupled;
+	if (dualpi2_dither(d, q, d->p_classic)) {
+		v->cause = DUALPI2_CLASSIC;
+		return (L4S_ACTION_DROP);
+	}
+	if (!dualpi2_dither(d, q, d->p_coupled))
+		return (L4S_ACTION_ENQUEUE);
+	v->cause = DUALPI2_COUPLED;
+	return (L4S_ACTION_MARK);
+}
+
 /* What is signalled to a packet of the Classic queue. */
 static inline uint8_t
 dualpi2_classic(struct dualpi2 *d, struct dualpi2_queue *q,
     struct dualpi2_verdict *v)
 {
-	uint32_t p = d->p_classic;
+	uint32_t p = d->heard_classic;
 
-	if (__predict_false(d->burst_ns != 0) && !d->overload)
-		p = 0;
 	v->probability = p;
 	if (!dualpi2_dither(d, q, p))
 		return (L4S_ACTION_ENQUEUE);
@@ -444,13 +461,11 @@ l4s_pkt_t *
 dualpi2_flush(struct dualpi2 *d, uint8_t queue)
 {
 	struct dualpi2_queue *q = &d->queue[queue];
-	l4s_pkt_t *pkt;
+	l4s_pkt_t *pkt = q->head;
 
 	if (q->backlog == 0)
 		return (NULL);
-	pkt = dualpi2_take(q, l4s_pkt_length(q->head));
-	if (dualpi2_backlog(d) == 0)
-		dualpi2_reset_credit(d);
+	(void)dualpi2_take(d, q, &d->queue[!queue], l4s_pkt_length(pkt));
 	return (pkt);
 }
 
@@ -463,7 +478,7 @@ dualpi2_flush(struct dualpi2 *d, uint8_t queue)
  * change, at most 100 * 65535, once the packet is sent; |credit| stays below
  * 100 * (65535 + 1500), since its sign changes the turn.
  */
-static uint8_t
+uint8_t
 dualpi2_choose(const struct dualpi2 *d, int32_t *credit)
 {
 	const struct dualpi2_queue *c = &d->queue[L4S_QUEUE_CLASSIC];
@@ -481,18 +496,25 @@ dualpi2_choose(const struct dualpi2 *d, int32_t *credit)
 	return (L4S_QUEUE_CLASSIC);
 }
 
-static l4s_pkt_t *
-dualpi2_take(struct dualpi2_queue *q, uint32_t length)
+/* Takes the head out of q; whether it was the last packet of both queues. */
+static inline bool
+dualpi2_take(struct dualpi2 *d, struct dualpi2_queue *q,
+    const struct dualpi2_queue *other, uint32_t length)
 {
-	l4s_pkt_t *pkt = q->head;
+	l4s_pkt_t *pkt = q->head, *next = l4s_pkt_next(pkt);
 	uint64_t waiting = q->backlog - DUALPI2_PACKET(length);
 
-	q->head = l4s_pkt_next(pkt);
-	L4S_STORE(&q->backlog, waiting);
-	if (waiting != 0)
-		L4S_STORE(&q->head_ns, l4s_pkt_arrival(q->head));
+	q->head = next;
 	l4s_pkt_set_next(pkt, NULL);
-	return (pkt);
+	L4S_STORE(&q->backlog, waiting);
+	if (waiting != 0) {
+		L4S_STORE(&q->head_ns, l4s_pkt_arrival(next));
+		return (false);
+	}
+	if (other->backlog != 0)
+		return (false);
+	dualpi2_reset_credit(d);
+	return (true);
 }
 
 /* xorshift64*: 2^64 - 1 long; 31 bits of it. */
@@ -520,9 +542,30 @@ dualpi2_random(struct dualpi2 *d)
  * Nearer to one than 1/2 the range narrows to [p, 2 - p): a packet never adds
  * more than the threshold, so that no signals are owed when p falls.  p = 1
  * signals always; what is accumulated waits meanwhile.
+ *
+ * Most packets get no signal, and need one comparison to see it: a sum below
+ * the threshold and below one is neither a signal nor comes from p = 1.
  */
-static bool
+static inline bool
 dualpi2_dither(struct dualpi2 *d, struct dualpi2_queue *q, uint32_t p)
+{
+	uint64_t sum = q->accumulated + p;
+
+	if (__predict_false(sum >= q->silent))
+		return (dualpi2_recur(d, q, p));
+	q->accumulated = sum;
+	return (false);
+}
+
+static void
+dualpi2_set_silent(const struct dualpi2 *d, struct dualpi2_queue *q)
+{
+	q->silent = d->params.dither == L4S_DITHER_RANDOM ? 0 :
+	    q->threshold < DUALPI2_ONE ? q->threshold : DUALPI2_ONE;
+}
+
+static bool
+dualpi2_recur(struct dualpi2 *d, struct dualpi2_queue *q, uint32_t p)
 {
 	uint32_t half;
 
@@ -537,6 +580,7 @@ dualpi2_dither(struct dualpi2 *d, struct dualpi2_queue *q, uint32_t p)
 	half = p < DUALPI2_ONE / 2 ? DUALPI2_ONE / 2 : DUALPI2_ONE - p;
 	q->threshold = DUALPI2_ONE - half +
 	    (uint32_t)(((uint64_t)dualpi2_random(d) * half) >> 30);
+	dualpi2_set_silent(d, q);
 	return (true);
 }
 
@@ -569,13 +613,11 @@ static void
 dualpi2_measure(struct dualpi2_queue *q, uint32_t length, uint64_t now)
 {
 	uint64_t us;
-	uint32_t bytes = dualpi2_bytes(q->backlog);
 	bool more;
 
 	if (q->sampling == 0) {
-		if (__predict_true(bytes < DUALPI2_SAMPLE))
-			return;
 		q->sampling = L4S_STATUS_MEASURING;
+		q->sample_from = 0;
 		q->sample_start = now;
 		return;
 	}
@@ -587,8 +629,9 @@ dualpi2_measure(struct dualpi2_queue *q, uint32_t length, uint64_t now)
 		q->sample_us = (uint32_t)us;
 	else
 		q->sample_us = (uint32_t)(((uint64_t)q->sample_us * 3 + us) / 4);
-	more = bytes - length >= DUALPI2_SAMPLE;
+	more = dualpi2_bytes(q->backlog) - length >= DUALPI2_SAMPLE;
 	q->sampling = more ? L4S_STATUS_MEASURING : 0;
+	q->sample_from = more ? 0 : DUALPI2_SAMPLE;
 	q->sample_start = more ? now : 0;
 	q->sample_bytes = 0;
 }

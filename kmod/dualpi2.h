@@ -62,6 +62,7 @@ struct dualpi2_queue {
 	uint64_t	backlog;	/* (a) dualpi2_packets(), _bytes() */
 	uint64_t	accumulated;	/* likelihood since the last signal, Q31 */
 	uint32_t	threshold;	/* of it for the next one, Q31 */
+	uint32_t	silent;		/* below it there is no signal */
 	uint64_t	total_packets;	/* (a) that arrived, tail drops among */
 	uint64_t	total_bytes;	/* (a) them */
 	uint64_t	total_drops;	/* (a) */
@@ -69,6 +70,7 @@ struct dualpi2_queue {
 	uint64_t	sample_start;	/* ns; 0 between samples */
 	uint32_t	sample_bytes;	/* so far; 0 between samples */
 	uint32_t	sample_us;	/* mean, us per DUALPI2_SAMPLE bytes */
+	uint32_t	sample_from;	/* bytes that must wait to go on */
 	uint16_t	sampling;	/* L4S_STATUS_MEASURING, or 0 */
 };
 
@@ -106,7 +108,10 @@ struct dualpi2 {
 	uint32_t	p_base;		/* (a) p', at most L4S_PROB_ONE */
 	uint32_t	p_classic;	/* (a) p_C */
 	uint32_t	p_coupled;	/* (a) p_CL, at most one */
+	uint32_t	heard_classic;	/* p_C, and p_CL without overload, but 0 */
+	uint32_t	heard_coupled;	/* in a burst that is allowed */
 	bool		overload;	/* p_CL >= 1, the same as p_C >= p_Cmax */
+	uint8_t		plain_ecn;	/* l4s_ecn, or 0 in overload */
 	uint16_t	status;		/* L4S_STATUS_OVERLOAD, _BURST */
 	uint32_t	previous_us;	/* previous_ns and burst_ns, as records */
 	uint32_t	burst_us;	/* have them */
@@ -160,8 +165,15 @@ dualpi2_classify(const struct dualpi2 *d, uint8_t ds)
 /* Queues the packet; false if a limit forbids it (then nothing changed). */
 bool	dualpi2_enqueue(struct dualpi2 *, l4s_pkt_t *, uint8_t queue,
 	    uint32_t length, uint64_t now);
-/* Takes the next packet; false when both queues are empty. */
+/*
+ * Takes the next packet; false when both queues are empty.  In two steps for
+ * who wants different code for each queue: which one it is, of those that are
+ * not both empty, with v->credit; then the rest.
+ */
 bool	dualpi2_pick(struct dualpi2 *, uint64_t now, struct dualpi2_verdict *);
+uint8_t	dualpi2_choose(const struct dualpi2 *, int32_t *credit);
+void	dualpi2_pick_from(struct dualpi2 *, uint8_t queue, uint64_t now,
+	    struct dualpi2_verdict *);
 /*
  * The packet is sent: charges the scheduler for it.  A packet that is dropped,
  * by DualPI2 or by an override, used nothing of the link and costs nothing.

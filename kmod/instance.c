@@ -11,6 +11,12 @@
 static L4S_SLOW void instance_look(struct l4s_instance *, uint64_t now);
 static void	instance_look_later(struct l4s_instance *);
 static void	instance_collect(struct l4s_instance *, uint64_t now);
+static bool	instance_above_ceiling(const struct l4s_instance *,
+		    uint64_t now);
+static L4S_SLOW void instance_follow_ceiling(struct l4s_instance *,
+		    uint64_t now);
+static inline uint16_t instance_status(const struct l4s_overrides *,
+		    bool above);
 static L4S_SLOW void instance_departed(struct l4s_instance *, uint32_t length,
 		    uint64_t now);
 static L4S_SLOW void instance_summarize(struct l4s_instance *, uint64_t now);
@@ -23,16 +29,19 @@ static L4S_SLOW void instance_tail_drop(struct l4s_instance *, l4s_pkt_t *,
 		    uint8_t queue, uint8_t ecn, uint32_t length, uint64_t now);
 static void	instance_drop(struct l4s_instance *, struct dualpi2_verdict *,
 		    uint8_t reason, uint64_t delay, uint64_t now);
+static void	instance_override(struct l4s_instance *,
+		    const struct dualpi2_verdict *, struct l4s_decision *,
+		    uint64_t now);
+static void	instance_discard(struct l4s_instance *,
+		    const struct dualpi2_verdict *, struct l4s_decision *,
+		    uint64_t now);
+static L4S_SLOW l4s_pkt_t *instance_signal(struct l4s_instance *,
+		    struct dualpi2_verdict, uint64_t now);
 static bool	instance_take(struct l4s_instance *, struct dualpi2_verdict *);
 static L4S_SLOW void instance_overload(struct l4s_instance *, uint64_t now);
 static void	instance_end_overload(struct l4s_instance *, uint64_t now);
 static void	instance_event(struct l4s_instance *, uint32_t code,
 		    uint64_t value, uint64_t now);
-static L4S_SLOW void instance_count_reason(struct l4s_counters *,
-		    const struct l4s_decision *);
-static void	instance_count(struct l4s_instance *,
-		    const struct dualpi2_verdict *,
-		    const struct l4s_decision *);
 
 void
 l4s_instance_init(struct l4s_instance *inst, uint32_t sched,
@@ -77,7 +86,7 @@ instance_advance(struct l4s_instance *inst, uint64_t now)
 	instance_overload(inst, now);
 	instance_write_context(inst, now);
 	/* The first packet makes none. */
-	if (inst->fold.on != L4S_FOLD_OFF && due != 0)
+	if (inst->fold.on && due != 0)
 		l4s_fold_updated(&inst->fold,
 		    (d->next_update - due) / d->set.tupdate_ns, p,
 		    d->p_base);
@@ -128,21 +137,14 @@ static void
 instance_summarize(struct l4s_instance *inst, uint64_t now)
 {
 	const struct l4s_overrides *o = &inst->overrides;
-	const struct dualpi2 *d = &inst->queue;
-	bool above =
-	    dualpi2_head_delay(d, L4S_QUEUE_CLASSIC, now) >
-	    o->bounds.ceiling_ns ||
-	    dualpi2_head_delay(d, L4S_QUEUE_L4S, now) > o->bounds.ceiling_ns;
 	const struct l4s_fold_end end = {
 		.override_id = o->active ? o->current.id : 0,
-		.status = (above ? L4S_STATUS_CEILING : 0) |
-		    (o->steering ? L4S_STATUS_STEERED : 0) |
-		    (o->watchdog ? L4S_STATUS_WATCHDOG : 0),
+		.status = instance_status(o, instance_above_ceiling(inst, now)),
 	};
 
 	if (inst->rings != NULL)
 		l4s_fold_close(&inst->fold, &inst->rings[L4S_RING_SUMMARIES],
-		    d, &inst->counters, &end, inst->sched, inst->instance,
+		    &inst->queue, &inst->counters, &end, inst->sched, inst->instance,
 		    now);
 	instance_look_later(inst);
 }
@@ -240,67 +242,104 @@ instance_write_events(struct l4s_instance *inst, uint64_t now)
 }
 
 /* Plain DualPI2 decides while either queue's delay is above the ceiling. */
-static inline bool
-instance_above_ceiling(struct l4s_instance *inst, uint64_t now)
+static bool
+instance_above_ceiling(const struct l4s_instance *inst, uint64_t now)
 {
-	struct l4s_overrides *o = &inst->overrides;
 	uint64_t c = dualpi2_head_delay(&inst->queue, L4S_QUEUE_CLASSIC, now);
 	uint64_t l = dualpi2_head_delay(&inst->queue, L4S_QUEUE_L4S, now);
-	bool above = (c > l ? c : l) > o->bounds.ceiling_ns;
 
-	if (__predict_false(o->active) &&
-	    l4s_override_ceiling(o, &inst->queue, above)) {
+	return ((c > l ? c : l) > inst->overrides.bounds.ceiling_ns);
+}
+
+/* The same before this packet was taken. */
+static inline bool
+instance_was_above_ceiling(const struct l4s_instance *inst,
+    const struct dualpi2_verdict *v, uint64_t now)
+{
+	uint64_t ceiling = inst->overrides.bounds.ceiling_ns;
+
+	return (v->sojourn_ns > ceiling ||
+	    dualpi2_head_delay(&inst->queue, !v->queue, now) > ceiling);
+}
+
+/* Set-points are shifted below the ceiling only.  An override is active. */
+static void
+instance_follow_ceiling(struct l4s_instance *inst, uint64_t now)
+{
+	if (l4s_override_ceiling(&inst->overrides, &inst->queue,
+	    instance_above_ceiling(inst, now))) {
 		instance_reconfigure(inst);
 		instance_write_context(inst, now);
 	}
-	return (above);
 }
 
-/* Counts a packet in; its queue, and in *now the time that is in force. */
-static inline uint8_t
-instance_arrive(struct l4s_instance *inst, uint8_t ds, uint32_t length,
-    uint64_t *now)
+static inline uint16_t
+instance_status(const struct l4s_overrides *o, bool above)
 {
-	struct dualpi2_queue *q;
-	uint8_t queue;
+	return ((above ? L4S_STATUS_CEILING : 0) |
+	    (o->steering ? L4S_STATUS_STEERED : 0) |
+	    (o->watchdog ? L4S_STATUS_WATCHDOG : 0));
+}
 
-	*now = instance_catch_up(inst, *now);
-	if (__predict_false(inst->overrides.active))
-		(void)instance_above_ceiling(inst, *now);
-	queue = dualpi2_classify(&inst->queue, ds);
-	q = &inst->queue.queue[queue];
+/* Counts a packet in, at a time that is in force. */
+static inline void
+instance_arrive(struct dualpi2_queue *q, uint32_t length)
+{
 	L4S_COUNT(&q->total_packets, 1);
 	L4S_COUNT(&q->total_bytes, length);
-	return (queue);
+}
+
+static inline uint64_t
+instance_catch_up_and_follow(struct l4s_instance *inst, uint64_t now)
+{
+	now = instance_catch_up(inst, now);
+	if (__predict_false(inst->overrides.active))
+		instance_follow_ceiling(inst, now);
+	return (now);
+}
+
+static inline bool
+instance_put(struct l4s_instance *inst, l4s_pkt_t *pkt, uint8_t queue,
+    uint8_t ds, uint64_t now)
+{
+	struct dualpi2_queue *q = &inst->queue.queue[queue];
+	uint32_t length = l4s_pkt_length(pkt);
+
+	instance_arrive(q, length);
+	if (inst->fold.on)
+		l4s_fold_flow(&inst->fold, queue, l4s_pkt_flow(pkt));
+	if (__predict_false(!dualpi2_enqueue(&inst->queue, pkt, queue, length,
+	    now))) {
+		instance_tail_drop(inst, pkt, queue, ds & L4S_ECN_CE, length,
+		    now);
+		return (false);
+	}
+	l4s_fold_busy(&inst->fold, now);
+	l4s_count_backlog(&inst->counters.queue[queue],
+	    &inst->fold.queue[queue].backlog_max, q->backlog);
+	return (true);
 }
 
 L4S_HOT bool
 l4s_instance_enqueue(struct l4s_instance *inst, l4s_pkt_t *pkt, uint64_t now)
 {
-	uint32_t length = l4s_pkt_length(pkt);
 	uint8_t ds = l4s_pkt_ds(pkt);
-	uint8_t queue = instance_arrive(inst, ds, length, &now);
 
-	if (inst->fold.on != L4S_FOLD_OFF)
-		l4s_fold_flow(&inst->fold, queue, l4s_pkt_flow(pkt));
-	if (__predict_true(dualpi2_enqueue(&inst->queue, pkt, queue, length,
-	    now))) {
-		l4s_fold_busy(&inst->fold, now);
-		l4s_count_backlog(&inst->counters.queue[queue],
-		    &inst->fold.queue[queue].backlog_max,
-		    inst->queue.queue[queue].backlog);
-		return (true);
-	}
-	instance_tail_drop(inst, pkt, queue, ds & L4S_ECN_CE, length, now);
-	return (false);
+	now = instance_catch_up_and_follow(inst, now);
+	return (dualpi2_classify(&inst->queue, ds) == L4S_QUEUE_L4S ?
+	    instance_put(inst, pkt, L4S_QUEUE_L4S, ds, now) :
+	    instance_put(inst, pkt, L4S_QUEUE_CLASSIC, ds, now));
 }
 
 void
 l4s_instance_refuse(struct l4s_instance *inst, l4s_pkt_t *pkt, uint8_t ds,
     uint32_t length, uint64_t now)
 {
-	uint8_t queue = instance_arrive(inst, ds, length, &now);
+	uint8_t queue;
 
+	now = instance_catch_up_and_follow(inst, now);
+	queue = dualpi2_classify(&inst->queue, ds);
+	instance_arrive(&inst->queue.queue[queue], length);
 	instance_tail_drop(inst, pkt, queue, ds & L4S_ECN_CE, length, now);
 }
 
@@ -321,6 +360,17 @@ instance_tail_drop(struct l4s_instance *inst, l4s_pkt_t *pkt, uint8_t queue,
 	    dualpi2_head_delay(&inst->queue, queue, now), now);
 }
 
+/* Whether somebody sees the records. */
+static inline bool
+instance_recording(const struct l4s_instance *inst)
+{
+#ifdef L4S_RECORD_TAP
+	if (inst->tap != NULL)
+		return (true);
+#endif
+	return (l4s_ring_wanted(inst->rings));
+}
+
 static inline void
 instance_record(struct l4s_instance *inst, const struct dualpi2_verdict *v,
     const struct l4s_decision *x, uint64_t delay, uint64_t now)
@@ -337,11 +387,23 @@ instance_record(struct l4s_instance *inst, const struct dualpi2_verdict *v,
 			reference.hdr.seq = l4s_ring_head(r);
 		inst->tap(inst->tap_arg, &reference);
 	}
-#endif
 	if (!l4s_ring_wanted(r))
 		return;
+#endif
 	l4s_record_write(r, inst->instance, &inst->queue, v, x, delay, now);
 	l4s_ring_notify(r);
+}
+
+/* The record of a decision at dequeue, if somebody sees it. */
+static inline void
+instance_record_decision(struct l4s_instance *inst,
+    const struct dualpi2_verdict *v, struct l4s_decision *x, uint64_t now)
+{
+	if (!instance_recording(inst))
+		return;
+	x->status = instance_status(&inst->overrides,
+	    instance_was_above_ceiling(inst, v, now));
+	instance_record(inst, v, x, v->sojourn_ns, now);
 }
 
 /* Drops a packet that DualPI2 was not asked about. */
@@ -353,17 +415,15 @@ instance_drop(struct l4s_instance *inst, struct dualpi2_verdict *v,
 	struct l4s_decision x = {
 		.action = L4S_ACTION_DROP,
 		.reason = reason,
-		.status =
-		    (delay > o->bounds.ceiling_ns ? L4S_STATUS_CEILING : 0) |
-		    (o->steering ? L4S_STATUS_STEERED : 0) |
-		    (o->watchdog ? L4S_STATUS_WATCHDOG : 0),
+		.status = instance_status(o, delay > o->bounds.ceiling_ns),
 	};
 
 	v->action = L4S_ACTION_DROP;
 	v->probability = v->queue == L4S_QUEUE_L4S ? inst->queue.p_coupled :
 	    inst->queue.p_classic;
 	L4S_COUNT(&inst->counters.queue[v->queue].dropped_bytes, v->length);
-	instance_record(inst, v, &x, delay, now);
+	if (instance_recording(inst))
+		instance_record(inst, v, &x, delay, now);
 	if (v->pkt == NULL)
 		return;
 	l4s_pkt_decided(v->pkt, v->queue, x.action, reason, v->sojourn_ns);
@@ -374,87 +434,53 @@ instance_drop(struct l4s_instance *inst, struct dualpi2_verdict *v,
 static void
 instance_departed(struct l4s_instance *inst, uint32_t length, uint64_t now)
 {
+	uint64_t due = inst->fold.due_ns;
+
 	if (l4s_fold_departed(&inst->fold, &inst->counters, length, now))
 		instance_summarize(inst, now);
-	else
+	else if (inst->fold.due_ns < due)
 		instance_look_later(inst);
 }
 
-/* A departure, while summaries are read. */
-static inline void
-instance_fold(struct l4s_instance *inst, const struct dualpi2_verdict *v,
-    uint64_t now)
-{
-	l4s_fold_forwarded(&inst->fold, v->queue, v->sojourn_ns);
-	if (__predict_false(inst->fold.on == L4S_FOLD_COUNTING))
-		instance_departed(inst, v->length, now);
-}
-
-L4S_HOT l4s_pkt_t *
-l4s_instance_dequeue(struct l4s_instance *inst, uint64_t now)
-{
-	struct dualpi2_verdict v;
-	struct l4s_decision x;
-	bool above;
-
-	now = instance_catch_up(inst, now);
-	for (;;) {
-		above = instance_above_ceiling(inst, now);
-		if (!dualpi2_pick(&inst->queue, now, &v)) {
-			if (inst->fold.idle_since == L4S_NEVER)
-				l4s_fold_idle(&inst->fold, now);
-			return (NULL);
-		}
-		L4S_COUNT(&inst->counters.decisions, 1);
-		l4s_override_decide(&inst->overrides, &inst->queue, &v, above,
-		    inst->counters.decisions, &x);
-		instance_count(inst, &v, &x);
-		instance_record(inst, &v, &x, v.sojourn_ns, now);
-		if (x.action == L4S_ACTION_MARK)
-			l4s_pkt_mark(v.pkt);
-		l4s_pkt_decided(v.pkt, v.queue, x.action, x.reason,
-		    v.sojourn_ns);
-		if (__predict_true(x.action != L4S_ACTION_DROP)) {
-			dualpi2_charge(&inst->queue, &v);
-			if (inst->fold.on != L4S_FOLD_OFF)
-				instance_fold(inst, &v, now);
-			return (v.pkt);
-		}
-		l4s_pkt_drop(v.pkt, inst->sink);
-		if (inst->counters.decisions >= inst->fold.end_decisions)
-			instance_summarize(inst, now);
-	}
-}
-
-void
-l4s_instance_idle(struct l4s_instance *inst, uint64_t since)
-{
-	if (dualpi2_backlog(&inst->queue) == 0)
-		l4s_fold_idle(&inst->fold, since);
-}
-
+/* The decision while an override is active. */
 static void
-instance_count(struct l4s_instance *inst, const struct dualpi2_verdict *v,
-    const struct l4s_decision *x)
+instance_override(struct l4s_instance *inst, const struct dualpi2_verdict *v,
+    struct l4s_decision *x, uint64_t now)
 {
-	struct l4s_counters *c = &inst->counters;
-	struct l4s_queue_counters *q = &c->queue[v->queue];
+	l4s_override_decide(&inst->overrides, &inst->queue, v,
+	    instance_was_above_ceiling(inst, v, now),
+	    inst->counters.decisions, x);
+	if (instance_overridden(x))
+		L4S_COUNT(&inst->counters.overridden, 1);
+	else if (x->reason > L4S_REASON_TAIL)
+		L4S_COUNT(&inst->counters.refused[x->reason], 1);
+}
 
-	if (__predict_false(x->reason != L4S_REASON_BASE))
-		instance_count_reason(c, x);
-	if (x->action == L4S_ACTION_DROP) {
-		L4S_COUNT(&inst->queue.queue[v->queue].total_drops, 1);
-		L4S_COUNT(&q->dropped_bytes, v->length);
-		L4S_COUNT(v->ecn != L4S_ECN_NOT_ECT ? &q->drops_ecn :
-		    &q->drops_not_ect, 1);
-		L4S_COUNT(instance_overridden(x) ? &q->drops_override :
-		    &q->drops_base, 1);
-		return;
-	}
-	l4s_count_forwarded(q, &inst->fold.queue[v->queue].sojourn_max_ns,
-	    v->length, v->sojourn_ns);
-	if (__predict_true(x->action != L4S_ACTION_MARK))
-		return;
+/* Drops a packet by decision. */
+static void
+instance_discard(struct l4s_instance *inst, const struct dualpi2_verdict *v,
+    struct l4s_decision *x, uint64_t now)
+{
+	struct l4s_queue_counters *q = &inst->counters.queue[v->queue];
+
+	L4S_COUNT(&inst->queue.queue[v->queue].total_drops, 1);
+	L4S_COUNT(&q->dropped_bytes, v->length);
+	L4S_COUNT(v->ecn != L4S_ECN_NOT_ECT ? &q->drops_ecn :
+	    &q->drops_not_ect, 1);
+	L4S_COUNT(instance_overridden(x) ? &q->drops_override :
+	    &q->drops_base, 1);
+	instance_record_decision(inst, v, x, now);
+	l4s_pkt_decided(v->pkt, v->queue, x->action, x->reason,
+	    v->sojourn_ns);
+	l4s_pkt_drop(v->pkt, inst->sink);
+	if (inst->counters.decisions >= inst->fold.end_decisions)
+		instance_summarize(inst, now);
+}
+
+static inline void
+instance_count_mark(struct l4s_queue_counters *q,
+    const struct dualpi2_verdict *v, const struct l4s_decision *x)
+{
 	L4S_COUNT(&q->marked, 1);
 	L4S_COUNT(&q->marked_bytes, v->length);
 	if (instance_overridden(x))
@@ -467,13 +493,94 @@ instance_count(struct l4s_instance *inst, const struct dualpi2_verdict *v,
 		L4S_COUNT(&q->marks_classic, 1);
 }
 
-static void
-instance_count_reason(struct l4s_counters *c, const struct l4s_decision *x)
+/* Sends a packet, marked or not. */
+static inline l4s_pkt_t *
+instance_forward(struct l4s_instance *inst, const struct dualpi2_verdict *v,
+    struct l4s_decision *x, uint64_t now)
 {
-	if (instance_overridden(x))
-		L4S_COUNT(&c->overridden, 1);
-	else if (x->reason > L4S_REASON_TAIL)
-		L4S_COUNT(&c->refused[x->reason], 1);
+	struct l4s_queue_counters *q = &inst->counters.queue[v->queue];
+
+	l4s_count_forwarded(q, &inst->fold.queue[v->queue].sojourn_max_ns,
+	    v->length, v->sojourn_ns);
+	if (x->action == L4S_ACTION_MARK)
+		instance_count_mark(q, v, x);
+	instance_record_decision(inst, v, x, now);
+	if (x->action == L4S_ACTION_MARK)
+		l4s_pkt_mark(v->pkt);
+	l4s_pkt_decided(v->pkt, v->queue, x->action, x->reason,
+	    v->sojourn_ns);
+	dualpi2_charge(&inst->queue, v);
+	if (inst->fold.on) {
+		l4s_fold_forwarded(&inst->fold, v->queue, v->sojourn_ns);
+		if (inst->counters.decisions >= inst->fold.due_decisions)
+			instance_departed(inst, v->length, now);
+	}
+	return (v->pkt);
+}
+
+/* What is done to a packet with a signal, or while an override is active. */
+static l4s_pkt_t *
+instance_signal(struct l4s_instance *inst, struct dualpi2_verdict v,
+    uint64_t now)
+{
+	struct l4s_decision x = { .action = v.action };
+
+	if (inst->overrides.active)
+		instance_override(inst, &v, &x, now);
+	if (x.action == L4S_ACTION_DROP) {
+		instance_discard(inst, &v, &x, now);
+		return (NULL);
+	}
+	return (instance_forward(inst, &v, &x, now));
+}
+
+/*
+ * Decides on the head of a queue; NULL when it was dropped.  The verdict goes
+ * by value to what is not drawn in, which leaves it in registers here.
+ */
+static inline l4s_pkt_t *
+instance_serve(struct l4s_instance *inst, uint8_t queue, int32_t credit,
+    uint64_t now)
+{
+	struct l4s_decision x = { .action = L4S_ACTION_ENQUEUE };
+	struct dualpi2_verdict v;
+
+	dualpi2_pick_from(&inst->queue, queue, now, &v);
+	v.credit = credit;
+	inst->counters.decisions++;
+	if (__predict_false(v.action != L4S_ACTION_ENQUEUE ||
+	    inst->overrides.active))
+		return (instance_signal(inst, v, now));
+	return (instance_forward(inst, &v, &x, now));
+}
+
+L4S_HOT l4s_pkt_t *
+l4s_instance_dequeue(struct l4s_instance *inst, uint64_t now)
+{
+	l4s_pkt_t *pkt;
+	int32_t credit;
+
+	now = instance_catch_up(inst, now);
+	do {
+		if (__predict_false(inst->overrides.active))
+			instance_follow_ceiling(inst, now);
+		if (dualpi2_backlog(&inst->queue) == 0) {
+			if (inst->fold.idle_since == L4S_NEVER)
+				l4s_fold_idle(&inst->fold, now);
+			return (NULL);
+		}
+		pkt = dualpi2_choose(&inst->queue, &credit) == L4S_QUEUE_L4S ?
+		    instance_serve(inst, L4S_QUEUE_L4S, credit, now) :
+		    instance_serve(inst, L4S_QUEUE_CLASSIC, credit, now);
+	} while (pkt == NULL);
+	return (pkt);
+}
+
+void
+l4s_instance_idle(struct l4s_instance *inst, uint64_t since)
+{
+	if (dualpi2_backlog(&inst->queue) == 0)
+		l4s_fold_idle(&inst->fold, since);
 }
 
 void
@@ -517,7 +624,7 @@ l4s_instance_close(struct l4s_instance *inst, uint64_t now)
 	l4s_instance_release(inst);
 	if (inst->overload.reported)
 		instance_end_overload(inst, inst->now);
-	if (inst->fold.on != L4S_FOLD_OFF)
+	if (inst->fold.on)
 		instance_summarize(inst, inst->now);
 }
 

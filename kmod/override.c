@@ -20,9 +20,6 @@ static void	override_earn_tokens(struct l4s_overrides *,
 static bool	override_take_token(struct l4s_overrides *,
 		    uint64_t decisions);
 static void	override_set_due(struct l4s_overrides *);
-static L4S_SLOW void override_decide(struct l4s_overrides *,
-		    const struct dualpi2 *, const struct dualpi2_verdict *,
-		    bool, uint64_t, struct l4s_decision *);
 
 void
 l4s_overrides_init(struct l4s_overrides *o, const struct l4s_limits *limits)
@@ -348,29 +345,18 @@ l4s_override_decide(struct l4s_overrides *o, const struct dualpi2 *d,
     const struct dualpi2_verdict *v, bool above, uint64_t decisions,
     struct l4s_decision *x)
 {
+	const struct l4s_override *c = &o->current;
+
 	x->action = v->action;
 	x->reason = L4S_REASON_BASE;
 	x->override_action = L4S_ACTION_ENQUEUE;
 	x->override_id = 0;
-	x->status = (above ? L4S_STATUS_CEILING : 0) |
-	    (o->watchdog ? L4S_STATUS_WATCHDOG : 0);
-	if (__predict_false(o->active))
-		override_decide(o, d, v, above, decisions, x);
-}
-
-/* With an override in force. */
-static void
-override_decide(struct l4s_overrides *o, const struct dualpi2 *d,
-    const struct dualpi2_verdict *v, bool above, uint64_t decisions,
-    struct l4s_decision *x)
-{
-	const struct l4s_override *c = &o->current;
-
+	if (!o->active)
+		return;
 	if (c->mode == L4S_MODE_STEER) {
 		if (o->steering) {
 			x->override_id = c->id;
 			x->reason = L4S_REASON_STEER;
-			x->status |= L4S_STATUS_STEERED;
 		} else if (above) {
 			x->override_id = c->id;
 			x->reason = L4S_REASON_CEILING;

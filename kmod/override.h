@@ -162,10 +162,10 @@ bool	l4s_override_collect(struct l4s_overrides *, struct dualpi2 *,
 L4S_SLOW bool l4s_override_ceiling(struct l4s_overrides *, struct dualpi2 *,
 	    bool above);
 /*
- * The decision on a packet: the verdict, or the override.  `decisions' counts
- * those so far, this one included.
+ * The decision on a packet: the verdict, or the override, if one is active.
+ * `decisions' counts those so far, this one included.  Leaves x->status alone.
  */
-void	l4s_override_decide(struct l4s_overrides *, const struct dualpi2 *,
+L4S_SLOW void l4s_override_decide(struct l4s_overrides *, const struct dualpi2 *,
 	    const struct dualpi2_verdict *, bool above_ceiling,
 	    uint64_t decisions, struct l4s_decision *);
 

@@ -74,17 +74,16 @@ fold_begin(struct l4s_fold *f, const struct dualpi2 *d,
 static void
 fold_set_due(struct l4s_fold *f)
 {
-	f->end_ns = f->end_decisions = f->due_ns = L4S_NEVER;
-	if (f->on == L4S_FOLD_OFF)
+	f->end_ns = f->end_decisions = L4S_NEVER;
+	f->due_ns = f->due_decisions = L4S_NEVER;
+	if (!f->on)
 		return;
-	f->on = L4S_FOLD_ON;
-	if (f->bounds.decisions != 0 || f->rate_due)
-		f->on = L4S_FOLD_COUNTING;
 	if (f->bounds.ns != 0)
 		f->end_ns = f->now.begin_ns + f->bounds.ns;
 	/* now.decisions is minus the decisions before the interval. */
 	if (f->bounds.decisions != 0)
 		f->end_decisions = f->bounds.decisions - f->now.decisions;
+	f->due_decisions = f->rate_due ? 0 : f->end_decisions;
 	f->due_ns = f->end_ns;
 	if (!f->rate_due && f->window.end_ns < f->due_ns)
 		f->due_ns = f->window.end_ns;
@@ -115,14 +114,14 @@ l4s_fold_configure(struct l4s_fold *f, const struct l4s_summary_bounds *bounds,
 	bool on = bounds->ns != 0 || bounds->decisions != 0;
 
 	f->bounds = *bounds;
-	if (on && f->on == L4S_FOLD_OFF) {
+	if (on && !f->on) {
 		fold_settle(f, now);
 		f->idle_least = now;
 		fold_begin(f, d, counters, now);
 		f->window.open = false;
 		f->rate_due = true;	/* the next departure opens one */
 	}
-	f->on = on ? L4S_FOLD_ON : L4S_FOLD_OFF;
+	f->on = on;
 	fold_set_due(f);
 }
 

@@ -46,16 +46,12 @@ struct l4s_fold_queue {
 	uint8_t		flows[L4S_FLOW_BITS];
 };
 
-/* Whether summaries are read, and whether decisions have to be counted too. */
-#define	L4S_FOLD_OFF		0
-#define	L4S_FOLD_ON		1
-#define	L4S_FOLD_COUNTING	2
-
 /* All is the packet path's. */
 struct l4s_fold {
-	uint8_t		on;		/* L4S_FOLD_* */
+	bool		on;		/* summaries are read */
 	bool		rate_due;	/* the next departure may end a window */
 	uint64_t	due_ns;		/* when the interval or a window ends */
+	uint64_t	due_decisions;	/* 0 with rate_due */
 	/* The link: idle since then, perhaps in future; L4S_NEVER: it is not. */
 	uint64_t	idle_since;
 	struct l4s_fold_queue queue[2];
@@ -122,7 +118,7 @@ l4s_fold_forwarded(struct l4s_fold *f, uint8_t queue, uint64_t sojourn_ns)
 }
 
 /*
- * When due_ns has come, at any time; and while decisions are counted, for a
+ * When due_ns has come, at any time; and when due_decisions has, for a
  * departure of `length', which the counters have.  True if the interval ends.
  */
 bool	l4s_fold_due(struct l4s_fold *, uint64_t now);
