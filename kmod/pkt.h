@@ -17,6 +17,8 @@
  *					it is not IP
  *	uint8_t    l4s_pkt_ecn(p)	L4S_ECN_*: its last two bits
  *	uint32_t   l4s_pkt_flow(p)	a number that packets of a flow share
+ *	uint64_t   l4s_pkt_hash(p, key)	likewise, but keyed: SipHash of what tells
+ *					flows apart; 0: nothing does
  *	bool       l4s_pkt_can_mark(p)	false: Not-ECT, or its header cannot be
  *					written; holds until the packet leaves
  *	void       l4s_pkt_mark(p)	sets CE; only if l4s_pkt_can_mark()
@@ -25,6 +27,8 @@
  *	uint64_t   l4s_pkt_arrival(p)	ns, as set
  *	bool       l4s_pkt_queued(p)	as set: it found Th_len packets waiting
  *	void       l4s_pkt_set_arrival(p, ns, queued)
+ *	uint16_t   l4s_pkt_bucket(p)	as set (flow_weights.h)
+ *	void       l4s_pkt_set_bucket(p, bucket)
  *	void       l4s_pkt_decided(p, queue, action, reason, sojourn_ns)
  *	void       l4s_pkt_drop(p, sink)	gives it back; sink is the
  *					instance's
@@ -35,6 +39,7 @@
 
 #include "osdep.h"
 #include "l4sllm_abi.h"
+#include "siphash.h"
 
 #ifdef _KERNEL
 #include "pkt_mbuf.h"

@@ -9,7 +9,9 @@
  * What dummynet does not need while a scheduler holds the packet is ours: the
  * list pointer m_nextpkt, and the tag's output_time, which keeps the arrival
  * and which dummynet sets when the packet leaves.  Twice the nanoseconds fit
- * its 64 bits for 292 years of uptime; its lowest bit is l4s_pkt_queued().
+ * its 64 bits for 292 years of uptime; its lowest bit is l4s_pkt_queued().  The
+ * bucket of the packet's flow is in the tag's iphdr_off, which only dummynet's
+ * other queue disciplines read, and none of them after a scheduler.
  */
 
 #ifndef _L4S_PKT_MBUF_H_
@@ -34,6 +36,12 @@ struct mbuf	*l4s_pkt_prepare(struct mbuf *, uint8_t *ds);
 uint8_t		 l4s_pkt_ds(const struct mbuf *);
 /* The interface's hash of its flow, or one of its addresses and ports. */
 uint32_t	 l4s_pkt_flow(const struct mbuf *);
+/*
+ * Never the interface's hash, whose key senders may know.  0: not IP, or not
+ * all of its addresses are in the first mbuf.
+ */
+uint64_t	 l4s_pkt_hash(const struct mbuf *,
+		    const struct l4s_siphash_key *);
 bool		 l4s_pkt_can_mark(struct mbuf *);
 void		 l4s_pkt_mark(struct mbuf *);
 void		 l4s_pkt_drop(struct mbuf *, struct l4s_pkt_sink *);
@@ -89,6 +97,18 @@ static inline void
 l4s_pkt_set_arrival(struct mbuf *m, uint64_t ns, bool queued)
 {
 	l4s_pkt_tag(m)->output_time = ns << 1 | (queued ? 1 : 0);
+}
+
+static inline uint16_t
+l4s_pkt_bucket(const struct mbuf *m)
+{
+	return (l4s_pkt_tag(m)->iphdr_off);
+}
+
+static inline void
+l4s_pkt_set_bucket(struct mbuf *m, uint16_t bucket)
+{
+	l4s_pkt_tag(m)->iphdr_off = bucket;
 }
 
 /* Nobody asks a packet in the kernel what became of it: records tell. */

@@ -17,7 +17,8 @@ struct l4s_pkt_user {
 	uint64_t	arrival_ns;
 	uint64_t	sojourn_ns;
 	uint32_t	length;
-	uint32_t	flow;
+	uint32_t	flow;		/* L4S_PKT_NO_FLOW: none */
+	uint16_t	bucket;		/* if flows have weights */
 	uint8_t		ecn;		/* L4S_ECN_* */
 	uint8_t		dscp;
 	bool		fixed;		/* as a header that others share */
@@ -26,6 +27,9 @@ struct l4s_pkt_user {
 	uint8_t		action;
 	uint8_t		reason;
 };
+
+/* As l4s_user.h has it. */
+#define	L4S_PKT_NO_FLOW		UINT32_MAX
 
 typedef struct l4s_pkt_user l4s_pkt_t;
 
@@ -57,6 +61,27 @@ static inline uint32_t
 l4s_pkt_flow(const l4s_pkt_t *p)
 {
 	return (p->flow);
+}
+
+static inline uint64_t
+l4s_pkt_hash(const l4s_pkt_t *p, const struct l4s_siphash_key *key)
+{
+	/* A message of four bytes. */
+	uint64_t word = (uint64_t)4 << 56 | p->flow;
+
+	return (p->flow == L4S_PKT_NO_FLOW ? 0 : l4s_siphash13(key, &word, 1));
+}
+
+static inline uint16_t
+l4s_pkt_bucket(const l4s_pkt_t *p)
+{
+	return (p->bucket);
+}
+
+static inline void
+l4s_pkt_set_bucket(l4s_pkt_t *p, uint16_t bucket)
+{
+	p->bucket = bucket;
 }
 
 static inline bool

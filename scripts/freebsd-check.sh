@@ -176,7 +176,8 @@ userland 14 tests/freebsd/*.c && userland 15 tests/freebsd/*.c
 result $? "tests/freebsd compile"
 
 cc=${CC:-cc}
-"$cc" -std=gnu11 -O1 -Wall -Wextra -Werror -Ishared-abi/include -Ikmod/freebsd \
+"$cc" -std=gnu11 -O1 -Wall -Wextra -Werror -Ishared-abi/include -Ikmod \
+    -Ikmod/freebsd \
     -o "$out/iphdr" tests/cross/iphdr.c && "$out/iphdr"
 result $? iphdr
 

@@ -16,6 +16,7 @@
 #define	_L4S_IPHDR_H_
 
 #include "l4sllm_abi.h"
+#include "siphash.h"
 
 /* Bytes of a header that the functions below touch, at most. */
 #define	L4S_IPHDR_LENGTH	20
@@ -50,6 +51,32 @@ l4s_iphdr_mix(uint32_t hash, const uint8_t *word)
 }
 
 /*
+ * Where the ports are: TCP, UDP and SCTP begin with four bytes of them.  0 if
+ * there are none, as of a fragment, or if they are not among `length' bytes.
+ */
+static inline int
+l4s_iphdr_ports(const uint8_t *h, int length)
+{
+	uint8_t protocol;
+	int at;
+
+	if (h[0] >> 4 == 4) {
+		protocol = h[9];
+		at = (h[0] & 15) * 4;
+		/* A fragment: more follow, or it is not the first. */
+		if ((h[6] & 0x3f) != 0 || h[7] != 0)
+			return (0);
+	} else {
+		protocol = h[6];
+		at = 40;
+	}
+	if ((protocol != 6 && protocol != 17 && protocol != 132) ||
+	    at + 4 > length)
+		return (0);
+	return (at);
+}
+
+/*
  * A hash of the flow: addresses, protocol and, where they follow, ports.  Of
  * fragments and what else has no ports it is that of the addresses.  `length'
  * bytes are there to be read, L4S_IPHDR_LENGTH or more.  0 if it is not IP.
@@ -67,15 +94,11 @@ l4s_iphdr_flow(const uint8_t *h, int length)
 		kind[0] = h[9];
 		at = 12;
 		end = 20;
-		ports = (h[0] & 15) * 4;
-		/* A fragment: more follow, or it is not the first. */
-		if ((h[6] & 0x3f) != 0 || h[7] != 0)
-			ports = length;
 		break;
 	case 6:
 		kind[0] = h[6];
 		at = 8;
-		end = ports = 40;
+		end = 40;
 		break;
 	default:
 		return (0);
@@ -83,13 +106,43 @@ l4s_iphdr_flow(const uint8_t *h, int length)
 	for (; at < end && at + 4 <= length; at += 4)
 		hash = l4s_iphdr_mix(hash, h + at);
 	hash = l4s_iphdr_mix(hash, kind);
-	/* TCP, UDP, SCTP: four bytes of ports first. */
-	if ((kind[0] == 6 || kind[0] == 17 || kind[0] == 132) &&
-	    ports + 4 <= length)
-		hash = l4s_iphdr_mix(hash, h + ports);
-	else
-		hash = l4s_iphdr_mix(hash, none);
-	return (hash);
+	ports = l4s_iphdr_ports(h, length);
+	return (l4s_iphdr_mix(hash, ports != 0 ? h + ports : none));
+}
+
+/*
+ * The same under a key: SipHash of 13 bytes of IPv4 and 37 of IPv6.  0 if it
+ * is not IP, or the addresses are not all there.
+ */
+static inline uint64_t
+l4s_iphdr_hash(const uint8_t *h, int length, const struct l4s_siphash_key *key)
+{
+	uint64_t words[5];
+	uint32_t ports = 0;
+	int at;
+
+	switch (h[0] >> 4) {
+	case 4:
+		break;
+	case 6:
+		if (length >= 40)
+			break;
+		/* FALLTHROUGH */
+	default:
+		return (0);
+	}
+	at = l4s_iphdr_ports(h, length);
+	if (at != 0)
+		memcpy(&ports, h + at, sizeof(ports));
+	/* Which byte is which does not matter, on one machine. */
+	if (h[0] >> 4 == 4) {
+		memcpy(words, h + 12, 8);
+		words[1] = (uint64_t)13 << 56 | (uint64_t)h[9] << 32 | ports;
+		return (l4s_siphash13(key, words, 2));
+	}
+	memcpy(words, h + 8, 32);
+	words[4] = (uint64_t)37 << 56 | (uint64_t)h[6] << 32 | ports;
+	return (l4s_siphash13(key, words, 5));
 }
 
 /* Bytes in front of the IP header of a frame: Ethernet's, and two tags. */

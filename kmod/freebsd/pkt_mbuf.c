@@ -58,6 +58,15 @@ l4s_pkt_flow(const struct mbuf *m)
 	    l4s_iphdr_flow(h, m->m_len - (int)(h - mtod(m, const uint8_t *))));
 }
 
+uint64_t
+l4s_pkt_hash(const struct mbuf *m, const struct l4s_siphash_key *key)
+{
+	const uint8_t *h = pkt_ip_header(m);
+
+	return (h == NULL ? 0 : l4s_iphdr_hash(h,
+	    m->m_len - (int)(h - mtod(m, const uint8_t *)), key));
+}
+
 /*
  * l4s_pkt_prepare() made it so for every ECT packet; should it not hold any
  * more, the packet is dropped where it would be marked.

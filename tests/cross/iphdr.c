@@ -185,6 +185,67 @@ flows(void)
 	CHECK(l4s_iphdr_flow(six, 44) == 0);
 }
 
+/* The keyed hash of a header, whichever way it lies. */
+static uint64_t
+hash(const uint8_t *h, int length)
+{
+	const struct l4s_siphash_key key = { 3, 4 };
+
+	return (l4s_iphdr_hash(h, length, &key));
+}
+
+/*
+ * The keyed hash tells the same flows apart: each byte of addresses, ports and
+ * protocol counts, no other one does.
+ */
+static void
+hashes(void)
+{
+	const struct l4s_siphash_key key = { 3, 5 };
+	uint8_t four[24] = { 0x45, 0, 0, 24, 0, 1, 0x40, 0, 64, 6, 0, 0,
+	    10, 0, 0, 1, 10, 0, 0, 2, 0x30, 0x39, 0, 80 };
+	uint8_t six[44] = { 0x60, 0, 0, 0, 0, 4, 17, 64 };
+	uint64_t flow = hash(four, 24);
+	int i;
+
+	CHECK(flow != l4s_iphdr_hash(four, 24, &key));
+	for (i = 0; i < 24; i++) {
+		if (i == 0 || i == 6 || i == 7)
+			continue;	/* version, length, fragments */
+		four[i] ^= 0x10;
+		CHECK((hash(four, 24) != flow) == (i == 9 || i >= 12));
+		four[i] ^= 0x10;
+	}
+	/* Of a fragment, or without its ports, the addresses count alone. */
+	four[6] = 0x20;
+	CHECK(hash(four, 24) != flow);
+	flow = hash(four, 24);
+	four[23] ^= 1;
+	CHECK(hash(four, 24) == flow);
+	four[6] = 0x40;
+	CHECK(hash(four, 20) == flow);
+	four[9] = 50;			/* ESP: a tunnel is one flow */
+	flow = hash(four, 24);
+	four[21] ^= 1;
+	CHECK(hash(four, 24) == flow);
+
+	six[43] = 53;
+	flow = hash(six, 44);
+	for (i = 1; i < 44; i++) {
+		six[i] ^= 0x10;
+		if (i == 6)
+			six[i] = 6;	/* TCP has ports too */
+		CHECK((hash(six, 44) != flow) == (i == 6 || i >= 8));
+		six[i] ^= 0x10;
+		six[6] = 17;
+	}
+	CHECK(hash(six, 40) != flow && hash(six, 40) != 0);
+	/* Nothing to be told by. */
+	CHECK(hash(six, 39) == 0);
+	six[0] = 0x50;
+	CHECK(hash(six, 44) == 0);
+}
+
 int
 main(void)
 {
@@ -203,6 +264,7 @@ main(void)
 	}
 	frames();
 	flows();
+	hashes();
 	CHECK(l4s_iphdr_ecn(other) == L4S_ECN_NOT_ECT);
 	CHECK(!l4s_iphdr_mark(other, true));
 	return (0);
