@@ -39,6 +39,10 @@ static inline uint8_t dualpi2_classic(struct dualpi2 *,
 		    struct dualpi2_queue *, struct dualpi2_verdict *);
 static uint8_t	dualpi2_overload(struct dualpi2 *, struct dualpi2_queue *,
 		    struct dualpi2_verdict *);
+static inline uint32_t dualpi2_weigh(const struct dualpi2 *,
+		    struct dualpi2_verdict *);
+static inline uint32_t dualpi2_weighted(uint32_t p, uint32_t factor,
+		    unsigned shift);
 static uint32_t	dualpi2_native(const struct dualpi2 *, uint64_t sojourn_ns);
 static bool	dualpi2_take(struct dualpi2 *, struct dualpi2_queue *,
 		    const struct dualpi2_queue *other, uint32_t length);
@@ -162,6 +166,14 @@ dualpi2_derive(struct dualpi2 *d)
 	if (k < d->params.coupling_q8)
 		k = d->params.coupling_q8;
 	guard = (p * k) >> 8;
+	/*
+	 * Where p' could not rise any more to make up for weights below one,
+	 * none is: as k p' goes from a half to one, so does the least weight.
+	 */
+	d->weight_min = FLOW_WEIGHT_MIN;
+	if (guard > DUALPI2_ONE / 2)
+		d->weight_min = guard >= DUALPI2_ONE ? FLOW_WEIGHT_ONE :
+		    (uint32_t)((guard >> (31 - FLOW_WEIGHT_SHIFT)) + 1);
 	d->overload = guard >= DUALPI2_ONE && d->params.overflow == 0;
 	/* A burst is allowed: the controller is not heard (RFC 8033, 4.4). */
 	d->heard_classic = d->burst_ns != 0 && !d->overload ? 0 : d->p_classic;
@@ -376,6 +388,7 @@ dualpi2_pick_from(struct dualpi2 *d, uint8_t queue, uint64_t now,
 	v->length = l4s_pkt_length(v->pkt);
 	v->ecn = l4s_pkt_ecn(v->pkt);
 	v->cause = DUALPI2_NONE;
+	v->weight = 0;
 	if (__predict_false(dualpi2_bytes(q->backlog) >= q->sample_from))
 		dualpi2_measure(q, v->length, now);
 	last = dualpi2_take(d, q, &d->queue[!queue], v->length);
@@ -413,6 +426,9 @@ dualpi2_l4s(struct dualpi2 *d, struct dualpi2_queue *q,
 	if (__predict_false((v->ecn & d->plain_ecn) == 0))
 		return ((v->ecn & d->params.l4s_ecn) == 0 ?
 		    dualpi2_classic(d, q, v) : dualpi2_overload(d, q, v));
+	if (__predict_false(d->weights != NULL))
+		p_coupled = dualpi2_weighted(p_coupled, dualpi2_weigh(d, v),
+		    FLOW_WEIGHT_SHIFT);
 	/* It queued behind others; else the speed of the link may be all that
 	 * made it wait. */
 	if (l4s_pkt_queued(v->pkt))
@@ -429,8 +445,16 @@ static uint8_t
 dualpi2_overload(struct dualpi2 *d, struct dualpi2_queue *q,
     struct dualpi2_verdict *v)
 {
+	uint32_t p_classic = d->p_classic, f;
+
+	/* With weights of one or more p_CL stays one. */
+	if (d->weights != NULL) {
+		f = dualpi2_weigh(d, v);
+		p_classic = dualpi2_weighted(p_classic, f * f,
+		    2 * FLOW_WEIGHT_SHIFT);
+	}
 	v->probability = d->p_coupled;
-	if (dualpi2_dither(d, q, d->p_classic)) {
+	if (dualpi2_dither(d, q, p_classic)) {
 		v->cause = DUALPI2_CLASSIC;
 		return (L4S_ACTION_DROP);
 	}
@@ -445,16 +469,49 @@ static inline uint8_t
 dualpi2_classic(struct dualpi2 *d, struct dualpi2_queue *q,
     struct dualpi2_verdict *v)
 {
-	uint32_t p = d->heard_classic;
+	uint32_t p = d->heard_classic, f;
 
+	if (__predict_false(d->weights != NULL)) {
+		f = dualpi2_weigh(d, v);
+		p = dualpi2_weighted(p, f * f, 2 * FLOW_WEIGHT_SHIFT);
+	}
 	v->probability = p;
 	if (!dualpi2_dither(d, q, p))
 		return (L4S_ACTION_ENQUEUE);
 	v->cause = DUALPI2_CLASSIC;
 	if (v->ecn == L4S_ECN_NOT_ECT || d->overload ||
-	    (d->params.max_ecnth != 0 && p > d->params.max_ecnth))
+	    (d->params.max_ecnth != 0 && d->p_classic > d->params.max_ecnth))
 		return (L4S_ACTION_DROP);
 	return (L4S_ACTION_MARK);
+}
+
+/*
+ * The weight of the packet's flow, Q14.  One that came before flows had weights
+ * has no bucket.
+ */
+static inline uint32_t
+dualpi2_weigh(const struct dualpi2 *d, struct dualpi2_verdict *v)
+{
+	const struct l4s_flow_weights *w = d->weights;
+	uint32_t f = l4s_flow_weight(w, l4s_pkt_arrival(v->pkt) > w->since_ns ?
+	    l4s_pkt_bucket(v->pkt) : FLOW_NONE);
+
+	if (f < d->weight_min)
+		f = d->weight_min;
+	v->weight = (uint8_t)(f >> (FLOW_WEIGHT_SHIFT - L4S_WEIGHT_SHIFT));
+	return (f);
+}
+
+/*
+ * p times the factor, FLOW_WEIGHT_MAX squared at most: below 2^61 before it is
+ * a probability again.
+ */
+static inline uint32_t
+dualpi2_weighted(uint32_t p, uint32_t factor, unsigned shift)
+{
+	uint64_t weighted = (uint64_t)p * factor >> shift;
+
+	return (weighted < DUALPI2_ONE ? (uint32_t)weighted : DUALPI2_ONE);
 }
 
 l4s_pkt_t *

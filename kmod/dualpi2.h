@@ -15,7 +15,9 @@
  *	        Not-ECT, ECT(0)└───────────┘ p_C = p'^2
  *
  * p' is the output of the controller, which looks at the older head of the
- * two queues every tupdate; p'_L is the L4S queue's native step or ramp.
+ * two queues every tupdate; p'_L is the L4S queue's native step or ramp.  With
+ * flow_weights p' is multiplied by the weight of the packet's flow
+ * (flow_weights.h).
  *
  * This file knows packets (pkt.h) and time.  It does not know records,
  * overrides or devices: dualpi2_pick() takes the next packet out of its queue
@@ -26,6 +28,7 @@
 #define	_L4S_DUALPI2_H_
 
 #include "osdep.h"
+#include "flow_weights.h"
 #include "l4sllm_abi.h"
 #include "pkt.h"
 
@@ -94,6 +97,7 @@ struct dualpi2 {
 	struct l4s_params params;
 	struct dualpi2_setpoints set;
 	uint64_t	nearly_full;	/* backlog above which room is counted */
+	const struct l4s_flow_weights *weights;	/* NULL: all weigh one */
 
 	/* The controller. */
 	int64_t		p;		/* p', Q56, 0..p_max */
@@ -110,6 +114,7 @@ struct dualpi2 {
 	uint32_t	p_coupled;	/* (a) p_CL, at most one */
 	uint32_t	heard_classic;	/* p_C, and p_CL without overload, but 0 */
 	uint32_t	heard_coupled;	/* in a burst that is allowed */
+	uint32_t	weight_min;	/* the least weight, Q14 */
 	bool		overload;	/* p_CL >= 1, the same as p_C >= p_Cmax */
 	uint8_t		plain_ecn;	/* l4s_ecn, or 0 in overload */
 	uint16_t	status;		/* L4S_STATUS_OVERLOAD, _BURST */
@@ -124,13 +129,14 @@ struct dualpi2 {
 struct dualpi2_verdict {
 	l4s_pkt_t	*pkt;
 	uint64_t	sojourn_ns;
-	uint32_t	probability;	/* p_C or p_L, Q31 */
+	uint32_t	probability;	/* p_C or p_L, weighted, Q31 */
 	uint32_t	length;
 	int32_t		credit;		/* of the scheduler, if it is sent */
 	uint8_t		queue;		/* L4S_QUEUE_CLASSIC or _L4S */
 	uint8_t		ecn;		/* on arrival */
 	uint8_t		action;		/* L4S_ACTION_* */
 	uint8_t		cause;		/* enum dualpi2_cause */
+	uint8_t		weight;		/* of the flow, Q6; 0: none applied */
 };
 
 void	dualpi2_init(struct dualpi2 *, const struct l4s_params *,

@@ -22,6 +22,7 @@ static L4S_SLOW void instance_departed(struct l4s_instance *, uint32_t length,
 static L4S_SLOW void instance_summarize(struct l4s_instance *, uint64_t now);
 static void	instance_write_events(struct l4s_instance *, uint64_t now);
 static void	instance_reconfigure(struct l4s_instance *);
+static void	instance_weigh_flows(struct l4s_instance *, uint64_t now);
 static L4S_SLOW void instance_write_context(struct l4s_instance *,
 		    uint64_t now);
 static void	instance_write_keyframe(struct l4s_instance *, uint64_t now);
@@ -46,7 +47,8 @@ static void	instance_event(struct l4s_instance *, uint32_t code,
 void
 l4s_instance_init(struct l4s_instance *inst, uint32_t sched,
     const struct l4s_params *params, const struct l4s_limits *limits,
-    struct l4s_ring *rings, struct l4s_pkt_sink *sink, uint64_t seed)
+    struct l4s_ring *rings, struct l4s_pkt_sink *sink, uint64_t seed,
+    const struct l4s_siphash_key *key)
 {
 	memset(inst, 0, sizeof(*inst));
 	inst->sched = sched;
@@ -56,6 +58,8 @@ l4s_instance_init(struct l4s_instance *inst, uint32_t sched,
 	dualpi2_init(&inst->queue, params, seed);
 	l4s_overrides_init(&inst->overrides, limits);
 	l4s_fold_init(&inst->fold);
+	inst->weights.key = *key;
+	instance_weigh_flows(inst, 0);
 }
 
 void
@@ -182,6 +186,7 @@ instance_collect(struct l4s_instance *inst, uint64_t now)
 			params = inst->posted;
 			l4s_unlock(&o->lock);
 			dualpi2_configure(d, &params);
+			instance_weigh_flows(inst, now);
 			if (o->steering)
 				dualpi2_steer(d, &o->current,
 				    o->current.steer_set);
@@ -212,6 +217,20 @@ instance_reconfigure(struct l4s_instance *inst)
 {
 	l4s_record_configure(&inst->config, &inst->queue, inst->sched,
 	    inst->instance);
+}
+
+/* Flows get weights, or lose them, as the parameters say. */
+static void
+instance_weigh_flows(struct l4s_instance *inst, uint64_t now)
+{
+	struct dualpi2 *d = &inst->queue;
+
+	if (d->params.flow_weights == 0)
+		d->weights = NULL;
+	else if (d->weights == NULL) {
+		l4s_flow_weights_start(&inst->weights, now);
+		d->weights = &inst->weights;
+	}
 }
 
 static void
@@ -298,6 +317,21 @@ instance_catch_up_and_follow(struct l4s_instance *inst, uint64_t now)
 	return (now);
 }
 
+/* Counts a packet for its flow's weight, by the one hash that all share. */
+static inline void
+instance_weigh(struct l4s_instance *inst, l4s_pkt_t *pkt, uint8_t queue,
+    uint32_t length, uint64_t now)
+{
+	struct l4s_flow_weights *w = &inst->weights;
+	uint64_t hash = l4s_pkt_hash(pkt, &w->key);
+
+	if (inst->fold.on)
+		l4s_fold_flow(&inst->fold, queue, (uint32_t)(hash >> 32));
+	l4s_pkt_set_bucket(pkt, l4s_flow_weights_arrived(w, hash, length));
+	if (__predict_false(now >= w->due_ns))
+		l4s_flow_weights_update(w, now);
+}
+
 static inline bool
 instance_put(struct l4s_instance *inst, l4s_pkt_t *pkt, uint8_t queue,
     uint8_t ds, uint64_t now)
@@ -306,7 +340,9 @@ instance_put(struct l4s_instance *inst, l4s_pkt_t *pkt, uint8_t queue,
 	uint32_t length = l4s_pkt_length(pkt);
 
 	instance_arrive(q, length);
-	if (inst->fold.on)
+	if (__predict_false(inst->queue.weights != NULL))
+		instance_weigh(inst, pkt, queue, length, now);
+	else if (inst->fold.on)
 		l4s_fold_flow(&inst->fold, queue, l4s_pkt_flow(pkt));
 	if (__predict_false(!dualpi2_enqueue(&inst->queue, pkt, queue, length,
 	    now))) {
@@ -419,6 +455,7 @@ instance_drop(struct l4s_instance *inst, struct dualpi2_verdict *v,
 	};
 
 	v->action = L4S_ACTION_DROP;
+	v->weight = 0;
 	v->probability = v->queue == L4S_QUEUE_L4S ? inst->queue.p_coupled :
 	    inst->queue.p_classic;
 	L4S_COUNT(&inst->counters.queue[v->queue].dropped_bytes, v->length);

@@ -58,6 +58,7 @@ struct l4s_instance {
 	uint64_t	now;		/* (p) ns; the latest time seen */
 	struct l4s_overload overload;	/* (p) */
 	struct l4s_fold	fold;		/* (p) */
+	struct l4s_flow_weights weights; /* (p) if queue.weights */
 	struct l4s_counters counters;	/* (p) writes */
 
 	uint32_t	sched;		/* ipfw sched N */
@@ -80,7 +81,8 @@ struct l4s_instance {
 
 void	l4s_instance_init(struct l4s_instance *, uint32_t sched,
 	    const struct l4s_params *, const struct l4s_limits *,
-	    struct l4s_ring *, struct l4s_pkt_sink *, uint64_t seed);
+	    struct l4s_ring *, struct l4s_pkt_sink *, uint64_t seed,
+	    const struct l4s_siphash_key *);
 /* After l4s_instance_close() or l4s_device_detach(), which calls it. */
 void	l4s_instance_destroy(struct l4s_instance *);
 

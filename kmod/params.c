@@ -112,7 +112,8 @@ l4s_params_check(const struct l4s_params *p)
 	    p->ecn > 1 ||
 	    (p->l4s_ecn != L4S_ECN_MASK_L4S &&
 	    p->l4s_ecn != L4S_ECN_MASK_ANY) ||
-	    p->overflow > 1 || memcmp(p->pad, zero, sizeof(zero)) != 0)
+	    p->overflow > 1 || p->flow_weights > 1 ||
+	    memcmp(p->pad, zero, sizeof(zero)) != 0)
 		return (L4S_EINVAL);
 	return (0);
 }

@@ -10,6 +10,7 @@
  */
 
 #include "dualpi2.c"
+#include "flow_weights.c"
 #include "override.c"
 #include "record.c"
 #include "ring.c"

@@ -85,9 +85,9 @@ FOLLOWS(accumulated, drop_probability, 4);
 ALIGNED(queue_length);
 FOLLOWS(length_in_bytes, queue_length, 4);
 ALIGNED(packet_length);
-FOLLOWS(queue_type, packet_length, 4);
+FOLLOWS(weight, packet_length, 4);
 FOLLOWS(actions, packet_length, 5);
-FOLLOWS(reason, packet_length, 6);
+FOLLOWS(queue_reason, packet_length, 6);
 FOLLOWS(status, packet_length, 7);
 
 #define	HEADER(type)							\
@@ -124,9 +124,10 @@ l4s_record_write(struct l4s_ring *r, uint32_t instance,
 	PUT(queue_length, PAIR(dualpi2_packets(q->backlog),
 	    dualpi2_bytes(q->backlog)));
 	PUT(packet_length, PAIR(v->length, HALVES(
-	    BYTES(v->queue, L4S_ACTIONS(x->action, v->action,
+	    BYTES(v->weight, L4S_ACTIONS(x->action, v->action,
 	    x->override_action, v->ecn)),
-	    BYTES(x->reason, x->status | d->status | q->sampling))));
+	    BYTES(L4S_QUEUE_REASON(v->queue, x->reason),
+	    x->status | d->status | q->sampling))));
 #undef PUT
 	l4s_ring_commit(r, L4S_RECORD_SHIFT - 3, seq);
 }

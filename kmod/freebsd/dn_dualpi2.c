@@ -182,6 +182,7 @@ dn_dualpi2_new_sched(struct dn_sch_inst *si)
 	struct dn_dualpi2_instance *in = dn_dualpi2_instance_of(si);
 	struct l4s_params params;
 	struct l4s_limits limits;
+	struct l4s_siphash_key key;
 	uint64_t seed;
 
 	in->vnet = l4s_vnet_current();
@@ -189,10 +190,11 @@ dn_dualpi2_new_sched(struct dn_sch_inst *si)
 		return (ENXIO);
 	in->sink.si = si;
 	arc4random_buf(&seed, sizeof(seed));
+	arc4random_buf(&key, sizeof(key));
 	l4s_device_params(&in->vnet->device, &params);
 	l4s_device_limits(&in->vnet->device, &limits);
 	l4s_instance_init(&in->instance, si->sched->sch.sched_nr, &params,
-	    &limits, in->vnet->rings, &in->sink, seed);
+	    &limits, in->vnet->rings, &in->sink, seed, &key);
 	l4s_device_attach(&in->vnet->device, &in->instance);
 	/*
 	 * dummynet deletes instances that no queue counts on as soon as they

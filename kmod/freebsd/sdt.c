@@ -41,16 +41,18 @@ probe_is_refusal(uint8_t reason)
 static void
 probe_record(const struct l4s_record *r, uint32_t sched)
 {
-	uint8_t action;
+	uint8_t action, queue, reason;
 
 	if (r->hdr.type != L4S_RECORD_DECISION)
 		return;
 	action = r->actions & 3;
-	SDT_PROBE6(l4sllm, , , decision, sched, r->instance, r->queue_type,
-	    action, r->reason, r);
-	if (probe_is_refusal(r->reason))
-		SDT_PROBE6(l4sllm, , , refusal, sched, r->instance,
-		    r->queue_type, action, r->reason, r);
+	queue = r->queue_reason >> 7;
+	reason = r->queue_reason & L4S_REASON_MASK;
+	SDT_PROBE6(l4sllm, , , decision, sched, r->instance, queue, action,
+	    reason, r);
+	if (probe_is_refusal(reason))
+		SDT_PROBE6(l4sllm, , , refusal, sched, r->instance, queue,
+		    action, reason, r);
 }
 #endif
 

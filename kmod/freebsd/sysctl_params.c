@@ -86,7 +86,8 @@ enum {
 	PARAM_MAX_BURST, PARAM_ALPHA, PARAM_BETA, PARAM_COUPLING,
 	PARAM_L4S_MIN_PACKETS, PARAM_LIMIT, PARAM_LIMIT_BYTES,
 	PARAM_MAX_ECNTH, PARAM_CLASSIC_WEIGHT, PARAM_DITHER, PARAM_LAQM,
-	PARAM_ECN, PARAM_L4S_ECN, PARAM_L4S_DSCP, PARAM_OVERFLOW
+	PARAM_ECN, PARAM_L4S_ECN, PARAM_L4S_DSCP, PARAM_OVERFLOW,
+	PARAM_FLOW_WEIGHTS
 };
 
 static const struct field params_fields[] = {
@@ -109,6 +110,7 @@ static const struct field params_fields[] = {
 	[PARAM_L4S_ECN] = FIELD(l4s_params, l4s_ecn, 1),
 	[PARAM_L4S_DSCP] = FIELD(l4s_params, l4s_dscp, 1),
 	[PARAM_OVERFLOW] = FIELD(l4s_params, overflow, 1),
+	[PARAM_FLOW_WEIGHTS] = FIELD(l4s_params, flow_weights, 1),
 };
 
 static int
@@ -174,6 +176,8 @@ PARAM(l4s_dscp, PARAM_L4S_DSCP,
     "DSCPs for the L4S queue as well, the sum of 2^DSCP, 0 for none");
 PARAM(overflow, PARAM_OVERFLOW,
     "In overload, delay ECN-capable packets (1) or drop them (0)");
+PARAM(flow_weights, PARAM_FLOW_WEIGHTS,
+    "Weigh flows by their rates (1), or treat all packets alike (0)");
 
 /*
  * What the round-trip times say of target, tupdate and gains.  0 for one of

@@ -57,6 +57,8 @@ l4s_user_create(const struct l4s_params *params,
 {
 	struct l4s_params default_params;
 	struct l4s_limits default_limits;
+	/* The kernel's is random; here a run is to be repeatable. */
+	const struct l4s_siphash_key key = { seed, ~seed };
 	struct l4s_user *u;
 
 	l4s_params_default(&default_params);
@@ -92,7 +94,7 @@ l4s_user_create(const struct l4s_params *params,
 	l4s_device_init(&u->device, ring_records != 0 ? u->rings : NULL,
 	    params, limits);
 	l4s_instance_init(&u->instance, SCHED_NUMBER, params, limits,
-	    u->device.rings, &u->drops, seed);
+	    u->device.rings, &u->drops, seed, &key);
 	l4s_device_attach(&u->device, &u->instance);
 	return (u);
 nomem:

@@ -34,6 +34,8 @@ struct l4s_user_handle;
  */
 #define	L4S_USER_ECN_FIXED	0x80
 
+#define	L4S_USER_NO_FLOW	UINT32_MAX
+
 struct l4s_user_packet {
 	uint64_t	cookie;
 	uint64_t	sojourn_ns;	/* 0 for a tail drop */
@@ -56,8 +58,8 @@ struct l4s_user	*l4s_user_create(const struct l4s_params *params,
 void		 l4s_user_destroy(struct l4s_user *);
 
 /*
- * flow: a number that packets of the same flow share, for the summaries'
- * bitmaps of flows.
+ * flow: a number that packets of the same flow share, for the weights of flows
+ * and the summaries' bitmaps of them; L4S_USER_NO_FLOW: it cannot be told.
  *
  * Returns 0 when queued, 1 when dropped; then the packet is in drops too.
  * (When memory is short one packet is kept there, and further ones, until

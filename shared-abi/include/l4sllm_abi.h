@@ -132,16 +132,25 @@ struct l4s_record {
 	uint32_t	instance;
 	uint32_t	total_packets;	/* arrived at this queue, mod 2^32 */
 	uint64_t	delay_ns;	/* sojourn; of a tail drop, the head's */
-	uint32_t	drop_probability; /* p_C or p_L (RFC 9332, A.1), Q31 */
+	uint32_t	drop_probability; /* p_C or p_L (RFC 9332, A.1), times
+					     weight^2 or weight, Q31 */
 	uint32_t	accumulated;	/* Q31; below 1.5 */
 	uint32_t	queue_length;	/* packets */
 	uint32_t	length_in_bytes;
 	uint32_t	packet_length;	/* bytes, IP header included */
-	uint8_t		queue_type;	/* L4S_QUEUE_CLASSIC or _L4S */
+	uint8_t		weight;		/* of its flow, Q6: L4S_WEIGHT_ONE;
+					   0: flow_weights is off, or DualPI2
+					   was not asked */
 	uint8_t		actions;	/* L4S_ACTIONS() */
-	uint8_t		reason;		/* L4S_REASON_* */
+	uint8_t		queue_reason;	/* L4S_QUEUE_REASON() */
 	uint8_t		status;		/* L4S_STATUS_* */
 };
+
+/* l4s_record.weight and what it is between: a half and two. */
+#define	L4S_WEIGHT_SHIFT	6
+#define	L4S_WEIGHT_MIN		32
+#define	L4S_WEIGHT_ONE		64
+#define	L4S_WEIGHT_MAX		128
 
 /*
  * What was done, what DualPI2 alone would have done, what an override asked
@@ -149,6 +158,10 @@ struct l4s_record {
  */
 #define	L4S_ACTIONS(action, base, override, ecn)			\
 	((action) | (base) << 2 | (override) << 4 | (ecn) << 6)
+
+/* L4S_QUEUE_CLASSIC or _L4S, and L4S_REASON_*. */
+#define	L4S_QUEUE_REASON(queue, reason)	((queue) << 7 | (reason))
+#define	L4S_REASON_MASK		0x7f
 
 /*
  * The configuration of an instance, when it changes.  A keyframe is this, the
@@ -479,7 +492,8 @@ struct l4s_params {
 	uint8_t		ecn;		/* mark ECT (1) or drop (0) */
 	uint8_t		l4s_ecn;	/* L4S_ECN_MASK_*.  L4S_ECN_MASK_L4S */
 	uint8_t		overflow;	/* in overload, delay (1) or drop (0) */
-	uint8_t		pad[6];		/* zero */
+	uint8_t		flow_weights;	/* weigh flows by their rates (1) */
+	uint8_t		pad[5];		/* zero */
 };
 
 /*

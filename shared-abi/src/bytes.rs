@@ -95,7 +95,7 @@ plain! {
     l4s_header { version type_ pad length seq time_ns }
     l4s_record {
         hdr instance total_packets delay_ns drop_probability accumulated queue_length
-        length_in_bytes packet_length queue_type actions reason status
+        length_in_bytes packet_length weight actions queue_reason status
     }
     l4s_config {
         hdr instance sched target tupdate max_burst max_ecn_threshold alpha beta flags pad
@@ -136,7 +136,7 @@ plain! {
     l4s_params {
         version pad0 length target_ns tupdate_ns l4s_threshold_ns l4s_range_ns max_burst_ns
         l4s_dscp alpha_uhz beta_uhz coupling_q8 l4s_min_packets limit_packets limit_bytes max_ecnth
-        classic_weight dither laqm ecn l4s_ecn overflow pad
+        classic_weight dither laqm ecn l4s_ecn overflow flow_weights pad
     }
     l4s_stats {
         version pad0 length sched instance packets_in bytes_in forwarded forwarded_bytes dropped

@@ -24,6 +24,8 @@ pub struct Decoder {
     instances: Vec<Instance>,
     /// Where the latest message's instance is among them.
     latest: usize,
+    /// The latest record's.
+    weight: u8,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -67,6 +69,7 @@ impl Decoder {
         let header = message::header_of(message)?;
         match u32::from(header.type_) {
             raw::L4S_RECORD_DECISION if header.version == 1 => {
+                self.weight = 0;
                 Record::try_from(bytes::from_bytes::<raw::l4s_record_v1>(message)?)
                     .map(Message::Decision)
             }
@@ -109,6 +112,15 @@ impl Decoder {
         self.instances
             .get(self.latest)
             .is_some_and(|instance| instance.exact)
+    }
+
+    /// The weight of the flow of the latest record's packet, by which DualPI2's
+    /// probability was multiplied: 0.5 to 2. `None` if flows have no weights, if
+    /// the packet was dropped on arrival or with its queue, and in captures of
+    /// version 1.
+    pub fn flow_weight(&self) -> Option<f64> {
+        let one = f64::from(raw::L4S_WEIGHT_ONE);
+        (self.weight != 0).then(|| f64::from(self.weight) / one)
     }
 
     fn find(&mut self, number: u32) -> Option<&mut Instance> {
@@ -189,14 +201,16 @@ impl Decoder {
     fn decision(&mut self, message: &[u8]) -> Result<Message, AbiError> {
         let record: raw::l4s_record = bytes::from_bytes(message)?;
         check_header(&record.hdr, raw::L4S_RECORD_DECISION)?;
-        let queue = record.queue_type;
+        let weight = record.weight;
+        let known = u32::from(weight);
         check(
-            queue < 2,
+            known == 0 || (raw::L4S_WEIGHT_MIN..=raw::L4S_WEIGHT_MAX).contains(&known),
             "l4s_record",
-            "queue_type",
-            queue.into(),
-            "0 or 1",
+            "weight",
+            weight.into(),
+            "0, or 32..=128 (Q6)",
         )?;
+        self.weight = weight;
         match self.find(record.instance) {
             Some(instance) if instance.known => {
                 Record::try_from(instance.expand(&record)).map(Message::Decision)
@@ -223,8 +237,9 @@ impl Instance {
     fn expand(&mut self, r: &raw::l4s_record) -> raw::l4s_record_v1 {
         self.stage = 0;
         let (config, state) = (&self.config, &self.state);
-        let queue = &mut self.queues[usize::from(r.queue_type & 1)];
-        let reason = u32::from(r.reason);
+        let queue_type = r.queue_reason >> 7;
+        let queue = &mut self.queues[usize::from(queue_type)];
+        let reason = u32::from(r.queue_reason) & raw::L4S_REASON_MASK;
         let tail = reason == raw::L4S_REASON_TAIL;
         let chosen = !tail && reason != raw::L4S_REASON_FLUSH;
         let action = r.actions & 3;
@@ -236,10 +251,10 @@ impl Instance {
             instance: r.instance,
             sojourn_ns: if tail { 0 } else { r.delay_ns },
             override_id: if overridden { state.override_id } else { 0 },
-            queue_type: r.queue_type,
+            queue_type,
             dequeue_action: action,
             base_action: (r.actions >> 2) & 3,
-            reason: r.reason,
+            reason: reason as u8,
             ecn: r.actions >> 6,
             override_action: (r.actions >> 4) & 3,
             status: r.status.into(),

@@ -54,6 +54,8 @@ pub struct Params {
     /// In overload packets that can be marked are delayed, to the limit, and
     /// not dropped.
     pub overflow: bool,
+    /// Signals are weighted by the rates of flows: faster ones get more.
+    pub flow_weights: bool,
 }
 
 impl Default for Params {
@@ -78,6 +80,7 @@ impl Default for Params {
             any_ect: false,
             l4s_dscp: 0,
             overflow: false,
+            flow_weights: false,
         }
     }
 }
@@ -193,7 +196,8 @@ impl Params {
             l4s_ecn: if self.any_ect { MASK_ANY } else { MASK_L4S },
             l4s_dscp: self.l4s_dscp,
             overflow: self.overflow.into(),
-            pad: [0; 6],
+            flow_weights: self.flow_weights.into(),
+            pad: [0; 5],
         })
     }
 }
@@ -206,6 +210,7 @@ impl TryFrom<raw::l4s_params> for Params {
         let one = |field, got: u8| check(got <= 1, PARAMS, field, u64::from(got), "0 or 1");
         one("ecn", p.ecn)?;
         one("overflow", p.overflow)?;
+        one("flow_weights", p.flow_weights)?;
         check(
             [MASK_L4S, MASK_ANY].contains(&p.l4s_ecn),
             PARAMS,
@@ -235,6 +240,7 @@ impl TryFrom<raw::l4s_params> for Params {
             any_ect: p.l4s_ecn == MASK_ANY,
             l4s_dscp: p.l4s_dscp,
             overflow: p.overflow == 1,
+            flow_weights: p.flow_weights == 1,
         };
         params.to_raw()?;
         Ok(params)

@@ -49,6 +49,11 @@ pub const L4S_FLAG_RANDOM: u32 = 2;
 pub const L4S_FLAG_RAMP: u32 = 4;
 pub const L4S_FLAG_BURST: u32 = 8;
 pub const L4S_FLAG_MAX_ECNTH: u32 = 16;
+pub const L4S_WEIGHT_SHIFT: u32 = 6;
+pub const L4S_WEIGHT_MIN: u32 = 32;
+pub const L4S_WEIGHT_ONE: u32 = 64;
+pub const L4S_WEIGHT_MAX: u32 = 128;
+pub const L4S_REASON_MASK: u32 = 127;
 pub const L4S_EVENT_WATCHDOG: u32 = 1;
 pub const L4S_EVENT_RECOVERED: u32 = 2;
 pub const L4S_EVENT_CONTROL_OPEN: u32 = 3;
@@ -139,9 +144,9 @@ pub struct l4s_record {
     pub queue_length: u32,
     pub length_in_bytes: u32,
     pub packet_length: u32,
-    pub queue_type: u8,
+    pub weight: u8,
     pub actions: u8,
-    pub reason: u8,
+    pub queue_reason: u8,
     pub status: u8,
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
@@ -165,11 +170,11 @@ const _: () = {
         [::core::mem::offset_of!(l4s_record, length_in_bytes) - 52usize];
     ["Offset of field: l4s_record::packet_length"]
         [::core::mem::offset_of!(l4s_record, packet_length) - 56usize];
-    ["Offset of field: l4s_record::queue_type"]
-        [::core::mem::offset_of!(l4s_record, queue_type) - 60usize];
+    ["Offset of field: l4s_record::weight"][::core::mem::offset_of!(l4s_record, weight) - 60usize];
     ["Offset of field: l4s_record::actions"]
         [::core::mem::offset_of!(l4s_record, actions) - 61usize];
-    ["Offset of field: l4s_record::reason"][::core::mem::offset_of!(l4s_record, reason) - 62usize];
+    ["Offset of field: l4s_record::queue_reason"]
+        [::core::mem::offset_of!(l4s_record, queue_reason) - 62usize];
     ["Offset of field: l4s_record::status"][::core::mem::offset_of!(l4s_record, status) - 63usize];
 };
 #[repr(C)]
@@ -697,7 +702,8 @@ pub struct l4s_params {
     pub ecn: u8,
     pub l4s_ecn: u8,
     pub overflow: u8,
-    pub pad: [u8; 6usize],
+    pub flow_weights: u8,
+    pub pad: [u8; 5usize],
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
@@ -741,7 +747,9 @@ const _: () = {
         [::core::mem::offset_of!(l4s_params, l4s_ecn) - 88usize];
     ["Offset of field: l4s_params::overflow"]
         [::core::mem::offset_of!(l4s_params, overflow) - 89usize];
-    ["Offset of field: l4s_params::pad"][::core::mem::offset_of!(l4s_params, pad) - 90usize];
+    ["Offset of field: l4s_params::flow_weights"]
+        [::core::mem::offset_of!(l4s_params, flow_weights) - 90usize];
+    ["Offset of field: l4s_params::pad"][::core::mem::offset_of!(l4s_params, pad) - 91usize];
 };
 #[repr(C)]
 #[derive(Debug, Default, Copy, Clone, PartialEq)]

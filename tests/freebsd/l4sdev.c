@@ -56,9 +56,10 @@ matches(const struct l4s_record *r, int argc, char **argv)
 		const char	*key;
 		int		value;
 	} fields[] = {
-		{ "queue", r->queue_type }, { "action", r->actions & 3 },
-		{ "base", r->actions >> 2 & 3 }, { "reason", r->reason },
-		{ "ecn", r->actions >> 6 },
+		{ "queue", r->queue_reason >> 7 }, { "action", r->actions & 3 },
+		{ "base", r->actions >> 2 & 3 },
+		{ "reason", r->queue_reason & L4S_REASON_MASK },
+		{ "ecn", r->actions >> 6 }, { "weight", r->weight },
 	};
 	size_t f, length;
 	int i;

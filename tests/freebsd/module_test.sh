@@ -109,6 +109,7 @@ sysctls_body()
 	refused $dualpi2.ecn 2 256
 	refused $dualpi2.l4s_ecn 0 2 4
 	refused $dualpi2.overflow 2
+	refused $dualpi2.flow_weights 2
 	refused $dualpi2.limit_bytes 1499
 	refused $dualpi2.typical_rtt 99 1000001
 	refused $dualpi2.max_rtt 10000001

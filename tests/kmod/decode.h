@@ -77,9 +77,11 @@ static inline void
 decode_record(struct decode_instance *i, const struct l4s_record *r,
     struct l4s_record_v1 *out)
 {
-	struct decode_queue *q = &i->queue[r->queue_type];
-	bool chosen = r->reason != L4S_REASON_TAIL &&
-	    r->reason != L4S_REASON_FLUSH;
+	uint8_t queue = r->queue_reason >> 7;
+	uint8_t reason = r->queue_reason & L4S_REASON_MASK;
+	struct decode_queue *q = &i->queue[queue];
+	bool chosen = reason != L4S_REASON_TAIL &&
+	    reason != L4S_REASON_FLUSH;
 
 	q->total_packets += (uint32_t)(r->total_packets -
 	    (uint32_t)q->total_packets);
@@ -93,13 +95,13 @@ decode_record(struct decode_instance *i, const struct l4s_record *r,
 		.hdr = r->hdr,
 		.sched = i->config.sched,
 		.instance = r->instance,
-		.sojourn_ns = r->reason == L4S_REASON_TAIL ? 0 : r->delay_ns,
-		.override_id = chosen && r->reason != L4S_REASON_BASE ?
+		.sojourn_ns = reason == L4S_REASON_TAIL ? 0 : r->delay_ns,
+		.override_id = chosen && reason != L4S_REASON_BASE ?
 		    i->state.override_id : 0,
-		.queue_type = r->queue_type,
+		.queue_type = queue,
 		.dequeue_action = r->actions & 3,
 		.base_action = r->actions >> 2 & 3,
-		.reason = r->reason,
+		.reason = reason,
 		.ecn = r->actions >> 6,
 		.override_action = r->actions >> 4 & 3,
 		.status = r->status,

@@ -22,6 +22,7 @@ static const struct {
 	{ "instances", instance_tests },
 	{ "ring", ring_tests },
 	{ "summary", summary_tests },
+	{ "flow_weights", flow_weights_tests },
 	{ "stats", stats_tests },
 	{ "model", model_tests },
 };

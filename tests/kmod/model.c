@@ -101,7 +101,7 @@ push(struct model *m)
 	    (m->l4s_dscp >> dscp & 1) != 0 ? L4S_QUEUE_L4S : L4S_QUEUE_CLASSIC;
 	struct fifo *q = &m->queue[queue];
 	unsigned at = (q->head + q->n) % QUEUE_MAX;
-	uint32_t length = 40 + below(m, 1461);
+	uint32_t length = 40 + below(m, 1461), flow;
 
 	if (m->queue[0].n + m->queue[1].n == QUEUE_MAX - 1)
 		return;
@@ -112,8 +112,9 @@ push(struct model *m)
 	q->arrival[at] = m->r.now;
 	m->tally[queue].in++;
 	m->tally[queue].in_bytes += length;
+	flow = below(m, 64);
 	if (l4s_user_enqueue_dscp(m->r.u, m->r.cookie++, length, ecn, dscp,
-	    below(m, 64), m->r.now) == 0)
+	    flow == 63 ? L4S_USER_NO_FLOW : flow, m->r.now) == 0)
 		q->n++;
 	if (q->n > m->tally[queue].most)
 		m->tally[queue].most = q->n;
@@ -373,6 +374,7 @@ check_message(struct model *m, struct observer *o, const uint8_t *at)
 	union {
 		struct l4s_header hdr;
 		struct l4s_loss loss;
+		struct l4s_record record;
 		struct l4s_summary summary;
 	} u;
 	struct l4s_record_v1 record;
@@ -401,6 +403,10 @@ check_message(struct model *m, struct observer *o, const uint8_t *at)
 	}
 	CHECK(u.hdr.time_ns >= o->latest);
 	o->latest = u.hdr.time_ns;
+	if (u.hdr.type == L4S_RECORD_DECISION)
+		CHECK(u.record.weight == 0 ||
+		    (u.record.weight >= L4S_WEIGHT_MIN &&
+		    u.record.weight <= L4S_WEIGHT_MAX));
 	if (filled_in) {
 		if (o->decoder.instances[record.instance].exact) {
 			CHECK_EQ(memcmp(&record, &m->reference[record.hdr.seq %
@@ -583,6 +589,7 @@ reconfigure(struct model *m)
 	    L4S_ECN_MASK_L4S;
 	params.l4s_dscp = below(m, 2) == 0 ? L4S_DSCP_EF | L4S_DSCP_NQB : 0;
 	params.overflow = below(m, 4) == 0;
+	params.flow_weights = below(m, 2);
 	CHECK_EQ(l4s_user_request(m->r.h, L4S_OP_SET_PARAMS, &params,
 	    sizeof(params), m->r.now), 0);
 	m->l4s_ecn = params.l4s_ecn;

@@ -10,6 +10,8 @@
 #include "handle.h"
 #include "test.h"
 
+static const struct l4s_siphash_key key = { 1, 2 };
+
 /* A device with rings and a controller. */
 struct fixture {
 	struct l4s_device device;
@@ -47,7 +49,7 @@ static uint32_t
 join(struct fixture *f, struct l4s_instance *s, uint32_t number)
 {
 	l4s_instance_init(s, number, &f->device.params, &f->limits, f->rings,
-	    NULL, 1);
+	    NULL, 1, &key);
 	l4s_device_attach(&f->device, s);
 	return (s->instance);
 }
@@ -261,7 +263,7 @@ dropped_with_their_scheduler(void)
 
 	set_up(&f, 0);
 	l4s_instance_init(&inst, 1, &f.device.params, &f.limits, f.rings,
-	    &sink, 1);
+	    &sink, 1, &key);
 	l4s_device_attach(&f.device, &inst);
 	for (i = 0; i < 3; i++)
 		put(&inst, &packets[i], ecn[i], SEC);
@@ -325,10 +327,10 @@ totals_never_fall(void)
 
 	set_up(&f, 0);
 	l4s_instance_init(&one, 1, &f.device.params, &f.limits, f.rings,
-	    &sink, 1);
+	    &sink, 1, &key);
 	l4s_device_attach(&f.device, &one);
 	l4s_instance_init(&two, 2, &f.device.params, &f.limits, f.rings,
-	    &sink, 1);
+	    &sink, 1, &key);
 	l4s_device_attach(&f.device, &two);
 	for (i = 0; i < 4; i++) {
 		put(&one, &packets[i], i & 3, SEC);

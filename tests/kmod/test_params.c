@@ -197,7 +197,9 @@ parameter_ranges(void)
 	OK(l4s_dscp, UINT64_MAX);
 	OK(overflow, 1);
 	BAD(overflow, 2, L4S_EINVAL);
-	BAD(pad[5], 1, L4S_EINVAL);
+	OK(flow_weights, 1);
+	BAD(flow_weights, 2, L4S_EINVAL);
+	BAD(pad[4], 1, L4S_EINVAL);
 #undef OK
 #undef BAD
 #define	BAD(field, value, error) do {					\

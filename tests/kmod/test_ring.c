@@ -152,7 +152,7 @@ record_fields(void)
 	struct dualpi2_verdict v = {
 		.sojourn_ns = 123456789, .probability = DUALPI2_ONE,
 		.length = 1234, .queue = L4S_QUEUE_L4S, .ecn = L4S_ECN_CE,
-		.action = L4S_ACTION_MARK,
+		.action = L4S_ACTION_MARK, .weight = 87,
 	};
 	struct l4s_decision x = {
 		.override_id = 0x1122334455667788, .action = L4S_ACTION_DROP,
@@ -247,10 +247,11 @@ record_fields(void)
 	CHECK_EQ(r->queue_length, 104);
 	CHECK_EQ(r->length_in_bytes, 1005);
 	CHECK_EQ(r->packet_length, 1234);
-	CHECK_EQ(r->queue_type, L4S_QUEUE_L4S);
+	CHECK_EQ(r->weight, 87);
 	CHECK_EQ(r->actions, L4S_ACTIONS(L4S_ACTION_DROP, L4S_ACTION_MARK,
 	    L4S_ACTION_DROP, L4S_ECN_CE));
-	CHECK_EQ(r->reason, L4S_REASON_HOLD);
+	CHECK_EQ(r->queue_reason, L4S_QUEUE_REASON(L4S_QUEUE_L4S,
+	    L4S_REASON_HOLD));
 	CHECK_EQ(r->status, L4S_STATUS_WATCHDOG | L4S_STATUS_BURST |
 	    L4S_STATUS_MEASURING);
 #undef NEXT

@@ -66,7 +66,7 @@ impl Case {
         for cookie in 0..self.below(4) {
             let packet = Packet {
                 cookie,
-                flow: 0,
+                flow: self.below(20) as u32,
                 bytes: 60 + self.below(1440) as u32,
                 ecn: Ecn::ALL[self.below(4) as usize],
             };
@@ -82,6 +82,7 @@ impl Case {
                     target_ns: (1 + self.below(30)) * MS,
                     tupdate_ns: (1 + self.below(30)) * MS,
                     max_burst_ns: self.below(2) * 150 * MS,
+                    flow_weights: self.below(2) == 1,
                     ..Params::default()
                 };
                 self.handle.set_params(&params, self.now_ns).unwrap();

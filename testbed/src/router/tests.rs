@@ -1,8 +1,11 @@
 use std::num::{NonZeroU32, NonZeroU64};
 use std::sync::atomic::AtomicUsize;
 
-use l4sllm_abi::bytes::from_bytes;
-use l4sllm_abi::raw::{L4S_RECORD_SUMMARY, l4s_limits, l4s_params, l4s_summary};
+use l4sllm_abi::bytes::{as_bytes, from_bytes};
+use l4sllm_abi::raw::{
+    L4S_RECORD_DECISION, L4S_RECORD_SUMMARY, l4s_header, l4s_limits, l4s_params, l4s_record,
+    l4s_summary,
+};
 use l4sllm_abi::{Decoder, Factors, MESSAGE_SIZE, Message, Mode, Override, Reason, Steer, Summary};
 
 use super::*;
@@ -141,6 +144,70 @@ fn records_tell_what_was_done() {
     // With a keyframe.
     assert_eq!((stats.records_written, stats.records_read), (5, 5));
     assert_eq!(stats.imbalance(), None);
+}
+
+/// Two flows, one of three times the other's rate: mu is 10 / 4 of the slower
+/// one's, and the weights 0.4, which is held at a half, and 1.2.
+#[test]
+fn records_tell_the_weight_of_the_flow() {
+    let params = Params {
+        flow_weights: true,
+        ..Params::default()
+    };
+    let mut router = Router::new(&params, &Limits::default(), 64, 1).unwrap();
+    let mut handle = router.open().unwrap();
+    let mut decoder = Decoder::new();
+    let mut buffer = vec![0; MESSAGE_SIZE];
+    let mut drops = Vec::new();
+    let mut weights = Vec::new();
+    for now_ns in (0..1000).map(|ms| ms * MS) {
+        for flow in [1, 2, 1, 1] {
+            let packet = Packet {
+                flow,
+                ..packet(0, Ecn::Ect0)
+            };
+            router.enqueue(now_ns, packet, &mut drops);
+            router.dequeue(now_ns, &mut drops);
+            weights.clear();
+            while handle.read(&mut buffer, now_ns).unwrap() != 0 {
+                if let Message::Decision(_) = decoder.decode(&buffer).unwrap() {
+                    weights.push((flow, decoder.flow_weight()));
+                }
+            }
+            if now_ns > 500 * MS {
+                let [(_, Some(weight))] = weights[..] else {
+                    panic!("{weights:?}")
+                };
+                let expected = if flow == 1 { 1.2 } else { 0.5 };
+                assert!((weight - expected).abs() < 0.02, "{flow}: {weight}");
+            }
+        }
+    }
+    handle.control(1000 * MS).unwrap();
+    handle.set_params(&Params::default(), 1000 * MS).unwrap();
+    router.enqueue(1000 * MS, packet(0, Ecn::Ect0), &mut drops);
+    router.dequeue(1000 * MS, &mut drops);
+    while handle.read(&mut buffer, 1000 * MS).unwrap() != 0 {
+        decoder.decode(&buffer).unwrap();
+    }
+    assert_eq!(decoder.flow_weight(), None);
+    // One that no queue has is an error.
+    let mut record = l4s_record {
+        hdr: l4s_header {
+            version: 2,
+            type_: L4S_RECORD_DECISION as u8,
+            length: MESSAGE_SIZE as u32,
+            ..Default::default()
+        },
+        weight: 128,
+        ..Default::default()
+    };
+    assert!(decoder.decode(as_bytes(&record)).is_ok());
+    for weight in [1, 31, 129] {
+        record.weight = weight;
+        let error = decoder.decode(as_bytes(&record)).unwrap_err().to_string();
+        assert!(error.starts_with("l4s_record.weight: "), "{error}");
+    }
 }
 
 #[test]

@@ -341,6 +341,9 @@ fn read_params(mut section: Section<'_>, params: &mut Params) -> Result<()> {
     if let Some(field) = section.field("overflow") {
         params.overflow = field.boolean()?;
     }
+    if let Some(field) = section.field("flow_weights") {
+        params.flow_weights = field.boolean()?;
+    }
     section.finish()
 }
 

@@ -275,7 +275,7 @@ params = {{ target = "5 ms", tupdate = "1 ms", l4s_threshold = "800 us", l4s_ran
     max_burst = "0 ms", alpha_hz = 0.5, beta_hz = 1, coupling = 1.5, l4s_min_packets = 2,
     limit_packets = 50, limit_bytes = "60 kB", max_ecnth = 1.0, classic_weight = 20,
     dither = "random", l4s_aqm = "ramp", ecn = false,
-    any_ect = true, overflow = true }}
+    any_ect = true, overflow = true, flow_weights = true }}
 limits = {{ ceiling = "100 ms", max_ttl = "5 s", watchdog = "1 s", max_hold = 10,
     drop_share = 0.5, factor_min = 0.5, factor_max = 2, gain_min = 0.25, gain_max = 8 }}
 control = {{ policy = "p", interval = 10, mode = "hold", hold = 5, queue = "any", ttl = "2 s",
@@ -312,6 +312,7 @@ script = [{{ at = "2 s", for = "1 s", mode = "steer", target = 0.5, gain = 0.25,
             any_ect: true,
             l4s_dscp: 0,
             overflow: true,
+            flow_weights: true,
         }
     );
     assert_eq!(dualpi2.limits.drop_share, 32_768);

@@ -1,0 +1,145 @@
+/*-
+ * SPDX-License-Identifier: BSD-2-Clause
+ *
+ * Copyright (c) 2026 The l4sllm authors
+ */
+
+/*
+ * Weights of flows on DualPI2's probabilities (l4s_params.flow_weights).
+ *
+ * A flow that is faster than the others gets more signals, a slower one fewer:
+ *
+ *	p_C = (f p')^2        p_CL = f k p'        f = r / mu, 1/2 to 2
+ *
+ * where r is the flow's rate over both queues, decayed with 100 ms, and
+ * mu = sum(r^2) / sum(r) over the flows: the mean rate as bytes see it, which
+ * many short flows hardly move.  p' is the controller's, so that the delay
+ * stays where it was; round-trip times matter less for the shares.
+ *
+ *	enqueue ─▶ keyed hash of the flow ─▶ bucket: bytes ─┐
+ *	                                                    ▼ every 4 ms
+ *	dequeue ◀─ f = r / mu ◀─ mu, 1 / mu ◀─ sums ◀─── r decays, bytes add
+ *
+ * An update visits the active buckets, at most FLOW_SLICE of them a packet;
+ * the rest wait for the packets that follow.  An update that is due meanwhile
+ * begins when this one has ended, and counts the time that has passed.
+ *
+ * Flows that share a bucket count as one, and so does what a tunnel carries.
+ */
+
+#ifndef _L4S_FLOW_WEIGHTS_H_
+#define	_L4S_FLOW_WEIGHTS_H_
+
+#include "osdep.h"
+#include "siphash.h"
+
+/* A power of two; at least eight times the flows that are to be told apart. */
+#define	FLOW_BUCKETS		1024
+/* The bucket of packets of no flow that can be told, which weigh one. */
+#define	FLOW_NONE		0xffff
+
+#define	FLOW_TICK_NS		(4 * L4S_NS_PER_MS)
+/* Buckets that one packet updates at most: less than a microsecond's work. */
+#define	FLOW_SLICE		32
+
+/* exp(-4 ms / 100 ms), Q31. */
+#define	FLOW_DECAY		2063279609U
+/*
+ * Bytes of a bucket between two updates, beyond which they are not counted:
+ * 268 Gbit/s over 4 ms.  Rates stay below this times 1 / (1 - decay) = 25.5,
+ * which is below 2^32.
+ */
+#define	FLOW_BYTES_MAX		(1U << 27)
+#define	FLOW_RATE_MAX		3423000000U
+/* Less than a packet is no rate: the flow is forgotten. */
+#define	FLOW_RATE_MIN		32
+
+/* Weights are Q14. */
+#define	FLOW_WEIGHT_SHIFT	14
+#define	FLOW_WEIGHT_ONE		(1U << FLOW_WEIGHT_SHIFT)
+#define	FLOW_WEIGHT_MIN		(FLOW_WEIGHT_ONE / 2)
+#define	FLOW_WEIGHT_MAX		(FLOW_WEIGHT_ONE * 2)
+
+struct l4s_flow_bucket {
+	uint32_t	bytes;		/* since the last update */
+	uint32_t	rate;		/* decayed sum of bytes; 0: unknown */
+	uint16_t	next;		/* active one; FLOW_NONE: the last */
+	bool		active;		/* in the list */
+	uint8_t		pad[5];
+};
+
+_Static_assert(sizeof(struct l4s_flow_bucket) == 16, "l4s_flow_bucket");
+
+/* All is the packet path's. */
+struct l4s_flow_weights {
+	struct l4s_siphash_key key;
+	uint64_t	since_ns;	/* packets that came before have no
+					   bucket */
+	uint64_t	due_ns;		/* the next update; 0: under way */
+
+	/* mu, and what divides by it: 2 mu, and 2^46 / mu.  0: unknown. */
+	uint32_t	mean;
+	uint64_t	twice;
+	uint64_t	inverse;
+
+	/* The update under way, or the last one. */
+	uint64_t	tick_ns;	/* when it was due */
+	uint32_t	decay;		/* since the one before, Q31 */
+	uint16_t	before;		/* bucket before the next to visit;
+					   FLOW_NONE: that is the first */
+	uint64_t	sum;		/* of rates so far: 2^42 at most */
+	unsigned __int128 squares;	/* 2^74 at most */
+
+	uint16_t	first;		/* active bucket; FLOW_NONE: none */
+	struct l4s_flow_bucket buckets[FLOW_BUCKETS];
+};
+
+/* Begins with no flows; the key stays. */
+void	l4s_flow_weights_start(struct l4s_flow_weights *, uint64_t now);
+
+/* See FLOW_SLICE. */
+L4S_SLOW void l4s_flow_weights_update(struct l4s_flow_weights *,
+	    uint64_t now);
+
+/* Counts a packet of the flow with this hash, 0: none; returns its bucket. */
+static inline uint16_t
+l4s_flow_weights_arrived(struct l4s_flow_weights *w, uint64_t hash,
+    uint32_t length)
+{
+	struct l4s_flow_bucket *b;
+	uint16_t bucket = hash % FLOW_BUCKETS;
+
+	if (__predict_false(hash == 0))
+		return (FLOW_NONE);
+	b = &w->buckets[bucket];
+	if (__predict_false(!b->active)) {
+		b->active = true;
+		b->next = w->first;
+		w->first = bucket;
+	}
+	if (__predict_true((uint64_t)b->bytes + length <= FLOW_BYTES_MAX))
+		b->bytes += length;
+	return (bucket);
+}
+
+/*
+ * f of a bucket, FLOW_WEIGHT_MIN to FLOW_WEIGHT_MAX, rounded to the nearest:
+ * below 2 mu the product is below 2^47.
+ */
+static inline uint32_t
+l4s_flow_weight(const struct l4s_flow_weights *w, uint16_t bucket)
+{
+	uint32_t rate, f;
+
+	if (__predict_false(bucket >= FLOW_BUCKETS))
+		return (FLOW_WEIGHT_ONE);
+	rate = w->buckets[bucket].rate;
+	if (__predict_false(rate == 0 || w->mean == 0))
+		return (FLOW_WEIGHT_ONE);
+	if (rate >= w->twice)
+		return (FLOW_WEIGHT_MAX);
+	f = (uint32_t)((rate * w->inverse + (1U << 31)) >> 32);
+	return (f < FLOW_WEIGHT_MIN ? FLOW_WEIGHT_MIN : f);
+}
+
+#endif /* !_L4S_FLOW_WEIGHTS_H_ */
