@@ -96,6 +96,7 @@ fn facts(
             tupdate_ns: params.tupdate_ns,
             coupling: f64::from(params.coupling_q8) / 256.0,
             l4s_threshold_ns: params.l4s_threshold_ns,
+            flow_weights: params.flow_weights,
             noise: behaviour.noise.map(str::to_owned),
             interval: behaviour.interval,
             share: behaviour.share,

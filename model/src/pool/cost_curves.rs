@@ -214,6 +214,7 @@ mod tests {
                 tupdate_ns: 16_000_000,
                 coupling: 2.0,
                 l4s_threshold_ns: 1_000_000,
+                flow_weights: false,
                 noise: None,
                 interval: None,
                 share: None,

@@ -71,6 +71,9 @@ pub struct BehaviourFacts {
     pub coupling: f64,
     /// Native L4S threshold, ns.
     pub l4s_threshold_ns: u64,
+    /// Flows were weighted by their rates.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    pub flow_weights: bool,
     /// `once`, `hold` or `steer`.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub noise: Option<String>,

@@ -37,6 +37,8 @@ pub struct Behaviour {
     pub coupling: Range,
     /// Native L4S threshold, ns.
     pub l4s_threshold_ns: Range,
+    /// Whether signals are weighted by the rates of flows.
+    pub flow_weights: bool,
     /// Overrides inserted at random.
     pub noise: Option<Noise>,
     /// The policy that decides: its directory, and records between two
@@ -79,6 +81,7 @@ impl Behaviour {
             beta: None,
             coupling: Range::Fixed(f64::from(base.coupling_q8) / 256.0),
             l4s_threshold_ns: Range::Fixed(base.l4s_threshold_ns as f64),
+            flow_weights: base.flow_weights,
             noise: None,
             policy: None,
         }
@@ -93,6 +96,7 @@ impl Behaviour {
             target_ns: self.target_ns.draw_whole(random),
             coupling_q8: (self.coupling.draw(random) * 256.0).round() as u32,
             l4s_threshold_ns: self.l4s_threshold_ns.draw_whole(random),
+            flow_weights: self.flow_weights,
             ..base
         };
         let mut own = |range: &Option<Range>| range.as_ref().map_or(gain, |r| r.draw(random));

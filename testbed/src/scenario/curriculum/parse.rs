@@ -145,6 +145,9 @@ fn read_behaviour(mut section: Section<'_>, file: &Path) -> Result<Behaviour> {
     if let Some(field) = section.field("l4s_threshold") {
         behaviour.l4s_threshold_ns = Range::read(field, |f| Ok(f.duration(0..=S)? as f64))?;
     }
+    if let Some(field) = section.field("flow_weights") {
+        behaviour.flow_weights = field.boolean()?;
+    }
     if let Some(field) = section.field("noise") {
         behaviour.noise = Some(read_noise(field.section()?)?);
     }

@@ -155,8 +155,8 @@ fn behaviours_are_drawn_by_weight_and_each_within_its_ranges() {
 
 /// `gain` stands for the gain that has no factor of its own.
 #[test]
-fn gains_apart_and_a_period() {
-    let own = "alpha = { choice = [2, 3] }\ntupdate = \"4 ms\"\ngain = 8";
+fn gains_apart_and_what_else_may_be_set() {
+    let own = "alpha = { choice = [2, 3] }\ntupdate = \"4 ms\"\ngain = 8\nflow_weights = true";
     let text = TEXT.replace("gain = { choice = [1, 4] }", own);
     let steered = "target = { log_uniform = [0.25, 1] }";
     let noise = "gain = { log_uniform = [0.05, 20] }, tupdate = 0.25";
@@ -180,6 +180,7 @@ fn gains_apart_and_a_period() {
                 (params.beta_uhz, params.tupdate_ns),
                 (25_600_000, 4_000_000)
             );
+            assert!(params.flow_weights);
             continue;
         }
         let mut engine = drawn.engine.unwrap()(Scheduler {
