@@ -20,6 +20,7 @@ static inline uint16_t instance_status(const struct l4s_overrides *,
 static L4S_SLOW void instance_departed(struct l4s_instance *, uint32_t length,
 		    uint64_t now);
 static L4S_SLOW void instance_summarize(struct l4s_instance *, uint64_t now);
+static void	instance_take_bounds(struct l4s_instance *, uint64_t now);
 static void	instance_write_events(struct l4s_instance *, uint64_t now);
 static void	instance_reconfigure(struct l4s_instance *);
 static void	instance_weigh_flows(struct l4s_instance *, uint64_t now);
@@ -192,15 +193,8 @@ instance_collect(struct l4s_instance *inst, uint64_t now)
 				    o->current.steer_set);
 			changed = true;
 		}
-		if ((pending & L4S_PENDING_SUMMARIES) != 0) {
-			struct l4s_summary_bounds bounds;
-
-			l4s_lock(&o->lock);
-			bounds = inst->posted_bounds;
-			l4s_unlock(&o->lock);
-			l4s_fold_configure(&inst->fold, &bounds, d,
-			    &inst->counters, now);
-		}
+		if ((pending & L4S_PENDING_SUMMARIES) != 0)
+			instance_take_bounds(inst, now);
 		if ((pending & L4S_PENDING_EVENTS) != 0)
 			instance_write_events(inst, now);
 	}
@@ -210,6 +204,20 @@ instance_collect(struct l4s_instance *inst, uint64_t now)
 		instance_write_keyframe(inst, now);
 	else
 		instance_write_context(inst, now);
+}
+
+/* Puts the bounds of summaries that were posted into force. */
+static void
+instance_take_bounds(struct l4s_instance *inst, uint64_t now)
+{
+	struct l4s_overrides *o = &inst->overrides;
+	struct l4s_summary_bounds bounds;
+
+	l4s_lock(&o->lock);
+	bounds = inst->posted_bounds;
+	l4s_unlock(&o->lock);
+	l4s_fold_configure(&inst->fold, &bounds, &inst->queue,
+	    &inst->counters, now);
 }
 
 static void
@@ -621,6 +629,14 @@ l4s_instance_idle(struct l4s_instance *inst, uint64_t since)
 }
 
 void
+l4s_instance_stall(struct l4s_instance *inst, uint64_t since)
+{
+	struct l4s_fold *f = &inst->fold;
+
+	l4s_fold_busy(f, since > f->idle_least ? since : f->idle_least);
+}
+
+void
 l4s_instance_flush(struct l4s_instance *inst, uint64_t now)
 {
 	struct dualpi2_verdict v;
@@ -657,6 +673,12 @@ instance_take(struct l4s_instance *inst, struct dualpi2_verdict *v)
 void
 l4s_instance_close(struct l4s_instance *inst, uint64_t now)
 {
+	if (now > inst->now)
+		inst->now = now;
+	/* For readers of summaries that came after the last packet. */
+	if ((L4S_LOAD_ACQ(&inst->overrides.pending) &
+	    L4S_PENDING_SUMMARIES) != 0)
+		instance_take_bounds(inst, inst->now);
 	l4s_instance_flush(inst, now);
 	l4s_instance_release(inst);
 	if (inst->overload.reported)

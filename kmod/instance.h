@@ -111,6 +111,12 @@ l4s_pkt_t *l4s_instance_dequeue(struct l4s_instance *, uint64_t now);
  * may be in future, and may be told again.
  */
 void	l4s_instance_idle(struct l4s_instance *, uint64_t since);
+/*
+ * Ends the idle time: both queues are empty, and the link cannot send since
+ * then, as on a shared medium.  l4s_instance_idle() continues it.  Times of the
+ * two do not go back.
+ */
+void	l4s_instance_stall(struct l4s_instance *, uint64_t since);
 /* Drops everything that is queued, each packet with a record. */
 void	l4s_instance_flush(struct l4s_instance *, uint64_t now);
 /*

@@ -226,6 +226,12 @@ l4s_user_idle(struct l4s_user *u, uint64_t since_ns)
 	l4s_instance_idle(&u->instance, since_ns);
 }
 
+void
+l4s_user_stall(struct l4s_user *u, uint64_t since_ns)
+{
+	l4s_instance_stall(&u->instance, since_ns);
+}
+
 static void
 user_report(const l4s_pkt_t *p, struct l4s_user_packet *out)
 {

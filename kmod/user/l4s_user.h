@@ -81,6 +81,8 @@ int		 l4s_user_dequeue(struct l4s_user *, uint64_t now_ns,
  * returns 0 says it of its own time.
  */
 void		 l4s_user_idle(struct l4s_user *, uint64_t since_ns);
+/* Both queues are empty and the link cannot send, since then. */
+void		 l4s_user_stall(struct l4s_user *, uint64_t since_ns);
 /* Takes up to max packets dropped since the last call; returns how many. */
 size_t		 l4s_user_drops(struct l4s_user *, struct l4s_user_packet *out,
 		    size_t max);

@@ -99,9 +99,13 @@ fn run(router: &SharedRouter, load: &Load, stopped: &Receiver<()>) {
                         bytes: load.packet_bytes,
                         ecn,
                     };
-                    router.enqueue(now, packet, &mut drops);
                     // An idle link starts with this packet.
-                    link_free = link_free.max(arrival);
+                    if departure.is_none() && link_free < arrival {
+                        router.idle(link_free);
+                        router.stall(arrival);
+                        link_free = arrival;
+                    }
+                    router.enqueue(now, packet, &mut drops);
                     cookie += 1;
                     arrival += gap;
                 } else {

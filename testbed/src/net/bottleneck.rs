@@ -18,6 +18,9 @@ pub struct Bottleneck {
     rate: RateCursor,
     service: Service,
     grants: Grants,
+    /// None for a link that can send at any time: it asks the queue whenever it
+    /// is free.
+    idleness: Option<Idleness>,
     /// Until [`Bottleneck::transmitted`], a packet is on the transmitter or one
     /// waits for the link to come back.
     transmitting: bool,
@@ -68,10 +71,63 @@ struct Grants {
     granted_ns: u64,
 }
 
+/// When a link that cannot always send is idle, which its queue does not see:
+/// a dequeue that finds nothing is at one instant, and the link may be off later.
+///
+/// A granted link is the continuous one that it stands for: it is busy for as
+/// long as the packets take that leave with a grant, and idle for the rest of the
+/// period.
+#[derive(Debug, Clone)]
+struct Idleness {
+    rate: RateCursor,
+    /// When the link has sent all that it took, ns.
+    free_ns: u64,
+    /// It has been reported until then that the link is idle, or off, ns.
+    reported_ns: u64,
+}
+
+impl Idleness {
+    fn of(rate: &RateSchedule, service: Service) -> Option<Idleness> {
+        let outages = rate.steps().iter().any(|step| step.bits_per_s == 0);
+        (service != Service::Free || outages).then(|| Idleness {
+            rate: RateCursor::new(rate.clone()),
+            free_ns: 0,
+            reported_ns: 0,
+        })
+    }
+
+    fn departed(&mut self, now_ns: u64, bytes: u32) {
+        let end_ns = self.rate.finish(self.free_ns.max(now_ns), bytes);
+        self.free_ns = end_ns.unwrap_or(u64::MAX);
+    }
+
+    /// Reports the time until `now_ns` in which the queue was empty.
+    fn report(&mut self, router: &mut Router, now_ns: u64) {
+        if self.free_ns >= self.reported_ns {
+            self.resume(router, self.free_ns);
+        }
+        while self.reported_ns < now_ns {
+            let off_ns = self.rate.next_off(self.reported_ns).unwrap_or(u64::MAX);
+            if off_ns >= now_ns {
+                break;
+            }
+            router.stall(off_ns);
+            self.resume(router, off_ns);
+        }
+    }
+
+    /// The link is idle from the moment on at which it can send.
+    fn resume(&mut self, router: &mut Router, at_ns: u64) {
+        self.reported_ns = self.rate.next_on(at_ns).unwrap_or(u64::MAX);
+        router.idle(self.reported_ns);
+    }
+}
+
 impl Bottleneck {
     /// An empty queue before an idle link.
     pub fn new(discipline: Discipline, rate: RateSchedule, service: Service) -> Self {
         Bottleneck {
+            idleness: Idleness::of(&rate, service),
             discipline,
             rate: RateCursor::new(rate),
             service,
@@ -84,6 +140,12 @@ impl Bottleneck {
     /// A packet arrives. Dropped packets are added to `drops`.
     pub fn arrive(&mut self, now_ns: u64, packet: Packet, drops: &mut Vec<Departure>) {
         let before = drops.len();
+        if let (Some(idleness), Discipline::Router(router)) =
+            (&mut self.idleness, &mut self.discipline)
+            && router.backlog().packets == 0
+        {
+            idleness.report(router, now_ns);
+        }
         self.counts.arrived += 1;
         self.aqm().enqueue(now_ns, packet, drops);
         self.counts.dropped += (drops.len() - before) as u64;
@@ -121,6 +183,9 @@ impl Bottleneck {
         };
         self.counts.forwarded += 1;
         self.transmitting = true;
+        if let Some(idleness) = &mut self.idleness {
+            idleness.departed(now_ns, departure.bytes);
+        }
         Transmit::Begun(self.transmission(now_ns, departure))
     }
 
@@ -225,7 +290,7 @@ mod tests {
     use super::*;
     use crate::aqm::{Fifo, FifoParams};
     use crate::net::{Bursts, Distribution, Link, RateStep, Spread};
-    use l4sllm_abi::Ecn;
+    use l4sllm_abi::{Decoder, Ecn, Interval, Limits, Message, Params, Streams, SummaryInterval};
 
     const MS: u64 = 1_000_000;
 
@@ -310,6 +375,55 @@ mod tests {
         // An outage of a scheduled rate takes the packet out of the queue.
         let mut link = bottleneck(four_on_six_off(), Service::Free);
         assert_eq!(drive(&mut link, &[5 * MS]), [(5 * MS, 11 * MS)]);
+    }
+
+    /// Idle time that the queue's summaries report from the first arrival to the
+    /// last, ns.
+    fn idle_ns(rate: RateSchedule, service: Service, arrivals: &[u64]) -> u64 {
+        let router = Router::new(&Params::default(), &Limits::default(), 1024, 1).unwrap();
+        let mut handle = router.open().unwrap();
+        let interval = Interval {
+            records: 1,
+            max_wait_ns: 0,
+            streams: Streams::Summaries(SummaryInterval {
+                period_ns: MS,
+                decisions: 0,
+            }),
+        };
+        handle.interval(interval, 0).unwrap();
+        let mut link = Bottleneck::new(Discipline::Router(router), rate, service);
+        drive(&mut link, arrivals);
+        let mut buffer = vec![0; 1 << 20];
+        let got = handle.read(&mut buffer, 1000 * MS).unwrap();
+        let mut decoder = Decoder::new();
+        let summaries = decoder.messages(&buffer[..got]).map(Result::unwrap);
+        let last_ns = *arrivals.last().unwrap();
+        let idle = summaries.map(|message| match message {
+            Message::Summary(summary) if summary.end_ns() <= last_ns => summary.idle_ns,
+            _ => 0,
+        });
+        idle.sum()
+    }
+
+    /// An empty queue leaves the link idle only while it can send.
+    #[test]
+    fn idle_time_is_when_the_link_could_send() {
+        let rate = four_on_six_off;
+        // Sends 1 to 2, 12 to 13 and, having waited, 20 to 21 ms.
+        let arrivals = [1, 12, 16, 25].map(|ms| ms * MS);
+        let idle = idle_ns(rate(), Service::WhileOn, &arrivals);
+        assert_eq!(idle, (2 + 2 + 1 + 4) * MS);
+        // The outage holds the first one from 5 to 11 ms.
+        let idle = idle_ns(rate(), Service::Free, &[5 * MS, 25 * MS]);
+        assert_eq!(idle, (3 + 5) * MS);
+        // Never off, and never told of more than it sees.
+        let constant = RateSchedule::constant(12_000_000);
+        let idle = idle_ns(constant.clone(), Service::Free, &[5 * MS, 25 * MS]);
+        assert_eq!(idle, 19 * MS);
+        // Two packets are 2 of the 5 ms from 15 on; one is 1 ms from 35 on.
+        let granted = Service::Granted { period_ns: 5 * MS };
+        let arrivals = [12, 12, 31, 91].map(|ms| ms * MS);
+        assert_eq!(idle_ns(constant, granted, &arrivals), (14 + 55) * MS);
     }
 
     /// Nothing waits: the link that is off does not make a sleeper.

@@ -159,6 +159,15 @@ impl RateCursor {
         Some(step.from_ns.max(now_ns))
     }
 
+    /// When the rate is 0, at `now_ns` or as soon as possible after it; none if
+    /// never. Times must not go back.
+    pub fn next_off(&mut self, now_ns: u64) -> Option<u64> {
+        self.advance(now_ns);
+        let mut steps = self.schedule.steps[self.step..].iter();
+        let step = steps.find(|step| step.bits_per_s == 0)?;
+        Some(step.from_ns.max(now_ns))
+    }
+
     /// What the link can send from `start_ns` to `end_ns`, bits times ns per
     /// second. Starts must not go back.
     pub fn bit_ns(&mut self, start_ns: u64, end_ns: u64) -> u128 {
@@ -268,10 +277,13 @@ mod tests {
         let gated = schedule.gated(&[(0, true), (3, false), (7, true), (10, false), (12, true)]);
         assert_eq!(gated, steps(&[(0, 8), (3, 0), (7, 6), (10, 0), (12, 4)]));
         let mut cursor = RateCursor::new(gated);
-        assert_eq!(cursor.next_on(2), Some(2));
+        assert_eq!((cursor.next_on(2), cursor.next_off(2)), (Some(2), Some(3)));
         assert_eq!(cursor.bit_ns(2, 13), 8 + 3 * 6 + 4);
-        assert_eq!(cursor.next_on(3), Some(7));
-        assert_eq!(cursor.next_on(100), Some(100));
+        assert_eq!((cursor.next_on(3), cursor.next_off(3)), (Some(7), Some(3)));
+        assert_eq!(
+            (cursor.next_on(100), cursor.next_off(100)),
+            (Some(100), None)
+        );
         assert_eq!(cursor.bit_ns(100, 101), 4);
         assert_eq!(RateCursor::new(steps(&[(0, 1), (5, 0)])).next_on(5), None);
     }

@@ -61,6 +61,8 @@ unsafe extern "C" {
         flow: u32,
         now_ns: u64,
     ) -> c_int;
+    pub(super) fn l4s_user_idle(user: *mut User, since_ns: u64);
+    pub(super) fn l4s_user_stall(user: *mut User, since_ns: u64);
     pub(super) fn l4s_user_dequeue(user: *mut User, now_ns: u64, out: *mut UserPacket) -> c_int;
     #[cfg(test)]
     pub(super) fn l4s_user_tap(

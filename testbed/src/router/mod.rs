@@ -166,6 +166,21 @@ impl Router {
         }
     }
 
+    /// Reports that both queues are empty and the link could send since
+    /// `since_ns`, which may be in future. A link that dequeues whenever it
+    /// becomes free need not: a dequeue that finds nothing reports it.
+    pub fn idle(&mut self, since_ns: u64) {
+        // SAFETY: `&mut self` makes this the only packet-path call under way.
+        unsafe { ffi::l4s_user_idle(self.device.user.as_ptr(), since_ns) };
+    }
+
+    /// Reports that both queues are empty and the link cannot send, since
+    /// `since_ns`.
+    pub fn stall(&mut self, since_ns: u64) {
+        // SAFETY: as in `idle`.
+        unsafe { ffi::l4s_user_stall(self.device.user.as_ptr(), since_ns) };
+    }
+
     fn take_drops(&mut self, drops: &mut Vec<Departure>) {
         let mut batch = [UserPacket::default(); 16];
         loop {
