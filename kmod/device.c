@@ -25,12 +25,14 @@ l4s_device_init(struct l4s_device *dev, struct l4s_ring *rings,
 	memset(dev, 0, sizeof(*dev));
 	l4s_lock_init(&dev->lock, "l4s device");
 	l4s_lock_init(&dev->wake_lock, "l4s wake");
+	l4s_lock_init(&dev->events_lock, "l4s events");
 	dev->rings = rings;
 	dev->params = *params;
 	dev->limits = *limits;
 	for (i = 0; rings != NULL && i < L4S_RINGS; i++) {
 		rings[i].wake = device_wake;
 		rings[i].wake_arg = dev;
+		rings[i].events = &dev->events_lock;
 	}
 }
 
@@ -38,6 +40,7 @@ void
 l4s_device_destroy(struct l4s_device *dev)
 {
 	L4S_ASSERT(dev->instances == NULL && dev->waiters == NULL);
+	l4s_lock_destroy(&dev->events_lock);
 	l4s_lock_destroy(&dev->wake_lock);
 	l4s_lock_destroy(&dev->lock);
 }

@@ -42,6 +42,7 @@ struct l4s_handle;
 struct l4s_device {
 	struct l4s_lock	lock;
 	struct l4s_lock	wake_lock;
+	struct l4s_lock	events_lock;	/* see struct l4s_ring */
 	struct l4s_ring	*rings;		/* (c) L4S_RINGS, or NULL: no streams */
 	struct l4s_instance *instances;	/* (d) */
 	struct l4s_waiter *waiters;	/* (d) and (w) to change, one to read */

@@ -10,7 +10,8 @@
 
 static uint64_t	handle_enough(const struct l4s_handle *);
 static void	handle_rearm(struct l4s_handle *);
-static void	handle_subscribe(struct l4s_handle *, uint32_t streams);
+static void	handle_subscribe(struct l4s_handle *, uint32_t streams,
+		    uint64_t now);
 static int	handle_answer(struct l4s_handle *, uint32_t op, void *buf,
 		    uint64_t now);
 static int	handle_take_control(struct l4s_handle *, uint64_t now);
@@ -37,7 +38,7 @@ l4s_handle_open(struct l4s_device *dev, struct l4s_handle *h, bool privileged)
 		return (L4S_ENOMEM);
 	}
 	dev->nwaiters++;
-	handle_subscribe(h, interval.streams);
+	handle_subscribe(h, interval.streams, 0);
 	h->interval = interval;
 	l4s_lock(&dev->wake_lock);
 	h->waiter.next = dev->waiters;
@@ -67,7 +68,7 @@ l4s_handle_close(struct l4s_handle *h, uint64_t now)
 	*link = h->waiter.next;
 	l4s_unlock(&dev->wake_lock);
 	dev->nwaiters--;
-	handle_subscribe(h, 0);
+	handle_subscribe(h, 0, now);
 	l4s_device_store_summaries(dev);
 	l4s_unlock(&dev->lock);
 }
@@ -78,34 +79,62 @@ handle_reads(const struct l4s_handle *h, unsigned ring)
 	return (h->device->rings != NULL && (h->streams & 1U << ring) != 0);
 }
 
-/*
- * Leaves the streams that are not in the set, and begins those that are new
- * with their next message.  Device lock held.
- */
-static void
-handle_subscribe(struct l4s_handle *h, uint32_t streams)
+/* The stream whose events a reader of these streams takes. */
+static uint32_t
+handle_events_of(uint32_t streams)
 {
-	struct l4s_ring *rings = h->device->rings;
-	uint32_t change = streams ^ h->streams;
-	unsigned i;
-
-	h->streams = streams;
-	for (i = 0; rings != NULL && i < L4S_RINGS; i++) {
-		if ((change & 1U << i) == 0)
-			continue;
-		if ((streams & 1U << i) != 0) {
-			l4s_cursor_init(&h->cursors[i], &rings[i]);
-			l4s_ring_subscribe(&rings[i]);
-			if (i == L4S_RING_RECORDS)
-				l4s_device_post_keyframes(h->device);
-		} else
-			l4s_ring_unsubscribe(&rings[i]);
-	}
+	return ((streams & L4S_STREAM_RECORDS) != 0 ? L4S_STREAM_RECORDS :
+	    streams);
 }
 
 /*
- * Events are in both streams.  Who reads both takes those of the records.
- * Device lock held.
+ * Leaves the streams that are not in the set, and begins those that are new
+ * with their next message.  Each event is read once: in the stream that events
+ * came with before, or in the one that they come with now; what the reader no
+ * longer gets there is kept for it.  Device lock held.
+ */
+static void
+handle_subscribe(struct l4s_handle *h, uint32_t streams, uint64_t now)
+{
+	struct l4s_device *dev = h->device;
+	struct l4s_ring *rings = dev->rings;
+	uint32_t old = h->streams, events = handle_events_of(old), stream;
+	uint64_t heads[L4S_RINGS];
+	bool moved = events != handle_events_of(streams);
+	unsigned i;
+
+	h->streams = streams;
+	if (rings == NULL || streams == old)
+		return;
+	l4s_lock(&dev->events_lock);
+	for (i = 0; i < L4S_RINGS; i++) {
+		heads[i] = l4s_ring_head(&rings[i]);
+		if ((streams & ~old & 1U << i) != 0)
+			l4s_ring_subscribe(&rings[i]);
+	}
+	l4s_unlock(&dev->events_lock);
+	for (i = 0; i < L4S_RINGS; i++) {
+		stream = 1U << i;
+		if (old != 0 && streams != 0 && ((old & ~streams & stream) != 0 ||
+		    (moved && events == stream)))
+			l4s_kept_take(&h->kept, h->cursors[i], &rings[i],
+			    events != stream ? UINT64_MAX :
+			    i == L4S_RING_SUMMARIES ? h->events_from : 0,
+			    heads[i], now);
+		if ((old & ~streams & stream) != 0)
+			l4s_ring_unsubscribe(&rings[i]);
+		else if ((streams & ~old & stream) != 0)
+			l4s_cursor_start(&h->cursors[i], heads[i]);
+	}
+	if (moved)
+		h->events_from = heads[L4S_RING_SUMMARIES];
+	if ((streams & ~old & L4S_STREAM_RECORDS) != 0)
+		l4s_device_post_keyframes(dev);
+}
+
+/*
+ * Events are in both streams.  Who reads both takes those of the records; and
+ * who left the records has those from before.  Device lock held.
  */
 static void
 handle_skip_events(struct l4s_handle *h)
@@ -115,9 +144,10 @@ handle_skip_events(struct l4s_handle *h)
 	uint64_t time_ns;
 	uint8_t type;
 
-	if (h->streams != L4S_STREAM_ALL)
+	if ((h->streams & L4S_STREAM_SUMMARIES) == 0)
 		return;
-	while (l4s_cursor_peek(c, r, &type, &time_ns) &&
+	while ((h->streams == L4S_STREAM_ALL || c->next < h->events_from) &&
+	    l4s_cursor_peek(c, r, &type, &time_ns) &&
 	    type == L4S_RECORD_EVENT)
 		l4s_cursor_skip(c);
 }
@@ -141,9 +171,13 @@ handle_heads(const struct l4s_handle *h, uint64_t heads[L4S_RINGS])
 	    l4s_ring_head(&rings[L4S_RING_SUMMARIES]));
 }
 
+/* The next message is among those kept. */
+#define	HANDLE_KEPT	(L4S_RINGS + 1)
+
 /*
- * The ring with the next message in order of time, of those before `heads':
- * records first when times are equal.  L4S_RINGS: none waits.
+ * The ring with the next message in order of time, of those before `heads', or
+ * HANDLE_KEPT: what was kept first, then records when times are equal.
+ * L4S_RINGS: none waits.
  */
 static unsigned
 handle_next(struct l4s_handle *h, const uint64_t heads[L4S_RINGS])
@@ -153,6 +187,10 @@ handle_next(struct l4s_handle *h, const uint64_t heads[L4S_RINGS])
 	uint8_t type;
 
 	handle_skip_events(h);
+	if (h->kept.count != 0) {
+		next = HANDLE_KEPT;
+		least = h->kept.time_ns[h->kept.first];
+	}
 	for (i = 0; i < L4S_RINGS; i++) {
 		if (!handle_reads(h, i) ||
 		    (int64_t)(heads[i] - h->cursors[i].next) <= 0)
@@ -186,14 +224,20 @@ l4s_handle_largest(struct l4s_handle *h)
 	return (largest);
 }
 
-/* The next message of a ring, which has one; its length. */
+/* The next message of a ring, which has one, or of those kept; its length. */
 static size_t
 handle_read_one(struct l4s_handle *h, unsigned ring, uint64_t now, uint8_t *to)
 {
-	struct l4s_cursor *c = &h->cursors[ring];
-	uint64_t lost = c->lost;
+	struct l4s_cursor *c;
+	uint64_t lost;
 	size_t length;
 
+	if (__predict_false(ring == HANDLE_KEPT)) {
+		l4s_kept_read(&h->kept, to);
+		return (L4S_RECORD_SIZE);
+	}
+	c = &h->cursors[ring];
+	lost = c->lost;
 	length = l4s_cursor_read(c, &h->device->rings[ring], now, to);
 	/* What the lost messages said is to be said again. */
 	if (__predict_false(c->lost != lost) && ring == L4S_RING_RECORDS)
@@ -229,7 +273,7 @@ l4s_handle_read(struct l4s_handle *h, void *buf, size_t size, uint64_t now,
 uint64_t
 l4s_handle_unread(const struct l4s_handle *h)
 {
-	uint64_t unread = 0;
+	uint64_t unread = h->kept.count;
 	unsigned i;
 
 	for (i = 0; i < L4S_RINGS; i++)
@@ -247,6 +291,8 @@ handle_oldest(const struct l4s_handle *h)
 	uint8_t type;
 	unsigned i;
 
+	if (h->kept.count != 0)
+		oldest = h->kept.time_ns[h->kept.first];
 	for (i = 0; i < L4S_RINGS; i++)
 		if (handle_reads(h, i) && l4s_cursor_peek(&h->cursors[i],
 		    &h->device->rings[i], &type, &time_ns) &&
@@ -293,10 +339,11 @@ l4s_handle_waiting(struct l4s_handle *h)
 	};
 	struct l4s_device *dev = h->device;
 	struct l4s_cursor_account account;
-	size_t bytes = 0;
+	size_t bytes;
 	unsigned i;
 
 	l4s_lock(&dev->lock);
+	bytes = (size_t)h->kept.count * L4S_RECORD_SIZE;
 	for (i = 0; i < L4S_RINGS; i++)
 		if (handle_reads(h, i)) {
 			l4s_cursor_account(&h->cursors[i], &dev->rings[i],
@@ -357,7 +404,8 @@ handle_rearm(struct l4s_handle *h)
 {
 	struct l4s_device *dev = h->device;
 	struct l4s_waiter *w = &h->waiter;
-	uint64_t enough = handle_enough(h), heads[L4S_RINGS], unread = 0, ahead;
+	uint64_t enough = handle_enough(h), heads[L4S_RINGS], ahead;
+	uint64_t unread = h->kept.count;
 	bool passed = false;
 	unsigned i;
 
@@ -457,6 +505,15 @@ handle_interval_ok(const struct l4s_interval *i)
 	    i->summary_decisions <= 1U << 30);
 }
 
+/* An observer must not make everybody's summaries as short as a packet. */
+static bool
+handle_may_ask(const struct l4s_handle *h, const struct l4s_interval *i)
+{
+	return (h->privileged || h->device->controller == h ||
+	    i->summary_decisions == 0 ||
+	    i->summary_decisions >= L4S_OBSERVER_DECISIONS);
+}
+
 /* buf holds the request's struct, perhaps unaligned.  Device lock held. */
 static int
 handle_answer(struct l4s_handle *h, uint32_t op, void *buf, uint64_t now)
@@ -493,7 +550,9 @@ handle_answer(struct l4s_handle *h, uint32_t op, void *buf, uint64_t now)
 	case L4S_OP_INTERVAL:
 		if (!handle_interval_ok(&u.interval))
 			return (L4S_EINVAL);
-		handle_subscribe(h, u.interval.streams);
+		if (!handle_may_ask(h, &u.interval))
+			return (L4S_EPERM);
+		handle_subscribe(h, u.interval.streams, now);
 		h->interval = u.interval;
 		h->waiter.bounds.ns = u.interval.summary_ns;
 		h->waiter.bounds.decisions = u.interval.summary_decisions;
@@ -579,12 +638,19 @@ static int
 handle_stats(struct l4s_handle *h, struct l4s_stats *stats)
 {
 	struct l4s_device *dev = h->device;
+	const struct l4s_kept *k = &h->kept;
 	struct l4s_cursor_account account;
 	unsigned i;
 	int error;
 
 	error = l4s_device_sum(dev, stats);
-	for (i = 0; error == 0 && i < L4S_RINGS; i++) {
+	if (error != 0)
+		return (error);
+	stats->records_written += k->read + k->lost + k->events;
+	stats->records_read += k->read;
+	stats->records_lost += k->lost;
+	stats->records_waiting += k->events;
+	for (i = 0; i < L4S_RINGS; i++) {
 		if (!handle_reads(h, i))
 			continue;
 		l4s_cursor_account(&h->cursors[i], &dev->rings[i], &account);
@@ -593,5 +659,5 @@ handle_stats(struct l4s_handle *h, struct l4s_stats *stats)
 		stats->records_lost += account.lost;
 		stats->records_waiting += account.waiting;
 	}
-	return (error);
+	return (0);
 }

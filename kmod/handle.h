@@ -24,9 +24,17 @@
 #define	_L4S_HANDLE_H_
 
 #include "device.h"
+#include "kept.h"
 
 /* Open descriptors a device: the packet path walks them when it wakes one. */
 #define	L4S_HANDLES_MAX		256
+
+/*
+ * Decisions of the shortest summary that a descriptor may ask for that is
+ * neither privileged nor the controller: all readers get summaries that short,
+ * and the packet path writes them.
+ */
+#define	L4S_OBSERVER_DECISIONS	64
 
 /*
  * The front allocates it and sets nothing itself.  Locking as in device.h.
@@ -36,6 +44,9 @@ struct l4s_handle {
 	struct l4s_waiter waiter;
 	struct l4s_cursor cursors[L4S_RINGS]; /* (d) of the streams read */
 	uint32_t	streams;	/* (d) L4S_STREAM_*, subscribed to */
+	struct l4s_kept	kept;		/* (d) of streams left; read first */
+	/* (d) Events of the summaries' ring before this one are not read. */
+	uint64_t	events_from;
 	struct l4s_interval interval;	/* (d) */
 	bool		privileged;	/* (c) may set limits */
 };
@@ -58,8 +69,8 @@ int	l4s_handle_request(struct l4s_handle *, uint32_t op, void *buf,
 	    size_t size, uint64_t now);
 /*
  * True when readable by struct l4s_interval's rule, or with half a ring of
- * messages (of the smaller one that is read); else *deadline is when it will be by max_wait_ns alone, or
- * L4S_NEVER.
+ * messages (of the smaller one that is read); else *deadline is when it will be by
+ * max_wait_ns alone, or L4S_NEVER.
  */
 bool	l4s_handle_ready(struct l4s_handle *, uint64_t now,
 	    uint64_t *deadline);

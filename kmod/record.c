@@ -121,21 +121,27 @@ l4s_event_write(struct l4s_ring *rings, uint32_t sched, uint32_t instance,
     uint32_t code, uint64_t value, uint64_t now)
 {
 	struct l4s_event e;
+	struct l4s_lock *lock;
 	unsigned i;
 
 	if (rings == NULL)
 		return;
+	lock = rings->events;
 	memset(&e, 0, sizeof(e));
 	record_header(&e.hdr, L4S_RECORD_EVENT, now);
 	e.sched = sched;
 	e.instance = instance;
 	e.code = code;
 	e.value = value;
+	if (lock != NULL)
+		l4s_lock(lock);
 	for (i = 0; i < L4S_RINGS; i++)
-		if (l4s_ring_wanted(&rings[i])) {
+		if (l4s_ring_wanted(&rings[i]))
 			l4s_ring_write(&rings[i], &e.hdr);
-			l4s_ring_notify(&rings[i]);
-		}
+	if (lock != NULL)
+		l4s_unlock(lock);
+	for (i = 0; i < L4S_RINGS; i++)
+		l4s_ring_notify(&rings[i]);
 }
 
 #ifdef L4S_RECORD_TAP

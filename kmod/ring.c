@@ -55,7 +55,13 @@ l4s_ring_write(struct l4s_ring *r, struct l4s_header *hdr)
 void
 l4s_cursor_init(struct l4s_cursor *c, const struct l4s_ring *r)
 {
-	c->start = c->next = l4s_ring_head(r);
+	l4s_cursor_start(c, l4s_ring_head(r));
+}
+
+void
+l4s_cursor_start(struct l4s_cursor *c, uint64_t seq)
+{
+	c->start = c->next = seq;
 	c->read = c->lost = 0;
 }
 

@@ -63,6 +63,8 @@ struct l4s_ring {
 	/* Set once, before the first write. */
 	void		(*wake)(struct l4s_ring *, void *);
 	void		*wake_arg;
+	struct l4s_lock	*events;	/* held while an event is written to
+					   several rings; NULL: no device */
 };
 
 /*
@@ -181,7 +183,9 @@ struct l4s_cursor_account {
 	uint64_t	waiting;
 };
 
+/* At the next message to be written, or at the one with that number. */
 void	l4s_cursor_init(struct l4s_cursor *, const struct l4s_ring *);
+void	l4s_cursor_start(struct l4s_cursor *, uint64_t seq);
 
 /*
  * Copies the next message to buf, which has room for the ring's largest: a

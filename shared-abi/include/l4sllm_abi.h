@@ -643,12 +643,15 @@ struct l4s_version {
  * messages is enough in any case.  Starts as { 1, L4S_STREAM_RECORDS, 0, 0, 0 }.
  *
  * Every reader gets the events.  Streams have sequence numbers of their own;
- * messages of both come in the order of their times.
+ * messages of both come in the order of their times.  A descriptor that leaves
+ * a stream loses the messages that wait there, but for events and losses: it
+ * reads those next, sequence numbers of the old stream included.
  *
  * A summary covers at most summary_decisions decisions and, while packets
  * come, little more than summary_ns (0 of either: no bound by it; one of them
  * is set if summaries are read).  Another reader may have asked for shorter
- * intervals: whoever needs its own merges what it reads.
+ * intervals: whoever needs its own merges what it reads.  Fewer than 64
+ * decisions are for the controller and the privileged (L4S_EPERM).
  */
 struct l4s_interval {
 	uint32_t	records;	/* 1..65536 */

@@ -505,7 +505,79 @@ summaries_of_instances(void)
 	tear_down(&f);
 }
 
+/* The last summary of one that no packet came to since it is read. */
+static void
+summary_without_packets(void)
+{
+	struct l4s_interval interval = {
+		.records = 1,
+		.streams = L4S_STREAM_SUMMARIES,
+		.summary_ns = 10 * MS,
+	};
+	struct l4s_pkt_user packets[3] = {
+		{ .length = 100 }, { .length = 200 },
+		{ .length = 400, .ecn = L4S_ECN_ECT1 },
+	};
+	struct l4s_pkt_sink sink = { .tail = &sink.head };
+	struct l4s_instance inst;
+	struct l4s_summary s;
+	struct fixture f;
+	unsigned i;
+	size_t got;
+
+	set_up(&f, 0);
+	(void)join(&f, &inst, 1);
+	inst.sink = &sink;
+	for (i = 0; i < nitems(packets); i++)
+		CHECK(l4s_instance_enqueue(&inst, &packets[i], SEC));
+	CHECK_EQ(l4s_handle_request(&f.h, L4S_OP_INTERVAL, &interval,
+	    sizeof(interval), SEC), 0);
+	l4s_device_detach(&f.device, &inst, SEC + MS);
+	l4s_instance_destroy(&inst);
+	do
+		CHECK_EQ(l4s_handle_read(&f.h, &s, sizeof(s), SEC + MS, &got),
+		    0);
+	while (got != 0 && s.hdr.type != L4S_RECORD_SUMMARY);
+	CHECK_EQ(got, sizeof(s));
+	CHECK_EQ(s.begin_ns, SEC + MS);
+	CHECK_EQ(s.hdr.time_ns, SEC + MS);
+	CHECK_EQ(s.queue[0].drops_flush, 2);
+	CHECK_EQ(s.queue[1].drops_flush, 1);
+	CHECK_EQ(s.queue[0].arrived + s.queue[0].forwarded, 0);
+	tear_down(&f);
+}
+
+/* Neither privileged nor in control: it cannot make all summaries tiny. */
+static void
+observers_ask_for_long_summaries(void)
+{
+	struct l4s_interval v = { .records = 1, .streams = L4S_STREAM_ALL,
+	    .summary_ns = MS };
+	struct l4s_handle observer;
+	struct fixture f;
+
+	set_up(&f, 0);
+	CHECK_EQ(l4s_handle_open(&f.device, &observer, false), 0);
+	for (v.summary_decisions = 0; v.summary_decisions < 70;
+	    v.summary_decisions++)
+		CHECK_EQ(l4s_handle_request(&observer, L4S_OP_INTERVAL, &v,
+		    sizeof(v), SEC), v.summary_decisions == 0 ||
+		    v.summary_decisions >= 64 ? 0 : L4S_EPERM);
+	v.summary_decisions = 1;
+	CHECK_EQ(l4s_handle_request(&f.h, L4S_OP_INTERVAL, &v, sizeof(v),
+	    SEC), 0);
+	l4s_handle_close(&f.h, SEC);
+	CHECK_EQ(l4s_handle_request(&observer, L4S_OP_CONTROL, NULL, 0, SEC),
+	    0);
+	CHECK_EQ(l4s_handle_request(&observer, L4S_OP_INTERVAL, &v, sizeof(v),
+	    SEC), 0);
+	l4s_handle_close(&observer, SEC);
+	l4s_device_destroy(&f.device);
+}
+
 const struct test instance_tests[] = {
+	TEST(observers_ask_for_long_summaries),
+	TEST(summary_without_packets),
 	TEST(summaries_of_instances),
 	TEST(numbers_do_not_come_again),
 	TEST(numbers_after_the_last),

@@ -706,6 +706,132 @@ both_streams(void)
 	router_destroy(&r);
 }
 
+/* Reads one message of `type' or none: its code or number lost, else 0. */
+static uint64_t
+next_of(struct l4s_user_handle *h, uint8_t type, uint64_t now)
+{
+	union {
+		struct l4s_header hdr;
+		struct l4s_event event;
+		struct l4s_loss loss;
+		struct l4s_summary summary;
+	} m;
+	size_t got;
+
+	/* One message: as much room as the largest of the streams needs. */
+	do
+		if (l4s_user_read(h, &m, L4S_RECORD_SIZE, now, &got) != 0)
+			CHECK_EQ(l4s_user_read(h, &m, sizeof(m), now, &got), 0);
+	while (got != 0 && m.hdr.type != type);
+	return (got == 0 ? 0 : type == L4S_RECORD_EVENT ? m.event.code :
+	    m.loss.lost);
+}
+
+/* A new event, and a packet with which it is written. */
+static void
+make_event(struct router *r, unsigned i)
+{
+	struct l4s_params params;
+	struct l4s_limits limits;
+	struct l4s_user_packet out;
+
+	l4s_user_params_default(&params);
+	l4s_user_limits_default(&limits);
+	CHECK_EQ(i % 2 == 0 ? l4s_user_request(r->h, L4S_OP_SET_PARAMS, &params,
+	    sizeof(params), r->now) : l4s_user_request(r->h,
+	    L4S_OP_SET_LIMITS, &limits, sizeof(limits), r->now), 0);
+	r->now += MS;
+	CHECK_EQ(router_put(r, 0), 0);
+	CHECK_EQ(l4s_user_dequeue(r->u, r->now, &out), 1);
+}
+
+/*
+ * A reader that changes its streams, in any way and before or after it has read
+ * what waits, gets each event once.
+ */
+static void
+events_outlive_streams(void)
+{
+	struct router r = router_create(NULL, NULL, 1 << 10);
+	struct l4s_user_handle *h = l4s_user_open(r.u);
+	uint32_t expect[16], streams;
+	uint64_t random = 8, code, events = 0, deadline;
+	unsigned i, waiting = 0, n, turn;
+
+	make_event(&r, 0);
+	while (next_of(h, L4S_RECORD_EVENT, r.now) != 0)
+		;
+	for (turn = 0; turn < 2000; turn++) {
+		n = test_below(&random, 4);
+		for (i = 0; i < n && waiting < nitems(expect); i++) {
+			make_event(&r, i);
+			expect[waiting++] = i % 2 == 0 ? L4S_EVENT_PARAMS :
+			    L4S_EVENT_LIMITS;
+		}
+		streams = 1 + (uint32_t)test_below(&random, 3);
+		set_interval(h, streams, (streams & L4S_STREAM_SUMMARIES) != 0 ?
+		    5 * MS : 0, 0, r.now);
+		if (waiting != 0)
+			CHECK_EQ(l4s_user_ready(h, r.now, &deadline), 1);
+		n = test_below(&random, 2) == 0 ? waiting :
+		    test_below(&random, waiting + 1);
+		for (i = 0; i < n; i++) {
+			code = next_of(h, L4S_RECORD_EVENT, r.now);
+			CHECK_EQ(code, expect[i]);
+			events++;
+		}
+		waiting -= n;
+		memmove(expect, expect + n, waiting * sizeof(expect[0]));
+		if (waiting == 0)
+			CHECK_EQ(next_of(h, L4S_RECORD_EVENT, r.now), 0);
+	}
+	CHECK(events > 2000);
+	l4s_user_close(h, r.now);
+	router_destroy(&r);
+}
+
+/* A reader that leaves a stream before it has read a loss there gets it. */
+static void
+losses_outlive_streams(void)
+{
+	struct router r = router_create(NULL, NULL, 16);
+	struct l4s_user_handle *h = l4s_user_open(r.u);
+	struct l4s_user_packet out;
+	struct l4s_stats s;
+	unsigned i;
+
+	for (i = 0; i < 40; i++) {
+		CHECK_EQ(router_put(&r, 0), 0);
+		CHECK_EQ(l4s_user_dequeue(r.u, r.now, &out), 1);
+	}
+	s = handle_stats(h, r.now);
+	CHECK(s.records_lost > 20);
+	set_interval(h, L4S_STREAM_SUMMARIES, 5 * MS, 0, r.now);
+	/* They do not become more by what came later. */
+	for (i = 0; i < 40; i++) {
+		CHECK_EQ(router_put(&r, 0), 0);
+		CHECK_EQ(l4s_user_dequeue(r.u, r.now, &out), 1);
+	}
+	CHECK_EQ(next_of(h, L4S_RECORD_LOSS, r.now), s.records_lost);
+	CHECK_EQ(next_of(h, L4S_RECORD_LOSS, r.now), 0);
+	l4s_user_close(h, r.now);
+
+	/* More events than are kept: the last place counts the others. */
+	h = l4s_user_open(r.u);
+	make_event(&r, 0);
+	for (i = 0; i < 5; i++) {
+		make_event(&r, i);
+		make_event(&r, i);
+		make_event(&r, i);
+		set_interval(h, i % 2 == 0 ? L4S_STREAM_SUMMARIES :
+		    L4S_STREAM_RECORDS, i % 2 == 0 ? 5 * MS : 0, 0, r.now);
+	}
+	for (i = 0; i < 15; i++)
+		CHECK(next_of(h, L4S_RECORD_EVENT, r.now) != 0);
+	l4s_user_close(h, r.now);
+	router_destroy(&r);
+}
+
 /* A loss says which stream it is of. */
 static void
 lapped(void)
@@ -813,12 +939,13 @@ written_for_readers(void)
 	set_interval(r.h, L4S_STREAM_RECORDS, 0, 0, r.now);
 	CHECK_EQ(router_put(&r, 0), 0);
 	CHECK_EQ(l4s_user_dequeue(r.u, r.now, &out), 1);
+	/* The event of control, a keyframe and 100 records; 63 waited. */
+	CHECK_EQ(next_of(r.h, L4S_RECORD_LOSS, r.now), 105 - 63);
 	CHECK_EQ(l4s_user_read(r.h, &record, sizeof(record), r.now, &got), 0);
 	CHECK_EQ(got, sizeof(record));
-	/* After the event of control, a keyframe and 100 records. */
 	CHECK_EQ(record.hdr.type, L4S_RECORD_CONFIG);
 	CHECK_EQ(record.hdr.seq, 105);
-	CHECK_EQ(router_stats(&r).records_written, 5);
+	CHECK_EQ(router_stats(&r).records_written, 105 - 63 + 5);
 	steady(&r, 3);
 	reader = reader_open(&r, MS, 0);
 	steady(&r, 2);
@@ -864,6 +991,8 @@ const struct test summary_tests[] = {
 	TEST(flows),
 	TEST(both_streams),
 	TEST(lapped),
+	TEST(events_outlive_streams),
+	TEST(losses_outlive_streams),
 	TEST(two_readers),
 	TEST(written_for_readers),
 	TEST(intervals_are_checked),

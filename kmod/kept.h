@@ -1,0 +1,41 @@
+/*-
+ * SPDX-License-Identifier: BSD-2-Clause
+ *
+ * Copyright (c) 2026 The l4sllm authors
+ */
+
+/*
+ * Events and losses of a stream that a descriptor has left, until it reads
+ * them.  The rings keep such messages for cursors of their own stream only.
+ */
+
+#ifndef _L4S_KEPT_H_
+#define	_L4S_KEPT_H_
+
+#include "ring.h"
+
+/* When more wait, the last place counts them as lost. */
+#define	L4S_KEPT_MAX		16
+
+struct l4s_kept {
+	unsigned	first;
+	unsigned	count;
+	unsigned	events;		/* of these */
+	uint64_t	read;		/* events so far */
+	uint64_t	lost;		/* messages, by the losses so far */
+	/* When each was written: its place in the order of messages. */
+	uint64_t	time_ns[L4S_KEPT_MAX];
+	uint64_t	message[L4S_KEPT_MAX][L4S_MESSAGE_WORDS];
+};
+
+/*
+ * Keeps the events from message `from' on, and any loss, that a copy of the
+ * cursor reads of the ring before message `head'.
+ */
+void	l4s_kept_take(struct l4s_kept *, struct l4s_cursor,
+	    const struct l4s_ring *, uint64_t from, uint64_t head,
+	    uint64_t now);
+/* The oldest, L4S_RECORD_SIZE bytes.  One must be there. */
+void	l4s_kept_read(struct l4s_kept *, void *buf);
+
+#endif /* !_L4S_KEPT_H_ */
