@@ -157,6 +157,7 @@ dualpi2_derive(struct dualpi2 *d)
 {
 	uint64_t p = (uint64_t)d->p >> (DUALPI2_P_SHIFT - 31);
 	uint64_t k = d->set.coupling_q8, coupled, guard;
+	unsigned i;
 
 	L4S_STORE(&d->p_base, p < L4S_PROB_ONE ? (uint32_t)p : L4S_PROB_ONE);
 	L4S_STORE(&d->p_classic, (uint32_t)((p * p) >> 31));
@@ -181,6 +182,9 @@ dualpi2_derive(struct dualpi2 *d)
 	d->plain_ecn = d->overload ? 0 : d->params.l4s_ecn;
 	d->status = (d->overload ? L4S_STATUS_OVERLOAD : 0) |
 	    (d->burst_ns != 0 ? L4S_STATUS_BURST : 0);
+	for (i = 0; i < nitems(d->queue); i++)
+		d->queue[i].status = d->status |
+		    (d->queue[i].status & L4S_STATUS_MEASURING);
 	d->previous_us = dualpi2_us(d->previous_ns);
 	d->burst_us = dualpi2_us(d->burst_ns);
 }
@@ -672,8 +676,8 @@ dualpi2_measure(struct dualpi2_queue *q, uint32_t length, uint64_t now)
 	uint64_t us;
 	bool more;
 
-	if (q->sampling == 0) {
-		q->sampling = L4S_STATUS_MEASURING;
+	if ((q->status & L4S_STATUS_MEASURING) == 0) {
+		q->status |= L4S_STATUS_MEASURING;
 		q->sample_from = 0;
 		q->sample_start = now;
 		return;
@@ -687,7 +691,8 @@ dualpi2_measure(struct dualpi2_queue *q, uint32_t length, uint64_t now)
 	else
 		q->sample_us = (uint32_t)(((uint64_t)q->sample_us * 3 + us) / 4);
 	more = dualpi2_bytes(q->backlog) - length >= DUALPI2_SAMPLE;
-	q->sampling = more ? L4S_STATUS_MEASURING : 0;
+	if (!more)
+		q->status &= ~L4S_STATUS_MEASURING;
 	q->sample_from = more ? 0 : DUALPI2_SAMPLE;
 	q->sample_start = more ? now : 0;
 	q->sample_bytes = 0;

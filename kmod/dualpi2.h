@@ -74,7 +74,8 @@ struct dualpi2_queue {
 	uint32_t	sample_bytes;	/* so far; 0 between samples */
 	uint32_t	sample_us;	/* mean, us per DUALPI2_SAMPLE bytes */
 	uint32_t	sample_from;	/* bytes that must wait to go on */
-	uint16_t	sampling;	/* L4S_STATUS_MEASURING, or 0 */
+	uint8_t		status;		/* L4S_STATUS_MEASURING, and the
+					   controller's */
 };
 
 /* Bytes of a departure-rate sample (DQ_THRESHOLD of RFC 8033). */
@@ -117,7 +118,7 @@ struct dualpi2 {
 	uint32_t	weight_min;	/* the least weight, Q14 */
 	bool		overload;	/* p_CL >= 1, the same as p_C >= p_Cmax */
 	uint8_t		plain_ecn;	/* l4s_ecn, or 0 in overload */
-	uint16_t	status;		/* L4S_STATUS_OVERLOAD, _BURST */
+	uint8_t		status;		/* L4S_STATUS_OVERLOAD, _BURST */
 	uint32_t	previous_us;	/* previous_ns and burst_ns, as records */
 	uint32_t	burst_us;	/* have them */
 
@@ -132,8 +133,8 @@ struct dualpi2_verdict {
 	uint32_t	probability;	/* p_C or p_L, weighted, Q31 */
 	uint32_t	length;
 	int32_t		credit;		/* of the scheduler, if it is sent */
+	uint32_t	ecn;		/* on arrival */
 	uint8_t		queue;		/* L4S_QUEUE_CLASSIC or _L4S */
-	uint8_t		ecn;		/* on arrival */
 	uint8_t		action;		/* L4S_ACTION_* */
 	uint8_t		cause;		/* enum dualpi2_cause */
 	uint8_t		weight;		/* of the flow, Q6; 0: none applied */

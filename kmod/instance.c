@@ -15,7 +15,7 @@ static bool	instance_above_ceiling(const struct l4s_instance *,
 		    uint64_t now);
 static L4S_SLOW void instance_follow_ceiling(struct l4s_instance *,
 		    uint64_t now);
-static inline uint16_t instance_status(const struct l4s_overrides *,
+static inline uint8_t instance_status(const struct l4s_overrides *,
 		    bool above);
 static L4S_SLOW void instance_departed(struct l4s_instance *, uint32_t length,
 		    uint64_t now);
@@ -300,12 +300,10 @@ instance_follow_ceiling(struct l4s_instance *inst, uint64_t now)
 	}
 }
 
-static inline uint16_t
+static inline uint8_t
 instance_status(const struct l4s_overrides *o, bool above)
 {
-	return ((above ? L4S_STATUS_CEILING : 0) |
-	    (o->steering ? L4S_STATUS_STEERED : 0) |
-	    (o->watchdog ? L4S_STATUS_WATCHDOG : 0));
+	return (o->status | (above ? L4S_STATUS_CEILING : 0));
 }
 
 /* Counts a packet in, at a time that is in force. */
@@ -350,7 +348,7 @@ instance_put(struct l4s_instance *inst, l4s_pkt_t *pkt, uint8_t queue,
 	instance_arrive(q, length);
 	if (__predict_false(inst->queue.weights != NULL))
 		instance_weigh(inst, pkt, queue, length, now);
-	else if (inst->fold.on)
+	else if (__predict_true(inst->fold.on))
 		l4s_fold_flow(&inst->fold, queue, l4s_pkt_flow(pkt));
 	if (__predict_false(!dualpi2_enqueue(&inst->queue, pkt, queue, length,
 	    now))) {
@@ -445,8 +443,9 @@ instance_record_decision(struct l4s_instance *inst,
 {
 	if (!instance_recording(inst))
 		return;
-	x->status = instance_status(&inst->overrides,
-	    instance_was_above_ceiling(inst, v, now));
+	x->status = inst->overrides.status;
+	if (__predict_false(instance_was_above_ceiling(inst, v, now)))
+		x->status |= L4S_STATUS_CEILING;
 	instance_record(inst, v, x, v->sojourn_ns, now);
 }
 
@@ -555,7 +554,7 @@ instance_forward(struct l4s_instance *inst, const struct dualpi2_verdict *v,
 	l4s_pkt_decided(v->pkt, v->queue, x->action, x->reason,
 	    v->sojourn_ns);
 	dualpi2_charge(&inst->queue, v);
-	if (inst->fold.on) {
+	if (__predict_true(inst->fold.on)) {
 		l4s_fold_forwarded(&inst->fold, v->queue, v->sojourn_ns);
 		if (inst->counters.decisions >= inst->fold.due_decisions)
 			instance_departed(inst, v->length, now);

@@ -140,7 +140,7 @@ l4s_unlock(struct l4s_lock *lock)
  * a function calls into it, but for what is L4S_SLOW.
  */
 #define	L4S_HOT			__attribute__((flatten))
-#define	L4S_SLOW		__attribute__((noinline, cold))
+#define	L4S_SLOW		__attribute__((noinline))
 
 /* A time that never comes. */
 #define	L4S_NEVER		UINT64_MAX

@@ -203,6 +203,14 @@ l4s_override_expire(struct l4s_overrides *o, struct dualpi2 *d, uint64_t now)
 	return (override_finish(o, d));
 }
 
+static void
+override_set_steering(struct l4s_overrides *o, bool steering)
+{
+	o->steering = steering;
+	o->status = (o->status & ~L4S_STATUS_STEERED) |
+	    (steering ? L4S_STATUS_STEERED : 0);
+}
+
 /* Ends the current override, and books it if that is still to do. */
 static bool
 override_finish(struct l4s_overrides *o, struct dualpi2 *d)
@@ -216,7 +224,7 @@ override_finish(struct l4s_overrides *o, struct dualpi2 *d)
 		l4s_unlock(&o->lock);
 	}
 	o->active = false;
-	o->steering = false;
+	override_set_steering(o, false);
 	if (steered)
 		dualpi2_steer(d, NULL, 0);
 	override_set_due(o);
@@ -236,10 +244,13 @@ l4s_override_collect(struct l4s_overrides *o, struct dualpi2 *d,
 		override_earn_tokens(o, decisions);	/* at the old share */
 		o->bounds = o->limits;
 	}
-	o->watchdog = o->missed;
+	o->status = (o->status & ~L4S_STATUS_WATCHDOG) |
+	    (o->missed ? L4S_STATUS_WATCHDOG : 0);
 	ends = (pending & (L4S_PENDING_CANCEL | L4S_PENDING_OVERRIDE)) != 0;
-	if (ends)
-		o->active = o->steering = false;
+	if (ends) {
+		o->active = false;
+		override_set_steering(o, false);
+	}
 	if ((pending & L4S_PENDING_OVERRIDE) != 0) {
 		o->current = o->next;
 		o->current_generation = o->generation;
@@ -292,13 +303,13 @@ l4s_override_ceiling(struct l4s_overrides *o, struct dualpi2 *d, bool above)
 		override_count_refusal(o);
 		if (!o->steering)
 			return (false);
-		o->steering = false;
+		override_set_steering(o, false);
 		dualpi2_steer(d, NULL, 0);
 		return (true);
 	}
 	if (o->steering || !override_count_effect(o))
 		return (false);
-	o->steering = true;
+	override_set_steering(o, true);
 	dualpi2_steer(d, &o->current, o->current.steer_set);
 	return (true);
 }

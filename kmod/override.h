@@ -102,7 +102,8 @@ struct l4s_overrides {
 	bool		counted;	/* (p) counted as applied */
 	bool		refusal_counted; /* (p) refused_once was set */
 	bool		steering;	/* (p) set-points are shifted */
-	bool		watchdog;	/* (p) copy of missed, for records */
+	uint8_t		status;		/* (p) L4S_STATUS_STEERED, as steering,
+					   and _WATCHDOG, as missed was */
 	uint64_t	tokens;		/* (p) drops saved, Q16 */
 	uint64_t	tokens_at;	/* (p) decisions when last added up */
 };

@@ -21,7 +21,7 @@ struct l4s_decision {
 	uint8_t		action;
 	uint8_t		reason;
 	uint8_t		override_action;
-	uint16_t	status;
+	uint8_t		status;		/* L4S_STATUS_*, but the queue's */
 };
 
 /*
@@ -52,46 +52,46 @@ void	l4s_event_write(struct l4s_ring *rings, uint32_t sched,
 	    uint32_t instance, uint32_t code, uint64_t value, uint64_t now);
 
 /*
- * Fields that share a 64-bit word, in the order in which they stand in
- * memory.  (A struct built of small stores and copied by words would wait for
- * the stores to leave the store buffer.)
+ * A record is written in whole words.  (A struct that is built of small stores
+ * and copied by words would wait for them to leave the store buffer.)
+ * PLACE() puts a value, which must fit, where its field is in its word.
  */
 #if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
-#define	PAIR(a, b)	((uint64_t)(uint32_t)(a) | (uint64_t)(uint32_t)(b) << 32)
-#define	HALVES(a, b)	((uint32_t)(uint16_t)(a) | (uint32_t)(uint16_t)(b) << 16)
-#define	BYTES(a, b)	((uint16_t)((uint8_t)(a) | (uint16_t)(uint8_t)(b) << 8))
+#define	PLACE_SHIFT(at, size)	((at) % 8 * 8)
 #else
-#define	PAIR(a, b)	((uint64_t)(uint32_t)(a) << 32 | (uint64_t)(uint32_t)(b))
-#define	HALVES(a, b)	((uint32_t)(uint16_t)(a) << 16 | (uint32_t)(uint16_t)(b))
-#define	BYTES(a, b)	((uint16_t)((uint16_t)(uint8_t)(a) << 8 | (uint8_t)(b)))
+#define	PLACE_SHIFT(at, size)	(64 - ((at) % 8 + (size)) * 8)
 #endif
+#define	PLACE(field, value)	((uint64_t)(value) << PLACE_SHIFT(	\
+	offsetof(struct l4s_record, field),				\
+	sizeof(((struct l4s_record *)NULL)->field)))
+#define	PLACE32(field, value)	PLACE(field, (uint32_t)(value))
 
 /* The word that a field begins, checked against the layout. */
 #define	WORD(field)	(offsetof(struct l4s_record, field) / 8)
 #define	ALIGNED(field)							\
 	_Static_assert(offsetof(struct l4s_record, field) % 8 == 0, #field)
-#define	FOLLOWS(field, first, by)					\
-	_Static_assert(offsetof(struct l4s_record, field) ==		\
-	    offsetof(struct l4s_record, first) + (by), #field)
+#define	SHARES(field, first)						\
+	_Static_assert(WORD(field) == WORD(first), #field)
 
 ALIGNED(hdr.version);
-FOLLOWS(hdr.type, hdr.version, 2);
-FOLLOWS(hdr.length, hdr.version, 4);
+SHARES(hdr.type, hdr.version);
+SHARES(hdr.length, hdr.version);
 ALIGNED(instance);
-FOLLOWS(total_packets, instance, 4);
+SHARES(total_packets, instance);
 ALIGNED(delay_ns);
 ALIGNED(drop_probability);
-FOLLOWS(accumulated, drop_probability, 4);
+SHARES(accumulated, drop_probability);
 ALIGNED(queue_length);
-FOLLOWS(length_in_bytes, queue_length, 4);
+SHARES(length_in_bytes, queue_length);
 ALIGNED(packet_length);
-FOLLOWS(weight, packet_length, 4);
-FOLLOWS(actions, packet_length, 5);
-FOLLOWS(queue_reason, packet_length, 6);
-FOLLOWS(status, packet_length, 7);
+SHARES(weight, packet_length);
+SHARES(actions, packet_length);
+SHARES(queue_reason, packet_length);
+SHARES(status, packet_length);
 
-#define	HEADER(type)							\
-	PAIR(HALVES(L4S_ABI_VERSION, BYTES((type), 0)), L4S_RECORD_SIZE)
+#define	HEADER(type_)							\
+	(PLACE(hdr.version, L4S_ABI_VERSION) | PLACE(hdr.type, (type_)) | \
+	PLACE(hdr.length, L4S_RECORD_SIZE))
 
 #ifdef L4S_RECORD_TAP
 /*
@@ -117,19 +117,22 @@ l4s_record_write(struct l4s_ring *r, uint32_t instance,
 	PUT(hdr.version, HEADER(L4S_RECORD_DECISION));
 	PUT(hdr.seq, seq);
 	PUT(hdr.time_ns, now);
-	PUT(instance, PAIR(instance, q->total_packets));
+	PUT(instance, PLACE(instance, instance) |
+	    PLACE32(total_packets, q->total_packets));
 	PUT(delay_ns, delay);
-	PUT(drop_probability, PAIR(dualpi2_q31(v->probability),
-	    q->accumulated));
-	PUT(queue_length, PAIR(dualpi2_packets(q->backlog),
-	    dualpi2_bytes(q->backlog)));
-	PUT(packet_length, PAIR(v->length, HALVES(
-	    BYTES(v->weight, L4S_ACTIONS(x->action, v->action,
-	    x->override_action, v->ecn)),
-	    BYTES(L4S_QUEUE_REASON(v->queue, x->reason),
-	    x->status | d->status | q->sampling))));
+	PUT(drop_probability,
+	    PLACE(drop_probability, dualpi2_q31(v->probability)) |
+	    PLACE32(accumulated, q->accumulated));
+	PUT(queue_length, PLACE(queue_length, dualpi2_packets(q->backlog)) |
+	    PLACE(length_in_bytes, dualpi2_bytes(q->backlog)));
+	PUT(packet_length, PLACE(packet_length, v->length) |
+	    PLACE(weight, v->weight) |
+	    PLACE(actions, L4S_ACTIONS(x->action, v->action,
+	    x->override_action, v->ecn)) |
+	    PLACE(queue_reason, L4S_QUEUE_REASON(v->queue, x->reason)) |
+	    PLACE(status, x->status | q->status));
 #undef PUT
-	l4s_ring_commit(r, L4S_RECORD_SHIFT - 3, seq);
+	l4s_ring_commit(r, L4S_RECORD_SHIFT - 3, seq, w);
 }
 
 #endif /* !_L4S_RECORD_H_ */

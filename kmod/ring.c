@@ -49,7 +49,7 @@ l4s_ring_write(struct l4s_ring *r, struct l4s_header *hdr)
 		memcpy(&word, from + i * 8, sizeof(word));
 		L4S_STORE(&w[i], word);
 	}
-	l4s_ring_commit(r, r->shift, hdr->seq);
+	l4s_ring_commit(r, r->shift, hdr->seq, w);
 }
 
 void

@@ -119,7 +119,7 @@ l4s_ring_wanted(const struct l4s_ring *r)
 /*
  * Writing: begin, then the words of the message to the address it returns
  * with L4S_STORE (all of hdr.length: the slot holds an old message), then
- * commit the same.  `shift' is the ring's; who writes to one ring alone knows
+ * commit the same and the address.  `shift' is the ring's; who writes to one ring alone knows
  * it beforehand.
  */
 static inline uint64_t *
@@ -132,14 +132,16 @@ l4s_ring_begin(struct l4s_ring *r, unsigned shift, uint64_t *seq)
 }
 
 static inline void
-l4s_ring_commit(struct l4s_ring *r, unsigned shift, uint64_t seq)
+l4s_ring_commit(struct l4s_ring *r, unsigned shift, uint64_t seq,
+    const uint64_t *w)
 {
-	const uint64_t *soon;
-
 	L4S_STORE_REL(&r->head, seq + 1);
-	/* The line of a later record arrives while packets pass. */
-	soon = &r->words[((seq + 8) & r->mask) << shift];
-	__builtin_prefetch(soon, 1);
+	/*
+	 * The line of a later record arrives while packets pass.  Past the end
+	 * of the ring it is of no use, and does no harm.
+	 */
+	__builtin_prefetch((const void *)((uintptr_t)w +
+	    ((uintptr_t)64 << shift)), 1);
 }
 
 /* Writes a message of hdr->length bytes; only its seq is set here. */

@@ -104,7 +104,7 @@ fill(struct l4s_ring *r)
 		L4S_STORE(&words[0], HEADER(L4S_RECORD_DECISION));
 		for (i = 1; i < L4S_MESSAGE_WORDS; i++)
 			L4S_STORE(&words[i], seq + i);
-		l4s_ring_commit(r, r->shift, seq);
+		l4s_ring_commit(r, r->shift, seq, words);
 	}
 }
 

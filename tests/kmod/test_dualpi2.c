@@ -304,7 +304,7 @@ departure_rate(void)
 	CHECK_EQ(d.queue[0].sample_us, 17000);
 	while (dualpi2_pick(&d, now += MS, &v))
 		;
-	CHECK_EQ(d.queue[0].sampling, 0);
+	CHECK_EQ(d.queue[0].status & L4S_STATUS_MEASURING, 0);
 	CHECK_EQ(d.queue[0].sample_start, 0);
 }
 

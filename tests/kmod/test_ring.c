@@ -172,7 +172,7 @@ record_fields(void)
 	q->total_bytes = 99000;
 	q->total_drops = 1003;
 	q->backlog = (uint64_t)1005 << 32 | 104;
-	q->sampling = L4S_STATUS_MEASURING;
+	q->status |= L4S_STATUS_MEASURING;
 	q->sample_start = 1006;
 	q->sample_bytes = 1007;
 	q->sample_us = 1008;
