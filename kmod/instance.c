@@ -10,6 +10,7 @@
 
 static L4S_SLOW void instance_look(struct l4s_instance *, uint64_t now);
 static void	instance_look_later(struct l4s_instance *);
+static uint64_t	instance_below_ceiling_until(const struct l4s_instance *);
 static void	instance_collect(struct l4s_instance *, uint64_t now);
 static bool	instance_above_ceiling(const struct l4s_instance *,
 		    uint64_t now);
@@ -121,15 +122,39 @@ instance_look(struct l4s_instance *inst, uint64_t now)
 	instance_advance(inst, now);
 	if (now >= inst->fold.due_ns && l4s_fold_due(&inst->fold, now))
 		instance_summarize(inst, now);
+	if (o->steering && now >= instance_below_ceiling_until(inst))
+		o->watching = true;
 	instance_look_later(inst);
+}
+
+/*
+ * The delay of neither queue passes the ceiling before this: heads are only
+ * followed by later packets.
+ */
+static uint64_t
+instance_below_ceiling_until(const struct l4s_instance *inst)
+{
+	const struct dualpi2_queue *q = inst->queue.queue;
+	uint64_t oldest = inst->now, ceiling = inst->overrides.bounds.ceiling_ns;
+	unsigned i;
+
+	for (i = 0; i < nitems(inst->queue.queue); i++)
+		if (q[i].backlog != 0 && q[i].head_ns < oldest)
+			oldest = q[i].head_ns;
+	return (ceiling < L4S_NEVER - oldest ? oldest + ceiling : L4S_NEVER);
 }
 
 /* To be called when one of these times may have become an earlier one. */
 static void
 instance_look_later(struct l4s_instance *inst)
 {
-	uint64_t when = inst->queue.next_update;
+	uint64_t when = inst->queue.next_update, until;
 
+	if (inst->overrides.steering) {
+		until = instance_below_ceiling_until(inst);
+		if (until < when)
+			when = until;
+	}
 	if (inst->overrides.due < when)
 		when = inst->overrides.due;
 	if (inst->fold.due_ns < when)
@@ -289,7 +314,7 @@ instance_was_above_ceiling(const struct l4s_instance *inst,
 	    dualpi2_head_delay(&inst->queue, !v->queue, now) > ceiling);
 }
 
-/* Set-points are shifted below the ceiling only.  An override is active. */
+/* Set-points are shifted below the ceiling only. */
 static void
 instance_follow_ceiling(struct l4s_instance *inst, uint64_t now)
 {
@@ -298,6 +323,8 @@ instance_follow_ceiling(struct l4s_instance *inst, uint64_t now)
 		instance_reconfigure(inst);
 		instance_write_context(inst, now);
 	}
+	if (inst->overrides.steering)
+		instance_look_later(inst);
 }
 
 static inline uint8_t
@@ -318,7 +345,7 @@ static inline uint64_t
 instance_catch_up_and_follow(struct l4s_instance *inst, uint64_t now)
 {
 	now = instance_catch_up(inst, now);
-	if (__predict_false(inst->overrides.active))
+	if (__predict_false(inst->overrides.watching))
 		instance_follow_ceiling(inst, now);
 	return (now);
 }
@@ -486,6 +513,17 @@ instance_departed(struct l4s_instance *inst, uint32_t length, uint64_t now)
 		instance_look_later(inst);
 }
 
+/* DualPI2's own decision, with set-points that may be shifted. */
+static inline struct l4s_decision
+instance_base(const struct l4s_overrides *o, uint8_t action)
+{
+	return ((struct l4s_decision){
+		.override_id = o->steering ? o->current.id : 0,
+		.action = action,
+		.reason = o->reason,
+	});
+}
+
 /* The decision while an override is active. */
 static void
 instance_override(struct l4s_instance *inst, const struct dualpi2_verdict *v,
@@ -562,14 +600,14 @@ instance_forward(struct l4s_instance *inst, const struct dualpi2_verdict *v,
 	return (v->pkt);
 }
 
-/* What is done to a packet with a signal, or while an override is active. */
+/* What is done to a packet with a signal, or that an override is asked about. */
 static l4s_pkt_t *
 instance_signal(struct l4s_instance *inst, struct dualpi2_verdict v,
     uint64_t now)
 {
-	struct l4s_decision x = { .action = v.action };
+	struct l4s_decision x = instance_base(&inst->overrides, v.action);
 
-	if (inst->overrides.active)
+	if (inst->overrides.watching)
 		instance_override(inst, &v, &x, now);
 	if (x.action == L4S_ACTION_DROP) {
 		instance_discard(inst, &v, &x, now);
@@ -586,14 +624,15 @@ static inline l4s_pkt_t *
 instance_serve(struct l4s_instance *inst, uint8_t queue, int32_t credit,
     uint64_t now)
 {
-	struct l4s_decision x = { .action = L4S_ACTION_ENQUEUE };
+	struct l4s_decision x = instance_base(&inst->overrides,
+	    L4S_ACTION_ENQUEUE);
 	struct dualpi2_verdict v;
 
 	dualpi2_pick_from(&inst->queue, queue, now, &v);
 	v.credit = credit;
 	inst->counters.decisions++;
 	if (__predict_false(v.action != L4S_ACTION_ENQUEUE ||
-	    inst->overrides.active))
+	    inst->overrides.watching))
 		return (instance_signal(inst, v, now));
 	return (instance_forward(inst, &v, &x, now));
 }
@@ -606,7 +645,7 @@ l4s_instance_dequeue(struct l4s_instance *inst, uint64_t now)
 
 	now = instance_catch_up(inst, now);
 	do {
-		if (__predict_false(inst->overrides.active))
+		if (__predict_false(inst->overrides.watching))
 			instance_follow_ceiling(inst, now);
 		if (dualpi2_backlog(&inst->queue) == 0) {
 			if (inst->fold.idle_since == L4S_NEVER)

@@ -203,12 +203,14 @@ l4s_override_expire(struct l4s_overrides *o, struct dualpi2 *d, uint64_t now)
 	return (override_finish(o, d));
 }
 
+/* What follows from the override in force. */
 static void
-override_set_steering(struct l4s_overrides *o, bool steering)
+override_derive(struct l4s_overrides *o)
 {
-	o->steering = steering;
-	o->status = (o->status & ~L4S_STATUS_STEERED) |
-	    (steering ? L4S_STATUS_STEERED : 0);
+	o->watching = o->active && !o->steering;
+	o->status = (o->steering ? L4S_STATUS_STEERED : 0) |
+	    (o->watchdog ? L4S_STATUS_WATCHDOG : 0);
+	o->reason = o->steering ? L4S_REASON_STEER : L4S_REASON_BASE;
 }
 
 /* Ends the current override, and books it if that is still to do. */
@@ -223,8 +225,8 @@ override_finish(struct l4s_overrides *o, struct dualpi2 *d)
 			override_resolve(o, false);
 		l4s_unlock(&o->lock);
 	}
-	o->active = false;
-	override_set_steering(o, false);
+	o->active = o->steering = false;
+	override_derive(o);
 	if (steered)
 		dualpi2_steer(d, NULL, 0);
 	override_set_due(o);
@@ -244,13 +246,10 @@ l4s_override_collect(struct l4s_overrides *o, struct dualpi2 *d,
 		override_earn_tokens(o, decisions);	/* at the old share */
 		o->bounds = o->limits;
 	}
-	o->status = (o->status & ~L4S_STATUS_WATCHDOG) |
-	    (o->missed ? L4S_STATUS_WATCHDOG : 0);
+	o->watchdog = o->missed;
 	ends = (pending & (L4S_PENDING_CANCEL | L4S_PENDING_OVERRIDE)) != 0;
-	if (ends) {
-		o->active = false;
-		override_set_steering(o, false);
-	}
+	if (ends)
+		o->active = o->steering = false;
 	if ((pending & L4S_PENDING_OVERRIDE) != 0) {
 		o->current = o->next;
 		o->current_generation = o->generation;
@@ -258,6 +257,7 @@ l4s_override_collect(struct l4s_overrides *o, struct dualpi2 *d,
 		o->active = true;
 		o->counted = o->refusal_counted = false;
 	}
+	override_derive(o);
 	l4s_unlock(&o->lock);
 
 	if (o->remaining > o->bounds.max_hold &&
@@ -297,21 +297,21 @@ override_set_due(struct l4s_overrides *o)
 bool
 l4s_override_ceiling(struct l4s_overrides *o, struct dualpi2 *d, bool above)
 {
+	bool steering = o->steering;
+
 	if (!o->active || o->current.mode != L4S_MODE_STEER)
 		return (false);
 	if (above) {
 		override_count_refusal(o);
-		if (!o->steering)
-			return (false);
-		override_set_steering(o, false);
-		dualpi2_steer(d, NULL, 0);
-		return (true);
+		o->steering = false;
+		if (steering)
+			dualpi2_steer(d, NULL, 0);
+	} else if (!steering && override_count_effect(o)) {
+		o->steering = true;
+		dualpi2_steer(d, &o->current, o->current.steer_set);
 	}
-	if (o->steering || !override_count_effect(o))
-		return (false);
-	override_set_steering(o, true);
-	dualpi2_steer(d, &o->current, o->current.steer_set);
-	return (true);
+	override_derive(o);
+	return (o->steering != steering);
 }
 
 /*

@@ -102,8 +102,11 @@ struct l4s_overrides {
 	bool		counted;	/* (p) counted as applied */
 	bool		refusal_counted; /* (p) refused_once was set */
 	bool		steering;	/* (p) set-points are shifted */
-	uint8_t		status;		/* (p) L4S_STATUS_STEERED, as steering,
-					   and _WATCHDOG, as missed was */
+	bool		watchdog;	/* (p) copy of missed, for records */
+	bool		watching;	/* (p) active, but not steering: each
+					   packet has to ask */
+	uint8_t		status;		/* (p) L4S_STATUS_* of both */
+	uint8_t		reason;		/* (p) of decisions while not watching */
 	uint64_t	tokens;		/* (p) drops saved, Q16 */
 	uint64_t	tokens_at;	/* (p) decisions when last added up */
 };
