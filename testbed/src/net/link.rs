@@ -49,6 +49,14 @@ impl Distribution {
 }
 
 impl Spread {
+    /// Durations around `mean_ns`.
+    pub fn new(mean_ns: u64, distribution: Distribution) -> Spread {
+        Spread {
+            mean_ns,
+            distribution,
+        }
+    }
+
     fn draw_ns(&self, random: &mut Random) -> u64 {
         match self.distribution {
             Distribution::Fixed => self.mean_ns,
@@ -69,6 +77,14 @@ pub struct Bursts {
 }
 
 impl Bursts {
+    /// Bursts of `on_ns` on average, `off_ns` apart on average.
+    pub fn new(on_ns: u64, off_ns: u64, distribution: Distribution) -> Bursts {
+        Bursts {
+            on: Spread::new(on_ns, distribution),
+            off: Spread::new(off_ns, distribution),
+        }
+    }
+
     /// The share of the time in which the link sends, above 0 to 1.
     pub fn duty(&self) -> f64 {
         let (on, off) = (self.on.mean_ns as f64, self.off.mean_ns as f64);
@@ -232,19 +248,9 @@ mod tests {
     const MS: u64 = 1_000_000;
     const S: u64 = 1_000_000_000;
 
-    fn spread(mean_ns: u64, distribution: Distribution) -> Spread {
-        Spread {
-            mean_ns,
-            distribution,
-        }
-    }
-
     fn bursty(distribution: Distribution) -> Link {
         Link {
-            bursts: Some(Bursts {
-                on: spread(4 * MS, distribution),
-                off: spread(6 * MS, distribution),
-            }),
+            bursts: Some(Bursts::new(4 * MS, 6 * MS, distribution)),
             ..Link::default()
         }
     }
@@ -399,7 +405,7 @@ mod tests {
     #[test]
     fn jitter_keeps_the_order_within_a_flow() {
         let link = Link {
-            jitter: Some(spread(2 * MS, Distribution::Exponential)),
+            jitter: Some(Spread::new(2 * MS, Distribution::Exponential)),
             ..Link::default()
         };
         let mut path = Path::new(&link, 5);

@@ -54,10 +54,7 @@ pub(super) fn read(
         let mean_ns = section.require("mean")?.duration(0..=S)?;
         let distribution = section.require("distribution")?.choice(&JITTER)?;
         section.finish()?;
-        link.jitter = Some(Spread {
-            mean_ns,
-            distribution,
-        });
+        link.jitter = Some(Spread::new(mean_ns, distribution));
     }
     Ok(link)
 }
@@ -74,18 +71,10 @@ fn read_bursts(mut section: Section<'_>) -> Result<Bursts> {
         Some(field) => field.choice(&Distribution::NAMES)?,
         None => Distribution::Fixed,
     };
-    let mut spread = |key| -> Result<Spread> {
-        Ok(Spread {
-            mean_ns: section.require(key)?.duration(lengths.clone())?,
-            distribution,
-        })
-    };
-    let bursts = Bursts {
-        on: spread("on")?,
-        off: spread("off")?,
-    };
+    let mut mean_ns = |key| section.require(key)?.duration(lengths.clone());
+    let (on_ns, off_ns) = (mean_ns("on")?, mean_ns("off")?);
     section.finish()?;
-    Ok(bursts)
+    Ok(Bursts::new(on_ns, off_ns, distribution))
 }
 
 fn read_walk(mut section: Section<'_>, first_bps: u64) -> Result<Walk> {

@@ -19,19 +19,9 @@ fn fifo() -> Arm {
     Arm::new("fifo", Aqm::Fifo(FifoParams::default()))
 }
 
-fn spread(mean_ns: u64, distribution: Distribution) -> Spread {
-    Spread {
-        mean_ns,
-        distribution,
-    }
-}
-
 fn bursts(distribution: Distribution) -> Link {
     Link {
-        bursts: Some(Bursts {
-            on: spread(4 * MS, distribution),
-            off: spread(6 * MS, distribution),
-        }),
+        bursts: Some(Bursts::new(4 * MS, 6 * MS, distribution)),
         ..Link::default()
     }
 }
@@ -52,7 +42,7 @@ fn walk() -> Link {
 fn lossy() -> Link {
     Link {
         loss: 0.002,
-        jitter: Some(spread(MS, Distribution::Exponential)),
+        jitter: Some(Spread::new(MS, Distribution::Exponential)),
         ..Link::default()
     }
 }

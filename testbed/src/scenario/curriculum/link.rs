@@ -51,16 +51,10 @@ pub struct WalkRange {
 impl LinkRange {
     /// Draws the model of a link whose rate is drawn already.
     pub(super) fn draw(&self, rate_bps: u64, random: &mut Random) -> Link {
-        let spread = |mean_ns, distribution| Spread {
-            mean_ns,
-            distribution,
-        };
         let bursts = self.bursts.as_ref().map(|(on, off, distribution)| {
             let distribution = distribution.draw(random);
-            Bursts {
-                on: spread(on.draw_whole(random), distribution),
-                off: spread(off.draw_whole(random), distribution),
-            }
+            let on_ns = on.draw_whole(random);
+            Bursts::new(on_ns, off.draw_whole(random), distribution)
         });
         let walk = self.walk.as_ref().map(|walk| {
             let bps = |factor: f64| ((rate_bps as f64 * factor) as u64).max(1000);
@@ -80,7 +74,7 @@ impl LinkRange {
             loss: loss.map_or(0.0, |range| range.draw(random)),
             jitter: self.jitter.as_ref().map(|(mean, distribution)| {
                 let distribution = distribution.draw(random);
-                spread(mean.draw_whole(random), distribution)
+                Spread::new(mean.draw_whole(random), distribution)
             }),
         }
     }
