@@ -292,6 +292,39 @@ fn what_is_wrong_is_named_before_anything_runs() {
     assert_eq!(fs::read_to_string(&notes).unwrap(), "mine\n");
 }
 
+/// The rule steers in its episodes, which name it.
+#[test]
+fn a_behaviour_with_the_rule_is_collected() {
+    let place = Place::new();
+    let [head, _] = CURRICULUM
+        .split("[[behaviour]]\nname = \"once\"")
+        .collect::<Vec<_>>()[..]
+    else {
+        panic!("a behaviour `once`")
+    };
+    let rule = "[[behaviour]]\nname = \"rule\"\nengine = \"adaptive\"\npreset = \"q2\"\n";
+    let text = head
+        .replace("behaviours = 2", "behaviours = \"each\"")
+        .replace("duration = \"2 s\"", "duration = \"6 s\"")
+        .replace("conditions = 68", "conditions = 2");
+    fs::write(place.path("lesson.toml"), text + rule).unwrap();
+    ended(&place.collect("pool.parquet", &[]).output().unwrap());
+    let episodes = read_episodes(&place.path("pool.parquet")).unwrap().unwrap();
+    assert_eq!(episodes.len(), 4);
+    for pair in episodes.chunks(2) {
+        let [plain, rule] = pair else {
+            panic!("each behaviour once")
+        };
+        assert_eq!(plain.behaviour.rule, None);
+        let facts = rule.behaviour.rule.as_ref().unwrap();
+        assert_eq!(
+            (facts.name.as_str(), facts.preset.as_str()),
+            ("adaptive", "q2")
+        );
+        assert_ne!(plain.outcome, rule.outcome);
+    }
+}
+
 #[test]
 fn the_shipped_curriculum_is_sound() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");

@@ -5,7 +5,8 @@
 
 use std::collections::BTreeMap;
 
-use l4sllm_model::pool::{EpisodeFacts, Outcome};
+use l4sllm_model::Outcome;
+use l4sllm_model::pool::EpisodeFacts;
 use l4sllm_report::verdict::{DEFINITION, Interval, Judgement, Quantity, Sample, Verdict, judge};
 
 /// Behaviours by name, in their order, and what became of each in each

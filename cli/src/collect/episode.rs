@@ -6,10 +6,10 @@ use std::sync::{Arc, Mutex};
 use anyhow::Context;
 use l4sllm_abi::Message;
 use l4sllm_model::Reward;
-use l4sllm_model::pool::{BehaviourFacts, EpisodeFacts, FlowFacts, Outcome, Row};
+use l4sllm_model::pool::{BehaviourFacts, EpisodeFacts, FlowFacts, Row};
 use l4sllm_testbed::result::{Run, summarise};
-use l4sllm_testbed::scenario::Scenario;
 use l4sllm_testbed::scenario::curriculum::{Drawn, Episode};
+use l4sllm_testbed::scenario::{Control, Scenario};
 use l4sllm_testbed::sim::Simulation;
 
 use super::plan::Plan;
@@ -78,8 +78,6 @@ fn facts(
         rate_bps: group.rate_bps,
     });
     let params = &behaviour.params;
-    let statistics = summarise(0, run).statistics;
-    let delay = statistics.queue_delay_ms;
     EpisodeFacts {
         episode: number,
         scenario: scenario.name.clone(),
@@ -100,16 +98,8 @@ fn facts(
             noise: behaviour.noise.map(str::to_owned),
             interval: behaviour.interval,
             share: behaviour.share,
+            rule: behaviour.arm.control.as_ref().and_then(Control::rule),
         },
-        outcome: Outcome {
-            utilisation: statistics.utilisation,
-            classic_mean_ms: delay.classic.mean,
-            classic_p50_ms: delay.classic.p50,
-            classic_p99_ms: delay.classic.p99,
-            l4s_mean_ms: delay.l4s.mean,
-            l4s_p99_ms: delay.l4s.p99,
-            jain: statistics.jain,
-            drop_share: statistics.drop_share,
-        },
+        outcome: summarise(0, run).statistics.outcome(),
     }
 }

@@ -3,8 +3,8 @@
 
 use std::collections::BTreeMap;
 
-use super::{EpisodeFacts, Outcome};
-use crate::{ACTIONS, Setting};
+use super::EpisodeFacts;
+use crate::{ACTIONS, Outcome, Setting};
 
 /// How costs are told from how runs went.  All is held against the first
 /// setting, whose cost is 0 everywhere.
@@ -92,7 +92,9 @@ impl CostCurves {
                 gains: behaviour.gains,
                 tupdate: behaviour.tupdate_ns as f64 / base.tupdate_ns as f64,
             };
-            let fixed = behaviour.noise.is_none() && behaviour.interval.is_none();
+            let fixed = behaviour.noise.is_none()
+                && behaviour.interval.is_none()
+                && behaviour.rule.is_none();
             if *settings[at].get_or_insert(setting) != setting || !fixed {
                 return Err(format!("behaviour {}: not one fixed setting", names[at]));
             }
@@ -218,6 +220,7 @@ mod tests {
                 noise: None,
                 interval: None,
                 share: None,
+                rule: None,
             },
             outcome: Outcome {
                 utilisation,

@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::PoolError;
-use crate::Gains;
 use crate::files::open_regular;
+use crate::{Gains, Outcome, RuleFacts};
 
 /// One episode.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -54,7 +54,7 @@ pub struct FlowFacts {
     pub rate_bps: Option<u64>,
 }
 
-/// DualPI2's settings, and what was strewn in.
+/// DualPI2's settings, and what overrode them.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct BehaviourFacts {
     /// Its name in the curriculum.
@@ -83,54 +83,13 @@ pub struct BehaviourFacts {
     /// Share of these decisions that were taken.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub share: Option<f64>,
+    /// The rule that steered.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub rule: Option<RuleFacts>,
 }
 
 fn tupdate_ns() -> u64 {
     l4sllm_abi::Params::default().tupdate_ns
-}
-
-/// How an episode went; delays are sojourn times of forwarded packets, none
-/// where there was no packet.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct Outcome {
-    /// Bits sent over what the bottleneck could have sent.
-    pub utilisation: f64,
-    /// Classic queue: mean, ms.
-    pub classic_mean_ms: Option<f64>,
-    /// Classic queue: median, ms.
-    pub classic_p50_ms: Option<f64>,
-    /// Classic queue: 99th percentile, ms.
-    pub classic_p99_ms: Option<f64>,
-    /// L4S queue: mean, ms.
-    pub l4s_mean_ms: Option<f64>,
-    /// L4S queue: 99th percentile, ms.
-    pub l4s_p99_ms: Option<f64>,
-    /// Jain's index over the goodputs of lasting flows, none with fewer than two.
-    pub jain: Option<f64>,
-    /// Dropped packets of all that left the queue, 0 to 1.
-    #[serde(default)]
-    pub drop_share: Option<f64>,
-}
-
-impl Outcome {
-    /// Of runs of the same, each value's mean; none where a run has none.
-    pub fn mean(runs: &[Outcome]) -> Outcome {
-        let count = runs.len() as f64;
-        let of = |value: fn(&Outcome) -> Option<f64>| {
-            let sum: Option<f64> = runs.iter().map(value).sum();
-            sum.map(|sum| sum / count)
-        };
-        Outcome {
-            utilisation: runs.iter().map(|run| run.utilisation).sum::<f64>() / count,
-            classic_mean_ms: of(|o| o.classic_mean_ms),
-            classic_p50_ms: of(|o| o.classic_p50_ms),
-            classic_p99_ms: of(|o| o.classic_p99_ms),
-            l4s_mean_ms: of(|o| o.l4s_mean_ms),
-            l4s_p99_ms: of(|o| o.l4s_p99_ms),
-            jain: of(|o| o.jain),
-            drop_share: of(|o| o.drop_share),
-        }
-    }
 }
 
 /// The file beside a pool that says what its episodes were.

@@ -57,7 +57,7 @@ pub use capture::CaptureReader;
 pub use cost_curves::{CostCurves, Tolerance};
 pub use dataset::{Dataset, Episode};
 pub use episodes::{
-    BehaviourFacts, EpisodeFacts, FlowFacts, Outcome, episodes_path, read_episodes, write_episodes,
+    BehaviourFacts, EpisodeFacts, FlowFacts, episodes_path, read_episodes, write_episodes,
 };
 pub use error::PoolError;
 pub use format::{ACCEPTED, Format};

@@ -1,6 +1,6 @@
 //! `facts.json`: what is needed to run it again.
 
-use l4sllm_model::RunsOn;
+use l4sllm_model::{RuleFacts, RunsOn};
 use serde::{Deserialize, Serialize};
 
 use super::warnings::Warning;
@@ -40,6 +40,13 @@ pub(crate) fn usual_baselines() -> Vec<String> {
     ["dualpi2", "dualpi2-tuned"].map(str::to_owned).to_vec()
 }
 
+impl Facts {
+    /// What is known of the arm called `name`.
+    pub fn arm(&self, name: &str) -> Option<&ArmFacts> {
+        self.arms.iter().find(|arm| arm.name == name)
+    }
+}
+
 /// One arm before it runs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ArmFacts {
@@ -56,15 +63,11 @@ pub struct ArmFacts {
     pub policy: Option<PolicyFacts>,
 }
 
-/// Which rule it was.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RuleFacts {
-    /// Its name.
-    pub name: String,
-    /// The name of its constants.
-    pub preset: String,
-    /// Time between two decisions, ns.
-    pub period_ns: u64,
+impl ArmFacts {
+    /// Whether a policy or a rule decides in it.
+    pub fn is_controlled(&self) -> bool {
+        self.interval.is_some() || self.rule.is_some()
+    }
 }
 
 /// Which policy it was.

@@ -1,5 +1,6 @@
 //! `summary.json`, as it is on disk. RESULTS.md documents every key.
 
+use l4sllm_model::Outcome;
 use serde::{Deserialize, Serialize};
 
 use super::facts::PolicyFacts;
@@ -90,6 +91,23 @@ pub struct Statistics {
     pub virtual_s: f64,
     /// Real time, s.
     pub wall_s: f64,
+}
+
+impl Statistics {
+    /// The numbers that runs are compared by.
+    pub fn outcome(&self) -> Outcome {
+        let delay = &self.queue_delay_ms;
+        Outcome {
+            utilisation: self.utilisation,
+            classic_mean_ms: delay.classic.mean,
+            classic_p50_ms: delay.classic.p50,
+            classic_p99_ms: delay.classic.p99,
+            l4s_mean_ms: delay.l4s.mean,
+            l4s_p99_ms: delay.l4s.p99,
+            jain: self.jain,
+            drop_share: self.drop_share,
+        }
+    }
 }
 
 /// Delays of each queue and of both.

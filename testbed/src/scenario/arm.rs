@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 use l4sllm_abi::{
     Action, Dither, Factor, Factors, Limits, Mode, NativeAqm, Params, Queue, Steer, raw,
 };
+use l4sllm_model::RuleFacts;
 use l4sllmd::engine::Preset;
 use l4sllmd::{OverrideMode, Scope};
 
 use crate::aqm::{CodelParams, FifoParams, FqCodelParams, PieParams};
-use crate::result::RuleFacts;
 use crate::router::params_for_rtt;
 use l4sllm_model::strict_toml::{Field, Section, TomlError};
 
@@ -491,13 +491,19 @@ fn read_control(mut section: Section<'_>, file: &Path, limits: &Limits) -> Resul
 
 /// `engine = "adaptive"`.
 fn read_adaptive(mut section: Section<'_>, limits: &Limits) -> Result<Control> {
+    let mut control = read_rule(&mut section)?;
+    read_timing(&mut section, limits, &mut control)?;
+    section.finish()?;
+    Ok(control)
+}
+
+/// `engine`, `preset` and `period` of the adaptive rule.
+pub(super) fn read_rule(section: &mut Section<'_>) -> Result<Control> {
     section.require("engine")?.choice(&[("adaptive", ())])?;
-    let mut control = Control::adaptive(read_preset(&mut section)?);
+    let mut control = Control::adaptive(read_preset(section)?);
     if let Some(field) = section.field("period") {
         control.period_ns = field.duration(MS..=60 * S)?;
     }
-    read_timing(&mut section, limits, &mut control)?;
-    section.finish()?;
     Ok(control)
 }
 

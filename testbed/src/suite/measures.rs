@@ -1,5 +1,6 @@
 //! What is kept of a cell.
 
+use l4sllm_model::Outcome;
 use serde::{Deserialize, Serialize};
 
 use crate::published::Figure;
@@ -8,24 +9,9 @@ use crate::result::Statistics;
 /// The numbers of a cell: a few hundred bytes, whatever its duration.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Measures {
-    /// Bits sent over what the bottleneck could have sent.
-    pub utilisation: f64,
-    /// Mean sojourn time of the classic queue, ms; none where no packet passed
-    /// it, as with the ones below.
-    pub classic_mean_ms: Option<f64>,
-    /// Its median, ms.
-    pub classic_p50_ms: Option<f64>,
-    /// Its 99th percentile, ms.
-    pub classic_p99_ms: Option<f64>,
-    /// Mean sojourn time of the L4S queue, ms.
-    pub l4s_mean_ms: Option<f64>,
-    /// Its 99th percentile, ms.
-    pub l4s_p99_ms: Option<f64>,
-    /// Jain's index over the goodputs of long-lived responsive flows; none
-    /// with fewer than two.
-    pub jain: Option<f64>,
-    /// Dropped packets of all that left the queue.
-    pub drop_share: Option<f64>,
+    /// Utilisation, delays, fairness and drops.
+    #[serde(flatten)]
+    pub outcome: Outcome,
     /// Short flows and chunks of all groups; none where there are none.
     pub completions: Option<Completions>,
     /// Overrides that changed or confirmed a decision, or came into force.
@@ -67,16 +53,8 @@ impl Completions {
 impl Measures {
     /// Takes them from a repetition's statistics.
     pub(super) fn of(statistics: &Statistics, figures: &[Figure]) -> Measures {
-        let delay = &statistics.queue_delay_ms;
         Measures {
-            utilisation: statistics.utilisation,
-            classic_mean_ms: delay.classic.mean,
-            classic_p50_ms: delay.classic.p50,
-            classic_p99_ms: delay.classic.p99,
-            l4s_mean_ms: delay.l4s.mean,
-            l4s_p99_ms: delay.l4s.p99,
-            jain: statistics.jain,
-            drop_share: statistics.drop_share,
+            outcome: statistics.outcome(),
             completions: Completions::of(statistics),
             overrides_applied: statistics.overrides.applied,
             figures: figures.iter().map(|f| f.measure.of(statistics)).collect(),
@@ -86,6 +64,6 @@ impl Measures {
     /// sqrt(mean · p99) of the classic queue, ms: neither a short tail on a
     /// long queue nor the reverse passes for good.
     pub fn classic_delay_ms(&self) -> Option<f64> {
-        Some((self.classic_mean_ms? * self.classic_p99_ms?).sqrt())
+        Some((self.outcome.classic_mean_ms? * self.outcome.classic_p99_ms?).sqrt())
     }
 }

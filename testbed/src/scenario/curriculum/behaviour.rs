@@ -41,9 +41,22 @@ pub struct Behaviour {
     pub flow_weights: bool,
     /// Overrides inserted at random.
     pub noise: Option<Noise>,
-    /// The policy that decides: its directory, and records between two
-    /// decisions.
-    pub policy: Option<(PathBuf, Range)>,
+    /// What decides in the loop.
+    pub controller: Option<Controller>,
+}
+
+/// What decides in the loop, to be drawn from.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Controller {
+    /// A policy.
+    Policy {
+        /// Its directory.
+        dir: PathBuf,
+        /// Records between two decisions.
+        interval: Range,
+    },
+    /// A controller without ranges: the adaptive rule.
+    Fixed(Control),
 }
 
 /// A behaviour with its values drawn.
@@ -62,7 +75,8 @@ pub struct Drawn {
     pub share: Option<f64>,
     /// What runs in the emulator.
     pub arm: Arm,
-    /// The noise's decision maker; a policy's is made of `arm.control`.
+    /// The noise's decision maker; that of a policy or rule is made from
+    /// `arm.control`.
     pub engine: Option<EngineFactory>,
 }
 
@@ -83,7 +97,7 @@ impl Behaviour {
             l4s_threshold_ns: Range::Fixed(base.l4s_threshold_ns as f64),
             flow_weights: base.flow_weights,
             noise: None,
-            policy: None,
+            controller: None,
         }
     }
 
@@ -117,12 +131,19 @@ impl Behaviour {
             arm: Arm::dualpi2(&self.name, params),
             engine: None,
         };
-        if let Some((policy, interval)) = &self.policy {
-            let interval = records(interval, random);
-            drawn.interval = Some(interval.get());
-            drawn.arm.control = Some(Control::new(policy, interval));
-        } else if let Some(noise) = &self.noise {
-            noise.draw(random, derive_seed(seed, "noise", 0), &mut drawn);
+        match (&self.controller, &self.noise) {
+            (Some(Controller::Policy { dir, interval }), _) => {
+                let interval = records(interval, random);
+                drawn.interval = Some(interval.get());
+                drawn.arm.control = Some(Control::new(dir, interval));
+            }
+            (Some(Controller::Fixed(control)), _) => {
+                drawn.arm.control = Some(control.clone());
+            }
+            (None, Some(noise)) => {
+                noise.draw(random, derive_seed(seed, "noise", 0), &mut drawn);
+            }
+            (None, None) => {}
         }
         drawn
     }

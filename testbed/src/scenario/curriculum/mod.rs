@@ -17,7 +17,7 @@ mod range;
 #[cfg(test)]
 mod tests;
 
-pub use behaviour::{Behaviour, Drawn};
+pub use behaviour::{Behaviour, Controller, Drawn};
 pub use flow::{ArrivalsRange, FlowRange, Often};
 pub use link::{LinkRange, WalkRange};
 pub use noise::{Noise, NoiseMode};
@@ -129,7 +129,10 @@ impl Curriculum {
     /// A scenario with an arm for each policy that the behaviours name.
     pub fn policies(&self) -> Scenario {
         let mut scenario = Scenario::new(&self.name, 1, 1);
-        let with_policy = self.behaviours.iter().filter(|b| b.policy.is_some());
+        let with_policy = self
+            .behaviours
+            .iter()
+            .filter(|b| matches!(b.controller, Some(Controller::Policy { .. })));
         scenario.arms = with_policy.map(|b| b.draw(0).arm).collect();
         scenario
     }

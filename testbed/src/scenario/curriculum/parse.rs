@@ -6,7 +6,8 @@ use l4sllm_abi::{Action, Factors, Limits};
 
 use super::noise::{MAX_HOLD, MAX_INTERVAL};
 use super::range::{Range, read_choice};
-use super::{Behaviour, Curriculum, FlowRange, Noise, NoiseMode, PerCondition};
+use super::{Behaviour, Controller, Curriculum, FlowRange, Noise, NoiseMode, PerCondition};
+use crate::scenario::arm::read_rule;
 use crate::scenario::{ScenarioError, values};
 use l4sllm_model::strict_toml::{Field, Section, Source, TomlError};
 
@@ -151,18 +152,33 @@ fn read_behaviour(mut section: Section<'_>, file: &Path) -> Result<Behaviour> {
     if let Some(field) = section.field("noise") {
         behaviour.noise = Some(read_noise(field.section()?)?);
     }
-    if let Some(field) = section.field("policy") {
-        if behaviour.noise.is_some() {
-            return Err(field.error("cannot go with noise"));
-        }
-        let policy = values::near(file, field.text()?);
-        let interval = Range::read(section.require("interval")?, interval)?;
-        behaviour.policy = Some((policy, interval));
-    } else if section.has("interval") {
-        return Err(section.error("interval", "goes with a policy, or in noise"));
+    behaviour.controller = read_controller(&mut section, file)?;
+    if behaviour.controller.is_some() && behaviour.noise.is_some() {
+        return Err(section.error("noise", "cannot go with policy or engine"));
     }
     section.finish()?;
     Ok(behaviour)
+}
+
+/// `policy` with `interval`, or `engine` with its keys.
+fn read_controller(section: &mut Section<'_>, file: &Path) -> Result<Option<Controller>> {
+    if let Some(field) = section.field("policy") {
+        let dir = values::near(file, field.text()?);
+        let interval = Range::read(section.require("interval")?, interval)?;
+        return Ok(Some(Controller::Policy { dir, interval }));
+    }
+    if section.has("interval") {
+        return Err(section.error("interval", "goes with a policy, or in noise"));
+    }
+    if section.has("engine") {
+        return Ok(Some(Controller::Fixed(read_rule(section)?)));
+    }
+    for key in ["preset", "period"] {
+        if section.has(key) {
+            return Err(section.error(key, "goes with engine = \"adaptive\""));
+        }
+    }
+    Ok(None)
 }
 
 fn read_noise(mut section: Section<'_>) -> Result<Noise> {

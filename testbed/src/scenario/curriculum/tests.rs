@@ -10,8 +10,9 @@ use l4sllmd::{Decision, Scheduler};
 use proptest::prelude::*;
 
 use super::*;
+use crate::control::built_in;
 use crate::net::{Distribution, Spread};
-use crate::scenario::SizeDistribution;
+use crate::scenario::{Control, SizeDistribution};
 use crate::transport::Cc;
 
 const TEXT: &str = r#"
@@ -151,6 +152,22 @@ fn behaviours_are_drawn_by_weight_and_each_within_its_ranges() {
         gains.keys().copied().collect::<Vec<_>>(),
         [160_000, 640_000]
     );
+}
+
+#[test]
+fn the_adaptive_rule_is_a_behaviour() {
+    let rule = "[[behaviour]]\nname = \"rule\"\nengine = \"adaptive\"\npreset = \"h1\"\n\
+                period = \"250 ms\"\n";
+    let curriculum = parse(&format!("{TEXT}{rule}")).unwrap();
+    let drawn = curriculum.behaviours[2].draw(1);
+    let facts = drawn.arm.control.as_ref().and_then(Control::rule).unwrap();
+    assert_eq!(
+        (facts.preset.as_str(), facts.period_ns),
+        ("h1", 250_000_000)
+    );
+    // Nothing has to be loaded for it.
+    assert!(drawn.engine.is_none() && curriculum.policies().arms.is_empty());
+    assert!(built_in(drawn.arm.control.as_ref().unwrap()).is_some());
 }
 
 /// `gain` stands for the gain that has no factor of its own.
@@ -348,6 +365,24 @@ fn a_mistake_is_told_with_its_key_and_what_was_expected() {
             "share = 1 }",
             "noise.share",
             "steer has none",
+        ),
+        (
+            "name = \"steered\"",
+            "name = \"steered\"\nengine = \"adaptive\"",
+            "behaviour[1].noise",
+            "cannot go with",
+        ),
+        (
+            "name = \"plain\"",
+            "name = \"plain\"\nengine = \"adaptative\"",
+            "behaviour[0].engine",
+            "adaptive",
+        ),
+        (
+            "name = \"plain\"",
+            "name = \"plain\"\npreset = \"q2\"",
+            "behaviour[0].preset",
+            "goes with engine",
         ),
         (
             "behaviours = 2",
