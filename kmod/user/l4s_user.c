@@ -281,6 +281,20 @@ l4s_user_backlog(const struct l4s_user *u, uint8_t queue, uint32_t *packets,
 	*bytes = dualpi2_bytes(backlog);
 }
 
+void
+l4s_user_set_points(const struct l4s_user *u, struct l4s_params *out)
+{
+	const struct dualpi2_setpoints *s = &u->instance.queue.set;
+
+	*out = u->instance.queue.params;
+	out->target_ns = s->target_ns;
+	out->tupdate_ns = s->tupdate_ns;
+	out->l4s_threshold_ns = s->threshold_ns;
+	out->coupling_q8 = s->coupling_q8;
+	out->alpha_uhz = s->alpha_uhz;
+	out->beta_uhz = s->beta_uhz;
+}
+
 struct l4s_user_handle *
 l4s_user_open(struct l4s_user *u)
 {

@@ -90,6 +90,12 @@ void		 l4s_user_stats(struct l4s_user *, struct l4s_stats *out);
 /* Backlog in packets and bytes of one queue (L4S_QUEUE_ANY: both). */
 void		 l4s_user_backlog(const struct l4s_user *, uint8_t queue,
 		    uint32_t *packets, uint32_t *bytes);
+/*
+ * The parameters, with the set-points in force, steered or not, in place of
+ * their own.  Packet path.
+ */
+void		 l4s_user_set_points(const struct l4s_user *,
+		    struct l4s_params *out);
 
 /*
  * The device.  Every call returns 0 or an L4S_E* number.

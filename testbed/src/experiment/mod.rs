@@ -140,6 +140,7 @@ impl Job<'_> {
             packets: run.packets,
             flows: run.flows,
             decisions: run.decisions,
+            set_points: run.set_points,
         })?;
         dir.finish(&arm.name, self.repetition, writer, &run.meta)?;
         meter.finished();

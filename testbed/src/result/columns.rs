@@ -19,7 +19,7 @@ use parquet::schema::parser::parse_message_type;
 use parquet::schema::types::ColumnPath;
 
 use super::error::ResultError;
-use super::rows::{DecisionRow, FlowRow, PacketRow};
+use super::rows::{DecisionRow, FlowRow, PacketRow, SetPointRow};
 
 /// Rows of one row group: what a writer and a reader have to hold at a time,
 /// 5 MB of packets.
@@ -107,6 +107,20 @@ impl Row for DecisionRow {
     }
 }
 
+impl Row for SetPointRow {
+    const FILE: &'static str = "setpoints.parquet";
+    fn columns() -> Vec<Column<Self>> {
+        vec![
+            wide!(time_ns),
+            wide!(target_ns),
+            wide!(tupdate_ns),
+            narrow!(alpha_uhz: u32),
+            narrow!(beta_uhz: u32),
+            narrow!(coupling_q8: u32),
+        ]
+    }
+}
+
 /// A file that rows are added to as they come. It is complete, and a file that
 /// can be read, once [`RowFile::finish`] was called.
 pub(super) struct RowFile<R: Row> {
@@ -180,6 +194,14 @@ pub(super) fn read<R: Row>(dir: &Path) -> Result<Vec<R>, ResultError> {
     let mut rows = Vec::new();
     for_each_group(dir, |group: &[R]| rows.extend_from_slice(group))?;
     Ok(rows)
+}
+
+/// Reads the rows of the file in `dir`; none where there is no such file.
+pub(super) fn read_if_present<R: Row>(dir: &Path) -> Result<Vec<R>, ResultError> {
+    match dir.join(R::FILE).exists() {
+        true => read(dir),
+        false => Ok(Vec::new()),
+    }
 }
 
 /// Reads the rows of the file in `dir`, a group at a time.
@@ -377,6 +399,23 @@ mod tests {
             };
             3
         ]);
+    }
+
+    /// As in a result of a version that did not keep them.
+    #[test]
+    fn set_points_may_be_missing() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(read_if_present::<SetPointRow>(dir.path()).unwrap(), []);
+        let rows = [SetPointRow {
+            time_ns: 100_000_000,
+            target_ns: 7_500_000,
+            tupdate_ns: 4_000_000,
+            alpha_uhz: 160_000,
+            beta_uhz: u32::MAX,
+            coupling_q8: 512,
+        }];
+        write(dir.path(), &rows).unwrap();
+        assert_eq!(read_if_present::<SetPointRow>(dir.path()).unwrap(), rows);
     }
 
     #[test]

@@ -184,6 +184,7 @@ impl ResultDir {
             packets: run.packets.clone(),
             flows: run.flows.clone(),
             decisions: run.decisions.clone(),
+            set_points: run.set_points.clone(),
         })?;
         self.finish(arm, repetition, writer, &run.meta)
     }

@@ -28,10 +28,10 @@ mod writer;
 pub use dir::ResultDir;
 pub use error::ResultError;
 pub(crate) use facts::usual_baselines;
-pub use facts::{ArmFacts, Facts, Floor, PolicyFacts, RuleFacts};
+pub use facts::{ArmFacts, Facts, Floor, PolicyFacts};
 pub use files::write_atomically;
 pub use histogram::Histogram;
-pub use rows::{DecisionRow, FlowRow, PacketRow, STEER};
+pub use rows::{DecisionRow, FlowRow, PacketRow, STEER, SetPointRow};
 pub use series::{Bin, Series, bins};
 pub use statistics::{Distributions, Recorder, Samples, jain, pool, quantile, summarise};
 pub use stored::Stored;
@@ -55,6 +55,9 @@ pub struct Run {
     pub flows: Vec<FlowRow>,
     /// One row per decision of the controller, in order of time.
     pub decisions: Vec<DecisionRow>,
+    /// One row per sample with other set-points, in order of time; none where
+    /// nothing controls the queue.
+    pub set_points: Vec<SetPointRow>,
 }
 
 /// What is known of a repetition in addition to its rows.

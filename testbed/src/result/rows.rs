@@ -49,6 +49,24 @@ pub struct DecisionRow {
     pub action: u8,
 }
 
+/// Set-points of a controlled queue, sampled, where they differ from those of
+/// the row before: `setpoints.parquet`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct SetPointRow {
+    /// When they were sampled, ns of virtual time.
+    pub time_ns: u64,
+    /// Target delay, ns.
+    pub target_ns: u64,
+    /// Period of the controller, ns.
+    pub tupdate_ns: u64,
+    /// Integral gain, 1e-6 Hz.
+    pub alpha_uhz: u32,
+    /// Proportional gain, 1e-6 Hz.
+    pub beta_uhz: u32,
+    /// Coupling factor k, in 1/256.
+    pub coupling_q8: u32,
+}
+
 impl PacketRow {
     /// Whether it was sent on, marked or not.
     pub fn forwarded(&self) -> bool {

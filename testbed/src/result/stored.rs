@@ -9,7 +9,7 @@ use super::columns;
 use super::error::ResultError;
 use super::layout::{FACTS, JSON_MAX, META, SUMMARY, run_dir};
 use super::statistics::{Recorder, Samples};
-use super::{Facts, PacketRow, Run, RunMeta, Summary};
+use super::{Facts, PacketRow, Run, RunMeta, SetPointRow, Summary};
 
 /// What a result directory holds. Rows are read when asked for.
 #[derive(Debug, Clone)]
@@ -55,6 +55,13 @@ impl Stored {
         columns::for_each_group(&run_dir(&self.path, arm, repetition), visit)
     }
 
+    /// The set-points of one repetition over time: a row where they changed;
+    /// none where nothing controlled the queue, and in results of versions that
+    /// did not keep them.
+    pub fn set_points(&self, arm: &str, repetition: u32) -> Result<Vec<SetPointRow>, ResultError> {
+        columns::read_if_present(&run_dir(&self.path, arm, repetition))
+    }
+
     /// The rows and counters of one repetition.
     pub fn run(&self, arm: &str, repetition: u32) -> Result<Run, ResultError> {
         read_run(&run_dir(&self.path, arm, repetition))
@@ -77,6 +84,7 @@ fn read_run(dir: &Path) -> Result<Run, ResultError> {
         packets: columns::read(dir)?,
         flows: columns::read(dir)?,
         decisions: columns::read(dir)?,
+        set_points: columns::read_if_present(dir)?,
     })
 }
 

@@ -79,6 +79,11 @@ fn every_key_is_documented() {
         "srtt_ns",
         "delivered_bytes",
         "latency_ns",
+        "target_ns",
+        "tupdate_ns",
+        "alpha_uhz",
+        "beta_uhz",
+        "coupling_q8",
     ] {
         assert!(
             named.contains(column),

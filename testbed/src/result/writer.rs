@@ -10,7 +10,7 @@ use super::error::ResultError;
 use super::files::{json, remove, write_atomically};
 use super::layout::META;
 use super::statistics::{Recorder, Samples};
-use super::{DecisionRow, FlowRow, PacketRow, RunMeta, Window};
+use super::{DecisionRow, FlowRow, PacketRow, RunMeta, SetPointRow, Window};
 
 /// Rows of a part of a repetition, in order of time.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -21,6 +21,8 @@ pub struct Rows {
     pub flows: Vec<FlowRow>,
     /// One row per decision of the controller.
     pub decisions: Vec<DecisionRow>,
+    /// One row per sample with other set-points.
+    pub set_points: Vec<SetPointRow>,
 }
 
 /// Writes the rows of a repetition next to where it will be.
@@ -30,6 +32,7 @@ pub struct RunWriter {
     packets: RowFile<PacketRow>,
     flows: RowFile<FlowRow>,
     decisions: RowFile<DecisionRow>,
+    set_points: RowFile<SetPointRow>,
     recorder: Recorder,
 }
 
@@ -41,6 +44,7 @@ impl RunWriter {
             packets: RowFile::create(whole.temporary())?,
             flows: RowFile::create(whole.temporary())?,
             decisions: RowFile::create(whole.temporary())?,
+            set_points: RowFile::create(whole.temporary())?,
             recorder: Recorder::new(window, flows),
             whole,
         })
@@ -55,7 +59,8 @@ impl RunWriter {
         self.recorder.decisions(&rows.decisions);
         self.packets.add(&rows.packets)?;
         self.flows.add(&rows.flows)?;
-        self.decisions.add(&rows.decisions)
+        self.decisions.add(&rows.decisions)?;
+        self.set_points.add(&rows.set_points)
     }
 
     /// Ends the files and renames their directory to `dir`.
@@ -63,6 +68,7 @@ impl RunWriter {
         self.packets.finish()?;
         self.flows.finish()?;
         self.decisions.finish()?;
+        self.set_points.finish()?;
         write_atomically(&self.whole.temporary().join(META), &json(meta))?;
         remove(dir)?;
         self.whole

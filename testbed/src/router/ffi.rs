@@ -78,6 +78,7 @@ unsafe extern "C" {
         packets: *mut u32,
         bytes: *mut u32,
     );
+    pub(super) fn l4s_user_set_points(user: *const User, out: *mut l4s_params);
     pub(super) fn l4s_user_open(user: *mut User) -> *mut UserHandle;
     pub(super) fn l4s_user_close(handle: *mut UserHandle, now_ns: u64);
     pub(super) fn l4s_user_read(

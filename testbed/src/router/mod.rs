@@ -17,7 +17,7 @@ use std::ptr::NonNull;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use l4sllm_abi::raw::{L4S_QUEUE_ANY, l4s_stats};
+use l4sllm_abi::raw::{L4S_QUEUE_ANY, l4s_params, l4s_stats};
 use l4sllm_abi::{AbiError, Action, Ecn, Limits, Params, Queue, Refusal, Stats};
 use thiserror::Error;
 
@@ -179,6 +179,15 @@ impl Router {
     pub fn stall(&mut self, since_ns: u64) {
         // SAFETY: as in `idle`.
         unsafe { ffi::l4s_user_stall(self.device.user.as_ptr(), since_ns) };
+    }
+
+    /// The parameters, with the set-points in force, steered or not, in place
+    /// of their own.
+    pub fn set_points(&self) -> Params {
+        let mut raw = l4s_params::default();
+        // SAFETY: `raw` is a live struct, `user` a live router.
+        unsafe { ffi::l4s_user_set_points(self.device.user.as_ptr(), &mut raw) };
+        Params::try_from(raw).expect("steering keeps set-points in their parameters' ranges")
     }
 
     fn take_drops(&mut self, drops: &mut Vec<Departure>) {

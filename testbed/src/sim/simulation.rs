@@ -3,12 +3,14 @@
 
 use std::time::Instant;
 
+use l4sllm_abi::Params;
+
 use crate::aqm::{Codel, Departure, Fifo, FqCodel, Packet, Pie};
 use crate::control::{Controller, EngineFactory, Tap, built_in};
 use crate::net::{
     AccessLink, Bottleneck, Discipline, Flow, Path, Segments, Side, Transmission, Transmit,
 };
-use crate::result::{FlowRow, PacketRow, RateStep, Rows, Run, RunMeta, Window};
+use crate::result::{FlowRow, PacketRow, RateStep, Rows, Run, RunMeta, SetPointRow, Window};
 use crate::router::{Handle, Router, RouterError};
 use crate::scenario::{Aqm, Arm, Plan, Scenario};
 use crate::transport::{Body, Segment};
@@ -40,6 +42,10 @@ pub struct Simulation {
     delivered_before: Vec<u64>,
     /// Since [`Simulation::take_rows`].
     rows: Rows,
+    /// Whether set-points are sampled.
+    controlled: bool,
+    /// Those of the last row.
+    set_points: Option<Params>,
     /// Scratch: drops of one call, and times at which overrides are due.
     drops: Vec<Departure>,
     due_ns: Vec<u64>,
@@ -114,6 +120,8 @@ impl Simulation {
             delivered_before: vec![0; plan.reported.len()],
             plan,
             rows: Rows::default(),
+            controlled,
+            set_points: None,
             drops: Vec::new(),
             due_ns: Vec::new(),
             began: Instant::now(),
@@ -133,6 +141,7 @@ impl Simulation {
             simulation.controller = Some(Controller::new(handle, control, &arm.script)?);
         }
         simulation.schedule_beginnings();
+        simulation.sample_set_points(0);
         Ok(simulation)
     }
 
@@ -292,6 +301,7 @@ impl Simulation {
             packets: rows.packets,
             flows: rows.flows,
             decisions: rows.decisions,
+            set_points: rows.set_points,
         })
     }
 
@@ -549,6 +559,25 @@ impl Simulation {
                     delivered_bytes: stats.receiver.delivered_bytes,
                 });
             }
+        }
+        self.sample_set_points(now_ns);
+    }
+
+    /// Adds a row for the set-points of a controlled queue where they changed.
+    fn sample_set_points(&mut self, now_ns: u64) {
+        let router = self.bottleneck.router().filter(|_| self.controlled);
+        let Some(now) = router.map(Router::set_points) else {
+            return;
+        };
+        if self.set_points.replace(now) != Some(now) {
+            self.rows.set_points.push(SetPointRow {
+                time_ns: now_ns,
+                target_ns: now.target_ns,
+                tupdate_ns: now.tupdate_ns,
+                alpha_uhz: now.alpha_uhz,
+                beta_uhz: now.beta_uhz,
+                coupling_q8: now.coupling_q8,
+            });
         }
     }
 

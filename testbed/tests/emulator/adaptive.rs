@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use l4sllm_abi::{Message, Params};
-use l4sllm_testbed::result::STEER;
+use l4sllm_testbed::result::{STEER, SetPointRow};
 use l4sllm_testbed::scenario::{Arm, Control, FlowGroup, Scenario};
 use l4sllm_testbed::sim::Simulation;
 use l4sllm_testbed::transport::Cc;
@@ -52,6 +52,26 @@ fn the_queue_is_shorter_and_the_link_as_busy() {
     assert!((440..=450).contains(&ruled.decisions.len()));
     assert!(ruled.decisions.iter().all(|row| row.action == STEER));
     assert_eq!(ruled.meta.overrides.refused, 0);
+    // Sampled no more often than flows are; the base first.
+    let sampled = &ruled.set_points;
+    assert!((100..=1 + ruled.flows.len() / 4).contains(&sampled.len()));
+    assert_eq!(
+        (sampled[0].time_ns, sampled[0].target_ns),
+        (0, Params::default().target_ns)
+    );
+    for pair in sampled.windows(2) {
+        assert!(pair[0].time_ns < pair[1].time_ns);
+        let unchanged = SetPointRow {
+            time_ns: pair[1].time_ns,
+            ..pair[0]
+        };
+        assert_ne!(unchanged, pair[1]);
+    }
+    assert!(
+        run(&scenario, &Arm::dualpi2("plain", Params::default()))
+            .set_points
+            .is_empty()
+    );
 }
 
 /// One flow on a path on which half its window is less than the path holds:

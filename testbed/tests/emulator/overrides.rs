@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use l4sllm_abi::{Action, Factor, Factors, Mode, Record, Steer};
 use l4sllm_testbed::control::EngineFactory;
+use l4sllm_testbed::result::SetPointRow;
 use l4sllm_testbed::scenario::{Aqm, Arm, Control, DualPi2, FlowGroup, Latency, Scripted};
 use l4sllm_testbed::sim::Simulation;
 use l4sllm_testbed::transport::Cc;
@@ -46,6 +47,17 @@ fn a_scripted_steer_moves_the_delay_and_back() {
     );
     let overrides = run.meta.overrides;
     assert_eq!((overrides.received, overrides.applied), (1, 1));
+    // The set-points in force, at the first sample after each change.
+    let targets: Vec<(u64, u64)> = (run.set_points.iter())
+        .map(|row| (row.time_ns / S, row.target_ns / MS))
+        .collect();
+    assert_eq!(targets, [(0, 15), (10, 7), (20, 15)]);
+    let gains = |row: &SetPointRow| (row.alpha_uhz, row.beta_uhz, row.coupling_q8);
+    assert!(
+        run.set_points
+            .iter()
+            .all(|row| gains(row) == gains(&run.set_points[0]))
+    );
 }
 
 /// Decides the same on every interval.
