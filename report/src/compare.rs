@@ -1,6 +1,6 @@
 //! Which arms are compared with which, and what comes of it.
 
-use l4sllm_testbed::result::{Arm, Facts, Repetition, Statistics, Summary};
+use l4sllm_testbed::result::{Arm, ArmFacts, Facts, Repetition, Statistics, Summary};
 
 use crate::verdict::{Judgement, Quantity, Sample, Verdict, judge};
 
@@ -30,7 +30,8 @@ pub(super) const METRICS: [Metric; 7] = [
 /// Arms against baselines, those that lose most first.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Comparison<'a> {
-    /// The baselines that have run, in order.
+    /// The baselines that have run, in order, and then the arms with a rule,
+    /// which policies are compared with as well.
     pub baselines: Vec<&'a Arm>,
     pub pairs: Vec<Pair<'a>>,
 }
@@ -67,25 +68,39 @@ pub(super) enum Standing {
 
 impl<'a> Comparison<'a> {
     /// Compares the arms with a controller, or all where none has one, with
-    /// each baseline, and each baseline with those before it.
+    /// each baseline; those with a policy also with each that has a rule; and
+    /// each baseline with those before it.
     pub(super) fn of(facts: &Facts, summary: &'a Summary) -> Comparison<'a> {
         let find = |name: &String| summary.arms.iter().find(|arm| arm.name == *name);
         let baselines: Vec<&Arm> = facts.baselines.iter().filter_map(find).collect();
+        let of_facts = |arm: &Arm, is: fn(&ArmFacts) -> bool| facts.arm(&arm.name).is_some_and(is);
+        let is_controlled = |arm: &Arm| of_facts(arm, ArmFacts::is_controlled);
         let is_baseline = |arm: &Arm| baselines.iter().any(|of| of.name == arm.name);
-        let controlled = summary.arms.iter().any(|arm| arm.interval.is_some());
-        let subjects = summary
-            .arms
-            .iter()
-            .filter(|arm| !is_baseline(arm) && (arm.interval.is_some() || !controlled));
-        let against = |arm, baselines: &[&'a Arm]| -> Vec<Pair<'a>> {
-            baselines.iter().map(|of| Pair::of(arm, of)).collect()
+        let all_subjects = !summary.arms.iter().any(is_controlled);
+        let mut subjects: Vec<&Arm> = summary.arms.iter().collect();
+        subjects.retain(|arm| !is_baseline(arm) && (all_subjects || is_controlled(arm)));
+        let (rules, others): (Vec<&Arm>, Vec<&Arm>) = subjects
+            .into_iter()
+            .partition(|arm| of_facts(arm, |of| of.rule.is_some()));
+        let mut pairs = Vec::new();
+        let mut compare = |arm, with: &[&'a Arm]| {
+            pairs.extend(with.iter().map(|baseline| Pair::of(arm, baseline)));
         };
-        let mut pairs: Vec<Pair<'_>> = subjects.flat_map(|arm| against(arm, &baselines)).collect();
+        let references = [&baselines[..], &rules].concat();
+        for arm in others {
+            compare(arm, &references);
+        }
+        for arm in rules {
+            compare(arm, &baselines);
+        }
         for (index, arm) in baselines.iter().enumerate() {
-            pairs.extend(against(arm, &baselines[..index]));
+            compare(arm, &baselines[..index]);
         }
         pairs.sort_by(|a, b| b.loss().total_cmp(&a.loss()));
-        Comparison { baselines, pairs }
+        Comparison {
+            baselines: references,
+            pairs,
+        }
     }
 
     /// Whether there are verdicts at all: some pair has two repetitions.

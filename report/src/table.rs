@@ -3,7 +3,7 @@
 
 use std::fmt::Write;
 
-use l4sllm_testbed::result::{Arm, Statistics, Summary};
+use l4sllm_testbed::result::{Arm, ArmFacts, Statistics, Summary};
 
 use super::compare::{Comparison, METRICS, Metric, Pair};
 use super::data::Data;
@@ -77,7 +77,9 @@ pub(super) fn results(data: &Data) -> Table {
             };
             Cell { text, tone }
         });
-        let mut cells: Vec<Cell> = metrics.chain(counters(arm)).collect();
+        let facts = data.facts.arm(&arm.name);
+        let decides = facts.is_some_and(ArmFacts::is_controlled);
+        let mut cells: Vec<Cell> = metrics.chain(counters(arm, decides)).collect();
         // The number of drops next to their share.
         cells.insert(2, Cell::plain(count(arm.pooled.drops)));
         Row {
@@ -251,9 +253,8 @@ impl Table {
     }
 }
 
-fn counters(arm: &Arm) -> [Cell; 5] {
+fn counters(arm: &Arm, decides: bool) -> [Cell; 5] {
     let of = &arm.pooled;
-    let decides = arm.interval.is_some();
     let override_count = |value| {
         if decides {
             count(value)

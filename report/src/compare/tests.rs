@@ -1,4 +1,5 @@
 use super::*;
+use l4sllm_model::RuleFacts;
 
 /// An arm whose repetitions have these utilisations (shares) and drop shares,
 /// and a median classic delay in ms.
@@ -127,6 +128,44 @@ fn every_baseline_is_compared_with_and_the_worst_comes_first() {
         ]
     );
     assert!(comparison.is_conclusive());
+}
+
+/// Every comparison has plain, tuned, the rule and the policy, whose bar the
+/// rule is.
+#[test]
+fn the_rule_is_compared_and_policies_are_compared_with_it() {
+    let (mut facts, summary) = results(vec![
+        steady("dualpi2", None, (0.99, 0.01), 15.0),
+        steady("dualpi2-tuned", None, (0.99, 0.01), 10.0),
+        steady("adaptive", None, (0.99, 0.01), 8.0),
+        steady("l4sllm-100", Some(100), (0.99, 0.01), 9.0),
+        steady("fifo", None, (0.99, 0.01), 80.0),
+    ]);
+    facts.arms[2].rule = Some(RuleFacts {
+        name: "adaptive".to_owned(),
+        preset: "q3".to_owned(),
+        period_ns: 100_000_000,
+    });
+    let comparison = Comparison::of(&facts, &summary);
+    let mut rows: Vec<_> = comparison
+        .pairs
+        .iter()
+        .map(|pair| (pair.arm.name.as_str(), pair.baseline.name.as_str()))
+        .collect();
+    // The one loss: the policy's delay against the rule's.
+    assert_eq!(rows[0], ("l4sllm-100", "adaptive"));
+    rows.sort_unstable();
+    assert_eq!(
+        rows,
+        [
+            ("adaptive", "dualpi2"),
+            ("adaptive", "dualpi2-tuned"),
+            ("dualpi2-tuned", "dualpi2"),
+            ("l4sllm-100", "adaptive"),
+            ("l4sllm-100", "dualpi2"),
+            ("l4sllm-100", "dualpi2-tuned"),
+        ]
+    );
 }
 
 #[test]
