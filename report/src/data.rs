@@ -2,7 +2,9 @@
 
 use super::conclusion::list;
 use l4sllm_testbed::result::{Bin, Facts, Histogram, PacketRow, Recorder};
-use l4sllm_testbed::result::{ResultError, RunMeta, Series, Stored, Summary, Warning};
+use l4sllm_testbed::result::{
+    ResultError, RunMeta, Series, SetPointRow, Stored, Summary, Warning, Window,
+};
 
 /// Bins whose utilisation is a sample of its distribution, ns.
 pub(super) const UTILISATION_NS: u64 = 100_000_000;
@@ -25,12 +27,30 @@ pub(super) struct Data {
 pub(super) struct ArmData {
     /// Sojourn times of all repetitions, ns: classic, L4S.
     pub sojourn_ns: [Histogram; 2],
-    /// Utilisation of each 100 ms of all repetitions, sorted.
-    pub utilisation: Vec<f64>,
+    /// Utilisation of each 100 ms of all repetitions, percent, ascending.
+    pub utilisation_percent: Vec<f64>,
     /// The first finished repetition over time.
     pub series: Vec<Point>,
     /// Names of the flows that count in Jain's index.
     pub fair: Vec<String>,
+    /// Set-points of the first finished repetition over time; empty unless
+    /// something steers them.
+    pub set_points: Vec<SetPoint>,
+}
+
+/// Set-points in force at a time.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct SetPoint {
+    /// Since the start of the time measured, s.
+    pub time_s: f64,
+    /// Target delay, ms.
+    pub target_ms: f64,
+    /// Integral gain, Hz.
+    pub alpha_hz: f64,
+    /// Proportional gain, Hz.
+    pub beta_hz: f64,
+    /// Coupling factor k.
+    pub coupling: f64,
 }
 
 /// One bin of a series.
@@ -50,7 +70,7 @@ pub(super) type Visit<'a> = &'a mut dyn FnMut(&RunMeta, &[PacketRow]);
 
 impl Data {
     pub(super) fn load(stored: &Stored) -> Result<Data, ResultError> {
-        Data::from_runs(
+        let mut data = Data::from_runs(
             stored.facts.clone(),
             stored.summary.clone(),
             |arm, repetition, visit| {
@@ -58,7 +78,15 @@ impl Data {
                 visit(&meta, &[]);
                 stored.for_each_packets(arm, repetition, |rows| visit(&meta, rows))
             },
-        )
+        )?;
+        for (arm, own) in data.summary.arms.iter().zip(&mut data.arms) {
+            if let Some(first) = arm.repetitions.first() {
+                let rows = stored.set_points(&arm.name, first.repetition)?;
+                let window = stored.meta(&arm.name, first.repetition)?.window();
+                own.set_points = set_points(&rows, &window, data.series_ns);
+            }
+        }
+        Ok(data)
     }
 
     /// `run` shows the rows of a repetition that the summary lists.
@@ -83,7 +111,7 @@ impl Data {
                 }
                 data.add(parts, index == 0);
             }
-            data.utilisation.sort_by(f64::total_cmp);
+            data.utilisation_percent.sort_by(f64::total_cmp);
             arms.push(data);
         }
         Ok(Data {
@@ -221,8 +249,8 @@ impl ArmData {
             own.merge(new);
         }
         let bins = parts.utilisation.finish();
-        self.utilisation
-            .extend(bins.iter().map(|bin| bin.utilisation));
+        self.utilisation_percent
+            .extend(bins.iter().map(|bin| bin.utilisation * 100.0));
         if first {
             self.series = parts.series.finish().into_iter().map(point).collect();
         }
@@ -239,6 +267,27 @@ fn point(bin: Bin) -> Point {
         utilisation: bin.utilisation,
         delay_ms: [delay(&bin.sojourn_ns[0]), delay(&bin.sojourn_ns[1])],
     }
+}
+
+/// Set-points at the begin of each bin of the time measured. Of a queue whose
+/// set-points never change, none.
+fn set_points(rows: &[SetPointRow], window: &Window, width_ns: u64) -> Vec<SetPoint> {
+    if rows.len() < 2 {
+        return Vec::new();
+    }
+    let times = (window.start_ns..window.end_ns).step_by(width_ns.max(1) as usize);
+    let at = |time_ns: u64| {
+        let after = rows.partition_point(|row| row.time_ns <= time_ns);
+        let row = rows[..after].last()?;
+        Some(SetPoint {
+            time_s: (time_ns - window.start_ns) as f64 / 1e9,
+            target_ms: row.target_ns as f64 / 1e6,
+            alpha_hz: f64::from(row.alpha_uhz) / 1e6,
+            beta_hz: f64::from(row.beta_uhz) / 1e6,
+            coupling: f64::from(row.coupling_q8) / 256.0,
+        })
+    };
+    times.filter_map(at).collect()
 }
 
 /// A round width that gives about [`POINTS`] bins, but never less than 100 ms.

@@ -1,8 +1,9 @@
-//! Which figures a report has: the published ones, and what each flow got.
+//! Which figures every report has: the published ones, and what each flow got.
 
 use super::data::{ArmData, Data, Point};
 use super::figure::{
     ArmStyle, Axis, BoxPlot, CLASSIC, Figure, Key, L4S, Mark, Panel, Scale, Sign, arm_styles,
+    nearest_rank,
 };
 use super::format::number;
 use l4sllm_testbed::result::{Arm, FlowSummary, Histogram};
@@ -188,7 +189,7 @@ fn delay_cdf(data: &Data, styles: &[ArmStyle]) -> Captioned {
         columns: 2,
         panel_height: 260.0,
         name_width: 0.0,
-        legend: arm_legend(data, styles),
+        legend: arm_legend(data.summary.arms.iter().zip(styles)),
         panels: vec![panel(0), panel(1)],
     };
     let caption = format!(
@@ -244,7 +245,7 @@ fn utilisation_distribution(data: &Data, styles: &[ArmStyle]) -> Captioned {
     let plots: Vec<Option<BoxPlot>> = data
         .arms
         .iter()
-        .map(|arm| utilisation_box(&arm.utilisation))
+        .map(|arm| BoxPlot::of_sorted(&arm.utilisation_percent))
         .collect();
     let least = plots
         .iter()
@@ -257,8 +258,8 @@ fn utilisation_distribution(data: &Data, styles: &[ArmStyle]) -> Captioned {
         scale: percent_scale(least),
     };
     let lines = data.arms.iter().zip(styles).filter_map(|(arm, style)| {
-        let sorted = &arm.utilisation;
-        let at = |q: f64| Some((nearest_rank(sorted, q)? * 100.0, q));
+        let sorted = &arm.utilisation_percent;
+        let at = |q: f64| Some((nearest_rank(sorted, q)?, q));
         (!sorted.is_empty()).then(|| line((0..=CDF_POINTS).map(share).map(at), style))
     });
     let cdf = Panel {
@@ -279,7 +280,7 @@ fn utilisation_distribution(data: &Data, styles: &[ArmStyle]) -> Captioned {
         columns: 2,
         panel_height: (30.0 + 36.0 * data.arms.len() as f64).max(220.0),
         name_width: name_width(data),
-        legend: arm_legend(data, styles),
+        legend: arm_legend(data.summary.arms.iter().zip(styles)),
         panels: vec![boxes, cdf],
     };
     let caption = format!(
@@ -381,8 +382,7 @@ fn panels(data: &Data, panel: impl FnMut(&Arm, &ArmData) -> Panel) -> Vec<Panel>
     arms.map(|(arm, data)| panel(arm, data)).collect()
 }
 
-fn arm_legend(data: &Data, styles: &[ArmStyle]) -> Vec<Key> {
-    let arms = data.summary.arms.iter().zip(styles);
+pub(super) fn arm_legend<'a>(arms: impl Iterator<Item = (&'a Arm, &'a ArmStyle)>) -> Vec<Key> {
     arms.map(|(arm, style)| Key {
         label: arm.name.clone(),
         sign: Sign::Line {
@@ -430,7 +430,7 @@ fn or_note(marks: Vec<Mark>) -> Vec<Mark> {
     }
 }
 
-fn time_axis<'a>(points: impl Iterator<Item = &'a Point>) -> Axis {
+pub(super) fn time_axis<'a>(points: impl Iterator<Item = &'a Point>) -> Axis {
     let end = points.map(|point| point.time_s).fold(0.0, f64::max);
     Axis {
         label: "Time (s)".to_owned(),
@@ -488,33 +488,8 @@ pub(super) fn percent_scale(least: f64) -> Scale {
 }
 
 fn delay_box(waited: &Histogram) -> Option<BoxPlot> {
-    let at = |q| waited.quantile(q).map(|ns| ns as f64 / 1e6);
-    Some(BoxPlot {
-        p1: at(0.01)?,
-        p25: at(0.25)?,
-        p50: at(0.5)?,
-        p75: at(0.75)?,
-        p99: at(0.99)?,
-        mean: waited.mean()? / 1e6,
-    })
-}
-
-fn utilisation_box(sorted: &[f64]) -> Option<BoxPlot> {
-    let at = |q| nearest_rank(sorted, q).map(|share| share * 100.0);
-    let mean = sorted.iter().sum::<f64>() / sorted.len() as f64 * 100.0;
-    Some(BoxPlot {
-        p1: at(0.01)?,
-        p25: at(0.25)?,
-        p50: at(0.5)?,
-        p75: at(0.75)?,
-        p99: at(0.99)?,
-        mean,
-    })
-}
-
-fn nearest_rank(sorted: &[f64], q: f64) -> Option<f64> {
-    let rank = (q * sorted.len() as f64).ceil() as usize;
-    sorted.get(rank.saturating_sub(1)).copied()
+    let ms = |share| waited.quantile(share).map(|ns| ns as f64 / 1e6);
+    BoxPlot::new(ms, waited.mean().map(|ns| ns / 1e6))
 }
 
 fn share(index: usize) -> f64 {
@@ -536,7 +511,7 @@ fn repetitions(data: &Data) -> String {
     }
 }
 
-fn first_repetition(data: &Data) -> &'static str {
+pub(super) fn first_repetition(data: &Data) -> &'static str {
     let single = data
         .summary
         .arms

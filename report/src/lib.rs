@@ -11,6 +11,7 @@ mod figures;
 mod format;
 mod learning;
 mod page;
+mod set_points;
 mod suite;
 mod table;
 pub mod verdict;
@@ -27,6 +28,7 @@ use data::Data;
 use figures::{Captioned, figures};
 use l4sllm_testbed::result::{Arm, PolicyFacts, ResultError, Stored, Warning, write_atomically};
 use page::{Section, page, slug};
+use set_points::set_points;
 use verdict::DEFINITION;
 
 pub use learning::{
@@ -181,7 +183,8 @@ fn load(dir: &Path) -> Result<Data, ReportError> {
 
 /// Draws the figures of a result into its directory.
 fn draw(data: &Data, dir: &Path) -> Result<Vec<(String, Captioned)>, ReportError> {
-    save_figures(figures(data), &slug(&data.facts.scenario), dir)
+    let all = figures(data).into_iter().chain(set_points(data));
+    save_figures(all, &slug(&data.facts.scenario), dir)
 }
 
 /// Writes `figures/*.svg`, and `*.png` with the feature `png`; returns each as

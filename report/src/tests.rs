@@ -2,8 +2,9 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use super::*;
+use data::SetPoint;
 use l4sllm_testbed::result::fixture::{Shape, facts, run};
-use l4sllm_testbed::result::{Facts, ResultDir, Run};
+use l4sllm_testbed::result::{Facts, ResultDir, Run, SetPointRow};
 
 const ARMS: [(&str, Option<u32>); 3] = [
     ("dualpi2", None),
@@ -109,6 +110,50 @@ fn the_same_result_gives_the_same_bytes() {
     for (a, b) in first.iter().zip(&second) {
         assert!(a == b, "{:?} differs", a.0);
     }
+}
+
+/// Steps from the base to 5 ms at 2 s, and on to 6 ms at 3 s.
+#[test]
+fn set_points_are_drawn_where_something_steers() {
+    let base = SetPointRow {
+        time_ns: 0,
+        target_ns: 15_000_000,
+        tupdate_ns: 16_000_000,
+        alpha_uhz: 160_000,
+        beta_uhz: 3_200_000,
+        coupling_q8: 512,
+    };
+    let steered = |seconds: u64, target_ns| SetPointRow {
+        time_ns: seconds * 1_000_000_000,
+        target_ns,
+        ..base
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let out = ResultDir::create(dir.path(), facts(&ARMS, 1), false).unwrap();
+    for (index, (name, interval)) in ARMS.iter().enumerate() {
+        let mut run = made(index, 0);
+        if interval.is_some() {
+            run.set_points = vec![base, steered(2, 5_000_000), steered(3, 6_000_000)];
+        }
+        out.add(name, 0, &run).unwrap();
+    }
+    let data = load(dir.path()).unwrap();
+    let start_s = made(2, 0).meta.start_ns as f64 / 1e9;
+    let steering = &data.arms[2].set_points;
+    for (since_s, target_ms) in [(1.9, 15.0), (2.1, 5.0), (2.9, 5.0), (3.1, 6.0)] {
+        let before = |of: &&SetPoint| of.time_s + start_s <= since_s;
+        let found = steering.iter().rev().find(before).unwrap();
+        assert_eq!(found.target_ms, target_ms, "at {since_s} s");
+    }
+    assert!(data.arms[0].set_points.is_empty());
+
+    let page = read(render(dir.path()).unwrap().page);
+    assert!(dir.path().join("figures/set-points-time.svg").exists());
+    assert!(page.contains("Target delay (ms)") && page.contains("set-points over time"));
+    // One that was sampled and never moved is not drawn.
+    let still = tempfile::tempdir().unwrap();
+    fill(still.path(), facts(&ARMS, 1));
+    assert!(set_points(&load(still.path()).unwrap()).is_none());
 }
 
 #[test]

@@ -4,12 +4,14 @@
 //! panels (never over data), units on every axis, colours that people with
 //! any colour vision can tell apart and that differ in grey as well.
 
+mod box_plot;
 mod colour;
 #[cfg(feature = "png")]
 mod png;
 mod scale;
 mod svg;
 
+pub(crate) use box_plot::{BoxPlot, nearest_rank};
 pub(crate) use colour::{ArmStyle, CLASSIC, INK, L4S, MUTED, arm_styles, series_styles};
 #[cfg(feature = "png")]
 pub(crate) use png::png;
@@ -127,23 +129,6 @@ pub(crate) enum Mark {
     Upright { value: f64 },
     /// Words in place of data.
     Note { text: String },
-}
-
-/// Five quantiles and the mean.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) struct BoxPlot {
-    /// Lower whisker: 1st percentile.
-    pub p1: f64,
-    /// Box from the 25th percentile
-    pub p25: f64,
-    /// over the median
-    pub p50: f64,
-    /// to the 75th.
-    pub p75: f64,
-    /// Upper whisker: 99th percentile.
-    pub p99: f64,
-    /// A dot.
-    pub mean: f64,
 }
 
 impl Figure {

@@ -44,7 +44,7 @@ pub(super) fn figures(judged: &Judged) -> Vec<Captioned> {
                 Some(Mark::Box {
                     at: at as f64,
                     half_height: 0.3,
-                    of: box_plot(&ratios(arm, family))?,
+                    of: BoxPlot::of_sorted(&ratios(arm, family))?,
                     colour: CLASSIC,
                 })
             });
@@ -80,20 +80,4 @@ pub(super) fn figures(judged: &Judged) -> Vec<Captioned> {
         figure,
         caption: caption.to_owned(),
     }]
-}
-
-/// Quantiles by nearest rank.
-fn box_plot(sorted: &[f64]) -> Option<BoxPlot> {
-    let at = |q: f64| {
-        let rank = (q * sorted.len() as f64).ceil().max(1.0) as usize;
-        sorted.get(rank - 1).copied()
-    };
-    Some(BoxPlot {
-        p1: at(0.01)?,
-        p25: at(0.25)?,
-        p50: at(0.5)?,
-        p75: at(0.75)?,
-        p99: at(0.99)?,
-        mean: sorted.iter().sum::<f64>() / sorted.len() as f64,
-    })
 }
