@@ -2,29 +2,34 @@
 
 use std::io::IsTerminal;
 use std::num::NonZeroU32;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use anyhow::Context;
 use clap::{Args, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
+use l4sllm_model::text::shown;
 use l4sllm_report::{SuiteFacts, render_suite};
-use l4sllm_testbed::scenario::Control;
 use l4sllm_testbed::scenario::curriculum::Part;
-use l4sllm_testbed::suite::{self, Options, Progress, Protocol, Suite};
+use l4sllm_testbed::scenario::{Control, DualPi2};
+use l4sllm_testbed::suite::{self, CELLS_FILE, Options, Progress, Protocol, Suite};
 
 use crate::engine::EngineArgs;
 use crate::output::{Done, errln, print};
 use crate::threads::threads;
 
-/// Judge a policy on families of conditions, against plain and tuned DualPI2.
+/// Judge a policy on families of conditions, against plain and tuned DualPI2
+/// and the adaptive rule.
 ///
-/// Each condition is run under all arms with the same draws, and under tuned
-/// DualPI2 with other draws, for the noise. Prints one table; DIR gets
-/// suite.json, report.html and cells.jsonl. The same command resumes what was
-/// interrupted; a finished cell is used again only where its network, traffic,
-/// arm, policy and program are the same.
+/// Each condition (a network and its traffic) is run under every arm with the
+/// same random draws. One more arm, tuned DualPI2 with other draws, shows what
+/// chance alone does. Prints one table; the --out directory gets report.html,
+/// suite.json (all numbers) and cells.jsonl (every finished run).
+///
+/// The same command resumes an interrupted suite. A finished run is used again
+/// where network, traffic, arm, policy and program are the same, whatever the
+/// other options are.
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
 Examples:
@@ -33,57 +38,70 @@ Examples:
   l4sllm suite --quick
   l4sllm suite --policy my-policy --oracle --out out/oracle")]
 pub struct SuiteArgs {
-    /// The policy that is judged [default: none, baselines only].
+    /// The policy to judge [default: none, only the other arms].
     #[arg(long, value_name = "DIR")]
     policy: Option<PathBuf>,
-    /// Where the results go.
+    /// Directory for the results.
     #[arg(long, value_name = "DIR", default_value = "out/suite")]
     out: PathBuf,
-    /// Only these families, separated by commas [default: all].
+    /// Families to run, separated by commas [default: all].
     #[arg(long, value_name = "A,B", value_delimiter = ',')]
     families: Vec<String>,
-    /// One condition of each family, short: to see that it runs.
+    /// Run one condition of each family for a short time, to see that
+    /// everything works. Judges nothing.
     #[arg(long)]
     quick: bool,
-    /// Conditions that are judged on, or those that policies may be trained
-    /// on; their ranges are disjoint.
+    /// Run the conditions to judge on, or those that policies may be trained
+    /// on. Their ranges are disjoint.
     #[arg(long, value_enum, default_value_t = Which::Test)]
     part: Which,
-    /// Also run a grid of fixed settings; compare with the best of each
-    /// condition. Takes about six times as long.
+    /// Also run 21 fixed settings, and compare with the best one of each
+    /// condition. Takes about five times as long; needs two repetitions.
     #[arg(long)]
     oracle: bool,
-    /// Repetitions of each arm [default: the suite's, 6].
+    /// Repetitions of each arm in each condition [default: 6, from suite.toml].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
     repetitions: Option<u32>,
-    /// Virtual seconds that are measured after the warm-up [default: the
-    /// suite's, 60].
+    /// Virtual seconds to measure after the warm-up [default: 60, from
+    /// suite.toml].
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=3600))]
     seconds: Option<u64>,
-    /// Conditions of each family at the most [default: all].
+    /// Most conditions of each family [default: all].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
     conditions: Option<u32>,
-    /// Seed of all draws.
+    /// Seed of all random draws.
     #[arg(long, value_name = "S", default_value_t = 1)]
     seed: u64,
     /// Records between two decisions of the policy.
-    #[arg(long, value_name = "N", default_value = "100", value_parser = clap::value_parser!(NonZeroU32))]
+    #[arg(long, value_name = "N", default_value = "100", value_parser = interval)]
     interval: NonZeroU32,
-    /// Where suite.toml and its families are.
-    #[arg(long, value_name = "DIR", default_value = "scenarios/suite")]
+    /// Directory of suite.toml and its families.
+    #[arg(long, value_name = "DIR", default_value = SUITE)]
     suite: PathBuf,
-    /// Cells at the same time, at most 1024; 0: one a core.
+    /// Runs at the same time, 0 to 1024; 0: one per core.
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = threads)]
     threads: usize,
     #[command(flatten)]
     engine: EngineArgs,
 }
 
+/// Where the repository has its suite.
+const SUITE: &str = "scenarios/suite";
+
 /// A part of the conditions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Which {
     Training,
     Test,
+}
+
+/// Parses the records between two decisions; the ring holds twice as many.
+fn interval(text: &str) -> Result<NonZeroU32, String> {
+    let most = DualPi2::default().ring_records / 2;
+    text.parse()
+        .ok()
+        .filter(|records: &NonZeroU32| records.get() <= most)
+        .ok_or_else(|| format!("expected 1 to {most} records"))
 }
 
 /// Runs, judges, prints the table and where the page is.
@@ -97,6 +115,11 @@ pub fn run(args: &SuiteArgs, cancel: &AtomicBool) -> anyhow::Result<Done> {
     )?;
     suite.select(&args.families)?;
     let protocol = args.protocol(&suite);
+    anyhow::ensure!(
+        !args.oracle || protocol.repetitions >= 2,
+        "--oracle needs at least 2 repetitions: it chooses a setting on one half of them and judges \
+         it on the other"
+    );
     let control = args
         .policy
         .as_ref()
@@ -118,14 +141,22 @@ pub fn run(args: &SuiteArgs, cancel: &AtomicBool) -> anyhow::Result<Done> {
         },
     )?;
     bar.finish();
+    if outcome.unused > 0 {
+        errln!(
+            "suite: {} runs in {} have other options, or another policy or program; they are not used",
+            outcome.unused,
+            shown(&args.out.join(CELLS_FILE))
+        );
+    }
     let facts = SuiteFacts {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         description: suite.description.clone(),
         part: part.name().to_owned(),
         seed: args.seed,
         protocol,
+        quick: args.quick,
         interval: policy.is_some().then(|| args.interval.get()),
-        command: args.command(&protocol),
+        command: args.command(),
         policy,
     };
     let report = render_suite(&outcome, &facts, &args.out)?;
@@ -152,8 +183,11 @@ impl SuiteArgs {
     }
 
     /// The command that gives the same numbers.
-    fn command(&self, protocol: &Protocol) -> String {
+    fn command(&self) -> String {
         let mut line = "l4sllm suite".to_owned();
+        if self.suite != Path::new(SUITE) {
+            line += &format!(" --suite {}", self.suite.display());
+        }
         if let Some(policy) = &self.policy {
             line += &format!(
                 " --policy {} --interval {}",
@@ -172,15 +206,16 @@ impl SuiteArgs {
                 line += option;
             }
         }
-        if let Some(conditions) = self.conditions {
-            line += &format!(" --conditions {conditions}");
+        let numbers = [
+            ("conditions", self.conditions.map(u64::from)),
+            ("repetitions", self.repetitions.map(u64::from)),
+            ("seconds", self.seconds),
+            ("seed", Some(self.seed)),
+        ];
+        for (option, number) in numbers {
+            line += &number.map_or(String::new(), |number| format!(" --{option} {number}"));
         }
-        line + &format!(
-            " \\\n    --repetitions {} --seconds {} --seed {} --out DIR",
-            protocol.repetitions,
-            protocol.measured_ns as f64 / 1e9,
-            self.seed
-        )
+        line + " --out DIR"
     }
 }
 
@@ -206,7 +241,7 @@ impl Bar {
         self.bar.set_length(progress.total);
         self.bar.set_position(progress.done);
         let (cells, all) = (progress.cells, progress.all_cells);
-        self.bar.set_message(format!("{cells}/{all} cells"));
+        self.bar.set_message(format!("{cells}/{all} runs"));
     }
 
     fn finish(&self) {

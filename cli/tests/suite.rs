@@ -11,51 +11,18 @@ use std::time::{Duration, Instant};
 
 use common::{done, l4sllm, refused, root, text};
 
-const SUITE: &str = r#"
-description = "One small family"
+/// Two small families of two conditions each.
+const SMALL: &str = "testbed/tests/suite";
 
-[protocol]
-repetitions = 4
-measured = "2 s"
+/// Of the small suite's default arms in 3 repetitions.
+const CELLS: usize = 60;
 
-[quick]
-conditions = 1
-repetitions = 1
-measured = "100 ms"
-
-[[family]]
-curriculum = "slow.toml"
-"#;
-
-const SLOW: &str = r#"
-name = "slow"
-description = "Few packets"
-conditions = 3
-duration = "3 s"
-warmup = "500 ms"
-rtt = { log_uniform = ["5 ms", "40 ms"] }
-rtt_jitter = 0.03
-
-[bottleneck]
-rate = { log_uniform = ["5 Mbit/s", "20 Mbit/s"] }
-
-[[flow]]
-cc = "cubic"
-count = { choice = [1, 2] }
-
-[[flow]]
-cc = "prague"
-"#;
-
-/// A directory with a small suite.
+/// A directory for results of the small suite.
 struct Place(tempfile::TempDir);
 
 impl Place {
     fn new() -> Place {
-        let place = Place(tempfile::tempdir().unwrap());
-        fs::write(place.path("suite.toml"), SUITE).unwrap();
-        fs::write(place.path("slow.toml"), SLOW).unwrap();
-        place
+        Place(tempfile::tempdir().unwrap())
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -64,15 +31,16 @@ impl Place {
 
     /// The command line that judges the shipped policy on it.
     fn line(&self, out: &str) -> Vec<String> {
-        let (suite, out) = (self.0.path(), self.path(out));
         [
             "suite",
             "--policy",
             "policies/default",
             "--suite",
-            text(suite),
+            SMALL,
+            "--repetitions",
+            "3",
             "--out",
-            text(&out),
+            text(&self.path(out)),
         ]
         .map(str::to_owned)
         .to_vec()
@@ -119,9 +87,46 @@ fn a_reduced_suite_judges_every_family() {
             assert!(decides || applied == 0.0, "{name}: {applied}");
         }
     }
+    assert!(said.starts_with("Not a judgement: "), "{said}");
     assert!(said.contains("Noise: against itself"), "{said}");
     let page = fs::read_to_string(dir.path().join("report.html")).unwrap();
     assert!(page.contains("<h2 id=\"s-wifi\">") && page.contains("bias-10"));
+}
+
+/// Every comparison has plain, tuned, the rule and the policy. The rule takes
+/// less delay than plain and keeps, on average, the better of plain's and
+/// tuned's utilisation, which tuned does not.
+#[test]
+fn the_rule_keeps_utilisation_at_less_delay_than_plain() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut line = vec!["suite", "--policy", "policies/default"];
+    line.extend(["--families", "stationary", "--conditions", "3"]);
+    line.extend(["--repetitions", "3", "--seconds", "20"]);
+    line.extend(["--out", text(dir.path())]);
+    let said = done(&line);
+    assert!(said.starts_with("Family "), "{said}");
+    let json = fs::read(dir.path().join("suite.json")).unwrap();
+    let json: serde_json::Value = serde_json::from_slice(&json).unwrap();
+    let arms = json["all"].as_array().unwrap();
+    let names: Vec<&str> = arms.iter().map(|of| of["arm"].as_str().unwrap()).collect();
+    assert_eq!(
+        names,
+        ["tuned", "plain", "adaptive", "policy", "tuned-again"]
+    );
+    let [tuned, plain, adaptive] = [&arms[0], &arms[1], &arms[2]];
+    let delay = |of: &serde_json::Value| of["classic_delay"]["mean"]["mean"].as_f64().unwrap();
+    assert!(
+        delay(adaptive) < 0.95 * delay(plain),
+        "{} of plain's {}",
+        delay(adaptive),
+        delay(plain)
+    );
+    let points = |of: &serde_json::Value, what: &str| of["utilisation"][what].as_f64().unwrap();
+    assert!(
+        points(adaptive, "mean") > -1.0 && points(adaptive, "worst") > -3.0,
+        "{adaptive:#}"
+    );
+    assert!(points(tuned, "mean") < -1.0, "the bar tells them apart");
 }
 
 #[test]
@@ -147,23 +152,66 @@ fn a_killed_suite_resumes_to_the_same_results() {
         child.kill().unwrap();
         assert!(!child.wait().unwrap().success());
     }
-    assert!(finished(&cells) < 60);
+    assert!(finished(&cells) < CELLS);
     done(&strs(&torn));
     let results = |out: &str| fs::read(place.path(out).join("suite.json")).unwrap();
     assert_eq!(results("torn"), results("whole"));
-    assert_eq!(finished(&cells), 60);
+    assert_eq!(finished(&cells), CELLS);
     // Nothing is run again.
     done(&strs(&torn));
-    assert_eq!(finished(&cells), 60);
+    assert_eq!(finished(&cells), CELLS);
+    // Other options run what is missing, and leave the rest alone.
+    let mut other = torn.clone();
+    other.extend(["--seed", "2", "--conditions", "1", "--repetitions", "1"].map(str::to_owned));
+    let other: Vec<String> = without_first(&other, "--repetitions");
+    let (code, _, error) = l4sllm(&strs(&other));
+    assert_eq!(code, Some(0), "{error}");
+    assert!(error.contains("60 runs in "), "{error}");
+    assert_eq!(finished(&cells), CELLS + 10);
+    done(&strs(&torn));
+    assert_eq!(results("torn"), results("whole"));
+}
+
+/// A command line without the first of two occurrences of an option.
+fn without_first(line: &[String], option: &str) -> Vec<String> {
+    let at = line.iter().position(|word| word == option).unwrap();
+    [&line[..at], &line[at + 2..]].concat()
+}
+
+/// A disk that is full, by a limit on the size of files: what was finished
+/// stays, and the suite continues from it.
+#[cfg(unix)]
+#[test]
+fn a_full_disk_is_named_and_the_suite_resumes() {
+    let place = Place::new();
+    let line = place.line("out");
+    let limited = "trap '' XFSZ; ulimit -f 2; exec \"$0\" \"$@\"";
+    let output = Command::new("sh")
+        .args(["-c", limited, env!("CARGO_BIN_EXE_l4sllm")])
+        .args(&line)
+        .current_dir(root())
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        error.contains("cannot write ") && error.contains("cells.jsonl"),
+        "{error}"
+    );
+    let cells = place.path("out").join("cells.jsonl");
+    let before = finished(&cells);
+    assert!((1..CELLS).contains(&before), "{before}");
+    done(&strs(&line));
+    assert_eq!(finished(&cells), CELLS);
 }
 
 #[test]
 fn the_oracle_is_printed_next_to_the_arms() {
     let place = Place::new();
     let mut line = place.line("oracle");
-    line.extend(["--oracle", "--conditions", "1", "--seconds", "1"].map(str::to_owned));
+    line.extend(["--oracle", "--families", "slow", "--conditions", "1"].map(str::to_owned));
     let said = done(&strs(&line));
-    assert!(said.lines().next().unwrap().contains("Oracle"), "{said}");
+    assert!(said.contains("Oracle"), "{said}");
     let json = fs::read(place.path("oracle").join("suite.json")).unwrap();
     let json: serde_json::Value = serde_json::from_slice(&json).unwrap();
     let condition = &json["families"][0]["conditions"][0];
@@ -174,18 +222,27 @@ fn the_oracle_is_printed_next_to_the_arms() {
 #[test]
 fn what_cannot_be_run_is_named() {
     let place = Place::new();
-    let dir = place.0.path();
     let out = place.path("out");
-    let line = ["suite", "--suite", text(dir), "--out", text(&out)];
+    let line = ["suite", "--suite", SMALL, "--out", text(&out)];
     let said = refused(&[&line[..], &["--families", "fast"]].concat());
     assert!(
-        said.contains("there is no family `fast`; there are slow"),
+        said.contains("there is no family `fast`; there are slow, steps"),
         "{said}"
     );
     let said = refused(&[&line[..], &["--policy", "policies/none"]].concat());
     assert!(said.contains("policies/none"), "{said}");
-    let (code, _, _) = l4sllm(&[&line[..], &["--repetitions", "0"]].concat());
-    assert_eq!(code, Some(2));
+    let wrong = |option: &str, value: &str| {
+        let (code, _, error) = l4sllm(&[&line[..], &[option, value]].concat());
+        assert_eq!(code, Some(2));
+        error
+    };
+    assert!(wrong("--repetitions", "0").contains("1..=1000"));
+    assert!(wrong("--interval", "0").contains("expected 1 to 2048 records"));
+    let said = refused(&[&line[..], &["--oracle", "--repetitions", "1"]].concat());
+    assert!(
+        said.contains("--oracle needs at least 2 repetitions"),
+        "{said}"
+    );
     let said = refused(&["suite", "--suite", "scenarios/published"]);
     assert!(
         said.contains("suite.toml") && said.contains("--suite"),

@@ -45,6 +45,12 @@ pub(super) fn count(value: u64) -> String {
     out
 }
 
+/// `1 family`, `13 families`.
+pub(super) fn counted(count: usize, one: &str, several: &str) -> String {
+    let word = if count == 1 { one } else { several };
+    format!("{count} {word}")
+}
+
 /// Up to two decimals, none that say nothing: 10, 6.67.
 pub(super) fn plain(value: f64) -> String {
     ((value * 100.0).round() / 100.0).to_string()

@@ -9,7 +9,7 @@ use super::conclusion::{Headline, conclusions, list};
 use super::data::Data;
 use super::figure::escape;
 use super::figures::Captioned;
-use super::format::{plain, rate};
+use super::format::{counted, plain, rate};
 use super::table::{Table, Tone, differences, results};
 use crate::verdict::DEFINITION;
 use l4sllm_testbed::result::Floor;
@@ -45,7 +45,7 @@ pub(super) fn page(title: &str, sections: &[Section<'_>], missing: &[String]) ->
             }
         }
     }
-    document(title, &body)
+    document(title, &with_paper(&body))
 }
 
 /// Says which scenarios of an interrupted run have no result, if any.
@@ -53,22 +53,24 @@ pub(super) fn not_started(missing: &[String]) -> Option<String> {
     (!missing.is_empty()).then(|| format!("Not started: {}.\n", list(missing)))
 }
 
-/// A page around `body`: one file, nothing fetched, no script. A page that
-/// mentions published work names it first.
-pub(super) fn document(title: &str, body: &str) -> String {
-    let cites = body.to_lowercase().contains("published");
-    let paper = match cites {
+/// Names the paper ([`PAPER`]) ahead of a `body` that calls it published.
+pub(super) fn with_paper(body: &str) -> String {
+    match body.to_lowercase().contains("published") {
         true => format!(
-            "<p class=\"key\">Published work on this page: {}.</p>\n",
+            "<p class=\"key\">Published work on this page: {}.</p>\n{body}",
             escape(PAPER)
         ),
-        false => String::new(),
-    };
+        false => body.to_owned(),
+    }
+}
+
+/// A page around `body`: one file, nothing fetched, no script.
+pub(super) fn document(title: &str, body: &str) -> String {
     format!(
         "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
          <title>l4sllm: {title}</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n\
-         <h1>l4sllm: {title}</h1>\n{paper}{body}</body>\n</html>\n",
+         <h1>l4sllm: {title}</h1>\n{body}</body>\n</html>\n",
         title = escape(title)
     )
 }
@@ -249,14 +251,12 @@ fn key() -> String {
 
 fn what_was_run(data: &Data) -> String {
     let facts = &data.facts;
-    let plural =
-        |count: usize, word: &str| format!("{count} {word}{}", if count == 1 { "" } else { "s" });
     format!(
         "<p class=\"lead\">{}</p>\n<p class=\"lead\">{}, {} of {} s virtual time each, seed {}, \
          l4sllm {}.</p>\n",
         escape(&facts.description),
-        plural(facts.arms.len(), "arm"),
-        plural(facts.repetitions as usize, "repetition"),
+        counted(facts.arms.len(), "arm", "arms"),
+        counted(facts.repetitions as usize, "repetition", "repetitions"),
         plain(facts.duration_ns as f64 / 1e9),
         facts.seed,
         escape(&facts.version),

@@ -9,7 +9,7 @@ use super::training::Training;
 use crate::figure::escape;
 use crate::figures::Captioned;
 use crate::format::{bytes, count, number, plain, quantity, seconds};
-use crate::page::{document, html_table};
+use crate::page::{document, html_table, with_paper};
 use crate::table::{Cell, NOTHING, Row, Table, Tone};
 
 /// Points above the majority's share that are worth a word, %.
@@ -82,7 +82,7 @@ impl Shown<'_> {
             "<h3>How to draw it again</h3>\n<pre>l4sllm report {} --out DIR</pre>",
             escape(&sources.join(" "))
         );
-        document(self.title, &body)
+        document(self.title, &with_paper(&body))
     }
 
     /// The tables for a terminal, and what they mean.

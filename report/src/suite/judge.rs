@@ -6,13 +6,16 @@
 //! that ratios become geometric means; its interval is over conditions. Both
 //! intervals are Student's t at 95 % ([`crate::verdict`]).
 
+use l4sllm_testbed::published::Source;
 use l4sllm_testbed::suite::{
     ConditionOutcome, FamilyOutcome, Measures, Outcome, PLAIN, TUNED, TUNED_AGAIN,
 };
 use serde::Serialize;
 
 use super::oracle::{self, Choice};
-use super::paired::{JAIN_KEPT, Ratio, UTILISATION_KEPT, differences, log_ratio, mean};
+use super::paired::{
+    JAIN_KEPT, Ratio, UTILISATION_KEPT, differences, log_ratio, mean, mean_with_interval,
+};
 use crate::verdict::{Interval, Quantity, Verdict, verdict};
 
 /// A suite, judged.
@@ -31,6 +34,11 @@ pub struct Family {
     pub name: String,
     /// One sentence on what it is.
     pub description: String,
+    /// Rates and round-trip times of what was run.
+    pub drawn: String,
+    /// Where published numbers come from.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub sources: Vec<Source>,
     /// Each arm over its conditions.
     pub summaries: Vec<Summary>,
     /// Its conditions.
@@ -225,6 +233,8 @@ fn family(of: &FamilyOutcome) -> Family {
     Family {
         name: of.name.clone(),
         description: of.description.clone(),
+        drawn: of.drawn.clone(),
+        sources: of.sources.clone(),
         summaries: summaries(&conditions.iter().collect::<Vec<_>>()),
         conditions,
     }
@@ -264,14 +274,14 @@ fn arm(
         means: Means::of(&own.repetitions),
         ratios: Ratios {
             classic_delay: ratio(Measures::classic_delay_ms),
-            classic_mean: ratio(|m| m.classic_mean_ms),
-            classic_p50: ratio(|m| m.classic_p50_ms),
-            classic_p99: ratio(|m| m.classic_p99_ms),
-            l4s_p99: ratio(|m| m.l4s_p99_ms),
+            classic_mean: ratio(|m| m.outcome.classic_mean_ms),
+            classic_p50: ratio(|m| m.outcome.classic_p50_ms),
+            classic_p99: ratio(|m| m.outcome.classic_p99_ms),
+            l4s_p99: ratio(|m| m.outcome.l4s_p99_ms),
             completion_mean: ratio(|m| Some(m.completions?.mean_ms)),
         },
         utilisation: utilisation(condition, own),
-        jain_difference: differences(&own.repetitions, reference, |m| m.jain)
+        jain_difference: differences(&own.repetitions, reference, |m| m.outcome.jain)
             .map(|interval| interval.mean),
         to_oracle: choice.and_then(|choice| choice.judge(condition, own)),
         figures: figures
@@ -294,7 +304,7 @@ fn utilisation(
         true => &[TUNED],
         false => &[TUNED, PLAIN],
     };
-    let of = |m: &Measures| Some(m.utilisation * 100.0);
+    let of = |m: &Measures| Some(m.outcome.utilisation * 100.0);
     let references = names.iter().filter_map(|name| condition.arm(name));
     let (best, reference) = references
         .filter_map(|arm| Some((mean(&arm.repetitions, of)?, arm)))
@@ -373,7 +383,7 @@ fn delay_verdict(own: &[Own<'_>], noise: Option<Interval>) -> Verdict {
 
 fn log_interval(own: &[Own<'_>], of: fn(&Arm) -> Option<Ratio>) -> Option<Interval> {
     let ratios = own.iter().filter_map(|(_, arm)| of(arm));
-    Interval::of(&ratios.map(|ratio| ratio.mean.ln()).collect::<Vec<_>>())
+    mean_with_interval(&ratios.map(|ratio| ratio.mean.ln()).collect::<Vec<_>>())
 }
 
 /// The greatest loss over conditions, in units of a severe one.
@@ -426,15 +436,15 @@ impl Means {
     fn of(repetitions: &[Option<Measures>]) -> Means {
         let of = |of: Of| mean(repetitions, of);
         Means {
-            utilisation: of(|m| Some(m.utilisation)),
-            classic_mean_ms: of(|m| m.classic_mean_ms),
-            classic_p50_ms: of(|m| m.classic_p50_ms),
-            classic_p99_ms: of(|m| m.classic_p99_ms),
+            utilisation: of(|m| Some(m.outcome.utilisation)),
+            classic_mean_ms: of(|m| m.outcome.classic_mean_ms),
+            classic_p50_ms: of(|m| m.outcome.classic_p50_ms),
+            classic_p99_ms: of(|m| m.outcome.classic_p99_ms),
             classic_delay_ms: of(Measures::classic_delay_ms),
-            l4s_mean_ms: of(|m| m.l4s_mean_ms),
-            l4s_p99_ms: of(|m| m.l4s_p99_ms),
-            jain: of(|m| m.jain),
-            drop_share: of(|m| m.drop_share),
+            l4s_mean_ms: of(|m| m.outcome.l4s_mean_ms),
+            l4s_p99_ms: of(|m| m.outcome.l4s_p99_ms),
+            jain: of(|m| m.outcome.jain),
+            drop_share: of(|m| m.outcome.drop_share),
             completion_mean_ms: of(|m| Some(m.completions?.mean_ms)),
             completion_p99_ms: of(|m| Some(m.completions?.p99_ms)),
             overrides_applied: of(|m| Some(m.overrides_applied as f64)),

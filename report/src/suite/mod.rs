@@ -2,6 +2,7 @@
 
 mod figure;
 mod judge;
+mod legend;
 mod oracle;
 mod page;
 mod paired;
@@ -19,6 +20,8 @@ use l4sllm_testbed::suite::{Outcome, Protocol};
 use serde::Serialize;
 
 use super::{PAGE, Report, ReportError, save_figures, wrapped};
+use crate::format::{counted, plain};
+use paired::LEAST_VALUES;
 
 /// File name of the results.
 pub const SUITE_FILE: &str = "suite.json";
@@ -36,6 +39,8 @@ pub struct Facts {
     pub seed: u64,
     /// How much of each family was run.
     pub protocol: Protocol,
+    /// Whether it is the reduced suite, which judges nothing.
+    pub quick: bool,
     /// The policy that was judged.
     pub policy: Option<PolicyFacts>,
     /// Records between two of its decisions.
@@ -62,6 +67,7 @@ struct File<'a> {
 /// [`ReportError`] where a file cannot be written.
 pub fn render_suite(outcome: &Outcome, facts: &Facts, out: &Path) -> Result<Report, ReportError> {
     let judged = judge(outcome);
+    let legend = legend::legend(&judged);
     let failed = |source| ReportError::Result {
         path: out.to_owned(),
         source,
@@ -69,7 +75,7 @@ pub fn render_suite(outcome: &Outcome, facts: &Facts, out: &Path) -> Result<Repo
     let file = File {
         facts,
         complete: outcome.complete,
-        definition: table::definition(),
+        definition: legend::sentence(&legend),
         judged: &judged,
     };
     let mut json =
@@ -78,24 +84,63 @@ pub fn render_suite(outcome: &Outcome, facts: &Facts, out: &Path) -> Result<Repo
     write_atomically(&out.join(SUITE_FILE), &json).map_err(failed)?;
     let figures = save_figures(figure::figures(&judged), "suite", out)?;
     let path = out.join(PAGE);
-    let page = page::page(&judged, facts, outcome.complete, &figures);
+    let page = page::page(&judged, facts, &legend, outcome.complete, &figures);
     write_atomically(&path, page.as_bytes()).map_err(failed)?;
-    let partial = match outcome.complete {
-        true => String::new(),
-        false => "partial: some cells are not finished; the same command continues\n".to_owned(),
-    };
+    let cautions: String = cautions(facts, outcome.complete)
+        .iter()
+        .map(|caution| wrapped(&format!("{}: {}", caution.what, caution.why), 80) + "\n")
+        .collect();
     let published = table::published(&judged).map_or(String::new(), |table| {
-        format!("\nPublished, and ours next to it\n{}", table.text())
+        let titles = table::titles(&judged);
+        format!(
+            "\n{}{}",
+            wrapped(&format!("Published by {titles}, and ours next to it"), 80),
+            table.text()
+        )
     });
     Ok(Report {
         page: path,
         text: format!(
-            "{partial}{}{published}\n{}",
+            "{cautions}{}\n{}\n{}{published}",
             table::compact(&table::families(&judged)),
-            wrapped(
-                &format!("{} {}", table::definition(), table::noise(&judged)),
-                80
-            ),
+            wrapped(&table::noise(&judged), 80),
+            legend::text(&legend),
         ),
     })
+}
+
+/// Why the numbers say less than those of a whole suite.
+struct Caution {
+    what: &'static str,
+    why: String,
+}
+
+fn cautions(facts: &Facts, complete: bool) -> Vec<Caution> {
+    let mut cautions = Vec::new();
+    if facts.quick {
+        cautions.push(Caution {
+            what: "Not a judgement",
+            why: format!(
+                "--quick runs little of each family, for {} s, to show that everything works.",
+                plain(facts.protocol.measured_ns as f64 / 1e9)
+            ),
+        });
+    }
+    if !complete {
+        cautions.push(Caution {
+            what: "Partial result",
+            why: "some cells are not finished; the same command continues.".to_owned(),
+        });
+    }
+    let repetitions = facts.protocol.repetitions as usize;
+    if repetitions < LEAST_VALUES {
+        cautions.push(Caution {
+            what: "Few repetitions",
+            why: format!(
+                "{} of each arm; single conditions have no interval with fewer than {LEAST_VALUES}.",
+                counted(repetitions, "repetition", "repetitions")
+            ),
+        });
+    }
+    cautions
 }

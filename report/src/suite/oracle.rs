@@ -25,7 +25,8 @@ pub(super) fn is_setting(arm: &str) -> bool {
 
 /// Chooses the least classic delay among the settings that hold utilisation
 /// (against the better of plain and tuned) and Jain's index (against tuned);
-/// none without a grid, without classic traffic, or with one repetition.
+/// none without a grid, without classic traffic, or without a repetition to
+/// judge on.
 pub(super) fn choose(condition: &ConditionOutcome) -> Option<Choice> {
     let candidates = || {
         let arms = condition.arms.iter();
@@ -34,13 +35,14 @@ pub(super) fn choose(condition: &ConditionOutcome) -> Option<Choice> {
     if !candidates().any(|arm| is_setting(&arm.name)) {
         return None;
     }
+    odd(condition.arm(TUNED)?).iter().flatten().next()?;
     let half = |arm: &ArmOutcome, of: fn(&Measures) -> Option<f64>| mean(&even(arm), of);
-    let use_of = |arm: &ArmOutcome| half(arm, |m| Some(m.utilisation));
+    let use_of = |arm: &ArmOutcome| half(arm, |m| Some(m.outcome.utilisation));
     let (tuned, plain) = (condition.arm(TUNED)?, condition.arm(PLAIN)?);
     let best = use_of(tuned)?.max(use_of(plain)?);
-    let fairest = half(tuned, |m| m.jain);
+    let fairest = half(tuned, |m| m.outcome.jain);
     let holds = |arm: &&ArmOutcome| {
-        let jain = half(arm, |m| m.jain);
+        let jain = half(arm, |m| m.outcome.jain);
         use_of(arm).is_some_and(|own| own >= UTILISATION_KEPT * best)
             && (jain.zip(fairest)).is_none_or(|(own, of)| own >= of - JAIN_KEPT)
     };

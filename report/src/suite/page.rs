@@ -2,17 +2,27 @@
 
 use std::fmt::Write;
 
+use l4sllm_testbed::published::Source;
+use l4sllm_testbed::suite::PLAIN;
+
 use super::judge::{Family, Judged};
-use super::{Facts, table};
+use super::legend::Entry;
+use super::{Facts, cautions, table};
 use crate::figure::escape;
 use crate::figures::Captioned;
-use crate::format::plain;
+use crate::format::{counted, plain};
 use crate::page::{document, html_table, slug};
+
+/// Why values lie outside of what a family says of itself.
+const PARTS: &str = "A family\u{2019}s description gives its ranges. Conditions for training are drawn \
+     from every other ninth of each range, those for tests from the other ninths and from beyond both \
+     ends, by up to a tenth of the range. What was drawn stands below each description.";
 
 /// The whole page.
 pub(super) fn page(
     judged: &Judged,
     facts: &Facts,
+    legend: &[Entry],
     complete: bool,
     figures: &[(String, Captioned)],
 ) -> String {
@@ -20,9 +30,9 @@ pub(super) fn page(
     body.push_str(&html_table(&table::families(judged)));
     let _ = writeln!(
         body,
-        "<p class=\"key\">{}</p>\n<p class=\"note\">{}</p>",
-        escape(&table::definition()),
-        escape(&table::noise(judged))
+        "<p class=\"note\">{}</p>\n{}",
+        escape(&table::noise(judged)),
+        html_legend(legend)
     );
     for (svg, captioned) in figures {
         let caption = escape(&captioned.caption);
@@ -32,9 +42,18 @@ pub(super) fn page(
         );
     }
     if let Some(published) = table::published(judged) {
-        body.push_str("<h2>Others' measurements</h2>\n");
+        let _ = writeln!(
+            body,
+            "<h2>Others\u{2019} measurements</h2>\n<p>Published numbers, and ours of the same setups \
+             under each arm. Theirs are of plain DualPI2 on Linux, so {PLAIN} is the arm to compare \
+             them with.</p>\n{}",
+            sources(judged)
+        );
         body.push_str(&html_table(&published));
-        body.push_str(&sources(judged));
+        body.push_str(&places(judged));
+    }
+    if !judged.families.is_empty() {
+        let _ = writeln!(body, "<h2>Families</h2>\n<p>{PARTS}</p>");
     }
     for family in &judged.families {
         body.push_str(&section(family));
@@ -52,12 +71,17 @@ pub(super) fn page(
 fn what_was_run(judged: &Judged, facts: &Facts, complete: bool) -> String {
     let conditions: usize = judged.families.iter().map(|f| f.conditions.len()).sum();
     let mut out = format!(
-        "<p class=\"lead\">{}</p>\n<p class=\"lead\">{} families, {conditions} conditions of the {} \
-         part, {} repetitions of {} s measured, seed {}, l4sllm {}.</p>\n",
-        escape(&facts.description),
-        judged.families.len(),
+        "<p class=\"lead\">{}.</p>\n<p class=\"lead\">{}, {} of the {} part, {} of {} s measured, \
+         seed {}, l4sllm {}.</p>\n",
+        escape(facts.description.trim_end_matches('.')),
+        counted(judged.families.len(), "family", "families"),
+        counted(conditions, "condition", "conditions"),
         escape(&facts.part),
-        facts.protocol.repetitions,
+        counted(
+            facts.protocol.repetitions as usize,
+            "repetition",
+            "repetitions"
+        ),
         plain(facts.protocol.measured_ns as f64 / 1e9),
         facts.seed,
         escape(&facts.version),
@@ -72,23 +96,50 @@ fn what_was_run(judged: &Judged, facts: &Facts, complete: bool) -> String {
             facts.interval.unwrap_or(0),
         );
     }
-    if !complete {
-        out.push_str(
-            "<div class=\"partial\"><b>Partial result.</b> Some cells are not finished; the command \
-             below continues.</div>\n",
-        );
-    }
-    if facts.protocol.repetitions < 2 {
-        out.push_str(
-            "<div class=\"partial\"><b>One repetition: no conclusion about single \
-             conditions.</b></div>\n",
-        );
-    }
-    out
+    let cautions = cautions(facts, complete);
+    let cautions: String = cautions
+        .iter()
+        .map(|of| {
+            format!(
+                "<div class=\"partial\"><b>{}:</b> {}</div>\n",
+                of.what,
+                escape(&of.why)
+            )
+        })
+        .collect();
+    // Nobody should read numbers before them.
+    cautions + &out
 }
 
-/// Where the published numbers are, and why ours differ.
+fn html_legend(legend: &[Entry]) -> String {
+    let entry = |of: &Entry| {
+        format!(
+            "<dt>{}</dt><dd>{}</dd>\n",
+            escape(of.name),
+            escape(&of.meaning)
+        )
+    };
+    let entries: String = legend.iter().map(entry).collect();
+    format!("<dl class=\"legend\">\n{entries}</dl>\n")
+}
+
+/// The works that published numbers are from.
 fn sources(judged: &Judged) -> String {
+    let sources = judged.families.iter().flat_map(|family| &family.sources);
+    let entry = |of: &Source| {
+        format!(
+            "<li>{}: {}, {}</li>\n",
+            escape(&of.name),
+            escape(&of.title),
+            escape(&of.at)
+        )
+    };
+    let entries: String = sources.map(entry).collect();
+    format!("<ul class=\"conclusion\">\n{entries}</ul>\n")
+}
+
+/// Where in its work each number is, and why ours differ.
+fn places(judged: &Judged) -> String {
     let mut entries = String::new();
     let conditions = judged.families.iter().flat_map(|family| &family.conditions);
     for condition in conditions {
@@ -108,7 +159,7 @@ fn sources(judged: &Judged) -> String {
         }
     }
     format!(
-        "<details>\n<summary>Sources</summary>\n<ul class=\"conclusion\">\n{entries}</ul>\n</details>\n"
+        "<details>\n<summary>Where each number is, and why ours differ</summary>\n<ul class=\"conclusion\">\n{entries}</ul>\n</details>\n"
     )
 }
 
@@ -134,11 +185,12 @@ fn section(family: &Family) -> String {
         })
         .collect();
     format!(
-        "<section>\n<h2 id=\"{}\">{}</h2>\n<p>{}.</p>\n<details>\n<summary>Conditions</summary>\n\
+        "<section>\n<h2 id=\"{}\">{}</h2>\n<p>{}.</p>\n<p class=\"key\">Drawn: {}.</p>\n<details>\n<summary>Conditions</summary>\n\
          <ul class=\"conclusion\">\n{facts}</ul>\n</details>\n{}</section>\n",
         slug(&family.name),
         escape(&family.name),
         escape(family.description.trim_end_matches('.')),
+        escape(&family.drawn),
         html_table(&table::conditions(family)),
     )
 }

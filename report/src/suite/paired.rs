@@ -11,12 +11,26 @@ pub const UTILISATION_KEPT: f64 = 0.995;
 /// Loss of Jain's index that still counts as kept.
 pub const JAIN_KEPT: f64 = 0.02;
 
+/// Fewest values that have an interval. Student's t of two is 12.7: their
+/// interval says nothing.
+pub const LEAST_VALUES: usize = 3;
+
+/// A mean with its interval, which fewer than [`LEAST_VALUES`] do not have;
+/// none of no values.
+pub(super) fn mean_with_interval(values: &[f64]) -> Option<Interval> {
+    let interval = Interval::of(values)?;
+    Some(Interval {
+        half_width: interval.half_width.filter(|_| values.len() >= LEAST_VALUES),
+        ..interval
+    })
+}
+
 /// A geometric mean with its 95 % interval.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Ratio {
     /// The geometric mean.
     pub mean: f64,
-    /// Lower end; none of fewer than two values, as the upper one.
+    /// Lower end; none of fewer than [`LEAST_VALUES`], as the upper one.
     pub low: Option<f64>,
     /// Upper end.
     pub high: Option<f64>,
@@ -55,7 +69,7 @@ pub(super) fn log_ratio(
         .filter(|(a, b)| *a > 0.0 && *b > 0.0)
         .map(|(a, b)| (a / b).ln())
         .collect();
-    Interval::of(&logs)
+    mean_with_interval(&logs)
 }
 
 /// Mean difference over pairs.
@@ -65,7 +79,7 @@ pub(super) fn differences(
     of: impl Fn(&Measures) -> Option<f64>,
 ) -> Option<Interval> {
     let pairs = pairs(own, reference, of).into_iter();
-    Interval::of(&pairs.map(|(a, b)| a - b).collect::<Vec<_>>())
+    mean_with_interval(&pairs.map(|(a, b)| a - b).collect::<Vec<_>>())
 }
 
 pub(super) fn mean(

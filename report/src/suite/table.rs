@@ -3,8 +3,8 @@
 use l4sllm_testbed::suite::{TUNED, TUNED_AGAIN};
 
 use super::judge::{Condition, Family, Judged, Kept, Spread, Summary};
-use super::paired::{JAIN_KEPT, Ratio, UTILISATION_KEPT};
-use crate::format::{index, number, signed};
+use super::paired::Ratio;
+use crate::format::{counted, index, number, signed};
 use crate::table::{Cell, NOTHING, Row, Table, Tone};
 use crate::verdict::Verdict;
 
@@ -13,21 +13,6 @@ const INDENT: &str = "\u{a0}\u{a0}";
 
 /// Name of the rows on all families together.
 const ALL: &str = "all";
-
-/// What the table's numbers are.
-pub(super) fn definition() -> String {
-    format!(
-        "Rows of families: tuned, in ms, means over conditions. Below: ratios to tuned, geometric \
-         means over conditions and over pairs of repetitions with the same draws. Delays of the \
-         classic queue: sqrt(mean \u{b7} p99), and mean. Kept: conditions with at least \
-         {UTILISATION_KEPT} of the better utilisation of plain and tuned, ! where a loss is certain; \
-         worst: points. L4S: p99. Jain: difference. FCT: mean completion time. + better, ! worse: \
-         the 95 % interval over conditions excludes 1, by 1 % or more, and by more than tuned \
-         differs from itself with other draws ({TUNED_AGAIN}). Worst: the condition with the \
-         greatest loss of utilisation below what has to be kept, of Jain's index beyond {JAIN_KEPT}, \
-         or of a delay whose interval over repetitions excludes 1."
-    )
-}
 
 /// How often tuned keeps its own utilisation: what may be lost by chance.
 pub(super) fn noise(judged: &Judged) -> String {
@@ -40,11 +25,12 @@ pub(super) fn noise(judged: &Judged) -> String {
             ..
         } = own.utilisation;
         let delay = own.classic_delay.as_ref().map_or(String::new(), |of| {
-            format!(", and its delay \u{d7}{}", interval(&of.mean))
+            format!("; its delay is {} of its own", interval(&of.mean))
         });
         format!(
-            "Noise: against itself with other draws, tuned keeps utilisation in {kept} of \
-             {conditions} conditions (worst {} points){delay}.",
+            "Noise: against itself with other draws, tuned keeps utilisation in {kept} of {} \
+             (worst: {} points){delay}.",
+            counted(conditions, "condition", "conditions"),
             signed(worst)
         )
     })
@@ -69,7 +55,7 @@ pub(super) fn families(judged: &Judged) -> Table {
         ("L4S", vec!["p99"]),
         ("Jain", vec!["\u{394}"]),
         ("FCT", vec!["mean"]),
-        ("Worst", vec!["condition"]),
+        ("Greatest loss", vec!["condition"]),
     ];
     if oracle {
         groups.insert(1, ("Oracle", vec!["\u{221a}m\u{b7}p99"]));
@@ -372,6 +358,15 @@ fn ratio_cell(of: Option<Ratio>) -> Cell {
         text: interval(&of),
         tone,
     }
+}
+
+/// Authors and titles of what is published.
+pub(super) fn titles(judged: &Judged) -> String {
+    let sources = judged.families.iter().flat_map(|family| &family.sources);
+    sources
+        .map(|of| of.title.as_str())
+        .collect::<Vec<_>>()
+        .join("; ")
 }
 
 /// Published numbers and ours, an arm a row; none where there are none.

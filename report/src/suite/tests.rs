@@ -1,23 +1,26 @@
 use super::judge::{Arm, Condition, Judged, Kept, Summary};
 use super::*;
 use crate::verdict::Verdict;
+use l4sllm_model::Outcome as RunOutcome;
 use l4sllm_testbed::sim::Random;
 use l4sllm_testbed::suite::{
-    ArmOutcome, Completions, ConditionOutcome, FamilyOutcome, Measures, PLAIN, POLICY, TUNED,
-    TUNED_AGAIN,
+    ADAPTIVE, ArmOutcome, Completions, ConditionOutcome, FamilyOutcome, Measures, PLAIN, POLICY,
+    TUNED, TUNED_AGAIN,
 };
 
 /// A cell with this classic delay, ms, and utilisation.
 fn cell(delay_ms: f64, utilisation: f64) -> Option<Measures> {
     Some(Measures {
-        utilisation,
-        classic_mean_ms: Some(delay_ms),
-        classic_p50_ms: Some(delay_ms),
-        classic_p99_ms: Some(delay_ms * 4.0),
-        l4s_mean_ms: Some(0.4),
-        l4s_p99_ms: Some(1.2),
-        jain: Some(0.95),
-        drop_share: Some(0.001),
+        outcome: RunOutcome {
+            utilisation,
+            classic_mean_ms: Some(delay_ms),
+            classic_p50_ms: Some(delay_ms),
+            classic_p99_ms: Some(delay_ms * 4.0),
+            l4s_mean_ms: Some(0.4),
+            l4s_p99_ms: Some(1.2),
+            jain: Some(0.95),
+            drop_share: Some(0.001),
+        },
         completions: Some(Completions {
             finished: 100,
             unfinished: 1,
@@ -48,9 +51,12 @@ fn condition(name: &str, arms: &[(&str, &[(f64, f64)])]) -> ConditionOutcome {
 fn suite(conditions: Vec<ConditionOutcome>) -> Outcome {
     Outcome {
         complete: true,
+        unused: 0,
         families: vec![FamilyOutcome {
             name: "stationary".to_owned(),
             description: "Of one rate".to_owned(),
+            drawn: "5 Mbit/s to 94.4 Mbit/s, RTT 6.1 ms".to_owned(),
+            sources: Vec::new(),
             conditions,
         }],
     }
@@ -96,8 +102,10 @@ fn ratios_are_those_of_pairs() {
 #[test]
 fn families_are_geometric_means_over_conditions() {
     let of = |name: &str, own: f64| {
-        let tuned: &[(f64, f64)] = &[(10.0, 0.9), (10.0, 0.9)];
-        condition(name, &[(TUNED, tuned), (POLICY, &[(own, 0.9), (own, 0.9)])])
+        condition(
+            name,
+            &[(TUNED, &[(10.0, 0.9); 3]), (POLICY, &[(own, 0.9); 3])],
+        )
     };
     let judged = judge(&suite(vec![
         of("stationary-00000", 5.0),
@@ -121,7 +129,11 @@ fn families_are_geometric_means_over_conditions() {
 fn a_delay_of_zero_has_no_logarithm() {
     let tuned: &[(f64, f64)] = &[(8.0, 0.9)];
     let mut empty = condition("stationary-00001", &[(TUNED, &[(0.0, 0.9)])]);
-    empty.arms[0].repetitions[0].as_mut().unwrap().l4s_p99_ms = Some(0.0);
+    empty.arms[0].repetitions[0]
+        .as_mut()
+        .unwrap()
+        .outcome
+        .l4s_p99_ms = Some(0.0);
     let judged = judge(&suite(vec![
         condition("stationary-00000", &[(TUNED, tuned)]),
         empty,
@@ -136,10 +148,10 @@ fn utilisation_is_held_against_the_better_of_plain_and_tuned() {
     let judged = judge(&suite(vec![condition(
         "stationary-00000",
         &[
-            (TUNED, &[(5.0, 0.90), (5.0, 0.90)]),
-            (PLAIN, &[(9.0, 0.98), (9.0, 0.98)]),
-            (POLICY, &[(4.0, 0.91), (4.0, 0.91)]),
-            (TUNED_AGAIN, &[(5.0, 0.897), (5.0, 0.897)]),
+            (TUNED, &[(5.0, 0.90); 3]),
+            (PLAIN, &[(9.0, 0.98); 3]),
+            (POLICY, &[(4.0, 0.91); 3]),
+            (TUNED_AGAIN, &[(5.0, 0.897); 3]),
         ],
     )]));
     let utilisation = |name| arm(&judged, 0, name).utilisation.unwrap();
@@ -249,11 +261,74 @@ fn the_oracle_is_chosen_on_one_half_and_judged_on_the_other() {
     );
 }
 
+/// Two pairs have an interval of 12.7 standard errors, which says nothing.
+#[test]
+fn two_repetitions_have_no_interval() {
+    let of = |count: usize| {
+        let (tuned, own) = ([(10.0, 0.9); 3], [(4.0, 0.9), (5.0, 0.9), (4.5, 0.9)]);
+        let arms: &[(&str, &[(f64, f64)])] = &[(TUNED, &tuned[..count]), (POLICY, &own[..count])];
+        let judged = judge(&suite(vec![condition("stationary-00000", arms)]));
+        arm(&judged, 0, POLICY).ratios.classic_delay.unwrap()
+    };
+    assert_eq!((of(2).low, of(2).high), (None, None));
+    assert!(of(3).low.is_some_and(|low| low < of(3).mean));
+    assert!(!table::interval(&of(2)).contains(" to "));
+}
+
+/// A quick run says first that it judges nothing.
+#[test]
+fn a_quick_run_is_no_judgement() {
+    let dir = tempfile::tempdir().unwrap();
+    let outcome = suite(vec![condition(
+        "stationary-00000",
+        &[(TUNED, &[(10.0, 0.9); 2]), (ADAPTIVE, &[(9.0, 0.9); 2])],
+    )]);
+    let quick = Facts {
+        quick: true,
+        ..facts()
+    };
+    let report = render_suite(&outcome, &quick, dir.path()).unwrap();
+    assert!(
+        report.text.starts_with("Not a judgement: "),
+        "{}",
+        report.text
+    );
+    let page = std::fs::read_to_string(&report.page).unwrap();
+    let (caution, table) = (page.find("Not a judgement"), page.find("<table>"));
+    assert!(caution.unwrap() < table.unwrap());
+    assert!(page.contains("1 family, 1 condition of the test part, 2 repetitions"));
+    // Every arm and column is explained.
+    for name in [ADAPTIVE, "kept", "worst", "Greatest loss"] {
+        assert!(page.contains(&format!("<dt>{name}</dt>")), "{name}");
+        assert!(report.text.contains(&format!("\n{name} ")), "{name}");
+    }
+    assert!(!page.contains("<dt>policy</dt>"), "it did not run");
+    let whole = render_suite(&outcome, &facts(), dir.path()).unwrap();
+    assert!(!whole.text.contains("Not a judgement"));
+}
+
+/// One repetition to choose on leaves none to judge on.
+#[test]
+fn an_oracle_needs_two_repetitions() {
+    let of = |count: usize| {
+        let (tuned, fixed) = ([(10.0, 0.95); 2], [(5.0, 0.95); 2]);
+        let arms: &[(&str, &[(f64, f64)])] = &[
+            (TUNED, &tuned[..count]),
+            (PLAIN, &tuned[..count]),
+            ("fixed-5ms-x1", &fixed[..count]),
+        ];
+        let judged = judge(&suite(vec![condition("stationary-00000", arms)]));
+        judged.families[0].conditions[0].oracle.is_some()
+    };
+    assert!(of(2) && !of(1));
+}
+
 fn facts() -> Facts {
     Facts {
         version: "0".to_owned(),
         description: "Families".to_owned(),
         part: "test".to_owned(),
+        quick: false,
         seed: 1,
         protocol: Protocol {
             conditions: None,
@@ -284,7 +359,11 @@ fn the_table_fits_into_eighty_columns_and_the_page_has_every_condition() {
     for line in report.text.lines() {
         assert!(line.chars().count() <= 80, "{line}");
     }
-    assert!(report.text.contains("partial"), "{}", report.text);
+    assert!(
+        report.text.starts_with("Partial result: "),
+        "{}",
+        report.text
+    );
     let page = std::fs::read_to_string(&report.page).unwrap();
     for number in 0..12 {
         assert!(

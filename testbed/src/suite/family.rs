@@ -1,8 +1,8 @@
 //! Families and their conditions.
 
 use super::Protocol;
-use crate::net::Link;
-use crate::published::{Figure, Published};
+use crate::net::{Distribution, Link, RateStep};
+use crate::published::{Figure, Published, Source};
 use crate::scenario::curriculum::{Curriculum, Part};
 use crate::scenario::{FlowGroup, Scenario};
 use crate::sim::derive_seed;
@@ -15,6 +15,8 @@ pub struct Family {
     pub name: String,
     /// One sentence on what it is.
     pub description: String,
+    /// Where the published numbers of its conditions come from.
+    pub sources: Vec<Source>,
     /// All of its conditions.
     pub conditions: Vec<Condition>,
 }
@@ -43,6 +45,7 @@ impl Family {
         Family {
             name: curriculum.name.clone(),
             description: curriculum.description.clone(),
+            sources: Vec::new(),
             conditions: conditions.collect(),
         }
     }
@@ -68,8 +71,33 @@ impl Family {
         Family {
             name: name.to_owned(),
             description: description.to_owned(),
+            sources: published.sources,
             conditions: conditions.collect(),
         }
+    }
+}
+
+/// What was drawn, over `conditions`: `5.2 Mbit/s to 94.4 Mbit/s, RTT 6.1 ms
+/// to 98 ms`.
+pub(super) fn drawn(conditions: &[Condition]) -> String {
+    let rates = conditions.iter().map(|of| {
+        let steps = of.scenario.bottleneck.steps();
+        steps[0].bits_per_s
+    });
+    let rtts = conditions.iter().map(|of| of.scenario.rtt_ns);
+    format!(
+        "{}, RTT {}",
+        span(rates.collect(), shown_rate),
+        span(rtts.collect(), ms)
+    )
+}
+
+fn span(values: Vec<u64>, shown: fn(u64) -> String) -> String {
+    let (least, most) = (values.iter().min(), values.iter().max());
+    let ends = [least, most].map(|end| end.map_or(String::new(), |value| shown(*value)));
+    match ends[0] == ends[1] {
+        true => ends[0].clone(),
+        false => ends.join(" to "),
     }
 }
 
@@ -97,53 +125,80 @@ impl Condition {
         1 + (bits as f64 * duty / 12_000.0) as u64
     }
 
-    /// The network and its traffic in a few words: `50 Mbit/s, 20 ms, 2 cubic`.
+    /// The network and its traffic in a few words: `50 Mbit/s, RTT 20 ms, 2
+    /// cubic`.
     pub fn facts(&self) -> String {
         let scenario = &self.scenario;
-        let steps = scenario.bottleneck.steps();
-        let mut facts = vec![shown_rate(steps[0].bits_per_s)];
-        if steps.len() > 1 {
-            facts[0] += &format!(" in {} steps", steps.len());
-        }
+        let mut facts = rate_facts(scenario.bottleneck.steps());
         facts.extend(link_facts(&scenario.link));
-        facts.push(ms(scenario.rtt_ns));
+        facts.push(format!("RTT {}", ms(scenario.rtt_ns)));
         facts.extend(scenario.flows.iter().map(flow_facts));
         facts.join(", ")
     }
+}
+
+/// `50 Mbit/s`; of a rate that changes at set times, also between what.
+fn rate_facts(steps: &[RateStep]) -> Vec<String> {
+    let mut facts = vec![shown_rate(steps[0].bits_per_s)];
+    let rates = || steps[1..].iter().map(|step| step.bits_per_s);
+    if let (Some(least), Some(most)) = (rates().min(), rates().max()) {
+        facts[0] += " at first";
+        facts.push(format!(
+            "changing {} between {} and {}",
+            times(steps.len() - 1),
+            shown_rate(least),
+            shown_rate(most)
+        ));
+    }
+    facts
 }
 
 fn link_facts(link: &Link) -> Vec<String> {
     let mut facts = Vec::new();
     if let Some(bursts) = link.bursts {
         let (on, off) = (ms(bursts.on.mean_ns), ms(bursts.off.mean_ns));
-        facts.push(format!("{on} on and {off} off"));
+        let form = match bursts.on.distribution {
+            Distribution::Fixed => "always",
+            Distribution::Uniform | Distribution::Exponential => "on average",
+        };
+        facts.push(format!("{form} {on} on and {off} off"));
     }
     if let Some(walk) = link.walk {
-        let (every, sigma) = (ms(walk.every_ns), round(walk.sigma));
-        facts.push(format!("walking by {sigma} every {every}"));
+        facts.push(format!(
+            "random walk between {} and {} with steps of {} % every {}",
+            shown_rate(walk.least_bps),
+            shown_rate(walk.most_bps),
+            (walk.sigma * 100.0).round(),
+            ms(walk.every_ns)
+        ));
     }
-    facts.extend(link.grant_ns.map(|ns| format!("grants of {}", ms(ns))));
+    let grants = |ns| format!("scheduling grants every {}", ms(ns));
+    facts.extend(link.grant_ns.map(grants));
     if link.loss > 0.0 {
         facts.push(format!("{} % loss", round(link.loss * 100.0)));
     }
     facts
 }
 
-/// `2 cubic at 20 ms`, `cubic 12.5/s`, `1 udp of 5 Mbit/s`.
+/// `2 cubic at 20 ms`, `12.5 short cubic flows a second`, `1 udp of 5 Mbit/s`.
 fn flow_facts(group: &FlowGroup) -> String {
     let mut text = match group.arrivals {
-        Some(arrivals) => format!("{} {}/s", group.cc, round(arrivals.per_s)),
+        Some(arrivals) => format!(
+            "{} short {} flows a second",
+            round(arrivals.per_s),
+            group.cc
+        ),
         None => format!("{} {}", group.count * group.parallel, group.cc),
     };
     if !group.ecn && group.cc != Cc::Udp {
         text += " without ECN";
     }
     if group.ecn && group.cc == Cc::Udp {
-        text += " in L4S";
+        text += " in the L4S queue";
     }
     if let Some(chunks) = group.chunks {
-        let (bytes, every) = (chunks.bytes / 1000, ms(chunks.every_ns));
-        text += &format!(" with {bytes} kB every {every}");
+        let (bytes, every) = (bytes(chunks.bytes), ms(chunks.every_ns));
+        text += &format!(" with {bytes} every {every}");
     }
     if let Some(rate) = group.rate_bps {
         text += &format!(" of {}", shown_rate(rate));
@@ -152,6 +207,22 @@ fn flow_facts(group: &FlowGroup) -> String {
         text += &format!(" at {}", ms(rtt_ns));
     }
     text
+}
+
+/// `once`, `7 times`.
+fn times(count: usize) -> String {
+    match count {
+        1 => "once".to_owned(),
+        count => format!("{count} times"),
+    }
+}
+
+/// `812 B`, `9.6 kB`.
+fn bytes(bytes: u64) -> String {
+    match bytes {
+        0..1000 => format!("{bytes} B"),
+        _ => format!("{} kB", (bytes as f64 / 100.0).round() / 10.0),
+    }
 }
 
 /// A duration with at most one decimal: `12.5 ms`.

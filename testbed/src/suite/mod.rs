@@ -27,7 +27,7 @@ pub use arms::{ADAPTIVE, Contestant, PLAIN, POLICY, TUNED, TUNED_AGAIN, contesta
 pub use family::{Condition, Family};
 pub use measures::{Completions, Measures};
 pub use run::{Options, Progress, run};
-pub use store::StoreError;
+pub use store::{CELLS_FILE, StoreError};
 
 use std::path::Path;
 
@@ -70,6 +70,9 @@ pub struct Protocol {
 pub struct Outcome {
     /// Whether every cell is here.
     pub complete: bool,
+    /// Finished cells in the directory that are of other conditions, arms or
+    /// programs.
+    pub unused: usize,
     /// The families that were run.
     pub families: Vec<FamilyOutcome>,
 }
@@ -81,6 +84,11 @@ pub struct FamilyOutcome {
     pub name: String,
     /// One sentence on what it is.
     pub description: String,
+    /// Rates (the first of each condition) and round-trip times of what was
+    /// run.
+    pub drawn: String,
+    /// Where published numbers come from.
+    pub sources: Vec<crate::published::Source>,
     /// Conditions, in order.
     pub conditions: Vec<ConditionOutcome>,
 }

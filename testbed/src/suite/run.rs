@@ -9,6 +9,7 @@ use l4sllm_model::EngineOptions;
 use sha2::{Digest, Sha256};
 
 use super::arms::{Contestant, contestants, oracle_grid};
+use super::family::drawn;
 use super::store::{Line, Store};
 use super::{
     ArmOutcome, Condition, ConditionOutcome, FamilyOutcome, Measures, Outcome, Protocol,
@@ -76,6 +77,7 @@ pub fn run(
     let mut jobs: Vec<usize> = (0..cells.len())
         .filter(|at| lock(&done[*at]).is_none())
         .collect();
+    let unused = store.len() - (cells.len() - jobs.len());
     // The longest first, so that no thread is left alone with one at the end.
     jobs.sort_by_key(|at| {
         (
@@ -104,7 +106,12 @@ pub fn run(
         meter.advance(1, cell.weight(&plan));
         Ok(true)
     })?;
-    Ok((plan.outcome(&done), plan.policy_facts()))
+    let outcome = Outcome {
+        complete: done.iter().all(|cell| lock(cell).is_some()),
+        unused,
+        families: plan.families(&done),
+    };
+    Ok((outcome, plan.policy_facts()))
 }
 
 fn lock(cell: &Mutex<Option<Measures>>) -> std::sync::MutexGuard<'_, Option<Measures>> {
@@ -229,7 +236,7 @@ impl<'a> Plan<'a> {
     }
 
     /// The cells' numbers, in the order of [`Plan::cells`].
-    fn outcome(&self, done: &[Mutex<Option<Measures>>]) -> Outcome {
+    fn families(&self, done: &[Mutex<Option<Measures>>]) -> Vec<FamilyOutcome> {
         let mut rest = done.iter();
         let mut repetitions = || -> Vec<Option<Measures>> {
             let own = rest.by_ref().take(self.protocol.repetitions as usize);
@@ -253,13 +260,12 @@ impl<'a> Plan<'a> {
             families.push(FamilyOutcome {
                 name: family.name.clone(),
                 description: family.description.clone(),
+                drawn: drawn(self.conditions(&family.conditions)),
+                sources: family.sources.clone(),
                 conditions,
             });
         }
-        Outcome {
-            complete: done.iter().all(|cell| lock(cell).is_some()),
-            families,
-        }
+        families
     }
 }
 

@@ -117,6 +117,11 @@ impl Store {
         self.cells.get(identity)
     }
 
+    /// How many cells were finished when the store was opened.
+    pub(super) fn len(&self) -> usize {
+        self.cells.len()
+    }
+
     /// Appends a cell, to disk. Of one that does not fit nothing stays, so that
     /// the next one begins a line.
     pub(super) fn add(&self, line: &Line) -> Result<(), StoreError> {

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use super::store::{CELLS_FILE, Store};
 use super::*;
 use crate::published::{Figure, Measure};
+use crate::scenario::curriculum::BEYOND;
 use l4sllm_abi::Queue;
 use l4sllm_model::EngineOptions;
 
@@ -16,57 +17,16 @@ fn repository(part: Part) -> Suite {
     Suite::load(&dir, part, 1).unwrap()
 }
 
-const SUITE: &str = r#"
-description = "Two small families"
-
-[protocol]
-repetitions = 2
-measured = "1 s"
-
-[quick]
-conditions = 1
-repetitions = 1
-measured = "100 ms"
-
-[[family]]
-curriculum = "slow.toml"
-
-[[family]]
-curriculum = "steps.toml"
-"#;
-
-const SLOW: &str = r#"
-name = "slow"
-description = "Few packets"
-conditions = 2
-duration = "2 s"
-warmup = "500 ms"
-rtt = { log_uniform = ["5 ms", "40 ms"] }
-[bottleneck]
-rate = { log_uniform = ["2 Mbit/s", "8 Mbit/s"] }
-[[flow]]
-cc = "cubic"
-count = { choice = [1, 2] }
-[[flow]]
-cc = "prague"
-[[behaviour]]
-name = "plain"
-"#;
-
-/// A directory with a small suite, and one for its cells.
+/// A directory with the suite of `tests/suite`, and one for its cells.
 struct Place(tempfile::TempDir);
 
 impl Place {
     fn new() -> Place {
         let place = Place(tempfile::tempdir().unwrap());
-        let write = |name: &str, text: &str| fs::write(place.0.path().join(name), text).unwrap();
-        write("suite.toml", SUITE);
-        write("slow.toml", SLOW);
-        let steps = SLOW.replace("\"slow\"", "\"steps\"").replace(
-            "[[flow]]\ncc = \"cubic\"",
-            "change = { every = \"500 ms\", factor = { choice = [0.5, 2] } }\n[[flow]]\ncc = \"cubic\"",
-        );
-        write("steps.toml", &steps);
+        let small = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/suite");
+        for name in ["suite.toml", "slow.toml", "steps.toml"] {
+            fs::copy(small.join(name), place.0.path().join(name)).unwrap();
+        }
         place
     }
 
@@ -159,7 +119,8 @@ fn a_cell_of_another_condition_is_not_reused() {
     assert_eq!(place.run(more, usize::MAX).1, CELLS / 2);
     // One family changes, the other does not.
     let slow = place.0.path().join("slow.toml");
-    fs::write(&slow, SLOW.replace("40 ms", "50 ms")).unwrap();
+    let text = fs::read_to_string(&slow).unwrap();
+    fs::write(&slow, text.replace("40 ms", "50 ms")).unwrap();
     assert_eq!(place.run(protocol, usize::MAX).1, CELLS / 2);
 }
 
@@ -197,7 +158,10 @@ fn a_cell_with_other_figures_is_not_reused() {
         let measures = arm.repetitions[0].as_ref().unwrap();
         assert_eq!(
             measures.figures,
-            [measures.l4s_mean_ms, Some(measures.utilisation)]
+            [
+                measures.outcome.l4s_mean_ms,
+                Some(measures.outcome.utilisation)
+            ]
         );
     }
 }
@@ -237,6 +201,28 @@ fn what_is_no_cell_is_named_by_line() {
     );
 }
 
+/// A line as it was written before [`Measures`] held an outcome.
+#[test]
+fn cells_already_written_are_read() {
+    let line = r#"{"identity":"ab","condition":"slow-00000","arm":"tuned","repetition":1,"measures":{"utilisation":0.97,"classic_mean_ms":8.5,"classic_p50_ms":8.0,"classic_p99_ms":19.25,"l4s_mean_ms":0.5,"l4s_p99_ms":1.5,"jain":0.9,"drop_share":0.001,"completions":{"finished":3,"unfinished":1,"mean_ms":40.5,"p99_ms":80.0},"overrides_applied":7,"figures":[null,1.25]}}"#;
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join(CELLS_FILE);
+    fs::write(&path, format!("{line}\n")).unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    let measures = store.get("ab").unwrap();
+    assert_eq!(
+        (
+            measures.outcome.utilisation,
+            measures.outcome.drop_share,
+            measures.overrides_applied
+        ),
+        (0.97, Some(0.001), 7)
+    );
+    // And they are written as before.
+    let parsed: serde_json::Value = serde_json::from_str(line).unwrap();
+    assert_eq!(serde_json::to_value(measures).unwrap(), parsed["measures"]);
+}
+
 #[test]
 fn the_repository_s_families_are_read_and_described() {
     for part in [Part::Training, Part::Test] {
@@ -258,6 +244,52 @@ fn the_repository_s_families_are_read_and_described() {
                 >= 16
         );
     }
+}
+
+/// Numbers of `A to B UNIT` in a description.
+fn ranges(description: &str, unit: &str) -> Vec<(f64, f64)> {
+    let words: Vec<&str> = description.split([' ', ',']).collect();
+    let of = |at: usize| match words.get(at..at + 4) {
+        Some([least, "to", most, own]) if *own == unit => {
+            Some((least.parse().ok()?, most.parse().ok()?))
+        }
+        _ => None,
+    };
+    (0..words.len()).filter_map(of).collect()
+}
+
+/// What a family says of itself holds for its conditions, tests reaching a
+/// tenth of each range beyond its ends (`BEYOND`).
+#[test]
+fn conditions_are_what_their_family_says() {
+    let (mut checked, mut beyond) = (0, 0);
+    for part in [Part::Training, Part::Test] {
+        for family in repository(part).families {
+            for Condition { scenario, .. } in &family.conditions {
+                let rate = scenario.bottleneck.steps()[0].bits_per_s as f64 / 1e6;
+                let rtt = scenario.rtt_ns as f64 / 1e6;
+                for (unit, value) in [("Mbit/s", rate), ("ms", rtt)] {
+                    let ranges = ranges(&family.description, unit);
+                    let within = |reach: f64| {
+                        ranges.iter().any(|(least, most): &(f64, f64)| {
+                            let reach = (most / least).powf(reach);
+                            (least / reach..=most * reach).contains(&value)
+                        })
+                    };
+                    let reach = if part == Part::Test { BEYOND } else { 0.0 };
+                    assert!(
+                        ranges.is_empty() || within(reach + 1e-9),
+                        "{}: {value} {unit}, {}",
+                        scenario.name,
+                        family.description
+                    );
+                    checked += ranges.len();
+                    beyond += usize::from(!ranges.is_empty() && !within(1e-9));
+                }
+            }
+        }
+    }
+    assert!(checked > 300 && beyond > 0, "{checked}, {beyond}");
 }
 
 #[test]
