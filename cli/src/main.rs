@@ -44,7 +44,8 @@ use output::Done;
 /// Learned queue management for L4S: run experiments, look at results, train
 /// and inspect policies, ask a running daemon.
 #[derive(Debug, Parser)]
-#[command(name = "l4sllm", version, propagate_version = true, after_long_help = EXIT_CODES)]
+#[command(name = "l4sllm", version = version::VERSION, propagate_version = true)]
+#[command(after_long_help = EXIT_CODES)]
 #[command(max_term_width = 100)]
 struct Cli {
     #[command(subcommand)]

@@ -11,6 +11,9 @@ use l4sllmd::status::ask;
 
 use crate::output::print;
 
+/// The version, with the commit where it was built from a checkout.
+pub const VERSION: &str = env!("L4SLLM_VERSION");
+
 /// Print the versions of this command, the interface, the daemon and the module.
 #[derive(Debug, Args)]
 pub struct VersionArgs {
@@ -30,7 +33,7 @@ pub fn run(args: &VersionArgs) -> anyhow::Result<()> {
     };
     let mut out = format!(
         "l4sllm    {}, interface {}, records of {MESSAGE_SIZE} bytes\n",
-        env!("CARGO_PKG_VERSION"),
+        VERSION,
         range(VERSIONS)
     );
     match ask(&args.socket) {

@@ -317,6 +317,32 @@ fn scenario_and_version_say_what_they_know() {
     );
 }
 
+/// A build from a checkout names a commit of it, and another build none.
+#[test]
+fn the_version_names_the_commit() {
+    let (code, stdout, _) = ran(&["--version"]);
+    assert_eq!(code, Some(0));
+    let expected = concat!("l4sllm ", env!("CARGO_PKG_VERSION"));
+    let rest = stdout.trim_end().strip_prefix(expected).unwrap();
+    let git = |line: &[&str]| {
+        let output = Command::new("git")
+            .current_dir(env!("CARGO_MANIFEST_DIR"))
+            .args(line)
+            .output();
+        output.is_ok_and(|output| output.status.success())
+    };
+    if git(&["cat-file", "-e", "HEAD:./build.rs"]) {
+        let commit = rest.strip_prefix(" (commit ").unwrap();
+        let commit = commit.strip_suffix(')').unwrap();
+        assert!(
+            git(&["cat-file", "-e", &format!("{commit}^{{commit}}")]),
+            "{stdout}"
+        );
+    } else {
+        assert_eq!(rest, "");
+    }
+}
+
 #[test]
 fn the_doctor_says_what_is_missing() {
     let (code, stdout, stderr) = ran(&["doctor", "--socket", "/nonexistent", "--watch-ms", "1"]);
