@@ -593,8 +593,9 @@ instance_forward(struct l4s_instance *inst, const struct dualpi2_verdict *v,
 	    v->sojourn_ns);
 	dualpi2_charge(&inst->queue, v);
 	if (__predict_true(inst->fold.on)) {
-		l4s_fold_forwarded(&inst->fold, v->queue, v->sojourn_ns);
-		if (inst->counters.decisions >= inst->fold.due_decisions)
+		if (l4s_fold_forwarded(&inst->fold, v->queue, v->sojourn_ns) &&
+		    l4s_fold_look(&inst->fold, v->queue, v->sojourn_ns,
+		    inst->counters.decisions))
 			instance_departed(inst, v->length, now);
 	}
 	return (v->pkt);

@@ -74,6 +74,8 @@ fold_begin(struct l4s_fold *f, const struct dualpi2 *d,
 static void
 fold_set_due(struct l4s_fold *f)
 {
+	unsigned i;
+
 	f->end_ns = f->end_decisions = L4S_NEVER;
 	f->due_ns = f->due_decisions = L4S_NEVER;
 	if (!f->on)
@@ -84,6 +86,9 @@ fold_set_due(struct l4s_fold *f)
 	if (f->bounds.decisions != 0)
 		f->end_decisions = f->bounds.decisions - f->now.decisions;
 	f->due_decisions = f->rate_due ? 0 : f->end_decisions;
+	for (i = 0; i < nitems(f->queue); i++)
+		f->queue[i].look_below_ns = f->due_decisions != L4S_NEVER ?
+		    L4S_NEVER : f->queue[i].sojourn_min_ns;
 	f->due_ns = f->end_ns;
 	if (!f->rate_due && f->window.end_ns < f->due_ns)
 		f->due_ns = f->window.end_ns;
@@ -133,14 +138,16 @@ static void
 fold_pack_flows(uint64_t bits[L4S_FLOW_BITS / 64],
     const uint8_t bytes[L4S_FLOW_BITS])
 {
-	uint64_t eight;
-	unsigned i;
+	uint64_t eight, word;
+	unsigned i, bit;
 
-	memset(bits, 0, L4S_FLOW_BITS / 8);
-	for (i = 0; i < L4S_FLOW_BITS; i += 8) {
-		memcpy(&eight, &bytes[i], sizeof(eight));
-		bits[i / 64] |=
-		    eight * 0x0102040810204080ULL >> 56 << i % 64;
+	for (i = 0; i < L4S_FLOW_BITS / 64; i++) {
+		word = 0;
+		for (bit = 0; bit < 64; bit += 8) {
+			memcpy(&eight, &bytes[i * 64 + bit], sizeof(eight));
+			word |= eight * 0x0102040810204080ULL >> 56 << bit;
+		}
+		bits[i] = word;
 	}
 }
 

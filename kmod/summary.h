@@ -41,6 +41,8 @@ struct l4s_fold_queue {
 	uint64_t	sojourn_max_ns;
 	uint64_t	sojourn_sq;
 	uint64_t	sojourn_min_ns;
+	uint64_t	look_below_ns;	/* sojourn_min_ns, or L4S_NEVER when each
+					   departure may end something */
 	uint32_t	backlog_max;
 	/* A byte of 0 or 1 for each bit of the bitmap: one store a packet. */
 	uint8_t		flows[L4S_FLOW_BITS];
@@ -105,16 +107,33 @@ l4s_fold_flow(struct l4s_fold *f, uint8_t queue, uint32_t flow)
 	f->queue[queue].flows[flow * 0x9e3779b1U >> 24] = 1;
 }
 
-/* A packet leaves. */
-static inline void
+/*
+ * A packet leaves.  True when l4s_fold_look() is to be called: one comparison
+ * for all that happens seldom.
+ */
+static inline bool
 l4s_fold_forwarded(struct l4s_fold *f, uint8_t queue, uint64_t sojourn_ns)
 {
 	struct l4s_fold_queue *q = &f->queue[queue];
 	uint64_t sojourn = sojourn_ns >> L4S_SOJOURN_SHIFT;
 
 	q->sojourn_sq += sojourn * sojourn;
-	if (__predict_false(sojourn_ns < q->sojourn_min_ns))
+	return (sojourn_ns < q->look_below_ns);
+}
+
+/* True when l4s_fold_departed() is to be called. */
+static inline bool
+l4s_fold_look(struct l4s_fold *f, uint8_t queue, uint64_t sojourn_ns,
+    uint64_t decisions)
+{
+	struct l4s_fold_queue *q = &f->queue[queue];
+
+	if (sojourn_ns < q->sojourn_min_ns) {
 		q->sojourn_min_ns = sojourn_ns;
+		if (f->due_decisions == L4S_NEVER)
+			q->look_below_ns = sojourn_ns;
+	}
+	return (decisions >= f->due_decisions);
 }
 
 /*
