@@ -29,7 +29,7 @@ pub(super) fn figures(data: &Data) -> Vec<Captioned> {
     if data.arms.is_empty() {
         return Vec::new();
     }
-    let styles = arm_styles(&data.summary.arms);
+    let styles = arm_styles(&data.summary.arms, &data.facts);
     vec![
         delay_over_time(data),
         delay_boxes(data, &styles),

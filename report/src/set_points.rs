@@ -18,7 +18,7 @@ const AXES: [SetPointAxis; 4] = [
 /// A panel for each set-point, a line for each arm that steers; none where no
 /// arm does.
 pub(super) fn set_points(data: &Data) -> Option<Captioned> {
-    let styles = arm_styles(&data.summary.arms);
+    let styles = arm_styles(&data.summary.arms, &data.facts);
     let arms = data.summary.arms.iter().zip(&data.arms).zip(styles);
     let steered: Vec<(&Arm, &ArmData, ArmStyle)> = arms
         .map(|((arm, data), style)| (arm, data, style))
@@ -47,7 +47,8 @@ pub(super) fn set_points(data: &Data) -> Option<Captioned> {
             x: time_axis(data.arms.iter().flat_map(|arm| &arm.series)),
             y: Axis {
                 label: label.to_owned(),
-                scale: Scale::spanning(least, most),
+                // With space above, so that no line is on the frame.
+                scale: Scale::spanning(least, most * 1.05),
             },
             marks: lines.collect(),
         }

@@ -3,7 +3,7 @@
 //! are greys. Queues have a dark and a light colour of their own, so that no
 //! queue is taken for an arm.
 
-use l4sllm_testbed::result::Arm;
+use l4sllm_testbed::result::{Arm, ArmFacts, Facts};
 
 /// Text.
 pub(crate) const INK: &str = "#1c2127";
@@ -31,14 +31,15 @@ const TUNED: ArmStyle = ArmStyle {
     colour: "#7d8590",
     dash: "7 3",
 };
-const WITH_POLICY: [&str; 4] = ["#0072b2", "#d55e00", "#cc79a7", "#009e73"];
+const CONTROLLED: [&str; 4] = ["#0072b2", "#d55e00", "#cc79a7", "#009e73"];
 const OTHER: [&str; 4] = ["#b58900", "#56b4e9", "#8c564b", "#6b8e23"];
 const DASHES: [&str; 3] = ["", "7 3", "2 3"];
 
 /// A style for each arm, in order: the two references, arms with a
 /// controller, and other queue disciplines.
-pub(crate) fn arm_styles(arms: &[Arm]) -> Vec<ArmStyle> {
-    let (mut with_policy, mut other) = (0, 0);
+pub(crate) fn arm_styles(arms: &[Arm], facts: &Facts) -> Vec<ArmStyle> {
+    let (mut controlled, mut other) = (0, 0);
+    let is_controlled = |arm: &Arm| facts.arm(&arm.name).is_some_and(ArmFacts::is_controlled);
     let pick = |colours: &[&'static str], count: &mut usize, first: usize| {
         let index = *count;
         *count += 1;
@@ -52,7 +53,7 @@ pub(crate) fn arm_styles(arms: &[Arm]) -> Vec<ArmStyle> {
         .map(|arm| match arm.name.as_str() {
             "dualpi2" => BASE,
             "dualpi2-tuned" => TUNED,
-            _ if arm.interval.is_some() => pick(&WITH_POLICY, &mut with_policy, 0),
+            _ if is_controlled(arm) => pick(&CONTROLLED, &mut controlled, 0),
             _ => pick(&OTHER, &mut other, 2),
         })
         .collect()
@@ -61,8 +62,8 @@ pub(crate) fn arm_styles(arms: &[Arm]) -> Vec<ArmStyle> {
 /// A style for each of several things that are compared with one another.
 pub(crate) fn series_styles(count: usize) -> Vec<ArmStyle> {
     let style = |index: usize| ArmStyle {
-        colour: WITH_POLICY[index % WITH_POLICY.len()],
-        dash: DASHES[(index / WITH_POLICY.len()) % DASHES.len()],
+        colour: CONTROLLED[index % CONTROLLED.len()],
+        dash: DASHES[(index / CONTROLLED.len()) % DASHES.len()],
     };
     (0..count).map(style).collect()
 }

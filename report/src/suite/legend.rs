@@ -13,9 +13,28 @@ pub(super) struct Entry {
     pub meaning: String,
 }
 
+/// How better and worse are marked.
+#[derive(Clone, Copy)]
+pub(super) struct Marks {
+    pub better: &'static str,
+    pub worse: &'static str,
+}
+
+/// Behind numbers, in a terminal and in JSON.
+pub(super) const SIGNS: Marks = Marks {
+    better: "+",
+    worse: "!",
+};
+
+/// On a page.
+pub(super) const COLOURS: Marks = Marks {
+    better: "blue",
+    worse: "orange",
+};
+
 /// Rows, then columns, then signs; arms and columns that are missing are left
 /// out.
-pub(super) fn legend(judged: &Judged) -> Vec<Entry> {
+pub(super) fn legend(judged: &Judged, marks: Marks) -> Vec<Entry> {
     let arms: [(&'static str, &str); 4] = [
         (PLAIN, "DualPI2 with the defaults of RFC 9332."),
         (
@@ -47,26 +66,30 @@ pub(super) fn legend(judged: &Judged) -> Vec<Entry> {
          relative to it, in the same conditions with the same random draws.",
     ))];
     entries.extend(arms.map(entry));
-    entries.push(entry((
-        "\u{221a}m\u{b7}p99, mean",
-        "Delay of the classic queue, ratio to tuned: the square root of its mean times its 99th \
-         percentile, and its mean. 0.80 is a fifth less. + better, ! worse: the 95 % interval over \
-         conditions excludes 1, by at least 1 % and by more than tuned differs from itself with \
-         other draws.",
-    )));
+    entries.push(Entry {
+        name: "\u{221a}m\u{b7}p99, mean",
+        meaning: format!(
+            "Delay of the classic queue, ratio to tuned: the square root of its mean times its 99th \
+             percentile, and its mean. 0.80 is a fifth less. Marked {} if better, {} if worse: the \
+             95 % interval over conditions excludes 1, by at least 1 % and by more than tuned differs \
+             from itself with other draws.",
+            marks.better, marks.worse
+        ),
+    });
     entries.extend(oracle.map(entry));
-    entries.extend(columns());
+    entries.extend(columns(marks));
     entries
 }
 
-fn columns() -> [Entry; 7] {
+fn columns(marks: Marks) -> [Entry; 7] {
     let entry = |name, meaning: String| Entry { name, meaning };
     [
         entry(
             "kept",
             format!(
                 "Conditions in which utilisation is at least {UTILISATION_KEPT} of that of plain or \
-                 tuned, whichever is higher. ! in at least one it is lower with certainty."
+                 tuned, whichever is higher. Marked {} if it is lower with certainty in at least one.",
+                marks.worse
             ),
         ),
         entry(

@@ -67,7 +67,7 @@ struct File<'a> {
 /// [`ReportError`] where a file cannot be written.
 pub fn render_suite(outcome: &Outcome, facts: &Facts, out: &Path) -> Result<Report, ReportError> {
     let judged = judge(outcome);
-    let legend = legend::legend(&judged);
+    let legend = legend::legend(&judged, legend::SIGNS);
     let failed = |source| ReportError::Result {
         path: out.to_owned(),
         source,
@@ -84,7 +84,7 @@ pub fn render_suite(outcome: &Outcome, facts: &Facts, out: &Path) -> Result<Repo
     write_atomically(&out.join(SUITE_FILE), &json).map_err(failed)?;
     let figures = save_figures(figure::figures(&judged), "suite", out)?;
     let path = out.join(PAGE);
-    let page = page::page(&judged, facts, &legend, outcome.complete, &figures);
+    let page = page::page(&judged, facts, outcome.complete, &figures);
     write_atomically(&path, page.as_bytes()).map_err(failed)?;
     let cautions: String = cautions(facts, outcome.complete)
         .iter()

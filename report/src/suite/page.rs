@@ -6,7 +6,7 @@ use l4sllm_testbed::published::Source;
 use l4sllm_testbed::suite::PLAIN;
 
 use super::judge::{Family, Judged};
-use super::legend::Entry;
+use super::legend::{COLOURS, Entry, legend};
 use super::{Facts, cautions, table};
 use crate::figure::escape;
 use crate::figures::Captioned;
@@ -22,7 +22,6 @@ const PARTS: &str = "A family\u{2019}s description gives its ranges. Conditions 
 pub(super) fn page(
     judged: &Judged,
     facts: &Facts,
-    legend: &[Entry],
     complete: bool,
     figures: &[(String, Captioned)],
 ) -> String {
@@ -32,7 +31,7 @@ pub(super) fn page(
         body,
         "<p class=\"note\">{}</p>\n{}",
         escape(&table::noise(judged)),
-        html_legend(legend)
+        html_legend(&legend(judged, COLOURS))
     );
     for (svg, captioned) in figures {
         let caption = escape(&captioned.caption);
@@ -185,7 +184,7 @@ fn section(family: &Family) -> String {
         })
         .collect();
     format!(
-        "<section>\n<h2 id=\"{}\">{}</h2>\n<p>{}.</p>\n<p class=\"key\">Drawn: {}.</p>\n<details>\n<summary>Conditions</summary>\n\
+        "<section>\n<h2 id=\"{}\">{}</h2>\n<p>{}.</p>\n<p class=\"key\">Drawn: {}.</p>\n<details>\n<summary>What each condition is</summary>\n\
          <ul class=\"conclusion\">\n{facts}</ul>\n</details>\n{}</section>\n",
         slug(&family.name),
         escape(&family.name),

@@ -25,7 +25,7 @@ pub(super) fn noise(judged: &Judged) -> String {
             ..
         } = own.utilisation;
         let delay = own.classic_delay.as_ref().map_or(String::new(), |of| {
-            format!("; its delay is {} of its own", interval(&of.mean))
+            format!("; its delay is {} times its own", interval(&of.mean))
         });
         format!(
             "Noise: against itself with other draws, tuned keeps utilisation in {kept} of {} \
@@ -314,7 +314,7 @@ pub(super) fn conditions(family: &Family) -> Table {
                     ms(means.classic_p50_ms),
                     ms(means.classic_p99_ms),
                     ms(means.classic_delay_ms),
-                    ratio_cell(arm.ratios.classic_delay),
+                    ratio_cell(arm.ratios.classic_delay.filter(|_| arm.name != TUNED)),
                     percent(means.utilisation),
                     Cell { text: points, tone },
                     ms(means.l4s_p99_ms),
@@ -406,7 +406,10 @@ pub(super) fn published(judged: &Judged) -> Option<Table> {
     }
     (!rows.is_empty()).then(|| Table {
         corner: "Case: measure",
-        groups: vec![("Published", vec![""]), ("Ours", vec!["", "ratio"])],
+        groups: vec![
+            ("Published", vec!["value"]),
+            ("Ours", vec!["value", "ratio"]),
+        ],
         rows,
     })
 }
