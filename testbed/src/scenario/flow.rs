@@ -42,6 +42,20 @@ pub struct FlowGroup {
     pub hystart: bool,
     /// Short flows that come and go, instead of `count` that last.
     pub arrivals: Option<Arrivals>,
+    /// What the bottleneck takes its flows for.
+    pub identity: Identity,
+}
+
+/// What the bottleneck can tell flows by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Identity {
+    /// Each is a flow.
+    Own,
+    /// All of the group share a tunnel, and look like one flow.
+    Tunnel,
+    /// Each takes another port that often, ns, as a QUIC connection may, and
+    /// looks like another flow.
+    PortHop(u64),
 }
 
 /// Short flows with Poisson arrivals.
@@ -93,6 +107,7 @@ impl FlowGroup {
             packet_bytes: defaults.packet_bytes,
             hystart: defaults.hystart,
             arrivals: None,
+            identity: Identity::Own,
         }
     }
 
@@ -170,6 +185,17 @@ pub(super) fn read(
     }
     if let Some(field) = section.field("hystart") {
         group.hystart = field.boolean()?;
+    }
+    if let Some(field) = section.field("tunnel") {
+        if field.boolean()? {
+            group.identity = Identity::Tunnel;
+        }
+    }
+    if let Some(field) = section.field("port_hop") {
+        if group.identity == Identity::Tunnel {
+            return Err(field.error("cannot go with tunnel"));
+        }
+        group.identity = Identity::PortHop(field.duration(1_000_000..=HOUR)?);
     }
     if let Some(field) = section.field("packet") {
         let packet = field.size(150..=9000)?;

@@ -15,7 +15,7 @@ mod values;
 mod tests;
 
 pub use arm::{Aqm, Arm, Control, ControlEngine, DualPi2, Latency, Scripted};
-pub use flow::{Arrivals, FlowGroup, SizeDistribution};
+pub use flow::{Arrivals, FlowGroup, Identity, SizeDistribution};
 pub use plan::{FlowPlan, Plan};
 
 use std::path::{Path, PathBuf};

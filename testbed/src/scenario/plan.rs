@@ -3,7 +3,7 @@
 
 use l4sllm_abi::Queue;
 
-use super::{Arrivals, FlowGroup, Scenario, SizeDistribution};
+use super::{Arrivals, FlowGroup, Identity, Scenario, SizeDistribution};
 use crate::aqm::classify;
 use crate::result::{FlowMeta, Transfers};
 use crate::sim::Random;
@@ -37,6 +37,26 @@ pub struct FlowPlan {
     pub forward_ns: u64,
     /// Propagation from the receiver to the sender, ns.
     pub return_ns: u64,
+    /// What the bottleneck takes it for.
+    pub identity: Identity,
+    /// Number of the first flow of its group.
+    pub group_first: u32,
+}
+
+impl FlowPlan {
+    /// The number by which the bottleneck knows the flow's packets at `now_ns`.
+    pub fn seen_as(&self, now_ns: u64) -> u32 {
+        let number = self.config.flow;
+        match self.identity {
+            Identity::Own => number,
+            Identity::Tunnel => self.group_first,
+            // All over the numbers: the bottleneck hashes them.
+            Identity::PortHop(every_ns) => {
+                let hops = (now_ns / every_ns) as u32;
+                (1 + hops).wrapping_mul(0x9e37_79b1) ^ number
+            }
+        }
+    }
 }
 
 impl Plan {
@@ -53,6 +73,7 @@ impl Plan {
                 group,
                 random: Random::stream(seed, &format!("flow/{}", group.name)),
                 rtts: Random::stream(seed, &format!("rtt/{}", group.name)),
+                first: plan.flows.len() as u32,
                 plan: &mut plan,
             };
             match &group.arrivals {
@@ -72,6 +93,8 @@ struct Drawing<'a> {
     random: Random,
     /// Round-trip times: varying them moves no start.
     rtts: Random,
+    /// Number of the group's first flow.
+    first: u32,
     plan: &'a mut Plan,
 }
 
@@ -146,6 +169,8 @@ impl Drawing<'_> {
             stop_ns: group.duration_ns.map(|duration| start_ns + duration),
             forward_ns: beyond_ns / 2,
             return_ns: beyond_ns - beyond_ns / 2 + access_ns,
+            identity: group.identity,
+            group_first: self.first,
         };
         self.plan.flows.push(flow);
     }

@@ -654,3 +654,32 @@ fn round_trip_times_give_parameters() {
     assert_eq!((params.target_ns, params.tupdate_ns), (10 * MS, 10 * MS));
     assert_eq!((params.alpha_uhz, params.beta_uhz), (277_778, 2_000_000));
 }
+
+/// What the bottleneck knows the packets of a group's flows by.
+#[test]
+fn tunnels_and_changing_ports() {
+    let group = |keys: &str| {
+        format!("{MINIMAL}[[flow]]\nname = \"two\"\ncc = \"cubic\"\ncount = 2\n{keys}\n")
+    };
+    let seen = |keys: &str, now_ns: u64| {
+        let plan = Plan::draw(&parse(&group(keys)).unwrap(), 1);
+        let flows = plan.flows.iter().rev().take(2);
+        flows.map(|flow| flow.seen_as(now_ns)).collect::<Vec<_>>()
+    };
+    let [second, first] = seen("", S)[..] else {
+        panic!()
+    };
+    assert_eq!(second, first + 1);
+    assert_eq!(seen("tunnel = true", S), [first, first]);
+    let hop = "port_hop = \"20 ms\"";
+    let at = seen(hop, 100 * MS);
+    assert_ne!(at[0], at[1]);
+    assert_eq!(at, seen(hop, 119 * MS));
+    let next = seen(hop, 120 * MS);
+    assert!(next[0] != at[0] && next[1] != at[1], "{at:?} {next:?}");
+    let error = parse(&group(&format!("tunnel = true\n{hop}"))).unwrap_err();
+    assert!(
+        error.to_string().contains("cannot go with tunnel"),
+        "{error}"
+    );
+}

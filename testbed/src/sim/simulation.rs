@@ -425,7 +425,7 @@ impl Simulation {
         };
         let packet = Packet {
             cookie: slot.into(),
-            flow: segment.flow,
+            flow: self.flows[segment.flow as usize].plan.seen_as(now_ns),
             bytes: segment.bytes,
             ecn: segment.ecn,
         };

@@ -12,6 +12,7 @@ mod baselines;
 mod coexistence;
 mod dualpi2;
 mod experiment;
+mod flow_weights;
 mod links;
 mod overrides;
 mod policy;
