@@ -43,6 +43,7 @@ static inline uint32_t dualpi2_weigh(const struct dualpi2 *,
 		    struct dualpi2_verdict *);
 static inline uint32_t dualpi2_weighted(uint32_t p, uint32_t factor,
 		    unsigned shift);
+static inline uint64_t dualpi2_weighted_ns(uint64_t ns, uint32_t f);
 static uint32_t	dualpi2_native(const struct dualpi2 *, uint64_t sojourn_ns);
 static bool	dualpi2_take(struct dualpi2 *, struct dualpi2_queue *,
 		    const struct dualpi2_queue *other, uint32_t length);
@@ -425,18 +426,21 @@ static inline uint8_t
 dualpi2_l4s(struct dualpi2 *d, struct dualpi2_queue *q,
     struct dualpi2_verdict *v)
 {
-	uint32_t p_native = 0, p_coupled = d->heard_coupled;
+	uint32_t p_native = 0, p_coupled = d->heard_coupled, f;
+	uint64_t sojourn_ns = v->sojourn_ns;
 
 	if (__predict_false((v->ecn & d->plain_ecn) == 0))
 		return ((v->ecn & d->params.l4s_ecn) == 0 ?
 		    dualpi2_classic(d, q, v) : dualpi2_overload(d, q, v));
-	if (__predict_false(d->weights != NULL))
-		p_coupled = dualpi2_weighted(p_coupled, dualpi2_weigh(d, v),
-		    FLOW_WEIGHT_SHIFT);
+	if (__predict_false(d->weights != NULL)) {
+		f = dualpi2_weigh(d, v);
+		p_coupled = dualpi2_weighted(p_coupled, f, FLOW_WEIGHT_SHIFT);
+		sojourn_ns = dualpi2_weighted_ns(sojourn_ns, f);
+	}
 	/* It queued behind others; else the speed of the link may be all that
 	 * made it wait. */
 	if (l4s_pkt_queued(v->pkt))
-		p_native = dualpi2_native(d, v->sojourn_ns);
+		p_native = dualpi2_native(d, sojourn_ns);
 	v->probability = p_native > p_coupled ? p_native : p_coupled;
 	if (!dualpi2_dither(d, q, v->probability))
 		return (L4S_ACTION_ENQUEUE);
@@ -516,6 +520,19 @@ dualpi2_weighted(uint32_t p, uint32_t factor, unsigned shift)
 	uint64_t weighted = (uint64_t)p * factor >> shift;
 
 	return (weighted < DUALPI2_ONE ? (uint32_t)weighted : DUALPI2_ONE);
+}
+
+/*
+ * The sojourn time that the native AQM sees: a step has no probability to be
+ * weighted, but a threshold, which is 1 / f of the others' this way.  2^40 ns
+ * is more than any threshold and range.
+ */
+static inline uint64_t
+dualpi2_weighted_ns(uint64_t ns, uint32_t f)
+{
+	const uint64_t most = (uint64_t)1 << 40;
+
+	return ((ns < most ? ns : most) * f >> FLOW_WEIGHT_SHIFT);
 }
 
 l4s_pkt_t *

@@ -63,8 +63,9 @@ flow_visit(struct l4s_flow_weights *w, uint16_t *link)
 	uint32_t rate = flow_rate(b->rate, w->decay, b->bytes);
 
 	b->bytes = 0;
+	b->prior = (uint32_t)((uint64_t)b->prior * w->decay >> 31);
 	if (rate < FLOW_RATE_MIN) {
-		b->rate = 0;
+		b->rate = b->prior = 0;
 		b->active = false;
 		*link = b->next;
 		return;

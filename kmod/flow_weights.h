@@ -11,10 +11,16 @@
  *
  *	p_C = (f p')^2        p_CL = f k p'        f = r / mu, 1/2 to 2
  *
- * where r is the flow's rate over both queues, decayed with 100 ms, and
- * mu = sum(r^2) / sum(r) over the flows: the mean rate as bytes see it, which
- * many short flows hardly move.  p' is the controller's, so that the delay
- * stays where it was; round-trip times matter less for the shares.
+ * and its packets are marked natively from 1 / f of the threshold on.  r is the
+ * flow's rate over both queues, decayed with 100 ms, and mu = sum(r^2) / sum(r)
+ * over the flows: the mean rate as bytes see it, which many short flows hardly
+ * move.  p' is the controller's, so that the delay stays where it was; shares of
+ * the link depend less on round-trip times.
+ *
+ * A flow that is new is taken for one at the mean rate until its own is known:
+ * what is missing of its first 100 ms is filled up with mu.  So short flows
+ * weigh about one, and one that changes its ports again and again does not
+ * pass for a slow one.
  *
  *	enqueue ─▶ keyed hash of the flow ─▶ bucket: bytes ─┐
  *	                                                    ▼ every 4 ms
@@ -63,9 +69,10 @@
 struct l4s_flow_bucket {
 	uint32_t	bytes;		/* since the last update */
 	uint32_t	rate;		/* decayed sum of bytes; 0: unknown */
+	uint32_t	prior;		/* mu when it was new, decayed */
 	uint16_t	next;		/* active one; FLOW_NONE: the last */
 	bool		active;		/* in the list */
-	uint8_t		pad[5];
+	uint8_t		pad;
 };
 
 _Static_assert(sizeof(struct l4s_flow_bucket) == 16, "l4s_flow_bucket");
@@ -101,6 +108,13 @@ void	l4s_flow_weights_start(struct l4s_flow_weights *, uint64_t now);
 L4S_SLOW void l4s_flow_weights_update(struct l4s_flow_weights *,
 	    uint64_t now);
 
+static inline void
+l4s_flow_bucket_count(struct l4s_flow_bucket *b, uint32_t length)
+{
+	if (__predict_true((uint64_t)b->bytes + length <= FLOW_BYTES_MAX))
+		b->bytes += length;
+}
+
 /* Counts a packet of the flow with this hash, 0: none; returns its bucket. */
 static inline uint16_t
 l4s_flow_weights_arrived(struct l4s_flow_weights *w, uint64_t hash,
@@ -114,11 +128,11 @@ l4s_flow_weights_arrived(struct l4s_flow_weights *w, uint64_t hash,
 	b = &w->buckets[bucket];
 	if (__predict_false(!b->active)) {
 		b->active = true;
+		b->prior = w->mean;
 		b->next = w->first;
 		w->first = bucket;
 	}
-	if (__predict_true((uint64_t)b->bytes + length <= FLOW_BYTES_MAX))
-		b->bytes += length;
+	l4s_flow_bucket_count(b, length);
 	return (bucket);
 }
 
@@ -129,12 +143,14 @@ l4s_flow_weights_arrived(struct l4s_flow_weights *w, uint64_t hash,
 static inline uint32_t
 l4s_flow_weight(const struct l4s_flow_weights *w, uint16_t bucket)
 {
-	uint32_t rate, f;
+	const struct l4s_flow_bucket *b = &w->buckets[bucket];
+	uint64_t rate;
+	uint32_t f;
 
-	if (__predict_false(bucket >= FLOW_BUCKETS))
+	if (__predict_false(bucket >= FLOW_BUCKETS || w->mean == 0))
 		return (FLOW_WEIGHT_ONE);
-	rate = w->buckets[bucket].rate;
-	if (__predict_false(rate == 0 || w->mean == 0))
+	rate = (uint64_t)b->rate + b->prior;
+	if (__predict_false(rate == 0))
 		return (FLOW_WEIGHT_ONE);
 	if (rate >= w->twice)
 		return (FLOW_WEIGHT_MAX);

@@ -132,8 +132,8 @@ struct l4s_record {
 	uint32_t	instance;
 	uint32_t	total_packets;	/* arrived at this queue, mod 2^32 */
 	uint64_t	delay_ns;	/* sojourn; of a tail drop, the head's */
-	uint32_t	drop_probability; /* p_C or p_L (RFC 9332, A.1), times
-					     weight^2 or weight, Q31 */
+	uint32_t	drop_probability; /* p_C or p_L (RFC 9332, A.1) of the
+					     flow's weight, Q31 */
 	uint32_t	accumulated;	/* Q31; below 1.5 */
 	uint32_t	queue_length;	/* packets */
 	uint32_t	length_in_bytes;

@@ -78,6 +78,9 @@ probabilities(void)
 	assert(d.p_base <= L4S_PROB_ONE);
 	assert(d.p_classic <= DUALPI2_ONE);
 	assert(d.p_coupled <= DUALPI2_ONE);
+	assert(d.weight_min >= FLOW_WEIGHT_MIN &&
+	    d.weight_min <= FLOW_WEIGHT_ONE);
+	assert(!d.overload || d.weight_min == FLOW_WEIGHT_ONE);
 	if (d.params.overflow != 0)
 		assert(!d.overload);
 	else if (d.p_coupled == DUALPI2_ONE)

@@ -135,6 +135,63 @@ weights_by_hand(void)
 	CHECK_NEAR(weight(&w, 1), r[1] / mean, 1e-3);
 }
 
+/*
+ * A flow that is new weighs one, and what it is worth as its rate shows: half
+ * of the way after 69 ms.
+ */
+static void
+new_flows_are_average(void)
+{
+	static struct l4s_flow_weights w;
+	static const uint32_t old[] = { 1000, 1000, 1000 };
+	static const uint32_t both[] = { 1000, 1000, 1000, 250, 4000 };
+	unsigned i;
+
+	l4s_flow_weights_start(&w, SEC);
+	for (i = 0; i < 200; i++)
+		tick(&w, old, 3, 1);
+	CHECK_EQ(l4s_flow_weights_arrived(&w, FLOW_BUCKETS + 4, 1), 4);
+	CHECK_NEAR(weight(&w, 4), 1, 1e-3);
+	for (i = 1; i <= 200; i++) {
+		tick(&w, both, 5, 1);
+		if (i == 1)
+			CHECK_NEAR(weight(&w, 3), 1, 0.1);
+		if (i == 17)
+			CHECK_NEAR(weight(&w, 3), (250 / 1000.0 + 1) / 2 *
+			    25503 / w.mean, 0.05);
+	}
+	/* mu = (3 + 0.0625 + 16) / 7.25 */
+	CHECK_NEAR(weight(&w, 0), 1 / 2.629, 0.125);
+	CHECK_NEAR(weight(&w, 3), 0.5, 0);
+	CHECK_NEAR(weight(&w, 4), 4 / 2.629, 0.01);
+}
+
+/*
+ * One that takes another port every 20 ms weighs one, not the half of a slow
+ * flow: it gets three quarters of the signals that its rate would earn.
+ */
+static void
+port_hops_do_not_pay(void)
+{
+	static struct l4s_flow_weights w;
+	static uint32_t bytes[FLOW_BUCKETS];
+	unsigned i, port = 3;
+	double sum = 0;
+
+	l4s_flow_weights_start(&w, SEC);
+	for (i = 0; i < 2000; i++) {
+		bytes[0] = bytes[1] = bytes[2] = 10000;
+		bytes[port] = 0;
+		port = 3 + i / 5 % 900;
+		bytes[port] = 10000;
+		tick(&w, bytes, FLOW_BUCKETS, 1);
+		if (i >= 1000)
+			sum += weight(&w, port) / 1000;
+	}
+	CHECK_NEAR(sum, 1, 0.1);
+	CHECK_NEAR(weight(&w, 0), 1.3, 0.1);
+}
+
 /* A rate decays with 100 ms, in however many updates, and is forgotten. */
 static void
 rates_decay(void)
@@ -278,7 +335,7 @@ verdict_on(struct dualpi2 *d, uint16_t bucket, uint8_t ecn, uint64_t sojourn)
 	return (v);
 }
 
-/* p_C = (f p')^2 and p_CL = f k p'; the L4S queue's own AQM is not weighted. */
+/* p_C = (f p')^2 and p_CL = f k p', at most one; the step at 1 ms / f. */
 static void
 probabilities_are_weighted(void)
 {
@@ -298,11 +355,15 @@ probabilities_are_weighted(void)
 		v = verdict_on(&d, i, L4S_ECN_ECT1, 0);
 		CHECK_NEAR(q31(v.probability), 0.4 * f[i], 1e-3);
 		CHECK_NEAR(v.weight, 64 * f[i], 1);
-		/* Above the threshold of 1 ms the step marks every packet. */
-		v = verdict_on(&d, i, L4S_ECN_ECT1, 2 * MS);
+		v = verdict_on(&d, i, L4S_ECN_ECT1, 0.99 * MS / f[i]);
+		CHECK_NEAR(q31(v.probability), 0.4 * f[i], 1e-3);
+		v = verdict_on(&d, i, L4S_ECN_ECT1, 1.01 * MS / f[i]);
 		CHECK_EQ(v.probability, DUALPI2_ONE);
 		CHECK_EQ(v.cause, DUALPI2_NATIVE);
 	}
+	/* Nothing overflows: a year. */
+	v = verdict_on(&d, 1, L4S_ECN_ECT1, SEC * 86400 * 365);
+	CHECK_EQ(v.probability, DUALPI2_ONE);
 	/* A packet of no flow, of one that is not known yet, an early one. */
 	CHECK_NEAR(q31(verdict_on(&d, FLOW_NONE, 0, 0).probability), 0.04,
 	    1e-9);
@@ -528,6 +589,8 @@ const struct test flow_weights_tests[] = {
 	TEST(buckets_are_keyed),
 	TEST(weights_by_hand),
 	TEST(rates_decay),
+	TEST(new_flows_are_average),
+	TEST(port_hops_do_not_pay),
 	TEST(weights_are_clamped),
 	TEST(updates_are_bounded),
 	TEST(probabilities_are_weighted),

@@ -1,0 +1,105 @@
+/*-
+ * SPDX-License-Identifier: BSD-2-Clause
+ *
+ * Copyright (c) 2026 The l4sllm authors
+ */
+
+/*
+ * Weights of flows: rates, the mean and weights stay within their bounds, no
+ * product overflows, and a weighted probability is one.
+ */
+
+#include "proofs.h"
+#include "../../kmod/dualpi2.c"
+#include "../../kmod/flow_weights.c"
+
+static struct l4s_flow_weights w;
+
+/* A rate after any update is no more than before the greatest one could be. */
+void
+rates(void)
+{
+	uint32_t rate = nondet_u32(), bytes = nondet_u32();
+
+	__CPROVER_assume(rate <= FLOW_RATE_MAX && bytes <= FLOW_BYTES_MAX);
+	/* One tick; after more of them less is left. */
+	assert((uint64_t)rate * FLOW_DECAY >> 31 <= FLOW_RATE_MAX -
+	    FLOW_BYTES_MAX);
+	assert(flow_rate(rate, FLOW_DECAY, bytes) <= FLOW_RATE_MAX);
+	assert(flow_rate(rate, 0, bytes) == bytes);
+}
+
+/* A packet of any length, 2^32 - 1 too: bytes stay within bounds. */
+void
+arrived(void)
+{
+	struct l4s_flow_bucket b = { .bytes = nondet_u32() };
+	uint32_t before = b.bytes;
+
+	__CPROVER_assume(before <= FLOW_BYTES_MAX);
+	l4s_flow_bucket_count(&b, nondet_u32());
+	assert(b.bytes <= FLOW_BYTES_MAX && b.bytes >= before);
+}
+
+/*
+ * Of any sums that rates can have, sum(r^2) <= FLOW_RATE_MAX sum(r), the mean
+ * fits 32 bits, and nothing is divided by 0.
+ */
+void
+mean(void)
+{
+	uint64_t sum = nondet_u64();
+	unsigned __int128 squares = (unsigned __int128)sum * FLOW_RATE_MAX -
+	    nondet_u64();
+	unsigned halved = 0;
+
+	__CPROVER_assume(sum <= (uint64_t)FLOW_BUCKETS * FLOW_RATE_MAX);
+	__CPROVER_assume(squares <= (unsigned __int128)sum * FLOW_RATE_MAX);
+	for (; squares >> 64 != 0; halved++) {
+		squares >>= 1;
+		sum >>= 1;
+	}
+	assert(halved <= 10);
+	assert(halved == 0 || sum >= (uint64_t)1 << 22);
+	/* The quotient is below 2^32. */
+	assert(sum == 0 || squares < (unsigned __int128)sum << 32);
+}
+
+/* Any rate and prior, and means of seven bits times a power of two. */
+void
+weight(void)
+{
+	uint32_t f;
+
+	w.buckets[3].rate = nondet_u32();
+	w.buckets[3].prior = nondet_u32();
+	w.mean = (uint32_t)(nondet_u8() & 127) << (nondet_u8() % 25);
+	w.twice = (uint64_t)w.mean * 2;
+	w.inverse = w.mean != 0 ?
+	    ((uint64_t)1 << (FLOW_WEIGHT_SHIFT + 32)) / w.mean : 0;
+	assert(l4s_flow_weight(&w, FLOW_NONE) == FLOW_WEIGHT_ONE);
+	f = l4s_flow_weight(&w, 3);
+	assert(f >= FLOW_WEIGHT_MIN && f <= FLOW_WEIGHT_MAX);
+	if (w.mean == 0)
+		assert(f == FLOW_WEIGHT_ONE);
+}
+
+/*
+ * Any probability and any weight give a probability, no less than itself with
+ * a weight of one or more: what overload relies on.
+ */
+void
+weighted(void)
+{
+	uint32_t p = nondet_u32(), f = nondet_u32(), once, twice;
+
+	__CPROVER_assume(p <= DUALPI2_ONE);
+	__CPROVER_assume(f >= FLOW_WEIGHT_MIN && f <= FLOW_WEIGHT_MAX);
+	once = dualpi2_weighted(p, f, FLOW_WEIGHT_SHIFT);
+	twice = dualpi2_weighted(p, f * f, 2 * FLOW_WEIGHT_SHIFT);
+	assert(once <= DUALPI2_ONE && twice <= DUALPI2_ONE);
+	if (f >= FLOW_WEIGHT_ONE)
+		assert(once >= p && twice >= p);
+	if (f == FLOW_WEIGHT_ONE)
+		assert(once == p && twice == p);
+}
