@@ -149,7 +149,7 @@ l4s_limits_check(const struct l4s_limits *l)
 {
 	if (l->version != L4S_ABI_VERSION || l->length != sizeof(*l))
 		return (L4S_EPROTO);
-	if (l->pad0 != 0 ||
+	if (l->pad0 != 0 || l->max_hold < 1 ||
 	    l->drop_share > L4S_FACTOR_ONE ||
 	    !params_range_ok(l->factor_min, l->factor_max) ||
 	    !params_range_ok(l->gain_min, l->gain_max))

@@ -263,11 +263,11 @@ pub struct Limits {
     /// Least steer factor on any set-point but the gains, Q16, from above 0
     /// to one.
     pub factor_min: u32,
-    /// Greatest of these, Q16, one or more.
+    /// Greatest of these, Q16, one to 256.
     pub factor_max: u32,
     /// Least steer factor on alpha and beta, Q16, from above 0 to one.
     pub gain_min: u32,
-    /// Greatest of these, Q16, one or more.
+    /// Greatest of these, Q16, one to 256.
     pub gain_max: u32,
 }
 
@@ -320,10 +320,11 @@ impl Limits {
         )?;
         for (field, least) in [("factor_min", self.factor_min), ("gain_min", self.gain_min)] {
             let ok = (1..=one).contains(&least);
-            within(field, least, ok, "1..=65536 (Q16)")?;
+            within(field, least, ok, "1..=65536 (Q16, up to 1.0)")?;
         }
         for (field, most) in [("factor_max", self.factor_max), ("gain_max", self.gain_max)] {
-            within(field, most, most >= one, "65536 or more (Q16)")?;
+            let ok = (one..=FACTOR_CAP).contains(&most);
+            within(field, most, ok, "65536..=16777216 (Q16, 1.0 to 256.0)")?;
         }
         Ok(raw::l4s_limits {
             version: raw::L4S_ABI_VERSION as u16,
@@ -366,6 +367,8 @@ impl TryFrom<raw::l4s_limits> for Limits {
 const PARAMS: &str = raw::l4s_params::NAME;
 const LIMITS: &str = raw::l4s_limits::NAME;
 const Q8_ONE: u32 = 256;
+/// `L4S_FACTOR_CAP` of the queue: above it a shifted set-point could overflow.
+const FACTOR_CAP: u32 = 256 * raw::L4S_FACTOR_ONE;
 const MASK_L4S: u8 = raw::L4S_ECN_MASK_L4S as u8;
 const MASK_ANY: u8 = raw::L4S_ECN_MASK_ANY as u8;
 

@@ -121,4 +121,8 @@ unsafe extern "C" {
     pub(super) fn l4s_user_params_paper(out: *mut l4s_params);
     #[cfg(test)]
     pub(super) fn l4s_user_limits_default(out: *mut l4s_limits);
+    #[cfg(test)]
+    pub(super) fn l4s_params_check(params: *const l4s_params) -> c_int;
+    #[cfg(test)]
+    pub(super) fn l4s_limits_check(limits: *const l4s_limits) -> c_int;
 }

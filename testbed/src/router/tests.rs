@@ -321,11 +321,84 @@ fn refusals_are_errors() {
     );
 }
 
+/// Numbers near the ends of the ranges that fields have.
+fn edges() -> impl proptest::strategy::Strategy<Value = u64> {
+    use proptest::prelude::*;
+    const ENDS: [u64; 18] = [
+        0,
+        1,
+        3,
+        100,
+        256,
+        1_000,
+        1_500,
+        65_535,
+        65_536,
+        100_000,
+        1 << 20,
+        1 << 24,
+        1_000_000_000,
+        i32::MAX as u64,
+        u32::MAX as u64,
+        5_000_000_000,
+        10_000_000_000,
+        u64::MAX / 2,
+    ];
+    (proptest::sample::select(&ENDS[..]), -2i64..=2)
+        .prop_map(|(end, off)| end.saturating_add_signed(off))
+}
+
 proptest::proptest! {
     #![proptest_config(proptest::prelude::ProptestConfig {
         failure_persistence: None,
         ..Default::default()
     })]
+
+    /// The queue and the checked types accept the same parameters and limits.
+    #[test]
+    fn c_accepts_parameters_and_limits_as_rust_does(
+        numbers in proptest::collection::vec(edges(), 16),
+        codes in proptest::collection::vec(0u8..4, 8),
+        changed in 0usize..26,
+    ) {
+        let mut params = Params::default().to_raw().unwrap();
+        let mut limits = Limits::default().to_raw().unwrap();
+        let wide = |at: usize| numbers[at];
+        // Not an edge of all 64 bits: most fields have 32.
+        let narrow = |at: usize| numbers[at] as u32;
+        match changed {
+            0 => params.target_ns = wide(0),
+            1 => params.tupdate_ns = wide(1),
+            2 => params.l4s_threshold_ns = wide(2),
+            3 => params.l4s_range_ns = wide(3),
+            4 => params.max_burst_ns = wide(4),
+            5 => params.coupling_q8 = narrow(5),
+            6 => params.limit_packets = narrow(6),
+            7 => params.limit_bytes = narrow(7),
+            8 => params.max_ecnth = narrow(8),
+            9 => params.classic_weight = narrow(9) as u8,
+            10 => params.dither = codes[0],
+            11 => params.laqm = codes[1],
+            12 => params.ecn = codes[2],
+            13 => params.l4s_ecn = codes[3],
+            14 => params.overflow = codes[4],
+            15 => params.flow_weights = codes[5],
+            16 => params.pad[0] = codes[6],
+            17 => params.pad0 = codes[7].into(),
+            18 => limits.max_hold = narrow(10),
+            19 => limits.drop_share = narrow(11),
+            20 => limits.factor_min = narrow(12),
+            21 => limits.factor_max = narrow(13),
+            22 => limits.gain_min = narrow(14),
+            23 => limits.gain_max = narrow(15),
+            24 => limits.pad0 = codes[0].into(),
+            _ => limits.length += u32::from(codes[1]),
+        }
+        // SAFETY: both point to live structs.
+        let (p, l) = unsafe { (ffi::l4s_params_check(&params), ffi::l4s_limits_check(&limits)) };
+        proptest::prop_assert_eq!(Params::try_from(params).is_ok(), p == 0, "{:?}", params);
+        proptest::prop_assert_eq!(Limits::try_from(limits).is_ok(), l == 0, "{:?}", limits);
+    }
 
     /// The queue and its readers merge summaries in the same way, whatever is
     /// in them.
