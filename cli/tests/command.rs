@@ -417,6 +417,7 @@ fn the_doctor_looks_at_an_emulated_device() {
         engine: EngineStatus::Script { steps: 1 },
         interval: 100,
         period_ms: 0,
+        ttl_ms: 1000,
         reloads: Reloads::default(),
         counters: Counters::default(),
         latency_us: Quantiles::default(),

@@ -38,6 +38,18 @@ pub enum Error {
         /// The key that sets the limit.
         limit_key: &'static str,
     },
+    /// An override would end before the next decision.
+    #[error(
+        "pipeline.ttl_ms = {ttl_ms}: must be greater than the period of {period_ms} ms \
+         (pipeline.period_ms, or sysctl net.inet.l4sllm.period), or an override ends before the \
+         next decision of the adaptive rule"
+    )]
+    EndsEarly {
+        /// Life of an override, ms.
+        ttl_ms: u64,
+        /// Time between two decisions, ms.
+        period_ms: u64,
+    },
     /// The stream is unusable.
     #[error("{path}: {reads} torn reads in a row, given up", path = path.display())]
     Torn {
@@ -102,7 +114,10 @@ impl Error {
             // EX_OSERR
             Error::Signals(_) | Error::Runtime(_) | Error::Sandbox(_) => 71,
             // EX_CONFIG
-            Error::Config(_) | Error::BeyondLimits { .. } | Error::Directory { .. } => 78,
+            Error::Config(_)
+            | Error::BeyondLimits { .. }
+            | Error::EndsEarly { .. }
+            | Error::Directory { .. } => 78,
         }
     }
 }

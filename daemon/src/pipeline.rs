@@ -66,6 +66,13 @@ impl PipelineConfig {
         }
     }
 
+    /// Whether an override of the rule ends before the next decision on
+    /// summaries is due, and plain DualPI2 decides in between. (How long an
+    /// interval of records lasts is the traffic's matter.)
+    pub fn ends_early(&self) -> bool {
+        self.input != Input::Records && self.ttl_ns <= self.period_ns
+    }
+
     fn schedule(&self) -> Schedule {
         Schedule {
             input: self.input,

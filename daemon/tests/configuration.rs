@@ -242,6 +242,38 @@ fn what_is_wrong_is_named() {
     }
 }
 
+/// An override that ends before the next decision leaves DualPI2 to decide in
+/// between, without a word.
+#[test]
+fn an_override_outlives_the_period_of_the_rule() {
+    let adaptive = "[engine]\nengine = \"adaptive\"";
+    for (keys, expected) in [
+        (
+            "ttl_ms = 100",
+            "pipeline.ttl_ms: pipeline.ttl_ms (100) must be greater than pipeline.period_ms (100)",
+        ),
+        (
+            "ttl_ms = 20\nperiod_ms = 21",
+            "pipeline.ttl_ms: pipeline.ttl_ms (20) must",
+        ),
+        (
+            "period_ms = 1000",
+            "pipeline.period_ms: pipeline.ttl_ms (1000) must",
+        ),
+    ] {
+        // The rule alone, and the rule in place of a policy that fails.
+        for engine in [adaptive, LEAST] {
+            let said = complaint(&format!("[pipeline]\n{keys}\n{engine}"));
+            assert!(said.starts_with(expected), "{said}");
+        }
+    }
+    // Nothing is said of records, whose pace is the traffic's.
+    let alone = format!("[pipeline]\nttl_ms = 8\n{LEAST}\nfallback = \"dualpi2\"");
+    assert_eq!(parse(&alone).unwrap().pipeline.ttl_ns, 8_000_000);
+    let fits = format!("[pipeline]\nttl_ms = 101\n{adaptive}");
+    assert_eq!(parse(&fits).unwrap().pipeline.ttl_ns, 101_000_000);
+}
+
 #[test]
 fn the_adaptive_rule_decides_alone_or_in_place_of_a_policy_that_fails() {
     let config = parse("[engine]\nengine = \"adaptive\"\npreset = \"q2\"").unwrap();

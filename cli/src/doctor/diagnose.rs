@@ -290,6 +290,7 @@ fn daemon(facts: &Facts, found: &mut Findings) {
         );
     }
     behind(status, found);
+    short_lives(status, found);
     if c.unrouted > 0 {
         found.note(
             "daemon",
@@ -349,6 +350,24 @@ fn behind(status: &Status, found: &mut Findings) {
         found.problem("daemon", text, remedy);
     } else {
         found.note("daemon", text, remedy);
+    }
+}
+
+/// Whether an override outlives a decision that comes late or not at all.
+fn short_lives(status: &Status, found: &mut Findings) {
+    let (ttl, period) = (status.ttl_ms, status.period_ms);
+    if ttl != 0 && period != 0 && ttl < 2 * period {
+        found.note(
+            "daemon",
+            format!(
+                "an override lives {ttl} ms and the next decision takes {period} ms or more: \
+                 plain DualPI2 decides when one is late"
+            ),
+            format!(
+                "ttl_ms = {} in [pipeline] of l4sllmd.toml, or a shorter period",
+                10 * period
+            ),
+        );
     }
 }
 

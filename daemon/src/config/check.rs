@@ -46,7 +46,7 @@ pub(super) fn config(path: &Path, text: &str) -> std::result::Result<Config, Con
 fn read(mut section: Section<'_>) -> Result<Config> {
     let sandbox = section.field("sandbox").map(|field| field.boolean());
     let device = table(&mut section, "device", device)?;
-    let mut pipeline = table(&mut section, "pipeline", pipeline)?;
+    let (mut pipeline, ends_early) = table(&mut section, "pipeline", pipeline)?;
     let engine = table(&mut section, "engine", engine);
     let limits = table(&mut section, "limits", limits)?;
     let status = match section.field("status") {
@@ -58,6 +58,9 @@ fn read(mut section: Section<'_>) -> Result<Config> {
     // Later than an unknown section, which may be this one misspelt.
     let engine = engine?;
     pipeline.input = engine.input();
+    if pipeline.ends_early() {
+        return Err(ends_early);
+    }
     Ok(Config {
         sandbox: sandbox.transpose()?.unwrap_or(cfg!(target_os = "freebsd")),
         device,
@@ -118,7 +121,9 @@ fn device(section: &mut Section<'_>) -> Result<DeviceConfig> {
     })
 }
 
-fn pipeline(section: &mut Section<'_>) -> Result<PipelineConfig> {
+/// The table, and what is wrong with it where [`PipelineConfig::ends_early`],
+/// which the engine decides.
+fn pipeline(section: &mut Section<'_>) -> Result<(PipelineConfig, TomlError)> {
     let base = PipelineConfig::default();
     let modes = [("once", false), ("hold", true)];
     let mode = match (choice(section, "mode", &modes)?, section.field("hold")) {
@@ -132,7 +137,20 @@ fn pipeline(section: &mut Section<'_>) -> Result<PipelineConfig> {
         .map(|field| field.positive(65_536));
     let instances = base.max_instances as u64;
     let period_ms = whole(section, "period_ms", base.period_ns / MS, 1, 60_000)?;
-    Ok(PipelineConfig {
+    let ttl_ms = whole(section, "ttl_ms", base.ttl_ns / MS, 1, HOUR_MS)?;
+    let key = if section.has("ttl_ms") {
+        "ttl_ms"
+    } else {
+        "period_ms"
+    };
+    let ends_early = section.error(
+        key,
+        format!(
+            "pipeline.ttl_ms ({ttl_ms}) must be greater than pipeline.period_ms ({period_ms}): an \
+             override would end before the next decision of the adaptive rule"
+        ),
+    );
+    let config = PipelineConfig {
         period_ns: MS * period_ms,
         interval: interval.transpose()?.unwrap_or(base.interval),
         mode,
@@ -142,9 +160,10 @@ fn pipeline(section: &mut Section<'_>) -> Result<PipelineConfig> {
             &[("same", Scope::Same), ("any", Scope::Any)],
         )?,
         input: base.input,
-        ttl_ns: MS * whole(section, "ttl_ms", base.ttl_ns / MS, 1, HOUR_MS)?,
+        ttl_ns: MS * ttl_ms,
         max_instances: whole(section, "max_instances", instances, 1, 65_536)? as usize,
-    })
+    };
+    Ok((config, ends_early))
 }
 
 fn engine(section: &mut Section<'_>) -> Result<EngineConfig> {

@@ -25,6 +25,7 @@ pub(super) struct Live {
     pub(super) interval: u32,
     /// Between decisions on summaries; 0: none are read.
     pub(super) period_ms: u64,
+    pub(super) ttl_ms: u64,
     pub(super) counters: Counters,
     /// From a record to its override being in force.
     pub(super) latency: Latency,

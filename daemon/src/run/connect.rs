@@ -158,7 +158,8 @@ fn may_pass(error: &DeviceError) -> bool {
         )
 }
 
-/// Checks that overrides as configured in `pipeline` stay within `limits`.
+/// Checks that overrides as configured in `pipeline` stay within `limits`, and
+/// last until the next decision.
 pub(super) fn check_limits(pipeline: &PipelineConfig, limits: &Limits) -> Result<(), Error> {
     const MS: u64 = 1_000_000;
     if pipeline.ttl_ns > limits.max_ttl_ns {
@@ -167,6 +168,12 @@ pub(super) fn check_limits(pipeline: &PipelineConfig, limits: &Limits) -> Result
             given: pipeline.ttl_ns / MS,
             limit: limits.max_ttl_ns / MS,
             limit_key: "limits.max_ttl_ms",
+        });
+    }
+    if pipeline.ends_early() {
+        return Err(Error::EndsEarly {
+            ttl_ms: pipeline.ttl_ns / MS,
+            period_ms: pipeline.period_ms(),
         });
     }
     match pipeline.mode {

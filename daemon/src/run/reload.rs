@@ -158,7 +158,7 @@ impl Worker {
             if let Err(error) = check_limits(&pipeline, &limits) {
                 if let Some(suppressed) = self.logs.advice.allow() {
                     warn!(%error, ?advice, suppressed,
-                        "the operator's settings are beyond the limits; nothing changes");
+                        "the operator's settings cannot be put in force; nothing changes");
                 }
                 return Ok(());
             }
@@ -195,5 +195,6 @@ impl Worker {
         live.engine = self.engines.status().clone();
         live.interval = self.in_force.interval.get();
         live.period_ms = self.in_force.period_ms();
+        live.ttl_ms = self.in_force.ttl_ns / 1_000_000;
     }
 }

@@ -29,6 +29,7 @@ impl Daemon {
             engine: live.engine,
             interval: live.interval,
             period_ms: live.period_ms,
+            ttl_ms: live.ttl_ms,
             reloads: self.reloads.clone(),
             counters: live.counters,
             latency_us: live.latency.lifetime(),

@@ -83,6 +83,7 @@ impl Worker {
             engine: engines.status().clone(),
             interval: in_force.interval.get(),
             period_ms: in_force.period_ms(),
+            ttl_ms: in_force.ttl_ns / 1_000_000,
             counters: Default::default(),
             latency: Default::default(),
             decision: Default::default(),

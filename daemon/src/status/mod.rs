@@ -35,6 +35,9 @@ pub struct Status {
     /// Milliseconds between two decisions on summaries; 0 where none are read.
     #[serde(default)]
     pub period_ms: u64,
+    /// Life of an override, ms; 0 where the daemon does not say.
+    #[serde(default)]
+    pub ttl_ms: u64,
     /// Successful reloads, failed ones, and why the last one failed.
     pub reloads: Reloads,
     /// Counters.

@@ -493,8 +493,27 @@ fn read_control(mut section: Section<'_>, file: &Path, limits: &Limits) -> Resul
 fn read_adaptive(mut section: Section<'_>, limits: &Limits) -> Result<Control> {
     let mut control = read_rule(&mut section)?;
     read_timing(&mut section, limits, &mut control)?;
+    check_life(&section, &control)?;
     section.finish()?;
     Ok(control)
+}
+
+/// Refuses overrides that end before the next decision of the rule.
+pub(super) fn check_life(section: &Section<'_>, control: &Control) -> Result<()> {
+    if control.ttl_ns > control.period_ns {
+        return Ok(());
+    }
+    let key = if section.has("ttl") { "ttl" } else { "period" };
+    let ms = |ns: u64| ns as f64 / MS as f64;
+    Err(section.error(
+        key,
+        format!(
+            "ttl ({} ms) must be longer than period ({} ms): an override would end before the \
+             next decision",
+            ms(control.ttl_ns),
+            ms(control.period_ns)
+        ),
+    ))
 }
 
 /// `engine`, `preset` and `period` of the adaptive rule.

@@ -383,6 +383,14 @@ fn the_adaptive_rule_needs_no_policy() {
         (", preset = \"q9\"", "unknown value \"q9\""),
         (", period = \"100 us\"", "1 ms to 60 s"),
         (", interval = 10", "unknown key \"interval\""),
+        (
+            ", ttl = \"100 ms\"",
+            "control.ttl: ttl (100 ms) must be longer than period (100 ms)",
+        ),
+        (
+            ", period = \"1500 ms\"",
+            "control.period: ttl (1000 ms) must be longer than period (1500 ms)",
+        ),
     ] {
         let error = control(keys).unwrap_err().to_string();
         assert!(error.contains(complaint), "{error}");

@@ -34,6 +34,7 @@ fn status(change: impl Fn(&mut Status)) -> Status {
         },
         interval: 100,
         period_ms: 0,
+        ttl_ms: 1000,
         reloads: Reloads::default(),
         counters: Counters {
             records: 1000,
@@ -311,6 +312,17 @@ fn what_is_wrong_is_found_with_the_command_that_mends_it() {
             "daemon",
             "1 of 100 intervals",
             "net.inet.l4sllm.period=200",
+        ),
+        (
+            |f| {
+                f.daemon = Ok(status(|s| {
+                    s.period_ms = 600;
+                }))
+            },
+            Note,
+            "daemon",
+            "lives 1000 ms and the next decision takes 600 ms",
+            "ttl_ms = 6000",
         ),
         (
             |f| f.daemon = Ok(status(|s| s.deciding_s = 7.2)),

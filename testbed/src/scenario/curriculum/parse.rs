@@ -7,7 +7,7 @@ use l4sllm_abi::{Action, Factors, Limits};
 use super::noise::{MAX_HOLD, MAX_INTERVAL};
 use super::range::{Range, read_choice};
 use super::{Behaviour, Controller, Curriculum, FlowRange, Noise, NoiseMode, PerCondition};
-use crate::scenario::arm::read_rule;
+use crate::scenario::arm::{check_life, read_rule};
 use crate::scenario::{ScenarioError, values};
 use l4sllm_model::strict_toml::{Field, Section, Source, TomlError};
 
@@ -171,7 +171,9 @@ fn read_controller(section: &mut Section<'_>, file: &Path) -> Result<Option<Cont
         return Err(section.error("interval", "goes with a policy, or in noise"));
     }
     if section.has("engine") {
-        return Ok(Some(Controller::Fixed(read_rule(section)?)));
+        let control = read_rule(section)?;
+        check_life(section, &control)?;
+        return Ok(Some(Controller::Fixed(control)));
     }
     for key in ["preset", "period"] {
         if section.has(key) {
