@@ -330,6 +330,19 @@ fn what_is_open_in_a_log_is_said_and_can_be_given() {
     let (ok, said, noted) = run(dir, "import feb b --out q.json");
     assert!(ok, "{noted}");
     assert_eq!(said, "q.json: 3 rows in 2 episodes\n");
+    let scenarios = |name: &str| {
+        let text = std::fs::read(dir.join(name)).unwrap();
+        serde_json::from_slice::<Value>(&text).unwrap()["scenarios"].clone()
+    };
+    // Each is another link, and has the name of its log.
+    assert_eq!(scenarios("q.json"), serde_json::json!(["b", "feb"]));
+    let both = std::fs::read(dir.join("feb")).unwrap();
+    let both = [both, std::fs::read(dir.join("b")).unwrap()].concat();
+    std::fs::write(dir.join("both.1"), both).unwrap();
+    run(dir, "import both.1 --out r.json");
+    assert_eq!(scenarios("r.json"), serde_json::json!(["both", "both/gw2"]));
+    run(dir, "import both.1 --scenario lab --out s.json");
+    assert_eq!(scenarios("s.json"), serde_json::json!(["lab", "lab"]));
     assert!(
         noted.contains("2 hosts, each with episodes of its own"),
         "{noted}"

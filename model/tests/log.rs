@@ -197,7 +197,7 @@ fn damage_is_counted_and_the_rest_is_used() {
     assert_eq!(counted(&tally, Fault::Headless), 1);
     assert_eq!(counted(&tally, Fault::Stray), 1);
     assert_eq!(counted(&tally, Fault::Long), 1);
-    assert_eq!((tally.bad(), tally.other_lines, tally.repeats), (6, 2, 3));
+    assert_eq!((tally.bad(), tally.other_lines, tally.repeats), (6, 1, 3));
     assert_eq!((tally.lines, tally.entries), (9, 4));
     // The first few are shown, with their places.
     assert_eq!(tally.shown.len(), 5);
@@ -393,7 +393,56 @@ fn repetitions_are_counted_and_are_no_entries() {
     let (entries, tally) = read_text(text.concat().as_bytes());
     assert_eq!(entries.len(), 3);
     assert_eq!((tally.repeats, tally.bad(), tally.entries), (14, 0, 3));
-    assert_eq!(tally.lines, 9);
+    assert_eq!((tally.lines, tally.other_lines), (9, 2));
+}
+
+/// A repetition is of the last line of its own machine, wherever it stands in a
+/// collector's file.
+#[test]
+fn a_repetition_is_of_its_own_machines_line() {
+    let repeated =
+        |host: &str, count| format!("Jun 10 08:00:09 {host} last message repeated {count} times\n");
+    let text = [
+        line("Jun 10 08:00:00 gw1 kernel: ", 1),
+        line("Jun 10 08:00:01 gw2 kernel: ", 2),
+        repeated("gw1", 3),
+        "Jun 10 08:00:03 gw1 sshd[1]: session opened\n".to_owned(),
+        repeated("gw2", 4),
+        // Of the session, and of a machine without an entry.
+        repeated("gw1", 50),
+        repeated("gw3", 60),
+        repeated("gw2", 5),
+    ];
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("all");
+    std::fs::write(&path, text.concat()).unwrap();
+    let (_, tally) = read_ordered(&[path], ClockOptions::default());
+    assert_eq!((tally.repeats, tally.other_lines), (12, 3));
+    assert_eq!((tally.lines, tally.entries, tally.bad()), (8, 2, 0));
+}
+
+#[test]
+fn a_day_that_the_year_given_does_not_have_is_an_error() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("feb.log");
+    let stamps = ["Feb 28 23:59:59 gw kernel: ", "Feb 29 00:00:00 gw kernel: "];
+    std::fs::write(&path, line(stamps[0], 1) + &line(stamps[1], 2)).unwrap();
+    let of_year = |year| {
+        let options = ClockOptions {
+            year: Some(year),
+            zone: None,
+        };
+        let files = oldest_first(std::slice::from_ref(&path), options.year).files;
+        let mut entries = Vec::new();
+        LogReader::ordered(files, options)
+            .read(&mut entries)
+            .map(|_| entries.len())
+    };
+    assert_eq!(of_year(2024).unwrap(), 2);
+    let error = of_year(2023).unwrap_err().to_string();
+    assert!(error.ends_with(
+        "feb.log: line 2: 2023-02-29 is not a day: the log does not begin in 2023, the year given"
+    ), "{error}");
 }
 
 #[test]

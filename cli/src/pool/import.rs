@@ -38,7 +38,8 @@ pub struct ImportArgs {
     input: Vec<PathBuf>,
     #[command(flatten)]
     out: PoolOut,
-    /// Name of what was run [default: the first file's].
+    /// Name of what was run [default: the file's; in a log of several machines,
+    /// that of each machine's file].
     #[arg(long)]
     scenario: Option<String>,
     /// Where an episode of a log begins.
@@ -127,14 +128,13 @@ pub fn run(args: &ImportArgs, cancel: &AtomicBool) -> anyhow::Result<()> {
             }
             copy(capture, first, &args.out, bytes, cancel)
         }
-        Format::Text(what) => import_log(args, &scenario, reward, &what, cancel),
+        Format::Text(what) => import_log(args, reward, &what, cancel),
     }
 }
 
 /// Reads text as logs; `what` is what the first file looks like.
 fn import_log(
     args: &ImportArgs,
-    scenario: &str,
     reward: Reward,
     what: &str,
     cancel: &AtomicBool,
@@ -152,7 +152,7 @@ fn import_log(
         errln!("order of files: {conflict}");
     }
     let reader = LogReader::ordered(order.files, options);
-    let mut log = KernelLog::open(reader, scenario, rule, reward, cancel)?;
+    let mut log = KernelLog::open(reader, args.scenario.as_deref(), rule, reward, cancel)?;
     let mut sink = args.out.create(log.schema())?;
     let bar = bar(args.input.iter().map(|path| size(path)).sum())?;
     let poured = pour(&mut log, &mut sink, &bar, 0, cancel);

@@ -59,9 +59,23 @@ pub struct Tick {
     pub leap_open: bool,
 }
 
+/// A stamp's day does not exist in the year that it is of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NoSuchDay {
+    /// The year.
+    pub year: i64,
+    /// 1 to 12.
+    pub month: u8,
+    /// 1 to 31.
+    pub day: u8,
+}
+
 /// Stand for unknown years; the first is common, the second leap.
 const COMMON: i64 = 2001;
 const LEAP: i64 = 2004;
+
+/// How far the next stamp of a log may be from the one before it.
+const HALF_YEAR: u64 = 184 * DAY as u64;
 
 /// Kernels print lines of several processors slightly out of order.
 const JITTER: i64 = SECOND;
@@ -93,8 +107,11 @@ impl Clock {
         }
     }
 
-    /// The time of a stamp; `None` if there is no such day in its year.
-    pub fn at(&mut self, stamp: Stamp) -> Option<Tick> {
+    /// The time of a stamp.
+    ///
+    /// # Errors
+    /// There is no such day in its year; the clock has not moved.
+    pub fn at(&mut self, stamp: Stamp) -> Result<Tick, NoSuchDay> {
         let mut leap_open = false;
         let uptime = matches!(stamp, Stamp::Uptime(_));
         let at = match stamp {
@@ -110,7 +127,8 @@ impl Clock {
                 ns - self.zone
             }
             Stamp::InYear { month, day, ns } => {
-                let (at, open) = self.in_year(month.into(), day.into(), ns)?;
+                let found = self.in_year(month.into(), day.into(), ns);
+                let (at, open) = found.map_err(|year| NoSuchDay { year, month, day })?;
                 leap_open = open;
                 self.last_local = Some(stamp);
                 at - self.zone
@@ -132,7 +150,7 @@ impl Clock {
         // A clock that was set back stands still until it has caught up.
         let since = u64::try_from(at - self.origin).unwrap_or(0);
         self.last = self.last.max(since);
-        Some(Tick {
+        Ok(Tick {
             ns: self.last,
             restarted,
             set_back: back,
@@ -165,12 +183,14 @@ impl Clock {
     }
 
     /// Local ns of a stamp without a year, and whether it passes the end of
-    /// February of a year that is not known.
-    fn in_year(&mut self, month: i64, day: i64, ns: i64) -> Option<(i64, bool)> {
+    /// February of a year that is not known. The error is the year that has no
+    /// such day.
+    fn in_year(&mut self, month: i64, day: i64, ns: i64) -> Result<(i64, bool), i64> {
         if self.year != Year::Known {
             if let (Some(year), None) = (self.options.year, self.now) {
+                let at = local(year, month, day, ns).ok_or(year)?;
                 self.year = Year::Known;
-                return Some((local(year, month, day, ns)?, false));
+                return Ok((at, false));
             }
         }
         let now = self.now.filter(|_| !self.uptime).map(|now| now + self.zone);
@@ -179,7 +199,8 @@ impl Clock {
             let leap_day = (month, day) == (2, 29);
             self.year = if leap_day { Year::Leap } else { Year::Open };
             let year = if leap_day { LEAP } else { COMMON };
-            return Some((local(year, month, day, ns)?, false));
+            let at = local(year, month, day, ns).ok_or(year)?;
+            return Ok((at, false));
         };
         if self.year == Year::Open && (month, day) == (2, 29) {
             // So this is a leap year; days before are the same in both.
@@ -190,11 +211,15 @@ impl Clock {
             near = moved;
             self.year = Year::Leap;
         }
-        let at = nearest(near, month, day, ns)?;
+        // The nearest 29 February of a common year is a year away or more.
+        let known = self.year != Year::Open && self.now.is_some();
+        let at = nearest(near, month, day, ns)
+            .filter(|at| !known || at.abs_diff(near) <= HALF_YEAR)
+            .ok_or_else(|| civil::year_of(near.div_euclid(DAY)))?;
         let year = civil::year_of(at.div_euclid(DAY));
         let march = civil::days(year, 3, 1) * DAY;
         let passes = (march - 60 * DAY..march).contains(&near) && at >= march;
-        Some((at, passes && self.year == Year::Open))
+        Ok((at, passes && self.year == Year::Open))
     }
 }
 
@@ -219,7 +244,7 @@ mod tests {
         let mut clock = Clock::new(options);
         move |text| {
             let stamp = Stamp::of(text.as_bytes()).unwrap_or_else(|| panic!("{text}"));
-            clock.at(stamp).unwrap_or_else(|| panic!("{text}"))
+            clock.at(stamp).unwrap_or_else(|_| panic!("{text}"))
         }
     }
 
@@ -352,8 +377,40 @@ mod tests {
 
     #[test]
     fn a_day_that_the_year_does_not_have_has_no_time() {
+        let leap_day = Stamp::of(b"Feb 29 00:00:00 gw").unwrap();
+        let missing = |year| {
+            Err(NoSuchDay {
+                year,
+                month: 2,
+                day: 29,
+            })
+        };
         let mut clock = Clock::new(year(2023));
-        let stamp = Stamp::of(b"Feb 29 00:00:00 gw").unwrap();
-        assert_eq!(clock.at(stamp), None);
+        assert_eq!(clock.at(leap_day), missing(2023));
+        // In the middle of a log too, whose time stays where it is.
+        for (before, year) in [
+            ("Jan  1 00:00:00 gw", 2023),
+            ("Feb 28 23:59:59 gw", 2023),
+            ("Mar  1 00:00:00 gw", 2023),
+        ] {
+            let mut clock = Clock::new(self::year(year));
+            assert_eq!(
+                clock.at(Stamp::of(before.as_bytes()).unwrap()).unwrap().ns,
+                0
+            );
+            assert_eq!(clock.at(leap_day), missing(year), "{before}");
+            assert_eq!(
+                clock.at(Stamp::of(before.as_bytes()).unwrap()).unwrap().ns,
+                0
+            );
+        }
+        let mut clock = Clock::new(ClockOptions::default());
+        clock
+            .at(Stamp::of(b"2025-02-28T23:59:59Z gw").unwrap())
+            .unwrap();
+        assert_eq!(clock.at(leap_day), missing(2025));
+        // Of the year after it is one.
+        let lines = ["Dec 31 00:00:00 gw", "Feb 29 00:00:00 gw"];
+        assert_eq!(times(self::year(2023), &lines), [0, 60 * 86_400 * S]);
     }
 }

@@ -57,7 +57,7 @@ mod tally;
 pub(crate) mod unpack;
 mod write;
 
-pub use clock::{Clock, ClockOptions, Tick};
+pub use clock::{Clock, ClockOptions, NoSuchDay, Tick};
 pub use entry::{Entry, FIELDS, Fault, Scan};
 pub use order::{Conflict, LogFile, Order, oldest_first};
 pub use read::{LogError, LogReader, Logged, Run};

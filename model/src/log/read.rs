@@ -7,10 +7,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use memchr::memmem::Finder;
 
-use super::clock::{Clock, ClockOptions};
+use super::clock::{Clock, ClockOptions, NoSuchDay};
 use super::entry::{Entry, Fault, Scan};
 use super::lines::{Filled, Line, Lines};
 use super::order::LogFile;
+use super::rotation::Name;
 use super::tally::{Place, Tally};
 use super::{host, stamp, unpack};
 use crate::text::shown;
@@ -28,6 +29,8 @@ pub struct Logged {
     pub time_ns: Option<u64>,
     /// How it follows on the entry before it.
     pub run: Run,
+    /// The machine: a place in [`Tally::hosts`], if it is named.
+    pub host: usize,
 }
 
 /// How an entry follows on the one before it.
@@ -114,6 +117,9 @@ impl LogReader {
         self.lines.take(filled, |line| {
             pass.take(line, Source { path, index }, hosts, out);
         });
+        if let Some(reason) = pass.failed.take() {
+            return Err(failed(io::Error::new(io::ErrorKind::InvalidData, reason)));
+        }
         let listed = pass.tally.hosts.len();
         let names = hosts[listed..]
             .iter()
@@ -135,6 +141,23 @@ impl LogReader {
             Filled::ToACut => pass.cut(path),
         }
         Ok(true)
+    }
+
+    /// The name of a machine's log ([`Logged::host`]): that of its first file
+    /// without the age and the extension; behind it the machine's own, where the
+    /// file is also another's.
+    pub fn label(&self, host: usize) -> String {
+        let machine = self.hosts.get(host);
+        let index = machine.and_then(|machine| machine.files.first().copied());
+        let index = index.unwrap_or(0);
+        let path = self.files.get(index).map(|file| Name::of(&file.path).log);
+        let stem = path.as_deref().and_then(Path::file_stem);
+        let stem = stem.map_or_else(|| "-".into(), |stem| stem.to_string_lossy().into_owned());
+        let shared = self.hosts.iter().take(host);
+        match machine.filter(|_| shared.clone().any(|other| other.files.contains(&index))) {
+            Some(machine) => format!("{stem}/{}", String::from_utf8_lossy(&machine.name)),
+            None => stem,
+        }
     }
 
     /// What was found so far.
@@ -192,8 +215,10 @@ struct Pass {
     head: Head,
     line: u64,
     last_host: Option<usize>, // of the file's last line with one
-    ours: bool,               // the last line had an entry
+    ours: Vec<bool>,          // whether a host's last line had an entry
     next: Run,                // how the next entry follows
+    year: Option<i64>,        // as given
+    failed: Option<String>,   // why the log cannot be read on
     tally: Tally,
 }
 
@@ -227,8 +252,10 @@ impl Pass {
             head: Head::default(),
             line: 0,
             last_host: None,
-            ours: false,
+            ours: Vec::new(),
             next: Run::Another,
+            year: options.year,
+            failed: None,
             tally,
         }
     }
@@ -239,7 +266,8 @@ impl Pass {
     }
 
     fn begin_file(&mut self, about: Option<i64>) {
-        (self.line, self.last_host, self.ours) = (0, None, false);
+        (self.line, self.last_host) = (0, None);
+        self.ours.clear();
         self.head = Head::default();
         if let Some(about) = about {
             self.clock.expect(about);
@@ -302,7 +330,7 @@ impl Pass {
         if !mine && !self.counts() {
             return;
         }
-        self.ours = true;
+        *self.ours(self.last_host) = true;
         if let Some(count) = self.repeats(text, first) {
             if self.counts() {
                 match count {
@@ -323,6 +351,7 @@ impl Pass {
                 entry,
                 time_ns: None,
                 run: Run::Continues,
+                host: self.host,
             }),
             Err(fault) => faults.push(fault),
         });
@@ -358,8 +387,23 @@ impl Pass {
 
     /// The time of a stamp, with what is to be said of it.
     fn tick(&mut self, stamp: stamp::Stamp, source: Source<'_>, text: &[u8]) -> Option<u64> {
-        let tick = self.clock.at(stamp)?;
         let place = || Place::new(source.path, self.line, text);
+        let tick = match self.clock.at(stamp) {
+            Ok(tick) => tick,
+            // The year given is wrong, and with it all times.
+            Err(NoSuchDay { year, month, day }) if self.year.is_some() => {
+                let line = self.line;
+                let given = self.year.unwrap_or(year);
+                self.failed.get_or_insert_with(|| {
+                    format!(
+                        "line {line}: {year}-{month:02}-{day:02} is not a day: the log does not \
+                         begin in {given}, the year given"
+                    )
+                });
+                return None;
+            }
+            Err(_) => return None,
+        };
         if tick.restarted {
             self.next = Run::Restarted;
             self.tally.restarts += 1;
@@ -446,17 +490,36 @@ impl Pass {
         self.tally.repeats = self.tally.repeats.saturating_add(count);
     }
 
+    /// Whether the last line of a host had an entry.
+    fn ours(&mut self, host: Option<usize>) -> &mut bool {
+        let host = host.unwrap_or(0);
+        if self.ours.len() <= host {
+            self.ours.resize(host + 1, false);
+        }
+        &mut self.ours[host]
+    }
+
     fn take_other(&mut self, text: &[u8], source: Source<'_>, hosts: &[Host]) {
-        let ours = std::mem::take(&mut self.ours);
         if self.counts() {
+            let repeated = self.marks.last_repeated.find(text);
+            let name = match repeated.is_some() || hosts.len() > 1 {
+                true => stamp::parse(text)
+                    .and_then(|parsed| host::of(text.get(parsed.length..)?, parsed.rfc5424)),
+                false => None,
+            };
+            let known = name.and_then(|name| hosts.iter().position(|host| host.name == name));
+            let host = known.or(self.last_host);
+            // A machine without an entry has none that could be repeated.
+            let ours = name.is_none() == known.is_none() && std::mem::take(self.ours(host));
             if self.scan.is_headless(text) {
                 let place = || Place::new(source.path, self.line, text);
                 self.tally.fault(place, Fault::Headless);
-                self.ours = true;
+                *self.ours(host) = true;
                 return;
             }
-            self.tally.other_lines += 1;
-            if let Some(at) = self.marks.last_repeated.find(text).filter(|_| ours) {
+            let repeated = repeated.filter(|_| ours);
+            self.tally.other_lines += u64::from(repeated.is_none());
+            if let Some(at) = repeated {
                 let count = &text[at + self.marks.last_repeated.needle().len()..];
                 match leading_number(count) {
                     Some(count) => self.repeated(count),
@@ -465,7 +528,7 @@ impl Pass {
                         self.tally.fault(place, Fault::Repeats);
                     }
                 }
-                self.ours = true;
+                *self.ours(host) = true;
             }
         }
         let boot = self.marks.boot.find(text);

@@ -14,7 +14,7 @@ pub struct Tally {
     pub lines: u64,
     /// Whole entries.
     pub entries: u64,
-    /// Lines of something else.
+    /// Lines of something else, those that count repetitions left out.
     pub other_lines: u64,
     /// Repetitions of entries that a syslog daemon counted in place of writing
     /// them ("last message repeated", "message repeated"); they are not

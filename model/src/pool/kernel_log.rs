@@ -24,7 +24,7 @@ pub struct KernelLog<'a> {
     schema: Schema,
     places: Vec<(Feature, usize)>,
     rule: EpisodeRule,
-    scenario: String,
+    scenario: Option<String>,
     rewards: Rewards,
     entries: Vec<Logged>,
     at: usize,
@@ -36,11 +36,13 @@ pub struct KernelLog<'a> {
 }
 
 impl<'a> KernelLog<'a> {
-    /// Reads up to the first entries of a log.  A set `stop` ends reading with
+    /// Reads up to the first entries of a log.  Rows are of `scenario`; `None`:
+    /// of one named after their machine's log ([`LogReader::label`]), since
+    /// another machine is another link.  A set `stop` ends reading with
     /// [`PoolError::Interrupted`].
     pub fn open(
         log: LogReader,
-        scenario: &str,
+        scenario: Option<&str>,
         rule: EpisodeRule,
         reward: Reward,
         stop: &'a AtomicBool,
@@ -51,7 +53,7 @@ impl<'a> KernelLog<'a> {
             schema: Schema::new(Entry::features(), false, false),
             places: places.collect(),
             rule,
-            scenario: scenario.to_owned(),
+            scenario: scenario.map(str::to_owned),
             rewards: Rewards::new(reward),
             entries: Vec::new(),
             at: 0,
@@ -140,7 +142,9 @@ impl Source for KernelLog<'_> {
             self.packets = [0; 2];
             self.rewards.restart();
         }
-        let mut rows = Rows::new(&self.schema, &self.scenario, begins);
+        let label = self.scenario.clone();
+        let label = label.unwrap_or_else(|| self.log.label(first.host));
+        let mut rows = Rows::new(&self.schema, &label, begins);
         loop {
             // The last one waits for the one after it.
             let last = self.at + 1 == self.entries.len();

@@ -102,7 +102,7 @@ fn a_log_is_cut_where_its_counters_fall() {
     let read = |rule| {
         let files = LogReader::new(vec![path.clone()]);
         let stop = AtomicBool::new(false);
-        let mut log = KernelLog::open(files, "lab", rule, Reward::default(), &stop).unwrap();
+        let mut log = KernelLog::open(files, Some("lab"), rule, Reward::default(), &stop).unwrap();
         assert!(log.schema().time() && !log.schema().base());
         assert_eq!(log.schema().features().len(), 14);
         let episodes = drain(&mut log);
