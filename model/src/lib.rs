@@ -43,6 +43,7 @@ mod step;
 pub mod strict_toml;
 mod tensors;
 pub mod text;
+pub mod unwind;
 
 #[cfg(feature = "pool")]
 pub mod log;

@@ -11,6 +11,7 @@ use parquet::file::writer::SerializedFileWriter;
 use super::columns::{message, properties};
 use super::{PoolError, Schema};
 use crate::files::{AtomicFile, Existing};
+use crate::unwind::caught;
 
 /// Joins `parts`, whose episodes count on from one to the next
 /// ([`super::PoolWriter::number_from`]), into the pool `to`, which appears
@@ -25,7 +26,9 @@ pub fn join(parts: &[PathBuf], to: &Path, existing: Existing) -> Result<(), Pool
         .map_err(PoolError::parquet("write", to))?;
     for path in parts {
         let file = File::open(path).map_err(PoolError::io("open", path))?;
-        append(&mut writer, file).map_err(PoolError::parquet("join", path))?;
+        caught(|| append(&mut writer, file))
+            .unwrap_or_else(|panic| Err(ParquetError::External(Box::new(panic))))
+            .map_err(PoolError::parquet("join", path))?;
     }
     let file = writer
         .into_inner()

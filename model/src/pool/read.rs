@@ -10,6 +10,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use parquet::data_type::ByteArray;
+use parquet::errors::ParquetError;
 use parquet::file::reader::{FileReader, RowGroupReader, SerializedFileReader};
 
 use super::columns::{ACTION, BASE_ACTION, DONE, EPISODE, FIXED, REASON, REWARD, SCENARIO, TIME};
@@ -19,6 +20,7 @@ use super::{PoolError, Rows, Schema, Source, arrow_schema};
 use crate::Feature;
 use crate::files::open_regular;
 use crate::text::shown;
+use crate::unwind::caught;
 
 /// Column names that a message lists.
 const LISTED: usize = 40;
@@ -58,7 +60,9 @@ impl Pool {
     /// Opens a pool and reads its table of contents.
     pub fn open(path: &Path) -> Result<Pool, PoolError> {
         let file = open_regular(path).map_err(PoolError::io("open", path))?;
-        let file = SerializedFileReader::new(file).map_err(PoolError::parquet("read", path))?;
+        let file = caught(|| SerializedFileReader::new(file))
+            .unwrap_or_else(|panic| Err(ParquetError::External(Box::new(panic))))
+            .map_err(PoolError::parquet("read", path))?;
         let metadata = file.metadata();
         let columns = metadata.file_metadata().schema_descr().columns().iter();
         let columns = columns.map(|column| Column {
@@ -168,10 +172,6 @@ impl Pool {
         self.columns.iter().any(|c| c.name == name)
     }
 
-    fn failed(&self, source: parquet::errors::ParquetError) -> PoolError {
-        PoolError::parquet("read", &self.path)(source)
-    }
-
     fn wrong(&self, row: Option<u64>, column: &str, reason: String) -> PoolError {
         PoolError::Column {
             path: self.path.clone(),
@@ -207,15 +207,21 @@ impl Pool {
 struct Columns<'a> {
     pool: &'a Pool,
     group: Box<dyn RowGroupReader + 'a>,
-    start: u64, // its first row
+    index: usize, // its number
+    start: u64,   // its first row
 }
 
 impl<'a> Columns<'a> {
     fn new(pool: &'a Pool, index: usize) -> Result<Columns<'a>, PoolError> {
         let group = pool.file.get_row_group(index);
-        let group = group.map_err(|e| pool.failed(e))?;
+        let group = group.map_err(PoolError::parquet("read", &pool.path))?;
         let start = pool.starts.get(index).copied().unwrap_or(0);
-        Ok(Columns { pool, group, start })
+        Ok(Columns {
+            pool,
+            group,
+            index,
+            start,
+        })
     }
 
     fn episodes(&self) -> Result<Vec<u32>, PoolError> {
@@ -313,9 +319,15 @@ impl<'a> Columns<'a> {
     }
 
     fn values(&self, name: &str) -> Result<Values, PoolError> {
-        let values = Values::read(&*self.group, self.index(name)?);
+        let index = self.index(name)?;
+        let damaged = |reason: &dyn Display| {
+            let reason = format!("damaged in row group {}: {reason}", self.index);
+            self.wrong(name, reason)
+        };
+        let values = caught(|| Values::read(&*self.group, index));
+        let values = values.map_err(|panic| damaged(&panic))?;
         values.map_err(|unread| match unread {
-            Unread::Parquet(error) => self.pool.failed(error),
+            Unread::Parquet(error) => damaged(&error),
             Unread::Column(reason) => self.wrong(name, reason),
             Unread::Null(row) => {
                 let row = self.start + row as u64;

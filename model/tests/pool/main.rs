@@ -4,6 +4,7 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod damage;
 mod foreign;
 mod imports;
 mod tables;

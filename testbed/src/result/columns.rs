@@ -2,12 +2,14 @@
 //! codec that every reader has and that needs no C; nothing else is assumed of
 //! a reader than the format's own unsigned integers.
 
+use std::fmt::Display;
 use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use l4sllm_model::files::open_regular;
+use l4sllm_model::unwind::caught;
 use parquet::basic::{Compression, Encoding};
 use parquet::column::reader::ColumnReader;
 use parquet::column::writer::ColumnWriter;
@@ -216,7 +218,9 @@ pub(super) fn for_each_group<R: Row>(
         path: path.clone(),
         source,
     };
-    let reader = SerializedFileReader::new(file).map_err(decode)?;
+    let damaged = |panic| Err(ParquetError::External(Box::new(panic)));
+    let reader = caught(|| SerializedFileReader::new(file)).unwrap_or_else(damaged);
+    let reader = reader.map_err(decode)?;
     let names: Vec<String> = {
         let schema = reader.metadata().file_metadata().schema_descr();
         schema
@@ -226,9 +230,13 @@ pub(super) fn for_each_group<R: Row>(
             .collect()
     };
     let mut rows = Vec::new();
-    for group in 0..reader.num_row_groups() {
-        let group = reader.get_row_group(group).map_err(decode)?;
+    for number in 0..reader.num_row_groups() {
+        let group = reader.get_row_group(number).map_err(decode)?;
         let count = usize::try_from(group.metadata().num_rows()).unwrap_or(0);
+        if count > GROUP_ROWS {
+            let reason = format!("{count} rows in row group {number}, expected {GROUP_ROWS}");
+            return Err(decode(ParquetError::General(reason)));
+        }
         rows.clear();
         rows.resize(count, R::default());
         for column in R::columns() {
@@ -243,8 +251,15 @@ pub(super) fn for_each_group<R: Row>(
                 .iter()
                 .position(|known| known == name)
                 .ok_or_else(missing)?;
-            let read = read_column(group.as_ref(), index, &column, &mut rows);
-            if !read.map_err(decode)? {
+            let read = caught(|| read_column(group.as_ref(), index, &column, &mut rows));
+            let damaged = |reason: &dyn Display| ResultError::Damaged {
+                path: path.clone(),
+                column: name,
+                group: number,
+                reason: reason.to_string(),
+            };
+            let read = read.map_err(|panic| damaged(&panic))?;
+            if !read.map_err(|error| damaged(&error))? {
                 return Err(missing());
             }
         }

@@ -44,6 +44,18 @@ pub enum ResultError {
         /// The column.
         column: &'static str,
     },
+    /// A Parquet file is damaged.
+    #[error("{}: column {column} is damaged in row group {group}: {reason}", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// The column.
+        column: &'static str,
+        /// The row group, from 0.
+        group: usize,
+        /// What the decoder says.
+        reason: String,
+    },
     /// The directory holds something that is not this run.
     #[error("{} is not empty and holds {what}; choose another directory, or pass --force to replace it", path.display())]
     Occupied {
