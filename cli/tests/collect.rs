@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -150,6 +151,67 @@ fn a_killed_collection_goes_on_to_the_same_bytes() {
         "not the same pool"
     );
     assert!(!parts.exists());
+}
+
+/// Killed between the pool and the removal of its parts, whatever is left of
+/// them, or just before the pool.
+#[test]
+fn a_collection_killed_at_its_end_is_finished_by_the_same_command() {
+    let place = Place::new();
+    let collect = |more: &[&str]| place.collect("pool.parquet", more).output().unwrap();
+    let (pool, parts) = (place.path("pool.parquet"), place.path("pool.parquet.parts"));
+    let mut child = place
+        .collect("pool.parquet", &["--threads", "1"])
+        .spawn()
+        .unwrap();
+    wait_for_parts(&parts, 2);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let saved = place.path("saved");
+    fs::rename(&parts, &saved).unwrap();
+    let said = ended(&collect(&[]));
+    let whole = bytes(&pool);
+
+    // The pool is there and some parts are.
+    let restore = || {
+        fs::create_dir(&parts).unwrap();
+        for entry in fs::read_dir(&saved).unwrap() {
+            let name = entry.unwrap().file_name();
+            let to = if name == "plan.json" {
+                "joined.json".as_ref()
+            } else {
+                name.as_os_str()
+            };
+            fs::copy(saved.join(&name), parts.join(to)).unwrap();
+        }
+    };
+    restore();
+    let again = ended(&collect(&[]));
+    let records = |said: &str| said.split(';').next().unwrap().to_owned();
+    assert_eq!(records(&again), records(&said));
+    assert!(bytes(&pool) == whole && !parts.exists());
+
+    // Of another collection, nothing is taken or removed.
+    restore();
+    let other = text(&collect(&["--seed", "2"]).stderr);
+    assert!(other.contains("parts of another collection"), "{other}");
+    fs::remove_dir_all(&parts).unwrap();
+
+    // The pool that was to be replaced is still there: it is not taken for new.
+    fs::write(&pool, "an older pool").unwrap();
+    restore();
+    let inode = fs::metadata(&pool).unwrap().ino().to_string();
+    fs::write(parts.join("replaced"), inode).unwrap();
+    let refused = text(&collect(&[]).stderr);
+    assert!(refused.contains("exists already"), "{refused}");
+    ended(&collect(&["--force"]));
+    assert!(bytes(&pool) == whole && !parts.exists());
+
+    // No pool: it is made.
+    fs::remove_file(&pool).unwrap();
+    restore();
+    ended(&collect(&[]));
+    assert!(bytes(&pool) == whole && !parts.exists());
 }
 
 #[test]

@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::ops::Range;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, ensure};
@@ -20,12 +21,20 @@ const EPISODES: u32 = 8;
 /// What the parts belong to, as [`Plan::identity`] tells.
 const PLAN_FILE: &str = "plan.json";
 
+/// The plan's name once all parts are whole and the pool is made of them. If the
+/// pool exists, only their removal is left.
+const JOINED_FILE: &str = "joined.json";
+
+/// The inode of the pool that is replaced: until the new one has its name.
+const REPLACED_FILE: &str = "replaced";
+
 /// The parts of one pool.
 pub struct Parts {
     out: PathBuf,
     dir: PathBuf,
     episodes: u32,
     existing: Existing,
+    joined: bool,
     _claim: Claim,
 }
 
@@ -51,23 +60,21 @@ impl Parts {
             "{}: want a name that ends in .parquet",
             out.display()
         );
-        let existing = output::existing(out, force)?;
-        check_facts(out, force)?;
         let mut dir = out.as_os_str().to_owned();
         dir.push(".parts");
         let dir = PathBuf::from(dir);
+        if let Some(parts) = Parts::joined(out, &dir, plan)? {
+            return Ok(parts);
+        }
+        let existing = output::existing(out, force)?;
+        check_facts(out, force)?;
         let claim = Claim::of(&dir)?;
         remove_leftovers(&dir, |_| true)
             .with_context(|| format!("cannot clean {}", shown(&dir)))?;
         let identity = plan.identity()?;
         let path = dir.join(PLAN_FILE);
         match fs::read_to_string(&path) {
-            Ok(found) => ensure!(
-                found == identity,
-                "{}: parts of another collection (seed, files, options or version differ); \
-                 the same command continues that one; remove the directory to start another",
-                dir.display()
-            ),
+            Ok(found) => ensure!(found == identity, "{}", of_another(&dir)),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                 write(&path, identity.as_bytes())?;
             }
@@ -78,8 +85,37 @@ impl Parts {
             dir,
             episodes: plan.episodes(),
             existing,
+            joined: false,
             _claim: claim,
         })
+    }
+
+    /// Parts that an attempt at the same was about to remove, or to make the pool
+    /// of: the latter are to be joined again.
+    fn joined(out: &Path, dir: &Path, plan: &Plan) -> anyhow::Result<Option<Parts>> {
+        let path = dir.join(JOINED_FILE);
+        if !path.is_file() {
+            return Ok(None);
+        }
+        let claim = Claim::of(dir)?;
+        let found = fs::read_to_string(&path);
+        let found = found.with_context(|| format!("cannot read {}", shown(&path)))?;
+        ensure!(found == plan.identity()?, "{}", of_another(dir));
+        let replaced = fs::read_to_string(dir.join(REPLACED_FILE)).ok();
+        let inode = inode(out);
+        if inode.is_none() || inode == replaced {
+            fs::rename(&path, dir.join(PLAN_FILE))
+                .with_context(|| format!("cannot rename {}", shown(&path)))?;
+            return Ok(None);
+        }
+        Ok(Some(Parts {
+            out: out.to_owned(),
+            dir: dir.to_owned(),
+            episodes: plan.episodes(),
+            existing: Existing::Keep,
+            joined: true,
+            _claim: claim,
+        }))
     }
 
     /// Where they are.
@@ -94,7 +130,8 @@ impl Parts {
 
     /// Those that are not whole yet.
     pub fn missing(&self) -> Vec<Part> {
-        self.all().filter(|part| !part.path.exists()).collect()
+        let parts = self.all().filter(|_| !self.joined);
+        parts.filter(|part| !part.path.exists()).collect()
     }
 
     /// Begins to write one.
@@ -112,29 +149,44 @@ impl Parts {
     /// episodes.
     pub fn join(self) -> anyhow::Result<(u64, usize)> {
         let paths: Vec<PathBuf> = self.all().map(|part| part.path).collect();
-        let (mut lines, mut rows, mut episodes) = (Vec::new(), 0, 0);
-        for path in &paths {
-            let facts = pool::read_episodes(path)?
-                .with_context(|| format!("{}: missing", episodes_path(path).display()))?;
-            rows += facts.iter().map(|episode| episode.rows).sum::<u64>();
-            episodes += facts.len();
-            pool::write_episodes(&mut lines, &facts);
+        if !self.joined {
+            self.make_pool(&paths)?;
         }
-        write(&episodes_path(&self.out), &lines)?;
-        pool::join(&paths, &self.out, self.existing)?;
         self.remove(&paths)
             .with_context(|| format!("cannot remove {}", self.dir.display()))?;
-        Ok((rows, episodes))
+        let facts = read_facts(&self.out)?;
+        let rows = facts.iter().map(|episode| episode.rows).sum();
+        Ok((rows, facts.len()))
+    }
+
+    fn make_pool(&self, paths: &[PathBuf]) -> anyhow::Result<()> {
+        let mut lines = Vec::new();
+        for path in paths {
+            pool::write_episodes(&mut lines, &read_facts(path)?);
+        }
+        write(&episodes_path(&self.out), &lines)?;
+        let replaced = self.dir.join(REPLACED_FILE);
+        match inode(&self.out) {
+            Some(inode) => write(&replaced, inode.as_bytes())?,
+            None => {
+                remove(&replaced).with_context(|| format!("cannot remove {}", shown(&replaced)))?
+            }
+        }
+        let plan = self.dir.join(PLAN_FILE);
+        fs::rename(&plan, self.dir.join(JOINED_FILE))
+            .with_context(|| format!("cannot rename {}", shown(&plan)))?;
+        Ok(pool::join(paths, &self.out, self.existing)?)
     }
 
     /// Removes what was written here, and nothing else.  The plan goes last:
     /// what is left without the rest belongs to it still.
     fn remove(&self, parts: &[PathBuf]) -> std::io::Result<()> {
         for path in parts {
-            fs::remove_file(path)?;
-            fs::remove_file(episodes_path(path))?;
+            remove(path)?;
+            remove(&episodes_path(path))?;
         }
-        fs::remove_file(self.dir.join(PLAN_FILE))?;
+        remove(&self.dir.join(REPLACED_FILE))?;
+        remove(&self.dir.join(JOINED_FILE))?;
         fs::remove_dir(&self.dir)
     }
 
@@ -166,6 +218,32 @@ impl PartWriter {
         write(&episodes_path(&self.path), &lines)?;
         Ok(self.pool.finish()?)
     }
+}
+
+/// Removes a file, if it is not removed yet.
+fn remove(path: &Path) -> std::io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+fn inode(path: &Path) -> Option<String> {
+    let metadata = path.symlink_metadata().ok()?;
+    Some(metadata.ino().to_string())
+}
+
+fn read_facts(pool: &Path) -> anyhow::Result<Vec<EpisodeFacts>> {
+    pool::read_episodes(pool)?
+        .with_context(|| format!("{}: missing", episodes_path(pool).display()))
+}
+
+fn of_another(dir: &Path) -> String {
+    format!(
+        "{}: parts of another collection (seed, files, options or version differ); the same \
+         command continues that one; remove the directory to start another",
+        dir.display()
+    )
 }
 
 /// Refuses a file of somebody else's where the episodes of `out` are described.

@@ -15,8 +15,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use anyhow::{Context, bail, ensure};
 use indicatif::{HumanDuration, ProgressBar, ProgressState, ProgressStyle};
 use l4sllm_model::ACTIONS;
-use l4sllm_model::files::Claim;
+use l4sllm_model::files::{Claim, remove_leftovers};
 use l4sllm_model::pool::{Dataset, Episode, Split};
+use l4sllm_model::text::shown;
 use l4sllm_model::torch::{Corpus, Evaluation, Options, Trainer, find_checkpoint, set_threads};
 
 use crate::output::outln;
@@ -26,6 +27,7 @@ use steer::Lesson;
 /// Trains; a set `cancel` saves `last/` and ends.
 pub fn run(args: &TrainArgs, cancel: &AtomicBool) -> anyhow::Result<()> {
     let _claim = Claim::of(&args.out)?;
+    clean(&args.out)?;
     let episodes = Dataset::episodes(&args.pool)?;
     let lesson = match &args.policy.steer {
         Some(names) => {
@@ -125,6 +127,18 @@ fn ready(args: &TrainArgs) -> anyhow::Result<Option<PathBuf>> {
         out.display()
     );
     Ok(last.filter(|_| args.resume))
+}
+
+/// Removes what a killed training was writing.
+fn clean(out: &Path) -> anyhow::Result<()> {
+    const OWN: [&str; 4] = ["last", "best", "metrics.jsonl", "costs.json"];
+    let best = out.join("best");
+    let cleaned = remove_leftovers(out, |name| OWN.iter().any(|own| name == *own));
+    let cleaned = cleaned.and_then(|()| match best.is_dir() {
+        true => remove_leftovers(&best, |_| true),
+        false => Ok(()),
+    });
+    cleaned.with_context(|| format!("cannot clean {}", shown(out)))
 }
 
 /// Removes what an earlier training left.
