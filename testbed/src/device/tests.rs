@@ -6,7 +6,7 @@ use std::time::Duration;
 use l4sllm_abi::bytes::{as_bytes, from_bytes};
 use l4sllm_abi::{
     Decoder, Ecn, FRAME_SIZE, Interval, Limits, MESSAGE_SIZE, Message, Op, Params, Refusal, Reply,
-    Request, Stats, Version, raw,
+    Request, SUMMARY_SIZE, Stats, Streams, SummaryInterval, Version, raw,
 };
 
 use super::{DeviceServer, Load, RealTime, SharedRouter};
@@ -140,6 +140,36 @@ fn a_wait_bound_answers_a_read_without_further_packets() {
     let read = client.send(Op::Read.code(), &(MESSAGE_SIZE as u32).to_ne_bytes());
     let _packets = RealTime::start(router, load()).unwrap();
     assert_eq!(client.receive().0, read);
+}
+
+/// A source of 90 % of the link leaves it idle for a tenth of the time.
+#[test]
+fn summaries_have_the_links_idle_time() {
+    let (dir, _server, router) = served();
+    let mut client = Client::connect(&dir.path().join("device"));
+    let interval = Interval {
+        records: 4,
+        max_wait_ns: 0,
+        streams: Streams::Summaries(SummaryInterval {
+            period_ns: 50_000_000,
+            decisions: 0,
+        }),
+    };
+    let interval = interval.to_raw().unwrap();
+    client.ask(Op::Interval, as_bytes(&interval)).unwrap();
+    let _packets = RealTime::start(router, load()).unwrap();
+    let most = (16 * SUMMARY_SIZE as u32).to_ne_bytes();
+    let bytes = client.ask(Op::Read, &most).unwrap();
+    let mut decoder = Decoder::new();
+    let (mut idle_ns, mut all_ns) = (0, 0);
+    for message in decoder.messages(&bytes) {
+        if let Message::Summary(summary) = message.unwrap() {
+            idle_ns += summary.idle_ns;
+            all_ns += summary.duration_ns();
+        }
+    }
+    let share = idle_ns as f64 / all_ns as f64;
+    assert!((0.08..0.3).contains(&share), "{idle_ns} of {all_ns} ns");
 }
 
 #[test]
