@@ -93,4 +93,27 @@ size_t	l4s_handle_waiting(struct l4s_handle *);
 void	l4s_handle_on_ready(struct l4s_handle *, void (*wake)(void *),
 	    void *arg);
 
+/*
+ * For handle.c, with the device lock held: reader.c.
+ */
+
+/*
+ * Leaves the streams that are not in the set, and begins those that are new
+ * with their next message.  Each event is read once: in the stream that events
+ * came with before, or in the one that they come with now; what the reader no
+ * longer gets there is kept for it.
+ */
+void	l4s_handle_subscribe(struct l4s_handle *, uint32_t streams,
+	    uint64_t now);
+/*
+ * Arms the handle for when it becomes readable: it is not now, or the reader
+ * would not wait.  Who reads both streams is woken when half of what it waits
+ * for is in one of them, and then arms again for the rest.  Nothing is lost
+ * between that look and this: the fence and the second look see to it
+ * (l4s_ring_notify()).
+ */
+void	l4s_handle_rearm(struct l4s_handle *);
+/* Adds the messages as the handle sees them. */
+void	l4s_handle_account(const struct l4s_handle *, struct l4s_stats *);
+
 #endif /* !_L4S_HANDLE_H_ */
