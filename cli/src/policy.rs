@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use l4sllm_model::{
-    Adaptation, EncoderConfig, EngineKind, HeadKind, Policy, PolicyConfig, Reward, TrainedOn,
-    module_specs, numbers,
+    Adaptation, EncoderConfig, EngineKind, HeadKind, Policy, PolicyConfig, PolicyInput, Reward,
+    TrainedOn, module_specs, numbers,
 };
 use serde::Serialize;
 
@@ -66,13 +66,16 @@ struct Info {
 /// What it takes to run a policy.
 #[derive(Serialize)]
 struct Needs {
-    /// Records of a full window.
+    /// Length of a period of summaries, ms; none: it sees records.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    period_ms: Option<u32>,
+    /// Records, or periods, of a full window.
     records: usize,
-    /// Records before the window that series reach back to.
+    /// Records, or periods, before the window that series reach back to.
     records_before: usize,
     /// Tokens of a full window.
     tokens: usize,
-    /// Fields of a record that are read.
+    /// Fields of a record, or numbers of a summary, that are read.
     features: Vec<&'static str>,
     /// The engine that it takes: the plain one, which every program here has,
     /// or libtorch.
@@ -117,6 +120,10 @@ impl Info {
             name: config.name.clone(),
             sha256: Policy::hash_of(dir)?,
             needs: Needs {
+                period_ms: match config.input {
+                    PolicyInput::Records => None,
+                    PolicyInput::Summaries { period_ms } => Some(period_ms),
+                },
                 records: config.window,
                 records_before: config.lookback(),
                 tokens: config.tokens(),
@@ -141,16 +148,44 @@ impl Info {
     }
 
     fn tell(&self) -> anyhow::Result<()> {
-        let Info {
-            needs,
-            parameters,
-            config,
-            ..
-        } = self;
+        let config = &self.config;
         outln!("{:<10} {}", "policy", self.name)?;
         outln!("{:<10} {}", "sha256", self.sha256)?;
+        self.tell_input()?;
         outln!(
-            "{:<10} {} records of {} tokens, {} tokens in all; records before it: {}",
+            "{:<10} {}, {} layers, width {}",
+            "backbone",
+            config.backbone.family(),
+            config.backbone.layers(),
+            config.backbone.width()
+        )?;
+        outln!("{:<10} {}", "adapter", adapter(config))?;
+        outln!(
+            "{:<10} {} in all, {} trained",
+            "parameters",
+            self.parameters.total,
+            self.parameters.trained
+        )?;
+        match &self.needs.otherwise {
+            None => outln!("{:<10} plain, which every program here has", "engine")?,
+            Some(otherwise) => outln!("{:<10} libtorch: {otherwise}", "engine")?,
+        }
+        self.tell_memory()?;
+        self.tell_decisions()?;
+        match &config.trained_on {
+            Some(on) => outln!("{:<10} {}", "trained on", trained_on(on)),
+            None => outln!("{:<10} not recorded", "trained on"),
+        }
+    }
+
+    fn tell_input(&self) -> anyhow::Result<()> {
+        let Info { needs, config, .. } = self;
+        let (kind, length) = match needs.period_ms {
+            None => ("records", String::new()),
+            Some(ms) => ("periods", format!(" ({ms} ms)")),
+        };
+        outln!(
+            "{:<10} {} {kind}{length} of {} tokens, {} tokens in all; {kind} before it: {}",
             "window",
             needs.records,
             config.tokens_per_record(),
@@ -162,60 +197,75 @@ impl Info {
             let path = path(&feature.encoder);
             outln!("{title:<10} {:<24} {path}", feature.name.name())?;
         }
-        outln!(
-            "{:<10} {}, {} layers, width {}",
-            "backbone",
-            config.backbone.family(),
-            config.backbone.layers(),
-            config.backbone.width()
-        )?;
-        let adaptation = match (&config.adaptation, &config.base) {
-            (Adaptation::Full, _) => "none: all weights were trained".to_owned(),
-            (Adaptation::Lora(lora), base) => {
-                let targets = lora.targets(&config.backbone).join(", ");
-                let place = match base {
-                    Some(base) => format!("on the base {}", base.path.display()),
-                    None => "merged".to_owned(),
-                };
-                let (r, alpha) = (lora.r, lora.alpha);
-                format!("rank {r}, alpha {alpha}, on {targets}; {place}")
-            }
-        };
-        outln!("{:<10} {adaptation}", "adapter")?;
-        outln!(
-            "{:<10} {} in all, {} trained",
-            "parameters",
-            parameters.total,
-            parameters.trained
-        )?;
-        match &needs.otherwise {
-            None => outln!("{:<10} plain, which every program here has", "engine")?,
-            Some(otherwise) => outln!("{:<10} libtorch: {otherwise}", "engine")?,
-        }
-        outln!(
-            "{:<10} {} of weights in f32; caches of {} a session (every record: {})",
-            "memory",
-            size(needs.weight_bytes),
-            size(needs.cache_bytes_at_interval_100),
-            size(needs.cache_bytes_at_interval_1)
-        )?;
-        outln!("{:<10} {}", "reward", reward(&config.returns.reward))?;
-        outln!(
-            "{:<10} {:.4}, discounted by {} a record",
-            "target",
-            config.returns.target,
-            config.returns.gamma
-        )?;
-        outln!("{:<10} probabilities of {}", "outputs", config.outcome())?;
-        if let HeadKind::Steer(_) = &config.head.kind {
-            outln!("{:<10} {}", "settings", config.outcomes().join("; "))?;
-        }
-        outln!("{:<10} {}", "rule", config.rule_in_words())?;
-        match &config.trained_on {
-            Some(on) => outln!("{:<10} {}", "trained on", trained_on(on)),
-            None => outln!("{:<10} not recorded", "trained on"),
-        }
+        Ok(())
     }
+
+    fn tell_memory(&self) -> anyhow::Result<()> {
+        let needs = &self.needs;
+        let weights = size(needs.weight_bytes);
+        let often = size(needs.cache_bytes_at_interval_1);
+        if needs.period_ms.is_some() {
+            return outln!(
+                "{:<10} {weights} of weights in f32; caches of {often} a session",
+                "memory"
+            );
+        }
+        outln!(
+            "{:<10} {weights} of weights in f32; caches of {} a session (every record: {often})",
+            "memory",
+            size(needs.cache_bytes_at_interval_100)
+        )
+    }
+
+    fn tell_decisions(&self) -> anyhow::Result<()> {
+        let config = &self.config;
+        let target = config.returns.target;
+        match config.reward() {
+            Ok((reward, gamma)) => {
+                outln!("{:<10} {}", "reward", self::reward(&reward))?;
+                let target = format!("{target:.4}, discounted by {gamma} a record");
+                outln!("{:<10} {target}", "target")?;
+            }
+            Err(_) => {
+                let percent = 100.0 * target;
+                let idle = "of link time may be idle, unless the operator says otherwise";
+                outln!("{:<10} {percent} % {idle}", "budget")?;
+            }
+        }
+        match &config.head.kind {
+            HeadKind::Action => {
+                outln!("{:<10} probabilities of {}", "outputs", config.outcome())?;
+            }
+            HeadKind::Steer(_) => {
+                outln!("{:<10} probabilities of {}", "outputs", config.outcome())?;
+                outln!("{:<10} {}", "settings", config.outcomes().join("; "))?;
+            }
+            HeadKind::SetPoints(head) => {
+                outln!("{:<10} {}", "outputs", config.outcome())?;
+                let range = |(name, range): &(&str, l4sllm_model::SetPointRange)| {
+                    format!("{name} {} to {}", range.min, range.max)
+                };
+                let ranges: Vec<String> = head.ranges().iter().map(range).collect();
+                outln!("{:<10} {}", "ranges", ranges.join("; "))?;
+            }
+        }
+        outln!("{:<10} {}", "rule", config.rule_in_words())
+    }
+}
+
+/// What of the backbone was trained.
+fn adapter(config: &PolicyConfig) -> String {
+    let (lora, base) = match (&config.adaptation, &config.base) {
+        (Adaptation::Full, _) => return "none: all weights were trained".to_owned(),
+        (Adaptation::Lora(lora), base) => (lora, base),
+    };
+    let targets = lora.targets(&config.backbone).join(", ");
+    let place = match base {
+        Some(base) => format!("on the base {}", base.path.display()),
+        None => "merged".to_owned(),
+    };
+    let (r, alpha) = (lora.r, lora.alpha);
+    format!("rank {r}, alpha {alpha}, on {targets}; {place}")
 }
 
 fn path(encoder: &EncoderConfig) -> String {
@@ -279,7 +329,6 @@ fn size(bytes: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use l4sllm_model::Feature;
 
     #[test]
     fn sizes_paths_and_rewards_are_for_people() {
@@ -288,7 +337,7 @@ mod tests {
         assert_eq!(path(&EncoderConfig::scalar(4)), "value");
         let series = path(&EncoderConfig::series(4, 16));
         assert_eq!(series, "last 16 values, kernels 3, 5, 7");
-        let mut reward = PolicyConfig::new("x", &Feature::PAPER7).returns.reward;
+        let mut reward = Reward::default();
         let tell = super::reward;
         assert_eq!(tell(&reward), "bytes / (queue delay + 1000 us)");
         (reward.delay, reward.fairness) = (2.0, 0.5);

@@ -10,13 +10,25 @@ pub(crate) use check::within;
 
 use crate::backbone::{BackboneConfig, Gpt2Config, LoraConfig};
 use crate::tensors::{module_specs, numbers};
-use crate::{EncoderConfig, Feature, PolicyError, Reward, Scaling, Setting};
+use crate::{
+    EncoderConfig, Feature, IdleBudget, InputFeature, PolicyError, Reward, Scaling, SetPointHead,
+    Setting, SummaryFeature, Transform,
+};
 
 /// The layout of `config.json` that this crate reads and writes.
 pub const FORMAT: u32 = 2;
 
 /// Number of actions: enqueue, drop, mark.
 pub const ACTIONS: usize = 3;
+
+/// Most outputs of a head.
+pub const OUTPUTS_MAX: usize = 8;
+
+/// What a head says: [`HeadConfig::outputs`] numbers; the others are 0.
+pub type Outputs = [f32; OUTPUTS_MAX];
+
+/// Idle budget of new policies on summaries, share of link time.
+const DEFAULT_BUDGET: f64 = 0.005;
 
 /// Of the norm of the tokens, PyTorch's default.
 pub(crate) const EMBED_NORM_EPSILON: f32 = 1e-5;
@@ -29,13 +41,17 @@ pub struct PolicyConfig {
     pub format: u32,
     /// A short name for logs and reports.
     pub name: String,
-    /// Records that a decision sees, 1..=1024.
+    /// What it sees; records where the key is missing.
+    #[serde(default, skip_serializing_if = "PolicyInput::is_records")]
+    pub input: PolicyInput,
+    /// Records or periods that a decision sees, 1..=1024.
     pub window: usize,
-    /// Order of a record's tokens.
+    /// Order of the tokens of a record or period.
     pub layout: TokenLayout,
-    /// What is read from each record, in token order; 1..=64, each once.
+    /// What is read from each record or summary, in token order; 1..=64, each
+    /// once.
     pub features: Vec<FeatureConfig>,
-    /// Reward, and the return that the policy is asked for.
+    /// What the policy is asked for.
     pub returns: ReturnConfig,
     /// The transformer, by its Hugging Face configuration.
     pub backbone: BackboneConfig,
@@ -44,19 +60,39 @@ pub struct PolicyConfig {
     /// Where its frozen weights are; none: they are in `model.safetensors`,
     /// with the adapter, if there is one, merged into them.
     pub base: Option<BaseConfig>,
-    /// From hidden state to probabilities.
+    /// From hidden state to outputs.
     pub head: HeadConfig,
-    /// From probabilities to an action.
+    /// From outputs to a decision.
     pub decision_rule: DecisionRule,
     /// What the weights were fitted to.
     pub trained_on: Option<TrainedOn>,
 }
 
-/// Order of a record's tokens in the sequence.
+/// What a policy sees.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum PolicyInput {
+    /// Every record.
+    #[default]
+    Records,
+    /// Summaries, merged to periods.
+    Summaries {
+        /// Length of a period, ms, 50..=5000.
+        period_ms: u32,
+    },
+}
+
+impl PolicyInput {
+    fn is_records(&self) -> bool {
+        *self == PolicyInput::Records
+    }
+}
+
+/// Order of the tokens of a record or period in the sequence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TokenLayout {
-    /// Return-to-go, one token per feature, action: R, s1 … sn, a.
+    /// What is asked for, one token per feature, action: R, s1 … sn, a.
     ReturnStatesAction,
 }
 
@@ -64,26 +100,30 @@ pub enum TokenLayout {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FeatureConfig {
-    /// Field of the record.
-    pub name: Feature,
+    /// Field of the record, or number of the summary.
+    pub name: InputFeature,
     /// Travels with the policy: no caller normalises.
     pub scaling: Scaling,
     /// From scaled values to a token.
     pub encoder: EncoderConfig,
 }
 
-/// How well a decision turned out, and how well the next one should.
+/// What a policy is asked for, the token R: the return, or on summaries the
+/// idle budget.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ReturnConfig {
-    /// Reward of one record.
-    pub reward: Reward,
-    /// Discount per record, 0..1.
-    pub gamma: f64,
-    /// Scaling of the return-to-go.
+    /// Reward of one record; none on summaries.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reward: Option<Reward>,
+    /// Discount per record, 0..1; none on summaries.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gamma: Option<f64>,
+    /// Scaling of the return-to-go, or of the budget as a share of link time.
     pub scaling: Scaling,
     /// Return asked for at inference, unscaled; the task is continuing, so it
-    /// is the same at every record.
+    /// is the same at every record.  On summaries the idle budget where the
+    /// operator sets none, [`IdleBudget::SHARES`].
     pub target: f64,
 }
 
@@ -108,7 +148,7 @@ pub struct BaseConfig {
     pub sha256: String,
 }
 
-/// A linear layer over the outcomes, read before the newest action token.
+/// A linear layer over the hidden state before the newest action token.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct HeadConfig {
@@ -116,6 +156,21 @@ pub struct HeadConfig {
     pub kind: HeadKind,
     /// Add the (normed) input token to the hidden state.
     pub residual: bool,
+}
+
+impl HeadConfig {
+    /// Numbers that it puts out, at most [`OUTPUTS_MAX`].
+    pub fn outputs(&self) -> usize {
+        match self.kind {
+            HeadKind::Action | HeadKind::Steer(_) => ACTIONS,
+            HeadKind::SetPoints(_) => OUTPUTS_MAX,
+        }
+    }
+
+    /// Whether its outputs are probabilities.
+    pub(crate) fn has_probabilities(&self) -> bool {
+        !matches!(self.kind, HeadKind::SetPoints(_))
+    }
 }
 
 /// What a head decides.
@@ -126,6 +181,8 @@ pub enum HeadKind {
     Action,
     /// Probabilities of settings of DualPI2's controller, which then decides.
     Steer([Setting; ACTIONS]),
+    /// Set-points of DualPI2's controller, which then decides.
+    SetPoints(SetPointHead),
 }
 
 /// How probabilities become one decision.  See [`crate::Chooser`] and
@@ -140,6 +197,7 @@ pub enum DecisionRule {
     /// Deterministic, with the probabilities as long-run shares.
     Recur,
     /// Of settings: their mean on a logarithmic scale, weighted by probability.
+    /// Of set-points: what is most likely.
     Mean,
 }
 
@@ -168,19 +226,20 @@ impl PolicyConfig {
         PolicyConfig {
             format: FORMAT,
             name: name.to_owned(),
+            input: PolicyInput::Records,
             window: 20,
             layout: TokenLayout::ReturnStatesAction,
             features: features
                 .iter()
                 .map(|&name| FeatureConfig {
-                    name,
+                    name: name.into(),
                     scaling: Scaling::IDENTITY,
                     encoder: EncoderConfig::scalar(16),
                 })
                 .collect(),
             returns: ReturnConfig {
-                reward: Reward::default(),
-                gamma: 0.95,
+                reward: Some(Reward::default()),
+                gamma: Some(0.95),
                 scaling: Scaling::IDENTITY,
                 target: 0.0,
             },
@@ -193,6 +252,43 @@ impl PolicyConfig {
             },
             decision_rule: DecisionRule::Argmax,
             trained_on: None,
+        }
+    }
+
+    /// A configuration on summaries of 250 ms with unfitted scaling: 8 s of
+    /// each feature through convolutions, and a GPT-2 of one layer over one
+    /// group of tokens.
+    pub fn on_summaries(name: &str, features: &[SummaryFeature]) -> PolicyConfig {
+        let unfitted = |transform| Scaling {
+            transform,
+            clip: Scaling::CLIP,
+            ..Scaling::IDENTITY
+        };
+        let feature = |&feature: &SummaryFeature| FeatureConfig {
+            name: feature.into(),
+            scaling: unfitted(feature.transform()),
+            encoder: EncoderConfig::series(2, 32),
+        };
+        PolicyConfig {
+            input: PolicyInput::Summaries { period_ms: 250 },
+            window: 1,
+            features: features.iter().map(feature).collect(),
+            returns: ReturnConfig {
+                reward: None,
+                gamma: None,
+                scaling: Scaling {
+                    mean: DEFAULT_BUDGET.ln(),
+                    ..unfitted(Transform::Log)
+                },
+                target: DEFAULT_BUDGET,
+            },
+            backbone: small_gpt2(1, 32, 2, 128),
+            head: HeadConfig {
+                kind: HeadKind::SetPoints(SetPointHead::DEFAULT),
+                residual: false,
+            },
+            decision_rule: DecisionRule::Mean,
+            ..PolicyConfig::new(name, &[])
         }
     }
 
@@ -243,7 +339,58 @@ impl PolicyConfig {
         Ok(numbers(&module_specs(self)) + adapted)
     }
 
-    /// Tokens of one record: return, features, action.
+    /// Whether it sees summaries, and decides on set-points.
+    pub fn is_on_summaries(&self) -> bool {
+        self.input != PolicyInput::Records
+    }
+
+    /// Length of a period, ns; none for a policy on records.
+    pub fn period_ns(&self) -> Option<u64> {
+        match self.input {
+            PolicyInput::Records => None,
+            PolicyInput::Summaries { period_ms } => Some(1_000_000 * u64::from(period_ms)),
+        }
+    }
+
+    /// The idle budget that the policy keeps unless it is set another; none
+    /// for a policy on records.
+    pub fn idle_budget(&self) -> Option<IdleBudget> {
+        let budget = self
+            .is_on_summaries()
+            .then(|| IdleBudget::new(self.returns.target));
+        budget.flatten()
+    }
+
+    /// The features of a policy on records.
+    ///
+    /// # Errors
+    /// It is on summaries, which no pool holds.
+    pub fn record_features(&self) -> Result<Vec<Feature>, PolicyError> {
+        let of = |feature: &FeatureConfig| match feature.name {
+            InputFeature::Record(feature) => Ok(feature),
+            InputFeature::Summary(_) => Err(self.not_on_records()),
+        };
+        self.features.iter().map(of).collect()
+    }
+
+    /// Reward and discount of a policy on records.
+    ///
+    /// # Errors
+    /// As [`PolicyConfig::record_features`].
+    pub fn reward(&self) -> Result<(Reward, f64), PolicyError> {
+        let ReturnConfig { reward, gamma, .. } = self.returns;
+        reward.zip(gamma).ok_or_else(|| self.not_on_records())
+    }
+
+    fn not_on_records(&self) -> PolicyError {
+        PolicyError::Unsupported {
+            policy: self.name.clone(),
+            what: "it sees summaries".to_owned(),
+            remedy: "this takes a policy on records".to_owned(),
+        }
+    }
+
+    /// Tokens of one record or period: what is asked for, features, action.
     pub fn tokens_per_record(&self) -> usize {
         self.features.len() + 2
     }

@@ -68,16 +68,16 @@ pub enum PolicyError {
     },
     /// A decision is not a number.
     #[error(
-        "policy {policy}: its probabilities after {records} are {probabilities}, want finite \
-         numbers: its weights are too large"
+        "policy {policy}: its outputs after {values} are {outputs}, want finite numbers: its \
+         weights are too large"
     )]
     NotFinite {
         /// The policy's name.
         policy: String,
         /// What it decided on.
-        records: &'static str,
+        values: &'static str,
         /// What came out.
-        probabilities: String,
+        outputs: String,
     },
     /// This build has not the engine.
     #[error("engine {engine}: this program was built without it; build with `--features torch'")]

@@ -1,7 +1,12 @@
-//! The numbers of a record that a policy sees, and how they are scaled.
+//! The numbers of a record or a summary that a policy sees, and how they are
+//! scaled.
 
-use l4sllm_abi::Record;
-use serde::{Deserialize, Serialize};
+mod summary;
+
+use l4sllm_abi::{Record, Summary};
+use serde::{Deserialize, Deserializer, Serialize};
+
+pub use summary::SummaryFeature;
 
 const U32: (u64, u64) = (0, u32::MAX as u64);
 const U64: (u64, u64) = (0, u64::MAX);
@@ -119,6 +124,93 @@ impl Feature {
     ];
 }
 
+/// What a policy reads: a field of a record, or a number of a summary.  In
+/// configurations it is the name alone; no two have the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[serde(untagged)]
+pub enum InputFeature {
+    /// Of a record.
+    Record(Feature),
+    /// Of a summary.
+    Summary(SummaryFeature),
+}
+
+impl InputFeature {
+    /// The feature of that name.
+    pub fn named(name: &str) -> Option<InputFeature> {
+        let of_record = Feature::named(name).map(InputFeature::Record);
+        of_record.or_else(|| SummaryFeature::named(name).map(InputFeature::Summary))
+    }
+
+    /// The name in configurations.
+    pub fn name(self) -> &'static str {
+        match self {
+            InputFeature::Record(feature) => feature.name(),
+            InputFeature::Summary(feature) => feature.name(),
+        }
+    }
+
+    /// The unit of the raw value; empty for a code or a ratio.
+    pub fn unit(self) -> &'static str {
+        match self {
+            InputFeature::Record(feature) => feature.unit(),
+            InputFeature::Summary(feature) => feature.unit(),
+        }
+    }
+
+    /// The transform that suits the range.
+    pub fn transform(self) -> Transform {
+        match self {
+            InputFeature::Record(feature) => feature.transform(),
+            InputFeature::Summary(feature) => feature.transform(),
+        }
+    }
+
+    /// The raw value in a record; `None` for a number of a summary.
+    #[inline]
+    pub fn of_record(self, record: &Record) -> Option<f64> {
+        match self {
+            InputFeature::Record(feature) => Some(feature.value(record)),
+            InputFeature::Summary(_) => None,
+        }
+    }
+
+    /// The raw value in a summary; `None` for a field of a record, and where
+    /// [`SummaryFeature::value`] has none.
+    pub fn of_summary(self, summary: &Summary) -> Option<f64> {
+        match self {
+            InputFeature::Record(_) => None,
+            InputFeature::Summary(feature) => feature.value(summary),
+        }
+    }
+}
+
+impl From<Feature> for InputFeature {
+    fn from(feature: Feature) -> InputFeature {
+        InputFeature::Record(feature)
+    }
+}
+
+impl From<SummaryFeature> for InputFeature {
+    fn from(feature: SummaryFeature) -> InputFeature {
+        InputFeature::Summary(feature)
+    }
+}
+
+impl<'de> Deserialize<'de> for InputFeature {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<InputFeature, D::Error> {
+        let name = String::deserialize(deserializer)?;
+        InputFeature::named(&name).ok_or_else(|| {
+            let of_records = Feature::ALL.iter().map(|f| f.name());
+            let names = of_records.chain(SummaryFeature::ALL.iter().map(|f| f.name()));
+            let names: Vec<String> = names.map(|name| format!("`{name}`")).collect();
+            let names = names.join(", ");
+            let error = format!("unknown variant `{name}`, expected one of {names}");
+            serde::de::Error::custom(error)
+        })
+    }
+}
+
 /// What is done to a raw value before it is standardised.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -127,14 +219,21 @@ pub enum Transform {
     Linear,
     /// ln(1 + x), for x >= 0: probabilities, delays and lengths span decades.
     Log1p,
+    /// ln x, for what is a factor: gains, shares.  Below 1e-6 it counts as
+    /// that.
+    Log,
 }
 
 impl Transform {
+    /// Least value that `Log` tells from others.
+    pub(crate) const LOG_FLOOR: f64 = 1e-6;
+
     /// Applies the transform.  Negative input to `Log1p` counts as 0.
     pub fn apply(self, raw: f64) -> f64 {
         match self {
             Transform::Linear => raw,
             Transform::Log1p => raw.max(0.0).ln_1p(),
+            Transform::Log => raw.max(Transform::LOG_FLOOR).ln(),
         }
     }
 
@@ -143,6 +242,7 @@ impl Transform {
         match self {
             Transform::Linear => value,
             Transform::Log1p => value.exp_m1(),
+            Transform::Log => value.exp(),
         }
     }
 }
@@ -249,8 +349,8 @@ mod tests {
 
     #[test]
     fn scaling_returns_what_it_was_given() {
-        for transform in [Transform::Linear, Transform::Log1p] {
-            let values = [0.0, 1.0, 40.0, 1500.0, 2_147_483_647.0];
+        for transform in [Transform::Linear, Transform::Log1p, Transform::Log] {
+            let values = [1e-6, 1.0, 40.0, 1500.0, 2_147_483_647.0];
             let scaling = Scaling::fit(transform, values.iter().copied());
             for value in values {
                 let back = scaling.invert(scaling.apply(value));
@@ -258,6 +358,7 @@ mod tests {
                 let tolerance = match transform {
                     Transform::Linear => 1e-6 * scaling.std,
                     Transform::Log1p => 1e-4 * (1.0 + value),
+                    Transform::Log => 1e-4 * value,
                 };
                 assert!((back - value).abs() <= tolerance, "{value} became {back}");
             }

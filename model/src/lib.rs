@@ -4,7 +4,8 @@
 //! their scaling, window, backbone sizes, reward, target return) and
 //! `model.safetensors`.  A [`Session`] takes the records of one scheduler
 //! instance and returns probabilities of enqueue, drop and mark after every N
-//! of them; a [`Chooser`] makes an action of those.
+//! of them; a [`Chooser`] makes an action of those.  A policy on summaries
+//! decides on set-points after each period instead ([`SetPointHead`]).
 //!
 //! ```text
 //! Record ─▶ feature ─▶ plain::forward::embed ─▶ session ─▶ advance ─▶ chooser ─▶ Action
@@ -18,6 +19,7 @@
 
 pub mod backbone;
 mod base;
+mod budget;
 mod calibration;
 mod chooser;
 mod config;
@@ -36,6 +38,7 @@ mod probe;
 mod reward;
 mod run_facts;
 mod session;
+mod set_points;
 mod setting;
 mod splitmix;
 mod steer;
@@ -53,23 +56,26 @@ pub mod pool;
 pub mod torch;
 
 pub use base::{base_config, base_hash};
+pub use budget::IdleBudget;
 pub use calibration::{Bin, Calibration, Reliability};
 pub use chooser::Chooser;
 pub use config::{
     ACTIONS, Adaptation, BaseConfig, DecisionRule, FORMAT, FeatureConfig, HeadConfig, HeadKind,
-    PolicyConfig, ReturnConfig, TokenLayout, TrainedOn, small_gpt2,
+    OUTPUTS_MAX, Outputs, PolicyConfig, PolicyInput, ReturnConfig, TokenLayout, TrainedOn,
+    small_gpt2,
 };
 pub use confusion::{Confusion, Scores};
 pub use encoder::{EncoderConfig, Encoding};
 pub use engine::{EngineKind, EngineOptions, Precision, RunsOn};
 pub use error::PolicyError;
-pub use feature::{Feature, Fit, Scaling, Transform};
+pub use feature::{Feature, Fit, InputFeature, Scaling, SummaryFeature, Transform};
 pub use policy::Policy;
 pub use policy_files::{ADAPTER_DIR, CONFIG_FILE, MODULES_FILE, WEIGHTS_FILE};
 pub use reward::{Reward, Rewards, returns_to_go};
 pub use run_facts::{Outcome, RuleFacts};
-pub use session::Session;
+pub use session::{Newest, Session};
+pub use set_points::{SET_POINTS, SetPointHead, SetPointRange, SetPoints};
 pub use setting::{Gains, Setting};
 pub use splitmix::{GOLDEN, SplitMix64};
-pub use step::Step;
+pub use step::{Step, Taken};
 pub use tensors::{Spec, Tensors, module_specs, numbers, specs, trained_specs};

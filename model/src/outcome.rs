@@ -1,22 +1,29 @@
-//! What a policy's three outputs stand for, in words: one wording for
-//! commands, and for what is written for other programs.
+//! What a policy's outputs stand for, in words: one wording for commands, and
+//! for what is written for other programs.
 
-use crate::{ACTIONS, DecisionRule, HeadKind, PolicyConfig};
+use crate::{DecisionRule, HeadKind, PolicyConfig};
 
 impl PolicyConfig {
-    /// What each of the three probabilities is of, in their order.
-    pub fn outcomes(&self) -> [String; ACTIONS] {
+    /// What each of the outputs is of, in their order.
+    pub fn outcomes(&self) -> Vec<String> {
         match &self.head.kind {
-            HeadKind::Action => ["enqueue", "drop", "mark"].map(str::to_owned),
-            HeadKind::Steer(settings) => settings.map(|setting| setting.to_string()),
+            HeadKind::Action => ["enqueue", "drop", "mark"].map(str::to_owned).to_vec(),
+            HeadKind::Steer(settings) => settings.iter().map(ToString::to_string).collect(),
+            HeadKind::SetPoints(head) => {
+                let names = head.ranges().map(|(name, _)| name);
+                let means = names.iter().map(|name| format!("{name}, mean"));
+                let spreads = names.iter().map(|name| format!("{name}, log spread"));
+                means.chain(spreads).collect()
+            }
         }
     }
 
-    /// What the probabilities are of.
+    /// What the outputs are of.
     pub fn outcome(&self) -> &'static str {
         match self.head.kind {
             HeadKind::Action => "actions (enqueue, drop, mark)",
             HeadKind::Steer(_) => "settings of DualPI2, which still decides each packet",
+            HeadKind::SetPoints(_) => "set-points of DualPI2, which still decides each packet",
         }
     }
 
@@ -34,6 +41,9 @@ impl PolicyConfig {
                 "each factor is exp(sum of p ln factor) over the settings"
             }
             (HeadKind::Steer(_), _) => "the most probable setting is taken",
+            (HeadKind::SetPoints(_), _) => {
+                "each set-point is exp(mean + std x output), within its range"
+            }
         }
     }
 
@@ -44,6 +54,10 @@ impl PolicyConfig {
             HeadKind::Steer(_) => {
                 "the factors multiply DualPI2's target delay, its gains alpha and beta, and its \
                  update period"
+            }
+            HeadKind::SetPoints(_) => {
+                "DualPI2's target delay, its gains alpha and beta, its coupling factor and its \
+                 update period are shifted to these, within the device's limits"
             }
         }
     }
@@ -64,9 +78,10 @@ mod tests {
         settings[2].tupdate = 0.25;
         config.head.kind = HeadKind::Steer(settings);
         config.decision_rule = DecisionRule::Mean;
-        let [_, second, third] = config.outcomes();
-        assert_eq!(second, "target x 0.5, gains x 4");
-        assert_eq!(third, "target x 0.25, alpha x 1, beta x 2, tupdate x 0.25");
+        let settings = config.outcomes();
+        assert_eq!(settings[1], "target x 0.5, gains x 4");
+        let third = "target x 0.25, alpha x 1, beta x 2, tupdate x 0.25";
+        assert_eq!(settings[2], third);
         for text in [
             config.outcome(),
             config.rule_in_words(),

@@ -27,7 +27,7 @@ use crate::step::Step;
 #[cfg(feature = "torch")]
 use crate::torch::session::Shared;
 use crate::{
-    ACTIONS, EngineKind, EngineOptions, PolicyConfig, PolicyError, RunsOn, Tensors, specs,
+    ACTIONS, EngineKind, EngineOptions, Outputs, PolicyConfig, PolicyError, RunsOn, Tensors, specs,
 };
 
 /// A trained policy in the engine that runs it.  Immutable; share it between
@@ -228,6 +228,23 @@ impl Policy {
         &self,
         windows: &[W],
     ) -> Result<Vec<[f32; ACTIONS]>, PolicyError> {
+        let outputs = self.outputs_all(windows)?;
+        let probabilities = |[enqueue, drop, mark, ..]: Outputs| [enqueue, drop, mark];
+        Ok(outputs.into_iter().map(probabilities).collect())
+    }
+
+    /// What the head says after each of several windows: probabilities, or
+    /// what set-points are made of.
+    ///
+    /// # Errors
+    /// As [`Policy::decide`].
+    ///
+    /// # Panics
+    /// As [`Policy::decide`].
+    pub fn outputs_all<W: AsRef<[Step]>>(
+        &self,
+        windows: &[W],
+    ) -> Result<Vec<Outputs>, PolicyError> {
         let windows: Vec<&[Step]> = windows
             .iter()
             .map(|steps| {
@@ -255,7 +272,7 @@ impl Policy {
 }
 
 /// One pass of the plain engine over a window.
-fn dense(config: &PolicyConfig, weights: &Weights, steps: &[Step]) -> [f32; ACTIONS] {
+fn dense(config: &PolicyConfig, weights: &Weights, steps: &[Step]) -> Outputs {
     let shape = &weights.shape;
     let (d, tokens) = (shape.width, config.tokens_per_record());
     let mut scratch = Scratch::new(config, shape, steps.len() * tokens);
@@ -266,7 +283,7 @@ fn dense(config: &PolicyConfig, weights: &Weights, steps: &[Step]) -> [f32; ACTI
             weights,
             step.return_to_go,
             &step.inputs,
-            step.action,
+            &step.action.numbers(),
             &mut hidden,
             record,
         );

@@ -1,38 +1,40 @@
 //! Whether a policy's decisions are numbers, tried before any is used.
 //!
-//! Finite weights may still overflow: a window's probabilities are then NaN.
+//! Finite weights may still overflow: a window's outputs are then NaN.
 
-use crate::{Policy, PolicyConfig, PolicyError, Step};
+use crate::set_points::SET_POINTS;
+use crate::{Policy, PolicyConfig, PolicyError, Scaling, Step, Taken};
 
 /// Records of the windows at the ends of what scaling lets through; the first
 /// are enough, since what overflows does so in each token.
 const EXTREME: usize = 4;
 
 impl Policy {
-    /// Decides after made-up windows: average records, and records at both ends
-    /// of what scaling lets through.  Every way of loading a policy does this.
+    /// Decides after made-up windows: average records or periods, and those at
+    /// both ends of what scaling lets through.  Every way of loading a policy
+    /// does this.
     ///
     /// # Errors
-    /// A probability is not finite, or the engine refused.
+    /// An output is not finite, or the engine refused.
     pub fn probe(&self) -> Result<(), PolicyError> {
         let config = self.config();
         let windows = [
-            ("average records", window(config, config.window, 0.0)),
+            ("average values", window(config, config.window, 0.0)),
             ("the largest values", window(config, EXTREME, 1.0)),
             ("the smallest values", window(config, EXTREME, -1.0)),
         ];
         let steps: Vec<&[Step]> = windows.iter().map(|(_, steps)| steps.as_slice()).collect();
-        let decided = self.decide_all(&steps)?;
+        let decided = self.outputs_all(&steps)?;
         let wrong = windows
             .iter()
             .zip(decided)
             .find(|(_, p)| !p.iter().all(|p| p.is_finite()));
         match wrong {
             None => Ok(()),
-            Some(((records, _), probabilities)) => Err(PolicyError::NotFinite {
+            Some(((values, _), outputs)) => Err(PolicyError::NotFinite {
                 policy: config.name.clone(),
-                records,
-                probabilities: format!("{probabilities:?}"),
+                values,
+                outputs: format!("{:?}", &outputs[..config.head.outputs()]),
             }),
         }
     }
@@ -52,7 +54,10 @@ fn window(config: &PolicyConfig, records: usize, share: f64) -> Vec<Step> {
             share => (share * returns.scaling.clip) as f32,
         },
         inputs: inputs.clone(),
-        action: record % crate::ACTIONS,
+        action: match config.is_on_summaries() {
+            true => Taken::SetPoints([(share * Scaling::CLIP) as f32; SET_POINTS]),
+            false => Taken::Action(record % crate::ACTIONS),
+        },
     };
     (0..records.clamp(1, config.window)).map(step).collect()
 }

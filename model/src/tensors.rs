@@ -7,7 +7,7 @@ use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
 use crate::backbone::Initial;
 use crate::splitmix::SplitMix64;
-use crate::{ACTIONS, PolicyConfig, PolicyError};
+use crate::{PolicyConfig, PolicyError};
 
 /// Stands before the names of a backbone's tensors.
 pub(crate) const BACKBONE: &str = "backbone.";
@@ -50,16 +50,17 @@ pub fn trained_specs(config: &PolicyConfig) -> Result<Vec<Spec>, PolicyError> {
 pub fn module_specs(config: &PolicyConfig) -> Vec<Spec> {
     let d = config.backbone.width();
     let mut specs = Vec::new();
-    for scalar in ["return", "action"] {
-        specs.push((format!("{scalar}.weight"), vec![d, 1]));
-        specs.push((format!("{scalar}.bias"), vec![d]));
+    for (token, inputs) in [("return", 1), ("action", config.action_inputs())] {
+        specs.push((format!("{token}.weight"), vec![d, inputs]));
+        specs.push((format!("{token}.bias"), vec![d]));
     }
     specs.push(("time.weight".into(), vec![config.window, d]));
     for feature in &config.features {
         let mut add = |spec| specs.push(spec);
         feature.encoder.specs(feature.name.name(), d, &mut add);
     }
-    for (name, shape) in [("embed_norm", vec![d]), ("head", vec![ACTIONS, d])] {
+    let head = vec![config.head.outputs(), d];
+    for (name, shape) in [("embed_norm", vec![d]), ("head", head)] {
         specs.push((format!("{name}.bias"), vec![shape[0]]));
         specs.push((format!("{name}.weight"), shape));
     }

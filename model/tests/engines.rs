@@ -7,12 +7,14 @@ mod common;
 use std::fs;
 use std::path::Path;
 
-use common::{adapted, config, families, gpt2, records, steps, tensors, vary_paths};
+use common::{
+    adapted, config, families, gpt2, on_summaries, records, steps, summaries, tensors, vary_paths,
+};
 use l4sllm_abi::Record;
 use l4sllm_model::torch::{Batch, Network, Options};
 use l4sllm_model::{
-    CONFIG_FILE, EngineKind, EngineOptions, Feature, MODULES_FILE, Policy, PolicyConfig, Precision,
-    Session, Step, WEIGHTS_FILE, small_gpt2,
+    CONFIG_FILE, EncoderConfig, EngineKind, EngineOptions, Feature, IdleBudget, MODULES_FILE,
+    Policy, PolicyConfig, Precision, Session, Step, SummaryFeature, WEIGHTS_FILE, small_gpt2,
 };
 use tch::Kind;
 use tempfile::TempDir;
@@ -92,6 +94,45 @@ fn both_engines_decide_the_same_along_a_stream() {
                 );
             }
         }
+    }
+}
+
+/// Paths of each kind, windows of several periods, an idle budget that changes.
+#[test]
+fn both_engines_decide_the_same_set_points() {
+    for (window, layers, residual) in [(1, 1, false), (3, 2, true)] {
+        let dir = tempfile::tempdir().unwrap();
+        let mut config = on_summaries(SummaryFeature::ALL);
+        config.window = window;
+        config.head.residual = residual;
+        config.backbone = small_gpt2(layers, 32, 2, 64);
+        config.features[1].encoder = EncoderConfig::scalar(9);
+        Policy::save(dir.path(), &config, &tensors(&config, 3)).unwrap();
+        let plain = Policy::load_with(dir.path(), &EngineOptions::default()).unwrap();
+        let torch = Policy::load_with(dir.path(), &libtorch()).unwrap();
+        assert_eq!(plain.hash(), torch.hash());
+        let stream = summaries(150, 100, 14);
+        let [want, got] = [&plain, &torch].map(|policy| {
+            let mut session = Session::new(policy.clone(), 10);
+            let mut all = Vec::new();
+            for (i, summary) in stream.iter().enumerate() {
+                match i {
+                    61 => session.reset(),
+                    100 => session.set_idle_budget(IdleBudget::new(0.02)),
+                    _ => {}
+                }
+                all.extend(session.observe_summary(summary).unwrap());
+            }
+            all
+        });
+        assert_eq!((want.len(), got.len()), (49, 49));
+        for (got, want) in got.iter().flatten().zip(want.iter().flatten()) {
+            assert!((got - want).abs() < TOLERANCE, "{got} {want}");
+        }
+        // A program that has libtorch alone has no summaries.
+        let network = Network::load(dir.path(), Options::default()).unwrap();
+        let error = network.trace().unwrap_err().to_string();
+        assert!(error.contains("it sees summaries"), "{error}");
     }
 }
 

@@ -5,9 +5,9 @@ use std::fmt::Display;
 use l4sllm_abi::Limits;
 use serde_json::Value;
 
-use super::{Adaptation, DecisionRule, FORMAT, HeadKind, PolicyConfig};
+use super::{Adaptation, DecisionRule, FORMAT, HeadKind, PolicyConfig, PolicyInput, ReturnConfig};
 use crate::backbone::BackboneError;
-use crate::{PolicyError, Scaling};
+use crate::{IdleBudget, InputFeature, PolicyError, Scaling, SetPointHead};
 
 /// Most tokens of a window.
 const TOKENS_MAX: usize = 1 << 15;
@@ -23,6 +23,9 @@ impl PolicyConfig {
             let want = FORMAT.to_string();
             return Err(PolicyError::config("format", self.format, want));
         }
+        if let PolicyInput::Summaries { period_ms } = self.input {
+            within("input.summaries.period_ms", period_ms as usize, 50, 5000)?;
+        }
         within("window", self.window, 1, 1024)?;
         within("features.length", self.features.len(), 1, 64)?;
         for (i, feature) in self.features.iter().enumerate() {
@@ -32,16 +35,19 @@ impl PolicyConfig {
                 let key = format!("{key}.name");
                 return Err(PolicyError::config(key, name, "each feature once"));
             }
+            let of_summary = matches!(feature.name, InputFeature::Summary(_));
+            if of_summary != self.is_on_summaries() {
+                let want = match of_summary {
+                    true => "a field of a record, since there is no input.summaries",
+                    false => "a number of a summary, since input is summaries",
+                };
+                let key = format!("{key}.name");
+                return Err(PolicyError::config(key, feature.name.name(), want));
+            }
             check_scaling(&format!("{key}.scaling"), &feature.scaling)?;
             feature.encoder.check(&format!("{key}.encoder"))?;
         }
-        self.returns.reward.check("returns.reward")?;
-        if !(0.0..1.0).contains(&self.returns.gamma) {
-            let key = "returns.gamma";
-            return Err(PolicyError::config(key, self.returns.gamma, "0 <= x < 1"));
-        }
-        check_scaling("returns.scaling", &self.returns.scaling)?;
-        finite("returns.target", self.returns.target)?;
+        self.check_returns()?;
         self.check_head()?;
         self.check_backbone()?;
         self.check_adaptation()
@@ -73,9 +79,66 @@ impl PolicyConfig {
         Ok(())
     }
 
+    fn check_returns(&self) -> Result<(), PolicyError> {
+        let ReturnConfig {
+            reward,
+            gamma,
+            scaling,
+            target,
+        } = self.returns;
+        for (key, given) in [
+            ("returns.reward", reward.is_some()),
+            ("returns.gamma", gamma.is_some()),
+        ] {
+            match (given, self.is_on_summaries()) {
+                (false, false) => return Err(PolicyError::config(key, "missing", "a value")),
+                (true, true) => {
+                    let want = "nothing: a policy on summaries is asked for an idle budget";
+                    return Err(PolicyError::config(key, "given", want));
+                }
+                _ => {}
+            }
+        }
+        if let Some(reward) = reward {
+            reward.check("returns.reward")?;
+        }
+        if let Some(gamma) = gamma.filter(|gamma| !(0.0..1.0).contains(gamma)) {
+            return Err(PolicyError::config("returns.gamma", gamma, "0 <= x < 1"));
+        }
+        check_scaling("returns.scaling", &scaling)?;
+        finite("returns.target", target)?;
+        if self.is_on_summaries() && IdleBudget::new(target).is_none() {
+            let (least, most) = (IdleBudget::SHARES.start(), IdleBudget::SHARES.end());
+            let want = format!("an idle budget, {least}..={most}");
+            return Err(PolicyError::config("returns.target", target, want));
+        }
+        Ok(())
+    }
+
     fn check_head(&self) -> Result<(), PolicyError> {
         let rule = self.decision_rule;
+        let named = |rule: DecisionRule| format!("{rule:?}").to_lowercase();
+        let set_points = matches!(self.head.kind, HeadKind::SetPoints(_));
+        if set_points != self.is_on_summaries() {
+            let want = match set_points {
+                true => "action or steer, since there is no input.summaries",
+                false => "set_points, since input is summaries",
+            };
+            let got = match self.head.kind {
+                HeadKind::Action => "action",
+                HeadKind::Steer(_) => "steer",
+                HeadKind::SetPoints(_) => "set_points",
+            };
+            return Err(PolicyError::config("head.kind", got, want));
+        }
         let settings = match self.head.kind {
+            HeadKind::SetPoints(head) => {
+                if rule != DecisionRule::Mean {
+                    let want = "mean for a head that decides on set-points";
+                    return Err(PolicyError::config("decision_rule", named(rule), want));
+                }
+                return check_set_points(&head);
+            }
             HeadKind::Action if rule != DecisionRule::Mean => return Ok(()),
             HeadKind::Action => {
                 let want = "argmax, sample or recur for a head that decides actions";
@@ -85,8 +148,7 @@ impl PolicyConfig {
         };
         if !matches!(rule, DecisionRule::Argmax | DecisionRule::Mean) {
             let want = "argmax or mean for a head that steers";
-            let got = format!("{rule:?}").to_lowercase();
-            return Err(PolicyError::config("decision_rule", got, want));
+            return Err(PolicyError::config("decision_rule", named(rule), want));
         }
         for (i, setting) in settings.iter().enumerate() {
             for (name, factor) in setting.factors() {
@@ -140,6 +202,25 @@ impl PolicyConfig {
         }
         Ok(())
     }
+}
+
+fn check_set_points(head: &SetPointHead) -> Result<(), PolicyError> {
+    for (name, range) in head.ranges() {
+        let key = |part: &str| format!("head.kind.set_points.{name}.{part}");
+        finite(&key("mean"), range.mean)?;
+        above_zero(key("std"), range.std)?;
+        above_zero(key("min"), range.min)?;
+        if !range.max.is_finite() || range.max < range.min {
+            let want = format!("at least min, {}", range.min);
+            return Err(PolicyError::config(key("max"), range.max, want));
+        }
+    }
+    let tupdate = head.tupdate_ms;
+    if !(0.1..=1000.0).contains(&tupdate) {
+        let key = "head.kind.set_points.tupdate_ms";
+        return Err(PolicyError::config(key, tupdate, "0.1..=1000"));
+    }
+    Ok(())
 }
 
 /// Puts a prefix before the key that a backbone's check names.

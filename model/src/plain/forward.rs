@@ -10,7 +10,8 @@ use super::vector::Plain;
 use super::weights::{Hidden, Path, Weights};
 use crate::config::EMBED_NORM_EPSILON;
 use crate::encoder::LEAK;
-use crate::{ACTIONS, PolicyConfig};
+use crate::set_points::SET_POINTS;
+use crate::{OUTPUTS_MAX, Outputs, PolicyConfig};
 
 /// Keys and values of the tokens that one context has seen.  They are laid
 /// out as packed matrices, so that attention is two more products.
@@ -101,7 +102,7 @@ macro_rules! per_processor {
 
 per_processor! {
     /// Runs the first `count` tokens of `scratch` through the backbone, after
-    /// those that `state` has.  With `decide`, returns the probabilities at the
+    /// those that `state` has.  With `decide`, returns the head's outputs at the
     /// last of them; without, only what later tokens need is computed.
     advance = pass(
         residual: bool,
@@ -110,7 +111,7 @@ per_processor! {
         scratch: &mut Scratch,
         count: usize,
         decide: bool,
-    ) -> [f32; ACTIONS]
+    ) -> Outputs
 }
 
 per_processor! {
@@ -119,7 +120,7 @@ per_processor! {
         weights: &Weights,
         return_to_go: f32,
         inputs: &[f32],
-        action: usize,
+        action: &[f32; SET_POINTS],
         hidden: &mut [f32],
         out: &mut [f32],
     ) -> ()
@@ -133,7 +134,7 @@ fn pass<V: Vector>(
     scratch: &mut Scratch,
     count: usize,
     decide: bool,
-) -> [f32; ACTIONS] {
+) -> Outputs {
     let Shape {
         width: d,
         mlp: m,
@@ -296,7 +297,7 @@ fn pass<V: Vector>(
     }
     state.length = length;
     if !decide {
-        return [0.0; ACTIONS];
+        return [0.0; OUTPUTS_MAX];
     }
 
     // Head, at the position before the newest action token.
@@ -307,18 +308,21 @@ fn pass<V: Vector>(
             *x += input;
         }
     }
-    let mut logits = [f32::NEG_INFINITY; LANES];
+    let mut outputs = [0.0; LANES];
     matmul::<V>(
         normed,
         d,
         1,
         weights.head.weight.view(),
-        &mut logits,
+        &mut outputs,
         LANES,
         Into::Bias(&weights.head.bias),
     );
-    softmax::<V>(&mut logits, ACTIONS);
-    [logits[0], logits[1], logits[2]]
+    let count = weights.head.bias.len();
+    if weights.probabilities {
+        softmax::<V>(&mut outputs, count);
+    }
+    std::array::from_fn(|i| if i < count { outputs[i] } else { 0.0 })
 }
 
 #[inline(always)]
@@ -326,13 +330,13 @@ fn tokens_of<V: Vector>(
     weights: &Weights,
     return_to_go: f32, // scaled
     inputs: &[f32],    // [PolicyConfig::inputs], scaled
-    action: usize,
+    action: &[f32; SET_POINTS],
     hidden: &mut [f32], // [hidden_max]
     out: &mut [f32],    // [n + 2][d]
 ) {
     let d = weights.shape.width;
     let (first, rest) = out.split_at_mut(d);
-    weights.returns.apply(return_to_go, first);
+    weights.returns.apply(&[return_to_go], first);
     let (states, last) = rest.split_at_mut(weights.encoder.len() * d);
     let mut inputs = inputs;
     for (path, out) in weights.encoder.iter().zip(states.chunks_exact_mut(d)) {
@@ -340,10 +344,7 @@ fn tokens_of<V: Vector>(
         inputs = after;
         token_of::<V>(path, own, hidden, out);
     }
-    // The authors' encoding of actions: (a + 1) / 3.
-    weights
-        .action
-        .apply((action + 1) as f32 / ACTIONS as f32, last);
+    weights.action.apply(action, last);
 }
 
 /// One feature's token.
@@ -352,7 +353,7 @@ fn token_of<V: Vector>(path: &Path, inputs: &[f32], scratch: &mut [f32], out: &m
     let h = path.hidden();
     let (hidden, encoded) = scratch.split_at_mut(h);
     match &path.hidden {
-        Hidden::Plain(scalar) => scalar.apply(inputs[0], hidden),
+        Hidden::Plain(affine) => affine.apply(&inputs[..1], hidden),
         Hidden::Bins { slopes, linear } => {
             let k = 1 + slopes.len();
             encoded[0] = inputs[0];
@@ -405,16 +406,15 @@ mod tests {
         let shape = Shape::of("test", &config).unwrap();
         let tensors = Tensors::random(&config, 1).unwrap();
         let weights = Weights::pack(&config, shape, &tensors);
-        let run =
-            |pass: fn(bool, &Weights, &mut State, &mut Scratch, usize, bool) -> [f32; ACTIONS]| {
-                let mut state = State::new(&config, &shape);
-                let mut scratch = Scratch::new(&config, &shape, 36);
-                for (i, x) in scratch.tokens.iter_mut().enumerate() {
-                    *x = ((i * 7919) % 1000) as f32 / 500.0 - 1.0;
-                }
-                pass(false, &weights, &mut state, &mut scratch, 17, false);
-                pass(false, &weights, &mut state, &mut scratch, 18, true)
-            };
+        let run = |pass: fn(bool, &Weights, &mut State, &mut Scratch, usize, bool) -> Outputs| {
+            let mut state = State::new(&config, &shape);
+            let mut scratch = Scratch::new(&config, &shape, 36);
+            for (i, x) in scratch.tokens.iter_mut().enumerate() {
+                *x = ((i * 7919) % 1000) as f32 / 500.0 - 1.0;
+            }
+            pass(false, &weights, &mut state, &mut scratch, 17, false);
+            pass(false, &weights, &mut state, &mut scratch, 18, true)
+        };
         for (fast, plain) in run(advance).into_iter().zip(run(pass::<Plain>)) {
             assert!((fast - plain).abs() < 1e-6, "{fast} {plain}");
         }

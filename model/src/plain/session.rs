@@ -23,7 +23,8 @@ use std::sync::Arc;
 use super::forward::{State, advance, embed};
 use super::weights::Weights;
 use crate::session::stream::{Stream, row};
-use crate::{ACTIONS, PolicyConfig};
+use crate::set_points::SET_POINTS;
+use crate::{Outputs, PolicyConfig};
 
 /// Records that a context may be behind, so that several go through the
 /// weights together.
@@ -70,14 +71,15 @@ impl Windows {
         }
     }
 
-    /// Takes the newest record of the stream; `action` is its action's code.
+    /// Takes the newest record of the stream; `action` is what its action token
+    /// is made of.
     #[inline]
     pub(crate) fn take(
         &mut self,
         config: &PolicyConfig,
         stream: &Stream,
-        action: usize,
-    ) -> Option<[f32; ACTIONS]> {
+        action: &[f32; SET_POINTS],
+    ) -> Option<Outputs> {
         let now = stream.now();
         self.embed(config, stream, action);
         let mut decision = None;
@@ -102,7 +104,12 @@ impl Windows {
 
     /// Takes the newest record of the stream without feeding a context; those
     /// that need it catch up when they are fed.
-    pub(crate) fn keep(&mut self, config: &PolicyConfig, stream: &Stream, action: usize) {
+    pub(crate) fn keep(
+        &mut self,
+        config: &PolicyConfig,
+        stream: &Stream,
+        action: &[f32; SET_POINTS],
+    ) {
         self.embed(config, stream, action);
         for boundary in stream.boundaries() {
             if stream.start(boundary) == stream.now() {
@@ -113,7 +120,7 @@ impl Windows {
     }
 
     /// Computes the tokens of the newest record once for all contexts.
-    fn embed(&mut self, config: &PolicyConfig, stream: &Stream, action: usize) {
+    fn embed(&mut self, config: &PolicyConfig, stream: &Stream, action: &[f32; SET_POINTS]) {
         let each = config.tokens_per_record() * self.weights.shape.width;
         let at = row(stream.now(), config.window) * each;
         embed(
@@ -134,7 +141,7 @@ impl Windows {
         start: u64,
         now: u64,
         decide: bool,
-    ) -> [f32; ACTIONS] {
+    ) -> Outputs {
         let Windows {
             weights,
             recent,

@@ -11,15 +11,16 @@ use crate::{EncoderConfig, PolicyConfig, Tensors};
 /// and hidden units of a path.
 pub(crate) struct Weights {
     pub(crate) shape: Shape,
-    pub(crate) returns: Scalar,
-    pub(crate) action: Scalar,
+    pub(crate) returns: Affine,
+    pub(crate) action: Affine,
     pub(crate) time: Vec<f32>,     // [w][d]
     pub(crate) encoder: Vec<Path>, // one per feature
     pub(crate) embed_norm: Norm,
     pub(crate) positions: Vec<f32>, // [tokens of a window][d], or nothing
     pub(crate) blocks: Vec<Block>,
     pub(crate) last_norm: Norm,
-    pub(crate) head: Linear, // d -> 3
+    pub(crate) head: Linear,        // d -> outputs
+    pub(crate) probabilities: bool, // of the head, rather than set-points
     /// Memory for passes over a window. One thread needs one, however many
     /// sessions it serves.
     spare: Mutex<Vec<Scratch>>,
@@ -44,17 +45,22 @@ impl Weights {
     }
 }
 
-/// A token made of one number.
-pub(crate) struct Scalar {
-    pub(crate) weight: Vec<f32>, // [d]
+/// A token made of a few numbers.
+pub(crate) struct Affine {
+    pub(crate) weight: Vec<f32>, // [inputs][d]
     pub(crate) bias: Vec<f32>,   // [d]
 }
 
-impl Scalar {
+impl Affine {
+    /// Inputs beyond its own count are ignored.
     #[inline(always)]
-    pub(crate) fn apply(&self, x: f32, out: &mut [f32]) {
-        for (o, (w, b)) in out.iter_mut().zip(self.weight.iter().zip(&self.bias)) {
-            *o = x * w + b;
+    pub(crate) fn apply(&self, inputs: &[f32], out: &mut [f32]) {
+        let d = self.bias.len();
+        out.copy_from_slice(&self.bias);
+        for (x, weight) in inputs.iter().zip(self.weight.chunks_exact(d)) {
+            for (o, w) in out.iter_mut().zip(weight) {
+                *o += x * w;
+            }
         }
     }
 }
@@ -69,7 +75,7 @@ pub(crate) struct Path {
 /// The first half of a [`Path`].
 pub(crate) enum Hidden {
     /// A value alone.
-    Plain(Scalar), // 1 -> e
+    Plain(Affine), // 1 -> e
     /// A value and its bins.
     Bins {
         slopes: Vec<(f32, f32)>, // lower edge and 1 / width of each bin
@@ -140,9 +146,15 @@ impl Weights {
             ..
         } = shape;
         let get = |name: &str| tensors.values(name).to_vec();
-        let scalar = |name: &str| Scalar {
-            weight: get(&format!("{name}.weight")),
-            bias: get(&format!("{name}.bias")),
+        // Outputs × inputs in the file.
+        let affine = |name: &str| {
+            let (weight, bias) = (get(&format!("{name}.weight")), get(&format!("{name}.bias")));
+            let inputs = weight.len() / bias.len();
+            let column = |i| weight.iter().skip(i).step_by(inputs).copied();
+            Affine {
+                weight: (0..inputs).flat_map(column).collect(),
+                bias,
+            }
         };
         let norm = |name: &str| Norm {
             weight: get(&format!("{name}.weight")),
@@ -177,7 +189,7 @@ impl Weights {
                 EncoderConfig::Scalar { width, encoding } => Path {
                     inputs,
                     hidden: match encoding.len() {
-                        0 => Hidden::Plain(scalar(&format!("{name}.hidden"))),
+                        0 => Hidden::Plain(affine(&format!("{name}.hidden"))),
                         bins => Hidden::Bins {
                             slopes: encoding.slopes().collect(),
                             linear: linear(&format!("{name}.hidden"), 1 + bins, *width),
@@ -212,8 +224,8 @@ impl Weights {
         Weights {
             spare: Mutex::default(),
             shape,
-            returns: scalar("return"),
-            action: scalar("action"),
+            returns: affine("return"),
+            action: affine("action"),
             time: get("time.weight"),
             encoder: config
                 .features
@@ -243,7 +255,8 @@ impl Weights {
                 })
                 .collect(),
             last_norm: norm("backbone.ln_f"),
-            head: linear("head", d, crate::ACTIONS),
+            head: linear("head", d, config.head.outputs()),
+            probabilities: config.head.has_probabilities(),
         }
     }
 }

@@ -10,7 +10,9 @@ use std::path::{Path, PathBuf};
 
 use super::{CostCurves, Group, Pool, PoolError, Source, Split, open};
 use crate::feature::Fit;
-use crate::{EncoderConfig, Encoding, Feature, PolicyConfig, Step, Transform, returns_to_go};
+use crate::{
+    EncoderConfig, Encoding, Feature, PolicyConfig, Step, Taken, Transform, returns_to_go,
+};
 
 /// Most rows that bins are fitted to.
 const SAMPLE: usize = 1 << 17;
@@ -78,7 +80,8 @@ impl Dataset {
         bins: usize,
         target: f64,
     ) -> Result<(), PoolError> {
-        let features: Vec<_> = config.features.iter().map(|f| f.name).collect();
+        let features = config.record_features()?;
+        let (_, gamma) = config.reward()?;
         let mut fits: Vec<Fit> = features.iter().map(|f| Fit::new(f.transform())).collect();
         let mut rewards = Vec::new();
         let mut within = Within::new(&split.train);
@@ -116,7 +119,7 @@ impl Dataset {
         }
         let mut kept = 0;
         for range in &split.train {
-            returns_to_go(&mut rewards[range.clone()], config.returns.gamma);
+            returns_to_go(&mut rewards[range.clone()], gamma);
             rewards.copy_within(range.clone(), kept);
             kept += range.len();
         }
@@ -140,7 +143,8 @@ impl Dataset {
         episodes: &[Episode],
         split: &Split,
     ) -> Result<Dataset, PoolError> {
-        let names: Vec<_> = config.features.iter().map(|f| f.name).collect();
+        let names = config.record_features()?;
+        let (_, gamma) = config.reward()?;
         let rows = episodes.last().map_or(0, |episode| episode.rows.end);
         let mut features = Vec::with_capacity(rows * names.len());
         let mut actions = Vec::with_capacity(rows);
@@ -157,7 +161,7 @@ impl Dataset {
             })?;
         }
         for range in split.ranges() {
-            returns_to_go(&mut rewards[range], config.returns.gamma);
+            returns_to_go(&mut rewards[range], gamma);
         }
         let returns = rewards
             .iter()
@@ -221,7 +225,7 @@ impl Dataset {
         paths: &[PathBuf],
         train: &[Range<usize>],
     ) -> Result<Vec<bool>, PoolError> {
-        let names: Vec<_> = config.features.iter().map(|f| f.name).collect();
+        let names = config.record_features()?;
         let mut hashes = Vec::new();
         for path in paths {
             for_each_group(path, &names, |group, _| {
@@ -295,7 +299,7 @@ impl Dataset {
                 self.inputs(row..row + 1, &mut inputs);
                 inputs
             },
-            action: self.actions[row].into(),
+            action: Taken::Action(self.actions[row].into()),
         })
         .collect()
     }

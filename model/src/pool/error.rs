@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use parquet::errors::ParquetError;
 
+use crate::PolicyError;
 use crate::log::LogError;
 use crate::text::shown;
 
@@ -91,6 +92,9 @@ pub enum PoolError {
     /// A kernel log.
     #[error(transparent)]
     Log(#[from] LogError),
+    /// The pool is not for this policy.
+    #[error(transparent)]
+    Policy(#[from] PolicyError),
 }
 
 impl PoolError {

@@ -1,9 +1,8 @@
 //! From records to the inputs of a network, whatever computes it: scaling,
-//! history, and which windows a record is in.
+//! history, and which windows a record is in.  The periods of a policy on
+//! summaries are a stream of such records, each of which ends an interval.
 
-use l4sllm_abi::Record;
-
-use crate::PolicyConfig;
+use crate::{InputFeature, PolicyConfig};
 
 /// The newest record of a stream, and where the stream is.
 pub(crate) struct Stream {
@@ -12,7 +11,7 @@ pub(crate) struct Stream {
     window: u64,      // records of a full window
     values: Vec<f32>, // [lookback + 1][n]: scaled, record r at r % (lookback + 1)
     inputs: Vec<f32>, // [inputs], of the newest record that a window holds
-    target: f32,      // return asked for, scaled
+    target: f32,      // what is asked for, scaled
 }
 
 impl Stream {
@@ -27,24 +26,34 @@ impl Stream {
         }
     }
 
-    /// Takes the next record.  True when a window holds it: then its inputs
-    /// are there.
+    /// Takes the next record, whose features `value` reads; where it has none,
+    /// that of the record before stands.  True when a window holds it: then
+    /// its inputs are there.
     #[inline]
-    pub(crate) fn take(&mut self, config: &PolicyConfig, record: &Record) -> bool {
+    pub(crate) fn take(
+        &mut self,
+        config: &PolicyConfig,
+        value: impl Fn(InputFeature) -> Option<f64>,
+    ) -> bool {
         let now = self.seen + 1;
-        self.advance(config, record, now.next_multiple_of(self.interval) - now)
+        self.advance(config, value, now.next_multiple_of(self.interval) - now)
     }
 
     /// The same for a stream of which `ahead` more records come, or more,
     /// before a boundary whose window matters.
     #[inline]
-    pub(crate) fn advance(&mut self, config: &PolicyConfig, record: &Record, ahead: u64) -> bool {
+    pub(crate) fn advance(
+        &mut self,
+        config: &PolicyConfig,
+        value: impl Fn(InputFeature) -> Option<f64>,
+        ahead: u64,
+    ) -> bool {
         self.seen += 1;
         let now = self.seen;
         if ahead >= self.window + config.lookback() as u64 {
             return false; // before all that the next window sees
         }
-        self.note(config, record);
+        self.note(config, value);
         if ahead >= self.window {
             return false; // before the start of the next window
         }
@@ -74,9 +83,14 @@ impl Stream {
         &self.inputs
     }
 
-    /// The return that is asked for, scaled.
+    /// What is asked for, scaled: the return, or the idle budget.
     pub(crate) fn target(&self) -> f32 {
         self.target
+    }
+
+    /// Asks for something else from the next record on.
+    pub(crate) fn set_target(&mut self, target: f32) {
+        self.target = target;
     }
 
     /// Boundaries whose windows hold the newest record, the next one first.
@@ -92,11 +106,17 @@ impl Stream {
     }
 
     /// Keeps a record's values.
-    fn note(&mut self, config: &PolicyConfig, record: &Record) {
-        let features = &config.features;
-        let row = row(self.seen, self.values.len() / features.len()) * features.len();
-        for (value, feature) in self.values[row..].iter_mut().zip(features) {
-            *value = feature.scaling.apply(feature.name.value(record));
+    fn note(&mut self, config: &PolicyConfig, value: impl Fn(InputFeature) -> Option<f64>) {
+        let n = config.features.len();
+        let rows = self.values.len() / n;
+        let at = row(self.seen, rows) * n;
+        let before = (self.seen > 1).then(|| row(self.seen - 1, rows) * n);
+        for (i, feature) in config.features.iter().enumerate() {
+            self.values[at + i] = match (value(feature.name), before) {
+                (Some(raw), _) => feature.scaling.apply(raw),
+                (None, Some(before)) => self.values[before + i],
+                (None, None) => feature.scaling.apply(0.0),
+            };
         }
     }
 }

@@ -7,9 +7,14 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
+use tch::Tensor;
+
 use super::{Batch, Frozen, Network, Options, TrainError, device, set_threads};
 use crate::session::stream::{Stream, row};
-use crate::{ACTIONS, EngineKind, EngineOptions, PolicyConfig, PolicyError, RunsOn, Step};
+use crate::set_points::SET_POINTS;
+use crate::{
+    EngineKind, EngineOptions, OUTPUTS_MAX, Outputs, PolicyConfig, PolicyError, RunsOn, Step,
+};
 
 /// Windows that go through a network at a time.
 const BATCH: usize = 64;
@@ -47,22 +52,19 @@ impl Shared {
         self.0.config()
     }
 
-    /// Probabilities after each window of at most the policy's length.
-    pub(crate) fn decide_all(
-        &self,
-        windows: &[&[Step]],
-    ) -> Result<Vec<[f32; ACTIONS]>, PolicyError> {
+    /// What the head says after each window of at most the policy's length.
+    pub(crate) fn decide_all(&self, windows: &[&[Step]]) -> Result<Vec<Outputs>, PolicyError> {
         // Windows of a batch are of one length.
         let mut by_length: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
         for (i, window) in windows.iter().enumerate() {
             by_length.entry(window.len()).or_default().push(i);
         }
-        let mut all = vec![[0.0; ACTIONS]; windows.len()];
+        let mut all = vec![[0.0; OUTPUTS_MAX]; windows.len()];
         for places in by_length.values().flat_map(|places| places.chunks(BATCH)) {
             let windows: Vec<_> = places.iter().map(|place| windows[*place]).collect();
             let batch = Batch::new(&windows, self.0.options().device)?;
-            for (place, probabilities) in places.iter().zip(self.0.probabilities(&batch)?) {
-                all[*place] = probabilities;
+            for (place, outputs) in places.iter().zip(self.0.outputs(&batch)?) {
+                all[*place] = outputs;
             }
         }
         Ok(all)
@@ -72,12 +74,13 @@ impl Shared {
         &self,
         returns: &[f32],
         inputs: &[f32],
-        actions: &[i64],
-    ) -> Result<[f32; ACTIONS], TrainError> {
+        actions: &[f32],
+    ) -> Result<Outputs, TrainError> {
         let device = self.0.options().device;
-        let batch = Batch::of(1, returns, inputs, actions, device)?;
-        let all = self.0.probabilities(&batch)?;
-        Ok(all.first().copied().unwrap_or([f32::NAN; ACTIONS]))
+        let actions = Tensor::f_from_slice(actions)?.f_view([1, returns.len() as i64, -1])?;
+        let batch = Batch::with_actions(returns, inputs, actions, device)?;
+        let all = self.0.outputs(&batch)?;
+        Ok(all.first().copied().unwrap_or([f32::NAN; OUTPUTS_MAX]))
     }
 }
 
@@ -85,8 +88,8 @@ impl Shared {
 pub(crate) struct Windows {
     network: Arc<Shared>,
     inputs: Vec<f32>,  // [w][inputs]: scaled, record r at r % w
-    actions: Vec<i64>, // [w], the same
-    returns: Vec<f32>, // [w]: the target, which is the same at every record
+    actions: Vec<f32>, // [w][k], the same
+    returns: Vec<f32>, // [w], the same: what was asked for at each
 }
 
 impl Windows {
@@ -95,18 +98,19 @@ impl Windows {
         Windows {
             network,
             inputs: vec![0.0; w * config.inputs()],
-            actions: vec![0; w],
+            actions: vec![0.0; w * config.action_inputs()],
             returns: vec![0.0; w],
         }
     }
 
-    /// Takes the newest record of the stream; `action` is its action's code.
+    /// Takes the newest record of the stream; `action` is what its action token
+    /// is made of.
     pub(crate) fn take(
         &mut self,
         config: &PolicyConfig,
         stream: &Stream,
-        action: usize,
-    ) -> Result<Option<[f32; ACTIONS]>, PolicyError> {
+        action: &[f32; SET_POINTS],
+    ) -> Result<Option<Outputs>, PolicyError> {
         self.keep(config, stream, action);
         let (w, each, now) = (config.window, config.inputs(), stream.now());
         let at = row(now, w);
@@ -119,22 +123,28 @@ impl Windows {
             true => [start..at + 1, 0..0],
             false => [start..w, 0..at + 1],
         };
-        let rows = || turn.iter().cloned();
-        let actions: Vec<i64> = rows().flat_map(|r| &self.actions[r]).copied().collect();
-        let inputs: Vec<f32> = rows()
-            .flat_map(|r| &self.inputs[r.start * each..r.end * each])
-            .copied()
-            .collect();
-        self.returns.fill(stream.target());
-        let returns = &self.returns[..actions.len()];
-        Ok(Some(self.network.decide(returns, &inputs, &actions)?))
+        let in_order = |ring: &[f32], each: usize| -> Vec<f32> {
+            let rows = turn.iter().map(|r| &ring[r.start * each..r.end * each]);
+            rows.flatten().copied().collect()
+        };
+        let actions = in_order(&self.actions, config.action_inputs());
+        let inputs = in_order(&self.inputs, each);
+        let returns = in_order(&self.returns, 1);
+        Ok(Some(self.network.decide(&returns, &inputs, &actions)?))
     }
 
     /// Takes the newest record of the stream without deciding.
-    pub(crate) fn keep(&mut self, config: &PolicyConfig, stream: &Stream, action: usize) {
+    pub(crate) fn keep(
+        &mut self,
+        config: &PolicyConfig,
+        stream: &Stream,
+        action: &[f32; SET_POINTS],
+    ) {
         let (at, each) = (row(stream.now(), config.window), config.inputs());
         self.inputs[at * each..][..each].copy_from_slice(stream.inputs());
-        self.actions[at] = action as i64;
+        let k = config.action_inputs();
+        self.actions[at * k..][..k].copy_from_slice(&action[..k]);
+        self.returns[at] = stream.target();
     }
 }
 

@@ -8,11 +8,11 @@
 
 use std::sync::Arc;
 
-use l4sllm_abi::{Record, raw};
+use l4sllm_abi::{Record, Summary, header, raw};
 use l4sllm_model::backbone::{BackboneConfig, Gpt2Config, LlamaConfig, OptConfig, T5Config};
 use l4sllm_model::{
-    EncoderConfig, Encoding, Feature, Policy, PolicyConfig, Scaling, SplitMix64, Step, Tensors,
-    small_gpt2, trained_specs,
+    EncoderConfig, Encoding, Feature, Policy, PolicyConfig, Scaling, SplitMix64, Step,
+    SummaryFeature, Taken, Tensors, small_gpt2, trained_specs,
 };
 
 /// What tests draw from.
@@ -69,12 +69,71 @@ pub fn records(count: u64, seed: u64) -> Vec<Record> {
     (0..count).map(|seq| record(seq, &mut noise)).collect()
 }
 
+/// A summary of `ms` from `begin_ns` on, with plausible contents; now and then
+/// nothing was forwarded.
+pub fn summary(begin_ns: u64, ms: u64, noise: &mut Noise) -> Summary {
+    let length = 1_000_000 * ms;
+    let mut s = raw::l4s_summary {
+        hdr: header(raw::L4S_RECORD_SUMMARY, 0, begin_ns + length),
+        begin_ns,
+        idle_ns: noise.below(length / 20),
+        updates: ms / 4,
+        p_sum: noise.below(1 << 26) * (ms / 4),
+        p_max: noise.below(1 << 27) as u32,
+        p_variation: noise.below(1 << 27),
+        target_ns: 2_000_000 + noise.below(15_000_000),
+        tupdate_ns: 4_000_000,
+        alpha_uhz: noise.below(1_000_000) as u32,
+        beta_uhz: 1_000_000 + noise.below(20_000_000) as u32,
+        coupling_q8: 256 + noise.below(512) as u32,
+        ..Default::default()
+    };
+    let log_rate = (20 << 16) + noise.below(1 << 16);
+    s.rate_windows = noise.below(ms / 10);
+    s.rate_log_sum = s.rate_windows * log_rate;
+    s.rate_log_sq = (s.rate_windows * log_rate * log_rate) >> 16;
+    if noise.below(8) == 0 {
+        return Summary::try_from(s).unwrap();
+    }
+    for queue in &mut s.queue {
+        queue.forwarded = 1 + noise.below(4 * ms);
+        queue.forwarded_bytes = 1000 * queue.forwarded;
+        queue.sojourn_sum_ns = queue.forwarded * noise.below(20_000_000);
+        queue.sojourn_sq = queue.forwarded * noise.below(1 << 30);
+        queue.sojourn_max_ns = 20_000_000 + noise.below(20_000_000);
+        queue.marks_aqm = noise.below(ms);
+        queue.drops_tail = noise.below(3);
+        queue.backlog = noise.below(100) as u32;
+        queue.flows[0] = noise.next();
+    }
+    Summary::try_from(s).unwrap()
+}
+
+/// A stream of summaries of `ms` each.
+pub fn summaries(count: u64, ms: u64, seed: u64) -> Vec<Summary> {
+    let mut noise = Noise::new(seed);
+    (0..count)
+        .map(|i| summary(1_000_000 * ms * i, ms, &mut noise))
+        .collect()
+}
+
+/// A configuration on summaries, with scaling that fits [`summary`].
+pub fn on_summaries(features: &[SummaryFeature]) -> PolicyConfig {
+    let mut config = PolicyConfig::on_summaries("periods", features);
+    let sample = summaries(300, 250, 97);
+    for feature in &mut config.features {
+        let values = sample.iter().filter_map(|s| feature.name.of_summary(s));
+        feature.scaling = Scaling::fit(feature.name.transform(), values);
+    }
+    config
+}
+
 /// A configuration with scaling that fits [`record`].
 pub fn config(features: &[Feature]) -> PolicyConfig {
     let mut config = PolicyConfig::new("test", features);
     let sample = records(500, 99);
     for feature in &mut config.features {
-        let values = sample.iter().map(|r| feature.name.value(r));
+        let values = sample.iter().map(|r| feature.name.of_record(r).unwrap());
         feature.scaling = Scaling::fit(feature.name.transform(), values);
     }
     config.returns.scaling = Scaling {
@@ -101,7 +160,7 @@ pub fn vary_paths(config: &mut PolicyConfig) {
     for (i, feature) in config.features.iter_mut().enumerate() {
         let mut values: Vec<f32> = sample
             .iter()
-            .map(|r| feature.scaling.apply(feature.name.value(r)))
+            .map(|r| feature.scaling.apply(feature.name.of_record(r).unwrap()))
             .collect();
         feature.encoder = match i % 4 {
             1 => EncoderConfig::Scalar {
@@ -226,19 +285,26 @@ pub fn steps(config: &PolicyConfig, records: &[Record]) -> Vec<Step> {
             let h = f.encoder.history();
             // The stream's first value stands for what is before it.
             let values = (0..h).map(move |i| (now + 1 + i).saturating_sub(h));
-            values.map(|i| f.scaling.apply(f.name.value(&records[i])))
+            values.map(|i| f.scaling.apply(f.name.of_record(&records[i]).unwrap()))
         });
         Step {
             return_to_go: returns.scaling.apply(returns.target),
             inputs: inputs.collect(),
-            action: record.action() as usize,
+            action: Taken::Action(record.action() as usize),
         }
     };
     records.iter().enumerate().map(step).collect()
 }
 
-/// The forward pass written down a second time: dense, naive, in f64.
+/// Probabilities of [`reference_outputs`].
 pub fn reference(config: &PolicyConfig, tensors: &Tensors, steps: &[Step]) -> [f64; 3] {
+    let logits = reference_outputs(config, tensors, steps);
+    let sum: f64 = logits.iter().map(|l| l.exp()).sum();
+    [0, 1, 2].map(|i| logits[i].exp() / sum)
+}
+
+/// The forward pass written down a second time: dense, naive, in f64.
+pub fn reference_outputs(config: &PolicyConfig, tensors: &Tensors, steps: &[Step]) -> Vec<f64> {
     let BackboneConfig::Gpt2(gpt2) = &config.backbone else {
         panic!("no GPT-2");
     };
@@ -326,10 +392,11 @@ pub fn reference(config: &PolicyConfig, tensors: &Tensors, steps: &[Step]) -> [f
             hidden.iter_mut().for_each(|h| *h = h.max(0.01 * *h));
             inputs.push(add(&linear(&format!("{name}.project"), &hidden), time));
         }
-        inputs.push(add(
-            &linear("action", &[(step.action as f64 + 1.0) / 3.0]),
-            time,
-        ));
+        let action: Vec<f64> = match step.action {
+            Taken::Action(code) => vec![(code as f64 + 1.0) / 3.0],
+            Taken::SetPoints(points) => points.map(f64::from).to_vec(),
+        };
+        inputs.push(add(&linear("action", &action), time));
     }
     inputs.pop(); // the newest action
     let inputs: Vec<_> = inputs.iter().map(|x| norm("embed_norm", x)).collect();
@@ -378,11 +445,5 @@ pub fn reference(config: &PolicyConfig, tensors: &Tensors, steps: &[Step]) -> [f
     if config.head.residual {
         hidden = add(&hidden, &inputs[last]);
     }
-    let logits = linear("head", &hidden);
-    let sum: f64 = logits.iter().map(|l| l.exp()).sum();
-    [
-        logits[0].exp() / sum,
-        logits[1].exp() / sum,
-        logits[2].exp() / sum,
-    ]
+    linear("head", &hidden)
 }

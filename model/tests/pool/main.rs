@@ -105,7 +105,7 @@ fn a_dataset_is_what_a_session_would_see() {
         let want: Vec<f32> = config
             .features
             .iter()
-            .map(|f| f.scaling.apply(f.name.value(record)))
+            .map(|f| f.scaling.apply(f.name.of_record(record).unwrap()))
             .collect();
         assert_eq!(data.features(50 + i), want);
         assert_eq!(data.action(50 + i), record.action() as u8);
@@ -113,7 +113,7 @@ fn a_dataset_is_what_a_session_would_see() {
     let mut returns: Vec<f64> = second.iter().map(|r| Reward::default().of(r)).collect();
     // What is trained on knows nothing of what came after.
     for part in [0..40, 40..50] {
-        returns_to_go(&mut returns[part], config.returns.gamma);
+        returns_to_go(&mut returns[part], config.returns.gamma.unwrap());
     }
     for (i, want) in returns.iter().enumerate() {
         assert_eq!(

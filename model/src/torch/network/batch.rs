@@ -2,18 +2,20 @@
 
 use tch::{Device, Tensor};
 
-use crate::Step;
+use crate::set_points::SET_POINTS;
 use crate::torch::TrainError;
+use crate::{Step, Taken};
 
-/// B windows of w records each.  The tensors may be changed as training likes.
+/// B windows of w records or periods each.  The tensors may be changed as training likes.
 #[derive(Debug)]
 pub struct Batch {
-    /// Returns-to-go, scaled: [B, w], f32.
+    /// Returns-to-go, or idle budgets, scaled: [B, w], f32.
     pub returns: Tensor,
     /// What the features put in: [B, w, inputs], f32, laid out as
     /// [`crate::PolicyConfig::fill_inputs`] does.
     pub inputs: Tensor,
-    /// Codes of the actions that were taken: [B, w], i64.
+    /// Codes of the actions that were taken: [B, w], i64.  Or the k numbers
+    /// that each action token is made of: [B, w, k], f32.
     pub actions: Tensor,
     /// What each record teaches: [B, w], i64; none: its action.
     pub labels: Option<Tensor>,
@@ -32,8 +34,19 @@ impl Batch {
         let steps = || windows.iter().flat_map(|window| window.as_ref());
         let returns: Vec<f32> = steps().map(|s| s.return_to_go).collect();
         let inputs: Vec<f32> = steps().flat_map(|s| s.inputs.iter().copied()).collect();
-        let actions: Vec<i64> = steps().map(|s| s.action as i64).collect();
-        Batch::of(windows.len(), &returns, &inputs, &actions, device)
+        let codes: Vec<i64> = steps()
+            .filter_map(|step| match step.action {
+                Taken::Action(code) => Some(code as i64),
+                Taken::SetPoints(_) => None,
+            })
+            .collect();
+        if codes.len() == returns.len() {
+            return Batch::of(windows.len(), &returns, &inputs, &codes, device);
+        }
+        let points: Vec<f32> = steps().flat_map(|step| step.action.numbers()).collect();
+        let actions = Tensor::f_from_slice(&points)?;
+        let actions = actions.f_view([windows.len() as i64, -1, SET_POINTS as i64])?;
+        Batch::with_actions(&returns, &inputs, actions, device)
     }
 
     /// A batch of `windows` windows from their records, one after the other.
@@ -44,7 +57,18 @@ impl Batch {
         actions: &[i64],
         device: Device,
     ) -> Result<Batch, TrainError> {
-        let b = windows as i64;
+        let actions = Tensor::f_from_slice(actions)?.f_view([windows as i64, -1])?;
+        Batch::with_actions(returns, inputs, actions, device)
+    }
+
+    /// The same with actions as [`Batch::actions`] has them.
+    pub(in crate::torch) fn with_actions(
+        returns: &[f32],
+        inputs: &[f32],
+        actions: Tensor,
+        device: Device,
+    ) -> Result<Batch, TrainError> {
+        let b = actions.size().first().copied().unwrap_or(0);
         let w = returns.len() as i64 / b.max(1);
         let n = inputs.len() as i64 / (b * w).max(1);
         let to = |tensor: Tensor, shape: &[i64]| -> Result<Tensor, TrainError> {
@@ -53,7 +77,7 @@ impl Batch {
         Ok(Batch {
             returns: to(Tensor::f_from_slice(returns)?, &[b, w])?,
             inputs: to(Tensor::f_from_slice(inputs)?, &[b, w, n])?,
-            actions: to(Tensor::f_from_slice(actions)?, &[b, w])?,
+            actions: actions.f_to_device(device)?,
             labels: None,
             costs: None,
             times: None,

@@ -101,10 +101,7 @@ impl Encoder {
         if self.groups.len() > 1 {
             states = states.f_index_select(2, &self.order)?;
         }
-        // The authors' encoding of actions: (a + 1) / 3.
-        let actions = batch.actions.f_to_kind(Kind::Float)?;
-        let actions = actions.f_add_scalar(1.0)?.f_div_scalar(ACTIONS as f64)?;
-        let actions = weights.linear(&actions.f_unsqueeze(-1)?, "action")?;
+        let actions = weights.linear(&action_numbers(&batch.actions)?, "action")?;
         let time = weights.get("time.weight")?;
         let time = match &batch.times {
             None => time.f_narrow(0, 0, w)?.f_unsqueeze(0)?, // [1, w, d]
@@ -123,6 +120,16 @@ impl Encoder {
             true,
         )?)
     }
+}
+
+/// What action tokens are made of, [B, w, k], f32, of [`Batch::actions`].
+fn action_numbers(actions: &Tensor) -> Result<Tensor, TrainError> {
+    if actions.dim() > 2 {
+        return Ok(actions.shallow_clone());
+    }
+    // The authors' encoding of actions: (a + 1) / 3.
+    let actions = actions.f_to_kind(Kind::Float)?.f_unsqueeze(-1)?;
+    Ok(actions.f_add_scalar(1.0)?.f_div_scalar(ACTIONS as f64)?)
 }
 
 /// A scalar on its way into a group.

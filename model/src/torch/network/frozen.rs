@@ -1,9 +1,9 @@
 //! A network that is not trained any more.
 
 use super::weights::View;
-use super::{Batch, Network, backbone, numbers};
+use super::{Batch, Network, backbone};
 use crate::torch::TrainError;
-use crate::{ACTIONS, PolicyConfig};
+use crate::{Outputs, PolicyConfig};
 
 /// A network for decisions alone: what is made of weights is made once, and any
 /// number of threads may ask it.
@@ -14,7 +14,7 @@ pub struct Frozen {
 }
 
 // SAFETY: libtorch lets any number of threads read a tensor.  The only access
-// from outside is `probabilities', which computes new tensors of these without
+// from outside is `outputs', which computes new tensors of these without
 // a graph and writes to none; they are detached, so that no gradient can.
 unsafe impl Sync for Frozen {}
 
@@ -39,10 +39,10 @@ impl Frozen {
         self.network.options()
     }
 
-    /// [`Network::probabilities`].
-    pub fn probabilities(&self, batch: &Batch) -> Result<Vec<[f32; ACTIONS]>, TrainError> {
+    /// What the head says after the last record or period of each window.
+    pub fn outputs(&self, batch: &Batch) -> Result<Vec<Outputs>, TrainError> {
         let _guard = tch::no_grad_guard();
-        numbers(&self.network.newest(&self.own, &self.weights, batch)?)
+        self.network.outputs_of(&self.own, &self.weights, batch)
     }
 }
 

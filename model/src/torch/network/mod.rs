@@ -1,7 +1,7 @@
 //! A policy in libtorch, over batches of windows, differentiable.
 //!
 //! ```text
-//! Batch ─▶ encoder ─▶ backbone ─▶ head ─▶ logits
+//! Batch ─▶ encoder ─▶ backbone ─▶ head ─▶ logits, or set-points' outputs
 //!          R, s1 … sn, a, normed      at the token before each action
 //! ```
 //!
@@ -24,7 +24,7 @@ pub use frozen::Frozen;
 
 use super::{TrainError, backbone};
 use crate::tensors::wrong;
-use crate::{ACTIONS, PolicyConfig, Tensors, trained_specs};
+use crate::{ACTIONS, OUTPUTS_MAX, Outputs, PolicyConfig, Tensors, trained_specs};
 use backbone::{Asked, Pass};
 use encoder::Encoder;
 pub(super) use weights::Trained;
@@ -135,9 +135,10 @@ impl Network {
         &mut self.trained
     }
 
-    /// Logits of the action of every record, from what precedes it: [B, w, 3].
+    /// Logits of the action of every record, or outputs for the set-points after
+    /// every period, from what precedes them: [B, w, outputs].
     /// A backbone that sees later tokens gives those of the last record
-    /// alone, without its action: [B, 1, 3].  `train` turns dropout on.
+    /// alone, without its action: [B, 1, outputs].  `train` turns dropout on.
     pub fn logits(&self, batch: &Batch, train: bool) -> Result<Tensor, TrainError> {
         let (own, weights) = self.weights()?;
         let input = self.input(&own, batch)?;
@@ -188,11 +189,33 @@ impl Network {
         Ok(by_record.f_narrow(1, -1, 1)?)
     }
 
-    /// Probabilities after the last record of each window.
+    /// Probabilities after the last record of each window, of a policy on
+    /// records.
     pub fn probabilities(&self, batch: &Batch) -> Result<Vec<[f32; ACTIONS]>, TrainError> {
         let _guard = tch::no_grad_guard();
         let (own, weights) = self.weights()?;
-        numbers(&self.newest(&own, &weights, batch)?)
+        let outputs = self.outputs_of(&own, &weights, batch)?;
+        let probabilities = |[enqueue, drop, mark, ..]: Outputs| [enqueue, drop, mark];
+        Ok(outputs.into_iter().map(probabilities).collect())
+    }
+
+    /// What the head says after the last record or period of each window.
+    fn outputs_of(
+        &self,
+        own: &View,
+        weights: &backbone::Weights,
+        batch: &Batch,
+    ) -> Result<Vec<Outputs>, TrainError> {
+        let newest = self.newest(own, weights, batch)?;
+        let values = newest.f_to_device(Device::Cpu)?.f_reshape([-1])?;
+        let values = Vec::<f32>::try_from(values)?;
+        let rows = values.chunks_exact(self.config.head.outputs());
+        let row = |row: &[f32]| {
+            let mut outputs = [0.0; OUTPUTS_MAX];
+            outputs[..row.len()].copy_from_slice(row);
+            outputs
+        };
+        Ok(rows.map(row).collect())
     }
 
     /// Views of the weights: outside of the backbone, and inside.
@@ -250,7 +273,8 @@ impl Network {
         }
     }
 
-    /// Probabilities after the last record of each window, [B, 3], f32.
+    /// Probabilities, or outputs for set-points, after the last record or
+    /// period of each window, [B, outputs], f32.
     fn newest(
         &self,
         own: &View,
@@ -262,8 +286,11 @@ impl Network {
             asked: Some(self.last_state(&input)),
             ..self.pass(&input, false)
         };
-        let logits = self.forward(own, weights, &input, &pass)?;
-        Ok(logits.f_select(1, -1)?.f_softmax(-1, Kind::Float)?)
+        let outputs = self.forward(own, weights, &input, &pass)?.f_select(1, -1)?;
+        match self.config.head.has_probabilities() {
+            true => Ok(outputs.f_softmax(-1, Kind::Float)?),
+            false => Ok(outputs),
+        }
     }
 
     fn forward(
@@ -278,7 +305,7 @@ impl Network {
         self.head(own, &hidden, &input.tokens, pass)
     }
 
-    /// Logits at the tokens that were asked for, [B, Q, 3], from their hidden
+    /// The head at the tokens that were asked for, [B, Q, outputs], from their hidden
     /// states and all tokens.
     fn head(
         &self,
@@ -297,16 +324,6 @@ impl Network {
         }
         own.linear(&x, "head")
     }
-}
-
-/// Out of a tensor [B, 3], f32.
-fn numbers(probabilities: &Tensor) -> Result<Vec<[f32; ACTIONS]>, TrainError> {
-    let values = probabilities.f_to_device(Device::Cpu)?.f_reshape([-1])?;
-    let values = Vec::<f32>::try_from(values)?;
-    Ok(values
-        .chunks_exact(ACTIONS)
-        .map(|p| [p[0], p[1], p[2]])
-        .collect())
 }
 
 /// What goes into a backbone.

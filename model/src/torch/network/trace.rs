@@ -23,8 +23,10 @@ impl Network {
     ///
     /// and gives probabilities of enqueue, drop and mark after each window's
     /// last record: [B, 3], f32.  Scaling is inside.  B is free; the device is
-    /// the network's.
+    /// the network's.  A policy on summaries is refused: what it sees is made
+    /// from the device's counters by this program.
     pub fn trace(&self) -> Result<CModule, TrainError> {
+        self.config.record_features()?;
         let _guard = tch::no_grad_guard();
         // What is made of weights alone is made before, and kept as constants.
         let (own, weights) = self.detached()?;
@@ -91,11 +93,12 @@ fn column_scalings(config: &PolicyConfig) -> Vec<Scaling> {
 
 /// Scalings beside each other, in f64 as [`Scaling::apply`] computes.
 struct Columns {
-    logarithmic: Option<Tensor>, // [n], bool; none: no column is
-    mean: Tensor,                // [n]
-    std: Tensor,                 // [n]
-    least: Tensor,               // [n]
-    most: Tensor,                // [n]
+    log1p: Option<Tensor>, // [n], bool: columns so transformed; none: none is
+    log: Option<Tensor>,   // the same
+    mean: Tensor,          // [n]
+    std: Tensor,           // [n]
+    least: Tensor,         // [n]
+    most: Tensor,          // [n]
 }
 
 impl Columns {
@@ -104,13 +107,19 @@ impl Columns {
             let values: Vec<f64> = scalings.iter().map(value).collect();
             Ok(Tensor::f_from_slice(&values)?.f_to_device(network.device())?)
         };
-        let is_log = |scaling: &Scaling| scaling.transform == Transform::Log1p;
-        let logarithmic = match scalings.iter().any(is_log) {
-            true => Some(column(&|s| f64::from(u8::from(is_log(s))))?.f_to_kind(Kind::Bool)?),
-            false => None,
+        let mask = |transform| -> Result<Option<Tensor>, TrainError> {
+            let is = |scaling: &Scaling| scaling.transform == transform;
+            match scalings.iter().any(is) {
+                true => {
+                    let mask = column(&|s| f64::from(u8::from(is(s))))?;
+                    Ok(Some(mask.f_to_kind(Kind::Bool)?))
+                }
+                false => Ok(None),
+            }
         };
         Ok(Columns {
-            logarithmic,
+            log1p: mask(Transform::Log1p)?,
+            log: mask(Transform::Log)?,
             mean: column(&|s| s.mean)?,
             std: column(&|s| s.std)?,
             least: column(&|s| -s.clip)?,
@@ -121,11 +130,13 @@ impl Columns {
     /// [.., n], any type of numbers, to f32.
     fn apply(&self, raw: &Tensor) -> Result<Tensor, TrainError> {
         let mut x = raw.f_to_kind(Kind::Double)?;
-        if let Some(logarithmic) = &self.logarithmic {
-            x = x
-                .f_clamp_min(0.0)?
-                .f_log1p()?
-                .f_where_self(logarithmic, &x)?;
+        if let Some(columns) = &self.log1p {
+            let log = x.f_clamp_min(0.0)?.f_log1p()?;
+            x = log.f_where_self(columns, &x)?;
+        }
+        if let Some(columns) = &self.log {
+            let log = x.f_clamp_min(Transform::LOG_FLOOR)?.f_log()?;
+            x = log.f_where_self(columns, &x)?;
         }
         let x = x.f_sub(&self.mean)?.f_div(&self.std)?;
         let x = x.f_clamp_tensor(Some(&self.least), Some(&self.most))?;
