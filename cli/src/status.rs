@@ -89,7 +89,11 @@ fn describe(status: &Status) -> String {
         "device    {}, module {module}",
         status.device.path.display()
     );
-    let _ = writeln!(out, "engine    {}, {}", status.engine, status.pace());
+    let _ = write!(out, "engine    {}, {}", status.engine, status.pace());
+    let _ = match status.idle_budget {
+        Some(share) => writeln!(out, ", idle budget {share}"),
+        None => writeln!(out),
+    };
     let _ = writeln!(
         out,
         "records   {} read, {} lost, {} torn reads, {} resets",

@@ -418,6 +418,7 @@ fn the_doctor_looks_at_an_emulated_device() {
         interval: 100,
         period_ms: 0,
         ttl_ms: 1000,
+        idle_budget: None,
         reloads: Reloads::default(),
         counters: Counters::default(),
         latency_us: Quantiles::default(),

@@ -6,6 +6,7 @@ use std::collections::btree_map::Entry;
 use std::num::NonZeroU32;
 
 use l4sllm_abi::{EventCode, Message, Record, Stream as Kind, Summary};
+use l4sllm_model::IdleBudget;
 
 use crate::engine::{Decision, Engine, Input};
 use crate::metrics::Counters;
@@ -49,6 +50,8 @@ pub(crate) struct Schedule {
     pub(crate) interval: NonZeroU32,
     /// Time between two decisions on summaries, ns.
     pub(crate) period_ns: u64,
+    /// What engines keep; `None`: their own.
+    pub(crate) idle_budget: Option<IdleBudget>,
     pub(crate) max_instances: usize,
 }
 
@@ -227,8 +230,10 @@ impl Batch {
             }
             Entry::Vacant(entry) => {
                 counters.instances = instances as u64 + 1;
+                let mut engine = (self.make_engine)(scheduler);
+                engine.set_idle_budget(self.schedule.idle_budget);
                 entry.insert(Stream {
-                    engine: (self.make_engine)(scheduler),
+                    engine,
                     records: 0,
                     pending: None,
                     summed_ns: None,
@@ -313,6 +318,14 @@ impl Batch {
             .map(|s| interval - s.records)
             .min()
             .unwrap_or(interval)
+    }
+
+    /// Changes what engines keep from their next decision on.
+    pub(crate) fn set_idle_budget(&mut self, budget: Option<IdleBudget>) {
+        self.schedule.idle_budget = budget;
+        for stream in self.streams.values_mut() {
+            stream.engine.set_idle_budget(budget);
+        }
     }
 
     /// Restarts every window.

@@ -3,6 +3,7 @@
 use std::num::NonZeroU32;
 
 use l4sllm_abi::{Limits, Message, Override, Params, Stream, Streams, SummaryInterval};
+use l4sllm_model::IdleBudget;
 
 use crate::apply::{Apply, Basis, OverrideMode, Scope};
 use crate::batch::{Batch, Schedule, Scheduler};
@@ -19,6 +20,8 @@ pub struct PipelineConfig {
     pub interval: NonZeroU32,
     /// Time between two decisions on summaries, ns.
     pub period_ns: u64,
+    /// Share of the link's time that may be idle; `None`: each engine's own.
+    pub idle_budget: Option<IdleBudget>,
     /// How an action becomes an override. Set-point shifts are always `steer`.
     pub mode: OverrideMode,
     /// Whose packets an action is for.
@@ -36,6 +39,7 @@ impl Default for PipelineConfig {
             input: Input::Records,
             interval: NonZeroU32::new(100).expect("not 0"),
             period_ns: 100_000_000,
+            idle_budget: None,
             mode: OverrideMode::Once,
             queue: Scope::Same,
             ttl_ns: 1_000_000_000,
@@ -45,6 +49,18 @@ impl Default for PipelineConfig {
 }
 
 impl PipelineConfig {
+    /// The same for engines that decide from summaries of a period of their own.
+    /// An override lives until the decision after the next one at least.
+    #[must_use]
+    pub fn with_period(self, period_ns: u64) -> PipelineConfig {
+        PipelineConfig {
+            input: Input::Summaries,
+            period_ns,
+            ttl_ns: self.ttl_ns.max(2 * period_ns),
+            ..self
+        }
+    }
+
     /// The streams that have to be read.
     pub fn streams(&self) -> Streams {
         let summaries = SummaryInterval {
@@ -78,6 +94,7 @@ impl PipelineConfig {
             input: self.input,
             interval: self.interval,
             period_ns: self.period_ns,
+            idle_budget: self.idle_budget,
             max_instances: self.max_instances,
         }
     }
@@ -200,6 +217,11 @@ impl Pipeline {
             .reconfigure(config.schedule(), Box::new(make_engine));
         self.apply
             .reconfigure(config.mode, config.queue, config.ttl_ns);
+    }
+
+    /// Changes how much of the link's time may be idle. Nothing restarts.
+    pub fn set_idle_budget(&mut self, budget: Option<IdleBudget>) {
+        self.batch.set_idle_budget(budget);
     }
 
     /// Counts unusable bytes of the stream: what they held is lost, so windows

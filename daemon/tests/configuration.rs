@@ -8,6 +8,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use l4sllm_abi::{Action, Limits};
+use l4sllm_model::IdleBudget;
 use l4sllmd::config::{
     Config, ConfigError, DEFAULT_SOCKET, DeviceKind, EngineConfig, LimitsConfig, StatusConfig, Wake,
 };
@@ -58,6 +59,7 @@ fn the_sample_is_valid_and_shows_the_defaults() {
         "#socket = ",
         "#hold = ",
         "#engine = \"adaptive\"",
+        "#idle_budget = ",
         "#[[engine.script]]",
         "#at_ms",
         "#target = ",
@@ -124,6 +126,7 @@ fn every_key_arrives() {
             queue: Scope::Any,
             ttl_ns: 8_000_000,
             max_instances: 9,
+            idle_budget: None,
         },
     );
     let EngineConfig::Script(steps) = &config.engine else {
@@ -290,6 +293,28 @@ fn the_adaptive_rule_decides_alone_or_in_place_of_a_policy_that_fails() {
         };
         assert_eq!((fallback, config.pipeline.input), (wanted, input), "{text}");
     }
+}
+
+#[test]
+fn an_idle_budget_goes_with_what_keeps_one() {
+    for engine in [LEAST, "[engine]\nengine = \"adaptive\"\n"] {
+        let budget = |key: &str| {
+            let config = parse(&format!("{engine}{key}")).unwrap();
+            config.pipeline.idle_budget.map(IdleBudget::share)
+        };
+        assert_eq!(budget(""), None);
+        assert_eq!(budget("idle_budget = 0.02"), Some(0.02));
+        for wrong in ["0.0009", "0.03", "-1.0", "\"0.5 %\""] {
+            let said = complaint(&format!("{engine}idle_budget = {wrong}"));
+            assert!(said.starts_with("engine.idle_budget: "), "{said}");
+        }
+    }
+    let script = "[engine]\nidle_budget = 0.01\n[[engine.script]]\nat_ms = 1\ntarget = 1.0";
+    let said = complaint(script);
+    assert!(
+        said.starts_with("engine.idle_budget: only with a policy or"),
+        "{said}"
+    );
 }
 
 #[test]

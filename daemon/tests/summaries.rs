@@ -2,13 +2,15 @@
 
 #![allow(clippy::unwrap_used)]
 
+use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex};
 
 use l4sllm_abi::{
     Event, EventCode, Limits, Message, Mode, Params, Record, Stream, Streams, Summary,
     SummaryInterval, header, raw,
 };
-use l4sllmd::engine::{Adaptive, AdaptiveConfig, Fallback, Input, SetPoints};
+use l4sllm_model::{IdleBudget, Policy, PolicyConfig, PolicyInput, SummaryFeature, Tensors};
+use l4sllmd::engine::{Adaptive, AdaptiveConfig, Fallback, Input, PolicyEngine, SetPoints};
 use l4sllmd::{Decision, Engine, Pipeline, PipelineConfig};
 
 const MS: u64 = 1_000_000;
@@ -280,6 +282,144 @@ fn the_adaptive_rule_steers_within_the_default_limits() {
     assert!((target - 6.0 / 15.0).abs() < 1e-4, "{target}");
     let tupdate = steer.factors().tupdate.unwrap().as_f64();
     assert_eq!(tupdate, 0.25);
+}
+
+/// A policy on summaries, of 100 ms, whose head's bias is `output`.
+fn policy(output: f32) -> Arc<Policy> {
+    let mut config = PolicyConfig::on_summaries("periods", SummaryFeature::ALL);
+    config.input = PolicyInput::Summaries { period_ms: 100 };
+    let mut tensors = Tensors::random(&config, 1).unwrap();
+    for (name, values) in tensors.iter_mut() {
+        match name {
+            "head.weight" => values.fill(0.0),
+            "head.bias" => values[..4].fill(output),
+            _ => {}
+        }
+    }
+    Policy::new(config, &tensors).unwrap()
+}
+
+#[test]
+fn a_policy_decides_on_set_points_within_the_limits() {
+    let interval = NonZeroU32::MIN;
+    for (output, target) in [(0.0, 1.8f64.exp() / 15.0), (-20.0, 0.1), (20.0, 2.0)] {
+        let config = PipelineConfig::default().with_period(100 * MS);
+        let policy = policy(output);
+        let mut pipeline = Pipeline::new(config, move |_| {
+            Box::new(PolicyEngine::new(Arc::clone(&policy), interval, 0))
+        });
+        // Half a period decides nothing.
+        assert!(pipeline.push(&summary(0, 0, 0, 50), 50 * MS).is_none());
+        let order = pipeline.push(&summary(0, 1, 50, 100), 100 * MS).unwrap();
+        let Mode::Steer(steer) = order.mode else {
+            panic!("{order:?}");
+        };
+        let factors = steer.factors();
+        let got = factors.target.unwrap().as_f64();
+        assert!((got - target).abs() < 1e-3, "{got} {target}");
+        assert_eq!(factors.tupdate.unwrap().as_f64(), 0.25);
+        assert!(factors.coupling.is_some() && factors.threshold.is_none());
+    }
+}
+
+/// Notes the budgets that it is told.
+struct Budgeted(Arc<Mutex<Vec<Option<f64>>>>);
+
+impl Engine for Budgeted {
+    fn observe(&mut self, _record: &Record) -> Option<Decision> {
+        None
+    }
+
+    fn set_idle_budget(&mut self, budget: Option<IdleBudget>) {
+        self.0.lock().unwrap().push(budget.map(IdleBudget::share));
+    }
+
+    fn reset(&mut self) {}
+}
+
+#[test]
+fn every_engine_knows_the_idle_budget() {
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let config = PipelineConfig {
+        input: Input::Summaries,
+        idle_budget: IdleBudget::new(0.002),
+        ..PipelineConfig::default()
+    };
+    let notes = Arc::clone(&told);
+    let mut pipeline = Pipeline::new(config, move |_| {
+        let rule = Adaptive::new(AdaptiveConfig::default());
+        let engine = Box::new(Budgeted(Arc::clone(&notes)));
+        Box::new(Fallback::new(engine, rule))
+    });
+    pipeline.push(&summary(0, 0, 0, 100), 100 * MS);
+    pipeline.push(&summary(1, 1, 0, 100), 100 * MS);
+    pipeline.set_idle_budget(IdleBudget::new(0.01));
+    pipeline.push(&summary(2, 2, 0, 100), 100 * MS);
+    pipeline.set_idle_budget(None);
+    let want = [vec![0.002; 2], vec![0.01; 3]].concat();
+    let want: Vec<_> = want.into_iter().map(Some).chain([None; 3]).collect();
+    assert_eq!(*told.lock().unwrap(), want);
+}
+
+/// With more idle time allowed the rule's target stays where it would rise.
+#[test]
+fn the_adaptive_rule_keeps_the_idle_budget() {
+    let target = |budget: Option<f64>| {
+        let mut rule = Adaptive::new(AdaptiveConfig::default());
+        rule.set_idle_budget(IdleBudget::new(0.001));
+        rule.set_idle_budget(budget.and_then(IdleBudget::new));
+        let Message::Summary(mut idle) = summary(0, 0, 0, 100) else {
+            unreachable!();
+        };
+        let mut raw = *idle.raw();
+        raw.idle_ns = MS / 2; // 0.5 %
+        *idle = Summary::try_from(raw).unwrap();
+        rule.update(&idle).target_s
+    };
+    let own = target(None);
+    assert_eq!(target(Some(0.0025)), own);
+    assert!(target(Some(0.001)) > own && own > 0.006);
+    assert!(target(Some(0.01)) <= 0.006);
+}
+
+/// Fails after its first summary, and answers again after its third.
+struct FailingOnSummaries(u32);
+
+impl Engine for FailingOnSummaries {
+    fn observe(&mut self, _record: &Record) -> Option<Decision> {
+        None
+    }
+
+    fn observe_summary(&mut self, _summary: &Summary) -> Option<Decision> {
+        self.0 += 1;
+        (!self.has_failed()).then_some(Decision::SetPoints(POINTS))
+    }
+
+    fn has_failed(&self) -> bool {
+        (2..4).contains(&self.0)
+    }
+
+    fn reset(&mut self) {}
+}
+
+#[test]
+fn while_a_policy_on_summaries_fails_the_adaptive_rule_decides() {
+    let mut pipeline = Pipeline::new(PipelineConfig::default().with_period(100 * MS), |_| {
+        let rule = Adaptive::new(AdaptiveConfig::default());
+        Box::new(Fallback::new(Box::new(FailingOnSummaries(0)), rule))
+    });
+    let mut targets = Vec::new();
+    for seq in 0..4 {
+        let (begin, end) = (100 * seq, 100 * seq + 100);
+        let order = pipeline
+            .push(&summary(0, seq, begin, end), end * MS)
+            .unwrap();
+        let Mode::Steer(steer) = order.mode else {
+            panic!("{order:?}");
+        };
+        targets.push((steer.factors().target.unwrap().as_f64() * 15.0).round());
+    }
+    assert_eq!(targets, [5.0, 6.0, 6.0, 5.0]);
 }
 
 /// Fails after its first record, and answers again after its third.

@@ -99,14 +99,16 @@ sysctl_announce(struct l4s_vnet *v)
 	mtx_unlock(&l4s_global);
 }
 
-/* The numbers of struct l4s_advice, by arg2. */
+/* The numbers of struct l4s_advice, by arg2: ranges, next to 0. */
 static const struct advice {
 	size_t		offset;
+	uint32_t	least;
 	uint32_t	most;
 } advices[] = {
-	{ offsetof(struct l4s_advice, interval), 65536 },
-	{ offsetof(struct l4s_advice, hold), 65536 },
-	{ offsetof(struct l4s_advice, period), 60000 },
+	{ offsetof(struct l4s_advice, interval), 1, 65536 },
+	{ offsetof(struct l4s_advice, hold), 1, 65536 },
+	{ offsetof(struct l4s_advice, period), 1, 60000 },
+	{ offsetof(struct l4s_advice, idle_budget), 1000, 20000 },
 };
 
 static int
@@ -126,7 +128,8 @@ sysctl_advice(SYSCTL_HANDLER_ARGS)
 	error = sysctl_handle_int(oidp, &value, 0, req);
 	if (error != 0 || req->newptr == NULL)
 		return (error);
-	if (value > advices[arg2].most)
+	if (value != 0 &&
+	    (value < advices[arg2].least || value > advices[arg2].most))
 		return (EINVAL);
 	mtx_lock(&l4s_global);
 	*field = value;
@@ -144,6 +147,10 @@ SYSCTL_PROC(_net_inet_l4sllm, OID_AUTO, period, CTLTYPE_UINT | ADVICE_FLAGS,
     NULL, 2, sysctl_advice, "IU",
     "Milliseconds between two decisions of the daemon on summaries, to 60000; "
     "0: its configuration's");
+SYSCTL_PROC(_net_inet_l4sllm, OID_AUTO, idle_budget,
+    CTLTYPE_UINT | ADVICE_FLAGS, NULL, 3, sysctl_advice, "IU",
+    "Millionths of the link's time that may be idle, 1000 to 20000; 0: the "
+    "daemon's configuration's");
 SYSCTL_PROC(_net_inet_l4sllm, OID_AUTO, hold, CTLTYPE_UINT | ADVICE_FLAGS,
     NULL, 1, sysctl_advice, "IU",
     "Packets that a decision holds in mode hold, to 65536; 0: the daemon's "

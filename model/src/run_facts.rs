@@ -48,7 +48,7 @@ impl Outcome {
 }
 
 /// A rule that decides in the loop.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RuleFacts {
     /// Its name.
     pub name: String,
@@ -56,4 +56,7 @@ pub struct RuleFacts {
     pub preset: String,
     /// Time between two decisions, ns.
     pub period_ns: u64,
+    /// Idle budget, share of link time; none: that of the constants.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idle_budget: Option<f64>,
 }

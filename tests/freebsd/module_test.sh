@@ -121,6 +121,8 @@ sysctls_body()
 	refused net.inet.l4sllm.limits.gain_max 65535
 	refused net.inet.l4sllm.interval 65537
 	refused net.inet.l4sllm.period 60001
+	refused net.inet.l4sllm.idle_budget 999
+	refused net.inet.l4sllm.idle_budget 20001
 	refused net.inet.l4sllm.mode twice
 	for profile in tuned paper default; do
 		atf_check -o ignore sysctl $dualpi2.profile=$profile

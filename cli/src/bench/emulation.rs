@@ -4,7 +4,6 @@
 
 use std::num::NonZeroU32;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
@@ -126,7 +125,7 @@ impl Neutral {
             target: Some(Factor::new(1.0)?),
             ..Factors::NONE
         })?;
-        Ok(Arc::new(move |_| {
+        Ok(EngineFactory::on_records(move |_| {
             Box::new(Neutral {
                 interval: interval.get(),
                 seen: 0,

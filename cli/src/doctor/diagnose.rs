@@ -371,13 +371,16 @@ fn short_lives(status: &Status, found: &mut Findings) {
     }
 }
 
-/// The command that lets it decide half as often.
+/// What lets it decide half as often.
 fn slower(status: &Status) -> String {
     match status.engine {
         EngineStatus::Adaptive { .. } => {
             let more = status.period_ms.saturating_mul(2).min(60_000);
             format!("sysctl net.inet.l4sllm.period={more}")
         }
+        EngineStatus::Policy {
+            period_ms: Some(_), ..
+        } => "a policy with longer periods, or engine = \"adaptive\"".to_owned(),
         _ => {
             let more = status.interval.saturating_mul(2).min(65_536);
             format!("sysctl net.inet.l4sllm.interval={more}")

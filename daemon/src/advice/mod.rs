@@ -1,5 +1,6 @@
 //! What the operator asks for beside the device: `net.inet.l4sllm.interval`,
-//! `period`, `mode` and `hold`, each in place of a key of the configuration.
+//! `period`, `mode`, `hold` and `idle_budget`, each in place of a key of the
+//! configuration.
 //!
 //! The device says by an event that one of them changed, and they are read
 //! again. They last as long as the module is loaded; the configuration, which
@@ -9,6 +10,8 @@
 mod sysctl;
 
 use std::num::NonZeroU32;
+
+use l4sllm_model::IdleBudget;
 
 use crate::apply::OverrideMode;
 use crate::config::DeviceKind;
@@ -34,6 +37,8 @@ pub struct Advice {
     pub mode: Option<AdvisedMode>,
     /// Packets that an action holds, with mode hold.
     pub hold: Option<NonZeroU32>,
+    /// Share of the link's time that may be idle.
+    pub idle_budget: Option<IdleBudget>,
 }
 
 /// How decisions become overrides.
@@ -75,11 +80,12 @@ pub(crate) const INTERVAL: &str = "net.inet.l4sllm.interval";
 pub(crate) const PERIOD: &str = "net.inet.l4sllm.period";
 pub(crate) const MODE: &str = "net.inet.l4sllm.mode";
 pub(crate) const HOLD: &str = "net.inet.l4sllm.hold";
+pub(crate) const IDLE_BUDGET: &str = "net.inet.l4sllm.idle_budget";
 
 impl Advice {
     /// Of the variables' values: numbers of 0 to 65536 (a period: to 60000),
     /// where 0 asks for nothing, and "once", "hold", "steer", or "config", which asks for
-    /// nothing.
+    /// nothing. No idle budget: see [`Advice::with_idle_budget`].
     ///
     /// # Errors
     /// [`AdviceError::Value`] for anything else.
@@ -116,7 +122,28 @@ impl Advice {
                 }
             },
             hold: count(HOLD, hold, 65_536, "0 to 65536")?,
+            idle_budget: None,
         })
+    }
+
+    /// The same with an idle budget in millionths, 1000 to 20000; 0 asks for
+    /// none.
+    ///
+    /// # Errors
+    /// [`AdviceError::Value`] for anything else.
+    pub fn with_idle_budget(self, millionths: u32) -> Result<Advice, AdviceError> {
+        let idle_budget = IdleBudget::from_millionths(millionths);
+        match (idle_budget, millionths) {
+            (None, 1..) => Err(AdviceError::Value {
+                name: IDLE_BUDGET,
+                value: millionths.to_string(),
+                expected: "0, or 1000 to 20000 (millionths)",
+            }),
+            _ => Ok(Advice {
+                idle_budget,
+                ..self
+            }),
+        }
     }
 
     /// `config` with what is asked for in its place.
@@ -138,6 +165,7 @@ impl Advice {
                 .period_ms
                 .map_or(config.period_ns, |ms| u64::from(ms.get()) * 1_000_000),
             mode,
+            idle_budget: self.idle_budget.or(config.idle_budget),
             ..config.clone()
         }
     }
@@ -223,6 +251,24 @@ mod tests {
             ..config
         };
         assert_eq!(merged, wanted);
+    }
+
+    #[test]
+    fn an_idle_budget_is_in_millionths() {
+        let config = PipelineConfig {
+            idle_budget: IdleBudget::new(0.002),
+            ..PipelineConfig::default()
+        };
+        let merged = |millionths| {
+            let advice = Advice::default().with_idle_budget(millionths).unwrap();
+            advice.over(&config).idle_budget.map(IdleBudget::share)
+        };
+        assert_eq!(merged(0), Some(0.002));
+        assert_eq!(merged(20_000), Some(0.02));
+        for wrong in [1, 999, 20_001, u32::MAX] {
+            let error = Advice::default().with_idle_budget(wrong).unwrap_err();
+            assert!(error.to_string().contains(IDLE_BUDGET), "{error}");
+        }
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::io;
 
 use nix::libc;
 
-use super::{Advice, AdviceError, HOLD, INTERVAL, MODE, PERIOD, Source};
+use super::{Advice, AdviceError, HOLD, IDLE_BUDGET, INTERVAL, MODE, PERIOD, Source};
 
 #[derive(Debug)]
 pub(super) struct Sysctl;
@@ -25,7 +25,8 @@ impl Source for Sysctl {
         let mode = CStr::from_bytes_until_nul(&mode)
             .map(|mode| mode.to_string_lossy().into_owned())
             .unwrap_or_default();
-        Advice::of_values(count(INTERVAL)?, count(PERIOD)?, &mode, count(HOLD)?)
+        Advice::of_values(count(INTERVAL)?, count(PERIOD)?, &mode, count(HOLD)?)?
+            .with_idle_budget(count(IDLE_BUDGET)?)
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use l4sllm_abi::{Action, Factor, Factors, Steer};
 use l4sllm_model::strict_toml::{Field, Section, Source, TomlError};
 use l4sllm_model::text::shown;
-use l4sllm_model::{EngineKind, EngineOptions, Precision};
+use l4sllm_model::{EngineKind, EngineOptions, IdleBudget, Precision};
 
 use super::{
     Config, DEFAULT_SOCKET, DeviceConfig, DeviceKind, EngineConfig, LimitsConfig, LogConfig,
@@ -47,7 +47,11 @@ fn read(mut section: Section<'_>) -> Result<Config> {
     let sandbox = section.field("sandbox").map(|field| field.boolean());
     let device = table(&mut section, "device", device)?;
     let (mut pipeline, ends_early) = table(&mut section, "pipeline", pipeline)?;
-    let engine = table(&mut section, "engine", engine);
+    let mut idle_budget = None;
+    let engine = table(&mut section, "engine", |section| {
+        idle_budget = self::idle_budget(section)?;
+        engine(section)
+    });
     let limits = table(&mut section, "limits", limits)?;
     let status = match section.field("status") {
         Some(field) => Some(within(field.section()?, status)?),
@@ -58,6 +62,7 @@ fn read(mut section: Section<'_>) -> Result<Config> {
     // Later than an unknown section, which may be this one misspelt.
     let engine = engine?;
     pipeline.input = engine.input();
+    pipeline.idle_budget = idle_budget;
     if pipeline.ends_early() {
         return Err(ends_early);
     }
@@ -160,10 +165,18 @@ fn pipeline(section: &mut Section<'_>) -> Result<(PipelineConfig, TomlError)> {
             &[("same", Scope::Same), ("any", Scope::Any)],
         )?,
         input: base.input,
+        idle_budget: base.idle_budget,
         ttl_ns: MS * ttl_ms,
         max_instances: whole(section, "max_instances", instances, 1, 65_536)? as usize,
     };
     Ok((config, ends_early))
+}
+
+fn idle_budget(section: &mut Section<'_>) -> Result<Option<IdleBudget>> {
+    let Some(field) = section.field("idle_budget") else {
+        return Ok(None);
+    };
+    Ok(IdleBudget::new(field.number(IdleBudget::SHARES)?))
 }
 
 fn engine(section: &mut Section<'_>) -> Result<EngineConfig> {
@@ -178,6 +191,7 @@ fn engine(section: &mut Section<'_>) -> Result<EngineConfig> {
             "a policy",
         )?;
         only_with(section, &["preset"], "the adaptive rule")?;
+        only_with(section, &["idle_budget"], "a policy or the adaptive rule")?;
         let steps = steps.into_iter().map(|step| within(step, self::step));
         return steps.collect::<Result<_>>().map(EngineConfig::Script);
     }

@@ -1,6 +1,7 @@
 //! The adaptive rule in place of a policy that fails.
 
 use l4sllm_abi::{Record, Summary};
+use l4sllm_model::IdleBudget;
 
 use super::{Adaptive, Decision, Engine};
 
@@ -30,8 +31,14 @@ impl Engine for Fallback {
     }
 
     fn observe_summary(&mut self, summary: &Summary) -> Option<Decision> {
-        let decision = self.rule.observe_summary(summary);
-        decision.filter(|_| self.engine.has_failed())
+        let decision = self.engine.observe_summary(summary);
+        let rule = self.rule.observe_summary(summary);
+        decision.or_else(|| rule.filter(|_| self.engine.has_failed()))
+    }
+
+    fn set_idle_budget(&mut self, budget: Option<IdleBudget>) {
+        self.engine.set_idle_budget(budget);
+        self.rule.set_idle_budget(budget);
     }
 
     fn reset(&mut self) {

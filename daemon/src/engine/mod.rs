@@ -11,6 +11,8 @@ pub use policy::PolicyEngine;
 pub use scripted::{Scripted, Step};
 
 use l4sllm_abi::{Action, Record, Steer, Summary};
+use l4sllm_model::IdleBudget;
+pub use l4sllm_model::SetPoints;
 
 /// What engines decide from: the streams that have to be read for them.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -46,6 +48,12 @@ pub trait Engine: Send {
         None
     }
 
+    /// Says how much of the link's time may be idle from the next decision on;
+    /// `None`: the engine's own budget. Engines without one ignore it.
+    fn set_idle_budget(&mut self, budget: Option<IdleBudget>) {
+        let _ = budget;
+    }
+
     /// Whether its last decision failed: it had no answer, or one that is not
     /// finite.
     fn has_failed(&self) -> bool {
@@ -68,22 +76,7 @@ pub enum Decision {
     },
     /// Set-points shifted by factors.
     Steer(Steer),
-    /// Set-points as such.
+    /// Set-points as such. What is sent to the device are the factors between
+    /// them and the device's parameters, within its limits.
     SetPoints(SetPoints),
-}
-
-/// Set-points of DualPI2 (RFC 9332, appendix A). What is sent to the device are
-/// the factors between them and the device's parameters, within its limits.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct SetPoints {
-    /// Target delay, s.
-    pub target_s: f64,
-    /// Integral gain α, Hz.
-    pub alpha_hz: f64,
-    /// Proportional gain β, Hz.
-    pub beta_hz: f64,
-    /// The controller's period, s.
-    pub tupdate_s: f64,
-    /// The coupling factor k.
-    pub coupling: f64,
 }

@@ -3,8 +3,8 @@
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
-use l4sllm_abi::Record;
-use l4sllm_model::{Chooser, HeadKind, Policy, Session};
+use l4sllm_abi::{Record, Summary};
+use l4sllm_model::{Chooser, HeadKind, IdleBudget, Policy, Session};
 
 use super::{Decision, Engine};
 
@@ -17,8 +17,9 @@ pub struct PolicyEngine {
 }
 
 impl PolicyEngine {
-    /// Decides after every `interval` records. `seed` matters to policies
-    /// that draw their actions at random.
+    /// Decides after every `interval` records, or where the policy sees
+    /// summaries after every period of its own. `seed` matters to policies that
+    /// draw their actions at random.
     pub fn new(policy: Arc<Policy>, interval: NonZeroU32, seed: u64) -> PolicyEngine {
         let rule = policy.config().decision_rule;
         PolicyEngine {
@@ -63,6 +64,31 @@ impl Engine for PolicyEngine {
             action,
             probabilities,
         })
+    }
+
+    fn observe_summary(&mut self, summary: &Summary) -> Option<Decision> {
+        let outputs = match self.session.observe_summary(summary) {
+            Ok(outputs) => outputs?,
+            Err(error) => {
+                self.log_failure(&error);
+                return None;
+            }
+        };
+        let head = match &self.session.policy().config().head.kind {
+            HeadKind::SetPoints(head) => head,
+            HeadKind::Action | HeadKind::Steer(_) => return None,
+        };
+        if !outputs.iter().all(|output| output.is_finite()) {
+            self.log_failure(&format_args!("the policy's answer is {outputs:?}"));
+            return None;
+        }
+        let points = head.set_points(&outputs);
+        self.failed = false;
+        Some(Decision::SetPoints(points))
+    }
+
+    fn set_idle_budget(&mut self, budget: Option<IdleBudget>) {
+        self.session.set_idle_budget(budget);
     }
 
     fn skip(&mut self, record: &Record, ahead: u32) {

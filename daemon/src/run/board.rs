@@ -3,6 +3,8 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use l4sllm_model::IdleBudget;
+
 use crate::clock::now_ns;
 use crate::metrics::{Counters, Latency};
 use crate::status::{DeviceStatus, EngineStatus, State};
@@ -26,6 +28,8 @@ pub(super) struct Live {
     /// Between decisions on summaries; 0: none are read.
     pub(super) period_ms: u64,
     pub(super) ttl_ms: u64,
+    /// What engines were told; none: each has its own.
+    pub(super) idle_budget: Option<IdleBudget>,
     pub(super) counters: Counters,
     /// From a record to its override being in force.
     pub(super) latency: Latency,

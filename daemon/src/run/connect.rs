@@ -31,6 +31,7 @@ impl Worker {
         let mut attempts = 0u64;
         loop {
             let (config, files) = (self.config.clone(), Arc::clone(&self.files));
+            let pipeline = self.engines.over(&config.pipeline);
             let opened = tokio::select! {
                 biased;
                 order = orders.recv() => {
@@ -39,7 +40,7 @@ impl Worker {
                     }
                     continue;
                 }
-                opened = open(&files, &config) => opened,
+                opened = open(&files, &config, &pipeline) => opened,
             };
             let error = match opened {
                 Ok((device, version)) => {
@@ -137,11 +138,15 @@ pub(super) async fn apply_limits(
     Ok(())
 }
 
-async fn open(files: &Files, config: &Config) -> Result<(Device, Version), Error> {
+async fn open(
+    files: &Files,
+    config: &Config,
+    pipeline: &PipelineConfig,
+) -> Result<(Device, Version), Error> {
     let mut device = Device::open(files, &config.device).await?;
     let version = device.version().await?;
     device.control().await?;
-    apply_limits(&mut device, &config.limits, &config.pipeline).await?;
+    apply_limits(&mut device, &config.limits, pipeline).await?;
     Ok((device, version))
 }
 

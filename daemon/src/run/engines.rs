@@ -11,6 +11,7 @@ use crate::config::EngineConfig;
 use crate::engine::{Adaptive, Engine, Fallback, Input, PolicyEngine, Preset, Scripted, Step};
 use crate::error::Error;
 use crate::files::Files;
+use crate::pipeline::PipelineConfig;
 use crate::status::EngineStatus;
 
 /// What the configuration says decides: makes engines for any interval.
@@ -18,6 +19,8 @@ use crate::status::EngineStatus;
 pub struct Engines {
     kind: Kind,
     input: Input,
+    /// Of a policy on summaries, whatever the configuration says.
+    period_ns: Option<u64>,
     status: EngineStatus,
 }
 
@@ -39,6 +42,7 @@ impl Engines {
         Engines {
             kind: Kind::Made(Arc::new(make)),
             input: Input::Records,
+            period_ns: None,
             status: EngineStatus::Script { steps: 0 },
         }
     }
@@ -53,6 +57,7 @@ impl Engines {
             EngineConfig::Adaptive(preset) => Ok(Engines {
                 kind: Kind::Adaptive(*preset),
                 input,
+                period_ns: None,
                 status: EngineStatus::Adaptive {
                     preset: preset.name().to_owned(),
                 },
@@ -67,12 +72,14 @@ impl Engines {
                     path: path.clone(),
                     source,
                 })?;
+                let period_ns = policy.config().period_ns();
                 let status = EngineStatus::Policy {
                     name: policy.config().name.clone(),
                     path: path.clone(),
                     hash: policy.hash().to_owned(),
                     runs_on: Some(policy.runs_on().clone()),
                     fallback: fallback.map(|preset| preset.name().to_owned()),
+                    period_ms: period_ns.map(|ns| ns / 1_000_000),
                 };
                 let kind = Kind::Policy {
                     policy,
@@ -82,20 +89,29 @@ impl Engines {
                 Ok(Engines {
                     kind,
                     input,
+                    period_ns,
                     status,
                 })
             }
             EngineConfig::Script(steps) => Ok(Engines {
                 kind: Kind::Script(steps.clone()),
                 input,
+                period_ns: None,
                 status: EngineStatus::Script { steps: steps.len() },
             }),
         }
     }
 
-    /// What they decide from.
-    pub(super) fn input(&self) -> Input {
-        self.input
+    /// The configuration with what they decide from, and when, in it.
+    pub(super) fn over(&self, config: &PipelineConfig) -> PipelineConfig {
+        let config = PipelineConfig {
+            input: self.input,
+            ..config.clone()
+        };
+        match self.period_ns {
+            None => config,
+            Some(period_ns) => config.with_period(period_ns),
+        }
     }
 
     /// What it is.

@@ -8,6 +8,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use l4sllm_model::IdleBudget;
 use tokio::sync::{mpsc, oneshot};
 use tracing::{info, warn};
 
@@ -114,7 +115,7 @@ impl Worker {
         device: Option<&mut Device>,
     ) -> Result<(), Error> {
         let Candidate { config, engines } = candidate;
-        let pipeline = self.advice.over(&config.pipeline);
+        let pipeline = engines.over(&self.advice.over(&config.pipeline));
         if let Some(device) = device {
             apply_limits(device, &config.limits, &pipeline).await?;
         }
@@ -149,10 +150,7 @@ impl Worker {
                 return Ok(());
             }
         };
-        let pipeline = PipelineConfig {
-            input: self.engines.input(),
-            ..advice.over(&self.config.pipeline)
-        };
+        let pipeline = self.engines.over(&advice.over(&self.config.pipeline));
         if pipeline != self.in_force {
             let limits = device.limits().await?;
             if let Err(error) = check_limits(&pipeline, &limits) {
@@ -170,12 +168,13 @@ impl Worker {
         }
         self.advice = advice;
         if pipeline != self.in_force {
-            self.put_in_force(pipeline);
+            self.change_to(pipeline);
             let (interval, mode) = (self.in_force.interval, self.in_force.mode);
             info!(
                 interval,
                 period_ms = self.in_force.period_ns / 1_000_000,
                 ?mode,
+                idle_budget = self.in_force.idle_budget.map(IdleBudget::share),
                 ?advice,
                 "the operator's settings are in force"
             );
@@ -183,11 +182,24 @@ impl Worker {
         Ok(())
     }
 
-    pub(super) fn put_in_force(&mut self, pipeline: PipelineConfig) {
-        let pipeline = PipelineConfig {
-            input: self.engines.input(),
-            ..pipeline
+    /// Puts another configuration of the same engines in force. Another idle
+    /// budget alone restarts no window.
+    fn change_to(&mut self, pipeline: PipelineConfig) {
+        let idle_budget = pipeline.idle_budget;
+        let with_budget = PipelineConfig {
+            idle_budget,
+            ..self.in_force.clone()
         };
+        if pipeline != with_budget {
+            return self.put_in_force(pipeline);
+        }
+        self.pipeline.set_idle_budget(idle_budget);
+        self.in_force = pipeline;
+        self.board.live().idle_budget = idle_budget;
+    }
+
+    pub(super) fn put_in_force(&mut self, pipeline: PipelineConfig) {
+        let pipeline = self.engines.over(&pipeline);
         let make_engine = self.engines.maker(pipeline.interval);
         self.pipeline.reconfigure(pipeline.clone(), make_engine);
         self.in_force = pipeline;
@@ -196,5 +208,6 @@ impl Worker {
         live.interval = self.in_force.interval.get();
         live.period_ms = self.in_force.period_ms();
         live.ttl_ms = self.in_force.ttl_ns / 1_000_000;
+        live.idle_budget = self.in_force.idle_budget;
     }
 }

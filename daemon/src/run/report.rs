@@ -1,6 +1,7 @@
 //! What the daemon reports of itself: on its status socket and at its end.
 
 use l4sllm_abi::VERSIONS;
+use l4sllm_model::IdleBudget;
 use tracing::{error, info};
 
 use super::Daemon;
@@ -30,6 +31,7 @@ impl Daemon {
             interval: live.interval,
             period_ms: live.period_ms,
             ttl_ms: live.ttl_ms,
+            idle_budget: live.idle_budget.map(IdleBudget::share),
             reloads: self.reloads.clone(),
             counters: live.counters,
             latency_us: live.latency.lifetime(),

@@ -71,7 +71,7 @@ pub(super) struct Logs {
 
 impl Worker {
     pub(super) fn new(config: Config, files: Arc<Files>, engines: Engines) -> Worker {
-        let in_force = config.pipeline.clone();
+        let in_force = engines.over(&config.pipeline);
         let live = Live {
             state: State::Waiting,
             device: DeviceStatus {
@@ -84,6 +84,7 @@ impl Worker {
             interval: in_force.interval.get(),
             period_ms: in_force.period_ms(),
             ttl_ms: in_force.ttl_ns / 1_000_000,
+            idle_budget: in_force.idle_budget,
             counters: Default::default(),
             latency: Default::default(),
             decision: Default::default(),

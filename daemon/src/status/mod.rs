@@ -38,6 +38,10 @@ pub struct Status {
     /// Life of an override, ms; 0 where the daemon does not say.
     #[serde(default)]
     pub ttl_ms: u64,
+    /// Share of the link's time that engines were told may be idle; none: each
+    /// has its own.
+    #[serde(default)]
+    pub idle_budget: Option<f64>,
     /// Successful reloads, failed ones, and why the last one failed.
     pub reloads: Reloads,
     /// Counters.
@@ -63,6 +67,10 @@ impl Status {
     pub fn pace(&self) -> String {
         match self.engine {
             EngineStatus::Adaptive { .. } => format!("every {} ms", self.period_ms),
+            EngineStatus::Policy {
+                period_ms: Some(ms),
+                ..
+            } => format!("every {ms} ms"),
             _ => format!("every {} records", self.interval),
         }
     }
@@ -115,6 +123,10 @@ pub enum EngineStatus {
         /// none where DualPI2 does.
         #[serde(default)]
         fallback: Option<String>,
+        /// Length of the periods that it sees summaries of, ms; none: it sees
+        /// records.
+        #[serde(default)]
+        period_ms: Option<u64>,
     },
     /// A fixed list of decisions.
     Script {
@@ -131,7 +143,7 @@ impl std::fmt::Display for EngineStatus {
                 path,
                 hash,
                 runs_on,
-                fallback: _,
+                ..
             } => {
                 let (path, hash) = (path.display(), &hash[..hash.len().min(12)]);
                 write!(f, "policy {name} in {path} ({hash})")?;

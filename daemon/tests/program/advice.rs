@@ -94,6 +94,38 @@ impl Source for Dial {
     }
 }
 
+/// The interval under way goes on: ten records end it, six of which came
+/// before the change.
+#[test]
+fn an_idle_budget_is_followed_and_nothing_restarts() {
+    let place = Place::new();
+    place.configure(
+        "",
+        "[pipeline]\ninterval = 10\n[[engine.script]]\nat_ms = 0\ntarget = 0.5",
+    );
+    let _device = Fake::start(
+        &place,
+        vec![
+            records(0..6),
+            event(6, raw::L4S_EVENT_PARAMS),
+            records(7..11),
+        ],
+    );
+    let asked = [0, 20_000].map(|of| Advice::default().with_idle_budget(of));
+    let source = Script(asked.into_iter().map(Result::unwrap).collect());
+    let daemon = new_daemon(place.path("l4sllmd.toml"))
+        .with_advice(Box::new(source))
+        .with_patience(10 * DEADLINE);
+    let daemon = Running::start(daemon);
+    let status = until("all messages", || {
+        let status = status::ask(&place.path("status")).ok()?;
+        (status.counters.messages == 11).then_some(status)
+    });
+    assert_eq!(status.idle_budget, Some(0.02));
+    assert_eq!((status.counters.due, status.counters.decisions), (1, 1));
+    daemon.stop();
+}
+
 #[test]
 fn a_change_is_in_force_without_a_packet_too() {
     let place = Place::new();

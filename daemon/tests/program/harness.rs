@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use l4sllm_abi::{
     Decoder, Ecn, Interval, Limits, MESSAGE_SIZE, Message, Op, Params, Record, Stats, raw,
 };
-use l4sllm_model::{Feature, Policy, PolicyConfig, Tensors};
+use l4sllm_model::{Feature, Policy, PolicyConfig, PolicyInput, SummaryFeature, Tensors};
 use l4sllm_testbed::device::{DeviceServer, Load, RealTime, SharedRouter};
 use l4sllm_testbed::router::{Handle, Router};
 use l4sllmd::clock::now_ns;
@@ -89,6 +89,15 @@ impl Place {
         let config = PolicyConfig::new(name, &Feature::PAPER7);
         let path = self.path(name);
         Policy::save(&path, &config, &Tensors::random(&config, seed).unwrap()).unwrap();
+        path
+    }
+
+    /// A small policy on summaries with random weights.
+    pub fn summary_policy(&self, name: &str, period_ms: u32) -> PathBuf {
+        let mut config = PolicyConfig::on_summaries(name, SummaryFeature::ALL);
+        config.input = PolicyInput::Summaries { period_ms };
+        let path = self.path(name);
+        Policy::save(&path, &config, &Tensors::random(&config, 1).unwrap()).unwrap();
         path
     }
 }

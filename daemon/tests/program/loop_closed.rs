@@ -70,6 +70,45 @@ fn a_policy_decides_and_its_overrides_are_applied() {
 }
 
 #[test]
+fn a_policy_on_summaries_shifts_the_set_points() {
+    let place = Place::new();
+    let policy = place.summary_policy("periods", 60);
+    let engine = format!("{}\nidle_budget = 0.002", policy_section(&policy));
+    // What the configuration says of other engines does not matter.
+    let pipeline = "[pipeline]\ninterval = 10\nperiod_ms = 40\nttl_ms = 50";
+    place.configure("", &format!("{engine}\n{pipeline}"));
+    let mut device = Emulated::start(&place, 1024);
+    let mut program = Program::start(&place);
+    program.log("controlling the device");
+    device.record("a steered record", steered);
+    let status = program.status("decisions", |s| s.counters.accepted >= 10);
+    let c = &status.counters;
+    assert_eq!(c.decided_steer, c.decisions);
+    assert_eq!((c.records, c.skipped, c.lost, c.gaps), (0, 0, 0, 0));
+    assert_eq!((status.period_ms, status.idle_budget), (60, Some(0.002)));
+    assert_eq!(status.pace(), "every 60 ms");
+    // It is in force without a pause: an override outlives the next decision.
+    assert_eq!(device.stats().overrides_expired, 0);
+
+    // From summaries to records, and back.
+    let records = place.policy("records", 1);
+    for (policy, name) in [(&records, "records"), (&policy, "periods")] {
+        let before = program.status("any", |_| true).counters.accepted;
+        let engine = policy_section(policy);
+        place.configure("", &format!("{engine}\n[pipeline]\ninterval = 10"));
+        program.signal(Signal::SIGHUP);
+        program.log("reloaded");
+        program.status("decisions after it", |s| {
+            let named = matches!(&s.engine, EngineStatus::Policy { name: is, .. } if is == name);
+            s.counters.accepted > before + 3 && named
+        });
+    }
+    program.signal(Signal::SIGTERM);
+    program.end_with(0);
+    assert_eq!(device.stats().imbalance(), None);
+}
+
+#[test]
 fn interrupt_ends_it_cleanly_too() {
     let place = Place::new();
     place.configure("", "[[engine.script]]\nat_ms = 0\ntarget = 0.5");

@@ -145,6 +145,7 @@ fn the_rule_is_compared_and_policies_are_compared_with_it() {
         name: "adaptive".to_owned(),
         preset: "q3".to_owned(),
         period_ns: 100_000_000,
+        idle_budget: None,
     });
     let comparison = Comparison::of(&facts, &summary);
     let mut rows: Vec<_> = comparison

@@ -86,13 +86,15 @@ fn what_was_run(judged: &Judged, facts: &Facts, complete: bool) -> String {
         escape(&facts.version),
     );
     if let Some(policy) = &facts.policy {
+        let every = match policy.period_ns {
+            Some(ns) => format!("every {} ms", ns / 1_000_000),
+            None => format!("after every {} records", facts.interval.unwrap_or(0)),
+        };
         let _ = writeln!(
             out,
-            "<p class=\"lead\">Policy {}, SHA-256 <code>{}</code>, a decision after every {} \
-             records.</p>",
+            "<p class=\"lead\">Policy {}, SHA-256 <code>{}</code>, a decision {every}.</p>",
             escape(&policy.name),
             escape(&policy.sha256),
-            facts.interval.unwrap_or(0),
         );
     }
     let cautions = cautions(facts, complete);

@@ -18,15 +18,53 @@ use crate::router::{Handle, RouterError};
 use crate::scenario::{Control, ControlEngine, Latency, Scripted};
 
 /// Makes the decision maker of a scheduler instance.
-pub type EngineFactory = Arc<dyn Fn(Scheduler) -> Box<dyn Engine> + Send + Sync>;
+#[derive(Clone)]
+pub struct EngineFactory {
+    make: Arc<dyn Fn(Scheduler) -> Box<dyn Engine> + Send + Sync>,
+    input: Input,
+    period_ns: Option<u64>,
+}
+
+impl EngineFactory {
+    /// Makes engines that decide from records.
+    pub fn on_records(
+        make: impl Fn(Scheduler) -> Box<dyn Engine> + Send + Sync + 'static,
+    ) -> EngineFactory {
+        EngineFactory {
+            make: Arc::new(make),
+            input: Input::Records,
+            period_ns: None,
+        }
+    }
+
+    /// Makes engines that decide from summaries: of `period_ns`, or of the
+    /// control's period.
+    pub fn on_summaries(
+        period_ns: Option<u64>,
+        make: impl Fn(Scheduler) -> Box<dyn Engine> + Send + Sync + 'static,
+    ) -> EngineFactory {
+        EngineFactory {
+            make: Arc::new(make),
+            input: Input::Summaries,
+            period_ns,
+        }
+    }
+
+    /// The decision maker of an instance.
+    pub fn make(&self, scheduler: Scheduler) -> Box<dyn Engine> {
+        (self.make)(scheduler)
+    }
+}
 
 /// The decision maker of a control that needs none to be loaded.
 pub fn built_in(control: &Control) -> Option<EngineFactory> {
     match control.engine {
         ControlEngine::Policy(_) => None,
-        ControlEngine::Adaptive(preset) => Some(Arc::new(move |_scheduler| {
-            Box::new(Adaptive::new(preset.config()))
-        })),
+        ControlEngine::Adaptive(preset) => {
+            Some(EngineFactory::on_summaries(None, move |_scheduler| {
+                Box::new(Adaptive::new(preset.config()))
+            }))
+        }
     }
 }
 
@@ -88,20 +126,22 @@ impl Controller {
         let mut streams = Streams::Records;
         let mut pipeline = control.map(|(control, factory)| {
             let config = PipelineConfig {
-                input: match control.engine {
-                    ControlEngine::Policy(_) => Input::Records,
-                    ControlEngine::Adaptive(_) => Input::Summaries,
-                },
+                input: factory.input,
                 period_ns: control.period_ns,
+                idle_budget: control.idle_budget,
                 interval: control.interval,
                 mode: control.mode,
                 queue: control.queue,
                 ttl_ns: control.ttl_ns,
                 ..PipelineConfig::default()
             };
+            let config = match factory.period_ns {
+                None => config,
+                Some(period_ns) => config.with_period(period_ns),
+            };
             streams = config.streams();
             (
-                Pipeline::new(config, move |scheduler| factory(scheduler)),
+                Pipeline::new(config, move |scheduler| factory.make(scheduler)),
                 control.latency,
             )
         });

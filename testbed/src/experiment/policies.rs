@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use l4sllm_model::{EngineKind, EngineOptions, Policy};
-use l4sllmd::engine::PolicyEngine;
+use l4sllm_model::{EngineKind, EngineOptions, IdleBudget, Policy, PolicyConfig, PolicyError};
+use l4sllmd::engine::{Engine, PolicyEngine};
 
 use super::ExperimentError;
 use crate::control::EngineFactory;
@@ -28,20 +28,22 @@ impl Policies {
     pub fn load(scenario: &Scenario, engine: &EngineOptions) -> Result<Policies, ExperimentError> {
         let mut policies = Policies::default();
         for arm in &scenario.arms {
-            let Some(dir) = arm.control.as_ref().and_then(Control::policy) else {
+            let Some(control) = &arm.control else {
                 continue;
             };
+            let Some(dir) = control.policy() else {
+                continue;
+            };
+            let failed = |source| ExperimentError::Policy {
+                arm: arm.name.clone(),
+                path: dir.to_owned(),
+                source: Box::new(source),
+            };
             if !policies.loaded.contains_key(dir) {
-                let policy = Policy::load_with(dir, engine).map_err(|source| {
-                    let (arm, path) = (arm.name.clone(), dir.to_owned());
-                    ExperimentError::Policy {
-                        arm,
-                        path,
-                        source: Box::new(source),
-                    }
-                })?;
+                let policy = Policy::load_with(dir, engine).map_err(failed)?;
                 policies.loaded.insert(dir.to_owned(), policy);
             }
+            check_budget(control, policies.loaded[dir].config()).map_err(failed)?;
         }
         Ok(policies)
     }
@@ -52,9 +54,14 @@ impl Policies {
         let control = arm.control.as_ref()?;
         let policy = Arc::clone(self.loaded.get(control.policy()?)?);
         let (interval, seed) = (control.interval, derive_seed(seed, "policy", 0));
-        Some(Arc::new(move |_scheduler| {
+        let period_ns = policy.config().period_ns();
+        let make = move |_scheduler| -> Box<dyn Engine> {
             Box::new(PolicyEngine::new(Arc::clone(&policy), interval, seed))
-        }))
+        };
+        Some(match period_ns {
+            None => EngineFactory::on_records(make),
+            Some(_) => EngineFactory::on_summaries(period_ns, make),
+        })
     }
 
     /// The scenario's facts, policies included.
@@ -62,19 +69,43 @@ impl Policies {
         let mut facts = scenario.facts();
         for (arm, facts) in scenario.arms.iter().zip(&mut facts.arms) {
             let control = arm.control.as_ref();
-            facts.policy = control.and_then(|control| {
-                let dir = control.policy()?;
-                let name = dir.file_name()?.to_string_lossy().into_owned();
-                let policy = self.loaded.get(dir)?;
-                let runs_on = policy.runs_on();
-                Some(PolicyFacts {
-                    name,
-                    sha256: policy.hash().to_owned(),
-                    runs_on: (runs_on.engine != EngineKind::Plain).then(|| runs_on.clone()),
-                })
-            });
+            facts.policy = control.and_then(|control| self.facts_of(control));
+            if facts
+                .policy
+                .as_ref()
+                .is_some_and(|of| of.period_ns.is_some())
+            {
+                facts.interval = None;
+            }
         }
         facts
+    }
+
+    fn facts_of(&self, control: &Control) -> Option<PolicyFacts> {
+        let dir = control.policy()?;
+        let name = dir.file_name()?.to_string_lossy().into_owned();
+        let policy = self.loaded.get(dir)?;
+        let runs_on = policy.runs_on();
+        let budget = control.idle_budget.or(policy.config().idle_budget());
+        Some(PolicyFacts {
+            name,
+            sha256: policy.hash().to_owned(),
+            runs_on: (runs_on.engine != EngineKind::Plain).then(|| runs_on.clone()),
+            period_ns: policy.config().period_ns(),
+            idle_budget: budget.map(IdleBudget::share),
+        })
+    }
+}
+
+/// Refuses a budget for a policy that is asked for none.
+fn check_budget(control: &Control, policy: &PolicyConfig) -> Result<(), PolicyError> {
+    match (control.idle_budget, policy.is_on_summaries()) {
+        (Some(_), false) => Err(PolicyError::Unsupported {
+            policy: policy.name.clone(),
+            what: "it sees records, and knows no idle budget".to_owned(),
+            remedy: "leave out idle_budget".to_owned(),
+        }),
+        _ => Ok(()),
     }
 }
 

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::warnings::Warning;
 
 /// The facts of a run, fixed before it starts.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Facts {
     /// Version of l4sllm.
     pub version: String,
@@ -48,13 +48,13 @@ impl Facts {
 }
 
 /// One arm before it runs.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ArmFacts {
     /// Name: letters, digits, `-`, `_` and `.`; it names a directory.
     pub name: String,
     /// Queue discipline.
     pub aqm: String,
-    /// Packets between two decisions.
+    /// Packets between two decisions of a policy on records.
     pub interval: Option<u32>,
     /// The rule that decides.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -66,12 +66,12 @@ pub struct ArmFacts {
 impl ArmFacts {
     /// Whether a policy or a rule decides in it.
     pub fn is_controlled(&self) -> bool {
-        self.interval.is_some() || self.rule.is_some()
+        self.rule.is_some() || self.policy.is_some() || self.interval.is_some()
     }
 }
 
 /// Which policy it was.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PolicyFacts {
     /// Name of its directory.
     pub name: String,
@@ -80,6 +80,13 @@ pub struct PolicyFacts {
     /// What ran it; none: the plain engine.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub runs_on: Option<RunsOn>,
+    /// Time between two decisions, ns; none: it decides after records.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub period_ns: Option<u64>,
+    /// Idle budget that it was asked for, share of link time; none: it sees
+    /// records.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idle_budget: Option<f64>,
 }
 
 /// A queue that no marking removes: every flow keeps `min_window_packets` in

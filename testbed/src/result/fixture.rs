@@ -35,6 +35,8 @@ pub fn facts(arms: &[(&str, Option<u32>)], repetitions: u32) -> Facts {
             device: "cpu".to_owned(),
             precision: Precision::F32,
         }),
+        period_ns: Some(250_000_000),
+        idle_budget: Some(0.005),
     };
     Facts {
         version: "0.0.0".to_owned(),

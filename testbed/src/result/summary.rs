@@ -35,7 +35,7 @@ pub struct Arm {
     pub name: String,
     /// Queue discipline: `dualpi2`, `fifo`, `pie`, `codel`, `fq-codel`.
     pub aqm: String,
-    /// Packets between two decisions; none without a controller.
+    /// Packets between two decisions of a policy on records.
     pub interval: Option<u32>,
     /// The policy that decided.
     pub policy: Option<PolicyFacts>,

@@ -12,6 +12,7 @@ use l4sllmd::{OverrideMode, Scope};
 
 use crate::aqm::{CodelParams, FifoParams, FqCodelParams, PieParams};
 use crate::router::params_for_rtt;
+use l4sllm_model::IdleBudget;
 use l4sllm_model::strict_toml::{Field, Section, TomlError};
 
 type Result<T> = std::result::Result<T, TomlError>;
@@ -74,10 +75,13 @@ impl Default for DualPi2 {
 pub struct Control {
     /// What decides.
     pub engine: ControlEngine,
-    /// Records between two decisions of a policy, 1..=65536.
+    /// Records between two decisions of a policy on records, 1..=65536.
     pub interval: NonZeroU32,
-    /// Time between two decisions of the adaptive rule, ns.
+    /// Time between two decisions of the adaptive rule, ns; a policy on
+    /// summaries has its own.
     pub period_ns: u64,
+    /// What the rule, or a policy on summaries, keeps; `None`: its own.
+    pub idle_budget: Option<IdleBudget>,
     /// How a decision becomes an override.
     pub mode: OverrideMode,
     /// Whose packets it is for.
@@ -105,6 +109,7 @@ impl Control {
             engine: ControlEngine::Policy(policy.to_owned()),
             interval,
             period_ns: PERIOD_NS,
+            idle_budget: None,
             mode: OverrideMode::Once,
             queue: Scope::Same,
             ttl_ns: S,
@@ -128,6 +133,7 @@ impl Control {
                 name: "adaptive".to_owned(),
                 preset: preset.name().to_owned(),
                 period_ns: self.period_ns,
+                idle_budget: self.idle_budget.map(IdleBudget::share),
             }),
         }
     }
@@ -143,6 +149,9 @@ impl Control {
 
 /// Between two decisions of the adaptive rule.
 const PERIOD_NS: u64 = 100_000_000;
+
+/// Records between two decisions of a policy, as the daemon has it.
+const INTERVAL: NonZeroU32 = NonZeroU32::new(100).expect("not 0");
 
 /// How long a decision takes in virtual time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -471,7 +480,10 @@ fn read_control(mut section: Section<'_>, file: &Path, limits: &Limits) -> Resul
         return read_adaptive(section, limits);
     }
     let policy = super::values::near(file, section.require("policy")?.text()?);
-    let interval = section.require("interval")?.positive(65_536)?;
+    let interval = section
+        .field("interval")
+        .map(|field| field.positive(65_536));
+    let interval = interval.transpose()?.unwrap_or(INTERVAL);
     let mut control = Control::new(&policy, interval);
     let hold = section.field("mode").map_or(Ok(false), |field| {
         field.choice(&[("once", false), ("hold", true)])
@@ -533,6 +545,9 @@ pub(super) fn read_preset(section: &mut Section<'_>) -> Result<Preset> {
 }
 
 fn read_timing(section: &mut Section<'_>, limits: &Limits, control: &mut Control) -> Result<()> {
+    if let Some(field) = section.field("idle_budget") {
+        control.idle_budget = IdleBudget::new(field.number(IdleBudget::SHARES)?);
+    }
     if let Some(field) = section.field("ttl") {
         control.ttl_ns = field.duration(1..=limits.max_ttl_ns)?;
     }

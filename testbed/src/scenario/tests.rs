@@ -1,6 +1,7 @@
 use std::path::Path;
 
 use l4sllm_abi::{Action, Ecn, Mode, Params, Queue, raw};
+use l4sllm_model::IdleBudget;
 use l4sllmd::engine::Preset;
 use l4sllmd::{OverrideMode, Scope};
 
@@ -279,7 +280,7 @@ params = {{ target = "5 ms", tupdate = "1 ms", l4s_threshold = "800 us", l4s_ran
 limits = {{ ceiling = "100 ms", max_ttl = "5 s", watchdog = "1 s", max_hold = 10,
     drop_share = 0.5, factor_min = 0.5, factor_max = 2, gain_min = 0.25, gain_max = 8 }}
 control = {{ policy = "p", interval = 10, mode = "hold", hold = 5, queue = "any", ttl = "2 s",
-    latency = "measured" }}
+    latency = "measured", idle_budget = 0.02 }}
 script = [{{ at = "2 s", for = "1 s", mode = "steer", target = 0.5, gain = 0.25, beta = 8,
         tupdate = 0.5 }},
     {{ at = "1 s", for = "1 s", mode = "hold", action = "drop", queue = "classic", packets = 3 }}]
@@ -372,8 +373,11 @@ fn the_adaptive_rule_needs_no_policy() {
     };
     let usual = control("").unwrap();
     assert_eq!(usual, Control::adaptive(Preset::Q3));
-    assert_eq!(usual.period_ns, 100 * MS);
+    assert_eq!((usual.period_ns, usual.idle_budget), (100 * MS, None));
     let other = control(", preset = \"q2\", period = \"250 ms\", latency = \"1 ms\"").unwrap();
+    let frugal = control(", idle_budget = 0.001").unwrap();
+    assert_eq!(frugal.idle_budget, IdleBudget::new(0.001));
+    assert_eq!(frugal.rule().unwrap().idle_budget, Some(0.001));
     assert_eq!(other.engine, ControlEngine::Adaptive(Preset::Q2));
     assert_eq!(
         (other.period_ns, other.latency),
@@ -381,6 +385,7 @@ fn the_adaptive_rule_needs_no_policy() {
     );
     for (keys, complaint) in [
         (", preset = \"q9\"", "unknown value \"q9\""),
+        (", idle_budget = 0.03", "0.001 to 0.02"),
         (", period = \"100 us\"", "1 ms to 60 s"),
         (", interval = 10", "unknown key \"interval\""),
         (

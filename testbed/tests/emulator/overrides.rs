@@ -1,7 +1,5 @@
 //! Overrides in the loop: what they change, and that they end.
 
-use std::sync::Arc;
-
 use l4sllm_abi::{Action, Factor, Factors, Mode, Record, Steer};
 use l4sllm_testbed::control::EngineFactory;
 use l4sllm_testbed::result::SetPointRow;
@@ -82,7 +80,7 @@ impl Engine for Always {
 }
 
 fn always(action: Action, interval: u32) -> EngineFactory {
-    Arc::new(move |_| {
+    EngineFactory::on_records(move |_| {
         Box::new(Always {
             action,
             interval,

@@ -6,11 +6,12 @@ use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
 use l4sllm_model::{
-    DecisionRule, EngineOptions, Feature, HeadKind, Policy, PolicyConfig, Setting, Tensors,
+    DecisionRule, EngineOptions, Feature, HeadKind, IdleBudget, Policy, PolicyConfig, Setting,
+    SummaryFeature, Tensors,
 };
-use l4sllm_testbed::experiment::{Options, Policies, run};
+use l4sllm_testbed::experiment::{ExperimentError, Options, Policies, run};
 use l4sllm_testbed::result::{Run, STEER, summarise};
-use l4sllm_testbed::scenario::{Aqm, Arm, Control, DualPi2, FlowGroup, Scenario};
+use l4sllm_testbed::scenario::{Aqm, Arm, Control, ControlEngine, DualPi2, FlowGroup, Scenario};
 use l4sllm_testbed::sim::Simulation;
 use l4sllm_testbed::transport::Cc;
 
@@ -93,6 +94,67 @@ fn facts_name_the_policy() {
         assert_eq!((facts.name.as_str(), &facts.sha256), ("random", &hash));
         assert_eq!(arm.pooled.decision_latency_us.p50, Some(100.0));
     }
+}
+
+/// A policy on summaries, and an arm that it decides in.
+fn with_periods(dir: &Path, name: &str) -> Scenario {
+    let mut scenario = with_policy(&dir.join("records"));
+    let config = PolicyConfig::on_summaries(name, SummaryFeature::ALL);
+    let tensors = Tensors::random(&config, 1).unwrap();
+    Policy::save(&dir.join(name), &config, &tensors).unwrap();
+    let control = Control::new(&dir.join(name), 100.try_into().unwrap());
+    scenario.arms.truncate(1);
+    scenario.arms[0].name = name.to_owned();
+    scenario.arms[0].control = Some(control);
+    scenario
+}
+
+#[test]
+fn a_policy_on_summaries_decides_after_each_of_its_periods() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut scenario = with_periods(dir.path(), "periods");
+    let run = finish(&scenario, &scenario.arms[0]);
+    // Six seconds of periods of 250 ms, each a packet longer.
+    assert!(
+        (22..=24).contains(&run.decisions.len()),
+        "{}",
+        run.decisions.len()
+    );
+    assert!(run.decisions.iter().all(|row| row.action == STEER));
+    assert_eq!(run.meta.overrides.refused, 0);
+    assert_eq!(run.meta.overrides.expired, 0);
+    assert!(run.meta.overrides.applied >= 22);
+    assert_eq!(run, finish(&scenario, &scenario.arms[0]));
+    // What it is asked for is seen.
+    let control = scenario.arms[0].control.as_mut().unwrap();
+    control.idle_budget = IdleBudget::new(0.02);
+    assert_ne!(run.packets, finish(&scenario, &scenario.arms[0]).packets);
+}
+
+#[test]
+fn facts_tell_period_and_budget() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut scenario = with_periods(dir.path(), "periods");
+    let facts = |scenario: &Scenario| {
+        let policies = Policies::load(scenario, &EngineOptions::default())?;
+        Ok::<_, ExperimentError>(policies.facts(scenario).arms[0].clone())
+    };
+    let arm = facts(&scenario).unwrap();
+    let policy = arm.policy.unwrap();
+    assert_eq!(arm.interval, None);
+    assert_eq!(
+        (policy.period_ns, policy.idle_budget),
+        (Some(250 * MS), Some(0.005))
+    );
+    scenario.arms[0].control.as_mut().unwrap().idle_budget = IdleBudget::new(0.02);
+    let policy = facts(&scenario).unwrap().policy.unwrap();
+    assert_eq!(policy.idle_budget, Some(0.02));
+    // One on records is asked for none.
+    let control = scenario.arms[0].control.as_mut().unwrap();
+    control.engine = ControlEngine::Policy(dir.path().join("records"));
+    let error = facts(&scenario).unwrap_err();
+    let source = std::error::Error::source(&error).unwrap().to_string();
+    assert!(source.contains("leave out idle_budget"), "{source}");
 }
 
 /// Whatever random weights choose, each setting asks for less delay.

@@ -31,10 +31,12 @@ fn status(change: impl Fn(&mut Status)) -> Status {
             hash: "00".into(),
             runs_on: None,
             fallback: None,
+            period_ms: None,
         },
         interval: 100,
         period_ms: 0,
         ttl_ms: 1000,
+        idle_budget: None,
         reloads: Reloads::default(),
         counters: Counters {
             records: 1000,

@@ -8,6 +8,7 @@ mod tests;
 pub use config::{AdaptiveConfig, Preset};
 
 use l4sllm_abi::{Queue, Record, Summary};
+use l4sllm_model::IdleBudget;
 
 use super::{Decision, Engine, SetPoints};
 use mean::Mean;
@@ -52,6 +53,8 @@ use mean::Mean;
 #[derive(Debug, Clone)]
 pub struct Adaptive {
     config: AdaptiveConfig,
+    /// `config.idle_budget` unless the operator sets another.
+    own_budget: f64,
     idle: Mean,
     idle_long: Mean,
     signals: Mean,
@@ -89,6 +92,7 @@ impl Adaptive {
             log_rate_variance: Mean::over(config.volatility_time),
             log_target: config.initial_target.ln(),
             log_ripple_gain: 0.0,
+            own_budget: config.idle_budget,
             config,
         }
     }
@@ -213,6 +217,10 @@ impl Engine for Adaptive {
 
     fn observe_summary(&mut self, summary: &Summary) -> Option<Decision> {
         Some(Decision::SetPoints(self.update(summary)))
+    }
+
+    fn set_idle_budget(&mut self, budget: Option<IdleBudget>) {
+        self.config.idle_budget = budget.map_or(self.own_budget, IdleBudget::share);
     }
 
     /// Means and target stay: they are of the link, and decay by time.

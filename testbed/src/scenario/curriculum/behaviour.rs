@@ -3,7 +3,6 @@
 
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use l4sllm_abi::Params;
 use l4sllm_model::Gains;
@@ -168,7 +167,7 @@ impl Noise {
         drawn.interval = Some(interval.get());
         drawn.share = (!matches!(self.mode, NoiseMode::Steer { .. })).then_some(share);
         drawn.arm.control = Some(control);
-        drawn.engine = Some(Arc::new(move |_| {
+        drawn.engine = Some(EngineFactory::on_records(move |_| {
             let random = Random::stream(seed, "explorer");
             Box::new(Explorer::new(interval, share, act.clone(), random))
         }));

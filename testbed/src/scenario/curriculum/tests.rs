@@ -200,7 +200,7 @@ fn gains_apart_and_what_else_may_be_set() {
             assert!(params.flow_weights);
             continue;
         }
-        let mut engine = drawn.engine.unwrap()(Scheduler {
+        let mut engine = drawn.engine.unwrap().make(Scheduler {
             sched: 1,
             instance: 0,
         });
