@@ -135,6 +135,7 @@ dither(void)
 	__CPROVER_assume(q.threshold >= DUALPI2_ONE / 2 &&
 	    q.threshold <= DUALPI2_ONE + DUALPI2_ONE / 2);
 	__CPROVER_assume(q.accumulated < q.threshold && p <= DUALPI2_ONE);
+	dualpi2_set_silent(&d, &q);
 	if (!dualpi2_dither(&d, &q, p))
 		assert(p < DUALPI2_ONE);
 	assert(q.accumulated < q.threshold);
