@@ -18,8 +18,6 @@ static L4S_SLOW void instance_follow_ceiling(struct l4s_instance *,
 		    uint64_t now);
 static inline uint8_t instance_status(const struct l4s_overrides *,
 		    bool above);
-static L4S_SLOW void instance_departed(struct l4s_instance *, uint32_t length,
-		    uint64_t now);
 static L4S_SLOW void instance_summarize(struct l4s_instance *, uint64_t now);
 static void	instance_take_bounds(struct l4s_instance *, uint64_t now);
 static void	instance_write_events(struct l4s_instance *, uint64_t now);
@@ -28,7 +26,9 @@ static void	instance_weigh_flows(struct l4s_instance *, uint64_t now);
 static L4S_SLOW void instance_write_context(struct l4s_instance *,
 		    uint64_t now);
 static void	instance_write_keyframe(struct l4s_instance *, uint64_t now);
-static L4S_SLOW void instance_tail_drop(struct l4s_instance *, l4s_pkt_t *,
+static L4S_SLOW bool instance_put_after_look(struct l4s_instance *,
+		    l4s_pkt_t *, uint64_t now);
+static L4S_SLOW bool instance_tail_drop(struct l4s_instance *, l4s_pkt_t *,
 		    uint8_t queue, uint8_t ecn, uint32_t length, uint64_t now);
 static void	instance_drop(struct l4s_instance *, struct dualpi2_verdict *,
 		    uint8_t reason, uint64_t delay, uint64_t now);
@@ -38,8 +38,13 @@ static void	instance_override(struct l4s_instance *,
 static void	instance_discard(struct l4s_instance *,
 		    const struct dualpi2_verdict *, struct l4s_decision *,
 		    uint64_t now);
-static L4S_SLOW l4s_pkt_t *instance_signal(struct l4s_instance *,
-		    struct dualpi2_verdict, uint64_t now);
+static L4S_SLOW l4s_pkt_t *instance_sent(struct l4s_instance *, l4s_pkt_t *,
+		    uint64_t now);
+static L4S_SLOW l4s_pkt_t *instance_decide(struct l4s_instance *,
+		    uint64_t now);
+static L4S_SLOW l4s_pkt_t *instance_take_after_look(struct l4s_instance *,
+		    uint64_t now);
+static inline void instance_empty(struct l4s_instance *, uint64_t now);
 static bool	instance_take(struct l4s_instance *, struct dualpi2_verdict *);
 static L4S_SLOW void instance_overload(struct l4s_instance *, uint64_t now);
 static void	instance_end_overload(struct l4s_instance *, uint64_t now);
@@ -367,37 +372,63 @@ instance_weigh(struct l4s_instance *inst, l4s_pkt_t *pkt, uint8_t queue,
 
 static inline bool
 instance_put(struct l4s_instance *inst, l4s_pkt_t *pkt, uint8_t queue,
-    uint8_t ds, uint64_t now)
+    uint8_t ds, uint32_t length, uint64_t now)
 {
 	struct dualpi2_queue *q = &inst->queue.queue[queue];
-	uint32_t length = l4s_pkt_length(pkt);
 
 	instance_arrive(q, length);
-	if (__predict_false(inst->queue.weights != NULL))
-		instance_weigh(inst, pkt, queue, length, now);
-	else if (__predict_true(inst->fold.on))
-		l4s_fold_flow(&inst->fold, queue, l4s_pkt_flow(pkt));
 	if (__predict_false(!dualpi2_enqueue(&inst->queue, pkt, queue, length,
-	    now))) {
-		instance_tail_drop(inst, pkt, queue, ds & L4S_ECN_CE, length,
-		    now);
-		return (false);
-	}
+	    now)))
+		return (instance_tail_drop(inst, pkt, queue, ds & L4S_ECN_CE,
+		    length, now));
 	l4s_fold_busy(&inst->fold, now);
 	l4s_count_backlog(&inst->counters.queue[queue],
 	    &inst->fold.queue[queue].backlog_max, q->backlog);
 	return (true);
 }
 
+/* The same, and what a packet between two looks has nothing of. */
+static bool
+instance_put_after_look(struct l4s_instance *inst, l4s_pkt_t *pkt,
+    uint64_t now)
+{
+	uint32_t length = l4s_pkt_length(pkt);
+	uint8_t ds = l4s_pkt_ds(pkt), queue;
+
+	now = instance_catch_up_and_follow(inst, now);
+	queue = dualpi2_classify(&inst->queue, ds);
+	if (inst->queue.weights != NULL)
+		instance_weigh(inst, pkt, queue, length, now);
+	else if (inst->fold.on)
+		l4s_fold_flow(&inst->fold, queue, l4s_pkt_flow(pkt));
+	return (instance_put(inst, pkt, queue, ds, length, now));
+}
+
+/* All calls that are not drawn in are the last: no register is saved. */
 L4S_HOT bool
 l4s_instance_enqueue(struct l4s_instance *inst, l4s_pkt_t *pkt, uint64_t now)
 {
-	uint8_t ds = l4s_pkt_ds(pkt);
+	uint32_t length;
+	uint8_t ds;
 
-	now = instance_catch_up_and_follow(inst, now);
-	return (dualpi2_classify(&inst->queue, ds) == L4S_QUEUE_L4S ?
-	    instance_put(inst, pkt, L4S_QUEUE_L4S, ds, now) :
-	    instance_put(inst, pkt, L4S_QUEUE_CLASSIC, ds, now));
+	if (__predict_false(now < inst->now ||
+	    now >= L4S_LOAD(&inst->overrides.look_ns) ||
+	    inst->overrides.watching || inst->queue.weights != NULL))
+		return (instance_put_after_look(inst, pkt, now));
+	inst->now = now;
+	length = l4s_pkt_length(pkt);
+	ds = l4s_pkt_ds(pkt);
+	if (dualpi2_classify(&inst->queue, ds) == L4S_QUEUE_L4S) {
+		if (__predict_true(inst->fold.on))
+			l4s_fold_flow(&inst->fold, L4S_QUEUE_L4S,
+			    l4s_pkt_flow(pkt));
+		return (instance_put(inst, pkt, L4S_QUEUE_L4S, ds, length,
+		    now));
+	}
+	if (__predict_true(inst->fold.on))
+		l4s_fold_flow(&inst->fold, L4S_QUEUE_CLASSIC,
+		    l4s_pkt_flow(pkt));
+	return (instance_put(inst, pkt, L4S_QUEUE_CLASSIC, ds, length, now));
 }
 
 void
@@ -409,10 +440,12 @@ l4s_instance_refuse(struct l4s_instance *inst, l4s_pkt_t *pkt, uint8_t ds,
 	now = instance_catch_up_and_follow(inst, now);
 	queue = dualpi2_classify(&inst->queue, ds);
 	instance_arrive(&inst->queue.queue[queue], length);
-	instance_tail_drop(inst, pkt, queue, ds & L4S_ECN_CE, length, now);
+	(void)instance_tail_drop(inst, pkt, queue, ds & L4S_ECN_CE, length,
+	    now);
 }
 
-static void
+/* Returns false. */
+static bool
 instance_tail_drop(struct l4s_instance *inst, l4s_pkt_t *pkt, uint8_t queue,
     uint8_t ecn, uint32_t length, uint64_t now)
 {
@@ -427,6 +460,7 @@ instance_tail_drop(struct l4s_instance *inst, l4s_pkt_t *pkt, uint8_t queue,
 	L4S_COUNT(&inst->counters.queue[queue].drops_tail, 1);
 	instance_drop(inst, &v, L4S_REASON_TAIL,
 	    dualpi2_head_delay(&inst->queue, queue, now), now);
+	return (false);
 }
 
 /* Whether somebody sees the records. */
@@ -440,7 +474,8 @@ instance_recording(const struct l4s_instance *inst)
 	return (l4s_ring_wanted(inst->rings));
 }
 
-static inline void
+/* True when l4s_ring_notify() is to be called. */
+static inline bool
 instance_record(struct l4s_instance *inst, const struct dualpi2_verdict *v,
     const struct l4s_decision *x, uint64_t delay, uint64_t now)
 {
@@ -457,23 +492,21 @@ instance_record(struct l4s_instance *inst, const struct dualpi2_verdict *v,
 		inst->tap(inst->tap_arg, &reference);
 	}
 	if (!l4s_ring_wanted(r))
-		return;
+		return (false);
 #endif
 	l4s_record_write(r, inst->instance, &inst->queue, v, x, delay, now);
-	l4s_ring_notify(r);
+	return (l4s_ring_watched(r));
 }
 
-/* The record of a decision at dequeue, if somebody sees it. */
-static inline void
+/* The same for a decision at dequeue. */
+static inline bool
 instance_record_decision(struct l4s_instance *inst,
     const struct dualpi2_verdict *v, struct l4s_decision *x, uint64_t now)
 {
-	if (!instance_recording(inst))
-		return;
 	x->status = inst->overrides.status;
 	if (__predict_false(instance_was_above_ceiling(inst, v, now)))
 		x->status |= L4S_STATUS_CEILING;
-	instance_record(inst, v, x, v->sojourn_ns, now);
+	return (instance_record(inst, v, x, v->sojourn_ns, now));
 }
 
 /* Drops a packet that DualPI2 was not asked about. */
@@ -493,24 +526,13 @@ instance_drop(struct l4s_instance *inst, struct dualpi2_verdict *v,
 	v->probability = v->queue == L4S_QUEUE_L4S ? inst->queue.p_coupled :
 	    inst->queue.p_classic;
 	L4S_COUNT(&inst->counters.queue[v->queue].dropped_bytes, v->length);
-	if (instance_recording(inst))
-		instance_record(inst, v, &x, delay, now);
+	if (instance_recording(inst) &&
+	    instance_record(inst, v, &x, delay, now))
+		l4s_ring_notify(inst->rings);
 	if (v->pkt == NULL)
 		return;
 	l4s_pkt_decided(v->pkt, v->queue, x.action, reason, v->sojourn_ns);
 	l4s_pkt_drop(v->pkt, inst->sink);
-}
-
-/* A departure with which a summary or a rate window may end. */
-static void
-instance_departed(struct l4s_instance *inst, uint32_t length, uint64_t now)
-{
-	uint64_t due = inst->fold.due_ns;
-
-	if (l4s_fold_departed(&inst->fold, &inst->counters, length, now))
-		instance_summarize(inst, now);
-	else if (inst->fold.due_ns < due)
-		instance_look_later(inst);
 }
 
 /* DualPI2's own decision, with set-points that may be shifted. */
@@ -551,7 +573,9 @@ instance_discard(struct l4s_instance *inst, const struct dualpi2_verdict *v,
 	    &q->drops_not_ect, 1);
 	L4S_COUNT(instance_overridden(x) ? &q->drops_override :
 	    &q->drops_base, 1);
-	instance_record_decision(inst, v, x, now);
+	if (instance_recording(inst) &&
+	    instance_record_decision(inst, v, x, now))
+		l4s_ring_notify(inst->rings);
 	l4s_pkt_decided(v->pkt, v->queue, x->action, x->reason,
 	    v->sojourn_ns);
 	l4s_pkt_drop(v->pkt, inst->sink);
@@ -581,45 +605,86 @@ instance_forward(struct l4s_instance *inst, const struct dualpi2_verdict *v,
     struct l4s_decision *x, uint64_t now)
 {
 	struct l4s_queue_counters *q = &inst->counters.queue[v->queue];
+	bool more = false;
 
 	l4s_count_forwarded(q, &inst->fold.queue[v->queue].sojourn_max_ns,
 	    v->length, v->sojourn_ns);
 	if (x->action == L4S_ACTION_MARK)
 		instance_count_mark(q, v, x);
-	instance_record_decision(inst, v, x, now);
+	if (instance_recording(inst))
+		more = instance_record_decision(inst, v, x, now);
 	if (x->action == L4S_ACTION_MARK)
 		l4s_pkt_mark(v->pkt);
 	l4s_pkt_decided(v->pkt, v->queue, x->action, x->reason,
 	    v->sojourn_ns);
 	dualpi2_charge(&inst->queue, v);
-	if (__predict_true(inst->fold.on)) {
-		if (l4s_fold_forwarded(&inst->fold, v->queue, v->sojourn_ns) &&
-		    l4s_fold_look(&inst->fold, v->queue, v->sojourn_ns,
-		    inst->counters.decisions))
-			instance_departed(inst, v->length, now);
-	}
+	if (__predict_true(inst->fold.on) &&
+	    l4s_fold_forwarded(&inst->fold, v->queue, v->sojourn_ns) &&
+	    l4s_fold_look(&inst->fold, v->queue, v->sojourn_ns,
+	    inst->counters.decisions))
+		more = true;
+	if (__predict_false(more))
+		return (instance_sent(inst, v->pkt, now));
 	return (v->pkt);
 }
 
-/* What is done to a packet with a signal, or that an override is asked about. */
+/* A packet is sent for which readers may wait, or which may end an interval. */
 static l4s_pkt_t *
-instance_signal(struct l4s_instance *inst, struct dualpi2_verdict v,
-    uint64_t now)
+instance_sent(struct l4s_instance *inst, l4s_pkt_t *pkt, uint64_t now)
 {
-	struct l4s_decision x = instance_base(&inst->overrides, v.action);
+	uint64_t due = inst->fold.due_ns;
 
+	if (l4s_ring_wanted(inst->rings))
+		l4s_ring_notify(inst->rings);
+	if (!inst->fold.on ||
+	    inst->counters.decisions < inst->fold.due_decisions)
+		return (pkt);
+	if (l4s_fold_departed(&inst->fold, &inst->counters,
+	    l4s_pkt_length(pkt), now))
+		instance_summarize(inst, now);
+	else if (inst->fold.due_ns < due)
+		instance_look_later(inst);
+	return (pkt);
+}
+
+/* Takes the next packet and its verdict; false if there is none. */
+static bool
+instance_pick(struct l4s_instance *inst, uint64_t now)
+{
 	if (inst->overrides.watching)
-		instance_override(inst, &v, &x, now);
-	if (x.action == L4S_ACTION_DROP) {
-		instance_discard(inst, &v, &x, now);
-		return (NULL);
+		instance_follow_ceiling(inst, now);
+	if (!dualpi2_pick(&inst->queue, now, &inst->verdict)) {
+		instance_empty(inst, now);
+		return (false);
 	}
-	return (instance_forward(inst, &v, &x, now));
+	inst->counters.decisions++;
+	return (true);
 }
 
 /*
- * Decides on the head of a queue; NULL when it was dropped.  The verdict goes
- * by value to what is not drawn in, which leaves it in registers here.
+ * Does what is decided on the packet of inst->verdict, and while that is a drop
+ * on the next ones.
+ */
+static l4s_pkt_t *
+instance_decide(struct l4s_instance *inst, uint64_t now)
+{
+	struct dualpi2_verdict *v = &inst->verdict;
+	struct l4s_decision x;
+
+	do {
+		x = instance_base(&inst->overrides, v->action);
+		if (inst->overrides.watching)
+			instance_override(inst, v, &x, now);
+		if (x.action != L4S_ACTION_DROP)
+			return (instance_forward(inst, v, &x, now));
+		instance_discard(inst, v, &x, now);
+	} while (instance_pick(inst, now));
+	return (NULL);
+}
+
+/*
+ * Sends the head of a queue if it has no signal and no override is asked about
+ * it.
  */
 static inline l4s_pkt_t *
 instance_serve(struct l4s_instance *inst, uint8_t queue, int32_t credit,
@@ -632,32 +697,46 @@ instance_serve(struct l4s_instance *inst, uint8_t queue, int32_t credit,
 	dualpi2_pick_from(&inst->queue, queue, now, &v);
 	v.credit = credit;
 	inst->counters.decisions++;
-	if (__predict_false(v.action != L4S_ACTION_ENQUEUE ||
-	    inst->overrides.watching))
-		return (instance_signal(inst, v, now));
+	if (__predict_false(v.action != L4S_ACTION_ENQUEUE)) {
+		inst->verdict = v;
+		return (instance_decide(inst, now));
+	}
 	return (instance_forward(inst, &v, &x, now));
 }
 
+static l4s_pkt_t *
+instance_take_after_look(struct l4s_instance *inst, uint64_t now)
+{
+	now = instance_catch_up(inst, now);
+	return (instance_pick(inst, now) ? instance_decide(inst, now) : NULL);
+}
+
+/* As l4s_instance_enqueue(). */
 L4S_HOT l4s_pkt_t *
 l4s_instance_dequeue(struct l4s_instance *inst, uint64_t now)
 {
-	l4s_pkt_t *pkt;
 	int32_t credit;
 
-	now = instance_catch_up(inst, now);
-	do {
-		if (__predict_false(inst->overrides.watching))
-			instance_follow_ceiling(inst, now);
-		if (dualpi2_backlog(&inst->queue) == 0) {
-			if (inst->fold.idle_since == L4S_NEVER)
-				l4s_fold_idle(&inst->fold, now);
-			return (NULL);
-		}
-		pkt = dualpi2_choose(&inst->queue, &credit) == L4S_QUEUE_L4S ?
-		    instance_serve(inst, L4S_QUEUE_L4S, credit, now) :
-		    instance_serve(inst, L4S_QUEUE_CLASSIC, credit, now);
-	} while (pkt == NULL);
-	return (pkt);
+	if (__predict_false(now < inst->now ||
+	    now >= L4S_LOAD(&inst->overrides.look_ns) ||
+	    inst->overrides.watching))
+		return (instance_take_after_look(inst, now));
+	inst->now = now;
+	if (dualpi2_backlog(&inst->queue) == 0) {
+		instance_empty(inst, now);
+		return (NULL);
+	}
+	return (dualpi2_choose(&inst->queue, &credit) == L4S_QUEUE_L4S ?
+	    instance_serve(inst, L4S_QUEUE_L4S, credit, now) :
+	    instance_serve(inst, L4S_QUEUE_CLASSIC, credit, now));
+}
+
+/* A dequeue that finds nothing: the link is idle. */
+static inline void
+instance_empty(struct l4s_instance *inst, uint64_t now)
+{
+	if (inst->fold.idle_since == L4S_NEVER)
+		l4s_fold_idle(&inst->fold, now);
 }
 
 void

@@ -56,6 +56,7 @@ struct l4s_instance {
 	struct l4s_ring	*rings;		/* L4S_RINGS, or NULL: no streams */
 	struct l4s_pkt_sink *sink;	/* where drops go */
 	uint64_t	now;		/* (p) ns; the latest time seen */
+	struct dualpi2_verdict verdict;	/* (p) to be decided on */
 	struct l4s_overload overload;	/* (p) */
 	struct l4s_fold	fold;		/* (p) */
 	struct l4s_flow_weights weights; /* (p) if queue.weights */

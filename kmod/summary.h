@@ -88,7 +88,7 @@ void	l4s_fold_close(struct l4s_fold *, struct l4s_ring *,
 /* The link is idle since then, the queue being empty.  See instance.h. */
 void	l4s_fold_idle(struct l4s_fold *, uint64_t since);
 /* A packet came: the link is not idle any more. */
-L4S_SLOW void l4s_fold_busy_slow(struct l4s_fold *, uint64_t now);
+void	l4s_fold_busy_slow(struct l4s_fold *, uint64_t now);
 static inline void
 l4s_fold_busy(struct l4s_fold *f, uint64_t now)
 {
