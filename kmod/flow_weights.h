@@ -143,12 +143,13 @@ l4s_flow_weights_arrived(struct l4s_flow_weights *w, uint64_t hash,
 static inline uint32_t
 l4s_flow_weight(const struct l4s_flow_weights *w, uint16_t bucket)
 {
-	const struct l4s_flow_bucket *b = &w->buckets[bucket];
+	const struct l4s_flow_bucket *b;
 	uint64_t rate;
 	uint32_t f;
 
 	if (__predict_false(bucket >= FLOW_BUCKETS || w->mean == 0))
 		return (FLOW_WEIGHT_ONE);
+	b = &w->buckets[bucket];
 	rate = (uint64_t)b->rate + b->prior;
 	if (__predict_false(rate == 0))
 		return (FLOW_WEIGHT_ONE);
