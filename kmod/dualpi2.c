@@ -214,7 +214,7 @@ dualpi2_update(struct dualpi2 *d, uint64_t now)
 		return;
 	}
 	at = d->next_update;
-	late = (now - at) / period;		/* updates besides the first */
+	late = (now - at) / period;		/* updates after the first */
 	d->next_update = at + (late + 1) * period;
 
 	empty = dualpi2_backlog(d) == 0;

@@ -73,7 +73,7 @@ struct dualpi2_queue {
 	uint64_t	sample_start;	/* ns; 0 between samples */
 	uint32_t	sample_bytes;	/* so far; 0 between samples */
 	uint32_t	sample_us;	/* mean, us per DUALPI2_SAMPLE bytes */
-	uint32_t	sample_from;	/* bytes that must wait to go on */
+	uint32_t	sample_from;	/* bytes that must wait to continue */
 	uint8_t		status;		/* L4S_STATUS_MEASURING, and the
 					   controller's */
 };
@@ -190,7 +190,7 @@ static inline void dualpi2_charge(struct dualpi2 *,
 /* Takes the head of a queue without a verdict; NULL when empty. */
 l4s_pkt_t *dualpi2_flush(struct dualpi2 *, uint8_t queue);
 
-/* A Q31 probability as the interface has it. */
+/* A Q31 probability in the interface's form. */
 static inline uint32_t
 dualpi2_q31(uint32_t p)
 {

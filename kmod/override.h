@@ -11,7 +11,7 @@
  *	submit ─▶ received ─┬─▶ replaced   by a later one, or
  *	             │      ├─▶ expired    by time, close or the watchdog,
  *	             ▼      │              before it had any effect
- *	          waiting ──┼─▶ applied    with its first effect; it may go on
+ *	          waiting ──┼─▶ applied    with its first effect; it may stay active
  *	                    └─▶ refused    had no effect, and a limit was why
  *
  * Each override is in exactly one of these at every instant, so that
@@ -19,7 +19,7 @@
  *
  *   - `once' and `hold' are applied when they change or confirm one decision;
  *     `steer' when the set-points are first shifted.
- *   - A `once' that a limit refuses is used up.  A `hold' goes on: each
+ *   - A `once' that a limit refuses is used up.  A `hold' continues: each
  *     packet of its queue uses one of hold_packets, refused or not.
  *   - One that ends without an effect is refused if a limit refused it at
  *     least once; else replaced if a newer one ended it; else expired.

@@ -57,7 +57,7 @@ l4s_params_paper(struct l4s_params *p)
 
 /*
  * RFC 9332, figure 2, lines 12 to 14, with the typical round-trip time for the
- * target, and six of them for the longest, as tc-dualpi2(8) has it.  In
+ * target, and six of them for the longest, as in tc-dualpi2(8).  In
  * microseconds, so that 64 bits hold: alpha in 1e-6 Hz is
  * 1e11 tupdate / max^2, below 1e17 before the division.
  */

@@ -28,7 +28,7 @@ struct l4s_pkt_user {
 	uint8_t		reason;
 };
 
-/* As l4s_user.h has it. */
+/* As in l4s_user.h. */
 #define	L4S_PKT_NO_FLOW		UINT32_MAX
 
 typedef struct l4s_pkt_user l4s_pkt_t;

@@ -2,7 +2,7 @@
 # How policies/default was made: a pool drawn from policies/curriculum.toml,
 # training, and the comparison on what it was not trained on.  One thread
 # trains, so that the same machine makes the same bytes; about ten minutes on
-# two cores, besides the build, which needs .libtorch (scripts/libtorch.sh).
+# two cores, plus the build, which needs .libtorch (scripts/libtorch.sh).
 # L4SLLM, an absolute path, names a program to use in place of a new build.
 #   policies/train-default.sh [OUTPUT]    work files go to out/policy
 set -euo pipefail

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Speed of l4sllm through libtorch beside the same model in Python.
+"""Speed of l4sllm through libtorch, compared with the same model in Python.
 
     bench-train.py L4SLLM [--rounds N] [--seconds S] [--threads 1 2] [--cases NAME...]
                           [--what training decisions]

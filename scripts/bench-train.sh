@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Training and decisions beside the same model in Python, in turns in one run.
+# Training and decisions, compared with the same model in Python, in turns in one
+# run.
 # PYTHON names a Python that has torch, transformers and peft; arguments go to
 # scripts/bench-train.py.
 set -euo pipefail

@@ -36,7 +36,7 @@ struct Part {
 }
 
 /// The published cells are run in full; the fast link of the third takes six
-/// times as long a second, and settles sooner.
+/// times as long a second, and converges sooner.
 const PARTS: [Part; 4] = [
     Part {
         name: "paper",

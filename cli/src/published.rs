@@ -113,7 +113,7 @@ enum Ended {
 }
 
 /// Trains, measures and draws; a set `cancel` ends it after what is under way,
-/// which is told by the same Ctrl-C.
+/// which receives the same Ctrl-C.
 pub fn run(args: &PublishedArgs, cancel: &AtomicBool) -> anyhow::Result<Done> {
     apart::check_names(args.models.iter().chain(&args.only_measure))?;
     ensure!(
@@ -174,7 +174,7 @@ impl Length {
     }
 }
 
-/// Trains one, or goes on with it, in a process of its own.
+/// Trains one, or resumes it, in a process of its own.
 fn train(
     args: &PublishedArgs,
     name: &str,

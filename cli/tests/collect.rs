@@ -104,7 +104,7 @@ fn wait_for_parts(dir: &Path, count: usize) {
 }
 
 #[test]
-fn a_killed_collection_goes_on_to_the_same_bytes() {
+fn a_killed_collection_resumes_to_the_same_bytes() {
     let place = Place::new();
     let said = ended(
         &place

@@ -157,7 +157,7 @@ fn the_same_seed_gives_the_same_bytes_and_threads_do_not_matter() {
 }
 
 #[test]
-fn an_interrupted_run_leaves_a_valid_result_and_goes_on() {
+fn an_interrupted_run_leaves_a_valid_result_and_resumes() {
     let (_dir, scenario, out) = place();
     let args = [
         "run",

@@ -134,7 +134,7 @@ fn a_behaviour_with_a_policy_is_collected() {
 }
 
 #[test]
-fn it_is_judged_and_told_what_it_takes() {
+fn it_is_judged_and_reports_what_it_takes() {
     let dir = trained();
     let (policy, pool) = (dir.join("train/best"), dir.join("pool.parquet"));
     let eval = |more: &[&str]| {

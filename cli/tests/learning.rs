@@ -1,4 +1,4 @@
-//! From emulated runs to a pool, and a policy beside it.
+//! From emulated runs to a pool, and a policy trained on it.
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 

@@ -350,7 +350,7 @@ fn a_training_is_evaluated_reported_and_exported() {
 }
 
 #[test]
-fn a_training_with_adapters_goes_on_where_it_stopped() {
+fn a_training_with_adapters_resumes_where_it_stopped() {
     let dir = tempfile::tempdir().unwrap();
     let config = configuration(dir.path(), "llama", FAMILIES[2].1);
     let adapters = [
@@ -392,7 +392,7 @@ fn a_training_with_adapters_goes_on_where_it_stopped() {
 }
 
 #[test]
-fn a_training_is_not_lost_and_goes_on_as_it_was_started() {
+fn a_training_is_not_lost_and_resumes_as_it_was_started() {
     let dir = tempfile::tempdir().unwrap();
     let out = dir.path().join("out");
     let losses = |lines: &[Value]| lines.iter().map(|l| l["loss"].clone()).collect::<Vec<_>>();
@@ -430,8 +430,8 @@ fn a_training_is_not_lost_and_goes_on_as_it_was_started() {
     }
     let again = [&SMALL[..], &["--resume"]].concat();
     assert_eq!(losses(&train(&out, &again)), first);
-    let anew = [&SMALL[..], &["--restart", "--seed", "2"]].concat();
-    assert_ne!(losses(&train(&out, &anew)), first);
+    let restarted = [&SMALL[..], &["--restart", "--seed", "2"]].concat();
+    assert_ne!(losses(&train(&out, &restarted)), first);
 }
 
 #[test]

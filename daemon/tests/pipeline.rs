@@ -167,12 +167,12 @@ fn an_instance_that_is_gone_makes_room_and_is_not_waited_for() {
     const MINUTE: u64 = 60_000; // records, one a ms
     assert!(push(&mut pipeline, 0..9).is_empty());
     assert_eq!(pipeline.until_due(), 1);
-    // The scheduler was made anew; the instance before is looked for once a
+    // The scheduler was created again; the instance before is looked for once a
     // minute, and may live for as long.
     let mut decided = (9..2 * MINUTE + 15).filter_map(|seq| {
-        let anew = record(seq, 1, Queue::L4s);
+        let second = record(seq, 1, Queue::L4s);
         pipeline
-            .push(&anew, seq * MS)
+            .push(&second, seq * MS)
             .map(|o| (o.instance, o.based_on))
     });
     assert_eq!(decided.next(), Some((1, 2 * MINUTE + 9)));
@@ -183,7 +183,7 @@ fn an_instance_that_is_gone_makes_room_and_is_not_waited_for() {
 }
 
 #[test]
-fn announced_losses_start_windows_anew() {
+fn announced_losses_restart_windows() {
     let (mut pipeline, resets) = counting(config(10));
     assert!(push(&mut pipeline, 0..9).is_empty());
     pipeline.push(
@@ -246,7 +246,11 @@ fn a_stream_that_begins_again_has_no_hole() {
     // An outcome that comes after all changes nothing.
     pipeline.outcome(&orders[0], Outcome::Accepted, 0);
     assert_eq!(pipeline.metrics().counters.accepted, 0);
-    assert_eq!(push(&mut pipeline, 9..10)[0].id.get(), 2, "numbers go on");
+    assert_eq!(
+        push(&mut pipeline, 9..10)[0].id.get(),
+        2,
+        "numbers continue"
+    );
 }
 
 #[test]

@@ -198,7 +198,7 @@ fn an_instance_that_is_heard_of_is_not_gone() {
 
 /// What came while records were not read is not missing from them.
 #[test]
-fn records_that_are_read_again_begin_anew() {
+fn records_that_are_read_again_restart() {
     let (mut pipeline, seen) = noting(Input::Both);
     pipeline.push(&record(500, 10), 10 * MS);
     for input in [Input::Summaries, Input::Both] {

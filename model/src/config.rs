@@ -221,7 +221,7 @@ pub struct TrainedOn {
 
 impl PolicyConfig {
     /// A configuration with the published layout, unfitted scaling and a
-    /// small GPT-2 whose positions are told by the time embedding.
+    /// small GPT-2 with positions from the time embedding.
     pub fn new(name: &str, features: &[Feature]) -> PolicyConfig {
         PolicyConfig {
             format: FORMAT,
@@ -320,8 +320,7 @@ impl PolicyConfig {
         text
     }
 
-    /// The adapter that stands beside a frozen base; none, where there is none
-    /// or it was merged.
+    /// The adapter of a frozen base; `None` if there is none or it was merged.
     pub fn adapter(&self) -> Option<&LoraConfig> {
         match (&self.adaptation, &self.base) {
             (Adaptation::Lora(lora), Some(_)) => Some(lora),
@@ -401,7 +400,7 @@ impl PolicyConfig {
     }
 }
 
-/// A GPT-2 for policies that are trained from nothing: positions are told by
+/// A GPT-2 for policies that are trained from scratch: positions come from
 /// the time embedding, and there is no dropout.
 pub fn small_gpt2(layers: usize, width: usize, heads: usize, mlp: usize) -> BackboneConfig {
     BackboneConfig::Gpt2(Gpt2Config {

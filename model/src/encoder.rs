@@ -37,7 +37,7 @@ pub enum EncoderConfig {
     Scalar {
         /// Units between value and projection, 1..=1024.
         width: usize,
-        /// What stands beside the value.
+        /// The numbers in addition to the value.
         #[serde(default)]
         encoding: Encoding,
     },
@@ -54,7 +54,7 @@ pub enum EncoderConfig {
     },
 }
 
-/// What stands beside the value of a scalar.
+/// The numbers in addition to a scalar's value.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Encoding {
@@ -189,7 +189,7 @@ impl Encoding {
         }
     }
 
-    /// Numbers beside the value.
+    /// Numbers in addition to the value.
     pub fn len(&self) -> usize {
         match self {
             Encoding::None => 0,
@@ -197,7 +197,7 @@ impl Encoding {
         }
     }
 
-    /// Whether nothing stands beside the value.
+    /// Whether there is only the value.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }

@@ -3,7 +3,7 @@
 //! | engine | runs | on |
 //! |---|---|---|
 //! | plain | GPT-2, all weights in one file | the processor, f32 |
-//! | libtorch | every backbone, adapters beside their base, too | the processor or a GPU, f32 or bf16 |
+//! | libtorch | every backbone, unmerged adapters too | the processor or a GPU, f32 or bf16 |
 
 use std::fmt;
 

@@ -127,7 +127,7 @@ impl Policy {
         Policy::load_config_by(dir, by_path)
     }
 
-    /// The same with `open` as [`Policy::load_by`] has it.
+    /// The same with `open` as in [`Policy::load_by`].
     pub fn load_config_by(
         dir: &Path,
         open: impl Fn(&Path) -> io::Result<File>,

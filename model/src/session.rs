@@ -89,7 +89,7 @@ impl Session {
     ///
     /// # Errors
     /// libtorch refused; the plain engine has nothing to fail with.  The
-    /// stream goes on, without this decision.
+    /// stream continues without this decision.
     #[inline]
     pub fn observe(&mut self, record: &Record) -> Result<Option<[f32; ACTIONS]>, PolicyError> {
         let config = self.policy.config();

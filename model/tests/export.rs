@@ -288,7 +288,7 @@ fn models_and_adapters_go_from_files_to_files() {
         state
     };
     let plain = run("model", None, "plain");
-    // A fresh adapter changes nothing, beside its model or merged into it.
+    // A fresh adapter changes nothing, merged into its model or not.
     for other in [
         run("model", Some(&adapter), "adapted"),
         run("merged", None, "merged-out"),

@@ -254,7 +254,7 @@ fn half_precision_is_near() {
 }
 
 #[test]
-fn what_is_masked_is_not_seen_and_times_are_told() {
+fn what_is_masked_is_not_seen_and_times_are() {
     set_threads(1);
     for backbone in families() {
         let dir = tempfile::tempdir().unwrap();

@@ -152,7 +152,7 @@ fn training_learns_and_its_policies_decide_as_it_does() {
 }
 
 #[test]
-fn a_killed_training_goes_on_with_the_same_losses() {
+fn a_killed_training_resumes_with_the_same_losses() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("pool.parquet");
     // Short episodes, too, so that batches differ in length.

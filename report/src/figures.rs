@@ -320,7 +320,7 @@ fn throughput(data: &Data) -> Captioned {
         };
         Panel {
             title: arm.name.clone(),
-            // Room for the number beside the longest bar.
+            // Space for the number next to the longest bar.
             x: Axis {
                 label: "Goodput (Mbit/s)".to_owned(),
                 scale: Scale::from_zero(most * 1.15),

@@ -247,7 +247,7 @@ struct l4s_record_v1 {
 	uint64_t	accumulated_probability; /* 13: Q31; may exceed one */
 	uint64_t	measurement_start_time;	/* 14: ns, 0: none */
 	uint32_t	dequeue_count;	/* 16: bytes in this sample */
-	uint32_t	status_flags;	/* 17: L4S_STATUS_*, as the log has it */
+	uint32_t	status_flags;	/* 17: L4S_STATUS_*, as in the log */
 	uint64_t	total_packets;	/* 18: arrived at this queue */
 	uint64_t	total_bytes;	/* 19 */
 	uint32_t	queue_length;	/* 20: packets */

@@ -254,7 +254,7 @@ fn the_default_limits_hold_the_factors_of_files() {
 }
 
 #[test]
-fn an_incompatible_device_is_told_apart_from_a_broken_one() {
+fn an_incompatible_device_is_distinguished_from_a_broken_one() {
     let newer = raw::l4s_version {
         min: 8,
         max: 9,

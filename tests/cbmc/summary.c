@@ -37,7 +37,7 @@ log2_bit(void)
 /*
  * The whole: the characteristic is exact, and log2_halve() always gets what
  * log2_bit() assumes, which its own assertion says.  The k-th bit's error
- * counts 2^-k, that of the first m is less than 2^-30: 2^-29 in all, beside
+ * counts 2^-k, that of the first m is less than 2^-30: 2^-29 in all, plus
  * the bits that are cut.
  */
 void

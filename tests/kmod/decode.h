@@ -47,7 +47,7 @@ decode_us(uint64_t ns)
 	return (ns / 1000 > UINT32_MAX ? UINT32_MAX : (uint32_t)(ns / 1000));
 }
 
-/* RFC 8033, section 4.3, as dualpi2_measure() has it. */
+/* RFC 8033, section 4.3, as in dualpi2_measure(). */
 static inline void
 decode_measure(struct decode_queue *q, uint32_t before, uint32_t length,
     uint64_t now)

@@ -6,7 +6,7 @@
 
 /*
  * A test is a function that CHECKs.  A suite is a table of them.  A failed
- * check is printed with its place and fails its test, which goes on.
+ * check is printed with its place and fails its test, which continues.
  */
 
 #ifndef _TEST_H_

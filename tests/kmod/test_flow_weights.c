@@ -29,7 +29,7 @@ message(uint64_t words[8], unsigned length)
 
 /*
  * SipHash-2-4 of the paper's appendix A and of its authors' first vector.
- * SipHash-1-3 under the key 0 as CPython 3.11 has it:
+ * SipHash-1-3 under the key 0 as in CPython 3.11:
  *	PYTHONHASHSEED=0 python3 -c 'print(hex(hash(bytes(range(13))) % 2**64))'
  */
 static void

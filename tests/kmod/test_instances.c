@@ -207,7 +207,7 @@ events_outlive_their_instance(void)
 	CHECK_EQ(instance, two.instance + 1);
 	CHECK_EQ(next_event(&f, &instance), 0);
 
-	/* The last one's are told at once. */
+	/* Without an instance they are written at once. */
 	CHECK_EQ(l4s_handle_request(&f.h, L4S_OP_SET_LIMITS, &f.limits,
 	    sizeof(f.limits), SEC), 0);
 	CHECK_EQ(next_event(&f, &instance), 0);

@@ -111,7 +111,7 @@ not_ect_is_never_marked(void)
 	CHECK_EQ(record.override_action, L4S_ACTION_MARK);
 	EXPECT(0, 0, 1, 0, 0);
 	PASS(L4S_ECN_ECT0, L4S_ACTION_ENQUEUE, L4S_REASON_BASE);
-	/* A hold goes on. */
+	/* A hold continues. */
 	CHECK_EQ(router_hold(&r, L4S_ACTION_MARK, 3, SEC), 0);
 	PASS(L4S_ECN_NOT_ECT, L4S_ACTION_ENQUEUE, L4S_REASON_NOT_ECT);
 	EXPECT(0, 0, 1, 0, 1);

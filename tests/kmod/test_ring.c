@@ -65,8 +65,8 @@ whole_messages_in_order(void)
 }
 
 /*
- * Readers of different pace: each sees every message, or is told how many it
- * did not see, in order; and its books hold at every step.
+ * Readers of different pace: each sees every message, or a count of those that
+ * it did not see, in order; and its counters add up at every step.
  */
 static void
 readers_of_any_pace(void)

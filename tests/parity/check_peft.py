@@ -2,7 +2,7 @@
 """Loads what `cargo run -p l4sllm-model --features torch --example parity --
 OUT` wrote with `transformers` and `peft`, and compares the hidden states of
 each model: bare, with its adapter, and merged.  Exits with 1 if one differs
-by more than the tolerance.  Versions: requirements.txt beside this file."""
+by more than the tolerance.  Versions: requirements.txt next to this file."""
 import argparse
 import pathlib
 import sys

@@ -10,7 +10,7 @@ compare with: for each variant of each family of backbones a directory with
   adapted.safetensors               the hidden states with that adapter
 
 All of it comes from fixed seeds on the CPU, in f32, with eager attention.
-Versions: requirements.txt beside this file."""
+Versions: requirements.txt next to this file."""
 import argparse
 import contextlib
 import copy
@@ -125,7 +125,7 @@ def write(variant, directory, seed):
     with contextlib.redirect_stdout(None):
         model.save_pretrained(directory, **size)
     (directory / "generation_config.json").unlink(missing_ok=True)
-    # Anew, so that what is stored is what counts.
+    # Load it again: the stored weights are the reference.
     model = variant.model.from_pretrained(directory, dtype=torch.float32, attn_implementation="eager")
 
     width = getattr(config, "word_embed_proj_dim", None) or config.hidden_size
@@ -166,7 +166,7 @@ def main():
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("-o", "--output", type=pathlib.Path, default=here / "references",
                         help="directory to write to; what is there of these names is replaced "
-                             "(default: references beside this file)")
+                             "(default: references next to this file)")
     parser.add_argument("-s", "--seed", type=int, default=1, help="of all weights and inputs (default: 1)")
     arguments = parser.parse_args()
     transformers.logging.set_verbosity_error()

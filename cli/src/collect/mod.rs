@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! curriculum or scenarios ─▶ plan ─▶ episode ─▶ parts ─▶ one pool
-//!                            drawn    emulated   8 episodes each, beside the pool
+//!                            drawn    emulated   8 episodes each, next to the pool
 //! ```
 //!
 //! Each episode is drawn from the seed and its number alone, so that neither

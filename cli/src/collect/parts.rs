@@ -1,4 +1,4 @@
-//! Parts of a pool, each of a few episodes, in a directory beside it: what is
+//! Parts of a pool, each of a few episodes, in a directory next to it: what is
 //! whole there survives any end of the program.
 
 use std::fs;

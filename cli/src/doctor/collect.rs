@@ -53,7 +53,7 @@ pub fn facts(args: &DoctorArgs) -> anyhow::Result<Facts> {
     })
 }
 
-/// The device as an observer sees it: control stays with who has it.
+/// The device as an observer sees it; its controller keeps control.
 async fn look(kind: DeviceKind, path: PathBuf, watch: Duration) -> Device {
     let config = DeviceConfig::observer(kind, path.clone());
     counts(&config, watch)

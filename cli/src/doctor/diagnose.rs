@@ -25,7 +25,7 @@ pub struct Finding {
     /// module, instance, traffic, queue, ecn, offload, daemon or overrides.
     pub about: &'static str,
     pub text: String,
-    /// What mends it, or tells more.
+    /// The command that fixes it, or shows more.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub command: Option<String>,
 }
@@ -200,7 +200,7 @@ fn marks(s: &Stats) -> u64 {
     s.marks_classic + s.marks_native + s.marks_coupled + s.marks_override
 }
 
-/// Whether congestion is told by marks.
+/// Whether congestion is signalled by marks.
 fn ecn(system: Option<&System>, after: &Stats, found: &mut Findings) {
     if marks(after) > 0 {
         found.ok(

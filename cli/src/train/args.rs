@@ -383,7 +383,7 @@ impl TrainArgs {
         Ok(())
     }
 
-    /// How the trainer is told.
+    /// The trainer's configuration.
     pub fn config(&self) -> TrainConfig {
         let TrainArgs {
             optimiser, data, ..

@@ -116,7 +116,7 @@ pub fn trainer(
     )?)
 }
 
-/// The checkpoint to go on from.  What an earlier training left is not to be
+/// The checkpoint to resume from.  What an earlier training left is not to be
 /// lost by accident.
 fn ready(args: &TrainArgs) -> anyhow::Result<Option<PathBuf>> {
     let out = &args.out;

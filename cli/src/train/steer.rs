@@ -79,7 +79,7 @@ impl Lesson {
     pub fn split(&self, episodes: &[Episode]) -> anyhow::Result<Split> {
         ensure!(
             episodes.len() == self.kept_out.len(),
-            "the pools have {} episodes, the files beside them {}",
+            "the pools have {} episodes, the files next to them {}",
             episodes.len(),
             self.kept_out.len()
         );

@@ -1,6 +1,6 @@
-//! What the operator asks for beside the device: `net.inet.l4sllm.interval`,
-//! `period`, `mode`, `hold` and `idle_budget`, each in place of a key of the
-//! configuration.
+//! What the operator asks for in addition to the configuration:
+//! `net.inet.l4sllm.interval`, `period`, `mode`, `hold` and `idle_budget`, each
+//! in place of a key of the configuration.
 //!
 //! The device says by an event that one of them changed, and they are read
 //! again. They last as long as the module is loaded; the configuration, which

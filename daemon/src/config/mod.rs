@@ -1,7 +1,7 @@
 //! Configuration: a TOML file, checked completely before anything starts.
 //!
 //! Every error names the file, the line, the key and what was expected. The sample file
-//! that is installed beside the program documents each key.
+//! that is installed with the program documents each key.
 
 mod check;
 

@@ -272,8 +272,8 @@ async fn stop(worker: &mut Running) -> Result<bool, Error> {
     Ok(true)
 }
 
-/// Where files are opened: in a sandbox, beside those that the program was
-/// started with.
+/// Where files are opened: in a sandbox, in the directories of those that the
+/// program was started with.
 fn files(path: &Path, config: &Config) -> Result<Files, Error> {
     if !config.sandbox {
         return Ok(Files::by_path());

@@ -41,7 +41,7 @@ fn event(seq: u64, code: u32) -> Read {
 }
 
 #[test]
-fn a_change_is_in_force_from_its_event_on_and_the_stream_goes_on() {
+fn a_change_is_in_force_from_its_event_on_and_the_stream_continues() {
     let place = Place::new();
     place.configure(
         "",

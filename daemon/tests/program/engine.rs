@@ -85,7 +85,7 @@ mod libtorch {
     use super::*;
     use crate::harness::{Emulated, Program, until};
 
-    /// An adapter on a base beside it, in `place`/base.
+    /// An adapter and its base, in `place`/base.
     fn adapted(place: &Place) -> PathBuf {
         let mut config = opt("adapted");
         config.adaptation = Adaptation::Lora(LoraConfig {

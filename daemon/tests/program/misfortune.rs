@@ -88,7 +88,7 @@ fn signals_end_the_wait_for_a_device() {
 }
 
 #[test]
-fn lost_records_are_counted_and_deciding_goes_on() {
+fn lost_records_are_counted_and_deciding_continues() {
     let place = Place::new();
     let policy = place.policy("p", 3);
     place.configure(
@@ -116,7 +116,7 @@ fn lost_records_are_counted_and_deciding_goes_on() {
 }
 
 #[test]
-fn a_torn_read_is_dropped_and_the_stream_goes_on() {
+fn a_torn_read_is_dropped_and_the_stream_continues() {
     let place = Place::new();
     place.configure("", SCRIPT);
     let mut bad_header = Fake::record(5);

@@ -5,7 +5,7 @@ use nix::sys::signal::Signal;
 use crate::harness::{Emulated, Place, Program, policy_section};
 
 #[test]
-fn everything_goes_on_when_the_paths_are_gone() {
+fn everything_continues_when_the_paths_are_gone() {
     let mut place = Place::new();
     let (first, second) = (place.policy("first", 1), place.policy("second", 2));
     let configure = |place: &Place, policy, interval| {
@@ -20,7 +20,7 @@ fn everything_goes_on_when_the_paths_are_gone() {
     program.log("these directories only");
     let before = program.status("decisions", |s| s.counters.accepted > 0);
 
-    // The configuration goes on naming what is nowhere any more.
+    // The configuration still names what no longer exists.
     place.move_away();
     program.follow(&place);
     assert!(!first.exists() && !second.exists());

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Activation {
-    /// GELU by tanh, as GPT-2 has it.
+    /// GELU by tanh, as in GPT-2.
     GeluNew,
     /// The same function, by PyTorch.
     GeluPytorchTanh,

@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use super::EpisodeFacts;
 use crate::{ACTIONS, Outcome, Setting};
 
-/// How costs are told from how runs went.  All is held against the first
-/// setting, whose cost is 0 everywhere.
+/// The costs of settings, from the outcomes of runs.  All are relative to the
+/// first setting, whose cost is 0 everywhere.
 ///
 /// ```text
 /// cost = ln (delay + offset) / (first's delay + offset)

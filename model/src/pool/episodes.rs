@@ -1,4 +1,4 @@
-//! What each episode of a pool was: `NAME.episodes.jsonl` beside
+//! What each episode of a pool was: `NAME.episodes.jsonl` next to
 //! `NAME.parquet`, one JSON object a line, in the order of the episodes.
 //!
 //! The file is for people and for splits by scenario; a pool without one is a
@@ -92,7 +92,7 @@ fn tupdate_ns() -> u64 {
     l4sllm_abi::Params::default().tupdate_ns
 }
 
-/// The file beside a pool that says what its episodes were.
+/// The file next to a pool that describes its episodes.
 pub fn episodes_path(pool: &Path) -> PathBuf {
     pool.with_extension("episodes.jsonl")
 }

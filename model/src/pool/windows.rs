@@ -23,7 +23,7 @@ impl Split {
         Split::without(episodes.iter().map(|rows| (rows, false)), share)
     }
 
-    /// The same, and all episodes of the scenarios `keep_out` besides.
+    /// The same, with all episodes of the scenarios `keep_out` held out too.
     pub fn of(episodes: &[Episode], share: f64, keep_out: &[String]) -> Split {
         let kept_out = |e: &Episode| keep_out.contains(&e.scenario);
         Split::without(episodes.iter().map(|e| (&e.rows, kept_out(e))), share)

@@ -15,9 +15,9 @@ pub struct Augmentation {
     /// Share of the records that nothing may look at and nothing is learned
     /// from, 0..1; the last of each window always stays.
     pub step_dropout: f64,
-    /// Share of the windows that are told the return that the policy will be
-    /// asked for, and not the one that came, 0..=1: what came may tell of an
-    /// action what no decision knows.
+    /// Share of the windows that get the return that the policy will be asked
+    /// for in place of the actual one, 0..=1: the actual return may reveal
+    /// what no decision can know.
     #[serde(default)]
     pub return_dropout: f64,
     /// Windows shorter than the policy's stand anywhere in its time, in place
@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn windows_are_told_the_return_that_will_be_asked_for() {
+    fn windows_get_the_return_that_will_be_asked_for() {
         tch::manual_seed(4);
         let mut changed = batch(400, 5);
         let augmentation = Augmentation {

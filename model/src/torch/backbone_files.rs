@@ -133,7 +133,7 @@ pub fn fresh_adapter(
     Ok(weights.iter().map(|(_, t)| t.numel() as u64).sum())
 }
 
-/// Makes a directory beside `out`, and gives it that name when it is filled.
+/// Makes a directory next to `out`, and gives it that name when it is filled.
 fn whole(out: &Path, fill: impl FnOnce(&Path) -> Result<(), TrainError>) -> Result<(), TrainError> {
     let dir = AtomicDir::create(out).map_err(|e| write::failed(out, e))?;
     fill(dir.temporary())?;

@@ -164,7 +164,7 @@ mod tests {
     use crate::Feature;
 
     #[test]
-    fn adapters_alone_are_trained_beside_a_frozen_base() {
+    fn adapters_alone_are_trained_on_a_frozen_base() {
         let mut config = PolicyConfig::new("test", &Feature::PAPER7);
         config.window = 2;
         let full = parameters(&config).unwrap();

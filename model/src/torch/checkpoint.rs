@@ -1,4 +1,4 @@
-//! A policy directory from which training can go on.
+//! A policy directory from which training can resume.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -67,7 +67,7 @@ pub fn find(dir: &Path) -> Option<PathBuf> {
 }
 
 /// Writes a checkpoint: `network` as a policy, and `tensors`, flat vectors that
-/// the training goes on with.  Whenever it is interrupted, there is a whole one.
+/// the training resumes with.  Whenever it is interrupted, there is a whole one.
 pub(super) fn save(
     dir: &Path,
     network: &Network,
@@ -96,7 +96,7 @@ pub(super) fn save(
     remove(&before)
 }
 
-/// Reads what [`save`] wrote beside the policy, for a training of `config`,
+/// Reads what [`save`] wrote next to the policy, for a training of `config`,
 /// into the tensors of those names.
 pub(super) fn load(
     dir: &Path,

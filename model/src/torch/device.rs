@@ -63,7 +63,7 @@ pub fn synchronise(device: Device) {
 
 /// Has this process keep what it frees for what it allocates next.  A step of
 /// training allocates what the one before freed, some GB; given back to the
-/// system and had again, its pages are made and zeroed anew each time, which
+/// system and had again, its pages are mapped and zeroed again each time, which
 /// takes up to a sixth of a step.  Does nothing where the C library is not
 /// glibc.
 pub fn keep_memory() {

@@ -61,7 +61,7 @@ pub struct Trainer {
 }
 
 impl Trainer {
-    /// Starts a training, or goes on with the one in `dir` when it has a
+    /// Starts a training, or resumes the one in `dir` when it has a
     /// checkpoint and `resume` is set; `network` starts with its weights then.
     pub fn new(
         dir: &Path,
@@ -197,7 +197,7 @@ impl Trainer {
         Ok(progress)
     }
 
-    /// Writes `last/`, so that a resumed training goes on from here.
+    /// Writes `last/`, so that a training can resume from here.
     pub fn save(&mut self) -> Result<(), TrainError> {
         let config = self.policy_config();
         self.metrics.sync()?;

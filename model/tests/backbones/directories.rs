@@ -55,7 +55,7 @@ fn directories_are_read_as_they_were_written() {
             }
         }
     }
-    // Nothing is left beside the files.
+    // Nothing else is left in the directory.
     let mut files: Vec<_> = fs::read_dir(dir.path())
         .unwrap()
         .map(|e| e.unwrap().file_name())

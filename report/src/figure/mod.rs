@@ -40,7 +40,7 @@ pub(crate) struct Figure {
     pub name: String,
     /// What it shows, for those who cannot see it.
     pub title: String,
-    /// Panels beside each other.
+    /// Panels side by side.
     pub columns: usize,
     /// Height of one panel's plotting area, px.
     pub panel_height: f64,
@@ -118,7 +118,7 @@ pub(crate) enum Mark {
         of: BoxPlot,
         colour: &'static str,
     },
-    /// A horizontal bar from 0 at a place of the vertical axis, with its value beside it.
+    /// A horizontal bar from 0 at a place of the vertical axis, with its value next to it.
     Bar {
         at: f64,
         value: f64,

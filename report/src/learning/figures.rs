@@ -387,7 +387,7 @@ fn bars(
     }
     Panel {
         title: title.to_owned(),
-        // Room for the words beside the longest bar.
+        // Space for the words next to the longest bar.
         x: Axis {
             label: unit.to_owned(),
             scale: Scale::from_zero(most * 1.4),

@@ -59,7 +59,7 @@ impl Shown<'_> {
                 );
             }
         }
-        if let Some(table) = self.beside_published() {
+        if let Some(table) = self.compared_with_published() {
             body.push_str("<h3>Compared with the published figures</h3>\n");
             body.push_str(&html_table(&table));
             let _ = writeln!(body, "<p class=\"key\">{}</p>", escape(THEIRS));
@@ -97,19 +97,19 @@ impl Shown<'_> {
         for backbones in self.backbones {
             out.push_str(&backbones.text());
         }
-        if let Some(table) = self.beside_published() {
+        if let Some(table) = self.compared_with_published() {
             let _ = writeln!(out, "{}{THEIRS}", table.text());
         }
         out
     }
 
-    /// Models of which figures were published, beside those.
-    fn beside_published(&self) -> Option<Table> {
+    /// Trained models, compared with the published figures.
+    fn compared_with_published(&self) -> Option<Table> {
         let trained = self.trainings.iter().filter_map(|of| of.costs.as_ref());
         let measured = self.backbones.iter().flat_map(|of| &of.measured);
         let rows: Vec<Row> = trained
             .chain(measured)
-            .filter_map(beside_published)
+            .filter_map(compared_with_published)
             .collect();
         (!rows.is_empty()).then(|| Table {
             corner: "Model",
@@ -156,7 +156,7 @@ const THEIRS: &str = "Published: by Satish, Pokhrel, Kua and Walid (arXiv:2501.1
     medians. The accuracy published of OPT, GPT-2 and T5, 82 to 83 %, is about the share of the most \
     frequent action.";
 
-fn beside_published(costs: &Costs) -> Option<Row> {
+fn compared_with_published(costs: &Costs) -> Option<Row> {
     let theirs = published(costs)?;
     let plain = |text: String| Cell {
         text,

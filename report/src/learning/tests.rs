@@ -76,7 +76,7 @@ fn page(report: &Report) -> String {
 }
 
 #[test]
-fn trainings_side_by_side_stand_beside_the_majority() {
+fn trainings_are_compared_with_the_majority() {
     let dir = tempfile::tempdir().unwrap();
     let dirs: Vec<_> = ["gpt2", "t5-base"].map(|name| dir.path().join(name)).into();
     fill(&dirs[0], 300, 0.981, true);

@@ -15,7 +15,7 @@ pub enum Side {
     Receiver,
 }
 
-/// A flow: not begun, going on, or done and freed.
+/// A flow: not begun, active, or done and freed.
 #[derive(Debug)]
 pub struct Flow {
     /// What it is.

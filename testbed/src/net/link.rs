@@ -4,7 +4,8 @@
 use super::{RateSchedule, RateStep};
 use crate::sim::Random;
 
-/// What a link does besides sending at the scheduled rate; by default nothing.
+/// How a link differs from one that sends at the scheduled rate; by default not
+/// at all.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Link {
     /// Medium access: it sends in bursts.
@@ -91,7 +92,7 @@ impl Bursts {
         on / (on + off)
     }
 
-    /// When the link goes on and off, ns. It begins somewhere in a burst and
+    /// When the link turns on and off, ns. It begins somewhere in a burst and
     /// is on from `duration_ns` at the latest.
     fn switches(&self, duration_ns: u64, random: &mut Random) -> Vec<(u64, bool)> {
         let mut switches = vec![(0, true)];

@@ -72,7 +72,7 @@ impl RateSchedule {
     }
 
     /// The same rates where the link is on, and 0 where it is off. `switches`
-    /// are the moments at which it goes on (true) or off, ns, in order of time,
+    /// are the moments at which it turns on (true) or off, ns, in order of time,
     /// the first at 0.
     pub(super) fn gated(&self, switches: &[(u64, bool)]) -> RateSchedule {
         let mut steps: Vec<RateStep> = Vec::with_capacity(switches.len() + self.steps.len());

@@ -249,7 +249,7 @@ struct Device {
 }
 
 // SAFETY: l4s_user.h allows packet-path calls in one thread at a time, which
-// `Router`'s `&mut self` sees to, and device calls in any thread beside them.
+// `Router`'s `&mut self` sees to, and device calls in any thread at the same time.
 unsafe impl Send for Device {}
 // SAFETY: as above.
 unsafe impl Sync for Device {}

@@ -14,7 +14,7 @@ const GBIT: u64 = 1_000_000_000;
 /// Bursts of a repetition at the most: all are drawn before it runs.
 pub(super) const MAX_BURSTS: u64 = 1_000_000;
 
-/// Reads what `section` says besides the rate's schedule. `first_bps` is the
+/// Reads what `section` says in addition to the rate's schedule. `first_bps` is the
 /// rate of a schedule that does not change, from which a walk can begin.
 pub(super) fn read(
     section: &mut Section<'_>,

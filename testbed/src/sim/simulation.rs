@@ -433,8 +433,8 @@ impl Simulation {
         self.transmit(now_ns)
     }
 
-    /// Begins a transmission if there is one to begin, settles what was
-    /// dropped, and lets the controller look.
+    /// Begins a transmission if there is one to begin, accounts for what was
+    /// dropped, and lets the controller read.
     fn transmit(&mut self, now_ns: u64) -> Result<(), SimError> {
         let transmission = self.bottleneck.transmit(now_ns, &mut self.drops);
         let mut drops = std::mem::take(&mut self.drops);

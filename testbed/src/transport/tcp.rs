@@ -7,7 +7,7 @@
 //! as the segments in flight fall below the window. SACKed segments are not in
 //! flight, so the first duplicate acknowledgements let new data out (limited
 //! transmit, RFC 3042). Partial acknowledgements (RFC 6582) need no rule of
-//! their own besides the scoreboard.
+//! their own in addition to the scoreboard.
 //!
 //! [`scoreboard`]: super::scoreboard
 //! [`probe`]: super::probe

@@ -1,7 +1,7 @@
 //! UDP Prague: Prague's law over numbered datagrams, as L4STeam's udp_prague
 //! has it.
 //!
-//! Beside TCP Prague's it differs where a media sender must: no slow start but
+//! It differs from TCP Prague's where a media sender must: no slow start but
 //! a low initial rate and, after some quiet virtual round trips, growth by a
 //! millisecond of queue at a time; packets that shrink so that two leave in
 //! 25 ms even at the lowest rate; every datagram is acknowledged and none is

@@ -47,7 +47,7 @@ fn without_wall_time(mut summary: Summary) -> Summary {
 }
 
 #[test]
-fn threads_change_nothing_and_progress_is_told() {
+fn threads_change_nothing_and_progress_is_reported() {
     let scenario = smoke();
     let cancel = AtomicBool::new(false);
     let last = Mutex::new(None);

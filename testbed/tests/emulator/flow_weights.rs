@@ -104,7 +104,7 @@ fn round_trip_times_matter_less_with_ecn_and_without() {
 /// Many flows of both kinds, with few packets each in the time over which rates
 /// decay. With as many buckets as flows most would share one.
 #[test]
-fn many_flows_are_told_apart() {
+fn many_flows_are_distinguished() {
     let groups = vec![
         flows(Cc::Cubic, "near", 10, 12),
         flows(Cc::Cubic, "far", 30, 12),

@@ -19,7 +19,7 @@ pub(in crate::pool) struct Header {
     pub(in crate::pool) names: Vec<String>,
     /// Whether it stands in a comment, as numpy.savetxt() writes it.
     pub(in crate::pool) commented: bool,
-    /// Whether a line before it names the separator, as Excel has it: `sep=;`.
+    /// Whether a line before it names the separator, as Excel writes it: `sep=;`.
     pub(in crate::pool) declared: bool,
     /// The line that it is, from 1.
     pub(in crate::pool) line: u64,

@@ -107,8 +107,8 @@ impl Ops<'_> {
         Ok(mixed.f_transpose(1, 2)?.f_flatten(2, 3)?)
     }
 
-    /// What a layer goes on with when its tokens have seen each other: all, or
-    /// in the `last` one those that are asked for.
+    /// The tokens that a layer continues with after attention: all, or in the
+    /// `last` one those that are asked for.
     pub(super) fn asked(&self, x: &Tensor, last: bool) -> Result<Tensor, TrainError> {
         match self.pass.asked {
             Some(asked) if last => asked.of(x),

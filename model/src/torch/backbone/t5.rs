@@ -1,7 +1,7 @@
 //! T5: an encoder, and a decoder that looks at the encoder's output.
 //!
 //! The embeddings go to the encoder, and the encoder's output goes to the
-//! decoder twice: as its input and as what it looks at, as NetLLM has it.
+//! decoder twice: as its input and as what it attends to, as in NetLLM.
 //! The decoder is causal; the encoder is not, unless the configuration says
 //! `causal`.  Padding is hidden from the decoder, too.
 

@@ -78,7 +78,7 @@ pub fn triton(
     Ok(dir)
 }
 
-/// The decision rule, as `config.json` has it.
+/// The decision rule, as in `config.json`.
 fn rule(policy: &PolicyConfig) -> String {
     let value = serde_json::to_value(policy.decision_rule);
     let text = value.ok().and_then(|v| v.as_str().map(str::to_owned));

@@ -113,7 +113,7 @@ pub fn save(dir: &Path, config: &BackboneConfig, weights: &Weights) -> Result<()
     Ok(())
 }
 
-/// The configuration, with what `transformers` wants to know besides.
+/// The configuration, with the other keys that `transformers` requires.
 fn config_json(config: &BackboneConfig, kind: Kind) -> Result<String, BackboneError> {
     let syntax = |e: serde_json::Error| BackboneError::Syntax {
         file: CONFIG_FILE.into(),

@@ -7,7 +7,7 @@
 //!
 //! Encoder, norm and head are computed in f32, the backbone in the type that
 //! [`Options`] ask for.  Trained weights are f32, in one flat vector; a frozen
-//! base lies beside it in the backbone's type.
+//! base is separate, in the backbone's type.
 
 mod batch;
 mod directory;

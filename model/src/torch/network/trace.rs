@@ -91,7 +91,7 @@ fn column_scalings(config: &PolicyConfig) -> Vec<Scaling> {
         .collect()
 }
 
-/// Scalings beside each other, in f64 as [`Scaling::apply`] computes.
+/// Scalings as columns, in f64 as [`Scaling::apply`] computes.
 struct Columns {
     log1p: Option<Tensor>, // [n], bool: columns so transformed; none: none is
     log: Option<Tensor>,   // the same

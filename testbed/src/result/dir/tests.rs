@@ -31,7 +31,7 @@ fn what_was_written_is_what_is_read() {
 }
 
 #[test]
-fn a_killed_run_leaves_a_valid_partial_result_and_goes_on() {
+fn a_killed_run_leaves_a_valid_partial_result_and_resumes() {
     let dir = tempfile::tempdir().unwrap();
     let out = ResultDir::create(dir.path(), facts(&ARMS, 2), false).unwrap();
     out.add("l4sllm-10", 1, &run(1, 3, SHAPE)).unwrap();
@@ -124,7 +124,7 @@ fn another_run_is_replaced_only_by_force() {
 }
 
 #[test]
-fn force_starts_anew_even_where_it_could_go_on() {
+fn force_restarts_even_where_it_could_resume() {
     let dir = tempfile::tempdir().unwrap();
     let create = |force| ResultDir::create(dir.path(), facts(&ARMS, 1), force).unwrap();
     create(false).add("dualpi2", 0, &run(1, 2, SHAPE)).unwrap();

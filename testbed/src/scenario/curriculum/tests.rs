@@ -249,7 +249,7 @@ fn repetitions_differ_in_their_seed_alone() {
 }
 
 #[test]
-fn a_mistake_is_told_with_its_key_and_what_was_expected() {
+fn a_mistake_is_reported_with_its_key_and_what_was_expected() {
     let cases = [
         (
             "conditions = 3",
@@ -523,7 +523,7 @@ fn sizes_have_their_mean() {
 }
 
 #[test]
-fn a_mistake_in_links_and_traffic_is_told() {
+fn a_mistake_in_links_and_traffic_is_reported() {
     let cases = [
         (
             "test = [2, 8]",

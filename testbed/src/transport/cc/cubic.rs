@@ -139,7 +139,7 @@ impl CongestionControl for Cubic {
 
     fn after_idle(&mut self) {
         self.growth.restart();
-        // The cubic's time does not go on while nothing is sent.
+        // The cubic's time stops while nothing is sent.
         self.epoch = None;
     }
 

@@ -121,7 +121,7 @@ fn sack_list_fits() {
 
 /// RFC 8257, section 3.2: a change of the CE state is reported at once.
 #[test]
-fn changes_of_ce_are_told_at_once() {
+fn changes_of_ce_are_reported_at_once() {
     for cc in [Cc::Dctcp, Cc::Prague] {
         let mut r = new(cc);
         assert_eq!(answer(&mut r, 0, data(0, Ecn::Ect1)), None);

@@ -176,7 +176,7 @@ fn udp_prague_halves_for_loss() {
     assert!((0.5..0.55).contains(&ratio), "{ratio}");
 }
 
-/// During an outage a probe leaves, and the timer doubles; after it, the flow goes on.
+/// During an outage a probe leaves, and the timer doubles; after it, the flow continues.
 #[test]
 fn timeouts_back_off_and_recover() {
     for cc in STREAMS {
