@@ -1,18 +1,19 @@
-//! `l4sllm report`: figures, page and table again from what is on disk.
+//! `l4sllm report`: figures, page and table from what is on disk.
 
 use std::path::PathBuf;
 
 use anyhow::bail;
 use clap::Args;
-use l4sllm_report::{is_learning, render, render_collection, render_learning};
+use l4sllm_model::text::shown;
+use l4sllm_report::{SUITE_FILE, is_learning, render, render_collection, render_learning};
 
 use crate::output::print;
 
-/// Draw the figures and the page of results again, from disk.
+/// Draw the figures and the page of finished runs, from the files on disk.
 ///
 /// Each directory gets its own figures/ and report.html. With --out, one more
-/// page on all of them. Directories of trainings (metrics.jsonl) and of
-/// measured backbones (backbones.json) are drawn side by side in one page.
+/// page compares all of them. Directories of trainings (metrics.jsonl) and of
+/// measured backbones (backbones.json) are compared in one page.
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
 Examples:
@@ -20,10 +21,10 @@ Examples:
   l4sllm report out/paper out/headroom --out out/both
   l4sllm report out/train/gpt2 out/train/t5-base --out out/train")]
 pub struct ReportArgs {
-    /// Result directories, finished or partial; or trainings.
+    /// Directories of runs, finished or partial, or of trainings.
     #[arg(required = true, value_name = "DIR")]
     results: Vec<PathBuf>,
-    /// Where one page on all of them goes.
+    /// Directory for the page on all of them.
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
     /// Title of that page.
@@ -37,6 +38,16 @@ pub fn run(args: &ReportArgs) -> anyhow::Result<()> {
     if learning > 0 {
         return side_by_side(args, learning);
     }
+    if let Some(suite) = args
+        .results
+        .iter()
+        .find(|dir| dir.join(SUITE_FILE).exists())
+    {
+        bail!(
+            "{}: results of a suite, whose page `l4sllm suite` draws (again with the same options)",
+            shown(suite)
+        );
+    }
     let Some(out) = &args.out else {
         return args.results.iter().try_for_each(|dir| {
             let report = render(dir)?;
@@ -44,7 +55,10 @@ pub fn run(args: &ReportArgs) -> anyhow::Result<()> {
         });
     };
     if args.results.contains(out) {
-        bail!("--out {}: is one of the results", out.display());
+        bail!(
+            "--out {}: one of the results has this directory",
+            shown(out)
+        );
     }
     let report = render_collection(&args.title, &args.results, &[], out)?;
     print(&format!("{}\n{}\n", report.text, report.page.display()))
@@ -61,7 +75,7 @@ fn side_by_side(args: &ReportArgs, learning: usize) -> anyhow::Result<()> {
     let (out, title) = match (&args.out, args.results.as_slice()) {
         (Some(out), _) => (out, args.title.as_str()),
         (None, [one]) => (one, "learning"),
-        (None, _) => bail!("--out DIR: where the page on all of them goes"),
+        (None, _) => bail!("several trainings need --out DIR, for the page on all of them"),
     };
     let report = render_learning(title, &args.results, out)?;
     print(&format!("{}\n{}\n", report.text, report.page.display()))

@@ -89,44 +89,51 @@ fn a_reduced_suite_judges_every_family() {
     }
     assert!(said.starts_with("Not a judgement: "), "{said}");
     assert!(said.contains("Noise: against itself"), "{said}");
+    let said_of_report = refused(&["report", out]);
+    assert!(
+        said_of_report.contains("`l4sllm suite`"),
+        "{said_of_report}"
+    );
     let page = fs::read_to_string(dir.path().join("report.html")).unwrap();
     assert!(page.contains("<h2 id=\"s-wifi\">") && page.contains("bias-10"));
 }
 
-/// Every comparison has plain, tuned, the rule and the policy. The rule takes
-/// less delay than plain and keeps, on average, the better of plain's and
-/// tuned's utilisation, which tuned does not.
+/// Every comparison has plain, tuned, the rule and the policy. In most
+/// conditions the rule takes less delay than plain, and it keeps the better of
+/// plain's and tuned's utilisation, which tuned does not.
 #[test]
 fn the_rule_keeps_utilisation_at_less_delay_than_plain() {
     let dir = tempfile::tempdir().unwrap();
     let mut line = vec!["suite", "--policy", "policies/default"];
-    line.extend(["--families", "stationary", "--conditions", "3"]);
-    line.extend(["--repetitions", "3", "--seconds", "20"]);
+    line.extend(["--families", "stationary", "--conditions", "6"]);
+    line.extend(["--repetitions", "2", "--seconds", "15"]);
     line.extend(["--out", text(dir.path())]);
-    let said = done(&line);
-    assert!(said.starts_with("Family "), "{said}");
+    done(&line);
     let json = fs::read(dir.path().join("suite.json")).unwrap();
     let json: serde_json::Value = serde_json::from_slice(&json).unwrap();
-    let arms = json["all"].as_array().unwrap();
-    let names: Vec<&str> = arms.iter().map(|of| of["arm"].as_str().unwrap()).collect();
-    assert_eq!(
-        names,
-        ["tuned", "plain", "adaptive", "policy", "tuned-again"]
-    );
-    let [tuned, plain, adaptive] = [&arms[0], &arms[1], &arms[2]];
-    let delay = |of: &serde_json::Value| of["classic_delay"]["mean"]["mean"].as_f64().unwrap();
+    let conditions = json["families"][0]["conditions"].as_array().unwrap();
+    let mut ratios: Vec<f64> = conditions
+        .iter()
+        .map(|condition| {
+            let arms = condition["arms"].as_array().unwrap();
+            let names: Vec<&str> = arms.iter().map(|of| of["name"].as_str().unwrap()).collect();
+            assert_eq!(
+                names,
+                ["tuned", "plain", "adaptive", "policy", "tuned-again"]
+            );
+            let delay = |arm: usize| arms[arm]["means"]["classic_delay_ms"].as_f64().unwrap();
+            delay(2) / delay(1)
+        })
+        .collect();
+    ratios.sort_by(f64::total_cmp);
     assert!(
-        delay(adaptive) < 0.95 * delay(plain),
-        "{} of plain's {}",
-        delay(adaptive),
-        delay(plain)
+        ratios[2] < 0.8 && ratios[3] < 0.95,
+        "of plain's delay: {ratios:?}"
     );
-    let points = |of: &serde_json::Value, what: &str| of["utilisation"][what].as_f64().unwrap();
-    assert!(
-        points(adaptive, "mean") > -1.0 && points(adaptive, "worst") > -3.0,
-        "{adaptive:#}"
-    );
-    assert!(points(tuned, "mean") < -1.0, "the bar tells them apart");
+    let points = |arm: usize, what: &str| json["all"][arm]["utilisation"][what].as_f64().unwrap();
+    let (mean, worst) = (points(2, "mean"), points(2, "worst"));
+    assert!(mean > -1.0 && worst > -3.0, "mean {mean}, worst {worst}");
+    assert!(points(0, "mean") < mean, "the bar tells them apart");
 }
 
 #[test]

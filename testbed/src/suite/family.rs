@@ -35,8 +35,11 @@ pub struct Condition {
 const RTT_JITTER: f64 = 0.03;
 
 impl Family {
-    /// The conditions that a curriculum draws.
+    /// The conditions that a curriculum draws. Each family has a seed of its
+    /// own: else conditions of the same number would have the same place in the
+    /// ranges of all families.
     pub(super) fn of_curriculum(curriculum: &Curriculum, part: Part, seed: u64) -> Family {
+        let seed = derive_seed(seed, &curriculum.name, 0);
         let curriculum = curriculum.part(part);
         let conditions = (0..curriculum.conditions).map(|number| Condition {
             scenario: curriculum.condition(seed, number),
@@ -161,7 +164,7 @@ fn link_facts(link: &Link) -> Vec<String> {
             Distribution::Fixed => "always",
             Distribution::Uniform | Distribution::Exponential => "on average",
         };
-        facts.push(format!("{form} {on} on and {off} off"));
+        facts.push(format!("in bursts, {form} {on} on and {off} off"));
     }
     if let Some(walk) = link.walk {
         facts.push(format!(
@@ -193,15 +196,15 @@ fn flow_facts(group: &FlowGroup) -> String {
     if !group.ecn && group.cc != Cc::Udp {
         text += " without ECN";
     }
-    if group.ecn && group.cc == Cc::Udp {
-        text += " in the L4S queue";
+    if let Some(rate) = group.rate_bps {
+        text += &format!(" of {}", shown_rate(rate));
     }
     if let Some(chunks) = group.chunks {
         let (bytes, every) = (bytes(chunks.bytes), ms(chunks.every_ns));
         text += &format!(" with {bytes} every {every}");
     }
-    if let Some(rate) = group.rate_bps {
-        text += &format!(" of {}", shown_rate(rate));
+    if group.ecn && group.cc == Cc::Udp {
+        text += " in the L4S queue";
     }
     if let Some(rtt_ns) = group.rtt_ns {
         text += &format!(" at {}", ms(rtt_ns));
@@ -217,11 +220,13 @@ fn times(count: usize) -> String {
     }
 }
 
-/// `812 B`, `9.6 kB`.
+/// `812 B`, `9.6 kB`, `1.6 MB`.
 fn bytes(bytes: u64) -> String {
+    let tenths = |unit: f64| (bytes as f64 / unit * 10.0).round() / 10.0;
     match bytes {
         0..1000 => format!("{bytes} B"),
-        _ => format!("{} kB", (bytes as f64 / 100.0).round() / 10.0),
+        1000..1_000_000 => format!("{} kB", tenths(1e3)),
+        _ => format!("{} MB", tenths(1e6)),
     }
 }
 

@@ -246,6 +246,20 @@ fn the_repository_s_families_are_read_and_described() {
     }
 }
 
+/// The same ranges in two families give different conditions.
+#[test]
+fn families_are_drawn_apart() {
+    let suite = Place::new().suite();
+    let [slow, steps] = &suite.families[..] else {
+        panic!("two families")
+    };
+    for (a, b) in slow.conditions.iter().zip(&steps.conditions) {
+        let rate = |of: &Condition| of.scenario.bottleneck.steps()[0].bits_per_s;
+        assert_ne!((rate(a), a.scenario.rtt_ns), (rate(b), b.scenario.rtt_ns));
+        assert_ne!(a.scenario.seed, b.scenario.seed);
+    }
+}
+
 /// Numbers of `A to B UNIT` in a description.
 fn ranges(description: &str, unit: &str) -> Vec<(f64, f64)> {
     let words: Vec<&str> = description.split([' ', ',']).collect();
