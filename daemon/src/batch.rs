@@ -123,6 +123,10 @@ impl Batch {
         if !self.is_counted(message) {
             return;
         }
+        // An event may still be of a stream that was left.
+        if self.next_seq.is_none() && matches!(message, Message::Event(_)) {
+            return;
+        }
         let (seq, next) = message.place();
         if self.next_seq.is_some_and(|expected| expected != seq) {
             counters.gaps += 1;

@@ -231,6 +231,27 @@ fn unannounced_holes_do_so_too() {
     assert_eq!(pipeline.metrics().counters.gaps, 2);
 }
 
+/// Events that waited in the summaries are read before the first record, with
+/// numbers of their own.
+#[test]
+fn an_event_of_a_stream_that_was_left_is_no_hole() {
+    let (mut pipeline, resets) = counting(config(10));
+    for seq in 40..42 {
+        let event = Event {
+            seq,
+            time_ns: 0,
+            sched: 0,
+            instance: 0,
+            code: EventCode::Params,
+            value: 0,
+        };
+        pipeline.push(&Message::Event(event), 0);
+    }
+    assert_eq!(push(&mut pipeline, 1000..1010).len(), 1);
+    let m = &pipeline.metrics().counters;
+    assert_eq!((m.gaps, m.events, *resets.lock().unwrap()), (0, 2, 0));
+}
+
 #[test]
 fn a_stream_that_begins_again_has_no_hole() {
     let (mut pipeline, resets) = counting(config(10));
