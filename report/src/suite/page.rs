@@ -171,12 +171,13 @@ fn section(family: &Family) -> String {
         .iter()
         .map(|condition| {
             let oracle = condition.oracle.as_ref().map_or(String::new(), |choice| {
-                let holds = if choice.holds {
-                    ""
-                } else {
-                    ", which holds no bound"
-                };
-                format!("; best fixed setting: {}{holds}", escape(&choice.setting))
+                let setting = escape(&choice.setting);
+                match choice.holds {
+                    true => format!("; best fixed setting: {setting}"),
+                    false => format!(
+                        "; no fixed setting keeps utilisation and fairness, {setting} stands in"
+                    ),
+                }
             });
             format!(
                 "<li>{}: {}{oracle}</li>\n",
