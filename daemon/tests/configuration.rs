@@ -279,12 +279,16 @@ fn an_override_outlives_the_period_of_the_rule() {
 
 #[test]
 fn the_adaptive_rule_decides_alone_or_in_place_of_a_policy_that_fails() {
-    let config = parse("[engine]\nengine = \"adaptive\"\npreset = \"q2\"").unwrap();
-    assert_eq!(config.engine, EngineConfig::Adaptive(Preset::Q2));
+    let config = parse("[engine]\nengine = \"adaptive\"\npreset = \"low-delay\"").unwrap();
+    assert_eq!(config.engine, EngineConfig::Adaptive(Preset::LowDelay));
     assert_eq!(config.pipeline.input, Input::Summaries);
     for (text, wanted, input) in [
-        ("", Some(Preset::Q3), Input::Both),
-        ("preset = \"q2\"", Some(Preset::Q2), Input::Both),
+        ("", Some(Preset::Balanced), Input::Both),
+        (
+            "preset = \"low-delay\"",
+            Some(Preset::LowDelay),
+            Input::Both,
+        ),
         ("fallback = \"dualpi2\"", None, Input::Records),
     ] {
         let config = parse(&format!("{LEAST}{text}")).unwrap();
@@ -346,7 +350,7 @@ fn an_engine_is_one_thing() {
             "engine.policy: only with a policy's own engine",
         ),
         (
-            "[engine]\npolicy = \"p\"\nfallback = \"dualpi2\"\npreset = \"q2\"",
+            "[engine]\npolicy = \"p\"\nfallback = \"dualpi2\"\npreset = \"low-delay\"",
             "engine.preset: only with the adaptive rule",
         ),
         (

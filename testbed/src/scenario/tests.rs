@@ -372,13 +372,14 @@ fn the_adaptive_rule_needs_no_policy() {
         parse(&text).map(|mut scenario| scenario.arms.remove(0).control.unwrap())
     };
     let usual = control("").unwrap();
-    assert_eq!(usual, Control::adaptive(Preset::Q3));
+    assert_eq!(usual, Control::adaptive(Preset::Balanced));
     assert_eq!((usual.period_ns, usual.idle_budget), (100 * MS, None));
-    let other = control(", preset = \"q2\", period = \"250 ms\", latency = \"1 ms\"").unwrap();
+    let other =
+        control(", preset = \"low-delay\", period = \"250 ms\", latency = \"1 ms\"").unwrap();
     let frugal = control(", idle_budget = 0.001").unwrap();
     assert_eq!(frugal.idle_budget, IdleBudget::new(0.001));
     assert_eq!(frugal.rule().unwrap().idle_budget, Some(0.001));
-    assert_eq!(other.engine, ControlEngine::Adaptive(Preset::Q2));
+    assert_eq!(other.engine, ControlEngine::Adaptive(Preset::LowDelay));
     assert_eq!(
         (other.period_ns, other.latency),
         (250 * MS, Latency::Fixed(MS))

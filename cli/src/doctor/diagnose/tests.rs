@@ -303,7 +303,7 @@ fn what_is_wrong_is_found_with_the_command_that_mends_it() {
             |f| {
                 f.daemon = Ok(status(|s| {
                     s.engine = EngineStatus::Adaptive {
-                        preset: "q3".into(),
+                        preset: "balanced".into(),
                     };
                     s.period_ms = 100;
                     s.counters.due = 100;

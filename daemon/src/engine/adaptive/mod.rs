@@ -1,7 +1,9 @@
 //! The adaptive rule: an integral controller on the link's idle share.
 
 mod config;
+mod demand;
 mod mean;
+mod rates;
 #[cfg(test)]
 mod tests;
 
@@ -11,7 +13,9 @@ use l4sllm_abi::{Queue, Record, Summary};
 use l4sllm_model::IdleBudget;
 
 use super::{Decision, Engine, SetPoints};
+use demand::LongLived;
 use mean::Mean;
+use rates::Rates;
 
 /// Chooses target, gains and k of DualPI2 from summaries.
 ///
@@ -21,54 +25,64 @@ use mean::Mean;
 /// ```text
 /// I   idle share of the link, mean over 0.2 s;  I5: over 5 s
 /// s5  classic marks and drops per second, mean over 5 s
-/// ε = 0.0025 + 0.05 · I5                          the idle budget
-/// e = I − ε
-/// e > 0:  dx/dt = 100 · min(e, 0.2)
-/// else:   dx/dt = min(0.35, 0.05 · s5) · e / ε    x = ln(T / 1 ms)
-/// T within max(1.5 ms, one packet of 1500 bytes) and the cap; dt ≤ 0.5 s
+/// ε = 0.003 + 0.1 · I5                            the idle budget
+/// r = min(0.35, 0.05 · s5), at least 0.1 while I > ε
+/// dx/dt = r · (I / ε − 1)                         x = ln(T / 1 ms)
+/// T within max(1.5 ms, one packet of 1500 bytes) and 15 ms; dt ≤ 0.5 s
 /// ```
 ///
-/// A signal that comes too early leaves the link idle, and the target rises at
-/// once; without idle time it falls, but only as often as signals arrive: a
-/// single CUBIC flow shows every 4 to 6 s what its last signal cost.
+/// A signal that comes too early leaves the link idle, and the target rises in
+/// proportion; without idle time it falls, but only as often as signals arrive:
+/// a single CUBIC flow shows every 4 to 6 s what its last signal cost. Since the
+/// law is linear, the link is idle for ε in the long run.
 ///
-/// Gains and k follow the target T and the context:
+/// Idle time is a loss only where a flow would have filled it. Without a
+/// classic flow that sent in every half second of the last 4 s, T goes to 8 ms
+/// (d|x|/dt = 0.35) and idle time does not count.
+///
+/// Between 10 ms and 15 ms the gain f, a factor on RFC 9332's gains, goes to 1,
+/// so that a link that stays idle gets plain DualPI2 (RFC 9332, appendix A.1):
 ///
 /// ```text
-/// α, β ∝ (10 ms / T)^0.3 below 10 ms, (10 ms / T)^1.2 above
-///        · (1 + c · max(0, σ − 0.15)) · g
-/// k = 2 · (T / 10 ms)^0.28
-///
-/// σ²  variance of ln(drain rate) in windows of 24 ms of busy time around its
-///     mean over 3 s, mean over 15 s: links whose rate varies need gain
-/// ρ = Σ|Δp'| per 16 ms over the mean of p', both over 4 s: links that send in
-///     bursts turn gain into pulses of p'
-/// ρ > 1.3:  d ln g/dt = −0.5 · ln(ρ / 1.3)
-/// else:     d ln g/dt = 0.25                      g within 0.08 and 1
+/// f = 3.2 · (10 ms / T)^0.3 below 10 ms;  3.2^(1 − u) above,
+///     u = ln(T / 10 ms) / ln(15 / 10)
+/// k = 2 · (T / 10 ms)^0.28 below 10 ms;  2 above
+/// tupdate = 4 ms below 14 ms;  16 ms above.  α ∝ f · tupdate, β ∝ f
 /// ```
+///
+/// Links whose rate varies are told apart by the drain rate in windows of 24 ms
+/// of busy time, of which each summary has a mean logarithm m:
+///
+/// ```text
+/// c   typical |Δm| between summaries: exp(mean ln(|Δm| + 0.01) over 4 s) − 0.01
+/// σ²  variance around the mean over 3 s, mean over 15 s
+/// c > 0.01:            variable (cellular, Wi-Fi): dx/dt = 2
+/// else σ from 0.15 to 0.25:  stepping: f goes to 6, at 4 ms
+/// ```
+///
+/// What a variable link does within a round trip no set-point follows, and
+/// plain DualPI2 keeps it busy. A link that seldom changes, but then by much,
+/// needs gain: a long queue has to be drained after each step down.
 ///
 /// The constants are those of [`AdaptiveConfig`]. Means are exponential and
 /// decay by time, so the rule is the same for any period of decisions, whether
-/// intervals are merged or not: about 16 ms to 1 s.
+/// intervals are merged or not: about 16 ms to 0.5 s.
 #[derive(Debug, Clone)]
 pub struct Adaptive {
     config: AdaptiveConfig,
     /// `config.idle_budget` unless the operator sets another.
     own_budget: f64,
+    long_lived: LongLived,
+    /// Idle time that counts.
     idle: Mean,
     idle_long: Mean,
     signals: Mean,
     /// Bytes forwarded, and busy time, per second: their ratio is the rate.
     bytes: Mean,
     busy: Mean,
-    p: Mean,
-    p_variation: Mean,
-    log_rate: Mean,
-    log_rate_variance: Mean,
+    rates: Rates,
     /// x: logarithm of the target in ms.
     log_target: f64,
-    /// ln g.
-    log_ripple_gain: f64,
 }
 
 /// Time constant of the drain rate that the least target is taken from, s.
@@ -77,21 +91,24 @@ const RATE_TIME: f64 = 1.0;
 /// The packet of the least target, bytes.
 const PACKET: f64 = 1500.0;
 
+/// RFC 9332's gains, Hz, period, s, and coupling (appendix A.1).
+const PLAIN_ALPHA: f64 = 0.16;
+const PLAIN_BETA: f64 = 3.2;
+const PLAIN_TUPDATE: f64 = 0.016;
+const PLAIN_COUPLING: f64 = 2.0;
+
 impl Adaptive {
     /// A rule that has seen nothing.
     pub fn new(config: AdaptiveConfig) -> Adaptive {
         Adaptive {
+            long_lived: LongLived::over(config.persistence),
             idle: Mean::over(config.idle_time),
             idle_long: Mean::over(config.budget_time),
             signals: Mean::over(config.budget_time),
             bytes: Mean::over(RATE_TIME),
             busy: Mean::over(RATE_TIME),
-            p: Mean::over(config.ripple_time),
-            p_variation: Mean::over(config.ripple_time),
-            log_rate: Mean::over(config.rate_time),
-            log_rate_variance: Mean::over(config.volatility_time),
+            rates: Rates::new(&config),
             log_target: config.initial_target.ln(),
-            log_ripple_gain: 0.0,
             own_budget: config.idle_budget,
             config,
         }
@@ -102,80 +119,68 @@ impl Adaptive {
         let dt = summary.duration_ns() as f64 / 1e9;
         if dt > 0.0 {
             self.observe_link(summary, dt);
-            self.observe_rates(summary, dt);
-            self.observe_controller(summary, dt);
-            let step = dt.min(self.config.max_step);
-            self.move_target(step);
-            self.move_ripple_gain(step);
+            self.rates.observe(summary, dt);
+            self.move_target(dt.min(self.config.max_step));
         }
         self.set_points()
     }
 
     fn observe_link(&mut self, summary: &Summary, dt: f64) {
+        let classic = summary.queue(Queue::Classic);
+        self.long_lived.add(classic.flows, dt);
         let idle = summary.idle_ns as f64 / 1e9 / dt;
-        self.idle.add(idle, dt);
-        self.idle_long.add(idle, dt);
-        let signals = summary.queue(Queue::Classic).signals() as f64;
-        self.signals.add(signals / dt, dt);
+        let counts = match self.long_lived.any() {
+            true => idle,
+            false => 0.0,
+        };
+        self.idle.add(counts, dt);
+        self.idle_long.add(counts, dt);
+        self.signals.add(classic.signals() as f64 / dt, dt);
         let bytes: f64 = summary.queue.iter().map(|q| q.forwarded_bytes as f64).sum();
         self.bytes.add(bytes / dt, dt);
         self.busy.add(1.0 - idle, dt);
     }
 
-    fn observe_rates(&mut self, summary: &Summary, dt: f64) {
-        let (windows, sum, squares) = summary.rate_moments();
-        if windows == 0.0 {
-            return;
-        }
-        let mean = self.log_rate.value().unwrap_or(sum / windows);
-        let variance = (squares - 2.0 * mean * sum) / windows + mean * mean;
-        self.log_rate_variance.add(variance.max(0.0), dt);
-        self.log_rate.add(sum / windows, dt);
-    }
-
-    fn observe_controller(&mut self, summary: &Summary, dt: f64) {
-        let Some(p) = summary.p_mean() else { return };
-        self.p.add(p, dt);
-        let per_interval = summary.p_variation() * self.config.ripple_interval / dt;
-        self.p_variation.add(per_interval, dt);
-    }
-
     fn move_target(&mut self, dt: f64) {
         let c = &self.config;
-        let budget = c.idle_budget + c.idle_budget_slope * self.idle_long.value().unwrap_or(0.0);
-        let excess = self.idle.value().unwrap_or(0.0) - budget;
-        let slope = if excess > 0.0 {
-            c.rise * excess.min(c.max_excess)
+        let step = if self.is_variable() {
+            c.variable_rise * dt
+        } else if !self.long_lived.any() {
+            let most = c.relaxation * dt;
+            (c.relaxed_target.ln() - self.log_target).clamp(-most, most)
         } else {
-            let signals = self.signals.value().unwrap_or(0.0);
-            c.max_fall.min(c.fall_per_signal * signals) * excess / budget
+            self.law() * dt
         };
         let least = c.min_target.max(self.packet_time_ms()).min(c.max_target);
-        self.log_target = (self.log_target + slope * dt).clamp(least.ln(), c.max_target.ln());
+        self.log_target = (self.log_target + step).clamp(least.ln(), c.max_target.ln());
     }
 
-    fn move_ripple_gain(&mut self, dt: f64) {
+    /// dx/dt by idle share and signals.
+    fn law(&self) -> f64 {
         let c = &self.config;
-        let ripple = self.ripple();
-        let slope = if ripple > c.ripple_threshold {
-            -c.ripple_fall * (ripple / c.ripple_threshold).ln()
-        } else {
-            c.ripple_recovery
-        };
-        self.log_ripple_gain = (self.log_ripple_gain + slope * dt).clamp(c.ripple_floor.ln(), 0.0);
-    }
-
-    /// ρ; 0 while p' is.
-    fn ripple(&self) -> f64 {
-        match (self.p_variation.value(), self.p.value()) {
-            (Some(variation), Some(p)) if p > 0.0 => variation / p,
-            _ => 0.0,
+        let idle = |mean: &Mean| mean.value().unwrap_or(0.0);
+        let budget = c.idle_budget + c.idle_budget_slope * idle(&self.idle_long);
+        let excess = idle(&self.idle) / budget - 1.0;
+        let signals = self.signals.value().unwrap_or(0.0);
+        let rate = c.max_rate.min(c.rate_per_signal * signals);
+        match excess > 0.0 {
+            true => rate.max(c.least_rise) * excess,
+            false => rate * excess,
         }
     }
 
-    /// σ_r.
-    fn volatility(&self) -> f64 {
-        self.log_rate_variance.value().unwrap_or(0.0).sqrt()
+    /// Whether the link's rate varies faster than set-points can follow.
+    fn is_variable(&self) -> bool {
+        self.rates.typical_change() > self.config.variable_change
+    }
+
+    /// How much of a stepping link it is, 0 to 1.
+    fn stepping(&self) -> f64 {
+        let (from, to) = self.config.stepping;
+        match self.is_variable() {
+            true => 0.0,
+            false => ((self.rates.volatility() - from) / (to - from)).clamp(0.0, 1.0),
+        }
     }
 
     /// Time that the link takes for a packet, ms; 0 while that is unknown.
@@ -189,23 +194,23 @@ impl Adaptive {
     fn set_points(&self) -> SetPoints {
         let c = &self.config;
         let target = self.log_target.exp();
-        let relative = target / c.reference_target;
-        let exponent = if relative < 1.0 {
-            c.gain_exponent
-        } else {
-            c.gain_exponent_above
+        let log_relative = (target / c.reference_target).ln();
+        let log_gain = match log_relative > 0.0 {
+            true => c.gain.ln() * (1.0 - log_relative / (c.max_target / c.reference_target).ln()),
+            false => c.gain.ln() - c.gain_exponent * log_relative,
         };
-        let volatility = (self.volatility() - c.volatility_threshold).max(0.0);
-        let gain = relative.powf(-exponent)
-            * (1.0 + c.volatility_gain * volatility)
-            * self.log_ripple_gain.exp();
-        let (least, most) = c.coupling_range;
+        let stepping = self.stepping();
+        let gain = ((1.0 - stepping) * log_gain + stepping * c.step_gain.ln()).exp();
+        let tupdate_s = match target < c.plain_from || stepping > 0.5 {
+            true => c.tupdate,
+            false => PLAIN_TUPDATE,
+        };
         SetPoints {
             target_s: target / 1e3,
-            alpha_hz: c.alpha * gain,
-            beta_hz: c.beta * gain,
-            tupdate_s: c.tupdate,
-            coupling: c.coupling * relative.powf(c.coupling_exponent).clamp(least, most),
+            alpha_hz: PLAIN_ALPHA * gain * tupdate_s / PLAIN_TUPDATE,
+            beta_hz: PLAIN_BETA * gain,
+            tupdate_s,
+            coupling: PLAIN_COUPLING * (c.coupling_exponent * log_relative.min(0.0)).exp(),
         }
     }
 }

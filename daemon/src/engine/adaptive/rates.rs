@@ -1,0 +1,58 @@
+//! How the link's rate varies.
+
+use l4sllm_abi::Summary;
+
+use super::config::AdaptiveConfig;
+use super::mean::Mean;
+
+/// Moments of the drain rate's logarithm in windows of 24 ms of busy time.
+#[derive(Debug, Clone)]
+pub(super) struct Rates {
+    mean: Mean,
+    variance: Mean,
+    /// Logarithm of the changes between summaries.
+    change: Mean,
+    previous: Option<f64>,
+}
+
+/// A change that does not matter, added before the logarithm is taken: a mean
+/// of logarithms is near the typical change, however large a few steps are.
+const NO_CHANGE: f64 = 0.01;
+
+impl Rates {
+    pub(super) fn new(config: &AdaptiveConfig) -> Rates {
+        Rates {
+            mean: Mean::over(config.rate_time),
+            variance: Mean::over(config.volatility_time),
+            change: Mean::over(config.change_time),
+            previous: None,
+        }
+    }
+
+    /// Adds what a summary of `dt` seconds reports.
+    pub(super) fn observe(&mut self, summary: &Summary, dt: f64) {
+        let (windows, sum, squares) = summary.rate_moments();
+        if windows == 0.0 {
+            return;
+        }
+        let own = sum / windows;
+        let mean = self.mean.value().unwrap_or(own);
+        let variance = (squares - 2.0 * mean * sum) / windows + mean * mean;
+        self.variance.add(variance.max(0.0), dt);
+        self.mean.add(own, dt);
+        if let Some(previous) = self.previous.replace(own) {
+            self.change
+                .add(((own - previous).abs() + NO_CHANGE).ln(), dt);
+        }
+    }
+
+    /// σ.
+    pub(super) fn volatility(&self) -> f64 {
+        self.variance.value().unwrap_or(0.0).sqrt()
+    }
+
+    /// Geometric mean of the changes between summaries.
+    pub(super) fn typical_change(&self) -> f64 {
+        self.change.value().map_or(0.0, |log| log.exp() - NO_CHANGE)
+    }
+}
