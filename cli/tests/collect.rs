@@ -364,7 +364,7 @@ fn a_behaviour_with_the_rule_is_collected() {
     else {
         panic!("a behaviour `once`")
     };
-    let rule = "[[behaviour]]\nname = \"rule\"\nengine = \"adaptive\"\npreset = \"q2\"\n";
+    let rule = "[[behaviour]]\nname = \"rule\"\nengine = \"adaptive\"\npreset = \"low-delay\"\n";
     let text = head
         .replace("behaviours = 2", "behaviours = \"each\"")
         .replace("duration = \"2 s\"", "duration = \"6 s\"")
@@ -381,7 +381,7 @@ fn a_behaviour_with_the_rule_is_collected() {
         let facts = rule.behaviour.rule.as_ref().unwrap();
         assert_eq!(
             (facts.name.as_str(), facts.preset.as_str()),
-            ("adaptive", "q2")
+            ("adaptive", "low-delay")
         );
         assert_ne!(plain.outcome, rule.outcome);
     }

@@ -143,7 +143,7 @@ fn the_rule_is_compared_and_policies_are_compared_with_it() {
     ]);
     facts.arms[2].rule = Some(RuleFacts {
         name: "adaptive".to_owned(),
-        preset: "q3".to_owned(),
+        preset: "balanced".to_owned(),
         period_ns: 100_000_000,
         idle_budget: None,
     });

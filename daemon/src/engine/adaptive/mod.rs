@@ -37,8 +37,8 @@ use rates::Rates;
 /// law is linear, the link is idle for ε in the long run.
 ///
 /// Idle time is a loss only where a flow would have filled it. Without a
-/// classic flow that sent in every half second of the last 4 s, T goes to 8 ms
-/// (d|x|/dt = 0.35) and idle time does not count.
+/// classic flow that sent in every half second of the last 4 s, idle time does
+/// not count and T goes to 8 ms, with |dx/dt| ≤ 0.35.
 ///
 /// Between 10 ms and 15 ms the gain f, a factor on RFC 9332's gains, goes to 1,
 /// so that a link that stays idle gets plain DualPI2 (RFC 9332, appendix A.1):

@@ -156,14 +156,14 @@ fn behaviours_are_drawn_by_weight_and_each_within_its_ranges() {
 
 #[test]
 fn the_adaptive_rule_is_a_behaviour() {
-    let rule = "[[behaviour]]\nname = \"rule\"\nengine = \"adaptive\"\npreset = \"h1\"\n\
+    let rule = "[[behaviour]]\nname = \"rule\"\nengine = \"adaptive\"\npreset = \"low-delay\"\n\
                 period = \"250 ms\"\n";
     let curriculum = parse(&format!("{TEXT}{rule}")).unwrap();
     let drawn = curriculum.behaviours[2].draw(1);
     let facts = drawn.arm.control.as_ref().and_then(Control::rule).unwrap();
     assert_eq!(
         (facts.preset.as_str(), facts.period_ns),
-        ("h1", 250_000_000)
+        ("low-delay", 250_000_000)
     );
     // Nothing has to be loaded for it.
     assert!(drawn.engine.is_none() && curriculum.policies().arms.is_empty());
@@ -380,7 +380,7 @@ fn a_mistake_is_reported_with_its_key_and_what_was_expected() {
         ),
         (
             "name = \"plain\"",
-            "name = \"plain\"\npreset = \"q2\"",
+            "name = \"plain\"\npreset = \"low-delay\"",
             "behaviour[0].preset",
             "goes with engine",
         ),
