@@ -426,7 +426,8 @@ fn while_a_policy_on_summaries_fails_the_adaptive_rule_decides() {
         };
         targets.push((steer.factors().target.unwrap().as_f64() * 15.0).round());
     }
-    assert_eq!(targets, [5.0, 6.0, 6.0, 5.0]);
+    // The rule's are 6.4 and 6.7 ms, on its way from 6 to 8 ms.
+    assert_eq!(targets, [5.0, 6.0, 7.0, 5.0]);
 }
 
 /// Fails after its first record, and answers again after its third.
