@@ -524,15 +524,12 @@ dualpi2_weighted(uint32_t p, uint32_t factor, unsigned shift)
 
 /*
  * The sojourn time that the native AQM sees: a step has no probability to be
- * weighted, but a threshold, which is 1 / f of the others' this way.  2^40 ns
- * is more than any threshold and range.
+ * weighted, but a threshold, which is 1 / f of the others' this way.
  */
 static inline uint64_t
 dualpi2_weighted_ns(uint64_t ns, uint32_t f)
 {
-	const uint64_t most = (uint64_t)1 << 40;
-
-	return ((ns < most ? ns : most) * f >> FLOW_WEIGHT_SHIFT);
+	return ((uint64_t)((unsigned __int128)ns * f >> FLOW_WEIGHT_SHIFT));
 }
 
 l4s_pkt_t *

@@ -12,12 +12,18 @@ void
 l4s_flow_weights_start(struct l4s_flow_weights *w, uint64_t now)
 {
 	struct l4s_siphash_key key = w->key;
+	unsigned i;
 
 	memset(w, 0, sizeof(*w));
 	w->key = key;
 	w->since_ns = w->tick_ns = now;
 	w->due_ns = now + FLOW_TICK_NS;
-	w->first = w->before = FLOW_NONE;
+	w->link = &w->first;
+	w->first = FLOW_LAST;
+	for (i = 0; i < nitems(w->buckets); i++) {
+		w->buckets[i].weight = FLOW_WEIGHT_ONE;
+		w->buckets[i].next = FLOW_INACTIVE;
+	}
 }
 
 /* FLOW_DECAY to the power of n, Q31. */
@@ -42,8 +48,10 @@ flow_begin(struct l4s_flow_weights *w, uint64_t now)
 	uint64_t ticks = (now - w->tick_ns) / FLOW_TICK_NS;
 
 	w->tick_ns += ticks * FLOW_TICK_NS;
+	w->due_ns = 0;
 	w->decay = flow_decay(ticks);
-	w->before = FLOW_NONE;
+	w->weighing = false;
+	w->link = &w->first;
 	w->sum = 0;
 	w->squares = 0;
 }
@@ -52,34 +60,48 @@ flow_begin(struct l4s_flow_weights *w, uint64_t now)
 static uint32_t
 flow_rate(uint32_t rate, uint32_t decay, uint32_t bytes)
 {
+	if (bytes > FLOW_BYTES_MAX)
+		bytes = FLOW_BYTES_MAX;
 	return ((uint32_t)((uint64_t)rate * decay >> 31) + bytes);
 }
 
-/* Updates the bucket that *link names; removes it when it is idle. */
-static void
-flow_visit(struct l4s_flow_weights *w, uint16_t *link)
+/* Updates rates and removes idle buckets, n at most; how many were left. */
+static unsigned
+flow_update_rates(struct l4s_flow_weights *w, unsigned n)
 {
-	struct l4s_flow_bucket *b = &w->buckets[*link];
-	uint32_t rate = flow_rate(b->rate, w->decay, b->bytes);
+	unsigned __int128 squares = w->squares;
+	uint64_t sum = w->sum;
+	uint32_t decay = w->decay, rate;
+	uint16_t *link = w->link;
+	struct l4s_flow_bucket *b;
 
-	b->bytes = 0;
-	b->prior = (uint32_t)((uint64_t)b->prior * w->decay >> 31);
-	if (rate < FLOW_RATE_MIN) {
-		b->rate = b->prior = 0;
-		b->active = false;
-		*link = b->next;
-		return;
+	for (; n != 0 && *link != FLOW_LAST; n--) {
+		b = &w->buckets[*link];
+		rate = flow_rate(b->rate, decay, b->bytes);
+		b->bytes = 0;
+		if (__predict_false(rate < FLOW_RATE_MIN)) {
+			b->rate = 0;
+			b->weight = FLOW_WEIGHT_ONE;
+			*link = b->next;
+			b->next = FLOW_INACTIVE;
+			continue;
+		}
+		b->rate = rate;
+		b->prior = (uint32_t)((uint64_t)b->prior * decay >> 31);
+		sum += rate;
+		squares += (uint64_t)rate * rate;
+		link = &b->next;
 	}
-	b->rate = rate;
-	w->sum += rate;
-	w->squares += (uint64_t)rate * rate;
-	w->before = *link;
+	w->squares = squares;
+	w->sum = sum;
+	w->link = link;
+	return (n);
 }
 
 /*
  * sum(r^2) / sum(r), which lies between the least and the greatest r.  The
  * kernel has no division of 128 bits: both are halved until one of 64 does,
- * at most ten times; then sum(r) is still 2^27 or more.
+ * at most ten times; then sum(r) is still 2^22 or more.
  */
 static uint32_t
 flow_mean(unsigned __int128 squares, uint64_t sum)
@@ -91,32 +113,66 @@ flow_mean(unsigned __int128 squares, uint64_t sum)
 	return (sum != 0 ? (uint32_t)((uint64_t)squares / sum) : 0);
 }
 
+/* All rates are known: mu, which weights are taken of from the first on. */
 static void
-flow_end(struct l4s_flow_weights *w)
+flow_weigh_all(struct l4s_flow_weights *w)
 {
 	w->mean = flow_mean(w->squares, w->sum);
-	w->twice = (uint64_t)w->mean * 2;
 	w->inverse = w->mean != 0 ?
 	    ((uint64_t)1 << (FLOW_WEIGHT_SHIFT + 32)) / w->mean : 0;
-	w->due_ns = w->tick_ns + FLOW_TICK_NS;
+	w->weighing = true;
+	w->link = &w->first;
+}
+
+/*
+ * f, rounded to the nearest, of a rate and the mean, whose inverse is 2^46 / mu:
+ * below 2 mu the product is below 2^47.
+ */
+static uint16_t
+flow_weight(uint64_t rate, uint32_t mean, uint64_t inverse)
+{
+	uint32_t f;
+
+	if (rate >= (uint64_t)mean * 2)
+		return (FLOW_WEIGHT_MAX);
+	f = (uint32_t)((rate * inverse + (1U << 31)) >> 32);
+	return (f < FLOW_WEIGHT_MIN ? FLOW_WEIGHT_MIN : (uint16_t)f);
+}
+
+/* Updates weights, n at most; how many were left. */
+static unsigned
+flow_update_weights(struct l4s_flow_weights *w, unsigned n)
+{
+	uint64_t inverse = w->inverse;
+	uint32_t mean = w->mean;
+	uint16_t *link = w->link;
+	struct l4s_flow_bucket *b;
+
+	for (; n != 0 && *link != FLOW_LAST; n--) {
+		b = &w->buckets[*link];
+		/* One that came meanwhile has none yet. */
+		if (__predict_true(b->rate != 0))
+			b->weight = flow_weight((uint64_t)b->rate + b->prior,
+			    mean, inverse);
+		link = &b->next;
+	}
+	w->link = link;
+	return (n);
 }
 
 void
 l4s_flow_weights_update(struct l4s_flow_weights *w, uint64_t now)
 {
-	uint16_t *link;
-	unsigned n;
+	unsigned n = FLOW_SLICE;
 
 	if (w->due_ns != 0)
 		flow_begin(w, now);
-	w->due_ns = 0;
-	for (n = 0; n < FLOW_SLICE; n++) {
-		link = w->before == FLOW_NONE ? &w->first :
-		    &w->buckets[w->before].next;
-		if (*link == FLOW_NONE) {
-			flow_end(w);
+	if (!w->weighing) {
+		n = flow_update_rates(w, n);
+		if (n == 0)
 			return;
-		}
-		flow_visit(w, link);
+		flow_weigh_all(w);
 	}
+	if (flow_update_weights(w, n) != 0)
+		w->due_ns = w->tick_ns + FLOW_TICK_NS;
 }

@@ -24,11 +24,12 @@
  *
  *	enqueue ─▶ keyed hash of the flow ─▶ bucket: bytes ─┐
  *	                                                    ▼ every 4 ms
- *	dequeue ◀─ f = r / mu ◀─ mu, 1 / mu ◀─ sums ◀─── r decays, bytes add
+ *	dequeue ◀─ bucket: f = r / mu ◀─ mu ◀─ sums ◀─── r decays, bytes add
  *
- * An update visits the active buckets, at most FLOW_SLICE of them a packet;
- * the rest wait for the packets that follow.  An update that is due meanwhile
- * begins when this one has ended, and counts the time that has passed.
+ * An update visits the active buckets twice, for r and for f, at most FLOW_SLICE
+ * of them a packet; the rest wait for the packets that follow.  An update that
+ * is due meanwhile begins when this one has ended, and counts the time that has
+ * passed.
  *
  * Flows that share a bucket count as one, and so does what a tunnel carries.
  */
@@ -41,8 +42,11 @@
 
 /* A power of two; at least eight times the flows that are to be told apart. */
 #define	FLOW_BUCKETS		1024
-/* The bucket of packets of no flow that can be told, which weigh one. */
-#define	FLOW_NONE		0xffff
+/* The bucket of packets of no flow that can be told: weighs one. */
+#define	FLOW_NONE		FLOW_BUCKETS
+/* In place of a next bucket: there is none, or it is not in the list. */
+#define	FLOW_LAST		0xffff
+#define	FLOW_INACTIVE		0xfffe
 
 #define	FLOW_TICK_NS		(4 * L4S_NS_PER_MS)
 /* Buckets that one packet updates at most: less than a microsecond's work. */
@@ -51,8 +55,8 @@
 /* exp(-4 ms / 100 ms), Q31. */
 #define	FLOW_DECAY		2063279609U
 /*
- * Bytes of a bucket between two updates, beyond which they are not counted:
- * 268 Gbit/s over 4 ms.  Rates stay below this times 1 / (1 - decay) = 25.5,
+ * Bytes of a bucket between two updates that count at most: 268 Gbit/s over
+ * 4 ms.  Rates stay below this times 1 / (1 - decay) = 25.5,
  * which is below 2^32.
  */
 #define	FLOW_BYTES_MAX		(1U << 27)
@@ -70,9 +74,8 @@ struct l4s_flow_bucket {
 	uint32_t	bytes;		/* since the last update */
 	uint32_t	rate;		/* decayed sum of bytes; 0: unknown */
 	uint32_t	prior;		/* mu when it was new, decayed */
-	uint16_t	next;		/* active one; FLOW_NONE: the last */
-	bool		active;		/* in the list */
-	uint8_t		pad;
+	uint16_t	weight;		/* Q14; one while the rate is unknown */
+	uint16_t	next;		/* active bucket, FLOW_LAST, _INACTIVE */
 };
 
 _Static_assert(sizeof(struct l4s_flow_bucket) == 16, "l4s_flow_bucket");
@@ -84,36 +87,27 @@ struct l4s_flow_weights {
 					   bucket */
 	uint64_t	due_ns;		/* the next update; 0: under way */
 
-	/* mu, and what divides by it: 2 mu, and 2^46 / mu.  0: unknown. */
-	uint32_t	mean;
-	uint64_t	twice;
-	uint64_t	inverse;
-
 	/* The update under way, or the last one. */
 	uint64_t	tick_ns;	/* when it was due */
 	uint32_t	decay;		/* since the one before, Q31 */
-	uint16_t	before;		/* bucket before the next to visit;
-					   FLOW_NONE: that is the first */
+	bool		weighing;	/* rates are done: f */
+	uint16_t	*link;		/* that names the bucket to visit next */
 	uint64_t	sum;		/* of rates so far: 2^42 at most */
 	unsigned __int128 squares;	/* 2^74 at most */
 
-	uint16_t	first;		/* active bucket; FLOW_NONE: none */
-	struct l4s_flow_bucket buckets[FLOW_BUCKETS];
+	uint32_t	mean;		/* mu; 0: unknown */
+	uint64_t	inverse;	/* 2^46 / mu */
+
+	uint16_t	first;		/* active bucket, or FLOW_LAST */
+	struct l4s_flow_bucket buckets[FLOW_BUCKETS + 1];
 };
 
 /* Begins with no flows; the key stays. */
 void	l4s_flow_weights_start(struct l4s_flow_weights *, uint64_t now);
 
 /* See FLOW_SLICE. */
-L4S_SLOW void l4s_flow_weights_update(struct l4s_flow_weights *,
-	    uint64_t now);
-
-static inline void
-l4s_flow_bucket_count(struct l4s_flow_bucket *b, uint32_t length)
-{
-	if (__predict_true((uint64_t)b->bytes + length <= FLOW_BYTES_MAX))
-		b->bytes += length;
-}
+void	l4s_flow_weights_update(struct l4s_flow_weights *, uint64_t now)
+	    __attribute__((noinline));
 
 /* Counts a packet of the flow with this hash, 0: none; returns its bucket. */
 static inline uint16_t
@@ -126,37 +120,21 @@ l4s_flow_weights_arrived(struct l4s_flow_weights *w, uint64_t hash,
 	if (__predict_false(hash == 0))
 		return (FLOW_NONE);
 	b = &w->buckets[bucket];
-	if (__predict_false(!b->active)) {
-		b->active = true;
+	if (__predict_false(b->next == FLOW_INACTIVE)) {
 		b->prior = w->mean;
 		b->next = w->first;
 		w->first = bucket;
 	}
-	l4s_flow_bucket_count(b, length);
+	/* 2^32 of them in 4 ms would wrap; the update takes fewer. */
+	b->bytes += length;
 	return (bucket);
 }
 
-/*
- * f of a bucket, FLOW_WEIGHT_MIN to FLOW_WEIGHT_MAX, rounded to the nearest:
- * below 2 mu the product is below 2^47.
- */
+/* f of a bucket or FLOW_NONE, FLOW_WEIGHT_MIN to FLOW_WEIGHT_MAX. */
 static inline uint32_t
 l4s_flow_weight(const struct l4s_flow_weights *w, uint16_t bucket)
 {
-	const struct l4s_flow_bucket *b;
-	uint64_t rate;
-	uint32_t f;
-
-	if (__predict_false(bucket >= FLOW_BUCKETS || w->mean == 0))
-		return (FLOW_WEIGHT_ONE);
-	b = &w->buckets[bucket];
-	rate = (uint64_t)b->rate + b->prior;
-	if (__predict_false(rate == 0))
-		return (FLOW_WEIGHT_ONE);
-	if (rate >= w->twice)
-		return (FLOW_WEIGHT_MAX);
-	f = (uint32_t)((rate * w->inverse + (1U << 31)) >> 32);
-	return (f < FLOW_WEIGHT_MIN ? FLOW_WEIGHT_MIN : f);
+	return (w->buckets[bucket].weight);
 }
 
 #endif /* !_L4S_FLOW_WEIGHTS_H_ */
