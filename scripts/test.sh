@@ -71,7 +71,7 @@ with_libtorch() {
 have() { command -v "$1" >/dev/null || { echo "$1 is not installed"; return 77; }; }
 shell_scripts() {
     have shellcheck || return
-    shellcheck scripts/*.sh policies/*.sh tests/fuzz/*.sh tests/cbmc/*.sh .ci/run || return
+    shellcheck scripts/*.sh policies/*.sh tests/fuzz/*.sh tests/cbmc/*.sh tests/kmod/*.sh .ci/run || return
     # A mistyped name must not pass as a run of no checks.
     scripts/test.sh no-such-check
     [ $? -eq 2 ] || { echo "scripts/test.sh accepts a check that does not exist"; return 1; }
