@@ -61,6 +61,7 @@ pub fn diagnose(facts: &Facts) -> Vec<Finding> {
     }
     if let Some(system) = &facts.system {
         byte_limit(system, &mut found);
+        flow_weights(system, &mut found);
     }
     daemon(facts, &mut found);
     if let Device::Counts { before, after, .. } = &facts.device {
@@ -250,6 +251,18 @@ fn byte_limit(system: &System, found: &mut Findings) {
         ),
         "sysctl net.inet.ip.dummynet.dualpi2.limit_bytes=0",
     );
+}
+
+/// Weights of flows are a policy that one has to want.
+fn flow_weights(system: &System, found: &mut Findings) {
+    if system.flow_weights == Some(true) {
+        found.note(
+            "queue",
+            "flow_weights is on: fast flows are signalled more, unresponsive ones lose more, and              a tunnel counts as one flow"
+                .into(),
+            "sysctl net.inet.ip.dummynet.dualpi2.flow_weights=0 # or as it is: dualpi2_llm(4)",
+        );
+    }
 }
 
 fn daemon(facts: &Facts, found: &mut Findings) {

@@ -47,6 +47,8 @@ pub struct System {
     pub ecn: Option<bool>,
     /// `net.inet.ip.dummynet.dualpi2.limit_bytes`; 0: no such limit.
     pub limit_bytes: Option<u64>,
+    /// `net.inet.ip.dummynet.dualpi2.flow_weights`.
+    pub flow_weights: Option<bool>,
     /// Interfaces that merge segments before or after the queue.
     pub offloads: Vec<Offload>,
 }

@@ -53,6 +53,7 @@ pub fn system() -> super::facts::System {
         ecn: sysctl("net.inet.ip.dummynet.dualpi2.ecn").map(|value| value != "0"),
         limit_bytes: sysctl("net.inet.ip.dummynet.dualpi2.limit_bytes")
             .and_then(|value| value.parse().ok()),
+        flow_weights: sysctl("net.inet.ip.dummynet.dualpi2.flow_weights").map(|value| value != "0"),
         offloads: output("/sbin/ifconfig", &["-a"])
             .map(|text| offloads(&text))
             .unwrap_or_default(),

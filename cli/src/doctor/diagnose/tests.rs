@@ -86,6 +86,7 @@ fn well() -> Facts {
             state: Some("controlled".into()),
             ecn: Some(true),
             limit_bytes: Some(0),
+            flow_weights: Some(false),
             offloads: Vec::new(),
         }),
     }
@@ -248,6 +249,13 @@ fn what_is_wrong_is_found_with_the_command_that_mends_it() {
             "queue",
             "limit_bytes is 30000: packets of up to 64 kB, as TSO on em0",
             "limit_bytes=0",
+        ),
+        (
+            |f| f.system.as_mut().unwrap().flow_weights = Some(true),
+            Note,
+            "queue",
+            "flow_weights is on: ",
+            "flow_weights=0",
         ),
         (
             |f| f.daemon = Err("none answers on /s".into()),
