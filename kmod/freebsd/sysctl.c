@@ -162,28 +162,41 @@ static const char *const modes[] = {
 	[L4S_MODE_HOLD] = "hold",
 	[L4S_MODE_STEER] = "steer",
 };
+static const char *const engines[] = { "config", "adaptive" };
+
+/* The words of struct l4s_advice, by arg2. */
+static const struct advised_word {
+	size_t		offset;
+	const char *const *words;
+	uint32_t	count;
+} advised_words[] = {
+	{ offsetof(struct l4s_advice, mode), modes, nitems(modes) },
+	{ offsetof(struct l4s_advice, engine), engines, nitems(engines) },
+};
 
 static int
-sysctl_mode(SYSCTL_HANDLER_ARGS)
+sysctl_word(SYSCTL_HANDLER_ARGS)
 {
+	const struct advised_word *w = &advised_words[arg2];
 	struct l4s_vnet *v = l4s_vnet_current();
-	char name[8];
-	uint32_t mode;
+	uint32_t *field, value;
+	char word[16];
 	int error;
 
 	if (v == NULL)
 		return (ENXIO);
+	field = (uint32_t *)(void *)((char *)&v->advice + w->offset);
 	mtx_lock(&l4s_global);
-	mode = v->advice.mode;
+	value = *field;
 	mtx_unlock(&l4s_global);
-	strlcpy(name, modes[mode], sizeof(name));
-	error = sysctl_handle_string(oidp, name, sizeof(name), req);
+	strlcpy(word, w->words[value], sizeof(word));
+	error = sysctl_handle_string(oidp, word, sizeof(word), req);
 	if (error != 0 || req->newptr == NULL)
 		return (error);
-	for (mode = 0; mode < nitems(modes); mode++)
-		if (strcmp(name, modes[mode]) == 0) {
+	for (value = 0; value < w->count; value++)
+		if (strcmp(word, w->words[value]) == 0) {
 			mtx_lock(&l4s_global);
-			v->advice.mode = mode;
+			*field = value;
 			mtx_unlock(&l4s_global);
 			sysctl_announce(v);
 			return (0);
@@ -191,5 +204,9 @@ sysctl_mode(SYSCTL_HANDLER_ARGS)
 	return (EINVAL);
 }
 SYSCTL_PROC(_net_inet_l4sllm, OID_AUTO, mode, CTLTYPE_STRING | ADVICE_FLAGS,
-    NULL, 0, sysctl_mode, "A",
+    NULL, 0, sysctl_word, "A",
     "Kind of override: once, hold, steer, or config (the daemon's own)");
+SYSCTL_PROC(_net_inet_l4sllm, OID_AUTO, engine, CTLTYPE_STRING | ADVICE_FLAGS,
+    NULL, 1, sysctl_word, "A",
+    "What decides: adaptive (the adaptive rule), or config (what the daemon's "
+    "configuration says)");

@@ -55,6 +55,7 @@ struct l4s_advice {
 	uint32_t	period;		/* ms between two on summaries */
 	uint32_t	hold;		/* packets that a decision holds */
 	uint32_t	mode;		/* L4S_MODE_* or 0 */
+	uint32_t	engine;		/* 1: the adaptive rule */
 	uint32_t	idle_budget;	/* millionths of link time */
 };
 

@@ -124,6 +124,10 @@ sysctls_body()
 	refused net.inet.l4sllm.idle_budget 999
 	refused net.inet.l4sllm.idle_budget 20001
 	refused net.inet.l4sllm.mode twice
+	refused net.inet.l4sllm.engine fuzzy
+	atf_check -o ignore sysctl net.inet.l4sllm.engine=adaptive
+	atf_check_equal adaptive "$(sysctl -n net.inet.l4sllm.engine)"
+	atf_check -o ignore sysctl net.inet.l4sllm.engine=config
 	for profile in tuned paper default; do
 		atf_check -o ignore sysctl $dualpi2.profile=$profile
 		atf_check_equal $profile "$(sysctl -n $dualpi2.profile)"

@@ -1,6 +1,6 @@
 //! What the operator asks for in addition to the configuration:
-//! `net.inet.l4sllm.interval`, `period`, `mode`, `hold` and `idle_budget`, each
-//! in place of a key of the configuration.
+//! `net.inet.l4sllm.interval`, `period`, `mode`, `hold`, `engine` and
+//! `idle_budget`, each in place of a key of the configuration.
 //!
 //! The device says by an event that one of them changed, and they are read
 //! again. They last as long as the module is loaded; the configuration, which
@@ -37,8 +37,17 @@ pub struct Advice {
     pub mode: Option<AdvisedMode>,
     /// Packets that an action holds, with mode hold.
     pub hold: Option<NonZeroU32>,
+    /// What decides.
+    pub engine: Option<AdvisedEngine>,
     /// Share of the link's time that may be idle.
     pub idle_budget: Option<IdleBudget>,
+}
+
+/// What decides in place of what the configuration has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AdvisedEngine {
+    /// The adaptive rule, with the constants that the configuration has for it.
+    Adaptive,
 }
 
 /// How decisions become overrides.
@@ -80,12 +89,14 @@ pub(crate) const INTERVAL: &str = "net.inet.l4sllm.interval";
 pub(crate) const PERIOD: &str = "net.inet.l4sllm.period";
 pub(crate) const MODE: &str = "net.inet.l4sllm.mode";
 pub(crate) const HOLD: &str = "net.inet.l4sllm.hold";
+pub(crate) const ENGINE: &str = "net.inet.l4sllm.engine";
 pub(crate) const IDLE_BUDGET: &str = "net.inet.l4sllm.idle_budget";
 
 impl Advice {
     /// Of the variables' values: numbers of 0 to 65536 (a period: to 60000),
     /// where 0 asks for nothing, and "once", "hold", "steer", or "config", which asks for
-    /// nothing. No idle budget: see [`Advice::with_idle_budget`].
+    /// nothing. No engine and no idle budget: see [`Advice::with_engine`] and
+    /// [`Advice::with_idle_budget`].
     ///
     /// # Errors
     /// [`AdviceError::Value`] for anything else.
@@ -122,8 +133,28 @@ impl Advice {
                 }
             },
             hold: count(HOLD, hold, 65_536, "0 to 65536")?,
+            engine: None,
             idle_budget: None,
         })
+    }
+
+    /// The same with an engine: "adaptive", or "config", which asks for none.
+    ///
+    /// # Errors
+    /// [`AdviceError::Value`] for anything else.
+    pub fn with_engine(self, engine: &str) -> Result<Advice, AdviceError> {
+        let engine = match engine {
+            "config" => None,
+            "adaptive" => Some(AdvisedEngine::Adaptive),
+            other => {
+                return Err(AdviceError::Value {
+                    name: ENGINE,
+                    value: other.into(),
+                    expected: "config or adaptive",
+                });
+            }
+        };
+        Ok(Advice { engine, ..self })
     }
 
     /// The same with an idle budget in millionths, 1000 to 20000; 0 asks for
@@ -268,6 +299,17 @@ mod tests {
         for wrong in [1, 999, 20_001, u32::MAX] {
             let error = Advice::default().with_idle_budget(wrong).unwrap_err();
             assert!(error.to_string().contains(IDLE_BUDGET), "{error}");
+        }
+    }
+
+    #[test]
+    fn an_engine_is_a_word() {
+        let engine = |word| Advice::default().with_engine(word).map(|a| a.engine);
+        assert_eq!(engine("config").unwrap(), None);
+        assert_eq!(engine("adaptive").unwrap(), Some(AdvisedEngine::Adaptive));
+        for wrong in ["", "Adaptive", "policy"] {
+            let error = engine(wrong).unwrap_err().to_string();
+            assert!(error.contains(ENGINE), "{error}");
         }
     }
 

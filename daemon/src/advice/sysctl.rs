@@ -6,7 +6,7 @@ use std::io;
 
 use nix::libc;
 
-use super::{Advice, AdviceError, HOLD, IDLE_BUDGET, INTERVAL, MODE, PERIOD, Source};
+use super::{Advice, AdviceError, ENGINE, HOLD, IDLE_BUDGET, INTERVAL, MODE, PERIOD, Source};
 
 #[derive(Debug)]
 pub(super) struct Sysctl;
@@ -18,16 +18,21 @@ impl Source for Sysctl {
             read(name, &mut value)?;
             Ok(u32::from_ne_bytes(value))
         };
-        // The longest mode and its NUL need seven bytes.
-        let mut mode = [0; 16];
-        read(MODE, &mut mode)?;
-        // The last byte stays 0: the module's string is shorter.
-        let mode = CStr::from_bytes_until_nul(&mode)
-            .map(|mode| mode.to_string_lossy().into_owned())
-            .unwrap_or_default();
+        let (mode, engine) = (word(MODE)?, word(ENGINE)?);
         Advice::of_values(count(INTERVAL)?, count(PERIOD)?, &mode, count(HOLD)?)?
+            .with_engine(&engine)?
             .with_idle_budget(count(IDLE_BUDGET)?)
     }
+}
+
+fn word(name: &'static str) -> Result<String, AdviceError> {
+    // The longest word and its NUL need nine bytes; the last byte stays 0.
+    let mut word = [0; 16];
+    read(name, &mut word)?;
+    let word = CStr::from_bytes_until_nul(&word);
+    Ok(word
+        .map(|word| word.to_string_lossy().into_owned())
+        .unwrap_or_default())
 }
 
 fn read(name: &'static str, into: &mut [u8]) -> Result<(), AdviceError> {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use l4sllm_model::{EngineKind, EngineOptions, Policy, PolicyError};
 
+use crate::advice::AdvisedEngine;
 use crate::batch::{MakeEngine, Scheduler};
 use crate::config::EngineConfig;
 use crate::engine::{Adaptive, Engine, Fallback, Input, PolicyEngine, Preset, Scripted, Step};
@@ -54,14 +55,7 @@ impl Engines {
     pub fn load(config: &EngineConfig, files: &Files) -> Result<Engines, Error> {
         let input = config.input();
         match config {
-            EngineConfig::Adaptive(preset) => Ok(Engines {
-                kind: Kind::Adaptive(*preset),
-                input,
-                period_ns: None,
-                status: EngineStatus::Adaptive {
-                    preset: preset.name().to_owned(),
-                },
-            }),
+            EngineConfig::Adaptive(preset) => Ok(Engines::adaptive(*preset)),
             EngineConfig::Policy {
                 path,
                 engine,
@@ -99,6 +93,32 @@ impl Engines {
                 period_ns: None,
                 status: EngineStatus::Script { steps: steps.len() },
             }),
+        }
+    }
+
+    /// The adaptive rule.
+    fn adaptive(preset: Preset) -> Engines {
+        Engines {
+            kind: Kind::Adaptive(preset),
+            input: Input::Summaries,
+            period_ns: None,
+            status: EngineStatus::Adaptive {
+                preset: preset.name().to_owned(),
+            },
+        }
+    }
+
+    /// What decides where these are configured and the operator asks for
+    /// `engine`. The rule has the constants that it has as their fallback.
+    pub(super) fn advised(&self, engine: Option<AdvisedEngine>) -> Engines {
+        match (engine, &self.kind) {
+            (None, _) | (Some(AdvisedEngine::Adaptive), Kind::Adaptive(_)) => self.clone(),
+            (Some(AdvisedEngine::Adaptive), Kind::Policy { fallback, .. }) => {
+                Engines::adaptive(fallback.unwrap_or_default())
+            }
+            (Some(AdvisedEngine::Adaptive), Kind::Script(_) | Kind::Made(_)) => {
+                Engines::adaptive(Preset::default())
+            }
         }
     }
 

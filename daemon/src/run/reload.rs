@@ -115,12 +115,14 @@ impl Worker {
         device: Option<&mut Device>,
     ) -> Result<(), Error> {
         let Candidate { config, engines } = candidate;
-        let pipeline = engines.over(&self.advice.over(&config.pipeline));
+        let in_force = engines.advised(self.advice.engine);
+        let pipeline = in_force.over(&self.advice.over(&config.pipeline));
         if let Some(device) = device {
             apply_limits(device, &config.limits, &pipeline).await?;
         }
         // From here on nothing fails.
-        self.engines = engines;
+        self.configured = engines;
+        self.engines = in_force;
         self.put_in_force(pipeline);
         self.config = config;
         Ok(())
@@ -150,7 +152,9 @@ impl Worker {
                 return Ok(());
             }
         };
-        let pipeline = self.engines.over(&advice.over(&self.config.pipeline));
+        let engines = self.configured.advised(advice.engine);
+        let changes_engine = advice.engine != self.advice.engine;
+        let pipeline = engines.over(&advice.over(&self.config.pipeline));
         if pipeline != self.in_force {
             let limits = device.limits().await?;
             if let Err(error) = check_limits(&pipeline, &limits) {
@@ -162,15 +166,21 @@ impl Worker {
             }
         }
         if advice.mode == Some(AdvisedMode::Steer) && self.advice.mode != advice.mode {
-            warn!(engine = %self.engines.status(),
+            warn!(engine = %engines.status(),
                 "mode steer: an engine that decides actions continues to do so; \
                  set-points are shifted by those that decide to");
         }
         self.advice = advice;
-        if pipeline != self.in_force {
-            self.change_to(pipeline);
+        if changes_engine || pipeline != self.in_force {
+            if changes_engine {
+                self.engines = engines;
+                self.put_in_force(pipeline);
+            } else {
+                self.change_to(pipeline);
+            }
             let (interval, mode) = (self.in_force.interval, self.in_force.mode);
             info!(
+                engine = %self.engines.status(),
                 interval,
                 period_ms = self.in_force.period_ns / 1_000_000,
                 ?mode,

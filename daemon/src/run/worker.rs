@@ -36,6 +36,9 @@ pub(super) struct Worker {
     pub(super) config: Config,
     pub(super) files: Arc<Files>,
     pub(super) pipeline: Pipeline,
+    /// What the configuration says decides.
+    pub(super) configured: Engines,
+    /// What decides: the same, or what the operator asks for in its place.
     pub(super) engines: Engines,
     pub(super) advice_source: Box<dyn advice::Source>,
     /// What was read there last, if that went well.
@@ -91,6 +94,7 @@ impl Worker {
         };
         Worker {
             pipeline: Pipeline::new(in_force.clone(), engines.maker(in_force.interval)),
+            configured: engines.clone(),
             engines,
             advice_source: advice::source(config.device.kind),
             advice_read: None,
@@ -110,6 +114,7 @@ impl Worker {
 
     /// Decides by other engines.
     pub(super) fn use_engines(&mut self, engines: Engines) {
+        self.configured = engines.clone();
         self.engines = engines;
         self.put_in_force(self.in_force.clone());
     }

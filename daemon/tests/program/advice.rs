@@ -7,7 +7,8 @@ use std::time::Duration;
 use l4sllm_abi::bytes::as_bytes;
 use l4sllm_abi::{header, raw};
 use l4sllmd::advice::{Advice, AdviceError, Source};
-use l4sllmd::status;
+use l4sllmd::engine::Preset;
+use l4sllmd::status::{self, EngineStatus};
 
 use crate::fake::{Fake, Read};
 use crate::harness::{DEADLINE, Place, Running, new_daemon, until};
@@ -151,5 +152,31 @@ fn a_change_is_in_force_without_a_packet_too() {
     interval(7);
     *dial.lock().unwrap() = Advice::default();
     interval(10);
+    daemon.stop();
+}
+
+#[test]
+fn the_adaptive_rule_decides_as_long_as_it_is_asked_for() {
+    let place = Place::new();
+    place.configure("", "[[engine.script]]\nat_ms = 0\naction = \"mark\"");
+    let _device = Fake::start(&place, vec![]);
+    let dial = Arc::new(Mutex::new(Advice::default()));
+    let daemon = new_daemon(place.path("l4sllmd.toml"))
+        .with_advice(Box::new(Dial(Arc::clone(&dial))))
+        .with_patience(Duration::from_millis(5));
+    let daemon = Running::start(daemon);
+    let engine = |wanted: EngineStatus| {
+        until("the engine", || {
+            let status = status::ask(&place.path("status")).ok()?;
+            (status.engine == wanted && status.device.opened == 1).then_some(())
+        });
+    };
+    engine(EngineStatus::Script { steps: 1 });
+    *dial.lock().unwrap() = Advice::default().with_engine("adaptive").unwrap();
+    engine(EngineStatus::Adaptive {
+        preset: Preset::default().name().to_owned(),
+    });
+    *dial.lock().unwrap() = Advice::default();
+    engine(EngineStatus::Script { steps: 1 });
     daemon.stop();
 }
