@@ -241,7 +241,7 @@ fn a_log_that_nobody_reads_stops_nothing() {
     let policy = place.policy("p", 3);
     let pipeline = "[pipeline]\ninterval = 1\nttl_ms = 20000";
     place.configure("", &format!("{}\n{pipeline}", policy_section(&policy)));
-    // Each refusal is logged at level debug: several times what a pipe holds.
+    // Each refusal is logged at level debug: many times what the pipe holds.
     let reads = (0..2000).map(|seq| Read::Bytes(Fake::record_at(seq, now_ns())));
     let (op, refusal) = (Op::Override, Refusal::BeyondLimits);
     let _device = Fake::refusing_with(&place, op, refusal, reads.collect());
@@ -253,12 +253,19 @@ fn a_log_that_nobody_reads_stops_nothing() {
             .spawn()
             .unwrap(),
     );
+    // A page, the least that Linux has; 64 KiB is what it starts with.
+    #[cfg(target_os = "linux")]
+    nix::fcntl::fcntl(
+        child.0.stderr.as_ref().unwrap(),
+        nix::fcntl::FcntlArg::F_SETPIPE_SZ(4096),
+    )
+    .unwrap();
     let counters = until("all intervals", || {
         let status = status::ask(&place.path("status")).ok()?;
         (status.counters.due == 2000).then_some(status.counters)
     });
-    // A slow machine may find some too old to decide on.
-    assert!(counters.refused >= 500, "{counters:?}");
+    // A daemon that falls behind skips intervals. A line has 100 bytes at least.
+    assert!(counters.refused >= 100, "{counters:?}");
     kill(Pid::from_raw(child.0.id() as i32), Signal::SIGTERM).unwrap();
     let ended = until("the end", || child.0.try_wait().unwrap());
     assert_eq!(ended.code(), Some(0));
