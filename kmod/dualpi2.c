@@ -33,6 +33,8 @@ static inline bool dualpi2_dither(struct dualpi2 *, struct dualpi2_queue *,
 		    uint32_t);
 static bool	dualpi2_recur(struct dualpi2 *, struct dualpi2_queue *,
 		    uint32_t);
+static L4S_INLINE void dualpi2_pick_from(struct dualpi2 *, uint8_t queue,
+		    uint64_t now, struct dualpi2_verdict *);
 static inline uint8_t dualpi2_l4s(struct dualpi2 *, struct dualpi2_queue *,
 		    struct dualpi2_verdict *);
 static inline uint8_t dualpi2_classic(struct dualpi2 *,
@@ -380,7 +382,7 @@ dualpi2_pick(struct dualpi2 *d, uint64_t now, struct dualpi2_verdict *v)
 	return (true);
 }
 
-void
+static L4S_INLINE void
 dualpi2_pick_from(struct dualpi2 *d, uint8_t queue, uint64_t now,
     struct dualpi2_verdict *v)
 {

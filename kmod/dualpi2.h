@@ -173,14 +173,12 @@ dualpi2_classify(const struct dualpi2 *d, uint8_t ds)
 bool	dualpi2_enqueue(struct dualpi2 *, l4s_pkt_t *, uint8_t queue,
 	    uint32_t length, uint64_t now);
 /*
- * Takes the next packet; false when both queues are empty.  In two steps for
- * who wants different code for each queue: which one it is, of those that are
- * not both empty, with v->credit; then the rest.
+ * Takes the next packet; false when both queues are empty.  instance.c does it
+ * in two steps, for different code for each queue: which one it is, of those
+ * that are not both empty, with v->credit; then dualpi2_pick_from().
  */
 bool	dualpi2_pick(struct dualpi2 *, uint64_t now, struct dualpi2_verdict *);
 uint8_t	dualpi2_choose(const struct dualpi2 *, int32_t *credit);
-void	dualpi2_pick_from(struct dualpi2 *, uint8_t queue, uint64_t now,
-	    struct dualpi2_verdict *);
 /*
  * The packet is sent: charges the scheduler for it.  A packet that is dropped,
  * by DualPI2 or by an override, used nothing of the link and costs nothing.

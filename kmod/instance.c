@@ -600,7 +600,7 @@ instance_count_mark(struct l4s_queue_counters *q,
 }
 
 /* Sends a packet, marked or not. */
-static inline l4s_pkt_t *
+static L4S_INLINE l4s_pkt_t *
 instance_forward(struct l4s_instance *inst, const struct dualpi2_verdict *v,
     struct l4s_decision *x, uint64_t now)
 {
@@ -686,7 +686,7 @@ instance_decide(struct l4s_instance *inst, uint64_t now)
  * Sends the head of a queue if it has no signal and no override is asked about
  * it.
  */
-static inline l4s_pkt_t *
+static L4S_INLINE l4s_pkt_t *
 instance_serve(struct l4s_instance *inst, uint8_t queue, int32_t credit,
     uint64_t now)
 {

@@ -140,6 +140,8 @@ l4s_unlock(struct l4s_lock *lock)
  * a function calls into it, but for what is L4S_SLOW.
  */
 #define	L4S_HOT			__attribute__((flatten))
+/* clang flattens one level only: below it this is needed too. */
+#define	L4S_INLINE		inline __attribute__((always_inline))
 #define	L4S_SLOW		__attribute__((noinline))
 
 /* A time that never comes. */
