@@ -11,8 +11,8 @@ use std::path::{Path, PathBuf};
 use common::{SMALL, adapted, families, gpt2, llama, records, steps, tensors};
 use l4sllm_model::torch::{Batch, Network, Options, TrainError, random_base, set_threads};
 use l4sllm_model::{
-    ADAPTER_DIR, Adaptation, CONFIG_FILE, MODULES_FILE, Policy, PolicyConfig, Step, module_specs,
-    numbers, small_gpt2,
+    ADAPTER_DIR, Adaptation, CONFIG_FILE, MODULES_FILE, Policy, PolicyConfig, Step, Taken,
+    module_specs, numbers, small_gpt2,
 };
 use tch::{Device, Kind, Reduction, Tensor};
 use tempfile::TempDir;
@@ -280,7 +280,10 @@ fn what_is_masked_is_not_seen_and_times_are() {
         assert!(!close(&decide(&windows, &times(&later)), &seen, 1e-4));
         // Nothing of a masked record matters, nor the newest action.
         windows[0][1].inputs.fill(3.0);
-        windows[0][4].action = 2 - windows[0][4].action;
+        let Taken::Action(code) = windows[0][4].action else {
+            unreachable!("a step of a record");
+        };
+        windows[0][4].action = Taken::Action(2 - code);
         assert!(close(&decide(&windows, &masked), &unseen, 1e-6));
     }
 }
