@@ -256,7 +256,7 @@ impl PolicyConfig {
     }
 
     /// A configuration on summaries of 250 ms with unfitted scaling: 8 s of
-    /// each feature through convolutions, and a GPT-2 of one layer over one
+    /// each feature through one convolution, and a GPT-2 of one layer over one
     /// group of tokens.
     pub fn on_summaries(name: &str, features: &[SummaryFeature]) -> PolicyConfig {
         let unfitted = |transform| Scaling {
@@ -267,7 +267,11 @@ impl PolicyConfig {
         let feature = |&feature: &SummaryFeature| FeatureConfig {
             name: feature.into(),
             scaling: unfitted(feature.transform()),
-            encoder: EncoderConfig::series(2, 32),
+            encoder: EncoderConfig::Series {
+                width: 2,
+                history: 32,
+                kernels: vec![4],
+            },
         };
         PolicyConfig {
             input: PolicyInput::Summaries { period_ms: 250 },
