@@ -7,6 +7,7 @@ use anyhow::ensure;
 use clap::{Args, Subcommand};
 use l4sllm_model::EngineOptions;
 use l4sllm_testbed::experiment::Policies;
+use l4sllm_testbed::result::Facts;
 use l4sllm_testbed::scenario::{ControlEngine, Latency, Scenario};
 
 use crate::output::{chain, errln, print};
@@ -53,11 +54,11 @@ pub fn run(args: &ScenarioArgs) -> anyhow::Result<()> {
 
 fn check(file: &Path) -> anyhow::Result<String> {
     let scenario = Scenario::load(file)?;
-    Policies::load(&scenario, &EngineOptions::default())?;
-    Ok(describe(&scenario))
+    let policies = Policies::load(&scenario, &EngineOptions::default())?;
+    Ok(describe(&scenario, &policies.facts(&scenario)))
 }
 
-fn describe(scenario: &Scenario) -> String {
+fn describe(scenario: &Scenario, facts: &Facts) -> String {
     let seconds = |ns: u64| ns as f64 / 1e9;
     let mut out = format!("{}: {}\n", scenario.name, scenario.description);
     let _ = writeln!(
@@ -80,8 +81,12 @@ fn describe(scenario: &Scenario) -> String {
             };
             let _ = match &control.engine {
                 ControlEngine::Policy(policy) => {
-                    let (policy, interval) = (policy.display(), control.interval);
-                    write!(out, ", {policy} every {interval} records")
+                    let facts = facts.arm(&arm.name).and_then(|arm| arm.policy.as_ref());
+                    let pace = match facts.and_then(|policy| policy.period_ns) {
+                        Some(ns) => format!("{} ms", ns / 1_000_000),
+                        None => format!("{} records", control.interval),
+                    };
+                    write!(out, ", {} every {pace}", policy.display())
                 }
                 ControlEngine::Adaptive(preset) => {
                     let period_ms = control.period_ns as f64 / 1e6;
@@ -96,7 +101,7 @@ fn describe(scenario: &Scenario) -> String {
         }
         out.push('\n');
     }
-    if let Some(floor) = scenario.facts().floor {
+    if let Some(floor) = &facts.floor {
         let ms = floor.delay_ns() as f64 / 1e6;
         let _ = writeln!(
             out,

@@ -4,7 +4,11 @@
 
 mod common;
 
-use common::{done, refused, root};
+use std::fs;
+
+use common::{done, refused, root, text};
+use l4sllm_model::{Policy, PolicyConfig, SummaryFeature, Tensors};
+use serde_json::Value;
 
 #[test]
 fn the_same_seed_collects_the_same_pool() {
@@ -64,7 +68,7 @@ fn the_shipped_policy_tells_what_it_is() {
     }
     // Small enough to live in a repository.
     let weights = root().join("policies/default/model.safetensors");
-    assert!(std::fs::metadata(weights).unwrap().len() <= 2 << 20);
+    assert!(fs::metadata(weights).unwrap().len() <= 2 << 20);
 
     // What it chooses is no action, and no pool tells how good a choice was.
     let error = refused(&[
@@ -78,4 +82,45 @@ fn the_shipped_policy_tells_what_it_is() {
 
     let error = refused(&["policy", "info", "scenarios"]);
     assert!(error.contains("config.json"), "{error}");
+}
+
+/// What its configuration says, and what it does in the loop.
+#[test]
+fn a_policy_on_summaries_is_told_of_and_run() {
+    let dir = tempfile::tempdir().unwrap();
+    let policy = dir.path().join("periods");
+    let config = PolicyConfig::on_summaries("periods", SummaryFeature::ALL);
+    let tensors = Tensors::random(&config, 1).unwrap();
+    Policy::save(&policy, &config, &tensors).unwrap();
+    let said = done(&["policy", "info", text(&policy)]);
+    for words in [
+        "1 periods (250 ms) of 24 tokens, 24 tokens in all; periods before it: 31",
+        "idle_share",
+        "budget     0.5 % of link time",
+        "target_ms 1.5 to 30; alpha_hz 0.008 to 3.2",
+    ] {
+        assert!(said.contains(words), "{words}: {said}");
+    }
+
+    let scenario = dir.path().join("loop.toml");
+    let smoke = fs::read_to_string(root().join("scenarios/smoke.toml")).unwrap();
+    let arm = format!(
+        "[[arm]]\nname = \"learned\"\naqm = \"dualpi2\"\n\
+         control = {{ policy = {policy:?}, idle_budget = 0.01 }}\n"
+    );
+    fs::write(&scenario, format!("{smoke}\n{arm}")).unwrap();
+    let said = done(&["scenario", "check", text(&scenario)]);
+    assert!(said.contains("periods every 250 ms"), "{said}");
+    let out = dir.path().join("out");
+    let line = ["run", "--scenario", text(&scenario), "--out", text(&out)];
+    done(&[&line[..], &["--arms", "dualpi2,learned"]].concat());
+    let summary = fs::read(out.join("summary.json")).unwrap();
+    let summary: Value = serde_json::from_slice(&summary).unwrap();
+    let learned = &summary["arms"][1];
+    assert_eq!(learned["policy"]["period_ns"], 250_000_000);
+    assert_eq!(learned["policy"]["idle_budget"], 0.01);
+    assert_eq!(learned["interval"], Value::Null);
+    let overrides = &learned["pooled"]["overrides"];
+    assert!(overrides["applied"].as_u64().unwrap() > 5, "{overrides}");
+    assert_eq!(overrides["refused"], 0);
 }
