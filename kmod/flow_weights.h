@@ -56,8 +56,8 @@
 #define	FLOW_DECAY		2063279609U
 /*
  * Bytes of a bucket between two updates that count at most: 268 Gbit/s over
- * 4 ms.  Rates stay below this times 1 / (1 - decay) = 25.5,
- * which is below 2^32.
+ * 4 ms.  Rates stay below this times 1 / (1 - decay) = 25.5, which is below
+ * 2^32.
  */
 #define	FLOW_BYTES_MAX		(1U << 27)
 #define	FLOW_RATE_MAX		3423000000U
