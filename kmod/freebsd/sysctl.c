@@ -145,8 +145,8 @@ SYSCTL_PROC(_net_inet_l4sllm, OID_AUTO, interval, CTLTYPE_UINT | ADVICE_FLAGS,
     "configuration's");
 SYSCTL_PROC(_net_inet_l4sllm, OID_AUTO, period, CTLTYPE_UINT | ADVICE_FLAGS,
     NULL, 2, sysctl_advice, "IU",
-    "Milliseconds between two decisions of the daemon on summaries, to 60000; "
-    "0: its configuration's");
+    "Milliseconds between two decisions of the daemon's adaptive rule, to "
+    "60000; 0: its configuration's");
 SYSCTL_PROC(_net_inet_l4sllm, OID_AUTO, idle_budget,
     CTLTYPE_UINT | ADVICE_FLAGS, NULL, 3, sysctl_advice, "IU",
     "Millionths of the link's time that may be idle, 1000 to 20000; 0: the "
