@@ -17,21 +17,21 @@ pub struct AdaptiveConfig {
     /// Time constant of the idle share that raises the budget, and of the rate
     /// of signals, s: longer than the sawtooth of a flow on a long path.
     pub budget_time: f64,
-    /// ε of a link that is never idle for long: the share of idle time that is
-    /// spent for delay.
+    /// Idle budget ε of a link that is never idle for long: the share of its
+    /// time that may be idle for shorter queues.
     pub idle_budget: f64,
-    /// What of the long-term idle share is added to ε: a link that senders do
-    /// not fill is idle whatever the target is.
+    /// Part of the long-term idle share that is added to ε: a link that senders
+    /// do not fill is idle whatever the target is.
     pub idle_budget_slope: f64,
     /// Greatest rate at which the target's logarithm moves by one budget, per
     /// second.
     pub max_rate: f64,
     /// The same for each congestion signal a second: the target moves only as
-    /// often as signals arrive, since a single flow shows only once a sawtooth
-    /// whether it left the link idle.
+    /// often as signals arrive, since a single flow shows whether it leaves the
+    /// link idle only once per sawtooth.
     pub rate_per_signal: f64,
-    /// Least such rate while the target rises: with few signals it falls
-    /// slowly, but idle time is answered.
+    /// Least such rate while the target rises: few signals slow its fall, but
+    /// not its response to idle time.
     pub least_rise: f64,
     /// Longest step of the integration, s.
     pub max_step: f64,
@@ -40,13 +40,14 @@ pub struct AdaptiveConfig {
     pub persistence: f64,
     /// Target without a long-lived flow, ms.
     pub relaxed_target: f64,
-    /// Greatest rate at which the target's logarithm goes there, per second.
+    /// Greatest rate at which the target's logarithm approaches
+    /// `relaxed_target`, per second.
     pub relaxation: f64,
 
     /// Gain at `reference_target`.
     pub gain: f64,
-    /// The target, ms, at which the gain is as given and k is 2. Above it the
-    /// gain goes to 1 at `max_target`.
+    /// Target, ms, at which the gain is `gain` and k is 2. Above it the gain
+    /// falls to 1 at `max_target`, and k stays.
     pub reference_target: f64,
     /// The gain is proportional to the target to minus this power below
     /// `reference_target`: a shorter queue has to be controlled faster.
@@ -57,7 +58,7 @@ pub struct AdaptiveConfig {
     pub coupling_exponent: f64,
     /// The controller's period, s.
     pub tupdate: f64,
-    /// Target, ms, from which the period and k are RFC 9332's.
+    /// Target, ms, from which the period is RFC 9332's.
     pub plain_from: f64,
 
     /// Volatility σ of the drain rate at which a link begins to count as
@@ -81,7 +82,7 @@ pub struct AdaptiveConfig {
 }
 
 impl AdaptiveConfig {
-    /// Keeps the utilisation of plain DualPI2 to 0.3 %.
+    /// Constants with an idle budget of 0.3 % of the link's time.
     pub const fn balanced() -> AdaptiveConfig {
         AdaptiveConfig {
             initial_target: 6.0,
@@ -114,7 +115,7 @@ impl AdaptiveConfig {
         }
     }
 
-    /// Spends 1 % of the link for shorter queues.
+    /// The same constants with an idle budget of 1 %, for shorter queues.
     pub const fn low_delay() -> AdaptiveConfig {
         AdaptiveConfig {
             idle_budget: 0.01,
@@ -129,7 +130,7 @@ impl Default for AdaptiveConfig {
     }
 }
 
-/// Named constants.
+/// Named sets of constants.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Preset {
     /// [`AdaptiveConfig::balanced`]
@@ -146,12 +147,12 @@ impl Preset {
         ("low-delay", Preset::LowDelay),
     ];
 
-    /// Its name.
+    /// Name in configuration and scenario files.
     pub fn name(self) -> &'static str {
         Preset::NAMES[self as usize].0
     }
 
-    /// Its constants.
+    /// Constants of the preset.
     pub const fn config(self) -> AdaptiveConfig {
         match self {
             Preset::Balanced => AdaptiveConfig::balanced(),

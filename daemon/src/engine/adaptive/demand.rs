@@ -1,4 +1,4 @@
-//! Whether a long-lived flow sends.
+//! Detection of long-lived flows.
 
 use std::collections::VecDeque;
 
@@ -7,26 +7,27 @@ type Flows = [u64; 4];
 
 /// Flows that sent in every piece of the last seconds.
 ///
-/// Summaries are put together to pieces of at least [`PIECE`]; a flow that sent
-/// in all of them has its bit set in all of them. So may flows that share a
-/// bit, by chance: with a third of the bits set, in one of 3^8 for each bit.
+/// Summaries are merged into pieces of at least [`PIECE`]; a flow that sent in
+/// all of them has its bit set in all of them. Short flows that share a bit can
+/// look like one: with a third of the bits set, a bit is set in all eight pieces
+/// with a probability of 3^-8.
 #[derive(Debug, Clone)]
 pub(super) struct LongLived {
     persistence: f64,
     pieces: VecDeque<(Flows, f64)>,
-    /// The piece that is not complete.
+    /// The incomplete piece.
     open: (Flows, f64),
 }
 
 /// Length of a piece, s: a round trip of a long path, so that a flow that waits
-/// for acknowledgments is not taken for one that has ended.
+/// for acknowledgments does not count as ended.
 const PIECE: f64 = 0.5;
 
 /// Summaries' lengths do not add up to a piece exactly.
 const ROUNDING: f64 = 1e-6;
 
 impl LongLived {
-    /// Has seen nothing; flows have to send for `persistence` seconds.
+    /// No flows yet; a flow is long-lived after `persistence` seconds.
     pub(super) fn over(persistence: f64) -> LongLived {
         LongLived {
             persistence,
@@ -57,8 +58,8 @@ impl LongLived {
         }
     }
 
-    /// Whether there is one. In the first seconds those count that sent since
-    /// the beginning.
+    /// Whether a long-lived flow sends. In the first seconds, a flow that has
+    /// sent since the beginning counts.
     pub(super) fn any(&self) -> bool {
         let all = |word: usize| {
             self.pieces

@@ -1,7 +1,8 @@
 //! Exponential means over time.
 
-/// A mean in which what happened t seconds ago weighs e^(−t/τ). Intervals of
-/// any length may be added; before τ has passed it is the mean of what came.
+/// A mean in which a value t seconds ago weighs e^(−t/τ). Intervals of any
+/// length may be added. Weights are normalised, so the mean has no bias towards
+/// zero before τ has passed.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Mean {
     time_constant: f64,
@@ -10,7 +11,7 @@ pub(super) struct Mean {
 }
 
 impl Mean {
-    /// A mean of nothing, with time constant τ in seconds.
+    /// An empty mean with time constant τ in seconds.
     pub(super) fn over(time_constant: f64) -> Mean {
         Mean {
             time_constant,

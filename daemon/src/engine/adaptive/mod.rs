@@ -32,15 +32,15 @@ use rates::Rates;
 /// ```
 ///
 /// A signal that comes too early leaves the link idle, and the target rises in
-/// proportion; without idle time it falls, but only as often as signals arrive:
-/// a single CUBIC flow shows every 4 to 6 s what its last signal cost. Since the
-/// law is linear, the link is idle for ε in the long run.
+/// proportion. Without idle time it falls, but only as often as signals arrive:
+/// a single CUBIC flow shows only every 4 to 6 s what its last signal cost. Since
+/// the law is linear in I, the link is idle for ε in the long run.
 ///
 /// Idle time is a loss only where a flow would have filled it. Without a
 /// classic flow that sent in every half second of the last 4 s, idle time does
 /// not count and T goes to 8 ms, with |dx/dt| ≤ 0.35.
 ///
-/// Between 10 ms and 15 ms the gain f, a factor on RFC 9332's gains, goes to 1,
+/// Between 10 ms and 15 ms the gain f, a factor on RFC 9332's gains, falls to 1,
 /// so that a link that stays idle gets plain DualPI2 (RFC 9332, appendix A.1):
 ///
 /// ```text
@@ -50,8 +50,8 @@ use rates::Rates;
 /// tupdate = 4 ms below 14 ms;  16 ms above.  α ∝ f · tupdate, β ∝ f
 /// ```
 ///
-/// Links whose rate varies are told apart by the drain rate in windows of 24 ms
-/// of busy time, of which each summary has a mean logarithm m:
+/// The rule recognises links whose rate varies by the drain rate in windows of
+/// 24 ms of busy time. A summary's mean of its logarithm is m:
 ///
 /// ```text
 /// c   typical |Δm| between summaries: exp(mean ln(|Δm| + 0.01) over 4 s) − 0.01
@@ -60,24 +60,25 @@ use rates::Rates;
 /// else σ from 0.15 to 0.25:  stepping: f goes to 6, at 4 ms
 /// ```
 ///
-/// What a variable link does within a round trip no set-point follows, and
-/// plain DualPI2 keeps it busy. A link that seldom changes, but then by much,
-/// needs gain: a long queue has to be drained after each step down.
+/// A variable link changes within a round trip, faster than set-points can
+/// follow; plain DualPI2 keeps it busy. A link that changes seldom, but by much,
+/// needs a higher gain, to drain the long queue after each step down.
 ///
-/// The constants are those of [`AdaptiveConfig`]. Means are exponential and
-/// decay by time, so the rule is the same for any period of decisions, whether
-/// intervals are merged or not: about 16 ms to 0.5 s.
+/// The numbers above are those of [`AdaptiveConfig::balanced`]; the operator's
+/// idle budget replaces 0.003. Means are exponential and decay by time, so the
+/// rule is the same for any period of decisions from about 16 ms to 0.5 s,
+/// whether intervals are merged or not.
 #[derive(Debug, Clone)]
 pub struct Adaptive {
     config: AdaptiveConfig,
-    /// `config.idle_budget` unless the operator sets another.
+    /// Idle budget of the preset, in force unless the operator sets another.
     own_budget: f64,
     long_lived: LongLived,
-    /// Idle time that counts.
+    /// Idle share; 0 without a long-lived flow.
     idle: Mean,
     idle_long: Mean,
     signals: Mean,
-    /// Bytes forwarded, and busy time, per second: their ratio is the rate.
+    /// Bytes forwarded and busy time per second; their ratio is the drain rate.
     bytes: Mean,
     busy: Mean,
     rates: Rates,
@@ -98,7 +99,7 @@ const PLAIN_TUPDATE: f64 = 0.016;
 const PLAIN_COUPLING: f64 = 2.0;
 
 impl Adaptive {
-    /// A rule that has seen nothing.
+    /// A rule without observations, at the initial target.
     pub fn new(config: AdaptiveConfig) -> Adaptive {
         Adaptive {
             long_lived: LongLived::over(config.persistence),
@@ -114,7 +115,7 @@ impl Adaptive {
         }
     }
 
-    /// Takes the instance's next summary; the set-points from now on.
+    /// Adds the instance's next summary and returns the new set-points.
     pub fn update(&mut self, summary: &Summary) -> SetPoints {
         let dt = summary.duration_ns() as f64 / 1e9;
         if dt > 0.0 {
@@ -155,7 +156,7 @@ impl Adaptive {
         self.log_target = (self.log_target + step).clamp(least.ln(), c.max_target.ln());
     }
 
-    /// dx/dt by idle share and signals.
+    /// dx/dt from idle share and signals.
     fn law(&self) -> f64 {
         let c = &self.config;
         let idle = |mean: &Mean| mean.value().unwrap_or(0.0);
@@ -174,7 +175,7 @@ impl Adaptive {
         self.rates.typical_change() > self.config.variable_change
     }
 
-    /// How much of a stepping link it is, 0 to 1.
+    /// Degree to which the link's rate changes in steps, 0 to 1.
     fn stepping(&self) -> f64 {
         let (from, to) = self.config.stepping;
         match self.is_variable() {
@@ -183,7 +184,7 @@ impl Adaptive {
         }
     }
 
-    /// Time that the link takes for a packet, ms; 0 while that is unknown.
+    /// Transmission time of a packet, ms; 0 while the rate is unknown.
     fn packet_time_ms(&self) -> f64 {
         match (self.bytes.value(), self.busy.value()) {
             (Some(bytes), Some(busy)) if bytes > 0.0 => 1e3 * PACKET * busy / bytes,
@@ -228,6 +229,6 @@ impl Engine for Adaptive {
         self.config.idle_budget = budget.map_or(self.own_budget, IdleBudget::share);
     }
 
-    /// Means and target stay: they are of the link, and decay by time.
+    /// Keeps means and target: they describe the link, and decay by time.
     fn reset(&mut self) {}
 }

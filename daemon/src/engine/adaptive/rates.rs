@@ -1,4 +1,4 @@
-//! How the link's rate varies.
+//! Variation of the link's rate.
 
 use l4sllm_abi::Summary;
 
@@ -15,11 +15,13 @@ pub(super) struct Rates {
     previous: Option<f64>,
 }
 
-/// A change that does not matter, added before the logarithm is taken: a mean
-/// of logarithms is near the typical change, however large a few steps are.
+/// Added to a change before its logarithm is taken, so that a change of zero
+/// has one. A mean of logarithms is near the typical change, however large a few
+/// steps are.
 const NO_CHANGE: f64 = 0.01;
 
 impl Rates {
+    /// No summaries yet.
     pub(super) fn new(config: &AdaptiveConfig) -> Rates {
         Rates {
             mean: Mean::over(config.rate_time),
@@ -29,7 +31,7 @@ impl Rates {
         }
     }
 
-    /// Adds what a summary of `dt` seconds reports.
+    /// Adds the moments of a summary of `dt` seconds.
     pub(super) fn observe(&mut self, summary: &Summary, dt: f64) {
         let (windows, sum, squares) = summary.rate_moments();
         if windows == 0.0 {
@@ -46,7 +48,7 @@ impl Rates {
         }
     }
 
-    /// σ.
+    /// Volatility σ: standard deviation of the drain rate's logarithm.
     pub(super) fn volatility(&self) -> f64 {
         self.variance.value().unwrap_or(0.0).sqrt()
     }
