@@ -212,7 +212,7 @@ struct l4s_totals {
 
 /*
  * A decision as version 1 wrote it and as readers fill it in.  Fields that the
- * published kernel log (Deol et al.) has are numbered by their place in it.
+ * published kernel log (Satish et al.) has are numbered by their place in it.
  * Delays that pass 2^32 - 1 us are written as 2^32 - 1.
  */
 struct l4s_record_v1 {

@@ -98,7 +98,7 @@ impl Params {
         }
     }
 
-    /// The published values (Deol et al.): PIE's gains, burst allowance and
+    /// The published values (Satish et al.): PIE's gains, burst allowance and
     /// ECN threshold.
     pub fn paper() -> Params {
         Params {
