@@ -60,7 +60,11 @@ fn check(file: &Path) -> anyhow::Result<String> {
 
 fn describe(scenario: &Scenario, facts: &Facts) -> String {
     let seconds = |ns: u64| ns as f64 / 1e9;
-    let mut out = format!("{}: {}\n", scenario.name, scenario.description);
+    let mut out = scenario.name.clone();
+    if !scenario.description.is_empty() {
+        let _ = write!(out, ": {}", scenario.description);
+    }
+    out.push('\n');
     let _ = writeln!(
         out,
         "  {} x {} s, the first {} s left out, seed {}",
@@ -97,6 +101,9 @@ fn describe(scenario: &Scenario, facts: &Facts) -> String {
                     )
                 }
             };
+            if let Some(budget) = control.idle_budget {
+                let _ = write!(out, ", idle budget {}", budget.share());
+            }
             let _ = write!(out, ", latency {latency}");
         }
         out.push('\n');

@@ -110,7 +110,10 @@ fn a_policy_on_summaries_is_told_of_and_run() {
     );
     fs::write(&scenario, format!("{smoke}\n{arm}")).unwrap();
     let said = done(&["scenario", "check", text(&scenario)]);
-    assert!(said.contains("periods every 250 ms"), "{said}");
+    assert!(
+        said.contains("periods every 250 ms, idle budget 0.01, latency"),
+        "{said}"
+    );
     let out = dir.path().join("out");
     let line = ["run", "--scenario", text(&scenario), "--out", text(&out)];
     done(&[&line[..], &["--arms", "dualpi2,learned"]].concat());
