@@ -45,12 +45,28 @@ use output::Done;
 /// and inspect policies, ask a running daemon.
 #[derive(Debug, Parser)]
 #[command(name = "l4sllm", version = version::VERSION, propagate_version = true)]
-#[command(after_long_help = EXIT_CODES)]
+#[command(after_long_help = after_help())]
 #[command(max_term_width = 100)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
 }
+
+/// Exit codes and examples; without libtorch, what such a build has in addition.
+fn after_help() -> String {
+    let libtorch = match cfg!(feature = "torch") {
+        true => "",
+        false => ONLY_WITH_LIBTORCH,
+    };
+    format!("{libtorch}{EXIT_CODES}")
+}
+
+const ONLY_WITH_LIBTORCH: &str = "\
+Only in a build with libtorch (`--features torch`):
+  train, reproduce, published, backbone, policy export, bench backbones,
+  bench training
+
+";
 
 const EXIT_CODES: &str = "\
 Exit codes:
