@@ -53,7 +53,7 @@ pub fn run(args: &VersionArgs) -> anyhow::Result<()> {
         Err(error) => {
             let socket = shown(&args.socket);
             out += &format!("l4sllmd   none answers on {socket}: {}\n", explain(&error));
-            out += "module    asked through the daemon\n";
+            out += "module    unknown: only the daemon can ask it\n";
         }
     }
     print(&out)
