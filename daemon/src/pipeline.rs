@@ -50,7 +50,7 @@ impl Default for PipelineConfig {
 
 impl PipelineConfig {
     /// The same for engines that decide from summaries of a period of their own.
-    /// An override lives until the decision after the next one at least.
+    /// An override lives for two of these periods at least.
     #[must_use]
     pub fn with_period(self, period_ns: u64) -> PipelineConfig {
         PipelineConfig {
@@ -129,7 +129,7 @@ impl Pipeline {
         }
     }
 
-    /// Says what the device's parameters and limits are; the defaults until
+    /// Sets the device's parameters and limits, which are the defaults until
     /// then. Set-points that engines decide on become factors on these
     /// parameters within these limits.
     pub fn set_base(&mut self, params: Params, limits: Limits) {
@@ -145,7 +145,7 @@ impl Pipeline {
         self.order(&decided, now_ns)
     }
 
-    /// Says which intervals of a backlog to decide on: each instance's newest,
+    /// Chooses the intervals of a backlog to decide on: each instance's newest,
     /// unless an override on it would expire by `now_ns`, for at most `most`
     /// instances. The messages are then passed to [`Pipeline::decide`] in
     /// their order, with nothing in between.

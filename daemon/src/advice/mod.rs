@@ -1,10 +1,10 @@
-//! What the operator asks for in addition to the configuration:
+//! Settings of the operator that take precedence over the configuration:
 //! `net.inet.l4sllm.interval`, `period`, `mode`, `hold`, `engine` and
-//! `idle_budget`, each in place of a key of the configuration.
+//! `idle_budget`.
 //!
-//! The device says by an event that one of them changed, and they are read
-//! again. They last as long as the module is loaded; the configuration, which
-//! they leave alone, is what the next boot starts from.
+//! When one of them changes, the device writes an event, and they are read
+//! again. They last until the module is unloaded; the next boot starts from the
+//! configuration, which they do not change.
 
 #[cfg(target_os = "freebsd")]
 mod sysctl;
@@ -19,19 +19,19 @@ use crate::pipeline::PipelineConfig;
 
 /// Where advice comes from.
 pub trait Source: Send + std::fmt::Debug {
-    /// What is asked for now.
+    /// Reads the present advice.
     ///
     /// # Errors
-    /// It cannot be read, or is nothing that this daemon knows.
+    /// It cannot be read, or this daemon does not know it.
     fn read(&mut self) -> Result<Advice, AdviceError>;
 }
 
-/// What is asked for; `None` leaves it to the configuration.
+/// Settings of the operator; `None` leaves one to the configuration.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Advice {
     /// Records between two decisions, 1 to 65536.
     pub interval: Option<NonZeroU32>,
-    /// Time between two decisions on summaries, ms, 1 to 60000.
+    /// Time between two decisions of the adaptive rule, ms, 1 to 60000.
     pub period_ms: Option<NonZeroU32>,
     /// How decisions become overrides.
     pub mode: Option<AdvisedMode>,
@@ -43,10 +43,10 @@ pub struct Advice {
     pub idle_budget: Option<IdleBudget>,
 }
 
-/// What decides in place of what the configuration has.
+/// An engine in place of the configured one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AdvisedEngine {
-    /// The adaptive rule, with the constants that the configuration has for it.
+    /// The adaptive rule, with the configured preset.
     Adaptive,
 }
 
@@ -57,12 +57,12 @@ pub enum AdvisedMode {
     Once,
     /// An action is for the next [`Advice::hold`] packets.
     Hold,
-    /// Set-points are shifted. That is the engine's to decide, so actions stay
-    /// as the configuration has them.
+    /// Set-points are shifted. Whether they are depends on the engine, so
+    /// actions are applied as configured.
     Steer,
 }
 
-/// Why advice is not heeded.
+/// Why advice is ignored.
 #[derive(Debug, thiserror::Error)]
 pub enum AdviceError {
     /// The variable cannot be read.
@@ -73,7 +73,7 @@ pub enum AdviceError {
         /// Why.
         source: std::io::Error,
     },
-    /// The variable has a value that is none.
+    /// The variable's value is invalid.
     #[error("sysctl {name}: {value}: expected {expected}")]
     Value {
         /// The variable.
@@ -93,10 +93,10 @@ pub(crate) const ENGINE: &str = "net.inet.l4sllm.engine";
 pub(crate) const IDLE_BUDGET: &str = "net.inet.l4sllm.idle_budget";
 
 impl Advice {
-    /// Of the variables' values: numbers of 0 to 65536 (a period: to 60000),
-    /// where 0 asks for nothing, and "once", "hold", "steer", or "config", which asks for
-    /// nothing. No engine and no idle budget: see [`Advice::with_engine`] and
-    /// [`Advice::with_idle_budget`].
+    /// Advice from the variables' values: numbers of 0 to 65536 (a period: to
+    /// 60000), where 0 asks for nothing, and "once", "hold", "steer", or
+    /// "config", which asks for nothing. [`Advice::with_engine`] and
+    /// [`Advice::with_idle_budget`] add the others.
     ///
     /// # Errors
     /// [`AdviceError::Value`] for anything else.
@@ -138,7 +138,7 @@ impl Advice {
         })
     }
 
-    /// The same with an engine: "adaptive", or "config", which asks for none.
+    /// Adds an engine: "adaptive", or "config", which asks for none.
     ///
     /// # Errors
     /// [`AdviceError::Value`] for anything else.
@@ -157,8 +157,7 @@ impl Advice {
         Ok(Advice { engine, ..self })
     }
 
-    /// The same with an idle budget in millionths, 1000 to 20000; 0 asks for
-    /// none.
+    /// Adds an idle budget in millionths, 1000 to 20000; 0 asks for none.
     ///
     /// # Errors
     /// [`AdviceError::Value`] for anything else.
@@ -177,7 +176,7 @@ impl Advice {
         }
     }
 
-    /// `config` with what is asked for in its place.
+    /// Returns `config` with the advice applied.
     pub fn over(&self, config: &PipelineConfig) -> PipelineConfig {
         let configured_hold = match config.mode {
             OverrideMode::Once => None,

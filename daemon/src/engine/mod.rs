@@ -48,8 +48,9 @@ pub trait Engine: Send {
         None
     }
 
-    /// Says how much of the link's time may be idle from the next decision on;
-    /// `None`: the engine's own budget. Engines without one ignore it.
+    /// Sets the share of the link's time that may be idle, from the next
+    /// decision on; `None`: the engine's own budget. Engines without one ignore
+    /// it.
     fn set_idle_budget(&mut self, budget: Option<IdleBudget>) {
         let _ = budget;
     }

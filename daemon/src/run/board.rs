@@ -28,7 +28,7 @@ pub(super) struct Live {
     /// Between decisions on summaries; 0: none are read.
     pub(super) period_ms: u64,
     pub(super) ttl_ms: u64,
-    /// What engines were told; none: each has its own.
+    /// As set by the operator; none: each engine has its own.
     pub(super) idle_budget: Option<IdleBudget>,
     pub(super) counters: Counters,
     /// From a record to its override being in force.

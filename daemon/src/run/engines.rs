@@ -15,12 +15,12 @@ use crate::files::Files;
 use crate::pipeline::PipelineConfig;
 use crate::status::EngineStatus;
 
-/// What the configuration says decides: makes engines for any interval.
+/// The configured engine: makes engines for any interval.
 #[derive(Clone)]
 pub struct Engines {
     kind: Kind,
     input: Input,
-    /// Of a policy on summaries, whatever the configuration says.
+    /// The period of a policy on summaries, which no configuration changes.
     period_ns: Option<u64>,
     status: EngineStatus,
 }
@@ -48,7 +48,7 @@ impl Engines {
         }
     }
 
-    /// Loads it.
+    /// Loads the configured engine.
     ///
     /// # Errors
     /// The policy does not load, or its decisions are not finite.
@@ -108,8 +108,8 @@ impl Engines {
         }
     }
 
-    /// What decides where these are configured and the operator asks for
-    /// `engine`. The rule has the constants that it has as their fallback.
+    /// The engine that decides if the operator asks for `engine`. The rule has
+    /// the preset that it is configured with, as engine or as fallback.
     pub(super) fn advised(&self, engine: Option<AdvisedEngine>) -> Engines {
         match (engine, &self.kind) {
             (None, _) | (Some(AdvisedEngine::Adaptive), Kind::Adaptive(_)) => self.clone(),
@@ -122,7 +122,8 @@ impl Engines {
         }
     }
 
-    /// The configuration with what they decide from, and when, in it.
+    /// Returns the configuration with the input of these engines and, if they
+    /// have one of their own, their period.
     pub(super) fn over(&self, config: &PipelineConfig) -> PipelineConfig {
         let config = PipelineConfig {
             input: self.input,

@@ -38,8 +38,8 @@ pub struct Status {
     /// Life of an override, ms; 0 where the daemon does not say.
     #[serde(default)]
     pub ttl_ms: u64,
-    /// Share of the link's time that engines were told may be idle; none: each
-    /// has its own.
+    /// Share of the link's time that may be idle, as set by the operator; none:
+    /// each engine has its own.
     #[serde(default)]
     pub idle_budget: Option<f64>,
     /// Successful reloads, failed ones, and why the last one failed.
