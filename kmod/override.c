@@ -240,7 +240,13 @@ l4s_override_collect(struct l4s_overrides *o, struct dualpi2 *d,
 	bool steered = o->steering, ends;
 
 	l4s_lock(&o->lock);
-	/* What came since `pending' was read is left for the next packet. */
+	/*
+	 * What came since `pending' was read is left for the next packet,
+	 * except that an override which is gone by now must not begin.
+	 */
+	if ((o->pending & L4S_PENDING_CANCEL) != 0)
+		pending = (pending & ~L4S_PENDING_OVERRIDE) |
+		    L4S_PENDING_CANCEL;
 	L4S_STORE(&o->pending, o->pending & ~pending);
 	if ((pending & L4S_PENDING_LIMITS) != 0) {
 		override_earn_tokens(o, decisions);	/* at the old share */

@@ -6,6 +6,8 @@
 
 /* Overrides through the device, as a controller sees them. */
 
+#include "override.h"
+#include "queue.h"
 #include "router.h"
 
 #define	EXPECT(applied, expired, refused, replaced, waiting) do {	\
@@ -794,6 +796,42 @@ late_and_idle(void)
 	router_destroy(&r);
 }
 
+/*
+ * The controller leaves after the packet path saw that something is pending,
+ * and before it takes the lock: the override that is gone stays gone.
+ */
+static void
+cancelled_while_collected(void)
+{
+	struct l4s_limits limits = generous();
+	struct l4s_override override = {
+		.version = L4S_ABI_VERSION,
+		.length = sizeof(override),
+		.mode = L4S_MODE_ONCE,
+		.action = L4S_ACTION_MARK,
+		.id = 1,
+		.expires_ns = 2 * SEC,
+		.hold_packets = 1,
+		.queue = L4S_QUEUE_ANY,
+	};
+	struct l4s_overrides o;
+	struct dualpi2 d;
+	uint32_t seen;
+	bool recovered;
+
+	start(&d, NULL);
+	l4s_overrides_init(&o, &limits);
+	CHECK_EQ(l4s_override_submit(&o, &override, SEC, &recovered), 0);
+	seen = o.pending;
+	l4s_overrides_release(&o);
+	CHECK(!l4s_override_collect(&o, &d, seen, 0, SEC));
+	CHECK(!o.active);
+	CHECK_EQ(o.counts.expired, 1);
+	CHECK_EQ(o.counts.applied, 0);
+	CHECK_EQ(o.pending, 0);
+	l4s_overrides_destroy(&o);
+}
+
 const struct test override_tests[] = {
 	TEST(once_each_action),
 	TEST(waits_for_its_queue),
@@ -809,6 +847,7 @@ const struct test override_tests[] = {
 	TEST(expiry_by_packets),
 	TEST(replacement),
 	TEST(close_returns_to_base),
+	TEST(cancelled_while_collected),
 	TEST(checked_at_submission),
 	TEST(steer_and_back),
 	TEST(steer_expires_in_a_pause),
