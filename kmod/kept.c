@@ -45,7 +45,7 @@ kept_add(struct l4s_kept *k, const struct l4s_loss *message, uint32_t stream,
 
 void
 l4s_kept_take(struct l4s_kept *k, struct l4s_cursor c, const struct l4s_ring *r,
-    uint64_t from, uint64_t head, uint64_t now)
+    uint64_t from, uint64_t head, bool losses, uint64_t now)
 {
 	uint64_t message[L4S_SLOT_WORDS_MAX], time_ns, first;
 	struct l4s_loss loss;
@@ -61,6 +61,8 @@ l4s_kept_take(struct l4s_kept *k, struct l4s_cursor c, const struct l4s_ring *r,
 		(void)l4s_cursor_read(&c, r, now, message);
 		memcpy(&loss, message, sizeof(loss));
 		if (loss.hdr.type == L4S_RECORD_LOSS) {
+			if (!losses)
+				continue;
 			/* What came after the reader had left is no loss. */
 			if ((int64_t)(c.next - head) > 0)
 				loss.lost = head - first;

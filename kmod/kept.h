@@ -29,11 +29,12 @@ struct l4s_kept {
 };
 
 /*
- * Keeps the events from message `from' on, and any loss, that a copy of the
- * cursor reads of the ring before message `head'.
+ * Keeps the events from message `from' on that a copy of the cursor reads of
+ * the ring before message `head', and with `losses' any loss: not of a stream
+ * that is read on, which tells of its losses itself.
  */
 void	l4s_kept_take(struct l4s_kept *, struct l4s_cursor,
-	    const struct l4s_ring *, uint64_t from, uint64_t head,
+	    const struct l4s_ring *, uint64_t from, uint64_t head, bool losses,
 	    uint64_t now);
 /* The oldest, L4S_RECORD_SIZE bytes.  One must be there. */
 void	l4s_kept_read(struct l4s_kept *, void *buf);

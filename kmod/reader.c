@@ -31,7 +31,7 @@ l4s_handle_subscribe(struct l4s_handle *h, uint32_t streams, uint64_t now)
 	struct l4s_ring *rings = dev->rings;
 	uint32_t old = h->streams, events = handle_events_of(old), stream;
 	uint64_t heads[L4S_RINGS];
-	bool moved = events != handle_events_of(streams);
+	bool moved = events != handle_events_of(streams), left;
 	unsigned i;
 
 	h->streams = streams;
@@ -46,13 +46,14 @@ l4s_handle_subscribe(struct l4s_handle *h, uint32_t streams, uint64_t now)
 	l4s_unlock(&dev->events_lock);
 	for (i = 0; i < L4S_RINGS; i++) {
 		stream = 1U << i;
-		if (old != 0 && streams != 0 && ((old & ~streams & stream) != 0 ||
-		    (moved && events == stream)))
+		left = (old & ~streams & stream) != 0;
+		if (old != 0 && streams != 0 &&
+		    (left || (moved && events == stream)))
 			l4s_kept_take(&h->kept, h->cursors[i], &rings[i],
 			    events != stream ? UINT64_MAX :
 			    i == L4S_RING_SUMMARIES ? h->events_from : 0,
-			    heads[i], now);
-		if ((old & ~streams & stream) != 0)
+			    heads[i], left, now);
+		if (left)
 			l4s_ring_unsubscribe(&rings[i]);
 		else if ((streams & ~old & stream) != 0)
 			l4s_cursor_start(&h->cursors[i], heads[i]);

@@ -832,6 +832,32 @@ losses_outlive_streams(void)
 	router_destroy(&r);
 }
 
+/* A reader that takes up the other stream too gets a loss once. */
+static void
+a_loss_is_read_once(void)
+{
+	struct router r = router_create(NULL, NULL, 16);
+	struct l4s_user_handle *h = l4s_user_open(r.u);
+	struct l4s_user_packet out;
+	uint64_t lost;
+	unsigned i;
+
+	set_interval(h, L4S_STREAM_SUMMARIES, 0, 64, r.now);
+	for (i = 0; i < 40 * 64; i++) {
+		CHECK_EQ(router_put(&r, 0), 0);
+		CHECK_EQ(l4s_user_dequeue(r.u, r.now, &out), 1);
+	}
+	lost = handle_stats(h, r.now).records_lost;
+	CHECK(lost > 20);
+	set_interval(h, L4S_STREAM_ALL, 0, 64, r.now);
+	CHECK_EQ(handle_stats(h, r.now).records_lost, lost);
+	CHECK_EQ(next_of(h, L4S_RECORD_LOSS, r.now), lost);
+	CHECK_EQ(next_of(h, L4S_RECORD_LOSS, r.now), 0);
+	CHECK_EQ(handle_stats(h, r.now).records_lost, lost);
+	l4s_user_close(h, r.now);
+	router_destroy(&r);
+}
+
 /* A loss says which stream it is of. */
 static void
 lapped(void)
@@ -993,6 +1019,7 @@ const struct test summary_tests[] = {
 	TEST(lapped),
 	TEST(events_outlive_streams),
 	TEST(losses_outlive_streams),
+	TEST(a_loss_is_read_once),
 	TEST(two_readers),
 	TEST(written_for_readers),
 	TEST(intervals_are_checked),
