@@ -30,7 +30,7 @@ pub type Outputs = [f32; OUTPUTS_MAX];
 /// Idle budget of new policies on summaries, share of link time.
 const DEFAULT_BUDGET: f64 = 0.005;
 
-/// Of the norm of the tokens, PyTorch's default.
+/// Epsilon of the norm of the tokens, PyTorch's default.
 pub(crate) const EMBED_NORM_EPSILON: f32 = 1e-5;
 
 /// `config.json` of a policy directory.
@@ -60,9 +60,9 @@ pub struct PolicyConfig {
     /// Where its frozen weights are; none: they are in `model.safetensors`,
     /// with the adapter, if there is one, merged into them.
     pub base: Option<BaseConfig>,
-    /// From hidden state to outputs.
+    /// Head: from hidden state to outputs.
     pub head: HeadConfig,
-    /// From outputs to a decision.
+    /// Rule that makes a decision of the outputs.
     pub decision_rule: DecisionRule,
     /// What the weights were fitted to.
     pub trained_on: Option<TrainedOn>,
@@ -104,7 +104,7 @@ pub struct FeatureConfig {
     pub name: InputFeature,
     /// Travels with the policy: no caller normalises.
     pub scaling: Scaling,
-    /// From scaled values to a token.
+    /// Encoder: from scaled values to a token.
     pub encoder: EncoderConfig,
 }
 

@@ -129,9 +129,9 @@ impl Feature {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 #[serde(untagged)]
 pub enum InputFeature {
-    /// Of a record.
+    /// A field of a record.
     Record(Feature),
-    /// Of a summary.
+    /// A number of a summary.
     Summary(SummaryFeature),
 }
 

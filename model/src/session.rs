@@ -46,9 +46,9 @@ enum Windows {
 pub struct Newest<'a> {
     /// Return, or idle budget, asked for.
     pub return_to_go: f32,
-    /// Of the features: see [`crate::PolicyConfig::fill_inputs`].
+    /// Inputs of the features: see [`crate::PolicyConfig::fill_inputs`].
     pub inputs: &'a [f32],
-    /// Of the action: one number on records, [`SET_POINTS`] on summaries.
+    /// Action token: one number on records, [`SET_POINTS`] on summaries.
     pub action: &'a [f32],
 }
 

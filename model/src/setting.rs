@@ -9,11 +9,11 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "SettingText", into = "SettingText")]
 pub struct Setting {
-    /// On the target delay, 0.1..=4.
+    /// Factor on the target delay, 0.1..=4.
     pub target: f64,
-    /// On the gains, 0.05..=20.
+    /// Factors on the gains, 0.05..=20.
     pub gains: Gains,
-    /// On the controller's period, 0.1..=4.
+    /// Factor on the controller's period, 0.1..=4.
     pub tupdate: f64,
 }
 
@@ -22,9 +22,9 @@ pub struct Setting {
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "GainsText", into = "GainsText")]
 pub struct Gains {
-    /// On the integral gain.
+    /// Factor on the integral gain.
     pub alpha: f64,
-    /// On the proportional gain.
+    /// Factor on the proportional gain.
     pub beta: f64,
 }
 

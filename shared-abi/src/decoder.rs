@@ -20,11 +20,11 @@ const INSTANCES: usize = 4096;
 /// from before the loss.
 #[derive(Debug, Clone, Default)]
 pub struct Decoder {
-    /// By number.
+    /// Instances by number.
     instances: Vec<Instance>,
-    /// Where the latest message's instance is among them.
+    /// Index of the latest message's instance in `instances`.
     latest: usize,
-    /// The latest record's.
+    /// Weight of the latest record's flow.
     weight: u8,
 }
 

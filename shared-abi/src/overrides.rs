@@ -233,17 +233,17 @@ impl TryFrom<raw::l4s_override> for Override {
 /// A value for each set-point that can be shifted; `None` leaves one alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Factors<T = Factor> {
-    /// Of the target delay.
+    /// Factor on the target delay.
     pub target: Option<T>,
-    /// Of the native L4S threshold.
+    /// Factor on the native L4S threshold.
     pub threshold: Option<T>,
-    /// Of the coupling factor.
+    /// Factor on the coupling factor k.
     pub coupling: Option<T>,
-    /// Of the integral gain.
+    /// Factor on the integral gain.
     pub alpha: Option<T>,
-    /// Of the proportional gain.
+    /// Factor on the proportional gain.
     pub beta: Option<T>,
-    /// Of the controller's period.
+    /// Factor on the controller's period.
     pub tupdate: Option<T>,
 }
 

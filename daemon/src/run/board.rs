@@ -14,7 +14,7 @@ use crate::status::{DeviceStatus, EngineStatus, State};
 #[derive(Debug)]
 pub(super) struct Board {
     live: Mutex<Live>,
-    /// When the decision under way was begun, ns; 0: there is none.
+    /// Start of the decision in progress, ns; 0: none is.
     deciding_since_ns: AtomicU64,
 }
 
@@ -25,15 +25,15 @@ pub(super) struct Live {
     pub(super) device: DeviceStatus,
     pub(super) engine: EngineStatus,
     pub(super) interval: u32,
-    /// Between decisions on summaries; 0: none are read.
+    /// Time between decisions on summaries, ms; 0: none are read.
     pub(super) period_ms: u64,
     pub(super) ttl_ms: u64,
-    /// As set by the operator; none: each engine has its own.
+    /// Budget set by the operator; none: each engine has its own.
     pub(super) idle_budget: Option<IdleBudget>,
     pub(super) counters: Counters,
-    /// From a record to its override being in force.
+    /// Latency from a record to its override being in force.
     pub(super) latency: Latency,
-    /// Of that, deciding.
+    /// Part of the latency that computing the decision takes.
     pub(super) decision: Latency,
 }
 

@@ -18,7 +18,7 @@ pub(super) enum Order {
 
 /// Why the stream of one opened device ended.
 pub(super) enum End {
-    /// It was ordered.
+    /// A stop was ordered.
     Stop,
     Gone(DeviceError),
 }

@@ -10,7 +10,7 @@ const TURN_NS: u64 = 50_000_000;
 pub(super) struct Turns {
     /// Cost of a decision, ns: an exponential moving average.
     cost_ns: u64,
-    /// Of the open device's stream.
+    /// Decoder of the open device's stream.
     pub(super) decoder: Decoder,
     /// Memory of the last backlog.
     pub(super) backlog: Vec<Message>,

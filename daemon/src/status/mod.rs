@@ -18,7 +18,7 @@ pub(crate) use socket::{Question, StatusSocket};
 pub struct Status {
     /// Release of the daemon.
     pub version: String,
-    /// Its process.
+    /// Process ID of the daemon.
     pub pid: u32,
     /// Seconds since it started.
     pub uptime_s: f64,
@@ -52,7 +52,7 @@ pub struct Status {
     /// The same over the last minute.
     #[serde(default)]
     pub latency_minute_us: Quantiles,
-    /// Of the latency, computing the decision.
+    /// Part of the latency that computing the decision takes.
     pub decision_us: Quantiles,
     /// The same over the last minute.
     #[serde(default)]
@@ -89,9 +89,9 @@ pub enum State {
 /// The device.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeviceStatus {
-    /// Its path.
+    /// Path of the device.
     pub path: PathBuf,
-    /// Its release, while there is one.
+    /// Release of the module, while a device is open.
     pub module: Option<String>,
     /// Versions of the interface that it speaks.
     pub abi: Option<(u16, u16)>,
@@ -105,14 +105,14 @@ pub struct DeviceStatus {
 pub enum EngineStatus {
     /// The adaptive rule.
     Adaptive {
-        /// Its constants, by name.
+        /// Name of its constants.
         preset: String,
     },
     /// A trained policy.
     Policy {
-        /// Its name.
+        /// Name of the policy.
         name: String,
-        /// Its directory.
+        /// Directory of the policy.
         path: PathBuf,
         /// SHA-256 over its files.
         hash: String,

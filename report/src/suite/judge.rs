@@ -36,12 +36,12 @@ pub struct Family {
     pub description: String,
     /// Rates and round-trip times of what was run.
     pub drawn: String,
-    /// Where published numbers come from.
+    /// Sources of the published numbers.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub sources: Vec<Source>,
     /// Each arm over its conditions.
     pub summaries: Vec<Summary>,
-    /// Its conditions.
+    /// Conditions of the family.
     pub conditions: Vec<Condition>,
 }
 
@@ -67,11 +67,11 @@ pub struct Condition {
 pub struct Published {
     /// What it is, with its unit.
     pub measure: String,
-    /// Its value.
+    /// The published value.
     pub theirs: f64,
     /// Name of the source.
     pub source: String,
-    /// Where in it.
+    /// Place in the source.
     pub place: String,
     /// Why ours differ, where it is known.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -123,17 +123,17 @@ pub struct Means {
 /// Ratios to tuned: geometric means over pairs of repetitions.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize)]
 pub struct Ratios {
-    /// Of sqrt(mean · p99) of the classic queue.
+    /// Ratio of sqrt(mean · p99) of the classic queue's delay.
     pub classic_delay: Option<Ratio>,
-    /// Of the classic queue's mean.
+    /// Ratio of the classic queue's mean delay.
     pub classic_mean: Option<Ratio>,
-    /// Of its median.
+    /// Ratio of the classic queue's median delay.
     pub classic_p50: Option<Ratio>,
-    /// Of its 99th percentile.
+    /// Ratio of the classic queue's 99th percentile of delay.
     pub classic_p99: Option<Ratio>,
-    /// Of the L4S queue's 99th percentile.
+    /// Ratio of the L4S queue's 99th percentile of delay.
     pub l4s_p99: Option<Ratio>,
-    /// Of the mean completion time of short flows.
+    /// Ratio of the mean completion time of short flows.
     pub completion_mean: Option<Ratio>,
 }
 
@@ -155,15 +155,15 @@ pub struct Summary {
     pub arm: String,
     /// Ratios to tuned over conditions.
     pub classic_delay: Option<Spread>,
-    /// Of the classic queue's mean.
+    /// Ratio of the classic queue's mean delay.
     pub classic_mean: Option<Spread>,
-    /// Of its 99th percentile.
+    /// Ratio of the classic queue's 99th percentile of delay.
     pub classic_p99: Option<Spread>,
-    /// Of the L4S queue's 99th percentile.
+    /// Ratio of the L4S queue's 99th percentile of delay.
     pub l4s_p99: Option<Spread>,
-    /// Of the mean completion time.
+    /// Ratio of the mean completion time.
     pub completion_mean: Option<Spread>,
-    /// Of the classic delay to the oracle's.
+    /// Ratio of the classic delay to the oracle's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub to_oracle: Option<Spread>,
     /// Utilisation over conditions.
@@ -188,7 +188,7 @@ pub struct Spread {
     pub median: f64,
     /// Worst condition: the greatest ratio.
     pub worst: f64,
-    /// Its name.
+    /// Name of the condition that loses most.
     pub worst_condition: String,
     /// Conditions that have one.
     pub conditions: usize,

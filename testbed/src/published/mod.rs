@@ -27,7 +27,7 @@ pub const NEAR: std::ops::RangeInclusive<f64> = 0.7..=1.4;
 /// Published measurements of several setups.
 #[derive(Debug, Clone)]
 pub struct Published {
-    /// Where numbers come from.
+    /// Sources of the numbers.
     pub sources: Vec<Source>,
     /// Setups.
     pub cases: Vec<Case>,
@@ -40,7 +40,7 @@ pub struct Source {
     pub name: String,
     /// Authors and title.
     pub title: String,
-    /// Where it is, with its revision.
+    /// Address, with the revision.
     pub at: String,
 }
 
@@ -60,11 +60,11 @@ pub struct Case {
 pub struct Figure {
     /// What it is.
     pub measure: Measure,
-    /// Its value.
+    /// The published value.
     pub theirs: f64,
     /// Name of the source.
     pub source: String,
-    /// Where in it.
+    /// Place in the source.
     pub place: String,
     /// Why ours differs, where it does.
     pub why: Option<String>,
@@ -115,7 +115,7 @@ pub struct Comparison {
     pub near: bool,
     /// Name of the source.
     pub source: String,
-    /// Where in it.
+    /// Place in the source.
     pub place: String,
     /// Why ours differs; none within [`NEAR`], or where it is not known.
     pub why: Option<String>,

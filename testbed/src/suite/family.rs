@@ -15,7 +15,7 @@ pub struct Family {
     pub name: String,
     /// One sentence on what it is.
     pub description: String,
-    /// Where the published numbers of its conditions come from.
+    /// Sources of the published numbers of its conditions.
     pub sources: Vec<Source>,
     /// All of its conditions.
     pub conditions: Vec<Condition>,

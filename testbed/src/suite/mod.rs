@@ -87,7 +87,7 @@ pub struct FamilyOutcome {
     /// Rates (the first of each condition) and round-trip times of what was
     /// run.
     pub drawn: String,
-    /// Where published numbers come from.
+    /// Sources of the published numbers.
     pub sources: Vec<crate::published::Source>,
     /// Conditions, in order.
     pub conditions: Vec<ConditionOutcome>,

@@ -52,7 +52,7 @@ pub struct Progress {
     /// Packets that the links of the cells finished in this call could carry:
     /// a measure of work.
     pub done: u64,
-    /// Of all cells that this call has to run.
+    /// Total over all cells that this call has to run.
     pub total: u64,
 }
 

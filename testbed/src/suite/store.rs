@@ -19,7 +19,7 @@ pub const CELLS_FILE: &str = "cells.jsonl";
 /// What can go wrong with the cells of a directory.
 #[derive(Debug, Error)]
 pub enum StoreError {
-    /// The directory.
+    /// The directory cannot be claimed.
     #[error(transparent)]
     Claim(#[from] ClaimError),
     /// The file system refused.
@@ -27,9 +27,9 @@ pub enum StoreError {
     Io {
         /// What was tried.
         operation: &'static str,
-        /// On what.
+        /// The file.
         path: PathBuf,
-        /// Why not.
+        /// Cause.
         source: std::io::Error,
     },
     /// A line is not a cell.
@@ -37,9 +37,9 @@ pub enum StoreError {
     Line {
         /// The file.
         path: PathBuf,
-        /// From 1.
+        /// Line, from 1.
         line: usize,
-        /// Where it goes wrong.
+        /// Cause, with its place in the line.
         source: serde_json::Error,
     },
 }
@@ -56,7 +56,7 @@ pub(super) struct Line {
     pub arm: String,
     /// Repetition, from 0, for readers.
     pub repetition: u32,
-    /// Its numbers.
+    /// Numbers of the cell.
     pub measures: Measures,
 }
 

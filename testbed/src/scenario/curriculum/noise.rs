@@ -13,7 +13,7 @@ pub(super) const MAX_HOLD: u64 = 1000;
 /// Overrides at random.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Noise {
-    /// Of which kind.
+    /// Kind of the overrides.
     pub mode: NoiseMode,
     /// Records between two decisions.
     pub interval: Range,
@@ -21,7 +21,7 @@ pub struct Noise {
     pub share: Range,
 }
 
-/// Which overrides.
+/// Kind of random overrides.
 #[derive(Debug, Clone, PartialEq)]
 pub enum NoiseMode {
     /// One of the actions for the next packet.
@@ -33,22 +33,22 @@ pub enum NoiseMode {
     Hold {
         /// Which.
         actions: Vec<Action>,
-        /// For how many.
+        /// Number of packets.
         packets: Range,
     },
     /// Set-points shifted by factors, which stay for a while.
     Steer {
         /// How long, ns.
         hold_ns: Range,
-        /// On each set-point.
+        /// Factor on each set-point.
         factors: Box<Factors<Range>>,
-        /// On those of the gains that have none in `factors`, the same.
+        /// Factor on the gains that have none in `factors`.
         gain: Option<Range>,
     },
 }
 
 impl NoiseMode {
-    /// Its name in files.
+    /// Name in files.
     pub fn name(&self) -> &'static str {
         match self {
             NoiseMode::Once { .. } => "once",

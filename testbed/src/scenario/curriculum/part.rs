@@ -5,7 +5,7 @@
 //! those with even numbers, among them the first and the last; tests draw from
 //! the others and from beyond both ends.
 
-/// Which conditions.
+/// Part of a curriculum's conditions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Part {
     /// Those that a policy may be trained on and rules be tuned on.
@@ -15,7 +15,7 @@ pub enum Part {
 }
 
 impl Part {
-    /// Its name in files and seeds.
+    /// Name in files and seeds.
     pub fn name(self) -> &'static str {
         match self {
             Part::Training => "training",
@@ -23,7 +23,7 @@ impl Part {
         }
     }
 
-    /// Its own of two.
+    /// Chooses the value of this part.
     pub(super) fn of<T>(self, training: T, test: T) -> T {
         match self {
             Part::Training => training,

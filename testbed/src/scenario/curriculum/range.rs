@@ -6,7 +6,7 @@ use l4sllm_model::strict_toml::{Field, TomlError};
 
 type Result<T> = std::result::Result<T, TomlError>;
 
-/// Where a number comes from.
+/// Distribution that a number is drawn from.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Range {
     /// It is always this.
@@ -20,15 +20,15 @@ pub enum Range {
     LogUniform(f64, f64),
     /// One of a list, each as likely; each part has its own.
     Parts {
-        /// Of training.
+        /// Values of the training part.
         training: Vec<f64>,
-        /// Of tests.
+        /// Values of the test part.
         test: Vec<f64>,
     },
     /// Any within one of the bands, which include their lower end and not
     /// their upper one: the part of a range.
     Bands {
-        /// In order; none is empty.
+        /// Bands in ascending order; none is empty.
         bands: Vec<(f64, f64)>,
         /// Whether the logarithm is uniform.
         log: bool,
@@ -181,9 +181,9 @@ pub enum Names<T> {
     All(Vec<T>),
     /// One of a list, each as likely; each part has its own.
     Parts {
-        /// Of training.
+        /// Values of the training part.
         training: Vec<T>,
-        /// Of tests.
+        /// Values of the test part.
         test: Vec<T>,
     },
 }
