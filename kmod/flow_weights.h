@@ -40,11 +40,11 @@
 #include "osdep.h"
 #include "siphash.h"
 
-/* A power of two; at least eight times the flows that are to be told apart. */
+/* A power of two; at least eight times the flows to be distinguished. */
 #define	FLOW_BUCKETS		1024
-/* The bucket of packets of no flow that can be told: weighs one. */
+/* The bucket of packets whose flow cannot be identified: weighs one. */
 #define	FLOW_NONE		FLOW_BUCKETS
-/* In place of a next bucket: there is none, or it is not in the list. */
+/* In place of a next bucket: end of the list, or not in the list. */
 #define	FLOW_LAST		0xffff
 #define	FLOW_INACTIVE		0xfffe
 

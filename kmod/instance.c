@@ -404,7 +404,7 @@ instance_put_after_look(struct l4s_instance *inst, l4s_pkt_t *pkt,
 	return (instance_put(inst, pkt, queue, ds, length, now));
 }
 
-/* All calls that are not drawn in are the last: no register is saved. */
+/* All calls that are not inlined are tail calls: no register is saved. */
 L4S_HOT bool
 l4s_instance_enqueue(struct l4s_instance *inst, l4s_pkt_t *pkt, uint64_t now)
 {

@@ -108,8 +108,8 @@ l4s_pkt_t *l4s_instance_dequeue(struct l4s_instance *, uint64_t now);
 /*
  * The link could send since then and has nothing to send: both queues are
  * empty.  For callers that do not dequeue at the instant at which the link
- * becomes free; a dequeue that finds nothing says it of its own time.  `since'
- * may be in future, and may be told again.
+ * becomes free; a dequeue that finds nothing implies it for its own time.
+ * `since' may be in the future, and may be reported again.
  */
 void	l4s_instance_idle(struct l4s_instance *, uint64_t since);
 /*

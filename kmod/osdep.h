@@ -136,8 +136,8 @@ l4s_unlock(struct l4s_lock *lock)
 #define	L4S_NS_PER_S		1000000000ULL
 
 /*
- * The packet path is compiled as one unit (queue_unit.c): L4S_HOT draws what
- * a function calls into it, but for what is L4S_SLOW.
+ * The packet path is compiled as one unit (queue_unit.c): L4S_HOT inlines all
+ * that a function calls into it, except L4S_SLOW functions.
  */
 #define	L4S_HOT			__attribute__((flatten))
 /* clang flattens one level only: below it this is needed too. */

@@ -17,8 +17,8 @@
  *					it is not IP
  *	uint8_t    l4s_pkt_ecn(p)	L4S_ECN_*: its last two bits
  *	uint32_t   l4s_pkt_flow(p)	a number that packets of a flow share
- *	uint64_t   l4s_pkt_hash(p, key)	likewise, but keyed: SipHash of what tells
- *					flows apart; 0: nothing does
+ *	uint64_t   l4s_pkt_hash(p, key)	likewise, but keyed: SipHash of the flow's
+ *					identity; 0: it has none
  *	bool       l4s_pkt_can_mark(p)	false: Not-ECT, or its header cannot be
  *					written; holds until the packet leaves
  *	void       l4s_pkt_mark(p)	sets CE; only if l4s_pkt_can_mark()

@@ -6,7 +6,7 @@
 
 /*
  * The packet path as one unit, so that the compiler inlines across its layers
- * (L4S_HOT in osdep.h).  tests/kmod's bench tells what that is worth.
+ * (L4S_HOT in osdep.h).  tests/kmod's bench measures the gain.
  */
 
 #include "dualpi2.c"

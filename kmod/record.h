@@ -25,7 +25,7 @@ struct l4s_decision {
 };
 
 /*
- * What the latest context messages of an instance said.
+ * The latest context messages of an instance.
  */
 struct l4s_told {
 	struct l4s_config config;

@@ -176,7 +176,7 @@ l4s_fold_close(struct l4s_fold *f, struct l4s_ring *r, const struct dualpi2 *d,
 	fold_settle(f, now);
 	fold_sums(f, d, counters, 1);
 	/*
-	 * Idle time that the caller told of after an interval had ended counts
+	 * Idle time that the caller reported after an interval had ended counts
 	 * in the next one, or more.
 	 */
 	if (__predict_false(s->idle_ns > duration)) {

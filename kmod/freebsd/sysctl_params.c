@@ -227,7 +227,7 @@ RTT(typical_rtt, 0,
 RTT(max_rtt, 1,
     "Longest RTT (us), 300 to 10000000: sets target, tupdate and gains");
 
-/* Named sets; reading tells which is in force, or "custom". */
+/* Named sets; reads as the set in force, or "custom". */
 static const struct {
 	const char	*name;
 	void		(*fill)(struct l4s_params *);
