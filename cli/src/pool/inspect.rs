@@ -18,8 +18,9 @@ pub struct InspectArgs {
     /// Pools, taken together as for training, with the columns that all have.
     #[arg(required = true)]
     pools: Vec<PathBuf>,
-    /// Share of the episodes, and of the time of each, that training holds out.
-    #[arg(long, default_value_t = 0.1)]
+    /// Share of the episodes, and of the time of each, that training holds out:
+    /// --held-out of `l4sllm train`.
+    #[arg(long, default_value_t = 0.2)]
     share: f64,
     /// Print JSON.
     #[arg(long)]
