@@ -1,4 +1,4 @@
-//! Makes decisions from records or summaries.
+//! Engines: they make decisions from records or summaries.
 
 pub mod adaptive;
 mod fallback;
@@ -14,7 +14,7 @@ use l4sllm_abi::{Action, Record, Steer, Summary};
 use l4sllm_model::IdleBudget;
 pub use l4sllm_model::SetPoints;
 
-/// What engines decide from: the streams that have to be read for them.
+/// The streams that engines decide from.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Input {
     /// Records.
@@ -22,7 +22,8 @@ pub enum Input {
     Records,
     /// Summaries.
     Summaries,
-    /// Records; what summaries say is decided in between.
+    /// Both: decisions are due on records, and the fallback may decide on
+    /// summaries in between.
     Both,
 }
 
@@ -77,7 +78,7 @@ pub enum Decision {
     },
     /// Set-points shifted by factors.
     Steer(Steer),
-    /// Set-points as such. What is sent to the device are the factors between
-    /// them and the device's parameters, within its limits.
+    /// Absolute set-points. The device is sent their ratios to its parameters,
+    /// within its limits.
     SetPoints(SetPoints),
 }

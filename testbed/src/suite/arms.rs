@@ -1,4 +1,4 @@
-//! What is compared.
+//! The arms that are compared.
 
 use l4sllm_abi::Params;
 use l4sllmd::engine::Preset;

@@ -10,8 +10,8 @@
 //! A *cell* is one repetition of one arm in one condition. Repetitions differ
 //! in their seeds and in round-trip times (±3 %); all arms of a repetition see
 //! the same draws, so that they are compared in pairs. One more arm,
-//! [`TUNED_AGAIN`], is the reference with draws of its own: what it differs by
-//! from the reference is noise. What the cells mean is the report crate's.
+//! [`TUNED_AGAIN`], is the reference with draws of its own: its difference from
+//! the reference is noise. The report crate judges the cells.
 
 mod arms;
 mod family;
