@@ -46,7 +46,8 @@ static L4S_SLOW l4s_pkt_t *instance_take_after_look(struct l4s_instance *,
 		    uint64_t now);
 static inline void instance_empty(struct l4s_instance *, uint64_t now);
 static bool	instance_take(struct l4s_instance *, struct dualpi2_verdict *);
-static L4S_SLOW void instance_overload(struct l4s_instance *, uint64_t now);
+static L4S_SLOW void instance_overload(struct l4s_instance *, uint64_t at,
+		    uint64_t now);
 static void	instance_end_overload(struct l4s_instance *, uint64_t now);
 static void	instance_event(struct l4s_instance *, uint32_t code,
 		    uint64_t value, uint64_t now);
@@ -83,18 +84,22 @@ instance_overridden(const struct l4s_decision *x)
 	return (x->reason == L4S_REASON_ONCE || x->reason == L4S_REASON_HOLD);
 }
 
-/* Runs the controller up to `now', and sees what it does to overload. */
+/*
+ * Runs the controller up to `at', and sees what it does to overload.  Messages
+ * of it have the time `now', at which they are written: other instances may
+ * have written since `at'.
+ */
 static inline void
-instance_advance(struct l4s_instance *inst, uint64_t now)
+instance_advance(struct l4s_instance *inst, uint64_t at, uint64_t now)
 {
 	struct dualpi2 *d = &inst->queue;
 	uint64_t due = d->next_update;
 	uint32_t p = d->p_base;
 
-	if (__predict_true(now < due))
+	if (__predict_true(at < due))
 		return;
-	dualpi2_update(d, now);
-	instance_overload(inst, now);
+	dualpi2_update(d, at);
+	instance_overload(inst, at, now);
 	instance_write_context(inst, now);
 	/* The first packet makes none. */
 	if (inst->fold.on && due != 0)
@@ -124,7 +129,7 @@ instance_look(struct l4s_instance *inst, uint64_t now)
 	if (L4S_LOAD_ACQ(&o->pending) != 0 || now >= o->due)
 		instance_collect(inst, now);
 	inst->now = now;
-	instance_advance(inst, now);
+	instance_advance(inst, now, now);
 	if (now >= inst->fold.due_ns && l4s_fold_due(&inst->fold, now))
 		instance_summarize(inst, now);
 	if (o->steering && now >= instance_below_ceiling_until(inst))
@@ -199,14 +204,14 @@ instance_collect(struct l4s_instance *inst, uint64_t now)
 
 	if (o->active && now >= o->current.expires_ns) {
 		if (o->current.expires_ns > inst->now)
-			instance_advance(inst, o->current.expires_ns);
+			instance_advance(inst, o->current.expires_ns, now);
 		changed = l4s_override_expire(o, d, now);
 	}
 	if (now >= o->due)
 		l4s_instance_watch(inst, now);
 	pending = L4S_LOAD_ACQ(&o->pending);
 	if (pending != 0) {
-		instance_advance(inst, now);
+		instance_advance(inst, now, now);
 		if (l4s_override_collect(o, d, pending,
 		    inst->counters.decisions, now))
 			changed = true;
@@ -810,17 +815,17 @@ l4s_instance_close(struct l4s_instance *inst, uint64_t now)
  * between two updates counts as spent in overload when both found it.
  */
 static void
-instance_overload(struct l4s_instance *inst, uint64_t now)
+instance_overload(struct l4s_instance *inst, uint64_t at, uint64_t now)
 {
 	struct l4s_overload *o = &inst->overload;
 	struct l4s_counters *c = &inst->counters;
 	bool in = inst->queue.overload;
 
 	if (o->in && in) {
-		o->lasted_ns += now - o->seen_ns;
-		L4S_COUNT(&c->overload_ns, now - o->seen_ns);
+		o->lasted_ns += at - o->seen_ns;
+		L4S_COUNT(&c->overload_ns, at - o->seen_ns);
 	}
-	o->seen_ns = now;
+	o->seen_ns = at;
 	if (in && !o->reported) {
 		o->reported = true;
 		o->lasted_ns = 0;
@@ -829,10 +834,10 @@ instance_overload(struct l4s_instance *inst, uint64_t now)
 	}
 	if (in != o->in) {
 		o->in = in;
-		o->left_ns = now;
+		o->left_ns = at;
 		L4S_STORE(&c->overload, in ? 1 : 0);
 	}
-	if (o->reported && !in && now - o->left_ns >= L4S_OVERLOAD_QUIET_NS)
+	if (o->reported && !in && at - o->left_ns >= L4S_OVERLOAD_QUIET_NS)
 		instance_end_overload(inst, now);
 }
 

@@ -575,8 +575,64 @@ observers_ask_for_long_summaries(void)
 	l4s_device_destroy(&f.device);
 }
 
+/*
+ * Messages of one instance that are about a time in the past, an override's
+ * end, do not come before those that another instance wrote meanwhile.
+ */
+static void
+times_do_not_go_back(void)
+{
+	struct l4s_pkt_sink sink = { .head = NULL, .tail = &sink.head };
+	struct l4s_override o = {
+		.version = L4S_ABI_VERSION,
+		.length = sizeof(o),
+		.id = 1,
+		.sched = 1,
+		.mode = L4S_MODE_HOLD,
+		.action = L4S_ACTION_MARK,
+		.queue = L4S_QUEUE_ANY,
+		.hold_packets = 100,
+		.expires_ns = SEC + 100 * MS,
+	};
+	l4s_pkt_t packets[2] = { { .length = 1000 }, { .length = 1000 } };
+	struct l4s_instance one, two;
+	struct l4s_header hdr;
+	uint64_t latest = 0;
+	unsigned states = 0;
+	uint8_t message[L4S_RECORD_SIZE];
+	size_t got;
+	struct fixture f;
+
+	set_up(&f, 0);
+	join(&f, &one, 1);
+	join(&f, &two, 2);
+	one.sink = &sink;
+	CHECK_EQ(l4s_handle_request(&f.h, L4S_OP_OVERRIDE, &o, sizeof(o),
+	    SEC), 0);
+	CHECK(l4s_instance_enqueue(&one, &packets[0], SEC));
+	l4s_instance_refuse(&two, NULL, 0, 100, SEC + 200 * MS);
+	/* It runs the controller up to the override's end, and then to now. */
+	CHECK(l4s_instance_enqueue(&one, &packets[1], SEC + 201 * MS));
+	for (;;) {
+		CHECK_EQ(l4s_handle_read(&f.h, message, sizeof(message),
+		    SEC + 201 * MS, &got), 0);
+		if (got == 0)
+			break;
+		memcpy(&hdr, message, sizeof(hdr));
+		CHECK(hdr.time_ns >= latest);
+		latest = hdr.time_ns;
+		states += hdr.type == L4S_RECORD_STATE;
+	}
+	CHECK_EQ(states, 4);
+	CHECK_EQ(latest, SEC + 201 * MS);
+	leave(&f, &one);
+	leave(&f, &two);
+	tear_down(&f);
+}
+
 const struct test instance_tests[] = {
 	TEST(observers_ask_for_long_summaries),
+	TEST(times_do_not_go_back),
 	TEST(summary_without_packets),
 	TEST(summaries_of_instances),
 	TEST(numbers_do_not_come_again),
