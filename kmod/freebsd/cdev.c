@@ -260,7 +260,8 @@ cdev_read(struct cdev *dev __unused, struct uio *uio, int ioflag)
 			error = EWOULDBLOCK;
 	} while (error == 0 && total == 0);
 	free(buf, M_L4SLLM);
-	return (error);
+	/* What was copied out must not be lost to an error that follows. */
+	return (total != 0 && error != EFAULT ? 0 : error);
 }
 
 static int
