@@ -88,7 +88,7 @@ fn an_adapter_decides_in_the_loop_and_runs_repeat() {
     });
     assert_eq!(
         one.len(),
-        13,
+        17,
         "{:?}",
         one.iter().map(|(p, _)| p).collect::<Vec<_>>()
     );
