@@ -17,7 +17,7 @@
  * move.  p' is the controller's, so that the delay stays where it was; shares of
  * the link depend less on round-trip times.
  *
- * A flow that is new is taken for one at the mean rate until its own is known:
+ * A new flow is assumed to send at the mean rate until its own is measured:
  * what is missing of its first 100 ms is filled up with mu.  So short flows
  * weigh about one, and one that changes its ports again and again does not
  * pass for a slow one.

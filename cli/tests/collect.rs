@@ -197,7 +197,7 @@ fn a_collection_killed_at_its_end_is_finished_by_the_same_command() {
     assert!(other.contains("parts of another collection"), "{other}");
     fs::remove_dir_all(&parts).unwrap();
 
-    // The pool that was to be replaced is still there: it is not taken for new.
+    // The pool that was to be replaced is still there and must not count as the new one.
     fs::write(&pool, "an older pool").unwrap();
     restore();
     let inode = fs::metadata(&pool).unwrap().ino().to_string();

@@ -324,7 +324,7 @@ fn a_policy_decides_on_set_points_within_the_limits() {
     }
 }
 
-/// Notes the budgets that it is told.
+/// Records the budgets that it receives.
 struct Budgeted(Arc<Mutex<Vec<Option<f64>>>>);
 
 impl Engine for Budgeted {

@@ -59,7 +59,7 @@ void		 l4s_user_destroy(struct l4s_user *);
 
 /*
  * flow: a number that packets of the same flow share, for the weights of flows
- * and the summaries' bitmaps of them; L4S_USER_NO_FLOW: it cannot be told.
+ * and the summaries' bitmaps of them; L4S_USER_NO_FLOW: unknown.
  *
  * Returns 0 when queued, 1 when dropped; then the packet is in drops too.
  * (When memory is short one packet is kept there, and further ones, until

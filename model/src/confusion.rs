@@ -1,4 +1,4 @@
-//! How often which action was taken for which.
+//! How often each action was predicted for each true one.
 
 use serde::Serialize;
 

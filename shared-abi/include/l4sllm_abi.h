@@ -165,8 +165,8 @@ struct l4s_record {
 
 /*
  * The configuration of an instance, when it changes.  A keyframe is this, the
- * totals of both queues and the state, at the instance's begin, when a
- * descriptor begins to read records, and after one was told of a loss.
+ * totals of both queues and the state, written when the instance begins, when a
+ * descriptor begins to read records, and after one read a loss message.
  */
 struct l4s_config {
 	struct l4s_header hdr;

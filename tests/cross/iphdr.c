@@ -240,7 +240,7 @@ hashes(void)
 		six[6] = 17;
 	}
 	CHECK(hash(six, 40) != flow && hash(six, 40) != 0);
-	/* Nothing to be told by. */
+	/* Too short for a hash of the flow. */
 	CHECK(hash(six, 39) == 0);
 	six[0] = 0x50;
 	CHECK(hash(six, 44) == 0);

@@ -189,7 +189,7 @@ events_outlive_their_instance(void)
 	uint32_t instance = 0;
 
 	set_up(&f, 0);
-	/* The controller was told of at once: there was no instance. */
+	/* Without an instance the event does not wait for a packet. */
 	CHECK_EQ(next_event(&f, &instance), L4S_EVENT_CONTROL_OPEN);
 	join(&f, &two, 1);
 	join(&f, &one, 1);

@@ -80,8 +80,8 @@ impl Worker {
             let interval = self.interval(until, quiet);
             if asked != Some(interval) {
                 device.interval(interval).await?;
-                // Not before: a change in between would be told of in the
-                // stream that was left.
+                // Only now: an event of an earlier change would be in the old
+                // stream.
                 if asked.is_none_or(|asked| asked.streams != interval.streams) {
                     self.learn_base(device).await?;
                 }

@@ -95,7 +95,7 @@ impl Source for Dial {
     }
 }
 
-/// The interval under way goes on: ten records end it, six of which came
+/// The current interval continues: ten records end it, six of which came
 /// before the change.
 #[test]
 fn an_idle_budget_is_followed_and_nothing_restarts() {

@@ -1,7 +1,7 @@
 //! Colours. Those of arms are from Okabe and Ito's palette, which keeps its
 //! distances under the common colour-vision deficiencies; the reference arms
 //! are greys. Queues have a dark and a light colour of their own, so that no
-//! queue is taken for an arm.
+//! queue is mistaken for an arm.
 
 use l4sllm_testbed::result::{Arm, ArmFacts, Facts};
 

@@ -143,7 +143,7 @@ fn append(file: &mut File, bytes: &[u8]) -> std::io::Result<()> {
     let before = file.seek(SeekFrom::End(0))?;
     let written = file.write_all(bytes).and_then(|()| file.sync_data());
     if written.is_err() {
-        // The error that is told is the first one.
+        // Only the first error is reported.
         let _ = file.set_len(before);
     }
     written
