@@ -45,19 +45,26 @@ l4s_device_destroy(struct l4s_device *dev)
 	l4s_lock_destroy(&dev->lock);
 }
 
-void
+int
 l4s_device_attach(struct l4s_device *dev, struct l4s_instance *inst)
 {
+	union l4s_flow_table *tables = NULL;
+
 	l4s_lock(&dev->lock);
+	if (dev->params.flow_weights != 0 && !l4s_flow_tables_add(&tables)) {
+		l4s_unlock(&dev->lock);
+		return (L4S_ENOMEM);
+	}
 	inst->instance = device_next_instance(dev, inst->sched);
 	inst->next = dev->instances;
 	dev->instances = inst;
 	/* With these the packet path takes the number up, for its records. */
-	l4s_instance_post_params(inst, &dev->params);
+	l4s_instance_post_params(inst, &dev->params, &tables);
 	l4s_instance_post_limits(inst, &dev->limits);
 	l4s_instance_post_summaries(inst, &dev->bounds);
 	l4s_instance_post_keyframe(inst);
 	l4s_unlock(&dev->lock);
+	return (0);
 }
 
 /*
@@ -141,9 +148,9 @@ l4s_device_set_params(struct l4s_device *dev, const struct l4s_params *params,
 	if (error != 0)
 		return (error);
 	l4s_lock(&dev->lock);
-	l4s_device_store_params(dev, params, now);
+	error = l4s_device_store_params(dev, params, now);
 	l4s_unlock(&dev->lock);
-	return (0);
+	return (error);
 }
 
 void
@@ -230,16 +237,27 @@ l4s_device_find(struct l4s_device *dev, uint32_t sched, uint32_t instance)
 	return (inst);
 }
 
-void
+int
 l4s_device_store_params(struct l4s_device *dev, const struct l4s_params *params,
     uint64_t now)
 {
+	union l4s_flow_table *tables = NULL;
 	struct l4s_instance *inst;
 
+	/* All instances have the device's parameters. */
+	if (params->flow_weights > dev->params.flow_weights)
+		for (inst = dev->instances; inst != NULL; inst = inst->next)
+			if (!l4s_flow_tables_add(&tables)) {
+				l4s_flow_tables_free(tables);
+				return (L4S_ENOMEM);
+			}
 	dev->params = *params;
 	for (inst = dev->instances; inst != NULL; inst = inst->next)
-		l4s_instance_post_params(inst, params);
+		l4s_instance_post_params(inst, params, &tables);
+	/* Of instances whose packet path has not seen that they were off. */
+	l4s_flow_tables_free(tables);
 	l4s_device_post(dev, L4S_EVENT_PARAMS, now);
+	return (0);
 }
 
 void

@@ -64,8 +64,8 @@ void	l4s_device_init(struct l4s_device *, struct l4s_ring *,
 void	l4s_device_destroy(struct l4s_device *);
 
 /*
- * An initialised instance joins, gets its number and the device's parameters;
- * or leaves: what is queued is dropped, counted and recorded, its events that
+ * An initialised instance joins, gets its number and the device's parameters,
+ * or L4S_ENOMEM for want of what flow_weights needs; or it leaves: what is queued is dropped, counted and recorded, its events that
  * still waited for a packet do not get lost, and its counts stay in the sums.
  * The caller owns the packet paths: the last to leave writes to the rings.
  *
@@ -73,11 +73,15 @@ void	l4s_device_destroy(struct l4s_device *);
  * are of, so a stale override never reaches a new instance.  (Numbers repeat
  * after 2^32 instances.)
  */
-void	l4s_device_attach(struct l4s_device *, struct l4s_instance *);
+int	l4s_device_attach(struct l4s_device *, struct l4s_instance *);
 void	l4s_device_detach(struct l4s_device *, struct l4s_instance *,
 	    uint64_t now);
 
-/* As L4S_OP_GET_* and _SET_*, for fronts that check privilege themselves. */
+/*
+ * As L4S_OP_GET_* and _SET_*, for fronts that check privilege themselves.
+ * L4S_ENOMEM, and nothing changed, when flow_weights is switched on and there is
+ * no memory for all instances.
+ */
 void	l4s_device_params(struct l4s_device *, struct l4s_params *);
 int	l4s_device_set_params(struct l4s_device *, const struct l4s_params *,
 	    uint64_t now);
@@ -103,8 +107,8 @@ struct l4s_instance *l4s_device_find(struct l4s_device *, uint32_t sched,
 	    uint32_t instance);
 /* Writes an event of the device as a whole, or leaves it to the next packet. */
 void	l4s_device_post(struct l4s_device *, uint32_t code, uint64_t now);
-/* Puts checked values into force. */
-void	l4s_device_store_params(struct l4s_device *,
+/* Puts checked values into force; 0 or L4S_ENOMEM. */
+int	l4s_device_store_params(struct l4s_device *,
 	    const struct l4s_params *, uint64_t now);
 void	l4s_device_store_limits(struct l4s_device *,
 	    const struct l4s_limits *, uint64_t now);

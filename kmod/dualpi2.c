@@ -434,7 +434,7 @@ dualpi2_l4s(struct dualpi2 *d, struct dualpi2_queue *q,
 	if (__predict_false((v->ecn & d->plain_ecn) == 0))
 		return ((v->ecn & d->params.l4s_ecn) == 0 ?
 		    dualpi2_classic(d, q, v) : dualpi2_overload(d, q, v));
-	if (__predict_false(d->weights != NULL)) {
+	if (__predict_false(d->flows != NULL)) {
 		f = dualpi2_weigh(d, v);
 		p_coupled = dualpi2_weighted(p_coupled, f, FLOW_WEIGHT_SHIFT);
 		sojourn_ns = dualpi2_weighted_ns(sojourn_ns, f);
@@ -458,7 +458,7 @@ dualpi2_overload(struct dualpi2 *d, struct dualpi2_queue *q,
 	uint32_t p_classic = d->p_classic, f;
 
 	/* With weights of one or more p_CL stays one. */
-	if (d->weights != NULL) {
+	if (d->flows != NULL) {
 		f = dualpi2_weigh(d, v);
 		p_classic = dualpi2_weighted(p_classic, f * f,
 		    2 * FLOW_WEIGHT_SHIFT);
@@ -481,7 +481,7 @@ dualpi2_classic(struct dualpi2 *d, struct dualpi2_queue *q,
 {
 	uint32_t p = d->heard_classic, f;
 
-	if (__predict_false(d->weights != NULL)) {
+	if (__predict_false(d->flows != NULL)) {
 		f = dualpi2_weigh(d, v);
 		p = dualpi2_weighted(p, f * f, 2 * FLOW_WEIGHT_SHIFT);
 	}
@@ -502,8 +502,8 @@ dualpi2_classic(struct dualpi2 *d, struct dualpi2_queue *q,
 static inline uint32_t
 dualpi2_weigh(const struct dualpi2 *d, struct dualpi2_verdict *v)
 {
-	const struct l4s_flow_weights *w = d->weights;
-	uint32_t f = l4s_flow_weight(w, l4s_pkt_arrival(v->pkt) > w->since_ns ?
+	uint32_t f = l4s_flow_weight(d->flows,
+	    l4s_pkt_arrival(v->pkt) > d->flows_since ?
 	    l4s_pkt_bucket(v->pkt) : FLOW_NONE);
 
 	if (f < d->weight_min)

@@ -98,7 +98,9 @@ struct dualpi2 {
 	struct l4s_params params;
 	struct dualpi2_setpoints set;
 	uint64_t	nearly_full;	/* backlog above which room is counted */
-	const struct l4s_flow_weights *weights;	/* NULL: all weigh one */
+	const union l4s_flow_table *flows;	/* NULL: all weigh one */
+	uint64_t	flows_since;	/* packets that came before have no
+					   bucket */
 
 	/* The controller. */
 	int64_t		p;		/* p', Q56, 0..p_max */

@@ -8,21 +8,47 @@
 
 #include "flow_weights.h"
 
+bool
+l4s_flow_tables_add(union l4s_flow_table **list)
+{
+	union l4s_flow_table *t = l4s_alloc(sizeof(*t));
+
+	if (t == NULL)
+		return (false);
+	t->next = *list;
+	*list = t;
+	return (true);
+}
+
+void
+l4s_flow_tables_free(union l4s_flow_table *list)
+{
+	union l4s_flow_table *t;
+
+	while ((t = list) != NULL) {
+		list = t->next;
+		l4s_free(t);
+	}
+}
+
 void
 l4s_flow_weights_start(struct l4s_flow_weights *w, uint64_t now)
 {
 	struct l4s_siphash_key key = w->key;
+	union l4s_flow_table *t = w->table;
 	unsigned i;
 
 	memset(w, 0, sizeof(*w));
 	w->key = key;
-	w->since_ns = w->tick_ns = now;
+	w->table = t;
+	w->tick_ns = now;
 	w->due_ns = now + FLOW_TICK_NS;
 	w->link = &w->first;
 	w->first = FLOW_LAST;
-	for (i = 0; i < nitems(w->buckets); i++) {
-		w->buckets[i].weight = FLOW_WEIGHT_ONE;
-		w->buckets[i].next = FLOW_INACTIVE;
+	memset(t, 0, sizeof(*t));
+	for (i = 0; i < nitems(t->buckets); i++) {
+		t->buckets[i].weight = FLOW_WEIGHT_ONE;
+		t->buckets[i].next = FLOW_INACTIVE;
 	}
 }
 
@@ -76,7 +102,7 @@ flow_update_rates(struct l4s_flow_weights *w, unsigned n)
 	struct l4s_flow_bucket *b;
 
 	for (; n != 0 && *link != FLOW_LAST; n--) {
-		b = &w->buckets[*link];
+		b = &w->table->buckets[*link];
 		rate = flow_rate(b->rate, decay, b->bytes);
 		b->bytes = 0;
 		if (__predict_false(rate < FLOW_RATE_MIN)) {
@@ -149,7 +175,7 @@ flow_update_weights(struct l4s_flow_weights *w, unsigned n)
 	struct l4s_flow_bucket *b;
 
 	for (; n != 0 && *link != FLOW_LAST; n--) {
-		b = &w->buckets[*link];
+		b = &w->table->buckets[*link];
 		/* One that came meanwhile has none yet. */
 		if (__predict_true(b->rate != 0))
 			b->weight = flow_weight((uint64_t)b->rate + b->prior,

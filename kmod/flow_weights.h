@@ -42,7 +42,7 @@
 
 /* A power of two; at least eight times the flows to be distinguished. */
 #define	FLOW_BUCKETS		1024
-/* The bucket of packets whose flow cannot be identified: weighs one. */
+/* In place of a bucket, for packets whose flow is unknown: weighs one. */
 #define	FLOW_NONE		FLOW_BUCKETS
 /* In place of a next bucket: end of the list, or not in the list. */
 #define	FLOW_LAST		0xffff
@@ -78,14 +78,23 @@ struct l4s_flow_bucket {
 	uint16_t	next;		/* active bucket, FLOW_LAST, _INACTIVE */
 };
 
-_Static_assert(sizeof(struct l4s_flow_bucket) == 16, "l4s_flow_bucket");
+/*
+ * Allocated while an instance has weights, at a size that the kernel's
+ * allocator does not round up.
+ */
+union l4s_flow_table {
+	struct l4s_flow_bucket buckets[FLOW_BUCKETS];
+	union l4s_flow_table *next;	/* in a list of unused ones */
+};
+
+_Static_assert(sizeof(union l4s_flow_table) == 16384, "l4s_flow_table");
 
 /* All is the packet path's. */
 struct l4s_flow_weights {
 	struct l4s_siphash_key key;
-	uint64_t	since_ns;	/* packets that came before have no
-					   bucket */
 	uint64_t	due_ns;		/* the next update; 0: under way */
+	union l4s_flow_table *table;	/* NULL: no weights; written under
+					   l4s_overrides.lock too */
 
 	/* The update under way, or the last one. */
 	uint64_t	tick_ns;	/* when it was due */
@@ -99,10 +108,13 @@ struct l4s_flow_weights {
 	uint64_t	inverse;	/* 2^46 / mu */
 
 	uint16_t	first;		/* active bucket, or FLOW_LAST */
-	struct l4s_flow_bucket buckets[FLOW_BUCKETS + 1];
 };
 
-/* Begins with no flows; the key stays. */
+/* Adds an unused table to the list; false when memory is short. */
+bool	l4s_flow_tables_add(union l4s_flow_table **);
+void	l4s_flow_tables_free(union l4s_flow_table *);
+
+/* Begins with no flows; the key and the table stay. */
 void	l4s_flow_weights_start(struct l4s_flow_weights *, uint64_t now);
 
 /* See FLOW_SLICE. */
@@ -119,7 +131,7 @@ l4s_flow_weights_arrived(struct l4s_flow_weights *w, uint64_t hash,
 
 	if (__predict_false(hash == 0))
 		return (FLOW_NONE);
-	b = &w->buckets[bucket];
+	b = &w->table->buckets[bucket];
 	if (__predict_false(b->next == FLOW_INACTIVE)) {
 		b->prior = w->mean;
 		b->next = w->first;
@@ -132,9 +144,10 @@ l4s_flow_weights_arrived(struct l4s_flow_weights *w, uint64_t hash,
 
 /* f of a bucket or FLOW_NONE, FLOW_WEIGHT_MIN to FLOW_WEIGHT_MAX. */
 static inline uint32_t
-l4s_flow_weight(const struct l4s_flow_weights *w, uint16_t bucket)
+l4s_flow_weight(const union l4s_flow_table *t, uint16_t bucket)
 {
-	return (w->buckets[bucket].weight);
+	return (bucket < FLOW_BUCKETS ? t->buckets[bucket].weight :
+	    FLOW_WEIGHT_ONE);
 }
 
 #endif /* !_L4S_FLOW_WEIGHTS_H_ */

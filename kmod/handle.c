@@ -210,7 +210,7 @@ handle_answer(struct l4s_handle *h, uint32_t op, void *buf, uint64_t now)
 			return (L4S_EPERM);
 		error = l4s_params_check(&u.params);
 		if (error == 0)
-			l4s_device_store_params(dev, &u.params, now);
+			error = l4s_device_store_params(dev, &u.params, now);
 		return (error);
 	case L4S_OP_GET_LIMITS:
 		memcpy(buf, &dev->limits, sizeof(dev->limits));

@@ -22,7 +22,9 @@ static L4S_SLOW void instance_summarize(struct l4s_instance *, uint64_t now);
 static void	instance_take_bounds(struct l4s_instance *, uint64_t now);
 static void	instance_write_events(struct l4s_instance *, uint64_t now);
 static void	instance_reconfigure(struct l4s_instance *);
+static void	instance_take_params(struct l4s_instance *, uint64_t now);
 static void	instance_weigh_flows(struct l4s_instance *, uint64_t now);
+static void	instance_free_table(union l4s_flow_table *);
 static L4S_SLOW void instance_write_context(struct l4s_instance *,
 		    uint64_t now);
 static void	instance_write_keyframe(struct l4s_instance *, uint64_t now);
@@ -62,12 +64,10 @@ l4s_instance_init(struct l4s_instance *inst, uint32_t sched,
 	inst->sched = sched;
 	inst->rings = rings;
 	inst->sink = sink;
-	inst->posted = *params;
 	dualpi2_init(&inst->queue, params, seed);
 	l4s_overrides_init(&inst->overrides, limits);
 	l4s_fold_init(&inst->fold);
 	inst->weights.key = *key;
-	instance_weigh_flows(inst, 0);
 }
 
 void
@@ -75,6 +75,8 @@ l4s_instance_destroy(struct l4s_instance *inst)
 {
 	L4S_ASSERT(dualpi2_backlog(&inst->queue) == 0);
 	l4s_overrides_destroy(&inst->overrides);
+	instance_free_table(inst->weights.table);
+	instance_free_table(inst->posted_table);
 }
 
 /* Whether an override, not DualPI2, chose the action. */
@@ -216,13 +218,7 @@ instance_collect(struct l4s_instance *inst, uint64_t now)
 		    inst->counters.decisions, now))
 			changed = true;
 		if ((pending & L4S_PENDING_PARAMS) != 0) {
-			struct l4s_params params;
-
-			l4s_lock(&o->lock);
-			params = inst->posted;
-			l4s_unlock(&o->lock);
-			dualpi2_configure(d, &params);
-			instance_weigh_flows(inst, now);
+			instance_take_params(inst, now);
 			if (o->steering)
 				dualpi2_steer(d, &o->current,
 				    o->current.steer_set);
@@ -262,18 +258,48 @@ instance_reconfigure(struct l4s_instance *inst)
 	    inst->instance);
 }
 
-/* Flows get weights, or lose them, as the parameters say. */
+/* Puts the parameters that were posted into force. */
+static void
+instance_take_params(struct l4s_instance *inst, uint64_t now)
+{
+	union l4s_flow_table *unused = NULL;
+	struct l4s_params params;
+
+	l4s_lock(&inst->overrides.lock);
+	params = inst->posted;
+	if (params.flow_weights == 0) {
+		unused = inst->weights.table;
+		inst->weights.table = NULL;
+	} else if (inst->weights.table == NULL) {
+		inst->weights.table = inst->posted_table;
+		inst->posted_table = NULL;
+	}
+	l4s_unlock(&inst->overrides.lock);
+	dualpi2_configure(&inst->queue, &params);
+	instance_weigh_flows(inst, now);
+	instance_free_table(unused);
+}
+
+/* Flows get weights, or lose them, with their table. */
 static void
 instance_weigh_flows(struct l4s_instance *inst, uint64_t now)
 {
+	struct l4s_flow_weights *w = &inst->weights;
 	struct dualpi2 *d = &inst->queue;
 
-	if (d->params.flow_weights == 0)
-		d->weights = NULL;
-	else if (d->weights == NULL) {
-		l4s_flow_weights_start(&inst->weights, now);
-		d->weights = &inst->weights;
+	if (w->table != NULL && d->flows == NULL) {
+		l4s_flow_weights_start(w, now);
+		d->flows_since = now;
 	}
+	d->flows = w->table;
+}
+
+static void
+instance_free_table(union l4s_flow_table *t)
+{
+	if (t != NULL)
+		t->next = NULL;
+	l4s_flow_tables_free(t);
 }
 
 static void
@@ -402,7 +428,7 @@ instance_put_after_look(struct l4s_instance *inst, l4s_pkt_t *pkt,
 
 	now = instance_catch_up_and_follow(inst, now);
 	queue = dualpi2_classify(&inst->queue, ds);
-	if (inst->queue.weights != NULL)
+	if (inst->queue.flows != NULL)
 		instance_weigh(inst, pkt, queue, length, now);
 	else if (inst->fold.on)
 		l4s_fold_flow(&inst->fold, queue, l4s_pkt_flow(pkt));
@@ -418,7 +444,7 @@ l4s_instance_enqueue(struct l4s_instance *inst, l4s_pkt_t *pkt, uint64_t now)
 
 	if (__predict_false(now < inst->now ||
 	    now >= L4S_LOAD(&inst->overrides.look_ns) ||
-	    inst->overrides.watching || inst->queue.weights != NULL))
+	    inst->overrides.watching || inst->queue.flows != NULL))
 		return (instance_put_after_look(inst, pkt, now));
 	inst->now = now;
 	length = l4s_pkt_length(pkt);
@@ -870,12 +896,23 @@ instance_pend(struct l4s_instance *inst, uint32_t what)
 
 void
 l4s_instance_post_params(struct l4s_instance *inst,
-    const struct l4s_params *params)
+    const struct l4s_params *params, union l4s_flow_table **tables)
 {
+	union l4s_flow_table *unused = NULL;
+
 	l4s_lock(&inst->overrides.lock);
 	inst->posted = *params;
+	if (params->flow_weights == 0) {
+		unused = inst->posted_table;
+		inst->posted_table = NULL;
+	} else if (inst->weights.table == NULL && inst->posted_table == NULL) {
+		L4S_ASSERT(*tables != NULL);
+		inst->posted_table = *tables;
+		*tables = (*tables)->next;
+	}
 	instance_pend(inst, L4S_PENDING_PARAMS);
 	l4s_unlock(&inst->overrides.lock);
+	instance_free_table(unused);
 }
 
 void

@@ -59,7 +59,7 @@ struct l4s_instance {
 	struct dualpi2_verdict verdict;	/* (p) to be decided on */
 	struct l4s_overload overload;	/* (p) */
 	struct l4s_fold	fold;		/* (p) */
-	struct l4s_flow_weights weights; /* (p) if queue.weights */
+	struct l4s_flow_weights weights; /* (p) if queue.flows */
 	struct l4s_counters counters;	/* (p) writes */
 
 	uint32_t	sched;		/* ipfw sched N */
@@ -67,6 +67,7 @@ struct l4s_instance {
 
 	/* Under overrides.lock. */
 	struct l4s_params posted;
+	union l4s_flow_table *posted_table; /* for flow_weights, or NULL */
 	struct l4s_summary_bounds posted_bounds;
 	struct l4s_event_post events[L4S_EVENTS_WAITING];
 	unsigned	nevents;
@@ -80,6 +81,7 @@ struct l4s_instance {
 #endif
 };
 
+/* Without weights of flows: these come by l4s_instance_post_params(). */
 void	l4s_instance_init(struct l4s_instance *, uint32_t sched,
 	    const struct l4s_params *, const struct l4s_limits *,
 	    struct l4s_ring *, struct l4s_pkt_sink *, uint64_t seed,
@@ -129,8 +131,12 @@ void	l4s_instance_close(struct l4s_instance *, uint64_t now);
 /*
  * The device's side: checked values, to be in force with the next packet.
  */
+/*
+ * When flow_weights is switched on the list has a table for the instance, which
+ * takes it unless it still has one.
+ */
 void	l4s_instance_post_params(struct l4s_instance *,
-	    const struct l4s_params *);
+	    const struct l4s_params *, union l4s_flow_table **);
 void	l4s_instance_post_limits(struct l4s_instance *,
 	    const struct l4s_limits *);
 /* Bounds of summaries; none: nobody reads them. */

@@ -131,6 +131,13 @@ l4s_unlock(struct l4s_lock *lock)
  */
 #define	L4S_COUNT(p, n)		L4S_STORE_REL((p), L4S_LOAD(p) + (n))
 
+/*
+ * Memory, for the device's calls; the packet path asks for none.  NULL when
+ * there is none: neither of these sleeps.
+ */
+void	*l4s_alloc(size_t);
+void	l4s_free(void *);
+
 #define	L4S_NS_PER_US		1000ULL
 #define	L4S_NS_PER_MS		1000000ULL
 #define	L4S_NS_PER_S		1000000000ULL

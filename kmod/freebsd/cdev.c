@@ -81,7 +81,6 @@ static void	cdev_notify(void *, int);
 static void	cdev_wakeup(struct cdev_client *);
 static int	cdev_kqread(struct knote *, long);
 static void	cdev_kqdetach(struct knote *);
-static int	cdev_errno(int);
 static void	cdev_log_mismatch(struct thread *, const uint16_t version[2]);
 
 static struct filterops cdev_filterops = {
@@ -247,7 +246,7 @@ cdev_read(struct cdev *dev __unused, struct uio *uio, int ioflag)
 		/* Another thread may have read what this one waited for. */
 		error = cdev_wait(c, ioflag);
 		while (error == 0 && (size_t)uio->uio_resid >= largest) {
-			error = cdev_errno(l4s_handle_read(&c->handle, buf,
+			error = l4s_errno(l4s_handle_read(&c->handle, buf,
 			    MIN((size_t)uio->uio_resid, READ_CHUNK),
 			    l4s_now(), &got));
 			if (error != 0 || got == 0)
@@ -483,7 +482,7 @@ cdev_ioctl(struct cdev *dev __unused, u_long cmd, caddr_t data, int fflag,
 		version[1] = version[0];
 	error = cdev_may_request(op, fflag, td);
 	if (error == 0)
-		error = cdev_errno(l4s_handle_request(&c->handle, op, data,
+		error = l4s_errno(l4s_handle_request(&c->handle, op, data,
 		    IOCPARM_LEN(cmd), l4s_now()));
 	if (op == L4S_OP_OVERRIDE) {
 		memcpy(&override, data, sizeof(override));
@@ -493,31 +492,6 @@ cdev_ioctl(struct cdev *dev __unused, u_long cmd, caddr_t data, int fflag,
 	if (error == EPROTO)
 		cdev_log_mismatch(td, version);
 	return (error);
-}
-
-static int
-cdev_errno(int error)
-{
-	switch (error) {
-	case 0:
-		return (0);
-	case L4S_EPERM:
-		return (EPERM);
-	case L4S_ENOENT:
-		return (ENOENT);
-	case L4S_EBUSY:
-		return (EBUSY);
-	case L4S_EPROTO:
-		return (EPROTO);
-	case L4S_ERANGE:
-		return (ERANGE);
-	case L4S_ENOTTY:
-		return (ENOTTY);
-	case L4S_ENOMEM:
-		return (ENOMEM);
-	default:
-		return (EINVAL);
-	}
 }
 
 /* Both numbers, at most once a second: any process may bring this about. */

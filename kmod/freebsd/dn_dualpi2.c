@@ -184,6 +184,7 @@ dn_dualpi2_new_sched(struct dn_sch_inst *si)
 	struct l4s_limits limits;
 	struct l4s_siphash_key key;
 	uint64_t seed;
+	int error;
 
 	in->vnet = l4s_vnet_current();
 	if (in->vnet == NULL)
@@ -195,7 +196,12 @@ dn_dualpi2_new_sched(struct dn_sch_inst *si)
 	l4s_device_limits(&in->vnet->device, &limits);
 	l4s_instance_init(&in->instance, si->sched->sch.sched_nr, &params,
 	    &limits, in->vnet->rings, &in->sink, seed, &key);
-	l4s_device_attach(&in->vnet->device, &in->instance);
+	/* Without memory there is no instance: dummynet drops the packet. */
+	error = l4s_errno(l4s_device_attach(&in->vnet->device, &in->instance));
+	if (error != 0) {
+		l4s_instance_destroy(&in->instance);
+		return (error);
+	}
 	/*
 	 * dummynet deletes instances that no queue counts on as soon as they
 	 * are idle, and with them the controller's state and the counters.

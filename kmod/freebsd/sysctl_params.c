@@ -133,9 +133,9 @@ sysctl_params(SYSCTL_HANDLER_ARGS)
 	mtx_lock(&l4s_global);
 	l4s_device_params(&v->device, &params);
 	error = field_set(&params, f, value);
-	if (error == 0 &&
-	    l4s_device_set_params(&v->device, &params, l4s_now()) != 0)
-		error = EINVAL;
+	if (error == 0)
+		error = l4s_errno(l4s_device_set_params(&v->device, &params,
+		    l4s_now()));
 	mtx_unlock(&l4s_global);
 	return (error);
 }
@@ -207,9 +207,11 @@ sysctl_rtt(SYSCTL_HANDLER_ARGS)
 	us[arg2] = value;
 	if (us[0] != 0 || us[1] != 0) {
 		l4s_device_params(&v->device, &params);
-		if (l4s_params_rtt(&params, us[0] * 1000, us[1] * 1000) != 0 ||
-		    l4s_device_set_params(&v->device, &params, l4s_now()) != 0)
-			error = EINVAL;
+		error = l4s_params_rtt(&params, us[0] * 1000, us[1] * 1000);
+		if (error == 0)
+			error = l4s_device_set_params(&v->device, &params,
+			    l4s_now());
+		error = l4s_errno(error);
 	}
 	if (error == 0)
 		v->rtt_us[arg2] = value;
@@ -262,10 +264,10 @@ sysctl_profile(SYSCTL_HANDLER_ARGS)
 			profiles[i].fill(&named);
 			mtx_lock(&l4s_global);
 			v->rtt_us[0] = v->rtt_us[1] = 0;
-			error = l4s_device_set_params(&v->device, &named,
-			    l4s_now());
+			error = l4s_errno(l4s_device_set_params(&v->device,
+			    &named, l4s_now()));
 			mtx_unlock(&l4s_global);
-			return (error != 0 ? EINVAL : 0);
+			return (error);
 		}
 	return (EINVAL);
 }

@@ -167,6 +167,47 @@ l4s_vnet_reopen(void)
 	mtx_unlock(&l4s_global);
 }
 
+int
+l4s_errno(int error)
+{
+	switch (error) {
+	case 0:
+		return (0);
+	case L4S_EPERM:
+		return (EPERM);
+	case L4S_ENOENT:
+		return (ENOENT);
+	case L4S_EBUSY:
+		return (EBUSY);
+	case L4S_EPROTO:
+		return (EPROTO);
+	case L4S_ERANGE:
+		return (ERANGE);
+	case L4S_ENOTTY:
+		return (ENOTTY);
+	case L4S_ENOMEM:
+		return (ENOMEM);
+	default:
+		return (EINVAL);
+	}
+}
+
+/*
+ * Called with locks held.  A request must not wait either: masks make as many
+ * instances as there are addresses.
+ */
+void *
+l4s_alloc(size_t size)
+{
+	return (malloc(size, M_L4SLLM, M_NOWAIT));
+}
+
+void
+l4s_free(void *p)
+{
+	free(p, M_L4SLLM);
+}
+
 static void
 vnet_init(const void *unused __unused)
 {

@@ -86,6 +86,9 @@ struct l4s_vnet	*l4s_vnet_current(void);
 int		 l4s_vnet_stats(struct l4s_stats *);
 int		 l4s_vnet_queues(struct l4s_queues *);
 
+/* The errno of an L4S_E* number, or 0. */
+int		 l4s_errno(int);
+
 /* Counts a descriptor in; NULL when there is no vnet, or unloading began. */
 struct l4s_vnet	*l4s_vnet_hold(void);
 void		 l4s_vnet_release(struct l4s_vnet *);

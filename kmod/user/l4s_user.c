@@ -42,6 +42,18 @@ struct l4s_user_handle {
 
 static void *(*user_allocate)(size_t) = malloc;
 
+void *
+l4s_alloc(size_t size)
+{
+	return (user_allocate(size));
+}
+
+void
+l4s_free(void *p)
+{
+	free(p);
+}
+
 static l4s_pkt_t *user_take_packet(struct l4s_user *);
 static void	user_give_packet(struct l4s_user *, l4s_pkt_t *);
 static int	user_refuse(struct l4s_user *, uint64_t cookie, uint32_t length,
@@ -95,9 +107,13 @@ l4s_user_create(const struct l4s_params *params,
 	    params, limits);
 	l4s_instance_init(&u->instance, SCHED_NUMBER, params, limits,
 	    u->device.rings, &u->drops, seed, &key);
-	l4s_device_attach(&u->device, &u->instance);
-	return (u);
+	if (l4s_device_attach(&u->device, &u->instance) == 0)
+		return (u);
+	l4s_instance_destroy(&u->instance);
+	l4s_device_destroy(&u->device);
 nomem:
+	if (u != NULL)
+		free(u->memory);
 	free(u);
 	*error = L4S_ENOMEM;
 	return (NULL);

@@ -23,6 +23,7 @@ static const struct {
 	{ "ring", ring_tests },
 	{ "summary", summary_tests },
 	{ "flow_weights", flow_weights_tests },
+	{ "flow_tables", flow_tables_tests },
 	{ "stats", stats_tests },
 	{ "model", model_tests },
 };

@@ -39,6 +39,7 @@ extern const struct test instance_tests[];
 extern const struct test ring_tests[];
 extern const struct test summary_tests[];
 extern const struct test flow_weights_tests[];
+extern const struct test flow_tables_tests[];
 extern const struct test stats_tests[];
 extern const struct test model_tests[];
 

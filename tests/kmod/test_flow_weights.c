@@ -76,6 +76,15 @@ buckets_are_keyed(void)
 	CHECK_EQ(l4s_pkt_hash(&pkt, &key), 0);
 }
 
+static union l4s_flow_table table;
+
+static void
+begin(struct l4s_flow_weights *w, uint64_t now)
+{
+	w->table = &table;
+	l4s_flow_weights_start(w, now);
+}
+
 /* Buckets i get bytes[i]; then an update after so many ticks. */
 static void
 tick(struct l4s_flow_weights *w, const uint32_t *bytes, unsigned n,
@@ -95,9 +104,9 @@ tick(struct l4s_flow_weights *w, const uint32_t *bytes, unsigned n,
 }
 
 static double
-weight(const struct l4s_flow_weights *w, uint16_t bucket)
+weight(uint16_t bucket)
 {
-	return ((double)l4s_flow_weight(w, bucket) / FLOW_WEIGHT_ONE);
+	return ((double)l4s_flow_weight(&table, bucket) / FLOW_WEIGHT_ONE);
 }
 
 /* r, mu and f of three flows, by hand, over some updates. */
@@ -110,15 +119,15 @@ weights_by_hand(void)
 	const double d = exp(-0.04);
 	double r[3], mean;
 
-	l4s_flow_weights_start(&w, SEC);
+	begin(&w, SEC);
 	CHECK_EQ(w.due_ns, SEC + 4 * MS);
-	CHECK_NEAR(weight(&w, 0), 1, 0);
+	CHECK_NEAR(weight(0), 1, 0);
 	tick(&w, first, 3, 1);
 	/* (9 + 2.25 + 5.0625) / 6.75 * 1000 = 2416.67 */
 	CHECK_EQ(w.mean, 2416);
-	CHECK_NEAR(weight(&w, 0), 3000 / 2416.67, 1e-3);
-	CHECK_NEAR(weight(&w, 1), 1500 / 2416.67, 1e-3);
-	CHECK_NEAR(weight(&w, 2), 2250 / 2416.67, 1e-3);
+	CHECK_NEAR(weight(0), 3000 / 2416.67, 1e-3);
+	CHECK_NEAR(weight(1), 1500 / 2416.67, 1e-3);
+	CHECK_NEAR(weight(2), 2250 / 2416.67, 1e-3);
 	tick(&w, second, 3, 1);
 	r[0] = 3000 * d;
 	r[1] = 1500 * d + 6000;
@@ -126,13 +135,13 @@ weights_by_hand(void)
 	mean = (r[0] * r[0] + r[1] * r[1] + r[2] * r[2]) /
 	    (r[0] + r[1] + r[2]);
 	CHECK_NEAR(w.mean, mean, 2);
-	CHECK_NEAR(weight(&w, 0), r[0] / mean, 1e-3);
-	CHECK_NEAR(weight(&w, 1), r[1] / mean, 1e-3);
-	CHECK_NEAR(weight(&w, 2), r[2] / mean, 1e-3);
+	CHECK_NEAR(weight(0), r[0] / mean, 1e-3);
+	CHECK_NEAR(weight(1), r[1] / mean, 1e-3);
+	CHECK_NEAR(weight(2), r[2] / mean, 1e-3);
 	/* Ten ticks later, and nothing came: all have less, and the same f. */
 	tick(&w, second, 0, 10);
 	CHECK_NEAR(w.mean, mean * exp(-0.4), 2);
-	CHECK_NEAR(weight(&w, 1), r[1] / mean, 1e-3);
+	CHECK_NEAR(weight(1), r[1] / mean, 1e-3);
 }
 
 /*
@@ -147,23 +156,23 @@ new_flows_are_average(void)
 	static const uint32_t both[] = { 1000, 1000, 1000, 250, 4000 };
 	unsigned i;
 
-	l4s_flow_weights_start(&w, SEC);
+	begin(&w, SEC);
 	for (i = 0; i < 200; i++)
 		tick(&w, old, 3, 1);
 	CHECK_EQ(l4s_flow_weights_arrived(&w, FLOW_BUCKETS + 4, 1), 4);
-	CHECK_NEAR(weight(&w, 4), 1, 1e-3);
+	CHECK_NEAR(weight(4), 1, 1e-3);
 	for (i = 1; i <= 200; i++) {
 		tick(&w, both, 5, 1);
 		if (i == 1)
-			CHECK_NEAR(weight(&w, 3), 1, 0.1);
+			CHECK_NEAR(weight(3), 1, 0.1);
 		if (i == 17)
-			CHECK_NEAR(weight(&w, 3), (250 / 1000.0 + 1) / 2 *
+			CHECK_NEAR(weight(3), (250 / 1000.0 + 1) / 2 *
 			    25503 / w.mean, 0.05);
 	}
 	/* mu = (3 + 0.0625 + 16) / 7.25 */
-	CHECK_NEAR(weight(&w, 0), 1 / 2.629, 0.125);
-	CHECK_NEAR(weight(&w, 3), 0.5, 0);
-	CHECK_NEAR(weight(&w, 4), 4 / 2.629, 0.01);
+	CHECK_NEAR(weight(0), 1 / 2.629, 0.125);
+	CHECK_NEAR(weight(3), 0.5, 0);
+	CHECK_NEAR(weight(4), 4 / 2.629, 0.01);
 }
 
 /*
@@ -178,7 +187,7 @@ port_hops_do_not_pay(void)
 	unsigned i, port = 3;
 	double sum = 0;
 
-	l4s_flow_weights_start(&w, SEC);
+	begin(&w, SEC);
 	for (i = 0; i < 2000; i++) {
 		bytes[0] = bytes[1] = bytes[2] = 10000;
 		bytes[port] = 0;
@@ -186,10 +195,10 @@ port_hops_do_not_pay(void)
 		bytes[port] = 10000;
 		tick(&w, bytes, FLOW_BUCKETS, 1);
 		if (i >= 1000)
-			sum += weight(&w, port) / 1000;
+			sum += weight(port) / 1000;
 	}
 	CHECK_NEAR(sum, 1, 0.1);
-	CHECK_NEAR(weight(&w, 0), 1.3, 0.1);
+	CHECK_NEAR(weight(0), 1.3, 0.1);
 }
 
 /* A rate decays with 100 ms, in however many updates, and is forgotten. */
@@ -200,30 +209,30 @@ rates_decay(void)
 	static const uint32_t bytes[] = { 1000000 };
 	unsigned i;
 
-	l4s_flow_weights_start(&w, SEC);
+	begin(&w, SEC);
 	tick(&w, bytes, 1, 1);
-	CHECK_EQ(w.buckets[0].rate, 1000000);
+	CHECK_EQ(table.buckets[0].rate, 1000000);
 	for (i = 0; i < 25; i++)
 		tick(&w, bytes, 0, 1);
-	CHECK_NEAR(w.buckets[0].rate, 1000000 * exp(-1), 26);
-	l4s_flow_weights_start(&w, SEC);
+	CHECK_NEAR(table.buckets[0].rate, 1000000 * exp(-1), 26);
+	begin(&w, SEC);
 	tick(&w, bytes, 1, 1);
 	tick(&w, bytes, 0, 25);
-	CHECK_NEAR(w.buckets[0].rate, 1000000 * exp(-1), 2);
+	CHECK_NEAR(table.buckets[0].rate, 1000000 * exp(-1), 2);
 	/* A steady flow: bytes of a tick times 1 / (1 - d). */
 	for (i = 0; i < 400; i++)
 		tick(&w, bytes, 1, 1);
-	CHECK_NEAR(w.buckets[0].rate, 1e6 / (1 - exp(-0.04)), 30);
+	CHECK_NEAR(table.buckets[0].rate, 1e6 / (1 - exp(-0.04)), 30);
 	tick(&w, bytes, 0, 400);
-	CHECK_EQ(w.buckets[0].rate, 0);
-	CHECK_EQ(w.buckets[0].next, FLOW_INACTIVE);
+	CHECK_EQ(table.buckets[0].rate, 0);
+	CHECK_EQ(table.buckets[0].next, FLOW_INACTIVE);
 	CHECK_EQ(w.first, FLOW_LAST);
 	CHECK_EQ(w.mean, 0);
-	CHECK_NEAR(weight(&w, 0), 1, 0);
+	CHECK_NEAR(weight(0), 1, 0);
 	/* A year later. */
 	tick(&w, bytes, 1, 1000000000);
-	CHECK_EQ(w.buckets[0].rate, 1000000);
-	CHECK_NEAR(weight(&w, 0), 1, 0);
+	CHECK_EQ(table.buckets[0].rate, 1000000);
+	CHECK_NEAR(weight(0), 1, 0);
 }
 
 /* From a half to two, whatever the rates; their greatest does not overflow. */
@@ -234,28 +243,28 @@ weights_are_clamped(void)
 	static uint32_t bytes[101];
 	unsigned i;
 
-	l4s_flow_weights_start(&w, SEC);
+	begin(&w, SEC);
 	for (i = 0; i < 100; i++)
 		bytes[i] = 1000;
 	bytes[100] = 4000;
 	tick(&w, bytes, 101, 1);
 	/* mu is (100 + 16) / 104 of 1000. */
-	CHECK_NEAR(weight(&w, 0), 1000 / 1115.38, 1e-3);
-	CHECK_NEAR(weight(&w, 100), 2, 0);
+	CHECK_NEAR(weight(0), 1000 / 1115.38, 1e-3);
+	CHECK_NEAR(weight(100), 2, 0);
 	bytes[100] = 4000000;
 	tick(&w, bytes, 101, 1);
-	CHECK_NEAR(weight(&w, 0), 0.5, 0);
+	CHECK_NEAR(weight(0), 0.5, 0);
 	/* 4003843 / ((4003843^2 + 100 1961^2) / 4199923) */
-	CHECK_NEAR(weight(&w, 100), 1.0490, 1e-3);
+	CHECK_NEAR(weight(100), 1.0490, 1e-3);
 	for (i = 0; i < 400; i++) {
 		bytes[0] = FLOW_BYTES_MAX;
 		bytes[1] = FLOW_BYTES_MAX / 2;
 		tick(&w, bytes, 2, 1);
-		CHECK(w.buckets[0].rate <= FLOW_RATE_MAX);
+		CHECK(table.buckets[0].rate <= FLOW_RATE_MAX);
 	}
-	CHECK_NEAR(w.buckets[0].rate, FLOW_RATE_MAX, 1e6);
-	CHECK_NEAR(weight(&w, 0), 1.2, 1e-3);
-	CHECK_NEAR(weight(&w, 1), 0.6, 1e-3);
+	CHECK_NEAR(table.buckets[0].rate, FLOW_RATE_MAX, 1e6);
+	CHECK_NEAR(weight(0), 1.2, 1e-3);
+	CHECK_NEAR(weight(1), 0.6, 1e-3);
 }
 
 /*
@@ -269,17 +278,17 @@ updates_are_bounded(void)
 	uint64_t now = SEC + FLOW_TICK_NS;
 	unsigned i, calls, fresh;
 
-	l4s_flow_weights_start(&w, SEC);
+	begin(&w, SEC);
 	for (i = 0; i < FLOW_BUCKETS; i++)
 		(void)l4s_flow_weights_arrived(&w, FLOW_BUCKETS + i, 1000);
 	for (calls = 1;; calls++) {
 		l4s_flow_weights_update(&w, now);
 		for (fresh = i = 0; i < FLOW_BUCKETS; i++)
-			fresh += w.buckets[i].rate != 0;
+			fresh += table.buckets[i].rate != 0;
 		CHECK_EQ(fresh, calls * FLOW_SLICE < FLOW_BUCKETS ?
 		    calls * FLOW_SLICE : FLOW_BUCKETS);
 		/* Those not reached yet weigh one, and so do all without mu. */
-		CHECK_NEAR(weight(&w, calls % FLOW_BUCKETS), 1, 0);
+		CHECK_NEAR(weight(calls % FLOW_BUCKETS), 1, 0);
 		if (w.due_ns != 0)
 			break;
 		now += MS;
@@ -292,7 +301,7 @@ updates_are_bounded(void)
 	now = SEC + 9 * FLOW_TICK_NS;
 	for (l4s_flow_weights_update(&w, now); w.due_ns == 0;)
 		l4s_flow_weights_update(&w, now);
-	CHECK_NEAR(w.buckets[7].rate, 1000 * exp(-0.32), 2);
+	CHECK_NEAR(table.buckets[7].rate, 1000 * exp(-0.32), 2);
 	CHECK_EQ(w.due_ns, SEC + 10 * FLOW_TICK_NS);
 }
 
@@ -303,9 +312,9 @@ weighted_queue(struct dualpi2 *d, struct l4s_flow_weights *w,
 {
 	start(d, NULL);
 	d->next_update = UINT64_MAX;		/* p' stays */
-	l4s_flow_weights_start(w, 0);
+	begin(w, 0);
 	tick(w, rates, n, 1);
-	d->weights = w;
+	d->flows = w->table;
 	set_p(d, p);
 }
 
@@ -365,13 +374,13 @@ probabilities_are_weighted(void)
 	CHECK_NEAR(q31(verdict_on(&d, FLOW_NONE, 0, 0).probability), 0.04,
 	    1e-9);
 	CHECK_NEAR(q31(verdict_on(&d, 999, 0, 0).probability), 0.04, 1e-9);
-	w.since_ns = 1;
+	d.flows_since = 1;
 	CHECK_NEAR(q31(verdict_on(&d, 0, 0, 0).probability), 0.04, 1e-9);
-	w.since_ns = 0;
+	d.flows_since = 0;
 	/* One is the most; with no weights there is none. */
 	set_p(&d, 0.49);
 	CHECK_EQ(verdict_on(&d, 0, L4S_ECN_ECT1, 0).probability, DUALPI2_ONE);
-	d.weights = NULL;
+	d.flows = NULL;
 	while (dualpi2_flush(&d, 0) != NULL || dualpi2_flush(&d, 1) != NULL)
 		;
 	put(&d, &packets[0], L4S_ECN_ECT1, 1500, 1);
@@ -406,7 +415,7 @@ overload_is_not_weighted_down(void)
 	double p;
 
 	weighted_queue(&d, &w, rates, 11, 0);
-	CHECK_NEAR(weight(&w, 0), 0.5, 0);
+	CHECK_NEAR(weight(0), 0.5, 0);
 	for (i = 0; i < nitems(cases); i++) {
 		p = cases[i].p;
 		set_p(&d, p);

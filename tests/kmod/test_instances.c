@@ -50,7 +50,7 @@ join(struct fixture *f, struct l4s_instance *s, uint32_t number)
 {
 	l4s_instance_init(s, number, &f->device.params, &f->limits, f->rings,
 	    NULL, 1, &key);
-	l4s_device_attach(&f->device, s);
+	CHECK_EQ(l4s_device_attach(&f->device, s), 0);
 	return (s->instance);
 }
 
@@ -264,7 +264,7 @@ dropped_with_their_scheduler(void)
 	set_up(&f, 0);
 	l4s_instance_init(&inst, 1, &f.device.params, &f.limits, f.rings,
 	    &sink, 1, &key);
-	l4s_device_attach(&f.device, &inst);
+	CHECK_EQ(l4s_device_attach(&f.device, &inst), 0);
 	for (i = 0; i < 3; i++)
 		put(&inst, &packets[i], ecn[i], SEC);
 	l4s_device_detach(&f.device, &inst, SEC + MS);
@@ -328,10 +328,10 @@ totals_never_fall(void)
 	set_up(&f, 0);
 	l4s_instance_init(&one, 1, &f.device.params, &f.limits, f.rings,
 	    &sink, 1, &key);
-	l4s_device_attach(&f.device, &one);
+	CHECK_EQ(l4s_device_attach(&f.device, &one), 0);
 	l4s_instance_init(&two, 2, &f.device.params, &f.limits, f.rings,
 	    &sink, 1, &key);
-	l4s_device_attach(&f.device, &two);
+	CHECK_EQ(l4s_device_attach(&f.device, &two), 0);
 	for (i = 0; i < 4; i++) {
 		put(&one, &packets[i], i & 3, SEC);
 		put(&two, &packets[4 + i], i & 3, SEC);

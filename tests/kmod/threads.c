@@ -6,10 +6,11 @@
 
 /*
  * The packet path in one thread, two readers of records, one of both streams
- * and a controller in others, all at full speed, under ThreadSanitizer.  Every message that a reader gets must
- * be whole, in order, or announced as lost; the controller's books must
- * balance at each look; a sleeping reader must be woken; no counter falls from
- * one look to the next.
+ * and a controller in others, all at full speed, under ThreadSanitizer.  Every
+ * message that a reader gets must be whole, in order, or announced as lost; the
+ * controller's books must balance at each look; a sleeping reader must be
+ * woken; no counter falls from one look to the next.  The controller switches
+ * flow weights on and off.
  */
 
 #include <pthread.h>
@@ -19,6 +20,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "flow_weights.h"
 #include "l4s_user.h"
 
 #define	PACKETS		60000
@@ -42,7 +44,21 @@ static struct l4s_user *router;
 static atomic_ullong now = 1;
 static atomic_bool done;		/* no more packets come in */
 static atomic_bool written;	/* nor messages */
-static atomic_ullong lost_total, read_total, summaries, wakes;
+static atomic_ullong lost_total, read_total, summaries, wakes, refused;
+
+/* Every third table of flow weights cannot be had. */
+static void *
+scarce(size_t size)
+{
+	static atomic_uint tables;
+
+	if (size == sizeof(union l4s_flow_table) &&
+	    atomic_fetch_add(&tables, 1) % 3 == 2) {
+		atomic_fetch_add(&refused, 1);
+		return (NULL);
+	}
+	return (malloc(size));
+}
 
 static void
 wake(void *arg)
@@ -206,6 +222,8 @@ controller(void *arg)
 	struct l4s_params params;
 	struct l4s_stats s;
 	uint64_t n = 0;
+	bool on = false;
+	int error;
 
 	while (!atomic_load(&done)) {
 		memset(&o, 0, sizeof(o));
@@ -229,8 +247,13 @@ controller(void *arg)
 		if (n % 16 == 0) {
 			l4s_user_params_default(&params);
 			params.classic_weight = 1 + n % 50;
-			MUST(l4s_user_request(h, L4S_OP_SET_PARAMS, &params,
-			    sizeof(params), atomic_load(&now)) == 0);
+			params.flow_weights = n % 48 < 32;
+			error = l4s_user_request(h, L4S_OP_SET_PARAMS,
+			    &params, sizeof(params), atomic_load(&now));
+			MUST(error == 0 || (error == L4S_ENOMEM && !on &&
+			    params.flow_weights == 1));
+			if (error == 0)
+				on = params.flow_weights == 1;
 		}
 		memset(&s, 0, sizeof(s));
 		s.version = L4S_ABI_VERSION;
@@ -315,6 +338,7 @@ main(void)
 	pthread_t threads[READERS + 3];
 	int error, i;
 
+	l4s_user_set_malloc(scarce);
 	router = l4s_user_create(NULL, NULL, RING, 1, &error);
 	MUST(router != NULL);
 	for (i = 0; i <= READERS; i++) {
@@ -359,10 +383,13 @@ main(void)
 	l4s_user_destroy(router);
 	MUST(atomic_load(&read_total) > 0);
 	MUST(atomic_load(&summaries) > 0);
-	printf("ok threads (%llu read, %llu lost, %llu summaries, %llu wakes)\n",
+	MUST(atomic_load(&refused) > 0);
+	printf("ok threads (%llu read, %llu lost, %llu summaries, %llu wakes, "
+	    "%llu tables refused)\n",
 	    (unsigned long long)atomic_load(&read_total),
 	    (unsigned long long)atomic_load(&lost_total),
 	    (unsigned long long)atomic_load(&summaries),
-	    (unsigned long long)atomic_load(&wakes));
+	    (unsigned long long)atomic_load(&wakes),
+	    (unsigned long long)atomic_load(&refused));
 	return (0);
 }
