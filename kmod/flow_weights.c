@@ -77,6 +77,7 @@ flow_begin(struct l4s_flow_weights *w, uint64_t now)
 	w->due_ns = 0;
 	w->decay = flow_decay(ticks);
 	w->weighing = false;
+	w->visited = 0;
 	w->link = &w->first;
 	w->sum = 0;
 	w->squares = 0;
@@ -86,9 +87,9 @@ flow_begin(struct l4s_flow_weights *w, uint64_t now)
 static uint32_t
 flow_rate(uint32_t rate, uint32_t decay, uint32_t bytes)
 {
-	if (bytes > FLOW_BYTES_MAX)
-		bytes = FLOW_BYTES_MAX;
-	return ((uint32_t)((uint64_t)rate * decay >> 31) + bytes);
+	uint64_t sum = ((uint64_t)rate * decay >> 31) + bytes;
+
+	return (sum < FLOW_RATE_MAX ? (uint32_t)sum : FLOW_RATE_MAX);
 }
 
 /* Updates rates and removes idle buckets, n at most; how many were left. */
@@ -99,10 +100,10 @@ flow_update_rates(struct l4s_flow_weights *w, unsigned n)
 	uint64_t sum = w->sum;
 	uint32_t decay = w->decay, rate;
 	uint16_t *link = w->link;
-	struct l4s_flow_bucket *b;
+	struct l4s_flow_bucket *b, *buckets = w->table->buckets;
 
 	for (; n != 0 && *link != FLOW_LAST; n--) {
-		b = &w->table->buckets[*link];
+		b = &buckets[*link];
 		rate = flow_rate(b->rate, decay, b->bytes);
 		b->bytes = 0;
 		if (__predict_false(rate < FLOW_RATE_MIN)) {
@@ -172,10 +173,10 @@ flow_update_weights(struct l4s_flow_weights *w, unsigned n)
 	uint64_t inverse = w->inverse;
 	uint32_t mean = w->mean;
 	uint16_t *link = w->link;
-	struct l4s_flow_bucket *b;
+	struct l4s_flow_bucket *b, *buckets = w->table->buckets;
 
 	for (; n != 0 && *link != FLOW_LAST; n--) {
-		b = &w->table->buckets[*link];
+		b = &buckets[*link];
 		/* One that came meanwhile has none yet. */
 		if (__predict_true(b->rate != 0))
 			b->weight = flow_weight((uint64_t)b->rate + b->prior,
@@ -184,6 +185,15 @@ flow_update_weights(struct l4s_flow_weights *w, unsigned n)
 	}
 	w->link = link;
 	return (n);
+}
+
+/* To the next update. */
+static unsigned
+flow_ticks(const struct l4s_flow_weights *w)
+{
+	unsigned ticks = 1 + w->visited / FLOW_TICK_BUCKETS;
+
+	return (ticks < FLOW_TICKS_MAX ? ticks : FLOW_TICKS_MAX);
 }
 
 void
@@ -195,10 +205,11 @@ l4s_flow_weights_update(struct l4s_flow_weights *w, uint64_t now)
 		flow_begin(w, now);
 	if (!w->weighing) {
 		n = flow_update_rates(w, n);
+		w->visited += FLOW_SLICE - n;
 		if (n == 0)
 			return;
 		flow_weigh_all(w);
 	}
 	if (flow_update_weights(w, n) != 0)
-		w->due_ns = w->tick_ns + FLOW_TICK_NS;
+		w->due_ns = w->tick_ns + flow_ticks(w) * FLOW_TICK_NS;
 }

@@ -23,13 +23,15 @@
  * pass for a slow one.
  *
  *	enqueue ─▶ keyed hash of the flow ─▶ bucket: bytes ─┐
- *	                                                    ▼ every 4 ms
+ *	                                                    ▼ every 4 to 32 ms
  *	dequeue ◀─ bucket: f = r / mu ◀─ mu ◀─ sums ◀─── r decays, bytes add
  *
  * An update visits the active buckets twice, for r and for f, at most FLOW_SLICE
  * of them a packet; the rest wait for the packets that follow.  An update that
  * is due meanwhile begins when this one has ended, and counts the time that has
- * passed.
+ * passed.  Many flows are updated less often, 4 ms later for each 32 of them:
+ * each sends fewer packets in that time, and the cost of a packet stays what it
+ * is with few.
  *
  * Flows that share a bucket count as one, and so does what a tunnel carries.
  */
@@ -49,17 +51,15 @@
 #define	FLOW_INACTIVE		0xfffe
 
 #define	FLOW_TICK_NS		(4 * L4S_NS_PER_MS)
+/* Active buckets for which the next update is a tick later; ticks at most. */
+#define	FLOW_TICK_BUCKETS	32
+#define	FLOW_TICKS_MAX		8
 /* Buckets that one packet updates at most: less than a microsecond's work. */
 #define	FLOW_SLICE		32
 
 /* exp(-4 ms / 100 ms), Q31. */
 #define	FLOW_DECAY		2063279609U
-/*
- * Bytes of a bucket between two updates that count at most: 268 Gbit/s over
- * 4 ms.  Rates stay below this times 1 / (1 - decay) = 25.5, which is below
- * 2^32.
- */
-#define	FLOW_BYTES_MAX		(1U << 27)
+/* The greatest rate: 268 Gbit/s. */
 #define	FLOW_RATE_MAX		3423000000U
 /* Less than a packet is no rate: the flow is forgotten. */
 #define	FLOW_RATE_MIN		32
@@ -100,6 +100,7 @@ struct l4s_flow_weights {
 	uint64_t	tick_ns;	/* when it was due */
 	uint32_t	decay;		/* since the one before, Q31 */
 	bool		weighing;	/* rates are done: f */
+	unsigned	visited;	/* buckets whose rates are done */
 	uint16_t	*link;		/* that names the bucket to visit next */
 	uint64_t	sum;		/* of rates so far: 2^42 at most */
 	unsigned __int128 squares;	/* 2^74 at most */
@@ -137,7 +138,7 @@ l4s_flow_weights_arrived(struct l4s_flow_weights *w, uint64_t hash,
 		b->next = w->first;
 		w->first = bucket;
 	}
-	/* 2^32 of them in 4 ms would wrap; the update takes fewer. */
+	/* Wraps at 2^32, a terabit per second. */
 	b->bytes += length;
 	return (bucket);
 }

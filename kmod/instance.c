@@ -30,6 +30,8 @@ static L4S_SLOW void instance_write_context(struct l4s_instance *,
 static void	instance_write_keyframe(struct l4s_instance *, uint64_t now);
 static L4S_SLOW bool instance_put_after_look(struct l4s_instance *,
 		    l4s_pkt_t *, uint64_t now);
+static L4S_SLOW bool instance_put_weighed(struct l4s_instance *, l4s_pkt_t *,
+		    uint64_t now);
 static L4S_SLOW bool instance_tail_drop(struct l4s_instance *, l4s_pkt_t *,
 		    uint8_t queue, uint8_t ecn, uint32_t length, uint64_t now);
 static void	instance_drop(struct l4s_instance *, struct dualpi2_verdict *,
@@ -386,19 +388,24 @@ instance_catch_up_and_follow(struct l4s_instance *inst, uint64_t now)
 	return (now);
 }
 
-/* Counts a packet for its flow's weight, by the one hash that all share. */
-static inline void
-instance_weigh(struct l4s_instance *inst, l4s_pkt_t *pkt, uint8_t queue,
-    uint32_t length, uint64_t now)
+/* Counts a packet for its flow's weight; the hash of its flow. */
+static inline uint64_t
+instance_weigh(struct l4s_instance *inst, l4s_pkt_t *pkt)
 {
 	struct l4s_flow_weights *w = &inst->weights;
 	uint64_t hash = l4s_pkt_hash(pkt, &w->key);
 
+	l4s_pkt_set_bucket(pkt,
+	    l4s_flow_weights_arrived(w, hash, l4s_pkt_length(pkt)));
+	return (hash);
+}
+
+/* Counts the flow for the summary, by the same hash. */
+static inline void
+instance_fold_flow(struct l4s_instance *inst, uint8_t queue, uint64_t hash)
+{
 	if (inst->fold.on)
 		l4s_fold_flow(&inst->fold, queue, (uint32_t)(hash >> 32));
-	l4s_pkt_set_bucket(pkt, l4s_flow_weights_arrived(w, hash, length));
-	if (__predict_false(now >= w->due_ns))
-		l4s_flow_weights_update(w, now);
 }
 
 static inline bool
@@ -428,9 +435,11 @@ instance_put_after_look(struct l4s_instance *inst, l4s_pkt_t *pkt,
 
 	now = instance_catch_up_and_follow(inst, now);
 	queue = dualpi2_classify(&inst->queue, ds);
-	if (inst->queue.flows != NULL)
-		instance_weigh(inst, pkt, queue, length, now);
-	else if (inst->fold.on)
+	if (inst->queue.flows != NULL) {
+		instance_fold_flow(inst, queue, instance_weigh(inst, pkt));
+		if (now >= inst->weights.due_ns)
+			l4s_flow_weights_update(&inst->weights, now);
+	} else if (inst->fold.on)
 		l4s_fold_flow(&inst->fold, queue, l4s_pkt_flow(pkt));
 	return (instance_put(inst, pkt, queue, ds, length, now));
 }
@@ -444,9 +453,11 @@ l4s_instance_enqueue(struct l4s_instance *inst, l4s_pkt_t *pkt, uint64_t now)
 
 	if (__predict_false(now < inst->now ||
 	    now >= L4S_LOAD(&inst->overrides.look_ns) ||
-	    inst->overrides.watching || inst->queue.flows != NULL))
+	    inst->overrides.watching))
 		return (instance_put_after_look(inst, pkt, now));
 	inst->now = now;
+	if (__predict_false(inst->queue.flows != NULL))
+		return (instance_put_weighed(inst, pkt, now));
 	length = l4s_pkt_length(pkt);
 	ds = l4s_pkt_ds(pkt);
 	if (dualpi2_classify(&inst->queue, ds) == L4S_QUEUE_L4S) {
@@ -459,6 +470,28 @@ l4s_instance_enqueue(struct l4s_instance *inst, l4s_pkt_t *pkt, uint64_t now)
 	if (__predict_true(inst->fold.on))
 		l4s_fold_flow(&inst->fold, L4S_QUEUE_CLASSIC,
 		    l4s_pkt_flow(pkt));
+	return (instance_put(inst, pkt, L4S_QUEUE_CLASSIC, ds, length, now));
+}
+
+/* The same with weights of flows. */
+static L4S_HOT bool
+instance_put_weighed(struct l4s_instance *inst, l4s_pkt_t *pkt, uint64_t now)
+{
+	uint32_t length;
+	uint64_t hash;
+	uint8_t ds;
+
+	if (__predict_false(now >= inst->weights.due_ns))
+		return (instance_put_after_look(inst, pkt, now));
+	hash = instance_weigh(inst, pkt);
+	length = l4s_pkt_length(pkt);
+	ds = l4s_pkt_ds(pkt);
+	if (dualpi2_classify(&inst->queue, ds) == L4S_QUEUE_L4S) {
+		instance_fold_flow(inst, L4S_QUEUE_L4S, hash);
+		return (instance_put(inst, pkt, L4S_QUEUE_L4S, ds, length,
+		    now));
+	}
+	instance_fold_flow(inst, L4S_QUEUE_CLASSIC, hash);
 	return (instance_put(inst, pkt, L4S_QUEUE_CLASSIC, ds, length, now));
 }
 

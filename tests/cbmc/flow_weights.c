@@ -13,18 +13,21 @@
 #include "../../kmod/dualpi2.c"
 #include "../../kmod/flow_weights.c"
 
-/* A rate after any update is no more than before the greatest one could be. */
+/*
+ * A rate after any update is no greater than the greatest, and no less than the
+ * bytes up to there.
+ */
 void
 rates(void)
 {
 	uint32_t rate = nondet_u32(), bytes = nondet_u32();
+	uint32_t decay = nondet_u32(), after;
 
-	__CPROVER_assume(rate <= FLOW_RATE_MAX);
-	/* One tick; after more of them less is left. */
-	assert((uint64_t)rate * FLOW_DECAY >> 31 <= FLOW_RATE_MAX -
-	    FLOW_BYTES_MAX);
-	assert(flow_rate(rate, FLOW_DECAY, bytes) <= FLOW_RATE_MAX);
-	assert(flow_rate(rate, 0, bytes) <= FLOW_BYTES_MAX);
+	__CPROVER_assume(rate <= FLOW_RATE_MAX && decay <= FLOW_DECAY);
+	after = flow_rate(rate, decay, bytes);
+	assert(after <= FLOW_RATE_MAX);
+	assert(after >= bytes || after == FLOW_RATE_MAX);
+	assert(flow_rate(rate, 0, bytes) <= bytes);
 }
 
 /*

@@ -100,7 +100,8 @@ tick(struct l4s_flow_weights *w, const uint32_t *bytes, unsigned n,
 	do
 		l4s_flow_weights_update(w, now);
 	while (w->due_ns == 0);
-	CHECK_EQ(w->due_ns, now + FLOW_TICK_NS);
+	CHECK(w->due_ns >= now + FLOW_TICK_NS);
+	CHECK(w->due_ns <= now + FLOW_TICKS_MAX * FLOW_TICK_NS);
 }
 
 static double
@@ -257,14 +258,17 @@ weights_are_clamped(void)
 	/* 4003843 / ((4003843^2 + 100 1961^2) / 4199923) */
 	CHECK_NEAR(weight(100), 1.0490, 1e-3);
 	for (i = 0; i < 400; i++) {
-		bytes[0] = FLOW_BYTES_MAX;
-		bytes[1] = FLOW_BYTES_MAX / 2;
+		bytes[0] = 1U << 27;
+		bytes[1] = 1U << 26;
 		tick(&w, bytes, 2, 1);
 		CHECK(table.buckets[0].rate <= FLOW_RATE_MAX);
 	}
 	CHECK_NEAR(table.buckets[0].rate, FLOW_RATE_MAX, 1e6);
 	CHECK_NEAR(weight(0), 1.2, 1e-3);
 	CHECK_NEAR(weight(1), 0.6, 1e-3);
+	bytes[0] = UINT32_MAX;
+	tick(&w, bytes, 2, 1);
+	CHECK_EQ(table.buckets[0].rate, FLOW_RATE_MAX);
 }
 
 /*
@@ -297,12 +301,49 @@ updates_are_bounded(void)
 	CHECK_EQ(calls, 2 * FLOW_BUCKETS / FLOW_SLICE + 1);
 	CHECK_EQ(w.mean, 1000);
 	/* It was due at 4 ms and ended at 68: the next one counts from 4. */
-	CHECK_EQ(w.due_ns, SEC + 2 * FLOW_TICK_NS);
+	CHECK_EQ(w.due_ns, SEC + 9 * FLOW_TICK_NS);
 	now = SEC + 9 * FLOW_TICK_NS;
 	for (l4s_flow_weights_update(&w, now); w.due_ns == 0;)
 		l4s_flow_weights_update(&w, now);
 	CHECK_NEAR(table.buckets[7].rate, 1000 * exp(-0.32), 2);
-	CHECK_EQ(w.due_ns, SEC + 10 * FLOW_TICK_NS);
+	CHECK_EQ(w.due_ns, SEC + 17 * FLOW_TICK_NS);
+}
+
+/*
+ * An update of n flows is followed by the next 4 ms later for each 32 of them,
+ * with rates as if it were every 4 ms; 32 ms later at most.
+ */
+static void
+many_flows_are_updated_less_often(void)
+{
+	static const struct {
+		unsigned	flows, ticks;
+	} cases[] = {
+		{ 1, 1 }, { 31, 1 }, { 32, 2 }, { 63, 2 }, { 64, 3 },
+		{ 200, 7 }, { 224, 8 }, { FLOW_BUCKETS, 8 },
+	};
+	static struct l4s_flow_weights w;
+	static uint32_t bytes[FLOW_BUCKETS];
+	unsigned c, i, ticks;
+
+	for (c = 0; c < nitems(cases); c++) {
+		begin(&w, SEC);
+		ticks = cases[c].ticks;
+		for (i = 0; i < cases[c].flows; i++)
+			bytes[i] = 1000 * ticks;
+		for (i = 0; i < 2000 / ticks; i++) {
+			tick(&w, bytes, cases[c].flows, ticks);
+			CHECK_EQ(w.due_ns, w.tick_ns + ticks * FLOW_TICK_NS);
+		}
+		/* 250 kB/s for 100 ms, at the end of an update's time. */
+		CHECK_NEAR(w.mean, 1000 * ticks / (1 - exp(-0.04 * ticks)),
+		    2 + 26 / ticks);
+		CHECK_NEAR(weight(cases[c].flows - 1), 1, 1e-3);
+	}
+	/* Those that are gone do not count. */
+	tick(&w, bytes, 0, 1000);
+	tick(&w, bytes, 1, 1);
+	CHECK_EQ(w.due_ns, w.tick_ns + FLOW_TICK_NS);
 }
 
 /* A queue whose flows 0, 1, ... have these rates. */
@@ -599,6 +640,7 @@ const struct test flow_weights_tests[] = {
 	TEST(port_hops_do_not_pay),
 	TEST(weights_are_clamped),
 	TEST(updates_are_bounded),
+	TEST(many_flows_are_updated_less_often),
 	TEST(probabilities_are_weighted),
 	TEST(overload_is_not_weighted_down),
 	TEST(records_carry_weights),
