@@ -359,7 +359,7 @@ fn the_doctor_looks_at_an_emulated_device() {
     let (device, daemon) = (dir.path().join("device"), dir.path().join("status"));
     let router = Router::new(&Params::default(), &Limits::default(), 1024, 1).unwrap();
     let router = Arc::new(Mutex::new(router));
-    let _server = DeviceServer::start(&device, Arc::clone(&router)).unwrap();
+    let _server = DeviceServer::start(&device, router.lock().unwrap().opener()).unwrap();
     let load = Load {
         packet_bytes: 1000,
         ecn: vec![Ecn::Ect1],

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -12,8 +12,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Notify, oneshot};
 
-use super::SharedRouter;
-use crate::router::{Handle, Readiness, RouterError};
+use crate::router::{Handle, Opener, Readiness, RouterError};
 
 /// Most bytes of one read's answer.
 const MAX_READ: usize = 4096 * MESSAGE_SIZE;
@@ -32,7 +31,7 @@ impl DeviceServer {
     ///
     /// # Errors
     /// The socket cannot be made.
-    pub fn start(path: &Path, router: SharedRouter) -> io::Result<DeviceServer> {
+    pub fn start(path: &Path, opener: Opener) -> io::Result<DeviceServer> {
         // Bound here, so that clients can connect once this returns.
         let listener = std::os::unix::net::UnixListener::bind(path)?;
         listener.set_nonblocking(true)?;
@@ -45,7 +44,7 @@ impl DeviceServer {
             .spawn(move || {
                 runtime.block_on(async {
                     tokio::select! {
-                        () = accept(listener, router) => {}
+                        () = accept(listener, opener) => {}
                         _ = stopped => {}
                     }
                 });
@@ -69,14 +68,12 @@ impl Drop for DeviceServer {
     }
 }
 
-async fn accept(listener: std::os::unix::net::UnixListener, router: SharedRouter) {
+async fn accept(listener: std::os::unix::net::UnixListener, opener: Opener) {
     let Ok(listener) = UnixListener::from_std(listener) else {
         return;
     };
     while let Ok((stream, _)) = listener.accept().await {
-        // The packet path leaves the queue whole whatever panics around it.
-        let handle = router.lock().unwrap_or_else(PoisonError::into_inner).open();
-        if let Ok(handle) = handle {
+        if let Ok(handle) = opener.open() {
             let connection = Connection::new(stream, handle);
             // A broken connection ends like a closed one.
             tokio::spawn(async move { connection.serve().await.ok() });

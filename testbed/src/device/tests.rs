@@ -9,8 +9,11 @@ use l4sllm_abi::{
     Request, SUMMARY_SIZE, Stats, Streams, SummaryInterval, Version, raw,
 };
 
-use super::{DeviceServer, Load, RealTime, SharedRouter};
+use l4sllmd::clock::now_ns;
+
+use super::{DeviceServer, Load, Network, RealTime, SharedRouter};
 use crate::router::Router;
+use crate::scenario::Scenario;
 
 /// Nothing here takes longer, on a loaded machine either.
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -63,7 +66,8 @@ fn served() -> (tempfile::TempDir, DeviceServer, SharedRouter) {
     let dir = tempfile::tempdir().unwrap();
     let router = Router::new(&Params::default(), &Limits::default(), 1024, 1).unwrap();
     let router = Arc::new(Mutex::new(router));
-    let server = DeviceServer::start(&dir.path().join("device"), Arc::clone(&router)).unwrap();
+    let server =
+        DeviceServer::start(&dir.path().join("device"), router.lock().unwrap().opener()).unwrap();
     (dir, server, router)
 }
 
@@ -227,4 +231,50 @@ fn a_stopped_server_leaves_no_file_and_no_connection() {
     drop(server);
     assert!(!path.exists());
     assert_eq!(client.stream.read(&mut [0; 1]).unwrap(), 0);
+}
+
+/// A scenario of 0.3 s with a classic and a scalable flow.
+fn scenario() -> Scenario {
+    let text = r#"
+        name = "loop"
+        duration = "300 ms"
+        warmup = "100 ms"
+        rtt = "10 ms"
+        bottleneck.rate = "10 Mbit/s"
+        flow = [{ name = "a", cc = "cubic" }, { name = "b", cc = "prague" }]
+        arm = [{ name = "fifo", aqm = "fifo" }, { name = "dualpi2", aqm = "dualpi2" }]
+    "#;
+    Scenario::parse("loop.toml".as_ref(), text).unwrap()
+}
+
+/// The scenario repeats, in the host's time, and the queue's counters go on.
+#[test]
+fn a_network_repeats_its_scenario_in_the_hosts_time() {
+    let dir = tempfile::tempdir().unwrap();
+    let scenario = scenario();
+    let before = now_ns();
+    let network = Network::start(&scenario, scenario.arm("dualpi2").unwrap()).unwrap();
+    let _server = DeviceServer::start(&dir.path().join("device"), network.opener()).unwrap();
+    let mut client = Client::connect(&dir.path().join("device"));
+    let most = (256 * MESSAGE_SIZE as u32).to_ne_bytes();
+    let (mut decoder, mut seen, mut queues) = (Decoder::new(), 0, [0; 2]);
+    while seen < before + 3 * scenario.duration_ns {
+        let bytes = client.ask(Op::Read, &most).unwrap();
+        for message in decoder.messages(&bytes) {
+            if let Message::Decision(record) = message.unwrap() {
+                let at = record.time_ns();
+                assert!(seen <= at && at <= now_ns(), "{seen} {at}");
+                seen = at;
+                queues[record.queue() as usize] += 1;
+            }
+        }
+    }
+    assert!(queues.iter().all(|&records| records > 100), "{queues:?}");
+}
+
+#[test]
+fn a_network_without_a_device_is_refused() {
+    let scenario = scenario();
+    let error = Network::start(&scenario, scenario.arm("fifo").unwrap()).unwrap_err();
+    assert_eq!(error.to_string(), "fifo has no device: only dualpi2 does");
 }

@@ -263,6 +263,22 @@ impl Bottleneck {
         }
     }
 
+    /// The same, to change it.
+    pub fn router_mut(&mut self) -> Option<&mut Router> {
+        match &mut self.discipline {
+            Discipline::Router(router) => Some(router),
+            Discipline::Baseline(_) => None,
+        }
+    }
+
+    /// The same, without the link.
+    pub fn into_router(self) -> Option<Router> {
+        match self.discipline {
+            Discipline::Router(router) => Some(router),
+            Discipline::Baseline(_) => None,
+        }
+    }
+
     /// The link's rate over time.
     pub fn rate(&self) -> &RateSchedule {
         self.rate.schedule()

@@ -99,6 +99,22 @@ pub fn params_for_rtt(
 #[derive(Debug)]
 pub struct Router {
     device: Arc<Device>,
+    /// Added to the packet path's times, ns.
+    epoch_ns: u64,
+}
+
+/// Opens the device of a [`Router`] that another thread owns.
+#[derive(Debug, Clone)]
+pub struct Opener(Arc<Device>);
+
+impl Opener {
+    /// Opens the device.
+    ///
+    /// # Errors
+    /// [`RouterError::Open`] when memory is short.
+    pub fn open(&self) -> Result<Handle, RouterError> {
+        Handle::open(&self.0)
+    }
 }
 
 impl Router {
@@ -132,6 +148,7 @@ impl Router {
         };
         Ok(Router {
             device: Arc::new(device),
+            epoch_ns: 0,
         })
     }
 
@@ -141,6 +158,18 @@ impl Router {
     /// [`RouterError::Open`] when memory is short.
     pub fn open(&self) -> Result<Handle, RouterError> {
         Handle::open(&self.device)
+    }
+
+    /// Opens the device from other threads.
+    pub fn opener(&self) -> Opener {
+        Opener(Arc::clone(&self.device))
+    }
+
+    /// Adds `epoch_ns` to the times of the packet path from now on, so that a
+    /// path in virtual time has a device in the host's time. The sum must not
+    /// go back.
+    pub fn set_epoch(&mut self, epoch_ns: u64) {
+        self.epoch_ns = epoch_ns;
     }
 
     /// Counters. `records_read` and `records_waiting` are those of no reader:
@@ -171,14 +200,24 @@ impl Router {
     /// becomes free need not: a dequeue that finds nothing reports it.
     pub fn idle(&mut self, since_ns: u64) {
         // SAFETY: `&mut self` makes this the only packet-path call under way.
-        unsafe { ffi::l4s_user_idle(self.device.user.as_ptr(), since_ns) };
+        unsafe {
+            ffi::l4s_user_idle(
+                self.device.user.as_ptr(),
+                since_ns.saturating_add(self.epoch_ns),
+            );
+        }
     }
 
     /// Reports that both queues are empty and the link cannot send, since
     /// `since_ns`.
     pub fn stall(&mut self, since_ns: u64) {
         // SAFETY: as in `idle`.
-        unsafe { ffi::l4s_user_stall(self.device.user.as_ptr(), since_ns) };
+        unsafe {
+            ffi::l4s_user_stall(
+                self.device.user.as_ptr(),
+                since_ns.saturating_add(self.epoch_ns),
+            );
+        }
     }
 
     /// The parameters, with the set-points in force, steered or not, in place
@@ -207,6 +246,7 @@ impl Router {
 
 impl Aqm for Router {
     fn enqueue(&mut self, now_ns: u64, packet: Packet, drops: &mut Vec<Departure>) {
+        let now_ns = now_ns + self.epoch_ns;
         self.device.now_ns.store(now_ns, Ordering::Relaxed);
         // SAFETY: `&mut self` makes this the only packet-path call under way.
         let dropped = unsafe {
@@ -225,6 +265,7 @@ impl Aqm for Router {
     }
 
     fn dequeue(&mut self, now_ns: u64, drops: &mut Vec<Departure>) -> Option<Departure> {
+        let now_ns = now_ns + self.epoch_ns;
         self.device.now_ns.store(now_ns, Ordering::Relaxed);
         let mut packet = UserPacket::default();
         // SAFETY: as in `enqueue`; `packet` is a live l4s_user_packet.

@@ -86,12 +86,55 @@ impl Simulation {
         engine: Option<EngineFactory>,
     ) -> Result<Simulation, SimError> {
         let seed = scenario.repetition_seed(repetition);
-        let plan = Plan::draw(scenario, seed);
         let controlled = arm.is_controlled();
         let discipline = discipline(&arm.aqm, controlled, derive_seed(seed, "aqm", 0))?;
+        let mut simulation = Simulation::around(scenario, arm, repetition, discipline);
+        simulation.controlled = controlled;
+        if controlled {
+            let control = match &arm.control {
+                None => None,
+                Some(control) => {
+                    let missing = || SimError::NoEngine {
+                        arm: arm.name.clone(),
+                    };
+                    let engine = engine.or_else(|| built_in(control));
+                    Some((control, engine.ok_or_else(missing)?))
+                }
+            };
+            let handle = simulation.open()?;
+            simulation.controller = Some(Controller::new(handle, control, &arm.script)?);
+        }
+        simulation.schedule_beginnings();
+        simulation.sample_set_points(0);
+        Ok(simulation)
+    }
+
+    /// Repetition `repetition` of the scenario around a queue that others read
+    /// and control through its device; `arm`'s own control is left out.
+    pub fn with_router(
+        scenario: &Scenario,
+        arm: &Arm,
+        repetition: u32,
+        router: Router,
+    ) -> Simulation {
+        let discipline = Discipline::Router(router);
+        let mut simulation = Simulation::around(scenario, arm, repetition, discipline);
+        simulation.schedule_beginnings();
+        simulation
+    }
+
+    /// The network around a queue, with no event scheduled.
+    fn around(
+        scenario: &Scenario,
+        arm: &Arm,
+        repetition: u32,
+        discipline: Discipline,
+    ) -> Simulation {
+        let seed = scenario.repetition_seed(repetition);
+        let plan = Plan::draw(scenario, seed);
         let mut events = EventQueue::new();
         let path = Path::new(&scenario.link, seed);
-        let mut simulation = Simulation {
+        Simulation {
             lanes: Lanes::new(&mut events, scenario.clients.len(), &path, &plan.flows),
             events,
             duration_ns: scenario.duration_ns,
@@ -120,29 +163,12 @@ impl Simulation {
             delivered_before: vec![0; plan.reported.len()],
             plan,
             rows: Rows::default(),
-            controlled,
+            controlled: false,
             set_points: None,
             drops: Vec::new(),
             due_ns: Vec::new(),
             began: Instant::now(),
-        };
-        if controlled {
-            let control = match &arm.control {
-                None => None,
-                Some(control) => {
-                    let missing = || SimError::NoEngine {
-                        arm: arm.name.clone(),
-                    };
-                    let engine = engine.or_else(|| built_in(control));
-                    Some((control, engine.ok_or_else(missing)?))
-                }
-            };
-            let handle = simulation.open()?;
-            simulation.controller = Some(Controller::new(handle, control, &arm.script)?);
         }
-        simulation.schedule_beginnings();
-        simulation.sample_set_points(0);
-        Ok(simulation)
     }
 
     /// The virtual time, ns.
@@ -186,6 +212,22 @@ impl Simulation {
             controller.tap(tap, self.events.now())?;
         }
         Ok(())
+    }
+
+    /// When the next event is due, ns.
+    pub fn next_time(&self) -> Option<u64> {
+        self.events.next_time()
+    }
+
+    /// The queue that others control, if this is one of [`Simulation::with_router`].
+    pub fn router_mut(&mut self) -> Option<&mut Router> {
+        self.bottleneck.router_mut()
+    }
+
+    /// Ends the repetition early, and hands over its queue with what waits in
+    /// it.
+    pub fn into_router(self) -> Option<Router> {
+        self.bottleneck.into_router()
     }
 
     /// The controller, if the arm has one.
