@@ -26,13 +26,13 @@ reproduce: setup ## learn the published pool and tell how well: make reproduce P
 	@[ -n "$(POOL)" ] || { echo "POOL=file: the published pool, as CSV, Parquet or JSON"; exit 2; }
 	@scripts/libtorch.sh
 	$(CARGO) build --release --locked --package l4sllm --features torch
-	"$${CARGO_TARGET_DIR:-target}/release/l4sllm" reproduce --pool "$(POOL)" --out $(OUT)/reproduce
+	"$${CARGO_TARGET_DIR:-target}/release/l4sllm" reproduce "$(POOL)" --out $(OUT)/reproduce
 
 published: setup ## train the published backbones, draw figures: make published POOL=file [OPTIONS=...]
 	@[ -n "$(POOL)" ] || { echo "POOL=file: the published pool, as CSV, Parquet or JSON"; exit 2; }
 	@scripts/libtorch.sh
 	$(CARGO) build --release --locked --package l4sllm --features torch
-	"$${CARGO_TARGET_DIR:-target}/release/l4sllm" published --pool "$(POOL)" --out $(OUT)/published $(OPTIONS)
+	"$${CARGO_TARGET_DIR:-target}/release/l4sllm" published "$(POOL)" --out $(OUT)/published $(OPTIONS)
 
 bench: build ## speed, as ratios measured in one run
 	@scripts/bench.sh

@@ -1,7 +1,8 @@
-//! The commit that `--version` prints, and, with feature `torch`, where the
-//! run-time linker finds libtorch.
+//! The commit that `--version` prints, the files that ship within the program,
+//! and, with feature `torch`, where the run-time linker finds libtorch.
 
-use std::path::Path;
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 fn main() {
@@ -15,6 +16,46 @@ fn main() {
         None => version.to_owned(),
     };
     println!("cargo:rustc-env=L4SLLM_VERSION={version}");
+    embed();
+}
+
+/// Directories that the program carries.
+const SHIPPED: [&str; 2] = ["scenarios", "policies"];
+
+/// Writes `shipped_files.rs`: a slice of the paths and contents of every file
+/// below [`SHIPPED`].
+fn embed() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let mut list = String::from("&[\n");
+    for name in SHIPPED {
+        for file in files(&root.join(name)) {
+            let file = file.canonicalize().expect("a file that was listed");
+            let root = root.canonicalize().expect("the directory above this one");
+            let name = file.strip_prefix(root).expect("a file below it");
+            let _ = writeln!(list, "    ({name:?}, include_bytes!({file:?})),");
+        }
+    }
+    list += "]\n";
+    let out = std::env::var_os("OUT_DIR").expect("cargo sets it");
+    std::fs::write(Path::new(&out).join("shipped_files.rs"), list).expect("OUT_DIR is writable");
+}
+
+/// Scenarios, policies and the files that they name, in the order of names.
+fn files(dir: &Path) -> Vec<PathBuf> {
+    println!("cargo:rerun-if-changed={}", dir.display());
+    let entries = std::fs::read_dir(dir).unwrap_or_else(|e| panic!("{}: {e}", dir.display()));
+    let mut paths: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
+    paths.sort();
+    let mut found = Vec::new();
+    for path in paths {
+        let extension = path.extension().and_then(|extension| extension.to_str());
+        match extension {
+            None if path.is_dir() => found.extend(files(&path)),
+            Some("toml" | "json" | "safetensors" | "csv") => found.push(path),
+            _ => {}
+        }
+    }
+    found
 }
 
 /// The commit that is checked out; none outside of a checkout of this

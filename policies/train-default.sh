@@ -17,9 +17,9 @@ fi
 l4sllm() { "${L4SLLM:-${CARGO_TARGET_DIR:-target}/release/l4sllm}" "$@"; }
 
 rm -rf "$work/train"
-l4sllm collect --force --curriculum policies/curriculum.toml --out "$work/curriculum.parquet"
-l4sllm train --out "$work/train" --pool "$work/curriculum.parquet" \
+l4sllm collect policies/curriculum.toml --force --out "$work/curriculum.parquet"
+l4sllm train "$work/curriculum.parquet" --out "$work/train" \
     --steer tuned high low t5 t7 t14 --caution 1 --entropy 0.05 \
-    --window 8 --steps 1500 --batch 64 --evaluate-every 250 --threads 1
+    --window 8 --steps 1500 --batch 64 --eval-steps 250 --threads 1
 cp "$work/train/best/config.json" "$work/train/best/model.safetensors" "$to/"
-l4sllm collect --force --curriculum policies/unseen.toml --seed 2 --each --out "$work/unseen.parquet"
+l4sllm collect policies/unseen.toml --force --seed 2 --each --out "$work/unseen.parquet"

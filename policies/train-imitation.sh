@@ -17,9 +17,9 @@ l4sllm() { "${L4SLLM:-${CARGO_TARGET_DIR:-target}/release/l4sllm}" "$@"; }
 
 l4sllm collect --force --out "$work/testbed.parquet" --episodes 20 \
     --scenario scenarios/paper.toml scenarios/paper-prague.toml scenarios/rates.toml
-l4sllm collect --force --out "$work/headroom.parquet" --episodes 20 --seconds 15 \
+l4sllm collect --force --out "$work/headroom.parquet" --episodes 20 --duration 15s \
     --scenario scenarios/headroom.toml
-l4sllm train --restart --name imitation --out "$work" --steps 3000 --threads 1 \
-    --pool "$work/testbed.parquet" "$work/headroom.parquet"
+l4sllm train "$work/testbed.parquet" "$work/headroom.parquet" \
+    --restart --name imitation --out "$work" --steps 3000 --threads 1
 cp "$work/best/config.json" "$work/best/model.safetensors" "$to/"
-l4sllm eval --policy "$to" --pool "$work/testbed.parquet" "$work/headroom.parquet"
+l4sllm eval "$to" "$work/testbed.parquet" "$work/headroom.parquet"

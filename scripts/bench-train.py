@@ -140,7 +140,7 @@ class Ours:
     def __init__(self, program, case, threads, seconds, what="training"):
         command = [program, "bench", "training", "--json", "--paced",
                    "--features", "8", "--window", str(WINDOW), "--threads", str(threads),
-                   "--turn-seconds", str(seconds), "--lora-rank", str(case["rank"])]
+                   "--turn", f"{seconds}s", "--lora-rank", str(case["rank"])]
         for key in ("layers", "width", "heads", "batch"):
             command += [f"--{key}", str(case[key])]
         if what == "decisions":

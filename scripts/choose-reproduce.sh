@@ -16,14 +16,14 @@ while read -r options; do
     number=$((number + 1))
     printf '\n%s\n' "$options"
     # shellcheck disable=SC2086  # options are words
-    l4sllm reproduce --pool "$pool" --out "out/choose/$number" --validate 5 --seeds "$seeds" \
+    l4sllm reproduce "$pool" --out "out/choose/$number" --validate 5 --seeds "$seeds" \
         -- $options | grep -E '^(seed| +[0-9]|accuracy|macro)'
 done <<'OPTIONS'
 --bins 16 --return-dropout 0
 --bins 16 --return-dropout 1
---bins 16 --return-dropout 1 --average 0.99
---bins 16 --return-dropout 1 --average 0.99 --label-smoothing 0.02
---bins 8 --return-dropout 1 --average 0.99
+--bins 16 --return-dropout 1 --ema-decay 0.99
+--bins 16 --return-dropout 1 --ema-decay 0.99 --label-smoothing 0.02
+--bins 8 --return-dropout 1 --ema-decay 0.99
 --bins 48 --return-dropout 1
 --bins 16 --return-dropout 1 --noise 0.1
 OPTIONS

@@ -1,12 +1,14 @@
 //! Ctrl-C and SIGTERM: the first ends the work in order, the second at once.
 
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
 use anyhow::Context;
 use l4sllm_model::files::remove_temporaries;
 
 use crate::output::errln;
+use crate::shipped;
 
 static CANCEL: AtomicBool = AtomicBool::new(false);
 
@@ -30,6 +32,16 @@ pub fn flag_or_exit() -> anyhow::Result<&'static AtomicBool> {
     })
 }
 
+/// A message at Ctrl-C and at SIGTERM, for programs that run until then.
+pub fn signals() -> anyhow::Result<Receiver<()>> {
+    let (send, receive) = channel();
+    handle(move || {
+        // Nobody waits any more: the program is ending.
+        let _ = send.send(());
+    })?;
+    Ok(receive)
+}
+
 fn handle(first: impl Fn() + Send + 'static) -> anyhow::Result<&'static AtomicBool> {
     ctrlc::set_handler(move || {
         if CANCEL.swap(true, Ordering::Relaxed) {
@@ -43,5 +55,6 @@ fn handle(first: impl Fn() + Send + 'static) -> anyhow::Result<&'static AtomicBo
 
 fn exit() -> ! {
     remove_temporaries();
+    shipped::remove();
     std::process::exit(130)
 }

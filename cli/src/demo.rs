@@ -1,16 +1,15 @@
 //! `l4sllm demo`: the published testbed and a cell with headroom, small
 //! enough to wait for.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
-use anyhow::Context;
 use clap::Args;
 use l4sllm_report::render_collection;
-use l4sllm_testbed::scenario::Scenario;
 
 use crate::output::{Done, print};
 use crate::run::{Change, How, execute};
+use crate::shipped;
 use crate::threads::threads;
 
 /// Run the published testbed, with DCTCP and with UDP Prague, a cell with
@@ -20,12 +19,12 @@ pub struct DemoArgs {
     /// Where the results go; those of an earlier demo are replaced.
     #[arg(long, value_name = "DIR", default_value = "out/demo")]
     out: PathBuf,
-    /// Where the scenario files are.
-    #[arg(long, value_name = "DIR", default_value = "scenarios")]
-    scenarios: PathBuf,
-    /// Repetitions at the same time; 0: one a core.
-    #[arg(long, value_name = "J", default_value_t = 0, value_parser = threads)]
-    jobs: usize,
+    /// Directory of the demo's scenario files [default: those that ship].
+    #[arg(long, value_name = "DIR")]
+    scenarios: Option<PathBuf>,
+    /// Repetitions to run at the same time, 0 to 1024; 0: one per core.
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = threads)]
+    threads: usize,
 }
 
 /// A scenario of the demo, and how much of it.
@@ -64,10 +63,10 @@ const ARMS: [&str; 4] = ["dualpi2", "dualpi2-tuned", "adaptive", "l4sllm-100"];
 pub fn run(args: &DemoArgs, cancel: &AtomicBool) -> anyhow::Result<Done> {
     let mut results = Vec::new();
     for part in PARTS {
-        let file = args.scenarios.join(part.name).with_extension("toml");
-        let scenario = Scenario::load(&file).context(
-            "the demo's scenarios (run it in the repository, or say where they are by --scenarios)",
-        )?;
+        let scenario = match &args.scenarios {
+            Some(dir) => shipped::scenario(&dir.join(part.name).with_extension("toml"))?,
+            None => shipped::scenario(Path::new(part.name))?,
+        };
         let change = Change {
             repetitions: Some(REPETITIONS),
             duration_ns: part.duration_ns,
@@ -77,7 +76,7 @@ pub fn run(args: &DemoArgs, cancel: &AtomicBool) -> anyhow::Result<Done> {
         let out = args.out.join(part.name);
         let how = How {
             force: true,
-            jobs: args.jobs,
+            threads: args.threads,
             ..How::default()
         };
         execute(&change.apply(scenario)?, &out, &how, cancel)?;

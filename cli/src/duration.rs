@@ -1,19 +1,44 @@
-//! `--duration`: how long a scenario runs, in place of what its file says.
+//! Durations in options: a number with a unit, as in scenario files.
 
-/// Bounds of a scenario file's `duration`, in seconds.
-const BOUNDS_S: std::ops::RangeInclusive<f64> = 0.1..=86_400.0;
+use std::ops::RangeInclusive;
 
-/// Parses virtual seconds into nanoseconds.
+use l4sllm_model::strict_toml::DURATION;
+
+const MS: u64 = 1_000_000;
+const S: u64 = 1_000_000_000;
+
+/// Parses the virtual time of a repetition, within the bounds of a scenario
+/// file's `duration`, into ns.
+pub fn repetition(text: &str) -> Result<u64, String> {
+    within(text, 100 * MS..=86_400 * S)
+}
+
+/// Parses a virtual time of 1 s to 1 h into ns.
+pub fn measured(text: &str) -> Result<u64, String> {
+    within(text, S..=3600 * S)
+}
+
+/// Parses a real time of 1 ms to 1 min into ns.
+pub fn watch(text: &str) -> Result<u64, String> {
+    within(text, MS..=60 * S)
+}
+
+/// Parses a duration within `range`, in ns.
 ///
 /// # Errors
-/// Not a number, or out of bounds.
-pub fn duration_ns(text: &str) -> Result<u64, String> {
-    match text.parse() {
-        Ok(seconds) if BOUNDS_S.contains(&seconds) => Ok((seconds * 1e9).round() as u64),
-        _ => {
-            let (least, most) = (BOUNDS_S.start(), BOUNDS_S.end());
-            Err(format!("want {least} to {most} seconds"))
-        }
+/// Not a number with a unit, or out of range.
+pub fn within(text: &str, range: RangeInclusive<u64>) -> Result<u64, String> {
+    let expected = || {
+        format!(
+            "expected {} to {}, such as 10s or 1.5h",
+            DURATION.show(*range.start()),
+            DURATION.show(*range.end())
+        )
+    };
+    match DURATION.parse(text) {
+        Ok(ns) if range.contains(&ns) => Ok(ns),
+        Ok(_) => Err(expected()),
+        Err(_) => Err(format!("{}; {}", expected(), DURATION.syntax())),
     }
 }
 
@@ -25,15 +50,18 @@ mod tests {
     #[test]
     fn durations_are_those_of_scenario_files() {
         for (text, ns) in [
-            ("0.1", Some(100_000_000)),
-            ("86400", Some(86_400_000_000_000)),
-            ("0.0999", None),
-            ("86401", None),
+            ("100ms", Some(100 * MS)),
+            ("10s", Some(10 * S)),
+            ("10 s", Some(10 * S)),
+            ("24h", Some(86_400 * S)),
+            ("1.5min", Some(90 * S)),
+            ("99.9ms", None),
+            ("86401s", None),
             ("NaN", None),
-            ("-1", None),
-            ("10s", None),
+            ("-1s", None),
+            ("10", None),
         ] {
-            assert_eq!(duration_ns(text).ok(), ns, "{text}");
+            assert_eq!(repetition(text).ok(), ns, "{text}");
         }
         let minimal = include_str!("../../scenarios/paper.toml");
         let accepted = |duration: &str| {
@@ -53,6 +81,16 @@ mod tests {
                 }
             }
         };
-        assert!(accepted("86400 s") && !accepted("86401 s") && !accepted("99 ms"));
+        assert!(accepted("24 h") && !accepted("86401 s") && !accepted("99 ms"));
+    }
+
+    #[test]
+    fn a_missing_unit_is_named() {
+        let error = repetition("10").unwrap_err();
+        assert_eq!(
+            error,
+            "expected 100 ms to 86400 s, such as 10s or 1.5h; \
+             a number with one of ns, us, ms, s, min, h"
+        );
     }
 }

@@ -13,7 +13,7 @@ pub struct EngineArgs {
     engine: Option<Engine>,
     /// Where libtorch computes: cpu, cuda or cuda:N [default: cpu].
     #[arg(long)]
-    device: Option<String>,
+    accelerator: Option<String>,
     /// What a backbone is computed in by libtorch [default: f32 on the
     /// processor, bf16 on a GPU].
     #[arg(long, value_enum)]
@@ -42,7 +42,7 @@ impl EngineArgs {
                 Engine::Plain => EngineKind::Plain,
                 Engine::Libtorch => EngineKind::Libtorch,
             }),
-            device: self.device.clone(),
+            device: self.accelerator.clone(),
             precision: self.precision.map(Number::precision),
             threads: 1,
         }

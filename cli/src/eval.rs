@@ -12,6 +12,7 @@ use serde::Serialize;
 use crate::engine::EngineArgs;
 use crate::judge::{Judge, Verdict};
 use crate::output::outln;
+use crate::shipped::{self, Kind};
 
 /// Compare a policy's decisions with a pool's.
 ///
@@ -19,19 +20,18 @@ use crate::output::outln;
 /// constant answer reaches.
 #[derive(Debug, Args)]
 pub struct EvalArgs {
-    /// Policy directory.
-    #[arg(long)]
+    /// Policy: a directory, or the name of one that ships.
+    #[arg(value_name = "POLICY")]
     policy: PathBuf,
     /// Pools.
-    #[arg(long, required = true, num_args = 1..)]
+    #[arg(value_name = "POOL", required = true)]
     pool: Vec<PathBuf>,
-    /// Share of episodes, and of each other episode's end, that training left
-    /// out: the same as in `l4sllm train`.
+    /// Fraction held out for validation: the same as in `l4sllm train`.
     #[arg(long, default_value_t = 0.2)]
-    held_out: f64,
-    /// Scenarios that training left out whole: the same as in `l4sllm train`.
+    val_fraction: f64,
+    /// Scenarios held out entirely: the same as in `l4sllm train`.
     #[arg(long, value_name = "SCENARIO", num_args = 1..)]
-    keep_out: Vec<String>,
+    holdout_scenario: Vec<String>,
     /// Decisions judged in each part, spread evenly.
     #[arg(long, default_value_t = 20_000)]
     decisions: usize,
@@ -78,27 +78,28 @@ struct Report {
 /// Evaluates with the engine that the policy needs, or that is asked for.
 pub fn run(args: &EvalArgs) -> anyhow::Result<()> {
     ensure!(
-        (0.0..=0.5).contains(&args.held_out),
-        "--held-out {}: want 0 to 0.5",
-        args.held_out
+        (0.0..=0.5).contains(&args.val_fraction),
+        "--val-fraction {}: want 0 to 0.5",
+        args.val_fraction
     );
     let options = EngineOptions {
         threads: args.threads.into(),
         ..args.engine.options()
     };
     // Told before a large policy is loaded.
-    let config = Policy::load_config(&args.policy)?;
+    let dir = shipped::find(Kind::Policy, &args.policy)?;
+    let config = Policy::load_config(&dir)?;
     ensure!(
         config.head.kind == HeadKind::Action,
         "{}: steers, so a pool's actions are no measure of it; `l4sllm run` and \
          `l4sllm collect` show what it does in the loop",
         args.policy.display()
     );
-    let policy = Policy::load_with(&args.policy, &options)
-        .with_context(|| args.policy.display().to_string())?;
+    let policy =
+        Policy::load_with(&dir, &options).with_context(|| args.policy.display().to_string())?;
     let config = policy.config();
     let episodes = Dataset::episodes(&args.pool)?;
-    let split = Split::of(&episodes, args.held_out, &args.keep_out);
+    let split = Split::of(&episodes, args.val_fraction, &args.holdout_scenario);
     let data = Dataset::load(config, &args.pool, &episodes, &split)?;
     let seen = Dataset::seen(config, &args.pool, &split.train)?;
     let judge = Judge {

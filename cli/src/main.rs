@@ -10,6 +10,7 @@ mod bench;
 mod cancel;
 mod collect;
 mod demo;
+mod device;
 mod doctor;
 mod duration;
 mod engine;
@@ -17,6 +18,8 @@ mod eval;
 mod judge;
 #[cfg(feature = "torch")]
 mod latency;
+#[cfg(not(feature = "torch"))]
+mod libtorch;
 mod output;
 mod policy;
 mod pool;
@@ -27,6 +30,7 @@ mod report;
 mod reproduce;
 mod run;
 mod scenario;
+mod shipped;
 mod status;
 mod suite;
 mod threads;
@@ -45,28 +49,12 @@ use output::Done;
 /// and inspect policies, ask a running daemon.
 #[derive(Debug, Parser)]
 #[command(name = "l4sllm", version = version::VERSION, propagate_version = true)]
-#[command(after_long_help = after_help())]
+#[command(after_long_help = EXIT_CODES)]
 #[command(max_term_width = 100)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
 }
-
-/// Exit codes and examples; without libtorch, what such a build has in addition.
-fn after_help() -> String {
-    let libtorch = match cfg!(feature = "torch") {
-        true => "",
-        false => ONLY_WITH_LIBTORCH,
-    };
-    format!("{libtorch}{EXIT_CODES}")
-}
-
-const ONLY_WITH_LIBTORCH: &str = "\
-Only in a build with libtorch (`--features torch`):
-  train, reproduce, published, backbone, policy export, bench backbones,
-  bench training
-
-";
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -78,15 +66,17 @@ Exit codes:
 
 Examples:
   l4sllm demo
-  l4sllm run --scenario scenarios/paper.toml --out out/paper
-  l4sllm report out/paper
-  l4sllm policy info policies/default";
+  l4sllm scenarios list
+  l4sllm run paper --out out/paper
+  l4sllm policy info default
+  l4sllm device serve /tmp/l4sllm-device.sock";
 
 #[derive(Debug, Subcommand)]
 enum Command {
     Run(run::RunArgs),
     Demo(demo::DemoArgs),
     Report(report::ReportArgs),
+    #[command(visible_alias = "scenarios")]
     Scenario(scenario::ScenarioArgs),
     Suite(suite::SuiteArgs),
     Validate(validate::ValidateArgs),
@@ -95,14 +85,30 @@ enum Command {
     Pool(pool::PoolArgs),
     #[cfg(feature = "torch")]
     Train(Box<train::TrainArgs>),
+    /// Train a policy on experience pools. Needs a build with libtorch.
+    #[cfg(not(feature = "torch"))]
+    Train(libtorch::Missing),
     #[cfg(feature = "torch")]
     Reproduce(reproduce::ReproduceArgs),
+    /// Learn the published experience pool, and report how well. Needs a build with
+    /// libtorch.
+    #[cfg(not(feature = "torch"))]
+    Reproduce(libtorch::Missing),
     #[cfg(feature = "torch")]
     Published(published::PublishedArgs),
+    /// Train the published backbones in full size, and draw the report. Needs a build
+    /// with libtorch.
+    #[cfg(not(feature = "torch"))]
+    Published(libtorch::Missing),
     Eval(eval::EvalArgs),
+    #[command(visible_alias = "policies")]
     Policy(policy::PolicyArgs),
     #[cfg(feature = "torch")]
     Backbone(backbone::BackboneArgs),
+    /// Inspect, run, make and merge models of Hugging Face. Needs a build with libtorch.
+    #[cfg(not(feature = "torch"))]
+    Backbone(libtorch::Missing),
+    Device(device::DeviceArgs),
     Status(status::StatusArgs),
     Doctor(doctor::DoctorArgs),
     Version(version::VersionArgs),
@@ -113,7 +119,9 @@ fn main() -> ExitCode {
         Ok(cli) => cli.command,
         Err(error) => return ExitCode::from(output::usage(&error)),
     };
-    match dispatch(command) {
+    let done = dispatch(command);
+    shipped::remove();
+    match done {
         Ok(Done::Finished) => ExitCode::SUCCESS,
         Ok(Done::Interrupted) => ExitCode::from(130),
         Ok(Done::Unhealthy) => ExitCode::FAILURE,
@@ -157,6 +165,15 @@ fn dispatch(command: Command) -> anyhow::Result<Done> {
         Command::Policy(args) => policy::run(&args).map(finished),
         #[cfg(feature = "torch")]
         Command::Backbone(args) => backbone::run(&args).map(finished),
+        #[cfg(not(feature = "torch"))]
+        Command::Train(args) => args.refuse("train").map(finished),
+        #[cfg(not(feature = "torch"))]
+        Command::Reproduce(args) => args.refuse("reproduce").map(finished),
+        #[cfg(not(feature = "torch"))]
+        Command::Published(args) => args.refuse("published").map(finished),
+        #[cfg(not(feature = "torch"))]
+        Command::Backbone(args) => args.refuse("backbone").map(finished),
+        Command::Device(args) => device::run(&args).map(finished),
         Command::Status(args) => status::run(&args).map(finished),
         Command::Doctor(args) => doctor::run(&args),
         Command::Version(args) => version::run(&args).map(finished),

@@ -12,10 +12,18 @@ use l4sllm_model::{
 };
 use serde::Serialize;
 
+#[cfg(not(feature = "torch"))]
+use crate::libtorch::Missing;
 use crate::output::{outln, print};
+use crate::shipped::{self, Kind};
 
-/// Look at policies; in a build with libtorch, write them for other programs.
+/// Look at policies, and write them for other programs.
 #[derive(Debug, Args)]
+#[command(after_long_help = "\
+Examples:
+  l4sllm policies list
+  l4sllm policy info default
+  l4sllm policy export out/policy/best --format triton --out out/serving")]
 pub struct PolicyArgs {
     #[command(subcommand)]
     command: PolicyCommand,
@@ -28,28 +36,74 @@ enum PolicyCommand {
     /// Weights are read and checked, unless they are those of a base that lies
     /// elsewhere.
     Info {
-        /// Policy directory.
+        /// Policy: a directory, or the name of one that ships.
+        #[arg(value_name = "POLICY")]
         dir: PathBuf,
         /// Print it as JSON, with the whole configuration.
         #[arg(long)]
         json: bool,
     },
+    /// List the policies that ship within the program.
+    List {
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
     #[cfg(feature = "torch")]
     Export(export::ExportArgs),
+    /// Write a policy for other programs. Needs a build with libtorch.
+    #[cfg(not(feature = "torch"))]
+    Export(Missing),
 }
 
 /// Runs the subcommand.
 pub fn run(args: &PolicyArgs) -> anyhow::Result<()> {
     let (dir, json) = match &args.command {
-        PolicyCommand::Info { dir, json } => (dir, json),
+        PolicyCommand::Info { dir, json } => (shipped::find(Kind::Policy, dir)?, json),
+        PolicyCommand::List { json } => return list(*json),
         #[cfg(feature = "torch")]
         PolicyCommand::Export(args) => return export::run(args),
+        #[cfg(not(feature = "torch"))]
+        PolicyCommand::Export(args) => return args.refuse("policy export"),
     };
-    let info = Info::of(dir)?;
+    let info = Info::of(&dir)?;
     if *json {
         return print(&(serde_json::to_string_pretty(&info)? + "\n"));
     }
     info.tell()
+}
+
+/// Prints the name of each policy that ships, and what it decides.
+fn list(json: bool) -> anyhow::Result<()> {
+    let mut rows = Vec::new();
+    for name in shipped::names(Kind::Policy).into_keys() {
+        let config = Policy::load_config(&shipped::find(Kind::Policy, Path::new(name))?)?;
+        let what = match config.head.kind {
+            HeadKind::Action => "chooses enqueue, drop or mark",
+            HeadKind::Steer(_) => "shifts DualPI2's set-points",
+            HeadKind::SetPoints(_) => "sets DualPI2's set-points",
+        };
+        let input = match config.input {
+            PolicyInput::Records => format!("the last {} records", config.window),
+            PolicyInput::Summaries { period_ms } => {
+                format!("summaries of {} periods of {period_ms} ms", config.window)
+            }
+        };
+        rows.push((name, what, input));
+    }
+    if json {
+        let rows: Vec<_> = rows
+            .iter()
+            .map(|(name, what, input)| {
+                serde_json::json!({ "name": name, "decision": what, "input": input })
+            })
+            .collect();
+        return outln!("{}", serde_json::to_string_pretty(&rows)?);
+    }
+    for (name, what, input) in rows {
+        outln!("{name:<10} {what}, from {input}")?;
+    }
+    Ok(())
 }
 
 /// What `policy info` says.

@@ -46,12 +46,12 @@ const HELD_OUT: f64 = 0.2;
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
 Examples:
-  l4sllm published --pool pool.csv
-  l4sllm published --pool pool.csv --epochs 4 --models gpt2 t5-base --only-measure opt-1.3b
-  l4sllm published --pool pool.csv --device cuda --epochs 80 --batch 32")]
+  l4sllm published pool.csv
+  l4sllm published pool.csv --epochs 4 --models gpt2 t5-base --only-measure opt-1.3b
+  l4sllm published pool.csv --accelerator cuda --epochs 80 --batch 32")]
 pub struct PublishedArgs {
     /// The pool: CSV as published, or Parquet or JSON.
-    #[arg(long, value_name = "FILE")]
+    #[arg(value_name = "POOL")]
     pool: PathBuf,
     /// Directory of trainings and report.
     #[arg(long, value_name = "DIR", default_value = "out/published")]
@@ -74,7 +74,7 @@ pub struct PublishedArgs {
     learning_rate: f64,
     /// Windows of the evaluation after each pass, at most.
     #[arg(long, value_name = "N", default_value_t = 128, value_parser = clap::value_parser!(u32).range(1..))]
-    evaluate_windows: u32,
+    eval_windows: u32,
     /// Decisions that are timed where a model is measured alone.
     #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     decisions: u32,
@@ -83,7 +83,7 @@ pub struct PublishedArgs {
     window: u16,
     /// auto (a GPU where there is one), cpu, cuda or cuda:N.
     #[arg(long, default_value = "auto")]
-    device: String,
+    accelerator: String,
     /// Of frozen weights and of the backbones' arithmetic; by default bf16 on
     /// a GPU, and on the processor f32, or bf16 where f32 has no room.
     #[arg(long, value_enum)]
@@ -198,7 +198,7 @@ fn train(
         )?;
         return Ok(Ended::Trained);
     }
-    let place = device::choose(&args.device)?;
+    let place = device::choose(&args.accelerator)?;
     let precision = match args.precision {
         Some(number) => number.precision(),
         None if place.is_cuda() => Precision::Bf16,
@@ -212,21 +212,24 @@ fn train(
     outln!("{name}: {}", dir.display())?;
     let mut command = apart::this_program()?;
     command.args(["train", "--preset", "published", "--resume"]);
-    command.arg("--pool").arg(pool).arg("--out").arg(dir);
+    command.arg(pool).arg("--out").arg(dir);
     for (option, value) in [
         ("--backbone", name.to_owned()),
         ("--name", apart::short(name)),
         ("--window", args.window.to_string()),
-        ("--held-out", HELD_OUT.to_string()),
+        ("--val-fraction", HELD_OUT.to_string()),
         ("--lora-rank", LORA_RANK.to_string()),
         ("--steps", length.steps.to_string()),
         ("--warmup", (length.steps / 10).to_string()),
         ("--learning-rate", args.learning_rate.to_string()),
         ("--batch", args.batch.to_string()),
-        ("--accumulate", (STEP_WINDOWS / args.batch).to_string()),
-        ("--evaluate-every", length.pass.to_string()),
-        ("--evaluate-windows", args.evaluate_windows.to_string()),
-        ("--device", args.device.clone()),
+        (
+            "--grad-accum-steps",
+            (STEP_WINDOWS / args.batch).to_string(),
+        ),
+        ("--eval-steps", length.pass.to_string()),
+        ("--eval-windows", args.eval_windows.to_string()),
+        ("--accelerator", args.accelerator.clone()),
         ("--precision", precision.name().to_owned()),
         ("--threads", args.threads.to_string()),
         ("--seed", args.seed.to_string()),
@@ -257,7 +260,7 @@ fn measure(args: &PublishedArgs, name: &str) -> anyhow::Result<()> {
         decisions: args.decisions,
         steps: 1,
         batch: args.batch,
-        device: args.device.clone(),
+        accelerator: args.accelerator.clone(),
         precision: args.precision,
         threads: args.threads,
     };

@@ -14,9 +14,10 @@ use l4sllm_testbed::experiment::{self, Options, Progress};
 use l4sllm_testbed::result::{Summary, Warning};
 use l4sllm_testbed::scenario::{ControlEngine, Scenario};
 
-use crate::duration::duration_ns;
+use crate::duration;
 use crate::engine::EngineArgs;
 use crate::output::{Done, errln, print};
+use crate::shipped;
 use crate::threads::threads;
 
 /// Run a scenario and write a result directory.
@@ -27,13 +28,13 @@ use crate::threads::threads;
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
 Examples:
-  l4sllm run --scenario scenarios/paper.toml --out out/paper
-  l4sllm run --scenario scenarios/paper.toml --out out/quick --repetitions 1 --duration 10
-  l4sllm run --scenario scenarios/headroom.toml --out out/mine \\
-      --policy my-policy --arms dualpi2,dualpi2-tuned,l4sllm-10")]
+  l4sllm run paper --out out/paper
+  l4sllm run paper --out out/quick --repetitions 1 --duration 10s
+  l4sllm run mine.toml --out out/mine --policy my-policy --arms dualpi2,l4sllm-10")]
 pub struct RunArgs {
-    /// Scenario file (scenarios/README.md documents it).
-    #[arg(long, value_name = "FILE")]
+    /// Scenario to run: a file, or the name of one that ships (`l4sllm scenarios
+    /// list`).
+    #[arg(value_name = "SCENARIO")]
     scenario: PathBuf,
     /// Result directory; made if need be.
     #[arg(long, value_name = "DIR")]
@@ -56,27 +57,28 @@ pub struct Change {
     /// Seed of everything random [default: the scenario's].
     #[arg(long, value_name = "S")]
     pub seed: Option<u64>,
-    /// Virtual seconds of each repetition [default: the scenario's].
-    #[arg(long = "duration", value_name = "SECONDS", value_parser = duration_ns)]
+    /// Virtual time of each repetition, such as 10s [default: the scenario's].
+    #[arg(long = "duration", value_name = "TIME", value_parser = duration::repetition)]
     pub duration_ns: Option<u64>,
     /// Only these arms, separated by commas [default: all].
     #[arg(long, value_name = "A,B", value_delimiter = ',')]
     pub arms: Vec<String>,
-    /// Policy of every arm that has one, in place of the scenario's.
+    /// Policy of every arm that has one, in place of the scenario's: a directory,
+    /// or the name of one that ships.
     #[arg(long, value_name = "DIR")]
     pub policy: Option<PathBuf>,
-    /// Repetitions at the same time; 0: one a core. One, whatever is said
-    /// here, where the scenario measures decision latency.
-    #[arg(long, value_name = "J", default_value_t = 0, value_parser = threads)]
-    pub jobs: usize,
+    /// Repetitions to run at the same time, 0 to 1024; 0: one per core. Always
+    /// one where the scenario measures decision latency.
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = threads)]
+    pub threads: usize,
 }
 
 /// Runs, draws, prints the table and where the report is.
 pub fn run(args: &RunArgs, cancel: &AtomicBool) -> anyhow::Result<Done> {
-    let scenario = args.change.apply(Scenario::load(&args.scenario)?)?;
+    let scenario = args.change.apply(shipped::scenario(&args.scenario)?)?;
     let how = How {
         force: args.force,
-        jobs: args.change.jobs,
+        threads: args.change.threads,
         engine: args.engine.options(),
     };
     execute(&scenario, &args.out, &how, cancel)?;
@@ -95,6 +97,7 @@ impl Change {
         }
         select(&mut scenario, &self.arms)?;
         if let Some(policy) = &self.policy {
+            let policy = shipped::find(shipped::Kind::Policy, policy)?;
             for control in scenario
                 .arms
                 .iter_mut()
@@ -114,8 +117,8 @@ impl Change {
 pub struct How {
     /// Replace another result.
     pub force: bool,
-    /// Repetitions at the same time; 0: one a core.
-    pub jobs: usize,
+    /// Repetitions to run at the same time, 0 to 1024; 0: one per core.
+    pub threads: usize,
     /// What runs policies.
     pub engine: EngineOptions,
 }
@@ -132,7 +135,7 @@ pub fn execute(
     let bar = Bar::new(&scenario.name);
     let progress = |progress| bar.show(progress);
     let options = Options {
-        threads: how.jobs,
+        threads: how.threads,
         engine: &how.engine,
         force: how.force,
         cancel,

@@ -8,12 +8,19 @@ use clap::{Args, Subcommand};
 use l4sllm_model::EngineOptions;
 use l4sllm_testbed::experiment::Policies;
 use l4sllm_testbed::result::Facts;
+use l4sllm_testbed::scenario::curriculum::Curriculum;
 use l4sllm_testbed::scenario::{ControlEngine, Latency, Scenario};
 
 use crate::output::{chain, errln, print};
+use crate::shipped::{self, Kind};
 
-/// Look at scenario files.
+/// Look at scenarios: those that ship, and files.
 #[derive(Debug, Args)]
+#[command(after_long_help = "\
+Examples:
+  l4sllm scenarios list
+  l4sllm scenarios show paper > mine.toml
+  l4sllm scenario check mine.toml")]
 pub struct ScenarioArgs {
     #[command(subcommand)]
     command: ScenarioCommand,
@@ -24,9 +31,21 @@ enum ScenarioCommand {
     /// Check files, and the policies that they name, and print what they say.
     /// Every file is checked; one that is wrong makes the command fail at the end.
     Check {
-        /// Scenario files.
-        #[arg(required = true, value_name = "FILE")]
+        /// Scenarios: files, or names that ship.
+        #[arg(required = true, value_name = "SCENARIO")]
         files: Vec<PathBuf>,
+    },
+    /// List the scenarios and curricula that ship within the program.
+    List {
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print the file of a scenario or curriculum that ships, to begin one's own.
+    Show {
+        /// Its name.
+        #[arg(value_name = "NAME")]
+        name: String,
     },
 }
 
@@ -36,7 +55,11 @@ enum ScenarioCommand {
 /// A file is wrong. Where there are several, every wrong one has been reported
 /// on standard error, one line each.
 pub fn run(args: &ScenarioArgs) -> anyhow::Result<()> {
-    let ScenarioCommand::Check { files } = &args.command;
+    let files = match &args.command {
+        ScenarioCommand::Check { files } => files,
+        ScenarioCommand::List { json } => return list(*json),
+        ScenarioCommand::Show { name } => return show(name),
+    };
     let mut wrong = 0;
     for file in files {
         match check(file) {
@@ -52,8 +75,50 @@ pub fn run(args: &ScenarioArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Prints the names that ship, with what each is.
+fn list(json: bool) -> anyhow::Result<()> {
+    let mut rows = Vec::new();
+    for name in shipped::names(Kind::Scenario).into_keys() {
+        let scenario = shipped::scenario(Path::new(name))?;
+        rows.push((name, "scenario", scenario.description));
+    }
+    for (name, path) in shipped::names(Kind::Curriculum) {
+        let curriculum = Curriculum::load(&shipped::dir(path)?)?;
+        rows.push((name, "curriculum", curriculum.description));
+    }
+    if json {
+        let rows: Vec<_> = rows
+            .iter()
+            .map(|(name, kind, description)| {
+                serde_json::json!({ "name": name, "kind": kind, "description": description })
+            })
+            .collect();
+        return print(&(serde_json::to_string_pretty(&rows)? + "\n"));
+    }
+    let width = rows.iter().map(|(name, ..)| name.len()).max().unwrap_or(0);
+    let mut out = String::new();
+    for (name, kind, description) in rows {
+        let kind = match kind {
+            "curriculum" => "for collect: ",
+            _ => "",
+        };
+        let _ = writeln!(out, "{name:width$}  {kind}{description}");
+    }
+    print(&out)
+}
+
+fn show(name: &str) -> anyhow::Result<()> {
+    let kinds = [Kind::Scenario, Kind::Curriculum];
+    let found = kinds.map(shipped::names);
+    let path = found.iter().find_map(|names| names.get(name));
+    match path.and_then(|path| shipped::text(path)) {
+        Some(text) => print(text),
+        None => Err(shipped::unknown(Kind::Scenario, name)),
+    }
+}
+
 fn check(file: &Path) -> anyhow::Result<String> {
-    let scenario = Scenario::load(file)?;
+    let scenario = shipped::scenario(file)?;
     let policies = Policies::load(&scenario, &EngineOptions::default())?;
     Ok(describe(&scenario, &policies.facts(&scenario)))
 }

@@ -2,21 +2,24 @@
 
 use std::io::IsTerminal;
 use std::num::NonZeroU32;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use anyhow::Context;
 use clap::{Args, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
+use l4sllm_model::strict_toml::DURATION;
 use l4sllm_model::text::shown;
 use l4sllm_report::{SuiteFacts, render_suite};
 use l4sllm_testbed::scenario::curriculum::Part;
 use l4sllm_testbed::scenario::{Control, DualPi2};
 use l4sllm_testbed::suite::{self, CELLS_FILE, Options, Progress, Protocol, Suite};
 
+use crate::duration;
 use crate::engine::EngineArgs;
 use crate::output::{Done, errln, print};
+use crate::shipped::{self, Kind};
 use crate::threads::threads;
 
 /// Judge a policy on families of conditions, against plain and tuned DualPI2
@@ -33,12 +36,13 @@ use crate::threads::threads;
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
 Examples:
-  l4sllm suite --policy policies/default
-  l4sllm suite --policy policies/default --families stationary,wifi --out out/two
+  l4sllm suite --policy default
+  l4sllm suite --policy default --families stationary,wifi --out out/two
   l4sllm suite --quick
   l4sllm suite --policy my-policy --oracle --out out/oracle")]
 pub struct SuiteArgs {
-    /// The policy to judge [default: none, only the other arms].
+    /// The policy to judge: a directory, or the name of one that ships [default:
+    /// none, only the other arms].
     #[arg(long, value_name = "DIR")]
     policy: Option<PathBuf>,
     /// Directory for the results.
@@ -62,10 +66,10 @@ pub struct SuiteArgs {
     /// Repetitions of each arm in each condition [default: 6, from suite.toml].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
     repetitions: Option<u32>,
-    /// Virtual seconds to measure after the warm-up [default: 60, from
-    /// suite.toml].
-    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=3600))]
-    seconds: Option<u64>,
+    /// Virtual time to measure after the warm-up, such as 10s [default: 60 s,
+    /// from suite.toml].
+    #[arg(long = "duration", value_name = "TIME", value_parser = duration::measured)]
+    duration_ns: Option<u64>,
     /// Most conditions of each family [default: all].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
     conditions: Option<u32>,
@@ -75,18 +79,15 @@ pub struct SuiteArgs {
     /// Records between two decisions of the policy.
     #[arg(long, value_name = "N", default_value = "100", value_parser = interval)]
     interval: NonZeroU32,
-    /// Directory of suite.toml and its families.
-    #[arg(long, value_name = "DIR", default_value = SUITE)]
-    suite: PathBuf,
+    /// Directory of suite.toml and its families [default: the one that ships].
+    #[arg(long, value_name = "DIR")]
+    suite: Option<PathBuf>,
     /// Runs at the same time, 0 to 1024; 0: one per core.
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = threads)]
     threads: usize,
     #[command(flatten)]
     engine: EngineArgs,
 }
-
-/// Where the repository has its suite.
-const SUITE: &str = "scenarios/suite";
 
 /// A part of the conditions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -110,9 +111,11 @@ pub fn run(args: &SuiteArgs, cancel: &AtomicBool) -> anyhow::Result<Done> {
         Which::Training => Part::Training,
         Which::Test => Part::Test,
     };
-    let mut suite = Suite::load(&args.suite, part, args.seed).context(
-        "the suite's families (run it in the repository, or say where they are by --suite)",
-    )?;
+    let dir = match &args.suite {
+        Some(dir) => dir.clone(),
+        None => shipped::dir("scenarios/suite")?,
+    };
+    let mut suite = Suite::load(&dir, part, args.seed).context("the suite's families")?;
     suite.select(&args.families)?;
     let protocol = args.protocol(&suite);
     anyhow::ensure!(
@@ -120,10 +123,10 @@ pub fn run(args: &SuiteArgs, cancel: &AtomicBool) -> anyhow::Result<Done> {
         "--oracle needs at least 2 repetitions: it chooses a setting on one half of them and judges \
          it on the other"
     );
-    let control = args
-        .policy
-        .as_ref()
-        .map(|policy| Control::new(policy, args.interval));
+    let policy = args.policy.as_ref();
+    let policy = policy.map(|policy| shipped::find(Kind::Policy, policy));
+    let policy = policy.transpose()?;
+    let control = policy.map(|policy| Control::new(&policy, args.interval));
     let engine = args.engine.options();
     let bar = Bar::new();
     let progress = |progress| bar.show(progress);
@@ -177,7 +180,7 @@ impl SuiteArgs {
         Protocol {
             conditions: self.conditions.or(base.conditions),
             repetitions: self.repetitions.unwrap_or(base.repetitions),
-            measured_ns: self.seconds.map_or(base.measured_ns, |s| s * 1_000_000_000),
+            measured_ns: self.duration_ns.unwrap_or(base.measured_ns),
             ..base
         }
     }
@@ -185,8 +188,8 @@ impl SuiteArgs {
     /// The command that gives the same numbers.
     fn command(&self) -> String {
         let mut line = "l4sllm suite".to_owned();
-        if self.suite != Path::new(SUITE) {
-            line += &format!(" --suite {}", self.suite.display());
+        if let Some(suite) = &self.suite {
+            line += &format!(" --suite {}", suite.display());
         }
         if let Some(policy) = &self.policy {
             line += &format!(
@@ -209,11 +212,13 @@ impl SuiteArgs {
         let numbers = [
             ("conditions", self.conditions.map(u64::from)),
             ("repetitions", self.repetitions.map(u64::from)),
-            ("seconds", self.seconds),
             ("seed", Some(self.seed)),
         ];
         for (option, number) in numbers {
             line += &number.map_or(String::new(), |number| format!(" --{option} {number}"));
+        }
+        if let Some(ns) = self.duration_ns {
+            line += &format!(" --duration {}", DURATION.show(ns).replace(' ', ""));
         }
         line + " --out DIR"
     }

@@ -10,8 +10,10 @@ use clap::Args;
 use l4sllm_model::files::{AtomicFile, Existing};
 use l4sllm_testbed::published::{Comparison, NEAR, Published};
 
-use crate::duration::duration_ns;
+use crate::duration;
 use crate::output::{Done, existing, print};
+use crate::shipped;
+use crate::threads::threads;
 
 /// Run the setups of published measurements, and print ours next to theirs.
 ///
@@ -23,21 +25,21 @@ Examples:
   l4sllm validate --case mixed-rtt-5-100 --case overload-l4s-140
   l4sllm validate --csv published.csv --json published.json")]
 pub struct ValidateArgs {
-    /// Where figures.toml and its scenarios are.
-    #[arg(long, value_name = "DIR", default_value = "scenarios/published")]
-    published: PathBuf,
+    /// Directory of figures.toml and its scenarios [default: the one that ships].
+    #[arg(long, value_name = "DIR")]
+    published: Option<PathBuf>,
     /// Only these cases; a part of a name selects all that contain it.
     #[arg(long, value_name = "NAME")]
     case: Vec<String>,
     /// Repetitions of each case [default: the scenario's].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
     repetitions: Option<u32>,
-    /// Virtual seconds of each repetition [default: the scenario's].
-    #[arg(long = "duration", value_name = "SECONDS", value_parser = duration_ns)]
+    /// Virtual time of each repetition, such as 10s [default: the scenario's].
+    #[arg(long = "duration", value_name = "TIME", value_parser = duration::repetition)]
     duration_ns: Option<u64>,
-    /// Repetitions at the same time; 0: one a core.
-    #[arg(long, value_name = "J", default_value_t = 0)]
-    jobs: usize,
+    /// Repetitions to run at the same time, 0 to 1024; 0: one per core.
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = threads)]
+    threads: usize,
     /// Write the comparison as JSON, too.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -51,9 +53,11 @@ pub struct ValidateArgs {
 
 /// Runs, compares and prints.
 pub fn run(args: &ValidateArgs, cancel: &AtomicBool) -> anyhow::Result<Done> {
-    let mut published = Published::load(&args.published).context(
-        "published measurements (run it in the repository, or say where they are by --published)",
-    )?;
+    let dir = match &args.published {
+        Some(dir) => dir.clone(),
+        None => shipped::dir("scenarios/published")?,
+    };
+    let mut published = Published::load(&dir).context("published measurements")?;
     select(&mut published, &args.case)?;
     let json_file = args.json.as_deref().map(|path| create(path, args.force));
     let json_file = json_file.transpose()?;
@@ -66,7 +70,7 @@ pub fn run(args: &ValidateArgs, cancel: &AtomicBool) -> anyhow::Result<Done> {
             scenario.set_duration(duration_ns);
         }
     }
-    let Some(compared) = published.compare(args.jobs, cancel)? else {
+    let Some(compared) = published.compare(args.threads, cancel)? else {
         return Ok(Done::Interrupted);
     };
     print(&table(&compared))?;

@@ -63,7 +63,7 @@ impl Place {
     fn collect(&self, out: &str, more: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_l4sllm"));
         command
-            .args(["collect", "--curriculum", "lesson.toml", "--out", out])
+            .args(["collect", "lesson.toml", "--out", out])
             .args(more)
             .current_dir(self.dir.path())
             .stdin(Stdio::null())
@@ -393,7 +393,7 @@ fn the_shipped_curriculum_is_sound() {
     let shipped = root.join("scenarios/curriculum.toml");
     let place = Place::new();
     fs::copy(shipped, place.path("lesson.toml")).unwrap();
-    let few = ["--conditions", "2", "--seconds", "1", "--records", "50"];
+    let few = ["--conditions", "2", "--duration", "1s", "--records", "50"];
     let said = ended(&place.collect("pool.parquet", &few).output().unwrap());
     assert!(said.contains("500 records in 10 episodes"), "{said}");
 }

@@ -85,7 +85,7 @@ fn json(path: &Path) -> serde_json::Value {
 #[test]
 fn a_run_ends_with_the_table_and_the_page() {
     let (_dir, scenario, out) = place();
-    let (code, stdout, stderr) = ran(&["run", "--scenario", &scenario, "--out", &out]);
+    let (code, stdout, stderr) = ran(&["run", &scenario, "--out", &out]);
     assert_eq!(code, Some(0), "{stderr}");
     for arm in ["dualpi2", "dualpi2-tuned", "fifo"] {
         assert!(stdout.lines().any(|line| line.starts_with(arm)), "{stdout}");
@@ -105,7 +105,7 @@ fn a_run_ends_with_the_table_and_the_page() {
         assert!(arm["pooled"]["utilisation"].as_f64().unwrap() > 0.5);
     }
 
-    let (code, _, stderr) = ran(&["run", "--scenario", &scenario, "--out", &out, "--seed", "4"]);
+    let (code, _, stderr) = ran(&["run", &scenario, "--out", &out, "--seed", "4"]);
     assert_eq!(code, Some(1));
     assert!(
         stderr.contains("another run") && stderr.contains("--force"),
@@ -136,15 +136,7 @@ fn the_same_seed_gives_the_same_bytes_and_threads_do_not_matter() {
     let bytes = |name: &str, jobs: &str| {
         let out = dir.path().join(name);
         let out_text = out.to_str().unwrap();
-        let (code, _, stderr) = ran(&[
-            "run",
-            "--scenario",
-            &scenario,
-            "--out",
-            out_text,
-            "--jobs",
-            jobs,
-        ]);
+        let (code, _, stderr) = ran(&["run", &scenario, "--out", out_text, "--threads", jobs]);
         assert_eq!(code, Some(0), "{stderr}");
         let files = [
             "fifo/1/packets.parquet",
@@ -161,13 +153,12 @@ fn an_interrupted_run_leaves_a_valid_result_and_resumes() {
     let (_dir, scenario, out) = place();
     let args = [
         "run",
-        "--scenario",
         &scenario,
         "--out",
         &out,
         "--arms",
         "fifo",
-        "--jobs",
+        "--threads",
         "1",
     ];
     let long = [&args[..], &["--repetitions", "10000"]].concat();
@@ -200,15 +191,7 @@ fn an_interrupted_run_leaves_a_valid_result_and_resumes() {
 #[test]
 fn what_is_there_is_not_run_again() {
     let (_dir, scenario, out) = place();
-    let args = [
-        "run",
-        "--scenario",
-        &scenario,
-        "--out",
-        &out,
-        "--arms",
-        "fifo",
-    ];
+    let args = ["run", &scenario, "--out", &out, "--arms", "fifo"];
     assert_eq!(ran(&args).0, Some(0));
     let file = Path::new(&out).join("arms/fifo/0/packets.parquet");
     let written = fs::metadata(&file).unwrap().modified().unwrap();
@@ -233,19 +216,11 @@ fn mistakes_are_named_in_one_line() {
             "cannot read",
         ),
         (
-            &[
-                "run",
-                "--scenario",
-                &scenario,
-                "--out",
-                &out,
-                "--arms",
-                "pie",
-            ],
+            &["run", &scenario, "--out", &out, "--arms", "pie"],
             1,
             "no arm `pie`",
         ),
-        (&["run", "--scenario", &scenario], 2, "--out"),
+        (&["run", &scenario], 2, "--out"),
         (&["report", &out], 1, "no result"),
         (
             &["status", "--socket", missing.to_str().unwrap()],
@@ -345,7 +320,7 @@ fn the_version_names_the_commit() {
 
 #[test]
 fn the_doctor_says_what_is_missing() {
-    let (code, stdout, stderr) = ran(&["doctor", "--socket", "/nonexistent", "--watch-ms", "1"]);
+    let (code, stdout, stderr) = ran(&["doctor", "--socket", "/nonexistent", "--watch", "1ms"]);
     assert_eq!((code, stderr.as_str()), (Some(1), ""));
     for expected in ["PROBLEM  module", "PROBLEM  daemon", "/nonexistent"] {
         assert!(stdout.contains(expected), "{stdout}");
@@ -379,8 +354,8 @@ fn the_doctor_looks_at_an_emulated_device() {
         device,
         "--socket",
         daemon_text,
-        "--watch-ms",
-        "200",
+        "--watch",
+        "200ms",
         "--json",
     ];
     let report = |code: i32| {
@@ -470,7 +445,7 @@ fn two_runs_do_not_share_a_directory() {
     let out = dir.path().join("out");
     let claim = l4sllm_model::files::Claim::of(&out).unwrap();
     let (scenario, out) = (scenario.to_str().unwrap(), out.to_str().unwrap());
-    let run = ["run", "--scenario", scenario, "--out", out];
+    let run = ["run", scenario, "--out", out];
     let (code, _, error) = ran(&run);
     assert_eq!(code, Some(1), "{error}");
     assert!(error.contains("another l4sllm is writing there"), "{error}");
@@ -494,7 +469,7 @@ fn validate_prints_ours_next_to_theirs() {
         "--repetitions",
         "1",
         "--duration",
-        "4",
+        "4s",
         "--json",
         json_text,
     ]);

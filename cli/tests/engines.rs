@@ -31,13 +31,14 @@ fn trained() -> &'static Path {
             "word_embed_proj_dim": 16, "vocab_size": 8}"#;
         fs::write(at("opt.json"), opt).unwrap();
         let (pool, out, backbone) = (at("pool.parquet"), at("train"), at("opt.json"));
-        let collect = "collect --scenario scenarios/smoke.toml --episodes 2 --seconds 1 --out";
+        let collect = "collect --scenario scenarios/smoke.toml --episodes 2 --duration 1s --out";
         let mut line: Vec<&str> = collect.split(' ').collect();
         line.push(text(&pool));
         done(&line);
         let train = "train --lora-rank 2 --window 3 --steps 4 --batch 8 --warmup 1 --rule sample";
         let mut line: Vec<&str> = train.split(' ').collect();
-        line.extend(["--pool", text(&pool), "--out", text(&out)]);
+        line.extend(["--out", text(&out)]);
+        line.insert(1, text(&pool));
         line.extend(["--backbone", text(&backbone)]);
         done(&line);
         dir
@@ -73,8 +74,8 @@ fn an_adapter_decides_in_the_loop_and_runs_repeat() {
     fs::write(&scenario, format!("{smoke}\n{arm}")).unwrap();
     let run = |jobs: &str| {
         let out = place.path().join(format!("out-{jobs}"));
-        let mut line = vec!["run", "--scenario", text(&scenario), "--out", text(&out)];
-        line.extend(["--arms", "dualpi2,learned", "--jobs", jobs]);
+        let mut line = vec!["run", text(&scenario), "--out", text(&out)];
+        line.extend(["--arms", "dualpi2,learned", "--threads", jobs]);
         done(&line);
         out
     };
@@ -125,7 +126,7 @@ fn a_behaviour_with_a_policy_is_collected() {
     fs::write(&curriculum, toml).unwrap();
     let collect = |threads: &str| {
         let pool = place.path().join(format!("{threads}.parquet"));
-        let mut line = vec!["collect", "--curriculum", text(&curriculum)];
+        let mut line = vec!["collect", text(&curriculum)];
         line.extend(["--out", text(&pool), "--threads", threads]);
         done(&line);
         fs::read(pool).unwrap()
@@ -138,7 +139,7 @@ fn it_is_judged_and_reports_what_it_takes() {
     let dir = trained();
     let (policy, pool) = (dir.join("train/best"), dir.join("pool.parquet"));
     let eval = |more: &[&str]| {
-        let mut line = vec!["eval", "--policy", text(&policy), "--pool", text(&pool)];
+        let mut line = vec!["eval", text(&policy), text(&pool)];
         line.extend(["--decisions", "100", "--json"]);
         line.extend(more);
         let report: Value = serde_json::from_str(&done(&line)).unwrap();
@@ -161,15 +162,7 @@ fn it_is_judged_and_reports_what_it_takes() {
     assert!(needs.contains("backbone is opt with an adapter"), "{needs}");
 
     refused(
-        &[
-            "eval",
-            "--policy",
-            text(&policy),
-            "--pool",
-            text(&pool),
-            "--engine",
-            "plain",
-        ],
+        &["eval", text(&policy), text(&pool), "--engine", "plain"],
         &["backbone is opt with an adapter", "libtorch"],
     );
     // Its base is changed after it was trained on.
@@ -187,7 +180,7 @@ fn it_is_judged_and_reports_what_it_takes() {
             }
         }
     }
-    let line = ["eval", "--policy", text(&best), "--pool", text(&pool)];
+    let line = ["eval", text(&best), text(&pool)];
     let weights = fs::read(base.join("model.safetensors")).unwrap();
     fs::write(
         base.join("model.safetensors"),

@@ -87,19 +87,11 @@ fn what_an_error_repeats_is_short_and_harmless() {
         "gpj.\u{202e}exe",
     ] {
         for args in [
-            ["run", "--out", "out", "--scenario", name].as_slice(),
-            &[
-                "run",
-                "--scenario",
-                "one.toml",
-                "--out",
-                "out",
-                "--arms",
-                name,
-            ],
-            &["run", "--scenario", "one.toml", "--out", name],
+            ["run", "--out", "out", name].as_slice(),
+            &["run", "one.toml", "--out", "out", "--arms", name],
+            &["run", "one.toml", "--out", name],
             &["scenario", "check", name],
-            &["collect", "--out", "x.parquet", "--curriculum", name],
+            &["collect", "--out", "x.parquet", name],
             &["pool", "import", name, "--out", "x"],
             &[
                 "pool",
@@ -111,17 +103,9 @@ fn what_an_error_repeats_is_short_and_harmless() {
             &["pool", "inspect", name],
             &["policy", "info", name],
             &["report", name],
-            &["eval", "--policy", name, "--pool", "x"],
+            &["eval", name, "x"],
             &["status", "--socket", name],
-            &[
-                "run",
-                "--duration",
-                name,
-                "--scenario",
-                "one.toml",
-                "--out",
-                "out",
-            ],
+            &["run", "--duration", name, "one.toml", "--out", "out"],
             &[name],
         ] {
             let output = place.run(args);
@@ -230,14 +214,14 @@ fn names_that_are_not_utf8_name_files() {
 fn numbers_beyond_reason_are_refused_at_once() {
     let place = Place::new();
     for line in [
-        "run --scenario one.toml --out out --jobs 4294967295",
+        "run one.toml --out out --threads 4294967295",
         "collect --scenario one.toml --out x.parquet --threads 100000",
-        "run --scenario one.toml --out out --duration nan",
-        "run --scenario one.toml --out out --duration=-inf",
-        "run --scenario one.toml --out out --repetitions=-1",
+        "run one.toml --out out --duration nans",
+        "run one.toml --out out --duration=-1s",
+        "run one.toml --out out --repetitions=-1",
         "collect --scenario one.toml --out x.parquet --explore nan",
         "pool select table.csv --out x --first inf",
-        "doctor --watch-ms=-5",
+        "doctor --watch=-5s",
     ] {
         let began = Instant::now();
         let output = place.line(line);
@@ -327,7 +311,7 @@ fn outputs_that_are_full_or_closed_are_no_panic() {
 #[test]
 fn what_stands_in_for_a_file_of_a_result_is_refused() {
     let place = Place::new();
-    let output = place.line("run --scenario one.toml --out out");
+    let output = place.line("run one.toml --out out");
     assert!(output.status.success(), "{}", said(&output));
     let run = "out/arms/dualpi2/0";
     for file in ["out/facts.json", "out/summary.json"]

@@ -21,8 +21,8 @@ fn the_same_seed_collects_the_same_pool() {
             "scenarios/smoke.toml",
             "--episodes",
             "4",
-            "--seconds",
-            "2",
+            "--duration",
+            "2s",
             "--explore",
             "0.5",
             "--seed",
@@ -42,13 +42,11 @@ fn the_same_seed_collects_the_same_pool() {
     let pool = dir.path().join("a.parquet");
     let said = done(&[
         "eval",
-        "--policy",
         "policies/imitation",
+        pool.to_str().unwrap(),
         "--decisions",
         "600",
         "--json",
-        "--pool",
-        pool.to_str().unwrap(),
     ]);
     let report: serde_json::Value = serde_json::from_str(&said).unwrap();
     let late = &report["late"];
@@ -71,13 +69,7 @@ fn the_shipped_policy_tells_what_it_is() {
     assert!(fs::metadata(weights).unwrap().len() <= 2 << 20);
 
     // What it chooses is no action, and no pool tells how good a choice was.
-    let error = refused(&[
-        "eval",
-        "--policy",
-        "policies/default",
-        "--pool",
-        "none.parquet",
-    ]);
+    let error = refused(&["eval", "policies/default", "none.parquet"]);
     assert!(error.contains("steers"), "{error}");
 
     let error = refused(&["policy", "info", "scenarios"]);
@@ -115,7 +107,7 @@ fn a_policy_on_summaries_is_told_of_and_run() {
         "{said}"
     );
     let out = dir.path().join("out");
-    let line = ["run", "--scenario", text(&scenario), "--out", text(&out)];
+    let line = ["run", text(&scenario), "--out", text(&out)];
     done(&[&line[..], &["--arms", "dualpi2,learned"]].concat());
     let summary = fs::read(out.join("summary.json")).unwrap();
     let summary: Value = serde_json::from_slice(&summary).unwrap();

@@ -57,13 +57,7 @@ fn every_question_ends_whatever_the_peer_does() {
         peer(&path, behave);
         let socket = path.to_str().unwrap();
         let doctor = [
-            "doctor",
-            "--device",
-            socket,
-            "--socket",
-            socket,
-            "--watch-ms",
-            "1",
+            "doctor", "--device", socket, "--socket", socket, "--watch", "1ms",
         ];
         for (args, code) in [
             (&["status", "--socket", socket][..], 1),

@@ -106,7 +106,7 @@ fn the_rule_keeps_utilisation_at_less_delay_than_plain() {
     let dir = tempfile::tempdir().unwrap();
     let mut line = vec!["suite", "--policy", "policies/default"];
     line.extend(["--families", "stationary", "--conditions", "6"]);
-    line.extend(["--repetitions", "2", "--seconds", "15"]);
+    line.extend(["--repetitions", "2", "--duration", "15s"]);
     line.extend(["--out", text(dir.path())]);
     done(&line);
     let json = fs::read(dir.path().join("suite.json")).unwrap();

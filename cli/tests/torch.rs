@@ -211,8 +211,8 @@ fn pool() -> &'static Path {
             "2",
         ];
         let how = [
-            "--seconds",
-            "1",
+            "--duration",
+            "1s",
             "--explore",
             "0.5",
             "--threads",
@@ -229,11 +229,10 @@ fn pool() -> &'static Path {
 fn train(out: &Path, more: &[&str]) -> Vec<Value> {
     let line = [
         "train",
-        "--pool",
         text(pool()),
         "--out",
         text(out),
-        "--device",
+        "--accelerator",
         "cpu",
     ];
     let short = [
@@ -243,10 +242,10 @@ fn train(out: &Path, more: &[&str]) -> Vec<Value> {
         "4",
         "--steps",
         "6",
-        "--evaluate-every",
+        "--eval-steps",
         "3",
     ];
-    let few = ["--warmup", "2", "--evaluate-windows", "16"];
+    let few = ["--warmup", "2", "--eval-windows", "16"];
     done(&[&line[..], &short[..], &few[..], more].concat());
     let lines = fs::read_to_string(out.join("metrics.jsonl")).unwrap();
     let lines = lines
@@ -274,9 +273,7 @@ fn a_training_is_evaluated_reported_and_exported() {
     let best = out.join("best");
     let eval = done(&[
         "eval",
-        "--policy",
         text(&best),
-        "--pool",
         text(pool()),
         "--decisions",
         "50",
@@ -361,7 +358,11 @@ fn a_training_with_adapters_resumes_where_it_stopped() {
         "--lora-rank",
         "2",
     ];
-    let adapters = [&adapters[..], &["--accumulate", "2", "--precision", "f32"]].concat();
+    let adapters = [
+        &adapters[..],
+        &["--grad-accum-steps", "2", "--precision", "f32"],
+    ]
+    .concat();
     let (whole, parts) = (dir.path().join("whole"), dir.path().join("parts"));
     let want = train(&whole, &adapters);
     train(&parts, &adapters);
@@ -399,17 +400,23 @@ fn a_training_is_not_lost_and_resumes_as_it_was_started() {
     let first = losses(&train(&out, &SMALL));
     let read = || fs::read_to_string(out.join("metrics.jsonl")).unwrap();
     let metrics = read();
-    let line = ["train", "--pool", text(pool()), "--out", text(&out)];
-    let short = ["--window", "4", "--steps", "6", "--evaluate-every", "3"];
-    let few = ["--batch", "4", "--warmup", "2", "--evaluate-windows", "16"];
+    let line = ["train", text(pool()), "--out", text(&out)];
+    let short = ["--window", "4", "--steps", "6", "--eval-steps", "3"];
+    let few = ["--batch", "4", "--warmup", "2", "--eval-windows", "16"];
     for (more, want) in [
         ("", "has a training already: --resume continues it"),
         ("--resume --residual", "head.residual = false, not true"),
-        ("--resume --held-out 0.4", "the training was started with"),
-        ("--resume --clip 0.5", "max_grad_norm 0.25, not 0.5"),
         (
-            "--restart --keep-out lte",
-            "--keep-out lte: no scenario of the pools",
+            "--resume --val-fraction 0.4",
+            "the training was started with",
+        ),
+        (
+            "--resume --max-grad-norm 0.5",
+            "max_grad_norm 0.25, not 0.5",
+        ),
+        (
+            "--restart --holdout-scenario lte",
+            "--holdout-scenario lte: no scenario of the pools",
         ),
         (
             "--restart --shortest 5",
@@ -441,15 +448,15 @@ fn published_trains_measures_and_draws_and_does_nothing_twice() {
     let other = configuration(dir.path(), "t5", FAMILIES[3].1);
     let out = dir.path().join("out");
     let run = |epochs: &str| {
-        let line = ["published", "--pool", text(pool()), "--out", text(&out)];
+        let line = ["published", text(pool()), "--out", text(&out)];
         let which = ["--models", text(&small), "--only-measure", text(&other)];
         let how = ["--epochs", epochs, "--decisions", "3"];
         let few = [
-            "--device",
+            "--accelerator",
             "cpu",
             "--window",
             "4",
-            "--evaluate-windows",
+            "--eval-windows",
             "8",
         ];
         l4sllm(&[&line[..], &which[..], &how[..], &few[..]].concat())
@@ -484,7 +491,6 @@ fn reproduce_says_what_it_reached() {
     let out = dir.path().join("out");
     let line = [
         "reproduce",
-        "--pool",
         text(pool()),
         "--out",
         text(&out),
@@ -499,7 +505,7 @@ fn reproduce_says_what_it_reached() {
         "1",
         "--batch",
         "4",
-        "--evaluate-every",
+        "--eval-steps",
         "3",
     ];
     // Three steps reach nothing.
@@ -517,6 +523,6 @@ fn reproduce_says_what_it_reached() {
     let seed = &validation["seeds"][0];
     assert_eq!(seed["all"]["decisions"], summary["train_rows"]);
     assert_eq!(seed["folds"].as_array().unwrap().len(), 3);
-    let error = refused(&["reproduce", "--pool", text(&dir.path().join("none.csv"))]);
+    let error = refused(&["reproduce", text(&dir.path().join("none.csv"))]);
     assert!(error.contains("none.csv"), "{error}");
 }

@@ -359,15 +359,15 @@ fn run_again(data: &Data) -> String {
         let engine = policy.runs_on.as_ref().map_or(String::new(), |on| {
             let (engine, precision) = (on.engine.name(), on.precision.name());
             format!(
-                " \\\n    --engine {engine} --device {} --precision {precision}",
+                " \\\n    --engine {engine} --accelerator {} --precision {precision}",
                 on.device
             )
         });
         format!(" --policy policies/{}{engine}", policy.name)
     });
     let command = format!(
-        "l4sllm run --scenario scenario/{}.toml --out DIR \\\n    --arms {}{policy} \\\n    \
-         --repetitions {} --duration {} --seed {}",
+        "l4sllm run scenario/{}.toml --out DIR \\\n    --arms {}{policy} \\\n    \
+         --repetitions {} --duration {}s --seed {}",
         facts.scenario,
         arms.join(","),
         facts.repetitions,

@@ -40,7 +40,7 @@ pub struct Setting {
     pub batch: u32,
     /// auto (a GPU where there is one), cpu, cuda or cuda:N.
     #[arg(long, default_value = "cpu")]
-    pub device: String,
+    pub accelerator: String,
     /// Of frozen weights and of the backbone's arithmetic; by default bf16 on
     /// a GPU, and on the processor f32, or bf16 where f32 has no room.
     #[arg(long, value_enum)]
@@ -148,7 +148,7 @@ pub fn apart(setting: &Setting, name: &str) -> anyhow::Result<Outcome> {
         ("--decisions", setting.decisions.to_string()),
         ("--steps", setting.steps.to_string()),
         ("--batch", setting.batch.to_string()),
-        ("--device", setting.device.clone()),
+        ("--accelerator", setting.accelerator.clone()),
         ("--threads", setting.threads.to_string()),
     ] {
         command.args([option, &value]);
@@ -193,7 +193,7 @@ pub fn alone(setting: &Setting, name: &str) -> anyhow::Result<()> {
 
 fn measure(setting: &Setting, name: &str) -> anyhow::Result<Outcome> {
     set_threads(setting.threads.into());
-    let device = device::choose(&setting.device)?;
+    let device = device::choose(&setting.accelerator)?;
     let config = config(name, setting.rank, setting.window)?;
     let skipped = |reason| {
         let name = short(name);

@@ -19,7 +19,7 @@ use crate::output::{Done, outln, print};
 Examples:
   l4sllm bench backbones
   l4sllm bench backbones gpt2 t5-base --out out/backbones
-  l4sllm bench backbones --device cuda --out out/backbones
+  l4sllm bench backbones --accelerator cuda --out out/backbones
   l4sllm report out/backbones")]
 pub(super) struct BackbonesArgs {
     /// Published models: gpt2, gpt2-medium, opt-125m, opt-1.3b, llama-2-7b,

@@ -20,12 +20,13 @@ use l4sllmd::{Decision, Engine};
 use crate::engine::EngineArgs;
 use crate::output::{Done, print};
 use crate::run::Change;
+use crate::shipped;
 
 /// What is run.
 #[derive(Debug, Args)]
 pub(super) struct EmulationArgs {
-    /// Scenario to measure with; it needs the two arms below.
-    #[arg(long, value_name = "FILE", default_value = "scenarios/paper.toml")]
+    /// Scenario to measure with, a file or a name; it needs the two arms below.
+    #[arg(value_name = "SCENARIO", default_value = "paper")]
     scenario: PathBuf,
     /// Arm without a policy.
     #[arg(long, value_name = "ARM", default_value = "dualpi2")]
@@ -67,7 +68,7 @@ pub(super) fn run(args: &EmulationArgs, cancel: &AtomicBool) -> anyhow::Result<D
         policy: args.policy.clone(),
         ..Change::default()
     };
-    let scenario = change.apply(Scenario::load(&args.scenario)?)?;
+    let scenario = change.apply(shipped::scenario(&args.scenario)?)?;
     let find = |name: &str| {
         let arm = scenario.arm(name);
         arm.with_context(|| format!("no arm {name}"))

@@ -12,6 +12,8 @@ use std::sync::atomic::AtomicBool;
 
 use clap::{Args, Subcommand};
 
+#[cfg(not(feature = "torch"))]
+use crate::libtorch::Missing;
 use crate::output::Done;
 
 /// Measure emulated over real time and how long decisions take; or, in a build
@@ -34,6 +36,12 @@ enum What {
     Backbones(backbones::BackbonesArgs),
     #[cfg(feature = "torch")]
     Training(training::TrainingArgs),
+    /// Measure what published backbones cost. Needs a build with libtorch.
+    #[cfg(not(feature = "torch"))]
+    Backbones(Missing),
+    /// Measure how fast training is. Needs a build with libtorch.
+    #[cfg(not(feature = "torch"))]
+    Training(Missing),
 }
 
 /// Measures what was asked for.
@@ -44,7 +52,9 @@ pub fn run(args: &BenchArgs, cancel: &AtomicBool) -> anyhow::Result<Done> {
         #[cfg(feature = "torch")]
         Some(What::Training(args)) => training::run(args, cancel),
         #[cfg(not(feature = "torch"))]
-        Some(what) => match *what {},
+        Some(What::Backbones(args)) => args.refuse("bench backbones").map(|()| Done::Finished),
+        #[cfg(not(feature = "torch"))]
+        Some(What::Training(args)) => args.refuse("bench training").map(|()| Done::Finished),
         None => emulation::run(&args.emulation, cancel),
     }
 }

@@ -11,6 +11,7 @@ use l4sllm_model::torch::{Measurement, Options, adapt, device, set_threads};
 use l4sllm_model::{Feature, PolicyConfig};
 use l4sllm_testbed::result::quantile;
 
+use crate::duration;
 use crate::output::{Done, outln};
 
 /// Measure training, or decisions, of a GPT-2 on made-up windows, in tokens/s
@@ -49,9 +50,10 @@ pub(super) struct TrainingArgs {
     /// Turns, after a short one to warm up.
     #[arg(long, default_value_t = 3, conflicts_with = "paced")]
     turns: u32,
-    /// Length of a turn.
-    #[arg(long, value_name = "S", default_value_t = 4.0)]
-    turn_seconds: f64,
+    /// Length of a turn, up to 1h.
+    #[arg(long = "turn", value_name = "TIME", default_value = "4s",
+          value_parser = |text: &str| duration::within(text, 0..=3_600_000_000_000))]
+    turn_ns: u64,
     /// A turn for each line of standard input, so that two programs can take
     /// turns; the first warms up.
     #[arg(long)]
@@ -63,11 +65,6 @@ pub(super) struct TrainingArgs {
 
 /// Takes the turns.
 pub(super) fn run(args: &TrainingArgs, cancel: &AtomicBool) -> anyhow::Result<Done> {
-    ensure!(
-        (0.0..=3600.0).contains(&args.turn_seconds),
-        "--turn-seconds {}: want 0 to 3600",
-        args.turn_seconds
-    );
     set_threads(args.threads);
     let config = config(args)?;
     let (windows, what) = match args.decisions {
@@ -78,8 +75,8 @@ pub(super) fn run(args: &TrainingArgs, cancel: &AtomicBool) -> anyhow::Result<Do
     let options = Options::default();
     let mut model = Measurement::new(config, options, args.batch, 1)?;
     let parameters = model.parameters()?;
-    let mut turn = |seconds: f64| -> anyhow::Result<()> {
-        let (began, length) = (Instant::now(), Duration::from_secs_f64(seconds));
+    let mut turn = |ns: u64| -> anyhow::Result<()> {
+        let (began, length) = (Instant::now(), Duration::from_nanos(ns));
         let mut each_ns = Vec::new();
         while each_ns.is_empty() || began.elapsed() < length {
             let began = Instant::now();
@@ -111,13 +108,13 @@ pub(super) fn run(args: &TrainingArgs, cancel: &AtomicBool) -> anyhow::Result<Do
         let mut first = true;
         for line in std::io::stdin().lock().lines() {
             line?;
-            turn(if first { 0.0 } else { args.turn_seconds })?;
+            turn(if first { 0 } else { args.turn_ns })?;
             first = false;
         }
         return Ok(Done::of(cancel));
     }
     for index in 0..=args.turns {
-        turn(if index == 0 { 0.0 } else { args.turn_seconds })?;
+        turn(if index == 0 { 0 } else { args.turn_ns })?;
         if Done::of(cancel) == Done::Interrupted {
             break;
         }

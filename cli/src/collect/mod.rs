@@ -23,6 +23,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use l4sllm_model::pool::read_episodes;
 use rayon::prelude::*;
 
+use crate::duration;
 use crate::engine::EngineArgs;
 use crate::output::{outln, print};
 use crate::threads::threads;
@@ -36,12 +37,18 @@ use plan::Plan;
 /// its outcome.  The same command resumes what was interrupted.
 #[derive(Debug, Args)]
 #[command(group = ArgGroup::new("source").required(true))]
+#[command(after_long_help = "\
+Examples:
+  l4sllm collect curriculum --out out/pool.parquet
+  l4sllm collect mine.toml --conditions 10 --duration 5s --out out/small.parquet
+  l4sllm collect --scenario paper headroom --episodes 4 --out out/two.parquet")]
 pub struct CollectArgs {
-    /// Ranges to draw networks, traffic and behaviours from (TOML).
-    #[arg(long, group = "source")]
+    /// Ranges to draw networks, traffic and behaviours from: a file, or the name
+    /// of a curriculum that ships.
+    #[arg(group = "source", value_name = "CURRICULUM")]
     curriculum: Option<PathBuf>,
-    /// Scenario files instead; their arms are not used.
-    #[arg(long, group = "source", num_args = 1..)]
+    /// Scenarios instead, files or names that ship; their arms are not used.
+    #[arg(long, group = "source", value_name = "SCENARIO", num_args = 1..)]
     scenario: Vec<PathBuf>,
     /// The pool to write (Parquet).
     #[arg(long)]
@@ -58,9 +65,9 @@ pub struct CollectArgs {
     /// Share of a scenario's episodes with random marks inserted, 0 to 1.
     #[arg(long, default_value_t = 0.25, conflicts_with = "curriculum")]
     explore: f64,
-    /// Virtual seconds of an episode [default: the file's].
-    #[arg(long, value_parser = clap::value_parser!(u64).range(1..=3600))]
-    seconds: Option<u64>,
+    /// Virtual time of an episode, such as 10s [default: the file's].
+    #[arg(long = "duration", value_name = "TIME", value_parser = duration::measured)]
+    duration_ns: Option<u64>,
     /// Rows kept of an episode at the most [default: the curriculum's, or all].
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
     records: Option<u32>,

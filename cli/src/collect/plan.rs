@@ -12,6 +12,7 @@ use l4sllm_testbed::sim::{Random, derive_seed};
 use serde::Serialize;
 
 use super::CollectArgs;
+use crate::shipped::{self, Kind};
 
 /// All that determines a pool.
 pub struct Plan {
@@ -45,14 +46,13 @@ struct Identity<'a> {
 
 impl Plan {
     pub fn new(args: &CollectArgs) -> anyhow::Result<Plan> {
-        let seconds = args.seconds.map(|seconds| seconds * 1_000_000_000);
         let (source, records) = match &args.curriculum {
             Some(path) => {
-                let mut curriculum = Curriculum::load(path)?;
+                let mut curriculum = Curriculum::load(&shipped::find(Kind::Curriculum, path)?)?;
                 if let Some(conditions) = args.conditions {
                     curriculum.conditions = conditions;
                 }
-                if let Some(duration_ns) = seconds {
+                if let Some(duration_ns) = args.duration_ns {
                     curriculum.last(duration_ns);
                 }
                 let records = curriculum.records;
@@ -63,8 +63,8 @@ impl Plan {
                     .scenario
                     .iter()
                     .map(|path| {
-                        let mut scenario = Scenario::load(path)?;
-                        if let Some(duration_ns) = seconds {
+                        let mut scenario = shipped::scenario(path)?;
+                        if let Some(duration_ns) = args.duration_ns {
                             scenario.set_duration(duration_ns);
                         }
                         Ok(scenario)

@@ -33,7 +33,7 @@ pub fn facts(args: &DoctorArgs) -> anyhow::Result<Facts> {
     Ok(Facts {
         device: match device {
             Some((kind, path)) => {
-                let watch = Duration::from_millis(args.watch_ms);
+                let watch = Duration::from_nanos(args.watch_ns);
                 runtime.block_on(look(kind, path, watch))
             }
             None => Device::NoModuleHere,

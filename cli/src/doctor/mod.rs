@@ -16,6 +16,7 @@ use clap::Args;
 use l4sllmd::config::DEFAULT_SOCKET;
 use serde::Serialize;
 
+use crate::duration;
 use crate::output::{Done, print};
 use diagnose::{Finding, Level, diagnose};
 
@@ -29,10 +30,10 @@ pub struct DoctorArgs {
     /// The daemon's status socket.
     #[arg(long, value_name = "PATH", default_value = DEFAULT_SOCKET)]
     socket: PathBuf,
-    /// How long to watch the queue, ms, 1 to 60000.
-    #[arg(long, value_name = "MS", default_value_t = 1000,
-          value_parser = clap::value_parser!(u64).range(1..=60_000))]
-    watch_ms: u64,
+    /// How long to watch the queue, 1ms to 1min.
+    #[arg(long = "watch", value_name = "TIME", default_value = "1s",
+          value_parser = duration::watch)]
+    watch_ns: u64,
     /// Print JSON.
     #[arg(long)]
     json: bool,

@@ -11,6 +11,7 @@ use l4sllm_model::torch::device;
 use l4sllm_model::torch::export::{TritonModel, difference, torchscript, triton};
 use l4sllm_model::torch::{Network, Options, backbone::Weights, set_threads};
 
+use crate::duration;
 use crate::engine::Number;
 use crate::output::outln;
 
@@ -25,7 +26,7 @@ use crate::output::outln;
 Examples:
   l4sllm policy export out/train/best --out policies/merged
   l4sllm policy export policies/default --format torchscript --out default.pt
-  l4sllm policy export out/llama/best --format triton --device cuda \\
+  l4sllm policy export out/llama/best --format triton --accelerator cuda \\
       --precision bf16 --out /srv/models")]
 pub(super) struct ExportArgs {
     /// Policy directory, merged or not.
@@ -43,13 +44,14 @@ pub(super) struct ExportArgs {
     /// Most windows that the Triton server puts together.
     #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=65_536))]
     max_batch: u32,
-    /// Longest time that the Triton server waits for more, in microseconds.
-    #[arg(long, value_name = "US", default_value_t = 100)]
-    queue_delay_us: u32,
+    /// Longest time that the Triton server waits for more, up to 1h.
+    #[arg(long = "queue-delay", value_name = "TIME", default_value = "100us",
+          value_parser = |text: &str| duration::within(text, 0..=3_600_000_000_000))]
+    queue_delay_ns: u64,
     /// Where the TorchScript or Triton model is to compute: cpu, cuda or
     /// cuda:N. It computes there and nowhere else.
     #[arg(long, default_value = "cpu")]
-    device: String,
+    accelerator: String,
     /// Of a TorchScript or Triton model's backbone.
     #[arg(long, value_enum, default_value_t = Number::F32)]
     precision: Number,
@@ -88,7 +90,7 @@ pub(super) fn run(args: &ExportArgs) -> anyhow::Result<()> {
         };
     }
     let options = Options {
-        device: device::open(&args.device)?,
+        device: device::open(&args.accelerator)?,
         kind: args.precision.precision().kind(),
         ..Options::default()
     };
@@ -99,7 +101,7 @@ pub(super) fn run(args: &ExportArgs) -> anyhow::Result<()> {
             let model = TritonModel {
                 name,
                 max_batch: args.max_batch,
-                queue_delay_us: args.queue_delay_us,
+                queue_delay_us: (args.queue_delay_ns / 1000) as u32,
             };
             let dir = triton(&network, &args.out, &model)?;
             let module = dir.join("1/model.pt");

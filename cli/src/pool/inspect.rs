@@ -19,7 +19,7 @@ pub struct InspectArgs {
     #[arg(required = true)]
     pools: Vec<PathBuf>,
     /// Share of the episodes, and of the time of each, that training holds out:
-    /// --held-out of `l4sllm train`.
+    /// --val-fraction of `l4sllm train`.
     #[arg(long, default_value_t = 0.2)]
     share: f64,
     /// Print JSON.

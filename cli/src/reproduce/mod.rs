@@ -36,7 +36,7 @@ const MACRO_F1: f64 = 0.97;
 /// them only what no decision knows.
 const TRAINING: &str = "--name reproduce --window 1 --bins 16 --encoder-width 128 --dropout 0.2 \
     --return-dropout 1 --steps 600 --batch 128 --learning-rate 2e-3 --warmup 100 \
-    --weight-decay 0.01 --evaluate-every 600";
+    --weight-decay 0.01 --eval-steps 600";
 
 /// Learn the published experience pool, and report how well.
 ///
@@ -55,7 +55,7 @@ const TRAINING: &str = "--name reproduce --window 1 --bins 16 --encoder-width 12
 #[derive(Debug, Args)]
 pub struct ReproduceArgs {
     /// The pool: CSV as published, or Parquet or JSON.
-    #[arg(long, value_name = "FILE")]
+    #[arg(value_name = "POOL")]
     pool: PathBuf,
     /// Directory of the results.
     #[arg(long, value_name = "DIR", default_value = "out/reproduce")]
@@ -226,10 +226,10 @@ fn training(
     let fixed = TRAINING.split_whitespace().map(str::to_owned);
     let options: Vec<String> = fixed.chain(more.iter().cloned()).collect();
     let text = |path: &Path| path.display().to_string();
-    let mut line = vec!["--pool".to_owned(), text(pool), "--out".into(), text(out)];
+    let mut line = vec![text(pool), "--out".into(), text(out)];
     line.extend([
         "--restart".into(),
-        "--device".into(),
+        "--accelerator".into(),
         "cpu".into(),
         "--seed".into(),
         seed.to_string(),

@@ -21,7 +21,7 @@ const BINS_MAX: usize = 1024;
 #[derive(Debug, Args)]
 pub struct TrainArgs {
     /// Pools, Parquet or JSON.
-    #[arg(long, required = true, num_args = 1.., value_name = "FILE")]
+    #[arg(required = true, value_name = "POOL")]
     pub pool: Vec<PathBuf>,
     /// Directory of the training.
     #[arg(long, value_name = "DIR")]
@@ -123,7 +123,7 @@ pub struct PolicyArgs {
     /// them.  It learns to take what costs least in each condition: delay,
     /// and utilisation, fairness or L4S delay lost against the first.
     #[arg(long, num_args = 3.., value_names = ["SAFE", "OTHER", "ANOTHER", "BETWEEN"])]
-    #[arg(conflicts_with_all = ["rule", "keep_out", "class_balance"])]
+    #[arg(conflicts_with_all = ["rule", "holdout_scenario", "class_balance"])]
     pub steer: Option<Vec<String>>,
     /// What losses weigh against delay, with --steer.
     #[arg(long, default_value_t = Tolerance::default().caution)]
@@ -148,10 +148,10 @@ pub struct OptimiserArgs {
     /// published: 1].
     #[arg(long)]
     pub batch: Option<usize>,
-    /// Batches whose gradients a step adds up [default: small: 1; published:
-    /// 32].
+    /// Batches whose gradients one step accumulates [default: small: 1;
+    /// published: 32].
     #[arg(long)]
-    pub accumulate: Option<usize>,
+    pub grad_accum_steps: Option<usize>,
     /// Highest learning rate [default: small: 1e-3; published: 1e-4].
     #[arg(long, allow_negative_numbers = true)]
     pub learning_rate: Option<f64>,
@@ -161,9 +161,9 @@ pub struct OptimiserArgs {
     /// Decay of matrices.
     #[arg(long, default_value_t = TrainConfig::default().weight_decay)]
     pub weight_decay: f64,
-    /// Norm that gradients are held to.
+    /// Largest norm of the gradient; a larger one is scaled down to it.
     #[arg(long, default_value_t = TrainConfig::default().max_grad_norm)]
-    pub clip: f64,
+    pub max_grad_norm: f64,
     /// Power by which rare actions weigh more in the loss, 0 to 1; 0 keeps
     /// probabilities calibrated.
     #[arg(long, default_value_t = 0.0)]
@@ -176,20 +176,20 @@ pub struct OptimiserArgs {
     /// stay away from 0 and 1.
     #[arg(long, default_value_t = 0.0)]
     pub label_smoothing: f64,
-    /// Keep a running mean of the weights, of which a step leaves this share,
-    /// 0 to 0.9999, and judge and save that; 0: the last weights.
+    /// Decay of the exponential moving average (EMA) of the weights, 0 to
+    /// 0.9999, which is evaluated and saved in place of them; 0: no average.
     #[arg(long, default_value_t = 0.0)]
-    pub average: f64,
-    /// What spread probabilities are worth, with --steer: without it, a
-    /// network that is sure too early stops to learn.
+    pub ema_decay: f64,
+    /// Weight of the entropy bonus, with --steer: without it, a network that
+    /// becomes overconfident early stops learning.
     #[arg(long, default_value_t = 0.05)]
     pub entropy: f64,
     /// Steps between evaluations and checkpoints.
     #[arg(long, default_value_t = TrainConfig::default().evaluate_every)]
-    pub evaluate_every: u64,
+    pub eval_steps: u64,
     /// Windows of an evaluation, at most; as many decisions are judged.
     #[arg(long, default_value_t = TrainConfig::default().evaluate_windows)]
-    pub evaluate_windows: usize,
+    pub eval_windows: usize,
     /// Evaluations without a smaller loss after which training ends; 0: none.
     #[arg(long, default_value_t = 0)]
     pub patience: u64,
@@ -204,16 +204,17 @@ pub struct OptimiserArgs {
 pub struct DataArgs {
     /// How pools are mixed: `rows` (each row counts the same), `pools` or
     /// `scenarios` (each of them the same share), or shares such as
-    /// `paper=2,wifi=1`, of scenarios or of files of --pool; what is not
+    /// `paper=2,wifi=1`, of scenarios or of pool files; what is not
     /// named is not trained on then.
     #[arg(long, default_value = "rows")]
     pub mix: String,
-    /// Share of episodes, and of each other episode's end, that is kept out.
+    /// Fraction held out for validation: of the episodes, and of the end of each
+    /// other episode; 0 to 0.5.
     #[arg(long, default_value_t = 0.2)]
-    pub held_out: f64,
-    /// Scenarios that are kept out whole.
+    pub val_fraction: f64,
+    /// Scenarios held out entirely, for validation.
     #[arg(long, value_name = "SCENARIO", num_args = 1..)]
-    pub keep_out: Vec<String>,
+    pub holdout_scenario: Vec<String>,
     /// Fewest records of a training window: batches have windows of random
     /// length from there on, anywhere in the policy's [default: --window].
     #[arg(long)]
@@ -236,16 +237,16 @@ pub struct DataArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Machine")]
 pub struct MachineArgs {
-    /// auto (a GPU where there is one), cpu, cuda or cuda:N.
+    /// Where to train: auto (a GPU where there is one), cpu, cuda or cuda:N.
     #[arg(long, default_value = "auto")]
-    pub device: String,
+    pub accelerator: String,
     /// Arithmetic of the backbone.
     #[arg(long, value_enum, default_value_t = Precision::Auto)]
     pub precision: Precision,
-    /// Compute layers twice in place of keeping what is in them: less memory,
-    /// a third more time.
+    /// Recompute activations in the backward pass: less memory, a third more
+    /// time.
     #[arg(long)]
-    pub recompute: bool,
+    pub gradient_checkpointing: bool,
     /// Threads that libtorch uses.  They spin: more than the machine has to
     /// spare make it slower, and the number of them changes the last digits.
     #[arg(long, default_value_t = 1, value_parser = threads)]
@@ -314,7 +315,7 @@ impl Rule {
 impl MachineArgs {
     /// The device.
     pub fn open(&self) -> anyhow::Result<Device> {
-        Ok(device::choose(&self.device)?)
+        Ok(device::choose(&self.accelerator)?)
     }
 }
 
@@ -331,10 +332,10 @@ impl TrainArgs {
             ("class-balance", optimiser.class_balance, 1.0),
             ("sample-balance", optimiser.sample_balance, 1.0),
             ("label-smoothing", optimiser.label_smoothing, 0.9),
-            ("average", optimiser.average, 0.9999),
+            ("ema-decay", optimiser.ema_decay, 0.9999),
             ("target", policy.target, 1.0),
             ("dropout", policy.dropout, 0.95),
-            ("held-out", data.held_out, 0.5),
+            ("val-fraction", data.val_fraction, 0.5),
             ("step-dropout", data.step_dropout, 0.95),
             ("noise", data.noise, 1e3),
             ("return-dropout", data.return_dropout, 1.0),
@@ -362,9 +363,12 @@ impl TrainArgs {
         );
         for (name, value) in [
             ("batch", optimiser.batch.unwrap_or(1) as u64),
-            ("accumulate", optimiser.accumulate.unwrap_or(1) as u64),
-            ("evaluate-every", optimiser.evaluate_every),
-            ("evaluate-windows", optimiser.evaluate_windows as u64),
+            (
+                "grad-accum-steps",
+                optimiser.grad_accum_steps.unwrap_or(1) as u64,
+            ),
+            ("eval-steps", optimiser.eval_steps),
+            ("eval-windows", optimiser.eval_windows as u64),
             ("steps", optimiser.steps),
             ("shortest", data.shortest.unwrap_or(1) as u64),
             ("threads", self.machine.threads as u64),
@@ -373,7 +377,7 @@ impl TrainArgs {
         }
         for (name, value) in [
             ("learning-rate", self.learning_rate()),
-            ("clip", optimiser.clip),
+            ("max-grad-norm", optimiser.max_grad_norm),
         ] {
             ensure!(
                 value.is_finite() && value > 0.0,
@@ -395,18 +399,18 @@ impl TrainArgs {
                 Preset::Small => TrainConfig::default().batch,
                 Preset::Published => 1,
             }),
-            grad_accum_steps: optimiser.accumulate.unwrap_or(match self.preset {
+            grad_accum_steps: optimiser.grad_accum_steps.unwrap_or(match self.preset {
                 Preset::Small => 1,
                 Preset::Published => 32,
             }),
             learning_rate: self.learning_rate(),
             warmup: optimiser.warmup,
             weight_decay: optimiser.weight_decay,
-            max_grad_norm: optimiser.clip,
+            max_grad_norm: optimiser.max_grad_norm,
             class_balance: optimiser.class_balance,
             sample_balance: optimiser.sample_balance,
             label_smoothing: optimiser.label_smoothing,
-            ema_decay: optimiser.average,
+            ema_decay: optimiser.ema_decay,
             // Nothing but a lesson's costs asks for it.
             entropy: self
                 .policy
@@ -420,8 +424,8 @@ impl TrainArgs {
                 return_dropout: data.return_dropout,
                 shift: shortest < self.policy.window,
             },
-            evaluate_every: optimiser.evaluate_every,
-            evaluate_windows: optimiser.evaluate_windows,
+            evaluate_every: optimiser.eval_steps,
+            evaluate_windows: optimiser.eval_windows,
             patience: optimiser.patience,
             seed: optimiser.seed,
         }

@@ -35,7 +35,7 @@ pub fn run(args: &TrainArgs, cancel: &AtomicBool) -> anyhow::Result<()> {
             Some(Lesson::new(
                 &args.pool,
                 names,
-                args.data.held_out,
+                args.data.val_fraction,
                 &tolerance,
             )?)
         }
@@ -43,7 +43,11 @@ pub fn run(args: &TrainArgs, cancel: &AtomicBool) -> anyhow::Result<()> {
     };
     let split = match &lesson {
         Some(lesson) => lesson.split(&episodes)?,
-        None => Split::of(&episodes, args.data.held_out, &args.data.keep_out),
+        None => Split::of(
+            &episodes,
+            args.data.val_fraction,
+            &args.data.holdout_scenario,
+        ),
     };
     let held_out = split.unseen.iter().chain(&split.late).cloned().collect();
     let mut trainer = trainer(args, &episodes, &split, held_out, lesson.as_ref())?;
@@ -63,7 +67,7 @@ pub fn trainer(
     lesson: Option<&Lesson>,
 ) -> anyhow::Result<Trainer> {
     args.check()?;
-    known_scenarios(&args.data.keep_out, episodes)?;
+    known_scenarios(&args.data.holdout_scenario, episodes)?;
     let device = args.machine.open()?;
     set_threads(args.machine.threads);
     let portions = mix::portions(&args.data.mix, &args.pool, episodes, &split.train)?;
@@ -86,7 +90,7 @@ pub fn trainer(
     let options = Options {
         device,
         kind: setup::kind(args.machine.precision, device, &start.policy.backbone),
-        gradient_checkpointing: args.machine.recompute,
+        gradient_checkpointing: args.machine.gradient_checkpointing,
     };
     let network = start.network(args.optimiser.seed, options)?;
     let backbone = &network.config().backbone;
@@ -161,7 +165,7 @@ fn known_scenarios(names: &[String], episodes: &[Episode]) -> anyhow::Result<()>
             let known: BTreeSet<&str> = episodes.iter().map(|e| e.scenario.as_str()).collect();
             let known: Vec<&str> = known.into_iter().take(20).collect();
             bail!(
-                "--keep-out {name}: no scenario of the pools, which have {}",
+                "--holdout-scenario {name}: no scenario of the pools, which have {}",
                 known.join(", ")
             );
         }

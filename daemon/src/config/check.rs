@@ -187,7 +187,7 @@ fn engine(section: &mut Section<'_>) -> Result<EngineConfig> {
         }
         only_with(
             section,
-            &["engine", "device", "precision", "seed", "fallback"],
+            &["engine", "accelerator", "precision", "seed", "fallback"],
             "a policy",
         )?;
         only_with(section, &["preset"], "the adaptive rule")?;
@@ -197,7 +197,7 @@ fn engine(section: &mut Section<'_>) -> Result<EngineConfig> {
     }
     if is_adaptive(section)? {
         only_with(section, &["policy"], "a policy's own engine")?;
-        let keys = ["device", "precision", "seed", "fallback"];
+        let keys = ["accelerator", "precision", "seed", "fallback"];
         only_with(section, &keys, "a policy")?;
         return Ok(EngineConfig::Adaptive(choice(
             section,
@@ -264,7 +264,7 @@ fn engine_options(section: &mut Section<'_>) -> Result<EngineOptions> {
             built(&field)?;
         }
     }
-    if let Some(field) = section.field("device") {
+    if let Some(field) = section.field("accelerator") {
         options.device = Some(field.text()?.to_owned());
         if field.text()? != "cpu" {
             built(&field)?;

@@ -223,7 +223,8 @@ impl Emulated {
         let mut reader = router.open().unwrap();
         reader.interval(Interval::of_records(1), now_ns()).unwrap();
         let router: SharedRouter = Arc::new(Mutex::new(router));
-        let server = DeviceServer::start(&place.path("device"), router.lock().unwrap().opener()).unwrap();
+        let server =
+            DeviceServer::start(&place.path("device"), router.lock().unwrap().opener()).unwrap();
         let load = Load {
             packet_bytes: 1000,
             ecn: vec![Ecn::Ect1, Ecn::Ect0],

@@ -20,7 +20,7 @@ pub const DURATION: Quantity = Quantity {
         ("ms", 1_000_000),
         ("s", 1_000_000_000),
     ],
-    other: &[("min", 60_000_000_000)],
+    other: &[("min", 60_000_000_000), ("h", 3_600_000_000_000)],
 };
 
 /// Rates, in bit/s.
@@ -78,18 +78,15 @@ impl Quantity {
         format!("{} {unit}", value / factor)
     }
 
+    /// What a value looks like.
+    pub fn syntax(&self) -> String {
+        let units = self.units.iter().chain(self.other);
+        let units: Vec<&str> = units.map(|(name, _)| *name).collect();
+        format!("a number with one of {}", units.join(", "))
+    }
+
     fn expected(&self) -> String {
-        let units: Vec<&str> = self
-            .units
-            .iter()
-            .chain(self.other)
-            .map(|(name, _)| *name)
-            .collect();
-        format!(
-            "a {} in quotes: a number with one of {}",
-            self.what,
-            units.join(", ")
-        )
+        format!("a {} in quotes: {}", self.what, self.syntax())
     }
 }
 
@@ -102,6 +99,7 @@ mod tests {
         assert_eq!(DURATION.parse("10 ms"), Ok(10_000_000));
         assert_eq!(DURATION.parse("0.1ms"), Ok(100_000));
         assert_eq!(DURATION.parse("2 min"), Ok(120_000_000_000));
+        assert_eq!(DURATION.parse("1.5h"), Ok(5_400_000_000_000));
         assert_eq!(RATE.parse("8 Mbit/s"), Ok(8_000_000));
         assert_eq!(RATE.parse("1_000 bit/s"), Ok(1_000));
         assert_eq!(SIZE.parse("1 MiB"), Ok(1 << 20));

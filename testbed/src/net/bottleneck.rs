@@ -142,9 +142,10 @@ impl Bottleneck {
         let before = drops.len();
         if let (Some(idleness), Discipline::Router(router)) =
             (&mut self.idleness, &mut self.discipline)
-            && router.backlog().packets == 0
         {
-            idleness.report(router, now_ns);
+            if router.backlog().packets == 0 {
+                idleness.report(router, now_ns);
+            }
         }
         self.counts.arrived += 1;
         self.aqm().enqueue(now_ns, packet, drops);

@@ -1,0 +1,243 @@
+//! Scenarios and policies that ship within the program, and how an argument
+//! names one of them or a file.
+//!
+//! A file or directory of that name comes first; then a name that ships.
+
+use std::collections::BTreeMap;
+use std::path::{Component, Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use anyhow::{Context, anyhow, bail};
+use l4sllm_model::text::shown;
+use l4sllm_testbed::scenario::{ControlEngine, Scenario};
+use tempfile::TempDir;
+
+/// Every file, as its path in the repository and its content.
+static FILES: &[(&str, &[u8])] = include!(concat!(env!("OUT_DIR"), "/shipped_files.rs"));
+
+/// Where [`FILES`] have been written, for code that reads files.
+static UNPACKED: Mutex<Option<TempDir>> = Mutex::new(None);
+
+/// A kind of thing that ships.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    Scenario,
+    Curriculum,
+    Policy,
+}
+
+impl Kind {
+    /// For errors.
+    fn what(self) -> &'static str {
+        match self {
+            Kind::Scenario => "scenario",
+            Kind::Curriculum => "curriculum",
+            Kind::Policy => "policy",
+        }
+    }
+
+    fn list(self) -> &'static str {
+        match self {
+            Kind::Scenario | Kind::Curriculum => "l4sllm scenarios list",
+            Kind::Policy => "l4sllm policies list",
+        }
+    }
+
+    /// A regular file, or a policy's directory.
+    fn is(self, path: &Path) -> bool {
+        match self {
+            Kind::Policy => path.is_dir(),
+            Kind::Scenario | Kind::Curriculum => path.exists() && !path.is_dir(),
+        }
+    }
+}
+
+/// Names of a kind with the path of each in the repository, in order.
+pub fn names(kind: Kind) -> BTreeMap<&'static str, &'static str> {
+    let named = FILES.iter().filter_map(|(path, text)| {
+        let named = match kind {
+            Kind::Policy => {
+                let dir = path.strip_suffix("/config.json")?;
+                (dir.strip_prefix("policies/")?, dir)
+            }
+            Kind::Scenario | Kind::Curriculum => {
+                let stem = path.strip_prefix("scenarios/")?.strip_suffix(".toml")?;
+                (stem, *path)
+            }
+        };
+        let is_curriculum = text.windows(BEHAVIOUR.len()).any(|at| at == BEHAVIOUR);
+        let fits = kind == Kind::Policy || is_curriculum == (kind == Kind::Curriculum);
+        (!named.0.contains('/') && fits).then_some(named)
+    });
+    named.collect()
+}
+
+/// What a curriculum has and a scenario has not.
+const BEHAVIOUR: &[u8] = b"\n[[behaviour]]";
+
+/// The content of a file that ships, by its path in the repository.
+pub fn text(path: &str) -> Option<&'static str> {
+    let (_, bytes) = FILES.iter().find(|(name, _)| *name == path)?;
+    std::str::from_utf8(bytes).ok()
+}
+
+/// Loads the scenario that `argument` names: a file, or one that ships.
+///
+/// # Errors
+/// Neither exists, or the file is wrong.
+pub fn scenario(argument: &Path) -> anyhow::Result<Scenario> {
+    let mut scenario = Scenario::load(&find(Kind::Scenario, argument)?)?;
+    for arm in &mut scenario.arms {
+        let control = arm.control.as_mut();
+        if let Some(ControlEngine::Policy(policy)) = control.map(|control| &mut control.engine) {
+            *policy = find(Kind::Policy, policy).with_context(|| format!("arm {}", arm.name))?;
+        }
+    }
+    Ok(scenario)
+}
+
+/// The file or directory that `argument` names.
+///
+/// # Errors
+/// It does not exist, and nothing of that name ships.
+pub fn find(kind: Kind, argument: &Path) -> anyhow::Result<PathBuf> {
+    if kind.is(argument) {
+        return Ok(argument.to_owned());
+    }
+    let names = names(kind);
+    let name = bare(argument).unwrap_or_default();
+    if let Some(path) = names.get(name) {
+        return dir(path);
+    }
+    if argument.exists() {
+        // What is wrong with it is the reader's to say.
+        return Ok(argument.to_owned());
+    }
+    let what = match kind {
+        Kind::Policy => "directory",
+        Kind::Scenario | Kind::Curriculum => "file",
+    };
+    let stem = argument.file_stem().and_then(|stem| stem.to_str());
+    let unknown = unknown(kind, stem.unwrap_or_default());
+    bail!(
+        "cannot read {}: no such {what}, and {unknown}",
+        shown(argument)
+    );
+}
+
+/// The error for a name that does not ship.
+pub fn unknown(kind: Kind, name: &str) -> anyhow::Error {
+    let what = kind.what();
+    match nearest(name, names(kind).into_keys()) {
+        Some(near) => anyhow!("no {what} that ships is called that; did you mean {near}?"),
+        None => anyhow!(
+            "no {what} that ships is called that; `{}` shows them",
+            kind.list()
+        ),
+    }
+}
+
+/// A name without a directory.
+fn bare(argument: &Path) -> Option<&str> {
+    let mut parts = argument.components();
+    match (parts.next(), parts.next()) {
+        (Some(Component::Normal(name)), None) => name.to_str(),
+        _ => None,
+    }
+}
+
+/// The name that differs from `got` in a third of its letters at most.
+fn nearest<'a>(got: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let near = names.map(|name| (strsim::damerau_levenshtein(got, name), name));
+    let (distance, name) = near.min()?;
+    (distance <= name.len().max(3) / 3).then_some(name)
+}
+
+/// Where the file or directory is whose path in the repository is `path`:
+/// unpacked on the first call, until [`remove`].
+///
+/// # Errors
+/// The temporary directory cannot be written.
+pub fn dir(path: &str) -> anyhow::Result<PathBuf> {
+    let mut unpacked = UNPACKED.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(root) = &*unpacked {
+        return Ok(root.path().join(path));
+    }
+    let root = unpack().context("cannot unpack the files that ship")?;
+    let found = root.path().join(path);
+    *unpacked = Some(root);
+    Ok(found)
+}
+
+fn unpack() -> std::io::Result<TempDir> {
+    let root = tempfile::Builder::new().prefix("l4sllm-").tempdir()?;
+    for (path, content) in FILES {
+        let file = root.path().join(path);
+        if let Some(dir) = file.parent() {
+            std::fs::create_dir_all(dir)?;
+        }
+        std::fs::write(file, content)?;
+    }
+    Ok(root)
+}
+
+/// Removes what [`dir`] unpacked; at the end of the program.
+pub fn remove() {
+    drop(
+        UNPACKED
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take(),
+    );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use l4sllm_model::Policy;
+
+    #[test]
+    fn every_name_is_usable() {
+        for name in names(Kind::Scenario).keys() {
+            let loaded = scenario(Path::new(name)).unwrap();
+            assert_eq!(loaded.name, *name);
+        }
+        for name in names(Kind::Policy).keys() {
+            Policy::load(&find(Kind::Policy, Path::new(name)).unwrap()).unwrap();
+        }
+        let curricula: Vec<_> = names(Kind::Curriculum).into_keys().collect();
+        assert_eq!(curricula, ["curriculum"]);
+        assert!(names(Kind::Scenario).contains_key("paper"));
+        assert!(names(Kind::Policy).contains_key("default"));
+    }
+
+    /// A directory called like a scenario is not one, and a file is.
+    #[test]
+    fn files_come_before_names() {
+        let dir = tempfile::tempdir().unwrap();
+        let mine = dir.path().join("paper");
+        std::fs::write(&mine, "").unwrap();
+        assert_eq!(find(Kind::Scenario, &mine).unwrap(), mine);
+        assert!(find(Kind::Policy, Path::new("default")).unwrap().is_dir());
+        let elsewhere = find(Kind::Scenario, Path::new("./nowhere/paper"));
+        assert!(elsewhere.is_err(), "only a bare name is a name");
+    }
+
+    #[test]
+    fn what_is_missing_is_named_with_what_is_near() {
+        let said = |kind, name| find(kind, Path::new(name)).unwrap_err().to_string();
+        let error = said(Kind::Scenario, "papper");
+        assert!(
+            error.starts_with("cannot read papper: no such file"),
+            "{error}"
+        );
+        assert!(error.ends_with("did you mean paper?"), "{error}");
+        let error = said(Kind::Scenario, "mine/paper.toml");
+        assert!(error.ends_with("did you mean paper?"), "{error}");
+        let error = said(Kind::Policy, "nonsense");
+        assert!(
+            error.ends_with("`l4sllm policies list` shows them"),
+            "{error}"
+        );
+    }
+}

@@ -1,0 +1,287 @@
+//! What works in any directory: names that ship, an emulated device with a
+//! daemon, and commands whose build has no libtorch.
+
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use std::io::{BufRead, BufReader, Read};
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+use l4sllmd::config::Config;
+use l4sllmd::logging::LogControl;
+use l4sllmd::run::Daemon;
+
+const DEADLINE: Duration = Duration::from_secs(60);
+
+/// An empty directory, as a newcomer is in one.
+struct Place(tempfile::TempDir);
+
+impl Place {
+    fn new() -> Place {
+        Place(tempfile::tempdir().unwrap())
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn command(&self, line: &str) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_l4sllm"));
+        command.args(line.split_whitespace()).stdin(Stdio::null());
+        // What ships is unpacked here, so that what stays behind shows.
+        let temporary = self.path("tmp");
+        std::fs::create_dir_all(&temporary).unwrap();
+        command.current_dir(self.0.path()).env("TMPDIR", temporary);
+        command
+    }
+
+    fn output(&self, line: &str) -> (Option<i32>, String, String) {
+        let Output {
+            status,
+            stdout,
+            stderr,
+        } = self.command(line).output().unwrap();
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        let leftover = std::fs::read_dir(self.path("tmp")).unwrap().next();
+        assert!(leftover.is_none(), "{line}: {leftover:?}");
+        (status.code(), text(stdout), text(stderr))
+    }
+
+    fn done(&self, line: &str) -> String {
+        let (code, stdout, stderr) = self.output(line);
+        assert_eq!(code, Some(0), "{line}: {stderr}");
+        stdout
+    }
+
+    fn refused(&self, line: &str) -> String {
+        let (code, _, stderr) = self.output(line);
+        assert_eq!(code, Some(1), "{line}: {stderr}");
+        assert_eq!(stderr.lines().count(), 1, "{line}: {stderr}");
+        stderr
+    }
+}
+
+#[test]
+fn what_ships_is_listed_shown_and_run_by_name() {
+    let place = Place::new();
+    let list = place.done("scenarios list");
+    for name in ["paper ", "headroom ", "smoke ", "curriculum "] {
+        assert!(list.lines().any(|line| line.starts_with(name)), "{list}");
+    }
+    let policies = place.done("policies list");
+    assert!(policies.starts_with("default "), "{policies}");
+    assert!(place.done("policy info default").contains("trained on"));
+
+    // A scenario of one's own begins with one that ships.
+    let shown = place.done("scenarios show paper");
+    std::fs::write(place.path("mine.toml"), shown).unwrap();
+    let mine = "run mine.toml --out mine --duration 1s --repetitions 1 --arms dualpi2,l4sllm-100";
+    assert!(place.done(mine).contains("l4sllm-100"));
+    let ours = "run paper --out paper --duration 1s --repetitions 1 --arms dualpi2,l4sllm-100";
+    place.done(ours);
+    let packets = |dir: &str| {
+        let file = place.path(dir).join("arms/l4sllm-100/0/packets.parquet");
+        std::fs::read(file).unwrap()
+    };
+    assert!(packets("mine") == packets("paper"), "the same scenario");
+
+    let error = place.refused("run papper --out out");
+    assert!(error.contains("did you mean paper?"), "{error}");
+    let error = place.refused("policy info defualt");
+    assert!(error.contains("did you mean default?"), "{error}");
+}
+
+#[cfg(not(feature = "torch"))]
+#[test]
+fn commands_that_need_libtorch_say_how_to_get_it() {
+    let place = Place::new();
+    for line in [
+        "train pool.parquet --out out",
+        "reproduce pool.csv",
+        "published pool.csv",
+        "backbone info gpt2",
+        "policy export default --out out",
+        "bench backbones gpt2",
+        "bench training",
+    ] {
+        let error = place.refused(line);
+        let command = line.split(' ').next().unwrap();
+        for part in [command, "scripts/libtorch.sh", "--features torch"] {
+            assert!(error.contains(part), "{line}: {error}");
+        }
+    }
+    assert!(place.done("train --help").contains("scripts/libtorch.sh"));
+    let (_, help, _) = place.output("--help");
+    assert!(help.contains("  train  ") && help.contains("  backbone  "));
+}
+
+/// A served device; killed if a test fails.
+struct Served(Child);
+
+impl Served {
+    /// Waits until it listens.
+    fn start(place: &Place, line: &str) -> Served {
+        let mut child = place
+            .command(line)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut said = String::new();
+        let mut stdout = BufReader::new(child.stdout.take().unwrap());
+        stdout.read_line(&mut said).unwrap();
+        let mut served = Served(child);
+        if !said.contains(": serves scenario ") {
+            let mut error = String::new();
+            served.0.kill().unwrap();
+            let mut stderr = served.0.stderr.take().unwrap();
+            stderr.read_to_string(&mut error).unwrap();
+            panic!("{said}{error}");
+        }
+        served
+    }
+
+    fn signal(&mut self, signal: &str) -> Option<i32> {
+        let id = self.0.id().to_string();
+        let sent = Command::new("kill").args([signal, &id]).status().unwrap();
+        assert!(sent.success());
+        self.0.wait().unwrap().code()
+    }
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// The daemon of this configuration, in a thread of its own.
+fn start_daemon(path: PathBuf) {
+    // A process has one log.
+    static LOG: OnceLock<LogControl> = OnceLock::new();
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        let config = Config::load(&path).unwrap();
+        let log = LOG.get_or_init(|| LogControl::start(config.log)).clone();
+        let daemon = Daemon::new(path, config, log).unwrap();
+        runtime.block_on(daemon.run()).map(|_| ()).unwrap();
+    });
+}
+
+#[test]
+fn a_daemon_controls_a_served_device() {
+    let place = Place::new();
+    let mut device = Served::start(&place, "device serve device.sock --scenario headroom");
+    let at = |name: &str| place.path(name).display().to_string();
+    let text = format!(
+        "[device]\nsocket = {:?}\n[engine]\nengine = \"adaptive\"\n[status]\nsocket = {:?}\n",
+        at("device.sock"),
+        at("status.sock")
+    );
+    std::fs::write(place.path("l4sllmd.toml"), text).unwrap();
+    start_daemon(place.path("l4sllmd.toml"));
+    let began = Instant::now();
+    let applied = |queues: &serde_json::Value| queues["queues"]["l4s"]["marked"].as_u64() > Some(0);
+    loop {
+        assert!(began.elapsed() < DEADLINE, "no decision in time");
+        let (code, said, _) = place.output("status --socket status.sock --json");
+        if code == Some(0) {
+            let status: serde_json::Value = serde_json::from_str(&said).unwrap();
+            let accepted = status["counters"]["accepted"].as_u64();
+            if accepted > Some(0) && applied(&status) {
+                break;
+            }
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let said = place.done("doctor --device device.sock --socket status.sock");
+    for about in ["traffic", "daemon", "overrides"] {
+        let line = said.lines().find(|line| line.contains(about)).unwrap();
+        assert!(line.starts_with("ok "), "{said}");
+    }
+    assert_eq!(device.signal("-INT"), Some(0));
+    assert!(!place.path("device.sock").exists());
+}
+
+/// The README's commands to try the daemon, in another directory than /tmp.
+#[test]
+fn the_commands_of_the_readme_work() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let readme = std::fs::read_to_string(root.join("README.md")).unwrap();
+    let (_, section) = readme.split_once("### The daemon on Linux").unwrap();
+    let (_, block) = section.split_once("```sh\n").unwrap();
+    let (block, _) = block.split_once("```").unwrap();
+    let place = Place::new();
+    let here = format!("{}/", place.path("").display());
+    let (mut device, mut asked) = (None, Vec::new());
+    for line in block.lines() {
+        let line = line.trim_end_matches(" &").replace("/tmp/", &here);
+        match line.split_once(' ').unwrap() {
+            ("l4sllm", rest) if rest.starts_with("device serve") => {
+                device = Some(Served::start(&place, rest));
+            }
+            ("l4sllm", rest) => asked.push(rest.to_owned()),
+            ("l4sllmd", rest) => {
+                let sample = root.join(rest.strip_prefix("--config ").unwrap());
+                let text = std::fs::read_to_string(sample).unwrap();
+                let config = place.path("l4sllmd.toml");
+                std::fs::write(&config, text.replace("/tmp/", &here)).unwrap();
+                start_daemon(config);
+            }
+            (other, _) => panic!("{other} in the README"),
+        }
+    }
+    assert!(device.is_some() && asked.len() == 2, "{block}");
+    let began = Instant::now();
+    for line in asked {
+        // The daemon needs a moment to start.
+        loop {
+            let (code, said, error) = place.output(&line);
+            if code == Some(0) {
+                break;
+            }
+            assert!(began.elapsed() < DEADLINE, "{line}: {said}{error}");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+#[test]
+fn a_socket_in_use_stays_and_a_stale_one_is_replaced() {
+    let place = Place::new();
+    let serve = "device serve device.sock --scenario smoke";
+    let mut device = Served::start(&place, serve);
+    let error = place.refused(serve);
+    assert!(
+        error.contains("another program serves this socket"),
+        "{error}"
+    );
+    assert!(place.path("device.sock").exists());
+    assert_eq!(device.signal("-TERM"), Some(0));
+    assert!(!place.path("device.sock").exists());
+
+    // Its program is gone and left it.
+    drop(UnixListener::bind(place.path("device.sock")).unwrap());
+    let mut device = Served::start(&place, serve);
+    assert_eq!(device.signal("-INT"), Some(0));
+
+    std::fs::write(place.path("file"), "").unwrap();
+    let error = place.refused("device serve file");
+    assert!(error.contains("exists and is not a socket"), "{error}");
+    for (line, part) in [
+        ("device serve none/device.sock", "cannot listen on none/"),
+        ("device serve s --scenario missing.toml", "cannot read"),
+        ("device serve s --arm fifo", "it has dualpi2, "),
+    ] {
+        let error = place.refused(line);
+        assert!(error.contains(part), "{line}: {error}");
+    }
+    assert!(!Path::new(&place.path("s")).exists());
+}
