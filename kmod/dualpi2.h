@@ -175,7 +175,7 @@ dualpi2_classify(const struct dualpi2 *d, uint8_t ds)
 bool	dualpi2_enqueue(struct dualpi2 *, l4s_pkt_t *, uint8_t queue,
 	    uint32_t length, uint64_t now);
 /*
- * Takes the next packet; false when both queues are empty.  instance.c does it
+ * Takes the next packet; false when both queues are empty.  packet_path.c does it
  * in two steps, for different code for each queue: which one it is, of those
  * that are not both empty, with v->credit; then dualpi2_pick_from().
  */

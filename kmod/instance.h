@@ -12,8 +12,7 @@
  *
  * "Catch up" takes what the device left (a new override, parameters, limits),
  * ends what expired, runs the controller up to now, and ends a summary whose
- * time has come.  While no controller
- * is there this is one predictable branch.
+ * time has come.  While nothing is due this is one predictable branch.
  *
  * The packet path is called by one thread at a time.  The l4s_instance_post_*
  * functions and those of stats.h may be called at any time from others.

@@ -136,7 +136,7 @@ l4s_unlock(struct l4s_lock *lock)
  * there is none: neither of these sleeps.
  */
 void	*l4s_alloc(size_t);
-void	l4s_free(void *);
+void	l4s_free(void *);	/* or NULL */
 
 #define	L4S_NS_PER_US		1000ULL
 #define	L4S_NS_PER_MS		1000000ULL

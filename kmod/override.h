@@ -44,11 +44,11 @@
 /* What the device left for the packet path: l4s_overrides.pending. */
 #define	L4S_PENDING_OVERRIDE	0x01	/* a new one in `next' */
 #define	L4S_PENDING_CANCEL	0x02	/* drop the current one */
-#define	L4S_PENDING_PARAMS	0x04	/* for instance.c */
+#define	L4S_PENDING_PARAMS	0x04	/* for catch_up.c */
 #define	L4S_PENDING_LIMITS	0x08
-#define	L4S_PENDING_EVENTS	0x10	/* for instance.c */
-#define	L4S_PENDING_SUMMARIES	0x20	/* for instance.c */
-#define	L4S_PENDING_KEYFRAME	0x40	/* for instance.c */
+#define	L4S_PENDING_EVENTS	0x10	/* for catch_up.c */
+#define	L4S_PENDING_SUMMARIES	0x20	/* for catch_up.c */
+#define	L4S_PENDING_KEYFRAME	0x40	/* for catch_up.c */
 
 /* Override drops that may be saved up, in packets. */
 #define	L4S_DROP_BURST		64

@@ -9,10 +9,12 @@
  * (L4S_HOT in osdep.h).  tests/kmod's bench measures the gain.
  */
 
+#include "pi2.c"
 #include "dualpi2.c"
 #include "flow_weights.c"
 #include "override.c"
 #include "record.c"
 #include "ring.c"
 #include "summary.c"
-#include "instance.c"
+#include "catch_up.c"
+#include "packet_path.c"

@@ -11,6 +11,7 @@
 
 #include "proofs.h"
 #include "../../kmod/override.c"
+#include "../../kmod/pi2.c"
 #include "../../kmod/dualpi2.c"
 #include "../../kmod/params.c"
 

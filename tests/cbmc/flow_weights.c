@@ -10,6 +10,7 @@
  */
 
 #include "proofs.h"
+#include "../../kmod/pi2.c"
 #include "../../kmod/dualpi2.c"
 #include "../../kmod/flow_weights.c"
 

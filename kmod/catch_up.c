@@ -1,0 +1,376 @@
+/*-
+ * SPDX-License-Identifier: BSD-2-Clause
+ *
+ * Copyright (c) 2026 The l4sllm authors
+ */
+
+/*
+ * What the packet path does between packets: takes what the device left, ends
+ * what expired, follows the controller, the ceiling, overload and idle time, and
+ * ends summaries.  See instance.h.
+ *
+ * Compiled with packet_path.c: queue_unit.c.
+ */
+
+#include "instance.h"
+
+static L4S_SLOW void instance_look(struct l4s_instance *, uint64_t now);
+static void	instance_look_later(struct l4s_instance *);
+static uint64_t	instance_below_ceiling_until(const struct l4s_instance *);
+static void	instance_collect(struct l4s_instance *, uint64_t now);
+static bool	instance_above_ceiling(const struct l4s_instance *,
+		    uint64_t now);
+static L4S_SLOW void instance_follow_ceiling(struct l4s_instance *,
+		    uint64_t now);
+static inline uint8_t instance_status(const struct l4s_overrides *,
+		    bool above);
+static L4S_SLOW void instance_summarize(struct l4s_instance *, uint64_t now);
+static void	instance_take_bounds(struct l4s_instance *, uint64_t now);
+static void	instance_write_events(struct l4s_instance *, uint64_t now);
+static void	instance_reconfigure(struct l4s_instance *);
+static void	instance_take_params(struct l4s_instance *, uint64_t now);
+static void	instance_weigh_flows(struct l4s_instance *, uint64_t now);
+static L4S_SLOW void instance_write_context(struct l4s_instance *,
+		    uint64_t now);
+static void	instance_write_keyframe(struct l4s_instance *, uint64_t now);
+static L4S_SLOW void instance_overload(struct l4s_instance *, uint64_t at,
+		    uint64_t now);
+static void	instance_end_overload(struct l4s_instance *, uint64_t now);
+static void	instance_event(struct l4s_instance *, uint32_t code,
+		    uint64_t value, uint64_t now);
+
+/*
+ * Runs the controller up to `at', and sees what it does to overload.  Messages
+ * of it have the time `now', at which they are written: other instances may
+ * have written since `at'.
+ */
+static inline void
+instance_advance(struct l4s_instance *inst, uint64_t at, uint64_t now)
+{
+	struct dualpi2 *d = &inst->queue;
+	uint64_t due = d->next_update;
+	uint32_t p = d->p_base;
+
+	if (__predict_true(at < due))
+		return;
+	dualpi2_update(d, at);
+	instance_overload(inst, at, now);
+	instance_write_context(inst, now);
+	/* The first packet makes none. */
+	if (inst->fold.on && due != 0)
+		l4s_fold_updated(&inst->fold,
+		    (d->next_update - due) / d->set.tupdate_ns, p,
+		    d->p_base);
+}
+
+/* Brings the instance up to `now'; returns the time that is in force. */
+static inline uint64_t
+instance_catch_up(struct l4s_instance *inst, uint64_t now)
+{
+	if (__predict_false(now < inst->now))
+		now = inst->now;
+	if (__predict_false(now >= L4S_LOAD(&inst->overrides.look_ns)))
+		instance_look(inst, now);
+	inst->now = now;
+	return (now);
+}
+
+/* Something is pending, or one of the times below has come. */
+static void
+instance_look(struct l4s_instance *inst, uint64_t now)
+{
+	struct l4s_overrides *o = &inst->overrides;
+
+	if (L4S_LOAD_ACQ(&o->pending) != 0 || now >= o->due)
+		instance_collect(inst, now);
+	inst->now = now;
+	instance_advance(inst, now, now);
+	if (now >= inst->fold.due_ns && l4s_fold_due(&inst->fold, now))
+		instance_summarize(inst, now);
+	if (o->steering && now >= instance_below_ceiling_until(inst))
+		o->watching = true;
+	instance_look_later(inst);
+}
+
+/*
+ * The delay of neither queue passes the ceiling before this: heads are only
+ * followed by later packets.
+ */
+static uint64_t
+instance_below_ceiling_until(const struct l4s_instance *inst)
+{
+	const struct dualpi2_queue *q = inst->queue.queue;
+	uint64_t oldest = inst->now, ceiling = inst->overrides.bounds.ceiling_ns;
+	unsigned i;
+
+	for (i = 0; i < nitems(inst->queue.queue); i++)
+		if (q[i].backlog != 0 && q[i].head_ns < oldest)
+			oldest = q[i].head_ns;
+	return (ceiling < L4S_NEVER - oldest ? oldest + ceiling : L4S_NEVER);
+}
+
+/* To be called when one of these times may have become an earlier one. */
+static void
+instance_look_later(struct l4s_instance *inst)
+{
+	uint64_t when = inst->queue.next_update, until;
+
+	if (inst->overrides.steering) {
+		until = instance_below_ceiling_until(inst);
+		if (until < when)
+			when = until;
+	}
+	if (inst->overrides.due < when)
+		when = inst->overrides.due;
+	if (inst->fold.due_ns < when)
+		when = inst->fold.due_ns;
+	l4s_overrides_look_at(&inst->overrides, when);
+}
+
+/* Ends a summary. */
+static void
+instance_summarize(struct l4s_instance *inst, uint64_t now)
+{
+	const struct l4s_overrides *o = &inst->overrides;
+	const struct l4s_fold_end end = {
+		.override_id = o->active ? o->current.id : 0,
+		.status = instance_status(o, instance_above_ceiling(inst, now)),
+	};
+
+	if (inst->rings != NULL)
+		l4s_fold_close(&inst->fold, &inst->rings[L4S_RING_SUMMARIES],
+		    &inst->queue, &inst->counters, &end, inst->sched, inst->instance,
+		    now);
+	instance_look_later(inst);
+}
+
+/*
+ * In the order in which things happened: expiry at its own time, with the
+ * controller run up to there under the shifted set-points; then what was
+ * left by the device, from now on.
+ */
+static void
+instance_collect(struct l4s_instance *inst, uint64_t now)
+{
+	struct l4s_overrides *o = &inst->overrides;
+	struct dualpi2 *d = &inst->queue;
+	uint32_t pending;
+	bool changed = false;
+
+	if (o->active && now >= o->current.expires_ns) {
+		if (o->current.expires_ns > inst->now)
+			instance_advance(inst, o->current.expires_ns, now);
+		changed = l4s_override_expire(o, d, now);
+	}
+	if (now >= o->due)
+		l4s_instance_watch(inst, now);
+	pending = L4S_LOAD_ACQ(&o->pending);
+	if (pending != 0) {
+		instance_advance(inst, now, now);
+		if (l4s_override_collect(o, d, pending,
+		    inst->counters.decisions, now))
+			changed = true;
+		if ((pending & L4S_PENDING_PARAMS) != 0) {
+			instance_take_params(inst, now);
+			if (o->steering)
+				dualpi2_steer(d, &o->current,
+				    o->current.steer_set);
+			changed = true;
+		}
+		if ((pending & L4S_PENDING_SUMMARIES) != 0)
+			instance_take_bounds(inst, now);
+		if ((pending & L4S_PENDING_EVENTS) != 0)
+			instance_write_events(inst, now);
+	}
+	if (changed)
+		instance_reconfigure(inst);
+	if ((pending & L4S_PENDING_KEYFRAME) != 0)
+		instance_write_keyframe(inst, now);
+	else
+		instance_write_context(inst, now);
+}
+
+/* Puts the bounds of summaries that were posted into force. */
+static void
+instance_take_bounds(struct l4s_instance *inst, uint64_t now)
+{
+	struct l4s_overrides *o = &inst->overrides;
+	struct l4s_summary_bounds bounds;
+
+	l4s_lock(&o->lock);
+	bounds = inst->posted_bounds;
+	l4s_unlock(&o->lock);
+	l4s_fold_configure(&inst->fold, &bounds, &inst->queue,
+	    &inst->counters, now);
+}
+
+static void
+instance_reconfigure(struct l4s_instance *inst)
+{
+	l4s_record_configure(&inst->config, &inst->queue, inst->sched,
+	    inst->instance);
+}
+
+/* Puts the parameters that were posted into force. */
+static void
+instance_take_params(struct l4s_instance *inst, uint64_t now)
+{
+	union l4s_flow_table *unused = NULL;
+	struct l4s_params params;
+
+	l4s_lock(&inst->overrides.lock);
+	params = inst->posted;
+	if (params.flow_weights == 0) {
+		unused = inst->weights.table;
+		inst->weights.table = NULL;
+	} else if (inst->weights.table == NULL) {
+		inst->weights.table = inst->posted_table;
+		inst->posted_table = NULL;
+	}
+	l4s_unlock(&inst->overrides.lock);
+	dualpi2_configure(&inst->queue, &params);
+	instance_weigh_flows(inst, now);
+	l4s_free(unused);
+}
+
+/* Flows get weights, or lose them, with their table. */
+static void
+instance_weigh_flows(struct l4s_instance *inst, uint64_t now)
+{
+	struct l4s_flow_weights *w = &inst->weights;
+	struct dualpi2 *d = &inst->queue;
+
+	if (w->table != NULL && d->flows == NULL) {
+		l4s_flow_weights_start(w, now);
+		d->flows_since = now;
+	}
+	d->flows = w->table;
+}
+
+static void
+instance_write_keyframe(struct l4s_instance *inst, uint64_t now)
+{
+	if (l4s_ring_wanted(inst->rings))
+		l4s_record_keyframe(inst->rings, &inst->told, &inst->queue,
+		    &inst->config, inst->overrides.current.id, now);
+}
+
+static void
+instance_write_context(struct l4s_instance *inst, uint64_t now)
+{
+	if (l4s_ring_wanted(inst->rings))
+		l4s_record_context(inst->rings, &inst->told, &inst->queue,
+		    &inst->config, inst->overrides.current.id, now);
+}
+
+static void
+instance_write_events(struct l4s_instance *inst, uint64_t now)
+{
+	struct l4s_event_post events[L4S_EVENTS_WAITING];
+	unsigned i, n = l4s_instance_take_events(inst, events);
+
+	for (i = 0; i < n; i++)
+		l4s_event_write(inst->rings, events[i].sched,
+		    events[i].instance, events[i].code, events[i].value, now);
+}
+
+/* Plain DualPI2 decides while either queue's delay is above the ceiling. */
+static bool
+instance_above_ceiling(const struct l4s_instance *inst, uint64_t now)
+{
+	uint64_t c = dualpi2_head_delay(&inst->queue, L4S_QUEUE_CLASSIC, now);
+	uint64_t l = dualpi2_head_delay(&inst->queue, L4S_QUEUE_L4S, now);
+
+	return ((c > l ? c : l) > inst->overrides.bounds.ceiling_ns);
+}
+
+/* Set-points are shifted below the ceiling only. */
+static void
+instance_follow_ceiling(struct l4s_instance *inst, uint64_t now)
+{
+	if (l4s_override_ceiling(&inst->overrides, &inst->queue,
+	    instance_above_ceiling(inst, now))) {
+		instance_reconfigure(inst);
+		instance_write_context(inst, now);
+	}
+	if (inst->overrides.steering)
+		instance_look_later(inst);
+}
+
+static inline uint8_t
+instance_status(const struct l4s_overrides *o, bool above)
+{
+	return (o->status | (above ? L4S_STATUS_CEILING : 0));
+}
+
+/*
+ * Follows the queue into overload and out of it, at each update of p'.  Time
+ * between two updates counts as spent in overload when both found it.
+ */
+static void
+instance_overload(struct l4s_instance *inst, uint64_t at, uint64_t now)
+{
+	struct l4s_overload *o = &inst->overload;
+	struct l4s_counters *c = &inst->counters;
+	bool in = inst->queue.overload;
+
+	if (o->in && in) {
+		o->lasted_ns += at - o->seen_ns;
+		L4S_COUNT(&c->overload_ns, at - o->seen_ns);
+	}
+	o->seen_ns = at;
+	if (in && !o->reported) {
+		o->reported = true;
+		o->lasted_ns = 0;
+		L4S_COUNT(&c->overloads, 1);
+		instance_event(inst, L4S_EVENT_OVERLOAD, 0, now);
+	}
+	if (in != o->in) {
+		o->in = in;
+		o->left_ns = at;
+		L4S_STORE(&c->overload, in ? 1 : 0);
+	}
+	if (o->reported && !in && at - o->left_ns >= L4S_OVERLOAD_QUIET_NS)
+		instance_end_overload(inst, now);
+}
+
+static void
+instance_end_overload(struct l4s_instance *inst, uint64_t now)
+{
+	struct l4s_overload *o = &inst->overload;
+
+	o->reported = o->in = false;
+	L4S_STORE(&inst->counters.overload, 0);
+	instance_event(inst, L4S_EVENT_OVERLOAD_END, o->lasted_ns, now);
+}
+
+static void
+instance_event(struct l4s_instance *inst, uint32_t code, uint64_t value,
+    uint64_t now)
+{
+	l4s_event_write(inst->rings, inst->sched, inst->instance, code, value,
+	    now);
+}
+
+/* A dequeue that finds nothing: the link is idle. */
+static inline void
+instance_empty(struct l4s_instance *inst, uint64_t now)
+{
+	if (inst->fold.idle_since == L4S_NEVER)
+		l4s_fold_idle(&inst->fold, now);
+}
+
+void
+l4s_instance_idle(struct l4s_instance *inst, uint64_t since)
+{
+	if (dualpi2_backlog(&inst->queue) == 0)
+		l4s_fold_idle(&inst->fold, since);
+}
+
+void
+l4s_instance_stall(struct l4s_instance *inst, uint64_t since)
+{
+	struct l4s_fold *f = &inst->fold;
+
+	l4s_fold_busy(f, since > f->idle_least ? since : f->idle_least);
+}
