@@ -22,6 +22,8 @@ static const struct {
 	{ "instances", instance_tests },
 	{ "ring", ring_tests },
 	{ "summary", summary_tests },
+	{ "idle", idle_tests },
+	{ "streams", streams_tests },
 	{ "flow_weights", flow_weights_tests },
 	{ "flow_tables", flow_tables_tests },
 	{ "stats", stats_tests },

@@ -38,6 +38,8 @@ extern const struct test device_tests[];
 extern const struct test instance_tests[];
 extern const struct test ring_tests[];
 extern const struct test summary_tests[];
+extern const struct test idle_tests[];
+extern const struct test streams_tests[];
 extern const struct test flow_weights_tests[];
 extern const struct test flow_tables_tests[];
 extern const struct test stats_tests[];
