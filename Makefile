@@ -3,7 +3,7 @@
 CARGO ?= cargo
 OUT ?= out
 
-.PHONY: help demo test bench bench-train reproduce published policy build dist fmt lint clean setup
+.PHONY: help install uninstall demo test bench bench-train reproduce published policy build dist fmt lint clean setup
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -14,6 +14,12 @@ setup: ## install what the build needs (Debian, Ubuntu; elsewhere say what)
 
 build: setup ## the programs, in target/release
 	$(CARGO) build --release --locked
+
+install: ## what was built, below PREFIX (/usr/local) in DESTDIR; settings in SYSCONFDIR
+	@PREFIX="$(PREFIX)" SYSCONFDIR="$(SYSCONFDIR)" DESTDIR="$(DESTDIR)" scripts/install.sh
+
+uninstall: ## remove it again; the configuration stays
+	@PREFIX="$(PREFIX)" SYSCONFDIR="$(SYSCONFDIR)" DESTDIR="$(DESTDIR)" scripts/install.sh uninstall
 
 demo: build ## the main job: the published testbed, emulated, into out/demo
 	./target/release/l4sllm demo --out $(OUT)/demo

@@ -68,6 +68,37 @@ with_libtorch() {
             --bin l4sllm --test torch --test engines --test program -- --nocapture
 }
 
+# What `make install' installs works, and `make uninstall' removes it.
+installed() {
+    local dir prefix
+    cargo build --locked -p l4sllm -p l4sllmd || return
+    dir=$(mktemp -d)
+    prefix=$dir/usr
+    ln -s "$PWD/${CARGO_TARGET_DIR:-target}/debug" "$dir/release"
+    (
+        set -e
+        cd /
+        make() { CARGO_TARGET_DIR=$dir command make -C "$OLDPWD" PREFIX="$prefix" SYSCONFDIR="$dir/etc" "$@"; }
+        make install
+        "$prefix/bin/l4sllm" policies list
+        "$prefix/bin/l4sllm" run paper --out "$dir/out" --duration 1s --repetitions 1 --arms l4sllm-100
+        "$prefix/sbin/l4sllmd" --check --config "$dir/etc/l4sllmd.toml"
+        test -s "$prefix/share/bash-completion/completions/l4sllm"
+        if command -v systemd-analyze; then
+            systemd-analyze verify --man=no "$prefix"/lib/systemd/system/*.service
+        fi
+        # The operator's configuration survives both.
+        echo "# mine" >"$dir/etc/l4sllmd.toml"
+        make install
+        make uninstall
+        test "$(cat "$dir/etc/l4sllmd.toml")" = "# mine"
+        test -z "$(find "$prefix" -type f)"
+    )
+    local rc=$?
+    rm -rf "$dir"
+    return $rc
+}
+
 have() { command -v "$1" >/dev/null || { echo "$1 is not installed"; return 77; }; }
 shell_scripts() {
     have shellcheck || return
@@ -88,6 +119,7 @@ check cross     scripts/freebsd-check.sh
 check freebsd-rust scripts/freebsd-build.sh check
 check rust      cargo test --workspace --locked --no-fail-fast -- --nocapture
 check libtorch  with_libtorch
+check install   installed
 check scripts   shell_scripts
 
 echo

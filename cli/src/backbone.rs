@@ -28,11 +28,18 @@ pub struct BackboneArgs {
 #[derive(Debug, Subcommand)]
 enum BackboneCommand {
     /// Print family, sizes, memory, and whether every tensor is there.
+    #[command(after_long_help = "\
+Examples:
+  l4sllm backbone info gpt2
+  l4sllm backbone info models/opt-1.3b")]
     Info {
         /// Hugging Face directory, or the name of a published model.
         model: String,
     },
     /// Write the last hidden state of embeddings, to compare with others'.
+    #[command(after_long_help = "\
+Examples:
+  l4sllm backbone hidden --dir models/gpt2 --input x.safetensors --out y.safetensors")]
     Hidden {
         /// Hugging Face directory.
         #[arg(long)]
@@ -49,6 +56,9 @@ enum BackboneCommand {
         out: PathBuf,
     },
     /// Write a model of random weights, as its family draws them.
+    #[command(after_long_help = "\
+Examples:
+  l4sllm backbone init --config gpt2 --out models/random")]
     Init {
         /// Its config.json, or the name of a published model.
         #[arg(long)]
@@ -61,6 +71,9 @@ enum BackboneCommand {
         out: PathBuf,
     },
     /// Write a model with an adapter merged into it.
+    #[command(after_long_help = "\
+Examples:
+  l4sllm backbone merge --dir models/gpt2 --adapter adapter --out models/merged")]
     Merge {
         /// Hugging Face directory.
         #[arg(long)]
@@ -73,6 +86,9 @@ enum BackboneCommand {
         out: PathBuf,
     },
     /// Write a fresh adapter in PEFT's format, which changes nothing yet.
+    #[command(after_long_help = "\
+Examples:
+  l4sllm backbone lora --dir models/gpt2 --rank 8 --out adapter")]
     Lora {
         /// Hugging Face directory.
         #[arg(long)]

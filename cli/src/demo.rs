@@ -15,6 +15,10 @@ use crate::threads::threads;
 /// Run the published testbed, with DCTCP and with UDP Prague, a cell with
 /// headroom and a link whose rate varies; one report on all.
 #[derive(Debug, Args)]
+#[command(after_long_help = "\
+Examples:
+  l4sllm demo
+  l4sllm demo --out /tmp/demo --threads 1")]
 pub struct DemoArgs {
     /// Where the results go; those of an earlier demo are replaced.
     #[arg(long, value_name = "DIR", default_value = "out/demo")]

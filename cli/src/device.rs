@@ -13,7 +13,7 @@ use l4sllm_testbed::device::{DeviceServer, LAG, Network};
 use l4sllm_testbed::scenario::{Aqm, Arm, Scenario};
 
 use crate::cancel;
-use crate::output::{errln, outln};
+use crate::output::{errln, note, outln};
 use crate::shipped;
 
 /// Emulate the queue's device, to try the daemon without FreeBSD.
@@ -79,7 +79,7 @@ fn serve(args: &ServeArgs) -> anyhow::Result<()> {
         arm.name
     )?;
     if std::io::stdout().is_terminal() {
-        outln!("look at it with: l4sllm doctor --device {}", shown(socket))?;
+        note!("look at it with: l4sllm doctor --device {}", shown(socket));
     }
     // The handler is never dropped, so a message comes first.
     let _ = ended.recv();

@@ -19,6 +19,10 @@ use crate::shipped::{self, Kind};
 /// Accuracy is printed with the share of the most frequent action, which a
 /// constant answer reaches.
 #[derive(Debug, Args)]
+#[command(after_long_help = "\
+Examples:
+  l4sllm eval imitation pool.parquet
+  l4sllm eval out/policy/best pool.parquet --json")]
 pub struct EvalArgs {
     /// Policy: a directory, or the name of one that ships.
     #[arg(value_name = "POLICY")]

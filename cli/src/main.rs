@@ -9,6 +9,7 @@ mod backbone;
 mod bench;
 mod cancel;
 mod collect;
+mod completions;
 mod demo;
 mod device;
 mod doctor;
@@ -41,7 +42,7 @@ mod version;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 use output::Done;
 
@@ -54,6 +55,12 @@ use output::Done;
 struct Cli {
     #[command(subcommand)]
     command: Command,
+    /// Print more on standard error: which files and policies are used.
+    #[arg(short, long, global = true, conflicts_with = "quiet")]
+    verbose: bool,
+    /// Print no progress and no notes on standard error; errors and warnings stay.
+    #[arg(short, long, global = true)]
+    quiet: bool,
 }
 
 const EXIT_CODES: &str = "\
@@ -112,11 +119,15 @@ enum Command {
     Status(status::StatusArgs),
     Doctor(doctor::DoctorArgs),
     Version(version::VersionArgs),
+    Completions(completions::CompletionsArgs),
 }
 
 fn main() -> ExitCode {
     let command = match Cli::try_parse() {
-        Ok(cli) => cli.command,
+        Ok(cli) => {
+            output::set_verbosity(cli.verbose, cli.quiet);
+            cli.command
+        }
         Err(error) => return ExitCode::from(output::usage(&error)),
     };
     let done = dispatch(command);
@@ -177,6 +188,7 @@ fn dispatch(command: Command) -> anyhow::Result<Done> {
         Command::Status(args) => status::run(&args).map(finished),
         Command::Doctor(args) => doctor::run(&args),
         Command::Version(args) => version::run(&args).map(finished),
+        Command::Completions(args) => completions::run(&args, Cli::command()).map(finished),
     }
 }
 
@@ -192,17 +204,36 @@ fn stoppable(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
     }
 
-    #[test]
-    fn every_command_says_what_it_does() {
-        for command in Cli::command().get_subcommands() {
-            assert!(command.get_about().is_some(), "{}", command.get_name());
+    /// Commands without subcommands, by their whole names.
+    fn leaves(command: &clap::Command, name: &str) -> Vec<(String, clap::Command)> {
+        let inner = command.get_subcommands();
+        let mut found: Vec<_> = inner
+            .flat_map(|inner| leaves(inner, &format!("{name} {}", inner.get_name())))
+            .collect();
+        if found.is_empty() {
+            found.push((name.to_owned(), command.clone()));
         }
+        found
+    }
+
+    #[test]
+    fn every_command_says_what_it_does_and_shows_examples() {
+        let mut without = Vec::new();
+        for (name, mut command) in leaves(&Cli::command(), "l4sllm") {
+            assert!(command.get_about().is_some(), "{name}");
+            let help = command.render_long_help().to_string();
+            // Of commands that need libtorch, such a build shows them.
+            let needs_libtorch = help.contains("scripts/libtorch.sh");
+            if !needs_libtorch && !help.contains(&format!("  {name}")) {
+                without.push(name);
+            }
+        }
+        assert_eq!(without, [""; 0], "help without an example");
     }
 }

@@ -3,9 +3,10 @@
 use std::borrow::Cow;
 use std::io::{ErrorKind, IsTerminal, Write};
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
 use anyhow::{Context, bail, ensure};
+use indicatif::ProgressBar;
 use l4sllm_model::files::Existing;
 use l4sllm_model::text::{line, lines, printable, shown};
 
@@ -85,6 +86,108 @@ macro_rules! errln {
 }
 pub(crate) use errln;
 
+/// What is printed besides results, errors and warnings.
+static VERBOSITY: AtomicU8 = AtomicU8::new(NORMAL);
+const QUIET: u8 = 0;
+const NORMAL: u8 = 1;
+const VERBOSE: u8 = 2;
+
+/// Sets what is printed besides results, errors and warnings; once, at the start.
+pub fn set_verbosity(verbose: bool, quiet: bool) {
+    let verbosity = match (verbose, quiet) {
+        (_, true) => QUIET,
+        (true, false) => VERBOSE,
+        (false, false) => NORMAL,
+    };
+    VERBOSITY.store(verbosity, Ordering::Relaxed);
+}
+
+/// Whether details are asked for.
+pub fn is_verbose() -> bool {
+    VERBOSITY.load(Ordering::Relaxed) == VERBOSE
+}
+
+/// Whether only results, errors and warnings are to be printed.
+pub fn is_quiet() -> bool {
+    VERBOSITY.load(Ordering::Relaxed) == QUIET
+}
+
+/// `errln!` of what is good to know, unless `--quiet` is given.
+macro_rules! note {
+    ($($arg:tt)*) => {
+        if !$crate::output::is_quiet() {
+            $crate::output::errln!($($arg)*);
+        }
+    };
+}
+pub(crate) use note;
+
+/// `errln!` of details, with `--verbose`.
+macro_rules! detail {
+    ($($arg:tt)*) => {
+        if $crate::output::is_verbose() {
+            $crate::output::errln!($($arg)*);
+        }
+    };
+}
+pub(crate) use detail;
+
+/// A progress bar on standard error; hidden where that is not a terminal, and
+/// with `--quiet`.
+pub fn progress_bar(length: u64) -> ProgressBar {
+    match is_quiet() {
+        true => ProgressBar::hidden(),
+        false => ProgressBar::new(length),
+    }
+}
+
+/// A colour of a verdict.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tone {
+    Good,
+    Doubtful,
+    Bad,
+}
+
+/// Puts verdicts into colour, or leaves them as they are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Palette {
+    pub colour: bool,
+}
+
+impl Palette {
+    /// For standard output: colour on a terminal, unless NO_COLOR is set
+    /// (no-color.org) or the terminal is dumb.
+    pub fn of_stdout() -> Palette {
+        let set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+        let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
+        Palette {
+            colour: std::io::stdout().is_terminal() && !set("NO_COLOR") && !dumb,
+        }
+    }
+
+    /// `text`, which holds no control characters of others.
+    pub fn paint(self, tone: Tone, text: &str) -> String {
+        let code = match tone {
+            Tone::Good => "32",
+            Tone::Doubtful => "33",
+            Tone::Bad => "1;31",
+        };
+        match self.colour {
+            true => format!("\x1b[{code}m{text}\x1b[0m"),
+            false => text.to_owned(),
+        }
+    }
+}
+
+/// As [`print`], for text that is in colour; every part of it that comes from
+/// files is [`printable`] already.
+pub fn print_painted(text: &str) -> anyhow::Result<()> {
+    let mut out = std::io::stdout().lock();
+    let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    written.context("cannot write to standard output")
+}
+
 /// Longest line of an error, in characters.
 const LINE: usize = 1000;
 
@@ -147,6 +250,16 @@ mod tests {
         assert!(
             line.ends_with(": \\u{1b}[2J ") && line.len() < 300,
             "{line}"
+        );
+    }
+
+    #[test]
+    fn colour_is_around_the_verdict_alone() {
+        let palette = |colour| Palette { colour };
+        assert_eq!(palette(false).paint(Tone::Bad, "missed"), "missed");
+        assert_eq!(
+            palette(true).paint(Tone::Bad, "missed"),
+            "\x1b[1;31mmissed\x1b[0m"
         );
     }
 

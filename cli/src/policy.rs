@@ -35,6 +35,10 @@ enum PolicyCommand {
     ///
     /// Weights are read and checked, unless they are those of a base that lies
     /// elsewhere.
+    #[command(after_long_help = "\
+Examples:
+  l4sllm policy info default
+  l4sllm policy info out/policy/best --json")]
     Info {
         /// Policy: a directory, or the name of one that ships.
         #[arg(value_name = "POLICY")]
@@ -44,6 +48,9 @@ enum PolicyCommand {
         json: bool,
     },
     /// List the policies that ship within the program.
+    #[command(after_long_help = "\
+Examples:
+  l4sllm policy list")]
     List {
         /// Print JSON.
         #[arg(long)]

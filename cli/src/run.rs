@@ -16,7 +16,7 @@ use l4sllm_testbed::scenario::{ControlEngine, Scenario};
 
 use crate::duration;
 use crate::engine::EngineArgs;
-use crate::output::{Done, errln, print};
+use crate::output::{Done, errln, note, print, progress_bar};
 use crate::shipped;
 use crate::threads::threads;
 
@@ -180,7 +180,7 @@ struct Bar {
 impl Bar {
     fn new(name: &str) -> Bar {
         // Hidden by itself when standard error is no terminal.
-        let bar = ProgressBar::new(0);
+        let bar = progress_bar(0);
         let style = "{prefix} {wide_bar:.cyan/dim} {msg} {elapsed}/{duration}";
         bar.set_style(ProgressStyle::with_template(style).expect("a template that was tried"));
         bar.set_prefix(name.to_owned());
@@ -211,7 +211,7 @@ impl Bar {
             (false, _) => format!("not complete after {seconds:.1} s"),
         };
         if std::io::stderr().is_terminal() || !complete || done_s > 0.0 {
-            errln!("{name}: {end}");
+            note!("{name}: {end}");
         }
     }
 

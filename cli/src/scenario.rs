@@ -30,18 +30,30 @@ pub struct ScenarioArgs {
 enum ScenarioCommand {
     /// Check files, and the policies that they name, and print what they say.
     /// Every file is checked; one that is wrong makes the command fail at the end.
+    #[command(after_long_help = "\
+Examples:
+  l4sllm scenario check mine.toml
+  l4sllm scenario check paper headroom")]
     Check {
         /// Scenarios: files, or names that ship.
         #[arg(required = true, value_name = "SCENARIO")]
         files: Vec<PathBuf>,
     },
     /// List the scenarios and curricula that ship within the program.
+    #[command(after_long_help = "\
+Examples:
+  l4sllm scenario list
+  l4sllm scenario list --json")]
     List {
         /// Print JSON.
         #[arg(long)]
         json: bool,
     },
     /// Print the file of a scenario or curriculum that ships, to begin one's own.
+    #[command(after_long_help = "\
+Examples:
+  l4sllm scenario show paper
+  l4sllm scenario show paper > mine.toml")]
     Show {
         /// Its name.
         #[arg(value_name = "NAME")]

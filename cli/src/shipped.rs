@@ -12,6 +12,9 @@ use l4sllm_model::text::shown;
 use l4sllm_testbed::scenario::{ControlEngine, Scenario};
 use tempfile::TempDir;
 
+use crate::output::detail;
+use crate::version::VERSION;
+
 /// Every file, as its path in the repository and its content.
 static FILES: &[(&str, &[u8])] = include!(concat!(env!("OUT_DIR"), "/shipped_files.rs"));
 
@@ -102,11 +105,13 @@ pub fn scenario(argument: &Path) -> anyhow::Result<Scenario> {
 /// It does not exist, and nothing of that name ships.
 pub fn find(kind: Kind, argument: &Path) -> anyhow::Result<PathBuf> {
     if kind.is(argument) {
+        detail!("{}: {}", kind.what(), shown(argument));
         return Ok(argument.to_owned());
     }
     let names = names(kind);
     let name = bare(argument).unwrap_or_default();
     if let Some(path) = names.get(name) {
+        detail!("{}: {name}, which ships with l4sllm {VERSION}", kind.what());
         return dir(path);
     }
     if argument.exists() {

@@ -18,6 +18,11 @@ use queues::QueuesStatus;
 
 /// Print the state and the counters of a running daemon, and its queues.
 #[derive(Debug, Args)]
+#[command(after_long_help = "\
+Examples:
+  l4sllm status
+  l4sllm status --socket /tmp/l4sllmd-status.sock --json
+  l4sllm status --metrics")]
 pub struct StatusArgs {
     /// The daemon's status socket (`[status] socket` of its configuration).
     #[arg(long, value_name = "PATH", default_value = DEFAULT_SOCKET)]

@@ -18,7 +18,7 @@ use l4sllm_testbed::suite::{self, CELLS_FILE, Options, Progress, Protocol, Suite
 
 use crate::duration;
 use crate::engine::EngineArgs;
-use crate::output::{Done, errln, print};
+use crate::output::{Done, errln, note, print, progress_bar};
 use crate::shipped::{self, Kind};
 use crate::threads::threads;
 
@@ -233,7 +233,7 @@ struct Bar {
 impl Bar {
     fn new() -> Bar {
         // Hidden by itself when standard error is no terminal.
-        let bar = ProgressBar::new(0);
+        let bar = progress_bar(0);
         let style = "suite {wide_bar:.cyan/dim} {msg} {elapsed}/{duration}";
         bar.set_style(ProgressStyle::with_template(style).expect("a template that was tried"));
         Bar {
@@ -254,7 +254,7 @@ impl Bar {
         self.bar.finish_and_clear();
         if std::io::stderr().is_terminal() || self.bar.position() > 0 {
             let seconds = self.started.elapsed().as_secs_f64();
-            errln!("suite: {message} after {seconds:.0} s");
+            note!("suite: {message} after {seconds:.0} s");
         }
     }
 }

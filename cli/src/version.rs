@@ -16,6 +16,9 @@ pub const VERSION: &str = env!("L4SLLM_VERSION");
 
 /// Print the versions of this command, the interface, the daemon and the module.
 #[derive(Debug, Args)]
+#[command(after_long_help = "\
+Examples:
+  l4sllm version")]
 pub struct VersionArgs {
     /// The daemon's status socket.
     #[arg(long, value_name = "PATH", default_value = DEFAULT_SOCKET)]

@@ -94,6 +94,57 @@ fn what_ships_is_listed_shown_and_run_by_name() {
     assert!(error.contains("did you mean default?"), "{error}");
 }
 
+#[test]
+fn completions_know_every_command() {
+    let place = Place::new();
+    for shell in ["bash", "zsh", "fish"] {
+        let script = place.done(&format!("completions {shell}"));
+        for word in ["scenario", "doctor", "repetitions", "backbone"] {
+            assert!(script.contains(word), "{word} in {shell}");
+        }
+    }
+    let script = place.done("completions bash");
+    std::fs::write(place.path("l4sllm.bash"), script).unwrap();
+    let complete = "source ./l4sllm.bash; COMP_WORDS=(l4sllm pol); COMP_CWORD=1; \
+                    _l4sllm l4sllm pol l4sllm; echo ${COMPREPLY[*]}";
+    let output = Command::new("bash")
+        .args(["-c", complete])
+        .current_dir(place.path(""))
+        .output()
+        .unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(said.trim(), "policy policies", "{:?}", output.stderr);
+}
+
+/// Results are on standard output; notes on standard error, as many as are
+/// asked for.
+#[test]
+fn notes_are_printed_as_asked_for() {
+    let place = Place::new();
+    let run = "run paper --duration 1s --repetitions 1 --arms dualpi2";
+    let (code, plain, notes) = place.output(&format!("{run} --out a"));
+    assert!(
+        code == Some(0) && notes.starts_with("paper: ") && notes.ends_with("real time\n"),
+        "{notes}"
+    );
+    let (code, quiet, notes) = place.output(&format!("{run} --out b --quiet"));
+    assert_eq!((code, notes.as_str()), (Some(0), ""));
+    assert_eq!(quiet.lines().count(), plain.lines().count());
+    let (code, _, notes) = place.output(&format!("-v {run} --out c"));
+    assert_eq!(code, Some(0));
+    let first = notes.lines().next().unwrap();
+    assert!(
+        first.starts_with("scenario: paper, which ships with l4sllm "),
+        "{notes}"
+    );
+    // No terminal, no colour.
+    let (_, said, _) = place.output("doctor --watch 1ms --socket none");
+    assert!(
+        said.contains("PROBLEM  module") && !said.contains('\x1b'),
+        "{said}"
+    );
+}
+
 #[cfg(not(feature = "torch"))]
 #[test]
 fn commands_that_need_libtorch_say_how_to_get_it() {

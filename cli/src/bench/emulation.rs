@@ -10,6 +10,7 @@ use std::time::Instant;
 use anyhow::{Context, ensure};
 use clap::Args;
 use l4sllm_abi::{Factor, Factors, Record, Steer};
+use l4sllm_model::text::shown;
 use l4sllm_testbed::control::EngineFactory;
 use l4sllm_testbed::experiment::Policies;
 use l4sllm_testbed::result::quantile;
@@ -18,7 +19,7 @@ use l4sllm_testbed::sim::Simulation;
 use l4sllmd::{Decision, Engine};
 
 use crate::engine::EngineArgs;
-use crate::output::{Done, print};
+use crate::output::{Done, Palette, Tone, print_painted};
 use crate::run::Change;
 use crate::shipped;
 
@@ -101,11 +102,12 @@ pub(super) fn run(args: &EmulationArgs, cancel: &AtomicBool) -> anyhow::Result<D
         }
     }
     let numbers = samples.numbers();
-    print(&if args.json {
+    let text = if args.json {
         numbers.json()
     } else {
-        numbers.text(args)
-    })?;
+        numbers.text(args, Palette::of_stdout())
+    };
+    print_painted(&text)?;
     Ok(match (Done::of(cancel), numbers.missed().is_empty()) {
         (Done::Finished, false) => Done::Unhealthy,
         (done, _) => done,
@@ -264,9 +266,12 @@ impl Numbers {
         .collect()
     }
 
-    fn text(&self, args: &EmulationArgs) -> String {
-        let met = |met: bool| if met { "met" } else { "missed" };
-        let scenario = args.scenario.display();
+    fn text(&self, args: &EmulationArgs, palette: Palette) -> String {
+        let met = |met: bool| match met {
+            true => palette.paint(Tone::Good, "met"),
+            false => palette.paint(Tone::Bad, "missed"),
+        };
+        let scenario = shown(&args.scenario);
         let mut text = format!(
             "emulated / real time, {scenario}, {}: {:.1} (aim {AIM_PLAIN}: {}), {:.2} million packets a second\n",
             args.plain,

@@ -22,6 +22,11 @@ use crate::output::Done;
 /// All times are real time on a machine that should be quiet. Without a
 /// subcommand, an aim that is missed is exit code 1.
 #[derive(Debug, Args)]
+#[command(after_long_help = "\
+Examples:
+  l4sllm bench
+  l4sllm bench headroom --runs 5 --json
+  l4sllm bench backbones gpt2")]
 #[command(args_conflicts_with_subcommands = true)]
 pub struct BenchArgs {
     #[command(subcommand)]

@@ -19,6 +19,10 @@ use crate::output::{Done, outln};
 ///
 /// What `scripts/bench-train.sh` compares with the same model in Python.
 #[derive(Debug, Args)]
+#[command(after_long_help = "\
+Examples:
+  l4sllm bench training --layers 12 --width 768 --heads 12
+  l4sllm bench training --decisions --turn 1s")]
 pub(super) struct TrainingArgs {
     /// Transformer blocks.
     #[arg(long, default_value_t = 4)]

@@ -19,13 +19,13 @@ use std::time::Instant;
 
 use anyhow::ensure;
 use clap::{ArgGroup, Args};
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::ProgressStyle;
 use l4sllm_model::pool::read_episodes;
 use rayon::prelude::*;
 
 use crate::duration;
 use crate::engine::EngineArgs;
-use crate::output::{outln, print};
+use crate::output::{outln, print, progress_bar};
 use crate::threads::threads;
 use compare::Comparison;
 use parts::Parts;
@@ -99,7 +99,7 @@ pub fn run(args: &CollectArgs, cancel: &AtomicBool) -> anyhow::Result<()> {
         .build()?;
     let missing = parts.missing();
     let style = ProgressStyle::with_template("{bar:30} {pos}/{len} episodes, {msg}{eta} left")?;
-    let bar = ProgressBar::new(plan.episodes().into()).with_style(style);
+    let bar = progress_bar(plan.episodes().into()).with_style(style);
     let waiting: u64 = missing.iter().map(|part| part.episodes.len() as u64).sum();
     bar.set_position(u64::from(plan.episodes()) - waiting);
     bar.reset_eta();

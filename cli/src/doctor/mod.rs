@@ -13,16 +13,22 @@ use std::fmt::Write;
 use std::path::PathBuf;
 
 use clap::Args;
+use l4sllm_model::text::printable;
 use l4sllmd::config::DEFAULT_SOCKET;
 use serde::Serialize;
 
 use crate::duration;
-use crate::output::{Done, print};
+use crate::output::{Done, Palette, Tone, print, print_painted};
 use diagnose::{Finding, Level, diagnose};
 
 /// Look for what keeps the queue from doing its work on this router; each
 /// finding comes with the command that fixes it.
 #[derive(Debug, Args)]
+#[command(after_long_help = "\
+Examples:
+  l4sllm doctor
+  l4sllm doctor --device /tmp/l4sllm-device.sock --watch 5s
+  l4sllm doctor --json")]
 pub struct DoctorArgs {
     /// The Unix socket of an emulated device, instead of /dev/l4sllm.
     #[arg(long, value_name = "SOCKET")]
@@ -57,7 +63,7 @@ pub fn run(args: &DoctorArgs) -> anyhow::Result<Done> {
         };
         print(&format!("{}\n", serde_json::to_string_pretty(&report)?))?;
     } else {
-        print(&describe(&findings))?;
+        print_painted(&describe(&findings, Palette::of_stdout()))?;
     }
     Ok(if healthy {
         Done::Finished
@@ -66,18 +72,41 @@ pub fn run(args: &DoctorArgs) -> anyhow::Result<Done> {
     })
 }
 
-fn describe(findings: &[Finding]) -> String {
+fn describe(findings: &[Finding], palette: Palette) -> String {
     let mut out = String::new();
     for finding in findings {
-        let level = match finding.level {
-            Level::Ok => "ok",
-            Level::Note => "note",
-            Level::Problem => "PROBLEM",
+        let (level, tone) = match finding.level {
+            Level::Ok => ("ok", Tone::Good),
+            Level::Note => ("note", Tone::Doubtful),
+            Level::Problem => ("PROBLEM", Tone::Bad),
         };
-        let _ = writeln!(out, "{level:<8} {:<10} {}", finding.about, finding.text);
+        let level = palette.paint(tone, &format!("{level:<8}"));
+        // Paths and a daemon's words are in it.
+        let text = printable(&finding.text);
+        let _ = writeln!(out, "{level} {:<10} {text}", finding.about);
         if let Some(command) = &finding.command {
-            let _ = writeln!(out, "{:<19} # {command}", "");
+            let _ = writeln!(out, "{:<19} # {}", "", printable(command));
         }
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn levels_are_in_colour_and_no_control_character_is_of_others() {
+        let finding = Finding {
+            level: Level::Problem,
+            about: "daemon",
+            text: "says \x1b[2J".to_owned(),
+            command: None,
+        };
+        let text = describe(&[finding], Palette { colour: true });
+        assert_eq!(
+            text,
+            "\x1b[1;31mPROBLEM \x1b[0m daemon     says \\u{1b}[2J\n"
+        );
+    }
 }

@@ -32,6 +32,11 @@ const SHORT: u64 = 20;
 /// of its own.  - is the standard input.  What is damaged, and what has no time
 /// that can be read, is counted and shown.
 #[derive(Debug, Args)]
+#[command(after_long_help = "\
+Examples:
+  l4sllm pool import /var/log/messages* --out pool.parquet
+  l4sllm pool import exp_pool.csv --out pool.parquet
+  zcat messages.gz | l4sllm pool import - --out pool.json")]
 pub struct ImportArgs {
     /// Logs, or one table or capture.
     #[arg(required = true)]

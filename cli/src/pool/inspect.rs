@@ -14,6 +14,10 @@ use crate::output::{outln, print};
 /// Count a pool's actions, episodes, ranges and duplicates, and what leaks
 /// from training into the parts that are held out.
 #[derive(Debug, Args)]
+#[command(after_long_help = "\
+Examples:
+  l4sllm pool inspect pool.parquet
+  l4sllm pool inspect pool.parquet --share 0.1 --json")]
 pub struct InspectArgs {
     /// Pools, taken together as for training, with the columns that all have.
     #[arg(required = true)]

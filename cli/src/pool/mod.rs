@@ -14,7 +14,7 @@ use l4sllm_model::pool::{Narrow, PoolError, Rows, Schema, Select, Selection, Sin
 use l4sllm_model::text::shown;
 use l4sllm_model::{Reward, Rewards};
 
-use crate::output::{errln, existing, outln};
+use crate::output::{errln, existing, is_quiet, outln, progress_bar};
 
 /// Make, inspect and convert experience pools.
 #[derive(Debug, Args)]
@@ -27,6 +27,9 @@ pub struct PoolArgs {
 enum PoolCommand {
     Import(import::ImportArgs),
     /// Write a device capture as lines of the published kernel log.
+    #[command(after_long_help = "\
+Examples:
+  l4sllm pool log capture --out messages")]
     Log {
         /// The capture: what was read from the device.
         capture: PathBuf,
@@ -38,6 +41,9 @@ enum PoolCommand {
         force: bool,
     },
     /// Convert between Parquet and JSON, without loss.
+    #[command(after_long_help = "\
+Examples:
+  l4sllm pool convert pool.parquet --out pool.json")]
     Convert {
         /// The pool to read; its content decides which kind it is.
         pool: PathBuf,
@@ -50,6 +56,10 @@ enum PoolCommand {
     /// The defaults are the published selection: five rows before each change,
     /// a row as often as there are windows with it; theirs is of the first
     /// fifth of a capture (--first 0.2).
+    #[command(after_long_help = "\
+Examples:
+  l4sllm pool select pool.parquet --out selected.parquet --first 0.2
+  l4sllm pool select pool.parquet --out wide.parquet --before 10 --after 5 --once")]
     Select {
         /// The pool to read.
         pool: PathBuf,
@@ -70,6 +80,9 @@ enum PoolCommand {
         once: bool,
     },
     /// Join pools, episode after episode, with the columns that all have.
+    #[command(after_long_help = "\
+Examples:
+  l4sllm pool merge a.parquet b.parquet --out both.parquet")]
     Merge {
         /// The pools to read.
         #[arg(required = true, num_args = 2..)]
@@ -78,6 +91,9 @@ enum PoolCommand {
         out: PoolOut,
     },
     /// Compute the rewards again.
+    #[command(after_long_help = "\
+Examples:
+  l4sllm pool reward pool.parquet --out again.parquet --delay 2")]
     Reward {
         /// The pool to read.
         pool: PathBuf,
@@ -347,12 +363,13 @@ fn size(path: &Path) -> u64 {
 /// Progress by bytes; of unknown length if `bytes` is 0.
 fn bar(bytes: u64) -> anyhow::Result<ProgressBar> {
     let (bar, template) = match bytes {
+        _ if is_quiet() => (ProgressBar::hidden(), ""),
         0 => (
             ProgressBar::new_spinner(),
             "{spinner} {bytes}, {bytes_per_sec}, {msg}",
         ),
         bytes => (
-            ProgressBar::new(bytes),
+            progress_bar(bytes),
             "{bar:30} {bytes}/{total_bytes}, {bytes_per_sec}, {msg}, {eta} left",
         ),
     };

@@ -53,6 +53,10 @@ const TRAINING: &str = "--name reproduce --window 1 --bins 16 --encoder-width 12
 /// seed as `l4sllm train` makes it.  The exit status is 0 if every seed is
 /// above 0.9756 in accuracy and 0.97 in macro F1.
 #[derive(Debug, Args)]
+#[command(after_long_help = "\
+Examples:
+  l4sllm reproduce exp_pool.csv
+  l4sllm reproduce exp_pool.csv --validate 5 --seeds 2 -- --bins 8")]
 pub struct ReproduceArgs {
     /// The pool: CSV as published, or Parquet or JSON.
     #[arg(value_name = "POOL")]

@@ -19,6 +19,12 @@ const BINS_MAX: usize = 1024;
 /// policies, `metrics.jsonl` has a line for each step.  An interrupted
 /// training saves `last/` and resumes with `--resume`.
 #[derive(Debug, Args)]
+#[command(after_long_help = "\
+Examples:
+  l4sllm train pool.parquet --out out/policy
+  l4sllm train a.parquet b.parquet --out out/policy --resume
+  l4sllm train pool.parquet --out out/gpt2 --preset published --backbone gpt2
+  l4sllm train pool.parquet --out out/steer --steer tuned high low")]
 pub struct TrainArgs {
     /// Pools, Parquet or JSON.
     #[arg(required = true, value_name = "POOL")]

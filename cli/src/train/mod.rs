@@ -20,7 +20,7 @@ use l4sllm_model::pool::{Dataset, Episode, Split};
 use l4sllm_model::text::shown;
 use l4sllm_model::torch::{Corpus, Evaluation, Options, Trainer, find_checkpoint, set_threads};
 
-use crate::output::outln;
+use crate::output::{outln, progress_bar};
 pub use args::TrainArgs;
 use steer::Lesson;
 
@@ -217,7 +217,7 @@ fn bar(steps: u64) -> anyhow::Result<ProgressBar> {
         // What cannot be written to a terminal is not worth an error.
         let _ = write!(out, "{:#}", HumanDuration(state.eta()));
     };
-    Ok(ProgressBar::new(steps).with_style(style.with_key("left", left)))
+    Ok(progress_bar(steps).with_style(style.with_key("left", left)))
 }
 
 fn line(step: u64, loss: f64, evaluation: &Evaluation) -> String {
