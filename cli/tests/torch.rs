@@ -263,8 +263,18 @@ fn a_training_is_evaluated_reported_and_exported() {
     let dir = tempfile::tempdir().unwrap();
     let at = |name: &str| dir.path().join(name);
     let out = at("training");
-    let metrics = train(&out, &SMALL);
+    let board = at("board");
+    let more = [&SMALL[..], &["--tensorboard", text(&board)]].concat();
+    let metrics = train(&out, &more);
     assert_eq!(metrics.len(), 6);
+    let files: Vec<_> = fs::read_dir(&board).unwrap().map(Result::unwrap).collect();
+    assert_eq!(files.len(), 1);
+    let events = fs::read(files[0].path()).unwrap();
+    let count = |tag: &str| {
+        let found = events.windows(tag.len()).filter(|at| *at == tag.as_bytes());
+        found.count()
+    };
+    assert_eq!((count("train/loss"), count("eval/loss")), (6, 2));
     assert!(metrics[5]["epoch"].as_f64() > metrics[0]["epoch"].as_f64());
     let costs: Value = serde_json::from_slice(&fs::read(out.join("costs.json")).unwrap()).unwrap();
     assert_eq!(costs["decision_ms"]["count"], 50);

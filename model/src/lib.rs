@@ -52,6 +52,8 @@ pub mod unwind;
 pub mod log;
 #[cfg(feature = "pool")]
 pub mod pool;
+#[cfg(feature = "pool")]
+pub mod tensorboard;
 #[cfg(feature = "torch")]
 pub mod torch;
 

@@ -55,7 +55,11 @@ impl Pool {
         let started = Instant::now();
         // Nothing held out: no choice of weights, the last ones count.
         let mut trainer = train::trainer(training, &self.episodes, split, Vec::new(), None)?;
-        if !train::train(&mut trainer, training.optimiser.steps, cancel)? {
+        // A directory for each seed, next to the others.
+        let name = training.out.file_name().unwrap_or_default();
+        let tensorboard = training.tensorboard.as_ref().map(|dir| dir.join(name));
+        let steps = training.optimiser.steps;
+        if !train::train(&mut trainer, steps, tensorboard.as_deref(), cancel)? {
             return Ok(None);
         }
         let policy = Policy::load(&training.out.join("last"))?;

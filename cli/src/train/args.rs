@@ -32,6 +32,10 @@ pub struct TrainArgs {
     /// Directory of the training.
     #[arg(long, value_name = "DIR")]
     pub out: PathBuf,
+    /// Also write the metrics as TensorBoard event files to DIR, with Hugging Face's
+    /// tags: train/loss, train/grad_norm, train/learning_rate, eval/loss.
+    #[arg(long, value_name = "DIR")]
+    pub tensorboard: Option<PathBuf>,
     /// Resume from the last checkpoint, if there is one, with the same options
     /// and pools.
     #[arg(long)]

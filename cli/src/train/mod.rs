@@ -17,8 +17,11 @@ use indicatif::{HumanDuration, ProgressBar, ProgressState, ProgressStyle};
 use l4sllm_model::ACTIONS;
 use l4sllm_model::files::{Claim, remove_leftovers};
 use l4sllm_model::pool::{Dataset, Episode, Split};
+use l4sllm_model::tensorboard::EventFile;
 use l4sllm_model::text::shown;
-use l4sllm_model::torch::{Corpus, Evaluation, Options, Trainer, find_checkpoint, set_threads};
+use l4sllm_model::torch::{
+    Corpus, Evaluation, Options, Progress, Trainer, find_checkpoint, set_threads,
+};
 
 use crate::output::{outln, progress_bar};
 pub use args::TrainArgs;
@@ -51,7 +54,12 @@ pub fn run(args: &TrainArgs, cancel: &AtomicBool) -> anyhow::Result<()> {
     };
     let held_out = split.unseen.iter().chain(&split.late).cloned().collect();
     let mut trainer = trainer(args, &episodes, &split, held_out, lesson.as_ref())?;
-    if train(&mut trainer, args.optimiser.steps, cancel)? {
+    if train(
+        &mut trainer,
+        args.optimiser.steps,
+        args.tensorboard.as_deref(),
+        cancel,
+    )? {
         costs::measure(args, &trainer)?.save(&args.out)?;
         outln!("{}", args.out.join("best").display())?;
     }
@@ -182,7 +190,19 @@ fn outcomes(args: &TrainArgs) -> [&str; ACTIONS] {
 }
 
 /// Trains to the end, and says so; or until `cancel` is set, and saves.
-pub fn train(trainer: &mut Trainer, steps: u64, cancel: &AtomicBool) -> anyhow::Result<bool> {
+pub fn train(
+    trainer: &mut Trainer,
+    steps: u64,
+    tensorboard: Option<&Path>,
+    cancel: &AtomicBool,
+) -> anyhow::Result<bool> {
+    let mut events = match tensorboard {
+        None => None,
+        Some(dir) => {
+            let events = EventFile::create(dir, trainer.step_count() + 1);
+            Some(events.with_context(|| format!("cannot write to {}", shown(dir)))?)
+        }
+    };
     let bar = bar(steps)?;
     bar.set_position(trainer.step_count());
     bar.reset_eta();
@@ -197,6 +217,10 @@ pub fn train(trainer: &mut Trainer, steps: u64, cancel: &AtomicBool) -> anyhow::
             return Ok(false);
         }
         let progress = trainer.step()?;
+        if let Some(events) = &mut events {
+            let written = events.scalars(progress.step, &scalars(&progress));
+            written.with_context(|| format!("cannot write {}", shown(events.path())))?;
+        }
         bar.set_position(progress.step);
         bar.set_message(format!(
             "loss {:.4}, accuracy {:.4}, {:.0} tokens/s",
@@ -209,6 +233,22 @@ pub fn train(trainer: &mut Trainer, steps: u64, cancel: &AtomicBool) -> anyhow::
     }
     bar.finish_and_clear();
     Ok(true)
+}
+
+/// The tags under which Hugging Face's Trainer has loss, grad_norm,
+/// learning_rate, epoch and eval_loss in TensorBoard.
+fn scalars(progress: &Progress) -> Vec<(&'static str, f64)> {
+    let mut scalars = vec![
+        ("train/loss", progress.loss),
+        ("train/grad_norm", progress.gradient_norm),
+        ("train/learning_rate", progress.learning_rate),
+        ("train/epoch", progress.epoch),
+    ];
+    if let Some(evaluation) = &progress.evaluation {
+        scalars.push(("eval/loss", evaluation.loss));
+        scalars.push(("eval/accuracy", evaluation.scores.accuracy));
+    }
+    scalars
 }
 
 fn bar(steps: u64) -> anyhow::Result<ProgressBar> {
