@@ -316,7 +316,7 @@ fn resumes(path: &Path, facts: &Facts) -> Result<bool, ResultError> {
     }
     // Facts of another version need not parse: then it is another result.
     let bytes = read_regular(&known, JSON_MAX).map_err(ResultError::io("read", &known))?;
-    Ok(serde_json::from_slice::<Facts>(&bytes).is_ok_and(|known| known == *facts))
+    Ok(serde_json::from_slice::<Facts>(&bytes).is_ok_and(|known| known.is_same_run(facts)))
 }
 
 fn occupied(path: &Path) -> Result<Option<&'static str>, ResultError> {

@@ -16,8 +16,12 @@ pub struct Facts {
     pub scenario: String,
     /// One sentence from the scenario on what it is.
     pub description: String,
-    /// The scenario file's text as it was read; also kept as `scenario.toml`.
+    /// The scenario file's text as it was read; also kept in `scenario/`.
     pub scenario_toml: String,
+    /// Absolute path of the scenario file; none where it has none, or one that
+    /// is not UTF-8.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scenario_file: Option<String>,
     /// Repetitions of each arm.
     pub repetitions: u32,
     /// Virtual time of one repetition, ns.
@@ -41,6 +45,17 @@ pub(crate) fn usual_baselines() -> Vec<String> {
 }
 
 impl Facts {
+    /// Whether both describe the same run: where its files lie may differ.
+    pub(super) fn is_same_run(&self, other: &Facts) -> bool {
+        let placeless = |facts: &Facts| {
+            let mut facts = facts.clone();
+            facts.scenario_file = None;
+            facts.arms.iter_mut().for_each(|arm| arm.policy_dir = None);
+            facts
+        };
+        placeless(self) == placeless(other)
+    }
+
     /// What is known of the arm called `name`.
     pub fn arm(&self, name: &str) -> Option<&ArmFacts> {
         self.arms.iter().find(|arm| arm.name == name)
@@ -61,6 +76,14 @@ pub struct ArmFacts {
     pub rule: Option<RuleFacts>,
     /// The policy that decides.
     pub policy: Option<PolicyFacts>,
+    /// Absolute path of its directory; none where it has none, or one that is
+    /// not UTF-8.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy_dir: Option<String>,
+    /// Decision latency that the scenario sets, ns; none where it is measured,
+    /// where nothing decides, and in results of older versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub set_latency_ns: Option<u64>,
 }
 
 impl ArmFacts {

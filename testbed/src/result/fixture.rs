@@ -43,6 +43,7 @@ pub fn facts(arms: &[(&str, Option<u32>)], repetitions: u32) -> Facts {
         seed: 7,
         scenario: "made-up".to_owned(),
         description: "Rows made up for a test.".to_owned(),
+        scenario_file: Some("/made up/made-up.toml".to_owned()),
         scenario_toml: "# <made up> & \"quoted\"\nname = \"made-up\"\n".to_owned(),
         repetitions,
         duration_ns: 4 * SECONDS,
@@ -54,6 +55,8 @@ pub fn facts(arms: &[(&str, Option<u32>)], repetitions: u32) -> Facts {
                 interval,
                 rule: None,
                 policy: interval.map(|_| policy.clone()),
+                policy_dir: interval.map(|_| "/made up/policy".to_owned()),
+                set_latency_ns: None,
             })
             .collect(),
         baselines: super::usual_baselines(),

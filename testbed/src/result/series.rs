@@ -10,6 +10,10 @@ pub struct Bin {
     pub time_s: f64,
     /// Bits sent over what could have been sent in it.
     pub utilisation: f64,
+    /// Bits sent in it: classic, L4S.
+    pub sent_bits: [f64; 2],
+    /// Bits that could have been sent in it.
+    pub capacity_bits: f64,
     /// Sojourn times of the packets that left in it, ns: classic, L4S.
     pub sojourn_ns: [Histogram; 2],
 }
@@ -19,7 +23,7 @@ pub struct Bin {
 pub struct Series {
     window: Window,
     width_ns: u64,
-    bits: Vec<f64>,
+    bits: Vec<[f64; 2]>,
     sojourn_ns: Vec<[Histogram; 2]>,
 }
 
@@ -39,7 +43,7 @@ impl Series {
         Series {
             window,
             width_ns,
-            bits: vec![0.0; count],
+            bits: vec![[0.0; 2]; count],
             sojourn_ns: (0..count).map(|_| none()).collect(),
         }
     }
@@ -55,9 +59,10 @@ impl Series {
     /// transmission lasts, in every bin that it touches.
     pub fn add(&mut self, packets: &[PacketRow]) {
         for row in packets.iter().filter(|row| row.forwarded()) {
+            let queue = usize::from(row.queue.min(1));
             for (index, share) in spread(row, &self.window, self.width_ns) {
                 if let Some(bin) = self.bits.get_mut(index) {
-                    *bin += share;
+                    bin[queue] += share;
                 }
             }
             let Some(offset) = row.time_ns.checked_sub(self.window.start_ns) else {
@@ -65,7 +70,7 @@ impl Series {
             };
             let index = (offset / self.width_ns) as usize;
             if let Some(bin) = self.sojourn_ns.get_mut(index) {
-                bin[usize::from(row.queue.min(1))].add(row.sojourn_ns);
+                bin[queue].add(row.sojourn_ns);
             }
         }
     }
@@ -77,12 +82,15 @@ impl Series {
             .into_iter()
             .chain(std::iter::repeat_with(none));
         let bins = self.bits.into_iter().zip(sojourn_ns).enumerate();
-        bins.map(|(index, (bits, sojourn_ns))| {
+        bins.map(|(index, (sent_bits, sojourn_ns))| {
             let from = self.window.start_ns + index as u64 * self.width_ns;
             let capacity = capacity_bits(&self.window.capacity, from, from + self.width_ns);
+            let sent: f64 = sent_bits.iter().sum();
             Bin {
                 time_s: (index as f64 + 0.5) * self.width_ns as f64 / 1e9,
-                utilisation: if capacity > 0.0 { bits / capacity } else { 0.0 },
+                utilisation: if capacity > 0.0 { sent / capacity } else { 0.0 },
+                sent_bits,
+                capacity_bits: capacity,
                 sojourn_ns,
             }
         })
@@ -211,6 +219,8 @@ mod tests {
         assert_eq!(bins.len(), 10);
         assert!((bins[0].utilisation - 0.25 * 12_000.0 / 1_200_000.0).abs() < 1e-12);
         assert!((bins[1].utilisation - 0.75 * 12_000.0 / 1_200_000.0).abs() < 1e-12);
+        assert_eq!(bins[1].sent_bits, [0.75 * 12_000.0, 0.0]);
+        assert_eq!(bins[1].capacity_bits, 1_200_000.0);
         // The delay belongs to the moment of departure.
         assert_eq!(bins[0].sojourn_ns[0].quantile(0.5), Some(7));
         assert!(bins[1].sojourn_ns[0].is_empty());

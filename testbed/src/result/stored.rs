@@ -9,7 +9,7 @@ use super::columns;
 use super::error::ResultError;
 use super::layout::{FACTS, JSON_MAX, META, SUMMARY, run_dir};
 use super::statistics::{Recorder, Samples};
-use super::{Facts, PacketRow, Run, RunMeta, SetPointRow, Summary};
+use super::{Facts, FlowRow, PacketRow, Run, RunMeta, SetPointRow, Summary};
 
 /// What a result directory holds. Rows are read when asked for.
 #[derive(Debug, Clone)]
@@ -51,6 +51,16 @@ impl Stored {
         arm: &str,
         repetition: u32,
         visit: impl FnMut(&[PacketRow]),
+    ) -> Result<(), ResultError> {
+        columns::for_each_group(&run_dir(&self.path, arm, repetition), visit)
+    }
+
+    /// The samples of senders in one repetition, a part at a time and in order.
+    pub fn for_each_flows(
+        &self,
+        arm: &str,
+        repetition: u32,
+        visit: impl FnMut(&[FlowRow]),
     ) -> Result<(), ResultError> {
         columns::for_each_group(&run_dir(&self.path, arm, repetition), visit)
     }

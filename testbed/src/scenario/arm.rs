@@ -138,6 +138,14 @@ impl Control {
         }
     }
 
+    /// The decision latency, ns, unless it is measured.
+    pub fn set_latency_ns(&self) -> Option<u64> {
+        match self.latency {
+            Latency::Fixed(ns) => Some(ns),
+            Latency::Measured => None,
+        }
+    }
+
     /// The directory of the policy, if one decides.
     pub fn policy(&self) -> Option<&Path> {
         match &self.engine {

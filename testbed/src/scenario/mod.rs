@@ -38,6 +38,8 @@ pub struct Scenario {
     pub description: String,
     /// The file's text; empty if made in code.
     pub source: String,
+    /// The file; none if made in code or from a text.
+    pub file: Option<PathBuf>,
     /// Seed that every repetition's seed is derived from.
     pub seed: u64,
     /// Repetitions of each arm.
@@ -98,6 +100,15 @@ impl Client {
     }
 }
 
+/// The absolute path of what is there, as text. A link keeps its name, which
+/// may be what a policy or a scenario goes by.
+pub(crate) fn absolute(path: &Path) -> Option<String> {
+    let path = std::path::absolute(path).ok()?;
+    let (parent, name) = (path.parent()?, path.file_name()?);
+    let path = parent.canonicalize().ok()?.join(name);
+    path.exists().then(|| path.into_os_string().into_string().ok())?
+}
+
 /// Why a scenario cannot be used.
 #[derive(Debug, Error)]
 pub enum ScenarioError {
@@ -140,6 +151,7 @@ impl Scenario {
             name: name.to_owned(),
             description: String::new(),
             source: String::new(),
+            file: None,
             seed: 1,
             repetitions: 1,
             duration_ns: 60_000_000_000,
@@ -170,7 +182,9 @@ impl Scenario {
     /// # Errors
     /// [`ScenarioError`], with file, line and key.
     pub fn load(path: &Path) -> Result<Scenario, ScenarioError> {
-        Scenario::parse(path, &read_text(path)?)
+        let mut scenario = Scenario::parse(path, &read_text(path)?)?;
+        scenario.file = Some(path.to_owned());
+        Ok(scenario)
     }
 
     /// Checks the text of a file. `path` is named in errors; files that the
@@ -219,6 +233,8 @@ impl Scenario {
             }),
             rule: arm.control.as_ref().and_then(Control::rule),
             policy: None,
+            policy_dir: None,
+            set_latency_ns: arm.control.as_ref().and_then(Control::set_latency_ns),
         });
         Facts {
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -226,6 +242,7 @@ impl Scenario {
             scenario: self.name.clone(),
             description: self.description.clone(),
             scenario_toml: self.source.clone(),
+            scenario_file: self.file.as_deref().and_then(absolute),
             repetitions: self.repetitions,
             duration_ns: self.duration_ns,
             arms: arms.collect(),

@@ -194,3 +194,20 @@ fn planted_links_direct_no_write_out_of_the_directory() {
     assert!(!path.join("summary.json").is_symlink());
     assert_eq!(Stored::open(&path).unwrap().summary, out.summary());
 }
+
+#[test]
+fn a_run_whose_files_moved_is_the_same_run() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = ResultDir::create(dir.path(), facts(&ARMS, 1), false).unwrap();
+    out.add("dualpi2", 0, &run(1, 3, SHAPE)).unwrap();
+    drop(out);
+    let mut moved = facts(&ARMS, 1);
+    moved.scenario_file = Some("/elsewhere/made-up.toml".to_owned());
+    moved.arms[1].policy_dir = None;
+    let out = ResultDir::create(dir.path(), moved.clone(), false).unwrap();
+    assert!(out.is_finished("dualpi2", 0));
+    drop(out);
+    moved.seed += 1;
+    let other = ResultDir::create(dir.path(), moved, false);
+    assert!(matches!(other, Err(ResultError::Occupied { .. })));
+}
