@@ -2,23 +2,27 @@
 
 use std::path::PathBuf;
 
-use anyhow::bail;
+use anyhow::{bail, ensure};
 use clap::Args;
 use l4sllm_model::text::shown;
-use l4sllm_report::{SUITE_FILE, is_learning, render, render_collection, render_learning};
+use l4sllm_report::{
+    SUITE_FILE, is_learning, render, render_collection, render_learning, render_overlay,
+};
 
 use crate::output::print;
 
 /// Draw the figures and the page of finished runs, from the files on disk.
 ///
 /// Each directory gets its own figures/ and report.html. With --out, one more
-/// page compares all of them. Directories of trainings (metrics.jsonl) and of
+/// page is on all of them; with --overlay, their arms are drawn in the same axes
+/// and compared with those of the first. Directories of trainings (metrics.jsonl) and of
 /// measured backbones (backbones.json) are compared in one page.
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
 Examples:
   l4sllm report out/paper
   l4sllm report out/paper out/headroom --out out/both
+  l4sllm report out/before out/after --overlay --out out/change
   l4sllm report out/train/gpt2 out/train/t5-base --out out/train")]
 pub struct ReportArgs {
     /// Directories of runs, finished or partial, or of trainings.
@@ -30,6 +34,10 @@ pub struct ReportArgs {
     /// Title of that page.
     #[arg(long, default_value = "results", requires = "out")]
     title: String,
+    /// Draw two or three results over each other: the same scenario before and
+    /// after a change.
+    #[arg(long, requires = "out", conflicts_with = "title")]
+    overlay: bool,
 }
 
 /// Draws and prints the tables and where the pages are.
@@ -60,7 +68,17 @@ pub fn run(args: &ReportArgs) -> anyhow::Result<()> {
             shown(out)
         );
     }
-    let report = render_collection(&args.title, &args.results, &[], out)?;
+    let report = match args.overlay {
+        true => {
+            let count = args.results.len();
+            ensure!(
+                (2..=3).contains(&count),
+                "--overlay: expected two or three directories, got {count}"
+            );
+            render_overlay(&args.results, out)?
+        }
+        false => render_collection(&args.title, &args.results, &[], out)?,
+    };
     print(&format!("{}\n{}\n", report.text, report.page.display()))
 }
 

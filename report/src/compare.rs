@@ -200,7 +200,20 @@ impl Metric {
         }
     }
 
-    fn samples(self, arm: &Arm) -> Vec<Sample> {
+    /// What it is called in a figure.
+    pub(super) fn short_name(self) -> &'static str {
+        match self {
+            Metric::Utilisation => "Utilisation",
+            Metric::Drops => "Drops",
+            Metric::ClassicP50 => "Classic p50",
+            Metric::ClassicP99 => "Classic p99",
+            Metric::L4sP50 => "L4S p50",
+            Metric::L4sP99 => "L4S p99",
+            Metric::Jain => "Fairness",
+        }
+    }
+
+    pub(super) fn samples(self, arm: &Arm) -> Vec<Sample> {
         let sample = |repetition: &Repetition| {
             Some(Sample {
                 seed: repetition.seed,

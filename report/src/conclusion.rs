@@ -78,6 +78,8 @@ fn clauses(pairs: &[&Pair<'_>]) -> Vec<String> {
     });
     let alike = |standing, text: &str| {
         let own = pairs.iter().filter(|pair| pair.standing() == standing);
+        // Those have a clause of their own.
+        let own = own.filter(|pair| possible_losses(pair).is_empty());
         let names: Vec<&str> = own.map(|pair| pair.arm.name.as_str()).collect();
         (!names.is_empty()).then(|| format!("{}: {text}", list(&names)))
     };
@@ -144,7 +146,7 @@ fn phrase(difference: &Difference) -> String {
 }
 
 /// As in the table, with "points" in full.
-fn size(difference: &Difference) -> String {
+pub(super) fn size(difference: &Difference) -> String {
     let shown = difference.judgement.shown();
     shown.replace("\u{a0}pt", "\u{a0}points")
 }

@@ -1,7 +1,9 @@
 //! What figures need of a result, read from its rows once.
 
+use super::compare::Comparison;
 use super::conclusion::list;
-use l4sllm_testbed::result::{Bin, Facts, Histogram, PacketRow, Recorder};
+use super::flow_lines::{FlowLine, FlowLines};
+use l4sllm_testbed::result::{Bin, Facts, FlowRow, Histogram, PacketRow, Recorder};
 use l4sllm_testbed::result::{
     ResultError, RunMeta, Series, SetPointRow, Stored, Summary, Warning, Window,
 };
@@ -20,11 +22,25 @@ pub(super) struct Data {
     pub arms: Vec<ArmData>,
     /// Width of a bin of `ArmData::series`, ns.
     pub series_ns: u64,
+    /// Time at the beginning that is not measured, s.
+    pub warmup_s: f64,
+    /// Duration of a repetition, s.
+    pub end_s: f64,
+    /// Repetitions of each arm of a complete run.
+    pub planned: Vec<(String, u32)>,
+    /// Names of the results that are overlaid; none of a single result.
+    pub sources: Vec<String>,
+    /// The facts of each of them.
+    pub results: Vec<Facts>,
 }
 
 /// One arm's samples and series.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub(super) struct ArmData {
+    /// Name, without that of its result.
+    pub base: String,
+    /// Index into `Data::sources`; 0 of a single result.
+    pub source: usize,
     /// Sojourn times of all repetitions, ns: classic, L4S.
     pub sojourn_ns: [Histogram; 2],
     /// Utilisation of each 100 ms of all repetitions, percent, ascending.
@@ -36,12 +52,19 @@ pub(super) struct ArmData {
     /// Set-points of the first finished repetition over time; empty unless
     /// something steers them.
     pub set_points: Vec<SetPoint>,
+    /// Senders of the first finished repetition over time, some of each queue.
+    pub flows: Vec<FlowLine>,
+    /// Senders that were sampled.
+    pub flow_count: usize,
+    /// How long transfers took in all repetitions, ms, ascending; by the name
+    /// of the flow.
+    pub completions: Vec<(String, Vec<f64>)>,
 }
 
 /// Set-points in force at a time.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct SetPoint {
-    /// Since the start of the time measured, s.
+    /// Since the start of the run, s.
     pub time_s: f64,
     /// Target delay, ms.
     pub target_ms: f64,
@@ -56,17 +79,22 @@ pub(super) struct SetPoint {
 /// One bin of a series.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Point {
-    /// Middle, s.
+    /// Middle, s since the start of the run.
     pub time_s: f64,
     /// Utilisation in it.
     pub utilisation: f64,
+    /// Rate of what was sent in it, Mbit/s: classic, L4S.
+    pub sent_mbps: [f64; 2],
+    /// Rate of the link in it, Mbit/s.
+    pub capacity_mbps: f64,
     /// Median and 99th percentile of the queue delay, ms: classic, L4S; none
     /// where no packet of the queue left.
     pub delay_ms: [Option<(f64, f64)>; 2],
 }
 
-/// Shows a repetition's counters and its packets, part by part.
-pub(super) type Visit<'a> = &'a mut dyn FnMut(&RunMeta, &[PacketRow]);
+/// Shows a repetition's counters, its packets and samples of its senders, part
+/// by part.
+pub(super) type Visit<'a> = &'a mut dyn FnMut(&RunMeta, &[PacketRow], &[FlowRow]);
 
 impl Data {
     pub(super) fn load(stored: &Stored) -> Result<Data, ResultError> {
@@ -75,15 +103,16 @@ impl Data {
             stored.summary.clone(),
             |arm, repetition, visit| {
                 let meta = stored.meta(arm, repetition)?;
-                visit(&meta, &[]);
-                stored.for_each_packets(arm, repetition, |rows| visit(&meta, rows))
+                visit(&meta, &[], &[]);
+                stored.for_each_packets(arm, repetition, |rows| visit(&meta, rows, &[]))?;
+                stored.for_each_flows(arm, repetition, |rows| visit(&meta, &[], rows))
             },
         )?;
         for (arm, own) in data.summary.arms.iter().zip(&mut data.arms) {
             if let Some(first) = arm.repetitions.first() {
                 let rows = stored.set_points(&arm.name, first.repetition)?;
-                let window = stored.meta(&arm.name, first.repetition)?.window();
-                own.set_points = set_points(&rows, &window, data.series_ns);
+                let end_ns = stored.meta(&arm.name, first.repetition)?.end_ns;
+                own.set_points = set_points(&rows, end_ns, data.series_ns);
             }
         }
         Ok(data)
@@ -95,31 +124,58 @@ impl Data {
         summary: Summary,
         mut run: impl FnMut(&str, u32, Visit<'_>) -> Result<(), ResultError>,
     ) -> Result<Data, ResultError> {
-        let mut arms = Vec::new();
-        let mut series_ns = UTILISATION_NS;
-        for arm in &summary.arms {
-            let mut data = ArmData::default();
-            for (index, repetition) in arm.repetitions.iter().enumerate() {
-                let mut parts: Option<Parts> = None;
-                run(&arm.name, repetition.repetition, &mut |meta, rows| {
-                    parts.get_or_insert_with(|| Parts::new(meta)).add(rows);
-                })?;
-                let Some(parts) = parts else { continue };
-                if index == 0 {
-                    series_ns = parts.series_ns;
-                    data.fair.clone_from(&parts.fair);
-                }
-                data.add(parts, index == 0);
-            }
-            data.utilisation_percent.sort_by(f64::total_cmp);
-            arms.push(data);
-        }
-        Ok(Data {
+        let planned = facts.arms.iter();
+        let planned = planned.map(|arm| (arm.name.clone(), facts.repetitions));
+        let mut data = Data {
+            planned: planned.collect(),
             facts,
             summary,
-            arms,
-            series_ns,
-        })
+            arms: Vec::new(),
+            series_ns: UTILISATION_NS,
+            warmup_s: 0.0,
+            end_s: 0.0,
+            sources: Vec::new(),
+            results: Vec::new(),
+        };
+        for arm in &data.summary.arms {
+            let mut own = ArmData {
+                base: arm.name.clone(),
+                ..ArmData::default()
+            };
+            for (index, repetition) in arm.repetitions.iter().enumerate() {
+                let mut parts: Option<Parts> = None;
+                run(
+                    &arm.name,
+                    repetition.repetition,
+                    &mut |meta, packets, flows| {
+                        let parts = parts.get_or_insert_with(|| Parts::new(meta, index == 0));
+                        parts.add(packets, flows);
+                    },
+                )?;
+                let Some(parts) = parts else { continue };
+                if index == 0 {
+                    data.series_ns = parts.series_ns;
+                    data.warmup_s = parts.meta.start_ns as f64 / 1e9;
+                    data.end_s = parts.meta.end_ns as f64 / 1e9;
+                    own.fair.clone_from(&parts.fair);
+                }
+                own.add(parts, index == 0);
+            }
+            own.utilisation_percent.sort_by(f64::total_cmp);
+            for (_, took_ms) in &mut own.completions {
+                took_ms.sort_by(f64::total_cmp);
+            }
+            data.arms.push(own);
+        }
+        Ok(data)
+    }
+
+    /// Which arms are compared with which, and what comes of it.
+    pub(super) fn comparison(&self) -> Comparison<'_> {
+        match self.sources.is_empty() {
+            true => Comparison::of(&self.facts, &self.summary),
+            false => super::overlay::comparison(self),
+        }
     }
 
     /// Repetitions on disk, and those of a complete run.
@@ -130,10 +186,8 @@ impl Data {
             .iter()
             .map(|arm| arm.repetitions.len())
             .sum();
-        (
-            finished,
-            self.facts.arms.len() * self.facts.repetitions as usize,
-        )
+        let planned = self.planned.iter();
+        (finished, planned.map(|(_, count)| *count as usize).sum())
     }
 }
 
@@ -168,17 +222,13 @@ pub(super) struct Missing {
 impl Data {
     /// What an interrupted run has left out.
     pub(super) fn missing(&self) -> Vec<Missing> {
-        let missing = self.facts.arms.iter().map(|planned| {
-            let run = self
-                .summary
-                .arms
-                .iter()
-                .find(|arm| arm.name == planned.name);
+        let missing = self.planned.iter().map(|(name, count)| {
+            let run = self.summary.arms.iter().find(|arm| arm.name == *name);
             let done = run.map_or(&[][..], |arm| &arm.repetitions);
             let absent = |number: &u32| done.iter().all(|of| of.repetition != *number);
             Missing {
-                arm: planned.name.clone(),
-                repetitions: (0..self.facts.repetitions).filter(absent).collect(),
+                arm: name.clone(),
+                repetitions: (0..*count).filter(absent).collect(),
                 all: done.is_empty(),
             }
         });
@@ -215,29 +265,42 @@ struct Parts {
     recorder: Recorder,
     meta: RunMeta,
     utilisation: Series,
-    series: Series,
+    /// Over the whole run; only of the repetition that is drawn over time.
+    over_time: Option<(Series, FlowLines)>,
     series_ns: u64,
     fair: Vec<String>,
 }
 
 impl Parts {
-    fn new(meta: &RunMeta) -> Parts {
-        let series_ns = series_width(meta.end_ns.saturating_sub(meta.start_ns));
+    fn new(meta: &RunMeta, over_time: bool) -> Parts {
+        let series_ns = series_width(meta.end_ns);
         let fair = meta.flows.iter().filter(|flow| flow.fair);
+        let whole = Window {
+            start_ns: 0,
+            ..meta.window()
+        };
         Parts {
             recorder: Recorder::new(meta.window(), meta.flows.len()),
             utilisation: Series::of_utilisation(meta.window(), UTILISATION_NS),
-            series: Series::new(meta.window(), series_ns),
+            over_time: over_time.then(|| {
+                (
+                    Series::new(whole, series_ns),
+                    FlowLines::new(meta, series_ns),
+                )
+            }),
             series_ns,
             fair: fair.map(|flow| flow.name.clone()).collect(),
             meta: meta.clone(),
         }
     }
 
-    fn add(&mut self, rows: &[PacketRow]) {
-        self.recorder.packets(rows);
-        self.utilisation.add(rows);
-        self.series.add(rows);
+    fn add(&mut self, packets: &[PacketRow], flows: &[FlowRow]) {
+        self.recorder.packets(packets);
+        self.utilisation.add(packets);
+        if let Some((series, lines)) = &mut self.over_time {
+            series.add(packets);
+            lines.add(flows);
+        }
     }
 }
 
@@ -251,36 +314,52 @@ impl ArmData {
         let bins = parts.utilisation.finish();
         self.utilisation_percent
             .extend(bins.iter().map(|bin| bin.utilisation * 100.0));
-        if first {
-            self.series = parts.series.finish().into_iter().map(point).collect();
+        if let (true, Some((series, lines))) = (first, parts.over_time) {
+            let width_s = parts.series_ns as f64 / 1e9;
+            let bins = series.finish().into_iter();
+            self.series = bins.map(|bin| point(bin, width_s)).collect();
+            (self.flows, self.flow_count) = lines.finish();
+        }
+        for flow in parts.meta.flows {
+            let Some(transfers) = flow.transfers else {
+                continue;
+            };
+            let took_ms = transfers.finished_ns.iter().map(|ns| *ns as f64 / 1e6);
+            match (self.completions.iter_mut()).find(|(name, _)| *name == flow.name) {
+                Some((_, own)) => own.extend(took_ms),
+                None => self.completions.push((flow.name, took_ms.collect())),
+            }
         }
     }
 }
 
-fn point(bin: Bin) -> Point {
+fn point(bin: Bin, width_s: f64) -> Point {
     let delay = |ns: &Histogram| {
         let at = |q| ns.quantile(q).map(|ns| ns as f64 / 1e6);
         Some((at(0.5)?, at(0.99)?))
     };
+    let mbps = |bits: f64| bits / width_s / 1e6;
     Point {
         time_s: bin.time_s,
         utilisation: bin.utilisation,
+        sent_mbps: bin.sent_bits.map(mbps),
+        capacity_mbps: mbps(bin.capacity_bits),
         delay_ms: [delay(&bin.sojourn_ns[0]), delay(&bin.sojourn_ns[1])],
     }
 }
 
-/// Set-points at the begin of each bin of the time measured. Of a queue whose
-/// set-points never change, none.
-fn set_points(rows: &[SetPointRow], window: &Window, width_ns: u64) -> Vec<SetPoint> {
+/// Set-points at the begin of each bin of a run. Of a queue whose set-points
+/// never change, none.
+fn set_points(rows: &[SetPointRow], end_ns: u64, width_ns: u64) -> Vec<SetPoint> {
     if rows.len() < 2 {
         return Vec::new();
     }
-    let times = (window.start_ns..window.end_ns).step_by(width_ns.max(1) as usize);
+    let times = (0..end_ns).step_by(width_ns.max(1) as usize);
     let at = |time_ns: u64| {
         let after = rows.partition_point(|row| row.time_ns <= time_ns);
         let row = rows[..after].last()?;
         Some(SetPoint {
-            time_s: (time_ns - window.start_ns) as f64 / 1e9,
+            time_s: time_ns as f64 / 1e9,
             target_ms: row.target_ns as f64 / 1e6,
             alpha_hz: f64::from(row.alpha_uhz) / 1e6,
             beta_hz: f64::from(row.beta_uhz) / 1e6,

@@ -3,15 +3,19 @@
 //! Everything is drawn from what is on disk, so that a result can be looked
 //! at again anywhere, and the same directory gives the same bytes.
 
+mod answer;
 mod compare;
 mod conclusion;
 mod data;
 mod figure;
 mod figures;
+mod flow_lines;
 mod format;
+mod glossary;
 mod learning;
+mod overlay;
 mod page;
-mod set_points;
+mod run_again;
 mod suite;
 mod table;
 pub mod verdict;
@@ -22,13 +26,12 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 use thiserror::Error;
 
-use compare::Comparison;
+use answer::Answer;
 use conclusion::Headline;
 use data::Data;
-use figures::{Captioned, figures};
+use figures::{Captioned, figures, overview};
 use l4sllm_testbed::result::{Arm, PolicyFacts, ResultError, Stored, Warning, write_atomically};
 use page::{Section, page, slug};
-use set_points::set_points;
 use verdict::DEFINITION;
 
 pub use learning::{
@@ -125,6 +128,21 @@ pub fn render_collection(
     Ok(report)
 }
 
+/// Draws `results` over each other into `out`: one page, on which each arm of
+/// the first is compared with the same arm of the others.
+///
+/// # Errors
+/// [`ReportError::Empty`] without any result.
+pub fn render_overlay(results: &[PathBuf], out: &Path) -> Result<Report, ReportError> {
+    let names = overlay::names(results);
+    let loaded = names.iter().zip(results);
+    let loaded = loaded.map(|(name, dir)| Ok((name.clone(), load(dir)?)));
+    let data = overlay::overlay(loaded.collect::<Result<_, ReportError>>()?);
+    let data = data.ok_or(ReportError::Empty)?;
+    let figures = draw(&data, out)?;
+    finish(&names.join(", "), &[(data, figures)], &[], out)
+}
+
 /// `summary.json` of several results: as of one, and each arm names its scenario.
 #[derive(Debug, Serialize)]
 struct Collection<'a> {
@@ -181,19 +199,34 @@ fn load(dir: &Path) -> Result<Data, ReportError> {
     })
 }
 
-/// Draws the figures of a result into its directory.
-fn draw(data: &Data, dir: &Path) -> Result<Vec<(String, Captioned)>, ReportError> {
-    let all = figures(data).into_iter().chain(set_points(data));
-    save_figures(all, &slug(&data.facts.scenario), dir)
+/// A figure drawn for a page.
+type Drawn = (String, Captioned);
+
+/// The figures of a result, drawn for a page.
+#[derive(Default)]
+struct Figures {
+    overview: Option<Drawn>,
+    others: Vec<Drawn>,
+}
+
+/// Draws the figures of a result into `dir`.
+fn draw(data: &Data, dir: &Path) -> Result<Figures, ReportError> {
+    let comparison = data.comparison();
+    let overview = overview(data, &Answer::of(data, &comparison));
+    let slug = slug(&data.facts.scenario);
+    Ok(Figures {
+        overview: save_figures(overview, &slug, dir)?.pop(),
+        others: save_figures(figures(data), &slug, dir)?,
+    })
 }
 
 /// Writes `figures/*.svg`, and `*.png` with the feature `png`; returns each as
-/// SVG with its caption. `prefix` keeps identifiers of results apart.
+/// drawn for a page. `prefix` keeps identifiers of results apart.
 fn save_figures(
     figures: impl IntoIterator<Item = Captioned>,
     prefix: &str,
     dir: &Path,
-) -> Result<Vec<(String, Captioned)>, ReportError> {
+) -> Result<Vec<Drawn>, ReportError> {
     let folder = dir.join("figures");
     let created = fs::create_dir_all(&folder).map_err(ResultError::io("create", &folder));
     created.map_err(|source| ReportError::Result {
@@ -211,14 +244,14 @@ fn save_figures(
                 figure::png(&svg).ok_or_else(|| ReportError::Figure { name: name.clone() })?;
             write(&folder.join(format!("{name}.png")), &png, dir)?;
         }
-        drawn.push((svg, captioned));
+        drawn.push((captioned.figure.html(prefix), captioned));
     }
     Ok(drawn)
 }
 
 fn finish(
     title: &str,
-    results: &[(Data, Vec<(String, Captioned)>)],
+    results: &[(Data, Figures)],
     missing: &[String],
     out: &Path,
 ) -> Result<Report, ReportError> {
@@ -238,12 +271,12 @@ fn finish(
     })
 }
 
-fn html(title: &str, results: &[(Data, Vec<(String, Captioned)>)], missing: &[String]) -> String {
+fn html(title: &str, results: &[(Data, Figures)], missing: &[String]) -> String {
     let sections = results.iter().map(|(data, figures)| Section {
         data,
-        figures: figures
-            .iter()
-            .map(|(svg, captioned)| (svg.clone(), captioned))
+        overview: (figures.overview.as_ref()).map(|(drawn, of)| (drawn.clone(), of)),
+        figures: (figures.others.iter())
+            .map(|(drawn, of)| (drawn.clone(), of))
             .collect(),
     });
     page(title, &sections.collect::<Vec<_>>(), missing)
@@ -262,7 +295,7 @@ fn text(data: &Data) -> String {
         out.push_str(&format!("warning: {warning}\n"));
     }
     out.push_str(&table::results(data).text());
-    let comparison = Comparison::of(&data.facts, &data.summary);
+    let comparison = data.comparison();
     if let Some(differences) = table::differences(data, &comparison) {
         out.push_str(&format!("\n{}", differences.text()));
     }

@@ -4,22 +4,27 @@
 use std::fmt::Write;
 
 use super::PAPER;
-use super::compare::{Comparison, Pair};
+use super::answer::Answer;
+use super::compare::Comparison;
 use super::conclusion::{Headline, conclusions, list};
 use super::data::Data;
-use super::figure::escape;
-use super::figures::Captioned;
+use super::figure::{dark_rules, escape};
+use super::figures::{Captioned, among_scenarios};
 use super::format::{counted, plain, rate};
+use super::glossary::glossary;
+use super::run_again::run_again;
 use super::table::{Table, Tone, differences, results};
 use crate::verdict::DEFINITION;
-use l4sllm_testbed::result::Floor;
+use l4sllm_testbed::result::{Facts, Floor};
 
 const STYLE: &str = include_str!("page.css");
 
 /// A result on the page.
 pub(super) struct Section<'a> {
     pub data: &'a Data,
-    /// Figures as SVG, with their captions.
+    /// The differences that answer the question, if there are any.
+    pub overview: Option<(String, &'a Captioned)>,
+    /// The other figures, drawn for a page, with their captions.
     pub figures: Vec<(String, &'a Captioned)>,
 }
 
@@ -34,13 +39,13 @@ pub(super) fn page(title: &str, sections: &[Section<'_>], missing: &[String]) ->
         );
     }
     match sections {
-        [one] => body.push_str(&section(one)),
+        [one] => body.push_str(&section(one, 2)),
         several => {
             body.push_str(&contents(several));
             for one in several {
                 let name = escape(&one.data.facts.scenario);
                 let _ = writeln!(body, "<section>\n<h2 id=\"{}\">{name}</h2>", slug(&name));
-                body.push_str(&section(one));
+                body.push_str(&section(one, 3));
                 body.push_str("</section>\n");
             }
         }
@@ -69,8 +74,11 @@ pub(super) fn document(title: &str, body: &str) -> String {
     format!(
         "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
-         <title>l4sllm: {title}</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n\
+         <meta name=\"color-scheme\" content=\"light dark\">\n\
+         <title>l4sllm: {title}</title>\n<style>\n{STYLE}@media screen and \
+         (prefers-color-scheme: dark) {{\n{}}}\n</style>\n</head>\n<body>\n\
          <h1>l4sllm: {title}</h1>\n{body}</body>\n</html>\n",
+        dark_rules(),
         title = escape(title)
     )
 }
@@ -100,21 +108,33 @@ pub(super) fn slug(name: &str) -> String {
 /// Links, and the conclusion of each before anyone scrolls; the result with
 /// the greatest loss first.
 fn contents(sections: &[Section<'_>]) -> String {
-    let mut entries: Vec<_> = sections.iter().map(entry).collect();
+    let comparisons: Vec<_> = sections.iter().map(|of| of.data.comparison()).collect();
+    let answers: Vec<_> = (sections.iter().zip(&comparisons))
+        .map(|(of, comparison)| Answer::of(of.data, comparison))
+        .collect();
+    let names = sections.iter().map(|of| of.data.facts.scenario.as_str());
+    let named: Vec<(&str, &Answer<'_>)> = names.zip(&answers).collect();
+    let overview = among_scenarios(&named).map_or(String::new(), |captioned| {
+        html_figure(&captioned.figure.html("all"), &captioned)
+    });
+    let mut entries: Vec<_> = (sections.iter().zip(&answers)).map(entry).collect();
     entries.sort_by(|a, b| b.0.total_cmp(&a.0));
     let entries: String = entries.into_iter().map(|(_, entry)| entry).collect();
-    format!("<ul class=\"conclusion\">\n{entries}</ul>\n")
+    format!("{overview}<ul class=\"conclusion contents\">\n{entries}</ul>\n")
 }
 
 /// The greatest loss in a result, and its entry in the contents.
-fn entry(section: &Section<'_>) -> (f64, String) {
+fn entry((section, answer): (&Section<'_>, &Answer<'_>)) -> (f64, String) {
     let data = section.data;
     let (name, description) = (
         escape(&data.facts.scenario),
         escape(&data.facts.description),
     );
-    let comparison = Comparison::of(&data.facts, &data.summary);
-    let loss = comparison.pairs.iter().map(Pair::loss).fold(0.0, f64::max);
+    let loss = answer
+        .pairs
+        .iter()
+        .map(|pair| pair.loss())
+        .fold(0.0, f64::max);
     let (finished, all) = data.progress();
     let partial = match data.summary.complete {
         true => String::new(),
@@ -124,15 +144,18 @@ fn entry(section: &Section<'_>) -> (f64, String) {
         [] => String::new(),
         warnings => format!(" <b>\u{26a0} {}.</b>", escape(&list(warnings))),
     };
+    let sentences: String = answer.sentences.iter().map(|of| prose(of) + " ").collect();
     let entry = format!(
-        "<li><a href=\"#{}\">{name}</a>: {description}.{partial}{warning}{}</li>\n",
+        "<li><a href=\"#{}\">{name}</a>: {description}.{partial}{warning}<p>{} <b>{}</b> \
+         {sentences}</p></li>\n",
         slug(&name),
-        html_headline(&comparison),
+        escape(&answer.question),
+        escape(answer.word),
     );
     (loss, entry)
 }
 
-fn section(section: &Section<'_>) -> String {
+fn section(section: &Section<'_>, level: u8) -> String {
     let data = section.data;
     let mut out = what_was_run(data);
     if !data.summary.complete {
@@ -140,18 +163,21 @@ fn section(section: &Section<'_>) -> String {
     }
     out.push_str(&warnings(data));
     if data.summary.arms.is_empty() {
-        return out + &run_again(data);
+        return out + &again(data);
     }
-    let comparison = Comparison::of(&data.facts, &data.summary);
-    out.push_str(&html_headline(&comparison));
+    let comparison = data.comparison();
+    let answer = Answer::of(data, &comparison);
+    out.push_str(&html_answer(&answer, &comparison, level));
+    if let Some((svg, captioned)) = &section.overview {
+        out.push_str(&html_figure(svg, captioned));
+    }
+    out.push_str("<h3>The arms</h3>\n");
     out.push_str(&html_table(&results(data)));
     out.push_str(
-        "<p class=\"key\">In bold: the best of a column as shown, which need not be a difference \
-         (below). Delays are sojourn times of forwarded \
-         packets, drops a share of the packets that left the queue; counts are sums over \
-         repetitions. Decision: time from the record that completes an interval to the override \
-         in force, or what the scenario sets in its place.</p>\n",
+        "<p class=\"key\">In bold: better than every other arm, with confidence. Counts are sums over \
+         repetitions.</p>\n",
     );
+    out.push_str(&glossary(data));
     if let Some(table) = differences(data, &comparison) {
         out.push_str("<h3>Differences, greatest loss first</h3>\n");
         out.push_str(&html_table(&table));
@@ -159,47 +185,78 @@ fn section(section: &Section<'_>) -> String {
     }
     let conclusions = conclusions(&comparison);
     if !conclusions.is_empty() {
-        out.push_str("<h3>What it means</h3>\n<ul class=\"conclusion\">\n");
+        out.push_str("<details>\n<summary>In words</summary>\n<ul class=\"conclusion\">\n");
         for sentence in conclusions {
             let _ = writeln!(out, "<li>{}</li>", prose(&sentence));
         }
-        out.push_str("</ul>\n");
+        out.push_str("</ul>\n</details>\n");
     }
     if let Some(note) = data.facts.floor.as_ref().and_then(floor_note) {
         let _ = writeln!(out, "<p class=\"note\">{}</p>", escape(&note));
     }
     out.push_str("<h3>Figures</h3>\n");
     for (svg, captioned) in &section.figures {
-        let caption = escape(&captioned.caption);
-        let _ = writeln!(
-            out,
-            "<figure>\n{svg}<figcaption>{caption}</figcaption>\n</figure>"
-        );
+        out.push_str(&html_figure(svg, captioned));
     }
-    out + &run_again(data)
+    out + &again(data)
 }
 
-fn html_headline(comparison: &Comparison<'_>) -> String {
+/// A figure with its caption.
+pub(super) fn html_figure(drawn: &str, captioned: &Captioned) -> String {
+    let title = captioned.figure.title.rsplit_once(", ");
+    let title = title.map_or(captioned.figure.title.as_str(), |(title, _)| title);
+    format!(
+        "<figure>\n<h4>{}</h4>\n{drawn}<figcaption>{}</figcaption>\n</figure>\n",
+        escape(title),
+        escape(&captioned.caption)
+    )
+}
+
+/// The question, its answer, and what is gained at what cost.
+fn html_answer(answer: &Answer<'_>, comparison: &Comparison<'_>, level: u8) -> String {
+    let mut out = format!(
+        "<div class=\"answer\">\n<h{level}>{} <span class=\"verdict\">{}</span></h{level}>\n",
+        escape(&answer.question),
+        escape(answer.word),
+    );
     match Headline::of(comparison) {
-        Headline::All(sentence) if !comparison.pairs.is_empty() => format!(
-            "<p class=\"partial\"><b>{}</b> What arms differ by cannot be told from what two runs of \
-             the same arm differ by. Three repetitions or more (<code>--repetitions</code>) show \
-             it.</p>\n",
-            escape(sentence)
-        ),
-        Headline::All(sentence) => format!("<p>{}</p>\n", escape(sentence)),
-        Headline::Against(baselines) => baselines
+        Headline::All(sentence) if !comparison.pairs.is_empty() => {
+            let _ = writeln!(
+                out,
+                "<p><b>{}</b> What arms differ by cannot be told from what two runs of the same arm \
+                 differ by. Three repetitions or more (<code>--repetitions</code>) show it.</p>",
+                escape(sentence)
+            );
+        }
+        Headline::All(sentence) => {
+            let _ = writeln!(out, "<p>{}</p>", escape(sentence));
+        }
+        Headline::Against(_) => {
+            for sentence in &answer.sentences {
+                let _ = writeln!(out, "<p>{}</p>", prose(sentence));
+            }
+            out.push_str("<dl class=\"gains\">\n");
+            for (term, tone, list) in answer.gains_and_losses() {
+                let _ = writeln!(
+                    out,
+                    "<dt class=\"{tone}\">{term}</dt><dd>{}</dd>",
+                    prose(&list)
+                );
+            }
+            out.push_str("</dl>\n");
+        }
+    }
+    out + "</div>\n"
+}
+
+/// How to run it again; of overlaid results, each of them.
+fn again(data: &Data) -> String {
+    match data.results.as_slice() {
+        [] => run_again(&data.facts),
+        results => results
             .iter()
-            .map(|(baseline, clauses)| {
-                let clauses: String = clauses
-                    .iter()
-                    .map(|clause| format!("<li>{}</li>\n", prose(clause)))
-                    .collect();
-                format!(
-                    "<p class=\"headline\">Against {}:</p>\n<ul class=\"conclusion\">\n{clauses}</ul>\n",
-                    prose(baseline)
-                )
-            })
+            .zip(&data.sources)
+            .map(|(facts, name)| format!("<h3>{}</h3>\n{}", escape(name), run_again(facts)))
             .collect(),
     }
 }
@@ -250,12 +307,36 @@ fn key() -> String {
 }
 
 fn what_was_run(data: &Data) -> String {
-    let facts = &data.facts;
+    let lead = |text: &str| format!("<p class=\"lead\">{}</p>\n", escape(text));
+    if data.results.is_empty() {
+        return lead(&data.facts.description)
+            + &format!("<p class=\"key\">{}.</p>\n", run(&data.facts));
+    }
+    let mut out = String::new();
+    for (name, facts) in data.sources.iter().zip(&data.results) {
+        let _ = writeln!(
+            out,
+            "<p class=\"lead\"><b>{}:</b> {}.</p>\n<p class=\"key\">{}.</p>",
+            escape(name),
+            escape(facts.description.trim_end_matches('.')),
+            run(facts),
+        );
+    }
+    let same = |facts: &Facts| facts.scenario_toml == data.results[0].scenario_toml;
+    if !data.results.iter().all(same) {
+        out.push_str(
+            "<p class=\"note\">Their scenario files differ, so arms of the same name may differ by \
+             more than chance.</p>\n",
+        );
+    }
+    out
+}
+
+/// How much was run.
+fn run(facts: &Facts) -> String {
     format!(
-        "<p class=\"lead\">{}</p>\n<p class=\"lead\">{}, {} of {} s virtual time each, seed {}, \
-         l4sllm {}.</p>\n",
-        escape(&facts.description),
-        counted(facts.arms.len(), "arm", "arms"),
+        "{} under the same traffic, {} of {} s virtual time each, seed {}, l4sllm {}",
+        counted(facts.arms.len(), "queue (arm)", "queues (arms)"),
         counted(facts.repetitions as usize, "repetition", "repetitions"),
         plain(facts.duration_ns as f64 / 1e9),
         facts.seed,
@@ -339,6 +420,7 @@ fn class(first: bool, tone: Tone) -> String {
         Tone::Worse => "worse",
         Tone::MuchWorse => "much-worse",
         Tone::Uncertain => "uncertain",
+        Tone::Set => "set",
     };
     let names: Vec<&str> = [if first { "group" } else { "" }, tone]
         .into_iter()
@@ -349,59 +431,4 @@ fn class(first: bool, tone: Tone) -> String {
     } else {
         format!(" class=\"{}\"", names.join(" "))
     }
-}
-
-fn run_again(data: &Data) -> String {
-    let facts = &data.facts;
-    let arms: Vec<&str> = facts.arms.iter().map(|arm| arm.name.as_str()).collect();
-    let policy = facts.arms.iter().find_map(|arm| arm.policy.as_ref());
-    let policy = policy.map_or(String::new(), |policy| {
-        let engine = policy.runs_on.as_ref().map_or(String::new(), |on| {
-            let (engine, precision) = (on.engine.name(), on.precision.name());
-            format!(
-                " \\\n    --engine {engine} --accelerator {} --precision {precision}",
-                on.device
-            )
-        });
-        format!(" --policy policies/{}{engine}", policy.name)
-    });
-    let command = format!(
-        "l4sllm run scenario/{}.toml --out DIR \\\n    --arms {}{policy} \\\n    \
-         --repetitions {} --duration {}s --seed {}",
-        facts.scenario,
-        arms.join(","),
-        facts.repetitions,
-        plain(facts.duration_ns as f64 / 1e9),
-        facts.seed,
-    );
-    let mut out = format!(
-        "<h3>How to run it again</h3>\n<pre>{}</pre>\n<p>The scenario file is in the result \
-         directory and below. The same version, seed, scenario and policy give the same packets; \
-         times that were measured differ.</p>\n",
-        escape(&command)
-    );
-    let policies = facts
-        .arms
-        .iter()
-        .filter_map(|arm| Some((&arm.name, arm.policy.as_ref()?)));
-    let policies: Vec<String> = policies
-        .map(|(arm, policy)| {
-            let (arm, name, sha256) = (escape(arm), escape(&policy.name), escape(&policy.sha256));
-            format!("<li>{arm}: policy {name}, SHA-256 <code>{sha256}</code></li>")
-        })
-        .collect();
-    if !policies.is_empty() {
-        let _ = writeln!(
-            out,
-            "<ul class=\"conclusion\">\n{}\n</ul>",
-            policies.join("\n")
-        );
-    }
-    let _ = writeln!(
-        out,
-        "<details>\n<summary>scenario/{}.toml</summary>\n<pre>{}</pre>\n</details>",
-        escape(&facts.scenario),
-        escape(&facts.scenario_toml)
-    );
-    out
 }

@@ -8,7 +8,7 @@ use l4sllm_testbed::result::{Arm, ArmFacts, Statistics, Summary};
 use super::compare::{Comparison, METRICS, Metric, Pair};
 use super::data::Data;
 use super::format::{count, index, number};
-use crate::verdict::{Judgement, Verdict};
+use crate::verdict::{Judgement, Verdict, judge};
 
 /// What is written where there is nothing to say.
 pub(super) const NOTHING: &str = "\u{2013}";
@@ -17,8 +17,7 @@ pub(super) const NOTHING: &str = "\u{2013}";
 const DOUBTFUL: char = '\u{26a0}';
 
 /// What the signs in a terminal mean.
-pub(super) const SIGNS: &str =
-    "Starred: the best of its column. ! worse, !! much worse, + better, ++ much better";
+pub(super) const SIGNS: &str = "Starred: better than every other arm, with confidence. ! worse, !! much worse, + better, ++ much better";
 
 /// A table: columns under group names, rows with a name.
 #[derive(Debug, Clone, PartialEq)]
@@ -48,7 +47,7 @@ pub(super) struct Cell {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Tone {
     Plain,
-    /// The best of its column.
+    /// Better than all others in its column.
     Best,
     Better,
     MuchBetter,
@@ -56,30 +55,29 @@ pub(super) enum Tone {
     MuchWorse,
     /// Nothing can be concluded from it.
     Uncertain,
+    /// Set by the scenario, not measured.
+    Set,
 }
 
 /// The arms and their numbers.
 pub(super) fn results(data: &Data) -> Table {
     let summary = &data.summary;
-    // Neither of arms that ran once nor of unequal numbers of runs is one the
-    // best.
-    let complete = data.missing().is_empty() && data.facts.repetitions > 1;
-    let best: Vec<Option<String>> = METRICS
+    // Of unequal numbers of runs none is the best.
+    let complete = data.missing().is_empty();
+    let best: Vec<Option<&str>> = METRICS
         .iter()
         .map(|&metric| complete.then(|| best(metric, summary)).flatten())
         .collect();
     let row = |arm: &Arm| {
-        let metrics = METRICS.iter().zip(&best).map(|(&metric, best)| {
-            let text = shown(metric, &arm.pooled);
-            let tone = match best.as_ref() == Some(&text) {
+        let metrics = METRICS.iter().zip(&best).map(|(&metric, best)| Cell {
+            text: shown(metric, &arm.pooled),
+            tone: match *best == Some(arm.name.as_str()) {
                 true => Tone::Best,
                 false => Tone::Plain,
-            };
-            Cell { text, tone }
+            },
         });
         let facts = data.facts.arm(&arm.name);
-        let decides = facts.is_some_and(ArmFacts::is_controlled);
-        let mut cells: Vec<Cell> = metrics.chain(counters(arm, decides)).collect();
+        let mut cells: Vec<Cell> = metrics.chain(counters(arm, facts)).collect();
         // The number of drops next to their share.
         cells.insert(2, Cell::plain(count(arm.pooled.drops)));
         Row {
@@ -166,7 +164,7 @@ impl Cell {
     fn signed(&self) -> String {
         let text = &self.text;
         match self.tone {
-            Tone::Plain => format!("{text} "),
+            Tone::Plain | Tone::Set => format!("{text} "),
             Tone::Best => format!("{text}*"),
             Tone::Better => format!("{text} +"),
             Tone::MuchBetter => format!("{text} ++"),
@@ -253,50 +251,46 @@ impl Table {
     }
 }
 
-fn counters(arm: &Arm, decides: bool) -> [Cell; 5] {
+fn counters(arm: &Arm, facts: Option<&ArmFacts>) -> [Cell; 5] {
     let of = &arm.pooled;
+    let decides = facts.is_some_and(ArmFacts::is_controlled);
     let override_count = |value| {
-        if decides {
-            count(value)
-        } else {
-            NOTHING.to_owned()
-        }
+        Cell::plain(match decides {
+            true => count(value),
+            false => NOTHING.to_owned(),
+        })
     };
-    let latency = |us: Option<f64>| us.map_or_else(|| NOTHING.to_owned(), number);
+    let set = facts.is_some_and(|facts| facts.set_latency_ns.is_some());
+    let latency = |us: Option<f64>| match us {
+        Some(us) if set => Cell {
+            text: format!("{}\u{a0}set", number(us)),
+            tone: Tone::Set,
+        },
+        us => Cell::plain(us.map_or_else(|| NOTHING.to_owned(), number)),
+    };
     [
-        count(of.marks),
+        Cell::plain(count(of.marks)),
         override_count(of.overrides.applied),
         override_count(of.overrides.refused),
         latency(of.decision_latency_us.p50),
         latency(of.decision_latency_us.p99),
     ]
-    .map(Cell::plain)
 }
 
-/// The best value of a column as it is shown, so that what looks equal is
-/// equally good. None where fewer than two arms have one, or all the same.
-fn best(metric: Metric, summary: &Summary) -> Option<String> {
-    let values = summary
-        .arms
-        .iter()
-        .filter_map(|arm| Some((metric.of(&arm.pooled)?, &arm.pooled)));
-    let values: Vec<_> = values.collect();
-    if values.len() < 2 {
-        return None;
-    }
-    let equal = |of: &&Statistics| shown(metric, of) == shown(metric, values[0].1);
-    if values.iter().map(|value| &value.1).all(equal) {
-        return None;
-    }
-    let sign = if metric.quantity().rising() {
-        -1.0
-    } else {
-        1.0
+/// The arm that is better than every other, with confidence and by enough to
+/// matter; none where two are alike, or one has no value.
+fn best(metric: Metric, summary: &Summary) -> Option<&str> {
+    let samples: Vec<_> = summary.arms.iter().map(|arm| metric.samples(arm)).collect();
+    let is_better = |own: usize, other: usize| {
+        let judgement = judge(metric.quantity(), &samples[own], &samples[other]);
+        judgement.is_some_and(|of| of.verdict == Verdict::Better)
     };
-    let best = values
-        .iter()
-        .min_by(|a, b| (sign * a.0).total_cmp(&(sign * b.0)))?;
-    Some(shown(metric, best.1))
+    let arms = 0..samples.len();
+    let mut best = arms.clone().filter(|&own| {
+        let mut others = arms.clone().filter(|&other| other != own);
+        samples.len() > 1 && others.all(|other| is_better(own, other))
+    });
+    Some(&summary.arms[best.next()?].name)
 }
 
 fn shown(metric: Metric, statistics: &Statistics) -> String {

@@ -17,6 +17,15 @@ pub(crate) enum Scale {
         /// Value at the end.
         max: f64,
     },
+    /// Linear, with names at some values.
+    Marked {
+        /// Value at the beginning.
+        min: f64,
+        /// Value at the end.
+        max: f64,
+        /// Values and their names.
+        marks: &'static [(f64, &'static str)],
+    },
     /// Named places, each one unit wide, the first centred on 0.
     Names(Vec<String>),
 }
@@ -44,6 +53,24 @@ impl Scale {
         }
     }
 
+    /// Around values above 0, with space at both ends: what lies close together
+    /// is told apart.
+    pub(crate) fn around(min: f64, max: f64) -> Scale {
+        if !(min > 0.0 && min <= max && max.is_finite()) || max / min > 30.0 {
+            return Scale::spanning(min, max * 1.05);
+        }
+        let space = match max - min {
+            span if span > max * 1e-6 => span * 0.12,
+            _ => max * 0.05,
+        };
+        let (min, max) = ((min - space).max(0.0), max + space);
+        let step = step(max - min) / 2.0;
+        Scale::Linear {
+            min: (min / step).floor() * step,
+            max: (max / step).ceil() * step,
+        }
+    }
+
     /// Around values above 0: linear from 0 where they are of one size, else
     /// logarithmic between whole tenths of decades.
     pub(crate) fn spanning(min: f64, max: f64) -> Scale {
@@ -61,7 +88,9 @@ impl Scale {
     /// Where `value` lies, 0 at the beginning and 1 at the end.
     pub(super) fn place(&self, value: f64) -> f64 {
         match self {
-            Scale::Linear { min, max } => (value - min) / (max - min),
+            Scale::Linear { min, max } | Scale::Marked { min, max, .. } => {
+                (value - min) / (max - min)
+            }
             // What is not above 0 lies left of everything.
             Scale::Log { min, max } => {
                 (value.max(min * 1e-3).log10() - min.log10()) / (max.log10() - min.log10())
@@ -74,6 +103,12 @@ impl Scale {
         match self {
             Scale::Linear { min, max } => linear_ticks(*min, *max),
             Scale::Log { min, max } => log_ticks(*min, *max),
+            Scale::Marked { marks, .. } => (marks.iter())
+                .map(|&(value, name)| Tick {
+                    value,
+                    label: name.to_owned(),
+                })
+                .collect(),
             Scale::Names(names) => names
                 .iter()
                 .enumerate()
@@ -210,6 +245,23 @@ mod tests {
                 .all(|place| (-1e-9..=1.0 + 1e-9).contains(place)),
             "{places:?}"
         );
+    }
+
+    #[test]
+    fn close_values_are_told_apart() {
+        for (low, high) in [
+            (81.9, 83.5),
+            (99.98, 100.0),
+            (5.0, 5.0),
+            (0.0, 3.0),
+            (0.1, 90.0),
+        ] {
+            let scale = Scale::around(low, high);
+            let (first, last) = (scale.place(low), scale.place(high));
+            assert!(0.0 <= first && last <= 1.0, "{scale:?}");
+            assert!(low == high || last - first > 0.3, "{scale:?}");
+            assert!((3..=12).contains(&labels(&scale).len()), "{scale:?}");
+        }
     }
 
     #[test]

@@ -3,6 +3,8 @@
 
 use std::fmt::Write;
 
+use super::colour::PAPER;
+
 /// Families that look alike; the first is the one embedded for PNG.
 const FONTS: &str = "Noto Sans, DejaVu Sans, Helvetica, Arial, sans-serif";
 
@@ -32,7 +34,7 @@ pub(super) struct TextStyle {
     pub bold: bool,
     /// Turned to read upwards.
     pub upward: bool,
-    /// White around the letters, for text over lines.
+    /// Ground around the letters, for text over lines.
     pub halo: bool,
 }
 
@@ -46,14 +48,23 @@ impl Svg {
 
     /// The document. `title` is what a screen reader says; `id` keeps clip
     /// paths of several figures in one page apart.
-    pub(super) fn finish(self, width: f64, height: f64, id: &str, title: &str) -> String {
+    pub(super) fn finish(self, (width, height): (f64, f64), id: &str, title: &str) -> String {
         let (width, height) = (Number(width), Number(height));
         format!(
             "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width}\" height=\"{height}\" \
              viewBox=\"0 0 {width} {height}\" role=\"img\" font-family=\"{FONTS}\">\n\
-             <title>{}</title>\n<rect width=\"{width}\" height=\"{height}\" fill=\"#ffffff\"/>\n{}</svg>\n",
+             <title>{}</title>\n<rect width=\"{width}\" height=\"{height}\" fill=\"{PAPER}\"/>\n{}</svg>\n",
             escape(title),
             self.body.replace("@clip", &format!("{id}-clip")),
+        )
+    }
+
+    /// A part of a line of text, which says nothing by itself.
+    pub(super) fn sign(self, width: f64, height: f64) -> String {
+        let (width, height, body) = (Number(width), Number(height), self.body.trim_end());
+        format!(
+            "<svg width=\"{width}\" height=\"{height}\" viewBox=\"0 0 {width} {height}\" \
+             aria-hidden=\"true\">{body}</svg>"
         )
     }
 
@@ -138,10 +149,9 @@ impl Svg {
         } else {
             ""
         };
-        let halo = if style.halo {
-            " stroke=\"#ffffff\" stroke-width=\"4\" paint-order=\"stroke\""
-        } else {
-            ""
+        let halo = match style.halo {
+            true => format!(" stroke=\"{PAPER}\" stroke-width=\"4\" paint-order=\"stroke\""),
+            false => String::new(),
         };
         let _ = writeln!(
             self.body,

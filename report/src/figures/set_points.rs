@@ -1,9 +1,8 @@
 //! The figure of set-points over time.
 
-use super::data::{ArmData, Data, SetPoint};
-use super::figure::{ArmStyle, Axis, Figure, Mark, Panel, Scale, arm_styles};
-use super::figures::{Captioned, arm_legend, first_repetition, time_axis};
-use l4sllm_testbed::result::Arm;
+use super::{Captioned, Shown, arm_legend, first_repetition, over_time, shown};
+use crate::data::{Data, SetPoint};
+use crate::figure::{Axis, Figure, Mark, Scale};
 
 /// A set-point: its name with unit, and its value.
 type SetPointAxis = (&'static str, fn(&SetPoint) -> f64);
@@ -18,52 +17,44 @@ const AXES: [SetPointAxis; 4] = [
 /// A panel for each set-point, a line for each arm that steers; none where no
 /// arm does.
 pub(super) fn set_points(data: &Data) -> Option<Captioned> {
-    let styles = arm_styles(&data.summary.arms, &data.facts);
-    let arms = data.summary.arms.iter().zip(&data.arms).zip(styles);
-    let steered: Vec<(&Arm, &ArmData, ArmStyle)> = arms
-        .map(|((arm, data), style)| (arm, data, style))
-        .filter(|(_, data, _)| !data.set_points.is_empty())
-        .collect();
+    let mut steered = shown(data);
+    steered.retain(|own| !own.data.set_points.is_empty());
     if steered.is_empty() {
         return None;
     }
     let panel = |(label, value): SetPointAxis| {
         let values = || {
-            let points = steered.iter().flat_map(|(_, data, _)| &data.set_points);
+            let points = steered.iter().flat_map(|own| &own.data.set_points);
             points.map(value)
         };
         let least = values().fold(f64::INFINITY, f64::min);
         let most = values().fold(0.0, f64::max);
-        let lines = steered.iter().map(|(_, data, style)| Mark::Line {
-            points: (data.set_points.iter())
+        let line = |own: &Shown<'_>| Mark::Line {
+            points: (own.data.set_points.iter())
                 .map(|of| Some((of.time_s, value(of))))
                 .collect(),
-            colour: style.colour,
+            colour: own.style.colour,
             width: 1.6,
-            dash: style.dash,
-        });
-        Panel {
-            title: String::new(),
-            x: time_axis(data.arms.iter().flat_map(|arm| &arm.series)),
-            y: Axis {
-                label: label.to_owned(),
-                // With space above, so that no line is on the frame.
-                scale: Scale::spanning(least, most * 1.05),
-            },
-            marks: lines.collect(),
-        }
+            dash: own.style.dash,
+        };
+        let y = Axis {
+            label: label.to_owned(),
+            // With space above, so that no line is on the frame.
+            scale: Scale::spanning(least, most * 1.05),
+        };
+        over_time::panel(data, "", y, steered.iter().map(line).collect())
     };
     let figure = Figure {
         name: "set-points-time".to_owned(),
         title: format!("Set-points over time, {}", data.facts.scenario),
         columns: 2,
         panel_height: 150.0,
-        name_width: 0.0,
-        legend: arm_legend(steered.iter().map(|(arm, _, style)| (*arm, style))),
+        legend: over_time::legend(data, arm_legend(&steered)),
         panels: AXES.map(panel).to_vec(),
+        ..Figure::default()
     };
     let caption = format!(
-        "DualPI2's set-points over time in the arms that steer them, at intervals of {} ms; {} of \
+        "DualPI2's set-points in the arms that steer them, at intervals of {} ms; {} of \
          each arm.",
         data.series_ns / 1_000_000,
         first_repetition(data),

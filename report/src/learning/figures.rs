@@ -81,8 +81,8 @@ pub(super) fn of_costs(costs: &[Costs]) -> Option<Captioned> {
         columns: 2,
         panel_height: 20.0 + 34.0 * costs.len() as f64,
         name_width: (24.0 + 7.6 * longest.unwrap_or(0) as f64).clamp(66.0, 240.0),
-        legend: Vec::new(),
         panels,
+        ..Figure::default()
     };
     let published = match slowest > PUBLISHED_DECISION_MS / 4.0 {
         true => format!(" Dashed: the published {PUBLISHED_DECISION_MS} ms."),
@@ -243,9 +243,9 @@ fn two_panels(
         title: title.to_owned(),
         columns: 2,
         panel_height: 240.0,
-        name_width: 0.0,
         legend: legend(trainings, &styles),
         panels: vec![panel(0, "Windows trained on"), panel(1, "Windows kept out")],
+        ..Figure::default()
     }
 }
 

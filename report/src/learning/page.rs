@@ -9,7 +9,7 @@ use super::training::Training;
 use crate::figure::escape;
 use crate::figures::Captioned;
 use crate::format::{bytes, count, number, plain, quantity, seconds};
-use crate::page::{document, html_table, with_paper};
+use crate::page::{document, html_figure, html_table, with_paper};
 use crate::table::{Cell, NOTHING, Row, Table, Tone};
 
 /// Points above the majority's share that are worth a word, %.
@@ -66,11 +66,7 @@ impl Shown<'_> {
         }
         body.push_str("<h3>Figures</h3>\n");
         for (svg, captioned) in self.figures {
-            let caption = escape(&captioned.caption);
-            let _ = writeln!(
-                body,
-                "<figure>\n{svg}<figcaption>{caption}</figcaption>\n</figure>"
-            );
+            body.push_str(&html_figure(svg, captioned));
         }
         let sources: Vec<String> = self
             .sources

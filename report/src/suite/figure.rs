@@ -70,8 +70,8 @@ pub(super) fn figures(judged: &Judged) -> Vec<Captioned> {
         columns: panels.len().min(2),
         panel_height: 26.0 * judged.families.len() as f64 + 20.0,
         name_width: 130.0,
-        legend: Vec::new(),
         panels,
+        ..Figure::default()
     };
     let caption = "Ratio of the classic delay, sqrt(mean \u{b7} p99), to that of tuned over the \
                    conditions of a family: 1st, 25th, 50th, 75th and 99th percentile, and the mean \

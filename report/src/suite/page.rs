@@ -11,7 +11,7 @@ use super::{Facts, cautions, table};
 use crate::figure::escape;
 use crate::figures::Captioned;
 use crate::format::{counted, plain};
-use crate::page::{document, html_table, slug};
+use crate::page::{document, html_figure, html_table, slug};
 
 /// Why values lie outside of what a family says of itself.
 const PARTS: &str = "A family\u{2019}s description gives its ranges. Conditions for training are drawn \
@@ -34,11 +34,7 @@ pub(super) fn page(
         html_legend(&legend(judged, COLOURS))
     );
     for (svg, captioned) in figures {
-        let caption = escape(&captioned.caption);
-        let _ = writeln!(
-            body,
-            "<figure>\n{svg}<figcaption>{caption}</figcaption>\n</figure>"
-        );
+        body.push_str(&html_figure(svg, captioned));
     }
     if let Some(published) = table::published(judged) {
         let _ = writeln!(

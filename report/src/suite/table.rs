@@ -249,7 +249,7 @@ fn sign(tone: Tone) -> char {
     match tone {
         Tone::Better | Tone::MuchBetter => '+',
         Tone::Worse | Tone::MuchWorse => '!',
-        Tone::Plain | Tone::Best | Tone::Uncertain => ' ',
+        Tone::Plain | Tone::Best | Tone::Uncertain | Tone::Set => ' ',
     }
 }
 

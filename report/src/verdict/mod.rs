@@ -134,6 +134,15 @@ impl Judgement {
         self.difference.mean.abs() / self.quantity.severe(self.reference)
     }
 
+    /// The size without its interval: "−49 pt".
+    pub fn mean_shown(&self) -> String {
+        let mean = Interval {
+            half_width: None,
+            ..self.difference
+        };
+        self.quantity.shown(&mean, self.reference)
+    }
+
     /// The size with sign and unit: "−49 ± 2 pt", "+25 ± 3 %", "× 276".
     pub fn shown(&self) -> String {
         self.quantity.shown(&self.difference, self.reference)

@@ -1,0 +1,132 @@
+//! Reports as a reader meets them.
+
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod common;
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use common::{done, refused, root, text};
+
+const SCENARIO: &str = r#"
+description = "Two flows for a moment"
+seed = 3
+repetitions = 2
+duration = "2 s"
+rtt = "10 ms"
+
+[bottleneck]
+rate = "10 Mbit/s"
+
+[[flow]]
+name = "cubic"
+cc = "cubic"
+
+[[flow]]
+name = "prague"
+cc = "prague"
+
+[[arm]]
+name = "dualpi2"
+aqm = "dualpi2"
+
+[[arm]]
+name = "l4sllm-100"
+aqm = "dualpi2"
+control = { policy = "its policy", interval = 100 }
+
+[[arm]]
+name = "fifo"
+aqm = "fifo"
+"#;
+
+/// The command in a page, as a reader copies it.
+fn command(page: &Path) -> String {
+    let page = fs::read_to_string(page).unwrap();
+    let command = page.split("<pre class=\"command\">").nth(1).unwrap();
+    let command = command.split("</pre>").next().unwrap();
+    let named = [
+        ("&lt;", "<"),
+        ("&gt;", ">"),
+        ("&quot;", "\""),
+        ("&amp;", "&"),
+    ];
+    named
+        .iter()
+        .fold(command.to_owned(), |command, (name, sign)| {
+            command.replace(name, sign)
+        })
+}
+
+/// A scenario with a policy next to it, in a directory that a shell would
+/// split.
+fn place(dir: &Path) -> String {
+    let place = dir.join("it's a $place");
+    fs::create_dir(&place).unwrap();
+    let policy = root().join("policies/default").canonicalize().unwrap();
+    std::os::unix::fs::symlink(policy, place.join("its policy")).unwrap();
+    let scenario = place.join("two flows.toml");
+    fs::write(&scenario, format!("name = \"two-flows\"\n{SCENARIO}")).unwrap();
+    text(&scenario).to_owned()
+}
+
+#[test]
+fn the_command_of_a_page_runs_it_again_from_anywhere() {
+    let dir = tempfile::tempdir().unwrap();
+    let (scenario, out) = (place(dir.path()), dir.path().join("out"));
+    let change = ["--duration", "1.5s", "--repetitions", "1", "--seed", "5"];
+    let line = [
+        &["run", &scenario, "--out", text(&out)][..],
+        &["--arms", "dualpi2,l4sllm-100"],
+        &change,
+    ]
+    .concat();
+    done(&line);
+
+    let elsewhere = tempfile::tempdir().unwrap();
+    let program = Path::new(env!("CARGO_BIN_EXE_l4sllm")).parent().unwrap();
+    let path = format!("{}:{}", program.display(), std::env::var("PATH").unwrap());
+    let again = Command::new("sh")
+        .args(["-eu", "-c", &command(&out.join("report.html"))])
+        .current_dir(elsewhere.path())
+        .env("PATH", path)
+        .output()
+        .unwrap();
+    assert!(again.status.success(), "{again:?}");
+
+    let again = elsewhere.path().join("two-flows-again");
+    for arm in ["dualpi2", "l4sllm-100"] {
+        let packets = |out: &Path| fs::read(out.join("arms").join(arm).join("0/packets.parquet"));
+        assert!(packets(&out).unwrap() == packets(&again).unwrap(), "{arm}");
+    }
+    assert!(!again.join("arms/fifo").exists());
+    let facts = |out: &Path| fs::read_to_string(out.join("facts.json")).unwrap();
+    assert_eq!(facts(&out), facts(&again));
+}
+
+#[test]
+fn two_results_are_overlaid() {
+    let dir = tempfile::tempdir().unwrap();
+    let scenario = place(dir.path());
+    let out = |name: &str| dir.path().join(name);
+    let run = |name: &str, seed: &str| {
+        let out = out(name);
+        let line = ["run", &scenario, "--out", text(&out)];
+        let change = ["--duration", "1s", "--arms", "dualpi2,fifo", "--seed", seed];
+        done(&[&line[..], &change].concat());
+        out
+    };
+    let (before, after) = (run("before", "1"), run("after", "2"));
+    let change = out("change");
+    let overlay = ["--overlay", "--out", text(&change)];
+    let said = done(&[&["report", text(&before), text(&after)][..], &overlay].concat());
+    assert!(said.contains("fifo (after) vs fifo (before)"), "{said}");
+    assert!(change.join("figures/rate-time.svg").exists());
+    let error = refused(&[&["report", text(&before)][..], &overlay].concat());
+    assert!(
+        error.contains("expected two or three directories"),
+        "{error}"
+    );
+}

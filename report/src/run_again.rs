@@ -1,0 +1,174 @@
+//! The command that runs a result again, from any directory.
+
+use std::collections::BTreeSet;
+
+use super::figure::escape;
+use l4sllm_testbed::result::Facts;
+
+/// Says how to run it again: the command, what it needs, and the scenario.
+pub(super) fn run_again(facts: &Facts) -> String {
+    let name = escape(&facts.scenario);
+    let mut out = "<h3>How to run it again</h3>\n".to_owned();
+    match command(facts) {
+        Some(command) => out.push_str(&format!(
+            "<pre class=\"command\">{}</pre>\n<p>The same version, seed, scenario and policy give \
+             the same packets; times that were measured differ.{}</p>\n",
+            escape(&command),
+            policy_note(facts),
+        )),
+        None => out.push_str("<p>The scenario was made by a program and has no file.</p>\n"),
+    }
+    let policies = facts
+        .arms
+        .iter()
+        .filter_map(|arm| Some((&arm.name, arm.policy.as_ref()?)));
+    let policies: String = policies
+        .map(|(arm, policy)| {
+            let (arm, name, sha256) = (escape(arm), escape(&policy.name), escape(&policy.sha256));
+            format!("<li>{arm}: policy {name}, SHA-256 <code>{sha256}</code></li>\n")
+        })
+        .collect();
+    if !policies.is_empty() {
+        out.push_str(&format!("<ul class=\"conclusion\">\n{policies}</ul>\n"));
+    }
+    if !facts.scenario_toml.is_empty() {
+        out.push_str(&format!(
+            "<details>\n<summary>The scenario as it was run, scenario/{name}.toml</summary>\n\
+             <pre>{}</pre>\n</details>\n",
+            escape(&facts.scenario_toml)
+        ));
+    }
+    out
+}
+
+/// The command, for a POSIX shell: with the scenario file where its place is
+/// known, else with its text; none without either.
+pub(super) fn command(facts: &Facts) -> Option<String> {
+    let (before, scenario) = match &facts.scenario_file {
+        Some(file) => (String::new(), quoted(file)),
+        None if facts.scenario_toml.is_empty() => return None,
+        None => here_document(facts),
+    };
+    let arms: Vec<&str> = facts.arms.iter().map(|arm| arm.name.as_str()).collect();
+    Some(format!(
+        "{before}l4sllm run {scenario} \\\n    --out {} \\\n    --arms {}{} \\\n    \
+         --repetitions {} --duration {}s --seed {}",
+        quoted(&format!("{}-again", facts.scenario)),
+        quoted(&arms.join(",")),
+        policy(facts),
+        facts.repetitions,
+        facts.duration_ns as f64 / 1e9,
+        facts.seed,
+    ))
+}
+
+/// Commands that write the scenario to a file, and its name.
+fn here_document(facts: &Facts) -> (String, String) {
+    let file = quoted(&format!("{}.toml", facts.scenario));
+    let text = &facts.scenario_toml;
+    let mut end = "END".to_owned();
+    while text.lines().any(|line| line == end) {
+        end.push('_');
+    }
+    let newline = if text.ends_with('\n') { "" } else { "\n" };
+    let before = format!("cat > {file} <<'{end}'\n{text}{newline}{end}\n");
+    (before, file)
+}
+
+/// The options that name the policy and what runs it; nothing without one, and
+/// where arms have different ones, which the scenario names.
+fn policy(facts: &Facts) -> String {
+    let dirs: BTreeSet<String> = dirs(facts).collect();
+    let Some(policy) = facts.arms.iter().find_map(|arm| arm.policy.as_ref()) else {
+        return String::new();
+    };
+    let engine = policy.runs_on.as_ref().map_or(String::new(), |on| {
+        let (engine, precision) = (on.engine.name(), on.precision.name());
+        let device = quoted(&on.device);
+        format!(" \\\n    --engine {engine} --accelerator {device} --precision {precision}")
+    });
+    match dirs.first() {
+        Some(dir) if dirs.len() == 1 => format!(" \\\n    --policy {}{engine}", quoted(dir)),
+        _ => engine,
+    }
+}
+
+/// The policies' directories; in older results, those of the repository.
+fn dirs(facts: &Facts) -> impl Iterator<Item = String> + '_ {
+    facts.arms.iter().filter_map(|arm| {
+        let policy = arm.policy.as_ref()?;
+        let known = arm.policy_dir.clone();
+        Some(known.unwrap_or_else(|| format!("policies/{}", policy.name)))
+    })
+}
+
+/// Where to run the command if the policy's place is unknown.
+fn policy_note(facts: &Facts) -> &'static str {
+    let mut arms = facts.arms.iter();
+    match arms.any(|arm| arm.policy.is_some() && arm.policy_dir.is_none()) {
+        true => {
+            " The result does not say where its policy was; <code>policies/</code> is in the \
+             repository."
+        }
+        false => "",
+    }
+}
+
+/// `text` as one word of a POSIX shell.
+fn quoted(text: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "_./:,@%+=-".contains(c);
+    match !text.is_empty() && text.chars().all(plain) {
+        true => text.to_owned(),
+        false => format!("'{}'", text.replace('\'', r"'\''")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use l4sllm_testbed::result::fixture::facts;
+    use std::process::Command;
+
+    /// What a shell makes of `command`, in which `l4sllm` lists its arguments.
+    fn arguments(command: &str) -> Vec<String> {
+        let dir = tempfile::tempdir().unwrap();
+        let script = format!("l4sllm() {{ printf '%s\\n' \"$@\"; }}\n{command}\n");
+        let output = Command::new("sh")
+            .current_dir(dir.path())
+            .args(["-eu", "-c", &script])
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{output:?}");
+        let text = String::from_utf8(output.stdout).unwrap();
+        text.lines().map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn a_shell_reads_names_as_they_are() {
+        let mut facts = facts(&[("dualpi2", None), ("l4sllm-10", Some(10))], 2);
+        facts.scenario_file = Some("/it's a $HOME/`x`.toml".to_owned());
+        facts.arms[1].policy_dir = Some("/my policy".to_owned());
+        facts.duration_ns = 1_234_500_000;
+        let arguments = arguments(&command(&facts).unwrap());
+        let after = |option: &str| {
+            let at = arguments.iter().position(|of| of == option).unwrap();
+            arguments[at + 1].as_str()
+        };
+        assert_eq!(after("run"), "/it's a $HOME/`x`.toml");
+        assert_eq!(after("--policy"), "/my policy");
+        assert_eq!(after("--arms"), "dualpi2,l4sllm-10");
+        assert_eq!(after("--duration"), "1.2345s");
+    }
+
+    #[test]
+    fn a_scenario_without_a_file_comes_with_the_command() {
+        let mut facts = facts(&[("dualpi2", None)], 1);
+        facts.scenario_file = None;
+        facts.scenario_toml = "a = '$HOME'\nEND\nb = \"`x`\"".to_owned();
+        let script = command(&facts).unwrap() + "\ncat made-up.toml";
+        let shown = arguments(&script).join("\n");
+        assert!(shown.ends_with(&facts.scenario_toml), "{shown}");
+        facts.scenario_toml.clear();
+        assert_eq!(command(&facts), None);
+    }
+}
