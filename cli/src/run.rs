@@ -98,6 +98,8 @@ impl Change {
         select(&mut scenario, &self.arms)?;
         if let Some(policy) = &self.policy {
             let policy = shipped::find(shipped::Kind::Policy, policy)?;
+            let alias = shipped::alias(shipped::Kind::Policy, &policy);
+            scenario.aliases.extend(alias);
             for control in scenario
                 .arms
                 .iter_mut()

@@ -89,14 +89,30 @@ pub fn text(path: &str) -> Option<&'static str> {
 /// # Errors
 /// Neither exists, or the file is wrong.
 pub fn scenario(argument: &Path) -> anyhow::Result<Scenario> {
-    let mut scenario = Scenario::load(&find(Kind::Scenario, argument)?)?;
+    let file = find(Kind::Scenario, argument)?;
+    let mut scenario = Scenario::load(&file)?;
+    let mut aliases = Vec::from_iter(alias(Kind::Scenario, &file));
     for arm in &mut scenario.arms {
         let control = arm.control.as_mut();
         if let Some(ControlEngine::Policy(policy)) = control.map(|control| &mut control.engine) {
             *policy = find(Kind::Policy, policy).with_context(|| format!("arm {}", arm.name))?;
+            aliases.extend(alias(Kind::Policy, policy));
         }
     }
+    scenario.aliases.extend(aliases);
     Ok(scenario)
+}
+
+/// What is unpacked at `path`, and the name that it ships by; none of other
+/// paths.
+pub fn alias(kind: Kind, path: &Path) -> Option<(PathBuf, String)> {
+    let unpacked = UNPACKED.lock().unwrap_or_else(PoisonError::into_inner);
+    let root = unpacked.as_ref()?.path().canonicalize().ok()?;
+    let inside = path.canonicalize().ok()?;
+    let inside = inside.strip_prefix(root).ok()?;
+    let names = names(kind).into_iter();
+    let mut names = names.filter(|(_, shipped)| inside == Path::new(shipped));
+    Some((path.to_owned(), names.next()?.0.to_owned()))
 }
 
 /// The file or directory that `argument` names.

@@ -106,6 +106,23 @@ fn the_command_of_a_page_runs_it_again_from_anywhere() {
     assert_eq!(facts(&out), facts(&again));
 }
 
+/// What ships is unpacked into a directory that is gone afterwards.
+#[test]
+fn the_command_names_what_ships_by_name() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("out");
+    let output = Command::new(env!("CARGO_BIN_EXE_l4sllm"))
+        .current_dir(dir.path())
+        .args(["run", "variable", "--out", "out", "--arms", "l4sllm-100"])
+        .args(["--duration", "1s", "--repetitions", "1"])
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let command = command(&out.join("report.html"));
+    assert!(command.starts_with("l4sllm run variable "), "{command}");
+    assert!(command.contains("--policy default"), "{command}");
+}
+
 #[test]
 fn two_results_are_overlaid() {
     let dir = tempfile::tempdir().unwrap();

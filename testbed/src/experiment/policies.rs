@@ -10,7 +10,7 @@ use l4sllmd::engine::{Engine, PolicyEngine};
 use super::ExperimentError;
 use crate::control::EngineFactory;
 use crate::result::{Facts, PolicyFacts};
-use crate::scenario::{Arm, Control, Scenario, absolute};
+use crate::scenario::{Arm, Control, Scenario};
 use crate::sim::derive_seed;
 
 /// Policies by directory.
@@ -70,7 +70,8 @@ impl Policies {
         for (arm, facts) in scenario.arms.iter().zip(&mut facts.arms) {
             let control = arm.control.as_ref();
             facts.policy = control.and_then(|control| self.facts_of(control));
-            facts.policy_dir = control.and_then(Control::policy).and_then(absolute);
+            let dir = control.and_then(Control::policy);
+            facts.policy_dir = dir.and_then(|dir| scenario.place(dir));
             if facts
                 .policy
                 .as_ref()

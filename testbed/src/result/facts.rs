@@ -18,8 +18,8 @@ pub struct Facts {
     pub description: String,
     /// The scenario file's text as it was read; also kept in `scenario/`.
     pub scenario_toml: String,
-    /// Absolute path of the scenario file; none where it has none, or one that
-    /// is not UTF-8.
+    /// The scenario file: its absolute path, or the name of one that ships;
+    /// none where it has none, or one that is not UTF-8.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scenario_file: Option<String>,
     /// Repetitions of each arm.
@@ -76,8 +76,8 @@ pub struct ArmFacts {
     pub rule: Option<RuleFacts>,
     /// The policy that decides.
     pub policy: Option<PolicyFacts>,
-    /// Absolute path of its directory; none where it has none, or one that is
-    /// not UTF-8.
+    /// The policy's directory: its absolute path, or the name of one that
+    /// ships; none without a policy, or with a path that is not UTF-8.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub policy_dir: Option<String>,
     /// Decision latency that the scenario sets, ns; none where it is measured,

@@ -18,6 +18,7 @@ pub use arm::{Aqm, Arm, Control, ControlEngine, DualPi2, Latency, Scripted};
 pub use flow::{Arrivals, FlowGroup, Identity, SizeDistribution};
 pub use plan::{FlowPlan, Plan};
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use l4sllm_model::files::read_regular;
@@ -40,6 +41,9 @@ pub struct Scenario {
     pub source: String,
     /// The file; none if made in code or from a text.
     pub file: Option<PathBuf>,
+    /// Names by which the program finds files and policies whose paths do not
+    /// last, by path.
+    pub aliases: BTreeMap<PathBuf, String>,
     /// Seed that every repetition's seed is derived from.
     pub seed: u64,
     /// Repetitions of each arm.
@@ -102,11 +106,12 @@ impl Client {
 
 /// The absolute path of what is there, as text. A link keeps its name, which
 /// may be what a policy or a scenario goes by.
-pub(crate) fn absolute(path: &Path) -> Option<String> {
+fn absolute(path: &Path) -> Option<String> {
     let path = std::path::absolute(path).ok()?;
     let (parent, name) = (path.parent()?, path.file_name()?);
     let path = parent.canonicalize().ok()?.join(name);
-    path.exists().then(|| path.into_os_string().into_string().ok())?
+    path.exists()
+        .then(|| path.into_os_string().into_string().ok())?
 }
 
 /// Why a scenario cannot be used.
@@ -152,6 +157,7 @@ impl Scenario {
             description: String::new(),
             source: String::new(),
             file: None,
+            aliases: BTreeMap::new(),
             seed: 1,
             repetitions: 1,
             duration_ns: 60_000_000_000,
@@ -242,7 +248,7 @@ impl Scenario {
             scenario: self.name.clone(),
             description: self.description.clone(),
             scenario_toml: self.source.clone(),
-            scenario_file: self.file.as_deref().and_then(absolute),
+            scenario_file: self.file.as_deref().and_then(|file| self.place(file)),
             repetitions: self.repetitions,
             duration_ns: self.duration_ns,
             arms: arms.collect(),
@@ -250,6 +256,13 @@ impl Scenario {
             warnings: self.warnings(),
             floor: self.floor(),
         }
+    }
+
+    /// Where a later run finds the file or directory at `path`: a name, or an
+    /// absolute path.
+    pub(crate) fn place(&self, path: &Path) -> Option<String> {
+        let name = self.aliases.get(path).cloned();
+        name.or_else(|| absolute(path))
     }
 
     /// Those named that are among the arms; if none is, plain and tuned
