@@ -12,7 +12,9 @@ pub mod aqm;
 pub mod control;
 pub mod device;
 pub mod experiment;
+mod json_lines;
 pub mod net;
+mod program;
 pub mod published;
 pub mod result;
 pub mod router;
@@ -21,3 +23,5 @@ pub mod sim;
 pub mod suite;
 pub mod transport;
 mod workers;
+
+pub use json_lines::JsonLinesError;

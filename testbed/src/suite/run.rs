@@ -1,12 +1,10 @@
 //! Runs the cells that are not finished yet.
 
-use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use l4sllm_model::EngineOptions;
-use sha2::{Digest, Sha256};
 
 use super::arms::{Contestant, contestants, oracle_grid};
 use super::family::drawn;
@@ -16,6 +14,7 @@ use super::{
     StoreError, Suite, SuiteError,
 };
 use crate::experiment::{Policies, measure};
+use crate::program;
 use crate::published::Measure;
 use crate::result::PolicyFacts;
 use crate::scenario::{Arm, Control, ControlEngine, Scenario};
@@ -155,7 +154,7 @@ impl<'a> Plan<'a> {
 
     /// Every cell, in the order of families, conditions, arms and repetitions.
     fn cells(&self) -> Result<Vec<Cell<'a>>, StoreError> {
-        let program = program_digest()?;
+        let program = program::digest().map_err(StoreError::Program)?;
         let arms: Vec<String> = self
             .contestants
             .iter()
@@ -174,7 +173,7 @@ impl<'a> Plan<'a> {
                         cells.push(Cell {
                             contestant,
                             repetition,
-                            identity: hex(&Sha256::digest(text)),
+                            identity: program::digest_of(&text),
                             of,
                         });
                     }
@@ -305,40 +304,4 @@ impl Meter<'_> {
             total: self.total,
         });
     }
-}
-
-/// SHA-256 of this program: cells of another build are not reused, since its
-/// queue, senders or links may differ.
-fn program_digest() -> Result<String, StoreError> {
-    let read = || {
-        let path = std::env::current_exe()?;
-        let mut sha = Sha256::new();
-        std::io::copy(&mut std::fs::File::open(path)?, &mut HashWriter(&mut sha))?;
-        Ok(hex(&sha.finalize()))
-    };
-    read().map_err(|source| StoreError::Io {
-        operation: "read",
-        path: "the running program".into(),
-        source,
-    })
-}
-
-struct HashWriter<'a>(&'a mut Sha256);
-
-impl std::io::Write for HashWriter<'_> {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.update(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }

@@ -1,0 +1,119 @@
+//! Files of finished results, a JSON line each, so that a killed program loses
+//! none of them.
+
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use l4sllm_model::files::open_append;
+use l4sllm_model::text::shown;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use thiserror::Error;
+
+/// What can go wrong with such a file.
+#[derive(Debug, Error)]
+pub enum JsonLinesError {
+    /// The file system refused.
+    #[error("cannot {operation} {}: {source}", shown(path))]
+    Io {
+        /// What was tried.
+        operation: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// Cause.
+        source: std::io::Error,
+    },
+    /// A line is something else.
+    #[error("{}:{line}: not {want}: {source}", shown(path))]
+    Line {
+        /// The file.
+        path: PathBuf,
+        /// Line, from 1.
+        line: usize,
+        /// What it should be.
+        want: &'static str,
+        /// Cause, with its place in the line.
+        source: serde_json::Error,
+    },
+}
+
+/// An open file, to which any thread may append.
+#[derive(Debug)]
+pub(crate) struct JsonLines {
+    path: PathBuf,
+    file: Mutex<File>,
+}
+
+impl JsonLines {
+    /// Opens the file, which is made if it is missing, and reads its lines, of
+    /// which each is `want`. The rest of a line that was being written when its
+    /// program was killed is cut off.
+    pub(crate) fn open<T: DeserializeOwned>(
+        path: &Path,
+        want: &'static str,
+    ) -> Result<(JsonLines, Vec<T>), JsonLinesError> {
+        let failed = |operation| {
+            move |source| JsonLinesError::Io {
+                operation,
+                path: path.to_owned(),
+                source,
+            }
+        };
+        let mut file = open_append(path).map_err(failed("open"))?;
+        let mut text = Vec::new();
+        file.read_to_end(&mut text).map_err(failed("read"))?;
+        let whole = text
+            .iter()
+            .rposition(|byte| *byte == b'\n')
+            .map_or(0, |at| at + 1);
+        let lines = text[..whole]
+            .split_inclusive(|byte| *byte == b'\n')
+            .enumerate()
+            .map(|(number, line)| {
+                serde_json::from_slice(line).map_err(|source| JsonLinesError::Line {
+                    path: path.to_owned(),
+                    line: number + 1,
+                    want,
+                    source,
+                })
+            })
+            .collect::<Result<_, _>>()?;
+        file.set_len(whole as u64).map_err(failed("write"))?;
+        file.seek(SeekFrom::End(0)).map_err(failed("write"))?;
+        let file = JsonLines {
+            path: path.to_owned(),
+            file: Mutex::new(file),
+        };
+        Ok((file, lines))
+    }
+
+    /// Appends a line, to disk. Of one that does not fit nothing stays, so that
+    /// the next one begins a line.
+    pub(crate) fn append(&self, line: &impl Serialize) -> Result<(), JsonLinesError> {
+        let mut text =
+            serde_json::to_string(line).expect("plain structs with string keys are JSON");
+        text.push('\n');
+        let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        append(&mut file, text.as_bytes())
+            .map(drop)
+            .map_err(|source| JsonLinesError::Io {
+                operation: "write",
+                path: self.path.clone(),
+                source,
+            })
+    }
+}
+
+/// Writes all of `bytes` to the end of the file and to disk, or leaves the file
+/// as it was. Returns where they begin.
+pub(crate) fn append(file: &mut File, bytes: &[u8]) -> std::io::Result<u64> {
+    let before = file.seek(SeekFrom::End(0))?;
+    let written = file.write_all(bytes).and_then(|()| file.sync_data());
+    if written.is_err() {
+        // Only the first error is reported.
+        let _ = file.set_len(before);
+    }
+    written.map(|()| before)
+}
