@@ -24,6 +24,17 @@ pub struct SetPoints {
     pub coupling: f64,
 }
 
+impl SetPoints {
+    /// RFC 9332's defaults (appendix A.1).
+    pub const RFC9332: SetPoints = SetPoints {
+        target_s: 0.015,
+        alpha_hz: 0.16,
+        beta_hz: 3.2,
+        tupdate_s: 0.016,
+        coupling: 2.0,
+    };
+}
+
 /// A head that decides on set-points.  It has eight outputs: the four that the
 /// set-points are made of, in the order of the fields here, and then, for
 /// training, the natural logarithms of the standard deviations that these are
@@ -94,11 +105,23 @@ impl SetPointHead {
     /// range does not bound them, since those of the device itself may be
     /// beyond.
     pub fn in_force(&self, summary: &Summary) -> [f32; SET_POINTS] {
+        self.outputs(&SetPoints {
+            target_s: summary.target_ns as f64 / 1e9,
+            alpha_hz: f64::from(summary.alpha_uhz) / 1e6,
+            beta_hz: f64::from(summary.beta_uhz) / 1e6,
+            tupdate_s: summary.tupdate_ns as f64 / 1e9,
+            coupling: f64::from(summary.coupling_q8) / 256.0,
+        })
+    }
+
+    /// The outputs that would ask for these set-points, without regard to the
+    /// range: see [`SetPointHead::in_force`].
+    pub fn outputs(&self, points: &SetPoints) -> [f32; SET_POINTS] {
         [
-            self.target_ms.output(summary.target_ns as f64 / 1e6),
-            self.alpha_hz.output(f64::from(summary.alpha_uhz) / 1e6),
-            self.beta_hz.output(f64::from(summary.beta_uhz) / 1e6),
-            self.coupling.output(f64::from(summary.coupling_q8) / 256.0),
+            self.target_ms.output(points.target_s * 1e3),
+            self.alpha_hz.output(points.alpha_hz),
+            self.beta_hz.output(points.beta_hz),
+            self.coupling.output(points.coupling),
         ]
     }
 }

@@ -92,11 +92,8 @@ const RATE_TIME: f64 = 1.0;
 /// The packet of the least target, bytes.
 const PACKET: f64 = 1500.0;
 
-/// RFC 9332's gains, Hz, period, s, and coupling (appendix A.1).
-const PLAIN_ALPHA: f64 = 0.16;
-const PLAIN_BETA: f64 = 3.2;
-const PLAIN_TUPDATE: f64 = 0.016;
-const PLAIN_COUPLING: f64 = 2.0;
+/// RFC 9332's gains, period and coupling.
+const PLAIN: SetPoints = SetPoints::RFC9332;
 
 impl Adaptive {
     /// A rule without observations, at the initial target.
@@ -204,14 +201,14 @@ impl Adaptive {
         let gain = ((1.0 - stepping) * log_gain + stepping * c.step_gain.ln()).exp();
         let tupdate_s = match target < c.plain_from || stepping > 0.5 {
             true => c.tupdate,
-            false => PLAIN_TUPDATE,
+            false => PLAIN.tupdate_s,
         };
         SetPoints {
             target_s: target / 1e3,
-            alpha_hz: PLAIN_ALPHA * gain * tupdate_s / PLAIN_TUPDATE,
-            beta_hz: PLAIN_BETA * gain,
+            alpha_hz: PLAIN.alpha_hz * gain * tupdate_s / PLAIN.tupdate_s,
+            beta_hz: PLAIN.beta_hz * gain,
             tupdate_s,
-            coupling: PLAIN_COUPLING * (c.coupling_exponent * log_relative.min(0.0)).exp(),
+            coupling: PLAIN.coupling * (c.coupling_exponent * log_relative.min(0.0)).exp(),
         }
     }
 }
