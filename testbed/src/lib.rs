@@ -6,7 +6,8 @@
 //! segments through the links of [`net`] and the bottleneck's queue, which is
 //! the kernel's ([`router`]) or a baseline ([`aqm`]), while [`control`] runs
 //! the daemon's pipeline in step with virtual time. [`device`] offers the same
-//! queue to other processes, in real time.
+//! queue to other processes, in real time. A [`suite`] judges policies on
+//! families of conditions; a [`rollout`] is a run to train one on.
 
 pub mod aqm;
 pub mod control;
@@ -17,6 +18,7 @@ pub mod net;
 mod program;
 pub mod published;
 pub mod result;
+pub mod rollout;
 pub mod router;
 pub mod scenario;
 pub mod sim;

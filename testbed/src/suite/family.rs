@@ -15,6 +15,9 @@ pub struct Family {
     pub name: String,
     /// One sentence on what it is.
     pub description: String,
+    /// The part of a curriculum's ranges that conditions are drawn from; none:
+    /// they are those of published measurements.
+    pub part: Option<Part>,
     /// Sources of the published numbers of its conditions.
     pub sources: Vec<Source>,
     /// All of its conditions.
@@ -48,6 +51,7 @@ impl Family {
         Family {
             name: curriculum.name.clone(),
             description: curriculum.description.clone(),
+            part: Some(part),
             sources: Vec::new(),
             conditions: conditions.collect(),
         }
@@ -74,6 +78,7 @@ impl Family {
         Family {
             name: name.to_owned(),
             description: description.to_owned(),
+            part: None,
             sources: published.sources,
             conditions: conditions.collect(),
         }
@@ -107,7 +112,7 @@ fn span(values: Vec<u64>, shown: fn(u64) -> String) -> String {
 impl Condition {
     /// Repetition `number` under a set of draws: seeds and round-trip times of
     /// its own.
-    pub(super) fn repetition(&self, protocol: &Protocol, draws: u32, number: u32) -> Scenario {
+    pub(crate) fn repetition(&self, protocol: &Protocol, draws: u32, number: u32) -> Scenario {
         let mut scenario = self.scenario.clone();
         let name = format!("draws-{draws}");
         scenario.seed = derive_seed(scenario.seed, &name, number.into());
@@ -121,11 +126,22 @@ impl Condition {
 
     /// What the emulation of a repetition costs, about: packets that the link
     /// can carry.
-    pub(super) fn weight(&self, protocol: &Protocol) -> u64 {
-        let measured_ns = protocol.measured_ns + self.scenario.warmup_ns;
-        let bits = self.scenario.bottleneck.capacity_bits(0, measured_ns);
+    pub(crate) fn weight(&self, protocol: &Protocol) -> u64 {
+        1 + (self.capacity_bits(protocol) / 12_000.0) as u64
+    }
+
+    /// Mean rate of the link over a repetition, bit/s.
+    pub(crate) fn mean_rate_bps(&self, protocol: &Protocol) -> f64 {
+        let ns = protocol.measured_ns + self.scenario.warmup_ns;
+        self.capacity_bits(protocol) / (ns as f64 / 1e9)
+    }
+
+    /// Bits that the link can carry in a repetition.
+    fn capacity_bits(&self, protocol: &Protocol) -> f64 {
+        let ns = protocol.measured_ns + self.scenario.warmup_ns;
+        let bits = self.scenario.bottleneck.capacity_bits(0, ns);
         let duty = self.scenario.link.bursts.map_or(1.0, |of| of.duty());
-        1 + (bits as f64 * duty / 12_000.0) as u64
+        bits as f64 * duty
     }
 
     /// The network and its traffic in a few words: `50 Mbit/s, RTT 20 ms, 2

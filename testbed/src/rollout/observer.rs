@@ -1,0 +1,180 @@
+//! One roll-out: a run whose periods are noted as they end.
+
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use l4sllm_abi::{Params, Record, Summary};
+use l4sllm_model::{HeadKind, Outcome, SET_POINTS, Session, SummaryFeature};
+use l4sllmd::engine::{Adaptive, Decision, Engine, Preset};
+
+use super::Driver;
+use crate::control::EngineFactory;
+use crate::experiment::measure;
+use crate::scenario::{Arm, Control, Scenario};
+use crate::sim::SimError;
+
+/// Features of a summary.
+pub const FEATURES: usize = SummaryFeature::ALL.len();
+
+/// One run.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Rollout {
+    /// Every period, in order, from the start of the run.
+    pub periods: Vec<Period>,
+    /// The measured part.
+    pub outcome: Outcome,
+}
+
+/// What a summary of a period says.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Period {
+    /// Raw values in the order of [`SummaryFeature::ALL`]; NaN where the period
+    /// has none.
+    pub features: [f32; FEATURES],
+    /// The policy's outputs with the offset; 0 where no policy decides.
+    pub outputs: [f32; SET_POINTS],
+}
+
+/// Runs `scenario` once with decisions every `period_ns`; none if cancelled.
+///
+/// # Errors
+/// The accounting of the emulation does not hold.
+pub(super) fn rollout(
+    scenario: &Scenario,
+    driver: &Driver,
+    period_ns: u64,
+    cancel: &AtomicBool,
+) -> Result<Option<Rollout>, SimError> {
+    let params = match driver {
+        Driver::Fixed(params) => *params,
+        Driver::Adaptive | Driver::Policy { .. } => Params::default(),
+    };
+    let arm = Arm {
+        control: Some(Control {
+            period_ns,
+            ttl_ns: Control::adaptive(Preset::default())
+                .ttl_ns
+                .max(2 * period_ns),
+            ..Control::adaptive(Preset::default())
+        }),
+        ..Arm::dualpi2("rollout", params)
+    };
+    let log = Arc::new(Mutex::new(Vec::new()));
+    let engine = {
+        let (driver, log) = (driver.clone(), Arc::clone(&log));
+        EngineFactory::on_summaries(Some(period_ns), move |_scheduler| {
+            Box::new(Observer {
+                decider: Decider::new(&driver),
+                period_ns,
+                pending: None,
+                log: Arc::clone(&log),
+            })
+        })
+    };
+    let samples = measure(scenario, &arm, 0, Some(engine), cancel)?;
+    let periods = std::mem::take(&mut *log.lock().unwrap_or_else(PoisonError::into_inner));
+    Ok(samples.map(|samples| Rollout {
+        periods,
+        outcome: samples.repetition(0, scenario.seed).statistics.outcome(),
+    }))
+}
+
+/// Logs each period, and passes it to what decides.
+struct Observer {
+    decider: Decider,
+    period_ns: u64,
+    /// Summaries of a period that is not over.
+    pending: Option<Box<Summary>>,
+    log: Arc<Mutex<Vec<Period>>>,
+}
+
+enum Decider {
+    None,
+    Adaptive(Box<Adaptive>),
+    Policy(Box<Session>, [f32; SET_POINTS]),
+}
+
+impl Decider {
+    fn new(driver: &Driver) -> Decider {
+        match driver {
+            Driver::Fixed(_) => Decider::None,
+            Driver::Adaptive => {
+                let rule = Adaptive::new(Preset::default().config());
+                Decider::Adaptive(Box::new(rule))
+            }
+            Driver::Policy {
+                actor,
+                budget,
+                offset,
+            } => match actor.policy() {
+                Some(policy) => {
+                    let mut session = Session::new(Arc::clone(policy), 1);
+                    session.set_idle_budget(Some(*budget));
+                    Decider::Policy(Box::new(session), *offset)
+                }
+                None => Decider::None,
+            },
+        }
+    }
+
+    /// The decision, and the outputs that it was made of.
+    fn decide(&mut self, period: &Summary) -> (Option<Decision>, [f32; SET_POINTS]) {
+        match self {
+            Decider::None => (None, [0.0; SET_POINTS]),
+            Decider::Adaptive(rule) => (rule.observe_summary(period), [0.0; SET_POINTS]),
+            Decider::Policy(session, offset) => {
+                // The plain engine has no errors; with libtorch, no answer is no
+                // decision, as in the daemon.
+                let outputs = session.observe_summary(period).ok().flatten();
+                let config = session.policy().config();
+                let (Some(mut outputs), HeadKind::SetPoints(head)) = (outputs, &config.head.kind)
+                else {
+                    return (None, [0.0; SET_POINTS]);
+                };
+                let mut own = [0.0; SET_POINTS];
+                for ((output, offset), own) in outputs.iter_mut().zip(offset).zip(&mut own) {
+                    *output += *offset;
+                    *own = *output;
+                }
+                (Some(Decision::SetPoints(head.set_points(&outputs))), own)
+            }
+        }
+    }
+}
+
+impl Engine for Observer {
+    fn observe(&mut self, _record: &Record) -> Option<Decision> {
+        None
+    }
+
+    fn observe_summary(&mut self, summary: &Summary) -> Option<Decision> {
+        let period = match self.pending.take() {
+            Some(mut pending) => {
+                pending.merge(summary);
+                pending
+            }
+            None => Box::new(*summary),
+        };
+        if period.duration_ns() < self.period_ns {
+            self.pending = Some(period);
+            return None;
+        }
+        let (decision, outputs) = self.decider.decide(&period);
+        let mut features = [f32::NAN; FEATURES];
+        for (feature, to) in SummaryFeature::ALL.iter().zip(&mut features) {
+            if let Some(value) = feature.value(&period) {
+                *to = value as f32;
+            }
+        }
+        let mut log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
+        log.push(Period { features, outputs });
+        decision
+    }
+
+    fn reset(&mut self) {
+        self.pending = None;
+        if let Decider::Policy(session, _) = &mut self.decider {
+            session.reset();
+        }
+    }
+}
