@@ -8,39 +8,63 @@
 
 #include "kept.h"
 
+static unsigned
+kept_place(const struct l4s_kept *k, unsigned i)
+{
+	return ((k->first + i) % L4S_KEPT_PLACES);
+}
+
+static void
+kept_put(struct l4s_kept *k, const struct l4s_loss *message, uint64_t time_ns)
+{
+	unsigned place = kept_place(k, k->count++);
+
+	k->time_ns[place] = time_ns;
+	memcpy(k->message[place], message, sizeof(*message));
+}
+
+/* Adds to the loss of its stream at the end; false if there is none. */
+static bool
+kept_lose(struct l4s_kept *k, const struct l4s_loss *loss)
+{
+	struct l4s_loss last;
+	unsigned i = k->count, place;
+
+	while (i-- != 0) {
+		place = kept_place(k, i);
+		memcpy(&last, k->message[place], sizeof(last));
+		if (last.hdr.type != L4S_RECORD_LOSS)
+			break;
+		if (last.stream != loss->stream)
+			continue;
+		last.lost += loss->lost;
+		memcpy(k->message[place], &last, sizeof(last));
+		return (true);
+	}
+	return (false);
+}
+
 static void
 kept_add(struct l4s_kept *k, const struct l4s_loss *message, uint32_t stream,
     uint64_t time_ns)
 {
-	struct l4s_loss last;
-	unsigned place;
+	struct l4s_loss loss = {
+		.hdr = message->hdr,
+		.lost = 1,
+		.stream = stream,
+	};
 
-	if (message->hdr.type == L4S_RECORD_LOSS)
-		k->lost += message->lost;
-	if (k->count < L4S_KEPT_MAX) {
-		if (message->hdr.type == L4S_RECORD_EVENT)
-			k->events++;
-		place = (k->first + k->count++) % L4S_KEPT_MAX;
-		k->time_ns[place] = time_ns;
-		memcpy(k->message[place], message, sizeof(*message));
+	if (k->count < L4S_KEPT_MAX && message->hdr.type == L4S_RECORD_EVENT) {
+		k->events++;
+		kept_put(k, message, time_ns);
 		return;
 	}
-	/* The newest becomes a loss of itself, and of all that follow. */
-	place = (k->first + k->count - 1) % L4S_KEPT_MAX;
-	memcpy(&last, k->message[place], sizeof(last));
-	if (last.hdr.type != L4S_RECORD_LOSS) {
-		last.hdr.type = L4S_RECORD_LOSS;
-		memset((uint8_t *)&last + sizeof(last.hdr), 0,
-		    sizeof(last) - sizeof(last.hdr));
-		last.lost = 1;
-		last.stream = stream;
-		k->events--;
-		k->lost++;
-	}
-	if (message->hdr.type == L4S_RECORD_EVENT)
-		k->lost++;
-	last.lost += message->hdr.type == L4S_RECORD_LOSS ? message->lost : 1;
-	memcpy(k->message[place], &last, sizeof(last));
+	if (message->hdr.type == L4S_RECORD_LOSS)
+		loss = *message;
+	loss.hdr.type = L4S_RECORD_LOSS;
+	k->lost += loss.lost;
+	if (!kept_lose(k, &loss))
+		kept_put(k, &loss, time_ns);
 }
 
 void
@@ -84,6 +108,6 @@ l4s_kept_read(struct l4s_kept *k, void *buf)
 		k->read++;
 	}
 	memcpy(buf, k->message[k->first], L4S_RECORD_SIZE);
-	k->first = (k->first + 1) % L4S_KEPT_MAX;
+	k->first = kept_place(k, 1);
 	k->count--;
 }

@@ -14,8 +14,12 @@
 
 #include "ring.h"
 
-/* When more wait, the last place counts them as lost. */
-#define	L4S_KEPT_MAX		16
+/*
+ * When more wait they become losses, one for each stream, which have places of
+ * their own.
+ */
+#define	L4S_KEPT_MAX		15
+#define	L4S_KEPT_PLACES		(L4S_KEPT_MAX + L4S_RINGS)
 
 struct l4s_kept {
 	unsigned	first;
@@ -24,8 +28,8 @@ struct l4s_kept {
 	uint64_t	read;		/* events so far */
 	uint64_t	lost;		/* messages, by the losses so far */
 	/* When each was written: its place in the order of messages. */
-	uint64_t	time_ns[L4S_KEPT_MAX];
-	uint64_t	message[L4S_KEPT_MAX][L4S_MESSAGE_WORDS];
+	uint64_t	time_ns[L4S_KEPT_PLACES];
+	uint64_t	message[L4S_KEPT_PLACES][L4S_MESSAGE_WORDS];
 };
 
 /*

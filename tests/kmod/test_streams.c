@@ -182,7 +182,9 @@ losses_outlive_streams(void)
 	struct router r = router_create(NULL, NULL, 16);
 	struct l4s_user_handle *h = l4s_user_open(r.u);
 	struct l4s_user_packet out;
+	struct l4s_loss loss;
 	struct l4s_stats s;
+	size_t got;
 	unsigned i;
 
 	for (i = 0; i < 40; i++) {
@@ -201,10 +203,10 @@ losses_outlive_streams(void)
 	CHECK_EQ(next_of(h, L4S_RECORD_LOSS, r.now), 0);
 	l4s_user_close(h, r.now);
 
-	/* More events than are kept: the last place counts the others. */
+	/* More events than are kept: a loss of each stream counts the others. */
 	h = l4s_user_open(r.u);
 	make_event(&r, 0);
-	for (i = 0; i < 5; i++) {
+	for (i = 0; i < 9; i++) {
 		make_event(&r, i);
 		make_event(&r, i);
 		make_event(&r, i);
@@ -213,6 +215,17 @@ losses_outlive_streams(void)
 	}
 	for (i = 0; i < 15; i++)
 		CHECK(next_of(h, L4S_RECORD_EVENT, r.now) != 0);
+	/* Of 28 these were not kept, the first of them of the records. */
+	set_interval(h, L4S_STREAM_RECORDS, 0, 0, r.now);
+	for (i = 0; i < 2; i++) {
+		CHECK_EQ(l4s_user_read(h, &loss, sizeof(loss), r.now, &got), 0);
+		CHECK_EQ(got, sizeof(loss));
+		CHECK_EQ(loss.hdr.type, L4S_RECORD_LOSS);
+		CHECK_EQ(loss.stream, i == 0 ? L4S_STREAM_RECORDS :
+		    L4S_STREAM_SUMMARIES);
+		CHECK_EQ(loss.lost, i == 0 ? 7 : 6);
+	}
+	CHECK_EQ(next_of(h, L4S_RECORD_EVENT, r.now), 0);
 	l4s_user_close(h, r.now);
 	router_destroy(&r);
 }
