@@ -26,7 +26,6 @@ static inline uint8_t instance_status(const struct l4s_overrides *,
 		    bool above);
 static L4S_SLOW void instance_summarize(struct l4s_instance *, uint64_t now);
 static void	instance_take_bounds(struct l4s_instance *, uint64_t now);
-static void	instance_write_events(struct l4s_instance *, uint64_t now);
 static void	instance_reconfigure(struct l4s_instance *);
 static void	instance_take_params(struct l4s_instance *, uint64_t now);
 static void	instance_weigh_flows(struct l4s_instance *, uint64_t now);
@@ -180,7 +179,7 @@ instance_collect(struct l4s_instance *inst, uint64_t now)
 		if ((pending & L4S_PENDING_SUMMARIES) != 0)
 			instance_take_bounds(inst, now);
 		if ((pending & L4S_PENDING_EVENTS) != 0)
-			instance_write_events(inst, now);
+			l4s_instance_write_events(inst, now);
 	}
 	if (changed)
 		instance_reconfigure(inst);
@@ -263,15 +262,33 @@ instance_write_context(struct l4s_instance *inst, uint64_t now)
 		    &inst->config, inst->overrides.current.id, now);
 }
 
-static void
-instance_write_events(struct l4s_instance *inst, uint64_t now)
+/* Own ones and the device's, in the order in which they were posted. */
+void
+l4s_instance_write_events(struct l4s_instance *inst, uint64_t now)
 {
-	struct l4s_event_post events[L4S_EVENTS_WAITING];
-	unsigned i, n = l4s_instance_take_events(inst, events);
+	struct l4s_event_post own[L4S_INSTANCE_EVENTS], all[L4S_DEVICE_EVENTS];
+	struct l4s_events *e = inst->device_events;
+	unsigned i = 0, k = 0, nown, nall;
 
-	for (i = 0; i < n; i++)
-		l4s_event_write(inst->rings, events[i].sched,
-		    events[i].instance, events[i].code, events[i].value, now);
+	l4s_lock(&inst->overrides.lock);
+	nown = inst->nevents;
+	memcpy(own, inst->events, nown * sizeof(own[0]));
+	inst->nevents = 0;
+	l4s_unlock(&inst->overrides.lock);
+	l4s_lock(&e->lock);
+	nall = e->n;
+	memcpy(all, e->waiting, nall * sizeof(all[0]));
+	e->n = 0;
+	l4s_unlock(&e->lock);
+	while (i < nown || k < nall)
+		if (k == nall || (i < nown && own[i].order < all[k].order)) {
+			instance_event(inst, own[i].code, own[i].value, now);
+			i++;
+		} else {
+			l4s_event_write(inst->rings, 0, 0, all[k].code,
+			    all[k].value, now);
+			k++;
+		}
 }
 
 /* Plain DualPI2 decides while either queue's delay is above the ceiling. */

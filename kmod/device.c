@@ -10,8 +10,6 @@
 #include "stats.h"
 
 static uint32_t	device_next_instance(struct l4s_device *, uint32_t sched);
-static void	device_pass_events(struct l4s_device *, struct l4s_instance *,
-		    uint64_t now);
 static int	device_select(struct l4s_device *, uint32_t sched,
 		    uint32_t instance, struct l4s_instance **);
 static void	device_wake(struct l4s_ring *, void *);
@@ -25,14 +23,14 @@ l4s_device_init(struct l4s_device *dev, struct l4s_ring *rings,
 	memset(dev, 0, sizeof(*dev));
 	l4s_lock_init(&dev->lock, "l4s device");
 	l4s_lock_init(&dev->wake_lock, "l4s wake");
-	l4s_lock_init(&dev->events_lock, "l4s events");
+	l4s_lock_init(&dev->events.lock, "l4s events");
 	dev->rings = rings;
 	dev->params = *params;
 	dev->limits = *limits;
 	for (i = 0; rings != NULL && i < L4S_RINGS; i++) {
 		rings[i].wake = device_wake;
 		rings[i].wake_arg = dev;
-		rings[i].events = &dev->events_lock;
+		rings[i].events = &dev->events.lock;
 	}
 }
 
@@ -40,7 +38,7 @@ void
 l4s_device_destroy(struct l4s_device *dev)
 {
 	L4S_ASSERT(dev->instances == NULL && dev->waiters == NULL);
-	l4s_lock_destroy(&dev->events_lock);
+	l4s_lock_destroy(&dev->events.lock);
 	l4s_lock_destroy(&dev->wake_lock);
 	l4s_lock_destroy(&dev->lock);
 }
@@ -56,12 +54,14 @@ l4s_device_attach(struct l4s_device *dev, struct l4s_instance *inst)
 		return (L4S_ENOMEM);
 	}
 	inst->instance = device_next_instance(dev, inst->sched);
+	inst->device_events = &dev->events;
 	inst->next = dev->instances;
 	dev->instances = inst;
 	/* With these the packet path takes the number up, for its records. */
 	l4s_instance_post_params(inst, &dev->params, &tables);
 	l4s_instance_post_limits(inst, &dev->limits);
 	l4s_instance_post_summaries(inst, &dev->bounds);
+	l4s_instance_post_events(inst);
 	l4s_instance_post_keyframe(inst);
 	l4s_unlock(&dev->lock);
 	return (0);
@@ -102,33 +102,8 @@ l4s_device_detach(struct l4s_device *dev, struct l4s_instance *inst,
 	dev->gone_queues.base_probability = 0;
 	dev->gone_queues.classic_probability = 0;
 	dev->gone_queues.coupled_probability = 0;
-	device_pass_events(dev, inst, now);
+	l4s_instance_write_events(inst, now);
 	l4s_unlock(&dev->lock);
-}
-
-/*
- * Events that waited for a packet of the instance that left now wait for one
- * of another instance.  Without another they are written here, as in
- * l4s_device_post().  Device lock held.
- */
-static void
-device_pass_events(struct l4s_device *dev, struct l4s_instance *inst,
-    uint64_t now)
-{
-	struct l4s_event_post events[L4S_EVENTS_WAITING];
-	unsigned i, n = l4s_instance_take_events(inst, events);
-
-	if (dev->instances != NULL) {
-		for (i = 0; i < n; i++)
-			l4s_instance_post_event(dev->instances, events[i].sched,
-			    events[i].instance, events[i].code,
-			    events[i].value);
-	} else {
-		for (i = 0; i < n; i++)
-			l4s_event_write(dev->rings, events[i].sched,
-			    events[i].instance, events[i].code,
-			    events[i].value, now);
-	}
 }
 
 void
@@ -211,10 +186,24 @@ l4s_device_watch(struct l4s_device *dev, uint64_t now)
 void
 l4s_device_post(struct l4s_device *dev, uint32_t code, uint64_t now)
 {
-	if (dev->instances != NULL)
-		l4s_instance_post_event(dev->instances, 0, 0, code, 0);
-	else
+	struct l4s_events *e = &dev->events;
+	struct l4s_event_post *waiting;
+	struct l4s_instance *inst;
+
+	if (dev->instances == NULL) {
 		l4s_event_write(dev->rings, 0, 0, code, 0, now);
+		return;
+	}
+	l4s_lock(&e->lock);
+	if (e->n < nitems(e->waiting))
+		e->n++;
+	waiting = &e->waiting[e->n - 1];
+	waiting->order = e->posted++;
+	waiting->code = code;
+	waiting->value = 0;
+	l4s_unlock(&e->lock);
+	for (inst = dev->instances; inst != NULL; inst = inst->next)
+		l4s_instance_post_events(inst);
 }
 
 void

@@ -9,9 +9,9 @@
  * packet paths run under one lock or in one thread (a ring has one writer).
  * Descriptors of it are in handle.h.
  *
- * Events go into the streams with the next packet, for only the packet path
- * writes to the rings; without an instance there is none, and they are written
- * at once.
+ * Events go into the streams with the next packet, of any instance if they are
+ * the device's, for only the packet path writes to the rings; without an
+ * instance there is none, and they are written at once.
  *
  * No function here sleeps.  The errors are L4S_E* numbers.
  */
@@ -42,7 +42,7 @@ struct l4s_handle;
 struct l4s_device {
 	struct l4s_lock	lock;
 	struct l4s_lock	wake_lock;
-	struct l4s_lock	events_lock;	/* see struct l4s_ring */
+	struct l4s_events events;	/* of the device as a whole */
 	struct l4s_ring	*rings;		/* (c) L4S_RINGS, or NULL: no streams */
 	struct l4s_instance *instances;	/* (d) */
 	struct l4s_waiter *waiters;	/* (d) and (w) to change, one to read */
@@ -64,10 +64,12 @@ void	l4s_device_init(struct l4s_device *, struct l4s_ring *,
 void	l4s_device_destroy(struct l4s_device *);
 
 /*
- * An initialised instance joins, gets its number and the device's parameters,
- * or L4S_ENOMEM for want of what flow_weights needs; or it leaves: what is queued is dropped, counted and recorded, its events that
- * still waited for a packet do not get lost, and its counts stay in the sums.
- * The caller owns the packet paths: the last to leave writes to the rings.
+ * An initialised instance joins, and gets its number and the device's
+ * parameters; or L4S_ENOMEM, for want of what flow_weights needs.
+ *
+ * It leaves: what is queued is dropped, counted and recorded, events that waited
+ * for a packet are written, and its counts stay in the sums.  The caller owns
+ * the packet paths: an instance that leaves writes to the rings.
  *
  * No two instances of a device have the same number, whichever scheduler they
  * are of, so a stale override never reaches a new instance.  (Numbers repeat

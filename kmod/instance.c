@@ -86,19 +86,28 @@ l4s_instance_post_summaries(struct l4s_instance *inst,
 }
 
 void
-l4s_instance_post_event(struct l4s_instance *inst, uint32_t sched,
-    uint32_t instance, uint32_t code, uint64_t value)
+l4s_instance_post_event(struct l4s_instance *inst, uint32_t code,
+    uint64_t value)
 {
 	struct l4s_event_post *e;
 
 	l4s_lock(&inst->overrides.lock);
-	if (inst->nevents < L4S_EVENTS_WAITING)
+	if (inst->nevents < nitems(inst->events))
 		inst->nevents++;
 	e = &inst->events[inst->nevents - 1];
-	e->sched = sched;
-	e->instance = instance;
+	l4s_lock(&inst->device_events->lock);
+	e->order = inst->device_events->posted++;
+	l4s_unlock(&inst->device_events->lock);
 	e->code = code;
 	e->value = value;
+	instance_pend(inst, L4S_PENDING_EVENTS);
+	l4s_unlock(&inst->overrides.lock);
+}
+
+void
+l4s_instance_post_events(struct l4s_instance *inst)
+{
+	l4s_lock(&inst->overrides.lock);
 	instance_pend(inst, L4S_PENDING_EVENTS);
 	l4s_unlock(&inst->overrides.lock);
 }
@@ -111,20 +120,6 @@ l4s_instance_post_keyframe(struct l4s_instance *inst)
 	l4s_unlock(&inst->overrides.lock);
 }
 
-unsigned
-l4s_instance_take_events(struct l4s_instance *inst,
-    struct l4s_event_post events[L4S_EVENTS_WAITING])
-{
-	unsigned n;
-
-	l4s_lock(&inst->overrides.lock);
-	n = inst->nevents;
-	memcpy(events, inst->events, n * sizeof(events[0]));
-	inst->nevents = 0;
-	l4s_unlock(&inst->overrides.lock);
-	return (n);
-}
-
 int
 l4s_instance_submit(struct l4s_instance *inst, const struct l4s_override *o,
     uint64_t now)
@@ -135,8 +130,7 @@ l4s_instance_submit(struct l4s_instance *inst, const struct l4s_override *o,
 	l4s_instance_watch(inst, now);
 	error = l4s_override_submit(&inst->overrides, o, now, &recovered);
 	if (recovered)
-		l4s_instance_post_event(inst, inst->sched, inst->instance,
-		    L4S_EVENT_RECOVERED, 0);
+		l4s_instance_post_event(inst, L4S_EVENT_RECOVERED, 0);
 	return (error);
 }
 
@@ -152,6 +146,5 @@ l4s_instance_watch(struct l4s_instance *inst, uint64_t now)
 	uint64_t misses;
 
 	if (l4s_overrides_watch(&inst->overrides, now, &misses))
-		l4s_instance_post_event(inst, inst->sched, inst->instance,
-		    L4S_EVENT_WATCHDOG, misses);
+		l4s_instance_post_event(inst, L4S_EVENT_WATCHDOG, misses);
 }

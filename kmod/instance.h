@@ -25,18 +25,27 @@
 #include "override.h"
 #include "summary.h"
 
+/*
+ * Events that wait for a packet to be written: those of an instance for its
+ * own, those of the device as a whole for one of any instance.  When more are
+ * posted before one comes, the newest takes the last place.
+ */
+#define	L4S_INSTANCE_EVENTS	4
+#define	L4S_DEVICE_EVENTS	16
+
 struct l4s_event_post {
+	uint64_t	order;		/* among all of the device */
 	uint64_t	value;
-	uint32_t	sched;
-	uint32_t	instance;
 	uint32_t	code;
 };
 
-/*
- * Events that wait for the next packet to be written.  When more are posted
- * before one comes, the newest takes the last place.
- */
-#define	L4S_EVENTS_WAITING	16
+/* Those of the device as a whole.  All is under the lock. */
+struct l4s_events {
+	struct l4s_lock	lock;		/* and struct l4s_ring's */
+	uint64_t	posted;		/* so far, of instances too */
+	struct l4s_event_post waiting[L4S_DEVICE_EVENTS];
+	unsigned	n;
+};
 
 /* The overload whose events were written (RFC 9332, section 2.5.2.3). */
 struct l4s_overload {
@@ -68,9 +77,10 @@ struct l4s_instance {
 	struct l4s_params posted;
 	union l4s_flow_table *posted_table; /* for flow_weights, or NULL */
 	struct l4s_summary_bounds posted_bounds;
-	struct l4s_event_post events[L4S_EVENTS_WAITING];
+	struct l4s_event_post events[L4S_INSTANCE_EVENTS];
 	unsigned	nevents;
 
+	struct l4s_events *device_events;	/* since it joined one */
 	struct l4s_instance *next;		/* under l4s_device.lock */
 
 #ifdef L4S_RECORD_TAP
@@ -126,6 +136,8 @@ void	l4s_instance_flush(struct l4s_instance *, uint64_t now);
  * override and an overload, in counters and events.
  */
 void	l4s_instance_close(struct l4s_instance *, uint64_t now);
+/* Writes the events that wait for a packet of it. */
+void	l4s_instance_write_events(struct l4s_instance *, uint64_t now);
 
 /*
  * The device's side: checked values, to be in force with the next packet.
@@ -141,13 +153,12 @@ void	l4s_instance_post_limits(struct l4s_instance *,
 /* Bounds of summaries; none: nobody reads them. */
 void	l4s_instance_post_summaries(struct l4s_instance *,
 	    const struct l4s_summary_bounds *);
-void	l4s_instance_post_event(struct l4s_instance *, uint32_t sched,
-	    uint32_t instance, uint32_t code, uint64_t value);
+void	l4s_instance_post_event(struct l4s_instance *, uint32_t code,
+	    uint64_t value);
+/* The device has events. */
+void	l4s_instance_post_events(struct l4s_instance *);
 /* A keyframe (struct l4s_config), to be written with the next packet. */
 void	l4s_instance_post_keyframe(struct l4s_instance *);
-/* Takes the events that wait; returns how many. */
-unsigned l4s_instance_take_events(struct l4s_instance *,
-	    struct l4s_event_post [L4S_EVENTS_WAITING]);
 /* See l4s_override_submit(). */
 int	l4s_instance_submit(struct l4s_instance *, const struct l4s_override *,
 	    uint64_t now);

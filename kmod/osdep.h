@@ -59,7 +59,7 @@
  *	packet path's own (dummynet's; the caller's in userspace)
  *	l4s_device.lock		control, descriptors, instances
  *	l4s_overrides.lock	mailbox to the packet path, override counts
- *	l4s_device.events_lock	events, written to several rings
+ *	l4s_device.events.lock	events that wait or are written to several rings
  *	l4s_device.wake_lock	waiters
  */
 struct l4s_lock {

@@ -37,13 +37,13 @@ l4s_handle_subscribe(struct l4s_handle *h, uint32_t streams, uint64_t now)
 	h->streams = streams;
 	if (rings == NULL || streams == old)
 		return;
-	l4s_lock(&dev->events_lock);
+	l4s_lock(&dev->events.lock);
 	for (i = 0; i < L4S_RINGS; i++) {
 		heads[i] = l4s_ring_head(&rings[i]);
 		if ((streams & ~old & 1U << i) != 0)
 			l4s_ring_subscribe(&rings[i]);
 	}
-	l4s_unlock(&dev->events_lock);
+	l4s_unlock(&dev->events.lock);
 	for (i = 0; i < L4S_RINGS; i++) {
 		stream = 1U << i;
 		left = (old & ~streams & stream) != 0;

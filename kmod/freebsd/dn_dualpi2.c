@@ -40,6 +40,10 @@ struct dn_dualpi2_instance {
 	struct l4s_link	link;
 };
 
+/* dummynet allocates both in one piece, which malloc(9) would round up. */
+_Static_assert(sizeof(struct dn_sch_inst) +
+    sizeof(struct dn_dualpi2_instance) <= 4096, "dn_dualpi2_instance");
+
 static struct dn_dualpi2_entry *
 dn_dualpi2_entry_of(struct dn_schk *schk)
 {

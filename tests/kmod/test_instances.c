@@ -19,7 +19,7 @@ struct fixture {
 	struct l4s_ring	rings[L4S_RINGS];
 	struct l4s_limits limits;
 	struct decoder	decoder;
-	uint64_t	words[L4S_RINGS_BYTES(16) / sizeof(uint64_t)];
+	uint64_t	words[L4S_RINGS_BYTES(64) / sizeof(uint64_t)];
 };
 
 static void
@@ -31,7 +31,7 @@ set_up(struct fixture *f, uint64_t watchdog_ns)
 	l4s_limits_default(&f->limits);
 	f->limits.watchdog_ns = watchdog_ns;
 	memset(&f->decoder, 0, sizeof(f->decoder));
-	l4s_rings_init(f->rings, f->words, 16);
+	l4s_rings_init(f->rings, f->words, 64);
 	l4s_device_init(&f->device, f->rings, &params, &f->limits);
 	CHECK_EQ(l4s_handle_open(&f->device, &f->h, true), 0);
 	CHECK_EQ(l4s_handle_request(&f->h, L4S_OP_CONTROL, NULL, 0, SEC), 0);
@@ -180,6 +180,22 @@ numbers_after_the_last(void)
 	tear_down(&f);
 }
 
+static void
+set_limits(struct fixture *f)
+{
+	CHECK_EQ(l4s_handle_request(&f->h, L4S_OP_SET_LIMITS, &f->limits,
+	    sizeof(f->limits), SEC), 0);
+}
+
+static void
+set_params(struct fixture *f)
+{
+	struct l4s_params params = f->device.params;
+
+	CHECK_EQ(l4s_handle_request(&f->h, L4S_OP_SET_PARAMS, &params,
+	    sizeof(params), SEC), 0);
+}
+
 /* Deleting an instance loses no event that waited for its next packet. */
 static void
 events_outlive_their_instance(void)
@@ -193,27 +209,91 @@ events_outlive_their_instance(void)
 	CHECK_EQ(next_event(&f, &instance), L4S_EVENT_CONTROL_OPEN);
 	join(&f, &two, 1);
 	join(&f, &one, 1);
-	l4s_instance_post_event(&one, 1, one.instance, L4S_EVENT_WATCHDOG, 1);
-	l4s_instance_post_event(&two, 1, two.instance, L4S_EVENT_WATCHDOG, 1);
+	l4s_instance_post_event(&one, L4S_EVENT_WATCHDOG, 1);
+	l4s_instance_post_event(&two, L4S_EVENT_WATCHDOG, 1);
 	CHECK_EQ(next_event(&f, &instance), 0);
 
-	/* To the one that stays, which tells with its next packet. */
 	leave(&f, &one);
+	CHECK_EQ(next_event(&f, &instance), L4S_EVENT_WATCHDOG);
+	CHECK_EQ(instance, two.instance + 1);
 	CHECK_EQ(next_event(&f, &instance), 0);
 	CHECK(l4s_instance_dequeue(&two, SEC) == NULL);
 	CHECK_EQ(next_event(&f, &instance), L4S_EVENT_WATCHDOG);
 	CHECK_EQ(instance, two.instance);
-	CHECK_EQ(next_event(&f, &instance), L4S_EVENT_WATCHDOG);
-	CHECK_EQ(instance, two.instance + 1);
 	CHECK_EQ(next_event(&f, &instance), 0);
 
-	/* Without an instance they are written at once. */
-	CHECK_EQ(l4s_handle_request(&f.h, L4S_OP_SET_LIMITS, &f.limits,
-	    sizeof(f.limits), SEC), 0);
+	set_limits(&f);
 	CHECK_EQ(next_event(&f, &instance), 0);
 	leave(&f, &two);
 	CHECK_EQ(next_event(&f, &instance), L4S_EVENT_LIMITS);
 	CHECK_EQ(next_event(&f, &instance), 0);
+	tear_down(&f);
+}
+
+/*
+ * The device's events are written with the next packet of any instance, once,
+ * and with an instance's own in the order in which they came.
+ */
+static void
+events_wait_for_any_packet(void)
+{
+	static const uint32_t codes[] = { L4S_EVENT_WATCHDOG,
+	    L4S_EVENT_LIMITS, L4S_EVENT_RECOVERED, L4S_EVENT_PARAMS };
+	struct l4s_instance one, two, three;
+	struct fixture f;
+	uint32_t instance = 0;
+	unsigned i;
+
+	set_up(&f, 0);
+	CHECK_EQ(next_event(&f, &instance), L4S_EVENT_CONTROL_OPEN);
+	join(&f, &one, 1);
+	join(&f, &two, 2);
+	for (i = 0; i < 2; i++) {
+		set_limits(&f);
+		CHECK_EQ(next_event(&f, &instance), 0);
+		CHECK(l4s_instance_dequeue(i == 0 ? &one : &two, SEC) == NULL);
+		CHECK_EQ(next_event(&f, &instance), L4S_EVENT_LIMITS);
+		CHECK_EQ(instance, 0);
+		CHECK(l4s_instance_dequeue(i == 0 ? &two : &one, SEC) == NULL);
+		CHECK_EQ(next_event(&f, &instance), 0);
+	}
+	/* Also of one that joins while they wait. */
+	set_limits(&f);
+	join(&f, &three, 3);
+	CHECK(l4s_instance_dequeue(&three, SEC) == NULL);
+	CHECK_EQ(next_event(&f, &instance), L4S_EVENT_LIMITS);
+	CHECK_EQ(next_event(&f, &instance), 0);
+
+	l4s_instance_post_event(&two, L4S_EVENT_WATCHDOG, 1);
+	set_limits(&f);
+	l4s_instance_post_event(&two, L4S_EVENT_RECOVERED, 0);
+	set_params(&f);
+	CHECK(l4s_instance_dequeue(&two, SEC) == NULL);
+	for (i = 0; i < nitems(codes); i++) {
+		CHECK_EQ(next_event(&f, &instance), codes[i]);
+		CHECK_EQ(instance, i % 2 == 0 ? two.instance : 0);
+	}
+	CHECK_EQ(next_event(&f, &instance), 0);
+
+	/* The newest stays when there are too many. */
+	for (i = 0; i < 2 * L4S_DEVICE_EVENTS; i++)
+		set_limits(&f);
+	set_params(&f);
+	CHECK(l4s_instance_dequeue(&two, SEC) == NULL);
+	for (i = 1; i < L4S_DEVICE_EVENTS; i++)
+		CHECK_EQ(next_event(&f, &instance), L4S_EVENT_LIMITS);
+	CHECK_EQ(next_event(&f, &instance), L4S_EVENT_PARAMS);
+	for (i = 0; i < 2 * L4S_INSTANCE_EVENTS; i++)
+		l4s_instance_post_event(&two, L4S_EVENT_RECOVERED, 0);
+	l4s_instance_post_event(&two, L4S_EVENT_WATCHDOG, 1);
+	CHECK(l4s_instance_dequeue(&two, SEC) == NULL);
+	for (i = 1; i < L4S_INSTANCE_EVENTS; i++)
+		CHECK_EQ(next_event(&f, &instance), L4S_EVENT_RECOVERED);
+	CHECK_EQ(next_event(&f, &instance), L4S_EVENT_WATCHDOG);
+	CHECK_EQ(next_event(&f, &instance), 0);
+	leave(&f, &one);
+	leave(&f, &two);
+	leave(&f, &three);
 	tear_down(&f);
 }
 
@@ -638,6 +718,7 @@ const struct test instance_tests[] = {
 	TEST(numbers_do_not_come_again),
 	TEST(numbers_after_the_last),
 	TEST(events_outlive_their_instance),
+	TEST(events_wait_for_any_packet),
 	TEST(watched_without_packets),
 	TEST(dropped_with_their_scheduler),
 	TEST(totals_never_fall),
