@@ -1,13 +1,13 @@
 //! The forward pass: [`embed`] makes tokens of a record, [`advance`] runs them
 //! through the backbone, a few at a time.
 
-use super::matmul::{Into, LANES, Lane, Panels, Vector, gelu, layer_norm, matmul, softmax};
+use super::matmul::{Into, LANES, Lane, Panels, Vector, fma, gelu, layer_norm, matmul, softmax};
 use super::scratch::Scratch;
 use super::shape::Shape;
 #[cfg(target_arch = "x86_64")]
 use super::vector::Avx2;
 use super::vector::Plain;
-use super::weights::{Hidden, Path, Weights};
+use super::weights::{Convolution, Hidden, Path, Weights};
 use crate::config::EMBED_NORM_EPSILON;
 use crate::encoder::LEAK;
 use crate::set_points::SET_POINTS;
@@ -347,6 +347,31 @@ fn tokens_of<V: Vector>(
     weights.action.apply(action, last);
 }
 
+/// Writes the channels of a convolution over `series`, each over all times, and
+/// returns what follows them in `out`.
+#[inline(always)]
+fn convolve<'a, V: Vector>(
+    convolution: &Convolution,
+    series: &[f32],
+    mut out: &'a mut [f32],
+) -> &'a mut [f32] {
+    let length = convolution.weight.len() / convolution.bias.len();
+    let times = series.len() + 1 - length;
+    let channels = convolution.weight.chunks_exact(length);
+    for (weight, bias) in channels.zip(&convolution.bias) {
+        let (channel, rest) = out.split_at_mut(times);
+        channel.fill(*bias);
+        // Times, not channels, fill the lanes: there are more of them.
+        for (w, from) in weight.iter().zip(0..) {
+            for (y, x) in channel.iter_mut().zip(&series[from..]) {
+                *y = fma::<V>(*w, *x, *y);
+            }
+        }
+        out = rest;
+    }
+    out
+}
+
 /// One feature's token.
 #[inline(always)]
 fn token_of<V: Vector>(path: &Path, inputs: &[f32], scratch: &mut [f32], out: &mut [f32]) {
@@ -363,15 +388,10 @@ fn token_of<V: Vector>(path: &Path, inputs: &[f32], scratch: &mut [f32], out: &m
             let weight = linear.weight.view();
             matmul::<V>(encoded, k, 1, weight, hidden, h, Into::Bias(&linear.bias));
         }
-        // A convolution is a product with rows that overlap.
-        Hidden::Convolutions(kernels) => {
-            let mut at = 0;
-            for linear in kernels {
-                let weight = linear.weight.view();
-                let (times, e) = (inputs.len() + 1 - weight.k, weight.n);
-                let out = &mut hidden[at..];
-                matmul::<V>(inputs, 1, times, weight, out, e, Into::Bias(&linear.bias));
-                at += times * e;
+        Hidden::Convolutions(convolutions) => {
+            let mut rest = &mut *hidden;
+            for convolution in convolutions {
+                rest = convolve::<V>(convolution, inputs, rest);
             }
         }
     }

@@ -65,7 +65,7 @@ pub(crate) enum Into<'a> {
 
 /// a b + c; `mul_add` without the instruction would be a call.
 #[inline(always)]
-fn fma<V: Vector>(a: f32, b: f32, c: f32) -> f32 {
+pub(crate) fn fma<V: Vector>(a: f32, b: f32, c: f32) -> f32 {
     if V::FMA { a.mul_add(b, c) } else { a * b + c }
 }
 

@@ -81,9 +81,14 @@ pub(crate) enum Hidden {
         slopes: Vec<(f32, f32)>, // lower edge and 1 / width of each bin
         linear: Linear,          // 1 + bins -> e
     },
-    /// A series; hidden units are [kernel][time][channel] here, and
-    /// [kernel][channel][time] in the file.
-    Convolutions(Vec<Linear>), // k -> e, one per kernel
+    /// A series; hidden units are [kernel][channel][time].
+    Convolutions(Vec<Convolution>),
+}
+
+/// Convolutions of one length over a series, without padding.
+pub(crate) struct Convolution {
+    pub(crate) weight: Vec<f32>, // [channels][length]
+    pub(crate) bias: Vec<f32>,   // [channels]
 }
 
 impl Path {
@@ -197,28 +202,17 @@ impl Weights {
                     },
                     project: linear(&format!("{name}.project"), *width, d),
                 },
-                EncoderConfig::Series {
-                    width,
-                    history,
-                    kernels,
-                } => Path {
-                    inputs,
-                    hidden: Hidden::Convolutions(
-                        kernels
-                            .iter()
-                            .map(|k| linear(&format!("{name}.conv{k}"), *k, *width))
-                            .collect(),
-                    ),
-                    project: {
-                        let order = time_first(*width, *history, kernels);
-                        let weight = tensors.values(&format!("{name}.project.weight"));
-                        let h = order.len();
-                        Linear {
-                            weight: Packed::new(h, d, |i, o| weight[o * h + order[i]]),
-                            bias: get(&format!("{name}.project.bias")),
-                        }
-                    },
-                },
+                EncoderConfig::Series { kernels, .. } => {
+                    let convolution = |k: &usize| Convolution {
+                        weight: get(&format!("{name}.conv{k}.weight")),
+                        bias: get(&format!("{name}.conv{k}.bias")),
+                    };
+                    Path {
+                        inputs,
+                        hidden: Hidden::Convolutions(kernels.iter().map(convolution).collect()),
+                        project: linear(&format!("{name}.project"), encoder.hidden(), d),
+                    }
+                }
             }
         };
         Weights {
@@ -259,17 +253,4 @@ impl Weights {
             probabilities: config.head.has_probabilities(),
         }
     }
-}
-
-/// For each hidden unit of a series as computed here, [kernel][time][channel],
-/// its place in the file, [kernel][channel][time].
-fn time_first(width: usize, history: usize, kernels: &[usize]) -> Vec<usize> {
-    let mut order = Vec::new();
-    for k in kernels {
-        let (start, length) = (order.len(), history + 1 - k);
-        for time in 0..length {
-            order.extend((0..width).map(|channel| start + channel * length + time));
-        }
-    }
-    order
 }
