@@ -129,7 +129,7 @@ pub(crate) fn among_scenarios(answers: &[(&str, &Answer<'_>)]) -> Option<Caption
         columns: references.len().clamp(2, 3),
         panel_height: 46.0 * answers.len() as f64,
         name_width: name_width(names),
-        word_width: 136.0,
+        word_width: 148.0,
         panels: references.iter().map(|reference| of(reference)).collect(),
         ..Figure::default()
     };

@@ -1,5 +1,6 @@
 //! What a suite found: one table, one page, and everything as JSON.
 
+mod answer;
 mod figure;
 mod judge;
 mod legend;

@@ -5,6 +5,7 @@ use std::fmt::Write;
 use l4sllm_testbed::published::Source;
 use l4sllm_testbed::suite::PLAIN;
 
+use super::answer::answer;
 use super::judge::{Family, Judged};
 use super::legend::{COLOURS, Entry, legend};
 use super::{Facts, cautions, table};
@@ -26,6 +27,7 @@ pub(super) fn page(
     figures: &[(String, Captioned)],
 ) -> String {
     let mut body = what_was_run(judged, facts, complete);
+    body.push_str(&answer(judged));
     body.push_str(&html_table(&table::families(judged)));
     let _ = writeln!(
         body,

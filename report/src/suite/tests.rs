@@ -378,3 +378,45 @@ fn the_table_fits_into_eighty_columns_and_the_page_has_every_condition() {
     assert_eq!(own["name"], "policy");
     assert_eq!(own["repetitions"][1]["classic_mean_ms"], 9.2);
 }
+
+/// In half of the conditions the policy loses utilisation for its delay.
+#[test]
+fn the_page_first_says_whether_the_policy_is_better() {
+    let page = |policy: Option<(f64, f64)>| {
+        let dir = tempfile::tempdir().unwrap();
+        let of = |number: usize| {
+            let tuned = [(10.0, 0.95), (10.1, 0.95), (9.9, 0.95)];
+            let own = policy.map(|(delay, lost)| {
+                let share = 0.95 - lost * (number % 2) as f64;
+                [(delay, share), (delay * 1.01, share), (delay * 0.99, share)]
+            });
+            let mut arms: Vec<(&str, &[(f64, f64)])> = vec![(TUNED, &tuned), (PLAIN, &tuned)];
+            if let Some(own) = &own {
+                arms.push((POLICY, own));
+            }
+            condition(&format!("stationary-{number:05}"), &arms)
+        };
+        let outcome = suite((0..6).map(of).collect());
+        let report = render_suite(&outcome, &facts(), dir.path()).unwrap();
+        std::fs::read_to_string(report.page).unwrap()
+    };
+    let top = |policy| {
+        let page = page(policy);
+        page.split("<table>").next().unwrap().to_owned()
+    };
+    let question = "Is the learned policy better? <span class=\"verdict\">";
+    let yes = top(Some((5.0, 0.0)));
+    assert!(yes.contains(&format!("{question}Yes.")), "{yes}");
+    assert!(
+        yes.contains("0.500 (0.500 to 0.500) times that of tuned, over 6 conditions."),
+        "{yes}"
+    );
+    let part = top(Some((5.0, 0.1)));
+    assert!(part.contains(&format!("{question}In part.")), "{part}");
+    assert!(
+        part.contains("kept in 3 of 6 conditions, lost with certainty in 3"),
+        "{part}"
+    );
+    assert!(top(Some((20.0, 0.0))).contains(&format!("{question}No.")));
+    assert!(!top(None).contains("better?"));
+}
