@@ -24,10 +24,10 @@ enum Group {
         edges: Option<Tensor>,  // [g, most bins], lower ones
         slopes: Option<Tensor>, // [g, most bins], 1 / width; 0 where there is no bin
     },
-    /// One series.
+    /// Series of one shape.
     Series {
-        name: &'static str,
-        input: i64, // its first column
+        names: Vec<&'static str>,
+        inputs: Tensor, // [g h], i64: columns of the batch's inputs
         history: i64,
         kernels: Vec<usize>,
     },
@@ -37,7 +37,7 @@ impl Encoder {
     pub(super) fn new(config: &PolicyConfig, device: Device) -> Result<Encoder, TrainError> {
         let mut input = 0;
         let mut scalars: Vec<(usize, Vec<Scalar<'_>>)> = Vec::new(); // by width
-        let mut series = Vec::new();
+        let mut series: Vec<(&EncoderConfig, Vec<Series>)> = Vec::new(); // by shape
         for (place, feature) in config.features.iter().enumerate() {
             let name = feature.name.name();
             match &feature.encoder {
@@ -53,16 +53,12 @@ impl Encoder {
                         None => scalars.push((*width, vec![scalar])),
                     }
                 }
-                EncoderConfig::Series {
-                    history, kernels, ..
-                } => {
-                    let group = Group::Series {
-                        name,
-                        input,
-                        history: *history as i64,
-                        kernels: kernels.clone(),
-                    };
-                    series.push((place, group));
+                shape @ EncoderConfig::Series { .. } => {
+                    let one = Series { place, name, input };
+                    match series.iter_mut().find(|(s, _)| *s == shape) {
+                        Some((_, group)) => group.push(one),
+                        None => series.push((shape, vec![one])),
+                    }
                 }
             }
             input += feature.encoder.history() as i64;
@@ -73,9 +69,9 @@ impl Encoder {
             places.extend(group.iter().map(|s| s.place));
             groups.push(scalar_group(group, device)?);
         }
-        for (place, group) in series {
-            places.push(place);
-            groups.push(group);
+        for (shape, group) in &series {
+            places.extend(group.iter().map(|s| s.place));
+            groups.push(series_group(shape, group, device)?);
         }
         let mut order = vec![0i64; places.len()];
         for (at, place) in places.into_iter().enumerate() {
@@ -130,6 +126,33 @@ fn action_numbers(actions: &Tensor) -> Result<Tensor, TrainError> {
     // The authors' encoding of actions: (a + 1) / 3.
     let actions = actions.f_to_kind(Kind::Float)?.f_unsqueeze(-1)?;
     Ok(actions.f_add_scalar(1.0)?.f_div_scalar(ACTIONS as f64)?)
+}
+
+/// A series on its way into a group.
+struct Series {
+    place: usize,
+    name: &'static str,
+    input: i64, // its first column
+}
+
+fn series_group(
+    shape: &EncoderConfig,
+    series: &[Series],
+    device: Device,
+) -> Result<Group, TrainError> {
+    let history = shape.history() as i64;
+    let columns = series.iter().flat_map(|s| s.input..s.input + history);
+    let columns: Vec<i64> = columns.collect();
+    let kernels = match shape {
+        EncoderConfig::Series { kernels, .. } => kernels.clone(),
+        EncoderConfig::Scalar { .. } => Vec::new(),
+    };
+    Ok(Group::Series {
+        names: series.iter().map(|s| s.name).collect(),
+        inputs: Tensor::f_from_slice(&columns)?.f_to_device(device)?,
+        history,
+        kernels,
+    })
 }
 
 /// A scalar on its way into a group.
@@ -210,24 +233,34 @@ impl Group {
                 Ok(tokens.f_add(&stack("project.bias")?)?)
             }
             Group::Series {
-                name,
-                input,
+                names,
+                inputs: columns,
                 history,
                 kernels,
             } => {
-                let w = inputs.size3()?.1;
-                let x = inputs.f_narrow(2, *input, *history)?;
-                let x = x.f_flatten(0, 1)?.f_unsqueeze(1)?;
+                let (g, w) = (names.len() as i64, inputs.size3()?.1);
+                let stack = |part: &str| -> Result<Tensor, TrainError> {
+                    let of = |name: &&str| {
+                        Ok(weights
+                            .get(&format!("encoder.{name}.{part}"))?
+                            .shallow_clone())
+                    };
+                    let all: Result<Vec<_>, TrainError> = names.iter().map(of).collect();
+                    Ok(Tensor::f_stack(&all?, 0)?)
+                };
+                let x = inputs.f_flatten(0, 1)?.f_index_select(1, columns)?;
+                let x = x.f_unflatten(1, [g, *history])?; // [B w, g, h]
                 let hidden = kernels.iter().map(|k| -> Result<Tensor, TrainError> {
-                    let conv = format!("encoder.{name}.conv{k}");
-                    let weight = weights.get(&format!("{conv}.weight"))?;
-                    let bias = weights.get(&format!("{conv}.bias"))?;
-                    let y = x.f_conv1d(weight, Some(bias), 1, 0, 1, 1)?; // [B w, e, h - k + 1]
-                    Ok(y.f_leaky_relu()?.f_flatten(1, 2)?)
+                    let weight = stack(&format!("conv{k}.weight"))?.f_flatten(0, 1)?;
+                    let bias = stack(&format!("conv{k}.bias"))?.f_flatten(0, 1)?;
+                    let y = x.f_conv1d(&weight, Some(&bias), 1, 0, 1, g)?; // [B w, g e, h - k + 1]
+                    let y = y.f_leaky_relu()?.f_unflatten(1, [g, -1])?;
+                    Ok(y.f_flatten(2, 3)?)
                 });
-                let hidden = Tensor::f_cat(&hidden.collect::<Result<Vec<_>, _>>()?, 1)?;
-                let token = weights.linear(&hidden, &format!("encoder.{name}.project"))?;
-                Ok(token.f_unflatten(0, [-1, w])?.f_unsqueeze(2)?)
+                let hidden = Tensor::f_cat(&hidden.collect::<Result<Vec<_>, _>>()?, 2)?;
+                let tokens = product("bgi,gdi->bgd", hidden, stack("project.weight")?)?;
+                let tokens = tokens.f_add(&stack("project.bias")?)?;
+                Ok(tokens.f_unflatten(0, [-1, w])?)
             }
         }
     }
