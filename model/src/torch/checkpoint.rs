@@ -5,6 +5,7 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tch::{Device, Tensor};
 
@@ -44,7 +45,7 @@ pub(super) struct Position {
     /// Evaluations since then.
     pub(super) waited: u64,
     /// What the training was started with.
-    config: TrainConfig,
+    pub(super) config: TrainConfig,
 }
 
 impl Position {
@@ -73,7 +74,7 @@ pub(super) fn save(
     network: &Network,
     config: &PolicyConfig,
     tensors: &[(&str, &Tensor)],
-    position: &Position,
+    position: &impl Serialize,
 ) -> Result<(), TrainError> {
     let [last, before] = [LAST, BEFORE].map(|name| dir.join(name));
     // A training has claimed its directory.
@@ -96,13 +97,32 @@ pub(super) fn save(
     remove(&before)
 }
 
-/// Reads what [`save`] wrote next to the policy, for a training of `config`,
-/// into the tensors of those names.
-pub(super) fn load(
-    dir: &Path,
-    config: &TrainConfig,
-    tensors: &mut [(&str, &mut Tensor)],
-) -> Result<Position, TrainError> {
+/// Where the training of a checkpoint stands.
+pub(super) fn position<P: DeserializeOwned>(dir: &Path) -> Result<P, TrainError> {
+    let path = dir.join(PROGRESS_FILE);
+    let wrong = |reason| TrainError::Checkpoint {
+        path: path.clone(),
+        reason,
+    };
+    let bytes = read_regular(&path, PROGRESS_MAX).map_err(|e| wrong(e.to_string()))?;
+    serde_json::from_slice(&bytes).map_err(|e| wrong(e.to_string()))
+}
+
+/// Refuses to resume a checkpoint whose training was started with something
+/// else, in words.
+pub(super) fn same<C: Serialize>(dir: &Path, was: &C, is: &C) -> Result<(), TrainError> {
+    match difference(was, is) {
+        None => Ok(()),
+        Some(reason) => Err(TrainError::Checkpoint {
+            path: dir.join(PROGRESS_FILE),
+            reason,
+        }),
+    }
+}
+
+/// Reads what [`save`] wrote next to the policy into the tensors of those
+/// names.
+pub(super) fn load(dir: &Path, tensors: &mut [(&str, &mut Tensor)]) -> Result<(), TrainError> {
     let wrong = |file: &str, reason: String| TrainError::Checkpoint {
         path: dir.join(file),
         reason,
@@ -110,11 +130,6 @@ pub(super) fn load(
     let bytes = |file: &str, max: u64| {
         read_regular(&dir.join(file), max).map_err(|e| wrong(file, e.to_string()))
     };
-    let position: Position = serde_json::from_slice(&bytes(PROGRESS_FILE, PROGRESS_MAX)?)
-        .map_err(|e| wrong(PROGRESS_FILE, e.to_string()))?;
-    if let Some(reason) = difference(&position.config, config) {
-        return Err(wrong(PROGRESS_FILE, reason));
-    }
     let values: usize = tensors.iter().map(|(_, to)| to.numel()).sum();
     let bytes = bytes(TENSORS_FILE, 4 * values as u64 + HEADER_MAX)?;
     let file = SafeTensors::deserialize(&bytes).map_err(|e| wrong(TENSORS_FILE, e.to_string()))?;
@@ -138,12 +153,12 @@ pub(super) fn load(
             tch::Kind::Float,
         )?)?;
     }
-    Ok(position)
+    Ok(())
 }
 
 /// What a resumed training is asked to do differently, in words: its losses
 /// would be those of neither.
-fn difference(was: &TrainConfig, is: &TrainConfig) -> Option<String> {
+fn difference<C: Serialize>(was: &C, is: &C) -> Option<String> {
     let map = |config| match serde_json::to_value(config) {
         Ok(serde_json::Value::Object(map)) => map,
         _ => serde_json::Map::new(),
@@ -154,7 +169,7 @@ fn difference(was: &TrainConfig, is: &TrainConfig) -> Option<String> {
         .map(|(key, value)| {
             format!(
                 "the training was started with {key} {value}, not {}",
-                is[&key]
+                is.get(&key).unwrap_or(&serde_json::Value::Null)
             )
         })
 }
@@ -202,7 +217,8 @@ mod tests {
             fs::write(dir.path().join(PROGRESS_FILE), progress).unwrap();
             fs::write(dir.path().join(TENSORS_FILE), tensors).unwrap();
             let mut tensor = Tensor::zeros([3], (tch::Kind::Float, Device::Cpu));
-            let result = load(dir.path(), &config, &mut [("w", &mut tensor)]);
+            let result = super::position::<Position>(dir.path());
+            let result = result.and_then(|_| load(dir.path(), &mut [("w", &mut tensor)]));
             result.unwrap_err().to_string()
         };
         let error = refused(&[b' '; PROGRESS_MAX as usize + 1], &[]);

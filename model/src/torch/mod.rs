@@ -18,6 +18,7 @@ pub mod lora;
 mod loss;
 mod metrics;
 mod network;
+pub mod online;
 mod optimiser;
 mod sampler;
 pub(crate) mod session;

@@ -92,13 +92,15 @@ impl Trainer {
         let mut weights = network.trained().flat();
         let mut ema = Ema::new(&weights, config.ema_decay)?;
         if resume && let Some(last) = checkpoint::find(dir) {
+            position = checkpoint::position(&last)?;
+            checkpoint::same(&last, &position.config, &config)?;
             let mut tensors = vec![
                 (WEIGHTS, &mut weights),
                 (MEAN, &mut optimiser.mean),
                 (SQUARES, &mut optimiser.squares),
             ];
             tensors.extend(ema.as_mut().map(|a| (EMA, &mut a.weights)));
-            position = checkpoint::load(&last, &config, &mut tensors)?;
+            checkpoint::load(&last, &mut tensors)?;
             optimiser.steps = position.step;
         }
         let device = network.device();

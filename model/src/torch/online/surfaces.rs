@@ -1,0 +1,152 @@
+//! What settings cost in a condition, between those that were run.
+
+use super::Judged;
+use super::setting::{AXES, PlaneSetting};
+
+/// Nodes of a grid, evenly spaced on each axis.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Grid {
+    /// First node.
+    pub least: [f64; AXES],
+    /// Distance of nodes, above 0.
+    pub step: [f64; AXES],
+    /// Nodes on each axis, at least 1.
+    pub nodes: [usize; AXES],
+}
+
+impl Grid {
+    /// Targets of 1.5 to 30 ms and gains of 0.8 to 16: what fixed settings are
+    /// measured at.
+    pub fn of_settings() -> Grid {
+        Grid {
+            least: [1.5f64.ln(), 0.8f64.ln()],
+            step: [0.5, 1.0],
+            nodes: [7, 4],
+        }
+    }
+
+    /// One step each way from an action.
+    pub fn around(step: [f64; AXES]) -> Grid {
+        Grid {
+            least: step.map(|step| -step),
+            step,
+            nodes: [3; AXES],
+        }
+    }
+
+    /// Every node, the second axis running fastest.
+    pub fn settings(&self) -> Vec<PlaneSetting> {
+        let [columns, rows] = self.nodes;
+        let at = |axis: usize, i: usize| self.least[axis] + self.step[axis] * i as f64;
+        let node = |i: usize, j: usize| PlaneSetting {
+            axes: [at(0, i), at(1, j)],
+        };
+        let column = |i| (0..rows).map(move |j| node(i, j));
+        (0..columns).flat_map(column).collect()
+    }
+}
+
+/// What a condition's settings cost at the nodes of a grid; between them it is
+/// interpolated.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Surfaces {
+    /// [`Judged::delay`].
+    pub delay: Vec<f32>,
+    /// [`Judged::loss`].
+    pub loss: Vec<f32>,
+    /// [`Judged::harm`].
+    pub harm: Vec<f32>,
+}
+
+impl Surfaces {
+    /// From a run at each node, smoothed by a Gaussian of so many nodes: one
+    /// run of a setting has noise that its neighbours do not share.
+    pub fn smoothed(grid: &Grid, runs: &[Judged], nodes: f64) -> Surfaces {
+        let rows = grid.nodes[1];
+        let distance = |a: usize, b: usize| {
+            let (x, y) = ((a / rows).abs_diff(b / rows), (a % rows).abs_diff(b % rows));
+            (x * x + y * y) as f64
+        };
+        let smooth = |of: fn(&Judged) -> f64, at: usize| {
+            let (mut sum, mut weights) = (0.0, 0.0);
+            for (other, run) in runs.iter().enumerate() {
+                let weight = (-distance(at, other) / (2.0 * nodes * nodes)).exp();
+                sum += weight * of(run);
+                weights += weight;
+            }
+            (sum / weights) as f32
+        };
+        let surface = |of| (0..runs.len()).map(|at| smooth(of, at)).collect();
+        Surfaces {
+            delay: surface(|run| run.delay),
+            loss: surface(|run| run.loss),
+            harm: surface(|run| run.harm),
+        }
+    }
+
+    /// Around a run of a policy on a grid of [`Grid::around`], from that run and
+    /// those with one step less and more on each axis; the steps on both axes
+    /// add up.
+    pub fn around(own: &Judged, axes: &[[Judged; 2]; AXES]) -> Surfaces {
+        let surface = |of: fn(&Judged) -> f64| {
+            let centre = of(own);
+            let [x, y] = axes.map(|[less, more]| [of(&less) - centre, 0.0, of(&more) - centre]);
+            let column = |dx: f64| y.map(move |dy| (centre + dx + dy) as f32);
+            x.into_iter().flat_map(column).collect()
+        };
+        Surfaces {
+            delay: surface(|run| run.delay),
+            loss: surface(|run| run.loss),
+            harm: surface(|run| run.harm),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_are_in_the_order_of_surfaces() {
+        let grid = Grid::of_settings();
+        let settings = grid.settings();
+        assert_eq!(settings.len(), 28);
+        assert_eq!(settings[0].axes, grid.least);
+        let near = |got: f64, want: f64| assert!((got - want).abs() < 1e-12, "{got} {want}");
+        near(settings[1].axes[1], grid.least[1] + 1.0);
+        near(settings[4].axes[0], grid.least[0] + 0.5);
+        near(settings[27].axes[0].exp(), 1.5 * 3f64.exp());
+        near(settings[27].axes[1].exp(), 0.8 * 3f64.exp());
+    }
+
+    #[test]
+    fn smoothing_spreads_noise_and_keeps_what_is_flat() {
+        let grid = Grid::of_settings();
+        let mut runs = vec![
+            Judged {
+                delay: -0.5,
+                ..Judged::default()
+            };
+            28
+        ];
+        let flat = Surfaces::smoothed(&grid, &runs, 0.45);
+        assert!(flat.delay.iter().all(|x| (x + 0.5).abs() < 1e-6));
+        runs[13].loss = 1.0;
+        let surfaces = Surfaces::smoothed(&grid, &runs, 0.45);
+        let [own, next, next_target, far] = [13, 14, 9, 2].map(|i| surfaces.loss[i]);
+        assert!(own < 0.9 && own > 2.0 * next, "{own} {next}");
+        assert!(next > 0.02 && (next - next_target).abs() < 0.02 && far < 1e-4);
+    }
+
+    #[test]
+    fn surfaces_around_a_run_are_its_neighbours() {
+        let with = |delay| Judged {
+            delay,
+            ..Judged::default()
+        };
+        let axes = [[with(1.5), with(0.5)], [with(0.75), with(1.0)]];
+        let surfaces = Surfaces::around(&with(1.0), &axes);
+        let want = [1.25, 1.5, 1.5, 0.75, 1.0, 1.0, 0.25, 0.5, 0.5];
+        assert_eq!(surfaces.delay, want);
+    }
+}
