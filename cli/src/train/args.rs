@@ -3,20 +3,27 @@
 use std::path::PathBuf;
 
 use anyhow::ensure;
+use clap::builder::ArgPredicate;
 use clap::{Args, ValueEnum};
 use l4sllm_model::pool::Tolerance;
 use l4sllm_model::torch::{Augmentation, Device, TrainConfig, device};
 use l4sllm_model::{DecisionRule, Feature};
 
+use super::online::{OnlineArgs, defaults};
 use crate::threads::threads;
+
+/// The option with which others have the defaults of training in the loop.
+const ONLINE: &str = "online";
+const GIVEN: ArgPredicate = ArgPredicate::IsPresent;
 
 /// Most bins that an encoding has.
 const BINS_MAX: usize = 1024;
 
-/// Train a policy on experience pools.
+/// Train a policy on experience pools, or with --online in the loop.
 ///
 /// `--out` becomes the directory of the training: `best/` and `last/` are
-/// policies, `metrics.jsonl` has a line for each step.  An interrupted
+/// policies, `metrics.jsonl` has a line for each step, or in the loop for each
+/// lesson.  An interrupted
 /// training saves `last/` and resumes with `--resume`.
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
@@ -24,10 +31,11 @@ Examples:
   l4sllm train pool.parquet --out out/policy
   l4sllm train a.parquet b.parquet --out out/policy --resume
   l4sllm train pool.parquet --out out/gpt2 --preset published --backbone gpt2
-  l4sllm train pool.parquet --out out/steer --steer tuned high low")]
+  l4sllm train pool.parquet --out out/steer --steer tuned high low
+  l4sllm train --online --out out/context")]
 pub struct TrainArgs {
     /// Pools, Parquet or JSON.
-    #[arg(required = true, value_name = "POOL")]
+    #[arg(required_unless_present = "online", value_name = "POOL")]
     pub pool: Vec<PathBuf>,
     /// Directory of the training.
     #[arg(long, value_name = "DIR")]
@@ -55,6 +63,8 @@ pub struct TrainArgs {
     pub data: DataArgs,
     #[command(flatten)]
     pub machine: MachineArgs,
+    #[command(flatten)]
+    pub online: OnlineArgs,
 }
 
 /// Values of the options that are not given.
@@ -72,20 +82,32 @@ pub enum Preset {
 #[command(next_help_heading = "Policy")]
 pub struct PolicyArgs {
     /// Name of the policy.
-    #[arg(long, default_value = "default")]
+    #[arg(
+        long,
+        default_value = "default",
+        default_value_if(ONLINE, GIVEN, defaults::NAME)
+    )]
     pub name: String,
     /// What is read from each record.
     #[arg(long, value_enum, default_value_t = Features::Paper7)]
     pub features: Features,
     /// Records that a decision sees.
-    #[arg(long, default_value_t = 20)]
+    #[arg(
+        long,
+        default_value_t = 20,
+        default_value_if(ONLINE, GIVEN, defaults::WINDOW)
+    )]
     pub window: usize,
     /// Bins of each feature's piecewise-linear encoding, up to 1024, at
     /// quantiles of the pools; 0: the value alone.
     #[arg(long, default_value_t = 0)]
     pub bins: usize,
     /// Units between a feature and its token.
-    #[arg(long, default_value_t = 16)]
+    #[arg(
+        long,
+        default_value_t = 16,
+        default_value_if(ONLINE, GIVEN, defaults::ENCODER_WIDTH)
+    )]
     pub encoder_width: usize,
     /// A Hugging Face directory with weights; or, for random ones, a
     /// config.json or the name of a published model, such as gpt2, opt-1.3b,
@@ -94,16 +116,36 @@ pub struct PolicyArgs {
     #[arg(long, value_name = "DIR|FILE|NAME")]
     pub backbone: Option<String>,
     /// Transformer blocks.
-    #[arg(long, default_value_t = 2, conflicts_with = "backbone")]
+    #[arg(
+        long,
+        default_value_t = 2,
+        conflicts_with = "backbone",
+        default_value_if(ONLINE, GIVEN, defaults::LAYERS)
+    )]
     pub layers: usize,
     /// Width of a hidden state.
-    #[arg(long, default_value_t = 48, conflicts_with = "backbone")]
+    #[arg(
+        long,
+        default_value_t = 48,
+        conflicts_with = "backbone",
+        default_value_if(ONLINE, GIVEN, defaults::WIDTH)
+    )]
     pub width: usize,
     /// Attention heads.
-    #[arg(long, default_value_t = 3, conflicts_with = "backbone")]
+    #[arg(
+        long,
+        default_value_t = 3,
+        conflicts_with = "backbone",
+        default_value_if(ONLINE, GIVEN, defaults::HEADS)
+    )]
     pub heads: usize,
     /// Units of the feed-forward part.
-    #[arg(long, default_value_t = 96, conflicts_with = "backbone")]
+    #[arg(
+        long,
+        default_value_t = 96,
+        conflicts_with = "backbone",
+        default_value_if(ONLINE, GIVEN, defaults::MLP)
+    )]
     pub mlp: usize,
     /// Dropout after attention and feed-forward part.
     #[arg(long, default_value_t = 0.0, conflicts_with = "backbone")]
@@ -135,8 +177,8 @@ pub struct PolicyArgs {
     #[arg(long, num_args = 3.., value_names = ["SAFE", "OTHER", "ANOTHER", "BETWEEN"])]
     #[arg(conflicts_with_all = ["rule", "holdout_scenario", "class_balance"])]
     pub steer: Option<Vec<String>>,
-    /// What losses weigh against delay, with --steer.
-    #[arg(long, default_value_t = Tolerance::default().caution)]
+    /// What losses weigh against delay, with --steer and --online.
+    #[arg(long, default_value_t = Tolerance::default().caution, default_value_if(ONLINE, GIVEN, defaults::CAUTION))]
     pub caution: f64,
     /// What utilisation gained is worth, with --steer: the delay may grow by
     /// e for 1 / this.
@@ -152,27 +194,31 @@ pub struct PolicyArgs {
 #[command(next_help_heading = "Optimiser")]
 pub struct OptimiserArgs {
     /// Optimiser steps.
-    #[arg(long, default_value_t = TrainConfig::default().steps)]
+    #[arg(long, default_value_t = TrainConfig::default().steps, default_value_if(ONLINE, GIVEN, defaults::STEPS))]
     pub steps: u64,
     /// Windows that go through the network at a time [default: small: 32;
     /// published: 1].
-    #[arg(long)]
+    #[arg(long, default_value_if(ONLINE, GIVEN, defaults::BATCH))]
     pub batch: Option<usize>,
     /// Batches whose gradients one step accumulates [default: small: 1;
     /// published: 32].
     #[arg(long)]
     pub grad_accum_steps: Option<usize>,
     /// Highest learning rate [default: small: 1e-3; published: 1e-4].
-    #[arg(long, allow_negative_numbers = true)]
+    #[arg(
+        long,
+        allow_negative_numbers = true,
+        default_value_if(ONLINE, GIVEN, defaults::LEARNING_RATE)
+    )]
     pub learning_rate: Option<f64>,
     /// Steps of warm-up.
-    #[arg(long, default_value_t = TrainConfig::default().warmup)]
+    #[arg(long, default_value_t = TrainConfig::default().warmup, default_value_if(ONLINE, GIVEN, defaults::WARMUP))]
     pub warmup: u64,
     /// Decay of matrices.
-    #[arg(long, default_value_t = TrainConfig::default().weight_decay)]
+    #[arg(long, default_value_t = TrainConfig::default().weight_decay, default_value_if(ONLINE, GIVEN, defaults::WEIGHT_DECAY))]
     pub weight_decay: f64,
     /// Largest norm of the gradient; a larger one is scaled down to it.
-    #[arg(long, default_value_t = TrainConfig::default().max_grad_norm)]
+    #[arg(long, default_value_t = TrainConfig::default().max_grad_norm, default_value_if(ONLINE, GIVEN, defaults::MAX_GRAD_NORM))]
     pub max_grad_norm: f64,
     /// Power by which rare actions weigh more in the loss, 0 to 1; 0 keeps
     /// probabilities calibrated.
@@ -188,7 +234,11 @@ pub struct OptimiserArgs {
     pub label_smoothing: f64,
     /// Decay of the exponential moving average (EMA) of the weights, 0 to
     /// 0.9999, which is evaluated and saved in place of them; 0: no average.
-    #[arg(long, default_value_t = 0.0)]
+    #[arg(
+        long,
+        default_value_t = 0.0,
+        default_value_if(ONLINE, GIVEN, defaults::EMA_DECAY)
+    )]
     pub ema_decay: f64,
     /// Weight of the entropy bonus, with --steer: without it, a network that
     /// becomes overconfident early stops learning.
@@ -230,7 +280,11 @@ pub struct DataArgs {
     #[arg(long)]
     pub shortest: Option<usize>,
     /// Standard deviation of the noise on scaled features.
-    #[arg(long, default_value_t = 0.0)]
+    #[arg(
+        long,
+        default_value_t = 0.0,
+        default_value_if(ONLINE, GIVEN, defaults::NOISE)
+    )]
     pub noise: f64,
     /// Share of the windows, 0 to 1, that have the return that the policy will
     /// be asked for (--target) in place of the one that came; with 1, returns

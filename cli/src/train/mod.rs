@@ -1,8 +1,9 @@
-//! `l4sllm train`: a policy from pools, through libtorch.
+//! `l4sllm train`: a policy from pools or in the loop, through libtorch.
 
 mod args;
 mod costs;
 mod mix;
+mod online;
 mod setup;
 mod steer;
 
@@ -31,6 +32,14 @@ use steer::Lesson;
 pub fn run(args: &TrainArgs, cancel: &AtomicBool) -> anyhow::Result<()> {
     let _claim = Claim::of(&args.out)?;
     clean(&args.out)?;
+    match args.online.online {
+        true => online::run(args, cancel),
+        false => on_pools(args, cancel),
+    }
+}
+
+/// The same from pools.
+fn on_pools(args: &TrainArgs, cancel: &AtomicBool) -> anyhow::Result<()> {
     let episodes = Dataset::episodes(&args.pool)?;
     let lesson = match &args.policy.steer {
         Some(names) => {

@@ -55,19 +55,7 @@ impl Start {
         }
         let (backbone, mut weights) = backbone(options, args.preset)?;
         policy.backbone = backbone;
-        let rank = options.lora_rank.unwrap_or(match args.preset {
-            Preset::Small => 0,
-            Preset::Published => LoraConfig::default().r,
-        });
-        if rank > 0 {
-            policy.adaptation = Adaptation::Lora(LoraConfig {
-                r: rank,
-                alpha: options.lora_alpha,
-                dropout: options.lora_dropout,
-                target_modules: options.lora_targets.clone(),
-                ..LoraConfig::default()
-            });
-        }
+        policy.adaptation = adaptation(options, args.preset);
         policy.check()?;
         Dataset::fit(&mut policy, &args.pool, split, options.bins, options.target)?;
         let trained = || portions.iter().flat_map(|p| &p.ranges);
@@ -88,7 +76,7 @@ impl Start {
         if let Some(last) = last {
             return resumed(last, &policy);
         }
-        if rank > 0 {
+        if policy.adaptation != Adaptation::Full {
             policy.base = Some(base(args, &policy, weights.take())?);
             policy.check()?;
         }
@@ -114,7 +102,16 @@ impl Start {
 
 /// From a checkpoint, of which the options and the pools ask for `policy`.
 fn resumed(last: PathBuf, policy: &PolicyConfig) -> anyhow::Result<Start> {
-    let was = Policy::load_config(&last)?;
+    Ok(Start {
+        policy: same_policy(&last, policy)?,
+        dir: last,
+        weights: None,
+    })
+}
+
+/// The configuration in a checkpoint, if it is one of `policy`.
+pub(super) fn same_policy(last: &Path, policy: &PolicyConfig) -> anyhow::Result<PolicyConfig> {
+    let was = Policy::load_config(last)?;
     if let Some((key, was, is)) = difference(&comparable(&was)?, &comparable(policy)?, "") {
         bail!(
             "{}: the training was started with {key} = {was}, not {is}; --resume takes the same \
@@ -122,11 +119,7 @@ fn resumed(last: PathBuf, policy: &PolicyConfig) -> anyhow::Result<Start> {
             last.display()
         );
     }
-    Ok(Start {
-        policy: was,
-        dir: last,
-        weights: None,
-    })
+    Ok(was)
 }
 
 /// A policy as far as options and pools decide it.
@@ -181,8 +174,26 @@ fn cpu_has_bf16() -> bool {
     false
 }
 
+/// Which weights are trained.
+pub(super) fn adaptation(options: &PolicyArgs, preset: Preset) -> Adaptation {
+    let rank = options.lora_rank.unwrap_or(match preset {
+        Preset::Small => 0,
+        Preset::Published => LoraConfig::default().r,
+    });
+    if rank == 0 {
+        return Adaptation::Full;
+    }
+    Adaptation::Lora(LoraConfig {
+        r: rank,
+        alpha: options.lora_alpha,
+        dropout: options.lora_dropout,
+        target_modules: options.lora_targets.clone(),
+        ..LoraConfig::default()
+    })
+}
+
 /// The backbone, and the directory of its weights if there are any.
-fn backbone(
+pub(super) fn backbone(
     options: &PolicyArgs,
     preset: Preset,
 ) -> anyhow::Result<(BackboneConfig, Option<PathBuf>)> {
@@ -213,7 +224,7 @@ fn backbone(
 }
 
 /// The frozen base: the directory given, or `base/` of the training, random.
-fn base(
+pub(super) fn base(
     args: &TrainArgs,
     policy: &PolicyConfig,
     given: Option<PathBuf>,

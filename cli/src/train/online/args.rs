@@ -1,0 +1,245 @@
+//! The options of training in the loop, and every default of it.
+
+use std::path::PathBuf;
+
+use anyhow::ensure;
+use clap::Args;
+
+use crate::duration;
+use crate::threads::threads;
+use crate::train::TrainArgs;
+
+/// Defaults with --online of options that training on pools has, too.
+pub mod defaults {
+    /// --name.
+    pub const NAME: &str = "online";
+    /// --layers.
+    pub const LAYERS: &str = "1";
+    /// --width.
+    pub const WIDTH: &str = "32";
+    /// --heads.
+    pub const HEADS: &str = "2";
+    /// --mlp.
+    pub const MLP: &str = "128";
+    /// --window, in periods.
+    pub const WINDOW: &str = "1";
+    /// --encoder-width.
+    pub const ENCODER_WIDTH: &str = "2";
+    /// --steps, of the imitation and of each round.
+    pub const STEPS: &str = "1500";
+    /// --batch, in periods.
+    pub const BATCH: &str = "256";
+    /// --learning-rate.
+    pub const LEARNING_RATE: &str = "2e-3";
+    /// --warmup.
+    pub const WARMUP: &str = "50";
+    /// --weight-decay.
+    pub const WEIGHT_DECAY: &str = "1e-3";
+    /// --max-grad-norm.
+    pub const MAX_GRAD_NORM: &str = "1";
+    /// --ema-decay.
+    pub const EMA_DECAY: &str = "0.99";
+    /// --noise.
+    pub const NOISE: &str = "0.05";
+    /// --caution.
+    pub const CAUTION: &str = "0.5";
+}
+
+/// How a policy is trained in the loop.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Training in the loop (--online)")]
+pub struct OnlineArgs {
+    /// Train a policy on summaries in the loop, on runs of the emulator in place
+    /// of pools: imitate the best fixed setting of each condition on the states
+    /// that the policy gets into, then improve on its own actions. The
+    /// conditions are of the suite's training part.
+    ///
+    /// Other defaults then: --layers 1, --width 32, --heads 2, --mlp 128,
+    /// --window 1, --encoder-width 2, --steps 1500, --batch 256,
+    /// --learning-rate 2e-3, --warmup 50, --weight-decay 1e-3, --max-grad-norm 1,
+    /// --ema-decay 0.99, --noise 0.05, --caution 0.5.
+    #[arg(long, conflicts_with_all = [
+        "pool", "tensorboard", "preset", "features", "bins", "rule", "steer", "gain", "target",
+        "grad_accum_steps", "class_balance", "sample_balance", "label_smoothing", "entropy",
+        "eval_steps", "eval_windows", "patience", "mix", "val_fraction", "holdout_scenario",
+        "shortest", "return_dropout", "step_dropout",
+    ])]
+    pub online: bool,
+    /// Directory of suite.toml and its families [default: the one that ships].
+    #[arg(long, value_name = "DIR", conflicts_with = "pool")]
+    pub suite: Option<PathBuf>,
+    /// Families to train on, separated by commas [default: all].
+    #[arg(
+        long,
+        value_name = "A,B",
+        value_delimiter = ',',
+        conflicts_with = "pool"
+    )]
+    pub families: Vec<String>,
+    /// Conditions of each family and seed, which are run under fixed settings.
+    #[arg(long, value_name = "N", default_value_t = 7, conflicts_with = "pool")]
+    pub conditions: usize,
+    /// Seeds that those conditions are drawn with.
+    #[arg(long, value_name = "N", default_value_t = 3, conflicts_with = "pool")]
+    pub condition_seeds: u64,
+    /// Rounds of imitation on the policy's own runs in those conditions.
+    #[arg(long, value_name = "N", default_value_t = 3, conflicts_with = "pool")]
+    pub rounds: usize,
+    /// Improvements after that.
+    #[arg(long, value_name = "N", default_value_t = 8, conflicts_with = "pool")]
+    pub iterations: usize,
+    /// New conditions of each family in an improvement.
+    #[arg(long, value_name = "N", default_value_t = 5, conflicts_with = "pool")]
+    pub fresh_conditions: usize,
+    /// Optimiser steps of an improvement.
+    #[arg(long, value_name = "N", default_value_t = 300, conflicts_with = "pool")]
+    pub improve_steps: u64,
+    /// Highest learning rate of an improvement.
+    #[arg(
+        long,
+        value_name = "RATE",
+        default_value_t = 5e-4,
+        conflicts_with = "pool"
+    )]
+    pub improve_learning_rate: f64,
+    /// EMA decay of an improvement.
+    #[arg(
+        long,
+        value_name = "DECAY",
+        default_value_t = 0.98,
+        conflicts_with = "pool"
+    )]
+    pub improve_ema_decay: f64,
+    /// Step in ln(target) that an improvement tries in both directions.
+    #[arg(
+        long,
+        value_name = "STEP",
+        default_value_t = 0.3,
+        conflicts_with = "pool"
+    )]
+    pub target_step: f64,
+    /// Step in ln(gain) that an improvement tries in both directions.
+    #[arg(
+        long,
+        value_name = "STEP",
+        default_value_t = 0.6,
+        conflicts_with = "pool"
+    )]
+    pub gain_step: f64,
+    /// What distance from its former actions costs the policy in an
+    /// improvement, for the square of a unit of ln(target).
+    #[arg(
+        long,
+        value_name = "COST",
+        default_value_t = 0.3,
+        conflicts_with = "pool"
+    )]
+    pub proximity: f64,
+    /// Part of the idle budget that may be lost for nothing, 0 to 1; beyond it,
+    /// each budget lost costs --caution.
+    #[arg(
+        long,
+        value_name = "SHARE",
+        default_value_t = 0.6,
+        conflicts_with = "pool"
+    )]
+    pub margin: f64,
+    /// Smoothing of costs over the settings of a condition, in steps of the
+    /// grid: standard deviation of a Gaussian.
+    #[arg(
+        long,
+        value_name = "STEPS",
+        default_value_t = 0.45,
+        conflicts_with = "pool"
+    )]
+    pub smoothing: f64,
+    /// How many times each period of the policy's own runs counts in a round.
+    #[arg(long, value_name = "N", default_value_t = 5, conflicts_with = "pool")]
+    pub own_weight: usize,
+    /// Conditions of each family, of a seed of their own, by which best/ is
+    /// chosen.
+    #[arg(long, value_name = "N", default_value_t = 3, conflicts_with = "pool")]
+    pub eval_conditions: usize,
+    /// Virtual time that each run measures after its warm-up, such as 40s.
+    #[arg(long = "duration", value_name = "TIME", default_value = "40s")]
+    #[arg(value_parser = duration::measured, conflicts_with = "pool")]
+    pub duration_ns: u64,
+    /// Leave out conditions whose links are faster, Mbit/s: their emulation
+    /// takes long.
+    #[arg(
+        long,
+        value_name = "MBITS",
+        default_value_t = 130.0,
+        conflicts_with = "pool"
+    )]
+    pub max_rate: f64,
+    /// Runs at the same time, 0 to 1024; 0: one per core.
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = threads)]
+    #[arg(conflicts_with = "pool")]
+    pub workers: usize,
+}
+
+impl OnlineArgs {
+    /// Checks what clap does not.
+    pub fn check(&self) -> anyhow::Result<()> {
+        for (name, value) in [
+            ("conditions", self.conditions as u64),
+            ("condition-seeds", self.condition_seeds),
+            ("fresh-conditions", self.fresh_conditions as u64),
+            ("improve-steps", self.improve_steps),
+            ("own-weight", self.own_weight as u64),
+            ("eval-conditions", self.eval_conditions as u64),
+        ] {
+            ensure!(value > 0, "--{name} 0: want at least 1");
+        }
+        for (name, value) in [
+            ("improve-learning-rate", self.improve_learning_rate),
+            ("target-step", self.target_step),
+            ("gain-step", self.gain_step),
+            ("smoothing", self.smoothing),
+            ("max-rate", self.max_rate),
+        ] {
+            ensure!(
+                value.is_finite() && value > 0.0,
+                "--{name} {value}: want a number above 0"
+            );
+        }
+        for (name, value, most) in [
+            ("improve-ema-decay", self.improve_ema_decay, 0.9999),
+            ("proximity", self.proximity, 1e3),
+            ("margin", self.margin, 1.0),
+        ] {
+            ensure!(
+                (0.0..=most).contains(&value),
+                "--{name} {value}: want 0 to {most}"
+            );
+        }
+        Ok(())
+    }
+
+    /// What determines the training besides the policy and [`LearnConfig`]s.
+    ///
+    /// [`LearnConfig`]: l4sllm_model::torch::online::LearnConfig
+    pub fn facts(&self, args: &TrainArgs) -> serde_json::Value {
+        serde_json::json!({
+            "families": self.families,
+            "conditions": self.conditions,
+            "condition_seeds": self.condition_seeds,
+            "rounds": self.rounds,
+            "iterations": self.iterations,
+            "fresh_conditions": self.fresh_conditions,
+            "improve_steps": self.improve_steps,
+            "improve_learning_rate": self.improve_learning_rate,
+            "improve_ema_decay": self.improve_ema_decay,
+            "proximity": self.proximity,
+            "target_step": self.target_step,
+            "gain_step": self.gain_step,
+            "smoothing": self.smoothing,
+            "own_weight": self.own_weight,
+            "eval_conditions": self.eval_conditions,
+            "duration_ns": self.duration_ns,
+            "max_rate": self.max_rate,
+            "seed": args.optimiser.seed,
+        })
+    }
+}

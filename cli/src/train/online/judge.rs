@@ -1,0 +1,99 @@
+//! Judges a policy on conditions that no lesson has.
+
+use std::sync::Arc;
+
+use anyhow::{Context, ensure};
+use l4sllm_model::torch::online::Judged;
+use l4sllm_model::{IdleBudget, Policy, SET_POINTS};
+use l4sllm_testbed::rollout::{Driver, TrainingCondition};
+
+use super::TrainArgs;
+use super::runs::{BASELINES, Runs, baseline_jobs, job};
+
+/// Judges by runs in the same conditions each time.
+pub struct Judge<'a> {
+    args: &'a TrainArgs,
+    runs: &'a Runs<'a>,
+    conditions: Vec<TrainingCondition>,
+}
+
+/// How a policy does with its own idle budget.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Verdict {
+    /// Mean cost.
+    pub cost: f64,
+    /// The classic queue's delay as a factor on the adaptive rule's: the
+    /// geometric mean over conditions.
+    pub delay: f64,
+    /// Mean share of utilisation lost against the better of plain and tuned.
+    pub loss: f64,
+    /// The same of the adaptive rule.
+    pub adaptive_loss: f64,
+    /// Conditions in which it lost no more than the budget.
+    pub kept: usize,
+    /// The same of the adaptive rule.
+    pub adaptive_kept: usize,
+    /// Conditions.
+    pub conditions: usize,
+}
+
+impl<'a> Judge<'a> {
+    /// Draws the conditions.
+    pub fn new(args: &'a TrainArgs, runs: &'a Runs<'a>) -> anyhow::Result<Judge<'a>> {
+        Ok(Judge {
+            args,
+            runs,
+            conditions: runs.conditions("evaluation", 0, args.online.eval_conditions)?,
+        })
+    }
+
+    /// Judges a policy after a stage; none if it was interrupted.
+    pub fn of(&self, stage: &str, policy: Arc<Policy>) -> anyhow::Result<Option<Verdict>> {
+        let budget = policy.config().returns.target;
+        let driver = Driver::Policy {
+            actor: policy.into(),
+            budget: IdleBudget::new(budget).context("the policy's budget")?,
+            offset: [0.0; SET_POINTS],
+        };
+        let mut jobs = Vec::new();
+        for condition in &self.conditions {
+            jobs.extend(baseline_jobs(condition, false));
+            jobs.push(job(condition, driver.clone(), false));
+        }
+        let Some(made) = self.runs.make(&format!("{stage}, evaluation"), &jobs)? else {
+            return Ok(None);
+        };
+        let mut pairs = Vec::new();
+        for runs in made.chunks(BASELINES + 1) {
+            let (baselines, own) = runs.split_at(BASELINES);
+            let baselines = self.runs.baselines(baselines)?;
+            let own = self.runs.judged(&own[0], &baselines)?;
+            pairs.extend(own.zip(baselines.adaptive));
+        }
+        ensure!(
+            !pairs.is_empty(),
+            "no condition of the evaluation has classic traffic to judge by"
+        );
+        Ok(Some(self.verdict(&pairs, budget)))
+    }
+
+    /// Sums up runs of the policy and of the adaptive rule.
+    fn verdict(&self, pairs: &[(Judged, Judged)], budget: f64) -> Verdict {
+        let (caution, margin) = (self.args.policy.caution, self.args.online.margin);
+        let mean = |of: &dyn Fn(&Judged, &Judged) -> f64| {
+            pairs.iter().map(|(own, rule)| of(own, rule)).sum::<f64>() / pairs.len() as f64
+        };
+        let kept = |of: fn(&(Judged, Judged)) -> f64| {
+            pairs.iter().filter(|pair| of(pair) <= budget).count()
+        };
+        Verdict {
+            cost: mean(&|own, _| own.cost(budget, caution, margin)),
+            delay: mean(&|own, rule| own.delay - rule.delay).exp(),
+            loss: mean(&|own, _| own.loss),
+            adaptive_loss: mean(&|_, rule| rule.loss),
+            kept: kept(|(own, _)| own.loss),
+            adaptive_kept: kept(|(_, rule)| rule.loss),
+            conditions: pairs.len(),
+        }
+    }
+}

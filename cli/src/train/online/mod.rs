@@ -1,0 +1,256 @@
+//! `l4sllm train --online`: a policy on summaries, trained in the loop.
+//!
+//! ```text
+//! imitation    runs at 28 fixed settings ─▶ surfaces; their states and the rule's ─▶ lesson
+//! round        the policy's runs in the same conditions ─▶ its states join the lesson
+//! improvement  the policy's runs in new conditions, and with offsets ─▶ surfaces around
+//!              its actions, and its states ─▶ lesson
+//! ```
+//!
+//! After each lesson the policy is judged on conditions of a seed of its own.
+//! Runs are kept in `runs/`, where a resumed training finds them.
+
+mod args;
+mod bar;
+mod judge;
+mod lessons;
+mod metrics;
+mod runs;
+mod setup;
+
+use std::borrow::Cow;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use l4sllm_model::torch::online::{Grid, LearnConfig, Lesson, OnlineTrainer};
+use l4sllm_model::torch::set_threads;
+use l4sllm_testbed::rollout::{Actor, RunStore};
+use l4sllm_testbed::sim::derive_seed;
+
+use super::{TrainArgs, clear, ready};
+use crate::output::outln;
+pub use args::{OnlineArgs, defaults};
+use bar::Bar;
+use judge::Judge;
+use lessons::{Imitation, Lessons};
+use metrics::Metrics;
+use runs::Runs;
+
+/// Improvements whose runs a lesson has: the newest, and those before it.
+const REPLAYED: usize = 3;
+
+/// A lesson of the training.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Imitation,
+    /// From 1.
+    Round(usize),
+    /// From 1.
+    Improvement(usize),
+}
+
+impl Stage {
+    /// Its name in files.
+    fn name(self) -> String {
+        match self {
+            Stage::Imitation => "imitation".to_owned(),
+            Stage::Round(number) => format!("round-{number}"),
+            Stage::Improvement(number) => format!("improvement-{number}"),
+        }
+    }
+
+    /// All of them, in order.
+    fn all(args: &OnlineArgs) -> Vec<Stage> {
+        let rounds = (1..=args.rounds).map(Stage::Round);
+        let improvements = (1..=args.iterations).map(Stage::Improvement);
+        std::iter::once(Stage::Imitation)
+            .chain(rounds)
+            .chain(improvements)
+            .collect()
+    }
+}
+
+/// Trains; a set `cancel` saves `last/` and ends.
+pub fn run(args: &TrainArgs, cancel: &AtomicBool) -> anyhow::Result<()> {
+    args.check()?;
+    args.online.check()?;
+    let device = args.machine.open()?;
+    set_threads(args.machine.threads);
+    let last = ready(args)?;
+    let mut policy = setup::policy(args)?;
+    let facts = setup::facts(args);
+    if args.resume {
+        OnlineTrainer::check_options(&args.out, &facts)?;
+    }
+    // Only now, that nothing stands in the way of a new one.
+    if args.restart {
+        clear(&args.out)?;
+    }
+    let store = RunStore::open(&args.out.join("runs"))?;
+    let runs = Runs::new(args, &store, cancel, policy.period_ns())?;
+    let lessons = Lessons::new(args, &runs)?;
+    let interrupted = || outln!("interrupted: --resume continues");
+    let Some(imitation) = lessons.imitation_runs()? else {
+        return interrupted();
+    };
+    imitation.fit(&mut policy, &runs)?;
+    let network = setup::network(args, policy, device, last.as_deref())?;
+    let trainer = OnlineTrainer::new(&args.out, network, &facts, args.resume)?;
+    let mut training = Training {
+        args,
+        judge: Judge::new(args, &runs)?,
+        metrics: Metrics::open(&args.out, trainer.judged())?,
+        trainer,
+        lessons,
+        runs: &runs,
+        cancel,
+    };
+    match training.run(&imitation)? {
+        true => outln!("{}", args.out.join("best").display()),
+        false => interrupted(),
+    }
+}
+
+/// A training under way.
+struct Training<'a> {
+    args: &'a TrainArgs,
+    trainer: OnlineTrainer,
+    lessons: Lessons<'a>,
+    judge: Judge<'a>,
+    metrics: Metrics,
+    runs: &'a Runs<'a>,
+    cancel: &'a AtomicBool,
+}
+
+impl Training<'_> {
+    /// Learns all lessons; false if it was interrupted.
+    fn run(&mut self, imitation: &Imitation) -> anyhow::Result<bool> {
+        let config = self.trainer.policy()?.config().clone();
+        let mut material = Material {
+            imitated: Lesson::new(Grid::of_settings()),
+            improvements: Vec::new(),
+        };
+        for (number, stage) in Stage::all(&self.args.online).into_iter().enumerate() {
+            if !self.is_needed(number, stage) {
+                continue;
+            }
+            match stage {
+                Stage::Imitation => material.imitated = imitation.lesson(&config, self.runs)?,
+                Stage::Round(round) => {
+                    let actor = self.actor(number)?;
+                    match self.lessons.round(round, imitation, &config, actor)? {
+                        Some(visits) => material.imitated.visits.extend(visits),
+                        None => return Ok(false),
+                    }
+                }
+                Stage::Improvement(improvement) => {
+                    let actor = self.actor(number)?;
+                    match self.lessons.improvement(improvement, &config, actor)? {
+                        Some(lesson) => material.improvements.push(lesson),
+                        None => return Ok(false),
+                    }
+                }
+            }
+            if number < self.trainer.judged() {
+                continue;
+            }
+            let learned = number < self.trainer.learned().len()
+                || self.learn(number, stage, &material.lesson(stage))?;
+            if !learned || !self.judge(number, stage)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Whether a lesson is to be learned or judged, or a later one is made of
+    /// its runs.
+    fn is_needed(&self, number: usize, stage: Stage) -> bool {
+        let (online, judged) = (&self.args.online, self.trainer.judged());
+        match stage {
+            _ if judged > online.rounds + online.iterations => false,
+            Stage::Imitation | Stage::Round(_) => judged <= online.rounds,
+            Stage::Improvement(_) => number + REPLAYED > judged,
+        }
+    }
+
+    /// The policy that a lesson's runs are of.
+    fn actor(&self, number: usize) -> anyhow::Result<Actor> {
+        let before = &self.trainer.learned()[number - 1].policy;
+        let now = self.trainer.policy()?;
+        Ok(match now.hash() == before {
+            true => Actor::from(now),
+            // Its runs were finished before the network was trained on.
+            false => Actor::finished(before),
+        })
+    }
+
+    /// Learns a lesson; false if it was interrupted.
+    fn learn(&mut self, number: usize, stage: Stage, lesson: &Lesson) -> anyhow::Result<bool> {
+        let config = learning(self.args, number, stage);
+        let bar = Bar::new(&stage.name(), "steps", config.steps)?;
+        let cancel = self.cancel;
+        let cost = self.trainer.learn(lesson, &config, |step, cost| {
+            bar.show(step, &format!("cost {cost:.4}"));
+            !cancel.load(Ordering::Relaxed)
+        })?;
+        bar.finish();
+        Ok(cost.is_some())
+    }
+
+    /// Judges the policy; false if it was interrupted.
+    fn judge(&mut self, number: usize, stage: Stage) -> anyhow::Result<bool> {
+        let policy = self.trainer.policy()?;
+        let Some(verdict) = self.judge.of(&stage.name(), policy)? else {
+            return Ok(false);
+        };
+        let best = self.trainer.judge(verdict.cost)?;
+        let learned = &self.trainer.learned()[number];
+        let line = self.metrics.add(&stage.name(), learned, &verdict, best)?;
+        // A reader that left does not end a training.
+        let _ = outln!("{line}");
+        Ok(true)
+    }
+}
+
+/// What lessons are made of.
+struct Material {
+    /// Fixed settings and rounds.
+    imitated: Lesson,
+    improvements: Vec<Lesson>,
+}
+
+impl Material {
+    /// What a stage learns: all rounds so far, or the newest improvements.
+    fn lesson(&self, stage: Stage) -> Cow<'_, Lesson> {
+        match stage {
+            Stage::Imitation | Stage::Round(_) => Cow::Borrowed(&self.imitated),
+            Stage::Improvement(_) => {
+                let first = self.improvements.len().saturating_sub(REPLAYED);
+                Cow::Owned(lessons::joined(&self.improvements[first..]))
+            }
+        }
+    }
+}
+
+/// How a lesson is learned.
+fn learning(args: &TrainArgs, number: usize, stage: Stage) -> LearnConfig {
+    let base = setup::learning(args);
+    let seed = derive_seed(args.optimiser.seed, "lesson", number as u64);
+    let online = &args.online;
+    match stage {
+        Stage::Imitation | Stage::Round(1) => LearnConfig { seed, ..base },
+        Stage::Round(_) => LearnConfig {
+            learning_rate: base.learning_rate / 2.0,
+            seed,
+            ..base
+        },
+        Stage::Improvement(_) => LearnConfig {
+            steps: online.improve_steps,
+            learning_rate: online.improve_learning_rate,
+            ema_decay: online.improve_ema_decay,
+            proximity: online.proximity,
+            seed,
+            ..base
+        },
+    }
+}

@@ -1,0 +1,128 @@
+//! The policy that is trained in the loop, and how.
+
+use std::path::Path;
+
+use l4sllm_model::torch::online::LearnConfig;
+use l4sllm_model::torch::{Device, Network, Options};
+use l4sllm_model::{Adaptation, EncoderConfig, Policy, PolicyConfig, SummaryFeature};
+use serde_json::Value;
+
+use super::TrainArgs;
+use crate::train::setup::{adaptation, backbone, base, kind, same_policy};
+
+/// What a policy sees of a period.
+const FEATURES: [SummaryFeature; 18] = [
+    SummaryFeature::IdleShare,
+    SummaryFeature::PMean,
+    SummaryFeature::PMax,
+    SummaryFeature::PRipple,
+    SummaryFeature::ClassicDelayMeanMs,
+    SummaryFeature::ClassicDelaySdMs,
+    SummaryFeature::ClassicDelayMaxMs,
+    SummaryFeature::L4sDelayMeanMs,
+    SummaryFeature::ClassicSignalsPerS,
+    SummaryFeature::L4sSignalsPerS,
+    SummaryFeature::DropsPerS,
+    SummaryFeature::L4sShare,
+    SummaryFeature::DrainRateMbps,
+    SummaryFeature::RateVolatility,
+    SummaryFeature::Flows,
+    SummaryFeature::ClassicPacketsPerS,
+    SummaryFeature::TargetMs,
+    SummaryFeature::BetaHz,
+];
+
+/// Periods that each feature's series has, and its convolution.
+const HISTORY: usize = 32;
+const KERNEL: usize = 4;
+
+/// Spread of the logarithm of idle budgets, which are spread evenly over their
+/// range: ln(20) / √12.
+const BUDGET_SPREAD: f64 = 0.865;
+
+/// The policy that the options ask for, without the scaling of its features
+/// and without its base.
+pub fn policy(args: &TrainArgs) -> anyhow::Result<PolicyConfig> {
+    let options = &args.policy;
+    let mut policy = PolicyConfig::on_summaries(&options.name, &FEATURES);
+    for feature in &mut policy.features {
+        feature.encoder = EncoderConfig::Series {
+            width: options.encoder_width,
+            history: HISTORY,
+            kernels: vec![KERNEL],
+        };
+    }
+    policy.window = options.window;
+    policy.returns.scaling.std = BUDGET_SPREAD;
+    policy.head.residual = options.residual;
+    policy.backbone = backbone(options, args.preset)?.0;
+    // The emulator runs it merged.
+    Policy::check_plain(&policy)?;
+    policy.adaptation = adaptation(options, args.preset);
+    policy.check()?;
+    Ok(policy)
+}
+
+/// The network that training starts from; its base is that of the checkpoint
+/// `last`, if there is one of the same policy.
+pub fn network(
+    args: &TrainArgs,
+    mut policy: PolicyConfig,
+    device: Device,
+    last: Option<&Path>,
+) -> anyhow::Result<Network> {
+    let mut weights = backbone(&args.policy, args.preset)?.1;
+    if let Some(last) = last {
+        policy.base = same_policy(last, &policy)?.base;
+    } else if policy.adaptation != Adaptation::Full {
+        policy.base = Some(base(args, &policy, weights.take())?);
+    }
+    if policy.base.is_some() {
+        weights = None;
+        policy.check()?;
+    }
+    let options = Options {
+        device,
+        kind: kind(args.machine.precision, device, &policy.backbone),
+        gradient_checkpointing: args.machine.gradient_checkpointing,
+    };
+    let (dir, seed) = (args.out.join("best"), args.optimiser.seed);
+    Ok(Network::create(
+        policy,
+        &dir,
+        weights.as_deref(),
+        seed,
+        options,
+    )?)
+}
+
+/// How the imitation is learned; other lessons differ in part.
+pub fn learning(args: &TrainArgs) -> LearnConfig {
+    let config = args.config();
+    LearnConfig {
+        steps: config.steps,
+        batch: config.batch,
+        learning_rate: config.learning_rate,
+        warmup: config.warmup,
+        weight_decay: config.weight_decay,
+        max_grad_norm: config.max_grad_norm,
+        ema_decay: config.ema_decay,
+        caution: args.policy.caution,
+        margin: args.online.margin,
+        proximity: 0.0,
+        noise: args.data.noise,
+        seed: args.optimiser.seed,
+    }
+}
+
+/// All that determines what is learned besides the policy.
+pub fn facts(args: &TrainArgs) -> Value {
+    let mut facts = args.online.facts(args);
+    let learning = serde_json::to_value(learning(args));
+    if let (Value::Object(facts), Ok(Value::Object(learning))) = (&mut facts, learning) {
+        for (key, value) in learning {
+            facts.entry(key).or_insert(value);
+        }
+    }
+    facts
+}
