@@ -59,6 +59,9 @@ pub struct SuiteArgs {
     /// on. Their ranges are disjoint.
     #[arg(long, value_enum, default_value_t = Which::Test)]
     part: Which,
+    /// Also run tuned DualPI2 and the adaptive rule with flow weights.
+    #[arg(long)]
+    flow_weights: bool,
     /// Also run 21 fixed settings, and compare with the best one of each
     /// condition. Takes about five times as long; needs two repetitions.
     #[arg(long)]
@@ -137,6 +140,7 @@ pub fn run(args: &SuiteArgs, cancel: &AtomicBool) -> anyhow::Result<Done> {
             protocol,
             policy: control.as_ref(),
             engine: &engine,
+            flow_weights: args.flow_weights,
             oracle: args.oracle,
             threads: args.threads,
             cancel,
@@ -204,7 +208,12 @@ impl SuiteArgs {
         if self.part == Which::Training {
             line += " --part training";
         }
-        for (set, option) in [(self.quick, " --quick"), (self.oracle, " --oracle")] {
+        let options = [
+            (self.quick, " --quick"),
+            (self.flow_weights, " --flow-weights"),
+            (self.oracle, " --oracle"),
+        ];
+        for (set, option) in options {
             if set {
                 line += option;
             }

@@ -213,6 +213,18 @@ fn a_full_disk_is_named_and_the_suite_resumes() {
 }
 
 #[test]
+fn arms_with_flow_weights_are_printed() {
+    let place = Place::new();
+    let mut line = place.line("weights");
+    line.extend(["--flow-weights", "--quick", "--families", "slow"].map(str::to_owned));
+    let said = done(&strs(&line));
+    for arm in ["tuned-weights", "adaptive-weights"] {
+        // A row, and a line of the legend.
+        assert_eq!(said.matches(arm).count(), 2, "{said}");
+    }
+}
+
+#[test]
 fn the_oracle_is_printed_next_to_the_arms() {
     let place = Place::new();
     let mut line = place.line("oracle");

@@ -1,6 +1,8 @@
 //! What the rows, columns and signs of a suite's table mean.
 
-use l4sllm_testbed::suite::{ADAPTIVE, PLAIN, POLICY, TUNED_AGAIN};
+use l4sllm_testbed::suite::{
+    ADAPTIVE, ADAPTIVE_WEIGHTS, PLAIN, POLICY, TUNED_AGAIN, TUNED_WEIGHTS,
+};
 
 use super::judge::Judged;
 use super::paired::{JAIN_KEPT, UTILISATION_KEPT};
@@ -35,13 +37,18 @@ pub(super) const COLOURS: Marks = Marks {
 /// Rows, then columns, then signs; arms and columns that are missing are left
 /// out.
 pub(super) fn legend(judged: &Judged, marks: Marks) -> Vec<Entry> {
-    let arms: [(&'static str, &str); 4] = [
+    let arms: [(&'static str, &str); 6] = [
         (PLAIN, "DualPI2 with the defaults of RFC 9332."),
         (
             ADAPTIVE,
             "The rule that steers DualPI2's set-points by the link's idle time. Nothing in it is \
              learned.",
         ),
+        (
+            TUNED_WEIGHTS,
+            "tuned with signals weighted by the rates of flows.",
+        ),
+        (ADAPTIVE_WEIGHTS, "adaptive with the same weights."),
         (POLICY, "The learned policy."),
         (
             TUNED_AGAIN,

@@ -13,6 +13,10 @@ pub const TUNED: &str = "tuned";
 pub const TUNED_AGAIN: &str = "tuned-again";
 /// The adaptive rule.
 pub const ADAPTIVE: &str = "adaptive";
+/// [`TUNED`] with flow weights.
+pub const TUNED_WEIGHTS: &str = "tuned-weights";
+/// [`ADAPTIVE`] with flow weights.
+pub const ADAPTIVE_WEIGHTS: &str = "adaptive-weights";
 /// A learned policy.
 pub const POLICY: &str = "policy";
 
@@ -32,16 +36,32 @@ impl Contestant {
     }
 }
 
+/// An arm of the adaptive rule.
+fn adaptive(name: &str, params: Params) -> Contestant {
+    Contestant::paired(Arm {
+        control: Some(Control::adaptive(Preset::default())),
+        ..Arm::dualpi2(name, params)
+    })
+}
+
 /// The arms, in the order of tables. Each further one is a line here.
-pub fn contestants(policy: Option<&Control>) -> Vec<Contestant> {
+pub fn contestants(policy: Option<&Control>, flow_weights: bool) -> Vec<Contestant> {
     let mut all = vec![
         Contestant::paired(Arm::dualpi2(TUNED, Params::tuned())),
         Contestant::paired(Arm::dualpi2(PLAIN, Params::default())),
-        Contestant::paired(Arm {
-            control: Some(Control::adaptive(Preset::default())),
-            ..Arm::dualpi2(ADAPTIVE, Params::default())
-        }),
+        adaptive(ADAPTIVE, Params::default()),
     ];
+    if flow_weights {
+        let weighted = |params: Params| Params {
+            flow_weights: true,
+            ..params
+        };
+        all.push(Contestant::paired(Arm::dualpi2(
+            TUNED_WEIGHTS,
+            weighted(Params::tuned()),
+        )));
+        all.push(adaptive(ADAPTIVE_WEIGHTS, weighted(Params::default())));
+    }
     all.extend(policy.map(|control| {
         Contestant::paired(Arm {
             control: Some(control.clone()),

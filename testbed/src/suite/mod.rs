@@ -23,7 +23,10 @@ mod store;
 #[cfg(test)]
 mod tests;
 
-pub use arms::{ADAPTIVE, Contestant, PLAIN, POLICY, TUNED, TUNED_AGAIN, contestants, oracle_grid};
+pub use arms::{
+    ADAPTIVE, ADAPTIVE_WEIGHTS, Contestant, PLAIN, POLICY, TUNED, TUNED_AGAIN, TUNED_WEIGHTS,
+    contestants, oracle_grid,
+};
 pub use family::{Condition, Family};
 pub use measures::{Completions, Measures};
 pub use run::{Options, Progress, run};

@@ -31,6 +31,8 @@ pub struct Options<'a> {
     pub policy: Option<&'a Control>,
     /// What runs it.
     pub engine: &'a EngineOptions,
+    /// Also run tuned DualPI2 and the adaptive rule with flow weights.
+    pub flow_weights: bool,
     /// Also run a grid of fixed settings, for the oracle.
     pub oracle: bool,
     /// Threads; 0: one a core.
@@ -137,7 +139,7 @@ struct Cell<'a> {
 
 impl<'a> Plan<'a> {
     fn new(suite: &'a Suite, options: &Options<'_>) -> Result<Plan<'a>, SuiteError> {
-        let mut contestants = contestants(options.policy);
+        let mut contestants = contestants(options.policy, options.flow_weights);
         if options.oracle {
             contestants.extend(oracle_grid());
         }

@@ -66,6 +66,7 @@ impl Place {
             protocol,
             policy: None,
             engine: &EngineOptions::default(),
+            flow_weights: false,
             oracle: false,
             threads: 2,
             cancel: &cancel,
@@ -321,6 +322,25 @@ fn families_are_chosen_by_name() {
         .unwrap();
     let names: Vec<&str> = suite.families.iter().map(|f| f.name.as_str()).collect();
     assert_eq!(names, ["lte", "wifi"]);
+}
+
+#[test]
+fn arms_with_flow_weights_differ_in_nothing_else() {
+    let (without, with) = (contestants(None, false), contestants(None, true));
+    let added: Vec<&Contestant> = with.iter().filter(|of| !without.contains(of)).collect();
+    assert_eq!(with.len(), without.len() + 2);
+    let pairs = [(TUNED_WEIGHTS, TUNED), (ADAPTIVE_WEIGHTS, ADAPTIVE)];
+    for (of, (name, base)) in added.into_iter().zip(pairs) {
+        assert_eq!(of.arm.name, name);
+        let mut same = of.clone();
+        same.arm.name = base.to_owned();
+        let crate::scenario::Aqm::DualPi2(queue) = &mut same.arm.aqm else {
+            panic!("{name} is not DualPI2");
+        };
+        assert!(queue.params.flow_weights, "{name}");
+        queue.params.flow_weights = false;
+        assert!(without.contains(&same), "{name}");
+    }
 }
 
 #[test]
