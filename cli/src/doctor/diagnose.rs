@@ -258,7 +258,8 @@ fn flow_weights(system: &System, found: &mut Findings) {
     if system.flow_weights == Some(true) {
         found.note(
             "queue",
-            "flow_weights is on: fast flows are signalled more, unresponsive ones lose more, and              a tunnel counts as one flow"
+            "flow_weights is on: fast flows are signalled more, unresponsive ones lose more, and \
+             a tunnel counts as one flow"
                 .into(),
             "sysctl net.inet.ip.dummynet.dualpi2.flow_weights=0 # or as it is: dualpi2_llm(4)",
         );
