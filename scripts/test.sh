@@ -99,6 +99,23 @@ installed() {
     return $rc
 }
 
+# The tarball of `make dist' is all that a build needs.
+tarball() {
+    local dir target
+    [ -e .git ] || { echo "not a checkout: make dist packs what is committed"; return 77; }
+    scripts/dist.sh || return
+    dir=$(mktemp -d)
+    # Dependencies are built already.
+    target=$(realpath "${CARGO_TARGET_DIR:-target}")
+    tar -xzf out/dist/l4sllm-*.tar.gz -C "$dir" &&
+        (cd "$dir"/l4sllm-* &&
+            CARGO_TARGET_DIR=$target cargo build --locked -p l4sllm -p l4sllmd &&
+            cd / && "$target/debug/l4sllm" scenario check paper)
+    local rc=$?
+    rm -rf "$dir"
+    return $rc
+}
+
 have() { command -v "$1" >/dev/null || { echo "$1 is not installed"; return 77; }; }
 shell_scripts() {
     have shellcheck || return
@@ -120,6 +137,7 @@ check freebsd-rust scripts/freebsd-build.sh check
 check rust      cargo test --workspace --locked --no-fail-fast -- --nocapture
 check libtorch  with_libtorch
 check install   installed
+check dist      tarball
 check scripts   shell_scripts
 
 echo

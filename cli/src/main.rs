@@ -9,6 +9,7 @@ mod backbone;
 mod bench;
 mod cancel;
 mod collect;
+mod columns;
 mod completions;
 mod demo;
 mod device;
@@ -16,6 +17,7 @@ mod doctor;
 mod duration;
 mod engine;
 mod eval;
+mod export;
 mod judge;
 #[cfg(feature = "torch")]
 mod latency;
@@ -83,6 +85,7 @@ enum Command {
     Run(run::RunArgs),
     Demo(demo::DemoArgs),
     Report(report::ReportArgs),
+    Export(export::ExportArgs),
     #[command(visible_alias = "scenarios")]
     Scenario(scenario::ScenarioArgs),
     Suite(suite::SuiteArgs),
@@ -151,6 +154,7 @@ fn dispatch(command: Command) -> anyhow::Result<Done> {
         Command::Run(args) => run::run(&args, cancel::flag()?),
         Command::Demo(args) => demo::run(&args, cancel::flag()?),
         Command::Report(args) => report::run(&args).map(finished),
+        Command::Export(args) => export::run(&args).map(finished),
         Command::Scenario(args) => scenario::run(&args).map(finished),
         Command::Suite(args) => suite::run(&args, cancel::flag()?),
         Command::Validate(args) => validate::run(&args, cancel::flag()?),

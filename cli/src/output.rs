@@ -9,6 +9,9 @@ use anyhow::{Context, bail, ensure};
 use indicatif::ProgressBar;
 use l4sllm_model::files::Existing;
 use l4sllm_model::text::{line, lines, printable, shown};
+use rustix::termios::tcgetwinsize;
+
+use crate::columns::fit;
 
 /// How a command ended that did not fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,16 +59,39 @@ pub fn existing(out: &Path, force: bool) -> anyhow::Result<Existing> {
 }
 
 /// Prints to standard output; names and texts from files reach a terminal with
-/// control characters escaped. A reader that has gone away is an error here,
+/// control characters escaped, and lines are broken to its width. A reader that has gone away is an error here,
 /// not a panic as in `print!`.
 pub fn print(text: &str) -> anyhow::Result<()> {
     let mut out = std::io::stdout().lock();
     let text = match out.is_terminal() {
-        true => Cow::Owned(printable(text)),
+        true => Cow::Owned(to_width(&harmless(text))),
         false => Cow::Borrowed(text),
     };
     let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
     written.context("cannot write to standard output")
+}
+
+/// [`printable`], but for the spaces that keep a number and its unit together.
+fn harmless(text: &str) -> String {
+    const SPACE: &str = "\u{a0}";
+    let parts: Vec<Cow<'_, str>> = text
+        .split(SPACE)
+        .map(|part| printable(part).into())
+        .collect();
+    parts.join(SPACE)
+}
+
+/// Text that fits the terminal that standard output is. JSON stays as it is: a
+/// string in it must not be broken.
+fn to_width(text: &str) -> String {
+    if text.starts_with(['{', '[']) {
+        return text.to_owned();
+    }
+    let size = tcgetwinsize(std::io::stdout());
+    match size.map(|size| size.ws_col) {
+        Ok(columns) if columns > 0 => fit(text, columns.into()),
+        _ => text.to_owned(),
+    }
 }
 
 /// `println!` by [`print`]: yields a result in place of a panic.
@@ -184,6 +210,10 @@ impl Palette {
 /// files is [`printable`] already.
 pub fn print_painted(text: &str) -> anyhow::Result<()> {
     let mut out = std::io::stdout().lock();
+    let text = match out.is_terminal() {
+        true => Cow::Owned(to_width(text)),
+        false => Cow::Borrowed(text),
+    };
     let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
     written.context("cannot write to standard output")
 }
@@ -251,6 +281,11 @@ mod tests {
             line.ends_with(": \\u{1b}[2J ") && line.len() < 300,
             "{line}"
         );
+    }
+
+    #[test]
+    fn units_stay_with_their_numbers_on_a_terminal() {
+        assert_eq!(harmless("5\u{a0}ms\x1b[2J"), "5\u{a0}ms\\u{1b}[2J");
     }
 
     #[test]

@@ -95,6 +95,45 @@ fn what_ships_is_listed_shown_and_run_by_name() {
 }
 
 #[test]
+fn results_are_exported() {
+    let place = Place::new();
+    place.done("run paper --out out --duration 4s --repetitions 2 --arms dualpi2,dualpi2-tuned");
+    let csv = place.done("export out");
+    let mut lines = csv.lines();
+    let columns: Vec<&str> = lines.next().unwrap().split(',').collect();
+    let at = |name: &str| columns.iter().position(|column| *column == name).unwrap();
+    // Two repetitions and both together, of two arms.
+    assert_eq!(lines.clone().count(), 6);
+    for line in lines {
+        let fields: Vec<&str> = line.split(',').collect();
+        assert_eq!(fields.len(), columns.len(), "{line}");
+        let number = |name: &str| fields[at(name)].parse::<f64>().unwrap();
+        assert!(number("utilisation") > 0.5, "{line}");
+        assert!(number("queue_delay_ms.classic.p50") > 0.0, "{line}");
+    }
+    place.done("export out --table flows --format json --out flows.json");
+    let flows: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(place.path("flows.json")).unwrap()).unwrap();
+    assert_eq!(flows.as_array().unwrap().len(), 6 * 9);
+    assert!(flows[0]["goodput_mbps"].is_number() && flows[0]["flow"].is_string());
+
+    place.done("export out --format flent --out flent");
+    let file = place.path("flent/paper-dualpi2-tuned-1.flent");
+    let data: serde_json::Value = serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap();
+    assert_eq!(data["version"], 4);
+    let values = |name: &str| data["results"][name].as_array().unwrap().clone();
+    let sum = values("TCP upload sum");
+    assert_eq!(sum.len(), data["x_values"].as_array().unwrap().len());
+    // 8 Mbit/s on the wire, of which headers take their part.
+    let late = sum[15].as_f64().unwrap();
+    assert!((5.0..8.5).contains(&late), "{sum:?}");
+    assert!(values("Ping (ms) ICMP")[15].as_f64().unwrap() > 1.0);
+    assert!(data["results"]["TCP upload::9"].is_array());
+    let error = place.refused("export out --format flent --out flent");
+    assert!(error.contains("--force"), "{error}");
+}
+
+#[test]
 fn completions_know_every_command() {
     let place = Place::new();
     for shell in ["bash", "zsh", "fish"] {

@@ -315,10 +315,10 @@ fn read_params(mut section: Section<'_>, params: &mut Params) -> Result<()> {
         section.field("max_burst"),
         0..=10 * S,
     )?;
-    if let Some(field) = section.field("alpha_hz") {
+    if let Some(field) = section.field("alpha") {
         params.alpha_uhz = scaled(field.number(0.0..=4000.0)?, 1e6);
     }
-    if let Some(field) = section.field("beta_hz") {
+    if let Some(field) = section.field("beta") {
         params.beta_uhz = scaled(field.number(0.0..=4000.0)?, 1e6);
     }
     if let Some(field) = section.field("coupling") {
@@ -327,7 +327,7 @@ fn read_params(mut section: Section<'_>, params: &mut Params) -> Result<()> {
     if let Some(field) = section.field("l4s_min_packets") {
         params.l4s_min_packets = field.count(0..=1 << 20)?;
     }
-    if let Some(field) = section.field("limit_packets") {
+    if let Some(field) = section.field("limit") {
         params.limit_packets = field.count(1..=1 << 20)?;
     }
     if let Some(field) = section.field("limit_bytes") {
@@ -346,14 +346,14 @@ fn read_params(mut section: Section<'_>, params: &mut Params) -> Result<()> {
     if let Some(field) = section.field("dither") {
         params.dither = field.choice(&[("recur", Dither::Recur), ("random", Dither::Random)])?;
     }
-    if let Some(field) = section.field("l4s_aqm") {
+    if let Some(field) = section.field("laqm") {
         params.laqm = field.choice(&[("step", NativeAqm::Step), ("ramp", NativeAqm::Ramp)])?;
     }
     if let Some(field) = section.field("ecn") {
         params.ecn = field.boolean()?;
     }
-    if let Some(field) = section.field("any_ect") {
-        params.any_ect = field.boolean()?;
+    if let Some(field) = section.field("l4s_ecn") {
+        params.any_ect = field.choice(&[("ect1", false), ("any", true)])?;
     }
     if let Some(field) = section.field("overflow") {
         params.overflow = field.boolean()?;
@@ -423,7 +423,7 @@ fn read_baseline(mut section: Section<'_>, aqm: &mut Aqm) -> Result<()> {
     match aqm {
         Aqm::DualPi2(_) => {}
         Aqm::Fifo(params) => {
-            if let Some(field) = section.field("limit_packets") {
+            if let Some(field) = section.field("limit") {
                 params.limit_packets = field.count(1..=1 << 20)?;
             }
         }
@@ -437,16 +437,16 @@ fn read_baseline(mut section: Section<'_>, aqm: &mut Aqm) -> Result<()> {
             if let Some(field) = section.field("max_burst") {
                 params.max_burst_ns = field.duration(0..=10 * S)?;
             }
-            if let Some(field) = section.field("alpha_hz") {
+            if let Some(field) = section.field("alpha") {
                 params.alpha = field.number(0.0..=4000.0)?;
             }
-            if let Some(field) = section.field("beta_hz") {
+            if let Some(field) = section.field("beta") {
                 params.beta = field.number(0.0..=4000.0)?;
             }
             if let Some(field) = section.field("max_ecnth") {
                 params.max_ecnth = field.number(0.0..=1.0)?;
             }
-            if let Some(field) = section.field("limit_packets") {
+            if let Some(field) = section.field("limit") {
                 params.limit_packets = field.count(1..=1 << 20)?;
             }
             if let Some(field) = section.field("ecn") {
@@ -474,7 +474,7 @@ fn read_codel(section: &mut Section<'_>, params: &mut CodelParams) -> Result<()>
     if let Some(field) = section.field("interval") {
         params.interval_ns = field.duration(100 * US..=10 * S)?;
     }
-    if let Some(field) = section.field("limit_packets") {
+    if let Some(field) = section.field("limit") {
         params.limit_packets = field.count(1..=1 << 20)?;
     }
     if let Some(field) = section.field("ecn") {

@@ -273,10 +273,10 @@ name = "all"
 profile = "paper"
 ring_records = 1024
 params = {{ target = "5 ms", tupdate = "1 ms", l4s_threshold = "800 us", l4s_range = "1 us",
-    max_burst = "0 ms", alpha_hz = 0.5, beta_hz = 1, coupling = 1.5, l4s_min_packets = 2,
-    limit_packets = 50, limit_bytes = "60 kB", max_ecnth = 1.0, classic_weight = 20,
-    dither = "random", l4s_aqm = "ramp", ecn = false,
-    any_ect = true, overflow = true, flow_weights = true }}
+    max_burst = "0 ms", alpha = 0.5, beta = 1, coupling = 1.5, l4s_min_packets = 2,
+    limit = 50, limit_bytes = "60 kB", max_ecnth = 1.0, classic_weight = 20,
+    dither = "random", laqm = "ramp", ecn = false,
+    l4s_ecn = "any", overflow = true, flow_weights = true }}
 limits = {{ ceiling = "100 ms", max_ttl = "5 s", watchdog = "1 s", max_hold = 10,
     drop_share = 0.5, factor_min = 0.5, factor_max = 2, gain_min = 0.25, gain_max = 8 }}
 control = {{ policy = "p", interval = 10, mode = "hold", hold = 5, queue = "any", ttl = "2 s",
@@ -653,12 +653,43 @@ fn every_key_is_documented() {
     assert!(keys > 70, "{keys}");
 }
 
+/// A parameter of DualPI2 has one name: in scenarios, as a sysctl, and, with its
+/// unit appended, in the kernel's interface.
+#[test]
+fn parameters_have_the_names_of_the_module() {
+    let manual = include_str!("../../../man/dualpi2_llm.4");
+    let header = include_str!("../../../shared-abi/include/l4sllm_abi.h");
+    let (_, fields) = header.split_once("struct l4s_params {").unwrap();
+    let (fields, _) = fields.split_once("};").unwrap();
+    let variables: Vec<&str> = manual
+        .lines()
+        .filter_map(|line| line.strip_prefix(".It Va "))
+        .flat_map(|names| names.split(" , "))
+        .collect();
+    let (_, source) = include_str!("arm.rs")
+        .split_once("fn read_params(")
+        .unwrap();
+    let (source, _) = source.split_once("\n}\n").unwrap();
+    let keys: Vec<&str> = source
+        .split("field(\"")
+        .skip(1)
+        .map(|rest| rest.split('"').next().unwrap())
+        .collect();
+    assert!(keys.len() > 12, "{keys:?}");
+    for key in keys {
+        assert!(variables.contains(&key), "{key} in dualpi2_llm(4)");
+        let units = ["", "_ns", "_uhz", "_q8", "_packets"];
+        let known = units.map(|unit| format!("\t{key}{unit};"));
+        assert!(known.iter().any(|name| fields.contains(name)), "{key}");
+    }
+}
+
 /// Round-trip times derive set-points; explicit settings take precedence.
 #[test]
 fn round_trip_times_give_parameters() {
     let text = MINIMAL.replacen(
         "aqm = \"dualpi2\"",
-        "aqm = \"dualpi2\"\nparams = { typical_rtt = \"10 ms\", beta_hz = 2 }",
+        "aqm = \"dualpi2\"\nparams = { typical_rtt = \"10 ms\", beta = 2 }",
         1,
     );
     let Aqm::DualPi2(dualpi2) = parse(&text).unwrap().arms.remove(0).aqm else {
