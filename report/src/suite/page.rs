@@ -68,7 +68,7 @@ pub(super) fn page(
 fn what_was_run(judged: &Judged, facts: &Facts, complete: bool) -> String {
     let conditions: usize = judged.families.iter().map(|f| f.conditions.len()).sum();
     let mut out = format!(
-        "<p class=\"lead\">{}.</p>\n<p class=\"lead\">{}, {} of the {} part, {} of {} s measured, \
+        "<p class=\"lead\">{}.</p>\n<p class=\"key\">{}, {} of the {} part, {} of {} s measured, \
          seed {}, l4sllm {}.</p>\n",
         escape(facts.description.trim_end_matches('.')),
         counted(judged.families.len(), "family", "families"),
@@ -90,7 +90,7 @@ fn what_was_run(judged: &Judged, facts: &Facts, complete: bool) -> String {
         };
         let _ = writeln!(
             out,
-            "<p class=\"lead\">Policy {}, SHA-256 <code>{}</code>, a decision {every}.</p>",
+            "<p class=\"key\">Policy {}, SHA-256 <code>{}</code>, a decision {every}.</p>",
             escape(&policy.name),
             escape(&policy.sha256),
         );
