@@ -26,7 +26,7 @@ pub mod defaults {
     /// --encoder-width.
     pub const ENCODER_WIDTH: &str = "2";
     /// --steps, of the imitation and of each round.
-    pub const STEPS: &str = "1500";
+    pub const STEPS: &str = "2000";
     /// --batch, in periods.
     pub const BATCH: &str = "256";
     /// --learning-rate.
@@ -42,7 +42,7 @@ pub mod defaults {
     /// --noise.
     pub const NOISE: &str = "0.05";
     /// --caution.
-    pub const CAUTION: &str = "0.5";
+    pub const CAUTION: &str = "0.4";
 }
 
 /// How a policy is trained in the loop.
@@ -55,9 +55,9 @@ pub struct OnlineArgs {
     /// conditions are of the suite's training part.
     ///
     /// Other defaults then: --layers 1, --width 32, --heads 2, --mlp 128,
-    /// --window 1, --encoder-width 2, --steps 1500, --batch 256,
+    /// --window 1, --encoder-width 2, --steps 2000, --batch 256,
     /// --learning-rate 2e-3, --warmup 50, --weight-decay 1e-3, --max-grad-norm 1,
-    /// --ema-decay 0.99, --noise 0.05, --caution 0.5.
+    /// --ema-decay 0.99, --noise 0.05, --caution 0.4.
     #[arg(long, conflicts_with_all = [
         "pool", "tensorboard", "preset", "features", "bins", "rule", "steer", "gain", "target",
         "grad_accum_steps", "class_balance", "sample_balance", "label_smoothing", "entropy",

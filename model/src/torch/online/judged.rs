@@ -14,6 +14,10 @@ const FAIRNESS_WEIGHT: f64 = 4.0;
 /// Least square of a delay, ms²: a queue that is always empty has none.
 const LEAST_SQUARE: f64 = 1e-4;
 
+/// Share of utilisation from which losses count for less and less: a condition
+/// in which a lot is lost would else outweigh all others.
+const LARGE_LOSS: f64 = 0.05;
+
 /// A run next to plain and tuned DualPI2 with the same draws.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Judged {
@@ -52,7 +56,16 @@ impl Judged {
     /// The cost under an idle budget, a share of link time: delay and harm, and
     /// `caution` for each budget that is lost above the share `margin` of one.
     pub fn cost(&self, budget: f64, caution: f64, margin: f64) -> f64 {
-        self.delay + self.harm + caution * (self.loss / budget - margin).max(0.0)
+        let over = (self.moderated_loss() / budget - margin).max(0.0);
+        self.delay + self.harm + caution * over
+    }
+
+    /// The loss as costs count it: s ln(1 + loss / s) with s = 5 %. A gain stays.
+    pub fn moderated_loss(&self) -> f64 {
+        match self.loss > 0.0 {
+            true => LARGE_LOSS * (self.loss / LARGE_LOSS).ln_1p(),
+            false => self.loss,
+        }
     }
 
     /// The mean of repetitions.
@@ -100,8 +113,15 @@ mod tests {
         near(half.loss, 0.01);
         near(half.harm, 0.15 * 0.5f64.ln() + 4.0 * (0.98 * 0.9 - 0.8));
         // One budget of 1 % is lost, of which 0.6 are free.
-        near(half.cost(0.01, 2.0, 0.6), half.delay + half.harm + 0.8);
+        let lost = 5.0 * f64::ln(1.2);
+        near(half.moderated_loss(), lost / 100.0);
+        near(
+            half.cost(0.01, 2.0, 0.6),
+            half.delay + half.harm + 2.0 * (lost - 0.6),
+        );
         near(half.cost(0.02, 2.0, 0.6), half.delay + half.harm);
+        let gained = Judged { loss: -0.1, ..half };
+        near(gained.moderated_loss(), -0.1);
         assert_eq!(Judged::of(&Outcome::default(), &plain, &tuned), None);
         near(Judged::mean(&[same, half]).loss, 0.015);
     }

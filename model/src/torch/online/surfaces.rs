@@ -52,7 +52,7 @@ impl Grid {
 pub struct Surfaces {
     /// [`Judged::delay`].
     pub delay: Vec<f32>,
-    /// [`Judged::loss`].
+    /// [`Judged::moderated_loss`].
     pub loss: Vec<f32>,
     /// [`Judged::harm`].
     pub harm: Vec<f32>,
@@ -79,7 +79,7 @@ impl Surfaces {
         let surface = |of| (0..runs.len()).map(|at| smooth(of, at)).collect();
         Surfaces {
             delay: surface(|run| run.delay),
-            loss: surface(|run| run.loss),
+            loss: surface(Judged::moderated_loss),
             harm: surface(|run| run.harm),
         }
     }
@@ -96,7 +96,7 @@ impl Surfaces {
         };
         Surfaces {
             delay: surface(|run| run.delay),
-            loss: surface(|run| run.loss),
+            loss: surface(Judged::moderated_loss),
             harm: surface(|run| run.harm),
         }
     }
@@ -131,9 +131,9 @@ mod tests {
         ];
         let flat = Surfaces::smoothed(&grid, &runs, 0.45);
         assert!(flat.delay.iter().all(|x| (x + 0.5).abs() < 1e-6));
-        runs[13].loss = 1.0;
+        runs[13].harm = 1.0;
         let surfaces = Surfaces::smoothed(&grid, &runs, 0.45);
-        let [own, next, next_target, far] = [13, 14, 9, 2].map(|i| surfaces.loss[i]);
+        let [own, next, next_target, far] = [13, 14, 9, 2].map(|i| surfaces.harm[i]);
         assert!(own < 0.9 && own > 2.0 * next, "{own} {next}");
         assert!(next > 0.02 && (next - next_target).abs() < 0.02 && far < 1e-4);
     }
