@@ -91,6 +91,9 @@ pub enum TrainError {
         /// Rows of the pools.
         rows: usize,
     },
+    /// No run of a lesson has a period to learn from.
+    #[error("no run has a period to learn from: runs are too short, or have no classic traffic")]
+    NothingSeen,
     /// The loss is no number any more.
     #[error("the loss is {loss} at step {step}: lower the learning rate")]
     Diverged {

@@ -296,7 +296,7 @@ fn what_cannot_be_trained_is_refused() {
     let mut trainer = start(config(), 1, true).unwrap();
     let nothing = Lesson::new(Grid::of_settings());
     let result = trainer.learn(&nothing, &learning(1), |_, _| true);
-    assert!(matches!(result, Err(TrainError::Empty { .. })));
+    assert!(matches!(result, Err(TrainError::NothingSeen)));
     let bowl = lesson(|x, _| x, |_, _| 0.0);
     trainer.learn(&bowl, &learning(2), |_, _| true).unwrap();
     let text = error(start(config(), 2, true));

@@ -216,7 +216,7 @@ impl OnlineTrainer {
     ) -> Result<Option<f64>, TrainError> {
         let periods = lesson.periods();
         if periods.is_empty() {
-            return Err(TrainError::Empty { rows: 0 });
+            return Err(TrainError::NothingSeen);
         }
         let tables = Tables::new(lesson, self.network.device())?;
         let resumed = self
