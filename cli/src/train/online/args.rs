@@ -43,22 +43,45 @@ pub mod defaults {
     pub const NOISE: &str = "0.05";
     /// --caution.
     pub const CAUTION: &str = "0.4";
+
+    /// All of them, for the help.
+    pub const ALL: [(&str, &str); 16] = [
+        ("name", NAME),
+        ("layers", LAYERS),
+        ("width", WIDTH),
+        ("heads", HEADS),
+        ("mlp", MLP),
+        ("window", WINDOW),
+        ("encoder-width", ENCODER_WIDTH),
+        ("steps", STEPS),
+        ("batch", BATCH),
+        ("learning-rate", LEARNING_RATE),
+        ("warmup", WARMUP),
+        ("weight-decay", WEIGHT_DECAY),
+        ("max-grad-norm", MAX_GRAD_NORM),
+        ("ema-decay", EMA_DECAY),
+        ("noise", NOISE),
+        ("caution", CAUTION),
+    ];
+}
+
+/// What --online does.
+const HELP: &str = "\
+Train a policy on summaries in the loop, on runs of the emulator in place of pools: imitate the \
+best fixed setting of each condition on the states that the policy gets into, then improve on its \
+own actions. The conditions are of the suite's training part";
+
+/// The same with the defaults that other options have then.
+fn long_help() -> String {
+    let all = defaults::ALL.map(|(option, value)| format!("--{option} {value}"));
+    format!("{HELP}.\n\nDefaults then: {}.", all.join(", "))
 }
 
 /// How a policy is trained in the loop.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Training in the loop (--online)")]
 pub struct OnlineArgs {
-    /// Train a policy on summaries in the loop, on runs of the emulator in place
-    /// of pools: imitate the best fixed setting of each condition on the states
-    /// that the policy gets into, then improve on its own actions. The
-    /// conditions are of the suite's training part.
-    ///
-    /// Other defaults then: --layers 1, --width 32, --heads 2, --mlp 128,
-    /// --window 1, --encoder-width 2, --steps 2000, --batch 256,
-    /// --learning-rate 2e-3, --warmup 50, --weight-decay 1e-3, --max-grad-norm 1,
-    /// --ema-decay 0.99, --noise 0.05, --caution 0.4.
-    #[arg(long, conflicts_with_all = [
+    #[arg(long, help = HELP, long_help = long_help(), conflicts_with_all = [
         "pool", "tensorboard", "preset", "features", "bins", "rule", "steer", "gain", "target",
         "grad_accum_steps", "class_balance", "sample_balance", "label_smoothing", "entropy",
         "eval_steps", "eval_windows", "patience", "mix", "val_fraction", "holdout_scenario",
