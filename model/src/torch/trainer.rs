@@ -91,7 +91,7 @@ impl Trainer {
         let mut position = Position::new(&config);
         let mut weights = network.trained().flat();
         let mut ema = Ema::new(&weights, config.ema_decay)?;
-        if resume && let Some(last) = checkpoint::find(dir) {
+        if let Some(last) = checkpoint::find(dir).filter(|_| resume) {
             position = checkpoint::position(&last)?;
             checkpoint::same(&last, &position.config, &config)?;
             let mut tensors = vec![

@@ -138,7 +138,7 @@ impl OnlineTrainer {
             best_cost: None,
             lesson: None,
         };
-        if resume && let Some(last) = find_checkpoint(dir) {
+        if let Some(last) = find_checkpoint(dir).filter(|_| resume) {
             let was: Position = checkpoint::position(&last)?;
             checkpoint::same(&last, &was.options, &position.options)?;
             position = was;
