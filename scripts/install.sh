@@ -52,7 +52,7 @@ put 755 "$built/l4sllmd" "$prefix/sbin/l4sllmd"
 for page in man/l4sllm.1 man/l4sllmd.8 man/l4sllmd.conf.5 man/dualpi2_llm.4; do
 	put 644 "$page" "$prefix/share/man/man${page##*.}/${page##*/}"
 done
-for policy in default imitation; do
+for policy in default context imitation; do
 	for file in config.json model.safetensors README.md; do
 		put 644 "policies/$policy/$file" "$prefix/share/l4sllm/policies/$policy/$file"
 	done

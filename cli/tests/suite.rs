@@ -136,6 +136,36 @@ fn the_rule_keeps_utilisation_at_less_delay_than_plain() {
     assert!(points(0, "mean") < mean, "the bar tells them apart");
 }
 
+/// In families in which links, traffic or both vary, the policy that was trained
+/// in the loop takes less classic delay than the rule, and loses no more
+/// utilisation.
+#[test]
+fn the_context_policy_takes_less_delay_than_the_rule() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut line = vec!["suite", "--policy", "policies/context"];
+    line.extend(["--families", "stationary,lte,flow-counts,not-ect"]);
+    line.extend(["--conditions", "3", "--repetitions", "2"]);
+    line.extend(["--duration", "20s", "--out", text(dir.path())]);
+    done(&line);
+    let json = fs::read(dir.path().join("suite.json")).unwrap();
+    let json: serde_json::Value = serde_json::from_slice(&json).unwrap();
+    let all = |arm: &str| {
+        let rows = json["all"].as_array().unwrap().iter();
+        rows.clone().find(|row| row["arm"] == arm).unwrap().clone()
+    };
+    let (rule, policy) = (all("adaptive"), all("policy"));
+    let delay = |of: &serde_json::Value| of["classic_delay"]["mean"]["mean"].as_f64().unwrap();
+    let ratio = delay(&policy) / delay(&rule);
+    assert!(ratio < 1.0, "{ratio} of the rule's delay");
+    let lost = |of: &serde_json::Value, what| of["utilisation"][what].as_f64().unwrap();
+    let (own, rules) = (lost(&policy, "mean"), lost(&rule, "mean"));
+    assert!(
+        own >= rules,
+        "points of utilisation: {own}, the rule {rules}"
+    );
+    assert!(lost(&policy, "worst") > -2.0, "{policy}");
+}
+
 #[test]
 fn a_killed_suite_resumes_to_the_same_results() {
     let place = Place::new();
