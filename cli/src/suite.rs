@@ -118,7 +118,10 @@ pub fn run(args: &SuiteArgs, cancel: &AtomicBool) -> anyhow::Result<Done> {
         Some(dir) => dir.clone(),
         None => shipped::dir("scenarios/suite")?,
     };
-    let mut suite = Suite::load(&dir, part, args.seed).context("the suite's families")?;
+    let mut suite = Suite::load(&dir, part, args.seed).with_context(|| match args.suite {
+        Some(_) => "--suite wants a directory with suite.toml and its families",
+        None => "the suite that ships",
+    })?;
     suite.select(&args.families)?;
     let protocol = args.protocol(&suite);
     anyhow::ensure!(

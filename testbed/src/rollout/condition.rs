@@ -2,10 +2,10 @@
 
 use std::path::Path;
 
+use crate::scenario::Scenario;
 use crate::scenario::curriculum::Part;
-use crate::scenario::{Scenario, ScenarioError};
 use crate::sim::derive_seed;
-use crate::suite::{Condition, Protocol, Suite};
+use crate::suite::{Condition, Family, Protocol, Suite, SuiteError};
 
 /// A condition to train on.
 #[derive(Debug, Clone)]
@@ -35,21 +35,19 @@ pub struct Selection<'a> {
 /// only judged on, and are left out.
 ///
 /// # Errors
-/// A file of the suite, with line and key.
+/// A file of the suite, with line and key, or a family that it does not have.
 pub fn training_conditions(
     dir: &Path,
     selection: &Selection<'_>,
     seed: u64,
     purpose: &str,
     number: u64,
-) -> Result<Vec<TrainingCondition>, ScenarioError> {
-    let suite = Suite::load(dir, Part::Training, derive_seed(seed, purpose, number))?;
+) -> Result<Vec<TrainingCondition>, SuiteError> {
+    let mut suite = Suite::load(dir, Part::Training, derive_seed(seed, purpose, number))?;
+    suite.select(selection.families)?;
     let mut conditions = Vec::new();
-    for family in suite.families {
-        let named = selection.families.is_empty() || selection.families.contains(&family.name);
-        if family.part != Some(Part::Training) || !named {
-            continue;
-        }
+    let trained = |family: &Family| family.part == Some(Part::Training);
+    for family in suite.families.into_iter().filter(trained) {
         let slow = |of: &Condition| {
             let protocol = selection.protocol();
             let most = selection.most_bps.unwrap_or(f64::INFINITY);

@@ -267,6 +267,20 @@ fn a_run_whose_policy_is_gone_is_only_looked_up() {
     assert_eq!(look(finished).unwrap(), made);
 }
 
+#[test]
+fn a_family_that_is_not_there_is_named() {
+    let families = ["slow".to_owned(), "fast".to_owned()];
+    let selection = Selection {
+        families: &families,
+        per_family: 1,
+        most_bps: None,
+        measured_ns: MEASURED_NS,
+    };
+    let error = training_conditions(&small_suite(), &selection, 1, "test", 0).unwrap_err();
+    let want = "there is no family `fast`; there are slow, steps";
+    assert_eq!(error.to_string(), want);
+}
+
 /// The repository's suite: no published setup, and no value of the test part
 /// (the parts of a curriculum are disjoint).
 #[test]
