@@ -61,7 +61,7 @@ fn a_build_without_libtorch_says_so() {
     let section = policy_section(&place.policy("small", 1));
     for (line, key) in [
         ("engine = \"libtorch\"", "engine.engine"),
-        ("device = \"cuda\"", "engine.device"),
+        ("accelerator = \"cuda\"", "engine.accelerator"),
         ("precision = \"bf16\"", "engine.precision"),
     ] {
         place.configure("", &format!("{section}\n{line}"));
@@ -160,8 +160,8 @@ mod libtorch {
             code == Some(0) && said.contains("libtorch, cpu, bf16"),
             "{said}"
         );
-        configure("device = \"gpu\"");
-        refused(65, "device", &["device gpu", "cpu, cuda or cuda:N"]);
+        configure("accelerator = \"gpu\"");
+        refused(65, "accelerator", &["device gpu", "cpu, cuda or cuda:N"]);
         configure("precision = \"half\"");
         refused(78, "precision", &["engine.precision", "f32", "bf16"]);
 
