@@ -93,7 +93,9 @@ fn list(json: bool) -> anyhow::Result<()> {
         let input = match config.input {
             PolicyInput::Records => format!("the last {} records", config.window),
             PolicyInput::Summaries { period_ms } => {
-                format!("summaries of {} periods of {period_ms} ms", config.window)
+                let periods = config.window + config.lookback();
+                let reach_s = periods as f64 * f64::from(period_ms) / 1e3;
+                format!("{reach_s} s of summaries, one every {period_ms} ms")
             }
         };
         rows.push((name, what, input));
