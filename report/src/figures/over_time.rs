@@ -79,6 +79,16 @@ fn key(label: &str, colour: &'static str, dash: &'static str) -> Key {
     }
 }
 
+fn area_key(label: &str, colour: &'static str) -> Key {
+    Key {
+        label: label.to_owned(),
+        sign: Sign::Area {
+            colour,
+            opacity: 0.22,
+        },
+    }
+}
+
 fn series_ms(data: &Data) -> u64 {
     data.series_ns / 1_000_000
 }
@@ -115,13 +125,7 @@ pub(super) fn rate(data: &Data) -> Captioned {
         }
         marks
     };
-    let mut keys = vec![Key {
-        label: "Link\u{2019}s rate".to_owned(),
-        sign: Sign::Area {
-            colour: MUTED,
-            opacity: 0.22,
-        },
-    }];
+    let mut keys = vec![area_key("Link\u{2019}s rate", MUTED)];
     if !overlaid {
         keys.push(key("Both queues", crate::figure::INK, ""));
     }
@@ -180,13 +184,7 @@ pub(super) fn delay(data: &Data) -> Captioned {
     for (name, colour) in QUEUES {
         keys.push(key(&format!("{name}: median"), colour, ""));
         if !overlaid {
-            keys.push(Key {
-                label: "to 99th percentile".to_owned(),
-                sign: Sign::Area {
-                    colour,
-                    opacity: 0.22,
-                },
-            });
+            keys.push(area_key("to 99th percentile", colour));
         }
     }
     keys.extend(source_legend(data));
