@@ -53,8 +53,8 @@ impl Scale {
         }
     }
 
-    /// Around values above 0, with space at both ends: what lies close together
-    /// is told apart.
+    /// Around values above 0, with space at both ends, so that values close to
+    /// each other can be distinguished.
     pub(crate) fn around(min: f64, max: f64) -> Scale {
         if !(min > 0.0 && min <= max && max.is_finite()) || max / min > 30.0 {
             return Scale::spanning(min, max * 1.05);

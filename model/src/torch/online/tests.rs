@@ -222,7 +222,7 @@ fn interpolation_is_exact_at_nodes_and_linear_between() {
     for (at, want) in [(5, 0.375), (9, 0.375), (6, 0.125), (10, 0.125)] {
         assert!((found[at] - want).abs() < 1e-5, "{at}: {}", found[at]);
     }
-    // Outside of the grid the last node holds, and the distance is told.
+    // Outside of the grid the last node holds, and the distance is returned.
     let (found, beyond) = weights(nodes[0].axes[0] - 2.0, nodes[0].axes[1]);
     assert!(
         (found[0] - 1.0).abs() < 1e-5 && (beyond - 4.0).abs() < 1e-4,
