@@ -1,0 +1,27 @@
+#!/bin/sh
+# Makes an image of the machine: root logs in with the given key only, and what
+# is to differ between machines is made on the first boot.  Run last, before
+# the shutdown.
+set -eu
+
+install -d -m 700 /root/.ssh
+install -m 600 /root/build/authorized_keys /root/.ssh/authorized_keys
+sed -i '' '/^PermitRootLogin yes$/d' /etc/ssh/sshd_config
+cat >>/etc/ssh/sshd_config <<END
+PermitRootLogin prohibit-password
+PasswordAuthentication no
+KbdInteractiveAuthentication no
+END
+pw usermod root -h -
+
+# No role and no name: see rc.d/l4sllm_role.
+sysrc -x hostname
+rm -rf /var/db/l4sllm/role /etc/rc.conf.local /etc/sysctl.conf.local
+rm -f /etc/ssh/ssh_host_* /etc/hostid /etc/machine-id /var/db/dhclient.leases.*
+rm -rf /root/build /root/.cargo /var/log/*.log.*
+
+# Blocks of zeros take no space in the image.
+dd if=/dev/zero of=/zero bs=1m 2>/dev/null || :
+rm -f /zero
+rm -f /root/finish
+sync
