@@ -17,7 +17,7 @@ for tool in "${!package[@]}"; do
 done
 if [ "${1:-}" = test ]; then
     declare -A tests=([git]=git [python3]=python3 [clang]=clang [clang-tidy]=clang-tidy
-        [ld.lld]=lld [mandoc]=mandoc [shellcheck]=shellcheck)
+        [ld.lld]=lld [mandoc]=mandoc [shellcheck]=shellcheck [packer]=packer)
     for tool in "${!tests[@]}"; do
         # Debian installs some of these under their version's name only.
         command -v "$tool" >/dev/null || compgen -c "$tool-" | grep -E "^$tool-[0-9]+$" >/dev/null || missing+=("${tests[$tool]}")

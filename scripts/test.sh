@@ -139,6 +139,7 @@ check libtorch  with_libtorch
 check install   installed
 check dist      tarball
 check scripts   shell_scripts
+check vm        vm-images/tests/run.sh
 
 echo
 echo "$passed passed, $failed failed, $skipped skipped"
