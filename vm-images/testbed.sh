@@ -5,6 +5,7 @@
 #
 # Providers: qemu, virtualbox, vmware, bhyve.  Commands:
 #   build      the image, by Packer; arguments go to `packer build'
+#   box        the same, and a Vagrant box of it
 #   up         creates the machines and starts them; each configures itself,
 #              reboots, and then takes logins of root
 #   stop       shuts them down
@@ -33,7 +34,7 @@ fail() {
 }
 
 usage() {
-	sed -n 's/^# \{0,1\}//; 2,18p' vm-images/testbed.sh >&2
+	sed -n 's/^# \{0,1\}//; 2,19p' vm-images/testbed.sh >&2
 	exit 2
 }
 
@@ -150,7 +151,8 @@ build() {
 	if [ $dry = 1 ] || ! packer version | grep -q 'v1\.6\.'; then
 		run packer init vm-images/plugins
 	fi
-	run packer build -only="$source.freebsd" -except=vagrant "$@" vm-images
+	[ "$command" = box ] || set -- -except=vagrant "$@"
+	run packer build -only="$source.freebsd" "$@" vm-images
 }
 
 dry=0
@@ -176,7 +178,7 @@ qemu | virtualbox | vmware | bhyve)
 *) fail "no provider is called '$provider'; known: qemu, virtualbox, vmware, bhyve" ;;
 esac
 case $command in
-build) build_image "$@" ;;
+build | box) build_image "$@" ;;
 up | start | stop | snapshot | reset | down)
 	[ $# -eq 0 ] || fail "$command takes no arguments"
 	[ "$command" != up ] || run mkdir -p "$machines"
@@ -195,5 +197,5 @@ up | start | stop | snapshot | reset | down)
 	[ "$command" != down ] || cleanup
 	[ "$command" != down ] || run rm -rf "$machines"
 	;;
-*) fail "no command is called '$command'; known: build, up, stop, start, snapshot, reset, down" ;;
+*) fail "no command is called '$command'; known: build, box, up, stop, start, snapshot, reset, down" ;;
 esac

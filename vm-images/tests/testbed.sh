@@ -8,7 +8,7 @@ testbed=vm-images/testbed.sh
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 passed=0 failed=0
-commands="build up stop start snapshot reset down"
+commands="build box up stop start snapshot reset down"
 tools="VBoxManage vmrun qemu-img qemu-system-x86_64 packer kldload sysctl ifconfig daemon bhyvectl xorriso ssh pkill route"
 
 # expect NAME COMMAND...: whether the command succeeds.
@@ -47,6 +47,13 @@ for provider in qemu virtualbox vmware bhyve; do
 		expect "$provider: down removes $role" grep -q "$role" "$work/$provider.down"
 	done
 done
+
+# Vagrant boxes, which take as much space again, are made when asked for.
+for command in build box; do
+	grep -c -e '-except=vagrant' "$work/qemu.$command" >"$work/$command.except" || :
+done
+expect "build makes no box" equal "$(cat "$work/build.except")" 1
+expect "box makes one" equal "$(cat "$work/box.except")" 0
 
 # ends PROVIDER: a line "LINK ROLE" for each interface but the first.
 ends_qemu() {
@@ -151,7 +158,7 @@ refuses() {
 	fi
 }
 expect "unknown provider" refuses "no provider is called 'xen'; known: qemu" xen up
-expect "unknown command" refuses "no command is called 'fly'; known: build, up" qemu fly
+expect "unknown command" refuses "no command is called 'fly'; known: build, box, up" qemu fly
 expect "argument of a command without any" refuses "up takes no arguments" qemu up now
 expect "no image" refuses "vm-images/testbed.sh qemu build" qemu up
 expect "no command" refuses "testbed.sh [--dry-run] PROVIDER COMMAND" qemu
