@@ -22,8 +22,7 @@ static bool	instance_above_ceiling(const struct l4s_instance *,
 		    uint64_t now);
 static L4S_SLOW void instance_follow_ceiling(struct l4s_instance *,
 		    uint64_t now);
-static inline uint8_t instance_status(const struct l4s_overrides *,
-		    bool above);
+static inline uint8_t instance_ceiling_status(bool above);
 static L4S_SLOW void instance_summarize(struct l4s_instance *, uint64_t now);
 static void	instance_take_bounds(struct l4s_instance *, uint64_t now);
 static void	instance_reconfigure(struct l4s_instance *);
@@ -86,8 +85,8 @@ instance_look(struct l4s_instance *inst, uint64_t now)
 	instance_advance(inst, now, now);
 	if (now >= inst->fold.due_ns && l4s_fold_due(&inst->fold, now))
 		instance_summarize(inst, now);
-	if (o->steering && now >= instance_below_ceiling_until(inst))
-		o->watching = true;
+	if (now >= instance_below_ceiling_until(inst))
+		l4s_override_watch_ceiling(o);
 	instance_look_later(inst);
 }
 
@@ -112,13 +111,10 @@ instance_below_ceiling_until(const struct l4s_instance *inst)
 static void
 instance_look_later(struct l4s_instance *inst)
 {
-	uint64_t when = inst->queue.next_update, until;
+	uint64_t when = instance_below_ceiling_until(inst);
 
-	if (inst->overrides.steering) {
-		until = instance_below_ceiling_until(inst);
-		if (until < when)
-			when = until;
-	}
+	if (inst->queue.next_update < when)
+		when = inst->queue.next_update;
 	if (inst->overrides.due < when)
 		when = inst->overrides.due;
 	if (inst->fold.due_ns < when)
@@ -133,7 +129,8 @@ instance_summarize(struct l4s_instance *inst, uint64_t now)
 	const struct l4s_overrides *o = &inst->overrides;
 	const struct l4s_fold_end end = {
 		.override_id = o->active ? o->current.id : 0,
-		.status = instance_status(o, instance_above_ceiling(inst, now)),
+		.status = o->status |
+		    instance_ceiling_status(instance_above_ceiling(inst, now)),
 	};
 
 	if (inst->rings != NULL)
@@ -301,7 +298,7 @@ instance_above_ceiling(const struct l4s_instance *inst, uint64_t now)
 	return ((c > l ? c : l) > inst->overrides.bounds.ceiling_ns);
 }
 
-/* Set-points are shifted below the ceiling only. */
+/* Set-points are shifted below the ceiling only, where no packet has to ask. */
 static void
 instance_follow_ceiling(struct l4s_instance *inst, uint64_t now)
 {
@@ -310,14 +307,14 @@ instance_follow_ceiling(struct l4s_instance *inst, uint64_t now)
 		instance_reconfigure(inst);
 		instance_write_context(inst, now);
 	}
-	if (inst->overrides.steering)
+	if (!inst->overrides.above)
 		instance_look_later(inst);
 }
 
 static inline uint8_t
-instance_status(const struct l4s_overrides *o, bool above)
+instance_ceiling_status(bool above)
 {
-	return (o->status | (above ? L4S_STATUS_CEILING : 0));
+	return (above ? L4S_STATUS_CEILING : 0);
 }
 
 /*

@@ -165,7 +165,8 @@ dualpi2_pick_from(struct dualpi2 *d, uint8_t queue, uint64_t now,
 	v->action = queue == L4S_QUEUE_L4S ? dualpi2_l4s(d, q, v) :
 	    dualpi2_classic(d, q, v);
 	if (__predict_true(v->action == L4S_ACTION_ENQUEUE))
-		return;
+		return;		/* the probability is below one */
+	v->probability = dualpi2_q31(v->probability);
 	/*
 	 * A signal that cannot be a mark is a drop, whether by configuration
 	 * or because the packet's header cannot be written: for signals such

@@ -207,7 +207,7 @@ l4s_override_expire(struct l4s_overrides *o, struct dualpi2 *d, uint64_t now)
 static void
 override_derive(struct l4s_overrides *o)
 {
-	o->watching = o->active && !o->steering;
+	o->watching = o->above || (o->active && !o->steering);
 	o->status = (o->steering ? L4S_STATUS_STEERED : 0) |
 	    (o->watchdog ? L4S_STATUS_WATCHDOG : 0);
 	o->reason = o->steering ? L4S_REASON_STEER : L4S_REASON_BASE;
@@ -300,21 +300,29 @@ override_set_due(struct l4s_overrides *o)
 	o->due = due;
 }
 
+void
+l4s_override_watch_ceiling(struct l4s_overrides *o)
+{
+	o->above = true;
+	override_derive(o);
+}
+
 bool
 l4s_override_ceiling(struct l4s_overrides *o, struct dualpi2 *d, bool above)
 {
 	bool steering = o->steering;
 
-	if (!o->active || o->current.mode != L4S_MODE_STEER)
-		return (false);
-	if (above) {
-		override_count_refusal(o);
-		o->steering = false;
-		if (steering)
-			dualpi2_steer(d, NULL, 0);
-	} else if (!steering && override_count_effect(o)) {
-		o->steering = true;
-		dualpi2_steer(d, &o->current, o->current.steer_set);
+	o->above = above;
+	if (o->active && o->current.mode == L4S_MODE_STEER) {
+		if (above) {
+			override_count_refusal(o);
+			o->steering = false;
+			if (steering)
+				dualpi2_steer(d, NULL, 0);
+		} else if (!steering && override_count_effect(o)) {
+			o->steering = true;
+			dualpi2_steer(d, &o->current, o->current.steer_set);
+		}
 	}
 	override_derive(o);
 	return (o->steering != steering);

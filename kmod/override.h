@@ -103,8 +103,10 @@ struct l4s_overrides {
 	bool		refusal_counted; /* (p) refused_once was set */
 	bool		steering;	/* (p) set-points are shifted */
 	bool		watchdog;	/* (p) copy of missed, for records */
-	bool		watching;	/* (p) active, but not steering: each
-					   packet has to ask */
+	bool		above;		/* (p) a queue's delay may be above the
+					   ceiling; false: it is not */
+	bool		watching;	/* (p) each packet has to ask: above,
+					   or active, but not steering */
 	uint8_t		status;		/* (p) L4S_STATUS_* of both */
 	uint8_t		reason;		/* (p) of decisions while not watching */
 	uint64_t	tokens;		/* (p) drops saved, Q16 */
@@ -156,13 +158,15 @@ l4s_overrides_look_at(struct l4s_overrides *o, uint64_t when)
 		L4S_STORE(&o->look_ns, 0);
 }
 
+/* From now on each packet asks whether a queue's delay is above the ceiling. */
+void	l4s_override_watch_ceiling(struct l4s_overrides *);
 /* Ends what has expired at `now'; true when set-points went back. */
 bool	l4s_override_expire(struct l4s_overrides *, struct dualpi2 *,
 	    uint64_t now);
 /* Takes what the device left; true when set-points changed. */
 bool	l4s_override_collect(struct l4s_overrides *, struct dualpi2 *,
 	    uint32_t pending, uint64_t decisions, uint64_t now);
-/* The ceiling, for steer: true when set-points changed. */
+/* Whether a queue's delay is above the ceiling: true when set-points changed. */
 L4S_SLOW bool l4s_override_ceiling(struct l4s_overrides *, struct dualpi2 *,
 	    bool above);
 /*

@@ -219,12 +219,14 @@ instance_recording(const struct l4s_instance *inst)
 	return (l4s_ring_wanted(inst->rings));
 }
 
-/* True when l4s_ring_notify() is to be called. */
-static inline bool
+/* Not 0 when l4s_ring_notify() is to be called. */
+static inline uint32_t
 instance_record(struct l4s_instance *inst, const struct dualpi2_verdict *v,
-    const struct l4s_decision *x, uint64_t delay, uint64_t now)
+    struct l4s_decision *x, uint64_t delay, uint64_t now)
 {
 	struct l4s_ring *r = inst->rings;
+
+	x->status |= inst->overrides.status;
 
 #ifdef L4S_RECORD_TAP
 	if (inst->tap != NULL) {
@@ -237,21 +239,10 @@ instance_record(struct l4s_instance *inst, const struct dualpi2_verdict *v,
 		inst->tap(inst->tap_arg, &reference);
 	}
 	if (!l4s_ring_wanted(r))
-		return (false);
+		return (0);
 #endif
 	l4s_record_write(r, inst->instance, &inst->queue, v, x, delay, now);
 	return (l4s_ring_watched(r));
-}
-
-/* The same for a decision at dequeue. */
-static inline bool
-instance_record_decision(struct l4s_instance *inst,
-    const struct dualpi2_verdict *v, struct l4s_decision *x, uint64_t now)
-{
-	x->status = inst->overrides.status;
-	if (__predict_false(instance_was_above_ceiling(inst, v, now)))
-		x->status |= L4S_STATUS_CEILING;
-	return (instance_record(inst, v, x, v->sojourn_ns, now));
 }
 
 /* Drops a packet that DualPI2 was not asked about. */
@@ -263,13 +254,13 @@ instance_drop(struct l4s_instance *inst, struct dualpi2_verdict *v,
 	struct l4s_decision x = {
 		.action = L4S_ACTION_DROP,
 		.reason = reason,
-		.status = instance_status(o, delay > o->bounds.ceiling_ns),
+		.status = instance_ceiling_status(delay > o->bounds.ceiling_ns),
 	};
 
 	v->action = L4S_ACTION_DROP;
 	v->weight = 0;
-	v->probability = v->queue == L4S_QUEUE_L4S ? inst->queue.p_coupled :
-	    inst->queue.p_classic;
+	v->probability = dualpi2_q31(v->queue == L4S_QUEUE_L4S ?
+	    inst->queue.p_coupled : inst->queue.p_classic);
 	L4S_COUNT(&inst->counters.queue[v->queue].dropped_bytes, v->length);
 	if (instance_recording(inst) &&
 	    instance_record(inst, v, &x, delay, now))
@@ -291,14 +282,16 @@ instance_base(const struct l4s_overrides *o, uint8_t action)
 	});
 }
 
-/* The decision while an override is active. */
+/* The decision while an override is active, or above the ceiling. */
 static void
 instance_override(struct l4s_instance *inst, const struct dualpi2_verdict *v,
     struct l4s_decision *x, uint64_t now)
 {
-	l4s_override_decide(&inst->overrides, &inst->queue, v,
-	    instance_was_above_ceiling(inst, v, now),
+	bool above = instance_was_above_ceiling(inst, v, now);
+
+	l4s_override_decide(&inst->overrides, &inst->queue, v, above,
 	    inst->counters.decisions, x);
+	x->status = instance_ceiling_status(above);
 	if (instance_overridden(x))
 		L4S_COUNT(&inst->counters.overridden, 1);
 	else if (x->reason > L4S_REASON_TAIL)
@@ -319,7 +312,7 @@ instance_discard(struct l4s_instance *inst, const struct dualpi2_verdict *v,
 	L4S_COUNT(instance_overridden(x) ? &q->drops_override :
 	    &q->drops_base, 1);
 	if (instance_recording(inst) &&
-	    instance_record_decision(inst, v, x, now))
+	    instance_record(inst, v, x, v->sojourn_ns, now))
 		l4s_ring_notify(inst->rings);
 	l4s_pkt_decided(v->pkt, v->queue, x->action, x->reason,
 	    v->sojourn_ns);
@@ -350,14 +343,14 @@ instance_forward(struct l4s_instance *inst, const struct dualpi2_verdict *v,
     struct l4s_decision *x, uint64_t now)
 {
 	struct l4s_queue_counters *q = &inst->counters.queue[v->queue];
-	bool more = false;
+	uint32_t more = 0;
 
 	l4s_count_forwarded(q, &inst->fold.queue[v->queue].sojourn_max_ns,
 	    v->length, v->sojourn_ns);
 	if (x->action == L4S_ACTION_MARK)
 		instance_count_mark(q, v, x);
 	if (instance_recording(inst))
-		more = instance_record_decision(inst, v, x, now);
+		more = instance_record(inst, v, x, v->sojourn_ns, now);
 	if (x->action == L4S_ACTION_MARK)
 		l4s_pkt_mark(v->pkt);
 	l4s_pkt_decided(v->pkt, v->queue, x->action, x->reason,
@@ -367,8 +360,8 @@ instance_forward(struct l4s_instance *inst, const struct dualpi2_verdict *v,
 	    l4s_fold_forwarded(&inst->fold, v->queue, v->sojourn_ns) &&
 	    l4s_fold_look(&inst->fold, v->queue, v->sojourn_ns,
 	    inst->counters.decisions))
-		more = true;
-	if (__predict_false(more))
+		more = 1;
+	if (__predict_false(more != 0))
 		return (instance_sent(inst, v->pkt, now));
 	return (v->pkt);
 }

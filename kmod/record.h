@@ -121,14 +121,14 @@ l4s_record_write(struct l4s_ring *r, uint32_t instance,
 	    PLACE32(total_packets, q->total_packets));
 	PUT(delay_ns, delay);
 	PUT(drop_probability,
-	    PLACE(drop_probability, dualpi2_q31(v->probability)) |
+	    PLACE(drop_probability, v->probability) |
 	    PLACE32(accumulated, q->accumulated));
 	PUT(queue_length, PLACE(queue_length, dualpi2_packets(q->backlog)) |
 	    PLACE(length_in_bytes, dualpi2_bytes(q->backlog)));
 	PUT(packet_length, PLACE(packet_length, v->length) |
 	    PLACE(weight, v->weight) |
 	    PLACE(actions, L4S_ACTIONS(x->action, v->action,
-	    x->override_action, v->ecn)) |
+	    x->override_action, (uint64_t)v->ecn)) |
 	    PLACE(queue_reason, L4S_QUEUE_REASON(v->queue, x->reason)) |
 	    PLACE(status, x->status | q->status));
 #undef PUT

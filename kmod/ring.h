@@ -153,16 +153,16 @@ void	l4s_ring_write(struct l4s_ring *, struct l4s_header *hdr);
  * fence on both sides at least one of the two sees the other.  The fence is
  * the most expensive instruction; skip it when there are no waiters.
  */
-static inline bool
+static inline uint32_t
 l4s_ring_watched(const struct l4s_ring *r)
 {
-	return (L4S_LOAD(&r->watched) != 0);
+	return (L4S_LOAD(&r->watched));
 }
 
 static inline void
 l4s_ring_notify(struct l4s_ring *r)
 {
-	if (__predict_true(!l4s_ring_watched(r)))
+	if (__predict_true(l4s_ring_watched(r) == 0))
 		return;
 	L4S_FENCE_SEQ();
 	if (L4S_LOAD(&r->head) >= L4S_LOAD(&r->wake_at))

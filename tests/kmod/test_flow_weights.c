@@ -405,12 +405,12 @@ probabilities_are_weighted(void)
 		v = verdict_on(&d, i, L4S_ECN_ECT1, 0.99 * MS / f[i]);
 		CHECK_NEAR(q31(v.probability), 0.4 * f[i], 1e-3);
 		v = verdict_on(&d, i, L4S_ECN_ECT1, 1.01 * MS / f[i]);
-		CHECK_EQ(v.probability, DUALPI2_ONE);
+		CHECK_EQ(v.probability, L4S_PROB_ONE);
 		CHECK_EQ(v.cause, DUALPI2_NATIVE);
 	}
 	/* Nothing overflows: a year. */
 	v = verdict_on(&d, 1, L4S_ECN_ECT1, SEC * 86400 * 365);
-	CHECK_EQ(v.probability, DUALPI2_ONE);
+	CHECK_EQ(v.probability, L4S_PROB_ONE);
 	/* A packet of no flow, of one that is not known yet, an early one. */
 	CHECK_NEAR(q31(verdict_on(&d, FLOW_NONE, 0, 0).probability), 0.04,
 	    1e-9);
@@ -420,7 +420,7 @@ probabilities_are_weighted(void)
 	d.flows_since = 0;
 	/* One is the most; with no weights there is none. */
 	set_p(&d, 0.49);
-	CHECK_EQ(verdict_on(&d, 0, L4S_ECN_ECT1, 0).probability, DUALPI2_ONE);
+	CHECK_EQ(verdict_on(&d, 0, L4S_ECN_ECT1, 0).probability, L4S_PROB_ONE);
 	d.flows = NULL;
 	while (dualpi2_flush(&d, 0) != NULL || dualpi2_flush(&d, 1) != NULL)
 		;

@@ -304,6 +304,37 @@ ceiling(void)
 	router_destroy(&r);
 }
 
+/* Records tell of the ceiling when nobody overrides, too, and only above it. */
+static void
+ceiling_without_override(void)
+{
+	struct router r = without_gains();
+	struct l4s_user_packet out;
+	struct l4s_record_v1 record;
+
+	CHECK_EQ(router_put(&r, L4S_ECN_ECT0), 0);
+	r.now += 250 * MS;
+	router_pass(&r, L4S_ECN_ECT1, &record);
+	CHECK_EQ(record.reason, L4S_REASON_BASE);
+	CHECK_EQ(record.status & L4S_STATUS_CEILING, 0);
+	r.now += 1;
+	router_pass(&r, L4S_ECN_ECT1, &record);
+	CHECK_EQ(record.reason, L4S_REASON_BASE);
+	CHECK((record.status & L4S_STATUS_CEILING) != 0);
+	CHECK_EQ(l4s_user_dequeue(r.u, r.now, &out), 1);
+	router_pass(&r, L4S_ECN_ECT1, &record);
+	CHECK_EQ(record.status & L4S_STATUS_CEILING, 0);
+	/* An override that ends above it does not end this. */
+	CHECK_EQ(router_put(&r, L4S_ECN_ECT0), 0);
+	r.now += 251 * MS;
+	CHECK_EQ(router_hold(&r, L4S_ACTION_MARK, 1, SEC), 0);
+	PASS(L4S_ECN_ECT1, L4S_ACTION_ENQUEUE, L4S_REASON_CEILING);
+	router_pass(&r, L4S_ECN_ECT1, &record);
+	CHECK_EQ(record.reason, L4S_REASON_BASE);
+	CHECK((record.status & L4S_STATUS_CEILING) != 0);
+	router_destroy(&r);
+}
+
 /* A controller of great gain is at p' = 1 after one update with a queue. */
 static struct router
 overloaded(void)
@@ -840,6 +871,7 @@ const struct test override_tests[] = {
 	TEST(drop_share),
 	TEST(drops_spend_no_credit),
 	TEST(ceiling),
+	TEST(ceiling_without_override),
 	TEST(overload),
 	TEST(lone_packets_after_overload),
 	TEST(last_packet_is_not_dropped),

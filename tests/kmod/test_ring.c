@@ -150,7 +150,7 @@ record_fields(void)
 	struct dualpi2 d;
 	struct dualpi2_queue *q = &d.queue[L4S_QUEUE_L4S];
 	struct dualpi2_verdict v = {
-		.sojourn_ns = 123456789, .probability = DUALPI2_ONE,
+		.sojourn_ns = 123456789, .probability = L4S_PROB_ONE,
 		.length = 1234, .queue = L4S_QUEUE_L4S, .ecn = L4S_ECN_CE,
 		.action = L4S_ACTION_MARK, .weight = 87,
 	};

@@ -396,7 +396,7 @@ native_ramp(void)
 	v = native_verdict(&params, 1199999, 2);
 	CHECK_NEAR(q31(v.probability), 399999.0 / 400000, 1e-9);
 	v = native_verdict(&params, 1200 * US, 2);
-	CHECK_EQ(v.probability, DUALPI2_ONE);
+	CHECK_EQ(v.probability, L4S_PROB_ONE);
 	CHECK_EQ(v.action, L4S_ACTION_MARK);
 	v = native_verdict(&params, 1200 * US, 0);
 	CHECK_EQ(v.probability, 0);
