@@ -21,12 +21,16 @@ static inline bool dualpi2_dither(struct dualpi2 *, struct dualpi2_queue *,
 		    uint32_t);
 static bool	dualpi2_recur(struct dualpi2 *, struct dualpi2_queue *,
 		    uint32_t);
-static L4S_INLINE void dualpi2_pick_from(struct dualpi2 *, uint8_t queue,
-		    uint64_t now, struct dualpi2_verdict *);
-static inline uint8_t dualpi2_l4s(struct dualpi2 *, struct dualpi2_queue *,
+static L4S_INLINE bool dualpi2_pick_from(struct dualpi2 *, uint8_t queue,
+		    bool weighed, bool usual, uint64_t now,
 		    struct dualpi2_verdict *);
-static inline uint8_t dualpi2_classic(struct dualpi2 *,
-		    struct dualpi2_queue *, struct dualpi2_verdict *);
+static L4S_INLINE uint8_t dualpi2_l4s(struct dualpi2 *, struct dualpi2_queue *,
+		    bool weighed, struct dualpi2_verdict *);
+static uint8_t	dualpi2_unusual(struct dualpi2 *, struct dualpi2_queue *,
+		    bool weighed, struct dualpi2_verdict *);
+static L4S_INLINE uint8_t dualpi2_classic(struct dualpi2 *,
+		    struct dualpi2_queue *, bool weighed,
+		    struct dualpi2_verdict *);
 static uint8_t	dualpi2_overload(struct dualpi2 *, struct dualpi2_queue *,
 		    struct dualpi2_verdict *);
 static inline uint32_t dualpi2_weigh(const struct dualpi2 *,
@@ -140,32 +144,45 @@ dualpi2_pick(struct dualpi2 *d, uint64_t now, struct dualpi2_verdict *v)
 {
 	if (dualpi2_backlog(d) == 0)
 		return (false);
-	dualpi2_pick_from(d, dualpi2_choose(d, &v->credit), now, v);
-	return (true);
+	return (dualpi2_pick_from(d, dualpi2_choose(d, &v->credit),
+	    d->flows != NULL, false, now, v));
 }
 
-static L4S_INLINE void
-dualpi2_pick_from(struct dualpi2 *d, uint8_t queue, uint64_t now,
-    struct dualpi2_verdict *v)
+/*
+ * Takes the head of a queue.  What is constant in a caller's call costs nothing
+ * there: `weighed', whether flows have weights; and `usual', to take only what
+ * has no signals of its own.  A head of the L4S queue in overload, or one that
+ * is there for its DSCP alone, is then left where it is: false.
+ */
+static L4S_INLINE bool
+dualpi2_pick_from(struct dualpi2 *d, uint8_t queue, bool weighed, bool usual,
+    uint64_t now, struct dualpi2_verdict *v)
 {
 	struct dualpi2_queue *q = &d->queue[queue];
-	bool last, can_mark;
+	bool unusual, last, can_mark;
 
 	v->queue = queue;
 	v->sojourn_ns = now - q->head_ns;
 	v->pkt = q->head;
 	v->length = l4s_pkt_length(v->pkt);
 	v->ecn = l4s_pkt_ecn(v->pkt);
+	unusual = queue == L4S_QUEUE_L4S && (v->ecn & d->plain_ecn) == 0;
+	if (usual && __predict_false(unusual))
+		return (false);
 	v->cause = DUALPI2_NONE;
 	v->weight = 0;
 	if (__predict_false(dualpi2_bytes(q->backlog) >= q->sample_from))
 		dualpi2_measure(q, v->length, now);
 	last = dualpi2_take(d, q, &d->queue[!queue], v->length);
 
-	v->action = queue == L4S_QUEUE_L4S ? dualpi2_l4s(d, q, v) :
-	    dualpi2_classic(d, q, v);
+	if (!usual && __predict_false(unusual))
+		v->action = dualpi2_unusual(d, q, weighed, v);
+	else if (queue == L4S_QUEUE_L4S)
+		v->action = dualpi2_l4s(d, q, weighed, v);
+	else
+		v->action = dualpi2_classic(d, q, weighed, v);
 	if (__predict_true(v->action == L4S_ACTION_ENQUEUE))
-		return;		/* the probability is below one */
+		return (true);	/* the probability is below one */
 	v->probability = dualpi2_q31(v->probability);
 	/*
 	 * A signal that cannot be a mark is a drop, whether by configuration
@@ -180,24 +197,18 @@ dualpi2_pick_from(struct dualpi2 *d, uint8_t queue, uint64_t now,
 		if ((v->ecn & d->params.l4s_ecn) != 0)
 			v->cause = DUALPI2_COUPLED;	/* p_CL is one */
 	}
+	return (true);
 }
 
-/*
- * What is signalled to a packet of the L4S queue.  One that only its DSCP
- * brought there gets the signals of a classic packet, a mark or a drop
- * (RFC 9332, section 2.5.1.1).
- */
-static inline uint8_t
-dualpi2_l4s(struct dualpi2 *d, struct dualpi2_queue *q,
+/* What is signalled to a packet of the L4S queue. */
+static L4S_INLINE uint8_t
+dualpi2_l4s(struct dualpi2 *d, struct dualpi2_queue *q, bool weighed,
     struct dualpi2_verdict *v)
 {
 	uint32_t p_native = 0, p_coupled = d->heard_coupled, f;
 	uint64_t sojourn_ns = v->sojourn_ns;
 
-	if (__predict_false((v->ecn & d->plain_ecn) == 0))
-		return ((v->ecn & d->params.l4s_ecn) == 0 ?
-		    dualpi2_classic(d, q, v) : dualpi2_overload(d, q, v));
-	if (__predict_false(d->flows != NULL)) {
+	if (weighed) {
 		f = dualpi2_weigh(d, v);
 		p_coupled = dualpi2_weighted(p_coupled, f, FLOW_WEIGHT_SHIFT);
 		sojourn_ns = dualpi2_weighted_ns(sojourn_ns, f);
@@ -213,7 +224,18 @@ dualpi2_l4s(struct dualpi2 *d, struct dualpi2_queue *q,
 	return (L4S_ACTION_MARK);
 }
 
-/* The same in overload. */
+/*
+ * The same in overload.  A packet that only its DSCP brought to the queue gets
+ * the signals of a classic one, a mark or a drop (RFC 9332, section 2.5.1.1).
+ */
+static uint8_t
+dualpi2_unusual(struct dualpi2 *d, struct dualpi2_queue *q, bool weighed,
+    struct dualpi2_verdict *v)
+{
+	return ((v->ecn & d->params.l4s_ecn) == 0 ?
+	    dualpi2_classic(d, q, weighed, v) : dualpi2_overload(d, q, v));
+}
+
 static uint8_t
 dualpi2_overload(struct dualpi2 *d, struct dualpi2_queue *q,
     struct dualpi2_verdict *v)
@@ -238,13 +260,13 @@ dualpi2_overload(struct dualpi2 *d, struct dualpi2_queue *q,
 }
 
 /* What is signalled to a packet of the Classic queue. */
-static inline uint8_t
-dualpi2_classic(struct dualpi2 *d, struct dualpi2_queue *q,
+static L4S_INLINE uint8_t
+dualpi2_classic(struct dualpi2 *d, struct dualpi2_queue *q, bool weighed,
     struct dualpi2_verdict *v)
 {
 	uint32_t p = d->heard_classic, f;
 
-	if (__predict_false(d->flows != NULL)) {
+	if (weighed) {
 		f = dualpi2_weigh(d, v);
 		p = dualpi2_weighted(p, f * f, 2 * FLOW_WEIGHT_SHIFT);
 	}

@@ -177,7 +177,7 @@ bool	dualpi2_enqueue(struct dualpi2 *, l4s_pkt_t *, uint8_t queue,
 /*
  * Takes the next packet; false when both queues are empty.  packet_path.c does it
  * in two steps, for different code for each queue: which one it is, of those
- * that are not both empty, with v->credit; then dualpi2_pick_from().
+ * that are not both empty, with v->credit; then dualpi2_pick_from() (dualpi2.c).
  */
 bool	dualpi2_pick(struct dualpi2 *, uint64_t now, struct dualpi2_verdict *);
 uint8_t	dualpi2_choose(const struct dualpi2 *, int32_t *credit);

@@ -211,6 +211,7 @@ override_derive(struct l4s_overrides *o)
 	o->status = (o->steering ? L4S_STATUS_STEERED : 0) |
 	    (o->watchdog ? L4S_STATUS_WATCHDOG : 0);
 	o->reason = o->steering ? L4S_REASON_STEER : L4S_REASON_BASE;
+	o->plain = L4S_RECORD_PLAIN(o->reason, o->status);
 }
 
 /* Ends the current override, and books it if that is still to do. */

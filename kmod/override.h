@@ -109,6 +109,7 @@ struct l4s_overrides {
 					   or active, but not steering */
 	uint8_t		status;		/* (p) L4S_STATUS_* of both */
 	uint8_t		reason;		/* (p) of decisions while not watching */
+	uint64_t	plain;		/* (p) L4S_RECORD_PLAIN() of both */
 	uint64_t	tokens;		/* (p) drops saved, Q16 */
 	uint64_t	tokens_at;	/* (p) decisions when last added up */
 };

@@ -32,6 +32,10 @@ static L4S_SLOW l4s_pkt_t *instance_decide(struct l4s_instance *,
 		    uint64_t now);
 static L4S_SLOW l4s_pkt_t *instance_take_after_look(struct l4s_instance *,
 		    uint64_t now);
+static L4S_SLOW l4s_pkt_t *instance_take_unweighed(struct l4s_instance *,
+		    uint64_t now);
+static L4S_SLOW l4s_pkt_t *instance_take_weighed(struct l4s_instance *,
+		    uint64_t now);
 static bool	instance_take(struct l4s_instance *, struct dualpi2_verdict *);
 
 /* Whether an override, not DualPI2, chose the action. */
@@ -219,30 +223,80 @@ instance_recording(const struct l4s_instance *inst)
 	return (l4s_ring_wanted(inst->rings));
 }
 
+/* DualPI2's own decision, with set-points that may be shifted. */
+static inline struct l4s_decision
+instance_base(const struct l4s_overrides *o, uint8_t action)
+{
+	return ((struct l4s_decision){
+		.override_id = o->steering ? o->current.id : 0,
+		.action = action,
+		.reason = o->reason,
+	});
+}
+
+#ifdef L4S_RECORD_TAP
+static void
+instance_tap(const struct l4s_instance *inst, const struct dualpi2_verdict *v,
+    const struct l4s_decision *x, uint64_t delay, uint64_t now)
+{
+	struct l4s_record_v1 reference;
+
+	if (inst->tap == NULL)
+		return;
+	l4s_record_reference(&reference, &inst->config, &inst->queue, v, x,
+	    delay, now);
+	if (inst->rings != NULL)
+		reference.hdr.seq = l4s_ring_head(inst->rings);
+	inst->tap(inst->tap_arg, &reference);
+}
+#endif
+
 /* Not 0 when l4s_ring_notify() is to be called. */
+static inline uint32_t
+instance_write_record(struct l4s_instance *inst,
+    const struct dualpi2_verdict *v, uint64_t decided, uint64_t delay,
+    uint64_t now)
+{
+	struct l4s_ring *r = inst->rings;
+
+#ifdef L4S_RECORD_TAP
+	if (!l4s_ring_wanted(r))
+		return (0);
+#endif
+	l4s_record_write(r, inst->instance, &inst->queue, v, decided, delay,
+	    now);
+	return (l4s_ring_watched(r));
+}
+
+/* x->status is the ceiling's; that of overrides is added. */
 static inline uint32_t
 instance_record(struct l4s_instance *inst, const struct dualpi2_verdict *v,
     struct l4s_decision *x, uint64_t delay, uint64_t now)
 {
-	struct l4s_ring *r = inst->rings;
-
 	x->status |= inst->overrides.status;
-
 #ifdef L4S_RECORD_TAP
-	if (inst->tap != NULL) {
-		struct l4s_record_v1 reference;
-
-		l4s_record_reference(&reference, &inst->config, &inst->queue,
-		    v, x, delay, now);
-		if (r != NULL)
-			reference.hdr.seq = l4s_ring_head(r);
-		inst->tap(inst->tap_arg, &reference);
-	}
-	if (!l4s_ring_wanted(r))
-		return (0);
+	instance_tap(inst, v, x, delay, now);
 #endif
-	l4s_record_write(r, inst->instance, &inst->queue, v, x, delay, now);
-	return (l4s_ring_watched(r));
+	return (instance_write_record(inst, v,
+	    l4s_record_decided(x, v->action), delay, now));
+}
+
+/* The same for a packet that is sent unchanged by DualPI2 alone. */
+static inline uint32_t
+instance_record_plain(struct l4s_instance *inst,
+    const struct dualpi2_verdict *v, uint64_t now)
+{
+#ifdef L4S_RECORD_TAP
+	struct l4s_decision x = instance_base(&inst->overrides,
+	    L4S_ACTION_ENQUEUE);
+
+	x.status = inst->overrides.status;
+	L4S_ASSERT(!instance_was_above_ceiling(inst, v, now));
+	L4S_ASSERT(l4s_record_decided(&x, v->action) == inst->overrides.plain);
+	instance_tap(inst, v, &x, v->sojourn_ns, now);
+#endif
+	return (instance_write_record(inst, v, inst->overrides.plain,
+	    v->sojourn_ns, now));
 }
 
 /* Drops a packet that DualPI2 was not asked about. */
@@ -269,17 +323,6 @@ instance_drop(struct l4s_instance *inst, struct dualpi2_verdict *v,
 		return;
 	l4s_pkt_decided(v->pkt, v->queue, x.action, reason, v->sojourn_ns);
 	l4s_pkt_drop(v->pkt, inst->sink);
-}
-
-/* DualPI2's own decision, with set-points that may be shifted. */
-static inline struct l4s_decision
-instance_base(const struct l4s_overrides *o, uint8_t action)
-{
-	return ((struct l4s_decision){
-		.override_id = o->steering ? o->current.id : 0,
-		.action = action,
-		.reason = o->reason,
-	});
 }
 
 /* The decision while an override is active, or above the ceiling. */
@@ -337,24 +380,22 @@ instance_count_mark(struct l4s_queue_counters *q,
 		L4S_COUNT(&q->marks_classic, 1);
 }
 
-/* Sends a packet, marked or not. */
-static L4S_INLINE l4s_pkt_t *
-instance_forward(struct l4s_instance *inst, const struct dualpi2_verdict *v,
-    struct l4s_decision *x, uint64_t now)
+/* What a packet that is sent changes whatever was decided. */
+static inline void
+instance_count_forwarded(struct l4s_instance *inst,
+    const struct dualpi2_verdict *v)
 {
-	struct l4s_queue_counters *q = &inst->counters.queue[v->queue];
-	uint32_t more = 0;
-
-	l4s_count_forwarded(q, &inst->fold.queue[v->queue].sojourn_max_ns,
-	    v->length, v->sojourn_ns);
-	if (x->action == L4S_ACTION_MARK)
-		instance_count_mark(q, v, x);
-	if (instance_recording(inst))
-		more = instance_record(inst, v, x, v->sojourn_ns, now);
-	if (x->action == L4S_ACTION_MARK)
-		l4s_pkt_mark(v->pkt);
-	l4s_pkt_decided(v->pkt, v->queue, x->action, x->reason,
+	l4s_count_forwarded(&inst->counters.queue[v->queue],
+	    &inst->fold.queue[v->queue].sojourn_max_ns, v->length,
 	    v->sojourn_ns);
+}
+
+/* `more': not 0 when readers of its record may wait. */
+static L4S_INLINE l4s_pkt_t *
+instance_send(struct l4s_instance *inst, const struct dualpi2_verdict *v,
+    uint8_t action, uint8_t reason, uint32_t more, uint64_t now)
+{
+	l4s_pkt_decided(v->pkt, v->queue, action, reason, v->sojourn_ns);
 	dualpi2_charge(&inst->queue, v);
 	if (__predict_true(inst->fold.on) &&
 	    l4s_fold_forwarded(&inst->fold, v->queue, v->sojourn_ns) &&
@@ -364,6 +405,37 @@ instance_forward(struct l4s_instance *inst, const struct dualpi2_verdict *v,
 	if (__predict_false(more != 0))
 		return (instance_sent(inst, v->pkt, now));
 	return (v->pkt);
+}
+
+/* Sends a packet, marked or not. */
+static l4s_pkt_t *
+instance_forward(struct l4s_instance *inst, const struct dualpi2_verdict *v,
+    struct l4s_decision *x, uint64_t now)
+{
+	uint32_t more = 0;
+
+	instance_count_forwarded(inst, v);
+	if (x->action == L4S_ACTION_MARK)
+		instance_count_mark(&inst->counters.queue[v->queue], v, x);
+	if (instance_recording(inst))
+		more = instance_record(inst, v, x, v->sojourn_ns, now);
+	if (x->action == L4S_ACTION_MARK)
+		l4s_pkt_mark(v->pkt);
+	return (instance_send(inst, v, x->action, x->reason, more, now));
+}
+
+/* Sends a packet unchanged, as DualPI2 alone decided. */
+static L4S_INLINE l4s_pkt_t *
+instance_forward_plain(struct l4s_instance *inst,
+    const struct dualpi2_verdict *v, uint64_t now)
+{
+	uint32_t more = 0;
+
+	instance_count_forwarded(inst, v);
+	if (instance_recording(inst))
+		more = instance_record_plain(inst, v, now);
+	return (instance_send(inst, v, L4S_ACTION_ENQUEUE,
+	    inst->overrides.reason, more, now));
 }
 
 /* A packet is sent for which readers may wait, or which may end an interval. */
@@ -413,6 +485,8 @@ instance_decide(struct l4s_instance *inst, uint64_t now)
 		x = instance_base(&inst->overrides, v->action);
 		if (inst->overrides.watching)
 			instance_override(inst, v, &x, now);
+		else
+			L4S_ASSERT(!instance_was_above_ceiling(inst, v, now));
 		if (x.action != L4S_ACTION_DROP)
 			return (instance_forward(inst, v, &x, now));
 		instance_discard(inst, v, &x, now);
@@ -426,20 +500,19 @@ instance_decide(struct l4s_instance *inst, uint64_t now)
  */
 static L4S_INLINE l4s_pkt_t *
 instance_serve(struct l4s_instance *inst, uint8_t queue, int32_t credit,
-    uint64_t now)
+    bool weighed, uint64_t now)
 {
-	struct l4s_decision x = instance_base(&inst->overrides,
-	    L4S_ACTION_ENQUEUE);
 	struct dualpi2_verdict v;
 
-	dualpi2_pick_from(&inst->queue, queue, now, &v);
+	if (!dualpi2_pick_from(&inst->queue, queue, weighed, true, now, &v))
+		return (instance_take_after_look(inst, now));
 	v.credit = credit;
 	inst->counters.decisions++;
 	if (__predict_false(v.action != L4S_ACTION_ENQUEUE)) {
 		inst->verdict = v;
 		return (instance_decide(inst, now));
 	}
-	return (instance_forward(inst, &v, &x, now));
+	return (instance_forward_plain(inst, &v, now));
 }
 
 static l4s_pkt_t *
@@ -449,12 +522,37 @@ instance_take_after_look(struct l4s_instance *inst, uint64_t now)
 	return (instance_pick(inst, now) ? instance_decide(inst, now) : NULL);
 }
 
+/* Takes the next packet of those that wait. */
+static L4S_INLINE l4s_pkt_t *
+instance_take_next(struct l4s_instance *inst, bool weighed, uint64_t now)
+{
+	int32_t credit;
+
+	return (dualpi2_choose(&inst->queue, &credit) == L4S_QUEUE_L4S ?
+	    instance_serve(inst, L4S_QUEUE_L4S, credit, weighed, now) :
+	    instance_serve(inst, L4S_QUEUE_CLASSIC, credit, weighed, now));
+}
+
+/*
+ * Functions of their own, so that l4s_instance_dequeue() saves no registers
+ * before it knows which one it is (clang saves them at the top).
+ */
+static L4S_HOT l4s_pkt_t *
+instance_take_unweighed(struct l4s_instance *inst, uint64_t now)
+{
+	return (instance_take_next(inst, false, now));
+}
+
+static L4S_HOT l4s_pkt_t *
+instance_take_weighed(struct l4s_instance *inst, uint64_t now)
+{
+	return (instance_take_next(inst, true, now));
+}
+
 /* As l4s_instance_enqueue(). */
 L4S_HOT l4s_pkt_t *
 l4s_instance_dequeue(struct l4s_instance *inst, uint64_t now)
 {
-	int32_t credit;
-
 	if (__predict_false(now < inst->now ||
 	    now >= L4S_LOAD(&inst->overrides.look_ns) ||
 	    inst->overrides.watching))
@@ -464,9 +562,9 @@ l4s_instance_dequeue(struct l4s_instance *inst, uint64_t now)
 		instance_empty(inst, now);
 		return (NULL);
 	}
-	return (dualpi2_choose(&inst->queue, &credit) == L4S_QUEUE_L4S ?
-	    instance_serve(inst, L4S_QUEUE_L4S, credit, now) :
-	    instance_serve(inst, L4S_QUEUE_CLASSIC, credit, now));
+	return (inst->queue.flows == NULL ?
+	    instance_take_unweighed(inst, now) :
+	    instance_take_weighed(inst, now));
 }
 
 void

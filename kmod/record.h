@@ -103,11 +103,27 @@ void	l4s_record_reference(struct l4s_record_v1 *, const struct l4s_config *,
 	    const struct l4s_decision *, uint64_t delay, uint64_t now);
 #endif
 
-/* `delay' is the record's delay_ns. */
+/*
+ * A decision in the record's last word.  Of a packet that is sent unchanged by
+ * DualPI2 alone it is 0 but for reason and status: L4S_RECORD_PLAIN().
+ */
+#define	L4S_RECORD_PLAIN(reason, status_)				\
+	(PLACE(queue_reason, (reason)) | PLACE(status, (status_)))
+_Static_assert(L4S_ACTIONS(L4S_ACTION_ENQUEUE, L4S_ACTION_ENQUEUE,
+    L4S_ACTION_ENQUEUE, 0) == 0, "a plain packet has no actions");
+
+static inline uint64_t
+l4s_record_decided(const struct l4s_decision *x, uint8_t base)
+{
+	return (PLACE(actions, L4S_ACTIONS(x->action, base,
+	    x->override_action, 0)) | L4S_RECORD_PLAIN(x->reason, x->status));
+}
+
+/* `delay' is the record's delay_ns, `decided' as above. */
 static inline void
 l4s_record_write(struct l4s_ring *r, uint32_t instance,
     const struct dualpi2 *d, const struct dualpi2_verdict *v,
-    const struct l4s_decision *x, uint64_t delay, uint64_t now)
+    uint64_t decided, uint64_t delay, uint64_t now)
 {
 	const struct dualpi2_queue *q = &d->queue[v->queue];
 	uint64_t seq, *w;
@@ -127,10 +143,9 @@ l4s_record_write(struct l4s_ring *r, uint32_t instance,
 	    PLACE(length_in_bytes, dualpi2_bytes(q->backlog)));
 	PUT(packet_length, PLACE(packet_length, v->length) |
 	    PLACE(weight, v->weight) |
-	    PLACE(actions, L4S_ACTIONS(x->action, v->action,
-	    x->override_action, (uint64_t)v->ecn)) |
-	    PLACE(queue_reason, L4S_QUEUE_REASON(v->queue, x->reason)) |
-	    PLACE(status, x->status | q->status));
+	    PLACE(actions, L4S_ACTIONS(0, 0, 0, (uint64_t)v->ecn)) |
+	    PLACE(queue_reason, L4S_QUEUE_REASON(v->queue, 0)) |
+	    PLACE(status, q->status) | decided);
 #undef PUT
 	l4s_ring_commit(r, L4S_RECORD_SHIFT - 3, seq, w);
 }

@@ -236,7 +236,8 @@ record_fields(void)
 	CHECK_EQ(m.config.beta, 10241);
 	CHECK_EQ(l4s_cursor_read(&cursor, &ring, 0, &m), 0);
 
-	l4s_record_write(&ring, 32, &d, &v, &x, 9999999, 89);
+	l4s_record_write(&ring, 32, &d, &v, l4s_record_decided(&x, v.action),
+	    9999999, 89);
 	NEXT(L4S_RECORD_DECISION);
 	CHECK_EQ(r->hdr.time_ns, 89);
 	CHECK_EQ(r->instance, 32);
