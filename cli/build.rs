@@ -1,5 +1,5 @@
-//! The commit that `--version` prints, the files that ship within the program,
-//! and, with feature `torch`, where the run-time linker finds libtorch.
+//! Embeds the commit printed by `--version` and the built-in files and, with
+//! feature `torch`, sets the run path of libtorch.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -19,7 +19,7 @@ fn main() {
     embed();
 }
 
-/// Directories that the program carries.
+/// Directories embedded in the program.
 const SHIPPED: [&str; 2] = ["scenarios", "policies"];
 
 /// Writes `shipped_files.rs`: a slice of the paths and contents of every file
@@ -40,7 +40,7 @@ fn embed() {
     std::fs::write(Path::new(&out).join("shipped_files.rs"), list).expect("OUT_DIR is writable");
 }
 
-/// Scenarios, policies and the files that they name, in the order of names.
+/// Scenarios, policies and the files that they name, ordered by name.
 fn files(dir: &Path) -> Vec<PathBuf> {
     println!("cargo:rerun-if-changed={}", dir.display());
     let entries = std::fs::read_dir(dir).unwrap_or_else(|e| panic!("{}: {e}", dir.display()));
@@ -58,22 +58,22 @@ fn files(dir: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// The commit that is checked out; none outside of a checkout of this
-/// repository, such as in an archive unpacked within another repository.
+/// The commit that is checked out; none outside a checkout of this repository,
+/// such as in an archive unpacked within another repository.
 fn commit() -> Option<String> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent()?;
     let top = git(root, &["rev-parse", "--show-toplevel"])?;
     if Path::new(&top).canonicalize().ok()? != root.canonicalize().ok()? {
         return None;
     }
-    // Each commit, checkout and rebase adds a line to it.
+    // Each commit, checkout and rebase appends a line to it.
     if let Some(log) = git(root, &["rev-parse", "--git-path", "logs/HEAD"]) {
         println!("cargo:rerun-if-changed={}", root.join(log).display());
     }
     git(root, &["rev-parse", "--short=10", "HEAD"])
 }
 
-/// What git prints; none where there is no git or it fails.
+/// The output of git; none if git is unavailable or fails.
 fn git(dir: &Path, line: &[&str]) -> Option<String> {
     let output = Command::new("git").current_dir(dir).args(line).output();
     let output = output.ok().filter(|output| output.status.success())?;

@@ -12,22 +12,22 @@ use l4sllm_model::torch::{Device, backbone_files as files, set_threads};
 
 use crate::output::outln;
 
-/// Most bytes of a configuration.
+/// Maximum size of a configuration, bytes.
 const CONFIG_MAX: u64 = 1 << 20;
 
-/// Look at, make, adapt and run backbones in Hugging Face's directory layout.
+/// Inspect, create, adapt and run backbones in Hugging Face's directory layout.
 #[derive(Debug, Args)]
 pub struct BackboneArgs {
     #[command(subcommand)]
     command: BackboneCommand,
-    /// Threads that libtorch uses.
+    /// Threads used by libtorch.
     #[arg(long, global = true, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: u16,
 }
 
 #[derive(Debug, Subcommand)]
 enum BackboneCommand {
-    /// Print family, sizes, memory, and whether every tensor is there.
+    /// Print family, sizes, memory, and whether every tensor is present.
     #[command(after_long_help = "\
 Examples:
   l4sllm backbone info gpt2
@@ -36,7 +36,8 @@ Examples:
         /// Hugging Face directory, or the name of a published model.
         model: String,
     },
-    /// Write the last hidden state of embeddings, to compare with others'.
+    /// Write the last hidden state of embeddings, for comparison with other
+    /// implementations
     #[command(after_long_help = "\
 Examples:
   l4sllm backbone hidden --dir models/gpt2 --input x.safetensors --out y.safetensors")]
@@ -48,14 +49,14 @@ Examples:
         #[arg(long)]
         adapter: Option<PathBuf>,
         /// Safetensors with `embeds` [B, T, d] and, if there is padding, `mask`
-        /// [B, T], 0 where there is no token.
+        /// [B, T], 0 for padding.
         #[arg(long, value_name = "FILE")]
         input: PathBuf,
         /// Safetensors with `last_hidden_state` [B, T, d].
         #[arg(long, value_name = "FILE")]
         out: PathBuf,
     },
-    /// Write a model of random weights, as its family draws them.
+    /// Write a model with random weights, initialised as usual for its family.
     #[command(after_long_help = "\
 Examples:
   l4sllm backbone init --config gpt2 --out models/random")]
@@ -63,10 +64,10 @@ Examples:
         /// Its config.json, or the name of a published model.
         #[arg(long)]
         config: String,
-        /// Of the weights.
+        /// Seed of the weights.
         #[arg(long, default_value_t = 1)]
         seed: u64,
-        /// Directory; it must not exist.
+        /// Output directory, which must not exist.
         #[arg(long)]
         out: PathBuf,
     },
@@ -81,11 +82,11 @@ Examples:
         /// PEFT directory of the adapter.
         #[arg(long)]
         adapter: PathBuf,
-        /// Directory; it must not exist.
+        /// Output directory, which must not exist.
         #[arg(long)]
         out: PathBuf,
     },
-    /// Write a fresh adapter in PEFT's format, which changes nothing yet.
+    /// Write a new adapter in PEFT's format, which has no effect yet.
     #[command(after_long_help = "\
 Examples:
   l4sllm backbone lora --dir models/gpt2 --rank 8 --out adapter")]
@@ -93,19 +94,19 @@ Examples:
         /// Hugging Face directory.
         #[arg(long)]
         dir: PathBuf,
-        /// Rank.
+        /// Rank of the adapter.
         #[arg(long, default_value_t = LoraConfig::default().r)]
         rank: usize,
-        /// The update is scaled by this over the rank.
+        /// Alpha: the update is scaled by alpha / rank.
         #[arg(long, default_value_t = LoraConfig::default().alpha)]
         alpha: f64,
-        /// Layers that are adapted; by default query and value projections.
+        /// Layers to adapt [default: query and value projections].
         #[arg(long, value_name = "NAME", num_args = 1..)]
         targets: Vec<String>,
-        /// Of the weights.
+        /// Seed of the weights.
         #[arg(long, default_value_t = 1)]
         seed: u64,
-        /// Directory; it must not exist.
+        /// Output directory, which must not exist.
         #[arg(long)]
         out: PathBuf,
     },
@@ -192,7 +193,7 @@ fn info(model: &str) -> anyhow::Result<()> {
         backbone.default_targets().join(", ")
     )?;
     let Some(stored) = files else {
-        return outln!("{:<11} none: known by name", "files");
+        return outln!("{:<11} none: known only by name", "files");
     };
     outln!(
         "{:<11} {} of {} tensors found, {}",
@@ -213,7 +214,7 @@ fn info(model: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Refuses a model that the machine has no room for, `times` in f32.
+/// Refuses a model that does not fit into memory, `times` in f32.
 fn has_room(backbone: &BackboneConfig, times: u64) -> anyhow::Result<()> {
     let needed = backbone.parameters().saturating_mul(4 * times);
     let free = device::free_bytes(Device::Cpu)?;
@@ -226,7 +227,7 @@ fn has_room(backbone: &BackboneConfig, times: u64) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The configuration of a file or of a published model.
+/// Reads the configuration of a file or of a published model.
 pub fn described(config: &str) -> anyhow::Result<BackboneConfig> {
     let path = Path::new(config);
     if path.is_file() {
@@ -237,7 +238,7 @@ pub fn described(config: &str) -> anyhow::Result<BackboneConfig> {
     match BackboneConfig::named(config) {
         Some(known) => Ok(known),
         None => bail!(
-            "{config}: neither a file nor a published model; known are {}",
+            "{config}: neither a file nor a published model; known models are {}",
             BackboneConfig::names().join(", ")
         ),
     }

@@ -1,4 +1,5 @@
-//! Ctrl-C and SIGTERM: the first ends the work in order, the second at once.
+//! Ctrl-C and SIGTERM: the first ends the work in an orderly way, the second
+//! immediately.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, channel};
@@ -12,18 +13,19 @@ use crate::shipped;
 
 static CANCEL: AtomicBool = AtomicBool::new(false);
 
-/// How long work that leaves nothing behind may take to notice.
+/// Time that work without partial output may take to notice a signal.
 const GRACE: Duration = Duration::from_millis(500);
 
-/// Set by Ctrl-C and by SIGTERM from now on.  For work whose parts are kept.
+/// Returns a flag that Ctrl-C and SIGTERM set from now on. For work with
+/// partial output.
 pub fn flag() -> anyhow::Result<&'static AtomicBool> {
     handle(|| {
         errln!("l4sllm: stopping; what is finished stays (again: stop at once)");
     })
 }
 
-/// The same for work that leaves nothing when it is interrupted, and ends even
-/// where it waits for input: for a pipe or a FIFO, in which nothing arrives.
+/// Like [`flag`], for work that leaves nothing when interrupted, and
+/// ends even while waiting for input from a pipe or FIFO.
 pub fn flag_or_exit() -> anyhow::Result<&'static AtomicBool> {
     handle(|| {
         std::thread::sleep(GRACE);
@@ -32,11 +34,12 @@ pub fn flag_or_exit() -> anyhow::Result<&'static AtomicBool> {
     })
 }
 
-/// A message at Ctrl-C and at SIGTERM, for programs that run until then.
+/// Returns a channel that receives a message on Ctrl-C and SIGTERM, for
+/// programs that run until then.
 pub fn signals() -> anyhow::Result<Receiver<()>> {
     let (send, receive) = channel();
     handle(move || {
-        // Nobody waits any more: the program is ending.
+        // There is no receiver any more: the program is ending.
         let _ = send.send(());
     })?;
     Ok(receive)

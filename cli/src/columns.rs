@@ -1,12 +1,12 @@
-//! Text that fits a narrow terminal: tables in several parts, each with the first
-//! column, and lines of prose broken between words.
+//! Text that fits a narrow terminal: tables in several parts that each repeat the
+//! first column, and lines of prose wrapped between words.
 
 use std::ops::Range;
 
-/// Widest column of a table, in characters; what is wider is prose.
+/// Maximum width of a table column, in characters; wider text is prose.
 const CELL_MOST: usize = 30;
 
-/// Breaks the lines of `text` that are wider than `width`; blocks between empty
+/// Wraps the lines of `text` that are wider than `width`; lines between empty
 /// lines are laid out together.
 pub fn fit(text: &str, width: usize) -> String {
     let mut out = String::new();
@@ -42,7 +42,7 @@ fn lay_out(block: &[&str], width: usize, out: &mut String) {
     if block.len() > 1 && columns.len() > 2 && columns.iter().all(is_cell) {
         return in_parts(&lines, &columns, width, out);
     }
-    // Behind labels, or below the line's beginning.
+    // After labels, or below the beginning of the line.
     let prose = columns.iter().find(|column| !is_cell(column));
     let labelled = prose.filter(|_| block.len() > 1 && columns.len() > 1);
     let mut lines = block.iter().zip(&lines).peekable();
@@ -59,17 +59,17 @@ fn lay_out(block: &[&str], width: usize, out: &mut String) {
     }
 }
 
-/// Width that reports fill prose to, in characters.
+/// Fill width of prose in reports, in characters.
 const FILLED: usize = 100;
 
-/// Whether a line was broken because the next word did not fit any more.
+/// Whether a line was broken because the next word did not fit.
 fn continues(line: &str, next: &str) -> bool {
     let word = next.trim_start().split(' ').next().unwrap_or_default();
     let length = visible(line).len();
     length <= FILLED && length + 1 + visible(word).len() > FILLED
 }
 
-/// What a terminal shows of a line: without the sequences that set colours.
+/// The visible text of a line, without colour escape sequences.
 fn visible(line: &str) -> Vec<char> {
     let mut shown = Vec::new();
     let mut chars = line.chars();
@@ -83,7 +83,7 @@ fn visible(line: &str) -> Vec<char> {
     shown
 }
 
-/// Columns that have at least two blanks between them in all lines.
+/// Columns separated by at least two blanks in all lines.
 fn columns(lines: &[Vec<char>]) -> Vec<Range<usize>> {
     let longest = lines.iter().map(Vec::len).max().unwrap_or(0);
     let blank = |at: usize| {
@@ -101,7 +101,7 @@ fn columns(lines: &[Vec<char>]) -> Vec<Range<usize>> {
     columns
 }
 
-/// The table in parts that fit, a blank line between them.
+/// The table in parts that fit, separated by blank lines.
 fn in_parts(lines: &[Vec<char>], columns: &[Range<usize>], width: usize, out: &mut String) {
     let first = columns[0].clone();
     let mut rest = columns[1..].iter().peekable();
@@ -127,7 +127,7 @@ fn in_parts(lines: &[Vec<char>], columns: &[Range<usize>], width: usize, out: &m
     }
 }
 
-/// Breaks a line between words; all but the first are indented.
+/// Wraps a line between words and indents all but the first line.
 fn wrap(line: &str, indent: usize, width: usize, out: &mut String) {
     let margin = " ".repeat(indent);
     let (mut current, mut used) = (String::new(), 0);

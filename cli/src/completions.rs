@@ -1,11 +1,11 @@
-//! `l4sllm completions`: what a shell completes.
+//! `l4sllm completions`: shell completions.
 
 use clap::{Args, Command};
 use clap_complete::Shell;
 
 use crate::output::print;
 
-/// Print a shell's completions of commands and options.
+/// Print shell completions of commands and options.
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
 Examples:
@@ -18,7 +18,7 @@ pub struct CompletionsArgs {
     shell: Shell,
 }
 
-/// Prints them.
+/// Prints the completions.
 pub fn run(args: &CompletionsArgs, mut command: Command) -> anyhow::Result<()> {
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut command, "l4sllm", &mut script);

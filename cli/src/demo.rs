@@ -1,5 +1,5 @@
-//! `l4sllm demo`: the published testbed and a cell with headroom, small
-//! enough to wait for.
+//! `l4sllm demo`: the published testbed and a cell with headroom, in a short
+//! time.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
@@ -13,17 +13,17 @@ use crate::shipped;
 use crate::threads::threads;
 
 /// Run the published testbed, with DCTCP and with UDP Prague, a cell with
-/// headroom and a link whose rate varies; one report on all.
+/// headroom and a link with a varying rate, and make one report.
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
 Examples:
   l4sllm demo
   l4sllm demo --out /tmp/demo --threads 1")]
 pub struct DemoArgs {
-    /// Where the results go; those of an earlier demo are replaced.
+    /// Directory for the results, which replace those of an earlier demo.
     #[arg(long, value_name = "DIR", default_value = "out/demo")]
     out: PathBuf,
-    /// Directory of the demo's scenario files [default: those that ship].
+    /// Directory of the demo's scenario files [default: the built-in ones].
     #[arg(long, value_name = "DIR")]
     scenarios: Option<PathBuf>,
     /// Repetitions to run at the same time, 0 to 1024; 0: one per core.
@@ -31,15 +31,15 @@ pub struct DemoArgs {
     threads: usize,
 }
 
-/// A scenario of the demo, and how much of it.
+/// A scenario of the demo, and its duration.
 struct Part {
     name: &'static str,
-    /// Of virtual time; none: the scenario's.
+    /// Virtual time; none: the scenario's.
     duration_ns: Option<u64>,
 }
 
-/// The published cells are run in full; the fast link of the third takes six
-/// times as long a second, and converges sooner.
+/// The published cells run at full length. The fast link of the third takes six
+/// times as long per second, and converges sooner.
 const PARTS: [Part; 4] = [
     Part {
         name: "paper",
@@ -59,11 +59,11 @@ const PARTS: [Part; 4] = [
     },
 ];
 const REPETITIONS: u32 = 3;
-/// What every comparison has: plain and tuned DualPI2, the adaptive rule and
-/// the policy that ships.
+/// Arms of every comparison: plain and tuned DualPI2, the adaptive rule and the
+/// default policy.
 const ARMS: [&str; 4] = ["dualpi2", "dualpi2-tuned", "adaptive", "l4sllm-100"];
 
-/// Runs, draws, prints the tables and where the report is.
+/// Runs the scenarios, draws, and prints the tables and the report's path.
 pub fn run(args: &DemoArgs, cancel: &AtomicBool) -> anyhow::Result<Done> {
     let mut results = Vec::new();
     for part in PARTS {

@@ -28,11 +28,11 @@ enum DeviceCommand {
     Serve(ServeArgs),
 }
 
-/// Run a scenario in real time and offer its queue's device on a Unix socket.
+/// Run a scenario in real time and serve its queue's device on a Unix socket.
 ///
 /// The queue is the module's own code, in this process. `l4sllmd` controls it if
 /// its configuration has `socket = "SOCKET"` in [device]; `l4sllm doctor --device
-/// SOCKET` looks at it. The scenario's repetitions follow each other until
+/// SOCKET` examines it. The scenario's repetitions run one after another until
 /// Ctrl-C or SIGTERM, which also remove the socket.
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
@@ -41,14 +41,13 @@ Examples:
   l4sllm device serve /tmp/l4sllm-device.sock --scenario headroom
   l4sllm device serve device.sock --scenario mine.toml --arm dualpi2-tuned")]
 struct ServeArgs {
-    /// Socket to make; one that nothing serves any more is replaced.
+    /// Socket to create; a stale one is replaced.
     #[arg(value_name = "SOCKET")]
     socket: PathBuf,
-    /// Scenario to run: a file, or the name of one that ships.
+    /// Scenario to run: a file, or a built-in name.
     #[arg(long, value_name = "FILE", default_value = "paper")]
     scenario: PathBuf,
-    /// Arm whose queue is served, without its policy [default: the first with
-    /// DualPI2].
+    /// Arm to serve, without its policy [default: the first with DualPI2].
     #[arg(long, value_name = "ARM")]
     arm: Option<String>,
 }
@@ -61,7 +60,7 @@ pub fn run(args: &DeviceArgs) -> anyhow::Result<()> {
 
 fn serve(args: &ServeArgs) -> anyhow::Result<()> {
     let scenario = shipped::scenario(&args.scenario)?;
-    // Loaded: a device that is killed leaves no files behind.
+    // Loaded in advance, so that a killed device leaves no files behind.
     shipped::remove();
     let arm = choose(&scenario, args.arm.as_deref())?;
     let socket = &args.socket;
@@ -81,7 +80,7 @@ fn serve(args: &ServeArgs) -> anyhow::Result<()> {
     if std::io::stdout().is_terminal() {
         note!("look at it with: l4sllm doctor --device {}", shown(socket));
     }
-    // The handler is never dropped, so a message comes first.
+    // The handler is never dropped, so a message always comes first.
     let _ = ended.recv();
     drop(server);
     let paused = network.paused();
@@ -95,7 +94,7 @@ fn serve(args: &ServeArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The arm to serve.
+/// Selects the arm to serve.
 fn choose<'a>(scenario: &'a Scenario, name: Option<&str>) -> anyhow::Result<&'a Arm> {
     let served = |arm: &&Arm| matches!(arm.aqm, Aqm::DualPi2(_));
     let with_device = || {
@@ -124,7 +123,7 @@ fn choose<'a>(scenario: &'a Scenario, name: Option<&str>) -> anyhow::Result<&'a 
     }
 }
 
-/// Removes a socket that nothing serves any more; anything else stays.
+/// Removes a stale socket, and nothing else.
 fn clear(socket: &Path) -> anyhow::Result<()> {
     let Ok(metadata) = socket.symlink_metadata() else {
         return Ok(());

@@ -1,33 +1,34 @@
-//! Which engine runs policies: options that several commands have.
+//! Selection of the engine that runs policies: options shared by several
+//! commands.
 
 use clap::{Args, ValueEnum};
 use l4sllm_model::{EngineKind, EngineOptions, Precision};
 
-/// What is left open goes by each policy.
+/// Options that are not given follow from each policy.
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Engine")]
 pub struct EngineArgs {
-    /// What runs policies: plain (GPT-2, its adapter merged) or libtorch (all,
-    /// in a build with `--features torch`) [default: plain where it will do].
+    /// Engine that runs policies: plain (GPT-2 with merged adapter) or libtorch
+    /// (all, in a build with `--features torch`) [default: plain if possible].
     #[arg(long, value_enum)]
     engine: Option<Engine>,
-    /// Where libtorch computes: cpu, cuda or cuda:N [default: cpu].
+    /// Device that libtorch computes on: cpu, cuda or cuda:N [default: cpu].
     #[arg(long)]
     accelerator: Option<String>,
-    /// What a backbone is computed in by libtorch [default: f32 on the
-    /// processor, bf16 on a GPU].
+    /// Precision of backbones in libtorch [default: f32 on the processor, bf16
+    /// on a GPU].
     #[arg(long, value_enum)]
     precision: Option<Number>,
 }
 
-/// What runs a policy.
+/// An engine for policies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Engine {
     Plain,
     Libtorch,
 }
 
-/// A type of numbers.
+/// A floating-point type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Number {
     F32,
@@ -35,7 +36,8 @@ pub enum Number {
 }
 
 impl EngineArgs {
-    /// What is asked for, with one thread: runs repeat to the byte.
+    /// The requested options, with one thread so that runs are reproducible to
+    /// the byte.
     pub fn options(&self) -> EngineOptions {
         EngineOptions {
             engine: self.engine.map(|engine| match engine {
@@ -50,7 +52,7 @@ impl EngineArgs {
 }
 
 impl Number {
-    /// For the model.
+    /// Converts to the model's type.
     pub fn precision(self) -> Precision {
         match self {
             Number::F32 => Precision::F32,

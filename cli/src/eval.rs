@@ -1,4 +1,4 @@
-//! `l4sllm eval`: how often a policy does what a pool did.
+//! `l4sllm eval`: how often a policy agrees with the actions of a pool.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -16,30 +16,29 @@ use crate::shipped::{self, Kind};
 
 /// Compare a policy's decisions with a pool's.
 ///
-/// Accuracy is printed with the share of the most frequent action, which a
-/// constant answer reaches.
+/// Accuracy is printed with the majority-class baseline.
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
 Examples:
   l4sllm eval imitation pool.parquet
   l4sllm eval out/policy/best pool.parquet --json")]
 pub struct EvalArgs {
-    /// Policy: a directory, or the name of one that ships.
+    /// Policy: a directory, or a built-in name.
     #[arg(value_name = "POLICY")]
     policy: PathBuf,
     /// Pools.
     #[arg(value_name = "POOL", required = true)]
     pool: Vec<PathBuf>,
-    /// Fraction held out for validation: the same as in `l4sllm train`.
+    /// Fraction held out for validation, as in `l4sllm train`.
     #[arg(long, default_value_t = 0.2)]
     val_fraction: f64,
-    /// Scenarios held out entirely: the same as in `l4sllm train`.
+    /// Scenarios held out entirely, as in `l4sllm train`.
     #[arg(long, value_name = "SCENARIO", num_args = 1..)]
     holdout_scenario: Vec<String>,
-    /// Decisions judged in each part, spread evenly.
+    /// Decisions to evaluate in each part, spread evenly.
     #[arg(long, default_value_t = 20_000)]
     decisions: usize,
-    /// Which return the policy is asked for.
+    /// Return-to-go given to the policy.
     #[arg(long, value_enum, default_value_t = Returns::Target)]
     returns: Returns,
     /// Print JSON.
@@ -47,18 +46,18 @@ pub struct EvalArgs {
     json: bool,
     #[command(flatten)]
     engine: EngineArgs,
-    /// Threads that libtorch computes with on the processor.
+    /// Threads used by libtorch on the processor.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: u16,
 }
 
-/// Which return a policy is asked for.
+/// Return-to-go given to a policy.
 #[derive(Debug, Clone, Copy, ValueEnum, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Returns {
     /// The policy's target, as in the loop.
     Target,
-    /// The return that came, as in training.
+    /// The actual return, as in training.
     Pool,
 }
 
@@ -66,31 +65,31 @@ pub enum Returns {
 struct Report {
     policy: String,
     sha256: String,
-    /// What ran it, where, in what precision.
+    /// The engine, device and precision used.
     engine: String,
     returns: Returns,
-    /// The end of the episodes trained on.
+    /// The ends of the episodes trained on.
     late: Option<Verdict>,
-    /// Whole episodes kept out.
+    /// Episodes held out entirely.
     unseen: Option<Verdict>,
-    /// Of both, the rows whose state no row trained on has.
+    /// Rows of both whose state does not occur in training.
     novel: Option<Verdict>,
-    /// Both, by scenario.
+    /// Both parts, by scenario.
     scenarios: BTreeMap<String, Verdict>,
 }
 
-/// Evaluates with the engine that the policy needs, or that is asked for.
+/// Evaluates with the engine that the policy needs or that is requested.
 pub fn run(args: &EvalArgs) -> anyhow::Result<()> {
     ensure!(
         (0.0..=0.5).contains(&args.val_fraction),
-        "--val-fraction {}: want 0 to 0.5",
+        "--val-fraction {}: expected 0 to 0.5",
         args.val_fraction
     );
     let options = EngineOptions {
         threads: args.threads.into(),
         ..args.engine.options()
     };
-    // Told before a large policy is loaded.
+    // Checked before a large policy is loaded.
     let dir = shipped::find(Kind::Policy, &args.policy)?;
     let config = Policy::load_config(&dir)?;
     ensure!(

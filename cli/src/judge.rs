@@ -1,4 +1,4 @@
-//! How often a policy does what a pool did.
+//! Agreement of a policy's decisions with a pool's.
 
 use std::ops::Range;
 
@@ -8,11 +8,10 @@ use l4sllm_model::pool::{Dataset, Episode};
 use l4sllm_model::{Calibration, Chooser, Confusion, Policy, Reliability, Scores, Step};
 use serde::Serialize;
 
-/// Windows that a policy is asked about at a time: enough for libtorch, and no
-/// burden on memory.
+/// Windows per batch: enough for libtorch, and little memory.
 const BATCH: usize = 256;
 
-/// What came of the decisions on some rows.
+/// Results of the decisions on some rows.
 #[derive(Debug, Clone, Serialize)]
 pub struct Verdict {
     #[serde(flatten)]
@@ -20,19 +19,19 @@ pub struct Verdict {
     pub calibration: Reliability,
 }
 
-/// Asks a policy at rows of pools.
+/// Runs a policy at rows of pools.
 pub struct Judge<'a> {
     pub policy: &'a Policy,
     pub data: &'a Dataset,
     pub episodes: &'a [Episode],
-    /// The return asked for, scaled; none: the one that came.
+    /// The scaled return-to-go; none: the actual one.
     pub target: Option<f32>,
 }
 
 impl Judge<'_> {
-    /// At the rows of `ranges` that `take` takes, `most` of them at most,
-    /// spread evenly; none, if there are none.  A decision sees the records
-    /// before it, of the same episode, whatever part of a split they are in.
+    /// Evaluates at most `most` of the rows of `ranges` accepted by `take`,
+    /// spread evenly; none, if there are none. A decision uses the preceding
+    /// records of the same episode, whatever part of a split they are in.
     pub fn judge(
         &self,
         ranges: &[Range<usize>],
@@ -54,7 +53,7 @@ impl Judge<'_> {
             let windows = rows.iter().map(|row| self.window(*row));
             let windows = windows.collect::<anyhow::Result<Vec<_>>>()?;
             for (row, probabilities) in rows.iter().zip(self.policy.decide_all(&windows)?) {
-                // Rows may be far apart: nothing is owed from one to the next.
+                // Rows may be far apart, so no state is carried between them.
                 let mut chooser = Chooser::new(config.decision_rule, *row as u64 + 1);
                 let action = chooser.choose(Queue::Classic, &probabilities);
                 let actual = usize::from(self.data.action(*row));
@@ -68,7 +67,7 @@ impl Judge<'_> {
         }))
     }
 
-    /// The records that end with a row's, of its episode.
+    /// The records of the row's episode that end with the row.
     fn window(&self, row: usize) -> anyhow::Result<Vec<Step>> {
         let episode = self.episodes.partition_point(|e| e.rows.end <= row);
         let episode = self.episodes.get(episode).context("a row of no episode")?;

@@ -1,16 +1,16 @@
-//! How long decisions take: the one way in which it is measured.
+//! The one implementation of measuring decision times.
 
 use std::time::{Duration, Instant};
 
 use l4sllm_report::Latency;
 
-/// Decisions before the first that counts.
+/// Warm-up decisions.
 const WARM_UP: u32 = 3;
 
-/// Where a decision takes seconds, fewer are measured than were asked for.
+/// If a decision takes seconds, fewer are measured than requested.
 const MOST: Duration = Duration::from_secs(120);
 
-/// Times `count` decisions, each of which ends when its probabilities are on
+/// Measures `count` decisions, each until its probabilities are available on
 /// the processor.
 pub fn decisions(
     count: u32,

@@ -1,5 +1,5 @@
-//! Commands that need libtorch, in a build without it: they exist, and say how to
-//! get it.
+//! Stubs for commands that need libtorch in builds without it; they explain how
+//! to get it.
 
 use std::ffi::OsString;
 
@@ -13,7 +13,7 @@ In a checkout, on Linux (x86-64):
   cargo build --release -p l4sllm --features torch
 libtorch is unavailable on FreeBSD: train on Linux, and copy the policy.";
 
-/// Any arguments: the build with libtorch checks them.
+/// Any arguments; only the build with libtorch checks them.
 #[derive(Debug, Args)]
 #[command(after_help = HOW)]
 pub struct Missing {
@@ -22,7 +22,7 @@ pub struct Missing {
 }
 
 impl Missing {
-    /// Fails: `command` needs libtorch.
+    /// Fails with instructions: `command` needs libtorch.
     pub fn refuse(&self, command: &str) -> anyhow::Result<()> {
         bail!(
             "{command} needs libtorch, and this build has none: in a checkout, run \

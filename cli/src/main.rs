@@ -1,7 +1,7 @@
 //! The `l4sllm` command.
 
-// `println!` panics when the reader of the output is gone, `eprintln!` when
-// standard error is full; `outln!` and `errln!` do not.
+// `println!` panics if the reader of the output is gone, `eprintln!` if standard error
+// is full; `outln!` and `errln!` do not.
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
 #[cfg(feature = "torch")]
@@ -48,8 +48,8 @@ use clap::{CommandFactory, Parser, Subcommand};
 
 use output::Done;
 
-/// Learned queue management for L4S: run experiments, look at results, train
-/// and inspect policies, ask a running daemon.
+/// Learned queue management for L4S: run experiments, report results, train and inspect
+/// policies, query a running daemon.
 #[derive(Debug, Parser)]
 #[command(name = "l4sllm", version = version::VERSION, propagate_version = true)]
 #[command(after_long_help = EXIT_CODES)]
@@ -57,10 +57,10 @@ use output::Done;
 struct Cli {
     #[command(subcommand)]
     command: Command,
-    /// Print more on standard error: which files and policies are used.
+    /// Print more on standard error: the files and policies used.
     #[arg(short, long, global = true, conflicts_with = "quiet")]
     verbose: bool,
-    /// Print no progress and no notes on standard error; errors and warnings stay.
+    /// Print no progress and no notes on standard error; errors and warnings remain.
     #[arg(short, long, global = true)]
     quiet: bool,
 }
@@ -68,10 +68,10 @@ struct Cli {
 const EXIT_CODES: &str = "\
 Exit codes:
   0    done
-  1    failed: one line on standard error says what and why; doctor: findings;
+  1    failed, with one line on standard error; doctor: found something to fix;
        bench: an aim was missed
-  2    the command line is wrong
-  130  interrupted; what was finished is on disk and valid
+  2    invalid command line
+  130  interrupted; finished output is on disk and valid
 
 Examples:
   l4sllm demo
@@ -95,18 +95,18 @@ enum Command {
     Pool(pool::PoolArgs),
     #[cfg(feature = "torch")]
     Train(Box<train::TrainArgs>),
-    /// Train a policy on experience pools. Needs a build with libtorch.
+    /// Train a policy on experience pools. Requires a build with libtorch.
     #[cfg(not(feature = "torch"))]
     Train(libtorch::Missing),
     #[cfg(feature = "torch")]
     Reproduce(reproduce::ReproduceArgs),
-    /// Learn the published experience pool, and report how well. Needs a build with
-    /// libtorch.
+    /// Train on the published experience pool and report the scores. Requires a build
+    /// with libtorch.
     #[cfg(not(feature = "torch"))]
     Reproduce(libtorch::Missing),
     #[cfg(feature = "torch")]
     Published(published::PublishedArgs),
-    /// Train the published backbones in full size, and draw the report. Needs a build
+    /// Train the published backbones at full size, and draw the report. Requires a build
     /// with libtorch.
     #[cfg(not(feature = "torch"))]
     Published(libtorch::Missing),
@@ -115,7 +115,8 @@ enum Command {
     Policy(policy::PolicyArgs),
     #[cfg(feature = "torch")]
     Backbone(backbone::BackboneArgs),
-    /// Inspect, run, make and merge models of Hugging Face. Needs a build with libtorch.
+    /// Inspect, run, create and merge Hugging Face models. Requires a build with
+    /// libtorch
     #[cfg(not(feature = "torch"))]
     Backbone(libtorch::Missing),
     Device(device::DeviceArgs),
@@ -139,7 +140,7 @@ fn main() -> ExitCode {
         Ok(Done::Finished) => ExitCode::SUCCESS,
         Ok(Done::Interrupted) => ExitCode::from(130),
         Ok(Done::Unhealthy) => ExitCode::FAILURE,
-        // Whoever read our output has read enough.
+        // The reader closed the output; this is not an error.
         Err(error) if output::is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             output::errln!("l4sllm: {}", output::chain(&error));
@@ -196,7 +197,7 @@ fn dispatch(command: Command) -> anyhow::Result<Done> {
     }
 }
 
-/// For work that ends early when interrupted and says nothing of it itself.
+/// For work that ends early when interrupted without reporting it.
 fn stoppable(
     work: impl FnOnce(&std::sync::atomic::AtomicBool) -> anyhow::Result<()>,
 ) -> anyhow::Result<Done> {
@@ -214,7 +215,7 @@ mod tests {
         Cli::command().debug_assert();
     }
 
-    /// Commands without subcommands, by their whole names.
+    /// Commands without subcommands, by their full names.
     fn leaves(command: &clap::Command, name: &str) -> Vec<(String, clap::Command)> {
         let inner = command.get_subcommands();
         let mut found: Vec<_> = inner
@@ -232,7 +233,7 @@ mod tests {
         for (name, mut command) in leaves(&Cli::command(), "l4sllm") {
             assert!(command.get_about().is_some(), "{name}");
             let help = command.render_long_help().to_string();
-            // Of commands that need libtorch, such a build shows them.
+            // Builds without libtorch show such commands.
             let needs_libtorch = help.contains("scripts/libtorch.sh");
             if !needs_libtorch && !help.contains(&format!("  {name}")) {
                 without.push(name);

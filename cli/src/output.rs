@@ -1,4 +1,4 @@
-//! What the command prints, and how it ends.
+//! Output of the command, and its exit states.
 
 use std::borrow::Cow;
 use std::io::{ErrorKind, IsTerminal, Write};
@@ -13,12 +13,12 @@ use rustix::termios::tcgetwinsize;
 
 use crate::columns::fit;
 
-/// How a command ended that did not fail.
+/// How a successful command ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Done {
     Finished,
     Interrupted,
-    /// It looked, and found something to fix.
+    /// It found something to fix.
     Unhealthy,
 }
 
@@ -33,15 +33,15 @@ impl Done {
     }
 }
 
-/// What becomes of a file that exists at `out`.  Checked before any work: the
-/// file is opened at the end of it only.
+/// Decides what happens to an existing file at `out`. Checked before any work,
+/// because the file is opened only at the end.
 ///
 /// # Errors
-/// It exists and is not to be replaced, or is not a regular file.
+/// It exists and must not be replaced, or is not a regular file.
 pub fn existing(out: &Path, force: bool) -> anyhow::Result<Existing> {
     ensure!(
         out != Path::new("-"),
-        "--out -: nothing is written to standard output; want the name of a file (./- for this one)"
+        "--out -: nothing is written to standard output; expected the name of a file (./- for this one)"
     );
     let Ok(metadata) = out.symlink_metadata() else {
         return Ok(Existing::Keep);
@@ -58,9 +58,9 @@ pub fn existing(out: &Path, force: bool) -> anyhow::Result<Existing> {
     Ok(Existing::Replace)
 }
 
-/// Prints to standard output; names and texts from files reach a terminal with
-/// control characters escaped, and lines are broken to its width. A reader that has gone away is an error here,
-/// not a panic as in `print!`.
+/// Prints to standard output. On a terminal, control characters in names and
+/// texts from files are escaped, and lines are wrapped to its width. A closed
+/// output is an error here, not a panic as in `print!`.
 pub fn print(text: &str) -> anyhow::Result<()> {
     let mut out = std::io::stdout().lock();
     let text = match out.is_terminal() {
@@ -71,7 +71,7 @@ pub fn print(text: &str) -> anyhow::Result<()> {
     written.context("cannot write to standard output")
 }
 
-/// [`printable`], but for the spaces that keep a number and its unit together.
+/// [`printable`], except for the spaces that keep a number and its unit together.
 fn harmless(text: &str) -> String {
     const SPACE: &str = "\u{a0}";
     let parts: Vec<Cow<'_, str>> = text
@@ -81,8 +81,8 @@ fn harmless(text: &str) -> String {
     parts.join(SPACE)
 }
 
-/// Text that fits the terminal that standard output is. JSON stays as it is: a
-/// string in it must not be broken.
+/// Wraps text to the terminal on standard output. JSON is unchanged, because its
+/// strings must not be broken.
 fn to_width(text: &str) -> String {
     if text.starts_with(['{', '[']) {
         return text.to_owned();
@@ -94,7 +94,7 @@ fn to_width(text: &str) -> String {
     }
 }
 
-/// `println!` by [`print`]: yields a result in place of a panic.
+/// `println!` by [`print`], with a result instead of a panic.
 macro_rules! outln {
     ($($arg:tt)*) => {
         $crate::output::print(&format!("{}\n", format_args!($($arg)*)))
@@ -102,8 +102,8 @@ macro_rules! outln {
 }
 pub(crate) use outln;
 
-/// `eprintln!` without its panic when standard error is closed or full: there
-/// is nowhere else to report to.
+/// `eprintln!` without its panic when standard error is closed or full: there is
+/// no other place to report to.
 macro_rules! errln {
     ($($arg:tt)*) => {{
         use std::io::Write as _;
@@ -112,13 +112,14 @@ macro_rules! errln {
 }
 pub(crate) use errln;
 
-/// What is printed besides results, errors and warnings.
+/// What is printed in addition to results, errors and warnings.
 static VERBOSITY: AtomicU8 = AtomicU8::new(NORMAL);
 const QUIET: u8 = 0;
 const NORMAL: u8 = 1;
 const VERBOSE: u8 = 2;
 
-/// Sets what is printed besides results, errors and warnings; once, at the start.
+/// Sets what is printed in addition to results, errors and warnings; called once,
+/// at startup.
 pub fn set_verbosity(verbose: bool, quiet: bool) {
     let verbosity = match (verbose, quiet) {
         (_, true) => QUIET,
@@ -128,17 +129,17 @@ pub fn set_verbosity(verbose: bool, quiet: bool) {
     VERBOSITY.store(verbosity, Ordering::Relaxed);
 }
 
-/// Whether details are asked for.
+/// Whether details are requested.
 pub fn is_verbose() -> bool {
     VERBOSITY.load(Ordering::Relaxed) == VERBOSE
 }
 
-/// Whether only results, errors and warnings are to be printed.
+/// Whether only results, errors and warnings are printed.
 pub fn is_quiet() -> bool {
     VERBOSITY.load(Ordering::Relaxed) == QUIET
 }
 
-/// `errln!` of what is good to know, unless `--quiet` is given.
+/// `errln!` for notes, unless `--quiet` is given.
 macro_rules! note {
     ($($arg:tt)*) => {
         if !$crate::output::is_quiet() {
@@ -148,7 +149,7 @@ macro_rules! note {
 }
 pub(crate) use note;
 
-/// `errln!` of details, with `--verbose`.
+/// `errln!` for details, with `--verbose`.
 macro_rules! detail {
     ($($arg:tt)*) => {
         if $crate::output::is_verbose() {
@@ -158,8 +159,8 @@ macro_rules! detail {
 }
 pub(crate) use detail;
 
-/// A progress bar on standard error; hidden where that is not a terminal, and
-/// with `--quiet`.
+/// A progress bar on standard error, hidden if that is not a terminal, and with
+/// `--quiet`.
 pub fn progress_bar(length: u64) -> ProgressBar {
     match is_quiet() {
         true => ProgressBar::hidden(),
@@ -167,7 +168,7 @@ pub fn progress_bar(length: u64) -> ProgressBar {
     }
 }
 
-/// A colour of a verdict.
+/// Colour of a verdict.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Tone {
     Good,
@@ -175,7 +176,7 @@ pub enum Tone {
     Bad,
 }
 
-/// Puts verdicts into colour, or leaves them as they are.
+/// Colours verdicts, or leaves them unchanged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Palette {
     pub colour: bool,
@@ -192,7 +193,7 @@ impl Palette {
         }
     }
 
-    /// `text`, which holds no control characters of others.
+    /// Colours `text`, which must contain no control characters from elsewhere.
     pub fn paint(self, tone: Tone, text: &str) -> String {
         let code = match tone {
             Tone::Good => "32",
@@ -206,8 +207,8 @@ impl Palette {
     }
 }
 
-/// As [`print`], for text that is in colour; every part of it that comes from
-/// files is [`printable`] already.
+/// Like [`print`], for coloured text in which every part from files is already
+/// [`printable`].
 pub fn print_painted(text: &str) -> anyhow::Result<()> {
     let mut out = std::io::stdout().lock();
     let text = match out.is_terminal() {
@@ -218,7 +219,7 @@ pub fn print_painted(text: &str) -> anyhow::Result<()> {
     written.context("cannot write to standard output")
 }
 
-/// Longest line of an error, in characters.
+/// Maximum length of an error line, in characters.
 const LINE: usize = 1000;
 
 /// Whether standard output was closed by its reader.
@@ -227,9 +228,9 @@ pub fn is_broken_pipe(error: &anyhow::Error) -> bool {
     io.is_some_and(|error| error.kind() == ErrorKind::BrokenPipe)
 }
 
-/// The error and its causes in one line; a cause that the error before it
-/// quotes already is not repeated.  Names and keys in it come from files and
-/// arguments, and reach no terminal as they are.
+/// The error and its causes in one line; causes already quoted by the preceding
+/// error are not repeated. Names and keys in it come from files and arguments,
+/// and are escaped.
 pub fn chain(error: &anyhow::Error) -> String {
     let mut whole = String::new();
     for cause in error.chain() {
@@ -244,14 +245,13 @@ pub fn chain(error: &anyhow::Error) -> String {
     line(&whole, LINE)
 }
 
-/// Reports a wrong command line, or prints the help that was asked for;
-/// returns the exit code.  An argument may be anything, and the report repeats
-/// it.
+/// Reports an invalid command line, or prints the requested help; returns the
+/// exit code. Arguments repeated in the report are escaped.
 pub fn usage(error: &clap::Error) -> u8 {
     let text = error.render().to_string();
     let harmless = lines(&text, LINE);
     if harmless == text {
-        // In colour.  Whoever closed the output has read enough.
+        // In colour. A closed output is not an error.
         let _ = error.print();
     } else {
         let _ = std::io::stderr().write_all(harmless.as_bytes());

@@ -1,4 +1,4 @@
-//! `l4sllm policy`: what a policy is.
+//! `l4sllm policy`: describes policies.
 
 #[cfg(feature = "torch")]
 mod export;
@@ -17,7 +17,7 @@ use crate::libtorch::Missing;
 use crate::output::{outln, print};
 use crate::shipped::{self, Kind};
 
-/// Look at policies, and write them for other programs.
+/// Inspect policies, and export them for other programs.
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
 Examples:
@@ -31,23 +31,23 @@ pub struct PolicyArgs {
 
 #[derive(Debug, Subcommand)]
 enum PolicyCommand {
-    /// Print what a policy is, what it needs and what it was trained on.
+    /// Describe a policy, its requirements and its training data.
     ///
-    /// Weights are read and checked, unless they are those of a base that lies
-    /// elsewhere.
+    /// Weights are read and checked, except those of a base in another
+    /// directory.
     #[command(after_long_help = "\
 Examples:
   l4sllm policy info default
   l4sllm policy info out/policy/best --json")]
     Info {
-        /// Policy: a directory, or the name of one that ships.
+        /// Policy: a directory, or a built-in name.
         #[arg(value_name = "POLICY")]
         dir: PathBuf,
-        /// Print it as JSON, with the whole configuration.
+        /// Print JSON, with the whole configuration.
         #[arg(long)]
         json: bool,
     },
-    /// List the policies that ship within the program.
+    /// List the built-in policies.
     #[command(after_long_help = "\
 Examples:
   l4sllm policy list")]
@@ -58,7 +58,7 @@ Examples:
     },
     #[cfg(feature = "torch")]
     Export(export::ExportArgs),
-    /// Write a policy for other programs. Needs a build with libtorch.
+    /// Export a policy for other programs. Requires a build with libtorch.
     #[cfg(not(feature = "torch"))]
     Export(Missing),
 }
@@ -80,7 +80,7 @@ pub fn run(args: &PolicyArgs) -> anyhow::Result<()> {
     info.tell()
 }
 
-/// Prints the name of each policy that ships, and what it decides.
+/// Prints the name of each built-in policy, and its kind of decision.
 fn list(json: bool) -> anyhow::Result<()> {
     let mut rows = Vec::new();
     for name in shipped::names(Kind::Policy).into_keys() {
@@ -115,37 +115,38 @@ fn list(json: bool) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What `policy info` says.
+/// The output of `policy info`.
 #[derive(Serialize)]
 struct Info {
     name: String,
-    /// Of configuration and weights, in hex; a base has a hash of its own.
+    /// SHA-256 of configuration and weights, in hex; a base has a separate
+    /// hash.
     sha256: String,
     needs: Needs,
     parameters: Parameters,
     config: PolicyConfig,
 }
 
-/// What it takes to run a policy.
+/// Requirements of a policy.
 #[derive(Serialize)]
 struct Needs {
-    /// Length of a period of summaries, ms; none: it sees records.
+    /// Length of a period of summaries, ms; none for a policy on records.
     #[serde(skip_serializing_if = "Option::is_none")]
     period_ms: Option<u32>,
-    /// Records, or periods, of a full window.
+    /// Records or periods in a full window.
     records: usize,
-    /// Records, or periods, before the window that series reach back to.
+    /// Records or periods before the window that series use.
     records_before: usize,
-    /// Tokens of a full window.
+    /// Tokens in a full window.
     tokens: usize,
-    /// Fields of a record, or numbers of a summary, that are read.
+    /// Number of input fields of a record or summary.
     features: Vec<&'static str>,
-    /// The engine that it takes: the plain one, which every program here has,
-    /// or libtorch.
+    /// The required engine: the plain one, which every program here has, or
+    /// libtorch.
     engine: EngineKind,
-    /// Why not the plain one, and what to do.
+    /// Why the plain engine cannot run it, and the remedy.
     otherwise: Option<String>,
-    /// Weights in f32, bytes; half of it in bf16.
+    /// Size of the weights in f32, bytes; half in bf16.
     weight_bytes: u64,
     /// Caches of one session that decides every 100 records, bytes.
     cache_bytes_at_interval_100: u64,
@@ -155,13 +156,13 @@ struct Needs {
 
 #[derive(Serialize)]
 struct Parameters {
-    /// Of the backbone, the adapter merged.
+    /// Parameters of the backbone with merged adapter.
     backbone: u64,
-    /// Of encoder, norm and head.
+    /// Parameters of encoder, norm and head.
     modules: u64,
-    /// Both.
+    /// Sum of both.
     total: u64,
-    /// Changed in training.
+    /// Parameters changed in training.
     trained: u64,
 }
 
@@ -169,7 +170,7 @@ impl Info {
     fn of(dir: &Path) -> anyhow::Result<Info> {
         let config = Policy::load_config(dir)?;
         let refusal = Policy::check_plain(&config).err();
-        // What can be read without libtorch is checked.
+        // Checks everything that can be read without libtorch.
         match &refusal {
             None => drop(Policy::load(dir)?),
             Some(_) if config.base.is_none() => drop(Policy::load_tensors(dir)?),
@@ -316,7 +317,7 @@ impl Info {
     }
 }
 
-/// What of the backbone was trained.
+/// The trained part of the backbone.
 fn adapter(config: &PolicyConfig) -> String {
     let (lora, base) = match (&config.adaptation, &config.base) {
         (Adaptation::Full, _) => return "none: all weights were trained".to_owned(),
@@ -379,7 +380,7 @@ fn trained_on(on: &TrainedOn) -> String {
     )
 }
 
-/// Bytes for people.
+/// Formats bytes for humans.
 fn size(bytes: u64) -> String {
     const UNITS: [&str; 4] = ["KiB", "MiB", "GiB", "TiB"];
     let (mut value, mut unit) = (bytes as f64 / 1024.0, 0);

@@ -1,4 +1,4 @@
-//! `l4sllm published`: the published figures from runs of one's own.
+//! `l4sllm published`: reproduces the published figures.
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -19,30 +19,30 @@ use crate::engine::Number;
 use crate::output::{Done, outln, print};
 use crate::reproduce::as_pool;
 
-/// Windows whose gradients the published training adds up for a step.
+/// Windows per step in the published training, whose gradients are accumulated.
 const STEP_WINDOWS: u32 = 32;
 
 /// Rank of the published adapters.
 const LORA_RANK: usize = 128;
 
-/// Share of each episode's end, and of the episodes, that is kept out.
+/// Share held out: of the episodes, and of the end of each other episode.
 const HELD_OUT: f64 = 0.2;
 
-/// Train the published backbones on the published pool, measure what they
-/// cost, and draw the report.
+/// Train the published backbones on the published pool, measure their cost, and
+/// draw the report.
 ///
 /// Published: D. Satish, S. R. Pokhrel, J. Kua and A. Walid, "Distilling Large
 /// Language Models for Network Active Queue Management", arXiv:2501.16734.
 ///
-/// Each gets full size, random weights, and adapters of rank 128 (alpha 32,
-/// dropout 0.05) on its query and value projections, and is trained and
-/// measured by processes of its own. One that has no room for training, or is
-/// named by --only-measure, is measured alone; one that has no room at all is
-/// skipped by name. DIR gets a directory for each training, as `l4sllm train`
-/// makes it, backbones.json of what was measured alone, and the report.
+/// Each model has full size, random weights, and adapters of rank 128 (alpha
+/// 32, dropout 0.05) on its query and value projections, and is trained and
+/// measured in separate processes. Models that are too large to train, or given
+/// by --only-measure, are only measured; models that do not fit in memory are
+/// listed as skipped. DIR receives a directory for each training run, as
+/// written by `l4sllm train`, backbones.json with the models that were only
+/// measured, and the report.
 ///
-/// The same options resume an interrupted run; what is finished is not done
-/// again.
+/// The same options resume an interrupted run; finished work is not repeated.
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
 Examples:
@@ -53,72 +53,73 @@ pub struct PublishedArgs {
     /// The pool: CSV as published, or Parquet or JSON.
     #[arg(value_name = "POOL")]
     pool: PathBuf,
-    /// Directory of trainings and report.
+    /// Directory for training runs and the report.
     #[arg(long, value_name = "DIR", default_value = "out/published")]
     out: PathBuf,
-    /// Published models that are trained; or a config.json of another.
+    /// Published models to train, or the config.json of another model.
     #[arg(long, value_name = "NAME", num_args = 0.., default_values = ["gpt2", "t5-base", "opt-1.3b", "llama-2-7b"])]
     models: Vec<String>,
-    /// Published models that are measured, and not trained.
+    /// Published models to measure without training.
     #[arg(long, value_name = "NAME", num_args = 1..)]
     only_measure: Vec<String>,
-    /// Passes over the rows to train on. The published trainings have 80.
+    /// Passes over the training rows. The published training uses 80.
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=100_000))]
     epochs: u64,
-    /// Windows that go through a model at a time, a divisor of the 32 of a
-    /// step: more are faster and take more memory.
+    /// Windows per batch, a divisor of the 32 per step: larger batches are
+    /// faster and use more memory.
     #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=STEP_WINDOWS as i64))]
     batch: u32,
-    /// Highest learning rate.
+    /// Peak learning rate.
     #[arg(long, default_value_t = 1e-4)]
     learning_rate: f64,
-    /// Windows of the evaluation after each pass, at most.
+    /// Maximum number of windows of the evaluation after each pass.
     #[arg(long, value_name = "N", default_value_t = 128, value_parser = clap::value_parser!(u32).range(1..))]
     eval_windows: u32,
-    /// Decisions that are timed where a model is measured alone.
+    /// Decisions to time for models that are only measured.
     #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     decisions: u32,
-    /// Records that a decision sees.
+    /// Records in the context of a decision.
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..=1024))]
     window: u16,
-    /// auto (a GPU where there is one), cpu, cuda or cuda:N.
+    /// auto (a GPU if available), cpu, cuda or cuda:N.
     #[arg(long, default_value = "auto")]
     accelerator: String,
-    /// Of frozen weights and of the backbones' arithmetic; by default bf16 on
-    /// a GPU, and on the processor f32, or bf16 where f32 has no room.
+    /// Precision of frozen weights and of the backbones' arithmetic [default:
+    /// bf16 on a GPU; on the processor f32, or bf16 if f32 does not fit in
+    /// memory].
     #[arg(long, value_enum)]
     precision: Option<Number>,
-    /// Threads that libtorch uses on the processor.
+    /// Threads used by libtorch on the processor.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: u16,
-    /// Of weights, order and dropout.
+    /// Seed of weights, order and dropout.
     #[arg(long, default_value_t = 1)]
     seed: u64,
 }
 
-/// How long a training is.
+/// Length of a training run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Length {
     steps: u64,
-    /// Steps of about one pass over the rows.
+    /// Steps in about one pass over the rows.
     pass: u64,
 }
 
-/// How a training ended.
+/// How a training run ended.
 enum Ended {
     Trained,
     Interrupted,
-    /// Why it is measured alone.
+    /// Why the model is only measured.
     NoRoom(String),
 }
 
-/// Trains, measures and draws; a set `cancel` ends it after what is under way,
-/// which receives the same Ctrl-C.
+/// Trains, measures and draws; if `cancel` is set, ends after the current child
+/// process, which receives the same Ctrl-C.
 pub fn run(args: &PublishedArgs, cancel: &AtomicBool) -> anyhow::Result<Done> {
     apart::check_names(args.models.iter().chain(&args.only_measure))?;
     ensure!(
         STEP_WINDOWS % args.batch == 0,
-        "--batch {}: want a divisor of {STEP_WINDOWS}, the windows of a step",
+        "--batch {}: expected a divisor of {STEP_WINDOWS}, the windows of a step",
         args.batch
     );
     let _claim = Claim::of(&args.out)?;
@@ -164,7 +165,7 @@ pub fn run(args: &PublishedArgs, cancel: &AtomicBool) -> anyhow::Result<Done> {
 }
 
 impl Length {
-    /// Of `epochs` passes over `rows` in steps of windows of `window` records.
+    /// Length of `epochs` passes over `rows` with windows of `window` records.
     fn of(epochs: u64, rows: u64, window: u64) -> Length {
         let step = u64::from(STEP_WINDOWS) * window;
         Length {
@@ -174,7 +175,7 @@ impl Length {
     }
 }
 
-/// Trains one, or resumes it, in a process of its own.
+/// Trains one model, or resumes its training, in a separate process.
 fn train(
     args: &PublishedArgs,
     name: &str,
@@ -241,7 +242,7 @@ fn train(
         .status()
         .with_context(|| format!("cannot start this program again for {name}"))?;
     if apart::was_killed(status) {
-        let why = "killed while it was trained, most likely for want of memory";
+        let why = "killed while it was trained, most likely because memory was short";
         return Ok(Ended::NoRoom(why.to_owned()));
     }
     const INTERRUPTED: i32 = 130;
@@ -252,7 +253,7 @@ fn train(
     Ok(Ended::Trained)
 }
 
-/// Measures one that is not trained, unless that was done.
+/// Measures one model without training, unless that is already done.
 fn measure(args: &PublishedArgs, name: &str) -> anyhow::Result<()> {
     let setting = Setting {
         rank: LORA_RANK,
@@ -284,7 +285,7 @@ fn measure(args: &PublishedArgs, name: &str) -> anyhow::Result<()> {
     Ok(known.save(&args.out)?)
 }
 
-/// Draws what there is: its tables as text, and where the page is.
+/// Draws the available results; prints tables and the page's path.
 fn draw(args: &PublishedArgs, trained: &[PathBuf]) -> anyhow::Result<String> {
     let mut dirs = trained.to_vec();
     if args.out.join(BACKBONES_FILE).is_file() {
@@ -303,7 +304,7 @@ mod tests {
 
     #[test]
     fn epochs_are_passes_over_the_rows() {
-        // 640 records a step.
+        // 640 records per step.
         assert_eq!(
             Length::of(1, 6400, 20),
             Length {

@@ -1,4 +1,4 @@
-//! `l4sllm report`: figures, page and table from what is on disk.
+//! `l4sllm report`: figures, page and table from files on disk.
 
 use std::path::PathBuf;
 
@@ -13,10 +13,10 @@ use crate::output::print;
 
 /// Draw the figures and the page of finished runs, from the files on disk.
 ///
-/// Each directory gets its own figures/ and report.html. With --out, one more
-/// page is on all of them; with --overlay, their arms are drawn in the same axes
-/// and compared with those of the first. Directories of trainings (metrics.jsonl) and of
-/// measured backbones (backbones.json) are compared in one page.
+/// Each directory gets its own figures/ and report.html. --out adds a page on all of
+/// them; with --overlay, their arms are drawn in the same axes and compared with those
+/// of the first. Directories of training runs (metrics.jsonl) and of measured backbones
+/// (backbones.json) are compared on one page.
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
 Examples:
@@ -25,7 +25,7 @@ Examples:
   l4sllm report out/before out/after --overlay --out out/change
   l4sllm report out/train/gpt2 out/train/t5-base --out out/train")]
 pub struct ReportArgs {
-    /// Directories of runs, finished or partial, or of trainings.
+    /// Directories of runs, finished or partial, or of training runs.
     #[arg(required = true, value_name = "DIR")]
     results: Vec<PathBuf>,
     /// Directory for the page on all of them.
@@ -34,13 +34,13 @@ pub struct ReportArgs {
     /// Title of that page.
     #[arg(long, default_value = "results", requires = "out")]
     title: String,
-    /// Draw two or three results over each other: the same scenario before and
-    /// after a change.
+    /// Overlay two or three results, such as the same scenario before and after a
+    /// change.
     #[arg(long, requires = "out", conflicts_with = "title")]
     overlay: bool,
 }
 
-/// Draws and prints the tables and where the pages are.
+/// Draws the pages, and prints the tables and the pages' paths.
 pub fn run(args: &ReportArgs) -> anyhow::Result<()> {
     let learning = args.results.iter().filter(|dir| is_learning(dir)).count();
     if learning > 0 {

@@ -1,4 +1,4 @@
-//! `l4sllm run`: a scenario into a result directory.
+//! `l4sllm run`: runs a scenario and writes a result directory.
 
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
@@ -22,9 +22,9 @@ use crate::threads::threads;
 
 /// Run a scenario and write a result directory.
 ///
-/// The directory holds summary.json, every packet as Parquet, figures and
-/// report.html. If it holds a part of the same run already, that is not run
-/// again.
+/// The directory contains summary.json, every packet as Parquet, figures and
+/// report.html. If it already contains a part of the same run, that part is not
+/// repeated.
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
 Examples:
@@ -32,14 +32,13 @@ Examples:
   l4sllm run paper --out out/quick --repetitions 1 --duration 10s
   l4sllm run mine.toml --out out/mine --policy my-policy --arms dualpi2,l4sllm-10")]
 pub struct RunArgs {
-    /// Scenario to run: a file, or the name of one that ships (`l4sllm scenarios
-    /// list`).
+    /// Scenario to run: a file, or a built-in name (`l4sllm scenarios list`).
     #[arg(value_name = "SCENARIO")]
     scenario: PathBuf,
-    /// Result directory; made if need be.
+    /// Result directory; created if necessary.
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
-    /// Replace the result that is in DIR; other files stay.
+    /// Replace the result in DIR; other files are kept.
     #[arg(long)]
     force: bool,
     #[command(flatten)]
@@ -48,13 +47,13 @@ pub struct RunArgs {
     engine: EngineArgs,
 }
 
-/// What may differ from the scenario file.
+/// Overrides of the scenario file.
 #[derive(Debug, Clone, Default, Args)]
 pub struct Change {
     /// Repetitions of each arm [default: the scenario's].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub repetitions: Option<u32>,
-    /// Seed of everything random [default: the scenario's].
+    /// Seed of all random draws [default: the scenario's].
     #[arg(long, value_name = "S")]
     pub seed: Option<u64>,
     /// Virtual time of each repetition, such as 10s [default: the scenario's].
@@ -63,17 +62,17 @@ pub struct Change {
     /// Only these arms, separated by commas [default: all].
     #[arg(long, value_name = "A,B", value_delimiter = ',')]
     pub arms: Vec<String>,
-    /// Policy of every arm that has one, in place of the scenario's: a directory,
-    /// or the name of one that ships.
+    /// Policy of every arm that has one, instead of the scenario's: a directory,
+    /// or a built-in name.
     #[arg(long, value_name = "DIR")]
     pub policy: Option<PathBuf>,
     /// Repetitions to run at the same time, 0 to 1024; 0: one per core. Always
-    /// one where the scenario measures decision latency.
+    /// one if the scenario measures decision latency.
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = threads)]
     pub threads: usize,
 }
 
-/// Runs, draws, prints the table and where the report is.
+/// Runs the scenario, draws, and prints the table and the report's path.
 pub fn run(args: &RunArgs, cancel: &AtomicBool) -> anyhow::Result<Done> {
     let scenario = args.change.apply(shipped::scenario(&args.scenario)?)?;
     let how = How {
@@ -114,19 +113,19 @@ impl Change {
     }
 }
 
-/// How a scenario is run.
+/// How to run a scenario.
 #[derive(Debug, Default)]
 pub struct How {
     /// Replace another result.
     pub force: bool,
     /// Repetitions to run at the same time, 0 to 1024; 0: one per core.
     pub threads: usize,
-    /// What runs policies.
+    /// The engine of policies.
     pub engine: EngineOptions,
 }
 
-/// Runs `scenario` into `out`, which no other l4sllm writes to meanwhile, with
-/// a progress bar; then prints what makes the result mean less.
+/// Runs `scenario` into `out`, which is locked against other l4sllm processes,
+/// with a progress bar; then prints the result's warnings.
 pub fn execute(
     scenario: &Scenario,
     out: &Path,
@@ -155,7 +154,7 @@ pub fn execute(
     Ok(summary)
 }
 
-/// Keeps the arms named, in the scenario's order; all if none is.
+/// Keeps the given arms, in the scenario's order; all if none are given.
 fn select(scenario: &mut Scenario, names: &[String]) -> anyhow::Result<()> {
     if names.is_empty() {
         return Ok(());
@@ -172,7 +171,7 @@ fn select(scenario: &mut Scenario, names: &[String]) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Progress on a terminal; elsewhere one line at the end.
+/// Progress on a terminal; otherwise one line at the end.
 struct Bar {
     bar: ProgressBar,
     name: String,
@@ -181,7 +180,7 @@ struct Bar {
 
 impl Bar {
     fn new(name: &str) -> Bar {
-        // Hidden by itself when standard error is no terminal.
+        // Hidden automatically if standard error is not a terminal.
         let bar = progress_bar(0);
         let style = "{prefix} {wide_bar:.cyan/dim} {msg} {elapsed}/{duration}";
         bar.set_style(ProgressStyle::with_template(style).expect("a template that was tried"));
@@ -208,7 +207,7 @@ impl Bar {
         self.bar.finish_and_clear();
         let (seconds, name) = (self.seconds(), &self.name);
         let end = match (complete, done_s > 0.0) {
-            (true, false) => "all runs were there already; --force runs them again".to_owned(),
+            (true, false) => "all runs exist already; --force repeats them".to_owned(),
             (true, true) => format!("{seconds:.1} s, {:.0}x real time", done_s / seconds),
             (false, _) => format!("not complete after {seconds:.1} s"),
         };

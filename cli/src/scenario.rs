@@ -1,4 +1,4 @@
-//! `l4sllm scenario`: is a scenario file right, and what does it say?
+//! `l4sllm scenario`: checks and describes scenario files.
 
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ use l4sllm_testbed::scenario::{ControlEngine, Latency, Scenario};
 use crate::output::{chain, errln, print};
 use crate::shipped::{self, Kind};
 
-/// Look at scenarios: those that ship, and files.
+/// Inspect scenarios: built-in ones and files.
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
 Examples:
@@ -28,18 +28,18 @@ pub struct ScenarioArgs {
 
 #[derive(Debug, Subcommand)]
 enum ScenarioCommand {
-    /// Check files, and the policies that they name, and print what they say.
-    /// Every file is checked; one that is wrong makes the command fail at the end.
+    /// Check files and the policies that they name, and describe them. Every file
+    /// is checked; the command fails at the end if any is invalid.
     #[command(after_long_help = "\
 Examples:
   l4sllm scenario check mine.toml
   l4sllm scenario check paper headroom")]
     Check {
-        /// Scenarios: files, or names that ship.
+        /// Scenarios: files, or built-in names.
         #[arg(required = true, value_name = "SCENARIO")]
         files: Vec<PathBuf>,
     },
-    /// List the scenarios and curricula that ship within the program.
+    /// List the built-in scenarios and curricula.
     #[command(after_long_help = "\
 Examples:
   l4sllm scenario list
@@ -49,13 +49,13 @@ Examples:
         #[arg(long)]
         json: bool,
     },
-    /// Print the file of a scenario or curriculum that ships, to begin one's own.
+    /// Print a built-in scenario or curriculum, as a template for your own.
     #[command(after_long_help = "\
 Examples:
   l4sllm scenario show paper
   l4sllm scenario show paper > mine.toml")]
     Show {
-        /// Its name.
+        /// Name of the scenario or curriculum.
         #[arg(value_name = "NAME")]
         name: String,
     },
@@ -64,8 +64,8 @@ Examples:
 /// Runs the subcommand.
 ///
 /// # Errors
-/// A file is wrong. Where there are several, every wrong one has been reported
-/// on standard error, one line each.
+/// A file is invalid. If there are several files, every invalid one has been
+/// reported on standard error, one line each.
 pub fn run(args: &ScenarioArgs) -> anyhow::Result<()> {
     let files = match &args.command {
         ScenarioCommand::Check { files } => files,
@@ -83,11 +83,11 @@ pub fn run(args: &ScenarioArgs) -> anyhow::Result<()> {
             }
         }
     }
-    ensure!(wrong == 0, "{wrong} of {} files are wrong", files.len());
+    ensure!(wrong == 0, "{wrong} of {} files are invalid", files.len());
     Ok(())
 }
 
-/// Prints the names that ship, with what each is.
+/// Prints the built-in names with their descriptions.
 fn list(json: bool) -> anyhow::Result<()> {
     let mut rows = Vec::new();
     for name in shipped::names(Kind::Scenario).into_keys() {

@@ -1,7 +1,6 @@
-//! Scenarios and policies that ship within the program, and how an argument
-//! names one of them or a file.
+//! Built-in scenarios and policies, and their lookup by name.
 //!
-//! A file or directory of that name comes first; then a name that ships.
+//! A file or directory takes precedence over a built-in name.
 
 use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
@@ -15,13 +14,13 @@ use tempfile::TempDir;
 use crate::output::detail;
 use crate::version::VERSION;
 
-/// Every file, as its path in the repository and its content.
+/// Path in the repository and content of every file.
 static FILES: &[(&str, &[u8])] = include!(concat!(env!("OUT_DIR"), "/shipped_files.rs"));
 
-/// Where [`FILES`] have been written, for code that reads files.
+/// Directory to which [`FILES`] were unpacked, for code that reads files.
 static UNPACKED: Mutex<Option<TempDir>> = Mutex::new(None);
 
-/// A kind of thing that ships.
+/// A kind of built-in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     Scenario,
@@ -30,7 +29,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// For errors.
+    /// Name for errors.
     fn what(self) -> &'static str {
         match self {
             Kind::Scenario => "scenario",
@@ -46,7 +45,7 @@ impl Kind {
         }
     }
 
-    /// A regular file, or a policy's directory.
+    /// Whether `path` is a regular file, or a policy's directory.
     fn is(self, path: &Path) -> bool {
         match self {
             Kind::Policy => path.is_dir(),
@@ -55,7 +54,7 @@ impl Kind {
     }
 }
 
-/// Names of a kind with the path of each in the repository, in order.
+/// Names of a kind, in order, with their paths in the repository.
 pub fn names(kind: Kind) -> BTreeMap<&'static str, &'static str> {
     let named = FILES.iter().filter_map(|(path, text)| {
         let named = match kind {
@@ -75,19 +74,19 @@ pub fn names(kind: Kind) -> BTreeMap<&'static str, &'static str> {
     named.collect()
 }
 
-/// What a curriculum has and a scenario has not.
+/// A key that only curricula have.
 const BEHAVIOUR: &[u8] = b"\n[[behaviour]]";
 
-/// The content of a file that ships, by its path in the repository.
+/// The content of a built-in file, by its path in the repository.
 pub fn text(path: &str) -> Option<&'static str> {
     let (_, bytes) = FILES.iter().find(|(name, _)| *name == path)?;
     std::str::from_utf8(bytes).ok()
 }
 
-/// Loads the scenario that `argument` names: a file, or one that ships.
+/// Loads the scenario named by `argument`: a file, or a built-in one.
 ///
 /// # Errors
-/// Neither exists, or the file is wrong.
+/// Neither exists, or the file is invalid.
 pub fn scenario(argument: &Path) -> anyhow::Result<Scenario> {
     let file = find(Kind::Scenario, argument)?;
     let mut scenario = Scenario::load(&file)?;
@@ -103,8 +102,7 @@ pub fn scenario(argument: &Path) -> anyhow::Result<Scenario> {
     Ok(scenario)
 }
 
-/// What is unpacked at `path`, and the name that it ships by; none of other
-/// paths.
+/// The path and name of the built-in unpacked at `path`; none for other paths.
 pub fn alias(kind: Kind, path: &Path) -> Option<(PathBuf, String)> {
     let unpacked = UNPACKED.lock().unwrap_or_else(PoisonError::into_inner);
     let root = unpacked.as_ref()?.path().canonicalize().ok()?;
@@ -115,10 +113,10 @@ pub fn alias(kind: Kind, path: &Path) -> Option<(PathBuf, String)> {
     Some((path.to_owned(), names.next()?.0.to_owned()))
 }
 
-/// The file or directory that `argument` names.
+/// The file or directory named by `argument`.
 ///
 /// # Errors
-/// It does not exist, and nothing of that name ships.
+/// It does not exist, and there is no built-in with that name.
 pub fn find(kind: Kind, argument: &Path) -> anyhow::Result<PathBuf> {
     if kind.is(argument) {
         detail!("{}: {}", kind.what(), shown(argument));
@@ -127,11 +125,11 @@ pub fn find(kind: Kind, argument: &Path) -> anyhow::Result<PathBuf> {
     let names = names(kind);
     let name = bare(argument).unwrap_or_default();
     if let Some(path) = names.get(name) {
-        detail!("{}: {name}, which ships with l4sllm {VERSION}", kind.what());
+        detail!("{}: {name}, built into l4sllm {VERSION}", kind.what());
         return dir(path);
     }
     if argument.exists() {
-        // What is wrong with it is the reader's to say.
+        // Its reader reports any errors in it.
         return Ok(argument.to_owned());
     }
     let what = match kind {
@@ -146,19 +144,19 @@ pub fn find(kind: Kind, argument: &Path) -> anyhow::Result<PathBuf> {
     );
 }
 
-/// The error for a name that does not ship.
+/// The error for an unknown built-in name.
 pub fn unknown(kind: Kind, name: &str) -> anyhow::Error {
     let what = kind.what();
     match nearest(name, names(kind).into_keys()) {
-        Some(near) => anyhow!("no {what} that ships is called that; did you mean {near}?"),
+        Some(near) => anyhow!("no built-in {what} has that name; did you mean {near}?"),
         None => anyhow!(
-            "no {what} that ships is called that; `{}` shows them",
+            "no built-in {what} has that name; `{}` lists them",
             kind.list()
         ),
     }
 }
 
-/// A name without a directory.
+/// Whether it is a name without a directory.
 fn bare(argument: &Path) -> Option<&str> {
     let mut parts = argument.components();
     match (parts.next(), parts.next()) {
@@ -167,15 +165,15 @@ fn bare(argument: &Path) -> Option<&str> {
     }
 }
 
-/// The name that differs from `got` in a third of its letters at most.
+/// The name that differs from `got` in at most a third of its letters.
 fn nearest<'a>(got: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let near = names.map(|name| (strsim::damerau_levenshtein(got, name), name));
     let (distance, name) = near.min()?;
     (distance <= name.len().max(3) / 3).then_some(name)
 }
 
-/// Where the file or directory is whose path in the repository is `path`:
-/// unpacked on the first call, until [`remove`].
+/// The unpacked file or directory for `path` in the repository. Files are
+/// unpacked on the first call and kept until [`remove`].
 ///
 /// # Errors
 /// The temporary directory cannot be written.
@@ -202,7 +200,7 @@ fn unpack() -> std::io::Result<TempDir> {
     Ok(root)
 }
 
-/// Removes what [`dir`] unpacked; at the end of the program.
+/// Removes the files unpacked by [`dir`], at the end of the program.
 pub fn remove() {
     drop(
         UNPACKED
@@ -232,7 +230,7 @@ mod tests {
         assert!(names(Kind::Policy).contains_key("default"));
     }
 
-    /// A directory called like a scenario is not one, and a file is.
+    /// A directory with a scenario's name is not a scenario; a file is.
     #[test]
     fn files_come_before_names() {
         let dir = tempfile::tempdir().unwrap();
@@ -257,7 +255,7 @@ mod tests {
         assert!(error.ends_with("did you mean paper?"), "{error}");
         let error = said(Kind::Policy, "nonsense");
         assert!(
-            error.ends_with("`l4sllm policies list` shows them"),
+            error.ends_with("`l4sllm policies list` lists them"),
             "{error}"
         );
     }

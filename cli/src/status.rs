@@ -1,4 +1,4 @@
-//! `l4sllm status`: what a running daemon reports of itself.
+//! `l4sllm status`: the status of a running daemon.
 
 mod queues;
 
@@ -35,7 +35,7 @@ pub struct StatusArgs {
     metrics: bool,
 }
 
-/// Asks and prints.
+/// Queries and prints the status.
 pub fn run(args: &StatusArgs) -> anyhow::Result<()> {
     let status = fetch(&args.socket)?;
     if args.metrics {
@@ -57,8 +57,8 @@ pub fn run(args: &StatusArgs) -> anyhow::Result<()> {
     print(&text)
 }
 
-/// What `--json` prints: the daemon's status, and the queues where this user
-/// may read the device.
+/// Output of `--json`: the daemon's status, and the queues if this user may
+/// read the device.
 #[derive(Debug, Serialize)]
 struct Whole {
     #[serde(flatten)]
@@ -66,7 +66,7 @@ struct Whole {
     queues: Option<QueuesStatus>,
 }
 
-/// Asks the daemon behind `socket`.
+/// Queries the daemon behind `socket`.
 pub fn fetch(socket: &Path) -> anyhow::Result<Status> {
     ask(socket).with_context(|| {
         format!(
@@ -163,7 +163,7 @@ fn quantiles(q: &Quantiles) -> String {
     )
 }
 
-/// The counters' table and the latencies in the text format of Prometheus.
+/// The counters and latencies in the Prometheus text format.
 fn metrics(status: &Status) -> String {
     let mut out = String::new();
     for row in Counters::TABLE {
@@ -209,7 +209,7 @@ fn metrics(status: &Status) -> String {
 mod tests {
     use super::*;
 
-    /// The manual lists every counter, and every counter is in every output.
+    /// Every counter is in the manual and in every output.
     #[test]
     fn every_counter_is_printed_and_documented() {
         let manual = include_str!("../../man/l4sllm.1");

@@ -1,4 +1,4 @@
-//! `l4sllm suite`: every arm on every family of conditions.
+//! `l4sllm suite`: runs every arm on every family of conditions.
 
 use std::io::IsTerminal;
 use std::num::NonZeroU32;
@@ -22,17 +22,17 @@ use crate::output::{Done, errln, note, print, progress_bar};
 use crate::shipped::{self, Kind};
 use crate::threads::threads;
 
-/// Judge a policy on families of conditions, against plain and tuned DualPI2
-/// and the adaptive rule.
+/// Evaluate a policy on families of conditions, compared with plain and tuned
+/// DualPI2 and the adaptive rule.
 ///
 /// Each condition (a network and its traffic) is run under every arm with the
-/// same random draws. One more arm, tuned DualPI2 with other draws, shows what
-/// chance alone does. Prints one table; the --out directory gets report.html,
+/// same random draws. One more arm, tuned DualPI2 with different draws, shows
+/// the noise. Prints one table; the --out directory receives report.html,
 /// suite.json (all numbers) and cells.jsonl (every finished run).
 ///
-/// The same command resumes an interrupted suite. A finished run is used again
-/// where network, traffic, arm, policy and program are the same, whatever the
-/// other options are.
+/// The same command resumes an interrupted suite. A finished run is reused if
+/// network, traffic, arm, policy and program are the same, whatever the other
+/// options.
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
 Examples:
@@ -41,8 +41,8 @@ Examples:
   l4sllm suite --quick
   l4sllm suite --policy my-policy --oracle --out out/oracle")]
 pub struct SuiteArgs {
-    /// The policy to judge: a directory, or the name of one that ships [default:
-    /// none, only the other arms].
+    /// Policy to evaluate: a directory, or a built-in name [default: none, only
+    /// the other arms].
     #[arg(long, value_name = "DIR")]
     policy: Option<PathBuf>,
     /// Directory for the results.
@@ -51,18 +51,18 @@ pub struct SuiteArgs {
     /// Families to run, separated by commas [default: all].
     #[arg(long, value_name = "A,B", value_delimiter = ',')]
     families: Vec<String>,
-    /// Run one condition of each family for a short time, to see that
-    /// everything works. Judges nothing.
+    /// Run one condition of each family briefly, to check that everything
+    /// works; the results allow no conclusions.
     #[arg(long)]
     quick: bool,
-    /// Run the conditions to judge on, or those that policies may be trained
-    /// on. Their ranges are disjoint.
+    /// Part to run: conditions for evaluation, or those for training. Their
+    /// ranges are disjoint.
     #[arg(long, value_enum, default_value_t = Which::Test)]
     part: Which,
     /// Also run tuned DualPI2 and the adaptive rule with flow weights.
     #[arg(long)]
     flow_weights: bool,
-    /// Also run 21 fixed settings, and compare with the best one of each
+    /// Also run 21 fixed settings, and compare with the best one in each
     /// condition. Takes about five times as long; needs two repetitions.
     #[arg(long)]
     oracle: bool,
@@ -73,7 +73,7 @@ pub struct SuiteArgs {
     /// from suite.toml].
     #[arg(long = "duration", value_name = "TIME", value_parser = duration::measured)]
     duration_ns: Option<u64>,
-    /// Most conditions of each family [default: all].
+    /// Maximum number of conditions of each family [default: all].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
     conditions: Option<u32>,
     /// Seed of all random draws.
@@ -82,10 +82,10 @@ pub struct SuiteArgs {
     /// Records between two decisions of the policy.
     #[arg(long, value_name = "N", default_value = "100", value_parser = interval)]
     interval: NonZeroU32,
-    /// Directory of suite.toml and its families [default: the one that ships].
+    /// Directory of suite.toml and its families [default: the built-in suite].
     #[arg(long, value_name = "DIR")]
     suite: Option<PathBuf>,
-    /// Runs at the same time, 0 to 1024; 0: one per core.
+    /// Number of parallel runs, 0 to 1024; 0: one per core.
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = threads)]
     threads: usize,
     #[command(flatten)]
@@ -99,7 +99,8 @@ enum Which {
     Test,
 }
 
-/// Parses the records between two decisions; the ring holds twice as many.
+/// Parses the number of records between two decisions; the ring must hold twice
+/// as many.
 fn interval(text: &str) -> Result<NonZeroU32, String> {
     let most = DualPi2::default().ring_records / 2;
     text.parse()
@@ -108,7 +109,7 @@ fn interval(text: &str) -> Result<NonZeroU32, String> {
         .ok_or_else(|| format!("expected 1 to {most} records"))
 }
 
-/// Runs, judges, prints the table and where the page is.
+/// Runs and evaluates, and prints the table and the page's path.
 pub fn run(args: &SuiteArgs, cancel: &AtomicBool) -> anyhow::Result<Done> {
     let part = match args.part {
         Which::Training => Part::Training,
@@ -119,8 +120,8 @@ pub fn run(args: &SuiteArgs, cancel: &AtomicBool) -> anyhow::Result<Done> {
         None => shipped::dir("scenarios/suite")?,
     };
     let mut suite = Suite::load(&dir, part, args.seed).with_context(|| match args.suite {
-        Some(_) => "--suite wants a directory with suite.toml and its families",
-        None => "the suite that ships",
+        Some(_) => "--suite: expected a directory with suite.toml and its families",
+        None => "the built-in suite",
     })?;
     suite.select(&args.families)?;
     let protocol = args.protocol(&suite);
@@ -178,7 +179,7 @@ pub fn run(args: &SuiteArgs, cancel: &AtomicBool) -> anyhow::Result<Done> {
 }
 
 impl SuiteArgs {
-    /// The suite's protocol with what the options change.
+    /// The suite's protocol, changed by the options.
     fn protocol(&self, suite: &Suite) -> Protocol {
         let base = match self.quick {
             true => suite.quick,
@@ -192,7 +193,7 @@ impl SuiteArgs {
         }
     }
 
-    /// The command that gives the same numbers.
+    /// The command that reproduces the numbers.
     fn command(&self) -> String {
         let mut line = "l4sllm suite".to_owned();
         if let Some(suite) = &self.suite {
@@ -236,7 +237,7 @@ impl SuiteArgs {
     }
 }
 
-/// Progress on a terminal; elsewhere one line at the end.
+/// Progress on a terminal; otherwise one line at the end.
 struct Bar {
     bar: ProgressBar,
     started: Instant,
@@ -244,7 +245,7 @@ struct Bar {
 
 impl Bar {
     fn new() -> Bar {
-        // Hidden by itself when standard error is no terminal.
+        // Hidden automatically if standard error is not a terminal.
         let bar = progress_bar(0);
         let style = "suite {wide_bar:.cyan/dim} {msg} {elapsed}/{duration}";
         bar.set_style(ProgressStyle::with_template(style).expect("a template that was tried"));

@@ -1,13 +1,13 @@
-//! How many threads may be asked for.
+//! Bounds of the number of threads.
 
-/// Most threads of one program: more than any machine has cores, and few
-/// enough to be started before one notices the slip.
+/// Maximum number of threads of one program: more than any machine has cores,
+/// and few enough that a typo does no harm.
 const MOST: usize = 1024;
 
-/// Parses a number of threads; 0 leaves it to the machine.
+/// Parses a number of threads; 0 selects the number of cores.
 pub fn threads(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(threads) if threads <= MOST => Ok(threads),
-        _ => Err(format!("want 0 to {MOST}")),
+        _ => Err(format!("expected 0 to {MOST}")),
     }
 }

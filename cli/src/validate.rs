@@ -1,4 +1,4 @@
-//! `l4sllm validate`: the emulator against published measurements.
+//! `l4sllm validate`: compares the emulator with published measurements.
 
 use std::fmt::Write;
 use std::io::Write as _;
@@ -15,7 +15,7 @@ use crate::output::{Done, existing, print};
 use crate::shipped;
 use crate::threads::threads;
 
-/// Run the setups of published measurements, and print ours next to theirs.
+/// Run the setups of published measurements, and compare the numbers.
 ///
 /// The numbers, their sources and the scenarios are in scenarios/published.
 #[derive(Debug, Args)]
@@ -25,10 +25,10 @@ Examples:
   l4sllm validate --case mixed-rtt-5-100 --case overload-l4s-140
   l4sllm validate --csv published.csv --json published.json")]
 pub struct ValidateArgs {
-    /// Directory of figures.toml and its scenarios [default: the one that ships].
+    /// Directory of figures.toml and its scenarios [default: the built-in ones].
     #[arg(long, value_name = "DIR")]
     published: Option<PathBuf>,
-    /// Only these cases; a part of a name selects all that contain it.
+    /// Run only these cases; a part of a name selects all matching cases.
     #[arg(long, value_name = "NAME")]
     case: Vec<String>,
     /// Repetitions of each case [default: the scenario's].
@@ -40,18 +40,18 @@ pub struct ValidateArgs {
     /// Repetitions to run at the same time, 0 to 1024; 0: one per core.
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = threads)]
     threads: usize,
-    /// Write the comparison as JSON, too.
+    /// Also write the comparison as JSON.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
-    /// Write the comparison as CSV, too.
+    /// Also write the comparison as CSV.
     #[arg(long, value_name = "FILE")]
     csv: Option<PathBuf>,
-    /// Replace files that exist.
+    /// Replace existing files.
     #[arg(long)]
     force: bool,
 }
 
-/// Runs, compares and prints.
+/// Runs the cases, compares and prints.
 pub fn run(args: &ValidateArgs, cancel: &AtomicBool) -> anyhow::Result<Done> {
     let dir = match &args.published {
         Some(dir) => dir.clone(),
@@ -93,10 +93,10 @@ pub fn run(args: &ValidateArgs, cancel: &AtomicBool) -> anyhow::Result<Done> {
     Ok(Done::Finished)
 }
 
-/// Keeps the cases named.
+/// Keeps the selected cases.
 fn select(published: &mut Published, names: &[String]) -> anyhow::Result<()> {
     let all: Vec<String> = published.cases.iter().map(|c| c.name.clone()).collect();
-    // The whole name of a case is not a part of others' names.
+    // A complete name selects only that case.
     let named = |name: &str, case: &str| match all.iter().any(|other| other == name) {
         true => case == name,
         false => case.contains(name),
@@ -116,7 +116,7 @@ fn select(published: &mut Published, names: &[String]) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Ours next to theirs; below, why ratios are far from 1.
+/// Table of both numbers, followed by the reasons for ratios far from 1.
 fn table(compared: &[Comparison]) -> String {
     let width = |of: fn(&Comparison) -> usize| compared.iter().map(of).max().unwrap_or(0);
     let (case, measure) = (width(|c| c.case.len()), width(|c| c.measure.len()));
@@ -184,8 +184,7 @@ fn csv(compared: &[Comparison]) -> String {
     out
 }
 
-/// Opens an output before anything runs, so that a name that cannot be written
-/// costs no time.
+/// Opens an output before anything runs, so that an unwritable name fails early.
 fn create(path: &Path, force: bool) -> anyhow::Result<AtomicFile> {
     let existing: Existing = existing(path, force)?;
     AtomicFile::create(path, existing).with_context(|| format!("cannot write {}", path.display()))

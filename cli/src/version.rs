@@ -1,4 +1,4 @@
-//! `l4sllm version`: of everything that has to fit together.
+//! `l4sllm version`: versions of all parts that must be compatible.
 
 use std::path::PathBuf;
 
@@ -11,7 +11,7 @@ use l4sllmd::status::ask;
 
 use crate::output::print;
 
-/// The version, with the commit where it was built from a checkout.
+/// The version, with the commit if built from a checkout.
 pub const VERSION: &str = env!("L4SLLM_VERSION");
 
 /// Print the versions of this command, the interface, the daemon and the module.
@@ -25,7 +25,7 @@ pub struct VersionArgs {
     socket: PathBuf,
 }
 
-/// Prints them; where no daemon answers, why.
+/// Prints the versions or, if no daemon answers, the reason.
 pub fn run(args: &VersionArgs) -> anyhow::Result<()> {
     let range = |(min, max): (u16, u16)| {
         if min == max {

@@ -258,7 +258,7 @@ fn every_scenario_is_checked_and_every_wrong_one_listed() {
     assert_eq!(lines.len(), 3, "{stderr}");
     assert!(lines[0].contains("bad.toml") && lines[0].contains("rtd"));
     assert!(lines[1].contains("missing.toml") && lines[1].contains("cannot read"));
-    assert_eq!(lines[2], "l4sllm: 2 of 3 files are wrong");
+    assert_eq!(lines[2], "l4sllm: 2 of 3 files are invalid");
 }
 
 #[test]

@@ -16,7 +16,7 @@ use serde_json::Value;
 fn refused(line: &[&str], words: &[&str]) {
     let error = common::refused(line);
     let all = words.iter().all(|word| error.contains(word));
-    assert!(all, "{line:?}, want {words:?}: {error}");
+    assert!(all, "{line:?}, expected {words:?}: {error}");
 }
 
 /// A pool of the smoke scenario and, in train/best, an adapter trained on it

@@ -181,7 +181,7 @@ fn notes_are_printed_as_asked_for() {
     assert_eq!(code, Some(0));
     let first = notes.lines().next().unwrap();
     assert!(
-        first.starts_with("scenario: paper, which ships with l4sllm "),
+        first.starts_with("scenario: paper, built into l4sllm "),
         "{notes}"
     );
     // No terminal, no colour.

@@ -235,5 +235,5 @@ fn options_of_pools_and_of_the_loop_are_told_apart() {
         "{error}"
     );
     let error = refused(&line(&out, &["--margin", "2"]));
-    assert!(error.contains("--margin 2: want 0 to 1"), "{error}");
+    assert!(error.contains("--margin 2: expected 0 to 1"), "{error}");
 }

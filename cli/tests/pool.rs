@@ -141,7 +141,7 @@ fn mistakes_are_named_and_leave_nothing() {
         ("import text --out x", "text: no line of the kernel log"),
         (
             "import bad.csv --out x",
-            "bad.csv:3: column action: \"7\", want a whole number from 0 to 2",
+            "bad.csv:3: column action: \"7\", expected a whole number from 0 to 2",
         ),
         ("import narrow.json --out x", "is a pool already"),
         ("import odd.parquet --out x", "cannot read pool odd.parquet"),
@@ -168,11 +168,11 @@ fn mistakes_are_named_and_leave_nothing() {
         ),
         (
             "reward narrow.json --out x --delay 9",
-            "reward.delay = 9, want 0 to 4",
+            "reward.delay = 9, expected 0 to 4",
         ),
         (
             "select narrow.json --out x --first 2",
-            "--first 2: want 0 to 1",
+            "--first 2: expected 0 to 1",
         ),
         ("log text --out x", "no message"),
     ] {

@@ -430,14 +430,14 @@ fn a_training_is_not_lost_and_resumes_as_it_was_started() {
         ),
         (
             "--restart --shortest 5",
-            "--shortest 5: want at most --window, 4",
+            "--shortest 5: expected at most --window, 4",
         ),
         ("--restart --learning-rate NaN", "--learning-rate NaN"),
-        ("--restart --threads 0", "--threads 0: want at least 1"),
-        ("--restart --bins 4000", "--bins 4000: want 0 to 1024"),
+        ("--restart --threads 0", "--threads 0: expected at least 1"),
+        ("--restart --bins 4000", "--bins 4000: expected 0 to 1024"),
         (
             "--restart --encoder-width 0",
-            "encoder.scalar.width = 0, want",
+            "encoder.scalar.width = 0, expected",
         ),
     ] {
         let more: Vec<&str> = more.split_whitespace().collect();

@@ -1,4 +1,4 @@
-//! Makes overrides of decisions and follows them to their outcome.
+//! Turns decisions into overrides and tracks their outcome.
 
 use std::collections::VecDeque;
 use std::num::{NonZeroU32, NonZeroU64};
@@ -14,27 +14,27 @@ use crate::metrics::{Counters, Metrics, Outcome};
 /// How an action becomes an override.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OverrideMode {
-    /// For the next packet.
+    /// Applies to the next packet.
     Once,
-    /// For the next so many packets.
+    /// Applies to this number of packets.
     Hold(NonZeroU32),
 }
 
-/// Whose packets an action is for.
+/// The packets that an action applies to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scope {
-    /// Those of the queue that the newest record is of; of both, where the
-    /// decision is based on a summary.
+    /// Packets of the newest record's queue; of both queues if the decision is
+    /// based on a summary.
     Same,
-    /// Those of both queues.
+    /// Packets of both queues.
     Any,
 }
 
-/// Overrides whose outcome is awaited; more means that the caller does not
-/// report outcomes, and the oldest is counted as failed.
+/// Maximum number of overrides with pending outcomes. If there are more, the
+/// caller does not report outcomes, and the oldest is counted as failed.
 const MAX_OUTSTANDING: usize = 4096;
 
-/// What a decision is based on.
+/// The record or summary on which a decision is based.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Basis {
     scheduler: Scheduler,
@@ -70,9 +70,9 @@ pub(crate) struct Apply {
     scope: Scope,
     ttl_ns: u64,
     next_id: NonZeroU64,
-    /// What set-points are shifted from, and how far.
+    /// The parameters that set-points are shifted from, and the limits.
     base: (Params, Limits),
-    /// Number and record time of overrides whose outcome is not known.
+    /// Number and record time of overrides with pending outcomes.
     outstanding: VecDeque<(NonZeroU64, u64)>,
 }
 
@@ -98,13 +98,13 @@ impl Apply {
         self.base = (params, limits);
     }
 
-    /// End of an override that is based on a record of this time, ns.
+    /// Expiry of an override based on a record with this time, ns.
     pub(crate) fn expires_ns(&self, record_ns: u64) -> u64 {
         record_ns.saturating_add(self.ttl_ns)
     }
 
-    /// The override that a decision asks for; `None` when it
-    /// would have expired already.
+    /// Makes the override for a decision; `None` if it would have expired
+    /// already.
     pub(crate) fn order(
         &mut self,
         decision: &Decision,
@@ -161,7 +161,8 @@ impl Apply {
         now_ns: u64,
         metrics: &mut Metrics,
     ) -> Option<u64> {
-        // One that is unknown was counted as failed, or is known already.
+        // An unknown override was counted as failed, or its outcome is already
+        // known.
         let at = self
             .outstanding
             .iter()
@@ -173,7 +174,7 @@ impl Apply {
         Some(latency)
     }
 
-    /// No outcome will come for what is outstanding.
+    /// Pending overrides will get no outcome.
     pub(crate) fn abandon(&mut self, counters: &mut Counters) {
         counters.failed += self.outstanding.len() as u64;
         counters.outstanding = 0;
@@ -181,7 +182,7 @@ impl Apply {
     }
 }
 
-/// The factors that make `points` of `params`, as near as `limits` allow.
+/// The factors from `params` to `points`, as far as `limits` allow.
 fn steer(points: &SetPoints, params: &Params, limits: &Limits) -> Steer {
     let factors = (limits.factor_min, limits.factor_max);
     let gains = (limits.gain_min, limits.gain_max);
@@ -203,14 +204,14 @@ fn steer(points: &SetPoints, params: &Params, limits: &Limits) -> Steer {
     .expect("the device's target is not 0")
 }
 
-/// `wanted / base` within `least` and `most`, Q16; `None` where no factor makes
-/// a difference, since the base is 0.
+/// `wanted / base` within `least` and `most`, Q16; `None` if the base is 0, so
+/// that no factor makes a difference.
 fn factor(wanted: f64, base: f64, (least, most): (u32, u32)) -> Option<Factor> {
     let q16 = (wanted / base * f64::from(raw::L4S_FACTOR_ONE)).round();
     let within = q16
         .is_finite()
         .then(|| (q16 as u64).clamp(least.into(), most.into()));
-    // Limits are u32, so what is within them is.
+    // Limits are u32, so values within them are too.
     within
         .and_then(|q16| NonZeroU32::new(q16 as u32))
         .map(Factor::from)

@@ -1,5 +1,5 @@
 //! Sorts records and summaries into one stream per scheduler instance, detects
-//! what is missing and says when a decision is due.
+//! gaps and determines when a decision is due.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -44,13 +44,13 @@ pub(crate) type MakeEngine = Box<dyn Fn(Scheduler) -> Box<dyn Engine> + Send>;
 /// When decisions are due, and for how many instances.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Schedule {
-    /// What engines decide from.
+    /// Input of the engines.
     pub(crate) input: Input,
     /// Records between two decisions.
     pub(crate) interval: NonZeroU32,
     /// Time between two decisions on summaries, ns.
     pub(crate) period_ns: u64,
-    /// What engines keep; `None`: their own.
+    /// Idle budget of the engines; `None`: their own.
     pub(crate) idle_budget: Option<IdleBudget>,
     pub(crate) max_instances: usize,
 }
@@ -60,11 +60,12 @@ pub(crate) struct Batch {
     schedule: Schedule,
     make_engine: MakeEngine,
     streams: BTreeMap<Scheduler, Stream>,
-    /// When to look for silent streams next, ns of the records' clock.
+    /// Time of the next check for silent streams, ns of the records' clock.
     sweep_ns: u64,
-    /// Position that the next message should have; `None` before the first.
+    /// Expected position of the next message; `None` before the first.
     next_seq: Option<u64>,
-    /// Number of the next decision: says whose last decision is oldest.
+    /// Number of the next decision, which orders instances by their last
+    /// decision.
     turn: u64,
 }
 
@@ -72,9 +73,9 @@ struct Stream {
     engine: Box<dyn Engine>,
     /// Records since the last boundary.
     records: u32,
-    /// Summaries that no decision was made on yet, merged.
+    /// Merged summaries since the last decision.
     pending: Option<Box<Summary>>,
-    /// End of the last summary; `None` where the next one begins is not known.
+    /// End of the last summary; `None` if unknown.
     summed_ns: Option<u64>,
     /// Time of the last record or summary.
     last_ns: u64,
@@ -82,9 +83,9 @@ struct Stream {
     decided: u64,
 }
 
-/// An instance without a record for so long is considered gone: a scheduler
-/// that is created again has another number, and no event reports the end of
-/// the one before.
+/// An instance without a record for this time is considered deleted: a
+/// recreated scheduler has another number, and no event reports the end of the
+/// previous one.
 const GONE_NS: u64 = 60_000_000_000;
 
 impl Batch {
@@ -99,7 +100,7 @@ impl Batch {
         }
     }
 
-    /// Counts the message and, where the stream has a hole, what is missing.
+    /// Counts the message and any gap before it.
     pub(crate) fn check_sequence(&mut self, message: &Message, counters: &mut Counters) {
         counters.messages += 1;
         match *message {
@@ -113,7 +114,7 @@ impl Batch {
             Message::Loss { lost, stream, .. } => {
                 counters.losses += 1;
                 counters.lost += lost;
-                // Whose messages these were is not known.
+                // The instances of the lost messages are unknown.
                 match stream {
                     Kind::Records => self.reset(counters),
                     Kind::Summaries => self.streams.values_mut().for_each(|s| s.summed_ns = None),
@@ -123,7 +124,7 @@ impl Batch {
         if !self.is_counted(message) {
             return;
         }
-        // An event may still be of a stream that was left.
+        // An event may still belong to an unsubscribed stream.
         if self.next_seq.is_none() && matches!(message, Message::Event(_)) {
             return;
         }
@@ -135,15 +136,15 @@ impl Batch {
         self.next_seq = Some(next);
     }
 
-    /// Whether the message's position continues the sequence that is followed:
-    /// that of the records. A hole in the summaries shows in their times.
+    /// Whether the message's position continues the sequence of records. Gaps
+    /// in the summaries are detected by their times.
     pub(crate) fn is_counted(&self, message: &Message) -> bool {
         self.schedule.input != Input::Summaries && message.stream() != Some(Kind::Summaries)
     }
 
-    /// Passes a record to its instance's engine, which decides where an
-    /// interval ends, unless at least `to_decision` more records of the
-    /// instance come before one that is decided on.
+    /// Passes a record to its instance's engine, which decides at the end of an
+    /// interval unless at least `to_decision` more records of the instance come
+    /// before the one to decide on.
     pub(crate) fn observe(
         &mut self,
         record: &Record,
@@ -175,8 +176,8 @@ impl Batch {
     }
 
     /// Passes a summary to its instance's engine once it covers a period, with
-    /// those before it that were skipped, unless at least `to_decision` more
-    /// of the instance come before one that is decided on.
+    /// those before it that were skipped, unless at least `to_decision` more of
+    /// the instance come before the one to decide on.
     pub(crate) fn observe_summary(
         &mut self,
         summary: &Summary,
@@ -196,10 +197,10 @@ impl Batch {
                 pending.merge(summary);
                 pending
             }
-            // What is before a hole is forgotten.
+            // Summaries before a gap are discarded.
             _ => Box::new(*summary),
         };
-        // The engine was made for records: it decides on summaries if it has to.
+        // The engine uses records and decides on summaries only if necessary.
         let scheduled = input == Input::Summaries;
         let due = pending.duration_ns() >= period_ns;
         if due && scheduled {
@@ -217,7 +218,7 @@ impl Batch {
         self.decided(scheduler, decision, scheduled, counters)
     }
 
-    /// The stream of an instance; `None`: there are too many.
+    /// The stream of an instance; `None` if there are too many.
     fn stream(
         &mut self,
         scheduler: Scheduler,
@@ -250,7 +251,7 @@ impl Batch {
         Some(stream)
     }
 
-    /// Counts the answer of an engine to what may have been due.
+    /// Counts the result of an engine for a decision that may have been due.
     fn decided(
         &mut self,
         scheduler: Scheduler,
@@ -273,15 +274,15 @@ impl Batch {
         decision
     }
 
-    /// Records that an instance still needs to complete its interval, and how
-    /// long ago it was decided for: less is longer. `None`: it has no engine.
+    /// Records missing to complete an instance's interval, and the number of
+    /// its last decision (lower is older). `None` without an engine.
     pub(crate) fn progress(&self, scheduler: Scheduler) -> Option<(u32, u64)> {
         let stream = self.streams.get(&scheduler)?;
         let left = self.schedule.interval.get() - stream.records;
         Some((left, stream.decided))
     }
 
-    /// Further instances that it takes.
+    /// Number of further instances accepted.
     pub(crate) fn free(&self) -> usize {
         let most = self.schedule.max_instances;
         most.saturating_sub(self.streams.len())
@@ -292,14 +293,14 @@ impl Batch {
         self.schedule.interval
     }
 
-    /// Position that the next message should have.
+    /// Expected position of the next message.
     pub(crate) fn next_seq(&self) -> Option<u64> {
         self.next_seq
     }
 
-    /// Instances that are gone must neither keep others from being decided
-    /// for nor make decisions seem near. `heard` has just been heard of, after
-    /// a long silence perhaps, or after a period as long as that.
+    /// Removes deleted instances, which must neither displace others nor make
+    /// decisions seem due. `heard` has just sent a message, possibly after a
+    /// long silence or a long period.
     fn forget_gone(&mut self, now_ns: u64, heard: Scheduler, counters: &mut Counters) {
         if now_ns < self.sweep_ns {
             return;
@@ -324,7 +325,7 @@ impl Batch {
             .unwrap_or(interval)
     }
 
-    /// Changes what engines keep from their next decision on.
+    /// Changes the idle budget of engines from their next decision on.
     pub(crate) fn set_idle_budget(&mut self, budget: Option<IdleBudget>) {
         self.schedule.idle_budget = budget;
         for stream in self.streams.values_mut() {
@@ -342,8 +343,9 @@ impl Batch {
         }
     }
 
-    /// Restarts every window and forgets the instances and the position in
-    /// the stream: another device may have others, and another clock.
+    /// Restarts every window and forgets the instances and the position in the
+    /// stream, because another device may have different ones and another
+    /// clock.
     pub(crate) fn restart(&mut self, counters: &mut Counters) {
         self.reset(counters);
         self.streams.clear();

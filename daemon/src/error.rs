@@ -1,4 +1,4 @@
-//! Why the program ends, and the exit code that says so.
+//! Reasons for the program to end, with their exit codes.
 
 use std::path::PathBuf;
 
@@ -9,24 +9,24 @@ use crate::config::ConfigError;
 use crate::device::DeviceError;
 use crate::os_error::explain;
 
-/// Why the program ends without a signal.
+/// The reason why the program ends without a signal.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The configuration is not usable.
+    /// The configuration is invalid.
     #[error(transparent)]
     Config(#[from] ConfigError),
-    /// The policy does not load.
+    /// The policy cannot be loaded.
     #[error("policy {path}: {source}", path = path.display())]
     Policy {
         /// Its directory.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The error.
         source: PolicyError,
     },
-    /// The device is missing, refuses, or went away.
+    /// The device is missing, refuses, or disappeared.
     #[error(transparent)]
     Device(#[from] DeviceError),
-    /// The configuration asks for more than the device's limits allow.
+    /// The configuration exceeds the device's limits.
     #[error("{key} = {given}: the device allows at most {limit}; lower it or raise {limit_key}")]
     BeyondLimits {
         /// The key.
@@ -38,14 +38,14 @@ pub enum Error {
         /// The key that sets the limit.
         limit_key: &'static str,
     },
-    /// An override would end before the next decision.
+    /// An override would expire before the next decision.
     #[error(
         "pipeline.ttl_ms = {ttl_ms}: must be greater than the period of {period_ms} ms \
          (pipeline.period_ms, or sysctl net.inet.l4sllm.period), or an override ends before the \
          next decision of the adaptive rule"
     )]
     EndsEarly {
-        /// Life of an override, ms.
+        /// Lifetime of an override, ms.
         ttl_ms: u64,
         /// Time between two decisions, ms.
         period_ms: u64,
@@ -55,7 +55,7 @@ pub enum Error {
     Torn {
         /// The device.
         path: PathBuf,
-        /// How many.
+        /// Number of torn reads.
         reads: u32,
     },
     /// The status socket cannot be opened.
@@ -63,21 +63,21 @@ pub enum Error {
     StatusSocket {
         /// The socket.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: std::io::Error,
     },
-    /// A directory that is to be held open cannot be opened.
+    /// A directory for the sandbox cannot be opened.
     #[error("directory {path}: cannot open: {}", explain(source), path = path.display())]
     Directory {
         /// The directory.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: std::io::Error,
     },
     /// The sandbox cannot be entered.
     #[error("cannot enter the sandbox (sandbox = false goes without): {0}")]
     Sandbox(std::io::Error),
-    /// Signals cannot be listened for.
+    /// Signal handlers cannot be installed.
     #[error("cannot listen for signals: {0}")]
     Signals(std::io::Error),
     /// A reload ended without a result.
@@ -86,7 +86,7 @@ pub enum Error {
     /// The worker ended without a result.
     #[error("the thread that decides ended unexpectedly; its message is above")]
     Worker,
-    /// The system does not provide what the event loop needs.
+    /// The system resources for the event loop are unavailable.
     #[error("cannot start the event loop: {0}")]
     Runtime(std::io::Error),
 }
@@ -130,8 +130,8 @@ mod tests {
 
     use super::*;
 
-    /// A supervisor that restarts the program needs no list of these: what is
-    /// wrong with a file is found before it starts, what passes is waited for.
+    /// A supervisor can restart the program on any of these: invalid files are
+    /// found before startup, and temporary conditions are waited for.
     #[test]
     fn errors_of_the_system_say_what_they_are() {
         let open = |errno: Errno| {

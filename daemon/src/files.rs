@@ -1,9 +1,9 @@
-//! Where the program opens its files: by their paths, or, in a sandbox, only
-//! beneath directories that it has held open since its start.
+//! Access to files: by path or, in a sandbox, only beneath directories opened
+//! at startup.
 //!
-//! A sandboxed process on FreeBSD has no paths any more. So that one code
-//! serves both and runs on any system, everything that is opened after the
-//! start goes through [`Files`], held directories or not.
+//! A sandboxed process on FreeBSD cannot use paths. To have one implementation
+//! for all systems, everything opened after startup goes through [`Files`],
+//! with or without held directories.
 
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -15,12 +15,12 @@ use nix::fcntl::OFlag;
 use nix::unistd::UnlinkatFlags;
 use tokio::net::UnixStream;
 
-/// What is done in a directory.
+/// The use of a directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Use {
     /// Configuration and policies are read.
     Read,
-    /// A device is opened, asked and waited for.
+    /// A device is opened, queried and polled.
     Device,
     /// A Unix socket is connected to.
     Connect,
@@ -32,7 +32,7 @@ pub enum Use {
 #[derive(Debug)]
 pub(crate) struct Directory {
     pub(crate) usage: Use,
-    /// As it was opened; absolute.
+    /// Absolute path at the time of opening.
     pub(crate) path: PathBuf,
     fd: OwnedFd,
 }
@@ -46,23 +46,23 @@ impl AsFd for Directory {
 /// The files that the program may open.
 #[derive(Debug)]
 pub struct Files {
-    /// What relative paths are relative to.
+    /// Base of relative paths.
     start: PathBuf,
     /// `None`: any path.
     held: Option<Vec<Directory>>,
 }
 
 impl Files {
-    /// Every file, by its path.
+    /// Access to every file by path.
     pub fn by_path() -> Files {
         Files {
-            // Without one, relative paths stay what they are.
+            // Without a current directory, relative paths stay unchanged.
             start: std::env::current_dir().unwrap_or_default(),
             held: None,
         }
     }
 
-    /// Only files beneath the directories that these are in.
+    /// Access only to files beneath the parent directories of these paths.
     ///
     /// # Errors
     /// One of the directories cannot be opened.
@@ -71,7 +71,7 @@ impl Files {
         let mut held: Vec<Directory> = Vec::new();
         for (usage, path) in wanted {
             let path = files.start.join(path);
-            // The root is in no directory; nothing is opened there either.
+            // The root has no parent; nothing is opened there.
             let path = path.parent().unwrap_or(&path).to_path_buf();
             if held.iter().any(|d| d.usage == *usage && d.path == path) {
                 continue;
@@ -89,23 +89,23 @@ impl Files {
         Ok(files)
     }
 
-    /// The directories that are held; none when any path may be opened.
+    /// The held directories; none if any path may be opened.
     pub(crate) fn held(&self) -> &[Directory] {
         self.held.as_deref().unwrap_or_default()
     }
 
-    /// Whether only files beneath certain directories may be opened.
+    /// Whether access is confined to the held directories.
     pub(crate) fn is_limited(&self) -> bool {
         self.held.is_some()
     }
 
-    /// Opens a regular file to read it. Returns at once whatever is there: a
-    /// FIFO without a writer is not waited for.
+    /// Opens a regular file for reading. Never blocks, not even on a FIFO
+    /// without a writer.
     ///
     /// # Errors
-    /// The system's, [`io::ErrorKind::PermissionDenied`] outside the
-    /// directories that are held, [`io::ErrorKind::InvalidInput`] for what is
-    /// not a regular file.
+    /// The system's, [`io::ErrorKind::PermissionDenied`] outside the held
+    /// directories, [`io::ErrorKind::InvalidInput`] if it is not a regular
+    /// file.
     pub fn read(&self, path: &Path) -> io::Result<File> {
         let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
         let file = File::from(self.open(Use::Read, path, flags)?);
@@ -126,14 +126,14 @@ impl Files {
         ))
     }
 
-    /// Reads a file of text.
+    /// Reads a text file.
     ///
     /// # Errors
-    /// As [`Files::read`], and [`io::ErrorKind::FileTooLarge`] for one of more
-    /// than `most` bytes, of which no more are read.
+    /// As [`Files::read`], and [`io::ErrorKind::FileTooLarge`] for more than
+    /// `most` bytes; no more than that are read.
     pub fn read_text(&self, path: &Path, most: u64) -> io::Result<String> {
         let mut text = String::new();
-        // A file may grow while it is read, so its size says nothing.
+        // A file may grow while it is read, so its size is not sufficient.
         let got = self.read(path)?.take(most + 1).read_to_string(&mut text)?;
         if got as u64 > most {
             return Err(io::Error::new(
@@ -144,7 +144,7 @@ impl Files {
         Ok(text)
     }
 
-    /// Opens a device for requests and reading without blocking.
+    /// Opens a device for requests and non-blocking reads.
     ///
     /// # Errors
     /// As [`Files::read`].
@@ -186,8 +186,8 @@ impl Files {
         }
     }
 
-    /// The directory that `path` is in, nearest first, and the rest of the
-    /// path; `None` when the path itself will do.
+    /// The innermost held directory that contains `path`, and the rest of the
+    /// path; `None` if the path itself can be used.
     fn find(&self, usage: Use, path: &Path) -> io::Result<Option<(&Directory, PathBuf)>> {
         let Some(held) = &self.held else {
             return Ok(None);
@@ -210,7 +210,7 @@ impl Files {
     }
 }
 
-/// Opens a file of which no link and no `..' may lead out of the directory.
+/// Opens a file; neither links nor `..' may lead out of the directory.
 fn open_beneath(directory: &Directory, inside: &Path, flags: OFlag) -> nix::Result<OwnedFd> {
     #[cfg(target_os = "linux")]
     {
@@ -222,14 +222,14 @@ fn open_beneath(directory: &Directory, inside: &Path, flags: OFlag) -> nix::Resu
     }
     #[cfg(not(target_os = "linux"))]
     {
-        // In capability mode the kernel sees to it either way.
+        // In capability mode the kernel enforces this in any case.
         #[cfg(target_os = "freebsd")]
         let flags = flags | OFlag::from_bits_retain(nix::libc::O_RESOLVE_BENEATH);
         nix::fcntl::openat(directory, inside, flags, nix::sys::stat::Mode::empty())
     }
 }
 
-/// connectat(2), which FreeBSD has.
+/// connectat(2) of FreeBSD.
 #[cfg(target_os = "freebsd")]
 async fn connect_at(directory: &Directory, inside: &Path) -> io::Result<UnixStream> {
     use nix::libc;
@@ -251,8 +251,8 @@ async fn connect_at(directory: &Directory, inside: &Path) -> io::Result<UnixStre
         None,
     )?;
     let name = UnixAddr::new(inside)?;
-    // SAFETY: the address lives as long as the call, and `len' is its length.
-    // Local sockets connect at once or not at all, non-blocking ones too.
+    // SAFETY: the address outlives the call, and `len' is its length. Local
+    // sockets connect immediately or fail, even non-blocking ones.
     let result = unsafe {
         connectat(
             directory.as_fd().as_raw_fd(),
@@ -265,7 +265,7 @@ async fn connect_at(directory: &Directory, inside: &Path) -> io::Result<UnixStre
     UnixStream::from_std(stream.into())
 }
 
-/// Linux has a name for what is beneath a descriptor.
+/// On Linux, a path through /proc refers to files beneath a descriptor.
 #[cfg(not(target_os = "freebsd"))]
 async fn connect_at(directory: &Directory, inside: &Path) -> io::Result<UnixStream> {
     use std::os::fd::AsRawFd;
@@ -318,7 +318,8 @@ mod tests {
             assert!(path.exists());
             files.read(&path).expect_err(outside);
         }
-        // What was opened to be read from is for nothing else.
+        // A directory opened for reading files cannot be used for anything
+        // else.
         files.remove(&inside.join("here")).unwrap_err();
         files.device(&inside.join("here")).unwrap_err();
     }
@@ -350,7 +351,7 @@ mod tests {
         assert_eq!(files.read_text(&here, 4).unwrap(), "here");
         let error = files.read_text(&here, 3).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::FileTooLarge);
-        // One that takes no space on the disk and would take all memory.
+        // A sparse file that would fill the memory.
         let huge = File::create(place.path().join("huge")).unwrap();
         huge.set_len(8 << 30).unwrap();
         let error = files.read_text(&place.path().join("huge"), 1 << 20);

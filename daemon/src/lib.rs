@@ -1,13 +1,12 @@
 //! The daemon that turns queue records into overrides.
 //!
-//! A record's way through it is the list of modules: a [`device`] yields
+//! A record passes through the modules in this order: a [`device`] returns
 //! messages, [`batch`] sorts them into one stream per scheduler instance and
-//! says when a decision is due, an [`engine`] makes the decision, [`apply`]
-//! makes an override of it and [`metrics`] accounts for everything.
-//! [`Pipeline`] puts the stages from batch to metrics together. It does no I/O
-//! and has no clock: the emulator calls it in virtual time. [`run`] is the
-//! program around it. A [`Plan`] leaves out decisions that would come too
-//! late.
+//! determines when a decision is due, an [`engine`] makes the decision,
+//! [`apply`] turns it into an override, and [`metrics`] accounts for
+//! everything. [`Pipeline`] combines the stages from batch to metrics. It does
+//! no I/O and has no clock: the emulator calls it in virtual time. [`run`] is
+//! the program around it. A [`Plan`] skips decisions that would be too late.
 //!
 //! ```text
 //! device ─▶ batch ─▶ engine ─▶ apply ─▶ device

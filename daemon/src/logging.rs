@@ -40,9 +40,9 @@ impl LogControl {
         LogControl(control)
     }
 
-    /// Sets the level; the format stays.
+    /// Sets the level; the format does not change.
     pub fn set(&self, config: LogConfig) {
-        // Fails only when the log is gone, and with it its readers.
+        // Fails only if the log no longer exists.
         let _ = self.0.reload(LevelFilter::from_level(config.level));
     }
 }
@@ -53,22 +53,22 @@ impl std::fmt::Debug for LogControl {
     }
 }
 
-/// Standard error without waiting for its reader: what a full pipe does not
-/// take is dropped. Where daemon(8) or a terminal stops reading, the program
-/// still decides, and still ends.
+/// Standard error without waiting for its reader: lines that do not fit into a
+/// full pipe are dropped. If daemon(8) or a terminal stops reading, the program
+/// still decides and can end.
 #[derive(Debug, Clone, Copy)]
 struct Stderr;
 
-/// A pipe that poll(2) reports as writable takes so many bytes at once on
-/// every system (`_POSIX_PIPE_BUF`).
+/// Minimum number of bytes that a pipe reported as writable by poll(2) accepts
+/// at once (`_POSIX_PIPE_BUF`).
 const AT_ONCE: usize = 512;
 
 impl Write for Stderr {
     fn write(&mut self, text: &[u8]) -> io::Result<usize> {
-        // Locked first: another thread's line must not come in between.
+        // Locked first, so that lines of other threads are not interleaved.
         let mut stderr = io::stderr().lock();
         let mut ready = [PollFd::new(stderr.as_fd(), PollFlags::POLLOUT)];
-        // What cannot be polled is written to.
+        // Outputs that cannot be polled are written directly.
         if poll(&mut ready, PollTimeout::ZERO) == Ok(0) {
             return Ok(text.len());
         }
@@ -80,27 +80,28 @@ impl Write for Stderr {
     }
 }
 
-/// Lets a few messages of a kind through, then one a minute, so that nothing
-/// from outside fills the log.
+/// Limits messages of a kind to a few and then one a minute, so that external
+/// events cannot fill the log.
 #[derive(Debug, Default)]
 pub(crate) struct Throttle {
     /// Messages of the current burst.
     passed: u32,
     suppressed: u64,
-    /// When there was one last, and when one passed.
+    /// Times of the last message and of the last one written.
     attempted: Option<Instant>,
     last: Option<Instant>,
 }
 
-/// Messages of a kind before it is throttled.
+/// Messages of a kind before throttling.
 const BURST: u32 = 8;
 
-/// Then one in this time; after as long without any, another burst.
+/// Interval of messages after that; a pause of this length allows another
+/// burst.
 const PAUSE: Duration = Duration::from_secs(60);
 
 impl Throttle {
-    /// Whether a message may be written now; then, how many before it were
-    /// suppressed.
+    /// Whether a message may be written now; if so, the number of messages
+    /// suppressed before it.
     pub(crate) fn allow(&mut self) -> Option<u64> {
         self.allow_at(Instant::now())
     }
@@ -140,7 +141,7 @@ mod tests {
         assert_eq!(passed[..8], burst);
         let minutes = [(60_007, 59_999), (120_007, 59_999), (180_007, 59_999)];
         assert_eq!(passed[8..], minutes);
-        // The flood is over: the next burst passes whole again.
+        // The flood is over: the next burst passes completely.
         let later = start + Duration::from_secs(400);
         let after: Vec<_> = (0..9).map(|_| throttle.allow_at(later)).collect();
         assert_eq!(after[0], Some(19_992));

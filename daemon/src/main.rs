@@ -1,4 +1,4 @@
-//! `l4sllmd`: reads queue records, decides by a policy, sends overrides.
+//! `l4sllmd`: reads queue records, decides with a policy, sends overrides.
 
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
@@ -13,16 +13,17 @@ use l4sllmd::run::{Daemon, Engines};
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
 
-/// Reads queue records from dualpi2_llm, decides by a policy, sends overrides.
+/// Reads queue records from dualpi2_llm, decides with a policy, and sends
+/// overrides.
 ///
-/// SIGHUP reads configuration and policy again; SIGTERM and SIGINT end it.
+/// SIGHUP reloads configuration and policy; SIGTERM and SIGINT end the daemon.
 #[derive(Parser)]
 #[command(version, after_help = EXIT_CODES)]
 struct Arguments {
     /// Configuration file.
     #[arg(short, long, value_name = "FILE", default_value = config::DEFAULT_PATH)]
     config: PathBuf,
-    /// Check configuration and policy, print what they are, and exit.
+    /// Check configuration and policy, describe them, and exit.
     #[arg(long)]
     check: bool,
 }
@@ -31,17 +32,17 @@ const EXIT_CODES: &str = "\
 Exit status:
    0  ended by SIGTERM or SIGINT, or the check passed
    2  usage
-  65  the policy does not load
+  65  the policy cannot be loaded
   69  no device (is the module loaded?)
-  70  a fault of the program: the thread that decides ended
-  71  the system does not provide signals, an event loop or a sandbox, or is
+  70  internal error: the thread that decides ended
+  71  signals, the event loop or the sandbox are unavailable, or the system is
       short of files or memory
   73  the status socket cannot be opened
   74  the stream of records is unusable
-  75  the device went away, or another controller has it
-  76  device and daemon speak different versions
+  75  the device disappeared, or another controller has it
+  76  device and daemon have incompatible versions
   77  no permission
-  78  the configuration is wrong";
+  78  the configuration is invalid";
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
@@ -53,7 +54,7 @@ fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            // Once there is a log, its readers expect nothing else on stderr.
+            // Once the log is open, stderr must contain nothing else.
             if tracing::dispatcher::has_been_set() {
                 tracing::error!(%error, exit_code = error.exit_code(), "ended");
             } else {
@@ -73,8 +74,8 @@ fn check(arguments: &Arguments) -> Result<(), Error> {
 
 fn run(arguments: Arguments) -> Result<(), Error> {
     let runtime = event_loop().map_err(Error::Runtime)?;
-    // Before the policy is loaded, which may take long: a SIGHUP without a
-    // handler would end the program.
+    // Before loading the policy, which may take long, because a SIGHUP without
+    // a handler would end the program.
     let hangups = {
         let _context = runtime.enter();
         signal(SignalKind::hangup()).map_err(Error::Signals)?
@@ -84,15 +85,15 @@ fn run(arguments: Arguments) -> Result<(), Error> {
     let daemon = Daemon::new(arguments.config, config, log)?.with_hangups(hangups);
     let ended = runtime.block_on(daemon.run())?;
     if ended.abandoned {
-        // SAFETY: no arguments. What libraries do at exit would pull memory
-        // from under the thread that still computes; the log is not buffered.
+        // SAFETY: no arguments. Exit handlers of libraries would free memory in
+        // use by the thread that still computes; the log is not buffered.
         unsafe { nix::libc::_exit(0) };
     }
     Ok(())
 }
 
-/// Builds the event loop.  tokio panics when no descriptors are left for the
-/// sockets by which it learns of signals: as many as it opens are tried first.
+/// Builds the event loop. tokio panics if there are no descriptors for its
+/// signal sockets, so the same number is opened first as a test.
 fn event_loop() -> std::io::Result<Runtime> {
     let spare = [
         UnixStream::pair()?,

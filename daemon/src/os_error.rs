@@ -1,10 +1,10 @@
-//! Errors of the system with what to do about them.
+//! System errors with remedies.
 
 use std::io;
 
 use nix::errno::Errno;
 
-/// An error of the system with what to do about it, where that is known.
+/// A system error with its remedy, if known.
 pub fn explain(error: &io::Error) -> String {
     let remedy = match error.raw_os_error().map(Errno::from_raw) {
         Some(Errno::EMFILE) => "this process has too many files open; raise its limit (limits(1))",

@@ -1,4 +1,4 @@
-//! Messages in, overrides out: the stages in their order.
+//! Messages in, overrides out: all stages in order.
 
 use std::num::NonZeroU32;
 
@@ -11,10 +11,10 @@ use crate::engine::{Decision, Engine, Input};
 use crate::metrics::{Metrics, Outcome};
 use crate::plan::Plan;
 
-/// What a pipeline does with decisions.
+/// Configuration of a pipeline.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PipelineConfig {
-    /// What the engines decide from.
+    /// Input of the engines.
     pub input: Input,
     /// Records of one scheduler instance between two decisions.
     pub interval: NonZeroU32,
@@ -24,12 +24,13 @@ pub struct PipelineConfig {
     pub idle_budget: Option<IdleBudget>,
     /// How an action becomes an override. Set-point shifts are always `steer`.
     pub mode: OverrideMode,
-    /// Whose packets an action is for.
+    /// The packets that an action applies to.
     pub queue: Scope,
-    /// Life of an override from the time of the record it is based on, ns.
+    /// Lifetime of an override from the time of the record that it is based on,
+    /// ns.
     pub ttl_ns: u64,
-    /// Scheduler instances that are decided for; records of others are counted
-    /// and ignored, so that memory is bounded.
+    /// Maximum number of scheduler instances; records of others are counted and
+    /// ignored, which bounds memory.
     pub max_instances: usize,
 }
 
@@ -49,8 +50,8 @@ impl Default for PipelineConfig {
 }
 
 impl PipelineConfig {
-    /// The same for engines that decide from summaries of a period of their own.
-    /// An override lives for two of these periods at least.
+    /// Adapts the configuration to engines that decide on summaries with their
+    /// own period. An override lasts for at least two of these periods.
     #[must_use]
     pub fn with_period(self, period_ns: u64) -> PipelineConfig {
         PipelineConfig {
@@ -61,7 +62,7 @@ impl PipelineConfig {
         }
     }
 
-    /// The streams that have to be read.
+    /// The streams to read.
     pub fn streams(&self) -> Streams {
         let summaries = SummaryInterval {
             period_ns: self.period_ns,
@@ -74,7 +75,7 @@ impl PipelineConfig {
         }
     }
 
-    /// Milliseconds between two decisions on summaries; 0 where none are read.
+    /// Milliseconds between two decisions on summaries; 0 if none are read.
     pub fn period_ms(&self) -> u64 {
         match self.input {
             Input::Records => 0,
@@ -82,9 +83,9 @@ impl PipelineConfig {
         }
     }
 
-    /// Whether an override of the rule ends before the next decision on
-    /// summaries is due, and plain DualPI2 decides in between. (How long an
-    /// interval of records lasts is the traffic's matter.)
+    /// Whether an override of the rule expires before the next decision on
+    /// summaries is due, so that plain DualPI2 decides in between. (The
+    /// duration of an interval of records depends on the traffic.)
     pub fn ends_early(&self) -> bool {
         self.input != Input::Records && self.ttl_ns <= self.period_ns
     }
@@ -108,7 +109,7 @@ pub struct Pipeline {
     metrics: Metrics,
 }
 
-/// A decision, and the record or summary that it is based on.
+/// A decision, and the record or summary on which it is based.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Decided {
     decision: Decision,
@@ -116,8 +117,8 @@ pub struct Decided {
 }
 
 impl Pipeline {
-    /// A pipeline that has seen nothing. `make_engine` is called for each
-    /// scheduler instance on its first record.
+    /// Creates a pipeline. `make_engine` is called for each scheduler instance
+    /// on its first record.
     pub fn new(
         config: PipelineConfig,
         make_engine: impl Fn(Scheduler) -> Box<dyn Engine> + Send + 'static,
@@ -130,25 +131,24 @@ impl Pipeline {
     }
 
     /// Sets the device's parameters and limits, which are the defaults until
-    /// then. Set-points that engines decide on become factors on these
-    /// parameters within these limits.
+    /// then. Set-points chosen by engines become factors on these parameters
+    /// within these limits.
     pub fn set_base(&mut self, params: Params, limits: Limits) {
         self.apply.set_base(params, limits);
     }
 
-    /// Takes one message of the stream, in order, and decides at once.
-    /// `now_ns` is the device's monotonic clock. An override that is returned
-    /// should be sent at once, and its outcome passed to
-    /// [`Pipeline::outcome`].
+    /// Takes one message of the stream, in order, and decides immediately.
+    /// `now_ns` is the device's monotonic clock. A returned override should be
+    /// sent immediately, and its outcome passed to [`Pipeline::outcome`].
     pub fn push(&mut self, message: &Message, now_ns: u64) -> Option<Override> {
         let decided = self.decide(message, &mut Plan::all())?;
         self.order(&decided, now_ns)
     }
 
-    /// Chooses the intervals of a backlog to decide on: each instance's newest,
-    /// unless an override on it would expire by `now_ns`, for at most `most`
-    /// instances. The messages are then passed to [`Pipeline::decide`] in
-    /// their order, with nothing in between.
+    /// Selects the intervals of a backlog to decide on: each instance's newest,
+    /// unless its override would expire by `now_ns`, for at most `most`
+    /// instances. The messages must then be passed to [`Pipeline::decide`] in
+    /// order, with nothing in between.
     pub fn plan(&self, backlog: &[Message], most: usize, now_ns: u64) -> Plan {
         if backlog.len() < self.until_due() as usize {
             return Plan::all(); // completes no interval
@@ -157,8 +157,7 @@ impl Pipeline {
         Plan::of(&self.batch, backlog, most, fresh)
     }
 
-    /// Takes one message of the stream, in order. This is where the time goes
-    /// that a decision takes.
+    /// Takes one message of the stream, in order. Decisions are computed here.
     pub fn decide(&mut self, message: &Message, plan: &mut Plan) -> Option<Decided> {
         let counters = &mut self.metrics.counters;
         self.batch.check_sequence(message, counters);
@@ -181,7 +180,7 @@ impl Pipeline {
         }
     }
 
-    /// Makes an override of a decision; `None` when it would have expired by
+    /// Turns a decision into an override; `None` if it would have expired by
     /// `now_ns`.
     pub fn order(&mut self, decided: &Decided, now_ns: u64) -> Option<Override> {
         self.apply.order(
@@ -193,15 +192,14 @@ impl Pipeline {
     }
 
     /// Counts the outcome of an override; `now_ns` is when it became known.
-    /// Returns its time since its record was written, ns, where it was
-    /// outstanding.
+    /// Returns the time since its record was written, ns, if it was pending.
     pub fn outcome(&mut self, order: &Override, outcome: Outcome, now_ns: u64) -> Option<u64> {
         self.apply
             .outcome(order.id, outcome, now_ns, &mut self.metrics)
     }
 
-    /// Messages that must come before a decision can be due: a reader that
-    /// waits for as many misses none and wakes for none in vain.
+    /// Number of messages before a decision can be due: a reader that waits for
+    /// them misses none and does not wake needlessly.
     pub fn until_due(&self) -> u32 {
         self.batch.until_due()
     }
@@ -219,12 +217,12 @@ impl Pipeline {
             .reconfigure(config.mode, config.queue, config.ttl_ns);
     }
 
-    /// Changes how much of the link's time may be idle. Nothing restarts.
+    /// Changes the idle budget. Nothing restarts.
     pub fn set_idle_budget(&mut self, budget: Option<IdleBudget>) {
         self.batch.set_idle_budget(budget);
     }
 
-    /// Counts unusable bytes of the stream: what they held is lost, so windows
+    /// Counts unusable bytes of the stream; their messages are lost, so windows
     /// restart.
     pub fn torn(&mut self, bytes: usize) {
         let counters = &mut self.metrics.counters;
@@ -233,14 +231,14 @@ impl Pipeline {
         self.batch.reset(counters);
     }
 
-    /// Starts with the first message of another stream, as after opening a
-    /// device again.
+    /// Starts with the first message of a new stream, as after reopening a
+    /// device.
     pub fn restart(&mut self) {
         self.batch.restart(&mut self.metrics.counters);
         self.apply.abandon(&mut self.metrics.counters);
     }
 
-    /// What happened so far.
+    /// Metrics so far.
     pub fn metrics(&self) -> &Metrics {
         &self.metrics
     }

@@ -1,26 +1,26 @@
-//! Which intervals of a backlog are decided on.
+//! Selection of the intervals of a backlog to decide on.
 //!
 //! A daemon that keeps up reads one interval at a time and decides on each.
-//! One that fell behind finds several intervals of an instance waiting. Only
-//! the newest of them is worth a decision: the override that the next older
-//! one would bring is replaced as soon as it is sent. So each instance gets at
-//! most one decision out of a backlog, on its newest boundary, unless that too
-//! is older than an override lives. Where time does not suffice for all
-//! instances, those come first whose last decision is longest ago. Summaries
-//! that are skipped so are merged into the one that is decided on.
+//! One that has fallen behind finds several intervals of an instance waiting.
+//! Only the newest is worth a decision, because it would immediately replace the
+//! override of an older one. So each instance gets at most one decision per
+//! backlog, on its newest boundary, unless even its override would have expired.
+//! If there is not enough time for all instances, those with the oldest last
+//! decision come first. Skipped summaries are merged into the one that is
+//! decided on.
 
 use l4sllm_abi::{Message, Stream};
 use std::collections::HashMap;
 
 use crate::batch::{Batch, Scheduler};
 
-/// Leaves out decisions that would come too late.
+/// Skips decisions that would be too late.
 #[derive(Debug, Default)]
 pub struct Plan {
     targets: HashMap<Key, Target>,
 }
 
-/// An instance, and the stream that decisions on it are due in.
+/// An instance, and the stream on which its decisions are due.
 pub(crate) type Key = (Scheduler, Stream);
 
 /// The newest boundary of an instance in the backlog.
@@ -32,26 +32,26 @@ struct Target {
     decide: bool,
 }
 
-/// What the backlog holds of one instance.
+/// The backlog of one instance.
 struct Scan {
     /// Records, or summaries, so far.
     seen: u32,
-    /// How many complete the interval under way.
+    /// Number that completes the current interval.
     to_boundary: u32,
     /// `seen` at the newest boundary, and its time, ns.
     newest: Option<(u32, u64)>,
-    /// When it was last decided for; less is longer ago.
+    /// Number of its last decision; lower is older.
     decided: u64,
 }
 
 impl Plan {
-    /// Every interval is decided on.
+    /// A plan that decides on every interval.
     pub fn all() -> Plan {
         Plan::default()
     }
 
-    /// Scans a backlog. At most `most` instances are decided for, none on a
-    /// record whose time, ns, is not `fresh`.
+    /// Scans a backlog. Decisions are planned for at most `most` instances, and
+    /// only on records with `fresh` times, ns.
     pub(crate) fn of(
         batch: &Batch,
         backlog: &[Message],
@@ -75,9 +75,9 @@ impl Plan {
         }
     }
 
-    /// Counts a record or a summary of an instance. Returns how many more of
-    /// them come, at least, before one that is decided on; 0 when this one is
-    /// decided on if it completes an interval.
+    /// Counts a record or a summary of an instance. Returns the minimum number
+    /// of further ones before the next decision; 0 if this one is to be decided
+    /// on when it completes an interval.
     pub(crate) fn count_down(&mut self, key: Key, interval: u32) -> u32 {
         if self.targets.is_empty() {
             return 0;
@@ -128,7 +128,7 @@ fn scan(batch: &Batch, backlog: &[Message]) -> HashMap<Key, Scan> {
             let (left, decided) = match batch.progress(scheduler) {
                 Some(progress) => progress,
                 None if scans.contains_key(&(scheduler, other)) => (interval, 0),
-                // Beyond the bound it gets no engine.
+                // Instances beyond the bound get no engine.
                 None if new_instances == 0 => continue,
                 None => {
                     new_instances -= 1;

@@ -1,4 +1,4 @@
-//! What is decided on when several intervals wait.
+//! Decisions when several intervals are pending.
 
 #![allow(clippy::unwrap_used)]
 
@@ -12,22 +12,21 @@ use proptest::prelude::*;
 
 const MS: u64 = 1_000_000;
 
-/// What the engines of all instances were asked, in order.
+/// Log of requests to the engines of all instances, in order.
 #[derive(Debug, Default)]
 struct Log {
-    /// Instance and position of records that were decided on.
+    /// Instance and position of records with decisions.
     decided: Vec<(u32, u64)>,
-    /// Records that each instance's engine has seen.
+    /// Records received by each instance's engine.
     seen: HashMap<u32, Vec<u64>>,
 }
 
-/// Decides after every `interval` records, and holds the caller to what it
-/// promises.
+/// Decides after every `interval` records, and checks the caller's promises.
 struct Witness {
     instance: u32,
     interval: u32,
     records: u32,
-    /// Records before which no decision may be asked for.
+    /// Number of records before which no decision may be requested.
     promised: u32,
     log: Arc<Mutex<Log>>,
 }
@@ -102,7 +101,7 @@ fn record(seq: u64, instance: u32) -> Message {
     Message::Decision(Record::try_from(record).unwrap())
 }
 
-/// Passes a backlog through, as the daemon does.
+/// Processes a backlog as the daemon does.
 fn take(pipeline: &mut Pipeline, backlog: &[Message], most: usize, now_ns: u64) -> Vec<u64> {
     let mut plan = pipeline.plan(backlog, most, now_ns);
     let mut based_on = Vec::new();
@@ -209,9 +208,9 @@ fn a_loss_in_a_backlog_begins_intervals_again() {
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..Default::default() })]
 
-    /// However a stream is cut into backlogs, each is decided on at the newest
-    /// boundary of its instances and nowhere else, every record is seen once
-    /// and in order, and the counters add up.
+    /// However a stream is split into backlogs, decisions are made only at the
+    /// newest boundary of each instance, every record is passed once and in
+    /// order, and the counters add up.
     #[test]
     fn whatever_waits_is_accounted_for(
         interval in 1..12u32,

@@ -1,5 +1,4 @@
-//! The configuration file: the sample, the defaults, and what is wrong with
-//! the others.
+//! The configuration file: the sample, the defaults, and errors in other files.
 
 #![allow(clippy::unwrap_used)]
 
@@ -38,7 +37,7 @@ fn the_sample_is_valid_and_shows_the_defaults() {
     let defaults = parse(LEAST).unwrap();
     assert_eq!(sample.device, defaults.device);
     assert_eq!(sample.pipeline, defaults.pipeline);
-    // The adaptive rule stands by for a policy that fails.
+    // The adaptive rule is the fallback for a failing policy.
     let both = PipelineConfig {
         input: Input::Both,
         ..PipelineConfig::default()
@@ -53,8 +52,8 @@ fn the_sample_is_valid_and_shows_the_defaults() {
     assert!(SAMPLE.contains(DEFAULT_SOCKET));
     assert_eq!(defaults.status, None);
 
-    // Commented keys are valid too, and say what happens without them. These
-    // only make sense in place of others.
+    // Commented keys are valid too, and show the defaults. These make sense
+    // only instead of others.
     let alternatives = [
         "#socket = ",
         "#hold = ",
@@ -245,8 +244,8 @@ fn what_is_wrong_is_named() {
     }
 }
 
-/// An override that ends before the next decision leaves DualPI2 to decide in
-/// between, without a word.
+/// An override that expires before the next decision silently leaves DualPI2 to
+/// decide in between.
 #[test]
 fn an_override_outlives_the_period_of_the_rule() {
     let adaptive = "[engine]\nengine = \"adaptive\"";

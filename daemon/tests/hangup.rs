@@ -1,4 +1,5 @@
-//! A SIGHUP while the program starts. One test: the signal is the process's.
+//! A SIGHUP during startup. There is only one test, because signals are
+//! process-wide.
 
 #![allow(clippy::unwrap_used)]
 
@@ -11,7 +12,7 @@ use l4sllmd::status;
 use nix::sys::signal::{Signal, raise};
 use tokio::signal::unix::{SignalKind, signal};
 
-/// Long for a loaded machine, too.
+/// Deadline, even on a loaded machine.
 const DEADLINE: Duration = Duration::from_secs(30);
 
 #[test]

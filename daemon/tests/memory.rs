@@ -1,5 +1,5 @@
-//! Memory of scheduler instances, counted by the allocator. One test: others
-//! in this process would be counted as well.
+//! Memory of scheduler instances, counted by the allocator. There is only one
+//! test, because others in this process would be counted too.
 
 #![allow(clippy::unwrap_used)]
 
@@ -13,7 +13,7 @@ use l4sllm_model::Policy;
 use l4sllmd::engine::PolicyEngine;
 use l4sllmd::{Engine, Pipeline, PipelineConfig, Scheduler};
 
-/// Counts what is allocated now.
+/// Counts allocated memory.
 struct Counting;
 
 static ALLOCATED: AtomicUsize = AtomicUsize::new(0);
@@ -69,7 +69,7 @@ fn a_thousand_instances_take_what_the_manual_states() {
         };
         let mut pipeline = Pipeline::new(config, make);
         let before = ALLOCATED.load(Ordering::Relaxed);
-        // Twice as many as it takes, each with a window that is under way.
+        // Twice the maximum, each with a partial window.
         let mut seq = 0;
         for _ in 0..RECORDS {
             for instance in 0..2 * INSTANCES {

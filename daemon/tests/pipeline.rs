@@ -1,4 +1,4 @@
-//! The pipeline as its callers use it: what it counts, orders and forgets.
+//! The pipeline from its callers' view: counters, overrides and resets.
 
 #![allow(clippy::unwrap_used)]
 
@@ -17,7 +17,7 @@ use proptest::prelude::*;
 
 const MS: u64 = 1_000_000;
 
-/// Decides after every `interval` records, and writes down what happens to it.
+/// Decides after every `interval` records, and logs calls.
 struct Counting {
     interval: u32,
     seen: u32,
@@ -167,8 +167,8 @@ fn an_instance_that_is_gone_makes_room_and_is_not_waited_for() {
     const MINUTE: u64 = 60_000; // records, one a ms
     assert!(push(&mut pipeline, 0..9).is_empty());
     assert_eq!(pipeline.until_due(), 1);
-    // The scheduler was created again; the instance before is looked for once a
-    // minute, and may live for as long.
+    // The scheduler was recreated; the check for the previous instance runs
+    // once a minute, and the instance may be kept for as long.
     let mut decided = (9..2 * MINUTE + 15).filter_map(|seq| {
         let second = record(seq, 1, Queue::L4s);
         pipeline
@@ -218,7 +218,7 @@ fn unannounced_holes_do_so_too() {
         (1, 1)
     );
     assert_eq!(pipeline.metrics().counters.due, 0);
-    // A loss that does not continue where the stream stopped is a hole as well.
+    // A loss that does not continue where the stream stopped is a gap too.
     pipeline.push(
         &Message::Loss {
             seq: 30,
@@ -231,8 +231,8 @@ fn unannounced_holes_do_so_too() {
     assert_eq!(pipeline.metrics().counters.gaps, 2);
 }
 
-/// Events that waited in the summaries are read before the first record, with
-/// numbers of their own.
+/// Events pending in the summaries are read before the first record, with
+/// separate numbers.
 #[test]
 fn an_event_of_a_stream_that_was_left_is_no_hole() {
     let (mut pipeline, resets) = counting(config(10));
@@ -264,7 +264,7 @@ fn a_stream_that_begins_again_has_no_hole() {
         (m.gaps, m.failed, m.outstanding, *resets.lock().unwrap()),
         (0, 1, 0, 1)
     );
-    // An outcome that comes after all changes nothing.
+    // An outcome that arrives after all changes nothing.
     pipeline.outcome(&orders[0], Outcome::Accepted, 0);
     assert_eq!(pipeline.metrics().counters.accepted, 0);
     assert_eq!(
@@ -402,7 +402,7 @@ fn a_script_speaks_at_its_times() {
     }
 }
 
-/// What may happen to a pipeline.
+/// Events in a pipeline's life.
 #[derive(Debug, Clone)]
 enum Happening {
     Records(u8, u8),
@@ -434,8 +434,9 @@ fn happening() -> impl Strategy<Value = Happening> {
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..Default::default() })]
 
-    /// Whatever happens, every message, interval, decision and override is
-    /// accounted for, and until_due() is when the next decision can come.
+    /// In any sequence of events, every message, interval, decision and
+    /// override is accounted for, and until_due() is the earliest time of the
+    /// next decision.
     #[test]
     fn identities_hold(
         interval in 1..20u32,

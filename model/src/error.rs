@@ -29,7 +29,7 @@ pub enum PolicyError {
         reason: String,
     },
     /// A key of the configuration has a value out of its range.
-    #[error("config: {key} = {got}, want {want}")]
+    #[error("config: {key} = {got}, expected {want}")]
     Config {
         /// Path of the key.
         key: String,
@@ -68,7 +68,7 @@ pub enum PolicyError {
     },
     /// A decision is not a number.
     #[error(
-        "policy {policy}: its outputs after {values} are {outputs}, want finite numbers: its \
+        "policy {policy}: its outputs after {values} are {outputs}, expected finite numbers: its \
          weights are too large"
     )]
     NotFinite {

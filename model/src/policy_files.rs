@@ -81,7 +81,7 @@ fn read_bounded(
     if !facts.is_file() {
         return Err(refused("is not a regular file".into()));
     }
-    let too_large = |size: u64| refused(format!("has {size} bytes, want at most {max}"));
+    let too_large = |size: u64| refused(format!("has {size} bytes, expected at most {max}"));
     if facts.len() > max {
         return Err(too_large(facts.len()));
     }

@@ -260,11 +260,11 @@ mod tests {
             reward.check("returns.reward").unwrap_err().to_string()
         };
         assert!(
-            wrong(|r| r.offset_us = 0.0).contains("returns.reward.offset_us = 0, want above 0")
+            wrong(|r| r.offset_us = 0.0).contains("returns.reward.offset_us = 0, expected above 0")
         );
         assert!(wrong(|r| r.throughput = -1.0).contains("throughput = -1"));
         assert!(wrong(|r| r.delay = f64::NAN).contains("delay = NaN"));
-        assert!(wrong(|r| r.fairness = 1.5).contains("fairness = 1.5, want 0 to 1"));
+        assert!(wrong(|r| r.fairness = 1.5).contains("fairness = 1.5, expected 0 to 1"));
         assert!(wrong(|r| r.fairness_records = 0).contains("fairness_records = 0"));
         let text = "{\"offset_us\": 500.0}";
         let reward: Reward = serde_json::from_str(text).unwrap();

@@ -88,7 +88,7 @@ impl Tensors {
                 .remove(name)
                 .ok_or_else(|| wrong("tensors", name, "missing"))?;
             if data.len() != shape.iter().product::<usize>() {
-                let reason = format!("{} values, want the shape {shape:?}", data.len());
+                let reason = format!("{} values, expected the shape {shape:?}", data.len());
                 return Err(wrong("tensors", name, reason));
             }
             check_finite("tensors", name, &data)?;
@@ -146,10 +146,14 @@ impl Tensors {
                 .tensor(name)
                 .map_err(|_| wrong(file, name, "missing"))?;
             if view.dtype() != Dtype::F32 {
-                return Err(wrong(file, name, format!("{:?}, want F32", view.dtype())));
+                return Err(wrong(
+                    file,
+                    name,
+                    format!("{:?}, expected F32", view.dtype()),
+                ));
             }
             if view.shape() != shape {
-                let reason = format!("shape {:?}, want {shape:?}", view.shape());
+                let reason = format!("shape {:?}, expected {shape:?}", view.shape());
                 return Err(wrong(file, name, reason));
             }
             let data: Vec<f32> = view

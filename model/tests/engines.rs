@@ -263,7 +263,7 @@ fn what_cannot_be_run_says_why() {
     let open = EngineOptions::default();
     let says = |error: String, words: &[&str]| {
         let all = words.iter().all(|word| error.contains(word));
-        assert!(all, "want {words:?}: {error}");
+        assert!(all, "expected {words:?}: {error}");
     };
     let plain = EngineOptions {
         engine: Some(EngineKind::Plain),

@@ -73,7 +73,7 @@ fn missing_files_are_named() {
 fn configurations_are_refused_by_key() {
     let good: Value = serde_json::to_value(small()).unwrap();
     for (pointer, value, want) in [
-        ("/format", json!(1), "format = 1, want 2"),
+        ("/format", json!(1), "format = 1, expected 2"),
         ("/window", json!(0), "window = 0"),
         ("/window", json!(1_000_000), "window = 1000000"),
         ("/window", json!(-1), "window: "),
@@ -142,7 +142,7 @@ fn configurations_are_refused_by_key() {
         (
             "/features/1/encoder/series/kernels/2",
             json!(9),
-            "features[1].encoder.series.kernels[2] = 9, want 1..=8",
+            "features[1].encoder.series.kernels[2] = 9, expected 1..=8",
         ),
         (
             "/features/1/encoder/series/kernels",
@@ -167,7 +167,7 @@ fn configurations_are_refused_by_key() {
         (
             "/backbone/model_type",
             json!("bert"),
-            "backbone: model_type = bert, want gpt2, opt, llama or t5",
+            "backbone: model_type = bert, expected gpt2, opt, llama or t5",
         ),
         ("/backbone/n_layer", json!(0), "backbone.n_layer = 0"),
         (
@@ -183,14 +183,14 @@ fn configurations_are_refused_by_key() {
         (
             "/backbone/n_head",
             json!(3),
-            "backbone.n_embd = 8, want a multiple of n_head = 3",
+            "backbone.n_embd = 8, expected a multiple of n_head = 3",
         ),
         ("/backbone/n_head", json!(0), "backbone.n_head = 0"),
         ("/backbone/n_inner", json!(0), "backbone.n_inner = 0"),
         (
             "/backbone/n_positions",
             json!(11),
-            "window = 3 (12 tokens, window x (features + 2)), want at most 11",
+            "window = 3 (12 tokens, window x (features + 2)), expected at most 11",
         ),
         (
             "/backbone/layer_norm_epsilon",
@@ -210,7 +210,7 @@ fn configurations_are_refused_by_key() {
         (
             "/base",
             json!({"path": "b", "sha256": "0"}),
-            "base = b, want null",
+            "base = b, expected null",
         ),
         (
             "/head/kind",
@@ -303,7 +303,7 @@ fn tensors_are_refused_by_name() {
         let error = refusal(dir.path());
         assert!(
             error.contains(WEIGHTS_FILE) && error.contains(want),
-            "want {want}: {error}"
+            "expected {want}: {error}"
         );
     };
     let rename = |header: &mut Value, from: &str, to: &str| {
@@ -322,10 +322,13 @@ fn tensors_are_refused_by_name() {
         d.extend([0; 4]);
         h["extra"] = json!({"dtype": "F32", "shape": [1], "data_offsets": [end, end + 4]});
     });
-    check("tensor head.weight: shape [8, 3], want [3, 8]", &|h, _| {
-        h["head.weight"]["shape"] = json!([8, 3]);
-    });
-    check("tensor head.bias: I32, want F32", &|h, _| {
+    check(
+        "tensor head.weight: shape [8, 3], expected [3, 8]",
+        &|h, _| {
+            h["head.weight"]["shape"] = json!([8, 3]);
+        },
+    );
+    check("tensor head.bias: I32, expected F32", &|h, _| {
         h["head.bias"]["dtype"] = json!("I32")
     });
     for bad in [f32::NAN, f32::INFINITY] {
@@ -365,7 +368,7 @@ fn headers_are_bounded() {
         (weights("", &[]), ""),
         (weights("[1]", &[]), ""),
         (weights(&"{\"a\":".repeat(50_000), &[]), ""),
-        (vec![b' '; 4 << 20], "want at most"), // longer than any policy of this shape
+        (vec![b' '; 4 << 20], "expected at most"), // longer than any policy of this shape
     ] {
         fs::write(&file, bytes).unwrap();
         let error = refusal(dir.path());
@@ -405,7 +408,7 @@ fn a_file_of_eight_gigabytes_is_not_read() {
         let file = dir.path().join(name);
         fs::File::create(&file).unwrap().set_len(8 << 30).unwrap();
         let error = refusal(dir.path());
-        let want = format!("{name}: has {} bytes, want at most ", 8u64 << 30);
+        let want = format!("{name}: has {} bytes, expected at most ", 8u64 << 30);
         assert!(error.contains(&want), "{error}");
     }
 }
@@ -430,7 +433,7 @@ fn a_policy_whose_decisions_are_not_finite_is_refused() {
         Policy::save(dir.path(), &config, &overflowing).unwrap();
         let error = refusal(dir.path());
         assert!(
-            error.contains("policy test") && error.contains("want finite numbers"),
+            error.contains("policy test") && error.contains("expected finite numbers"),
             "{large}: {error}"
         );
         let policy = Policy::new(config, &overflowing).unwrap();

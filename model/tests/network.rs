@@ -135,7 +135,7 @@ fn damaged_directories_are_refused_by_file() {
         let error = refusal();
         assert!(
             want.iter().all(|w| error.contains(w)),
-            "want {want:?}: {error}"
+            "expected {want:?}: {error}"
         );
     };
     let adapter: PathBuf = [ADAPTER_DIR, "adapter_model.safetensors"].iter().collect();
@@ -168,7 +168,7 @@ fn damaged_directories_are_refused_by_file() {
     );
     with(
         &edit("/base/sha256", "x".into()),
-        &["base.sha256 = x, want 64 hexadecimal digits"],
+        &["base.sha256 = x, expected 64 hexadecimal digits"],
     );
     with(
         &edit("/base/path", "nowhere".into()),
@@ -176,7 +176,7 @@ fn damaged_directories_are_refused_by_file() {
     );
     with(
         &edit("/adaptation/lora/r", 4.into()),
-        &["adaptation.lora", "want the adapter of"],
+        &["adaptation.lora", "expected the adapter of"],
     );
     with(
         &edit("/backbone/hidden_size", 32.into()),

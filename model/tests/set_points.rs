@@ -263,7 +263,7 @@ fn configurations_are_refused_by_key() {
         (
             "/input",
             json!("records"),
-            "features[0].name = idle_share, want a field of a record",
+            "features[0].name = idle_share, expected a field of a record",
         ),
         (
             "/input",
@@ -273,7 +273,7 @@ fn configurations_are_refused_by_key() {
         (
             "/input",
             json!({"summaries": {"period_ms": 5001}}),
-            "want 50..=5000",
+            "expected 50..=5000",
         ),
         (
             "/input",
@@ -288,12 +288,12 @@ fn configurations_are_refused_by_key() {
         (
             "/features/1/name",
             json!("queue_type"),
-            "features[1].name = queue_type, want a number of a summary",
+            "features[1].name = queue_type, expected a number of a summary",
         ),
         (
             "/features/1/name",
             json!("idle_share"),
-            "features[1].name = idle_share, want each feature once",
+            "features[1].name = idle_share, expected each feature once",
         ),
         (
             "/features/1/name",
@@ -303,32 +303,32 @@ fn configurations_are_refused_by_key() {
         (
             "/returns/gamma",
             json!(0.5),
-            "returns.gamma = given, want nothing",
+            "returns.gamma = given, expected nothing",
         ),
         (
             "/returns/reward",
             json!({}),
-            "returns.reward = given, want nothing",
+            "returns.reward = given, expected nothing",
         ),
         (
             "/returns/target",
             json!(0.05),
-            "returns.target = 0.05, want an idle budget, 0.001..=0.02",
+            "returns.target = 0.05, expected an idle budget, 0.001..=0.02",
         ),
         (
             "/head/kind",
             json!("action"),
-            "head.kind = action, want set_points",
+            "head.kind = action, expected set_points",
         ),
         (
             "/decision_rule",
             json!("argmax"),
-            "decision_rule = argmax, want mean",
+            "decision_rule = argmax, expected mean",
         ),
         (
             &format!("{set_points}/target_ms/std"),
             json!(0.0),
-            "head.kind.set_points.target_ms.std = 0, want above 0",
+            "head.kind.set_points.target_ms.std = 0, expected above 0",
         ),
         (
             &format!("{set_points}/alpha_hz/min"),
@@ -338,7 +338,7 @@ fn configurations_are_refused_by_key() {
         (
             &format!("{set_points}/beta_hz/max"),
             json!(0.1),
-            "head.kind.set_points.beta_hz.max = 0.1, want at least min, 0.64",
+            "head.kind.set_points.beta_hz.max = 0.1, expected at least min, 0.64",
         ),
         (
             &format!("{set_points}/coupling/mean"),
@@ -348,7 +348,7 @@ fn configurations_are_refused_by_key() {
         (
             &format!("{set_points}/tupdate_ms"),
             json!(0.05),
-            "head.kind.set_points.tupdate_ms = 0.05, want 0.1..=1000",
+            "head.kind.set_points.tupdate_ms = 0.05, expected 0.1..=1000",
         ),
         (
             &format!("{set_points}/threshold"),
@@ -372,7 +372,7 @@ fn configurations_are_refused_by_key() {
     records.head.kind = config.head.kind;
     let error = records.check().unwrap_err().to_string();
     assert!(
-        error.contains("head.kind = set_points, want action or steer"),
+        error.contains("head.kind = set_points, expected action or steer"),
         "{error}"
     );
     let mut records = PolicyConfig::new("records", &Feature::PAPER7);

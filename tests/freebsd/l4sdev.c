@@ -109,7 +109,7 @@ control(struct l4s_override *o, const char *sched, const char *seconds)
 	o->version = L4S_ABI_VERSION;
 	o->length = sizeof(*o);
 	if (sscanf(sched, "%u.%u", &o->sched, &o->instance) < 1)
-		errx(2, "%s: want SCHED or SCHED.INSTANCE", sched);
+		errx(2, "%s: expected SCHED or SCHED.INSTANCE", sched);
 	o->id = 1;
 	o->expires_ns = now_ns() + (uint64_t)atoi(seconds) * 1000000000;
 	if (ioctl(fd, L4S_IOC_CONTROL) != 0)

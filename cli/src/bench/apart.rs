@@ -1,5 +1,5 @@
-//! What one backbone costs, measured by a process of its own, so that none is
-//! charged with another's memory.
+//! Measures the cost of one backbone in a separate process, so that memory is
+//! not attributed to another.
 
 use std::path::Path;
 use std::process::{Command, ExitStatus, Stdio};
@@ -23,34 +23,35 @@ use crate::output::outln;
 /// How backbones are measured.
 #[derive(Debug, Clone, Args)]
 pub struct Setting {
-    /// Rank of LoRA on query and value projections; 0: all weights are trained.
+    /// Rank of LoRA on query and value projections; 0: train all weights.
     #[arg(long, default_value_t = 128)]
     pub rank: usize,
-    /// Records that a decision sees, of the seven published features.
+    /// Records in the context of a decision, with the seven published features.
     #[arg(long, default_value_t = 20)]
     pub window: usize,
-    /// Decisions measured; fewer where they take seconds.
+    /// Decisions to measure; fewer if they take seconds.
     #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub decisions: u32,
-    /// Training steps measured, after one to warm up; 0: none.
+    /// Training steps to measure, after one for warm-up; 0: none.
     #[arg(long, value_name = "N", default_value_t = 3)]
     pub steps: u32,
-    /// Windows of a training step.
+    /// Windows per training step.
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=65_536))]
     pub batch: u32,
-    /// auto (a GPU where there is one), cpu, cuda or cuda:N.
+    /// auto (a GPU if available), cpu, cuda or cuda:N.
     #[arg(long, default_value = "cpu")]
     pub accelerator: String,
-    /// Of frozen weights and of the backbone's arithmetic; by default bf16 on
-    /// a GPU, and on the processor f32, or bf16 where f32 has no room.
+    /// Precision of frozen weights and of the backbone's arithmetic [default:
+    /// bf16 on a GPU; on the processor f32, or bf16 if f32 does not fit in
+    /// memory]
     #[arg(long, value_enum)]
     pub precision: Option<Number>,
-    /// Threads that libtorch uses on the processor.
+    /// Threads used by libtorch on the processor.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub threads: u16,
 }
 
-/// What a process that measures one backbone prints.
+/// The output of a process that measures one backbone.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
@@ -58,7 +59,7 @@ pub enum Outcome {
     Skipped(Skipped),
 }
 
-/// Room for a model: what it takes and what there is, bytes.
+/// Memory that a model needs and that is available, bytes.
 #[derive(Debug, Clone, Copy)]
 pub struct Room {
     pub needed: u64,
@@ -66,7 +67,8 @@ pub struct Room {
 }
 
 impl Room {
-    /// For a model in `kind` that trains `windows` at a time; 0: that decides.
+    /// Estimates for a model in `kind` that trains `windows` at a time; 0:
+    /// decisions only.
     pub fn of(
         config: &PolicyConfig,
         kind: Kind,
@@ -74,9 +76,9 @@ impl Room {
         device: Device,
     ) -> anyhow::Result<Room> {
         let least = least_bytes(config, kind, windows)?;
-        // What the estimate leaves out: single activations of a layer and the
-        // allocator's gaps, most of it where much is trained; and on a
-        // processor without instructions for bf16, f32 copies in products.
+        // The estimate ignores single activations of a layer and the
+        // allocator's gaps, which matter most when many weights are trained,
+        // and f32 copies in products on processors without bf16 instructions.
         let more = match (windows, kind) {
             (0, Kind::BFloat16) if !device.is_cuda() => least * 2 / 3,
             (0, _) => least / 8,
@@ -123,14 +125,14 @@ pub fn config(name: &str, rank: usize, window: usize) -> anyhow::Result<PolicyCo
     Ok(config)
 }
 
-/// Refuses what is no model.
+/// Refuses names that are not models.
 pub fn check_names<'a>(names: impl IntoIterator<Item = &'a String>) -> anyhow::Result<()> {
     names
         .into_iter()
         .try_for_each(|name| described(name).map(drop))
 }
 
-/// A model's name, or that of its configuration's file.
+/// A model's name, or the name of its configuration file.
 pub fn short(name: &str) -> String {
     match Path::new(name).file_stem() {
         Some(stem) if Path::new(name).is_file() => stem.to_string_lossy().into_owned(),
@@ -138,7 +140,8 @@ pub fn short(name: &str) -> String {
     }
 }
 
-/// Measures one in a process of its own, whose last words are its [`Outcome`].
+/// Measures one model in a separate process, whose last line of output is its
+/// [`Outcome`].
 pub fn apart(setting: &Setting, name: &str) -> anyhow::Result<Outcome> {
     let mut command = this_program()?;
     command.args(["bench", "backbones", name, "--alone"]);
@@ -161,14 +164,14 @@ pub fn apart(setting: &Setting, name: &str) -> anyhow::Result<Outcome> {
     if was_killed(output.status) {
         return Ok(Outcome::Skipped(Skipped {
             name: short(name),
-            reason: "killed while it was measured, most likely for want of memory".to_owned(),
+            reason: "killed while it was measured, most likely because memory was short".to_owned(),
         }));
     }
     ensure!(output.status.success(), "{name}: {}", output.status);
     serde_json::from_slice(&output.stdout).with_context(|| format!("what was measured of {name}"))
 }
 
-/// This program, to be run again.
+/// A command that runs this program again.
 pub fn this_program() -> anyhow::Result<Command> {
     Ok(Command::new(
         std::env::current_exe().context("cannot find this program")?,
@@ -179,14 +182,14 @@ fn failed(name: &str) -> String {
     format!("cannot start this program again for {name}")
 }
 
-/// Whether the kernel ended it, in the way in which it makes room.
+/// Whether the kernel killed it to free memory.
 pub fn was_killed(status: ExitStatus) -> bool {
     use std::os::unix::process::ExitStatusExt;
     const SIGKILL: i32 = 9;
     status.signal() == Some(SIGKILL)
 }
 
-/// Measures one here, and prints the [`Outcome`].
+/// Measures one model here, and prints the [`Outcome`].
 pub fn alone(setting: &Setting, name: &str) -> anyhow::Result<()> {
     outln!("{}", serde_json::to_string(&measure(setting, name)?)?)
 }
@@ -213,7 +216,7 @@ fn measure(setting: &Setting, name: &str) -> anyhow::Result<Outcome> {
         let (kind, place) = (precision.name(), device::describe(device));
         return skipped(format!("{name} in {kind} {deciding} on {place}"));
     }
-    // Decisions alone take less than training does.
+    // Decisions need less memory than training.
     let training = setting.steps > 0 && room(precision, setting.batch as usize)?.is_enough();
     let options = Options {
         device,

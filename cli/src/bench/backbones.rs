@@ -1,4 +1,4 @@
-//! What backbones cost: memory, time of a decision, time of a training step.
+//! The cost of backbones: memory, time of a decision, time of a training step.
 
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
@@ -9,11 +9,11 @@ use l4sllm_report::Backbones;
 use super::apart::{self, Outcome, Setting};
 use crate::output::{Done, outln, print};
 
-/// Measure what backbones of random weights cost: memory, time of a decision
-/// and of a training step.
+/// Measure the cost of backbones with random weights: memory, time of a
+/// decision and of a training step.
 ///
-/// Each is measured by a process of its own, so that none is charged with
-/// another's memory. One that does not fit is skipped by name.
+/// Each is measured in a separate process, so that memory is not attributed to
+/// another. Models that do not fit in memory are listed as skipped.
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
 Examples:
@@ -23,23 +23,24 @@ Examples:
   l4sllm report out/backbones")]
 pub(super) struct BackbonesArgs {
     /// Published models: gpt2, gpt2-medium, opt-125m, opt-1.3b, llama-2-7b,
-    /// t5-base, flan-t5-base and their like; or a config.json of another.
+    /// t5-base, flan-t5-base and their like; or the config.json of another
+    /// model
     #[arg(value_name = "NAME", default_values = ["gpt2", "opt-1.3b", "llama-2-7b", "t5-base"])]
     names: Vec<String>,
     #[command(flatten)]
     setting: Setting,
-    /// Directory that backbones.json goes to, for `l4sllm report`.
+    /// Directory for backbones.json, for `l4sllm report`.
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
     /// Print JSON.
     #[arg(long)]
     json: bool,
-    /// Measure the one that is named here, in this process.
+    /// Measure this one model in this process.
     #[arg(long, hide = true)]
     alone: bool,
 }
 
-/// Measures them one after the other.
+/// Measures all backbones in sequence.
 pub(super) fn run(args: &BackbonesArgs, cancel: &AtomicBool) -> anyhow::Result<Done> {
     apart::check_names(&args.names)?;
     if let (true, Some(name)) = (args.alone, args.names.first()) {
@@ -63,7 +64,7 @@ pub(super) fn run(args: &BackbonesArgs, cancel: &AtomicBool) -> anyhow::Result<D
     Ok(Done::of(cancel))
 }
 
-/// A measurement of which nothing is known yet but how it is made.
+/// A measurement with only its conditions filled in.
 pub fn empty(setting: &Setting) -> anyhow::Result<Backbones> {
     let tokens = apart::config("gpt2", setting.rank, setting.window)?.tokens();
     Ok(Backbones {
@@ -79,7 +80,7 @@ pub fn empty(setting: &Setting) -> anyhow::Result<Backbones> {
     })
 }
 
-/// Puts what came of one backbone in place of what was known of it.
+/// Replaces the previous result of a backbone.
 pub fn add(backbones: &mut Backbones, outcome: Outcome) {
     let name = match &outcome {
         Outcome::Measured(costs) => &costs.name,

@@ -1,6 +1,6 @@
-//! Emulated over real time, what a controller costs of it, and how long
-//! decisions take.  All of it is real time, not processor time: what else runs
-//! on the machine counts.
+//! The ratio of emulated to real time, the cost of a controller, and the time of
+//! decisions. All times are real time, not processor time, so other load on the
+//! machine affects them.
 
 use std::num::NonZeroU32;
 use std::path::PathBuf;
@@ -23,10 +23,10 @@ use crate::output::{Done, Palette, Tone, print_painted};
 use crate::run::Change;
 use crate::shipped;
 
-/// What is run.
+/// The runs to measure.
 #[derive(Debug, Args)]
 pub(super) struct EmulationArgs {
-    /// Scenario to measure with, a file or a name; it needs the two arms below.
+    /// Scenario to measure, a file or a name, which must have the two arms below.
     #[arg(value_name = "SCENARIO", default_value = "paper")]
     scenario: PathBuf,
     /// Arm without a policy.
@@ -35,10 +35,11 @@ pub(super) struct EmulationArgs {
     /// Arm with a policy.
     #[arg(long, value_name = "ARM", default_value = "l4sllm-10")]
     with_policy: String,
-    /// Policy of that arm, in place of the scenario's.
+    /// Policy of that arm, instead of the scenario's.
     #[arg(long, value_name = "DIR")]
     policy: Option<PathBuf>,
-    /// Runs of the arm with a policy, with five of the other each; medians count.
+    /// Runs of the arm with a policy, each with five runs of the other; medians
+    /// are reported.
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
     runs: u32,
     /// Print JSON.
@@ -48,21 +49,20 @@ pub(super) struct EmulationArgs {
     engine: EngineArgs,
 }
 
-/// What is aimed at on two cores of a few years ago.  A miss of one is exit
-/// status 1.
+/// Aims on two cores of a few years ago. The exit status is 1 if one is missed.
 const AIM_PLAIN: f64 = 100.0;
 const AIM_WITH_POLICY: f64 = 20.0;
 const AIM_LOOP: f64 = 0.7;
 const AIM_LATENCY_P50_US: f64 = 100.0;
 
-/// Decisions in a second of virtual time that the loop is measured with.
+/// Decision rates at which the loop is measured, per second of virtual time.
 const LOOP_RATES: [u32; 2] = [2, 10];
 
-/// Runs of the plain arm and of the loops for each run with a policy, which
-/// takes longer than all of these.
+/// Runs of the plain arm and of the loops for each run with a policy, which takes
+/// longer than all of them.
 const TURNS: u32 = 5;
 
-/// Measures the arms in turns, so that what disturbs one disturbs the others.
+/// Measures the arms in turn, so that disturbances affect all of them.
 pub(super) fn run(args: &EmulationArgs, cancel: &AtomicBool) -> anyhow::Result<Done> {
     let change = Change {
         arms: vec![args.plain.clone(), args.with_policy.clone()],
@@ -114,8 +114,8 @@ pub(super) fn run(args: &EmulationArgs, cancel: &AtomicBool) -> anyhow::Result<D
     })
 }
 
-/// Decides in every interval that everything stays as it is: what is measured
-/// is the loop around a decision.
+/// Decides in every interval to change nothing, so that only the loop around a
+/// decision is measured.
 struct Neutral {
     interval: u32,
     seen: u32,
@@ -154,11 +154,11 @@ impl Engine for Neutral {
 }
 
 struct Measured {
-    /// Emulated over real time.
+    /// Ratio of emulated to real time.
     ratio: f64,
-    /// Packets at the bottleneck.
+    /// Packets per second at the bottleneck.
     packets: u64,
-    /// Real time that each decision took.
+    /// Real time of each decision.
     latency_ns: Vec<u64>,
 }
 
@@ -176,7 +176,7 @@ fn measure(
         .controller()
         .map(|controller| controller.wall_latency_ns().to_vec())
         .unwrap_or_default();
-    // The accounting of a run that is measured holds like any other's.
+    // Check the accounting of a measured run like any other's.
     let run = simulation.finish()?;
     Ok(Measured {
         ratio: scenario.duration_ns as f64 / 1e9 / seconds,
@@ -185,12 +185,12 @@ fn measure(
     })
 }
 
-/// What each run gave.
+/// Results of each run.
 #[derive(Default)]
 struct Samples {
     plain: Vec<f64>,
     packets_per_s: Vec<f64>,
-    /// Over the plain run of the same turn, by [`LOOP_RATES`].
+    /// Ratio to the plain run of the same turn, by [`LOOP_RATES`].
     loops: [Vec<f64>; LOOP_RATES.len()],
     with_policy: Vec<f64>,
     latency_ns: Vec<u64>,
@@ -247,7 +247,7 @@ struct Numbers {
 }
 
 impl Numbers {
-    /// The numbers that miss their aims, by their names in [`Numbers::json`].
+    /// The missed aims, by their names in [`Numbers::json`].
     fn missed(&self) -> Vec<&'static str> {
         [
             ("emulated_over_real_plain", self.plain >= AIM_PLAIN),
@@ -316,7 +316,7 @@ impl Numbers {
     }
 }
 
-/// The middle one; of two, the lower.
+/// The median; the lower of two middle values.
 fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     values
@@ -347,7 +347,7 @@ mod tests {
             missed.missed(),
             ["emulated_over_real_plain", "decision_latency_us"]
         );
-        // A policy that decided nothing has no latency.
+        // A policy without decisions has no latency.
         assert_eq!(
             numbers(1e3, 0.0, 0.0).missed(),
             ["emulated_over_real_with_policy"]

@@ -16,11 +16,11 @@ use clap::{Args, Subcommand};
 use crate::libtorch::Missing;
 use crate::output::Done;
 
-/// Measure emulated over real time and how long decisions take; or, in a build
-/// with libtorch, what backbones cost and how fast training is.
+/// Measure the ratio of emulated to real time and the time of decisions; in a
+/// build with libtorch, also the cost of backbones and the speed of training.
 ///
 /// All times are real time on a machine that should be quiet. Without a
-/// subcommand, an aim that is missed is exit code 1.
+/// subcommand, the exit code is 1 if an aim is missed.
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
 Examples:
@@ -41,15 +41,15 @@ enum What {
     Backbones(backbones::BackbonesArgs),
     #[cfg(feature = "torch")]
     Training(training::TrainingArgs),
-    /// Measure what published backbones cost. Needs a build with libtorch.
+    /// Measure the cost of published backbones. Requires a build with libtorch.
     #[cfg(not(feature = "torch"))]
     Backbones(Missing),
-    /// Measure how fast training is. Needs a build with libtorch.
+    /// Measure the speed of training. Requires a build with libtorch.
     #[cfg(not(feature = "torch"))]
     Training(Missing),
 }
 
-/// Measures what was asked for.
+/// Runs the requested measurement.
 pub fn run(args: &BenchArgs, cancel: &AtomicBool) -> anyhow::Result<Done> {
     match &args.what {
         #[cfg(feature = "torch")]

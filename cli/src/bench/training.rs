@@ -1,4 +1,4 @@
-//! Speed of one model of made-up shape on made-up windows.
+//! Speed of one model of given shape on synthetic windows.
 
 use std::io::BufRead;
 use std::sync::atomic::AtomicBool;
@@ -14,10 +14,10 @@ use l4sllm_testbed::result::quantile;
 use crate::duration;
 use crate::output::{Done, outln};
 
-/// Measure training, or decisions, of a GPT-2 on made-up windows, in tokens/s
+/// Measure training, or decisions, of a GPT-2 on synthetic windows, in tokens/s
 /// and ms.
 ///
-/// What `scripts/bench-train.sh` compares with the same model in Python.
+/// `scripts/bench-train.sh` compares this with the same model in Python.
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
 Examples:
@@ -36,30 +36,30 @@ pub(super) struct TrainingArgs {
     /// Features, 1 to 8.
     #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u8).range(1..=8))]
     features: u8,
-    /// Records of a window.
+    /// Records per window.
     #[arg(long, default_value_t = 20)]
     window: usize,
-    /// Windows of a step.
+    /// Windows per step.
     #[arg(long, default_value_t = 32, value_parser = at_least_one)]
     batch: usize,
-    /// Rank of LoRA on the attention's projections; 0: all weights are trained.
+    /// Rank of LoRA on the attention's projections; 0: train all weights.
     #[arg(long, default_value_t = 0)]
     lora_rank: usize,
-    /// Threads that libtorch uses.
+    /// Threads used by libtorch.
     #[arg(long, default_value_t = 1, value_parser = at_least_one)]
     threads: usize,
-    /// Decide on a window at a time instead of training.
+    /// Measure decisions on one window at a time instead of training.
     #[arg(long)]
     decisions: bool,
-    /// Turns, after a short one to warm up.
+    /// Number of measured turns, after a short one for warm-up.
     #[arg(long, default_value_t = 3, conflicts_with = "paced")]
     turns: u32,
     /// Length of a turn, up to 1h.
     #[arg(long = "turn", value_name = "TIME", default_value = "4s",
           value_parser = |text: &str| duration::within(text, 0..=3_600_000_000_000))]
     turn_ns: u64,
-    /// A turn for each line of standard input, so that two programs can take
-    /// turns; the first warms up.
+    /// Run a turn for each line of standard input, so that two programs can
+    /// alternate; the first is for warm-up.
     #[arg(long)]
     paced: bool,
     /// Print JSON, a line for each turn.
@@ -67,7 +67,7 @@ pub(super) struct TrainingArgs {
     json: bool,
 }
 
-/// Takes the turns.
+/// Runs the turns.
 pub(super) fn run(args: &TrainingArgs, cancel: &AtomicBool) -> anyhow::Result<Done> {
     set_threads(args.threads);
     let config = config(args)?;
@@ -152,7 +152,7 @@ fn config(args: &TrainingArgs) -> anyhow::Result<PolicyConfig> {
 
 fn at_least_one(text: &str) -> Result<usize, String> {
     match text.parse() {
-        Ok(0) => Err("want at least 1".to_owned()),
+        Ok(0) => Err("expected at least 1".to_owned()),
         Ok(number) => Ok(number),
         Err(e) => Err(format!("{e}")),
     }

@@ -1,7 +1,7 @@
-//! How behaviours did compared with the first one, condition by condition.
+//! Comparison of behaviours with the first one, condition by condition.
 //!
-//! What is better and worse is defined in [`l4sllm_report::verdict`], as for
-//! reports on runs.
+//! Better and worse are defined in [`l4sllm_report::verdict`], as in reports on
+//! runs.
 
 use std::collections::BTreeMap;
 
@@ -9,8 +9,7 @@ use l4sllm_model::Outcome;
 use l4sllm_model::pool::EpisodeFacts;
 use l4sllm_report::verdict::{DEFINITION, Interval, Judgement, Quantity, Sample, Verdict, judge};
 
-/// Behaviours by name, in their order, and what became of each in each
-/// condition.
+/// Behaviours by name, in order, and their outcomes in each condition.
 pub struct Comparison<'a> {
     names: Vec<&'a str>,
     conditions: BTreeMap<&'a str, Condition<'a>>,
@@ -19,15 +18,15 @@ pub struct Comparison<'a> {
 /// One condition under all behaviours.
 struct Condition<'a> {
     facts: &'a EpisodeFacts,
-    /// The episodes of each behaviour.
+    /// Episodes of each behaviour.
     runs: BTreeMap<&'a str, Vec<&'a EpisodeFacts>>,
 }
 
-/// A number that behaviours are compared by.
+/// A quantity by which behaviours are compared.
 struct Metric {
     name: &'static str,
     quantity: Quantity,
-    /// In the quantity's unit.
+    /// The value of an episode, in the quantity's unit.
     of: fn(&Outcome) -> Option<f64>,
     digits: usize,
 }
@@ -69,19 +68,19 @@ const METRICS: [Metric; 5] = [
 const UTILISATION: usize = 0;
 const CLASSIC: usize = 2;
 
-/// One behaviour against the first in one condition: a judgement for each of
-/// [`METRICS`], none where either lacks the number.
+/// One behaviour compared with the first in one condition: a judgement for each
+/// of [`METRICS`], none if either lacks the value.
 type Judged = [Option<Judgement>; METRICS.len()];
 
-/// One behaviour against the first, over all conditions.
+/// One behaviour compared with the first, over all conditions.
 #[derive(Debug, PartialEq)]
 struct Line {
     name: String,
     conditions: usize,
     /// Mean of each of [`METRICS`] over conditions.
     means: [Option<f64>; METRICS.len()],
-    /// Difference of utilisation over conditions, points: its mean, and the
-    /// worst condition's.
+    /// Difference of utilisation over conditions, points: its mean and its
+    /// worst value.
     difference: Option<Interval>,
     worst: f64,
     /// Factors of delay, as natural logarithms: classic mean and 99th
@@ -94,7 +93,7 @@ struct Line {
 }
 
 impl<'a> Comparison<'a> {
-    /// Of a pool's episodes; everything is compared with the first behaviour.
+    /// Compares the episodes of a pool with those of the first behaviour.
     pub fn new(episodes: &'a [EpisodeFacts]) -> Comparison<'a> {
         let mut names: Vec<&str> = Vec::new();
         let mut conditions: BTreeMap<&str, Condition<'_>> = BTreeMap::new();
@@ -112,7 +111,7 @@ impl<'a> Comparison<'a> {
         Comparison { names, conditions }
     }
 
-    /// A table in Markdown, a line a behaviour.
+    /// A Markdown table with a line per behaviour.
     pub fn table(&self) -> String {
         let lines: Vec<Line> = self.names.iter().map(|name| self.line(name)).collect();
         let Some(first) = lines.first() else {
@@ -136,7 +135,7 @@ impl<'a> Comparison<'a> {
         text
     }
 
-    /// A table in Markdown, a line a condition: the last behaviour compared
+    /// A Markdown table with a line per condition: the last behaviour compared
     /// with the first, the greatest loss first.
     pub fn each(&self) -> String {
         let (Some(first), Some(last)) = (self.names.first(), self.names.last()) else {
@@ -165,7 +164,7 @@ impl<'a> Comparison<'a> {
         text + &rows.into_iter().map(|(_, row)| row).collect::<String>()
     }
 
-    /// Repetitions of a behaviour in a condition, at most.
+    /// Maximum number of repetitions of a behaviour in a condition.
     fn repetitions(&self) -> usize {
         let runs = self.conditions.values().flat_map(|c| c.runs.values());
         runs.map(Vec::len).max().unwrap_or(0)
@@ -259,7 +258,7 @@ impl<'a> Comparison<'a> {
 }
 
 impl Condition<'_> {
-    /// How one behaviour did compared with another; none without both.
+    /// Compares one behaviour with another; none without data of both.
     fn judge(&self, name: &str, other: &str) -> Option<Judged> {
         let (own, reference) = (self.runs.get(name)?, self.runs.get(other)?);
         let samples = |runs: &[&EpisodeFacts], metric: &Metric| -> Vec<Sample> {
@@ -280,7 +279,7 @@ impl Condition<'_> {
         }))
     }
 
-    /// Mean over a behaviour's repetitions; none where one lacks the number.
+    /// Mean over a behaviour's repetitions; none if one lacks the value.
     fn mean(&self, name: &str, of: fn(&Outcome) -> Option<f64>) -> Option<f64> {
         let values: Option<Vec<f64>> = self
             .runs
@@ -331,7 +330,7 @@ fn loss(judged: &Judged) -> f64 {
         .fold(0.0, f64::max)
 }
 
-/// "0.915 (0.852 to 0.982)" of a mean of logarithms.
+/// Formats a mean of logarithms as "0.915 (0.852 to 0.982)".
 fn factor(of: Interval) -> String {
     let mean = of.mean.exp();
     match of.half_width {
@@ -347,7 +346,7 @@ fn number(value: Option<f64>, digits: usize) -> String {
     value.map_or_else(dash, |v| format!("{v:.digits$}"))
 }
 
-/// Where there is no number.
+/// Shown for a missing value.
 fn dash() -> String {
     "-".to_owned()
 }

@@ -14,17 +14,17 @@ use l4sllm_testbed::sim::Simulation;
 
 use super::plan::Plan;
 
-/// Rows of an episode, and what it was.
+/// Rows of an episode, and its description.
 pub struct Emulated {
     pub rows: Vec<Row>,
     pub facts: EpisodeFacts,
 }
 
-/// Parts of an episode between two looks at `cancel`.
+/// Parts of an episode between two checks of `cancel`.
 const SLICES: u64 = 100;
 
-/// Runs episode `number` of `plan`.  Cancelled, it ends early with what there
-/// is, which is of no use.
+/// Runs episode `number` of `plan`. If cancelled, it ends early with incomplete
+/// and useless rows.
 pub fn emulate(plan: &Plan, number: u32, cancel: &AtomicBool) -> anyhow::Result<Emulated> {
     let Episode {
         scenario,

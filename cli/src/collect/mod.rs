@@ -5,8 +5,8 @@
 //!                            drawn    emulated   8 episodes each, next to the pool
 //! ```
 //!
-//! Each episode is drawn from the seed and its number alone, so that neither
-//! the number of threads nor an interruption changes the pool.
+//! Each episode depends only on the seed and its number, so neither the number of
+//! threads nor an interruption changes the pool.
 
 mod compare;
 mod episode;
@@ -34,7 +34,7 @@ use plan::Plan;
 /// Collect an experience pool from emulated runs.
 ///
 /// NAME.episodes.jsonl next to the pool NAME.parquet describes each episode and
-/// its outcome.  The same command resumes what was interrupted.
+/// its outcome. The same command resumes an interrupted collection.
 #[derive(Debug, Args)]
 #[command(group = ArgGroup::new("source").required(true))]
 #[command(after_long_help = "\
@@ -43,17 +43,17 @@ Examples:
   l4sllm collect mine.toml --conditions 10 --duration 5s --out out/small.parquet
   l4sllm collect --scenario paper headroom --episodes 4 --out out/two.parquet")]
 pub struct CollectArgs {
-    /// Ranges to draw networks, traffic and behaviours from: a file, or the name
-    /// of a curriculum that ships.
+    /// Ranges to draw networks, traffic and behaviours from: a file, or the name of
+    /// a built-in curriculum.
     #[arg(group = "source", value_name = "CURRICULUM")]
     curriculum: Option<PathBuf>,
-    /// Scenarios instead, files or names that ship; their arms are not used.
+    /// Use scenarios instead, files or built-in names; their arms are ignored.
     #[arg(long, group = "source", value_name = "SCENARIO", num_args = 1..)]
     scenario: Vec<PathBuf>,
     /// The pool to write (Parquet).
     #[arg(long)]
     out: PathBuf,
-    /// Replace the pool that exists under that name.
+    /// Replace an existing pool.
     #[arg(long)]
     force: bool,
     /// Conditions to draw [default: the curriculum's].
@@ -68,28 +68,28 @@ pub struct CollectArgs {
     /// Virtual time of an episode, such as 10s [default: the file's].
     #[arg(long = "duration", value_name = "TIME", value_parser = duration::measured)]
     duration_ns: Option<u64>,
-    /// Rows kept of an episode at the most [default: the curriculum's, or all].
+    /// Maximum number of rows kept per episode [default: the curriculum's, or all].
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
     records: Option<u32>,
-    /// The same seed and files give the same pool.
+    /// Seed: the same seed and files give the same pool.
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// Where behaviours are compared: also a line for each condition, the last
+    /// If behaviours are compared, also print a line for each condition: the last
     /// behaviour compared with the first, the greatest loss first.
     #[arg(long)]
     each: bool,
-    /// Runs at a time, at most 1024; 0: one a core.
+    /// Number of parallel runs, at most 1024; 0: one per core.
     #[arg(long, default_value_t = 0, value_parser = threads)]
     threads: usize,
     #[command(flatten)]
     engine: EngineArgs,
 }
 
-/// Collects; a set `cancel` leaves the parts that are whole.
+/// Collects; if `cancel` is set, complete parts are kept.
 pub fn run(args: &CollectArgs, cancel: &AtomicBool) -> anyhow::Result<()> {
     ensure!(
         (0.0..=1.0).contains(&args.explore),
-        "--explore {}: want 0 to 1",
+        "--explore {}: expected 0 to 1",
         args.explore
     );
     let plan = Plan::new(args)?;

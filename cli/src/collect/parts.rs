@@ -1,5 +1,5 @@
-//! Parts of a pool, each of a few episodes, in a directory next to it: what is
-//! whole there survives any end of the program.
+//! Parts of a pool, each of a few episodes, in a directory next to it. Complete
+//! parts survive any end of the program.
 
 use std::fs;
 use std::ops::Range;
@@ -15,17 +15,17 @@ use super::episode::Emulated;
 use super::plan::Plan;
 use crate::output;
 
-/// Episodes of a part: what an interruption costs a thread at the most.
+/// Episodes per part: the maximum that an interruption costs a thread.
 const EPISODES: u32 = 8;
 
-/// What the parts belong to, as [`Plan::identity`] tells.
+/// Identity of the pool that the parts belong to; see [`Plan::identity`].
 const PLAN_FILE: &str = "plan.json";
 
-/// The plan's name once all parts are whole and the pool is made of them. If the
-/// pool exists, only their removal is left.
+/// New name of the plan once all parts are complete and the pool is made from
+/// them. If the pool exists, only the removal of the parts is left to do.
 const JOINED_FILE: &str = "joined.json";
 
-/// The inode of the pool that is replaced: until the new one has its name.
+/// The inode of the pool being replaced, until the new pool has its name.
 const REPLACED_FILE: &str = "replaced";
 
 /// The parts of one pool.
@@ -38,13 +38,13 @@ pub struct Parts {
     _claim: Claim,
 }
 
-/// Episodes that are written together.
+/// Episodes in one part.
 pub struct Part {
     pub episodes: Range<u32>,
     path: PathBuf,
 }
 
-/// A part in the making.
+/// A part being written.
 pub struct PartWriter {
     path: PathBuf,
     pool: PoolWriter,
@@ -52,12 +52,12 @@ pub struct PartWriter {
 }
 
 impl Parts {
-    /// The parts for `out`: those of an earlier attempt at the same, or none
-    /// yet.  `force` replaces a pool that exists.
+    /// Opens the parts for `out`: those of an earlier attempt at the same pool,
+    /// or none. `force` replaces an existing pool.
     pub fn open(out: &Path, force: bool, plan: &Plan) -> anyhow::Result<Parts> {
         ensure!(
             out.extension().is_some_and(|ext| ext == "parquet"),
-            "{}: want a name that ends in .parquet",
+            "{}: expected a name that ends in .parquet",
             out.display()
         );
         let mut dir = out.as_os_str().to_owned();
@@ -90,8 +90,8 @@ impl Parts {
         })
     }
 
-    /// Parts that an attempt at the same was about to remove, or to make the pool
-    /// of: the latter are to be joined again.
+    /// Restores parts that an earlier attempt was about to remove or to join into
+    /// the pool; the latter are joined again.
     fn joined(out: &Path, dir: &Path, plan: &Plan) -> anyhow::Result<Option<Parts>> {
         let path = dir.join(JOINED_FILE);
         if !path.is_file() {
@@ -118,23 +118,23 @@ impl Parts {
         }))
     }
 
-    /// Where they are.
+    /// Directory of the parts.
     pub fn dir(&self) -> &Path {
         &self.dir
     }
 
-    /// How many there are when all are whole.
+    /// Number of parts when all are complete.
     pub fn count(&self) -> usize {
         self.episodes.div_ceil(EPISODES) as usize
     }
 
-    /// Those that are not whole yet.
+    /// Parts that are not complete yet.
     pub fn missing(&self) -> Vec<Part> {
         let parts = self.all().filter(|_| !self.joined);
         parts.filter(|part| !part.path.exists()).collect()
     }
 
-    /// Begins to write one.
+    /// Starts writing a part.
     pub fn begin(&self, part: &Part) -> anyhow::Result<PartWriter> {
         let mut pool = PoolWriter::create(&part.path)?;
         pool.number_from(part.episodes.start);
@@ -145,7 +145,7 @@ impl Parts {
         })
     }
 
-    /// Makes the pool of all parts and removes them; returns its rows and
+    /// Joins all parts into the pool and removes them; returns its rows and
     /// episodes.
     pub fn join(self) -> anyhow::Result<(u64, usize)> {
         let paths: Vec<PathBuf> = self.all().map(|part| part.path).collect();
@@ -178,8 +178,8 @@ impl Parts {
         Ok(pool::join(paths, &self.out, self.existing)?)
     }
 
-    /// Removes what was written here, and nothing else.  The plan goes last:
-    /// what is left without the rest belongs to it still.
+    /// Removes only files written here. The plan is removed last, so that the
+    /// remaining files can still be attributed to it.
     fn remove(&self, parts: &[PathBuf]) -> std::io::Result<()> {
         for path in parts {
             remove(path)?;
@@ -199,7 +199,8 @@ impl Parts {
 }
 
 impl PartWriter {
-    /// Appends an episode, which has to have rows: numbers would not count on.
+    /// Appends an episode, which must have rows, or numbers would not be
+    /// consecutive.
     pub fn add(&mut self, episode: Emulated) -> anyhow::Result<()> {
         ensure!(
             !episode.rows.is_empty(),
@@ -211,7 +212,8 @@ impl PartWriter {
         Ok(())
     }
 
-    /// Completes the part; the pool comes last, since it tells that all is there.
+    /// Completes the part. The pool is written last, because it marks the part as
+    /// complete.
     pub fn finish(self) -> anyhow::Result<()> {
         let mut lines = Vec::new();
         pool::write_episodes(&mut lines, &self.facts);
@@ -220,7 +222,7 @@ impl PartWriter {
     }
 }
 
-/// Removes a file, if it is not removed yet.
+/// Removes a file if it exists.
 fn remove(path: &Path) -> std::io::Result<()> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
@@ -246,8 +248,8 @@ fn of_another(dir: &Path) -> String {
     )
 }
 
-/// Refuses a file of somebody else's where the episodes of `out` are described.
-/// A description without its pool is an interrupted collection's.
+/// Refuses a foreign file in place of the description of the episodes of `out`. A
+/// description without its pool belongs to an interrupted collection.
 fn check_facts(out: &Path, force: bool) -> anyhow::Result<()> {
     let path = episodes_path(out);
     output::existing(&path, true)?;
@@ -259,7 +261,7 @@ fn check_facts(out: &Path, force: bool) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Replaces one of the collection's own files.
+/// Replaces one of the collection's files.
 fn write(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
     replace(path, bytes).with_context(|| format!("cannot write {}", shown(path)))
 }

@@ -1,4 +1,4 @@
-//! Which episodes there are.
+//! The list of episodes to collect.
 
 use anyhow::Context;
 use l4sllm_abi::Action;
@@ -14,7 +14,7 @@ use serde::Serialize;
 use super::CollectArgs;
 use crate::shipped::{self, Kind};
 
-/// All that determines a pool.
+/// Everything that determines a pool.
 pub struct Plan {
     source: Source,
     policies: Policies,
@@ -31,7 +31,7 @@ enum Source {
     },
 }
 
-/// What a plan is known by: the same makes the same pool.
+/// Identity of a plan: equal identities make equal pools.
 #[derive(Serialize)]
 struct Identity<'a> {
     version: &'static str,
@@ -104,7 +104,7 @@ impl Plan {
         }
     }
 
-    /// Rows kept of an episode at the most.
+    /// Maximum number of rows kept per episode.
     pub fn records(&self) -> usize {
         self.records
     }
@@ -131,7 +131,8 @@ impl Plan {
             Source::Scenarios {
                 scenarios, explore, ..
             } => {
-                // Scenarios take turns, so that any part of the pool has all of them.
+                // Scenarios alternate, so that every part of the pool has all of
+                // them.
                 let count = scenarios.len() as u32;
                 let scenario = &scenarios[(index % count) as usize];
                 let seed = derive_seed(self.seed, &scenario.name, (index / count).into());
@@ -150,7 +151,7 @@ impl Plan {
         }
     }
 
-    /// A text that differs where pools differ.
+    /// A text that differs between different pools.
     pub fn identity(&self) -> anyhow::Result<String> {
         let policies = match &self.source {
             Source::Curriculum(curriculum) => {
@@ -192,12 +193,12 @@ impl Plan {
     }
 }
 
-/// DualPI2 around its default.
+/// DualPI2 with settings around its default.
 fn plain() -> Behaviour {
     Behaviour::dualpi2("dualpi2")
 }
 
-/// The same with marks inserted at random.
+/// The same settings with random marks inserted.
 fn marks() -> Behaviour {
     Behaviour {
         noise: Some(Noise {

@@ -1,4 +1,4 @@
-//! Asks the device, the daemon and the system.
+//! Queries the device, the daemon and the system.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -14,10 +14,10 @@ use l4sllmd::status::ask;
 use super::DoctorArgs;
 use super::facts::{Device, Facts, System};
 
-/// Finds everything out; what cannot be found out is a fact too.
+/// Collects all facts; a failure to find one out is a fact too.
 ///
 /// # Errors
-/// The system does not provide an event loop.
+/// The system provides no event loop.
 pub fn facts(args: &DoctorArgs) -> anyhow::Result<Facts> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -53,7 +53,7 @@ pub fn facts(args: &DoctorArgs) -> anyhow::Result<Facts> {
     })
 }
 
-/// The device as an observer sees it; its controller keeps control.
+/// The device as seen by an observer; the controller keeps control.
 async fn look(kind: DeviceKind, path: PathBuf, watch: Duration) -> Device {
     let config = DeviceConfig::observer(kind, path.clone());
     counts(&config, watch)

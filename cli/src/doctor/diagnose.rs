@@ -1,4 +1,4 @@
-//! From facts to findings.
+//! Derives findings from facts.
 
 use l4sllm_abi::{Reason, Stats};
 use l4sllmd::status::{EngineStatus, State, Status};
@@ -6,31 +6,31 @@ use serde::Serialize;
 
 use super::facts::{Device, Facts, Offload, System};
 
-/// How bad it is.
+/// Severity of a finding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Level {
-    /// As it should be.
+    /// Works as expected.
     Ok,
-    /// Worth knowing; the queue does its work.
+    /// Worth knowing, but the queue works.
     Note,
-    /// Keeps the queue or the daemon from its work.
+    /// Prevents the queue or the daemon from working.
     Problem,
 }
 
-/// One thing that was found.
+/// One finding.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Finding {
     pub level: Level,
     /// module, instance, traffic, queue, ecn, offload, daemon or overrides.
     pub about: &'static str,
     pub text: String,
-    /// The command that fixes it, or shows more.
+    /// The command that fixes the problem, or shows more.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub command: Option<String>,
 }
 
-/// All findings, in the order of a packet's journey.
+/// All findings, in the order of a packet's path.
 pub fn diagnose(facts: &Facts) -> Vec<Finding> {
     let mut found = Findings(Vec::new());
     module(facts, &mut found);
@@ -100,8 +100,7 @@ fn module(facts: &Facts, found: &mut Findings) {
     match &facts.device {
         Device::NoModuleHere => found.problem(
             "module",
-            "the module is for FreeBSD, which this is not; an emulated device can be looked at"
-                .into(),
+            "the module requires FreeBSD; an emulated device can be examined".into(),
             "l4sllm doctor --device SOCKET",
         ),
         Device::Missing { path } if facts.system.is_none() => found.problem(
@@ -136,7 +135,7 @@ fn module(facts: &Facts, found: &mut Findings) {
     }
 }
 
-/// Whether packets have come at all.
+/// Whether any packets have arrived.
 fn traffic(
     system: Option<&System>,
     before: &Stats,
@@ -176,7 +175,7 @@ fn traffic(
     true
 }
 
-/// Whether the queue ever is long enough to act on.
+/// Whether the queue ever becomes long enough to act on.
 fn queue(before: &Stats, after: &Stats, found: &mut Findings) {
     let acted = |s: &Stats| marks(s) + s.drops_base + s.drops_tail;
     if acted(after) > acted(before) || after.queued > 0 {
@@ -231,10 +230,10 @@ fn ecn(system: Option<&System>, after: &Stats, found: &mut Findings) {
     }
 }
 
-/// Largest packet that TSO makes, rounded up: 65535 bytes and a link header.
+/// Maximum size of a TSO packet, rounded up: 65535 bytes and a link header.
 const SUPERPACKET: u64 = 66_000;
 
-/// Whether the queue can hold a packet that an interface is to split.
+/// Whether the queue can hold a packet that an interface will split.
 fn byte_limit(system: &System, found: &mut Findings) {
     let tso = |offload: &&Offload| offload.options.contains(&"tso");
     let (Some(limit @ 1..SUPERPACKET), Some(offload)) =
@@ -253,7 +252,7 @@ fn byte_limit(system: &System, found: &mut Findings) {
     );
 }
 
-/// Weights of flows are a policy that one has to want.
+/// Notes flow weights, because they are a policy decision.
 fn flow_weights(system: &System, found: &mut Findings) {
     if system.flow_weights == Some(true) {
         found.note(
@@ -261,7 +260,7 @@ fn flow_weights(system: &System, found: &mut Findings) {
             "flow_weights is on: fast flows are signalled more, unresponsive ones lose more, and \
              a tunnel counts as one flow"
                 .into(),
-            "sysctl net.inet.ip.dummynet.dualpi2.flow_weights=0 # or as it is: dualpi2_llm(4)",
+            "sysctl net.inet.ip.dummynet.dualpi2.flow_weights=0 # or keep it: see dualpi2_llm(4)",
         );
     }
 }
@@ -359,7 +358,8 @@ fn behind(status: &Status, found: &mut Findings) {
         status.decision_us.p50 / 1e3
     );
     let remedy = slower(status);
-    // A pause now and then skips a few; most of them means too slow a policy.
+    // Occasional pauses skip a few intervals; if most are skipped, the policy
+    // is too slow.
     if c.skipped_behind > c.due / 2 {
         found.problem("daemon", text, remedy);
     } else {
@@ -367,7 +367,7 @@ fn behind(status: &Status, found: &mut Findings) {
     }
 }
 
-/// Whether an override outlives a decision that comes late or not at all.
+/// Whether an override outlives a late or missing decision.
 fn short_lives(status: &Status, found: &mut Findings) {
     let (ttl, period) = (status.ttl_ms, status.period_ms);
     if ttl != 0 && period != 0 && ttl < 2 * period {
@@ -385,7 +385,7 @@ fn short_lives(status: &Status, found: &mut Findings) {
     }
 }
 
-/// What lets it decide half as often.
+/// The remedy that halves the number of decisions.
 fn slower(status: &Status) -> String {
     match status.engine {
         EngineStatus::Adaptive { .. } => {
@@ -402,7 +402,7 @@ fn slower(status: &Status) -> String {
     }
 }
 
-/// What became of overrides: at the device's door, and in the queue.
+/// The outcome of overrides, at the device and in the queue.
 fn overrides(daemon: Option<&Status>, before: &Stats, after: &Stats, found: &mut Findings) {
     if after.watchdog_active != 0 {
         found.problem(

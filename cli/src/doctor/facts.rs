@@ -1,32 +1,33 @@
-//! What the doctor knows before it thinks.
+//! Facts that the doctor collects before it diagnoses.
 
 use std::path::PathBuf;
 
 use l4sllm_abi::Stats;
 use l4sllmd::status::Status;
 
-/// Everything that was found out.
+/// All collected facts.
 #[derive(Debug, Clone)]
 pub struct Facts {
     pub device: Device,
-    /// The daemon's answer, or why there is none.
+    /// The daemon's answer, or the reason for its absence.
     pub daemon: Result<Status, String>,
-    /// What only a FreeBSD system can tell.
+    /// Facts available only on a FreeBSD system.
     pub system: Option<System>,
 }
 
-/// What the device said.
+/// The device's answer.
 #[derive(Debug, Clone)]
 pub enum Device {
-    /// None was asked: this system has no module, and no other was named.
+    /// Not queried: this system has no module, and no emulated device was
+    /// given.
     NoModuleHere,
-    /// There is none.
+    /// The device does not exist.
     Missing { path: PathBuf },
-    /// It may not be opened, or does not answer.
+    /// It cannot be opened, or does not answer.
     Silent { path: PathBuf, reason: String },
-    /// It speaks other versions.
+    /// It has incompatible interface versions.
     Version { reason: String },
-    /// It counted, at the start and at the end of the watch.
+    /// Its counters at the start and at the end of the watch.
     Counts {
         module: String,
         before: Box<Stats>,
@@ -45,7 +46,7 @@ pub struct System {
     pub state: Option<String>,
     /// `net.inet.ip.dummynet.dualpi2.ecn`.
     pub ecn: Option<bool>,
-    /// `net.inet.ip.dummynet.dualpi2.limit_bytes`; 0: no such limit.
+    /// `net.inet.ip.dummynet.dualpi2.limit_bytes`; 0: no limit.
     pub limit_bytes: Option<u64>,
     /// `net.inet.ip.dummynet.dualpi2.flow_weights`.
     pub flow_weights: Option<bool>,
@@ -57,6 +58,6 @@ pub struct System {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Offload {
     pub interface: String,
-    /// Options as ifconfig(8) takes them: `tso`, `lro`.
+    /// Options in ifconfig(8)'s notation: `tso`, `lro`.
     pub options: Vec<&'static str>,
 }

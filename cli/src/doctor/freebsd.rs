@@ -1,4 +1,4 @@
-//! What only a FreeBSD system can tell, by its own tools.
+//! Facts available only on FreeBSD, from its own tools.
 
 use super::facts::Offload;
 
@@ -29,7 +29,7 @@ pub fn offloads(ifconfig: &str) -> Vec<Offload> {
     found
 }
 
-/// What stands between angle brackets.
+/// The text between angle brackets.
 fn flags(line: &str) -> Vec<&str> {
     let list = line
         .split_once('<')

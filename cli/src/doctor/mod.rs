@@ -1,7 +1,7 @@
-//! `l4sllm doctor`: why the queue does not do what it should.
+//! `l4sllm doctor`: finds the reason when the queue does not work as expected.
 //!
-//! Facts are collected from the device, the daemon and the system; what they
-//! mean is a function of them alone.
+//! Facts are collected from the device, the daemon and the system; findings are
+//! a pure function of the facts.
 
 mod collect;
 mod diagnose;
@@ -21,8 +21,8 @@ use crate::duration;
 use crate::output::{Done, Palette, Tone, print, print_painted};
 use diagnose::{Finding, Level, diagnose};
 
-/// Look for what keeps the queue from doing its work on this router; each
-/// finding comes with the command that fixes it.
+/// Diagnose what keeps the queue from working on this router, and print the
+/// command that fixes each finding.
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
 Examples:
@@ -51,7 +51,7 @@ struct Report<'a> {
     findings: &'a [Finding],
 }
 
-/// Looks, tells, and ends with whether all is well.
+/// Diagnoses, prints, and returns whether all is well.
 pub fn run(args: &DoctorArgs) -> anyhow::Result<Done> {
     let facts = collect::facts(args)?;
     let findings = diagnose(&facts);
@@ -81,7 +81,7 @@ fn describe(findings: &[Finding], palette: Palette) -> String {
             Level::Problem => ("PROBLEM", Tone::Bad),
         };
         let level = palette.paint(tone, &format!("{level:<8}"));
-        // Paths and a daemon's words are in it.
+        // The text contains paths and messages from the daemon.
         let text = printable(&finding.text);
         let _ = writeln!(out, "{level} {:<10} {text}", finding.about);
         if let Some(command) = &finding.command {

@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use l4sllm_testbed::result::{FlowRow, PacketRow, ResultError, Stored};
 use serde_json::{Value, json};
 
-/// Between two values of a series, s: flent's default.
+/// Step between values of a series, s: flent's default.
 const STEP_S: f64 = 0.2;
 
-/// Where virtual time begins for flent, which wants a date: 2000-01-01, in
+/// Start of virtual time for flent, which requires a date: 2000-01-01, in
 /// seconds since 1970.
 const EPOCH: (&str, f64) = ("2000-01-01T00:00:00.000000Z", 946_684_800.0);
 
@@ -19,10 +19,10 @@ struct Series {
     values: Vec<Option<f64>>,
 }
 
-/// The data file called `file` of one repetition, warm-up included.
+/// The data file named `file` of one repetition, including the warm-up.
 ///
 /// # Errors
-/// Rows that cannot be read.
+/// The rows cannot be read.
 pub fn data(result: &Stored, arm: &str, repetition: u32, file: &str) -> Result<Value, ResultError> {
     let meta = result.meta(arm, repetition)?;
     let steps = (meta.virtual_s / STEP_S).round() as usize;
@@ -43,7 +43,7 @@ pub fn data(result: &Stored, arm: &str, repetition: u32, file: &str) -> Result<V
         unit: "Mbits/s",
         values: sum.collect(),
     }];
-    // flent counts streams from 1; what they are is in SERIES_META.
+    // flent numbers streams from 1; SERIES_META describes them.
     let mut names = BTreeMap::new();
     for (number, (flow, values)) in (1..).zip(rates) {
         let name = format!("TCP upload::{number}");
@@ -91,7 +91,7 @@ fn raw(series: &Series, x_values: &[f64]) -> Value {
     values.collect()
 }
 
-/// Goodput of each flow that is sampled, Mbit/s in each step.
+/// Goodput of each sampled flow, Mbit/s per step.
 fn rates(rows: &[FlowRow], steps: usize) -> BTreeMap<u32, Vec<Option<f64>>> {
     let mut samples: BTreeMap<u32, Vec<(f64, f64)>> = BTreeMap::new();
     for row in rows {
@@ -109,10 +109,10 @@ fn rates(rows: &[FlowRow], steps: usize) -> BTreeMap<u32, Vec<Option<f64>>> {
     rates.collect()
 }
 
-/// Bytes delivered until `at_s`, interpolated; none before the first sample or
-/// after the last.
+/// Bytes delivered until `at_s`, interpolated; none before the first or after
+/// the last sample.
 fn delivered(samples: &[(f64, f64)], at_s: f64) -> Option<f64> {
-    // Steps and samples differ by rounding where both are at the same time.
+    // Steps and samples at the same time may differ by rounding.
     const EPSILON_S: f64 = 1e-6;
     let after = samples.partition_point(|(time, _)| *time < at_s - EPSILON_S);
     let (to_s, to) = *samples.get(after)?;

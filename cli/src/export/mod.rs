@@ -15,10 +15,10 @@ use l4sllm_testbed::result::Stored;
 use crate::output::{existing, outln, print};
 use rows::Table;
 
-/// Write the numbers of results as CSV, JSON or flent's data files.
+/// Write the numbers of results as CSV, JSON or flent data files.
 ///
-/// CSV and JSON have a row for each repetition of each arm, and one for all of an
-/// arm together (repetition `pooled`); names and units are those of summary.json.
+/// CSV and JSON have a row for each repetition of each arm, and one for each arm
+/// as a whole (repetition `pooled`); names and units are those of summary.json.
 /// flent gets a file for each repetition, with the test's name tcp_nup: goodputs
 /// as `TCP upload::N`, and the mean delay in the classic queue as `Ping (ms)
 /// ICMP`.
@@ -31,34 +31,34 @@ Examples:
   l4sllm export out/paper --format flent --out out/flent
   flent -p totals -i out/flent/paper-dualpi2-0.flent -o totals.png")]
 pub struct ExportArgs {
-    /// Directories of results, as `l4sllm run` writes them.
+    /// Result directories of `l4sllm run`.
     #[arg(required = true, value_name = "DIR")]
     results: Vec<PathBuf>,
-    /// How it is written.
+    /// Output format.
     #[arg(long, value_enum, default_value_t = Format::Csv)]
     format: Format,
-    /// What rows are, of CSV and JSON.
+    /// Rows of CSV and JSON.
     #[arg(long, value_enum, default_value_t = Rows::Runs)]
     table: Rows,
-    /// The file to write; of flent the directory, which it needs [default:
+    /// File to write, or for flent the directory, which is required [default:
     /// standard output].
     #[arg(long, value_name = "PATH", required_if_eq("format", "flent"))]
     out: Option<PathBuf>,
-    /// Replace files that exist.
+    /// Replace existing files.
     #[arg(long)]
     force: bool,
 }
 
-/// A form of files.
+/// An output format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Format {
     Csv,
     Json,
-    /// Of flent 1.3 or later (flent.org), a file for each repetition.
+    /// For flent 1.3 or later (flent.org), a file for each repetition.
     Flent,
 }
 
-/// What a row is.
+/// The rows of a table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Rows {
     /// A repetition of an arm.
@@ -67,10 +67,10 @@ enum Rows {
     Flows,
 }
 
-/// Writes what is asked for.
+/// Writes the requested numbers.
 ///
 /// # Errors
-/// A directory that holds no result, or a file that exists or cannot be written.
+/// A directory without a result, or a file that exists or cannot be written.
 pub fn run(args: &ExportArgs) -> anyhow::Result<()> {
     let results: Vec<Stored> = args
         .results

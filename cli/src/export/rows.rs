@@ -3,7 +3,7 @@
 use l4sllm_testbed::result::{Arm, Statistics, Summary};
 use serde_json::{Map, Value};
 
-/// Rows, which need not have the same columns.
+/// Rows, which may have different columns.
 #[derive(Debug, Default)]
 pub struct Table {
     pub rows: Vec<Map<String, Value>>,
@@ -13,7 +13,7 @@ impl Table {
     /// Adds a row for each repetition of each arm, and one for each arm.
     ///
     /// # Errors
-    /// A number that JSON has not.
+    /// A number that JSON cannot represent.
     pub fn add_runs(&mut self, summary: &Summary) -> serde_json::Result<()> {
         for_each_run(summary, |mut row, statistics| {
             if let Value::Object(mut values) = serde_json::to_value(statistics)? {
@@ -25,7 +25,7 @@ impl Table {
         })
     }
 
-    /// Adds a row for each flow of the same.
+    /// Adds a row for each flow.
     ///
     /// # Errors
     /// As [`Table::add_runs`].
@@ -44,8 +44,7 @@ impl Table {
         })
     }
 
-    /// CSV (RFC 4180, with LF) with a line of column names; a value that a row has
-    /// not is empty.
+    /// CSV (RFC 4180, with LF) with a header line; missing values are empty.
     pub fn csv(&self) -> String {
         let mut columns: Vec<&String> = Vec::new();
         for name in self.rows.iter().flat_map(Map::keys) {
@@ -94,7 +93,7 @@ fn for_each_run(
     Ok(())
 }
 
-/// Adds the values of an object, those of inner objects as `outer.inner`.
+/// Adds the values of an object; those of inner objects as `outer.inner`.
 fn flatten(prefix: &str, values: Map<String, Value>, row: &mut Map<String, Value>) {
     for (name, value) in values {
         let name = match prefix {

@@ -1,4 +1,4 @@
-//! `l4sllm policy export`: a policy for programs of others.
+//! `l4sllm policy export`: policies for other programs.
 
 use std::path::PathBuf;
 
@@ -15,12 +15,12 @@ use crate::duration;
 use crate::engine::Number;
 use crate::output::outln;
 
-/// Write a policy in one piece, its adapter merged, for other programs: as a
-/// policy directory, as a TorchScript file, or as a model for a Triton server.
+/// Export a policy, with its adapter merged, for other programs: as a policy
+/// directory, a TorchScript file, or a model for a Triton server.
 ///
-/// TorchScript and Triton models take records as they come (scaling is inside)
-/// in batches of any size, and are compared with the policy before the command
-/// ends.
+/// TorchScript and Triton models take raw records (scaling is included) in
+/// batches of any size, and are compared with the policy before the command
+/// exits.
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
 Examples:
@@ -31,50 +31,50 @@ Examples:
 pub(super) struct ExportArgs {
     /// Policy directory, merged or not.
     dir: PathBuf,
-    /// What is written: a directory, a file, or the model repository that a
-    /// directory of the model's name goes to. It must not exist.
+    /// Output: a directory, a file, or the model repository for a directory
+    /// with the model's name. It must not exist.
     #[arg(long, value_name = "PATH")]
     out: PathBuf,
-    /// How it is written.
+    /// Output format.
     #[arg(long, value_enum, default_value_t = Format::Safetensors)]
     format: Format,
-    /// Name of the Triton model; by default the policy's.
+    /// Name of the Triton model [default: the policy's].
     #[arg(long)]
     name: Option<String>,
-    /// Most windows that the Triton server puts together.
+    /// Maximum batch size of the Triton server, in windows.
     #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=65_536))]
     max_batch: u32,
-    /// Longest time that the Triton server waits for more, up to 1h.
+    /// Maximum time that the Triton server waits to fill a batch, up to 1h.
     #[arg(long = "queue-delay", value_name = "TIME", default_value = "100us",
           value_parser = |text: &str| duration::within(text, 0..=3_600_000_000_000))]
     queue_delay_ns: u64,
-    /// Where the TorchScript or Triton model is to compute: cpu, cuda or
-    /// cuda:N. It computes there and nowhere else.
+    /// Device of the TorchScript or Triton model: cpu, cuda or cuda:N. It runs
+    /// only there.
     #[arg(long, default_value = "cpu")]
     accelerator: String,
-    /// Of a TorchScript or Triton model's backbone.
+    /// Precision of a TorchScript or Triton model's backbone.
     #[arg(long, value_enum, default_value_t = Number::F32)]
     precision: Number,
-    /// Threads that libtorch uses here.
+    /// Threads used by libtorch.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: u16,
 }
 
-/// How a policy is written.
+/// An output format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Format {
     /// A policy directory: config.json and model.safetensors.
     Safetensors,
     /// A TorchScript file.
     Torchscript,
-    /// A model of a Triton model repository.
+    /// A model in a Triton model repository.
     Triton,
 }
 
-/// Largest difference of probabilities that a written module may have.
+/// Largest allowed difference of probabilities of an exported module.
 const TOLERANCE: f64 = 1e-5;
 
-/// Writes it.
+/// Writes the export.
 pub(super) fn run(args: &ExportArgs) -> anyhow::Result<()> {
     set_threads(args.threads.into());
     let (config, tensors) = Network::load(&args.dir, Options::default())?.merged()?;
@@ -83,7 +83,7 @@ pub(super) fn run(args: &ExportArgs) -> anyhow::Result<()> {
         let dir = AtomicDir::create(&args.out).with_context(failed)?;
         Policy::save(dir.temporary(), &config, &tensors)?;
         dir.commit().with_context(failed)?;
-        // What the daemon and the emulator would say.
+        // Report what the daemon and the emulator would.
         return match Policy::load(&args.out) {
             Ok(policy) => outln!("{} {}", shown(&args.out), policy.hash()),
             Err(why) => outln!("{}; not for the router: {why}", shown(&args.out)),

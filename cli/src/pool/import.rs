@@ -20,17 +20,17 @@ use l4sllm_model::text::shown;
 use super::{PoolOut, RewardArgs, bar, check, copy, finish, pour, report, size};
 use crate::output::{errln, existing, outln};
 
-/// Rows of an episode on average below which two schedulers may be in a log.
+/// Average rows per episode below which a log may contain two schedulers.
 const SHORT: u64 = 20;
 
-/// Make a pool of kernel logs, a table (CSV) or a device capture.
+/// Make a pool from kernel logs, a table (CSV) or a device capture.
 ///
-/// Content shows what a file is, and whether it is packed (gzip, Zstandard).
-/// Rotated logs may be named together in any order: they are read from the
-/// oldest on, by the names that newsyslog and logrotate give them and, where
-/// names leave it open, by their first times.  Each machine's log is an episode
-/// of its own.  - is the standard input.  What is damaged, and what has no time
-/// that can be read, is counted and shown.
+/// File type and compression (gzip, Zstandard) are recognised by content.
+/// Rotated logs may be given in any order: they are read oldest first,
+/// following the names given by newsyslog and logrotate or, if names do not
+/// determine the order, their first times. Each machine's log is a separate
+/// episode. - is the standard input. Damaged lines, and lines without a
+/// readable time, are counted and shown.
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
 Examples:
@@ -38,28 +38,27 @@ Examples:
   l4sllm pool import exp_pool.csv --out pool.parquet
   zcat messages.gz | l4sllm pool import - --out pool.json")]
 pub struct ImportArgs {
-    /// Logs, or one table or capture.
+    /// Logs, or a single table or capture.
     #[arg(required = true)]
     input: Vec<PathBuf>,
     #[command(flatten)]
     out: PoolOut,
-    /// Name of what was run [default: the file's; in a log of several machines,
-    /// that of each machine's file].
+    /// Name of the scenario [default: the file's name; in a log of several
+    /// machines, that of each machine's file].
     #[arg(long)]
     scenario: Option<String>,
-    /// Where an episode of a log begins.
+    /// Where episodes of a log begin.
     #[arg(long, value_enum, default_value_t = Episodes::Counters)]
     episodes: Episodes,
-    /// Year of the first line of a log whose times have none ("Nov 20
-    /// 10:11:12") [default: that of file names and of other lines].
+    /// Year of the first line of a log whose times lack the year ("Nov 20
+    /// 10:11:12") [default: from file names and other lines].
     #[arg(long, value_parser = clap::value_parser!(i64).range(1970..=2261))]
     year: Option<i64>,
-    /// Zone of a log's times that have none, as +01:00 [default: that of other
-    /// lines].
+    /// Zone of times that lack one, such as +01:00 [default: from other lines].
     #[arg(long, allow_hyphen_values = true, value_parser = zone)]
     zone: Option<i32>,
     /// Whether a table's actions count from 0 (enqueue, drop, mark) or 1
-    /// [default: from 0 in a column "action", as the values show in a column
+    /// [default: from 0 in a column "action", from the values in a column
     /// "dequeue_action"].
     #[arg(long, value_enum)]
     actions_from: Option<ActionsFrom>,
@@ -67,7 +66,7 @@ pub struct ImportArgs {
     reward: RewardArgs,
 }
 
-/// What the code of enqueue is.
+/// The code of enqueue.
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum ActionsFrom {
     /// 0 enqueue, 1 drop, 2 mark.
@@ -80,13 +79,13 @@ enum ActionsFrom {
 
 #[derive(Debug, Clone, Copy, PartialEq, ValueEnum)]
 enum Episodes {
-    /// Where a queue's count of packets falls: the scheduler was made again.
+    /// Where a queue's packet count decreases: the scheduler was recreated.
     Counters,
     /// Only where another machine's log begins.
     One,
 }
 
-/// Imports; a set `cancel` leaves no pool.
+/// Imports; if `cancel` is set, no pool is left.
 pub fn run(args: &ImportArgs, cancel: &AtomicBool) -> anyhow::Result<()> {
     let reward = args.reward.reward()?;
     check_paths(args)?;
@@ -95,7 +94,7 @@ pub fn run(args: &ImportArgs, cancel: &AtomicBool) -> anyhow::Result<()> {
     let bytes = args.input.iter().map(|path| size(path)).sum();
     match formats(&args.input)? {
         Format::Parquet | Format::Json => {
-            // What is damaged, or of other columns, has its reason named.
+            // Damaged input and ignored columns are reported with the reason.
             open(first).with_context(|| {
                 format!(
                     "{}: cannot be read as a pool; a table is imported as CSV, as of \
@@ -137,7 +136,7 @@ pub fn run(args: &ImportArgs, cancel: &AtomicBool) -> anyhow::Result<()> {
     }
 }
 
-/// Reads text as logs; `what` is what the first file looks like.
+/// Reads text as logs; `what` describes the type of the first file.
 fn import_log(
     args: &ImportArgs,
     reward: Reward,
@@ -209,7 +208,7 @@ pub fn write_log(
         loop {
             let place = || format!("{}: byte {at}", capture.display());
             let length = Message::length(rest).with_context(place)?;
-            // What the end of a capture cuts is not a message.
+            // A message cut by the end of a capture is ignored.
             let Some((message, after)) = length.and_then(|n| rest.split_at_checked(n)) else {
                 break;
             };
@@ -231,8 +230,8 @@ pub fn write_log(
     outln!("{}: {lines} lines", out.display())
 }
 
-/// What would lose rows, or count them twice, or be found only after others
-/// were read for minutes.
+/// Refuses inputs that would lose rows or count them twice, or errors that
+/// would appear only after minutes of reading.
 fn check_paths(args: &ImportArgs) -> anyhow::Result<()> {
     let mut known = Vec::new();
     for path in &args.input {
@@ -242,7 +241,7 @@ fn check_paths(args: &ImportArgs) -> anyhow::Result<()> {
             let facts = facts.with_context(|| format!("cannot open {name}"))?;
             ensure!(!facts.is_dir(), "{name}: is a directory");
         }
-        // A pipe that has no name is known by the one given.
+        // A pipe without a name is known by the given one.
         let place = path.canonicalize().unwrap_or_else(|_| path.clone());
         ensure!(!known.contains(&place), "{name}: named twice");
         known.push(place);
@@ -254,13 +253,13 @@ fn check_paths(args: &ImportArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What the inputs are; several are logs.
+/// The type of the inputs; several inputs must be logs.
 fn formats(inputs: &[PathBuf]) -> anyhow::Result<Format> {
     let mut first = None;
     for path in inputs {
         let format = match path.is_file() {
             true => Format::of(path)?,
-            // What is looked at in a pipe is gone.
+            // A pipe cannot be inspected without consuming its data.
             false => Format::Text("tables and captures are read from files only".to_owned()),
         };
         if inputs.len() > 1 && !matches!(format, Format::Text(_)) {
@@ -286,7 +285,7 @@ fn name(path: &Path) -> String {
 
 /// Seconds east of UTC of `+01:00`, `-0330`, `Z`.
 fn zone(text: &str) -> Result<i32, String> {
-    let want = || "want Z or an offset as +01:00".to_owned();
+    let want = || "expected Z or an offset as +01:00".to_owned();
     if text == "Z" {
         return Ok(0);
     }

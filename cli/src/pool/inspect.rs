@@ -1,4 +1,4 @@
-//! `l4sllm pool inspect`: what pools hold.
+//! `l4sllm pool inspect`: the contents of pools.
 
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
@@ -11,18 +11,18 @@ use serde_json::json;
 use super::{bar, check, common, size};
 use crate::output::{outln, print};
 
-/// Count a pool's actions, episodes, ranges and duplicates, and what leaks
-/// from training into the parts that are held out.
+/// Count a pool's actions, episodes, ranges and duplicates, and leakage between
+/// training and held-out parts.
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
 Examples:
   l4sllm pool inspect pool.parquet
   l4sllm pool inspect pool.parquet --share 0.1 --json")]
 pub struct InspectArgs {
-    /// Pools, taken together as for training, with the columns that all have.
+    /// Pools, combined as for training, with their common columns.
     #[arg(required = true)]
     pools: Vec<PathBuf>,
-    /// Share of the episodes, and of the time of each, that training holds out:
+    /// Share of the episodes, and of each episode's time, held out by training:
     /// --val-fraction of `l4sllm train`.
     #[arg(long, default_value_t = 0.2)]
     share: f64,
@@ -34,7 +34,7 @@ pub struct InspectArgs {
 /// Inspects.
 pub fn run(args: &InspectArgs, cancel: &AtomicBool) -> anyhow::Result<()> {
     let share = (0.0..=0.5).contains(&args.share);
-    ensure!(share, "--share {}: want 0 to 0.5", args.share);
+    ensure!(share, "--share {}: expected 0 to 0.5", args.share);
     let schema = common(&args.pools)?;
     let bar = bar(args.pools.iter().map(|pool| size(pool)).sum())?;
     let mut inspection = Inspection::new(&schema);
@@ -63,7 +63,7 @@ pub fn run(args: &InspectArgs, cancel: &AtomicBool) -> anyhow::Result<()> {
     print_text(&inspection, &parts, args.share)
 }
 
-/// A part of the split that training would make.
+/// A part of training's split.
 struct Part {
     name: &'static str,
     actions: [u64; 3],

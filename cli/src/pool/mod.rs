@@ -1,4 +1,4 @@
-//! `l4sllm pool`: experience pools made, looked at and changed.
+//! `l4sllm pool`: creates, inspects and converts experience pools.
 
 mod import;
 mod inspect;
@@ -31,12 +31,12 @@ enum PoolCommand {
 Examples:
   l4sllm pool log capture --out messages")]
     Log {
-        /// The capture: what was read from the device.
+        /// The capture: the bytes read from the device.
         capture: PathBuf,
         /// The log to write.
         #[arg(long)]
         out: PathBuf,
-        /// Replace the file that exists under that name.
+        /// Replace an existing file.
         #[arg(long)]
         force: bool,
     },
@@ -45,7 +45,7 @@ Examples:
 Examples:
   l4sllm pool convert pool.parquet --out pool.json")]
     Convert {
-        /// The pool to read; its content decides which kind it is.
+        /// The pool to read; its format is recognised by content.
         pool: PathBuf,
         #[command(flatten)]
         out: PoolOut,
@@ -54,8 +54,8 @@ Examples:
     /// Select windows of rows around each change of action.
     ///
     /// The defaults are the published selection: five rows before each change,
-    /// a row as often as there are windows with it; theirs is of the first
-    /// fifth of a capture (--first 0.2).
+    /// with each row repeated for every window that contains it. The published
+    /// one uses the first fifth of a capture (--first 0.2).
     #[command(after_long_help = "\
 Examples:
   l4sllm pool select pool.parquet --out selected.parquet --first 0.2
@@ -65,21 +65,21 @@ Examples:
         pool: PathBuf,
         #[command(flatten)]
         out: PoolOut,
-        /// Rows before the one that has another action than the row before it.
+        /// Rows before each change of action.
         #[arg(long, default_value_t = 5, value_parser = window)]
         before: usize,
-        /// Rows from that one on.
+        /// Rows from the change on.
         #[arg(long, default_value_t = 0, value_parser = window)]
         after: usize,
-        /// Share of the pool's rows that is looked at, from its beginning; below
-        /// 1 with the two rows more that the published loop visits.
+        /// Share of the pool's rows to use, from its beginning; below 1, two
+        /// more rows are included, as in the published loop.
         #[arg(long, default_value_t = 1.0)]
         first: f64,
-        /// Take each row once.
+        /// Include each row only once.
         #[arg(long)]
         once: bool,
     },
-    /// Join pools, episode after episode, with the columns that all have.
+    /// Join pools, episode after episode, with their common columns.
     #[command(after_long_help = "\
 Examples:
   l4sllm pool merge a.parquet b.parquet --out both.parquet")]
@@ -90,7 +90,7 @@ Examples:
         #[command(flatten)]
         out: PoolOut,
     },
-    /// Compute the rewards again.
+    /// Recompute the rewards.
     #[command(after_long_help = "\
 Examples:
   l4sllm pool reward pool.parquet --out again.parquet --delay 2")]
@@ -104,19 +104,19 @@ Examples:
     },
 }
 
-/// The pool that a command writes.
+/// The output pool of a command.
 #[derive(Debug, Args)]
 pub struct PoolOut {
-    /// The pool to write: JSON if it ends in .json, else Parquet.
+    /// The pool to write: JSON if it ends in .json, otherwise Parquet.
     #[arg(long = "out", value_name = "OUT")]
     path: PathBuf,
-    /// Replace the file that exists under that name.
+    /// Replace an existing file.
     #[arg(long)]
     force: bool,
 }
 
 impl PoolOut {
-    /// Starts it.
+    /// Starts writing the pool.
     fn create(&self, schema: &Schema) -> anyhow::Result<Sink> {
         let existing = existing(&self.path, self.force)?;
         Ok(Sink::create(&self.path, schema, existing)?)
@@ -124,7 +124,7 @@ impl PoolOut {
 }
 
 /// The reward: packet_length ^ THROUGHPUT / (queue delay + OFFSET) ^ DELAY,
-/// less the share FAIRNESS of the imbalance between the queues.
+/// minus FAIRNESS times the imbalance between the queues.
 #[derive(Debug, Args)]
 pub struct RewardArgs {
     /// Exponent of the packet's length in bytes, 0 to 4.
@@ -158,7 +158,7 @@ impl RewardArgs {
     }
 }
 
-/// Runs the subcommand; a set `cancel` leaves no pool.
+/// Runs the subcommand; if `cancel` is set, no pool is left.
 pub fn run(args: &PoolArgs, cancel: &AtomicBool) -> anyhow::Result<()> {
     match &args.command {
         PoolCommand::Import(args) => import::run(args, cancel),
@@ -178,7 +178,7 @@ pub fn run(args: &PoolArgs, cancel: &AtomicBool) -> anyhow::Result<()> {
             once,
         } => {
             let share = (0.0..=1.0).contains(first);
-            ensure!(share, "--first {first}: want 0 to 1");
+            ensure!(share, "--first {first}: expected 0 to 1");
             let first = match *first {
                 1.0 => u64::MAX,
                 share => Selection::visited(count(pool, cancel)?, share),
@@ -207,7 +207,7 @@ pub fn run(args: &PoolArgs, cancel: &AtomicBool) -> anyhow::Result<()> {
 fn window(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(rows) if rows <= 1_000_000 => Ok(rows),
-        _ => Err("want 0 to 1000000".to_owned()),
+        _ => Err("expected 0 to 1000000".to_owned()),
     }
 }
 
@@ -226,7 +226,7 @@ fn copy(
     finish(sink, &out.path, &bar)
 }
 
-/// Columns that are not taken, on standard error.
+/// Reports ignored columns on standard error.
 fn tell_ignored(path: &Path, columns: &[String]) {
     const LISTED: usize = 20;
     if columns.is_empty() {
@@ -247,7 +247,8 @@ fn tell_ignored(path: &Path, columns: &[String]) {
     );
 }
 
-/// Moves all rows; `before` is how many bytes were read of other files.
+/// Copies all rows; `before` is the number of bytes already read from other
+/// files.
 fn pour(
     source: &mut impl Source,
     sink: &mut Sink,
@@ -291,7 +292,7 @@ fn merge(pools: &[PathBuf], out: &PoolOut, cancel: &AtomicBool) -> anyhow::Resul
     finish(sink, &out.path, &bar)
 }
 
-/// What the rows of all these pools have.
+/// The common columns of all pools.
 fn common(pools: &[PathBuf]) -> anyhow::Result<Schema> {
     let mut common: Option<Schema> = None;
     for pool in pools {
@@ -301,7 +302,7 @@ fn common(pools: &[PathBuf]) -> anyhow::Result<Schema> {
     common.context("no pools")
 }
 
-/// Rows with rewards computed again.
+/// Rows with recomputed rewards.
 struct Rewarded<'a> {
     source: Box<dyn Source>,
     rewards: Rewards,
@@ -336,7 +337,7 @@ impl Source for Rewarded<'_> {
     }
 }
 
-/// How many rows a pool has.
+/// Number of rows of a pool.
 fn count(pool: &Path, cancel: &AtomicBool) -> anyhow::Result<u64> {
     let mut source = open(pool)?;
     let mut rows = 0;
@@ -355,12 +356,12 @@ fn check(cancel: &AtomicBool) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// 0 for what has none, like a pipe.
+/// 0 if unknown, as for a pipe.
 fn size(path: &Path) -> u64 {
     std::fs::metadata(path).map_or(0, |m| if m.is_file() { m.len() } else { 0 })
 }
 
-/// Progress by bytes; of unknown length if `bytes` is 0.
+/// Progress in bytes; the length is unknown if `bytes` is 0.
 fn bar(bytes: u64) -> anyhow::Result<ProgressBar> {
     let (bar, template) = match bytes {
         _ if is_quiet() => (ProgressBar::hidden(), ""),

@@ -1,11 +1,11 @@
-//! What of a log was not used or is in doubt, on standard error.
+//! Reports unused and doubtful parts of a log on standard error.
 
 use l4sllm_model::log::{Fault, Place, Tally};
 use l4sllm_model::text::shown;
 
 use crate::output::errln;
 
-/// Prints it; nothing of a log without faults.
+/// Prints the report; nothing for a log without faults.
 pub fn print(tally: &Tally) {
     for shown in &tally.shown {
         say(&shown.place, shown.fault);
@@ -36,7 +36,7 @@ fn times(tally: &Tally) {
         Some(place) => {
             say(place, "no time that can be read");
             errln!(
-                "{} without a time: want a prefix as \"Nov 20 10:11:12\", \
+                "{} without a time: expected a prefix as \"Nov 20 10:11:12\", \
                  \"2024-11-20T10:11:12+01:00\" or \"[ 1234.567890]\", in English (LC_ALL=C)",
                 count(tally.untimed, "row")
             );

@@ -1,4 +1,4 @@
-//! One training on a part of a pool, judged on another.
+//! One training run on a part of a pool, evaluated on another.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
@@ -13,38 +13,38 @@ use serde::Serialize;
 use crate::judge::{Judge, Verdict};
 use crate::train::{self, TrainArgs};
 
-/// What is learned.
+/// A pool to learn.
 pub struct Pool {
     pub path: PathBuf,
     pub episodes: Vec<Episode>,
 }
 
-/// What came of a training.
+/// Results of a training run.
 #[derive(Serialize)]
 pub struct Judged {
-    /// Training and judging.
+    /// Time of training and evaluation.
     pub seconds: f64,
-    /// Rows to judge whose state no row to train on has.
+    /// Test rows whose state does not occur in training.
     pub novel_rows: usize,
-    /// On the rows to judge, asked for the policy's target return.
+    /// Scores on the test rows, with the policy's target return.
     pub test: Verdict,
-    /// The same, on the novel rows alone.
+    /// Scores on the novel rows only.
     pub novel: Option<Verdict>,
-    /// On the rows to judge, told the return that came: what it would score
-    /// if it knew the future.
+    /// Scores on the test rows with the actual return, that is, with knowledge
+    /// of the future.
     pub told_returns: Verdict,
 }
 
 impl Pool {
-    /// The pool at `path`; a table becomes one in `out`.
+    /// Opens the pool at `path`; a table is converted to a pool in `out`.
     pub fn open(path: &Path, out: &Path) -> anyhow::Result<Pool> {
         let path = as_pool(path, out)?;
         let episodes = Dataset::episodes(std::slice::from_ref(&path))?;
         Ok(Pool { path, episodes })
     }
 
-    /// Trains on `split.train` and judges the last weights on `split.late`;
-    /// nothing, if `cancel` was set meanwhile.
+    /// Trains on `split.train` and evaluates the last weights on `split.late`;
+    /// none if `cancel` was set in the meantime.
     pub fn learn(
         &self,
         training: &TrainArgs,
@@ -53,7 +53,7 @@ impl Pool {
     ) -> anyhow::Result<Option<Judged>> {
         let _claim = Claim::of(&training.out)?;
         let started = Instant::now();
-        // Nothing held out: no choice of weights, the last ones count.
+        // Nothing is held out, so the last weights are used.
         let mut trainer = train::trainer(training, &self.episodes, split, Vec::new(), None)?;
         // A directory for each seed, next to the others.
         let name = training.out.file_name().unwrap_or_default();
@@ -87,7 +87,7 @@ impl Pool {
     }
 }
 
-/// The pool itself, or what becomes of a table.
+/// The pool itself, or the pool converted from a table.
 pub fn as_pool(path: &Path, out: &Path) -> anyhow::Result<PathBuf> {
     if path.extension().is_none_or(|e| e != "csv") {
         return Ok(path.to_owned());

@@ -1,5 +1,5 @@
-//! `l4sllm reproduce`: the published pool, learned from its first four fifths
-//! and judged on its last.
+//! `l4sllm reproduce`: trains on the first four fifths of the published pool
+//! and evaluates on the last.
 
 mod learn;
 mod validate;
@@ -20,37 +20,37 @@ use crate::train::TrainArgs;
 pub use learn::as_pool;
 use learn::{Judged, Pool};
 
-/// Share of the time, at the end, that is judged.
+/// Share of the time, at the end, used for evaluation.
 const HELD_OUT: f64 = 0.2;
 
-/// What published work reports, and a tree of decisions passes easily.
+/// The published accuracy, which a decision tree exceeds easily.
 const ACCURACY: f64 = 0.9756;
 
-/// What a model has to reach that tells all three actions apart.
+/// The minimum for a model that distinguishes all three actions.
 const MACRO_F1: f64 = 0.97;
 
-/// The training, as options of `l4sllm train`.  The window is one record: the
-/// pool is a selection of excerpts that overlap, so that a longer one would
-/// show rows again that it showed before, with their actions.  Returns teach
-/// nothing: actions follow from the state there, and what came later tells of
-/// them only what no decision knows.
+/// The training, as options of `l4sllm train`. The window is one record,
+/// because the pool is a selection of overlapping excerpts: a longer window
+/// would contain repeated rows with their actions. Returns are not learned
+/// from: actions follow from the state in this pool, and later rewards reveal
+/// only the future.
 const TRAINING: &str = "--name reproduce --window 1 --bins 16 --encoder-width 128 --dropout 0.2 \
     --return-dropout 1 --steps 600 --batch 128 --learning-rate 2e-3 --warmup 100 \
     --weight-decay 0.01 --eval-steps 600";
 
-/// Learn the published experience pool, and report how well.
+/// Train on the published experience pool and report the scores.
 ///
 /// Published: D. Satish, S. R. Pokhrel, J. Kua and A. Walid, "Distilling Large
 /// Language Models for Network Active Queue Management", arXiv:2501.16734; the
 /// pool is deol-satish/LLM_Gen_Exp_Pool.
 ///
 /// Trains the small backbone on the first four fifths of the pool by time and
-/// judges it on the last, once for each seed.  Weights are those after the last
-/// step.  Bins, returns, means, smoothing and noise were chosen by --validate,
-/// which leaves the last fifth alone (scripts/choose-reproduce.sh has what was
-/// compared); widths, dropout, steps and rates are older and were found with a
-/// look at that fifth.  DIR gets summary.json, and a directory for each
-/// seed as `l4sllm train` makes it.  The exit status is 0 if every seed is
+/// evaluates it on the last, once for each seed, with the weights after the
+/// last step. Bins, returns, averaging, smoothing and noise were chosen with
+/// --validate, which does not use the last fifth (scripts/choose-reproduce.sh
+/// lists the alternatives); widths, dropout, steps and rates are older and were
+/// chosen using that fifth. DIR receives summary.json and a directory for each
+/// seed, as written by `l4sllm train`. The exit status is 0 if every seed is
 /// above 0.9756 in accuracy and 0.97 in macro F1.
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
@@ -61,15 +61,15 @@ pub struct ReproduceArgs {
     /// The pool: CSV as published, or Parquet or JSON.
     #[arg(value_name = "POOL")]
     pool: PathBuf,
-    /// Directory of the results.
+    /// Directory for the results.
     #[arg(long, value_name = "DIR", default_value = "out/reproduce")]
     out: PathBuf,
-    /// Seeds 1 to this.
+    /// Number of seeds, from 1.
     #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u64).range(1..=1000))]
     seeds: u64,
-    /// Judge the options within the first four fifths in place of the result:
-    /// train FOLDS times on all but one of as many blocks of time, and judge
-    /// that one.  DIR gets validation.json.
+    /// Cross-validate the options within the first four fifths: divide them
+    /// into FOLDS blocks of time, and for each block train on the others and
+    /// evaluate on it. DIR receives validation.json.
     #[arg(long, value_name = "FOLDS", value_parser = clap::value_parser!(u64).range(2..=100))]
     validate: Option<u64>,
     /// More options of `l4sllm train`, which override those of this command.
@@ -91,7 +91,7 @@ struct Summary {
     rows: usize,
     train_rows: usize,
     test_rows: usize,
-    /// Rows to judge whose state no row to train on has.
+    /// Test rows whose state does not occur in training.
     novel_rows: usize,
     majority_share: f64,
     seeds: Vec<Run>,
@@ -114,7 +114,7 @@ struct Spread {
     max: f64,
 }
 
-/// Trains and judges; a set `cancel` ends it after the last whole seed.
+/// Trains and evaluates; if `cancel` is set, ends after the last complete seed.
 pub fn run(args: &ReproduceArgs, cancel: &AtomicBool) -> anyhow::Result<()> {
     let pool = Pool::open(&args.pool, &args.out)?;
     let split = Split::of(&pool.episodes, HELD_OUT, &[]);
@@ -194,7 +194,7 @@ fn write(file: &Path, what: &impl Serialize) -> anyhow::Result<()> {
     outln!("{}", shown(file))
 }
 
-/// What stands above [`line`].
+/// The header above [`line`].
 fn heads() -> &'static str {
     "seed  accuracy  macro F1  recall: enqueue    drop    mark"
 }
@@ -220,7 +220,7 @@ fn spreads(accuracy: &Spread, macro_f1: &Spread) -> String {
     )
 }
 
-/// The options, and what they say.
+/// The options, parsed.
 fn training(
     pool: &Path,
     out: &Path,

@@ -1,4 +1,4 @@
-//! How good options are, by the rows that are trained on alone.
+//! Cross-validation of options on the training rows only.
 
 use std::sync::atomic::AtomicBool;
 
@@ -24,26 +24,26 @@ struct Validation {
     log_loss: Spread,
 }
 
-/// What a seed came to, over all folds together: each row was judged once, by
-/// a network that was not trained on its block.
+/// Results of a seed over all folds: each row was evaluated once, by a network
+/// that was not trained on its block.
 #[derive(Serialize)]
 struct Run {
     seed: u64,
     seconds: f64,
     all: Scores,
-    /// Mean of -ln of the probability of what was done, nats: it tells of
-    /// options that get the same rows right which is the surer.
+    /// Mean negative log likelihood of the actions, nats: among options with
+    /// the same accuracy, it shows which is more confident.
     log_loss: f64,
-    /// On states that the training of the fold has not seen.
+    /// Scores on states that do not occur in the fold's training rows.
     novel: Scores,
     told_returns: Scores,
     folds: Vec<Scores>,
-    /// Folds above what the result has to reach.
+    /// Folds above the required scores.
     folds_passed: usize,
 }
 
-/// Trains and judges `folds` times a seed within `split.train`; a set
-/// `cancel` ends it.
+/// Trains and evaluates `folds` times per seed within `split.train`; ends if
+/// `cancel` is set.
 pub fn run(
     args: &ReproduceArgs,
     pool: &Pool,

@@ -1,4 +1,4 @@
-//! The device's queues, read from the device itself.
+//! Statistics of the device's queues, read directly from the device.
 
 use std::fmt::Write;
 use std::os::unix::fs::FileTypeExt;
@@ -11,11 +11,12 @@ use l4sllmd::device;
 use l4sllmd::files::Files;
 use serde::Serialize;
 
-/// Reads the statistics of both queues as an observer; control stays with the
-/// daemon.
+/// Reads the statistics of both queues as an observer; the daemon keeps
+/// control.
 ///
 /// # Errors
-/// The device is not there, may not be opened, or speaks another version.
+/// The device does not exist, cannot be opened, or has another interface
+/// version.
 pub fn look(path: &Path) -> anyhow::Result<QueuesStatus> {
     let socket = std::fs::metadata(path).is_ok_and(|m| m.file_type().is_socket());
     let kind = match socket {
@@ -35,23 +36,24 @@ pub fn look(path: &Path) -> anyhow::Result<QueuesStatus> {
 }
 
 /// Both queues over all instances. Names and units are those of `l4s_queues`
-/// and of `net.inet.l4sllm.stats`, but for probabilities, which are from 0 to 1.
+/// and of `net.inet.l4sllm.stats`, except for probabilities, which are from 0
+/// to 1.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct QueuesStatus {
     /// p' of RFC 9332.
     pub base_probability: f64,
-    /// p_C, of the classic queue.
+    /// p_C, the probability of the classic queue.
     pub classic_probability: f64,
-    /// p_CL, coupled to the L4S queue.
+    /// p_CL, the coupled probability of the L4S queue.
     pub coupled_probability: f64,
     /// Instances in overload now.
     pub overload: u32,
-    /// Times that overload began.
+    /// Number of times that overload began.
     pub overloads: u64,
     /// Time spent in it, ns.
     pub overload_ns: u64,
-    /// Of the scheduler, bytes times per cent; above 0: the classic queue's
-    /// turn.
+    /// Scheduler credit, bytes times per cent; above 0, the classic queue is
+    /// served next.
     pub credit: i64,
     /// The classic queue.
     pub classic: QueueStatus,
@@ -65,9 +67,10 @@ macro_rules! queue_status {
         #[derive(Debug, Clone, PartialEq, Serialize)]
         pub struct QueueStatus {
             $($(#[$doc])* pub $field: u64,)+
-            /// Mean delay of a packet that left, ns.
+            /// Mean delay of departed packets, ns.
             pub delay_mean_ns: f64,
-            /// 99th percentile, ns, from a histogram of two bins a doubling.
+            /// 99th percentile, ns, from a histogram with two bins per
+            /// doubling.
             pub delay_p99_ns: f64,
         }
 
@@ -113,13 +116,13 @@ queue_status! {
     drops_not_ect,
     /// Dropped with a deleted instance.
     drops_flush,
-    /// Most packets that ever waited.
+    /// Maximum number of queued packets.
     queued_max,
-    /// Most bytes that ever waited.
+    /// Maximum number of queued bytes.
     queued_bytes_max,
-    /// Time that the head has waited, ns.
+    /// Waiting time of the packet at the head, ns.
     delay_ns,
-    /// Longest wait of a packet that left, ns.
+    /// Maximum delay of departed packets, ns.
     delay_max_ns,
 }
 
@@ -141,7 +144,7 @@ impl From<&Queues> for QueuesStatus {
 }
 
 impl QueuesStatus {
-    /// Appends the lines for a terminal.
+    /// Appends the text output.
     pub fn describe(&self, out: &mut String) {
         let _ = writeln!(
             out,
@@ -195,7 +198,7 @@ impl QueueStatus {
 mod tests {
     use super::*;
 
-    /// The struct's names are the manual's, the sysctls' and the C header's.
+    /// The names in the struct, the manual, the sysctls and the C header agree.
     #[test]
     fn the_names_are_those_of_the_module() {
         let queues = Queues::try_from(Queues::question(0, 0)).expect("its own question");

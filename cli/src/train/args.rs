@@ -12,19 +12,19 @@ use l4sllm_model::{DecisionRule, Feature};
 use super::online::{OnlineArgs, defaults};
 use crate::threads::threads;
 
-/// The option with which others have the defaults of training in the loop.
+/// The option that switches other options to the defaults of training in the
+/// loop.
 const ONLINE: &str = "online";
 const GIVEN: ArgPredicate = ArgPredicate::IsPresent;
 
-/// Most bins that an encoding has.
+/// Maximum number of bins of an encoding.
 const BINS_MAX: usize = 1024;
 
-/// Train a policy on experience pools, or with --online in the loop.
+/// Train a policy on experience pools or, with --online, in the loop.
 ///
-/// `--out` becomes the directory of the training: `best/` and `last/` are
-/// policies, `metrics.jsonl` has a line for each step, or in the loop for each
-/// lesson.  An interrupted
-/// training saves `last/` and resumes with `--resume`.
+/// `--out` becomes the directory of the training run: `best/` and `last/` are
+/// policies, and `metrics.jsonl` has a line for each step or, in the loop, for
+/// each lesson. An interrupted run saves `last/` and resumes with `--resume`.
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
 Examples:
@@ -34,10 +34,10 @@ Examples:
   l4sllm train pool.parquet --out out/steer --steer tuned high low
   l4sllm train --online --out out/context")]
 pub struct TrainArgs {
-    /// Pools, Parquet or JSON.
+    /// Pools in Parquet or JSON.
     #[arg(required_unless_present = "online", value_name = "POOL")]
     pub pool: Vec<PathBuf>,
-    /// Directory of the training.
+    /// Directory of the training run.
     #[arg(long, value_name = "DIR")]
     pub out: PathBuf,
     /// Also write the metrics as TensorBoard event files to DIR, with Hugging Face's
@@ -48,10 +48,10 @@ pub struct TrainArgs {
     /// and pools.
     #[arg(long)]
     pub resume: bool,
-    /// Start over where --out has a training already, which is lost then.
+    /// Start over, discarding an existing training run in --out.
     #[arg(long, conflicts_with = "resume")]
     pub restart: bool,
-    /// What is left open below: small, or as published.
+    /// Defaults of the options below: small, or as published.
     #[arg(long, value_enum, default_value_t = Preset::Small)]
     pub preset: Preset,
 
@@ -67,17 +67,17 @@ pub struct TrainArgs {
     pub online: OnlineArgs,
 }
 
-/// Values of the options that are not given.
+/// Defaults of options that are not given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Preset {
-    /// A GPT-2 of 2 layers and width 48, all of it trained.
+    /// A fully trained GPT-2 with 2 layers and width 48.
     Small,
     /// A published backbone (--backbone, by default gpt2) with adapters of
     /// rank 128 on its query and value projections.
     Published,
 }
 
-/// What is trained.
+/// The policy to train.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Policy")]
 pub struct PolicyArgs {
@@ -88,10 +88,10 @@ pub struct PolicyArgs {
         default_value_if(ONLINE, GIVEN, defaults::NAME)
     )]
     pub name: String,
-    /// What is read from each record.
+    /// Features of each record.
     #[arg(long, value_enum, default_value_t = Features::Paper7)]
     pub features: Features,
-    /// Records that a decision sees.
+    /// Records in the context of a decision.
     #[arg(
         long,
         default_value_t = 20,
@@ -99,7 +99,7 @@ pub struct PolicyArgs {
     )]
     pub window: usize,
     /// Bins of each feature's piecewise-linear encoding, up to 1024, at
-    /// quantiles of the pools; 0: the value alone.
+    /// quantiles of the pools; 0: only the value.
     #[arg(long, default_value_t = 0)]
     pub bins: usize,
     /// Units between a feature and its token.
@@ -109,7 +109,7 @@ pub struct PolicyArgs {
         default_value_if(ONLINE, GIVEN, defaults::ENCODER_WIDTH)
     )]
     pub encoder_width: usize,
-    /// A Hugging Face directory with weights; or, for random ones, a
+    /// A Hugging Face directory with weights or, for random weights, a
     /// config.json or the name of a published model, such as gpt2, opt-1.3b,
     /// llama-2-7b, t5-base [default: small: a GPT-2 of --layers, --width,
     /// --heads and --mlp; published: gpt2].
@@ -153,87 +153,88 @@ pub struct PolicyArgs {
     /// Add each record's input token to the hidden state.
     #[arg(long)]
     pub residual: bool,
-    /// Rank of the adapters on the frozen backbone; 0: all of it is trained
+    /// Rank of the adapters on the frozen backbone; 0: train the whole backbone
     /// [default: small: 0; published: 128].
     #[arg(long)]
     pub lora_rank: Option<usize>,
-    /// Adapters count alpha / rank.
+    /// Alpha of the adapters, which are scaled by alpha / rank.
     #[arg(long, default_value_t = 32.0)]
     pub lora_alpha: f64,
-    /// Dropout before adapters.
+    /// Dropout before the adapters.
     #[arg(long, default_value_t = 0.05)]
     pub lora_dropout: f64,
     /// Linear layers with adapters [default: the family's query and value
     /// projections].
     #[arg(long, value_name = "MODULE", num_args = 1..)]
     pub lora_targets: Vec<String>,
-    /// How probabilities become an action.
+    /// Decision rule that turns probabilities into an action.
     #[arg(long, value_enum, default_value_t = Rule::Argmax)]
     pub rule: Rule,
-    /// A head that steers: three behaviours of the pools to choose from, each
-    /// a fixed setting of DualPI2, and any number that were measured between
-    /// them.  It learns to take what costs least in each condition: delay,
-    /// and utilisation, fairness or L4S delay lost against the first.
+    /// Train a head that steers: three behaviours of the pools to choose from,
+    /// each a fixed setting of DualPI2, and any number of measured settings
+    /// between them. It learns the setting of least cost in each condition, in
+    /// terms of delay and of utilisation, fairness and L4S delay lost relative
+    /// to the first.
     #[arg(long, num_args = 3.., value_names = ["SAFE", "OTHER", "ANOTHER", "BETWEEN"])]
     #[arg(conflicts_with_all = ["rule", "holdout_scenario", "class_balance"])]
     pub steer: Option<Vec<String>>,
-    /// What losses weigh against delay, with --steer and --online.
+    /// Weight of losses relative to delay, with --steer and --online.
     #[arg(long, default_value_t = Tolerance::default().caution, default_value_if(ONLINE, GIVEN, defaults::CAUTION))]
     pub caution: f64,
-    /// What utilisation gained is worth, with --steer: the delay may grow by
-    /// e for 1 / this.
+    /// Value of gained utilisation, with --steer: the delay may grow by a
+    /// factor of e for a gain of 1 / VALUE.
     #[arg(long, default_value_t = Tolerance::default().gain)]
     pub gain: f64,
-    /// Quantile of the pools' returns that the policy is asked for, 0 to 1.
+    /// Quantile of the pools' returns used as the target return, 0 to 1.
     #[arg(long, default_value_t = 0.9)]
     pub target: f64,
 }
 
-/// How it is trained.
+/// Options of the optimisation.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Optimiser")]
 pub struct OptimiserArgs {
     /// Optimiser steps.
     #[arg(long, default_value_t = TrainConfig::default().steps, default_value_if(ONLINE, GIVEN, defaults::STEPS))]
     pub steps: u64,
-    /// Windows that go through the network at a time [default: small: 32;
-    /// published: 1].
+    /// Windows per batch [default: small: 32; published: 1].
     #[arg(long, default_value_if(ONLINE, GIVEN, defaults::BATCH))]
     pub batch: Option<usize>,
-    /// Batches whose gradients one step accumulates [default: small: 1;
-    /// published: 32].
+    /// Batches accumulated per optimiser step [default: small: 1; published:
+    /// 32].
     #[arg(long)]
     pub grad_accum_steps: Option<usize>,
-    /// Highest learning rate [default: small: 1e-3; published: 1e-4].
+    /// Peak learning rate [default: small: 1e-3; published: 1e-4].
     #[arg(
         long,
         allow_negative_numbers = true,
         default_value_if(ONLINE, GIVEN, defaults::LEARNING_RATE)
     )]
     pub learning_rate: Option<f64>,
-    /// Steps of warm-up.
+    /// Warm-up steps.
     #[arg(long, default_value_t = TrainConfig::default().warmup, default_value_if(ONLINE, GIVEN, defaults::WARMUP))]
     pub warmup: u64,
-    /// Decay of matrices.
+    /// Weight decay of matrices.
     #[arg(long, default_value_t = TrainConfig::default().weight_decay, default_value_if(ONLINE, GIVEN, defaults::WEIGHT_DECAY))]
     pub weight_decay: f64,
-    /// Largest norm of the gradient; a larger one is scaled down to it.
+    /// Maximum gradient norm; larger gradients are clipped.
     #[arg(long, default_value_t = TrainConfig::default().max_grad_norm, default_value_if(ONLINE, GIVEN, defaults::MAX_GRAD_NORM))]
     pub max_grad_norm: f64,
-    /// Power by which rare actions weigh more in the loss, 0 to 1; 0 keeps
+    /// Exponent of the weighting of rare actions in the loss, 0 to 1; 0 keeps
     /// probabilities calibrated.
     #[arg(long, default_value_t = 0.0)]
     pub class_balance: f64,
-    /// Power by which windows that end with a rare action are drawn more
-    /// often, 0 to 1.
+    /// Exponent of the oversampling of windows that end with a rare action, 0
+    /// to 1.
     #[arg(long, default_value_t = 0.0)]
     pub sample_balance: f64,
-    /// Share of the loss that all actions get alike, 0 to 0.9: probabilities
-    /// stay away from 0 and 1.
+    /// Label smoothing: share of the loss spread evenly over all actions, 0 to
+    /// 0.9.
     #[arg(long, default_value_t = 0.0)]
     pub label_smoothing: f64,
     /// Decay of the exponential moving average (EMA) of the weights, 0 to
-    /// 0.9999, which is evaluated and saved in place of them; 0: no average.
+    /// 0.9999. The average is evaluated and saved instead of the weights. 0: no
+    /// average.
     #[arg(
         long,
         default_value_t = 0.0,
@@ -247,25 +248,25 @@ pub struct OptimiserArgs {
     /// Steps between evaluations and checkpoints.
     #[arg(long, default_value_t = TrainConfig::default().evaluate_every)]
     pub eval_steps: u64,
-    /// Windows of an evaluation, at most; as many decisions are judged.
+    /// Maximum number of windows, and so of decisions, per evaluation.
     #[arg(long, default_value_t = TrainConfig::default().evaluate_windows)]
     pub eval_windows: usize,
-    /// Evaluations without a smaller loss after which training ends; 0: none.
+    /// Early stopping: evaluations without a lower loss before training ends;
+    /// 0: never.
     #[arg(long, default_value_t = 0)]
     pub patience: u64,
-    /// Of initialisation, order, augmentation and dropout.
+    /// Seed of initialisation, order, augmentation and dropout.
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
 }
 
-/// What it is trained on.
+/// The training data.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Data")]
 pub struct DataArgs {
-    /// How pools are mixed: `rows` (each row counts the same), `pools` or
-    /// `scenarios` (each of them the same share), or shares such as
-    /// `paper=2,wifi=1`, of scenarios or of pool files; what is not
-    /// named is not trained on then.
+    /// How pools are mixed: `rows` (equal weight per row), `pools` or
+    /// `scenarios` (equal share for each), or shares of scenarios or pool files
+    /// such as `paper=2,wifi=1`, which exclude all others.
     #[arg(long, default_value = "rows")]
     pub mix: String,
     /// Fraction held out for validation: of the episodes, and of the end of each
@@ -275,8 +276,9 @@ pub struct DataArgs {
     /// Scenarios held out entirely, for validation.
     #[arg(long, value_name = "SCENARIO", num_args = 1..)]
     pub holdout_scenario: Vec<String>,
-    /// Fewest records of a training window: batches have windows of random
-    /// length from there on, anywhere in the policy's [default: --window].
+    /// Minimum records per training window: batches have windows of random
+    /// length from this minimum, at random positions of the policy's window
+    /// [default: --window].
     #[arg(long)]
     pub shortest: Option<usize>,
     /// Standard deviation of the noise on scaled features.
@@ -286,68 +288,67 @@ pub struct DataArgs {
         default_value_if(ONLINE, GIVEN, defaults::NOISE)
     )]
     pub noise: f64,
-    /// Share of the windows, 0 to 1, that have the return that the policy will
-    /// be asked for (--target) in place of the one that came; with 1, returns
-    /// teach nothing.
+    /// Share of the windows, 0 to 1, with the target return (--target) instead
+    /// of the actual one; with 1, returns carry no information.
     #[arg(long, default_value_t = 0.0)]
     pub return_dropout: f64,
-    /// Share of the records of a window that are hidden from attention, and
-    /// not learned from, 0 to 0.95; the newest always stays.
+    /// Share of a window's records that are masked in attention and loss, 0 to
+    /// 0.95; the newest record is never masked.
     #[arg(long, default_value_t = 0.0)]
     pub step_dropout: f64,
 }
 
-/// Where it is trained.
+/// Hardware options.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Machine")]
 pub struct MachineArgs {
-    /// Where to train: auto (a GPU where there is one), cpu, cuda or cuda:N.
+    /// Device to train on: auto (a GPU if available), cpu, cuda or cuda:N.
     #[arg(long, default_value = "auto")]
     pub accelerator: String,
-    /// Arithmetic of the backbone.
+    /// Precision of the backbone's arithmetic.
     #[arg(long, value_enum, default_value_t = Precision::Auto)]
     pub precision: Precision,
-    /// Recompute activations in the backward pass: less memory, a third more
-    /// time.
+    /// Recompute activations in the backward pass, which saves memory and takes
+    /// a third more time.
     #[arg(long)]
     pub gradient_checkpointing: bool,
-    /// Threads that libtorch uses.  They spin: more than the machine has to
-    /// spare make it slower, and the number of them changes the last digits.
+    /// Threads used by libtorch. They spin, so more threads than free cores are
+    /// slower; the number of threads changes the last digits of results.
     #[arg(long, default_value_t = 1, value_parser = threads)]
     pub threads: usize,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Precision {
-    /// bf16 on a GPU, and on a CPU with instructions for it from width 256
-    /// on; else f32.
+    /// bf16 on a GPU, and on a CPU with bf16 instructions from width 256;
+    /// otherwise f32.
     Auto,
-    /// 32 bits.
+    /// 32-bit floating point.
     F32,
-    /// 16 bits, with the range of f32.
+    /// 16-bit floating point with the range of f32.
     Bf16,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
 pub enum Features {
-    /// The seven of the published pools.
+    /// The seven features of the published pools.
     Paper7,
-    /// The eight of the authors' earlier pools.
+    /// The eight features of the authors' earlier pools.
     Paper8,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
 pub enum Rule {
-    /// The most probable.
+    /// The most probable action.
     Argmax,
-    /// At random, seeded.
+    /// A seeded random draw.
     Sample,
     /// Deterministic, with the probabilities as long-run shares.
     Recur,
 }
 
 impl PolicyArgs {
-    /// What settings are held to.
+    /// Tolerances for settings.
     pub fn tolerance(&self) -> Tolerance {
         Tolerance {
             caution: self.caution,
@@ -377,14 +378,14 @@ impl Rule {
 }
 
 impl MachineArgs {
-    /// The device.
+    /// The device to train on.
     pub fn open(&self) -> anyhow::Result<Device> {
         Ok(device::choose(&self.accelerator)?)
     }
 }
 
 impl TrainArgs {
-    /// Checks what clap does not.
+    /// Checks that clap does not make.
     pub fn check(&self) -> anyhow::Result<()> {
         let TrainArgs {
             policy,
@@ -410,19 +411,19 @@ impl TrainArgs {
         ] {
             ensure!(
                 (0.0..=max).contains(&value),
-                "--{name} {value}: want 0 to {max}"
+                "--{name} {value}: expected 0 to {max}"
             );
         }
-        ensure!(!policy.name.trim().is_empty(), "--name: want a name");
+        ensure!(!policy.name.trim().is_empty(), "--name: expected a name");
         ensure!(
             data.shortest.unwrap_or(1) <= policy.window,
-            "--shortest {}: want at most --window, {}",
+            "--shortest {}: expected at most --window, {}",
             data.shortest.unwrap_or(1),
             policy.window
         );
         ensure!(
             policy.bins <= BINS_MAX,
-            "--bins {}: want 0 to {BINS_MAX}",
+            "--bins {}: expected 0 to {BINS_MAX}",
             policy.bins
         );
         for (name, value) in [
@@ -437,7 +438,7 @@ impl TrainArgs {
             ("shortest", data.shortest.unwrap_or(1) as u64),
             ("threads", self.machine.threads as u64),
         ] {
-            ensure!(value > 0, "--{name} 0: want at least 1");
+            ensure!(value > 0, "--{name} 0: expected at least 1");
         }
         for (name, value) in [
             ("learning-rate", self.learning_rate()),
@@ -445,7 +446,7 @@ impl TrainArgs {
         ] {
             ensure!(
                 value.is_finite() && value > 0.0,
-                "--{name} {value}: want a number above 0"
+                "--{name} {value}: expected a number above 0"
             );
         }
         Ok(())
@@ -475,7 +476,7 @@ impl TrainArgs {
             sample_balance: optimiser.sample_balance,
             label_smoothing: optimiser.label_smoothing,
             ema_decay: optimiser.ema_decay,
-            // Nothing but a lesson's costs asks for it.
+            // Used only with a lesson's costs.
             entropy: self
                 .policy
                 .steer

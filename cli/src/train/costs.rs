@@ -1,4 +1,4 @@
-//! What a training cost, for `l4sllm report`.
+//! The cost of a training run, for `l4sllm report`.
 
 use l4sllm_model::torch::{Trainer, device, parameters};
 use l4sllm_report::Costs;
@@ -6,11 +6,11 @@ use l4sllm_report::Costs;
 use super::TrainArgs;
 use crate::latency;
 
-/// Decisions measured after a training.
+/// Decisions measured after training.
 const DECISIONS: u32 = 50;
 
-/// Measures decisions, and gathers the rest.  Of a training that was resumed,
-/// the time of all its parts.
+/// Measures decisions and collects the other costs. The time of a resumed
+/// training run covers all its parts.
 pub(super) fn measure(args: &TrainArgs, trainer: &Trainer) -> anyhow::Result<Costs> {
     let trained_s = trainer.seconds();
     let steps = trainer.step_count();

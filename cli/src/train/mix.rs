@@ -1,4 +1,4 @@
-//! How often which part of the pools is drawn from.
+//! Sampling weights of the parts of pools.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -8,7 +8,7 @@ use anyhow::{Context, ensure};
 use l4sllm_model::pool::Episode;
 use l4sllm_model::torch::Portion;
 
-/// Portions by a rule of `--mix`; `train` are the rows to train on.
+/// Portions according to a rule of `--mix`; `train` are the training rows.
 pub fn portions(
     rule: &str,
     paths: &[PathBuf],
@@ -64,7 +64,7 @@ fn shares(rule: &str) -> anyhow::Result<Vec<(String, f64)>> {
             });
             share.with_context(|| {
                 format!(
-                    "--mix {part}: want rows, pools, scenarios, or NAME=SHARE with a share above 0"
+                    "--mix {part}: expected rows, pools, scenarios, or NAME=SHARE with a share above 0"
                 )
             })
         })

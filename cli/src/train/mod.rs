@@ -1,4 +1,4 @@
-//! `l4sllm train`: a policy from pools or in the loop, through libtorch.
+//! `l4sllm train`: trains a policy on pools or in the loop, with libtorch.
 
 mod args;
 mod costs;
@@ -28,7 +28,7 @@ use crate::output::{outln, progress_bar};
 pub use args::TrainArgs;
 use steer::Lesson;
 
-/// Trains; a set `cancel` saves `last/` and ends.
+/// Trains; if `cancel` is set, saves `last/` and ends.
 pub fn run(args: &TrainArgs, cancel: &AtomicBool) -> anyhow::Result<()> {
     let _claim = Claim::of(&args.out)?;
     clean(&args.out)?;
@@ -38,7 +38,7 @@ pub fn run(args: &TrainArgs, cancel: &AtomicBool) -> anyhow::Result<()> {
     }
 }
 
-/// The same from pools.
+/// Trains on pools.
 fn on_pools(args: &TrainArgs, cancel: &AtomicBool) -> anyhow::Result<()> {
     let episodes = Dataset::episodes(&args.pool)?;
     let lesson = match &args.policy.steer {
@@ -75,7 +75,7 @@ fn on_pools(args: &TrainArgs, cancel: &AtomicBool) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A training as the options have it, and says what it will do.
+/// Creates the trainer for the options, and prints its plan.
 pub fn trainer(
     args: &TrainArgs,
     episodes: &[Episode],
@@ -124,7 +124,7 @@ pub fn trainer(
         portions,
         held_out,
     };
-    // Only now, that nothing stands in the way of a new one.
+    // Only now, when a new run can start.
     if args.restart {
         clear(&args.out)?;
     }
@@ -137,8 +137,8 @@ pub fn trainer(
     )?)
 }
 
-/// The checkpoint to resume from.  What an earlier training left is not to be
-/// lost by accident.
+/// The checkpoint to resume from. An earlier training run must not be lost by
+/// accident.
 fn ready(args: &TrainArgs) -> anyhow::Result<Option<PathBuf>> {
     let out = &args.out;
     let last = find_checkpoint(out);
@@ -150,7 +150,7 @@ fn ready(args: &TrainArgs) -> anyhow::Result<Option<PathBuf>> {
     Ok(last.filter(|_| args.resume))
 }
 
-/// Removes what a killed training was writing.
+/// Removes temporary files of a killed training run.
 fn clean(out: &Path) -> anyhow::Result<()> {
     const OWN: [&str; 4] = ["last", "best", "metrics.jsonl", "costs.json"];
     let best = out.join("best");
@@ -162,7 +162,7 @@ fn clean(out: &Path) -> anyhow::Result<()> {
     cleaned.with_context(|| format!("cannot clean {}", shown(out)))
 }
 
-/// Removes what an earlier training left.
+/// Removes the files of an earlier training run.
 fn clear(out: &Path) -> anyhow::Result<()> {
     for dir in find_checkpoint(out).into_iter().chain([out.join("best")]) {
         match std::fs::remove_dir_all(&dir) {
@@ -175,7 +175,7 @@ fn clear(out: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Refuses scenarios that no episode is of.
+/// Refuses scenarios without episodes.
 fn known_scenarios(names: &[String], episodes: &[Episode]) -> anyhow::Result<()> {
     for name in names {
         if !episodes.iter().any(|e| e.scenario == *name) {
@@ -190,7 +190,7 @@ fn known_scenarios(names: &[String], episodes: &[Episode]) -> anyhow::Result<()>
     Ok(())
 }
 
-/// What a head decides among.
+/// The outcomes that a head chooses from.
 fn outcomes(args: &TrainArgs) -> [&str; ACTIONS] {
     match args.policy.steer.as_deref() {
         Some([first, second, third, ..]) => [first, second, third],
@@ -198,7 +198,7 @@ fn outcomes(args: &TrainArgs) -> [&str; ACTIONS] {
     }
 }
 
-/// Trains to the end, and says so; or until `cancel` is set, and saves.
+/// Trains to the end and reports it, or until `cancel` is set, and saves.
 pub fn train(
     trainer: &mut Trainer,
     steps: u64,
@@ -236,7 +236,7 @@ pub fn train(
             progress.loss, progress.accuracy, progress.tokens_per_s
         ));
         if let Some(evaluation) = &progress.evaluation {
-            // A reader that left does not end a training.
+            // A closed output does not end the training.
             let _ = bar.suspend(|| outln!("{}", line(progress.step, progress.loss, evaluation)));
         }
     }
@@ -244,8 +244,8 @@ pub fn train(
     Ok(true)
 }
 
-/// The tags under which Hugging Face's Trainer has loss, grad_norm,
-/// learning_rate, epoch and eval_loss in TensorBoard.
+/// TensorBoard tags of Hugging Face's Trainer for loss, grad_norm,
+/// learning_rate, epoch and eval_loss.
 fn scalars(progress: &Progress) -> Vec<(&'static str, f64)> {
     let mut scalars = vec![
         ("train/loss", progress.loss),
@@ -263,7 +263,7 @@ fn scalars(progress: &Progress) -> Vec<(&'static str, f64)> {
 fn bar(steps: u64) -> anyhow::Result<ProgressBar> {
     let style = ProgressStyle::with_template("{bar:30} {pos}/{len} steps, {msg}, {left} left")?;
     let left = |state: &ProgressState, out: &mut dyn std::fmt::Write| {
-        // What cannot be written to a terminal is not worth an error.
+        // A failure to write to the terminal is ignored.
         let _ = write!(out, "{:#}", HumanDuration(state.eta()));
     };
     Ok(progress_bar(steps).with_style(style.with_key("left", left)))

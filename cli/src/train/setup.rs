@@ -1,4 +1,4 @@
-//! What a training starts from.
+//! The starting point of a training run.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -21,15 +21,16 @@ use crate::backbone::described;
 /// A policy without its weights.
 pub struct Start {
     pub policy: PolicyConfig,
-    /// What the path of a frozen base counts from.
+    /// Directory that the path of a frozen base is relative to.
     dir: PathBuf,
-    /// Hugging Face directory of weights to train on.
+    /// Hugging Face directory of initial weights.
     weights: Option<PathBuf>,
 }
 
 impl Start {
-    /// From the options, scaled to the rows that are trained on; and with the
-    /// weights of the checkpoint `last`, if there is one of the same policy.
+    /// Creates it from the options, with scaling fitted to the training rows,
+    /// and with the weights of the checkpoint `last` if there is one for the
+    /// same policy.
     pub fn new(
         args: &TrainArgs,
         episodes: &[Episode],
@@ -87,7 +88,7 @@ impl Start {
         })
     }
 
-    /// The network, with random weights where none are given.
+    /// The network, with random weights unless given.
     pub fn network(self, seed: u64, options: Options) -> anyhow::Result<Network> {
         let start = self.weights.as_deref();
         Ok(Network::create(
@@ -100,7 +101,8 @@ impl Start {
     }
 }
 
-/// From a checkpoint, of which the options and the pools ask for `policy`.
+/// Creates it from a checkpoint that must match `policy`, the policy requested
+/// by the options and pools.
 fn resumed(last: PathBuf, policy: &PolicyConfig) -> anyhow::Result<Start> {
     Ok(Start {
         policy: same_policy(&last, policy)?,
@@ -109,7 +111,7 @@ fn resumed(last: PathBuf, policy: &PolicyConfig) -> anyhow::Result<Start> {
     })
 }
 
-/// The configuration in a checkpoint, if it is one of `policy`.
+/// The configuration in a checkpoint, if it matches `policy`.
 pub(super) fn same_policy(last: &Path, policy: &PolicyConfig) -> anyhow::Result<PolicyConfig> {
     let was = Policy::load_config(last)?;
     if let Some((key, was, is)) = difference(&comparable(&was)?, &comparable(policy)?, "") {
@@ -122,7 +124,7 @@ pub(super) fn same_policy(last: &Path, policy: &PolicyConfig) -> anyhow::Result<
     Ok(was)
 }
 
-/// A policy as far as options and pools decide it.
+/// The part of a policy determined by options and pools.
 fn comparable(policy: &PolicyConfig) -> anyhow::Result<Value> {
     let mut policy = policy.clone();
     policy.base = None;
@@ -133,7 +135,7 @@ fn comparable(policy: &PolicyConfig) -> anyhow::Result<Value> {
     Ok(serde_json::to_value(policy)?)
 }
 
-/// The first place where two configurations differ, and what they have there.
+/// The first difference between two configurations, with both values.
 fn difference(was: &Value, is: &Value, place: &str) -> Option<(String, Value, Value)> {
     let none = Value::Null;
     match (was, is) {
@@ -154,7 +156,7 @@ fn difference(was: &Value, is: &Value, place: &str) -> Option<(String, Value, Va
     }
 }
 
-/// The arithmetic that an option stands for.
+/// The precision selected by an option.
 pub fn kind(precision: Precision, device: Device, backbone: &BackboneConfig) -> Kind {
     let bf16 = match precision {
         Precision::F32 => false,
@@ -174,7 +176,7 @@ fn cpu_has_bf16() -> bool {
     false
 }
 
-/// Which weights are trained.
+/// Selects the weights to train.
 pub(super) fn adaptation(options: &PolicyArgs, preset: Preset) -> Adaptation {
     let rank = options.lora_rank.unwrap_or(match preset {
         Preset::Small => 0,
@@ -192,7 +194,7 @@ pub(super) fn adaptation(options: &PolicyArgs, preset: Preset) -> Adaptation {
     })
 }
 
-/// The backbone, and the directory of its weights if there are any.
+/// The backbone, and the directory of its weights, if any.
 pub(super) fn backbone(
     options: &PolicyArgs,
     preset: Preset,
@@ -223,7 +225,8 @@ pub(super) fn backbone(
     Ok((described(name)?, None))
 }
 
-/// The frozen base: the directory given, or `base/` of the training, random.
+/// The frozen base: the given directory, or random weights in `base/` of the
+/// training run.
 pub(super) fn base(
     args: &TrainArgs,
     policy: &PolicyConfig,
@@ -233,9 +236,9 @@ pub(super) fn base(
         return Ok(base_config(&dir, &std::path::absolute(&dir)?)?);
     }
     let (dir, seed) = (args.out.join("base"), args.optimiser.seed);
-    // Seen from best/ and last/ alike.
+    // Relative to both best/ and last/.
     let path = Path::new("../base");
-    // Stored as it is computed with: a large one in bf16 has half the bytes.
+    // Stored in its computing precision: bf16 halves the size.
     let kind = kind(
         args.machine.precision,
         args.machine.open()?,

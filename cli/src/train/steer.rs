@@ -1,5 +1,5 @@
-//! What a head that steers learns: what settings cost in each condition of a
-//! pool.
+//! Training data for a head that steers: the costs of settings in each
+//! condition of a pool.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -10,18 +10,18 @@ use l4sllm_model::pool::{
     CostCurves, Episode, EpisodeFacts, Split, Tolerance, episodes_path, read_episodes,
 };
 
-/// For each episode of some pools, in their order.
+/// Costs and split for each episode of some pools, in order.
 pub struct Lesson {
-    /// What settings cost there.
+    /// Costs of settings.
     pub curves: CostCurves,
-    /// Whether training keeps its condition out.
+    /// Whether its condition is held out.
     pub kept_out: Vec<bool>,
 }
 
 impl Lesson {
     /// Measures the behaviours `names` of each pool, three to choose from and
-    /// the others between them, and keeps a share of the conditions out,
-    /// spread evenly.
+    /// the others between them, and holds out a share of the conditions, spread
+    /// evenly.
     pub fn new(
         pools: &[PathBuf],
         names: &[String],
@@ -30,7 +30,7 @@ impl Lesson {
     ) -> anyhow::Result<Lesson> {
         let (chosen, between) = names
             .split_first_chunk::<ACTIONS>()
-            .context("--steer: want three settings")?;
+            .context("--steer: expected three settings")?;
         let every = if share > 0.0 {
             (1.0 / share).round() as usize
         } else {
@@ -70,12 +70,13 @@ impl Lesson {
             kept_out.extend(episodes.iter().map(keeps));
         }
         Ok(Lesson {
-            curves: found.context("--pool: want at least one")?,
+            curves: found.context("--pool: expected at least one")?,
             kept_out,
         })
     }
 
-    /// Keeps whole conditions out: behaviours of the same one are alike.
+    /// Holds out whole conditions, because behaviours of the same condition are
+    /// similar.
     pub fn split(&self, episodes: &[Episode]) -> anyhow::Result<Split> {
         ensure!(
             episodes.len() == self.kept_out.len(),
@@ -97,8 +98,8 @@ impl Lesson {
     }
 }
 
-/// Conditions of a curriculum, of which there are hundreds, under its name;
-/// other scenarios as they are.
+/// The hundreds of conditions of a curriculum are grouped under its name; other
+/// scenarios are unchanged.
 pub fn under_their_curriculum(scenarios: BTreeSet<String>) -> Vec<String> {
     let curriculum = |name: &str| {
         let (curriculum, number) = name.rsplit_once('-')?;

@@ -3,8 +3,8 @@
 //! `idle_budget`.
 //!
 //! When one of them changes, the device writes an event, and they are read
-//! again. They last until the module is unloaded; the next boot starts from the
-//! configuration, which they do not change.
+//! again. They last until the module is unloaded and do not change the
+//! configuration.
 
 #[cfg(target_os = "freebsd")]
 mod sysctl;
@@ -17,16 +17,16 @@ use crate::apply::OverrideMode;
 use crate::config::DeviceKind;
 use crate::pipeline::PipelineConfig;
 
-/// Where advice comes from.
+/// A source of advice.
 pub trait Source: Send + std::fmt::Debug {
-    /// Reads the present advice.
+    /// Reads the current advice.
     ///
     /// # Errors
-    /// It cannot be read, or this daemon does not know it.
+    /// It cannot be read or is invalid.
     fn read(&mut self) -> Result<Advice, AdviceError>;
 }
 
-/// Settings of the operator; `None` leaves one to the configuration.
+/// Settings of the operator; `None` means the configured value.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Advice {
     /// Records between two decisions, 1 to 65536.
@@ -35,15 +35,15 @@ pub struct Advice {
     pub period_ms: Option<NonZeroU32>,
     /// How decisions become overrides.
     pub mode: Option<AdvisedMode>,
-    /// Packets that an action holds, with mode hold.
+    /// Number of packets of an action with mode hold.
     pub hold: Option<NonZeroU32>,
-    /// What decides.
+    /// Engine that decides.
     pub engine: Option<AdvisedEngine>,
     /// Share of the link's time that may be idle.
     pub idle_budget: Option<IdleBudget>,
 }
 
-/// An engine in place of the configured one.
+/// An engine that replaces the configured one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AdvisedEngine {
     /// The adaptive rule, with the configured preset.
@@ -53,16 +53,16 @@ pub enum AdvisedEngine {
 /// How decisions become overrides.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AdvisedMode {
-    /// An action is for the next packet.
+    /// An action applies to the next packet.
     Once,
-    /// An action is for the next [`Advice::hold`] packets.
+    /// An action applies to the next [`Advice::hold`] packets.
     Hold,
-    /// Set-points are shifted. Whether they are depends on the engine, so
-    /// actions are applied as configured.
+    /// Set-points are shifted. This depends on the engine, so actions are
+    /// applied as configured.
     Steer,
 }
 
-/// Why advice is ignored.
+/// The reason why advice is ignored.
 #[derive(Debug, thiserror::Error)]
 pub enum AdviceError {
     /// The variable cannot be read.
@@ -70,7 +70,7 @@ pub enum AdviceError {
     Read {
         /// The variable.
         name: &'static str,
-        /// Why.
+        /// The cause.
         source: std::io::Error,
     },
     /// The variable's value is invalid.
@@ -80,7 +80,7 @@ pub enum AdviceError {
         name: &'static str,
         /// Its value.
         value: String,
-        /// Its range.
+        /// The expected values.
         expected: &'static str,
     },
 }
@@ -93,9 +93,9 @@ pub(crate) const ENGINE: &str = "net.inet.l4sllm.engine";
 pub(crate) const IDLE_BUDGET: &str = "net.inet.l4sllm.idle_budget";
 
 impl Advice {
-    /// Advice from the variables' values: numbers of 0 to 65536 (a period: to
-    /// 60000), where 0 asks for nothing, and "once", "hold", "steer", or
-    /// "config", which asks for nothing. [`Advice::with_engine`] and
+    /// Creates advice from the variables' values: numbers from 0 to 65536
+    /// (60000 for a period), where 0 means no advice, and "once", "hold",
+    /// "steer", or "config" for no advice. [`Advice::with_engine`] and
     /// [`Advice::with_idle_budget`] add the others.
     ///
     /// # Errors
@@ -138,7 +138,7 @@ impl Advice {
         })
     }
 
-    /// Adds an engine: "adaptive", or "config", which asks for none.
+    /// Adds an engine: "adaptive", or "config" for none.
     ///
     /// # Errors
     /// [`AdviceError::Value`] for anything else.
@@ -157,7 +157,7 @@ impl Advice {
         Ok(Advice { engine, ..self })
     }
 
-    /// Adds an idle budget in millionths, 1000 to 20000; 0 asks for none.
+    /// Adds an idle budget in millionths, 1000 to 20000; 0 for none.
     ///
     /// # Errors
     /// [`AdviceError::Value`] for anything else.
@@ -201,8 +201,8 @@ impl Advice {
     }
 }
 
-/// The source that goes with a device: the module's sysctls with the module's
-/// device, and none with an emulated one.
+/// The source for a device: the module's sysctls for the module's device, and
+/// none for an emulated one.
 pub fn source(device: DeviceKind) -> Box<dyn Source> {
     match device {
         #[cfg(target_os = "freebsd")]
@@ -211,7 +211,7 @@ pub fn source(device: DeviceKind) -> Box<dyn Source> {
     }
 }
 
-/// Asks for nothing.
+/// Gives no advice.
 #[derive(Debug)]
 struct Nobody;
 

@@ -1,4 +1,4 @@
-//! The module's variables, read by sysctlbyname(3). They are marked CAPRD, so
+//! Reads the module's variables with sysctlbyname(3). They are marked CAPRD, so
 //! that they can be read in capability mode too.
 
 use std::ffi::{CStr, CString, c_void};

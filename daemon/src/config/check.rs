@@ -1,4 +1,4 @@
-//! From the file to what it means: every key with its range and default.
+//! Checks and interprets the file: every key with its range and default.
 
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
@@ -18,7 +18,7 @@ use crate::engine::{Decision, Preset, Step};
 use crate::os_error::explain;
 use crate::pipeline::PipelineConfig;
 
-/// What is wrong with a configuration file.
+/// An error in a configuration file.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// It cannot be read.
@@ -26,7 +26,7 @@ pub enum ConfigError {
     Read {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: std::io::Error,
     },
     /// It is not TOML, or a key is unknown, missing or out of range.
@@ -59,7 +59,8 @@ fn read(mut section: Section<'_>) -> Result<Config> {
     };
     let log = table(&mut section, "log", log)?;
     section.finish()?;
-    // Later than an unknown section, which may be this one misspelt.
+    // Checked after unknown sections, one of which may be a misspelling of this
+    // one.
     let engine = engine?;
     pipeline.input = engine.input();
     pipeline.idle_budget = idle_budget;
@@ -77,7 +78,7 @@ fn read(mut section: Section<'_>) -> Result<Config> {
     })
 }
 
-/// Reads the table `key`, an empty one where it is not given.
+/// Reads the table `key`, or an empty table if it is missing.
 fn table<T>(
     section: &mut Section<'_>,
     key: &'static str,
@@ -86,7 +87,7 @@ fn table<T>(
     within(section.table(key)?, read)
 }
 
-/// Reads a table to its end: what is left is unknown.
+/// Reads a table completely: remaining keys are unknown.
 fn within<T>(
     mut section: Section<'_>,
     read: impl FnOnce(&mut Section<'_>) -> Result<T>,
@@ -126,8 +127,8 @@ fn device(section: &mut Section<'_>) -> Result<DeviceConfig> {
     })
 }
 
-/// The table, and what is wrong with it where [`PipelineConfig::ends_early`],
-/// which the engine decides.
+/// The table, and the error to report if [`PipelineConfig::ends_early`], which
+/// depends on the engine.
 fn pipeline(section: &mut Section<'_>) -> Result<(PipelineConfig, TomlError)> {
     let base = PipelineConfig::default();
     let modes = [("once", false), ("hold", true)];
@@ -232,7 +233,7 @@ fn engine(section: &mut Section<'_>) -> Result<EngineConfig> {
     })
 }
 
-/// Whether the adaptive rule decides, and no policy.
+/// Whether the adaptive rule decides, instead of a policy.
 fn is_adaptive(section: &mut Section<'_>) -> Result<bool> {
     let names = [EngineKind::Plain, EngineKind::Libtorch].map(|kind| (kind.name(), false));
     let names = [names[0], names[1], ("adaptive", true)];
@@ -240,7 +241,7 @@ fn is_adaptive(section: &mut Section<'_>) -> Result<bool> {
     field.map_or(Ok(false), |field| field.choice(&names))
 }
 
-/// Refuses keys that mean nothing without `what`.
+/// Refuses keys that require `what`.
 fn only_with(section: &mut Section<'_>, keys: &[&'static str], what: &str) -> Result<()> {
     for key in keys {
         if let Some(field) = section.field(key) {
@@ -250,7 +251,7 @@ fn only_with(section: &mut Section<'_>, keys: &[&'static str], what: &str) -> Re
     Ok(())
 }
 
-/// What runs the policy; an engine that this build lacks is refused.
+/// The engine of the policy; engines missing from this build are refused.
 fn engine_options(section: &mut Section<'_>) -> Result<EngineOptions> {
     let built = |field: &Field<'_>| {
         let built = EngineKind::Libtorch.check_built();
@@ -335,7 +336,7 @@ fn limits(section: &mut Section<'_>) -> Result<LimitsConfig> {
     let hold = section
         .field("max_hold")
         .map(|field| field.positive(u32::MAX));
-    // The device has the exact ranges; these keep Q16 meaningful.
+    // The device checks the exact ranges; these keep Q16 meaningful.
     let mut q16 = |key, least, most| {
         let value = section.field(key).map(|field| field.number(least..=most));
         Ok(value

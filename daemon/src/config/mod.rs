@@ -1,7 +1,7 @@
 //! Configuration: a TOML file, checked completely before anything starts.
 //!
-//! Every error names the file, the line, the key and what was expected. The sample file
-//! that is installed with the program documents each key.
+//! Every error names the file, the line, the key and what was expected. The
+//! installed sample file documents each key.
 
 mod check;
 
@@ -17,40 +17,41 @@ use crate::pipeline::PipelineConfig;
 
 pub use check::ConfigError;
 
-/// Where the configuration is unless `-c` says otherwise.
+/// Default path of the configuration.
 pub const DEFAULT_PATH: &str = if cfg!(target_os = "freebsd") {
     "/usr/local/etc/l4sllmd.toml"
 } else {
     "/etc/l4sllmd.toml"
 };
 
-/// Where the sample configuration puts the status socket and clients look for
-/// it: a directory of the service's user, who may not write to its parent.
+/// Default path of the status socket, in the sample configuration and in
+/// clients: a directory owned by the service's user, who may not write to its
+/// parent.
 pub const DEFAULT_SOCKET: &str = if cfg!(target_os = "freebsd") {
     "/var/run/l4sllmd/status.sock"
 } else {
     "/run/l4sllmd/status.sock"
 };
 
-/// Longest configuration that is read, bytes; the sample has four thousand.
+/// Maximum size of a configuration, bytes; the sample has about 4000.
 const MOST_BYTES: u64 = 1 << 20;
 
-/// What the file says, with defaults filled in and ranges checked.
+/// The content of the file, with defaults filled in and ranges checked.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Config {
     /// Whether to sandbox the daemon after startup.
     pub sandbox: bool,
-    /// The device and what to do when there is none.
+    /// The device, and what to do if it is missing.
     pub device: DeviceConfig,
-    /// What is done with decisions.
+    /// The handling of decisions.
     pub pipeline: PipelineConfig,
-    /// What makes decisions.
+    /// The engine.
     pub engine: EngineConfig,
     /// Limits to set on the device.
     pub limits: LimitsConfig,
-    /// Where counters can be read.
+    /// The status socket.
     pub status: Option<StatusConfig>,
-    /// What is logged.
+    /// The log.
     pub log: LogConfig,
 }
 
@@ -64,7 +65,7 @@ impl Config {
         Config::load_from(&Files::by_path(), path)
     }
 
-    /// The same through `files`.
+    /// Reads and checks a file through `files`.
     ///
     /// # Errors
     /// As [`Config::load`].
@@ -91,24 +92,25 @@ impl Config {
 pub struct DeviceConfig {
     /// Character device or socket.
     pub kind: DeviceKind,
-    /// Its path.
+    /// Path of the device.
     pub path: PathBuf,
-    /// Wait for a device that is missing at start; else exit.
+    /// Whether to wait for a device that is missing at startup; otherwise exit.
     pub wait_missing: bool,
-    /// Open a device again that went away; else exit.
+    /// Whether to reopen a device that disappeared; otherwise exit.
     pub reconnect: bool,
-    /// Pause before the first and the longest before later attempts.
+    /// Pause before the first retry, and maximum pause.
     pub retry: (Duration, Duration),
-    /// A request that takes longer has failed.
+    /// Timeout of a request.
     pub timeout: Duration,
-    /// Torn reads in a row after which the device is given up.
+    /// Number of consecutive torn reads after which the device is abandoned.
     pub max_torn_reads: u32,
     /// When to wake for records.
     pub wake: Wake,
 }
 
 impl DeviceConfig {
-    /// For a program that looks at a device once and does not control it.
+    /// Configuration for a program that queries a device once without
+    /// controlling it.
     pub fn observer(kind: DeviceKind, path: PathBuf) -> DeviceConfig {
         let second = Duration::from_secs(1);
         DeviceConfig {
@@ -124,7 +126,7 @@ impl DeviceConfig {
     }
 }
 
-/// What a device is.
+/// The kind of a device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DeviceKind {
     /// `/dev/l4sllm`.
@@ -137,9 +139,9 @@ pub enum DeviceKind {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Wake {
     /// One record before a decision is due, and when it is due: all but the
-    /// newest record are computed before it is there.
+    /// newest record are processed in advance.
     Early,
-    /// When a decision is due: half the wake-ups, a later decision.
+    /// When a decision is due: half the wake-ups, later decisions.
     Interval,
 }
 
@@ -152,11 +154,11 @@ pub enum EngineConfig {
     Policy {
         /// Its directory.
         path: PathBuf,
-        /// What runs it.
+        /// The engine that runs it.
         engine: EngineOptions,
-        /// For policies that draw their actions at random.
+        /// Random seed for policies that draw their actions.
         seed: u64,
-        /// The rule that decides while the policy fails; `None`: DualPI2 does.
+        /// The rule that decides while the policy fails; `None`: DualPI2.
         fallback: Option<Preset>,
     },
     /// A fixed list of decisions.
@@ -164,7 +166,7 @@ pub enum EngineConfig {
 }
 
 impl EngineConfig {
-    /// What its engines decide from.
+    /// Input of its engines.
     pub fn input(&self) -> Input {
         match self {
             EngineConfig::Adaptive(_) => Input::Summaries,
@@ -176,7 +178,7 @@ impl EngineConfig {
     }
 }
 
-/// `[limits]`: those given replace the device's.
+/// `[limits]`: limits that replace the device's.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LimitsConfig {
     /// See [`Limits::ceiling_ns`].
@@ -200,7 +202,7 @@ pub struct LimitsConfig {
 }
 
 impl LimitsConfig {
-    /// `device`'s limits with those given in their place.
+    /// `device`'s limits, replaced by the given ones.
     pub fn over(&self, device: Limits) -> Limits {
         Limits {
             ceiling_ns: self.ceiling_ns.unwrap_or(device.ceiling_ns),
@@ -219,7 +221,7 @@ impl LimitsConfig {
 /// `[status]`
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StatusConfig {
-    /// The socket; [`DEFAULT_SOCKET`] unless the section names another.
+    /// Path of the socket; default [`DEFAULT_SOCKET`].
     pub socket: PathBuf,
     /// Its file mode.
     pub mode: u32,
@@ -228,8 +230,8 @@ pub struct StatusConfig {
 /// `[log]`
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LogConfig {
-    /// The least important level that is written.
+    /// The lowest level that is written.
     pub level: tracing::Level,
-    /// One JSON object a line; else text.
+    /// Whether to write one JSON object per line instead of text.
     pub json: bool,
 }

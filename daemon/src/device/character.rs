@@ -21,15 +21,14 @@ pub(super) struct CharacterDevice {
 impl CharacterDevice {
     pub(super) fn open(files: &Files, path: &Path) -> io::Result<CharacterDevice> {
         let fd = files.device(path)?;
-        // Readable only: the device has no notion of being writable.
-        // SAFETY: an `OwnedFd` keeps its descriptor open, and the same, for
-        // as long as it lives.
+        // Readable only: the device has no writable state. SAFETY: an `OwnedFd`
+        // keeps the same descriptor open during its lifetime.
         let fd = unsafe { AsyncFd::register_with_interest(fd, Interest::READABLE) };
         Ok(CharacterDevice { fd: fd? })
     }
 
-    /// One read of what waits. The device yields whole records, or `EAGAIN`
-    /// when there is none.
+    /// Reads the available messages once. The device returns whole records, or
+    /// `EAGAIN` if there are none.
     pub(super) async fn read(&mut self, into: &mut Vec<u8>, most: usize) -> Result<(), Failure> {
         loop {
             let mut guard = self.fd.readable().await?;
@@ -45,9 +44,9 @@ impl CharacterDevice {
             match read {
                 Ok(Ok(0)) => return Err(Failure::Closed),
                 Ok(Ok(got)) => {
-                    // A read that was shorter by a message has taken all there
-                    // was, so readiness must come from the device again, by
-                    // its interval's rule.
+                    // A read that was at least one message short has consumed
+                    // everything, so readiness must come from the device again,
+                    // according to its interval.
                     if got + SUMMARY_SIZE <= most {
                         guard.clear_ready();
                     }
@@ -65,8 +64,8 @@ impl CharacterDevice {
             return Err(Failure::Refused(Refusal::Unsupported));
         };
         loop {
-            // SAFETY: the kernel reads and writes as many bytes as the number
-            // says, which is the slice's length; any bytes are a value of it.
+            // SAFETY: the kernel reads and writes the number of bytes encoded
+            // in the request, which is the slice's length; any bytes are valid.
             let result = unsafe { libc::ioctl(self.fd.as_raw_fd(), number, argument.as_mut_ptr()) };
             match Errno::result(result) {
                 Ok(_) => return Ok(()),
@@ -81,7 +80,7 @@ impl CharacterDevice {
     }
 }
 
-/// The host's number of a request: the header's `L4S_IOC_x`.
+/// The host's request number: the header's `L4S_IOC_x`.
 fn number(op: Op, size: usize) -> Option<nix::sys::ioctl::ioctl_num_type> {
     let nr = op.code();
     Some(match op {
@@ -97,7 +96,7 @@ fn number(op: Op, size: usize) -> Option<nix::sys::ioctl::ioctl_num_type> {
     })
 }
 
-/// The numbers of all requests, which a sandbox leaves.
+/// The numbers of all requests, which the sandbox allows.
 #[cfg_attr(not(target_os = "freebsd"), allow(dead_code))]
 pub(crate) fn ioctls() -> Vec<nix::sys::ioctl::ioctl_num_type> {
     [
@@ -128,7 +127,7 @@ mod tests {
 
     use super::*;
 
-    /// A FIFO is read and waited for like the device, and knows no request.
+    /// A FIFO can be read and polled like the device, but supports no requests.
     fn fifo() -> (tempfile::TempDir, CharacterDevice, std::fs::File) {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("l4sllm");
@@ -201,7 +200,7 @@ mod tests {
     #[test]
     fn each_request_is_in_the_list() {
         let list = ioctls();
-        // Reading is read(2).
+        // Reading uses read(2).
         assert_eq!(list.len(), Op::ALL.len() - 1);
         for op in [Op::Interval, Op::SetLimits] {
             let size = if op == Op::Interval { 32 } else { 56 };

@@ -1,4 +1,4 @@
-//! What can go wrong with a device, by what an operator does about it.
+//! Errors of a device, grouped by the operator's remedy.
 
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use nix::errno::Errno;
 use crate::config::{DeviceConfig, DeviceKind};
 use crate::os_error::explain;
 
-/// Why a device could not be opened or asked.
+/// The reason why a device could not be opened or queried.
 #[derive(Debug, thiserror::Error)]
 pub enum DeviceError {
     /// There is no device.
@@ -18,9 +18,9 @@ pub enum DeviceError {
     Missing {
         /// The device.
         path: PathBuf,
-        /// What is probably the case.
+        /// The probable cause.
         hint: &'static str,
-        /// The system's answer.
+        /// The system's error.
         source: io::Error,
     },
     /// The device may not be opened, or opening it failed.
@@ -28,7 +28,7 @@ pub enum DeviceError {
     Open {
         /// The device.
         path: PathBuf,
-        /// The system's answer.
+        /// The system's error.
         source: io::Error,
     },
     /// The two sides have no version of the interface in common.
@@ -42,9 +42,9 @@ pub enum DeviceError {
         path: PathBuf,
         /// Its release.
         module: String,
-        /// Versions that it speaks.
+        /// Versions that it supports.
         theirs: (u16, u16),
-        /// Versions that this program speaks.
+        /// Versions that this program supports.
         ours: (u16, u16),
     },
     /// The device refused a request.
@@ -54,27 +54,27 @@ pub enum DeviceError {
         what: &'static str,
         /// The device.
         path: PathBuf,
-        /// Its answer.
+        /// The error that it returned.
         refusal: Refusal,
     },
-    /// The device went away.
-    #[error("{path}: the device went away: cannot {what}: {reason}", path = path.display())]
+    /// The device disappeared.
+    #[error("{path}: the device disappeared: cannot {what}: {reason}", path = path.display())]
     Gone {
         /// The request.
         what: &'static str,
         /// The device.
         path: PathBuf,
-        /// How that showed.
+        /// The symptom.
         reason: String,
     },
-    /// An answer that the interface does not have.
+    /// An answer that violates the interface.
     #[error("{path}: cannot {what}: unexpected answer: {source}", path = path.display())]
     Answer {
         /// The request.
         what: &'static str,
         /// The device.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The error in the answer.
         source: AbiError,
     },
 }
@@ -91,13 +91,13 @@ impl DeviceError {
         )
     }
 
-    /// True when another attempt may find the device well.
+    /// True if another attempt may succeed.
     pub fn is_gone(&self) -> bool {
         matches!(self, DeviceError::Missing { .. } | DeviceError::Gone { .. })
     }
 }
 
-/// Why a front could not do what was asked.
+/// The reason for a front end's failure.
 pub(super) enum Failure {
     Refused(Refusal),
     Io(io::Error),
@@ -118,7 +118,7 @@ impl From<AbiError> for Failure {
     }
 }
 
-/// An error number of the host as the interface's, where it is one.
+/// Converts a host errno to the interface's error, if there is one.
 pub(super) fn refusal(errno: Errno) -> Option<Refusal> {
     Some(match errno {
         Errno::EPERM => Refusal::Permission,

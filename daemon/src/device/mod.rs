@@ -1,5 +1,5 @@
-//! Fronts of the device: the kernel's character device, and the Unix socket of
-//! an emulated one. Both speak `l4sllm_abi`.
+//! Front ends of the device: the kernel's character device, and the Unix socket
+//! of an emulated one. Both speak `l4sllm_abi`.
 
 mod character;
 mod error;
@@ -33,11 +33,10 @@ enum Front {
 }
 
 impl Device {
-    /// Opens the device. Says nothing about versions: see
-    /// [`Device::version`].
+    /// Opens the device without negotiating a version; see [`Device::version`].
     ///
     /// # Errors
-    /// [`DeviceError::Missing`] when there is none, or it may not be opened.
+    /// [`DeviceError::Missing`] if it does not exist or cannot be opened.
     pub async fn open(files: &Files, config: &DeviceConfig) -> Result<Device, DeviceError> {
         let path = &config.path;
         let front = match config.kind {
@@ -54,10 +53,10 @@ impl Device {
         })
     }
 
-    /// Agrees on a version.
+    /// Negotiates a version.
     ///
     /// # Errors
-    /// [`DeviceError::Version`] with both ranges when there is none in common.
+    /// [`DeviceError::Version`] with both ranges if there is no common version.
     pub async fn version(&mut self) -> Result<Version, DeviceError> {
         let what = "agree on a version";
         let mut answer = Version::question();
@@ -67,15 +66,15 @@ impl Device {
                 refusal: l4sllm_abi::Refusal::Protocol,
                 ..
             }) => {
-                // A refusal carries nothing back. Every device has a version
-                // in common with this range, and says its own.
+                // A refusal returns no data. Every device has a version in
+                // common with this range, and returns its own.
                 let mut any = l4s_version {
                     min: 0,
                     max: u16::MAX,
                     ..Default::default()
                 };
                 self.request(what, Op::Version, &mut any).await?;
-                // Its record size is its own affair now.
+                // Its record size does not matter then.
                 any.record_size = l4sllm_abi::MESSAGE_SIZE as u32;
                 self.checked(what, Version::try_from(any))?
             }
@@ -92,29 +91,29 @@ impl Device {
         })
     }
 
-    /// Takes control, without which no override is accepted.
+    /// Takes control, which is required for sending overrides.
     ///
     /// # Errors
-    /// Refused with `Busy` while another has it.
+    /// Refused with `Busy` while another descriptor has control.
     pub async fn control(&mut self) -> Result<(), DeviceError> {
         self.request_bytes("take control", Op::Control, &mut [])
             .await
     }
 
-    /// Sets when [`Device::read`] has something to read.
+    /// Sets when the device becomes readable.
     ///
     /// # Errors
-    /// The device refuses, or is gone.
+    /// The device refuses, or has disappeared.
     pub async fn interval(&mut self, interval: Interval) -> Result<(), DeviceError> {
         let what = "set the interval";
         let mut raw = self.checked(what, interval.to_raw())?;
         self.request(what, Op::Interval, &mut raw).await
     }
 
-    /// Queue parameters in force.
+    /// Reads the queue parameters.
     ///
     /// # Errors
-    /// The device refuses, or is gone.
+    /// The device refuses, or has disappeared.
     pub async fn params(&mut self) -> Result<Params, DeviceError> {
         let what = "read parameters";
         let mut raw = l4s_params::default();
@@ -122,10 +121,10 @@ impl Device {
         self.checked(what, Params::try_from(raw))
     }
 
-    /// Limits in force.
+    /// Reads the limits.
     ///
     /// # Errors
-    /// The device refuses, or is gone.
+    /// The device refuses, or has disappeared.
     pub async fn limits(&mut self) -> Result<Limits, DeviceError> {
         let what = "read limits";
         let mut raw = l4s_limits::default();
@@ -136,7 +135,7 @@ impl Device {
     /// Changes limits.
     ///
     /// # Errors
-    /// Refused without privilege, or when one is out of its range.
+    /// Refused without privilege, or if a limit is out of range.
     pub async fn set_limits(&mut self, limits: &Limits) -> Result<(), DeviceError> {
         let what = "set limits";
         let mut raw = self.checked(what, limits.to_raw())?;
@@ -146,16 +145,17 @@ impl Device {
     /// Sends an override.
     ///
     /// # Errors
-    /// Refused as the interface lists it, or the device is gone.
+    /// Refused for a reason listed in the interface, or the device has
+    /// disappeared.
     pub async fn send(&mut self, order: &Override) -> Result<(), DeviceError> {
         self.request("send an override", Op::Override, &mut order.to_raw())
             .await
     }
 
-    /// Counters of the device over all schedulers.
+    /// Reads the counters over all schedulers.
     ///
     /// # Errors
-    /// The device refuses, or is gone.
+    /// The device refuses, or has disappeared.
     pub async fn stats(&mut self) -> Result<Stats, DeviceError> {
         let what = "read counters";
         let mut raw: l4s_stats = Stats::question(0, 0);
@@ -163,10 +163,10 @@ impl Device {
         self.checked(what, Stats::try_from(raw))
     }
 
-    /// Statistics of both queues over all schedulers.
+    /// Reads the statistics of both queues over all schedulers.
     ///
     /// # Errors
-    /// The device refuses, or is gone.
+    /// The device refuses, or has disappeared.
     pub async fn queues(&mut self) -> Result<Queues, DeviceError> {
         let what = "read queue statistics";
         let mut raw: l4s_queues = Queues::question(0, 0);
@@ -174,12 +174,12 @@ impl Device {
         self.checked(what, Queues::try_from(raw))
     }
 
-    /// Waits until the device is readable and puts at most `most` bytes into
-    /// `into`, in place of what is there. May be dropped while it waits
-    /// without losing anything.
+    /// Waits until the device is readable and replaces the content of `into`
+    /// with at most `most` bytes. May be dropped while it waits without losing
+    /// data.
     ///
     /// # Errors
-    /// [`DeviceError::Gone`] when the device went away.
+    /// [`DeviceError::Gone`] if the device disappeared.
     pub async fn read(&mut self, into: &mut Vec<u8>, most: usize) -> Result<(), DeviceError> {
         let read = match &mut self.front {
             Front::Character(device) => device.read(into, most).await,
@@ -188,12 +188,12 @@ impl Device {
         read.map_err(|failure| error::request("read records", &self.path, failure))
     }
 
-    /// How long a device that has something to read may take to hand it over.
+    /// Time that a readable device may take to return data.
     pub fn answer_time(&self) -> std::time::Duration {
         match self.front {
-            // read(2) has it, or not.
+            // read(2) returns immediately.
             Front::Character(_) => std::time::Duration::ZERO,
-            // Another process has to run for it.
+            // Another process has to run first.
             Front::Socket(_) => std::time::Duration::from_millis(50),
         }
     }

@@ -18,16 +18,16 @@ pub(super) struct SocketDevice {
     stream: UnixStream,
     /// Bytes to send; kept here so that a dropped future loses none.
     output: Vec<u8>,
-    /// Bytes received that are not yet a whole reply.
+    /// Bytes received of an incomplete reply.
     input: Vec<u8>,
     next_tag: u32,
-    /// The read under way: its tag, and the most bytes it asked for.
+    /// The pending read: its tag, and the maximum number of bytes requested.
     reading: Option<(u32, usize)>,
-    /// How long a reply may take from its first byte to its last.
+    /// Timeout of a reply, from its first byte to its last.
     patience: Duration,
-    /// When a reply that has begun has to be whole.
+    /// Deadline of a partial reply.
     whole_by: Option<Instant>,
-    /// A reply to it that came while another request was waited for.
+    /// Its reply, if it arrived while waiting for another request.
     records: Option<Result<Vec<u8>, Failure>>,
 }
 
@@ -104,8 +104,9 @@ impl SocketDevice {
         tag
     }
 
-    /// Sends what is to be sent and waits for a reply. One to the read under
-    /// way is put aside: then `None`. `most`: the longest other reply.
+    /// Sends pending output and waits for a reply. A reply to the pending read
+    /// is stored, and `None` is returned. `most` is the maximum length of other
+    /// replies.
     async fn reply(&mut self, most: usize) -> Result<Option<(Reply, Vec<u8>)>, Failure> {
         loop {
             if let Some((reply, body)) = self.parse(most)? {
@@ -116,7 +117,7 @@ impl SocketDevice {
                 }
                 return Ok(Some((reply, body)));
             }
-            // Each await below either does its work or leaves it undone.
+            // Each await below is cancel safe.
             if !self.output.is_empty() {
                 let sent = self.stream.write(&self.output).await?;
                 self.output.drain(..sent);
@@ -154,7 +155,7 @@ impl SocketDevice {
     }
 }
 
-/// True when a reply carries the request's struct back.
+/// True if the reply carries the request's struct.
 fn answers(op: Op) -> bool {
     matches!(
         op,

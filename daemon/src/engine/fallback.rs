@@ -1,4 +1,4 @@
-//! The adaptive rule in place of a policy that fails.
+//! The adaptive rule as a fallback for a failing policy.
 
 use l4sllm_abi::{Record, Summary};
 use l4sllm_model::IdleBudget;
@@ -6,15 +6,16 @@ use l4sllm_model::IdleBudget;
 use super::{Adaptive, Decision, Engine};
 
 /// A policy's engine, and the adaptive rule that decides while the policy has
-/// no answer, or one that is not finite.
+/// no answer or a non-finite one.
 pub struct Fallback {
     engine: Box<dyn Engine>,
-    /// Sees every summary, so that it knows the link when it is needed.
+    /// Gets every summary, so that it has a state of the link when it is
+    /// needed.
     rule: Adaptive,
 }
 
 impl Fallback {
-    /// Decides by `engine`, and by `rule` after a failure until the engine
+    /// Decides with `engine` and, after a failure, with `rule` until the engine
     /// decides again.
     pub fn new(engine: Box<dyn Engine>, rule: Adaptive) -> Fallback {
         Fallback { engine, rule }

@@ -14,7 +14,7 @@ use l4sllm_abi::{Action, Record, Steer, Summary};
 use l4sllm_model::IdleBudget;
 pub use l4sllm_model::SetPoints;
 
-/// The streams that engines decide from.
+/// Input streams of engines.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Input {
     /// Records.
@@ -23,7 +23,7 @@ pub enum Input {
     /// Summaries.
     Summaries,
     /// Both: decisions are due on records, and the fallback may decide on
-    /// summaries in between.
+    /// summaries between them.
     Both,
 }
 
@@ -33,17 +33,16 @@ pub trait Engine: Send {
     /// an interval, counted since the last reset.
     fn observe(&mut self, record: &Record) -> Option<Decision>;
 
-    /// Takes the instance's next record without deciding, whether it completes
-    /// an interval or not. At least `ahead` records follow, `ahead` not 0,
-    /// before one that is decided on: an engine may leave out whatever that
-    /// decision does not need.
+    /// Takes the instance's next record without deciding, even if it completes
+    /// an interval. At least `ahead` records, not 0, follow before the next
+    /// decision: an engine may skip anything that decision does not need.
     fn skip(&mut self, record: &Record, ahead: u32) {
         let _ = ahead;
         let _ = self.observe(record);
     }
 
-    /// Takes the summary of the instance's next period, and may decide. An
-    /// engine that is made for records decides nothing.
+    /// Takes the summary of the instance's next period, and may decide. Engines
+    /// for records never do.
     fn observe_summary(&mut self, summary: &Summary) -> Option<Decision> {
         let _ = summary;
         None
@@ -56,17 +55,16 @@ pub trait Engine: Send {
         let _ = budget;
     }
 
-    /// Whether its last decision failed: it had no answer, or one that is not
-    /// finite.
+    /// Whether its last decision failed, with no answer or a non-finite one.
     fn has_failed(&self) -> bool {
         false
     }
 
-    /// Forgets what it saw: records in between were lost.
+    /// Resets its state, because records were lost.
     fn reset(&mut self);
 }
 
-/// What an engine decides.
+/// The decision of an engine.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Decision {
     /// One of the three actions.
@@ -78,7 +76,7 @@ pub enum Decision {
     },
     /// Set-points shifted by factors.
     Steer(Steer),
-    /// Absolute set-points. The device is sent their ratios to its parameters,
+    /// Absolute set-points. Their ratios to the device's parameters are sent,
     /// within its limits.
     SetPoints(SetPoints),
 }

@@ -1,4 +1,4 @@
-//! An engine that asks a trained policy.
+//! An engine that runs a trained policy.
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -12,14 +12,15 @@ use super::{Decision, Engine};
 pub struct PolicyEngine {
     session: Session,
     chooser: Chooser,
-    /// The last decision failed: logged once loudly, then quietly.
+    /// Whether the last decision failed; the first failure is logged as an
+    /// error, further ones at debug level.
     failed: bool,
 }
 
 impl PolicyEngine {
-    /// Decides after every `interval` records, or where the policy sees
-    /// summaries after every period of its own. `seed` matters to policies that
-    /// draw their actions at random.
+    /// Decides after every `interval` records or, for a policy on summaries,
+    /// after each of its periods. `seed` is used by policies that draw their
+    /// actions at random.
     pub fn new(policy: Arc<Policy>, interval: NonZeroU32, seed: u64) -> PolicyEngine {
         let rule = policy.config().decision_rule;
         PolicyEngine {
@@ -48,8 +49,8 @@ impl Engine for PolicyEngine {
                 return None;
             }
         };
-        // Weights and scaling are finite, activations may still overflow. An
-        // engine that has no answer leaves the decision to DualPI2.
+        // Weights and scaling are finite, but activations may still overflow.
+        // If an engine has no answer, DualPI2 decides.
         if !probabilities.iter().all(|p| p.is_finite()) {
             self.log_failure(&format_args!("the policy's answer is {probabilities:?}"));
             return None;

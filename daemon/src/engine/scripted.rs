@@ -13,17 +13,17 @@ pub struct Step {
     pub decision: Decision,
 }
 
-/// Yields each step on the first record at or after its time.
+/// Returns each step on the first record at or after its time.
 #[derive(Debug, Clone)]
 pub struct Scripted {
     origin_ns: Option<u64>,
-    /// In the order of their times, the next one last.
+    /// Steps in reverse order of time.
     steps: Vec<Step>,
 }
 
 impl Scripted {
-    /// A script whose times count from `origin_ns` of the device's clock, or
-    /// from the first record where that is `None`.
+    /// A script with times relative to `origin_ns` of the device's clock, or to
+    /// the first record if that is `None`.
     pub fn new(origin_ns: Option<u64>, mut steps: Vec<Step>) -> Scripted {
         steps.sort_by_key(|s| std::cmp::Reverse(s.at_ns));
         Scripted { origin_ns, steps }
@@ -41,11 +41,11 @@ impl Engine for Scripted {
             .map(|s| s.decision)
     }
 
-    /// A step that falls due here stays for the next record that is observed.
+    /// A step that becomes due here is kept for the next observed record.
     fn skip(&mut self, record: &Record, _ahead: u32) {
         self.origin_ns.get_or_insert(record.time_ns());
     }
 
-    /// Lost records change nothing: the script depends on time alone.
+    /// Lost records change nothing, because the script depends only on time.
     fn reset(&mut self) {}
 }

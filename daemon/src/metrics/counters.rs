@@ -1,6 +1,5 @@
-//! The table of counters: their names, their meanings, and nothing else. The
-//! struct, the status output, the metrics text and the manual's list come
-//! from it.
+//! The table of counters with names and meanings. The struct, the status
+//! output, the metrics text and the manual's list are derived from it.
 
 use l4sllm_abi::{Action, Refusal};
 use serde::{Deserialize, Serialize};
@@ -8,12 +7,12 @@ use serde::{Deserialize, Serialize};
 use super::Outcome;
 use crate::engine::Decision;
 
-/// What a counter does over time.
+/// The kind of a counter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// Only grows while the daemon runs.
     Counter,
-    /// How many there are now.
+    /// A current number.
     Gauge,
 }
 
@@ -22,9 +21,9 @@ pub enum Kind {
 pub struct Row {
     /// Its name in the status object and, with a prefix, in the metrics text.
     pub name: &'static str,
-    /// What it does over time.
+    /// Its kind.
     pub kind: Kind,
-    /// What it counts.
+    /// Its meaning.
     pub help: &'static str,
     value: fn(&Counters) -> u64,
 }
@@ -38,7 +37,7 @@ impl Row {
 
 macro_rules! counters {
     ($($name:ident: $kind:ident, $help:literal;)+) => {
-        /// Counters since the start. Fields are only ever added.
+        /// Counters since the start. Fields are never removed.
         ///
         /// Always true, and checked by [`Counters::imbalance`]:
         /// - `messages = records + summaries + losses + events`
@@ -75,16 +74,16 @@ counters! {
     events: Counter, "Events among the messages.";
     watchdog_events: Counter, "Watchdog events among the events.";
     lost: Counter, "Messages that the device reports as lost.";
-    gaps: Counter, "Holes in the sequence that no loss message announced.";
-    torn_reads: Counter, "Reads that did not hold whole, valid messages.";
+    gaps: Counter, "Gaps in the sequence that no loss message announced.";
+    torn_reads: Counter, "Reads that did not return whole, valid messages.";
     torn_bytes: Counter, "Bytes of torn reads that were dropped.";
     resets: Counter, "Windows restarted after a loss, a gap or a torn read.";
     instances: Gauge, "Scheduler instances with a window; silent ones are forgotten within two minutes.";
     unrouted: Counter, "Records and summaries of instances beyond the configured number.";
     due: Counter, "Intervals that were completed.";
-    unscheduled: Counter, "Decisions of scripts, or in place of a policy that fails, at other times.";
+    unscheduled: Counter, "Decisions of scripts, or of the fallback of a policy, at other times.";
     skipped: Counter, "Intervals that ended without a decision.";
-    skipped_behind: Counter, "Skipped intervals that were too old to decide on: the daemon was behind.";
+    skipped_behind: Counter, "Skipped intervals that were too old, because the daemon had fallen behind.";
     records_behind: Counter, "Records of the intervals that were skipped for being too old.";
     decisions: Counter, "Decisions.";
     decided_enqueue: Counter, "Decisions to enqueue.";
@@ -92,14 +91,14 @@ counters! {
     decided_mark: Counter, "Decisions to mark.";
     decided_steer: Counter, "Decisions that shift set-points.";
     overrides: Counter, "Overrides made of decisions.";
-    stale: Counter, "Decisions whose override had expired when it was ready.";
-    accepted: Counter, "Overrides that the device took.";
+    stale: Counter, "Decisions whose override had already expired when ready.";
+    accepted: Counter, "Overrides that the device accepted.";
     refused: Counter, "Overrides that the device refused.";
     refused_permission: Counter, "Overrides refused: not the controller, or not privileged.";
     refused_not_found: Counter, "Overrides refused: no such instance.";
     refused_busy: Counter, "Overrides refused: busy.";
     refused_invalid: Counter, "Overrides refused: invalid.";
-    refused_protocol: Counter, "Overrides refused: another version of the interface.";
+    refused_protocol: Counter, "Overrides refused: incompatible interface version.";
     refused_beyond_limits: Counter, "Overrides refused: beyond the device's limits.";
     refused_unsupported: Counter, "Overrides refused: unknown to the device.";
     refused_no_memory: Counter, "Overrides refused: the device is short of memory.";
@@ -114,7 +113,7 @@ impl Counters {
         *copy.refusals_mut(refusal)
     }
 
-    /// Returns the first identity that does not hold, with its two sides.
+    /// Returns the first violated identity, with its two sides.
     pub fn imbalance(&self) -> Option<(&'static str, u64, u64)> {
         let decided =
             self.decided_enqueue + self.decided_drop + self.decided_mark + self.decided_steer;

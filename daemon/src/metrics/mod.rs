@@ -9,10 +9,10 @@ use l4sllm_abi::Refusal;
 pub use counters::{Counters, Kind, Row};
 pub use latency::{Latency, Quantiles};
 
-/// What became of an override.
+/// The outcome of an override.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
-    /// The device took it: it is in force.
+    /// The device accepted it, and it is in effect.
     Accepted,
     /// The device refused it.
     Refused(Refusal),
@@ -26,8 +26,8 @@ pub enum Outcome {
 pub struct Metrics {
     /// Counters.
     pub counters: Counters,
-    /// Decision latency, ns: from the record that completes the interval
-    /// being written (and so readable) to the override being in force.
+    /// Decision latency, ns: from when the record that completes the interval
+    /// is written (and so readable) until the override takes effect.
     pub latency_ns: Histogram<u64>,
 }
 

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 /// Doubles the pause with each failure, up to the longest. A connection that
-/// fails soon after it was made is a failure as well: only one that served for
-/// as long as the longest pause starts the count again.
+/// fails soon after it was made counts as a failure too: only one that worked
+/// for at least the longest pause resets the count.
 #[derive(Debug, Clone)]
 pub(super) struct Backoff {
     first: Duration,
@@ -28,7 +28,7 @@ impl Backoff {
         pause
     }
 
-    /// Takes note of a connection that served for so long before it was lost.
+    /// Records the lifetime of a lost connection.
     pub(super) fn served(&mut self, time: Duration) {
         if time >= self.longest {
             self.next = self.first;

@@ -1,4 +1,4 @@
-//! What the worker publishes, for the control task to read at any time.
+//! State published by the worker for the control task.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -9,8 +9,8 @@ use crate::clock::now_ns;
 use crate::metrics::{Counters, Latency};
 use crate::status::{DeviceStatus, EngineStatus, State};
 
-/// Shared by the two threads. The lock is held to copy, never while anything
-/// is decided, read or sent.
+/// Shared by the two threads. The lock is held only for copying, never while
+/// deciding, reading or sending.
 #[derive(Debug)]
 pub(super) struct Board {
     live: Mutex<Live>,
@@ -25,15 +25,15 @@ pub(super) struct Live {
     pub(super) device: DeviceStatus,
     pub(super) engine: EngineStatus,
     pub(super) interval: u32,
-    /// Time between decisions on summaries, ms; 0: none are read.
+    /// Time between decisions on summaries, ms; 0 if none are read.
     pub(super) period_ms: u64,
     pub(super) ttl_ms: u64,
-    /// Budget set by the operator; none: each engine has its own.
+    /// Budget set by the operator; none if each engine uses its own.
     pub(super) idle_budget: Option<IdleBudget>,
     pub(super) counters: Counters,
-    /// Latency from a record to its override being in force.
+    /// Latency from a record until its override takes effect.
     pub(super) latency: Latency,
-    /// Part of the latency that computing the decision takes.
+    /// Part of the latency spent computing the decision.
     pub(super) decision: Latency,
 }
 
@@ -45,25 +45,25 @@ impl Board {
         }
     }
 
-    /// Gives access to the state, for a moment.
+    /// Locks the state.
     pub(super) fn live(&self) -> MutexGuard<'_, Live> {
-        // Plain values: a panic elsewhere leaves none half written.
+        // The values are plain, so a panic elsewhere leaves them consistent.
         self.live.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Marks the begin of a decision, which counts as one from now on.
+    /// Marks the start of a decision.
     pub(super) fn begin(&self, now_ns: u64) {
-        // Only shown, and orders nothing else.
+        // Only displayed; orders no other memory access.
         self.deciding_since_ns
             .store(now_ns.max(1), Ordering::Relaxed);
     }
 
-    /// Marks the end of deciding.
+    /// Marks the end of a decision.
     pub(super) fn end(&self) {
         self.deciding_since_ns.store(0, Ordering::Relaxed);
     }
 
-    /// How long the decision under way has taken, ns.
+    /// Duration of the current decision so far, ns.
     pub(super) fn deciding_ns(&self) -> Option<u64> {
         let since = self.deciding_since_ns.load(Ordering::Relaxed);
         (since != 0).then(|| now_ns().saturating_sub(since))

@@ -1,4 +1,4 @@
-//! From a path to a device that will take overrides.
+//! Opens a device and takes control of it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,8 +17,8 @@ use crate::files::Files;
 use crate::pipeline::PipelineConfig;
 
 impl Worker {
-    /// Opens the device, waiting for it if configured so; `None`: it is to
-    /// stop.
+    /// Opens the device, waiting for it if configured; `None` if a stop was
+    /// requested.
     pub(super) async fn connect(
         &mut self,
         orders: &mut mpsc::Receiver<Order>,
@@ -63,7 +63,7 @@ impl Worker {
         }
     }
 
-    /// Waits, and obeys orders meanwhile; true: it is to stop.
+    /// Waits while executing orders; true if a stop was requested.
     pub(super) async fn pause(
         &mut self,
         pause: Duration,
@@ -84,13 +84,13 @@ impl Worker {
         }
     }
 
-    /// Carries an order out; true: it is to stop. `None` is the end of the
-    /// control task.
+    /// Executes an order; true if a stop was requested. `None` is the end of
+    /// the control task.
     pub(super) async fn obey(&mut self, order: Option<Order>, device: Option<&mut Device>) -> bool {
         match order {
             None | Some(Order::Stop) => true,
             Some(Order::Apply(candidate, answer)) => {
-                // A control task that has ended needs no answer.
+                // The control task may have ended already.
                 let _ = answer.send(self.apply(*candidate, device).await);
                 false
             }
@@ -122,8 +122,8 @@ impl Worker {
     }
 }
 
-/// Sets the limits that are configured and checks that overrides as
-/// configured can stay within those in force.
+/// Sets the configured limits and checks that the configured overrides fit
+/// within the effective ones.
 pub(super) async fn apply_limits(
     device: &mut Device,
     config: &LimitsConfig,
@@ -150,7 +150,7 @@ async fn open(
     Ok((device, version))
 }
 
-/// True when waiting may help.
+/// True if waiting may help.
 fn may_pass(error: &DeviceError) -> bool {
     error.is_gone()
         || error.is_shortage()
@@ -163,7 +163,7 @@ fn may_pass(error: &DeviceError) -> bool {
         )
 }
 
-/// Checks that overrides as configured in `pipeline` stay within `limits`, and
+/// Checks that the overrides configured in `pipeline` stay within `limits` and
 /// last until the next decision.
 pub(super) fn check_limits(pipeline: &PipelineConfig, limits: &Limits) -> Result<(), Error> {
     const MS: u64 = 1_000_000;

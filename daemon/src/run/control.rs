@@ -1,4 +1,4 @@
-//! What comes from outside: signals and questions.
+//! External inputs: signals and status requests.
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
@@ -20,7 +20,7 @@ pub(super) enum Command {
 }
 
 impl Control {
-    /// Listens for signals. `hangup`: what listens for SIGHUP already.
+    /// Listens for signals. `hangup` is an existing listener for SIGHUP.
     pub(super) fn new(
         questions: mpsc::Receiver<Question>,
         hangup: Option<Signal>,
@@ -34,7 +34,7 @@ impl Control {
         })
     }
 
-    /// The next command. May be dropped while it waits without losing one.
+    /// Waits for the next command. Cancel safe.
     pub(super) async fn next(&mut self) -> Command {
         tokio::select! {
             biased;

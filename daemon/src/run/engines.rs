@@ -1,4 +1,4 @@
-//! What decides, loaded once for all scheduler instances.
+//! Engines, loaded once for all scheduler instances.
 
 use std::num::NonZeroU32;
 use std::path::Path;
@@ -20,7 +20,8 @@ use crate::status::EngineStatus;
 pub struct Engines {
     kind: Kind,
     input: Input,
-    /// The period of a policy on summaries, which no configuration changes.
+    /// The period of a policy on summaries, which the configuration cannot
+    /// change.
     period_ns: Option<u64>,
     status: EngineStatus,
 }
@@ -51,7 +52,7 @@ impl Engines {
     /// Loads the configured engine.
     ///
     /// # Errors
-    /// The policy does not load, or its decisions are not finite.
+    /// The policy cannot be loaded, or its decisions are not finite.
     pub fn load(config: &EngineConfig, files: &Files) -> Result<Engines, Error> {
         let input = config.input();
         match config {
@@ -108,8 +109,9 @@ impl Engines {
         }
     }
 
-    /// The engine that decides if the operator asks for `engine`. The rule has
-    /// the preset that it is configured with, as engine or as fallback.
+    /// The engine that replaces the configured one if the operator selects
+    /// `engine`. The rule uses the preset configured for the engine or the
+    /// fallback.
     pub(super) fn advised(&self, engine: Option<AdvisedEngine>) -> Engines {
         match (engine, &self.kind) {
             (None, _) | (Some(AdvisedEngine::Adaptive), Kind::Adaptive(_)) => self.clone(),
@@ -122,8 +124,8 @@ impl Engines {
         }
     }
 
-    /// Returns the configuration with the input of these engines and, if they
-    /// have one of their own, their period.
+    /// Returns the configuration with the input of these engines and their
+    /// period, if they have one.
     pub(super) fn over(&self, config: &PipelineConfig) -> PipelineConfig {
         let config = PipelineConfig {
             input: self.input,
@@ -135,7 +137,7 @@ impl Engines {
         }
     }
 
-    /// What it is.
+    /// Status of the engine.
     pub fn status(&self) -> &EngineStatus {
         &self.status
     }
@@ -167,7 +169,7 @@ impl Engines {
     }
 }
 
-/// Loads a policy into the engine that it needs or that is asked for.
+/// Loads a policy into the engine that it needs or that is requested.
 fn load(dir: &Path, options: &EngineOptions, files: &Files) -> Result<Arc<Policy>, PolicyError> {
     let open = |file: &Path| files.read(file);
     let config = Policy::load_config_by(dir, open)?;

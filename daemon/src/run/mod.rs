@@ -1,4 +1,4 @@
-//! The program in two threads.
+//! The program, in two threads.
 //!
 //! ```text
 //! control task                                worker
@@ -6,10 +6,10 @@
 //!                                 ◀─ board ──
 //! ```
 //!
-//! The worker reads, decides and sends, and takes as long as that takes. The
-//! control task never waits for it: it answers questions from what the worker
-//! published last, has a thread of its own load what a reload names, and ends
-//! the program whatever the worker does.
+//! The worker reads, decides and sends, however long that takes. The control
+//! task never waits for it: it answers status requests from the last published
+//! state, loads files for a reload in a separate thread, and can end the
+//! program at any time.
 
 mod backoff;
 mod board;
@@ -49,12 +49,12 @@ use worker::{Running, Worker};
 
 pub use engines::Engines;
 
-/// Events come with the next packet. Without one, and in case one was lost,
-/// the operator's settings are looked for so often.
+/// Events come with the next packet. In case there is none, or an event was
+/// lost, the operator's settings are polled at this interval.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// How long the worker may take to end: a moment while it decides, and longer
-/// where it only has to report.
+/// Time that the worker may take to end: short while it decides, longer if it
+/// only has to report.
 const MOMENT: Duration = Duration::from_millis(100);
 const GRACE: Duration = Duration::from_secs(2);
 
@@ -74,19 +74,18 @@ pub struct Daemon {
 /// How a daemon ended without an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ended {
-    /// What happened.
+    /// Metrics of the run.
     pub counters: Counters,
-    /// The worker was in the middle of a decision and is left to itself: the
-    /// process should end without running what libraries do at exit.
+    /// The worker is still computing a decision and was abandoned: the process
+    /// should end without running exit handlers of libraries.
     pub abandoned: bool,
 }
 
 impl Daemon {
-    /// Loads what the configuration names.
+    /// Loads the files named in the configuration.
     ///
     /// # Errors
-    /// The policy does not load, or a directory that a sandbox needs is
-    /// missing.
+    /// The policy cannot be loaded, or a directory for the sandbox is missing.
     pub fn new(path: PathBuf, config: Config, log: LogControl) -> Result<Daemon, Error> {
         let files = Arc::new(files(&path, &config)?);
         let engines = Engines::load(&config.engine, &files)?;
@@ -103,7 +102,7 @@ impl Daemon {
         })
     }
 
-    /// Takes advice from there instead of from where the device's kind says.
+    /// Uses this source of advice instead of the device's default.
     #[must_use]
     pub fn with_advice(mut self, source: Box<dyn advice::Source>) -> Daemon {
         if let Some(worker) = &mut self.worker {
@@ -112,14 +111,16 @@ impl Daemon {
         self
     }
 
-    /// Obeys these SIGHUPs, among them those that came before the daemon runs.
+    /// Uses this SIGHUP listener, which includes signals received before the
+    /// daemon runs.
     #[must_use]
     pub fn with_hangups(mut self, hangups: Signal) -> Daemon {
         self.hangups = Some(hangups);
         self
     }
 
-    /// Looks for what a standing stream does not report after this time.
+    /// Sets the polling interval for changes that an idle stream does not
+    /// report.
     #[must_use]
     pub fn with_patience(mut self, patience: Duration) -> Daemon {
         if let Some(worker) = &mut self.worker {
@@ -128,8 +129,8 @@ impl Daemon {
         self
     }
 
-    /// Decides by engines of that make until the first reload, instead of by
-    /// those that the configuration names.
+    /// Uses these engines until the first reload, instead of the configured
+    /// ones.
     #[must_use]
     pub fn with_engines(
         mut self,
@@ -144,7 +145,7 @@ impl Daemon {
     /// Runs until a signal ends it, and returns what happened.
     ///
     /// # Errors
-    /// What cannot be helped by waiting; each has its exit code.
+    /// Errors that waiting cannot fix; each has its exit code.
     pub async fn run(mut self) -> Result<Ended, Error> {
         let (ask, questions) = mpsc::channel(8);
         let status = match &self.config.status {
@@ -184,8 +185,8 @@ impl Daemon {
         })
     }
 
-    /// Obeys signals and answers questions until the end. Returns the signal,
-    /// and whether the worker was left to itself.
+    /// Handles signals and status requests until the end. Returns the signal,
+    /// and whether the worker was abandoned.
     async fn supervise(
         &mut self,
         worker: &mut Running,
@@ -205,7 +206,7 @@ impl Daemon {
                     Command::Tell(question) => self.answer(&worker.board, question),
                 },
                 ended = &mut worker.ended => {
-                    // It ends on its own with an error only.
+                    // It ends by itself only with an error.
                     ended.unwrap_or(Err(Error::Worker))?;
                     return Err(Error::Worker);
                 }
@@ -239,7 +240,8 @@ impl Daemon {
         }
     }
 
-    /// From here on the process has what it holds open, and what is beneath.
+    /// From here on the process can use only its open descriptors and files
+    /// beneath them.
     fn enter_sandbox(&self, status: Option<&StatusSocket>) -> Result<(), Error> {
         let listener = status.map(AsRawFd::as_raw_fd);
         let entered = sandbox::enter(&self.files, listener).map_err(Error::Sandbox)?;
@@ -256,10 +258,10 @@ impl Daemon {
     }
 }
 
-/// Ends the worker; true: it did not end in time and is left to itself. Its
-/// open device ends with the process, and the queue is plain DualPI2 then.
+/// Ends the worker; true if it did not end in time and was abandoned. Its
+/// device is closed when the process ends, and the queue becomes plain DualPI2.
 async fn stop(worker: &mut Running) -> Result<bool, Error> {
-    // There is room for it: at most one reload is before it.
+    // The channel has space: at most one reload precedes it.
     let _ = worker.orders.try_send(Order::Stop);
     for patience in [MOMENT, GRACE] {
         match tokio::time::timeout(patience, &mut worker.ended).await {
@@ -272,8 +274,8 @@ async fn stop(worker: &mut Running) -> Result<bool, Error> {
     Ok(true)
 }
 
-/// Where files are opened: in a sandbox, in the directories of those that the
-/// program was started with.
+/// Access to files: in a sandbox, only in the directories of the files given at
+/// startup.
 fn files(path: &Path, config: &Config) -> Result<Files, Error> {
     if !config.sandbox {
         return Ok(Files::by_path());

@@ -1,4 +1,4 @@
-//! What the control task asks of the worker.
+//! Orders from the control task to the worker.
 
 use tokio::sync::oneshot;
 
@@ -7,23 +7,22 @@ use crate::config::Config;
 use crate::device::DeviceError;
 use crate::error::Error;
 
-/// What the control task asks for.
+/// An order from the control task.
 pub(super) enum Order {
-    /// Put a configuration and its engines in force, and report whether that
-    /// worked.
+    /// Apply a configuration and its engines, and report the result.
     Apply(Box<Candidate>, oneshot::Sender<Result<(), Error>>),
-    /// End.
+    /// Stop.
     Stop,
 }
 
-/// Why the stream of one opened device ended.
+/// The reason why the stream of a device ended.
 pub(super) enum End {
     /// A stop was ordered.
     Stop,
     Gone(DeviceError),
 }
 
-/// A configuration with what it names, loaded and not yet in force.
+/// A loaded configuration with its engines, not yet applied.
 #[derive(Debug, Clone)]
 pub(super) struct Candidate {
     pub(super) config: Config,

@@ -1,9 +1,8 @@
-//! What changes while the program runs: SIGHUP brings a new configuration and
-//! policy, or keeps the old ones where that fails; an event of the device
-//! brings new advice.
+//! Changes at run time: SIGHUP loads a new configuration and policy, or keeps
+//! the old ones if that fails; an event from the device signals new advice.
 //!
-//! A reload loads in a thread of its own, whatever file the configuration
-//! names, and is put in force by the worker between two decisions.
+//! A reload loads its files in a separate thread, and the worker applies it
+//! between two decisions.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -23,16 +22,16 @@ use crate::error::Error;
 use crate::files::Files;
 use crate::pipeline::PipelineConfig;
 
-/// Why the operator's settings are read.
+/// The reason for reading the operator's settings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Asked {
     /// The device reported that they changed, or was just opened.
     Told,
-    /// Nothing did; an unchanged value is ignored.
+    /// A periodic check; unchanged values are ignored.
     Looking,
 }
 
-/// The reload under way.
+/// The current reload.
 #[derive(Debug, Default)]
 pub(super) enum Reload {
     #[default]
@@ -42,14 +41,15 @@ pub(super) enum Reload {
 }
 
 impl Reload {
-    /// Starts to load.
+    /// Starts loading.
     pub(super) fn start(path: &Path, files: &Arc<Files>, before: &Config) -> Reload {
         let (result, loaded) = oneshot::channel();
         let (path, files, before) = (path.to_owned(), Arc::clone(files), before.clone());
         let thread = std::thread::Builder::new().name("reload".into());
-        // Without a thread the sender is dropped, which is how that shows.
+        // If the thread cannot be started, the sender is dropped, which the
+        // receiver detects.
         let _ = thread.spawn(move || {
-            // Without a receiver the program is ending.
+            // If the receiver is gone, the program is ending.
             let _ = result.send(load(&path, &files, &before).map(Box::new));
         });
         Reload::Loading(loaded)
@@ -59,9 +59,8 @@ impl Reload {
         !matches!(self, Reload::None)
     }
 
-    /// Follows the reload. Returns the configuration that is in force, or why
-    /// it is not. Waits for ever where there is no reload. May be dropped
-    /// while it waits.
+    /// Waits for the reload and returns the applied configuration or the error.
+    /// Waits forever without a reload. Cancel safe.
     pub(super) async fn finish(&mut self, orders: &mpsc::Sender<Order>) -> Result<Config, Error> {
         loop {
             match self {
@@ -71,8 +70,8 @@ impl Reload {
                     let candidate = candidate.inspect_err(|_| *self = Reload::None)?;
                     let (answer, applied) = oneshot::channel();
                     let config = Box::new(candidate.config.clone());
-                    // There is room: no other reload is under way. Where the
-                    // worker has ended the answer's sender is dropped.
+                    // The channel has space, because there is no other reload.
+                    // If the worker has ended, the answer's sender is dropped.
                     let _ = orders.try_send(Order::Apply(candidate, answer));
                     *self = Reload::Applying(config, applied);
                 }
@@ -87,7 +86,8 @@ impl Reload {
     }
 }
 
-/// Reads configuration and policy again; what takes a restart stays as it is.
+/// Reads configuration and policy again; sections that require a restart are
+/// unchanged.
 fn load(path: &Path, files: &Files, before: &Config) -> Result<Candidate, Error> {
     let mut config = Config::load_from(files, path)?;
     for (section, changed) in [
@@ -107,8 +107,8 @@ fn load(path: &Path, files: &Files, before: &Config) -> Result<Candidate, Error>
 }
 
 impl Worker {
-    /// Puts a configuration in force. Windows restart; the stream, counters
-    /// and overrides in force continue.
+    /// Applies a configuration. Windows restart; the stream, counters and
+    /// active overrides continue.
     pub(super) async fn apply(
         &mut self,
         candidate: Candidate,
@@ -120,7 +120,7 @@ impl Worker {
         if let Some(device) = device {
             apply_limits(device, &config.limits, &pipeline).await?;
         }
-        // From here on nothing fails.
+        // Nothing below can fail.
         self.configured = engines;
         self.engines = in_force;
         self.put_in_force(pipeline);
@@ -128,11 +128,11 @@ impl Worker {
         Ok(())
     }
 
-    /// Puts in force what the operator asks for, where that is something else
-    /// than what is in force. What cannot be is logged, and changes nothing.
+    /// Applies the operator's settings if they differ from the effective ones.
+    /// Settings that cannot be applied are logged and ignored.
     ///
     /// # Errors
-    /// The device is gone.
+    /// The device has disappeared.
     pub(super) async fn heed_advice(
         &mut self,
         device: &mut Device,
@@ -192,8 +192,8 @@ impl Worker {
         Ok(())
     }
 
-    /// Puts another configuration of the same engines in force. Another idle
-    /// budget alone restarts no window.
+    /// Applies another configuration with the same engines. A change of only
+    /// the idle budget restarts no window.
     fn change_to(&mut self, pipeline: PipelineConfig) {
         let idle_budget = pipeline.idle_budget;
         let with_budget = PipelineConfig {

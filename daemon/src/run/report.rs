@@ -1,4 +1,4 @@
-//! What the daemon reports of itself: on its status socket and at its end.
+//! Reports of the daemon on its status socket and at its end.
 
 use l4sllm_abi::VERSIONS;
 use l4sllm_model::IdleBudget;
@@ -11,13 +11,13 @@ use crate::status::{Question, Status};
 
 impl Daemon {
     pub(super) fn answer(&self, board: &Board, question: Question) {
-        // A client that has left does not need the answer.
+        // The client may have disconnected.
         let _ = question.send(self.status(board));
     }
 
     fn status(&self, board: &Board) -> Status {
         let deciding_ns = board.deciding_ns().unwrap_or(0);
-        // Copied, so that the worker does not wait while it is summed up.
+        // Copied, so that the worker does not wait while it is summarised.
         let mut live = board.live().clone();
         let now = now_ns();
         Status {

@@ -1,9 +1,9 @@
-//! Records and summaries in, overrides out, until the device goes away.
+//! Records and summaries in, overrides out, until the device disappears.
 //!
-//! One turn of the loop obeys orders, reads everything that waits, decides on
-//! the newest intervals of it ([`crate::Plan`]) and yields. However many
-//! records come, a turn lasts little longer than one decision or
-//! [`TURN_NS`], whichever is more.
+//! One turn of the loop executes orders, reads all available messages, decides
+//! on their newest intervals ([`crate::Plan`]) and yields. However many records
+//! arrive, a turn lasts little longer than one decision or [`TURN_NS`],
+//! whichever is longer.
 
 use std::sync::Arc;
 
@@ -23,24 +23,25 @@ use crate::device::{Device, DeviceError};
 use crate::error::Error;
 use crate::metrics::Outcome;
 
-/// Most messages to wait for, so that a long interval does not overflow the
-/// device's ring (one that is smaller wakes earlier), and most of one read.
+/// Maximum number of messages to wait for, so that a long interval does not
+/// overflow the device's ring (a smaller ring wakes the reader earlier), and
+/// maximum per read.
 const MAX_WAKE: u32 = 1024;
 const MAX_READ: usize = 4 * MAX_WAKE as usize;
 
-/// A read asks for so many messages more than are expected: less than that
-/// means that no more wait.
+/// Number of messages requested in addition to the expected ones; if fewer are
+/// returned, no more are available.
 const SLACK: usize = 64;
 
-/// Most messages of one turn, 2 MB. The rest, which newer ones will soon
-/// replace, stays in the ring.
+/// Maximum number of messages per turn, 2 MB. The rest stays in the ring and
+/// will soon be replaced by newer ones.
 const MAX_BACKLOG: usize = 8 * MAX_READ;
 
-/// How long a summary may wait for records to be read with, ns: little against
-/// the memory of what decides on it.
+/// Time that a summary may wait to be read together with records, ns: short
+/// compared with the memory of its engine.
 const MAX_WAIT_NS: u64 = 20_000_000;
 
-/// Whether nothing has been read since the last look, and the one before it.
+/// Whether nothing was read in the last two checks.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Quiet {
     No,
@@ -80,8 +81,8 @@ impl Worker {
             let interval = self.interval(until, quiet);
             if asked != Some(interval) {
                 device.interval(interval).await?;
-                // Only now: an event of an earlier change would be in the old
-                // stream.
+                // Only now, because an event of an earlier change would be in
+                // the old stream.
                 if asked.is_none_or(|asked| asked.streams != interval.streams) {
                     self.learn_base(device).await?;
                 }
@@ -111,19 +112,19 @@ impl Worker {
                     }
                     self.take(device, &bytes).await?;
                     self.publish();
-                    // While data is always ready nothing above waits, and the
-                    // runtime would never look at its timers.
+                    // If data is always ready, nothing above waits, and the
+                    // runtime would never check its timers.
                     tokio::task::yield_now().await;
                 }
             }
         }
     }
 
-    /// What to read, and when to wake for it.
+    /// Sets the streams to read, and when to wake up.
     fn interval(&self, until_due: u32, quiet: Quiet) -> Interval {
         let wake = match self.config.device.wake {
-            // A queue that stands still completes no interval: what
-            // there is, an event perhaps, is taken as it is.
+            // An idle queue completes no interval, so whatever is available,
+            // such as an event, is read.
             _ if quiet == Quiet::Long => 1,
             Wake::Early if until_due > 1 => until_due - 1,
             _ => until_due,
@@ -139,8 +140,8 @@ impl Worker {
         }
     }
 
-    /// Reads the parameters and limits that set-points are shifted from, for
-    /// engines that decide on set-points.
+    /// Reads the base parameters and limits of set-points, for engines that
+    /// choose set-points.
     async fn learn_base(&mut self, device: &mut Device) -> Result<(), Error> {
         if self.in_force.streams() != Streams::Records {
             let (params, limits) = (device.params().await?, device.limits().await?);
@@ -149,7 +150,7 @@ impl Worker {
         Ok(())
     }
 
-    /// Takes the bytes of one turn.
+    /// Processes the bytes of one turn.
     async fn take(&mut self, device: &mut Device, bytes: &[u8]) -> Result<(), Error> {
         if bytes.is_empty() {
             return self.torn(0, "nothing was read");
@@ -177,8 +178,8 @@ impl Worker {
     }
 
     async fn take_all(&mut self, device: &mut Device, backlog: &[Message]) -> Result<(), Error> {
-        // The module's way to say that its sysctls changed. What comes after
-        // it may have other intervals.
+        // The module's notification that its sysctls changed. Later messages
+        // may have other intervals.
         let changes = |m: &Message| {
             let Message::Event(event) = m else {
                 return false;
@@ -195,7 +196,7 @@ impl Worker {
             }
         }
         if lost {
-            // Such an event may be among what was lost.
+            // Such an event may have been lost.
             self.heed_advice(device, Asked::Looking).await?;
             self.learn_base(device).await?;
         }
@@ -317,7 +318,7 @@ impl Worker {
     }
 }
 
-/// Adds what else waits, up to [`MAX_BACKLOG`].
+/// Adds further available messages, up to [`MAX_BACKLOG`].
 async fn read_more(device: &mut Device, bytes: &mut Vec<u8>) -> Result<(), Error> {
     let mut part = Vec::new();
     let most = MAX_READ * MESSAGE_SIZE;
@@ -334,13 +335,14 @@ async fn read_more(device: &mut Device, bytes: &mut Vec<u8>) -> Result<(), Error
     Ok(())
 }
 
-/// Whether a read of at most `most` bytes has left nothing: one more message
-/// would have found its place.
+/// Whether a read of at most `most` bytes has consumed everything: one more
+/// message would have fitted.
 fn is_drained(got: usize, most: usize) -> bool {
     got + MESSAGE_SIZE.max(SUMMARY_SIZE) <= most
 }
 
-/// What the device counted in the same time, next to this program's summary.
+/// Logs the device's counters of the same time, together with this program's
+/// summary.
 async fn log_counters(device: &mut Device) {
     match device.stats().await {
         Ok(s) => {

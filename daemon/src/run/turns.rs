@@ -1,23 +1,23 @@
-//! How much one turn of the worker decides.
+//! Budget of decisions per turn of the worker.
 
 use l4sllm_abi::{Decoder, Message};
 
-/// How long one turn may decide, ns; it decides once in any case.
+/// Time for decisions per turn, ns; at least one decision is made in any case.
 const TURN_NS: u64 = 50_000_000;
 
-/// What one turn passes to the next.
+/// State kept between turns.
 #[derive(Debug, Default)]
 pub(super) struct Turns {
     /// Cost of a decision, ns: an exponential moving average.
     cost_ns: u64,
     /// Decoder of the open device's stream.
     pub(super) decoder: Decoder,
-    /// Memory of the last backlog.
+    /// Reused buffer of the backlog.
     pub(super) backlog: Vec<Message>,
 }
 
 impl Turns {
-    /// Decisions for which one turn has the time.
+    /// Number of decisions that fit in one turn.
     pub(super) fn most(&self) -> usize {
         (TURN_NS / self.cost_ns.max(1)).max(1) as usize
     }

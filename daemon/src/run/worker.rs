@@ -1,10 +1,10 @@
 //! The thread that reads records, decides and sends overrides.
 //!
-//! A decision may take microseconds or, with a large model, seconds. It is
-//! made in the thread that reads the record and sends the override, because a
-//! hand-over to another would add to its latency. Nothing else happens there:
-//! signals, questions and reloads belong to the control task, which orders
-//! what it wants through a queue of two and reads the [`Board`].
+//! A decision may take microseconds or, with a large model, seconds. It is made
+//! in the thread that reads the record and sends the override, because handing
+//! it over to another thread would add latency. Nothing else happens there:
+//! signals, status requests and reloads belong to the control task, which sends
+//! orders through a queue of two and reads the [`Board`].
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -27,7 +27,7 @@ use crate::logging::Throttle;
 use crate::pipeline::{Pipeline, PipelineConfig};
 use crate::status::{DeviceStatus, State};
 
-/// Orders of the control task: at most one reload at a time, and the stop.
+/// Capacity of the order queue: at most one reload, and the stop.
 const ORDERS: usize = 2;
 
 /// The device's side of the program.
@@ -36,18 +36,19 @@ pub(super) struct Worker {
     pub(super) config: Config,
     pub(super) files: Arc<Files>,
     pub(super) pipeline: Pipeline,
-    /// What the configuration says decides.
+    /// The configured engines.
     pub(super) configured: Engines,
-    /// What decides: the same, or what the operator asks for in its place.
+    /// The engines in use: the configured ones, or those selected by the
+    /// operator.
     pub(super) engines: Engines,
     pub(super) advice_source: Box<dyn advice::Source>,
-    /// What was read there last, if that went well.
+    /// The last advice that was read successfully.
     pub(super) advice_read: Option<Advice>,
-    /// What of it is in force.
+    /// The advice in effect.
     pub(super) advice: Advice,
-    /// How long to wait for the stream before looking without it.
+    /// Polling interval for advice if the stream is idle.
     pub(super) patience: Duration,
-    /// The configuration's, with the advice over it.
+    /// The configuration with the advice applied.
     pub(super) in_force: PipelineConfig,
     pub(super) board: Arc<Board>,
     pub(super) turns: Turns,
@@ -57,7 +58,7 @@ pub(super) struct Worker {
     pub(super) logs: Logs,
 }
 
-/// What is not logged as often as it happens.
+/// Throttles for log messages.
 #[derive(Debug, Default)]
 pub(super) struct Logs {
     pub(super) lost_device: Throttle,
@@ -68,7 +69,8 @@ pub(super) struct Logs {
     pub(super) event: Throttle,
     pub(super) advice: Throttle,
     pub(super) missing: Throttle,
-    /// By [`Refusal`]: logged once loudly, then quietly.
+    /// Refusals by [`Refusal`]; the first is logged as a warning, further ones
+    /// at debug level.
     pub(super) refusals: [bool; Refusal::ALL.len()],
 }
 
@@ -112,17 +114,17 @@ impl Worker {
         }
     }
 
-    /// Decides by other engines.
+    /// Switches to other engines.
     pub(super) fn use_engines(&mut self, engines: Engines) {
         self.configured = engines.clone();
         self.engines = engines;
         self.put_in_force(self.in_force.clone());
     }
 
-    /// Starts the thread, on an event loop of [`event_loop`].
+    /// Starts the thread on an event loop made by [`event_loop`].
     ///
     /// # Errors
-    /// The system has no thread for it.
+    /// The thread cannot be started.
     pub(super) fn start(self, runtime: Runtime) -> Result<Running, Error> {
         let (orders, ordered) = mpsc::channel(ORDERS);
         let (result, ended) = oneshot::channel();
@@ -131,7 +133,7 @@ impl Worker {
             .name("worker".into())
             .spawn(move || {
                 let end = runtime.block_on(self.follow_device(ordered));
-                // Without a receiver the control task is gone as well.
+                // If the receiver is gone, the control task has ended too.
                 let _ = result.send(end);
             })
             .map_err(Error::Runtime)?;
@@ -142,7 +144,8 @@ impl Worker {
         })
     }
 
-    /// Serves the device as often as it comes, until that is to end.
+    /// Serves the device, reconnecting as configured, until a stop is
+    /// requested.
     async fn follow_device(mut self, mut orders: mpsc::Receiver<Order>) -> Result<(), Error> {
         let result = self.serve_all(&mut orders).await;
         self.publish();
@@ -181,16 +184,16 @@ impl Worker {
         }
     }
 
-    /// Lets the control task see what happened.
+    /// Publishes the state to the control task.
     pub(super) fn publish(&self) {
         self.board.live().counters = self.pipeline.metrics().counters;
     }
 }
 
-/// The event loop of a worker: made before a sandbox takes rights from it.
+/// The event loop of a worker, created before the sandbox restricts rights.
 ///
 /// # Errors
-/// The system does not provide one.
+/// The system resources are unavailable.
 pub(super) fn event_loop() -> Result<Runtime, Error> {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -198,10 +201,10 @@ pub(super) fn event_loop() -> Result<Runtime, Error> {
         .map_err(Error::Runtime)
 }
 
-/// The control task's end of the worker.
+/// The control task's handle of the worker.
 pub(super) struct Running {
     pub(super) orders: mpsc::Sender<Order>,
-    /// The worker's result; an error of the channel: it panicked.
+    /// The worker's result; a channel error means that it panicked.
     pub(super) ended: oneshot::Receiver<Result<(), Error>>,
     pub(super) board: Arc<Board>,
 }

@@ -11,21 +11,21 @@ use nix::libc;
 use crate::device::ioctls;
 use crate::files::{Files, Use};
 
-/// The event loop's kqueue and the socket pair that signals wake it through.
+/// The event loop's kqueue and the socket pair used to wake it on signals.
 const EVENT_LOOP: &[u64] = &[
     libc::CAP_KQUEUE,
     libc::CAP_EVENT,
     libc::CAP_READ,
     libc::CAP_WRITE,
 ];
-/// std(3) asks a file for its size and place before it reads it.
+/// Rust's std queries the size and position of a file before reading it.
 const READ: &[u64] = &[
     libc::CAP_LOOKUP,
     libc::CAP_READ,
     libc::CAP_FSTAT,
     libc::CAP_SEEK,
 ];
-/// To open for writing, and not only at the end, is to be able to seek.
+/// Opening for writing without append requires the right to seek.
 const DEVICE: &[u64] = &[
     libc::CAP_LOOKUP,
     libc::CAP_READ,
@@ -45,7 +45,7 @@ const LISTENER: &[u64] = &[
     libc::CAP_GETSOCKOPT,
 ];
 const NOTHING: &[u64] = &[];
-/// The log asks whether a line can be written without waiting.
+/// The log polls before writing a line.
 const OUTPUT: &[u64] = &[libc::CAP_WRITE, libc::CAP_FSTAT, libc::CAP_EVENT];
 
 pub(super) fn enter(files: &Files, listener: Option<RawFd>) -> io::Result<bool> {
@@ -78,7 +78,7 @@ pub(super) fn enter(files: &Files, listener: Option<RawFd>) -> io::Result<bool> 
     }
 }
 
-/// All that are open.
+/// All open descriptors.
 fn descriptors() -> io::Result<Vec<RawFd>> {
     let name = [
         libc::CTL_KERN,
@@ -99,7 +99,7 @@ fn descriptors() -> io::Result<Vec<RawFd>> {
             0,
         )
     })?;
-    // SAFETY: asks about a number, open or not.
+    // SAFETY: queries a descriptor number, open or not.
     let open = |fd: &RawFd| unsafe { libc::fcntl(*fd, libc::F_GETFD) } != -1;
     // SAFETY: no arguments.
     let most = unsafe { libc::getdtablesize() };
@@ -107,8 +107,7 @@ fn descriptors() -> io::Result<Vec<RawFd>> {
     Ok((0..most).filter(open).take(count).collect())
 }
 
-/// Takes from a descriptor all rights but these, and all ioctls but the
-/// device's.
+/// Limits a descriptor to these rights, and to the device's ioctls.
 fn limit(fd: RawFd, rights: &[u64]) -> nix::Result<()> {
     let mut set = MaybeUninit::<libc::cap_rights_t>::uninit();
     // SAFETY: initialises the set; the list of rights, empty, ends with a 0.
@@ -123,13 +122,13 @@ fn limit(fd: RawFd, rights: &[u64]) -> nix::Result<()> {
     // SAFETY: the set is initialised.
     match Errno::result(unsafe { libc::cap_rights_limit(fd, &set) }) {
         Ok(_) => {}
-        // Who started the program has limited it further.
+        // The parent process has limited it further.
         Err(Errno::ENOTCAPABLE) => {}
         Err(errno) => return Err(errno),
     }
     if rights.contains(&libc::CAP_IOCTL) {
         let list = ioctls();
-        // SAFETY: the list is as long as is said.
+        // SAFETY: the list has the given length.
         Errno::result(unsafe { libc::cap_ioctls_limit(fd, list.as_ptr(), list.len()) })?;
     }
     Ok(())

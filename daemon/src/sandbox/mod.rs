@@ -21,14 +21,14 @@ use std::os::fd::RawFd;
 
 use crate::files::Files;
 
-/// Limits every descriptor of the process and enters capability mode; false
-/// where the kernel has none. `listener`: the status socket, if there is one.
+/// Limits every descriptor of the process and enters capability mode; false if the
+/// kernel does not support it. `listener` is the status socket, if any.
 #[cfg(target_os = "freebsd")]
 pub(crate) fn enter(files: &Files, listener: Option<RawFd>) -> io::Result<bool> {
     capsicum::enter(files, listener)
 }
 
-/// There is none.
+/// Not supported on this system.
 #[cfg(not(target_os = "freebsd"))]
 pub(crate) fn enter(_files: &Files, _listener: Option<RawFd>) -> io::Result<bool> {
     Ok(false)

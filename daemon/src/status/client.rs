@@ -1,4 +1,4 @@
-//! The other end of the status socket.
+//! Client of the status socket.
 
 use std::io::{self, ErrorKind, Read};
 use std::os::fd::AsRawFd;
@@ -12,22 +12,22 @@ use nix::sys::time::TimeVal;
 
 use super::Status;
 
-/// An answer that is not complete after this time is not waited for.
+/// Timeout for a complete answer.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Longest answer that is read, bytes: many times that of any daemon.
+/// Maximum size of an answer, bytes: many times that of any daemon.
 const MOST: usize = 1 << 20;
 
-/// Asks a running daemon. Returns within two seconds.
+/// Queries a running daemon. Returns within two seconds.
 ///
 /// # Errors
-/// Nobody listens on the socket, nobody answers in time, or the answer is not
+/// There is no listener on the socket, no answer in time, or the answer is not
 /// a status.
 pub fn ask(socket: &Path) -> io::Result<Status> {
     let end = Instant::now() + PATIENCE;
     let answer = read(connect_by(socket)?, end)?;
     serde_json::from_slice(&answer).map_err(|error| {
-        // Where and of what kind, and nothing of what is there.
+        // Position and kind of the error, but no content.
         let what = match error.classify() {
             serde_json::error::Category::Data => "JSON of another kind",
             _ => "not JSON",
@@ -39,8 +39,8 @@ pub fn ask(socket: &Path) -> io::Result<Status> {
     })
 }
 
-/// Connects. Without the bound, connect(2) waits as long as the listener's
-/// queue is full (on FreeBSD it fails at once).
+/// Connects. Without the timeout, connect(2) waits while the listener's queue
+/// is full (on FreeBSD it fails immediately).
 fn connect_by(path: &Path) -> io::Result<UnixStream> {
     let flags = SockFlag::SOCK_CLOEXEC;
     let stream = socket(AddressFamily::Unix, SockType::Stream, flags, None)?;

@@ -1,5 +1,4 @@
-//! What the daemon reports of itself: one JSON object a connection to the
-//! status socket.
+//! Status of the daemon: one JSON object per connection to the status socket.
 
 mod client;
 mod socket;
@@ -13,7 +12,7 @@ pub use crate::metrics::{Counters, Quantiles};
 pub use client::ask;
 pub(crate) use socket::{Question, StatusSocket};
 
-/// The object. Fields are only ever added.
+/// The status object. Fields are never removed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Status {
     /// Release of the daemon.
@@ -22,48 +21,48 @@ pub struct Status {
     pub pid: u32,
     /// Seconds since it started.
     pub uptime_s: f64,
-    /// Whether there is a device.
+    /// State of the daemon.
     pub state: State,
-    /// Least and greatest version of the interface that it speaks.
+    /// Minimum and maximum interface version that it supports.
     pub abi: (u16, u16),
     /// The device.
     pub device: DeviceStatus,
-    /// What decides.
+    /// The engine.
     pub engine: EngineStatus,
     /// Records between two decisions.
     pub interval: u32,
-    /// Milliseconds between two decisions on summaries; 0 where none are read.
+    /// Milliseconds between two decisions on summaries; 0 if none are read.
     #[serde(default)]
     pub period_ms: u64,
-    /// Life of an override, ms; 0 where the daemon does not say.
+    /// Lifetime of an override, ms; 0 if the daemon does not report it.
     #[serde(default)]
     pub ttl_ms: u64,
-    /// Share of the link's time that may be idle, as set by the operator; none:
-    /// each engine has its own.
+    /// Share of the link's time that may be idle, as set by the operator; none
+    /// if each engine uses its own.
     #[serde(default)]
     pub idle_budget: Option<f64>,
-    /// Successful reloads, failed ones, and why the last one failed.
+    /// Numbers of successful and failed reloads, and the last error.
     pub reloads: Reloads,
     /// Counters.
     pub counters: Counters,
-    /// Decision latency: from the record that completes an interval being
-    /// readable to the override being in force.
+    /// Decision latency: from when the record that completes an interval is
+    /// readable until the override takes effect.
     pub latency_us: Quantiles,
-    /// The same over the last minute.
+    /// Decision latency over the last minute.
     #[serde(default)]
     pub latency_minute_us: Quantiles,
-    /// Part of the latency that computing the decision takes.
+    /// Part of the latency spent computing the decision.
     pub decision_us: Quantiles,
-    /// The same over the last minute.
+    /// That part over the last minute.
     #[serde(default)]
     pub decision_minute_us: Quantiles,
-    /// Seconds that the decision under way has taken; 0 while there is none.
+    /// Duration of the current decision so far, s; 0 if there is none.
     #[serde(default)]
     pub deciding_s: f64,
 }
 
 impl Status {
-    /// How often it decides, in words.
+    /// The decision interval, in words.
     pub fn pace(&self) -> String {
         match self.engine {
             EngineStatus::Adaptive { .. } => format!("every {} ms", self.period_ms),
@@ -76,11 +75,11 @@ impl Status {
     }
 }
 
-/// Whether there is a device.
+/// State of the daemon.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum State {
-    /// Waiting for one.
+    /// Waiting for a device.
     Waiting,
     /// Reading and deciding.
     Running,
@@ -93,13 +92,13 @@ pub struct DeviceStatus {
     pub path: PathBuf,
     /// Release of the module, while a device is open.
     pub module: Option<String>,
-    /// Versions of the interface that it speaks.
+    /// Interface versions that it supports.
     pub abi: Option<(u16, u16)>,
-    /// How often it was opened.
+    /// Number of times it was opened.
     pub opened: u64,
 }
 
-/// What decides.
+/// An engine.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum EngineStatus {
@@ -116,21 +115,21 @@ pub enum EngineStatus {
         path: PathBuf,
         /// SHA-256 over its files.
         hash: String,
-        /// What runs it, where the daemon says so.
+        /// Engine that runs it, if reported.
         #[serde(default)]
         runs_on: Option<RunsOn>,
-        /// Constants of the adaptive rule that decides while the policy fails;
-        /// none where DualPI2 does.
+        /// Preset of the adaptive rule that decides while the policy fails;
+        /// none if DualPI2 does.
         #[serde(default)]
         fallback: Option<String>,
-        /// Length of the periods that it sees summaries of, ms; none: it sees
+        /// Length of its periods of summaries, ms; none for a policy on
         /// records.
         #[serde(default)]
         period_ms: Option<u64>,
     },
     /// A fixed list of decisions.
     Script {
-        /// How many.
+        /// Number of steps.
         steps: usize,
     },
 }
@@ -158,10 +157,10 @@ impl std::fmt::Display for EngineStatus {
 /// Reloads of configuration and policy.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reloads {
-    /// Those that took effect.
+    /// Successful reloads.
     pub succeeded: u64,
-    /// Those that left everything as it was.
+    /// Failed reloads, which changed nothing.
     pub failed: u64,
-    /// Why the last of these failed.
+    /// The last error.
     pub last_error: Option<String>,
 }

@@ -1,4 +1,4 @@
-//! The daemon's end of the status socket.
+//! Server of the status socket.
 
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
@@ -19,14 +19,14 @@ use crate::files::Files;
 use crate::logging::Throttle;
 use crate::os_error::explain;
 
-/// A question to the main loop.
+/// A request to the main loop.
 pub(crate) type Question = oneshot::Sender<Status>;
 
-/// Connections that are answered at a time; further ones wait in the
-/// listener's queue, which is bounded too.
+/// Maximum number of concurrent connections; further ones wait in the
+/// listener's queue, which is also bounded.
 const CONNECTIONS: usize = 16;
 
-/// A client that has not taken its answer after this time is disconnected.
+/// Clients that have not read the answer after this time are disconnected.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Pause after a failed accept(2): descriptors become free with time.
@@ -35,15 +35,15 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// The status socket; its file is removed on drop.
 pub(crate) struct StatusSocket {
     path: PathBuf,
-    /// Its directory may have to be reached without its path.
+    /// Its directory may have to be accessed without a path.
     files: Arc<Files>,
     fd: RawFd,
     task: tokio::task::JoinHandle<()>,
 }
 
 impl StatusSocket {
-    /// Listens. The socket of a daemon that has ended is replaced; any other
-    /// file there, a symbolic link too, is an error.
+    /// Starts listening. A stale socket is replaced; any other file, including
+    /// a symbolic link, is an error.
     pub(crate) async fn open(
         config: &StatusConfig,
         files: Arc<Files>,
@@ -52,7 +52,7 @@ impl StatusSocket {
         let path = &config.socket;
         remove_abandoned(path).await?;
         let listener = UnixListener::bind(path)?;
-        // Not through a link that someone has put there since.
+        // Do not follow a link created in the meantime.
         let mode = Mode::from_bits_truncate(config.mode as nix::libc::mode_t);
         fchmodat(AT_FDCWD, path, mode, FchmodatFlags::NoFollowSymlink)?;
         let fd = listener.as_raw_fd();
@@ -102,14 +102,14 @@ async fn serve(listener: UnixListener, questions: mpsc::Sender<Question>) {
         tokio::spawn(async move {
             let mut line = serde_json::to_vec(&status).expect("plain names and numbers");
             line.push(b'\n');
-            // A client that left early does not need the answer.
+            // The client may have disconnected.
             let _ = tokio::time::timeout(PATIENCE, stream.write_all(&line)).await;
             drop(permit);
         });
     }
 }
 
-/// Removes a socket that nobody listens on.
+/// Removes a socket without a listener.
 async fn remove_abandoned(path: &Path) -> io::Result<()> {
     match std::fs::symlink_metadata(path) {
         Ok(found) if found.file_type().is_socket() => {}
@@ -127,7 +127,7 @@ async fn remove_abandoned(path: &Path) -> io::Result<()> {
             std::fs::remove_file(path)
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        // Also where its queue is full, or this user may not connect.
+        // Also if its queue is full, or this user may not connect.
         Ok(_) | Err(_) => Err(io::Error::new(
             io::ErrorKind::AddrInUse,
             "another daemon listens there",

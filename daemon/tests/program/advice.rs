@@ -1,4 +1,4 @@
-//! What the operator asks for takes effect while records flow.
+//! Settings of the operator take effect while records flow.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
@@ -13,7 +13,7 @@ use l4sllmd::status::{self, EngineStatus};
 use crate::fake::{Fake, Read};
 use crate::harness::{DEADLINE, Place, Running, new_daemon, until};
 
-/// Asks for the next each time that it is read, and then fails.
+/// Returns the next advice on each read, and then fails.
 #[derive(Debug)]
 struct Script(VecDeque<Advice>);
 
@@ -31,7 +31,7 @@ fn records(seqs: std::ops::Range<u64>) -> Read {
     Read::Bytes(seqs.flat_map(Fake::record).collect())
 }
 
-/// The event that goes with a write to one of the module's sysctls.
+/// The event caused by a write to one of the module's sysctls.
 fn event(seq: u64, code: u32) -> Read {
     let event = raw::l4s_event {
         hdr: header(raw::L4S_RECORD_EVENT, seq, 1_000_000 * seq),
@@ -85,7 +85,7 @@ fn a_change_is_in_force_from_its_event_on_and_the_stream_continues() {
     daemon.stop();
 }
 
-/// Asks for what it is set to.
+/// Returns the advice that was set.
 #[derive(Debug)]
 struct Dial(Arc<Mutex<Advice>>);
 
@@ -95,8 +95,8 @@ impl Source for Dial {
     }
 }
 
-/// The current interval continues: ten records end it, six of which came
-/// before the change.
+/// The current interval continues: ten records end it, six of which came before
+/// the change.
 #[test]
 fn an_idle_budget_is_followed_and_nothing_restarts() {
     let place = Place::new();

@@ -1,5 +1,5 @@
-//! Policies that the plain engine does not run: through libtorch in a build
-//! that has it, and refused with a remedy in one that has not.
+//! Policies that the plain engine cannot run: run with libtorch if available,
+//! and otherwise refused with a remedy.
 
 use std::path::PathBuf;
 
@@ -173,7 +173,7 @@ mod libtorch {
         std::fs::remove_file(&base).unwrap();
         refused(65, "no base", &["cannot read", "base"]);
 
-        // Files are opened by their paths, which a sandbox has not.
+        // Files are opened by path, which is impossible in a sandbox.
         std::fs::write(&base, &weights).unwrap();
         place.configure_first("sandbox = true");
         let mut program = Program::start(&place);

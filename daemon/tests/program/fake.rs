@@ -1,4 +1,4 @@
-//! A device that lies.
+//! A misbehaving device.
 
 use std::collections::VecDeque;
 use std::io::{self, Read as _, Write};
@@ -11,20 +11,20 @@ use l4sllm_abi::{
 
 use crate::harness::Place;
 
-/// How it answers a read.
+/// Its answer to a read.
 #[derive(Clone)]
 pub enum Read {
-    /// With these bytes.
+    /// These bytes.
     Bytes(Vec<u8>),
-    /// With these in place of the whole reply.
+    /// These bytes instead of the whole reply.
     Frame(Vec<u8>),
-    /// Not at all.
+    /// No answer.
     Never,
-    /// By ending the connection.
+    /// Closes the connection.
     Close,
 }
 
-/// Serves one connection after the other, until the process ends.
+/// Serves connections in sequence, until the process ends.
 pub struct Fake;
 
 struct Behaviour {
@@ -35,12 +35,12 @@ struct Behaviour {
 }
 
 impl Fake {
-    /// Answers reads in turn, and requests as it should.
+    /// Answers reads in order, and requests correctly.
     pub fn start(place: &Place, reads: Vec<Read>) -> Fake {
         Fake::start_with(place, reads, |_| true)
     }
 
-    /// Answers only the operations that `answers` says.
+    /// Answers only the operations in `answers`.
     pub fn start_with(place: &Place, reads: Vec<Read>, answers: fn(u16) -> bool) -> Fake {
         listen(
             place,
@@ -52,7 +52,7 @@ impl Fake {
         )
     }
 
-    /// Speaks other versions.
+    /// Has other versions.
     pub fn of_version(place: &Place, min: u16, max: u16) -> Fake {
         listen(
             place,
@@ -68,7 +68,7 @@ impl Fake {
         Fake::refusing_with(place, op, refusal, Vec::new())
     }
 
-    /// The same, and answers reads in turn.
+    /// Refuses one operation, and answers reads in order.
     pub fn refusing_with(place: &Place, op: Op, refusal: Refusal, reads: Vec<Read>) -> Fake {
         listen(
             place,
@@ -85,7 +85,7 @@ impl Fake {
         Fake::record_at(seq, 1_000_000 * seq)
     }
 
-    /// The same with a time.
+    /// The bytes of a valid record with a time.
     pub fn record_at(seq: u64, time_ns: u64) -> Vec<u8> {
         let hdr = header(raw::L4S_RECORD_DECISION, seq, time_ns);
         let record = raw::l4s_record_v1 {
@@ -114,7 +114,7 @@ fn listen(place: &Place, mut behaviour: Behaviour) -> Fake {
     let listener = UnixListener::bind(place.path("device")).unwrap();
     std::thread::spawn(move || {
         for stream in listener.incoming().flatten() {
-            // A client that leaves is no failure of the test.
+            // A client that disconnects does not fail the test.
             let _ = serve(stream, &mut behaviour);
         }
     });

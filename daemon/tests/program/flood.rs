@@ -1,4 +1,4 @@
-//! A device that has more records than can be decided on.
+//! A device with more records than the daemon can decide on.
 
 use std::io::{self, Read as _, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -11,13 +11,13 @@ use l4sllmd::clock::now_ns;
 use crate::fake::{Fake, plain, version};
 use crate::harness::Place;
 
-/// What it produces.
+/// Its supply of records.
 #[derive(Debug, Clone, Copy)]
 pub enum Supply {
-    /// So many records at the start, and again after each override: the time
-    /// that a decision takes, as the queue sees it.
+    /// This number of records at the start and after each override, which
+    /// models the time of a decision.
     PerOverride(u64),
-    /// As many as are asked for.
+    /// As many as requested.
     Endless,
 }
 
@@ -25,14 +25,14 @@ pub enum Supply {
 #[derive(Clone)]
 pub struct Flood(Arc<Mutex<State>>);
 
-/// What passed.
+/// Log of records and overrides.
 #[derive(Debug, Default, Clone)]
 pub struct State {
-    /// Records that exist, and those that were read.
+    /// Number of records produced and read.
     pub produced: u64,
     pub read: u64,
-    /// Of each override: the record that it is based on, and the newest one
-    /// when it came.
+    /// For each override, the record on which it is based, and the newest one
+    /// when it arrived.
     pub overrides: Vec<(u64, u64)>,
 }
 
@@ -43,7 +43,7 @@ impl Flood {
         let shared = flood.clone();
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
-                // A client that leaves is no failure of the test.
+                // A client that disconnects does not fail the test.
                 let _ = shared.serve(stream, supply);
             }
         });
@@ -60,7 +60,7 @@ impl Flood {
             Supply::Endless => {}
         };
         produce(&mut self.0.lock().unwrap());
-        // A read that found nothing.
+        // A read without data.
         let mut waiting: Option<(Request, u64)> = None;
         loop {
             let mut frame = [0; FRAME_SIZE];

@@ -1,4 +1,4 @@
-//! The program as a process, and the emulated device that it talks to.
+//! The program as a process, and its emulated device.
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -22,10 +22,10 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 
-/// Nothing that should happen takes longer, on a loaded machine either.
+/// Deadline for expected events, even on a loaded machine.
 pub const DEADLINE: Duration = Duration::from_secs(30);
 
-/// Waits until `check` yields something.
+/// Waits until `check` returns a value.
 pub fn until<T>(what: &str, mut check: impl FnMut() -> Option<T>) -> T {
     let end = Instant::now() + DEADLINE;
     loop {
@@ -57,14 +57,14 @@ impl Place {
         self.dir.path().join(self.name).join(name)
     }
 
-    /// Takes the directory away from its path.
+    /// Moves the directory away from its path.
     pub fn move_away(&mut self) {
         let before = self.path("");
         self.name = "there";
         std::fs::rename(before, self.path("")).unwrap();
     }
 
-    /// Puts a line before what is configured.
+    /// Inserts a line before the configuration.
     pub fn configure_first(&self, line: &str) {
         let path = self.path("l4sllmd.toml");
         let text = std::fs::read_to_string(&path).unwrap();
@@ -79,7 +79,7 @@ impl Place {
             self.path("device"),
             self.path("status"),
         );
-        // Whole or not at all, as an operator's editor does it.
+        // Replaced atomically, as by an operator's editor.
         std::fs::write(self.path("new.toml"), text).unwrap();
         std::fs::rename(self.path("new.toml"), self.path("l4sllmd.toml")).unwrap();
     }
@@ -158,12 +158,12 @@ impl Program {
         }
     }
 
-    /// Waits until the status is as wanted.
+    /// Waits until the status satisfies a condition.
     pub fn status(&self, what: &str, wanted: impl Fn(&Status) -> bool) -> Status {
         until(what, || status::ask(&self.status).ok().filter(&wanted))
     }
 
-    /// Looks for the status where the place is now.
+    /// Queries the status at the current path of the place.
     pub fn follow(&mut self, place: &Place) {
         self.status = place.path("status");
     }
@@ -182,7 +182,7 @@ impl Program {
         assert_eq!(status.code(), Some(code), "{:#?}", self.rest());
     }
 
-    /// What it logged that nobody asked for.
+    /// Log lines not yet consumed.
     pub fn rest(&mut self) -> &[Value] {
         self.seen.extend(self.lines.iter());
         &self.seen
@@ -196,7 +196,7 @@ impl Drop for Program {
     }
 }
 
-/// What `l4sllmd --check` says of a place's configuration, and its exit code.
+/// Exit code and output of `l4sllmd --check` for a place's configuration.
 pub fn check(place: &Place) -> (Option<i32>, String) {
     let output = Command::new(env!("CARGO_BIN_EXE_l4sllmd"))
         .arg("--check")
@@ -208,7 +208,7 @@ pub fn check(place: &Place) -> (Option<i32>, String) {
     (output.status.code(), String::from_utf8(said).unwrap())
 }
 
-/// An emulated device under load, with a reader of its own.
+/// An emulated device under load, with a separate reader.
 pub struct Emulated {
     _packets: RealTime,
     _server: DeviceServer,
@@ -241,7 +241,7 @@ impl Emulated {
         }
     }
 
-    /// Waits for a record as wanted.
+    /// Waits for a record that satisfies a condition.
     pub fn record(&mut self, what: &str, wanted: impl Fn(&Record) -> bool) -> Record {
         until(what, || {
             let mut bytes = vec![0; 256 * MESSAGE_SIZE];

@@ -1,5 +1,5 @@
-//! The loop is closed: records reach the program, overrides reach the queue,
-//! and the queue is DualPI2's again when the program is gone or slow.
+//! The closed loop: records reach the program, overrides reach the queue, and
+//! the queue reverts to plain DualPI2 if the program ends or is slow.
 
 use l4sllmd::status::{EngineStatus, State};
 use nix::sys::signal::Signal;
@@ -74,7 +74,7 @@ fn a_policy_on_summaries_shifts_the_set_points() {
     let place = Place::new();
     let policy = place.summary_policy("periods", 60);
     let engine = format!("{}\nidle_budget = 0.002", policy_section(&policy));
-    // What the configuration says of other engines does not matter.
+    // Configuration for other engines does not matter.
     let pipeline = "[pipeline]\ninterval = 10\nperiod_ms = 40\nttl_ms = 50";
     place.configure("", &format!("{engine}\n{pipeline}"));
     let mut device = Emulated::start(&place, 1024);
@@ -87,7 +87,7 @@ fn a_policy_on_summaries_shifts_the_set_points() {
     assert_eq!((c.records, c.skipped, c.lost, c.gaps), (0, 0, 0, 0));
     assert_eq!((status.period_ms, status.idle_budget), (60, Some(0.002)));
     assert_eq!(status.pace(), "every 60 ms");
-    // It is in force without a pause: an override outlives the next decision.
+    // It is in effect without gaps: an override outlives the next decision.
     assert_eq!(device.stats().overrides_expired, 0);
 
     // From summaries to records, and back.

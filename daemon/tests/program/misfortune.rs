@@ -1,4 +1,4 @@
-//! Devices that come late, go away, fall behind or send nonsense.
+//! Devices that appear late, disappear, fall behind or send invalid data.
 
 use std::process::{Child, Command, Stdio};
 
@@ -73,7 +73,7 @@ fn a_device_that_goes_away_ends_it_where_configured() {
         program.log("ended")["error"]
             .as_str()
             .unwrap()
-            .contains("went away")
+            .contains("disappeared")
     );
 }
 
@@ -145,7 +145,7 @@ fn a_torn_read_is_dropped_and_the_stream_continues() {
     let status = program.status("the next record", |s| s.counters.records == 2);
     assert_eq!(status.counters.torn_reads, 2);
     assert_eq!(status.counters.torn_bytes as usize, 100 + V1_SIZE);
-    // What was torn is missing in the sequence.
+    // Torn messages are missing in the sequence.
     assert_eq!(status.counters.gaps, 1);
 }
 
@@ -189,7 +189,7 @@ fn a_device_that_fails_as_soon_as_it_is_open_is_tried_less_and_less() {
         .map(|_| program.log("device lost")["retry_in_ms"].as_u64().unwrap())
         .collect();
     assert_eq!(pauses, [2, 4, 8, 16, 32, 64, 100, 100]);
-    // From here on the log is quiet, and the device is tried as before.
+    // From here on the log is quiet, and the device is retried as before.
     let opened = program
         .status("attempts", |s| s.device.opened > 12)
         .device
@@ -253,7 +253,7 @@ fn a_log_that_nobody_reads_stops_nothing() {
             .spawn()
             .unwrap(),
     );
-    // A page, the least that Linux has; 64 KiB is what it starts with.
+    // One page, the minimum on Linux; the default is 64 KiB.
     #[cfg(target_os = "linux")]
     nix::fcntl::fcntl(
         child.0.stderr.as_ref().unwrap(),
@@ -264,7 +264,7 @@ fn a_log_that_nobody_reads_stops_nothing() {
         let status = status::ask(&place.path("status")).ok()?;
         (status.counters.due == 2000).then_some(status.counters)
     });
-    // A daemon that falls behind skips intervals. A line has 100 bytes at least.
+    // A daemon that falls behind skips intervals. A line has at least 100 bytes.
     assert!(counters.refused >= 100, "{counters:?}");
     kill(Pid::from_raw(child.0.id() as i32), Signal::SIGTERM).unwrap();
     let ended = until("the end", || child.0.try_wait().unwrap());

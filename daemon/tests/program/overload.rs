@@ -1,5 +1,5 @@
-//! More records than can be decided on: control is served, and what is
-//! decided on is new.
+//! More records than the daemon can decide on: control stays responsive, and
+//! decisions are on new records.
 
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
@@ -14,7 +14,7 @@ use nix::sys::signal::Signal;
 use crate::flood::{Flood, Supply};
 use crate::harness::{DEADLINE, Place, Program, Running, new_daemon, policy_section, until};
 
-/// What the control task promises.
+/// The guaranteed response time of the control task.
 const PROMPT: Duration = Duration::from_millis(100);
 
 /// Marks after every `interval` records.
@@ -37,8 +37,8 @@ impl Engine for Marks {
     }
 }
 
-/// Asks so many times, and returns the last answer and the median of the
-/// times: one slow answer is the test machine's.
+/// Queries the status several times, and returns the last answer and the median
+/// time; a single slow answer is attributed to the test machine.
 fn ask(place: &Place, times: usize) -> (Status, Duration) {
     let mut took = Vec::new();
     let mut last = None;
@@ -51,8 +51,8 @@ fn ask(place: &Place, times: usize) -> (Status, Duration) {
     (last.unwrap(), took[times / 2])
 }
 
-/// Ten intervals come while one is decided on. They fit in one read, so that
-/// the test does not depend on how soon a second one is answered.
+/// Ten intervals arrive during one decision. They fit in one read, so that the
+/// test does not depend on how soon a second one is answered.
 #[test]
 fn at_ten_times_its_capacity_it_decides_on_the_newest_and_answers() {
     let place = Place::new();
@@ -83,7 +83,7 @@ fn at_ten_times_its_capacity_it_decides_on_the_newest_and_answers() {
     }
     let c = &status.counters;
     assert!(c.decisions >= 100);
-    // All but the turn under way.
+    // All except the current turn.
     assert!(c.due.abs_diff(10 * c.decisions) <= 10, "{c:?}");
     assert!(c.skipped_behind.abs_diff(9 * c.decisions) <= 10, "{c:?}");
     assert_eq!(c.records_behind, 5 * c.skipped_behind);
@@ -92,7 +92,7 @@ fn at_ten_times_its_capacity_it_decides_on_the_newest_and_answers() {
     assert_eq!(c.imbalance(), None);
 }
 
-/// Decides when it is let.
+/// Decides when allowed to.
 struct Gated {
     begun: Sender<()>,
     gate: Arc<Mutex<Receiver<()>>>,
@@ -135,7 +135,7 @@ fn a_decision_that_takes_for_ever_leaves_control_alone() {
     drop(open);
 }
 
-/// A policy whose decisions take a while.
+/// A policy with slow decisions.
 fn slow_policy(place: &Place) -> std::path::PathBuf {
     let mut config = PolicyConfig::new("slow", &Feature::PAPER7);
     config.backbone = small_gpt2(3, 256, 4, 1024);
@@ -170,7 +170,7 @@ fn signals_and_reloads_work_while_records_never_end() {
     program.signal(Signal::SIGTERM);
     program.end_with(0);
     let took = signalled.elapsed();
-    // A moment for the decision under way, and the test machine's share.
+    // Time for the current decision, and tolerance for the test machine.
     assert!(took < Duration::from_secs(10), "{took:?}");
     let stopped = program.log("stopped");
     assert_eq!(stopped["why"], "SIGTERM");

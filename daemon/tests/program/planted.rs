@@ -1,4 +1,4 @@
-//! Files that are not what their names say.
+//! Files of unexpected types.
 
 use std::fs::File;
 use std::os::unix::fs::symlink;
@@ -13,14 +13,14 @@ use crate::harness::{Emulated, Place, Program, check, policy_section};
 
 const SCRIPT: &str = "[[engine.script]]\nat_ms = 0\ntarget = 0.5";
 
-/// A configuration that is no file, or a file of a size that none has.
+/// A configuration that is not a regular file, or has an impossible size.
 fn plant(path: &Path, what: &str) {
     let _ = std::fs::remove_file(path);
     match what {
         "a FIFO" => mkfifo(path, Mode::S_IRWXU).unwrap(),
         "a device" => symlink("/dev/zero", path).unwrap(),
         "a directory" => symlink("/", path).unwrap(),
-        // Takes no space on the disk.
+        // A sparse file.
         _ => File::create(path).unwrap().set_len(8 << 30).unwrap(),
     }
 }
@@ -87,7 +87,7 @@ fn what_is_no_policy_is_refused_at_once() {
 fn a_policy_whose_decisions_are_not_finite_is_refused() {
     let place = Place::new();
     let good = place.policy("good", 1);
-    // Each weight is finite, and no sum of their products is.
+    // Each weight is finite, but sums of their products are not.
     let config = PolicyConfig::new("overflow", &Feature::PAPER7);
     let mut tensors = Tensors::random(&config, 1).unwrap();
     for (_, values) in tensors.iter_mut() {

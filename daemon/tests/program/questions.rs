@@ -15,10 +15,10 @@ use crate::harness::{DEADLINE, Emulated, Place, Program};
 
 const SCRIPT: &str = "[[engine.script]]\nat_ms = 0\ntarget = 0.5";
 
-/// Two seconds, and the test machine's share.
+/// Two seconds, and tolerance for the test machine.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// A peer of the status client; what it does with a connection.
+/// A peer of the status client, with its handling of a connection.
 fn peer(path: &Path, behave: fn(UnixStream)) {
     let listener = UnixListener::bind(path).unwrap();
     std::thread::spawn(move || {
@@ -28,7 +28,7 @@ fn peer(path: &Path, behave: fn(UnixStream)) {
     });
 }
 
-/// How long a question takes, and why there is no answer.
+/// Duration of a query, and its error.
 fn refused(path: &Path) -> (Duration, String) {
     let before = Instant::now();
     let error = status::ask(path).unwrap_err();
@@ -44,7 +44,7 @@ fn a_status_socket_that_never_answers_is_given_up() {
     assert!(error.contains("no whole answer within 2 s"), "{error}");
     assert!(took >= PATIENCE && took < DEADLINE, "{took:?}");
 
-    // One whose queue of connections is full, which connect(2) waits for.
+    // A listener with a full queue, for which connect(2) waits.
     let full = place.path("full");
     let _listener = UnixListener::bind(&full).unwrap();
     let mut queue = Vec::new();
@@ -77,7 +77,7 @@ fn a_status_socket_that_never_ends_is_given_up() {
 
     let drip = place.path("drip");
     peer(&drip, |mut stream| {
-        // One byte after the other, each when the one before was read.
+        // One byte at a time, each after the previous one was read.
         while stream.write_all(b" ").is_ok() {
             std::thread::yield_now();
         }
@@ -158,7 +158,7 @@ fn what_is_planted_at_the_status_socket_stays_as_it_is() {
     }
     assert_eq!(std::fs::read_to_string(&victim).unwrap(), "precious");
     assert_eq!(std::fs::metadata(&victim).unwrap().mode() & 0o777, 0o600);
-    // A socket that a killed daemon left is replaced.
+    // The stale socket of a killed daemon is replaced.
     std::fs::remove_file(place.path("status")).unwrap();
     drop(UnixListener::bind(place.path("status")).unwrap());
     let _device = Emulated::start(&place, 1024);

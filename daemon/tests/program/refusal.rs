@@ -1,4 +1,5 @@
-//! What cannot work ends at once, with a message and an exit code of its own.
+//! Fatal errors end the program immediately, with a message and a distinct exit
+//! code.
 
 use std::process::Command;
 

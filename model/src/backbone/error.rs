@@ -27,7 +27,7 @@ pub enum BackboneError {
         reason: String,
     },
     /// A key has a value that is out of its range or not supported.
-    #[error("{file}: {key} = {got}, want {want}")]
+    #[error("{file}: {key} = {got}, expected {want}")]
     Value {
         /// The configuration file.
         file: String,
@@ -57,7 +57,7 @@ pub enum BackboneError {
         reason: String,
     },
     /// The embeddings or the mask given to a forward pass do not fit.
-    #[error("{name}: shape {got:?}, want {want}")]
+    #[error("{name}: shape {got:?}, expected {want}")]
     Input {
         /// "embeds" or "mask".
         name: &'static str,
@@ -95,7 +95,9 @@ impl BackboneError {
     pub(crate) fn key_and_reason(&self) -> String {
         match self {
             BackboneError::Syntax { key, reason, .. } => format!("{key}: {reason}"),
-            BackboneError::Value { key, got, want, .. } => format!("{key} = {got}, want {want}"),
+            BackboneError::Value { key, got, want, .. } => {
+                format!("{key} = {got}, expected {want}")
+            }
             other => other.to_string(),
         }
     }

@@ -303,7 +303,7 @@ fn the_adapters_keys_are_checked() {
         (0.25, 128)
     );
     let text = refused(LoraConfig { r: 0, ..default() });
-    assert_eq!(text, "config.json: adaptation.r = 0, want 1..=65536");
+    assert_eq!(text, "config.json: adaptation.r = 0, expected 1..=65536");
     let text = refused(LoraConfig {
         alpha: 0.0,
         ..default()

@@ -191,9 +191,9 @@ fn inspect(path: &Path) -> io::Result<Option<Metadata>> {
         return Ok(Some(metadata));
     }
     let what = if kind.is_dir() {
-        "is a directory, want a file"
+        "is a directory, expected a file"
     } else {
-        "is a device, a FIFO or a socket, want a regular file"
+        "is a device, a FIFO or a socket, expected a regular file"
     };
     Err(io::Error::new(io::ErrorKind::InvalidInput, what))
 }

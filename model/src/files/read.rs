@@ -63,7 +63,7 @@ fn regular(file: File) -> io::Result<File> {
         return Ok(file);
     }
     let what = if kind.is_dir() {
-        "is a directory, want a file"
+        "is a directory, expected a file"
     } else {
         "is not a regular file"
     };

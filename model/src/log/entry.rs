@@ -220,14 +220,14 @@ impl Fault {
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Fault::Count(count) => write!(f, "{count} fields, want {}", FIELDS.len()),
+            Fault::Count(count) => write!(f, "{count} fields, expected {}", FIELDS.len()),
             Fault::Number(field) => write!(f, "{field} is not an unsigned number of 64 bits"),
             Fault::Range {
                 field,
                 value,
                 least,
                 most,
-            } => write!(f, "{field} is {value}, want {least} to {most}"),
+            } => write!(f, "{field} is {value}, expected {least} to {most}"),
             other => f.write_str(Fault::REASONS[other.reason()]),
         }
     }

@@ -61,7 +61,7 @@ pub enum PoolError {
     },
     /// A value that no pool may hold was to be written.
     #[error(
-        "cannot write pool {path}: row {row}: {column} is {value}, want {want}",
+        "cannot write pool {path}: row {row}: {column} is {value}, expected {want}",
         path = shown(path)
     )]
     Value {

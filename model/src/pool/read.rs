@@ -262,7 +262,7 @@ impl<'a> Columns<'a> {
     fn texts(&self, name: &str) -> Result<Vec<ByteArray>, PoolError> {
         match self.values(name)? {
             Values::Texts(texts) => Ok(texts),
-            other => Err(self.wrong(name, format!("{}, want texts", other.kind()))),
+            other => Err(self.wrong(name, format!("{}, expected texts", other.kind()))),
         }
     }
 
@@ -280,7 +280,7 @@ impl<'a> Columns<'a> {
             Values::Floats(values) => {
                 self.convert(name, &values, domain, |value| domain.take(*value))
             }
-            other => Err(self.wrong(name, format!("{}, want whole numbers", other.kind()))),
+            other => Err(self.wrong(name, format!("{}, expected whole numbers", other.kind()))),
         }
     }
 
@@ -291,7 +291,7 @@ impl<'a> Columns<'a> {
             // As from records: exact up to 2^53.
             Values::Signed(values) => values.into_iter().map(|v| v as f64).collect(),
             Values::Unsigned(values) => values.into_iter().map(|v| v as f64).collect(),
-            other => return Err(self.wrong(name, format!("{}, want numbers", other.kind()))),
+            other => return Err(self.wrong(name, format!("{}, expected numbers", other.kind()))),
         };
         let good = |value: &f64| domain.map_or(value.is_finite(), |domain| domain.has(*value));
         match numbers.iter().position(|value| !good(value)) {
@@ -341,7 +341,10 @@ impl<'a> Columns<'a> {
         let index = columns.position(|column| column.name == name);
         let index = index.ok_or_else(|| self.pool.missing(name))?;
         match self.pool.columns[index].nested {
-            true => Err(self.wrong(name, "nested or a list, want one value a row".to_owned())),
+            true => Err(self.wrong(
+                name,
+                "nested or a list, expected one value a row".to_owned(),
+            )),
             false => Ok(index),
         }
     }
@@ -355,7 +358,7 @@ impl<'a> Columns<'a> {
     ) -> PoolError {
         let row = self.start + row as u64;
         self.pool
-            .wrong(Some(row), name, format!("{value}, want {want}"))
+            .wrong(Some(row), name, format!("{value}, expected {want}"))
     }
 
     fn wrong(&self, column: &str, reason: String) -> PoolError {
@@ -437,13 +440,13 @@ impl PoolReader {
             let want = last.map_or(0, |last| last.wrapping_add(1));
             if last != Some(number) && number != want {
                 let follows = last.map_or("first".to_owned(), |last| format!("after {last}"));
-                let reason = format!("{number} {follows}, want {want}: episodes count from 0");
+                let reason = format!("{number} {follows}, expected {want}: episodes count from 0");
                 let row = Some(group.start + from as u64);
                 return Err(pool.wrong(row, EPISODE, reason));
             }
             if last == Some(number) && scenario != self.scenario {
                 let reason = format!(
-                    "\"{}\" after \"{}\" in episode {number}, want one for an episode",
+                    "\"{}\" after \"{}\" in episode {number}, expected one for an episode",
                     shown(&scenario),
                     shown(&self.scenario)
                 );

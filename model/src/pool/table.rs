@@ -241,7 +241,11 @@ impl CsvReader {
         if self.record.len() == self.columns.len() {
             return Ok(());
         }
-        let reason = format!("{} cells, want {}", self.record.len(), self.columns.len());
+        let reason = format!(
+            "{} cells, expected {}",
+            self.record.len(),
+            self.columns.len()
+        );
         Err(PoolError::text(&self.path, self.line(), reason))
     }
 
@@ -327,7 +331,10 @@ impl CsvReader {
             None => String::new(),
         };
         let column = shown(&self.names[i]).to_string();
-        let reason = format!("column {column}: \"{}\", want {want}{hint}", shown(&*cell));
+        let reason = format!(
+            "column {column}: \"{}\", expected {want}{hint}",
+            shown(&*cell)
+        );
         PoolError::text(&self.path, self.line(), reason)
     }
 
@@ -401,7 +408,7 @@ fn find_header(path: &Path) -> Result<Header, PoolError> {
     read.map_err(PoolError::io("read", path))?;
     Header::find(&head).map_err(|found| {
         let reason = format!(
-            "{found}; want a header with a column {ACTION} in a table of cells \
+            "{found}; expected a header with a column {ACTION} in a table of cells \
                               separated by commas, semicolons, tabs or vertical bars"
         );
         PoolError::text(path, 1, reason)

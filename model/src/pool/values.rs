@@ -82,7 +82,7 @@ impl Values {
         Ok(match (descriptor.physical_type(), kind(&descriptor)) {
             (physical, Kind::Decimal { scale }) => scaled(unscaled(group, index, physical)?, scale),
             (_, Kind::Other(name)) => {
-                return Err(Unread::Column(format!("type {name}, want numbers")));
+                return Err(Unread::Column(format!("type {name}, expected numbers")));
             }
             (Physical::BOOLEAN, _) => Values::Flags(plain::<BoolType>(group, index)?),
             (Physical::INT32, _) => {
@@ -119,7 +119,7 @@ impl Values {
                 });
                 Values::Floats(halves.collect())
             }
-            (other, _) => return Err(Unread::Column(format!("type {other}, want numbers"))),
+            (other, _) => return Err(Unread::Column(format!("type {other}, expected numbers"))),
         })
     }
 
@@ -188,7 +188,7 @@ fn unscaled(
 ) -> Result<Vec<i128>, Unread> {
     let of_bytes = |bytes: &[u8]| {
         whole_number(bytes).ok_or_else(|| {
-            let reason = format!("type DECIMAL of {} bytes, want at most 16", bytes.len());
+            let reason = format!("type DECIMAL of {} bytes, expected at most 16", bytes.len());
             Unread::Column(reason)
         })
     };
@@ -210,7 +210,7 @@ fn unscaled(
             values.iter().map(|bytes| of_bytes(bytes.data())).collect()
         }
         other => Err(Unread::Column(format!(
-            "type DECIMAL of {other}, want integers or bytes"
+            "type DECIMAL of {other}, expected integers or bytes"
         ))),
     }
 }

@@ -152,7 +152,7 @@ fn copied(file: &Path, name: &str, view: &TensorView<'_>) -> Result<Tensor, Trai
         Dtype::U8 => Kind::Uint8,
         Dtype::BOOL => Kind::Bool,
         other => {
-            let reason = format!("{other:?}, want numbers or BOOL");
+            let reason = format!("{other:?}, expected numbers or BOOL");
             let error: BackboneError = read::wrong(file, name, reason);
             return Err(error.into());
         }

@@ -140,7 +140,7 @@ pub(super) fn load(dir: &Path, tensors: &mut [(&str, &mut Tensor)]) -> Result<()
             .map_err(|e| wrong(TENSORS_FILE, e.to_string()))?;
         if view.dtype() != Dtype::F32 || view.shape() != [to.numel()] {
             let reason = format!(
-                "{name} is {:?} {:?}, want F32 [{}]",
+                "{name} is {:?} {:?}, expected F32 [{}]",
                 view.dtype(),
                 view.shape(),
                 to.numel()

@@ -28,7 +28,7 @@ pub fn open(name: &str) -> Result<Device, TrainError> {
         other => other
             .strip_prefix("cuda:")
             .and_then(|index| index.parse::<usize>().ok())
-            .ok_or_else(|| refused("want cpu, cuda or cuda:N".to_owned()))?,
+            .ok_or_else(|| refused("expected cpu, cuda or cuda:N".to_owned()))?,
     };
     // The driver first: without it, loading the rest takes 350 MB for nothing.
     Library::open("libcuda.so.1").map_err(|e| refused(format!("no NVIDIA driver: {e}")))?;

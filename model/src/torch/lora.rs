@@ -117,7 +117,7 @@ pub fn load(
     let specs = lora.specs(config)?;
     let (size, most) = (mapped.len() as u64, file_size_max(&specs));
     if size > most {
-        let reason = format!("has {size} bytes, want at most {most} for the layers adapted");
+        let reason = format!("has {size} bytes, expected at most {most} for the layers adapted");
         return Err(read::layout(&path, reason).into());
     }
     let known: Vec<String> = specs.iter().flat_map(|(name, _)| names(name)).collect();

@@ -150,11 +150,14 @@ fn tensors_that_do_not_fit_are_refused_by_name() {
         &[WEIGHTS_FILE, name, "missing", "transformer.h.1"],
     );
     write(Some(bias().narrow(0, 0, 63).contiguous()));
-    refuse(dir.path(), &[WEIGHTS_FILE, name, "shape [63], want [64]"]);
+    refuse(
+        dir.path(),
+        &[WEIGHTS_FILE, name, "shape [63], expected [64]"],
+    );
     write(Some(bias().to_kind(Kind::Int64)));
     refuse(
         dir.path(),
-        &[WEIGHTS_FILE, name, "I64, want F32, F16 or BF16"],
+        &[WEIGHTS_FILE, name, "I64, expected F32, F16 or BF16"],
     );
     for bad in [f64::NAN, f64::INFINITY] {
         let tensor = bias();

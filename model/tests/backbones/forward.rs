@@ -154,7 +154,7 @@ fn inputs_that_do_not_fit_are_named() {
     refuse(
         &zeros(&[2, 5, 15]),
         None,
-        "embeds: shape [2, 5, 15], want [B, T, 16]",
+        "embeds: shape [2, 5, 15], expected [B, T, 16]",
     );
     refuse(&zeros(&[5, 16]), None, "embeds: shape [5, 16]");
     refuse(&zeros(&[1, 33, 16]), None, "at most 32 tokens");
@@ -164,7 +164,7 @@ fn inputs_that_do_not_fit_are_named() {
     refuse(
         &good,
         Some(&mask),
-        "mask: shape [2, 4], want [2, 5] of bool",
+        "mask: shape [2, 4], expected [2, 5] of bool",
     );
     for (first, step) in [(-1, 1), (5, 1), (0, 0)] {
         let pass = Pass {

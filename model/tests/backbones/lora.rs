@@ -186,7 +186,7 @@ fn adapters_that_do_not_fit_are_refused() {
     let path = dir.path().join(ADAPTER_CONFIG_FILE);
     let text = fs::read_to_string(&path).unwrap();
     fs::write(&path, text.replace("\"r\": 4", "\"r\": 5")).unwrap();
-    refuse(&gpt2, &["lora_A.weight", "shape [4, 16], want [5, 16]"]);
+    refuse(&gpt2, &["lora_A.weight", "shape [4, 16], expected [5, 16]"]);
 
     // Tensors that the configuration does not call for would be lost.
     let fewer = text

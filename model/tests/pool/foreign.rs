@@ -84,12 +84,15 @@ fn what_does_not_fit_is_refused_by_column_and_row() {
         ("null", "row 1, column packet_length: no value"),
         (
             "nested",
-            "column packet_length: nested or a list, want one value a row",
+            "column packet_length: nested or a list, expected one value a row",
         ),
-        ("range", "row 2, column packet_length: -1, want 1 to 65535"),
+        (
+            "range",
+            "row 2, column packet_length: -1, expected 1 to 65535",
+        ),
         (
             "decimal256",
-            "column packet_length: type DECIMAL of 26 bytes, want at most 16",
+            "column packet_length: type DECIMAL of 26 bytes, expected at most 16",
         ),
         // A damaged page that holds fewer values than it says.
         ("short", "column queue_type: 0 values in a group of 4 rows"),

@@ -185,14 +185,16 @@ fn values_out_of_range_are_named() {
     let pool = Pool::open(&path).unwrap();
     let error = pool.group(0, Feature::ALL).unwrap_err().to_string();
     assert!(
-        error.ends_with("pool.parquet: row 3, column action: 3, want a whole number from 0 to 2"),
+        error.ends_with(
+            "pool.parquet: row 3, column action: 3, expected a whole number from 0 to 2"
+        ),
         "{error}"
     );
     foreign(&path, "REQUIRED", "DOUBLE", Some(&[1.0, f64::NAN]));
     let pool = Pool::open(&path).unwrap();
     let error = pool.group(0, &[]).unwrap_err().to_string();
     assert!(
-        error.contains("row 1, column reward: NaN, want a finite"),
+        error.contains("row 1, column reward: NaN, expected a finite"),
         "{error}"
     );
     let error = pool.group(0, &[Feature::Ecn]).unwrap_err().to_string();
@@ -207,17 +209,18 @@ fn values_out_of_range_are_named() {
     };
     assert!(
         refused(|row| row.reward = f64::NAN)
-            .ends_with("row 4: reward is NaN, want a finite number")
+            .ends_with("row 4: reward is NaN, expected a finite number")
     );
     assert!(
         refused(|row| row.values[3] = f64::INFINITY).contains("row 4: current_queue_delay is inf")
     );
     assert!(
         refused(|row| row.values[3] = -1.0)
-            .ends_with("row 4: current_queue_delay is -1, want 0 to 4294967295")
+            .ends_with("row 4: current_queue_delay is -1, expected 0 to 4294967295")
     );
     assert!(
-        refused(|row| row.values[13] = 0.0).ends_with("row 4: packet_length is 0, want 1 to 65535")
+        refused(|row| row.values[13] = 0.0)
+            .ends_with("row 4: packet_length is 0, expected 1 to 65535")
     );
     // A pool that was given up leaves nothing behind.
     let left: Vec<_> = std::fs::read_dir(dir.path()).unwrap().collect();
@@ -452,21 +455,21 @@ fn the_published_lists_are_a_pool() {
         (pool("[[0], [NaN]]", "[0, 1]", rest), "states[1] (byte"),
         (
             pool("[[0], [NaN]]", "[0, 1]", rest),
-            r#""NaN", want a finite number"#,
+            r#""NaN", expected a finite number"#,
         ),
         (
             pool("[[0], [1e999]]", "[0, 1]", rest),
-            r#""1e999", want a finite number"#,
+            r#""1e999", expected a finite number"#,
         ),
-        (pool("[[0], []]", "[0, 1]", rest), "want a value"),
+        (pool("[[0], []]", "[0, 1]", rest), "expected a value"),
         (
             pool("[[0], [1, 2]]", "[0, 1]", rest),
-            "want the end of 1 numbers",
+            "expected the end of 1 numbers",
         ),
         (pool("[[0], [1]]", "[0, 3]", rest), "actions[1] (byte"),
         (
             pool("[[0], [1]]", "[0, 3]", rest),
-            r#""3", want a whole number from 0 to 2"#,
+            r#""3", expected a whole number from 0 to 2"#,
         ),
         (
             pool("[[0], [1]]", "[0]", rest),
@@ -484,7 +487,7 @@ fn the_published_lists_are_a_pool() {
         ),
         (
             r#"{"format": "l4sllm pool 9"}"#.to_owned(),
-            r#"want "l4sllm pool 1""#,
+            r#"expected "l4sllm pool 1""#,
         ),
         (r#"{"states": [[1, 2"#.to_owned(), "the file ends"),
         ("[1]".to_owned(), "neither Parquet nor JSON"),
@@ -492,7 +495,7 @@ fn the_published_lists_are_a_pool() {
         (pool("[[0], [4]]", "[0, 1]", rest), "states[1] (byte"),
         (
             pool("[[0], [4]]", "[0, 1]", rest),
-            "ecn is 4, want a whole number from 0 to 3",
+            "ecn is 4, expected a whole number from 0 to 3",
         ),
     ] {
         let error = fails(&text);

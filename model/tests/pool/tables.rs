@@ -154,17 +154,17 @@ fn names_and_values_show_how_actions_are_coded() {
     for (cell, says) in [
         (
             "1.5",
-            r#":3: column dequeue_action: "1.5", want a whole number from 0 to 3"#,
+            r#":3: column dequeue_action: "1.5", expected a whole number from 0 to 3"#,
         ),
         (
             "True",
-            r#":3: column dequeue_action: "True", want a whole number from 0 to 3"#,
+            r#":3: column dequeue_action: "True", expected a whole number from 0 to 3"#,
         ),
         (
             "",
-            r#":3: column dequeue_action: "", want a whole number from 0 to 3"#,
+            r#":3: column dequeue_action: "", expected a whole number from 0 to 3"#,
         ),
-        ("1,9", ":3: 4 cells, want 3"),
+        ("1,9", ":3: 4 cells, expected 3"),
     ] {
         let text = logged([1, 2, 1]).replacen("\n2,", &format!("\n{cell},"), 1);
         let error = read(text).unwrap_err();
@@ -176,15 +176,15 @@ fn names_and_values_show_how_actions_are_coded() {
     for (text, says) in [
         (
             logged([3, 2, 0]),
-            r#":4: column dequeue_action: "0", want a whole number from 1 to 3"#,
+            r#":4: column dequeue_action: "0", expected a whole number from 1 to 3"#,
         ),
         (
             logged([0, 2, 3]),
-            r#":4: column dequeue_action: "3", want a whole number from 0 to 2"#,
+            r#":4: column dequeue_action: "3", expected a whole number from 0 to 2"#,
         ),
         (
             table("action", [1, 2, 3]),
-            r#":4: column action: "3", want a whole number from 0 to 2"#,
+            r#":4: column action: "3", expected a whole number from 0 to 2"#,
         ),
     ] {
         let error = read(text).unwrap_err();
@@ -199,7 +199,7 @@ fn what_is_wrong_with_a_table_is_named() {
     for (text, says) in [
         (
             "packet_length,reward\n",
-            "without a column action; want a header",
+            "without a column action; expected a header",
         ),
         ("action,action\n", ":1: column action: twice"),
         ("# x\naction,Action\n", ":2: column action: twice"),
@@ -209,40 +209,43 @@ fn what_is_wrong_with_a_table_is_named() {
         ),
         (
             "action,reward\n0,nan\n",
-            r#":2: column reward: "nan", want a finite number"#,
+            r#":2: column reward: "nan", expected a finite number"#,
         ),
-        ("action,reward\n0\n", ":2: 1 cells, want 2"),
+        ("action,reward\n0\n", ":2: 1 cells, expected 2"),
         (
             "action,reward,done\n0,1,2\n",
-            r#":2: column done: "2", want 0 or 1"#,
+            r#":2: column done: "2", expected 0 or 1"#,
         ),
-        ("", ":1: empty, want a header"),
+        ("", ":1: empty, expected a header"),
         (
             "action;reward\n0;1,5\n",
-            r#":2: column reward: "1,5", want a finite number (a decimal comma: write 1.5)"#,
+            r#":2: column reward: "1,5", expected a finite number (a decimal comma: write 1.5)"#,
         ),
         (
             "# c\r\n\r\naction,reward,current_queue_delay\r\n0,1,1\r\n# c\r\n0,1,-1000\r\n",
-            r#":6: column current_queue_delay: "-1000", want 0 to 4294967295"#,
+            r#":6: column current_queue_delay: "-1000", expected 0 to 4294967295"#,
         ),
         (
             "action,reward,packet_length\r0,1,1\r0,1,65536\r",
-            r#":3: column packet_length: "65536", want 1 to 65535"#,
+            r#":3: column packet_length: "65536", expected 1 to 65535"#,
         ),
         (
             "action,reward,ecn\n0,1,1.5\n",
-            r#":2: column ecn: "1.5", want a whole number from 0 to 3"#,
+            r#":2: column ecn: "1.5", expected a whole number from 0 to 3"#,
         ),
-        ("action,reward,ecn\n0,1,\n", r#":2: column ecn: "", want"#),
+        (
+            "action,reward,ecn\n0,1,\n",
+            r#":2: column ecn: "", expected"#,
+        ),
         (
             "action,reward,time_ns\n0,1,-5\n",
-            r#":2: column time_ns: "-5", want a whole number from 0"#,
+            r#":2: column time_ns: "-5", expected a whole number from 0"#,
         ),
         ("0,1500,1\n", "3 numbers a line without a header"),
         ("action reward\n0 1\n", "cells separated by spaces"),
         (
             "action,reward\n0,\x1b[2J\n",
-            r#"column reward: "\u{1b}[2J", want"#,
+            r#"column reward: "\u{1b}[2J", expected"#,
         ),
         (long.as_str(), "(5000 characters)"),
     ] {

@@ -64,7 +64,7 @@ fn small_chunks_are_paced_traffic() {
     // Rounded up to four segments.
     let want = 4.0 * 1448.0 * 8.0 / 0.02 / 1e6;
     let got = statistics.flows[0].goodput_mbps;
-    assert!((got / want - 1.0).abs() < 0.01, "{got}, want {want}");
+    assert!((got / want - 1.0).abs() < 0.01, "{got}, expected {want}");
     assert!(statistics.queue_delay_ms.classic.p99.unwrap() < 3.0);
     let completions = statistics.flows[0].completions.unwrap();
     // Four segments at 20 Mbit/s and half a round trip.

@@ -1,4 +1,4 @@
-//! Tables: facts, and what must be found in them.
+//! Tables of facts and the findings expected from them.
 
 use l4sllm_abi::raw::l4s_stats;
 use l4sllmd::status::{Counters, DeviceStatus, EngineStatus, Quantiles, Reloads};
@@ -56,7 +56,7 @@ fn status(change: impl Fn(&mut Status)) -> Status {
     status
 }
 
-/// A queue in good order, changed by `change` at both ends of the watch.
+/// A healthy queue, modified by `change` at both ends of the watch.
 fn counts(change: impl Fn(&mut l4s_stats)) -> Device {
     let base = |packets: u64| {
         stats(|s| {

@@ -1,4 +1,4 @@
-//! The options of training in the loop, and every default of it.
+//! Options of training in the loop, with all defaults.
 
 use std::path::PathBuf;
 
@@ -9,7 +9,7 @@ use crate::duration;
 use crate::threads::threads;
 use crate::train::TrainArgs;
 
-/// Defaults with --online of options that training on pools has, too.
+/// Defaults with --online for options that training on pools also has.
 pub mod defaults {
     /// --name.
     pub const NAME: &str = "online";
@@ -44,7 +44,7 @@ pub mod defaults {
     /// --caution.
     pub const CAUTION: &str = "0.4";
 
-    /// All of them, for the help.
+    /// All defaults, for the help.
     pub const ALL: [(&str, &str); 16] = [
         ("name", NAME),
         ("layers", LAYERS),
@@ -65,19 +65,19 @@ pub mod defaults {
     ];
 }
 
-/// What --online does.
+/// The help of --online.
 const HELP: &str = "\
 Train a policy on summaries in the loop, on runs of the emulator in place of pools: imitate the \
 best fixed setting of each condition on the states that the policy gets into, then improve on its \
 own actions. The conditions are of the suite's training part";
 
-/// The same with the defaults that other options have then.
+/// The same help with the defaults of other options.
 fn long_help() -> String {
     let all = defaults::ALL.map(|(option, value)| format!("--{option} {value}"));
     format!("{HELP}.\n\nDefaults then: {}.", all.join(", "))
 }
 
-/// How a policy is trained in the loop.
+/// Options of training in the loop.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Training in the loop (--online)")]
 pub struct OnlineArgs {
@@ -88,7 +88,7 @@ pub struct OnlineArgs {
         "shortest", "return_dropout", "step_dropout",
     ])]
     pub online: bool,
-    /// Directory of suite.toml and its families [default: the one that ships].
+    /// Directory of suite.toml and its families [default: the built-in suite].
     #[arg(long, value_name = "DIR", conflicts_with = "pool")]
     pub suite: Option<PathBuf>,
     /// Families to train on, separated by commas [default: all].
@@ -99,25 +99,25 @@ pub struct OnlineArgs {
         conflicts_with = "pool"
     )]
     pub families: Vec<String>,
-    /// Conditions of each family and seed, which are run under fixed settings.
+    /// Conditions of each family and seed to run under fixed settings.
     #[arg(long, value_name = "N", default_value_t = 7, conflicts_with = "pool")]
     pub conditions: usize,
-    /// Seeds that those conditions are drawn with.
+    /// Number of seeds for drawing those conditions.
     #[arg(long, value_name = "N", default_value_t = 3, conflicts_with = "pool")]
     pub condition_seeds: u64,
     /// Rounds of imitation on the policy's own runs in those conditions.
     #[arg(long, value_name = "N", default_value_t = 3, conflicts_with = "pool")]
     pub rounds: usize,
-    /// Improvements after that.
+    /// Improvements after the rounds.
     #[arg(long, value_name = "N", default_value_t = 8, conflicts_with = "pool")]
     pub iterations: usize,
-    /// New conditions of each family in an improvement.
+    /// New conditions of each family per improvement.
     #[arg(long, value_name = "N", default_value_t = 5, conflicts_with = "pool")]
     pub fresh_conditions: usize,
-    /// Optimiser steps of an improvement.
+    /// Optimiser steps per improvement.
     #[arg(long, value_name = "N", default_value_t = 300, conflicts_with = "pool")]
     pub improve_steps: u64,
-    /// Highest learning rate of an improvement.
+    /// Peak learning rate of improvements.
     #[arg(
         long,
         value_name = "RATE",
@@ -125,7 +125,7 @@ pub struct OnlineArgs {
         conflicts_with = "pool"
     )]
     pub improve_learning_rate: f64,
-    /// EMA decay of an improvement.
+    /// EMA decay of improvements.
     #[arg(
         long,
         value_name = "DECAY",
@@ -133,7 +133,7 @@ pub struct OnlineArgs {
         conflicts_with = "pool"
     )]
     pub improve_ema_decay: f64,
-    /// Step in ln(target) that an improvement tries in both directions.
+    /// Step in ln(target) tried in both directions by improvements.
     #[arg(
         long,
         value_name = "STEP",
@@ -141,7 +141,7 @@ pub struct OnlineArgs {
         conflicts_with = "pool"
     )]
     pub target_step: f64,
-    /// Step in ln(gain) that an improvement tries in both directions.
+    /// Step in ln(gain) tried in both directions by improvements.
     #[arg(
         long,
         value_name = "STEP",
@@ -149,8 +149,8 @@ pub struct OnlineArgs {
         conflicts_with = "pool"
     )]
     pub gain_step: f64,
-    /// What distance from its former actions costs the policy in an
-    /// improvement, for the square of a unit of ln(target).
+    /// Cost of the distance from former actions in an improvement, per squared
+    /// unit of ln(target).
     #[arg(
         long,
         value_name = "COST",
@@ -158,8 +158,8 @@ pub struct OnlineArgs {
         conflicts_with = "pool"
     )]
     pub proximity: f64,
-    /// Part of the idle budget that may be lost for nothing, 0 to 1; beyond it,
-    /// each budget lost costs --caution.
+    /// Share of the idle budget that may be lost without cost, 0 to 1; beyond
+    /// it, each budget lost costs --caution.
     #[arg(
         long,
         value_name = "SHARE",
@@ -167,8 +167,8 @@ pub struct OnlineArgs {
         conflicts_with = "pool"
     )]
     pub margin: f64,
-    /// Smoothing of costs over the settings of a condition, in steps of the
-    /// grid: standard deviation of a Gaussian.
+    /// Smoothing of costs over the settings of a condition, as the standard
+    /// deviation of a Gaussian in grid steps.
     #[arg(
         long,
         value_name = "STEPS",
@@ -176,19 +176,18 @@ pub struct OnlineArgs {
         conflicts_with = "pool"
     )]
     pub smoothing: f64,
-    /// How many times each period of the policy's own runs counts in a round.
+    /// Weight of each period of the policy's own runs in a round.
     #[arg(long, value_name = "N", default_value_t = 5, conflicts_with = "pool")]
     pub own_weight: usize,
-    /// Conditions of each family, of a seed of their own, by which best/ is
-    /// chosen.
+    /// Conditions of each family, with a separate seed, used to choose best/.
     #[arg(long, value_name = "N", default_value_t = 3, conflicts_with = "pool")]
     pub eval_conditions: usize,
-    /// Virtual time that each run measures after its warm-up, such as 40s.
+    /// Virtual time of each run after its warm-up, such as 40s.
     #[arg(long = "duration", value_name = "TIME", default_value = "40s")]
     #[arg(value_parser = duration::measured, conflicts_with = "pool")]
     pub duration_ns: u64,
-    /// Leave out conditions whose links are faster, Mbit/s: their emulation
-    /// takes long.
+    /// Exclude conditions with faster links, Mbit/s, which take long to
+    /// emulate.
     #[arg(
         long,
         value_name = "MBITS",
@@ -196,14 +195,14 @@ pub struct OnlineArgs {
         conflicts_with = "pool"
     )]
     pub max_rate: f64,
-    /// Runs at the same time, 0 to 1024; 0: one per core.
+    /// Number of parallel runs, 0 to 1024; 0: one per core.
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = threads)]
     #[arg(conflicts_with = "pool")]
     pub workers: usize,
 }
 
 impl OnlineArgs {
-    /// Checks what clap does not.
+    /// Checks that clap does not make.
     pub fn check(&self) -> anyhow::Result<()> {
         for (name, value) in [
             ("conditions", self.conditions as u64),
@@ -213,7 +212,7 @@ impl OnlineArgs {
             ("own-weight", self.own_weight as u64),
             ("eval-conditions", self.eval_conditions as u64),
         ] {
-            ensure!(value > 0, "--{name} 0: want at least 1");
+            ensure!(value > 0, "--{name} 0: expected at least 1");
         }
         for (name, value) in [
             ("improve-learning-rate", self.improve_learning_rate),
@@ -224,7 +223,7 @@ impl OnlineArgs {
         ] {
             ensure!(
                 value.is_finite() && value > 0.0,
-                "--{name} {value}: want a number above 0"
+                "--{name} {value}: expected a number above 0"
             );
         }
         for (name, value, most) in [
@@ -234,13 +233,14 @@ impl OnlineArgs {
         ] {
             ensure!(
                 (0.0..=most).contains(&value),
-                "--{name} {value}: want 0 to {most}"
+                "--{name} {value}: expected 0 to {most}"
             );
         }
         Ok(())
     }
 
-    /// What determines the training besides the policy and [`LearnConfig`]s.
+    /// Everything that determines the training besides the policy and
+    /// [`LearnConfig`]s.
     ///
     /// [`LearnConfig`]: l4sllm_model::torch::online::LearnConfig
     pub fn facts(&self, args: &TrainArgs) -> serde_json::Value {

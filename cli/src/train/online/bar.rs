@@ -1,4 +1,4 @@
-//! The progress of a stage.
+//! Progress bar of a stage.
 
 use indicatif::{HumanDuration, ProgressBar, ProgressState, ProgressStyle};
 
@@ -8,18 +8,18 @@ use crate::output::progress_bar;
 pub struct Bar(ProgressBar);
 
 impl Bar {
-    /// For `total` of something in a stage.
+    /// A bar for `total` steps of a stage.
     pub fn new(stage: &str, of: &str, total: u64) -> anyhow::Result<Bar> {
         let template = format!("{stage} {{bar:30}} {{pos}}/{{len}} {of}{{msg}}, {{left}} left");
         let left = |state: &ProgressState, out: &mut dyn std::fmt::Write| {
-            // What cannot be written to a terminal is not worth an error.
+            // A failure to write to the terminal is ignored.
             let _ = write!(out, "{:#}", HumanDuration(state.eta()));
         };
         let style = ProgressStyle::with_template(&template)?.with_key("left", left);
         Ok(Bar(progress_bar(total).with_style(style)))
     }
 
-    /// Shows where it is, and what is good to know.
+    /// Shows the position and a note.
     pub fn show(&self, done: u64, message: &str) {
         if !message.is_empty() {
             self.0.set_message(format!(", {message}"));
@@ -27,7 +27,7 @@ impl Bar {
         self.0.set_position(done);
     }
 
-    /// Removes it.
+    /// Removes the bar.
     pub fn finish(&self) {
         self.0.finish_and_clear();
     }

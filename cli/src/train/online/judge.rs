@@ -1,4 +1,4 @@
-//! Judges a policy on conditions that no lesson has.
+//! Evaluates a policy on conditions that no lesson uses.
 
 use std::sync::Arc;
 
@@ -10,30 +10,31 @@ use l4sllm_testbed::rollout::{Driver, TrainingCondition};
 use super::TrainArgs;
 use super::runs::{BASELINES, Runs, baseline_jobs, job};
 
-/// Judges by runs in the same conditions each time.
+/// Evaluates policies on runs in fixed conditions.
 pub struct Judge<'a> {
     args: &'a TrainArgs,
     runs: &'a Runs<'a>,
     conditions: Vec<TrainingCondition>,
 }
 
-/// How a policy does with its own idle budget.
+/// Scores of a policy with its default idle budget.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Verdict {
     /// Mean cost.
     pub cost: f64,
-    /// The classic queue's delay as a factor on the adaptive rule's: the
-    /// geometric mean over conditions.
+    /// The classic queue's delay relative to the adaptive rule's, geometric
+    /// mean over conditions.
     pub delay: f64,
-    /// Mean share of utilisation lost against the better of plain and tuned.
+    /// Mean share of utilisation lost relative to the better of plain and
+    /// tuned.
     pub loss: f64,
-    /// The same of the adaptive rule.
+    /// Mean share lost by the adaptive rule.
     pub adaptive_loss: f64,
     /// Conditions in which it lost no more than the budget.
     pub kept: usize,
-    /// The same of the adaptive rule.
+    /// Conditions in which the adaptive rule lost no more.
     pub adaptive_kept: usize,
-    /// Conditions.
+    /// Number of conditions.
     pub conditions: usize,
 }
 
@@ -47,7 +48,7 @@ impl<'a> Judge<'a> {
         })
     }
 
-    /// Judges a policy after a stage; none if it was interrupted.
+    /// Evaluates a policy after a stage; none if interrupted.
     pub fn of(&self, stage: &str, policy: Arc<Policy>) -> anyhow::Result<Option<Verdict>> {
         let budget = policy.config().returns.target;
         let driver = Driver::Policy {
@@ -77,7 +78,7 @@ impl<'a> Judge<'a> {
         Ok(Some(self.verdict(&pairs, budget)))
     }
 
-    /// Sums up runs of the policy and of the adaptive rule.
+    /// Summarises runs of the policy and of the adaptive rule.
     fn verdict(&self, pairs: &[(Judged, Judged)], budget: f64) -> Verdict {
         let (caution, margin) = (self.args.policy.caution, self.args.online.margin);
         let mean = |of: &dyn Fn(&Judged, &Judged) -> f64| {

@@ -1,4 +1,4 @@
-//! What the lessons of a training are made of.
+//! Builds the lessons of a training run.
 
 use anyhow::Context;
 use l4sllm_model::torch::online::{Grid, Judged, Lesson, PlaneSetting, Surfaces, Visit, scaled};
@@ -12,15 +12,15 @@ use l4sllm_testbed::sim::derive_seed;
 use super::runs::{BASELINES, Runs, baseline_jobs, job, params};
 use super::{Stage, TrainArgs};
 
-/// Periods at the start of a run that are not learned from: the queue is
-/// empty and flows start.
+/// Initial periods of a run that are excluded from training, because the queue
+/// is empty and flows start.
 const FIRST: usize = 8;
 
 /// Makes the runs of lessons.
 pub struct Lessons<'a> {
     args: &'a TrainArgs,
     runs: &'a Runs<'a>,
-    /// Those that fixed settings are run in.
+    /// Conditions for runs of fixed settings.
     conditions: Vec<TrainingCondition>,
     head: SetPointHead,
 }
@@ -28,18 +28,18 @@ pub struct Lessons<'a> {
 /// The runs of fixed settings and of the adaptive rule.
 pub struct Imitation {
     grid: Grid,
-    /// Conditions in which there is something to judge.
+    /// Conditions with classic traffic.
     conditions: Vec<Known>,
     families: Vec<String>,
     seed: u64,
 }
 
-/// A condition whose surfaces are known.
+/// A condition with known surfaces.
 struct Known {
-    /// Its place among all conditions.
+    /// Index among all conditions.
     place: usize,
     surfaces: Surfaces,
-    /// What its runs are known by.
+    /// Identities of its runs.
     runs: Vec<String>,
 }
 
@@ -59,8 +59,8 @@ impl<'a> Lessons<'a> {
         })
     }
 
-    /// Runs fixed settings and the adaptive rule in every condition; none if it
-    /// was interrupted.
+    /// Runs fixed settings and the adaptive rule in every condition; none if
+    /// interrupted.
     pub fn imitation_runs(&self) -> anyhow::Result<Option<Imitation>> {
         let grid = Grid::of_settings();
         let settings = grid.settings();
@@ -81,7 +81,7 @@ impl<'a> Lessons<'a> {
             let baselines = self.runs.baselines(baselines)?;
             let judged = nodes.iter().map(|run| self.runs.judged(run, &baselines));
             let judged: Option<Vec<Judged>> = judged.collect::<anyhow::Result<_>>()?;
-            // Without a classic packet in one of them there is nothing to learn.
+            // If any run has no classic packets, there is nothing to learn.
             let Some(judged) = judged else {
                 continue;
             };
@@ -103,8 +103,8 @@ impl<'a> Lessons<'a> {
         }))
     }
 
-    /// Runs the policy in the conditions of the imitation: what it saw there.
-    /// None if it was interrupted.
+    /// Runs the policy in the conditions of the imitation and returns its
+    /// observations. None if interrupted.
     pub fn round(
         &self,
         round: usize,
@@ -115,7 +115,7 @@ impl<'a> Lessons<'a> {
         let mut random = self.random("round", round);
         let own = IdleBudget::new(config.returns.target).context("the policy's budget")?;
         let jobs = imitation.conditions.iter().map(|known| {
-            // What it is for, and then the whole range.
+            // The intended budget first, then the whole range.
             let budget = match round % 2 {
                 1 => own,
                 _ => draw(&mut random),
@@ -137,8 +137,8 @@ impl<'a> Lessons<'a> {
         Ok(Some(visits.collect::<anyhow::Result<_>>()?))
     }
 
-    /// Runs the policy, and the policy with offsets, in new conditions; none if
-    /// it was interrupted.
+    /// Runs the policy, with and without offsets, in new conditions; none if
+    /// interrupted.
     pub fn improvement(
         &self,
         number: usize,
@@ -162,7 +162,7 @@ impl<'a> Lessons<'a> {
             jobs.extend(baseline_jobs(condition, false));
             jobs.extend(steps.iter().map(|step| {
                 let offset = PlaneSetting::offset(&self.head, *step);
-                // What is seen counts in the policy's own runs alone.
+                // Only observations from the policy's own runs count.
                 job(
                     condition,
                     driven_by(&actor, budget, offset),
@@ -194,7 +194,7 @@ impl<'a> Lessons<'a> {
         Ok(Some(lesson))
     }
 
-    /// The settings that a policy asked for in each period.
+    /// The settings requested by a policy in each period.
     fn actions(&self, periods: &[Period]) -> Vec<PlaneSetting> {
         let of = |period: &Period| {
             let mut outputs = l4sllm_model::Outputs::default();
@@ -211,8 +211,8 @@ impl<'a> Lessons<'a> {
 }
 
 impl Imitation {
-    /// Fits the scaling of a policy's features to what was seen, and notes what
-    /// it is trained on.
+    /// Fits the scaling of a policy's features to the observations, and records
+    /// the training data.
     pub fn fit(&self, policy: &mut PolicyConfig, runs: &Runs<'_>) -> anyhow::Result<()> {
         let features = policy.features.iter();
         let mut fits: Vec<Fit> = features.map(|f| Fit::new(f.scaling.transform)).collect();
@@ -244,8 +244,8 @@ impl Imitation {
         Ok(())
     }
 
-    /// What the best setting of each condition costs, on the states that fixed
-    /// settings and the adaptive rule get into.
+    /// The cost of the best setting of each condition, on states visited by
+    /// fixed settings and the adaptive rule.
     pub fn lesson(&self, config: &PolicyConfig, runs: &Runs<'_>) -> anyhow::Result<Lesson> {
         let mut lesson = Lesson::new(self.grid);
         for (number, known) in self.conditions.iter().enumerate() {
@@ -275,7 +275,7 @@ pub fn joined(lessons: &[Lesson]) -> Lesson {
     joined
 }
 
-/// What was seen in a run, for any budget and without a base.
+/// Observations of a run, for any budget and without a baseline.
 fn visit(
     config: &PolicyConfig,
     head: &SetPointHead,
@@ -303,7 +303,7 @@ fn driven_by(actor: &Actor, budget: IdleBudget, offset: [f32; SET_POINTS]) -> Dr
     }
 }
 
-/// A budget, as likely from 0.1 to 0.2 % as from 1 to 2 %.
+/// A log-uniform budget from 0.1 to 2 %.
 fn draw(random: &mut SplitMix64) -> IdleBudget {
     let (least, most) = (
         f64::from(*IdleBudget::MILLIONTHS.start()),
@@ -314,7 +314,7 @@ fn draw(random: &mut SplitMix64) -> IdleBudget {
     IdleBudget::from_millionths(within).expect("clamped to the range")
 }
 
-/// Where a feature is in a period.
+/// Index of a feature in a period.
 fn place(feature: InputFeature) -> usize {
     let found = SummaryFeature::ALL
         .iter()

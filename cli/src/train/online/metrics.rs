@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::judge::Verdict;
 
-/// The lines, which are few: the file is replaced each time.
+/// The lines. There are few, so the file is replaced each time.
 pub struct Metrics {
     path: PathBuf,
     lines: Vec<Line>,
@@ -19,19 +19,19 @@ pub struct Metrics {
     earlier_s: f64,
 }
 
-/// What a lesson came to.
+/// Results of a lesson.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct Line {
     stage: String,
     /// Optimiser steps of all lessons.
     steps: u64,
-    /// Of the lesson, at its end.
+    /// Loss of the lesson, at its end.
     training_cost: f64,
-    /// Of the evaluation, as all that follows.
+    /// Cost in the evaluation, like the following fields.
     cost: f64,
-    /// Geometric mean over conditions.
+    /// Delay ratio, geometric mean over conditions.
     delay_over_adaptive: f64,
-    /// Share of the utilisation of the better of plain and tuned.
+    /// Lost share of the utilisation of the better of plain and tuned.
     mean_loss: f64,
     adaptive_mean_loss: f64,
     /// Conditions in which no more than the budget was lost.
@@ -40,12 +40,12 @@ struct Line {
     conditions: usize,
     /// Whether it is the best one so far.
     best: bool,
-    /// Time since the start, of all parts of a training that was resumed.
+    /// Time since the start, including all parts of a resumed run.
     seconds: f64,
 }
 
 impl Metrics {
-    /// Keeps the lines of the lessons that were judged.
+    /// Keeps the lines of the evaluated lessons.
     pub fn open(out: &Path, judged: usize) -> anyhow::Result<Metrics> {
         let path = out.join("metrics.jsonl");
         let mut lines = Vec::new();
@@ -65,7 +65,7 @@ impl Metrics {
         })
     }
 
-    /// Adds a line; what it says, for readers.
+    /// Adds a line; returns it as text for the terminal.
     pub fn add(
         &mut self,
         stage: &str,

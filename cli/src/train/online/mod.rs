@@ -1,4 +1,4 @@
-//! `l4sllm train --online`: a policy on summaries, trained in the loop.
+//! `l4sllm train --online`: trains a policy on summaries in the loop.
 //!
 //! ```text
 //! imitation    runs at 28 fixed settings ─▶ surfaces; their states and the rule's ─▶ lesson
@@ -7,8 +7,8 @@
 //!              its actions, and its states ─▶ lesson
 //! ```
 //!
-//! After each lesson the policy is judged on conditions of a seed of its own.
-//! Runs are kept in `runs/`, where a resumed training finds them.
+//! After each lesson the policy is evaluated on conditions with a separate seed. Runs are
+//! kept in `runs/` for resumed training.
 
 mod args;
 mod bar;
@@ -35,10 +35,10 @@ use lessons::{Imitation, Lessons};
 use metrics::Metrics;
 use runs::Runs;
 
-/// Improvements whose runs a lesson has: the newest, and those before it.
+/// Number of improvements whose runs are in a lesson, including the newest.
 const REPLAYED: usize = 3;
 
-/// A lesson of the training.
+/// A lesson of the training run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Stage {
     Imitation,
@@ -49,7 +49,7 @@ enum Stage {
 }
 
 impl Stage {
-    /// Its name in files.
+    /// Name in files.
     fn name(self) -> String {
         match self {
             Stage::Imitation => "imitation".to_owned(),
@@ -58,7 +58,7 @@ impl Stage {
         }
     }
 
-    /// All of them, in order.
+    /// All lessons, in order.
     fn all(args: &OnlineArgs) -> Vec<Stage> {
         let rounds = (1..=args.rounds).map(Stage::Round);
         let improvements = (1..=args.iterations).map(Stage::Improvement);
@@ -69,7 +69,7 @@ impl Stage {
     }
 }
 
-/// Trains; a set `cancel` saves `last/` and ends.
+/// Trains; if `cancel` is set, saves `last/` and ends.
 pub fn run(args: &TrainArgs, cancel: &AtomicBool) -> anyhow::Result<()> {
     args.check()?;
     args.online.check()?;
@@ -81,7 +81,7 @@ pub fn run(args: &TrainArgs, cancel: &AtomicBool) -> anyhow::Result<()> {
     if args.resume {
         OnlineTrainer::check_options(&args.out, &facts)?;
     }
-    // Only now, that nothing stands in the way of a new one.
+    // Only now, when a new run can start.
     if args.restart {
         clear(&args.out)?;
     }
@@ -110,7 +110,7 @@ pub fn run(args: &TrainArgs, cancel: &AtomicBool) -> anyhow::Result<()> {
     }
 }
 
-/// A training under way.
+/// A training run in progress.
 struct Training<'a> {
     args: &'a TrainArgs,
     trainer: OnlineTrainer,
@@ -122,7 +122,7 @@ struct Training<'a> {
 }
 
 impl Training<'_> {
-    /// Learns all lessons; false if it was interrupted.
+    /// Learns all lessons; false if interrupted.
     fn run(&mut self, imitation: &Imitation) -> anyhow::Result<bool> {
         let config = self.trainer.policy()?.config().clone();
         let mut material = Material {
@@ -162,8 +162,8 @@ impl Training<'_> {
         Ok(true)
     }
 
-    /// Whether a lesson is to be learned or judged, or a later one is made of
-    /// its runs.
+    /// Whether a lesson must be learned or evaluated, or its runs are needed for a later
+    /// lesson.
     fn is_needed(&self, number: usize, stage: Stage) -> bool {
         let (online, judged) = (&self.args.online, self.trainer.judged());
         match stage {
@@ -173,18 +173,18 @@ impl Training<'_> {
         }
     }
 
-    /// The policy that a lesson's runs are of.
+    /// The policy used in a lesson's runs.
     fn actor(&self, number: usize) -> anyhow::Result<Actor> {
         let before = &self.trainer.learned()[number - 1].policy;
         let now = self.trainer.policy()?;
         Ok(match now.hash() == before {
             true => Actor::from(now),
-            // Its runs were finished before the network was trained on.
+            // Its runs were finished before training continued.
             false => Actor::finished(before),
         })
     }
 
-    /// Learns a lesson; false if it was interrupted.
+    /// Learns a lesson; false if interrupted.
     fn learn(&mut self, number: usize, stage: Stage, lesson: &Lesson) -> anyhow::Result<bool> {
         let config = learning(self.args, number, stage);
         let bar = Bar::new(&stage.name(), "steps", config.steps)?;
@@ -197,7 +197,7 @@ impl Training<'_> {
         Ok(cost.is_some())
     }
 
-    /// Judges the policy; false if it was interrupted.
+    /// Evaluates the policy; false if interrupted.
     fn judge(&mut self, number: usize, stage: Stage) -> anyhow::Result<bool> {
         let policy = self.trainer.policy()?;
         let Some(verdict) = self.judge.of(&stage.name(), policy)? else {
@@ -206,13 +206,13 @@ impl Training<'_> {
         let best = self.trainer.judge(verdict.cost)?;
         let learned = &self.trainer.learned()[number];
         let line = self.metrics.add(&stage.name(), learned, &verdict, best)?;
-        // A reader that left does not end a training.
+        // A closed output does not end the training.
         let _ = outln!("{line}");
         Ok(true)
     }
 }
 
-/// What lessons are made of.
+/// Data for the lessons.
 struct Material {
     /// Fixed settings and rounds.
     imitated: Lesson,
@@ -220,7 +220,7 @@ struct Material {
 }
 
 impl Material {
-    /// What a stage learns: all rounds so far, or the newest improvements.
+    /// The data of a stage: all rounds so far, or the newest improvements.
     fn lesson(&self, stage: Stage) -> Cow<'_, Lesson> {
         match stage {
             Stage::Imitation | Stage::Round(_) => Cow::Borrowed(&self.imitated),
@@ -232,7 +232,7 @@ impl Material {
     }
 }
 
-/// How a lesson is learned.
+/// Learning options of a lesson.
 fn learning(args: &TrainArgs, number: usize, stage: Stage) -> LearnConfig {
     let base = setup::learning(args);
     let seed = derive_seed(args.optimiser.seed, "lesson", number as u64);

@@ -14,7 +14,7 @@ use l4sllm_testbed::rollout::{
 use super::{Bar, TrainArgs};
 use crate::shipped;
 
-/// Makes runs, and finds those that are made.
+/// Makes runs, and reuses existing ones.
 pub struct Runs<'a> {
     args: &'a TrainArgs,
     suite: PathBuf,
@@ -28,15 +28,15 @@ pub struct Runs<'a> {
 pub struct Baselines {
     plain: Outcome,
     tuned: Outcome,
-    /// The adaptive rule next to the others.
+    /// Index of the adaptive rule among the baselines.
     pub adaptive: Option<Judged>,
 }
 
-/// How many baselines there are: the first runs of a condition.
+/// Number of baselines, which are the first runs of a condition.
 pub const BASELINES: usize = 3;
 
 impl<'a> Runs<'a> {
-    /// Runs of a policy with this period.
+    /// Creates a runner for a policy with this period.
     pub fn new(
         args: &'a TrainArgs,
         store: &'a RunStore,
@@ -83,8 +83,8 @@ impl<'a> Runs<'a> {
         Ok(conditions)
     }
 
-    /// Makes the runs of a stage that are not made yet; what they are known by,
-    /// or none if it was interrupted.
+    /// Makes the missing runs of a stage; returns their identities, or none if
+    /// interrupted.
     pub fn make(&self, stage: &str, jobs: &[Job<'_>]) -> anyhow::Result<Option<Vec<String>>> {
         let bar = Bar::new(stage, "runs", jobs.len() as u64)?;
         let progress = |done: usize, _| bar.show(done as u64, "");
@@ -93,14 +93,14 @@ impl<'a> Runs<'a> {
         Ok(made?)
     }
 
-    /// The outcome of a run that was made.
+    /// The outcome of a finished run.
     pub fn outcome(&self, run: &str) -> anyhow::Result<Outcome> {
         self.store
             .outcome(run)
             .context("a run that was made is gone")
     }
 
-    /// What was seen in a run that was made.
+    /// The observations of a finished run.
     pub fn periods(&self, run: &str) -> anyhow::Result<Vec<Period>> {
         Ok(self.store.periods(run)?)
     }
@@ -119,7 +119,7 @@ impl<'a> Runs<'a> {
         })
     }
 
-    /// A run next to the baselines of its condition.
+    /// A run compared with the baselines of its condition.
     pub fn judged(&self, run: &str, baselines: &Baselines) -> anyhow::Result<Option<Judged>> {
         let outcome = self.outcome(run)?;
         Ok(Judged::of(&outcome, &baselines.plain, &baselines.tuned))

@@ -1,4 +1,4 @@
-//! The policy that is trained in the loop, and how.
+//! Configuration of training in the loop.
 
 use std::path::Path;
 
@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::TrainArgs;
 use crate::train::setup::{adaptation, backbone, base, kind, same_policy};
 
-/// What a policy sees of a period.
+/// Features of a period.
 const FEATURES: [SummaryFeature; 18] = [
     SummaryFeature::IdleShare,
     SummaryFeature::PMean,
@@ -32,16 +32,15 @@ const FEATURES: [SummaryFeature; 18] = [
     SummaryFeature::BetaHz,
 ];
 
-/// Periods that each feature's series has, and its convolution.
+/// Length of each feature's series, in periods, and its convolution.
 const HISTORY: usize = 32;
 const KERNEL: usize = 4;
 
-/// Spread of the logarithm of idle budgets, which are spread evenly over their
-/// range: ln(20) / √12.
+/// Standard deviation of the logarithm of idle budgets, which is uniform over
+/// its range: ln(20) / √12.
 const BUDGET_SPREAD: f64 = 0.865;
 
-/// The policy that the options ask for, without the scaling of its features
-/// and without its base.
+/// The policy requested by the options, without feature scaling and base.
 pub fn policy(args: &TrainArgs) -> anyhow::Result<PolicyConfig> {
     let options = &args.policy;
     let mut policy = PolicyConfig::on_summaries(&options.name, &FEATURES);
@@ -56,15 +55,15 @@ pub fn policy(args: &TrainArgs) -> anyhow::Result<PolicyConfig> {
     policy.returns.scaling.std = BUDGET_SPREAD;
     policy.head.residual = options.residual;
     policy.backbone = backbone(options, args.preset)?.0;
-    // The emulator runs it merged.
+    // The emulator uses the merged policy.
     Policy::check_plain(&policy)?;
     policy.adaptation = adaptation(options, args.preset);
     policy.check()?;
     Ok(policy)
 }
 
-/// The network that training starts from; its base is that of the checkpoint
-/// `last`, if there is one of the same policy.
+/// The initial network; its base is that of the checkpoint `last`, if there is
+/// one for the same policy.
 pub fn network(
     args: &TrainArgs,
     mut policy: PolicyConfig,
@@ -96,7 +95,7 @@ pub fn network(
     )?)
 }
 
-/// How the imitation is learned; other lessons differ in part.
+/// Learning options of the imitation; other lessons differ in part.
 pub fn learning(args: &TrainArgs) -> LearnConfig {
     let config = args.config();
     LearnConfig {
@@ -115,7 +114,7 @@ pub fn learning(args: &TrainArgs) -> LearnConfig {
     }
 }
 
-/// All that determines what is learned besides the policy.
+/// Everything that determines the result besides the policy.
 pub fn facts(args: &TrainArgs) -> Value {
     let mut facts = args.online.facts(args);
     let learning = serde_json::to_value(learning(args));

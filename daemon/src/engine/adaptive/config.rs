@@ -6,9 +6,9 @@
 pub struct AdaptiveConfig {
     /// Target at the start, ms.
     pub initial_target: f64,
-    /// Least target, ms; one packet time where that is longer.
+    /// Minimum target, ms; one packet time if that is longer.
     pub min_target: f64,
-    /// Greatest target, ms: that of plain DualPI2, whose settings apply there.
+    /// Maximum target, ms: that of plain DualPI2, whose settings apply there.
     pub max_target: f64,
 
     /// Time constant of the idle share that moves the target, s: a few round
@@ -23,24 +23,24 @@ pub struct AdaptiveConfig {
     /// Part of the long-term idle share that is added to ε: a link that senders
     /// do not fill is idle whatever the target is.
     pub idle_budget_slope: f64,
-    /// Greatest rate at which the target's logarithm moves by one budget, per
+    /// Maximum rate at which the target's logarithm moves by one budget, per
     /// second.
     pub max_rate: f64,
-    /// The same for each congestion signal a second: the target moves only as
-    /// often as signals arrive, since a single flow shows whether it leaves the
-    /// link idle only once per sawtooth.
+    /// Rate per congestion signal a second: the target moves only as often as
+    /// signals arrive, because a single flow shows only once per sawtooth
+    /// whether it leaves the link idle.
     pub rate_per_signal: f64,
-    /// Least such rate while the target rises: few signals slow its fall, but
-    /// not its response to idle time.
+    /// Minimum rate while the target rises: few signals slow its fall, but not
+    /// its response to idle time.
     pub least_rise: f64,
-    /// Longest step of the integration, s.
+    /// Maximum step of the integration, s.
     pub max_step: f64,
 
-    /// How long a flow has to send to count as long-lived, s.
+    /// Time after which a flow counts as long-lived, s.
     pub persistence: f64,
     /// Target without a long-lived flow, ms.
     pub relaxed_target: f64,
-    /// Greatest rate at which the target's logarithm approaches
+    /// Maximum rate at which the target's logarithm approaches
     /// `relaxed_target`, per second.
     pub relaxation: f64,
 
@@ -50,7 +50,7 @@ pub struct AdaptiveConfig {
     /// falls to 1 at `max_target`, and k stays.
     pub reference_target: f64,
     /// The gain is proportional to the target to minus this power below
-    /// `reference_target`: a shorter queue has to be controlled faster.
+    /// `reference_target`: a shorter queue must be controlled faster.
     pub gain_exponent: f64,
     /// k is proportional to the target to this power below `reference_target`:
     /// classic flows with a shorter queue have a shorter round trip and a
@@ -61,8 +61,8 @@ pub struct AdaptiveConfig {
     /// Target, ms, from which the period is RFC 9332's.
     pub plain_from: f64,
 
-    /// Volatility σ of the drain rate at which a link begins to count as
-    /// stepping, and at which it is one.
+    /// Volatility σ of the drain rate at which a link starts to count as
+    /// stepping, and at which it fully does.
     pub stepping: (f64, f64),
     /// Gain on a stepping link, at any target.
     pub step_gain: f64,
@@ -141,7 +141,7 @@ pub enum Preset {
 }
 
 impl Preset {
-    /// All presets by their names.
+    /// All presets by name.
     pub const NAMES: [(&str, Preset); 2] = [
         ("balanced", Preset::Balanced),
         ("low-delay", Preset::LowDelay),

@@ -23,7 +23,7 @@ pub(super) struct LongLived {
 /// for acknowledgments does not count as ended.
 const PIECE: f64 = 0.5;
 
-/// Summaries' lengths do not add up to a piece exactly.
+/// Lengths of summaries do not add up to a piece exactly.
 const ROUNDING: f64 = 1e-6;
 
 impl LongLived {
@@ -90,8 +90,8 @@ mod tests {
                 flows.add([1 << (number % 64), 0, 0, 0], dt.max(0.5));
             }
             assert!(!flows.any(), "{dt}");
-            // One with the others; it is in every piece after 4 s, and 3 s more
-            // where pieces are that long.
+            // One flow besides the others; it is in every piece after 4 s, plus
+            // 3 s if pieces are that long.
             add(&mut flows, 2, 3.0, dt.min(1.0));
             assert!(!flows.any(), "{dt}");
             add(&mut flows, 2, 6.0, dt);

@@ -33,12 +33,12 @@ use rates::Rates;
 ///
 /// A signal that comes too early leaves the link idle, and the target rises in
 /// proportion. Without idle time it falls, but only as often as signals arrive:
-/// a single CUBIC flow shows only every 4 to 6 s what its last signal cost. Since
-/// the law is linear in I, the link is idle for ε in the long run.
+/// with a single CUBIC flow, the cost of the last signal shows only every 4 to 6
+/// s. Because the law is linear in I, the link is idle for ε in the long run.
 ///
-/// Idle time is a loss only where a flow would have filled it. Without a
-/// classic flow that sent in every half second of the last 4 s, idle time does
-/// not count and T goes to 8 ms, with |dx/dt| ≤ 0.35.
+/// Idle time is a loss only if a flow would have filled it. Without a classic
+/// flow that sent in every half second of the last 4 s, idle time does not count
+/// and T goes to 8 ms, with |dx/dt| ≤ 0.35.
 ///
 /// Between 10 ms and 15 ms the gain f, a factor on RFC 9332's gains, falls to 1,
 /// so that a link that stays idle gets plain DualPI2 (RFC 9332, appendix A.1):
@@ -61,17 +61,17 @@ use rates::Rates;
 /// ```
 ///
 /// A variable link changes within a round trip, faster than set-points can
-/// follow; plain DualPI2 keeps it busy. A link that changes seldom, but by much,
-/// needs a higher gain, to drain the long queue after each step down.
+/// follow; plain DualPI2 keeps it busy. A link with rare but large changes needs
+/// a higher gain, to drain the long queue after each step down.
 ///
 /// The numbers above are those of [`AdaptiveConfig::balanced`]; the operator's
-/// idle budget replaces 0.003. Means are exponential and decay by time, so the
-/// rule is the same for any period of decisions from about 16 ms to 0.5 s,
-/// whether intervals are merged or not.
+/// idle budget replaces 0.003. Means are exponential and decay over time, so the
+/// rule behaves the same for any decision period from about 16 ms to 0.5 s,
+/// whether or not intervals are merged.
 #[derive(Debug, Clone)]
 pub struct Adaptive {
     config: AdaptiveConfig,
-    /// Idle budget of the preset, in force unless the operator sets another.
+    /// Idle budget of the preset, used unless the operator sets another.
     own_budget: f64,
     long_lived: LongLived,
     /// Idle share; 0 without a long-lived flow.
@@ -86,10 +86,10 @@ pub struct Adaptive {
     log_target: f64,
 }
 
-/// Time constant of the drain rate that the least target is taken from, s.
+/// Time constant of the drain rate used for the minimum target, s.
 const RATE_TIME: f64 = 1.0;
 
-/// The packet of the least target, bytes.
+/// Packet size for the minimum target, bytes.
 const PACKET: f64 = 1500.0;
 
 /// RFC 9332's gains, period and coupling.
@@ -226,6 +226,6 @@ impl Engine for Adaptive {
         self.config.idle_budget = budget.map_or(self.own_budget, IdleBudget::share);
     }
 
-    /// Keeps means and target: they describe the link, and decay by time.
+    /// Keeps means and target: they describe the link, and decay over time.
     fn reset(&mut self) {}
 }

@@ -15,9 +15,9 @@ pub(super) struct Rates {
     previous: Option<f64>,
 }
 
-/// Added to a change before its logarithm is taken, so that a change of zero
-/// has one. A mean of logarithms is near the typical change, however large a few
-/// steps are.
+/// Added to a change before taking its logarithm, so that zero changes are
+/// defined. A mean of logarithms is close to the typical change, however large a
+/// few steps are.
 const NO_CHANGE: f64 = 0.01;
 
 impl Rates {

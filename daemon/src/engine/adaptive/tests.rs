@@ -5,7 +5,7 @@ use super::*;
 const MS: u64 = 1_000_000;
 const RATE: f64 = 5e6; // bytes a second: 40 Mbit/s
 
-/// What a link does for a while.
+/// The state of a link for some time.
 #[derive(Clone, Copy)]
 struct Phase {
     /// Share of the time.
@@ -28,7 +28,7 @@ const BUSY: Phase = Phase {
 struct Link {
     rule: Adaptive,
     now_ns: u64,
-    /// Marks that are due.
+    /// Fractional marks carried over.
     marks: f64,
 }
 
@@ -87,7 +87,7 @@ fn near(got: f64, want: f64, by: f64) {
     assert!((got - want).abs() <= by, "{got}, expected {want} ± {by}");
 }
 
-/// A rule that has seen a long-lived flow and nothing idle.
+/// A rule after a long-lived flow without idle time.
 fn filled() -> Link {
     let mut link = Link::new(AdaptiveConfig::balanced());
     let still = Phase {
@@ -147,7 +147,8 @@ fn the_target_moves_with_idle_time_and_as_often_as_signals_arrive() {
     near(risen, 6.0 * f64::exp(0.1 * excess * 0.1), 1e-6);
 }
 
-/// Idle for ε on average, whatever the pattern: the target ends where it was.
+/// With an average idle share of ε, the target ends where it started, whatever
+/// the pattern.
 #[test]
 fn the_long_term_idle_share_is_the_budget() {
     let mut link = filled();
@@ -165,7 +166,7 @@ fn the_long_term_idle_share_is_the_budget() {
     assert!(moved.abs() < 0.02, "{moved} a second");
 }
 
-/// Nothing says what the last signal cost before there is another one.
+/// The cost of the last signal is unknown until the next one.
 #[test]
 fn without_signals_the_target_stays() {
     let mut link = filled();
@@ -211,7 +212,7 @@ fn a_packet_time_is_the_least_target() {
         ..BUSY
     };
     near(target_ms(link.run(slow, 60_000, 100)), 12.0, 0.01);
-    // A packet time beyond the greatest target is that one.
+    // A packet time above the maximum target is clamped to it.
     let slower = Phase {
         rate: 12_500.0,
         ..BUSY
@@ -219,7 +220,7 @@ fn a_packet_time_is_the_least_target() {
     near(target_ms(link.run(slower, 60_000, 500)), 15.0, 1e-9);
 }
 
-/// A step is at most half a second long, however long the interval was.
+/// A step is at most half a second, however long the interval was.
 #[test]
 fn a_long_interval_counts_for_half_a_second() {
     let mut link = filled();
@@ -231,7 +232,7 @@ fn a_long_interval_counts_for_half_a_second() {
     near(fallen, 6.0 * f64::exp(-0.35 * 0.5), 1e-6);
 }
 
-/// Short flows leave a link idle whatever the target is.
+/// Short flows leave the link idle for any target.
 #[test]
 fn without_a_long_lived_flow_idle_time_does_not_count() {
     let mut link = filled();
@@ -268,7 +269,8 @@ fn the_period_of_decisions_does_not_matter() {
     }
 }
 
-/// Runs `seconds` of a link whose rate is times e^±`swing`, for `every_ms` each.
+/// Runs `seconds` of a link with a rate that alternates by e^±`swing` every
+/// `every_ms`.
 fn swing(link: &mut Link, swing: f64, every_ms: u64, seconds: u64) -> SetPoints {
     let mut points = None;
     for number in 0..seconds * 1000 / every_ms {
@@ -305,12 +307,12 @@ fn a_stepping_link_gets_more_gain() {
     near(points.beta_hz, 3.2 * 6.0, 1e-9);
     near(points.alpha_hz, 0.04 * 6.0, 1e-9);
     assert!(constant.beta_hz < points.beta_hz);
-    // At any target, with its period.
+    // For any target, with its period.
     link.rule.log_target = f64::ln(15.0);
     let points = link.rule.set_points();
     near(points.beta_hz, 3.2 * 6.0, 1e-9);
     near(points.tupdate_s, 0.004, 0.0);
-    // It is forgotten with 15 s.
+    // It decays with 15 s.
     let before = link.rule.rates.volatility();
     link.run(BUSY, 10_000, 100);
     let settled = link.rule.rates.volatility();

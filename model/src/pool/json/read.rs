@@ -120,7 +120,7 @@ impl JsonReader {
             Some(list) => {
                 let episode = list.whole(u32::MAX.into())?;
                 if Some(episode) != last && episode != next {
-                    let reason = format!("{episode}, want {next}: episodes count from 0");
+                    let reason = format!("{episode}, expected {next}: episodes count from 0");
                     return Err(list.wrong(reason));
                 }
                 episode
@@ -140,14 +140,14 @@ impl JsonReader {
         self.states.expect(b'[')?;
         for (i, place) in self.order.iter().enumerate() {
             if i > 0 && !self.states.take(b',')? {
-                let reason = format!("{i} numbers, want {}", self.order.len());
+                let reason = format!("{i} numbers, expected {}", self.order.len());
                 return Err(self.states.wrong(reason));
             }
             let value = self.states.number()?;
             let feature = self.schema.features()[*place];
             let domain = Domain::of(feature);
             if !domain.has(value) {
-                let reason = format!("{} is {value}, want {domain}", feature.name());
+                let reason = format!("{} is {value}, expected {domain}", feature.name());
                 return Err(self.states.wrong(reason));
             }
             rows.features[*place].push(value);
@@ -250,9 +250,10 @@ impl Contents {
                 "format" => {
                     let format = file.string()?;
                     if format != FORMAT {
-                        return Err(
-                            file.wrong(format!("format \"{}\", want {FORMAT:?}", shown(&format)))
-                        );
+                        return Err(file.wrong(format!(
+                            "format \"{}\", expected {FORMAT:?}",
+                            shown(&format)
+                        )));
                     }
                 }
                 "features" => contents.features = Some(features(path)(strings(&mut file)?)?),

@@ -100,7 +100,7 @@ impl Cursor {
         match value {
             Some(value) => Ok(value),
             None => {
-                let reason = format!("\"{}\", want a finite number", shown(text));
+                let reason = format!("\"{}\", expected a finite number", shown(text));
                 Err(self.wrong(reason))
             }
         }
@@ -119,7 +119,10 @@ impl Cursor {
         match exact.or_else(float).filter(|v| *v <= most) {
             Some(value) => Ok(value),
             None => {
-                let reason = format!("\"{}\", want a whole number from 0 to {most}", shown(text));
+                let reason = format!(
+                    "\"{}\", expected a whole number from 0 to {most}",
+                    shown(text)
+                );
                 Err(self.wrong(reason))
             }
         }
@@ -131,7 +134,7 @@ impl Cursor {
             "true" | "1" | "1.0" => Ok(true),
             "false" | "0" | "0.0" => Ok(false),
             other => {
-                let reason = format!("\"{}\", want true or false", shown(other));
+                let reason = format!("\"{}\", expected true or false", shown(other));
                 Err(self.wrong(reason))
             }
         }
@@ -185,8 +188,8 @@ impl Cursor {
     /// An error: something else was found.
     pub(super) fn found(&self, found: Option<u8>, want: &str) -> PoolError {
         self.wrong(match found {
-            Some(byte) => format!("{:?}, want {want}", char::from(byte)),
-            None => format!("the file ends, want {want}"),
+            Some(byte) => format!("{:?}, expected {want}", char::from(byte)),
+            None => format!("the file ends, expected {want}"),
         })
     }
 

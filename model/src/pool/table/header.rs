@@ -65,7 +65,7 @@ impl Header {
                 None => return Err(describe(content)),
             }
         }
-        Err("empty, want a header".to_owned())
+        Err("empty, expected a header".to_owned())
     }
 }
 

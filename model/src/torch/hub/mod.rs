@@ -100,7 +100,7 @@ pub fn save(dir: &Path, config: &BackboneConfig, weights: &Weights) -> Result<()
                 return Err(BackboneError::Tensor {
                     file: "weights".into(),
                     tensor: name,
-                    reason: format!("shape {:?}, want {shape:?}", tensor.size()),
+                    reason: format!("shape {:?}, expected {shape:?}", tensor.size()),
                 });
             }
             Ok((name, tensor))

@@ -58,7 +58,7 @@ impl Source {
             let plain = matches!(parts.next(), Some(Component::Normal(n)) if n == file.as_str());
             if !plain || !file.ends_with(".safetensors") {
                 let reason = format!(
-                    "tensor {tensor} is said to be in {file:?}, want a safetensors file of \
+                    "tensor {tensor} is said to be in {file:?}, expected a safetensors file of \
                      this directory"
                 );
                 return Err(layout(&index, reason));
@@ -165,7 +165,7 @@ fn tensor(
     device: Device,
 ) -> Result<Tensor, TrainError> {
     if view.shape() != shape {
-        let reason = format!("shape {:?}, want {shape:?}", view.shape());
+        let reason = format!("shape {:?}, expected {shape:?}", view.shape());
         return Err(wrong(path, name, reason).into());
     }
     let stored = match view.dtype() {
@@ -173,7 +173,7 @@ fn tensor(
         Dtype::F16 => Kind::Half,
         Dtype::BF16 => Kind::BFloat16,
         other => {
-            let reason = format!("{other:?}, want F32, F16 or BF16");
+            let reason = format!("{other:?}, expected F32, F16 or BF16");
             return Err(wrong(path, name, reason).into());
         }
     };

@@ -28,7 +28,7 @@ pub(in crate::torch) fn tensors(
             None => Err(BackboneError::Tensor {
                 file: path.display().to_string(),
                 tensor: name.clone(),
-                reason: format!("{:?}, want f32, f16 or bf16", tensor.kind()),
+                reason: format!("{:?}, expected f32, f16 or bf16", tensor.kind()),
             }),
         })
         .collect::<Result<Vec<_>, _>>()?;

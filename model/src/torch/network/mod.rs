@@ -343,7 +343,7 @@ fn checked(
         let tensor = base.get(&name)?;
         let long: Vec<i64> = shape.iter().map(|n| *n as i64).collect();
         if tensor.size() != long {
-            let reason = format!("shape {:?}, want {shape:?}", tensor.size());
+            let reason = format!("shape {:?}, expected {shape:?}", tensor.size());
             return Err(wrong("base", &name, reason).into());
         }
         let tensor = tensor

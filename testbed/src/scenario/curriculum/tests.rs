@@ -122,7 +122,7 @@ fn what_is_drawn_is_distributed_as_asked() {
         let got = share(counts[&count]);
         assert!(
             (got - want).abs() < 0.03,
-            "{count} flows: {got}, want {want}"
+            "{count} flows: {got}, expected {want}"
         );
     }
 }
