@@ -5,12 +5,13 @@
  */
 
 /*
- * The counters of an instance.  The packet path alone writes them, with
- * L4S_COUNT and L4S_STORE, and anyone may read them: stats.h.
+ * The counters of an instance.  Only the packet path writes them, with
+ * L4S_COUNT and L4S_STORE; any thread may read them: see stats.h.
  *
- * What arrived is counted in struct dualpi2_queue, since records carry it.  The
- * reader makes the sums, and of differences the backlog alone: of two counters
- * that are read while packets pass, a difference may fall.
+ * Arrivals are counted in struct dualpi2_queue, because records carry them.
+ * The reader computes the sums, but the backlog is the only difference that it
+ * takes: when two counters are read while packets pass, their difference may
+ * decrease.
  */
 
 #ifndef _L4S_COUNTERS_H_
@@ -66,8 +67,9 @@ l4s_delay_bin(uint64_t ns)
 }
 
 /*
- * What is greatest is looked for in two spans at once: a summary's interval,
- * whose maximum so far is *peak, and all the time, whose maximum is no less.
+ * Maxima are kept for two spans at once: a summary's interval, with its maximum
+ * so far in *peak, and the whole lifetime, with a maximum that is at least as
+ * large.
  */
 static inline void
 l4s_count_forwarded(struct l4s_queue_counters *q, uint64_t *peak,
@@ -83,7 +85,10 @@ l4s_count_forwarded(struct l4s_queue_counters *q, uint64_t *peak,
 	}
 }
 
-/* After a packet was queued: what waits now, as in struct dualpi2_queue. */
+/*
+ * To be called after a packet was queued: what is queued now, as in struct
+ * dualpi2_queue.
+ */
 static inline void
 l4s_count_backlog(struct l4s_queue_counters *q, uint32_t *peak,
     uint64_t backlog)

@@ -57,7 +57,7 @@ l4s_device_attach(struct l4s_device *dev, struct l4s_instance *inst)
 	inst->device_events = &dev->events;
 	inst->next = dev->instances;
 	dev->instances = inst;
-	/* With these the packet path takes the number up, for its records. */
+	/* The packet path reads the number with these, for its records. */
 	l4s_instance_post_params(inst, &dev->params, &tables);
 	l4s_instance_post_limits(inst, &dev->limits);
 	l4s_instance_post_summaries(inst, &dev->bounds);
@@ -68,9 +68,9 @@ l4s_device_attach(struct l4s_device *dev, struct l4s_instance *inst)
 }
 
 /*
- * A number that no instance had; after all 2^32 were used, one that no
- * instance of this scheduler has, found within as many turns as there are
- * instances and one more.  Device lock held.
+ * Returns an unused number or, after all 2^32 were used, one that no current
+ * instance of this scheduler has, found within as many iterations as there are
+ * instances plus one.  Device lock held.
  */
 static uint32_t
 device_next_instance(struct l4s_device *dev, uint32_t sched)
@@ -95,7 +95,7 @@ l4s_device_detach(struct l4s_device *dev, struct l4s_instance *inst,
 	for (link = &dev->instances; *link != inst; link = &(*link)->next)
 		L4S_ASSERT(*link != NULL);
 	*link = inst->next;
-	/* What was submitted since the instance closed; no more can come. */
+	/* Submitted since the instance was closed; no more can follow. */
 	l4s_instance_release(inst);
 	l4s_stats_add(&dev->gone, inst);
 	l4s_queues_add(&dev->gone_queues, inst, now);
@@ -243,7 +243,10 @@ l4s_device_store_params(struct l4s_device *dev, const struct l4s_params *params,
 	dev->params = *params;
 	for (inst = dev->instances; inst != NULL; inst = inst->next)
 		l4s_instance_post_params(inst, params, &tables);
-	/* Of instances whose packet path has not seen that they were off. */
+	/*
+	 * Of instances whose packet path has not yet noticed that weights were
+	 * disabled.
+	 */
 	l4s_flow_tables_free(tables);
 	l4s_device_post(dev, L4S_EVENT_PARAMS, now);
 	return (0);
@@ -352,7 +355,7 @@ l4s_device_sum_queues(struct l4s_device *dev, struct l4s_queues *queues,
 	return (0);
 }
 
-/* The instance that a request names; NULL with sched 0, for all. */
+/* The instance named by a request; NULL with sched 0, for all. */
 static int
 device_select(struct l4s_device *dev, uint32_t sched, uint32_t instance,
     struct l4s_instance **inst)
@@ -388,7 +391,10 @@ l4s_waiter_disarm(struct l4s_waiter *w)
 		w->at[i] = UINT64_MAX;
 }
 
-/* A ring's wake, from the packet path; at most L4S_HANDLES_MAX turns. */
+/*
+ * The wake callback of a ring, from the packet path; at most L4S_HANDLES_MAX
+ * iterations.
+ */
 static void
 device_wake(struct l4s_ring *r, void *arg)
 {

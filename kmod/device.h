@@ -5,13 +5,14 @@
  */
 
 /*
- * The device: its rings and any number of scheduler instances, all of whose
- * packet paths run under one lock or in one thread (a ring has one writer).
- * Descriptors of it are in handle.h.
+ * The device: its rings and any number of scheduler instances.  All packet
+ * paths of these run under one lock or in one thread, because a ring has one
+ * writer.  Descriptors are in handle.h.
  *
- * Events go into the streams with the next packet, of any instance if they are
- * the device's, for only the packet path writes to the rings; without an
- * instance there is none, and they are written at once.
+ * Events are written into the streams with the next packet (of any instance,
+ * for events of the device), because only the packet path writes to the rings.
+ * Without an instance there is no packet path, and they are written
+ * immediately.
  *
  * No function here sleeps.  The errors are L4S_E* numbers.
  */
@@ -22,10 +23,13 @@
 #include "params.h"
 #include "instance.h"
 
-/* The module's release: struct l4s_version. */
+/* The module's release, for struct l4s_version. */
 #define	L4S_RELEASE		"0.1.0"
 
-/* The open descriptors: the packet path walks them all to wake those due. */
+/*
+ * Open descriptors; the packet path walks all of them to wake those that are
+ * due.
+ */
 struct l4s_waiter {
 	struct l4s_waiter *next;	/* as l4s_device.waiters */
 	void		(*wake)(void *); /* (w) */
@@ -64,15 +68,15 @@ void	l4s_device_init(struct l4s_device *, struct l4s_ring *,
 void	l4s_device_destroy(struct l4s_device *);
 
 /*
- * An initialised instance joins, and gets its number and the device's
- * parameters; or L4S_ENOMEM, for want of what flow_weights needs.
+ * Attaches an initialised instance, which gets its number and the device's
+ * parameters; L4S_ENOMEM if there is no memory for flow_weights.
  *
- * It leaves: what is queued is dropped, counted and recorded, events that waited
- * for a packet are written, and its counts stay in the sums.  The caller owns
- * the packet paths: an instance that leaves writes to the rings.
+ * Detaches an instance: queued packets are dropped, counted and recorded,
+ * pending events are written, and its counts stay in the sums.  The caller owns
+ * the packet paths, because this writes to the rings.
  *
- * No two instances of a device have the same number, whichever scheduler they
- * are of, so a stale override never reaches a new instance.  (Numbers repeat
+ * No two instances of a device have the same number, even of different
+ * schedulers, so a stale override never reaches a new instance. (Numbers repeat
  * after 2^32 instances.)
  */
 int	l4s_device_attach(struct l4s_device *, struct l4s_instance *);
@@ -80,9 +84,9 @@ void	l4s_device_detach(struct l4s_device *, struct l4s_instance *,
 	    uint64_t now);
 
 /*
- * As L4S_OP_GET_* and _SET_*, for fronts that check privilege themselves.
- * L4S_ENOMEM, and nothing changed, when flow_weights is switched on and there is
- * no memory for all instances.
+ * Like L4S_OP_GET_* and _SET_*, for front ends that check privilege themselves.
+ * L4S_ENOMEM, with no change, if flow_weights is enabled and there is no memory
+ * for all instances.
  */
 void	l4s_device_params(struct l4s_device *, struct l4s_params *);
 int	l4s_device_set_params(struct l4s_device *, const struct l4s_params *,
@@ -91,12 +95,12 @@ void	l4s_device_limits(struct l4s_device *, struct l4s_limits *);
 int	l4s_device_set_limits(struct l4s_device *, const struct l4s_limits *,
 	    uint64_t now);
 /*
- * In: stats->sched and ->instance; 0 of both: the sum.  A deadline that the
- * controller missed by `now' is counted, packets or none.
+ * In: stats->sched and ->instance; 0 in both for the sum.  A deadline that the
+ * controller missed by `now' is counted even without packets.
  */
 int	l4s_device_stats(struct l4s_device *, struct l4s_stats *,
 	    uint64_t now);
-/* The same for both queues; delays are those at `now'. */
+/* Like l4s_device_stats() for both queues; delays are those at `now'. */
 int	l4s_device_queues(struct l4s_device *, struct l4s_queues *,
 	    uint64_t now);
 
@@ -107,31 +111,33 @@ int	l4s_device_queues(struct l4s_device *, struct l4s_queues *,
 /* The instance with these numbers, or NULL. */
 struct l4s_instance *l4s_device_find(struct l4s_device *, uint32_t sched,
 	    uint32_t instance);
-/* Writes an event of the device as a whole, or leaves it to the next packet. */
+/*
+ * Writes an event of the device as a whole, or leaves it for the next packet.
+ */
 void	l4s_device_post(struct l4s_device *, uint32_t code, uint64_t now);
-/* Puts checked values into force; 0 or L4S_ENOMEM. */
+/* Applies checked values; 0 or L4S_ENOMEM. */
 int	l4s_device_store_params(struct l4s_device *,
 	    const struct l4s_params *, uint64_t now);
 void	l4s_device_store_limits(struct l4s_device *,
 	    const struct l4s_limits *, uint64_t now);
-/* Puts the least bounds of summaries that descriptors ask for into force. */
+/* Applies the minimum of the summary bounds that descriptors ask for. */
 void	l4s_device_store_summaries(struct l4s_device *);
-/* As l4s_device_stats(), without looking at deadlines. */
+/* Like l4s_device_stats(), without checking deadlines. */
 int	l4s_device_sum(struct l4s_device *, struct l4s_stats *);
 int	l4s_device_sum_queues(struct l4s_device *, struct l4s_queues *,
 	    uint64_t now);
-/* Checks whether the controller missed its deadline, packets or none. */
+/* Checks whether the controller missed its deadline, even without packets. */
 void	l4s_device_watch(struct l4s_device *, uint64_t now);
 
 /* A reader of records needs a keyframe of each instance.  Device lock held. */
 void	l4s_device_post_keyframes(struct l4s_device *);
 
 /*
- * Tells the packet path the least heads that a waiter waits for.  Wake lock
+ * Gives the packet path the lowest heads for which a waiter waits.  Wake lock
  * held; the device has rings.
  */
 void	l4s_device_publish(struct l4s_device *);
-/* Waits for nothing.  Wake lock held. */
+/* Stops waiting.  Wake lock held. */
 void	l4s_waiter_disarm(struct l4s_waiter *);
 
 #endif /* !_L4S_DEVICE_H_ */

@@ -58,7 +58,7 @@ flow_decay(uint64_t n)
 {
 	uint64_t power = FLOW_DECAY, decay = 1U << 31;
 
-	if (n >= 1024)			/* exp(-40): no byte is left of 2^32 */
+	if (n >= 1024)			/* exp(-40): nothing is left of 2^32 */
 		return (0);
 	for (; n != 0; n >>= 1) {
 		if ((n & 1) != 0)
@@ -83,7 +83,7 @@ flow_begin(struct l4s_flow_weights *w, uint64_t now)
 	w->squares = 0;
 }
 
-/* The rate after an update; FLOW_RATE_MAX at most. */
+/* The rate after an update, at most FLOW_RATE_MAX. */
 static uint32_t
 flow_rate(uint32_t rate, uint32_t decay, uint32_t bytes)
 {
@@ -92,7 +92,9 @@ flow_rate(uint32_t rate, uint32_t decay, uint32_t bytes)
 	return (sum < FLOW_RATE_MAX ? (uint32_t)sum : FLOW_RATE_MAX);
 }
 
-/* Updates rates and removes idle buckets, n at most; how many were left. */
+/*
+ * Updates rates and removes idle buckets, at most n; returns the number left.
+ */
 static unsigned
 flow_update_rates(struct l4s_flow_weights *w, unsigned n)
 {
@@ -126,9 +128,9 @@ flow_update_rates(struct l4s_flow_weights *w, unsigned n)
 }
 
 /*
- * sum(r^2) / sum(r), which lies between the least and the greatest r.  The
- * kernel has no division of 128 bits: both are halved until one of 64 does,
- * at most ten times; then sum(r) is still 2^22 or more.
+ * sum(r^2) / sum(r), which lies between the minimum and the maximum of r.  The
+ * kernel has no 128-bit division, so both are halved, at most ten times, until
+ * a 64-bit division suffices; sum(r) is then still at least 2^22.
  */
 static uint32_t
 flow_mean(unsigned __int128 squares, uint64_t sum)
@@ -140,7 +142,7 @@ flow_mean(unsigned __int128 squares, uint64_t sum)
 	return (sum != 0 ? (uint32_t)((uint64_t)squares / sum) : 0);
 }
 
-/* All rates are known: mu, which weights are taken of from the first on. */
+/* All rates are known: computes mu, to which weights refer from the start. */
 static void
 flow_weigh_all(struct l4s_flow_weights *w)
 {
@@ -152,8 +154,8 @@ flow_weigh_all(struct l4s_flow_weights *w)
 }
 
 /*
- * f, rounded to the nearest, of a rate and the mean, whose inverse is 2^46 / mu:
- * below 2 mu the product is below 2^47.
+ * f, rounded to the nearest, from a rate and the mean, given as the inverse
+ * 2^46 / mu.  Below 2 mu the product is below 2^47.
  */
 static uint16_t
 flow_weight(uint64_t rate, uint32_t mean, uint64_t inverse)
@@ -166,7 +168,7 @@ flow_weight(uint64_t rate, uint32_t mean, uint64_t inverse)
 	return (f < FLOW_WEIGHT_MIN ? FLOW_WEIGHT_MIN : (uint16_t)f);
 }
 
-/* Updates weights, n at most; how many were left. */
+/* Updates weights, at most n; returns the number left. */
 static unsigned
 flow_update_weights(struct l4s_flow_weights *w, unsigned n)
 {
@@ -177,7 +179,7 @@ flow_update_weights(struct l4s_flow_weights *w, unsigned n)
 
 	for (; n != 0 && *link != FLOW_LAST; n--) {
 		b = &buckets[*link];
-		/* One that came meanwhile has none yet. */
+		/* A flow that arrived in the meantime has no rate yet. */
 		if (__predict_true(b->rate != 0))
 			b->weight = flow_weight((uint64_t)b->rate + b->prior,
 			    mean, inverse);
@@ -187,7 +189,7 @@ flow_update_weights(struct l4s_flow_weights *w, unsigned n)
 	return (n);
 }
 
-/* To the next update. */
+/* Time to the next update. */
 static unsigned
 flow_ticks(const struct l4s_flow_weights *w)
 {

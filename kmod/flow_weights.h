@@ -5,35 +5,35 @@
  */
 
 /*
- * Weights of flows on DualPI2's probabilities (l4s_params.flow_weights).
+ * Flow weights on DualPI2's probabilities (l4s_params.flow_weights).
  *
- * A flow that is faster than the others gets more signals, a slower one fewer:
+ * A faster flow than the others gets more signals, a slower one fewer:
  *
  *	p_C = (f p')^2        p_CL = f k p'        f = r / mu, 1/2 to 2
  *
- * and its packets are marked natively from 1 / f of the threshold on.  r is the
+ * and its packets are marked natively from 1 / f of the threshold on. r is the
  * flow's rate over both queues, decayed with 100 ms, and mu = sum(r^2) / sum(r)
- * over the flows: the mean rate as bytes see it, which many short flows hardly
- * move.  p' is the controller's, so that the delay stays where it was; shares of
- * the link depend less on round-trip times.
+ * over the flows: the byte-weighted mean rate, which many short flows hardly
+ * change. p' is the controller's, so the delay does not change; shares of the
+ * link depend less on round-trip times.
  *
- * A new flow is assumed to send at the mean rate until its own is measured:
- * what is missing of its first 100 ms is filled up with mu.  So short flows
- * weigh about one, and one that changes its ports again and again does not
- * pass for a slow one.
+ * A new flow is assumed to send at the mean rate until its own is measured: the
+ * missing part of its first 100 ms is filled with mu.  So short flows have a
+ * weight of about one, and a flow that keeps changing its ports does not count
+ * as slow.
  *
  *	enqueue ─▶ keyed hash of the flow ─▶ bucket: bytes ─┐
  *	                                                    ▼ every 4 to 32 ms
  *	dequeue ◀─ bucket: f = r / mu ◀─ mu ◀─ sums ◀─── r decays, bytes add
  *
- * An update visits the active buckets twice, for r and for f, at most FLOW_SLICE
- * of them a packet; the rest wait for the packets that follow.  An update that
- * is due meanwhile begins when this one has ended, and counts the time that has
- * passed.  Many flows are updated less often, 4 ms later for each 32 of them:
- * each sends fewer packets in that time, and the cost of a packet stays what it
- * is with few.
+ * An update visits the active buckets twice, for r and for f, at most
+ * FLOW_SLICE of them per packet; the rest are left to the following packets.
+ * An update that becomes due in the meantime begins when the current one has
+ * ended, and accounts for the elapsed time.  Many flows are updated less often,
+ * with 4 ms more for each 32 of them: each sends fewer packets in that time,
+ * and the cost per packet stays the same as with few.
  *
- * Flows that share a bucket count as one, and so does what a tunnel carries.
+ * Flows that share a bucket count as one, as do the flows in a tunnel.
  */
 
 #ifndef _L4S_FLOW_WEIGHTS_H_
@@ -44,24 +44,27 @@
 
 /* A power of two; at least eight times the flows to be distinguished. */
 #define	FLOW_BUCKETS		1024
-/* In place of a bucket, for packets whose flow is unknown: weighs one. */
+/* Used instead of a bucket for packets of unknown flows: weight one. */
 #define	FLOW_NONE		FLOW_BUCKETS
-/* In place of a next bucket: end of the list, or not in the list. */
+/* Used instead of a next bucket: end of the list, or not in the list. */
 #define	FLOW_LAST		0xffff
 #define	FLOW_INACTIVE		0xfffe
 
 #define	FLOW_TICK_NS		(4 * L4S_NS_PER_MS)
-/* Active buckets for which the next update is a tick later; ticks at most. */
+/*
+ * For each of this many active buckets, the next update is a tick later;
+ * maximum number of ticks.
+ */
 #define	FLOW_TICK_BUCKETS	32
 #define	FLOW_TICKS_MAX		8
-/* Buckets that one packet updates at most: less than a microsecond's work. */
+/* Maximum number of buckets updated per packet: less than a microsecond. */
 #define	FLOW_SLICE		32
 
 /* exp(-4 ms / 100 ms), Q31. */
 #define	FLOW_DECAY		2063279609U
-/* The greatest rate: 268 Gbit/s. */
+/* Maximum rate: 268 Gbit/s. */
 #define	FLOW_RATE_MAX		3423000000U
-/* Less than a packet is no rate: the flow is forgotten. */
+/* Below one packet, the rate counts as zero and the flow is forgotten. */
 #define	FLOW_RATE_MIN		32
 
 /* Weights are Q14. */
@@ -89,7 +92,7 @@ union l4s_flow_table {
 
 _Static_assert(sizeof(union l4s_flow_table) == 16384, "l4s_flow_table");
 
-/* All is the packet path's. */
+/* Used only by the packet path. */
 struct l4s_flow_weights {
 	struct l4s_siphash_key key;
 	uint64_t	due_ns;		/* the next update; 0: under way */
@@ -111,18 +114,18 @@ struct l4s_flow_weights {
 	uint16_t	first;		/* active bucket, or FLOW_LAST */
 };
 
-/* Adds an unused table to the list; false when memory is short. */
+/* Adds an unused table to the list; false if memory is short. */
 bool	l4s_flow_tables_add(union l4s_flow_table **);
 void	l4s_flow_tables_free(union l4s_flow_table *);
 
-/* Begins with no flows; the key and the table stay. */
+/* Resets to no flows; keeps the key and the table. */
 void	l4s_flow_weights_start(struct l4s_flow_weights *, uint64_t now);
 
 /* See FLOW_SLICE. */
 void	l4s_flow_weights_update(struct l4s_flow_weights *, uint64_t now)
 	    __attribute__((noinline));
 
-/* Counts a packet of the flow with this hash, 0: none; returns its bucket. */
+/* Counts a packet of the flow with this hash (0: none); returns its bucket. */
 static inline uint16_t
 l4s_flow_weights_arrived(struct l4s_flow_weights *w, uint64_t hash,
     uint32_t length)

@@ -69,7 +69,7 @@ l4s_handle_close(struct l4s_handle *h, uint64_t now)
 	l4s_unlock(&dev->lock);
 }
 
-/* The one size that a request's struct has; SIZE_MAX: no such request. */
+/* The size of a request's struct; SIZE_MAX: no such request. */
 static size_t
 handle_request_size(uint32_t op)
 {
@@ -135,7 +135,7 @@ handle_interval_ok(const struct l4s_interval *i)
 	    i->summary_decisions <= 1U << 30);
 }
 
-/* An observer must not make everybody's summaries as short as a packet. */
+/* An observer must not shorten everybody's summaries to a packet. */
 static bool
 handle_may_ask(const struct l4s_handle *h, const struct l4s_interval *i)
 {
@@ -144,7 +144,7 @@ handle_may_ask(const struct l4s_handle *h, const struct l4s_interval *i)
 	    i->summary_decisions >= L4S_OBSERVER_DECISIONS);
 }
 
-/* buf holds the request's struct, perhaps unaligned.  Device lock held. */
+/* buf holds the request's struct and may be unaligned.  Device lock held. */
 static int
 handle_answer(struct l4s_handle *h, uint32_t op, void *buf, uint64_t now)
 {
@@ -263,7 +263,7 @@ handle_send_override(struct l4s_handle *h, const struct l4s_override *o,
 	return (error);
 }
 
-/* The counts of instances, and of messages as this descriptor sees them. */
+/* The counts of instances, and of messages as seen by this descriptor. */
 static int
 handle_stats(struct l4s_handle *h, struct l4s_stats *stats)
 {

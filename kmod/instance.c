@@ -5,7 +5,7 @@
  */
 
 /*
- * An instance's life, and the device's side of it.  See instance.h.
+ * Lifetime of an instance, and the device's side of it.  See instance.h.
  */
 
 #include "instance.h"
@@ -35,7 +35,7 @@ l4s_instance_destroy(struct l4s_instance *inst)
 	l4s_free(inst->posted_table);
 }
 
-/* Tells the packet path that something was left for it.  Locked. */
+/* Signals the packet path that there is work for it.  Locked. */
 static void
 instance_pend(struct l4s_instance *inst, uint32_t what)
 {

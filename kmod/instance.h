@@ -10,9 +10,9 @@
  *	enqueue ─▶ catch up ─▶ DualPI2 queues ─▶ (tail drop: record)
  *	dequeue ─▶ catch up ─▶ DualPI2 verdict ─▶ override ─▶ record ─▶ packet
  *
- * "Catch up" takes what the device left (a new override, parameters, limits),
- * ends what expired, runs the controller up to now, and ends a summary whose
- * time has come.  While nothing is due this is one predictable branch.
+ * "Catch up" takes work left by the device (a new override, parameters,
+ * limits), ends what has expired, runs the controller up to now, and ends a
+ * summary that is due.  If nothing is due, this is one predictable branch.
  *
  * The packet path is called by one thread at a time.  The l4s_instance_post_*
  * functions and those of stats.h may be called at any time from others.
@@ -26,9 +26,9 @@
 #include "summary.h"
 
 /*
- * Events that wait for a packet to be written: those of an instance for its
- * own, those of the device as a whole for one of any instance.  When more are
- * posted before one comes, the newest takes the last place.
+ * Events that wait for a packet to be written: an instance's events for one of
+ * its own packets, the device's events for a packet of any instance.  If too
+ * many are posted before one arrives, the newest replaces the last.
  */
 #define	L4S_INSTANCE_EVENTS	4
 #define	L4S_DEVICE_EVENTS	16
@@ -39,7 +39,7 @@ struct l4s_event_post {
 	uint32_t	code;
 };
 
-/* Those of the device as a whole.  All is under the lock. */
+/* Events of the device as a whole.  Everything is under the lock. */
 struct l4s_events {
 	struct l4s_lock	lock;		/* and struct l4s_ring's */
 	uint64_t	posted;		/* so far, of instances too */
@@ -47,7 +47,7 @@ struct l4s_events {
 	unsigned	n;
 };
 
-/* The overload whose events were written (RFC 9332, section 2.5.2.3). */
+/* The overload whose events are being written (RFC 9332, section 2.5.2.3). */
 struct l4s_overload {
 	bool		reported;	/* its begin was written, not its end */
 	bool		in;		/* at the latest update */
@@ -84,86 +84,86 @@ struct l4s_instance {
 	struct l4s_instance *next;		/* under l4s_device.lock */
 
 #ifdef L4S_RECORD_TAP
-	/* For tests: sees each decision (l4s_record_reference()). */
+	/* For tests: called for each decision (l4s_record_reference()). */
 	void		(*tap)(void *, const struct l4s_record_v1 *);
 	void		*tap_arg;
 #endif
 };
 
-/* Without weights of flows: these come by l4s_instance_post_params(). */
+/* Without flow weights, which come with l4s_instance_post_params(). */
 void	l4s_instance_init(struct l4s_instance *, uint32_t sched,
 	    const struct l4s_params *, const struct l4s_limits *,
 	    struct l4s_ring *, struct l4s_pkt_sink *, uint64_t seed,
 	    const struct l4s_siphash_key *);
-/* After l4s_instance_close() or l4s_device_detach(), which calls it. */
+/* After l4s_instance_close(), or l4s_device_detach(), which calls it. */
 void	l4s_instance_destroy(struct l4s_instance *);
 
 /*
  * The packet path.  A `now' before an earlier one counts as the earlier one.
  */
 
-/* True when queued; else the packet is in the sink. */
+/* True if queued; otherwise the packet is in the sink. */
 bool	l4s_instance_enqueue(struct l4s_instance *, l4s_pkt_t *, uint64_t now);
 /*
- * For a packet that could not get as far, memory being short: counted and
- * recorded as a tail drop.  NULL: it is gone already; else it goes to the
- * sink.  DSCP, ECN and the length are its own.
+ * For a packet that was dropped before enqueueing because memory was short:
+ * counted and recorded as a tail drop. p is NULL if it was already freed;
+ * otherwise it goes to the sink.  DSCP, ECN and the length are the packet's.
  */
 void	l4s_instance_refuse(struct l4s_instance *, l4s_pkt_t *, uint8_t ds,
 	    uint32_t length, uint64_t now);
 /*
- * The packet to send, or NULL.  Drops what is to be dropped on the way: at
- * most the whole backlog, which limit_packets bounds.
+ * Returns the packet to send, or NULL. Drops packets on the way if necessary:
+ * at most the whole backlog, which limit_packets bounds.
  */
 l4s_pkt_t *l4s_instance_dequeue(struct l4s_instance *, uint64_t now);
 /*
- * The link could send since then and has nothing to send: both queues are
- * empty.  For callers that do not dequeue at the instant at which the link
- * becomes free; a dequeue that finds nothing implies it for its own time.
- * `since' may be in the future, and may be reported again.
+ * The link could send since then but has nothing to send: both queues are
+ * empty.  For callers that do not dequeue exactly when the link becomes free; a
+ * dequeue that finds nothing implies it for its time. `since' may be in the
+ * future, and may be reported again.
  */
 void	l4s_instance_idle(struct l4s_instance *, uint64_t since);
 /*
  * Ends the idle time: both queues are empty, and the link cannot send since
- * then, as on a shared medium.  l4s_instance_idle() continues it.  Times of the
- * two do not go back.
+ * then, as on a shared medium. l4s_instance_idle() resumes it.  Times of the
+ * two never go back.
  */
 void	l4s_instance_stall(struct l4s_instance *, uint64_t since);
-/* Drops everything that is queued, each packet with a record. */
+/* Drops all queued packets, each with a record. */
 void	l4s_instance_flush(struct l4s_instance *, uint64_t now);
 /*
- * The last call of the packet path: flushes, and ends what was under way, an
- * override and an overload, in counters and events.
+ * The last call of the packet path: flushes, and ends an active override and
+ * overload, in counters and events.
  */
 void	l4s_instance_close(struct l4s_instance *, uint64_t now);
-/* Writes the events that wait for a packet of it. */
+/* Writes the pending events of the instance. */
 void	l4s_instance_write_events(struct l4s_instance *, uint64_t now);
 
 /*
- * The device's side: checked values, to be in force with the next packet.
+ * The device's side: checked values that take effect with the next packet.
  */
 /*
- * When flow_weights is switched on the list has a table for the instance, which
+ * If flow_weights is enabled, the list has a table for the instance, which
  * takes it unless it still has one.
  */
 void	l4s_instance_post_params(struct l4s_instance *,
 	    const struct l4s_params *, union l4s_flow_table **);
 void	l4s_instance_post_limits(struct l4s_instance *,
 	    const struct l4s_limits *);
-/* Bounds of summaries; none: nobody reads them. */
+/* Bounds of summaries; none if nobody reads them. */
 void	l4s_instance_post_summaries(struct l4s_instance *,
 	    const struct l4s_summary_bounds *);
 void	l4s_instance_post_event(struct l4s_instance *, uint32_t code,
 	    uint64_t value);
 /* The device has events. */
 void	l4s_instance_post_events(struct l4s_instance *);
-/* A keyframe (struct l4s_config), to be written with the next packet. */
+/* Requests a keyframe (struct l4s_config) with the next packet. */
 void	l4s_instance_post_keyframe(struct l4s_instance *);
 /* See l4s_override_submit(). */
 int	l4s_instance_submit(struct l4s_instance *, const struct l4s_override *,
 	    uint64_t now);
 void	l4s_instance_release(struct l4s_instance *);
-/* Looks whether the controller missed its deadline. */
+/* Checks whether the controller missed its deadline. */
 void	l4s_instance_watch(struct l4s_instance *, uint64_t now);
 
 #endif /* !_L4S_INSTANCE_H_ */

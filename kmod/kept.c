@@ -87,7 +87,9 @@ l4s_kept_take(struct l4s_kept *k, struct l4s_cursor c, const struct l4s_ring *r,
 		if (loss.hdr.type == L4S_RECORD_LOSS) {
 			if (!losses)
 				continue;
-			/* What came after the reader had left is no loss. */
+			/*
+			 * Messages written after the reader left are not lost.
+			 */
 			if ((int64_t)(c.next - head) > 0)
 				loss.lost = head - first;
 		} else if (loss.hdr.type != L4S_RECORD_EVENT || first < from)

@@ -6,7 +6,7 @@
 
 /*
  * Events and losses of a stream that a descriptor has left, until it reads
- * them.  The rings keep such messages for cursors of their own stream only.
+ * them.  The rings keep such messages only for cursors of their own stream.
  */
 
 #ifndef _L4S_KEPT_H_
@@ -15,8 +15,8 @@
 #include "ring.h"
 
 /*
- * When more wait they become losses, one for each stream, which have places of
- * their own.
+ * If there are more, they become losses, one for each stream, which have
+ * separate places.
  */
 #define	L4S_KEPT_MAX		15
 #define	L4S_KEPT_PLACES		(L4S_KEPT_MAX + L4S_RINGS)
@@ -27,20 +27,20 @@ struct l4s_kept {
 	unsigned	events;		/* of these */
 	uint64_t	read;		/* events so far */
 	uint64_t	lost;		/* messages, by the losses so far */
-	/* When each was written: its place in the order of messages. */
+	/* Position of each in the order of messages. */
 	uint64_t	time_ns[L4S_KEPT_PLACES];
 	uint64_t	message[L4S_KEPT_PLACES][L4S_MESSAGE_WORDS];
 };
 
 /*
- * Keeps the events from message `from' on that a copy of the cursor reads of
- * the ring before message `head', and with `losses' any loss: not of a stream
- * that is read on, which tells of its losses itself.
+ * Keeps the events from message `from' on that a copy of the cursor reads from
+ * the ring before message `head' and, with `losses', any loss: not for a stream
+ * that is still read, which reports its losses itself.
  */
 void	l4s_kept_take(struct l4s_kept *, struct l4s_cursor,
 	    const struct l4s_ring *, uint64_t from, uint64_t head, bool losses,
 	    uint64_t now);
-/* The oldest, L4S_RECORD_SIZE bytes.  One must be there. */
+/* The oldest, of L4S_RECORD_SIZE bytes.  There must be one. */
 void	l4s_kept_read(struct l4s_kept *, void *buf);
 
 #endif /* !_L4S_KEPT_H_ */

@@ -5,13 +5,13 @@
  */
 
 /*
- * When a link that is emulated in ticks is free.
+ * Determines when a link emulated in ticks is free.
  *
- * dummynet sends what a link of a certain rate would have sent since the tick
- * before, at once.  The continuous link that it stands for begins a packet when
- * it arrived at an empty queue, or when the one before it has left, and is then
- * busy for as long as the packet takes; between two packets of a backlog it is
- * never idle.  Its idle time does not depend on the tick.
+ * On each tick, dummynet sends at once what a link of a certain rate would have
+ * sent since the previous tick.  The modelled continuous link begins a packet
+ * when it arrives at an empty queue, or when the previous packet has left, and
+ * is then busy for the packet's transmission time; between two packets of a
+ * backlog it is never idle.  Its idle time does not depend on the tick.
  *
  *	packets    ▁▁▁▂▂▃▃▃▃▃▃▃▃▃▃▃▃▃▃▃▃▃▃│▁▁▁▁▁▁▁ waiting for the tick
  *	link       ▁▁▁████████▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁ busy as long as they take
@@ -26,7 +26,7 @@ struct l4s_link {
 	uint64_t	free_ns;	/* when it has sent all so far */
 };
 
-/* A packet was queued that was the first to wait. */
+/* A packet was queued that is the first in the queue. */
 static inline void
 l4s_link_arrive(struct l4s_link *l, uint64_t now)
 {
@@ -35,8 +35,8 @@ l4s_link_arrive(struct l4s_link *l, uint64_t now)
 }
 
 /*
- * No more than `spare' ns are left of the tick: the link was busy before.
- * (Ticks may be lost, and a packet may take longer than its length says.)
+ * At most `spare' ns are left of the tick: the link was busy before. (Ticks may
+ * be lost, and a packet may take longer than its length implies.)
  */
 static inline void
 l4s_link_spare(struct l4s_link *l, uint64_t now, uint64_t spare)
@@ -45,7 +45,7 @@ l4s_link_spare(struct l4s_link *l, uint64_t now, uint64_t spare)
 		l->free_ns = now - spare;
 }
 
-/* A packet leaves that takes so long. */
+/* A packet leaves with this transmission time. */
 static inline void
 l4s_link_send(struct l4s_link *l, uint64_t ns)
 {

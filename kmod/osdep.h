@@ -5,9 +5,9 @@
  */
 
 /*
- * What the portable sources need of the system they run on: integers, memory
- * copies, one kind of lock, and atomics.  All else in the portable sources is
- * plain C without floating point.
+ * System dependencies of the portable sources: integers, memory copies, one
+ * kind of lock, and atomics.  Everything else in the portable sources is plain
+ * C without floating point.
  */
 
 #ifndef _L4S_OSDEP_H_
@@ -45,16 +45,16 @@
 #endif /* _KERNEL */
 
 /*
- * 64-bit words are read and written in one piece below; a machine that cannot
- * would need a lock where the packet path has none.
+ * 64-bit words are read and written atomically below; other machines would need
+ * a lock on the packet path.
  */
 #if __SIZEOF_POINTER__ != 8
 #error "dualpi2_llm needs a 64-bit machine"
 #endif
 
 /*
- * A mutex that is held for a few instructions and never across a sleep.
- * Order, outermost first:
+ * A mutex that is held for a few instructions and never across a sleep.  Order,
+ * outermost first:
  *
  *	packet path's own (dummynet's; the caller's in userspace)
  *	l4s_device.lock		control, descriptors, instances
@@ -112,8 +112,8 @@ l4s_unlock(struct l4s_lock *lock)
 }
 
 /*
- * Atomics: the compiler's builtins, which the kernel's compilers and those of
- * userspace share, under names short enough to read.
+ * Atomics: the compiler builtins that the kernel's compilers and those of
+ * userspace share, under short names.
  */
 #define	L4S_LOAD(p)		__atomic_load_n((p), __ATOMIC_RELAXED)
 #define	L4S_STORE(p, v)		__atomic_store_n((p), (v), __ATOMIC_RELAXED)
@@ -126,14 +126,15 @@ l4s_unlock(struct l4s_lock *lock)
 #define	L4S_FENCE_SEQ()		__atomic_thread_fence(__ATOMIC_SEQ_CST)
 
 /*
- * A counter that one thread writes and any may read, in the order in which it
- * was written.  Not a locked instruction: two writers would lose counts.
+ * A counter that one thread writes and any thread may read, in the order in
+ * which it was written.  Not a locked instruction: two writers would lose
+ * counts.
  */
 #define	L4S_COUNT(p, n)		L4S_STORE_REL((p), L4S_LOAD(p) + (n))
 
 /*
- * Memory, for the device's calls; the packet path asks for none.  NULL when
- * there is none: neither of these sleeps.
+ * Memory for the device's calls; the packet path allocates none.  NULL if
+ * memory is short: neither function sleeps.
  */
 void	*l4s_alloc(size_t);
 void	l4s_free(void *);	/* or NULL */
@@ -144,10 +145,10 @@ void	l4s_free(void *);	/* or NULL */
 
 /*
  * The packet path is compiled as one unit (queue_unit.c): L4S_HOT inlines all
- * that a function calls into it, except L4S_SLOW functions.
+ * callees of a function into it, except L4S_SLOW functions.
  */
 #define	L4S_HOT			__attribute__((flatten))
-/* clang flattens one level only: below it this is needed too. */
+/* clang flattens only one level: below that, this is needed too. */
 #define	L4S_INLINE		inline __attribute__((always_inline))
 #define	L4S_SLOW		__attribute__((noinline))
 

@@ -56,10 +56,10 @@ l4s_params_paper(struct l4s_params *p)
 }
 
 /*
- * RFC 9332, figure 2, lines 12 to 14, with the typical round-trip time for the
- * target, and six of them for the longest, as in tc-dualpi2(8).  In
- * microseconds, so that 64 bits hold: alpha in 1e-6 Hz is
- * 1e11 tupdate / max^2, below 1e17 before the division.
+ * RFC 9332, figure 2, lines 12 to 14, with the typical round-trip time as the
+ * target, and six times that as the maximum, as in tc-dualpi2(8).  In
+ * microseconds, so that 64 bits suffice: alpha in 1e-6 Hz is 1e11 tupdate /
+ * max^2, below 1e17 before the division.
  */
 int
 l4s_params_rtt(struct l4s_params *p, uint64_t typical_ns, uint64_t max_ns)
@@ -82,7 +82,7 @@ l4s_params_rtt(struct l4s_params *p, uint64_t typical_ns, uint64_t max_ns)
 	p->tupdate_ns = tupdate * L4S_NS_PER_US;
 	p->alpha_uhz = (uint32_t)((100000000000ULL * tupdate +
 	    max * max / 2) / (max * max));
-	if (p->alpha_uhz == 0)		/* without it no target is kept */
+	if (p->alpha_uhz == 0)		/* without it no target can be kept */
 		p->alpha_uhz = 1;
 	p->beta_uhz = (uint32_t)((300000000000ULL + max / 2) / max);
 	return (0);
@@ -136,7 +136,7 @@ l4s_limits_default(struct l4s_limits *l)
 	};
 }
 
-/* A range of factors: 1 is in it, and it ends below L4S_FACTOR_CAP. */
+/* A range of factors: it contains 1, and ends below L4S_FACTOR_CAP. */
 static bool
 params_range_ok(uint32_t least, uint32_t greatest)
 {

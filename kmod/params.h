@@ -6,9 +6,9 @@
 
 /*
  * Parameters and limits: defaults, named profiles, and the check that every
- * value passes before the queue sees it.  Checks return 0, L4S_EPROTO (not
- * this struct, or not this version of it) or L4S_EINVAL (a field is out of
- * the range that l4sllm_abi.h gives).
+ * value passes before the queue uses it.  Checks return 0, L4S_EPROTO (wrong
+ * struct or version) or L4S_EINVAL (a field is out of the range given in
+ * l4sllm_abi.h).
  */
 
 #ifndef _L4S_PARAMS_H_
@@ -23,9 +23,9 @@ void	l4s_params_paper(struct l4s_params *);	/* the published log's */
 int	l4s_params_check(const struct l4s_params *);
 /*
  * Derives target, tupdate and gains from the round-trip times of the traffic:
- * typical, 100 us to 1 s, and the longest for which the controller is to be
- * stable, from the typical one to 10 s.  With 0 for one of them it follows
- * from the other.  L4S_EINVAL, and nothing changed, when out of range.
+ * the typical one, 100 us to 1 s, and the longest for which the controller must
+ * be stable, from the typical one to 10 s.  If one of them is 0, it follows
+ * from the other.  L4S_EINVAL, with no change, if out of range.
  */
 int	l4s_params_rtt(struct l4s_params *, uint64_t typical_ns,
 	    uint64_t max_ns);
@@ -34,8 +34,8 @@ void	l4s_limits_default(struct l4s_limits *);
 int	l4s_limits_check(const struct l4s_limits *);
 
 /*
- * The greatest steer factor that limits may allow, Q16 (256 times): the
- * largest set-point, 5 s in ns, times this stays below 2^57.
+ * Maximum steer factor that limits may allow, Q16 (256 times): the largest
+ * set-point, 5 s in ns, times this stays below 2^57.
  */
 #define	L4S_FACTOR_CAP		0x01000000U
 

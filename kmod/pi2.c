@@ -5,16 +5,16 @@
  */
 
 /*
- * DualPI2's controller: set-points, p' and what follows from it (RFC 9332
- * appendix A.1), with RFC 8033's burst allowance.  See dualpi2.h.
+ * DualPI2's controller: set-points, p' and derived values (RFC 9332, appendix
+ * A.1), with RFC 8033's burst allowance.  See dualpi2.h.
  */
 
 #include "dualpi2.h"
 
 /*
- * Gains (below 2^39) and times multiply to more than 64 bits at their ends:
- * products and sums are 128 bits wide, and are cut to something that still
- * takes p' from one end to the other before they are used any further.
+ * Products of extreme gains (below 2^39) and times exceed 64 bits: products and
+ * sums are 128 bits wide, and are clamped before further use to values that
+ * still move p' from one end to the other.
  */
 typedef __int128 int128;
 #define	CUT		((int64_t)1 << 60)
@@ -25,9 +25,8 @@ static void	dualpi2_missed(struct dualpi2 *, uint64_t, uint64_t, bool);
 static void	dualpi2_derive(struct dualpi2 *);
 
 /*
- * value <= 2^33 (5 s in ns) and factor <= L4S_FACTOR_CAP = 2^24, so that the
- * product is below 2^57.  The result stays in the range that the parameter
- * itself has.
+ * value <= 2^33 (5 s in ns) and factor <= L4S_FACTOR_CAP = 2^24, so the product
+ * is below 2^57.  The result stays in the parameter's range.
  */
 static uint64_t
 dualpi2_shift(uint64_t value, bool set, uint32_t factor, uint64_t min,
@@ -67,8 +66,8 @@ dualpi2_steer(struct dualpi2 *d, const struct l4s_override *o, uint8_t set)
 	d->alpha = (int64_t)((uint64_t)s->alpha_uhz * 72057594 / 1000000);
 	d->beta = (int64_t)((uint64_t)s->beta_uhz * 72057594 / 1000000);
 	/*
-	 * Overflow: p' stops where the L4S queue is marked always, by the
-	 * greater coupling, and classic drops stay below 1 / k^2.
+	 * Overflow: p' stops where the L4S queue is always marked, according to
+	 * the greater coupling, and classic drops stay below 1 / k^2.
 	 */
 	d->p_max = DUALPI2_P_ONE;
 	if (p->overflow != 0)
@@ -80,9 +79,9 @@ dualpi2_steer(struct dualpi2 *d, const struct l4s_override *o, uint8_t set)
 }
 
 /*
- * Recomputes the values derived from p'.  Overload is judged by the greater
- * of the steered and the configured coupling: steering can make it begin
- * earlier, never later (limits of the override).
+ * Recomputes the values derived from p'.  Overload is determined with the
+ * greater of the steered and the configured coupling: steering can make it
+ * begin earlier, never later (limits of the override).
  */
 static void
 dualpi2_derive(struct dualpi2 *d)
@@ -100,15 +99,17 @@ dualpi2_derive(struct dualpi2 *d)
 		k = d->params.coupling_q8;
 	guard = (p * k) >> 8;
 	/*
-	 * Where p' could not rise any more to make up for weights below one,
-	 * none is: as k p' goes from a half to one, so does the least weight.
+	 * Where p' can no longer rise to compensate weights below one, there
+	 * are none: as k p' rises from 0.5 to 1, so does the minimum weight.
 	 */
 	d->weight_min = FLOW_WEIGHT_MIN;
 	if (guard > DUALPI2_ONE / 2)
 		d->weight_min = guard >= DUALPI2_ONE ? FLOW_WEIGHT_ONE :
 		    (uint32_t)((guard >> (31 - FLOW_WEIGHT_SHIFT)) + 1);
 	d->overload = guard >= DUALPI2_ONE && d->params.overflow == 0;
-	/* A burst is allowed: the controller is not heard (RFC 8033, 4.4). */
+	/*
+	 * During the burst allowance the controller is ignored (RFC 8033, 4.4).
+	 */
 	d->heard_classic = d->burst_ns != 0 && !d->overload ? 0 : d->p_classic;
 	d->heard_coupled = d->burst_ns != 0 ? 0 : d->p_coupled;
 	d->plain_ecn = d->overload ? 0 : d->params.l4s_ecn;
@@ -122,17 +123,17 @@ dualpi2_derive(struct dualpi2 *d)
 }
 
 /*
- * The updates that were due since the last call, as a timer would have run
- * them.  Between two calls no packet came or went, so that the head of the
+ * Makes up the updates that were due since the last call, as a timer would have
+ * run them.  Between two calls no packet arrived or left, so the head of the
  * older queue has aged linearly (or there is none, and the delay is 0), and
- * the update i of m has
+ * update i of m is
  *
  *	delta_i = alpha (delay_0 + i T - target) + beta T
  *
- * which never falls with i.  So p' first falls (perhaps to 0), then rises
- * (perhaps to 1): each part is a sum in closed form with one clamp at its
- * end, and the work is the same for one missed update and for a million.
- * Only the first update differs, by its previous delay.
+ * which never decreases with i.  So p' first falls (perhaps to 0), then rises
+ * (perhaps to 1): each part is a sum in closed form with one clamp at its end,
+ * and the work is the same for one missed update and for a million.  Only the
+ * first update differs, because of its previous delay.
  */
 void
 dualpi2_update(struct dualpi2 *d, uint64_t now)
@@ -154,7 +155,7 @@ dualpi2_update(struct dualpi2 *d, uint64_t now)
 		head = d->queue[0].head_ns;
 	if (d->queue[1].backlog != 0 && d->queue[1].head_ns < head)
 		head = d->queue[1].head_ns;
-	/* Whoever queued the head ran the updates until then. */
+	/* The enqueue of the head ran the updates until then. */
 	L4S_ASSERT(empty || head <= at);
 	delay = empty ? 0 : at - head;
 
@@ -168,9 +169,9 @@ dualpi2_update(struct dualpi2 *d, uint64_t now)
 	}
 
 	/*
-	 * RFC 8033, section 4.4.  With several updates at once the allowance
-	 * may be renewed at the last of them only; by then it would be full
-	 * either way.
+	 * RFC 8033, section 4.4.  With several updates at once, the allowance
+	 * may be renewed only at the last of them; by then it would be full in
+	 * any case.
 	 */
 	if (d->params.max_burst_ns != 0) {
 		uint64_t spent = (late + 1) * period;
@@ -185,8 +186,8 @@ dualpi2_update(struct dualpi2 *d, uint64_t now)
 }
 
 /*
- * The updates after the first: `late' of them, the first of these one period
- * after `delay' was seen.
+ * The updates after the first: `late' of them, the first one period after
+ * `delay' was measured.
  */
 static void
 dualpi2_missed(struct dualpi2 *d, uint64_t late, uint64_t delay, bool empty)
@@ -206,7 +207,7 @@ dualpi2_missed(struct dualpi2 *d, uint64_t late, uint64_t delay, bool empty)
 	}
 	/*
 	 * wide_step < 2^39 * 2^30, and wide_first > -2^39 * 2^33: twelve bits
-	 * less make both fit, and their ratio, which tells when p' turns,
+	 * less make both fit, and their ratio, which determines when p' turns,
 	 * stays right.  A greater wide_first is past any turn.
 	 */
 	if (wide_step > CUT || wide_first < -(int128)CUT)
@@ -214,7 +215,7 @@ dualpi2_missed(struct dualpi2 *d, uint64_t late, uint64_t delay, bool empty)
 	first = dualpi2_cut(wide_first >> shift);
 	step = (int64_t)(wide_step >> shift);
 
-	/* How many of the m fall: first + i * step <= 0. */
+	/* Number of the m updates that decrease: first + i * step <= 0. */
 	if (first > 0)
 		falling = 0;
 	else if (step == 0 || -first / step + 1 > m)
@@ -240,7 +241,7 @@ dualpi2_cut(int128 x)
 	return (x > CUT ? CUT : x < -(int128)CUT ? -CUT : (int64_t)x);
 }
 
-/* Moves p', which stays a probability. */
+/* Moves p' within the range of a probability. */
 static void
 dualpi2_add(struct dualpi2 *d, int128 delta)
 {

@@ -5,7 +5,7 @@
  */
 
 /*
- * All that the queue asks of a packet.  Two implementations:
+ * The queue's interface to packets, with two implementations:
  *
  *	pkt_mbuf.h	struct mbuf, in the kernel
  *	pkt_user.h	a cookie with a length, in userspace

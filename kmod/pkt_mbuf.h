@@ -5,13 +5,14 @@
  */
 
 /*
- * A packet in the kernel: an mbuf with dummynet's tag in front of its tags.
- * What dummynet does not need while a scheduler holds the packet is ours: the
- * list pointer m_nextpkt, and the tag's output_time, which keeps the arrival
- * and which dummynet sets when the packet leaves.  Twice the nanoseconds fit
- * its 64 bits for 292 years of uptime; its lowest bit is l4s_pkt_queued().  The
- * bucket of the packet's flow is in the tag's iphdr_off, which only dummynet's
- * other queue disciplines read, and none of them after a scheduler.
+ * A packet in the kernel: an mbuf with dummynet's tag before its other tags.
+ * Fields that dummynet does not need while a scheduler holds the packet are
+ * used here: the list pointer m_nextpkt, and the tag's output_time, which
+ * stores the arrival and which dummynet sets when the packet leaves.  Twice the
+ * nanoseconds fit in its 64 bits for 292 years of uptime; its lowest bit is
+ * l4s_pkt_queued().  The bucket of the packet's flow is in the tag's iphdr_off,
+ * which only dummynet's other queue disciplines read, and none of them after a
+ * scheduler.
  */
 
 #ifndef _L4S_PKT_MBUF_H_
@@ -21,24 +22,24 @@
 
 typedef struct mbuf l4s_pkt_t;
 
-/* Where an instance's dropped packets are counted. */
+/* Counter of an instance's dropped packets. */
 struct l4s_pkt_sink {
 	struct dn_sch_inst *si;
 };
 
 /*
- * Makes the IP header of an ECT packet contiguous and writable, so that a
- * mark cannot fail later.  NULL if memory was short: the packet, whose DSCP
- * and ECN are left in *ds, is gone.
+ * Makes the IP header of an ECT packet contiguous and writable, so that a mark
+ * cannot fail later.  NULL if memory was short: the packet was freed, with DSCP
+ * and ECN left in *ds.
  */
 struct mbuf	*l4s_pkt_prepare(struct mbuf *, uint8_t *ds);
 
 uint8_t		 l4s_pkt_ds(const struct mbuf *);
-/* The interface's hash of its flow, or one of its addresses and ports. */
+/* The interface's hash of its flow, or a hash of its addresses and ports. */
 uint32_t	 l4s_pkt_flow(const struct mbuf *);
 /*
- * Never the interface's hash, whose key senders may know.  0: not IP, or not
- * all of its addresses are in the first mbuf.
+ * Never the interface's hash, whose key senders may know. 0: not IP, or some of
+ * its addresses are outside the first mbuf.
  */
 uint64_t	 l4s_pkt_hash(const struct mbuf *,
 		    const struct l4s_siphash_key *);
@@ -111,7 +112,7 @@ l4s_pkt_set_bucket(struct mbuf *m, uint16_t bucket)
 	l4s_pkt_tag(m)->iphdr_off = bucket;
 }
 
-/* Nobody asks a packet in the kernel what became of it: records tell. */
+/* Unused in the kernel: records report the decision. */
 static inline void
 l4s_pkt_decided(struct mbuf *m, uint8_t queue, uint8_t action, uint8_t reason,
     uint64_t sojourn_ns)

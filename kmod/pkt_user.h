@@ -5,7 +5,7 @@
  */
 
 /*
- * A packet in userspace: what the caller said of it, and what became of it.
+ * A packet in userspace: the caller's description, and the decision.
  */
 
 #ifndef _L4S_PKT_USER_H_

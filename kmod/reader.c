@@ -4,7 +4,7 @@
  * Copyright (c) 2026 The l4sllm authors
  */
 
-/* The streams of a descriptor: what it reads, and when it is readable. */
+/* The streams of a descriptor: reading, and readability. */
 
 #include "handle.h"
 
@@ -16,7 +16,7 @@ handle_reads(const struct l4s_handle *h, unsigned ring)
 	return (h->device->rings != NULL && (h->streams & 1U << ring) != 0);
 }
 
-/* The stream whose events a reader of these streams takes. */
+/* The stream from which a reader of these streams takes events. */
 static uint32_t
 handle_events_of(uint32_t streams)
 {
@@ -65,8 +65,8 @@ l4s_handle_subscribe(struct l4s_handle *h, uint32_t streams, uint64_t now)
 }
 
 /*
- * Events are in both streams.  Who reads both takes those of the records; and
- * who left the records has those from before.  Device lock held.
+ * Events are in both streams.  A reader of both takes those of the records, and
+ * a reader that left the records has those from before.  Device lock held.
  */
 static void
 handle_skip_events(struct l4s_handle *h)
@@ -85,7 +85,7 @@ handle_skip_events(struct l4s_handle *h)
 }
 
 /*
- * The heads of both rings at one instant: what was written before one message
+ * The heads of both rings at one instant: everything written before a message
  * in either ring is then before the head of the other.
  */
 static void
@@ -94,7 +94,7 @@ handle_heads(const struct l4s_handle *h, uint64_t heads[L4S_RINGS])
 	const struct l4s_ring *rings = h->device->rings;
 
 	do {
-		/* That of summaries moves seldom. */
+		/* That of summaries rarely moves. */
 		heads[L4S_RING_SUMMARIES] =
 		    l4s_ring_head(&rings[L4S_RING_SUMMARIES]);
 		heads[L4S_RING_RECORDS] =
@@ -103,13 +103,13 @@ handle_heads(const struct l4s_handle *h, uint64_t heads[L4S_RINGS])
 	    l4s_ring_head(&rings[L4S_RING_SUMMARIES]));
 }
 
-/* The next message is among those kept. */
+/* The next message is among the kept ones. */
 #define	HANDLE_KEPT	(L4S_RINGS + 1)
 
 /*
- * The ring with the next message in order of time, of those before `heads', or
- * HANDLE_KEPT: what was kept first, then records when times are equal.
- * L4S_RINGS: none waits.
+ * The ring with the next message in time order, among those before `heads', or
+ * HANDLE_KEPT: kept messages first, then records if times are equal.  L4S_RINGS
+ * if there are none.
  */
 static unsigned
 handle_next(struct l4s_handle *h, const uint64_t heads[L4S_RINGS])
@@ -137,7 +137,7 @@ handle_next(struct l4s_handle *h, const uint64_t heads[L4S_RINGS])
 	return (next);
 }
 
-/* The largest message of a stream that the handle reads. */
+/* Size of the largest message of a stream that the handle reads. */
 static size_t
 handle_largest(const struct l4s_handle *h)
 {
@@ -156,7 +156,9 @@ l4s_handle_largest(struct l4s_handle *h)
 	return (largest);
 }
 
-/* The next message of a ring, which has one, or of those kept; its length. */
+/*
+ * The next message of a ring, which has one, or of the kept ones; its length.
+ */
 static size_t
 handle_read_one(struct l4s_handle *h, unsigned ring, uint64_t now, uint8_t *to)
 {
@@ -171,7 +173,7 @@ handle_read_one(struct l4s_handle *h, unsigned ring, uint64_t now, uint8_t *to)
 	c = &h->cursors[ring];
 	lost = c->lost;
 	length = l4s_cursor_read(c, &h->device->rings[ring], now, to);
-	/* What the lost messages said is to be said again. */
+	/* The lost messages must be reported again. */
 	if (__predict_false(c->lost != lost) && ring == L4S_RING_RECORDS)
 		l4s_device_post_keyframes(h->device);
 	return (length);
@@ -215,7 +217,7 @@ l4s_handle_unread(const struct l4s_handle *h)
 	return (unread);
 }
 
-/* When the oldest message was written; L4S_NEVER: none waits. */
+/* Time of the oldest message; L4S_NEVER if there are none. */
 static uint64_t
 handle_oldest(const struct l4s_handle *h)
 {
@@ -307,8 +309,8 @@ l4s_handle_on_ready(struct l4s_handle *h, void (*wake)(void *), void *arg)
 }
 
 /*
- * Messages that make a handle readable.  Whoever asks for more than a small
- * ring keeps is woken while there is time left to read what it has.
+ * Number of messages that makes a handle readable.  A reader that asks for more
+ * than fit in a small ring is woken while there is time to read them.
  */
 static uint64_t
 handle_enough(const struct l4s_handle *h)

@@ -31,7 +31,7 @@ l4s_record_configure(struct l4s_config *c, const struct dualpi2 *d,
 	c->tupdate = dualpi2_us(s->tupdate_ns);
 	c->max_burst = dualpi2_us(p->max_burst_ns);
 	c->max_ecn_threshold = p->max_ecnth;
-	/* 1e-6 Hz to 2^-13 Hz: at most 2^32 * 2^13. */
+	/* From 1e-6 Hz to 2^-13 Hz: at most 2^32 * 2^13. */
 	c->alpha = (uint32_t)(((uint64_t)s->alpha_uhz << 13) / 1000000);
 	c->beta = (uint32_t)(((uint64_t)s->beta_uhz << 13) / 1000000);
 	c->flags = (p->ecn != 0 ? L4S_FLAG_ECN : 0) |

@@ -66,8 +66,8 @@ l4s_cursor_start(struct l4s_cursor *c, uint64_t seq)
 }
 
 /*
- * Copies the first `count' words of message seq, or the whole of it if they are
- * fewer.  Its length in bytes; 0 if it has been, or may be being, overwritten.
+ * Copies the first `count' words of message seq, or all of it if it is shorter.
+ * Returns its length in bytes; 0 if it has been, or may be being, overwritten.
  */
 static size_t
 ring_copy(const struct l4s_ring *r, uint64_t seq, size_t count, uint64_t *to)
@@ -78,7 +78,7 @@ ring_copy(const struct l4s_ring *r, uint64_t seq, size_t count, uint64_t *to)
 
 	to[0] = L4S_LOAD(&words[0]);
 	memcpy(&hdr, to, sizeof(to[0]));
-	/* Of a message that is overwritten, the length may be any. */
+	/* The length of a message that is being overwritten is arbitrary. */
 	if (count > hdr.length / 8)
 		count = hdr.length / 8;
 	for (i = 1; i < count; i++)
@@ -158,7 +158,7 @@ l4s_cursor_peek(const struct l4s_cursor *c, const struct l4s_ring *r,
 		return (false);
 	oldest = ring_oldest(c, r, head);
 	if (ring_copy(r, oldest, HEADER_WORDS, words) == 0) {
-		/* It was older than any time that matters. */
+		/* It was older than any relevant time. */
 		*type = L4S_RECORD_LOSS;
 		*time_ns = 0;
 		return (true);

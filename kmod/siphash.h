@@ -74,8 +74,8 @@ l4s_siphash(const struct l4s_siphash_key *key, const uint64_t *words,
 }
 
 /*
- * SipHash-1-3: enough where the hash itself is never shown, as hash tables of
- * Rust and Python have it.
+ * SipHash-1-3: sufficient if the hash itself is never exposed, as in the hash
+ * tables of Rust and Python.
  */
 static inline uint64_t
 l4s_siphash13(const struct l4s_siphash_key *key, const uint64_t *words,

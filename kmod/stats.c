@@ -5,7 +5,7 @@
  */
 
 /*
- * See stats.h.  What left is read before what came, and the parts of a sum
+ * See stats.h.  Departures are read before arrivals, and the parts of a sum
  * before the sum: the packet path counts in the other order, so that no
  * difference is ever below 0.
  */
@@ -111,7 +111,7 @@ l4s_queues_add(struct l4s_queues *t, const struct l4s_instance *inst,
 	}
 }
 
-/* All but delay_ns, which needs a time. */
+/* Everything except delay_ns, which requires a time. */
 static void
 stats_read_queue(const struct l4s_instance *inst, unsigned queue,
     struct l4s_queue_stats *t)
@@ -146,8 +146,8 @@ stats_read_queue(const struct l4s_instance *inst, unsigned queue,
 }
 
 /*
- * The head may leave meanwhile: then this is its delay or the next one's.
- * `backlog' is read first: an empty queue has an old head_ns.
+ * The head may leave in the meantime: then this is its delay or the next one's.
+ * `backlog' is read first, because an empty queue has an old head_ns.
  */
 static uint64_t
 stats_head_delay(const struct dualpi2_queue *q, uint64_t now)

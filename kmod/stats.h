@@ -5,10 +5,10 @@
  */
 
 /*
- * Counters as the interface gives them, added up over instances.  The
- * identities of the structs hold in each result, since sums are derived; while
- * the packet path runs in another thread, a packet on its way may be counted
- * as queued.
+ * Counters as defined in the interface, summed over instances.  The identities
+ * of the structs hold in each result, because sums are derived; while the
+ * packet path runs in another thread, a packet in transit may be counted as
+ * queued.
  */
 
 #ifndef _L4S_STATS_H_
@@ -17,11 +17,12 @@
 #include "instance.h"
 
 /*
- * Adds an instance's counts to *stats.  Those of records are the descriptor's.
+ * Adds an instance's counts to *stats, except those of records, which belong to
+ * the descriptor.
  */
 void	l4s_stats_add(struct l4s_stats *, struct l4s_instance *);
 
-/* Adds an instance's queues to *queues, as struct l4s_queues says. */
+/* Adds an instance's queues to *queues, as described in struct l4s_queues. */
 void	l4s_queues_add(struct l4s_queues *, const struct l4s_instance *,
 	    uint64_t now);
 

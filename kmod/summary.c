@@ -9,8 +9,8 @@
 #include "summary.h"
 
 /*
- * Adds the counters to the sums, times `sign': (uint64_t)-1 at the begin of the
- * interval, 1 at its end.  Sums wrap in between.
+ * Adds the counters to the sums, times `sign': (uint64_t)-1 at the beginning of
+ * the interval, 1 at its end.  Sums wrap in between.
  */
 static void
 fold_sums(struct l4s_fold *f, const struct dualpi2 *d,
@@ -70,7 +70,7 @@ fold_begin(struct l4s_fold *f, const struct dualpi2 *d,
 	fold_sums(f, d, counters, (uint64_t)-1);
 }
 
-/* When the interval ends, and when to look at the window. */
+/* The end of the interval, and the time to check the window. */
 static void
 fold_set_due(struct l4s_fold *f)
 {
@@ -131,8 +131,8 @@ l4s_fold_configure(struct l4s_fold *f, const struct l4s_summary_bounds *bounds,
 }
 
 /*
- * Makes bits of bytes, eight at a time: the product has each of them, 0 or 1,
- * in a bit of its highest byte.  (Which one is the machine's matter.)
+ * Packs bytes into bits, eight at a time: the product has each of them, 0 or 1,
+ * in a bit of its highest byte. (The bit order depends on the machine.)
  */
 static void
 fold_pack_flows(uint64_t bits[L4S_FLOW_BITS / 64],
@@ -177,7 +177,7 @@ l4s_fold_close(struct l4s_fold *f, struct l4s_ring *r, const struct dualpi2 *d,
 	fold_sums(f, d, counters, 1);
 	/*
 	 * Idle time that the caller reported after an interval had ended counts
-	 * in the next one, or more.
+	 * in the next one or later.
 	 */
 	if (__predict_false(s->idle_ns > duration)) {
 		excess = s->idle_ns - duration;
@@ -225,9 +225,9 @@ l4s_fold_busy_slow(struct l4s_fold *f, uint64_t now)
 }
 
 /*
- * A departure begins when the one before it ended, or when the link was no
- * longer idle: from one to another it took the busy time between them to send
- * what began to leave in that time.
+ * A departure begins when the previous one ended, or when the link stopped
+ * being idle: the busy time between two departures is the time to send the
+ * packets that began to leave in it.
  */
 static void
 fold_rate(struct l4s_fold *f, const struct l4s_counters *c, uint32_t length,
@@ -240,7 +240,7 @@ fold_rate(struct l4s_fold *f, const struct l4s_counters *c, uint32_t length,
 	uint64_t rate, busy;
 
 	if (w->open) {
-		/* A caller may tell of idle time that began before. */
+		/* A caller may report idle time that began before. */
 		if (elapsed < idle || elapsed - idle < L4S_RATE_WINDOW_NS) {
 			w->end_ns = w->begin_ns + idle + L4S_RATE_WINDOW_NS;
 			return;
@@ -287,8 +287,8 @@ l4s_fold_updated(struct l4s_fold *f, uint64_t updates, uint32_t before,
 }
 
 /*
- * The square of a number in [1, 2), Q62: to Q31, and halved where it is 2 or
- * more, in which case the result is true.
+ * The square of a number in [1, 2), Q62: to Q31, halved if it is 2 or more, in
+ * which case the result is true.
  */
 static bool
 log2_halve(uint64_t *m)
@@ -303,7 +303,7 @@ log2_halve(uint64_t *m)
 
 /*
  * Bit by bit: the square of x is twice the logarithm.  Rounding of the k-th
- * square is worth 2^-30 / 2^k in the result.
+ * square contributes 2^-30 / 2^k to the result.
  */
 uint32_t
 l4s_log2_q16(uint64_t x)

@@ -5,13 +5,13 @@
  */
 
 /*
- * Folding what an instance does into struct l4s_summary.
+ * Aggregates the activity of an instance into struct l4s_summary.
  *
  * Sums are differences of the instance's counters between the end and the
- * begin of the interval.  What no counter has is folded as it happens:
- * extremes, squares, flows, the controller's updates and drain rates; and only
- * while somebody reads summaries.  The link's idle time is followed always, so
- * that the first interval is right too.
+ * beginning of the interval.  Values without a counter are folded as they
+ * occur: extremes, squares, flows, the controller's updates and drain rates;
+ * and only while somebody reads summaries.  The link's idle time is always
+ * tracked, so that the first interval is right too.
  */
 
 #ifndef _L4S_SUMMARY_H_
@@ -21,7 +21,9 @@
 #include "dualpi2.h"
 #include "ring.h"
 
-/* How long summaries are; 0 of either: no bound by it, of both: none. */
+/*
+ * Maximum length of summaries; 0 in one: no such bound; in both: no summaries.
+ */
 struct l4s_summary_bounds {
 	uint64_t	ns;
 	uint32_t	decisions;
@@ -36,7 +38,7 @@ struct l4s_rate_window {
 	uint64_t	bytes;		/* forwarded before that departure */
 };
 
-/* What each packet of a queue changes.  The maxima are followed always. */
+/* Values changed by each packet of a queue.  The maxima are always tracked. */
 struct l4s_fold_queue {
 	uint64_t	sojourn_max_ns;
 	uint64_t	sojourn_sq;
@@ -44,11 +46,11 @@ struct l4s_fold_queue {
 	uint64_t	look_below_ns;	/* sojourn_min_ns, or L4S_NEVER when each
 					   departure may end something */
 	uint32_t	backlog_max;
-	/* A byte of 0 or 1 for each bit of the bitmap: one store a packet. */
+	/* A byte of 0 or 1 for each bit of the bitmap: one store per packet. */
 	uint8_t		flows[L4S_FLOW_BITS];
 };
 
-/* All is the packet path's. */
+/* Used only by the packet path. */
 struct l4s_fold {
 	bool		on;		/* summaries are read */
 	bool		rate_due;	/* the next departure may end a window */
@@ -68,14 +70,14 @@ struct l4s_fold {
 					   were at the begin */
 };
 
-/* What is "at the end" and not the queue's own. */
+/* Values "at the end" that are not the queue's own. */
 struct l4s_fold_end {
 	uint64_t	override_id;
 	uint32_t	status;		/* in addition to dualpi2's own */
 };
 
 void	l4s_fold_init(struct l4s_fold *);
-/* New bounds, and with them the first interval, or the last ends unwritten. */
+/* Sets new bounds and starts the first interval, or discards the last. */
 void	l4s_fold_configure(struct l4s_fold *,
 	    const struct l4s_summary_bounds *, const struct dualpi2 *,
 	    const struct l4s_counters *, uint64_t now);
@@ -85,9 +87,9 @@ void	l4s_fold_close(struct l4s_fold *, struct l4s_ring *,
 	    const struct l4s_fold_end *, uint32_t sched, uint32_t instance,
 	    uint64_t now);
 
-/* The link is idle since then, the queue being empty.  See instance.h. */
+/* The link is idle since then, and the queues are empty.  See instance.h. */
 void	l4s_fold_idle(struct l4s_fold *, uint64_t since);
-/* A packet came: the link is not idle any more. */
+/* A packet arrived: the link is no longer idle. */
 void	l4s_fold_busy_slow(struct l4s_fold *, uint64_t now);
 static inline void
 l4s_fold_busy(struct l4s_fold *f, uint64_t now)
@@ -97,10 +99,10 @@ l4s_fold_busy(struct l4s_fold *f, uint64_t now)
 }
 
 /*
- * What follows is to be called while f->on.
+ * The following functions are called only while f->on.
  */
 
-/* A packet came; a hash of its flow, all bits of which are used. */
+/* A packet arrived; all bits of its flow's hash are used. */
 static inline void
 l4s_fold_flow(struct l4s_fold *f, uint8_t queue, uint32_t flow)
 {
@@ -108,8 +110,8 @@ l4s_fold_flow(struct l4s_fold *f, uint8_t queue, uint32_t flow)
 }
 
 /*
- * A packet leaves.  True when l4s_fold_look() is to be called: one comparison
- * for all that happens seldom.
+ * A packet leaves.  True if l4s_fold_look() must be called: one comparison for
+ * all rare events.
  */
 static inline bool
 l4s_fold_forwarded(struct l4s_fold *f, uint8_t queue, uint64_t sojourn_ns)
@@ -121,7 +123,7 @@ l4s_fold_forwarded(struct l4s_fold *f, uint8_t queue, uint64_t sojourn_ns)
 	return (sojourn_ns < q->look_below_ns);
 }
 
-/* True when l4s_fold_departed() is to be called. */
+/* True if l4s_fold_departed() must be called. */
 static inline bool
 l4s_fold_look(struct l4s_fold *f, uint8_t queue, uint64_t sojourn_ns,
     uint64_t decisions)
@@ -137,8 +139,9 @@ l4s_fold_look(struct l4s_fold *f, uint8_t queue, uint64_t sojourn_ns,
 }
 
 /*
- * When due_ns has come, at any time; and when due_decisions has, for a
- * departure of `length', which the counters have.  True if the interval ends.
+ * To be called when due_ns has passed, at any time; and when due_decisions has,
+ * for a departure of `length' that the counters include.  True if the interval
+ * ends.
  */
 bool	l4s_fold_due(struct l4s_fold *, uint64_t now);
 bool	l4s_fold_departed(struct l4s_fold *, const struct l4s_counters *,
@@ -151,7 +154,7 @@ L4S_SLOW void l4s_fold_updated(struct l4s_fold *, uint64_t updates,
 /* log2 x in Q16, rounded down; x > 0. */
 uint32_t l4s_log2_q16(uint64_t x);
 
-/* Makes the summary of both intervals of one and its later neighbour. */
+/* Merges the later neighbour's interval into the summary of one. */
 void	l4s_summary_merge(struct l4s_summary *, const struct l4s_summary *later);
 
 #endif /* !_L4S_SUMMARY_H_ */

@@ -5,12 +5,12 @@
  */
 
 /*
- * /dev/l4sllm: a front of handle.c.
+ * /dev/l4sllm: a front end of handle.c.
  *
- * The packet path tells a descriptor that it became readable by enqueueing
- * its task, which wakes sleepers, poll(2) and kqueue(2).  A second clock is
- * the descriptor's longest wait (struct l4s_interval): a callout that
- * enqueues the same task.
+ * The packet path signals that a descriptor became readable by enqueueing its
+ * task, which wakes sleepers, poll(2) and kqueue(2).  The second trigger is the
+ * descriptor's maximum wait (struct l4s_interval): a callout that enqueues the
+ * same task.
  */
 
 #include "cdev.h"
@@ -36,14 +36,14 @@
 #include <net/if.h>
 #include <net/vnet.h>
 
-/* Copied out at a time: bounds the memory that a reader may ask for. */
+/* Maximum size of a copyout: bounds the memory that a reader may ask for. */
 #define	READ_CHUNK	((size_t)256 * L4S_RECORD_SIZE)
 _Static_assert(READ_CHUNK >= sizeof(struct l4s_summary), "one of any fits");
 
-/* Longest that a timer is set for, ns. */
+/* Maximum timeout of the timer, ns. */
 #define	TIMER_MAX	(3600 * L4S_NS_PER_S)
 
-/* Of an open descriptor. */
+/* State of an open descriptor. */
 struct cdev_client {
 	struct l4s_handle handle;
 	struct l4s_vnet	*vnet;		/* (c) */
@@ -171,7 +171,7 @@ cdev_dtor(void *arg)
 
 	l4s_vnet_unwatch(&c->watch);
 
-	/* From here on the task arms no timer and nobody enqueues the task. */
+	/* From here on the task arms no timer, and the task is not enqueued. */
 	mtx_lock(&c->mtx);
 	c->closing = true;
 	mtx_unlock(&c->mtx);
@@ -190,7 +190,9 @@ cdev_dtor(void *arg)
 	l4s_vnet_release(v);
 }
 
-/* The vnet goes, and with it what the descriptor is of.  Under (g). */
+/*
+ * The vnet is being destroyed, and the descriptor's device with it.  Under (g).
+ */
 static void
 cdev_gone(struct l4s_vnet_watch *w)
 {
@@ -203,8 +205,8 @@ cdev_gone(struct l4s_vnet_watch *w)
 }
 
 /*
- * Waits for readability by the descriptor's interval; without waiting, takes
- * whatever is there.
+ * Waits for readability according to the descriptor's interval; without
+ * waiting, takes whatever is available.
  */
 static int
 cdev_wait(struct cdev_client *c, int ioflag)
@@ -243,7 +245,10 @@ cdev_read(struct cdev *dev __unused, struct uio *uio, int ioflag)
 	buf = malloc(MIN((size_t)uio->uio_resid, READ_CHUNK), M_L4SLLM,
 	    M_WAITOK);
 	do {
-		/* Another thread may have read what this one waited for. */
+		/*
+		 * Another thread may have read the messages that this one
+		 * waited for.
+		 */
 		error = cdev_wait(c, ioflag);
 		while (error == 0 && (size_t)uio->uio_resid >= largest) {
 			error = l4s_errno(l4s_handle_read(&c->handle, buf,
@@ -259,7 +264,7 @@ cdev_read(struct cdev *dev __unused, struct uio *uio, int ioflag)
 			error = EWOULDBLOCK;
 	} while (error == 0 && total == 0);
 	free(buf, M_L4SLLM);
-	/* What was copied out must not be lost to an error that follows. */
+	/* Messages already copied out must not be lost to a later error. */
 	return (total != 0 && error != EFAULT ? 0 : error);
 }
 
@@ -275,7 +280,10 @@ cdev_poll(struct cdev *dev __unused, int events, struct thread *td)
 	if (c->gone)
 		revents = POLLHUP | (events & (POLLIN | POLLRDNORM));
 	else if ((events & (POLLIN | POLLRDNORM)) != 0) {
-		/* Recorded first: ready() arms the wakeup that may follow. */
+		/*
+		 * Recorded first, because ready() arms the wakeup that may
+		 * follow.
+		 */
 		selrecord(td, &c->sel);
 		if (cdev_ready(c))
 			revents = events & (POLLIN | POLLRDNORM);
@@ -309,7 +317,7 @@ cdev_kqdetach(struct knote *kn)
 	knlist_remove(&c->sel.si_note, kn, 0);
 }
 
-/* Bytes that read(2) would find; with summaries, at most. */
+/* Bytes that read(2) would return; with summaries, an upper bound. */
 static int64_t
 cdev_bytes(struct cdev_client *c)
 {
@@ -334,8 +342,8 @@ cdev_kqread(struct knote *kn, long hint __unused)
 }
 
 /*
- * Whether the descriptor is readable.  If not, its wakeup is armed: by count
- * in handle.c, and by time here.
+ * Whether the descriptor is readable.  If not, arms its wakeup: by count in
+ * handle.c, and by time here.
  */
 static bool
 cdev_ready(struct cdev_client *c)
@@ -348,9 +356,9 @@ cdev_ready(struct cdev_client *c)
 	if (deadline == L4S_NEVER || c->closing)
 		return (false);
 	/*
-	 * A caller may ask for more than sbintime_t holds: then the timer
-	 * looks again before.  Rounded up, for one that is early would only
-	 * be set again.
+	 * A deadline may be beyond the range of sbintime_t: the timer then
+	 * checks earlier.  Rounded up, because an early timer would only be set
+	 * again.
 	 */
 	deadline = MIN(deadline, now + TIMER_MAX);
 	callout_reset_sbt(&c->timer, nstosbt((int64_t)deadline) + SBT_1US, 0,
@@ -423,7 +431,10 @@ cdev_request_op(u_long cmd)
 	}
 }
 
-/* Observers may open for reading; what changes anything wants writing. */
+/*
+ * Observers may open for reading; requests that change anything require a
+ * descriptor open for writing.
+ */
 static int
 cdev_may_request(uint32_t op, int fflag, struct thread *td)
 {
@@ -475,7 +486,7 @@ cdev_ioctl(struct cdev *dev __unused, u_long cmd, caddr_t data, int fflag,
 	op = cdev_request_op(cmd);
 	if (op == 0)
 		return (ENOTTY);
-	/* The caller's version or range of them, before it is answered. */
+	/* The caller's version or version range, before the reply. */
 	version[0] = version[1] = 0;
 	memcpy(version, data, MIN(sizeof(version), IOCPARM_LEN(cmd)));
 	if (op != L4S_OP_VERSION)
@@ -494,14 +505,14 @@ cdev_ioctl(struct cdev *dev __unused, u_long cmd, caddr_t data, int fflag,
 	return (error);
 }
 
-/* Both numbers, at most once a second: any process may bring this about. */
+/* Logs both numbers, at most once a second: any process may cause this. */
 static void
 cdev_log_mismatch(struct thread *td, const uint16_t version[2])
 {
 	static struct timeval last;
 	static int count;
 
-	/* The version is right, then: only a length is not. */
+	/* The version is right, so only a length is wrong. */
 	if (version[0] <= L4S_ABI_VERSION && version[1] >= L4S_ABI_VERSION_MIN)
 		return;
 	if (ppsratecheck(&last, &count, 1) == 0)

@@ -5,7 +5,7 @@
  */
 
 /*
- * What differs between FreeBSD 13.2, 14.x and 15, by __FreeBSD_version.
+ * Differences between FreeBSD 13.2, 14.x and 15, by __FreeBSD_version.
  */
 
 #ifndef _L4S_COMPAT_H_
@@ -21,11 +21,11 @@
 #endif
 
 /*
- * The receiving interface may go away while a packet waits.  From 14 on a
- * queue swaps the pointer for an index and a generation, and looks the
+ * The receiving interface may disappear while a packet is queued.  From 14 on a
+ * queue replaces the pointer by an index and a generation, and looks the
  * interface up when the packet leaves; before, dummynet kept the pointer.
- * Outgoing packets may have a send tag in the same place: m_rcvif() is NULL
- * for them, and they are left alone.
+ * Outgoing packets may have a send tag in the same place: m_rcvif() is NULL for
+ * them, and they are unchanged.
  */
 static inline void
 l4s_rcvif_save(struct mbuf *m)
@@ -38,7 +38,7 @@ l4s_rcvif_save(struct mbuf *m)
 #endif
 }
 
-/* False when the interface is gone: the packet is to be freed. */
+/* False if the interface has disappeared: the packet must be freed. */
 static inline bool
 l4s_rcvif_restore(struct mbuf *m)
 {
@@ -51,8 +51,8 @@ l4s_rcvif_restore(struct mbuf *m)
 }
 
 /*
- * CLOCK_MONOTONIC in ns.  sbinuptime() reads the time counter itself, so it
- * is as fine as that, whatever hz is; AQM_UNOW and getsbinuptime() are not.
+ * CLOCK_MONOTONIC in ns. sbinuptime() reads the time counter itself, so its
+ * resolution does not depend on hz, unlike AQM_UNOW and getsbinuptime().
  */
 static inline uint64_t
 l4s_now(void)

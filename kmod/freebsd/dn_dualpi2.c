@@ -7,14 +7,14 @@
 /*
  * The dummynet scheduler `dualpi2'.
  *
- * Every callback runs under dummynet's lock of the vnet, with curvnet set:
- * enqueue and dequeue from the packet path, dequeue also from dummynet's task,
+ * Every callback runs under the vnet's dummynet lock, with curvnet set: enqueue
+ * and dequeue from the packet path, dequeue also from dummynet's task,
  * new_sched from the first packet, free_sched and destroy from configuration.
- * So nothing here sleeps, and one writer at a time is in the vnet's rings.
+ * So nothing here sleeps, and the vnet's rings have one writer at a time.
  *
- * What keeps the module loaded: dummynet leaves dn_alg.ref_count to the
- * scheduler.  It counts instances, and scheduler entries too, since these
- * point to l4s_dualpi2_alg before the first packet makes an instance.
+ * dummynet leaves dn_alg.ref_count, which keeps the module loaded, to the
+ * scheduler.  It counts instances, and also scheduler entries, because these
+ * point to l4s_dualpi2_alg before the first packet creates an instance.
  */
 
 #include "dn_dualpi2.h"
@@ -24,15 +24,15 @@
 
 #include <sys/libkern.h>
 
-/* Not 0 (unknown), not 1 to 7 (taken), and it must fit 8 bits. */
+/* Must not be 0 (unknown) or 1 to 7 (taken), and must fit in 8 bits. */
 #define	DN_SCHED_DUALPI2	76
 
-/* Behind struct dn_schk. */
+/* Follows struct dn_schk. */
 struct dn_dualpi2_entry {
 	bool		counted;
 };
 
-/* Behind struct dn_sch_inst. */
+/* Follows struct dn_sch_inst. */
 struct dn_dualpi2_instance {
 	struct l4s_instance instance;
 	struct l4s_pkt_sink sink;
@@ -56,7 +56,7 @@ dn_dualpi2_instance_of(struct dn_sch_inst *si)
 	return ((struct dn_dualpi2_instance *)(si + 1));
 }
 
-/* What `ipfw sched show' prints. */
+/* The output of `ipfw sched show'. */
 static void
 dn_dualpi2_show_backlog(struct dn_sch_inst *si)
 {
@@ -68,8 +68,10 @@ dn_dualpi2_show_backlog(struct dn_sch_inst *si)
 }
 
 /*
- * Time that the link has left of the tick: serve_sched() adds to the credit
- * what the rate allows, hz times bits, and takes packets while it is not below
+ * Time left to the link in this tick: serve_sched() adds the rate, hz times
+ * bits, to the credit and takes packets while it is not below 0.  The credit
+ * that it grants at the start of a busy period, for io_fast or a burst, makes
+ * this longer than it is, which struct l4s_link handles.
  * 0.  What it starts a busy period with, by io_fast or a burst, makes this
  * longer than it is, which struct l4s_link is made for.
  */
@@ -142,7 +144,7 @@ dn_dualpi2_dequeue(struct dn_sch_inst *si)
 		m->m_nextpkt = NULL;
 		if (__predict_true(l4s_rcvif_restore(m)))
 			break;
-		/* Its interface left meanwhile; the next one, then. */
+		/* Its interface has disappeared; try the next one. */
 		l4s_pkt_drop(m, &in->sink);
 	}
 	if (m != NULL)
@@ -154,7 +156,7 @@ dn_dualpi2_dequeue(struct dn_sch_inst *si)
 	return (m);
 }
 
-/* Also called when an entry is configured again without a change. */
+/* Also called when an entry is reconfigured without a change. */
 static int
 dn_dualpi2_config(struct dn_schk *schk)
 {
@@ -167,7 +169,7 @@ dn_dualpi2_config(struct dn_schk *schk)
 	return (0);
 }
 
-/* Also called for an entry that never came to be configured. */
+/* Also called for an entry that was never configured. */
 static int
 dn_dualpi2_destroy(struct dn_schk *schk)
 {
@@ -200,17 +202,19 @@ dn_dualpi2_new_sched(struct dn_sch_inst *si)
 	l4s_device_limits(&in->vnet->device, &limits);
 	l4s_instance_init(&in->instance, si->sched->sch.sched_nr, &params,
 	    &limits, in->vnet->rings, &in->sink, seed, &key);
-	/* Without memory there is no instance: dummynet drops the packet. */
+	/*
+	 * Without memory there is no instance, and dummynet drops the packet.
+	 */
 	error = l4s_errno(l4s_device_attach(&in->vnet->device, &in->instance));
 	if (error != 0) {
 		l4s_instance_destroy(&in->instance);
 		return (error);
 	}
 	/*
-	 * dummynet deletes instances that no queue counts on as soon as they
-	 * are idle, and with them the controller's state and the counters.
-	 * One that stands alone stays; those of a mask, which senders can
-	 * make as many of as there are addresses, go.
+	 * dummynet deletes instances that no queue refers to as soon as they
+	 * are idle, and with them the controller's state and the counters.  A
+	 * single instance is kept; those of a mask are deleted, because senders
+	 * can create as many of them as there are addresses.
 	 */
 	if ((si->sched->sch.flags & DN_HAVE_MASK) == 0)
 		si->q_count++;
@@ -232,9 +236,9 @@ dn_dualpi2_free_sched(struct dn_sch_inst *si)
 }
 
 /*
- * With DN_MULTIQUEUE dummynet finds the flowset's queue for each packet and
- * passes it; it stays empty.  Without, dummynet would keep a pointer to a
- * flowset that `ipfw queue delete' frees.
+ * With DN_MULTIQUEUE dummynet looks up the flowset's queue for each packet and
+ * passes it; the queue stays empty.  Without it, dummynet would keep a pointer
+ * to a flowset that `ipfw queue delete' frees.
  */
 struct dn_alg l4s_dualpi2_alg = {
 	.type = DN_SCHED_DUALPI2,

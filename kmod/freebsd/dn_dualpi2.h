@@ -4,7 +4,7 @@
  * Copyright (c) 2026 The l4sllm authors
  */
 
-/* The dummynet scheduler `dualpi2', for the module to register. */
+/* The dummynet scheduler `dualpi2', registered by the module. */
 
 #ifndef _L4S_DN_DUALPI2_H_
 #define	_L4S_DN_DUALPI2_H_

@@ -8,10 +8,9 @@
  * The part of dummynet's private interface that the scheduler uses.
  *
  * With L4S_DUMMYNET_HEADERS the kernel's own headers (sys/netpfil/ipfw of
- * /usr/src) are taken.  Without, for builds on machines that have none, the
- * same layouts are declared here.  The assertions at the end hold for both;
- * one that fails means that this kernel's dummynet is not one that the module
- * was written for.
+ * /usr/src) are used.  Otherwise, for builds on machines without them, the same
+ * layouts are declared here.  The assertions at the end apply to both; if one
+ * fails, this kernel's dummynet is not one that the module was written for.
  */
 
 #ifndef _L4S_DN_SHIM_H_
@@ -70,7 +69,7 @@ struct delay_line {
 	struct mq	mq;
 };
 
-/* A flowset as far as the scheduler sees it: the pointer alone. */
+/* The part of a flowset used by the scheduler: only the pointer. */
 struct dn_fsk;
 
 struct dn_queue {
@@ -132,7 +131,7 @@ struct dn_schk {
 	struct dn_ht	*siht;
 };
 
-/* The mbuf tag that dummynet puts first on every packet it holds. */
+/* The mbuf tag that dummynet prepends to every packet it holds. */
 struct dn_pkt_tag {
 	struct ipfw_rule_ref rule;
 	int		dn_dir;
@@ -148,7 +147,7 @@ struct dn_pkt_tag {
 #endif
 };
 
-/* Only up to the last member that is used: never allocated or copied here. */
+/* Only up to the last member used: never allocated or copied here. */
 struct dn_parms {
 	uint32_t	id;
 	int		red[3], hash_size, max_hash_size;
@@ -170,7 +169,7 @@ int	dn_sched_modevent(module_t, int, void *);
 /* dn_alg.flags: a queue for each flow, passed to enqueue. */
 #define	DN_MULTIQUEUE	0x01
 
-/* Bit of dn_pkt_tag.dn_dir: an Ethernet frame, else an IP packet. */
+/* Bit of dn_pkt_tag.dn_dir: an Ethernet frame; otherwise an IP packet. */
 #define	PROTO_LAYER2	0x4
 
 #endif /* L4S_DUMMYNET_HEADERS */

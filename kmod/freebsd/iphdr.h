@@ -5,8 +5,8 @@
  */
 
 /*
- * DSCP and ECN field of an IP header, as bytes in network order: no alignment, no
- * kernel headers, so that a test on any host runs it.
+ * DSCP and ECN field of an IP header, as bytes in network order: without
+ * alignment and kernel headers, so that a test on any host can run it.
  *
  *	IPv4	byte 1, bits 0-1 (RFC 791, RFC 3168 section 5)
  *	IPv6	traffic class, bits 4-5 of byte 1 (RFC 8200 section 3)
@@ -18,7 +18,7 @@
 #include "l4sllm_abi.h"
 #include "siphash.h"
 
-/* Bytes of a header that the functions below touch, at most. */
+/* Maximum number of header bytes used by the functions below. */
 #define	L4S_IPHDR_LENGTH	20
 
 /* The whole field, DSCP and ECN; 0 if it is not an IP header. */
@@ -51,8 +51,8 @@ l4s_iphdr_mix(uint32_t hash, const uint8_t *word)
 }
 
 /*
- * Where the ports are: TCP, UDP and SCTP begin with four bytes of them.  0 if
- * there are none, as of a fragment, or if they are not among `length' bytes.
+ * Offset of the ports: TCP, UDP and SCTP begin with four bytes of them. 0 if
+ * there are none, as in a fragment, or if they are not among `length' bytes.
  */
 static inline int
 l4s_iphdr_ports(const uint8_t *h, int length)
@@ -77,9 +77,9 @@ l4s_iphdr_ports(const uint8_t *h, int length)
 }
 
 /*
- * A hash of the flow: addresses, protocol and, where they follow, ports.  Of
- * fragments and what else has no ports it is that of the addresses.  `length'
- * bytes are there to be read, L4S_IPHDR_LENGTH or more.  0 if it is not IP.
+ * A hash of the flow: addresses, protocol and, if present, ports.  For
+ * fragments and other packets without ports, only the addresses and protocol.
+ * `length' bytes can be read, L4S_IPHDR_LENGTH or more. 0 if it is not IP.
  */
 static inline uint32_t
 l4s_iphdr_flow(const uint8_t *h, int length)
@@ -111,8 +111,8 @@ l4s_iphdr_flow(const uint8_t *h, int length)
 }
 
 /*
- * The same under a key: SipHash of 13 bytes of IPv4 and 37 of IPv6.  0 if it
- * is not IP, or the addresses are not all there.
+ * A keyed hash of the flow: SipHash of 13 bytes of IPv4 or 37 of IPv6. 0 if it
+ * is not IP, or the addresses are incomplete.
  */
 static inline uint64_t
 l4s_iphdr_hash(const uint8_t *h, int length, const struct l4s_siphash_key *key)
@@ -134,7 +134,7 @@ l4s_iphdr_hash(const uint8_t *h, int length, const struct l4s_siphash_key *key)
 	at = l4s_iphdr_ports(h, length);
 	if (at != 0)
 		memcpy(&ports, h + at, sizeof(ports));
-	/* Which byte is which does not matter, on one machine. */
+	/* The byte order does not matter within one machine. */
 	if (h[0] >> 4 == 4) {
 		memcpy(words, h + 12, 8);
 		words[1] = (uint64_t)13 << 56 | (uint64_t)h[9] << 32 | ports;
@@ -145,14 +145,14 @@ l4s_iphdr_hash(const uint8_t *h, int length, const struct l4s_siphash_key *key)
 	return (l4s_siphash13(key, words, 5));
 }
 
-/* Bytes in front of the IP header of a frame: Ethernet's, and two tags. */
+/* Bytes before the IP header of a frame: Ethernet's, and two tags. */
 #define	L4S_ETHERHDR_LENGTH	22
 
 /*
- * Where the IP header of an Ethernet frame begins; 0 if it carries no IP.  The
- * first `length' bytes are there to be read.  Up to two tags are skipped: of
- * IEEE 802.1Q, and around one of 802.1ad (provider bridges) or of the type that
- * equipment used before that standard.
+ * Offset of the IP header in an Ethernet frame; 0 if it carries no IP. The
+ * first `length' bytes can be read.  Up to two tags are skipped: of IEEE
+ * 802.1Q, and around one of 802.1ad (provider bridges) or of the type used
+ * before that standard.
  */
 static inline int
 l4s_etherhdr_ip(const uint8_t *frame, int length)
@@ -177,9 +177,9 @@ l4s_etherhdr_ip(const uint8_t *frame, int length)
 }
 
 /*
- * Sets CE, and with fix_sum corrects IPv4's header checksum by the
- * difference (RFC 1624, equation 3).  False, and nothing changed, for a
- * header that is Not-ECT or not IP.
+ * Sets CE and, with fix_sum, updates IPv4's header checksum incrementally (RFC
+ * 1624, equation 3).  False, with no change, for a header that is Not-ECT or
+ * not IP.
  */
 static inline bool
 l4s_iphdr_mark(uint8_t *h, bool fix_sum)

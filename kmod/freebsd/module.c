@@ -7,8 +7,8 @@
 /*
  * Loading and unloading.
  *
- * The module stays loaded while a scheduler entry, an instance or a
- * descriptor lives: MOD_QUIESCE and MOD_UNLOAD answer EBUSY.
+ * The module stays loaded while a scheduler entry, an instance or a descriptor
+ * exists: MOD_QUIESCE and MOD_UNLOAD return EBUSY.
  */
 
 #include "vnet.h"
@@ -27,7 +27,7 @@ mod_load(module_t mod)
 	error = l4s_cdev_create();
 	if (error != 0)
 		return (error);
-	/* dummynet answers 1 when the name is taken. */
+	/* dummynet returns 1 if the name is taken. */
 	if (dn_sched_modevent(mod, MOD_LOAD, &l4s_dualpi2_alg) != 0) {
 		l4s_cdev_destroy();	/* ends descriptors that were opened */
 		return (EEXIST);
@@ -43,7 +43,7 @@ mod_in_use(void)
 	    atomic_load_int(&l4s_dualpi2_alg.ref_count) != 0);
 }
 
-/* The kernel calls this after a MOD_LOAD that failed, too. */
+/* The kernel also calls this after a MOD_LOAD that failed. */
 static int
 mod_unload(module_t mod)
 {
@@ -56,9 +56,9 @@ mod_unload(module_t mod)
 
 	error = dn_sched_modevent(mod, MOD_UNLOAD, &l4s_dualpi2_alg);
 	/*
-	 * A configuration that found the scheduler before it was taken off
-	 * dummynet's list may have counted itself in since; dummynet waited
-	 * for it after it had looked at the count.
+	 * A configuration that found the scheduler before its removal from
+	 * dummynet's list may have increased the count since; dummynet waited
+	 * for it after checking the count.
 	 */
 	if (error == 0 &&
 	    atomic_load_int(&l4s_dualpi2_alg.ref_count) != 0) {

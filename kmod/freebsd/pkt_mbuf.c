@@ -5,10 +5,9 @@
  */
 
 /*
- * The IP header of an mbuf.  It is looked at only where it lies whole in the
- * first, mapped mbuf, and written only where no other packet shares it; a
- * packet for which that is not so counts as Not-ECT, after l4s_pkt_prepare()
- * has done what can be done about it.
+ * The IP header of an mbuf.  It is read only if it lies completely in the
+ * first, mapped mbuf, and written only if no other packet shares it.  Other
+ * packets count as Not-ECT, after l4s_pkt_prepare() has done what it can.
  */
 
 #include "pkt.h"
@@ -68,8 +67,8 @@ l4s_pkt_hash(const struct mbuf *m, const struct l4s_siphash_key *key)
 }
 
 /*
- * l4s_pkt_prepare() made it so for every ECT packet; should it not hold any
- * more, the packet is dropped where it would be marked.
+ * l4s_pkt_prepare() ensured this for every ECT packet; if it no longer holds,
+ * the packet is dropped where it would be marked.
  */
 bool
 l4s_pkt_can_mark(struct mbuf *m)
@@ -81,8 +80,8 @@ l4s_pkt_can_mark(struct mbuf *m)
 }
 
 /*
- * A packet whose IPv4 checksum the interface is to compute (CSUM_IP) has none
- * yet that could be corrected.
+ * A packet with an IPv4 checksum that the interface will compute (CSUM_IP) has
+ * no checksum to correct yet.
  */
 void
 l4s_pkt_mark(struct mbuf *m)
@@ -111,13 +110,13 @@ l4s_pkt_prepare(struct mbuf *m, uint8_t *ds)
 	if (length < offset + L4S_IPHDR_LENGTH)
 		return (m);
 	*ds = l4s_iphdr_ds(head + offset);
-	/* What is not to be marked need not be writable. */
+	/* Packets that will not be marked need not be writable. */
 	if ((*ds & L4S_ECN_CE) == L4S_ECN_NOT_ECT &&
 	    pkt_ip_header(m) != NULL)
 		return (m);
 	/*
-	 * Copies these bytes into an mbuf of the packet's own, also when they
-	 * lie whole in a cluster that others share; the tags move along.
+	 * Copies these bytes into an mbuf of the packet, even if they lie
+	 * completely in a shared cluster; the tags move along.
 	 */
 	return (m_pullup(m, offset + L4S_IPHDR_LENGTH));
 }

@@ -19,7 +19,8 @@ SDT_PROVIDER_DECLARE(l4sllm);
 SDT_PROBE_DECLARE(l4sllm, , , override);
 /*
  * Before and after a call of the packet path of an instance of `sched': fires
- * for the records that it wrote.  While probes are enabled records are written without a reader too.
+ * for the records written by it.  While probes are enabled, records are written
+ * even without a reader.
  */
 uint64_t l4s_probe_begin(struct l4s_vnet *);
 void	l4s_probe_written(const struct l4s_vnet *, uint32_t sched,

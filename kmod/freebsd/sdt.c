@@ -12,8 +12,8 @@
  *	override  sched, instance, id, mode, errno of its submission
  *	loss      messages lost, sequence number of the first
  *
- * What happened to a packet is in the record that the core wrote of it, so
- * the probes are fired from the ring and the core does not know them.
+ * The core's record describes what happened to a packet, so the probes are
+ * fired from the ring and the core does not depend on them.
  */
 
 #include "probes.h"
@@ -37,7 +37,7 @@ probe_is_refusal(uint8_t reason)
 	    reason == L4S_REASON_LAST_PACKET);
 }
 
-/* The one writer calls this, so the slots are at rest. */
+/* Called by the only writer, so the slots do not change. */
 static void
 probe_record(const struct l4s_record *r, uint32_t sched)
 {

@@ -12,10 +12,10 @@
  *	net.inet.l4sllm.limits		what no override crosses
  *	net.inet.l4sllm.stats		counters, over the vnet's instances
  *
- * All are the vnet's own.  A row of a table is a member of one of the
- * interface's structs with the factor from sysctl's unit to the member's; the
- * ranges are those that l4s_params_check() and l4s_limits_check() hold, and a
- * value outside is EINVAL.
+ * All are per vnet.  A row of a table is a member of one of the interface's
+ * structs with the factor from the sysctl's unit to the member's; ranges are
+ * those checked by l4s_params_check() and l4s_limits_check(), and a value
+ * outside is EINVAL.
  */
 
 #include "vnet.h"
@@ -42,7 +42,7 @@ SYSCTL_NODE(_net_inet_l4sllm_stats, OID_AUTO, l4s,
 SYSCTL_NODE(_net_inet_ip_dummynet, OID_AUTO, dualpi2,
     CTLFLAG_RW | CTLFLAG_MPSAFE, NULL, "DualPI2 (RFC 9332)");
 
-/* In one word, the first that holds. */
+/* The state in one word; the first one that applies. */
 static int
 sysctl_state(SYSCTL_HANDLER_ARGS)
 {
@@ -87,7 +87,7 @@ SYSCTL_UINT(_net_inet_l4sllm, OID_AUTO, abi_version_min, CTLFLAG_RD,
 SYSCTL_STRING(_net_inet_l4sllm, OID_AUTO, release, CTLFLAG_RD,
     __DECONST(char *, L4S_RELEASE), 0, "Release of dualpi2_llm");
 
-/* Makes the daemon look: it reads the sysctls on this event. */
+/* Notifies the daemon, which reads the sysctls on this event. */
 static void
 sysctl_announce(struct l4s_vnet *v)
 {

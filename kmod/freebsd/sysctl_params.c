@@ -129,7 +129,10 @@ sysctl_params(SYSCTL_HANDLER_ARGS)
 	error = sysctl_handle_64(oidp, &value, 0, req);
 	if (error != 0 || req->newptr == NULL)
 		return (error);
-	/* Two writers of two members: neither is lost. */
+	/*
+	 * Serialised, so that concurrent writers of different members lose
+	 * nothing.
+	 */
 	mtx_lock(&l4s_global);
 	l4s_device_params(&v->device, &params);
 	error = field_set(&params, f, value);
@@ -159,29 +162,29 @@ PARAM(beta, PARAM_BETA, "Proportional gain (1/1000000 Hz)");
 PARAM(coupling, PARAM_COUPLING,
     "Coupling factor k between the queues (1/256), 256 to 65535");
 PARAM(l4s_min_packets, PARAM_L4S_MIN_PACKETS,
-    "L4S packets that one must find queued to be marked natively");
+    "Queued L4S packets on arrival for a native mark");
 PARAM(limit, PARAM_LIMIT, "Packets in both queues, 1 to 1048576");
 PARAM(limit_bytes, PARAM_LIMIT_BYTES,
-    "Bytes in both queues, 1500 or more, 0 for no such limit");
+    "Bytes in both queues, 1500 or more, 0 for no limit");
 PARAM(max_ecnth, PARAM_MAX_ECNTH,
     "Drop ECT(0) above this probability (1/2147483647), 0 is off");
 PARAM(classic_weight, PARAM_CLASSIC_WEIGHT,
-    "Classic queue's share of the link when both wait (percent), 0 to 100");
+    "Classic queue's share of the link if both are busy (percent), 0 to 100");
 PARAM(dither, PARAM_DITHER, "Pattern of signals: 0 even, 1 independent");
 PARAM(laqm, PARAM_LAQM, "Native L4S marking: 0 step, 1 ramp");
 PARAM(ecn, PARAM_ECN, "Mark ECN-capable packets (1) or drop them (0)");
 PARAM(l4s_ecn, PARAM_L4S_ECN,
     "ECN codepoints for the L4S queue: 1 ECT(1) and CE, 3 ECT(0) too");
 PARAM(l4s_dscp, PARAM_L4S_DSCP,
-    "DSCPs for the L4S queue as well, the sum of 2^DSCP, 0 for none");
+    "Additional DSCPs for the L4S queue, sum of 2^DSCP, 0 for none");
 PARAM(overflow, PARAM_OVERFLOW,
     "In overload, delay ECN-capable packets (1) or drop them (0)");
 PARAM(flow_weights, PARAM_FLOW_WEIGHTS,
-    "Weigh flows by their rates (1), or treat all packets alike (0)");
+    "Weight signals by flow rates (1), or treat all packets alike (0)");
 
 /*
- * What the round-trip times say of target, tupdate and gains.  0 for one of
- * them: it follows from the other.  Both 0, and the parameters stay.
+ * Derives target, tupdate and gains from the round-trip times.  If one of them
+ * is 0, it follows from the other; if both are 0, the parameters do not change.
  */
 static int
 sysctl_rtt(SYSCTL_HANDLER_ARGS)
@@ -229,7 +232,7 @@ RTT(typical_rtt, 0,
 RTT(max_rtt, 1,
     "Longest RTT (us), 300 to 10000000: sets target, tupdate and gains");
 
-/* Named sets; reads as the set in force, or "custom". */
+/* Named sets; reads as the current set, or "custom". */
 static const struct {
 	const char	*name;
 	void		(*fill)(struct l4s_params *);
@@ -314,7 +317,10 @@ sysctl_limits(SYSCTL_HANDLER_ARGS)
 	error = sysctl_handle_64(oidp, &value, 0, req);
 	if (error != 0 || req->newptr == NULL)
 		return (error);
-	/* Two writers of two members: neither is lost. */
+	/*
+	 * Serialised, so that concurrent writers of different members lose
+	 * nothing.
+	 */
 	mtx_lock(&l4s_global);
 	l4s_device_limits(&v->device, &limits);
 	error = field_set(&limits, f, value);
@@ -332,17 +338,17 @@ sysctl_limits(SYSCTL_HANDLER_ARGS)
 
 LIMIT(ceiling, LIMIT_CEILING,
     "Queue delay above which plain DualPI2 decides (us)");
-LIMIT(max_ttl, LIMIT_MAX_TTL, "Longest life of an override (us)");
+LIMIT(max_ttl, LIMIT_MAX_TTL, "Maximum lifetime of an override (us)");
 LIMIT(watchdog, LIMIT_WATCHDOG,
-    "Time within which the controller must send (us), 0 is off");
-LIMIT(max_hold, LIMIT_MAX_HOLD, "Packets that one override may hold");
+    "Maximum time without an override (us), 0 is off");
+LIMIT(max_hold, LIMIT_MAX_HOLD, "Maximum packets of a hold override");
 LIMIT(drop_share, LIMIT_DROP_SHARE,
-    "Share of packets that overrides may drop (1/65536)");
+    "Maximum share of packets dropped by overrides (1/65536)");
 LIMIT(factor_min, LIMIT_FACTOR_MIN,
-    "Least factor on a set-point other than a gain (1/65536)");
+    "Minimum factor on a set-point other than a gain (1/65536)");
 LIMIT(factor_max, LIMIT_FACTOR_MAX,
-    "Greatest factor on a set-point other than a gain (1/65536)");
+    "Maximum factor on a set-point other than a gain (1/65536)");
 LIMIT(gain_min, LIMIT_GAIN_MIN,
-    "Least factor on alpha and beta (1/65536)");
+    "Minimum factor on alpha and beta (1/65536)");
 LIMIT(gain_max, LIMIT_GAIN_MAX,
-    "Greatest factor on alpha and beta (1/65536)");
+    "Maximum factor on alpha and beta (1/65536)");

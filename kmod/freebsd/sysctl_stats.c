@@ -60,11 +60,11 @@ STAT(marks_coupled, "Packets of the L4S queue marked by coupling");
 STAT(marks_override, "Packets marked by an override");
 STAT(overrides_received, "Overrides accepted from the controller");
 STAT(overrides_applied, "Overrides that had an effect");
-STAT(overrides_expired, "Overrides that expired before they had one");
-STAT(overrides_refused, "Overrides that a limit kept from having one");
-STAT(overrides_replaced, "Overrides replaced before they had one");
-STAT(overrides_waiting, "Overrides that wait for a packet now");
-STAT(refused_invalid, "Overrides turned away as invalid");
+STAT(overrides_expired, "Overrides that expired before they had an effect");
+STAT(overrides_refused, "Overrides blocked by a limit");
+STAT(overrides_replaced, "Overrides replaced before they had an effect");
+STAT(overrides_waiting, "Overrides waiting for a packet");
+STAT(refused_invalid, "Overrides refused as invalid");
 STAT(decisions_overridden, "Decisions made by an override");
 STAT(watchdog_misses, "Deadlines that the controller missed");
 STAT_AT(refused_not_ect, refused[L4S_REASON_NOT_ECT],
@@ -76,10 +76,10 @@ STAT_AT(refused_ceiling, refused[L4S_REASON_CEILING],
 STAT_AT(refused_overload, refused[L4S_REASON_OVERLOAD],
     "Decisions refused in overload");
 STAT_AT(refused_last_packet, refused[L4S_REASON_LAST_PACKET],
-    "Drops refused of the last packet that waits");
+    "Drops refused for the last packet in the queues");
 
 /*
- * The queues.  arg2: the member's offset in struct l4s_queues, or that of its
+ * The queues. arg2: the member's offset in struct l4s_queues, or that of its
  * copy for the L4S queue.
  */
 
@@ -140,7 +140,7 @@ LIVE_32(base_probability, "Controller output p' (1/2147483647)");
 LIVE_32(classic_probability, "Classic probability p_C (1/2147483647)");
 LIVE_32(coupled_probability, "Coupled probability p_CL (1/2147483647)");
 LIVE_32(overload, "Instances in overload now");
-LIVE_64(overloads, CTLTYPE_U64, "QU", "Times that overload began");
+LIVE_64(overloads, CTLTYPE_U64, "QU", "Number of times that overload began");
 LIVE_64(overload_ns, CTLTYPE_U64, "QU", "Time spent in overload (ns)");
 LIVE_64(credit, CTLTYPE_S64, "Q",
     "Scheduler's credit of a lone instance (bytes x percent); above 0 it is "
@@ -172,11 +172,11 @@ QUEUE_STAT(drops_tail, "Packets dropped on arrival by a queue limit");
 QUEUE_STAT(drops_ecn, "ECN-capable packets dropped by the AQM or an override");
 QUEUE_STAT(drops_not_ect, "Other packets dropped by the AQM or an override");
 QUEUE_STAT(drops_flush, "Packets dropped with their queue");
-QUEUE_STAT(queued_max, "Most packets that ever waited");
-QUEUE_STAT(queued_bytes_max, "Most bytes that ever waited");
-QUEUE_STAT(delay_ns, "Time that the head has waited (ns)");
-QUEUE_STAT(delay_max_ns, "Longest wait of a packet that left (ns)");
-QUEUE_STAT(delay_sum_ns, "Waits of all packets that left (ns)");
+QUEUE_STAT(queued_max, "Maximum number of queued packets");
+QUEUE_STAT(queued_bytes_max, "Maximum number of queued bytes");
+QUEUE_STAT(delay_ns, "Waiting time of the packet at the head (ns)");
+QUEUE_STAT(delay_max_ns, "Maximum delay of departed packets (ns)");
+QUEUE_STAT(delay_sum_ns, "Sum of the delays of departed packets (ns)");
 #define	DELAYS_DESCRIPTION						\
 	"Packets that left by their wait: to 16 us, then two steps a doubling"
 QUEUE_ROW(classic, L4S_QUEUE_CLASSIC, delays, sysctl_delays,

@@ -5,8 +5,8 @@
  */
 
 /*
- * The device of each vnet, and the descriptors that keep one while its vnet
- * goes.
+ * The device of each vnet, and the descriptors that keep a device while its
+ * vnet is being destroyed.
  */
 
 #include "vnet.h"
@@ -19,12 +19,15 @@
 
 MALLOC_DEFINE(M_L4SLLM, "l4sllm", "dualpi2_llm");
 
-/* Records that a reader may be behind: 85 ms at 1 Gbit/s of full packets. */
+/*
+ * Records that a reader may fall behind: 85 ms at 1 Gbit/s with full-size
+ * packets.
+ */
 #define	RING_DEFAULT		8192
 
 /*
- * Before dummynet in the order of vnets, so after it when they go: by then
- * dummynet has freed the vnet's instances.
+ * Initialised before dummynet, so destroyed after it: by then dummynet has
+ * freed the vnet's instances.
  */
 #define	L4S_VNET_ORDER		(SI_ORDER_ANY - 256)
 
@@ -92,7 +95,7 @@ l4s_vnet_hold(void)
 	return (v);
 }
 
-/* Once the last reference is gone. */
+/* Called when the last reference is released. */
 static void
 vnet_free(struct l4s_vnet *v)
 {
@@ -111,7 +114,7 @@ l4s_vnet_release(struct l4s_vnet *v)
 	mtx_unlock(&l4s_global);
 	if (last)
 		vnet_free(v);
-	/* The last thing: it is what holds the module. */
+	/* Done last, because this keeps the module loaded. */
 	mtx_lock(&l4s_global);
 	vnet_descriptors--;
 	mtx_unlock(&l4s_global);
@@ -193,7 +196,7 @@ l4s_errno(int error)
 }
 
 /*
- * Called with locks held.  A request must not wait either: masks make as many
+ * Called with locks held.  A request must not wait either: masks create as many
  * instances as there are addresses.
  */
 void *

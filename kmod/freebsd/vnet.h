@@ -5,9 +5,9 @@
  */
 
 /*
- * Each vnet has a device of its own: its instances, its rings, its parameters
- * and limits, its descriptors.  A descriptor belongs to the vnet of the
- * thread that opened it, wherever it is passed.
+ * Each vnet has its own device: its instances, rings, parameters, limits and
+ * descriptors.  A descriptor belongs to the vnet of the thread that opened it,
+ * even after being passed to another process.
  *
  *	module.c ──▶ cdev.c ──▶ vnet.c ◀── sysctl*.c
  *	    │                     ▲
@@ -47,8 +47,8 @@
 MALLOC_DECLARE(M_L4SLLM);
 
 /*
- * How the daemon is asked to work; it reads these by sysctl.  0: as its
- * configuration says.
+ * Settings for the daemon, which reads them by sysctl. 0: as configured in the
+ * daemon.
  */
 struct l4s_advice {
 	uint32_t	interval;	/* packets between two decisions */
@@ -59,7 +59,7 @@ struct l4s_advice {
 	uint32_t	idle_budget;	/* millionths of link time */
 };
 
-/* Of who has to know when a vnet goes. */
+/* A subscriber to the destruction of a vnet. */
 struct l4s_vnet_watch {
 	LIST_ENTRY(l4s_vnet_watch) link; /* (g) */
 	void		(*gone)(struct l4s_vnet_watch *); /* (c) under (g) */
@@ -80,7 +80,7 @@ struct l4s_vnet {
 
 extern struct mtx l4s_global;
 
-/* Of curvnet; NULL before it is set up and while it is torn down. */
+/* The device of curvnet; NULL before it is set up and while it is torn down. */
 struct l4s_vnet	*l4s_vnet_current(void);
 /* Its counters, summed over its instances; 0 or an errno. */
 int		 l4s_vnet_stats(struct l4s_stats *);
@@ -89,16 +89,18 @@ int		 l4s_vnet_queues(struct l4s_queues *);
 /* The errno of an L4S_E* number, or 0. */
 int		 l4s_errno(int);
 
-/* Counts a descriptor in; NULL when there is no vnet, or unloading began. */
+/* Registers a descriptor; NULL if there is no vnet, or unloading has begun. */
 struct l4s_vnet	*l4s_vnet_hold(void);
 void		 l4s_vnet_release(struct l4s_vnet *);
-/* watch->gone() is called when the vnet goes, or now if it has gone. */
+/*
+ * watch->gone() is called when the vnet is destroyed, or now if it was already.
+ */
 void		 l4s_vnet_watch(struct l4s_vnet *, struct l4s_vnet_watch *);
 void		 l4s_vnet_unwatch(struct l4s_vnet_watch *);
 
 /* Whether a descriptor of any vnet is open. */
 bool		 l4s_vnet_in_use(void);
-/* No descriptor from here on; false, and no change, when one is open. */
+/* Prevents new descriptors; false, with no change, if one is open. */
 bool		 l4s_vnet_close(void);
 void		 l4s_vnet_reopen(void);
 

@@ -25,7 +25,7 @@ struct l4s_user {
 	struct l4s_ring	rings[L4S_RINGS];
 	struct l4s_pkt_sink drops;
 	l4s_pkt_t	*free;
-	l4s_pkt_t	last;		/* to be dropped, when there are */
+	l4s_pkt_t	last;		/* to be dropped, if there are */
 	bool		last_used;	/* no others */
 	struct chunk	*chunks;
 	void		*memory;	/* of the rings */
@@ -37,7 +37,7 @@ struct l4s_user_handle {
 
 #define	CACHE_LINE	64
 
-/* The one instance, number 0, is of `ipfw sched 1'. */
+/* The only instance, number 0, belongs to `ipfw sched 1'. */
 #define	SCHED_NUMBER	1
 
 static void *(*user_allocate)(size_t) = malloc;
@@ -69,7 +69,7 @@ l4s_user_create(const struct l4s_params *params,
 {
 	struct l4s_params default_params;
 	struct l4s_limits default_limits;
-	/* The kernel's is random; here a run is to be repeatable. */
+	/* The kernel's is random; here runs must be reproducible. */
 	const struct l4s_siphash_key key = { seed, ~seed };
 	struct l4s_user *u;
 
@@ -138,8 +138,8 @@ l4s_user_destroy(struct l4s_user *u)
 }
 
 /*
- * Grows the pool when it is empty.  Only here does the packet path allocate:
- * the kernel's packets come with their memory.
+ * Grows the pool when it is empty.  The packet path allocates only here; the
+ * kernel's packets come with their memory.
  */
 static l4s_pkt_t *
 user_take_packet(struct l4s_user *u)

@@ -5,12 +5,12 @@
  */
 
 /*
- * The router in userspace: one device with one scheduler instance on it, made
- * of the same sources as the kernel module.  Used by the emulator, the tests
- * and the fuzzers.
+ * The router in userspace: one device with one scheduler instance, made from
+ * the same sources as the kernel module.  Used by the emulator, the tests and
+ * the fuzzers.
  *
- * Time is an argument and never goes back.  Packets are cookies: what the
- * caller passes to enqueue comes back from dequeue or drops.
+ * Time is an argument and never goes back.  Packets are cookies: the value
+ * passed to enqueue is returned by dequeue or drops.
  *
  * Thread safety: enqueue, dequeue and drops are the packet path, one thread
  * at a time.  The device calls (open .. close) may run in other threads at
@@ -29,8 +29,8 @@ struct l4s_user;
 struct l4s_user_handle;
 
 /*
- * Or'ed to the codepoint that a packet is enqueued with: it cannot be marked,
- * as in the kernel a packet whose header is not to be written.
+ * Or'ed to the codepoint of an enqueued packet: it cannot be marked, like a
+ * packet with a header that cannot be written in the kernel.
  */
 #define	L4S_USER_ECN_FIXED	0x80
 
@@ -58,17 +58,17 @@ struct l4s_user	*l4s_user_create(const struct l4s_params *params,
 void		 l4s_user_destroy(struct l4s_user *);
 
 /*
- * flow: a number that packets of the same flow share, for the weights of flows
- * and the summaries' bitmaps of them; L4S_USER_NO_FLOW: unknown.
+ * flow: a number shared by the packets of a flow, for flow weights and the
+ * summaries' bitmaps; L4S_USER_NO_FLOW: unknown.
  *
- * Returns 0 when queued, 1 when dropped; then the packet is in drops too.
- * (When memory is short one packet is kept there, and further ones, until
- * l4s_user_drops() took it, are counted and recorded but not kept.)
+ * Returns 0 if queued, 1 if dropped; then the packet is in drops too. (If
+ * memory is short, one packet is kept there; until l4s_user_drops() takes it,
+ * further ones are counted and recorded but not kept.)
  */
 int		 l4s_user_enqueue(struct l4s_user *, uint64_t cookie,
 		    uint32_t length, uint8_t ecn, uint32_t flow,
 		    uint64_t now_ns);
-/* The same for a packet that has a DiffServ codepoint, 0 to 63. */
+/* Like l4s_user_enqueue(), for a packet with a DiffServ codepoint, 0 to 63. */
 int		 l4s_user_enqueue_dscp(struct l4s_user *, uint64_t cookie,
 		    uint32_t length, uint8_t ecn, uint8_t dscp, uint32_t flow,
 		    uint64_t now_ns);
@@ -77,13 +77,13 @@ int		 l4s_user_dequeue(struct l4s_user *, uint64_t now_ns,
 		    struct l4s_user_packet *out);
 /*
  * Both queues are empty and the link could send since then, for links that do
- * not dequeue at the instant at which they become free.  A dequeue that
- * returns 0 says it of its own time.
+ * not dequeue exactly when they become free.  A dequeue that returns 0 implies
+ * it for its time.
  */
 void		 l4s_user_idle(struct l4s_user *, uint64_t since_ns);
 /* Both queues are empty and the link cannot send, since then. */
 void		 l4s_user_stall(struct l4s_user *, uint64_t since_ns);
-/* Takes up to max packets dropped since the last call; returns how many. */
+/* Takes up to max packets dropped since the last call; returns their number. */
 size_t		 l4s_user_drops(struct l4s_user *, struct l4s_user_packet *out,
 		    size_t max);
 void		 l4s_user_stats(struct l4s_user *, struct l4s_stats *out);
@@ -91,8 +91,8 @@ void		 l4s_user_stats(struct l4s_user *, struct l4s_stats *out);
 void		 l4s_user_backlog(const struct l4s_user *, uint8_t queue,
 		    uint32_t *packets, uint32_t *bytes);
 /*
- * The parameters, with the set-points in force, steered or not, in place of
- * their own.  Packet path.
+ * The parameters, with the effective set-points, steered or not, instead of the
+ * configured ones.  Packet path.
  */
 void		 l4s_user_set_points(const struct l4s_user *,
 		    struct l4s_params *out);
@@ -102,37 +102,38 @@ void		 l4s_user_set_points(const struct l4s_user *,
  */
 struct l4s_user_handle *l4s_user_open(struct l4s_user *);
 void		 l4s_user_close(struct l4s_user_handle *, uint64_t now_ns);
-/* Whole messages only; *got is 0 when none waits.  See handle.h. */
+/* Returns only whole messages; *got is 0 if there are none.  See handle.h. */
 int		 l4s_user_read(struct l4s_user_handle *, void *buf, size_t size,
 		    uint64_t now_ns, size_t *got);
 /*
- * Messages that l4s_user_read() would find, those already overwritten among
- * them.  Takes no lock: cheap enough to ask for after every packet.  Only the
- * thread that reads may ask.
+ * Number of messages that l4s_user_read() would find, including overwritten
+ * ones.  Takes no lock, and is cheap enough to call after every packet.  Only
+ * the thread that reads may call it.
  */
 uint64_t	 l4s_user_unread(const struct l4s_user_handle *);
 /* op: L4S_OP_*; buf holds the op's struct, in and out, of `size' bytes. */
 int		 l4s_user_request(struct l4s_user_handle *, uint32_t op,
 		    void *buf, size_t size, uint64_t now_ns);
 /*
- * Returns 1 when readable by struct l4s_interval's rule, else 0 and in
- * *deadline_ns when it will be by max_wait_ns alone (UINT64_MAX: never).
+ * Returns 1 if readable by struct l4s_interval's rule, otherwise 0 and, in
+ * *deadline_ns, the time when max_wait_ns alone makes it readable (UINT64_MAX:
+ * never).
  */
 int		 l4s_user_ready(struct l4s_user_handle *, uint64_t now_ns,
 		    uint64_t *deadline_ns);
 /*
- * Calls wake(arg) from the packet path each time this handle becomes
- * readable; for servers that wait.  NULL: none.
+ * Calls wake(arg) from the packet path each time this handle becomes readable;
+ * for servers that wait.  NULL: none.
  */
 void		 l4s_user_on_ready(struct l4s_user_handle *,
 		    void (*wake)(void *), void *arg);
 
-/* Drops everything queued, as the deletion of the instance does. */
+/* Drops everything queued, like the deletion of the instance. */
 void		 l4s_user_flush(struct l4s_user *);
 
 /*
- * For tests, where L4S_RECORD_TAP is defined: tap(arg) sees each decision as
- * version 1 described it, made of the queue's state; seq is that of the
+ * For tests, with L4S_RECORD_TAP defined: tap(arg) receives each decision as
+ * described by version 1, made from the queue's state; seq is that of the
  * record, if one is written.  NULL: none.
  */
 void		 l4s_user_tap(struct l4s_user *,
@@ -140,12 +141,12 @@ void		 l4s_user_tap(struct l4s_user *,
 		    void *arg);
 
 /*
- * For tests: all memory comes from here, and goes back by free(3).  To be
- * set while no other thread is in a function of this file; NULL: malloc(3).
+ * For tests: all memory is allocated here and released with free(3).  To be set
+ * while no other thread is in a function of this file; NULL: malloc(3).
  */
 void		 l4s_user_set_malloc(void *(*)(size_t));
 
-/* Parameter profiles: RFC 9332's, tuned (DESIGN), the paper's. */
+/* Parameter profiles: RFC 9332's, tuned, the paper's. */
 void		 l4s_user_params_default(struct l4s_params *);
 void		 l4s_user_params_tuned(struct l4s_params *);
 void		 l4s_user_params_paper(struct l4s_params *);

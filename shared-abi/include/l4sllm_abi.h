@@ -6,8 +6,8 @@
 
 /*
  * The interface between dualpi2_llm and everything that reads its records or
- * sends it overrides.  This is the only description of it: the kernel module,
- * the emulator and the Rust side (by bindgen) all take it from here.
+ * sends it overrides.  This is its only definition: the kernel module, the
+ * emulator and the Rust side (through bindgen) all use it.
  *
  *   kernel -> user   read(2) on /dev/l4sllm yields whole messages, never a
  *                    part of one
@@ -40,18 +40,18 @@
 #define	L4S_MESSAGE_VERSION_MIN	1
 
 /*
- * Probabilities are Q31 in records, as FreeBSD's PIE logs them: 2^31 - 1 is
+ * Probabilities in records are Q31, as logged by FreeBSD's PIE: 2^31 - 1 is
  * one.  Factors (steer set-points) are Q16: 65536 is one.
  */
 #define	L4S_PROB_ONE		0x7fffffffU
 #define	L4S_FACTOR_ONE		0x00010000U
 
-/* The queue that a packet is in, or that an override is for. */
+/* The queue that a packet is in, or that an override applies to. */
 #define	L4S_QUEUE_CLASSIC	0
 #define	L4S_QUEUE_L4S		1
 #define	L4S_QUEUE_ANY		2	/* overrides only */
 
-/* What is done to a packet.  The published log writes the action plus one. */
+/* The action on a packet.  The published log writes the action plus one. */
 #define	L4S_ACTION_ENQUEUE	0	/* forward unchanged */
 #define	L4S_ACTION_DROP		1
 #define	L4S_ACTION_MARK		2	/* set CE and forward */
@@ -74,11 +74,11 @@
 #define	L4S_RECORD_TOTALS	6	/* struct l4s_totals */
 #define	L4S_RECORD_SUMMARY	8	/* struct l4s_summary */
 
-/* All messages but summaries have the same size; in version 1 another. */
+/* All messages except summaries have the same size; it differs in version 1. */
 #define	L4S_RECORD_SIZE		64
 #define	L4S_RECORD_V1_SIZE	168
 
-/* Why the action of a decision is what it is (l4s_record.reason). */
+/* The reason for the action of a decision (l4s_record.reason). */
 #define	L4S_REASON_BASE		0	/* DualPI2's own verdict */
 #define	L4S_REASON_ONCE		1	/* override, mode once */
 #define	L4S_REASON_HOLD		2	/* override, mode hold */
@@ -107,7 +107,7 @@
 #define	L4S_FLAG_BURST		0x0008	/* burst allowance on */
 #define	L4S_FLAG_MAX_ECNTH	0x0010	/* ECN threshold on (RFC 8033, 5.1) */
 
-/* How every message of the stream begins. */
+/* The header of every message of the stream. */
 struct l4s_header {
 	uint16_t	version;	/* L4S_ABI_VERSION */
 	uint8_t		type;		/* L4S_RECORD_* */
@@ -119,13 +119,14 @@ struct l4s_header {
 
 /*
  * One decision: a departure, a drop at departure or a tail drop.  Queue state
- * is that of the packet's own queue (classic or L4S) after the decision.  What
- * is the same for many packets comes in the messages below, before the record
- * that it holds for; with them a reader fills in struct l4s_record_v1.
+ * is that of the packet's own queue (classic or L4S) after the decision.
+ * Values that are the same for many packets come in the messages below, before
+ * the records that they apply to; with them a reader fills in struct
+ * l4s_record_v1.
  *
- * Instances are numbered from 0 as they come, those of all schedulers
- * together, and a number does not come again when its instance is gone: an
- * override that is late finds no instance rather than another one.
+ * Instances of all schedulers are numbered from 0 in the order of their
+ * creation, and numbers are not reused: a late override finds no instance
+ * rather than the wrong one.
  */
 struct l4s_record {
 	struct l4s_header hdr;
@@ -183,9 +184,9 @@ struct l4s_config {
 };
 
 /*
- * What changes with an update of p' and with an override.  The samples are
- * those of RFC 8033, section 4.3; between two keyframes they follow from the
- * records.
+ * Values that change with an update of p' and with an override.  The samples
+ * are those of RFC 8033, section 4.3; between two keyframes they follow from
+ * the records.
  */
 struct l4s_state {
 	struct l4s_header hdr;
@@ -198,7 +199,7 @@ struct l4s_state {
 	uint32_t	sample_bytes[2]; /* of the sample under way */
 };
 
-/* What was counted of a queue. */
+/* Counters of a queue. */
 struct l4s_totals {
 	struct l4s_header hdr;
 	uint32_t	instance;
@@ -211,9 +212,9 @@ struct l4s_totals {
 };
 
 /*
- * A decision as version 1 wrote it and as readers fill it in.  Fields that the
- * published kernel log (Satish et al.) has are numbered by their place in it.
- * Delays that pass 2^32 - 1 us are written as 2^32 - 1.
+ * A decision as written by version 1 and as filled in by readers.  Fields of
+ * the published kernel log (Satish et al.) are numbered by their position in
+ * it.  Delays above 2^32 - 1 us are written as 2^32 - 1.
  */
 struct l4s_record_v1 {
 	struct l4s_header hdr;
@@ -258,8 +259,8 @@ struct l4s_record_v1 {
 };
 
 /*
- * Messages of one stream that this reader did not read in time.  Not counted
- * in seq.
+ * Messages of one stream that this reader did not read in time.  Not counted in
+ * seq.
  */
 struct l4s_loss {
 	struct l4s_header hdr;		/* seq: of the first lost message */
@@ -277,8 +278,8 @@ struct l4s_loss {
 #define	L4S_EVENT_LIMITS	6	/* limits changed */
 /*
  * Overload (k p' >= 1) began, or ended: an instance has not been in overload
- * for L4S_OVERLOAD_QUIET_NS.  Shorter breaks make no events.  RFC 9332,
- * section 2.5.2.3.
+ * for L4S_OVERLOAD_QUIET_NS. Shorter breaks cause no events.  RFC 9332, section
+ * 2.5.2.3.
  */
 #define	L4S_EVENT_OVERLOAD	7
 #define	L4S_EVENT_OVERLOAD_END	8
@@ -299,24 +300,24 @@ struct l4s_event {
 /*
  * Summaries
  *
- * What an instance did in an interval: a number of its decisions or a period,
- * whichever ends first (struct l4s_interval).  Intervals of an instance have no
- * gap between them: one begins where the one before it ended.  A summary is
- * written with the first packet at or after its end, so that one that no packet
- * ended is as long as the queue had nothing to do.
+ * The activity of an instance in an interval: a number of its decisions or a
+ * period, whichever ends first (struct l4s_interval).  There are no gaps
+ * between the intervals of an instance: each begins where the previous one
+ * ended.  A summary is written with the first packet at or after its end, so a
+ * summary without packets covers the queue's whole idle time.
  *
  * Summaries are a monoid: two neighbours merge into the summary of both
- * intervals.  Sums add, extremes take the lesser or the greater, bitmaps are
- * or'ed, `begin' comes from the earlier and what is "at the end" from the
- * later one.
+ * intervals.  Sums add, extremes take the minimum or maximum, bitmaps are
+ * or'ed, `begin' comes from the earlier summary and what is "at the end" from
+ * the later one.
  */
 
 /* Bits of a queue's bitmap of flows, for linear counting (Whang, 1990). */
 #define	L4S_FLOW_BITS		256
 
 /*
- * Drain rates are taken over windows of so much busy time.  Their logarithms
- * are to base two of bytes a second, Q16.
+ * Drain rates are measured over windows of this busy time.  Their logarithms
+ * are to base two of bytes per second, Q16.
  */
 #define	L4S_RATE_WINDOW_NS	24000000ULL
 
@@ -347,8 +348,8 @@ struct l4s_queue_summary {
 };
 
 /*
- * The link is idle while both queues are empty and it could send; the rest of
- * the interval it is busy, also while it waits for its turn on a shared medium.
+ * The link is idle while both queues are empty and it could send; in the rest
+ * of the interval it is busy, or waits for its turn on a shared medium.
  */
 struct l4s_summary {
 	struct l4s_header hdr;		/* time_ns: the end */
@@ -394,7 +395,7 @@ struct l4s_summary {
 #define	L4S_MODE_HOLD		2	/* action, for the next hold_packets */
 #define	L4S_MODE_STEER		3	/* factors on the set-points */
 
-/* l4s_override.steer_set: which factors are given. */
+/* l4s_override.steer_set: the factors that are given. */
 #define	L4S_STEER_TARGET	0x01	/* target delay */
 #define	L4S_STEER_THRESHOLD	0x02	/* native L4S threshold */
 #define	L4S_STEER_COUPLING	0x04	/* coupling factor k */
@@ -404,9 +405,9 @@ struct l4s_summary {
 #define	L4S_STEER_ALL		0x3f
 
 /*
- * A new override for an instance replaces the one before.  In force until
- * hold_packets packets of the named queue were decided, or expires_ns, or the
- * next override, or the controller's close; then DualPI2 decides.
+ * A new override for an instance replaces the previous one.  Active until
+ * hold_packets packets of the queue were decided, or expires_ns, or the next
+ * override, or the controller closes the device; then DualPI2 decides.
  */
 struct l4s_override {
 	uint16_t	version;	/* L4S_ABI_VERSION */
@@ -438,14 +439,14 @@ struct l4s_limits {
 	uint16_t	pad0;
 	uint32_t	length;		/* sizeof(struct l4s_limits) */
 	uint64_t	ceiling_ns;	/* above this queue delay the base decides */
-	uint64_t	max_ttl_ns;	/* longest life of an override */
-	uint64_t	watchdog_ns;	/* a controller must send within; 0: off */
-	uint32_t	max_hold;	/* packets that one override may hold */
-	uint32_t	drop_share;	/* override drops over packets, Q16 */
-	uint32_t	factor_min;	/* least steer factor, Q16, but */
-	uint32_t	factor_max;	/* greatest		of gains */
-	uint32_t	gain_min;	/* least factor on alpha and beta */
-	uint32_t	gain_max;	/* greatest */
+	uint64_t	max_ttl_ns;	/* maximum lifetime of an override */
+	uint64_t	watchdog_ns;	/* max. without an override; 0: off */
+	uint32_t	max_hold;	/* maximum packets of a hold override */
+	uint32_t	drop_share;	/* max. share of override drops, Q16 */
+	uint32_t	factor_min;	/* minimum steer factor, Q16, except */
+	uint32_t	factor_max;	/* maximum		of gains */
+	uint32_t	gain_min;	/* minimum factor on alpha and beta */
+	uint32_t	gain_max;	/* maximum */
 };
 
 /*
@@ -456,16 +457,16 @@ struct l4s_limits {
 #define	L4S_LAQM_STEP		0	/* mark above l4s_threshold_ns */
 #define	L4S_LAQM_RAMP		1	/* linearly from there over l4s_range_ns */
 
-/* l4s_params.l4s_ecn: the codepoints that are for the L4S queue. */
+/* l4s_params.l4s_ecn: the codepoints for the L4S queue. */
 #define	L4S_ECN_MASK_L4S	1	/* ECT(1) and CE */
 #define	L4S_ECN_MASK_ANY	3	/* ECT(0) too */
 
-/* l4s_params.l4s_dscp: DiffServ codepoints that are for it as well. */
+/* l4s_params.l4s_dscp: additional DiffServ codepoints for the L4S queue. */
 #define	L4S_DSCP_EF		(1ULL << 46)	/* RFC 3246 */
 #define	L4S_DSCP_VA		(1ULL << 44)	/* RFC 5865 */
 #define	L4S_DSCP_NQB		(1ULL << 45)	/* Non-Queue-Building */
 
-/* A packet of full size: what a limit in bytes keeps room for. */
+/* A full-size packet: the space that a limit in bytes reserves. */
 #define	L4S_MTU			1500
 
 struct l4s_params {
@@ -492,21 +493,16 @@ struct l4s_params {
 	uint8_t		ecn;		/* mark ECT (1) or drop (0) */
 	uint8_t		l4s_ecn;	/* L4S_ECN_MASK_*.  L4S_ECN_MASK_L4S */
 	uint8_t		overflow;	/* in overload, delay (1) or drop (0) */
-	uint8_t		flow_weights;	/* weigh flows by their rates (1) */
+	uint8_t		flow_weights;	/* weight signals by flow rates (1) */
 	uint8_t		pad[5];		/* zero */
 };
 
 /*
- * Counters.  For an instance, and with sched 0 summed over all, those that are
- * gone among them, so that no sum falls:
- *   packets_in = forwarded + dropped + queued
- *   dropped = drops_tail + drops_base + drops_override + drops_flush
- *   records_written = records_read + records_lost + records_waiting
- *                                 (of the descriptor that asks)
- *   overrides_received = overrides_applied + _expired + _refused + _replaced
- *                                 + _waiting
- * An override is applied once it has changed or confirmed one decision, or
- * come into force (steer); it is counted in exactly one of the five.
+ * Counters.  For an instance or, with sched 0, summed over all, including
+ * deleted ones, so that no sum decreases:
+ *                                 An override is applied once it has changed or
+ * confirmed one decision, or taken effect (steer); it is counted in exactly one
+ * of the five.
  */
 struct l4s_stats {
 	uint16_t	version;
@@ -547,18 +543,13 @@ struct l4s_stats {
 };
 
 /*
- * Statistics of one queue (RFC 9332, section 2.5.2.2).  At any time:
- *   packets_in = forwarded + dropped + queued
- *   bytes_in = forwarded_bytes + dropped_bytes + queued_bytes
- *   dropped = drops_tail + drops_ecn + drops_not_ect + drops_flush
- *   forwarded = the sum of delays[]
- * Of packets_in the AQM was presented with all but drops_tail.
+ * The AQM handled all of packets_in except drops_tail.
  */
 #define	L4S_DELAY_BINS		32
 
 /*
- * Least delay of a bin of delays[], ns: 0, then 16.4 us, then two bins each
- * time that it doubles.  The last one begins at 537 ms and has no end.
+ * Lower bounds of the bins of delays[], ns: 0, then 16.4 us, then two bins per
+ * doubling.  The last one begins at 537 ms and is unbounded.
  */
 #define	L4S_DELAY_BIN_NS(bin)	((bin) == 0 ? 0 :			\
 	(uint64_t)(2 + (((bin) - 1) & 1)) << (13 + ((bin) - 1) / 2))
@@ -581,16 +572,15 @@ struct l4s_queue_stats {
 	uint64_t	queued_max;	/* high-water mark of queued */
 	uint64_t	queued_bytes_max;
 	uint64_t	delay_ns;	/* that the head has waited; 0: empty */
-	uint64_t	delay_max_ns;	/* longest wait of one forwarded */
+	uint64_t	delay_max_ns;	/* maximum delay of those forwarded */
 	uint64_t	delay_sum_ns;	/* over those forwarded */
 	uint64_t	delays[L4S_DELAY_BINS]; /* forwarded, by their wait */
 };
 
 /*
- * Both queues of an instance and what steers them.  With sched 0 over all:
- * counts are sums, of instances that are gone too; high-water marks, delays
- * and probabilities are the greatest; the credit is that of the only instance,
- * or 0.
+ * Both queues of an instance and their controller.  With sched 0 over all:
+ * counts are sums, including deleted instances; high-water marks, delays and
+ * probabilities are maxima; the credit is that of the only instance, or 0.
  */
 struct l4s_queues {
 	uint16_t	version;
@@ -602,7 +592,7 @@ struct l4s_queues {
 	uint32_t	classic_probability; /* p_C, Q31 */
 	uint32_t	coupled_probability; /* p_CL, Q31 */
 	uint32_t	overload;	/* instances in overload now */
-	uint64_t	overloads;	/* times that overload began */
+	uint64_t	overloads;	/* times that overload has begun */
 	uint64_t	overload_ns;	/* time spent in it */
 	int64_t		credit;		/* of the scheduler, bytes times per
 					   cent; above 0: Classic's turn */
@@ -638,20 +628,21 @@ struct l4s_version {
 #define	L4S_STREAM_ALL		0x03
 
 /*
- * What this descriptor reads, and when it is readable: `records' messages are
- * waiting, or one has waited for max_wait_ns (0: no bound).  Half a ring of
- * messages is enough in any case.  Starts as { 1, L4S_STREAM_RECORDS, 0, 0, 0 }.
+ * The streams that this descriptor reads, and when it is readable: `records'
+ * messages are available, or one has been pending for max_wait_ns (0: no
+ * bound).  Half a ring of messages is enough in any case.  The initial value is
+ * { 1, L4S_STREAM_RECORDS, 0, 0, 0 }.
  *
- * Every reader gets the events.  Streams have sequence numbers of their own;
- * messages of both come in the order of their times.  A descriptor that leaves
- * a stream loses the messages that wait there, but for events and losses: it
- * reads those next, sequence numbers of the old stream included.
+ * Every reader gets the events.  Streams have separate sequence numbers;
+ * messages of both come in time order.  A descriptor that leaves a stream loses
+ * its pending messages, except events and losses: it reads those next, with
+ * sequence numbers of the old stream.
  *
  * A summary covers at most summary_decisions decisions and, while packets
- * come, little more than summary_ns (0 of either: no bound by it; one of them
- * is set if summaries are read).  Another reader may have asked for shorter
- * intervals: whoever needs its own merges what it reads.  Fewer than 64
- * decisions are for the controller and the privileged (L4S_EPERM).
+ * arrive, little more than summary_ns (0 in either: no such bound; one of them
+ * is set if summaries are read).  Another reader may have requested shorter
+ * intervals, so readers merge what they read.  Fewer than 64 decisions require
+ * the controller or privilege (L4S_EPERM).
  */
 struct l4s_interval {
 	uint32_t	records;	/* 1..65536 */
@@ -678,12 +669,12 @@ struct l4s_interval {
 #endif
 
 /*
- * The Unix-socket front of an emulated device.  A stream socket; the client
- * sends struct l4s_request plus `length' bytes and the server answers each,
- * in order, with struct l4s_reply plus `length' bytes.  L4S_OP_READ carries a
- * uint32_t, the most bytes wanted, and is answered when the descriptor is
- * readable by struct l4s_interval's rule, with whole records; other requests
- * may be sent and are answered meanwhile (match by `tag').
+ * The Unix-socket front end of an emulated device.  A stream socket; the client
+ * sends struct l4s_request plus `length' bytes and the server answers each, in
+ * order, with struct l4s_reply plus `length' bytes.  L4S_OP_READ carries a
+ * uint32_t, the maximum number of bytes, and is answered with whole records
+ * when the descriptor becomes readable by struct l4s_interval's rule; other
+ * requests may be sent and are answered in the meantime (match by `tag').
  */
 struct l4s_request {
 	uint16_t	version;	/* L4S_ABI_VERSION */
@@ -702,8 +693,8 @@ struct l4s_reply {
 };
 
 /*
- * errno values differ between systems and a socket may join two: replies
- * carry these.
+ * errno values differ between systems and a socket may join two: replies carry
+ * these numbers.
  */
 #define	L4S_EPERM		1	/* not the controller, or not privileged */
 #define	L4S_ENOENT		2	/* no such scheduler instance */

@@ -1,14 +1,14 @@
-//! Structs of the interface as bytes and back, the crate's only unsafe code.
+//! Conversion of the interface's structs to bytes and back; the crate's only
+//! unsafe code.
 
 use std::mem::offset_of;
 
 use crate::{AbiError, raw};
 
-/// A struct of the interface that is nothing but its bytes.
+/// A struct of the interface that consists only of its bytes.
 ///
-/// # Safety
-/// Every bit pattern is a value of the type, and every byte of the type
-/// belongs to a field: there is no padding that could be uninitialised.
+/// Every bit pattern must be a valid value of the type, and every byte must
+/// belong to a field: no padding that could be uninitialised.
 pub unsafe trait Plain: Copy + Default {
     /// The C struct's name.
     const NAME: &'static str;
@@ -23,14 +23,13 @@ pub fn as_bytes<T: Plain>(value: &T) -> &[u8] {
 
 /// The bytes of `value`, to be filled by the other side.
 pub fn as_bytes_mut<T: Plain>(value: &mut T) -> &mut [u8] {
-    // SAFETY: as above, and whatever is written is a value of `T`.
+    // SAFETY: as above, and any bytes are a valid `T`.
     unsafe { std::slice::from_raw_parts_mut(std::ptr::from_mut(value).cast(), size_of::<T>()) }
 }
 
-/// A struct out of exactly its bytes, at any alignment.
+/// Reads a struct from exactly its bytes, at any alignment.
 ///
-/// # Errors
-/// [`AbiError::Length`] when there are fewer or more. The value is not checked.
+/// [`AbiError::Length`] if there are fewer or more. The value is not checked.
 pub fn from_bytes<T: Plain>(bytes: &[u8]) -> Result<T, AbiError> {
     if bytes.len() != size_of::<T>() {
         return Err(AbiError::Length {
@@ -48,7 +47,7 @@ const fn size_of_field<T, F>(_: fn(&T) -> &F) -> usize {
     size_of::<F>()
 }
 
-/// How Rust lays a struct out; the tests compare it with the C compiler.
+/// Rust's layout of a struct; the tests compare it with the C compiler's.
 #[derive(Debug)]
 pub struct Layout {
     /// The C struct's name.
@@ -61,7 +60,7 @@ pub struct Layout {
     pub fields: &'static [(&'static str, usize, usize)],
 }
 
-/// Implements [`Plain`] for structs whose listed fields fill them.
+/// Implements [`Plain`] for structs that are filled by their listed fields.
 macro_rules! plain {
     ($($name:ident { $($field:ident)+ })+) => {
         $(

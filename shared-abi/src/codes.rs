@@ -12,7 +12,7 @@ macro_rules! codes {
         pub enum $name { $($(#[$vdoc])* $variant = raw::$raw as u8),+ }
 
         impl $name {
-            /// Every value, in the order of their codes.
+            /// Every value, in order of its code.
             pub const ALL: &'static [$name] = &[$($name::$variant),+];
 
             /// The code in the C header.
@@ -49,7 +49,7 @@ codes! {
 }
 
 codes! {
-    /// What is done to a packet.
+    /// The action on a packet.
     Action: u8, "l4s_record", "action" {
         /// Forwarded unchanged.
         Enqueue = L4S_ACTION_ENQUEUE,
@@ -77,7 +77,7 @@ codes! {
 codes! {
     /// One of the streams of messages of a device.
     Stream: u32, "l4s_loss", "stream" {
-        /// Decisions and what belongs to them.
+        /// Decisions and their context.
         Records = L4S_STREAM_RECORDS,
         /// Summaries of intervals.
         Summaries = L4S_STREAM_SUMMARIES,
@@ -85,7 +85,7 @@ codes! {
 }
 
 codes! {
-    /// Why a decision is what it is.
+    /// The reason for a decision.
     Reason: u8, "l4s_record", "reason" {
         /// DualPI2's own verdict.
         Base = L4S_REASON_BASE,
@@ -105,7 +105,7 @@ codes! {
         Ceiling = L4S_REASON_CEILING,
         /// Override refused: overload, plain DualPI2 decides.
         Overload = L4S_REASON_OVERLOAD,
-        /// Override refused: a drop of the last packet that waits.
+        /// Override refused: a drop of the last packet in the queues.
         LastPacket = L4S_REASON_LAST_PACKET,
         /// Dropped with its queue, when its instance was deleted.
         Flush = L4S_REASON_FLUSH,
@@ -113,11 +113,11 @@ codes! {
 }
 
 codes! {
-    /// What an [`Event`](crate::Event) is about.
+    /// The subject of an [`Event`](crate::Event).
     EventCode: u32, "l4s_event", "code" {
         /// The controller missed its deadline.
         Watchdog = L4S_EVENT_WATCHDOG,
-        /// An override came again.
+        /// The controller recovered: an override arrived.
         Recovered = L4S_EVENT_RECOVERED,
         /// A controller took the device.
         ControlOpen = L4S_EVENT_CONTROL_OPEN,
@@ -129,19 +129,19 @@ codes! {
         Limits = L4S_EVENT_LIMITS,
         /// Overload began.
         Overload = L4S_EVENT_OVERLOAD,
-        /// Overload ended, a second ago.
+        /// Overload has been over for a second.
         OverloadEnd = L4S_EVENT_OVERLOAD_END,
     }
 }
 
 codes! {
-    /// What a request asks of the device.
+    /// Operation of a request.
     Op: u16, "l4s_request", "op" {
-        /// Agree on a version: `l4s_version`, both ways.
+        /// Negotiate a version: `l4s_version`, both ways.
         Version = L4S_OP_VERSION,
         /// Take control of the device: no struct.
         Control = L4S_OP_CONTROL,
-        /// When this descriptor is readable: `l4s_interval`, in.
+        /// Streams and readiness of this descriptor: `l4s_interval`, in.
         Interval = L4S_OP_INTERVAL,
         /// An override: `l4s_override`, in.
         Override = L4S_OP_OVERRIDE,
@@ -163,8 +163,8 @@ codes! {
 }
 
 codes! {
-    /// How the device refuses a request. Numbers of this interface, not the
-    /// host's errno values.
+    /// The device's reasons for refusing a request. The numbers are this
+    /// interface's, not the host's errno values.
     Refusal: i32, "l4s_reply", "error" {
         /// Not the controller, or not privileged.
         Permission = L4S_EPERM,
@@ -206,8 +206,8 @@ codes! {
 }
 
 impl Action {
-    /// The action's place in probabilities and in the published action
-    /// numbers less one.
+    /// Index of the action in probabilities, and its published number minus
+    /// one.
     pub const fn index(self) -> usize {
         self as usize
     }

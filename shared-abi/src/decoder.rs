@@ -1,4 +1,4 @@
-//! From the stream of a device to whole records.
+//! Decodes the stream of a device into complete records.
 
 use crate::bytes;
 use crate::message::{self, Context, check_header};
@@ -7,17 +7,16 @@ use crate::{AbiError, Action, MESSAGE_SIZE, Message, Record, Summary, V1_SIZE, c
 /// Bytes of a departure-rate sample (DQ_THRESHOLD of RFC 8033).
 const SAMPLE: u32 = 16_384;
 
-/// Instances whose state is kept; of more, the oldest is forgotten.
+/// Maximum number of tracked instances; beyond it, the oldest is forgotten.
 const INSTANCES: usize = 4096;
 
-/// Fills in the records of one descriptor's stream, or of a capture of it,
-/// from the configuration, state and totals that come between them
-/// ([`raw::l4s_config`]).
+/// Fills in the records of one descriptor's stream, or of a capture of it, from
+/// the configuration, state and totals between them ([`raw::l4s_config`]).
 ///
-/// From the first keyframe of an instance on, and again from the next one
-/// after a loss, every field is what the queue had.  Between a loss and that
-/// keyframe totals, samples, and what may have changed meanwhile are those
-/// from before the loss.
+/// From an instance's first keyframe on, and after a loss from the next one,
+/// every field has the queue's value. Between a loss and that keyframe, totals,
+/// samples, and values that may have changed in the meantime are those from
+/// before the loss.
 #[derive(Debug, Clone, Default)]
 pub struct Decoder {
     /// Instances by number.
@@ -31,18 +30,18 @@ pub struct Decoder {
 #[derive(Debug, Clone, Copy)]
 struct Instance {
     number: u32,
-    /// A keyframe came.
+    /// A keyframe was received.
     known: bool,
-    /// And nothing was lost since.
+    /// Nothing was lost since then.
     exact: bool,
-    /// Messages of a keyframe that came one after the other.
+    /// Number of consecutive messages of a keyframe.
     stage: u32,
     config: raw::l4s_config,
     state: raw::l4s_state,
     queues: [Totals; 2],
 }
 
-/// What follows from counting, of one queue.
+/// Values of one queue that follow from counting.
 #[derive(Debug, Clone, Copy, Default)]
 struct Totals {
     packets: u64,
@@ -97,8 +96,8 @@ impl Decoder {
     }
 
     /// The messages in the bytes of one read. A partial message at the end is
-    /// a [`AbiError::Length`], and nothing after an error is yielded: where
-    /// one message is wrong, the boundaries of the next are not to be trusted.
+    /// an [`AbiError::Length`], and iteration stops after an error, because
+    /// later message boundaries cannot be trusted.
     pub fn messages<'a>(&'a mut self, bytes: &'a [u8]) -> Messages<'a> {
         Messages {
             decoder: self,
@@ -115,8 +114,8 @@ impl Decoder {
     }
 
     /// The weight of the flow of the latest record's packet, by which DualPI2's
-    /// probability was multiplied: 0.5 to 2. `None` if flows have no weights, if
-    /// the packet was dropped on arrival or with its queue, and in captures of
+    /// probability was multiplied: 0.5 to 2. `None` if weights are off, if the
+    /// packet was dropped on arrival or with its queue, and in captures of
     /// version 1.
     pub fn flow_weight(&self) -> Option<f64> {
         let one = f64::from(raw::L4S_WEIGHT_ONE);
@@ -197,7 +196,7 @@ impl Decoder {
         Context::new(message).map(Message::Context)
     }
 
-    /// A record; or context, when the instance's keyframe is yet to come.
+    /// A record, or context if the instance has had no keyframe yet.
     fn decision(&mut self, message: &[u8]) -> Result<Message, AbiError> {
         let record: raw::l4s_record = bytes::from_bytes(message)?;
         check_header(&record.hdr, raw::L4S_RECORD_DECISION)?;
@@ -298,7 +297,7 @@ impl Totals {
         }
     }
 
-    /// The departure rate (RFC 8033, section 4.3), as the queue measures it.
+    /// The departure rate (RFC 8033, section 4.3), as measured by the queue.
     fn measure(&mut self, r: &raw::l4s_record) {
         let more = r.length_in_bytes >= SAMPLE;
         if !self.sampling {
@@ -327,7 +326,7 @@ fn us(ns: u64) -> u32 {
     u32::try_from(ns / 1000).unwrap_or(u32::MAX)
 }
 
-/// Messages out of bytes, see [`Decoder::messages`].
+/// Iterator over the messages in bytes; see [`Decoder::messages`].
 #[derive(Debug)]
 pub struct Messages<'a> {
     decoder: &'a mut Decoder,
@@ -336,8 +335,7 @@ pub struct Messages<'a> {
 }
 
 impl Messages<'_> {
-    /// Bytes that no message was made of: after an error, those from the wrong
-    /// message on.
+    /// The unparsed bytes: after an error, those from the invalid message on.
     pub fn left(&self) -> usize {
         self.bytes.len()
     }

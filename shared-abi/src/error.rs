@@ -1,6 +1,6 @@
 use thiserror::Error;
 
-/// What is wrong with bytes from, or a request to, the device.
+/// An error in bytes from, or a request to, the device.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum AbiError {
     /// Fewer or more bytes than the structure has.
@@ -13,19 +13,19 @@ pub enum AbiError {
         /// Bytes expected.
         want: usize,
     },
-    /// The two sides speak different versions.
-    #[error("{what}: version {got}, this side speaks {min} to {max}")]
+    /// The two sides have no common version.
+    #[error("{what}: version {got}, this side supports {min} to {max}")]
     Version {
         /// The structure.
         what: &'static str,
         /// Version seen.
         got: u16,
-        /// Least version accepted.
+        /// Minimum version accepted.
         min: u16,
-        /// Greatest version accepted.
+        /// Maximum version accepted.
         max: u16,
     },
-    /// A field holds a value that its type does not have.
+    /// The value of a field is invalid.
     #[error("{what}.{field}: {got} is out of range, expected {want}")]
     Range {
         /// The structure.
@@ -34,7 +34,7 @@ pub enum AbiError {
         field: &'static str,
         /// Value seen.
         got: u64,
-        /// What was expected.
+        /// The expected values.
         want: &'static str,
     },
 }

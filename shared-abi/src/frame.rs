@@ -1,5 +1,5 @@
-//! How requests and replies are framed on the Unix socket of an emulated
-//! device: a fixed header, then `length` bytes.
+//! Framing of requests and replies on the Unix socket of an emulated device: a
+//! fixed header, then `length` bytes.
 
 use crate::bytes::{self, Plain};
 use crate::{AbiError, Refusal, check, check_version, raw};
@@ -7,16 +7,16 @@ use crate::{AbiError, Refusal, check, check_version, raw};
 /// Bytes of a request's or reply's header.
 pub const FRAME_SIZE: usize = size_of::<raw::l4s_request>();
 
-/// Most bytes that follow a request's header.
+/// Maximum number of bytes after a request's header.
 pub const MAX_REQUEST: usize = 65_536;
 
 /// Header of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Request {
-    /// What is asked. Kept as a number: a device answers
-    /// [`Refusal::Unsupported`] to one that it does not know.
+    /// The operation. Kept as a number: a device answers
+    /// [`Refusal::Unsupported`] to an unknown one.
     pub op: u16,
-    /// The caller's, returned in the reply.
+    /// Chosen by the caller and returned in the reply.
     pub tag: u32,
     /// Bytes that follow, at most [`MAX_REQUEST`].
     pub length: u32,
@@ -62,11 +62,11 @@ impl Request {
 /// Header of a reply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Reply {
-    /// The request's.
+    /// Operation of the request.
     pub op: u16,
-    /// The request's.
+    /// Tag of the request.
     pub tag: u32,
-    /// Bytes that follow, or why there are none.
+    /// Number of bytes that follow, or the refusal.
     pub result: Result<u32, Refusal>,
 }
 
@@ -82,7 +82,7 @@ impl Reply {
         })
     }
 
-    /// Checks a header. `most` is the longest reply that the caller asked for.
+    /// Checks a header. `most` is the maximum length that the caller requested.
     ///
     /// # Errors
     /// Version, an unknown error number, or a length beyond `most`.

@@ -1,10 +1,9 @@
 //! The interface between the `dualpi2_llm` kernel module and its readers.
 //!
-//! [`raw`] is bindgen's output from `include/l4sllm_abi.h`, the only
-//! description of the interface. The types here are its checked form: a
-//! [`Message`] that came out of a [`Decoder`] has a version, type,
-//! length and codes that this crate knows, so that nobody downstream asks
-//! again. `ABI.md` describes the interface for people.
+//! [`raw`] is bindgen's output from `include/l4sllm_abi.h`, the definition of
+//! the interface. The types here are its checked form: a [`Message`] from a
+//! [`Decoder`] has a known version, type, length and codes, so that downstream
+//! code need not check again. `ABI.md` describes the interface in prose.
 
 pub mod bytes;
 mod codes;
@@ -31,14 +30,14 @@ pub use queues::{QueueStats, Queues};
 pub use request::{Interval, Stats, Streams, SummaryInterval, Version};
 pub use summary::{QueueSummary, SUMMARY_SIZE, Summary};
 
-/// Bytes of one message of the stream of records, whatever its type; see
+/// Bytes of one message of the stream of records, of any type; see
 /// [`SUMMARY_SIZE`] for the other stream.
 pub const MESSAGE_SIZE: usize = raw::L4S_RECORD_SIZE as usize;
 
 /// Bytes of one message of version 1.
 pub const V1_SIZE: usize = raw::L4S_RECORD_V1_SIZE as usize;
 
-/// Least and greatest version of the interface that this crate speaks.
+/// Minimum and maximum version of the interface that this crate supports.
 pub const VERSIONS: (u16, u16) = (raw::L4S_ABI_VERSION_MIN as u16, raw::L4S_ABI_VERSION as u16);
 
 fn check(
@@ -60,7 +59,7 @@ fn check(
     }
 }
 
-/// Least and greatest version of the messages that this crate reads: captures
+/// Minimum and maximum version of the messages that this crate reads: captures
 /// outlive the device that wrote them.
 pub const MESSAGE_VERSIONS: (u16, u16) = (
     raw::L4S_MESSAGE_VERSION_MIN as u16,
@@ -88,7 +87,8 @@ fn check_version_within(
     }
 }
 
-/// How structs other than messages begin: version, padding, length.
+/// Checks the beginning of structs other than messages: version, padding,
+/// length.
 fn check_layout(
     what: &'static str,
     version: u16,

@@ -1,4 +1,4 @@
-//! What the kernel writes: decisions, summaries, losses, events.
+//! Messages written by the kernel: decisions, summaries, losses, events.
 
 use crate::bytes::{self, Plain};
 use crate::{
@@ -8,7 +8,7 @@ use crate::{
 
 const HEADER_SIZE: usize = size_of::<raw::l4s_header>();
 
-/// The bits of `status` that there are.
+/// The defined bits of `status`.
 pub(crate) const STATUS: u32 = raw::L4S_STATUS_OVERLOAD
     | raw::L4S_STATUS_CEILING
     | raw::L4S_STATUS_STEERED
@@ -18,13 +18,13 @@ pub(crate) const STATUS: u32 = raw::L4S_STATUS_OVERLOAD
 
 /// One message of the device.
 #[derive(Debug, Clone, PartialEq)]
-// A record is what nearly every message is; boxing it would cost an allocation each.
-// Summaries, three times as large, come a few times a second.
+// Nearly every message is a record; boxing them would cost an allocation each.
+// Summaries are three times as large and come a few times a second.
 #[allow(clippy::large_enum_variant)]
 pub enum Message {
-    /// What the queue did with one packet.
+    /// The queue's decision on one packet.
     Decision(Record),
-    /// What an instance did in an interval.
+    /// Activity of an instance in an interval.
     Summary(Box<Summary>),
     /// Messages that this reader did not read in time.
     Loss {
@@ -32,20 +32,19 @@ pub enum Message {
         seq: u64,
         /// When the loss was written, ns.
         time_ns: u64,
-        /// How many were lost, at least one.
+        /// Number of lost messages, at least one.
         lost: u64,
-        /// The stream that they were of.
+        /// Their stream.
         stream: Stream,
     },
     /// Something that happened to the device.
     Event(Event),
-    /// What records are filled in with ([`Decoder`]).
+    /// Context for filling in records ([`Decoder`]).
     Context(Context),
 }
 
-/// A message that only a [`Decoder`] has a use for: configuration, state or
-/// totals of an instance, or a record of one whose first keyframe is yet to
-/// come.
+/// A message for a [`Decoder`] only: configuration, state or totals of an
+/// instance, or a record of an instance without a keyframe so far.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Context {
     /// Position in the stream.
@@ -69,11 +68,10 @@ impl Context {
 }
 
 impl Message {
-    /// Length of the message that begins with these bytes; `None` when they
-    /// are too few to say.
+    /// Length of the message that begins with these bytes; `None` if there are
+    /// too few.
     ///
-    /// # Errors
-    /// A version or type that is unknown, or a length that is not the type's.
+    /// An unknown version or type, or a length that does not match the type.
     pub fn length(head: &[u8]) -> Result<Option<usize>, AbiError> {
         let Some((header, _)) = head.split_at_checked(HEADER_SIZE) else {
             return Ok(None);
@@ -83,7 +81,7 @@ impl Message {
         Ok(Some(header.length as usize))
     }
 
-    /// Checks one message, which is not filled in: see [`Decoder::decode`].
+    /// Checks one message without filling it in; see [`Decoder::decode`].
     ///
     /// # Errors
     /// Those of [`Decoder::decode`].
@@ -91,7 +89,7 @@ impl Message {
         Decoder::new().decode(message)
     }
 
-    /// Its position in its stream, and that of the message after it.
+    /// Its position in its stream, and the position of the next message.
     pub fn place(&self) -> (u64, u64) {
         let (seq, messages) = match self {
             Message::Decision(record) => (record.seq(), 1),
@@ -103,7 +101,7 @@ impl Message {
         (seq, seq.wrapping_add(messages))
     }
 
-    /// The stream that it is of; `None`: an event, which comes with either.
+    /// Its stream; `None` for an event, which comes with either.
     pub fn stream(&self) -> Option<Stream> {
         match self {
             Message::Decision(_) => Some(Stream::Records),
@@ -114,8 +112,8 @@ impl Message {
         }
     }
 
-    /// The bytes that the kernel would write; of a record, those of version 1,
-    /// which stand alone.
+    /// The bytes that the kernel would write; for a record, those of version 1,
+    /// which are self-contained.
     pub fn to_bytes(&self) -> Vec<u8> {
         match self {
             Message::Context(context) => context.bytes.to_vec(),
@@ -155,19 +153,19 @@ pub struct Event {
     pub seq: u64,
     /// When, ns of the device's monotonic clock.
     pub time_ns: u64,
-    /// The scheduler, 0: all.
+    /// The scheduler; 0: all.
     pub sched: u32,
     /// Its instance.
     pub instance: u32,
     /// What happened.
     pub code: EventCode,
     /// [`EventCode::Watchdog`]: deadlines missed so far;
-    /// [`EventCode::OverloadEnd`]: ns spent in overload; else 0.
+    /// [`EventCode::OverloadEnd`]: ns spent in overload; otherwise 0.
     pub value: u64,
 }
 
-/// One decision of the queue: a checked [`raw::l4s_record_v1`], whose fields are
-/// read through `Deref`.
+/// One decision of the queue: a checked [`raw::l4s_record_v1`]; its fields are
+/// accessible through `Deref`.
 #[derive(Clone, Copy, PartialEq, Debug)]
 #[repr(transparent)]
 pub struct Record(raw::l4s_record_v1);
@@ -208,25 +206,25 @@ impl TryFrom<raw::l4s_record_v1> for Record {
     }
 }
 
-// The indexing below cannot fail: `try_from` above is the only way in, and
-// these codes count from 0 without a gap.
+// The indexing below cannot fail: `try_from` above is the only constructor, and
+// these codes are consecutive from 0.
 impl Record {
     /// The packet's queue.
     pub fn queue(&self) -> Queue {
         Queue::ALL[usize::from(self.0.queue_type)]
     }
 
-    /// What was done.
+    /// The action taken.
     pub fn action(&self) -> Action {
         Action::ALL[usize::from(self.0.dequeue_action)]
     }
 
-    /// What DualPI2 alone would have done.
+    /// DualPI2's own decision.
     pub fn base_action(&self) -> Action {
         Action::ALL[usize::from(self.0.base_action)]
     }
 
-    /// Why.
+    /// The reason.
     pub fn reason(&self) -> Reason {
         Reason::ALL[usize::from(self.0.reason)]
     }
@@ -259,9 +257,8 @@ impl Record {
     }
 }
 
-/// A header for a message; for writers of streams.  Records are those of
-/// version 1, which stand alone; the length is the type's, 0 for a type that
-/// there is none of.
+/// A header for a message; for writers of streams. Records are those of version
+/// 1, which are self-contained; the length is the type's, 0 for an unknown type.
 pub fn header(type_: u32, seq: u64, time_ns: u64) -> raw::l4s_header {
     let version = match type_ {
         raw::L4S_RECORD_DECISION => 1,
@@ -290,7 +287,7 @@ pub(crate) fn header_of(message: &[u8]) -> Result<raw::l4s_header, AbiError> {
     bytes::from_bytes(&message[..HEADER_SIZE])
 }
 
-/// The struct that a message begins with; zeros follow in version 1.
+/// The struct at the beginning of a message; in version 1, zeros follow.
 fn beginning<T: Plain>(message: &[u8]) -> Result<T, AbiError> {
     let (head, rest) = message.split_at(message.len().min(size_of::<T>()));
     check_zero(T::NAME, rest)?;
@@ -310,7 +307,7 @@ pub(crate) fn loss(message: &[u8]) -> Result<Message, AbiError> {
     let pad = u64::from(l.pad);
     check(l.pad == 0, raw::l4s_loss::NAME, "pad", pad, "0")?;
     check_zero(raw::l4s_loss::NAME, &l.reserved)?;
-    // Version 1 had one stream and zeros in this place.
+    // Version 1 had one stream and zeros here.
     let stream = match (l.hdr.version, l.stream) {
         (1, 0) => Stream::Records,
         (_, stream) => stream.try_into()?,
@@ -393,7 +390,7 @@ pub(crate) fn check_header(h: &raw::l4s_header, type_: u32) -> Result<(), AbiErr
     check(h.pad == 0, what, "pad", u64::from(h.pad), "0")
 }
 
-/// Bytes of a message of a type; `None`: the version has no such type.
+/// Size of a message of this type; `None` if the version does not have the type.
 fn length_of(version: u16, type_: u32) -> Option<usize> {
     match (version, type_) {
         (1, raw::L4S_RECORD_DECISION | raw::L4S_RECORD_LOSS | raw::L4S_RECORD_EVENT) => {

@@ -1,48 +1,48 @@
-//! What a controller asks of the queue.
+//! Overrides sent by a controller.
 
 use std::num::{NonZeroU32, NonZeroU64};
 
 use crate::bytes::{self, Plain};
 use crate::{AbiError, Action, Queue, Record, check, check_version, raw};
 
-/// Bytes of one override.
+/// Size of an override, bytes.
 pub const OVERRIDE_SIZE: usize = size_of::<raw::l4s_override>();
 
-/// One override. Every value of this type is well formed; whether it stays
-/// within the device's [`Limits`](crate::Limits) is the device's to say.
+/// One override. Every value of this type is well formed; the device checks
+/// whether it is within its [`Limits`](crate::Limits).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Override {
     /// The scheduler.
     pub sched: u32,
     /// Its instance.
     pub instance: u32,
-    /// The caller's number for it; records name it.
+    /// The caller's identifier, which records repeat.
     pub id: NonZeroU64,
-    /// Position of the record that it was based on.
+    /// Position of the record on which it is based.
     pub based_on: u64,
-    /// When it ends, ns of the device's monotonic clock.
+    /// Expiry, ns of the device's monotonic clock.
     pub expires_ns: u64,
-    /// What it asks.
+    /// The requested action or set-points.
     pub mode: Mode,
 }
 
-/// What an override asks.
+/// The content of an override.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
     /// An action for the next packet.
     Once {
         /// The action.
         action: Action,
-        /// The queue whose next packet it is; `None`: whichever is next.
+        /// The queue; `None` for the next packet of either.
         queue: Option<Queue>,
     },
     /// An action for the next packets.
     Hold {
         /// The action.
         action: Action,
-        /// The queue whose packets they are; `None`: both.
+        /// The queue; `None` for both.
         queue: Option<Queue>,
-        /// How many.
+        /// Number of packets.
         packets: NonZeroU32,
     },
     /// Shifted set-points; DualPI2 decides.
@@ -50,7 +50,7 @@ pub enum Mode {
 }
 
 impl Override {
-    /// An override for the scheduler instance of `record`, based on it.
+    /// Creates an override based on `record`, for its scheduler instance.
     pub fn on(record: &Record, id: NonZeroU64, expires_ns: u64, mode: Mode) -> Override {
         Override {
             sched: record.sched,
@@ -130,7 +130,7 @@ impl Override {
 
 impl TryFrom<raw::l4s_override> for Override {
     type Error = AbiError;
-    /// Checks every field, and that those which the mode does not use are 0.
+    /// Checks every field, and that fields unused by the mode are 0.
     fn try_from(o: raw::l4s_override) -> Result<Self, AbiError> {
         check_version(WHAT, o.version)?;
         if o.length as usize != OVERRIDE_SIZE {
@@ -230,7 +230,7 @@ impl TryFrom<raw::l4s_override> for Override {
     }
 }
 
-/// A value for each set-point that can be shifted; `None` leaves one alone.
+/// A value for each set-point that can be shifted; `None` leaves it unchanged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Factors<T = Factor> {
     /// Factor on the target delay.
@@ -248,7 +248,7 @@ pub struct Factors<T = Factor> {
 }
 
 impl<T> Factors<T> {
-    /// Leaves all set-points alone.
+    /// Leaves all set-points unchanged.
     pub const NONE: Factors<T> = Factors {
         target: None,
         threshold: None,
@@ -259,11 +259,11 @@ impl<T> Factors<T> {
     };
 
     /// Factors by their keys in files: `target`, `threshold`, `coupling`,
-    /// `alpha`, `beta`, `tupdate`, and `gain`, which stands for those of
-    /// `alpha` and `beta` that are not given.
+    /// `alpha`, `beta`, `tupdate`, and `gain`, which sets `alpha` and `beta`
+    /// unless they are given.
     ///
     /// # Errors
-    /// The first of `factor`.
+    /// The first error of `factor`.
     pub fn read<E>(
         mut factor: impl FnMut(&'static str) -> Result<Option<T>, E>,
     ) -> Result<Factors<T>, E>
@@ -291,15 +291,15 @@ impl<T> Default for Factors<T> {
     }
 }
 
-/// Factors on DualPI2's set-points, at least one of them given.
+/// Factors on DualPI2's set-points; at least one is given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Steer(Factors);
 
 impl Steer {
-    /// Shifts the set-points that have a factor.
+    /// Creates it from factors.
     ///
     /// # Errors
-    /// [`AbiError::Range`] when none has.
+    /// [`AbiError::Range`] if no factor is given.
     pub fn new(factors: Factors) -> Result<Steer, AbiError> {
         let steer = Steer(factors);
         check(
@@ -334,15 +334,15 @@ impl Steer {
 pub struct Factor(NonZeroU32);
 
 impl Factor {
-    /// One: the set-point as it is.
+    /// One: the unchanged set-point.
     pub const ONE: Factor =
         Factor(NonZeroU32::new(raw::L4S_FACTOR_ONE).expect("the header says 65536"));
 
     /// The factor nearest to `factor`.
     ///
     /// # Errors
-    /// [`AbiError::Range`] when it rounds to less than 2^-16, is 65536 or
-    /// more, or not a number.
+    /// [`AbiError::Range`] if it rounds to less than 2^-16, is 65536 or more,
+    /// or is not a number.
     pub fn new(factor: f64) -> Result<Factor, AbiError> {
         // `as` saturates and makes NaN zero, which the checks below refuse.
         let q16 = (factor * f64::from(raw::L4S_FACTOR_ONE)).round() as u64;

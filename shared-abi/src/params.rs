@@ -27,13 +27,14 @@ pub struct Params {
     pub beta_uhz: u32,
     /// Coupling factor k, Q8: 256 is one; up to 65535.
     pub coupling_q8: u32,
-    /// No native mark on a packet that found fewer in the L4S queue (Th_len).
+    /// Minimum number of packets in the L4S queue on arrival for a native mark
+    /// (Th_len).
     pub l4s_min_packets: u32,
     /// Packets in both queues, 1 to 1048576.
     pub limit_packets: u32,
-    /// Bytes in both queues, at least one packet of 1500; 0: no limit.  Less than
-    /// 66000 drops the largest packets that segmentation offload makes, into
-    /// an empty queue too.
+    /// Bytes in both queues, at least one packet of 1500; 0: no limit. Below
+    /// 66000, the largest packets of segmentation offload are dropped even by
+    /// an empty queue.
     pub limit_bytes: u32,
     /// ECT(0) is dropped above this probability (RFC 8033, section 5.1), Q31;
     /// 0: off.
@@ -45,16 +46,17 @@ pub struct Params {
     pub dither: Dither,
     /// The native L4S AQM.
     pub laqm: NativeAqm,
-    /// ECT packets are marked; else dropped.
+    /// Whether ECT packets are marked; otherwise they are dropped.
     pub ecn: bool,
-    /// ECT(0) is for the L4S queue too, not only ECT(1) and CE.
+    /// Whether ECT(0) packets go to the L4S queue, in addition to ECT(1) and
+    /// CE.
     pub any_ect: bool,
-    /// DiffServ codepoints that are for the L4S queue as well: bit n is DSCP n.
+    /// Additional DiffServ codepoints for the L4S queue: bit n is DSCP n.
     pub l4s_dscp: u64,
-    /// In overload packets that can be marked are delayed, to the limit, and
-    /// not dropped.
+    /// In overload, packets that can be marked are delayed up to the queue
+    /// limit instead of dropped.
     pub overflow: bool,
-    /// Signals are weighted by the rates of flows: faster ones get more.
+    /// Signals are weighted by flow rates: faster flows get more.
     pub flow_weights: bool,
 }
 
@@ -115,7 +117,7 @@ impl Params {
     /// The C struct.
     ///
     /// # Errors
-    /// [`AbiError::Range`] for the first field out of its range.
+    /// [`AbiError::Range`] for the first out-of-range field.
     pub fn to_raw(&self) -> Result<raw::l4s_params, AbiError> {
         let within = |field, got: u64, ok: bool, want| check(ok, PARAMS, field, got, want);
         let ns = |field, got: u64, least: u64, most: u64, want| {
@@ -247,27 +249,27 @@ impl TryFrom<raw::l4s_params> for Params {
     }
 }
 
-/// Limits that no override crosses, held by the device.
+/// Limits that no override crosses, enforced by the device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
     /// Above this queue delay plain DualPI2 decides.
     pub ceiling_ns: u64,
-    /// Longest life of an override.
+    /// Maximum lifetime of an override.
     pub max_ttl_ns: u64,
-    /// A controller must send an override within this time; 0: no watchdog.
+    /// Maximum time without an override from the controller; 0: no watchdog.
     pub watchdog_ns: u64,
-    /// Packets that one override may hold, at least 1.
+    /// Maximum number of packets of one `hold` override, at least 1.
     pub max_hold: u32,
-    /// Override drops over packets, Q16, at most one.
+    /// Maximum share of packets dropped by overrides, Q16, at most one.
     pub drop_share: u32,
-    /// Least steer factor on any set-point but the gains, Q16, from above 0
-    /// to one.
+    /// Minimum steer factor on set-points other than the gains, Q16, above 0
+    /// and at most one.
     pub factor_min: u32,
-    /// Greatest of these, Q16, one to 256.
+    /// Maximum of these, Q16, one to 256.
     pub factor_max: u32,
-    /// Least steer factor on alpha and beta, Q16, from above 0 to one.
+    /// Minimum steer factor on alpha and beta, Q16, above 0 and at most one.
     pub gain_min: u32,
-    /// Greatest of these, Q16, one to 256.
+    /// Maximum of these, Q16, one to 256.
     pub gain_max: u32,
 }
 
@@ -275,7 +277,7 @@ impl Default for Limits {
     fn default() -> Limits {
         Limits {
             ceiling_ns: 250 * MS,
-            // A steer of ten seconds, with room.
+            // A steer of ten seconds, with a margin.
             max_ttl_ns: 30_000 * MS,
             watchdog_ns: 0,
             max_hold: 1000,
@@ -290,8 +292,9 @@ impl Default for Limits {
 
 impl Limits {
     /// The factors that these limits allow on the set-point of a key
-    /// ([`Factors::read`](crate::Factors::read)), in as few digits as stand for
-    /// the same Q16: 0.1, which is 6554 / 65536, rather than 0.100006.
+    /// ([`Factors::read`](crate::Factors::read)), with the fewest digits that
+    /// give the same Q16 value: 0.1, which is 6554 / 65536, rather than
+    /// 0.100006.
     pub fn factors(&self, key: &str) -> RangeInclusive<f64> {
         match key {
             "gain" | "alpha" | "beta" => shortest(self.gain_min)..=shortest(self.gain_max),
@@ -299,7 +302,7 @@ impl Limits {
         }
     }
 
-    /// The same for the default limits.
+    /// The factors that the default limits allow.
     pub fn default_factors(key: &str) -> RangeInclusive<f64> {
         Limits::default().factors(key)
     }
@@ -307,7 +310,7 @@ impl Limits {
     /// The C struct.
     ///
     /// # Errors
-    /// [`AbiError::Range`] for the first field out of its range.
+    /// [`AbiError::Range`] for the first out-of-range field.
     pub fn to_raw(&self) -> Result<raw::l4s_limits, AbiError> {
         let one = raw::L4S_FACTOR_ONE;
         let within = |field, got: u32, ok: bool, want| check(ok, LIMITS, field, got.into(), want);

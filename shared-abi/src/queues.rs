@@ -3,14 +3,14 @@
 use crate::bytes::Plain;
 use crate::{AbiError, Queue, check, check_layout, raw};
 
-/// Both queues of an instance and what steers them, or the sum over all
-/// instances; read through `Deref`.
+/// Both queues of an instance and their controller, or the sum over all
+/// instances; accessible through `Deref`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[repr(transparent)]
 pub struct Queues(raw::l4s_queues);
 
 impl Queues {
-    /// The question: the queues of one instance, or of all with `sched` 0.
+    /// The request for one instance or, with `sched` 0, for all.
     pub fn question(sched: u32, instance: u32) -> raw::l4s_queues {
         raw::l4s_queues {
             version: raw::L4S_ABI_VERSION as u16,
@@ -26,8 +26,8 @@ impl Queues {
         QueueStats(&self.0.queue[queue as usize])
     }
 
-    /// The first accounting identity of the header that does not hold, with
-    /// its queue and its two sides; `None` when all hold.
+    /// The first violated accounting identity of the header, with its queue and
+    /// its two sides; `None` if all hold.
     pub fn imbalance(&self) -> Option<(Queue, &'static str, u64, u64)> {
         Queue::ALL.iter().find_map(|queue| {
             let (name, left, right) = self.queue(*queue).imbalance()?;
@@ -61,20 +61,19 @@ impl TryFrom<raw::l4s_queues> for Queues {
     }
 }
 
-/// One queue of [`Queues`], read through `Deref`.
+/// One queue of [`Queues`], accessible through `Deref`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct QueueStats<'a>(&'a raw::l4s_queue_stats);
 
 impl QueueStats<'_> {
-    /// Mean delay of the packets forwarded, ns; `None` before the first.
+    /// Mean delay of forwarded packets, ns; `None` before the first.
     pub fn mean_delay_ns(&self) -> Option<f64> {
         (self.0.forwarded != 0).then(|| self.0.delay_sum_ns as f64 / self.0.forwarded as f64)
     }
 
-    /// The delay that the given share (0 to 1) of the packets forwarded did
-    /// not exceed, ns: linear within a bin, so off by less than the bin's
-    /// width; the last bin ends at the longest delay. `None` before the first
-    /// packet.
+    /// The delay quantile of forwarded packets for a share from 0 to 1, ns:
+    /// linear within a bin, so the error is less than the bin's width; the last
+    /// bin ends at the maximum delay. `None` before the first packet.
     pub fn delay_quantile_ns(&self, share: f64) -> Option<f64> {
         let total: u64 = self.0.delays.iter().sum();
         let mut left = share.clamp(0.0, 1.0) * total as f64;
@@ -127,7 +126,7 @@ impl std::ops::Deref for QueueStats<'_> {
     }
 }
 
-/// `L4S_DELAY_BIN_NS`: the least delay of a bin.
+/// `L4S_DELAY_BIN_NS`: the lower bound of a bin.
 fn bin_edge_ns(bin: usize) -> u64 {
     match bin {
         0 => 0,
@@ -172,7 +171,7 @@ mod tests {
         assert_eq!(l4s.delay_quantile_ns(1.0), Some(3_000_000.0));
         assert_eq!(some.queue(Queue::Classic).forwarded, 0);
 
-        // Beyond the last edge: up to the longest that was seen.
+        // Beyond the last edge: up to the observed maximum.
         let last = queues(|q| {
             q.forwarded = 100;
             q.packets_in = 100;

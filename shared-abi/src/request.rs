@@ -1,23 +1,23 @@
-//! Structs of the requests that are neither overrides nor parameters.
+//! Structs of requests other than overrides and parameters.
 
 use std::ffi::{CStr, c_char};
 
 use crate::bytes::Plain;
 use crate::{AbiError, MESSAGE_SIZE, check, check_layout, raw};
 
-/// What the device answers to [`Op::Version`](crate::Op::Version).
+/// The answer to [`Op::Version`](crate::Op::Version).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Version {
-    /// Least version that the device speaks.
+    /// Minimum version that the device supports.
     pub min: u16,
-    /// Greatest.
+    /// Maximum version.
     pub max: u16,
     /// Release of the module.
     pub module: String,
 }
 
 impl Version {
-    /// The question: the range that this crate speaks.
+    /// The request: the range that this crate supports.
     pub fn question() -> raw::l4s_version {
         raw::l4s_version {
             min: raw::L4S_ABI_VERSION_MIN as u16,
@@ -26,7 +26,7 @@ impl Version {
         }
     }
 
-    /// An answer; for devices. `module` is cut to 31 bytes.
+    /// An answer, for devices. `module` is truncated to 31 bytes.
     pub fn answer(module: &str) -> raw::l4s_version {
         let mut answer = raw::l4s_version {
             record_size: raw::L4S_RECORD_SIZE,
@@ -39,7 +39,7 @@ impl Version {
         answer
     }
 
-    /// True when `self` and this crate have a version in common.
+    /// True if `self` and this crate have a common version.
     pub fn is_compatible(&self) -> bool {
         u32::from(self.min) <= raw::L4S_ABI_VERSION
             && u32::from(self.max) >= raw::L4S_ABI_VERSION_MIN
@@ -48,8 +48,8 @@ impl Version {
 
 impl TryFrom<raw::l4s_version> for Version {
     type Error = AbiError;
-    /// Checks the range's order, the record size (where the ranges overlap)
-    /// and the NUL.
+    /// Checks the range's order, the record size (if the ranges overlap) and
+    /// the NUL.
     fn try_from(v: raw::l4s_version) -> Result<Self, AbiError> {
         let what = raw::l4s_version::NAME;
         check(v.min <= v.max, what, "min", u64::from(v.min), "at most max")?;
@@ -76,21 +76,21 @@ impl TryFrom<raw::l4s_version> for Version {
     }
 }
 
-/// What a descriptor reads, and when it is readable.
+/// The streams that a descriptor reads, and when it is readable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Interval {
-    /// Messages that must wait, 1 to 65536.
+    /// Number of messages that must be available, 1 to 65536.
     pub records: u32,
-    /// Or one message that has waited this long; 0: no bound.
+    /// Or time for which one message has been pending; 0: no bound.
     pub max_wait_ns: u64,
-    /// The streams that are read.
+    /// The streams to read.
     pub streams: Streams,
 }
 
 /// The streams that a descriptor reads. Events come with either.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Streams {
-    /// One record for each decision.
+    /// One record per decision.
     Records,
     /// Summaries of intervals.
     Summaries(SummaryInterval),
@@ -98,7 +98,7 @@ pub enum Streams {
     All(SummaryInterval),
 }
 
-/// How much a summary covers at most.
+/// Maximum interval of a summary.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct SummaryInterval {
     /// Time, 1 ms to 60 s; 0: no bound.
@@ -108,7 +108,7 @@ pub struct SummaryInterval {
 }
 
 impl Interval {
-    /// Readable when `records` records wait.
+    /// Readable when `records` records are available.
     pub fn of_records(records: u32) -> Interval {
         Interval {
             records,
@@ -120,8 +120,8 @@ impl Interval {
     /// The C struct.
     ///
     /// # Errors
-    /// [`AbiError::Range`] when a field is out of range, or summaries are read
-    /// that nothing ends.
+    /// [`AbiError::Range`] if a field is out of range, or summaries are read
+    /// without a bound.
     pub fn to_raw(&self) -> Result<raw::l4s_interval, AbiError> {
         let what = raw::l4s_interval::NAME;
         let got = u64::from(self.records);
@@ -180,13 +180,13 @@ impl SummaryInterval {
     }
 }
 
-/// Counters of the device, read through `Deref`.
+/// Counters of the device, accessible through `Deref`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[repr(transparent)]
 pub struct Stats(raw::l4s_stats);
 
 impl Stats {
-    /// The question: counters of one instance, or of all with `sched` 0.
+    /// The request for one instance or, with `sched` 0, for all.
     pub fn question(sched: u32, instance: u32) -> raw::l4s_stats {
         raw::l4s_stats {
             version: raw::L4S_ABI_VERSION as u16,
@@ -197,8 +197,8 @@ impl Stats {
         }
     }
 
-    /// The first accounting identity of the header that does not hold, with
-    /// its two sides; `None` when all hold.
+    /// The first violated accounting identity of the header, with its two
+    /// sides; `None` if all hold.
     pub fn imbalance(&self) -> Option<(&'static str, u64, u64)> {
         let s = &self.0;
         let sum = |parts: &[u64]| parts.iter().fold(0u64, |a, b| a.wrapping_add(*b));

@@ -1,16 +1,16 @@
-//! What an instance did in an interval.
+//! Summaries of an instance's activity.
 
 use crate::bytes::{self, Plain};
 use crate::message::check_header;
 use crate::{AbiError, Queue, check, raw};
 
-/// Bytes of one summary.
+/// Size of a summary, bytes.
 pub const SUMMARY_SIZE: usize = size_of::<raw::l4s_summary>();
 
-/// What an instance did in an interval: a checked [`raw::l4s_summary`], whose
-/// fields are read through `Deref`.
+/// Activity of an instance in an interval: a checked [`raw::l4s_summary`]; its
+/// fields are accessible through `Deref`.
 ///
-/// Summaries are a monoid: [`Summary::merge`] makes one of two neighbours.
+/// Summaries are a monoid: [`Summary::merge`] combines two neighbours.
 #[derive(Clone, Copy, PartialEq, Debug)]
 #[repr(transparent)]
 pub struct Summary(raw::l4s_summary);
@@ -53,9 +53,9 @@ impl TryFrom<raw::l4s_summary> for Summary {
 }
 
 impl Summary {
-    /// Makes one summary of this one and its neighbour, which begins where
-    /// this one ends: the summary of both intervals. Where summaries between
-    /// the two were lost, time counts and the packets in it do not.
+    /// Merges this summary with its later neighbour into the summary of both
+    /// intervals. If summaries between them were lost, their time is included
+    /// but their packets are not.
     pub fn merge(&mut self, later: &Summary) {
         let (s, l) = (&mut self.0, &later.0);
         s.hdr = l.hdr;
@@ -83,12 +83,12 @@ impl Summary {
         }
     }
 
-    /// When the interval ended, ns of the device's monotonic clock.
+    /// End of the interval, ns of the device's monotonic clock.
     pub fn end_ns(&self) -> u64 {
         self.0.hdr.time_ns
     }
 
-    /// Position in the stream of summaries; of a merged one, that of the last.
+    /// Position in the stream of summaries; for a merged one, that of the last.
     pub fn seq(&self) -> u64 {
         self.0.hdr.seq
     }
@@ -98,7 +98,7 @@ impl Summary {
         self.end_ns() - self.0.begin_ns
     }
 
-    /// Time in which the link was not idle, ns.
+    /// Busy time of the link, ns.
     pub fn busy_ns(&self) -> u64 {
         self.duration_ns().saturating_sub(self.0.idle_ns)
     }
@@ -108,15 +108,15 @@ impl Summary {
         QueueSummary(&self.0.queue[queue as usize])
     }
 
-    /// Share of the bytes forwarded that were the L4S queue's; `None` when
-    /// nothing was forwarded.
+    /// Share of the L4S queue in the bytes forwarded; `None` if nothing was
+    /// forwarded.
     pub fn l4s_share(&self) -> Option<f64> {
         let bytes = self.0.queue.map(|q| q.forwarded_bytes as f64);
         let total = bytes[0] + bytes[1];
         (total > 0.0).then(|| bytes[Queue::L4s as usize] / total)
     }
 
-    /// Bytes a second forwarded while the link was busy; `None` when it never
+    /// Drain rate while the link was busy, bytes per second; `None` if it never
     /// was.
     pub fn drain_rate(&self) -> Option<f64> {
         let bytes: f64 = self.0.queue.iter().map(|q| q.forwarded_bytes as f64).sum();
@@ -124,7 +124,7 @@ impl Summary {
         (busy_s > 0.0).then(|| bytes / busy_s)
     }
 
-    /// Mean of p' over its updates, 0 to 1; `None` without one.
+    /// Mean of p' over its updates, 0 to 1; `None` without updates.
     pub fn p_mean(&self) -> Option<f64> {
         let mean = self.0.p_sum as f64 / self.0.updates as f64;
         (self.0.updates > 0).then(|| mean / f64::from(raw::L4S_PROB_ONE))
@@ -190,17 +190,17 @@ fn merge_queue(queue: &mut raw::l4s_queue_summary, later: &raw::l4s_queue_summar
     }
 }
 
-/// Counters have no range: sums of any are modulo 2^64, as those of the kernel.
+/// Counters have no range: all sums are modulo 2^64, as in the kernel.
 fn sum<const N: usize>(counters: [u64; N]) -> u64 {
     counters.into_iter().fold(0, u64::wrapping_add)
 }
 
-/// One queue of a [`Summary`], read through `Deref`.
+/// One queue of a [`Summary`], accessible through `Deref`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct QueueSummary<'a>(&'a raw::l4s_queue_summary);
 
 impl QueueSummary<'_> {
-    /// Mean sojourn time of the packets forwarded, ns; `None` without one.
+    /// Mean sojourn time of the packets forwarded, ns; `None` without packets.
     pub fn mean_sojourn_ns(&self) -> Option<f64> {
         let mean = self.0.sojourn_sum_ns as f64 / self.0.forwarded as f64;
         (self.0.forwarded > 0).then_some(mean)
@@ -211,27 +211,27 @@ impl QueueSummary<'_> {
         let mean = self.mean_sojourn_ns()?;
         let unit = f64::from(1u32 << raw::L4S_SOJOURN_SHIFT);
         let square = self.0.sojourn_sq as f64 / self.0.forwarded as f64 * unit * unit;
-        // Times were rounded down, by half a unit in the mean.
+        // Times were rounded down, by half a unit on average.
         let square = square + unit * mean - unit * unit / 4.0;
         Some((square - mean * mean).max(0.0).sqrt())
     }
 
-    /// Shortest and longest sojourn time of those forwarded, ns.
+    /// Minimum and maximum sojourn time of forwarded packets, ns.
     pub fn sojourn_range_ns(&self) -> Option<(u64, u64)> {
         (self.0.forwarded > 0).then_some((self.0.sojourn_min_ns, self.0.sojourn_max_ns))
     }
 
-    /// Packets marked.
+    /// Number of marked packets.
     pub fn marks(&self) -> u64 {
         sum([self.marks_aqm, self.marks_native, self.marks_override])
     }
 
-    /// Packets dropped, for whatever cause.
+    /// Number of packets dropped for any reason.
     pub fn drops(&self) -> u64 {
         sum([self.signal_drops(), self.drops_flush])
     }
 
-    /// Congestion signals to senders: marks and drops, but for those of the
+    /// Congestion signals to senders: marks and drops, except those by the
     /// queue's deletion.
     pub fn signals(&self) -> u64 {
         sum([self.marks(), self.signal_drops()])
@@ -241,9 +241,9 @@ impl QueueSummary<'_> {
         sum([self.drops_aqm, self.drops_override, self.drops_tail])
     }
 
-    /// Estimate of the flows that sent, by linear counting (Whang, Vander-Zanden
-    /// and Taylor, 1990): m ln(m / z) with z of m bits clear. A bitmap without
-    /// a clear bit stands for at least m ln m flows.
+    /// Estimated number of active flows, by linear counting (Whang,
+    /// Vander-Zanden and Taylor, 1990): m ln(m / z) with z of m bits clear. A
+    /// bitmap without clear bits means at least m ln m flows.
     pub fn flows(&self) -> f64 {
         let clear: u32 = self.0.flows.iter().map(|bits| bits.count_zeros()).sum();
         let m = f64::from(raw::L4S_FLOW_BITS);

@@ -1,5 +1,5 @@
-//! Conversions of bytes: what is accepted comes back unchanged, and nothing
-//! that bytes can hold makes them panic.
+//! Conversions of bytes: accepted values survive unchanged, and no input causes a
+//! panic.
 
 #![allow(clippy::unwrap_used)]
 
@@ -38,7 +38,8 @@ proptest! {
 
     #[test]
     fn messages_of_version_1_are_read(message in message()) {
-        // Records are written so; losses and events had zeros to the same length.
+        // Records are written in this form; losses and events had zeros up to the
+        // same length.
         let mut bytes = message.to_bytes();
         bytes.resize(V1_SIZE, 0);
         bytes[..2].copy_from_slice(&1u16.to_ne_bytes());
@@ -93,7 +94,7 @@ proptest! {
         }
         let whole = stream.last().unwrap().to_bytes().len();
         let got = whole - cut;
-        // Of less than a header the length is unknown.
+        // With less than a header, the length is unknown.
         let want = if got < 24 { MESSAGE_SIZE } else { whole };
         let what = "message";
         prop_assert_eq!(read.last().unwrap(), &Err(AbiError::Length { what, got, want }));
@@ -125,7 +126,7 @@ proptest! {
         if let Some(Ok(read)) = damaged(&limits, at, value).map(Limits::try_from) {
             prop_assert_eq!(read.to_raw().unwrap(), damaged(&limits, at, value).unwrap());
         }
-        // These only must not panic: they normalise text and have no range.
+        // These must only not panic: they normalise text and have no range.
         let _ = damaged(&Version::answer("0.1.0"), at, value).map(Version::try_from);
         let _ = damaged(&Stats::question(1, 0), at, value).map(Stats::try_from);
         let _ = damaged(&Queues::question(1, 0), at, value).map(Queues::try_from);
@@ -223,7 +224,7 @@ fn each_range_of_the_header_is_held() {
     }
 }
 
-/// What files may ask for by default is what the default limits let through.
+/// The default ranges in files are the factors that the default limits allow.
 #[test]
 fn the_default_limits_hold_the_factors_of_files() {
     let limits = Limits::default();

@@ -1,5 +1,5 @@
-//! The C header against what is made from it: the bindings, Rust's layout,
-//! the version.
+//! The C header compared with everything derived from it: bindings, Rust's
+//! layout, the version.
 
 #![allow(clippy::unwrap_used)]
 
@@ -16,7 +16,7 @@ const DIGESTS: &str = include_str!("../abi.digest");
 #[test]
 fn the_committed_bindings_are_what_bindgen_makes() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
-    // `cargo install --root target/tools` is where the checks put it.
+    // `cargo install --root target/tools` is the location used by the checks.
     let tools = root.join("target/tools/bin");
     let path = std::env::var_os("PATH").unwrap_or_default();
     let path =
@@ -68,7 +68,7 @@ fn the_c_compiler_lays_structs_out_as_rust_does() {
         .unwrap();
         writeln!(expected, "{name} {} {}", layout.size, layout.align).unwrap();
         for (field, offset, size) in layout.fields {
-            // bindgen appends `_' to what is a keyword in Rust.
+            // bindgen appends `_' to Rust keywords.
             let field = field.trim_end_matches('_');
             writeln!(
                 program,
@@ -160,8 +160,8 @@ fn the_digest_sees_code_and_not_comments() {
     );
 }
 
-/// The header without comments, its white space collapsed: what the compiler
-/// sees of it, so that a better explanation is not a new version.
+/// The header without comments, its white space collapsed: the compiler's view,
+/// so that better comments do not require a new version.
 fn normalise(text: &str) -> String {
     let mut code = String::new();
     let mut rest = text;
@@ -189,7 +189,7 @@ fn temporary(name: &str) -> PathBuf {
     Path::new(env!("CARGO_TARGET_TMPDIR")).join(name)
 }
 
-/// Says why a test did not run; the checks count these.
+/// Reports why a test did not run; the checks count these messages.
 fn skip(reason: &str) {
     let test = std::thread::current().name().unwrap_or("test").to_owned();
     println!("skipped: {test}: {reason}");

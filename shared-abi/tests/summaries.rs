@@ -1,5 +1,5 @@
-//! Summaries are a monoid: neighbours merge into what one summary of both
-//! intervals would have said.
+//! Summaries are a monoid: merging neighbours gives the summary of both
+//! intervals.
 
 #![allow(clippy::unwrap_used)]
 
@@ -7,7 +7,7 @@ use l4sllm_abi::bytes::from_bytes;
 use l4sllm_abi::{AbiError, Message, Queue, SUMMARY_SIZE, Summary, header, raw};
 use proptest::prelude::*;
 
-/// One packet, and what the controller did until the next.
+/// One packet, and the controller's updates until the next.
 #[derive(Debug, Clone)]
 struct Step {
     gap_ns: u64,
@@ -31,8 +31,8 @@ prop_compose! {
     }
 }
 
-/// Folds steps into a summary, as the queue does; `begin_ns` and `p` are those
-/// at its begin.
+/// Folds steps into a summary, like the queue; `begin_ns` and `p` are the
+/// values at its beginning.
 fn fold(begin_ns: u64, p: u32, seq: u64, steps: &[Step]) -> Summary {
     let mut s = raw::l4s_summary {
         hdr: header(raw::L4S_RECORD_SUMMARY, seq, begin_ns),
@@ -72,13 +72,14 @@ fn fold(begin_ns: u64, p: u32, seq: u64, steps: &[Step]) -> Summary {
         q.backlog_max = q.backlog_max.max(step.flow as u32);
         q.flows[step.flow / 64] |= 1 << (step.flow % 64);
     }
-    // What is "at the end" of a queue is so of each queue, seen or not.
+    // Values "at the end" are set for both queues, whether or not they had
+    // packets.
     let last = steps.last().map_or(0, |step| step.flow as u32);
     s.queue.iter_mut().for_each(|q| q.backlog = last);
     Summary::try_from(s).unwrap()
 }
 
-/// Any counters, in an interval that has its neighbours' ends.
+/// Arbitrary counters, in an interval that joins its neighbours.
 fn arbitrary(times: [u64; 2]) -> impl Strategy<Value = Summary> {
     any::<[u8; SUMMARY_SIZE]>().prop_map(move |bytes| {
         let s: raw::l4s_summary = from_bytes(&bytes).unwrap();
@@ -208,7 +209,7 @@ fn moments_come_from_the_sums() {
     assert!((squares / windows - ln * ln).abs() < 1e-3);
     let classic = s.queue(Queue::Classic);
     assert_eq!(classic.mean_sojourn_ns(), Some(12e6));
-    // Squares are of times rounded down to 1024 ns.
+    // Squares are computed from times rounded down to 1024 ns.
     assert!((classic.sojourn_sd_ns().unwrap() - 2e6).abs() < 2e3);
     assert_eq!(classic.sojourn_range_ns(), Some((10_000_000, 14_000_000)));
     assert_eq!((classic.signals(), s.queue(Queue::L4s).signals()), (2, 0));

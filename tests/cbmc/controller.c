@@ -5,9 +5,9 @@
  */
 
 /*
- * The controller in fixed point: with any parameters that pass their check,
- * any factors that pass theirs and any state that its own invariants allow,
- * nothing overflows and the probabilities stay probabilities.
+ * The controller in fixed point: with all parameters and factors that pass
+ * their checks and all states within its invariants, nothing overflows and the
+ * probabilities stay in range.
  */
 
 #include "proofs.h"
@@ -31,7 +31,7 @@ any_state(struct dualpi2 *d)
 	__CPROVER_assume(d->burst_ns <= d->params.max_burst_ns);
 }
 
-/* Set-points by any factors that are accepted: within their ranges. */
+/* Set-points with any accepted factors are within their ranges. */
 void
 steer(void)
 {
@@ -62,7 +62,7 @@ steer(void)
 }
 
 /*
- * What follows from p': probabilities, and overload no later than without
+ * Values derived from p': probabilities, and overload no later than without
  * steering, unless packets are delayed instead.
  */
 void
@@ -71,7 +71,7 @@ probabilities(void)
 	struct dualpi2 d;
 
 	any_state(&d);
-	/* In steps that the squares of a bit-blasted p' can be had in. */
+	/* In steps for which the squares of a bit-blasted p' are feasible. */
 	__CPROVER_assume((d.p & (((int64_t)1 << 49) - 1)) == 0);
 	d.params.coupling_q8 = 256 * (1 + (nondet_u8() & 7));
 	d.set.coupling_q8 = 256 * (1 + (nondet_u8() & 7));
@@ -111,15 +111,15 @@ marking(void)
 	any_state(&d);
 	d.set.threshold_ns = nondet_u64();
 	__CPROVER_assume(d.set.threshold_ns <= L4S_NS_PER_S);
-	/* A division is dear to prove: ramps of powers of two. */
+	/* Divisions are expensive to prove: ramps of powers of two. */
 	d.params.l4s_range_ns = (uint64_t)1 << (nondet_u8() & 15);
 	p = dualpi2_native(&d, any_time());
 	assert(p <= DUALPI2_ONE);
 }
 
 /*
- * Signals: what is accumulated stays below the threshold between packets, the
- * threshold within [1/2, 3/2), and p = 1 always signals.
+ * Signals: the accumulated value stays below the threshold between packets, the
+ * threshold is within [1/2, 3/2), and p = 1 always signals.
  */
 void
 dither(void)

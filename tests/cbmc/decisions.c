@@ -5,8 +5,8 @@
  */
 
 /*
- * What an override may do to a packet: any override that is accepted under
- * any limits, any packet, any state of the controller.
+ * Effects of overrides on packets: any accepted override under any limits, any
+ * packet, any state of the controller.
  */
 
 #include "proofs.h"
@@ -22,7 +22,7 @@ static struct l4s_pkt_user pkt;
 static struct l4s_decision x;
 static uint64_t submitted;
 
-/* Any verdict that dualpi2_pick() could give on any packet. */
+/* Any verdict that dualpi2_pick() could return for any packet. */
 static void
 any_verdict(void)
 {
@@ -41,7 +41,7 @@ any_verdict(void)
 	d.overload = nondet_bool();
 }
 
-/* An override is sent, and the packet path takes it up. */
+/* An override is sent, and the packet path takes it. */
 static void
 send(uint64_t decisions)
 {
@@ -58,7 +58,7 @@ send(uint64_t decisions)
 	    submitted + nondet_u32());
 }
 
-/* A Not-ECT packet is never marked, nor one whose header is not ours. */
+/* A Not-ECT packet is never marked, nor is one with a shared header. */
 void
 not_ect(void)
 {
@@ -70,7 +70,7 @@ not_ect(void)
 		assert(l4s_pkt_can_mark(&pkt));
 }
 
-/* Above the ceiling, and in overload, DualPI2's verdict stands. */
+/* Above the ceiling, and in overload, DualPI2's verdict applies. */
 void
 limits(void)
 {
@@ -83,7 +83,7 @@ limits(void)
 		assert(x.action == v.action);
 }
 
-/* An override that expired changes nothing, and ends. */
+/* An expired override changes nothing, and ends. */
 void
 expired(void)
 {
@@ -100,7 +100,10 @@ expired(void)
 	assert(!o.steering);
 }
 
-/* Accepted times lie within the longest life, from the time of sending. */
+/*
+ * Accepted expiry times are within the maximum lifetime, from the time of
+ * sending.
+ */
 void
 lifetime(void)
 {
@@ -111,8 +114,8 @@ lifetime(void)
 }
 
 /*
- * Drops stay within the share of the decisions so far.  By induction: from
- * any balance that holds this, up to 63 decisions later, it holds again, for
+ * Drops stay within the share of the decisions so far.  By induction: from any
+ * balance that satisfies this, it holds again up to 63 decisions later, for
  * shares in steps of 1/16.
  */
 void

@@ -5,8 +5,8 @@
  */
 
 /*
- * Weights of flows: rates, the mean and weights stay within their bounds, no
- * product overflows, and a weighted probability is one.
+ * Flow weights: rates, the mean and weights stay within their bounds, no
+ * product overflows, and a weighted probability is at most one.
  */
 
 #include "proofs.h"
@@ -15,8 +15,8 @@
 #include "../../kmod/flow_weights.c"
 
 /*
- * A rate after any update is no greater than the greatest, and no less than the
- * bytes up to there.
+ * After any update, a rate is at most the maximum, and at least the bytes up to
+ * there.
  */
 void
 rates(void)
@@ -32,8 +32,8 @@ rates(void)
 }
 
 /*
- * Of any sums that rates can have, sum(r^2) <= FLOW_RATE_MAX sum(r), the mean
- * fits 32 bits, and nothing is divided by 0.
+ * For any sums that rates can have, sum(r^2) <= FLOW_RATE_MAX sum(r), the mean
+ * fits in 32 bits, and there is no division by 0.
  */
 void
 mean(void)
@@ -70,8 +70,8 @@ weight(void)
 }
 
 /*
- * Any probability and any weight give a probability, no less than itself with
- * a weight of one or more: what overload relies on.
+ * Any probability and any weight give a probability, which is not reduced by
+ * weights of one or more; overload relies on this.
  */
 void
 weighted(void)

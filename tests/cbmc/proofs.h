@@ -4,7 +4,7 @@
  * Copyright (c) 2026 The l4sllm authors
  */
 
-/* What the proofs share: values of any kind, within what is checked. */
+/* Helpers shared by the proofs: arbitrary values within checked ranges. */
 
 #ifndef _PROOFS_H_
 #define	_PROOFS_H_
@@ -12,7 +12,7 @@
 #include "instance.h"
 #include "params.h"
 
-/* Any value at all. */
+/* An arbitrary value. */
 struct l4s_params nondet_params(void);
 struct l4s_limits nondet_limits(void);
 struct l4s_override nondet_override(void);

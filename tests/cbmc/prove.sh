@@ -1,12 +1,11 @@
 #!/bin/sh
-# Proves what the functions of controller.c, decisions.c, flow_weights.c, ring.c
-# and summary.c assert, and that nothing overflows or leaves its bounds on the way, for all
-# inputs that they allow: a few minutes.
-#	prove.sh [FILE.FUNCTION...]	only these
+# Proves the assertions of the functions of controller.c, decisions.c, flow_weights.c,
+# ring.c and summary.c, and the absence of overflows and out-of-bounds accesses, for all
+# inputs that they allow, in a few minutes.
 #
-# An installed cbmc is taken; else, on amd64 with apt-get, Debian's 6.6 is
-# unpacked into .cbmc/ with the C library that it wants.  Exit status 77, with
-# the reason as the last line, where neither works.
+# An installed cbmc is used; otherwise, on amd64 with apt-get, Debian's 6.6 is unpacked
+# into .cbmc/ with its C library. Exit status 77, with the reason on the last line, if
+# neither works.
 set -eu
 cd "$(dirname "$0")"
 cache=$(cd ../.. && pwd)/.cbmc
@@ -17,7 +16,7 @@ skip() {
 	exit 77
 }
 
-# A package source of its own: nothing of the system's is touched.
+# A separate package source: the system's is not touched.
 unpack() {
 	command -v apt-get >/dev/null || skip "cbmc is not installed"
 	[ "$(uname -m)" = x86_64 ] || skip "cbmc is not installed"
@@ -60,7 +59,7 @@ run_cbmc() {
 command -v cbmc >/dev/null || [ -e "$cache/root/usr/bin/cbmc" ] || unpack
 run_cbmc --version >/dev/null 2>&1 || skip "cbmc does not run here"
 
-# A bound that is too low for a loop is a failure, not a gap.
+# A loop bound that is too low is a failure, not a gap.
 prove() {
 	run_cbmc -I ../../kmod -I ../../kmod/user \
 	    -I ../../shared-abi/include --unwind 66 --unwinding-assertions \
@@ -69,7 +68,7 @@ prove() {
 }
 
 passed=0 failed=0
-# The functions without arguments, file by file.
+# The functions without arguments, by file.
 all() {
 	for file in controller decisions flow_weights ring summary; do
 		sed -n '/^void$/{n;s/^\([a-z0-9_]*\)(void)$/\1/p;}' $file.c |

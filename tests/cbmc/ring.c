@@ -5,14 +5,15 @@
  */
 
 /*
- * The ring's indices: a reader at any place behind a writer, up to some turns
- * of the ring, at the count's beginning and where it passes 2^64.
+ * The ring's indices: a reader at any position behind a writer, up to a few
+ * revolutions of the ring, at the beginning of the count and where it passes
+ * 2^64.
  *
- * Assumed, so that the proofs end: the smallest ring; slots of the sizes that
- * the two rings of a device have, one after the other; messages of the lengths
- * that are written to them; a reader that has read three messages and lost
- * none before it reads, up to 63 behind the writer; a writer that rests
- * meanwhile (tests/kmod/threads.c has one that does not).
+ * Assumptions that bound the proofs: the smallest ring; slots of the sizes of a
+ * device's two rings, in sequence; messages of the lengths written to them; a
+ * reader that has read three messages and lost none before it reads, up to 63
+ * behind the writer; a writer that is idle in the meantime
+ * (tests/kmod/threads.c covers a busy one).
  */
 
 #include "proofs.h"
@@ -44,7 +45,7 @@ any_places(void)
 	r.head = c.next + (nondet_u8() & 63);
 }
 
-/* Each message counts once: read, lost or waiting. */
+/* Each message counts exactly once: read, lost or waiting. */
 void
 account(void)
 {
@@ -58,8 +59,8 @@ account(void)
 }
 
 /*
- * A read stays in the ring and in the caller's buffer, moves forward, and
- * never past the head.
+ * A read stays in the ring and in the caller's buffer, and moves forward, never
+ * past the head.
  */
 static void
 read_one(uint64_t start, uint64_t ahead, uint32_t length)
@@ -88,7 +89,7 @@ read_one(uint64_t start, uint64_t ahead, uint32_t length)
 	}
 }
 
-/* One after the other: an index that is known is cheap to look up. */
+/* In sequence: a constant index is cheap to look up. */
 static void
 read_each(uint32_t length)
 {
@@ -108,8 +109,8 @@ reading_record(void)
 }
 
 /*
- * The longest, at the ends of what still waits: further back it is lost and not
- * looked at, which reading_event() has at each distance.
+ * The longest message, at the ends of the unread range: messages further back
+ * are lost and not read, which reading_event() covers at each distance.
  */
 void
 reading_summary(void)
@@ -123,7 +124,7 @@ reading_summary(void)
 	read_one(NEAR_WRAP, CAPACITY - 1, length);
 }
 
-/* Events and losses come in the ring of summaries too. */
+/* Events and losses also come in the ring of summaries. */
 void
 reading_event(void)
 {
@@ -131,7 +132,7 @@ reading_event(void)
 	read_each(L4S_RECORD_SIZE);
 }
 
-/* A write goes to a slot of the ring, and not to one being read next. */
+/* A write goes to a slot of the ring, but not to one being read next. */
 static void
 write_to(uint64_t *words, size_t size, unsigned shift)
 {

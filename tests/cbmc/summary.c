@@ -36,9 +36,9 @@ log2_bit(void)
 
 /*
  * The whole: the characteristic is exact, and log2_halve() always gets what
- * log2_bit() assumes, which its own assertion says.  The k-th bit's error
- * counts 2^-k, that of the first m is less than 2^-30: 2^-29 in all, plus
- * the bits that are cut.
+ * log2_bit() assumes, as its assertion states.  The k-th bit's error counts
+ * 2^-k, and that of the first m is less than 2^-30: 2^-29 in total, plus the
+ * truncated bits.
  */
 void
 log2_whole(void)
@@ -52,7 +52,7 @@ log2_whole(void)
 	assert(x >> (log >> 16) == 1);
 }
 
-/* None forwarded, or the least sojourn time is no greater than the greatest. */
+/* None forwarded, or the minimum sojourn time is at most the maximum. */
 static bool
 extremes_ok(const struct l4s_summary *s)
 {
@@ -70,7 +70,7 @@ extremes_ok(const struct l4s_summary *s)
 	return (s->p_begin <= s->p_max && s->p_end <= s->p_max);
 }
 
-/* Extremes stay in order and cover both, whatever the sums are. */
+/* Extremes stay in order and cover both, for any sums. */
 void
 merge(void)
 {

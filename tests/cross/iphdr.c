@@ -6,8 +6,8 @@
 
 /*
  * The ECN field of IPv4 and IPv6 headers (kmod/freebsd/iphdr.h): every
- * codepoint, every traffic class, and for IPv4 every checksum that a header
- * can have.  And where the header begins in frames with and without tags.
+ * codepoint, every traffic class and, for IPv4, every possible checksum.  Also
+ * the offset of the header in frames with and without tags.
  */
 
 #include <stdbool.h>
@@ -61,7 +61,7 @@ ipv4(uint8_t tos, uint16_t id)
 	CHECK(l4s_iphdr_ecn(h) == L4S_ECN_CE);
 	CHECK(sum(h) == 0xffff);
 	CHECK(h[1] >> 2 == tos >> 2);
-	/* With the checksum left to the interface nothing else changes. */
+	/* With the checksum left to the interface, nothing else changes. */
 	memcpy(h, before, sizeof(h));
 	CHECK(l4s_iphdr_mark(h, false));
 	CHECK(h[10] == before[10] && h[11] == before[11]);
@@ -87,7 +87,7 @@ ipv6(uint8_t class, uint8_t label)
 	CHECK(memcmp(before, h, sizeof(h)) == 0);
 }
 
-/* A frame with the tags given, then `type': where its IP header is looked for. */
+/* The offset of the IP header in a frame with the given tags and type. */
 static int
 tagged(const uint16_t *tags, int n, uint16_t type, int length)
 {
@@ -128,7 +128,7 @@ frames(void)
 	CHECK(tagged(qinq, 2, 0x0806, 64) == 0);
 	CHECK(tagged(qinq, 3, 0x0800, 64) == 0);
 	CHECK(L4S_ETHERHDR_LENGTH == 22);
-	/* Frames that end before the type does. */
+	/* Frames that end before the type. */
 	for (length = 0; length <= 64; length++) {
 		CHECK(tagged(NULL, 0, 0x0800, length) ==
 		    (length >= 14 ? 14 : 0));
@@ -137,7 +137,7 @@ frames(void)
 	}
 }
 
-/* Flows: what makes a difference and what does not. */
+/* Flows: fields that distinguish them and fields that do not. */
 static void
 flows(void)
 {
@@ -153,7 +153,7 @@ flows(void)
 	CHECK(l4s_iphdr_flow(four, 24) == flow);
 	four[23] = 81;
 	CHECK((other = l4s_iphdr_flow(four, 24)) != flow);
-	/* Of a fragment, or without its ports, the addresses count alone. */
+	/* For a fragment, or without its ports, only the addresses count. */
 	four[6] = 0x20;
 	flow = l4s_iphdr_flow(four, 24);
 	CHECK(flow != other);
@@ -177,7 +177,7 @@ flows(void)
 	flow = l4s_iphdr_flow(six, 44);
 	six[39] = 1;
 	CHECK(l4s_iphdr_flow(six, 44) != flow);
-	/* With less of the addresses there. */
+	/* With an incomplete header. */
 	flow = l4s_iphdr_flow(six, 20);
 	six[8] = 1;
 	CHECK(l4s_iphdr_flow(six, 20) != flow);
@@ -185,7 +185,7 @@ flows(void)
 	CHECK(l4s_iphdr_flow(six, 44) == 0);
 }
 
-/* The keyed hash of a header, whichever way it lies. */
+/* The keyed hash of a header at any alignment. */
 static uint64_t
 hash(const uint8_t *h, int length)
 {
@@ -195,8 +195,8 @@ hash(const uint8_t *h, int length)
 }
 
 /*
- * The keyed hash tells the same flows apart: each byte of addresses, ports and
- * protocol counts, no other one does.
+ * The keyed hash distinguishes the same flows: it depends on every byte of
+ * addresses, ports and protocol, and on no other.
  */
 static void
 hashes(void)
@@ -216,7 +216,7 @@ hashes(void)
 		CHECK((hash(four, 24) != flow) == (i == 9 || i >= 12));
 		four[i] ^= 0x10;
 	}
-	/* Of a fragment, or without its ports, the addresses count alone. */
+	/* For a fragment, or without its ports, only the addresses count. */
 	four[6] = 0x20;
 	CHECK(hash(four, 24) != flow);
 	flow = hash(four, 24);

@@ -10,7 +10,7 @@
  *						none came for SECONDS:
  *						"not_ect ect1 ect0 ce"
  *
- * IPv4 or IPv6, as the address is.  BYTES is the datagram's payload.
+ * IPv4 or IPv6, depending on the address.  BYTES is the datagram's payload.
  */
 
 #include <sys/types.h>
@@ -70,7 +70,7 @@ send_all(char **argv)
 	gap.tv_nsec = ns % 1000000000;
 	clock_gettime(CLOCK_MONOTONIC, &next);
 	for (i = 0; i < count; i++) {
-		/* A full queue on the way is what the tests are about. */
+		/* A full queue on the path is expected in these tests. */
 		if (send(s, payload, bytes, 0) < 0 && errno != ENOBUFS &&
 		    errno != ECONNREFUSED)
 			err(1, "send");
@@ -109,7 +109,7 @@ receive(char **argv)
 	int family, on = 1, room = 1 << 20, s;
 
 	s = open_socket(argv[0], argv[1], 1, &family);
-	/* A slow receiver is not to lose what came through the queue. */
+	/* A slow receiver must not lose packets that passed the queue. */
 	if (setsockopt(s, SOL_SOCKET, SO_RCVBUF, &room, sizeof(room)) != 0)
 		err(1, "receive buffer");
 	if (family == AF_INET ?

@@ -5,8 +5,8 @@
  */
 
 /*
- * /dev/l4sllm without traffic.  Messages come from taking control, which puts
- * an event into the stream.
+ * /dev/l4sllm without traffic.  Messages come from taking control, which writes
+ * an event to the stream.
  */
 
 #include <sys/types.h>
@@ -43,7 +43,7 @@ expect_error(int fd, unsigned long request, void *arg, int error)
 	ATF_CHECK_ERRNO(error, ioctl(fd, request, arg) == -1);
 }
 
-/* One event into the stream: a controller comes and goes. */
+/* Writes one event to the stream: a controller opens and closes the device. */
 static void
 make_events(void)
 {
@@ -111,7 +111,7 @@ TEST(hostile_requests)
 	o.sched = 65535;
 	expect_error(fd, L4S_IOC_OVERRIDE, &o, ENOENT);
 
-	/* Every byte of the parameters turned over, one at a time. */
+	/* Every byte of the parameters inverted, one at a time. */
 	ATF_REQUIRE_EQ(0, ioctl(fd, L4S_IOC_GET_PARAMS, &p));
 	for (i = 0; i < sizeof(p); i++) {
 		struct l4s_params bad = p;
@@ -171,7 +171,10 @@ TEST(reading)
 	ATF_CHECK_ERRNO(EAGAIN, read(fd, e, sizeof(e)) == -1);
 	make_events();
 	ATF_CHECK_ERRNO(EINVAL, read(fd, e, L4S_RECORD_SIZE - 1) == -1);
-	/* One that fits, though two wait; then the other, though more fit. */
+	/*
+	 * One message fits, although two are available; then the other, with a
+	 * larger buffer.
+	 */
 	ATF_CHECK_EQ(L4S_RECORD_SIZE, read(fd, e, 2 * L4S_RECORD_SIZE - 1));
 	ATF_CHECK_EQ(L4S_RECORD_EVENT, e[0].hdr.type);
 	ATF_CHECK_EQ(L4S_ABI_VERSION, e[0].hdr.version);
@@ -182,7 +185,10 @@ TEST(reading)
 	ATF_CHECK_ERRNO(EAGAIN, read(fd, e, sizeof(e)) == -1);
 }
 
-/* A reader of summaries gets the events too, and each once with both. */
+/*
+ * A reader of summaries gets the events too, and a reader of both streams gets
+ * each once.
+ */
 TEST(streams)
 {
 	struct l4s_interval i = { .records = 1, .summary_ns = 10000000 };
@@ -245,7 +251,7 @@ TEST(readiness_poll)
 	ATF_CHECK_EQ(1, poll(&p, 1, 5000));
 }
 
-/* The longest wait that can be asked for is not a short one. */
+/* The maximum wait that can be requested is not treated as a short one. */
 TEST(readiness_far)
 {
 	struct pollfd p = { .events = POLLIN };

@@ -32,7 +32,7 @@ reload_body()
 		i=$((i + 1))
 	done
 	after=$(vmstat -m | awk '{n += $2} END {print n}')
-	# One allocation kept each time would be a thousand.
+	# A leak of one allocation per cycle would add up to a thousand.
 	[ $((after - before)) -lt 500 ] ||
 		atf_fail "allocations: $before before, $after after"
 }

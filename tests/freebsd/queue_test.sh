@@ -4,13 +4,13 @@
 #
 # Copyright (c) 2026 The l4sllm authors
 
-# Packets through the scheduler.  The bottleneck is 8 Mbit/s; what is sent is
-# above it where the queue is to build.  Nothing here looks at delays: timers
-# of a virtual machine are too coarse for that.
+# Packets through the scheduler. The bottleneck is 8 Mbit/s; the sending rate
+# is above it where the queue must build. Nothing here checks delays: timers of
+# virtual machines are too coarse for that.
 
 . "$(atf_get_srcdir)/topology.subr"
 
-# A test case with a topology: l4s_test NAME DESCRIPTION; its body is NAME_run.
+# A test case with a topology: l4s_test NAME DESCRIPTION; the body is NAME_run.
 l4s_test()
 {
 	atf_test_case "$1" cleanup
@@ -87,7 +87,7 @@ override_once_run()
 	wait
 }
 
-l4s_test override_hold "hold: as many packets as asked"
+l4s_test override_hold "hold: the requested number of packets"
 override_hold_run()
 {
 	patient
@@ -127,7 +127,7 @@ override_drop_share_run()
 	wait
 }
 
-l4s_test override_ends_with_close "A controller that closes takes its override along"
+l4s_test override_ends_with_close "An override ends when its controller closes the device"
 override_ends_with_close_run()
 {
 	patient
@@ -138,7 +138,7 @@ override_ends_with_close_run()
 	atf_check_equal 0 "$ce"
 }
 
-l4s_test override_steer "steer: in force while it lives, and gone after"
+l4s_test override_steer "steer: in effect until it expires"
 override_steer_run()
 {
 	blast 1 1 2000
@@ -171,7 +171,7 @@ watchdog_run()
 	wait
 }
 
-l4s_test records "One record a decision, in the right queue"
+l4s_test records "One record per decision, in the right queue"
 records_run()
 {
 	patient
@@ -185,7 +185,7 @@ records_run()
 	atf_check_equal 0 "$(cat classic)"
 }
 
-l4s_test reconfigure "Configuring again under traffic"
+l4s_test reconfigure "Reconfiguration under traffic"
 reconfigure_run()
 {
 	blast 1 8000 10000 &
@@ -204,10 +204,10 @@ reconfigure_run()
 	above "$(counter forwarded)" 0 "forwarded"
 }
 
-# The scheduler deleted and made again.
+# The scheduler is deleted and recreated.
 recreate()
 {
-	# dummynet has no `sched delete'; the pipe takes it along.
+	# dummynet has no `sched delete'; deleting the pipe deletes it too.
 	jexec "$M" ipfw pipe 1 delete
 	jexec "$M" ipfw pipe 1 config bw 8Mbit/s
 	jexec "$M" ipfw sched 1 config pipe 1 type fifo
@@ -231,7 +231,7 @@ late_override_run()
 	wait
 }
 
-l4s_test delete "Deleting and making the scheduler again under traffic"
+l4s_test delete "Deleting and recreating the scheduler under traffic"
 delete_run()
 {
 	blast 1 8000 10000 &
@@ -246,7 +246,7 @@ delete_run()
 	    "packets after the last deletion"
 }
 
-l4s_test dropped_with_scheduler "What waits in a deleted scheduler is counted"
+l4s_test dropped_with_scheduler "Packets queued in a deleted scheduler are counted"
 dropped_with_scheduler_run()
 {
 	jexec "$M" ipfw pipe 1 config bw 64Kbit/s
@@ -269,7 +269,7 @@ dropped_with_scheduler_run()
 	atf_check_equal "$(counter drops_flush)" "$(cat flushed)"
 }
 
-# All counters of the router that only grow, as NAME=VALUE.
+# All monotonic counters of the router, as NAME=VALUE.
 growing()
 {
 	jexec "$M" sysctl -e net.inet.l4sllm.stats |
@@ -277,7 +277,7 @@ growing()
 	    -e probability= -e credit= -e overload= -e delays=
 }
 
-l4s_test totals "No counter falls when a scheduler is deleted"
+l4s_test totals "No counter decreases when a scheduler is deleted"
 totals_run()
 {
 	blast 1 500 10000
@@ -312,7 +312,7 @@ instances_run()
 	done
 }
 
-l4s_test receiver_gone "An interface that goes while packets wait"
+l4s_test receiver_gone "An interface that is destroyed while packets are queued"
 receiver_gone_run()
 {
 	[ "$(sysctl -n kern.osreldate)" -ge 1400000 ] ||
@@ -323,7 +323,7 @@ receiver_gone_run()
 	ifconfig "$in" -vnet "$M"
 	ifconfig "$in" destroy
 	sed -i '' "/^${in%b}a\$/d" epairs
-	# What waited is freed with its interface, and the queue drains.
+	# Waiting packets are freed with their interface, and the queue drains.
 	until [ "$(counter queued)" = 0 ]; do :; done
 }
 
@@ -339,7 +339,7 @@ two_vnets_body()
 	bottleneck 8Mbit/s
 	first=$M
 	blast 1 100 2000
-	# The same addresses again: these are other networks.
+	# The same addresses again, in different networks.
 	topology_up 2
 	bottleneck 8Mbit/s
 	jexec "$M" sysctl -q net.inet.ip.dummynet.dualpi2.target=5000
@@ -351,7 +351,8 @@ two_vnets_body()
 	atf_check_equal 100 \
 	    "$(jexec "$first" sysctl -n net.inet.l4sllm.stats.packets_in)"
 	accounts
-	# One goes with its queue full and a reader waiting; the other stays.
+	# One is destroyed with its queue full and a reader waiting; the other
+	# stays.
 	jexec "$first" "$tools/l4sdev" records 60 >/dev/null 2>&1 &
 	jail -r "$first"
 	sed -i '' "/^$first\$/d" jails

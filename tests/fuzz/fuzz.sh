@@ -1,17 +1,16 @@
 #!/bin/sh
-# Builds and runs the libFuzzer target; for the Makefile.
-#	fuzz.sh check | run MINUTES | corpus-min
-# CFLAGS, INPUT and OBJ come from there.  Exit status 0, 1 (something was
-# found; the input is in crashes/), or 77 (no libFuzzer; the last line says
-# so), which `check' only reports, since the corpus was replayed before.
+# CFLAGS, INPUT and OBJ come from the Makefile. Exit status 0, 1 (a fault was
+# 	found; the input is in crashes/), or 77 (no libFuzzer, as the last
+# 	line says), which `check' only reports, because the corpus was
+# 	replayed before.
 set -u
 
-# Inputs of a few hundred operations; longer ones repeat themselves slowly.
+# Inputs of a few hundred operations; longer ones are slow and add little.
 LENGTH=1024
 # About fifteen seconds on a slow machine.
 RUNS=20000
 
-# The first clang that links libFuzzer, or nothing; CLANG alone, if it is set.
+# The first clang that links libFuzzer, or nothing; only CLANG if it is set.
 clang_with_fuzzer() {
 	names="clang clang-20 clang-19 clang-18 clang-17 clang-16 clang-15 clang-14"
 	for name in ${CLANG:-$names}; do
@@ -48,7 +47,7 @@ fuzz() {
 
 case $1 in
 check)
-	# A corpus of its own, so that each run is the same.
+	# A separate corpus, so that each run is the same.
 	rm -rf "$OBJ/short" && mkdir "$OBJ/short"
 	fuzz -runs=$RUNS -seed=1 -verbosity=0 -print_final_stats=1 \
 	    "$OBJ/short" corpus

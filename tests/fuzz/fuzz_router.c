@@ -5,9 +5,9 @@
  */
 
 /*
- * The fuzzer's target: an input is the choices of a run of the model
- * (tests/kmod/model.h).  A broken promise ends the process, as an error that
- * a sanitizer found does.
+ * The fuzzer's target: an input determines the choices of a run of the model
+ * (tests/kmod/model.h).  A violated promise ends the process, like an error
+ * found by a sanitizer.
  */
 
 #include <limits.h>

@@ -4,7 +4,7 @@
  * Copyright (c) 2026 The l4sllm authors
  */
 
-/* Runs each file named once, where there is no libFuzzer to do it. */
+/* Runs each given file once, for compilers without libFuzzer. */
 
 #include <stdint.h>
 #include <stdio.h>
@@ -12,7 +12,7 @@
 
 int	LLVMFuzzerTestOneInput(const uint8_t *, size_t);
 
-/* The greatest input that is worth having. */
+/* Maximum useful input size. */
 #define	INPUT_MAX	65536
 
 static void
@@ -28,7 +28,10 @@ run(const char *path)
 	}
 	size = fread(buffer, 1, INPUT_MAX, file);
 	fclose(file);
-	/* Not a byte longer, so that a read too far is seen. */
+	/*
+	 * Exactly as large as the input, so that out-of-bounds reads are
+	 * detected.
+	 */
 	input = realloc(buffer, size != 0 ? size : 1);
 	if (input == NULL)
 		abort();
@@ -42,7 +45,10 @@ main(int argc, char **argv)
 	int i;
 
 	for (i = 1; i < argc; i++) {
-		/* Said before, so that the last one said is the one to see. */
+		/*
+		 * Printed before the run, so that the last line names the
+		 * failing input.
+		 */
 		printf("%s\n", argv[i]);
 		fflush(stdout);
 		run(argv[i]);

@@ -5,23 +5,23 @@
  */
 
 /*
- * How many queue operations a second of the processor's time: with records, with summaries
+ * Queue operations per second of processor time: with records, with summaries
  * and with neither, and the ratios to neither.  Exit status 2 if one is below
- * its aim.  They run in turns, short ones, so that a machine that slows down or
- * speeds up does so to all; a ratio is the median over the rounds.
+ * its aim.  The variants run in short turns, so that changes of the machine's
+ * speed affect all of them; a ratio is the median over the rounds.
  *
- * And what one record costs, likewise.
+ * The cost of one record is measured in the same way.
  *
- * An operation is one enqueue or one dequeue through the userspace front.
- * The load is steady: packets of all codepoints come and go at the same rate
- * with a few in each queue.  A descriptor is open, for which messages are
- * written, and does not read them: the writer does not wait for readers, so
- * readers would only share the processor.
+ * An operation is one enqueue or one dequeue through the userspace front end.
+ * The load is steady: packets of all codepoints arrive and leave at the same
+ * rate, with a few in each queue.  An open descriptor, for which messages are
+ * written, does not read them: the writer does not wait for readers, so readers
+ * would only share the processor.
  *
- * And what a message costs a reader, with a hundred for each wake-up: by
- * read(2), which copies it out of the ring and out of the kernel, and if the
- * ring were mapped and read in place.  A read of /dev/zero of as many bytes
- * stands for the system call and the copy to userspace.
+ * The cost of a message for a reader is measured with a hundred messages per
+ * wake-up: with read(2), which copies it out of the ring and out of the kernel,
+ * and as if the ring were mapped and read in place.  A read of /dev/zero of the
+ * same size represents the system call and the copy to userspace.
  */
 
 #include <fcntl.h>
@@ -52,7 +52,7 @@ seconds(void)
 	return ((double)ts.tv_sec + (double)ts.tv_nsec * 1e-9);
 }
 
-/* Operations a second. */
+/* Operations per second. */
 static double
 run(struct l4s_user *u, uint64_t *now)
 {
@@ -108,7 +108,10 @@ fill(struct l4s_ring *r)
 	}
 }
 
-/* A reader that looks at every word; its sum, so that it does look. */
+/*
+ * A reader that reads every word; returns the sum so that it is not optimised
+ * away.
+ */
 static uint64_t
 read_copies(struct l4s_ring *r, struct l4s_cursor *c, int zero)
 {
@@ -147,7 +150,7 @@ read_in_place(struct l4s_ring *r, struct l4s_cursor *c)
 	return (sum);
 }
 
-/* Nanoseconds a message, the medians; false if it cannot be measured. */
+/* Nanoseconds per message, medians; false if it cannot be measured. */
 static bool
 reading(double *copied, double *in_place)
 {
@@ -229,7 +232,7 @@ enter(struct contender *c)
 	return (true);
 }
 
-/* Prints a contender's medians; whether it meets its aim. */
+/* Prints a contender's medians; returns whether it meets its aim. */
 static bool
 leave(struct contender *c)
 {
@@ -244,7 +247,7 @@ leave(struct contender *c)
 	return (ratio >= c->aim);
 }
 
-/* What a record adds to the two operations that it comes with. */
+/* Cost of a record, in addition to the two operations that produce it. */
 static bool
 record_cost(void)
 {
@@ -275,7 +278,7 @@ main(void)
 			return (1);
 		}
 	for (i = 0; i < ROUNDS; i++) {
-		/* Each is first, and each is last, as often as the others. */
+		/* Each variant is first and last equally often. */
 		for (k = i; k < i + CONTENDERS; k++) {
 			struct contender *c = &contenders[k % CONTENDERS];
 

@@ -4,7 +4,7 @@
  * Copyright (c) 2026 The l4sllm authors
  */
 
-/* Records of a device's stream, filled in (struct l4s_record_v1). */
+/* Fills in the records of a device's stream (struct l4s_record_v1). */
 
 #ifndef _DECODE_H_
 #define	_DECODE_H_
@@ -36,7 +36,7 @@ struct decode_instance {
 	struct decode_queue queue[2];
 };
 
-/* All zero to begin with.  Instances from DECODE_INSTANCES on are not known. */
+/* Initially all zero.  At most DECODE_INSTANCES instances are tracked. */
 struct decoder {
 	struct decode_instance instances[DECODE_INSTANCES];
 };
@@ -146,8 +146,8 @@ decode_keyframe(struct decode_instance *i)
 }
 
 /*
- * Takes one message of the stream.  True and *out filled in when it is a
- * record of an instance whose keyframe came.
+ * Takes one message of the stream.  True, with *out filled in, for a record of
+ * an instance that has had a keyframe.
  */
 static inline bool
 decode(struct decoder *d, const void *message, struct l4s_record_v1 *out)

@@ -5,7 +5,7 @@
  */
 
 /*
- * A load to count instructions of (instructions.sh):
+ * A load for counting instructions (instructions.sh):
  *
  *	instructions off|on FLOWS PACKETS	packets of so many flows through a
  *						queue, weights of flows off or on

@@ -1,9 +1,8 @@
 #!/bin/sh
-# Instructions that weights of flows add to a packet, besides the hash of its
-# flow, as valgrind counts them.  Exit status 2 when they are more than the aim.
-# The update visits every flow twice: 10 flows in 4 ms, which is 333 packets here,
-# and 200 flows in 28 ms.
-#	instructions.sh PROGRAM		instructions.c
+# Instructions per packet added by flow weights, apart from the flow hash, as
+# counted by valgrind. Exit status 2 if they exceed the aim. The update visits
+# every flow twice: 10 flows in 4 ms, which is 333 packets here, and 200 flows in
+# 28 ms.
 set -eu
 program=$1
 
@@ -17,7 +16,7 @@ count() {
 	    "$@" 2>&1 | sed -n 's/^.*refs: *//p' | tr -d ,
 }
 
-# A packet's: the difference of two runs, in tenths.
+# Per packet: the difference of two runs, in tenths.
 per_packet() {
 	long=$(count "$1" "$2" 60000)
 	short=$(count "$1" "$2" 20000)

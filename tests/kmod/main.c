@@ -4,7 +4,7 @@
  * Copyright (c) 2026 The l4sllm authors
  */
 
-/* Runs every test, or those whose name holds one of the arguments. */
+/* Runs all tests, or those with a name that contains one of the arguments. */
 
 #include <stdarg.h>
 
@@ -30,7 +30,7 @@ static const struct {
 	{ "model", model_tests },
 };
 
-/* Enough to see what is wrong, when a loop fails at every turn. */
+/* Enough to diagnose a loop that fails in every iteration. */
 #define	SHOWN	10
 
 static int failures;		/* of the test that runs */

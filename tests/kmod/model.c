@@ -20,7 +20,7 @@ struct fifo {
 	unsigned	head, n;
 };
 
-/* What became of the packets of a queue. */
+/* The fate of a queue's packets. */
 struct tally {
 	uint64_t	in, in_bytes, out, out_bytes, marked, marked_bytes;
 	uint64_t	tail, ecn, not_ect, flushed, dropped_bytes, sojourn_ns;
@@ -78,7 +78,7 @@ model_run(struct choices *choices, unsigned steps)
 	return (m.exact);
 }
 
-/* A number below n.  Input takes as few bytes as can name one, then ends. */
+/* A number below n.  Input takes the minimum number of bytes, then ends. */
 static uint32_t
 below(struct model *m, uint32_t n)
 {
@@ -119,10 +119,10 @@ push(struct model *m)
 		q->n++;
 	if (q->n > m->tally[queue].most)
 		m->tally[queue].most = q->n;
-	/* Else it is the newest drop, seen by check_left(). */
+	/* Otherwise it is the newest drop, checked by check_left(). */
 }
 
-/* A packet that left its queue: the head, with a lawful decision on it. */
+/* A packet that left its queue: it was the head, with a permitted decision. */
 static void
 check_left(struct model *m, const struct l4s_user_packet *p)
 {
@@ -220,11 +220,11 @@ pop(struct model *m)
 	int got;
 
 	got = l4s_user_dequeue(m->r.u, m->r.now, &p);
-	/* Those dropped on the way left before the one that goes. */
+	/* Packets dropped on the way left before the one that is sent. */
 	n = l4s_user_drops(m->r.u, dropped, QUEUE_MAX);
 	for (i = 0; i < n; i++)
 		check_left(m, &dropped[i]);
-	/* The link is never left idle while a packet waits. */
+	/* The link is never idle while a packet is queued. */
 	CHECK_EQ(got, backlog != 0);
 	if (got != 0)
 		check_left(m, &p);
@@ -241,7 +241,7 @@ take_tail_drops(struct model *m)
 		check_left(m, &p);
 }
 
-/* Everything goes, a queue after the other, each in its order. */
+/* All packets leave, one queue after the other, each in order. */
 static void
 flush(struct model *m)
 {
@@ -349,7 +349,7 @@ check_summary(const struct l4s_summary *s)
 	CHECK_EQ(s->decisions, decisions);
 }
 
-/* The stream that a message is of, as L4S_RING_*. */
+/* The stream of a message, as L4S_RING_*. */
 static unsigned
 stream_of(const struct observer *o, const struct l4s_header *hdr,
     const struct l4s_loss *loss)
@@ -386,7 +386,7 @@ check_message(struct model *m, struct observer *o, const uint8_t *at)
 	    sizeof(u.summary) : L4S_RECORD_SIZE);
 	memcpy(&u, at, u.hdr.length);
 	stream = stream_of(o, &u.hdr, &u.loss);
-	/* Events and losses of a stream that it left come after all. */
+	/* Events and losses of a stream that it left are still delivered. */
 	if (o->moved_ns >= u.hdr.time_ns &&
 	    (u.hdr.type == L4S_RECORD_EVENT || u.hdr.type == L4S_RECORD_LOSS) &&
 	    ((o->streams & 1U << stream) == 0 || !o->expecting[stream] ||
@@ -395,7 +395,7 @@ check_message(struct model *m, struct observer *o, const uint8_t *at)
 		return;
 	}
 	CHECK((o->streams & 1U << stream) != 0);
-	/* Who reads both streams gets no events from the second. */
+	/* A reader of both streams gets no events from the second. */
 	if (o->expecting[stream])
 		CHECK(u.hdr.seq == o->expect[stream] ||
 		    (u.hdr.seq > o->expect[stream] && stream == 1 &&
@@ -434,7 +434,7 @@ keep_reference(void *arg, const struct l4s_record_v1 *record)
 	m->reference[record->hdr.seq % REFERENCES] = *record;
 }
 
-/* Some messages, or a loss and some; false when none waited. */
+/* Some messages, or a loss and some; false if none were available. */
 static bool
 read_some(struct model *m, unsigned i)
 {
@@ -456,7 +456,10 @@ read_some(struct model *m, unsigned i)
 	return (got != 0);
 }
 
-/* A descriptor opens with nothing to read; or one closes, perhaps unread. */
+/*
+ * Opens a descriptor, which has nothing to read; or closes one, possibly with
+ * unread messages.
+ */
 static void
 open_or_close(struct model *m, unsigned i)
 {
@@ -495,7 +498,7 @@ interval(struct model *m, unsigned i)
 		if (v.summary_decisions == 0 && v.summary_ns == 0)
 			v.summary_ns = MS;
 	}
-	/* A stream that is new begins anywhere; so may one without its events. */
+	/* A new stream may begin anywhere, as may one without events. */
 	for (stream = 0; stream < 2; stream++)
 		if ((m->observer[i].streams & 1U << stream) == 0 ||
 		    (stream == 1 && v.streams != m->observer[i].streams))
@@ -515,9 +518,9 @@ interval(struct model *m, unsigned i)
 }
 
 /*
- * Any request number with any bytes, in a buffer of exactly the size that is
- * claimed.  From a descriptor that is no controller, so that all it may have
- * changed are limits: these are put back.
+ * Any request number with any bytes, in a buffer of exactly the claimed size.
+ * The descriptor is not the controller, so it can change only limits, which are
+ * restored.
  */
 static void
 hostile(struct model *m)
@@ -533,7 +536,10 @@ hostile(struct model *m)
 		size = sizeof(struct l4s_queues);
 	if (size == 255)
 		size = sizeof(struct l4s_stats);
-	/* Of a size of its own, so that any byte too far is seen (ASan). */
+	/*
+	 * Separately allocated, so that out-of-bounds accesses are detected
+	 * (ASan).
+	 */
 	buf = malloc(size != 0 ? size : 1);
 	CHECK(h != NULL && buf != NULL);
 	for (i = 0; i < size; i++)
@@ -606,7 +612,7 @@ reconfigure(struct model *m)
 	m->l4s_dscp = params.l4s_dscp;
 }
 
-/* The controller leaves, and with it its overrides; a new one comes. */
+/* The controller closes, which ends its overrides; a new one opens. */
 static void
 change_controller(struct model *m)
 {

@@ -6,9 +6,8 @@
 
 /*
  * A router driven by choices, and a simple model of it: two lists of cookies,
- * the overrides that were accepted, and the promises that must hold after
- * each operation whatever came before.  The tests choose at random, the
- * fuzzer by its input.
+ * the accepted overrides, and the promises that must hold after each operation.
+ * The tests choose at random, the fuzzer by its input.
  */
 
 #ifndef _MODEL_H_
@@ -17,7 +16,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Where choices come from: `left' bytes at `data', or, with NULL, `random'. */
+/* The source of choices: `left' bytes at `data' or, with NULL, `random'. */
 struct choices {
 	const uint8_t	*data;
 	size_t		left;
@@ -25,8 +24,8 @@ struct choices {
 };
 
 /*
- * Runs a router from its creation to its end; a broken promise is a CHECK.
- * Returns how many records were read and filled in exactly.
+ * Runs a router from creation to destruction; a violated promise is a failed
+ * CHECK. Returns the number of records that were read and filled in exactly.
  */
 unsigned model_run(struct choices *, unsigned steps);
 

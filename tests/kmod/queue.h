@@ -24,7 +24,7 @@ start(struct dualpi2 *d, const struct l4s_params *params)
 	dualpi2_init(d, params != NULL ? params : &defaults, 1);
 }
 
-/* Sets p' and what follows from it. */
+/* Sets p' and the derived values. */
 static inline void
 set_p(struct dualpi2 *d, double p)
 {

@@ -51,8 +51,8 @@ router_put(struct router *r, uint8_t ecn)
 }
 
 /*
- * Reads one message of the records; its type, 0 when none waits.  *record is
- * filled in when it is a decision.
+ * Reads one message of the records; returns its type, 0 if none is available.
+ * *record is filled in for a decision.
  */
 static inline uint8_t
 router_read(struct router *r, struct l4s_record_v1 *record)
@@ -74,7 +74,7 @@ router_read(struct router *r, struct l4s_record_v1 *record)
 }
 
 /*
- * One packet in and through; its record in *record.  (With both queues empty
+ * Passes one packet through; its record is in *record. (With both queues empty
  * before, it is this packet's.)
  */
 static inline void
@@ -184,7 +184,7 @@ check_queue(const struct l4s_queue_stats *q)
 	CHECK(q->queued != 0 || q->delay_ns == 0);
 }
 
-/* And what both requests count is the same. */
+/* Counts in both requests agree. */
 static inline struct l4s_queues
 router_queues(struct router *r)
 {

@@ -12,7 +12,7 @@
 #include "router.h"
 #include "summary.h"
 
-/* A router of which one descriptor reads summaries. */
+/* A router with one descriptor that reads summaries. */
 struct reader {
 	struct l4s_user_handle *h;
 	struct l4s_summary sum;		/* of all that were read */
@@ -45,7 +45,7 @@ reader_open(struct router *r, uint64_t ns, uint32_t decisions)
 	return (reader);
 }
 
-/* The next summary, if one waits; events are passed over. */
+/* The next summary, if available; events are skipped. */
 static inline bool
 reader_next(struct reader *reader, struct l4s_summary *s, uint64_t now)
 {
@@ -94,7 +94,7 @@ reader_drain(struct reader *reader, uint64_t now)
 		;
 }
 
-/* Ends the summary under way with one packet, the queues being empty. */
+/* Ends the current summary with one packet while the queues are empty. */
 static inline void
 reader_finish(struct router *r, struct reader *reader)
 {
@@ -108,7 +108,7 @@ reader_finish(struct router *r, struct reader *reader)
 	l4s_user_close(reader->h, r->now);
 }
 
-/* One step of any traffic, with overrides and parameters now and then. */
+/* One step of random traffic, with occasional overrides and parameters. */
 static inline void
 any_step(struct router *r, uint64_t *random)
 {

@@ -5,8 +5,8 @@
  */
 
 /*
- * A test is a function that CHECKs.  A suite is a table of them.  A failed
- * check is printed with its place and fails its test, which continues.
+ * A test is a function with CHECKs.  A suite is a table of tests.  A failed
+ * check is printed with its location and fails its test, which continues.
  */
 
 #ifndef _TEST_H_

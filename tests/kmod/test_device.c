@@ -4,7 +4,7 @@
  * Copyright (c) 2026 The l4sllm authors
  */
 
-/* The device protocol, and callers that do not keep to it. */
+/* The device protocol, and callers that violate it. */
 
 #include "router.h"
 
@@ -42,8 +42,8 @@ failing_malloc(size_t size)
 }
 
 /*
- * Each allocation of a router's life fails once.  What could not be had is an
- * error or a drop that is counted and reported, and nothing leaks (ASan).
+ * Each allocation in a router's life fails once.  A failure is an error, or a
+ * drop that is counted and reported, and nothing leaks (ASan).
  */
 static void
 short_of_memory(void)
@@ -96,7 +96,10 @@ short_of_memory(void)
 	} while (failing <= allocations);
 	CHECK_EQ(failing, 7);	/* 2 of the router, 1 handle, 3 of packets */
 
-	/* All fail from the first packet on, and nobody takes the drops. */
+	/*
+	 * All allocations fail from the first packet on, and nobody takes the
+	 * drops.
+	 */
 	failing = 0;
 	u = l4s_user_create(NULL, NULL, 0, 1, &error);
 	CHECK(u != NULL);
@@ -146,7 +149,7 @@ versions(void)
 	router_destroy(&r);
 }
 
-/* Every number of request with every size up to beyond the greatest. */
+/* Every request number with every size up to beyond the maximum. */
 static void
 sizes_and_numbers(void)
 {
@@ -170,7 +173,10 @@ sizes_and_numbers(void)
 
 	for (op = 0; op <= 80; op++)
 		for (n = 0; n <= 1000; n++) {
-			/* Exactly n bytes: an access beyond is seen. */
+			/*
+			 * Exactly n bytes, so that out-of-bounds accesses are
+			 * detected.
+			 */
 			buf = calloc(1, n + 1);
 			error = l4s_user_request(r.h, op, buf, n, r.now);
 			if (op < 1 || op > L4S_OP_QUEUES)
@@ -242,7 +248,10 @@ control_and_observers(void)
 		CHECK_EQ(got, sizeof(b));
 		CHECK_EQ(memcmp(&a, &b, sizeof(a)), 0);
 	} while (a.hdr.type != L4S_RECORD_DECISION && got != 0);
-	/* Its close leaves the controller in place; the controller's frees. */
+	/*
+	 * Closing it leaves the controller in place; closing the controller
+	 * frees control.
+	 */
 	l4s_user_close(observer, r.now);
 	CHECK_EQ(router_once(&r, L4S_ACTION_MARK), 0);
 	observer = l4s_user_open(r.u);
@@ -345,7 +354,7 @@ interval_and_wake(void)
 	CHECK_EQ(woken, 1);
 	CHECK_EQ(l4s_user_ready(r.h, r.now, &deadline), 1);
 
-	/* Read one: nine wait, one more wakes again. */
+	/* After reading one, nine are left; one more wakes again. */
 	CHECK_EQ(router_read(&r, &record), L4S_RECORD_DECISION);
 	CHECK_EQ(l4s_user_ready(r.h, r.now, &deadline), 0);
 	CHECK_EQ(router_put(&r, 0), 0);
@@ -377,7 +386,7 @@ interval_and_wake(void)
 	CHECK_EQ(l4s_user_ready(r.h, r.now + 5 * MS - 1, &deadline), 0);
 	CHECK_EQ(l4s_user_ready(r.h, r.now + 5 * MS, &deadline), 1);
 
-	/* More than the ring holds: lost messages count. */
+	/* More than fit in the ring: lost messages count. */
 	interval = (struct l4s_interval){ .records = 100, .streams = L4S_STREAM_RECORDS };
 	CHECK_EQ(l4s_user_request(r.h, L4S_OP_INTERVAL, &interval,
 	    sizeof(interval), r.now), 0);
@@ -426,7 +435,7 @@ reads(void)
 		CHECK_EQ(got % L4S_RECORD_SIZE, 0);
 		total += got / L4S_RECORD_SIZE;
 	}
-	/* An event, what context there is, 40 records: 15 left, one loss. */
+	/* An event, context, 40 records: 15 left, one loss. */
 	CHECK_EQ(total, 16);
 	s = router_stats(&r);
 	CHECK_EQ(s.records_written, 45);
@@ -462,7 +471,7 @@ without_records(void)
 	router_destroy(&r);
 }
 
-/* What the device does is seen in the stream, in order. */
+/* Actions of the device appear in the stream, in order. */
 static void
 events_in_the_stream(void)
 {
@@ -519,7 +528,7 @@ time_does_not_go_back(void)
 	router_destroy(&r);
 }
 
-/* Whoever waits for more than the ring keeps is woken at half of it. */
+/* A waiter for more messages than fit in the ring is woken at half of it. */
 static void
 small_ring(void)
 {

@@ -11,8 +11,8 @@
 static struct l4s_pkt_user packets[PACKETS];
 
 /*
- * The controller as a timer would run it, in doubles: one step each tupdate,
- * with the queues as they stood since the last packet.
+ * The controller as run by a timer, in doubles: one step each tupdate, with the
+ * queues as they were since the last packet.
  */
 struct reference {
 	double		p;
@@ -43,9 +43,9 @@ reference_advance(struct reference *r, const struct dualpi2 *d, uint64_t now)
 }
 
 /*
- * Random packets with pauses of any length, some of them with packets in the
- * queue: the lazy updates must agree with the timer's.  The tolerance is what
- * truncation of the gains (1e-8 of a step) may add up to.
+ * Random packets with pauses of any length, some with packets in the queue: the
+ * lazy updates must agree with the timer's.  The tolerance is the accumulated
+ * truncation of the gains (1e-8 of a step).
  */
 static void
 pi_matches_doubles(void)
@@ -90,12 +90,12 @@ pi_matches_doubles(void)
 				(void)dualpi2_pick(&d, now, &v);
 		}
 	}
-	/* The runs went to both ends, where the clamps are. */
+	/* The runs reached both ends, where the clamps are. */
 	CHECK(high > 100);
 	CHECK(low > 100);
 }
 
-/* A pause of any length costs the same, and ends in the same place. */
+/* A pause of any length costs the same, and gives the same result. */
 static void
 pi_long_pause(void)
 {
@@ -135,7 +135,7 @@ gains_at_their_ends(void)
 		dualpi2_advance(&d, now);
 	CHECK_EQ(d.p, DUALPI2_P_ONE);
 
-	/* The least gain still moves p' in one step: 1e-6 Hz * 1 s = 1e-6. */
+	/* The minimum gain still moves p' in one step: 1e-6 Hz * 1 s = 1e-6. */
 	params.alpha_uhz = 1;
 	params.beta_uhz = 0;
 	params.target_ns = 1 * US;
@@ -204,8 +204,8 @@ classic_share(unsigned weight, const uint32_t size[2], double p)
 }
 
 /*
- * Both queues busy: Classic gets its weight of the bytes sent, whatever the
- * sizes and whatever is dropped, in overload too.
+ * With both queues busy, Classic gets its weight of the bytes sent, for any
+ * packet sizes and drops, in overload too.
  */
 static void
 wrr_shares(void)
@@ -247,7 +247,7 @@ wrr_turns(void)
 	}
 }
 
-/* RFC 8033, 4.4: nothing is heard of the controller while a burst lasts. */
+/* RFC 8033, 4.4: the controller is ignored during a burst. */
 static void
 burst_allowance(void)
 {
@@ -321,7 +321,7 @@ limits(void)
 	for (n = 0; n < 10; n++)
 		put(&d, &packets[n], n & 3, 1500, 1);
 	CHECK(!dualpi2_enqueue(&d, &packets[10], 1, 1, 1));
-	/* A lower limit takes nothing away, it lets nothing in. */
+	/* A lower limit does not drop queued packets, but admits no more. */
 	params.limit_packets = 5;
 	dualpi2_configure(&d, &params);
 	CHECK_EQ(dualpi2_packets(dualpi2_backlog(&d)), 10);
@@ -333,8 +333,8 @@ limits(void)
 }
 
 /*
- * The limit in bytes keeps room for a full-size packet: where one of these is
- * dropped, so is a small one.  Larger ones are held to their own size.
+ * The byte limit reserves space for a full-size packet: if one of these is
+ * dropped, so is a small one.  Larger ones are checked with their own size.
  */
 static void
 byte_limit(void)

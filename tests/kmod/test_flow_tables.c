@@ -6,8 +6,8 @@
 
 /*
  * Memory of flow weights: instances have it while flow_weights is on, and a
- * request that cannot get it changes nothing.  AddressSanitizer sees what is
- * freed twice, not at all, or used after it.
+ * request that cannot get it changes nothing.  AddressSanitizer detects double
+ * frees, leaks and use after free.
  */
 
 #include "handle.h"
@@ -57,7 +57,7 @@ leave(struct fixture *f, unsigned i)
 	l4s_instance_destroy(&f->instances[i]);
 }
 
-/* With n instances, and with the flow weights on or off. */
+/* With n instances, and flow weights on or off. */
 static void
 set_up(struct fixture *f, unsigned n, bool on)
 {
@@ -95,7 +95,7 @@ switch_weights(struct fixture *f, bool on)
 	    sizeof(f->params), SEC));
 }
 
-/* A packet through an instance, which takes what was posted. */
+/* A packet through an instance, which applies posted changes. */
 static void
 pass(struct fixture *f, unsigned i)
 {
@@ -114,7 +114,7 @@ in_use(const struct fixture *f, unsigned i)
 	return (inst->weights.table);
 }
 
-/* Off takes none; on takes one for each instance, and off frees it. */
+/* Off uses no memory; on uses one table per instance, and off frees it. */
 static void
 switched_on_and_off(void)
 {
@@ -150,7 +150,7 @@ switched_on_and_off(void)
 	tear_down(&f);
 }
 
-/* Requests that no packet sees: the last one counts. */
+/* Requests without packets in between: the last one counts. */
 static void
 switched_between_packets(void)
 {
@@ -169,7 +169,9 @@ switched_between_packets(void)
 	CHECK(in_use(&f, 0) == NULL);
 	CHECK_EQ(switch_weights(&f, true), 0);
 	pass(&f, 0);
-	/* The instance never sees that they were off, and keeps its rates. */
+	/*
+	 * The instance never notices that they were off, and keeps its rates.
+	 */
 	table = in_use(&f, 0);
 	for (i = 0; i < 3; i++) {
 		CHECK_EQ(switch_weights(&f, false), 0);
@@ -183,7 +185,7 @@ switched_between_packets(void)
 	tear_down(&f);
 }
 
-/* Defaults are those of new instances, with packets and without. */
+/* Defaults apply to new instances, with and without packets. */
 static void
 new_instances(void)
 {
@@ -195,13 +197,13 @@ new_instances(void)
 	CHECK(in_use(&f, 0) != NULL);
 	leave(&f, 0);
 	leave(&f, 1);
-	/* Its table is posted when they are switched off. */
+	/* Its table is posted when weights are enabled. */
 	CHECK_EQ(join(&f, 2), 0);
 	CHECK_EQ(switch_weights(&f, false), 0);
 	CHECK(f.instances[2].posted_table == NULL);
 	pass(&f, 2);
 	CHECK(in_use(&f, 2) == NULL);
-	/* Switched on between its creation and its joining. */
+	/* Enabled between its creation and its attachment. */
 	l4s_instance_init(&f.instances[0], 1, &f.params, &f.limits, NULL,
 	    &f.sink, 1, &key);
 	CHECK_EQ(switch_weights(&f, true), 0);
@@ -239,7 +241,7 @@ no_memory_for_a_request(void)
 	}
 	allocations = 0;
 	CHECK_EQ(switch_weights(&f, true), 0);
-	/* What needs no memory does not fail. */
+	/* Requests that need no memory do not fail. */
 	failing = allocations + 1;
 	f.params.target_ns = 9 * MS;
 	CHECK_EQ(switch_weights(&f, true), 0);
@@ -255,7 +257,7 @@ no_memory_for_a_request(void)
 	tear_down(&f);
 }
 
-/* An instance that cannot get its memory does not join. */
+/* An instance that cannot get its memory is not attached. */
 static void
 no_memory_for_an_instance(void)
 {

@@ -4,7 +4,7 @@
  * Copyright (c) 2026 The l4sllm authors
  */
 
-/* Weights of flows: the hash, rates, weights, and what they do to signals. */
+/* Flow weights: the hash, rates, weights, and their effect on signals. */
 
 #include "l4s_user.h"
 #include "queue.h"
@@ -52,7 +52,9 @@ siphash_vectors(void)
 	CHECK(l4s_siphash13(&key, words, n) != 0x422a9751192ff266);
 }
 
-/* Which flows share a bucket depends on the key, and each gets its share. */
+/*
+ * The assignment to buckets depends on the key, and each bucket gets its share.
+ */
 static void
 buckets_are_keyed(void)
 {
@@ -85,7 +87,7 @@ begin(struct l4s_flow_weights *w, uint64_t now)
 	l4s_flow_weights_start(w, now);
 }
 
-/* Buckets i get bytes[i]; then an update after so many ticks. */
+/* Buckets i get bytes[i]; then an update after the given number of ticks. */
 static void
 tick(struct l4s_flow_weights *w, const uint32_t *bytes, unsigned n,
     unsigned ticks)
@@ -110,7 +112,7 @@ weight(uint16_t bucket)
 	return ((double)l4s_flow_weight(&table, bucket) / FLOW_WEIGHT_ONE);
 }
 
-/* r, mu and f of three flows, by hand, over some updates. */
+/* r, mu and f of three flows, computed by hand, over several updates. */
 static void
 weights_by_hand(void)
 {
@@ -139,15 +141,18 @@ weights_by_hand(void)
 	CHECK_NEAR(weight(0), r[0] / mean, 1e-3);
 	CHECK_NEAR(weight(1), r[1] / mean, 1e-3);
 	CHECK_NEAR(weight(2), r[2] / mean, 1e-3);
-	/* Ten ticks later, and nothing came: all have less, and the same f. */
+	/*
+	 * Ten ticks later without packets: all rates are lower, and f is
+	 * unchanged.
+	 */
 	tick(&w, second, 0, 10);
 	CHECK_NEAR(w.mean, mean * exp(-0.4), 2);
 	CHECK_NEAR(weight(1), r[1] / mean, 1e-3);
 }
 
 /*
- * A flow that is new weighs one, and what it is worth as its rate shows: half
- * of the way after 69 ms.
+ * A new flow has weight one, and its actual weight as its rate becomes known:
+ * half of the way after 69 ms.
  */
 static void
 new_flows_are_average(void)
@@ -177,8 +182,8 @@ new_flows_are_average(void)
 }
 
 /*
- * One that takes another port every 20 ms weighs one, not the half of a slow
- * flow: it gets three quarters of the signals that its rate would earn.
+ * A flow that changes its port every 20 ms has weight one, not 0.5 like a slow
+ * flow: it gets three quarters of the signals for its rate.
  */
 static void
 port_hops_do_not_pay(void)
@@ -202,7 +207,9 @@ port_hops_do_not_pay(void)
 	CHECK_NEAR(weight(0), 1.3, 0.1);
 }
 
-/* A rate decays with 100 ms, in however many updates, and is forgotten. */
+/*
+ * A rate decays with 100 ms, in any number of updates, and is then forgotten.
+ */
 static void
 rates_decay(void)
 {
@@ -220,7 +227,7 @@ rates_decay(void)
 	tick(&w, bytes, 1, 1);
 	tick(&w, bytes, 0, 25);
 	CHECK_NEAR(table.buckets[0].rate, 1000000 * exp(-1), 2);
-	/* A steady flow: bytes of a tick times 1 / (1 - d). */
+	/* A steady flow: bytes per tick times 1 / (1 - d). */
 	for (i = 0; i < 400; i++)
 		tick(&w, bytes, 1, 1);
 	CHECK_NEAR(table.buckets[0].rate, 1e6 / (1 - exp(-0.04)), 30);
@@ -236,7 +243,7 @@ rates_decay(void)
 	CHECK_NEAR(weight(0), 1, 0);
 }
 
-/* From a half to two, whatever the rates; their greatest does not overflow. */
+/* From 0.5 to two, for any rates; the maximum does not overflow. */
 static void
 weights_are_clamped(void)
 {
@@ -272,8 +279,8 @@ weights_are_clamped(void)
 }
 
 /*
- * A call visits FLOW_SLICE buckets, the rest wait, and the next update makes up
- * for the time: rates are those of as many short updates.
+ * A call visits FLOW_SLICE buckets, the rest wait, and the next update accounts
+ * for the time: rates equal those of the same number of short updates.
  */
 static void
 updates_are_bounded(void)
@@ -291,13 +298,16 @@ updates_are_bounded(void)
 			fresh += table.buckets[i].rate != 0;
 		CHECK_EQ(fresh, calls * FLOW_SLICE < FLOW_BUCKETS ?
 		    calls * FLOW_SLICE : FLOW_BUCKETS);
-		/* Those not reached yet weigh one, and so do all without mu. */
+		/*
+		 * Flows not reached yet have weight one, as do all flows
+		 * without mu.
+		 */
 		CHECK_NEAR(weight(calls % FLOW_BUCKETS), 1, 0);
 		if (w.due_ns != 0)
 			break;
 		now += MS;
 	}
-	/* Twice each; the last call sees that none is left. */
+	/* Twice each; the last call finds that none are left. */
 	CHECK_EQ(calls, 2 * FLOW_BUCKETS / FLOW_SLICE + 1);
 	CHECK_EQ(w.mean, 1000);
 	/* It was due at 4 ms and ended at 68: the next one counts from 4. */
@@ -310,8 +320,8 @@ updates_are_bounded(void)
 }
 
 /*
- * An update of n flows is followed by the next 4 ms later for each 32 of them,
- * with rates as if it were every 4 ms; 32 ms later at most.
+ * An update of n flows is followed by the next after 4 ms more for each 32 of
+ * them, at most 32 ms, with the same rates as if it ran every 4 ms.
  */
 static void
 many_flows_are_updated_less_often(void)
@@ -340,13 +350,13 @@ many_flows_are_updated_less_often(void)
 		    2 + 26 / ticks);
 		CHECK_NEAR(weight(cases[c].flows - 1), 1, 1e-3);
 	}
-	/* Those that are gone do not count. */
+	/* Removed flows do not count. */
 	tick(&w, bytes, 0, 1000);
 	tick(&w, bytes, 1, 1);
 	CHECK_EQ(w.due_ns, w.tick_ns + FLOW_TICK_NS);
 }
 
-/* A queue whose flows 0, 1, ... have these rates. */
+/* A queue with flows 0, 1, ... of these rates. */
 static void
 weighted_queue(struct dualpi2 *d, struct l4s_flow_weights *w,
     const uint32_t *rates, unsigned n, double p)
@@ -361,7 +371,10 @@ weighted_queue(struct dualpi2 *d, struct l4s_flow_weights *w,
 
 static struct l4s_pkt_user packets[4];
 
-/* The verdict on a packet of a bucket, one of the other queue behind it. */
+/*
+ * The verdict on a packet of a bucket, with a packet of the other queue behind
+ * it.
+ */
 static struct dualpi2_verdict
 verdict_on(struct dualpi2 *d, uint16_t bucket, uint8_t ecn, uint64_t sojourn)
 {
@@ -411,14 +424,14 @@ probabilities_are_weighted(void)
 	/* Nothing overflows: a year. */
 	v = verdict_on(&d, 1, L4S_ECN_ECT1, SEC * 86400 * 365);
 	CHECK_EQ(v.probability, L4S_PROB_ONE);
-	/* A packet of no flow, of one that is not known yet, an early one. */
+	/* A packet of no flow, of an unknown one, an early one. */
 	CHECK_NEAR(q31(verdict_on(&d, FLOW_NONE, 0, 0).probability), 0.04,
 	    1e-9);
 	CHECK_NEAR(q31(verdict_on(&d, 999, 0, 0).probability), 0.04, 1e-9);
 	d.flows_since = 1;
 	CHECK_NEAR(q31(verdict_on(&d, 0, 0, 0).probability), 0.04, 1e-9);
 	d.flows_since = 0;
-	/* One is the most; with no weights there is none. */
+	/* One is the maximum; without weights there is none. */
 	set_p(&d, 0.49);
 	CHECK_EQ(verdict_on(&d, 0, L4S_ECN_ECT1, 0).probability, L4S_PROB_ONE);
 	d.flows = NULL;
@@ -431,9 +444,9 @@ probabilities_are_weighted(void)
 }
 
 /*
- * As k p' goes from a half to one the least weight does, so that overload
+ * As k p' rises from 0.5 to one, so does the minimum weight, so that overload
  * drops no packet with less than p_C, in either queue, and a fast flow's with
- * more.  The same at the end of p' when packets are delayed instead.
+ * more.  The same holds at the end of p' when packets are delayed instead.
  */
 static void
 overload_is_not_weighted_down(void)
@@ -477,7 +490,7 @@ overload_is_not_weighted_down(void)
 		v = verdict_on(&d, i, L4S_ECN_NOT_ECT, 0);
 		CHECK_EQ(v.action, L4S_ACTION_DROP);
 	}
-	/* A lower coupling by steering does not lower the least weight. */
+	/* Steering to a lower coupling does not lower the minimum weight. */
 	set_p(&d, 0.5);
 	dualpi2_steer(&d, &(struct l4s_override){ .coupling = 32768 },
 	    L4S_STEER_COUPLING);
@@ -498,7 +511,7 @@ send(struct router *r, uint8_t ecn, uint32_t flow)
 	(void)l4s_user_enqueue(r->u, r->cookie++, 1000, ecn, flow, r->now);
 }
 
-/* Reads the records; the next one's weight and flow, or false. */
+/* Reads the records; returns the weight and flow of the next one, or false. */
 static bool
 next_record(struct router *r, struct l4s_record *record)
 {
@@ -517,9 +530,9 @@ next_record(struct router *r, struct l4s_record *record)
 }
 
 /*
- * Two flows, one of 4 and one of 1 packet a millisecond, and one that cannot be
- * told; the weights that the records carry.  Switched on, off, and on again,
- * with packets that wait.
+ * Two flows with 4 packets and 1 packet per millisecond, and one that cannot be
+ * classified; the weights in the records.  Enabled, disabled and enabled again
+ * while packets are queued.
  */
 static void
 records_carry_weights(void)
@@ -560,7 +573,7 @@ records_carry_weights(void)
 		}
 		CHECK_EQ(i, 12000);
 		CHECK(on % 2 == 0 || seen > 9000);
-		/* These wait over the switch. */
+		/* These are queued during the switch. */
 		r.now += MS;
 		for (n = 0; n < 6; n++) {
 			send(&r, L4S_ECN_ECT0, 1);
@@ -579,7 +592,7 @@ records_carry_weights(void)
 			CHECK_EQ(record.weight,
 			    on % 2 == 0 ? L4S_WEIGHT_ONE : 0);
 	}
-	/* A tail drop and a packet that goes with its queue have none. */
+	/* A tail drop and a packet dropped with its queue have no weight. */
 	params.flow_weights = 1;
 	params.limit_packets = 1;
 	CHECK_EQ(l4s_user_request(r.h, L4S_OP_SET_PARAMS, &params,
@@ -593,7 +606,9 @@ records_carry_weights(void)
 	router_destroy(&r);
 }
 
-/* A flow alone weighs one: every verdict is what it is without weights. */
+/*
+ * A single flow has weight one: every verdict is the same as without weights.
+ */
 static void
 one_flow_is_plain(void)
 {

@@ -58,7 +58,7 @@ link_put(struct link *l, uint64_t at, uint32_t length, uint8_t ecn)
 		(void)link_take(l, at);
 }
 
-/* Each summary's idle time is what its transmissions leave of it. */
+/* Each summary's idle time is its interval minus the transmissions. */
 static void
 idle_time(void)
 {
@@ -101,8 +101,8 @@ idle_time(void)
 }
 
 /*
- * A link that works in ticks of 1 ms, as dummynet's serve_sched() does: credit
- * in bits times ticks a second, added by the tick, spent until it is below 0.
+ * A link that works in ticks of 1 ms, like dummynet's serve_sched(): credit in
+ * bits times ticks per second, added each tick, spent until it is below 0.
  */
 struct tick_link {
 	struct router	*r;
@@ -117,7 +117,7 @@ struct tick_link {
 
 #define	HZ	1000
 
-/* As dn_dualpi2_dequeue(); bytes sent. */
+/* Like dn_dualpi2_dequeue(); returns bytes sent. */
 static uint32_t
 tick_dequeue(struct tick_link *t, uint64_t now)
 {
@@ -125,7 +125,7 @@ tick_dequeue(struct tick_link *t, uint64_t now)
 	uint32_t packets, bytes;
 	uint64_t spare;
 
-	/* Bits times ticks a second: exact for the rates below. */
+	/* Bits times ticks per second: exact for the rates below. */
 	spare = (uint64_t)t->credit * (SEC / HZ) / (uint64_t)t->bps;
 	l4s_link_spare(&t->link, now, spare);
 	l4s_user_backlog(t->r->u, L4S_QUEUE_ANY, &packets, &bytes);
@@ -188,8 +188,8 @@ tick_put(struct tick_link *t, uint64_t at, uint32_t length)
 }
 
 /*
- * Over any time from idle to idle the link was busy for as long as its packets
- * take, whatever the tick, at any load.
+ * From idle to idle, the link was busy for exactly the transmission time of its
+ * packets, for any tick and load.
  */
 static void
 idle_time_under_a_tick(void)
@@ -214,7 +214,7 @@ idle_time_under_a_tick(void)
 				    40 + test_below(&random, 1461));
 				reader_drain(&reader, at);
 			}
-			/* Idle at the end, and there the last one ends. */
+			/* Idle at the end, where the last one ends. */
 			at += SEC;
 			tick_run(&t, at);
 			set_interval(reader.h, L4S_STREAM_SUMMARIES, MS, 0,
@@ -250,7 +250,7 @@ rate_windows(void)
 		reader = reader_open(&r, 100 * MS, 0);
 		at = SEC;
 		for (i = 0; i < 20000; i++) {
-			/* Half of what the link can send. */
+			/* Half of the link's capacity. */
 			at += test_below(&random,
 			    (uint32_t)(2 * 12000 * SEC / rates[k]));
 			link_put(&l, at, 500 * (1 + test_below(&random, 3)),

@@ -4,7 +4,10 @@
  * Copyright (c) 2026 The l4sllm authors
  */
 
-/* Instances that join a device and leave it, as schedulers do on FreeBSD. */
+/*
+ * Instances that are attached to a device and detached, like schedulers on
+ * FreeBSD.
+ */
 
 #include "decode.h"
 #include "handle.h"
@@ -44,7 +47,7 @@ tear_down(struct fixture *f)
 	l4s_device_destroy(&f->device);
 }
 
-/* An instance of scheduler `number'; its own number. */
+/* An instance of scheduler `number'; returns the instance's number. */
 static uint32_t
 join(struct fixture *f, struct l4s_instance *s, uint32_t number)
 {
@@ -95,7 +98,7 @@ stats_of(struct fixture *f, uint32_t number, uint32_t instance, uint64_t now)
 	return (s);
 }
 
-/* Reads one message: an event's code, or 0 when none waits. */
+/* Reads one message: an event's code, or 0 if none is available. */
 static uint32_t
 next_event(struct fixture *f, uint32_t *instance)
 {
@@ -113,7 +116,7 @@ next_event(struct fixture *f, uint32_t *instance)
 	return (event.code);
 }
 
-/* Reads up to the next decision, which there is, and it. */
+/* Reads up to the next decision, which must exist, and returns it. */
 static struct l4s_record_v1
 next_record(struct fixture *f)
 {
@@ -130,8 +133,8 @@ next_record(struct fixture *f)
 }
 
 /*
- * A scheduler that is created again is another: what was decided for the one
- * before does not reach it, and its records say which it is.
+ * A recreated scheduler is a different one: overrides for the previous one do
+ * not reach it, and its records identify it.
  */
 static void
 numbers_do_not_come_again(void)
@@ -149,7 +152,7 @@ numbers_do_not_come_again(void)
 	CHECK_EQ(order(&f, 1, before), L4S_ENOENT);
 	CHECK_EQ(order(&f, 1, one.instance), 0);
 
-	/* A tail drop will do for a record. */
+	/* A tail drop is sufficient for a record. */
 	l4s_instance_refuse(&one, NULL, 0, 100, SEC);
 	record = next_record(&f);
 	CHECK_EQ(record.sched, 1);
@@ -160,7 +163,7 @@ numbers_do_not_come_again(void)
 	tear_down(&f);
 }
 
-/* When all numbers were given, those that live are passed over. */
+/* After all numbers were used, those of existing instances are skipped. */
 static void
 numbers_after_the_last(void)
 {
@@ -196,7 +199,7 @@ set_params(struct fixture *f)
 	    sizeof(params), SEC), 0);
 }
 
-/* Deleting an instance loses no event that waited for its next packet. */
+/* Deleting an instance loses no event pending for its next packet. */
 static void
 events_outlive_their_instance(void)
 {
@@ -232,7 +235,7 @@ events_outlive_their_instance(void)
 
 /*
  * The device's events are written with the next packet of any instance, once,
- * and with an instance's own in the order in which they came.
+ * and in order with an instance's own events.
  */
 static void
 events_wait_for_any_packet(void)
@@ -257,7 +260,7 @@ events_wait_for_any_packet(void)
 		CHECK(l4s_instance_dequeue(i == 0 ? &two : &one, SEC) == NULL);
 		CHECK_EQ(next_event(&f, &instance), 0);
 	}
-	/* Also of one that joins while they wait. */
+	/* This includes an instance attached while they are pending. */
 	set_limits(&f);
 	join(&f, &three, 3);
 	CHECK(l4s_instance_dequeue(&three, SEC) == NULL);
@@ -275,7 +278,7 @@ events_wait_for_any_packet(void)
 	}
 	CHECK_EQ(next_event(&f, &instance), 0);
 
-	/* The newest stays when there are too many. */
+	/* If there are too many, the newest is kept. */
 	for (i = 0; i < 2 * L4S_DEVICE_EVENTS; i++)
 		set_limits(&f);
 	set_params(&f);
@@ -297,7 +300,7 @@ events_wait_for_any_packet(void)
 	tear_down(&f);
 }
 
-/* Counters tell of a missed deadline though no packet comes to see it. */
+/* Counters show a missed deadline even if no packet arrives. */
 static void
 watched_without_packets(void)
 {
@@ -327,7 +330,7 @@ put(struct l4s_instance *inst, l4s_pkt_t *pkt, uint8_t ecn, uint64_t now)
 	CHECK(l4s_instance_enqueue(inst, pkt, now));
 }
 
-/* What is queued when a scheduler is deleted is a drop with a record. */
+/* Packets queued when a scheduler is deleted are dropped with a record each. */
 static void
 dropped_with_their_scheduler(void)
 {
@@ -386,7 +389,7 @@ queues_of(struct fixture *f, uint64_t now)
 	return (q);
 }
 
-/* Sums over all instances keep what one that goes had counted. */
+/* Sums over all instances include the counts of a deleted one. */
 static void
 totals_never_fall(void)
 {
@@ -455,7 +458,7 @@ totals_never_fall(void)
 	}
 	CHECK_EQ(q[1].queue[0].forwarded + q[1].queue[1].forwarded, 1);
 
-	/* With the last one only what it had counted is left. */
+	/* After the last one, only its counts are left. */
 	l4s_device_detach(&f.device, &two, SEC + 6 * MS);
 	l4s_instance_destroy(&two);
 	s[0] = stats_of(&f, 0, 0, SEC + 6 * MS);
@@ -468,7 +471,10 @@ totals_never_fall(void)
 	tear_down(&f);
 }
 
-/* The ring's wake: a controller that answers what an instance wrote last. */
+/*
+ * The ring's wake: a controller that reacts to the last messages of an
+ * instance.
+ */
 static void
 answer(struct l4s_ring *r, void *arg)
 {
@@ -479,8 +485,8 @@ answer(struct l4s_ring *r, void *arg)
 }
 
 /*
- * An override may come between the last message of an instance and the moment
- * at which it cannot be found any more: it does not wait for ever.
+ * An override may arrive between the last message of an instance and the moment
+ * when it can no longer be found: it does not stay pending forever.
  */
 static void
 override_for_one_that_goes(void)
@@ -504,7 +510,7 @@ override_for_one_that_goes(void)
 	tear_down(&f);
 }
 
-/* An overload that lasts until the instance goes has an end. */
+/* An overload that lasts until the instance is deleted has an end. */
 static void
 overload_ends_with_its_instance(void)
 {
@@ -529,7 +535,7 @@ overload_ends_with_its_instance(void)
 	tear_down(&f);
 }
 
-/* Every instance has summaries of its own, the last one when it goes. */
+/* Every instance has its own summaries, and a last one when it is deleted. */
 static void
 summaries_of_instances(void)
 {
@@ -553,7 +559,7 @@ summaries_of_instances(void)
 	number[0] = join(&f, &inst[0], 1);
 	CHECK_EQ(l4s_handle_request(&f.h, L4S_OP_INTERVAL, &interval,
 	    sizeof(interval), SEC), 0);
-	/* One that was there before, and one that came later. */
+	/* One that existed before, and one created later. */
 	number[1] = join(&f, &inst[1], 2);
 	for (i = 0; i < 2; i++) {
 		(void)l4s_instance_dequeue(&inst[i], SEC + i);
@@ -585,7 +591,7 @@ summaries_of_instances(void)
 	tear_down(&f);
 }
 
-/* The last summary of one that no packet came to since it is read. */
+/* The last summary of an instance without packets since a reader subscribed. */
 static void
 summary_without_packets(void)
 {
@@ -656,8 +662,8 @@ observers_ask_for_long_summaries(void)
 }
 
 /*
- * Messages of one instance that are about a time in the past, an override's
- * end, do not come before those that another instance wrote meanwhile.
+ * Messages of one instance about a past time, the expiry of an override, do not
+ * precede those that another instance wrote in the meantime.
  */
 static void
 times_do_not_go_back(void)
@@ -691,7 +697,10 @@ times_do_not_go_back(void)
 	    SEC), 0);
 	CHECK(l4s_instance_enqueue(&one, &packets[0], SEC));
 	l4s_instance_refuse(&two, NULL, 0, 100, SEC + 200 * MS);
-	/* It runs the controller up to the override's end, and then to now. */
+	/*
+	 * It runs the controller up to the expiry of the override, and then to
+	 * now.
+	 */
 	CHECK(l4s_instance_enqueue(&one, &packets[1], SEC + 201 * MS));
 	for (;;) {
 		CHECK_EQ(l4s_handle_read(&f.h, message, sizeof(message),

@@ -26,7 +26,7 @@ random_operations(void)
 	CHECK(exact > 1000);
 }
 
-/* The same calls, the same bytes. */
+/* The same calls give the same bytes. */
 static void
 same_seed_same_stream(void)
 {

@@ -4,7 +4,7 @@
  * Copyright (c) 2026 The l4sllm authors
  */
 
-/* Overrides through the device, as a controller sees them. */
+/* Overrides through the device, from a controller's view. */
 
 #include "override.h"
 #include "queue.h"
@@ -35,7 +35,7 @@ generous(void)
 	return (l);
 }
 
-/* A controller without gains: p' stays 0 however long a packet waits. */
+/* A controller without gains: p' stays 0 however long a packet is queued. */
 static struct router
 without_gains(void)
 {
@@ -123,7 +123,7 @@ not_ect_is_never_marked(void)
 	PASS(L4S_ECN_ECT0, L4S_ACTION_ENQUEUE, L4S_REASON_BASE);
 	s = router_stats(&r);
 	CHECK_EQ(s.refused[L4S_REASON_NOT_ECT], 3);
-	/* One that only ever was refused. */
+	/* An override that was only ever refused. */
 	CHECK_EQ(router_hold(&r, L4S_ACTION_MARK, 2, SEC), 0);
 	PASS(L4S_ECN_NOT_ECT, L4S_ACTION_ENQUEUE, L4S_REASON_NOT_ECT);
 	PASS(L4S_ECN_NOT_ECT, L4S_ACTION_ENQUEUE, L4S_REASON_NOT_ECT);
@@ -132,9 +132,9 @@ not_ect_is_never_marked(void)
 }
 
 /*
- * A packet whose header cannot be written counts as Not-ECT where it would be
- * marked: an override is refused, DualPI2's own signal is a drop, and no
- * record speaks of a mark.
+ * A packet with a header that cannot be written counts as Not-ECT where it
+ * would be marked: an override is refused, DualPI2's own signal is a drop, and
+ * no record reports a mark.
  */
 static void
 marks_that_cannot_be_made(void)
@@ -154,7 +154,7 @@ marks_that_cannot_be_made(void)
 	    L4S_REASON_NOT_ECT);
 	EXPECT(0, 0, 2, 0, 0);
 
-	/* Past the step, and queued behind another: to be marked. */
+	/* Above the step, and queued behind another: to be marked. */
 	for (i = 0; i < 4; i++)
 		CHECK_EQ(router_put(&r, L4S_ECN_ECT1 |
 		    (i == 2 ? L4S_USER_ECN_FIXED : 0)), 0);
@@ -166,7 +166,7 @@ marks_that_cannot_be_made(void)
 	CHECK_EQ(out.cookie, 3);
 	CHECK_EQ(out.action, L4S_ACTION_MARK);
 	CHECK_EQ(out.ecn, L4S_ECN_CE);
-	/* The one that cannot be is dropped. */
+	/* The one that cannot be marked is dropped. */
 	CHECK_EQ(l4s_user_dequeue(r.u, r.now, &out), 1);
 	CHECK_EQ(out.cookie, 5);
 	CHECK_EQ(l4s_user_drops(r.u, &out, 1), 1);
@@ -214,8 +214,8 @@ drops_spend_no_credit(void)
 }
 
 /*
- * Decides on n packets at least, four in the queue at a time; counts those that
- * a hold dropped and those that it was refused for its share.
+ * Makes at least n decisions, with four packets in the queue at a time; counts
+ * packets dropped by a hold and those refused because of its share.
  */
 struct drop_count {
 	uint64_t	decisions;
@@ -238,7 +238,7 @@ decide(struct router *r, unsigned n, uint32_t share, struct drop_count *c)
 			    &bytes);
 		} while (packets < 4);
 		CHECK_EQ(l4s_user_dequeue(r->u, r->now, &out[4]), 1);
-		/* What was dropped on the way came first. */
+		/* Packets dropped on the way came first. */
 		got = l4s_user_drops(r->u, out, 4);
 		out[got] = out[4];
 		for (i = 0; i <= got; i++) {
@@ -251,7 +251,7 @@ decide(struct router *r, unsigned n, uint32_t share, struct drop_count *c)
 	}
 }
 
-/* Override drops never pass their share of the decisions, at any instant. */
+/* Override drops never exceed their share of the decisions, at any time. */
 static void
 drop_share(void)
 {
@@ -269,7 +269,7 @@ drop_share(void)
 	}
 	CHECK_EQ(count.dropped + count.refused, count.decisions);
 	CHECK(count.dropped >= 199);
-	/* What was saved is bounded: 64 drops, however long the quiet. */
+	/* The saved credit is bounded: 64 drops, however long the pause. */
 	CHECK_EQ(router_hold(&r, L4S_ACTION_ENQUEUE, 1, SEC), 0);
 	decide(&r, 5000, L4S_FACTOR_ONE, &count);
 	before = count;
@@ -304,7 +304,7 @@ ceiling(void)
 	router_destroy(&r);
 }
 
-/* Records tell of the ceiling when nobody overrides, too, and only above it. */
+/* Records report the ceiling without overrides too, and only above it. */
 static void
 ceiling_without_override(void)
 {
@@ -324,7 +324,7 @@ ceiling_without_override(void)
 	CHECK_EQ(l4s_user_dequeue(r.u, r.now, &out), 1);
 	router_pass(&r, L4S_ECN_ECT1, &record);
 	CHECK_EQ(record.status & L4S_STATUS_CEILING, 0);
-	/* An override that ends above it does not end this. */
+	/* An override that ends above the ceiling does not end this state. */
 	CHECK_EQ(router_put(&r, L4S_ECN_ECT0), 0);
 	r.now += 251 * MS;
 	CHECK_EQ(router_hold(&r, L4S_ACTION_MARK, 1, SEC), 0);
@@ -335,7 +335,7 @@ ceiling_without_override(void)
 	router_destroy(&r);
 }
 
-/* A controller of great gain is at p' = 1 after one update with a queue. */
+/* A controller with a high gain is at p' = 1 after one update with a queue. */
 static struct router
 overloaded(void)
 {
@@ -355,7 +355,7 @@ overloaded(void)
 }
 
 /*
- * DualPI2 decides in overload: it drops at p' = 1, but for the packet that
+ * DualPI2 decides in overload: it drops at p' = 1, except for the packet that
  * leaves the queue empty, which is marked.
  */
 static void
@@ -380,7 +380,7 @@ overload(void)
 	router_destroy(&r);
 }
 
-/* After an overload, packets that come one by one are not dropped. */
+/* After an overload, packets that arrive one at a time are not dropped. */
 static void
 lone_packets_after_overload(void)
 {
@@ -399,8 +399,8 @@ lone_packets_after_overload(void)
 }
 
 /*
- * An override does not drop the packet that leaves the queue empty: a refusal
- * with a reason of its own, which costs nothing of the share of drops.
+ * An override does not drop the packet that leaves the queue empty: it is
+ * refused with a separate reason, and takes nothing of the share of drops.
  */
 static void
 last_packet_is_not_dropped(void)
@@ -422,7 +422,10 @@ last_packet_is_not_dropped(void)
 	EXPECT(0, 0, 0, 0, 1);
 	PASS(L4S_ECN_ECT1, L4S_ACTION_ENQUEUE, L4S_REASON_LAST_PACKET);
 	PASS(L4S_ECN_ECT1, L4S_ACTION_ENQUEUE, L4S_REASON_LAST_PACKET);
-	/* Four decisions earned one drop; one behind it, in either queue. */
+	/*
+	 * Four decisions earned one drop; one packet behind it, in either
+	 * queue.
+	 */
 	CHECK_EQ(router_put(&r, L4S_ECN_ECT1), 0);
 	CHECK_EQ(router_put(&r, L4S_ECN_ECT0), 0);
 	CHECK_EQ(l4s_user_dequeue(r.u, r.now, &out), 1);
@@ -433,7 +436,7 @@ last_packet_is_not_dropped(void)
 	s = router_stats(&r);
 	CHECK_EQ(s.refused[L4S_REASON_LAST_PACKET], 4);
 	CHECK_EQ(s.drops_override, 1);
-	/* One that only ever was refused. */
+	/* An override that was only ever refused. */
 	CHECK_EQ(router_once(&r, L4S_ACTION_DROP), 0);
 	PASS(L4S_ECN_ECT0, L4S_ACTION_ENQUEUE, L4S_REASON_LAST_PACKET);
 	EXPECT(1, 0, 1, 0, 0);
@@ -457,7 +460,7 @@ expiry_by_time(void)
 	r.now += MS;
 	PASS(L4S_ECN_ECT0, L4S_ACTION_ENQUEUE, L4S_REASON_BASE);
 	EXPECT(1, 1, 0, 0, 0);
-	/* Too late already, and no harm to the one in force. */
+	/* Already expired, without affecting the active one. */
 	CHECK_EQ(router_hold(&r, L4S_ACTION_MARK, 100, SEC), 0);
 	CHECK_EQ(router_hold(&r, L4S_ACTION_DROP, 100, 0), 0);
 	PASS(L4S_ECN_ECT0, L4S_ACTION_MARK, L4S_REASON_HOLD);
@@ -492,7 +495,7 @@ replacement(void)
 	CHECK_EQ(router_once(&r, L4S_ACTION_MARK), 0);
 	EXPECT(1, 0, 0, 1, 1);
 	PASS(L4S_ECN_ECT0, L4S_ACTION_MARK, L4S_REASON_ONCE);
-	/* The hold that was replaced does not come back. */
+	/* The replaced hold does not return. */
 	PASS(L4S_ECN_ECT0, L4S_ACTION_ENQUEUE, L4S_REASON_BASE);
 	EXPECT(2, 0, 0, 1, 0);
 	/* Replaced after a limit refused it: refused. */
@@ -566,7 +569,10 @@ checked_at_submission(void)
 	BAD(steer, target, 0, L4S_ERANGE);
 	steer.steer_set = L4S_STEER_ALL;
 	steer.threshold = steer.coupling = L4S_FACTOR_ONE;
-	/* A target of 1.5 ms on RFC 9332's 15, and gains 20 times its own. */
+	/*
+	 * A target of 1.5 ms instead of RFC 9332's 15, and gains multiplied by
+	 * 20.
+	 */
 	steer.target = steer.tupdate = (L4S_FACTOR_ONE + 5) / 10;
 	steer.alpha = steer.beta = L4S_FACTOR_ONE * 20;
 	BAD(steer, alpha, L4S_FACTOR_ONE / 20 - 1, L4S_ERANGE);
@@ -583,8 +589,8 @@ checked_at_submission(void)
 }
 
 /*
- * The set-points shift and go back at their times, and p' does not jump: the
- * queue stands at 20 ms, and each update moves p' by what its set-points say.
+ * The set-points shift and revert at their times, and p' does not jump: the
+ * queue is at 20 ms, and each update moves p' according to its set-points.
  */
 static void
 steer_and_back(void)
@@ -658,7 +664,7 @@ steer_under_the_ceiling(void)
 	CHECK_EQ(router_put(&r, L4S_ECN_ECT0), 0);
 	r.now += 251 * MS;
 	CHECK_EQ(router_send(&r, &o), 0);
-	/* Above the ceiling: not in force, and that is a refusal. */
+	/* Above the ceiling: not in effect, which counts as a refusal. */
 	router_pass(&r, L4S_ECN_ECT1, &record);
 	CHECK_EQ(record.reason, L4S_REASON_CEILING);
 	EXPECT(0, 0, 0, 0, 1);
@@ -675,7 +681,7 @@ steer_under_the_ceiling(void)
 	router_destroy(&r);
 }
 
-/* Narrower limits end a steer that is outside of them. */
+/* Narrower limits end a steer outside them. */
 static void
 limits_change_in_force(void)
 {
@@ -699,8 +705,8 @@ limits_change_in_force(void)
 }
 
 /*
- * A steer that expires while nothing passes ends at its own time: a router
- * that looks every millisecond and one that looks only afterwards agree.
+ * A steer that expires while no packet passes ends at its own time: a router
+ * that checks every millisecond and one that checks only afterwards agree.
  */
 static void
 steer_expires_in_a_pause(void)
@@ -742,7 +748,7 @@ steer_expires_in_a_pause(void)
 	CHECK_EQ(p[0], p[1]);
 }
 
-/* The one event of a code that the handle has waiting; counts them. */
+/* The only pending event with a code in the handle; counts them. */
 static unsigned
 events(struct router *r, uint32_t code, struct l4s_event *last)
 {
@@ -804,7 +810,7 @@ watchdog(void)
 	CHECK_EQ(out.reason, L4S_REASON_ONCE);
 	CHECK_EQ(events(&r, L4S_EVENT_RECOVERED, &event), 1);
 	CHECK_EQ(router_stats(&r).watchdog_active, 0);
-	/* Seen from the device alone, without a packet. */
+	/* Detected from the device alone, without a packet. */
 	r.now += 11 * MS;
 	s = router_stats(&r);
 	CHECK_EQ(s.watchdog_misses, 2);
@@ -812,7 +818,7 @@ watchdog(void)
 	router_destroy(&r);
 }
 
-/* An override far ahead, and one in a queue that nobody serves. */
+/* An override far in the future, and one in a queue that nobody serves. */
 static void
 late_and_idle(void)
 {
@@ -828,8 +834,8 @@ late_and_idle(void)
 }
 
 /*
- * The controller leaves after the packet path saw that something is pending,
- * and before it takes the lock: the override that is gone stays gone.
+ * The controller closes after the packet path saw that something is pending,
+ * and before it takes the lock: the cancelled override has no effect.
  */
 static void
 cancelled_while_collected(void)

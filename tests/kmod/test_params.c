@@ -81,13 +81,13 @@ steer_shifts_setpoints(void)
 	CHECK_EQ(d.set.target_ns, 15 * MS);
 	CHECK_EQ(d.p, p);
 
-	/* A lower coupling does not put overload off. */
+	/* A lower coupling does not delay overload. */
 	set_p(&d, 0.5);
 	o.coupling = 32768;
 	dualpi2_steer(&d, &o, L4S_STEER_COUPLING);
 	CHECK_EQ(d.set.coupling_q8, 256);
 	CHECK(d.overload);
-	/* The parameters' own ranges hold for shifted values too. */
+	/* The parameters' ranges apply to shifted values too. */
 	o.target = L4S_FACTOR_CAP;
 	o.alpha = o.beta = o.tupdate = L4S_FACTOR_CAP;
 	dualpi2_steer(&d, &o, L4S_STEER_ALL);
@@ -101,9 +101,8 @@ steer_shifts_setpoints(void)
 }
 
 /*
- * A new period counts from the update that is due: none is skipped, and none
- * comes twice.  Who looks once, after the fact, finds what one who looked all
- * the time does.
+ * A new period counts from the update that is due: none is skipped or repeated.
+ * A single check afterwards gives the same result as continuous checks.
  */
 static void
 period_is_steered(void)

@@ -4,7 +4,7 @@
  * Copyright (c) 2026 The l4sllm authors
  */
 
-/* The ring's books, and what a record says. */
+/* The ring's accounting, and the content of records. */
 
 #include "record.h"
 #include "params.h"
@@ -65,8 +65,8 @@ whole_messages_in_order(void)
 }
 
 /*
- * Readers of different pace: each sees every message, or a count of those that
- * it did not see, in order; and its counters add up at every step.
+ * Readers of different speed: each gets every message, or a count of the missed
+ * ones, in order; and its counters add up at every step.
  */
 static void
 readers_of_any_pace(void)
@@ -102,7 +102,7 @@ readers_of_any_pace(void)
 				CHECK_EQ(m.l.hdr.time_ns, 77);
 				CHECK(m.l.lost > 0);
 				expect[j] += m.l.lost;
-				/* The oldest that is left comes next. */
+				/* The oldest remaining message comes next. */
 				CHECK_EQ(expect[j], l4s_ring_head(&r) - 63);
 			} else
 				expect[j]++;
@@ -129,7 +129,7 @@ capacities(void)
 	CHECK(!l4s_ring_capacity_ok(1 << 21));
 }
 
-/* Each field of the messages, with values that no two fields share. */
+/* Each field of the messages, with distinct values. */
 static void
 record_fields(void)
 {
@@ -224,7 +224,7 @@ record_fields(void)
 	CHECK_EQ(m.state.sample_bytes[L4S_QUEUE_CLASSIC], 0);
 	CHECK_EQ(m.state.sample_bytes[L4S_QUEUE_L4S], 1007);
 
-	/* Nothing is said twice; what changes is. */
+	/* Nothing is repeated; changed values are written. */
 	l4s_record_context(&ring, &told, &d, &config, 77, 88);
 	CHECK_EQ(l4s_cursor_read(&cursor, &ring, 0, &m), 0);
 	l4s_record_context(&ring, &told, &d, &config, 78, 88);
@@ -258,7 +258,7 @@ record_fields(void)
 #undef NEXT
 }
 
-/* One record a decision: departures, drops at departure, tail drops. */
+/* One record per decision: departures, drops at departure, tail drops. */
 static void
 one_record_a_decision(void)
 {

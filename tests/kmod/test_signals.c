@@ -4,7 +4,7 @@
  * Copyright (c) 2026 The l4sllm authors
  */
 
-/* The signals of both queues: rates, overload, the native AQM, who is spared. */
+/* The signals of both queues: rates, overload, the native AQM, exemptions. */
 
 #include "queue.h"
 
@@ -69,9 +69,9 @@ recur_rates(void)
 }
 
 /*
- * Signals are even: between two of them lie from 1/2 to 3/2 of the mean
- * interval, and a packet more where an interval's end falls between packets.
- * And a high p leaves no signals owed when it falls.
+ * Signals are even: the distance between two is from 1/2 to 3/2 of the mean
+ * interval, plus one packet if an interval's end falls between packets.  A high
+ * p leaves no signals owed when it falls.
  */
 static void
 recur_is_even(void)
@@ -112,8 +112,8 @@ recur_is_even(void)
 }
 
 /*
- * Equal streams that arrive in a fixed order get equal shares of the signals,
- * whatever p is: of recur()'s, all might go to one.
+ * Equal streams that arrive in a fixed order get equal shares of the signals
+ * for any p; with recur(), all might go to one.
  */
 static void
 recur_does_not_lock(void)
@@ -186,7 +186,7 @@ random_rates(void)
 	}
 }
 
-/* RFC 9332, appendix A.2: L4S dropped by p_C and the rest all marked. */
+/* RFC 9332, appendix A.2: L4S dropped with p_C and all others marked. */
 static void
 overload(void)
 {
@@ -222,7 +222,7 @@ verdict_on(const struct l4s_params *params, double p, uint8_t ecn, bool fixed,
 	put(&d, &packets[0], ecn, 1500, 1);
 	if (behind != 0)
 		put(&d, &packets[1], ecn ^ 1, 1500, 1);
-	/* Whichever queue it is in, it is that one's turn. */
+	/* Whichever queue it is in, it is that queue's turn. */
 	d.credit = dualpi2_classify(&d, ecn) == L4S_QUEUE_CLASSIC ? 1 : 0;
 	CHECK(dualpi2_pick(&d, 1, &v));
 	CHECK(v.pkt == &packets[0]);
@@ -231,8 +231,8 @@ verdict_on(const struct l4s_params *params, double p, uint8_t ecn, bool fixed,
 }
 
 /*
- * A packet that leaves both queues empty is never dropped: it is marked if it
- * can be.  One packet behind it, in either queue, ends this.
+ * A packet that leaves both queues empty is never dropped; it is marked if
+ * possible.  One packet behind it, in either queue, ends this.
  */
 static void
 last_packet_stays(void)
@@ -307,7 +307,7 @@ ecn_threshold(void)
 
 /*
  * The verdict of the native AQM on the last of `ahead' + 1 packets that arrived
- * together, after it waited for `sojourn'.
+ * together, after a sojourn time of `sojourn'.
  */
 static struct dualpi2_verdict
 native_verdict(const struct l4s_params *params, uint64_t sojourn,
@@ -339,10 +339,10 @@ native_step(void)
 	v = native_verdict(NULL, 1 * MS + 1, 2);
 	CHECK_EQ(v.action, L4S_ACTION_MARK);
 	CHECK_EQ(v.cause, DUALPI2_NATIVE);
-	/* One that found another waiting, alone by now. */
+	/* A packet that found another one queued, now alone. */
 	v = native_verdict(NULL, 100 * MS, 1);
 	CHECK_EQ(v.action, L4S_ACTION_MARK);
-	/* One that found none, and waited for the link's own time. */
+	/* A packet that found none, and waited for the link's own time. */
 	v = native_verdict(NULL, 3 * MS, 0);
 	CHECK_EQ(v.action, L4S_ACTION_ENQUEUE);
 	/* Th_len = 0, Linux's default, marks that one too. */
@@ -358,8 +358,8 @@ native_step(void)
 }
 
 /*
- * A burst of six at 8 Mbit/s, where a packet lasts 1.5 ms: all but the first
- * waited for longer than the threshold, the last ones no less than others.
+ * A burst of six at 8 Mbit/s, where a packet takes 1.5 ms: all except the first
+ * waited for longer than the threshold, including the last ones.
  */
 static void
 native_burst(void)
@@ -437,9 +437,9 @@ classify(void)
 }
 
 /*
- * A packet that its DSCP brought into the L4S queue gets classic signals: by
- * p_C, a mark if it can carry one, and none by the threshold.  With a mask
- * that has ECT(0), that codepoint gets L4S's.
+ * A packet in the L4S queue because of its DSCP gets classic signals: with p_C,
+ * a mark if possible, and none by the threshold.  With a mask that includes
+ * ECT(0), that codepoint gets L4S signals.
  */
 static void
 others_in_the_l4s_queue(void)
@@ -497,8 +497,8 @@ others_in_the_l4s_queue(void)
 }
 
 /*
- * Overflow: an overloaded queue marks every packet that can be marked and
- * drops only those that cannot, at 1 / k^2; p' goes no further.
+ * Overflow: an overloaded queue marks every packet that can be marked and drops
+ * only others, with 1 / k^2; p' does not rise further.
  */
 static void
 overflow(void)
@@ -524,7 +524,7 @@ overflow(void)
 	CHECK_EQ(drops, 0);
 	rates(&d, L4S_ECN_NOT_ECT, 10000, &marks, &drops);
 	CHECK_NEAR(drops, 2500, spread(10000, 0.25));
-	/* On again: the same p' is overload. */
+	/* Enabled again: the same p' is overload. */
 	params.overflow = 0;
 	dualpi2_configure(&d, &params);
 	set_p(&d, 0.6);

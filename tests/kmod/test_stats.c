@@ -4,12 +4,12 @@
  * Copyright (c) 2026 The l4sllm authors
  */
 
-/* What an operator sees of a queue: RFC 9332, sections 2.5.2.2 and 2.5.2.3. */
+/* An operator's view of a queue: RFC 9332, sections 2.5.2.2 and 2.5.2.3. */
 
 #include "router.h"
 #include "counters.h"
 
-/* The bins of delays cover every delay, each from its edge to the next. */
+/* The bins of delays cover all delays, each from its edge to the next. */
 static void
 delay_bins(void)
 {
@@ -26,7 +26,7 @@ delay_bins(void)
 	CHECK_EQ(l4s_delay_bin(UINT64_MAX), L4S_DELAY_BINS - 1);
 }
 
-/* Takes what the queue has to send, or drops, until it is empty. */
+/* Takes all packets that the queue sends or drops, until it is empty. */
 static void
 drain(struct router *r)
 {
@@ -38,7 +38,7 @@ drain(struct router *r)
 		;
 }
 
-/* Each packet is counted in its own queue, its drop under its codepoint. */
+/* Each packet is counted in its own queue, and its drop under its codepoint. */
 static void
 each_queue_has_its_own(void)
 {
@@ -95,7 +95,7 @@ each_queue_has_its_own(void)
 	CHECK_EQ(c->queued_max, 2);
 	CHECK_EQ(c->delay_ns, 3 * MS);
 
-	/* Above the native threshold: marked, but for one that came alone. */
+	/* Above the native threshold: marked, except one that arrived alone. */
 	drain(&r);
 	t = router_queues(&r);
 	CHECK_EQ(l->forwarded, 4);
@@ -110,7 +110,7 @@ each_queue_has_its_own(void)
 	router_destroy(&r);
 }
 
-/* The probabilities are the controller's, as records have them. */
+/* The probabilities are the controller's, as in records. */
 static void
 live_probabilities(void)
 {
@@ -166,8 +166,8 @@ hold_delay(struct router *r, uint64_t delay_ns, unsigned steps)
 }
 
 /*
- * Overload begins and ends with an event each, the end with its duration;
- * one that comes again within a second is the same.
+ * The beginning and end of overload cause an event each, the end with its
+ * duration; an overload that returns within a second is the same one.
  */
 static void
 overload_events(void)
@@ -189,7 +189,7 @@ overload_events(void)
 	CHECK(t.overload_ns > 0);
 	CHECK_EQ(t.overload_ns, r.now - begin.hdr.time_ns);
 
-	/* A break, shorter than is an end, and again. */
+	/* A break that is too short to be an end, and overload again. */
 	hold_delay(&r, 1 * MS, 900);
 	CHECK_EQ(overload_event(&r).code, 0);
 	CHECK_EQ(router_queues(&r).overload, 0);
@@ -215,8 +215,8 @@ overload_events(void)
 }
 
 /*
- * A controller that sends an override for each packet hides no overload: the
- * updates run before its override is taken, or when one expires.
+ * A controller that sends an override for each packet does not hide overload:
+ * the updates run before its override is taken, or when one expires.
  */
 static void
 overload_under_a_controller(void)
@@ -242,7 +242,10 @@ overload_under_a_controller(void)
 	router_destroy(&r);
 }
 
-/* Packets of a burst of 100 Not-ECT datagrams that a link of `bps' sends. */
+/*
+ * Number of packets of a burst of 100 Not-ECT datagrams sent by a link of
+ * `bps'.
+ */
 static uint64_t
 burst_through(uint64_t bps)
 {
@@ -264,7 +267,7 @@ burst_through(uint64_t bps)
 	return (t.queue[L4S_QUEUE_CLASSIC].forwarded);
 }
 
-/* What the manual says of slow links (CAVEATS of dualpi2_llm.4). */
+/* The manual's numbers for slow links (CAVEATS of dualpi2_llm.4). */
 static void
 bursts_at_slow_rates(void)
 {

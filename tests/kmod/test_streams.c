@@ -4,11 +4,11 @@
  * Copyright (c) 2026 The l4sllm authors
  */
 
-/* Streams of summaries and of records: who gets which, once, and when. */
+/* Streams of summaries and of records: each event once, in time order. */
 
 #include "summaries.h"
 
-/* Both streams: in the order of time, each event once. */
+/* Both streams: in time order, each event once. */
 static void
 both_streams(void)
 {
@@ -50,7 +50,7 @@ both_streams(void)
 			CHECK_EQ(hdr.length, hdr.type == L4S_RECORD_SUMMARY ?
 			    sizeof(struct l4s_summary) : L4S_RECORD_SIZE);
 		}
-		/* None may be lapped: reads above are few. */
+		/* None may be lapped, because there are few reads above. */
 		if (i % 100 == 0)
 			for (k = 0; k < 3; k++)
 				do {
@@ -91,7 +91,10 @@ both_streams(void)
 	router_destroy(&r);
 }
 
-/* Reads one message of `type' or none: its code or number lost, else 0. */
+/*
+ * Reads one message of `type' or none: its code or the number lost, otherwise
+ * 0.
+ */
 static uint64_t
 next_of(struct l4s_user_handle *h, uint8_t type, uint64_t now)
 {
@@ -103,7 +106,7 @@ next_of(struct l4s_user_handle *h, uint8_t type, uint64_t now)
 	} m;
 	size_t got;
 
-	/* One message: as much room as the largest of the streams needs. */
+	/* One message: a buffer for the largest of the streams' messages. */
 	do
 		if (l4s_user_read(h, &m, L4S_RECORD_SIZE, now, &got) != 0)
 			CHECK_EQ(l4s_user_read(h, &m, sizeof(m), now, &got), 0);
@@ -131,8 +134,8 @@ make_event(struct router *r, unsigned i)
 }
 
 /*
- * A reader that changes its streams, in any way and before or after it has read
- * what waits, gets each event once.
+ * A reader that changes its streams in any way, before or after reading pending
+ * messages, gets each event once.
  */
 static void
 events_outlive_streams(void)
@@ -175,7 +178,7 @@ events_outlive_streams(void)
 	router_destroy(&r);
 }
 
-/* A reader that leaves a stream before it has read a loss there gets it. */
+/* A reader that leaves a stream before reading a loss there gets it. */
 static void
 losses_outlive_streams(void)
 {
@@ -194,7 +197,7 @@ losses_outlive_streams(void)
 	s = handle_stats(h, r.now);
 	CHECK(s.records_lost > 20);
 	set_interval(h, L4S_STREAM_SUMMARIES, 5 * MS, 0, r.now);
-	/* They do not become more by what came later. */
+	/* Later messages do not increase them. */
 	for (i = 0; i < 40; i++) {
 		CHECK_EQ(router_put(&r, 0), 0);
 		CHECK_EQ(l4s_user_dequeue(r.u, r.now, &out), 1);
@@ -203,7 +206,9 @@ losses_outlive_streams(void)
 	CHECK_EQ(next_of(h, L4S_RECORD_LOSS, r.now), 0);
 	l4s_user_close(h, r.now);
 
-	/* More events than are kept: a loss of each stream counts the others. */
+	/*
+	 * More events than are kept: a loss in each stream counts the others.
+	 */
 	h = l4s_user_open(r.u);
 	make_event(&r, 0);
 	for (i = 0; i < 9; i++) {
@@ -215,7 +220,7 @@ losses_outlive_streams(void)
 	}
 	for (i = 0; i < 15; i++)
 		CHECK(next_of(h, L4S_RECORD_EVENT, r.now) != 0);
-	/* Of 28 these were not kept, the first of them of the records. */
+	/* Of 28, these were not kept; the first of them is in the records. */
 	set_interval(h, L4S_STREAM_RECORDS, 0, 0, r.now);
 	for (i = 0; i < 2; i++) {
 		CHECK_EQ(l4s_user_read(h, &loss, sizeof(loss), r.now, &got), 0);
@@ -230,7 +235,7 @@ losses_outlive_streams(void)
 	router_destroy(&r);
 }
 
-/* A reader that takes up the other stream too gets a loss once. */
+/* A reader that adds the other stream gets a loss once. */
 static void
 a_loss_is_read_once(void)
 {
@@ -256,7 +261,7 @@ a_loss_is_read_once(void)
 	router_destroy(&r);
 }
 
-/* A loss says which stream it is of. */
+/* A loss names its stream. */
 static void
 lapped(void)
 {
@@ -290,7 +295,7 @@ lapped(void)
 	router_destroy(&r);
 }
 
-/* Passes a packet every 100 us, for `ms' milliseconds. */
+/* Passes a packet every 100 us for `ms' milliseconds. */
 static void
 steady(struct router *r, unsigned ms)
 {
@@ -305,7 +310,7 @@ steady(struct router *r, unsigned ms)
 	}
 }
 
-/* The shortest of what readers ask for; and again without the one who did. */
+/* The shortest interval requested by readers; and again without that reader. */
 static void
 two_readers(void)
 {
@@ -340,7 +345,7 @@ two_readers(void)
 	router_destroy(&r);
 }
 
-/* Who does not read a stream makes none of it; who comes makes it begin. */
+/* A stream without readers is not written; a new reader starts it. */
 static void
 written_for_readers(void)
 {

@@ -4,13 +4,13 @@
  * Copyright (c) 2026 The l4sllm authors
  */
 
-/* Summaries: what they sum up, and what merging them makes. */
+/* Summaries: their sums, and merging them. */
 
 #include "summaries.h"
 
 /*
  * The same traffic twice, in one summary and in many with random boundaries:
- * merged, these are the one.
+ * merged, they are equal.
  */
 static void
 merging_is_folding(void)
@@ -55,7 +55,7 @@ merging_is_folding(void)
 	CHECK(tail > 0);
 }
 
-/* What both requests count from one time to another. */
+/* Differences of both requests' counts between two times. */
 struct counts {
 	struct l4s_stats s;
 	struct l4s_queues q;
@@ -199,7 +199,10 @@ logarithms(void)
 	}
 }
 
-/* Bits of each queue's bitmap: at most one a flow, and most have their own. */
+/*
+ * Bits of each queue's bitmap: at most one per flow, and most flows have their
+ * own.
+ */
 static void
 flows(void)
 {

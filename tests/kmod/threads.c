@@ -8,9 +8,9 @@
  * The packet path in one thread, two readers of records, one of both streams
  * and a controller in others, all at full speed, under ThreadSanitizer.  Every
  * message that a reader gets must be whole, in order, or announced as lost; the
- * controller's books must balance at each look; a sleeping reader must be
- * woken; no counter falls from one look to the next.  The controller switches
- * flow weights on and off.
+ * controller's counters must balance at each check; a sleeping reader must be
+ * woken; no counter decreases between checks.  The controller switches flow
+ * weights on and off.
  */
 
 #include <pthread.h>
@@ -46,7 +46,7 @@ static atomic_bool done;		/* no more packets come in */
 static atomic_bool written;	/* nor messages */
 static atomic_ullong lost_total, read_total, summaries, wakes, refused;
 
-/* Every third table of flow weights cannot be had. */
+/* Every third allocation of a flow-weight table fails. */
 static void *
 scarce(size_t size)
 {
@@ -82,7 +82,7 @@ wait_for(struct sleeper *s)
 	atomic_fetch_add(&wakes, 1);
 }
 
-/* A record whose parts were written at different times would not agree. */
+/* A record with parts written at different times would be inconsistent. */
 static void
 check_whole(const struct l4s_record *r)
 {
@@ -129,8 +129,8 @@ consume(struct l4s_user_handle *h, uint64_t expect)
 }
 
 /*
- * Reads both streams: whole messages in the order of their times, summaries
- * whose intervals are neighbours unless some were lost, and no event twice.
+ * Reads both streams: whole messages in time order, summaries with adjacent
+ * intervals unless some were lost, and no event twice.
  */
 static void
 consume_both(struct l4s_user_handle *h, uint64_t *latest, uint64_t *end)
@@ -272,7 +272,7 @@ controller(void *arg)
 	return (NULL);
 }
 
-/* Counters as an operator reads them, again and again. */
+/* Counters as read repeatedly by an operator. */
 static void *
 onlooker(void *arg)
 {

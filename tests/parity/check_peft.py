@@ -33,7 +33,7 @@ def main():
     arguments = parser.parse_args()
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
-    # Token embeddings, which no policy uses, are new each time.
+    # Token embeddings, which no policy uses, are regenerated each time.
     warnings.filterwarnings("ignore")
     failed = False
     directories = sorted(d for d in arguments.directory.iterdir() if d.is_dir())

@@ -32,7 +32,7 @@ ABSENT = "(absent)"
 LINEAR = {"rope_type": "linear", "factor": 4.0}
 LLAMA3 = {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0}
 
-# What every family has of keys without effect.
+# Keys of every family without effect.
 COMMON = [
     {"use_cache": False},
     {"tie_word_embeddings": False},
@@ -145,7 +145,8 @@ FAMILIES = {
             {"num_heads": ABSENT, "num_attention_heads": 2},
             {"d_kv": ABSENT, "head_dim": 6},
             {"num_layers": ABSENT, "num_hidden_layers": 1},
-            # transformers takes the decoder's layers from num_layers, by default 6.
+            # transformers takes the number of decoder layers from num_layers, by
+            # default 6.
             {"num_layers": ABSENT, "num_decoder_layers": ABSENT, "num_hidden_layers": 1},
             {"num_layers": 1, "num_decoder_layers": ABSENT, "num_hidden_layers": 1},
             {"num_decoder_layers": ABSENT}, {"num_layers": 1}, {"num_decoder_layers": 1},
@@ -165,7 +166,8 @@ FAMILIES = {
     ),
 }
 
-# Name, family, whether peft gets the model without its output layer, and how.
+# Name, family, whether peft gets the model without its output layer, and the
+# adapter options.
 QV = ["q_proj", "v_proj"]
 ADAPTERS = [
     ("all-linear", "llama", False, dict(target_modules="all-linear")),
@@ -289,7 +291,7 @@ def adapters(models, directory, seed):
         generator = torch.Generator().manual_seed(seed)
         torch.manual_seed(seed)
         model = load(FAMILIES[kind]["base"], headed=not without_head)
-        # T5's output layer lies next to its stacks, and has no prefix.
+        # T5's output layer is a sibling of its stacks, and has no prefix.
         fill(model if kind == "t5" else bare(model), weights)
         plain = hidden(model, embeds)
         config = peft.LoraConfig(**(dict(r=2, lora_alpha=6) | options))

@@ -24,7 +24,7 @@ import transformers
 from safetensors.torch import save_file
 
 BATCH, TOKENS = 3, 20
-# Tokens of each row of the batch; the rest is padding.
+# Number of tokens in each row of the batch; the rest is padding.
 LENGTHS = [TOKENS, 9, 1]
 
 GPT2 = dict(vocab_size=8, n_positions=32, n_embd=16, n_layer=2, n_head=2)
@@ -34,7 +34,8 @@ LLAMA = dict(vocab_size=8, max_position_embeddings=32, hidden_size=16, num_hidde
              num_attention_heads=4, intermediate_size=24)
 T5 = dict(vocab_size=8, d_model=16, d_kv=6, d_ff=24, num_layers=2, num_heads=2,
           relative_attention_num_buckets=8, relative_attention_max_distance=16,
-          # T5 does not scale its scores: narrow models need small weights.
+          # T5 does not scale its scores, so narrow models need small
+          # weights.
           initializer_factor=0.4)
 
 
@@ -55,7 +56,8 @@ def variants():
                              scale_attn_by_inverse_layer_idx=True, layer_norm_epsilon=1e-3),
                 ["c_attn", "c_proj"], lora=dict(use_rslora=True)),
         Variant("opt", t.OPTForCausalLM, t.OPTConfig(**OPT), ["q_proj", "v_proj"]),
-        # As the model of 350M: norms after, embeddings narrower than blocks.
+        # Like the model of 350M: norms after the layers, embeddings narrower
+        # than blocks.
         Variant("opt-post", t.OPTModel,
                 t.OPTConfig(**OPT, word_embed_proj_dim=8, do_layer_norm_before=False,
                             activation_function="gelu"), ["q_proj", "v_proj"]),
@@ -125,7 +127,7 @@ def write(variant, directory, seed):
     with contextlib.redirect_stdout(None):
         model.save_pretrained(directory, **size)
     (directory / "generation_config.json").unlink(missing_ok=True)
-    # Load it again: the stored weights are the reference.
+    # Reload it, because the stored weights are the reference.
     model = variant.model.from_pretrained(directory, dtype=torch.float32, attn_implementation="eager")
 
     width = getattr(config, "word_embed_proj_dim", None) or config.hidden_size
@@ -148,7 +150,7 @@ def write(variant, directory, seed):
     tidy(directory / "adapter" / "adapter_config.json")
     states = outputs(bare(adapted.base_model.model), embeds, {"left": masks["left"]})
     save_file(states, directory / "adapted.safetensors")
-    # The adapter must show.
+    # The adapter must have a visible effect.
     assert (states["hidden.plain"] - expected["hidden.plain"]).abs().max() > 0.05
 
 

@@ -1,6 +1,6 @@
 /*
- * What a GENERIC kernel's configuration would put here.  The module's own
- * Makefile takes the real one on FreeBSD.
+ * The settings of a GENERIC kernel's configuration.  On FreeBSD the module's
+ * Makefile uses the real file.
  */
 #ifndef L4S_TEST_NO_VIMAGE
 #define	VIMAGE	1
