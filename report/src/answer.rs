@@ -6,31 +6,31 @@ use super::data::Data;
 use crate::verdict::Verdict;
 use l4sllm_testbed::result::ArmFacts;
 
-/// Pairs that an answer shows, at most.
+/// Maximum number of pairs in an answer.
 const MOST_PAIRS: usize = 6;
 
-/// A question on the arms, and what the pairs say to it.
+/// A question about the arms, with the answer from the pairs.
 #[derive(Debug, Clone)]
 pub(super) struct Answer<'a> {
     /// "Is the learned queue better?"
     pub question: String,
-    /// "In part."; empty where there is no yes or no.
+    /// "In part."; empty if there is no yes or no.
     pub word: &'static str,
-    /// A sentence for each arm that is asked about.
+    /// A sentence for each arm concerned.
     pub sentences: Vec<String>,
-    /// The pairs that it rests on, by arm and reference.
+    /// The pairs on which it is based, by arm and reference.
     pub pairs: Vec<&'a Pair<'a>>,
     /// Whether each arm is compared with itself in another result.
     overlaid: bool,
 }
 
-/// Whether an arm is of a kind.
+/// Whether an arm is of this kind.
 type Kind = fn(&ArmFacts) -> bool;
 
 impl<'a> Answer<'a> {
-    /// Asks about the arms with a policy; without any, about those with a
-    /// rule; else about what is compared with the baselines. Of overlaid
-    /// results, about what changed.
+    /// Asks about the arms with a policy; without any, about those with a rule;
+    /// otherwise about the arms compared with the baselines. For overlaid
+    /// results, asks what changed.
     pub(super) fn of(data: &Data, comparison: &'a Comparison<'a>) -> Answer<'a> {
         let is = |pair: &Pair<'_>, what: Kind| data.facts.arm(&pair.arm.name).is_some_and(what);
         let kinds: [(&str, Kind); 3] = [
@@ -77,8 +77,8 @@ impl<'a> Answer<'a> {
         }
     }
 
-    /// What is compared with what: "l4sllm-100 against dualpi2"; of overlaid
-    /// results, "dualpi2: after against before".
+    /// Names a comparison: "l4sllm-100 against dualpi2"; for overlaid results,
+    /// "dualpi2: after against before".
     pub(super) fn title(&self, pair: &Pair<'_>) -> String {
         let (arm, baseline) = (&pair.arm.name, &pair.baseline.name);
         match (self.overlaid, split(arm), split(baseline)) {
@@ -88,8 +88,7 @@ impl<'a> Answer<'a> {
             _ => format!("{arm} against {baseline}"),
         }
     }
-    /// Terms, their tone, and what belongs to them: what is gained, what it
-    /// costs, and what may be lost.
+    /// Terms with their tone and text: gains, costs, and possible losses.
     pub(super) fn gains_and_losses(&self) -> Vec<(&'static str, &'static str, String)> {
         let certain = |verdict| move |of: &Difference| of.judgement.verdict == verdict;
         let possible = |of: &Difference| {
@@ -118,8 +117,8 @@ impl<'a> Answer<'a> {
         terms
     }
 
-    /// Differences of one kind, the largest first: each metric with its sizes,
-    /// and against whom.
+    /// Differences of one kind, the largest first: each metric with its sizes
+    /// and references.
     fn each(&self, is: impl Fn(&Difference) -> bool) -> Option<String> {
         let mut arms = self.pairs.iter().map(|pair| &pair.arm.name);
         let first = arms.next();
@@ -154,7 +153,7 @@ impl<'a> Answer<'a> {
     }
 }
 
-/// An arm of overlaid results: its name, and that of its result.
+/// An arm of overlaid results: its name, and the name of its result.
 fn split(name: &str) -> Option<(&str, &str)> {
     name.strip_suffix(')')?.rsplit_once(" (")
 }
@@ -178,7 +177,7 @@ fn word(pairs: &[&Pair<'_>]) -> &'static str {
     }
 }
 
-/// How one arm compares with each of its references.
+/// The comparison of one arm with each of its references.
 fn sentence(pairs: &[&Pair<'_>]) -> String {
     let than = |standing, words: &str| {
         let own = pairs.iter().filter(|pair| pair.standing() == standing);

@@ -1,10 +1,10 @@
-//! Which arms are compared with which, and what comes of it.
+//! Selects the arms to compare, and compares them.
 
 use l4sllm_testbed::result::{Arm, ArmFacts, Facts, Repetition, Statistics, Summary};
 
 use crate::verdict::{Judgement, Quantity, Sample, Verdict, judge};
 
-/// A number that arms are compared by.
+/// A quantity by which arms are compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Metric {
     Utilisation,
@@ -16,7 +16,7 @@ pub(super) enum Metric {
     Jain,
 }
 
-/// All of them, in the order of the table.
+/// All metrics, in the order of the table.
 pub(super) const METRICS: [Metric; 7] = [
     Metric::Utilisation,
     Metric::Drops,
@@ -27,21 +27,21 @@ pub(super) const METRICS: [Metric; 7] = [
     Metric::Jain,
 ];
 
-/// Arms against baselines, those that lose most first.
+/// Arms compared with baselines, the greatest losses first.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Comparison<'a> {
-    /// The baselines that have run, in order, and then the arms with a rule,
-    /// which policies are compared with as well.
+    /// The baselines that have run, in order, followed by the arms with a rule,
+    /// which policies are also compared with.
     pub baselines: Vec<&'a Arm>,
     pub pairs: Vec<Pair<'a>>,
 }
 
-/// One arm against one baseline.
+/// One arm compared with one baseline.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Pair<'a> {
     pub arm: &'a Arm,
     pub baseline: &'a Arm,
-    /// Of every metric that both have.
+    /// Differences of every metric that both have.
     pub differences: Vec<Difference>,
 }
 
@@ -52,24 +52,24 @@ pub(super) struct Difference {
     pub judgement: Judgement,
 }
 
-/// How one arm does against another, over all metrics.
+/// The comparison of one arm with another over all metrics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Standing {
     Better,
     Worse,
     Mixed,
-    /// Nothing differs by enough to matter.
+    /// No relevant difference.
     Same,
-    /// Something may differ.
+    /// There may be a difference.
     Unclear,
     /// One repetition, or none in common.
     NoConclusion,
 }
 
 impl<'a> Comparison<'a> {
-    /// Compares the arms with a controller, or all where none has one, with
-    /// each baseline; those with a policy also with each that has a rule; and
-    /// each baseline with those before it.
+    /// Compares the arms with a controller, or all if there are none, with each
+    /// baseline; those with a policy also with each that has a rule; and each
+    /// baseline with the preceding ones.
     pub(super) fn of(facts: &Facts, summary: &'a Summary) -> Comparison<'a> {
         let find = |name: &String| summary.arms.iter().find(|arm| arm.name == *name);
         let baselines: Vec<&Arm> = facts.baselines.iter().filter_map(find).collect();
@@ -103,7 +103,7 @@ impl<'a> Comparison<'a> {
         }
     }
 
-    /// Whether there are verdicts at all: some pair has two repetitions.
+    /// Whether verdicts are possible: some pair has two repetitions.
     pub(super) fn is_conclusive(&self) -> bool {
         let mut standings = self.pairs.iter().map(Pair::standing);
         standings.any(|standing| standing != Standing::NoConclusion)
@@ -126,7 +126,7 @@ impl<'a> Pair<'a> {
         }
     }
 
-    /// Repetitions compared.
+    /// Number of repetitions compared.
     pub(super) fn count(&self) -> usize {
         let counts = self.differences.iter().map(|of| of.judgement.count);
         counts.max().unwrap_or(0)
@@ -142,7 +142,7 @@ impl<'a> Pair<'a> {
         self.differences.iter().find(|of| of.metric == metric)
     }
 
-    /// Those with a verdict, the largest first.
+    /// Metrics with a verdict, the largest difference first.
     pub(super) fn with(&self, verdict: Verdict) -> Vec<&Difference> {
         let own = self.differences.iter();
         let mut own: Vec<&Difference> = own.filter(|of| of.judgement.verdict == verdict).collect();
@@ -164,7 +164,7 @@ impl<'a> Pair<'a> {
 }
 
 impl Metric {
-    /// Its value, in the unit that it is shown in: percent, ms, or the index.
+    /// Its value in the displayed unit: percent, ms, or the index.
     pub(super) fn of(self, statistics: &Statistics) -> Option<f64> {
         let delay = &statistics.queue_delay_ms;
         match self {
@@ -187,7 +187,7 @@ impl Metric {
         }
     }
 
-    /// What it is called in a sentence.
+    /// Its name in a sentence.
     pub(super) fn name(self) -> &'static str {
         match self {
             Metric::Utilisation => "utilisation",
@@ -200,7 +200,7 @@ impl Metric {
         }
     }
 
-    /// What it is called in a figure.
+    /// Its name in a figure.
     pub(super) fn short_name(self) -> &'static str {
         match self {
             Metric::Utilisation => "Utilisation",

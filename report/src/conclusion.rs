@@ -1,26 +1,26 @@
-//! Sentences that say what the numbers say, whichever way they fall: losses
-//! first, each with its size.
+//! States the results in sentences, whichever way they turn out: losses first,
+//! each with its size.
 
 use super::compare::{Comparison, Difference, Pair, Standing};
 use super::format::{index, number};
 use crate::verdict::{Quantity, Verdict};
 
-/// Losses and gains that the headline names for a pair, at most.
+/// Maximum number of losses and gains that the headline names for a pair.
 const LOSSES: usize = 3;
 const GAINS: usize = 2;
 
-/// What there is to say where nothing was compared.
+/// The text if nothing was compared.
 const NOTHING: &str = "There is nothing to compare: a baseline or another arm is missing.";
 
-/// What there is to say of arms that have run once.
+/// The text for arms that have run only once.
 const ONE: &str = "One repetition: no conclusion.";
 
-/// The whole in short.
+/// The summary.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Headline {
     /// One sentence on everything.
     All(&'static str),
-    /// What there is to say of the arms against each baseline.
+    /// Clauses on the arms, for each baseline.
     Against(Vec<(String, Vec<String>)>),
 }
 
@@ -56,7 +56,7 @@ impl Headline {
     }
 }
 
-/// One sentence for each pair, with all numbers; none where nothing can be
+/// One sentence for each pair, with all numbers; none if nothing can be
 /// concluded.
 pub(super) fn conclusions(comparison: &Comparison<'_>) -> Vec<String> {
     let pairs = comparison.pairs.iter();
@@ -64,7 +64,7 @@ pub(super) fn conclusions(comparison: &Comparison<'_>) -> Vec<String> {
     pairs.map(sentence).collect()
 }
 
-/// A clause for each pair that differs, and one for those that do not.
+/// A clause for each pair with differences, and one for the others.
 fn clauses(pairs: &[&Pair<'_>]) -> Vec<String> {
     let differ = pairs.iter().filter_map(|pair| {
         let (worse, better) = (pair.with(Verdict::Worse), pair.with(Verdict::Better));
@@ -78,7 +78,7 @@ fn clauses(pairs: &[&Pair<'_>]) -> Vec<String> {
     });
     let alike = |standing, text: &str| {
         let own = pairs.iter().filter(|pair| pair.standing() == standing);
-        // Those have a clause of their own.
+        // Those have a separate clause.
         let own = own.filter(|pair| possible_losses(pair).is_empty());
         let names: Vec<&str> = own.map(|pair| pair.arm.name.as_str()).collect();
         (!names.is_empty()).then(|| format!("{}: {text}", list(&names)))
@@ -91,8 +91,8 @@ fn clauses(pairs: &[&Pair<'_>]) -> Vec<String> {
     differ.chain(rest.into_iter().flatten()).collect()
 }
 
-/// What may be a severe loss, though not certainly: a headline without it would
-/// read as if there was none.
+/// Possible severe losses that are not significant: without them the headline
+/// would suggest that there are none.
 fn possible_losses<'a>(pair: &'a Pair<'_>) -> Vec<&'a Difference> {
     let mut unclear = pair.with(Verdict::Unclear);
     unclear.retain(|of| of.judgement.gain().mean < 0.0 && of.judgement.weight() >= 1.0);
@@ -145,7 +145,7 @@ fn phrase(difference: &Difference) -> String {
     format!("{name} ({size}, {from} to {to}{unit})")
 }
 
-/// As in the table, with "points" in full.
+/// As in the table, with "points" spelled out.
 pub(super) fn size(difference: &Difference) -> String {
     let shown = difference.judgement.shown();
     shown.replace("\u{a0}pt", "\u{a0}points")

@@ -1,4 +1,4 @@
-//! What figures need of a result, read from its rows once.
+//! Data for figures, read once from the rows of a result.
 
 use super::compare::Comparison;
 use super::conclusion::list;
@@ -8,12 +8,12 @@ use l4sllm_testbed::result::{
     ResultError, RunMeta, Series, SetPointRow, Stored, Summary, Warning, Window,
 };
 
-/// Bins whose utilisation is a sample of its distribution, ns.
+/// Width of the bins of the utilisation distribution, ns.
 pub(super) const UTILISATION_NS: u64 = 100_000_000;
-/// Points of a line over time, at most about.
+/// Approximate maximum number of points of a line over time.
 const POINTS: u64 = 240;
 
-/// A result as the report shows it.
+/// A result as shown in the report.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Data {
     pub facts: Facts,
@@ -22,24 +22,24 @@ pub(super) struct Data {
     pub arms: Vec<ArmData>,
     /// Width of a bin of `ArmData::series`, ns.
     pub series_ns: u64,
-    /// Time at the beginning that is not measured, s.
+    /// Warm-up time, which is not measured, s.
     pub warmup_s: f64,
     /// Duration of a repetition, s.
     pub end_s: f64,
-    /// Repetitions of each arm of a complete run.
+    /// Number of repetitions of each arm in a complete run.
     pub planned: Vec<(String, u32)>,
-    /// Names of the results that are overlaid; none of a single result.
+    /// Names of overlaid results; empty for a single result.
     pub sources: Vec<String>,
-    /// The facts of each of them.
+    /// Facts of each overlaid result.
     pub results: Vec<Facts>,
 }
 
 /// One arm's samples and series.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub(super) struct ArmData {
-    /// Name, without that of its result.
+    /// Name, without the name of its result.
     pub base: String,
-    /// Index into `Data::sources`; 0 of a single result.
+    /// Index into `Data::sources`; 0 for a single result.
     pub source: usize,
     /// Sojourn times of all repetitions, ns: classic, L4S.
     pub sojourn_ns: [Histogram; 2],
@@ -47,21 +47,21 @@ pub(super) struct ArmData {
     pub utilisation_percent: Vec<f64>,
     /// The first finished repetition over time.
     pub series: Vec<Point>,
-    /// Names of the flows that count in Jain's index.
+    /// Names of the flows included in Jain's index.
     pub fair: Vec<String>,
-    /// Set-points of the first finished repetition over time; empty unless
-    /// something steers them.
+    /// Set-points of the first finished repetition over time; empty if nothing
+    /// steers them.
     pub set_points: Vec<SetPoint>,
-    /// Senders of the first finished repetition over time, some of each queue.
+    /// Some senders of each queue in the first finished repetition, over time.
     pub flows: Vec<FlowLine>,
-    /// Senders that were sampled.
+    /// Number of sampled senders.
     pub flow_count: usize,
-    /// How long transfers took in all repetitions, ms, ascending; by the name
-    /// of the flow.
+    /// Completion times of transfers in all repetitions, ms, ascending, by flow
+    /// name.
     pub completions: Vec<(String, Vec<f64>)>,
 }
 
-/// Set-points in force at a time.
+/// Effective set-points at a time.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct SetPoint {
     /// Since the start of the run, s.
@@ -79,21 +79,21 @@ pub(super) struct SetPoint {
 /// One bin of a series.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Point {
-    /// Middle, s since the start of the run.
+    /// Middle of the bin, s since the start of the run.
     pub time_s: f64,
-    /// Utilisation in it.
+    /// Utilisation in the bin.
     pub utilisation: f64,
-    /// Rate of what was sent in it, Mbit/s: classic, L4S.
+    /// Sending rate in the bin, Mbit/s: classic, L4S.
     pub sent_mbps: [f64; 2],
-    /// Rate of the link in it, Mbit/s.
+    /// Link rate in the bin, Mbit/s.
     pub capacity_mbps: f64,
-    /// Median and 99th percentile of the queue delay, ms: classic, L4S; none
-    /// where no packet of the queue left.
+    /// Median and 99th percentile of the queue delay, ms: classic, L4S; none if
+    /// no packet left the queue.
     pub delay_ms: [Option<(f64, f64)>; 2],
 }
 
-/// Shows a repetition's counters, its packets and samples of its senders, part
-/// by part.
+/// Passes a repetition's counters, packets and samples of its senders in
+/// sequence.
 pub(super) type Visit<'a> = &'a mut dyn FnMut(&RunMeta, &[PacketRow], &[FlowRow]);
 
 impl Data {
@@ -118,7 +118,7 @@ impl Data {
         Ok(data)
     }
 
-    /// `run` shows the rows of a repetition that the summary lists.
+    /// `run` passes the rows of a repetition listed in the summary.
     pub(super) fn from_runs(
         facts: Facts,
         summary: Summary,
@@ -170,7 +170,7 @@ impl Data {
         Ok(data)
     }
 
-    /// Which arms are compared with which, and what comes of it.
+    /// The comparisons between arms.
     pub(super) fn comparison(&self) -> Comparison<'_> {
         match self.sources.is_empty() {
             true => Comparison::of(&self.facts, &self.summary),
@@ -178,7 +178,7 @@ impl Data {
         }
     }
 
-    /// Repetitions on disk, and those of a complete run.
+    /// Number of repetitions on disk, and in a complete run.
     pub(super) fn progress(&self) -> (usize, usize) {
         let finished = self
             .summary
@@ -192,7 +192,7 @@ impl Data {
 }
 
 impl Data {
-    /// What is wrong with the result, each as a sentence on its arm or on all.
+    /// Warnings of the result, each as a sentence on its arm or on all.
     pub(super) fn warnings(&self) -> Vec<String> {
         let warnings = self.summary.warnings.iter();
         let sentence = |of: &Warning| match &of.arm {
@@ -202,25 +202,25 @@ impl Data {
         warnings.map(sentence).collect()
     }
 
-    /// Whether something is wrong with what this arm shows.
+    /// Whether there is a warning about this arm.
     pub(super) fn is_doubtful(&self, arm: &str) -> bool {
         let mut warnings = self.summary.warnings.iter();
         warnings.any(|of| of.arm.as_ref().is_none_or(|name| name == arm))
     }
 }
 
-/// An arm that has not run, or not in all repetitions.
+/// An arm with missing repetitions.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Missing {
     pub arm: String,
-    /// From 0, in order.
+    /// Missing repetitions, from 0, in order.
     pub repetitions: Vec<u32>,
-    /// Whether nothing of the arm has run.
+    /// Whether all repetitions are missing.
     pub all: bool,
 }
 
 impl Data {
-    /// What an interrupted run has left out.
+    /// The parts missing from an interrupted run.
     pub(super) fn missing(&self) -> Vec<Missing> {
         let missing = self.planned.iter().map(|(name, count)| {
             let run = self.summary.arms.iter().find(|arm| arm.name == *name);
@@ -237,7 +237,7 @@ impl Data {
 }
 
 impl std::fmt::Display for Missing {
-    /// "fifo: all", "dualpi2: repetitions 3, 4 and 7 to 9".
+    /// Formats as "fifo: all", "dualpi2: repetitions 3, 4 and 7 to 9".
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         if self.all {
             return write!(f, "{}: all", self.arm);
@@ -260,12 +260,12 @@ impl std::fmt::Display for Missing {
     }
 }
 
-/// What figures need of one repetition, taken from its rows as they come.
+/// Collects data for figures from the rows of one repetition.
 struct Parts {
     recorder: Recorder,
     meta: RunMeta,
     utilisation: Series,
-    /// Over the whole run; only of the repetition that is drawn over time.
+    /// Series over the whole run; only for the repetition drawn over time.
     over_time: Option<(Series, FlowLines)>,
     series_ns: u64,
     fair: Vec<String>,
@@ -348,8 +348,7 @@ fn point(bin: Bin, width_s: f64) -> Point {
     }
 }
 
-/// Set-points at the begin of each bin of a run. Of a queue whose set-points
-/// never change, none.
+/// Set-points at the beginning of each bin of a run; none if they never change.
 fn set_points(rows: &[SetPointRow], end_ns: u64, width_ns: u64) -> Vec<SetPoint> {
     if rows.len() < 2 {
         return Vec::new();
@@ -369,7 +368,7 @@ fn set_points(rows: &[SetPointRow], end_ns: u64, width_ns: u64) -> Vec<SetPoint>
     times.filter_map(at).collect()
 }
 
-/// A round width that gives about [`POINTS`] bins, but never less than 100 ms.
+/// A round width that gives about [`POINTS`] bins, but at least 100 ms.
 fn series_width(duration_ns: u64) -> u64 {
     let wanted = duration_ns / POINTS;
     let mut width = UTILISATION_NS;

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use l4sllm_testbed::result::{FlowRow, RunMeta};
 
-/// Senders of each queue that have a line of their own.
+/// Maximum number of senders of each queue with a separate line.
 pub(super) const MOST_LINES: usize = 6;
 
 /// A sender over time.
@@ -14,23 +14,23 @@ pub(super) struct FlowLine {
     pub name: String,
     /// 0 classic, 1 L4S.
     pub queue: u8,
-    /// By bin; none where the sender was not sampled.
+    /// Points by bin; none if the sender was not sampled.
     pub points: Vec<Option<FlowPoint>>,
 }
 
 /// A sender in one bin of time.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct FlowPoint {
-    /// When it was sampled last in the bin, s.
+    /// Time of the last sample in the bin, s.
     pub time_s: f64,
-    /// Payload delivered since its last sample in an earlier bin, Mbit/s; none
-    /// in its first bin.
+    /// Throughput since the last sample in an earlier bin, Mbit/s; none in the
+    /// first bin.
     pub mbps: Option<f64>,
     /// Congestion window, kB.
     pub window_kb: f64,
 }
 
-/// Takes samples as they come.
+/// Collects samples as they arrive.
 #[derive(Debug)]
 pub(super) struct FlowLines {
     /// Name and queue of every flow.
@@ -44,7 +44,7 @@ pub(super) struct FlowLines {
 }
 
 impl FlowLines {
-    /// In bins of `width_ns` from the start of the run.
+    /// Creates bins of `width_ns` from the start of the run.
     pub(super) fn new(meta: &RunMeta, width_ns: u64) -> FlowLines {
         let flows = meta.flows.iter();
         FlowLines {
@@ -58,7 +58,7 @@ impl FlowLines {
         }
     }
 
-    /// Takes samples, in order of time.
+    /// Adds samples, in time order.
     pub(super) fn add(&mut self, rows: &[FlowRow]) {
         for row in rows {
             if self.seen.insert(row.flow) && self.has_room(row.flow) {
@@ -72,14 +72,14 @@ impl FlowLines {
         }
     }
 
-    /// Whether a flow that was not sampled before gets a line.
+    /// Whether a newly sampled flow gets a line.
     fn has_room(&self, flow: u32) -> bool {
         let queue = |flow: u32| self.flows.get(flow as usize).map(|(_, queue)| *queue);
         let own = self.last.keys().filter(|of| queue(**of) == queue(flow));
         queue(flow).is_some() && own.count() < MOST_LINES
     }
 
-    /// The lines, and how many senders were sampled.
+    /// The lines, and the number of sampled senders.
     pub(super) fn finish(self) -> (Vec<FlowLine>, usize) {
         let lines = self.last.iter().map(|(flow, rows)| {
             let (name, queue) = self.flows[*flow as usize].clone();
@@ -93,7 +93,7 @@ impl FlowLines {
     }
 }
 
-/// A flow's name with its congestion control, unless the name says it.
+/// A flow's name with its congestion control, unless the name includes it.
 pub(super) fn named(name: &str, cc: &str) -> String {
     match name.contains(cc) {
         true => name.to_owned(),
@@ -155,7 +155,7 @@ mod tests {
         }
     }
 
-    /// 125 kB in 100 ms are 10 Mbit/s, though a bin has 200 ms.
+    /// 125 kB in 100 ms are 10 Mbit/s, although a bin has 200 ms.
     #[test]
     fn throughput_is_what_was_delivered_between_samples() {
         let mut lines = FlowLines::new(&meta(1), 200 * MS);

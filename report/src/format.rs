@@ -1,6 +1,6 @@
-//! Numbers for people.
+//! Formats numbers for readers.
 
-/// Three significant digits where there is a fraction: 0.412, 4.12, 41.2, 412.
+/// Three significant digits for fractions: 0.412, 4.12, 41.2, 412.
 pub(super) fn number(value: f64) -> String {
     let decimals = match value.abs() {
         // 9.996 would otherwise become 10.00.
@@ -12,8 +12,8 @@ pub(super) fn number(value: f64) -> String {
     format!("{value:.decimals$}")
 }
 
-/// With its sign, a true minus: two significant digits below ten, else none
-/// behind the point.
+/// With its sign, using a true minus: two significant digits below ten,
+/// otherwise no decimals.
 pub(super) fn signed(value: f64) -> String {
     let decimals = usize::from(value.abs() < 9.95);
     let text = format!("{:.decimals$}", value.abs());
@@ -51,7 +51,7 @@ pub(super) fn counted(count: usize, one: &str, several: &str) -> String {
     format!("{count} {word}")
 }
 
-/// Up to two decimals, none that say nothing: 10, 6.67.
+/// Up to two decimals, without trailing zeros: 10, 6.67.
 pub(super) fn plain(value: f64) -> String {
     ((value * 100.0).round() / 100.0).to_string()
 }

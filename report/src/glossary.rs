@@ -1,9 +1,9 @@
-//! What the words on a page mean.
+//! Explanations of the terms on a page.
 
 use super::data::Data;
 use super::figure::escape;
 
-/// A word and its meaning.
+/// A term and its meaning.
 type Term = (&'static str, &'static str);
 
 const ARM: Term = (
@@ -57,7 +57,7 @@ const DECISION: Term = (
      scenario sets it; it was not measured.",
 );
 
-/// The words that the page on `data` uses.
+/// The terms used on the page for `data`.
 pub(super) fn glossary(data: &Data) -> String {
     let controlled = data.facts.arms.iter().any(|arm| arm.is_controlled());
     let any = |is: &dyn Fn(&str) -> bool| data.arms.iter().any(|arm| is(&arm.base));

@@ -1,7 +1,7 @@
-//! Reports: from a result directory to figures, a page and a table.
+//! Reports: turns a result directory into figures, a page and a table.
 //!
-//! Everything is drawn from what is on disk, so that a result can be looked
-//! at again anywhere, and the same directory gives the same bytes.
+//! Everything is drawn from files on disk, so that a result can be viewed again
+//! anywhere, and the same directory gives the same bytes.
 
 mod answer;
 mod compare;
@@ -41,23 +41,23 @@ pub use learning::{
 
 pub use suite::{Facts as SuiteFacts, SUITE_FILE, render_suite};
 
-/// The work that pages call published.
+/// The published work cited on pages.
 pub const PAPER: &str = "D. Satish, S. R. Pokhrel, J. Kua and A. Walid, \u{201c}Distilling Large Language \
      Models for Network Active Queue Management\u{201d}, arXiv:2501.16734 (2025)";
 
 /// File name of the page.
 const PAGE: &str = "report.html";
 
-/// A report that cannot be made.
+/// An error while making a report.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum ReportError {
-    /// The result cannot be read, or the report not written.
+    /// The result cannot be read, or the report cannot be written.
     #[error("cannot make a report of {}", path.display())]
     Result {
         /// The result directory.
         path: PathBuf,
-        /// Why not.
+        /// The cause.
         source: ResultError,
     },
     /// A figure cannot be drawn as PNG.
@@ -67,7 +67,7 @@ pub enum ReportError {
         /// Its name.
         name: String,
     },
-    /// A training without a single step.
+    /// A training run without a single step.
     #[error("{} has no step of a training in it", path.display())]
     NoSteps {
         /// The metrics.
@@ -83,11 +83,11 @@ pub enum ReportError {
 pub struct Report {
     /// The page.
     pub page: PathBuf,
-    /// The table for a terminal, and what it means, each result under its name.
+    /// The table for a terminal, with its meaning, each result under its name.
     pub text: String,
 }
 
-/// Draws the figures and the page of the result in `dir`, into it.
+/// Draws the figures and the page of the result in `dir`, into that directory.
 pub fn render(dir: &Path) -> Result<Report, ReportError> {
     let data = load(dir)?;
     let figures = draw(&data, dir)?;
@@ -95,12 +95,11 @@ pub fn render(dir: &Path) -> Result<Report, ReportError> {
     finish(&title, &[(data, figures)], &[], dir)
 }
 
-/// Draws each of `results`, and one page and one `summary.json` on them all
-/// into `out`. `missing` names the scenarios of an interrupted run that have no
+/// Draws each of `results`, and one page and one `summary.json` for all of them
+/// into `out`. `missing` names the scenarios of an interrupted run without a
 /// result.
 ///
-/// # Errors
-/// [`ReportError::Empty`] without any result.
+/// [`ReportError::Empty`] without results.
 pub fn render_collection(
     name: &str,
     results: &[PathBuf],
@@ -128,11 +127,10 @@ pub fn render_collection(
     Ok(report)
 }
 
-/// Draws `results` over each other into `out`: one page, on which each arm of
-/// the first is compared with the same arm of the others.
+/// Overlays `results` in `out`: one page, on which each arm of the first is
+/// compared with the same arm of the others.
 ///
-/// # Errors
-/// [`ReportError::Empty`] without any result.
+/// [`ReportError::Empty`] without results.
 pub fn render_overlay(results: &[PathBuf], out: &Path) -> Result<Report, ReportError> {
     let names = overlay::names(results);
     let loaded = names.iter().zip(results);
@@ -143,7 +141,8 @@ pub fn render_overlay(results: &[PathBuf], out: &Path) -> Result<Report, ReportE
     finish(&names.join(", "), &[(data, figures)], &[], out)
 }
 
-/// `summary.json` of several results: as of one, and each arm names its scenario.
+/// `summary.json` of several results, like that of one, with the scenario of
+/// each arm.
 #[derive(Debug, Serialize)]
 struct Collection<'a> {
     version: &'a str,
@@ -221,7 +220,7 @@ fn draw(data: &Data, dir: &Path) -> Result<Figures, ReportError> {
 }
 
 /// Writes `figures/*.svg`, and `*.png` with the feature `png`; returns each as
-/// drawn for a page. `prefix` keeps identifiers of results apart.
+/// drawn for a page. `prefix` keeps the identifiers of results distinct.
 fn save_figures(
     figures: impl IntoIterator<Item = Captioned>,
     prefix: &str,
@@ -303,7 +302,7 @@ fn text(data: &Data) -> String {
     out
 }
 
-/// Text in lines of at most `width` characters, for a terminal.
+/// Wraps text to lines of at most `width` characters, for a terminal.
 fn wrapped(text: &str, width: usize) -> String {
     let (mut out, mut line) = (String::new(), 0);
     for word in text.split(' ') {

@@ -1,5 +1,5 @@
-//! Several results as one, whose arms are drawn in the same axes and compared
-//! with themselves.
+//! Combines several results: their arms are drawn in the same axes and compared
+//! between the results.
 
 use std::path::{Path, PathBuf};
 
@@ -8,8 +8,7 @@ use super::conclusion::list;
 use super::data::{ArmData, Data};
 use l4sllm_testbed::result::{Arm, ArmFacts, Facts, Warning};
 
-/// Overlays results, each with its name. The first is what the others are
-/// compared with.
+/// Overlays named results. The others are compared with the first.
 pub(super) fn overlay(results: Vec<(String, Data)>) -> Option<Data> {
     let first = results.first()?.1.clone();
     let scenarios: Vec<&str> = results
@@ -68,7 +67,7 @@ pub(super) fn overlay(results: Vec<(String, Data)>) -> Option<Data> {
         whole.warmup_s = whole.warmup_s.max(data.warmup_s);
         whole.end_s = whole.end_s.max(data.end_s);
     }
-    // An arm of one result next to the same of another.
+    // The arms of one result next to those of another.
     let bases: Vec<String> = arms.iter().map(|(_, own)| own.base.clone()).collect();
     arms.sort_by_key(|(_, own)| (bases.iter().position(|base| *base == own.base), own.source));
     let references = arms.iter().filter(|(_, own)| own.source == 0);
@@ -78,7 +77,7 @@ pub(super) fn overlay(results: Vec<(String, Data)>) -> Option<Data> {
     Some(whole)
 }
 
-/// Each arm of the first result compared with the same arm of the others.
+/// Compares each arm of the first result with the same arm of the others.
 pub(super) fn comparison(data: &Data) -> Comparison<'_> {
     let arms = || data.summary.arms.iter().zip(&data.arms);
     let mut baselines = Vec::new();
@@ -91,7 +90,8 @@ pub(super) fn comparison(data: &Data) -> Comparison<'_> {
     Comparison { baselines, pairs }
 }
 
-/// Names of directories: as many of their last components as tell them apart.
+/// Names of directories: the minimum number of last components that makes them
+/// distinct.
 pub(super) fn names(dirs: &[PathBuf]) -> Vec<String> {
     let parts = |dir: &Path| -> Vec<String> {
         let whole = dir.canonicalize().unwrap_or_else(|_| dir.to_owned());

@@ -1,5 +1,5 @@
-//! The page: what was run, the table, what it means, figures, how to run it
-//! again. One file, nothing fetched from anywhere, no script.
+//! The page: what was run, the table, its meaning, figures, and how to run it
+//! again. One self-contained file without scripts.
 
 use std::fmt::Write;
 
@@ -22,13 +22,14 @@ const STYLE: &str = include_str!("page.css");
 /// A result on the page.
 pub(super) struct Section<'a> {
     pub data: &'a Data,
-    /// The differences that answer the question, if there are any.
+    /// The figure of the differences that answer the question, if any.
     pub overview: Option<(String, &'a Captioned)>,
-    /// The other figures, drawn for a page, with their captions.
+    /// The other figures, drawn for a page, with captions.
     pub figures: Vec<(String, &'a Captioned)>,
 }
 
-/// The page on one result or several, and on scenarios that were not started.
+/// The page for one or several results, and for scenarios that were not
+/// started.
 pub(super) fn page(title: &str, sections: &[Section<'_>], missing: &[String]) -> String {
     let mut body = String::new();
     if let Some(sentence) = not_started(missing) {
@@ -53,12 +54,12 @@ pub(super) fn page(title: &str, sections: &[Section<'_>], missing: &[String]) ->
     document(title, &with_paper(&body))
 }
 
-/// Says which scenarios of an interrupted run have no result, if any.
+/// Lists the scenarios of an interrupted run without a result, if any.
 pub(super) fn not_started(missing: &[String]) -> Option<String> {
     (!missing.is_empty()).then(|| format!("Not started: {}.\n", list(missing)))
 }
 
-/// Names the paper ([`PAPER`]) ahead of a `body` that calls it published.
+/// Names the paper ([`PAPER`]) before a `body` that calls it published.
 pub(super) fn with_paper(body: &str) -> String {
     match body.to_lowercase().contains("published") {
         true => format!(
@@ -69,7 +70,7 @@ pub(super) fn with_paper(body: &str) -> String {
     }
 }
 
-/// A page around `body`: one file, nothing fetched, no script.
+/// A page around `body`: one self-contained file without scripts.
 pub(super) fn document(title: &str, body: &str) -> String {
     format!(
         "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
@@ -83,7 +84,7 @@ pub(super) fn document(title: &str, body: &str) -> String {
     )
 }
 
-/// Text whose compound words (`l4sllm-10`) stay in one line.
+/// Text with compound words (`l4sllm-10`) that must not be broken.
 fn prose(text: &str) -> String {
     let word = |word: &str| match word.contains('-') {
         true => format!("<span class=\"word\">{}</span>", escape(word)),
@@ -105,8 +106,8 @@ pub(super) fn slug(name: &str) -> String {
     format!("s-{slug}")
 }
 
-/// Links, and the conclusion of each before anyone scrolls; the result with
-/// the greatest loss first.
+/// Links with the conclusion of each result, to be visible without scrolling;
+/// the result with the greatest loss comes first.
 fn contents(sections: &[Section<'_>]) -> String {
     let comparisons: Vec<_> = sections.iter().map(|of| of.data.comparison()).collect();
     let answers: Vec<_> = (sections.iter().zip(&comparisons))
@@ -123,7 +124,7 @@ fn contents(sections: &[Section<'_>]) -> String {
     format!("{overview}<ul class=\"conclusion contents\">\n{entries}</ul>\n")
 }
 
-/// The greatest loss in a result, and its entry in the contents.
+/// The greatest loss of a result, and its entry in the contents.
 fn entry((section, answer): (&Section<'_>, &Answer<'_>)) -> (f64, String) {
     let data = section.data;
     let (name, description) = (
@@ -212,7 +213,7 @@ pub(super) fn html_figure(drawn: &str, captioned: &Captioned) -> String {
     )
 }
 
-/// The question, its answer, and what is gained at what cost.
+/// The question, its answer, and the gains and costs.
 fn html_answer(answer: &Answer<'_>, comparison: &Comparison<'_>, level: u8) -> String {
     let mut out = format!(
         "<div class=\"answer\">\n<h{level}>{} <span class=\"verdict\">{}</span></h{level}>\n",
@@ -249,7 +250,7 @@ fn html_answer(answer: &Answer<'_>, comparison: &Comparison<'_>, level: u8) -> S
     out + "</div>\n"
 }
 
-/// How to run it again; of overlaid results, each of them.
+/// How to run it again; for overlaid results, each of them.
 fn again(data: &Data) -> String {
     match data.results.as_slice() {
         [] => run_again(&data.facts),
@@ -261,7 +262,7 @@ fn again(data: &Data) -> String {
     }
 }
 
-/// Why the result shows less than it seems to, if there is a reason.
+/// Warnings that limit the meaning of the result, if any.
 fn warnings(data: &Data) -> String {
     let entries: String = data
         .warnings()
@@ -277,7 +278,7 @@ fn warnings(data: &Data) -> String {
     }
 }
 
-/// What an interrupted run lacks.
+/// The missing parts of an interrupted run.
 fn partial(data: &Data) -> String {
     let (finished, all) = data.progress();
     let missing: String = data
@@ -293,7 +294,7 @@ fn partial(data: &Data) -> String {
     )
 }
 
-/// What colours and signs of the differences mean.
+/// Explains the colours and signs of the differences.
 fn key() -> String {
     format!(
         "<p class=\"key\"><span class=\"better\">Blue: better</span>, \
@@ -332,7 +333,7 @@ fn what_was_run(data: &Data) -> String {
     out
 }
 
-/// How much was run.
+/// The amount of runs.
 fn run(facts: &Facts) -> String {
     format!(
         "{} under the same traffic, {} of {} s virtual time each, seed {}, l4sllm {}",
@@ -344,7 +345,8 @@ fn run(facts: &Facts) -> String {
     )
 }
 
-/// Says which queue no marking removes; none where the path holds the windows.
+/// Explains the queue that no marking can remove; none if the path can hold the
+/// windows.
 fn floor_note(floor: &Floor) -> Option<String> {
     let delay_ms = floor.delay_ns() as f64 / 1e6;
     (delay_ms > 0.0).then(|| {

@@ -1,11 +1,12 @@
-//! The command that runs a result again, from any directory.
+//! The command that repeats a result, from any directory.
 
 use std::collections::BTreeSet;
 
 use super::figure::escape;
 use l4sllm_testbed::result::Facts;
 
-/// Says how to run it again: the command, what it needs, and the scenario.
+/// Explains how to run it again: the command, its prerequisites, and the
+/// scenario.
 pub(super) fn run_again(facts: &Facts) -> String {
     let name = escape(&facts.scenario);
     let mut out = "<h3>How to run it again</h3>\n".to_owned();
@@ -41,8 +42,8 @@ pub(super) fn run_again(facts: &Facts) -> String {
     out
 }
 
-/// The command, for a POSIX shell: with the scenario file where its place is
-/// known, else with its text; none without either.
+/// The command, for a POSIX shell: with the scenario file if its path is known,
+/// otherwise with its text; none without either.
 pub(super) fn command(facts: &Facts) -> Option<String> {
     let (before, scenario) = match &facts.scenario_file {
         Some(file) => (String::new(), quoted(file)),
@@ -62,7 +63,7 @@ pub(super) fn command(facts: &Facts) -> Option<String> {
     ))
 }
 
-/// Commands that write the scenario to a file, and its name.
+/// Commands that write the scenario to a file, and the file's name.
 fn here_document(facts: &Facts) -> (String, String) {
     let file = quoted(&format!("{}.toml", facts.scenario));
     let text = &facts.scenario_toml;
@@ -75,8 +76,8 @@ fn here_document(facts: &Facts) -> (String, String) {
     (before, file)
 }
 
-/// The options that name the policy and what runs it; nothing without one, and
-/// where arms have different ones, which the scenario names.
+/// The options for the policy and its engine; none without a policy, and if
+/// arms have different policies, which the scenario names.
 fn policy(facts: &Facts) -> String {
     let dirs: BTreeSet<String> = dirs(facts).collect();
     let Some(policy) = facts.arms.iter().find_map(|arm| arm.policy.as_ref()) else {
@@ -93,7 +94,7 @@ fn policy(facts: &Facts) -> String {
     }
 }
 
-/// The policies' directories; in older results, those of the repository.
+/// The policies' directories; for older results, those of the repository.
 fn dirs(facts: &Facts) -> impl Iterator<Item = String> + '_ {
     facts.arms.iter().filter_map(|arm| {
         let policy = arm.policy.as_ref()?;
@@ -102,7 +103,7 @@ fn dirs(facts: &Facts) -> impl Iterator<Item = String> + '_ {
     })
 }
 
-/// Where to run the command if the policy's place is unknown.
+/// The directory in which to run the command if the policy's path is unknown.
 fn policy_note(facts: &Facts) -> &'static str {
     let mut arms = facts.arms.iter();
     match arms.any(|arm| arm.policy.is_some() && arm.policy_dir.is_none()) {
@@ -114,7 +115,7 @@ fn policy_note(facts: &Facts) -> &'static str {
     }
 }
 
-/// `text` as one word of a POSIX shell.
+/// `text` as one POSIX shell word.
 fn quoted(text: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "_./:,@%+=-".contains(c);
     match !text.is_empty() && text.chars().all(plain) {
@@ -129,7 +130,8 @@ mod tests {
     use l4sllm_testbed::result::fixture::facts;
     use std::process::Command;
 
-    /// What a shell makes of `command`, in which `l4sllm` lists its arguments.
+    /// The shell's interpretation of `command`, with an `l4sllm` that lists its
+    /// arguments.
     fn arguments(command: &str) -> Vec<String> {
         let dir = tempfile::tempdir().unwrap();
         let script = format!("l4sllm() {{ printf '%s\\n' \"$@\"; }}\n{command}\n");

@@ -1,5 +1,4 @@
-//! The table that a person reads first, as cells; for the page and for a
-//! terminal.
+//! The table that readers see first, as cells, for the page and for a terminal.
 
 use std::fmt::Write;
 
@@ -10,21 +9,21 @@ use super::data::Data;
 use super::format::{count, index, number};
 use crate::verdict::{Judgement, Verdict, judge};
 
-/// What is written where there is nothing to say.
+/// Shown for a missing value.
 pub(super) const NOTHING: &str = "\u{2013}";
 
-/// Behind the name of what a warning is about.
+/// Suffix of a name with a warning.
 const DOUBTFUL: char = '\u{26a0}';
 
-/// What the signs in a terminal mean.
+/// Explanation of the signs in a terminal.
 pub(super) const SIGNS: &str = "Starred: better than every other arm, with confidence. ! worse, !! much worse, + better, ++ much better";
 
-/// A table: columns under group names, rows with a name.
+/// A table: columns under group names, and rows with a name.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Table {
-    /// What the rows are.
+    /// Meaning of the rows.
     pub corner: &'static str,
-    /// Group and its columns.
+    /// Groups with their columns.
     pub groups: Vec<(&'static str, Vec<&'static str>)>,
     pub rows: Vec<Row>,
 }
@@ -32,7 +31,7 @@ pub(super) struct Table {
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Row {
     pub name: String,
-    /// Whether a warning says that it shows less than it seems to.
+    /// Whether there is a warning about this row.
     pub doubtful: bool,
     pub cells: Vec<Cell>,
 }
@@ -43,7 +42,7 @@ pub(super) struct Cell {
     pub tone: Tone,
 }
 
-/// How a cell stands out.
+/// Emphasis of a cell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Tone {
     Plain,
@@ -53,7 +52,7 @@ pub(super) enum Tone {
     MuchBetter,
     Worse,
     MuchWorse,
-    /// Nothing can be concluded from it.
+    /// No conclusion possible.
     Uncertain,
     /// Set by the scenario, not measured.
     Set,
@@ -62,7 +61,7 @@ pub(super) enum Tone {
 /// The arms and their numbers.
 pub(super) fn results(data: &Data) -> Table {
     let summary = &data.summary;
-    // Of unequal numbers of runs none is the best.
+    // With unequal numbers of runs, none is the best.
     let complete = data.missing().is_empty();
     let best: Vec<Option<&str>> = METRICS
         .iter()
@@ -102,7 +101,7 @@ pub(super) fn results(data: &Data) -> Table {
     }
 }
 
-/// Arms against baselines, those that lose most first; none when there is
+/// Arms compared with baselines, the greatest losses first; none if there is
 /// nothing to compare.
 pub(super) fn differences(data: &Data, comparison: &Comparison<'_>) -> Option<Table> {
     let row = |pair: &Pair<'_>| {
@@ -135,7 +134,7 @@ pub(super) fn differences(data: &Data, comparison: &Comparison<'_>) -> Option<Ta
 }
 
 fn verdict_cell(judgement: &Judgement) -> Cell {
-    // The columns' names say that points are meant.
+    // The columns' names state that the unit is points.
     let shown = judgement.shown().trim_end_matches("\u{a0}pt").to_owned();
     let severe = judgement.weight() >= 1.0;
     let (text, tone) = match (judgement.verdict, severe) {
@@ -150,7 +149,7 @@ fn verdict_cell(judgement: &Judgement) -> Cell {
 }
 
 impl Row {
-    /// The name, with a sign where there is a warning.
+    /// The name, with a sign if there is a warning.
     pub(super) fn shown(&self) -> String {
         match self.doubtful {
             true => format!("{}\u{a0}{DOUBTFUL}", self.name),
@@ -160,7 +159,7 @@ impl Row {
 }
 
 impl Cell {
-    /// For a terminal, where signs stand for tones ([`SIGNS`]).
+    /// For a terminal, with signs for tones ([`SIGNS`]).
     fn signed(&self) -> String {
         let text = &self.text;
         match self.tone {
@@ -174,7 +173,7 @@ impl Cell {
         }
     }
 
-    /// One that does not stand out.
+    /// A cell without emphasis.
     pub(super) fn plain(text: String) -> Cell {
         Cell {
             text,
@@ -210,7 +209,8 @@ impl Table {
         out
     }
 
-    /// Of each column: as wide as its widest cell, and a group as wide as its name.
+    /// Width of each column: that of its widest cell; a group is as wide as its
+    /// name.
     fn widths(&self, lines: &[Vec<String>]) -> Vec<usize> {
         let count = lines[1].len();
         let mut widths: Vec<usize> = (0..count)
@@ -277,8 +277,8 @@ fn counters(arm: &Arm, facts: Option<&ArmFacts>) -> [Cell; 5] {
     ]
 }
 
-/// The arm that is better than every other, with confidence and by enough to
-/// matter; none where two are alike, or one has no value.
+/// The arm that is better than every other, significantly and relevantly; none if
+/// two are equal, or one has no value.
 fn best(metric: Metric, summary: &Summary) -> Option<&str> {
     let samples: Vec<_> = summary.arms.iter().map(|arm| metric.samples(arm)).collect();
     let is_better = |own: usize, other: usize| {

@@ -28,7 +28,7 @@ fn made(arm: usize, repetition: u32) -> Run {
     run(arm as u64 * 10 + u64::from(repetition), 4, shape(arm))
 }
 
-/// The same traffic in every arm; the tuned one leaves the link idle.
+/// The same traffic in every arm; the tuned one leaves the link partly idle.
 fn paired(arm: usize, repetition: u32) -> Run {
     let mut shape = shape(arm);
     if arm == 1 {
@@ -152,7 +152,7 @@ fn set_points_are_drawn_where_something_steers() {
     let page = read(render(dir.path()).unwrap().page);
     assert!(dir.path().join("figures/set-points-time.svg").exists());
     assert!(page.contains("Target delay (ms)") && page.contains("Set-points over time"));
-    // One that was sampled and never moved is not drawn.
+    // A sampled queue whose set-points never moved is not drawn.
     let still = tempfile::tempdir().unwrap();
     fill(still.path(), facts(&ARMS, 1));
     render(still.path()).unwrap();
@@ -176,7 +176,7 @@ fn figures_are_well_formed_and_have_text_in_png_too() {
         assert!(!bad, "{name} has a coordinate that is no number");
         #[cfg(feature = "png")]
         {
-            // The same drawing without its words has fewer dark pixels.
+            // The same drawing without text has fewer dark pixels.
             let silent = svg.replace("<text ", "<text display=\"none\" ");
             assert!(dark_pixels(&svg) > dark_pixels(&silent) + 500, "{name}");
         }
@@ -245,7 +245,7 @@ fn an_interrupted_run_compares_pairs_alone() {
     let dir = tempfile::tempdir().unwrap();
     let out = ResultDir::create(dir.path(), facts(&ARMS, 4), false).unwrap();
     for (index, (name, _)) in ARMS.iter().enumerate() {
-        // Of the last arm two repetitions, of the others three.
+        // Two repetitions of the last arm, three of the others.
         for repetition in 0..3 - u32::from(index == 2) {
             out.add(name, repetition, &paired(index, repetition))
                 .unwrap();
@@ -311,7 +311,7 @@ fn a_difference_of_three_repetitions_is_a_verdict_with_its_size() {
     let row = text
         .lines()
         .find(|line| line.starts_with("dualpi2-tuned vs dualpi2"));
-    // The link of the tuned arm rests, and a third of the delay is gone.
+    // The tuned arm's link is partly idle, and a third of the delay is gone.
     for cell in [
         "\u{2212}36\u{a0}\u{b1}\u{a0}2.7 !!",
         "\u{2212}31\u{a0}\u{b1}\u{a0}9.9\u{a0}% +",

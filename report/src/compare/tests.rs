@@ -1,8 +1,8 @@
 use super::*;
 use l4sllm_model::RuleFacts;
 
-/// An arm whose repetitions have these utilisations (shares) and drop shares,
-/// and a median classic delay in ms.
+/// An arm with these utilisations (shares), drop shares and a median classic
+/// delay in ms per repetition.
 pub(crate) fn arm(name: &str, interval: Option<u32>, runs: &[(f64, f64)], classic: f64) -> Arm {
     let statistics = |(utilisation, drops): (f64, f64)| {
         let mut statistics = Statistics {
@@ -28,13 +28,13 @@ pub(crate) fn arm(name: &str, interval: Option<u32>, runs: &[(f64, f64)], classi
     }
 }
 
-/// Three repetitions that hardly differ.
+/// Three repetitions with small differences.
 pub(crate) fn steady(name: &str, interval: Option<u32>, of: (f64, f64), classic: f64) -> Arm {
     let runs = [0.0, 0.0002, 0.0001].map(|more| (of.0 + more, of.1 + more / 4.0));
     arm(name, interval, &runs, classic)
 }
 
-/// Facts and summary with these arms; the two usual ones are the baselines.
+/// Facts and summary with these arms; the usual two are the baselines.
 pub(crate) fn results(arms: Vec<Arm>) -> (Facts, Summary) {
     let names: Vec<_> = arms
         .iter()
@@ -130,8 +130,8 @@ fn every_baseline_is_compared_with_and_the_worst_comes_first() {
     assert!(comparison.is_conclusive());
 }
 
-/// Every comparison has plain, tuned, the rule and the policy, whose bar the
-/// rule is.
+/// Every comparison includes plain, tuned, the rule and the policy; policies
+/// are also compared with the rule.
 #[test]
 fn the_rule_is_compared_and_policies_are_compared_with_it() {
     let (mut facts, summary) = results(vec![
@@ -153,7 +153,7 @@ fn the_rule_is_compared_and_policies_are_compared_with_it() {
         .iter()
         .map(|pair| (pair.arm.name.as_str(), pair.baseline.name.as_str()))
         .collect();
-    // The one loss: the policy's delay against the rule's.
+    // The only loss: the policy's delay compared with the rule's.
     assert_eq!(rows[0], ("l4sllm-100", "adaptive"));
     rows.sort_unstable();
     assert_eq!(

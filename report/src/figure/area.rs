@@ -1,17 +1,17 @@
-//! One panel: axes, marks and words.
+//! One panel: axes, marks and text.
 
 use super::colour::{BETTER_GROUND, FRAME, GRID, PAPER, WARMUP, WORSE_GROUND};
 use super::svg::{Stroke, Svg, TextStyle};
 use super::{Axis, BoxPlot, Ground, INK, MUTED, Mark, Panel, SMALL, Scale, TEXT, text_style};
 
-/// Where a panel's data lies, px.
+/// Position of a panel's data area, px.
 #[derive(Clone, Copy)]
 pub(super) struct Area {
     pub x: f64,
     pub y: f64,
     pub width: f64,
     pub height: f64,
-    /// Where its title begins.
+    /// Position of its title.
     pub title_x: f64,
 }
 
@@ -42,7 +42,8 @@ impl Area {
             ("none", 1.0),
             Some(Stroke::solid(FRAME, 1.0)),
         );
-        // Words go over the frame, so that a long bar's value is not cut.
+        // Text is drawn over the frame, so that a long bar's value is not cut
+        // off.
         for mark in &panel.marks {
             self.draw_words(svg, panel, mark);
         }
@@ -70,7 +71,7 @@ impl Area {
         let grid = !matches!(axis.scale, Scale::Names(_));
         for tick in axis.scale.ticks() {
             let share = axis.scale.place(tick.value);
-            // Names read from the top down, numbers from the bottom up.
+            // Names are ordered from the top down, numbers from the bottom up.
             let share = if grid { 1.0 - share } else { share };
             let y = self.y + share * self.height;
             if grid {
@@ -194,8 +195,8 @@ impl Area {
         svg.rect((left, self.y), (right, bottom), (colour, 1.0), None);
     }
 
-    /// A line from the least to the greatest value and a dot; an arrow in place
-    /// of what lies outside.
+    /// A line from the minimum to the maximum and a dot; an arrow for values
+    /// outside the axis.
     fn draw_interval(
         self,
         svg: &mut Svg,
@@ -296,7 +297,8 @@ impl Area {
         } else {
             1.0 - up
         };
-        // Far outside is cut anyway; near enough keeps the file's numbers short.
+        // Points far outside are clipped anyway; clamping them keeps the file's
+        // numbers short.
         let near = |share: f64| share.clamp(-1.0, 2.0);
         (
             self.x + near(across) * self.width,

@@ -18,8 +18,7 @@ pub(crate) struct BoxPlot {
 }
 
 impl BoxPlot {
-    /// From a function from shares to quantiles, and the mean; none without
-    /// values.
+    /// Computes it from a quantile function and the mean; none without values.
     pub(crate) fn new(quantile: impl Fn(f64) -> Option<f64>, mean: Option<f64>) -> Option<BoxPlot> {
         Some(BoxPlot {
             p1: quantile(0.01)?,
@@ -31,15 +30,14 @@ impl BoxPlot {
         })
     }
 
-    /// Of values in ascending order; none without any.
+    /// Computes it from values in ascending order; none without values.
     pub(crate) fn of_sorted(sorted: &[f64]) -> Option<BoxPlot> {
         let mean = sorted.iter().sum::<f64>() / sorted.len() as f64;
         BoxPlot::new(|share| nearest_rank(sorted, share), Some(mean))
     }
 }
 
-/// The least of `sorted` that at least `share` of the values do not exceed;
-/// none without values.
+/// The nearest-rank quantile of `sorted` for a share; none without values.
 pub(crate) fn nearest_rank(sorted: &[f64], share: f64) -> Option<f64> {
     let rank = (share * sorted.len() as f64).ceil().max(1.0) as usize;
     sorted.get(rank - 1).copied()

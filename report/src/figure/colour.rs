@@ -1,34 +1,34 @@
-//! Colours. Those of arms are from Okabe and Ito's palette, which keeps its
-//! distances under the common colour-vision deficiencies, darkened where they
-//! would be pale on white; the reference arms are greys. Queues have colours
-//! of their own, so that no queue is mistaken for an arm.
+//! Colours. Those of arms are from Okabe and Ito's palette, which stays
+//! distinguishable with common colour-vision deficiencies, darkened where they
+//! would be pale on white; the reference arms are grey. Queues have separate
+//! colours, so that no queue is mistaken for an arm.
 
 use std::fmt::Write;
 
 /// Text.
 pub(crate) const INK: &str = "#1c2127";
-/// Text that steps back.
+/// Secondary text.
 pub(crate) const MUTED: &str = "#5c6470";
-/// Behind everything.
+/// Background.
 pub(crate) const PAPER: &str = "#ffffff";
-/// Lines behind the data.
+/// Grid lines behind the data.
 pub(super) const GRID: &str = "#e4e6ea";
-/// Around the data.
+/// Frame around the data.
 pub(super) const FRAME: &str = "#868c95";
 /// The classic queue.
 pub(crate) const CLASSIC: &str = "#5e3c99";
 /// The L4S queue.
 pub(crate) const L4S: &str = "#178a78";
-/// What is better.
+/// Better.
 pub(crate) const BETTER: &str = "#005a9c";
-/// What is worse.
+/// Worse.
 pub(crate) const WORSE: &str = "#b34700";
 
-/// The colours of a queue's flows, told apart by [`DASHES`] as well.
+/// Colours of a queue's flows, which are also distinguished by [`DASHES`].
 pub(crate) const CLASSIC_FLOWS: [&str; 3] = [CLASSIC, "#a0458f", "#7f86d6"];
 pub(crate) const L4S_FLOWS: [&str; 3] = [L4S, "#7a8b1f", "#3490a8"];
 
-/// How an arm is drawn everywhere in a report.
+/// Style of an arm throughout a report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct ArmStyle {
     /// Line colour.
@@ -50,7 +50,7 @@ const OTHER: [&str; 4] = ["#a67c00", "#2f8fc9", "#8c564b", "#6b8e23"];
 /// Patterns of lines.
 pub(crate) const DASHES: [&str; 3] = ["", "7 3", "2 3"];
 
-/// Every colour on a light ground, and the one in its place on a dark ground.
+/// Every colour on a light background, with its replacement on a dark one.
 const DARK: [(&str, &str); 25] = [
     (INK, "#e6e8eb"),
     (MUTED, "#a3abb6"),
@@ -74,22 +74,22 @@ const DARK: [(&str, &str); 25] = [
     ("#2f8fc9", "#86ccf2"),
     ("#8c564b", "#c99085"),
     ("#6b8e23", "#a2c552"),
-    // Grounds of what is better and worse.
+    // Backgrounds for better and worse.
     (BETTER_GROUND, "#16283a"),
     (WORSE_GROUND, "#38241a"),
     (WARMUP, "#22272e"),
 ];
 
-/// Ground of the page in the dark.
+/// Background of the page in dark mode.
 const DARK_PAPER: &str = "#15181c";
-/// Where a difference is much better.
+/// Much better differences.
 pub(super) const BETTER_GROUND: &str = "#e3effa";
-/// Where a difference is much worse.
+/// Much worse differences.
 pub(super) const WORSE_GROUND: &str = "#fbeadf";
 /// Time that is not measured.
 pub(crate) const WARMUP: &str = "#eceef1";
 
-/// Style rules that draw the figures of a page for a dark ground.
+/// CSS rules that draw the figures of a page on a dark background.
 pub(crate) fn dark_rules() -> String {
     let mut rules = String::new();
     for (light, dark) in DARK {
@@ -101,9 +101,9 @@ pub(crate) fn dark_rules() -> String {
     rules
 }
 
-/// A style for each arm, given as its name and whether something controls it,
-/// in order: the two references, arms with a controller, and other queue
-/// disciplines. Arms of the same name have the same style.
+/// A style for each arm, given by name and whether it has a controller, in
+/// order: the two references, arms with a controller, and other queue
+/// disciplines. Arms with the same name have the same style.
 pub(crate) fn arm_styles(arms: &[(&str, bool)]) -> Vec<ArmStyle> {
     let (mut controlled, mut other) = (0, 0);
     let pick = |colours: &[&'static str], count: &mut usize, first: usize| {
@@ -129,7 +129,7 @@ pub(crate) fn arm_styles(arms: &[(&str, bool)]) -> Vec<ArmStyle> {
     styles
 }
 
-/// A style for each of several things that are compared with one another.
+/// A style for each of several compared things.
 pub(crate) fn series_styles(count: usize) -> Vec<ArmStyle> {
     let style = |index: usize| ArmStyle {
         colour: CONTROLLED[index % CONTROLLED.len()],
@@ -165,7 +165,8 @@ mod tests {
         for (light, dark) in DARK {
             let least = match light {
                 PAPER | GRID | BETTER_GROUND | WORSE_GROUND | WARMUP => continue,
-                // Text, by WCAG 2.1's 1.4.3; the rest are graphics, by 1.4.11.
+                // Text must meet WCAG 2.1's 1.4.3; the rest are graphics,
+                // covered by 1.4.11.
                 INK | MUTED | BETTER | WORSE => 4.5,
                 _ => 3.0,
             };

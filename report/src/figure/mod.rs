@@ -1,9 +1,9 @@
 //! Figures: panels of axes and marks, drawn as SVG.
 //!
-//! Thin grid behind the data, a legend above the panels (never over data),
-//! units on every axis, colours that people with any colour vision can tell
-//! apart and that differ in grey as well. A file is drawn on a light ground; a
-//! page replaces the colours where the reader prefers a dark one.
+//! The grid is thin and behind the data, the legend is above the panels (never
+//! over data), every axis has units, and colours can be distinguished with any
+//! colour vision and in greyscale. Files have a light background; a page
+//! replaces the colours if the reader prefers a dark one.
 
 mod area;
 mod box_plot;
@@ -28,7 +28,7 @@ use svg::{Stroke, Svg, TextStyle, text_width};
 
 const WIDTH: f64 = 1000.0;
 const LEFT: f64 = 66.0;
-// Half of a label of five digits stands out there.
+// Half of a label with five digits extends beyond the axis.
 const RIGHT: f64 = 20.0;
 const GAP: f64 = 26.0;
 const TITLE: f64 = 24.0;
@@ -36,8 +36,8 @@ const BOTTOM: f64 = 50.0;
 const LEGEND_LINE: f64 = 24.0;
 const TEXT: f64 = 14.0;
 const SMALL: f64 = 13.0;
-/// Widest panel of a page, px of the drawing: a phone shows it at three
-/// quarters of its size.
+/// Maximum width of a panel on a page, px of the drawing: a phone shows it at
+/// three quarters of its size.
 const WIDEST: f64 = 487.0;
 
 /// A drawing: panels in a grid under one legend.
@@ -45,26 +45,26 @@ const WIDEST: f64 = 487.0;
 pub(crate) struct Figure {
     /// File name without extension.
     pub name: String,
-    /// What it shows, for those who cannot see it.
+    /// Text alternative for screen readers.
     pub title: String,
     /// Panels side by side.
     pub columns: usize,
     /// Height of one panel's plotting area, px.
     pub panel_height: f64,
-    /// Space for the names of a vertical axis, px; 0 for numbers.
+    /// Space for the names on a vertical axis, px; 0 for numbers.
     pub name_width: f64,
-    /// Space for words right of a panel, px.
+    /// Space for text to the right of a panel, px.
     pub word_width: f64,
-    /// Explained above the panels.
+    /// Legend above the panels.
     pub legend: Vec<Key>,
-    /// Row by row.
+    /// Panels, row by row.
     pub panels: Vec<Panel>,
 }
 
 /// An entry of the legend.
 #[derive(Debug, Clone)]
 pub(crate) struct Key {
-    /// What the sign means.
+    /// Meaning of the sign.
     pub label: String,
     /// The sign.
     pub sign: Sign,
@@ -73,7 +73,7 @@ pub(crate) struct Key {
 /// How a legend shows a mark.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Sign {
-    /// A piece of line.
+    /// A line segment.
     Line {
         colour: &'static str,
         width: f64,
@@ -86,17 +86,17 @@ pub(crate) enum Sign {
 /// One pair of axes.
 #[derive(Debug, Clone)]
 pub(crate) struct Panel {
-    /// Stands above it.
+    /// Title above the panel.
     pub title: String,
     /// Horizontal axis.
     pub x: Axis,
     /// Vertical axis.
     pub y: Axis,
-    /// Drawn in this order.
+    /// Marks, drawn in this order.
     pub marks: Vec<Mark>,
 }
 
-/// An axis and what it measures, with the unit.
+/// An axis with its quantity and unit.
 #[derive(Debug, Clone)]
 pub(crate) struct Axis {
     /// Name and unit; empty for none.

@@ -1,11 +1,12 @@
-//! The few SVG elements that figures are made of. Attributes only, no style
-//! sheet: several figures stand in one page, and each stands alone as a file.
+//! The SVG elements used in figures. They have only attributes and no style
+//! sheet, because several figures may share a page, and each must also work as
+//! a separate file.
 
 use std::fmt::Write;
 
 use super::colour::PAPER;
 
-/// Families that look alike; the first is the one embedded for PNG.
+/// Similar font families; the first is the one embedded for PNG.
 const FONTS: &str = "Noto Sans, DejaVu Sans, Helvetica, Arial, sans-serif";
 
 /// An SVG document under construction.
@@ -15,7 +16,7 @@ pub(super) struct Svg {
     clips: usize,
 }
 
-/// How a line is drawn.
+/// Style of a line.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Stroke {
     pub colour: &'static str,
@@ -24,7 +25,7 @@ pub(super) struct Stroke {
     pub dash: &'static str,
 }
 
-/// How text is set.
+/// Style of text.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct TextStyle {
     pub size: f64,
@@ -32,9 +33,9 @@ pub(super) struct TextStyle {
     /// `start`, `middle` or `end`.
     pub anchor: &'static str,
     pub bold: bool,
-    /// Turned to read upwards.
+    /// Rotated to read upwards.
     pub upward: bool,
-    /// Ground around the letters, for text over lines.
+    /// Background around the letters, for text over lines.
     pub halo: bool,
 }
 
@@ -46,8 +47,8 @@ impl Svg {
         }
     }
 
-    /// The document. `title` is what a screen reader says; `id` keeps clip
-    /// paths of several figures in one page apart.
+    /// Creates the document. `title` is for screen readers; `id` keeps the clip
+    /// paths of several figures on one page distinct.
     pub(super) fn finish(self, (width, height): (f64, f64), id: &str, title: &str) -> String {
         let (width, height) = (Number(width), Number(height));
         format!(
@@ -59,7 +60,7 @@ impl Svg {
         )
     }
 
-    /// A part of a line of text, which says nothing by itself.
+    /// A part of a line of text.
     pub(super) fn sign(self, width: f64, height: f64) -> String {
         let (width, height, body) = (Number(width), Number(height), self.body.trim_end());
         format!(
@@ -163,7 +164,7 @@ impl Svg {
         );
     }
 
-    /// Cuts what `draw` draws at a rectangle.
+    /// Clips the output of `draw` to a rectangle.
     pub(super) fn clipped(
         &mut self,
         from: (f64, f64),
@@ -218,7 +219,7 @@ pub(crate) fn escape(text: &str) -> String {
             '<' => out.push_str("&lt;"),
             '>' => out.push_str("&gt;"),
             '"' => out.push_str("&quot;"),
-            // XML 1.0 has no way to write these.
+            // XML 1.0 cannot represent these.
             c if c.is_control() && !matches!(c, '\n' | '\t') => out.push('\u{fffd}'),
             c => out.push(c),
         }
@@ -226,7 +227,7 @@ pub(crate) fn escape(text: &str) -> String {
     out
 }
 
-/// Width of `text` in ems, near enough to lay out a legend.
+/// Approximate width of `text` in ems, for the layout of a legend.
 pub(super) fn text_width(text: &str) -> f64 {
     text.chars()
         .map(|c| match c {
@@ -247,7 +248,7 @@ fn path(points: &[(f64, f64)]) -> String {
     path
 }
 
-/// A hundredth of a pixel at most, without trailing zeros.
+/// At most a hundredth of a pixel, without trailing zeros.
 struct Number(f64);
 
 impl std::fmt::Display for Number {

@@ -8,12 +8,12 @@ use crate::data::Data;
 use crate::figure::{ArmStyle, Axis, BoxPlot, Figure, Mark, Panel, Scale, nearest_rank};
 use l4sllm_testbed::result::Histogram;
 
-/// Points of a distribution function.
+/// Number of points of a distribution function.
 const CDF_POINTS: usize = 250;
-/// Flows whose transfers have a panel of their own.
+/// Maximum number of flows with a separate panel of transfers.
 const MOST_FLOWS: usize = 6;
 
-/// Boxes of sojourn times.
+/// Box plots of sojourn times.
 pub(super) fn delay_boxes(data: &Data) -> Captioned {
     let arms = shown(data);
     let panel = |queue: usize| {
@@ -87,7 +87,7 @@ pub(super) fn delay_cdf(data: &Data) -> Captioned {
     Captioned { figure, caption }
 }
 
-/// Boxes and distribution functions of utilisation.
+/// Box plots and distribution functions of utilisation.
 pub(super) fn utilisation(data: &Data) -> Captioned {
     let arms = shown(data);
     let plots: Vec<Option<BoxPlot>> = (data.arms.iter())
@@ -130,8 +130,8 @@ pub(super) fn utilisation(data: &Data) -> Captioned {
     Captioned { figure, caption }
 }
 
-/// How long transfers took, a panel for each flow that has some; none where
-/// none does.
+/// Completion times of transfers, with a panel for each flow that has any; none
+/// if there are none.
 pub(super) fn completions(data: &Data) -> Option<Captioned> {
     let arms = shown(data);
     let mut names: Vec<&str> = Vec::new();
@@ -214,7 +214,7 @@ fn sorted_cdf(sorted: &[f64], style: &ArmStyle) -> Option<Mark> {
     (!sorted.is_empty()).then(|| cdf(|q| Some((nearest_rank(sorted, q)?, q)), style))
 }
 
-/// A line through the points that `at` gives for shares from 0 to 1.
+/// A line through the points given by `at` for shares from 0 to 1.
 fn cdf(at: impl Fn(f64) -> Option<(f64, f64)>, style: &ArmStyle) -> Mark {
     let share = |index: usize| index as f64 / CDF_POINTS as f64;
     Mark::Line {

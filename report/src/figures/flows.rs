@@ -1,4 +1,4 @@
-//! What each flow got, at the end and over time.
+//! Throughput of each flow, in total and over time.
 
 use super::{
     Captioned, QUEUES, Shown, first_repetition, name_width, or_note, over_time, repetitions, shown,
@@ -11,7 +11,7 @@ use crate::flow_lines::{FlowLine, FlowPoint, MOST_LINES, named};
 use crate::format::number;
 use l4sllm_testbed::result::FlowSummary;
 
-/// Flows that have a bar of their own.
+/// Maximum number of flows with a separate bar.
 const MOST_FLOWS: usize = 24;
 
 /// Bars of goodput, a panel for each arm.
@@ -95,8 +95,8 @@ fn goodput_panel(own: &Shown<'_>, most: f64) -> Panel {
     }
 }
 
-/// Throughput and window of each sender over time; nothing in results whose
-/// senders were not sampled.
+/// Throughput and window of each sender over time; none if senders were not
+/// sampled.
 pub(super) fn over_time(data: &Data) -> Vec<Captioned> {
     if data.arms.iter().all(|arm| arm.flows.is_empty()) {
         return Vec::new();
@@ -182,7 +182,7 @@ fn figure(
     }
 }
 
-/// The flows of the arm that has most of them.
+/// The flows of the arm with the most flows.
 fn legend(data: &Data) -> Vec<Key> {
     let arms = data.arms.iter();
     let Some(most) = arms.max_by_key(|arm| arm.flows.len()) else {

@@ -1,5 +1,5 @@
-//! Which figures every report has: what it comes to, the published ones, and
-//! what each flow got.
+//! The figures of every report: the overview, the published ones, and those of
+//! each flow.
 
 mod distributions;
 mod flows;
@@ -20,7 +20,7 @@ const LEAST_MS: f64 = 0.05;
 
 const QUEUES: [(&str, &str); 2] = [("Classic traffic", CLASSIC), ("L4S traffic", L4S)];
 
-/// A figure and what stands below it.
+/// A figure with its caption.
 #[derive(Debug, Clone)]
 pub(super) struct Captioned {
     pub figure: Figure,
@@ -46,7 +46,7 @@ pub(super) fn figures(data: &Data) -> Vec<Captioned> {
     figures
 }
 
-/// An arm, what is drawn of it and how.
+/// An arm with its data and style.
 #[derive(Debug, Clone, Copy)]
 struct Shown<'a> {
     arm: &'a Arm,
@@ -54,8 +54,8 @@ struct Shown<'a> {
     style: ArmStyle,
 }
 
-/// The arms. Of overlaid results, an arm has its colour in all of them, and
-/// each result its dashes.
+/// All arms. In overlaid results, an arm has the same colour in all of them,
+/// and each result has its dash pattern.
 fn shown(data: &Data) -> Vec<Shown<'_>> {
     let is_controlled = |arm: &Arm| {
         data.facts
@@ -79,13 +79,12 @@ fn shown(data: &Data) -> Vec<Shown<'_>> {
     styled.collect()
 }
 
-/// The dashes of an arm's result.
+/// The dash pattern of an arm's result.
 fn dash(data: &ArmData) -> &'static str {
     DASHES[data.source % DASHES.len()]
 }
 
-/// Arms that are drawn in the same axes: an arm of overlaid results, or one
-/// alone.
+/// Arms drawn in the same axes: an arm of overlaid results, or a single one.
 fn together(data: &Data) -> Vec<(&str, Vec<Shown<'_>>)> {
     let mut groups: Vec<(&str, Vec<Shown<'_>>)> = Vec::new();
     for own in shown(data) {
@@ -97,7 +96,8 @@ fn together(data: &Data) -> Vec<(&str, Vec<Shown<'_>>)> {
     groups
 }
 
-/// What the dashes of overlaid results mean; nothing of a single result.
+/// The legend of the dash patterns of overlaid results; empty for a single
+/// result.
 fn source_legend(data: &Data) -> Vec<Key> {
     let key = |(source, name): (usize, &String)| Key {
         label: name.clone(),
@@ -148,7 +148,7 @@ fn arm_name_width(data: &Data) -> f64 {
     name_width(data.summary.arms.iter().map(|arm| &arm.name))
 }
 
-/// Up to 100 %, from a round value at or below `least`.
+/// A scale up to 100 %, from a round value at or below `least`.
 pub(super) fn percent_scale(least: f64) -> Scale {
     let step = if least > 0.9 {
         2.0

@@ -1,14 +1,14 @@
-//! What happens over the time of a run, warm-up included.
+//! Figures over the time of a run, including the warm-up.
 
 use super::{Captioned, LEAST_MS, QUEUES, Shown, dash, first_repetition, source_legend, together};
 use crate::data::{Data, Point};
 use crate::figure::{Axis, Figure, Ground, Key, MUTED, Mark, Panel, Scale, Sign, WARMUP};
 
-/// The published figures' heights, px.
+/// Heights as in the published figures, px.
 const TALL: f64 = 190.0;
 const LOW: f64 = 150.0;
 
-/// A panel over the time of a run: the one constructor of all of them.
+/// A panel over the time of a run; the only constructor of such panels.
 pub(super) fn panel(data: &Data, title: &str, y: Axis, marks: Vec<Mark>) -> Panel {
     let warmup = Mark::Range {
         from: 0.0,
@@ -29,7 +29,7 @@ pub(super) fn panel(data: &Data, title: &str, y: Axis, marks: Vec<Mark>) -> Pane
     }
 }
 
-/// What is to be explained of every panel over time.
+/// Legend entries common to all panels over time.
 pub(super) fn legend(data: &Data, mut own: Vec<Key>) -> Vec<Key> {
     if data.warmup_s > 0.0 {
         own.push(Key {
@@ -43,7 +43,7 @@ pub(super) fn legend(data: &Data, mut own: Vec<Key>) -> Vec<Key> {
     own
 }
 
-/// A panel for each arm; overlaid results share it.
+/// A panel for each arm, shared by overlaid results.
 fn by_arm(data: &Data, y: &Axis, marks: impl Fn(&Shown<'_>) -> Vec<Mark>) -> Vec<Panel> {
     let groups = together(data).into_iter();
     groups
@@ -93,7 +93,7 @@ fn series_ms(data: &Data) -> u64 {
     data.series_ns / 1_000_000
 }
 
-/// Rates of the queues, and the link's.
+/// Rates of the queues and of the link.
 pub(super) fn rate(data: &Data) -> Captioned {
     let points = || data.arms.iter().flat_map(|arm| &arm.series);
     let most = points()
@@ -149,7 +149,7 @@ pub(super) fn rate(data: &Data) -> Captioned {
     Captioned { figure, caption }
 }
 
-/// Sojourn times; bands only of a single result.
+/// Sojourn times; bands only for a single result.
 pub(super) fn delay(data: &Data) -> Captioned {
     let points = || data.arms.iter().flat_map(|arm| &arm.series);
     let delays = || points().flat_map(|point| point.delay_ms.iter().flatten());

@@ -1,5 +1,4 @@
-//! What it comes to in one look: how much better or worse, and what delay
-//! costs in utilisation.
+//! The overview: how much better or worse, and delay against utilisation.
 
 use super::{Captioned, Shown, arm_legend, name_width, shown};
 use crate::answer::Answer;
@@ -9,19 +8,19 @@ use crate::figure::{Axis, BETTER, Figure, Ground, MUTED, Mark, Panel, Scale, WOR
 use crate::verdict::Verdict;
 use l4sllm_testbed::result::Statistics;
 
-/// The axis of differences ends here, in units of a severe one.
+/// End of the axis of differences, in units of a severe one.
 const MOST: f64 = 1.5;
 
-/// What the axis of differences says.
+/// Label of the axis of differences.
 const SIZES: &[(f64, &str)] = &[(-1.0, "worse"), (0.0, "0"), (1.0, "better")];
 
-/// What the axis of differences means.
+/// Explanation of the axis of differences.
 const SIZES_CAPTION: &str = "Right of 0 is better. The shaded ends are much better and much worse: at least \
      5 points of utilisation, 2 points of drops, half of a delay or 0.1 of Jain\u{2019}s index. Lines are \
      95 % confidence intervals; an arrow lies outside of the axis; grey is not certain, or too small to matter.";
 
-/// Every difference of the pairs of an answer, a panel for each pair; none
-/// without pairs.
+/// Every difference of the pairs of an answer, a panel per pair; none without
+/// pairs.
 pub(crate) fn overview(data: &Data, answer: &Answer<'_>) -> Option<Captioned> {
     let panels: Vec<Panel> = (answer.pairs.iter())
         .map(|pair| pair_panel(answer.title(pair), pair))
@@ -95,8 +94,8 @@ fn interval(of: &Difference, at: f64, words: String) -> Mark {
     }
 }
 
-/// The greatest gain and the greatest loss in each of several scenarios, a
-/// panel for each arm that is compared with; none without any.
+/// The greatest gain and the greatest loss in each of several scenarios, with a
+/// panel for each reference arm; none without any.
 pub(crate) fn among_scenarios(answers: &[(&str, &Answer<'_>)]) -> Option<Captioned> {
     let pairs = || answers.iter().flat_map(|(_, answer)| &answer.pairs);
     let mut references: Vec<&str> = Vec::new();
@@ -141,8 +140,8 @@ pub(crate) fn among_scenarios(answers: &[(&str, &Answer<'_>)]) -> Option<Caption
     })
 }
 
-/// Delay on one axis and utilisation on the other: an arm a large dot, its
-/// repetitions small ones.
+/// Delay on one axis and utilisation on the other: a large dot per arm, and
+/// small ones for its repetitions.
 pub(super) fn trade_off(data: &Data) -> Captioned {
     let arms = shown(data);
     let everything = || {

@@ -14,8 +14,8 @@ const AXES: [SetPointAxis; 4] = [
     ("Proportional gain \u{3b2} (Hz)", |of| of.beta_hz),
 ];
 
-/// A panel for each set-point, a line for each arm that steers; none where no
-/// arm does.
+/// A panel for each set-point, with a line for each arm that steers; none
+/// without such arms.
 pub(super) fn set_points(data: &Data) -> Option<Captioned> {
     let mut steered = shown(data);
     steered.retain(|own| !own.data.set_points.is_empty());
@@ -39,7 +39,7 @@ pub(super) fn set_points(data: &Data) -> Option<Captioned> {
         };
         let y = Axis {
             label: label.to_owned(),
-            // With space above, so that no line is on the frame.
+            // With space above, so that lines do not touch the frame.
             scale: Scale::spanning(least, most * 1.05),
         };
         over_time::panel(data, "", y, steered.iter().map(line).collect())

@@ -1,4 +1,4 @@
-//! Loss and accuracy of trainings side by side, and what models cost.
+//! Loss and accuracy of training runs side by side, and costs of models.
 
 use super::model_costs::Costs;
 use super::published::PUBLISHED_DECISION_MS;
@@ -7,17 +7,18 @@ use crate::figure::{ArmStyle, Axis, Figure, Key, MUTED, Mark, Panel, Scale, Sign
 use crate::figures::{Captioned, percent_scale};
 use crate::format::{bytes, number, quantity, seconds};
 
-/// Points of a line, at most about: a step's loss is noise, a mean is a curve.
+/// Approximate maximum number of points of a line: the loss of a single step is
+/// noise, means form a curve.
 const POINTS: usize = 200;
 
-/// Where along a training something lies.
+/// Position within a training run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Across {
     Epochs,
     Steps,
 }
 
-/// Figures of trainings, in order.
+/// Figures of training runs, in order.
 pub(super) fn of_trainings(trainings: &[Training]) -> Vec<Captioned> {
     if trainings.is_empty() {
         return Vec::new();
@@ -34,7 +35,7 @@ pub(super) fn of_trainings(trainings: &[Training]) -> Vec<Captioned> {
     ]
 }
 
-/// What each model costs; none where nothing was measured.
+/// Costs of each model; none if nothing was measured.
 pub(super) fn of_costs(costs: &[Costs]) -> Option<Captioned> {
     let memory = |of: &Costs| of.memory_bytes.map(|bytes| bytes as f64 / GIB);
     let decision = |of: &Costs| of.decision_ms.map(|ms| ms.p50);
@@ -53,7 +54,7 @@ pub(super) fn of_costs(costs: &[Costs]) -> Option<Captioned> {
             Some((ms.p50, label))
         }),
     ];
-    // A reference far right of everything would flatten what is measured.
+    // A reference far to the right would compress the measured values.
     if slowest > PUBLISHED_DECISION_MS / 4.0 {
         panels[2].marks.push(Mark::Upright {
             value: PUBLISHED_DECISION_MS,
@@ -130,7 +131,7 @@ fn accuracy(trainings: &[Training], across: Across) -> Captioned {
         ]
     };
     let all: Vec<_> = trainings.iter().map(lines).collect();
-    // Those trained on and those kept out differ: the line of each is its own.
+    // Training and held-out windows differ, so each has its own line.
     let majorities = [
         distinct(trainings, |of| of.last()?.majority_share),
         distinct(trainings, |of| {
@@ -162,7 +163,7 @@ fn accuracy(trainings: &[Training], across: Across) -> Captioned {
     }
 }
 
-/// Scores in which the majority cannot hide.
+/// Scores that a majority-class predictor cannot inflate.
 fn scores(trainings: &[Training], across: Across) -> Captioned {
     let lines = |of: &Training| {
         [
@@ -200,7 +201,8 @@ fn scores(trainings: &[Training], across: Across) -> Captioned {
 
 type Line = Vec<Option<(f64, f64)>>;
 
-/// One panel for the windows trained on, one for those kept out, the same axes.
+/// One panel for training windows and one for held-out windows, with the same
+/// axes.
 fn two_panels(
     trainings: &[Training],
     across: Across,
@@ -214,7 +216,8 @@ fn two_panels(
         let drawn = lines.iter().zip(&styles).flat_map(|(lines, style)| {
             let line = &lines[index];
             let few = line.iter().flatten().count() < 2;
-            // A single evaluation is a short dash, not nothing.
+            // A single evaluation is drawn as a short dash, so that it is
+            // visible.
             let points = match (few, line.iter().flatten().next()) {
                 (true, Some(&(x, y))) => vec![Some((x * 0.97, y)), Some((x, y))],
                 _ => line.clone(),
@@ -261,7 +264,7 @@ fn legend(trainings: &[Training], styles: &[ArmStyle]) -> Vec<Key> {
     keys.collect()
 }
 
-/// Each value that a share takes among trainings, %; usually one.
+/// Each value of a share among training runs, %; usually one.
 fn distinct(trainings: &[Training], share: impl Fn(&Training) -> Option<f64>) -> Vec<f64> {
     let shares = trainings.iter().filter_map(share);
     let mut shares: Vec<f64> = shares.map(|s| s * 100.0).collect();
@@ -270,7 +273,7 @@ fn distinct(trainings: &[Training], share: impl Fn(&Training) -> Option<f64>) ->
     shares
 }
 
-/// A line for each of them in the panel that they belong to.
+/// A line for each of them in its panel.
 fn add_majority(figure: &mut Figure, majorities: &[Vec<f64>; 2]) {
     const DASH: &str = "5 4";
     for (panel, majorities) in figure.panels.iter_mut().zip(majorities) {
@@ -323,7 +326,7 @@ impl Across {
     }
 }
 
-/// Means over equal ranges of steps, at the ranges' middles.
+/// Means over equal ranges of steps, at their midpoints.
 fn means(steps: &[Step], across: Across, value: impl Fn(&Step) -> Option<f64>) -> Line {
     let group = steps.len().div_ceil(POINTS).max(1);
     let mean = |steps: &[Step]| {
@@ -348,8 +351,8 @@ fn evaluated(of: &Training, across: Across, value: impl Fn(&Step, &Evaluation) -
         .collect()
 }
 
-/// Nearly the largest value of all lines: the first steps' losses would
-/// otherwise be all that a figure shows.
+/// Nearly the largest value of all lines, because the losses of the first steps
+/// would otherwise dominate the figure.
 fn quantile_of(lines: &[[Line; 2]], q: f64) -> f64 {
     let points = lines.iter().flatten().flatten().flatten();
     let mut values: Vec<f64> = points.map(|p| p.1).filter(|v| v.is_finite()).collect();
@@ -387,7 +390,7 @@ fn bars(
     }
     Panel {
         title: title.to_owned(),
-        // Space for the words next to the longest bar.
+        // Space for the text next to the longest bar.
         x: Axis {
             label: unit.to_owned(),
             scale: Scale::from_zero(most * 1.4),

@@ -1,8 +1,8 @@
-//! Reports on learning: trainings side by side, and what models cost.
+//! Reports on learning: training runs side by side, and costs of models.
 //!
-//! A training's directory has `metrics.jsonl`, a line for each step, and
-//! `costs.json` ([`Costs`]) when it ended; a measurement of backbones has
-//! `backbones.json` ([`Backbones`]).
+//! The directory of a training run has `metrics.jsonl`, with a line for each
+//! step, and `costs.json` ([`Costs`]) once it has ended; a measurement of
+//! backbones has `backbones.json` ([`Backbones`]).
 
 mod figures;
 mod model_costs;
@@ -21,13 +21,13 @@ use l4sllm_testbed::result::ResultError;
 use page::Shown;
 use training::{METRICS_FILE, Training};
 
-/// Whether a directory is one that [`render_learning`] reports on.
+/// Whether [`render_learning`] can report on a directory.
 pub fn is_learning(dir: &Path) -> bool {
     dir.join(METRICS_FILE).is_file() || dir.join(BACKBONES_FILE).is_file()
 }
 
-/// Draws trainings and measurements of backbones side by side: figures and one
-/// page in `out`.
+/// Draws training runs and measurements of backbones side by side: figures and
+/// one page in `out`.
 ///
 /// # Errors
 /// [`ReportError::Empty`] without any directory.
@@ -66,10 +66,10 @@ pub fn render_learning(title: &str, dirs: &[PathBuf], out: &Path) -> Result<Repo
     })
 }
 
-/// Longest JSON file that is read, bytes.
+/// Maximum size of a JSON file, bytes.
 pub(crate) const JSON_MAX: u64 = 16 << 20;
 
-/// Reads what was measured of backbones in a directory.
+/// Reads the measurements of backbones in a directory.
 pub fn load_backbones(dir: &Path) -> Result<Backbones, ReportError> {
     let path = dir.join(BACKBONES_FILE);
     let bytes = read_regular(&path, JSON_MAX).map_err(ResultError::io("read", &path));
@@ -80,7 +80,7 @@ pub fn load_backbones(dir: &Path) -> Result<Backbones, ReportError> {
     })
 }
 
-/// What trainings and measurements cost, by the name that each is shown with.
+/// Costs of training runs and measurements, by displayed name.
 fn all_costs(trainings: &[Training], backbones: &[Backbones]) -> Vec<Costs> {
     let trained = trainings.iter().filter_map(|training| {
         let mut costs = training.costs.clone()?;
@@ -98,7 +98,7 @@ fn all_costs(trainings: &[Training], backbones: &[Backbones]) -> Vec<Costs> {
     all
 }
 
-/// Directories of one name get their parents' names, too.
+/// Directories with the same name are shown with their parents' names.
 fn tell_apart(trainings: &mut [Training], dirs: &[PathBuf]) {
     let names: Vec<String> = trainings.iter().map(|t| t.name.clone()).collect();
     let with_metrics = dirs.iter().filter(|dir| dir.join(METRICS_FILE).is_file());

@@ -1,4 +1,4 @@
-//! What a model costs: written where it was measured, read for the page.
+//! Costs of a model: written where they are measured, and read for the page.
 
 use std::path::Path;
 
@@ -6,28 +6,28 @@ use serde::{Deserialize, Serialize};
 
 use l4sllm_testbed::result::{ResultError, quantile, write_atomically};
 
-/// File name of [`Costs`] in a training's directory.
+/// File name of [`Costs`] in the directory of a training run.
 pub const COSTS_FILE: &str = "costs.json";
-/// File name of [`Backbones`] in a measurement's directory.
+/// File name of [`Backbones`] in the directory of a measurement.
 pub const BACKBONES_FILE: &str = "backbones.json";
 
-/// What one model costs on one machine.
+/// Costs of one model on one machine.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Costs {
-    /// Model, for a table.
+    /// Model name, for tables.
     pub name: String,
     /// All weights: encoder, backbone, adapters, head.
     pub parameters: u64,
-    /// Those that training changes.
+    /// Weights changed by training.
     pub trainable_parameters: u64,
     /// The processor or accelerator, as it names itself.
     pub device: String,
-    /// Threads that it computed with; 0 on an accelerator.
+    /// Threads used; 0 on an accelerator.
     pub threads: u32,
     /// Precision of the frozen weights and of the arithmetic: `f32`, `bf16`.
     pub precision: String,
-    /// Most memory that the process (cpu) or the device's allocator (cuda)
-    /// held for it, bytes.
+    /// Peak memory of the process (cpu) or of the device's allocator (cuda),
+    /// bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory_bytes: Option<u64>,
     /// One decision: a forward pass over one window.
@@ -36,10 +36,10 @@ pub struct Costs {
     /// One optimiser step.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub step_ms: Option<f64>,
-    /// Windows of that step.
+    /// Windows per step.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub step_windows: Option<u64>,
-    /// The whole training, s.
+    /// The whole training run, s.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub training_s: Option<f64>,
 }
@@ -55,20 +55,20 @@ pub struct Latency {
     pub count: u64,
 }
 
-/// Backbones measured one after the other on one machine.
+/// Backbones measured in sequence on one machine.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Backbones {
     /// Version of the program.
     pub version: String,
-    /// Records that a decision sees.
+    /// Records in the context of a decision.
     pub window: u64,
-    /// Tokens of those.
+    /// Tokens in that context.
     pub tokens: u64,
-    /// What was trained: `full`, or LoRA and its rank.
+    /// Trained weights: `full`, or LoRA and its rank.
     pub adaptation: String,
-    /// In the order they were asked for.
+    /// In the order requested.
     pub measured: Vec<Costs>,
-    /// Those that were not measured.
+    /// Backbones that were not measured.
     pub skipped: Vec<Skipped>,
 }
 
@@ -77,12 +77,12 @@ pub struct Backbones {
 pub struct Skipped {
     /// Its name.
     pub name: String,
-    /// Why not.
+    /// The reason.
     pub reason: String,
 }
 
 impl Latency {
-    /// Of single measurements, ns.
+    /// Quantiles of single measurements, ns.
     pub fn of_ns(mut taken: Vec<u64>) -> Latency {
         taken.sort_unstable();
         let ms = |q| quantile(&taken, q).map_or(0.0, |ns| ns as f64 / 1e6);
@@ -95,19 +95,21 @@ impl Latency {
 }
 
 impl Costs {
-    /// Writes [`COSTS_FILE`] into a training's directory, whole or not at all.
+    /// Writes [`COSTS_FILE`] into the directory of a training run, completely
+    /// or not at all.
     pub fn save(&self, dir: &Path) -> Result<(), ResultError> {
         save(&dir.join(COSTS_FILE), self)
     }
 
-    /// Share of all weights that training changes, 0..=1.
+    /// Share of weights changed by training, 0..=1.
     pub fn trainable_share(&self) -> f64 {
         self.trainable_parameters as f64 / self.parameters.max(1) as f64
     }
 }
 
 impl Backbones {
-    /// Writes [`BACKBONES_FILE`] into a directory, which is made if need be.
+    /// Writes [`BACKBONES_FILE`] into a directory, which is created if
+    /// necessary.
     pub fn save(&self, dir: &Path) -> Result<(), ResultError> {
         std::fs::create_dir_all(dir).map_err(ResultError::io("create", dir))?;
         save(&dir.join(BACKBONES_FILE), self)

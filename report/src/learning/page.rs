@@ -1,4 +1,4 @@
-//! The page on trainings and on what models cost, its tables and sentences.
+//! The page on training runs and costs of models, its tables and sentences.
 
 use std::fmt::Write;
 use std::path::PathBuf;
@@ -12,21 +12,21 @@ use crate::format::{bytes, count, number, plain, quantity, seconds};
 use crate::page::{document, html_figure, html_table, with_paper};
 use crate::table::{Cell, NOTHING, Row, Table, Tone};
 
-/// Points above the majority's share that are worth a word, %.
+/// Points above the majority-class baseline that are worth mentioning, %.
 const LEAST: f64 = 0.5;
 
-/// What the page and the terminal show.
+/// Content of the page and the terminal output.
 pub(super) struct Shown<'a> {
     pub title: &'a str,
     pub sources: &'a [PathBuf],
     pub trainings: &'a [Training],
     pub backbones: &'a [Backbones],
-    /// As SVG, with their captions.
+    /// Figures as SVG, with captions.
     pub figures: &'a [(String, Captioned)],
 }
 
 impl Shown<'_> {
-    /// The page: one file, nothing fetched, no script.
+    /// The page: one self-contained file without scripts.
     pub(super) fn html(&self) -> String {
         let mut body = String::new();
         if !self.trainings.is_empty() {
@@ -81,7 +81,7 @@ impl Shown<'_> {
         document(self.title, &with_paper(&body))
     }
 
-    /// The tables for a terminal, and what they mean.
+    /// The tables for a terminal, with their meaning.
     pub(super) fn text(&self) -> String {
         let mut out = String::new();
         if !self.trainings.is_empty() {
@@ -146,7 +146,7 @@ impl Backbones {
     }
 }
 
-/// What stands below the published figures.
+/// The note below the published figures.
 const THEIRS: &str = "Published: by Satish, Pokhrel, Kua and Walid (arXiv:2501.16734), on a GPU that \
     they do not name, 80 epochs on pretrained weights, GPT-2 and T5 with all weights trained; decisions as means, ours as \
     medians. The accuracy published of OPT, GPT-2 and T5, 82 to 83 %, is about the share of the most \
@@ -176,7 +176,7 @@ fn compared_with_published(costs: &Costs) -> Option<Row> {
     })
 }
 
-/// Precision, and threads where they count.
+/// Precision, and the number of threads if relevant.
 fn computed_in(costs: &Costs) -> String {
     match costs.threads {
         0 => costs.precision.clone(),
@@ -185,7 +185,7 @@ fn computed_in(costs: &Costs) -> String {
     }
 }
 
-/// One sentence on what was learned.
+/// One sentence on the results of training.
 fn conclusion(training: &Training) -> String {
     let name = &training.name;
     let mut sentence = match training.best() {

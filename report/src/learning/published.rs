@@ -1,28 +1,28 @@
-//! What Satish, Pokhrel, Kua and Walid published of their models
-//! ([`crate::PAPER`]), to compare one's own runs with.
+//! Numbers published by Satish, Pokhrel, Kua and Walid about their models
+//! ([`crate::PAPER`]), for comparison.
 //!
-//! The numbers are those that their figures are drawn from (repository
-//! MPTCP-FreeBSD/Graphs-Viz-L4S-LLM, `Other Graphs/main.py`): on a GPU that is
-//! not named there, Llama-2-7B and OPT-1.3B with adapters of rank 128, GPT-2
-//! and T5 with all their weights trained.
+//! The numbers are those from which their figures are drawn (repository
+//! MPTCP-FreeBSD/Graphs-Viz-L4S-LLM, `Other Graphs/main.py`): on an unnamed
+//! GPU, Llama-2-7B and OPT-1.3B with adapters of rank 128, GPT-2 and T5 with
+//! all their weights trained.
 
 use super::model_costs::Costs;
 
-/// One model of theirs.
+/// One of their models.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Published {
-    /// The model, as its backbone is named here.
+    /// The model, by the name of its backbone here.
     pub name: &'static str,
     pub trainable_parameters: u64,
-    /// Memory of the GPU, GB.
+    /// GPU memory, GB.
     pub memory_gb: f64,
-    /// Mean of a decision, ms.
+    /// Mean time of a decision, ms.
     pub decision_ms: f64,
     /// The whole training of 80 epochs, h.
     pub training_h: f64,
 }
 
-/// All of them, the largest first.
+/// All models, the largest first.
 pub(super) const PUBLISHED: [Published; 4] = [
     Published {
         name: "llama-2-7b",
@@ -54,10 +54,10 @@ pub(super) const PUBLISHED: [Published; 4] = [
     },
 ];
 
-/// Time of a decision that they name, ms: Llama-2-7B's.
+/// The decision time that they state, ms: Llama-2-7B's.
 pub(super) const PUBLISHED_DECISION_MS: f64 = 39.0;
 
-/// What was published of a model that was measured here.
+/// The published numbers of a model measured here.
 pub(super) fn published(costs: &Costs) -> Option<&'static Published> {
     PUBLISHED.iter().find(|of| of.name == costs.name)
 }

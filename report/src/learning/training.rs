@@ -1,4 +1,4 @@
-//! A training as it stands on disk: a line for each step, and what it cost.
+//! A training run on disk: a line for each step, and its costs.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
@@ -12,36 +12,37 @@ use crate::ReportError;
 use l4sllm_model::files::{open_regular, read_regular};
 use l4sllm_testbed::result::ResultError;
 
-/// File name of the lines.
+/// File name of the metrics.
 pub(super) const METRICS_FILE: &str = "metrics.jsonl";
 
-/// What a page needs of a training.
+/// Data of a training run for the page.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Training {
     pub name: String,
-    /// In the order of their steps, each once.
+    /// Steps in order, each once.
     pub steps: Vec<Step>,
     pub costs: Option<Costs>,
-    /// Lines that were no metrics: what a killed training leaves is one.
+    /// Number of lines that could not be parsed, such as an incomplete line of
+    /// a killed run.
     pub bad_lines: usize,
 }
 
-/// A line of the metrics.  Keys that are not here are not drawn.
+/// A line of the metrics. Keys that are not listed here are not drawn.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 pub(super) struct Step {
     pub step: u64,
-    /// Passes over the rows to train on; a resumed training counts on.
+    /// Passes over the training rows; continued by a resumed run.
     pub epoch: Option<f64>,
     pub loss: f64,
-    /// On the step's own windows, 0..=1.
+    /// Accuracy on the step's own windows, 0..=1.
     pub accuracy: Option<f64>,
-    /// Share of the most frequent action of the rows trained on.
+    /// Share of the most frequent action in the training rows.
     pub majority_share: Option<f64>,
     pub tokens_per_s: Option<f64>,
     pub evaluation: Option<Evaluation>,
 }
 
-/// On rows that were kept out.
+/// Evaluation on held-out rows.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 pub(super) struct Evaluation {
     pub loss: f64,
@@ -87,14 +88,14 @@ impl Training {
         })
     }
 
-    /// Steps that were followed by an evaluation.
+    /// Steps followed by an evaluation.
     pub(super) fn evaluations(&self) -> impl Iterator<Item = (&Step, &Evaluation)> {
         self.steps
             .iter()
             .filter_map(|step| Some((step, step.evaluation.as_ref()?)))
     }
 
-    /// The evaluation with the least loss: what `best/` was saved for.
+    /// The evaluation with the lowest loss, for which `best/` was saved.
     pub(super) fn best(&self) -> Option<(&Step, &Evaluation)> {
         self.evaluations()
             .min_by(|a, b| a.1.loss.total_cmp(&b.1.loss))
@@ -105,8 +106,8 @@ impl Training {
     }
 }
 
-/// A training that was killed and resumed repeats steps: the last of each
-/// number is the one that it went on from.
+/// A killed and resumed run repeats steps; the last occurrence of each is the
+/// one it continued from.
 fn read(lines: impl BufRead) -> std::io::Result<(Vec<Step>, usize)> {
     let (mut steps, mut bad) = (BTreeMap::new(), 0);
     for line in lines.split(b'\n') {

@@ -1,4 +1,4 @@
-//! What a suite comes to, before its tables.
+//! The answer of a suite, shown before its tables.
 
 use l4sllm_testbed::suite::{ADAPTIVE, POLICY};
 
@@ -9,8 +9,8 @@ use crate::figure::escape;
 use crate::format::{counted, signed};
 use crate::verdict::Verdict;
 
-/// Whether the policy is better than tuned, else whether the rule is; with how
-/// much, at what cost, and where not. Nothing where neither ran.
+/// Whether the policy is better than tuned or, without a policy, whether the
+/// rule is; by how much, at what cost, and where not. None if neither ran.
 pub(super) fn answer(judged: &Judged) -> String {
     let subjects = [
         (POLICY, "Is the learned policy better?"),

@@ -1,4 +1,4 @@
-//! The figure of a suite: how classic delays spread over conditions.
+//! The figure of a suite: the distribution of classic delays over conditions.
 
 use l4sllm_testbed::suite::TUNED;
 
@@ -6,11 +6,11 @@ use super::judge::{Family, Judged};
 use crate::figure::{Axis, BoxPlot, CLASSIC, Figure, Mark, Panel, Scale};
 use crate::figures::Captioned;
 
-/// Ratios are drawn within these.
+/// Range of the drawn ratios.
 const LEAST: f64 = 0.1;
 const MOST: f64 = 10.0;
 
-/// One panel for each arm but the reference; none without conditions.
+/// One panel for each arm except the reference; none without conditions.
 pub(super) fn figures(judged: &Judged) -> Vec<Captioned> {
     let names = judged.all.iter().map(|summary| summary.arm.as_str());
     let arms: Vec<&str> = names.filter(|name| *name != TUNED).collect();

@@ -1,4 +1,4 @@
-//! What the rows, columns and signs of a suite's table mean.
+//! Meanings of the rows, columns and signs of a suite's table.
 
 use l4sllm_testbed::suite::{
     ADAPTIVE, ADAPTIVE_WEIGHTS, PLAIN, POLICY, TUNED_AGAIN, TUNED_WEIGHTS,
@@ -15,27 +15,26 @@ pub(super) struct Entry {
     pub meaning: String,
 }
 
-/// How better and worse are marked.
+/// Marks for better and worse.
 #[derive(Clone, Copy)]
 pub(super) struct Marks {
     pub better: &'static str,
     pub worse: &'static str,
 }
 
-/// Behind numbers, in a terminal and in JSON.
+/// Suffixes in a terminal and in JSON.
 pub(super) const SIGNS: Marks = Marks {
     better: "+",
     worse: "!",
 };
 
-/// On a page.
+/// Marks on a page.
 pub(super) const COLOURS: Marks = Marks {
     better: "blue",
     worse: "orange",
 };
 
-/// Rows, then columns, then signs; arms and columns that are missing are left
-/// out.
+/// Rows, then columns, then signs; missing arms and columns are omitted.
 pub(super) fn legend(judged: &Judged, marks: Marks) -> Vec<Entry> {
     let arms: [(&'static str, &str); 6] = [
         (PLAIN, "DualPI2 with the defaults of RFC 9332."),
@@ -134,7 +133,7 @@ fn columns(marks: Marks) -> [Entry; 7] {
     ]
 }
 
-/// For a terminal of 80 columns.
+/// For a terminal with 80 columns.
 pub(super) fn text(entries: &[Entry]) -> String {
     let width = entries.iter().map(|of| of.name.chars().count()).max();
     let width = width.unwrap_or(0);

@@ -1,4 +1,4 @@
-//! What a suite found: one table, one page, and everything as JSON.
+//! The results of a suite: one table, one page, and everything as JSON.
 
 mod answer;
 mod figure;
@@ -27,7 +27,7 @@ use paired::LEAST_VALUES;
 /// File name of the results.
 pub const SUITE_FILE: &str = "suite.json";
 
-/// What was run.
+/// Facts about the run.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Facts {
     /// Version of l4sllm that ran it.
@@ -38,13 +38,13 @@ pub struct Facts {
     pub part: String,
     /// Seed of all draws.
     pub seed: u64,
-    /// How much of each family was run.
+    /// The amount of each family that was run.
     pub protocol: Protocol,
-    /// Whether it is the reduced suite, which judges nothing.
+    /// Whether it is the reduced suite, which allows no conclusions.
     pub quick: bool,
-    /// The policy that was judged.
+    /// The policy evaluated.
     pub policy: Option<PolicyFacts>,
-    /// Records between two of its decisions.
+    /// Number of records between two of its decisions.
     pub interval: Option<u32>,
     /// The command that runs it again.
     pub command: String,
@@ -61,11 +61,10 @@ struct File<'a> {
     judged: &'a Judged,
 }
 
-/// Judges `outcome`, and writes `suite.json`, the figure and the page into
+/// Evaluates `outcome`, and writes `suite.json`, the figure and the page into
 /// `out`.
 ///
-/// # Errors
-/// [`ReportError`] where a file cannot be written.
+/// [`ReportError`] if a file cannot be written.
 pub fn render_suite(outcome: &Outcome, facts: &Facts, out: &Path) -> Result<Report, ReportError> {
     let judged = judge(outcome);
     let legend = legend::legend(&judged, legend::SIGNS);
@@ -110,7 +109,7 @@ pub fn render_suite(outcome: &Outcome, facts: &Facts, out: &Path) -> Result<Repo
     })
 }
 
-/// Why the numbers say less than those of a whole suite.
+/// Reasons why the numbers are less reliable than those of a complete suite.
 struct Caution {
     what: &'static str,
     why: String,

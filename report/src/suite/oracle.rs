@@ -1,20 +1,20 @@
-//! The oracle: for each condition, the fixed setting that is best there.
+//! The oracle: for each condition, the best fixed setting.
 //!
-//! It is chosen on one half of the repetitions and judged on the other, so that
-//! a lucky setting has no advantage.
+//! It is chosen on one half of the repetitions and evaluated on the other, so
+//! that a lucky setting has no advantage.
 
 use l4sllm_testbed::suite::{ArmOutcome, ConditionOutcome, Measures, PLAIN, TUNED};
 use serde::Serialize;
 
 use super::paired::{JAIN_KEPT, Ratio, UTILISATION_KEPT, log_ratio, mean};
 
-/// The setting that was chosen.
+/// The chosen setting.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Choice {
     /// Name of its arm.
     pub setting: String,
-    /// Whether it holds utilisation and Jain's index; without any that does,
-    /// it is the better of plain and tuned in utilisation.
+    /// Whether it keeps utilisation and Jain's index; if no setting does, it is
+    /// the better of plain and tuned in utilisation.
     pub holds: bool,
 }
 
@@ -23,10 +23,10 @@ pub(super) fn is_setting(arm: &str) -> bool {
     arm.starts_with("fixed-")
 }
 
-/// Chooses the least classic delay among the settings that hold utilisation
-/// (against the better of plain and tuned) and Jain's index (against tuned);
-/// none without a grid, without classic traffic, or without a repetition to
-/// judge on.
+/// Chooses the setting with the least classic delay among those that keep
+/// utilisation (compared with the better of plain and tuned) and Jain's index
+/// (compared with tuned); none without a grid, without classic traffic, or
+/// without a repetition for evaluation.
 pub(super) fn choose(condition: &ConditionOutcome) -> Option<Choice> {
     let candidates = || {
         let arms = condition.arms.iter();

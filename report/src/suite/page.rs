@@ -14,7 +14,7 @@ use crate::figures::Captioned;
 use crate::format::{counted, plain};
 use crate::page::{document, html_figure, html_table, slug};
 
-/// Why values lie outside of what a family says of itself.
+/// Why values may be outside the ranges in a family's description.
 const PARTS: &str = "A family\u{2019}s description gives its ranges. Conditions for training are drawn \
      from every other ninth of each range, those for tests from the other ninths and from beyond both \
      ends, by up to a tenth of the range. What was drawn stands below each description.";
@@ -106,7 +106,7 @@ fn what_was_run(judged: &Judged, facts: &Facts, complete: bool) -> String {
             )
         })
         .collect();
-    // Nobody should read numbers before them.
+    // Readers should not see numbers before this.
     cautions + &out
 }
 
@@ -122,7 +122,7 @@ fn html_legend(legend: &[Entry]) -> String {
     format!("<dl class=\"legend\">\n{entries}</dl>\n")
 }
 
-/// The works that published numbers are from.
+/// The sources of the published numbers.
 fn sources(judged: &Judged) -> String {
     let sources = judged.families.iter().flat_map(|family| &family.sources);
     let entry = |of: &Source| {
@@ -137,7 +137,7 @@ fn sources(judged: &Judged) -> String {
     format!("<ul class=\"conclusion\">\n{entries}</ul>\n")
 }
 
-/// Where in its work each number is, and why ours differ.
+/// The place of each number in its source, and the reasons for differences.
 fn places(judged: &Judged) -> String {
     let mut entries = String::new();
     let conditions = judged.families.iter().flat_map(|family| &family.conditions);
@@ -162,7 +162,7 @@ fn places(judged: &Judged) -> String {
     )
 }
 
-/// A family: what its conditions are, and each of them under all arms.
+/// A family: its conditions, and each of them under all arms.
 fn section(family: &Family) -> String {
     let facts: String = family
         .conditions

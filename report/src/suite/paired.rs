@@ -1,22 +1,23 @@
-//! Statistics over pairs of repetitions, and what counts as kept.
+//! Statistics over pairs of repetitions, and the definition of kept.
 
 use l4sllm_testbed::suite::Measures;
 use serde::Serialize;
 
 use crate::verdict::Interval;
 
-/// Share of the better of plain's and tuned's utilisation that has to be kept.
+/// Minimum share of the better of plain's and tuned's utilisation that counts
+/// as kept.
 pub const UTILISATION_KEPT: f64 = 0.995;
 
-/// Loss of Jain's index that still counts as kept.
+/// Maximum loss of Jain's index that counts as kept.
 pub const JAIN_KEPT: f64 = 0.02;
 
-/// Fewest values that have an interval. Student's t of two is 12.7: their
-/// interval says nothing.
+/// Minimum number of values for an interval. Student's t of two is 12.7, so
+/// their interval is meaningless.
 pub const LEAST_VALUES: usize = 3;
 
-/// A mean with its interval, which fewer than [`LEAST_VALUES`] do not have;
-/// none of no values.
+/// A mean with its interval, which requires [`LEAST_VALUES`]; none without
+/// values.
 pub(super) fn mean_with_interval(values: &[f64]) -> Option<Interval> {
     let interval = Interval::of(values)?;
     Some(Interval {
@@ -30,14 +31,14 @@ pub(super) fn mean_with_interval(values: &[f64]) -> Option<Interval> {
 pub struct Ratio {
     /// The geometric mean.
     pub mean: f64,
-    /// Lower end; none of fewer than [`LEAST_VALUES`], as the upper one.
+    /// Lower end of the interval; none with fewer than [`LEAST_VALUES`].
     pub low: Option<f64>,
-    /// Upper end.
+    /// Upper end, likewise.
     pub high: Option<f64>,
 }
 
 impl Ratio {
-    /// Of a mean of logarithms.
+    /// Computes it from a mean of logarithms.
     pub(super) fn of(logs: Option<Interval>) -> Option<Ratio> {
         logs.map(|of| Ratio {
             mean: of.mean.exp(),
@@ -58,7 +59,7 @@ fn pairs(
         .collect()
 }
 
-/// Mean logarithm of ratios over pairs. Values of 0 have none.
+/// Mean logarithm of ratios over pairs. Pairs with a value of 0 are skipped.
 pub(super) fn log_ratio(
     own: &[Option<Measures>],
     reference: &[Option<Measures>],

@@ -8,13 +8,14 @@ use crate::format::{counted, index, number, signed};
 use crate::table::{Cell, NOTHING, Row, Table, Tone};
 use crate::verdict::Verdict;
 
-/// Before the name of an arm below that of its family.
+/// Indentation of an arm's name below that of its family.
 const INDENT: &str = "\u{a0}\u{a0}";
 
-/// Name of the rows on all families together.
+/// Name of the rows for all families together.
 const ALL: &str = "all";
 
-/// How often tuned keeps its own utilisation: what may be lost by chance.
+/// How often tuned keeps its own utilisation, which shows the losses caused by
+/// noise.
 pub(super) fn noise(judged: &Judged) -> String {
     let own = judged.all.iter().find(|of| of.arm == TUNED_AGAIN);
     own.map_or(String::new(), |own| {
@@ -36,7 +37,7 @@ pub(super) fn noise(judged: &Judged) -> String {
     })
 }
 
-/// A family a block, an arm a row.
+/// A block for each family, with a row for each arm.
 pub(super) fn families(judged: &Judged) -> Table {
     let all = judged.families.iter().flat_map(|family| &family.conditions);
     let all: Vec<&Condition> = all.collect();
@@ -95,15 +96,16 @@ fn block(name: &str, summaries: &[Summary], conditions: &[&Condition], oracle: b
     summaries.iter().map(row).collect()
 }
 
-/// Tuned: geometric means of delays over conditions, and the mean of Jain's
-/// index.
+/// The row of tuned: geometric means of delays over conditions, and the mean of
+/// Jain's index.
 fn absolute(conditions: &[&Condition]) -> [Cell; 5] {
     let own = || {
         let arms = conditions.iter().flat_map(|condition| &condition.arms);
         arms.filter(|arm| arm.name == TUNED)
     };
     let geometric = |values: Vec<f64>| {
-        // A queue that nothing waited in has no logarithm, and no ratio either.
+        // An empty queue has delay 0 without a logarithm, and so no ratio
+        // either.
         let logs: Vec<f64> = values
             .iter()
             .filter(|v| **v > 0.0)
@@ -178,8 +180,8 @@ fn spread(of: Option<&Spread>) -> String {
     of.map_or(NOTHING.to_owned(), |of| ratio(of.mean.mean))
 }
 
-/// "7 delay ×1.31" of condition `stationary-00007`; without the number where it
-/// is not that of a row's family.
+/// "7 delay ×1.31" for condition `stationary-00007`; without the number if it
+/// does not belong to the row's family.
 fn worst(summary: &Summary, family: bool) -> String {
     summary.worst.as_ref().map_or(NOTHING.to_owned(), |of| {
         let name = short(&of.condition);
@@ -190,8 +192,8 @@ fn worst(summary: &Summary, family: bool) -> String {
     })
 }
 
-/// For a terminal: one space between columns, and signs for tones right behind
-/// the numbers.
+/// For a terminal: one space between columns, and tone signs directly after the
+/// numbers.
 pub(super) fn compact(table: &Table) -> String {
     let columns = table.groups.iter().flat_map(|(group, columns)| {
         let alone = columns.len() == 1;
@@ -253,7 +255,7 @@ fn sign(tone: Tone) -> char {
     }
 }
 
-/// The number of a condition that a curriculum drew; else its name.
+/// The number of a condition drawn by a curriculum; otherwise its name.
 pub(super) fn short(condition: &str) -> &str {
     let number = condition.rsplit_once('-').map(|(_, number)| number);
     let number = number.filter(|n| n.len() == 5 && n.chars().all(|c| c.is_ascii_digit()));
@@ -284,7 +286,7 @@ pub(super) fn interval(of: &Ratio) -> String {
     }
 }
 
-/// Each condition of a family, an arm a row.
+/// Each condition of a family, with a row for each arm.
 pub(super) fn conditions(family: &Family) -> Table {
     let mut rows = Vec::new();
     for condition in &family.conditions {
@@ -344,7 +346,8 @@ pub(super) fn conditions(family: &Family) -> Table {
     }
 }
 
-/// A ratio with its interval over repetitions, coloured where that excludes 1.
+/// A ratio with its interval over repetitions, coloured if the interval
+/// excludes 1.
 fn ratio_cell(of: Option<Ratio>) -> Cell {
     let Some(of) = of else {
         return Cell::plain(NOTHING.to_owned());
@@ -360,7 +363,7 @@ fn ratio_cell(of: Option<Ratio>) -> Cell {
     }
 }
 
-/// Authors and titles of what is published.
+/// Authors and titles of published sources.
 pub(super) fn titles(judged: &Judged) -> String {
     let sources = judged.families.iter().flat_map(|family| &family.sources);
     sources
@@ -369,7 +372,8 @@ pub(super) fn titles(judged: &Judged) -> String {
         .join("; ")
 }
 
-/// Published numbers and ours, an arm a row; none where there are none.
+/// Published numbers and the emulator's, with a row for each arm; none if there
+/// are none.
 pub(super) fn published(judged: &Judged) -> Option<Table> {
     let mut rows = Vec::new();
     let conditions = judged.families.iter().flat_map(|family| &family.conditions);

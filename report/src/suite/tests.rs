@@ -31,7 +31,7 @@ fn cell(delay_ms: f64, utilisation: f64) -> Option<Measures> {
     })
 }
 
-/// One condition; each arm with the delay and utilisation of its repetitions.
+/// One condition, with the delay and utilisation of each arm's repetitions.
 fn condition(name: &str, arms: &[(&str, &[(f64, f64)])]) -> ConditionOutcome {
     let arms = arms.iter().map(|(name, cells)| ArmOutcome {
         name: (*name).to_owned(),
@@ -124,7 +124,7 @@ fn families_are_geometric_means_over_conditions() {
     );
 }
 
-/// A condition whose queue was always empty leaves the others' mean alone.
+/// A condition with an always empty queue does not affect the others' mean.
 #[test]
 fn a_delay_of_zero_has_no_logarithm() {
     let tuned: &[(f64, f64)] = &[(8.0, 0.9)];
@@ -159,7 +159,7 @@ fn utilisation_is_held_against_the_better_of_plain_and_tuned() {
     assert!(!utilisation(POLICY).kept && utilisation(POLICY).surely_lost);
     near(utilisation(TUNED).points, -8.0);
     assert!(utilisation(PLAIN).kept);
-    // The noise arm is held against what it is.
+    // The noise arm is compared with tuned.
     near(utilisation(TUNED_AGAIN).points, -0.3);
     assert!(utilisation(TUNED_AGAIN).kept);
     let kept = summary(&judged, POLICY).utilisation;
@@ -169,8 +169,8 @@ fn utilisation_is_held_against_the_better_of_plain_and_tuned() {
     assert_eq!((kept, conditions), (0, 1));
 }
 
-/// Whatever the noise, neither the same arm with the same draws nor with
-/// others passes for better.
+/// Whatever the noise, the same arm never counts as better, neither with the
+/// same draws nor with others.
 #[test]
 fn an_arm_is_never_better_than_itself() {
     for seed in 0..200 {
@@ -197,7 +197,8 @@ fn an_arm_is_never_better_than_itself() {
     }
 }
 
-/// What is better without noise is not when tuned differs from itself by more.
+/// A difference that counts as better without noise does not if tuned differs
+/// from itself by more.
 #[test]
 fn a_gain_within_the_noise_is_none() {
     let verdict = |again: f64| {
@@ -220,8 +221,8 @@ fn a_gain_within_the_noise_is_none() {
     assert_eq!(verdict(8.5), Verdict::Same);
 }
 
-/// The oracle's setting is chosen on even repetitions and judged on odd ones,
-/// and has to hold utilisation.
+/// The oracle's setting is chosen on even repetitions and evaluated on odd
+/// ones, and must keep utilisation.
 #[test]
 fn the_oracle_is_chosen_on_one_half_and_judged_on_the_other() {
     let judged = judge(&suite(vec![condition(
@@ -261,7 +262,7 @@ fn the_oracle_is_chosen_on_one_half_and_judged_on_the_other() {
     );
 }
 
-/// Two pairs have an interval of 12.7 standard errors, which says nothing.
+/// Two pairs have an interval of 12.7 standard errors, which is meaningless.
 #[test]
 fn two_repetitions_have_no_interval() {
     let of = |count: usize| {
@@ -275,7 +276,7 @@ fn two_repetitions_have_no_interval() {
     assert!(!table::interval(&of(2)).contains(" to "));
 }
 
-/// A quick run says first that it judges nothing.
+/// A quick run first states that it allows no conclusions.
 #[test]
 fn a_quick_run_is_no_judgement() {
     let dir = tempfile::tempdir().unwrap();
@@ -307,7 +308,7 @@ fn a_quick_run_is_no_judgement() {
     assert!(!whole.text.contains("Not a judgement"));
 }
 
-/// One repetition to choose on leaves none to judge on.
+/// With one repetition for choosing, none is left for evaluation.
 #[test]
 fn an_oracle_needs_two_repetitions() {
     let of = |count: usize| {
@@ -379,7 +380,7 @@ fn the_table_fits_into_eighty_columns_and_the_page_has_every_condition() {
     assert_eq!(own["repetitions"][1]["classic_mean_ms"], 9.2);
 }
 
-/// In half of the conditions the policy loses utilisation for its delay.
+/// In half of the conditions the policy trades utilisation for delay.
 #[test]
 fn the_page_first_says_whether_the_policy_is_better() {
     let page = |policy: Option<(f64, f64)>| {

@@ -1,9 +1,9 @@
-//! What a page shows of results, and how results are overlaid.
+//! The content of pages, and the overlay of results.
 
 use super::*;
 use l4sllm_testbed::result::Transfers;
 
-/// A finished result of `repetitions` whose arms have the same traffic.
+/// A finished result with `repetitions` and the same traffic in all arms.
 fn fill_paired(dir: &Path, facts: Facts) {
     let repetitions = facts.repetitions;
     let out = ResultDir::create(dir, facts, false).unwrap();
@@ -21,7 +21,8 @@ fn the_page_first_says_whether_it_is_better_by_how_much_and_at_what_cost() {
     fill_paired(dir.path(), facts(&ARMS, 3));
     let page = read(render(dir.path()).unwrap().page);
     let top = page.split("<table>").next().unwrap();
-    // Less delay than plain with an idler link; busier than tuned with more delay.
+    // Less delay than plain on a less busy link; busier than tuned with more
+    // delay.
     assert!(
         top.contains("Is the learned queue better? <span class=\"verdict\">"),
         "{top}"
@@ -84,7 +85,7 @@ fn latency_that_was_set_is_not_shown_as_measured() {
     assert_eq!(read(report.page).matches("<td class=\"set\">").count(), 1);
 }
 
-/// The fixture warms up for 1 s of 4 s.
+/// The fixture has a warm-up of 1 s out of 4 s.
 #[test]
 fn figures_over_time_begin_with_the_warm_up() {
     let dir = tempfile::tempdir().unwrap();
@@ -93,7 +94,7 @@ fn figures_over_time_begin_with_the_warm_up() {
     assert_eq!((data.warmup_s, data.end_s), (1.0, 4.0));
     let series = &data.arms[0].series;
     assert_eq!(series.len(), 40);
-    // 8 Mbit/s, of which the link rests 2 %.
+    // 8 Mbit/s, with the link idle for 2 %.
     let sent = |point: &data::Point| point.sent_mbps.iter().sum::<f64>();
     assert!(series.iter().all(|point| point.capacity_mbps == 8.0));
     assert!(
@@ -181,7 +182,7 @@ fn the_page_follows_the_readers_choice_of_dark_and_print() {
     let style = style.split("</style>").next().unwrap();
     assert!(style.contains("@media screen and (prefers-color-scheme: dark)"));
     assert!(style.contains("@media print") && style.contains("@media (max-width:"));
-    // Every colour that is drawn has a rule for a dark ground.
+    // Every colour used has a rule for dark mode.
     let body = page.split("</style>").nth(1).unwrap();
     let colours = ["fill=\"#", "stroke=\"#"].iter().flat_map(|attribute| {
         let found = body.split(attribute).skip(1);

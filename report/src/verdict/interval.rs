@@ -14,7 +14,7 @@ pub struct Interval {
 }
 
 impl Interval {
-    /// The mean of `values`, by Student's t; none of no values.
+    /// The mean of `values` with Student's t interval; none without values.
     pub fn of(values: &[f64]) -> Option<Interval> {
         let moments = Moments::of(values)?;
         let half_width = moments
@@ -26,9 +26,9 @@ impl Interval {
         })
     }
 
-    /// The difference of the means of `own` and `reference`, whose variances
-    /// may differ (Welch, with Satterthwaite's degrees of freedom); none where
-    /// either is empty.
+    /// The difference of the means of `own` and `reference`, with possibly
+    /// different variances (Welch, with Satterthwaite's degrees of freedom);
+    /// none if either is empty.
     pub fn welch(own: &[f64], reference: &[f64]) -> Option<Interval> {
         let (a, b) = (Moments::of(own)?, Moments::of(reference)?);
         let half_width = a.variance.zip(b.variance).map(|(va, vb)| {
@@ -49,7 +49,7 @@ impl Interval {
         })
     }
 
-    /// The interval of the values' negatives.
+    /// The interval of the negated values.
     pub fn negated(self) -> Interval {
         Interval {
             mean: -self.mean,
@@ -61,8 +61,8 @@ impl Interval {
 struct Moments {
     count: f64,
     mean: f64,
-    /// Of the population that the values are a sample of; none with fewer than
-    /// two values.
+    /// Standard deviation of the population from which the values are a sample;
+    /// none with fewer than two values.
     variance: Option<f64>,
 }
 

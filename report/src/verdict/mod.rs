@@ -1,10 +1,10 @@
-//! What counts as better and as worse: the one definition, for reports on runs
-//! and for the comparison that `l4sllm collect` prints.
+//! The single definition of better and worse, for reports on runs and for the
+//! comparison printed by `l4sllm collect`.
 //!
 //! Repetitions with the same seed have the same traffic under every arm, so
-//! they are compared in pairs; repetitions that share no seed are compared by
-//! their means (Welch). A difference is a verdict when the 95 % confidence
-//! interval of its mean excludes zero and the mean is large enough to matter
+//! they are compared in pairs; repetitions without shared seeds are compared by
+//! their means (Welch). A difference gives a verdict if the 95 % confidence
+//! interval of its mean excludes zero and the mean is relevant
 //! ([`Quantity::relevant`]). Fewer than two repetitions have no interval, and
 //! so no verdict.
 
@@ -27,18 +27,18 @@ pub const DEFINITION: &str = "Differences are means over pairs of repetitions wi
      The level holds for each cell: of twenty without a real difference, about one is outside of \
      its interval by chance.";
 
-/// What a difference means.
+/// The meaning of a difference.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
-    /// Better, with confidence and by enough to matter.
+    /// Better, significantly and relevantly.
     Better,
-    /// Worse, with confidence and by enough to matter.
+    /// Worse, significantly and relevantly.
     Worse,
     /// Any difference is too small to matter.
     Same,
-    /// The interval contains zero and differences that matter.
+    /// The interval contains both zero and relevant differences.
     Unclear,
-    /// Fewer than two repetitions: their spread is unknown.
+    /// Fewer than two repetitions: the spread is unknown.
     NoConclusion,
 }
 
@@ -54,24 +54,24 @@ pub struct Sample {
 /// A value compared with that of a reference.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Judgement {
-    /// What was compared.
+    /// The quantity compared.
     pub quantity: Quantity,
-    /// Mean over the repetitions compared.
+    /// Mean over the compared repetitions.
     pub value: f64,
-    /// Mean of the reference over its repetitions compared.
+    /// Mean of the reference over its compared repetitions.
     pub reference: f64,
     /// `value - reference`.
     pub difference: Interval,
-    /// Pairs of repetitions; without a shared seed, repetitions of the side
-    /// that has fewer.
+    /// Number of pairs of repetitions; without shared seeds, number of
+    /// repetitions of the side with fewer.
     pub count: usize,
-    /// What the difference means.
+    /// The verdict.
     pub verdict: Verdict,
 }
 
-/// Compares `own` with `reference`; none when there is nothing to compare.
+/// Compares `own` with `reference`; none if there is nothing to compare.
 ///
-/// If any seeds are shared, the other repetitions are left out.
+/// If any seeds are shared, repetitions without a partner are ignored.
 pub fn judge(quantity: Quantity, own: &[Sample], reference: &[Sample]) -> Option<Judgement> {
     let pairs = pairs(own, reference);
     let (own, reference): (Vec<f64>, Vec<f64>) = match pairs.is_empty() {
@@ -96,14 +96,15 @@ pub fn judge(quantity: Quantity, own: &[Sample], reference: &[Sample]) -> Option
     })
 }
 
-/// What a `gain` (positive is better) means where less than `relevant` does
+/// The meaning of a `gain` (positive is better) if less than `relevant` does
 /// not matter.
 pub fn verdict(gain: Interval, relevant: f64) -> Verdict {
     let Some(half_width) = gain.half_width else {
         return Verdict::NoConclusion;
     };
     let size = gain.mean.abs();
-    // Without this, sums of rounding errors of equal values pass for certain.
+    // Without this, rounding errors in sums of equal values would count as
+    // significant.
     let certain = size > half_width && size > f64::EPSILON * 1e3;
     match (certain, gain.mean > 0.0) {
         (true, _) if size < relevant => Verdict::Same,
@@ -115,7 +116,7 @@ pub fn verdict(gain: Interval, relevant: f64) -> Verdict {
 }
 
 impl Judgement {
-    /// How much worse it is, in units of a severe loss ([`Quantity::severe`]):
+    /// How much worse it is, in units of a severe loss ([`Quantity::severe`]);
     /// 0 unless the verdict is worse.
     pub fn loss(&self) -> f64 {
         match self.verdict {

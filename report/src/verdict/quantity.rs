@@ -1,10 +1,11 @@
-//! What is compared: which way is better, how much matters, how it is shown.
+//! Compared quantities: which direction is better, how much matters, and their
+//! display.
 
 use super::Interval;
 use crate::format::{index, number, signed};
 
-/// Differences of delay below this do not matter, ms: a fifth of a packet's
-/// transmission at 50 Mbit/s.
+/// Delay differences below this do not matter, ms: a fifth of a packet's
+/// transmission time at 50 Mbit/s.
 const LEAST_DELAY_MS: f64 = 0.05;
 
 /// What a number measures.
@@ -12,7 +13,7 @@ const LEAST_DELAY_MS: f64 = 0.05;
 pub enum Quantity {
     /// Utilisation, %: more is better.
     Utilisation,
-    /// Dropped packets of all that left the bottleneck's queue, %.
+    /// Share of dropped packets among all that left the bottleneck's queue, %.
     Drops,
     /// A delay, ms.
     Delay,
@@ -34,7 +35,7 @@ impl Quantity {
         matches!(self, Quantity::Utilisation | Quantity::Jain)
     }
 
-    /// The least difference from `reference` that matters.
+    /// The minimum relevant difference from `reference`.
     pub fn relevant(self, reference: f64) -> f64 {
         match self {
             Quantity::Utilisation | Quantity::Drops => 0.1,
