@@ -1,4 +1,4 @@
-//! Compiles the kernel's portable sources and their userspace front.
+//! Compiles the kernel's portable sources and their userspace front end.
 
 use std::path::Path;
 use std::{env, fs};
@@ -24,13 +24,14 @@ fn main() {
         .include(kmod.join("user"))
         .include(&include)
         .std("c11")
-        // The tests compare records with what version 1 said of them.
+        // The tests compare records with version 1's description of them.
         .define("L4S_RECORD_TAP", None)
-        // The packet path is measured; an unoptimised queue would only slow
+        // The packet path is measured, and an unoptimised queue would only slow
         // the tests down.
         .opt_level(2)
-        // Position-independent code keeps calls to what others could replace;
-        // the packet path is one unit because nobody does.
+        // Position-independent code does not inline functions that may be
+        // interposed; the packet path is one unit because nothing interposes
+        // them.
         .flag_if_supported("-fvisibility=hidden")
         .warnings(true)
         .extra_warnings(true)

@@ -1,4 +1,4 @@
-//! Files of finished results, a JSON line each, so that a killed program loses
+//! Files with one JSON line per finished result, so that a killed program loses
 //! none of them.
 
 use std::fs::File;
@@ -12,29 +12,29 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use thiserror::Error;
 
-/// What can go wrong with such a file.
+/// Errors of such a file.
 #[derive(Debug, Error)]
 pub enum JsonLinesError {
-    /// The file system refused.
+    /// A file system error.
     #[error("cannot {operation} {}: {source}", shown(path))]
     Io {
-        /// What was tried.
+        /// The operation.
         operation: &'static str,
         /// The file.
         path: PathBuf,
         /// Cause.
         source: std::io::Error,
     },
-    /// A line is something else.
+    /// A line has unexpected content.
     #[error("{}:{line}: not {want}: {source}", shown(path))]
     Line {
         /// The file.
         path: PathBuf,
         /// Line, from 1.
         line: usize,
-        /// What it should be.
+        /// The expected content.
         want: &'static str,
-        /// Cause, with its place in the line.
+        /// Cause, with its position in the line.
         source: serde_json::Error,
     },
 }
@@ -47,9 +47,8 @@ pub(crate) struct JsonLines {
 }
 
 impl JsonLines {
-    /// Opens the file, which is made if it is missing, and reads its lines, of
-    /// which each is `want`. The rest of a line that was being written when its
-    /// program was killed is cut off.
+    /// Opens the file, which is created if missing, and reads its lines, each
+    /// of which is a `want`. An incomplete line of a killed program is removed.
     pub(crate) fn open<T: DeserializeOwned>(
         path: &Path,
         want: &'static str,
@@ -89,8 +88,8 @@ impl JsonLines {
         Ok((file, lines))
     }
 
-    /// Appends a line, to disk. Of one that does not fit nothing stays, so that
-    /// the next one begins a line.
+    /// Appends a line and syncs it to disk. If it does not fit, nothing of it
+    /// remains, so that the next one begins a line.
     pub(crate) fn append(&self, line: &impl Serialize) -> Result<(), JsonLinesError> {
         let mut text =
             serde_json::to_string(line).expect("plain structs with string keys are JSON");
@@ -106,8 +105,8 @@ impl JsonLines {
     }
 }
 
-/// Writes all of `bytes` to the end of the file and to disk, or leaves the file
-/// as it was. Returns where they begin.
+/// Appends all of `bytes` to the file and syncs it, or leaves the file
+/// unchanged. Returns their offset.
 pub(crate) fn append(file: &mut File, bytes: &[u8]) -> std::io::Result<u64> {
     let before = file.seek(SeekFrom::End(0))?;
     let written = file.write_all(bytes).and_then(|()| file.sync_data());

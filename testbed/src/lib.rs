@@ -1,13 +1,13 @@
 //! A discrete-event testbed around the kernel's queue source.
 //!
-//! A [`scenario`] says what to emulate; [`experiment::run`] runs its arms and
-//! repetitions into a directory that [`result`] describes and the report crate draws.
-//! One repetition is a [`sim::Simulation`]: endpoints of [`transport`] send
-//! segments through the links of [`net`] and the bottleneck's queue, which is
-//! the kernel's ([`router`]) or a baseline ([`aqm`]), while [`control`] runs
-//! the daemon's pipeline in step with virtual time. [`device`] offers the same
-//! queue to other processes, in real time. A [`suite`] judges policies on
-//! families of conditions; a [`rollout`] is a run to train one on.
+//! A [`scenario`] describes what to emulate; [`experiment::run`] runs its arms and
+//! repetitions into a directory, which [`result`] describes and the report crate
+//! draws. One repetition is a [`sim::Simulation`]: endpoints of [`transport`] send
+//! segments through the links of [`net`] and the bottleneck's queue, which is the
+//! kernel's ([`router`]) or a baseline ([`aqm`]), while [`control`] runs the daemon's
+//! pipeline in virtual time. [`device`] serves the same queue to other processes in
+//! real time. A [`suite`] evaluates policies on families of conditions; a [`rollout`]
+//! is a run for training one.
 
 pub mod aqm;
 pub mod control;

@@ -1,12 +1,12 @@
-//! What this program is, for results that are used again.
+//! Identity of this program, for reusing results.
 
 use std::fmt::Write;
 use std::fs::File;
 
 use sha2::{Digest, Sha256};
 
-/// SHA-256 of this program, in hex: results of another build are not used
-/// again, since its queue, senders or links may differ.
+/// SHA-256 of this program, in hex: results of another build are not reused,
+/// because its queue, senders or links may differ.
 ///
 /// # Errors
 /// The program's file cannot be read.

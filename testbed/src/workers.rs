@@ -3,10 +3,10 @@
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Calls `work` for each job, in order, on `threads` threads (0: one a core).
+/// Calls `work` for each job, in order, on `threads` threads (0: one per core).
 ///
-/// After an error the jobs that run still end and no other one begins; the
-/// error is the first that is found. `work` returns false to stop early.
+/// After an error, running jobs finish and no others start; the first error is
+/// returned. `work` returns false to stop early.
 pub(crate) fn run<J: Sync, E: Send>(
     threads: usize,
     jobs: &[J],
@@ -18,7 +18,7 @@ pub(crate) fn run<J: Sync, E: Send>(
     };
     let next = AtomicUsize::new(0);
     let worker = || -> Result<(), E> {
-        // Taken one by one, whichever thread is free.
+        // Taken one at a time by any free thread.
         while let Some(job) = jobs.get(next.fetch_add(1, Ordering::Relaxed)) {
             let more = work(job).inspect_err(|_| next.store(jobs.len(), Ordering::Relaxed))?;
             if !more {

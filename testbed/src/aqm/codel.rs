@@ -9,9 +9,10 @@ use super::{Aqm, Backlog, Departure, Packet, PacketQueue, depart};
 pub struct CodelParams {
     /// Acceptable standing delay, ns. RFC 8289, section 5.3: 5 ms.
     pub target_ns: u64,
-    /// Time to tell a standing queue from a burst, ns. RFC 8289, section 5.3: 100 ms.
+    /// Time to distinguish a standing queue from a burst, ns. RFC 8289, section 5.3:
+    /// 100 ms.
     pub interval_ns: u64,
-    /// Most packets that wait.
+    /// Maximum number of queued packets.
     pub limit_packets: u32,
     /// Mark ECN-capable packets instead of dropping them.
     pub ecn: bool,
@@ -66,14 +67,15 @@ impl Aqm for Codel {
     }
 }
 
-/// Below this backlog nothing is dropped: one packet has to be let through
+/// Below this backlog nothing is dropped: at least one packet must be let through
 /// (RFC 8289, section 5.3: the MTU).
 const MAX_PACKET_BYTES: u64 = 1514;
 
 /// The state machine of RFC 8289, section 5, for one queue.
 #[derive(Debug, Default)]
 pub(super) struct ControlState {
-    /// When the delay will have been above target for an interval; 0: below.
+    /// When the delay will have been above target for an interval; 0 while it is
+    /// below.
     first_above_ns: u64,
     drop_next_ns: u64,
     count: u32,
@@ -118,7 +120,7 @@ impl ControlState {
                 (head, _) = self.take(params, queue, now_ns);
             }
             self.dropping = true;
-            // Begin at the rate that held the queue last time, if that was
+            // Start at the rate that controlled the queue last time, if that was
             // recent (section 5.5).
             let delta = self.count.saturating_sub(self.last_count);
             let recent = now_ns.saturating_sub(self.drop_next_ns) < 16 * params.interval_ns;
@@ -132,8 +134,8 @@ impl ControlState {
         head.map(|(sojourn_ns, packet)| depart(packet, sojourn_ns, Action::Enqueue))
     }
 
-    /// Takes the head with its sojourn time, and says whether the delay has
-    /// been above target for a whole interval (section 5.6, `dodequeue`).
+    /// Takes the head with its sojourn time; returns whether the delay has been above
+    /// target for a whole interval (section 5.6, `dodequeue`).
     fn take(
         &mut self,
         params: &CodelParams,
@@ -159,7 +161,8 @@ impl ControlState {
 
 /// `t + interval / sqrt(count)` (section 5.6).
 fn control_law(params: &CodelParams, from_ns: u64, count: u32) -> u64 {
-    // The square root is exact to the last bit by IEEE 754: the same everywhere.
+    // IEEE 754 makes the square root exact to the last bit, so it is the same
+    // everywhere.
     from_ns + (params.interval_ns as f64 / f64::from(count).sqrt()) as u64
 }
 
@@ -168,8 +171,8 @@ mod tests {
     use super::super::testing::*;
     use super::*;
 
-    /// A standing queue: nothing for the first interval, then drops at
-    /// intervals of 100 ms / sqrt(n).
+    /// A standing queue: no drops in the first interval, then drops at intervals of
+    /// 100 ms / sqrt(n).
     #[test]
     fn drops_follow_the_square_root_law() {
         let mut codel = Codel::new(CodelParams {

@@ -1,4 +1,4 @@
-//! Drop-tail: what most routers still do.
+//! Drop-tail, the default of most routers.
 
 use l4sllm_abi::Action;
 
@@ -7,7 +7,8 @@ use super::{Aqm, Backlog, Departure, Packet, PacketQueue, depart};
 /// Parameters of [`Fifo`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FifoParams {
-    /// Most packets that wait; 1..=1048576. Default 100: 150 ms at 8 Mbit/s.
+    /// Maximum number of queued packets, 1..=1048576. Default 100: 150 ms at 8
+    /// Mbit/s.
     pub limit_packets: u32,
 }
 
@@ -17,7 +18,7 @@ impl Default for FifoParams {
     }
 }
 
-/// A finite FIFO that drops what does not fit and never marks.
+/// A finite FIFO that drops packets that do not fit and never marks.
 #[derive(Debug)]
 pub struct Fifo {
     params: FifoParams,

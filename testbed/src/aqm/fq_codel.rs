@@ -12,12 +12,12 @@ use super::{Aqm, Backlog, CodelParams, Departure, Packet, PacketQueue, depart};
 /// Parameters of [`FqCodel`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FqCodelParams {
-    /// Of each flow's CoDel; `limit_packets` is of all flows together
-    /// (RFC 8290, section 5.2.3: 10240).
+    /// Parameters of each flow's CoDel; `limit_packets` applies to all flows
+    /// together (RFC 8290, section 5.2.3: 10240).
     pub codel: CodelParams,
     /// Bytes per round (section 5.2.4: 1514).
     pub quantum: u32,
-    /// Queues that flows are hashed into (section 5.2.5: 1024).
+    /// Number of queues for flow hashing (section 5.2.5: 1024).
     pub flows: u32,
 }
 
@@ -35,7 +35,7 @@ impl Default for FqCodelParams {
     }
 }
 
-/// Flows in queues of their own.
+/// One queue per flow.
 #[derive(Debug)]
 pub struct FqCodel {
     params: FqCodelParams,
@@ -65,8 +65,8 @@ impl FqCodel {
         (hash % self.flows.len() as u64) as usize
     }
 
-    /// Drops from the head of the longest flow: half of it or 64 packets,
-    /// whichever is less (section 4.1).
+    /// Drops from the head of the longest flow: half of its backlog or 64
+    /// packets, whichever is less (section 4.1).
     fn drop_from_longest(&mut self, now_ns: u64, drops: &mut Vec<Departure>) {
         let longest = self
             .flows
@@ -107,7 +107,8 @@ impl Aqm for FqCodel {
     }
 
     fn dequeue(&mut self, now_ns: u64, drops: &mut Vec<Departure>) -> Option<Departure> {
-        // Each turn sends, empties a flow, or gives one a quantum: it ends.
+        // Each iteration sends, empties a flow, or grants a quantum, so the
+        // loop terminates.
         loop {
             let from_new = !self.new_flows.is_empty();
             let at = *self.new_flows.front().or(self.old_flows.front())?;
@@ -130,8 +131,8 @@ impl Aqm for FqCodel {
                     flow.deficit -= i64::from(departure.bytes);
                     return Some(departure);
                 }
-                // A flow that has just emptied goes round the old list once,
-                // or it could keep its priority by being sparse by a hair
+                // A flow that has just become empty passes through the old list
+                // once; otherwise a barely sparse flow could keep its priority
                 // (section 4.2).
                 None if from_new && !self.old_flows.is_empty() => {
                     self.unlist(true);

@@ -1,6 +1,6 @@
 //! Queue disciplines of the bottleneck.
 //!
-//! [`Aqm`] is what the bottleneck asks of any of them. DualPI2 is
+//! [`Aqm`] is the bottleneck's interface to them. DualPI2 is
 //! [`crate::router::Router`], built from the kernel's own source; the others
 //! are here, as baselines to compare with.
 
@@ -21,9 +21,9 @@ use l4sllm_abi::{Action, Ecn, Queue};
 /// A packet on its way into a queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Packet {
-    /// The caller's; comes back with the packet.
+    /// Chosen by the caller and returned with the packet.
     pub cookie: u64,
-    /// The flow that it belongs to (FQ-CoDel keeps flows apart).
+    /// Its flow (for FQ-CoDel).
     pub flow: u32,
     /// Bytes on the wire.
     pub bytes: u32,
@@ -40,17 +40,17 @@ pub struct Departure {
     pub bytes: u32,
     /// Codepoint after the decision.
     pub ecn: Ecn,
-    /// The queue that it was in. A discipline with one queue tells traffic
-    /// apart by its codepoint on arrival, so that delays compare between
+    /// The queue that it was in. A discipline with one queue classifies traffic
+    /// by the codepoint on arrival, so that delays can be compared between
     /// disciplines.
     pub queue: Queue,
-    /// What was done to it.
+    /// The action taken.
     pub action: Action,
     /// Arrival to decision, ns; 0 for a drop on arrival.
     pub sojourn_ns: u64,
 }
 
-/// What waits.
+/// A backlog.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Backlog {
     /// Packets.
@@ -61,17 +61,17 @@ pub struct Backlog {
 
 /// A queue discipline. Time is an argument, ns, and never goes back.
 pub trait Aqm: Send {
-    /// Takes a packet; it, or others in its stead, may be dropped.
+    /// Enqueues a packet; it, or others instead, may be dropped.
     fn enqueue(&mut self, now_ns: u64, packet: Packet, drops: &mut Vec<Departure>);
 
-    /// The next packet to send, and those dropped on the way to it.
+    /// Dequeues the next packet to send, and those dropped before it.
     fn dequeue(&mut self, now_ns: u64, drops: &mut Vec<Departure>) -> Option<Departure>;
 
-    /// What waits now.
+    /// The current backlog.
     fn backlog(&self) -> Backlog;
 }
 
-/// Which queue of a dual queue a codepoint belongs to (RFC 9331, section 5.1).
+/// The queue of a dual queue for a codepoint (RFC 9331, section 5.1).
 pub fn classify(ecn: Ecn) -> Queue {
     match ecn {
         Ecn::Ect1 | Ecn::Ce => Queue::L4s,
@@ -136,7 +136,7 @@ mod testing {
         }
     }
 
-    /// What came out of [`feed`].
+    /// Output of [`feed`].
     #[derive(Default)]
     pub struct Fed {
         pub sent: Vec<(u64, Departure)>,

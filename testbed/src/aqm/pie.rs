@@ -1,5 +1,5 @@
-//! PIE (RFC 8033), with departures' time stamps as the measure of delay
-//! (section 4.3 allows them in place of the rate estimate of 5.2).
+//! PIE (RFC 8033), which measures delay with time stamps (section 4.3 allows
+//! them instead of the rate estimate of 5.2).
 
 use l4sllm_abi::{Action, Ecn};
 
@@ -13,7 +13,7 @@ pub struct PieParams {
     pub target_ns: u64,
     /// Period of the controller, ns (T_UPDATE: 15 ms).
     pub tupdate_ns: u64,
-    /// Burst that is let through, ns (MAX_BURST: 150 ms).
+    /// Burst allowance, ns (MAX_BURST: 150 ms).
     pub max_burst_ns: u64,
     /// Integral gain, Hz (0.125).
     pub alpha: f64,
@@ -22,7 +22,7 @@ pub struct PieParams {
     /// Above this probability ECN-capable packets are dropped too (section
     /// 5.1: 0.1); 0..=1.
     pub max_ecnth: f64,
-    /// Most packets that wait.
+    /// Maximum number of queued packets.
     pub limit_packets: u32,
     /// Mark ECN-capable packets instead of dropping them.
     pub ecn: bool,
@@ -58,7 +58,7 @@ pub struct Pie {
 }
 
 impl Pie {
-    /// An empty queue; `seed` is of the random drops.
+    /// An empty queue; `seed` is for the random drops.
     pub fn new(params: PieParams, seed: u64) -> Self {
         Pie {
             params,
@@ -73,8 +73,8 @@ impl Pie {
         }
     }
 
-    /// Periods without an event are caught up with on the next one: nothing
-    /// can have looked at the state meanwhile.
+    /// Periods without an event are made up on the next one, because nothing
+    /// could have observed the state in between.
     fn update_until(&mut self, now_ns: u64) {
         while self.next_update_ns <= now_ns {
             self.update();
@@ -86,7 +86,7 @@ impl Pie {
         }
     }
 
-    /// Idle for so long that another period changes nothing.
+    /// After a long idle time, further periods change nothing.
     fn is_at_rest(&self) -> bool {
         self.probability == 0.0
             && self.delay_ns == 0
@@ -101,7 +101,7 @@ impl Pie {
         let previous = self.previous_delay_ns as f64 / 1e9;
         let mut step = self.params.alpha * (delay - target) + self.params.beta * (delay - previous);
         step *= tuning(self.probability);
-        // Section 5.5: no leap once the probability is high.
+        // Section 5.5: no large step once the probability is high.
         if self.probability >= 0.1 && step > 0.02 {
             step = 0.02;
         }
@@ -188,11 +188,11 @@ impl Aqm for Pie {
 /// RFC 8033, MEAN_PKTSIZE.
 const MEAN_PACKET_BYTES: u64 = 1024;
 
-/// A mark set on arrival travels in the cookie's top bit: the codepoint on
-/// arrival is still needed to say whose packet it was.
+/// A mark set on arrival is stored in the cookie's top bit, because the
+/// codepoint on arrival is still needed to classify the packet.
 const MARKED: u64 = 1 << 63;
 
-/// How much of a step is taken at a given probability (section 4.2).
+/// Scaling of a step at a given probability (section 4.2).
 fn tuning(probability: f64) -> f64 {
     const TABLE: [(f64, f64); 6] = [
         (0.000_001, 2048.0),
@@ -272,8 +272,8 @@ mod tests {
         assert!(fed.dropped[0].0 >= 150 * MS, "{}", fed.dropped[0].0);
     }
 
-    /// Twice the capacity, unresponsive: about half has to go, and the delay
-    /// is held in the end.
+    /// Unresponsive load at twice the capacity: about half is dropped, and the
+    /// delay is eventually controlled.
     #[test]
     fn overload_is_dropped() {
         let mut pie = Pie::new(

@@ -1,6 +1,6 @@
-//! The controller in step with virtual time: reads the router's device as soon
-//! as a decision may be due, feeds the daemon's pipeline, and sends its
-//! overrides once the decision latency has passed.
+//! The controller in virtual time: reads the router's device as soon as a
+//! decision may be due, feeds the daemon's pipeline, and sends its overrides
+//! after the decision latency.
 
 use std::collections::VecDeque;
 use std::num::NonZeroU64;
@@ -17,7 +17,7 @@ use crate::result::{DecisionRow, STEER};
 use crate::router::{Handle, RouterError};
 use crate::scenario::{Control, ControlEngine, Latency, Scripted};
 
-/// Makes the decision maker of a scheduler instance.
+/// Creates the engine of a scheduler instance.
 #[derive(Clone)]
 pub struct EngineFactory {
     make: Arc<dyn Fn(Scheduler) -> Box<dyn Engine> + Send + Sync>,
@@ -26,7 +26,7 @@ pub struct EngineFactory {
 }
 
 impl EngineFactory {
-    /// Makes engines that decide from records.
+    /// Creates engines that decide on records.
     pub fn on_records(
         make: impl Fn(Scheduler) -> Box<dyn Engine> + Send + Sync + 'static,
     ) -> EngineFactory {
@@ -37,8 +37,8 @@ impl EngineFactory {
         }
     }
 
-    /// Makes engines that decide from summaries: of `period_ns`, or of the
-    /// control's period.
+    /// Creates engines that decide on summaries with a period of `period_ns`, or
+    /// the control's period.
     pub fn on_summaries(
         period_ns: Option<u64>,
         make: impl Fn(Scheduler) -> Box<dyn Engine> + Send + Sync + 'static,
@@ -50,13 +50,13 @@ impl EngineFactory {
         }
     }
 
-    /// The decision maker of an instance.
+    /// The engine of an instance.
     pub fn make(&self, scheduler: Scheduler) -> Box<dyn Engine> {
         (self.make)(scheduler)
     }
 }
 
-/// The decision maker of a control that needs none to be loaded.
+/// The engine of a control that needs no files.
 pub fn built_in(control: &Control) -> Option<EngineFactory> {
     match control.engine {
         ControlEngine::Policy(_) => None,
@@ -68,22 +68,22 @@ pub fn built_in(control: &Control) -> Option<EngineFactory> {
     }
 }
 
-/// Sees every message of the device's stream, in order, with the time.
+/// Receives every message of the device's stream, in order, with the time.
 pub type Tap = Box<dyn FnMut(&Message, u64) + Send>;
 
-/// The device's reader and, if something decides, its controller.
+/// The device's reader and, if there is an engine, its controller.
 pub struct Controller {
     handle: Handle,
     pipeline: Option<(Pipeline, Latency)>,
-    /// What the pipeline reads, and a tap in addition to it.
+    /// Streams read by the pipeline and by a tap.
     streams: Streams,
     script: VecDeque<Scripted>,
     script_sent: u64,
-    /// Overrides on their way, in the order of their times.
+    /// Pending overrides, in time order.
     pending: VecDeque<Pending>,
     busy_until_ns: u64,
     tap: Option<Tap>,
-    /// Messages to wait for before the next read.
+    /// Number of messages to wait for before the next read.
     read_at: u64,
     buffer: Vec<u8>,
     decoder: Decoder,
@@ -91,8 +91,8 @@ pub struct Controller {
     decisions: Vec<DecisionRow>,
     wall_latency_ns: Vec<u64>,
     messages: u64,
-    /// Events of the stream of summaries, which the device left out for those
-    /// of the records.
+    /// Number of events in the stream of summaries that the device omitted
+    /// because they are in the records.
     events_of_both: u64,
     lost: u64,
 }
@@ -103,15 +103,16 @@ struct Pending {
     due_ns: u64,
 }
 
-/// Messages that one read takes.
+/// Maximum number of messages per read.
 const BATCH: usize = 64;
 
-/// Numbers of scripted overrides: apart from the pipeline's, which count from 1.
+/// First number of scripted overrides, distinct from the pipeline's, which count
+/// from 1.
 const SCRIPT_IDS: u64 = 1 << 63;
 
 impl Controller {
-    /// A reader; it takes control of the device if `control` or `script` asks
-    /// for something.
+    /// Opens a reader, which takes control of the device if there is a `control`
+    /// or a `script`.
     ///
     /// # Errors
     /// Another controller has the device.
@@ -172,7 +173,7 @@ impl Controller {
         Ok(controller)
     }
 
-    /// Has `tap` see every message from now on, records in any case.
+    /// Passes every message to `tap` from now on, including records.
     ///
     /// # Errors
     /// The device failed.
@@ -186,28 +187,28 @@ impl Controller {
         Ok(())
     }
 
-    /// When the next scripted override is due, ns.
+    /// Time of the next scripted override, ns.
     pub fn next_script(&self) -> Option<u64> {
         self.script.front().map(|entry| entry.at_ns)
     }
 
-    /// Whether [`Controller::read`] is to be called now: one of the messages
-    /// that wait may complete an interval, or the ring fills up. To be asked
-    /// after every event; takes no lock.
+    /// Whether [`Controller::read`] must be called now, because an available
+    /// message may complete an interval, or the ring is filling up. Called after
+    /// every event; takes no lock.
     pub fn is_due(&self) -> bool {
         self.handle.unread() >= self.read_at
     }
 
-    /// Reads what waits and decides; adds the times at which
-    /// [`Controller::send_pending`] is due to `due_ns`. A call while
-    /// [`Controller::is_due`] is false decides nothing.
+    /// Reads available messages and decides; adds the times at which
+    /// [`Controller::send_pending`] is due to `due_ns`. While
+    /// [`Controller::is_due`] is false, a call makes no decision.
     ///
     /// # Errors
     /// The device failed, or its stream is malformed.
     pub fn read(&mut self, now_ns: u64, due_ns: &mut Vec<u64>) -> Result<(), RouterError> {
         loop {
             let got = self.handle.read(&mut self.buffer, now_ns)?;
-            // Taken out, so that `self` is free; put back below.
+            // Taken out to release `self`; put back below.
             let buffer = std::mem::take(&mut self.buffer);
             let mut decoder = std::mem::take(&mut self.decoder);
             for message in decoder.messages(&buffer[..got]) {
@@ -227,7 +228,7 @@ impl Controller {
     /// Sends the override whose latency has passed.
     ///
     /// # Errors
-    /// The device failed; that it refuses an override is an outcome, not an error.
+    /// The device failed. A refused override is an outcome, not an error.
     pub fn send_pending(&mut self, now_ns: u64) -> Result<(), RouterError> {
         let Some(Pending { order, due_ns }) = self.pending.pop_front() else {
             return Ok(());
@@ -277,30 +278,30 @@ impl Controller {
         self.pipeline.as_ref().map(|(pipeline, _)| pipeline)
     }
 
-    /// Real time that each decision took, ns, in order.
+    /// Real time of each decision, ns, in order.
     pub fn wall_latency_ns(&self) -> &[u64] {
         &self.wall_latency_ns
     }
 
-    /// Messages that came, loss messages left out.
+    /// Messages received, without loss messages.
     pub fn messages(&self) -> u64 {
         self.messages
     }
 
-    /// What the device counts: messages read, events once for each stream, and
+    /// The device's counts: messages read, with events once per stream, and
     /// messages lost.
     pub fn read_and_lost(&self) -> (u64, u64) {
         (self.messages + self.events_of_both, self.lost)
     }
 
-    /// Takes the rows of the decisions so far.
+    /// Removes and returns the rows of the decisions so far.
     pub fn take_decisions(&mut self) -> Vec<DecisionRow> {
         std::mem::take(&mut self.decisions)
     }
 
-    /// Sets how many messages to wait for: a tap sees each one at its time, an
-    /// interval ends with its last one, and the ring of either stream, that of
-    /// summaries being an eighth of the other, stays half empty.
+    /// Sets the number of messages to wait for: a tap gets each message at its
+    /// time, an interval ends with its last message, and both rings stay half
+    /// empty (that of summaries has an eighth of the size).
     fn rearm(&mut self) {
         let most = u64::from(self.handle.ring_records() / 16).min(BATCH as u64);
         let wanted = match &self.pipeline {
@@ -330,14 +331,14 @@ impl Controller {
         let Some((pipeline, latency)) = &mut self.pipeline else {
             return;
         };
-        // Reading the clock costs as much as a record that is not decided on.
+        // Reading the clock costs as much as a record without a decision.
         let before = (pipeline.until_due() == 1).then(Instant::now);
         let Some(order) = pipeline.push(message, now_ns) else {
             return;
         };
         let took = before.map_or(0, |before| before.elapsed().as_nanos() as u64);
         self.wall_latency_ns.push(took);
-        // One decision at a time: a daemon that is still busy begins later.
+        // One decision at a time: a busy daemon starts the next one later.
         let at_ns = match *latency {
             Latency::Fixed(latency_ns) => now_ns + latency_ns,
             Latency::Measured => now_ns.max(self.busy_until_ns) + took,
@@ -350,7 +351,7 @@ impl Controller {
         due_ns.push(at_ns);
     }
 
-    /// Reads what set-points are shifted from, where that has changed.
+    /// Reads the base parameters of set-points if they have changed.
     fn follow_base(&mut self, message: &Message, now_ns: u64) -> Result<(), RouterError> {
         let Message::Event(event) = message else {
             return Ok(());

@@ -1,9 +1,9 @@
 //! An emulated device for other processes, in real time.
 //!
-//! [`DeviceServer`] offers the router's device on a Unix socket, framed as the
-//! interface says. Behind it, [`Network`] runs a scenario, and [`RealTime`] one
-//! source and a link, for tests. Time is the host's monotonic clock. Experiments
-//! do not use this: they run the daemon's pipeline in virtual time.
+//! [`DeviceServer`] serves the router's device on a Unix socket, with the
+//! interface's framing. Behind it, [`Network`] runs a scenario, and [`RealTime`]
+//! one source and a link, for tests. Time is the host's monotonic clock.
+//! Experiments do not use this: they run the daemon's pipeline in virtual time.
 
 mod network;
 mod realtime;

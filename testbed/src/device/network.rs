@@ -1,5 +1,5 @@
-//! A scenario's network in real time, around a queue that other processes read
-//! and control.
+//! Runs a scenario's network in real time, with a queue that other processes
+//! can read and control.
 
 use std::io;
 use std::sync::Arc;
@@ -18,9 +18,9 @@ use crate::sim::{SimError, Simulation, derive_seed};
 /// Emulated senders, links and the queue between them, at the speed of the
 /// host's clock, until it is dropped.
 ///
-/// The scenario's repetitions follow each other without end; the queue and its
-/// counters stay. If the host falls behind by more than [`LAG`], the network
-/// pauses: its time stands still until the host has caught up.
+/// The scenario's repetitions run one after another indefinitely; the queue and
+/// its counters persist. If the host falls behind by more than [`LAG`], the
+/// network pauses its time until the host has caught up.
 #[derive(Debug)]
 pub struct Network {
     opener: Opener,
@@ -29,16 +29,16 @@ pub struct Network {
     paused_ns: Arc<AtomicU64>,
 }
 
-/// Longest delay that is made up for.
+/// Maximum lag that is made up.
 pub const LAG: Duration = Duration::from_millis(200);
 
 impl Network {
-    /// Starts the scenario in a thread of its own, with the queue of `arm`
-    /// and without its control: whoever controls the device decides.
+    /// Starts the scenario in a separate thread, with the queue of `arm` and
+    /// without its control; the device's controller decides.
     ///
     /// # Errors
-    /// The arm is not DualPI2, its parameters are out of range, or there is no
-    /// thread.
+    /// The arm is not DualPI2, its parameters are out of range, or the thread
+    /// cannot be started.
     pub fn start(scenario: &Scenario, arm: &Arm) -> Result<Network, NetworkError> {
         let Aqm::DualPi2(dualpi2) = &arm.aqm else {
             let aqm = arm.aqm.name();
@@ -70,7 +70,8 @@ impl Network {
         self.opener.clone()
     }
 
-    /// How long the network stood still because the host fell behind.
+    /// Total time that the network was paused because the host had fallen
+    /// behind.
     pub fn paused(&self) -> Duration {
         Duration::from_nanos(self.paused_ns.load(Ordering::Relaxed))
     }
@@ -86,7 +87,7 @@ impl Drop for Network {
     }
 }
 
-/// Why a network did not start.
+/// An error that prevents a network from starting.
 #[derive(Debug, thiserror::Error)]
 pub enum NetworkError {
     /// The arm has no device.
@@ -95,12 +96,12 @@ pub enum NetworkError {
     /// The queue refused its parameters.
     #[error(transparent)]
     Router(#[from] RouterError),
-    /// No thread.
+    /// The thread cannot be started.
     #[error("cannot start a thread: {0}")]
     Thread(#[from] io::Error),
 }
 
-/// Runs one repetition after the other until the network is dropped.
+/// Runs repetitions in sequence until the network is dropped.
 fn repeat(scenario: &Scenario, arm: &Arm, mut router: Router, clock: &Clock) {
     for repetition in (0..=u32::MAX).cycle() {
         let mut epoch_ns = now_ns();
@@ -130,7 +131,7 @@ fn repeat(scenario: &Scenario, arm: &Arm, mut router: Router, clock: &Clock) {
     }
 }
 
-/// Sends what waits in the queue: its senders are gone.
+/// Sends the packets left in the queue after its senders have ended.
 fn drain(router: &mut Router, now_ns: u64) {
     let mut drops = Vec::new();
     while router.dequeue(now_ns, &mut drops).is_some() {
@@ -138,15 +139,15 @@ fn drain(router: &mut Router, now_ns: u64) {
     }
 }
 
-/// The host's clock, and the end.
+/// The host's clock, and the stop flag.
 struct Clock {
     stopped: Receiver<()>,
     paused_ns: Arc<AtomicU64>,
 }
 
 impl Clock {
-    /// Waits until `at_ns`; returns by how much longer than [`LAG`] that is
-    /// past, ns, or nothing at the end.
+    /// Waits until `at_ns`; returns the lag beyond [`LAG`], ns, or none when
+    /// stopped.
     fn sleep_until(&self, at_ns: u64) -> Option<u64> {
         let wait = Duration::from_nanos(at_ns.saturating_sub(now_ns()));
         match self.stopped.recv_timeout(wait) {

@@ -1,5 +1,5 @@
-//! A packet path in real time: packets arrive at a constant rate, wait in the
-//! router, and leave over a link.
+//! A packet path in real time: packets arrive at a constant rate, are queued in
+//! the router, and leave over a link.
 
 use std::io;
 use std::sync::PoisonError;
@@ -13,13 +13,13 @@ use l4sllmd::clock::now_ns;
 use super::SharedRouter;
 use crate::aqm::{Aqm, Packet};
 
-/// What arrives, and the link it leaves over. A source above the link's rate
-/// keeps a queue, which an AQM cannot take away: it does not respond.
+/// The source and the link. A source above the link's rate causes a queue that
+/// an AQM cannot remove, because the source is unresponsive.
 #[derive(Debug, Clone)]
 pub struct Load {
     /// Bytes of each packet.
     pub packet_bytes: u32,
-    /// Codepoints of the packets, over and over.
+    /// Codepoints of the packets, repeated cyclically.
     pub ecn: Vec<Ecn>,
     /// Rate of the source, bit/s.
     pub offered_bps: u64,
@@ -35,10 +35,11 @@ pub struct RealTime {
 }
 
 impl RealTime {
-    /// Starts the packet path in a thread of its own.
+    /// Starts the packet path in a separate thread.
     ///
     /// # Errors
-    /// A rate, size or codepoint list that is empty, or no thread.
+    /// A rate, size or codepoint list that is empty, or the thread cannot be
+    /// started.
     pub fn start(router: SharedRouter, load: Load) -> io::Result<RealTime> {
         if load.packet_bytes == 0
             || load.offered_bps == 0
@@ -82,7 +83,7 @@ fn run(router: &SharedRouter, load: &Load, stopped: &Receiver<()>) {
     let mut drops = Vec::new();
     loop {
         let next = {
-            // Poisoned by a panic elsewhere, the queue is whole nevertheless.
+            // Even if poisoned by a panic elsewhere, the queue is consistent.
             let mut router = router.lock().unwrap_or_else(PoisonError::into_inner);
             let now = now_ns();
             loop {

@@ -1,4 +1,4 @@
-//! The router's device on a Unix socket: one open of the device a connection.
+//! The router's device on a Unix socket: one open of the device per connection.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ use tokio::sync::{Notify, oneshot};
 
 use crate::router::{Handle, Opener, Readiness, RouterError};
 
-/// Most bytes of one read's answer.
+/// Maximum size of a read's answer, bytes.
 const MAX_READ: usize = 4096 * MESSAGE_SIZE;
 
 /// Serves until it is dropped; then connections are closed and the socket's
@@ -27,10 +27,10 @@ pub struct DeviceServer {
 }
 
 impl DeviceServer {
-    /// Listens on `path`, which must not exist, in a thread of its own.
+    /// Listens on `path`, which must not exist, in a separate thread.
     ///
     /// # Errors
-    /// The socket cannot be made.
+    /// The socket cannot be created.
     pub fn start(path: &Path, opener: Opener) -> io::Result<DeviceServer> {
         // Bound here, so that clients can connect once this returns.
         let listener = std::os::unix::net::UnixListener::bind(path)?;
@@ -75,7 +75,7 @@ async fn accept(listener: std::os::unix::net::UnixListener, opener: Opener) {
     while let Ok((stream, _)) = listener.accept().await {
         if let Ok(handle) = opener.open() {
             let connection = Connection::new(stream, handle);
-            // A broken connection ends like a closed one.
+            // A broken connection is handled like a closed one.
             tokio::spawn(async move { connection.serve().await.ok() });
         }
     }
@@ -85,10 +85,10 @@ async fn accept(listener: std::os::unix::net::UnixListener, opener: Opener) {
 struct Connection {
     stream: UnixStream,
     handle: Handle,
-    /// Told by the packet path when the handle becomes readable.
+    /// Notified by the packet path when the handle becomes readable.
     readable: Arc<Notify>,
     input: Vec<u8>,
-    /// The read under way: its tag and the most bytes it wants.
+    /// The pending read: its tag and the maximum number of bytes.
     reading: Option<(u32, usize)>,
 }
 
@@ -136,7 +136,8 @@ impl Connection {
         }
     }
 
-    /// The next whole request in the input. What is not one ends the connection.
+    /// The next complete request in the input. Invalid input ends the
+    /// connection.
     fn parse(&mut self) -> io::Result<Option<(Request, Vec<u8>)>> {
         let Some(frame) = self.input.get(..FRAME_SIZE) else {
             return Ok(None);
@@ -204,7 +205,7 @@ impl Connection {
     }
 }
 
-/// True when the request's struct comes back.
+/// True if the reply carries the request's struct.
 fn writes_back(op: u16) -> bool {
     matches!(
         Op::try_from(op),

@@ -15,7 +15,7 @@ use super::{DeviceServer, Load, Network, RealTime, SharedRouter};
 use crate::router::Router;
 use crate::scenario::Scenario;
 
-/// Nothing here takes longer, on a loaded machine either.
+/// Deadline, even on a loaded machine.
 const DEADLINE: Duration = Duration::from_secs(20);
 
 struct Client {
@@ -191,7 +191,8 @@ fn control_is_one_connections_and_free_again_after_it() {
         Err(Refusal::Permission)
     );
     drop(first);
-    // The server sees the first one's end soon; an event tells that it has.
+    // The server soon detects that the first one was closed; an event reports
+    // it.
     let most = (64 * MESSAGE_SIZE as u32).to_ne_bytes();
     let closed = |bytes: Vec<u8>| {
         Decoder::new().messages(&bytes).any(
@@ -247,7 +248,7 @@ fn scenario() -> Scenario {
     Scenario::parse("loop.toml".as_ref(), text).unwrap()
 }
 
-/// The scenario repeats, in the host's time, and the queue's counters go on.
+/// The scenario repeats in the host's time, and the queue's counters continue.
 #[test]
 fn a_network_repeats_its_scenario_in_the_hosts_time() {
     let dir = tempfile::tempdir().unwrap();

@@ -1,4 +1,4 @@
-//! Why an experiment failed.
+//! Errors of experiments.
 
 use std::path::PathBuf;
 
@@ -8,7 +8,7 @@ use thiserror::Error;
 use crate::result::ResultError;
 use crate::sim::SimError;
 
-/// Why an experiment failed.
+/// An error of an experiment.
 #[derive(Debug, Error)]
 pub enum ExperimentError {
     /// A policy cannot be used.
@@ -18,7 +18,7 @@ pub enum ExperimentError {
         arm: String,
         /// Its directory.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: Box<PolicyError>,
     },
     /// A repetition failed.
@@ -28,7 +28,7 @@ pub enum ExperimentError {
         arm: String,
         /// From 0.
         repetition: u32,
-        /// Why.
+        /// The cause.
         source: SimError,
     },
     /// The result directory.

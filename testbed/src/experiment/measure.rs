@@ -1,5 +1,4 @@
-//! One repetition of one arm in memory, for callers that want its numbers
-//! alone.
+//! One repetition of one arm in memory, for callers that need only its numbers.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -8,12 +7,12 @@ use crate::result::{Recorder, Samples};
 use crate::scenario::{Arm, Scenario};
 use crate::sim::{SimError, Simulation};
 
-/// Events between two looks at `cancel`, and rows that are kept of them: some
-/// ten milliseconds.
+/// Number of events between two checks of `cancel`, and of rows kept of them:
+/// about ten milliseconds.
 pub(super) const EVENTS: usize = 1 << 16;
 
 /// Emulates repetition `repetition` of `arm`; none if cancelled. Rows are
-/// summarised as they come, so that memory does not grow with the duration.
+/// summarised as they arrive, so memory does not grow with the duration.
 ///
 /// # Errors
 /// As [`Simulation::new`] and [`Simulation::finish`].

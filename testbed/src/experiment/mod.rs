@@ -1,4 +1,4 @@
-//! Arms times repetitions: runs a scenario into a result directory.
+//! Runs all arms and repetitions of a scenario into a result directory.
 
 mod error;
 mod measure;
@@ -21,29 +21,29 @@ use l4sllm_model::EngineOptions;
 use measure::EVENTS;
 use progress::Meter;
 
-/// How to run.
+/// Options of a run.
 #[derive(Clone, Copy)]
 pub struct Options<'a> {
-    /// Threads; 0: one a core. One alone is used where decision latency is
-    /// measured, since concurrent runs would disturb it.
+    /// Threads; 0: one per core. If decision latency is measured, only one is
+    /// used, because concurrent runs would disturb it.
     pub threads: usize,
-    /// What runs the arms' policies.
+    /// The engine of the arms' policies.
     pub engine: &'a EngineOptions,
     /// Replace another result in the directory.
     pub force: bool,
-    /// Set to stop: finished repetitions stay, the others are dropped.
+    /// Set to stop: finished repetitions are kept, others are discarded.
     pub cancel: &'a AtomicBool,
-    /// Called with the progress, from any thread, a few hundred times a run.
+    /// Called with the progress, from any thread, a few hundred times per run.
     pub progress: &'a (dyn Fn(Progress) + Sync),
 }
 
-/// Runs what `out` does not hold yet, all arms of one repetition before the
-/// next, and writes each as it ends. After a cancellation the summary says that
-/// it is not complete; a later call continues it.
+/// Runs the repetitions missing in `out`, all arms of one repetition before the
+/// next, and writes each as it ends. After a cancellation the summary is marked
+/// as incomplete; a later call continues it.
 ///
 /// # Errors
-/// A policy that does not load, a run whose accounting does not hold, or a
-/// directory that cannot be written. Repetitions that were finished stay.
+/// A policy cannot be loaded, a run's accounting is violated, or a directory
+/// cannot be written. Finished repetitions are kept.
 pub fn run(
     scenario: &Scenario,
     out: &Path,
@@ -56,7 +56,7 @@ pub fn run(
         .collect();
     let meter = Meter::new(jobs.len(), scenario.duration_ns, options.progress);
     let threads = match options.threads {
-        // Runs that compete for the processor would measure each other.
+        // Concurrent runs would affect each other's measurements.
         _ if is_measured(scenario) => 1,
         threads => threads,
     };
@@ -76,15 +76,15 @@ pub fn run(
             Ok(true)
         },
     );
-    // Also of a run that failed or was cancelled.
+    // Also after a failed or cancelled run.
     dir.write_pending()?;
     outcome?;
     Ok(dir.summary())
 }
 
-/// Every repetition of every arm, in the order in which they are run: all arms
-/// of one repetition, then those of the next, so that what an interrupted run
-/// leaves can be compared.
+/// Every repetition of every arm, in execution order: all arms of one
+/// repetition, then those of the next, so that an interrupted run can be
+/// compared.
 fn jobs(scenario: &Scenario) -> impl Iterator<Item = (&Arm, u32)> {
     (0..scenario.repetitions)
         .flat_map(|repetition| scenario.arms.iter().map(move |arm| (arm, repetition)))
@@ -98,7 +98,7 @@ struct Job<'a> {
 }
 
 impl Job<'_> {
-    /// Emulates it and writes it; nothing if cancelled.
+    /// Emulates and writes it; none if cancelled.
     fn run(
         &self,
         policies: &Policies,
@@ -148,7 +148,7 @@ impl Job<'_> {
     }
 }
 
-/// How often a repetition tells its progress.
+/// Number of progress reports per repetition.
 const STEPS: u64 = 200;
 
 fn is_measured(scenario: &Scenario) -> bool {
@@ -161,7 +161,7 @@ mod tests {
     use super::*;
     use l4sllm_abi::Params;
 
-    /// What an interrupted run leaves can be compared.
+    /// An interrupted run can be compared.
     #[test]
     fn arms_are_interleaved() {
         let mut scenario = Scenario::new("s", 8_000_000, 10_000_000);

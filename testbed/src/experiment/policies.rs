@@ -20,11 +20,11 @@ pub struct Policies {
 }
 
 impl Policies {
-    /// Loads what the arms name, each into the engine that it needs or that is
-    /// asked for.
+    /// Loads the policies named by the arms, each into the engine that it needs
+    /// or that is requested.
     ///
     /// # Errors
-    /// [`ExperimentError::Policy`] for the first that does not load.
+    /// [`ExperimentError::Policy`] for the first policy that cannot be loaded.
     pub fn load(scenario: &Scenario, engine: &EngineOptions) -> Result<Policies, ExperimentError> {
         let mut policies = Policies::default();
         for arm in &scenario.arms {
@@ -48,8 +48,8 @@ impl Policies {
         Ok(policies)
     }
 
-    /// The decision makers of `arm` in the repetition with this seed; none for
-    /// an arm without a policy. The adaptive rule needs none.
+    /// The engines of `arm` in the repetition with this seed; none for an arm
+    /// without a policy. The adaptive rule needs none.
     pub fn engine(&self, arm: &Arm, seed: u64) -> Option<EngineFactory> {
         let control = arm.control.as_ref()?;
         let policy = Arc::clone(self.loaded.get(control.policy()?)?);
@@ -99,7 +99,7 @@ impl Policies {
     }
 }
 
-/// Refuses a budget for a policy that is asked for none.
+/// Refuses a budget for a policy that does not use one.
 fn check_budget(control: &Control, policy: &PolicyConfig) -> Result<(), PolicyError> {
     match (control.idle_budget, policy.is_on_summaries()) {
         (Some(_), false) => Err(PolicyError::Unsupported {

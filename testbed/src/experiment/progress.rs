@@ -1,17 +1,17 @@
-//! How far an experiment is.
+//! Progress of an experiment.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-/// How far an experiment is.
+/// Progress of an experiment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Progress {
     /// Virtual time emulated in this call, ns, over all repetitions.
     pub done_ns: u64,
-    /// Virtual time that this call has to emulate, ns.
+    /// Virtual time to emulate in this call, ns.
     pub total_ns: u64,
     /// Repetitions finished in this call.
     pub finished: usize,
-    /// Repetitions that this call has to run.
+    /// Repetitions to run in this call.
     pub repetitions: usize,
 }
 

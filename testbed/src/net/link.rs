@@ -1,22 +1,21 @@
-//! Models of the bottleneck's link: how its rate comes and goes, and what
-//! the path behind it does to packets.
+//! Models of the bottleneck's link: variation of its rate, and loss and jitter
+//! on the path beyond it.
 
 use super::{RateSchedule, RateStep};
 use crate::sim::Random;
 
-/// How a link differs from one that sends at the scheduled rate; by default not
-/// at all.
+/// Deviations of a link from sending at the scheduled rate; by default none.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Link {
     /// Medium access: it sends in bursts.
     pub bursts: Option<Bursts>,
-    /// The rate is a random walk from the scheduled one.
+    /// The rate is a random walk that starts at the scheduled one.
     pub walk: Option<Walk>,
-    /// Scheduling period, ns: packets leave only at its multiples.
+    /// Scheduling period, ns: packets leave only at multiples of it.
     pub grant_ns: Option<u64>,
-    /// Probability that a data packet is lost behind the link.
+    /// Probability that a data packet is lost beyond the link.
     pub loss: f64,
-    /// Delay of a data packet behind the link on top of propagation.
+    /// Delay of a data packet beyond the link, in addition to propagation.
     pub jitter: Option<Spread>,
 }
 
@@ -25,11 +24,11 @@ pub struct Link {
 pub struct Spread {
     /// Mean, ns.
     pub mean_ns: u64,
-    /// Its form.
+    /// Its shape.
     pub distribution: Distribution,
 }
 
-/// The form of a [`Spread`].
+/// The shape of a [`Spread`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Distribution {
     /// Always the mean.
@@ -67,18 +66,18 @@ impl Spread {
     }
 }
 
-/// The link sends for a while, then nothing for a while, as a station does on
-/// a shared medium.
+/// The link alternates between sending and pausing, like a station on a shared
+/// medium.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Bursts {
-    /// How long it sends.
+    /// Duration of sending.
     pub on: Spread,
-    /// How long it then does not.
+    /// Duration of pausing.
     pub off: Spread,
 }
 
 impl Bursts {
-    /// Bursts of `on_ns` on average, `off_ns` apart on average.
+    /// Bursts of `on_ns` with pauses of `off_ns`, on average.
     pub fn new(on_ns: u64, off_ns: u64, distribution: Distribution) -> Bursts {
         Bursts {
             on: Spread::new(on_ns, distribution),
@@ -92,8 +91,8 @@ impl Bursts {
         on / (on + off)
     }
 
-    /// When the link turns on and off, ns. It begins somewhere in a burst and
-    /// is on from `duration_ns` at the latest.
+    /// Times at which the link turns on and off, ns. It begins at a random
+    /// point of a burst and is on from `duration_ns` at the latest.
     fn switches(&self, duration_ns: u64, random: &mut Random) -> Vec<(u64, bool)> {
         let mut switches = vec![(0, true)];
         let mut at_ns = (self.on.draw_ns(random) as f64 * random.unit()) as u64;
@@ -133,7 +132,7 @@ impl Walk {
                 bits_per_s: (ln.exp().round() as u64).clamp(self.least_bps, self.most_bps),
             });
             ln += self.sigma * random.normal();
-            // A step longer than the whole range ends at its other side.
+            // A step longer than the whole range ends at the opposite bound.
             ln = match ln {
                 ln if ln < least_ln => (2.0 * least_ln - ln).min(most_ln),
                 ln if ln > most_ln => (2.0 * most_ln - ln).max(least_ln),
@@ -146,8 +145,8 @@ impl Walk {
 }
 
 impl Link {
-    /// The rate over time of the repetition with this seed: `base`, as the walk
-    /// and the bursts change it.
+    /// The rate over time of the repetition with this seed: `base`, changed by
+    /// the walk and the bursts.
     pub fn schedule(&self, base: &RateSchedule, duration_ns: u64, seed: u64) -> RateSchedule {
         let walked = self.walk.map(|walk| {
             let first_bps = base.steps().first().map_or(1, |step| step.bits_per_s);
@@ -180,27 +179,27 @@ impl Link {
 /// When the transmitter may take a packet from the queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Service {
-    /// Whenever it is idle; where the rate is 0, the packet that it took lasts
-    /// until the rate returns.
+    /// Whenever it is idle; if the rate is 0, the current packet takes until
+    /// the rate returns.
     Free,
     /// When it is idle and the rate is above 0: packets wait in the queue.
     WhileOn,
-    /// At multiples of a period, as many packets as its capacity lets out; all
-    /// arrive at its end. What is not used is lost.
+    /// At multiples of a period, packets up to its capacity; all arrive at its
+    /// end. Unused capacity is lost.
     Granted {
         /// The period, ns.
         period_ns: u64,
     },
 }
 
-/// The path behind the link: random loss and jitter.
+/// The path beyond the link: random loss and jitter.
 #[derive(Debug)]
 pub struct Path {
     loss: f64,
     jitter: Option<Spread>,
     losses: Random,
     delays: Random,
-    /// When each flow's last packet arrives, ns.
+    /// Arrival time of each flow's last packet, ns.
     last_ns: Vec<u64>,
 }
 
@@ -216,15 +215,15 @@ impl Path {
         }
     }
 
-    /// Whether packets arrive in the order in which they would without the
-    /// path, also those of different flows.
+    /// Whether the path preserves the order of packets, also of different
+    /// flows.
     pub fn keeps_order(&self) -> bool {
         self.jitter.is_none()
     }
 
-    /// When a packet of `flow` arrives that would arrive at `at_ns` without
+    /// Arrival time of a packet of `flow` that would arrive at `at_ns` without
     /// jitter; none if it is lost. Packets of one flow stay in order: one that
-    /// would overtake arrives with the one before it.
+    /// would overtake arrives together with the previous one.
     pub fn cross(&mut self, flow: u32, at_ns: u64) -> Option<u64> {
         if self.loss > 0.0 && self.losses.unit() < self.loss {
             return None;
@@ -276,7 +275,7 @@ mod tests {
         assert_eq!(schedule.max(), 150_000_000);
         let share = schedule.capacity_bits(0, S) as f64 / 150e6;
         assert!((share - 0.4).abs() < 0.006, "{share}");
-        // Never off for good: what is on the link at the end would stay there.
+        // Never off forever: packets on the link at the end would stay there.
         assert!(schedule.steps().last().unwrap().bits_per_s > 0);
     }
 
@@ -305,7 +304,7 @@ mod tests {
         }
     }
 
-    /// The walk's steps have the standard deviation asked for and stay within
+    /// The walk's steps have the configured standard deviation and stay within
     /// the bounds.
     #[test]
     fn a_walk_has_its_steps_and_bounds() {
@@ -330,7 +329,8 @@ mod tests {
                 .clone()
                 .all(|bps| (1_000_000..=100_000_000).contains(&bps))
         );
-        // Reflected, it goes everywhere: a third of the time in each third.
+        // With reflection it covers the range: a third of the time in each
+        // third.
         for third in 0..3 {
             let bounds = [third, third + 1].map(|n| 1e6 * 100f64.powf(f64::from(n) / 3.0));
             let within = rates
@@ -352,7 +352,7 @@ mod tests {
         assert!((rms - 0.2).abs() < 0.01, "{rms}");
     }
 
-    /// A range narrower than a step, even of no width, holds.
+    /// A range narrower than a step, even of zero width, is respected.
     #[test]
     fn a_walk_in_a_narrow_range() {
         for most_bps in [8_000_000, 9_000_000] {
@@ -401,8 +401,8 @@ mod tests {
         assert!(path.keeps_order());
     }
 
-    /// Jitter has its mean where packets are far apart, and never lets one
-    /// overtake another of the same flow; other flows are not held up.
+    /// Jitter has its mean if packets are far apart, and never reorders packets
+    /// of a flow; other flows are not delayed.
     #[test]
     fn jitter_keeps_the_order_within_a_flow() {
         let link = Link {

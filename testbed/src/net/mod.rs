@@ -1,4 +1,4 @@
-//! The network: access links, the bottleneck, the way back, and flows.
+//! The network: access links, the bottleneck, the return path, and flows.
 
 mod access;
 mod bottleneck;

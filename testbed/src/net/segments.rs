@@ -1,5 +1,5 @@
-//! Segments under way: one place each, so that queues and events carry a
-//! number instead of the segment.
+//! Segments in flight: one slot each, so that queues and events carry a number
+//! instead of the segment.
 
 use crate::transport::Segment;
 
@@ -11,7 +11,7 @@ pub struct Segments {
 }
 
 impl Segments {
-    /// Keeps a segment; its number.
+    /// Stores a segment; returns its number.
     pub fn insert(&mut self, segment: Segment) -> u32 {
         match self.free.pop() {
             Some(slot) => {
@@ -26,24 +26,24 @@ impl Segments {
         }
     }
 
-    /// The segment of a number that is in use.
+    /// The segment with a number in use.
     pub fn get_mut(&mut self, slot: u32) -> Option<&mut Segment> {
         self.slots.get_mut(slot as usize)?.as_mut()
     }
 
-    /// Takes it out; its number may be used again.
+    /// Removes it; its number may be reused.
     pub fn take(&mut self, slot: u32) -> Option<Segment> {
         let segment = self.slots.get_mut(slot as usize)?.take()?;
         self.free.push(slot);
         Some(segment)
     }
 
-    /// How many are under way.
+    /// Number of segments in flight.
     pub fn len(&self) -> usize {
         self.slots.len() - self.free.len()
     }
 
-    /// Whether none is.
+    /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }

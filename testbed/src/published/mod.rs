@@ -1,7 +1,7 @@
-//! Published measurements, and ours next to them.
+//! Comparison with published measurements.
 //!
-//! `scenarios/published/figures.toml` lists what others measured, each number
-//! with its source, and which scenario of the same directory repeats it.
+//! `scenarios/published/figures.toml` lists published measurements, each number
+//! with its source and the scenario of the same directory that repeats it.
 
 mod parse;
 
@@ -21,7 +21,8 @@ use crate::scenario::{Scenario, ScenarioError};
 use crate::sim::SimError;
 use crate::workers;
 
-/// A ratio of ours to theirs within these needs no explanation.
+/// Range of ratios of the emulator's number to the published one that need no
+/// explanation.
 pub const NEAR: std::ops::RangeInclusive<f64> = 0.7..=1.4;
 
 /// Published measurements of several setups.
@@ -36,7 +37,7 @@ pub struct Published {
 /// A publication.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Source {
-    /// Name that figures have it by.
+    /// Name used by figures.
     pub name: String,
     /// Authors and title.
     pub title: String,
@@ -44,21 +45,21 @@ pub struct Source {
     pub at: String,
 }
 
-/// One setup that was measured.
+/// One measured setup.
 #[derive(Debug, Clone)]
 pub struct Case {
     /// Name.
     pub name: String,
-    /// The setup; its first arm is run.
+    /// The setup, of which the first arm is run.
     pub scenario: Scenario,
-    /// What was measured.
+    /// The measurements.
     pub figures: Vec<Figure>,
 }
 
 /// One published number.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Figure {
-    /// What it is.
+    /// The quantity.
     pub measure: Measure,
     /// The published value.
     pub theirs: f64,
@@ -66,26 +67,26 @@ pub struct Figure {
     pub source: String,
     /// Place in the source.
     pub place: String,
-    /// Why ours differs, where it does.
+    /// Reason for a difference, if any.
     pub why: Option<String>,
 }
 
 /// What a number measures.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Measure {
-    /// Mean rate of a group's flows over that of another's.
+    /// Mean rate of a group's flows relative to another group's.
     RateRatio {
         /// Name of the group of flows.
         of: String,
-        /// Of the other one.
+        /// Name of the other group.
         to: String,
     },
-    /// A group's share of all that was delivered.
+    /// A group's share of all delivered data.
     Share {
         /// Name of the group of flows.
         of: String,
     },
-    /// What all flows of a group deliver together, Mbit/s.
+    /// Total throughput of a group's flows, Mbit/s.
     Rate {
         /// Name of the group of flows.
         of: String,
@@ -94,22 +95,22 @@ pub enum Measure {
     DelayMean(Queue),
     /// Its 99th percentile, ms.
     DelayP99(Queue),
-    /// Use of the link, 0 to 1.
+    /// Utilisation of the link, 0 to 1.
     Utilisation,
 }
 
-/// A published number and ours.
+/// A published number and the emulator's.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Comparison {
     /// Name of the case.
     pub case: String,
-    /// What it is, with its unit.
+    /// The quantity, with its unit.
     pub measure: String,
-    /// Theirs.
+    /// The published value.
     pub theirs: f64,
-    /// Ours; none where nothing was delivered.
+    /// The emulator's value; none if nothing was delivered.
     pub ours: Option<f64>,
-    /// Ours over theirs.
+    /// Ratio of the emulator's value to the published one.
     pub ratio: Option<f64>,
     /// Whether the ratio is within [`NEAR`].
     pub near: bool,
@@ -117,12 +118,12 @@ pub struct Comparison {
     pub source: String,
     /// Place in the source.
     pub place: String,
-    /// Why ours differs; none within [`NEAR`], or where it is not known.
+    /// Reason for the difference; none within [`NEAR`], or if unknown.
     pub why: Option<String>,
 }
 
 impl Published {
-    /// Reads `figures.toml` of a directory and the scenarios that it names.
+    /// Reads `figures.toml` of a directory and the scenarios named in it.
     ///
     /// # Errors
     /// [`ScenarioError`], with file, line and key.
@@ -130,7 +131,7 @@ impl Published {
         parse::load(dir)
     }
 
-    /// Runs the cases on so many threads (0: one a core) and compares, in
+    /// Runs the cases on `threads` threads (0: one per core) and compares, in
     /// order; none if cancelled.
     ///
     /// # Errors
@@ -169,7 +170,7 @@ impl Published {
 }
 
 impl Case {
-    /// Ours next to theirs.
+    /// Compares one number.
     fn compare(&self, ours: &Statistics) -> Vec<Comparison> {
         let figures = self.figures.iter().map(|figure| {
             let ours = figure.measure.of(ours);

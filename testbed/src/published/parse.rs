@@ -72,7 +72,7 @@ fn case(mut section: Section<'_>, dir: &Path, sources: &[Source]) -> Result<Case
     })
 }
 
-/// What differs from the scenario's flow of this name.
+/// Overrides of the scenario's flow of this name.
 fn set(mut section: Section<'_>, scenario: &mut Scenario) -> Result<()> {
     let name = section.require("name")?;
     let wanted = name.text()?;

@@ -41,8 +41,8 @@ fn every_number_has_its_place_in_a_source() {
     }
 }
 
-/// The grid of round-trip times, shortened: the emulator shares the link as
-/// the testbed of Linux machines did.
+/// The grid of round-trip times, shortened: link shares in the emulator match
+/// those of the Linux testbed.
 #[test]
 fn ours_are_near_theirs() {
     let mut published = Published::load(&dir()).unwrap();
@@ -67,7 +67,7 @@ fn ours_are_near_theirs() {
         .unwrap()
         .unwrap();
     for c in &compared {
-        // One short repetition is noisier than what the command runs.
+        // One short repetition is noisier than the command's runs.
         let ratio = c.ratio.unwrap();
         assert!((0.6..1.6).contains(&ratio) || c.why.is_some(), "{c:?}");
     }

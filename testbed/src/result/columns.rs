@@ -1,6 +1,6 @@
-//! Rows to Parquet and back, column by column. Snappy, since it is the one
-//! codec that every reader has and that needs no C; nothing else is assumed of
-//! a reader than the format's own unsigned integers.
+//! Converts rows to Parquet and back, column by column. Snappy is used because
+//! every reader supports it and it needs no C; otherwise only the format's unsigned
+//! integers are used.
 
 use std::fmt::Display;
 use std::fs::File;
@@ -23,11 +23,10 @@ use parquet::schema::types::ColumnPath;
 use super::error::ResultError;
 use super::rows::{DecisionRow, FlowRow, PacketRow, SetPointRow};
 
-/// Rows of one row group: what a writer and a reader have to hold at a time,
-/// 5 MB of packets.
+/// Rows per row group, which writers and readers keep in memory: 5 MB of packets.
 const GROUP_ROWS: usize = 1 << 17;
 
-/// A column: its name, its width and how it gets in and out of a row.
+/// A column: its name, its width and its accessors.
 pub(super) enum Column<R> {
     /// At most 32 bits; `bits` is the logical width.
     Narrow {
@@ -44,7 +43,7 @@ pub(super) enum Column<R> {
     },
 }
 
-/// A row that has a file of its own.
+/// A row type with its own file.
 pub(super) trait Row: Default + Clone + 'static {
     /// File name.
     const FILE: &'static str;
@@ -58,7 +57,8 @@ macro_rules! narrow {
             name: stringify!($field),
             bits: <$type>::BITS as u8,
             value: |row| u32::from(row.$field),
-            // Written by this file only from the same type; a foreign value is cut.
+            // This file writes only values of the same type; foreign values are
+            // truncated.
             set: |row, value| row.$field = value as $type,
         }
     };
@@ -123,8 +123,8 @@ impl Row for SetPointRow {
     }
 }
 
-/// A file that rows are added to as they come. It is complete, and a file that
-/// can be read, once [`RowFile::finish`] was called.
+/// A file to which rows are appended. It is complete and readable after
+/// [`RowFile::finish`].
 pub(super) struct RowFile<R: Row> {
     path: PathBuf,
     writer: SerializedFileWriter<File>,
@@ -163,7 +163,7 @@ impl<R: Row> RowFile<R> {
         Ok(())
     }
 
-    /// Writes what is left, and to disk.
+    /// Writes the remaining rows and syncs to disk.
     pub(super) fn finish(mut self) -> Result<(), ResultError> {
         if !self.rows.is_empty() {
             self.write_group()?;
@@ -198,7 +198,7 @@ pub(super) fn read<R: Row>(dir: &Path) -> Result<Vec<R>, ResultError> {
     Ok(rows)
 }
 
-/// Reads the rows of the file in `dir`; none where there is no such file.
+/// Reads the rows of the file in `dir`; none if the file does not exist.
 pub(super) fn read_if_present<R: Row>(dir: &Path) -> Result<Vec<R>, ResultError> {
     match dir.join(R::FILE).exists() {
         true => read(dir),
@@ -301,7 +301,7 @@ fn write_group<R: Row>(
     Ok(())
 }
 
-/// Fills one column of `rows`; false when the file has another type there.
+/// Fills one column of `rows`; false if the file has another type there.
 fn read_column<R: Row>(
     group: &dyn RowGroupReader,
     index: usize,
@@ -416,7 +416,7 @@ mod tests {
         ]);
     }
 
-    /// As in a result of a version that did not keep them.
+    /// As in results of older versions without them.
     #[test]
     fn set_points_may_be_missing() {
         let dir = tempfile::tempdir().unwrap();

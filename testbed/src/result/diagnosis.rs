@@ -1,14 +1,14 @@
-//! Runs that mean nothing say so.
+//! Detects meaningless runs.
 
 use super::statistics::{Distributions, Totals};
 use super::warnings::{FLOW_NEVER_STARTED, QUEUE_NEVER_BUILT, Warning};
 
-/// Bits of the packet whose transmission a queue has to exceed.
+/// Size in bits of the packet whose transmission time a queue must exceed.
 const PACKET_BITS: u64 = 1500 * 8;
-/// Flows that a text names.
+/// Maximum number of flows named in a text.
 const NAMED: usize = 3;
 
-/// What the repetitions of an arm show.
+/// Observations from the repetitions of an arm.
 pub(super) fn of_arm(
     cell: &str,
     arm: &str,

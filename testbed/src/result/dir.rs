@@ -18,8 +18,8 @@ use super::stored::read_samples;
 use super::writer::{Rows, RunWriter};
 use super::{Arm, Facts, Repetition, Run, RunMeta, Summary, Window, diagnosis};
 
-/// A result directory that is being filled. [`ResultDir::add`] may be called
-/// from several threads; the outcome does not depend on their order.
+/// A result directory being written. [`ResultDir::add`] may be called from
+/// several threads; the outcome does not depend on their order.
 #[derive(Debug)]
 pub struct ResultDir {
     path: PathBuf,
@@ -27,15 +27,15 @@ pub struct ResultDir {
     finished: Mutex<Finished>,
 }
 
-/// Finished repetitions: what the summary is made from. It holds one set of
-/// distributions an arm, so that it grows with flows times repetitions alone.
+/// Finished repetitions, from which the summary is made. It has one set of
+/// distributions per arm, so it grows only with flows times repetitions.
 #[derive(Debug, Default)]
 struct Finished {
     /// By arm's index and repetition, which is the order of the summary.
     repetitions: BTreeMap<(usize, u32), (Repetition, Totals)>,
     /// By arm's index.
     distributions: BTreeMap<usize, Distributions>,
-    /// When the summary was last written, and how long that took.
+    /// Time of the last summary write, and its duration.
     written: Option<(Instant, Duration)>,
 }
 
@@ -55,17 +55,18 @@ impl Finished {
     }
 }
 
-/// A summary that takes longer is not written after every repetition: one of
-/// 100,000 flows has 20 MB a repetition.
+/// A summary that takes longer is not written after every repetition: with
+/// 100,000 flows it has 20 MB per repetition.
 const SLOW: Duration = Duration::from_millis(100);
 
 impl ResultDir {
-    /// Starts a result in `path`, or resumes the one that is there when
-    /// it has the same facts. `force` starts over in any case and replaces the
-    /// result that is there; files that are no part of one stay.
+    /// Starts a result in `path`, or resumes an existing one with the same
+    /// facts. `force` always starts over and replaces an existing result; other
+    /// files are kept.
     ///
     /// # Errors
-    /// [`ResultError::Occupied`] when something else is there and not `force`.
+    /// [`ResultError::Occupied`] if the directory has other content and `force`
+    /// is not set.
     pub fn create(path: &Path, facts: Facts, force: bool) -> Result<ResultDir, ResultError> {
         for name in facts
             .arms
@@ -89,11 +90,11 @@ impl ResultDir {
             clear(path)?;
             let scenario = path.join(SCENARIO);
             fs::create_dir_all(&scenario).map_err(ResultError::io("create", &scenario))?;
-            // Under its own name, which is the scenario's where it gives none.
+            // Under its own name, or the scenario's if it has none.
             let file = scenario.join(format!("{}.toml", facts.scenario));
             write_atomically(&file, facts.scenario_toml.as_bytes())?;
             write_atomically(&path.join(HOST), &json(&super::host::Host::here()))?;
-            // Last: with it the directory is a result.
+            // Written last, because it makes the directory a result.
             write_atomically(&path.join(FACTS), &json(&facts))?;
         }
         for arm in &facts.arms {
@@ -113,7 +114,7 @@ impl ResultDir {
         Ok(dir)
     }
 
-    /// Where it is.
+    /// Path of the directory.
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -125,7 +126,7 @@ impl ResultDir {
         index.is_some_and(|index| finished.repetitions.contains_key(&(index, repetition)))
     }
 
-    /// Begins to write a repetition of so many flows.
+    /// Starts writing a repetition with this number of flows.
     ///
     /// # Errors
     /// Its files cannot be created.
@@ -144,7 +145,7 @@ impl ResultDir {
     /// long and was written a moment ago ([`ResultDir::write_pending`]).
     ///
     /// # Errors
-    /// [`ResultError::Inconsistent`] when an accounting identity does not hold
+    /// [`ResultError::Inconsistent`] if an accounting identity is violated
     /// (packets, records, overrides); nothing is kept then.
     pub fn finish(
         &self,
@@ -173,7 +174,7 @@ impl ResultDir {
         Ok(summary)
     }
 
-    /// Writes a repetition as a whole.
+    /// Writes a complete repetition.
     ///
     /// # Errors
     /// As [`ResultDir::finish`].
@@ -273,7 +274,7 @@ fn load_finished(path: &Path, facts: &Facts) -> Result<Finished, ResultError> {
     Ok(finished)
 }
 
-/// Which accounting identity does not hold, if any.
+/// The violated accounting identity, if any.
 fn imbalance(meta: &RunMeta) -> Option<String> {
     let (p, r, o) = (&meta.packets, &meta.records, &meta.overrides);
     if p.arrived != p.forwarded + p.dropped + p.queued {
@@ -314,7 +315,7 @@ fn resumes(path: &Path, facts: &Facts) -> Result<bool, ResultError> {
     if !known.is_file() {
         return Ok(false);
     }
-    // Facts of another version need not parse: then it is another result.
+    // Facts of another version may not parse; then it is another result.
     let bytes = read_regular(&known, JSON_MAX).map_err(ResultError::io("read", &known))?;
     Ok(serde_json::from_slice::<Facts>(&bytes).is_ok_and(|known| known.is_same_run(facts)))
 }
@@ -324,13 +325,13 @@ fn occupied(path: &Path) -> Result<Option<&'static str>, ResultError> {
         return Ok(Some("the result of another run"));
     }
     let mut entries = fs::read_dir(path).map_err(ResultError::io("list", path))?;
-    // A run killed before its facts were written leaves only its own beginnings.
+    // A run killed before writing its facts leaves only its initial files.
     let begun = |name: &OsStr| name == SCENARIO || name == HOST;
     let foreign = entries.any(|entry| entry.is_ok_and(|entry| !begun(&entry.file_name())));
     Ok(foreign.then_some("files that are no result"))
 }
 
-/// Whether `name` is that of a part of a result.
+/// Whether `name` is part of a result.
 fn is_own(name: &OsStr) -> bool {
     OWN.iter().any(|own| name == *own)
 }

@@ -1,4 +1,4 @@
-//! What can go wrong with a result directory.
+//! Errors of result directories.
 
 use std::path::{Path, PathBuf};
 
@@ -8,32 +8,32 @@ use thiserror::Error;
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum ResultError {
-    /// The file system refused.
+    /// A file system error.
     #[error("cannot {operation} {}", path.display())]
     Io {
-        /// What was tried.
+        /// The operation.
         operation: &'static str,
-        /// On what.
+        /// The path.
         path: PathBuf,
-        /// Why not.
+        /// The cause.
         source: std::io::Error,
     },
     /// A Parquet file cannot be written or read.
     #[error("cannot {operation} {}", path.display())]
     Parquet {
-        /// What was tried.
+        /// The operation.
         operation: &'static str,
-        /// On what.
+        /// The path.
         path: PathBuf,
-        /// Why not.
+        /// The cause.
         source: parquet::errors::ParquetError,
     },
-    /// A JSON file is not what it should be.
+    /// A JSON file has unexpected content.
     #[error("{} is not valid", path.display())]
     Json {
         /// The file.
         path: PathBuf,
-        /// Where it goes wrong.
+        /// The parse error.
         source: serde_json::Error,
     },
     /// A Parquet file lacks a column, or has it with another type.
@@ -53,29 +53,29 @@ pub enum ResultError {
         column: &'static str,
         /// The row group, from 0.
         group: usize,
-        /// What the decoder says.
+        /// The decoder's error.
         reason: String,
     },
-    /// The directory holds something that is not this run.
+    /// The directory contains something other than this run.
     #[error("{} is not empty and holds {what}; choose another directory, or pass --force to replace it", path.display())]
     Occupied {
         /// The directory.
         path: PathBuf,
-        /// What was found.
+        /// The content found.
         what: &'static str,
     },
-    /// The directory holds no result.
+    /// The directory contains no result.
     #[error("{} holds no result: there is no facts.json in it", path.display())]
     Missing {
         /// The directory.
         path: PathBuf,
     },
-    /// A name of an arm or scenario cannot be a file's.
+    /// A name of an arm or scenario cannot be used as a file name.
     #[error("name `{name}` {problem}")]
     Name {
         /// The name.
         name: String,
-        /// What is wrong.
+        /// The problem.
         problem: &'static str,
     },
     /// An arm does not belong to this run.
@@ -83,7 +83,7 @@ pub enum ResultError {
     Arm {
         /// Its name.
         name: String,
-        /// What is wrong.
+        /// The problem.
         problem: &'static str,
     },
     /// Rows or counters contradict each other.
@@ -93,7 +93,7 @@ pub enum ResultError {
         arm: String,
         /// The repetition.
         repetition: u32,
-        /// What does not add up.
+        /// The inconsistency.
         problem: String,
     },
 }

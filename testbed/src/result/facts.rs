@@ -1,4 +1,4 @@
-//! `facts.json`: what is needed to run it again.
+//! `facts.json`: everything needed to run it again.
 
 use l4sllm_model::{RuleFacts, RunsOn};
 use serde::{Deserialize, Serialize};
@@ -14,12 +14,12 @@ pub struct Facts {
     pub seed: u64,
     /// Name of the scenario.
     pub scenario: String,
-    /// One sentence from the scenario on what it is.
+    /// The scenario's description, one sentence.
     pub description: String,
-    /// The scenario file's text as it was read; also kept in `scenario/`.
+    /// The scenario file's text as read; also stored in `scenario/`.
     pub scenario_toml: String,
-    /// The scenario file: its absolute path, or the name of one that ships;
-    /// none where it has none, or one that is not UTF-8.
+    /// The scenario file: its absolute path, or the name of a built-in one;
+    /// none if it has no path, or one that is not UTF-8.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scenario_file: Option<String>,
     /// Repetitions of each arm.
@@ -28,24 +28,24 @@ pub struct Facts {
     pub duration_ns: u64,
     /// The arms, in order.
     pub arms: Vec<ArmFacts>,
-    /// Names of the arms that the others are compared with, in order.
+    /// Names of the reference arms for comparisons, in order.
     #[serde(default = "usual_baselines")]
     pub baselines: Vec<String>,
-    /// What is wrong with the scenario itself, whatever the rows will be.
+    /// Warnings that follow from the scenario alone.
     #[serde(default)]
     pub warnings: Vec<Warning>,
-    /// Least queue delay that the flows' minimum windows leave, ms; none when
+    /// Minimum queue delay caused by the flows' minimum windows, ms; none if
     /// the path can hold them. Computed from the scenario.
     pub floor: Option<Floor>,
 }
 
-/// Plain and tuned DualPI2, by the names that scenarios give them.
+/// Conventional names of plain and tuned DualPI2 in scenarios.
 pub(crate) fn usual_baselines() -> Vec<String> {
     ["dualpi2", "dualpi2-tuned"].map(str::to_owned).to_vec()
 }
 
 impl Facts {
-    /// Whether both describe the same run: where its files lie may differ.
+    /// Whether both describe the same run; paths of files may differ.
     pub(super) fn is_same_run(&self, other: &Facts) -> bool {
         let placeless = |facts: &Facts| {
             let mut facts = facts.clone();
@@ -56,7 +56,7 @@ impl Facts {
         placeless(self) == placeless(other)
     }
 
-    /// What is known of the arm called `name`.
+    /// Facts of the arm `name`.
     pub fn arm(&self, name: &str) -> Option<&ArmFacts> {
         self.arms.iter().find(|arm| arm.name == name)
     }
@@ -76,12 +76,12 @@ pub struct ArmFacts {
     pub rule: Option<RuleFacts>,
     /// The policy that decides.
     pub policy: Option<PolicyFacts>,
-    /// The policy's directory: its absolute path, or the name of one that
-    /// ships; none without a policy, or with a path that is not UTF-8.
+    /// The policy's directory: its absolute path, or the name of a built-in
+    /// one; none without a policy, or with a path that is not UTF-8.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub policy_dir: Option<String>,
-    /// Decision latency that the scenario sets, ns; none where it is measured,
-    /// where nothing decides, and in results of older versions.
+    /// Decision latency that the scenario sets, ns; none if it is measured, if
+    /// nothing decides, and in results of older versions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub set_latency_ns: Option<u64>,
 }
@@ -93,21 +93,20 @@ impl ArmFacts {
     }
 }
 
-/// Which policy it was.
+/// Identity of a policy.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PolicyFacts {
     /// Name of its directory.
     pub name: String,
     /// SHA-256 over its configuration and weights, hex.
     pub sha256: String,
-    /// What ran it; none: the plain engine.
+    /// The engine that ran it; none: the plain engine.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub runs_on: Option<RunsOn>,
-    /// Time between two decisions, ns; none: it decides after records.
+    /// Time between two decisions, ns; none if it decides on records.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub period_ns: Option<u64>,
-    /// Idle budget that it was asked for, share of link time; none: it sees
-    /// records.
+    /// Its idle budget, share of time; none if it decides on records.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub idle_budget: Option<f64>,
 }
@@ -129,8 +128,8 @@ pub struct Floor {
 }
 
 impl Floor {
-    /// Standing queue, ns: what the windows hold less what the path holds; 0
-    /// when the path holds them all.
+    /// Standing queue, ns: the windows minus the path's capacity; 0 if the path
+    /// can hold all of them.
     pub fn delay_ns(&self) -> u64 {
         let bits = u128::from(self.flows)
             * u128::from(self.min_window_packets)

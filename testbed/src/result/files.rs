@@ -8,12 +8,13 @@ use serde::Serialize;
 
 use super::error::ResultError;
 
-/// Writes `bytes` to `path` so that a reader sees the old file or the new one.
+/// Replaces `path` by `bytes` atomically: readers see the old file or the new
+/// one.
 pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), ResultError> {
     replace(path, bytes).map_err(ResultError::io("write", path))
 }
 
-/// `value` as JSON for people.
+/// `value` as indented JSON.
 pub(super) fn json<T: Serialize>(value: &T) -> Vec<u8> {
     let mut bytes =
         serde_json::to_vec_pretty(value).expect("plain structs with string keys are JSON");

@@ -1,4 +1,4 @@
-//! Made-up runs for tests: no queue was emulated for these.
+//! Synthetic runs for tests, without an emulated queue.
 
 use l4sllm_model::{EngineKind, Precision, RunsOn};
 
@@ -7,20 +7,20 @@ use super::{
     PolicyFacts, RateStep, Records, Run, RunMeta,
 };
 
-/// How a made-up arm behaves.
+/// Behaviour of a synthetic arm.
 #[derive(Debug, Clone, Copy)]
 pub struct Shape {
-    /// Around which classic delays lie, ns.
+    /// Typical classic delay, ns.
     pub classic_ns: u64,
-    /// Around which L4S delays lie, ns.
+    /// Typical L4S delay, ns.
     pub l4s_ns: u64,
-    /// Share of time that the link rests, percent.
+    /// Idle share of the link, percent.
     pub idle: u64,
     /// Packets between decisions.
     pub interval: Option<u32>,
 }
 
-/// Rate of the made-up bottleneck, bits per second.
+/// Rate of the synthetic bottleneck, bits per second.
 pub const RATE: u64 = 8_000_000;
 const BYTES: u32 = 1500;
 const SECONDS: u64 = 1_000_000_000;
@@ -169,7 +169,7 @@ fn meta(seed: u64, seconds: u64) -> RunMeta {
     }
 }
 
-/// Fills in what follows from the rows.
+/// Fills in values derived from the rows.
 fn count(run: &mut Run) {
     let dropped = run.packets.iter().filter(|row| row.dropped()).count() as u64;
     let all = run.packets.len() as u64;

@@ -1,21 +1,22 @@
-//! Distributions in bounded memory, whatever the number of values.
+//! Distributions in bounded memory, for any number of values.
 
-/// Counts of values in buckets that are a fixed share of the value wide: a
-/// value below 2^`bits` has a bucket of its own, and each doubling above has
-/// 2^`bits` of them. Count, sum, extremes and variance are exact.
+/// Counts values in buckets of constant relative width: each value below
+/// 2^`bits` has its own bucket, and each doubling above has 2^`bits` buckets.
+/// Count, sum, extremes and variance are exact.
 ///
-/// Merging adds counts, so that neither the order of values nor that of merges
-/// shows in the result.
+/// Merging adds counts, so the result depends on neither the order of values
+/// nor that of merges.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Histogram {
     bits: u32,
-    /// By bucket, up to the greatest that was needed.
+    /// Counts by bucket, up to the highest one used.
     counts: Vec<u64>,
     count: u64,
     least: u64,
     most: u64,
     sum: u128,
-    /// Of squares; saturates at values of 2^50 and more, which are days in ns.
+    /// Sum of squares; saturates at values of 2^50 and more, which are days in
+    /// ns.
     squares: u128,
 }
 
@@ -93,14 +94,14 @@ impl Histogram {
         self.count == 0
     }
 
-    /// The greatest value; none of nothing.
+    /// The maximum; none without values.
     pub fn most(&self) -> Option<u64> {
         (self.count > 0).then_some(self.most)
     }
 
     /// About the smallest value that at least a share `q` of the values do not
     /// exceed (nearest rank): the middle of its bucket, within the extremes.
-    /// `q` is taken into 0..=1; none of nothing.
+    /// `q` is clamped to 0..=1; none without values.
     pub fn quantile(&self, q: f64) -> Option<u64> {
         let rank = (q.clamp(0.0, 1.0) * self.count as f64).ceil().max(1.0) as u64;
         let mut below = 0;
@@ -111,12 +112,12 @@ impl Histogram {
         bucket.map(|bucket| self.middle(bucket).clamp(self.least, self.most))
     }
 
-    /// Arithmetic mean; none of nothing.
+    /// Arithmetic mean; none without values.
     pub fn mean(&self) -> Option<f64> {
         (self.count > 0).then(|| self.sum as f64 / self.count as f64)
     }
 
-    /// Standard deviation of the population; none of nothing.
+    /// Standard deviation of the population; none without values.
     pub fn stddev(&self) -> Option<f64> {
         let count = u128::from(self.count);
         // Exact up to here: the difference of two large numbers of one size.
@@ -131,7 +132,7 @@ impl Histogram {
     }
 
     fn bucket(&self, value: u64) -> usize {
-        // Bits beyond those that tell buckets apart.
+        // Bits below the bucket resolution.
         let shift = (u64::BITS - value.leading_zeros()).saturating_sub(self.bits + 1);
         ((u64::from(shift) << self.bits) + (value >> shift)) as usize
     }
@@ -191,7 +192,7 @@ mod tests {
         assert_eq!(Histogram::default().stddev(), None);
     }
 
-    /// A merge is what one histogram of all values would be, in any order.
+    /// A merge equals one histogram of all values, in any order.
     #[test]
     fn merges_are_sums() {
         let (a, b) = ([5, 5_000_000, 70], [1 << 40, 12]);

@@ -1,5 +1,4 @@
-//! `host.json`: where it ran. Nothing else in a result depends on it but
-//! times that were measured.
+//! `host.json`: the machine. In a result, only measured times depend on it.
 
 use serde::{Deserialize, Serialize};
 
@@ -10,9 +9,9 @@ pub(super) struct Host {
     pub os: String,
     /// Processor architecture.
     pub arch: String,
-    /// Processor, as it names itself; empty where unknown.
+    /// Processor, as it names itself; empty if unknown.
     pub cpu: String,
-    /// Processors available to this process; 0 where unknown.
+    /// Processors available to this process; 0 if unknown.
     pub cpus: usize,
 }
 

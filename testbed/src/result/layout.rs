@@ -1,17 +1,17 @@
-//! What a result directory consists of: the names of its parts.
+//! Names of the parts of a result directory.
 
 use std::path::{Path, PathBuf};
 
 pub(super) const FACTS: &str = "facts.json";
 pub(super) const SUMMARY: &str = "summary.json";
-/// Everything of a repetition that is not a row.
+/// All data of a repetition that is not in rows.
 pub(super) const META: &str = "run.json";
 pub(super) const HOST: &str = "host.json";
 pub(super) const SCENARIO: &str = "scenario";
 pub(super) const ARMS: &str = "arms";
 
-/// Every part of a result directory: all that `force` removes. Facts come
-/// first: without them nothing that is left counts as a result.
+/// Every part of a result directory: the files that `force` removes. Facts come
+/// first, because without them the remaining files are not a result.
 pub(super) const OWN: [&str; 7] = [
     FACTS,
     SUMMARY,
@@ -22,7 +22,7 @@ pub(super) const OWN: [&str; 7] = [
     "report.html",
 ];
 
-/// Longest JSON file of a result that is read, bytes: 100,000 flows need a tenth.
+/// Maximum size of a result's JSON file, bytes: 100,000 flows need a tenth.
 pub(super) const JSON_MAX: u64 = 256 << 20;
 
 /// Directory of one repetition of an arm.

@@ -1,10 +1,9 @@
-//! What a run leaves behind.
+//! Results of a run.
 //!
-//! The emulator hands over one [`Run`] per repetition: rows and counters, no
-//! statistics. [`summarise`] turns it into numbers, [`ResultDir`] keeps it on
-//! disk so that a killed run loses nothing that was finished, and reports are
-//! drawn from the disk alone. RESULTS.md documents every key
-//! and column.
+//! The emulator produces one [`Run`] per repetition: rows and counters, without
+//! statistics. [`summarise`] computes the numbers, [`ResultDir`] stores it on
+//! disk so that a killed run loses no finished repetition, and reports are
+//! drawn only from disk. RESULTS.md documents every key and column.
 
 mod columns;
 mod diagnosis;
@@ -44,33 +43,33 @@ pub use writer::{Rows, RunWriter};
 
 use serde::{Deserialize, Serialize};
 
-/// One repetition of one arm, as the emulator saw it.
+/// One repetition of one arm, as emulated.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Run {
     /// Everything that is not a row.
     pub meta: RunMeta,
-    /// One row per departure or drop at the bottleneck, in order of time.
+    /// One row per departure or drop at the bottleneck, in time order.
     pub packets: Vec<PacketRow>,
-    /// One row per flow and sample, in order of time.
+    /// One row per flow and sample, in time order.
     pub flows: Vec<FlowRow>,
-    /// One row per decision of the controller, in order of time.
+    /// One row per decision of the controller, in time order.
     pub decisions: Vec<DecisionRow>,
-    /// One row per sample with other set-points, in order of time; none where
+    /// One row per sample with changed set-points, in time order; none if
     /// nothing controls the queue.
     pub set_points: Vec<SetPointRow>,
 }
 
-/// What is known of a repetition in addition to its rows.
+/// Data of a repetition in addition to its rows.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct RunMeta {
     /// Seed of this repetition.
     pub seed: u64,
-    /// Start of the time that is measured, ns; earlier rows are warm-up.
+    /// Start of the measured time, ns; earlier rows are warm-up.
     pub start_ns: u64,
-    /// End of the time that is measured, ns, exclusive.
+    /// End of the measured time, ns, exclusive.
     pub end_ns: u64,
     /// Capacity of the bottleneck over time, the first step at or before
-    /// `start_ns`, in order of time.
+    /// `start_ns`, in time order.
     pub capacity: Vec<RateStep>,
     /// The flows; a row's `flow` is an index into this list.
     pub flows: Vec<FlowMeta>,
@@ -80,15 +79,15 @@ pub struct RunMeta {
     pub records: Records,
     /// Overrides over the whole run.
     pub overrides: Overrides,
-    /// Decisions that an override asked for and a limit refused.
+    /// Decisions of overrides that a limit refused.
     pub refusals: Refusals,
-    /// Virtual time that passed, s.
+    /// Virtual time, s.
     pub virtual_s: f64,
-    /// Real time that it took, s.
+    /// Real time, s.
     pub wall_s: f64,
 }
 
-/// The time that is measured, and what the bottleneck could carry in it.
+/// The measured time, and the bottleneck's capacity in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Window {
     /// Start, ns; earlier rows are warm-up.
@@ -100,7 +99,7 @@ pub struct Window {
 }
 
 impl RunMeta {
-    /// The time that is measured.
+    /// The measured time.
     pub fn window(&self) -> Window {
         Window {
             start_ns: self.start_ns,
@@ -113,7 +112,7 @@ impl RunMeta {
 /// The bottleneck's rate from a moment on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RateStep {
-    /// When it begins to hold, ns.
+    /// When it takes effect, ns.
     pub from_ns: u64,
     /// Bits per second.
     pub bits_per_s: u64,
@@ -122,7 +121,7 @@ pub struct RateStep {
 /// One flow of a repetition.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FlowMeta {
-    /// Name in the scenario, with a number where the scenario asks for several.
+    /// Name in the scenario, with a number if there are several.
     pub name: String,
     /// Congestion control, as the scenario spells it.
     pub cc: String,
@@ -135,29 +134,29 @@ pub struct FlowMeta {
     /// Payload bytes that reached the receiver for the first time between
     /// `RunMeta::start_ns` and `end_ns`.
     pub goodput_bytes: u64,
-    /// Segments sent again, over the whole run.
+    /// Retransmitted segments, over the whole run.
     pub retransmits: u64,
     /// Whether it counts in Jain's index: long-lived and responsive.
     pub fair: bool,
-    /// Its transfers; none where it has none that end, or none whose end its
-    /// receiver knows.
+    /// Its transfers; none if they do not end, or if the receiver cannot know
+    /// their end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub transfers: Option<Transfers>,
 }
 
-/// Transfers of a flow, or of the short flows that it stands for, that began
-/// in the time measured.
+/// Transfers of a flow, or of the short flows that it represents, that began in
+/// the measured time.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Transfers {
-    /// How long each took that has arrived, from its start to its last byte's
-    /// arrival, ns.
+    /// Durations of finished transfers, from the start to the arrival of the
+    /// last byte, ns.
     pub finished_ns: Vec<u64>,
-    /// Those that had not arrived at the run's end.
+    /// Number of unfinished transfers at the end of the run.
     pub unfinished: u64,
 }
 
 impl Transfers {
-    /// Adds a transfer: how long it took, ns, if it has arrived.
+    /// Adds a transfer, with its duration in ns if finished.
     pub fn add(&mut self, took_ns: Option<u64>) {
         match took_ns {
             Some(took_ns) => self.finished_ns.push(took_ns),

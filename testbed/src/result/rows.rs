@@ -1,6 +1,6 @@
 //! Rows of the Parquet files: plain numbers, one struct per file.
 
-/// `action` of a [`DecisionRow`] that shifted set-points.
+/// `action` of a [`DecisionRow`] that shifts set-points.
 pub const STEER: u8 = 3;
 
 /// One packet that left the bottleneck's queue: `packets.parquet`.
@@ -26,11 +26,11 @@ pub struct PacketRow {
 /// The state of one flow's sender, sampled: `flows.parquet`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct FlowRow {
-    /// When, ns of virtual time.
+    /// Time, ns of virtual time.
     pub time_ns: u64,
     /// Index into the flows of the repetition.
     pub flow: u32,
-    /// Congestion window, bytes; of a rate-based sender, rate times RTT.
+    /// Congestion window, bytes; for a rate-based sender, rate times RTT.
     pub cwnd_bytes: u64,
     /// Smoothed round-trip time, ns; 0 before the first sample.
     pub srtt_ns: u64,
@@ -43,14 +43,14 @@ pub struct FlowRow {
 pub struct DecisionRow {
     /// When the record that completed the interval was readable, ns.
     pub time_ns: u64,
-    /// From then to the override being in force, ns.
+    /// From then until the override took effect, ns.
     pub latency_ns: u64,
     /// 0 enqueue, 1 drop, 2 mark (`L4S_ACTION_*`), or [`STEER`].
     pub action: u8,
 }
 
-/// Set-points of a controlled queue, sampled, where they differ from those of
-/// the row before: `setpoints.parquet`.
+/// Set-points of a controlled queue, sampled, if they differ from the previous
+/// row: `setpoints.parquet`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct SetPointRow {
     /// When they were sampled, ns of virtual time.
@@ -68,7 +68,7 @@ pub struct SetPointRow {
 }
 
 impl PacketRow {
-    /// Whether it was sent on, marked or not.
+    /// Whether it was forwarded, marked or not.
     pub fn forwarded(&self) -> bool {
         self.action != DROP
     }

@@ -1,4 +1,4 @@
-//! Rows summed up in bins of time, which is what a figure can show.
+//! Rows aggregated into bins of time, for figures.
 
 use super::histogram::Histogram;
 use super::{PacketRow, RateStep, RunMeta, Window};
@@ -6,19 +6,19 @@ use super::{PacketRow, RateStep, RunMeta, Window};
 /// One bin of time.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Bin {
-    /// Middle of the bin, s since the start of the time measured.
+    /// Middle of the bin, s since the start of the measured time.
     pub time_s: f64,
-    /// Bits sent over what could have been sent in it.
+    /// Bits sent, divided by the capacity.
     pub utilisation: f64,
     /// Bits sent in it: classic, L4S.
     pub sent_bits: [f64; 2],
-    /// Bits that could have been sent in it.
+    /// Capacity of the bin, bits.
     pub capacity_bits: f64,
-    /// Sojourn times of the packets that left in it, ns: classic, L4S.
+    /// Sojourn times of packets that left in the bin, ns: classic, L4S.
     pub sojourn_ns: [Histogram; 2],
 }
 
-/// Sums up packets in bins as they come.
+/// Aggregates packets into bins as they arrive.
 #[derive(Debug)]
 pub struct Series {
     window: Window,
@@ -27,7 +27,7 @@ pub struct Series {
     sojourn_ns: Vec<[Histogram; 2]>,
 }
 
-/// Sums up `packets` in bins of `width_ns`.
+/// Aggregates `packets` into bins of `width_ns`.
 pub fn bins(packets: &[PacketRow], meta: &RunMeta, width_ns: u64) -> Vec<Bin> {
     let mut series = Series::new(meta.window(), width_ns);
     series.add(packets);
@@ -35,8 +35,7 @@ pub fn bins(packets: &[PacketRow], meta: &RunMeta, width_ns: u64) -> Vec<Bin> {
 }
 
 impl Series {
-    /// Bins of `width_ns` of the time measured. A last bin that is not full is
-    /// left out.
+    /// Bins of `width_ns` over the measured time. An incomplete last bin is omitted.
     pub fn new(window: Window, width_ns: u64) -> Series {
         let width_ns = width_ns.max(1);
         let count = (window.end_ns.saturating_sub(window.start_ns) / width_ns) as usize;
@@ -48,15 +47,15 @@ impl Series {
         }
     }
 
-    /// As [`Series::new`], without sojourn times.
+    /// Like [`Series::new`], without sojourn times.
     pub fn of_utilisation(window: Window, width_ns: u64) -> Series {
         let mut series = Series::new(window, width_ns);
         series.sojourn_ns = Vec::new();
         series
     }
 
-    /// Adds packets. One takes part in utilisation for as long as its
-    /// transmission lasts, in every bin that it touches.
+    /// Adds packets. A packet contributes to utilisation during its transmission, in
+    /// every bin that it touches.
     pub fn add(&mut self, packets: &[PacketRow]) {
         for row in packets.iter().filter(|row| row.forwarded()) {
             let queue = usize::from(row.queue.min(1));
@@ -110,7 +109,7 @@ pub(super) fn capacity_bits(steps: &[RateStep], from_ns: u64, to_ns: u64) -> f64
             .get(index + 1)
             .map_or(u64::MAX, |next| next.from_ns)
             .min(to_ns);
-        // The first rate holds before its own moment too.
+        // The first rate also applies before its time.
         let since = if index == 0 {
             from_ns
         } else {
@@ -136,8 +135,8 @@ pub(super) fn bits_within(row: &PacketRow, steps: &[RateStep], from_ns: u64, to_
     bits * inside as f64 / lasts as f64
 }
 
-/// How long `row` occupies the link. The rate is the one at its start; where
-/// it changes meanwhile the error is less than this packet.
+/// Transmission time of `row`. The rate is the one at its start; if it changes in the
+/// meantime, the error is less than this packet.
 fn transmission_ns(row: &PacketRow, steps: &[RateStep]) -> u64 {
     let index = steps
         .partition_point(|step| step.from_ns <= row.time_ns)
@@ -221,7 +220,7 @@ mod tests {
         assert!((bins[1].utilisation - 0.75 * 12_000.0 / 1_200_000.0).abs() < 1e-12);
         assert_eq!(bins[1].sent_bits, [0.75 * 12_000.0, 0.0]);
         assert_eq!(bins[1].capacity_bits, 1_200_000.0);
-        // The delay belongs to the moment of departure.
+        // The delay counts at the time of departure.
         assert_eq!(bins[0].sojourn_ns[0].quantile(0.5), Some(7));
         assert!(bins[1].sojourn_ns[0].is_empty());
     }

@@ -1,6 +1,6 @@
-//! From rows to numbers.
+//! Computes statistics from rows.
 //!
-//! Rows are taken as they come and not kept: quantiles are those of a
+//! Rows are processed as they arrive and not stored: quantiles are those of a
 //! [`Histogram`], within 1/8192 of the exact order statistic (nearest rank: the
 //! smallest value that at least a share q of the values do not exceed). Pooled
 //! numbers come from the rows of all repetitions together, never from a mean of
@@ -21,19 +21,19 @@ pub fn summarise(repetition: u32, run: &Run) -> Repetition {
     Samples::of(run).repetition(repetition, run.meta.seed)
 }
 
-/// Takes the rows of a repetition as they come; its memory does not grow with
-/// their number.
+/// Processes the rows of a repetition as they arrive; its memory does not grow
+/// with their number.
 #[derive(Debug)]
 pub struct Recorder {
     window: Window,
     distributions: Distributions,
     sent_bits: f64,
-    /// Of all flows, and of each.
+    /// Goodput of all flows, and of each.
     count: FlowCount,
     flows: Vec<FlowCount>,
 }
 
-/// What pooling needs of a repetition: far less than its rows.
+/// Data of a repetition for pooling, much smaller than its rows.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Samples {
     /// Delays and latencies.
@@ -55,7 +55,7 @@ pub struct Distributions {
 pub(super) struct Totals {
     sent_bits: f64,
     capacity_bits: f64,
-    /// Least rate above 0 in the time measured, bits per second.
+    /// Lowest nonzero rate in the measured time, bits per second.
     pub least_bps: u64,
     count: FlowCount,
     pub flows: Vec<FlowSample>,
@@ -72,7 +72,8 @@ pub(super) struct Totals {
 pub(super) struct FlowCount {
     /// In the whole run.
     pub packets: u64,
-    /// Forwarded or dropped in the time measured, and of these marked, dropped.
+    /// Packets forwarded or dropped in the measured time, and the marked and
+    /// dropped ones among them.
     left: u64,
     marks: u64,
     drops: u64,
@@ -92,7 +93,7 @@ pub(super) struct FlowSample {
 }
 
 impl Recorder {
-    /// Measures in `window` what so many flows send.
+    /// Measures a number of flows in `window`.
     pub fn new(window: Window, flows: usize) -> Recorder {
         Recorder {
             window,
@@ -103,14 +104,14 @@ impl Recorder {
         }
     }
 
-    /// Takes packets, in order of time.
+    /// Adds packets, in time order.
     pub fn packets(&mut self, rows: &[PacketRow]) {
         for row in rows {
             self.packet(row);
         }
     }
 
-    /// Takes decisions.
+    /// Adds decisions.
     pub fn decisions(&mut self, rows: &[DecisionRow]) {
         let measured = self.window.start_ns..self.window.end_ns;
         for row in rows.iter().filter(|row| measured.contains(&row.time_ns)) {
@@ -118,7 +119,7 @@ impl Recorder {
         }
     }
 
-    /// Ends with what is not a row.
+    /// Finishes with the data that is not in rows.
     pub fn finish(self, meta: &RunMeta) -> Samples {
         let Window {
             start_ns,
@@ -159,7 +160,8 @@ impl Recorder {
             capacity,
         } = &self.window;
         if row.forwarded() {
-            // A packet that left before the time measured may still be on the link in it.
+            // A packet that left before the measured time may still be on the
+            // link.
             self.sent_bits += bits_within(row, capacity, *start_ns, *end_ns);
         }
         let measured = (*start_ns..*end_ns).contains(&row.time_ns);
@@ -185,7 +187,7 @@ impl FlowCount {
 }
 
 impl Samples {
-    /// Takes from `run` what lies in the time measured.
+    /// Adds the part of `run` in the measured time.
     pub fn of(run: &Run) -> Samples {
         let mut recorder = Recorder::new(run.meta.window(), run.meta.flows.len());
         recorder.packets(&run.packets);
@@ -193,7 +195,7 @@ impl Samples {
         recorder.finish(&run.meta)
     }
 
-    /// The numbers of this repetition alone.
+    /// Statistics of this repetition.
     pub fn repetition(&self, repetition: u32, seed: u64) -> Repetition {
         Repetition {
             repetition,
@@ -204,7 +206,7 @@ impl Samples {
 }
 
 impl Distributions {
-    /// Adds those of another repetition.
+    /// Adds another repetition.
     pub fn merge(&mut self, other: &Distributions) {
         for (own, new) in self.sojourn_ns.iter_mut().zip(&other.sojourn_ns) {
             own.merge(new);
@@ -239,7 +241,7 @@ impl FlowSample {
     }
 }
 
-/// The numbers of several repetitions together; of one, its own.
+/// Statistics of one or several repetitions together.
 pub fn pool(repetitions: &[&Samples]) -> Statistics {
     let mut distributions = Distributions::default();
     for samples in repetitions {
@@ -249,12 +251,12 @@ pub fn pool(repetitions: &[&Samples]) -> Statistics {
     pool_totals(&totals, &distributions)
 }
 
-/// The numbers of several repetitions, whose distributions are merged already.
+/// Statistics of several repetitions with merged distributions.
 ///
-/// Counters are sums. Utilisation is bits over capacity of all. A flow's
-/// goodput is over the time that it ran in all. Jain's index takes each flow
+/// Counters are sums. Utilisation is total bits divided by total capacity. A
+/// flow's goodput is over its total running time. Jain's index treats each flow
 /// of each repetition as one sample, so that a flow that loses once and wins
-/// once does not pass for fair.
+/// once does not count as fair.
 pub(super) fn pool_totals(repetitions: &[&Totals], distributions: &Distributions) -> Statistics {
     let mut total = Statistics::default();
     let mut flows = FlowSums::default();
@@ -297,14 +299,14 @@ pub(super) fn pool_totals(repetitions: &[&Totals], distributions: &Distributions
 }
 
 /// The smallest value of `sorted` that at least a share `q` of its values do
-/// not exceed; none of nothing. `q` is taken into 0..=1.
+/// not exceed; none without values. `q` is clamped to 0..=1.
 pub fn quantile(sorted: &[u64], q: f64) -> Option<u64> {
     let rank = (q.clamp(0.0, 1.0) * sorted.len() as f64).ceil() as usize;
     sorted.get(rank.saturating_sub(1)).copied()
 }
 
 /// Jain's fairness index, (sum x)^2 / (n sum x^2): 1 when all are equal, 1/n
-/// when one has all. None for fewer than two values or when all are zero.
+/// when one has all. None for fewer than two values or if all are zero.
 pub fn jain(values: &[f64]) -> Option<f64> {
     let sum: f64 = values.iter().sum();
     let squares: f64 = values.iter().map(|value| value * value).sum();
@@ -347,8 +349,8 @@ struct FlowSums {
 
 impl FlowSums {
     /// Adds the flows of a repetition. They are the same in every repetition,
-    /// and in order, but for repetitions of changed scenarios: they are matched
-    /// by name.
+    /// and in the same order, except for changed scenarios; they are matched by
+    /// name.
     fn add(&mut self, flows: &[FlowSample]) {
         for (index, flow) in flows.iter().enumerate() {
             let same = |at: &usize| self.sums.get(*at).is_some_and(|sum| sum.name == flow.name);

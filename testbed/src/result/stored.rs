@@ -1,4 +1,4 @@
-//! A result directory, read.
+//! Reads a result directory.
 
 use std::path::{Path, PathBuf};
 
@@ -11,12 +11,12 @@ use super::layout::{FACTS, JSON_MAX, META, SUMMARY, run_dir};
 use super::statistics::{Recorder, Samples};
 use super::{Facts, FlowRow, PacketRow, Run, RunMeta, SetPointRow, Summary};
 
-/// What a result directory holds. Rows are read when asked for.
+/// The content of a result directory. Rows are read on demand.
 #[derive(Debug, Clone)]
 pub struct Stored {
-    /// Where it is.
+    /// Path of the directory.
     pub path: PathBuf,
-    /// What was run.
+    /// Facts of the run.
     pub facts: Facts,
     /// The numbers so far.
     pub summary: Summary,
@@ -26,7 +26,7 @@ impl Stored {
     /// Reads facts and summary of a finished or partial result.
     ///
     /// # Errors
-    /// [`ResultError::Missing`] when `path` is no result directory.
+    /// [`ResultError::Missing`] if `path` is not a result directory.
     pub fn open(path: &Path) -> Result<Stored, ResultError> {
         if !path.join(FACTS).is_file() {
             return Err(ResultError::Missing {
@@ -65,9 +65,8 @@ impl Stored {
         columns::for_each_group(&run_dir(&self.path, arm, repetition), visit)
     }
 
-    /// The set-points of one repetition over time: a row where they changed;
-    /// none where nothing controlled the queue, and in results of versions that
-    /// did not keep them.
+    /// The set-points of one repetition over time: a row for each change; none
+    /// if nothing controlled the queue, and in results of older versions.
     pub fn set_points(&self, arm: &str, repetition: u32) -> Result<Vec<SetPointRow>, ResultError> {
         columns::read_if_present(&run_dir(&self.path, arm, repetition))
     }
@@ -78,7 +77,7 @@ impl Stored {
     }
 }
 
-/// The numbers of a repetition, its rows read a part at a time.
+/// Statistics of a repetition, with its rows read in parts.
 pub(super) fn read_samples(dir: &Path) -> Result<(RunMeta, Samples), ResultError> {
     let meta: RunMeta = read_json(&dir.join(META))?;
     let mut recorder = Recorder::new(meta.window(), meta.flows.len());

@@ -11,17 +11,17 @@ use super::warnings::Warning;
 pub struct Summary {
     /// Version of l4sllm that ran it.
     pub version: String,
-    /// Seed that every repetition's seed is derived from.
+    /// Seed from which the seed of every repetition is derived.
     pub seed: u64,
     /// Name of the scenario.
     pub scenario: String,
     /// The policy of the first arm that has one; each arm names its own.
     pub policy: Option<PolicyFacts>,
-    /// Whether every repetition of every arm is here.
+    /// Whether every repetition of every arm is present.
     pub complete: bool,
     /// Repetitions that each arm has when complete.
     pub repetitions: u32,
-    /// Why the result, or a part of it, shows less than it seems to.
+    /// Reasons why the result, or a part of it, may be meaningless.
     #[serde(default)]
     pub warnings: Vec<Warning>,
     /// The arms that have at least one finished repetition, as ordered in the scenario.
@@ -60,7 +60,7 @@ pub struct Repetition {
 /// The numbers of one repetition, or of all of an arm together.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Statistics {
-    /// Bits sent over what the bottleneck could have sent, in the time measured.
+    /// Bits sent divided by the bottleneck's capacity, in the measured time.
     pub utilisation: f64,
     /// Sojourn times of forwarded packets, ms.
     pub queue_delay_ms: QueueDelay,
@@ -71,21 +71,21 @@ pub struct Statistics {
     pub jain: Option<f64>,
     /// Packets at the bottleneck.
     pub packets: Packets,
-    /// CE marks set at the bottleneck, packets, in the time measured.
+    /// CE marks set at the bottleneck, packets, in the measured time.
     pub marks: u64,
-    /// Packets dropped at the bottleneck in the time measured.
+    /// Packets dropped at the bottleneck in the measured time.
     pub drops: u64,
-    /// Dropped packets of all that left the queue in the time measured, 0 to
-    /// 1; none where no packet left, and in results of older versions.
+    /// Share of dropped packets among all that left the queue in the measured
+    /// time, 0 to 1; none if no packet left, and in results of older versions.
     #[serde(default)]
     pub drop_share: Option<f64>,
     /// Records that the queue wrote.
     pub records: Records,
-    /// Overrides that the queue was sent.
+    /// Overrides sent to the queue.
     pub overrides: Overrides,
     /// Decisions that a limit refused, by limit.
     pub refusals: Refusals,
-    /// How long the controller took, us.
+    /// Decision latency, us.
     pub decision_latency_us: DecisionLatency,
     /// Virtual time, s.
     pub virtual_s: f64,
@@ -94,7 +94,7 @@ pub struct Statistics {
 }
 
 impl Statistics {
-    /// The numbers that runs are compared by.
+    /// The quantities by which runs are compared.
     pub fn outcome(&self) -> Outcome {
         let delay = &self.queue_delay_ms;
         Outcome {
@@ -121,7 +121,7 @@ pub struct QueueDelay {
     pub all: Delay,
 }
 
-/// A distribution of delays, ms; none where no packet passed.
+/// A distribution of delays, ms; none if no packet passed.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 pub struct Delay {
     /// Median.
@@ -145,29 +145,30 @@ pub struct FlowSummary {
     pub cc: String,
     /// `classic` or `l4s`.
     pub queue: String,
-    /// Payload delivered over the time that it ran while measured, Mbit/s.
+    /// Payload delivered, divided by its running time within the measured time,
+    /// Mbit/s.
     pub goodput_mbps: f64,
     /// CE marks set on it at the bottleneck, packets.
     pub marks: u64,
     /// Packets of it dropped at the bottleneck.
     pub drops: u64,
-    /// Segments that it sent again.
+    /// Segments that it retransmitted.
     pub retransmits: u64,
-    /// How long its transfers took; none where it has none that end.
+    /// Completion times of its transfers; none if they do not end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub completions: Option<Completions>,
 }
 
-/// Completion times of transfers that began in the time measured: short flows,
-/// flows with a limit, chunks that an application offered.
+/// Completion times of transfers that began in the measured time: short flows,
+/// flows with a limit, chunks of an application.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 pub struct Completions {
-    /// Transfers that have arrived.
+    /// Finished transfers.
     pub finished: u64,
-    /// Transfers that had not at the end; the times leave them out.
+    /// Unfinished transfers at the end, which are excluded from the times.
     pub unfinished: u64,
-    /// Arithmetic mean, from the start to the last byte's arrival, ms; like
-    /// the others none where nothing has arrived.
+    /// Arithmetic mean, from the start to the last byte's arrival, ms; like the
+    /// others, none if no transfer finished.
     pub mean_ms: Option<f64>,
     /// Median, ms.
     pub p50_ms: Option<f64>,
@@ -183,7 +184,7 @@ pub struct Packets {
     /// Arrived.
     #[serde(rename = "in")]
     pub arrived: u64,
-    /// Sent on.
+    /// Forwarded.
     pub forwarded: u64,
     /// Dropped, for any reason.
     pub dropped: u64,
@@ -209,19 +210,19 @@ pub struct Records {
 pub struct Overrides {
     /// Accepted by the device.
     pub received: u64,
-    /// Changed or confirmed a decision, or came into force.
+    /// Changed or confirmed a decision, or took effect.
     pub applied: u64,
-    /// Ran out of time unused.
+    /// Expired unused.
     pub expired: u64,
-    /// Kept off by a limit.
+    /// Blocked by a limit.
     pub refused: u64,
-    /// Gave way to a newer one unused.
+    /// Replaced by a newer one before use.
     pub replaced: u64,
     /// Not yet used at the end.
     pub waiting: u64,
 }
 
-/// Decisions where a limit kept an override from acting, by limit.
+/// Decisions in which a limit blocked an override, by limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Refusals {
     /// It would have marked a Not-ECT packet.
@@ -232,16 +233,16 @@ pub struct Refusals {
     pub ceiling: u64,
     /// DualPI2 was in overload.
     pub overload: u64,
-    /// It would have dropped the last packet that waited. (Results of before
-    /// that rule have none.)
+    /// It would have dropped the last packet in the queue. (Absent in results
+    /// from before that rule.)
     #[serde(default)]
     pub last_packet: u64,
-    /// The device turned the request away (stale, malformed).
+    /// The device refused the request (stale, malformed).
     pub invalid: u64,
 }
 
-/// From the record that completes an interval being readable to the override
-/// being in force, us; none where nothing was decided.
+/// From when the record that completes an interval is readable until the
+/// override takes effect, us; none without decisions.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 pub struct DecisionLatency {
     /// Median.

@@ -58,7 +58,7 @@ fn every_key_is_documented() {
     let document = include_str!("../../RESULTS.md");
     let named: BTreeSet<&str> = document.split('`').skip(1).step_by(2).collect();
     for key in written(dir.path()) {
-        // A repetition has what pooled has: documented once.
+        // A repetition has the same keys as pooled, which are documented once.
         let key = key.replace("arms[].repetitions[].", "arms[].pooled.");
         let own = ["repetition", "seed"].map(|own| format!("arms[].pooled.{own}"));
         let key = if own.contains(&key) {

@@ -1,17 +1,17 @@
-//! Warnings about results that show less than they seem to.
+//! Warnings about results that may be meaningless.
 
 use serde::{Deserialize, Serialize};
 
-/// Why a result, or a part of it, shows less than it seems to.
+/// A reason why a result, or a part of it, may be meaningless.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Warning {
-    /// What it is, for programs: one of this module's constants.
+    /// Code for programs: one of this module's constants.
     pub code: String,
-    /// What it is, for people.
+    /// Explanation in words.
     pub text: String,
     /// Name of the scenario.
     pub cell: String,
-    /// The arm; none: every arm.
+    /// The arm; none for every arm.
     pub arm: Option<String>,
 }
 

@@ -1,4 +1,4 @@
-//! One repetition, written as it is emulated: memory does not grow with its
+//! Writes one repetition while it is emulated, so memory does not grow with its
 //! duration.
 
 use std::path::Path;
@@ -12,7 +12,7 @@ use super::layout::META;
 use super::statistics::{Recorder, Samples};
 use super::{DecisionRow, FlowRow, PacketRow, RunMeta, SetPointRow, Window};
 
-/// Rows of a part of a repetition, in order of time.
+/// Rows of a part of a repetition, in time order.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Rows {
     /// One row per departure or drop at the bottleneck.
@@ -21,12 +21,12 @@ pub struct Rows {
     pub flows: Vec<FlowRow>,
     /// One row per decision of the controller.
     pub decisions: Vec<DecisionRow>,
-    /// One row per sample with other set-points.
+    /// One row per sample with changed set-points.
     pub set_points: Vec<SetPointRow>,
 }
 
-/// Writes the rows of a repetition next to where it will be.
-/// [`super::ResultDir::finish`] gives it its name; dropped before, it is removed.
+/// Writes the rows of a repetition next to its final location.
+/// [`super::ResultDir::finish`] renames it; if dropped before, it is removed.
 pub struct RunWriter {
     whole: AtomicDir,
     packets: RowFile<PacketRow>,
@@ -37,7 +37,7 @@ pub struct RunWriter {
 }
 
 impl RunWriter {
-    /// Writes what will be `dir`, of so many flows.
+    /// Starts writing the future `dir`, for a number of flows.
     pub(super) fn create(dir: &Path, window: Window, flows: usize) -> Result<Self, ResultError> {
         let whole = AtomicDir::next(dir).map_err(ResultError::io("create", dir))?;
         Ok(RunWriter {
@@ -50,7 +50,7 @@ impl RunWriter {
         })
     }
 
-    /// Adds rows, which are later than those before.
+    /// Adds rows, which must be later than the previous ones.
     ///
     /// # Errors
     /// They cannot be written.

@@ -1,4 +1,4 @@
-//! The conditions to train on.
+//! Training conditions.
 
 use std::path::Path;
 
@@ -7,35 +7,35 @@ use crate::scenario::curriculum::Part;
 use crate::sim::derive_seed;
 use crate::suite::{Condition, Family, Protocol, Suite, SuiteError};
 
-/// A condition to train on.
+/// A training condition.
 #[derive(Debug, Clone)]
 pub struct TrainingCondition {
     /// Its family's name.
     pub family: String,
-    /// The condition; its name ends with what it is drawn for.
+    /// The condition; its name ends with its purpose.
     pub condition: Condition,
 }
 
-/// Which conditions of a suite's families.
+/// Selection of conditions from a suite's families.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Selection<'a> {
-    /// Families; empty: all that have a training part.
+    /// Families; empty for all with a training part.
     pub families: &'a [String],
-    /// Conditions of each.
+    /// Number of conditions of each family.
     pub per_family: usize,
-    /// Greatest mean rate of the link, bit/s: the emulation of faster ones
-    /// takes long.
+    /// Maximum mean rate of the link, bit/s, because faster links take long to
+    /// emulate.
     pub most_bps: Option<f64>,
-    /// Virtual time that runs measure, ns.
+    /// Measured virtual time of runs, ns.
     pub measured_ns: u64,
 }
 
 /// Draws conditions from the training part of the suite in `dir`, with a seed
 /// derived from `seed`, the `purpose` and its `number`. Published setups are
-/// only judged on, and are left out.
+/// reserved for evaluation and excluded.
 ///
 /// # Errors
-/// A file of the suite, with line and key, or a family that it does not have.
+/// An error in a file of the suite, with line and key, or an unknown family.
 pub fn training_conditions(
     dir: &Path,
     selection: &Selection<'_>,
@@ -66,20 +66,20 @@ pub fn training_conditions(
 }
 
 impl Selection<'_> {
-    /// How the conditions are run.
+    /// The suite's protocol for the conditions.
     fn protocol(&self) -> Protocol {
         protocol(self.measured_ns)
     }
 }
 
 impl TrainingCondition {
-    /// Repetition `number`, of which `measured_ns` are measured after the
+    /// Repetition `number`, with `measured_ns` of measured time after the
     /// warm-up of its family.
     pub fn repetition(&self, measured_ns: u64, number: u32) -> Scenario {
         self.condition.repetition(&protocol(measured_ns), 0, number)
     }
 
-    /// What the emulation of a repetition costs, about.
+    /// Approximate cost of emulating a repetition.
     pub(super) fn weight(&self, measured_ns: u64) -> u64 {
         self.condition.weight(&protocol(measured_ns))
     }

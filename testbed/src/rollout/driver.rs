@@ -1,4 +1,4 @@
-//! What controls the queue in a roll-out.
+//! Drivers of the queue in a roll-out.
 
 use std::fmt;
 use std::sync::Arc;
@@ -6,8 +6,8 @@ use std::sync::Arc;
 use l4sllm_abi::Params;
 use l4sllm_model::{IdleBudget, Policy, SET_POINTS};
 
-/// What controls the queue in a roll-out. As text it is what a run's identity
-/// has of it.
+/// The driver of the queue in a roll-out. Its text form is part of a run's
+/// identity.
 #[derive(Clone)]
 pub enum Driver {
     /// Fixed parameters.
@@ -18,15 +18,15 @@ pub enum Driver {
     Policy {
         /// The policy.
         actor: Actor,
-        /// The idle budget that it is asked to keep.
+        /// Its idle budget.
         budget: IdleBudget,
-        /// Added to its outputs in every decision: exploration that lasts for
-        /// the whole run, so that the run shows what it costs.
+        /// Added to its outputs in every decision: constant exploration over
+        /// the whole run, so that the run shows its cost.
         offset: [f32; SET_POINTS],
     },
 }
 
-/// A policy, or one whose runs are finished.
+/// A policy, or the hash of one whose runs are finished.
 #[derive(Clone)]
 pub struct Actor {
     hash: String,
@@ -34,8 +34,8 @@ pub struct Actor {
 }
 
 impl Actor {
-    /// A policy whose runs are finished, of which only the hash is known any
-    /// more: see [`Policy::hash`].
+    /// A policy whose runs are finished, known only by its hash: see
+    /// [`Policy::hash`].
     pub fn finished(hash: &str) -> Actor {
         Actor {
             hash: hash.to_owned(),

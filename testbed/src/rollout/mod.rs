@@ -1,5 +1,5 @@
-//! Roll-outs for training in the loop: runs of a condition with what a policy
-//! on summaries sees in each period.
+//! Roll-outs for training in the loop: runs of a condition with the features of a policy
+//! on summaries in each period.
 //!
 //! ```text
 //! suite, training part ─▶ conditions ─▶ jobs ─▶ roll-outs ─▶ store
@@ -7,8 +7,8 @@
 //!                                                            STAGE.periods: what was seen
 //! ```
 //!
-//! Runs of one condition and repetition have the same random draws whatever
-//! drives them, so that they are compared in pairs.
+//! Runs of one condition and repetition have the same random draws for every driver, so
+//! that they can be compared in pairs.
 
 mod condition;
 mod driver;
@@ -30,7 +30,7 @@ use thiserror::Error;
 use crate::json_lines::JsonLinesError;
 use crate::sim::SimError;
 
-/// Why roll-outs cannot be made or kept.
+/// Errors of making or storing roll-outs.
 #[derive(Debug, Error)]
 pub enum RolloutError {
     /// A run could not be emulated.
@@ -38,12 +38,12 @@ pub enum RolloutError {
     Run {
         /// The condition.
         condition: String,
-        /// What drove it.
+        /// The driver.
         driver: String,
-        /// Why.
+        /// The cause.
         source: SimError,
     },
-    /// A run was finished before, but the store does not have it.
+    /// A run was finished earlier, but the store does not have it.
     #[error(
         "{condition}: the finished run under {driver} is missing, and its policy was trained on \
          since"
@@ -51,18 +51,19 @@ pub enum RolloutError {
     Missing {
         /// The condition.
         condition: String,
-        /// What drove it.
+        /// The driver.
         driver: String,
     },
     /// The file of the outcomes.
     #[error(transparent)]
     Outcomes(#[from] JsonLinesError),
-    /// A file of periods, or the program, which runs are known by.
+    /// An error in a file of periods, or in the program file, whose digest identifies
+    /// runs.
     #[error("cannot {operation} {path}: {source}")]
     Io {
-        /// What was tried.
+        /// The operation.
         operation: &'static str,
-        /// Of what.
+        /// The path.
         path: String,
         /// Cause.
         source: std::io::Error,

@@ -1,4 +1,4 @@
-//! Runs the roll-outs that are not finished yet.
+//! Runs missing roll-outs.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
@@ -10,24 +10,24 @@ use crate::workers;
 
 /// A run to make.
 pub struct Job<'a> {
-    /// Where.
+    /// The condition.
     pub condition: &'a TrainingCondition,
     /// Draws of the condition, from 0.
     pub repetition: u32,
     /// What controls the queue.
     pub driver: Driver,
-    /// Whether to keep what was seen in its periods.
+    /// Whether to store the features of its periods.
     pub keep: bool,
 }
 
-/// Makes roll-outs, all alike.
+/// Makes roll-outs with common settings.
 pub struct Runner<'a> {
     store: &'a RunStore,
     /// Time between two decisions, ns.
     period_ns: u64,
-    /// Virtual time that is measured, ns.
+    /// Measured virtual time, ns.
     measured_ns: u64,
-    /// Threads; 0: one a core.
+    /// Threads; 0: one per core.
     threads: usize,
     /// SHA-256 of the program.
     program: String,
@@ -35,11 +35,11 @@ pub struct Runner<'a> {
 
 impl<'a> Runner<'a> {
     /// A runner into `store`, with decisions every `period_ns`, that measures
-    /// `measured_ns` after each condition's warm-up, on `threads` threads (0:
-    /// one a core).
+    /// `measured_ns` after each condition's warm-up, on `threads` threads (0: one
+    /// per core).
     ///
     /// # Errors
-    /// The running program cannot be read, by whose digest its runs are known.
+    /// The running program, whose digest identifies its runs, cannot be read.
     pub fn new(
         store: &'a RunStore,
         period_ns: u64,
@@ -60,14 +60,14 @@ impl<'a> Runner<'a> {
         })
     }
 
-    /// Makes the runs that the store does not have, under the name of a
-    /// `stage`; returns what each of them is known by in the store, in order.
-    /// None if it was cancelled: finished runs stay. `progress` is called with
-    /// the number of runs that are finished and of all, from any thread.
+    /// Makes the runs that are missing in the store, under the name of a `stage`;
+    /// returns the identity of each in the store, in order. None if cancelled;
+    /// finished runs are kept. `progress` is called with the numbers of finished
+    /// and of all runs, from any thread.
     ///
     /// # Errors
-    /// A run whose accounting does not hold, one that is missing and cannot be
-    /// made any more, or a file that cannot be written.
+    /// A run with violated accounting, a missing run that can no longer be made,
+    /// or a file that cannot be written.
     pub fn run(
         &self,
         stage: &str,
@@ -79,7 +79,7 @@ impl<'a> Runner<'a> {
         let mut open: Vec<usize> = (0..jobs.len())
             .filter(|at| !self.store.has(&identities[*at], jobs[*at].keep))
             .collect();
-        // The longest first, so that no thread is left alone with one at the end.
+        // The longest first, to balance the threads at the end.
         open.sort_by_key(|at| std::cmp::Reverse(jobs[*at].condition.weight(self.measured_ns)));
         let done = AtomicUsize::new(jobs.len() - open.len());
         progress(done.load(Ordering::Relaxed), jobs.len());
@@ -95,7 +95,7 @@ impl<'a> Runner<'a> {
         Ok(finished.then_some(identities))
     }
 
-    /// Makes one run; false if it was cancelled.
+    /// Makes one run; false if cancelled.
     fn finish(
         &self,
         stage: &str,
@@ -134,7 +134,7 @@ impl<'a> Runner<'a> {
         Ok(true)
     }
 
-    /// What determines a run.
+    /// Everything that determines a run.
     fn identity(&self, job: &Job<'_>) -> String {
         let scenario = job.condition.repetition(self.measured_ns, job.repetition);
         let text = format!(

@@ -1,9 +1,9 @@
 //! Finished roll-outs on disk.
 //!
-//! `runs.jsonl` has a line for each run. What was seen in its periods is in
+//! `runs.jsonl` has a line for each run. The features of its periods are in
 //! `STAGE.periods`: a line of JSON that names the columns, then rows of f32,
-//! little-endian. A line is written after its rows; rows without a line, of a
-//! program that was killed, are cut off.
+//! little-endian. A line is written after its rows; rows without a line, from a
+//! killed program, are removed.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -33,22 +33,22 @@ const ROW_BYTES: usize = COLUMNS * size_of::<f32>();
 /// A finished run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct Line {
-    /// SHA-256 of all that determines the run. A run is used where it is that
-    /// of a planned one, and else left alone.
+    /// SHA-256 of everything that determines the run. A run is reused if it
+    /// matches a planned one, and otherwise ignored.
     pub(super) identity: String,
-    /// What it was made for, and the name of the file of its periods.
+    /// Its stage, which is also the name of the file of its periods.
     pub(super) stage: String,
     /// Name of the condition, for readers.
     pub(super) condition: String,
     /// Its family, for readers.
     pub(super) family: String,
-    /// What drove it, for readers.
+    /// The driver, for readers.
     pub(super) driver: String,
     /// Repetition, from 0, for readers.
     pub(super) repetition: u32,
     /// The measured part.
     pub(super) outcome: Outcome,
-    /// Where its periods are; none: they were not kept.
+    /// Location of its periods; none if they were not stored.
     pub(super) periods: Option<Rows>,
 }
 
@@ -59,7 +59,7 @@ pub(super) struct Rows {
     count: u64,
 }
 
-/// The runs of a directory, which the caller has claimed.
+/// The runs of a directory claimed by the caller.
 #[derive(Debug)]
 pub struct RunStore {
     dir: PathBuf,
@@ -72,15 +72,15 @@ pub struct RunStore {
 #[derive(Debug)]
 struct Stage {
     file: File,
-    /// Where rows begin, bytes.
+    /// Offset of the rows, bytes.
     first: u64,
     /// Whole rows in the file.
     rows: u64,
 }
 
 impl RunStore {
-    /// Opens the runs of `dir`, which is made if it is missing. Runs whose
-    /// periods are incomplete count as unfinished.
+    /// Opens the runs of `dir`, which is created if missing. Runs whose periods
+    /// are incomplete count as unfinished.
     ///
     /// # Errors
     /// A line that is not a run, or a file that cannot be read or written.
@@ -119,12 +119,12 @@ impl RunStore {
         })
     }
 
-    /// How many runs are finished.
+    /// Number of finished runs.
     pub fn len(&self) -> usize {
         lock(&self.runs).len()
     }
 
-    /// Whether none is.
+    /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -134,7 +134,7 @@ impl RunStore {
         Some(lock(&self.runs).get(identity)?.outcome)
     }
 
-    /// The periods of a finished run; none if they were not kept.
+    /// The periods of a finished run; none if they were not stored.
     ///
     /// # Errors
     /// The file cannot be read.
@@ -156,14 +156,14 @@ impl RunStore {
         Ok(bytes.chunks_exact(ROW_BYTES).map(from_row).collect())
     }
 
-    /// Whether a run is finished, and if need be its periods are here.
+    /// Whether a run is finished and, if required, its periods are stored.
     pub(super) fn has(&self, identity: &str, keep: bool) -> bool {
         let runs = lock(&self.runs);
         let found = runs.get(identity);
         found.is_some_and(|line| line.periods.is_some() || !keep)
     }
 
-    /// Adds a run, to disk, and its periods if they are kept.
+    /// Adds a run, and its periods if required, and syncs to disk.
     pub(super) fn add(
         &self,
         mut line: Line,
@@ -206,8 +206,8 @@ impl RunStore {
 }
 
 impl Stage {
-    /// Opens the file of a stage. One that begins otherwise, of a program with
-    /// other features, is emptied: its runs are not used again.
+    /// Opens the file of a stage. A file with a different header, from a
+    /// program with other features, is emptied: its runs are not reused.
     fn open(dir: &Path, name: &str) -> Result<Stage, RolloutError> {
         let path = path(dir, name);
         let header = header();

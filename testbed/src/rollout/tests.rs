@@ -18,7 +18,7 @@ use crate::scenario::{Arm, Scenario};
 use crate::sim::derive_seed;
 use crate::suite::Suite;
 
-/// That of the policy.
+/// Period of the policy.
 const PERIOD_NS: u64 = 250_000_000;
 const MEASURED_NS: u64 = 1_000_000_000;
 
@@ -60,7 +60,7 @@ fn run(driver: &Driver) -> Rollout {
     run.unwrap().unwrap()
 }
 
-/// The numbers of periods, to the bit.
+/// The values of periods, bit by bit.
 fn bits(periods: &[Period]) -> Vec<u32> {
     let numbers = |p: &Period| p.features.into_iter().chain(p.outputs).collect::<Vec<_>>();
     periods.iter().flat_map(numbers).map(f32::to_bits).collect()
@@ -149,7 +149,7 @@ fn a_roll_out_repeats_to_the_bit() {
 
 #[test]
 fn a_cancelled_roll_out_has_no_result() {
-    // Long enough that it asks.
+    // Long enough for a check of `cancel`.
     let scenario = conditions()[0].repetition(600_000_000_000, 0);
     let cancel = AtomicBool::new(true);
     let run = rollout(&scenario, &Driver::Adaptive, PERIOD_NS, &cancel);
@@ -169,14 +169,14 @@ fn jobs(conditions: &[TrainingCondition]) -> Vec<Job<'_>> {
     conditions.iter().flat_map(job).collect()
 }
 
-/// Makes the runs of two conditions under two drivers, and stops after so many
-/// new ones; what they are known by, and how many were new.
+/// Makes the runs of two conditions under two drivers, and stops after a number
+/// of new ones; returns their identities and the number of new ones.
 fn make(store: &RunStore, stop: usize) -> (Option<Vec<String>>, usize) {
     let conditions = conditions();
     let runner = Runner::new(store, PERIOD_NS, MEASURED_NS, 1).unwrap();
     let (cancel, calls) = (AtomicBool::new(false), AtomicUsize::new(0));
     let progress = |_, _| {
-        // The first call says where it begins.
+        // The first call reports the initial number.
         if calls.fetch_add(1, Ordering::Relaxed) >= stop {
             cancel.store(true, Ordering::Relaxed);
         }
@@ -281,7 +281,7 @@ fn a_family_that_is_not_there_is_named() {
     assert_eq!(error.to_string(), want);
 }
 
-/// The repository's suite: no published setup, and no value of the test part
+/// The repository's suite: neither published setups nor values of the test part
 /// (the parts of a curriculum are disjoint).
 #[test]
 fn conditions_to_train_on_are_of_the_training_part() {

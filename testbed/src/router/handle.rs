@@ -11,24 +11,24 @@ use l4sllm_abi::{Interval, Limits, Op, Override, Params, Queues, Stats};
 
 use super::{Device, RouterError, check, ffi};
 
-/// Whether a handle can be read.
+/// Readiness of a handle.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Readiness {
     /// Now.
     Ready,
-    /// At this time, ns, by the longest wait alone; never if none.
+    /// At this time, ns, because of the maximum wait; never if none.
     At(Option<u64>),
 }
 
 /// An open of the device: reads records, and sends overrides once it has taken
 /// control. Closes on drop.
 ///
-/// A handle is used by one thread at a time, whichever it is, while the packet
-/// path runs in another. `now_ns` is the packet path's clock.
+/// A handle is used by one thread at a time, while the packet path runs in
+/// another. `now_ns` is the packet path's clock.
 pub struct Handle {
     device: Arc<Device>,
     handle: NonNull<ffi::UserHandle>,
-    /// What the packet path calls; boxed twice to have a thin, fixed address.
+    /// Callback of the packet path; boxed twice to have a thin, fixed address.
     wake: Option<Box<Wake>>,
 }
 
@@ -50,11 +50,11 @@ impl Handle {
         })
     }
 
-    /// Reads whole messages into `buffer`; how many bytes it got, 0 when none
-    /// waits.
+    /// Reads whole messages into `buffer`; returns the number of bytes, 0 if
+    /// none are available.
     ///
     /// # Errors
-    /// `EINVAL` when `buffer` is too small for one message.
+    /// `EINVAL` if `buffer` is too small for one message.
     pub fn read(&mut self, buffer: &mut [u8], now_ns: u64) -> Result<usize, RouterError> {
         let mut got = 0;
         // SAFETY: `buffer` is writable for its length; the handle is open.
@@ -71,14 +71,14 @@ impl Handle {
         Ok(got)
     }
 
-    /// Messages that wait for [`Handle::read`], those already overwritten among
-    /// them. Takes no lock.
+    /// Number of messages available to [`Handle::read`], including overwritten
+    /// ones. Takes no lock.
     pub fn unread(&self) -> u64 {
         // SAFETY: the handle is open, and its one thread is in no other call.
         unsafe { ffi::l4s_user_unread(self.handle.as_ptr()) }
     }
 
-    /// Messages that the device keeps for readers; 0: none.
+    /// Number of messages that the device keeps for readers; may be 0.
     pub fn ring_records(&self) -> u32 {
         self.device.ring_records
     }
@@ -94,12 +94,12 @@ impl Handle {
     /// Takes control: only one handle at a time may send overrides.
     ///
     /// # Errors
-    /// `EBUSY` while another has it.
+    /// `EBUSY` while another handle has control.
     pub fn control(&mut self, now_ns: u64) -> Result<(), RouterError> {
         self.ask("take control", Op::Control.code(), &mut [], now_ns)
     }
 
-    /// Sets when the handle is readable.
+    /// Sets when the handle becomes readable.
     ///
     /// # Errors
     /// An interval out of range.
@@ -116,7 +116,7 @@ impl Handle {
     /// Sends an override.
     ///
     /// # Errors
-    /// The device's reason, as the interface lists them.
+    /// The device's refusal, as listed in the interface.
     pub fn send(&mut self, order: &Override, now_ns: u64) -> Result<(), RouterError> {
         let mut raw = order.to_raw();
         self.ask(
@@ -127,10 +127,10 @@ impl Handle {
         )
     }
 
-    /// Counters, records as this handle sees them.
+    /// Counters, with records as seen by this handle.
     ///
     /// # Errors
-    /// A reply that is malformed.
+    /// The reply is malformed.
     pub fn stats(&mut self, now_ns: u64) -> Result<Stats, RouterError> {
         let mut raw = Stats::question(0, 0);
         self.ask(
@@ -145,7 +145,7 @@ impl Handle {
     /// Statistics of both queues.
     ///
     /// # Errors
-    /// A reply that is malformed.
+    /// The reply is malformed.
     pub fn queues(&mut self, now_ns: u64) -> Result<Queues, RouterError> {
         let mut raw = Queues::question(0, 0);
         self.ask(
@@ -157,19 +157,19 @@ impl Handle {
         Ok(Queues::try_from(raw)?)
     }
 
-    /// Queue parameters in force.
+    /// Reads the queue parameters.
     ///
     /// # Errors
-    /// A reply that is malformed.
+    /// The reply is malformed.
     pub fn params(&mut self, now_ns: u64) -> Result<Params, RouterError> {
         let raw: l4s_params = self.fetch("read parameters", Op::GetParams, now_ns)?;
         Ok(Params::try_from(raw)?)
     }
 
-    /// Limits in force.
+    /// Reads the limits.
     ///
     /// # Errors
-    /// A reply that is malformed.
+    /// The reply is malformed.
     pub fn limits(&mut self, now_ns: u64) -> Result<Limits, RouterError> {
         let raw: l4s_limits = self.fetch("read limits", Op::GetLimits, now_ns)?;
         Ok(Limits::try_from(raw)?)
@@ -201,8 +201,8 @@ impl Handle {
         }
     }
 
-    /// Has `wake` called in the packet path's thread each time that the handle
-    /// becomes readable. It must not call back into the router.
+    /// Sets a callback that is called in the packet path's thread each time the
+    /// handle becomes readable. It must not call back into the router.
     pub fn on_ready(&mut self, wake: impl Fn() + Send + Sync + 'static) {
         let wake: Box<Wake> = Box::new(Box::new(wake));
         let arg = std::ptr::from_ref::<Wake>(&wake).cast_mut().cast();

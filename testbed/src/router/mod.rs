@@ -24,40 +24,40 @@ use thiserror::Error;
 use crate::aqm::{Aqm, Backlog, Departure, Packet};
 use ffi::UserPacket;
 
-/// Number of the router's one scheduler in records and overrides.
+/// Number of the router's only scheduler in records and overrides.
 pub const SCHED: u32 = 1;
-/// Number of its one instance.
+/// Number of its only instance.
 pub const INSTANCE: u32 = 0;
 
-/// Why a router, or a request to its device, failed.
+/// An error of a router or of a request to its device.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum RouterError {
     /// A parameter or limit is out of range.
     #[error("cannot make a router: {0}")]
     Params(#[from] AbiError),
-    /// The C side refused to make a router.
+    /// The C side refused to create a router.
     #[error("cannot make a router with {ring_records} records in its ring: {refusal}")]
     Create {
-        /// The size asked for.
+        /// The requested size.
         ring_records: u32,
-        /// Why.
+        /// The reason.
         refusal: Refusal,
     },
-    /// The device cannot be opened: memory is short.
+    /// The device cannot be opened because memory is short.
     #[error("cannot open the router's device: out of memory")]
     Open,
     /// The device refused a request.
     #[error("{what}: the router's device refused: {refusal}")]
     Refused {
-        /// What was asked.
+        /// The request.
         what: &'static str,
-        /// Why.
+        /// The reason.
         refusal: Refusal,
     },
-    /// The device answered a number that the interface does not have.
+    /// The device returned an unknown error number.
     #[error("{what}: the router's device answered {error}, which is no error number")]
     Answer {
-        /// What was asked.
+        /// The request.
         what: &'static str,
         /// The number.
         error: i32,
@@ -65,7 +65,7 @@ pub enum RouterError {
 }
 
 impl RouterError {
-    /// The device's own answer, where it is one.
+    /// The device's refusal, if it is one.
     pub fn refusal(&self) -> Option<Refusal> {
         match self {
             RouterError::Create { refusal, .. } | RouterError::Refused { refusal, .. } => {
@@ -77,7 +77,8 @@ impl RouterError {
 }
 
 /// `params` with the target, period and gains that the kernel derives from the
-/// typical and the longest round-trip time; `None`: from the other one.
+/// typical and the longest round-trip time; `None` derives it from the other
+/// one.
 ///
 /// # Errors
 /// `EINVAL` for a typical one out of 100 us to 1 s, or a longest one out of
@@ -95,11 +96,11 @@ pub fn params_for_rtt(
     Ok(Params::try_from(raw)?)
 }
 
-/// The packet path.
+/// The packet path of a queue.
 #[derive(Debug)]
 pub struct Router {
     device: Arc<Device>,
-    /// Added to the packet path's times, ns.
+    /// Offset added to the packet path's times, ns.
     epoch_ns: u64,
 }
 
@@ -111,15 +112,15 @@ impl Opener {
     /// Opens the device.
     ///
     /// # Errors
-    /// [`RouterError::Open`] when memory is short.
+    /// [`RouterError::Open`] if memory is short.
     pub fn open(&self) -> Result<Handle, RouterError> {
         Handle::open(&self.0)
     }
 }
 
 impl Router {
-    /// An empty queue. `ring_records` is a power of two of 16 to 2^20, or 0
-    /// for no records; `seed` is of the random dither.
+    /// An empty queue. `ring_records` is a power of two of 16 to 2^20, or 0 for
+    /// no records; `seed` is for the random dither.
     ///
     /// # Errors
     /// An argument out of range, or memory short.
@@ -155,7 +156,7 @@ impl Router {
     /// Opens the device.
     ///
     /// # Errors
-    /// [`RouterError::Open`] when memory is short.
+    /// [`RouterError::Open`] if memory is short.
     pub fn open(&self) -> Result<Handle, RouterError> {
         Handle::open(&self.device)
     }
@@ -166,14 +167,14 @@ impl Router {
     }
 
     /// Adds `epoch_ns` to the times of the packet path from now on, so that a
-    /// path in virtual time has a device in the host's time. The sum must not
-    /// go back.
+    /// packet path in virtual time can have a device in the host's time. The
+    /// sum must not go back.
     pub fn set_epoch(&mut self, epoch_ns: u64) {
         self.epoch_ns = epoch_ns;
     }
 
-    /// Counters. `records_read` and `records_waiting` are those of no reader:
-    /// ask a [`Handle`] for its own.
+    /// Counters. `records_read` and `records_waiting` belong to no reader: use
+    /// a [`Handle`] for its own.
     pub fn stats(&self) -> l4s_stats {
         let mut stats = Stats::question(0, 0);
         // SAFETY: `stats` is a live l4s_stats, `user` a live router.
@@ -181,7 +182,7 @@ impl Router {
         stats
     }
 
-    /// What waits in one queue, or in both.
+    /// Backlog of one queue, or of both.
     pub fn backlog_of(&self, queue: Option<Queue>) -> Backlog {
         let code = queue.map_or(L4S_QUEUE_ANY as u8, |queue| queue.code());
         let (mut packets, mut bytes) = (0, 0);
@@ -196,10 +197,10 @@ impl Router {
     }
 
     /// Reports that both queues are empty and the link could send since
-    /// `since_ns`, which may be in future. A link that dequeues whenever it
+    /// `since_ns`, which may be in the future. A link that dequeues whenever it
     /// becomes free need not: a dequeue that finds nothing reports it.
     pub fn idle(&mut self, since_ns: u64) {
-        // SAFETY: `&mut self` makes this the only packet-path call under way.
+        // SAFETY: `&mut self` makes this the only active packet-path call.
         unsafe {
             ffi::l4s_user_idle(
                 self.device.user.as_ptr(),
@@ -220,8 +221,8 @@ impl Router {
         }
     }
 
-    /// The parameters, with the set-points in force, steered or not, in place
-    /// of their own.
+    /// The parameters, with the effective set-points, steered or not, instead
+    /// of the configured ones.
     pub fn set_points(&self) -> Params {
         let mut raw = l4s_params::default();
         // SAFETY: `raw` is a live struct, `user` a live router.
@@ -232,7 +233,7 @@ impl Router {
     fn take_drops(&mut self, drops: &mut Vec<Departure>) {
         let mut batch = [UserPacket::default(); 16];
         loop {
-            // SAFETY: `batch` has room for as many packets as are asked for.
+            // SAFETY: `batch` has space for the requested number of packets.
             let got = unsafe {
                 ffi::l4s_user_drops(self.device.user.as_ptr(), batch.as_mut_ptr(), batch.len())
             };
@@ -248,7 +249,7 @@ impl Aqm for Router {
     fn enqueue(&mut self, now_ns: u64, packet: Packet, drops: &mut Vec<Departure>) {
         let now_ns = now_ns + self.epoch_ns;
         self.device.now_ns.store(now_ns, Ordering::Relaxed);
-        // SAFETY: `&mut self` makes this the only packet-path call under way.
+        // SAFETY: `&mut self` makes this the only active packet-path call.
         let dropped = unsafe {
             ffi::l4s_user_enqueue(
                 self.device.user.as_ptr(),
@@ -283,14 +284,15 @@ impl Aqm for Router {
 #[derive(Debug)]
 struct Device {
     user: NonNull<ffi::User>,
-    /// The packet path's time, so that a handle can close at a time that is
-    /// not before it.
+    /// The packet path's time, so that a handle can be closed at a time that is
+    /// not earlier.
     now_ns: AtomicU64,
     ring_records: u32,
 }
 
 // SAFETY: l4s_user.h allows packet-path calls in one thread at a time, which
-// `Router`'s `&mut self` sees to, and device calls in any thread at the same time.
+// `Router`'s `&mut self` ensures, and device calls in any thread at the same
+// time.
 unsafe impl Send for Device {}
 // SAFETY: as above.
 unsafe impl Sync for Device {}
@@ -304,8 +306,8 @@ impl Drop for Device {
 }
 
 fn departure(packet: &UserPacket) -> Departure {
-    // The C side only writes codes of the header; were one unknown, it would
-    // show as a plain classic packet in the tests that compare counters.
+    // The C side only writes codes from the header; an unknown one would appear
+    // as a plain classic packet in the tests that compare counters.
     Departure {
         cookie: packet.cookie,
         bytes: packet.length,
@@ -316,7 +318,7 @@ fn departure(packet: &UserPacket) -> Departure {
     }
 }
 
-/// Makes a result of an error number of the device.
+/// Converts an error number of the device to a result.
 fn check(what: &'static str, error: i32) -> Result<(), RouterError> {
     if error == 0 {
         return Ok(());

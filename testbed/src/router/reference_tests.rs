@@ -1,5 +1,5 @@
-//! Filled-in records against what the queue itself says of each decision in
-//! the words of version 1.
+//! Compares filled-in records with the queue's own description of each decision
+//! in version 1's format.
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
@@ -15,7 +15,7 @@ use crate::sim::Random;
 
 const MS: u64 = 1_000_000;
 
-/// Decisions by their place in the stream.
+/// Decisions by position in the stream.
 type References = HashMap<u64, l4s_record_v1>;
 
 unsafe extern "C" fn keep(arg: *mut c_void, record: *const l4s_record_v1) {
@@ -42,7 +42,7 @@ impl Case {
         handle.control(0).unwrap();
         let mut references = Box::new(References::new());
         let arg = std::ptr::from_mut(&mut *references).cast();
-        // SAFETY: the map lives as long as the case, and so as its router.
+        // SAFETY: the map outlives the router of the case.
         unsafe { ffi::l4s_user_tap(router.device.user.as_ptr(), Some(keep), arg) };
         Case {
             router,
@@ -125,7 +125,7 @@ impl Case {
         self.handle.send(&order, self.now_ns).unwrap();
     }
 
-    /// Reads everything; each record that is said to be exact is.
+    /// Reads everything; checks that each record marked as exact is.
     fn compare(&mut self) {
         let mut buffer = vec![0; 64 * MESSAGE_SIZE];
         loop {
@@ -166,7 +166,7 @@ fn records_are_what_the_queue_says() {
     }
 }
 
-/// After a loss they are again, once the keyframe came.
+/// After a loss they are exact again from the next keyframe.
 #[test]
 fn records_are_exact_again_after_a_loss() {
     for seed in 1..=6 {

@@ -25,7 +25,7 @@ fn packet(cookie: u64, ecn: Ecn) -> Packet {
     }
 }
 
-/// What waits, but for context.
+/// Available messages, except context.
 fn read_all(handle: &mut Handle, decoder: &mut Decoder, now_ns: u64) -> Vec<Message> {
     let mut buffer = vec![0; 100 * MESSAGE_SIZE];
     let got = handle.read(&mut buffer, now_ns).unwrap();
@@ -34,7 +34,7 @@ fn read_all(handle: &mut Handle, decoder: &mut Decoder, now_ns: u64) -> Vec<Mess
     messages.filter(of_use).collect()
 }
 
-/// The kernel's profiles are the interface crate's.
+/// The kernel's profiles equal the interface crate's.
 #[test]
 fn profiles_agree() {
     type Fill = unsafe extern "C" fn(*mut l4s_params);
@@ -146,8 +146,8 @@ fn records_tell_what_was_done() {
     assert_eq!(stats.imbalance(), None);
 }
 
-/// Two flows, one of three times the other's rate: mu is 10 / 4 of the slower
-/// one's, and the weights 0.4, which is held at a half, and 1.2.
+/// Two flows, one with three times the other's rate: mu is 10 / 4 of the slower
+/// rate, and the weights are 0.4, clamped to 0.5, and 1.2.
 #[test]
 fn records_tell_the_weight_of_the_flow() {
     let params = Params {
@@ -191,7 +191,7 @@ fn records_tell_the_weight_of_the_flow() {
         decoder.decode(&buffer).unwrap();
     }
     assert_eq!(decoder.flow_weight(), None);
-    // One that no queue has is an error.
+    // An impossible queue is an error.
     let mut record = l4s_record {
         hdr: l4s_header {
             version: 2,
@@ -272,7 +272,7 @@ fn a_reader_in_another_thread() {
         .unwrap();
     let (sender, receiver) = std::sync::mpsc::channel();
     handle.on_ready(move || {
-        // The reader may be gone at the end.
+        // The reader may have ended already.
         let _ = sender.send(());
     });
     let seen = Arc::new(AtomicUsize::new(0));
@@ -321,7 +321,7 @@ fn refusals_are_errors() {
     );
 }
 
-/// Numbers near the ends of the ranges that fields have.
+/// Numbers near the ends of the fields' ranges.
 fn edges() -> impl proptest::strategy::Strategy<Value = u64> {
     use proptest::prelude::*;
     const ENDS: [u64; 18] = [
@@ -364,7 +364,7 @@ proptest::proptest! {
         let mut params = Params::default().to_raw().unwrap();
         let mut limits = Limits::default().to_raw().unwrap();
         let wide = |at: usize| numbers[at];
-        // Not an edge of all 64 bits: most fields have 32.
+        // Masked, because most fields have 32 bits.
         let narrow = |at: usize| numbers[at] as u32;
         match changed {
             0 => params.target_ns = wide(0),
@@ -400,8 +400,8 @@ proptest::proptest! {
         proptest::prop_assert_eq!(Limits::try_from(limits).is_ok(), l == 0, "{:?}", limits);
     }
 
-    /// The queue and its readers merge summaries in the same way, whatever is
-    /// in them.
+    /// The queue and its readers merge summaries in the same way, for any
+    /// content.
     #[test]
     fn c_merges_summaries_as_rust_does(
         bytes in proptest::array::uniform2(proptest::collection::vec(proptest::num::u8::ANY, 512)),

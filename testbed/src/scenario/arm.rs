@@ -1,4 +1,4 @@
-//! What is compared: a queue discipline, and what controls it.
+//! Arms of a comparison: a queue discipline and its controller.
 
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
@@ -28,7 +28,7 @@ pub struct Arm {
     pub name: String,
     /// The discipline at the bottleneck.
     pub aqm: Aqm,
-    /// What decides, if something does.
+    /// The controller, if any.
     pub control: Option<Control>,
     /// Overrides at set times, in order.
     pub script: Vec<Scripted>,
@@ -49,7 +49,7 @@ pub enum Aqm {
     FqCodel(FqCodelParams),
 }
 
-/// What the kernel's queue is set to.
+/// Settings of the kernel's queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DualPi2 {
     /// Queue parameters.
@@ -70,29 +70,29 @@ impl Default for DualPi2 {
     }
 }
 
-/// What decides in the loop.
+/// The controller in the loop.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Control {
-    /// What decides.
+    /// The engine.
     pub engine: ControlEngine,
     /// Records between two decisions of a policy on records, 1..=65536.
     pub interval: NonZeroU32,
     /// Time between two decisions of the adaptive rule, ns; a policy on
     /// summaries has its own.
     pub period_ns: u64,
-    /// What the rule, or a policy on summaries, keeps; `None`: its own.
+    /// Idle budget of the rule or of a policy on summaries; `None`: its own.
     pub idle_budget: Option<IdleBudget>,
     /// How a decision becomes an override.
     pub mode: OverrideMode,
-    /// Whose packets it is for.
+    /// Packets that it applies to.
     pub queue: Scope,
-    /// Life of an override, ns.
+    /// Lifetime of an override, ns.
     pub ttl_ns: u64,
-    /// From a decision being due to its override being in force.
+    /// Time from when a decision is due until its override takes effect.
     pub latency: Latency,
 }
 
-/// What decides.
+/// An engine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ControlEngine {
     /// A policy: its directory.
@@ -103,7 +103,7 @@ pub enum ControlEngine {
 
 impl Control {
     /// The published setting: the next packet, after every `interval`
-    /// records; 100 us until the override is in force.
+    /// records; 100 us until the override takes effect.
     pub fn new(policy: &Path, interval: NonZeroU32) -> Control {
         Control {
             engine: ControlEngine::Policy(policy.to_owned()),
@@ -158,31 +158,31 @@ impl Control {
 /// Between two decisions of the adaptive rule.
 const PERIOD_NS: u64 = 100_000_000;
 
-/// Records between two decisions of a policy, as the daemon has it.
+/// Records between two decisions of a policy, as in the daemon.
 const INTERVAL: NonZeroU32 = NonZeroU32::new(100).expect("not 0");
 
-/// How long a decision takes in virtual time.
+/// Duration of a decision in virtual time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Latency {
     /// Always this long, ns.
     Fixed(u64),
-    /// As long as it took. Runs are then not repeatable to the byte.
+    /// The measured duration. Runs are then not reproducible to the byte.
     Measured,
 }
 
 /// An override at a set time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Scripted {
-    /// When it is sent, ns.
+    /// Time of sending, ns.
     pub at_ns: u64,
-    /// How long it lives, ns.
+    /// Its lifetime, ns.
     pub ttl_ns: u64,
-    /// What it asks.
+    /// Its content.
     pub mode: Mode,
 }
 
 impl Arm {
-    /// An arm that nothing controls.
+    /// An arm without a controller.
     pub fn new(name: &str, aqm: Aqm) -> Arm {
         Arm {
             name: name.to_owned(),
@@ -192,7 +192,7 @@ impl Arm {
         }
     }
 
-    /// Plain DualPI2 with the parameters given.
+    /// Plain DualPI2 with the given parameters.
     pub fn dualpi2(name: &str, params: Params) -> Arm {
         Arm::new(
             name,
@@ -288,8 +288,8 @@ fn read_dualpi2(section: &mut Section<'_>, dualpi2: &mut DualPi2) -> Result<()> 
     Ok(())
 }
 
-/// Every field of `struct l4s_params` but `l4s_dscp`, since packets here have no
-/// DSCP; ranges as in its header.
+/// Every field of `struct l4s_params` except `l4s_dscp`, because packets here
+/// have no DSCP; ranges as in its header.
 fn read_params(mut section: Section<'_>, params: &mut Params) -> Result<()> {
     read_rtt(&mut section, params)?;
     let set = |target: &mut u64, field: Option<Field<'_>>, range| -> Result<()> {
@@ -364,8 +364,8 @@ fn read_params(mut section: Section<'_>, params: &mut Params) -> Result<()> {
     section.finish()
 }
 
-/// `typical_rtt` and `max_rtt`: what follows from them, under what the arm sets
-/// itself.
+/// `typical_rtt` and `max_rtt`: derived values, which explicit settings of the
+/// arm override.
 fn read_rtt(section: &mut Section<'_>, params: &mut Params) -> Result<()> {
     let typical = section.field("typical_rtt");
     let max = section.field("max_rtt");
@@ -518,7 +518,7 @@ fn read_adaptive(mut section: Section<'_>, limits: &Limits) -> Result<Control> {
     Ok(control)
 }
 
-/// Refuses overrides that end before the next decision of the rule.
+/// Refuses overrides that expire before the next decision of the rule.
 pub(super) fn check_life(section: &Section<'_>, control: &Control) -> Result<()> {
     if control.ttl_ns > control.period_ns {
         return Ok(());
@@ -641,7 +641,7 @@ fn read_factor(
     factor.map(Some).map_err(|error| field.error(error))
 }
 
-/// `value` times `one`, rounded; callers bound `value`.
+/// `value` times `one`, rounded; callers check the range of `value`.
 fn scaled(value: f64, one: f64) -> u32 {
     (value * one).round() as u32
 }

@@ -8,7 +8,7 @@ use l4sllm_model::strict_toml::{DURATION, Field, Section, TomlError};
 /// Flows of one kind.
 #[derive(Debug, Clone, PartialEq)]
 pub struct FlowGroup {
-    /// Name; several flows get a number.
+    /// Name; multiple flows are numbered.
     pub name: String,
     /// Congestion control.
     pub cc: Cc,
@@ -20,41 +20,41 @@ pub struct FlowGroup {
     pub count: u32,
     /// Flows of each connection.
     pub parallel: u32,
-    /// Index of the client that they are on.
+    /// Index of their client.
     pub client: usize,
-    /// When the first starts, ns.
+    /// Start of the first flow, ns.
     pub start_ns: u64,
     /// Time between the starts of two connections, ns.
     pub stagger_ns: u64,
-    /// How long each lasts, ns; to the end if none.
+    /// Duration of each, ns; to the end if none.
     pub duration_ns: Option<u64>,
-    /// Round-trip time without queue, ns; the scenario's if none.
+    /// Round-trip time without queueing, ns; the scenario's if none.
     pub rtt_ns: Option<u64>,
     /// Rate of `udp`, and ceiling of `udp-prague`, bits per second.
     pub rate_bps: Option<u64>,
-    /// Payload bytes that each sends; endless if none.
+    /// Payload bytes of each; endless if none.
     pub bytes: Option<u64>,
-    /// What the application offers bit by bit; all at once if none.
+    /// Chunks offered by the application; all data at once if none.
     pub chunks: Option<Chunks>,
     /// Bytes of a datagram on the wire.
     pub packet_bytes: u32,
     /// HyStart++ of `newreno` and `cubic`.
     pub hystart: bool,
-    /// Short flows that come and go, instead of `count` that last.
+    /// Short flows with random arrivals, instead of `count` long ones.
     pub arrivals: Option<Arrivals>,
-    /// What the bottleneck takes its flows for.
+    /// Identity of its flows at the bottleneck.
     pub identity: Identity,
 }
 
-/// What the bottleneck can tell flows by.
+/// Identity of flows at the bottleneck.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Identity {
-    /// Each is a flow.
+    /// Each is a separate flow.
     Own,
-    /// All of the group share a tunnel, and look like one flow.
+    /// All flows of the group share a tunnel and look like one flow.
     Tunnel,
-    /// Each takes another port that often, ns, as a QUIC connection may, and
-    /// looks like another flow.
+    /// Each changes its port at this interval, ns, as a QUIC connection may,
+    /// and then looks like a new flow.
     PortHop(u64),
 }
 
@@ -67,10 +67,10 @@ pub struct Arrivals {
     pub size: SizeDistribution,
 }
 
-/// How large short flows are, bytes.
+/// Size distribution of short flows, bytes.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum SizeDistribution {
-    /// All the same.
+    /// Constant.
     Fixed(u64),
     /// Exponential with this mean.
     Exponential(u64),
@@ -86,7 +86,7 @@ pub enum SizeDistribution {
 }
 
 impl FlowGroup {
-    /// One endless flow from the beginning, ECN as is usual for the control.
+    /// One endless flow from the beginning, with the control's default for ECN.
     pub fn new(name: &str, cc: Cc) -> FlowGroup {
         let defaults = crate::transport::FlowConfig::new(0, cc);
         FlowGroup {
@@ -111,7 +111,7 @@ impl FlowGroup {
         }
     }
 
-    /// How many flows it is; 0 if they come and go.
+    /// Number of flows; 0 for random arrivals.
     pub fn flows(&self) -> u32 {
         if self.arrivals.is_some() {
             0
@@ -120,30 +120,30 @@ impl FlowGroup {
         }
     }
 
-    /// Whether it has transfers that end, and whose end the receiver knows: it
-    /// does not know which datagrams are missing.
+    /// Whether it has transfers that end, with an end known to the receiver,
+    /// which cannot know about missing datagrams.
     pub fn has_transfers(&self) -> bool {
         let ends = self.bytes.is_some() || self.arrivals.is_some() || self.chunks.is_some();
         ends && self.is_stream()
     }
 
-    /// Whether it is a stream of bytes, not of datagrams.
+    /// Whether it is a byte stream rather than datagrams.
     pub fn is_stream(&self) -> bool {
         !matches!(self.cc, Cc::Udp | Cc::UdpPrague)
     }
 
-    /// Whether it holds a queue: responsive, without an end of its own, and
-    /// with data to send at any time.
+    /// Whether it sustains a queue: responsive, without its own end, and always
+    /// with data to send.
     pub fn is_lasting(&self) -> bool {
         let ends = self.bytes.is_some() || self.arrivals.is_some();
         self.cc != Cc::Udp && !ends && self.chunks.is_none()
     }
 }
 
-/// Short flows of a repetition at the most: all are drawn before it runs.
+/// Maximum number of short flows per repetition: all are drawn before it runs.
 pub(super) const MAX_ARRIVALS: f64 = 1e6;
 
-/// Codepoints that say that a packet is ECN-capable.
+/// ECN-capable codepoints.
 pub(super) const CODEPOINTS: [(&str, Ecn); 2] = [("ect0", Ecn::Ect0), ("ect1", Ecn::Ect1)];
 
 pub(super) fn read(
@@ -256,7 +256,7 @@ pub(super) fn read(
     Ok(group)
 }
 
-/// `group` has its control, rate and packet.
+/// The control, rate and packet size of `group` are set.
 fn read_chunks(field: Field<'_>, group: &FlowGroup, duration_ns: u64) -> Result<Chunks, TomlError> {
     const MAX_CHUNKS: u64 = 1_000_000;
     if group.cc == Cc::UdpPrague {
@@ -297,7 +297,7 @@ fn read_arrivals(mut section: Section<'_>) -> Result<Arrivals, TomlError> {
     Ok(Arrivals { per_s, size })
 }
 
-/// Reads the distribution of sizes among the keys of arrivals.
+/// Reads the size distribution from the keys of arrivals.
 pub(super) fn read_size(section: &mut Section<'_>) -> Result<SizeDistribution, TomlError> {
     #[derive(Clone, Copy)]
     enum Kind {

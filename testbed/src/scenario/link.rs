@@ -11,11 +11,11 @@ const MS: u64 = 1_000_000;
 const S: u64 = 1_000_000_000;
 const GBIT: u64 = 1_000_000_000;
 
-/// Bursts of a repetition at the most: all are drawn before it runs.
+/// Maximum number of bursts per repetition: all are drawn before it runs.
 pub(super) const MAX_BURSTS: u64 = 1_000_000;
 
-/// Reads what `section` says in addition to the rate's schedule. `first_bps` is the
-/// rate of a schedule that does not change, from which a walk can begin.
+/// Reads the keys of `section` in addition to the rate's schedule. `first_bps` is
+/// the rate of a constant schedule, from which a walk can start.
 pub(super) fn read(
     section: &mut Section<'_>,
     first_bps: Option<u64>,
@@ -59,7 +59,7 @@ pub(super) fn read(
     Ok(link)
 }
 
-/// Jitter that is always the same would be propagation.
+/// Constant jitter would be propagation delay.
 pub(super) const JITTER: [(&str, Distribution); 2] = [
     ("uniform", Distribution::Uniform),
     ("exponential", Distribution::Exponential),

@@ -1,4 +1,4 @@
-//! What to emulate: a TOML file, checked as it is read, or a value made in code.
+//! Scenarios: TOML files, checked while being read, or values made in code.
 //!
 //! `scenarios/README.md` documents every key with its unit, range and default.
 
@@ -35,47 +35,48 @@ use crate::transport::MSS;
 pub struct Scenario {
     /// Name: letters, digits, `-`, `_` and `.`.
     pub name: String,
-    /// One sentence on what it is.
+    /// Description, one sentence.
     pub description: String,
     /// The file's text; empty if made in code.
     pub source: String,
     /// The file; none if made in code or from a text.
     pub file: Option<PathBuf>,
-    /// Names by which the program finds files and policies whose paths do not
-    /// last, by path.
+    /// Names under which the program can find files and policies with temporary
+    /// paths, by path.
     pub aliases: BTreeMap<PathBuf, String>,
-    /// Seed that every repetition's seed is derived from.
+    /// Seed from which the seed of every repetition is derived.
     pub seed: u64,
     /// Repetitions of each arm.
     pub repetitions: u32,
     /// Virtual time of one repetition, ns.
     pub duration_ns: u64,
-    /// Time at the beginning that statistics leave out, ns.
+    /// Initial time excluded from statistics, ns.
     pub warmup_ns: u64,
-    /// Greatest random delay of a flow's start, ns: without it, flows would
-    /// start in step, and all repetitions be the same.
+    /// Maximum random delay of a flow's start, ns: without it, flows would start
+    /// in lockstep, and all repetitions would be the same.
     pub start_jitter_ns: u64,
     /// Time between two samples of a flow's state, ns.
     pub sample_ns: u64,
-    /// Round-trip time without queue of flows that have none of their own, ns.
+    /// Default round-trip time of flows without queueing, ns.
     pub rtt_ns: u64,
-    /// Part of each flow's round-trip time by which repetitions vary it, up and
-    /// down: they draw factors uniformly, so that no two of them are alike.
+    /// Maximum relative variation of each flow's round-trip time between
+    /// repetitions, which draw factors uniformly in both directions, so that no
+    /// two are equal.
     pub rtt_jitter: f64,
     /// The bottleneck's rate, before its link's model changes it.
     pub bottleneck: RateSchedule,
     /// The bottleneck's link.
     pub link: Link,
-    /// Rate of the way back, bits per second; 0: not limited.
+    /// Rate of the return path, bits per second; 0: not limited.
     pub return_bps: u64,
     /// Clients; a flow names one by its index.
     pub clients: Vec<Client>,
     /// Traffic.
     pub flows: Vec<FlowGroup>,
-    /// What is compared.
+    /// The arms to compare.
     pub arms: Vec<Arm>,
-    /// Names of the arms that the others are compared with; empty: the usual
-    /// ones ([`Facts::baselines`]).
+    /// Names of the reference arms for comparisons; empty for the usual ones
+    /// ([`Facts::baselines`]).
     pub baselines: Vec<String>,
 }
 
@@ -104,8 +105,8 @@ impl Client {
     }
 }
 
-/// The absolute path of what is there, as text. A link keeps its name, which
-/// may be what a policy or a scenario goes by.
+/// The absolute path of an existing file, as text. A link keeps its name, which
+/// may be that of a policy or scenario.
 fn absolute(path: &Path) -> Option<String> {
     let path = std::path::absolute(path).ok()?;
     let (parent, name) = (path.parent()?, path.file_name()?);
@@ -114,43 +115,43 @@ fn absolute(path: &Path) -> Option<String> {
         .then(|| path.into_os_string().into_string().ok())?
 }
 
-/// Why a scenario cannot be used.
+/// An error in a scenario.
 #[derive(Debug, Error)]
 pub enum ScenarioError {
-    /// The file, or one that it names, cannot be read.
+    /// The file, or one named in it, cannot be read.
     #[error("cannot read {}: {source}", shown(path))]
     Read {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: std::io::Error,
     },
     /// It is not TOML, or a key is unknown, missing or out of range.
     #[error(transparent)]
     Toml(#[from] TomlError),
-    /// A line of a trace.
+    /// An invalid line of a trace.
     #[error("{}:{line}: {message}", shown(path))]
     Trace {
         /// The file.
         path: PathBuf,
         /// Line, from 1.
         line: usize,
-        /// What is wrong and what was expected.
+        /// The error and the expected content.
         message: String,
     },
-    /// A trace's times or rates as a whole.
+    /// Invalid times or rates of a trace as a whole.
     #[error("{}: {source}", shown(path))]
     Schedule {
         /// The file.
         path: PathBuf,
-        /// Which rule is broken.
+        /// The violated rule.
         source: RateError,
     },
 }
 
 impl Scenario {
-    /// A scenario of one client and no flows or arms yet: 60 s, the first 5 s
-    /// left out, one repetition.
+    /// A scenario with one client and no flows or arms yet: 60 s with a warm-up
+    /// of 5 s, one repetition.
     pub fn new(name: &str, bottleneck_bps: u64, rtt_ns: u64) -> Scenario {
         Scenario {
             name: name.to_owned(),
@@ -176,8 +177,8 @@ impl Scenario {
         }
     }
 
-    /// Changes how long it runs, ns. A warm-up that would take more than half of
-    /// that becomes shorter.
+    /// Changes the duration, ns. A warm-up of more than half of that is
+    /// shortened.
     pub fn set_duration(&mut self, duration_ns: u64) {
         self.duration_ns = duration_ns;
         self.warmup_ns = self.warmup_ns.min(duration_ns / 2);
@@ -193,8 +194,8 @@ impl Scenario {
         Ok(scenario)
     }
 
-    /// Checks the text of a file. `path` is named in errors; files that the
-    /// scenario names are looked for in its directory, then in the working directory.
+    /// Checks the text of a file. `path` is named in errors; files named in the
+    /// scenario are looked up in its directory, then in the working directory.
     ///
     /// # Errors
     /// As [`Scenario::load`].
@@ -202,7 +203,7 @@ impl Scenario {
         parse::parse(path, text)
     }
 
-    /// The arm called `name`.
+    /// The arm `name`.
     pub fn arm(&self, name: &str) -> Option<&Arm> {
         self.arms.iter().find(|arm| arm.name == name)
     }
@@ -218,7 +219,7 @@ impl Scenario {
         self.link.schedule(&self.bottleneck, self.duration_ns, seed)
     }
 
-    /// The least rate at which the bottleneck sends, bits per second.
+    /// The minimum rate at which the bottleneck sends, bits per second.
     fn least_bps(&self) -> Option<u64> {
         let steps = self.bottleneck.steps().iter().map(|step| step.bits_per_s);
         match &self.link.walk {
@@ -227,8 +228,8 @@ impl Scenario {
         }
     }
 
-    /// What has to be known to run it again. Policies are the caller's to
-    /// fill in, as it has loaded them.
+    /// Everything needed to run it again. Policies are filled in by the caller,
+    /// which has loaded them.
     pub fn facts(&self) -> Facts {
         let arms = self.arms.iter().map(|arm| ArmFacts {
             name: arm.name.clone(),
@@ -258,15 +259,15 @@ impl Scenario {
         }
     }
 
-    /// Where a later run finds the file or directory at `path`: a name, or an
-    /// absolute path.
+    /// Reference with which a later run finds the file or directory at `path`: a
+    /// name, or an absolute path.
     pub(crate) fn place(&self, path: &Path) -> Option<String> {
         let name = self.aliases.get(path).cloned();
         name.or_else(|| absolute(path))
     }
 
-    /// Those named that are among the arms; if none is, plain and tuned
-    /// DualPI2 by their usual names, or else the first arm.
+    /// The named baselines that are among the arms; if there are none, plain and
+    /// tuned DualPI2 by their usual names, or otherwise the first arm.
     fn baselines(&self) -> Vec<String> {
         let present = |names: &[String]| -> Vec<String> {
             let names = names.iter().filter(|name| self.arm(name).is_some());
@@ -284,7 +285,7 @@ impl Scenario {
         }
     }
 
-    /// What is wrong with the network: a bottleneck that is none.
+    /// Warnings about the network: a bottleneck that is not one.
     fn warnings(&self) -> Vec<Warning> {
         let used = self.clients.iter().enumerate();
         let used = used.filter(|(at, _)| self.flows.iter().any(|flow| flow.client == *at));
@@ -293,7 +294,7 @@ impl Scenario {
         let Some(least_bps) = self.least_bps() else {
             return Vec::new();
         };
-        // A client's rate of 0 is no limit.
+        // A client's rate of 0 means no limit.
         if rates.contains(&0) || least_bps < access_bps {
             return Vec::new();
         }
@@ -311,9 +312,9 @@ impl Scenario {
         }]
     }
 
-    /// The queue that the flows' minimum windows leave, where there is one:
-    /// responsive long-lived flows at the least rate of the bottleneck and the
-    /// longest round-trip time.
+    /// The queue caused by the flows' minimum windows, if any: responsive
+    /// long-lived flows at the minimum rate of the bottleneck and the longest
+    /// round-trip time.
     fn floor(&self) -> Option<Floor> {
         let lasting = self.flows.iter().filter(|group| group.is_lasting());
         let rtts = lasting
@@ -331,7 +332,7 @@ impl Scenario {
     }
 }
 
-/// Bytes of a scenario's or a curriculum's file.
+/// Maximum size of a scenario or curriculum file, bytes.
 const MAX_TEXT: u64 = 4 << 20;
 
 /// Reads a scenario's or a curriculum's file.

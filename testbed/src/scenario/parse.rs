@@ -1,4 +1,4 @@
-//! The top of a scenario file.
+//! Reads the top level of a scenario file.
 
 use std::path::Path;
 
@@ -210,7 +210,7 @@ fn read_trace_format(section: &mut Section<'_>) -> Result<(trace::Format, bool),
 /// Units of a trace's columns, in ns.
 const TIME_UNITS: [(&str, f64); 4] = [("ns", 1.0), ("us", 1e3), ("ms", 1e6), ("s", 1e9)];
 
-/// And in bits per second.
+/// Units of rates, in bits per second.
 const RATE_UNITS: [(&str, f64); 4] = [
     ("bit/s", 1.0),
     ("kbit/s", 1e3),

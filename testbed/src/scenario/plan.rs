@@ -1,5 +1,5 @@
-//! From groups of flows to flows: names, start times and sizes, all drawn
-//! before the run, so that every arm of a repetition sees the same traffic.
+//! Expands groups of flows into flows: names, start times and sizes, all drawn
+//! before the run, so that every arm of a repetition has the same traffic.
 
 use l4sllm_abi::Queue;
 
@@ -14,18 +14,18 @@ use crate::transport::{Chunks, FlowConfig, MSS};
 pub struct Plan {
     /// Every flow; a flow's number is its index.
     pub flows: Vec<FlowPlan>,
-    /// What results tell apart. Short flows of a group are one.
+    /// Flows as distinguished in results. Short flows of a group are one.
     pub reported: Vec<FlowMeta>,
 }
 
 /// One flow.
 #[derive(Debug, Clone, PartialEq)]
 pub struct FlowPlan {
-    /// What its ends are made from.
+    /// Configuration of its ends.
     pub config: FlowConfig,
     /// Index into [`Plan::reported`].
     pub reported: u32,
-    /// Whether it is reported alone: short flows are not.
+    /// Whether it is reported separately: short flows are not.
     pub lasting: bool,
     /// Index of its client.
     pub client: usize,
@@ -37,20 +37,20 @@ pub struct FlowPlan {
     pub forward_ns: u64,
     /// Propagation from the receiver to the sender, ns.
     pub return_ns: u64,
-    /// What the bottleneck takes it for.
+    /// Its identity at the bottleneck.
     pub identity: Identity,
     /// Number of the first flow of its group.
     pub group_first: u32,
 }
 
 impl FlowPlan {
-    /// The number by which the bottleneck knows the flow's packets at `now_ns`.
+    /// The number that identifies the flow's packets at the bottleneck at `now_ns`.
     pub fn seen_as(&self, now_ns: u64) -> u32 {
         let number = self.config.flow;
         match self.identity {
             Identity::Own => number,
             Identity::Tunnel => self.group_first,
-            // All over the numbers: the bottleneck hashes them.
+            // Spread over all numbers, because the bottleneck hashes them.
             Identity::PortHop(every_ns) => {
                 let hops = (now_ns / every_ns) as u32;
                 (1 + hops).wrapping_mul(0x9e37_79b1) ^ number
@@ -67,7 +67,8 @@ impl Plan {
             reported: Vec::new(),
         };
         for group in &scenario.flows {
-            // A stream per group: adding a group does not move the others.
+            // A random stream per group, so that adding a group does not change the
+            // others.
             let mut drawing = Drawing {
                 scenario,
                 group,
@@ -91,7 +92,7 @@ struct Drawing<'a> {
     group: &'a FlowGroup,
     /// Starts and sizes.
     random: Random,
-    /// Round-trip times: varying them moves no start.
+    /// Random stream of round-trip times: varying them does not change starts.
     rtts: Random,
     /// Number of the group's first flow.
     first: u32,
@@ -175,7 +176,7 @@ impl Drawing<'_> {
         self.plan.flows.push(flow);
     }
 
-    /// The round-trip time of one flow without queue.
+    /// The round-trip time of one flow without queueing.
     fn draw_rtt_ns(&mut self) -> u64 {
         let rtt_ns = self.group.rtt_ns.unwrap_or(self.scenario.rtt_ns);
         let jitter = self.scenario.rtt_jitter;
@@ -189,13 +190,14 @@ impl Drawing<'_> {
     fn config(&self, number: u32, bytes: Option<u64>, rtt_ns: u64) -> FlowConfig {
         let group = self.group;
         FlowConfig {
-            // The handshake is not sent: what it would have measured on idle links.
+            // The handshake is not emulated: this is what it would measure on idle
+            // links.
             handshake_rtt_ns: Some(rtt_ns),
             ecn: group.ecn,
             codepoint: group.codepoint,
             bytes,
             chunks: group.chunks.map(|chunks| Chunks {
-                // A stream's segments are whole but for the last.
+                // All segments of a stream except the last are full-size.
                 bytes: match group.is_stream() {
                     true => chunks.bytes.next_multiple_of(u64::from(MSS)),
                     false => chunks.bytes,

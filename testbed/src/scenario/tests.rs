@@ -88,7 +88,7 @@ fn baselines_are_those_named_and_else_the_usual_ones() {
         error,
         "dir/test.toml:1: baselines[0]: unknown value \"fifos\", did you mean \"fifo\"?"
     );
-    // An arm that was left out is no baseline.
+    // An omitted arm is not a baseline.
     let mut some = with("baselines = [\"fifo\", \"pie\"]", arms).unwrap();
     some.arms.retain(|arm| arm.name != "fifo");
     assert_eq!(some.facts().baselines, ["pie"]);
@@ -488,7 +488,7 @@ fn every_key_of_a_link() {
     assert_eq!(walking, want);
 }
 
-/// Each flow's round-trip time varies within the bounds; starts do not move.
+/// Each flow's round-trip time varies within the bounds; starts do not change.
 #[test]
 fn repetitions_vary_round_trip_times() {
     let text = MINIMAL.replace("cc = \"cubic\"", "cc = \"cubic\"\ncount = 500");
@@ -520,7 +520,7 @@ fn repetitions_vary_round_trip_times() {
     );
 }
 
-/// A group more does not move the draws of the others.
+/// Adding a group does not change the draws of the others.
 #[test]
 fn groups_draw_independently() {
     let web = "\n[[flow]]\nname = \"web\"\ncc = \"cubic\"\n\
@@ -589,7 +589,7 @@ fn traces() {
     );
 }
 
-/// Every scenario that ships is valid.
+/// Every built-in scenario is valid.
 #[test]
 fn shipped_scenarios() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
@@ -614,7 +614,7 @@ fn shipped_scenarios() {
     assert!(seen >= 5 && curricula >= 3);
 }
 
-/// The floor that the published cell has, and that the one with headroom lacks.
+/// The floor of the published cell, which the one with headroom does not have.
 #[test]
 fn floor() {
     let load = |name: &str| {
@@ -700,7 +700,7 @@ fn round_trip_times_give_parameters() {
     assert_eq!((params.alpha_uhz, params.beta_uhz), (277_778, 2_000_000));
 }
 
-/// What the bottleneck knows the packets of a group's flows by.
+/// The identity of a group's packets at the bottleneck.
 #[test]
 fn tunnels_and_changing_ports() {
     let group = |keys: &str| {

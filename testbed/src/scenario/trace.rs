@@ -1,7 +1,7 @@
 //! Rate traces: the rate of a link over time, in one of three formats.
 //!
-//! Errors name file and line and what was expected, but repeat nothing of the
-//! file: a scenario may name one that is no trace.
+//! Errors name the file, the line and the expected content, but never repeat
+//! content of the file: a scenario may name a file that is not a trace.
 
 use std::path::Path;
 
@@ -14,9 +14,10 @@ use crate::net::{RateSchedule, RateStep};
 #[cfg(test)]
 mod tests;
 
-/// Bytes of a trace's file; a day of mahimahi's at 200 Mbit/s has half of it.
+/// Maximum size of a trace file, bytes; a day of mahimahi's at 200 Mbit/s takes
+/// half of it.
 const MAX_BYTES: u64 = 1 << 30;
-/// Steps of a schedule, of 16 bytes each.
+/// Maximum number of steps of a schedule, of 16 bytes each.
 const MAX_STEPS: usize = 4_000_000;
 /// Latest time in a trace, ns: a day.
 const MAX_NS: u64 = 86_400_000_000_000;
@@ -26,13 +27,13 @@ const MAX_BPS: u64 = 100_000_000_000;
 const SLOT_BITS: u64 = 1500 * 8;
 const MS: u64 = 1_000_000;
 
-/// What a line of a trace is.
+/// The format of a line of a trace.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Format {
     /// A time and a rate with their units: `1.5 s, 20 Mbit/s`.
     Rates,
     /// mahimahi's `mm-link`: a time in whole milliseconds at which 1500 bytes
-    /// can leave. A time may come several times, and the trace repeats.
+    /// can leave. Times may repeat, and so does the trace.
     Mahimahi,
     /// Two numbers, with a comma, semicolon, tab or spaces between them.
     Csv {
@@ -64,8 +65,8 @@ impl Format {
 }
 
 /// Reads the trace in `path`. Blank lines, lines that begin with `#` and a
-/// byte order mark do not count. With `repeat_ns` it begins again each time
-/// that it ends, up to that time; its last line then only says when that is.
+/// byte order mark are ignored. With `repeat_ns` it is repeated up to that
+/// time; its last line then only marks the end.
 ///
 /// # Errors
 /// A file that is not regular, is too large or not of the format.
@@ -123,7 +124,7 @@ pub(super) fn load(
         }
     }
     if let Format::Csv { .. } = format {
-        // Traces are often cut out of longer ones.
+        // Traces are often excerpts of longer ones.
         let first_ns = steps.first().map_or(0, |step| step.from_ns);
         for step in &mut steps {
             step.from_ns = step.from_ns.saturating_sub(first_ns);
@@ -131,7 +132,7 @@ pub(super) fn load(
     }
     match repeat_ns {
         Some(end_ns) if steps.len() > 1 => {
-            // Checked before it is repeated, so that an error is the file's.
+            // Checked before repeating, so that errors refer to the file.
             schedule(steps.clone())?;
             schedule(repeat(&steps, end_ns))
         }
@@ -139,9 +140,9 @@ pub(super) fn load(
     }
 }
 
-/// Slots become rates of whole milliseconds: each sends 1500 bytes in its own.
-/// The trace's last time is its length, as in mahimahi, whose slots at that
-/// time are followed at once by the first ones.
+/// Slots become rates of whole milliseconds: each slot sends 1500 bytes within
+/// its own. The trace's last time is its length, as in mahimahi, whose slots at
+/// that time are followed at once by the first ones.
 fn mahimahi(slots: &[u64], end_ns: u64) -> Vec<RateStep> {
     let period = slots.last().copied().unwrap_or(1).max(1);
     let rounds = (0..).map(|round: u64| round * period);
@@ -161,7 +162,7 @@ fn mahimahi(slots: &[u64], end_ns: u64) -> Vec<RateStep> {
         }
         steps.len() <= MAX_STEPS
     };
-    // The first millisecond that is not done, and its slots so far.
+    // The first incomplete millisecond, and its slots so far.
     let (mut now, mut count) = (0, 0);
     for ms in times {
         if ms > now {
@@ -188,7 +189,8 @@ fn repeat(steps: &[RateStep], end_ns: u64) -> Vec<RateStep> {
             ..*step
         })
     };
-    // One more than is accepted: a period of a nanosecond has to end, too.
+    // One more than accepted, so that even a period of one nanosecond
+    // terminates.
     starts.flat_map(shifted).take(MAX_STEPS + 1).collect()
 }
 
@@ -228,7 +230,7 @@ fn columns(line: &str) -> Option<(&str, &str)> {
     columns.next().is_none().then_some(both)
 }
 
-/// Whether a line can be the names of two columns.
+/// Whether a line may be a header with two column names.
 fn is_header(line: &str) -> bool {
     let name = |text: &str| text.parse::<f64>().is_err();
     columns(line).is_some_and(|(time, rate)| name(time) && name(rate))

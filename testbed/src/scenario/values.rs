@@ -1,4 +1,4 @@
-//! Values that several sections have.
+//! Values used in several sections.
 
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ pub(super) fn rtt(field: &Field<'_>) -> Result<f64, TomlError> {
     Ok(field.duration(RTT)? as f64)
 }
 
-/// A name that can be a directory's.
+/// A name that is valid for a directory.
 pub(super) fn name(field: &Field<'_>) -> Result<String, TomlError> {
     let name = field.text()?;
     let good = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
@@ -27,7 +27,7 @@ pub(super) fn name(field: &Field<'_>) -> Result<String, TomlError> {
     Ok(name.to_owned())
 }
 
-/// A file that a scenario names: in the scenario's directory, or else in the
+/// A file named in a scenario: in the scenario's directory, or otherwise in the
 /// working directory.
 pub(super) fn near(file: &Path, name: &str) -> PathBuf {
     let sibling = file.parent().unwrap_or(Path::new("")).join(name);

@@ -9,7 +9,7 @@ use crate::scenario::{Arm, Control};
 pub const PLAIN: &str = "plain";
 /// The profile `tuned`: the reference.
 pub const TUNED: &str = "tuned";
-/// The profile `tuned` with draws of its own: the noise floor.
+/// The profile `tuned` with different draws: the noise floor.
 pub const TUNED_AGAIN: &str = "tuned-again";
 /// The adaptive rule.
 pub const ADAPTIVE: &str = "adaptive";
@@ -23,14 +23,14 @@ pub const POLICY: &str = "policy";
 /// An arm of the suite.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Contestant {
-    /// What runs.
+    /// The arm.
     pub arm: Arm,
-    /// Set of draws: arms of the same set are compared in pairs.
+    /// Set of draws; arms with the same set are compared in pairs.
     pub draws: u32,
 }
 
 impl Contestant {
-    /// An arm that sees the draws of all others.
+    /// An arm with the common draws.
     fn paired(arm: Arm) -> Contestant {
         Contestant { arm, draws: 0 }
     }
@@ -44,7 +44,7 @@ fn adaptive(name: &str, params: Params) -> Contestant {
     })
 }
 
-/// The arms, in the order of tables. Each further one is a line here.
+/// The arms, in the order of tables. Adding an arm takes one line here.
 pub fn contestants(policy: Option<&Control>, flow_weights: bool) -> Vec<Contestant> {
     let mut all = vec![
         Contestant::paired(Arm::dualpi2(TUNED, Params::tuned())),
@@ -75,14 +75,15 @@ pub fn contestants(policy: Option<&Control>, flow_weights: bool) -> Vec<Contesta
     all
 }
 
-/// Targets of the oracle's grid, ns, and factors on the gains of `tuned`.
+/// Targets of the oracle's grid, ns, and factors relative to the gains of
+/// `tuned`.
 const TARGETS_NS: [u64; 7] = [
     2_500_000, 5_000_000, 7_500_000, 10_000_000, 15_000_000, 20_000_000, 30_000_000,
 ];
 const GAINS: [f64; 3] = [0.25, 1.0, 4.0];
 
-/// Fixed settings around `tuned`, of which the oracle has the best one for
-/// each condition: `fixed-7.5ms-x4`, say.
+/// Fixed settings around `tuned`, such as `fixed-7.5ms-x4`, from which the
+/// oracle selects the best for each condition.
 pub fn oracle_grid() -> Vec<Contestant> {
     let tuned = Params::tuned();
     let scaled = |gain_uhz: u32, factor: f64| (f64::from(gain_uhz) * factor).round() as u32;

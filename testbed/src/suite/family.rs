@@ -8,39 +8,39 @@ use crate::scenario::{FlowGroup, Scenario};
 use crate::sim::derive_seed;
 use crate::transport::Cc;
 
-/// Conditions that have something in common.
+/// A family of related conditions.
 #[derive(Debug, Clone)]
 pub struct Family {
     /// Name.
     pub name: String,
-    /// One sentence on what it is.
+    /// Description, one sentence.
     pub description: String,
-    /// The part of a curriculum's ranges that conditions are drawn from; none:
-    /// they are those of published measurements.
+    /// The part of a curriculum from which conditions are drawn; none for
+    /// published measurements.
     pub part: Option<Part>,
     /// Sources of the published numbers of its conditions.
     pub sources: Vec<Source>,
-    /// All of its conditions.
+    /// All its conditions.
     pub conditions: Vec<Condition>,
 }
 
 /// A network and its traffic.
 #[derive(Debug, Clone)]
 pub struct Condition {
-    /// Without arms. Its seed is the condition's.
+    /// The scenario without arms, with the condition's seed.
     pub scenario: Scenario,
-    /// What others measured in it.
+    /// Published numbers for it.
     pub figures: Vec<Figure>,
 }
 
-/// Most that a repetition's round-trip times differ from those of a published
-/// setup; curricula have their own.
+/// Maximum relative variation of a repetition's round-trip times for published
+/// setups; curricula define their own.
 const RTT_JITTER: f64 = 0.03;
 
 impl Family {
-    /// The conditions that a curriculum draws. Each family has a seed of its
-    /// own: else conditions of the same number would have the same place in the
-    /// ranges of all families.
+    /// The conditions drawn by a curriculum. Each family has a separate seed;
+    /// otherwise conditions with the same number would have the same position
+    /// in the ranges of all families.
     pub(super) fn of_curriculum(curriculum: &Curriculum, part: Part, seed: u64) -> Family {
         let seed = derive_seed(seed, &curriculum.name, 0);
         let curriculum = curriculum.part(part);
@@ -57,7 +57,8 @@ impl Family {
         }
     }
 
-    /// The setups of published measurements, in which only the rest is drawn.
+    /// The setups of published measurements, in which only unspecified values
+    /// are drawn.
     pub(super) fn of_published(
         name: &str,
         description: &str,
@@ -85,8 +86,8 @@ impl Family {
     }
 }
 
-/// What was drawn, over `conditions`: `5.2 Mbit/s to 94.4 Mbit/s, RTT 6.1 ms
-/// to 98 ms`.
+/// Ranges of `conditions`, as in `5.2 Mbit/s to 94.4 Mbit/s, RTT 6.1 ms to 98
+/// ms`.
 pub(super) fn drawn(conditions: &[Condition]) -> String {
     let rates = conditions.iter().map(|of| {
         let steps = of.scenario.bottleneck.steps();
@@ -110,8 +111,8 @@ fn span(values: Vec<u64>, shown: fn(u64) -> String) -> String {
 }
 
 impl Condition {
-    /// Repetition `number` under a set of draws: seeds and round-trip times of
-    /// its own.
+    /// Repetition `number` with a set of draws, which determines seeds and
+    /// round-trip times.
     pub(crate) fn repetition(&self, protocol: &Protocol, draws: u32, number: u32) -> Scenario {
         let mut scenario = self.scenario.clone();
         let name = format!("draws-{draws}");
@@ -124,8 +125,8 @@ impl Condition {
         scenario
     }
 
-    /// What the emulation of a repetition costs, about: packets that the link
-    /// can carry.
+    /// Approximate cost of emulating a repetition: the number of packets that
+    /// the link can carry.
     pub(crate) fn weight(&self, protocol: &Protocol) -> u64 {
         1 + (self.capacity_bits(protocol) / 12_000.0) as u64
     }
@@ -156,7 +157,7 @@ impl Condition {
     }
 }
 
-/// `50 Mbit/s`; of a rate that changes at set times, also between what.
+/// `50 Mbit/s`; with the range for a rate that changes at set times.
 fn rate_facts(steps: &[RateStep]) -> Vec<String> {
     let mut facts = vec![shown_rate(steps[0].bits_per_s)];
     let rates = || steps[1..].iter().map(|step| step.bits_per_s);

@@ -1,4 +1,4 @@
-//! What is kept of a cell.
+//! Stored numbers of a cell.
 
 use l4sllm_model::Outcome;
 use serde::{Deserialize, Serialize};
@@ -6,36 +6,36 @@ use serde::{Deserialize, Serialize};
 use crate::published::Figure;
 use crate::result::Statistics;
 
-/// The numbers of a cell: a few hundred bytes, whatever its duration.
+/// The numbers of a cell: a few hundred bytes, for any duration.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Measures {
     /// Utilisation, delays, fairness and drops.
     #[serde(flatten)]
     pub outcome: Outcome,
-    /// Short flows and chunks of all groups; none where there are none.
+    /// Short flows and chunks of all groups; none without any.
     pub completions: Option<Completions>,
-    /// Overrides that changed or confirmed a decision, or came into force.
+    /// Overrides that changed or confirmed a decision, or took effect.
     pub overrides_applied: u64,
-    /// Ours of each published figure, in their order.
+    /// The emulator's value of each published figure, in order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub figures: Vec<Option<f64>>,
 }
 
-/// How long transfers took: short flows and chunks.
+/// Completion times of transfers: short flows and chunks.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Completions {
     /// Transfers that finished.
     pub finished: u64,
-    /// Transfers that did not within the run.
+    /// Transfers unfinished at the end of the run.
     pub unfinished: u64,
-    /// Mean time of those that finished, ms.
+    /// Mean completion time, ms.
     pub mean_ms: f64,
-    /// Greatest 99th percentile of a group, ms.
+    /// Maximum of the groups' 99th percentiles, ms.
     pub p99_ms: f64,
 }
 
 impl Completions {
-    /// Over all groups that have any; none where nothing finished.
+    /// Aggregated over all groups with transfers; none if nothing finished.
     fn of(statistics: &Statistics) -> Option<Completions> {
         let groups = || statistics.flows.iter().filter_map(|flow| flow.completions);
         let finished: u64 = groups().map(|of| of.finished).sum();
@@ -51,7 +51,7 @@ impl Completions {
 }
 
 impl Measures {
-    /// Takes them from a repetition's statistics.
+    /// Extracts them from a repetition's statistics.
     pub(super) fn of(statistics: &Statistics, figures: &[Figure]) -> Measures {
         Measures {
             outcome: statistics.outcome(),
@@ -61,8 +61,8 @@ impl Measures {
         }
     }
 
-    /// sqrt(mean · p99) of the classic queue, ms: neither a short tail on a
-    /// long queue nor the reverse passes for good.
+    /// sqrt(mean · p99) of the classic queue, ms: penalises both a long queue
+    /// with a short tail and the reverse.
     pub fn classic_delay_ms(&self) -> Option<f64> {
         Some((self.outcome.classic_mean_ms? * self.outcome.classic_p99_ms?).sqrt())
     }

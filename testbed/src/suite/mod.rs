@@ -1,5 +1,5 @@
-//! The suite: families of conditions on which every arm is judged, by one
-//! protocol that leaves little to luck.
+//! The suite: families of conditions on which every arm is evaluated with a
+//! protocol that controls for noise.
 //!
 //! ```text
 //! suite.toml ─▶ families ─▶ conditions ─▶ cells ─▶ cells.jsonl ─▶ outcome
@@ -8,10 +8,10 @@
 //! ```
 //!
 //! A *cell* is one repetition of one arm in one condition. Repetitions differ
-//! in their seeds and in round-trip times (±3 %); all arms of a repetition see
-//! the same draws, so that they are compared in pairs. One more arm,
-//! [`TUNED_AGAIN`], is the reference with draws of its own: its difference from
-//! the reference is noise. The report crate judges the cells.
+//! in their seeds and in round-trip times (±3 %); all arms of a repetition have
+//! the same draws, so that they can be compared in pairs. One more arm,
+//! [`TUNED_AGAIN`], is the reference with different draws: its difference from
+//! the reference is noise. The report crate evaluates the cells.
 
 mod arms;
 mod family;
@@ -42,12 +42,12 @@ use crate::scenario::ScenarioError;
 use crate::scenario::curriculum::Part;
 use crate::sim::SimError;
 
-/// Families in order, and how they are run.
+/// Families in order, and their protocols.
 #[derive(Debug, Clone)]
 pub struct Suite {
-    /// One sentence on what it is.
+    /// Description, one sentence.
     pub description: String,
-    /// The protocol of a whole suite.
+    /// The protocol of the complete suite.
     pub protocol: Protocol,
     /// The protocol of a reduced one.
     pub quick: Protocol,
@@ -55,28 +55,27 @@ pub struct Suite {
     pub families: Vec<Family>,
 }
 
-/// How much of each family is run.
+/// The amount of each family to run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Protocol {
-    /// Conditions of each family at the most; none: all that the family has.
+    /// Maximum number of conditions of each family; none for all.
     pub conditions: Option<u32>,
     /// Repetitions of each arm in each condition.
     pub repetitions: u32,
-    /// Virtual time that is measured, ns.
+    /// Measured virtual time, ns.
     pub measured_ns: u64,
-    /// Share of each family's warm-up that comes before it, percent.
+    /// Share of each family's warm-up to use, percent.
     pub warmup_percent: u32,
 }
 
-/// What all cells say, in the order of the suite.
+/// Results of all cells, in the order of the suite.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Outcome {
-    /// Whether every cell is here.
+    /// Whether every cell is finished.
     pub complete: bool,
-    /// Finished cells in the directory that are of other conditions, arms or
-    /// programs.
+    /// Finished cells in the directory from other conditions, arms or programs.
     pub unused: usize,
-    /// The families that were run.
+    /// The families run.
     pub families: Vec<FamilyOutcome>,
 }
 
@@ -85,10 +84,10 @@ pub struct Outcome {
 pub struct FamilyOutcome {
     /// Name.
     pub name: String,
-    /// One sentence on what it is.
+    /// Description, one sentence.
     pub description: String,
-    /// Rates (the first of each condition) and round-trip times of what was
-    /// run.
+    /// Ranges of rates (the first of each condition) and round-trip times that
+    /// were run.
     pub drawn: String,
     /// Sources of the published numbers.
     pub sources: Vec<crate::published::Source>,
@@ -103,7 +102,7 @@ pub struct ConditionOutcome {
     pub name: String,
     /// The network and its traffic in a few words.
     pub facts: String,
-    /// What others measured in it.
+    /// Published numbers for it.
     pub figures: Vec<crate::published::Figure>,
     /// The arms, in order.
     pub arms: Vec<ArmOutcome>,
@@ -114,26 +113,26 @@ pub struct ConditionOutcome {
 pub struct ArmOutcome {
     /// Name of the arm.
     pub name: String,
-    /// By repetition, from 0; none where the cell is not finished. Repetitions
-    /// of the same number are pairs.
+    /// Results by repetition, from 0; none for unfinished cells. Repetitions
+    /// with the same number form pairs.
     pub repetitions: Vec<Option<Measures>>,
 }
 
-/// Why a suite cannot be read or run.
+/// An error of reading or running a suite.
 #[derive(Debug, Error)]
 pub enum SuiteError {
-    /// One of its files.
+    /// An error in one of its files.
     #[error(transparent)]
     Scenario(#[from] ScenarioError),
-    /// There is no family of this name.
+    /// Unknown family.
     #[error("there is no family `{name}`; there are {known}")]
     Family {
-        /// The name that was asked for.
+        /// The requested name.
         name: String,
-        /// Those that there are.
+        /// The existing families.
         known: String,
     },
-    /// A policy.
+    /// A policy cannot be loaded.
     #[error(transparent)]
     Policy(#[from] ExperimentError),
     /// A cell could not be emulated.
@@ -141,17 +140,17 @@ pub enum SuiteError {
     Cell {
         /// Condition, arm and repetition.
         cell: String,
-        /// Why.
+        /// The cause.
         source: SimError,
     },
-    /// The finished cells.
+    /// An error of the finished cells.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
 impl Suite {
-    /// Reads `suite.toml` in `dir` and the families that it names, of which
-    /// conditions of `part` are drawn with `seed`.
+    /// Reads `suite.toml` in `dir` and its families, with conditions of `part`
+    /// drawn with `seed`.
     ///
     /// # Errors
     /// [`ScenarioError`], with file, line and key.
@@ -159,10 +158,10 @@ impl Suite {
         parse::load(dir, part, seed)
     }
 
-    /// Keeps the families named, in the suite's order; all if none is named.
+    /// Keeps the named families, in the suite's order; all if none are named.
     ///
     /// # Errors
-    /// [`SuiteError::Family`] for a name that is not there.
+    /// [`SuiteError::Family`] for an unknown name.
     pub fn select(&mut self, names: &[String]) -> Result<(), SuiteError> {
         let known: Vec<&str> = self.families.iter().map(|f| f.name.as_str()).collect();
         if let Some(name) = names.iter().find(|name| !known.contains(&name.as_str())) {
@@ -179,7 +178,7 @@ impl Suite {
 }
 
 impl ConditionOutcome {
-    /// The arm called `name`.
+    /// The arm `name`.
     pub fn arm(&self, name: &str) -> Option<&ArmOutcome> {
         self.arms.iter().find(|arm| arm.name == name)
     }

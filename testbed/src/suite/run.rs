@@ -1,4 +1,4 @@
-//! Runs the cells that are not finished yet.
+//! Runs the missing cells.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -20,30 +20,30 @@ use crate::result::PolicyFacts;
 use crate::scenario::{Arm, Control, ControlEngine, Scenario};
 use crate::workers;
 
-/// How to run a suite.
+/// Options of a suite.
 #[derive(Clone, Copy)]
 pub struct Options<'a> {
     /// Directory of the cells.
     pub out: &'a Path,
-    /// How much is run.
+    /// The protocol.
     pub protocol: Protocol,
-    /// The policy that is judged, if any.
+    /// The policy to evaluate, if any.
     pub policy: Option<&'a Control>,
-    /// What runs it.
+    /// Its engine.
     pub engine: &'a EngineOptions,
     /// Also run tuned DualPI2 and the adaptive rule with flow weights.
     pub flow_weights: bool,
     /// Also run a grid of fixed settings, for the oracle.
     pub oracle: bool,
-    /// Threads; 0: one a core.
+    /// Threads; 0: one per core.
     pub threads: usize,
-    /// Set to stop: finished cells stay, the others are dropped.
+    /// Set to stop: finished cells are kept, others are discarded.
     pub cancel: &'a AtomicBool,
     /// Called with the progress, from any thread, after every cell.
     pub progress: &'a (dyn Fn(Progress) + Sync),
 }
 
-/// How far a suite is.
+/// Progress of a suite.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Progress {
     /// Cells finished, in this call and before.
@@ -53,17 +53,17 @@ pub struct Progress {
     /// Packets that the links of the cells finished in this call could carry:
     /// a measure of work.
     pub done: u64,
-    /// Total over all cells that this call has to run.
+    /// Total over all cells to run in this call.
     pub total: u64,
 }
 
-/// Runs the cells of `suite` that `options.out` does not hold yet. All arms of
-/// a repetition come before the next one, so that what an interrupted suite
-/// leaves can be compared.
+/// Runs the cells of `suite` that are missing in `options.out`. All arms of a
+/// repetition run before the next one, so that an interrupted suite can be
+/// compared.
 ///
 /// # Errors
-/// A policy that does not load, a cell whose accounting does not hold, or a
-/// directory that cannot be written. Finished cells stay.
+/// A policy cannot be loaded, a cell's accounting is violated, or a directory
+/// cannot be written. Finished cells are kept.
 pub fn run(
     suite: &Suite,
     options: Options<'_>,
@@ -79,7 +79,7 @@ pub fn run(
         .filter(|at| lock(&done[*at]).is_none())
         .collect();
     let unused = store.len() - (cells.len() - jobs.len());
-    // The longest first, so that no thread is left alone with one at the end.
+    // The longest first, to balance the threads at the end.
     jobs.sort_by_key(|at| {
         (
             cells[*at].repetition,
@@ -119,7 +119,7 @@ fn lock(cell: &Mutex<Option<Measures>>) -> std::sync::MutexGuard<'_, Option<Meas
     cell.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// All that determines the cells.
+/// Everything that determines the cells.
 struct Plan<'a> {
     suite: &'a Suite,
     protocol: Protocol,
@@ -165,7 +165,7 @@ impl<'a> Plan<'a> {
         let mut cells = Vec::new();
         for family in &self.suite.families {
             for of in self.conditions(&family.conditions) {
-                // A cell has its own of each figure, by their order.
+                // A cell has its value for each figure, in order.
                 let figures: Vec<&Measure> = of.figures.iter().map(|f| &f.measure).collect();
                 for (contestant, arm) in arms.iter().enumerate() {
                     let draws = self.contestants[contestant].draws;
@@ -190,7 +190,7 @@ impl<'a> Plan<'a> {
         &all[..all.len().min(most as usize)]
     }
 
-    /// What an arm is known by: its settings, and its policy by content.
+    /// Identity of an arm: its settings, and its policy's content.
     fn arm_identity(&self, contestant: &Contestant) -> String {
         let mut arm = contestant.arm.clone();
         let policy = self.facts_of(&arm.name);
@@ -236,7 +236,7 @@ impl<'a> Plan<'a> {
         }))
     }
 
-    /// The cells' numbers, in the order of [`Plan::cells`].
+    /// Numbers of the cells, in the order of [`Plan::cells`].
     fn families(&self, done: &[Mutex<Option<Measures>>]) -> Vec<FamilyOutcome> {
         let mut rest = done.iter();
         let mut repetitions = || -> Vec<Option<Measures>> {

@@ -13,16 +13,16 @@ use crate::json_lines::{JsonLines, JsonLinesError};
 /// File name of the cells.
 pub const CELLS_FILE: &str = "cells.jsonl";
 
-/// What can go wrong with the cells of a directory.
+/// Errors of the cells of a directory.
 #[derive(Debug, Error)]
 pub enum StoreError {
     /// The directory cannot be claimed.
     #[error(transparent)]
     Claim(#[from] ClaimError),
-    /// The file of the cells.
+    /// An error in the file of the cells.
     #[error(transparent)]
     File(#[from] JsonLinesError),
-    /// What the cells of a program are known by.
+    /// Identity of the program in its cells.
     #[error("cannot read the running program: {0}")]
     Program(#[source] std::io::Error),
 }
@@ -30,8 +30,8 @@ pub enum StoreError {
 /// A finished cell.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Line {
-    /// SHA-256 of all that determines the cell. A cell is used where it is
-    /// that of a planned one, and else left alone.
+    /// SHA-256 of everything that determines the cell. A cell is reused if it
+    /// matches a planned one, and otherwise ignored.
     pub identity: String,
     /// Name of the condition, for readers.
     pub condition: String,
@@ -43,7 +43,7 @@ pub(super) struct Line {
     pub measures: Measures,
 }
 
-/// The cells of a directory, which no other program writes to meanwhile.
+/// The cells of a directory, locked against other programs.
 #[derive(Debug)]
 pub(super) struct Store {
     file: JsonLines,
@@ -52,7 +52,7 @@ pub(super) struct Store {
 }
 
 impl Store {
-    /// Opens the cells of `dir`, which is made if it is missing.
+    /// Opens the cells of `dir`, which is created if missing.
     pub(super) fn open(dir: &Path) -> Result<Store, StoreError> {
         let claim = Claim::of(dir)?;
         let (file, lines) = JsonLines::open(&dir.join(CELLS_FILE), "a cell of a suite")?;
@@ -71,12 +71,12 @@ impl Store {
         self.cells.get(identity)
     }
 
-    /// How many cells were finished when the store was opened.
+    /// Number of cells that were finished when the store was opened.
     pub(super) fn len(&self) -> usize {
         self.cells.len()
     }
 
-    /// Appends a cell, to disk.
+    /// Appends a cell and syncs to disk.
     pub(super) fn add(&self, line: &Line) -> Result<(), StoreError> {
         Ok(self.file.append(line)?)
     }

@@ -38,7 +38,8 @@ impl Place {
         self.0.path().join("out")
     }
 
-    /// Runs the suite, stopped after so many cells; how many were run.
+    /// Runs the suite, stopping after a number of cells; returns the number
+    /// run.
     fn run(&self, protocol: Protocol, stop: usize) -> (Outcome, usize) {
         self.run_suite(&self.suite(), protocol, stop)
     }
@@ -112,7 +113,7 @@ fn a_cell_of_another_condition_is_not_reused() {
         ..protocol
     };
     assert_eq!(place.run(longer, usize::MAX).1, CELLS);
-    // More repetitions keep those that there are.
+    // More repetitions keep the existing ones.
     let more = Protocol {
         repetitions: 3,
         ..protocol
@@ -125,7 +126,7 @@ fn a_cell_of_another_condition_is_not_reused() {
     assert_eq!(place.run(protocol, usize::MAX).1, CELLS / 2);
 }
 
-/// A cell has its own of each published figure, by their order.
+/// A cell has its value for each published figure, in order.
 #[test]
 fn a_cell_with_other_figures_is_not_reused() {
     let place = Place::new();
@@ -202,7 +203,7 @@ fn what_is_no_cell_is_named_by_line() {
     );
 }
 
-/// A line as it was written before [`Measures`] held an outcome.
+/// A line as written before [`Measures`] contained an outcome.
 #[test]
 fn cells_already_written_are_read() {
     let line = r#"{"identity":"ab","condition":"slow-00000","arm":"tuned","repetition":1,"measures":{"utilisation":0.97,"classic_mean_ms":8.5,"classic_p50_ms":8.0,"classic_p99_ms":19.25,"l4s_mean_ms":0.5,"l4s_p99_ms":1.5,"jain":0.9,"drop_share":0.001,"completions":{"finished":3,"unfinished":1,"mean_ms":40.5,"p99_ms":80.0},"overrides_applied":7,"figures":[null,1.25]}}"#;
@@ -219,7 +220,7 @@ fn cells_already_written_are_read() {
         ),
         (0.97, Some(0.001), 7)
     );
-    // And they are written as before.
+    // They are still written as before.
     let parsed: serde_json::Value = serde_json::from_str(line).unwrap();
     assert_eq!(serde_json::to_value(measures).unwrap(), parsed["measures"]);
 }
@@ -273,7 +274,7 @@ fn ranges(description: &str, unit: &str) -> Vec<(f64, f64)> {
     (0..words.len()).filter_map(of).collect()
 }
 
-/// What a family says of itself holds for its conditions, tests reaching a
+/// A family's description holds for its conditions, with tests extending a
 /// tenth of each range beyond its ends (`BEYOND`).
 #[test]
 fn conditions_are_what_their_family_says() {

@@ -1,12 +1,12 @@
-//! Datagrams: a constant-rate sender that nothing impresses, and the receiver
-//! of any datagram flow.
+//! Datagrams: an unresponsive constant-bit-rate sender, and the receiver of any
+//! datagram flow.
 
 use l4sllm_abi::Ecn;
 
 use super::segment::{Body, DATAGRAM_HEADER_BYTES, Segment};
 use super::{Cc, Chunks, Endpoint, FlowConfig, ReceiverStats, SenderStats};
 
-/// Bytes of udp_prague's acknowledgement on the wire.
+/// Size of udp_prague's acknowledgement on the wire, bytes.
 const ACK_BYTES: u32 = DATAGRAM_HEADER_BYTES + 26;
 
 /// Sends packets of one size at exact intervals.
@@ -52,8 +52,8 @@ impl ConstantRate {
         }
     }
 
-    /// When the next packet leaves: counted from the burst's start, so that
-    /// rounding does not add up. `None` before the first.
+    /// When the next packet leaves: relative to the burst's start, so that
+    /// rounding errors do not accumulate. `None` before the first.
     fn due(&self) -> Option<u64> {
         let bits = u128::from(self.burst_packets) * u128::from(self.bytes) * 8;
         self.burst_ns

@@ -1,5 +1,5 @@
 //! A path with a fixed delay, an optional bottleneck and a pattern of drops and
-//! marks: just enough network to hold senders against theory.
+//! marks: a minimal network for comparing senders with theory.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
@@ -24,9 +24,9 @@ pub(super) enum Verdict {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Arrival<'a> {
     pub now_ns: u64,
-    /// Packets that came before it, of all flows.
+    /// Number of earlier packets of all flows.
     pub index: u64,
-    /// How long it will wait, ns.
+    /// Its queueing delay, ns.
     pub backlog_ns: u64,
     pub segment: &'a Segment,
 }
@@ -52,13 +52,13 @@ pub(super) struct Path {
     /// Drops acknowledgements with a probability.
     ack_loss: Option<(Random, f64)>,
     flows: Vec<(Sender, Receiver, u64)>,
-    /// In flight, (time, tie-breaker, where to).
+    /// In flight: (time, tie-breaker, destination).
     events: BinaryHeap<Reverse<(u64, u64, End)>>,
     segments: VecDeque<Option<Segment>>,
     first_event: u64,
-    /// Every packet that left a sender, if wanted.
+    /// Every packet sent, if enabled.
     pub log: Option<Vec<Segment>>,
-    /// Every acknowledgement, with the time of its leaving, if wanted.
+    /// Every acknowledgement with its sending time, if enabled.
     pub acks: Option<Vec<Segment>>,
 }
 
@@ -162,8 +162,8 @@ impl Path {
         }
     }
 
-    /// Runs for `warmup_ns`, then for `span_ns`; gives the packets a second that
-    /// reached the receiver of `flow` in the latter.
+    /// Runs for `warmup_ns`, then for `span_ns`; returns the packets per second
+    /// that reached the receiver of `flow` in the latter.
     pub fn packet_rate(&mut self, flow: usize, warmup_ns: u64, span_ns: u64) -> f64 {
         self.run_until(self.now_ns + warmup_ns);
         let before = self.receiver(flow).stats().counts.packets;
@@ -251,7 +251,7 @@ impl Path {
     }
 }
 
-/// A seeded stream of chances.
+/// A seeded random stream.
 #[derive(Debug, Clone)]
 pub(super) struct Random(SplitMix64);
 

@@ -2,19 +2,19 @@
 //! and the next deadline come out.
 //!
 //! Times are virtual and absolute, in nanoseconds. An endpoint never reads a
-//! clock and never draws a random number, so that a run is a function of what
-//! the network does to its segments. After every call of
-//! [`Endpoint::on_segment`] or [`Endpoint::on_timer`], and once when it is
-//! made, the owner takes segments from [`Endpoint::poll_transmit`] until it
-//! gives `None`, then arms one timer for [`Endpoint::next_timer`].
+//! clock and never draws a random number, so a run is a function of the network's
+//! effect on its segments. After every call of [`Endpoint::on_segment`] or
+//! [`Endpoint::on_timer`], and once after creation, the owner takes segments from
+//! [`Endpoint::poll_transmit`] until it returns `None`, then arms one timer for
+//! [`Endpoint::next_timer`].
 //!
-//! What is modelled, and what is not:
-//! - A connection is established when it is made: no handshake and no FIN. A
-//!   flow with a limit ends when its last byte is acknowledged.
-//! - One segment is one packet; no segmentation offload. Streams are cut at
-//!   multiples of [`MSS`] once and for all.
-//! - Losses are found as in Linux and in FreeBSD's RACK stack, by RACK and tail
-//!   loss probes (RFC 8985). The network does not reorder the packets of one
+//! Scope of the model:
+//! - A connection is established on creation: no handshake and no FIN. A flow with
+//!   a limit ends when its last byte is acknowledged.
+//! - One segment is one packet; no segmentation offload. Streams are segmented at
+//!   fixed multiples of [`MSS`].
+//! - Losses are detected as in Linux and in FreeBSD's RACK stack, with RACK and
+//!   tail loss probes (RFC 8985). The network does not reorder the packets of one
 //!   flow, so the reordering window stays at a quarter of the least round-trip
 //!   time; more reordering than that, or than three packets, would cost needless
 //!   retransmissions, not correctness.
@@ -62,7 +62,7 @@ pub trait Endpoint {
     fn next_timer(&self) -> Option<u64>;
 }
 
-/// What a flow is.
+/// Configuration of a flow.
 #[derive(Debug, Clone, PartialEq)]
 pub struct FlowConfig {
     /// Number that its segments carry.
@@ -71,13 +71,13 @@ pub struct FlowConfig {
     pub cc: Cc,
     /// Whether it sends ECN-capable packets.
     pub ecn: bool,
-    /// Codepoint if `ecn`; by default what the control calls for ([`Cc::codepoint`]).
+    /// Codepoint if `ecn`; by default the control's ([`Cc::codepoint`]).
     pub codepoint: Option<Ecn>,
-    /// Payload bytes after which the flow ends; endless if `None`. Of `udp` and
-    /// `udp-prague`, what is sent, whether or not it arrives.
+    /// Payload bytes after which the flow ends; endless if `None`. For `udp` and
+    /// `udp-prague`, bytes sent, whether or not they arrive.
     pub bytes: Option<u64>,
-    /// What its application offers bit by bit; all at once if `None`. Of `udp`,
-    /// bursts at `rate_bps`; `udp-prague` has none.
+    /// Chunks offered by its application; all data at once if `None`. For `udp`,
+    /// bursts at `rate_bps`; not for `udp-prague`.
     pub chunks: Option<Chunks>,
     /// Rate of `udp` and ceiling of `udp-prague`, bits/s on the wire.
     /// `udp-prague` has none if `None`, `udp` then sends nothing.
@@ -95,9 +95,9 @@ pub struct FlowConfig {
 }
 
 impl FlowConfig {
-    /// An endless flow with the control's own codepoint: ECN on but for `udp`,
-    /// 1500-byte packets, a window of 16 MiB, no HyStart++ (the FreeBSD release
-    /// of the published testbed has none).
+    /// An endless flow with the control's own codepoint: ECN on except for `udp`,
+    /// 1500-byte packets, a window of 16 MiB, no HyStart++ (the FreeBSD release of
+    /// the published testbed has none).
     pub fn new(flow: u32, cc: Cc) -> FlowConfig {
         FlowConfig {
             flow,
@@ -124,7 +124,7 @@ impl FlowConfig {
     }
 }
 
-/// What a sender knows of its flow.
+/// A sender's statistics.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct SenderStats {
     /// Congestion window, bytes on the wire (0 for `udp`).
@@ -136,7 +136,8 @@ pub struct SenderStats {
     pub srtt_ns: u64,
     /// Pacing rate, bytes/s; `None` if not paced.
     pub pacing_rate: Option<u64>,
-    /// DCTCP's and Prague's moving average of the marked share, 0 ..= 1; else 0.
+    /// DCTCP's and Prague's moving average of the marked share, 0 ..= 1; otherwise
+    /// 0.
     pub alpha: f64,
     /// Segments sent, retransmissions included.
     pub sent_packets: u64,
@@ -166,18 +167,18 @@ impl SenderStats {
     }
 }
 
-/// What a receiver knows of its flow.
+/// A receiver's statistics.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct ReceiverStats {
-    /// Payload bytes handed to the application, in order and each once
-    /// (datagrams: as they come).
+    /// Payload bytes handed to the application, in order and exactly once
+    /// (datagrams: as they arrive).
     pub delivered_bytes: u64,
     /// Packets and bytes that arrived, duplicates included.
     pub counts: EcnCounts,
     /// Payload bytes that had arrived before.
     pub duplicate_bytes: u64,
-    /// When the last byte of a limited stream arrived, ns: less the start, this
-    /// is the flow completion time.
+    /// When the last byte of a limited stream arrived, ns: minus the start, this is
+    /// the flow completion time.
     pub finished_ns: Option<u64>,
 }
 
@@ -224,7 +225,7 @@ pub fn receiver(config: &FlowConfig) -> Receiver {
 }
 
 impl Sender {
-    /// What it knows now.
+    /// Current statistics.
     pub fn stats(&self) -> SenderStats {
         match &self.0 {
             SenderKind::Tcp(s) => s.stats(),
@@ -235,7 +236,7 @@ impl Sender {
 }
 
 impl Receiver {
-    /// What it knows now.
+    /// Current statistics.
     pub fn stats(&self) -> ReceiverStats {
         match &self.0 {
             ReceiverKind::Tcp(r) => r.stats(),

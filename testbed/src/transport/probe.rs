@@ -1,13 +1,12 @@
-//! The tail loss probe (RFC 8985, section 7): when one is due, and what becomes
-//! of it.
+//! The tail loss probe (RFC 8985, section 7): its timer and its outcome.
 //!
-//! The last segments of a flight have nothing behind them whose delivery would
-//! prove their loss. When acknowledgements stay away for two round trips, the
-//! sender sends one more segment, so that its acknowledgement tells what is
-//! missing, long before the retransmission timer runs out.
+//! The last segments of a flight are not followed by segments whose delivery
+//! would prove their loss. Without acknowledgements for two round trips, the
+//! sender sends one more segment, so that its acknowledgement shows what is
+//! missing, long before the retransmission timer expires.
 
-/// Longest time for which a receiver may hold back the acknowledgement of a
-/// single segment (TLP.max_ack_delay), ns: the 200 ms that Linux assumes.
+/// Maximum time that a receiver may delay the acknowledgement of a single segment
+/// (TLP.max_ack_delay), ns: the 200 ms that Linux assumes.
 const MAX_ACK_DELAY_NS: u64 = 200_000_000;
 
 /// A probe in flight.
@@ -38,11 +37,11 @@ impl TailLossProbe {
     }
 
     /// Starts the timer, or restarts it (section 7.2), with `segments` in flight
-    /// and a retransmission timer that runs out at `timeout_at`.
+    /// and a retransmission timer that expires at `timeout_at`.
     ///
     /// Does nothing while a probe is outstanding or the round-trip time was not
     /// measured since the last one. Such a timer would not send a probe (section
-    /// 7.3), only put off the retransmission timer.
+    /// 7.3), but only delay the retransmission timer.
     pub fn schedule(&mut self, now_ns: u64, srtt_ns: u64, segments: u32, timeout_at: u64) {
         self.cancel();
         if self.outstanding.is_some() || !self.sampled {
@@ -64,17 +63,17 @@ impl TailLossProbe {
         self.outstanding = None;
     }
 
-    /// When the timer runs out, ns.
+    /// Expiry of the timer, ns.
     pub fn due_at(&self) -> Option<u64> {
         self.due_at
     }
 
-    /// Whether a probe is to leave now.
+    /// Whether a probe must be sent now.
     pub fn is_due(&self) -> bool {
         self.due
     }
 
-    /// Gives whether the timer has run out, and a probe is to leave.
+    /// Returns whether the timer has expired, and a probe must be sent.
     pub fn on_timer(&mut self, now_ns: u64) -> bool {
         let due = self.due_at.is_some_and(|at| now_ns >= at);
         if due {
@@ -84,8 +83,8 @@ impl TailLossProbe {
         due
     }
 
-    /// Notes that the probe left, as a `retransmission` or as new data that ends
-    /// at `end`, the first byte not sent.
+    /// Records that the probe was sent, as a `retransmission` or as new data that
+    /// ends at `end`, the first byte not sent.
     pub fn sent(&mut self, end: u64, retransmission: bool) {
         self.cancel();
         self.sampled = false;
@@ -95,14 +94,13 @@ impl TailLossProbe {
         });
     }
 
-    /// Takes an acknowledgement; `duplicate` is the range that it reports as
-    /// having arrived twice. Gives whether the probe repaired a loss of which
-    /// nothing else tells (section 7.4.2).
+    /// Handles an acknowledgement; `duplicate` is the range that it reports as
+    /// having arrived twice. Returns whether the probe repaired a loss that
+    /// nothing else reveals (section 7.4.2).
     ///
     /// If the last segment had arrived, its repetition is reported as a duplicate.
-    /// That report may be lost, then the loss is presumed. The receiver always
-    /// reports SACK and duplicates, so the case of a receiver without does not
-    /// occur.
+    /// If that report is lost, a loss is presumed. The receiver always reports
+    /// SACK and duplicates, so the case of a receiver without does not occur.
     pub fn on_ack(&mut self, cumulative: u64, duplicate: Option<(u64, u64)>) -> bool {
         let Some(probe) = self.outstanding.filter(|probe| cumulative >= probe.end) else {
             return false;

@@ -1,8 +1,8 @@
 //! A set of half-open byte ranges, kept sorted and merged.
 //!
-//! Holds what arrived beyond a gap, at both ends of a stream. It has as many
-//! elements as there are gaps, a handful even under heavy loss, so a sorted
-//! ring beats a tree and allocates only when it grows.
+//! Contains the data received beyond a gap, at both ends of a stream. It has as
+//! many elements as there are gaps, a handful even under heavy loss, so a
+//! sorted ring beats a tree and allocates only when it grows.
 
 use std::collections::VecDeque;
 
@@ -17,7 +17,7 @@ impl Ranges {
         if start >= end {
             return;
         }
-        // What overlaps or touches lies in first .. last.
+        // Overlapping and adjacent ranges are first .. last.
         let first = self.0.partition_point(|&(_, e)| e < start);
         let mut last = first;
         let mut at = start;
@@ -54,8 +54,8 @@ impl Ranges {
         }
     }
 
-    /// Removes and returns the end of the range that begins at or below `at`
-    /// and reaches beyond it, with all that lies lower.
+    /// Removes the range that begins at or below `at` and extends beyond it,
+    /// and all lower ranges; returns its end.
     pub fn take_contiguous(&mut self, at: u64) -> Option<u64> {
         self.remove_below(at);
         let &(start, end) = self.0.front()?;
@@ -71,7 +71,7 @@ impl Ranges {
         self.0.get(i).copied().filter(|&(s, _)| s <= at)
     }
 
-    /// Whether nothing is held.
+    /// Whether it is empty.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

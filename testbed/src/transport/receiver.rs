@@ -1,12 +1,11 @@
 //! The receiving end of a stream: reassembly and acknowledgements.
 //!
 //! Delayed acknowledgements are those of RFC 5681, section 4.2: at least every
-//! second segment, within [`DELAYED_ACK_NS`], and at once for a segment out of
-//! order, one that fills a gap, and one that had arrived before. The end of a
-//! limited flow (FIN) is acknowledged at once, and so is a change of the ECN
-//! echo: RFC 8257, section 3.2, asks for it, and Linux does it for classic ECN
-//! too. A segment that had arrived before is reported as a duplicate (DSACK, RFC
-//! 2883).
+//! second segment, within [`DELAYED_ACK_NS`], and immediately for a segment out of
+//! order, one that fills a gap, and a duplicate. The end of a limited flow (FIN) is
+//! acknowledged immediately, as is a change of the ECN echo: RFC 8257, section 3.2,
+//! requires it, and Linux does it for classic ECN too. Duplicates are reported
+//! (DSACK, RFC 2883).
 
 use l4sllm_abi::Ecn;
 
@@ -14,8 +13,8 @@ use super::ranges::Ranges;
 use super::segment::{Body, EcnCounts, HEADER_BYTES, MAX_SACK, Segment};
 use super::{Endpoint, FlowConfig, ReceiverStats};
 
-/// Longest wait for a second segment, ns. RFC 5681 allows 500 ms; Linux and
-/// FreeBSD 14 take 40 ms.
+/// Maximum wait for a second segment, ns. RFC 5681 allows 500 ms; Linux and FreeBSD
+/// 14 use 40 ms.
 pub(super) const DELAYED_ACK_NS: u64 = 40_000_000;
 
 /// A TCP receiver.
@@ -28,7 +27,7 @@ pub(super) struct TcpReceiver {
     beyond: Ranges,
     /// A byte of each range to report, most recent first (RFC 2018, section 4).
     recent: [u64; MAX_SACK],
-    /// What arrived a second time and is not reported yet.
+    /// Duplicate range that is not reported yet.
     duplicate: Option<(u64, u64)>,
     ece: bool,
     /// Segments not acknowledged yet.
@@ -62,7 +61,7 @@ impl TcpReceiver {
         self.stats
     }
 
-    /// Takes bytes `seq .. end`; gives whether they are simply the next ones.
+    /// Adds bytes `seq .. end`; returns whether they are the next in order.
     fn reassemble(&mut self, seq: u64, end: u64) -> bool {
         if self.beyond.is_empty() && seq == self.next {
             self.next = end;
@@ -73,7 +72,8 @@ impl TcpReceiver {
         self.beyond
             .insert(seq.max(self.next), end, |start, end| fresh += end - start);
         if fresh == 0 {
-            // Streams are cut once and for all: a segment is new or it is not.
+            // Segment boundaries are fixed, so a segment is either new or a
+            // duplicate.
             self.stats.duplicate_bytes += end - seq;
             self.duplicate = Some((seq, end));
             if seq >= self.next {
@@ -168,7 +168,7 @@ impl Endpoint for TcpReceiver {
         }
         Some(Segment {
             flow: self.flow,
-            // Two bytes of option header, two of padding, eight a block.
+            // Two bytes of option header, two of padding, eight per block.
             bytes: HEADER_BYTES + if blocks > 0 { 4 + 8 * blocks as u32 } else { 0 },
             ecn: Ecn::NotEct,
             sent_ns: now_ns,

@@ -2,11 +2,11 @@
 
 /// Timeout before the first sample (RFC 6298, section 2.1), ns.
 const INITIAL_RTO_NS: u64 = 1_000_000_000;
-/// Least distance of the timeout from the smoothed round-trip time, ns. RFC
-/// 6298, section 2.4, asks for a timeout of a second at least; common stacks
-/// go lower. Linux and FreeBSD both keep 200 ms above the smoothed time.
+/// Minimum margin of the timeout above the smoothed round-trip time, ns. RFC
+/// 6298, section 2.4, asks for a timeout of at least a second; common stacks use
+/// less. Linux and FreeBSD both keep 200 ms above the smoothed time.
 const MIN_VARIANCE_NS: u64 = 200_000_000;
-/// Longest timeout, ns (RFC 6298, section 2.5: at least a minute).
+/// Maximum timeout, ns (RFC 6298, section 2.5: at least a minute).
 const MAX_RTO_NS: u64 = 60_000_000_000;
 
 /// Estimates from samples; the timeout with its backoff.
@@ -21,7 +21,7 @@ pub(super) struct Rtt {
 
 impl Rtt {
     /// Counts a sample (RFC 6298, sections 2.2 and 2.3). Samples come from echoed
-    /// timestamps, so those of retransmissions count as well (section 3).
+    /// timestamps, so those of retransmissions count too (section 3).
     pub fn sample(&mut self, rtt_ns: u64) {
         self.latest_ns = rtt_ns;
         if self.smoothed_ns == 0 {
@@ -41,8 +41,8 @@ impl Rtt {
         self.latest_ns
     }
 
-    /// Least sample, ns; 0 before the first. Paths do not change during a run, so
-    /// no sample grows too old to count (RFC 8985, section 6.2, step 1).
+    /// Minimum sample, ns; 0 before the first. Paths do not change during a run,
+    /// so samples never expire (RFC 8985, section 6.2, step 1).
     pub fn min_ns(&self) -> u64 {
         self.min_ns
     }
@@ -61,7 +61,7 @@ impl Rtt {
         base.saturating_mul(1 << self.backoff).min(MAX_RTO_NS)
     }
 
-    /// The timer ran out (RFC 6298, section 5.5).
+    /// The timer expired (RFC 6298, section 5.5).
     pub fn back_off(&mut self) {
         // 60 s is within 2^9 times the smallest timeout.
         self.backoff = (self.backoff + 1).min(10);
@@ -72,7 +72,7 @@ impl Rtt {
         self.backoff = 0;
     }
 
-    /// Whether the last timeout has not been followed by progress.
+    /// Whether there has been no progress since the last timeout.
     pub fn backed_off(&self) -> bool {
         self.backoff > 0
     }

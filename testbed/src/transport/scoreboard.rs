@@ -1,8 +1,8 @@
-//! What is in flight, what arrived, what is lost (RACK; RFC 8985, section 6).
+//! Tracks segments in flight, delivered and lost (RACK; RFC 8985, section 6).
 //!
-//! Segments stand in a ring, one small slot each, indexed by their number: the
-//! stream is cut at multiples of the segment size, so sequence numbers divide
-//! out. Every transmission gets an ordinal, which orders transmissions as
+//! Segments are in a ring, one small slot each, indexed by number: the stream is
+//! segmented at multiples of the segment size, so sequence numbers convert by
+//! division. Every transmission gets an ordinal, which orders transmissions as
 //! RACK_sent_after() does. A segment is lost when a later transmission has
 //! arrived and the segment is overdue by the reordering window, which the caller
 //! chooses. Work per acknowledgement is proportional to what it newly
@@ -47,7 +47,7 @@ pub(super) struct Scoreboard {
     latest: Option<Latest>,
     /// When the next segment becomes overdue, ns.
     overdue_at: Option<u64>,
-    /// First transmissions below this segment number are judged.
+    /// First transmissions below this segment number have been checked.
     judged: u64,
     /// No segment below this number is lost and waiting.
     retransmit_from: u64,
@@ -55,15 +55,15 @@ pub(super) struct Scoreboard {
     retransmissions: VecDeque<(u64, u64)>,
 }
 
-/// A transmission that arrived.
+/// A delivered transmission.
 #[derive(Debug, Clone, Copy)]
 struct Latest {
     ordinal: u64,
-    /// From its leaving to its acknowledgement (RACK.rtt), ns.
+    /// Time from its sending to its acknowledgement (RACK.rtt), ns.
     rtt_ns: u64,
 }
 
-/// What an acknowledgement brought.
+/// Effects of an acknowledgement.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Delivered {
     /// Segments newly known to have arrived.
@@ -115,7 +115,8 @@ impl Scoreboard {
         self.slots.is_empty()
     }
 
-    /// Notes `len` bytes of new data, at most a segment; gives their first byte.
+    /// Records the transmission of `len` bytes of new data, at most a segment;
+    /// returns their first byte.
     pub fn send_new(&mut self, now_ns: u64, len: u32) -> u64 {
         let seq = self.nxt;
         debug_assert_eq!(seq % u64::from(MSS), 0, "only the last segment is short");
@@ -131,8 +132,8 @@ impl Scoreboard {
         seq
     }
 
-    /// Notes the retransmission of the first lost segment; gives its first byte
-    /// and length.
+    /// Records the retransmission of the first lost segment; returns its first
+    /// byte and length.
     pub fn retransmit(&mut self, now_ns: u64) -> Option<(u64, u32)> {
         if self.lost == 0 {
             return None;
@@ -150,9 +151,9 @@ impl Scoreboard {
         Some(self.sent_again(now_ns, offset))
     }
 
-    /// Notes the retransmission of the last segment although it may still
-    /// arrive; gives its first byte and length. `None` if it arrived, or was
-    /// found lost.
+    /// Records the retransmission of the last segment although it may still
+    /// arrive; returns its first byte and length. `None` if it arrived or was
+    /// marked as lost.
     pub fn retransmit_last(&mut self, now_ns: u64) -> Option<(u64, u32)> {
         let last = self.slots.back()?;
         (last.state == State::InFlight).then(|| {
@@ -214,9 +215,9 @@ impl Scoreboard {
         delivered
     }
 
-    /// Finds the segments that are overdue: they left before one that arrived,
-    /// and a round trip and `window_ns` ago (RFC 8985, section 6.2, step 5).
-    /// Gives how many are newly lost.
+    /// Finds overdue segments: they were sent before one that arrived, and more
+    /// than a round trip plus `window_ns` ago (RFC 8985, section 6.2, step 5).
+    /// Returns the number of newly lost ones.
     pub fn find_losses(&mut self, now_ns: u64, window_ns: u64) -> u32 {
         self.overdue_at = None;
         let Some(latest) = self.latest else {
@@ -229,9 +230,9 @@ impl Scoreboard {
         self.lost - before
     }
 
-    /// The retransmission timer ran out: the first segment is lost, and every
-    /// other whose acknowledgement is overdue, whether or not a later one arrived
-    /// (RFC 8985, section 6.3). What SACK reported stays.
+    /// The retransmission timer expired: the first segment is lost, as is every
+    /// other with an overdue acknowledgement, whether or not a later one arrived
+    /// (RFC 8985, section 6.3). SACK information is kept.
     pub fn time_out(&mut self, now_ns: u64, window_ns: u64) {
         let wait_ns = self.latest.map_or(0, |latest| latest.rtt_ns) + window_ns;
         for (offset, slot) in self.slots.iter_mut().enumerate() {
@@ -257,7 +258,8 @@ impl Scoreboard {
         delivered.segments += 1;
         delivered.bytes += (self.nxt - number * mss).min(mss);
         // If the echo is older than the latest transmission, an earlier one arrived
-        // (the retransmission was spurious): it says nothing about the latest.
+        // (the retransmission was spurious), which gives no information about the
+        // latest.
         let of_latest = !slot.retransmitted || echo_ns >= slot.sent_ns;
         if of_latest && self.latest.is_none_or(|at| slot.ordinal > at.ordinal) {
             self.latest = Some(Latest {
@@ -330,7 +332,7 @@ mod tests {
         [(seq(start), seq(end)), (0, 0), (0, 0)]
     }
 
-    /// Segment `i` left at `i` ns.
+    /// Segment `i` was sent at `i` ns.
     fn sent(count: u64) -> Scoreboard {
         let mut board = Scoreboard::default();
         for i in 0..count {
@@ -359,8 +361,8 @@ mod tests {
         assert_eq!(again, Delivered::default());
     }
 
-    /// RFC 8985, section 6.2, step 5: what left before a segment that arrived is
-    /// lost a round trip and the window after it left.
+    /// RFC 8985, section 6.2, step 5: a segment sent before one that arrived is
+    /// lost a round trip plus the window after it was sent.
     #[test]
     fn overdue_segments_are_lost() {
         let mut board = sent(6);
@@ -411,7 +413,8 @@ mod tests {
         assert_eq!((board.in_flight(), board.lost()), (0, 0));
     }
 
-    /// A repetition of the last segment arrives: what left before is lost.
+    /// A retransmission of the last segment arrives: segments sent before are
+    /// lost.
     #[test]
     fn repeated_last_segment() {
         let mut board = sent(3);
@@ -422,7 +425,7 @@ mod tests {
         assert_eq!(board.retransmit_last(200), None, "it arrived");
     }
 
-    /// RFC 8985, section 6.3: the first segment and what is overdue.
+    /// RFC 8985, section 6.3: the first segment and overdue ones are lost.
     #[test]
     fn time_out_spares_recent_segments() {
         let mut board = sent(2);

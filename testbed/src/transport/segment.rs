@@ -1,4 +1,4 @@
-//! What endpoints send each other.
+//! Segments exchanged by endpoints.
 
 use l4sllm_abi::Ecn;
 
@@ -10,25 +10,26 @@ pub const MSS: u32 = 1448;
 /// Bytes of IP and UDP headers on each datagram.
 pub const DATAGRAM_HEADER_BYTES: u32 = 28;
 
-/// Most SACK blocks in one acknowledgement with timestamps (RFC 2018, section 3).
+/// Maximum number of SACK blocks in one acknowledgement with timestamps (RFC
+/// 2018, section 3).
 pub const MAX_SACK: usize = 3;
 
 /// One packet of a flow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Segment {
-    /// The flow that it belongs to, in either direction.
+    /// Its flow, in either direction.
     pub flow: u32,
     /// Bytes on the wire, headers included.
     pub bytes: u32,
     /// Codepoint; routers may turn it into CE.
     pub ecn: Ecn,
-    /// When it left its sender, ns.
+    /// Sending time, ns.
     pub sent_ns: u64,
-    /// What it carries.
+    /// Content.
     pub body: Body,
 }
 
-/// What a segment carries.
+/// Content of a segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Body {
     /// Stream data, bytes `seq .. seq + len`.
@@ -37,7 +38,7 @@ pub enum Body {
         seq: u64,
         /// Payload bytes.
         len: u32,
-        /// Sent before.
+        /// Retransmission.
         retransmit: bool,
         /// Congestion window reduced (RFC 3168, 6.1.2).
         cwr: bool,
@@ -46,27 +47,27 @@ pub enum Body {
     Ack {
         /// Next byte expected.
         cumulative: u64,
-        /// Ranges received above it, most recent first; `(0, 0)` where unused.
-        /// The first may be a duplicate (RFC 2883) instead, then it lies below
+        /// Ranges received above it, most recent first; `(0, 0)` if unused. The
+        /// first may be a duplicate (RFC 2883) instead, which is below
         /// `cumulative` or within the second.
         sack: [(u64, u64); MAX_SACK],
         /// ECN echo (RFC 3168, 6.1.3).
         ece: bool,
-        /// Accurate feedback: what has arrived so far.
+        /// Accurate feedback: counts so far.
         counts: EcnCounts,
         /// `sent_ns` of the segment that caused this acknowledgement.
         echo_ns: u64,
     },
     /// A datagram, numbered.
     Datagram {
-        /// From 0, one a packet.
+        /// From 0, one per packet.
         seq: u64,
     },
     /// Feedback on datagrams (udp_prague's per-packet acknowledgement).
     DatagramAck {
         /// Highest number received plus one.
         next: u64,
-        /// What has arrived so far.
+        /// Counts so far.
         counts: EcnCounts,
         /// Datagrams found missing so far.
         lost: u64,
@@ -81,10 +82,10 @@ pub enum Body {
 pub struct EcnCounts {
     /// Packets received.
     pub packets: u64,
-    /// Of these, with CE.
+    /// Packets received with CE.
     pub ce_packets: u64,
     /// Payload bytes received.
     pub bytes: u64,
-    /// Of these, in packets with CE.
+    /// Payload bytes in packets with CE.
     pub ce_bytes: u64,
 }

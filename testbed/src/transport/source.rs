@@ -1,16 +1,16 @@
-//! What an application offers to a sender, and when.
+//! Data that an application offers to a sender over time.
 
-/// An application that offers data in equal chunks at regular times, as a video
-/// player fetches its segments.
+/// An application that offers data in equal chunks at regular times, like a
+/// video player that fetches segments.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Chunks {
-    /// Payload of each, bytes; of a stream, whole segments.
+    /// Payload of each, bytes; whole segments for a stream.
     pub bytes: u64,
     /// Time between two, ns. The first is offered when the flow begins.
     pub every_ns: u64,
 }
 
-/// What a stream's application has offered so far.
+/// Data offered so far by a stream's application.
 #[derive(Debug)]
 pub(super) struct Source {
     chunks: Option<Chunks>,
@@ -34,12 +34,12 @@ impl Source {
         self.offered
     }
 
-    /// When more is offered, ns.
+    /// Time of the next offer, ns.
     pub fn next_ns(&self) -> Option<u64> {
         self.next_ns
     }
 
-    /// Takes what is offered up to `now_ns`; whether there was something.
+    /// Adds the data offered up to `now_ns`; returns whether there was any.
     pub fn advance(&mut self, now_ns: u64) -> bool {
         let Some(chunks) = self.chunks else {
             return false;

@@ -1,13 +1,13 @@
-//! The sending end of a stream: what leaves when, and what an acknowledgement
-//! means.
+//! The sending end of a stream: scheduling of transmissions and handling of
+//! acknowledgements.
 //!
-//! Loss recovery is RFC 6675's with the losses that the [`scoreboard`] finds
-//! (RACK) and [`probe`]s elicit (RFC 8985): the window is reduced once per
-//! window of data, the first lost segment is sent again at once, everything else
-//! as the segments in flight fall below the window. SACKed segments are not in
-//! flight, so the first duplicate acknowledgements let new data out (limited
-//! transmit, RFC 3042). Partial acknowledgements (RFC 6582) need no rule of
-//! their own in addition to the scoreboard.
+//! Loss recovery is RFC 6675's, with losses detected by the [`scoreboard`] (RACK)
+//! and [`probe`]s (RFC 8985): the window is reduced once per window of data, the
+//! first lost segment is retransmitted immediately, and everything else as the
+//! segments in flight fall below the window. SACKed segments are not in flight, so
+//! the first duplicate acknowledgements release new data (limited transmit, RFC
+//! 3042). Partial acknowledgements (RFC 6582) need no separate rule besides the
+//! scoreboard.
 //!
 //! [`scoreboard`]: super::scoreboard
 //! [`probe`]: super::probe
@@ -26,12 +26,12 @@ use super::{Endpoint, FlowConfig, SenderStats};
 /// acknowledgements would (RFC 8985, section 6.2, step 4).
 const DUP_THRESH: u32 = 3;
 
-/// Repair until all that was sent when it began is acknowledged.
+/// Recovery until everything sent before its start is acknowledged.
 #[derive(Debug, Clone, Copy)]
 struct Recovery {
-    /// First byte that was not sent then.
+    /// First byte not sent at its start.
     until: u64,
-    /// Begun by the retransmission timer: the window grows.
+    /// Started by the retransmission timer: the window grows.
     timeout: bool,
 }
 
@@ -43,7 +43,7 @@ pub(super) struct TcpSender {
     scalable: bool,
     limit: u64,
     source: Source,
-    /// When data last left.
+    /// Time of the last data transmission.
     sent_ns: u64,
     receive_window: u64,
     board: Scoreboard,
@@ -58,7 +58,7 @@ pub(super) struct TcpSender {
     send_cwr: bool,
     timeout_at: Option<u64>,
     probe: TailLossProbe,
-    /// Pacing: nothing leaves before this time.
+    /// Pacing: nothing is sent before this time.
     next_send: u64,
     counts: EcnCounts,
     stats: SenderStats,
@@ -132,8 +132,8 @@ impl TcpSender {
         }
     }
 
-    /// The application offers data again. After a timeout's time without
-    /// sending, what the window was says nothing about the path any more.
+    /// The application offers data again. After an idle time of a timeout, the old
+    /// window is no longer valid for the path.
     fn end_idleness(&mut self, now_ns: u64) {
         let idle_ns = now_ns.saturating_sub(self.sent_ns);
         if self.stats.sent_packets > 0 && self.board.is_empty() && idle_ns > self.rtt.timeout_ns() {
@@ -224,8 +224,8 @@ impl TcpSender {
         }
     }
 
-    /// Restarts the timer of the tail loss probe, or stops it while something
-    /// else will find losses (RFC 8985, section 7.2).
+    /// Restarts the timer of the tail loss probe, or stops it while losses will be
+    /// detected otherwise (RFC 8985, section 7.2).
     fn schedule_probe(&mut self, now_ns: u64) {
         match self.timeout_at {
             Some(at) if self.recovery.is_none() && self.board.sacked() == 0 => {
@@ -244,8 +244,8 @@ impl TcpSender {
             .is_some_and(|until| self.board.una() <= until)
     }
 
-    /// One reduction a window, for loss or ECN (RFC 3168, section 6.1.2). Scalable
-    /// controls answer a loss in any case (RFC 8257, section 3.5).
+    /// One reduction per window, for loss or ECN (RFC 3168, section 6.1.2).
+    /// Scalable controls answer a loss in any case (RFC 8257, section 3.5).
     fn reduce_for_loss(&mut self, now_ns: u64) {
         if self.scalable || !self.in_reduction() {
             self.cc.on_loss(now_ns);
@@ -284,8 +284,8 @@ impl TcpSender {
         self.restart_timer(now_ns);
     }
 
-    /// Notes the transmission of the next segment; gives its first byte, its
-    /// length and whether it was sent before.
+    /// Records the transmission of the next segment; returns its first byte, its
+    /// length and whether it is a retransmission.
     fn next_segment(&mut self, now_ns: u64) -> Option<(u64, u32, bool)> {
         if let Some((seq, len)) = self.board.retransmit(now_ns) {
             return Some((seq, len, true));
@@ -325,7 +325,7 @@ impl Endpoint for TcpSender {
         if self.board.overdue_at().is_some_and(|at| now_ns >= at) {
             self.detect_losses(now_ns);
         }
-        // A probe is due before the retransmission timer runs out, which then
+        // A probe is due before the retransmission timer expires, which then
         // restarts (RFC 8985, section 7.3).
         if self.probe.on_timer(now_ns) {
             self.restart_timer(now_ns);
@@ -363,7 +363,8 @@ impl Endpoint for TcpSender {
             self.schedule_probe(now_ns);
         }
         if let Some(rate) = self.cc.pacing_rate(now_ns) {
-            // No credit for time not used: a burst would queue at the bottleneck.
+            // No credit for unused time, because a burst would queue at the
+            // bottleneck.
             self.next_send = now_ns + (f64::from(bytes) * 1e9 / rate) as u64;
         }
         Some(Segment {
@@ -387,7 +388,7 @@ impl Endpoint for TcpSender {
     }
 
     fn next_timer(&self) -> Option<u64> {
-        // What may leave without pacing has left already.
+        // Segments that need no pacing have been sent already.
         let pacing = self.may_send().then_some(self.next_send);
         let deadlines = [
             self.timeout_at,

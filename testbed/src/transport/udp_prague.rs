@@ -1,11 +1,11 @@
-//! UDP Prague: Prague's law over numbered datagrams, as L4STeam's udp_prague
-//! has it.
+//! UDP Prague: Prague's law over numbered datagrams, as in L4STeam's
+//! udp_prague.
 //!
-//! It differs from TCP Prague's where a media sender must: no slow start but
-//! a low initial rate and, after some quiet virtual round trips, growth by a
-//! millisecond of queue at a time; packets that shrink so that two leave in
-//! 25 ms even at the lowest rate; every datagram is acknowledged and none is
-//! sent again.
+//! It differs from TCP Prague in the needs of media senders: instead of slow
+//! start, a low initial rate and, after some virtual round trips without marks,
+//! growth by a millisecond of queue at a time; packets that shrink so that two
+//! are sent in 25 ms even at the lowest rate; every datagram is acknowledged
+//! and none is retransmitted.
 
 use l4sllm_abi::Ecn;
 
@@ -17,8 +17,8 @@ use super::{Endpoint, FlowConfig, SenderStats};
 const MIN_PACKET: f64 = 150.0;
 /// Fewest packets in flight, and fewest in 25 ms.
 const MIN_PACKETS: f64 = 2.0;
-/// Quiet virtual round trips before faster growth: this many, and one more per
-/// `GROWTH_STEP` bytes/s.
+/// Virtual round trips without marks before faster growth: this number, plus
+/// one per `GROWTH_STEP` bytes/s.
 const GROWTH_ROUNDS: f64 = 7.0;
 const GROWTH_STEP: f64 = 1_920_000.0;
 /// Queue that a round of faster growth adds, seconds.
@@ -32,13 +32,13 @@ const WINDOW_SLACK: f64 = 1.03;
 /// With a full window and no acknowledgement for this long, start over, ns.
 const TIMEOUT_NS: u64 = 1_000_000_000;
 
-/// What holds a further reduction back.
+/// Condition for a further reduction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
     /// Before the first acknowledgement.
     Initial,
     Open,
-    /// Reduced for a mark or a loss, by what had been sent and when.
+    /// Reduced for a mark or a loss: packets sent by then, and the time.
     Cwr {
         sent: u64,
         at_ns: u64,
@@ -70,12 +70,12 @@ pub(super) struct UdpPrague {
     observed_at_ns: u64,
     packet: f64,
     in_flight: u64,
-    /// Pacing: when the burst that leaves began, its packets, and when the next
-    /// one may leave.
+    /// Pacing: start of the current burst, its packets, and the time of the
+    /// next one.
     burst_at: u64,
     in_burst: u64,
     next_send: u64,
-    /// Since when the window has been full without an acknowledgement.
+    /// Start of the time with a full window and no acknowledgement.
     blocked_since: Option<u64>,
     stats: SenderStats,
 }
@@ -208,7 +208,7 @@ impl UdpPrague {
         self.in_flight = sent.saturating_sub(settled);
     }
 
-    /// Counts a round-trip sample and chooses what the state is.
+    /// Counts a round-trip sample and selects the state quantity.
     fn measure(&mut self, rtt_ns: u64) {
         let law = &mut self.law;
         law.srtt_ns = if self.state == State::Initial {
@@ -244,7 +244,7 @@ impl UdpPrague {
     }
 
     fn on_loss(&mut self, now_ns: u64, sent: u64) {
-        // Until a flow of 25 ms would meet the same bottleneck again.
+        // Until a flow with 25 ms would get feedback from the same bottleneck.
         let reference = REFERENCE_RTT_NS as f64;
         self.rounds_to_growth = (self.law.rate / 2.0 / self.max_packet * reference / 1e9
             * (reference / self.law.virtual_rtt_ns as f64))

@@ -27,8 +27,8 @@ fn four_cubics() -> Scenario {
     scenario(40 * MBIT, 15 * MS, 45, vec![flows])
 }
 
-/// A link that several flows fill has a shorter queue than with the tuned
-/// profile, and is not less used.
+/// A link filled by several flows has a shorter queue than with the tuned
+/// profile, at no less utilisation.
 #[test]
 fn the_queue_is_shorter_and_the_link_as_busy() {
     let scenario = four_cubics();
@@ -52,7 +52,7 @@ fn the_queue_is_shorter_and_the_link_as_busy() {
     assert!((440..=450).contains(&ruled.decisions.len()));
     assert!(ruled.decisions.iter().all(|row| row.action == STEER));
     assert_eq!(ruled.meta.overrides.refused, 0);
-    // Sampled no more often than flows are; the base first.
+    // Sampled no more often than flows; the base first.
     let sampled = &ruled.set_points;
     assert!((100..=1 + ruled.flows.len() / 4).contains(&sampled.len()));
     assert_eq!(
@@ -74,8 +74,8 @@ fn the_queue_is_shorter_and_the_link_as_busy() {
     );
 }
 
-/// One flow on a path on which half its window is less than the path holds:
-/// tuned leaves the link idle, the rule finds a longer target.
+/// One flow on a path that holds more than half its window: tuned leaves the
+/// link idle, the rule finds a longer target.
 #[test]
 fn a_single_flow_on_a_long_path_gets_a_longer_queue() {
     let scenario = scenario(50 * MBIT, 80 * MS, 90, vec![flow(Cc::Cubic)]);
@@ -85,7 +85,7 @@ fn a_single_flow_on_a_long_path_gets_a_longer_queue() {
     assert!(ruled > tuned + 0.01, "{ruled}, tuned {tuned}");
 }
 
-/// A tap adds the records to what is read, and changes nothing.
+/// A tap also reads the records, and changes nothing.
 #[test]
 fn an_observer_sees_records_and_summaries() {
     let scenario = Scenario {

@@ -1,4 +1,4 @@
-//! Traffic that is not always there, and how long it takes.
+//! Intermittent traffic and its completion times.
 
 use l4sllm_abi::{Ecn, Params};
 use l4sllm_testbed::result::{PacketRow, Run};
@@ -18,8 +18,8 @@ fn chunked(cc: Cc, bytes: u64, every_ns: u64) -> FlowGroup {
     }
 }
 
-/// Video of 4 Mbit/s on a link of 20: each chunk arrives in about the time that
-/// its windows need, and all that is offered is delivered.
+/// Video of 4 Mbit/s on a link of 20: each chunk arrives in about the time
+/// needed by its windows, and everything offered is delivered.
 #[test]
 fn chunks_arrive_in_their_time() {
     for cc in [Cc::Cubic, Cc::NewReno, Cc::Dctcp, Cc::Prague] {
@@ -28,7 +28,7 @@ fn chunks_arrive_in_their_time() {
         let statistics = statistics(&run);
         let app = &statistics.flows[0];
         let completions = app.completions.unwrap();
-        // One a second from 10 to 30 s; the last may be under way.
+        // One per second from 10 to 30 s; the last may be unfinished.
         assert!(
             (19..=20).contains(&completions.finished),
             "{cc}: {completions:?}"
@@ -45,7 +45,7 @@ fn chunks_arrive_in_their_time() {
             "{cc}: {}",
             app.goodput_mbps
         );
-        // It has no share of its own to be fair with.
+        // It is application-limited, so fairness does not apply.
         assert!(!run.meta.flows[0].fair);
     }
 }
@@ -74,14 +74,14 @@ fn small_chunks_are_paced_traffic() {
     );
 }
 
-/// When packets of a flow were on their way at the bottleneck, ns.
+/// Arrival times of a flow's packets at the bottleneck, ns.
 fn times(run: &Run) -> Vec<u64> {
     let forwarded = run.packets.iter().filter(|row| row.forwarded());
     forwarded.map(|row: &PacketRow| row.time_ns).collect()
 }
 
-/// Bursts of datagrams into the L4S queue: each as long as its bytes take at
-/// its rate, one a period.
+/// Bursts of datagrams into the L4S queue: each takes its bytes' time at its
+/// rate, one per period.
 #[test]
 fn unresponsive_bursts() {
     let burst = FlowGroup {
@@ -110,7 +110,7 @@ fn unresponsive_bursts() {
 }
 
 /// Short flows of a group have one distribution of completion times; those that
-/// began in the warm-up do not count, those without an end are counted.
+/// began in the warm-up are excluded, unfinished ones are counted.
 #[test]
 fn short_flows_have_completion_times() {
     let web = FlowGroup {
@@ -129,15 +129,15 @@ fn short_flows_have_completion_times() {
         "{web:?}"
     );
     assert!(web.unfinished < 15, "{web:?}");
-    // Three windows of ten, twenty and forty segments at the least: two round
-    // trips and a half, which the queue makes longer.
+    // At least three windows of ten, twenty and forty segments: two and a half
+    // round trips, plus queueing.
     let (p50, p99) = (web.p50_ms.unwrap(), web.p99_ms.unwrap());
     assert!(50.0 < p50 && p50 < web.p95_ms.unwrap() && web.p95_ms.unwrap() < p99 && p99 < 2000.0);
     assert!(web.mean_ms.unwrap() > 50.0);
     assert_eq!(statistics.flows[1].completions, None);
 }
 
-/// `ecn = false` sends Not-ECT, which nothing marks.
+/// `ecn = false` sends Not-ECT, which is never marked.
 #[test]
 fn not_ect_flows_are_never_marked() {
     let flow = FlowGroup {

@@ -1,4 +1,4 @@
-//! How a classic and a scalable flow share the link, and why.
+//! Link shares of a classic and a scalable flow, and their cause.
 
 use l4sllm_abi::Params;
 use l4sllm_testbed::result::{PacketRow, Run};
@@ -7,7 +7,7 @@ use l4sllm_testbed::transport::Cc;
 
 use crate::support::*;
 
-/// What decides the rate of one flow.
+/// Quantities that determine the rate of one flow.
 #[derive(Debug)]
 struct Share {
     /// Mean rate, packets/s, of forwarded packets.
@@ -43,7 +43,7 @@ impl Share {
     }
 }
 
-/// A CUBIC and a DCTCP flow of one base round trip at 40 Mbit/s.
+/// A CUBIC and a DCTCP flow with equal base round trips at 40 Mbit/s.
 fn against_dctcp(base_ms: u64) -> (Share, Share) {
     let flows = vec![flow(Cc::Cubic), flow(Cc::Dctcp)];
     let arm = Arm::dualpi2("dualpi2", Params::default());
@@ -51,12 +51,12 @@ fn against_dctcp(base_ms: u64) -> (Share, Share) {
     (Share::of(&run, 0), Share::of(&run, 1))
 }
 
-/// DCTCP gets about twice CUBIC's rate at equal base round trips, and that is
-/// no fault of the queue. The coupling equalises windows (RFC 9332, section 2.1
-/// and appendix A), to within a factor of two: the step adds marks of its own at
-/// short round trips, and CUBIC's window is not Reno's. But DCTCP does not
-/// reduce its dependence on the round trip as Prague does (RFC 9331, section
-/// 4.3), and CUBIC's has the classic queue of 15 ms on top: rates differ by the
+/// DCTCP gets about twice CUBIC's rate at equal base round trips, and the queue
+/// is not the cause. The coupling equalises windows (RFC 9332, section 2.1 and
+/// appendix A) within a factor of two: the step adds marks at short round trips,
+/// and CUBIC's window is not Reno's. But DCTCP does not reduce its dependence on
+/// the round trip like Prague (RFC 9331, section 4.3), and CUBIC's round trip
+/// also includes the classic queue of 15 ms: rates differ by the ratio of
 /// windows times (base + 15 ms) / (base + 0.7 ms).
 #[test]
 fn dctcps_advantage_is_its_shorter_round_trip() {
@@ -73,10 +73,11 @@ fn dctcps_advantage_is_its_shorter_round_trip() {
         let expected = (base + 15.0) / (base + 0.7);
         assert!((rtts / expected - 1.0).abs() < 0.15, "{rtts} or {expected}");
         assert!((0.5..2.0).contains(&windows), "{windows}");
-        // At least the coupled marks, but for a p' that varies within the run.
+        // At least the coupled marks, apart from variations of p' within the
+        // run.
         assert!((0.6..2.0).contains(&coupled), "{coupled}");
-        // Windows of the response functions at the signals that there were: 2/p
-        // to (1 + sqrt 3)/p of DCTCP, and Reno's sqrt(3/2p) of CUBIC.
+        // Windows of the response functions for the observed signals: 2/p to (1
+        // + sqrt 3)/p of DCTCP, and Reno's sqrt(3/2p) of CUBIC.
         let product = dctcp.window() * dctcp.signal;
         assert!((1.7..3.3).contains(&product), "{product}");
         let reno = (1.5 / cubic.signal).sqrt();

@@ -1,4 +1,4 @@
-//! What RFC 9332 promises.
+//! Promises of RFC 9332.
 
 use l4sllm_abi::{Dither, Ecn, Params};
 use l4sllm_testbed::scenario::{Arm, FlowGroup};
@@ -35,7 +35,7 @@ fn a_classic_and_a_scalable_flow_coexist() {
     );
 }
 
-/// Each control alone fills the link.
+/// Each control fills the link by itself.
 #[test]
 fn a_single_flow_uses_the_link() {
     for cc in [Cc::NewReno, Cc::Cubic, Cc::Dctcp, Cc::Prague, Cc::UdpPrague] {
@@ -52,8 +52,8 @@ fn a_single_flow_uses_the_link() {
     }
 }
 
-/// At 8 Mbit/s a packet lasts 1.5 ms, longer than the L4S threshold: Th_len
-/// keeps the native AQM from marking a queue of one packet (RFC 9332, 2.5.1.1).
+/// At 8 Mbit/s a packet takes 1.5 ms, longer than the L4S threshold: Th_len keeps
+/// the native AQM from marking a queue of one packet (RFC 9332, 2.5.1.1).
 #[test]
 fn a_slow_link_is_used_by_l4s_traffic() {
     let scenario = scenario(8 * MBIT, 10 * MS, 20, vec![flow(Cc::Prague)]);
@@ -62,9 +62,9 @@ fn a_slow_link_is_used_by_l4s_traffic() {
 }
 
 /// 60 Mbit/s of unresponsive traffic into 40 Mbit/s, in either queue, ECN-capable or
-/// not, and 2 Mbit/s in the other queue: overload is dropped from both alike,
-/// so that neither starves, and delays stay where they are (RFC 9332,
-/// section 4.2).
+/// not, and 2 Mbit/s in the other queue: overload is dropped from both queues
+/// equally, so that neither starves, and delays do not change (RFC 9332, section
+/// 4.2).
 #[test]
 fn overload_starves_no_queue() {
     for flood in [None, Some(Ecn::Ect0), Some(Ecn::Ect1)] {
@@ -123,7 +123,7 @@ fn what_unresponsive_traffic_leaves_is_used() {
     }
 }
 
-/// A flood of Not-ECT packets in the classic queue leaves L4S delay short.
+/// A flood of Not-ECT packets in the classic queue does not increase L4S delay.
 #[test]
 fn classic_overload_keeps_l4s_delay_short() {
     let flows = vec![udp("flood", 60 * MBIT), flow(Cc::Prague)];
@@ -133,8 +133,8 @@ fn classic_overload_keeps_l4s_delay_short() {
 }
 
 /// Streams of equal, regular packets that ignore congestion, such as cameras:
-/// each loses within 10 % of the mean. RFC 9332's `recur()` locks to the order
-/// of their arrival, and one of two loses almost everything.
+/// each loses within 10 % of the mean. With RFC 9332's `recur()`, which locks to the
+/// order of arrival, one of two would lose almost everything.
 #[test]
 fn equal_regular_streams_lose_equally() {
     for (count, rate) in [(2, 6 * MBIT), (4, 3 * MBIT), (3, 4 * MBIT)] {
@@ -152,13 +152,13 @@ fn equal_regular_streams_lose_equally() {
     }
 }
 
-/// On slow links, where one packet lasts longer than the target, no drop leaves
-/// the link idle while a packet waits. Reno and DCTCP use 96 % of 500 kbit/s
-/// (85 % when such drops were made), CUBIC and DCTCP as much of 512 kbit/s, one
-/// Reno flow 95 % of 256 kbit/s. What is missing is delayed acknowledgements: at
-/// windows of two or three segments nothing else is in flight when the receiver
-/// waits for a second segment. If it did not wait, the shares were 99.9 %, 99.9 %
-/// and 98.7 %.
+/// On slow links, where one packet takes longer than the target, no drop leaves the
+/// link idle while a packet is queued. Reno and DCTCP use 96 % of 500 kbit/s (85 %
+/// with such drops), CUBIC and DCTCP use the same share of 512 kbit/s, and one Reno
+/// flow uses 95 % of 256 kbit/s. The rest is lost to delayed acknowledgements: at
+/// windows of two or three segments nothing else is in flight while the receiver
+/// waits for a second segment. Without that wait, the shares are 99.9 %, 99.9 % and
+/// 98.7 %.
 #[test]
 fn slow_links_are_used() {
     let classic = |cc| FlowGroup {

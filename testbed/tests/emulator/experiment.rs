@@ -1,4 +1,4 @@
-//! Arms times repetitions into a directory.
+//! Running arms and repetitions into a directory.
 
 use std::path::Path;
 use std::sync::Mutex;
@@ -14,7 +14,7 @@ fn smoke() -> Scenario {
     Scenario::load(&file).unwrap()
 }
 
-/// Whatever a policy needs.
+/// A minimal policy.
 static NEEDED: EngineOptions = EngineOptions {
     engine: None,
     device: None,
@@ -97,7 +97,8 @@ fn cancelled_and_resumed() {
     assert_eq!(*left.lock().unwrap(), 5);
 }
 
-/// What an interrupted run leaves has every arm, or all but the last ones.
+/// Repetitions left by an interrupted run have every arm, or all except the
+/// last ones.
 #[test]
 fn an_interrupted_run_can_be_compared() {
     let scenario = smoke();
@@ -117,7 +118,7 @@ fn an_interrupted_run_can_be_compared() {
     assert_eq!(finished, [2, 1, 1]);
 }
 
-/// A scenario that can show nothing: the result says so, and why.
+/// A meaningless scenario: the result reports it with the reason.
 #[test]
 fn runs_that_mean_nothing_say_so() {
     let codes = |scenario: &Scenario| {
@@ -151,7 +152,7 @@ fn runs_that_mean_nothing_say_so() {
             of_arm("flow-never-started"),
         ]
     );
-    // A queue that is there at times is one.
+    // A temporary queue counts.
     assert_eq!(
         codes(&text("100 Mbit/s", "6 Mbit/s", "2 s")),
         [of_arm("queue-never-built"), of_arm("flow-never-started")]

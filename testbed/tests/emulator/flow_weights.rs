@@ -1,4 +1,4 @@
-//! Weights of flows: what they repair, and what they must not break.
+//! Flow weights: their benefits and their bounded harm.
 
 use l4sllm_abi::Params;
 use l4sllm_testbed::result::Statistics;
@@ -8,7 +8,7 @@ use l4sllm_testbed::transport::Cc;
 
 use crate::support::*;
 
-/// Flows with a round-trip time of their own.
+/// Flows with a given round-trip time.
 fn flows(cc: Cc, name: &str, rtt_ms: u64, count: u32) -> FlowGroup {
     FlowGroup {
         name: name.to_owned(),
@@ -23,7 +23,7 @@ fn both(rate_bps: u64, seconds: u64, flows: Vec<FlowGroup>) -> [Statistics; 2] {
     repetition(0, rate_bps, seconds, flows)
 }
 
-/// The same of any repetition.
+/// Without weights and with them, for any repetition.
 fn repetition(number: u32, rate_bps: u64, seconds: u64, flows: Vec<FlowGroup>) -> [Statistics; 2] {
     [false, true].map(|flow_weights| {
         let params = Params {
@@ -53,14 +53,14 @@ fn jain(stats: &Statistics) -> f64 {
     stats.jain.unwrap()
 }
 
-/// Mean goodput of the flows whose names begin so, Mbit/s.
+/// Mean goodput of the flows with a name prefix, Mbit/s.
 fn mean(stats: &Statistics, group: &str) -> f64 {
     let of = stats.flows.iter().filter(|f| f.name.starts_with(group));
     let goodputs: Vec<f64> = of.map(|flow| flow.goodput_mbps).collect();
     goodputs.iter().sum::<f64>() / goodputs.len() as f64
 }
 
-/// Weights change shares; neither delay nor utilisation pays for it.
+/// Weights change shares without affecting delay or utilisation.
 fn assert_costs_nothing([without, with]: &[Statistics; 2]) {
     let delay = |of: &Statistics| of.queue_delay_ms.classic.mean;
     if let (Some(without), Some(with)) = (delay(without), delay(with)) {
@@ -71,7 +71,7 @@ fn assert_costs_nothing([without, with]: &[Statistics; 2]) {
 }
 
 /// Between scalable flows all signals come from the step: without weights both
-/// are marked alike, and shares are as round-trip times.
+/// are marked equally, and shares depend on round-trip times.
 #[test]
 fn two_prague_flows_of_10_and_160_ms_share() {
     for rate_bps in [20 * MBIT, 40 * MBIT] {
@@ -117,8 +117,8 @@ fn many_flows_are_distinguished() {
     assert!(with > 0.93, "{with}");
 }
 
-/// Datagrams that nothing slows down, at 30 to 60 % of the link, next to two
-/// flows on paths of this length: by how much weights change the utilisation.
+/// Change of utilisation by weights, with unresponsive datagrams at 30 to 60 %
+/// of the link and two flows with this round-trip time.
 fn next_to_datagrams(cc: Cc, rtt_ms: u64) -> f64 {
     let mut sum = 0.0;
     for percent in [30, 45, 60] {
@@ -134,8 +134,8 @@ fn next_to_datagrams(cc: Cc, rtt_ms: u64) -> f64 {
     sum / 6.0
 }
 
-/// Signals that responsive flows are spared would be lost on the datagrams, and
-/// those that they get because of them cost capacity. The clamp bounds that.
+/// Signals moved from responsive flows to datagrams have no effect, and signals
+/// moved to responsive flows cost capacity. The clamp bounds both.
 #[test]
 fn unresponsive_datagrams_leave_no_capacity_unused() {
     for (cc, rtt_ms) in [(Cc::Cubic, 20), (Cc::Prague, 20), (Cc::NewReno, 160)] {
@@ -144,8 +144,7 @@ fn unresponsive_datagrams_leave_no_capacity_unused() {
     }
 }
 
-/// Above its fair share a flow that does not respond is policed, below it is
-/// spared.
+/// An unresponsive flow is policed above its fair share and spared below it.
 #[test]
 fn unresponsive_datagrams_are_policed_above_their_share() {
     let with = |rate_bps| {
@@ -155,7 +154,7 @@ fn unresponsive_datagrams_are_policed_above_their_share() {
     let stats = with(18 * MBIT);
     let [without, weighted] = [0, 1].map(|i| goodput(&stats[i], "datagrams"));
     assert!(weighted < 0.85 * without, "{weighted}, {without}");
-    // It is not starved: what it loses is bounded.
+    // It is not starved: its loss is bounded.
     assert!(weighted > 0.6 * without, "{weighted}, {without}");
     let [without, weighted] = [0, 1].map(|i| mean(&stats[i], "cubic"));
     assert!(weighted > 1.1 * without, "{weighted}, {without}");
@@ -165,7 +164,7 @@ fn unresponsive_datagrams_are_policed_above_their_share() {
     assert!(weighted > without, "{weighted}, {without}");
 }
 
-/// An overload by datagrams is dropped as it is without weights.
+/// Overload by datagrams is dropped as without weights.
 #[test]
 fn overload_is_dropped_alike() {
     let groups = vec![
@@ -181,8 +180,8 @@ fn overload_is_dropped_alike() {
     assert!(with.utilisation > without.utilisation - 0.005);
 }
 
-/// What a tunnel carries counts as one flow, and the clamp bounds the price:
-/// four flows in it get more than a third of what those next to it get.
+/// A tunnel counts as one flow, and the clamp bounds the cost: four flows in it
+/// get more than a third of the rate of those outside.
 #[test]
 fn a_tunnel_counts_as_one_flow() {
     let groups = vec![
@@ -199,7 +198,7 @@ fn a_tunnel_counts_as_one_flow() {
     assert!((0.35..0.75).contains(&with), "{with}");
 }
 
-/// A flow that looks like a new one every 20 ms is no slow one.
+/// A flow that looks like a new one every 20 ms does not count as slow.
 #[test]
 fn changing_ports_does_not_pay() {
     let groups = |identity| {
@@ -217,8 +216,8 @@ fn changing_ports_does_not_pay() {
     assert!(hopping < 1.4 * still, "{hopping}, {still}");
 }
 
-/// Pages that come and go next to lasting flows: they take no longer, and what
-/// the others have to do without is small.
+/// Short page loads with long flows: they take no longer, and the others lose
+/// little.
 #[test]
 fn short_flows_are_not_slowed_down() {
     let web = FlowGroup {

@@ -1,4 +1,4 @@
-//! Links that come and go, lose and delay.
+//! Links with outages, loss and jitter.
 
 use l4sllm_abi::Params;
 use l4sllm_testbed::aqm::FifoParams;
@@ -14,7 +14,7 @@ fn plain() -> Arm {
     Arm::dualpi2("dualpi2", Params::default())
 }
 
-/// Holds a backlog whatever happens.
+/// Keeps a permanent backlog.
 fn fifo() -> Arm {
     Arm::new("fifo", Aqm::Fifo(FifoParams::default()))
 }
@@ -62,8 +62,8 @@ fn rate_at(meta: &RunMeta, time_ns: u64) -> u64 {
     meta.capacity[after - 1].bits_per_s
 }
 
-/// Everything is accounted for, which a run checks at its end; a repetition
-/// repeats, and every arm of it meets the same link.
+/// Everything is accounted for, as a run checks at its end; repetitions are
+/// reproducible, and all arms of one have the same link.
 #[test]
 fn links_repeat_and_are_the_same_for_every_arm() {
     let rows = |run: &Run| (run.packets.clone(), run.flows.clone());
@@ -88,8 +88,8 @@ fn links_repeat_and_are_the_same_for_every_arm() {
     }
 }
 
-/// While the link is off nothing leaves the queue, and what arrives then has
-/// waited for it; a backlog uses all of the time that it is on.
+/// While the link is off nothing leaves the queue, and packets that arrive then
+/// wait; a backlog uses the whole time that it is on.
 #[test]
 fn a_bursty_link_sends_in_its_bursts() {
     let light = on(bursts(Distribution::Fixed), vec![udp("udp", 970_000)]);
@@ -122,8 +122,8 @@ fn a_link_with_grants_sends_at_its_ticks() {
     assert!((used - 1.0).abs() < 0.005, "{used}");
 }
 
-/// A packet that is lost behind the bottleneck is no drop of the queue's and
-/// is sent again.
+/// A packet lost beyond the bottleneck does not count as the queue's drop and
+/// is retransmitted.
 #[test]
 fn what_the_path_loses_is_sent_again() {
     let bytes = 5_000_000;

@@ -1,7 +1,8 @@
-//! The emulator as a whole: what DualPI2 promises, what the baselines do,
-//! what an override changes, and that everything is accounted for and repeats.
+//! The complete emulator: promises of DualPI2, baselines, overrides, accounting
+//! and reproducibility.
 //!
-//! Runs are short and their tolerances wide: a promise is checked, not a number.
+//! Runs are short and tolerances wide, because these tests check promises, not
+//! exact numbers.
 
 // Tests stop at the first surprise.
 #![allow(clippy::unwrap_used)]

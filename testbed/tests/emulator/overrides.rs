@@ -1,4 +1,4 @@
-//! Overrides in the loop: what they change, and that they end.
+//! Overrides in the loop: their effects and their end.
 
 use l4sllm_abi::{Action, Factor, Factors, Mode, Record, Steer};
 use l4sllm_testbed::control::EngineFactory;
@@ -10,7 +10,7 @@ use l4sllmd::{Decision, Engine};
 
 use crate::support::*;
 
-/// Target halved for ten seconds: classic p50 goes to about half and back.
+/// Target halved for ten seconds: classic p50 falls to about half and returns.
 #[test]
 fn a_scripted_steer_moves_the_delay_and_back() {
     let steer = Steer::new(Factors {
@@ -45,7 +45,7 @@ fn a_scripted_steer_moves_the_delay_and_back() {
     );
     let overrides = run.meta.overrides;
     assert_eq!((overrides.received, overrides.applied), (1, 1));
-    // The set-points in force, at the first sample after each change.
+    // The effective set-points, at the first sample after each change.
     let targets: Vec<(u64, u64)> = (run.set_points.iter())
         .map(|row| (row.time_ns / S, row.target_ns / MS))
         .collect();
@@ -58,7 +58,7 @@ fn a_scripted_steer_moves_the_delay_and_back() {
     );
 }
 
-/// Decides the same on every interval.
+/// Makes the same decision in every interval.
 struct Always {
     action: Action,
     interval: u32,
@@ -99,7 +99,7 @@ fn controlled(interval: u32, latency: Latency) -> Arm {
     arm
 }
 
-/// After every ten records the next packet is marked: a tenth of them, and
+/// After every ten records the next packet is marked: a tenth of all packets, and
 /// every decision is accounted for.
 #[test]
 fn a_controller_in_the_loop() {
@@ -124,9 +124,9 @@ fn a_controller_in_the_loop() {
     assert_eq!(run.meta.records.lost, 0);
 }
 
-/// Drops are held to their share (1/16), whatever is asked, and spare the last
-/// packet that waits. A flow next to the stream keeps a queue; each override
-/// that had an effect is a drop.
+/// Drops stay within their share (1/16), whatever is requested, and spare the
+/// last packet in the queue. A flow besides the stream sustains a queue; each
+/// override with an effect is a drop.
 #[test]
 fn a_controller_that_only_drops() {
     let flows = vec![udp("flood", 15 * MBIT), flow(Cc::Prague)];
@@ -190,7 +190,7 @@ fn measured_latency() {
     assert!(median > 0 && median < 1_000_000, "{median} ns");
 }
 
-/// An arm with a policy does not run without its engine.
+/// An arm with a policy cannot run without its engine.
 #[test]
 fn a_policy_without_an_engine() {
     let scenario = scenario(20 * MBIT, 10 * MS, 3, vec![flow(Cc::Cubic)]);

@@ -1,6 +1,6 @@
-//! A policy in the loop. Its weights are random: what counts here is that
-//! every record reaches it, that its decisions are accounted for, and that the
-//! run repeats.
+//! A policy in the loop. Its weights are random: these tests check that every
+//! record reaches it, that its decisions are accounted for, and that the run is
+//! reproducible.
 
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
@@ -96,7 +96,7 @@ fn facts_name_the_policy() {
     }
 }
 
-/// A policy on summaries, and an arm that it decides in.
+/// A policy on summaries, and an arm that uses it.
 fn with_periods(dir: &Path, name: &str) -> Scenario {
     let mut scenario = with_policy(&dir.join("records"));
     let config = PolicyConfig::on_summaries(name, SummaryFeature::ALL);
@@ -125,7 +125,7 @@ fn a_policy_on_summaries_decides_after_each_of_its_periods() {
     assert_eq!(run.meta.overrides.expired, 0);
     assert!(run.meta.overrides.applied >= 22);
     assert_eq!(run, finish(&scenario, &scenario.arms[0]));
-    // What it is asked for is seen.
+    // Its budget is recorded.
     let control = scenario.arms[0].control.as_mut().unwrap();
     control.idle_budget = IdleBudget::new(0.02);
     assert_ne!(run.packets, finish(&scenario, &scenario.arms[0]).packets);
@@ -149,7 +149,7 @@ fn facts_tell_period_and_budget() {
     scenario.arms[0].control.as_mut().unwrap().idle_budget = IdleBudget::new(0.02);
     let policy = facts(&scenario).unwrap().policy.unwrap();
     assert_eq!(policy.idle_budget, Some(0.02));
-    // One on records is asked for none.
+    // A policy on records has no budget.
     let control = scenario.arms[0].control.as_mut().unwrap();
     control.engine = ControlEngine::Policy(dir.path().join("records"));
     let error = facts(&scenario).unwrap_err();
@@ -157,7 +157,7 @@ fn facts_tell_period_and_budget() {
     assert!(source.contains("leave out idle_budget"), "{source}");
 }
 
-/// Whatever random weights choose, each setting asks for less delay.
+/// Whatever the random weights choose, every setting reduces delay.
 #[test]
 fn a_head_that_steers_shifts_the_set_points() {
     let dir = tempfile::tempdir().unwrap();
@@ -166,7 +166,7 @@ fn a_head_that_steers_shifts_the_set_points() {
     config.head.kind = HeadKind::Steer([0.5, 0.4, 0.3].map(|target| Setting::from((target, 4.0))));
     config.decision_rule = DecisionRule::Mean;
     Policy::save(dir.path(), &config, &tensors).unwrap();
-    // Few flows: their least windows leave no queue of their own.
+    // Few flows, so that their minimum windows cause no queue.
     scenario.flows[0].count = 1;
     scenario.arms[0].name = "steered".to_owned();
     let steered = finish(&scenario, &scenario.arms[0]);

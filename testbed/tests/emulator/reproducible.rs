@@ -1,4 +1,4 @@
-//! The same seed gives the same run, whatever happens around it.
+//! The same seed gives the same run in any environment.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -44,7 +44,7 @@ fn the_same_seed_gives_the_same_rows() {
     }
 }
 
-/// Arms of one repetition see the same traffic.
+/// Arms of one repetition have the same traffic.
 #[test]
 fn arms_are_paired() {
     let scenario = smoke();
@@ -59,7 +59,7 @@ fn arms_are_paired() {
     assert_eq!(starts("dualpi2"), starts("fq-codel"));
 }
 
-/// An arm that nothing controls keeps records for a tap, and is not changed by it.
+/// An arm without a controller writes records for a tap, which does not change it.
 #[test]
 fn a_plain_arm_can_be_observed() {
     let scenario = smoke();
@@ -95,7 +95,7 @@ fn a_plain_arm_can_be_observed() {
     );
 }
 
-/// Neither the steps in which a run is driven nor an observer changes it.
+/// Neither the step size of driving a run nor an observer changes it.
 #[test]
 fn steps_and_observers_change_nothing() {
     let scenario = smoke();

@@ -1,4 +1,4 @@
-//! Scenarios in code, run to their end.
+//! Scenarios made in code and run to completion.
 
 use l4sllm_testbed::result::{PacketRow, Run, Statistics, summarise};
 use l4sllm_testbed::scenario::{Arm, FlowGroup, Scenario};
@@ -12,7 +12,7 @@ pub const MBIT: u64 = 1_000_000;
 pub const CLASSIC: u8 = 0;
 pub const L4S: u8 = 1;
 
-/// A scenario of `seconds`, the first third of it left out of statistics.
+/// A scenario of `seconds`, with the first third excluded from statistics.
 pub fn scenario(rate_bps: u64, rtt_ns: u64, seconds: u64, flows: Vec<FlowGroup>) -> Scenario {
     Scenario {
         duration_ns: seconds * S,
@@ -34,7 +34,7 @@ pub fn udp(name: &str, rate_bps: u64) -> FlowGroup {
     }
 }
 
-/// Runs one repetition: its accounting is checked on the way.
+/// Runs one repetition: with its accounting checked.
 pub fn run(scenario: &Scenario, arm: &Arm) -> Run {
     Simulation::new(scenario, arm, 0, None)
         .unwrap()

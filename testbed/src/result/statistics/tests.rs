@@ -9,7 +9,7 @@ const SHAPE: Shape = Shape {
     interval: Some(10),
 };
 
-/// The definition, word by word.
+/// A literal implementation of the definition.
 fn naive_quantile(values: &[u64], q: f64) -> Option<u64> {
     let enough = |candidate: u64| {
         let covered = values.iter().filter(|&&value| value <= candidate).count();
@@ -137,7 +137,7 @@ fn utilisation_is_against_the_capacity_of_the_moment() {
         },
         half,
     ];
-    // A megabit in a second that could have carried two.
+    // One megabit in a second with a capacity of two.
     let row = |index: u64| PacketRow {
         time_ns: index * 12_000_000,
         bytes: 1500,
@@ -216,8 +216,8 @@ fn a_flow_that_wins_once_and_loses_once_is_not_fair() {
     assert_eq!(pool(&[&a, &b]).jain, Some(0.5));
 }
 
-/// Completion times of all repetitions are pooled, and those that did not end
-/// are counted and left out.
+/// Completion times of all repetitions are pooled; unfinished transfers are
+/// counted but excluded.
 #[test]
 fn completion_times_are_pooled() {
     let repetition = |finished_ns: Vec<u64>, unfinished| {

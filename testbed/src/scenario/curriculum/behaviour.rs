@@ -1,5 +1,5 @@
-//! Who decides in an episode: DualPI2 with settings of its own, and overrides
-//! inserted at random.
+//! Behaviours of an episode: settings of DualPI2, a controller, or random
+//! overrides.
 
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
@@ -15,12 +15,12 @@ use crate::control::EngineFactory;
 use crate::scenario::{Arm, Control};
 use crate::sim::{Random, derive_seed};
 
-/// A kind of behaviour, to be drawn from.
+/// A kind of behaviour, with ranges.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Behaviour {
     /// Name.
     pub name: String,
-    /// How often it is drawn, among the weights of all.
+    /// Relative frequency.
     pub weight: f64,
     /// Set-point of the controller, ns.
     pub target_ns: Range,
@@ -28,23 +28,23 @@ pub struct Behaviour {
     pub tupdate_ns: Range,
     /// Factor on both of RFC 9332's gains.
     pub gain: Range,
-    /// Factor on its alpha, in place of `gain`.
+    /// Factor on its alpha, instead of `gain`.
     pub alpha: Option<Range>,
-    /// Factor on its beta, in place of `gain`.
+    /// Factor on its beta, instead of `gain`.
     pub beta: Option<Range>,
     /// Coupling factor k.
     pub coupling: Range,
     /// Native L4S threshold, ns.
     pub l4s_threshold_ns: Range,
-    /// Whether signals are weighted by the rates of flows.
+    /// Whether signals are weighted by flow rates.
     pub flow_weights: bool,
-    /// Overrides inserted at random.
+    /// Random overrides.
     pub noise: Option<Noise>,
-    /// What decides in the loop.
+    /// The controller in the loop.
     pub controller: Option<Controller>,
 }
 
-/// What decides in the loop, to be drawn from.
+/// A controller in the loop, with ranges.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Controller {
     /// A policy.
@@ -70,18 +70,18 @@ pub struct Drawn {
     pub noise: Option<&'static str>,
     /// Records between two decisions of the noise or the policy.
     pub interval: Option<u32>,
-    /// Share of the decisions that are taken.
+    /// Share of the decisions that become overrides.
     pub share: Option<f64>,
-    /// What runs in the emulator.
+    /// The arm that runs in the emulator.
     pub arm: Arm,
-    /// The noise's decision maker; that of a policy or rule is made from
+    /// The engine of the noise; that of a policy or rule is made from
     /// `arm.control`.
     pub engine: Option<EngineFactory>,
 }
 
 impl Behaviour {
-    /// Plain DualPI2 with a target of 5 to 25 ms and gains of a half to eight
-    /// times the default.
+    /// Plain DualPI2 with a target of 5 to 25 ms and gains of 0.5 to 8 times
+    /// the default.
     pub fn dualpi2(name: &str) -> Behaviour {
         let base = Params::default();
         Behaviour {

@@ -1,4 +1,4 @@
-//! Decides at random.
+//! An engine that decides at random.
 
 use std::num::NonZeroU32;
 
@@ -8,7 +8,7 @@ use l4sllmd::{Decision, Engine};
 use super::noise::NoiseMode;
 use crate::sim::Random;
 
-/// What an explorer does when it does something.
+/// The decision of an explorer.
 #[derive(Debug, Clone)]
 pub(super) enum Move {
     /// This action.
@@ -17,7 +17,7 @@ pub(super) enum Move {
     Steer(NoiseMode),
 }
 
-/// Takes a share of the decisions; the others are DualPI2's.
+/// Overrides a share of the decisions; DualPI2 makes the others.
 pub(super) struct Explorer {
     interval: u32,
     seen: u32,
@@ -41,7 +41,7 @@ impl Explorer {
         }
     }
 
-    /// Factors, drawn again when those in force have had their time.
+    /// Factors, redrawn when the current ones expire.
     fn steer(&mut self, now_ns: u64) -> Option<Steer> {
         let Move::Steer(NoiseMode::Steer {
             hold_ns,
@@ -92,7 +92,8 @@ impl Engine for Explorer {
                     probabilities,
                 })
             }
-            // Sent again while it stays: an override lives for a second.
+            // Resent while it lasts, because an override expires after a
+            // second.
             Move::Steer(_) => self.steer(record.time_ns()).map(Decision::Steer),
         }
     }

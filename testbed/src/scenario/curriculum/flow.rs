@@ -22,45 +22,45 @@ pub struct FlowRange {
     pub name: String,
     /// Congestion controls.
     pub cc: Names<Cc>,
-    /// How many; none is possible. Of arrivals, whether there are any.
+    /// Number of flows, possibly 0. With arrivals, whether there are any.
     pub count: Range,
-    /// Round-trip time of their own, ns.
+    /// Their round-trip time, ns.
     pub rtt_ns: Option<Range>,
-    /// Rate of `udp` as a share of the link's mean rate; of its bursts, of its
-    /// rate.
+    /// Rate of `udp` as a share of the link's mean rate or, with bursts, of its
+    /// rate while sending.
     pub load: Option<Range>,
-    /// When the first starts, as a share of the duration.
+    /// Start of the first, as a share of the duration.
     pub start: Range,
-    /// Whether packets are ECN-capable; as is usual for the control if none.
+    /// Whether packets are ECN-capable; the control's default if none.
     pub ecn: Option<Names<bool>>,
     /// Codepoint instead of the control's own.
     pub codepoint: Option<Ecn>,
-    /// Short flows that come and go.
+    /// Short flows with random arrivals.
     pub arrivals: Option<ArrivalsRange>,
     /// Chunks of an application: their rate as a share of the link's mean rate,
     /// and the time between two, ns.
     pub chunks: Option<(Range, Range)>,
 }
 
-/// What short flows are drawn from.
+/// Ranges of short flows.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ArrivalsRange {
-    /// How many.
+    /// Their number.
     pub often: Often,
     /// Payload bytes of each.
     pub size: SizeDistribution,
 }
 
-/// How often short flows come.
+/// Arrival rate of short flows.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Often {
     /// Flows per second, on average.
     PerSecond(Range),
-    /// The load that they are on average, as a share of the link's mean rate.
+    /// Average load, as a share of the link's mean rate.
     Load(Range),
 }
 
-/// What a condition's flows depend on.
+/// Properties of the link on which a condition's flows depend.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Setting {
     /// Rate of the link while it sends, and over all, bits per second.
@@ -104,7 +104,7 @@ impl FlowRange {
         (count > 0).then_some(group)
     }
 
-    /// What of it belongs to `part`.
+    /// Restricts it to `part`.
     pub(super) fn part(&self, part: Part) -> FlowRange {
         let of = |range: &Option<Range>| range.as_ref().map(|range| range.part(part));
         FlowRange {
@@ -146,9 +146,10 @@ impl ArrivalsRange {
     }
 }
 
-/// Chunks of so much of the link. A burst at `rate_bps` ends before the next.
+/// Chunks with the given share of the link. A burst at `rate_bps` ends before
+/// the next.
 fn chunks(share: f64, every_ns: u64, rate_bps: Option<u64>, setting: Setting) -> Chunks {
-    /// Of a burst's rate at the most, headers included.
+    /// At most the burst's rate, including headers.
     const BURST: f64 = 0.9;
     let bps = setting.mean_bps as f64 * share;
     let bps = rate_bps.map_or(bps, |rate_bps| bps.min(BURST * rate_bps as f64));

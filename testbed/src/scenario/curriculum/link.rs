@@ -15,27 +15,27 @@ const MS: u64 = 1_000_000;
 const S: u64 = 1_000_000_000;
 const GBIT: u64 = 1_000_000_000;
 
-/// What bottlenecks are drawn from.
+/// Ranges of bottlenecks.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LinkRange {
     /// Rate, bits per second.
     pub rate_bps: Range,
-    /// Changes of the rate: time between two, ns, and the factor on the first
-    /// rate that each draws.
+    /// Changes of the rate: time between two, ns, and the drawn factor on the
+    /// first rate.
     pub change: Option<(Range, Range)>,
-    /// Bursts: times on and off, ns, and their form.
+    /// Bursts: times on and off, ns, and their shape.
     pub bursts: Option<(Range, Range, Names<Distribution>)>,
     /// A random walk of the rate.
     pub walk: Option<WalkRange>,
     /// Scheduling period, ns.
     pub grant_ns: Option<Range>,
-    /// Probability of a loss behind the link.
+    /// Probability of a loss beyond the link.
     pub loss: Option<Range>,
-    /// Mean jitter, ns, and its form.
+    /// Mean jitter, ns, and its shape.
     pub jitter: Option<(Range, Names<Distribution>)>,
 }
 
-/// What random walks are drawn from.
+/// Ranges of random walks.
 #[derive(Debug, Clone, PartialEq)]
 pub struct WalkRange {
     /// Time between two steps, ns.
@@ -49,7 +49,7 @@ pub struct WalkRange {
 }
 
 impl LinkRange {
-    /// Draws the model of a link whose rate is drawn already.
+    /// Draws the model of a link with a given rate.
     pub(super) fn draw(&self, rate_bps: u64, random: &mut Random) -> Link {
         let bursts = self.bursts.as_ref().map(|(on, off, distribution)| {
             let distribution = distribution.draw(random);
@@ -79,7 +79,7 @@ impl LinkRange {
         }
     }
 
-    /// The scheduled rate of a link whose first rate is drawn already.
+    /// The scheduled rate of a link with a given first rate.
     pub(super) fn schedule(
         &self,
         rate_bps: u64,
@@ -104,7 +104,7 @@ impl LinkRange {
         RateSchedule::new(steps).expect("the first is at 0, times increase, rates are above 0")
     }
 
-    /// What of it belongs to `part`.
+    /// Restricts it to `part`.
     pub(super) fn part(&self, part: Part) -> LinkRange {
         let of = |range: &Option<Range>| range.as_ref().map(|range| range.part(part));
         LinkRange {
@@ -126,7 +126,7 @@ impl LinkRange {
     }
 }
 
-/// Reads `[bottleneck]`, of episodes that last so long.
+/// Reads `[bottleneck]`, for episodes of the given duration.
 pub(super) fn read(mut section: Section<'_>, duration_ns: u64) -> Result<LinkRange> {
     let rate_bps = Range::read(section.require("rate")?, |field| {
         Ok(field.rate(100_000..=10 * GBIT)? as f64)

@@ -1,9 +1,9 @@
-//! A curriculum: ranges that conditions and behaviours are drawn from, so
-//! that a pool holds more than a few scenarios can show.
+//! A curriculum: ranges from which conditions and behaviours are drawn, so that
+//! a pool covers more than a few scenarios.
 //!
 //! A *condition* is a network and its traffic; an *episode* is a condition
-//! under one behaviour.  The same seed draws the same, whichever episodes are
-//! asked for and in which order.  `scenarios/README.md` documents every key.
+//! under one behaviour. Draws depend only on the seed, not on which episodes
+//! are requested or in which order. `scenarios/README.md` documents every key.
 
 mod behaviour;
 mod explorer;
@@ -30,49 +30,49 @@ use super::{Scenario, ScenarioError};
 use crate::sim::{Random, derive_seed};
 use flow::Setting;
 
-/// Ranges to draw from.
+/// A curriculum.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Curriculum {
-    /// Name, which those of conditions begin with.
+    /// Name, also the prefix of the names of conditions.
     pub name: String,
-    /// One sentence on what it is.
+    /// Description, one sentence.
     pub description: String,
     /// The file's text.
     pub source: String,
-    /// Conditions.
+    /// Number of conditions.
     pub conditions: u32,
-    /// Behaviours that each condition is run under.
+    /// Behaviours for each condition.
     pub per_condition: PerCondition,
-    /// Runs of each condition, each with traffic seeds of its own.
+    /// Runs of each condition, with different traffic seeds.
     pub repetitions: u32,
     /// Virtual time of an episode, ns.
     pub duration_ns: u64,
-    /// Time at the beginning that an episode's outcome leaves out, ns.
+    /// Initial time excluded from an episode's outcome, ns.
     pub warmup_ns: u64,
-    /// When the rows that are kept begin, ns.
+    /// Time from which rows are kept, ns.
     pub from_ns: Range,
-    /// Rows that are kept of an episode at the most.
+    /// Maximum number of rows kept per episode.
     pub records: usize,
-    /// Round-trip time without queue of flows that have none of their own, ns.
+    /// Default round-trip time of flows without queueing, ns.
     pub rtt_ns: Range,
-    /// Part of a flow's round-trip time by which repetitions vary it.
+    /// Relative variation of a flow's round-trip time between repetitions.
     pub rtt_jitter: f64,
     /// The bottleneck.
     pub link: LinkRange,
     /// Traffic.
     pub flows: Vec<FlowRange>,
-    /// Who decides.
+    /// Behaviours.
     pub behaviours: Vec<Behaviour>,
-    /// The part that conditions are drawn from; everything if none.
+    /// The part from which conditions are drawn; everything if none.
     pub part: Option<Part>,
 }
 
 /// Behaviours of a condition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PerCondition {
-    /// So many, drawn by weight.
+    /// This number, drawn by weight.
     Drawn(u32),
-    /// Each one once, in their order: outcomes can then be compared.
+    /// Each one once, in order, so that outcomes can be compared.
     Each,
 }
 
@@ -82,9 +82,9 @@ pub struct Episode {
     pub condition: u32,
     /// The condition, with the seed of its traffic.
     pub scenario: Scenario,
-    /// Who decides.
+    /// The behaviour.
     pub behaviour: Drawn,
-    /// When the rows that are kept begin, ns.
+    /// Time from which rows are kept, ns.
     pub from_ns: u64,
 }
 
@@ -105,7 +105,7 @@ impl Curriculum {
         parse::parse(path, text)
     }
 
-    /// Has episodes last this long, their warm-up and what is kept in
+    /// Sets the duration of episodes, and scales their warm-up and kept time in
     /// proportion.
     pub fn last(&mut self, duration_ns: u64) {
         let factor = duration_ns as f64 / self.duration_ns as f64;
@@ -114,8 +114,8 @@ impl Curriculum {
         self.duration_ns = duration_ns;
     }
 
-    /// The same curriculum, whose conditions are drawn from `part` alone: no
-    /// range of a condition has a value in both parts.
+    /// The curriculum restricted to `part`: no range of a condition has a value
+    /// in both parts.
     pub fn part(&self, part: Part) -> Curriculum {
         Curriculum {
             rtt_ns: self.rtt_ns.part(part),
@@ -126,7 +126,7 @@ impl Curriculum {
         }
     }
 
-    /// A scenario with an arm for each policy that the behaviours name.
+    /// A scenario with an arm for each policy named by the behaviours.
     pub fn policies(&self) -> Scenario {
         let mut scenario = Scenario::new(&self.name, 1, 1);
         let with_policy = self
@@ -182,7 +182,7 @@ impl Curriculum {
                 self.rtt_ns.draw_whole(random),
             )
         };
-        // An access link never narrower than what it leads to.
+        // Access links are never slower than the bottleneck.
         for client in &mut scenario.clients {
             client.rate_bps = client.rate_bps.max(10 * rate_bps);
         }
@@ -192,8 +192,8 @@ impl Curriculum {
             mean_bps: (rate_bps as f64 * duty) as u64,
             duration_ns: self.duration_ns,
         };
-        // Another draw where all counts are 0, which the parser has made sure
-        // is not all that there is.
+        // Redrawn if all counts are 0; the parser ensures that other draws
+        // exist.
         while scenario.flows.is_empty() {
             for range in &self.flows {
                 scenario.flows.extend(range.draw(random, setting));
@@ -203,7 +203,7 @@ impl Curriculum {
         scenario
     }
 
-    /// The same condition, whose traffic meets other chances from the second
+    /// The same condition, with different traffic seeds from the second
     /// repetition on.
     fn repetition(&self, seed: u64, condition: u32, number: u32) -> Scenario {
         let mut scenario = self.condition(seed, condition);
@@ -230,7 +230,7 @@ impl Curriculum {
                 return behaviour;
             }
         }
-        // Rounding alone comes here.
+        // Reached only by rounding.
         &self.behaviours[self.behaviours.len() - 1]
     }
 }

@@ -1,23 +1,25 @@
-//! Overrides at random: of which kind, how often, and their limits.
+//! Random overrides: kind, frequency and limits.
 
 use l4sllm_abi::{Action, Factors};
 
 use super::range::Range;
 
-/// Records between two decisions at the most: twice as many fit into the ring.
+/// Maximum number of records between two decisions: twice as many fit in the
+/// ring.
 pub(super) const MAX_INTERVAL: u64 = 2000;
 
-/// Packets that one override may hold, as in the default limits.
+/// Maximum packets of a `hold` override, as in the default limits.
 pub(super) const MAX_HOLD: u64 = 1000;
 
-/// Overrides at random.
+/// Random overrides.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Noise {
     /// Kind of the overrides.
     pub mode: NoiseMode,
     /// Records between two decisions.
     pub interval: Range,
-    /// Share of the decisions that are taken, 0 to 1; `steer` takes all.
+    /// Share of the decisions that become overrides, 0 to 1; always 1 for
+    /// `steer`.
     pub share: Range,
 }
 
@@ -26,23 +28,23 @@ pub struct Noise {
 pub enum NoiseMode {
     /// One of the actions for the next packet.
     Once {
-        /// Which.
+        /// The actions.
         actions: Vec<Action>,
     },
     /// One of the actions for some packets.
     Hold {
-        /// Which.
+        /// The actions.
         actions: Vec<Action>,
         /// Number of packets.
         packets: Range,
     },
-    /// Set-points shifted by factors, which stay for a while.
+    /// Set-points shifted by factors for some time.
     Steer {
-        /// How long, ns.
+        /// Duration, ns.
         hold_ns: Range,
         /// Factor on each set-point.
         factors: Box<Factors<Range>>,
-        /// Factor on the gains that have none in `factors`.
+        /// Factor on gains without one in `factors`.
         gain: Option<Range>,
     },
 }

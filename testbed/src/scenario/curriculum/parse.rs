@@ -1,4 +1,4 @@
-//! A curriculum's file.
+//! Reads a curriculum's file.
 
 use std::path::Path;
 

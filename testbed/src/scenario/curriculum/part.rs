@@ -1,16 +1,15 @@
-//! Disjoint parts of a curriculum's conditions: what is trained on and what is
-//! tested on.
+//! Disjoint parts of a curriculum's conditions, for training and for tests.
 //!
-//! A range is cut into [`BANDS`] bands of equal width. Training draws from
-//! those with even numbers, among them the first and the last; tests draw from
-//! the others and from beyond both ends.
+//! A range is divided into [`BANDS`] bands of equal width. Training uses those
+//! with even numbers, including the first and the last; tests use the others
+//! and extend beyond both ends.
 
-/// Part of a curriculum's conditions.
+/// A part of a curriculum's conditions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Part {
-    /// Those that a policy may be trained on and rules be tuned on.
+    /// For training policies and tuning rules.
     Training,
-    /// Those that it is judged on.
+    /// For evaluation.
     Test,
 }
 
@@ -23,7 +22,7 @@ impl Part {
         }
     }
 
-    /// Chooses the value of this part.
+    /// Selects the value for this part.
     pub(super) fn of<T>(self, training: T, test: T) -> T {
         match self {
             Part::Training => training,
@@ -32,15 +31,15 @@ impl Part {
     }
 }
 
-/// Bands of a range: an odd number, so that training has both ends and tests
+/// Number of bands of a range: odd, so that training has both ends and tests
 /// extrapolate.
 pub const BANDS: u32 = 9;
 
-/// How far tests reach beyond each end, as a share of the range's width.
+/// Extension of tests beyond each end, as a share of the range's width.
 pub const BEYOND: f64 = 0.1;
 
-/// The bands of `part`, of a range in which the values or their logarithms are
-/// uniform: each from its lower end, included, to its upper one, not included.
+/// The bands of `part`, for a range with uniform values or logarithms: each
+/// includes its lower end but not its upper one.
 pub(super) fn bands(least: f64, most: f64, log: bool, part: Part) -> Vec<(f64, f64)> {
     let at = |share: f64| match log {
         true => least * (most / least).powf(share),
@@ -59,7 +58,7 @@ pub(super) fn bands(least: f64, most: f64, log: bool, part: Part) -> Vec<(f64, f
     match part {
         Part::Training => inside(0).collect(),
         Part::Test => {
-            // What is above 0 stays so: half of the least is low enough.
+            // Positive ranges stay positive: half of the minimum is low enough.
             let below = (at(-BEYOND).max(least / 2.0), least);
             let below = (below.0 < below.1).then_some(below);
             let above = (most, at(1.0 + BEYOND));
@@ -69,7 +68,8 @@ pub(super) fn bands(least: f64, most: f64, log: bool, part: Part) -> Vec<(f64, f
 }
 
 /// The whole numbers in each of `bands`, from the first to the last plus one;
-/// bands without any are left out. Where none has one, the bands themselves.
+/// bands without any are omitted. If no band contains one, the bands
+/// themselves.
 pub(super) fn whole_bands(bands: &[(f64, f64)]) -> Vec<(f64, f64)> {
     let whole = bands.iter().map(|(from, to)| (from.ceil(), to.ceil()));
     let whole: Vec<(f64, f64)> = whole.filter(|(from, end)| from < end).collect();

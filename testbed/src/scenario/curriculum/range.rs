@@ -1,4 +1,4 @@
-//! What is drawn: a value, some to choose from, or a range.
+//! Values to draw: constants, choices and ranges.
 
 use super::part::{Part, bands, whole_bands};
 use crate::sim::Random;
@@ -6,27 +6,26 @@ use l4sllm_model::strict_toml::{Field, TomlError};
 
 type Result<T> = std::result::Result<T, TomlError>;
 
-/// Distribution that a number is drawn from.
+/// Distribution of a number.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Range {
-    /// It is always this.
+    /// A constant.
     Fixed(f64),
-    /// One of these, each as likely.
+    /// One of these, with equal probability.
     Choice(Vec<f64>),
-    /// Any between the two, both included.
+    /// Uniform between the two, inclusive.
     Uniform(f64, f64),
-    /// Any between the two, above 0, its logarithm being uniform: each
-    /// doubling is as likely.
+    /// Log-uniform between the two, above 0.
     LogUniform(f64, f64),
-    /// One of a list, each as likely; each part has its own.
+    /// One of a list, with equal probability; each part has its own list.
     Parts {
         /// Values of the training part.
         training: Vec<f64>,
         /// Values of the test part.
         test: Vec<f64>,
     },
-    /// Any within one of the bands, which include their lower end and not
-    /// their upper one: the part of a range.
+    /// Uniform within one of the bands, which include their lower but not their
+    /// upper end: a part of a range.
     Bands {
         /// Bands in ascending order; none is empty.
         bands: Vec<(f64, f64)>,
@@ -36,7 +35,7 @@ pub enum Range {
 }
 
 impl Range {
-    /// Draws.
+    /// Draws a number.
     pub fn draw(&self, random: &mut Random) -> f64 {
         match self {
             Range::Fixed(value) => *value,
@@ -48,7 +47,7 @@ impl Range {
         }
     }
 
-    /// Draws a whole number; of a uniform range, each is as likely.
+    /// Draws a whole number; in a uniform range, each with equal probability.
     pub fn draw_whole(&self, random: &mut Random) -> u64 {
         match self {
             Range::Uniform(least, most) => {
@@ -57,7 +56,7 @@ impl Range {
             }
             Range::Bands { bands, log } => {
                 let bands = whole_bands(bands);
-                // Of a uniform range, as wide as the numbers in it are many.
+                // A uniform range as wide as its count of numbers.
                 let value = draw_within(&bands, *log, random);
                 let inside = bands.iter().find(|band| value < band.1);
                 let (first, end) = inside.copied().unwrap_or((value, value + 1.0));
@@ -68,7 +67,7 @@ impl Range {
         }
     }
 
-    /// The most that it can be.
+    /// The maximum.
     pub fn most(&self) -> f64 {
         let most = |values: &[f64]| values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
         match self {
@@ -79,7 +78,7 @@ impl Range {
         }
     }
 
-    /// The least that it can be.
+    /// The minimum.
     pub fn least(&self) -> f64 {
         let least = |values: &[f64]| values.iter().copied().fold(f64::INFINITY, f64::min);
         match self {
@@ -90,7 +89,7 @@ impl Range {
         }
     }
 
-    /// The same range of numbers that are `factor` times as large, above 0.
+    /// The range multiplied by `factor`, above 0.
     pub fn scaled(&self, factor: f64) -> Range {
         let scaled = |values: &[f64]| values.iter().map(|value| value * factor).collect();
         match self {
@@ -112,8 +111,8 @@ impl Range {
         }
     }
 
-    /// What of it belongs to `part`: bands of a range, of lists by part the
-    /// list, anything else as a whole.
+    /// Restricts it to `part`: bands of a range, the part's list, and
+    /// everything else unchanged.
     pub fn part(&self, part: Part) -> Range {
         match self {
             Range::Uniform(least, most) if least < most => Range::Bands {
@@ -173,13 +172,12 @@ impl Range {
     }
 }
 
-/// What has a name, or is true or false: one, some to choose from, or a list
-/// for each part.
+/// A name or boolean: a constant, choices, or a list for each part.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Names<T> {
-    /// One of these, each as likely.
+    /// One of these, with equal probability.
     All(Vec<T>),
-    /// One of a list, each as likely; each part has its own.
+    /// One of a list, with equal probability; each part has its own list.
     Parts {
         /// Values of the training part.
         training: Vec<T>,
@@ -189,12 +187,12 @@ pub enum Names<T> {
 }
 
 impl<T: Copy + PartialEq> Names<T> {
-    /// Draws.
+    /// Draws a value.
     pub fn draw(&self, random: &mut Random) -> T {
         pick(&self.iter().collect::<Vec<T>>(), random)
     }
 
-    /// Everything that can be drawn.
+    /// All possible values.
     pub fn iter(&self) -> impl Iterator<Item = T> + '_ {
         let (first, second) = match self {
             Names::All(all) => (all.as_slice(), [].as_slice()),
@@ -203,7 +201,7 @@ impl<T: Copy + PartialEq> Names<T> {
         first.iter().chain(second).copied()
     }
 
-    /// What of it belongs to `part`.
+    /// Restricts it to `part`.
     pub fn part(&self, part: Part) -> Names<T> {
         match self {
             Names::All(all) => Names::All(all.clone()),
@@ -247,7 +245,8 @@ pub(super) fn pick<T: Copy>(values: &[T], random: &mut Random) -> T {
     values[random.below(values.len() as u64) as usize]
 }
 
-/// Any within one of `bands`, each as likely as it is wide, by logarithm or not.
+/// A value within one of `bands`, weighted by width, on a linear or logarithmic
+/// scale.
 fn draw_within(bands: &[(f64, f64)], log: bool, random: &mut Random) -> f64 {
     let width = |(from, to): (f64, f64)| if log { (to / from).ln() } else { to - from };
     let all: f64 = bands.iter().copied().map(width).sum();
@@ -261,12 +260,12 @@ fn draw_within(bands: &[(f64, f64)], log: bool, random: &mut Random) -> f64 {
         left -= width(*band);
     }
     let value = if log { from * left.exp() } else { from + left };
-    // Rounding alone reaches the upper end.
+    // The upper end is reached only by rounding.
     let below: f64 = to - to.abs() * f64::EPSILON;
     value.min(below).max(from)
 }
 
-/// The values of two lists, none of which is in both.
+/// Checks that two lists have no value in common.
 fn apart<T: PartialEq>(
     training: &Field<'_>,
     test: &Field<'_>,

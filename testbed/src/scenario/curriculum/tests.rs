@@ -1,4 +1,4 @@
-//! What is drawn, and how a mistake is reported.
+//! Draws, and reports of errors.
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
@@ -61,7 +61,7 @@ fn the_same_seed_draws_the_same_in_any_order() {
     let forward: Vec<_> = (0..6).map(|index| draw(1, index)).collect();
     let backward: Vec<_> = (0..6).rev().map(|index| draw(1, index)).collect();
     assert!(forward.iter().eq(backward.iter().rev()));
-    // Episodes of one condition differ in their behaviour alone.
+    // Episodes of one condition differ only in behaviour.
     assert_eq!(forward[0].0, forward[1].0);
     assert_ne!(forward[0].0, forward[2].0);
     assert_ne!(draw(2, 0).0.bottleneck, forward[0].0.bottleneck);
@@ -75,7 +75,8 @@ fn what_is_drawn_is_distributed_as_asked() {
     let conditions: Vec<Scenario> = (0..n).map(|i| curriculum.condition(7, i)).collect();
     let share = |count: usize| count as f64 / f64::from(n);
 
-    // Each doubling is as likely: four of the rate, four of the round trip.
+    // Each doubling is equally likely: four of the rate, four of the round
+    // trip.
     let rate = |scenario: &Scenario| scenario.bottleneck.steps()[0].bits_per_s as f64 / 1e6;
     for (least, most) in [(4.0, 8.0), (8.0, 16.0), (16.0, 32.0), (32.0, 64.0)] {
         let within = conditions
@@ -88,7 +89,8 @@ fn what_is_drawn_is_distributed_as_asked() {
     let short = conditions.iter().filter(|s| s.rtt_ns < 20_000_000).count();
     assert!((share(short) - 0.5).abs() < 0.03, "{}", share(short));
 
-    // Counts 0 to 3 are as likely; none at all is drawn again, 1 in 8 times.
+    // Counts 0 to 3 are equally likely; a total of none is redrawn, in 1 of 8
+    // cases.
     let mut counts = BTreeMap::new();
     for scenario in &conditions {
         let cubic = scenario.flows.iter().find(|group| group.name == "cubic");
@@ -165,12 +167,12 @@ fn the_adaptive_rule_is_a_behaviour() {
         (facts.preset.as_str(), facts.period_ns),
         ("low-delay", 250_000_000)
     );
-    // Nothing has to be loaded for it.
+    // It needs no files.
     assert!(drawn.engine.is_none() && curriculum.policies().arms.is_empty());
     assert!(built_in(drawn.arm.control.as_ref().unwrap()).is_some());
 }
 
-/// `gain` stands for the gain that has no factor of its own.
+/// `gain` applies to the gain without its own factor.
 #[test]
 fn gains_apart_and_what_else_may_be_set() {
     let own = "alpha = { choice = [2, 3] }\ntupdate = \"4 ms\"\ngain = 8\nflow_weights = true";
@@ -234,7 +236,7 @@ fn repetitions_differ_in_their_seed_alone() {
     let once = parse(TEXT).unwrap();
     let runs: Vec<_> = (0..12).map(|index| curriculum.episode(1, index)).collect();
     for (condition, runs) in runs.chunks(4).enumerate() {
-        // The first repetition is what it is without a second one.
+        // The first repetition is the same as without a second one.
         assert_eq!(runs[0].scenario, once.condition(1, condition as u32));
         assert!(runs.iter().all(|run| run.condition as usize == condition));
         let names: Vec<_> = runs.iter().map(|run| run.behaviour.name.as_str()).collect();
@@ -409,7 +411,7 @@ fn a_mistake_is_reported_with_its_key_and_what_was_expected() {
     }
 }
 
-/// Every key of links and traffic, with ranges in it.
+/// Every key of links and traffic, with ranges.
 const LINKS: &str = r#"
 conditions = 3
 duration = "10 s"
@@ -451,7 +453,7 @@ const WALK: &str = "walk = { every = { uniform = [\"0.1 s\", \"1 s\"] }, \
                     sigma = { uniform = [0.1, 0.4] }, least = 0.2, most = { uniform = [2, 4] } }\n\
                     grant = { choice = [\"1 ms\", \"5 ms\"] }\n";
 
-/// With a walk in place of the bursts.
+/// With a walk instead of the bursts.
 fn walking() -> String {
     let lines = LINKS.lines().map(|line| match line.starts_with("bursts") {
         true => WALK,
@@ -491,7 +493,7 @@ fn links_and_traffic_are_drawn_as_asked() {
         let bps = chunks.bytes as f64 * 8e9 / chunks.every_ns as f64;
         assert!((bps / mean - 0.05).abs() < 1e-3);
     }
-    // Less the headers.
+    // Minus the headers.
     let mean = loads.iter().sum::<f64>() / 200.0;
     assert!((mean - 0.25 * 1448.0 / 1500.0).abs() < 0.02, "{mean}");
 
@@ -507,7 +509,7 @@ fn links_and_traffic_are_drawn_as_asked() {
     }
 }
 
-/// The mean of the sizes that are drawn is what the load is reckoned with.
+/// The load is computed with the mean of the drawn sizes.
 #[test]
 fn sizes_have_their_mean() {
     let size = SizeDistribution::Pareto {
@@ -608,8 +610,8 @@ fn a_mistake_in_links_and_traffic_is_reported() {
     }
 }
 
-/// Parts of everything that a file can have are apart, and the same condition
-/// number of the same seed is another condition in each.
+/// Parts are disjoint for all keys of a file, and the same condition number and
+/// seed give different conditions in each.
 #[test]
 fn training_and_test_conditions_are_apart() {
     let curriculum = parse(LINKS).unwrap();
@@ -652,7 +654,7 @@ fn training_and_test_conditions_are_apart() {
     assert!((90_000_000..106_000_000).contains(&most), "{most}");
     assert_eq!(training.condition(9, 3), training.condition(9, 3));
     assert_ne!(training.condition(9, 3).seed, test.condition(9, 3).seed);
-    // Who decides is no part of a condition.
+    // Behaviours are not part of a condition.
     assert_eq!(training.behaviours, curriculum.behaviours);
 }
 
@@ -661,8 +663,8 @@ fn whole(range: &Range, random: &mut Random) -> (f64, u64) {
 }
 
 proptest! {
-    /// No value of any range belongs to both parts, drawn as a number or as a
-    /// whole one; each part has values.
+    /// No value of any range belongs to both parts, for real and whole numbers;
+    /// each part has values.
     #[test]
     fn parts_are_disjoint(
         least in 0u64..10_000_000_000,

@@ -22,7 +22,7 @@ fn steps(keys: &str) -> Vec<(u64, u64)> {
         .collect()
 }
 
-/// A slot a millisecond is 12 Mbit/s, for as long as the scenario lasts.
+/// One slot per millisecond is 12 Mbit/s, for the duration of the scenario.
 #[test]
 fn mahimahis_format() {
     let constant = steps("trace = \"mahimahi.csv\"\ntrace_format = \"mahimahi\"");
@@ -110,7 +110,7 @@ fn another_format_is_refused_with_those_accepted() {
     );
 }
 
-/// Devices, pipes, endless traces: an error, and at once.
+/// Devices, pipes and endless traces cause an immediate error.
 #[test]
 fn what_is_no_trace_ends() {
     for file in ["/dev/zero", "/dev/stdin", "."] {
@@ -126,7 +126,7 @@ fn what_is_no_trace_ends() {
     assert!(error.contains("more than 4000000 changes"), "{error}");
 }
 
-/// A scenario may name a file with secrets.
+/// A scenario may refer to a file with secrets.
 #[test]
 fn errors_repeat_nothing_of_the_file() {
     let dir = tempfile::tempdir().unwrap();

@@ -8,7 +8,7 @@ use super::{Ack, CongestionControl};
 const C: f64 = 0.4;
 /// Decrease factor (section 4.6).
 const BETA: f64 = 0.7;
-/// Increase of the Reno-friendly estimate, segments a round, below the window
+/// Increase of the Reno-friendly estimate, segments per round, below the window
 /// before the reduction (section 4.3).
 const ALPHA: f64 = 3.0 * (1.0 - BETA) / (1.0 + BETA);
 
@@ -31,7 +31,7 @@ struct Epoch {
     /// Plateau, and seconds from the start to it.
     w_max: f64,
     k: f64,
-    /// What Reno would have.
+    /// Reno's window estimate.
     estimate: f64,
 }
 
@@ -73,7 +73,7 @@ impl Cubic {
         let window = self.growth.window;
         self.prior = window;
         // Fast convergence (section 4.7): a flow that did not regain its plateau
-        // gives way.
+        // yields.
         self.w_max = if window < self.w_max {
             window * (1.0 + BETA) / 2.0
         } else {

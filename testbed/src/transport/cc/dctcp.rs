@@ -1,12 +1,11 @@
 //! DCTCP (RFC 8257).
 //!
-//! As in FreeBSD, additive increase continues while a reduction is in force: a
-//! mark is not a congestion event but a sample. A reduction follows the first
-//! mark after a window has passed since the last, so under random marking at
-//! probability p the time between reductions is a round trip and the wait for
-//! a mark; with x = pW marks a round trip the balance of x/2 = 1 + 1/x puts the
-//! mean window at (1 + sqrt 3) / p, which is the familiar 2/p where a mark is
-//! there whenever one is looked for.
+//! As in FreeBSD, additive increase continues during a reduction: a mark is not a
+//! congestion event but a sample. A reduction follows the first mark after a
+//! window has passed since the last, so under random marking at probability p the
+//! time between reductions is a round trip plus the wait for a mark. With x = pW
+//! marks per round trip, the balance x/2 = 1 + 1/x gives a mean window of (1 +
+//! sqrt 3) / p, or the familiar 2/p if there is always a mark.
 
 use super::newreno::Growth;
 use super::{Ack, CongestionControl};
@@ -19,7 +18,7 @@ const G: f64 = 1.0 / 16.0;
 pub(crate) struct Dctcp {
     growth: Growth,
     alpha: f64,
-    /// Packets in this observation window, marked ones, and its last byte.
+    /// Packets in this observation window, marked packets, and its last byte.
     packets: u64,
     ce_packets: u64,
     observe_until: u64,
@@ -79,7 +78,7 @@ impl CongestionControl for Dctcp {
     }
 
     fn on_loss(&mut self, _now_ns: u64) {
-        // As if there were no ECN (section 3.5).
+        // As without ECN (section 3.5).
         self.growth.reduce(0.5);
     }
 

@@ -1,12 +1,12 @@
-//! HyStart++ (RFC 9406): leave slow start when the round-trip time rises.
+//! HyStart++ (RFC 9406): leaves slow start when the round-trip time rises.
 
 use super::Ack;
 
-/// Bounds and divisor of the rise that counts, ns (section 4.3).
+/// Bounds and divisor of the relevant rise, ns (section 4.3).
 const MIN_RTT_THRESH_NS: u64 = 4_000_000;
 const MAX_RTT_THRESH_NS: u64 = 16_000_000;
 const MIN_RTT_DIVISOR: u64 = 8;
-/// Samples that a round needs to be judged.
+/// Minimum number of samples for evaluating a round.
 const N_RTT_SAMPLE: u32 = 8;
 /// Growth in conservative slow start is divided by this.
 const CSS_GROWTH_DIVISOR: f64 = 4.0;

@@ -1,4 +1,4 @@
-//! Congestion controls: how much may be in flight, and how fast it leaves.
+//! Congestion controls: window and pacing rate.
 
 pub(super) mod cubic;
 pub(super) mod dctcp;
@@ -31,13 +31,13 @@ pub enum Cc {
     Dctcp,
     /// `prague`: draft-briscoe-iccrg-prague-congestion-control.
     Prague,
-    /// `udp-prague`: Prague over datagrams, as udp_prague does it.
+    /// `udp-prague`: Prague over datagrams, as in udp_prague.
     UdpPrague,
-    /// `udp`: a constant rate, whatever happens.
+    /// `udp`: an unresponsive constant rate.
     Udp,
 }
 
-/// No congestion control has this name.
+/// Unknown congestion control.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "unknown congestion control \"{0}\": expected newreno, cubic, dctcp, prague, udp-prague or udp"
@@ -55,7 +55,7 @@ impl Cc {
         Cc::Udp,
     ];
 
-    /// Its name in scenarios and results.
+    /// Name in scenarios and results.
     pub fn name(self) -> &'static str {
         match self {
             Cc::NewReno => "newreno",
@@ -67,8 +67,8 @@ impl Cc {
         }
     }
 
-    /// What its ECN-capable packets carry: ECT(1) for the scalable controls
-    /// (RFC 9331; DCTCP too, as in the published testbed), else ECT(0).
+    /// Codepoint of its ECN-capable packets: ECT(1) for the scalable controls (RFC 9331;
+    /// DCTCP too, as in the published testbed), otherwise ECT(0).
     pub fn codepoint(self) -> Ecn {
         if self.is_scalable() {
             Ecn::Ect1
@@ -77,7 +77,8 @@ impl Cc {
         }
     }
 
-    /// Whether its window goes with 1/p instead of a root of it (RFC 9331, section 4.3).
+    /// Whether its window is proportional to 1/p instead of a root of it (RFC 9331,
+    /// section 4.3).
     pub fn is_scalable(self) -> bool {
         matches!(self, Cc::Dctcp | Cc::Prague | Cc::UdpPrague)
     }
@@ -112,7 +113,7 @@ impl From<Cc> for String {
     }
 }
 
-/// What one acknowledgement reports.
+/// The report of one acknowledgement.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Ack {
     pub now_ns: u64,
@@ -129,7 +130,7 @@ pub(super) struct Ack {
     pub nxt: u64,
     /// Repairing losses: the window does not grow.
     pub recovering: bool,
-    /// The window did not limit the sender: it does not grow (RFC 7661 in spirit).
+    /// The window did not limit the sender: it does not grow (similar to RFC 7661).
     pub app_limited: bool,
 }
 
@@ -142,7 +143,7 @@ pub(super) trait CongestionControl: fmt::Debug + Send {
     fn on_loss(&mut self, now_ns: u64);
 
     /// ECE in an acknowledgement, the first of this window (RFC 3168, section
-    /// 6.1.2). Only classic controls hear of it.
+    /// 6.1.2). Only classic controls are notified.
     fn on_ecn_echo(&mut self, now_ns: u64);
 
     /// The retransmission timer ran out. `first` if this is not a repetition for

@@ -1,15 +1,15 @@
 //! NewReno: slow start, additive increase, halving (RFC 5681), counting bytes
-//! instead of acknowledgements (RFC 3465), so that delayed acknowledgements do
-//! not slow it: its mean window is sqrt(3 / 2p) with or without them.
+//! instead of acknowledgements (RFC 3465), so delayed acknowledgements do not
+//! slow it down: its mean window is sqrt(3 / 2p) with or without them.
 
 use super::hystart::HyStart;
 use super::{Ack, CongestionControl, INITIAL_WINDOW, MIN_WINDOW};
 
-/// Most segments by which one acknowledgement may raise the window in slow start
+/// Maximum increase of the window per acknowledgement in slow start, segments
 /// (RFC 3465, section 2.3, L = 2).
 const SLOW_START_LIMIT: u32 = 2;
 
-/// Slow start and additive increase; DCTCP grows by them too.
+/// Slow start and additive increase, also used by DCTCP.
 #[derive(Debug)]
 pub(super) struct Growth {
     /// Congestion window, segments.
@@ -110,7 +110,7 @@ impl CongestionControl for NewReno {
     }
 
     fn on_ecn_echo(&mut self, now_ns: u64) {
-        // As for a loss (RFC 3168, section 6.1.2); no ABE (RFC 8511).
+        // Handled like a loss (RFC 3168, section 6.1.2); no ABE (RFC 8511).
         self.on_loss(now_ns);
     }
 

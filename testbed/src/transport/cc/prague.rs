@@ -1,27 +1,27 @@
-//! Prague (draft-briscoe-iccrg-prague-congestion-control), as its Linux
-//! implementation has it.
+//! Prague (draft-briscoe-iccrg-prague-congestion-control), as in its Linux
+//! implementation.
 //!
-//! A moving average alpha of the marked share, updated once a virtual round
-//! trip; a reduction by alpha/2, at most once a virtual round trip; additive
-//! increase by every segment that arrived without a mark, whether or not a
-//! reduction is in force, scaled so that flows of less than 25 ms grow and
-//! yield as if their round trip were 25 ms. Everything is paced.
+//! A moving average alpha of the marked share, updated once per virtual round
+//! trip; a reduction by alpha/2, at most once per virtual round trip; additive
+//! increase for every segment that arrived without a mark, even during a
+//! reduction, scaled so that flows with less than 25 ms grow and yield as if
+//! their round trip were 25 ms. Everything is paced.
 //!
-//! Beyond a handful of packets the window is the state and the rate follows;
-//! below, the rate is the state and the window, then a fraction, follows, since
-//! at a packet a round trip a window says little.
+//! Above a few packets the window is the state and the rate follows; below, the
+//! rate is the state and the window, then fractional, follows, because at one
+//! packet per round trip a window is too coarse.
 
 use super::{Ack, CongestionControl, INITIAL_WINDOW};
 use crate::transport::segment::{HEADER_BYTES, MSS};
 
-/// Round trip that shorter ones pretend to have, ns.
+/// Virtual round trip of flows with shorter ones, ns.
 pub(crate) const REFERENCE_RTT_NS: u64 = 25_000_000;
 /// Lowest rate, bytes/s (100 kbit/s).
 pub(crate) const MIN_RATE: f64 = 12_500.0;
 /// Weight of a new sample in the moving average.
 pub(crate) const GAIN: f64 = 1.0 / 16.0;
 /// The pacing rate is this share above the rate in the first half of a virtual
-/// round trip and below it in the second, which lets the queue show its depth.
+/// round trip and below it in the second, which makes the queue's depth visible.
 const RATE_OFFSET: f64 = 0.03;
 /// Round trips after slow start before round trips become virtual.
 const TRANSITION_ROUNDS: u32 = 4;
@@ -37,7 +37,7 @@ pub(crate) enum Mode {
     Rate,
 }
 
-/// The law of increase and decrease that TCP and UDP Prague share.
+/// The control law shared by TCP and UDP Prague.
 #[derive(Debug, Clone)]
 pub(crate) struct Law {
     pub mode: Mode,
@@ -51,8 +51,8 @@ pub(crate) struct Law {
 }
 
 impl Law {
-    /// Additive increase for `acks` unmarked packets of `packet` bytes: a
-    /// round trip's worth adds `step` bytes times (round trip / virtual one)^2.
+    /// Additive increase for `acks` unmarked packets of `packet` bytes: one round
+    /// trip adds `step` bytes times (round trip / virtual one)^2.
     pub fn increase(&mut self, acks: f64, packet: f64, step: f64) {
         let virtual_rtt = self.virtual_rtt_ns as f64 / 1e9;
         match self.mode {
@@ -74,7 +74,7 @@ impl Law {
         }
     }
 
-    /// Lets the other quantity follow, within the rates.
+    /// Updates the other quantity, within the rates.
     pub fn align(&mut self, max_rate: f64) {
         let srtt = self.srtt_ns.max(1) as f64 / 1e9;
         if self.mode == Mode::Window {
@@ -103,11 +103,11 @@ impl Law {
 #[derive(Debug)]
 pub(crate) struct Prague {
     law: Law,
-    /// Not a comparison of window and threshold: in rate mode the window moves
-    /// with every sample of the round trip.
+    /// A flag instead of a comparison of window and threshold, because in rate
+    /// mode the window changes with every round-trip sample.
     slow_start: bool,
     ssthresh: f64,
-    /// No mark seen, no average: there may be no AQM that marks.
+    /// Without marks there is no average: there may be no AQM that marks.
     saw_ce: bool,
     /// Observation: packets, marked ones, its last byte, its start.
     packets: u64,
@@ -116,7 +116,7 @@ pub(crate) struct Prague {
     observe_from_ns: u64,
     /// Rounds since slow start.
     rounds: u32,
-    /// The last reduction: last byte sent then, and when.
+    /// The last reduction: last byte sent at that time, and the time.
     reduced: Option<(u64, u64)>,
     reductions: u64,
 }
@@ -240,7 +240,7 @@ impl CongestionControl for Prague {
     }
 
     fn on_loss(&mut self, _now_ns: u64) {
-        // As Reno would, whatever alpha is.
+        // Like Reno, whatever alpha is.
         self.law.decrease(0.5);
         self.law.align(f64::INFINITY);
         self.end_slow_start();
@@ -277,9 +277,9 @@ impl CongestionControl for Prague {
         if self.slow_start {
             return self.window().max(1.0) as u32;
         }
-        // The rate governs. The window must not stop it while the pacing is above
-        // the rate or the receiver holds an acknowledgement back; it is there for
-        // a network that freezes.
+        // The rate governs. The window must not limit it while the pacing is
+        // above the rate or the receiver delays an acknowledgement; it protects
+        // against a network that freezes.
         (self.window() * (1.0 + RATE_OFFSET)).ceil().max(1.0) as u32 + 1
     }
 

@@ -1,4 +1,4 @@
-//! When the receiver acknowledges, and what it says.
+//! Timing and content of acknowledgements.
 
 use l4sllm_abi::Ecn;
 
@@ -23,8 +23,8 @@ fn data(number: u64, ecn: Ecn) -> Segment {
 
 type Answer = Option<(u64, Vec<(u64, u64)>, bool)>;
 
-/// The acknowledgement that a segment causes at once: cumulative and SACK in
-/// segments, and ECE.
+/// The immediate acknowledgement of a segment: cumulative and SACK in segments,
+/// and ECE.
 fn answer(receiver: &mut Receiver, now_ns: u64, segment: Segment) -> Answer {
     receiver.on_segment(now_ns, &segment);
     polled(receiver, now_ns)
@@ -119,7 +119,7 @@ fn sack_list_fits() {
     }
 }
 
-/// RFC 8257, section 3.2: a change of the CE state is reported at once.
+/// RFC 8257, section 3.2: a change of the CE state is reported immediately.
 #[test]
 fn changes_of_ce_are_reported_at_once() {
     for cc in [Cc::Dctcp, Cc::Prague] {
@@ -138,8 +138,8 @@ fn changes_of_ce_are_reported_at_once() {
     }
 }
 
-/// RFC 3168, section 6.1.3: ECE until CWR, and a mark on the segment with CWR
-/// starts it again.
+/// RFC 3168, section 6.1.3: ECE until CWR; a mark on the segment with CWR
+/// restarts it.
 #[test]
 fn classic_echo_lasts_until_cwr() {
     let with_cwr = |number, ecn| {

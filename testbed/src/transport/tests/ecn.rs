@@ -72,8 +72,7 @@ fn classic_exchange() {
     }
 }
 
-/// Every packet marked: a reduction a round trip and no more, down to two
-/// segments.
+/// Every packet marked: one reduction per round trip, down to two segments.
 #[test]
 fn one_reduction_a_round_trip() {
     for cc in [Cc::NewReno, Cc::Cubic, Cc::Dctcp] {
@@ -91,7 +90,7 @@ fn one_reduction_a_round_trip() {
     }
 }
 
-/// A loss and a mark in one window are one event for a classic control.
+/// A loss and a mark in one window count as one event for a classic control.
 #[test]
 fn loss_and_mark_in_a_window_reduce_once() {
     let mut path = Path::new(RTT, |arrival| match arrival.segment.body {
@@ -150,8 +149,7 @@ fn codepoints() {
     assert_eq!(FlowConfig::new(1, Cc::Udp).ecn_codepoint(), Ecn::NotEct);
 }
 
-/// What the sender counts is what was marked, whatever the acknowledgements
-/// looked like.
+/// The sender's count equals the number of marks, whatever the acknowledgements.
 #[test]
 fn accurate_counts() {
     for cc in [Cc::Dctcp, Cc::Prague, Cc::UdpPrague] {

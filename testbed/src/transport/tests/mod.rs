@@ -1,4 +1,4 @@
-//! Senders against their RFCs and against theory.
+//! Compares senders with their RFCs and with theory.
 
 mod acknowledgements;
 mod ecn;

@@ -8,8 +8,8 @@ use crate::transport::{Cc, FlowConfig, SenderStats};
 const RTT: u64 = 20 * MS;
 const STREAMS: [Cc; 4] = [Cc::NewReno, Cc::Cubic, Cc::Dctcp, Cc::Prague];
 
-/// Arrival of the last acknowledgement before the first repair, and when the
-/// latter left.
+/// Arrival of the last acknowledgement before the first retransmission, and the
+/// time of the latter.
 fn before_repair(path: &Path) -> (u64, u64) {
     let log = path.log.as_ref().unwrap();
     let repair = log
@@ -28,9 +28,9 @@ fn losses(stats: &SenderStats) -> (u64, u64, u64) {
     (stats.loss_events, stats.timeouts, stats.probes)
 }
 
-/// The last segments of a flow have nothing behind them to prove their loss. The
-/// last of all is sent again two round trips after the last acknowledgement; its
-/// delivery proves the others lost. No timeout.
+/// The last segments of a flow are not followed by any that would prove their
+/// loss. The very last one is retransmitted two round trips after the last
+/// acknowledgement; its delivery proves that the others are lost. No timeout.
 #[test]
 fn lost_tail_is_repaired_by_a_probe() {
     for cc in STREAMS {
@@ -53,8 +53,8 @@ fn lost_tail_is_repaired_by_a_probe() {
     }
 }
 
-/// A single segment may wait for its acknowledgement, so the probe leaves in
-/// place of the timeout. The window does not collapse.
+/// The acknowledgement of a single segment may be delayed, so the probe is sent
+/// instead of the timeout. The window does not collapse.
 #[test]
 fn single_segment_is_probed_when_the_timer_runs_out() {
     for cc in STREAMS {
@@ -74,8 +74,8 @@ fn single_segment_is_probed_when_the_timer_runs_out() {
     }
 }
 
-/// A flight of which everything is lost: the probe is new data, ignores the
-/// window, and its delivery proves the losses.
+/// A completely lost flight: the probe is new data, ignores the window, and its
+/// delivery proves the losses.
 #[test]
 fn probe_is_new_data_if_there_is_some() {
     for cc in [Cc::NewReno, Cc::Cubic, Cc::Dctcp] {
@@ -98,8 +98,8 @@ fn probe_is_new_data_if_there_is_some() {
     }
 }
 
-/// Nothing is in flight or everything is acknowledged in time: no probe, even
-/// where a window of one segment waits for every delayed acknowledgement.
+/// With nothing in flight or everything acknowledged in time there is no probe,
+/// even if a window of one segment waits for every delayed acknowledgement.
 #[test]
 fn no_probe_without_a_tail() {
     for cc in STREAMS {
@@ -118,8 +118,8 @@ fn no_probe_without_a_tail() {
     }
 }
 
-/// A loss of which only the probe's acknowledgement tells is a congestion signal
-/// all the same (section 7.4.2).
+/// A loss revealed only by the probe's acknowledgement is still a congestion
+/// signal (section 7.4.2).
 #[test]
 fn loss_repaired_by_a_probe_reduces_once() {
     for cc in STREAMS {

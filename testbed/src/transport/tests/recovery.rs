@@ -36,8 +36,8 @@ fn one_loss_costs_one_retransmission_and_one_reduction() {
             .bottleneck(100_000_000)
             .logged()
             .flow(&limited(cc, 400), 0);
-        // Slow start doubles 10 to 20; segment 15 leaves in the second round, its
-        // loss is known in the third.
+        // Slow start doubles 10 to 20; segment 15 is sent in the second round, its loss
+        // is known in the third.
         path.run_until(2 * RTT - MS);
         let before = path.sender(0).stats();
         assert_eq!(before.loss_events, 0, "{cc}");
@@ -49,13 +49,13 @@ fn one_loss_costs_one_retransmission_and_one_reduction() {
         let after = path.sender(0).stats();
         let factor = if cc == Cc::Cubic { 0.7 } else { 0.5 };
         let ratio = after.ssthresh_bytes as f64 / at_loss.cwnd_bytes as f64;
-        // The window may have grown since the sample before.
+        // The window may have grown since the previous sample.
         assert!(
             (factor * 0.99..=factor * 1.35).contains(&ratio),
             "{cc}: {ratio} of {at_loss:?}"
         );
-        // What is in flight exceeds the new window, yet the repair does not wait
-        // (a packet's time where it is paced).
+        // The data in flight exceeds the new window, but the retransmission does not
+        // wait (except a packet's time if paced).
         path.run_until(path.now_ns + 2 * MS);
         assert_eq!(retransmitted(path.log.as_ref().unwrap()), [15], "{cc}");
         path.run_until(10 * SECOND);
@@ -85,7 +85,7 @@ fn burst_within_a_window() {
     }
 }
 
-/// A retransmission that is lost as well is found by later deliveries.
+/// A lost retransmission is detected by later deliveries.
 #[test]
 fn lost_retransmission_needs_no_timeout() {
     let mut drops = 0;
@@ -105,8 +105,7 @@ fn lost_retransmission_needs_no_timeout() {
     assert!(stats.finished());
 }
 
-/// A deep queue that slow start fills moves the timer along: no timeout
-/// without a loss.
+/// A deep queue filled by slow start extends the timer: no timeout without a loss.
 #[test]
 fn growing_queue_causes_no_timeout() {
     for cc in [Cc::NewReno, Cc::Cubic] {
@@ -120,8 +119,8 @@ fn growing_queue_causes_no_timeout() {
     }
 }
 
-/// A path that holds everything for a second: the timeout is spurious, at most
-/// a window is repeated, and the flow continues.
+/// A path that holds everything for a second: the timeout is spurious, at most a window
+/// is retransmitted, and the flow continues.
 #[test]
 fn spurious_timeout() {
     for cc in STREAMS {
@@ -147,8 +146,8 @@ fn spurious_timeout() {
     }
 }
 
-/// Datagrams are not sent again; a loss halves UDP Prague's rate, once a
-/// virtual round trip.
+/// Datagrams are not retransmitted; a loss halves UDP Prague's rate, once per virtual
+/// round trip.
 #[test]
 fn udp_prague_halves_for_loss() {
     let lossy = 5 * SECOND..5 * SECOND + 20 * MS;
@@ -176,7 +175,8 @@ fn udp_prague_halves_for_loss() {
     assert!((0.5..0.55).contains(&ratio), "{ratio}");
 }
 
-/// During an outage a probe leaves, and the timer doubles; after it, the flow continues.
+/// During an outage a probe is sent, and the timer doubles; after it, the flow
+/// continues.
 #[test]
 fn timeouts_back_off_and_recover() {
     for cc in STREAMS {
@@ -246,7 +246,7 @@ fn reordering_window() {
     assert_eq!(at[1] - at[0], RTT + RTT / 4);
 }
 
-/// The first two duplicate acknowledgements let new segments out (RFC 3042).
+/// The first two duplicate acknowledgements release new segments (RFC 3042).
 #[test]
 fn limited_transmit() {
     let mut path = Path::new(RTT, lose_first(&[3, 22]))
@@ -272,8 +272,8 @@ fn limited_transmit() {
     }
 }
 
-/// Whatever a fifth of loss does, of acknowledgements too in every third run,
-/// every byte arrives exactly once and the sender ends.
+/// With a fifth of packets lost, and of acknowledgements too in every third run, every
+/// byte arrives exactly once and the sender finishes.
 #[test]
 fn everything_arrives_exactly_once() {
     for seed in 0..300 {

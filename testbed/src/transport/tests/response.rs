@@ -31,11 +31,11 @@ fn assert_near(what: &str, measured: f64, theory: f64, tolerance: f64) {
     );
 }
 
-/// W = sqrt(3 / 2p) (Mathis et al. 1997), with one acknowledgement a segment as
-/// far as growth goes: bytes are counted, so delayed acknowledgements do not
-/// slow it. What the formula leaves out is a round of repair without growth,
-/// half a packet since windows are whole, and half a packet that waits for its
-/// acknowledgement; with them theory is met to 2 %.
+/// W = sqrt(3 / 2p) (Mathis et al. 1997), with growth as for one acknowledgement
+/// per segment: bytes are counted, so delayed acknowledgements do not slow it
+/// down. The formula omits a round of recovery without growth, half a packet
+/// because windows are whole, and half a packet that waits for its
+/// acknowledgement; with them theory agrees within 2 %.
 #[test]
 fn newreno_response_function() {
     for period in [200u64, 1000, 5000] {
@@ -62,7 +62,7 @@ fn cubic_window(p: f64, rtt_s: f64) -> f64 {
 }
 
 /// The mean of sections 4.2, 4.6 and 4.7 as a fluid: the cubic, the decrease and
-/// fast convergence, with a round of repair in each cycle of `n` packets.
+/// fast convergence, with a round of recovery in each cycle of `n` packets.
 fn cubic_fluid(n: f64, rtt_s: f64) -> f64 {
     let (c, beta) = CUBIC;
     let (cycles, step) = (400, rtt_s / 10.0);
@@ -105,7 +105,7 @@ fn cubic_response_function() {
     }
 }
 
-/// Where Reno would get more, CUBIC gets as much as Reno: AIMD(alpha, beta) with
+/// If Reno would get more, CUBIC gets as much as Reno: AIMD(alpha, beta) with
 /// alpha = 3 (1 - beta) / (1 + beta) has Reno's window (RFC 9438, section 4.3).
 /// Above the previous window it grows by a whole segment, which makes it faster
 /// than that.
@@ -125,7 +125,7 @@ fn cubic_in_the_reno_friendly_region() {
     }
 }
 
-/// x = pW marks a round trip balance x/2 = 1 + 1/x; see `cc::dctcp`.
+/// x = pW marks per round trip balance at x/2 = 1 + 1/x; see `cc::dctcp`.
 const MARKS_PER_ROUND: f64 = 2.732;
 
 #[test]
@@ -137,7 +137,7 @@ fn dctcp_window_is_inverse_in_p() {
     }
 }
 
-/// As DCTCP, with increase for unmarked packets only: (1 - p) of it.
+/// Like DCTCP, with increase for unmarked packets only: (1 - p) of it.
 #[test]
 fn prague_window_is_inverse_in_p() {
     for (p, rtt_ms) in [(0.1, 30u64), (0.03, 30), (0.03, 60), (0.01, 40)] {
@@ -172,7 +172,7 @@ fn prague_rate_does_not_depend_on_short_round_trips() {
     }
 }
 
-/// A window below a packet is a packet every now and then.
+/// A window below one packet means occasional packets.
 #[test]
 fn prague_window_may_be_a_fraction() {
     let p = 0.3;
@@ -211,13 +211,13 @@ fn jain(rates: &[f64]) -> f64 {
     sum * sum / (rates.len() as f64 * squares)
 }
 
-/// Two flows, the second late, converge at a bottleneck whose queue signals at
-/// a delay.
+/// Two flows, the second late, converge at a bottleneck whose queue signals
+/// above a delay.
 #[test]
 fn two_flows_converge() {
     for cc in [Cc::NewReno, Cc::Cubic, Cc::Dctcp, Cc::Prague, Cc::UdpPrague] {
-        // One coin a packet above the threshold keeps the flows from being
-        // signalled in lockstep.
+        // A random decision per packet above the threshold prevents signalling
+        // the flows in lockstep.
         let mut coin = Random::new(11);
         let (threshold, share) = if cc.is_scalable() {
             (MS, 0.3)
@@ -250,7 +250,7 @@ fn two_flows_converge() {
     }
 }
 
-/// `udp` sends at its rate whatever is lost, any codepoint.
+/// `udp` sends at its rate whatever is lost, with any codepoint.
 #[test]
 fn udp_is_unresponsive() {
     let config = FlowConfig {

@@ -40,10 +40,10 @@ fn slow_start_doubles() {
     }
 }
 
-/// RFC 5681: from half the window at a timeout on, a segment a round trip.
+/// RFC 5681: above half the window at a timeout, one segment per round trip.
 #[test]
 fn slow_start_ends_at_the_threshold() {
-    // Longer than a tail loss probe takes, so that the timer runs out.
+    // Longer than a tail loss probe takes, so that the timer expires.
     let outage = 200 * MS..500 * MS;
     let mut path = Path::new(RTT, move |arrival| {
         if outage.contains(&arrival.now_ns) {
@@ -62,7 +62,7 @@ fn slow_start_ends_at_the_threshold() {
     assert!((9 * 1500..=11 * 1500).contains(&grown), "{grown}");
 }
 
-/// A queue that builds tempers slow start before it overflows.
+/// A growing queue slows slow start before it overflows.
 #[test]
 fn hystart_spares_losses() {
     let run = |hystart| {
@@ -93,7 +93,7 @@ fn hystart_spares_losses() {
     assert!(delivered[0] > 0.95 * delivered[1]);
 }
 
-/// Paced segments leave at the pacing rate, one by one.
+/// Paced segments are sent one at a time at the pacing rate.
 #[test]
 fn pacing_spaces_segments() {
     for cc in [Cc::Prague, Cc::UdpPrague] {
@@ -122,7 +122,7 @@ fn pacing_spaces_segments() {
             shortest >= 1500.0 * 1e9 / (fastest * 1.04),
             "{cc}: {shortest}"
         );
-        // The pacing rate is what governs: the mean follows it.
+        // The pacing rate governs: the mean follows it.
         let mean = (log.last().unwrap().sent_ns - log[0].sent_ns) as f64 / gaps.len() as f64;
         let (least, most) = (
             1500.0 * 1e9 / (fastest * 1.04),
@@ -166,7 +166,7 @@ fn short_flow_completion() {
     assert_eq!(path.sender(0).stats().finished_ns, Some(0));
 }
 
-/// The packets of UDP Prague shrink so that two leave in 25 ms.
+/// The packets of UDP Prague shrink so that two are sent in 25 ms.
 #[test]
 fn udp_prague_packets_fit_the_rate() {
     let config = FlowConfig {
@@ -181,8 +181,8 @@ fn udp_prague_packets_fit_the_rate() {
     assert_eq!(start.bytes, 156);
 }
 
-/// Without marks UDP Prague adds a packet a virtual round trip for a while,
-/// then a millisecond of queue where that is more.
+/// Without marks UDP Prague adds a packet per virtual round trip at first, then
+/// a millisecond of queue if that is more.
 #[test]
 fn udp_prague_grows_faster_after_quiet() {
     let mut path = Path::new(RTT, clean).flow(&config(Cc::UdpPrague), 0);
@@ -201,7 +201,7 @@ fn udp_prague_grows_faster_after_quiet() {
     assert!((factor - 1.025).abs() < 0.003, "{factor}");
 }
 
-/// A network that freezes makes UDP Prague start over after a second.
+/// UDP Prague restarts after the network has been frozen for a second.
 #[test]
 fn udp_prague_starts_over() {
     let outage = 5 * SECOND..8 * SECOND;
