@@ -25,7 +25,7 @@ const SHIPPED: [&str; 2] = ["scenarios", "policies"];
 /// Writes `shipped_files.rs`: a slice of the paths and contents of every file
 /// below [`SHIPPED`].
 fn embed() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let root = package().join("..");
     let mut list = String::from("&[\n");
     for name in SHIPPED {
         for file in files(&root.join(name)) {
@@ -38,6 +38,13 @@ fn embed() {
     list += "]\n";
     let out = std::env::var_os("OUT_DIR").expect("cargo sets it");
     std::fs::write(Path::new(&out).join("shipped_files.rs"), list).expect("OUT_DIR is writable");
+}
+
+/// This package's directory now. This program may have been compiled in another.
+fn package() -> PathBuf {
+    std::env::var_os("CARGO_MANIFEST_DIR")
+        .expect("cargo sets it")
+        .into()
 }
 
 /// Scenarios, policies and the files that they name, ordered by name.
@@ -61,7 +68,8 @@ fn files(dir: &Path) -> Vec<PathBuf> {
 /// The commit that is checked out; none outside a checkout of this repository,
 /// such as in an archive unpacked within another repository.
 fn commit() -> Option<String> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent()?;
+    let package = package();
+    let root = package.parent()?;
     let top = git(root, &["rev-parse", "--show-toplevel"])?;
     if Path::new(&top).canonicalize().ok()? != root.canonicalize().ok()? {
         return None;

@@ -105,9 +105,10 @@ tarball() {
     [ -e .git ] || { echo "not a checkout: make dist packs what is committed"; return 77; }
     scripts/dist.sh || return
     dir=$(mktemp -d)
-    # Dependencies are built already.
-    target=$(realpath "${CARGO_TARGET_DIR:-target}")
-    tar -xzf out/dist/l4sllm-*.tar.gz -C "$dir" &&
+    # A directory of its own, since Cargo tells two copies of a package apart by
+    # their times only; -m: those of the unpacked files are of now.
+    target=$(realpath "${CARGO_TARGET_DIR:-target}")/dist
+    tar -xmzf out/dist/l4sllm-*.tar.gz -C "$dir" &&
         (cd "$dir"/l4sllm-* &&
             CARGO_TARGET_DIR=$target cargo build --locked -p l4sllm -p l4sllmd &&
             cd / && "$target/debug/l4sllm" scenario check paper)
