@@ -2,7 +2,7 @@
 
 use super::{
     Captioned, LEAST_MS, QUEUES, Shown, arm_legend, arm_name_width, names_axis, or_note,
-    percent_scale, repetitions, shown,
+    percent_scale, repetitions, shown, side_by_side,
 };
 use crate::data::Data;
 use crate::figure::{ArmStyle, Axis, BoxPlot, Figure, Mark, Panel, Scale, nearest_rank};
@@ -30,14 +30,11 @@ pub(super) fn delay_boxes(data: &Data) -> Captioned {
             marks: boxes(&plots, &arms),
         }
     };
+    let panels = vec![panel(0), panel(1)];
     let figure = Figure {
-        name: "queue-delay-box".to_owned(),
-        title: format!("Queue delay of each arm, {}", data.facts.scenario),
-        columns: 2,
-        panel_height: 30.0 + 36.0 * data.arms.len() as f64,
+        panel_height: boxes_height(data),
         name_width: arm_name_width(data),
-        panels: vec![panel(0), panel(1)],
-        ..Figure::default()
+        ..side_by_side(data, "queue-delay-box", "Queue delay of each arm", panels)
     };
     let caption = format!(
         "All packets of {}. Box: 25th to 75th percentile; thick line: \
@@ -71,14 +68,16 @@ pub(super) fn delay_cdf(data: &Data) -> Captioned {
             marks: or_note(lines.collect()),
         }
     };
+    let panels = vec![panel(0), panel(1)];
     let figure = Figure {
-        name: "queue-delay-cdf".to_owned(),
-        title: format!("Distribution of queue delay, {}", data.facts.scenario),
-        columns: 2,
         panel_height: 260.0,
         legend: arm_legend(&arms),
-        panels: vec![panel(0), panel(1)],
-        ..Figure::default()
+        ..side_by_side(
+            data,
+            "queue-delay-cdf",
+            "Distribution of queue delay",
+            panels,
+        )
     };
     let caption = format!(
         "The share of packets that waited no longer, all packets of {}.",
@@ -113,15 +112,12 @@ pub(super) fn utilisation(data: &Data) -> Captioned {
         y: names_axis(data),
         marks: boxes(&plots, &arms),
     };
+    let (name, title) = ("utilisation-distribution", "Distribution of utilisation");
     let figure = Figure {
-        name: "utilisation-distribution".to_owned(),
-        title: format!("Distribution of utilisation, {}", data.facts.scenario),
-        columns: 2,
-        panel_height: (30.0 + 36.0 * data.arms.len() as f64).max(220.0),
+        panel_height: boxes_height(data).max(220.0),
         name_width: arm_name_width(data),
         legend: arm_legend(&arms),
-        panels: vec![boxes, cdf],
-        ..Figure::default()
+        ..side_by_side(data, name, title, vec![boxes, cdf])
     };
     let caption = format!(
         "Of the bottleneck in each 100 ms of {}; boxes as above.",
@@ -178,14 +174,16 @@ pub(super) fn completions(data: &Data) -> Option<Captioned> {
         true => format!(" The first {MOST_FLOWS} of {all} flows."),
         false => String::new(),
     };
+    let panels = names.iter().map(|name| panel(name)).collect();
     let figure = Figure {
-        name: "completion-cdf".to_owned(),
-        title: format!("Completion times of short flows, {}", data.facts.scenario),
-        columns: 2,
         panel_height: 220.0,
         legend: arm_legend(&arms),
-        panels: names.iter().map(|name| panel(name)).collect(),
-        ..Figure::default()
+        ..side_by_side(
+            data,
+            "completion-cdf",
+            "Completion times of short flows",
+            panels,
+        )
     };
     let caption = format!(
         "The share of transfers that took no longer, from their \
@@ -194,6 +192,11 @@ pub(super) fn completions(data: &Data) -> Option<Captioned> {
         repetitions(data)
     );
     (all > 0).then_some(Captioned { figure, caption })
+}
+
+/// Height of a panel with a box for each arm.
+fn boxes_height(data: &Data) -> f64 {
+    30.0 + 36.0 * data.arms.len() as f64
 }
 
 fn boxes(plots: &[Option<BoxPlot>], arms: &[Shown<'_>]) -> Vec<Mark> {

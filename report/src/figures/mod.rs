@@ -11,7 +11,7 @@ pub(super) use overview::{among_scenarios, overview};
 
 use super::data::{ArmData, Data};
 use super::figure::{
-    ArmStyle, Axis, CLASSIC, DASHES, Figure, Key, L4S, Mark, Scale, Sign, arm_styles,
+    ArmStyle, Axis, CLASSIC, DASHES, Figure, Key, L4S, Mark, Panel, Scale, Sign, arm_styles,
 };
 use l4sllm_testbed::result::{Arm, ArmFacts};
 
@@ -120,6 +120,17 @@ fn arm_legend<'a>(arms: impl IntoIterator<Item = &'a Shown<'a>>) -> Vec<Key> {
         },
     };
     arms.into_iter().map(key).collect()
+}
+
+/// A figure of a result with two panels in a row, without a key.
+fn side_by_side(data: &Data, name: &str, title: &str, panels: Vec<Panel>) -> Figure {
+    Figure {
+        name: name.to_owned(),
+        title: format!("{title}, {}", data.facts.scenario),
+        columns: 2,
+        panels,
+        ..Figure::default()
+    }
 }
 
 fn or_note(marks: Vec<Mark>) -> Vec<Mark> {

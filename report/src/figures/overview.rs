@@ -191,16 +191,12 @@ pub(super) fn trade_off(data: &Data) -> Captioned {
             marks: super::or_note(single.chain(pooled).collect()),
         }
     };
+    let panels = [(0, "Classic traffic"), (1, "L4S traffic")].map(panel);
+    let (name, title) = ("delay-utilisation", "Delay and utilisation of each arm");
     let figure = Figure {
-        name: "delay-utilisation".to_owned(),
-        title: format!("Delay and utilisation of each arm, {}", data.facts.scenario),
-        columns: 2,
         panel_height: 220.0,
         legend: arm_legend(&arms),
-        panels: [(0, "Classic traffic"), (1, "L4S traffic")]
-            .map(panel)
-            .to_vec(),
-        ..Figure::default()
+        ..super::side_by_side(data, name, title, panels.to_vec())
     };
     let caption = "Up is a busier link, left is less delay. Large: all repetitions together; small: \
                    each.";
