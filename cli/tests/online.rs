@@ -234,6 +234,7 @@ fn options_of_pools_and_of_the_loop_are_told_apart() {
         error.contains("at most 0.01 Mbit/s (--max-rate)"),
         "{error}"
     );
+    assert!(!out.join("runs").exists());
     let error = refused(&line(&out, &["--margin", "2"]));
     assert!(error.contains("--margin 2: expected 0 to 1"), "{error}");
 }

@@ -81,6 +81,7 @@ pub fn run(args: &TrainArgs, cancel: &AtomicBool) -> anyhow::Result<()> {
     if args.resume {
         OnlineTrainer::check_options(&args.out, &facts)?;
     }
+    runs::check(args)?;
     // Only now, when a new run can start.
     if args.restart {
         clear(&args.out)?;

@@ -1,6 +1,6 @@
 //! The runs of a training in the loop.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
 use anyhow::{Context, ensure};
@@ -35,6 +35,45 @@ pub struct Baselines {
 /// Number of baselines, which are the first runs of a condition.
 pub const BASELINES: usize = 3;
 
+/// Refuses what would be refused later, before anything is written.
+pub fn check(args: &TrainArgs) -> anyhow::Result<()> {
+    conditions(args, &suite(args)?, "imitation", 0, 1).map(|_| ())
+}
+
+/// The directory of the families.
+fn suite(args: &TrainArgs) -> anyhow::Result<PathBuf> {
+    match &args.online.suite {
+        Some(dir) => Ok(dir.clone()),
+        None => shipped::dir("scenarios/suite"),
+    }
+}
+
+/// Conditions of each family for a purpose.
+fn conditions(
+    args: &TrainArgs,
+    suite: &Path,
+    purpose: &str,
+    number: u64,
+    per_family: usize,
+) -> anyhow::Result<Vec<TrainingCondition>> {
+    let online = &args.online;
+    let selection = Selection {
+        families: &online.families,
+        per_family,
+        most_bps: Some(online.max_rate * 1e6),
+        measured_ns: online.duration_ns,
+    };
+    let seed = args.optimiser.seed;
+    let conditions = training_conditions(suite, &selection, seed, purpose, number)
+        .context("the suite's families")?;
+    ensure!(
+        !conditions.is_empty(),
+        "none of the suite's training conditions has a link of at most {} Mbit/s (--max-rate)",
+        online.max_rate
+    );
+    Ok(conditions)
+}
+
 impl<'a> Runs<'a> {
     /// Creates a runner for a policy with this period.
     pub fn new(
@@ -45,12 +84,8 @@ impl<'a> Runs<'a> {
     ) -> anyhow::Result<Runs<'a>> {
         let online = &args.online;
         let period_ns = period_ns.context("the policy is not on summaries")?;
-        let suite = match &online.suite {
-            Some(dir) => dir.clone(),
-            None => shipped::dir("scenarios/suite")?,
-        };
         Ok(Runs {
-            suite,
+            suite: suite(args)?,
             runner: Runner::new(store, period_ns, online.duration_ns, online.workers)?,
             args,
             store,
@@ -65,22 +100,7 @@ impl<'a> Runs<'a> {
         number: u64,
         per_family: usize,
     ) -> anyhow::Result<Vec<TrainingCondition>> {
-        let online = &self.args.online;
-        let selection = Selection {
-            families: &online.families,
-            per_family,
-            most_bps: Some(online.max_rate * 1e6),
-            measured_ns: online.duration_ns,
-        };
-        let seed = self.args.optimiser.seed;
-        let conditions = training_conditions(&self.suite, &selection, seed, purpose, number)
-            .context("the suite's families")?;
-        ensure!(
-            !conditions.is_empty(),
-            "none of the suite's training conditions has a link of at most {} Mbit/s (--max-rate)",
-            online.max_rate
-        );
-        Ok(conditions)
+        conditions(self.args, &self.suite, purpose, number, per_family)
     }
 
     /// Makes the missing runs of a stage; returns their identities, or none if
