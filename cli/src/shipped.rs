@@ -147,13 +147,11 @@ pub fn find(kind: Kind, argument: &Path) -> anyhow::Result<PathBuf> {
 /// The error for an unknown built-in name.
 pub fn unknown(kind: Kind, name: &str) -> anyhow::Error {
     let what = kind.what();
-    match nearest(name, names(kind).into_keys()) {
-        Some(near) => anyhow!("no built-in {what} has that name; did you mean {near}?"),
-        None => anyhow!(
-            "no built-in {what} has that name; `{}` lists them",
-            kind.list()
-        ),
-    }
+    let hint = match nearest(name, names(kind).into_keys()) {
+        Some(near) => format!("did you mean {near}?"),
+        None => format!("`{}` lists them", kind.list()),
+    };
+    anyhow!("no built-in {what} is called {}; {hint}", shown(name))
 }
 
 /// Whether it is a name without a directory.
