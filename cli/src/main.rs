@@ -53,7 +53,6 @@ use output::Done;
 #[derive(Debug, Parser)]
 #[command(name = "l4sllm", version = version::VERSION, propagate_version = true)]
 #[command(after_long_help = EXIT_CODES)]
-#[command(max_term_width = 100)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -240,5 +239,23 @@ mod tests {
             }
         }
         assert_eq!(without, [""; 0], "help without an example");
+    }
+
+    #[test]
+    fn help_fits_80_columns() {
+        let words = |text: &str| {
+            text.split_whitespace()
+                .map(str::to_owned)
+                .collect::<Vec<_>>()
+        };
+        for (name, mut command) in leaves(&Cli::command(), "l4sllm") {
+            for help in [command.render_long_help(), command.render_help()] {
+                let help = help.to_string();
+                let fitted = columns::fit(&help, 80);
+                let widest = fitted.lines().map(|line| line.chars().count()).max();
+                assert!(widest <= Some(80), "{name}: {fitted}");
+                assert_eq!(words(&fitted), words(&help), "{name}");
+            }
+        }
     }
 }

@@ -87,11 +87,17 @@ fn to_width(text: &str) -> String {
     if text.starts_with(['{', '[']) {
         return text.to_owned();
     }
-    let size = tcgetwinsize(std::io::stdout());
-    match size.map(|size| size.ws_col) {
-        Ok(columns) if columns > 0 => fit(text, columns.into()),
-        _ => text.to_owned(),
+    match terminal_width() {
+        Some(width) => fit(text, width),
+        None => text.to_owned(),
     }
+}
+
+/// The width of the terminal on standard output, in columns; none if it is not a
+/// terminal.
+fn terminal_width() -> Option<usize> {
+    let size = tcgetwinsize(std::io::stdout()).ok()?;
+    (size.ws_col > 0).then(|| size.ws_col.into())
 }
 
 /// `println!` by [`print`], with a result instead of a panic.
@@ -250,13 +256,30 @@ pub fn chain(error: &anyhow::Error) -> String {
 pub fn usage(error: &clap::Error) -> u8 {
     let text = error.render().to_string();
     let harmless = lines(&text, LINE);
-    if harmless == text {
-        // In colour. A closed output is not an error.
-        let _ = error.print();
+    // A closed output is not an error.
+    let _ = if harmless != text {
+        std::io::stderr().write_all(harmless.as_bytes())
+    } else if error.use_stderr() {
+        error.print()
     } else {
-        let _ = std::io::stderr().write_all(harmless.as_bytes());
-    }
+        std::io::stdout().write_all(help(error, &text).as_bytes())
+    };
     u8::from(error.use_stderr()) * 2
+}
+
+/// Widest help, in characters: longer lines are hard to read.
+const HELP_MOST: usize = 100;
+
+/// Help for standard output: in colour and broken to its width on a terminal.
+fn help(error: &clap::Error, plain: &str) -> String {
+    let text = match Palette::of_stdout().colour {
+        true => error.render().ansi().to_string(),
+        false => plain.to_owned(),
+    };
+    match terminal_width() {
+        Some(width) => fit(&text, width.min(HELP_MOST)),
+        None => text,
+    }
 }
 
 #[cfg(test)]
