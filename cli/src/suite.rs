@@ -2,7 +2,7 @@
 
 use std::io::IsTerminal;
 use std::num::NonZeroU32;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
@@ -10,7 +10,7 @@ use anyhow::Context;
 use clap::{Args, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
 use l4sllm_model::strict_toml::DURATION;
-use l4sllm_model::text::shown;
+use l4sllm_model::text::{shell_word, shown};
 use l4sllm_report::{SuiteFacts, render_suite};
 use l4sllm_testbed::scenario::curriculum::Part;
 use l4sllm_testbed::scenario::{Control, DualPi2};
@@ -197,17 +197,13 @@ impl SuiteArgs {
     fn command(&self) -> String {
         let mut line = "l4sllm suite".to_owned();
         if let Some(suite) = &self.suite {
-            line += &format!(" --suite {}", suite.display());
+            line += &format!(" --suite {}", word(suite));
         }
         if let Some(policy) = &self.policy {
-            line += &format!(
-                " --policy {} --interval {}",
-                policy.display(),
-                self.interval
-            );
+            line += &format!(" --policy {} --interval {}", word(policy), self.interval);
         }
         if !self.families.is_empty() {
-            line += &format!(" --families {}", self.families.join(","));
+            line += &format!(" --families {}", shell_word(&self.families.join(",")));
         }
         if self.part == Which::Training {
             line += " --part training";
@@ -235,6 +231,12 @@ impl SuiteArgs {
         }
         line + " --out DIR"
     }
+}
+
+/// A directory as one shell word, valid in any directory; a built-in name stays.
+fn word(path: &Path) -> String {
+    let absolute = path.canonicalize();
+    shell_word(&absolute.as_deref().unwrap_or(path).to_string_lossy())
 }
 
 /// Progress on a terminal; otherwise one line at the end.
@@ -269,5 +271,51 @@ impl Bar {
             let seconds = self.started.elapsed().as_secs_f64();
             note!("suite: {message} after {seconds:.0} s");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+    use std::process::Command;
+
+    #[derive(Parser)]
+    #[command(no_binary_name = true)]
+    struct Line {
+        #[command(flatten)]
+        args: SuiteArgs,
+    }
+
+    #[test]
+    fn the_command_is_read_by_a_shell_as_it_was_given() {
+        let dir = tempfile::tempdir().unwrap();
+        let policy = dir.path().join("it's a $policy");
+        std::fs::create_dir(&policy).unwrap();
+        let policy = policy.canonicalize().unwrap();
+        let policy = policy.to_str().unwrap();
+        let line = [
+            "--policy",
+            policy,
+            "--families",
+            "a b,c",
+            "--quick",
+            "--duration",
+            "1500ms",
+        ];
+        let args = Line::try_parse_from(line).unwrap().args;
+        let script = format!("l4sllm() {{ printf '%s\\n' \"$@\"; }}\n{}", args.command());
+        let said = Command::new("sh")
+            .args(["-eu", "-c", &script])
+            .output()
+            .unwrap();
+        let said = String::from_utf8(said.stdout).unwrap();
+        let words: Vec<&str> = said.lines().collect();
+        assert_eq!(words[0], "suite");
+        let again = Line::try_parse_from(&words[1..]).unwrap().args;
+        assert_eq!(again.policy.as_deref(), Some(Path::new(policy)));
+        assert_eq!(again.families, ["a b", "c"]);
+        assert_eq!(again.duration_ns, Some(1_500_000_000));
+        assert!(again.quick);
     }
 }

@@ -63,6 +63,21 @@ pub fn printable(output: &str) -> String {
     text
 }
 
+/// `text` as one word of a POSIX shell, quoted where it must be.
+///
+/// ```
+/// # use l4sllm_model::text::shell_word;
+/// assert_eq!(shell_word("out/paper"), "out/paper");
+/// assert_eq!(shell_word("it's"), r"'it'\''s'");
+/// ```
+pub fn shell_word(text: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "_./:,@%+=-".contains(c);
+    match !text.is_empty() && text.chars().all(plain) {
+        true => text.to_owned(),
+        false => format!("'{}'", text.replace('\'', r"'\''")),
+    }
+}
+
 impl Display for Shown<'_> {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let count = units(self.0).count();

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::figure::escape;
+use l4sllm_model::text::shell_word;
 use l4sllm_testbed::result::Facts;
 
 /// Explains how to run it again: the command, its prerequisites, and the
@@ -46,7 +47,7 @@ pub(super) fn run_again(facts: &Facts) -> String {
 /// otherwise with its text; none without either.
 pub(super) fn command(facts: &Facts) -> Option<String> {
     let (before, scenario) = match &facts.scenario_file {
-        Some(file) => (String::new(), quoted(file)),
+        Some(file) => (String::new(), shell_word(file)),
         None if facts.scenario_toml.is_empty() => return None,
         None => here_document(facts),
     };
@@ -54,8 +55,8 @@ pub(super) fn command(facts: &Facts) -> Option<String> {
     Some(format!(
         "{before}l4sllm run {scenario} \\\n    --out {} \\\n    --arms {}{} \\\n    \
          --repetitions {} --duration {}s --seed {}",
-        quoted(&format!("{}-again", facts.scenario)),
-        quoted(&arms.join(",")),
+        shell_word(&format!("{}-again", facts.scenario)),
+        shell_word(&arms.join(",")),
         policy(facts),
         facts.repetitions,
         facts.duration_ns as f64 / 1e9,
@@ -65,7 +66,7 @@ pub(super) fn command(facts: &Facts) -> Option<String> {
 
 /// Commands that write the scenario to a file, and the file's name.
 fn here_document(facts: &Facts) -> (String, String) {
-    let file = quoted(&format!("{}.toml", facts.scenario));
+    let file = shell_word(&format!("{}.toml", facts.scenario));
     let text = &facts.scenario_toml;
     let mut end = "END".to_owned();
     while text.lines().any(|line| line == end) {
@@ -85,11 +86,11 @@ fn policy(facts: &Facts) -> String {
     };
     let engine = policy.runs_on.as_ref().map_or(String::new(), |on| {
         let (engine, precision) = (on.engine.name(), on.precision.name());
-        let device = quoted(&on.device);
+        let device = shell_word(&on.device);
         format!(" \\\n    --engine {engine} --accelerator {device} --precision {precision}")
     });
     match dirs.first() {
-        Some(dir) if dirs.len() == 1 => format!(" \\\n    --policy {}{engine}", quoted(dir)),
+        Some(dir) if dirs.len() == 1 => format!(" \\\n    --policy {}{engine}", shell_word(dir)),
         _ => engine,
     }
 }
@@ -112,15 +113,6 @@ fn policy_note(facts: &Facts) -> &'static str {
              repository."
         }
         false => "",
-    }
-}
-
-/// `text` as one POSIX shell word.
-fn quoted(text: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "_./:,@%+=-".contains(c);
-    match !text.is_empty() && text.chars().all(plain) {
-        true => text.to_owned(),
-        false => format!("'{}'", text.replace('\'', r"'\''")),
     }
 }
 

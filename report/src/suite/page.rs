@@ -57,7 +57,7 @@ pub(super) fn page(
     }
     let _ = writeln!(
         body,
-        "<h2>How to run it again</h2>\n<pre>{}</pre>\n<p>The same version, seed and policy give the \
+        "<h2>How to run it again</h2>\n<pre class=\"command\">{}</pre>\n<p>The same version, seed and policy give the \
          same numbers. <code>{}</code> has every cell.</p>",
         escape(&facts.command),
         super::SUITE_FILE
