@@ -62,10 +62,7 @@ pub(super) fn of_costs(costs: &[Costs]) -> Option<Captioned> {
         widen(&mut panels[2], PUBLISHED_DECISION_MS * 1.1);
     }
     panels.push(match costs.iter().any(|of| of.training_s.is_some()) {
-        true => bars(costs, "Whole training", "s", &|of| {
-            let s = of.training_s?;
-            Some((s, seconds(s)))
-        }),
+        true => whole_training(costs),
         false => bars(costs, "One training step", "s", &|of| {
             let s = of.step_ms? / 1e3;
             let windows = of.step_windows.map(|n| format!(" ({n} windows)"));
@@ -94,6 +91,20 @@ pub(super) fn of_costs(costs: &[Costs]) -> Option<Captioned> {
          of a decision, time of training.{published}"
     );
     Some(Captioned { figure, caption })
+}
+
+/// How long trainings took, in a unit whose numbers are short.
+fn whole_training(costs: &[Costs]) -> Panel {
+    let longest_s = costs.iter().filter_map(|of| of.training_s);
+    let (unit, unit_s) = match longest_s.fold(0.0, f64::max) {
+        s if s < 300.0 => ("s", 1.0),
+        s if s < 7200.0 => ("minutes", 60.0),
+        _ => ("hours", 3600.0),
+    };
+    bars(costs, "Whole training", unit, &|of| {
+        let s = of.training_s?;
+        Some((s / unit_s, seconds(s)))
+    })
 }
 
 const GIB: f64 = (1u64 << 30) as f64;

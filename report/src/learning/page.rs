@@ -3,9 +3,11 @@
 use std::fmt::Write;
 use std::path::PathBuf;
 
+use l4sllm_model::text::shell_word;
+
 use super::model_costs::{Backbones, Costs};
 use super::published::{PUBLISHED_DECISION_MS, published};
-use super::training::Training;
+use super::training::{Evaluation, Training};
 use crate::figure::escape;
 use crate::figures::Captioned;
 use crate::format::{bytes, count, number, plain, quantity, seconds};
@@ -31,17 +33,14 @@ impl Shown<'_> {
         let mut body = String::new();
         if !self.trainings.is_empty() {
             let _ = writeln!(body, "<p class=\"lead\">{}</p>", escape(&self.lead()));
+            body.push_str(&answer(self.trainings));
+            body.push_str("<h3>The trainings</h3>\n");
             body.push_str(&html_table(&trainings_table(self.trainings)));
             body.push_str(
                 "<p class=\"key\">Best of each column in bold. Scores are those of the evaluation \
                  with the least loss, on windows that were kept out. Majority: what always \
-                 answering the most frequent action scores there.</p>\n<h3>What it means</h3>\n\
-                 <ul class=\"conclusion\">\n",
+                 answering the most frequent action scores there.</p>\n",
             );
-            for training in self.trainings {
-                let _ = writeln!(body, "<li>{}</li>", escape(&conclusion(training)));
-            }
-            body.push_str("</ul>\n");
         }
         for backbones in self.backbones {
             body.push_str("<h3>What the backbones cost</h3>\n");
@@ -71,11 +70,11 @@ impl Shown<'_> {
         let sources: Vec<String> = self
             .sources
             .iter()
-            .map(|p| p.display().to_string())
+            .map(|p| shell_word(&p.to_string_lossy()))
             .collect();
         let _ = writeln!(
             body,
-            "<h3>How to draw it again</h3>\n<pre>l4sllm report {} --out DIR</pre>",
+            "<h3>How to draw it again</h3>\n<pre class=\"command\">l4sllm report {} --out DIR</pre>",
             escape(&sources.join(" "))
         );
         document(self.title, &with_paper(&body))
@@ -185,14 +184,39 @@ fn computed_in(costs: &Costs) -> String {
     }
 }
 
+/// The question that training has to answer, and the answer of each training.
+fn answer(trainings: &[Training]) -> String {
+    let gains = trainings.iter().filter_map(|of| Some(gain(of.best()?.1)));
+    let gains: Vec<f64> = gains.collect();
+    let better = gains.iter().filter(|gain| **gain >= LEAST).count();
+    let word = match (gains.len(), better) {
+        (0, _) => "Not judged".to_owned(),
+        (_, 0) => "No".to_owned(),
+        (all, better) if all == better => "Yes".to_owned(),
+        (all, better) => format!("{better} of {all} do"),
+    };
+    let sentences = trainings.iter().map(conclusion);
+    let sentences: String = sentences
+        .map(|sentence| format!("<p>{}</p>\n", escape(&sentence)))
+        .collect();
+    format!(
+        "<div class=\"answer\">\n<h2>Does the policy do better than always the most frequent action? \
+         <span class=\"verdict\">{word}</span></h2>\n{sentences}</div>\n"
+    )
+}
+
+/// Points of accuracy above the share of the most frequent action.
+fn gain(scores: &Evaluation) -> f64 {
+    (scores.accuracy - scores.majority_share) * 100.0
+}
+
 /// One sentence on the results of training.
 fn conclusion(training: &Training) -> String {
     let name = &training.name;
     let mut sentence = match training.best() {
         None => format!("{name}: nothing was kept out to judge it by."),
         Some((step, scores)) => {
-            let gain = (scores.accuracy - scores.majority_share) * 100.0;
-            let judged = match gain {
+            let judged = match gain(scores) {
                 gain if gain >= LEAST => format!("{} points above", number(gain)),
                 gain if gain <= -LEAST => format!("{} points below", number(-gain)),
                 _ => "no better than".to_owned(),
