@@ -34,19 +34,20 @@ Examples:
   l4sllm backbone info models/opt-1.3b")]
     Info {
         /// Hugging Face directory, or the name of a published model.
+        #[arg(value_name = "MODEL")]
         model: String,
     },
     /// Write the last hidden state of embeddings, for comparison with other
     /// implementations
     #[command(after_long_help = "\
 Examples:
-  l4sllm backbone hidden --dir models/gpt2 --input x.safetensors --out y.safetensors")]
+  l4sllm backbone hidden models/gpt2 --input x.safetensors --out y.safetensors")]
     Hidden {
         /// Hugging Face directory.
-        #[arg(long)]
+        #[arg(value_name = "DIR")]
         dir: PathBuf,
         /// PEFT directory of an adapter.
-        #[arg(long)]
+        #[arg(long, value_name = "DIR")]
         adapter: Option<PathBuf>,
         /// Safetensors with `embeds` [B, T, d] and, if there is padding, `mask`
         /// [B, T], 0 for padding.
@@ -59,40 +60,40 @@ Examples:
     /// Write a model with random weights, initialised as usual for its family.
     #[command(after_long_help = "\
 Examples:
-  l4sllm backbone init --config gpt2 --out models/random")]
+  l4sllm backbone init gpt2 --out models/random")]
     Init {
         /// Its config.json, or the name of a published model.
-        #[arg(long)]
+        #[arg(value_name = "MODEL")]
         config: String,
         /// Seed of the weights.
         #[arg(long, default_value_t = 1)]
         seed: u64,
         /// Output directory, which must not exist.
-        #[arg(long)]
+        #[arg(long, value_name = "DIR")]
         out: PathBuf,
     },
     /// Write a model with an adapter merged into it.
     #[command(after_long_help = "\
 Examples:
-  l4sllm backbone merge --dir models/gpt2 --adapter adapter --out models/merged")]
+  l4sllm backbone merge models/gpt2 --adapter adapter --out models/merged")]
     Merge {
         /// Hugging Face directory.
-        #[arg(long)]
+        #[arg(value_name = "DIR")]
         dir: PathBuf,
         /// PEFT directory of the adapter.
-        #[arg(long)]
+        #[arg(long, value_name = "DIR")]
         adapter: PathBuf,
         /// Output directory, which must not exist.
-        #[arg(long)]
+        #[arg(long, value_name = "DIR")]
         out: PathBuf,
     },
     /// Write a new adapter in PEFT's format, which has no effect yet.
     #[command(after_long_help = "\
 Examples:
-  l4sllm backbone lora --dir models/gpt2 --rank 8 --out adapter")]
+  l4sllm backbone lora models/gpt2 --rank 8 --out adapter")]
     Lora {
         /// Hugging Face directory.
-        #[arg(long)]
+        #[arg(value_name = "DIR")]
         dir: PathBuf,
         /// Rank of the adapter.
         #[arg(long, default_value_t = LoraConfig::default().r)]
@@ -107,7 +108,7 @@ Examples:
         #[arg(long, default_value_t = 1)]
         seed: u64,
         /// Output directory, which must not exist.
-        #[arg(long)]
+        #[arg(long, value_name = "DIR")]
         out: PathBuf,
     },
 }

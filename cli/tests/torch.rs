@@ -19,7 +19,7 @@ use serde_json::Value;
 /// The line that makes a model of random weights.
 fn init<'a>(config: &'a Path, out: &'a Path) -> [&'a str; 6] {
     let (config, out) = (text(config), text(out));
-    ["backbone", "init", "--config", config, "--out", out]
+    ["backbone", "init", config, "--out", out]
 }
 
 /// A model of each family, small enough for a test.
@@ -87,7 +87,7 @@ fn a_backbone_is_made_looked_at_run_adapted_and_merged() {
         embeddings(&at("in"), width);
         let hidden = |model: &Path, adapter: Option<&Path>| {
             let (input, out) = (at("in"), at("out"));
-            let mut line = vec!["backbone", "hidden", "--dir", text(model)];
+            let mut line = vec!["backbone", "hidden", text(model)];
             line.extend(["--input", text(&input), "--out", text(&out)]);
             line.extend(adapter.iter().flat_map(|a| ["--adapter", text(a)]));
             done(&line);
@@ -99,11 +99,11 @@ fn a_backbone_is_made_looked_at_run_adapted_and_merged() {
             values
         };
         let plain = hidden(&model, None);
-        let lora = ["backbone", "lora", "--dir", text(&model), "--rank", "2"];
+        let lora = ["backbone", "lora", text(&model), "--rank", "2"];
         done(&[&lora[..], &["--out", text(&adapter)]].concat());
         // A fresh adapter changes nothing.
         assert_eq!(hidden(&model, Some(&adapter)), plain, "{family}");
-        let merge = ["backbone", "merge", "--dir", text(&model)];
+        let merge = ["backbone", "merge", text(&model)];
         let to = ["--adapter", text(&adapter), "--out", text(&merged)];
         done(&[&merge[..], &to[..]].concat());
         assert_eq!(hidden(&merged, None), plain, "{family}");
@@ -127,7 +127,7 @@ fn what_is_wrong_with_a_backbone_is_named() {
     embeddings(&at("in"), 16);
     let (input, out) = (at("in"), at("out"));
     let hidden = |model: &Path| {
-        let line = ["backbone", "hidden", "--dir", text(model), "--input"];
+        let line = ["backbone", "hidden", text(model), "--input"];
         refused(&[&line[..], &[text(&input), "--out", text(&out)]].concat())
     };
     let says = |error: String, words: &[&str]| {
@@ -187,7 +187,7 @@ fn what_is_wrong_with_a_backbone_is_named() {
     let config = configuration(dir.path(), "gpt2", huge);
     let error = refused(&init(&config, &out));
     says(error, &["bytes in f32", "are free"]);
-    let error = refused(&["backbone", "init", "--config", "gpt5", "--out", text(&out)]);
+    let error = refused(&["backbone", "init", "gpt5", "--out", text(&out)]);
     says(error, &["gpt5", "opt-1.3b"]);
     // A file of holes.
     let holes = dir.path().join("holes.json");
