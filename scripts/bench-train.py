@@ -138,7 +138,7 @@ class TheirDecisions:
 
 class Ours:
     def __init__(self, program, case, threads, seconds, what="training"):
-        command = [program, "bench", "training", "--json", "--paced",
+        command = [program, "bench", "training", "--format", "json", "--paced",
                    "--features", "8", "--window", str(WINDOW), "--threads", str(threads),
                    "--turn", f"{seconds}s", "--lora-rank", str(case["rank"])]
         for key in ("layers", "width", "heads", "batch"):

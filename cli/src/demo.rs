@@ -7,7 +7,8 @@ use std::sync::atomic::AtomicBool;
 use clap::Args;
 use l4sllm_report::render_collection;
 
-use crate::output::{Done, print};
+use crate::format::{FormatArgs, print_report};
+use crate::output::Done;
 use crate::run::{Change, How, execute};
 use crate::shipped;
 use crate::threads::threads;
@@ -29,6 +30,8 @@ pub struct DemoArgs {
     /// Repetitions to run at the same time, 0 to 1024; 0: one per core.
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = threads)]
     threads: usize,
+    #[command(flatten)]
+    format: FormatArgs,
 }
 
 /// A scenario of the demo, and its duration.
@@ -94,6 +97,6 @@ pub fn run(args: &DemoArgs, cancel: &AtomicBool) -> anyhow::Result<Done> {
         .map(|part| part.name.to_owned());
     let missing: Vec<String> = missing.collect();
     let report = render_collection("demo", &results, &missing, &args.out)?;
-    print(&format!("{}\n{}\n", report.text, report.page.display()))?;
+    print_report(args.format.format, &report)?;
     Ok(Done::of(cancel))
 }

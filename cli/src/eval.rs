@@ -7,9 +7,12 @@ use anyhow::{Context, ensure};
 use clap::{Args, ValueEnum};
 use l4sllm_model::pool::{Dataset, Split};
 use l4sllm_model::{EngineOptions, HeadKind, Policy};
+use l4sllm_report::Rows;
 use serde::Serialize;
+use serde_json::json;
 
 use crate::engine::EngineArgs;
+use crate::format::{Format, FormatArgs, print_json, print_rows};
 use crate::judge::{Judge, Verdict};
 use crate::output::outln;
 use crate::shipped::{self, Kind};
@@ -21,7 +24,7 @@ use crate::shipped::{self, Kind};
 #[command(after_long_help = "\
 Examples:
   l4sllm eval imitation pool.parquet
-  l4sllm eval out/policy/best pool.parquet --json")]
+  l4sllm eval out/policy/best pool.parquet --format json")]
 pub struct EvalArgs {
     /// Policy: a directory, or a built-in name.
     #[arg(value_name = "POLICY")]
@@ -41,9 +44,8 @@ pub struct EvalArgs {
     /// Return-to-go given to the policy.
     #[arg(long, value_enum, default_value_t = Returns::Target)]
     returns: Returns,
-    /// Print JSON.
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    format: FormatArgs,
     #[command(flatten)]
     engine: EngineArgs,
     /// Threads used by libtorch on the processor.
@@ -142,10 +144,37 @@ pub fn run(args: &EvalArgs) -> anyhow::Result<()> {
             })
             .collect::<anyhow::Result<_>>()?,
     };
-    if args.json {
-        outln!("{}", serde_json::to_string_pretty(&report)?)?;
-        return Ok(());
+    match args.format.format {
+        Format::Text => print_text(&report),
+        Format::Csv => print_rows(Format::Csv, &report.rows()),
+        Format::Json => print_json(&report),
     }
+}
+
+impl Report {
+    /// A row for each part of the pools.
+    fn rows(&self) -> Rows {
+        let parts = [
+            ("late", &self.late),
+            ("unseen", &self.unseen),
+            ("novel", &self.novel),
+        ];
+        let parts = parts.into_iter().filter_map(|(name, verdict)| {
+            let verdict = verdict.as_ref()?;
+            Some((name, None, verdict))
+        });
+        let scenarios = self.scenarios.iter();
+        let scenarios = scenarios.map(|(name, verdict)| ("scenario", Some(name), verdict));
+        let mut rows = Rows::default();
+        for (part, scenario, verdict) in parts.chain(scenarios) {
+            let head = [("part", part.into()), ("scenario", json!(scenario))];
+            rows.push(head, &verdict.named());
+        }
+        rows
+    }
+}
+
+fn print_text(report: &Report) -> anyhow::Result<()> {
     let (name, hash, engine) = (&report.policy, &report.sha256[..12], &report.engine);
     outln!("policy {name} {hash} ({engine})")?;
     for (name, verdict) in [

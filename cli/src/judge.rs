@@ -7,6 +7,7 @@ use l4sllm_abi::Queue;
 use l4sllm_model::pool::{Dataset, Episode};
 use l4sllm_model::{Calibration, Chooser, Confusion, Policy, Reliability, Scores, Step};
 use serde::Serialize;
+use serde_json::{Map, Value, json};
 
 /// Windows per batch: enough for libtorch, and little memory.
 const BATCH: usize = 256;
@@ -17,6 +18,30 @@ pub struct Verdict {
     #[serde(flatten)]
     pub scores: Scores,
     pub calibration: Reliability,
+}
+
+impl Verdict {
+    /// As JSON, with the values of each action under its name.
+    pub fn named(&self) -> Value {
+        let mut value = json!(self);
+        for name in ["recall", "precision", "f1", "share", "confusion"] {
+            let mut own = by_action(value[name].take());
+            if name == "confusion" {
+                for predicted in own.values_mut() {
+                    *predicted = by_action(predicted.take()).into();
+                }
+            }
+            value[name] = own.into();
+        }
+        value
+    }
+}
+
+fn by_action(mut of_each: Value) -> Map<String, Value> {
+    let names = ["enqueue", "drop", "mark"].into_iter().enumerate();
+    names
+        .map(|(code, name)| (name.to_owned(), of_each[code].take()))
+        .collect()
 }
 
 /// Runs a policy at rows of pools.

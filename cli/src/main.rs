@@ -18,6 +18,7 @@ mod duration;
 mod engine;
 mod eval;
 mod export;
+mod format;
 mod judge;
 #[cfg(feature = "torch")]
 mod latency;

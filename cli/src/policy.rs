@@ -10,11 +10,13 @@ use l4sllm_model::{
     Adaptation, EncoderConfig, EngineKind, HeadKind, Policy, PolicyConfig, PolicyInput, Reward,
     TrainedOn, module_specs, numbers,
 };
+use l4sllm_report::Rows;
 use serde::Serialize;
 
+use crate::format::{Format, FormatArgs, print_json, print_rows, print_values};
 #[cfg(not(feature = "torch"))]
 use crate::libtorch::Missing;
-use crate::output::{outln, print};
+use crate::output::outln;
 use crate::shipped::{self, Kind};
 
 /// Inspect policies, and export them for other programs.
@@ -34,27 +36,26 @@ enum PolicyCommand {
     /// Describe a policy, its requirements and its training data.
     ///
     /// Weights are read and checked, except those of a base in another
-    /// directory.
+    /// directory. JSON and CSV include the whole configuration.
     #[command(after_long_help = "\
 Examples:
   l4sllm policy info default
-  l4sllm policy info out/policy/best --json")]
+  l4sllm policy info out/policy/best --format json")]
     Info {
         /// Policy: a directory, or a built-in name.
         #[arg(value_name = "POLICY")]
         dir: PathBuf,
-        /// Print JSON, with the whole configuration.
-        #[arg(long)]
-        json: bool,
+        #[command(flatten)]
+        format: FormatArgs,
     },
     /// List the built-in policies.
     #[command(after_long_help = "\
 Examples:
-  l4sllm policy list")]
+  l4sllm policy list
+  l4sllm policy list --format csv")]
     List {
-        /// Print JSON.
-        #[arg(long)]
-        json: bool,
+        #[command(flatten)]
+        format: FormatArgs,
     },
     #[cfg(feature = "torch")]
     Export(export::ExportArgs),
@@ -65,24 +66,25 @@ Examples:
 
 /// Runs the subcommand.
 pub fn run(args: &PolicyArgs) -> anyhow::Result<()> {
-    let (dir, json) = match &args.command {
-        PolicyCommand::Info { dir, json } => (shipped::find(Kind::Policy, dir)?, json),
-        PolicyCommand::List { json } => return list(*json),
+    let (dir, format) = match &args.command {
+        PolicyCommand::Info { dir, format } => (shipped::find(Kind::Policy, dir)?, format.format),
+        PolicyCommand::List { format } => return list(format.format),
         #[cfg(feature = "torch")]
         PolicyCommand::Export(args) => return export::run(args),
         #[cfg(not(feature = "torch"))]
         PolicyCommand::Export(args) => return args.refuse("policy export"),
     };
     let info = Info::of(&dir)?;
-    if *json {
-        return print(&(serde_json::to_string_pretty(&info)? + "\n"));
+    match format {
+        Format::Text => info.tell(),
+        Format::Csv => print_values(&info),
+        Format::Json => print_json(&info),
     }
-    info.tell()
 }
 
 /// Prints the name of each built-in policy, and its kind of decision.
-fn list(json: bool) -> anyhow::Result<()> {
-    let mut rows = Vec::new();
+fn list(format: Format) -> anyhow::Result<()> {
+    let mut rows = Rows::default();
     for name in shipped::names(Kind::Policy).into_keys() {
         let config = Policy::load_config(&shipped::find(Kind::Policy, Path::new(name))?)?;
         let what = match config.head.kind {
@@ -98,21 +100,14 @@ fn list(json: bool) -> anyhow::Result<()> {
                 format!("{reach_s} s of summaries, one every {period_ms} ms")
             }
         };
-        rows.push((name, what, input));
+        let row = [
+            ("name", name.into()),
+            ("decision", what.into()),
+            ("input", input.into()),
+        ];
+        rows.push(row, &());
     }
-    if json {
-        let rows: Vec<_> = rows
-            .iter()
-            .map(|(name, what, input)| {
-                serde_json::json!({ "name": name, "decision": what, "input": input })
-            })
-            .collect();
-        return outln!("{}", serde_json::to_string_pretty(&rows)?);
-    }
-    for (name, what, input) in rows {
-        outln!("{name:<10} {what}, from {input}")?;
-    }
-    Ok(())
+    print_rows(format, &rows)
 }
 
 /// The output of `policy info`.

@@ -9,7 +9,7 @@ use l4sllm_report::{
     SUITE_FILE, is_learning, render, render_collection, render_learning, render_overlay,
 };
 
-use crate::output::print;
+use crate::format::{Format, FormatArgs, print_report, print_reports};
 
 /// Draw the figures and the page of finished runs, from the files on disk.
 ///
@@ -38,6 +38,8 @@ pub struct ReportArgs {
     /// change.
     #[arg(long, requires = "out", conflicts_with = "title")]
     overlay: bool,
+    #[command(flatten)]
+    format: FormatArgs,
 }
 
 /// Draws the pages, and prints the tables and the pages' paths.
@@ -57,10 +59,7 @@ pub fn run(args: &ReportArgs) -> anyhow::Result<()> {
         );
     }
     let Some(out) = &args.out else {
-        return args.results.iter().try_for_each(|dir| {
-            let report = render(dir)?;
-            print(&format!("{}\n{}\n", report.text, report.page.display()))
-        });
+        return each(args);
     };
     if args.results.contains(out) {
         bail!(
@@ -79,7 +78,19 @@ pub fn run(args: &ReportArgs) -> anyhow::Result<()> {
         }
         false => render_collection(&args.title, &args.results, &[], out)?,
     };
-    print(&format!("{}\n{}\n", report.text, report.page.display()))
+    print_report(args.format.format, &report)
+}
+
+/// Draws a page for each; for programs, the tables of all of them are one document.
+fn each(args: &ReportArgs) -> anyhow::Result<()> {
+    let format = args.format.format;
+    let mut reports = args.results.iter().map(|dir| render(dir));
+    match format {
+        Format::Text => reports.try_for_each(|report| print_report(format, &report?)),
+        Format::Csv | Format::Json => {
+            print_reports(format, &reports.collect::<Result<Vec<_>, _>>()?)
+        }
+    }
 }
 
 fn side_by_side(args: &ReportArgs, learning: usize) -> anyhow::Result<()> {
@@ -96,5 +107,5 @@ fn side_by_side(args: &ReportArgs, learning: usize) -> anyhow::Result<()> {
         (None, _) => bail!("several trainings need --out DIR, for the page on all of them"),
     };
     let report = render_learning(title, &args.results, out)?;
-    print(&format!("{}\n{}\n", report.text, report.page.display()))
+    print_report(args.format.format, &report)
 }

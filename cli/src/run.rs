@@ -16,7 +16,8 @@ use l4sllm_testbed::scenario::{ControlEngine, Scenario};
 
 use crate::duration;
 use crate::engine::EngineArgs;
-use crate::output::{Done, errln, note, print, progress_bar};
+use crate::format::{FormatArgs, print_report};
+use crate::output::{Done, errln, note, progress_bar};
 use crate::shipped;
 use crate::threads::threads;
 
@@ -43,6 +44,8 @@ pub struct RunArgs {
     force: bool,
     #[command(flatten)]
     change: Change,
+    #[command(flatten)]
+    format: FormatArgs,
     #[command(flatten)]
     engine: EngineArgs,
 }
@@ -82,7 +85,7 @@ pub fn run(args: &RunArgs, cancel: &AtomicBool) -> anyhow::Result<Done> {
     };
     execute(&scenario, &args.out, &how, cancel)?;
     let report = l4sllm_report::render(&args.out)?;
-    print(&format!("{}\n{}\n", report.text, report.page.display()))?;
+    print_report(args.format.format, &report)?;
     Ok(Done::of(cancel))
 }
 

@@ -6,11 +6,13 @@ use std::path::{Path, PathBuf};
 use anyhow::ensure;
 use clap::{Args, Subcommand};
 use l4sllm_model::EngineOptions;
+use l4sllm_report::Rows;
 use l4sllm_testbed::experiment::Policies;
 use l4sllm_testbed::result::Facts;
 use l4sllm_testbed::scenario::curriculum::Curriculum;
 use l4sllm_testbed::scenario::{ControlEngine, Latency, Scenario};
 
+use crate::format::{Format, FormatArgs, print_rows};
 use crate::output::{chain, errln, print};
 use crate::shipped::{self, Kind};
 
@@ -39,15 +41,14 @@ Examples:
         #[arg(required = true, value_name = "SCENARIO")]
         files: Vec<PathBuf>,
     },
-    /// List the built-in scenarios and curricula.
+    /// List the built-in scenarios, and the curricula for `l4sllm collect`.
     #[command(after_long_help = "\
 Examples:
   l4sllm scenario list
-  l4sllm scenario list --json")]
+  l4sllm scenario list --format json")]
     List {
-        /// Print JSON.
-        #[arg(long)]
-        json: bool,
+        #[command(flatten)]
+        format: FormatArgs,
     },
     /// Print a built-in scenario or curriculum, as a template for your own.
     #[command(after_long_help = "\
@@ -69,7 +70,7 @@ Examples:
 pub fn run(args: &ScenarioArgs) -> anyhow::Result<()> {
     let files = match &args.command {
         ScenarioCommand::Check { files } => files,
-        ScenarioCommand::List { json } => return list(*json),
+        ScenarioCommand::List { format } => return list(format.format),
         ScenarioCommand::Show { name } => return show(name),
     };
     let mut wrong = 0;
@@ -87,36 +88,26 @@ pub fn run(args: &ScenarioArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Prints the built-in names with their descriptions.
-fn list(json: bool) -> anyhow::Result<()> {
-    let mut rows = Vec::new();
+/// Prints the built-in names with their kinds and descriptions.
+fn list(format: Format) -> anyhow::Result<()> {
+    let mut rows = Rows::default();
+    let mut add = |name: &str, kind: &str, description: String| {
+        let row = [
+            ("name", name.into()),
+            ("kind", kind.into()),
+            ("description", description.into()),
+        ];
+        rows.push(row, &());
+    };
     for name in shipped::names(Kind::Scenario).into_keys() {
         let scenario = shipped::scenario(Path::new(name))?;
-        rows.push((name, "scenario", scenario.description));
+        add(name, "scenario", scenario.description);
     }
     for (name, path) in shipped::names(Kind::Curriculum) {
         let curriculum = Curriculum::load(&shipped::dir(path)?)?;
-        rows.push((name, "curriculum", curriculum.description));
+        add(name, "curriculum", curriculum.description);
     }
-    if json {
-        let rows: Vec<_> = rows
-            .iter()
-            .map(|(name, kind, description)| {
-                serde_json::json!({ "name": name, "kind": kind, "description": description })
-            })
-            .collect();
-        return print(&(serde_json::to_string_pretty(&rows)? + "\n"));
-    }
-    let width = rows.iter().map(|(name, ..)| name.len()).max().unwrap_or(0);
-    let mut out = String::new();
-    for (name, kind, description) in rows {
-        let kind = match kind {
-            "curriculum" => "for collect: ",
-            _ => "",
-        };
-        let _ = writeln!(out, "{name:width$}  {kind}{description}");
-    }
-    print(&out)
+    print_rows(format, &rows)
 }
 
 fn show(name: &str) -> anyhow::Result<()> {

@@ -13,6 +13,7 @@ use l4sllmd::metrics::Kind;
 use l4sllmd::status::{Counters, Quantiles, State, Status, ask};
 use serde::Serialize;
 
+use crate::format::{Format, FormatArgs, print_json, print_values};
 use crate::output::print;
 use queues::QueuesStatus;
 
@@ -21,17 +22,16 @@ use queues::QueuesStatus;
 #[command(after_long_help = "\
 Examples:
   l4sllm status
-  l4sllm status --socket /tmp/l4sllmd-status.sock --json
+  l4sllm status --socket /tmp/l4sllmd-status.sock --format json
   l4sllm status --metrics")]
 pub struct StatusArgs {
     /// The daemon's status socket (`[status] socket` of its configuration).
     #[arg(long, value_name = "PATH", default_value = DEFAULT_SOCKET)]
     socket: PathBuf,
-    /// Print JSON.
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    format: FormatArgs,
     /// Print all counters and latencies in the Prometheus text format.
-    #[arg(long, conflicts_with = "json")]
+    #[arg(long, conflicts_with = "format")]
     metrics: bool,
 }
 
@@ -42,22 +42,25 @@ pub fn run(args: &StatusArgs) -> anyhow::Result<()> {
         return print(&metrics(&status));
     }
     let queues = queues::look(&status.device.path);
-    if args.json {
+    if args.format.format != Format::Text {
         let queues = queues.ok();
         let whole = Whole { status, queues };
-        return print(&format!("{}\n", serde_json::to_string_pretty(&whole)?));
+        return match args.format.format {
+            Format::Csv => print_values(&whole),
+            _ => print_json(&whole),
+        };
     }
     let mut text = describe(&status);
     match queues {
         Ok(queues) => queues.describe(&mut text),
         Err(error) => {
-            let _ = writeln!(text, "queues    unknown: {error:#}");
+            let _ = writeln!(text, "queues     unknown: {error:#}");
         }
     }
     print(&text)
 }
 
-/// Output of `--json`: the daemon's status, and the queues if this user may
+/// Output as CSV and JSON: the daemon's status, and the queues if this user may
 /// read the device.
 #[derive(Debug, Serialize)]
 struct Whole {
@@ -86,64 +89,64 @@ fn describe(status: &Status) -> String {
     let module = status.device.module.as_deref().unwrap_or("none");
     let _ = writeln!(
         out,
-        "l4sllmd   {}, pid {}, {state} for {:.0} s",
+        "l4sllmd    {}, pid {}, {state} for {:.0} s",
         status.version, status.pid, status.uptime_s
     );
     let _ = writeln!(
         out,
-        "device    {}, module {module}",
+        "device     {}, module {module}",
         status.device.path.display()
     );
-    let _ = write!(out, "engine    {}, {}", status.engine, status.pace());
+    let _ = write!(out, "engine     {}, {}", status.engine, status.pace());
     let _ = match status.idle_budget {
         Some(share) => writeln!(out, ", idle budget {share}"),
         None => writeln!(out),
     };
     let _ = writeln!(
         out,
-        "records   {} read, {} lost, {} torn reads, {} resets",
+        "records    {} read, {} lost, {} torn reads, {} resets",
         c.records, c.lost, c.torn_reads, c.resets
     );
     let _ = writeln!(
         out,
-        "instances {}, {} records of others",
+        "instances  {}, {} records of others",
         c.instances, c.unrouted
     );
     let _ = writeln!(
         out,
-        "decisions {}: {} enqueue, {} drop, {} mark, {} steer; {} skipped",
+        "decisions  {}: {} enqueue, {} drop, {} mark, {} steer; {} skipped",
         c.decisions, c.decided_enqueue, c.decided_drop, c.decided_mark, c.decided_steer, c.skipped
     );
     if c.skipped_behind > 0 {
         let _ = writeln!(
             out,
-            "behind    {} of {} intervals skipped for newer ones, {} records",
+            "behind     {} of {} intervals skipped for newer ones, {} records",
             c.skipped_behind, c.due, c.records_behind
         );
     }
     let _ = writeln!(
         out,
-        "overrides {}: {} accepted, {} refused, {} stale, {} failed",
+        "overrides  {}: {} accepted, {} refused, {} stale, {} failed",
         c.overrides, c.accepted, c.refused, c.stale, c.failed
     );
     for (name, minute, all) in [
         ("latency", &status.latency_minute_us, &status.latency_us),
         ("deciding", &status.decision_minute_us, &status.decision_us),
     ] {
-        let _ = writeln!(out, "{name:<9} {} (last minute)", quantiles(minute));
-        let _ = writeln!(out, "{:<9} {} (since the start)", "", quantiles(all));
+        let _ = writeln!(out, "{name:<9}  {} (last minute)", quantiles(minute));
+        let _ = writeln!(out, "{:<9}  {} (since the start)", "", quantiles(all));
     }
     if status.deciding_s > 1.0 {
         let _ = writeln!(
             out,
-            "deciding  for {:.1} s now, on one decision",
+            "deciding   for {:.1} s now, on one decision",
             status.deciding_s
         );
     }
     let reloads = &status.reloads;
     let _ = write!(
         out,
-        "reloads   {}, {} failed",
+        "reloads    {}, {} failed",
         reloads.succeeded, reloads.failed
     );
     if let Some(error) = &reloads.last_error {

@@ -18,7 +18,8 @@ use l4sllm_testbed::suite::{self, CELLS_FILE, Options, Progress, Protocol, Suite
 
 use crate::duration;
 use crate::engine::EngineArgs;
-use crate::output::{Done, errln, note, print, progress_bar};
+use crate::format::{FormatArgs, print_report};
+use crate::output::{Done, errln, note, progress_bar};
 use crate::shipped::{self, Kind};
 use crate::threads::threads;
 
@@ -88,6 +89,8 @@ pub struct SuiteArgs {
     /// Number of parallel runs, 0 to 1024; 0: one per core.
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = threads)]
     threads: usize,
+    #[command(flatten)]
+    format: FormatArgs,
     #[command(flatten)]
     engine: EngineArgs,
 }
@@ -171,7 +174,7 @@ pub fn run(args: &SuiteArgs, cancel: &AtomicBool) -> anyhow::Result<Done> {
         policy,
     };
     let report = render_suite(&outcome, &facts, &args.out)?;
-    print(&format!("{}\n{}\n", report.text, report.page.display()))?;
+    print_report(args.format.format, &report)?;
     Ok(match outcome.complete {
         true => Done::Finished,
         false => Done::Interrupted,

@@ -1,17 +1,18 @@
 //! `l4sllm validate`: compares the emulator with published measurements.
 
 use std::fmt::Write;
-use std::io::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 
 use anyhow::{Context, bail};
 use clap::Args;
-use l4sllm_model::files::{AtomicFile, Existing};
+use l4sllm_report::Rows;
 use l4sllm_testbed::published::{Comparison, NEAR, Published};
+use serde_json::json;
 
 use crate::duration;
-use crate::output::{Done, existing, print};
+use crate::format::{Format, FormatArgs, print_json, print_rows};
+use crate::output::{Done, print};
 use crate::shipped;
 use crate::threads::threads;
 
@@ -23,7 +24,7 @@ use crate::threads::threads;
 Examples:
   l4sllm validate
   l4sllm validate --case mixed-rtt-5-100 --case overload-l4s-140
-  l4sllm validate --csv published.csv --json published.json")]
+  l4sllm validate --format csv > published.csv")]
 pub struct ValidateArgs {
     /// Directory of figures.toml and its scenarios [default: the built-in ones].
     #[arg(long, value_name = "DIR")]
@@ -40,15 +41,8 @@ pub struct ValidateArgs {
     /// Repetitions to run at the same time, 0 to 1024; 0: one per core.
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = threads)]
     threads: usize,
-    /// Also write the comparison as JSON.
-    #[arg(long, value_name = "FILE")]
-    json: Option<PathBuf>,
-    /// Also write the comparison as CSV.
-    #[arg(long, value_name = "FILE")]
-    csv: Option<PathBuf>,
-    /// Replace existing files.
-    #[arg(long)]
-    force: bool,
+    #[command(flatten)]
+    format: FormatArgs,
 }
 
 /// Runs the cases, compares and prints.
@@ -59,10 +53,6 @@ pub fn run(args: &ValidateArgs, cancel: &AtomicBool) -> anyhow::Result<Done> {
     };
     let mut published = Published::load(&dir).context("published measurements")?;
     select(&mut published, &args.case)?;
-    let json_file = args.json.as_deref().map(|path| create(path, args.force));
-    let json_file = json_file.transpose()?;
-    let csv_file = args.csv.as_deref().map(|path| create(path, args.force));
-    let csv_file = csv_file.transpose()?;
     for case in &mut published.cases {
         let scenario = &mut case.scenario;
         scenario.repetitions = args.repetitions.unwrap_or(scenario.repetitions);
@@ -73,24 +63,18 @@ pub fn run(args: &ValidateArgs, cancel: &AtomicBool) -> anyhow::Result<Done> {
     let Some(compared) = published.compare(args.threads, cancel)? else {
         return Ok(Done::Interrupted);
     };
-    print(&table(&compared))?;
-    let mut sources = String::from("\nSources:\n");
-    for source in &published.sources {
-        let _ = writeln!(
-            sources,
-            "  {}: {}. {}",
-            source.name, source.title, source.at
-        );
-    }
-    print(&sources)?;
-    if let Some(file) = json_file {
-        let json = serde_json::to_string_pretty(&compared)?;
-        write(file, &format!("{json}\n"))?;
-    }
-    if let Some(file) = csv_file {
-        write(file, &csv(&compared))?;
+    match args.format.format {
+        Format::Text => print(&(table(&compared) + &sources(&published)))?,
+        Format::Csv => print_rows(Format::Csv, &rows(&compared))?,
+        Format::Json => print_json(&compared)?,
     }
     Ok(Done::Finished)
+}
+
+fn sources(published: &Published) -> String {
+    let sources = published.sources.iter();
+    let lines = sources.map(|of| format!("  {}: {}. {}\n", of.name, of.title, of.at));
+    format!("\nSources:\n{}", lines.collect::<String>())
 }
 
 /// Keeps the selected cases.
@@ -163,38 +147,23 @@ fn table(compared: &[Comparison]) -> String {
     out
 }
 
-fn csv(compared: &[Comparison]) -> String {
-    let quoted = |text: &str| format!("\"{}\"", text.replace('"', "\"\""));
-    let number = |value: Option<f64>| value.map_or(String::new(), |value| value.to_string());
-    let mut out = String::from("case,measure,theirs,ours,ratio,near,source,place,why\n");
+fn rows(compared: &[Comparison]) -> Rows {
+    let mut rows = Rows::default();
     for c in compared {
-        let fields = [
-            quoted(&c.case),
-            quoted(&c.measure),
-            number(Some(c.theirs)),
-            number(c.ours),
-            number(c.ratio),
-            c.near.to_string(),
-            quoted(&c.source),
-            quoted(&c.place),
-            quoted(c.why.as_deref().unwrap_or_default()),
+        let row = [
+            ("case", c.case.clone().into()),
+            ("measure", c.measure.clone().into()),
+            ("theirs", c.theirs.into()),
+            ("ours", json!(c.ours)),
+            ("ratio", json!(c.ratio)),
+            ("near", c.near.into()),
+            ("source", c.source.clone().into()),
+            ("place", c.place.clone().into()),
+            ("why", json!(c.why)),
         ];
-        let _ = writeln!(out, "{}", fields.join(","));
+        rows.push(row, &());
     }
-    out
-}
-
-/// Opens an output before anything runs, so that an unwritable name fails early.
-fn create(path: &Path, force: bool) -> anyhow::Result<AtomicFile> {
-    let existing: Existing = existing(path, force)?;
-    AtomicFile::create(path, existing).with_context(|| format!("cannot write {}", path.display()))
-}
-
-fn write(mut file: AtomicFile, text: &str) -> anyhow::Result<()> {
-    let path = file.path().to_owned();
-    file.write_all(text.as_bytes())
-        .and_then(|()| file.commit())
-        .with_context(|| format!("cannot write {}", path.display()))
+    rows
 }
 
 #[cfg(test)]
@@ -220,7 +189,7 @@ mod tests {
     fn a_whole_name_selects_one_case_and_a_part_all_that_contain_it() {
         let dir = concat!(env!("CARGO_MANIFEST_DIR"), "/../scenarios/published");
         let selected = |names: &[&str]| {
-            let mut published = Published::load(Path::new(dir)).unwrap();
+            let mut published = Published::load(dir.as_ref()).unwrap();
             let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
             select(&mut published, &names).map(|()| published.cases.len())
         };
@@ -251,6 +220,8 @@ mod tests {
             text.contains("1 of 4 are 0.7 to 1.4 times theirs.\n[1] because"),
             "{text}"
         );
-        assert!(csv(&compared).contains(",\"s\",\"\"\"p\"\"\",\"because\""));
+        let csv = rows(&compared).csv();
+        let second = "c,rate of a / b,2.0,4.0,2.0,false,s,\"\"\"p\"\"\",because\n";
+        assert!(csv.contains(second), "{csv}");
     }
 }

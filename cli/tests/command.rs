@@ -356,7 +356,8 @@ fn the_doctor_looks_at_an_emulated_device() {
         daemon_text,
         "--watch",
         "200ms",
-        "--json",
+        "--format",
+        "json",
     ];
     let report = |code: i32| {
         let (got, stdout, stderr) = ran(&args);
@@ -413,7 +414,7 @@ fn the_doctor_looks_at_an_emulated_device() {
     assert_eq!(level(&found, "daemon"), "ok");
 
     // The status of that daemon has the queues of its device.
-    let (code, stdout, stderr) = ran(&["status", "--socket", daemon_text, "--json"]);
+    let (code, stdout, stderr) = ran(&["status", "--socket", daemon_text, "--format", "json"]);
     assert_eq!(code, Some(0), "{stderr}");
     let status: serde_json::Value = serde_json::from_str(&stdout).unwrap();
     let l4s = &status["queues"]["l4s"];
@@ -430,9 +431,11 @@ fn the_doctor_looks_at_an_emulated_device() {
     assert_eq!(status["queues"]["classic"]["packets_in"], 0);
     let (_, text, _) = ran(&["status", "--socket", daemon_text]);
     assert!(
-        text.contains("\nqueues    p' ") && text.contains("\nL4S "),
+        text.contains("\nqueues     p' ") && text.contains("\nL4S "),
         "{text}"
     );
+    assert_eq!(status["queues"]["flow_weights"], false);
+    assert!(text.contains("; flow weights off\n"), "{text}");
     answer.join().unwrap();
 }
 
@@ -456,29 +459,31 @@ fn two_runs_do_not_share_a_directory() {
 
 #[test]
 fn validate_prints_ours_next_to_theirs() {
-    let dir = tempfile::tempdir().unwrap();
-    let json = dir.path().join("v.json");
     let published = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scenarios/published");
-    let (json_text, published) = (json.to_str().unwrap(), published.to_str().unwrap());
-    let (code, said, error) = ran(&[
-        "validate",
-        "--published",
-        published,
-        "--case",
-        "overload-50",
-        "--repetitions",
-        "1",
-        "--duration",
-        "4s",
-        "--json",
-        json_text,
-    ]);
-    assert_eq!(code, Some(0), "{error}");
+    let published = published.to_str().unwrap();
+    let validate = |format: &str| {
+        let (code, said, error) = ran(&[
+            "validate",
+            "--published",
+            published,
+            "--case",
+            "overload-50",
+            "--repetitions",
+            "1",
+            "--duration",
+            "4s",
+            "--format",
+            format,
+        ]);
+        assert_eq!(code, Some(0), "{error}");
+        said
+    };
+    let said = validate("text");
     assert!(
         said.contains("overload-50") && said.contains("Sources:"),
         "{said}"
     );
-    let compared: serde_json::Value = serde_json::from_slice(&fs::read(&json).unwrap()).unwrap();
+    let compared: serde_json::Value = serde_json::from_str(&validate("json")).unwrap();
     let first = &compared[0];
     assert_eq!(first["measure"], "share of udp");
     assert_eq!(first["theirs"], 0.5114);

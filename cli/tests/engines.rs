@@ -140,7 +140,7 @@ fn it_is_judged_and_reports_what_it_takes() {
     let (policy, pool) = (dir.join("train/best"), dir.join("pool.parquet"));
     let eval = |more: &[&str]| {
         let mut line = vec!["eval", text(&policy), text(&pool)];
-        line.extend(["--decisions", "100", "--json"]);
+        line.extend(["--decisions", "100", "--format", "json"]);
         line.extend(more);
         let report: Value = serde_json::from_str(&done(&line)).unwrap();
         report
@@ -154,8 +154,14 @@ fn it_is_judged_and_reports_what_it_takes() {
     assert!((loss(&full) - loss(&half)).abs() < 0.05);
     assert_ne!(loss(&full), loss(&half));
 
-    let info: Value =
-        serde_json::from_str(&done(&["policy", "info", "--json", text(&policy)])).unwrap();
+    let info: Value = serde_json::from_str(&done(&[
+        "policy",
+        "info",
+        "--format",
+        "json",
+        text(&policy),
+    ]))
+    .unwrap();
     assert_eq!(info["needs"]["engine"], "libtorch");
     assert_eq!(info["sha256"], full["sha256"]);
     let needs = info["needs"]["otherwise"].as_str().unwrap();

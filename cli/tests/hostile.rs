@@ -151,11 +151,6 @@ fn existing_files_are_kept_without_force() {
     let output = place.line("collect --scenario one.toml --out pool.parquet");
     assert!(said(&output).contains("pool.parquet: exists already; --force"));
     assert!(!place.path("pool.parquet.parts").exists());
-    let published = concat!(env!("CARGO_MANIFEST_DIR"), "/../scenarios/published");
-    for file in ["--json pool.json", "--csv pool.json"] {
-        let output = place.line(&format!("validate --published {published} {file}"));
-        assert!(said(&output).contains("pool.json: exists already; --force"));
-    }
     assert_eq!(fs::read(place.path("pool.json")).unwrap(), b"years of work");
     assert_eq!(
         fs::read(place.path("pool.parquet")).unwrap(),

@@ -40,14 +40,12 @@ fn the_same_seed_collects_the_same_pool() {
     assert!(first != collect("c.parquet", "6", "2"));
 
     let pool = dir.path().join("a.parquet");
-    let said = done(&[
-        "eval",
-        "policies/imitation",
-        pool.to_str().unwrap(),
-        "--decisions",
-        "600",
-        "--json",
-    ]);
+    let eval = |format: &str| {
+        let pool = pool.to_str().unwrap();
+        let line = ["eval", "policies/imitation", pool, "--decisions", "600"];
+        done(&[&line[..], &["--format", format]].concat())
+    };
+    let said = eval("json");
     let report: serde_json::Value = serde_json::from_str(&said).unwrap();
     let late = &report["late"];
     assert_eq!(late["decisions"], 600);
@@ -56,6 +54,20 @@ fn the_same_seed_collects_the_same_pool() {
     let share = |name: &str| late[name].as_f64().unwrap();
     assert!(share("accuracy") > share("majority_share"), "{said}");
     assert!(late["recall"][2].as_f64().unwrap() > 0.5, "{said}");
+
+    let rows = eval("csv");
+    let mut rows = rows.lines().map(|row| row.split(',').collect::<Vec<_>>());
+    let names = rows.next().unwrap();
+    let late_row = rows.next().unwrap();
+    assert_eq!(late_row[..2], ["late", ""]);
+    for (name, value) in [
+        ("accuracy", &late["accuracy"]),
+        ("recall.mark", &late["recall"][2]),
+        ("confusion.enqueue.mark", &late["confusion"][0][2]),
+    ] {
+        let at = names.iter().position(|of| *of == name).unwrap();
+        assert_eq!(late_row[at], value.to_string(), "{name}");
+    }
 }
 
 #[test]

@@ -73,7 +73,8 @@ fn what_ships_is_listed_shown_and_run_by_name() {
     }
     let policies = place.done("policies list");
     for said in [
-        "context    sets DualPI2's set-points, from 8 s of summaries",
+        "name       decision  ",
+        "context    sets DualPI2's set-points       8 s of summaries, one every 250 ms",
         "default  ",
     ] {
         assert!(
@@ -119,6 +120,58 @@ fn results_are_exported() {
         assert!(number("utilisation") > 0.5, "{line}");
         assert!(number("queue_delay_ms.classic.p50") > 0.0, "{line}");
     }
+    // The comparison with its intervals, from the repetitions in the same result.
+    let utilisation = |arm: &str| -> Vec<f64> {
+        let of = csv
+            .lines()
+            .filter(|line| line.split(',').nth(1) == Some(arm));
+        let fields = of.map(|line| line.split(',').collect::<Vec<_>>());
+        let each = fields.filter(|fields| fields[at("repetition")] != "pooled");
+        each.map(|fields| fields[at("utilisation")].parse::<f64>().unwrap() * 100.0)
+            .collect()
+    };
+    let (tuned, plain) = (utilisation("dualpi2-tuned"), utilisation("dualpi2"));
+    let differences = [tuned[0] - plain[0], tuned[1] - plain[1]];
+    let mean = (differences[0] + differences[1]) / 2.0;
+    // Student's t of one degree of freedom; the error of a mean of two is half of
+    // their distance.
+    let half = 12.706_204_736 * (differences[0] - differences[1]).abs() / 2.0;
+    let comparison = place.done("export out --table comparison");
+    let mut rows = comparison.lines();
+    assert_eq!(
+        rows.next().unwrap(),
+        "scenario,arm,baseline,metric,pairs,value,baseline_value,difference,low,high,verdict"
+    );
+    let row = rows
+        .find(|row| row.contains("utilisation_percent"))
+        .unwrap();
+    let fields: Vec<&str> = row.split(',').collect();
+    assert_eq!(
+        fields[..5],
+        [
+            "paper",
+            "dualpi2-tuned",
+            "dualpi2",
+            "utilisation_percent",
+            "2"
+        ]
+    );
+    for (at, expected) in [(7, mean), (8, mean - half), (9, mean + half)] {
+        let found: f64 = fields[at].parse().unwrap();
+        assert!((found - expected).abs() < 1e-6, "{row}: {expected}");
+    }
+    assert!(
+        place
+            .refused("export out --table families")
+            .contains("runs, comparison, flows")
+    );
+    // What `run` and `report` print for programs is the same.
+    assert_eq!(place.done("report out --format csv"), csv);
+    let all: serde_json::Value =
+        serde_json::from_str(&place.done("report out --format json")).unwrap();
+    assert_eq!(all["runs"].as_array().unwrap().len(), 6);
+    assert_eq!(all["comparison"][0]["metric"], fields[3]);
+
     place.done("export out --table flows --format json --out flows.json");
     let flows: serde_json::Value =
         serde_json::from_slice(&std::fs::read(place.path("flows.json")).unwrap()).unwrap();
@@ -139,6 +192,38 @@ fn results_are_exported() {
     assert!(data["results"]["TCP upload::9"].is_array());
     let error = place.refused("export out --format flent --out flent");
     assert!(error.contains("--force"), "{error}");
+}
+
+/// Text, CSV and JSON of one command have the same values.
+#[test]
+fn every_table_is_printed_for_programs() {
+    let place = Place::new();
+    let json = |line: &str| -> serde_json::Value {
+        let said = place.done(&format!("{line} --format json"));
+        serde_json::from_str(&said).unwrap()
+    };
+    let csv = |line: &str| place.done(&format!("{line} --format csv"));
+
+    let policies = "policies list";
+    assert_eq!(json(policies)[0]["decision"], "sets DualPI2's set-points");
+    let context = "context,sets DualPI2's set-points,\"8 s of summaries, one every 250 ms\"";
+    assert_eq!(csv(policies).lines().nth(1), Some(context));
+    let scenarios = csv("scenarios list");
+    assert_eq!(scenarios.lines().next(), Some("name,kind,description"));
+    let listed = json("scenarios list");
+    assert_eq!(
+        scenarios.lines().count(),
+        listed.as_array().unwrap().len() + 1
+    );
+
+    let info = json("policy info default");
+    let width = format!("config.window,{}", info["config"]["window"]);
+    assert!(csv("policy info default").lines().any(|line| line == width));
+    let (code, findings, _) = place.output("doctor --watch 1ms --socket none --format csv");
+    assert_eq!(code, Some(1));
+    let mut findings = findings.lines();
+    assert_eq!(findings.next(), Some("level,about,text,command"));
+    assert!(findings.next().unwrap().starts_with("problem,module,"));
 }
 
 #[test]
@@ -289,7 +374,7 @@ fn a_daemon_controls_a_served_device() {
     let applied = |queues: &serde_json::Value| queues["queues"]["l4s"]["marked"].as_u64() > Some(0);
     loop {
         assert!(began.elapsed() < DEADLINE, "no decision in time");
-        let (code, said, _) = place.output("status --socket status.sock --json");
+        let (code, said, _) = place.output("status --socket status.sock --format json");
         if code == Some(0) {
             let status: serde_json::Value = serde_json::from_str(&said).unwrap();
             let accepted = status["counters"]["accepted"].as_u64();
@@ -299,6 +384,9 @@ fn a_daemon_controls_a_served_device() {
         }
         std::thread::sleep(Duration::from_millis(20));
     }
+    let values = place.done("status --socket status.sock --format csv");
+    assert!(values.starts_with("name,value\ncounters."), "{values}");
+    assert!(values.contains("\nqueues.flow_weights,false\n"), "{values}");
     let said = place.done("doctor --device device.sock --socket status.sock");
     for about in ["traffic", "daemon", "overrides"] {
         let line = said.lines().find(|line| line.contains(about)).unwrap();

@@ -47,7 +47,7 @@ fn run_on(dir: &Path, args: &str, input: &[u8]) -> (bool, String, String) {
 }
 
 fn inspect(dir: &Path, pool_file: &str) -> Value {
-    let text = pool(dir, &format!("inspect --json {pool_file}")).unwrap();
+    let text = pool(dir, &format!("inspect --format json {pool_file}")).unwrap();
     serde_json::from_str(&text).unwrap()
 }
 

@@ -87,6 +87,26 @@ fn a_reduced_suite_judges_every_family() {
             assert!(decides || applied == 0.0, "{name}: {applied}");
         }
     }
+    // The same for programs.
+    let rows = done(&["export", out]);
+    let (first, arms) = (
+        &families[0]["summaries"][0],
+        families[0]["summaries"].as_array(),
+    );
+    let arms = arms.unwrap().len();
+    assert_eq!(rows.lines().count(), 1 + (families.len() + 1) * arms);
+    let names: Vec<&str> = rows.lines().next().unwrap().split(',').collect();
+    let values: Vec<&str> = rows.lines().nth(1).unwrap().split(',').collect();
+    let value = |name: &str| values[names.iter().position(|of| *of == name).unwrap()];
+    assert_eq!(value("family"), families[0]["name"].as_str().unwrap());
+    assert_eq!(value("arm"), first["arm"].as_str().unwrap());
+    let mean = &first["classic_delay"]["mean"]["mean"];
+    assert_eq!(value("classic_delay.mean.mean"), mean.to_string());
+    let conditions = done(&["export", out, "--table", "conditions", "--format", "json"]);
+    let conditions: serde_json::Value = serde_json::from_str(&conditions).unwrap();
+    assert_eq!(conditions.as_array().unwrap().len(), families.len() * arms);
+    let utilisation = &families[0]["conditions"][0]["arms"][0]["means"]["utilisation"];
+    assert_eq!(&conditions[0]["means.utilisation"], utilisation);
     assert!(said.starts_with("Not a judgement: "), "{said}");
     assert!(said.contains("Noise: against itself"), "{said}");
     let said_of_report = refused(&["report", out]);

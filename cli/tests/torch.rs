@@ -287,7 +287,8 @@ fn a_training_is_evaluated_reported_and_exported() {
         text(pool()),
         "--decisions",
         "50",
-        "--json",
+        "--format",
+        "json",
     ]);
     let eval: Value = serde_json::from_str(&eval).unwrap();
     let late = &eval["late"];

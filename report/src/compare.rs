@@ -187,6 +187,19 @@ impl Metric {
         }
     }
 
+    /// Its name in files, with the unit of its values.
+    pub(super) fn key(self) -> &'static str {
+        match self {
+            Metric::Utilisation => "utilisation_percent",
+            Metric::Drops => "dropped_percent",
+            Metric::ClassicP50 => "classic_delay_p50_ms",
+            Metric::ClassicP99 => "classic_delay_p99_ms",
+            Metric::L4sP50 => "l4s_delay_p50_ms",
+            Metric::L4sP99 => "l4s_delay_p99_ms",
+            Metric::Jain => "jain",
+        }
+    }
+
     /// Its name in a sentence.
     pub(super) fn name(self) -> &'static str {
         match self {

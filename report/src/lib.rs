@@ -15,6 +15,7 @@ mod glossary;
 mod learning;
 mod overlay;
 mod page;
+mod rows;
 mod run_again;
 mod suite;
 mod table;
@@ -39,6 +40,7 @@ pub use learning::{
     render_learning,
 };
 
+pub use rows::{Rows, Tables, join, tables};
 pub use suite::{Facts as SuiteFacts, SUITE_FILE, render_suite};
 
 /// The published work cited on pages.
@@ -85,6 +87,8 @@ pub struct Report {
     pub page: PathBuf,
     /// The table for a terminal, with its meaning, each result under its name.
     pub text: String,
+    /// The same for programs.
+    pub tables: Tables,
 }
 
 /// Draws the figures and the page of the result in `dir`, into that directory.
@@ -264,9 +268,17 @@ fn finish(
     let mut texts: Vec<String> = results.iter().map(|(data, _)| text(data)).collect();
     texts.extend(page::not_started(missing));
     texts.push(wrapped(&format!("{}. {DEFINITION}", table::SIGNS), 100));
+    let mut tables = Tables::new();
+    for (data, _) in results {
+        rows::join(
+            &mut tables,
+            rows::of_result(&data.summary, &data.comparison()),
+        );
+    }
     Ok(Report {
         page: path,
         text: texts.join("\n"),
+        tables,
     })
 }
 

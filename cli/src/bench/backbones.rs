@@ -7,7 +7,8 @@ use clap::Args;
 use l4sllm_report::Backbones;
 
 use super::apart::{self, Outcome, Setting};
-use crate::output::{Done, outln, print};
+use crate::format::{Format, FormatArgs, print_json, print_rows};
+use crate::output::{Done, print};
 
 /// Measure the cost of backbones with random weights: memory, time of a
 /// decision and of a training step.
@@ -32,9 +33,8 @@ pub(super) struct BackbonesArgs {
     /// Directory for backbones.json, for `l4sllm report`.
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
-    /// Print JSON.
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    format: FormatArgs,
     /// Measure this one model in this process.
     #[arg(long, hide = true)]
     alone: bool,
@@ -57,9 +57,10 @@ pub(super) fn run(args: &BackbonesArgs, cancel: &AtomicBool) -> anyhow::Result<D
             break;
         }
     }
-    match args.json {
-        true => outln!("{}", serde_json::to_string_pretty(&backbones)?)?,
-        false => print(&backbones.text())?,
+    match args.format.format {
+        Format::Text => print(&backbones.text())?,
+        Format::Csv => print_rows(Format::Csv, &backbones.rows())?,
+        Format::Json => print_json(&backbones)?,
     }
     Ok(Done::of(cancel))
 }

@@ -11,14 +11,17 @@ use anyhow::{Context, ensure};
 use clap::Args;
 use l4sllm_abi::{Factor, Factors, Record, Steer};
 use l4sllm_model::text::shown;
+use l4sllm_report::Rows;
 use l4sllm_testbed::control::EngineFactory;
 use l4sllm_testbed::experiment::Policies;
 use l4sllm_testbed::result::quantile;
 use l4sllm_testbed::scenario::{Aqm, Arm, Control, Scenario};
 use l4sllm_testbed::sim::Simulation;
 use l4sllmd::{Decision, Engine};
+use serde_json::{Value, json};
 
 use crate::engine::EngineArgs;
+use crate::format::{Format, FormatArgs, print_json, print_rows};
 use crate::output::{Done, Palette, Tone, print_painted};
 use crate::run::Change;
 use crate::shipped;
@@ -42,9 +45,8 @@ pub(super) struct EmulationArgs {
     /// are reported.
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
     runs: u32,
-    /// Print JSON.
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    format: FormatArgs,
     #[command(flatten)]
     engine: EngineArgs,
 }
@@ -102,12 +104,11 @@ pub(super) fn run(args: &EmulationArgs, cancel: &AtomicBool) -> anyhow::Result<D
         }
     }
     let numbers = samples.numbers();
-    let text = if args.json {
-        numbers.json()
-    } else {
-        numbers.text(args, Palette::of_stdout())
-    };
-    print_painted(&text)?;
+    match args.format.format {
+        Format::Text => print_painted(&numbers.text(args, Palette::of_stdout()))?,
+        Format::Csv => print_rows(Format::Csv, &numbers.rows())?,
+        Format::Json => print_json(&numbers.json())?,
+    }
     Ok(match (Done::of(cancel), numbers.missed().is_empty()) {
         (Done::Finished, false) => Done::Unhealthy,
         (done, _) => done,
@@ -298,12 +299,49 @@ impl Numbers {
         )
     }
 
-    fn json(&self) -> String {
+    /// A row for each number, with its aim if it has one.
+    fn rows(&self) -> Rows {
+        let mut rows = Rows::default();
+        let mut add = |name: &str, value: f64, aim: Option<f64>, met: bool| {
+            let row = [
+                ("name", name.into()),
+                ("value", value.into()),
+                ("aim", json!(aim)),
+                ("met", json!(aim.map(|_| met))),
+            ];
+            rows.push(row, &());
+        };
+        let mut at_least = |name: &str, value: f64, aim: f64| {
+            add(name, value, Some(aim), value >= aim);
+        };
+        at_least("emulated_over_real_plain", self.plain, AIM_PLAIN);
+        for (rate, ratio) in LOOP_RATES.into_iter().zip(self.loops) {
+            at_least(&format!("loop_at_{rate}_decisions_per_s"), ratio, AIM_LOOP);
+        }
+        at_least(
+            "emulated_over_real_with_policy",
+            self.with_policy,
+            AIM_WITH_POLICY,
+        );
+        let (p50_us, p99_us) = (self.latency_p50_us, self.latency_p99_us);
+        let aim_us = AIM_LATENCY_P50_US;
+        add(
+            "decision_latency_p50_us",
+            p50_us,
+            Some(aim_us),
+            p50_us <= aim_us,
+        );
+        add("decision_latency_p99_us", p99_us, None, true);
+        add("packets_per_s_plain", self.packets_per_s, None, true);
+        rows
+    }
+
+    fn json(&self) -> Value {
         let loops = LOOP_RATES.into_iter().zip(self.loops);
         let loops = loops.map(|(decisions_per_s, over_plain)| {
-            serde_json::json!({ "decisions_per_s": decisions_per_s, "over_plain": over_plain })
+            json!({ "decisions_per_s": decisions_per_s, "over_plain": over_plain })
         });
-        let value = serde_json::json!({
+        json!({
             "emulated_over_real_plain": self.plain,
             "packets_per_s_plain": self.packets_per_s,
             "loop": loops.collect::<Vec<_>>(),
@@ -311,8 +349,7 @@ impl Numbers {
             "decision_latency_us": { "p50": self.latency_p50_us, "p99": self.latency_p99_us },
             "decisions": self.decisions,
             "aims_missed": self.missed(),
-        });
-        format!("{value:#}\n")
+        })
     }
 }
 

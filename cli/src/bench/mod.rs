@@ -25,7 +25,7 @@ use crate::output::Done;
 #[command(after_long_help = "\
 Examples:
   l4sllm bench
-  l4sllm bench headroom --runs 5 --json
+  l4sllm bench headroom --runs 5 --format json
   l4sllm bench backbones gpt2")]
 #[command(args_conflicts_with_subcommands = true)]
 pub struct BenchArgs {

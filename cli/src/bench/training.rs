@@ -9,10 +9,12 @@ use clap::Args;
 use l4sllm_model::backbone::{BackboneConfig, Gpt2Config, LoraConfig};
 use l4sllm_model::torch::{Measurement, Options, adapt, device, set_threads};
 use l4sllm_model::{Feature, PolicyConfig};
+use l4sllm_report::Rows;
 use l4sllm_testbed::result::quantile;
 
 use crate::duration;
-use crate::output::{Done, outln};
+use crate::format::{Format, FormatArgs};
+use crate::output::{Done, outln, print};
 
 /// Measure training, or decisions, of a GPT-2 on synthetic windows, in tokens/s
 /// and ms.
@@ -62,9 +64,8 @@ pub(super) struct TrainingArgs {
     /// alternate; the first is for warm-up.
     #[arg(long)]
     paced: bool,
-    /// Print JSON, a line for each turn.
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    format: FormatArgs,
 }
 
 /// Runs the turns.
@@ -79,6 +80,8 @@ pub(super) fn run(args: &TrainingArgs, cancel: &AtomicBool) -> anyhow::Result<Do
     let options = Options::default();
     let mut model = Measurement::new(config, options, args.batch, 1)?;
     let parameters = model.parameters()?;
+    // CSV has names above its first row.
+    let mut named = false;
     let mut turn = |ns: u64| -> anyhow::Result<()> {
         let (began, length) = (Instant::now(), Duration::from_nanos(ns));
         let mut each_ns = Vec::new();
@@ -96,17 +99,30 @@ pub(super) fn run(args: &TrainingArgs, cancel: &AtomicBool) -> anyhow::Result<Do
         let tokens_per_s = (steps * tokens) as f64 / began.elapsed().as_secs_f64().max(1e-9);
         each_ns.sort_unstable();
         let p50_ms = quantile(&each_ns, 0.5).map_or(0.0, |ns| ns as f64 / 1e6);
-        if args.json {
-            let line = serde_json::json!({
-                "tokens_per_s": tokens_per_s, "p50_ms": p50_ms, what: steps, "threads": args.threads,
-                "trainable_parameters": parameters.trained, "parameters": parameters.all,
-                "device": device::describe(options.device),
-            });
-            return outln!("{line}");
+        let row = [
+            ("tokens_per_s", tokens_per_s.into()),
+            ("p50_ms", p50_ms.into()),
+            (what, steps.into()),
+            ("threads", args.threads.into()),
+            ("trainable_parameters", parameters.trained.into()),
+            ("parameters", parameters.all.into()),
+            ("device", device::describe(options.device).into()),
+        ];
+        let mut rows = Rows::default();
+        rows.push(row, &());
+        match args.format.format {
+            Format::Text => outln!(
+                "{tokens_per_s:.0} tokens/s in {steps} {what} of {tokens} tokens, p50 {p50_ms:.3} ms"
+            ),
+            Format::Csv => {
+                let csv = rows.csv();
+                let values = csv.split_once('\n').map_or("", |(_, values)| values);
+                print(if named { values } else { &csv })?;
+                named = true;
+                Ok(())
+            }
+            Format::Json => outln!("{}", rows.json()[0]),
         }
-        outln!(
-            "{tokens_per_s:.0} tokens/s in {steps} {what} of {tokens} tokens, p50 {p50_ms:.3} ms"
-        )
     };
     if args.paced {
         let mut first = true;

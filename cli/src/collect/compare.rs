@@ -7,7 +7,9 @@ use std::collections::BTreeMap;
 
 use l4sllm_model::Outcome;
 use l4sllm_model::pool::EpisodeFacts;
+use l4sllm_report::Rows;
 use l4sllm_report::verdict::{DEFINITION, Interval, Judgement, Quantity, Sample, Verdict, judge};
+use serde_json::{Map, Value, json};
 
 /// Behaviours by name, in order, and their outcomes in each condition.
 pub struct Comparison<'a> {
@@ -25,6 +27,8 @@ struct Condition<'a> {
 /// A quantity by which behaviours are compared.
 struct Metric {
     name: &'static str,
+    /// Name in files, with the unit.
+    key: &'static str,
     quantity: Quantity,
     /// The value of an episode, in the quantity's unit.
     of: fn(&Outcome) -> Option<f64>,
@@ -34,30 +38,35 @@ struct Metric {
 const METRICS: [Metric; 5] = [
     Metric {
         name: "utilisation",
+        key: "utilisation_percent",
         quantity: Quantity::Utilisation,
         of: |outcome| Some(100.0 * outcome.utilisation),
         digits: 2,
     },
     Metric {
         name: "drops",
+        key: "dropped_percent",
         quantity: Quantity::Drops,
         of: |outcome| outcome.drop_share.map(|share| 100.0 * share),
         digits: 2,
     },
     Metric {
         name: "classic mean",
+        key: "classic_mean_ms",
         quantity: Quantity::Delay,
         of: |outcome| outcome.classic_mean_ms,
         digits: 2,
     },
     Metric {
         name: "L4S p99",
+        key: "l4s_p99_ms",
         quantity: Quantity::Delay,
         of: |outcome| outcome.l4s_p99_ms,
         digits: 2,
     },
     Metric {
         name: "Jain",
+        key: "jain",
         quantity: Quantity::Jain,
         of: |outcome| outcome.jain,
         digits: 3,
@@ -135,6 +144,82 @@ impl<'a> Comparison<'a> {
         text
     }
 
+    /// The same for programs.
+    pub fn rows(&self) -> Rows {
+        let mut rows = Rows::default();
+        for line in self.names.iter().map(|name| self.line(name)) {
+            let head = [
+                ("behaviour", line.name.as_str().into()),
+                ("conditions", line.conditions.into()),
+            ];
+            let [utilisation, drops, _, _, jain] = line.means;
+            let [classic_mean, classic_p99, l4s_p99] = line.factors.map(|of| of.map(ratio));
+            let verdicts = METRICS.iter().zip(line.verdicts).map(|(metric, of)| {
+                let [worse, better] = of;
+                (
+                    metric.key.to_owned(),
+                    json!({ "worse": worse, "better": better }),
+                )
+            });
+            let values = json!({
+                "utilisation_percent": utilisation,
+                "utilisation_difference_points": line.difference.map(ends),
+                "utilisation_difference_worst_points": line.difference.map(|_| line.worst),
+                "dropped_percent": drops,
+                "jain": jain,
+                "classic_mean_ratio": classic_mean,
+                "classic_p99_ratio": classic_p99,
+                "l4s_p99_ratio": l4s_p99,
+                "verdicts": verdicts.collect::<Map<_, _>>(),
+                "less_classic_delay_and_nothing_worse": line.better,
+            });
+            rows.push(head, &values);
+        }
+        rows
+    }
+
+    /// Each condition for programs, in the order of [`Comparison::each`].
+    pub fn each_rows(&self) -> Rows {
+        let mut rows = Rows::default();
+        for (name, condition, judged) in self.judged() {
+            let facts = condition.facts;
+            let head = [
+                ("condition", name.into()),
+                ("rate_bps", facts.rate_bps.into()),
+                ("rtt_ns", facts.rtt_ns.into()),
+                ("flows", flows(facts).into()),
+            ];
+            let metrics = METRICS.iter().zip(&judged).map(|(metric, of)| {
+                let value = of.map(|of| {
+                    json!({
+                        "reference": of.reference,
+                        "value": of.value,
+                        "difference": ends(of.difference),
+                        "verdict": of.verdict.word(),
+                    })
+                });
+                (metric.key.to_owned(), json!(value))
+            });
+            rows.push(head, &metrics.collect::<Map<_, _>>());
+        }
+        rows
+    }
+
+    /// Each condition, the last behaviour compared with the first, the greatest loss
+    /// first.
+    fn judged(&self) -> Vec<(&'a str, &Condition<'a>, Judged)> {
+        let (Some(first), Some(last)) = (self.names.first(), self.names.last()) else {
+            return Vec::new();
+        };
+        let conditions = self.conditions.iter();
+        let judged = conditions.filter_map(|(name, condition)| {
+            Some((*name, condition, condition.judge(last, first)?))
+        });
+        let mut judged: Vec<_> = judged.collect();
+        judged.sort_by(|a, b| loss(&b.2).total_cmp(&loss(&a.2)));
+        judged
+    }
+
     /// A Markdown table with a line per condition: the last behaviour compared
     /// with the first, the greatest loss first.
     pub fn each(&self) -> String {
@@ -152,16 +237,10 @@ impl<'a> Comparison<'a> {
             text += &format!(" {}{comma}{unit} | difference |", metric.name);
         }
         text += &format!("\n|---|---|---|---|{}\n", "---|".repeat(2 * METRICS.len()));
-        let mut rows: Vec<(f64, String)> = self
-            .conditions
-            .iter()
-            .filter_map(|(name, condition)| {
-                let judged = condition.judge(last, first)?;
-                Some((loss(&judged), condition.row(name, &judged)))
-            })
-            .collect();
-        rows.sort_by(|a, b| b.0.total_cmp(&a.0));
-        text + &rows.into_iter().map(|(_, row)| row).collect::<String>()
+        for (name, condition, judged) in self.judged() {
+            text += &condition.row(name, &judged);
+        }
+        text
     }
 
     /// Maximum number of repetitions of a behaviour in a condition.
@@ -292,13 +371,12 @@ impl Condition<'_> {
 
     fn row(&self, name: &str, judged: &Judged) -> String {
         let facts = self.facts;
-        let flows = facts.flows.iter().map(|f| format!("{} {}", f.count, f.cc));
         let mut text = format!(
             "| {} | {:.1} | {:.0} | {} |",
             name.rsplit('-').next().unwrap_or(name),
             facts.rate_bps as f64 / 1e6,
             facts.rtt_ns as f64 / 1e6,
-            flows.collect::<Vec<_>>().join(", "),
+            flows(facts),
         );
         for (metric, judged) in METRICS.iter().zip(judged) {
             let reference = number(judged.map(|of| of.reference), metric.digits);
@@ -309,6 +387,24 @@ impl Condition<'_> {
         }
         text + "\n"
     }
+}
+
+/// "2 cubic, 1 prague".
+fn flows(facts: &EpisodeFacts) -> String {
+    let flows = facts.flows.iter().map(|f| format!("{} {}", f.count, f.cc));
+    flows.collect::<Vec<_>>().join(", ")
+}
+
+/// A mean and the ends of its interval.
+fn ends(of: Interval) -> Value {
+    let end = |sign: f64| of.half_width.map(|half| of.mean + sign * half);
+    json!({ "mean": of.mean, "low": end(-1.0), "high": end(1.0) })
+}
+
+/// The same of the logarithm of a ratio.
+fn ratio(of: Interval) -> Value {
+    let end = |sign: f64| of.half_width.map(|half| (of.mean + sign * half).exp());
+    json!({ "mean": of.mean.exp(), "low": end(-1.0), "high": end(1.0) })
 }
 
 /// A difference with its verdict.

@@ -25,7 +25,8 @@ use rayon::prelude::*;
 
 use crate::duration;
 use crate::engine::EngineArgs;
-use crate::output::{outln, print, progress_bar};
+use crate::format::{Format, FormatArgs, print_rows};
+use crate::output::{note, outln, print, progress_bar};
 use crate::threads::threads;
 use compare::Comparison;
 use parts::Parts;
@@ -75,12 +76,15 @@ pub struct CollectArgs {
     #[arg(long, default_value_t = 1)]
     seed: u64,
     /// If behaviours are compared, also print a line for each condition: the last
-    /// behaviour compared with the first, the greatest loss first.
+    /// behaviour compared with the first, the greatest loss first. CSV and JSON have
+    /// only these.
     #[arg(long)]
     each: bool,
     /// Number of parallel runs, at most 1024; 0: one per core.
     #[arg(long, default_value_t = 0, value_parser = threads)]
     threads: usize,
+    #[command(flatten)]
+    format: FormatArgs,
     #[command(flatten)]
     engine: EngineArgs,
 }
@@ -132,21 +136,40 @@ pub fn run(args: &CollectArgs, cancel: &AtomicBool) -> anyhow::Result<()> {
         return Ok(());
     }
     let (all, episodes) = parts.join()?;
-    outln!(
+    let done = format!(
         "{}: {all} records in {episodes} episodes; {} of them now, {:.0} a second",
         args.out.display(),
         rows.load(Ordering::Relaxed),
         rate(&rows, began)
-    )?;
-    if plan.compares() {
-        let episodes = read_episodes(&args.out)?.unwrap_or_default();
-        let comparison = Comparison::new(&episodes);
-        print(&comparison.table())?;
-        if args.each {
-            print(&comparison.each())?;
-        }
+    );
+    match args.format.format {
+        Format::Text => outln!("{done}")?,
+        Format::Csv | Format::Json => note!("{done}"),
     }
-    Ok(())
+    match plan.compares() {
+        true => compare(args),
+        false => Ok(()),
+    }
+}
+
+/// Prints how behaviours did compared with the first.
+fn compare(args: &CollectArgs) -> anyhow::Result<()> {
+    let episodes = read_episodes(&args.out)?.unwrap_or_default();
+    let comparison = Comparison::new(&episodes);
+    let rows = || match args.each {
+        true => comparison.each_rows(),
+        false => comparison.rows(),
+    };
+    match args.format.format {
+        Format::Text => {
+            print(&comparison.table())?;
+            match args.each {
+                true => print(&comparison.each()),
+                false => Ok(()),
+            }
+        }
+        format => print_rows(format, &rows()),
+    }
 }
 
 fn rate(rows: &AtomicU64, began: Instant) -> f64 {

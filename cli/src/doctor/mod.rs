@@ -14,11 +14,14 @@ use std::path::PathBuf;
 
 use clap::Args;
 use l4sllm_model::text::printable;
+use l4sllm_report::Rows;
 use l4sllmd::config::DEFAULT_SOCKET;
 use serde::Serialize;
+use serde_json::json;
 
 use crate::duration;
-use crate::output::{Done, Palette, Tone, print, print_painted};
+use crate::format::{Format, FormatArgs, print_json, print_rows};
+use crate::output::{Done, Palette, Tone, print_painted};
 use diagnose::{Finding, Level, diagnose};
 
 /// Diagnose what keeps the queue from working on this router, and print the
@@ -28,7 +31,7 @@ use diagnose::{Finding, Level, diagnose};
 Examples:
   l4sllm doctor
   l4sllm doctor --device /tmp/l4sllm-device.sock --watch 5s
-  l4sllm doctor --json")]
+  l4sllm doctor --format json")]
 pub struct DoctorArgs {
     /// The Unix socket of an emulated device, instead of /dev/l4sllm.
     #[arg(long, value_name = "SOCKET")]
@@ -40,9 +43,8 @@ pub struct DoctorArgs {
     #[arg(long = "watch", value_name = "TIME", default_value = "1s",
           value_parser = duration::watch)]
     watch_ns: u64,
-    /// Print JSON.
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    format: FormatArgs,
 }
 
 #[derive(Serialize)]
@@ -56,14 +58,25 @@ pub fn run(args: &DoctorArgs) -> anyhow::Result<Done> {
     let facts = collect::facts(args)?;
     let findings = diagnose(&facts);
     let healthy = findings.iter().all(|f| f.level != Level::Problem);
-    if args.json {
-        let report = Report {
-            healthy,
-            findings: &findings,
-        };
-        print(&format!("{}\n", serde_json::to_string_pretty(&report)?))?;
-    } else {
-        print_painted(&describe(&findings, Palette::of_stdout()))?;
+    match args.format.format {
+        Format::Text => print_painted(&describe(&findings, Palette::of_stdout()))?,
+        Format::Csv => {
+            let mut rows = Rows::default();
+            for finding in &findings {
+                let row = [
+                    ("level", json!(finding.level)),
+                    ("about", finding.about.into()),
+                    ("text", finding.text.clone().into()),
+                    ("command", json!(finding.command)),
+                ];
+                rows.push(row, &());
+            }
+            print_rows(Format::Csv, &rows)?;
+        }
+        Format::Json => {
+            let findings = findings.as_slice();
+            print_json(&Report { healthy, findings })?;
+        }
     }
     Ok(if healthy {
         Done::Finished

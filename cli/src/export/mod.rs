@@ -1,45 +1,45 @@
 //! `l4sllm export`: results for other programs.
 
 mod flent;
-mod rows;
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
 use clap::{Args, ValueEnum};
 use l4sllm_model::files::AtomicFile;
 use l4sllm_model::text::shown;
+use l4sllm_report::{Rows, Tables, tables};
 use l4sllm_testbed::result::Stored;
 
 use crate::output::{existing, outln, print};
-use rows::Table;
 
-/// Write the numbers of results as CSV, JSON or flent data files.
+/// Write the tables of results as CSV or JSON, or results as flent data files.
 ///
-/// CSV and JSON have a row for each repetition of each arm, and one for each arm
-/// as a whole (repetition `pooled`); names and units are those of summary.json.
-/// flent gets a file for each repetition, with the test's name tcp_nup: goodputs
-/// as `TCP upload::N`, and the mean delay in the classic queue as `Ping (ms)
-/// ICMP`.
+/// Names and units are those of summary.json, suite.json, costs.json and
+/// metrics.jsonl. flent gets a file for each repetition, with the test's name
+/// tcp_nup: goodputs as `TCP upload::N`, and the mean delay in the classic queue as
+/// `Ping (ms) ICMP`.
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
 Examples:
   l4sllm export out/paper > paper.csv
+  l4sllm export out/paper --table comparison
   l4sllm export out/paper --table flows --out flows.csv
+  l4sllm export out/suite --table conditions > conditions.csv
   l4sllm export out/demo/paper out/demo/headroom --format json --out both.json
   l4sllm export out/paper --format flent --out out/flent
   flent -p totals -i out/flent/paper-dualpi2-0.flent -o totals.png")]
 pub struct ExportArgs {
-    /// Result directories of `l4sllm run`.
+    /// Result directories of `l4sllm run`, `suite`, `train` and `bench backbones`.
     #[arg(required = true, value_name = "DIR")]
     results: Vec<PathBuf>,
     /// Output format.
     #[arg(long, value_enum, default_value_t = Format::Csv)]
     format: Format,
-    /// Rows of CSV and JSON.
-    #[arg(long, value_enum, default_value_t = Rows::Runs)]
-    table: Rows,
+    /// The table [default: the first that DIR has].
+    #[arg(long, value_enum, value_name = "TABLE")]
+    table: Option<TableName>,
     /// File to write, or for flent the directory, which is required [default:
     /// standard output].
     #[arg(long, value_name = "PATH", required_if_eq("format", "flent"))]
@@ -58,13 +58,29 @@ enum Format {
     Flent,
 }
 
-/// The rows of a table.
+/// A table of a result directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Rows {
-    /// A repetition of an arm.
+enum TableName {
+    /// Of a run: each repetition of each arm, and all of an arm together
+    /// (repetition `pooled`).
     Runs,
-    /// A flow in a repetition of an arm.
+    /// Of a run: each metric of each pair of arms, as a mean difference over pairs of
+    /// repetitions with its 95 % interval.
+    Comparison,
+    /// Of a run: each flow in each repetition of each arm.
     Flows,
+    /// Of a suite: each arm in each family, as ratios to tuned DualPI2.
+    Families,
+    /// Of a suite: each arm in each condition.
+    Conditions,
+    /// Of `l4sllm reproduce`: each seed.
+    Seeds,
+    /// Of trainings: the best evaluation of each, and what it cost.
+    Trainings,
+    /// Of trainings: each step.
+    Steps,
+    /// Of `l4sllm bench backbones`: what each cost.
+    Backbones,
 }
 
 /// Writes the requested numbers.
@@ -72,29 +88,41 @@ enum Rows {
 /// # Errors
 /// A directory without a result, or a file that exists or cannot be written.
 pub fn run(args: &ExportArgs) -> anyhow::Result<()> {
-    let results: Vec<Stored> = args
-        .results
-        .iter()
-        .map(|dir| Ok(Stored::open(dir)?))
-        .collect::<anyhow::Result<_>>()?;
     if args.format == Format::Flent {
+        let results = args.results.iter().map(|dir| Ok(Stored::open(dir)?));
+        let results = results.collect::<anyhow::Result<Vec<_>>>()?;
         let dir = args.out.as_deref().context("--out is missing")?;
         return flent(&results, dir, args.force);
     }
-    let mut table = Table::default();
-    for result in &results {
-        match args.table {
-            Rows::Runs => table.add_runs(&result.summary)?,
-            Rows::Flows => table.add_flows(&result.summary)?,
-        }
-    }
+    let tables = tables(&args.results)?;
+    let rows = chosen(&tables, args.table)?;
     let text = match args.format {
-        Format::Json => serde_json::to_string_pretty(&table.rows)? + "\n",
-        _ => table.csv(),
+        Format::Json => format!("{:#}\n", rows.json()),
+        _ => rows.csv(),
     };
     match &args.out {
         None => print(&text),
         Some(out) => write(out, &text, args.force),
+    }
+}
+
+/// The table asked for, or the first.
+fn chosen(tables: &Tables, asked: Option<TableName>) -> anyhow::Result<&Rows> {
+    let asked = asked.and_then(|name| name.to_possible_value());
+    let is_asked = |name: &str| {
+        asked
+            .as_ref()
+            .is_none_or(|asked| asked.matches(name, false))
+    };
+    match tables.iter().find(|(name, _)| is_asked(name)) {
+        Some((_, rows)) => Ok(rows),
+        None => {
+            let known: Vec<&str> = tables.iter().map(|(name, _)| *name).collect();
+            bail!(
+                "--table: not in these results, which have {}",
+                known.join(", ")
+            )
+        }
     }
 }
 

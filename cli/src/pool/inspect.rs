@@ -6,10 +6,12 @@ use std::sync::atomic::AtomicBool;
 use anyhow::ensure;
 use clap::Args;
 use l4sllm_model::pool::{Inspection, Narrow, Overlap, Split, open};
-use serde_json::json;
+use l4sllm_report::Rows;
+use serde_json::{Value, json};
 
 use super::{bar, check, common, size};
-use crate::output::{outln, print};
+use crate::format::{Format, FormatArgs, print_json, print_rows};
+use crate::output::outln;
 
 /// Count a pool's actions, episodes, ranges and duplicates, and leakage between
 /// training and held-out parts.
@@ -17,7 +19,7 @@ use crate::output::{outln, print};
 #[command(after_long_help = "\
 Examples:
   l4sllm pool inspect pool.parquet
-  l4sllm pool inspect pool.parquet --share 0.1 --json")]
+  l4sllm pool inspect pool.parquet --share 0.1 --format json")]
 pub struct InspectArgs {
     /// Pools, combined as for training, with their common columns.
     #[arg(required = true)]
@@ -26,9 +28,8 @@ pub struct InspectArgs {
     /// --val-fraction of `l4sllm train`.
     #[arg(long, default_value_t = 0.2)]
     share: f64,
-    /// Print JSON.
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    format: FormatArgs,
 }
 
 /// Inspects.
@@ -57,10 +58,11 @@ pub fn run(args: &InspectArgs, cancel: &AtomicBool) -> anyhow::Result<()> {
         actions: inspection.actions_of(ranges),
         overlap: held_out.map(|()| inspection.overlap(&split.train, ranges)),
     });
-    if args.json {
-        return print_json(&inspection, &parts);
+    match args.format.format {
+        Format::Text => print_text(&inspection, &parts, args.share),
+        Format::Csv => print_rows(Format::Csv, &columns(&inspection)),
+        Format::Json => print_json(&document(&inspection, &parts)),
     }
-    print_text(&inspection, &parts, args.share)
 }
 
 /// A part of training's split.
@@ -150,7 +152,23 @@ fn print_text(inspection: &Inspection, parts: &[Part], share: f64) -> anyhow::Re
     Ok(())
 }
 
-fn print_json(inspection: &Inspection, parts: &[Part]) -> anyhow::Result<()> {
+/// The ranges of columns.
+fn columns(inspection: &Inspection) -> Rows {
+    let mut rows = Rows::default();
+    for column in inspection.columns() {
+        let row = [
+            ("name", column.name.into()),
+            ("unit", column.unit.into()),
+            ("least", column.least.into()),
+            ("mean", column.mean.into()),
+            ("greatest", column.most.into()),
+        ];
+        rows.push(row, &());
+    }
+    rows
+}
+
+fn document(inspection: &Inspection, parts: &[Part]) -> Value {
     let actions = |counts: &[u64; 3]| {
         let pairs = NAMES.iter().zip(counts);
         pairs
@@ -158,11 +176,6 @@ fn print_json(inspection: &Inspection, parts: &[Part]) -> anyhow::Result<()> {
             .collect::<serde_json::Map<_, _>>()
     };
     let (states, several) = inspection.distinct();
-    let columns: Vec<_> = inspection
-        .columns()
-        .iter()
-        .map(|c| json!({"name": c.name, "unit": c.unit, "least": c.least, "mean": c.mean, "greatest": c.most}))
-        .collect();
     let scenarios: Vec<_> = inspection
         .scenarios()
         .iter()
@@ -178,7 +191,7 @@ fn print_json(inspection: &Inspection, parts: &[Part]) -> anyhow::Result<()> {
             (part.name.to_owned(), value)
         })
         .collect();
-    let report = json!({
+    json!({
         "rows": inspection.rows(),
         "episodes": inspection.episodes().len(),
         "episodes_ended": inspection.ended(),
@@ -189,10 +202,9 @@ fn print_json(inspection: &Inspection, parts: &[Part]) -> anyhow::Result<()> {
         "actions": actions(&inspection.actions()),
         "distinct_states": states,
         "states_with_several_actions": several,
-        "columns": columns,
+        "columns": columns(inspection).json(),
         "split": split,
-    });
-    print(&format!("{report:#}\n"))
+    })
 }
 
 const NAMES: [&str; 3] = ["enqueue", "drop", "mark"];

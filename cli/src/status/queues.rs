@@ -5,7 +5,7 @@ use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 
 use anyhow::Context;
-use l4sllm_abi::{Queue, Queues, raw};
+use l4sllm_abi::{Params, Queue, Queues, raw};
 use l4sllmd::config::{DeviceConfig, DeviceKind};
 use l4sllmd::device;
 use l4sllmd::files::Files;
@@ -31,15 +31,18 @@ pub fn look(path: &Path) -> anyhow::Result<QueuesStatus> {
         .block_on(async {
             let mut device = device::Device::open(&Files::by_path(), &config).await?;
             device.version().await?;
-            Ok((&device.queues().await?).into())
+            let params = device.params().await?;
+            Ok(QueuesStatus::new(&device.queues().await?, &params))
         })
 }
 
-/// Both queues over all instances. Names and units are those of `l4s_queues`
-/// and of `net.inet.l4sllm.stats`, except for probabilities, which are from 0
-/// to 1.
+/// Both queues over all instances, and a parameter. Names and units are those of
+/// `l4s_queues`, `l4s_params` and `net.inet.l4sllm.stats`, except for
+/// probabilities, which are from 0 to 1.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct QueuesStatus {
+    /// Whether flows are weighted by their rates: the parameter that is in force.
+    pub flow_weights: bool,
     /// p' of RFC 9332.
     pub base_probability: f64,
     /// p_C, the probability of the classic queue.
@@ -126,10 +129,11 @@ queue_status! {
     delay_max_ns,
 }
 
-impl From<&Queues> for QueuesStatus {
-    fn from(queues: &Queues) -> QueuesStatus {
+impl QueuesStatus {
+    fn new(queues: &Queues, params: &Params) -> QueuesStatus {
         let share = |p: u32| f64::from(p) / f64::from(raw::L4S_PROB_ONE);
         QueuesStatus {
+            flow_weights: params.flow_weights,
             base_probability: share(queues.base_probability),
             classic_probability: share(queues.classic_probability),
             coupled_probability: share(queues.coupled_probability),
@@ -141,14 +145,13 @@ impl From<&Queues> for QueuesStatus {
             l4s: QueueStatus::new(queues, Queue::L4s),
         }
     }
-}
 
-impl QueuesStatus {
     /// Appends the text output.
     pub fn describe(&self, out: &mut String) {
         let _ = writeln!(
             out,
-            "queues    p' {:.4}, p_C {:.4}, p_CL {:.4}, credit {}; overload {} times, {:.1} s{}",
+            "queues     p' {:.4}, p_C {:.4}, p_CL {:.4}, credit {}; overload {} times, {:.1} s{}; \
+             flow weights {}",
             self.base_probability,
             self.classic_probability,
             self.coupled_probability,
@@ -156,6 +159,7 @@ impl QueuesStatus {
             self.overloads,
             self.overload_ns as f64 / 1e9,
             if self.overload > 0 { ", now" } else { "" },
+            if self.flow_weights { "on" } else { "off" },
         );
         self.classic.describe("classic", out);
         self.l4s.describe("L4S", out);
@@ -167,7 +171,7 @@ impl QueueStatus {
         let ms = |ns: f64| ns / 1e6;
         let _ = writeln!(
             out,
-            "{name:<9} {} packets in: {} forwarded, {} marked, {} dropped ({} tail, {} ECN, \
+            "{name:<9}  {} packets in: {} forwarded, {} marked, {} dropped ({} tail, {} ECN, \
              {} not ECN, {} flushed), {} waiting",
             self.packets_in,
             self.forwarded,
@@ -181,7 +185,7 @@ impl QueueStatus {
         );
         let _ = writeln!(
             out,
-            "{:<9} delay {:.2} ms now, mean {:.2} ms, p99 {:.2} ms, most {:.2} ms; \
+            "{:<9}  delay {:.2} ms now, mean {:.2} ms, p99 {:.2} ms, most {:.2} ms; \
              at most {} packets, {} bytes",
             "",
             ms(self.delay_ns as f64),
@@ -202,7 +206,8 @@ mod tests {
     #[test]
     fn the_names_are_those_of_the_module() {
         let queues = Queues::try_from(Queues::question(0, 0)).expect("its own question");
-        let value = serde_json::to_value(QueuesStatus::from(&queues)).expect("plain numbers");
+        let value = serde_json::to_value(QueuesStatus::new(&queues, &Params::default()))
+            .expect("plain numbers");
         let header = include_str!("../../../shared-abi/include/l4sllm_abi.h");
         let sysctls = include_str!("../../../kmod/freebsd/sysctl_stats.c");
         let made = ["delay_mean_ns", "delay_p99_ns"];
@@ -215,7 +220,8 @@ mod tests {
             .filter(|n| *n != "classic" && *n != "l4s")
         {
             assert!(header.contains(&format!("\t{name};")), "{name}");
-            assert!(sysctls.contains(&format!("({name}, ")), "{name}");
+            let is_sysctl = sysctls.contains(&format!("({name}, "));
+            assert!(is_sysctl || name == "flow_weights", "{name}");
         }
         for name in names(&value["l4s"]) {
             if !made.contains(&name.as_str()) {

@@ -15,11 +15,13 @@ use std::path::{Path, PathBuf};
 pub use model_costs::{BACKBONES_FILE, Backbones, COSTS_FILE, Costs, Latency, Skipped};
 
 use super::page::slug;
+use super::rows::{Tables, of_learning};
 use super::{PAGE, Report, ReportError, save_figures, write};
 use l4sllm_model::files::read_regular;
 use l4sllm_testbed::result::ResultError;
 use page::Shown;
-use training::{METRICS_FILE, Training};
+use training::METRICS_FILE;
+pub(super) use training::Training;
 
 /// Whether [`render_learning`] can report on a directory.
 pub fn is_learning(dir: &Path) -> bool {
@@ -35,17 +37,7 @@ pub fn render_learning(title: &str, dirs: &[PathBuf], out: &Path) -> Result<Repo
     if dirs.is_empty() {
         return Err(ReportError::Empty);
     }
-    let (mut trainings, mut backbones) = (Vec::new(), Vec::new());
-    for dir in dirs {
-        if dir.join(METRICS_FILE).is_file() || !dir.join(BACKBONES_FILE).is_file() {
-            trainings.push(Training::load(dir)?);
-        }
-        if dir.join(BACKBONES_FILE).is_file() {
-            backbones.push(load_backbones(dir)?);
-        }
-    }
-    tell_apart(&mut trainings, dirs);
-
+    let (trainings, backbones) = load(dirs)?;
     let costs = all_costs(&trainings, &backbones);
     let captioned = figures::of_trainings(&trainings)
         .into_iter()
@@ -63,7 +55,28 @@ pub fn render_learning(title: &str, dirs: &[PathBuf], out: &Path) -> Result<Repo
     Ok(Report {
         page,
         text: shown.text(),
+        tables: of_learning(&trainings, &backbones),
     })
+}
+
+/// The tables of the training or the measurement in `dir`.
+pub(super) fn tables_of(dir: &Path) -> Result<Tables, ReportError> {
+    let (trainings, backbones) = load(std::slice::from_ref(&dir.to_owned()))?;
+    Ok(of_learning(&trainings, &backbones))
+}
+
+fn load(dirs: &[PathBuf]) -> Result<(Vec<Training>, Vec<Backbones>), ReportError> {
+    let (mut trainings, mut backbones) = (Vec::new(), Vec::new());
+    for dir in dirs {
+        if dir.join(METRICS_FILE).is_file() || !dir.join(BACKBONES_FILE).is_file() {
+            trainings.push(Training::load(dir)?);
+        }
+        if dir.join(BACKBONES_FILE).is_file() {
+            backbones.push(load_backbones(dir)?);
+        }
+    }
+    tell_apart(&mut trainings, dirs);
+    Ok((trainings, backbones))
 }
 
 /// Maximum size of a JSON file, bytes.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::JSON_MAX;
 use super::model_costs::{COSTS_FILE, Costs};
@@ -17,7 +17,7 @@ pub(super) const METRICS_FILE: &str = "metrics.jsonl";
 
 /// Data of a training run for the page.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Training {
+pub(crate) struct Training {
     pub name: String,
     /// Steps in order, each once.
     pub steps: Vec<Step>,
@@ -28,8 +28,8 @@ pub(super) struct Training {
 }
 
 /// A line of the metrics. Keys that are not listed here are not drawn.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-pub(super) struct Step {
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Step {
     pub step: u64,
     /// Passes over the training rows; continued by a resumed run.
     pub epoch: Option<f64>,
@@ -43,8 +43,8 @@ pub(super) struct Step {
 }
 
 /// Evaluation on held-out rows.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-pub(super) struct Evaluation {
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Evaluation {
     pub loss: f64,
     pub accuracy: f64,
     pub majority_share: f64,
@@ -96,12 +96,12 @@ impl Training {
     }
 
     /// The evaluation with the lowest loss, for which `best/` was saved.
-    pub(super) fn best(&self) -> Option<(&Step, &Evaluation)> {
+    pub(crate) fn best(&self) -> Option<(&Step, &Evaluation)> {
         self.evaluations()
             .min_by(|a, b| a.1.loss.total_cmp(&b.1.loss))
     }
 
-    pub(super) fn last(&self) -> Option<&Step> {
+    pub(crate) fn last(&self) -> Option<&Step> {
         self.steps.last()
     }
 }

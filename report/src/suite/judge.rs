@@ -363,7 +363,7 @@ fn summary(conditions: &[&Condition], name: &str, noise: Option<Interval>) -> Su
         to_oracle: Spread::of(&own, |arm| arm.to_oracle),
         utilisation: Kept::of(utilisation),
         jain: Kept::of(jain),
-        delay_verdict: word(verdict),
+        delay_verdict: verdict.word(),
         verdict,
         worst: worst(&own),
     }
@@ -420,16 +420,6 @@ fn worst(own: &[Own<'_>]) -> Option<Worst> {
         })
     });
     losses.max_by(|a, b| a.weight.total_cmp(&b.weight))
-}
-
-fn word(verdict: Verdict) -> &'static str {
-    match verdict {
-        Verdict::Better => "better",
-        Verdict::Worse => "worse",
-        Verdict::Same => "same",
-        Verdict::Unclear => "unclear",
-        Verdict::NoConclusion => "no conclusion",
-    }
 }
 
 impl Means {

@@ -22,6 +22,7 @@ use serde::Serialize;
 
 use super::{PAGE, Report, ReportError, save_figures, wrapped};
 use crate::format::{counted, plain};
+use crate::rows::of_suite;
 use paired::LEAST_VALUES;
 
 /// File name of the results.
@@ -106,6 +107,7 @@ pub fn render_suite(outcome: &Outcome, facts: &Facts, out: &Path) -> Result<Repo
             wrapped(&table::noise(&judged), 80),
             legend::text(&legend),
         ),
+        tables: of_suite(&serde_json::json!(judged)),
     })
 }
 

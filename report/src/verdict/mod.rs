@@ -115,6 +115,19 @@ pub fn verdict(gain: Interval, relevant: f64) -> Verdict {
     }
 }
 
+impl Verdict {
+    /// What it is called in files.
+    pub fn word(self) -> &'static str {
+        match self {
+            Verdict::Better => "better",
+            Verdict::Worse => "worse",
+            Verdict::Same => "same",
+            Verdict::Unclear => "unclear",
+            Verdict::NoConclusion => "no conclusion",
+        }
+    }
+}
+
 impl Judgement {
     /// How much worse it is, in units of a severe loss ([`Quantity::severe`]);
     /// 0 unless the verdict is worse.

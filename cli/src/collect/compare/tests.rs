@@ -61,6 +61,16 @@ fn single_repetitions_compare_conditions_together_and_none_alone() {
     assert!(table.contains(row), "{table}");
     assert!(table.contains("one repetition each: no conclusion about single conditions"));
     assert!(comparison.each().contains("| (\u{2212}10\u{a0}pt) |"));
+    let rows = comparison.rows().json();
+    let of_new = |name: &str| rows[1][name].as_f64().unwrap();
+    assert_eq!(rows[1]["behaviour"], "new");
+    assert!((of_new("classic_mean_ratio.mean") - 0.5).abs() < 1e-12);
+    assert!(
+        (of_new("utilisation_difference_points.high") - 10.8).abs() < 0.05,
+        "{rows}"
+    );
+    let each = comparison.each_rows().json();
+    assert_eq!(each[0]["utilisation_percent.verdict"], "no conclusion");
 }
 
 #[test]
