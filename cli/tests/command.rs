@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+mod common;
+
 use std::fs;
 use std::os::unix::net::UnixListener;
 use std::path::Path;
@@ -14,38 +16,16 @@ use l4sllm_testbed::device::{DeviceServer, Load, RealTime};
 use l4sllm_testbed::router::Router;
 use l4sllmd::status::{Counters, DeviceStatus, EngineStatus, Quantiles, Reloads, State, Status};
 
-const SCENARIO: &str = r#"
-name = "short"
-description = "Two flows for a moment"
-seed = 3
-repetitions = 2
-duration = "2 s"
-rtt = "10 ms"
-
-[bottleneck]
-rate = "10 Mbit/s"
-
-[[flow]]
-name = "cubic"
-cc = "cubic"
-
-[[flow]]
-name = "prague"
-cc = "prague"
-
-[[arm]]
-name = "dualpi2"
-aqm = "dualpi2"
-
-[[arm]]
-name = "dualpi2-tuned"
-aqm = "dualpi2"
-profile = "tuned"
-
-[[arm]]
-name = "fifo"
-aqm = "fifo"
-"#;
+fn scenario_text() -> String {
+    common::two_flows(
+        "short",
+        &[
+            ("dualpi2", "aqm = \"dualpi2\""),
+            ("dualpi2-tuned", "aqm = \"dualpi2\"\nprofile = \"tuned\""),
+            ("fifo", "aqm = \"fifo\""),
+        ],
+    )
+}
 
 fn l4sllm(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_l4sllm"));
@@ -72,7 +52,7 @@ fn ran(args: &[&str]) -> (Option<i32>, String, String) {
 fn place() -> (tempfile::TempDir, String, String) {
     let dir = tempfile::tempdir().unwrap();
     let scenario = dir.path().join("short.toml");
-    fs::write(&scenario, SCENARIO).unwrap();
+    fs::write(&scenario, scenario_text()).unwrap();
     let text = |path: &Path| path.to_str().unwrap().to_owned();
     let out = text(&dir.path().join("out"));
     (dir, text(&scenario), out)
@@ -205,7 +185,7 @@ fn what_is_there_is_not_run_again() {
 fn mistakes_are_named_in_one_line() {
     let (dir, scenario, out) = place();
     let bad = dir.path().join("bad.toml");
-    fs::write(&bad, SCENARIO.replace("rtt =", "rtd = 1\nrtt =")).unwrap();
+    fs::write(&bad, scenario_text().replace("rtt =", "rtd = 1\nrtt =")).unwrap();
     let bad = bad.to_str().unwrap();
     let missing = dir.path().join("missing.toml");
     let cases: [(&[&str], i32, &str); 6] = [
@@ -248,7 +228,7 @@ fn mistakes_are_named_in_one_line() {
 fn every_scenario_is_checked_and_every_wrong_one_listed() {
     let (dir, scenario, _) = place();
     let bad = dir.path().join("bad.toml");
-    fs::write(&bad, SCENARIO.replace("rtt =", "rtd = 1\nrtt =")).unwrap();
+    fs::write(&bad, scenario_text().replace("rtt =", "rtd = 1\nrtt =")).unwrap();
     let missing = dir.path().join("missing.toml");
     let (bad, missing) = (bad.to_str().unwrap(), missing.to_str().unwrap());
     let (code, stdout, stderr) = ran(&["scenario", "check", bad, &scenario, missing]);
@@ -444,7 +424,7 @@ fn the_doctor_looks_at_an_emulated_device() {
 fn two_runs_do_not_share_a_directory() {
     let dir = tempfile::tempdir().unwrap();
     let scenario = dir.path().join("s.toml");
-    fs::write(&scenario, SCENARIO).unwrap();
+    fs::write(&scenario, scenario_text()).unwrap();
     let out = dir.path().join("out");
     let claim = l4sllm_model::files::Claim::of(&out).unwrap();
     let (scenario, out) = (scenario.to_str().unwrap(), out.to_str().unwrap());

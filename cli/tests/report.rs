@@ -8,39 +8,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use common::{done, refused, root, text};
-
-const SCENARIO: &str = r#"
-description = "Two flows for a moment"
-seed = 3
-repetitions = 2
-duration = "2 s"
-rtt = "10 ms"
-
-[bottleneck]
-rate = "10 Mbit/s"
-
-[[flow]]
-name = "cubic"
-cc = "cubic"
-
-[[flow]]
-name = "prague"
-cc = "prague"
-
-[[arm]]
-name = "dualpi2"
-aqm = "dualpi2"
-
-[[arm]]
-name = "l4sllm-100"
-aqm = "dualpi2"
-control = { policy = "its policy", interval = 100 }
-
-[[arm]]
-name = "fifo"
-aqm = "fifo"
-"#;
+use common::{done, refused, root, text, two_flows};
 
 /// The command in a page, as a reader copies it.
 fn command(page: &Path) -> String {
@@ -68,7 +36,13 @@ fn place(dir: &Path) -> String {
     let policy = root().join("policies/default").canonicalize().unwrap();
     std::os::unix::fs::symlink(policy, place.join("its policy")).unwrap();
     let scenario = place.join("two flows.toml");
-    fs::write(&scenario, format!("name = \"two-flows\"\n{SCENARIO}")).unwrap();
+    let policy = "aqm = \"dualpi2\"\ncontrol = { policy = \"its policy\", interval = 100 }";
+    let arms = [
+        ("dualpi2", "aqm = \"dualpi2\""),
+        ("l4sllm-100", policy),
+        ("fifo", "aqm = \"fifo\""),
+    ];
+    fs::write(&scenario, two_flows("two-flows", &arms)).unwrap();
     text(&scenario).to_owned()
 }
 

@@ -9,6 +9,33 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+/// A scenario without its name and arms: two flows for two seconds.
+const TWO_FLOWS: &str = r#"
+description = "Two flows for a moment"
+seed = 3
+repetitions = 2
+duration = "2 s"
+rtt = "10 ms"
+
+[bottleneck]
+rate = "10 Mbit/s"
+
+[[flow]]
+name = "cubic"
+cc = "cubic"
+
+[[flow]]
+name = "prague"
+cc = "prague"
+"#;
+
+/// The scenario [`TWO_FLOWS`] with a name and arms, each a name and what else it has.
+pub fn two_flows(name: &str, arms: &[(&str, &str)]) -> String {
+    let arm = |(name, rest): &(&str, &str)| format!("\n[[arm]]\nname = \"{name}\"\n{rest}\n");
+    let arms: String = arms.iter().map(arm).collect();
+    format!("name = \"{name}\"\n{TWO_FLOWS}{arms}")
+}
+
 pub fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
