@@ -1,4 +1,4 @@
-//! With feature `torch`: where the run-time linker finds libtorch.
+//! With feature `torch`: sets the run path of libtorch.
 
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");

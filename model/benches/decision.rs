@@ -1,9 +1,9 @@
-//! Latency of a decision and cost of a record, in µs, in each engine that runs
-//! the policy.
+//! Latency of a decision and cost of a record, in µs, in each engine that can
+//! run the policy.
 //!
 //! `cargo bench -p l4sllm-model --bench decision [--features torch] [-- DIR]`
-//! takes the policy of DIR, or random weights: of the default size on records,
-//! and of one and two layers on summaries.
+//! uses the policy in DIR, or random weights: the default size on records, and
+//! one and two layers on summaries.
 
 #![allow(clippy::unwrap_used, reason = "a program for developers")]
 
@@ -42,7 +42,7 @@ fn main() {
     }
 }
 
-/// The policies that are measured without one given.
+/// The default policies to measure.
 fn configurations() -> Vec<PolicyConfig> {
     let on_summaries = |layers: usize, window: usize| {
         let mut config = common::on_summaries(&SummaryFeature::ALL[..16]);
@@ -98,14 +98,14 @@ fn measure(policy: &Arc<Policy>) {
     }
 }
 
-/// How long a stream took.
+/// Time of a stream.
 struct Times {
     decisions: Vec<Duration>,
     total: Duration,
     items: u32,
 }
 
-/// Repeats the stream for a while; `observe` says whether it decided.
+/// Repeats the stream for some time; `observe` returns whether it decided.
 fn time<T>(stream: &[T], mut observe: impl FnMut(&T) -> bool) -> Times {
     let mut times = Times {
         decisions: Vec::with_capacity(100_000),

@@ -1,4 +1,4 @@
-//! Speed of the kernel log's reader, in MB/s of unpacked text.
+//! Speed of the kernel log's reader, in MB/s of uncompressed text.
 //!
 //! `cargo bench -p l4sllm-model --features pool --bench log`
 

@@ -1,7 +1,7 @@
-//! Memory and time of pools: written, read, and as a training takes them.
+//! Memory and time of writing, reading and training on pools.
 //!
-//! `cargo bench -p l4sllm-model --features pool --bench pool [-- ROWS]`, of ten
-//! million rows by default.  Peaks are the process' own (Linux), 0 elsewhere.
+//! `cargo bench -p l4sllm-model --features pool --bench pool [-- ROWS]`, ten
+//! million rows by default. Peaks are the process's (Linux), 0 elsewhere.
 
 #![allow(clippy::unwrap_used, reason = "a program for developers")]
 
@@ -15,7 +15,7 @@ use l4sllm_model::{Feature, PolicyConfig, Reward};
 #[path = "../tests/common/mod.rs"]
 mod common;
 
-/// Rows of an episode.
+/// Rows per episode.
 const EPISODE: usize = 50_000;
 
 fn main() {

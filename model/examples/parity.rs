@@ -1,5 +1,5 @@
-//! Writes random backbones and adapters, and what comes out of them, for
-//! `tests/parity/check_peft.py` to compare with `transformers` and `peft`:
+//! Writes random backbones and adapters with their outputs, which
+//! `tests/parity/check_peft.py` compares with `transformers` and `peft`:
 //!
 //! ```sh
 //! cargo run -p l4sllm-model --features torch --example parity -- OUT
@@ -43,7 +43,7 @@ fn write(config: &BackboneConfig, dir: &Path, seed: u64) -> Result<(), Box<dyn E
     };
     let mut weights = hub::random(config, seed, CPU.0, CPU.1)?;
     hub::save(&dir.join("base"), config, &weights)?;
-    // Random everywhere: a new adapter would not show.
+    // Random everywhere, because a new adapter would have no effect.
     let adapter: Weights = lora::random(config, &lora, 1, CPU.0, CPU.1)?
         .iter()
         .map(|(name, t)| Ok((name.to_owned(), t.f_randn_like()?.f_mul_scalar(0.3)?)))

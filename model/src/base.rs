@@ -1,5 +1,5 @@
-//! The frozen backbone that an adapter stands on: a Hugging Face directory,
-//! and the hash that tells it from others.
+//! The frozen backbone of an adapter: a Hugging Face directory, and the hash
+//! that identifies it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -13,14 +13,14 @@ use crate::digest::{add_file, hex};
 use crate::files::read_regular;
 use crate::policy_files::WEIGHTS_FILE;
 
-/// Which shard holds which tensor, where there are several.
+/// Index of tensors to shards, if there are several.
 const INDEX_FILE: &str = "model.safetensors.index.json";
 
-/// Largest index, bytes; that of the largest models has 1 MB.
+/// Maximum size of an index, bytes; that of the largest models has 1 MB.
 const INDEX_MAX: u64 = 64 << 20;
 
-/// A directory and its hash, as a policy's configuration names them.  `path`
-/// is what stands there: absolute, or relative to the policy's directory.
+/// A directory and its hash, as in a policy's configuration. `path` is the
+/// configured path: absolute, or relative to the policy's directory.
 pub fn base_config(dir: &Path, path: &Path) -> Result<BaseConfig, PolicyError> {
     Ok(BaseConfig {
         path: path.to_owned(),
@@ -28,8 +28,8 @@ pub fn base_config(dir: &Path, path: &Path) -> Result<BaseConfig, PolicyError> {
     })
 }
 
-/// SHA-256, in hex, of `model.safetensors`, or of the shards that the index
-/// names, one after the other in the order of their names.
+/// SHA-256, in hex, of `model.safetensors`, or of the index's shards,
+/// concatenated in the order of their names.
 pub fn base_hash(dir: &Path) -> Result<String, PolicyError> {
     let one = dir.join(WEIGHTS_FILE);
     let index = dir.join(INDEX_FILE);
@@ -56,7 +56,7 @@ fn shards(index: &Path) -> Result<BTreeSet<String>, PolicyError> {
     };
     let parsed: Index = serde_json::from_slice(&text).map_err(|e| format(e.to_string()))?;
     let files: BTreeSet<String> = parsed.weight_map.into_values().collect();
-    // As the reader of weights does: files of this directory alone.
+    // Like the reader of weights: only files of this directory.
     match files
         .iter()
         .find(|f| f.contains(['/', '\\']) || !f.ends_with(".safetensors"))

@@ -1,10 +1,10 @@
-//! How much idle time of the link an operator allows.
+//! The idle budget of the link, set by an operator.
 
 use std::fmt;
 use std::ops::RangeInclusive;
 
-/// Share of link time that may be idle, 0.001 to 0.02 in steps of a millionth:
-/// what utilisation is given for less delay.
+/// Share of time that the link may be idle in exchange for less delay, 0.001 to
+/// 0.02 in steps of a millionth.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct IdleBudget(u32);
 
@@ -12,22 +12,22 @@ impl IdleBudget {
     /// Acceptable shares.
     pub const SHARES: RangeInclusive<f64> = 0.001..=0.02;
 
-    /// The same in millionths.
+    /// Acceptable shares in millionths.
     pub const MILLIONTHS: RangeInclusive<u32> = 1000..=20_000;
 
-    /// A share of link time; `None` outside of [`IdleBudget::SHARES`].
+    /// Creates it from a share; `None` outside [`IdleBudget::SHARES`].
     pub fn new(share: f64) -> Option<IdleBudget> {
         let in_range = IdleBudget::SHARES.contains(&share);
         in_range.then(|| IdleBudget((share * 1e6).round() as u32))
     }
 
-    /// A share in millionths; `None` outside of [`IdleBudget::MILLIONTHS`].
+    /// Creates it from millionths; `None` outside [`IdleBudget::MILLIONTHS`].
     pub fn from_millionths(millionths: u32) -> Option<IdleBudget> {
         let in_range = IdleBudget::MILLIONTHS.contains(&millionths);
         in_range.then_some(IdleBudget(millionths))
     }
 
-    /// The share of link time.
+    /// The share.
     pub fn share(self) -> f64 {
         f64::from(self.0) / 1e6
     }

@@ -1,4 +1,4 @@
-//! Whether probabilities mean what they say.
+//! Calibration of probabilities.
 
 use serde::Serialize;
 
@@ -7,11 +7,11 @@ use crate::ACTIONS;
 /// Bins of confidence, of equal width.
 const BINS: usize = 10;
 
-/// Least probability that a loss is taken of, so that one sure mistake does
-/// not make it infinite.
+/// Minimum probability in the loss, so that one confident mistake does not make
+/// it infinite.
 const FLOOR: f64 = 1e-12;
 
-/// Collects probabilities and what came.
+/// Collects probabilities and outcomes.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Calibration {
     bins: [Sums; BINS],
@@ -26,23 +26,23 @@ struct Sums {
     confidence: f64,
 }
 
-/// What a [`Calibration`] says.  Confidence is the probability of the most
+/// The summary of a [`Calibration`]. Confidence is the probability of the most
 /// probable action.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Reliability {
     /// Expected calibration error: |accuracy - confidence|, averaged over ten
     /// bins of confidence by their decisions (Naeini et al. 2015).
     pub expected_calibration_error: f64,
-    /// Mean negative log-likelihood of what came, nats.
+    /// Mean negative log-likelihood of the outcomes, nats.
     pub log_loss: f64,
-    /// Brier score: squared distance to what came, summed over the actions,
-    /// 0 to 2.
+    /// Brier score: squared distance to the outcome, summed over the actions, 0
+    /// to 2.
     pub brier: f64,
-    /// The bins that hold a decision.
+    /// The bins with decisions.
     pub bins: Vec<Bin>,
 }
 
-/// Decisions of about the same confidence.
+/// Decisions of similar confidence.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Bin {
     /// Confidence above this …
@@ -53,16 +53,16 @@ pub struct Bin {
     pub decisions: u64,
     /// Their mean confidence.
     pub confidence: f64,
-    /// Share of right ones.
+    /// Accuracy of the decisions.
     pub accuracy: f64,
 }
 
 impl Calibration {
-    /// Takes the probabilities of one decision and the code of what came.
+    /// Adds the probabilities of one decision and the code of its outcome.
     pub fn add(&mut self, probabilities: &[f32; ACTIONS], actual: usize) {
         let p = probabilities.map(f64::from);
         let best = (0..ACTIONS).fold(0, |best, a| if p[a] > p[best] { a } else { best });
-        // Bin i holds what lies above i / BINS, so that 1 is in the last.
+        // Bin i contains values above i / BINS, so that 1 is in the last.
         let bin = ((p[best] * BINS as f64).ceil() as usize).clamp(1, BINS) - 1;
         let sums = &mut self.bins[bin];
         sums.decisions += 1;

@@ -1,15 +1,15 @@
-//! From probabilities to one action.
+//! Chooses an action from probabilities.
 
 use l4sllm_abi::{Action, Queue};
 
 use crate::splitmix::SplitMix64;
 use crate::{ACTIONS, DecisionRule};
 
-/// Applies a [`DecisionRule`].  One per session; the same probabilities give
-/// the same actions.
+/// Applies a [`DecisionRule`]. One per session; equal probabilities give equal
+/// actions.
 ///
-/// On calibrated probabilities of a rare action, `argmax` hardly ever takes it
-/// and so leaves marks out; `sample` and `recur` keep its long-run share.
+/// On calibrated probabilities of a rare action, `argmax` hardly ever chooses
+/// it, so marks would be missing; `sample` and `recur` keep its long-run share.
 #[derive(Debug, Clone)]
 pub struct Chooser {
     rule: DecisionRule,
@@ -18,7 +18,7 @@ pub struct Chooser {
 }
 
 impl Chooser {
-    /// A chooser; `seed` matters to [`DecisionRule::Sample`] alone.
+    /// A chooser; `seed` is used only by [`DecisionRule::Sample`].
     pub fn new(rule: DecisionRule, seed: u64) -> Chooser {
         Chooser {
             rule,
@@ -30,7 +30,8 @@ impl Chooser {
     /// The action for the queue of the newest record.
     pub fn choose(&mut self, queue: Queue, probabilities: &[f32; ACTIONS]) -> Action {
         let code = match self.rule {
-            // A mean is of settings; `PolicyConfig::check` keeps it off actions.
+            // A mean applies only to settings; `PolicyConfig::check` refuses it
+            // for actions.
             DecisionRule::Argmax | DecisionRule::Mean => largest(probabilities),
             DecisionRule::Sample => {
                 let mut left = self.random.uniform();
@@ -55,13 +56,13 @@ impl Chooser {
         Action::ALL[code]
     }
 
-    /// Forgets what is owed.
+    /// Resets the accumulated probabilities.
     pub fn reset(&mut self) {
         self.owed = [[0.0; ACTIONS]; 2];
     }
 }
 
-/// The first of the largest.
+/// The first maximum.
 pub(crate) fn largest(values: &[f32; ACTIONS]) -> usize {
     (1..ACTIONS).fold(0, |best, i| if values[i] > values[best] { i } else { best })
 }

@@ -1,4 +1,4 @@
-//! What a policy is: everything but its weights.
+//! Configuration of a policy: everything except its weights.
 
 mod check;
 
@@ -15,19 +15,19 @@ use crate::{
     Setting, SummaryFeature, Transform,
 };
 
-/// The layout of `config.json` that this crate reads and writes.
+/// Version of the layout of `config.json` that this crate reads and writes.
 pub const FORMAT: u32 = 2;
 
 /// Number of actions: enqueue, drop, mark.
 pub const ACTIONS: usize = 3;
 
-/// Most outputs of a head.
+/// Maximum number of outputs of a head.
 pub const OUTPUTS_MAX: usize = 8;
 
-/// What a head says: [`HeadConfig::outputs`] numbers; the others are 0.
+/// Outputs of a head: [`HeadConfig::outputs`] numbers; the others are 0.
 pub type Outputs = [f32; OUTPUTS_MAX];
 
-/// Idle budget of new policies on summaries, share of link time.
+/// Idle budget of new policies on summaries, share of time.
 const DEFAULT_BUDGET: f64 = 0.005;
 
 /// Epsilon of the norm of the tokens, PyTorch's default.
@@ -41,34 +41,33 @@ pub struct PolicyConfig {
     pub format: u32,
     /// A short name for logs and reports.
     pub name: String,
-    /// What it sees; records where the key is missing.
+    /// Its input; records if the key is missing.
     #[serde(default, skip_serializing_if = "PolicyInput::is_records")]
     pub input: PolicyInput,
-    /// Records or periods that a decision sees, 1..=1024.
+    /// Records or periods in the context of a decision, 1..=1024.
     pub window: usize,
     /// Order of the tokens of a record or period.
     pub layout: TokenLayout,
-    /// What is read from each record or summary, in token order; 1..=64, each
-    /// once.
+    /// Features of each record or summary, in token order; 1..=64, each once.
     pub features: Vec<FeatureConfig>,
-    /// What the policy is asked for.
+    /// Return-to-go or budget.
     pub returns: ReturnConfig,
     /// The transformer, by its Hugging Face configuration.
     pub backbone: BackboneConfig,
-    /// Which of its weights were trained.
+    /// The trained weights.
     pub adaptation: Adaptation,
-    /// Where its frozen weights are; none: they are in `model.safetensors`,
-    /// with the adapter, if there is one, merged into them.
+    /// Location of its frozen weights; none if they are in `model.safetensors`,
+    /// with any adapter merged.
     pub base: Option<BaseConfig>,
     /// Head: from hidden state to outputs.
     pub head: HeadConfig,
-    /// Rule that makes a decision of the outputs.
+    /// Rule that turns the outputs into a decision.
     pub decision_rule: DecisionRule,
-    /// What the weights were fitted to.
+    /// The training data.
     pub trained_on: Option<TrainedOn>,
 }
 
-/// What a policy sees.
+/// Input of a policy.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum PolicyInput {
@@ -92,7 +91,7 @@ impl PolicyInput {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TokenLayout {
-    /// What is asked for, one token per feature, action: R, s1 … sn, a.
+    /// Return or budget, one token per feature, action: R, s1 … sn, a.
     ReturnStatesAction,
 }
 
@@ -102,14 +101,14 @@ pub enum TokenLayout {
 pub struct FeatureConfig {
     /// Field of the record, or number of the summary.
     pub name: InputFeature,
-    /// Travels with the policy: no caller normalises.
+    /// Stored with the policy, so callers never normalise.
     pub scaling: Scaling,
     /// Encoder: from scaled values to a token.
     pub encoder: EncoderConfig,
 }
 
-/// What a policy is asked for, the token R: the return, or on summaries the
-/// idle budget.
+/// The token R, which conditions a policy: the return, or on summaries the idle
+/// budget.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ReturnConfig {
@@ -119,16 +118,16 @@ pub struct ReturnConfig {
     /// Discount per record, 0..1; none on summaries.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gamma: Option<f64>,
-    /// Scaling of the return-to-go, or of the budget as a share of link time.
+    /// Scaling of the return-to-go, or of the budget as a share of time.
     pub scaling: Scaling,
-    /// Return asked for at inference, unscaled; the task is continuing, so it
-    /// is the same at every record.  On summaries the idle budget where the
-    /// operator sets none, [`IdleBudget::SHARES`].
+    /// Target return at inference, unscaled; the task is continuing, so it is
+    /// the same at every record. On summaries, the default idle budget,
+    /// [`IdleBudget::SHARES`].
     pub target: f64,
 }
 
-/// Which weights of a backbone are trained; those of encoder, norm and head
-/// always are.
+/// The trained weights of a backbone; those of encoder, norm and head are
+/// always trained.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Adaptation {
@@ -138,11 +137,11 @@ pub enum Adaptation {
     Lora(LoraConfig),
 }
 
-/// A frozen backbone in a Hugging Face directory of its own.
+/// A frozen backbone in a separate Hugging Face directory.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct BaseConfig {
-    /// The directory; a relative path counts from the policy's directory.
+    /// The directory; a relative path is relative to the policy's directory.
     pub path: PathBuf,
     /// SHA-256 of its weight files, in hex: see [`crate::base_hash`].
     pub sha256: String,
@@ -152,14 +151,14 @@ pub struct BaseConfig {
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct HeadConfig {
-    /// What the head decides.
+    /// The kind of decision.
     pub kind: HeadKind,
     /// Add the (normed) input token to the hidden state.
     pub residual: bool,
 }
 
 impl HeadConfig {
-    /// Numbers that it puts out, at most [`OUTPUTS_MAX`].
+    /// Number of outputs, at most [`OUTPUTS_MAX`].
     pub fn outputs(&self) -> usize {
         match self.kind {
             HeadKind::Action | HeadKind::Steer(_) => ACTIONS,
@@ -173,7 +172,7 @@ impl HeadConfig {
     }
 }
 
-/// What a head decides.
+/// The kind of a head's decision.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum HeadKind {
@@ -185,23 +184,23 @@ pub enum HeadKind {
     SetPoints(SetPointHead),
 }
 
-/// How probabilities become one decision.  See [`crate::Chooser`] and
+/// Rule that turns probabilities into one decision. See [`crate::Chooser`] and
 /// [`PolicyConfig::steer`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum DecisionRule {
-    /// The most probable.
+    /// The most probable outcome.
     Argmax,
-    /// At random, seeded.
+    /// A seeded random draw.
     Sample,
     /// Deterministic, with the probabilities as long-run shares.
     Recur,
-    /// Of settings: their mean on a logarithmic scale, weighted by probability.
-    /// Of set-points: what is most likely.
+    /// For settings, their probability-weighted mean on a logarithmic scale;
+    /// for set-points, the most likely values.
     Mean,
 }
 
-/// What the weights were fitted to.
+/// The training data.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TrainedOn {
@@ -332,8 +331,8 @@ impl PolicyConfig {
         }
     }
 
-    /// Numbers that were trained; all of them, or those outside of the
-    /// backbone and of the adapters, merged or not.
+    /// Number of trained parameters: all of them, or those outside the backbone
+    /// plus the adapters, merged or not.
     pub fn trained_parameters(&self) -> Result<u64, PolicyError> {
         let adapted = match &self.adaptation {
             Adaptation::Full => self.backbone.parameters(),
@@ -342,7 +341,7 @@ impl PolicyConfig {
         Ok(numbers(&module_specs(self)) + adapted)
     }
 
-    /// Whether it sees summaries, and decides on set-points.
+    /// Whether it is a policy on summaries, which chooses set-points.
     pub fn is_on_summaries(&self) -> bool {
         self.input != PolicyInput::Records
     }
@@ -355,8 +354,7 @@ impl PolicyConfig {
         }
     }
 
-    /// The idle budget that the policy keeps unless it is set another; none
-    /// for a policy on records.
+    /// The default idle budget; none for a policy on records.
     pub fn idle_budget(&self) -> Option<IdleBudget> {
         let budget = self
             .is_on_summaries()
@@ -367,7 +365,7 @@ impl PolicyConfig {
     /// The features of a policy on records.
     ///
     /// # Errors
-    /// It is on summaries, which no pool holds.
+    /// It is a policy on summaries, which pools do not contain.
     pub fn record_features(&self) -> Result<Vec<Feature>, PolicyError> {
         let of = |feature: &FeatureConfig| match feature.name {
             InputFeature::Record(feature) => Ok(feature),
@@ -379,7 +377,7 @@ impl PolicyConfig {
     /// Reward and discount of a policy on records.
     ///
     /// # Errors
-    /// As [`PolicyConfig::record_features`].
+    /// See [`PolicyConfig::record_features`].
     pub fn reward(&self) -> Result<(Reward, f64), PolicyError> {
         let ReturnConfig { reward, gamma, .. } = self.returns;
         reward.zip(gamma).ok_or_else(|| self.not_on_records())
@@ -393,7 +391,7 @@ impl PolicyConfig {
         }
     }
 
-    /// Tokens of one record or period: what is asked for, features, action.
+    /// Tokens of one record or period: return or budget, features, action.
     pub fn tokens_per_record(&self) -> usize {
         self.features.len() + 2
     }
@@ -404,8 +402,8 @@ impl PolicyConfig {
     }
 }
 
-/// A GPT-2 for policies that are trained from scratch: positions come from
-/// the time embedding, and there is no dropout.
+/// A GPT-2 for policies trained from scratch, with positions from the time
+/// embedding and without dropout.
 pub fn small_gpt2(layers: usize, width: usize, heads: usize, mlp: usize) -> BackboneConfig {
     BackboneConfig::Gpt2(Gpt2Config {
         vocab_size: 0,

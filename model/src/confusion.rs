@@ -1,4 +1,4 @@
-//! How often each action was predicted for each true one.
+//! Confusion matrix of actions.
 
 use serde::Serialize;
 
@@ -8,14 +8,14 @@ use crate::ACTIONS;
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Confusion([[u64; ACTIONS]; ACTIONS]);
 
-/// What a [`Confusion`] says.  Accuracy means little without the share of the
-/// most frequent action, which a constant answer reaches.  Of an action that
-/// does not occur or is never predicted, what would be 0 / 0 is null.
+/// Scores of a [`Confusion`]. Accuracy means little without the majority-class
+/// baseline. For an action that does not occur or is never predicted, undefined
+/// values (0 / 0) are null.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Scores {
-    /// Decisions judged.
+    /// Number of decisions.
     pub decisions: u64,
-    /// Share of right ones.
+    /// Accuracy.
     pub accuracy: f64,
     /// Share of the most frequent action.
     pub majority_share: f64,
@@ -23,9 +23,9 @@ pub struct Scores {
     pub balanced_accuracy: f64,
     /// Mean F1 of the actions that occur.
     pub macro_f1: f64,
-    /// Per action: share of its occurrences that were found.
+    /// Per action: recall.
     pub recall: [Option<f64>; ACTIONS],
-    /// Per action: share of its predictions that were right.
+    /// Per action: precision.
     pub precision: [Option<f64>; ACTIONS],
     /// Per action: harmonic mean of recall and precision.
     pub f1: [Option<f64>; ACTIONS],
@@ -41,7 +41,7 @@ impl Confusion {
         self.0[actual][predicted] += 1;
     }
 
-    /// Adds counts as [`Scores::confusion`] has them.
+    /// Adds counts in the layout of [`Scores::confusion`].
     pub fn merge(&mut self, counts: &[[u64; ACTIONS]; ACTIONS]) {
         let counts = counts.iter().flatten();
         for (mine, count) in self.0.iter_mut().flatten().zip(counts) {

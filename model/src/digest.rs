@@ -1,4 +1,4 @@
-//! SHA-256 of files and of what is in memory.
+//! SHA-256 of files and of data in memory.
 
 use std::io::Read;
 use std::path::Path;

@@ -1,14 +1,13 @@
-//! From the values of a feature to its token: which path, of which sizes.
+//! Encoders from the values of a feature to its token: kinds and sizes of paths.
 //!
 //! ```text
 //! scalar   x ─▶ [x, bins(x)] ─▶ linear ─▶ LeakyReLU ─────────────────▶ project ─▶ token
 //! series   x(t-h+1) … x(t) ─▶ Conv1d of 3, 5, 7 ─▶ LeakyReLU ─▶ flatten ─▶ project ─▶ token
 //! ```
 //!
-//! A series reads the values of the stream, not of the window: up to h - 1
-//! records before the window's first count, too.  Where the stream (in
-//! training: the episode) began less than h records ago, its first value
-//! stands for those that are not there.
+//! A series reads the values of the stream, not of the window: it includes up to h - 1
+//! records before the window's first. If the stream (in training: the episode) began
+//! less than h records ago, its first value replaces the missing ones.
 
 use serde::{Deserialize, Serialize};
 
@@ -19,14 +18,14 @@ use crate::{PolicyConfig, PolicyError};
 /// Slope of LeakyReLU below 0, PyTorch's default.
 pub(crate) const LEAK: f32 = 0.01;
 
-/// Most values that one series reads.
+/// Maximum number of values of one series.
 pub(crate) const HISTORY_MAX: usize = 256;
 
-/// Most edges of an encoding.
+/// Maximum number of edges of an encoding.
 const EDGES_MAX: usize = 1025;
 
-/// Least distance of two edges, in scaled units, so that no bin's slope
-/// leaves what f32 holds.
+/// Minimum distance of two edges, in scaled units, so that every bin's slope fits in
+/// f32.
 const EDGE_GAP: f32 = 1e-5;
 
 /// The path of one feature.
@@ -37,7 +36,7 @@ pub enum EncoderConfig {
     Scalar {
         /// Units between value and projection, 1..=1024.
         width: usize,
-        /// The numbers in addition to the value.
+        /// Encoding in addition to the value.
         #[serde(default)]
         encoding: Encoding,
     },
@@ -45,7 +44,7 @@ pub enum EncoderConfig {
     Series {
         /// Channels of each convolution, 1..=1024.
         width: usize,
-        /// Values read, that at the record included, 1..=256.
+        /// Number of values read, including the record's, 1..=256.
         history: usize,
         /// Length of each convolution, 1..=`history`, each once; 1..=8 of
         /// them.  There is no padding: a kernel of k has `history` - k + 1
@@ -54,16 +53,16 @@ pub enum EncoderConfig {
     },
 }
 
-/// The numbers in addition to a scalar's value.
+/// Encoding in addition to a scalar's value.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Encoding {
     /// Nothing.
     #[default]
     None,
-    /// How much of each bin lies below the value, 0..=1 (piecewise-linear
-    /// encoding, Gorishniy et al. 2022): with edges at quantiles, a small
-    /// network tells values apart that are close, and acts as a tree does.
+    /// The part of each bin below the value, 0..=1 (piecewise-linear encoding, Gorishniy
+    /// et al. 2022): with edges at quantiles, a small network can distinguish close
+    /// values, like a tree.
     Bins {
         /// Borders of the bins in scaled units, rising by 1e-5 at least;
         /// 2..=1025 of them.
@@ -89,7 +88,7 @@ impl EncoderConfig {
         }
     }
 
-    /// Values that the path reads of a stream: 1, or `history`.
+    /// Number of values of a stream that the path reads: 1, or `history`.
     pub fn history(&self) -> usize {
         match self {
             EncoderConfig::Scalar { .. } => 1,
@@ -134,7 +133,7 @@ impl EncoderConfig {
         add((format!("encoder.{name}.project.bias"), vec![d]));
     }
 
-    /// Checks every range; `key` is where the path stands.
+    /// Checks every range; `key` is the position of the path in the configuration.
     pub(crate) fn check(&self, key: &str) -> Result<(), PolicyError> {
         match self {
             EncoderConfig::Scalar { width, encoding } => {
@@ -172,7 +171,7 @@ impl EncoderConfig {
 
 impl Encoding {
     /// At most `bins` bins whose edges are quantiles of the scaled values,
-    /// which are sorted for it.  Values that are all the same need none.
+    /// which are sorted in place. Constant values need none.
     pub fn bins(values: &mut [f32], bins: usize) -> Encoding {
         values.sort_unstable_by(f32::total_cmp);
         let mut edges: Vec<f32> = Vec::new();
@@ -189,7 +188,7 @@ impl Encoding {
         }
     }
 
-    /// Numbers in addition to the value.
+    /// Number of inputs in addition to the value.
     pub fn len(&self) -> usize {
         match self {
             Encoding::None => 0,
@@ -229,13 +228,13 @@ impl Encoding {
 }
 
 impl PolicyConfig {
-    /// Numbers that the features of one record put into the network: one a
-    /// scalar, `history` a series, in the order of the features.
+    /// Number of network inputs of one record: one per scalar, `history` per series, in
+    /// the order of the features.
     pub fn inputs(&self) -> usize {
         self.features.iter().map(|f| f.encoder.history()).sum()
     }
 
-    /// Records before a window that its inputs reach back to.
+    /// Number of records before a window used by its inputs.
     pub fn lookback(&self) -> usize {
         let longest = self.features.iter().map(|f| f.encoder.history()).max();
         longest.unwrap_or(1) - 1
@@ -243,8 +242,8 @@ impl PolicyConfig {
 
     /// Writes the inputs of one record, oldest value first within a series.
     /// `value(feature, back)` is the scaled value of a feature `back` records
-    /// ago; `before` is how many records the stream has before this one, and
-    /// `value` is not asked for more.
+    /// ago; `before` is the number of earlier records in the stream; `value` is never
+    /// called for more.
     pub fn fill_inputs(
         &self,
         before: usize,

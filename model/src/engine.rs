@@ -1,4 +1,4 @@
-//! What computes a policy's decisions, and where.
+//! Engines that compute a policy's decisions.
 //!
 //! | engine | runs | on |
 //! |---|---|---|
@@ -12,48 +12,48 @@ use serde::{Deserialize, Serialize};
 use crate::plain::shape::Shape;
 use crate::{PolicyConfig, PolicyError};
 
-/// What computes decisions.
+/// An engine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum EngineKind {
-    /// This crate's own, which every build has.
+    /// This crate's own engine, available in every build.
     Plain,
     /// libtorch, in builds with feature `torch`.
     Libtorch,
 }
 
-/// A type of frozen weights and of a backbone's arithmetic.
+/// Precision of frozen weights and of a backbone's arithmetic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Precision {
-    /// Single.
+    /// Single precision.
     F32,
-    /// Half the memory, eight bits of fraction.
+    /// bfloat16: half the memory, eight bits of significand.
     Bf16,
 }
 
-/// Which engine is asked for; what is left open goes by the policy.
+/// The requested engine; unset options follow from the policy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EngineOptions {
-    /// None: the plain one where it will do, else libtorch.
+    /// None: the plain one if possible, otherwise libtorch.
     pub engine: Option<EngineKind>,
     /// `cpu`, `cuda` or `cuda:N`; none: `cpu`.
     pub device: Option<String>,
     /// None: f32 on the processor, bf16 on a GPU.
     pub precision: Option<Precision>,
-    /// Threads that libtorch computes with on the processor, at least 1.  More
-    /// than one may sum in another order.
+    /// Threads used by libtorch on the processor, at least 1. More than one may
+    /// change the order of sums.
     pub threads: usize,
 }
 
-/// Which engine a policy was loaded into.
+/// The engine of a loaded policy.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RunsOn {
     /// The engine.
     pub engine: EngineKind,
     /// `cpu`, `cuda` or `cuda:N`.
     pub device: String,
-    /// Of the backbone.
+    /// Precision of the backbone.
     pub precision: Precision,
 }
 
@@ -69,7 +69,8 @@ impl EngineKind {
         }
     }
 
-    /// Checks that this build has it; the error says how to build one that has.
+    /// Checks that this build has it; the error explains how to build one that
+    /// does.
     pub fn check_built(self) -> Result<(), PolicyError> {
         match self == EngineKind::Plain || cfg!(feature = "torch") {
             true => Ok(()),
@@ -77,7 +78,7 @@ impl EngineKind {
         }
     }
 
-    /// The refusal of an engine that this build has not.
+    /// The error for an engine missing from this build.
     pub(crate) fn not_built(self) -> PolicyError {
         PolicyError::NotBuilt {
             engine: self.name(),
@@ -96,7 +97,7 @@ impl Precision {
 }
 
 impl Default for EngineOptions {
-    /// What the policy needs, on the processor, with one thread.
+    /// The engine that the policy needs, on the processor, with one thread.
     fn default() -> Self {
         EngineOptions {
             engine: None,
@@ -113,7 +114,7 @@ impl EngineOptions {
         self.device.as_deref().unwrap_or("cpu")
     }
 
-    /// The type that is computed in.
+    /// The computing precision.
     pub fn precision(&self) -> Precision {
         self.precision.unwrap_or(match self.device() {
             "cpu" => Precision::F32,
@@ -121,11 +122,11 @@ impl EngineOptions {
         })
     }
 
-    /// The engine for a policy.  A GPU or bf16 asks for libtorch.
+    /// The engine for a policy. A GPU or bf16 requires libtorch.
     ///
     /// # Errors
-    /// The engine that is asked for does not run it, or this build has not the
-    /// one that does: the error says what the policy has and what to do.
+    /// The requested engine cannot run it, or this build lacks the one that
+    /// can; the error gives the reason and the remedy.
     pub fn choose(&self, config: &PolicyConfig) -> Result<EngineKind, PolicyError> {
         let plain = Shape::of(&config.name, config).map(drop);
         let elsewhere = self.device() != "cpu" || self.precision() != Precision::F32;

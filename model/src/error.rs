@@ -1,11 +1,11 @@
-//! What can be wrong with a policy.
+//! Errors of policies.
 
 use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::backbone::BackboneError;
 
-/// Why a policy could not be loaded, built or written.
+/// An error of loading, building or writing a policy.
 #[derive(Debug, thiserror::Error)]
 pub enum PolicyError {
     /// A file of the policy directory could not be read or written.
@@ -25,48 +25,48 @@ pub enum PolicyError {
         file: String,
         /// Path of the key, "." for the whole file.
         key: String,
-        /// What the parser said.
+        /// The parser's error.
         reason: String,
     },
-    /// A key of the configuration has a value out of its range.
+    /// A key of the configuration has an out-of-range value.
     #[error("config: {key} = {got}, expected {want}")]
     Config {
         /// Path of the key.
         key: String,
-        /// What stands there.
+        /// The actual value.
         got: String,
-        /// What may stand there.
+        /// The expected values.
         want: String,
     },
-    /// The weights are no safetensors file of acceptable size.
+    /// The weights are not a safetensors file of acceptable size.
     #[error("{file}: {reason}")]
     Format {
         /// The weights file.
         file: String,
-        /// What is wrong with it.
+        /// The error.
         reason: String,
     },
-    /// One tensor is missing, unknown, or not what the configuration calls for.
+    /// One tensor is missing, unknown, or does not match the configuration.
     #[error("{file}: tensor {tensor}: {reason}")]
     Tensor {
         /// The weights file.
         file: String,
         /// The tensor's name.
         tensor: String,
-        /// What is wrong with it.
+        /// The error.
         reason: String,
     },
-    /// The policy is sound, but not one that can be run here.
+    /// The policy is valid, but cannot be run here.
     #[error("policy {policy}: {what}: {remedy}")]
     Unsupported {
         /// The policy's name.
         policy: String,
-        /// What it is or has.
+        /// The reason.
         what: String,
-        /// What to do.
+        /// The remedy.
         remedy: String,
     },
-    /// A decision is not a number.
+    /// A decision is not finite.
     #[error(
         "policy {policy}: its outputs after {values} are {outputs}, expected finite numbers: its \
          weights are too large"
@@ -74,12 +74,12 @@ pub enum PolicyError {
     NotFinite {
         /// The policy's name.
         policy: String,
-        /// What it decided on.
+        /// Its input.
         values: &'static str,
-        /// What came out.
+        /// The output.
         outputs: String,
     },
-    /// This build has not the engine.
+    /// This build lacks the engine.
     #[error("engine {engine}: this program was built without it; build with `--features torch'")]
     NotBuilt {
         /// Its name.
@@ -88,10 +88,10 @@ pub enum PolicyError {
     /// libtorch cannot be used, or refused.
     #[error("libtorch: {reason}")]
     Libtorch {
-        /// What is missing, or what it said.
+        /// The missing part, or libtorch's error.
         reason: String,
     },
-    /// The backbone's configuration, weights or adapter.
+    /// An error of the backbone's configuration, weights or adapter.
     #[error(transparent)]
     Backbone(#[from] BackboneError),
 }

@@ -2,10 +2,10 @@
 //!
 //! A [`Policy`] is a directory: `config.json` ([`PolicyConfig`]: features and
 //! their scaling, window, backbone sizes, reward, target return) and
-//! `model.safetensors`.  A [`Session`] takes the records of one scheduler
-//! instance and returns probabilities of enqueue, drop and mark after every N
-//! of them; a [`Chooser`] makes an action of those.  A policy on summaries
-//! decides on set-points after each period instead ([`SetPointHead`]).
+//! `model.safetensors`. A [`Session`] takes the records of one scheduler instance and
+//! returns probabilities of enqueue, drop and mark after every N of them; a [`Chooser`]
+//! turns those into an action. A policy on summaries chooses set-points after each
+//! period instead ([`SetPointHead`]).
 //!
 //! ```text
 //! Record ─▶ feature ─▶ plain::forward::embed ─▶ session ─▶ advance ─▶ chooser ─▶ Action
@@ -13,9 +13,9 @@
 //! ```
 //!
 //! The plain engine is Rust, f32, without allocation per record, and runs
-//! GPT-2.  Feature `torch` adds an engine for every backbone and trains;
-//! which engine a policy is loaded into ([`Policy::load_with`]) is its session's
-//! business and no caller's.  Feature `pool` reads and writes experience pools.
+//! GPT-2. Feature `torch` adds an engine for every backbone, and training. The engine
+//! into which a policy is loaded ([`Policy::load_with`]) is transparent to users of its
+//! sessions. Feature `pool` reads and writes experience pools.
 
 pub mod backbone;
 mod base;

@@ -1,10 +1,9 @@
-//! What a policy's outputs stand for, in words: one wording for commands, and
-//! for what is written for other programs.
+//! Meaning of a policy's outputs in words, for commands and for exported files.
 
 use crate::{DecisionRule, HeadKind, PolicyConfig};
 
 impl PolicyConfig {
-    /// What each of the outputs is of, in their order.
+    /// Meaning of each output, in order.
     pub fn outcomes(&self) -> Vec<String> {
         match &self.head.kind {
             HeadKind::Action => ["enqueue", "drop", "mark"].map(str::to_owned).to_vec(),
@@ -18,7 +17,7 @@ impl PolicyConfig {
         }
     }
 
-    /// What the outputs are of.
+    /// Meanings of the outputs.
     pub fn outcome(&self) -> &'static str {
         match self.head.kind {
             HeadKind::Action => "actions (enqueue, drop, mark)",
@@ -27,7 +26,7 @@ impl PolicyConfig {
         }
     }
 
-    /// How one decision is made of the probabilities p.
+    /// The decision rule, in terms of the probabilities p.
     pub fn rule_in_words(&self) -> &'static str {
         match (&self.head.kind, self.decision_rule) {
             (HeadKind::Action, DecisionRule::Sample) => {
@@ -47,7 +46,7 @@ impl PolicyConfig {
         }
     }
 
-    /// What a decision is applied to.
+    /// The object of a decision.
     pub fn effect_in_words(&self) -> &'static str {
         match self.head.kind {
             HeadKind::Action => "the next packet, or packets, get the action",

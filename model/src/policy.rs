@@ -1,4 +1,4 @@
-//! A policy: configuration and weights, read from a directory into an engine.
+//! Policies: configuration and weights, read from a directory into an engine.
 //!
 //! ```text
 //! all weights trained, or merged      config.json  model.safetensors
@@ -30,7 +30,7 @@ use crate::{
     ACTIONS, EngineKind, EngineOptions, Outputs, PolicyConfig, PolicyError, RunsOn, Tensors, specs,
 };
 
-/// A trained policy in the engine that runs it.  Immutable; share it between
+/// A trained policy loaded into an engine. Immutable, to be shared between
 /// sessions.
 pub struct Policy {
     config: PolicyConfig,
@@ -39,7 +39,7 @@ pub struct Policy {
     runs_on: RunsOn,
 }
 
-/// What an engine computes with.
+/// Weights in an engine.
 pub(crate) enum Loaded {
     Plain(Arc<Weights>),
     #[cfg(feature = "torch")]
@@ -51,14 +51,14 @@ impl Policy {
     /// plain engine.
     ///
     /// Neither file is trusted: only regular files of bounded size are read,
-    /// keys and tensors must be exactly those expected, values finite, and so
-    /// must be the decisions on made-up windows ([`Policy::probe`]).
+    /// keys and tensors must be exactly those expected, and values and
+    /// decisions on synthetic windows must be finite ([`Policy::probe`]).
     pub fn load(dir: &Path) -> Result<Arc<Policy>, PolicyError> {
         Policy::load_by(dir, by_path)
     }
 
-    /// The same for a process that may not open files by their paths: each is
-    /// opened by `open`, which gets the path of a file in `dir`.
+    /// Loads it in a process that cannot open files by path: each is opened by
+    /// `open`, which gets the path of a file in `dir`.
     pub fn load_by(
         dir: &Path,
         open: impl Fn(&Path) -> io::Result<File>,
@@ -77,12 +77,12 @@ impl Policy {
     }
 
     /// Reads any policy directory into the engine that it needs, or that is
-    /// asked for.
+    /// requested.
     ///
     /// # Errors
-    /// As [`Policy::load`] and [`EngineOptions::choose`] say.  With libtorch: the
-    /// base is missing or another one than that trained on, the device cannot
-    /// be used, or the weights are such that a decision is no number.
+    /// Those of [`Policy::load`] and [`EngineOptions::choose`]. With libtorch:
+    /// the base is missing or differs from the one trained on, the device
+    /// cannot be used, or a decision is not finite.
     pub fn load_with(dir: &Path, options: &EngineOptions) -> Result<Arc<Policy>, PolicyError> {
         match options.choose(&Policy::load_config(dir)?)? {
             EngineKind::Plain => Policy::load(dir),
@@ -95,8 +95,8 @@ impl Policy {
                     hash: Policy::hash_of(dir)?,
                     runs_on,
                 };
-                // Whatever cannot be computed is known now, and the first
-                // decision is no slower than others.
+                // Detects computing errors now, and makes the first decision as
+                // fast as others.
                 policy.probe()?;
                 Ok(Arc::new(policy))
             }
@@ -105,7 +105,8 @@ impl Policy {
         }
     }
 
-    /// What [`Policy::hash`] of a loaded policy is, from its directory.
+    /// The value of [`Policy::hash`] for the policy in a directory, without
+    /// loading it.
     pub fn hash_of(dir: &Path) -> Result<String, PolicyError> {
         let adapter = dir.join(ADAPTER_DIR);
         let files = match Policy::load_config(dir)?.base {
@@ -122,12 +123,12 @@ impl Policy {
         Ok(hex(sha))
     }
 
-    /// Reads and checks `config.json` alone, of any policy directory.
+    /// Reads and checks only `config.json` of any policy directory.
     pub fn load_config(dir: &Path) -> Result<PolicyConfig, PolicyError> {
         Policy::load_config_by(dir, by_path)
     }
 
-    /// The same with `open` as in [`Policy::load_by`].
+    /// Reads and checks `config.json`, with `open` as in [`Policy::load_by`].
     pub fn load_config_by(
         dir: &Path,
         open: impl Fn(&Path) -> io::Result<File>,
@@ -136,7 +137,7 @@ impl Policy {
     }
 
     /// Reads `config.json` and `model.safetensors` as tensors, of any backbone:
-    /// to train on, to convert, to look at.
+    /// for training, conversion or inspection.
     pub fn load_tensors(dir: &Path) -> Result<(PolicyConfig, Tensors), PolicyError> {
         let (config, _) = read_config(dir, by_path)?;
         if config.base.is_some() {
@@ -162,7 +163,7 @@ impl Policy {
     }
 
     /// Writes `model.safetensors` and `config.json` into a directory, which is
-    /// made if need be.  Each file is replaced whole or not at all.
+    /// created if necessary. Each file is replaced completely or not at all.
     ///
     /// # Errors
     /// A policy whose base is elsewhere is refused: its network saves it.
@@ -179,45 +180,46 @@ impl Policy {
         replace(&dir.join(CONFIG_FILE), config.to_json().as_bytes())
     }
 
-    /// Whether the plain engine runs such a policy; the error says why not,
-    /// and what to do.
+    /// Whether the plain engine runs such a policy; the error gives the reason
+    /// and the remedy.
     pub fn check_plain(config: &PolicyConfig) -> Result<(), PolicyError> {
         Shape::of(&config.name, config).map(drop)
     }
 
-    /// What the policy is.
+    /// The configuration.
     pub fn config(&self) -> &PolicyConfig {
         &self.config
     }
 
     /// SHA-256 in hex over `config.json` and `model.safetensors`; with a base,
-    /// whose own hash the configuration has, over `config.json`,
+    /// whose hash is in the configuration, over `config.json`,
     /// `modules.safetensors`, and the adapter's configuration and weights.
     pub fn hash(&self) -> &str {
         &self.hash
     }
 
-    /// The engine that it was loaded into.
+    /// Its engine.
     pub fn runs_on(&self) -> &RunsOn {
         &self.runs_on
     }
 
     /// Probabilities of enqueue, drop and mark after the last step of a
-    /// window, of which the policy sees at most the last `window` steps.
-    /// Allocates; a stream of records goes through a [`crate::Session`].
+    /// window, of which at most the last `window` steps are used. Allocates;
+    /// use a [`crate::Session`] for a stream of records.
     ///
     /// # Errors
-    /// libtorch refused; the plain engine has nothing to fail with.
+    /// libtorch failed; the plain engine cannot fail.
     ///
     /// # Panics
-    /// Without steps, or when a step has not [`PolicyConfig::inputs`] of them.
+    /// Without steps, or if a step does not have [`PolicyConfig::inputs`]
+    /// inputs.
     pub fn decide(&self, steps: &[Step]) -> Result<[f32; ACTIONS], PolicyError> {
         let all = self.decide_all(&[steps])?;
         Ok(all[0])
     }
 
-    /// The same after each of several windows, as many at once as the engine
-    /// likes.
+    /// Probabilities after each of several windows, in batches chosen by the
+    /// engine.
     ///
     /// # Errors
     /// As [`Policy::decide`].
@@ -233,8 +235,8 @@ impl Policy {
         Ok(outputs.into_iter().map(probabilities).collect())
     }
 
-    /// What the head says after each of several windows: probabilities, or
-    /// what set-points are made of.
+    /// Outputs of the head after each of several windows: probabilities, or the
+    /// inputs of set-points.
     ///
     /// # Errors
     /// As [`Policy::decide`].
@@ -265,7 +267,7 @@ impl Policy {
         }
     }
 
-    /// What the engine computes with.
+    /// Weights in the engine.
     pub(crate) fn loaded(&self) -> &Loaded {
         &self.loaded
     }

@@ -1,5 +1,4 @@
-//! The files of a policy directory: their names, and how they are read and
-//! written.
+//! The files of a policy directory: names, reading and writing.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -15,7 +14,7 @@ pub const CONFIG_FILE: &str = "config.json";
 /// Weights, in a policy directory.
 pub const WEIGHTS_FILE: &str = "model.safetensors";
 
-/// Weights outside of the backbone, in the directory of a policy with a base.
+/// Weights outside the backbone, in the directory of a policy with a base.
 pub const MODULES_FILE: &str = "modules.safetensors";
 
 /// The adapter, in PEFT's layout, in the directory of a policy with a base.
@@ -24,15 +23,15 @@ pub const ADAPTER_DIR: &str = "adapter";
 /// The weights in an adapter's directory.
 pub const ADAPTER_FILE: &str = "adapter_model.safetensors";
 
-/// Longest acceptable `config.json`, bytes.
+/// Maximum size of `config.json`, bytes.
 const CONFIG_MAX: u64 = 1 << 20;
 
-/// Opens a file where nothing restricts that; does not block at a FIFO.
+/// Opens a file by path; does not block on a FIFO.
 pub(crate) fn by_path(path: &Path) -> io::Result<File> {
     files::open_regular(path)
 }
 
-/// Reads and checks `config.json`, and gives its bytes, too.
+/// Reads and checks `config.json`; also returns its bytes.
 pub(crate) fn read_config(
     dir: &Path,
     open: impl Fn(&Path) -> io::Result<File>,
@@ -43,8 +42,8 @@ pub(crate) fn read_config(
     Ok((config, bytes))
 }
 
-/// Reads `model.safetensors` with the tensors that the configuration asks for,
-/// and gives its bytes, too.
+/// Reads `model.safetensors` with the tensors required by the configuration;
+/// also returns its bytes.
 pub(crate) fn read_weights(
     dir: &Path,
     config: &PolicyConfig,
@@ -53,7 +52,7 @@ pub(crate) fn read_weights(
     read_tensors(&dir.join(WEIGHTS_FILE), &specs(config), open)
 }
 
-/// Reads a file with these tensors and no others, and gives its bytes, too.
+/// Reads a file with exactly these tensors; also returns its bytes.
 pub(crate) fn read_tensors(
     path: &Path,
     specs: &[Spec],
@@ -65,7 +64,7 @@ pub(crate) fn read_tensors(
 }
 
 /// Reads a regular file of at most `max` bytes.  One that is larger, or not a
-/// regular file, is refused before it is read: `open` must not block at a FIFO.
+/// regular file, is refused before it is read: `open` must not block on a FIFO.
 fn read_bounded(
     path: &Path,
     open: impl Fn(&Path) -> io::Result<File>,
@@ -86,7 +85,7 @@ fn read_bounded(
         return Err(too_large(facts.len()));
     }
     let mut bytes = Vec::new();
-    // It may grow meanwhile.
+    // It may grow in the meantime.
     file.take(max + 1).read_to_end(&mut bytes).map_err(failed)?;
     match bytes.len() as u64 {
         size if size > max => Err(too_large(size)),

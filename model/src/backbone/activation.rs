@@ -1,4 +1,4 @@
-//! Activation functions, by the names that Hugging Face gives them.
+//! Activation functions, by Hugging Face's names.
 
 use serde::{Deserialize, Serialize};
 
@@ -8,9 +8,9 @@ use serde::{Deserialize, Serialize};
 pub enum Activation {
     /// GELU by tanh, as in GPT-2.
     GeluNew,
-    /// The same function, by PyTorch.
+    /// GELU by tanh, PyTorch's version.
     GeluPytorchTanh,
-    /// The same function, with a shorter constant.
+    /// GELU by tanh, with a shorter constant.
     GeluFast,
     /// GELU by the error function.
     Gelu,

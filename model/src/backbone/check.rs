@@ -2,7 +2,7 @@
 
 use super::BackboneError;
 
-/// Names the file in what it refuses.
+/// Names the file in errors.
 pub(super) struct Check<'a> {
     pub(super) file: &'a str,
 }
@@ -43,7 +43,7 @@ impl Check<'_> {
         Err(self.refuse(key, got, format!("a multiple of {of} = {unit}")))
     }
 
-    /// Of dropout.
+    /// Range of dropout.
     pub(super) fn share(&self, key: &str, got: f64) -> Result<(), BackboneError> {
         if (0.0..1.0).contains(&got) {
             return Ok(());
@@ -51,7 +51,7 @@ impl Check<'_> {
         Err(self.refuse(key, got, "0 <= x < 1"))
     }
 
-    /// Of a norm.
+    /// Range of a norm's epsilon.
     pub(super) fn epsilon(&self, key: &str, got: f64) -> Result<(), BackboneError> {
         if (1e-12..=1e-2).contains(&got) {
             return Ok(());
@@ -59,7 +59,7 @@ impl Check<'_> {
         Err(self.refuse(key, got, "1e-12..=1e-2"))
     }
 
-    /// Of random weights.
+    /// Range of the deviation of random weights.
     pub(super) fn deviation(&self, key: &str, got: f64) -> Result<(), BackboneError> {
         if (0.0..=1.0).contains(&got) {
             return Ok(());

@@ -1,9 +1,9 @@
-//! What can be wrong with a backbone's configuration, weights or adapter.
+//! Errors in a backbone's configuration, weights or adapter.
 
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// Why a backbone or an adapter could not be described, read or written.
+/// An error of describing, reading or writing a backbone or an adapter.
 #[derive(Debug, thiserror::Error)]
 pub enum BackboneError {
     /// A file could not be read or written.
@@ -16,14 +16,14 @@ pub enum BackboneError {
         /// The system's reason.
         source: io::Error,
     },
-    /// A file is no JSON, or a key of it is missing or of the wrong type.
+    /// A file is not JSON, or a key is missing or has the wrong type.
     #[error("{file}: {key}: {reason}")]
     Syntax {
         /// The configuration file.
         file: String,
         /// Path of the key, "." for the whole file.
         key: String,
-        /// What the parser said.
+        /// The parser's error.
         reason: String,
     },
     /// A key has a value that is out of its range or not supported.
@@ -33,37 +33,37 @@ pub enum BackboneError {
         file: String,
         /// Path of the key.
         key: String,
-        /// What stands there.
+        /// The actual value.
         got: String,
-        /// What may stand there.
+        /// The expected values.
         want: String,
     },
-    /// A directory or a file has not the layout that it should have.
+    /// A directory or a file does not have the expected layout.
     #[error("{path}: {reason}", path = path.display())]
     Layout {
         /// The file or directory.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The error.
         reason: String,
     },
-    /// One tensor is missing, unknown, or not what the configuration calls for.
+    /// One tensor is missing, unknown, or does not match the configuration.
     #[error("{file}: tensor {tensor}: {reason}")]
     Tensor {
-        /// Where it should be.
+        /// The weights file.
         file: String,
         /// The tensor's name.
         tensor: String,
-        /// What is wrong with it.
+        /// The error.
         reason: String,
     },
-    /// The embeddings or the mask given to a forward pass do not fit.
+    /// The embeddings or the mask of a forward pass have the wrong shape.
     #[error("{name}: shape {got:?}, expected {want}")]
     Input {
         /// "embeds" or "mask".
         name: &'static str,
         /// Its shape.
         got: Vec<i64>,
-        /// What fits.
+        /// The expected shape.
         want: String,
     },
 }
@@ -91,7 +91,7 @@ impl BackboneError {
         }
     }
 
-    /// Drops the file's name where the configuration has none of its own.
+    /// Removes the file's name if the configuration has none.
     pub(crate) fn key_and_reason(&self) -> String {
         match self {
             BackboneError::Syntax { key, reason, .. } => format!("{key}: {reason}"),

@@ -10,10 +10,10 @@ use crate::Spec;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Gpt2Config {
-    /// Rows of the token embedding, which a policy does not use.
+    /// Rows of the token embedding, which policies do not use.
     pub vocab_size: usize,
-    /// Rows of the position table, 0..=1048576; 0: the model has none, and
-    /// the embeddings that it gets tell the position.
+    /// Rows of the position table, 0..=1048576; 0: the model has none, and its
+    /// input embeddings encode the position.
     pub n_positions: usize,
     /// Width of a hidden state, 1..=65536, a multiple of `n_head`.
     pub n_embd: usize,
@@ -23,21 +23,21 @@ pub struct Gpt2Config {
     pub n_head: usize,
     /// Units of the feed-forward part, 1..=262144; null: 4 `n_embd`.
     pub n_inner: Option<usize>,
-    /// Of the feed-forward part.
+    /// Activation of the feed-forward part.
     pub activation_function: Activation,
-    /// Dropout of what a block adds to the residual stream, 0..1.
+    /// Dropout of a block's additions to the residual stream, 0..1.
     pub resid_pdrop: f64,
     /// Dropout of the embeddings, 0..1.
     pub embd_pdrop: f64,
     /// Dropout of attention weights, 0..1.
     pub attn_pdrop: f64,
-    /// Of every layer norm, 1e-12..=1e-2.
+    /// Epsilon of every layer norm, 1e-12..=1e-2.
     pub layer_norm_epsilon: f64,
     /// Standard deviation of random weights, 0..=1.
     pub initializer_range: f64,
     /// Divide attention scores by the root of a head's width.
     pub scale_attn_weights: bool,
-    /// Divide attention scores by the block's number, too.
+    /// Also divide attention scores by the block's number.
     pub scale_attn_by_inverse_layer_idx: bool,
 }
 

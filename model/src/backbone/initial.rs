@@ -1,20 +1,20 @@
-//! How each family draws the weights that training starts from.
+//! Initialisation of each family's weights.
 
 use super::{BackboneConfig, Gpt2Config, T5Config};
 
-/// What a tensor holds before training.
+/// Initial content of a tensor.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Initial {
     /// Zeros.
     Zeros,
-    /// This number everywhere.
+    /// This constant.
     Constant(f64),
     /// Normal, with mean 0 and this standard deviation.
     Normal(f64),
 }
 
 impl BackboneConfig {
-    /// What the family begins with in the tensor of this name, one of
+    /// The family's initialisation of the tensor of this name, one of
     /// [`BackboneConfig::specs`].
     pub fn initial(&self, name: &str) -> Initial {
         match self {
@@ -46,7 +46,7 @@ fn gpt2(config: &Gpt2Config, name: &str) -> Initial {
 fn t5(config: &T5Config, name: &str) -> Initial {
     let module = name.strip_suffix(".weight").unwrap_or(name);
     let inputs = match module.rsplit('.').next() {
-        // The scale of attention scores is in here.
+        // This includes the scale of attention scores.
         Some("q") => config.d_model * config.d_kv,
         Some("o") => config.num_heads * config.d_kv,
         Some("wo") => config.d_ff,

@@ -1,10 +1,10 @@
-//! Which keys of a Hugging Face configuration are read, which have no effect
-//! on hidden states, and which are refused.
+//! Classification of the keys of a Hugging Face configuration: read, without
+//! effect on hidden states, or refused.
 //!
-//! A key is read by the family's struct, renamed to one that is (`attribute_map`
-//! of `transformers`), known to leave hidden states as they are, or refused by
-//! name: a key that nothing here knows could change the numbers.
-//! tests/parity/make_references.py holds the table that this is tested by.
+//! A key is read by the family's struct, renamed to such a key (`attribute_map`
+//! of `transformers`), known to have no effect on hidden states, or refused by
+//! name: unknown keys could change the numbers. tests/parity/make_references.py
+//! has the table for testing this.
 
 use serde_json::{Map, Value};
 
@@ -14,7 +14,7 @@ use super::BackboneError;
 struct Family {
     /// Keys of the family's struct.
     read: &'static [&'static str],
-    /// Other names of keys: the other name, then the one that is read.
+    /// Aliases of keys: the alias, then the key that is read.
     aliases: &'static [(&'static str, &'static str)],
     /// Keys of this family without effect on hidden states.
     irrelevant: &'static [&'static str],
@@ -136,8 +136,8 @@ const T5: Family = Family {
     irrelevant: &["n_positions", "scale_decoder_outputs"],
 };
 
-/// Keys of every family that say nothing about hidden states: of tokens and
-/// output layers, of files, of what a call returns.
+/// Keys of every family without effect on hidden states: about tokens and output
+/// layers, files, and return values.
 const IRRELEVANT: &[&str] = &[
     "_attn_implementation",
     "_attn_implementation_autoset",
@@ -180,7 +180,7 @@ const IRRELEVANT: &[&str] = &[
     "use_bfloat16",
     "use_cache",
     "use_return_dict",
-    // Of generation.
+    // About generation.
     "bad_words_ids",
     "begin_suppress_tokens",
     "diversity_penalty",
@@ -206,8 +206,7 @@ const IRRELEVANT: &[&str] = &[
     "typical_p",
 ];
 
-/// Parameters that only types of rotary frequencies read which are refused by
-/// their name.
+/// Parameters used only by types of rotary frequencies that are refused by name.
 const OTHER_ROPE: &[&str] = &[
     "attention_factor",
     "beta_fast",
@@ -219,8 +218,7 @@ const OTHER_ROPE: &[&str] = &[
     "truncate",
 ];
 
-/// Gives each aliased key the name that is read, and refuses keys that could
-/// change the numbers.
+/// Renames aliased keys, and refuses keys that could change the numbers.
 pub(super) fn settle(
     file: &str,
     family: &str,
@@ -234,7 +232,7 @@ pub(super) fn settle(
         _ => return Ok(()),
     };
     // As in `transformers`, which takes the decoder's layers from num_layers
-    // before it looks at that key's other name.
+    // before it considers that key's alias.
     if family == "t5" && is_nothing(keys.get("num_decoder_layers")) {
         let layers = keys.get("num_layers").cloned();
         let default = Value::from(super::T5Config::default().num_layers);
@@ -268,7 +266,7 @@ pub(super) fn settle(
             || key.ends_with("_token_index")
     };
     for (key, value) in &*keys {
-        // `is_causal: false` would make a causal model look ahead.
+        // `is_causal: false` would make a causal model non-causal.
         let neutral = match key.as_str() {
             "is_causal" => *value == Value::Bool(true),
             _ => is_nothing(Some(value)),

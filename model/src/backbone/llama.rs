@@ -11,9 +11,9 @@ use crate::Spec;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct LlamaConfig {
-    /// Rows of the token embedding, which a policy does not use.
+    /// Rows of the token embedding, which policies do not use.
     pub vocab_size: usize,
-    /// Tokens that the model was made for, 1..=16777216; no limit of the code.
+    /// Nominal maximum number of tokens, 1..=16777216; not enforced.
     pub max_position_embeddings: usize,
     /// Width of a hidden state, 1..=65536.
     pub hidden_size: usize,
@@ -23,13 +23,14 @@ pub struct LlamaConfig {
     pub num_hidden_layers: usize,
     /// Query heads, 1..=1024.
     pub num_attention_heads: usize,
-    /// Key and value heads, a divisor of `num_attention_heads`; null: as many.
+    /// Key and value heads, a divisor of `num_attention_heads`; null: the same
+    /// number.
     pub num_key_value_heads: Option<usize>,
     /// Width of a head, even; null: `hidden_size / num_attention_heads`.
     pub head_dim: Option<usize>,
-    /// Of the gate.
+    /// Activation of the gate.
     pub hidden_act: Activation,
-    /// Of every norm, 1e-12..=1e-2.
+    /// Epsilon of every norm, 1e-12..=1e-2.
     pub rms_norm_eps: f64,
     /// Attention projections have biases.
     pub attention_bias: bool,
@@ -39,34 +40,35 @@ pub struct LlamaConfig {
     pub attention_dropout: f64,
     /// Standard deviation of random weights, 0..=1.
     pub initializer_range: f64,
-    /// Base of the rotary frequencies, above 1, where the parameters name
-    /// none; null: 10000.
+    /// Base of the rotary frequencies, above 1, if the parameters have none;
+    /// null: 10000.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rope_theta: Option<f64>,
-    /// Tokens that the model was first trained for; with `llama3`, goes before
+    /// Original training length in tokens; with `llama3`, takes precedence over
     /// the key of that name within the parameters.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub original_max_position_embeddings: Option<usize>,
-    /// Share of a head's channels that turn, where the parameters name none.
+    /// Share of a head's rotated channels, if the parameters have none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub partial_rotary_factor: Option<f64>,
-    /// How the frequencies are made, under the name of older releases of
-    /// `transformers`; goes before `rope_parameters`, as there.
+    /// Frequency parameters, under the name used by older releases of
+    /// `transformers`; takes precedence over `rope_parameters`, as there.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rope_scaling: Option<RopeParameters>,
-    /// The same under the newer name.
+    /// Frequency parameters, under the newer name.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rope_parameters: Option<RopeParameters>,
 }
 
-/// How rotary frequencies are made.
+/// Parameters of rotary frequencies.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RopeParameters {
     /// `default`, `linear` or `llama3`; others are refused by `check`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rope_type: Option<String>,
-    /// The same, where older releases of `transformers` write it, or in both.
+    /// The type, under the key of older releases of `transformers`, which may
+    /// be in addition.
     #[serde(rename = "type", default, skip_serializing_if = "Option::is_none")]
     pub older_type: Option<String>,
     /// Base of the frequencies.
@@ -78,14 +80,14 @@ pub struct RopeParameters {
     /// `llama3`: wavelengths above original / this are divided by `factor`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub low_freq_factor: Option<f64>,
-    /// `llama3`: wavelengths below original / this stay.
+    /// `llama3`: wavelengths below original / this are unchanged.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub high_freq_factor: Option<f64>,
-    /// `llama3`: tokens that the model was first trained for.
+    /// `llama3`: original training length in tokens.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub original_max_position_embeddings: Option<usize>,
-    /// Share of a head's channels that turn: all of them, 1, or null; of no
-    /// effect with `default`, as in `transformers`.
+    /// Share of a head's rotated channels: 1 or null for all; without effect
+    /// with `default`, as in `transformers`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub partial_rotary_factor: Option<f64>,
 }
@@ -156,8 +158,9 @@ impl LlamaConfig {
                     .unwrap_or(self.max_position_embeddings) as f64;
                 plain
                     .map(|f| {
-                        // Turns within the original context: few turns are
-                        // stretched, many stay, between the two it slides.
+                        // Turns within the original context: low frequencies
+                        // are stretched, high ones unchanged, and those between
+                        // interpolated.
                         let turns = original * f / std::f64::consts::TAU;
                         let keep = ((turns - low) / (high - low)).clamp(0.0, 1.0);
                         f * keep + f / factor * (1.0 - keep)

@@ -8,7 +8,7 @@ use super::check::Check;
 use super::{BackboneConfig, BackboneError, Linear};
 use crate::Spec;
 
-/// Which layers are adapted, and how.  With x of width `in`, the layer adds
+/// Adapted layers and adapter parameters. With x of width `in`, the layer adds
 /// scale · B · A · dropout(x): A is [r, in], B is [out, r].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -26,10 +26,10 @@ pub struct LoraConfig {
     /// family's default (query and value projections).
     #[serde(default)]
     pub target_modules: Vec<String>,
-    /// Ranks that differ from `r`, by the whole names of their layers.
+    /// Ranks that differ from `r`, by the full names of their layers.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub rank_pattern: BTreeMap<String, usize>,
-    /// Alphas that differ from `alpha`, by the whole names of their layers.
+    /// Alphas that differ from `alpha`, by the full names of their layers.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub alpha_pattern: BTreeMap<String, f64>,
 }
@@ -55,7 +55,7 @@ impl LoraConfig {
         self.rank_pattern.get(layer).copied().unwrap_or(self.r)
     }
 
-    /// What B · A · x is multiplied by on the layer of this name.
+    /// Scale of B · A · x on the layer of this name.
     pub fn scale(&self, layer: &str) -> f64 {
         let r = self.rank(layer) as f64;
         let alpha = self.alpha_pattern.get(layer).copied();
@@ -71,9 +71,8 @@ impl LoraConfig {
         self.target_modules.clone()
     }
 
-    /// The layers that get adapters, in the order of the model.  Every
-    /// target must name one.  `file` and `at` (a prefix of keys, e.g.
-    /// `adaptation.`) are for errors.
+    /// The adapted layers, in model order. Every target must match one. `file`
+    /// and `at` (a prefix of keys, e.g. `adaptation.`) are for errors.
     pub fn layers(
         &self,
         backbone: &BackboneConfig,
@@ -111,7 +110,8 @@ impl LoraConfig {
         Ok(adapted)
     }
 
-    /// Refuses ranks and alphas of layers without an adapter, and out of range.
+    /// Refuses ranks and alphas that are out of range or of layers without an
+    /// adapter.
     fn check_patterns(
         &self,
         check: &Check<'_>,
@@ -161,7 +161,7 @@ impl LoraConfig {
     }
 }
 
-/// As PEFT matches: the whole name, or its last parts.
+/// PEFT's matching: the full name, or its last parts.
 pub(super) fn named(name: &str, target: &str) -> bool {
     name.strip_suffix(target)
         .is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))

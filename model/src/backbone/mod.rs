@@ -1,11 +1,10 @@
 //! Transformer backbones, described by their Hugging Face configurations:
 //! GPT-2, OPT, Llama and T5 of any size.
 //!
-//! Keys, their other names and defaults are Hugging Face's; keys that say
-//! nothing about hidden states are accepted, and unknown ones refused by name.
-//! Only the *bare* model counts here, fed with
-//! embeddings: token embeddings and output layers are left out, position
-//! tables are in.
+//! Keys, their aliases and defaults are Hugging Face's; keys without effect on
+//! hidden states are accepted, and unknown ones are refused by name. Only the
+//! *bare* model is used, with embeddings as input: token embeddings and output
+//! layers are omitted, position tables are included.
 
 mod activation;
 mod check;
@@ -46,7 +45,7 @@ use crate::Spec;
 use crate::files::read_regular;
 use check::Check;
 
-/// Largest configuration, bytes.
+/// Maximum size of a configuration, bytes.
 pub(crate) const CONFIG_MAX: u64 = 4 << 20;
 
 /// The configuration's file in an adapter's directory.
@@ -75,9 +74,9 @@ pub enum BackboneConfig {
 pub struct Linear {
     /// Its module's name; the matrix is `name.weight`.
     pub name: String,
-    /// Width of what it gets.
+    /// Input width.
     pub inputs: usize,
-    /// Width of what it gives.
+    /// Output width.
     pub outputs: usize,
     /// The matrix is inputs × outputs (GPT-2's Conv1D), not outputs × inputs.
     pub transposed: bool,
@@ -89,8 +88,8 @@ impl Linear {
         self.name.rsplit('.').next().unwrap_or(&self.name)
     }
 
-    /// Those of one block, outputs × inputs: what follows `block.` in their
-    /// names, inputs, outputs.
+    /// Linear layers of one block, outputs × inputs: name after `block.`,
+    /// inputs, outputs.
     fn of_block<const N: usize>(block: &str, parts: [(&str, usize, usize); N]) -> [Linear; N] {
         parts.map(|(part, inputs, outputs)| Linear {
             name: format!("{block}.{part}"),
@@ -100,7 +99,7 @@ impl Linear {
         })
     }
 
-    /// The matrix, and behind it the bias where there is one.
+    /// The matrix, followed by the bias if there is one.
     fn specs(&self, bias: bool) -> impl Iterator<Item = Spec> {
         let matrix = match self.transposed {
             true => vec![self.inputs, self.outputs],
@@ -141,7 +140,7 @@ impl BackboneConfig {
         text
     }
 
-    /// Checks every range and names the first key that is outside of it.
+    /// Checks every range; the error names the first key that is out of range.
     /// `file` is for errors.
     pub fn check(&self, file: &str) -> Result<(), BackboneError> {
         let check = Check { file };
@@ -163,8 +162,7 @@ impl BackboneConfig {
         }
     }
 
-    /// Width of the embeddings that go in and of the hidden states that come
-    /// out.
+    /// Width of the input embeddings and output hidden states.
     pub fn width(&self) -> usize {
         match self {
             BackboneConfig::Gpt2(c) => c.n_embd,
@@ -174,7 +172,7 @@ impl BackboneConfig {
         }
     }
 
-    /// Blocks; of a T5, those of encoder and decoder.
+    /// Number of blocks; for a T5, those of encoder and decoder.
     pub fn layers(&self) -> usize {
         match self {
             BackboneConfig::Gpt2(c) => c.n_layer,
@@ -184,7 +182,7 @@ impl BackboneConfig {
         }
     }
 
-    /// Most tokens of a sequence, where a position table sets a limit.
+    /// Maximum number of tokens of a sequence, if limited by a position table.
     pub fn tokens_max(&self) -> Option<usize> {
         match self {
             BackboneConfig::Gpt2(c) => (c.n_positions > 0).then_some(c.n_positions),
@@ -193,7 +191,7 @@ impl BackboneConfig {
         }
     }
 
-    /// No hidden state depends on later tokens.
+    /// Whether no hidden state depends on later tokens.
     pub fn is_causal(&self) -> bool {
         match self {
             BackboneConfig::T5(c) => c.causal,
@@ -213,13 +211,13 @@ impl BackboneConfig {
         }
     }
 
-    /// Numbers of the bare model's tensors, without token embeddings.
+    /// Number of parameters of the bare model, without token embeddings.
     pub fn parameters(&self) -> u64 {
         let numbers = |shape: &[usize]| shape.iter().map(|&n| n as u64).product::<u64>();
         self.specs().iter().map(|(_, shape)| numbers(shape)).sum()
     }
 
-    /// Every linear layer, in the order of the model.
+    /// Every linear layer, in model order.
     pub fn linears(&self) -> Vec<Linear> {
         match self {
             BackboneConfig::Gpt2(c) => c.linears(),
@@ -229,8 +227,8 @@ impl BackboneConfig {
         }
     }
 
-    /// The linear layers that adapters go to by default: query and value
-    /// projections, with GPT-2 the fused one.
+    /// The linear layers adapted by default: query and value projections, for
+    /// GPT-2 the fused one.
     pub fn default_targets(&self) -> &'static [&'static str] {
         match self {
             BackboneConfig::Gpt2(_) => &["c_attn"],

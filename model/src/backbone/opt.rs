@@ -7,16 +7,16 @@ use super::check::Check;
 use super::{Activation, BackboneError, Linear};
 use crate::Spec;
 
-/// First row of the position table that a token uses.
+/// First row of the position table used by tokens.
 pub(crate) const POSITION_OFFSET: usize = 2;
 
 /// `config.json` of an OPT, with Hugging Face's names and defaults.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct OptConfig {
-    /// Rows of the token embedding, which a policy does not use.
+    /// Rows of the token embedding, which policies do not use.
     pub vocab_size: usize,
-    /// Most tokens of a sequence, 1..=1048576.
+    /// Maximum number of tokens of a sequence, 1..=1048576.
     pub max_position_embeddings: usize,
     /// Width of a block, 1..=65536, a multiple of `num_attention_heads`.
     pub hidden_size: usize,
@@ -29,15 +29,15 @@ pub struct OptConfig {
     pub num_attention_heads: usize,
     /// Units of the feed-forward part, 1..=262144.
     pub ffn_dim: usize,
-    /// Of the feed-forward part.
+    /// Activation of the feed-forward part.
     pub activation_function: Activation,
-    /// Dropout of what a block adds to the residual stream, 0..1.
+    /// Dropout of a block's additions to the residual stream, 0..1.
     pub dropout: f64,
     /// Dropout of attention weights, 0..1.
     pub attention_dropout: f64,
     /// Norm before each part of a block (all models but 350M) or after it.
     pub do_layer_norm_before: bool,
-    /// Leave the last norm out although norms come first.
+    /// Omit the last norm in pre-norm models.
     #[serde(rename = "_remove_final_layer_norm")]
     pub remove_final_layer_norm: bool,
     /// Linear layers of the blocks have biases.
@@ -76,12 +76,12 @@ impl OptConfig {
         self.word_embed_proj_dim.unwrap_or(self.hidden_size)
     }
 
-    /// The embeddings are brought to the blocks' width, and back.
+    /// Whether the embeddings are projected to the blocks' width, and back.
     pub fn projects(&self) -> bool {
         self.width() != self.hidden_size
     }
 
-    /// There is a norm after the last block.
+    /// Whether there is a norm after the last block.
     pub fn has_final_norm(&self) -> bool {
         self.do_layer_norm_before && !self.remove_final_layer_norm
     }

@@ -1,4 +1,4 @@
-//! `adapter_config.json`, as PEFT writes and reads it.
+//! `adapter_config.json`, in PEFT's format.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,8 +10,8 @@ use super::keys::is_nothing;
 use super::select::{self, Module};
 use super::{BackboneConfig, BackboneError, LoraConfig};
 
-/// Keys that say nothing about what an adapter computes, or that are read.
-/// What is neither here nor empty is refused by name.
+/// Keys that are read or have no effect on an adapter's computation. Other keys
+/// that are not empty are refused by name.
 const HARMLESS: &[&str] = &[
     "alpha_pattern",
     "auto_mapping",
@@ -45,7 +45,7 @@ const HARMLESS: &[&str] = &[
 const DEFAULT_RANK: usize = 8;
 const DEFAULT_ALPHA: f64 = 8.0;
 
-/// What is read of the file.
+/// The keys that are read.
 #[derive(Deserialize)]
 struct File {
     #[serde(default = "default_rank")]
@@ -70,7 +70,7 @@ struct File {
     alpha_pattern: Option<Patterns>,
 }
 
-/// Patterns and what they give, in the order of the file.
+/// Patterns and their values, in file order.
 struct Patterns(Vec<(String, Value)>);
 
 impl<'de> Deserialize<'de> for Patterns {
@@ -103,7 +103,7 @@ enum Names {
     List(Vec<String>),
 }
 
-/// Numbers of blocks.
+/// Block numbers.
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum Layers {
@@ -112,10 +112,10 @@ enum Layers {
 }
 
 impl LoraConfig {
-    /// Reads `adapter_config.json`, with PEFT 0.21's rules of which layers are
-    /// adapted, by which rank and alpha.  `modules` are the linear layers of
-    /// the backbone; what would make the adapter compute something else (DoRA,
-    /// trained biases, …) is refused by key.  `file` is its name in errors.
+    /// Reads `adapter_config.json`, with PEFT 0.21's rules for the adapted
+    /// layers, their ranks and alphas. `modules` are the linear layers of the
+    /// backbone; options with a different computation (DoRA, trained biases, …)
+    /// are refused by key. `file` is its name in errors.
     pub(crate) fn from_peft_json(
         file: &str,
         text: &[u8],
@@ -195,8 +195,8 @@ impl LoraConfig {
         Ok(lora)
     }
 
-    /// The text of `adapter_config.json`.  `base` is what the adapter belongs
-    /// to: the path or the name of a model.
+    /// The text of `adapter_config.json`. `base` is the adapter's base: the
+    /// path or the name of a model.
     pub fn to_peft_json(&self, backbone: &BackboneConfig, base: Option<&str>) -> String {
         let whole = |alpha: f64| match alpha {
             whole if whole.fract() == 0.0 && whole < 1e9 => json!(whole as u64),
@@ -229,7 +229,7 @@ impl LoraConfig {
 }
 
 impl File {
-    /// The rules by which PEFT chooses layers.
+    /// PEFT's rules for choosing layers.
     fn rules(&self, file: &str, backbone: &BackboneConfig) -> Result<select::Rules, BackboneError> {
         let pattern = |key: &str, names: &Option<Names>| match names {
             None => Ok(None),
@@ -268,7 +268,7 @@ impl File {
     }
 }
 
-/// Refuses keys that make an adapter compute something else.
+/// Refuses keys that change an adapter's computation.
 fn supported(file: &str, keys: &Map<String, Value>) -> Result<(), BackboneError> {
     for (key, value) in keys {
         let (fits, want) = match key.as_str() {
@@ -290,7 +290,7 @@ fn supported(file: &str, keys: &Map<String, Value>) -> Result<(), BackboneError>
     Ok(())
 }
 
-/// Initialisations after which the base holds other weights than its file.
+/// Initialisations after which the base's weights differ from its file.
 fn changes_base(init: &Value) -> bool {
     let Some(init) = init.as_str() else {
         return false;

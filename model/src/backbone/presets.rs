@@ -1,4 +1,4 @@
-//! Published models by name: their shapes, as their `config.json` has them.
+//! Published models by name: their shapes, as in their `config.json`.
 
 use serde_json::{Value, json};
 
@@ -6,7 +6,7 @@ use super::BackboneConfig;
 
 impl BackboneConfig {
     /// The configuration of a published model: `gpt2`, `gpt2-medium`,
-    /// `opt-1.3b`, `llama-2-7b`, `t5-base`, `flan-t5-base` and their like.
+    /// `opt-1.3b`, `llama-2-7b`, `t5-base`, `flan-t5-base` and similar models.
     pub fn named(name: &str) -> Option<BackboneConfig> {
         let value = gpt2(name)
             .or_else(|| opt(name))
@@ -15,7 +15,7 @@ impl BackboneConfig {
         BackboneConfig::from_value(name, value).ok()
     }
 
-    /// Every name that [`BackboneConfig::named`] knows.
+    /// All names known to [`BackboneConfig::named`].
     pub fn names() -> Vec<String> {
         let names = |table: &[&str]| table.iter().map(|&n| n.to_owned()).collect::<Vec<_>>();
         let mut all = names(&GPT2.map(|row| row.0));
@@ -135,8 +135,8 @@ mod tests {
         assert_eq!(BackboneConfig::named("gpt3"), None);
     }
 
-    /// With tables of words and output layers, which are left out here, the
-    /// models have the numbers of parameters that they are known for.
+    /// With token embeddings and output layers, which are omitted here, the
+    /// models have their published numbers of parameters.
     #[test]
     fn models_have_their_published_sizes() {
         for (name, words, published) in [

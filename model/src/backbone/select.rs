@@ -1,6 +1,5 @@
-//! Which layers an adapter of PEFT is on: names, patterns and numbers of
-//! blocks, by the rules of PEFT 0.21.  Patterns are Python's regular
-//! expressions.
+//! Selects the layers of a PEFT adapter: names, patterns and block numbers, by
+//! the rules of PEFT 0.21. Patterns are Python's regular expressions.
 
 use fancy_regex::Regex;
 use serde_json::Value;
@@ -11,8 +10,7 @@ use super::lora::named;
 /// A linear layer of a backbone.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Module {
-    /// Its name in the model that PEFT was given, e.g.
-    /// `model.layers.0.self_attn.q_proj`.
+    /// Its name in PEFT's model, e.g. `model.layers.0.self_attn.q_proj`.
     pub(crate) full: String,
     /// Its name in the bare model.
     pub(crate) bare: String,
@@ -27,20 +25,20 @@ impl Module {
 
 /// `target_modules` or `exclude_modules`.
 pub(super) enum Names {
-    /// Whole names, or their last parts.
+    /// Full names, or their last parts.
     List(Vec<String>),
-    /// A pattern of whole names.
+    /// A pattern of full names.
     Pattern(Regex),
 }
 
 /// `layers_to_transform` and `layers_pattern`.
 pub(super) struct Layers {
     wanted: Vec<u64>,
-    /// The first that matches tells the number of a layer's block.
+    /// The first match gives the number of a layer's block.
     numbers: Vec<Regex>,
 }
 
-/// What chooses the layers.
+/// The selection rules.
 pub(super) struct Rules {
     pub(super) targets: Names,
     pub(super) exclude: Option<Names>,
@@ -101,14 +99,14 @@ impl Layers {
 }
 
 impl Rules {
-    /// The layers that get adapters, in the order of the model.
+    /// The adapted layers, in model order.
     pub(super) fn adapted(&self, modules: &[Module]) -> Vec<Module> {
         let adapted = |module: &&Module| {
             let full = module.full.as_str();
             if self.exclude.as_ref().is_some_and(|e| e.matches(full)) {
                 return false;
             }
-            // Blocks are counted for last parts of names alone.
+            // Block numbers apply only to last parts of names.
             let counted = match &self.targets {
                 Names::List(names) => !names.iter().any(|name| name == full),
                 Names::Pattern(_) => false,
@@ -119,7 +117,7 @@ impl Rules {
         modules.iter().filter(adapted).cloned().collect()
     }
 
-    /// A target that names no layer at all.
+    /// A target that matches no layer.
     pub(super) fn unused(&self, modules: &[Module]) -> Option<&str> {
         let Names::List(names) = &self.targets else {
             return None;
@@ -128,8 +126,8 @@ impl Rules {
         names.iter().find(|name| !used(name)).map(String::as_str)
     }
 
-    /// The adapted layers, as targets in the bare model: short names where
-    /// they say it all, else the whole names.
+    /// The adapted layers, as targets in the bare model: short names if
+    /// unambiguous, otherwise full names.
     pub(super) fn targets(&self, modules: &[Module]) -> Vec<String> {
         let adapted = self.adapted(modules);
         let short = match &self.targets {
@@ -151,9 +149,9 @@ impl Rules {
     }
 }
 
-/// The values of `rank_pattern` or `alpha_pattern`, each with its layer.  A
-/// pattern matches whole names or their last parts; the first in the file that
-/// matches counts.
+/// The values of `rank_pattern` or `alpha_pattern`, each with its layer. A
+/// pattern matches full names or their last parts; the first match in the file
+/// counts.
 pub(super) fn by_pattern<'a>(
     file: &str,
     key: &str,

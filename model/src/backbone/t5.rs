@@ -10,9 +10,9 @@ use crate::Spec;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct FeedForward {
-    /// Of the first layer.
+    /// Activation of the first layer.
     pub activation: Activation,
-    /// Multiplied by what a third layer gives.
+    /// Whether it is multiplied by the output of a third layer.
     pub gated: bool,
 }
 
@@ -51,7 +51,7 @@ impl From<FeedForward> for String {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct T5Config {
-    /// Rows of the token embedding, which a policy does not use.
+    /// Rows of the token embedding, which policies do not use.
     pub vocab_size: usize,
     /// Width of a hidden state, 1..=65536.
     pub d_model: usize,
@@ -65,31 +65,33 @@ pub struct T5Config {
     pub num_decoder_layers: Option<usize>,
     /// Attention heads, 1..=1024.
     pub num_heads: usize,
-    /// Kinds of distance that attention tells apart, even, 4..=65536.
+    /// Number of buckets of relative distance, even, 4..=65536.
     pub relative_attention_num_buckets: usize,
-    /// Distance from which on all are one kind, above the buckets' half.
+    /// Distance from which on there is one bucket, above half of the number of
+    /// buckets.
     pub relative_attention_max_distance: usize,
     /// Dropout of embeddings, attention weights and every part, 0..1.
     pub dropout_rate: f64,
-    /// Of every norm, 1e-12..=1e-2.
+    /// Epsilon of every norm, 1e-12..=1e-2.
     pub layer_norm_epsilon: f64,
     /// Multiplies the deviations of random weights, above 0..=1000.
     pub initializer_factor: f64,
-    /// `relu` (1.0) or `gated-gelu` (1.1); other activations by name, with
-    /// `gated-` in front if gated.
+    /// `relu` (1.0) or `gated-gelu` (1.1); other activations by name, prefixed
+    /// with `gated-` if gated.
     pub feed_forward_proj: FeedForward,
-    /// Goes before the activation of `feed_forward_proj`: the first Flan-T5
-    /// models name theirs here.
+    /// Takes precedence over the activation in `feed_forward_proj`; used by the
+    /// first Flan-T5 models.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dense_act_fn: Option<Activation>,
-    /// Goes before what `feed_forward_proj` says of the gate.
+    /// Takes precedence over the gate in `feed_forward_proj`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub is_gated_act: Option<bool>,
-    /// Token embedding and output are one; of no effect on hidden states.
+    /// Whether token embedding and output are tied; without effect on hidden
+    /// states.
     pub tie_word_embeddings: bool,
-    /// Not of Hugging Face: the encoder and the decoder's look at it are
-    /// causal, too.  Without it every hidden state has seen the whole
-    /// sequence, the later tokens included.
+    /// Extension of Hugging Face's format: the encoder and cross-attention are
+    /// causal too. Without it every hidden state depends on the whole sequence,
+    /// including later tokens.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub causal: bool,
 }
@@ -122,7 +124,7 @@ impl Default for T5Config {
 }
 
 impl T5Config {
-    /// Between the two layers of a feed-forward part, whichever key says it.
+    /// Between the two layers of a feed-forward part, from any of the keys.
     pub fn feed_forward(&self) -> FeedForward {
         let FeedForward { activation, gated } = self.feed_forward_proj;
         FeedForward {

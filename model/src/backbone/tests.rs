@@ -9,8 +9,8 @@ fn refused(text: &str) -> String {
     error.to_string()
 }
 
-/// Parameters with the token embedding, and the output layer if it is not
-/// the same.
+/// Parameters including the token embedding, and the output layer if it is not
+/// tied.
 fn published(config: &BackboneConfig, vocabulary: u64, embeddings: u64) -> u64 {
     config.parameters() + embeddings * vocabulary * config.width() as u64
 }
@@ -280,7 +280,7 @@ fn adapters_go_to_query_and_value_projections() {
         let specs = lora.specs(&config).unwrap();
         let count: usize = specs.iter().map(|(_, s)| s[0] * s[1]).sum();
         assert_eq!(count, parameters, "{family}");
-        // Each beside a matrix that is there.
+        // Each next to an existing matrix.
         let base: std::collections::BTreeSet<String> =
             config.specs().into_iter().map(|(name, _)| name).collect();
         for (name, _) in specs {

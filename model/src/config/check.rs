@@ -9,15 +9,15 @@ use super::{Adaptation, DecisionRule, FORMAT, HeadKind, PolicyConfig, PolicyInpu
 use crate::backbone::BackboneError;
 use crate::{IdleBudget, InputFeature, PolicyError, Scaling, SetPointHead};
 
-/// Most tokens of a window.
+/// Maximum number of tokens of a window.
 const TOKENS_MAX: usize = 1 << 15;
 
-/// Most bytes of the caches that a session has when it decides on every
-/// record, its greatest number of windows under way.
+/// Maximum size of a session's caches when it decides on every record, with the
+/// maximum number of windows in progress, bytes.
 const CACHE_MAX: u64 = 64 << 30;
 
 impl PolicyConfig {
-    /// Checks every range and names the first key that is outside of it.
+    /// Checks every range; the error names the first key that is out of range.
     pub fn check(&self) -> Result<(), PolicyError> {
         if self.format != FORMAT {
             let want = FORMAT.to_string();
@@ -61,8 +61,8 @@ impl PolicyConfig {
         contexts * tokens * each
     }
 
-    /// A backbone's reader ignores keys that it does not know, for Hugging
-    /// Face has many; in a policy they are mistakes.
+    /// A backbone's reader ignores unknown keys, because Hugging Face has many;
+    /// in a policy they are errors.
     pub(super) fn check_backbone_keys(&self, file: &str, text: &[u8]) -> Result<(), PolicyError> {
         let given: Value = serde_json::from_slice(text).unwrap_or_default();
         let known = serde_json::to_value(&self.backbone).unwrap_or_default();
@@ -223,7 +223,7 @@ fn check_set_points(head: &SetPointHead) -> Result<(), PolicyError> {
     Ok(())
 }
 
-/// Puts a prefix before the key that a backbone's check names.
+/// Prefixes the key named by a backbone's check.
 fn keyed(prefix: &str, error: BackboneError) -> PolicyError {
     match error {
         BackboneError::Value { key, got, want, .. } => {

@@ -1,4 +1,4 @@
-//! Files that appear under their name when they are complete.
+//! Files that appear under their name only when complete.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, Metadata, Permissions};
@@ -14,14 +14,14 @@ use super::temporary::{Registered, plain};
 /// Ends the name of a temporary file or directory.
 pub(super) const SUFFIX: &str = ".part";
 
-/// Bytes of the final name that a temporary name repeats: with the rest it
-/// stays below the 255 bytes that file systems allow.
+/// Bytes of the final name that a temporary name repeats, so that its total
+/// length stays below the 255 bytes allowed by file systems.
 const PREFIX_BYTES: usize = 200;
 
 /// Random characters of a temporary name.
 pub(super) const RANDOM: usize = 8;
 
-/// What happens to a file that exists under the final name.
+/// Handling of an existing file with the final name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Existing {
     /// It is replaced; for files that are the program's own, or with `--force`.
@@ -30,8 +30,8 @@ pub enum Existing {
     Keep,
 }
 
-/// A file that is being written.  [`AtomicFile::commit`] gives it its name;
-/// dropped before, it is removed.  Writes are not buffered.
+/// A file that is being written. [`AtomicFile::commit`] renames it to its final
+/// name; if dropped before, it is removed. Writes are not buffered.
 #[derive(Debug)]
 pub struct AtomicFile {
     file: NamedTempFile,
@@ -42,7 +42,7 @@ pub struct AtomicFile {
 
 impl AtomicFile {
     /// Creates `NAME.RANDOM.part` next to `path`, with the permissions of the
-    /// file that it will replace, or those of a new file (0666 less the umask).
+    /// file that it will replace, or those of a new file (0666 minus the umask).
     ///
     /// # Errors
     /// The system's; [`io::ErrorKind::AlreadyExists`] if `path` exists and is to
@@ -87,7 +87,7 @@ impl AtomicFile {
         self.file.as_file()
     }
 
-    /// Gives the file its name, once the disk has its content.
+    /// Syncs the file to disk and renames it to its final name.
     ///
     /// # Errors
     /// The system's, or [`io::ErrorKind::AlreadyExists`]; the temporary file is
@@ -100,7 +100,8 @@ impl AtomicFile {
             registered,
         } = self;
         file.as_file().sync_all()?;
-        // By path, too: a library that wrote by path may have made its own file.
+        // Also by path, because a library that wrote by path may have created
+        // its own file.
         File::open(file.path())?.sync_all()?;
         match existing {
             Existing::Replace => file.persist(&path),
@@ -128,7 +129,7 @@ impl Seek for AtomicFile {
     }
 }
 
-/// Writes `bytes` to `path`; a reader sees the old file or the new one.
+/// Replaces `path` by `bytes`; readers see the old file or the new one.
 ///
 /// # Errors
 /// As [`AtomicFile`].
@@ -150,10 +151,10 @@ fn write(path: &Path, bytes: &[u8], existing: Existing) -> io::Result<()> {
     file.commit()
 }
 
-/// Removes what killed programs left in `dir` of their attempts to write files
-/// and directories whose names `own` knows (at most their first 200 bytes).
-/// Only for callers that have claimed the directory: anyone else would remove
-/// what another program is writing.
+/// Removes temporary files and directories of killed programs in `dir`, for
+/// names accepted by `own` (at most their first 200 bytes). Only for callers
+/// that have claimed the directory; otherwise files being written by another
+/// program would be removed.
 ///
 /// # Errors
 /// The system's.
@@ -171,7 +172,7 @@ pub fn remove_leftovers(dir: &Path, own: impl Fn(&OsStr) -> bool) -> io::Result<
     Ok(())
 }
 
-/// The final name of what has a temporary one.
+/// The final name for a temporary one.
 fn final_name(name: &OsStr) -> Option<&OsStr> {
     let bytes = name.as_bytes().strip_suffix(SUFFIX.as_bytes())?;
     let (bytes, random) = bytes.split_at_checked(bytes.len().checked_sub(RANDOM)?)?;
@@ -180,7 +181,7 @@ fn final_name(name: &OsStr) -> Option<&OsStr> {
     (random && !name.is_empty()).then_some(OsStr::from_bytes(name))
 }
 
-/// What is at `path`, links not followed, if a rename may replace it.
+/// The file at `path`, without following links, if a rename may replace it.
 fn inspect(path: &Path) -> io::Result<Option<Metadata>> {
     let metadata = match fs::symlink_metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -209,7 +210,7 @@ pub(super) fn prefix(path: &Path) -> io::Result<OsString> {
     Ok(prefix)
 }
 
-/// The directory that `path` is in.
+/// The parent directory of `path`.
 pub(super) fn parent(path: &Path) -> &Path {
     match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
@@ -217,8 +218,8 @@ pub(super) fn parent(path: &Path) -> &Path {
     }
 }
 
-/// Waits until the disk has the names in a directory.  Some file systems know
-/// no such operation and refuse it.
+/// Syncs a directory to disk. Some file systems do not support this and refuse
+/// it.
 pub(super) fn sync_directory(dir: &Path) -> io::Result<()> {
     match File::open(dir).and_then(|dir| dir.sync_all()) {
         Err(error)
@@ -226,7 +227,7 @@ pub(super) fn sync_directory(dir: &Path) -> io::Result<()> {
                 error.kind(),
                 io::ErrorKind::InvalidInput
                     | io::ErrorKind::Unsupported
-                    // A directory that may be written and not read.
+                    // A directory that is writable but not readable.
                     | io::ErrorKind::PermissionDenied
             ) =>
         {

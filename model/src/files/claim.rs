@@ -9,17 +9,17 @@ use rustix::io::Errno;
 
 use crate::text::shown;
 
-/// A directory that this process has to itself, as far as other claims are
-/// concerned, until this is dropped or the process ends, however it ends.
+/// A directory claimed exclusively by this process until this is dropped or the
+/// process ends in any way.
 #[derive(Debug)]
 pub struct Claim {
     _locked: File,
 }
 
-/// Why a directory cannot be claimed.
+/// An error of claiming a directory.
 #[derive(Debug, thiserror::Error)]
 pub enum ClaimError {
-    /// It cannot be made or opened.
+    /// It cannot be created or opened.
     #[error("cannot {operation} {path}: {source}", path = shown(path))]
     Io {
         /// "create" or "open".
@@ -41,8 +41,8 @@ pub enum ClaimError {
 }
 
 impl Claim {
-    /// Makes the directory if it is missing, and claims it by a lock on the
-    /// directory itself.  On a file system without locks nothing is held.
+    /// Creates the directory if missing, and claims it with a lock on the
+    /// directory itself. On file systems without locks there is no protection.
     ///
     /// # Errors
     /// [`ClaimError`].

@@ -1,4 +1,4 @@
-//! Directories that appear under their name when they are complete.
+//! Directories that appear under their name only when complete.
 
 use std::fs::{self, File, Permissions};
 use std::io;
@@ -10,8 +10,8 @@ use tempfile::{Builder, TempDir};
 use super::atomic::{RANDOM, SUFFIX, exists, parent, prefix, sync_directory};
 use super::temporary::{Registered, plain};
 
-/// A directory that is being filled.  [`AtomicDir::commit`] gives it its name;
-/// dropped before, it is removed with its content.
+/// A directory that is being filled. [`AtomicDir::commit`] renames it to its
+/// final name; if dropped before, it is removed with its content.
 #[derive(Debug)]
 pub struct AtomicDir {
     dir: TempDir,
@@ -20,12 +20,12 @@ pub struct AtomicDir {
 }
 
 impl AtomicDir {
-    /// Creates the directory `NAME.RANDOM.part` next to `path`, and the
-    /// directories above it that are missing.
+    /// Creates the directory `NAME.RANDOM.part` next to `path`, and missing
+    /// parent directories.
     ///
     /// # Errors
     /// The system's; [`io::ErrorKind::AlreadyExists`] if `path` exists, whatever
-    /// it is.
+    /// its type.
     pub fn create(path: &Path) -> io::Result<AtomicDir> {
         if fs::symlink_metadata(path).is_ok() {
             return Err(exists());
@@ -33,8 +33,8 @@ impl AtomicDir {
         AtomicDir::next(path)
     }
 
-    /// The same for a caller that moves what is at `path` out of the way before
-    /// it commits.
+    /// Creates it for a caller that moves an existing `path` out of the way
+    /// before committing.
     ///
     /// # Errors
     /// The system's.
@@ -54,21 +54,21 @@ impl AtomicDir {
         })
     }
 
-    /// Where its content goes until then.
+    /// The temporary path for its content.
     pub fn temporary(&self) -> &Path {
         self.dir.path()
     }
 
-    /// Gives the directory its name, once the disk has its content.
+    /// Syncs the directory to disk and renames it to its final name.
     ///
     /// # Errors
-    /// The system's; something that is not an empty directory exists under that
-    /// name.  The temporary directory is removed.
+    /// The system's; something other than an empty directory exists under that
+    /// name. The temporary directory is removed.
     pub fn commit(self) -> io::Result<()> {
         sync_tree(self.dir.path())?;
-        // Replaces an empty directory at the most, and follows no link.
+        // Replaces at most an empty directory, and follows no link.
         fs::rename(self.dir.path(), &self.path)?;
-        // There is nothing to remove any more.
+        // There is nothing left to remove.
         let _ = self.dir.keep();
         sync_directory(parent(&self.path))
     }

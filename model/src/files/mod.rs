@@ -1,14 +1,13 @@
-//! Files and directories, written and read so that neither an accident nor a
-//! stranger does damage.
+//! Files and directories, written and read safely against accidents and other
+//! users.
 //!
 //! The threat is a directory that others may write to, such as `/tmp`: a
-//! symbolic link planted under a name that this program is going to write
-//! must not direct the write elsewhere, and a crash must not leave half a file
-//! under its final name.  So content goes into a temporary file in the same
-//! directory, with an unpredictable name that is created and never opened
-//! (`O_EXCL`), reaches the disk, and takes its place by one rename, which
-//! replaces a link and does not follow it.  Directories on the way may be
-//! links: where the user's own `out/` leads is the user's choice.
+//! symbolic link planted under an output name must not redirect the write, and
+//! a crash must not leave half a file under its final name. So content is
+//! written to a temporary file in the same directory, created exclusively
+//! (`O_EXCL`) under an unpredictable name, synced to disk, and renamed; the
+//! rename replaces a link instead of following it. Directories in the path may
+//! be links: the target of the user's own `out/` is the user's choice.
 //!
 //! | | content |
 //! |---|---|

@@ -1,4 +1,4 @@
-//! Opens what others may have put in place of a file.
+//! Opens files that others may have replaced.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -7,11 +7,11 @@ use std::path::Path;
 
 use rustix::fs::OFlags;
 
-/// Opens a regular file to read it, links followed.  Neither blocks at a FIFO
+/// Opens a regular file for reading, following links. Neither blocks on a FIFO
 /// nor touches a device.
 ///
 /// # Errors
-/// The system's; [`io::ErrorKind::InvalidInput`] when it is not a regular file.
+/// The system's; [`io::ErrorKind::InvalidInput`] if it is not a regular file.
 pub fn open_regular(path: &Path) -> io::Result<File> {
     let file = File::options()
         .read(true)
@@ -27,7 +27,7 @@ pub fn open_regular(path: &Path) -> io::Result<File> {
 pub fn read_regular(path: &Path, max: u64) -> io::Result<Vec<u8>> {
     let file = open_regular(path)?;
     let mut bytes = Vec::new();
-    // Not by the size that the file claims: it may grow.
+    // The file's reported size is not sufficient, because it may grow.
     file.take(max.saturating_add(1)).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > max {
         let reason = format!("has more than {max} bytes");
@@ -36,12 +36,13 @@ pub fn read_regular(path: &Path, max: u64) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Opens a regular file to read it and write to it, and makes it if it is
-/// missing; the position is the start.  Follows no link in the last component
-/// of the path, since the write would go to where it leads.
+/// Opens a regular file for reading and writing, creating it if missing; the
+/// position is the start. Does not follow a link in the last component of the
+/// path, which would redirect the write.
 ///
 /// # Errors
-/// The system's (a link: `ELOOP`, on FreeBSD `EMLINK`); not a regular file.
+/// The system's (a link: `ELOOP`, on FreeBSD `EMLINK`); it is not a regular
+/// file.
 pub fn open_append(path: &Path) -> io::Result<File> {
     let file = File::options()
         .read(true)

@@ -1,4 +1,4 @@
-//! Names that are temporary, and what is left when a program ends early.
+//! Temporary names, and their removal when a program ends early.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -8,7 +8,7 @@ use std::sync::{Mutex, PoisonError};
 
 use rustix::io::Errno;
 
-/// The temporary files and directories that this process has now.
+/// The current temporary files and directories of this process.
 static TEMPORARIES: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
 
 /// Removes every temporary file and directory of this process, which is about
@@ -16,12 +16,12 @@ static TEMPORARIES: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
 pub fn remove_temporaries() {
     let mut temporaries = TEMPORARIES.lock().unwrap_or_else(PoisonError::into_inner);
     for path in std::mem::take(&mut *temporaries) {
-        // What has its final name by now is gone from here.
+        // Renamed files are no longer listed here.
         let _ = fs::remove_file(&path).or_else(|_| fs::remove_dir_all(&path));
     }
 }
 
-/// Has a path removed by [`remove_temporaries`] until this is dropped.
+/// Registers a path for [`remove_temporaries`] until this is dropped.
 #[derive(Debug)]
 pub(super) struct Registered(PathBuf);
 
@@ -40,10 +40,10 @@ impl Drop for Registered {
     }
 }
 
-/// The error without the temporary name that the library adds to its text: the
-/// caller names the file that was wanted.
+/// The error without the temporary name that the library adds to its text; the
+/// caller names the requested file.
 pub(super) fn plain(error: io::Error) -> io::Error {
-    // It keeps the kind and hides the system's number.
+    // It keeps the kind but hides the errno.
     let errno = match error.kind() {
         io::ErrorKind::NotFound => Errno::NOENT,
         io::ErrorKind::PermissionDenied => Errno::ACCESS,

@@ -1,4 +1,4 @@
-//! The Gregorian calendar, as far as stamps need it.
+//! The parts of the Gregorian calendar needed for time stamps.
 
 /// Days from 1970-01-01 to a date, for years from 0.
 pub(super) fn days(year: i64, month: i64, day: i64) -> i64 {
@@ -12,7 +12,7 @@ pub(super) fn days(year: i64, month: i64, day: i64) -> i64 {
     365 * y + y.div_euclid(4) - y.div_euclid(100) + y.div_euclid(400) + day_of_year - 719_468
 }
 
-/// The year in which a day, counted from 1970-01-01, lies.
+/// The year of a day, counted from 1970-01-01.
 pub(super) fn year_of(day: i64) -> i64 {
     // 400 years have 146097 days; the estimate is off by at most one.
     let year = 1970 + (day * 400).div_euclid(146_097);
@@ -27,7 +27,7 @@ pub(super) fn is_leap(year: i64) -> bool {
     year % 4 == 0 && (year % 100 != 0 || year % 400 == 0)
 }
 
-/// Days of a month, from 1, in a year; 0 for a month that there is not.
+/// Days of a month, from 1, in a year; 0 for an invalid month.
 pub(super) fn month_days(year: i64, month: i64) -> i64 {
     match month {
         1 | 3 | 5 | 7 | 8 | 10 | 12 => 31,

@@ -1,26 +1,26 @@
-//! One clock for stamps that leave the year or the zone out.
+//! One clock for time stamps that may lack the year or the zone.
 
 use super::civil;
 use super::stamp::{DAY, SECOND, Stamp, local};
 
-/// What is known about a log's stamps before its lines are read.
+/// Information about a log's stamps that is known in advance.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct ClockOptions {
     /// The year of the first stamp without one.
     pub year: Option<i64>,
-    /// Seconds east of UTC of stamps without a zone; where it is not given, the
-    /// zone of the log's other stamps.
+    /// Seconds east of UTC of stamps without a zone; by default, the zone of
+    /// the log's other stamps.
     pub zone: Option<i32>,
 }
 
-/// Nanoseconds since the first stamp, never falling, of the lines of one
-/// machine's log in their order.
+/// Nanoseconds since the first stamp, never decreasing, for the lines of one
+/// machine's log in order.
 ///
-/// Stamps of different forms share one time line.  A stamp without a year is
-/// of the year that puts it next to the stamp before it, one without a zone is
-/// of the zone that the log's stamps with a zone name.  Where stamps without
-/// come first, the first one that has both fixes them afterwards: only
-/// differences were handed out by then.
+/// Stamps of different forms share one time line. A stamp without a year gets
+/// the year closest to the previous stamp, and one without a zone gets the zone
+/// of the log's stamps with a zone. If stamps without them come first, the
+/// first one that has both fixes them afterwards, because only differences were
+/// returned until then.
 #[derive(Debug, Clone)]
 pub struct Clock {
     options: ClockOptions,
@@ -35,7 +35,7 @@ pub struct Clock {
     last: u64, // what was handed out last
 }
 
-/// What is known about the year of stamps without one.
+/// Knowledge about the year of stamps without one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Year {
     /// Nothing: a common year is assumed.
@@ -50,16 +50,17 @@ enum Year {
 pub struct Tick {
     /// ns since the first stamp.
     pub ns: u64,
-    /// The machine started again, or the log turned to a clock that cannot be
+    /// The machine restarted, or the log switched to a clock that cannot be
     /// compared with the last one: this is the first stamp of another run.
     pub restarted: bool,
-    /// ns by which the stamp lies before the one before it; time stood still.
+    /// ns by which the stamp is before the previous one; time stood still.
     pub set_back: u64,
-    /// From February to March in a year that is not known: a day more or less.
+    /// From February to March in an unknown year: the interval may be off by a
+    /// day.
     pub leap_open: bool,
 }
 
-/// A stamp's day does not exist in the year that it is of.
+/// A stamp's day does not exist in its year.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NoSuchDay {
     /// The year.
@@ -70,11 +71,11 @@ pub struct NoSuchDay {
     pub day: u8,
 }
 
-/// Stand for unknown years; the first is common, the second leap.
+/// Placeholders for unknown years; the first is common, the second a leap year.
 const COMMON: i64 = 2001;
 const LEAP: i64 = 2004;
 
-/// How far the next stamp of a log may be from the one before it.
+/// Maximum distance of a log's next stamp from the previous one.
 const HALF_YEAR: u64 = 184 * DAY as u64;
 
 /// Kernels print lines of several processors slightly out of order.
@@ -159,7 +160,7 @@ impl Clock {
     }
 
     /// Takes year and zone from a stamp that has them, at `local_ns`: moves the
-    /// last stamp without them next to it, and with it all before.
+    /// last stamp without them, and all earlier ones, next to it.
     fn fix(&mut self, local_ns: i64, zone: Option<i64>) {
         let zone = match (self.options.zone, zone) {
             (None, Some(zone)) => zone,
@@ -171,7 +172,7 @@ impl Clock {
                 Year::Known => Some(now + self.zone),
                 _ => nearest(local_ns, month.into(), day.into(), ns),
             };
-            // A zone that was known and changes is a clock that changes.
+            // A change of a known zone is a change of the clock.
             let zone = if self.zone_known { self.zone } else { zone };
             if let Some(moved) = local.map(|local| local - zone) {
                 self.origin += moved - now;
@@ -183,8 +184,8 @@ impl Clock {
     }
 
     /// Local ns of a stamp without a year, and whether it passes the end of
-    /// February of a year that is not known. The error is the year that has no
-    /// such day.
+    /// February of a year that is not known. The error contains the year that
+    /// lacks the day.
     fn in_year(&mut self, month: i64, day: i64, ns: i64) -> Result<(i64, bool), i64> {
         if self.year != Year::Known {
             if let (Some(year), None) = (self.options.year, self.now) {
@@ -284,7 +285,7 @@ mod tests {
         let mut at = clock(year(2023));
         at(end[0]);
         assert!(!at(end[1]).leap_open);
-        // A line of the 29th shows a leap year, and nothing is open.
+        // A line of the 29th shows a leap year, so nothing is ambiguous.
         let mut at = clock(ClockOptions::default());
         at(end[0]);
         assert_eq!(at("Feb 29 00:00:00 gw").ns, S);
@@ -311,7 +312,7 @@ mod tests {
             let lines = [&absolute, local[0], local[1]];
             assert_eq!(times(options, &lines), [0, S, 2 * S], "{zone}");
         }
-        // The zone that is given wins.
+        // The given zone takes precedence.
         let zone = ClockOptions {
             year: None,
             zone: Some(7200),
@@ -387,7 +388,7 @@ mod tests {
         };
         let mut clock = Clock::new(year(2023));
         assert_eq!(clock.at(leap_day), missing(2023));
-        // In the middle of a log too, whose time stays where it is.
+        // In the middle of a log too; its time does not change.
         for (before, year) in [
             ("Jan  1 00:00:00 gw", 2023),
             ("Feb 28 23:59:59 gw", 2023),

@@ -7,7 +7,7 @@ use memchr::{memchr_iter, memmem::Finder};
 
 use crate::Feature;
 
-/// What is logged of a decision, in order.
+/// Logged fields of a decision, in order.
 pub const FIELDS: [&str; 24] = [
     "queue_type",
     "qdelay_reference",
@@ -35,8 +35,7 @@ pub const FIELDS: [&str; 24] = [
     "dequeue_action",
 ];
 
-/// Least and greatest value of each: the feature's, or the width that the
-/// kernel prints.
+/// Minimum and maximum of each: the feature's, or those of the printed width.
 const RANGES: [(u64, u64); FIELDS.len()] = {
     const U32: (u64, u64) = (0, u32::MAX as u64);
     const U64: (u64, u64) = (0, u64::MAX);
@@ -97,18 +96,18 @@ impl Entry {
         &self.0
     }
 
-    /// Code of the action: what is logged, less one.
+    /// Code of the action: the logged value minus one.
     pub fn action(&self) -> u8 {
         (self.0[LAST] - 1) as u8
     }
 
-    /// The features that the log has, in the order of [`Feature::ALL`].
+    /// The features in the log, in the order of [`Feature::ALL`].
     pub fn features() -> impl Iterator<Item = Feature> {
         let logged = |f: &Feature| FIELDS.contains(&f.name());
         Feature::ALL.iter().copied().filter(logged)
     }
 
-    /// Where a feature stands among the fields, if it does.
+    /// Index of a feature among the fields, if present.
     pub fn place(feature: Feature) -> Option<usize> {
         FIELDS.iter().position(|name| *name == feature.name())
     }
@@ -120,7 +119,7 @@ impl TryFrom<&Record> for Entry {
     /// The entry of a record, with the record's units.
     ///
     /// # Errors
-    /// A packet longer than an IP packet, or of no length.
+    /// A packet longer than an IP packet, or with length 0.
     fn try_from(r: &Record) -> Result<Entry, Fault> {
         Entry::new([
             r.queue_type.into(),
@@ -151,7 +150,7 @@ impl TryFrom<&Record> for Entry {
     }
 }
 
-/// What is wrong with a line, or with a part of one.
+/// Damage of a line, or of a part of one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
     /// The line ends before `,end`.
@@ -164,29 +163,30 @@ pub enum Fault {
     Count(usize),
     /// A field is not an unsigned decimal number of 64 bits.
     Number(&'static str),
-    /// A field has a value that it cannot have.
+    /// A field has an out-of-range value.
     Range {
         /// Its name.
         field: &'static str,
-        /// What stands there.
+        /// The value.
         value: u64,
-        /// Least value.
+        /// Minimum.
         least: u64,
-        /// Greatest value.
+        /// Maximum.
         most: u64,
     },
-    /// Text after `,end` that does not begin an entry; the entry before it is used.
+    /// Text after `,end` that does not begin an entry; the previous entry is
+    /// used.
     Stray,
-    /// A line longer than any that a kernel writes.
+    /// A line longer than any written by a kernel.
     Long,
-    /// A compressed file ends in the middle; what came before is used.
+    /// A compressed file is truncated; the data before is used.
     Cut,
-    /// A syslog daemon's count of repetitions that is none.
+    /// An invalid repetition count of a syslog daemon.
     Repeats,
 }
 
 impl Fault {
-    /// The reasons by which faults are counted.
+    /// The reasons used for counting faults.
     pub const REASONS: [&'static str; 10] = [
         "line ends before \",end\"",
         "another line begins before \",end\"",
@@ -200,7 +200,7 @@ impl Fault {
         "\"message repeated\" without a count of times from 1",
     ];
 
-    /// Place among [`Fault::REASONS`].
+    /// Index in [`Fault::REASONS`].
     pub fn reason(self) -> usize {
         match self {
             Fault::Truncated => 0,
@@ -252,14 +252,14 @@ impl Default for Scan {
 }
 
 impl Scan {
-    /// Where the first entry of a line (without its end) begins: behind the
-    /// word that begins it.
+    /// Start of the first entry of a line (without its end): after the word
+    /// that begins it.
     pub fn find(&self, line: &[u8]) -> Option<usize> {
         Some(self.start.find(line)? + START.len())
     }
 
-    /// What stands before an entry that [`Scan::find`] found, without the
-    /// beginning of its first word.
+    /// The text before an entry found by [`Scan::find`], without the beginning
+    /// of its first word.
     pub fn prefix<'a>(&self, line: &'a [u8], first: usize) -> &'a [u8] {
         let at = first - START.len();
         &line[..word_before(line, at)]
@@ -270,13 +270,13 @@ impl Scan {
         line.trim_ascii_end().ends_with(END)
     }
 
-    /// Hands on what a line holds from `first` on, in order.
+    /// Passes on the entries of a line from `first` on, in order.
     pub fn entries(&self, line: &[u8], first: usize, mut found: impl FnMut(Result<Entry, Fault>)) {
         let mut from = first;
         loop {
             let rest = &line[from..];
-            // Nearly always there is one entry to a line and it is whole:
-            // then nothing is looked for twice.
+            // Nearly always a line has one complete entry, and nothing is
+            // searched twice.
             if let Some((entry, after)) = whole(rest) {
                 found(Ok(entry));
                 if blank(&rest[after..]) {
@@ -309,7 +309,7 @@ impl Scan {
         }
     }
 
-    /// Why `part`, which follows a beginning, is not an entry.
+    /// The reason why `part`, which follows a beginning, is not an entry.
     fn diagnose(&self, part: &[u8], followed: bool) -> Fault {
         let Some(end) = self.end.find(part) else {
             return if followed {
@@ -334,7 +334,7 @@ impl Scan {
     }
 }
 
-/// An entry and its length, if `text` begins with a whole one.
+/// An entry and its length, if `text` begins with a complete one.
 fn whole(text: &[u8]) -> Option<(Entry, usize)> {
     let mut fields = [0; FIELDS.len()];
     let mut at = 0;
@@ -373,7 +373,7 @@ fn number(text: &[u8]) -> Option<(u64, usize)> {
     (digits > 0).then_some((value, digits))
 }
 
-/// Where the word begins that runs up to `at`.
+/// Start of the word that ends at `at`.
 fn word_before(text: &[u8], at: usize) -> usize {
     let part_of = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'_';
     let other = text[..at].iter().rposition(|byte| !part_of(byte));

@@ -1,11 +1,11 @@
-//! The machine that a line is of.
+//! The host of a line.
 
 /// Longest name of a host (RFC 1035, section 2.3.4).
 const LONGEST: usize = 255;
 
-/// The host that a prefix names: `prefix` is what stands between the stamp and
-/// the entry.  With RFC 5424 the host comes first; elsewhere a lone word with a
-/// colon is the program, as dmesg(8) writes it.
+/// The host in a prefix, the text between the stamp and the entry. With RFC
+/// 5424 the host comes first; otherwise a single word with a colon is the
+/// program, as in dmesg(8).
 pub(super) fn of(prefix: &[u8], rfc5424: bool) -> Option<&[u8]> {
     let mut words = prefix.split(|b| *b == b' ').filter(|word| !word.is_empty());
     let mut word = words.next()?;

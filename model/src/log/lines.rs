@@ -4,10 +4,11 @@ use std::io::{self, ErrorKind, Read};
 
 use memchr::memchr;
 
-/// Read at a time, and the longest line: kernels print lines of some 200 bytes.
+/// Read size and maximum line length, bytes: kernels print lines of about 200
+/// bytes.
 pub(super) const BUFFER: usize = 1 << 20;
 
-/// Bytes without a line's end after which a file is not text.
+/// Bytes without a line ending after which a file is not considered text.
 const ENDLESS: u64 = 1 << 30;
 
 /// A buffer that is filled from a file and emptied by lines.
@@ -18,7 +19,7 @@ pub(super) struct Lines {
     skipped: u64, // bytes of a line that is too long
 }
 
-/// How far a file was read.
+/// Read position of a file.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Filled {
     Buffer,
@@ -36,7 +37,7 @@ impl Lines {
         }
     }
 
-    /// Fills the buffer behind what is left in it.
+    /// Fills the buffer after the remaining data.
     ///
     /// # Errors
     /// The file's, or a line that does not end.
@@ -63,9 +64,9 @@ impl Lines {
         Ok(Filled::Buffer)
     }
 
-    /// Hands on the whole lines of the buffer, at the file's end also the last
-    /// one.  Of a line that does not fit, what fits comes as [`Line::Long`],
-    /// and its end as [`Line::Rest`].
+    /// Passes on the complete lines of the buffer and, at the end of the file,
+    /// the last one. A line that does not fit comes as [`Line::Long`], followed
+    /// by its end as [`Line::Rest`].
     pub(super) fn take(&mut self, filled: Filled, mut line: impl FnMut(Line<'_>)) {
         let ended = filled != Filled::Buffer;
         loop {
@@ -84,7 +85,7 @@ impl Lines {
         if ended {
             (self.from, self.to, self.skipped) = (0, 0, 0);
         } else if self.from == 0 && self.to == self.buffer.len() {
-            // A line that does not fit: gone, up to its end.
+            // A line that does not fit: skipped up to its end.
             if self.skipped == 0 {
                 line(Line::Long(&self.buffer));
             }

@@ -1,7 +1,7 @@
 //! The published kernel log of decisions.
 //!
-//! The authors' kernel prints one line per decision, by `printf(9)`, which
-//! syslogd(8) puts behind a prefix of its own:
+//! The authors' kernel prints one line per decision with `printf(9)`, to which syslogd(8) adds a
+//! prefix:
 //!
 //! ```text
 //! Nov 20 10:11:12 router kernel: l4s_ecn_marking-start,0,15000, … ,1500,1,end
@@ -22,27 +22,24 @@
 //! | `dequeue_action` | the action's code and one: 1 enqueue, 2 drop, 3 mark |
 //! | `max_ecn_threshold`, `flags`, `measurement_start_time`, `status_flags` | the writer's: Q13, PIE's flags and µs modulo 2³² from the authors' kernel; Q31, `L4S_FLAG_*`, ns and `L4S_STATUS_*` in lines made of records.  No feature is made of them. |
 //!
-//! An [`Entry`] holds the numbers as they stand in the line, so that what is
-//! read is written as it was.
+//! An [`Entry`] holds the numbers exactly as in the line, so that entries survive reading and
+//! writing unchanged.
 //!
-//! **Damage is normal**: two kernels' lines run into one another, syslogd is
-//! killed, files are rotated, the message buffer overflows.  [`LogReader`]
-//! takes what is whole, counts the rest by [`Fault`] and shows the first few.
-//! A line that lost its middle can by chance have 24 numbers; ranges catch
-//! most of those.
+//! **Damage is normal**: lines of two kernels are interleaved, syslogd is killed, files are
+//! rotated, the message buffer overflows. [`LogReader`] uses intact entries, counts the rest by
+//! [`Fault`] and shows the first few. A line that lost its middle may accidentally have 24 numbers;
+//! range checks detect most of those.
 //!
-//! **Time**: the line has none of its own (`measurement_start_time` is when
-//! the controller was last switched on).  The prefix has, in one of the forms
-//! of [`Stamp`], in steps of a second or of its fraction.  [`Clock`] brings
-//! them onto one time line.  A row gets that time, and rows of the same second
-//! the same: their order is the file's.  Entries without a time that can be
-//! read are counted.
+//! **Time**: the entry has none (`measurement_start_time` is when the controller was last enabled).
+//! The prefix has one, in one of the forms of [`Stamp`], with a resolution of a second or a
+//! fraction. [`Clock`] maps them to one time line. Rows of the same second have the same time, in
+//! file order. Entries without a readable time are counted.
 //!
-//! **Machines**: the prefix names the host, and [`LogReader`] hands out one
-//! host after the other.  Each has a clock of its own.
+//! **Machines**: the prefix names the host, and [`LogReader`] returns one host after another. Each
+//! has a separate clock.
 //!
-//! **Files**: [`oldest_first`] orders rotated files by their names and, where
-//! names leave it open, by their first stamps.
+//! **Files**: [`oldest_first`] orders rotated files by their names or, if names do not determine
+//! the order, by their first stamps.
 
 mod civil;
 mod clock;

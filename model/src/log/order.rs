@@ -1,4 +1,4 @@
-//! The order of a log's files: the oldest first.
+//! Orders a log's files, the oldest first.
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -9,16 +9,16 @@ use super::stamp::{DAY, Stamp, local};
 use super::unpack;
 use crate::text::shown;
 
-/// Of a file that is looked at for its first stamp.
+/// Bytes of a file that are searched for its first stamp.
 const HEAD: u64 = 1 << 16;
 
 /// A file of a log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogFile {
-    /// Where it is; `-` is the standard input.
+    /// Its path; `-` is the standard input.
     pub path: PathBuf,
-    /// Local ns since 1970 of its first stamp, where its name or its
-    /// neighbours have the year.
+    /// Local ns since 1970 of its first stamp, if its name or its neighbours
+    /// have the year.
     pub about: Option<i64>,
 }
 
@@ -27,23 +27,23 @@ pub struct LogFile {
 pub struct Order {
     /// The oldest first.
     pub files: Vec<LogFile>,
-    /// Where names and stamps contradict each other, or two files are of the
-    /// same rotation; names were followed.
+    /// Contradictions between names and stamps, or two files of the same
+    /// rotation; names were followed.
     pub conflicts: Vec<Conflict>,
 }
 
 /// Two files whose order is in doubt.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Conflict {
-    /// What is read first.
+    /// The file read first.
     pub first: PathBuf,
-    /// What is read next.
+    /// The file read next.
     pub second: PathBuf,
-    /// Why that may be wrong.
+    /// The reason for doubt.
     pub reason: &'static str,
 }
 
-/// A file and what is known about when it begins.
+/// A file and the information about its beginning.
 struct Known {
     path: PathBuf,
     age: Age,
@@ -53,9 +53,9 @@ struct Known {
 }
 
 /// Orders the files of logs by the schemes of newsyslog(8) and logrotate(8):
-/// by number or date within a log.  Where names leave the order open, first
-/// stamps decide; without stamps, files stay in the order given.  `year` is
-/// that of the first stamp without one.
+/// by number or date within a log. If names do not determine the order, first
+/// stamps do; without stamps, files stay in the given order. `year` is that of
+/// the first stamp without one.
 pub fn oldest_first(paths: &[PathBuf], year: Option<i64>) -> Order {
     let mut logs: Vec<(PathBuf, Vec<Known>)> = Vec::new();
     for path in paths {
@@ -119,8 +119,8 @@ pub fn oldest_first(paths: &[PathBuf], year: Option<i64>) -> Order {
     }
 }
 
-/// Places the stamps without a year, by those with one before and after them
-/// in their log, by `year`, or by one another.
+/// Assigns years to stamps without one, using earlier and later stamps with a
+/// year in their log, `year`, or their mutual order.
 fn place(logs: &mut [Vec<Known>], year: Option<i64>) {
     let mut all_known = true;
     let other = logs.iter().flatten().find_map(|file| file.begins);
@@ -137,8 +137,8 @@ fn place(logs: &mut [Vec<Known>], year: Option<i64>) {
     if all_known {
         return;
     }
-    // No year is known.  On the circle of the year, the log begins behind
-    // the longest silence.
+    // No year is known. On the circle of the year, the log begins after the
+    // longest gap.
     let first = |files: &Vec<Known>| files.iter().find_map(|f| f.stamp.and_then(position));
     let mut places: Vec<i64> = logs.iter().filter_map(first).collect();
     places.sort_unstable();
@@ -210,13 +210,13 @@ fn position(stamp: Stamp) -> Option<i64> {
     }
 }
 
-/// The first stamp of a file that can be looked at without taking from it.
+/// The first stamp of a file that can be read without consuming data.
 fn first_stamp(path: &Path) -> Option<Stamp> {
-    // What cannot be read is named when it is to be read.
+    // Unreadable files are reported when they are read.
     path.is_file().then_some(())?;
     let mut head = Vec::new();
     let file = unpack::open(path, Default::default()).ok()?;
-    // An error in the middle leaves what came before it.
+    // An error in the middle keeps the data before it.
     let _ = file.take(HEAD).read_to_end(&mut head);
     head.split(|b| *b == b'\n').find_map(Stamp::of)
 }
@@ -301,7 +301,7 @@ mod tests {
         let later = ("b.log", "Nov 20 10:00:00");
         let earlier = ("a.log", "Nov 20 09:00:00");
         assert_eq!(names(&[later, earlier]), ["a.log", "b.log"]);
-        // A year is a circle that is cut at its longest silence.
+        // A year is a circle that is cut at its longest gap.
         let files = [
             ("a", "Jan  3 00:00:00"),
             ("b", "Dec 30 00:00:00"),

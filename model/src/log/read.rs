@@ -16,10 +16,10 @@ use super::tally::{Place, Tally};
 use super::{host, stamp, unpack};
 use crate::text::shown;
 
-/// Hosts in one set of files; more are a sign of damage.
+/// Maximum number of hosts in one set of files; more are a sign of damage.
 const HOSTS: usize = 256;
 
-/// An entry and when it was logged.
+/// An entry with its time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Logged {
     /// The numbers.
@@ -27,25 +27,25 @@ pub struct Logged {
     /// ns since the first line of its run with a time; `None` if the line has
     /// none.
     pub time_ns: Option<u64>,
-    /// How it follows on the entry before it.
+    /// Its relation to the previous entry.
     pub run: Run,
-    /// The machine: a place in [`Tally::hosts`], if it is named.
+    /// The machine: an index into [`Tally::hosts`], if named.
     pub host: usize,
 }
 
-/// How an entry follows on the one before it.
+/// Relation of an entry to the previous one.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Run {
-    /// On the same machine, as far as the log shows.
+    /// Same machine, as far as the log shows.
     #[default]
     Continues,
-    /// On the same machine, which started again since.
+    /// Same machine, restarted since.
     Restarted,
     /// It is the first of a machine's log.
     Another,
 }
 
-/// Why a log could not be read on.
+/// An error that ends the reading of a log.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot read log {path}: {source}", path = shown(path))]
 pub struct LogError {
@@ -56,9 +56,9 @@ pub struct LogError {
 }
 
 /// Reads entries from files in the order given (see
-/// [`super::oldest_first`]), one machine after the other: files with lines of
-/// several are read once for each.  A line that a rotation cut is a fault in
-/// both.
+/// [`super::oldest_first`]), one machine after another: files with lines of
+/// several are read once for each. A line cut by a rotation is a fault in both
+/// files.
 pub struct LogReader {
     files: Vec<LogFile>,
     options: ClockOptions,
@@ -77,13 +77,13 @@ struct Host {
 }
 
 impl LogReader {
-    /// Nothing is opened before [`LogReader::read`].
+    /// Files are opened only by [`LogReader::read`].
     pub fn new(files: Vec<PathBuf>) -> LogReader {
         let files = files.into_iter().map(|path| LogFile { path, about: None });
         LogReader::ordered(files.collect(), ClockOptions::default())
     }
 
-    /// Files of which it is known when they begin.
+    /// Files with known beginnings.
     pub fn ordered(files: Vec<LogFile>, options: ClockOptions) -> LogReader {
         let all: Vec<usize> = (0..files.len()).collect();
         LogReader {
@@ -144,8 +144,8 @@ impl LogReader {
     }
 
     /// The name of a machine's log ([`Logged::host`]): that of its first file
-    /// without the age and the extension; behind it the machine's own, where the
-    /// file is also another's.
+    /// without the age and the extension; followed by the machine's own name if
+    /// the file also has lines of another.
     pub fn label(&self, host: usize) -> String {
         let machine = self.hosts.get(host);
         let index = machine.and_then(|machine| machine.files.first().copied());
@@ -160,17 +160,17 @@ impl LogReader {
         }
     }
 
-    /// What was found so far.
+    /// The findings so far.
     pub fn tally(&self) -> &Tally {
         &self.pass.tally
     }
 
-    /// Bytes read from the files, packed as they are.
+    /// Bytes read from the files, before decompression.
     pub fn raw_bytes(&self) -> u64 {
         self.raw.load(Ordering::Relaxed)
     }
 
-    /// Opens the next file, if need be of the next host.
+    /// Opens the next file, of the next host if necessary.
     fn open(&mut self) -> Result<bool, LogError> {
         let index = match self.waiting.next() {
             Some(index) => index,
@@ -199,14 +199,14 @@ impl LogReader {
     }
 }
 
-/// The file that a line is of.
+/// The file of a line.
 #[derive(Clone, Copy)]
 struct Source<'a> {
     path: &'a Path,
     index: usize,
 }
 
-/// One reading of files: for the entries of one host.
+/// One pass over the files, for the entries of one host.
 struct Pass {
     host: usize,
     scan: Scan,
@@ -222,8 +222,7 @@ struct Pass {
     tally: Tally,
 }
 
-/// The beginning of the last line, where it is all that there is to know of
-/// the time and the host.
+/// The beginning of the last line, if it determines time and host completely.
 #[derive(Default)]
 struct Head {
     text: Vec<u8>,
@@ -385,12 +384,12 @@ impl Pass {
         out[before..].iter_mut().for_each(|e| e.time_ns = time_ns);
     }
 
-    /// The time of a stamp, with what is to be said of it.
+    /// The time of a stamp, with remarks to report.
     fn tick(&mut self, stamp: stamp::Stamp, source: Source<'_>, text: &[u8]) -> Option<u64> {
         let place = || Place::new(source.path, self.line, text);
         let tick = match self.clock.at(stamp) {
             Ok(tick) => tick,
-            // The year given is wrong, and with it all times.
+            // The given year is wrong, and so are all times.
             Err(NoSuchDay { year, month, day }) if self.year.is_some() => {
                 let line = self.line;
                 let given = self.year.unwrap_or(year);
@@ -434,8 +433,8 @@ impl Pass {
         self.head.text.clear();
         let Some(parsed) = parsed else { return };
         let prefix = self.scan.prefix(text, first);
-        // Behind the host comes the program; what has only one of them, or
-        // other numbers, is parsed every time.
+        // The program follows the host; prefixes with only one of them, or
+        // other numbers, are parsed every time.
         let end = prefix
             .iter()
             .rposition(|b| *b == b':')
@@ -473,10 +472,10 @@ impl Pass {
         Some(index)
     }
 
-    /// How often rsyslog counted the entry of this line in place of writing
-    /// it: `message repeated 3 times: [ ... ]`, on Linux with the kernel's
-    /// time in the brackets.  `Some(None)` where it says so with another count
-    /// than 1 to 2^64 - 1.
+    /// Number of repetitions that rsyslog counted for this line's entry instead
+    /// of writing them: `message repeated 3 times: [ ... ]`, on Linux with the
+    /// kernel's time in the brackets. `Some(None)` if the count is outside 1 to
+    /// 2^64 - 1.
     fn repeats(&self, text: &[u8], first: usize) -> Option<Option<u64>> {
         let prefix = without_uptime(self.scan.prefix(text, first));
         let inner = prefix.trim_ascii_end().strip_suffix(b"[")?;
@@ -509,7 +508,7 @@ impl Pass {
             };
             let known = name.and_then(|name| hosts.iter().position(|host| host.name == name));
             let host = known.or(self.last_host);
-            // A machine without an entry has none that could be repeated.
+            // A machine without entries has none to repeat.
             let ours = name.is_none() == known.is_none() && std::mem::take(self.ours(host));
             if self.scan.is_headless(text) {
                 let place = || Place::new(source.path, self.line, text);
@@ -546,7 +545,7 @@ impl Pass {
     }
 }
 
-/// What stands before a kernel's `[ 1234.567890]` at the end of a text.
+/// The text before a kernel's `[ 1234.567890]` at the end of a text.
 fn without_uptime(text: &[u8]) -> &[u8] {
     let trimmed = text.trim_ascii_end();
     let uptime = |byte: &u8| byte.is_ascii_digit() || matches!(byte, b'.' | b' ');

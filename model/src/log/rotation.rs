@@ -1,4 +1,4 @@
-//! What the name of a rotated file says about its age.
+//! The age of a rotated file, from its name.
 //!
 //! | scheme | names, the oldest first |
 //! |---|---|
@@ -15,20 +15,20 @@ use super::stamp::{DAY, SECOND, local};
 /// The name of one file of a log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Name {
-    /// The log: what the names of its files share.
+    /// The log: the common part of its files' names.
     pub(super) log: PathBuf,
     pub(super) age: Age,
 }
 
-/// What a name says about the age of its file.
+/// The age of a file according to its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Age {
-    /// Nothing: the file that is written to.
+    /// None: the current file.
     Current,
-    /// So many rotations ago.
+    /// Number of rotations since.
     Rotations(u64),
-    /// When it was rotated, ns since 1970 in the writer's zone, and how
-    /// precisely that is said: lines in it are no later.
+    /// Time of the rotation, ns since 1970 in the writer's zone, with its precision: lines in the
+    /// file are not later.
     Date { ns: i64, within: i64 },
 }
 
@@ -44,7 +44,7 @@ impl Name {
         let packed = [".gz", ".zst", ".bz2", ".xz", ".lz4", ".Z"];
         let bare = packed.iter().find_map(|suffix| name.strip_suffix(suffix));
         let bare = bare.unwrap_or(name);
-        // Some keep the extension behind the age.
+        // Some keep the extension after the age.
         let extension = [".log", ".txt"].into_iter().find(|e| bare.ends_with(e));
         let extension = extension.unwrap_or("");
         let inner = &bare[..bare.len() - extension.len()];
@@ -62,9 +62,9 @@ impl Name {
     }
 }
 
-/// The stem of a name and the age behind it.
+/// The stem of a name and the age after it.
 fn split(name: &str) -> Option<(&str, Age)> {
-    // A date may itself have separators: the longest that is one counts.
+    // A date may itself have separators: the longest valid one counts.
     let places = name.match_indices(['-', '.', '_']);
     let mut number = None;
     for (at, separator) in places.filter(|(at, _)| *at > 0) {
@@ -80,7 +80,7 @@ fn split(name: &str) -> Option<(&str, Age)> {
     number
 }
 
-/// ns of a date and time of day, and the ns that it leaves open.
+/// ns of a date and time of day, and its precision in ns.
 fn date(text: &str) -> Option<(i64, i64)> {
     let digits: Vec<u8> = text.bytes().filter(u8::is_ascii_digit).collect();
     // Separators stand between parts only, a `T` before the time, `Z` last.
@@ -117,13 +117,13 @@ fn date(text: &str) -> Option<(i64, i64)> {
         (valid && recent).then_some((ns + (hour * 3600 + minute * 60 + second) * SECOND, within))
     };
     parts().or_else(|| {
-        // `dateformat -%s`: in UTC, so that the zone stays open.
+        // `dateformat -%s`: in UTC, so the zone is unknown.
         let seconds = (shape == "0000000000").then(|| part(0..10)).flatten()?;
         Some((seconds.checked_mul(SECOND)?, DAY))
     })
 }
 
-/// The year that a date lies in.
+/// The year of a date.
 pub(super) fn year_of(ns: i64) -> i64 {
     civil::year_of(ns.div_euclid(DAY))
 }

@@ -1,4 +1,4 @@
-//! Times in the prefixes that syslogd(8), journalctl(1) and dmesg(8) write.
+//! Times in the prefixes written by syslogd(8), journalctl(1) and dmesg(8).
 //!
 //! | written by | form |
 //! |---|---|
@@ -11,16 +11,16 @@
 //! | `dmesg -T`, date(1) | `[Wed Nov 20 10:11:12 2024]`, `Wed Nov 20 10:11:12 CET 2024` |
 //! | dmesg, journalctl `short-monotonic`, `kern.msgbuf_show_timestamp` | `[ 1234.567890]`, `[1234]` |
 //!
-//! Where a message of RFC 5424 follows on a header of RFC 3164, its stamp counts.
-//! A priority in angle brackets, the version of RFC 5424 and the facility of
-//! `dmesg -x` may stand before them.
+//! If an RFC 5424 message follows an RFC 3164 header, the message's stamp counts. Stamps may be
+//! preceded by a priority in angle brackets, the version of RFC 5424, or the facility of `dmesg
+//! -x`.
 
 use super::civil;
 
-/// What a prefix says about when a line was written.
+/// The time of a line according to its prefix.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stamp {
-    /// A local time in a year that the line does not name.
+    /// A local time without a year.
     InYear {
         /// From 1.
         month: u8,
@@ -31,24 +31,24 @@ pub enum Stamp {
     },
     /// A local time: ns since the beginning of 1970 in the same zone.
     Local(i64),
-    /// A time whose zone is known.
+    /// A time with a known zone.
     Absolute {
         /// ns since 1970 in UTC.
         ns: i64,
-        /// Seconds east of UTC of the writer's clock, if the line names them.
+        /// Seconds east of UTC of the writer's clock, if given in the line.
         zone: Option<i32>,
     },
     /// ns since the machine started.
     Uptime(i64),
 }
 
-/// What the beginning of a line was found to be.
+/// A parsed beginning of a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Parsed {
     pub(super) stamp: Stamp,
     /// Bytes up to the stamp's end.
     pub(super) length: usize,
-    /// In the format of RFC 5424, where the host follows in any case.
+    /// Whether it is in RFC 5424 format, in which the host always follows.
     pub(super) rfc5424: bool,
 }
 
@@ -59,13 +59,13 @@ pub(super) const DAY: i64 = 86_400 * SECOND;
 const YEARS: std::ops::RangeInclusive<i64> = 1970..=2261;
 
 impl Stamp {
-    /// The stamp that a line begins with.
+    /// The stamp at the beginning of a line.
     pub fn of(line: &[u8]) -> Option<Stamp> {
         parse(line).map(|parsed| parsed.stamp)
     }
 }
 
-/// The stamp that a line begins with, and where it ends.
+/// The stamp at the beginning of a line, and its end.
 pub(super) fn parse(line: &[u8]) -> Option<Parsed> {
     let mut text = Text { line, at: 0 };
     let mut rfc5424 = false;
@@ -92,7 +92,7 @@ pub(super) fn parse(line: &[u8]) -> Option<Parsed> {
     })
 }
 
-/// A line that is taken from its beginning.
+/// A line consumed from its beginning.
 #[derive(Clone, Copy)]
 struct Text<'a> {
     line: &'a [u8],
@@ -124,7 +124,7 @@ impl Text<'_> {
         while self.take(b' ') {}
     }
 
-    /// A number of so many digits, all that there are.
+    /// A number with exactly this many digits.
     fn number(&mut self, count: std::ops::RangeInclusive<usize>) -> Option<i64> {
         let digits = self.rest().iter().take_while(|b| b.is_ascii_digit());
         let digits = digits.take(19).count();
@@ -166,9 +166,9 @@ impl Text<'_> {
         self.take(b']').then_some(Stamp::Uptime(ns))
     }
 
-    /// The stamp of a message of RFC 5424 behind a header of RFC 3164, as
-    /// daemons write it that do not know the format of FreeBSD 12: `Nov 20
-    /// 10:11:12 gw 1 2024-11-20T10:11:12.5+01:00 gw kernel - - -`.
+    /// The stamp of an RFC 5424 message after an RFC 3164 header, as written by daemons that do not
+    /// know the format of FreeBSD 12: `Nov 20 10:11:12 gw 1 2024-11-20T10:11:12.5+01:00 gw kernel -
+    /// - -`.
     fn inner(mut self) -> Option<Stamp> {
         self.take(b' ').then_some(())?;
         let host = self.rest().iter().take(256).position(|b| *b == b' ')?;
@@ -199,7 +199,7 @@ impl Text<'_> {
         }
     }
 
-    /// What begins with a weekday or a month.
+    /// A stamp that begins with a weekday or a month.
     fn name_first(&mut self) -> Option<Stamp> {
         const WEEKDAYS: [&[u8]; 7] = [b"Mon", b"Tue", b"Wed", b"Thu", b"Fri", b"Sat", b"Sun"];
         let weekday = WEEKDAYS.iter().any(|day| self.rest().starts_with(day));
@@ -213,7 +213,7 @@ impl Text<'_> {
             }
             *self = before;
             let ns = self.time_of_day()?;
-            // Any year has room for the day: which one it is, is not known.
+            // The day is valid in some year; which one is unknown.
             (day <= civil::month_days(2000, month)).then_some(())?;
             return Some(Stamp::InYear {
                 month: month as u8,
@@ -257,8 +257,8 @@ impl Text<'_> {
         Some((month as i64 + 1, day))
     }
 
-    /// From the separator behind the year; with a zone's name behind it where
-    /// a weekday came before.
+    /// Continues at the separator after the year; a zone's name may follow if a weekday came
+    /// before.
     fn iso(&mut self, year: i64, named: bool) -> Option<Stamp> {
         let separator = self.peek()?;
         self.at += 1;
@@ -347,8 +347,7 @@ impl Text<'_> {
         Some(seconds * SECOND + self.fraction()?)
     }
 
-    /// ns of `.5` or `,5`, if that is what follows; more than nine digits are
-    /// cut.
+    /// ns of `.5` or `,5`, if present; more than nine digits are truncated.
     fn fraction(&mut self) -> Option<i64> {
         let digits = match self.rest() {
             [b'.' | b',', rest @ ..] => rest.iter().take_while(|b| b.is_ascii_digit()).count(),

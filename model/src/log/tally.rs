@@ -1,43 +1,42 @@
-//! What reading a log found.
+//! Findings of reading a log.
 
 use std::path::{Path, PathBuf};
 
 use super::entry::Fault;
 
-/// Faults that are kept with their text.
+/// Number of faults kept with their text.
 const SHOWN: usize = 5;
 
-/// What was found so far.
+/// Findings so far.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Tally {
     /// Lines read.
     pub lines: u64,
-    /// Whole entries.
+    /// Intact entries.
     pub entries: u64,
-    /// Lines of something else, those that count repetitions left out.
+    /// Unrelated lines, excluding repetition counts.
     pub other_lines: u64,
-    /// Repetitions of entries that a syslog daemon counted in place of writing
-    /// them ("last message repeated", "message repeated"); they are not
-    /// restored.
+    /// Repetitions of entries summarised by a syslog daemon ("last message
+    /// repeated", "message repeated"); they are not restored.
     pub repeats: u64,
     /// Faults by [`Fault::reason`].
     pub faults: [u64; Fault::REASONS.len()],
-    /// The first few of them.
+    /// The first few faults.
     pub shown: Vec<Shown>,
     /// Names of the machines that wrote entries, in the order found.
     pub hosts: Vec<String>,
-    /// Times that a machine's clock since boot, or the machine, started again.
+    /// Number of restarts of a machine or its clock since boot.
     pub restarts: u64,
-    /// Entries of lines without a time that can be read.
+    /// Entries of lines without a readable time.
     pub untimed: u64,
-    /// The first of these lines that begins with something.
+    /// The first such line with a prefix.
     pub first_untimed: Option<Place>,
-    /// Entries with a time before that of the entry before them.
+    /// Entries with a time before that of the previous entry.
     pub set_back: u64,
-    /// The largest such step, ns, and where it is.
+    /// The largest such step, ns, with its position.
     pub largest_step: Option<(u64, Place)>,
-    /// Where a log passes from February to March of an unknown year:
-    /// a common one was assumed.
+    /// Transitions from February to March of an unknown year, assumed to be a
+    /// common one.
     pub leap_open: Option<Place>,
 }
 
@@ -56,12 +55,12 @@ impl Tally {
     }
 }
 
-/// A fault and where it is.
+/// A fault with its position.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Shown {
-    /// Where.
+    /// Its position.
     pub place: Place,
-    /// What is wrong.
+    /// The damage.
     pub fault: Fault,
 }
 
@@ -70,7 +69,7 @@ pub struct Shown {
 pub struct Place {
     /// The file.
     pub path: PathBuf,
-    /// The line, from 1, of the unpacked file.
+    /// The line, from 1, of the uncompressed file.
     pub line: u64,
     /// The line's beginning and end, printable.
     pub text: String,

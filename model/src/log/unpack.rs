@@ -1,4 +1,4 @@
-//! Files as they come: plain, gzip or Zstandard, by their first bytes.
+//! Plain, gzip or Zstandard files, recognised by their first bytes.
 
 use std::fs::File;
 use std::io::{self, BufReader, Cursor, Read};
@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use flate2::read::MultiGzDecoder;
 
-/// Bytes of a file, unpacked; `raw` counts those taken from the file itself.
+/// Uncompressed bytes of a file; `raw` counts the bytes read from the file.
 pub(crate) fn open(path: &Path, raw: Arc<AtomicU64>) -> io::Result<Box<dyn Read + Send>> {
     if path == Path::new("-") {
         return unpack(io::stdin(), raw);
@@ -45,7 +45,7 @@ pub(crate) fn unpack(
         raw,
     };
     Ok(if gzip {
-        // All members: rotated files are joined with cat(1).
+        // All members, because rotated files may be joined with cat(1).
         Box::new(MultiGzDecoder::new(BufReader::with_capacity(
             1 << 16,
             whole,
@@ -57,7 +57,7 @@ pub(crate) fn unpack(
     })
 }
 
-/// Counts what passes.
+/// Counts bytes read.
 struct Counted<R> {
     inner: R,
     raw: Arc<AtomicU64>,

@@ -1,17 +1,17 @@
-//! Entries to lines.
+//! Writes entries as lines.
 
 use std::io::{self, Write};
 
 use super::entry::Entry;
 
-/// Writes entries as the authors' kernel prints them, without a prefix.
+/// Writes entries in the format of the authors' kernel, without a prefix.
 pub struct LogWriter<W> {
     out: W,
     line: Vec<u8>,
 }
 
 impl<W: Write> LogWriter<W> {
-    /// Onto `out`, which should be buffered.
+    /// Creates a writer to `out`, which should be buffered.
     pub fn new(out: W) -> LogWriter<W> {
         LogWriter {
             out,
@@ -31,7 +31,7 @@ impl<W: Write> LogWriter<W> {
         self.out.write_all(&self.line)
     }
 
-    /// Flushes, and returns what was written to.
+    /// Flushes, and returns the output.
     pub fn finish(mut self) -> io::Result<W> {
         self.out.flush()?;
         Ok(self.out)

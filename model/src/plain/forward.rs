@@ -1,5 +1,5 @@
-//! The forward pass: [`embed`] makes tokens of a record, [`advance`] runs them
-//! through the backbone, a few at a time.
+//! The forward pass: [`embed`] turns a record into tokens, and [`advance`] runs
+//! them through the backbone, a few at a time.
 
 use super::matmul::{Into, LANES, Lane, Panels, Vector, fma, gelu, layer_norm, matmul, softmax};
 use super::scratch::Scratch;
@@ -13,8 +13,8 @@ use crate::encoder::LEAK;
 use crate::set_points::SET_POINTS;
 use crate::{OUTPUTS_MAX, Outputs, PolicyConfig};
 
-/// Keys and values of the tokens that one context has seen.  They are laid
-/// out as packed matrices, so that attention is two more products.
+/// Keys and values of the tokens of one context, laid out as packed matrices, so
+/// that attention is two more products.
 #[derive(Debug)]
 pub(crate) struct State {
     /// Tokens cached.
@@ -79,7 +79,7 @@ impl State {
 }
 
 /// Defines a function that is compiled twice, with AVX2 and FMA and for the
-/// baseline processor, and picks the one that the machine can run.
+/// baseline processor, and selects the one that the machine supports.
 macro_rules! per_processor {
     ($(#[$doc:meta])* $name:ident = $body:ident($($arg:ident: $type:ty),* $(,)?) -> $result:ty) => {
         $(#[$doc])*
@@ -91,7 +91,7 @@ macro_rules! per_processor {
                     $body::<Avx2>($($arg),*)
                 }
                 if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
-                    // SAFETY: the processor has both.
+                    // SAFETY: the processor supports both.
                     return unsafe { avx2($($arg),*) };
                 }
             }
@@ -103,7 +103,7 @@ macro_rules! per_processor {
 per_processor! {
     /// Runs the first `count` tokens of `scratch` through the backbone, after
     /// those that `state` has.  With `decide`, returns the head's outputs at the
-    /// last of them; without, only what later tokens need is computed.
+    /// last of them; without, only data for later tokens is computed.
     advance = pass(
         residual: bool,
         weights: &Weights,
@@ -213,7 +213,7 @@ fn pass<V: Vector>(
             }
         }
 
-        // Above the last layer's cache only the deciding token matters.
+        // Above the last layer's cache only the deciding token is needed.
         if layer + 1 == weights.blocks.len() {
             if !decide {
                 break;
@@ -348,7 +348,7 @@ fn tokens_of<V: Vector>(
 }
 
 /// Writes the channels of a convolution over `series`, each over all times, and
-/// returns what follows them in `out`.
+/// returns the rest of `out`.
 #[inline(always)]
 fn convolve<'a, V: Vector>(
     convolution: &Convolution,
@@ -412,7 +412,7 @@ mod tests {
     use crate::backbone::BackboneConfig;
     use crate::{Feature, Tensors};
 
-    /// Every processor computes the same, whichever this test runs on.
+    /// Every processor computes the same result.
     #[test]
     fn the_plain_pass_is_the_fast_one() {
         let mut config = PolicyConfig::new("test", &Feature::PAPER7);

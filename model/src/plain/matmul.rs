@@ -2,8 +2,8 @@
 //!
 //! Everything here is `inline(always)` and generic over the processor, so that
 //! the one forward pass is compiled once for each (see `forward::advance`).
-//! Products use [`Vector`]; the other loops are left to the compiler, and run
-//! over [`LANES`] where it may not reorder a sum by itself.
+//! Products use [`Vector`]; other loops are vectorised by the compiler, and run
+//! over [`LANES`] where it must not reorder sums.
 
 pub(crate) use super::vector::{LANES, Lane, Vector};
 
@@ -43,7 +43,7 @@ impl Packed {
 }
 
 /// A borrowed packed matrix.  `pitch` is the distance of panels, at least `k`:
-/// the value cache has room for rows that are still to come.
+/// the value cache has space for future rows.
 #[derive(Clone, Copy)]
 pub(crate) struct Panels<'a> {
     pub(crate) panels: &'a [Lane],
@@ -52,7 +52,7 @@ pub(crate) struct Panels<'a> {
     pub(crate) n: usize,
 }
 
-/// What becomes of a product.
+/// Destination of a product.
 #[derive(Clone, Copy)]
 pub(crate) enum Into<'a> {
     /// out = x w
@@ -129,9 +129,9 @@ impl Block<'_> {
         for (r, row) in rows.iter_mut().enumerate() {
             *row = self.x[r * self.x_pitch..][..k].as_ptr();
         }
-        // SAFETY: this is inlined where the processor has V.  i < k, and `rows`
-        // are starts of slices of k; a check in the loop would keep the sums
-        // out of the registers.
+        // SAFETY: this is inlined only where the processor supports V. i < k,
+        // and `rows` are starts of slices of k; a check in the loop would keep
+        // the sums out of the registers.
         unsafe {
             let mut sums = [V::zero(); M];
             for (i, w) in self.panel.iter().enumerate() {

@@ -1,12 +1,12 @@
 //! Windows in the plain engine.
 //!
 //! A decision sees a window of exactly the last w records, with positions
-//! counted from the window's start, so a window that slides by N records
-//! shares no keys or values with the one before.  But its boundary is known in
-//! advance.  Each window therefore has a context of its own, which starts w
-//! records ahead of its boundary and is fed as records arrive: at the boundary
-//! only the newest record is left to compute, and the result is that of one
-//! dense pass over the window.
+//! counted from the window's start, so a window that slides by N records shares
+//! no keys or values with the previous one. But its boundary is known in
+//! advance. Each window therefore has a separate context, which starts w records
+//! before its boundary and is extended as records arrive: at the boundary only
+//! the newest record is left to compute, and the result is that of one dense
+//! pass over the window.
 //!
 //! ```text
 //! N = 10, w = 20    record  1        11        21        31        41
@@ -15,8 +15,8 @@
 //!         boundary  40                         [==================]D
 //! ```
 //!
-//! At most ceil(w / N) contexts are under way; with N >= w there is one, and
-//! the records before its start cost nothing.
+//! At most ceil(w / N) contexts are active; with N >= w there is one, and the
+//! records before its start cost nothing.
 
 use std::sync::Arc;
 
@@ -26,8 +26,8 @@ use crate::session::stream::{Stream, row};
 use crate::set_points::SET_POINTS;
 use crate::{Outputs, PolicyConfig};
 
-/// Records that a context may be behind, so that several go through the
-/// weights together.
+/// Number of records that a context may lag behind, so that several are
+/// processed together.
 const CHUNK: u64 = 4;
 
 /// Windows of one stream, with their caches.
@@ -39,7 +39,7 @@ pub(crate) struct Windows {
     hidden: Vec<f32>,       // what the paths of features need
 }
 
-/// One window on its way to its boundary.
+/// One window in progress.
 struct Context {
     state: State,
     fed: u64, // records in `state`
@@ -56,7 +56,7 @@ impl Windows {
     pub(crate) fn new(config: &PolicyConfig, weights: Arc<Weights>, interval: usize) -> Windows {
         let shape = &weights.shape;
         let interval = interval.max(1);
-        // Made now, so that no decision waits for memory.
+        // Allocated now, so that no decision waits for memory.
         weights.with_scratch(config, |_| ());
         let contexts = (0..config.window.div_ceil(interval)).map(|_| Context {
             state: State::new(config, shape),
@@ -71,8 +71,8 @@ impl Windows {
         }
     }
 
-    /// Takes the newest record of the stream; `action` is what its action token
-    /// is made of.
+    /// Takes the newest record of the stream; `action` is the input of its
+    /// action token.
     #[inline]
     pub(crate) fn take(
         &mut self,
@@ -94,7 +94,8 @@ impl Windows {
                 continue;
             }
             let behind = now + 1 - start - self.contexts[context].fed;
-            // A boundary does not wait for other windows, unless theirs is next.
+            // A boundary does not wait for other windows unless their boundary
+            // is next.
             if boundary == now + 1 || (behind >= CHUNK && decision.is_none()) {
                 self.feed(config, context, start, now, false);
             }
@@ -102,8 +103,8 @@ impl Windows {
         decision
     }
 
-    /// Takes the newest record of the stream without feeding a context; those
-    /// that need it catch up when they are fed.
+    /// Takes the newest record of the stream without feeding a context; contexts
+    /// that need it catch up later.
     pub(crate) fn keep(
         &mut self,
         config: &PolicyConfig,

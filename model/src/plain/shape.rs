@@ -1,4 +1,4 @@
-//! What the plain engine runs, and what it says of what it does not.
+//! Policies supported by the plain engine, and errors for others.
 
 use crate::backbone::{Activation, BackboneConfig, Gpt2Config};
 use crate::{PolicyConfig, PolicyError};
@@ -12,7 +12,7 @@ pub(crate) struct Shape {
     pub(crate) mlp: usize,
     /// Rows of the position table; 0: there is none.
     pub(crate) positions: usize,
-    /// Of the backbone's norms.
+    /// Epsilon of the backbone's norms.
     pub(crate) epsilon: f32,
 }
 
@@ -60,10 +60,10 @@ impl Shape {
     }
 }
 
-/// What makes one piece of an adapter and its base.
+/// The remedy: merging an adapter into its base.
 const MERGE: &str = "merge it with `l4sllm policy export'";
 
-/// What runs a policy that this engine does not.
+/// The remedy: an engine that runs the policy.
 fn elsewhere() -> &'static str {
     match cfg!(feature = "torch") {
         true => "use engine libtorch",
@@ -71,7 +71,7 @@ fn elsewhere() -> &'static str {
     }
 }
 
-/// The refusal of a policy whose weights are not all in one file.
+/// The error for a policy with weights in several files.
 pub(crate) fn not_merged(policy: &str) -> PolicyError {
     PolicyError::Unsupported {
         policy: policy.to_owned(),
@@ -80,7 +80,7 @@ pub(crate) fn not_merged(policy: &str) -> PolicyError {
     }
 }
 
-/// What a GPT-2 has that none of the published ones has.
+/// Options of GPT-2 that no published model uses.
 fn unusual(gpt2: &Gpt2Config) -> Option<String> {
     let Gpt2Config {
         activation_function,

@@ -1,6 +1,6 @@
-//! Sixteen numbers at a time, on each kind of processor.
+//! Vectors of sixteen numbers, for each kind of processor.
 
-/// Numbers of a [`Vector`], and columns of a panel.
+/// Number of elements of a [`Vector`], and of columns of a panel.
 pub(crate) const LANES: usize = 16;
 
 /// One vector in memory.
@@ -9,8 +9,8 @@ pub(crate) type Lane = [f32; LANES];
 /// Sixteen sums in registers.
 ///
 /// # Safety
-/// The methods of a type must only be called where the processor has what the
-/// type's name says.
+/// The methods of a type must only be called if the processor has the features
+/// in the type's name.
 pub(crate) trait Vector: Copy {
     /// Whether a fused multiply-add is one instruction here (else it is a call).
     const FMA: bool;
@@ -23,7 +23,7 @@ pub(crate) trait Vector: Copy {
     unsafe fn store(self, lane: &mut Lane);
 }
 
-/// Whatever the compilation target has.
+/// The features of the compilation target.
 #[derive(Clone, Copy)]
 pub(crate) struct Plain(Lane);
 

@@ -21,8 +21,8 @@ pub(crate) struct Weights {
     pub(crate) last_norm: Norm,
     pub(crate) head: Linear,        // d -> outputs
     pub(crate) probabilities: bool, // of the head, rather than set-points
-    /// Memory for passes over a window. One thread needs one, however many
-    /// sessions it serves.
+    /// Memory for passes over a window. One thread needs one, for any number of
+    /// sessions.
     spare: Mutex<Vec<Scratch>>,
 }
 
@@ -33,8 +33,8 @@ impl Weights {
         config: &PolicyConfig,
         pass: impl FnOnce(&mut Scratch) -> T,
     ) -> T {
-        // The lock is not held during the pass; a list of memory that nobody
-        // uses is whole after a panic too.
+        // The lock is not held during the pass; a list of unused buffers is
+        // consistent even after a panic.
         let lock = || self.spare.lock().unwrap_or_else(PoisonError::into_inner);
         let spare = lock().pop();
         let mut scratch =
@@ -45,7 +45,7 @@ impl Weights {
     }
 }
 
-/// A token made of a few numbers.
+/// A token computed from a few numbers.
 pub(crate) struct Affine {
     pub(crate) weight: Vec<f32>, // [inputs][d]
     pub(crate) bias: Vec<f32>,   // [d]
@@ -65,7 +65,7 @@ impl Affine {
     }
 }
 
-/// From the values of one feature to its token.
+/// Path from the values of one feature to its token.
 pub(crate) struct Path {
     pub(crate) inputs: usize, // values read
     pub(crate) hidden: Hidden,
@@ -74,7 +74,7 @@ pub(crate) struct Path {
 
 /// The first half of a [`Path`].
 pub(crate) enum Hidden {
-    /// A value alone.
+    /// Only a value.
     Plain(Affine), // 1 -> e
     /// A value and its bins.
     Bins {
@@ -120,7 +120,7 @@ pub(crate) struct Norm {
 }
 
 impl Weights {
-    /// Numbers that the widest path needs room for.
+    /// Buffer size for the widest path.
     pub(crate) fn path_scratch(&self) -> usize {
         let of = |path: &Path| match &path.hidden {
             Hidden::Bins { slopes, .. } => path.hidden() + 1 + slopes.len(),

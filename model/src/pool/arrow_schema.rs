@@ -1,25 +1,25 @@
-//! Units that a Parquet file keeps in Arrow's schema only.
+//! Units stored only in Arrow's schema of a Parquet file.
 //!
-//! Parquet has no type for durations.  Writers that use Arrow store them as
-//! plain integers, and their unit in the metadata `ARROW:schema`: base64 of an
-//! encapsulated message (Arrow's columnar format, "IPC"), that is a FlatBuffers
-//! table.  This reads as much of it as that takes; Arrow's own crates would
-//! bring a compute engine for one number.
+//! Parquet has no type for durations. Writers that use Arrow store them as plain
+//! integers, with their unit in the metadata `ARROW:schema`: base64 of an encapsulated
+//! message (Arrow's columnar format, "IPC"), which is a FlatBuffers table. This reads
+//! only the necessary part; Arrow's own crates would add a compute engine for one
+//! number.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use super::values::Unit;
 
-/// Longest schema that is read: a thousand columns have some 100 kB.
+/// Maximum size of a schema: a thousand columns take about 100 kB.
 const LONGEST: usize = 1 << 24;
 
-/// The unit of a column at the top level that is a duration.
+/// The unit of a top-level duration column.
 pub(super) fn duration(encoded: &str, column: &str) -> Option<Unit> {
     (encoded.len() <= LONGEST).then_some(())?;
     let bytes = STANDARD.decode(encoded).ok()?;
-    // A marker, the length, and then the table's place; before Arrow 0.15
-    // without the marker.
+    // A marker, the length, and then the table's offset; before Arrow 0.15 without the
+    // marker.
     let message = match bytes.strip_prefix(&[0xff; 4]) {
         Some(rest) => rest.get(4..)?,
         None => bytes.get(4..)?,
@@ -43,7 +43,7 @@ pub(super) fn duration(encoded: &str, column: &str) -> Option<Unit> {
     }
 }
 
-/// A table of FlatBuffers: places of its fields in a table before it.
+/// A FlatBuffers table, with field offsets in a vtable.
 #[derive(Clone, Copy)]
 struct Table<'a> {
     bytes: &'a [u8],
@@ -56,7 +56,7 @@ impl<'a> Table<'a> {
         Some(Table { bytes, at })
     }
 
-    /// Where a field is; `None` where it has its default.
+    /// Position of a field; `None` if it has its default.
     fn field(self, number: usize) -> Option<usize> {
         let back = i32::from_le_bytes(self.bytes.get(self.at..self.at + 4)?.try_into().ok()?);
         let places = usize::try_from(i64::try_from(self.at).ok()? - i64::from(back)).ok()?;
@@ -77,7 +77,7 @@ impl<'a> Table<'a> {
         u16_at(self.bytes, self.field(number)?)
     }
 
-    /// What a field points to.
+    /// Target of a field.
     fn target(self, number: usize) -> Option<usize> {
         let at = self.field(number)?;
         at.checked_add(u32_at(self.bytes, at)?)

@@ -1,4 +1,4 @@
-//! Rows from the stream of a device, as `cat /dev/l4sllm` keeps it.
+//! Rows from a captured device stream, as written by `cat /dev/l4sllm`.
 
 use std::fs::File;
 use std::io::{BufReader, Read};
@@ -13,10 +13,10 @@ use crate::{Reward, Rewards};
 /// Rows read at a time.
 const CHUNK: usize = 1 << 14;
 
-/// Reads a capture as the rows of a pool, all that records have.  Every
-/// scheduler instance is an episode, and another begins where messages are
-/// missing (lost, left out, or of another capture), since what follows is not
-/// what came next.  The file is read once for each instance, and once before.
+/// Reads a capture as pool rows, with all fields of records. Every scheduler
+/// instance is an episode, and a new one begins where messages are missing
+/// (lost, omitted, or from another capture), because rows must be consecutive.
+/// The file is read once for each instance, plus once in advance.
 pub struct CaptureReader {
     path: PathBuf,
     schema: Schema,
@@ -30,18 +30,18 @@ pub struct CaptureReader {
     position: u64,
 }
 
-/// What a capture is made of.
+/// An element of a capture.
 enum Part {
     Decision(Record),
-    /// Messages are missing here; how many, if the device said so.
+    /// Missing messages, with their number if the device reported it.
     Gap(Option<u64>),
 }
 
 impl CaptureReader {
-    /// Reads a capture through, for the instances that it has.
+    /// Scans a capture for its instances.
     ///
     /// # Errors
-    /// A message that no device of this version writes.
+    /// An invalid message for this version.
     pub fn open(path: &Path, scenario: &str, reward: Reward) -> Result<CaptureReader, PoolError> {
         let mut stream = Stream::open(path)?;
         let (mut instances, mut lost, mut holes) = (Vec::new(), 0, 0);
@@ -72,17 +72,17 @@ impl CaptureReader {
         })
     }
 
-    /// Messages that the capture says were lost.
+    /// Messages reported as lost in the capture.
     pub fn lost(&self) -> u64 {
         self.lost
     }
 
-    /// Places where messages are missing that the capture does not speak of.
+    /// Number of unreported gaps.
     pub fn holes(&self) -> u64 {
         self.holes
     }
 
-    /// Whether `head` begins as a capture does.
+    /// Whether `head` is the beginning of a capture.
     pub fn is_one(head: &[u8]) -> bool {
         let message = match Message::length(head) {
             Ok(Some(length)) => head.get(..length),
@@ -91,8 +91,8 @@ impl CaptureReader {
         message.is_some_and(|message| Message::from_bytes(message).is_ok())
     }
 
-    /// The next record of the instance that is read; `None` at a gap or the
-    /// instance's end.
+    /// The next record of the current instance; `None` at a gap or the end of
+    /// the instance.
     fn record(&mut self) -> Result<Option<Record>, PoolError> {
         let (Some(stream), Some(instance)) = (&mut self.stream, self.instances.last()) else {
             return Ok(None);
@@ -140,7 +140,7 @@ impl Source for CaptureReader {
                 self.first = false;
                 let reward = self.rewards.next(&record);
                 let row = Row::with_reward(&record, reward);
-                // Whether the instance lives on is unknown.
+                // Whether the instance continues is unknown.
                 rows.push(&self.schema, &row, false);
             }
             if !rows.is_empty() {
@@ -201,7 +201,7 @@ impl Stream {
         Ok(None)
     }
 
-    /// A part of a message at the end is where the capture was cut.
+    /// A partial message at the end means that the capture was truncated.
     fn message(&mut self) -> Result<Option<Message>, PoolError> {
         let mut buffer = [0; SUMMARY_SIZE];
         let (mut have, mut length) = (0, size_of::<raw::l4s_header>());

@@ -1,4 +1,4 @@
-//! Columns as Parquet has them.
+//! Parquet columns.
 
 use std::sync::Arc;
 
@@ -19,7 +19,7 @@ pub(super) const REASON: &str = "reason";
 pub(super) const REWARD: &str = "reward";
 pub(super) const DONE: &str = "done";
 
-/// All columns but those of features.
+/// All columns except those of features.
 pub(super) const FIXED: [&str; 8] = [
     EPISODE,
     SCENARIO,
@@ -31,7 +31,7 @@ pub(super) const FIXED: [&str; 8] = [
     DONE,
 ];
 
-/// The schema of the module's documentation.
+/// The schema described in the module's documentation.
 pub(super) fn message(schema: &Schema) -> Result<TypePtr, ParquetError> {
     let mut text = format!(
         "message pool {{

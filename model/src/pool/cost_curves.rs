@@ -1,5 +1,5 @@
-//! What settings of DualPI2 cost in each condition of a pool: what a head
-//! that steers learns.
+//! Costs of DualPI2's settings in each condition of a pool, which a head that
+//! steers learns.
 
 use std::collections::BTreeMap;
 
@@ -15,7 +15,7 @@ use crate::{ACTIONS, Outcome, Setting};
 ///      - gain x utilisation gained
 /// ```
 ///
-/// Half as much delay of the classic queue is worth ln 2.
+/// Halving the classic queue's delay is worth ln 2.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Tolerance {
     /// Utilisation, absolute.
@@ -24,17 +24,17 @@ pub struct Tolerance {
     pub jain: f64,
     /// 99th percentile of L4S delay, as a factor above 1.
     pub l4s_delay: f64,
-    /// What losses beyond the tolerances weigh.
+    /// Weight of losses beyond the tolerances.
     pub caution: f64,
-    /// What utilisation beyond the first's is worth.
+    /// Value of utilisation beyond the first's.
     pub gain: f64,
-    /// Added to mean delays, ms: below it, less delay is worth little.
+    /// Added to mean delays, ms: below it, less delay has little value.
     pub offset_ms: f64,
 }
 
 impl Default for Tolerance {
-    /// What hardly anybody notices, and about what the same setting differs
-    /// by from one run to the next.
+    /// Differences that are hardly noticeable, similar to those between runs of
+    /// the same setting.
     fn default() -> Self {
         Tolerance {
             utilisation: 0.005,
@@ -53,22 +53,22 @@ pub struct CostCurves {
     /// The settings that a head chooses from, as factors on RFC 9332's
     /// defaults.
     pub settings: [Setting; ACTIONS],
-    /// Where settings were measured: ln of the factor on the target, rising.
+    /// Measured settings: ln of the factor on the target, ascending.
     pub knots: Vec<f32>,
     /// By episode, the costs at the knots in its condition.
     pub costs: Vec<Vec<f32>>,
 }
 
 impl CostCurves {
-    /// Measures, in each condition (episodes of the same scenario, however
-    /// many of each behaviour), what settings cost.  They are behaviours by
-    /// name: the three that a head chooses from, the others being held to the
-    /// first, and `between`, which tell what lies between them.  Whatever
-    /// else ran in a condition learns the same.
+    /// Measures the costs of settings in each condition (episodes of the same
+    /// scenario, any number per behaviour). Settings are behaviours by name:
+    /// the three that a head chooses from, compared with the first, and
+    /// `between`, which lie between them. Episodes of other behaviours in a
+    /// condition get the same costs.
     ///
     /// # Errors
-    /// The name of a setting that a condition lacks, that is not the same
-    /// throughout, or that lies beyond the three or where another one does.
+    /// The name of a setting that is missing in a condition, varies, is outside
+    /// the three, or coincides with another one.
     pub fn measure(
         episodes: &[EpisodeFacts],
         names: &[String; ACTIONS],
@@ -123,13 +123,13 @@ impl CostCurves {
         })
     }
 
-    /// Where the settings lie among the knots.
+    /// Indices of the settings among the knots.
     pub fn points(&self) -> [f32; ACTIONS] {
         self.settings.each_ref().map(place)
     }
 
-    /// The settings' index of the least cost in an episode's condition; of
-    /// equal ones the first.
+    /// Index of the setting with the least cost in an episode's condition; the
+    /// first of equal ones.
     pub fn best(&self, episode: usize) -> u8 {
         let points = self.points();
         let cost = |at: u8| {
@@ -165,7 +165,7 @@ impl Tolerance {
     }
 }
 
-/// The settings by rising target.
+/// The settings by ascending target.
 fn order(settings: &[Setting], names: &[&String]) -> Result<Vec<usize>, String> {
     let mut order: Vec<usize> = (0..settings.len()).collect();
     order.sort_by(|a, b| settings[*a].target.total_cmp(&settings[*b].target));
@@ -239,8 +239,8 @@ mod tests {
         ["safe", "high", "low"].map(str::to_owned)
     }
 
-    /// Three settings in each of `conditions`, as utilisation and delay, and
-    /// a fourth behaviour that is none of them.
+    /// Three settings in each of `conditions`, as utilisation and delay, and a
+    /// fourth behaviour that is not a setting.
     fn pool(conditions: &[[(f64, f64); ACTIONS]]) -> Vec<EpisodeFacts> {
         let mut episodes = Vec::new();
         for (at, outcomes) in conditions.iter().enumerate() {
@@ -263,7 +263,7 @@ mod tests {
             [(0.99, 9.0), (0.99, 14.0), (0.99, 4.0)],
             [(0.99, 9.0), (0.99, 14.0), (0.988, 4.0)],
             [(0.99, 9.0), (0.99, 14.0), (0.97, 4.0)],
-            // Where half of the link is lost, more delay is worth it.
+            // If half of the link is lost, more delay is justified.
             [(0.5, 9.0), (0.8, 14.0), (0.4, 4.0)],
             [(0.99, 9.0), (0.99, 9.0), (0.99, 9.0)],
         ]));
@@ -271,7 +271,7 @@ mod tests {
         assert_eq!(found.settings.map(|s| s.gains), [Gains::both(4.0); 3]);
         let best = |at| (4 * at..4 * at + 4).map(|episode| found.best(episode));
         for (at, want) in [2, 2, 0, 1, 0].into_iter().enumerate() {
-            // Whatever ran in a condition learns the same.
+            // All episodes of a condition get the same costs.
             assert!(best(at).all(|best| best == want), "{at}");
         }
         // From low to high; the first setting costs nothing.
@@ -303,7 +303,7 @@ mod tests {
         assert_eq!(measured(&episodes).costs[0], [0.0; 3]);
     }
 
-    /// The noise of one run is not what is learned.
+    /// The noise of a single run is not learned.
     #[test]
     fn repetitions_count_in_the_mean() {
         let mut episodes = pool(&[[(0.99, 9.0), (0.99, 14.0), (0.97, 4.0)]]);
@@ -325,7 +325,7 @@ mod tests {
         let found = between(&episodes).unwrap();
         assert_eq!(found.knots.len(), 4);
         assert_eq!(found.costs[0][1], 0.5f64.ln() as f32);
-        // It is no setting to choose.
+        // It is not a setting to choose.
         assert_eq!((found.settings.len(), found.best(0)), (3, 0));
         episodes[4].behaviour.target_ns = 1_000_000;
         assert_eq!(

@@ -1,4 +1,4 @@
-//! Rows of pools, scaled as a policy sees them.
+//! Rows of pools, scaled for a policy.
 
 use std::collections::HashSet;
 use std::fs::File;
@@ -14,22 +14,22 @@ use crate::{
     EncoderConfig, Encoding, Feature, PolicyConfig, Step, Taken, Transform, returns_to_go,
 };
 
-/// Most rows that bins are fitted to.
+/// Maximum number of rows for fitting bins.
 const SAMPLE: usize = 1 << 17;
 
 /// A run of consecutive records of one scheduler instance.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Episode {
-    /// Its rows, counted over all pools.
+    /// Its rows, numbered over all pools.
     pub rows: Range<usize>,
-    /// The pool that it is in, counted from 0.
+    /// Index of its pool, from 0.
     pub pool: usize,
-    /// What it was a run of.
+    /// Its scenario.
     pub scenario: String,
 }
 
-/// All rows of some pools, in memory: 4 bytes a feature and 5 more a row.
-/// Pools are read a row group at a time.
+/// All rows of some pools, in memory: 4 bytes per feature plus 5 per row. Pools
+/// are read one row group at a time.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Dataset {
     config: PolicyConfig, // what a row puts in
@@ -70,9 +70,9 @@ impl Dataset {
         Ok(episodes)
     }
 
-    /// Fits the scaling of `config` to the rows that `split` trains on, the
-    /// bins of its scalars to a sample of them, and its target to the quantile
-    /// `target` (0..=1) of their returns.  Without `bins`, scalars have none.
+    /// Fits the scaling of `config` to the training rows of `split`, the bins
+    /// of its scalars to a sample of them, and its target to the quantile
+    /// `target` (0..=1) of their returns. Without `bins`, scalars have none.
     pub fn fit(
         config: &mut PolicyConfig,
         paths: &[PathBuf],
@@ -135,8 +135,8 @@ impl Dataset {
         Ok(())
     }
 
-    /// Reads pools, scaled as `config` says.  Returns end with the ranges of
-    /// `split`: what is trained on knows nothing of what came after.
+    /// Reads pools with the scaling of `config`. Returns end with the ranges of
+    /// `split`, so that training rows contain nothing from later rows.
     pub fn load(
         config: &PolicyConfig,
         paths: &[PathBuf],
@@ -179,13 +179,13 @@ impl Dataset {
         })
     }
 
-    /// Has each episode teach what settings cost in its condition, whatever
-    /// its actions were: what a head that steers is to weigh.  The return is
-    /// then the one that will be asked for: what came tells of the setting in
-    /// force, not of the best.
+    /// Makes each episode teach the costs of settings in its condition,
+    /// whatever its actions, for a head that steers. The return is then the
+    /// target return, because the actual return reflects the setting used, not
+    /// the best one.
     ///
     /// # Panics
-    /// Where there are not as many curves as episodes.
+    /// If the numbers of curves and episodes differ.
     pub fn teach(&mut self, lesson: CostCurves) {
         assert_eq!(lesson.costs.len(), self.starts.len(), "curves and episodes");
         let returns = &self.config.returns;
@@ -199,12 +199,12 @@ impl Dataset {
         self.lesson = Some(lesson);
     }
 
-    /// What settings cost, if that is what rows teach.
+    /// Costs of settings, if rows teach those.
     pub fn lesson(&self) -> Option<&CostCurves> {
         self.lesson.as_ref()
     }
 
-    /// What settings cost in a row's condition, at the lesson's knots; nothing
+    /// Costs of settings in a row's condition, at the lesson's knots; none
     /// without a lesson.
     pub fn costs(&self, row: usize) -> &[f32] {
         match &self.lesson {
@@ -213,13 +213,13 @@ impl Dataset {
         }
     }
 
-    /// What a row teaches: its action, unless [`Dataset::teach`] said otherwise.
+    /// The target of a row: its action, unless changed by [`Dataset::teach`].
     pub fn label(&self, row: usize) -> u8 {
         self.labels.get(row).copied().unwrap_or(self.actions[row])
     }
 
-    /// For each row, whether its raw features are those of a row of `train`,
-    /// as they are where a selection repeats rows.  By 64-bit hashes.
+    /// For each row, whether its raw features equal those of a row of `train`,
+    /// as with repeated rows of a selection. Uses 64-bit hashes.
     pub fn seen(
         config: &PolicyConfig,
         paths: &[PathBuf],
@@ -255,8 +255,8 @@ impl Dataset {
         &self.features[row * self.width..][..self.width]
     }
 
-    /// Appends what the features of the rows put into a network: a series sees
-    /// the rows before it, of the same episode.
+    /// Appends the network inputs of the rows' features: a series includes
+    /// earlier rows of the same episode.
     pub fn inputs(&self, rows: Range<usize>, inputs: &mut Vec<f32>) {
         if self.config.lookback() == 0 {
             let all = rows.start * self.width..rows.end * self.width;
@@ -289,8 +289,8 @@ impl Dataset {
         self.returns[row]
     }
 
-    /// The rows of a window as a policy takes them; with `target`, every step
-    /// asks for that return (scaled) in place of the one that came.
+    /// The rows of a window as input of a policy; with `target`, every step has
+    /// that return (scaled) instead of the actual one.
     pub fn steps(&self, rows: Range<usize>, target: Option<f32>) -> Vec<Step> {
         rows.map(|row| Step {
             return_to_go: target.unwrap_or(self.returns[row]),
@@ -304,7 +304,7 @@ impl Dataset {
         .collect()
     }
 
-    /// Rows that teach each outcome.
+    /// Number of rows for each target.
     pub fn counts(&self, ranges: &[Range<usize>]) -> [u64; crate::ACTIONS] {
         let mut counts = [0; crate::ACTIONS];
         for range in ranges {
@@ -372,7 +372,7 @@ fn is_parquet(path: &Path) -> Result<bool, PoolError> {
     Ok(head == b"PAR1")
 }
 
-/// Membership in sorted ranges, for rows asked in order.
+/// Membership in sorted ranges, for rows queried in order.
 struct Within<'a> {
     ranges: &'a [Range<usize>],
 }

@@ -1,11 +1,10 @@
-//! What the columns of pools may hold, whatever a pool is read from.
+//! Valid values of the columns of pools, for all formats.
 
 use std::fmt;
 
 use crate::{ACTIONS, Feature};
 
-/// The values of a column: numbers within a range, for codes and counts whole
-/// ones.
+/// Domain of a column: numbers within a range, whole for codes and counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Domain {
     least: u64,
@@ -29,8 +28,7 @@ impl Domain {
         }
     }
 
-    /// Those of a feature.  Averages are no worse than what they are made of:
-    /// only codes are whole.
+    /// Domain of a feature. Averages are allowed, so only codes must be whole.
     pub(super) const fn of(feature: Feature) -> Domain {
         let (least, most) = feature.range();
         Domain {
@@ -40,7 +38,8 @@ impl Domain {
         }
     }
 
-    /// The same, with every number larger by one: codes that count from 1.
+    /// The domain with every number increased by one, for codes that count from
+    /// 1.
     pub(super) const fn counted_from_one(self) -> Domain {
         Domain {
             least: self.least + 1,
@@ -49,20 +48,21 @@ impl Domain {
         }
     }
 
-    /// Whether it has this number; it has none that is not finite.
+    /// Whether it contains this number, which must be finite.
     pub(super) fn has(self, value: f64) -> bool {
         (self.least as f64..=self.most as f64).contains(&value)
             && (!self.whole || value.trunc() == value)
     }
 
-    /// The same of an exact number.
+    /// Whether it contains this exact number.
     pub(super) fn has_exact(self, value: u64) -> bool {
         (self.least..=self.most).contains(&value)
     }
 
-    /// A whole number of it, from a number that may have a fraction of zero.
+    /// Converts to a whole number of the domain, from a number with a zero
+    /// fraction.
     pub(super) fn take(self, value: f64) -> Option<u64> {
-        // Beyond 2^53 a fraction says nothing exact.
+        // Beyond 2^53 floating-point numbers are not exact.
         let exact = value.trunc() == value && value < 9_007_199_254_740_992.0;
         (exact && self.has(value)).then_some(value as u64)
     }

@@ -1,8 +1,7 @@
-//! What each episode of a pool was: `NAME.episodes.jsonl` next to
-//! `NAME.parquet`, one JSON object a line, in the order of the episodes.
+//! Descriptions of a pool's episodes: `NAME.episodes.jsonl` next to
+//! `NAME.parquet`, one JSON object per line, in the order of the episodes.
 //!
-//! The file is for people and for splits by scenario; a pool without one is a
-//! pool all the same.
+//! The file is for people and for splits by scenario; it is optional.
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -26,16 +25,16 @@ pub struct EpisodeFacts {
     pub seed: u64,
     /// Rate of the bottleneck at the beginning, bits per second.
     pub rate_bps: u64,
-    /// Least and greatest rate, where it changes.
+    /// Minimum and maximum rate, if it changes.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub rates_bps: Option<[u64; 2]>,
-    /// Round-trip time without queue, ns.
+    /// Round-trip time without queueing, ns.
     pub rtt_ns: u64,
     /// Traffic.
     pub flows: Vec<FlowFacts>,
-    /// Who decided.
+    /// The behaviour.
     pub behaviour: BehaviourFacts,
-    /// How it went, over the whole episode but for its warm-up.
+    /// Its outcome, over the whole episode except the warm-up.
     pub outcome: Outcome,
 }
 
@@ -44,34 +43,34 @@ pub struct EpisodeFacts {
 pub struct FlowFacts {
     /// Congestion control.
     pub cc: String,
-    /// How many.
+    /// Number of flows.
     pub count: u32,
-    /// Round-trip time of their own, ns.
+    /// Their round-trip time, ns.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub rtt_ns: Option<u64>,
-    /// Rate of those that have one, bits per second.
+    /// Their rate, if any, bits per second.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub rate_bps: Option<u64>,
 }
 
-/// DualPI2's settings, and what overrode them.
+/// DualPI2's settings, and overrides.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct BehaviourFacts {
     /// Its name in the curriculum.
     pub name: String,
     /// Target delay, ns.
     pub target_ns: u64,
-    /// Factors on RFC 9332's gains: `gain` where both are the same.
+    /// Factors on RFC 9332's gains: `gain` if both are equal.
     #[serde(flatten)]
     pub gains: Gains,
-    /// The controller's period, ns; 16 ms where a file has none.
+    /// The controller's period, ns; 16 ms if missing in a file.
     #[serde(default = "tupdate_ns")]
     pub tupdate_ns: u64,
     /// Coupling factor k.
     pub coupling: f64,
     /// Native L4S threshold, ns.
     pub l4s_threshold_ns: u64,
-    /// Flows were weighted by their rates.
+    /// Whether signals were weighted by flow rates.
     #[serde(skip_serializing_if = "std::ops::Not::not", default)]
     pub flow_weights: bool,
     /// `once`, `hold` or `steer`.
@@ -80,7 +79,7 @@ pub struct BehaviourFacts {
     /// Records between two decisions of the noise.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub interval: Option<u32>,
-    /// Share of these decisions that were taken.
+    /// Share of these decisions that became overrides.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub share: Option<f64>,
     /// The rule that steered.
@@ -92,12 +91,13 @@ fn tupdate_ns() -> u64 {
     l4sllm_abi::Params::default().tupdate_ns
 }
 
-/// The file next to a pool that describes its episodes.
+/// Path of the file that describes a pool's episodes.
 pub fn episodes_path(pool: &Path) -> PathBuf {
     pool.with_extension("episodes.jsonl")
 }
 
-/// Reads what the episodes of `pool` were; none, if there is no such file.
+/// Reads the descriptions of `pool`'s episodes; none if the file does not
+/// exist.
 ///
 /// # Errors
 /// It cannot be read, or a line is not an episode's.

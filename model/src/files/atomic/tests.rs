@@ -12,7 +12,7 @@ fn names(dir: &Path) -> Vec<String> {
     names
 }
 
-/// A directory with `victim`, which nothing may change.
+/// A directory with `victim`, which must not change.
 fn place() -> (tempfile::TempDir, PathBuf) {
     let place = tempfile::tempdir().unwrap();
     let victim = place.path().join("victim");
@@ -27,7 +27,7 @@ fn a_planted_link_directs_no_write_elsewhere() {
     fs::create_dir(&out).unwrap();
     let path = out.join("summary.json");
     symlink(&victim, &path).unwrap();
-    // Names that programs used to take for their temporary files.
+    // Names formerly used for temporary files.
     for suffix in [".part", ".partial", ".tmp"] {
         let mut planted = path.clone().into_os_string();
         planted.push(suffix);
@@ -38,7 +38,7 @@ fn a_planted_link_directs_no_write_elsewhere() {
     assert_eq!(fs::read(&victim).unwrap(), b"precious");
     assert_eq!(fs::read(&path).unwrap(), b"new");
     assert!(fs::symlink_metadata(&path).unwrap().is_file());
-    // A link that leads nowhere is a name that is taken, too.
+    // A dangling link also occupies a name.
     let dangling = out.join("dangling");
     symlink(place.path().join("nowhere"), &dangling).unwrap();
     let error = create_new(&dangling, b"new").unwrap_err();
@@ -115,7 +115,7 @@ fn permissions_are_those_of_the_file_before() {
     fs::set_permissions(&victim, Permissions::from_mode(0o600)).unwrap();
     replace(&victim, b"new").unwrap();
     assert_eq!(fs::metadata(&victim).unwrap().mode() & 0o777, 0o600);
-    // A new one has what the umask leaves, as any file that a program makes.
+    // A new file has default permissions according to the umask.
     let (new, usual) = (place.path().join("new"), place.path().join("usual"));
     replace(&new, b"new").unwrap();
     fs::write(&usual, b"new").unwrap();
