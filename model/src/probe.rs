@@ -1,21 +1,20 @@
-//! Whether a policy's decisions are numbers, tried before any is used.
+//! ! Checks before use that a policy's decisions are finite.
 //!
 //! Finite weights may still overflow: a window's outputs are then NaN.
 
 use crate::set_points::SET_POINTS;
 use crate::{Policy, PolicyConfig, PolicyError, Scaling, Step, Taken};
 
-/// Records of the windows at the ends of what scaling lets through; the first
-/// are enough, since what overflows does so in each token.
+/// / Number of records in the windows at the limits of the scaling; few
+/// suffice, since an overflow occurs in every token.
 const EXTREME: usize = 4;
 
 impl Policy {
-    /// Decides after made-up windows: average records or periods, and those at
-    /// both ends of what scaling lets through.  Every way of loading a policy
-    /// does this.
+    /// / Decides on synthetic windows: average records or periods, and windows
+    /// at both limits of the scaling. Every way of loading a policy runs this
+    /// check.
     ///
-    /// # Errors
-    /// An output is not finite, or the engine refused.
+    /// / An output is not finite, or the engine failed.
     pub fn probe(&self) -> Result<(), PolicyError> {
         let config = self.config();
         let windows = [
@@ -40,7 +39,7 @@ impl Policy {
     }
 }
 
-/// Records with every input at this share of its scaling's limit.
+/// / Records with every input at this share of the scaling limit.
 fn window(config: &PolicyConfig, records: usize, share: f64) -> Vec<Step> {
     let returns = &config.returns;
     let features = config.features.iter().flat_map(|feature| {

@@ -1,5 +1,5 @@
-//! One stream of records, decided upon after every `interval` of them, or one
-//! of summaries, decided upon after every period.
+//! ! One stream of records with a decision after every `interval` records, or one
+//! stream of summaries with a decision after every period.
 //!
 //! ```text
 //! Record, or Summaries ─▶ stream      ─▶ windows                          ─▶ outputs
@@ -21,40 +21,40 @@ use crate::torch::session::Windows as TorchWindows;
 use crate::{ACTIONS, HeadKind, IdleBudget, Outputs, Policy, PolicyError, Taken};
 use stream::Stream;
 
-/// Makes decisions on one scheduler instance, with whatever engine its policy
-/// was loaded into.
+/// / Decides for one scheduler instance, with the engine into which its policy was
+/// loaded.
 pub struct Session {
     policy: Arc<Policy>,
     stream: Stream,
     windows: Windows,
-    /// What the newest action token is made of.
+    /// / Value of the newest action token.
     action: [f32; SET_POINTS],
-    /// Summaries of a period that is not over.
+    /// / Summaries of the unfinished period.
     pending: Option<Box<Summary>>,
 }
 
-/// The windows that are under way.
+/// / The open windows.
 enum Windows {
     Plain(Box<PlainWindows>),
     #[cfg(feature = "torch")]
     Torch(TorchWindows),
 }
 
-/// What a network was shown of the newest record or period, scaled: the
-/// numbers of one [`crate::Step`].
+/// / Scaled input of a network for the newest record or period: the values of one
+/// [`crate::Step`].
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Newest<'a> {
-    /// Return, or idle budget, asked for.
+    /// / Requested return or idle budget.
     pub return_to_go: f32,
     /// Inputs of the features: see [`crate::PolicyConfig::fill_inputs`].
     pub inputs: &'a [f32],
-    /// Action token: one number on records, [`SET_POINTS`] on summaries.
+    /// / Action token: one number for records, [`SET_POINTS`] numbers for summaries.
     pub action: &'a [f32],
 }
 
 impl Session {
-    /// A session that decides after every `interval` records, at least 1; of a
-    /// policy on summaries, after every period of its own.
+    /// / Creates a session that decides after every `interval` records, at least 1,
+    /// or, for a policy on summaries, after every period.
     pub fn new(policy: Arc<Policy>, interval: usize) -> Session {
         let config = policy.config();
         let interval = match config.is_on_summaries() {
@@ -81,15 +81,15 @@ impl Session {
         }
     }
 
-    /// Takes the next record of the stream.  On the one that completes an
-    /// interval, returns the probabilities of enqueue, drop and mark.  A policy
-    /// on summaries has nothing to say to a record.
+    /// / Takes the next record of the stream. If it completes an interval, returns
+    /// the probabilities of enqueue, drop and mark. A policy on summaries ignores
+    /// records.
     ///
-    /// The first windows after the start or a reset hold the records there are.
+    /// / The first windows after the start or a reset contain only the records
+    /// available.
     ///
-    /// # Errors
-    /// libtorch refused; the plain engine has nothing to fail with.  The
-    /// stream continues without this decision.
+    /// / libtorch failed; the plain engine never fails. The stream continues without
+    /// this decision.
     #[inline]
     pub fn observe(&mut self, record: &Record) -> Result<Option<[f32; ACTIONS]>, PolicyError> {
         let config = self.policy.config();
@@ -101,10 +101,9 @@ impl Session {
         Ok(outputs.map(|[enqueue, drop, mark, ..]| [enqueue, drop, mark]))
     }
 
-    /// Takes the next summary of the stream, which may be of any length.  On
-    /// the one that completes a period, returns the head's outputs: see
-    /// [`crate::SetPointHead::set_points`].  A policy on records has nothing to
-    /// say to a summary.
+    /// / Takes the next summary of the stream, of any length. If it completes a
+    /// period, returns the head's outputs: see [`crate::SetPointHead::set_points`]. A
+    /// policy on records ignores summaries.
     ///
     /// # Errors
     /// As [`Session::observe`].
@@ -130,7 +129,7 @@ impl Session {
         self.decide()
     }
 
-    /// Decides, if the newest record of the stream ends an interval.
+    /// / Decides if the newest record of the stream ends an interval.
     #[inline]
     fn decide(&mut self) -> Result<Option<Outputs>, PolicyError> {
         let config = self.policy.config();
@@ -141,11 +140,10 @@ impl Session {
         }
     }
 
-    /// Takes the next record of the stream without deciding, whether it
-    /// completes an interval or not.  `ahead` more records follow, or more,
-    /// before the one to decide on, whose window is complete nevertheless.
-    /// Costs next to nothing where that window begins later, and no pass
-    /// through the network in any case.
+    /// / Takes the next record of the stream without deciding, even if it completes
+    /// an interval. At least `ahead` more records follow before the next decision,
+    /// whose window is complete nevertheless. The cost is negligible if that window
+    /// begins later, and there is never a pass through the network.
     pub fn skip(&mut self, record: &Record, ahead: u32) {
         let config = self.policy.config();
         let value = |f: crate::InputFeature| f.of_record(record);
@@ -160,8 +158,8 @@ impl Session {
         }
     }
 
-    /// Asks a policy on summaries to keep this idle budget, from the next
-    /// period on; `None`: its own.  Nothing to a policy on records.
+    /// / Asks a policy on summaries for this idle budget from the next period on;
+    /// `None`: the policy's own. Ignored by a policy on records.
     pub fn set_idle_budget(&mut self, budget: Option<IdleBudget>) {
         let config = self.policy.config();
         if config.is_on_summaries() {
@@ -170,8 +168,7 @@ impl Session {
         }
     }
 
-    /// What the network was shown of the newest record or period that a window
-    /// holds.
+    /// / Network input of the newest record or period that a window contains.
     pub fn newest(&self) -> Newest<'_> {
         Newest {
             return_to_go: self.stream.target(),
@@ -180,14 +177,14 @@ impl Session {
         }
     }
 
-    /// Forgets all records: what comes next does not follow what came before.
-    /// The next interval or period starts here.
+    /// / Forgets all records, because the following ones do not continue them. The
+    /// next interval or period starts here.
     pub fn reset(&mut self) {
         self.stream.reset();
         self.pending = None;
     }
 
-    /// The policy that decides.
+    /// / The policy.
     pub fn policy(&self) -> &Arc<Policy> {
         &self.policy
     }

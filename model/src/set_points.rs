@@ -1,12 +1,12 @@
-//! From a head's outputs to set-points of DualPI2, and from set-points in
-//! force to what a network sees of them.
+//! ! Converts head outputs to DualPI2 set-points, and current set-points to
+//! network inputs.
 
 use l4sllm_abi::Summary;
 use serde::{Deserialize, Serialize};
 
 use crate::{Outputs, Scaling};
 
-/// Set-points that a head decides on: target, α, β and k.
+/// / Number of set-points that a head decides on: target, α, β and k.
 pub const SET_POINTS: usize = 4;
 
 /// Set-points of DualPI2 (RFC 9332, appendix A).
@@ -35,10 +35,9 @@ impl SetPoints {
     };
 }
 
-/// A head that decides on set-points.  It has eight outputs: the four that the
-/// set-points are made of, in the order of the fields here, and then, for
-/// training, the natural logarithms of the standard deviations that these are
-/// drawn with.
+/// / A head that decides on set-points. It has eight outputs: four for the
+/// set-points, in the order of the fields here, and four, used in training,
+/// with the natural logarithms of their standard deviations.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SetPointHead {
@@ -50,7 +49,7 @@ pub struct SetPointHead {
     pub beta_hz: SetPointRange,
     /// The coupling factor k.
     pub coupling: SetPointRange,
-    /// The controller's period, ms, 0.1 to 1000.  It is not decided on.
+    /// / The controller's period, ms, 0.1 to 1000, which is fixed.
     pub tupdate_ms: f64,
 }
 
@@ -69,8 +68,8 @@ pub struct SetPointRange {
 }
 
 impl SetPointHead {
-    /// Ranges around what the adaptive rule chooses, and about as far as it
-    /// goes.
+    /// / Ranges around the values chosen by the adaptive rule, about as wide as
+    /// its own ranges.
     pub const DEFAULT: SetPointHead = SetPointHead {
         target_ms: SetPointRange::around(1.8, 0.8, 1.5, 30.0), // e^1.8 = 6 ms
         alpha_hz: SetPointRange::around(-2.0, 1.0, 0.008, 3.2), // 0.135 Hz
@@ -89,7 +88,7 @@ impl SetPointHead {
         ]
     }
 
-    /// The set-points that outputs ask for; finite where the outputs are.
+    /// / The set-points for these outputs; finite if the outputs are.
     pub fn set_points(&self, outputs: &Outputs) -> SetPoints {
         SetPoints {
             target_s: self.target_ms.value(outputs[0]) / 1e3,
@@ -100,10 +99,10 @@ impl SetPointHead {
         }
     }
 
-    /// The outputs that would ask for the set-points in force at a summary's
-    /// end, within ±[`Scaling::CLIP`]: what the action token is made of.  The
-    /// range does not bound them, since those of the device itself may be
-    /// beyond.
+    /// / The outputs that correspond to the set-points at the end of a summary,
+    /// within ±[`Scaling::CLIP`]; the input of the action token. They are not
+    /// limited to the range, since the device's own set-points may lie outside
+    /// it.
     pub fn in_force(&self, summary: &Summary) -> [f32; SET_POINTS] {
         self.outputs(&SetPoints {
             target_s: summary.target_ns as f64 / 1e9,
@@ -114,7 +113,7 @@ impl SetPointHead {
         })
     }
 
-    /// The outputs that would ask for these set-points, without regard to the
+    /// / The outputs that correspond to these set-points, without regard to the
     /// range: see [`SetPointHead::in_force`].
     pub fn outputs(&self, points: &SetPoints) -> [f32; SET_POINTS] {
         [
@@ -141,7 +140,7 @@ impl SetPointRange {
         log.exp().clamp(self.min, self.max)
     }
 
-    /// Gains may be 0; what is so small is clipped.
+    /// / Gains may be 0; values this small are clipped.
     fn output(&self, value: f64) -> f32 {
         let log = value.max(f64::MIN_POSITIVE).ln();
         let output = (log - self.mean) / self.std;
@@ -189,7 +188,7 @@ mod tests {
         let outputs = [0.7, -0.3, 1.2, -0.4, 0.0, 0.0, 0.0, 0.0];
         let got = HEAD.in_force(&reporting(HEAD.set_points(&outputs)));
         for (got, want) in got.iter().zip(&outputs) {
-            // k has eight fractional bits.
+            // - k has eight fractional bits.
             assert!((got - want).abs() < 5e-3, "{got} {want}");
         }
     }

@@ -1,33 +1,31 @@
-//! One record or period as a network sees it, whichever engine computes it.
+//! ! One record or period as the input of a network, for either engine.
 
 use crate::set_points::SET_POINTS;
 use crate::{ACTIONS, PolicyConfig};
 
-/// One record or period of a window, scaled as the policy's configuration
-/// says.
+/// / One record or period of a window, scaled by the policy's configuration.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Step {
-    /// What is asked for: return-to-go, or idle budget; scaled.
+    /// / Requested return-to-go or idle budget, scaled.
     pub return_to_go: f32,
-    /// What the features put in, scaled: one value a scalar, `history` values
-    /// a series, oldest first ([`PolicyConfig::fill_inputs`]).
+    /// / Inputs of the features, scaled: one value per scalar, `history` values
+    /// per series, oldest first ([`PolicyConfig::fill_inputs`]).
     pub inputs: Vec<f32>,
-    /// What was done.
+    /// / The action taken.
     pub action: Taken,
 }
 
-/// What was done at a [`Step`].
+/// / Action taken at a [`Step`].
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Taken {
     /// Code of an action, below [`ACTIONS`].
     Action(usize),
-    /// Set-points in force: see [`crate::SetPointHead::in_force`].
+    /// / Current set-points: see [`crate::SetPointHead::in_force`].
     SetPoints([f32; SET_POINTS]),
 }
 
 impl Taken {
-    /// The numbers that its token is made of: as many of them as the policy's
-    /// [`PolicyConfig::action_inputs`].
+    /// / The numbers of its token, [`PolicyConfig::action_inputs`] in all.
     pub(crate) fn numbers(self) -> [f32; SET_POINTS] {
         match self {
             // The authors' encoding of actions: (a + 1) / 3.
@@ -44,7 +42,7 @@ impl From<usize> for Taken {
 }
 
 impl PolicyConfig {
-    /// Numbers that the action token is made of: 1, or [`SET_POINTS`].
+    /// / Number of values in the action token: 1 or [`SET_POINTS`].
     pub(crate) fn action_inputs(&self) -> usize {
         match self.is_on_summaries() {
             true => SET_POINTS,

@@ -1,25 +1,26 @@
-//! Text from files, names and arguments, as messages may repeat it.
+//! ! Makes text from files, names and arguments safe to repeat in messages.
 
 use std::ffi::OsStr;
 use std::fmt::{self, Display, Formatter, Write};
 
-/// Characters that are shown whole.
+/// / Maximum length shown whole, characters.
 const WHOLE: usize = 160;
 
-/// Characters that are shown of the start …
+/// / Characters shown of the start …
 const START: usize = 100;
 
-/// … and of the end of a longer text: of a path that is its file's name.
+/// / … and of the end of a longer text; for a path, the end is its file name.
 const END: usize = 40;
 
-/// A text of unknown origin, displayed so that it does no harm on a terminal
-/// or in a log: control characters (and others that are invisible or change
-/// the direction of writing) appear as escapes, bytes that are not UTF-8 as
-/// `\xNN`, and of more than 160 characters only the start and the end.
+/// / A text of unknown origin, displayed so that it cannot harm a terminal or a
+/// log: control characters (and other characters that are invisible or change
+/// the direction of writing) are escaped, bytes that are not UTF-8 are shown as
+/// `\xNN`, and only the start and the end are shown of more than 160
+/// characters.
 #[derive(Debug, Clone, Copy)]
 pub struct Shown<'a>(&'a OsStr);
 
-/// Makes a text, a path or an argument harmless to display.
+/// / Makes a text, a path or an argument safe to display.
 ///
 /// ```
 /// # use l4sllm_model::text::shown;
@@ -29,9 +30,9 @@ pub fn shown<T: AsRef<OsStr> + ?Sized>(text: &T) -> Shown<'_> {
     Shown(text.as_ref())
 }
 
-/// Makes a whole message harmless to print as one line of at most `max`
-/// characters and a count of the rest; long words, such as paths, are shortened
-/// as [`shown`] does, so that what follows them still appears.
+/// / Makes a message safe to print as one line of at most `max` characters and
+/// a count of the rest. Long words, such as paths, are shortened as by
+/// [`shown`], so that the text after them still appears.
 pub fn line(message: &str, max: usize) -> String {
     let words = message.split([' ', '\n', '\r', '\t']);
     let words: Vec<String> = words.map(|word| shown(word).to_string()).collect();
@@ -44,14 +45,14 @@ pub fn line(message: &str, max: usize) -> String {
     text
 }
 
-/// The same for each line of a message.
+/// / As above for each line of a message.
 pub fn lines(message: &str, max: usize) -> String {
     let lines: Vec<String> = message.split('\n').map(|text| line(text, max)).collect();
     lines.join("\n")
 }
 
-/// Makes output of many lines harmless for a terminal and leaves it as it is
-/// otherwise, long words included.
+/// / Makes multi-line output safe for a terminal and otherwise leaves it
+/// unchanged, including long words.
 pub fn printable(output: &str) -> String {
     let mut text = String::with_capacity(output.len());
     for character in output.chars() {
@@ -93,7 +94,7 @@ impl Display for Shown<'_> {
     }
 }
 
-/// A character, or a byte that is part of none.
+/// / A character, or a byte that is not part of one.
 enum Unit {
     Character(char),
     Byte(u8),
@@ -115,7 +116,7 @@ fn units(text: &OsStr) -> impl Iterator<Item = Unit> {
     })
 }
 
-/// Writes a character, escaped unless it is printable.
+/// / Writes a character, escaped unless it is printable.
 fn escape(character: char, out: &mut impl Write) -> fmt::Result {
     match character {
         // Printable; `escape_debug` is for literals.
@@ -172,7 +173,7 @@ mod tests {
         assert_eq!(line("1 2 3 4 5", 5), "1 2 3… (4 characters more)");
         assert_eq!(printable("a\tb\n\x1b[2J – c"), "a\tb\n\\u{1b}[2J – c");
         assert_eq!(lines("  a\x07\n\nb", 100), "  a\\u{7}\n\nb");
-        // The reason survives the name.
+        // - The reason remains after a long name.
         let message = format!("cannot read {}: no such file", "n".repeat(5000));
         let line = line(&message, 1000);
         assert!(

@@ -1,4 +1,4 @@
-//! Why a pool could not be read or written.
+//! ! Errors of reading and writing pools.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -9,30 +9,30 @@ use crate::PolicyError;
 use crate::log::LogError;
 use crate::text::shown;
 
-/// Why a pool could not be read or written.
+/// / Error from reading or writing a pool.
 #[derive(Debug, thiserror::Error)]
 pub enum PoolError {
-    /// The file could not be opened, made, read, written or renamed.
+    /// The file could not be opened, created, read, written or renamed.
     #[error("cannot {operation} {path}: {source}", path = shown(path))]
     Io {
         /// "open", "create", "read", "write" or "rename".
         operation: &'static str,
-        /// The file.
+        /// / Path of the file.
         path: PathBuf,
-        /// The system's reason.
+        /// / Reason given by the system.
         source: io::Error,
     },
-    /// The file is not Parquet, or damaged.
+    /// / The file is not Parquet or is damaged.
     #[error("cannot {operation} pool {path}: {source}", path = shown(path))]
     Parquet {
         /// "read" or "write".
         operation: &'static str,
-        /// The file.
+        /// / Path of the file.
         path: PathBuf,
-        /// The library's reason.
+        /// / Reason given by the library.
         source: ParquetError,
     },
-    /// A column is missing, of the wrong type, or holds what it may not.
+    /// / A column is missing, has the wrong type, or holds an invalid value.
     #[error(
         "pool {path}: {}column {column}: {reason}",
         place(*.row),
@@ -40,59 +40,59 @@ pub enum PoolError {
         column = shown(column)
     )]
     Column {
-        /// The file.
+        /// / Path of the file.
         path: PathBuf,
-        /// The row, counted from 0, where it is one's.
+        /// / Row number, counted from 0, if the error concerns one row.
         row: Option<u64>,
-        /// The column.
+        /// / Name of the column.
         column: String,
         /// What is wrong with it.
         reason: String,
     },
-    /// A place in a text holds what it may not.
+    /// / Invalid content at a place in a text.
     #[error("{path}:{place}: {reason}", path = shown(path))]
     Text {
-        /// The file.
+        /// / Path of the file.
         path: PathBuf,
-        /// A line, or a key with index and byte.
+        /// / A line, or a key with index and byte offset.
         place: String,
-        /// What stands there and what was expected.
+        /// / What was found and what was expected.
         reason: String,
     },
-    /// A value that no pool may hold was to be written.
+    /// / An attempt to write a value that no pool may hold.
     #[error(
         "cannot write pool {path}: row {row}: {column} is {value}, expected {want}",
         path = shown(path)
     )]
     Value {
-        /// The file.
+        /// / Path of the file.
         path: PathBuf,
-        /// Counted from 0.
+        /// / Row number, counted from 0.
         row: u64,
-        /// Its column.
+        /// / Name of the column.
         column: &'static str,
-        /// What it holds.
+        /// / The value.
         value: f64,
-        /// What it may hold.
+        /// / The allowed values.
         want: String,
     },
-    /// A device capture holds something else.
+    /// / Invalid content in a device capture.
     #[error("{path}: byte {byte}: {source}", path = shown(path))]
     Capture {
-        /// The file.
+        /// / Path of the file.
         path: PathBuf,
-        /// Where the message begins.
+        /// / Byte offset of the message.
         byte: u64,
         /// What is wrong with it.
         source: l4sllm_abi::AbiError,
     },
-    /// The user stopped it.
+    /// / Interrupted by the user.
     #[error("interrupted")]
     Interrupted,
-    /// A kernel log.
+    /// / Error from reading a kernel log.
     #[error(transparent)]
     Log(#[from] LogError),
-    /// The pool is not for this policy.
+    /// / The pool does not suit this policy.
     #[error(transparent)]
     Policy(#[from] PolicyError),
 }

@@ -1,4 +1,4 @@
-//! What a file is, by its first bytes.
+//! ! Detection of a file's format from its first bytes.
 
 use std::io::{Cursor, Read};
 use std::path::Path;
@@ -8,36 +8,35 @@ use super::{CaptureReader, PoolError};
 use crate::files::open_regular;
 use crate::log::unpack;
 
-/// Of a file that is looked at.
+/// / Number of bytes examined.
 const HEAD: u64 = 1 << 16;
 
-/// What a file is.
+/// / Format of a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Format {
-    /// A pool: Parquet.
+    /// / A Parquet pool.
     Parquet,
-    /// A pool: JSON.
+    /// / A JSON pool.
     Json,
-    /// What a device's stream was read into.
+    /// / A device capture.
     Capture,
-    /// A table with a header.
+    /// / A table with a header.
     Table,
-    /// Lines of text, perhaps of the kernel log; and what they are instead of a
-    /// table.
+    /// / Lines of text, possibly of the kernel log, with the reason why they are
+    /// not a table.
     Text(String),
-    /// A format that is not read here: its name and what to do.
+    /// / An unsupported format: its name and what to do.
     Foreign(String),
 }
 
-/// What is accepted, for messages.
+/// / The accepted formats, for messages.
 pub const ACCEPTED: &str = "kernel logs (plain, gzip, Zstandard), tables with a header (CSV), \
                             captures of a device; pools are Parquet or JSON";
 
 impl Format {
-    /// Looks at a regular file.
+    /// / Detects the format of a regular file.
     ///
-    /// # Errors
-    /// It cannot be read.
+    /// / The file cannot be read.
     pub fn of(path: &Path) -> Result<Format, PoolError> {
         let mut head = Vec::new();
         let file = open_regular(path).map_err(PoolError::io("open", path))?;
@@ -46,7 +45,7 @@ impl Format {
         Ok(Format::of_head(&head))
     }
 
-    /// The same by a file's beginning.
+    /// / Detects the format from the beginning of a file.
     pub fn of_head(head: &[u8]) -> Format {
         if head.starts_with(b"PAR1") {
             return Format::Parquet;
@@ -61,7 +60,8 @@ impl Format {
         let packed = head.starts_with(&[0x1f, 0x8b]) || head.starts_with(&[0x28, 0xb5, 0x2f, 0xfd]);
         if packed {
             if let Ok(file) = unpack::unpack(Cursor::new(head.to_vec()), Default::default()) {
-                // The head ends in the middle; what came before counts.
+                // - The head ends in the middle of a character; the text before
+                // it counts.
                 let _ = file.take(HEAD).read_to_end(&mut unpacked);
             }
             if let Some(name) = foreign(&unpacked) {
@@ -74,7 +74,7 @@ impl Format {
         }
         let mut text = Vec::new();
         let whole = if packed { &unpacked } else { head };
-        // Text that its encoding does not allow is found below.
+        // - Invalid encodings are reported below.
         let _ = LineEnds::new(decode(whole)).read_to_end(&mut text);
         of_text(&text)
     }
@@ -100,9 +100,9 @@ fn of_text(text: &[u8]) -> Format {
     }
 }
 
-/// The name of a format that is not read here, and what to do with it.
+/// / Name of an unsupported format, and what to do with it.
 fn foreign(head: &[u8]) -> Option<String> {
-    /// What to do with a compressed file, by the program that unpacks it.
+    /// / Advice for a compressed file, by the program that unpacks it.
     macro_rules! unpack {
         ($program:literal) => {
             concat!(
@@ -210,8 +210,8 @@ fn foreign(head: &[u8]) -> Option<String> {
     at(8, b"DUCK").then(|| "a DuckDB database: COPY its table TO a Parquet file".to_owned())
 }
 
-/// What to do with a pickle; the command takes dictionaries and objects of
-/// lists, as the authors write them, with values of NumPy.
+/// / Advice for a pickle; the command accepts dictionaries and objects of lists,
+/// as the authors write them, with NumPy values.
 const PICKLE: &str = "a Python pickle, which can run code when it is loaded, and is not read \
     here: if you trust it, convert it with python3 -c 'import json,pickle,sys; \
     p=pickle.load(open(sys.argv[1],\"rb\")); json.dump(p if isinstance(p,dict) else vars(p), \
@@ -222,16 +222,16 @@ const PICKLE: &str = "a Python pickle, which can run code when it is loaded, and
 fn is_pickle(head: &[u8]) -> bool {
     const OPCODES: &[u8] = b"\x95}](cN\x8cXKG";
     match head {
-        // From protocol 2 on: its number and the first opcode.
+        // - Protocol 2 and later: protocol number and first opcode.
         [0x80, 2..=5, opcode, ..] => OPCODES.contains(opcode),
         _ => [
             // Protocol 0.
             b"(dp".as_slice(),
             b"(lp",
-            // Protocol 1: an empty dictionary or list, and its place in the memo.
+            // - Protocol 1: an empty dictionary or list, and its memo index.
             b"}q\0",
             b"]q\0",
-            // Either: an object of a class.
+            // - Either: an instance of a class.
             b"(i",
             b"ccopy_reg\n",
             b"c__main__\n",
@@ -308,7 +308,7 @@ mod tests {
         assert!(is_text(b"Nov 20 10:11:12 gw kernel: x\n"));
         assert!(is_text(b"[ 12.5] l4s_ecn_marking-start,0"));
         assert!(is_text(b""));
-        // Nothing that begins like one: binary messages of a log's daemon.
+        // - No file that begins like one: binary messages of a log daemon.
         assert!(is_text(&[0x80, 0x04, 0xff, b'a', b'\n']));
     }
 

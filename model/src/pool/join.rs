@@ -1,4 +1,4 @@
-//! Several pools into one, without decoding them.
+//! ! Joins several pools without decoding them.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -13,12 +13,11 @@ use super::{PoolError, Schema};
 use crate::files::{AtomicFile, Existing};
 use crate::unwind::caught;
 
-/// Joins `parts`, whose episodes count on from one to the next
-/// ([`super::PoolWriter::number_from`]), into the pool `to`, which appears
-/// under its name when it is complete.  Row groups are copied as they are.
+/// / Joins `parts` into the pool `to`, which appears under its name when
+/// complete. Episodes are numbered consecutively across the parts
+/// ([`super::PoolWriter::number_from`]). Row groups are copied unchanged.
 ///
-/// # Errors
-/// A part cannot be read or has other columns, or the pool not be written.
+/// / A part cannot be read or has other columns, or the pool cannot be written.
 pub fn join(parts: &[PathBuf], to: &Path, existing: Existing) -> Result<(), PoolError> {
     let file = AtomicFile::create(to, existing).map_err(PoolError::io("create", to))?;
     let mut writer = message(&Schema::of_records())

@@ -1,30 +1,31 @@
-//! Experience pools: what was seen, what was done, and how it turned out.
+//! ! Experience pools: states, actions and their rewards.
 //!
-//! A pool has one row per record, in the order of time within an episode (one
-//! scheduler instance of one run).  As Parquet:
+//! ! A pool has one row per record, in order of time within an episode (one scheduler instance of
+//! one run). As Parquet:
 //!
 //! | column | type | |
 //! |---|---|---|
 //! | `episode` | uint32 | counts from 0; rows of an episode are contiguous |
-//! | `scenario` | string | what the episode was a run of, one for an episode |
-//! | `time_ns` | uint64 | of the decision, ns since the start of the run; falls within an episode only between windows that [`Select`] took |
-//! | `action` | uint8 | what was done: 0 enqueue, 1 drop, 2 mark |
-//! | `base_action` | uint8 | what DualPI2 alone would have done |
-//! | `reason` | uint8 | why, `L4S_REASON_*` |
+//! | `scenario` | string | scenario of the run, one per episode |
+//! | `time_ns` | uint64 | of the decision, ns since the start of the run; decreases within an
+//! episode only between windows chosen by [`Select`] |
+//! | `action` | uint8 | action: 0 enqueue, 1 drop, 2 mark |
+//! | `base_action` | uint8 | action of DualPI2 alone |
+//! | `reason` | uint8 | reason, `L4S_REASON_*` |
 //! | `reward` | double | see [`crate::Reward`]; bytes per µs by default |
-//! | `done` | boolean | the episode ended with this row; one that was cut off has none |
+//! | `done` | boolean | the episode ended with this row; a truncated episode has no such row |
 //! | one per [`Feature`] | double | raw, in the record's unit ([`Feature::unit`]) |
 //!
-//! `time_ns`, `base_action` with `reason`, and each feature are columns of
-//! those pools that know them ([`Schema`]): a kernel log lacks what
-//! DualPI2 alone would have done, the authors' table also lacks times.  Readers ask for what they need; what is missing is named.
-//! [`json`] has the same as JSON.  All numbers are finite, those of features within
-//! [`Feature::range`], whatever they are read from.
+//! ! `time_ns`, `base_action` with `reason`, and each feature are optional columns ([`Schema`]): a
+//! kernel log lacks the action of DualPI2 alone, and the authors' table also lacks times. Readers
+//! request the columns they need; missing ones are named in the error. [`json`] has the same
+//! columns as JSON. All numbers are finite, and those of features within [`Feature::range`],
+//! regardless of the source format.
 //!
-//! Values are raw: scaling is fitted in training and travels with the policy.
+//! ! Values are raw: scaling is fitted in training and stored with the policy.
 //!
-//! A [`Source`] hands out [`Rows`], a [`Sink`] takes them; in between stands
-//! what changes them, and nothing holds more than a row group.
+//! ! A [`Source`] yields [`Rows`], and a [`Sink`] consumes them; filters sit in between, and none
+//! of them holds more than one row group.
 
 mod arrow_schema;
 mod capture;
@@ -74,30 +75,30 @@ pub use table::{ActionCodes, CsvReader, TableOptions};
 pub use windows::{Split, Windows};
 pub use write::PoolWriter;
 
-/// One record and what it earned.
+/// / A record and its reward.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Row {
     /// Time of the decision, ns.
     pub time_ns: u64,
-    /// Code of what was done.
+    /// / Code of the action.
     pub action: u8,
-    /// Code of what DualPI2 alone would have done.
+    /// / Code of the action of DualPI2 alone.
     pub base_action: u8,
     /// Code of the reason.
     pub reason: u8,
     /// Reward.
     pub reward: f64,
-    /// In the order of [`Feature::ALL`].
+    /// / Features, in the order of [`Feature::ALL`].
     pub values: [f64; Feature::ALL.len()],
 }
 
 impl Row {
-    /// The row of a record that stands alone.
+    /// / The row of a single record.
     pub fn new(record: &Record, reward: &Reward) -> Row {
         Row::with_reward(record, reward.of(record))
     }
 
-    /// The row of a record that earned `reward`.
+    /// / The row of a record with reward `reward`.
     pub fn with_reward(record: &Record, reward: f64) -> Row {
         let mut values = [0.0; Feature::ALL.len()];
         for (value, feature) in values.iter_mut().zip(Feature::ALL) {
@@ -114,12 +115,11 @@ impl Row {
     }
 }
 
-/// Rewards of rows that are read again.
+/// / Recomputes rewards of rows read from a pool.
 impl Rewards {
-    /// Replaces the rewards of rows that follow on those before.
+    /// / Replaces the rewards of rows that follow those of the previous call.
     ///
-    /// # Errors
-    /// The feature that is missing.
+    /// / Returns the missing feature.
     pub fn rewrite(&mut self, rows: &mut Rows, schema: &Schema) -> Result<(), Feature> {
         let need = |feature| schema.place(feature).ok_or(feature);
         let length = need(Feature::PacketLength)?;

@@ -1,8 +1,9 @@
-//! Pools from Parquet, a row group at a time, only the columns asked for.
+//! ! Reads pools from Parquet, one row group at a time and only the requested
+//! columns.
 //!
-//! Columns of other programs are read as they store them: integers and floats
-//! of any width, times of any unit, flags as numbers, nullable without nulls.
-//! Columns that pools do not have are left out ([`Pool::ignored`]).
+//! ! Columns written by other programs are accepted as stored: integers and
+//! floats of any width, times of any unit, flags as numbers, nullable columns
+//! without nulls. Unknown columns are ignored ([`Pool::ignored`]).
 
 use std::collections::{BTreeSet, VecDeque};
 use std::fmt::Display;
@@ -22,10 +23,10 @@ use crate::files::open_regular;
 use crate::text::shown;
 use crate::unwind::caught;
 
-/// Column names that a message lists.
+/// / Number of column names listed in a message.
 const LISTED: usize = 40;
 
-/// A pool that is open for reading.
+/// / A pool opened for reading.
 pub struct Pool {
     path: PathBuf,
     file: SerializedFileReader<File>,
@@ -39,25 +40,25 @@ struct Column {
     nested: bool, // or a list
 }
 
-/// Rows of one row group, as columns.
+/// / Rows of one row group, by column.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Group {
     /// Number of the episode.
     pub episode: Vec<u32>,
     /// Time of the decision, ns; empty where the pool has no times.
     pub time_ns: Vec<u64>,
-    /// Code of what was done, below [`crate::ACTIONS`].
+    /// / Code of the action, below [`crate::ACTIONS`].
     pub action: Vec<u8>,
-    /// Bytes per µs.
+    /// / Reward, bytes per µs.
     pub reward: Vec<f64>,
-    /// Last of its episode.
+    /// / Whether the row is the last of its episode.
     pub done: Vec<bool>,
-    /// The features asked for, a column each.
+    /// / The requested features, one column each.
     pub features: Vec<Vec<f64>>,
 }
 
 impl Pool {
-    /// Opens a pool and reads its table of contents.
+    /// / Opens a pool and reads its metadata.
     pub fn open(path: &Path) -> Result<Pool, PoolError> {
         let file = open_regular(path).map_err(PoolError::io("open", path))?;
         let file = caught(|| SerializedFileReader::new(file))
@@ -93,10 +94,9 @@ impl Pool {
         self.file.num_row_groups()
     }
 
-    /// What its rows have.
+    /// / Schema of the pool.
     ///
-    /// # Errors
-    /// One of `base_action` and `reason` without the other.
+    /// / The pool has one of `base_action` and `reason` without the other.
     pub fn schema(&self) -> Result<Schema, PoolError> {
         let (base, reason) = (self.has(BASE_ACTION), self.has(REASON));
         if base != reason {
@@ -107,7 +107,7 @@ impl Pool {
         Ok(Schema::new(features, self.has(TIME), base))
     }
 
-    /// Columns that pools do not have.
+    /// / Columns that are ignored.
     pub fn ignored(&self) -> Vec<String> {
         let known = |name: &str| FIXED.contains(&name) || Feature::named(name).is_some();
         let names = self.columns.iter().map(|column| &column.name);
@@ -116,11 +116,9 @@ impl Pool {
         ignored
     }
 
-    /// Reads a row group: the fixed columns and those of `features`.
+    /// / Reads a row group: the fixed columns and those of `features`.
     ///
-    /// # Errors
-    /// A column that is missing, of another type, or with a value that it may
-    /// not hold.
+    /// / A column is missing, has the wrong type, or holds an invalid value.
     pub fn group(&self, index: usize, features: &[Feature]) -> Result<Group, PoolError> {
         let group = Columns::new(self, index)?;
         Ok(Group {
@@ -149,7 +147,8 @@ impl Pool {
         Ok(names.into_iter().collect())
     }
 
-    /// The scenarios of a row group's rows, and how many rows in a row each.
+    /// / Scenarios of a row group's rows, with the number of consecutive rows
+    /// of each.
     pub fn scenario_runs(&self, index: usize) -> Result<Vec<(String, usize)>, PoolError> {
         let group = Columns::new(self, index)?;
         let mut runs = Vec::new();
@@ -194,7 +193,7 @@ impl Pool {
         self.wrong(None, name, reason)
     }
 
-    /// The unit of an integer time that its type does not say.
+    /// / Unit of an integer time column whose type has none.
     fn duration(&self, name: &str) -> Option<Unit> {
         let metadata = self.file.metadata().file_metadata();
         let mut pairs = metadata.key_value_metadata()?.iter();
@@ -203,7 +202,7 @@ impl Pool {
     }
 }
 
-/// The columns of one row group.
+/// / Columns of one row group.
 struct Columns<'a> {
     pool: &'a Pool,
     group: Box<dyn RowGroupReader + 'a>,
@@ -243,7 +242,7 @@ impl<'a> Columns<'a> {
         Ok(times)
     }
 
-    /// Codes of 8 bits.
+    /// / Reads 8-bit codes.
     fn codes(&self, name: &str, domain: Domain) -> Result<Vec<u8>, PoolError> {
         let codes = self.whole(name, domain)?;
         Ok(codes.into_iter().map(|c| c as u8).collect())
@@ -284,11 +283,11 @@ impl<'a> Columns<'a> {
         }
     }
 
-    /// Numbers of a domain, or all that are finite.
+    /// / Reads numbers within `domain`, or all finite numbers.
     fn numbers(&self, name: &str, domain: Option<Domain>) -> Result<Vec<f64>, PoolError> {
         let numbers: Vec<f64> = match self.values(name)? {
             Values::Floats(values) => values,
-            // As from records: exact up to 2^53.
+            // - As for records: exact up to 2^53.
             Values::Signed(values) => values.into_iter().map(|v| v as f64).collect(),
             Values::Unsigned(values) => values.into_iter().map(|v| v as f64).collect(),
             other => return Err(self.wrong(name, format!("{}, expected numbers", other.kind()))),
@@ -366,7 +365,7 @@ impl<'a> Columns<'a> {
     }
 }
 
-/// Every row of a Parquet pool in turn.
+/// / Iterates over the rows of a Parquet pool.
 pub struct PoolReader {
     pool: Pool,
     schema: Schema,
@@ -381,8 +380,7 @@ pub struct PoolReader {
 impl PoolReader {
     /// Opens a pool.
     ///
-    /// # Errors
-    /// It cannot be read, or lacks a column that every pool has.
+    /// / The pool cannot be read or lacks a required column.
     pub fn open(path: &Path) -> Result<PoolReader, PoolError> {
         let pool = Pool::open(path)?;
         let needed = [EPISODE, SCENARIO, ACTION, REWARD, DONE];
@@ -401,7 +399,7 @@ impl PoolReader {
         })
     }
 
-    /// Reads a row group, cut where episodes begin.
+    /// / Reads a row group and splits it at the beginnings of episodes.
     fn read_group(&mut self, index: usize) -> Result<(), PoolError> {
         let pool = &self.pool;
         let group = Columns::new(pool, index)?;

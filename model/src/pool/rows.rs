@@ -1,4 +1,4 @@
-//! Rows in memory, as columns.
+//! ! Rows in memory, by column.
 
 use std::ops::Range;
 use std::path::Path;
@@ -7,33 +7,32 @@ use super::domain::Domain;
 use super::{PoolError, Row, Schema, Source};
 use crate::Feature;
 
-/// Consecutive rows of one episode, as columns: what pools are read, changed
-/// and written by.
+/// / Consecutive rows of one episode, by column: the unit in which pools are
+/// read, changed and written.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Rows {
-    /// What the episode was a run of.
+    /// / Scenario of the episode.
     pub scenario: String,
     /// Whether the episode begins here.
     pub first: bool,
-    /// Time of the decision, ns; empty where the schema has no times.
+    /// / Times of the decisions, ns; empty if the schema has no times.
     pub time_ns: Vec<u64>,
-    /// Code of what was done, below [`crate::ACTIONS`].
+    /// / Codes of the actions, below [`crate::ACTIONS`].
     pub action: Vec<u8>,
-    /// Code of what DualPI2 alone would have done; empty where the schema has
-    /// none.
+    /// / Codes of the actions of DualPI2 alone; empty if the schema has none.
     pub base_action: Vec<u8>,
-    /// Code of the reason; empty where the schema has none.
+    /// / Codes of the reasons; empty if the schema has none.
     pub reason: Vec<u8>,
-    /// Reward.
+    /// / Rewards.
     pub reward: Vec<f64>,
     /// Whether the episode ended here.
     pub done: Vec<bool>,
-    /// A column for each feature of the schema.
+    /// / A column for each feature of the schema.
     pub features: Vec<Vec<f64>>,
 }
 
 impl Rows {
-    /// None yet.
+    /// / Creates an empty set of rows.
     pub fn new(schema: &Schema, scenario: &str, first: bool) -> Rows {
         Rows {
             scenario: scenario.to_owned(),
@@ -48,17 +47,17 @@ impl Rows {
         }
     }
 
-    /// How many.
+    /// / Number of rows.
     pub fn len(&self) -> usize {
         self.action.len()
     }
 
-    /// Whether there are none.
+    /// / Whether there are no rows.
     pub fn is_empty(&self) -> bool {
         self.action.is_empty()
     }
 
-    /// Appends a record's row; of it, what `schema` has.
+    /// / Appends the row of a record, limited to the columns of `schema`.
     pub fn push(&mut self, schema: &Schema, row: &Row, done: bool) {
         if schema.time() {
             self.time_ns.push(row.time_ns);
@@ -75,10 +74,10 @@ impl Rows {
         }
     }
 
-    /// Appends a part of other rows of the same schema.
+    /// / Appends a range of other rows of the same schema.
     pub fn extend(&mut self, other: &Rows, range: Range<usize>) {
         fn part<T: Copy>(to: &mut Vec<T>, from: &[T], range: &Range<usize>) {
-            // A column that the schema does not have is empty in both.
+            // - A column that the schema does not have is empty in both.
             if let Some(from) = from.get(range.clone()) {
                 to.extend_from_slice(from);
             }
@@ -94,7 +93,7 @@ impl Rows {
         }
     }
 
-    /// Leaves no rows.
+    /// / Removes all rows.
     pub fn clear(&mut self) {
         self.time_ns.clear();
         self.action.clear();
@@ -105,8 +104,8 @@ impl Rows {
         self.features.iter_mut().for_each(Vec::clear);
     }
 
-    /// Refuses what no pool may hold; `before` rows stand before these in the
-    /// pool `path`.
+    /// / Refuses values that no pool may hold; `before` rows precede these in
+    /// the pool `path`.
     pub(super) fn check(&self, schema: &Schema, path: &Path, before: u64) -> Result<(), PoolError> {
         let reward = (super::columns::REWARD, None, &self.reward);
         let features = schema.features().iter().zip(&self.features);
@@ -127,8 +126,8 @@ impl Rows {
         Ok(())
     }
 
-    /// The same rows with those columns only that `to` has, which `from`, the
-    /// schema that they are of, has too.
+    /// / Returns the rows with only the columns of `to`, a subset of their
+    /// schema `from`.
     fn narrow(mut self, from: &Schema, to: &Schema) -> Rows {
         if !to.time() {
             self.time_ns.clear();
@@ -144,14 +143,14 @@ impl Rows {
     }
 }
 
-/// A source of which only those columns come that another schema has.
+/// / A source reduced to the columns of another schema.
 pub struct Narrow<S> {
     source: S,
     schema: Schema,
 }
 
 impl<S: Source> Narrow<S> {
-    /// Of `source`, what `schema` has too.
+    /// / Reduces `source` to the columns that `schema` also has.
     pub fn new(source: S, schema: &Schema) -> Narrow<S> {
         let schema = source.schema().common(schema);
         Narrow { source, schema }
@@ -177,7 +176,7 @@ impl<S: Source> Source for Narrow<S> {
     }
 }
 
-// `push` indexes by discriminant: the order of declaration is that of ALL.
+// - `push` indexes by discriminant: the order of declaration is that of ALL.
 const _: () = {
     let mut i = 0;
     while i < Feature::ALL.len() {

@@ -1,10 +1,9 @@
-//! What the rows of a pool have.
+//! ! Columns of a pool.
 
 use crate::Feature;
 
-/// Which of the columns that not every pool has, a pool has.  A log or a table
-/// has less than a record; what it lacks is not a column, rather than
-/// one of made-up values.
+/// / The optional columns that a pool has. A log or a table has fewer than a
+/// record; a missing value is a missing column, not a column of made-up values.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Schema {
     features: Vec<Feature>,
@@ -13,8 +12,8 @@ pub struct Schema {
 }
 
 impl Schema {
-    /// Of these features (in any order), with times or without, and with
-    /// `base_action` and `reason` or without.
+    /// / A schema with these features (in any order), with or without times,
+    /// and with or without `base_action` and `reason`.
     pub fn new(features: impl IntoIterator<Item = Feature>, time: bool, base: bool) -> Schema {
         let mut features: Vec<Feature> = features.into_iter().collect();
         features.sort_unstable();
@@ -26,7 +25,7 @@ impl Schema {
         }
     }
 
-    /// All that a record has.
+    /// / The schema of a record: every column.
     pub fn of_records() -> Schema {
         Schema::new(Feature::ALL.iter().copied(), true, true)
     }
@@ -41,12 +40,12 @@ impl Schema {
         self.time
     }
 
-    /// Whether rows have `base_action` and `reason`.
+    /// / Whether rows have `base_action` and `reason`.
     pub fn base(&self) -> bool {
         self.base
     }
 
-    /// What both have.
+    /// / The columns common to both.
     pub fn common(&self, other: &Schema) -> Schema {
         let both = self.features.iter().filter(|f| other.features.contains(f));
         Schema::new(
@@ -56,7 +55,7 @@ impl Schema {
         )
     }
 
-    /// Where a feature stands among those that there are.
+    /// / Index of a feature among those present.
     pub fn place(&self, feature: Feature) -> Option<usize> {
         self.features.iter().position(|f| *f == feature)
     }

@@ -1,25 +1,24 @@
-//! The published selection of rows: windows around each change of action.
+//! ! The published selection of rows: windows around each change of action.
 
 use std::collections::VecDeque;
 
 use super::{PoolError, Rows, Schema, Source};
 
-/// Which rows to take.
+/// / Parameters of the selection.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Selection {
-    /// Rows before the one whose action differs from the row before it.
+    /// / Rows before a row with another action than its predecessor.
     pub before: usize,
-    /// Rows from that one on.
+    /// / Rows from that row on.
     pub after: usize,
-    /// Rows of the whole pool that are looked at.
+    /// / Number of rows of the pool that are examined.
     pub first: u64,
-    /// Takes a row once that is in several windows; published pools have it as
-    /// often.
+    /// / Selects a row in several windows only once; published pools repeat it.
     pub once: bool,
 }
 
 impl Default for Selection {
-    /// As published: five rows before each change.
+    /// / The published parameters: five rows before each change.
     fn default() -> Selection {
         Selection {
             before: 5,
@@ -31,8 +30,8 @@ impl Default for Selection {
 }
 
 impl Selection {
-    /// How many of `rows` rows the published selection visits for a share of
-    /// them: its loop ends behind the first row whose number, from 0, exceeds
+    /// / Number of rows that the published selection examines for a share of
+    /// `rows`: its loop ends after the first row with a number, from 0, above
     /// `rows * share`.
     pub fn visited(rows: u64, share: f64) -> u64 {
         let limit = (rows as f64 * share).floor();
@@ -40,24 +39,24 @@ impl Selection {
     }
 }
 
-/// The selected rows of a source, in the order of their windows.  Windows stay
-/// within episodes; an episode without a change of action is gone.
+/// / The selected rows of a source, in the order of their windows. Windows stay
+/// within episodes; an episode without a change of action is dropped.
 pub struct Select<S> {
     source: S,
     selection: Selection,
     schema: Schema,
     recent: Rows,           // the last rows of the episode
-    start: u64,             // place in the episode of the first of them
-    end: u64,               // and behind the last
+    start: u64,             // index of the first of them in the episode
+    end: u64,               // one past the last
     waiting: VecDeque<u64>, // changes whose windows are not complete
-    taken: u64,             // rows of the episode that no `once` takes again
-    begun: bool,            // a row of the episode was handed on
+    taken: u64,             // end of the rows already selected, for `once`
+    begun: bool,            // whether a row of the episode was emitted
     seen: u64,
     out: VecDeque<Rows>,
 }
 
 impl<S: Source> Select<S> {
-    /// Of `source`, what `selection` takes.
+    /// / Applies `selection` to `source`.
     pub fn new(source: S, selection: Selection) -> Select<S> {
         let schema = source.schema().clone();
         Select {
@@ -82,7 +81,8 @@ impl<S: Source> Select<S> {
             (self.start, self.end, self.taken, self.begun) = (0, 0, 0, false);
         }
         let mut selected = Rows::new(&self.schema, &rows.scenario, !self.begun);
-        // A row more than a window: a change shows against the one before.
+        // - One row more than a window: a change is detected against the row
+        // before.
         let keep = self.selection.before + self.selection.after + 1;
         for i in 0..rows.len() {
             if self.seen == self.selection.first {
@@ -109,7 +109,7 @@ impl<S: Source> Select<S> {
         self.hand_on(selected);
     }
 
-    /// What is left of windows that the end of an episode cuts.
+    /// / Emits the rest of the windows that the end of an episode truncates.
     fn end_episode(&mut self) {
         let mut selected = Rows::new(&self.schema, &self.recent.scenario, !self.begun);
         while let Some(change) = self.waiting.pop_front() {
@@ -187,7 +187,7 @@ mod tests {
     use super::*;
     use crate::Feature;
 
-    /// Rows whose one feature is their place, in chunks of seven.
+    /// / Rows with their index as the only feature, in chunks of seven.
     struct Actions {
         schema: Schema,
         chunks: VecDeque<Rows>,
@@ -260,7 +260,7 @@ mod tests {
         assert_eq!(select(&[&actions], first), [vec![0, 1, 0, 1, 2]]);
     }
 
-    /// Counted with the published loop.
+    /// / Expected values computed with the published loop.
     #[test]
     fn a_share_is_visited_as_published() {
         for (rows, share, visited) in [
@@ -275,7 +275,7 @@ mod tests {
         ] {
             assert_eq!(Selection::visited(rows, share), visited, "{rows} {share}");
         }
-        // Changes on the last two rows that are visited count.
+        // - Changes in the last two examined rows count.
         let mut actions = [0; 100];
         (actions[20], actions[21], actions[22]) = (1, 2, 0);
         let first = Selection {

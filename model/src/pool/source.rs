@@ -1,4 +1,4 @@
-//! Rows from anywhere, to either kind of pool.
+//! ! Reads and writes pools of either format.
 
 use std::path::Path;
 
@@ -6,18 +6,20 @@ use super::json::{JsonReader, JsonWriter};
 use super::{Format, PoolError, PoolReader, PoolWriter, Rows, Schema};
 use crate::files::Existing;
 
-/// Rows in the order of time within an episode, episodes one after the other.
+/// / A source of rows, in order of time within an episode and one episode after
+/// the other.
 pub trait Source {
-    /// What every row has.
+    /// / Columns of every row.
     fn schema(&self) -> &Schema;
 
-    /// The next rows, of one episode and at least one; `None` after the last.
+    /// / The next rows, at least one and all of one episode; `None` after the
+    /// last.
     fn next(&mut self) -> Result<Option<Rows>, PoolError>;
 
-    /// Bytes of the files that were read so far, about.
+    /// / Approximate number of bytes read from the files.
     fn position(&self) -> u64;
 
-    /// Columns of the files that pools do not have.
+    /// / Ignored columns of the files.
     fn ignored(&self) -> &[String] {
         &[]
     }
@@ -41,10 +43,9 @@ impl<S: Source + ?Sized> Source for Box<S> {
     }
 }
 
-/// Opens a pool, Parquet or JSON by its first bytes.
+/// / Opens a Parquet or JSON pool, detected from its first bytes.
 ///
-/// # Errors
-/// It cannot be read, or is something else, which is named.
+/// / The file cannot be read or has another format, which the error names.
 pub fn open(path: &Path) -> Result<Box<dyn Source>, PoolError> {
     let found = match Format::of(path)? {
         Format::Parquet => return Ok(Box::new(PoolReader::open(path)?)),
@@ -57,7 +58,7 @@ pub fn open(path: &Path) -> Result<Box<dyn Source>, PoolError> {
     Err(PoolError::text(path, 1, reason))
 }
 
-/// A pool in the making, of either kind.
+/// / A writer of either format.
 pub enum Sink {
     /// Parquet.
     Parquet(Box<PoolWriter>),
@@ -66,8 +67,8 @@ pub enum Sink {
 }
 
 impl Sink {
-    /// JSON where the name ends in `.json`, else Parquet.  A file that is to be
-    /// replaced stays until [`Sink::finish`].
+    /// / Creates a JSON pool if the name ends in `.json`, otherwise a Parquet
+    /// pool. An existing file is kept until [`Sink::finish`].
     pub fn create(path: &Path, schema: &Schema, existing: Existing) -> Result<Sink, PoolError> {
         Ok(if path.extension().is_some_and(|e| e == "json") {
             Sink::Json(Box::new(JsonWriter::create(path, schema, existing)?))
@@ -84,7 +85,7 @@ impl Sink {
         }
     }
 
-    /// Rows and episodes so far.
+    /// / Number of rows and episodes so far.
     pub fn size(&self) -> (u64, u32) {
         match self {
             Sink::Parquet(pool) => pool.size(),

@@ -1,5 +1,5 @@
-//! Rows from tables with a header: the authors' pools as CSV, and their
-//! `df.to_csv()` of a log.
+//! ! Rows from tables with a header: the authors' pools as CSV, and logs
+//! written with `df.to_csv()`.
 
 mod header;
 mod text;
@@ -22,10 +22,10 @@ pub(super) use self::text::{Text as LineEnds, decode};
 /// Rows read at a time.
 const CHUNK: usize = 1 << 14;
 
-/// Bytes of a table in which its header must end.
+/// / Bytes of a table within which its header must end.
 const HEAD: u64 = 1 << 16;
 
-/// What the code of the first action, enqueue, is in a table.
+/// / Code of the first action, enqueue, in a table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ActionCodes {
     /// 0 enqueue, 1 drop, 2 mark: as in pools.
@@ -34,28 +34,28 @@ pub enum ActionCodes {
     FromOne,
 }
 
-/// What a table does not say of itself.
+/// / Parameters that a table does not contain.
 #[derive(Debug, Clone, Copy)]
 pub struct TableOptions<'a> {
-    /// Of rows without a scenario of their own.
+    /// / Scenario of rows without one.
     pub scenario: &'a str,
-    /// Of rows without a reward of their own.
+    /// / Reward of rows without one.
     pub reward: Reward,
-    /// How actions are coded.  Where it is not given, `action` counts from 0
-    /// and `dequeue_action` as its values show: the authors' log counts from 1
-    /// under this name, their tables from 0.
+    /// / Code of the first action. By default, `action` counts from 0, and the
+    /// base of `dequeue_action` is derived from its values: the authors' log
+    /// counts from 1 under this name, their tables from 0.
     pub actions: Option<ActionCodes>,
 }
 
-/// Reads a table as the rows of a pool.  The header names the columns: those
-/// of [`super::Pool`], in any order and case, of which only `action` is
-/// needed; where `reward` is missing it is computed.  An episode ends where
-/// `episode` changes or, without such a column, where `done` is true or 1.
+/// / Reads a table as the rows of a pool. The header names the columns: those
+/// of [`super::Pool`], in any order and case. Only `action` is required; a
+/// missing `reward` is computed. An episode ends where `episode` changes or,
+/// without such a column, where `done` is true or 1.
 ///
-/// Cells are separated by commas, semicolons, tabs or vertical bars and may be
-/// quoted; a first line such as `sep=;` may say by which; lines end in LF, CR LF
-/// or CR; `#` begins a comment; the text is UTF-8 or, with a byte-order mark,
-/// UTF-16.
+/// / Cells are separated by commas, semicolons, tabs or vertical bars and may
+/// be quoted. A first line such as `sep=;` may declare the separator. Lines end
+/// in LF, CR LF or CR; `#` begins a comment; the text is UTF-8 or, with a
+/// byte-order mark, UTF-16.
 pub struct CsvReader {
     path: PathBuf,
     reader: csv::Reader<text::Source>,
@@ -73,7 +73,7 @@ pub struct CsvReader {
     next: Option<Cells>,
 }
 
-/// What a column is for.
+/// / Role of a column.
 #[derive(Clone, Copy, PartialEq)]
 enum Column {
     Feature(usize),
@@ -103,11 +103,11 @@ struct Cells {
 }
 
 impl CsvReader {
-    /// Reads the header and, where the codes of actions are open, as many rows
-    /// as show them.
+    /// / Reads the header and, if the base of the action codes is unknown, as
+    /// many rows as determine it.
     ///
-    /// # Errors
-    /// No header, a column missing or named twice, or codes that stay open.
+    /// / There is no header, a column is missing or named twice, or the base of
+    /// the codes cannot be determined.
     pub fn open(path: &Path, options: TableOptions<'_>) -> Result<CsvReader, PoolError> {
         let header = find_header(path)?;
         let mut reader = CsvReader {
@@ -192,10 +192,11 @@ impl CsvReader {
         Ok(())
     }
 
-    /// How `dequeue_action` counts, by the first value that shows it.
+    /// / Determines the base of `dequeue_action` from the first value that
+    /// shows it.
     ///
-    /// # Errors
-    /// A value before it that is no code of an action, or none that shows it.
+    /// / An earlier value is not an action code, or no value determines the
+    /// base.
     fn find_codes(&mut self, action: usize) -> Result<ActionCodes, PoolError> {
         let mut rows = 0_u64;
         while self.read_record()? {
@@ -218,12 +219,12 @@ impl CsvReader {
         Err(PoolError::text(&self.path, self.line(), reason))
     }
 
-    /// Columns of the table that pools do not have.
+    /// / Ignored columns of the table.
     pub fn ignored(&self) -> &[String] {
         &self.ignored
     }
 
-    /// Reads a record; false at the end.
+    /// / Reads a record; returns false at the end.
     fn read_record(&mut self) -> Result<bool, PoolError> {
         self.reader.get_mut().next_line();
         let read = self.reader.read_byte_record(&mut self.record);
@@ -236,7 +237,7 @@ impl CsvReader {
         })
     }
 
-    /// Refuses a record that has not a cell for each column.
+    /// / Refuses a record with missing or additional cells.
     fn check_width(&self) -> Result<(), PoolError> {
         if self.record.len() == self.columns.len() {
             return Ok(());
@@ -301,7 +302,7 @@ impl CsvReader {
         })
     }
 
-    /// A whole number, which may be written with a fraction of zero.
+    /// / Parses an integer, possibly with a zero fraction.
     fn whole(&self, i: usize, domain: Domain) -> Result<u64, PoolError> {
         let cell = self.cell(i)?;
         let exact = cell.parse::<u64>().ok();
@@ -315,7 +316,7 @@ impl CsvReader {
         std::str::from_utf8(cell).map_err(|_| self.refused(i, "UTF-8"))
     }
 
-    /// The line that the record ends in: only line ends count that were seen.
+    /// / Line on which the record ends, counting only the line ends seen.
     fn line(&self) -> u64 {
         self.reader.position().line().saturating_sub(1)
     }
@@ -338,7 +339,7 @@ impl CsvReader {
         PoolError::text(&self.path, self.line(), reason)
     }
 
-    /// Whether an episode begins with `next`.
+    /// / Whether an episode begins with `next`.
     fn begins(&self, next: &Cells) -> bool {
         self.last.as_ref().is_none_or(|last| {
             if self.has_episodes {
@@ -383,7 +384,7 @@ impl Source for CsvReader {
             }
         }
         if let Some(rewards) = &mut self.rewards {
-            // The header has what it takes, but for the queue.
+            // - The header has every feature except the queue.
             if let Err(missing) = rewards.rewrite(&mut rows, &self.schema) {
                 let reason = format!("column {}: missing in the header", missing.name());
                 return Err(PoolError::text(&self.path, 1, reason));

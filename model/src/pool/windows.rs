@@ -1,29 +1,30 @@
-//! Which rows are for what, and the windows that are drawn from them.
+//! ! Split of the rows into training, validation and test ranges, and the
+//! windows drawn from them.
 
 use std::ops::Range;
 
 use super::Episode;
 
-/// Which rows are for what.  Ranges are of rows over all pools, in order, and
-/// lie within one episode each.
+/// / Split of the rows. Ranges count rows over all pools, in order, and each
+/// lies within one episode.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Split {
-    /// To be fitted to.
+    /// / Rows to fit to.
     pub train: Vec<Range<usize>>,
-    /// The end of the same episodes: the same conditions, later.
+    /// / The ends of the same episodes: same conditions, later times.
     pub late: Vec<Range<usize>>,
-    /// Whole episodes that nothing was fitted to.
+    /// / Whole episodes excluded from fitting.
     pub unseen: Vec<Range<usize>>,
 }
 
 impl Split {
-    /// Keeps `share` (0..=0.5) of the episodes out, spread evenly, and the
-    /// same share of the time at the end of each other episode.
+    /// / Holds out `share` (0..=0.5) of the episodes, spread evenly, and the
+    /// same share of the time at the end of every other episode.
     pub fn new(episodes: &[Range<usize>], share: f64) -> Split {
         Split::without(episodes.iter().map(|rows| (rows, false)), share)
     }
 
-    /// The same, with all episodes of the scenarios `keep_out` held out too.
+    /// / As above, and also holds out all episodes of the scenarios `keep_out`.
     pub fn of(episodes: &[Episode], share: f64, keep_out: &[String]) -> Split {
         let kept_out = |e: &Episode| keep_out.contains(&e.scenario);
         Split::without(episodes.iter().map(|e| (&e.rows, kept_out(e))), share)
@@ -53,10 +54,10 @@ impl Split {
         split
     }
 
-    /// Fold `index` of `count` (above it) of a validation across the rows to
-    /// train on: each range is cut into `count` pieces of equal length, of
-    /// which this one is `late` and the others are trained on.  What was
-    /// judged in `self` is in no part.
+    /// / Fold `index` of `count` (greater than `index`) of a cross-validation
+    /// over the training rows: each range is cut into `count` pieces of equal
+    /// length; this piece becomes `late`, the others are trained on. Rows held
+    /// out in `self` are in no part.
     pub fn fold(&self, index: usize, count: usize) -> Split {
         let mut fold = Split {
             train: Vec::new(),
@@ -74,7 +75,7 @@ impl Split {
         fold
     }
 
-    /// Every range, in the order of rows.
+    /// / Every range, in row order.
     pub fn ranges(&self) -> Vec<Range<usize>> {
         let all = self.train.iter().chain(&self.late).chain(&self.unseen);
         let mut all: Vec<_> = all.cloned().collect();
@@ -83,12 +84,12 @@ impl Split {
     }
 }
 
-/// The windows within some ranges: every run of `length` rows, and each
-/// shorter range whole.
+/// / The windows within some ranges: every run of `length` rows, and each
+/// shorter range as a whole.
 #[derive(Debug, Clone)]
 pub struct Windows {
     length: usize,
-    ends: Vec<usize>,          // windows up to and with each range
+    ends: Vec<usize>,          // number of windows up to and including each range
     ranges: Vec<Range<usize>>, // not empty
 }
 
@@ -111,17 +112,17 @@ impl Windows {
         }
     }
 
-    /// How many there are.
+    /// / Number of windows.
     pub fn len(&self) -> usize {
         self.ends.last().copied().unwrap_or(0)
     }
 
-    /// Whether there is none.
+    /// / Whether there are no windows.
     pub fn is_empty(&self) -> bool {
         self.ends.is_empty()
     }
 
-    /// The rows of window `index`, below [`Windows::len`].
+    /// / The rows of window `index`, which is below [`Windows::len`].
     pub fn rows(&self, index: usize) -> Range<usize> {
         let at = self.ends.partition_point(|end| *end <= index);
         let before = if at == 0 { 0 } else { self.ends[at - 1] };
@@ -130,17 +131,17 @@ impl Windows {
         start..(start + self.length).min(range.end)
     }
 
-    /// Most rows of a window.
+    /// / Maximum number of rows of a window.
     pub fn length(&self) -> usize {
         self.length
     }
 
-    /// The range that a row within them lies in.
+    /// / The range that contains a row.
     pub fn range(&self, row: usize) -> &Range<usize> {
         &self.ranges[self.ranges.partition_point(|range| range.end <= row)]
     }
 
-    /// Up to `count` windows, spread evenly.
+    /// / Up to `count` windows, spread evenly.
     pub fn spread(&self, count: usize) -> impl Iterator<Item = Range<usize>> + '_ {
         let count = count.min(self.len());
         (0..count).map(move |i| self.rows(i * self.len() / count))

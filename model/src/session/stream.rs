@@ -1,17 +1,17 @@
-//! From records to the inputs of a network, whatever computes it: scaling,
-//! history, and which windows a record is in.  The periods of a policy on
-//! summaries are a stream of such records, each of which ends an interval.
+//! ! Converts records to network inputs for either engine: scaling, history,
+//! and the assignment of records to windows. The periods of a policy on
+//! summaries form a stream of such records, each of which ends an interval.
 
 use crate::{InputFeature, PolicyConfig};
 
-/// The newest record of a stream, and where the stream is.
+/// / State of a stream and its newest record.
 pub(crate) struct Stream {
     interval: u64,
     seen: u64,        // records since the start or the last reset
     window: u64,      // records of a full window
     values: Vec<f32>, // [lookback + 1][n]: scaled, record r at r % (lookback + 1)
-    inputs: Vec<f32>, // [inputs], of the newest record that a window holds
-    target: f32,      // what is asked for, scaled
+    inputs: Vec<f32>, // [inputs], of the newest record in a window
+    target: f32,      // scaled request
 }
 
 impl Stream {
@@ -26,9 +26,9 @@ impl Stream {
         }
     }
 
-    /// Takes the next record, whose features `value` reads; where it has none,
-    /// that of the record before stands.  True when a window holds it: then
-    /// its inputs are there.
+    /// / Takes the next record, with features read by `value`; a missing value
+    /// is replaced by that of the previous record. Returns true if a window
+    /// contains the record: then its inputs are available.
     #[inline]
     pub(crate) fn take(
         &mut self,
@@ -39,8 +39,8 @@ impl Stream {
         self.advance(config, value, now.next_multiple_of(self.interval) - now)
     }
 
-    /// The same for a stream of which `ahead` more records come, or more,
-    /// before a boundary whose window matters.
+    /// / As above for a stream in which at least `ahead` more records precede
+    /// the next boundary that counts.
     #[inline]
     pub(crate) fn advance(
         &mut self,
@@ -83,17 +83,17 @@ impl Stream {
         &self.inputs
     }
 
-    /// What is asked for, scaled: the return, or the idle budget.
+    /// / The scaled request: return or idle budget.
     pub(crate) fn target(&self) -> f32 {
         self.target
     }
 
-    /// Asks for something else from the next record on.
+    /// / Changes the request from the next record on.
     pub(crate) fn set_target(&mut self, target: f32) {
         self.target = target;
     }
 
-    /// Boundaries whose windows hold the newest record, the next one first.
+    /// / Boundaries whose windows contain the newest record, next first.
     pub(crate) fn boundaries(&self) -> impl Iterator<Item = u64> {
         let next = self.seen.next_multiple_of(self.interval);
         (next..self.seen + self.window).step_by(self.interval as usize)
@@ -105,7 +105,7 @@ impl Stream {
         (boundary + 1).saturating_sub(self.window).max(1)
     }
 
-    /// Keeps a record's values.
+    /// / Stores the values of a record.
     fn note(&mut self, config: &PolicyConfig, value: impl Fn(InputFeature) -> Option<f64>) {
         let n = config.features.len();
         let rows = self.values.len() / n;
@@ -121,7 +121,7 @@ impl Stream {
     }
 }
 
-/// Where a ring of so many rows has a record.
+/// / Row of a record in a ring with this many rows.
 pub(crate) fn row(record: u64, rows: usize) -> usize {
     (record % rows as u64) as usize
 }

@@ -1,6 +1,6 @@
-//! Reads TOML strictly: every key is asked for, has a range, and an error names
-//! file, line, key and what was expected. The reader of every configuration
-//! that people write: the daemon's, scenarios, curricula.
+//! ! Strict TOML reader: every key is requested explicitly and has a range, and
+//! errors name file, line, key and the expected value. It reads all
+//! user-written configuration: the daemon's, scenarios and curricula.
 
 mod quantity;
 
@@ -18,32 +18,32 @@ use crate::text::{line, shown};
 
 type Result<T, E = TomlError> = std::result::Result<T, E>;
 
-/// Characters of a parser's message that are repeated.
+/// / Maximum number of characters repeated from a parser's message.
 const MESSAGE: usize = 300;
 
-/// What is wrong with a file, and where.
+/// / Error in a file, with its position.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TomlError {
-    /// It is not TOML.
+    /// / The file is not TOML.
     #[error("{}:{line}: not TOML: {message}", shown(path))]
     Syntax {
-        /// The file.
+        /// / Path of the file.
         path: PathBuf,
-        /// Line, from 1.
+        /// / Line, from 1.
         line: usize,
-        /// What is wrong.
+        /// / Description of the error.
         message: String,
     },
     /// A key is unknown, missing or out of range.
     #[error("{}:{line}: {}: {message}", shown(path), shown(key))]
     Key {
-        /// The file.
+        /// / Path of the file.
         path: PathBuf,
         /// Line, from 1.
         line: usize,
-        /// The key, with the tables that it is in.
+        /// / The key with its tables.
         key: String,
-        /// What is wrong and what was expected.
+        /// / What is wrong and what was expected.
         message: String,
     },
 }
@@ -51,9 +51,9 @@ pub enum TomlError {
 /// A file and its text.
 #[derive(Debug, Clone, Copy)]
 pub struct Source<'a> {
-    /// Its name, for errors.
+    /// / Name, for errors.
     pub path: &'a Path,
-    /// What is in it.
+    /// / Contents.
     pub text: &'a str,
 }
 
@@ -76,11 +76,10 @@ impl Source<'_> {
         }
     }
 
-    /// Parses the whole file; `read` gets its top section. A byte order mark
-    /// is skipped.
+    /// / Parses the whole file and calls `read` with its top section. A
+    /// byte-order mark is skipped.
     ///
-    /// # Errors
-    /// [`TomlError::Syntax`], and those of `read`.
+    /// / [`TomlError::Syntax`], and the errors of `read`.
     pub fn read<T, E: From<TomlError>>(
         &self,
         read: impl FnOnce(Section<'_>) -> Result<T, E>,
@@ -103,13 +102,13 @@ impl Source<'_> {
     }
 }
 
-/// A table: keys that have been asked for and keys that are left.
+/// / A table, with its requested and remaining keys.
 #[derive(Debug)]
 pub struct Section<'a> {
     source: Source<'a>,
     path: String,
     span: Range<usize>,
-    /// None: the table is not given.
+    /// / `None` if the table is absent.
     table: Option<&'a DeTable<'a>>,
     asked: Vec<&'static str>,
 }
@@ -136,7 +135,7 @@ impl<'a> Section<'a> {
         self.table.into_iter().flatten()
     }
 
-    /// The value of `key`, if it is given.
+    /// / The value of `key`, if present.
     pub fn field(&mut self, key: &'static str) -> Option<Field<'a>> {
         self.asked.push(key);
         let (_, value) = self.entries().find(|(name, _)| name.get_ref() == key)?;
@@ -147,7 +146,7 @@ impl<'a> Section<'a> {
         })
     }
 
-    /// The value of `key`, which has to be given.
+    /// / The value of `key`, which is required.
     pub fn require(&mut self, key: &'static str) -> Result<Field<'a>> {
         self.field(key).ok_or_else(|| {
             let mut names = self.entries().map(|(name, _)| name.get_ref());
@@ -163,15 +162,14 @@ impl<'a> Section<'a> {
         })
     }
 
-    /// The sections of an array of tables; none given is none.
+    /// / The sections of an array of tables; empty if absent.
     pub fn sections(&mut self, key: &'static str) -> Result<Vec<Section<'a>>> {
         self.field(key).map_or(Ok(Vec::new()), Field::sections)
     }
 
-    /// The table `key`; one without keys where it is not given.
+    /// / The table `key`; an empty one if absent.
     ///
-    /// # Errors
-    /// It is not a table.
+    /// / The value is not a table.
     pub fn table(&mut self, key: &'static str) -> Result<Section<'a>> {
         match self.field(key) {
             Some(field) => field.section(),
@@ -184,19 +182,19 @@ impl<'a> Section<'a> {
         }
     }
 
-    /// Whether `key` is given; does not count as asking for it.
+    /// / Whether `key` is present; does not count as a request.
     pub fn has(&self, key: &str) -> bool {
         self.entries().any(|(name, _)| name.get_ref() == key)
     }
 
-    /// An error about `key`, or about the section where it is not given.
+    /// / An error about `key`, or about the section if the key is absent.
     pub fn error(&self, key: &str, message: impl Display) -> TomlError {
         let entry = self.entries().find(|(name, _)| name.get_ref() == key);
         let offset = entry.map_or(self.span.start, |(name, _)| name.span().start);
         self.source.error(offset, &join(&self.path, key), message)
     }
 
-    /// Refuses what nobody asked for.
+    /// / Refuses keys that were not requested.
     pub fn finish(self) -> Result<()> {
         for (name, _) in self.entries() {
             let key: &str = name.get_ref();
@@ -209,7 +207,7 @@ impl<'a> Section<'a> {
     }
 }
 
-/// A value and where it stands.
+/// / A value and its position.
 #[derive(Debug)]
 pub struct Field<'a> {
     source: Source<'a>,
@@ -230,7 +228,7 @@ impl<'a> Field<'a> {
         self.error(format_args!("{got} is not {what}"))
     }
 
-    /// A string.
+    /// / Reads a string.
     pub fn text(&self) -> Result<&'a str> {
         self.value
             .get_ref()
@@ -238,7 +236,7 @@ impl<'a> Field<'a> {
             .ok_or_else(|| self.expected("a string"))
     }
 
-    /// True or false.
+    /// / Reads a boolean.
     pub fn boolean(&self) -> Result<bool> {
         self.value
             .get_ref()
@@ -246,7 +244,7 @@ impl<'a> Field<'a> {
             .ok_or_else(|| self.expected("true or false"))
     }
 
-    /// A whole number within `range`.
+    /// / Reads an integer within `range`.
     pub fn integer(&self, range: RangeInclusive<u64>) -> Result<u64> {
         let wanted = || {
             self.expected(format_args!(
@@ -265,7 +263,7 @@ impl<'a> Field<'a> {
         }
     }
 
-    /// As [`Field::integer`], within `u32`.
+    /// / As [`Field::integer`], within `u32`.
     pub fn count(&self, range: RangeInclusive<u32>) -> Result<u32> {
         let value = self.integer(u64::from(*range.start())..=u64::from(*range.end()))?;
         Ok(u32::try_from(value).unwrap_or(*range.end()))
@@ -277,7 +275,7 @@ impl<'a> Field<'a> {
         Ok(NonZeroU32::new(value).unwrap_or(NonZeroU32::MIN))
     }
 
-    /// A number within `range`.
+    /// / Reads a number within `range`.
     pub fn number(&self, range: RangeInclusive<f64>) -> Result<f64> {
         let wanted = || {
             self.expected(format_args!(
@@ -304,22 +302,22 @@ impl<'a> Field<'a> {
         }
     }
 
-    /// Nanoseconds.
+    /// / Reads a duration, ns.
     pub fn duration(&self, range: RangeInclusive<u64>) -> Result<u64> {
         self.quantity(&DURATION, range)
     }
 
-    /// Bits per second.
+    /// / Reads a rate, bit/s.
     pub fn rate(&self, range: RangeInclusive<u64>) -> Result<u64> {
         self.quantity(&RATE, range)
     }
 
-    /// Bytes.
+    /// / Reads a size, bytes.
     pub fn size(&self, range: RangeInclusive<u64>) -> Result<u64> {
         self.quantity(&SIZE, range)
     }
 
-    /// One of the names given.
+    /// / Reads one of the given names.
     pub fn choice<T: Copy>(&self, choices: &[(&str, T)]) -> Result<T> {
         let got = self.text()?;
         let names: Vec<&str> = choices.iter().map(|(name, _)| *name).collect();
@@ -329,12 +327,13 @@ impl<'a> Field<'a> {
             .ok_or_else(|| self.error(unknown("value", got, &names)))
     }
 
-    /// Whether it is a table, which [`Field::section`] then gives.
+    /// / Whether the value is a table, for which [`Field::section`] is the
+    /// accessor.
     pub fn is_table(&self) -> bool {
         self.value.get_ref().is_table()
     }
 
-    /// The values of an array.
+    /// / The elements of an array.
     pub fn items(&self) -> Result<Vec<Field<'a>>> {
         let array = self.value.get_ref().as_array();
         let array = array.ok_or_else(|| self.expected("an array"))?;
@@ -346,7 +345,7 @@ impl<'a> Field<'a> {
         Ok(array.iter().enumerate().map(item).collect())
     }
 
-    /// A table.
+    /// / Reads a table.
     pub fn section(self) -> Result<Section<'a>> {
         let table = self
             .value
@@ -361,7 +360,7 @@ impl<'a> Field<'a> {
         ))
     }
 
-    /// An array of tables.
+    /// / Reads an array of tables.
     pub fn sections(self) -> Result<Vec<Section<'a>>> {
         if self.value.get_ref().as_array().is_none() {
             return Err(self.expected("an array of tables"));
@@ -382,7 +381,7 @@ impl<'a> Field<'a> {
     }
 }
 
-/// What to say of a name that is not among those known.
+/// / Message for an unknown name.
 pub fn unknown(what: &str, got: &str, known: &[&str]) -> String {
     let near = known
         .iter()
@@ -451,7 +450,7 @@ mod tests {
         assert!(read("interval = \n").starts_with("x.toml:1: not TOML: "));
     }
 
-    /// Neither long nor hostile content reaches the terminal.
+    /// / Neither long nor hostile content reaches the terminal.
     #[test]
     fn errors_bound_what_they_repeat() {
         let long = "x".repeat(5000);

@@ -1,13 +1,13 @@
-//! Quantities as people write them: `10 ms`, `8 Mbit/s`, `1.5 MB`.
+//! ! Quantities with units: `10 ms`, `8 Mbit/s`, `1.5 MB`.
 
 /// A kind of quantity: its units, each with its value in the base unit.
 #[derive(Debug)]
 pub struct Quantity {
-    /// What it is called in an error.
+    /// / Name in errors.
     pub what: &'static str,
-    /// From the base unit upwards, the factors being powers of ten.
+    /// / Units from the base unit upwards; the factors are powers of ten.
     units: &'static [(&'static str, u64)],
-    /// Read, but not used when printing.
+    /// / Accepted, but not used for printing.
     other: &'static [(&'static str, u64)],
 }
 
@@ -48,7 +48,7 @@ pub const SIZE: Quantity = Quantity {
 };
 
 impl Quantity {
-    /// The value in the base unit, or what was expected.
+    /// / Parses a value in the base unit; the error is the expected form.
     pub fn parse(&self, text: &str) -> Result<u64, String> {
         let text = text.trim();
         let end = text.find(|c: char| !c.is_ascii_digit() && c != '.' && c != '_');
@@ -71,14 +71,14 @@ impl Quantity {
         }
     }
 
-    /// `value` in the largest unit that keeps it whole.
+    /// / Formats `value` in the largest unit that keeps it integral.
     pub fn show(&self, value: u64) -> String {
         let fits = |(_, factor): &&(&str, u64)| value >= *factor && value % factor == 0;
         let (unit, factor) = self.units.iter().rev().find(fits).unwrap_or(&self.units[0]);
         format!("{} {unit}", value / factor)
     }
 
-    /// What a value looks like.
+    /// / Description of the expected form.
     pub fn syntax(&self) -> String {
         let units = self.units.iter().chain(self.other);
         let units: Vec<&str> = units.map(|(name, _)| *name).collect();

@@ -1,5 +1,5 @@
-//! Pools as JSON: the published `ExperiencePool` (lists `states`, `actions`,
-//! `rewards`, `dones`), together with what else a pool holds.
+//! ! Pools as JSON: the published `ExperiencePool` (lists `states`, `actions`,
+//! `rewards`, `dones`) and the other columns of a pool.
 //!
 //! ```json
 //! {
@@ -20,16 +20,17 @@
 //! }
 //! ```
 //!
-//! Lists have an element a row, `scenarios` one an episode.  `times_ns`,
-//! `base_actions` and `reasons` are there in pools that have them.  Numbers
-//! come back to the bit.  Of a pool of others the first four lists suffice:
-//! states of seven numbers are [`Feature::PAPER7`](crate::Feature::PAPER7), of
-//! eight [`PAPER8`](crate::Feature::PAPER8), an episode ends where `dones` is
-//! true or 1, its scenario is the file's name.
+//! ! Each list has one element per row, `scenarios` one per episode.
+//! `times_ns`, `base_actions` and `reasons` are present in pools that have
+//! them. Numbers are restored exactly. For pools from other programs the first
+//! four lists suffice: states of seven numbers are
+//! [`Feature::PAPER7`](crate::Feature::PAPER7), states of eight
+//! [`PAPER8`](crate::Feature::PAPER8); an episode ends where `dones` is true or
+//! 1; the scenario is the file's name.
 //!
-//! One list after the other is awkward for files larger than memory.  Writing,
-//! each list but the first goes to a file of its own and is appended at the
-//! end; reading, the lists are found in one pass and then read side by side.
+//! ! Consecutive lists are awkward for files larger than memory. The writer
+//! keeps each list but the first in a temporary file and appends it at the end;
+//! the reader locates the lists in one pass and then reads them in parallel.
 
 mod read;
 mod text;

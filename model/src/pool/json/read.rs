@@ -1,4 +1,4 @@
-//! Pools from JSON.
+//! ! Reads pools from JSON.
 
 use std::path::Path;
 
@@ -12,10 +12,10 @@ use crate::text::shown;
 /// Rows read at a time.
 const CHUNK: usize = 1 << 14;
 
-/// Every row of a JSON pool in turn, in little memory.
+/// / Iterates over the rows of a JSON pool with little memory.
 pub struct JsonReader {
     schema: Schema,
-    order: Vec<usize>, // where each number of a state goes
+    order: Vec<usize>, // feature index of each number of a state
     states: Cursor,
     actions: Cursor,
     rewards: Cursor,
@@ -27,19 +27,19 @@ pub struct JsonReader {
     scenarios: Option<Vec<String>>,
     name: String,
     episode: Option<u64>,
-    ended: bool, // the last row was done
+    ended: bool, // `done` of the last row
     row: Option<Next>,
     over: bool,
 }
 
-/// The episode of a row that was not read yet.
+/// / Episode of a row that is not read yet.
 struct Next {
     episode: u64,
     first: bool,
 }
 
 impl JsonReader {
-    /// Finds the lists of a pool; reads all of it once.
+    /// / Locates the lists of a pool; reads the whole file once.
     pub fn open(path: &Path) -> Result<JsonReader, PoolError> {
         let contents = Contents::of(path)?;
         let list = |key: &'static str| -> Result<Option<Cursor>, PoolError> {
@@ -91,7 +91,7 @@ impl JsonReader {
         })
     }
 
-    /// Begins a row: whether there is one, and of which episode.
+    /// / Begins a row: returns its episode, or `None` at the end.
     fn begin(&mut self) -> Result<Option<Next>, PoolError> {
         if self.over {
             return Ok(None);
@@ -134,7 +134,7 @@ impl JsonReader {
         }))
     }
 
-    /// Reads the rest of a row.
+    /// / Reads the remaining values of a row.
     fn read(&mut self, rows: &mut Rows) -> Result<(), PoolError> {
         let most = crate::ACTIONS as u64 - 1;
         self.states.expect(b'[')?;
@@ -202,7 +202,7 @@ impl Source for JsonReader {
         self.read(&mut rows)?;
         while rows.len() < CHUNK {
             match self.begin()? {
-                // The next call begins with it.
+                // - The next call begins with it.
                 Some(next) if next.first => {
                     self.row = Some(next);
                     break;
@@ -219,7 +219,7 @@ impl Source for JsonReader {
     }
 }
 
-/// Where the lists begin, and what is small.
+/// / Positions of the lists, and the small lists themselves.
 #[derive(Default)]
 struct Contents {
     lists: Vec<(&'static str, u64)>,
@@ -283,7 +283,7 @@ impl Contents {
     }
 }
 
-/// Bytes of names in one pool: no list of scenarios has more.
+/// / Limit on the bytes of names in one pool's list of scenarios.
 const NAMES: usize = 1 << 26;
 
 fn strings(file: &mut Cursor) -> Result<Vec<String>, PoolError> {
@@ -295,7 +295,7 @@ fn strings(file: &mut Cursor) -> Result<Vec<String>, PoolError> {
     }
     loop {
         let text = file.string()?;
-        // An empty one takes memory, too.
+        // - An empty name also takes memory.
         let size = text.len() + size_of::<String>();
         left = left
             .checked_sub(size)
@@ -319,7 +319,7 @@ fn features(path: &Path) -> impl Fn(Vec<String>) -> Result<Vec<Feature>, PoolErr
     }
 }
 
-/// The features of a published pool, by the length of its first state.
+/// / Features of a published pool, by the length of its first state.
 fn published(states: &mut Cursor) -> Result<Vec<Feature>, PoolError> {
     let mut count = 0;
     if states.element()? {

@@ -1,4 +1,4 @@
-//! Pools to JSON.
+//! ! Writes pools as JSON.
 
 use std::fs::File;
 use std::io::{self, BufWriter, Seek, Write};
@@ -8,11 +8,11 @@ use super::{ACTIONS, BASE_ACTIONS, DONES, EPISODES, FORMAT, REASONS, REWARDS, ST
 use crate::files::{AtomicFile, Existing};
 use crate::pool::{PoolError, Rows, Schema};
 
-/// Values to a line of a list.
+/// / Values per line of a list.
 const LINE: u64 = 16;
 
-/// Writes a pool as JSON, in little memory.  The file appears under its name
-/// when it is complete.
+/// / Writes a pool as JSON with little memory. The file appears under its name
+/// when complete.
 pub struct JsonWriter {
     path: PathBuf,
     schema: Schema,
@@ -22,15 +22,15 @@ pub struct JsonWriter {
     rows: u64,
 }
 
-/// A list that waits in a file of its own, which has no name.
+/// / A list in an unnamed temporary file.
 struct List {
     key: &'static str,
     out: BufWriter<File>,
 }
 
 impl JsonWriter {
-    /// Starts a pool whose rows have the columns of `schema`; an existing file
-    /// stays until [`JsonWriter::finish`].
+    /// / Creates a writer for rows with the columns of `schema`; an existing
+    /// file is kept until [`JsonWriter::finish`].
     pub fn create(
         path: &Path,
         schema: &Schema,
@@ -38,7 +38,8 @@ impl JsonWriter {
     ) -> Result<JsonWriter, PoolError> {
         let failed = PoolError::io("create", path);
         let file = AtomicFile::create(path, existing).map_err(&failed)?;
-        // As long as the pool: next to it, not in a /tmp that may be small.
+        // - As large as the pool, so next to it rather than in a possibly small
+        // /tmp.
         let dir = file.temporary().parent().unwrap_or(Path::new("."));
         let mut keys = vec![ACTIONS, REWARDS, DONES, EPISODES];
         if schema.time() {
@@ -65,10 +66,10 @@ impl JsonWriter {
         Ok(writer)
     }
 
-    /// Appends rows of the pool's schema: a new episode, or more of the last.
+    /// / Appends rows of the pool's schema: a new episode or the continuation
+    /// of the last.
     ///
-    /// # Errors
-    /// A number is not finite; nothing of `rows` was taken.
+    /// / A number is not finite; no row was written.
     pub fn append(&mut self, rows: &Rows) -> Result<(), PoolError> {
         if rows.is_empty() {
             return Ok(());
@@ -81,7 +82,7 @@ impl JsonWriter {
             .map_err(PoolError::io("write", &self.path))
     }
 
-    /// Rows and episodes so far.
+    /// / Number of rows and episodes so far.
     pub fn size(&self) -> (u64, u32) {
         (self.rows, self.scenarios.len() as u32)
     }
@@ -157,10 +158,10 @@ impl JsonWriter {
     }
 }
 
-/// The shortest text that comes back as the same f64; whole numbers without a
+/// / The shortest text that parses to the same f64; integers without a
 /// fraction.
 fn number(out: &mut impl Write, value: f64) -> io::Result<()> {
-    // Below this every whole number is one i64 and one f64.
+    // - Below this limit every integer is exact both as i64 and as f64.
     const WHOLE: f64 = (1u64 << 53) as f64;
     let negative_zero = value == 0.0 && value.is_sign_negative();
     if value.trunc() == value && value.abs() < WHOLE && !negative_zero {

@@ -1,5 +1,5 @@
-//! The text of a table, as the parser takes it: UTF-8, with one kind of line
-//! end, in lines that end.
+//! ! The text of a table in the form required by the parser: UTF-8, with LF
+//! line ends and a terminated last line.
 
 use std::io::{self, Read};
 use std::path::Path;
@@ -12,28 +12,28 @@ use memchr::memchr;
 use crate::files::open_regular;
 use crate::log::unpack;
 
-/// Longest line of a table.
+/// / Maximum length of a line.
 const LONGEST: u64 = 16 << 20;
 
-/// Lines that end in LF, whether they came with LF, CR LF or CR, decoded from
-/// UTF-8 or, with a byte-order mark, UTF-16; unpacked from gzip or Zstandard.
+/// / Converts LF, CR LF and CR line ends to LF; decodes UTF-8 or, with a
+/// byte-order mark, UTF-16; unpacks gzip and Zstandard.
 pub(in crate::pool) struct Text<R> {
     inner: R,
-    left: u64, // of the line's bytes
+    left: u64, // bytes of the current line
     after_cr: bool,
     last: u8,
 }
 
-/// What a table is read from.
+/// / Input of a table.
 pub(super) type Source = Text<DecodeReaderBytes<Box<dyn Read + Send>, Vec<u8>>>;
 
-/// Opens a regular file; `raw` counts the bytes that are read of it.
+/// / Opens a regular file; `raw` counts the bytes read from it.
 pub(super) fn open(path: &Path, raw: Arc<AtomicU64>) -> io::Result<Source> {
     let file = unpack::unpack(open_regular(path)?, raw)?;
     Ok(Text::new(decode(file)))
 }
 
-/// Decodes by the byte-order mark, which is left out.
+/// / Decodes by the byte-order mark, which is dropped.
 pub(in crate::pool) fn decode<R: Read>(text: R) -> DecodeReaderBytes<R, Vec<u8>> {
     DecodeReaderBytesBuilder::new()
         .utf8_passthru(true)
@@ -51,7 +51,7 @@ impl<R> Text<R> {
         }
     }
 
-    /// A record was read: the next may have as many bytes.
+    /// / Resets the byte limit after a record was read.
     pub(super) fn next_line(&mut self) {
         self.left = LONGEST;
     }
@@ -62,7 +62,7 @@ impl<R: Read> Read for Text<R> {
         loop {
             let got = self.inner.read(buffer)?;
             if got == 0 {
-                // The last line ends as the others do.
+                // - The last line is terminated like the others.
                 let open = self.last != b'\n' && !buffer.is_empty();
                 if open {
                     (buffer[0], self.last) = (b'\n', b'\n');
@@ -83,7 +83,7 @@ impl<R: Read> Read for Text<R> {
 }
 
 impl<R> Text<R> {
-    /// Makes CR and CR LF to LF, and returns how many bytes are left.
+    /// / Converts CR and CR LF to LF; returns the remaining number of bytes.
     fn unify(&mut self, bytes: &mut [u8]) -> usize {
         if !self.after_cr && memchr(b'\r', bytes).is_none() {
             return bytes.len();
@@ -108,7 +108,7 @@ mod tests {
 
     #[test]
     fn every_line_end_is_one() {
-        /// A byte at a time.
+        /// / Yields one byte at a time.
         struct Slow<'a>(&'a [u8]);
         impl Read for Slow<'_> {
             fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
