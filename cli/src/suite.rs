@@ -9,6 +9,7 @@ use std::time::Instant;
 use anyhow::Context;
 use clap::{Args, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
+use l4sllm_model::IdleBudget;
 use l4sllm_model::strict_toml::DURATION;
 use l4sllm_model::text::{shell_word, shown};
 use l4sllm_report::{SuiteFacts, render_suite};
@@ -37,10 +38,11 @@ use crate::threads::threads;
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
 Examples:
-  l4sllm suite --policy default
-  l4sllm suite --policy default --families stationary,wifi --out out/two
+  l4sllm suite --policy context
+  l4sllm suite --policy context --families stationary,wifi --out out/two
   l4sllm suite --quick
-  l4sllm suite --policy my-policy --oracle --out out/oracle")]
+  l4sllm suite --policy my-policy --oracle --out out/oracle
+  l4sllm suite --policy context --idle-budgets 0.1%,0.2%,0.5%,1%,2%")]
 pub struct SuiteArgs {
     /// Policy to evaluate: a directory, or a built-in name [default: none, only
     /// the other arms].
@@ -63,6 +65,10 @@ pub struct SuiteArgs {
     /// Also run tuned DualPI2 and the adaptive rule with flow weights.
     #[arg(long)]
     flow_weights: bool,
+    /// Also run the adaptive rule and the policy (which must use summaries) with
+    /// these idle budgets, 0.1% to 2%, separated by commas.
+    #[arg(long, value_name = "A,B", value_delimiter = ',', value_parser = idle_budget)]
+    idle_budgets: Vec<IdleBudget>,
     /// Also run 21 fixed settings, and compare with the best one in each
     /// condition. Takes about five times as long; needs two repetitions.
     #[arg(long)]
@@ -112,6 +118,14 @@ fn interval(text: &str) -> Result<NonZeroU32, String> {
         .ok_or_else(|| format!("expected 1 to {most} records"))
 }
 
+/// Parses a share of link time, in percent.
+fn idle_budget(text: &str) -> Result<IdleBudget, String> {
+    text.strip_suffix('%')
+        .and_then(|percent| percent.parse().ok())
+        .and_then(|percent: f64| IdleBudget::new(percent / 100.0))
+        .ok_or_else(|| "expected 0.1% to 2%".to_owned())
+}
+
 /// Runs and evaluates, and prints the table and the page's path.
 pub fn run(args: &SuiteArgs, cancel: &AtomicBool) -> anyhow::Result<Done> {
     let part = match args.part {
@@ -148,6 +162,7 @@ pub fn run(args: &SuiteArgs, cancel: &AtomicBool) -> anyhow::Result<Done> {
             policy: control.as_ref(),
             engine: &engine,
             flow_weights: args.flow_weights,
+            budgets: &args.budgets(),
             oracle: args.oracle,
             threads: args.threads,
             cancel,
@@ -196,6 +211,14 @@ impl SuiteArgs {
         }
     }
 
+    /// The idle budgets, each once and in ascending order.
+    fn budgets(&self) -> Vec<IdleBudget> {
+        let mut budgets = self.idle_budgets.clone();
+        budgets.sort();
+        budgets.dedup();
+        budgets
+    }
+
     /// The command that reproduces the numbers.
     fn command(&self) -> String {
         let mut line = "l4sllm suite".to_owned();
@@ -220,6 +243,11 @@ impl SuiteArgs {
             if set {
                 line += option;
             }
+        }
+        let percent = |of: IdleBudget| format!("{}%", (of.share() * 1e6).round() / 1e4);
+        let budgets: Vec<String> = self.budgets().into_iter().map(percent).collect();
+        if !budgets.is_empty() {
+            line += &format!(" --idle-budgets {}", budgets.join(","));
         }
         let numbers = [
             ("conditions", self.conditions.map(u64::from)),

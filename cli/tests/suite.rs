@@ -274,6 +274,90 @@ fn arms_with_flow_weights_are_printed() {
     }
 }
 
+/// The curves of a suite: arm, and its points as budget and delay relative to
+/// tuned.
+fn frontier(out: &Path) -> Vec<(String, Vec<(f64, f64)>)> {
+    let json = fs::read(out.join("suite.json")).unwrap();
+    let json: serde_json::Value = serde_json::from_slice(&json).unwrap();
+    let point = |of: &serde_json::Value| {
+        let delay = of["classic_delay"]["mean"]["mean"].as_f64().unwrap();
+        (of["idle_budget"].as_f64().unwrap(), delay)
+    };
+    let curve = |of: &serde_json::Value| {
+        let points = of["points"].as_array().unwrap().iter().map(point);
+        (of["arm"].as_str().unwrap().to_owned(), points.collect())
+    };
+    json["frontier"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(curve)
+        .collect()
+}
+
+/// One policy and the rule, each with several budgets; the other arms' cells are
+/// those of the suite without.
+#[test]
+fn each_idle_budget_is_a_point_and_nothing_else_runs_again() {
+    let place = Place::new();
+    let mut line = place.line("frontier");
+    let policy = line.iter().position(|word| word == "policies/default");
+    line[policy.unwrap()] = "policies/context".to_owned();
+    line.extend(["--families", "slow"].map(str::to_owned));
+    done(&strs(&line));
+    let cells = place.path("frontier").join("cells.jsonl");
+    let arms = finished(&cells);
+    line.extend(["--idle-budgets", "2%,0.1%,0.5%,2%"].map(str::to_owned));
+    let said = done(&strs(&line));
+    // Two arms with three budgets, each in two conditions three times.
+    assert_eq!(finished(&cells), arms + 2 * 3 * 2 * 3);
+    assert!(said.contains("\nIdle budget "), "{said}");
+    let curves = frontier(&place.path("frontier"));
+    let names: Vec<&str> = curves.iter().map(|of| of.0.as_str()).collect();
+    assert_eq!(names, ["adaptive", "policy"]);
+    for (arm, points) in &curves {
+        let budgets: Vec<f64> = points.iter().map(|of| of.0).collect();
+        assert_eq!(budgets, [0.001, 0.005, 0.02], "{arm}");
+    }
+    let page = fs::read_to_string(place.path("frontier").join("report.html")).unwrap();
+    assert!(page.contains("Delay that each idle budget buys"));
+    let again = format!(
+        "l4sllm suite --suite {SMALL} --policy policies/context --interval 100 --families slow \
+         --idle-budgets 0.1%,0.5%,2% --repetitions 3 --seed 1 --out DIR"
+    );
+    assert!(page.contains(&again), "the command that runs it again");
+
+    let mut wrong = place.line("wrong");
+    wrong.extend(["--idle-budgets", "0.5%"].map(str::to_owned));
+    let said = refused(&strs(&wrong));
+    assert!(
+        said.contains("it sees records, and knows no idle budget"),
+        "{said}"
+    );
+    for value in ["0.5", "3%", "x%"] {
+        let (code, _, error) = l4sllm(&["suite", "--idle-budgets", value]);
+        assert_eq!(code, Some(2));
+        assert!(error.contains("expected 0.1% to 2%"), "{error}");
+    }
+}
+
+/// One policy, and the rule, serve the least budget and the greatest.
+#[test]
+fn a_greater_idle_budget_buys_less_delay() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut line = vec!["suite", "--policy", "policies/context"];
+    line.extend(["--families", "stationary", "--conditions", "3"]);
+    line.extend(["--repetitions", "1", "--duration", "20s"]);
+    line.extend(["--idle-budgets", "0.1%,2%", "--out", text(dir.path())]);
+    done(&line);
+    for (arm, points) in frontier(dir.path()) {
+        let [(_, least), (_, most)] = points[..] else {
+            panic!("{arm}: {points:?}");
+        };
+        assert!(most < 0.9 * least, "{arm}: {least} and {most} of tuned's");
+    }
+}
+
 #[test]
 fn the_oracle_is_printed_next_to_the_arms() {
     let place = Place::new();

@@ -8,10 +8,11 @@
 
 use l4sllm_testbed::published::Source;
 use l4sllm_testbed::suite::{
-    ConditionOutcome, FamilyOutcome, Measures, Outcome, PLAIN, TUNED, TUNED_AGAIN,
+    ArmOutcome, ConditionOutcome, FamilyOutcome, Measures, Outcome, PLAIN, TUNED, TUNED_AGAIN,
 };
 use serde::Serialize;
 
+use super::frontier::{self, Frontier};
 use super::oracle::{self, Choice};
 use super::paired::{
     JAIN_KEPT, Ratio, UTILISATION_KEPT, differences, log_ratio, mean, mean_with_interval,
@@ -25,6 +26,9 @@ pub struct Judged {
     pub families: Vec<Family>,
     /// Each arm over the conditions of all families.
     pub all: Vec<Summary>,
+    /// Arms over the same conditions with idle budgets in place of their own.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub frontier: Vec<Frontier>,
 }
 
 /// A family, judged.
@@ -54,6 +58,9 @@ pub struct Condition {
     pub facts: String,
     /// Arms, in order; those of the oracle's grid are left out.
     pub arms: Vec<Arm>,
+    /// Arms with idle budgets in place of their own.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub at_budgets: Vec<Arm>,
     /// The fixed setting that is best in this condition.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub oracle: Option<Choice>,
@@ -223,9 +230,12 @@ pub struct Worst {
 /// Judges every condition, every family, and all together.
 pub fn judge(outcome: &Outcome) -> Judged {
     let families: Vec<Family> = outcome.families.iter().map(family).collect();
-    let all: Vec<&Condition> = families.iter().flat_map(|of| &of.conditions).collect();
-    let all = summaries(&all);
-    Judged { families, all }
+    let conditions: Vec<&Condition> = families.iter().flat_map(|of| &of.conditions).collect();
+    Judged {
+        all: summaries(&conditions),
+        frontier: frontier::curves(outcome, &conditions),
+        families,
+    }
 }
 
 fn family(of: &FamilyOutcome) -> Family {
@@ -243,6 +253,9 @@ fn family(of: &FamilyOutcome) -> Family {
 fn condition(of: &ConditionOutcome) -> Condition {
     let choice = oracle::choose(of);
     let named = of.arms.iter().filter(|arm| !oracle::is_setting(&arm.name));
+    let judge = |arm: &ArmOutcome| self::arm(of, arm, choice.as_ref());
+    let (at_budgets, arms): (Vec<&ArmOutcome>, Vec<&ArmOutcome>) =
+        named.partition(|arm| arm.budget.is_some());
     let published = of.figures.iter().map(|figure| Published {
         measure: figure.measure.to_string(),
         theirs: figure.theirs,
@@ -253,19 +266,14 @@ fn condition(of: &ConditionOutcome) -> Condition {
     Condition {
         name: of.name.clone(),
         facts: of.facts.clone(),
-        arms: named
-            .map(|arm| self::arm(of, arm, choice.as_ref()))
-            .collect(),
+        arms: arms.into_iter().map(judge).collect(),
+        at_budgets: at_budgets.into_iter().map(judge).collect(),
         oracle: choice,
         published: published.collect(),
     }
 }
 
-fn arm(
-    condition: &ConditionOutcome,
-    own: &l4sllm_testbed::suite::ArmOutcome,
-    choice: Option<&Choice>,
-) -> Arm {
+fn arm(condition: &ConditionOutcome, own: &ArmOutcome, choice: Option<&Choice>) -> Arm {
     let reference = condition.arm(TUNED).map_or(&[][..], |arm| &arm.repetitions);
     let ratio = |of: Of| Ratio::of(log_ratio(&own.repetitions, reference, of));
     let figures = condition.figures.iter().enumerate();
@@ -296,10 +304,7 @@ type Of = fn(&Measures) -> Option<f64>;
 
 /// Compares with the better of plain and tuned; of the noise arm, which is
 /// tuned itself, with tuned.
-fn utilisation(
-    condition: &ConditionOutcome,
-    own: &l4sllm_testbed::suite::ArmOutcome,
-) -> Option<Utilisation> {
+fn utilisation(condition: &ConditionOutcome, own: &ArmOutcome) -> Option<Utilisation> {
     let names: &[&str] = match own.name == TUNED_AGAIN {
         true => &[TUNED],
         false => &[TUNED, PLAIN],
@@ -327,16 +332,21 @@ fn summaries(conditions: &[&Condition]) -> Vec<Summary> {
             names.push(&arm.name);
         }
     }
-    let noise = arms(conditions, TUNED_AGAIN);
-    let noise = log_interval(&noise, |arm| arm.ratios.classic_delay);
+    let noise = noise(conditions);
     names
         .iter()
-        .map(|name| summary(conditions, name, noise))
+        .map(|name| summary(name, &arms(conditions, name), noise))
         .collect()
 }
 
+/// By how much tuned differs from itself.
+pub(super) fn noise(conditions: &[&Condition]) -> Option<Interval> {
+    let noise = arms(conditions, TUNED_AGAIN);
+    log_interval(&noise, |arm| arm.ratios.classic_delay)
+}
+
 /// An arm and the condition that it is in.
-type Own<'a> = (&'a str, &'a Arm);
+pub(super) type Own<'a> = (&'a str, &'a Arm);
 
 fn arms<'a>(conditions: &[&'a Condition], name: &str) -> Vec<Own<'a>> {
     let own = |condition: &&'a Condition| {
@@ -346,26 +356,25 @@ fn arms<'a>(conditions: &[&'a Condition], name: &str) -> Vec<Own<'a>> {
     conditions.iter().filter_map(own).collect()
 }
 
-fn summary(conditions: &[&Condition], name: &str, noise: Option<Interval>) -> Summary {
-    let own = arms(conditions, name);
-    let verdict = delay_verdict(&own, noise);
+pub(super) fn summary(name: &str, own: &[Own<'_>], noise: Option<Interval>) -> Summary {
+    let verdict = delay_verdict(own, noise);
     let utilisation = own.iter().filter_map(|(_, arm)| arm.utilisation);
     let utilisation = utilisation.map(|of| (of.points, of.kept, of.surely_lost));
     let jain = own.iter().filter_map(|(_, arm)| arm.jain_difference);
     let jain = jain.map(|by| (by, by >= -JAIN_KEPT, false));
     Summary {
         arm: name.to_owned(),
-        classic_delay: Spread::of(&own, |arm| arm.ratios.classic_delay),
-        classic_mean: Spread::of(&own, |arm| arm.ratios.classic_mean),
-        classic_p99: Spread::of(&own, |arm| arm.ratios.classic_p99),
-        l4s_p99: Spread::of(&own, |arm| arm.ratios.l4s_p99),
-        completion_mean: Spread::of(&own, |arm| arm.ratios.completion_mean),
-        to_oracle: Spread::of(&own, |arm| arm.to_oracle),
+        classic_delay: Spread::of(own, |arm| arm.ratios.classic_delay),
+        classic_mean: Spread::of(own, |arm| arm.ratios.classic_mean),
+        classic_p99: Spread::of(own, |arm| arm.ratios.classic_p99),
+        l4s_p99: Spread::of(own, |arm| arm.ratios.l4s_p99),
+        completion_mean: Spread::of(own, |arm| arm.ratios.completion_mean),
+        to_oracle: Spread::of(own, |arm| arm.to_oracle),
         utilisation: Kept::of(utilisation),
         jain: Kept::of(jain),
         delay_verdict: verdict.word(),
         verdict,
-        worst: worst(&own),
+        worst: worst(own),
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod answer;
 mod figure;
+mod frontier;
 mod judge;
 mod legend;
 mod oracle;
@@ -83,7 +84,9 @@ pub fn render_suite(outcome: &Outcome, facts: &Facts, out: &Path) -> Result<Repo
         serde_json::to_vec_pretty(&file).expect("plain structs with string keys are JSON");
     json.push(b'\n');
     write_atomically(&out.join(SUITE_FILE), &json).map_err(failed)?;
-    let figures = save_figures(figure::figures(&judged), "suite", out)?;
+    let figures = figure::figures(&judged).into_iter();
+    let figures = figures.chain(frontier::figure(&judged));
+    let figures = save_figures(figures, "suite", out)?;
     let path = out.join(PAGE);
     let page = page::page(&judged, facts, outcome.complete, &figures);
     write_atomically(&path, page.as_bytes()).map_err(failed)?;
@@ -99,10 +102,14 @@ pub fn render_suite(outcome: &Outcome, facts: &Facts, out: &Path) -> Result<Repo
             table.text()
         )
     });
+    let frontier = frontier::table(&judged).map_or(String::new(), |table| {
+        let meaning = wrapped(frontier::MEANING, 80);
+        format!("\n{meaning}{}", table::compact(&table))
+    });
     Ok(Report {
         page: path,
         text: format!(
-            "{cautions}{}\n{}\n{}{published}",
+            "{cautions}{}\n{}\n{}{frontier}{published}",
             table::compact(&table::families(&judged)),
             wrapped(&table::noise(&judged), 80),
             legend::text(&legend),

@@ -8,7 +8,7 @@ use l4sllm_testbed::suite::PLAIN;
 use super::answer::answer;
 use super::judge::{Family, Judged};
 use super::legend::{COLOURS, Entry, legend};
-use super::{Facts, cautions, table};
+use super::{Facts, cautions, frontier, table};
 use crate::figure::escape;
 use crate::figures::Captioned;
 use crate::format::{counted, plain};
@@ -35,6 +35,14 @@ pub(super) fn page(
         escape(&table::noise(judged)),
         html_legend(&legend(judged, COLOURS))
     );
+    if let Some(table) = frontier::table(judged) {
+        let _ = writeln!(
+            body,
+            "<h2>Idle budgets</h2>\n<p>{}</p>\n{}",
+            escape(frontier::MEANING),
+            html_table(&table)
+        );
+    }
     for (svg, captioned) in figures {
         body.push_str(&html_figure(svg, captioned));
     }

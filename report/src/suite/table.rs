@@ -131,7 +131,7 @@ fn absolute(conditions: &[&Condition]) -> [Cell; 5] {
     .map(Cell::plain)
 }
 
-fn relative(summary: &Summary) -> [Cell; 5] {
+pub(super) fn relative(summary: &Summary) -> [Cell; 5] {
     let delay = Cell {
         text: spread(summary.classic_delay.as_ref()),
         tone: match summary.verdict {
@@ -153,7 +153,7 @@ fn relative(summary: &Summary) -> [Cell; 5] {
     ]
 }
 
-fn kept(utilisation: &Kept) -> [Cell; 2] {
+pub(super) fn kept(utilisation: &Kept) -> [Cell; 2] {
     let Kept {
         kept,
         surely_lost,

@@ -4,8 +4,8 @@ use crate::verdict::Verdict;
 use l4sllm_model::Outcome as RunOutcome;
 use l4sllm_testbed::sim::Random;
 use l4sllm_testbed::suite::{
-    ADAPTIVE, ArmOutcome, Completions, ConditionOutcome, FamilyOutcome, Measures, PLAIN, POLICY,
-    TUNED, TUNED_AGAIN,
+    ADAPTIVE, ArmOutcome, AtBudget, Completions, ConditionOutcome, FamilyOutcome, Measures, PLAIN,
+    POLICY, TUNED, TUNED_AGAIN,
 };
 
 /// A cell with this classic delay, ms, and utilisation.
@@ -35,6 +35,7 @@ fn cell(delay_ms: f64, utilisation: f64) -> Option<Measures> {
 fn condition(name: &str, arms: &[(&str, &[(f64, f64)])]) -> ConditionOutcome {
     let arms = arms.iter().map(|(name, cells)| ArmOutcome {
         name: (*name).to_owned(),
+        budget: None,
         repetitions: cells
             .iter()
             .map(|(delay, share)| cell(*delay, *share))
@@ -306,6 +307,87 @@ fn a_quick_run_is_no_judgement() {
     assert!(!page.contains("<dt>policy</dt>"), "it did not run");
     let whole = render_suite(&outcome, &facts(), dir.path()).unwrap();
     assert!(!whole.text.contains("Not a judgement"));
+}
+
+/// Arms with other idle budgets are points of curves, the least budget first,
+/// and no rows of families.
+#[test]
+fn arms_with_budgets_are_points_of_curves() {
+    let with_budget = |arm: &str, share: f64, cells: &[(f64, f64)]| ArmOutcome {
+        name: format!("{arm}-budget-{share}"),
+        budget: Some(AtBudget {
+            arm: arm.to_owned(),
+            share,
+        }),
+        repetitions: cells.iter().map(|(ms, share)| cell(*ms, *share)).collect(),
+    };
+    let conditions = [10.0, 40.0].map(|tuned| {
+        let mut of = condition(
+            &format!("stationary-{tuned:05}"),
+            &[
+                (TUNED, &[(tuned, 0.9); 3]),
+                (PLAIN, &[(tuned * 2.0, 0.96); 3]),
+                (POLICY, &[(tuned, 0.95); 3]),
+            ],
+        );
+        of.arms
+            .push(with_budget(POLICY, 0.02, &[(tuned / 4.0, 0.94); 3]));
+        of.arms
+            .push(with_budget(POLICY, 0.001, &[(tuned * 1.5, 0.96); 3]));
+        of
+    });
+    let judged = judge(&suite(conditions.to_vec()));
+    assert_eq!(
+        judged.all.len(),
+        3,
+        "arms with budgets are not among the arms"
+    );
+    let [curve] = judged.frontier.as_slice() else {
+        panic!("{:?}", judged.frontier);
+    };
+    assert_eq!(curve.arm, POLICY);
+    let points: Vec<(f64, f64, usize)> = (curve.points.iter())
+        .map(|of| {
+            let delay = of.summary.classic_delay.as_ref().unwrap().mean.mean;
+            (of.idle_budget, delay, of.summary.utilisation.kept)
+        })
+        .collect();
+    let near = |got: (f64, f64, usize), want: (f64, f64, usize)| {
+        assert_eq!((got.0, got.2), (want.0, want.2));
+        assert!((got.1 - want.1).abs() < 1e-9, "{got:?}");
+    };
+    near(points[0], (0.001, 1.5, 2));
+    near(points[1], (0.02, 0.25, 0));
+    let table = table::compact(&frontier::table(&judged).unwrap());
+    let rows: Vec<&str> = table.lines().map(|line| line.trim_start()).collect();
+    for (row, start) in rows.iter().zip([
+        "Idle budget",
+        "plain",
+        "tuned",
+        "policy",
+        "0.1\u{a0}%",
+        "2\u{a0}%",
+    ]) {
+        assert!(
+            row.trim_start_matches('\u{a0}').starts_with(start),
+            "{table}"
+        );
+    }
+    assert!(
+        table.lines().all(|line| line.chars().count() <= 80),
+        "{table}"
+    );
+    assert!(frontier::figure(&judged).is_some());
+}
+
+#[test]
+fn without_budgets_there_is_no_frontier() {
+    let judged = judge(&suite(vec![condition(
+        "stationary-00000",
+        &[(TUNED, &[(8.0, 0.9)]), (POLICY, &[(8.0, 0.9)])],
+    )]));
+    assert!(judged.frontier.is_empty());
+    assert!(frontier::table(&judged).is_none() && frontier::figure(&judged).is_none());
 }
 
 /// With one repetition for choosing, none is left for evaluation.

@@ -1,6 +1,7 @@
 //! The arms that are compared.
 
 use l4sllm_abi::Params;
+use l4sllm_model::IdleBudget;
 use l4sllmd::engine::Preset;
 
 use crate::scenario::{Arm, Control};
@@ -27,12 +28,45 @@ pub struct Contestant {
     pub arm: Arm,
     /// Set of draws; arms with the same set are compared in pairs.
     pub draws: u32,
+    /// The arm and the idle budget it runs with, if not its own.
+    pub budget: Option<AtBudget>,
+}
+
+/// An arm with an idle budget other than its own.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AtBudget {
+    /// Name of the arm: [`ADAPTIVE`] or [`POLICY`].
+    pub arm: String,
+    /// Share of link time.
+    pub share: f64,
 }
 
 impl Contestant {
     /// An arm with the common draws.
     fn paired(arm: Arm) -> Contestant {
-        Contestant { arm, draws: 0 }
+        Contestant {
+            arm,
+            draws: 0,
+            budget: None,
+        }
+    }
+
+    /// The same with an idle budget: `policy-budget-0.005`.
+    fn at(&self, budget: IdleBudget) -> Contestant {
+        let mut arm = self.arm.clone();
+        let of = std::mem::take(&mut arm.name);
+        arm.name = format!("{of}-budget-{budget}");
+        if let Some(control) = &mut arm.control {
+            control.idle_budget = Some(budget);
+        }
+        Contestant {
+            arm,
+            budget: Some(AtBudget {
+                arm: of,
+                share: budget.share(),
+            }),
+            ..self.clone()
+        }
     }
 }
 
@@ -44,8 +78,13 @@ fn adaptive(name: &str, params: Params) -> Contestant {
     })
 }
 
-/// The arms, in the order of tables. Adding an arm takes one line here.
-pub fn contestants(policy: Option<&Control>, flow_weights: bool) -> Vec<Contestant> {
+/// The arms, in the order of tables, and then the rule and the policy with each
+/// of `budgets`. Adding an arm takes one line here.
+pub fn contestants(
+    policy: Option<&Control>,
+    flow_weights: bool,
+    budgets: &[IdleBudget],
+) -> Vec<Contestant> {
     let mut all = vec![
         Contestant::paired(Arm::dualpi2(TUNED, Params::tuned())),
         Contestant::paired(Arm::dualpi2(PLAIN, Params::default())),
@@ -68,10 +107,14 @@ pub fn contestants(policy: Option<&Control>, flow_weights: bool) -> Vec<Contesta
             ..Arm::dualpi2(POLICY, Params::default())
         })
     }));
+    let keeps_budgets = |of: &&Contestant| [ADAPTIVE, POLICY].contains(&of.arm.name.as_str());
+    let keeping: Vec<Contestant> = all.iter().filter(keeps_budgets).cloned().collect();
     all.push(Contestant {
-        arm: Arm::dualpi2(TUNED_AGAIN, Params::tuned()),
         draws: 1,
+        ..Contestant::paired(Arm::dualpi2(TUNED_AGAIN, Params::tuned()))
     });
+    let at = |of: Contestant| budgets.iter().map(move |budget| of.at(*budget));
+    all.extend(keeping.into_iter().flat_map(at));
     all
 }
 

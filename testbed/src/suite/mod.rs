@@ -24,8 +24,8 @@ mod store;
 mod tests;
 
 pub use arms::{
-    ADAPTIVE, ADAPTIVE_WEIGHTS, Contestant, PLAIN, POLICY, TUNED, TUNED_AGAIN, TUNED_WEIGHTS,
-    contestants, oracle_grid,
+    ADAPTIVE, ADAPTIVE_WEIGHTS, AtBudget, Contestant, PLAIN, POLICY, TUNED, TUNED_AGAIN,
+    TUNED_WEIGHTS, contestants, oracle_grid,
 };
 pub use family::{Condition, Family};
 pub use measures::{Completions, Measures};
@@ -113,6 +113,8 @@ pub struct ConditionOutcome {
 pub struct ArmOutcome {
     /// Name of the arm.
     pub name: String,
+    /// The arm and the idle budget it ran with, if not its own.
+    pub budget: Option<AtBudget>,
     /// Results by repetition, from 0; none for unfinished cells. Repetitions
     /// with the same number form pairs.
     pub repetitions: Vec<Option<Measures>>,

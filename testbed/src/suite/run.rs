@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use l4sllm_model::EngineOptions;
+use l4sllm_model::{EngineOptions, IdleBudget};
 
 use super::arms::{Contestant, contestants, oracle_grid};
 use super::family::drawn;
@@ -33,6 +33,8 @@ pub struct Options<'a> {
     pub engine: &'a EngineOptions,
     /// Also run tuned DualPI2 and the adaptive rule with flow weights.
     pub flow_weights: bool,
+    /// Also run the adaptive rule and the policy with each of these.
+    pub budgets: &'a [IdleBudget],
     /// Also run a grid of fixed settings, for the oracle.
     pub oracle: bool,
     /// Threads; 0: one per core.
@@ -139,7 +141,7 @@ struct Cell<'a> {
 
 impl<'a> Plan<'a> {
     fn new(suite: &'a Suite, options: &Options<'_>) -> Result<Plan<'a>, SuiteError> {
-        let mut contestants = contestants(options.policy, options.flow_weights);
+        let mut contestants = contestants(options.policy, options.flow_weights, options.budgets);
         if options.oracle {
             contestants.extend(oracle_grid());
         }
@@ -249,6 +251,7 @@ impl<'a> Plan<'a> {
             for condition in self.conditions(&family.conditions) {
                 let arms = self.contestants.iter().map(|of| ArmOutcome {
                     name: of.arm.name.clone(),
+                    budget: of.budget.clone(),
                     repetitions: repetitions(),
                 });
                 conditions.push(ConditionOutcome {

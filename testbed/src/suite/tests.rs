@@ -1,15 +1,17 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use std::fs;
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use super::store::{CELLS_FILE, Store};
 use super::*;
 use crate::published::{Figure, Measure};
+use crate::scenario::Control;
 use crate::scenario::curriculum::BEYOND;
 use l4sllm_abi::Queue;
-use l4sllm_model::EngineOptions;
+use l4sllm_model::{EngineOptions, IdleBudget};
 
 /// The repository's suite.
 fn repository(part: Part) -> Suite {
@@ -68,6 +70,7 @@ impl Place {
             policy: None,
             engine: &EngineOptions::default(),
             flow_weights: false,
+            budgets: &[],
             oracle: false,
             threads: 2,
             cancel: &cancel,
@@ -327,7 +330,7 @@ fn families_are_chosen_by_name() {
 
 #[test]
 fn arms_with_flow_weights_differ_in_nothing_else() {
-    let (without, with) = (contestants(None, false), contestants(None, true));
+    let (without, with) = (contestants(None, false, &[]), contestants(None, true, &[]));
     let added: Vec<&Contestant> = with.iter().filter(|of| !without.contains(of)).collect();
     assert_eq!(with.len(), without.len() + 2);
     let pairs = [(TUNED_WEIGHTS, TUNED), (ADAPTIVE_WEIGHTS, ADAPTIVE)];
@@ -341,6 +344,30 @@ fn arms_with_flow_weights_differ_in_nothing_else() {
         assert!(queue.params.flow_weights, "{name}");
         queue.params.flow_weights = false;
         assert!(without.contains(&same), "{name}");
+    }
+}
+
+#[test]
+fn arms_with_budgets_differ_in_nothing_else() {
+    let policy = Control::new(Path::new("policy"), NonZeroU32::MIN);
+    let budgets = [0.001, 0.02].map(|share| IdleBudget::new(share).unwrap());
+    let without = contestants(Some(&policy), true, &[]);
+    let with = contestants(Some(&policy), true, &budgets);
+    assert_eq!(with[..without.len()], without);
+    let own = [ADAPTIVE, POLICY].iter();
+    let expected = own.flat_map(|arm| [(arm, 0.001), (arm, 0.02)]);
+    let added = &with[without.len()..];
+    assert_eq!(added.len(), 4);
+    for (of, (base, share)) in added.iter().zip(expected) {
+        assert_eq!(of.arm.name, format!("{base}-budget-{share}"));
+        let at = of.budget.as_ref().unwrap();
+        assert_eq!((at.arm.as_str(), at.share), (*base, share));
+        let mut same = of.clone();
+        same.budget = None;
+        same.arm.name = at.arm.clone();
+        let budget = same.arm.control.as_mut().unwrap().idle_budget.take();
+        assert_eq!(budget, IdleBudget::new(share));
+        assert!(without.contains(&same), "{base}");
     }
 }
 
