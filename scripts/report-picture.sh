@@ -2,7 +2,7 @@
 # Draws the first screen of a report, as in README, with headless Chromium:
 #
 #   l4sllm run variable --repetitions 3 --out out/variable \
-#       --arms dualpi2,dualpi2-tuned,adaptive,l4sllm-100
+#       --arms dualpi2,dualpi2-tuned,adaptive,context
 #   scripts/report-picture.sh out/variable/report.html docs/report.png
 set -eu
 

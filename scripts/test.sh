@@ -81,7 +81,7 @@ installed() {
         make() { CARGO_TARGET_DIR=$dir command make -C "$OLDPWD" PREFIX="$prefix" SYSCONFDIR="$dir/etc" "$@"; }
         make install
         "$prefix/bin/l4sllm" policies list
-        "$prefix/bin/l4sllm" run paper --out "$dir/out" --duration 1s --repetitions 1 --arms l4sllm-100
+        "$prefix/bin/l4sllm" run paper --out "$dir/out" --duration 1s --repetitions 1 --arms context
         "$prefix/sbin/l4sllmd" --check --config "$dir/etc/l4sllmd.toml"
         test -s "$prefix/share/bash-completion/completions/l4sllm"
         if command -v systemd-analyze; then

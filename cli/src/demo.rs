@@ -64,7 +64,7 @@ const PARTS: [Part; 4] = [
 const REPETITIONS: u32 = 3;
 /// Arms of every comparison: plain and tuned DualPI2, the adaptive rule and the
 /// default policy.
-const ARMS: [&str; 4] = ["dualpi2", "dualpi2-tuned", "adaptive", "l4sllm-100"];
+const ARMS: [&str; 4] = ["dualpi2", "dualpi2-tuned", "adaptive", "context"];
 
 /// Runs the scenarios, draws, and prints the tables and the report's path.
 pub fn run(args: &DemoArgs, cancel: &AtomicBool) -> anyhow::Result<Done> {
