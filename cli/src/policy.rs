@@ -24,7 +24,7 @@ use crate::shipped::{self, Kind};
 #[command(after_long_help = "\
 Examples:
   l4sllm policies list
-  l4sllm policy info default
+  l4sllm policy info context
   l4sllm policy export out/policy/best --format triton --out out/serving")]
 pub struct PolicyArgs {
     #[command(subcommand)]
@@ -39,7 +39,7 @@ enum PolicyCommand {
     /// directory. JSON and CSV include the whole configuration.
     #[command(after_long_help = "\
 Examples:
-  l4sllm policy info default
+  l4sllm policy info context
   l4sllm policy info out/policy/best --format json")]
     Info {
         /// Policy: a directory, or a built-in name.

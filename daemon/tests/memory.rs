@@ -1,16 +1,17 @@
-//! Memory of scheduler instances, counted by the allocator. There is only one
-//! test, because others in this process would be counted too.
+//! Memory of scheduler instances, counted by the allocator. One test: others
+//! in this process would be counted as well.
 
 #![allow(clippy::unwrap_used)]
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::num::NonZeroU32;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use l4sllm_abi::{Message, Record, header, raw};
+use l4sllm_abi::{Message, Record, Summary, header, raw};
 use l4sllm_model::Policy;
-use l4sllmd::engine::PolicyEngine;
+use l4sllmd::engine::{Input, PolicyEngine};
 use l4sllmd::{Engine, Pipeline, PipelineConfig, Scheduler};
 
 /// Counts allocated memory.
@@ -38,8 +39,11 @@ static COUNTING: Counting = Counting;
 
 const INSTANCES: u32 = 1024;
 
-/// Records of each instance: a window of the shipped policy, and the next.
+/// Records of each instance: a window of the policy on records, and the next.
 const RECORDS: u64 = 9;
+
+/// Periods of each instance: more than the policy on summaries looks back.
+const PERIODS: u64 = 40;
 
 fn record(seq: u64, instance: u32) -> Message {
     let record = raw::l4s_record_v1 {
@@ -51,38 +55,80 @@ fn record(seq: u64, instance: u32) -> Message {
     Message::Decision(Record::try_from(record).unwrap())
 }
 
+/// A whole period of an instance.
+fn summary(seq: u64, instance: u32, begin_ns: u64, period_ns: u64) -> Message {
+    let summary = raw::l4s_summary {
+        hdr: header(raw::L4S_RECORD_SUMMARY, seq, begin_ns + period_ns),
+        sched: 1,
+        instance,
+        begin_ns,
+        decisions: 10,
+        target_ns: 15_000_000,
+        tupdate_ns: 16_000_000,
+        ..Default::default()
+    };
+    Message::Summary(Box::new(Summary::try_from(summary).unwrap()))
+}
+
+fn shipped(name: &str) -> Arc<Policy> {
+    let policies = concat!(env!("CARGO_MANIFEST_DIR"), "/../policies");
+    Policy::load(&Path::new(policies).join(name)).unwrap()
+}
+
+/// Bytes of an instance after `rounds` messages to each of twice the maximum of
+/// instances.
+fn bytes_each(
+    policy: &Arc<Policy>,
+    config: PipelineConfig,
+    rounds: u64,
+    message: impl Fn(u64, u64, u32) -> Message,
+) -> usize {
+    let (policy, interval) = (Arc::clone(policy), config.interval);
+    let make = move |_: Scheduler| -> Box<dyn Engine> {
+        Box::new(PolicyEngine::new(Arc::clone(&policy), interval, 0))
+    };
+    let mut pipeline = Pipeline::new(config, make);
+    let before = ALLOCATED.load(Ordering::Relaxed);
+    let mut seq = 0;
+    for round in 0..rounds {
+        for instance in 0..2 * INSTANCES {
+            let mut plan = l4sllmd::Plan::all();
+            pipeline.decide(&message(round, seq, instance), &mut plan);
+            seq += 1;
+        }
+    }
+    let c = pipeline.metrics().counters;
+    assert_eq!(c.instances, u64::from(INSTANCES));
+    assert_eq!(c.unrouted, rounds * u64::from(INSTANCES));
+    (ALLOCATED.load(Ordering::Relaxed) - before) / INSTANCES as usize
+}
+
 /// The manual states these numbers: l4sllmd(8), "Memory".
 #[test]
 fn a_thousand_instances_take_what_the_manual_states() {
-    let shipped = concat!(env!("CARGO_MANIFEST_DIR"), "/../policies/default");
-    let policy = Policy::load(shipped.as_ref()).unwrap();
+    let base = || PipelineConfig {
+        max_instances: INSTANCES as usize,
+        ..PipelineConfig::default()
+    };
+    let policy = shipped("default");
     for (interval, most) in [(100, 80_000), (10, 80_000), (1, 600_000)] {
-        let interval = NonZeroU32::new(interval).unwrap();
-        let policy = Arc::clone(&policy);
-        let make = move |_: Scheduler| -> Box<dyn Engine> {
-            Box::new(PolicyEngine::new(Arc::clone(&policy), interval, 0))
-        };
         let config = PipelineConfig {
-            interval,
-            max_instances: INSTANCES as usize,
-            ..PipelineConfig::default()
+            interval: NonZeroU32::new(interval).unwrap(),
+            ..base()
         };
-        let mut pipeline = Pipeline::new(config, make);
-        let before = ALLOCATED.load(Ordering::Relaxed);
-        // Twice the maximum, each with a partial window.
-        let mut seq = 0;
-        for _ in 0..RECORDS {
-            for instance in 0..2 * INSTANCES {
-                let mut plan = l4sllmd::Plan::all();
-                pipeline.decide(&record(seq, instance), &mut plan);
-                seq += 1;
-            }
-        }
-        let c = pipeline.metrics().counters;
-        assert_eq!(c.instances, u64::from(INSTANCES));
-        assert_eq!(c.unrouted, RECORDS * u64::from(INSTANCES));
-        let each = (ALLOCATED.load(Ordering::Relaxed) - before) / INSTANCES as usize;
+        let each = bytes_each(&policy, config, RECORDS, |_, seq, of| record(seq, of));
         println!("interval {interval}: {each} bytes an instance");
         assert!(each < most, "interval {interval}: {each} bytes an instance");
     }
+    let policy = shipped("context");
+    let period_ns = policy.config().period_ns().unwrap();
+    let config = PipelineConfig {
+        input: Input::Summaries,
+        ..base().with_period(period_ns)
+    };
+    let each = bytes_each(&policy, config, PERIODS, |round, seq, of| {
+        summary(seq, of, round * period_ns, period_ns)
+    });
+    println!("context: {each} bytes an instance");
+    assert!(each < 80_000, "context: {each} bytes an instance");
 }
