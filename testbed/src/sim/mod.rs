@@ -7,6 +7,7 @@ mod lanes;
 mod queue;
 mod random;
 mod simulation;
+mod tournament;
 
 pub use error::SimError;
 pub use queue::{EventQueue, Lane};

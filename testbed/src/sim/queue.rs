@@ -2,11 +2,15 @@
 //!
 //! Most events of a network come from sources whose times never decrease: a
 //! link delivers in the order in which it was sent on. Such a source has a
-//! [`Lane`], a FIFO of which only the first event takes part in the ordering.
-//! So the heap holds one entry a lane and one a timer, not one a packet in
-//! flight, and scheduling behind another event of a lane costs one append.
+//! [`Lane`], a FIFO. The other events, timers for the most part, are in a heap
+//! of their own. Only the first event of each lane and of the heap take part in
+//! a [`Tournament`] for the next one: its cost grows with the number of links,
+//! not with that of packets in flight or timers.
 
-use std::collections::VecDeque;
+use std::cmp::Ordering;
+use std::collections::{BinaryHeap, VecDeque};
+
+use super::tournament::Tournament;
 
 /// Events waiting for their time.
 ///
@@ -14,10 +18,11 @@ use std::collections::VecDeque;
 /// in, by whatever lane, so that a run does not depend on the queue's layout.
 #[derive(Debug)]
 pub struct EventQueue<E> {
-    /// A heap of [`ARITY`] children a node: the first event of each lane, and
-    /// the events outside lanes.
-    heap: Vec<Entry<E>>,
-    lanes: Vec<Waiting<E>>,
+    lanes: Vec<VecDeque<Entry<E>>>,
+    /// Events outside lanes.
+    heap: BinaryHeap<Entry<E>>,
+    /// Keys of the first events: of the heap at leaf [`HEAP`], of lane n at n.
+    firsts: Tournament,
     scheduled: u64,
     taken: u64,
     now_ns: u64,
@@ -27,51 +32,71 @@ pub struct EventQueue<E> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Lane(u32);
 
-/// What a lane holds behind its first event, which is in the heap.
-#[derive(Debug)]
-struct Waiting<E> {
-    events: VecDeque<(Key, E)>,
-    /// Time of the newest event, ns.
-    newest_ns: u64,
-    /// Whether the heap holds an event of this lane.
-    begun: bool,
-}
-
 #[derive(Debug, Clone, Copy)]
 struct Entry<E> {
     key: Key,
-    lane: u32,
     event: E,
 }
 
-/// Time, then the number of the scheduling call: one integer, so that keys
-/// compare without a branch, which would be mispredicted half of the time.
+/// Time, then the number of the scheduling call, then the leaf that the event
+/// belongs to, which decides nothing: one integer, so that keys compare without
+/// a branch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Key(u128);
 
+/// Bits of a leaf's number: more lanes than fit in memory.
+const LEAF_BITS: u32 = 24;
+
+/// Bits of a scheduling call's number: a day's at 10^7 calls a second.
+const ORDER_BITS: u32 = 64 - LEAF_BITS;
+
+/// The heap's leaf.
+const HEAP: u32 = 0;
+
 impl Key {
-    fn new(at_ns: u64, order: u64) -> Key {
-        Key(u128::from(at_ns) << 64 | u128::from(order))
+    fn new(at_ns: u64, order: u64, leaf: u32) -> Key {
+        debug_assert!(order >> ORDER_BITS == 0);
+        Key(u128::from(at_ns) << 64 | u128::from(order << LEAF_BITS | u64::from(leaf)))
     }
 
     fn at_ns(self) -> u64 {
         (self.0 >> 64) as u64
     }
+
+    fn leaf(self) -> u32 {
+        self.0 as u32 & ((1 << LEAF_BITS) - 1)
+    }
 }
 
-/// Of an entry outside lanes.
-const NO_LANE: u32 = u32::MAX;
+/// The heap has its greatest entry on top: the earliest is the greatest.
+impl<E> Ord for Entry<E> {
+    fn cmp(&self, other: &Self) -> Ordering {
+        other.key.cmp(&self.key)
+    }
+}
 
-/// Children of a node: with four, a level fits two cache lines, and the heap
-/// is half as deep as a binary one.
-const ARITY: usize = 4;
+impl<E> PartialOrd for Entry<E> {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl<E> PartialEq for Entry<E> {
+    fn eq(&self, other: &Self) -> bool {
+        self.key == other.key
+    }
+}
+
+impl<E> Eq for Entry<E> {}
 
 impl<E: Copy> EventQueue<E> {
     /// Empty, at time 0.
     pub fn new() -> Self {
         EventQueue {
-            heap: Vec::with_capacity(64),
-            lanes: Vec::new(),
+            // The place of the heap's leaf: lanes count from 1.
+            lanes: vec![VecDeque::new()],
+            heap: BinaryHeap::new(),
+            firsts: Tournament::new(1),
             scheduled: 0,
             taken: 0,
             now_ns: 0,
@@ -85,67 +110,72 @@ impl<E: Copy> EventQueue<E> {
 
     /// Makes a lane.
     pub fn lane(&mut self) -> Lane {
-        // A lane takes 48 bytes, so memory ends before the numbers.
-        let lane = u32::try_from(self.lanes.len()).expect("fewer than 2^32 lanes");
-        self.lanes.push(Waiting {
-            events: VecDeque::new(),
-            newest_ns: 0,
-            begun: false,
-        });
+        let lane = self.lanes.len() as u32;
+        assert!(lane >> LEAF_BITS == 0, "fewer than 2^{LEAF_BITS} lanes");
+        self.lanes.push(VecDeque::new());
+        self.firsts.grow(self.lanes.len());
         Lane(lane)
     }
 
     /// Adds an event. A time that has passed means now: time never goes back.
     pub fn schedule(&mut self, at_ns: u64, event: E) {
-        let key = self.key(at_ns);
-        self.push(Entry {
-            key,
-            lane: NO_LANE,
-            event,
-        });
+        let key = self.key(at_ns, HEAP);
+        self.heap.push(Entry { key, event });
+        if self.heap.peek().is_some_and(|first| first.key == key) {
+            self.firsts.lower(HEAP as usize, key.0);
+        }
     }
 
     /// As [`EventQueue::schedule`], for an event that is not before those of
     /// its lane. One that is, comes in its order nevertheless, at the cost of
     /// an event outside lanes.
     pub fn schedule_in(&mut self, lane: Lane, at_ns: u64, event: E) {
-        let key = self.key(at_ns);
+        let key = self.key(at_ns, lane.0);
         let waiting = &mut self.lanes[lane.0 as usize];
-        if waiting.begun && key.at_ns() >= waiting.newest_ns {
-            waiting.newest_ns = key.at_ns();
-            waiting.events.push_back((key, event));
-            return;
+        match waiting.back() {
+            None => self.firsts.lower(lane.0 as usize, key.0),
+            Some(newest) if newest.key.at_ns() <= key.at_ns() => {}
+            Some(_) => {
+                self.scheduled -= 1;
+                return self.schedule(at_ns, event);
+            }
         }
-        let lane = if waiting.begun { NO_LANE } else { lane.0 };
-        if !waiting.begun {
-            waiting.begun = true;
-            waiting.newest_ns = key.at_ns();
-        }
-        self.push(Entry { key, lane, event });
+        waiting.push_back(Entry { key, event });
     }
 
     /// When the next event is due, ns.
     pub fn next_time(&self) -> Option<u64> {
-        self.heap.first().map(|entry| entry.key.at_ns())
+        let first = self.firsts.least();
+        (first != Tournament::ABSENT).then(|| Key(first).at_ns())
     }
 
     /// Takes the next event if it is due at `until_ns` or before, and moves
     /// the time to it.
     pub fn pop_until(&mut self, until_ns: u64) -> Option<(u64, E)> {
-        let &Entry { key, lane, event } = self.heap.first()?;
-        if key.at_ns() > until_ns {
+        let key = Key(self.firsts.least());
+        if key.at_ns() > until_ns || key.0 == Tournament::ABSENT {
             return None;
         }
         self.now_ns = key.at_ns();
         self.taken += 1;
-        match self.next_of(lane) {
-            Some(next) => self.sink(next),
-            None => {
-                if let Some(last) = self.heap.pop().filter(|_| !self.heap.is_empty()) {
-                    self.sink(last);
-                }
+        let event = match key.leaf() {
+            HEAP => {
+                let first = self.heap.pop()?;
+                let next = self.heap.peek();
+                let next = next.map_or(Tournament::ABSENT, |next| next.key.0);
+                self.firsts.set(HEAP as usize, next);
+                first.event
             }
-        }
+            lane => {
+                let waiting = &mut self.lanes[lane as usize];
+                let first = waiting.pop_front()?;
+                let next = waiting
+                    .front()
+                    .map_or(Tournament::ABSENT, |next| next.key.0);
+                self.firsts.set(lane as usize, next);
+                first.event
+            }
+        };
         Some((key.at_ns(), event))
     }
 
@@ -160,69 +190,11 @@ impl<E: Copy> EventQueue<E> {
         self.taken
     }
 
-    fn key(&mut self, at_ns: u64) -> Key {
+    fn key(&mut self, at_ns: u64, leaf: u32) -> Key {
         let order = self.scheduled;
         self.scheduled += 1;
-        Key::new(at_ns.max(self.now_ns), order)
+        Key::new(at_ns.max(self.now_ns), order, leaf)
     }
-
-    /// The event that follows the first of a lane, now to be the first.
-    fn next_of(&mut self, lane: u32) -> Option<Entry<E>> {
-        let waiting = self.lanes.get_mut(lane as usize)?;
-        let Some((key, event)) = waiting.events.pop_front() else {
-            waiting.begun = false;
-            return None;
-        };
-        Some(Entry { key, lane, event })
-    }
-
-    fn push(&mut self, entry: Entry<E>) {
-        let mut at = self.heap.len();
-        self.heap.push(entry);
-        while at > 0 {
-            let parent = (at - 1) / ARITY;
-            if self.heap[parent].key < entry.key {
-                break;
-            }
-            self.heap[at] = self.heap[parent];
-            at = parent;
-        }
-        self.heap[at] = entry;
-    }
-
-    /// Puts an entry in the place of the first, and restores the order.
-    fn sink(&mut self, entry: Entry<E>) {
-        let mut at = 0;
-        loop {
-            let first = at * ARITY + 1;
-            let least = match self.heap.get(first..first + ARITY) {
-                Some(children) => least(children),
-                None => match self.heap.get(first..) {
-                    Some(children @ [_, ..]) => least(children),
-                    _ => break,
-                },
-            };
-            let child = self.heap[first + least];
-            if entry.key < child.key {
-                break;
-            }
-            self.heap[at] = child;
-            at = first + least;
-        }
-        self.heap[at] = entry;
-    }
-}
-
-/// Where the earliest of some entries is.
-#[inline]
-fn least<E>(entries: &[Entry<E>]) -> usize {
-    let mut least = (0, entries[0].key);
-    for (place, entry) in entries.iter().enumerate().skip(1) {
-        if entry.key < least.1 {
-            least = (place, entry.key);
-        }
-    }
-    least.0
 }
 
 impl<E: Copy> Default for EventQueue<E> {

@@ -1,0 +1,141 @@
+//! The least of many numbers of which one at a time changes.
+
+/// Children of a node. A level costs as much as that many comparisons, so that
+/// wide nodes pay for what is common: a handful of numbers.
+const ARITY: usize = 8;
+
+/// A tournament tree: each node holds the least number of each of its children,
+/// those of the last level the numbers themselves, the leaves.
+///
+/// Comparisons take no branch, which would be mispredicted half of the time.
+#[derive(Debug)]
+pub(super) struct Tournament {
+    /// The root comes first, the children of node n are n · ARITY + 1 and on.
+    nodes: Vec<[u128; ARITY]>,
+    /// The first node of the last level.
+    last_level: usize,
+    least: u128,
+}
+
+impl Tournament {
+    /// A value that is not less than any other: of a leaf that takes no part.
+    pub const ABSENT: u128 = u128::MAX;
+
+    /// A tree of at least so many leaves, all absent.
+    pub fn new(leaves: usize) -> Tournament {
+        let (mut last_level, mut width) = (0, 1);
+        while width * ARITY < leaves {
+            last_level += width;
+            width *= ARITY;
+        }
+        Tournament {
+            nodes: vec![[Tournament::ABSENT; ARITY]; last_level + width],
+            last_level,
+            least: Tournament::ABSENT,
+        }
+    }
+
+    /// Makes a leaf of each number below `leaves`, and keeps what they hold.
+    pub fn grow(&mut self, leaves: usize) {
+        let have = (self.nodes.len() - self.last_level) * ARITY;
+        if leaves <= have {
+            return;
+        }
+        let old = std::mem::replace(self, Tournament::new(leaves));
+        let values = old.nodes[old.last_level..].iter().flatten();
+        for (leaf, value) in values.enumerate() {
+            self.set(leaf, *value);
+        }
+    }
+
+    /// The least value, [`Tournament::ABSENT`] if no leaf takes part.
+    pub fn least(&self) -> u128 {
+        self.least
+    }
+
+    /// Changes a leaf.
+    pub fn set(&mut self, leaf: usize, value: u128) {
+        let (mut node, mut child) = self.place(leaf);
+        let mut value = value;
+        loop {
+            let values = &mut self.nodes[node];
+            values[child] = value;
+            value = least_of(values);
+            if node == 0 {
+                self.least = value;
+                return;
+            }
+            (node, child) = parent(node);
+        }
+    }
+
+    /// Changes a leaf to less than it is: what is less already need not be
+    /// looked at.
+    pub fn lower(&mut self, leaf: usize, value: u128) {
+        let (mut node, mut child) = self.place(leaf);
+        debug_assert!(value <= self.nodes[node][child]);
+        loop {
+            let lowered = &mut self.nodes[node][child];
+            *lowered = value.min(*lowered);
+            if *lowered != value {
+                return;
+            }
+            if node == 0 {
+                self.least = self.least.min(value);
+                return;
+            }
+            (node, child) = parent(node);
+        }
+    }
+
+    fn place(&self, leaf: usize) -> (usize, usize) {
+        (self.last_level + leaf / ARITY, leaf % ARITY)
+    }
+}
+
+/// The node above one that is not the root, and which child it is.
+fn parent(node: usize) -> (usize, usize) {
+    ((node - 1) / ARITY, (node - 1) % ARITY)
+}
+
+/// In pairs: their comparisons overlap.
+fn least_of(values: &[u128; ARITY]) -> u128 {
+    let [a, b, c, d, e, f, g, h] = *values;
+    let halves = (a.min(b).min(c.min(d)), e.min(f).min(g.min(h)));
+    halves.0.min(halves.1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sim::Random;
+
+    /// The least of all leaves is known, whatever changes and however often the
+    /// tree grows.
+    #[test]
+    fn agrees_with_a_list() {
+        let mut random = Random::stream(5, "tournament");
+        let mut tree = Tournament::new(1);
+        let mut leaves = vec![Tournament::ABSENT];
+        for _ in 0..10_000 {
+            if random.below(100) == 0 {
+                let more = leaves.len() + random.below(5) as usize;
+                leaves.resize(more, Tournament::ABSENT);
+                tree.grow(more);
+            }
+            let leaf = random.below(leaves.len() as u64) as usize;
+            let value = match random.below(4) {
+                0 => Tournament::ABSENT,
+                // High and low halves both decide.
+                _ => u128::from(random.below(3)) << 64 | u128::from(random.below(1000)),
+            };
+            match value <= leaves[leaf] {
+                true => tree.lower(leaf, value),
+                false => tree.set(leaf, value),
+            }
+            leaves[leaf] = value;
+            assert_eq!(Some(&tree.least()), leaves.iter().min());
+        }
+        assert!(leaves.len() > ARITY * ARITY, "three levels");
+    }
+}
