@@ -137,12 +137,26 @@ impl RateSchedule {
 pub struct RateCursor {
     schedule: RateSchedule,
     step: usize,
+    last: Serialised,
+}
+
+/// A packet that was sent at one rate and the time that it took: most packets
+/// of a link are alike, and a division costs more than the rest.
+#[derive(Debug, Clone, Copy, Default)]
+struct Serialised {
+    bytes: u32,
+    bits_per_s: u64,
+    ns: Option<u64>,
 }
 
 impl RateCursor {
     /// At the schedule's beginning.
     pub fn new(schedule: RateSchedule) -> Self {
-        RateCursor { schedule, step: 0 }
+        RateCursor {
+            schedule,
+            step: 0,
+            last: Serialised::default(),
+        }
     }
 
     /// The schedule.
@@ -200,6 +214,32 @@ impl RateCursor {
     /// then on for ever. Starts must not go back.
     pub fn finish(&mut self, start_ns: u64, bytes: u32) -> Option<u64> {
         self.advance(start_ns);
+        let took_ns = self.at_one_rate(bytes);
+        let end_ns = took_ns.and_then(|ns| start_ns.checked_add(ns));
+        match self.schedule.steps.get(self.step + 1) {
+            Some(next) if end_ns.is_none_or(|end_ns| end_ns > next.from_ns) => {
+                self.finish_later(start_ns, bytes)
+            }
+            _ => end_ns,
+        }
+    }
+
+    /// How long a packet takes at the present rate; none at rate 0.
+    fn at_one_rate(&mut self, bytes: u32) -> Option<u64> {
+        let bits_per_s = self.schedule.steps[self.step].bits_per_s;
+        if (self.last.bytes, self.last.bits_per_s) != (bytes, bits_per_s) {
+            let needed = u128::from(bytes) * 8 * 1_000_000_000;
+            self.last = Serialised {
+                bytes,
+                bits_per_s,
+                ns: time_ns(needed, bits_per_s),
+            };
+        }
+        self.last.ns
+    }
+
+    /// As [`RateCursor::finish`], where the rate changes on the way.
+    fn finish_later(&self, start_ns: u64, bytes: u32) -> Option<u64> {
         let steps = &self.schedule.steps;
         // In units of bits times ns per second: u128 never overflows here.
         let mut needed = u128::from(bytes) * 8 * 1_000_000_000;
@@ -235,6 +275,7 @@ fn time_ns(needed: u128, bits_per_s: u64) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sim::Random;
 
     const MS: u64 = 1_000_000;
 
@@ -259,6 +300,30 @@ mod tests {
         let mut cursor = RateCursor::new(steps(&[(0, 12_000_000), (10 * MS, 6_000_000)]));
         assert_eq!(cursor.finish(9_500_000, 1500), Some(11 * MS));
         assert_eq!(cursor.finish(11 * MS, 1500), Some(13 * MS));
+    }
+
+    /// A packet ends as soon as the link could have sent its bits, whatever the
+    /// sizes before it and the rates on the way.
+    #[test]
+    fn ends_are_the_earliest_possible() {
+        let mut random = Random::stream(1, "rates");
+        for _ in 0..200 {
+            let rates = [0, 1_000_000, 7_000_001, 100_000_000];
+            let list: Vec<(u64, u64)> = (0..20)
+                .map(|at| (at * 300_000, rates[random.below(4) as usize]))
+                .chain([(20 * 300_000, 3_000_000)])
+                .collect();
+            let mut cursor = RateCursor::new(steps(&list));
+            let mut now_ns = 0;
+            for _ in 0..40 {
+                let bytes = [40, 52, 1500][random.below(3) as usize];
+                let end_ns = cursor.finish(now_ns, bytes).unwrap();
+                let needed = u128::from(bytes) * 8_000_000_000;
+                assert!(cursor.bit_ns(now_ns, end_ns) >= needed);
+                assert!(cursor.bit_ns(now_ns, end_ns - 1) < needed);
+                now_ns += random.below(400_000);
+            }
+        }
     }
 
     #[test]
