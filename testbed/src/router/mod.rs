@@ -102,6 +102,8 @@ pub struct Router {
     device: Arc<Device>,
     /// Offset added to the packet path's times, ns.
     epoch_ns: u64,
+    /// Scratch: drops that are handed over.
+    dropped: [UserPacket; 16],
 }
 
 /// Opens the device of a [`Router`] that another thread owns.
@@ -150,6 +152,7 @@ impl Router {
         Ok(Router {
             device: Arc::new(device),
             epoch_ns: 0,
+            dropped: [UserPacket::default(); 16],
         })
     }
 
@@ -231,7 +234,7 @@ impl Router {
     }
 
     fn take_drops(&mut self, drops: &mut Vec<Departure>) {
-        let mut batch = [UserPacket::default(); 16];
+        let batch = &mut self.dropped;
         loop {
             // SAFETY: `batch` has space for the requested number of packets.
             let got = unsafe {

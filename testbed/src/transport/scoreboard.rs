@@ -203,6 +203,9 @@ impl Scoreboard {
         }
         for &(start, end) in sack {
             let (start, end) = (start.max(self.una), end.min(self.nxt));
+            if start >= end {
+                continue;
+            }
             let mut ranges = std::mem::take(&mut self.sacked);
             ranges.insert(start, end, |start, end| {
                 let mss = u64::from(MSS);

@@ -151,7 +151,7 @@ impl TcpSender {
         cumulative: u64,
         sack: &[(u64, u64); super::MAX_SACK],
         ece: bool,
-        counts: EcnCounts,
+        counts: &EcnCounts,
         echo_ns: u64,
     ) {
         let app_limited = self.new_data() == 0 && self.board.lost() == 0;
@@ -198,7 +198,7 @@ impl TcpSender {
             app_limited,
         });
         if counts.packets > self.counts.packets {
-            self.counts = counts;
+            self.counts = *counts;
         }
         if una == self.limit {
             self.stats.finished_ns.get_or_insert(now_ns);
@@ -315,9 +315,9 @@ impl Endpoint for TcpSender {
             ece,
             counts,
             echo_ns,
-        } = segment.body
+        } = &segment.body
         {
-            self.on_ack(now_ns, cumulative, &sack, ece, counts, echo_ns);
+            self.on_ack(now_ns, *cumulative, sack, *ece, counts, *echo_ns);
         }
     }
 
@@ -389,14 +389,15 @@ impl Endpoint for TcpSender {
 
     fn next_timer(&self) -> Option<u64> {
         // Segments that need no pacing have been sent already.
-        let pacing = self.may_send().then_some(self.next_send);
+        let paced = self.next_send > self.sent_ns && self.may_send();
         let deadlines = [
             self.timeout_at,
             self.probe.due_at(),
             self.board.overdue_at(),
             self.source.next_ns(),
-            pacing,
+            paced.then_some(self.next_send),
         ];
-        deadlines.into_iter().flatten().min()
+        let first = deadlines.map(|at| at.unwrap_or(u64::MAX)).into_iter().min();
+        first.filter(|at| *at != u64::MAX)
     }
 }
