@@ -159,10 +159,15 @@ impl Bottleneck {
     }
 
     /// Begins the next transmission, if the link may send and a packet waits.
+    #[inline]
     pub fn transmit(&mut self, now_ns: u64, drops: &mut Vec<Departure>) -> Transmit {
-        if self.transmitting {
-            return Transmit::Nothing;
+        match self.transmitting {
+            true => Transmit::Nothing,
+            false => self.transmit_next(now_ns, drops),
         }
+    }
+
+    fn transmit_next(&mut self, now_ns: u64, drops: &mut Vec<Departure>) -> Transmit {
         if self.service != Service::Free {
             let Some(on_ns) = self.may_send(now_ns) else {
                 return Transmit::Nothing;

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use crate::result::Transfers;
 use crate::scenario::FlowPlan;
-use crate::transport::{self, Endpoint, Receiver, ReceiverStats, Sender, SenderStats};
+use crate::transport::{self, Endpoint, Receiver, ReceiverStats, Segment, Sender, SenderStats};
 
 /// Which end of a flow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -122,13 +122,33 @@ impl Flow {
         }
     }
 
-    /// The end on one side, if there is one that may act.
-    pub fn end(&mut self, side: Side) -> Option<&mut dyn Endpoint> {
+    /// An end takes a segment, if it may act.
+    pub fn on_segment(&mut self, side: Side, now_ns: u64, segment: &Segment) {
+        match (&mut self.ends, side) {
+            (Some(ends), Side::Sender) if !ends.stopped => {
+                ends.sender.on_segment(now_ns, segment);
+            }
+            (Some(ends), Side::Receiver) => ends.receiver.on_segment(now_ns, segment),
+            _ => {}
+        }
+    }
+
+    /// The deadline of an end has passed.
+    pub fn on_timer(&mut self, side: Side, now_ns: u64) {
+        match (&mut self.ends, side) {
+            (Some(ends), Side::Sender) if !ends.stopped => ends.sender.on_timer(now_ns),
+            (Some(ends), Side::Receiver) => ends.receiver.on_timer(now_ns),
+            _ => {}
+        }
+    }
+
+    /// What an end sends next, if it may act.
+    pub fn poll_transmit(&mut self, side: Side, now_ns: u64) -> Option<Segment> {
         let ends = self.ends.as_mut()?;
         match side {
             Side::Sender if ends.stopped => None,
-            Side::Sender => Some(&mut ends.sender),
-            Side::Receiver => Some(&mut ends.receiver),
+            Side::Sender => ends.sender.poll_transmit(now_ns),
+            Side::Receiver => ends.receiver.poll_transmit(now_ns),
         }
     }
 
@@ -137,8 +157,9 @@ impl Flow {
     /// retransmission timer does on every acknowledgement, waits for the event
     /// that is armed.
     pub fn arm(&mut self, side: Side, now_ns: u64) -> Option<u64> {
-        let deadline_ns = self.end(side)?.next_timer()?.max(now_ns);
-        let armed_ns = self.armed(side)?;
+        let ends = self.ends.as_mut()?;
+        let deadline_ns = ends.next_timer(side)?.max(now_ns);
+        let armed_ns = &mut ends.armed_ns[side as usize];
         if deadline_ns >= *armed_ns {
             return None;
         }
@@ -149,16 +170,15 @@ impl Flow {
     /// A timer event came. Whether its end has to act: not if an earlier event
     /// took its place, nor if the deadline has moved back.
     pub fn fire(&mut self, side: Side, now_ns: u64) -> bool {
-        let Some(armed_ns) = self.armed(side) else {
+        let Some(ends) = &mut self.ends else {
             return false;
         };
+        let armed_ns = &mut ends.armed_ns[side as usize];
         if *armed_ns != now_ns {
             return false;
         }
         *armed_ns = NEVER;
-        self.end(side)
-            .and_then(|end| end.next_timer())
-            .is_some_and(|due| due <= now_ns)
+        ends.next_timer(side).is_some_and(|due| due <= now_ns)
     }
 
     /// Frees the ends of a flow that is done and has nothing under way.
@@ -174,9 +194,14 @@ impl Flow {
             self.ends = None;
         }
     }
+}
 
-    fn armed(&mut self, side: Side) -> Option<&mut u64> {
-        let ends = self.ends.as_mut()?;
-        Some(&mut ends.armed_ns[side as usize])
+impl Ends {
+    fn next_timer(&self, side: Side) -> Option<u64> {
+        match side {
+            Side::Sender if self.stopped => None,
+            Side::Sender => self.sender.next_timer(),
+            Side::Receiver => self.receiver.next_timer(),
+        }
     }
 }

@@ -31,11 +31,16 @@ impl Segments {
         self.slots.get_mut(slot as usize)?.as_mut()
     }
 
-    /// Removes it; its number may be reused.
-    pub fn take(&mut self, slot: u32) -> Option<Segment> {
-        let segment = self.slots.get_mut(slot as usize)?.take()?;
+    /// As [`Segments::get_mut`], read-only.
+    pub fn get(&self, slot: u32) -> Option<&Segment> {
+        self.slots.get(slot as usize)?.as_ref()
+    }
+
+    /// Removes a segment, which must be there; its number may be reused.
+    pub fn remove(&mut self, slot: u32) {
+        debug_assert!(self.get(slot).is_some());
+        self.slots[slot as usize] = None;
         self.free.push(slot);
-        Some(segment)
     }
 
     /// Number of segments in flight.

@@ -12,6 +12,8 @@ use crate::scenario::FlowPlan;
 /// that travel on from there with the same delay.
 #[derive(Debug)]
 pub(super) struct Lanes {
+    /// When flows begin and end.
+    pub plan: Lane,
     /// The bottleneck's transmitter.
     pub bottleneck: Lane,
     /// Access links, by client.
@@ -33,6 +35,7 @@ impl Lanes {
         flows: &[FlowPlan],
     ) -> Lanes {
         Lanes {
+            plan: events.lane(),
             bottleneck: events.lane(),
             access: (0..clients).map(|_| events.lane()).collect(),
             forward: if path.keeps_order() {

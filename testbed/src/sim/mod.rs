@@ -3,9 +3,11 @@
 
 mod accounting;
 mod error;
+mod events;
 mod lanes;
 mod queue;
 mod random;
+mod sampling;
 mod simulation;
 mod tournament;
 
