@@ -66,6 +66,12 @@ impl Decoder {
     /// padding that is not zero.
     pub fn decode(&mut self, message: &[u8]) -> Result<Message, AbiError> {
         let header = message::header_of(message)?;
+        self.decode_as(&header, message)
+    }
+
+    /// Takes a message whose header was checked, and whose length is its own.
+    #[inline]
+    fn decode_as(&mut self, header: &raw::l4s_header, message: &[u8]) -> Result<Message, AbiError> {
         match u32::from(header.type_) {
             raw::L4S_RECORD_DECISION if header.version == 1 => {
                 self.weight = 0;
@@ -199,7 +205,6 @@ impl Decoder {
     /// A record, or context if the instance has had no keyframe yet.
     fn decision(&mut self, message: &[u8]) -> Result<Message, AbiError> {
         let record: raw::l4s_record = bytes::from_bytes(message)?;
-        check_header(&record.hdr, raw::L4S_RECORD_DECISION)?;
         let weight = record.weight;
         let known = u32::from(weight);
         check(
@@ -212,7 +217,7 @@ impl Decoder {
         self.weight = weight;
         match self.find(record.instance) {
             Some(instance) if instance.known => {
-                Record::try_from(instance.expand(&record)).map(Message::Decision)
+                Record::checked(instance.expand(&record)).map(Message::Decision)
             }
             _ => Context::new(message).map(Message::Context),
         }
@@ -344,14 +349,21 @@ impl Messages<'_> {
 impl Iterator for Messages<'_> {
     type Item = Result<Message, AbiError>;
 
+    #[inline]
     fn next(&mut self) -> Option<Self::Item> {
         if self.failed || self.bytes.is_empty() {
             return None;
         }
-        let made = Message::length(self.bytes).and_then(|length| {
-            let length = length.unwrap_or(MESSAGE_SIZE);
+        let made = message::header_in(self.bytes).and_then(|header| {
+            let length = header.map_or(MESSAGE_SIZE, |header| header.length as usize);
             let (message, rest) = self.bytes.split_at(self.bytes.len().min(length));
-            let message = self.decoder.decode(message)?;
+            let message = match &header {
+                Some(header) if message.len() == length => {
+                    self.decoder.decode_as(header, message)?
+                }
+                // An error that says what is missing.
+                _ => self.decoder.decode(message)?,
+            };
             self.bytes = rest;
             Ok(message)
         });

@@ -73,12 +73,7 @@ impl Message {
     ///
     /// An unknown version or type, or a length that does not match the type.
     pub fn length(head: &[u8]) -> Result<Option<usize>, AbiError> {
-        let Some((header, _)) = head.split_at_checked(HEADER_SIZE) else {
-            return Ok(None);
-        };
-        let header: raw::l4s_header = bytes::from_bytes(header)?;
-        check_header(&header, u32::from(header.type_))?;
-        Ok(Some(header.length as usize))
+        Ok(header_in(head)?.map(|header| header.length as usize))
     }
 
     /// Checks one message without filling it in; see [`Decoder::decode`].
@@ -181,6 +176,15 @@ impl TryFrom<raw::l4s_record_v1> for Record {
     type Error = AbiError;
     /// Checks the header, every coded field and every probability.
     fn try_from(r: raw::l4s_record_v1) -> Result<Self, AbiError> {
+        check_header(&r.hdr, raw::L4S_RECORD_DECISION)?;
+        Record::checked(r)
+    }
+}
+
+impl Record {
+    /// As [`Record::try_from`], where the header is known to be right.
+    #[inline]
+    pub(crate) fn checked(r: raw::l4s_record_v1) -> Result<Record, AbiError> {
         let range = |field, value: u32, ok: bool, want| {
             check(ok, raw::l4s_record_v1::NAME, field, u64::from(value), want)
         };
@@ -189,7 +193,6 @@ impl TryFrom<raw::l4s_record_v1> for Record {
         };
         let what = raw::l4s_record_v1::NAME;
         let probability = |field, value| check_probability(what, field, value);
-        check_header(&r.hdr, raw::L4S_RECORD_DECISION)?;
         Queue::try_from(r.queue_type)?;
         Action::try_from(r.dequeue_action)?;
         Action::try_from(r.base_action)?;
@@ -206,7 +209,7 @@ impl TryFrom<raw::l4s_record_v1> for Record {
     }
 }
 
-// The indexing below cannot fail: `try_from` above is the only constructor, and
+// The indexing below cannot fail: `checked` above is the only constructor, and
 // these codes are consecutive from 0.
 impl Record {
     /// The packet's queue.
@@ -276,15 +279,27 @@ pub fn header(type_: u32, seq: u64, time_ns: u64) -> raw::l4s_header {
 
 /// The checked header of one whole message.
 pub(crate) fn header_of(message: &[u8]) -> Result<raw::l4s_header, AbiError> {
-    let length = Message::length(message)?.unwrap_or(MESSAGE_SIZE);
-    if message.len() != length {
-        return Err(AbiError::Length {
+    let header = header_in(message)?;
+    let want = header.map_or(MESSAGE_SIZE, |header| header.length as usize);
+    header
+        .filter(|_| message.len() == want)
+        .ok_or(AbiError::Length {
             what: "message",
             got: message.len(),
-            want: length,
-        });
-    }
-    bytes::from_bytes(&message[..HEADER_SIZE])
+            want,
+        })
+}
+
+/// The header of the message that begins here, checked; `None`: too few bytes
+/// for one.
+#[inline]
+pub(crate) fn header_in(head: &[u8]) -> Result<Option<raw::l4s_header>, AbiError> {
+    let Some((header, _)) = head.split_at_checked(HEADER_SIZE) else {
+        return Ok(None);
+    };
+    let header: raw::l4s_header = bytes::from_bytes(header)?;
+    check_header(&header, u32::from(header.type_))?;
+    Ok(Some(header))
 }
 
 /// The struct at the beginning of a message; in version 1, zeros follow.

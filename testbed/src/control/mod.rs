@@ -85,6 +85,8 @@ pub struct Controller {
     tap: Option<Tap>,
     /// Number of messages to wait for before the next read.
     read_at: u64,
+    /// Lower bound on the messages up to and including the next decision's.
+    until_due: u32,
     buffer: Vec<u8>,
     decoder: Decoder,
     newest_seq: u64,
@@ -160,6 +162,7 @@ impl Controller {
             busy_until_ns: 0,
             tap: None,
             read_at: 1,
+            until_due: 1,
             buffer: vec![0; BATCH * MESSAGE_SIZE],
             decoder: Decoder::new(),
             newest_seq: 0,
@@ -332,8 +335,13 @@ impl Controller {
             return;
         };
         // Reading the clock costs as much as a record without a decision.
-        let before = (pipeline.until_due() == 1).then(Instant::now);
-        let Some(order) = pipeline.push(message, now_ns) else {
+        let before = (self.until_due <= 1).then(Instant::now);
+        let order = pipeline.push(message, now_ns);
+        self.until_due = match self.until_due {
+            0 | 1 => pipeline.until_due(),
+            more => more - 1,
+        };
+        let Some(order) = order else {
             return;
         };
         let took = before.map_or(0, |before| before.elapsed().as_nanos() as u64);
