@@ -103,7 +103,7 @@ pub struct Router {
     /// Offset added to the packet path's times, ns.
     epoch_ns: u64,
     /// Scratch: drops that are handed over.
-    dropped: [UserPacket; 16],
+    dropped: Box<[UserPacket; 16]>,
 }
 
 /// Opens the device of a [`Router`] that another thread owns.
@@ -152,7 +152,7 @@ impl Router {
         Ok(Router {
             device: Arc::new(device),
             epoch_ns: 0,
-            dropped: [UserPacket::default(); 16],
+            dropped: Box::default(),
         })
     }
 
@@ -234,7 +234,7 @@ impl Router {
     }
 
     fn take_drops(&mut self, drops: &mut Vec<Departure>) {
-        let batch = &mut self.dropped;
+        let batch = self.dropped.as_mut_slice();
         loop {
             // SAFETY: `batch` has space for the requested number of packets.
             let got = unsafe {
