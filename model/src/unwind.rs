@@ -1,15 +1,15 @@
-//! Panics of other people's decoders, as errors.
+//! ! Converts panics of third-party decoders to errors.
 //!
-//! A damaged file may fail an assertion or an index within a crate that decodes
-//! it. What the user is to see is an error that names the file, not where in a
-//! crate the panic came from.
+//! ! A damaged file may trigger an assertion or an out-of-range index in a
+//! decoder crate. The user should see an error that names the file instead of a
+//! panic location in a crate.
 
 use std::any::Any;
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind, set_hook, take_hook};
 use std::sync::Once;
 
-/// Why a decoder gave up.
+/// / Reason for a decoder's failure.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("its decoder failed: {0}")]
 pub struct Panicked(String);
@@ -18,8 +18,8 @@ thread_local! {
     static QUIET: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Calls `work` and makes an error of its panic, which prints nothing. What
-/// `work` changes must not be used after an error.
+/// / Calls `work` and converts a panic to an error without printing it. Do not
+/// use values changed by `work` after an error.
 ///
 /// # Errors
 /// The panic's message.
@@ -62,18 +62,18 @@ mod tests {
             Err::<(), _>(Panicked("why".into()))
         );
         assert_eq!(caught(|| 7), Ok(7));
-        // Within another, and not quiet any longer than that.
+        // - Nested calls: quiet only until the inner one ends.
         assert_eq!(caught(|| caught(|| panic!("why")).is_err()), Ok(true));
         assert!(!QUIET.get());
     }
 
-    /// In a process of its own, whose standard error the test sees.
+    /// / Runs in a separate process, so that the test sees its standard error.
     #[test]
     fn a_caught_panic_prints_nothing() {
         const INNER: &str = "L4SLLM_TEST_CAUGHT";
         if std::env::var_os(INNER).is_some() {
             let _ = caught(|| panic!("caught"));
-            // Uncaught ones print as they always do.
+            // - Uncaught panics are printed as usual.
             let _ = catch_unwind(|| panic!("uncaught"));
             return;
         }

@@ -1,4 +1,5 @@
-//! A session is a dense pass over each window, told a record at a time.
+//! ! A session, which receives one record at a time, gives the same result as a
+//! dense pass over each window.
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
@@ -75,8 +76,8 @@ fn other_shapes_and_options() {
     }
 }
 
-/// Series reach back beyond the window, and to the stream's start; positions
-/// count from the window's.
+/// / Series extend back beyond the window to the stream's start; positions
+/// count from the start of the window.
 #[test]
 fn every_kind_of_path_and_positions() {
     for (window, positions, lookback) in [(6, 0, 9), (3, 27, 20), (1, 9, 30), (20, 180, 2)] {
@@ -135,7 +136,7 @@ fn a_reset_forgets_everything() {
     }
 }
 
-/// Whatever was skipped before it, a decision sees the whole of its window.
+/// / A decision sees its whole window, regardless of skipped records before it.
 #[test]
 fn skipped_boundaries_leave_later_windows_whole() {
     let mut config = config(&Feature::PAPER7);
@@ -152,8 +153,8 @@ fn skipped_boundaries_leave_later_windows_whole() {
             for (i, record) in stream.iter().enumerate() {
                 let boundary = (i + 1).next_multiple_of(interval);
                 let turn = boundary / interval;
-                // After a backlog that was skipped, one that is decided on in
-                // the daemon's way and one as the records come.
+                // - After a skipped backlog, one session decides in the
+                // daemon's way and one record by record.
                 let skipped = turn % every > 1;
                 let target = if skipped {
                     turn.next_multiple_of(every)

@@ -1,4 +1,4 @@
-//! Backbones, adapters and hidden states from files to files.
+//! ! File-level operations on backbones, adapters and hidden states.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -14,21 +14,21 @@ use super::lora;
 use crate::backbone::{BackboneConfig, BackboneError, LoraConfig};
 use crate::files::AtomicDir;
 
-/// What a Hugging Face directory holds of its model.
+/// / Tensors of a Hugging Face directory, compared with its model.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stored {
-    /// Tensors of the bare model that are there.
+    /// / Tensors of the bare model that are present.
     pub found: usize,
-    /// Those that are not.
+    /// / Tensors of the bare model that are missing.
     pub missing: Vec<String>,
-    /// Tensors that the bare model has no use for, e.g. word embeddings.
+    /// / Tensors that the bare model does not use, e.g. word embeddings.
     pub ignored: usize,
-    /// Types of numbers, in safetensors' words.
+    /// / Number types, in safetensors notation.
     pub kinds: Vec<String>,
 }
 
-/// Looks which tensors of its model a Hugging Face directory holds.  Reads no
-/// weights.
+/// / Determines which tensors of its model a Hugging Face directory contains.
+/// Reads no weights.
 pub fn stored(dir: &Path) -> Result<Stored, TrainError> {
     let config = BackboneConfig::from_dir(dir)?;
     let files: BTreeSet<PathBuf> = match Source::open(dir)? {
@@ -98,14 +98,13 @@ pub fn hidden(
     Ok([batch, tokens, width])
 }
 
-/// Writes a model of random weights, f32, to `out`, which must not exist.
+/// / Writes a model with random f32 weights to `out`, which must not exist.
 pub fn initialise(config: &BackboneConfig, seed: u64, out: &Path) -> Result<(), TrainError> {
     let weights = hub::random(config, seed, Kind::Float, Device::Cpu)?;
     whole(out, |part| hub::save(part, config, &weights))
 }
 
-/// Writes a model with an adapter merged into it, f32, to `out`, which must
-/// not exist.
+/// / Writes a model with a merged adapter, f32, to `out`, which must not exist.
 pub fn merge(dir: &Path, adapter: &Path, out: &Path) -> Result<BackboneConfig, TrainError> {
     let (config, mut weights) = hub::load(dir, Kind::Float, Device::Cpu)?;
     let (lora, own) = lora::load(adapter, &config, Kind::Float, Device::Cpu)?;
@@ -115,8 +114,8 @@ pub fn merge(dir: &Path, adapter: &Path, out: &Path) -> Result<BackboneConfig, T
     Ok(config)
 }
 
-/// Writes a fresh adapter for a model, which changes nothing yet, in PEFT's
-/// format to `out`, which must not exist.  Returns its number of weights.
+/// / Writes a new adapter without effect, in PEFT's format, to `out`, which
+/// must not exist. Returns its number of weights.
 pub fn fresh_adapter(
     dir: &Path,
     lora: &LoraConfig,
@@ -133,14 +132,14 @@ pub fn fresh_adapter(
     Ok(weights.iter().map(|(_, t)| t.numel() as u64).sum())
 }
 
-/// Makes a directory next to `out`, and gives it that name when it is filled.
+/// / Fills a temporary directory next to `out` and renames it to `out`.
 fn whole(out: &Path, fill: impl FnOnce(&Path) -> Result<(), TrainError>) -> Result<(), TrainError> {
     let dir = AtomicDir::create(out).map_err(|e| write::failed(out, e))?;
     fill(dir.temporary())?;
     Ok(dir.commit().map_err(|e| write::failed(out, e))?)
 }
 
-/// A tensor of a file of inputs.
+/// / A tensor of an input file.
 fn copied(file: &Path, name: &str, view: &TensorView<'_>) -> Result<Tensor, TrainError> {
     let kind = match view.dtype() {
         Dtype::F64 => Kind::Double,

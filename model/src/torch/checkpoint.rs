@@ -1,4 +1,4 @@
-//! A policy directory from which training can resume.
+//! ! A policy directory from which training can be resumed.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -15,41 +15,41 @@ use super::train_config::TrainConfig;
 use crate::PolicyConfig;
 use crate::files::{AtomicDir, create_new, read_regular, remove_leftovers};
 
-/// Trained weights and moments of the optimiser, as the trainer has them.
+/// / Trained weights and optimiser moments, as in the trainer.
 const TENSORS_FILE: &str = "training.safetensors";
 
-/// Where training stands.
+/// / Progress of the training.
 const PROGRESS_FILE: &str = "progress.json";
 
-/// Longest files that are read: where training stands, and the names and
-/// shapes before the tensors, have some kB.
+/// / Maximum size of the progress file and of the header with the tensors' names
+/// and shapes; both usually have a few kB.
 const PROGRESS_MAX: u64 = 1 << 20;
 const HEADER_MAX: u64 = 1 << 20;
 
-/// The newest checkpoint of a training …
+/// / The newest checkpoint of a training …
 const LAST: &str = "last";
 
-/// … and the one before it, while that is replaced.
+/// / … and the previous one, while it is replaced.
 const BEFORE: &str = "last.before";
 
-/// Everything of a training that is no tensor.
+/// / All state of a training except tensors.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Position {
-    /// Optimiser steps done.
+    /// / Completed optimiser steps.
     pub(super) step: u64,
-    /// State of the generator that draws windows.
+    /// / State of the generator that draws windows.
     pub(super) random: u64,
-    /// Least evaluation loss so far.
+    /// / Lowest evaluation loss so far.
     pub(super) best_loss: Option<f64>,
-    /// Evaluations since then.
+    /// / Evaluations since then.
     pub(super) waited: u64,
-    /// What the training was started with.
+    /// / Options with which the training was started.
     pub(super) config: TrainConfig,
 }
 
 impl Position {
-    /// The start.
+    /// / The initial state.
     pub(super) fn new(config: &TrainConfig) -> Position {
         Position {
             step: 0,
@@ -67,8 +67,9 @@ pub fn find(dir: &Path) -> Option<PathBuf> {
     places.into_iter().find(|p| p.join(PROGRESS_FILE).exists())
 }
 
-/// Writes a checkpoint: `network` as a policy, and `tensors`, flat vectors that
-/// the training resumes with.  Whenever it is interrupted, there is a whole one.
+/// / Writes a checkpoint: `network` as a policy, and `tensors`, the flat vectors
+/// needed to resume. A complete checkpoint exists at all times, even after an
+/// interruption.
 pub(super) fn save(
     dir: &Path,
     network: &Network,
@@ -77,7 +78,7 @@ pub(super) fn save(
     position: &impl Serialize,
 ) -> Result<(), TrainError> {
     let [last, before] = [LAST, BEFORE].map(|name| dir.join(name));
-    // A training has claimed its directory.
+    // - A training has claimed its directory.
     fs::create_dir_all(dir).map_err(failed(dir))?;
     remove_leftovers(dir, |name| name == LAST).map_err(failed(dir))?;
     let next = AtomicDir::next(&last).map_err(failed(&last))?;
@@ -97,7 +98,7 @@ pub(super) fn save(
     remove(&before)
 }
 
-/// Where the training of a checkpoint stands.
+/// / Progress stored in a checkpoint.
 pub(super) fn position<P: DeserializeOwned>(dir: &Path) -> Result<P, TrainError> {
     let path = dir.join(PROGRESS_FILE);
     let wrong = |reason| TrainError::Checkpoint {
@@ -108,8 +109,8 @@ pub(super) fn position<P: DeserializeOwned>(dir: &Path) -> Result<P, TrainError>
     serde_json::from_slice(&bytes).map_err(|e| wrong(e.to_string()))
 }
 
-/// Refuses to resume a checkpoint whose training was started with something
-/// else, in words.
+/// / Refuses to resume a checkpoint of a training with other options and
+/// describes the difference.
 pub(super) fn same<C: Serialize>(dir: &Path, was: &C, is: &C) -> Result<(), TrainError> {
     match difference(was, is) {
         None => Ok(()),
@@ -120,8 +121,8 @@ pub(super) fn same<C: Serialize>(dir: &Path, was: &C, is: &C) -> Result<(), Trai
     }
 }
 
-/// Reads what [`save`] wrote next to the policy into the tensors of those
-/// names.
+/// / Reads the tensors that [`save`] wrote next to the policy into those of the
+/// same names.
 pub(super) fn load(dir: &Path, tensors: &mut [(&str, &mut Tensor)]) -> Result<(), TrainError> {
     let wrong = |file: &str, reason: String| TrainError::Checkpoint {
         path: dir.join(file),
@@ -156,8 +157,8 @@ pub(super) fn load(dir: &Path, tensors: &mut [(&str, &mut Tensor)]) -> Result<()
     Ok(())
 }
 
-/// What a resumed training is asked to do differently, in words: its losses
-/// would be those of neither.
+/// / Describes the differences in the options of a resumed training: its losses
+/// would match neither.
 fn difference<C: Serialize>(was: &C, is: &C) -> Option<String> {
     let map = |config| match serde_json::to_value(config) {
         Ok(serde_json::Value::Object(map)) => map,

@@ -1,8 +1,8 @@
-//! The processor or accelerator that libtorch computes with.
+//! ! The CPU or GPU that libtorch computes on.
 //!
-//! The programs are linked against the part of libtorch that computes on the
-//! processor; the part for CUDA is loaded when a GPU is asked for, and found
-//! through LD_LIBRARY_PATH (the `lib` of an installed torch with CUDA).
+//! ! The programs are linked against the CPU part of libtorch. The CUDA part is
+//! loaded when a GPU is requested, and is found through LD_LIBRARY_PATH (the
+//! `lib` directory of an installed torch with CUDA).
 
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::fmt;
@@ -12,11 +12,11 @@ use tch::{Cuda, Device, Kind, Tensor};
 use super::TrainError;
 pub use crate::Precision;
 
-/// `cpu`, `cuda` (the first GPU) or `cuda:N`, ready to be computed with.
+/// / Opens `cpu`, `cuda` (the first GPU) or `cuda:N` and prepares it for
+/// computation.
 ///
-/// # Errors
-/// Another name; a GPU where there is no driver, no libtorch for CUDA or no
-/// such GPU.
+/// / The name is unknown, or there is no driver, no CUDA libtorch or no such
+/// GPU.
 pub fn open(name: &str) -> Result<Device, TrainError> {
     let refused = |reason: String| TrainError::Device {
         name: name.to_owned(),
@@ -30,7 +30,7 @@ pub fn open(name: &str) -> Result<Device, TrainError> {
             .and_then(|index| index.parse::<usize>().ok())
             .ok_or_else(|| refused("expected cpu, cuda or cuda:N".to_owned()))?,
     };
-    // The driver first: without it, loading the rest takes 350 MB for nothing.
+    // - Check for the driver first: without it, loading the rest wastes 350 MB.
     Library::open("libcuda.so.1").map_err(|e| refused(format!("no NVIDIA driver: {e}")))?;
     Library::open("libtorch_cuda.so").map_err(|e| {
         refused(format!(
@@ -45,8 +45,7 @@ pub fn open(name: &str) -> Result<Device, TrainError> {
     Ok(Device::Cuda(index))
 }
 
-/// As [`open`]; `auto` is the first GPU that can be computed with, else the
-/// processor.
+/// / As [`open`]; `auto` is the first usable GPU, or else the CPU.
 pub fn choose(name: &str) -> Result<Device, TrainError> {
     match name {
         "auto" => Ok(open("cuda").unwrap_or(Device::Cpu)),
@@ -54,25 +53,23 @@ pub fn choose(name: &str) -> Result<Device, TrainError> {
     }
 }
 
-/// Waits until everything that was asked of the device is done.
+/// / Waits until all work submitted to the device is done.
 pub fn synchronise(device: Device) {
     if let Device::Cuda(index) = device {
         Cuda::synchronize(index as i64);
     }
 }
 
-/// Has this process keep what it frees for what it allocates next.  A step of
-/// training allocates what the one before freed, some GB; given back to the
-/// system and had again, its pages are mapped and zeroed again each time, which
-/// takes up to a sixth of a step.  Does nothing where the C library is not
-/// glibc.
+/// / Makes the allocator of this process keep freed memory for reuse. Each
+/// training step allocates what the previous step freed, some GB; if it were
+/// returned to the system, its pages would be mapped and zeroed again, which
+/// takes up to a sixth of a step. Does nothing if the C library is not glibc.
 pub fn keep_memory() {
     #[cfg(target_env = "gnu")]
     {
         const M_TRIM_THRESHOLD: c_int = -1;
         const M_MMAP_THRESHOLD: c_int = -3;
-        // SAFETY: parameters of <malloc.h>; mallopt may be called at any time.
-        // What it refuses stays as it was.
+        // - If mallopt fails, the setting is unchanged.
         unsafe {
             mallopt(M_MMAP_THRESHOLD, 1 << 30);
             mallopt(M_TRIM_THRESHOLD, c_int::MAX);
@@ -80,7 +77,7 @@ pub fn keep_memory() {
     }
 }
 
-/// What the device calls itself.
+/// / Name reported by the device.
 pub fn describe(device: Device) -> String {
     match device {
         Device::Cuda(index) => {
@@ -91,7 +88,7 @@ pub fn describe(device: Device) -> String {
 }
 
 impl Precision {
-    /// For [`super::Options`].
+    /// / The device, for [`super::Options`].
     pub fn kind(self) -> Kind {
         match self {
             Precision::F32 => Kind::Float,
@@ -99,7 +96,7 @@ impl Precision {
         }
     }
 
-    /// Of a type that a network computes in.
+    /// / The type for computation.
     pub fn of(kind: Kind) -> Precision {
         match kind {
             Kind::BFloat16 => Precision::Bf16,
@@ -108,18 +105,18 @@ impl Precision {
     }
 }
 
-/// Memory of a device, bytes.
+/// / Memory of a device, bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Memory {
-    /// What can still be had.
+    /// / Available memory.
     pub free: u64,
-    /// Most that was held so far: by this process (cpu), or of the device by
-    /// anyone (cuda; libtorch keeps what it once took).
+    /// / Peak memory: of this process (cpu), or of the device in total (cuda;
+    /// libtorch keeps memory once allocated).
     pub peak: u64,
 }
 
-/// None where the system does not say.  Of a GPU only after something was
-/// computed there, by this thread.
+/// / Memory use; `None` if unknown. For a GPU it is known only after a
+/// computation on it by this thread.
 pub fn memory(device: Device) -> Option<Memory> {
     match device {
         Device::Cuda(_) => gpu_memory(),
@@ -130,12 +127,11 @@ pub fn memory(device: Device) -> Option<Memory> {
     }
 }
 
-/// Memory that can still be had, bytes.
+/// / Available memory, bytes.
 ///
-/// # Errors
-/// The system does not say.
+/// / The system does not report it.
 pub fn free_bytes(device: Device) -> Result<u64, TrainError> {
-    // Makes the GPU's context, and leaves it current.
+    // - Creates the GPU's context and makes it current.
     let _ = Tensor::f_zeros([1], (Kind::Float, device))?;
     memory(device)
         .map(|memory| memory.free)
@@ -145,7 +141,7 @@ pub fn free_bytes(device: Device) -> Result<u64, TrainError> {
         })
 }
 
-/// A line `KEY N kB` of a file, in bytes.
+/// / Value of a line `KEY N kB` of a file, in bytes.
 fn kib(file: &str, key: &str) -> Option<u64> {
     let text = std::fs::read_to_string(file).ok()?;
     let line = text.lines().find_map(|line| line.strip_prefix(key))?;
@@ -181,7 +177,7 @@ fn gpu_name(index: usize) -> Option<String> {
     Some(name.to_string_lossy().into_owned())
 }
 
-/// Of the GPU whose context is current in this thread.
+/// / Memory of the GPU whose context is current in this thread.
 fn gpu_memory() -> Option<Memory> {
     type Info = unsafe extern "C" fn(*mut usize, *mut usize) -> c_int;
     let driver = Library::open("libcuda.so.1").ok()?;
@@ -200,11 +196,12 @@ fn gpu_memory() -> Option<Memory> {
     })
 }
 
-/// A shared library, which stays loaded.
+/// / A shared library that stays loaded.
 struct Library(*mut c_void);
 
 impl Library {
-    /// Loads it with its symbols for all, as libtorch's registration needs.
+    /// / Loads the library with global symbols, as libtorch's registration
+    /// requires.
     fn open(name: &str) -> Result<Library, String> {
         const RTLD_NOW: c_int = 2;
         const RTLD_GLOBAL: c_int = 0x100;

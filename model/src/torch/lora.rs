@@ -17,12 +17,12 @@ use crate::files::read_regular;
 pub use crate::policy_files::ADAPTER_FILE;
 use crate::tensors::file_size_max;
 
-/// What PEFT puts before the names of a model's modules.
+/// / PEFT's prefix of module names.
 const PREFIX: &str = "base_model.model.";
 
-/// Weights of new adapters: A uniform in ±1/√in, B zero, so that they change
-/// nothing yet.  The same seed gives the same weights on the same kind of
-/// device; libtorch's generator is left in another state.
+/// / Weights of new adapters: A uniform in ±1/√in and B zero, hence without
+/// effect. The same seed gives the same weights on the same kind of device; the
+/// state of libtorch's generator changes.
 pub fn random(
     config: &BackboneConfig,
     lora: &LoraConfig,
@@ -45,8 +45,8 @@ pub fn random(
     tensors.collect()
 }
 
-/// The base with its adapters added to it: the weights of one model without
-/// adapters that computes the same.  `weights` holds both and stays as it is.
+/// / Merges the adapters into the base: returns the weights of an equivalent
+/// model without adapters. `weights` contains both and is unchanged.
 pub fn merge(
     config: &BackboneConfig,
     lora: &LoraConfig,
@@ -55,7 +55,7 @@ pub fn merge(
     shift(config, lora, weights, weights, 1.0)
 }
 
-/// Takes out again what [`merge`] added, up to rounding.
+/// / Reverts [`merge`], up to rounding.
 pub fn unmerge(
     config: &BackboneConfig,
     lora: &LoraConfig,
@@ -65,8 +65,8 @@ pub fn unmerge(
     shift(config, lora, merged, adapter, -1.0)
 }
 
-/// Writes a directory that [`load`] and `peft` read.  `base` is the path or
-/// the name of the model that the adapter belongs to.
+/// / Writes a directory for [`load`] and `peft`. `base` is the path or name of
+/// the adapter's model.
 pub fn save(
     dir: &Path,
     config: &BackboneConfig,
@@ -86,8 +86,8 @@ pub fn save(
     Ok(())
 }
 
-/// Reads a PEFT directory for a backbone.  Every tensor of it must be one
-/// that its configuration calls for.
+/// / Reads a PEFT directory for a backbone. It may contain only tensors
+/// required by its configuration.
 pub fn load(
     dir: &Path,
     config: &BackboneConfig,
@@ -131,8 +131,8 @@ pub fn load(
     Ok((lora, weights))
 }
 
-/// The linear layers, by their names in the model that PEFT was given: of the
-/// names that each may have, those that the most adapters are stored under.
+/// / The linear layers, by their names in the model given to PEFT: of the
+/// possible names, the one under which most adapters are stored.
 fn modules(config: &BackboneConfig, stored: impl Fn(&str) -> bool) -> Vec<Module> {
     let layers: Vec<(String, Vec<String>)> = config
         .linears()
@@ -147,7 +147,7 @@ fn modules(config: &BackboneConfig, stored: impl Fn(&str) -> bool) -> Vec<Module
             .filter(|(_, names)| has(&names[*choice]))
             .count()
     };
-    // The first of equals: the bare model.
+    // - On a tie the first: the bare model.
     let choice = (0..choices).rev().max_by_key(count).unwrap_or(0);
     let modules = layers.into_iter().map(|(bare, mut names)| Module {
         full: names.swap_remove(choice),
@@ -156,7 +156,7 @@ fn modules(config: &BackboneConfig, stored: impl Fn(&str) -> bool) -> Vec<Module
     modules.collect()
 }
 
-/// `base` without adapters, and `times` those of `adapter` added.
+/// / `base` without adapters, plus `times` times those of `adapter`.
 fn shift(
     config: &BackboneConfig,
     lora: &LoraConfig,
@@ -179,7 +179,7 @@ fn shift(
         let scale = lora.scale(&name);
         let name = format!("{name}.weight");
         let weight = base.get(&name)?;
-        // In f32 whatever the types are, and rounded once.
+        // - Computed in f32 for all types and rounded once.
         let float = |t: &Tensor| t.f_to_device(weight.device())?.f_to_kind(Kind::Float);
         let mut update = float(b)?.f_matmul(&float(a)?)?; // [out, in]
         if transposed {

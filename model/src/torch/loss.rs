@@ -1,5 +1,5 @@
-//! What a network is trained by: imitation, or what its settings cost; and how
-//! much each action counts.
+//! ! Training losses (imitation and the cost of settings) and weights of the
+//! actions.
 
 use tch::{Kind, Reduction, Tensor};
 
@@ -7,10 +7,10 @@ use super::TrainError;
 use crate::ACTIONS;
 use crate::pool::CostCurves;
 
-/// Class of records that the loss leaves out.
+/// / Class of records that the loss ignores.
 pub(super) const IGNORED: i64 = -100;
 
-/// Mean over the records whose label is an action.
+/// / Mean over the records whose label is an action.
 pub(super) fn cross_entropy(
     logits: &Tensor,
     labels: &Tensor,
@@ -22,10 +22,10 @@ pub(super) fn cross_entropy(
     Ok(logits.f_cross_entropy_loss(&labels, weights, Reduction::Mean, IGNORED, smoothing)?)
 }
 
-/// What the setting in the middle of the probabilities costs, as
-/// [`crate::DecisionRule::Mean`] takes it: piecewise linear between the knots.
-/// The probabilities' entropy is worth `entropy` each nat.  Mean over the
-/// records whose label is an action.
+/// / Cost of the setting at the mean of the probabilities, as in
+/// [`crate::DecisionRule::Mean`]: piecewise linear between the knots, minus
+/// `entropy` per nat of the probabilities' entropy. Mean over the records whose
+/// label is an action.
 pub(super) fn mean_cost(
     logits: &Tensor,
     labels: &Tensor,
@@ -58,7 +58,7 @@ pub(super) fn mean_cost(
     Ok(cost.f_mul(&counts)?.f_sum(Kind::Float)?.f_div(&count)?)
 }
 
-/// One weight an action, their mean over the rows being 1.
+/// / One weight per action, with a mean of 1 over the rows.
 pub(super) fn class_weights(counts: [u64; ACTIONS], balance: f64) -> [f32; ACTIONS] {
     let all = counts.iter().sum::<u64>().max(1) as f64;
     let raw = counts.map(|count| (count.max(1) as f64 / all).powf(-balance));
@@ -70,8 +70,8 @@ pub(super) fn class_weights(counts: [u64; ACTIONS], balance: f64) -> [f32; ACTIO
     raw.map(|w| (w / mean) as f32)
 }
 
-/// With which probability to keep a window that ends with an action; 1 for
-/// the rarest.
+/// / Probability of keeping a window that ends with an action; 1 for the rarest
+/// action.
 pub(super) fn acceptance(counts: [u64; ACTIONS], balance: f64) -> [f32; ACTIONS] {
     let rarest = counts.into_iter().filter(|count| *count > 0).min();
     let rarest = rarest.unwrap_or(1) as f64;

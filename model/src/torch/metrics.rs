@@ -1,4 +1,4 @@
-//! `metrics.jsonl`: a line for each step.
+//! ! `metrics.jsonl`, with one line per step.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, BufWriter, Seek, SeekFrom, Write};
@@ -13,49 +13,47 @@ use crate::files::open_append;
 /// One line of `metrics.jsonl`.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Progress {
-    /// Steps done.
+    /// / Completed steps.
     pub step: u64,
-    /// Passes over the rows to train on; as many records count as a pass as
-    /// there are rows.
+    /// / Passes over the training rows; one pass is as many records as there
+    /// are rows.
     pub epoch: f64,
-    /// Time since the start, evaluations included, of all parts of a training
-    /// that was resumed, s.
+    /// / Time since the start, s, including evaluations, summed over the parts
+    /// of a resumed training.
     pub seconds: f64,
-    /// Mean loss of this step's batches, weighted as training is.
+    /// / Mean loss of this step's batches, weighted as in training.
     pub loss: f64,
-    /// Share of right predictions in this step's batches.
+    /// / Share of correct predictions in this step's batches.
     pub accuracy: f64,
-    /// Share of the most frequent action of the rows to train on: what always
-    /// answering it would score there.
+    /// / Share of the most frequent action in the training rows: the accuracy
+    /// of always predicting it.
     pub majority_share: f64,
-    /// Norm of the gradient before clipping.
+    /// / Gradient norm before clipping.
     pub gradient_norm: f64,
     /// Learning rate of the step.
     pub learning_rate: f64,
-    /// Tokens trained on a second since the start or the resumption.
+    /// / Trained tokens per second since the start or the resumption.
     pub tokens_per_s: f64,
-    /// On rows that were kept out, when this step was followed by an
-    /// evaluation.
+    /// / Scores on held-out rows, if an evaluation followed this step.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub evaluation: Option<Evaluation>,
 }
 
-/// A policy's losses and scores on rows that were kept out, given the returns
-/// that came.
+/// / Losses and scores of a policy on held-out rows, given the actual returns.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Evaluation {
     /// Mean cross-entropy over all records of the windows, unweighted, nats.
     pub loss: f64,
-    /// At the last record of each window.
+    /// / At the last record of each window.
     #[serde(flatten)]
     pub scores: Scores,
 }
 
-/// The file, open for more lines.
+/// / The file, open for appending.
 pub(super) struct Metrics {
     path: PathBuf,
     file: BufWriter<File>,
-    /// `seconds` of the last line that was kept; 0 where there is none.
+    /// / `seconds` of the last retained line; 0 if there is none.
     pub(super) seconds: f64,
 }
 
@@ -66,7 +64,7 @@ struct Line {
     seconds: f64,
 }
 
-/// The lines up to and with a step.
+/// / The lines up to and including a step.
 #[derive(Debug, Default, PartialEq)]
 struct Kept {
     bytes: u64,
@@ -74,8 +72,9 @@ struct Kept {
 }
 
 impl Metrics {
-    /// Opens the file and keeps the lines up to and with `step`: those after
-    /// it tell of steps that no checkpoint has, and that will be done again.
+    /// / Opens the file and keeps the lines up to and including `step`: later
+    /// lines belong to steps that are not in any checkpoint and will be
+    /// repeated.
     pub(super) fn open(path: &Path, step: u64) -> Result<Metrics, TrainError> {
         let failed = |e: std::io::Error| TrainError::Checkpoint {
             path: path.to_owned(),
@@ -118,7 +117,7 @@ impl Metrics {
     }
 }
 
-/// The whole lines up to and with `step`.
+/// / The complete lines up to and including `step`.
 fn kept(mut file: impl BufRead, step: u64) -> std::io::Result<Kept> {
     let (mut kept, mut line) = (Kept::default(), Vec::new());
     loop {

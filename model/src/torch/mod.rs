@@ -1,9 +1,8 @@
-//! Policies through libtorch: the same forward pass over batches of windows,
-//! and training.
+//! ! Policies through libtorch: batched forward passes and training.
 //!
-//! Needs libtorch in `.libtorch/` (`scripts/libtorch.sh`).  Set
-//! [`set_threads`] before anything else: libtorch's own choice, one spinning
-//! thread per core, is bad company on a machine that does other things.
+//! ! Needs libtorch in `.libtorch/` (`scripts/libtorch.sh`). Call
+//! [`set_threads`] first: by default libtorch uses one spinning thread per
+//! core, which slows down other programs on the machine.
 
 mod augment;
 pub mod backbone;
@@ -41,12 +40,12 @@ use crate::PolicyError;
 use crate::backbone::BackboneError;
 use crate::pool::PoolError;
 
-/// Threads that libtorch computes with, at least 1.
+/// / Sets the number of libtorch threads, at least 1.
 pub fn set_threads(threads: usize) {
     tch::set_num_threads(i32::try_from(threads.max(1)).unwrap_or(i32::MAX));
 }
 
-/// Why training could not start or continue.
+/// / Error that prevents training from starting or continuing.
 #[derive(Debug, thiserror::Error)]
 pub enum TrainError {
     /// A policy directory could not be read or written.
@@ -58,23 +57,23 @@ pub enum TrainError {
     /// A backbone or an adapter could not be read, written or used.
     #[error(transparent)]
     Backbone(#[from] BackboneError),
-    /// libtorch refused.
+    /// / libtorch failed.
     #[error("libtorch: {0}")]
     Torch(#[from] tch::TchError),
-    /// A device cannot be computed with.
+    /// / A device is unusable.
     #[error("device {name}: {reason}")]
     Device {
-        /// As it was asked for.
+        /// / The requested device.
         name: String,
         /// What is wrong with it.
         reason: String,
     },
-    /// A policy could not be written for another program.
+    /// / A policy could not be exported.
     #[error("{path}: {reason}", path = path.display())]
     Export {
-        /// What was to be written.
+        /// / Path of the output.
         path: PathBuf,
-        /// Why not.
+        /// / Reason.
         reason: String,
     },
     /// A checkpoint could not be read or written.
@@ -85,16 +84,16 @@ pub enum TrainError {
         /// What is wrong with it.
         reason: String,
     },
-    /// There is nothing to learn from.
+    /// / There is no training data.
     #[error("none of the {rows} rows of the pools is to be trained on")]
     Empty {
-        /// Rows of the pools.
+        /// / Number of rows of the pools.
         rows: usize,
     },
-    /// No run of a lesson has a period to learn from.
+    /// / No run of a lesson has a period to learn from.
     #[error("no run has a period to learn from: runs are too short, or have no classic traffic")]
     NothingSeen,
-    /// The loss is no number any more.
+    /// / The loss is not finite.
     #[error("the loss is {loss} at step {step}: lower the learning rate")]
     Diverged {
         /// The step.

@@ -1,7 +1,7 @@
-//! Policies that run through libtorch: loading, windows of a stream, batches.
+//! ! Policies that run through libtorch: loading, windows of a stream, batches.
 //!
-//! Nothing is computed until a boundary; then the window goes through the
-//! network in one dense pass.
+//! ! Nothing is computed until a boundary; then one dense pass evaluates the
+//! window.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -16,10 +16,10 @@ use crate::{
     EngineKind, EngineOptions, OUTPUTS_MAX, Outputs, PolicyConfig, PolicyError, RunsOn, Step,
 };
 
-/// Windows that go through a network at a time.
+/// / Windows per pass through a network.
 const BATCH: usize = 64;
 
-/// A network that several sessions share.
+/// / A network shared by several sessions.
 pub(crate) struct Shared(Frozen);
 
 impl Shared {
@@ -47,14 +47,14 @@ impl Shared {
         Ok((shared, runs_on))
     }
 
-    /// What it computes.
+    /// / The policy's configuration.
     pub(crate) fn config(&self) -> &PolicyConfig {
         self.0.config()
     }
 
-    /// What the head says after each window of at most the policy's length.
+    /// / Head outputs after each window, of at most the policy's length.
     pub(crate) fn decide_all(&self, windows: &[&[Step]]) -> Result<Vec<Outputs>, PolicyError> {
-        // Windows of a batch are of one length.
+        // - Windows of a batch have the same length.
         let mut by_length: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
         for (i, window) in windows.iter().enumerate() {
             by_length.entry(window.len()).or_default().push(i);
@@ -84,7 +84,7 @@ impl Shared {
     }
 }
 
-/// The last records of one stream.
+/// / The last records of one stream.
 pub(crate) struct Windows {
     network: Arc<Shared>,
     inputs: Vec<f32>,  // [w][inputs]: scaled, record r at r % w
@@ -103,8 +103,8 @@ impl Windows {
         }
     }
 
-    /// Takes the newest record of the stream; `action` is what its action token
-    /// is made of.
+    /// / Takes the newest record of the stream; `action` is the value of its
+    /// action token.
     pub(crate) fn take(
         &mut self,
         config: &PolicyConfig,
@@ -117,7 +117,8 @@ impl Windows {
         if stream.boundaries().next() != Some(now) {
             return Ok(None);
         }
-        // Oldest first: what is behind the newest in the ring, then up to it.
+        // - Oldest first: the records after the newest in the ring, then those
+        // up to it.
         let start = row(stream.start(now), w);
         let turn = match start <= at {
             true => [start..at + 1, 0..0],
@@ -133,7 +134,7 @@ impl Windows {
         Ok(Some(self.network.decide(&returns, &inputs, &actions)?))
     }
 
-    /// Takes the newest record of the stream without deciding.
+    /// / Takes the newest record of the stream without deciding.
     pub(crate) fn keep(
         &mut self,
         config: &PolicyConfig,
@@ -153,7 +154,7 @@ impl From<TrainError> for PolicyError {
         match error {
             TrainError::Policy(error) => error,
             TrainError::Backbone(error) => PolicyError::Backbone(error),
-            // Without the name of the library, which stands before it there.
+            // - Without the library's name, which is not a prefix there.
             TrainError::Torch(error) => PolicyError::Libtorch {
                 reason: error.to_string(),
             },

@@ -1,61 +1,64 @@
-//! How a training goes: what a checkpoint keeps, so that it can be resumed.
+//! ! Options of a training, which a checkpoint stores for resumption.
 
 use serde::{Deserialize, Serialize};
 
 use super::augment::Augmentation;
 
-/// How to train.
+/// / Options of a training.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TrainConfig {
-    /// Optimiser steps.
+    /// / Number of optimiser steps.
     pub steps: u64,
-    /// Windows of full length that go through the network at a time; of
-    /// shorter ones as many more as have about as many records.
+    /// / Full-length windows per batch; batches of shorter windows have more
+    /// windows and about as many records.
     pub batch: usize,
-    /// Batches whose gradients one step adds up.
+    /// / Batches per step, with their gradients summed.
     #[serde(alias = "accumulate")]
     pub grad_accum_steps: usize,
-    /// Highest learning rate, reached after the warm-up; from there a cosine
-    /// leads to a tenth of it.
+    /// / Highest learning rate, reached after the warm-up and followed by a
+    /// cosine decay to a tenth of it.
     pub learning_rate: f64,
-    /// Steps of linear warm-up.
+    /// / Number of linear warm-up steps.
     pub warmup: u64,
-    /// Decay of matrices.
+    /// / Weight decay of matrices.
     pub weight_decay: f64,
-    /// Largest norm of the gradient; a larger one is scaled down to it.
+    /// / Maximum norm of the gradient; larger gradients are scaled down.
     #[serde(alias = "clip")]
     pub max_grad_norm: f64,
-    /// Weight of an action's loss: its share to the power of minus this, 0..=1.
-    /// 0 leaves probabilities calibrated; 1 makes all actions count the same.
+    /// / Exponent of an action's loss weight, 0..=1: the weight is the action's
+    /// share to the power of minus this. 0 leaves probabilities calibrated; 1
+    /// gives all actions equal weight.
     pub class_balance: f64,
-    /// The same by how often windows are drawn that end with the action.
+    /// / The same exponent for the frequency with which windows ending in the
+    /// action are drawn.
     pub sample_balance: f64,
-    /// Share of the loss that all actions get alike, whatever was done, 0..1:
-    /// probabilities stay away from 0 and 1.
+    /// / Label smoothing, 0..1: the share of the loss distributed equally over
+    /// all actions, which keeps probabilities away from 0 and 1.
     #[serde(default)]
     pub label_smoothing: f64,
-    /// Decay of the exponential moving average of the weights, 0..1, which is
-    /// judged and saved in place of the last weights.  0: no average.
+    /// / Decay of the exponential moving average of the weights, 0..1, which is
+    /// evaluated and saved instead of the last weights. 0: no average.
     #[serde(default, alias = "average")]
     pub ema_decay: f64,
-    /// What spread probabilities are worth where costs of settings are
-    /// learned: their entropy times this is taken off the cost.  Without it,
-    /// a network that becomes overconfident early stops learning.
+    /// / Weight of the probabilities' entropy when learning from costs of
+    /// settings; it is subtracted from the cost. Without it, a network that
+    /// becomes overconfident early stops learning.
     #[serde(default)]
     pub entropy: f64,
-    /// Fewest records of a window; the policy's window, or less for windows
-    /// of random length.
+    /// / Minimum length of a window; equal to the policy's window, or smaller
+    /// for windows of random length.
     pub shortest: usize,
-    /// Random changes of windows.
+    /// / Data augmentation.
     pub augmentation: Augmentation,
-    /// Steps between evaluations and checkpoints.
+    /// / Steps between evaluations and checkpoints.
     pub evaluate_every: u64,
-    /// Windows of an evaluation.
+    /// / Windows per evaluation.
     pub evaluate_windows: usize,
-    /// Evaluations without a smaller loss after which training ends; 0: none.
+    /// / Number of evaluations without improvement after which training ends;
+    /// 0: unlimited.
     pub patience: u64,
-    /// Of initialisation, order, augmentation and dropout.
+    /// / Seed of initialisation, order, augmentation and dropout.
     pub seed: u64,
 }
 
@@ -85,7 +88,8 @@ impl Default for TrainConfig {
 }
 
 impl TrainConfig {
-    /// The rate of a step: a linear warm-up, then a cosine down to a tenth.
+    /// / Learning rate of a step: linear warm-up, then a cosine decay to a
+    /// tenth.
     pub(super) fn learning_rate(&self, step: u64) -> f64 {
         if step < self.warmup {
             return self.learning_rate * (step + 1) as f64 / self.warmup as f64;

@@ -1,4 +1,5 @@
-//! Imitation of a pool's actions, given what preceded them and how it went.
+//! ! Imitation of a pool's actions, given the preceding records and the
+//! returns.
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -19,27 +20,27 @@ use crate::pool::{Dataset, Windows};
 use crate::splitmix::SplitMix64;
 use crate::{ACTIONS, Confusion, PolicyConfig};
 
-/// Names of the vectors of a checkpoint: the trained weights, the optimiser's
-/// moments of their gradient, and the mean of them, if one is kept.
+/// / Names of the vectors in a checkpoint: the trained weights, the optimiser's
+/// moments, and the running mean of the weights, if enabled.
 const WEIGHTS: &str = "weights";
 const MEAN: &str = "mean";
 const SQUARES: &str = "squares";
 const EMA: &str = "average";
 
-/// What to train on, and what to judge by.
+/// / Training and evaluation data.
 #[derive(Debug)]
 pub struct Corpus {
-    /// All rows, scaled as the policy says.
+    /// / All rows, scaled by the policy.
     pub data: Dataset,
-    /// The rows to train on, and how to mix them.
+    /// / The training rows and their weights.
     pub portions: Vec<Portion>,
-    /// Rows for evaluations, by which `best/` is chosen; none: the last
-    /// weights are the best.
+    /// / Rows for the evaluations that select `best/`; `None`: the last weights
+    /// are the best.
     pub held_out: Vec<Range<usize>>,
 }
 
-/// A training in its directory:
-/// `last/` (can be resumed), `best/` (least evaluation loss), `metrics.jsonl`.
+/// / A training in its directory: `last/` (for resumption), `best/` (lowest
+/// evaluation loss), `metrics.jsonl`.
 pub struct Trainer {
     config: TrainConfig,
     dir: PathBuf,
@@ -61,8 +62,8 @@ pub struct Trainer {
 }
 
 impl Trainer {
-    /// Starts a training, or resumes the one in `dir` when it has a
-    /// checkpoint and `resume` is set; `network` starts with its weights then.
+    /// / Starts a training or, with `resume`, resumes the one in `dir` if it
+    /// has a checkpoint; the checkpoint replaces the weights of `network`.
     pub fn new(
         dir: &Path,
         config: TrainConfig,
@@ -128,31 +129,31 @@ impl Trainer {
         })
     }
 
-    /// Steps done so far.
+    /// / Completed steps.
     pub fn step_count(&self) -> u64 {
         self.position.step
     }
 
-    /// Time since the start, evaluations included, of all parts of a training
-    /// that was resumed, s.
+    /// / Time since the start, s, including evaluations, summed over the parts
+    /// of a resumed training.
     pub fn seconds(&self) -> f64 {
         self.earlier_s + self.started.elapsed().as_secs_f64()
     }
 
-    /// Whether all steps are done, or evaluations say that it is enough.
+    /// / Whether all steps are done or early stopping applies.
     pub fn is_done(&self) -> bool {
         let patience = self.config.patience;
         self.position.step >= self.config.steps
             || (patience > 0 && self.position.waited >= patience)
     }
 
-    /// The network in its present state.
+    /// / The network in its current state.
     pub fn network(&self) -> &Network {
         &self.network
     }
 
-    /// One step of the optimiser; when an evaluation is due, that and a
-    /// checkpoint, too.
+    /// / Runs one optimiser step, followed by an evaluation and a checkpoint
+    /// when they are due.
     pub fn step(&mut self) -> Result<Progress, TrainError> {
         let step = self.position.step;
         let learning_rate = self.config.learning_rate(step);
@@ -199,7 +200,7 @@ impl Trainer {
         Ok(progress)
     }
 
-    /// Writes `last/`, so that a training can resume from here.
+    /// / Writes `last/`, from which training can resume.
     pub fn save(&mut self) -> Result<(), TrainError> {
         let config = self.policy_config();
         self.metrics.sync()?;
@@ -221,7 +222,7 @@ impl Trainer {
         saved
     }
 
-    /// Judges the network on rows that were kept out; none, if there are none.
+    /// / Evaluates the network on held-out rows; `None` if there are none.
     pub fn evaluate(&self) -> Result<Option<Evaluation>, TrainError> {
         let _guard = tch::no_grad_guard();
         let (mut confusion, mut loss, mut records) = (Confusion::default(), 0.0, 0.0);
@@ -251,8 +252,8 @@ impl Trainer {
         Ok((records > 0.0).then_some(evaluation))
     }
 
-    /// Makes one decision, as a loop would: a forward pass over one window, of
-    /// rows that were kept out if there are any.
+    /// / Makes one decision as in the loop: a forward pass over one window, of
+    /// held-out rows if there are any.
     pub fn decide(&self) -> Result<[f32; ACTIONS], TrainError> {
         let mut random = SplitMix64::new(self.config.seed);
         let rows = match self.held_out.spread(1).next() {
@@ -275,8 +276,8 @@ impl Trainer {
                 })
             });
         let mut batch = self.batch(&rows)?;
-        // libtorch's generator holds nothing from one batch to the next: a
-        // resumed training draws the same.
+        // - libtorch's generator keeps no state from one batch to the next, so
+        // a resumed training draws the same numbers.
         let seed = random.next_u64() as i64;
         tch::manual_seed(seed);
         let policy = self.network.config();
@@ -336,7 +337,8 @@ impl Trainer {
         Ok(batch)
     }
 
-    /// Evaluates, takes note of it, and writes what is worth keeping.
+    /// / Evaluates, records the result, and saves the weights where
+    /// appropriate.
     fn check(&mut self) -> Result<Option<Evaluation>, TrainError> {
         let mut last = self.network.trained().flat();
         Ema::exchange(&mut self.ema, &mut last)?;
@@ -350,8 +352,8 @@ impl Trainer {
         Ok(evaluation)
     }
 
-    /// What the network answered costs where there is a lesson, or how well it
-    /// imitates.
+    /// / Cost of the network's answers with a lesson; otherwise its imitation
+    /// loss.
     fn loss(
         &self,
         logits: &Tensor,
@@ -372,7 +374,7 @@ impl Trainer {
         }
     }
 
-    /// Takes note of an evaluation, and keeps the weights if they are the best.
+    /// / Records an evaluation, and keeps the weights if they are the best.
     fn note(&mut self, evaluation: Option<&Evaluation>) -> Result<(), TrainError> {
         let loss = evaluation.map(|e| e.loss);
         let better = match (loss, self.position.best_loss) {
@@ -389,7 +391,7 @@ impl Trainer {
         Ok(())
     }
 
-    /// The configuration with the number of steps that its weights have seen.
+    /// / The configuration with the number of training steps.
     fn policy_config(&self) -> PolicyConfig {
         let mut config = self.network.config().clone();
         if let Some(trained_on) = &mut config.trained_on {
@@ -399,7 +401,7 @@ impl Trainer {
     }
 }
 
-/// What came of one batch.
+/// / Result of one batch.
 struct Part {
     loss: f64,
     right: f64,

@@ -1,4 +1,4 @@
-//! Hugging Face directories: written, read, and refused.
+//! ! Writing, reading and refusal of Hugging Face directories.
 
 use std::fs;
 use std::path::Path;

@@ -71,8 +71,8 @@ fn read(path: &Path) -> Result<usize, String> {
     Ok(rows)
 }
 
-/// Whatever bytes are wrong, the file is read or an error names it: no panic
-/// leaves the reader, those of the Parquet library among them.
+/// / For any corrupted byte, the file is read or an error names it: the reader
+/// never panics, not even in the Parquet library.
 #[test]
 fn damaged_files_are_errors() {
     let dir = tempfile::tempdir().unwrap();
@@ -117,6 +117,7 @@ fn damaged_files_are_errors() {
         }
     }
     assert!(errors > 900, "{errors}");
-    // The library's panics are among them, or this tests nothing of them.
+    // - The cases include panics of the library; otherwise they would not be
+    // tested.
     assert!(panics > 0);
 }

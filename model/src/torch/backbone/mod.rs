@@ -1,15 +1,15 @@
-//! Forward passes of the backbones over embeddings, as functions of named
-//! weights: training, adapters, merging, recomputation and tracing are all
-//! the same code.
+//! ! Forward passes of the backbones over embeddings, as functions of named
+//! weights. Training, adapters, merging, recomputation and tracing share this
+//! code.
 //!
 //! ```text
 //! embeds ─▶ begin ─▶ layer 0 ─▶ … ─▶ layer n-1 ─▶ end ─▶ last hidden state
 //!           positions, masks                     last norm
 //! ```
 //!
-//! Everything is computed in the type of the embeddings (f32 or bf16);
-//! weights of another type are converted where they are used, so keep frozen
-//! ones in the type of the embeddings.  Norms and softmax accumulate in f32.
+//! ! Everything is computed in the type of the embeddings (f32 or bf16).
+//! Weights of another type are converted on each use, so keep frozen weights in
+//! the type of the embeddings. Norms and softmax accumulate in f32.
 
 mod gpt2;
 mod llama;
@@ -27,13 +27,13 @@ use crate::backbone::{BackboneConfig, BackboneError, LoraConfig};
 use ops::Ops;
 pub use recompute::backward;
 
-/// Tensors by the names of [`BackboneConfig::specs`], and adapters by those
-/// of [`LoraConfig::specs`]; frozen, or differentiable views.
+/// / Tensors by the names of [`BackboneConfig::specs`], and adapters by those
+/// of [`LoraConfig::specs`]; either frozen or differentiable views.
 #[derive(Debug, Default)]
 pub struct Weights(BTreeMap<String, Tensor>);
 
 impl Weights {
-    /// No weights.
+    /// / An empty set of weights.
     pub fn new() -> Weights {
         Weights::default()
     }
@@ -43,12 +43,12 @@ impl Weights {
         self.0.insert(name.into(), tensor);
     }
 
-    /// A tensor that may be left out.
+    /// / An optional tensor.
     pub fn find(&self, name: &str) -> Option<&Tensor> {
         self.0.get(name)
     }
 
-    /// A tensor that must be there.
+    /// / A required tensor.
     pub fn get(&self, name: &str) -> Result<&Tensor, BackboneError> {
         self.find(name).ok_or_else(|| BackboneError::Tensor {
             file: "weights".into(),
@@ -62,12 +62,12 @@ impl Weights {
         self.0.iter().map(|(name, tensor)| (name.as_str(), tensor))
     }
 
-    /// Takes over the tensors of `other`, which go before its own.
+    /// / Inserts the tensors of `other`, which replace existing ones.
     pub fn extend(&mut self, other: Weights) {
         self.0.extend(other.0);
     }
 
-    /// The same tensors, shared.
+    /// / The same tensors, shared.
     pub fn share(&self) -> Weights {
         self.iter()
             .map(|(name, tensor)| (name.to_owned(), tensor.shallow_clone()))
@@ -81,26 +81,26 @@ impl FromIterator<(String, Tensor)> for Weights {
     }
 }
 
-/// How a forward pass is to be made.
+/// / Options of a forward pass.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Pass<'a> {
-    /// [B, T], bool, true where there is a token; none: everywhere.  Hidden
-    /// states of padding are finite and mean nothing.  A causal backbone
-    /// with padding on the right alone needs no mask, and is faster without.
+    /// / [B, T], bool, true where there is a token; `None`: everywhere. Hidden
+    /// states of padding are finite but meaningless. A causal backbone with
+    /// padding only on the right needs no mask and is faster without one.
     pub mask: Option<&'a Tensor>,
-    /// Dropout is on.
+    /// / Whether dropout is on.
     pub train: bool,
-    /// Adapters among the weights count; without it they do not.
+    /// / Whether adapters among the weights are applied.
     pub lora: Option<&'a LoraConfig>,
-    /// Tokens whose last hidden states are asked for; none: all.
+    /// / Tokens whose last hidden states are requested; `None`: all.
     pub asked: Option<Asked>,
 }
 
-/// Every `step`th token from `first` on.  Once each has seen the others for
-/// the last time, in the last layer, nothing is computed for those between.
+/// / Every `step`th token from `first` on. In the last layer, once attention
+/// has used all tokens, only the requested ones are computed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Asked {
-    /// Below the number of tokens.
+    /// / Less than the number of tokens.
     pub first: i64,
     /// At least 1.
     pub step: i64,
@@ -113,7 +113,7 @@ impl Asked {
     }
 }
 
-/// What goes from layer to layer.
+/// / The state passed from layer to layer.
 #[derive(Debug)]
 pub struct State {
     hidden: Tensor,         // [B, T, d]; after the last layer [B, Q, d]
@@ -122,7 +122,7 @@ pub struct State {
     fixed: Fixed,
 }
 
-/// The part of a [`State`] that no gradient flows through.
+/// / The part of a [`State`] without gradients.
 #[derive(Debug, Default)]
 struct Fixed {
     mask: Option<Tensor>,             // [B, 1, 1 or T, T], added to scores
@@ -140,8 +140,8 @@ impl Fixed {
     }
 }
 
-/// The last hidden state: [B, T, d] for embeddings [B, T, d], or [B, Q, d] of
-/// the tokens that are asked for.
+/// / The last hidden state: [B, T, d] for embeddings [B, T, d], or [B, Q, d]
+/// for the requested tokens.
 pub fn hidden(
     config: &BackboneConfig,
     weights: &Weights,
@@ -155,7 +155,7 @@ pub fn hidden(
     end(config, weights, state, pass)
 }
 
-/// What comes before the first layer.
+/// / The computation before the first layer.
 pub fn begin(
     config: &BackboneConfig,
     weights: &Weights,
@@ -172,7 +172,7 @@ pub fn begin(
     }
 }
 
-/// Layer `index`, of 0..[`BackboneConfig::layers`], in that order.
+/// / Layer `index` of 0..[`BackboneConfig::layers`], called in that order.
 pub fn layer(
     config: &BackboneConfig,
     weights: &Weights,
@@ -189,7 +189,7 @@ pub fn layer(
     }
 }
 
-/// What comes after the last layer.
+/// / The computation after the last layer.
 pub fn end(
     config: &BackboneConfig,
     weights: &Weights,

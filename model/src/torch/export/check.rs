@@ -1,4 +1,4 @@
-//! Whether a written module computes what the policy computes.
+//! ! Checks that an exported module computes the same as the policy.
 
 use std::path::Path;
 
@@ -8,8 +8,8 @@ use crate::splitmix::SplitMix64;
 use crate::torch::{Batch, Network, TrainError};
 use crate::{ACTIONS, PolicyConfig};
 
-/// Reads a TorchScript file again and compares its probabilities of made-up
-/// records with the network's, for several numbers of windows: the largest
+/// / Reloads a TorchScript file and compares its probabilities for synthetic
+/// records with the network's, for several batch sizes. Returns the largest
 /// difference.
 pub fn difference(network: &Network, file: &Path) -> Result<f64, TrainError> {
     let module = CModule::load_on_device(file, network.device())?;
@@ -25,7 +25,7 @@ pub fn difference(network: &Network, file: &Path) -> Result<f64, TrainError> {
     Ok(worst)
 }
 
-/// Windows of records as they come, one after the other.
+/// / Consecutive windows of unscaled records.
 struct Raw {
     windows: usize,
     returns: Vec<f64>,
@@ -34,7 +34,7 @@ struct Raw {
 }
 
 impl Raw {
-    /// Values about as large as those that the policy was fitted to.
+    /// / Values of about the magnitude that the policy was fitted to.
     fn made_up(config: &PolicyConfig, windows: usize, seed: u64) -> Raw {
         let mut random = SplitMix64::new(seed);
         let mut raw = Raw {
@@ -57,7 +57,7 @@ impl Raw {
         raw
     }
 
-    /// The same, scaled by the policy's own code.
+    /// / The same windows, scaled by the policy's own code.
     fn batch(&self, config: &PolicyConfig, device: Device) -> Result<Batch, TrainError> {
         let scale = |scaling: &crate::Scaling, raw: f64| scaling.apply(raw);
         let returns: Vec<f32> = self

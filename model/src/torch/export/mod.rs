@@ -1,6 +1,6 @@
-//! Policies for programs of others: a TorchScript file, and a model
-//! repository for a Triton inference server.  Both say what the outputs are of
-//! and how a decision is made of them, in the words of [`crate::PolicyConfig::outcomes`].
+//! ! Exports policies for other programs: as a TorchScript file, and as a model
+//! repository of a Triton inference server. Both describe the outputs and the decision
+//! rule with the text of [`crate::PolicyConfig::outcomes`].
 
 mod check;
 mod metadata;
@@ -16,17 +16,17 @@ use crate::files::{AtomicDir, AtomicFile, Existing, create_new};
 pub use check::difference;
 pub use metadata::METADATA_FILE;
 
-/// The module's file in a version of a Triton model.
+/// / Name of the module's file within a version of a Triton model.
 const MODEL_FILE: &str = "model.pt";
 
 /// A model of a Triton model repository.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TritonModel {
-    /// Its name, and that of its directory: letters, digits, `_`, `-` and `.`.
+    /// / Name of the model and its directory: letters, digits, `_`, `-` and `.`.
     pub name: String,
-    /// Most windows that the server puts together, at least 1.
+    /// / Maximum number of windows in a batch of the server, at least 1.
     pub max_batch: u32,
-    /// Longest time that it waits for more, µs.
+    /// / Maximum time that the server waits to fill a batch, µs.
     pub queue_delay_us: u32,
 }
 
@@ -41,15 +41,15 @@ pub fn torchscript(network: &Network, file: &Path) -> Result<(), TrainError> {
     to.commit().map_err(|e| failed("write", file, e))
 }
 
-/// The module and, in it, what its outputs are.
+/// / The module, with its outputs described in it.
 fn module(network: &Network, file: &Path) -> Result<(), TrainError> {
     network.trace()?.save(file)?;
     metadata::add(file, network.config())
 }
 
-/// Writes `NAME/` with `config.pbtxt`, `1/model.pt` and `README.md` into a
-/// model repository, which is made if need be; `NAME/` must not exist.
-/// Returns the model's directory.
+/// / Writes `NAME/` with `config.pbtxt`, `1/model.pt` and `README.md` into a model
+/// repository, which is created if necessary; `NAME/` must not exist. Returns the model's
+/// directory.
 pub fn triton(
     network: &Network,
     repository: &Path,

@@ -1,4 +1,4 @@
-//! Tensors out of safetensors files.
+//! ! Reads tensors from safetensors files.
 
 use std::collections::{BTreeMap, HashSet};
 use std::fs;
@@ -16,18 +16,18 @@ use crate::files::{open_regular, read_regular};
 use crate::torch::TrainError;
 use crate::torch::backbone::Weights;
 
-/// Largest index that is read, bytes; that of the largest models has 1 MB.
+/// / Maximum size of an index, bytes; the largest models have 1 MB.
 const INDEX_MAX: u64 = 64 << 20;
 
-/// Files, and what is known of their contents before they are opened.
+/// / The files, with what is known of their contents before they are opened.
 pub(in crate::torch) enum Source {
-    /// Everything is in this file.
+    /// / A single file.
     One(PathBuf),
-    /// Tensors by their names in the files.
+    /// / Shards, with the file of each tensor.
     Sharded {
         /// The index.
         index: PathBuf,
-        /// Which file holds a tensor.
+        /// / File of a tensor.
         shards: BTreeMap<String, PathBuf>,
     },
 }
@@ -38,7 +38,7 @@ struct Index {
 }
 
 impl Source {
-    /// The files of a model's directory.
+    /// / Finds the files of a model's directory.
     pub(in crate::torch) fn open(dir: &Path) -> Result<Source, BackboneError> {
         let one = dir.join(WEIGHTS_FILE);
         if one.is_file() {
@@ -53,7 +53,7 @@ impl Source {
             serde_json::from_slice(&text).map_err(|e| layout(&index, e.to_string()))?;
         let mut shards = BTreeMap::new();
         for (tensor, file) in parsed.weight_map {
-            // The index says which files of this directory, and no others.
+            // - The index lists these files of the directory only.
             let mut parts = Path::new(&file).components();
             let plain = matches!(parts.next(), Some(Component::Normal(n)) if n == file.as_str());
             if !plain || !file.ends_with(".safetensors") {
@@ -84,7 +84,8 @@ fn nothing_in(dir: &Path) -> String {
     }
 }
 
-/// Reads tensors; `aliases` gives the names that one may have in the files.
+/// / Reads tensors; `aliases` returns the names that a tensor may have in the
+/// files.
 pub(in crate::torch) fn read(
     source: &Source,
     specs: &[Spec],
@@ -92,7 +93,7 @@ pub(in crate::torch) fn read(
     kind: Kind,
     device: Device,
 ) -> Result<Weights, TrainError> {
-    // By file: name in the file, and what it is to be.
+    // - By file: the name in the file and the resulting name.
     let mut wanted: BTreeMap<&Path, Vec<(String, &Spec)>> = BTreeMap::new();
     match source {
         Source::One(path) => {
@@ -139,10 +140,10 @@ pub(in crate::torch) fn open(path: &Path) -> Result<Mmap, BackboneError> {
         }
     };
     let file = open_regular(path).map_err(failed("open"))?;
-    // SAFETY: the map is read only, and what is read is copied before the map
-    // goes.  Who changes a model's file while it is loaded gets other numbers
-    // or, having cut it short, a bus error; so it is with every reader of
-    // mapped weights.
+    // - SAFETY: the map is read-only, and its contents are copied before it is
+    // dropped. If someone changes a model's file during loading, the values
+    // change, or a truncation causes a bus error; this holds for every reader
+    // of mapped weights.
     unsafe { Mmap::map(&file) }.map_err(failed("map"))
 }
 
@@ -155,7 +156,7 @@ pub(in crate::torch) fn parse<'a>(
         .map_err(|e| layout(path, format!("not a whole safetensors file: {e}")))
 }
 
-/// Copies a tensor out of its file.
+/// / Copies a tensor from its file.
 fn tensor(
     path: &Path,
     name: &str,
@@ -180,9 +181,9 @@ fn tensor(
     let shape: Vec<i64> = shape.iter().map(|n| *n as i64).collect();
     let data = view.data();
     let tensor = if data.as_ptr().align_offset(stored.elt_size_in_bytes()) == 0 {
-        // SAFETY: the header's reader checked that the data are as long as
-        // shape and type say; they are aligned; the tensor that borrows them
-        // is copied and dropped before the map is.
+        // - SAFETY: the header's reader checked that the length of the data
+        // matches shape and type; the data are aligned; the borrowing tensor is
+        // copied and dropped before the map.
         let mapped =
             unsafe { Tensor::f_from_blob(data.as_ptr(), &shape, &[], stored, Device::Cpu) }?;
         mapped.f_to_device_(device, kind, false, true)?

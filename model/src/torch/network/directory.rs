@@ -1,4 +1,4 @@
-//! Networks from policy directories, and back.
+//! ! Reads and writes networks as policy directories.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -17,10 +17,10 @@ use crate::{
 };
 
 impl Network {
-    /// What training starts from: random weights but for the base, which is
-    /// read from its directory, and for `start`, if given: a Hugging Face
-    /// directory whose weights are trained on (with [`Adaptation::Full`]).
-    /// A base's relative path counts from `dir`.
+    /// / Initial network of a training: random weights, except for the base,
+    /// which is read from its directory, and for `start`, an optional Hugging
+    /// Face directory whose weights are trained further (with
+    /// [`Adaptation::Full`]). A relative path of a base is relative to `dir`.
     pub fn create(
         config: PolicyConfig,
         dir: &Path,
@@ -43,7 +43,7 @@ impl Network {
         Network::with(config, &tensors, base, options)
     }
 
-    /// Reads a policy directory, whatever its backbone, merged or not.
+    /// / Reads a policy directory with any backbone, merged or not.
     pub fn load(dir: &Path, options: Options) -> Result<Network, TrainError> {
         let config = Policy::load_config(dir)?;
         let Some(expected) = config.adapter() else {
@@ -72,9 +72,9 @@ impl Network {
         Network::with(config, &tensors, base, options)
     }
 
-    /// Writes a policy directory, which is made if need be, with `config` in
-    /// place of the network's own, from which it may differ in what does not
-    /// concern weights.  A file is replaced whole or not at all, the
+    /// / Writes a policy directory, which is created if necessary, with
+    /// `config` instead of the network's own; the two may differ only in keys
+    /// that do not affect weights. Each file is replaced atomically, the
     /// configuration last.
     pub fn save(&self, dir: &Path, config: &PolicyConfig) -> Result<(), TrainError> {
         let tensors = self.tensors()?;
@@ -99,8 +99,8 @@ impl Network {
         Ok(())
     }
 
-    /// The policy with its adapter merged into its base, in f32: what
-    /// [`Policy::save`] writes and, with a GPT-2, the plain engine runs.
+    /// / The policy with its adapter merged into its base, in f32: the policy
+    /// that [`Policy::save`] writes and, with a GPT-2, the plain engine runs.
     pub fn merged(&self) -> Result<(PolicyConfig, Tensors), TrainError> {
         let tensors = self.tensors()?;
         let Some(lora) = self.config.adapter() else {
@@ -118,9 +118,9 @@ impl Network {
     }
 }
 
-/// A base for policies that start from nothing: random weights of a family, as
-/// a Hugging Face directory.  `path` is what a policy's configuration is to
-/// say of where it is.
+/// / Writes a base for policies trained from scratch: random weights of a
+/// family, as a Hugging Face directory. `path` is its path in a policy's
+/// configuration.
 pub fn random_base(
     dir: &Path,
     path: &Path,
@@ -133,7 +133,7 @@ pub fn random_base(
     Ok(crate::base_config(dir, path)?)
 }
 
-/// The weights of the base that a policy names; nothing where it has none.
+/// / Weights of a policy's base; empty if it has none.
 fn base_weights(
     config: &PolicyConfig,
     dir: &Path,
@@ -151,8 +151,8 @@ fn base_weights(
     hub::load_weights(&path, &config.backbone, options.kind, options.device)
 }
 
-/// `path` from `dir`, which need not exist yet: the system would not go up
-/// from there.
+/// / `path` relative to `dir`, which need not exist yet, so the path is
+/// resolved without the file system.
 fn relative_to(dir: &Path, path: &Path) -> PathBuf {
     let (mut dir, mut path) = (dir.to_owned(), path);
     while let Ok(rest) = path.strip_prefix("..") {
@@ -165,7 +165,7 @@ fn relative_to(dir: &Path, path: &Path) -> PathBuf {
     dir.join(path)
 }
 
-/// The tensors outside of the backbone, and other ones inside.
+/// / The tensors outside the backbone, and the others.
 fn with_backbone(
     config: &PolicyConfig,
     tensors: &Tensors,

@@ -1,25 +1,26 @@
-//! A network that is not trained any more.
+//! ! A network for inference.
 
 use super::weights::View;
 use super::{Batch, Network, backbone};
 use crate::torch::TrainError;
 use crate::{Outputs, PolicyConfig};
 
-/// A network for decisions alone: what is made of weights is made once, and any
-/// number of threads may ask it.
+/// / A network for inference only: tensors derived from weights are computed
+/// once, and any number of threads may use it.
 pub struct Frozen {
     network: Network,
     own: View,
     weights: backbone::Weights,
 }
 
-// SAFETY: libtorch lets any number of threads read a tensor.  The only access
-// from outside is `outputs', which computes new tensors of these without
-// a graph and writes to none; they are detached, so that no gradient can.
+// - SAFETY: libtorch allows concurrent reads of a tensor. The only public
+// access is `outputs', which computes new tensors from these without a graph
+// and writes to none of them; they are detached, so no gradient can be written
+// either.
 unsafe impl Sync for Frozen {}
 
 impl Frozen {
-    /// Of a network as it is now.
+    /// / Freezes the current state of a network.
     pub fn new(network: Network) -> Result<Frozen, TrainError> {
         let (own, weights) = network.detached()?;
         Ok(Frozen {
@@ -29,17 +30,17 @@ impl Frozen {
         })
     }
 
-    /// What the network computes.
+    /// / The policy's configuration.
     pub fn config(&self) -> &PolicyConfig {
         self.network.config()
     }
 
-    /// Where and how it computes.
+    /// / Device and computation options.
     pub fn options(&self) -> super::Options {
         self.network.options()
     }
 
-    /// What the head says after the last record or period of each window.
+    /// / Head outputs after the last record or period of each window.
     pub fn outputs(&self, batch: &Batch) -> Result<Vec<Outputs>, TrainError> {
         let _guard = tch::no_grad_guard();
         self.network.outputs_of(&self.own, &self.weights, batch)
@@ -47,7 +48,7 @@ impl Frozen {
 }
 
 impl Network {
-    /// The weights apart from any graph: outside of the backbone, and inside.
+    /// / Detached weights: outside and inside the backbone.
     pub(super) fn detached(&self) -> Result<(View, backbone::Weights), TrainError> {
         let _guard = tch::no_grad_guard();
         let (own, weights) = self.weights()?;

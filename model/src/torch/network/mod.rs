@@ -1,13 +1,13 @@
-//! A policy in libtorch, over batches of windows, differentiable.
+//! ! A differentiable policy in libtorch, over batches of windows.
 //!
 //! ```text
 //! Batch ─▶ encoder ─▶ backbone ─▶ head ─▶ logits, or set-points' outputs
 //!          R, s1 … sn, a, normed      at the token before each action
 //! ```
 //!
-//! Encoder, norm and head are computed in f32, the backbone in the type that
-//! [`Options`] ask for.  Trained weights are f32, in one flat vector; a frozen
-//! base is separate, in the backbone's type.
+//! ! Encoder, norm and head are computed in f32, and the backbone in the type
+//! requested by [`Options`]. Trained weights are f32, in one flat vector; a
+//! frozen base is separate, in the backbone's type.
 
 mod batch;
 mod directory;
@@ -30,21 +30,21 @@ use encoder::Encoder;
 pub(super) use weights::Trained;
 use weights::View;
 
-/// Where and how a network computes.
+/// / Device and computation options of a network.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Options {
-    /// Where everything lies.
+    /// / Device of all tensors.
     pub device: Device,
     /// Type of the backbone's activations and of its frozen weights: Float,
     /// BFloat16 or Half.
     pub kind: Kind,
-    /// Gradients with the memory of one layer, for a third more time: see
-    /// [`backbone::backward`].
+    /// / Compute gradients with the memory of one layer, in a third more time:
+    /// see [`backbone::backward`].
     pub gradient_checkpointing: bool,
 }
 
 impl Default for Options {
-    /// f32 on the CPU.
+    /// / f32 on the CPU.
     fn default() -> Self {
         Options {
             device: Device::Cpu,
@@ -59,12 +59,12 @@ pub struct Network {
     config: PolicyConfig,
     options: Options,
     trained: Trained,
-    frozen: backbone::Weights, // the base that adapters stand on; else nothing
+    frozen: backbone::Weights, // the base of the adapters, otherwise empty
     encoder: Encoder,
 }
 
 impl Network {
-    /// A network in f32 with all its weights from memory.
+    /// / Creates a network in f32 with all its weights from memory.
     pub fn new(
         config: PolicyConfig,
         tensors: &Tensors,
@@ -77,8 +77,8 @@ impl Network {
         Network::with(config, tensors, backbone::Weights::new(), options)
     }
 
-    /// A network from the tensors of [`crate::trained_specs`], on the base
-    /// that an adapter calls for.
+    /// / Creates a network from the tensors of [`crate::trained_specs`] and the
+    /// base required by an adapter.
     pub fn with(
         config: PolicyConfig,
         tensors: &Tensors,
@@ -100,17 +100,17 @@ impl Network {
         })
     }
 
-    /// What the network computes.
+    /// / The policy's configuration.
     pub fn config(&self) -> &PolicyConfig {
         &self.config
     }
 
-    /// Where it computes.
+    /// / The device.
     pub fn device(&self) -> Device {
         self.options.device
     }
 
-    /// Where and how it computes.
+    /// / Device and computation options.
     pub fn options(&self) -> Options {
         self.options
     }
@@ -120,12 +120,12 @@ impl Network {
         self.trained.tensors()
     }
 
-    /// The frozen weights that an adapter stands on; else nothing.
+    /// / The frozen weights of an adapter's base; otherwise empty.
     pub fn base(&self) -> &backbone::Weights {
         &self.frozen
     }
 
-    /// The gradient of the trained weights, [P], f32; 0 where there is none.
+    /// / The gradient of the trained weights, [P], f32; 0 where undefined.
     pub fn gradient(&self) -> Result<Tensor, TrainError> {
         self.trained.gradient()
     }
@@ -135,19 +135,19 @@ impl Network {
         &mut self.trained
     }
 
-    /// Logits of the action of every record, or outputs for the set-points after
-    /// every period, from what precedes them: [B, w, outputs].
-    /// A backbone that sees later tokens gives those of the last record
-    /// alone, without its action: [B, 1, outputs].  `train` turns dropout on.
+    /// / Logits of the action of every record, or outputs for the set-points
+    /// after every period, from the preceding tokens: [B, w, outputs]. A
+    /// backbone that sees later tokens gives only those of the last record,
+    /// without its action: [B, 1, outputs]. `train` enables dropout.
     pub fn logits(&self, batch: &Batch, train: bool) -> Result<Tensor, TrainError> {
         let (own, weights) = self.weights()?;
         let input = self.input(&own, batch)?;
         self.forward(&own, &weights, &input, &self.pass(&input, train))
     }
 
-    /// Adds the gradient of a loss of the logits, with dropout on, to that of
-    /// the trained weights, and returns the loss.  `seed` starts libtorch's
-    /// generator, so that a step can be repeated.
+    /// / Adds the gradient of a loss of the logits, with dropout on, to that of
+    /// the trained weights, and returns the loss. `seed` seeds libtorch's
+    /// generator, so that a step is reproducible.
     pub fn backward(
         &self,
         batch: &Batch,
@@ -175,13 +175,13 @@ impl Network {
         )
     }
 
-    /// What [`Network::logits`] should say: [B, w] or [B, 1], i64.
+    /// / Targets of [`Network::logits`]: [B, w] or [B, 1], i64.
     pub fn labels(&self, batch: &Batch) -> Result<Tensor, TrainError> {
         self.judged(batch.labels.as_ref().unwrap_or(&batch.actions))
     }
 
-    /// Of what stands by record, [B, w, ...], the records that
-    /// [`Network::logits`] answers for: all, or the last.
+    /// / Selects, from values per record [B, w, ...], the records of
+    /// [`Network::logits`]: all or the last.
     pub fn judged(&self, by_record: &Tensor) -> Result<Tensor, TrainError> {
         if self.config.backbone.is_causal() {
             return Ok(by_record.shallow_clone());
@@ -189,7 +189,7 @@ impl Network {
         Ok(by_record.f_narrow(1, -1, 1)?)
     }
 
-    /// Probabilities after the last record of each window, of a policy on
+    /// / Probabilities after the last record of each window, for a policy on
     /// records.
     pub fn probabilities(&self, batch: &Batch) -> Result<Vec<[f32; ACTIONS]>, TrainError> {
         let _guard = tch::no_grad_guard();
@@ -199,7 +199,7 @@ impl Network {
         Ok(outputs.into_iter().map(probabilities).collect())
     }
 
-    /// What the head says after the last record or period of each window.
+    /// / Head outputs after the last record or period of each window.
     fn outputs_of(
         &self,
         own: &View,
@@ -218,14 +218,14 @@ impl Network {
         Ok(rows.map(row).collect())
     }
 
-    /// Views of the weights: outside of the backbone, and inside.
+    /// / Views of the weights: outside and inside the backbone.
     fn weights(&self) -> Result<(View, backbone::Weights), TrainError> {
         let (own, mut weights) = self.trained.view(self.options.kind)?;
         weights.extend(self.frozen.share());
         Ok((own, weights))
     }
 
-    /// What goes into the backbone.
+    /// / Input of the backbone.
     fn input(&self, own: &View, batch: &Batch) -> Result<Input, TrainError> {
         let each = self.config.tokens_per_record() as i64;
         let tokens = self.encoder.tokens(own, batch)?;
@@ -244,8 +244,8 @@ impl Network {
         })
     }
 
-    /// Of the last state token of each record, or of the newest alone where
-    /// the backbone sees later tokens.
+    /// / Tokens of the outputs: the last state token of each record, or only of
+    /// the newest if the backbone sees later tokens.
     fn pass<'a>(&'a self, input: &'a Input, train: bool) -> Pass<'a> {
         let n = self.config.features.len() as i64;
         let every = Asked {
@@ -305,8 +305,8 @@ impl Network {
         self.head(own, &hidden, &input.tokens, pass)
     }
 
-    /// The head at the tokens that were asked for, [B, Q, outputs], from their hidden
-    /// states and all tokens.
+    /// / Applies the head at the requested tokens, [B, Q, outputs], from their
+    /// hidden states and all tokens.
     fn head(
         &self,
         own: &View,
@@ -326,13 +326,14 @@ impl Network {
     }
 }
 
-/// What goes into a backbone.
+/// / Input of a backbone.
 struct Input {
     tokens: Tensor,       // [B, T, d], f32
     mask: Option<Tensor>, // [B, T], bool
 }
 
-/// A base with every tensor that it should have, where and as it is computed.
+/// / A base with all required tensors, on the device and in the type of the
+/// computation.
 fn checked(
     config: &PolicyConfig,
     base: &backbone::Weights,

@@ -1,5 +1,5 @@
-//! A policy as one TorchScript module: from raw records to probabilities, for
-//! programs that have libtorch and nothing of this one.
+//! ! A policy as one TorchScript module, from raw records to probabilities, for programs that have
+//! libtorch but none of this code.
 
 use tch::{CModule, Kind, Tensor};
 
@@ -8,12 +8,12 @@ use super::{Batch, Network};
 use crate::torch::{TrainError, backbone};
 use crate::{PolicyConfig, Scaling, Transform};
 
-/// Windows of the example that is traced.  Not 1, which broadcasts.
+/// / Number of windows in the traced example. Not 1, which would broadcast.
 const EXAMPLE: i64 = 2;
 
 impl Network {
-    /// The module.  Its `forward` takes windows of exactly the policy's
-    /// length, as they come from records:
+    /// / Traces the module. Its `forward` takes windows of exactly the policy's length, with
+    /// unscaled values:
     ///
     /// | input | shape | |
     /// |---|---|---|
@@ -21,14 +21,14 @@ impl Network {
     /// | features | [B, w, inputs], f32 or f64 | unscaled, as [`PolicyConfig::fill_inputs`] lays them out |
     /// | actions | [B, w], i64 | codes of the actions taken; the last is not seen |
     ///
-    /// and gives probabilities of enqueue, drop and mark after each window's
-    /// last record: [B, 3], f32.  Scaling is inside.  B is free; the device is
-    /// the network's.  A policy on summaries is refused: what it sees is made
-    /// from the device's counters by this program.
+    /// / and returns probabilities of enqueue, drop and mark after each window's last record: [B,
+    /// 3], f32. Scaling is included. B is arbitrary; the device is the network's. A policy on
+    /// summaries is refused, because its inputs are derived from the device's counters by this
+    /// program.
     pub fn trace(&self) -> Result<CModule, TrainError> {
         self.config.record_features()?;
         let _guard = tch::no_grad_guard();
-        // What is made of weights alone is made before, and kept as constants.
+        // - Tensors derived only from weights are computed before and stored as constants.
         let (own, weights) = self.detached()?;
         let scaling = [
             Columns::new(&[self.config.returns.scaling], self)?,
@@ -50,15 +50,14 @@ impl Network {
             }
         };
         let module = CModule::create_by_tracing("Policy", "forward", &example, &mut forward);
-        // An operation that is refused ends the tracing, too; its own reason
-        // says more.
+        // - A failing operation also ends the tracing; its own error is more informative.
         match failure {
             Some(error) => Err(error),
             None => Ok(module?),
         }
     }
 
-    /// Probabilities [B, 3] of returns, features and actions.
+    /// / Probabilities [B, 3] from returns, features and actions.
     fn of_records(
         &self,
         own: &View,
@@ -66,8 +65,7 @@ impl Network {
         [returns, features]: &[Columns; 2],
         raw: &[Tensor],
     ) -> Result<Tensor, TrainError> {
-        // A window of another length is an error here, and would be a
-        // broadcast further on.
+        // - A window of another length must fail here instead of broadcasting later.
         let w = self.config.window as i64;
         let exactly = |x: &Tensor| x.f_unflatten(1, [w, 1]);
         let batch = Batch {
@@ -83,7 +81,7 @@ impl Network {
     }
 }
 
-/// The scaling of each value of a record, in the order of a batch's inputs.
+/// / Scaling of each value of a record, in the order of a batch's inputs.
 fn column_scalings(config: &PolicyConfig) -> Vec<Scaling> {
     let features = config.features.iter();
     features
@@ -91,7 +89,7 @@ fn column_scalings(config: &PolicyConfig) -> Vec<Scaling> {
         .collect()
 }
 
-/// Scalings as columns, in f64 as [`Scaling::apply`] computes.
+/// / Scalings by column, in f64 as in [`Scaling::apply`].
 struct Columns {
     log1p: Option<Tensor>, // [n], bool: columns so transformed; none: none is
     log: Option<Tensor>,   // the same
@@ -127,7 +125,7 @@ impl Columns {
         })
     }
 
-    /// [.., n], any type of numbers, to f32.
+    /// / Converts [.., n] of any number type to f32.
     fn apply(&self, raw: &Tensor) -> Result<Tensor, TrainError> {
         let mut x = raw.f_to_kind(Kind::Double)?;
         if let Some(columns) = &self.log1p {

@@ -1,4 +1,4 @@
-//! The cost of the settings that a network chooses, differentiable.
+//! ! Differentiable cost of the settings chosen by a network.
 
 use tch::{Device, Kind, Tensor};
 
@@ -9,15 +9,15 @@ use super::surfaces::{Grid, Surfaces};
 use crate::SetPointHead;
 use crate::torch::TrainError;
 
-/// What a step in ln(gain) is far, next to one in ln(target): a doubling of the
-/// gain changes less than a doubling of the target.
+/// / Weight of a step in ln(gain) relative to one in ln(target): doubling the
+/// gain changes less than doubling the target.
 const GAIN_DISTANCE: f64 = 0.25;
 
-/// What k off its line costs next to α off its own: ln(k) has a tenth of the
-/// range.
+/// / Weight of the deviation of k relative to that of α: ln(k) has a tenth of
+/// the range.
 const COUPLING_WEIGHT: f64 = 10.0;
 
-/// What is known of the periods of a batch.
+/// / Data about the periods of a batch.
 pub(super) struct Given {
     pub(super) conditions: Tensor,    // [B], i64
     pub(super) budgets: Tensor,       // [B]
@@ -27,7 +27,7 @@ pub(super) struct Given {
 /// The surfaces of a lesson as tensors.
 pub(super) struct Tables {
     grid: Grid,
-    nodes: [Tensor; AXES], // [n], where the nodes of an axis are
+    nodes: [Tensor; AXES], // [n], positions of the nodes of an axis
     delay: Tensor,         // [C, nodes]
     loss: Tensor,
     harm: Tensor,
@@ -57,8 +57,8 @@ impl Tables {
         })
     }
 
-    /// Mean cost of the settings that outputs ask for, [B, w, 8]. Outside of
-    /// the grid, and off the plane of settings, there is a quadratic penalty.
+    /// / Mean cost of the settings for these outputs, [B, w, 8]. Outside the
+    /// grid and off the plane of settings there is a quadratic penalty.
     pub(super) fn cost(
         &self,
         outputs: &Tensor,
@@ -106,7 +106,7 @@ impl Tables {
         Ok((nodes.f_flatten(1, 2)?, beyond_x.f_add(&beyond_y)?))
     }
 
-    /// The same along one axis.
+    /// / The same for one axis.
     fn hats(&self, x: &Tensor, axis: usize) -> Result<(Tensor, Tensor), TrainError> {
         let (least, step) = (self.grid.least[axis], self.grid.step[axis]);
         let most = least + step * (self.grid.nodes[axis] - 1) as f64;
@@ -118,9 +118,9 @@ impl Tables {
     }
 }
 
-/// Where outputs, [B, 8], are in the plane of settings, and the squared
-/// distance of α and k from what follows from the setting: all [B]. What
-/// follows does not pull on what it follows from.
+/// / Coordinates of outputs, [B, 8], in the plane of settings, and the squared
+/// distance of α and k from the values that follow from the setting: all [B].
+/// Those values are constants for the gradient.
 fn plane(outputs: &Tensor, head: &SetPointHead) -> Result<[Tensor; 3], TrainError> {
     let ranges = head.ranges().map(|(_, range)| range);
     let log = |i: usize| -> Result<Tensor, TrainError> {

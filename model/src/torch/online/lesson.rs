@@ -1,4 +1,4 @@
-//! What there is to learn: conditions, and what was seen in them.
+//! ! Training data of a lesson: conditions and visits to them.
 
 use super::setting::PlaneSetting;
 use super::surfaces::{Grid, Surfaces};
@@ -8,32 +8,32 @@ use crate::{InputFeature, PolicyConfig, SetPointHead, SummaryFeature};
 /// Conditions and visits.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Lesson {
-    /// Where surfaces have their nodes.
+    /// / Grid of the surfaces.
     pub grid: Grid,
-    /// By condition.
+    /// / Surfaces by condition.
     pub surfaces: Vec<Surfaces>,
-    /// Runs.
+    /// / Visits, one per run.
     pub visits: Vec<Visit>,
 }
 
-/// What was seen in one run.
+/// / Data recorded in one run.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Visit {
-    /// Number of the condition's surfaces.
+    /// / Index of the condition's surfaces.
     pub condition: usize,
-    /// Scaled features of each period, one after the other.
+    /// / Concatenated scaled features of the periods.
     pub values: Vec<f32>,
-    /// What the action token of each period is made of.
+    /// / Values of each period's action token.
     pub in_force: Vec<[f32; SET_POINTS]>,
-    /// Where the grid's zero is in each period; none: it is absolute. All
-    /// visits of a lesson have one, or none has.
+    /// / Origin of the grid in each period; `None`: the grid is absolute.
+    /// Either all visits of a lesson have one or none has.
     pub base: Option<Vec<PlaneSetting>>,
-    /// The idle budget that was asked for, a share of link time; none: each
-    /// time that a period is learned from, one is drawn.
+    /// / Requested idle budget, a share of link time; `None`: drawn each time a
+    /// period is learned from.
     pub budget: Option<f64>,
     /// First period that is learned from.
     pub first: usize,
-    /// How many times each period counts.
+    /// / Weight of each period, as a number of repetitions.
     pub times: usize,
 }
 
@@ -57,7 +57,7 @@ impl Lesson {
         }));
     }
 
-    /// The periods to learn from: visit and number, as often as they count.
+    /// / The periods to learn from: visit and number, repeated by weight.
     pub(super) fn periods(&self) -> Vec<(usize, usize)> {
         let of = |(number, visit): (usize, &Visit)| {
             let periods = visit.first..visit.in_force.len();
@@ -68,10 +68,10 @@ impl Lesson {
     }
 }
 
-/// Scaled features, and what action tokens are made of, of a run's periods from
-/// their raw values in the order of [`SummaryFeature::ALL`]. Where a period has
-/// no value (NaN), the last one holds, as in the stream of a session; at first
-/// it is 0.
+/// / Scaled features and action-token values of a run's periods from their raw
+/// values in the order of [`SummaryFeature::ALL`]. A missing value (NaN) is
+/// replaced by the previous one, as in the stream of a session; the first value
+/// defaults to 0.
 pub fn scaled(
     config: &PolicyConfig,
     head: &SetPointHead,
@@ -109,7 +109,7 @@ pub fn scaled(
     (values, in_force.collect())
 }
 
-/// Where a feature is in [`SummaryFeature::ALL`].
+/// / Index of a feature in [`SummaryFeature::ALL`].
 fn place(feature: SummaryFeature) -> usize {
     let found = SummaryFeature::ALL.iter().position(|f| *f == feature);
     found.expect("the list has every feature")

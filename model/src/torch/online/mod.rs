@@ -1,6 +1,5 @@
-//! Training in the loop of policies that choose set-points: from what settings
-//! cost in conditions, and what a policy saw there, to a policy that chooses
-//! them by what it sees.
+//! ! In-the-loop training of policies that choose set-points, from the costs of settings
+//! in each condition and from what the policy observed there.
 //!
 //! ```text
 //! runs of a condition at a grid of settings ─▶ judged ─▶ surfaces: delay, loss, harm
@@ -8,11 +7,10 @@
 //! lesson = surfaces + visits ─▶ trainer: Σ cost(surfaces, setting chosen, budget) ─▶ min
 //! ```
 //!
-//! A lesson whose visits include those of the policy's own runs trains it on
-//! the states that it gets into (DAgger, Ross et al. 2011). A lesson whose
-//! surfaces are around the policy's own actions improves it: evolution
-//! strategies in the space of actions, with antithetic perturbations and common
-//! random numbers (Salimans et al. 2017).
+//! ! A lesson with visits from the policy's own runs trains it on the states that it
+//! reaches (DAgger, Ross et al. 2011). A lesson with surfaces around the policy's own
+//! actions improves it: evolution strategies in action space with antithetic
+//! perturbations and common random numbers (Salimans et al. 2017).
 
 mod cost;
 mod judged;

@@ -1,4 +1,4 @@
-//! What settings cost in a condition, between those that were run.
+//! ! Cost of settings in a condition, interpolated between measured ones.
 
 use super::Judged;
 use super::setting::{AXES, PlaneSetting};
@@ -15,8 +15,8 @@ pub struct Grid {
 }
 
 impl Grid {
-    /// Targets of 1.5 to 30 ms and gains of 0.8 to 16: what fixed settings are
-    /// measured at.
+    /// / Targets of 1.5 to 30 ms and gains of 0.8 to 16: the grid for measuring
+    /// fixed settings.
     pub fn of_settings() -> Grid {
         Grid {
             least: [1.5f64.ln(), 0.8f64.ln()],
@@ -25,7 +25,7 @@ impl Grid {
         }
     }
 
-    /// One step each way from an action.
+    /// / One step in each direction from an action.
     pub fn around(step: [f64; AXES]) -> Grid {
         Grid {
             least: step.map(|step| -step),
@@ -34,7 +34,7 @@ impl Grid {
         }
     }
 
-    /// Every node, the second axis running fastest.
+    /// / All nodes, with the second axis varying fastest.
     pub fn settings(&self) -> Vec<PlaneSetting> {
         let [columns, rows] = self.nodes;
         let at = |axis: usize, i: usize| self.least[axis] + self.step[axis] * i as f64;
@@ -46,8 +46,8 @@ impl Grid {
     }
 }
 
-/// What a condition's settings cost at the nodes of a grid; between them it is
-/// interpolated.
+/// / Costs of a condition's settings at the nodes of a grid, with interpolation
+/// in between.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Surfaces {
     /// [`Judged::delay`].
@@ -59,8 +59,9 @@ pub struct Surfaces {
 }
 
 impl Surfaces {
-    /// From a run at each node, smoothed by a Gaussian of so many nodes: one
-    /// run of a setting has noise that its neighbours do not share.
+    /// / Surfaces from a run at each node, smoothed by a Gaussian with a width
+    /// of `width` nodes, since the noise of single runs is independent of their
+    /// neighbours'.
     pub fn smoothed(grid: &Grid, runs: &[Judged], nodes: f64) -> Surfaces {
         let rows = grid.nodes[1];
         let distance = |a: usize, b: usize| {
@@ -84,9 +85,9 @@ impl Surfaces {
         }
     }
 
-    /// Around a run of a policy on a grid of [`Grid::around`], from that run and
-    /// those with one step less and more on each axis; the steps on both axes
-    /// add up.
+    /// / Surfaces around a run of a policy on a grid of [`Grid::around`], from
+    /// that run and those with one step less and more on each axis; the effects
+    /// of the axes add up.
     pub fn around(own: &Judged, axes: &[[Judged; 2]; AXES]) -> Surfaces {
         let surface = |of: fn(&Judged) -> f64| {
             let centre = of(own);

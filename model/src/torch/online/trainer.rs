@@ -1,4 +1,4 @@
-//! Learns lessons, one after the other.
+//! ! Learns lessons one after the other.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -19,103 +19,103 @@ use crate::torch::optimiser::AdamW;
 use crate::torch::{TrainError, find_checkpoint};
 use crate::{HeadKind, IdleBudget, Policy, PolicyConfig, PolicyError, SetPointHead};
 
-/// Share of the highest learning rate that a lesson ends with.
+/// / Final learning rate of a lesson, as a share of the highest.
 const LAST_RATE: f64 = 0.05;
 
-/// How to learn a lesson.
+/// / Options of learning a lesson.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct LearnConfig {
     /// Steps of the optimiser, at least 1.
     pub steps: u64,
-    /// Periods that one step sees.
+    /// / Periods per step.
     pub batch: usize,
-    /// Highest learning rate; it falls along a cosine.
+    /// / Highest learning rate, followed by a cosine decay.
     pub learning_rate: f64,
     /// Steps of warm-up.
     pub warmup: u64,
-    /// Decay of matrices.
+    /// / Weight decay of matrices.
     pub weight_decay: f64,
-    /// Largest norm of the gradient.
+    /// / Maximum norm of the gradient.
     pub max_grad_norm: f64,
-    /// Decay of the moving average of the weights, which is what a lesson
-    /// leaves; 0: the last weights.
+    /// / Decay of the moving average of the weights, which becomes the result
+    /// of a lesson; 0: the last weights.
     pub ema_decay: f64,
-    /// Cost of each budget that is lost above the margin.
+    /// / Cost of each budget lost above the margin.
     pub caution: f64,
-    /// Share of the budget that may be lost for nothing.
+    /// / Share of the budget that may be lost at no cost.
     pub margin: f64,
-    /// Weight of the squared distance from the actions of a visit that has a
+    /// / Weight of the squared distance from the actions of a visit with a
     /// base.
     pub proximity: f64,
-    /// Standard deviation of the noise on scaled features.
+    /// / Standard deviation of the noise on scaled features.
     pub noise: f64,
-    /// Of order, budgets, noise and dropout.
+    /// / Seed of order, budgets, noise and dropout.
     pub seed: u64,
 }
 
-/// A training in its directory: `last/` can be resumed, `best/` is the policy
-/// that was judged best.
+/// / A training in its directory: `last/` can be resumed, `best/` is the policy
+/// with the lowest cost.
 pub struct OnlineTrainer {
     dir: PathBuf,
     network: Network,
     head: SetPointHead,
     optimiser: AdamW,
-    /// Of the lesson that is being learned.
+    /// / Generator of the current lesson.
     ema: Option<Ema>,
-    /// The mean of the weights that a lesson resumes with.
+    /// / Mean of the weights from which a lesson resumes.
     average: Option<Tensor>,
     position: Position,
 }
 
-/// Everything of a training that is no tensor.
+/// / All state of a training except tensors.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Position {
-    /// What the training was started with.
+    /// / Options with which the training was started.
     options: Value,
-    /// Optimiser steps done.
+    /// / Completed optimiser steps.
     steps: u64,
-    /// What each lesson left.
+    /// / Result of each lesson.
     learned: Vec<Learned>,
-    /// Lessons after which the policy was judged.
+    /// / Lessons after which the policy was evaluated.
     judged: usize,
     /// Cost of the policy in `best/`.
     best_cost: Option<f64>,
-    /// The lesson that is being learned, if it has begun.
+    /// / The current lesson, if it has begun.
     lesson: Option<InLesson>,
 }
 
-/// What a lesson left.
+/// / Result of a lesson.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Learned {
     /// Hash of the policy: see [`OnlineTrainer::policy`].
     pub policy: String,
-    /// Optimiser steps of this and earlier lessons.
+    /// / Optimiser steps of this and earlier lessons.
     pub steps: u64,
     /// Mean cost over the last tenth of the lesson's steps.
     pub cost: f64,
 }
 
-/// How far a lesson is.
+/// / Progress within a lesson.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct InLesson {
     step: u64,
-    /// State of the generator.
+    /// / State of the generator.
     random: u64,
-    /// Sum and number of the costs of the last tenth of the steps.
+    /// / Sum and number of the costs of the last tenth of the steps.
     sum: f64,
     count: f64,
 }
 
 impl OnlineTrainer {
-    /// Starts a training, or with `resume` resumes the one in `dir`, if it has a
-    /// checkpoint. `options` are all that determines what is learned.
+    /// / Starts a training or, with `resume`, resumes the one in `dir` if it
+    /// has a checkpoint. `options` contains everything that determines the
+    /// result.
     ///
-    /// # Errors
-    /// A policy whose head does not choose set-points or that the plain engine
-    /// does not run; a checkpoint that was started with other options.
+    /// / The policy's head does not choose set-points, the plain engine cannot
+    /// run it, or the checkpoint has other options.
     pub fn new(
         dir: &Path,
         mut network: Network,
@@ -167,8 +167,8 @@ impl OnlineTrainer {
         })
     }
 
-    /// Refuses to resume the training in `dir` with other options, before any
-    /// work is done for it.
+    /// / Refuses to resume the training in `dir` with other options, before any
+    /// work is done.
     ///
     /// # Errors
     /// [`TrainError::Checkpoint`], with the option.
@@ -182,32 +182,31 @@ impl OnlineTrainer {
         }
     }
 
-    /// What each finished lesson left.
+    /// / Results of the finished lessons.
     pub fn learned(&self) -> &[Learned] {
         &self.position.learned
     }
 
-    /// Lessons after which the policy was judged.
+    /// / Lessons after which the policy was evaluated.
     pub fn judged(&self) -> usize {
         self.position.judged
     }
 
-    /// The policy as it is now, in the plain engine. Between lessons its hash is
+    /// / The current policy in the plain engine. Between lessons its hash is
     /// that of the last of [`OnlineTrainer::learned`].
     pub fn policy(&self) -> Result<Arc<Policy>, TrainError> {
         let (config, tensors) = self.network.merged()?;
         Ok(Policy::new(config, &tensors)?)
     }
 
-    /// Learns a lesson, or the rest of the one that was interrupted; returns
-    /// the mean cost over the last tenth of the steps, and takes a checkpoint.
-    /// `step` is called with the number and the cost of each step, and returns
-    /// false to interrupt: none is returned then, and the checkpoint is inside
-    /// of the lesson.
+    /// / Learns a lesson, or the rest of an interrupted one, writes a
+    /// checkpoint, and returns the mean cost over the last tenth of the steps.
+    /// `step` is called with the number and the cost of each step and returns
+    /// false to interrupt: then the result is `None`, and the checkpoint is
+    /// within the lesson.
     ///
-    /// # Errors
-    /// [`TrainError::Diverged`]; nothing to learn from; a directory that cannot
-    /// be written.
+    /// / [`TrainError::Diverged`]; there is nothing to learn from; the
+    /// directory cannot be written.
     pub fn learn(
         &mut self,
         lesson: &Lesson,
@@ -256,8 +255,8 @@ impl OnlineTrainer {
         Ok(Some(cost))
     }
 
-    /// Takes note of what the policy costs after the last lesson; it becomes
-    /// `best/` if it costs least so far.
+    /// / Records the policy's cost after the last lesson and copies it to
+    /// `best/` if the cost is the lowest so far.
     pub fn judge(&mut self, cost: f64) -> Result<bool, TrainError> {
         let better = self.position.best_cost.is_none_or(|best| cost < best);
         if better {
@@ -314,8 +313,7 @@ impl OnlineTrainer {
         Ok(cost)
     }
 
-    /// What the network is shown of some periods, and what is known of their
-    /// conditions.
+    /// / Network input for some periods, and the data about their conditions.
     pub(super) fn batch(
         &self,
         lesson: &Lesson,
@@ -373,7 +371,7 @@ impl OnlineTrainer {
         ))
     }
 
-    /// Writes `last/`: the policy, and what the training resumes with.
+    /// / Writes `last/`: the policy and the state needed to resume.
     fn save(&mut self) -> Result<(), TrainError> {
         let config = self.policy_config();
         let mut last = self.network.trained().flat();
@@ -394,7 +392,7 @@ impl OnlineTrainer {
         saved
     }
 
-    /// The configuration with the number of steps that its weights have seen.
+    /// / The configuration with the number of training steps.
     fn policy_config(&self) -> PolicyConfig {
         let mut config = self.network.config().clone();
         if let Some(trained_on) = &mut config.trained_on {
@@ -410,7 +408,7 @@ impl OnlineTrainer {
 }
 
 impl LearnConfig {
-    /// The learning rate of a step.
+    /// / Learning rate of a step.
     fn rate(&self, step: u64) -> f64 {
         let done = step as f64 / self.steps as f64;
         let cosine = 0.5 * (1.0 + (std::f64::consts::PI * done).cos());
@@ -423,7 +421,7 @@ fn plain(options: &impl Serialize) -> Value {
     serde_json::to_value(options).expect("options are structs with string keys")
 }
 
-/// A budget, as likely from 0.1 to 0.2 % as from 1 to 2 %.
+/// / A budget, log-uniform: as likely from 0.1 to 0.2 % as from 1 to 2 %.
 fn draw_budget(random: &mut SplitMix64) -> f64 {
     let (least, most) = (*IdleBudget::SHARES.start(), *IdleBudget::SHARES.end());
     least * (f64::from(random.uniform()) * (most / least).ln()).exp()
