@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# How policies/context was made: training in the loop, on conditions of the
-# suite's training part.  Needs .libtorch (scripts/libtorch.sh) and about half
-# an hour on two cores, plus the build.  One thread trains, so that the same
-# machine makes the same bytes.  L4SLLM, an absolute path, names a program to
-# use in place of a new build.
+# Trains policies/context in the loop, on conditions of the suite's training
+# part.  Needs .libtorch (scripts/libtorch.sh) and about half an hour on two
+# cores, plus the build.  It trains with one thread, so the same machine gives
+# the same bytes.  If L4SLLM is an absolute path, that program is used instead of
+# a new build.
 #   policies/train-context.sh [OUTPUT]    work files go to out/context
 # An interrupted training resumes when the script runs again.
 set -euo pipefail

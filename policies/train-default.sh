@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# How policies/default was made: a pool drawn from policies/curriculum.toml,
-# training, and the comparison on what it was not trained on.  One thread
-# trains, so that the same machine makes the same bytes; about ten minutes on
-# two cores, plus the build, which needs .libtorch (scripts/libtorch.sh).
-# L4SLLM, an absolute path, names a program to use in place of a new build.
+# Makes policies/default: collects a pool from policies/curriculum.toml, trains,
+# and compares the policy on conditions outside the pool.  It trains with one
+# thread, so the same machine gives the same bytes; about ten minutes on two
+# cores, plus the build, which needs .libtorch (scripts/libtorch.sh).  If L4SLLM
+# is an absolute path, that program is used instead of a new build.
 #   policies/train-default.sh [OUTPUT]    work files go to out/policy
 set -euo pipefail
 cd "$(dirname "$0")/.."

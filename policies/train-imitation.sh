@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# How policies/imitation was made: pools from the testbed, then training.  One
-# thread, so that the same machine makes the same bytes; about ten minutes.
-# The build needs .libtorch (scripts/libtorch.sh); L4SLLM, an absolute path,
-# names a program to use in place of a new build.
+# Makes policies/imitation: collects pools in the testbed, then trains, with one
+# thread, so the same machine gives the same bytes; about ten minutes.  The
+# build needs .libtorch (scripts/libtorch.sh).  If L4SLLM is an absolute path,
+# that program is used instead of a new build.
 #   policies/train-imitation.sh [OUTPUT]    work files go to out/imitation
 set -euo pipefail
 cd "$(dirname "$0")/.."

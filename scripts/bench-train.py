@@ -164,7 +164,8 @@ class Ours:
         self.process.wait()
 
 
-# What is compared: Python's side, l4sllm's figure, its unit and digits.
+# Compared values: Python's class, l4sllm's figure, its unit and
+# digits.
 KINDS = {
     "training": (Theirs, "tokens_per_s", "tokens/s", 0),
     "decisions": (TheirDecisions, "p50_ms", "p50 in ms", 2),
@@ -176,7 +177,7 @@ def compare(program, name, what, threads, rounds, seconds):
     ours = Ours(program, case, threads, seconds, what)
     side, key, _, _ = KINDS[what]
     theirs = side(case, threads)
-    # The first turn of each warms up.
+    # The first turn of each side is a warm-up.
     theirs.turn(0)
     warm = ours.turn()
     pairs = []
@@ -184,7 +185,7 @@ def compare(program, name, what, threads, rounds, seconds):
         pairs.append((ours.turn()[key], theirs.turn(seconds)))
     ours.end()
     mine, other = (statistics.median(side) for side in zip(*pairs))
-    # Above 1 is faster, whether it is more tokens or less time.
+    # Above 1 is faster, whether the figure is tokens or time.
     ratios = [b / a if what == "decisions" else a / b for a, b in pairs]
     return {"case": name, "what": what, "threads": threads,
             "batch": 1 if what == "decisions" else case["batch"],

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Speed as ratios, each measured in one run on this machine: queue operations
-# with records over without, instructions that weights of flows take, emulated
-# over real time, decision latency.  Most of it is real time, so nothing else
-# should run.  Exit status 1 when one misses its aim.
+# with records over without, instructions for flow weights, emulated over real
+# time, decision latency.  Most of it runs in real time, so the machine should be
+# idle.  Exit status 1 if a ratio misses its aim.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 status=0

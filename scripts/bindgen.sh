@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Makes shared-abi/src/raw.rs from the C header.  Needs bindgen (cargo install
+# Generates shared-abi/src/raw.rs from the C header.  Needs bindgen (cargo install
 # bindgen-cli --version 0.72.1 --locked) and a libclang; a test of shared-abi
-# compares the result.
+# checks that the result is up to date.
 #   scripts/bindgen.sh [OUTPUT]
 set -euo pipefail
 cd "$(dirname "$0")/.."

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# How the options of `l4sllm reproduce` were compared: by validation across
-# five blocks of time within the four fifths of the pool that are trained on.
-# The last fifth is not looked at.  Five trainings of some ten seconds a seed
-# and line, on one core.  Needs .libtorch (scripts/libtorch.sh) and
+# Compares options of `l4sllm reproduce` by cross-validation over five blocks of
+# time within the four fifths of the pool used for training.  The last fifth is
+# not used.  Runs five trainings of about ten seconds per seed and line, on one
+# core.  Needs .libtorch (scripts/libtorch.sh) and
 #   cargo build --release -p l4sllm --features torch
 #   scripts/choose-reproduce.sh POOL [SEEDS]    results go to out/choose
 set -euo pipefail

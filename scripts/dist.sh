@@ -1,5 +1,5 @@
 #!/bin/sh
-# Makes the release in out/dist from what is committed:
+# Makes the release in out/dist from the committed files:
 #
 #   l4sllm-VERSION.tar.gz   the sources, the same bytes for the same commit
 #   ports/                  packaging/ports with the tarball's sums and the
@@ -20,7 +20,7 @@ done
 
 rm -rf "$out"
 mkdir -p "$out"
-# gzip -n: no time of its own in the file.
+# gzip -n: no time stamp in the file.
 git archive --format=tar --prefix="$name/" HEAD | gzip -9 -n \
 	>"$out/$name.tar.gz"
 
@@ -37,7 +37,8 @@ SIZE ($name.tar.gz) = $size
 END
 done
 
-# Packages of the registry have a checksum; those of this workspace have none.
+# Packages from the registry have a checksum; those of this workspace have
+# none.
 awk -v RS= '
 	/^\[\[package\]\]/ && /\nchecksum = / {
 		match($0, /name = "[^"]*"/)

@@ -1,17 +1,17 @@
 #!/usr/bin/env bash
-# The daemon and the command for FreeBSD, amd64, on a Linux machine.
+# Builds the daemon and the command for FreeBSD, amd64, on a Linux machine.
 #   scripts/freebsd-build.sh check    type-checks the crates that run on a router
 #   scripts/freebsd-build.sh build    .freebsd/target/x86_64-unknown-freebsd/release/{l4sllmd,l4sllm}
 #
-# With a Rust toolchain that has the target installed (rustup target add
-# x86_64-unknown-freebsd) that is used.  Else `build' unpacks Debian's rustc-web
-# and the sources of its standard library into .freebsd/rust (850 MB), which
-# compiles the standard library too: some minutes the first time.  `check' does
-# with what is there.  `build' compiles C and links with the compiler and the
+# A Rust toolchain with the target installed (rustup target add
+# x86_64-unknown-freebsd) is used if available.  Otherwise `build' unpacks
+# Debian's rustc-web and the sources of its standard library into .freebsd/rust
+# (850 MB) and compiles the standard library too, which takes some minutes the
+# first time.  `check' uses only existing toolchains.  `build' compiles C and links with the compiler and the
 # FreeBSD 14 libraries of the ziglang wheel.
 #
-# Exit status 77, with the reason as the last line, where something needed is
-# not to be had.
+# Exit status 77, with the reason as the last line, if a dependency is
+# not available.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 cache=$PWD/.freebsd
@@ -32,7 +32,7 @@ skip() {
 
 command -v cargo >/dev/null || skip "no cargo"
 
-# The toolchain of Debian, where none has the target.
+# Debian's toolchain, if no other has the target.
 unpack_rust() {
     local root=$cache/rust package
     [ -e "$root/stamp" ] && return
@@ -44,7 +44,7 @@ unpack_rust() {
     fi
     rm -rf "$root"
     mkdir -p "$root/deb"
-    # What these need and a Rust developer's machine may lack: LLVM.
+    # Dependencies that a Rust developer's machine may lack: LLVM.
     mapfile -t packages < <(apt-cache depends rustc-web libstd-rust-web-dev |
         sed -n 's/^ *Depends: \(libstd-rust-web.*\)/\1/p' | sort -u)
     mapfile -O ${#packages[@]} -t packages < <(apt-cache depends "${packages[@]}" |
@@ -56,7 +56,7 @@ unpack_rust() {
         dpkg -x "$package" "$root"
     done
     rm -rf "$root/deb"
-    # Where cargo looks for the sources, in place of a link to /usr/src.
+    # Points cargo to the sources, instead of a link to /usr/src.
     rm -rf "$root/usr/lib/rustlib/src"
     mkdir -p "$root/usr/lib/rustlib/src"
     ln -s "$(echo "$root"/usr/src/rustc-*)" "$root/usr/lib/rustlib/src/rust"
@@ -69,8 +69,7 @@ if [ ! -d "$(rustc --print target-libdir --target "$target" 2>/dev/null)" ]; the
     lib=$cache/rust/usr/lib
     export RUSTC=$cache/rust/usr/bin/rustc
     export LD_LIBRARY_PATH=$lib/x86_64-linux-gnu:$lib/llvm/lib:$lib${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
-    # build-std is what RUSTC_BOOTSTRAP is for here; the crates use no
-    # unstable feature.
+    # RUSTC_BOOTSTRAP is set only for build-std; the crates use no unstable feature.
     export RUSTC_BOOTSTRAP=1
     arguments+=(-Zbuild-std)
 fi
@@ -79,9 +78,9 @@ if [ "$mode" = check ]; then
     exit
 fi
 
-# zig as the C compiler and the linker, less what it does not take (its name
-# for the target is another), what FreeBSD 14's stubs lack and nothing here
-# calls, and what it sees to by itself.
+# zig as the C compiler and linker, without the arguments that it does not accept (its name for
+# the target differs), the symbols that FreeBSD 14's stubs lack and nothing here calls, and the
+# options that zig sets itself.
 zig_tools() {
     local python=$cache/zig package hash
     if [ ! -x "$python/ziglang/zig" ]; then

@@ -1,20 +1,20 @@
 #!/usr/bin/env bash
 # Checks the FreeBSD module on a machine that is not FreeBSD:
 #
-#   sources   kmod/Makefile names all of them
+#   sources   kmod/Makefile lists all of them
 #   compile   every source, -Wall -Werror, FreeBSD's own headers, each variant
 #   link      the .ko of each variant, where ld.lld is installed
-#   symbols   what it imports against tests/cross/symbols.allow
+#   symbols   imported symbols against tests/cross/symbols.allow
 #   floats    no instruction touches a floating-point or vector register
-#   tests     those of tests/freebsd compile
+#   tests     the programs of tests/freebsd compile
 #   iphdr     the ECN arithmetic, run here, all 2^16 checksums
 #   analyze   clang --analyze
 #   manuals   mandoc -T lint
 #   rc.d      shellcheck, with tests/freebsd
 #   tidy      clang-tidy: bugprone and cert, without the checks named below
 #
-# CLANG=clang-19 takes that compiler, with its clang-tidy and ld.lld, instead of
-# the first that is found.  Exit status 0, 1 (a check failed), or 77 (nothing could be checked; the last
+# CLANG=clang-19 selects that compiler, with its clang-tidy and ld.lld, instead of
+# the first one found.  Exit status 0, 1 (a check failed), or 77 (nothing could be checked; the last
 # line says why).  A single check that cannot run is skipped by name.
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
@@ -48,16 +48,16 @@ lld=$(tool ld.lld) || lld=
 tidy=$(tool clang-tidy) || tidy=
 nm=$(tool llvm-nm nm) objdump=$(tool llvm-objdump objdump)
 
-# FreeBSD's kern.mk lets clang 19 and later report the cast inside its own
-# SDT_PROBE6 without failing; older ones do not know the option.
+# FreeBSD's kern.mk makes clang 19 and later report the cast inside its own SDT_PROBE6 without
+# failing; older versions do not know the option.
 cast=-Wno-cast-function-type-mismatch
 "$clang" -Werror=unknown-warning-option $cast -fsyntax-only -x c /dev/null 2>/dev/null || cast=
 
 mapfile -t sources < <(sed -e '/^#/d' -e '/^$/d' -e '/^user\//d' kmod/sources.txt
     cd kmod && ls freebsd/*.c)
 
-# A row: RELEASE VERSION NAME FLAGS.  There are no headers of 13.2 to be had;
-# that row holds the module's own 13.2 branches against 14's headers.
+# A row: RELEASE VERSION NAME FLAGS. Headers of 13.2 are not available; that row checks the
+# module's own 13.2 branches against 14's headers.
 rows=()
 add_rows() { # add_rows RELEASE VERSION
     rows+=("$1 $2 generic"
@@ -124,7 +124,7 @@ link_module() { # link_module DIR
         -o "$1/dualpi2_llm.ko" "${objects[@]/#/$1/}"
 }
 
-# What FILE imports and the allow-list lacks.
+# Symbols that FILE imports and the allow-list lacks.
 symbols() { # symbols FILE
     local extra
     extra=$("$nm" -u "$1" | awk 'NF {print $NF}' | sort -u |
@@ -161,7 +161,7 @@ for row in "${rows[@]}"; do
 done
 [ -n "$lld" ] || echo "skipped: link, symbols, floats (no ld.lld; Debian: lld)"
 
-# The tests' own programs, as FreeBSD's compiler would see them.
+# Compiles the tests' own programs as on FreeBSD.
 userland() { # userland RELEASE SOURCE...
     local release=$1
     shift
@@ -186,7 +186,7 @@ each "$clang" "${checked[@]}" --analyze --analyzer-output text \
     -Xclang -analyzer-werror -o /dev/null kmod/@.c
 result $? analyze
 
-# Off: what style(9) asks for, or the kernel's own macros do, or queue_unit.c.
+# Disabled: checks that contradict style(9), the kernel's own macros, or queue_unit.c.
 if [ -n "$tidy" ]; then
     each "$tidy" --quiet --warnings-as-errors='*' --checks='-*,bugprone-*,cert-*,-bugprone-easily-swappable-parameters,-bugprone-reserved-identifier,-cert-dcl37-c,-cert-dcl51-cpp,-bugprone-assignment-in-if-condition,-bugprone-macro-parentheses,-bugprone-suspicious-include' \
         kmod/@.c -- "${checked[@]}" 2>"$out/tidy.err"
@@ -204,7 +204,7 @@ else
     echo "skipped: manuals (no mandoc; Debian: mandoc)"
 fi
 
-# What rc.subr(8) reads and sets, and its customs of quoting.
+# Variables that rc.subr(8) reads and sets, and its quoting style.
 if command -v shellcheck >/dev/null; then
     shellcheck -s sh -e SC1091,SC2034,SC2086,SC2223 rc.d/l4sllmd &&
         shellcheck -s sh -e SC1091,SC2034,SC2086,SC2154 tests/freebsd/*.sh \

@@ -1,13 +1,13 @@
 #!/bin/sh
-# Brings FreeBSD's kernel headers into .freebsd/, once.
+# Downloads FreeBSD's kernel headers into .freebsd/, once.
 #
 #   .freebsd/14/include, .freebsd/15/include   from the wheels that
 #                                              tests/cross/headers.txt names
 #   .freebsd/ck                                Concurrency Kit, from Debian
 #   .freebsd/atf                               ATF, for tests/freebsd, likewise
 #
-# Exit status 77, with the reason as the last line, where something needed is
-# not to be had; 0 when all is there.
+# Exit status 77, with the reason as the last line, if a dependency is
+# not available; 0 if everything is present.
 set -eu
 
 root=$(cd "$(dirname "$0")/.." && pwd)
@@ -30,7 +30,7 @@ headers() {
 	rm -rf "${cache:?}/$1" "$cache/wheel"
 	mkdir -p "$cache/$1" "$cache/wheel"
 	echo "$2 --hash=sha256:$3" >"$cache/wheel/requirements.txt"
-	# The headers are the same on every host, so one wheel serves them all.
+	# The headers are the same on every host, so one wheel suffices.
 	python3 -m pip download --quiet --disable-pip-version-check \
 	    --no-deps --only-binary=:all: --platform manylinux_2_12_x86_64 \
 	    --require-hashes -r "$cache/wheel/requirements.txt" \
@@ -53,7 +53,7 @@ PY
 	echo "$3" >"$cache/$1/stamp"
 }
 
-# debian HEADER PACKAGE DIRECTORY FILE...: a copy of its own of what PACKAGE has
+# debian HEADER PACKAGE DIRECTORY FILE...: a separate copy of PACKAGE's files
 # in /usr/include, which as a whole must not be on the path.
 debian() {
 	header=$1 package=$2 into=$cache/$3

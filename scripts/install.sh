@@ -1,6 +1,6 @@
 #!/bin/sh
-# Installs what `make build' has built, or removes it again.  On FreeBSD the
-# ports of packaging/ports install more: the module, its settings and users.
+# Installs the programs built by `make build', or removes them.  On FreeBSD the
+# ports of packaging/ports also install the module, its settings and users.
 #   PREFIX=/usr/local SYSCONFDIR=/etc DESTDIR= scripts/install.sh [uninstall]
 set -eu
 cd "$(dirname "$0")/.."
@@ -16,7 +16,7 @@ built=${CARGO_TARGET_DIR:-target}/release
 for dir in "$prefix" "$sysconfdir"; do
 	case $dir in
 	/*) ;;
-	*) echo "install: $dir: PREFIX and SYSCONFDIR have to be absolute" >&2; exit 2 ;;
+	*) echo "install: $dir: PREFIX and SYSCONFDIR must be absolute" >&2; exit 2 ;;
 	esac
 done
 
@@ -34,7 +34,7 @@ put() {
 	esac
 }
 
-# fill FILE TO: the same for text that names directories.
+# fill FILE TO: as put, for text that contains directory names.
 tmp=$(mktemp -d)
 trap 'rm -rf "$tmp"' EXIT
 fill() {
@@ -78,7 +78,8 @@ Linux)
 	;;
 esac
 fill "$sample" "$sysconfdir/l4sllmd.toml.sample"
-# The configuration is the operator's: made once, never changed or removed.
+# The configuration belongs to the operator: created once, never changed or
+# removed.
 if [ "$action" = install ] && [ ! -e "$root$sysconfdir/l4sllmd.toml" ]; then
 	fill "$sample" "$sysconfdir/l4sllmd.toml"
 fi

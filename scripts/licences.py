@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Holds every dependency's licence against deny.toml, as `cargo deny check
+"""Checks every dependency's licence against deny.toml, as `cargo deny check
 licenses' would: an expression passes when one alternative of each of its terms
 is allowed, for everybody or by an exception for that crate."""
 import json
@@ -70,6 +70,6 @@ for package in metadata["packages"]:
 unused = set(exceptions) - {p["name"] for p in metadata["packages"]}
 for name in sorted(unused):
     bad += 1
-    print(f"deny.toml: exception for {name}, which is no dependency")
+    print(f"deny.toml: exception for {name}, which is not a dependency")
 print(f"{len(metadata['packages'])} packages, {bad} problems")
 sys.exit(1 if bad else 0)

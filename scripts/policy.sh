@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Makes policies/default again: collects a pool in the testbed, trains with
-# libtorch.  policies/default/README.md says what came out the last time.
+# Remakes policies/default: collects a pool in the testbed and trains with
+# libtorch.  policies/default/README.md describes the current result.
 #   scripts/policy.sh [OUTPUT]
 set -euo pipefail
 cd "$(dirname "$0")/.."

@@ -25,7 +25,8 @@ page=$(cd "$(dirname "$1")" && pwd)/$(basename "$1")
 }
 profile=$(mktemp -d)
 trap 'rm -rf "$profile"' EXIT
-# As root, as in a container, Chromium has no sandbox. The setting is for light.
+# As root, as in a container, Chromium has no sandbox. The setting selects
+# light mode.
 "$browser" --headless --no-sandbox --disable-gpu --hide-scrollbars \
     --user-data-dir="$profile" --blink-settings=preferredColorScheme=1 \
     --virtual-time-budget=2000 --window-size=1240,640 \

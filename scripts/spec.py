@@ -35,5 +35,5 @@ for promise in promises:
 
 if not promises:
     problems.append("SPEC.md: no promise found (expected lines that begin with '- **N.M**')")
-print("\n".join(problems + [f"{len(promises)} promises, {held} held by a named test, {pending} pending"]))
+print("\n".join(problems + [f"{len(promises)} promises, {held} checked by a named test, {pending} pending"]))
 sys.exit(1 if problems else 0)

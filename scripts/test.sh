@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Every check, one line each.  A check that cannot run here is skipped by name,
-# with the reason.  Logs: out/test/NAME.log.  Exit status 1 when one failed.
+# Runs every check and prints one line for each.  A check that cannot run here is skipped by name,
+# with the reason.  Logs: out/test/NAME.log.  Exit status 1 if one failed.
 #   scripts/test.sh [NAME...]     only these checks
 #   scripts/test.sh --list        their names
 # CLANG=clang-19 compiles the C sources with that compiler.
@@ -48,7 +48,7 @@ check() {
     fi
 }
 
-# How many tests a log counts, and which of them were skipped.
+# Number of tests in a log, and the skipped ones.
 summary() {
     awk '/^test result: ok/ {p += $4; i += $8}
          /^[0-9]+ passed, [0-9]+ failed/ {p += $1}
@@ -68,7 +68,8 @@ with_libtorch() {
             --bin l4sllm --test torch --test engines --test program -- --nocapture
 }
 
-# What `make install' installs works, and `make uninstall' removes it.
+# Programs installed by `make install' work, and `make uninstall' removes
+# them.
 installed() {
     local dir prefix
     cargo build --locked -p l4sllm -p l4sllmd || return
@@ -87,7 +88,7 @@ installed() {
         if command -v systemd-analyze; then
             systemd-analyze verify --man=no "$prefix"/lib/systemd/system/*.service
         fi
-        # The operator's configuration survives both.
+        # Both leave the operator's configuration alone.
         echo "# mine" >"$dir/etc/l4sllmd.toml"
         make install
         make uninstall
@@ -99,14 +100,14 @@ installed() {
     return $rc
 }
 
-# The tarball of `make dist' is all that a build needs.
+# The tarball of `make dist' contains everything that a build needs.
 tarball() {
     local dir target
     [ -e .git ] || { echo "not a checkout: make dist packs what is committed"; return 77; }
     scripts/dist.sh || return
     dir=$(mktemp -d)
-    # A directory of its own, since Cargo tells two copies of a package apart by
-    # their times only; -m: those of the unpacked files are of now.
+    # A separate directory, since Cargo distinguishes two copies of a package
+    # only by their times; -m: gives unpacked files the current time.
     target=$(realpath "${CARGO_TARGET_DIR:-target}")/dist
     tar -xmzf out/dist/l4sllm-*.tar.gz -C "$dir" &&
         (cd "$dir"/l4sllm-* &&

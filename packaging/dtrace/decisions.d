@@ -4,7 +4,7 @@
  *
  * Copyright (c) 2026 The l4sllm authors
  *
- * Each second: decisions by queue (0 classic, 1 L4S), action (0 forward,
+ * Decisions per second by queue (0 classic, 1 L4S), action (0 forward,
  * 1 drop, 2 mark) and reason (L4S_REASON_* of l4sllm_abi.h).
  */
 

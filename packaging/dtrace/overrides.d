@@ -4,7 +4,7 @@
  *
  * Copyright (c) 2026 The l4sllm authors
  *
- * Each override when sent, each refusal by a limit, each loss of records.
+ * Every override sent, every refusal by a limit, and every loss of records.
  * Modes: 1 once, 2 hold, 3 steer.  Reasons: L4S_REASON_* of l4sllm_abi.h.
  */
 

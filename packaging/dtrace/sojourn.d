@@ -4,8 +4,8 @@
  *
  * Copyright (c) 2026 The l4sllm authors
  *
- * Time that packets spent in each queue (0 classic, 1 L4S), in microseconds,
- * until interrupted.
+ * Sojourn times in each queue (0 classic, 1 L4S), in microseconds, until
+ * interrupted.
  */
 
 #pragma D option quiet
