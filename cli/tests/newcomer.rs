@@ -74,7 +74,7 @@ fn what_ships_is_listed_shown_and_run_by_name() {
     let policies = place.done("policies list");
     for said in [
         "name       decision  ",
-        "context    sets DualPI2's set-points  ",
+        "context    sets DualPI2's set-points      8 s of summaries, one every 250 ms",
         "default  ",
     ] {
         assert!(
@@ -385,8 +385,10 @@ fn a_daemon_controls_a_served_device() {
         std::thread::sleep(Duration::from_millis(20));
     }
     let values = place.done("status --socket status.sock --format csv");
-    assert!(values.starts_with("name,value\ncounters."), "{values}");
-    assert!(values.contains("\nqueues.flow_weights,false\n"), "{values}");
+    assert!(values.starts_with("name,value\n"), "{values}");
+    for value in ["\ncounters.accepted,", "\nqueues.flow_weights,false\n"] {
+        assert!(values.contains(value), "{values}");
+    }
     let said = place.done("doctor --device device.sock --socket status.sock");
     for about in ["traffic", "daemon", "overrides"] {
         let line = said.lines().find(|line| line.contains(about)).unwrap();
