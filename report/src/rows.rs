@@ -59,7 +59,8 @@ impl Rows {
         rows
     }
 
-    /// Names of all columns, in the order in which rows have them.
+    /// Names of all columns, in the order in which rows have them. An object that
+    /// some rows do not have is no column.
     fn columns(&self) -> Vec<&str> {
         let mut columns: Vec<&str> = Vec::new();
         for (name, _) in self.rows.iter().flatten() {
@@ -67,7 +68,12 @@ impl Rows {
                 columns.push(name);
             }
         }
-        columns
+        let is_object = |name: &str| {
+            let mut inner = columns.iter().filter_map(|other| other.strip_prefix(name));
+            inner.any(|rest| rest.starts_with('.'))
+        };
+        let all = columns.iter().copied();
+        all.filter(|&name| !is_object(name)).collect()
     }
 
     /// CSV (RFC 4180, with LF) with a line of column names; a value that a row does
@@ -434,7 +440,10 @@ mod tests {
         let mut rows = Rows::default();
         let delay = json!({ "delay": { "p50": 1.5, "p99": null }, "of": [7, 8] });
         rows.push([("arm", "a,b".into())], &delay);
-        rows.push([("arm", "c".into())], &json!({ "marks": 30 }));
+        rows.push(
+            [("arm", "c".into())],
+            &json!({ "marks": 30, "delay": null }),
+        );
         rows
     }
 
@@ -444,7 +453,10 @@ mod tests {
             table().csv(),
             "arm,delay.p50,delay.p99,of.0,of.1,marks\n\"a,b\",1.5,,7,8,\nc,,,,,30\n"
         );
-        assert_eq!(table().json()[1], json!({ "arm": "c", "marks": 30 }));
+        assert_eq!(
+            table().json()[1],
+            json!({ "arm": "c", "delay": null, "marks": 30 })
+        );
     }
 
     #[test]

@@ -190,10 +190,10 @@ fn answer(trainings: &[Training]) -> String {
     let gains: Vec<f64> = gains.collect();
     let better = gains.iter().filter(|gain| **gain >= LEAST).count();
     let word = match (gains.len(), better) {
-        (0, _) => "Not judged".to_owned(),
-        (_, 0) => "No".to_owned(),
-        (all, better) if all == better => "Yes".to_owned(),
-        (all, better) => format!("{better} of {all} do"),
+        (0, _) => "Not judged.".to_owned(),
+        (_, 0) => "No.".to_owned(),
+        (all, better) if all == better => "Yes.".to_owned(),
+        (all, better) => format!("{better} of {all} do."),
     };
     let sentences = trainings.iter().map(conclusion);
     let sentences: String = sentences
