@@ -112,7 +112,7 @@ fn what_is_wrong_is_found_with_the_command_that_mends_it() {
             |f| f.device = Device::NoModuleHere,
             Problem,
             "module",
-            "for FreeBSD",
+            "requires FreeBSD",
             "doctor --device",
         ),
         (
