@@ -1,20 +1,20 @@
-//! ! Checks before use that a policy's decisions are finite.
+//! Checks before use that a policy's decisions are finite.
 //!
 //! Finite weights may still overflow: a window's outputs are then NaN.
 
 use crate::set_points::SET_POINTS;
 use crate::{Policy, PolicyConfig, PolicyError, Scaling, Step, Taken};
 
-/// / Number of records in the windows at the limits of the scaling; few
+/// Number of records in the windows at the limits of the scaling; few
 /// suffice, since an overflow occurs in every token.
 const EXTREME: usize = 4;
 
 impl Policy {
-    /// / Decides on synthetic windows: average records or periods, and windows
+    /// Decides on synthetic windows: average records or periods, and windows
     /// at both limits of the scaling. Every way of loading a policy runs this
     /// check.
     ///
-    /// / An output is not finite, or the engine failed.
+    /// An output is not finite, or the engine failed.
     pub fn probe(&self) -> Result<(), PolicyError> {
         let config = self.config();
         let windows = [
@@ -39,7 +39,7 @@ impl Policy {
     }
 }
 
-/// / Records with every input at this share of the scaling limit.
+/// Records with every input at this share of the scaling limit.
 fn window(config: &PolicyConfig, records: usize, share: f64) -> Vec<Step> {
     let returns = &config.returns;
     let features = config.features.iter().flat_map(|feature| {

@@ -1,11 +1,11 @@
-//! ! Reward of a decision.
+//! Reward of a decision.
 
 use l4sllm_abi::{Action, Record};
 use serde::{Deserialize, Serialize};
 
 use crate::{ACTIONS, PolicyError};
 
-/// / Reward of a decision: the packet's bytes over the delay of its queue,
+/// Reward of a decision: the packet's bytes over the delay of its queue,
 ///
 /// ```text
 ///        packet_length ^ throughput
@@ -17,7 +17,7 @@ use crate::{ACTIONS, PolicyError};
 /// the published reward, `packet_length / (delay + 1)` with the delay in ms:
 /// the authors' pools hold bytes over µs + 1000, a thousandth of it.
 ///
-/// / *Imbalance* is 0 if both queues forward equally many bytes and approaches
+/// *Imbalance* is 0 if both queues forward equally many bytes and approaches
 /// 1 if one forwards all: `|c - l| / (c + l)` of the bytes recently forwarded
 /// by the classic and the L4S queue, with each record weighted
 /// `1/fairness_records` less than the next. If a queue had no record among the
@@ -27,13 +27,13 @@ use crate::{ACTIONS, PolicyError};
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Reward {
-    /// / Added to the delay, µs, above 0: the delay assigned to an empty queue.
+    /// Added to the delay, µs, above 0: the delay assigned to an empty queue.
     pub offset_us: f64,
     /// Exponent of the packet's length, 0 to 4.
     pub throughput: f64,
     /// Exponent of the delay, 0 to 4.
     pub delay: f64,
-    /// / Weight of the imbalance between the queues, 0 (none) to 1.
+    /// Weight of the imbalance between the queues, 0 (none) to 1.
     pub fairness: f64,
     /// Records over which the imbalance is measured, at least 1.
     pub fairness_records: u32,
@@ -52,11 +52,11 @@ impl Default for Reward {
 }
 
 impl Reward {
-    /// / Greatest exponent: beyond it, one packet's reward spans more decades
+    /// Greatest exponent: beyond it, one packet's reward spans more decades
     /// than an f64 sum of returns can represent.
     const MAX_EXPONENT: f64 = 4.0;
 
-    /// / Reward of a single record without imbalance. For the records of a
+    /// Reward of a single record without imbalance. For the records of a
     /// stream see [`Rewards`].
     pub fn of(&self, record: &Record) -> f64 {
         self.alone(
@@ -65,12 +65,12 @@ impl Reward {
         )
     }
 
-    /// / As above, from bytes and µs.
+    /// As above, from bytes and µs.
     pub fn alone(&self, packet_length: f64, delay_us: f64) -> f64 {
         packet_length.powf(self.throughput) / (delay_us + self.offset_us).powf(self.delay)
     }
 
-    /// / Checks every value; errors name the key below `key`.
+    /// Checks every value; errors name the key below `key`.
     pub fn check(&self, key: &str) -> Result<(), PolicyError> {
         let hold = |name: &str, value: f64, ok: bool, want: &str| match ok {
             true => Ok(()),
@@ -102,7 +102,7 @@ impl Reward {
     }
 }
 
-/// / Computes the rewards of one scheduler's records in order.
+/// Computes the rewards of one scheduler's records in order.
 #[derive(Debug, Clone)]
 pub struct Rewards {
     reward: Reward,
@@ -111,7 +111,7 @@ pub struct Rewards {
 }
 
 impl Rewards {
-    /// / Creates the initial state.
+    /// Creates the initial state.
     pub fn new(reward: Reward) -> Rewards {
         Rewards {
             reward,
@@ -120,18 +120,18 @@ impl Rewards {
         }
     }
 
-    /// / Whether the reward depends on the queue.
+    /// Whether the reward depends on the queue.
     #[cfg(feature = "pool")]
     pub(crate) fn needs_queue(&self) -> bool {
         self.reward.fairness > 0.0
     }
 
-    /// / Resets the state at the beginning of an episode.
+    /// Resets the state at the beginning of an episode.
     pub fn restart(&mut self) {
         *self = Rewards::new(self.reward);
     }
 
-    /// / Reward of the next record.
+    /// Reward of the next record.
     pub fn next(&mut self, record: &Record) -> f64 {
         self.next_of(
             record.queue_type,
@@ -141,7 +141,7 @@ impl Rewards {
         )
     }
 
-    /// / As above, from the queue (0 classic, 1 L4S), action code, bytes and
+    /// As above, from the queue (0 classic, 1 L4S), action code, bytes and
     /// µs.
     pub fn next_of(&mut self, queue: u8, action: u8, packet_length: f64, delay_us: f64) -> f64 {
         debug_assert!(usize::from(action) < ACTIONS);
@@ -160,7 +160,7 @@ impl Rewards {
         alone * (1.0 - self.reward.fairness * self.imbalance())
     }
 
-    /// / Imbalance, 0 to 1.
+    /// Imbalance, 0 to 1.
     fn imbalance(&self) -> f64 {
         let [classic, l4s] = self.bytes;
         let recent = u64::from(self.reward.fairness_records);
@@ -194,7 +194,7 @@ mod tests {
         assert_eq!(rewards, [3.0, 4.0, 4.0]);
     }
 
-    /// / Bytes, µs and reward of rows of the authors' pool.
+    /// Bytes, µs and reward of rows of the authors' pool.
     #[test]
     fn the_default_is_the_published_reward() {
         for (bytes, delay_us, published) in [
@@ -203,7 +203,7 @@ mod tests {
             (52.0, 370_000.0, 0.00014016172506738545),
             (1500.0, 0.0, 1.5),
         ] {
-            // - Exact: 1/x and pow(x, 1) are exact.
+            // Exact: 1/x and pow(x, 1) are exact.
             assert_eq!(Reward::default().alone(bytes, delay_us), published);
             assert_eq!(
                 Rewards::new(Reward::default()).next_of(1, 0, bytes, delay_us),
@@ -241,13 +241,13 @@ mod tests {
             let all = (0..400).map(|i| rewards.next_of(queue_of(i), action_of(i), 1000.0, 0.0));
             all.last().unwrap() / alone
         };
-        // - Alternating: nearly even, since the later one has more weight.
+        // Alternating: nearly even, since the later one has more weight.
         assert!(last(|i| (i % 2) as u8, |_| 0) > 0.98);
-        // - Alone on the link: no imbalance.
+        // Alone on the link: no imbalance.
         assert_eq!(last(|_| 1, |_| 0), 1.0);
         // Both have packets, and all of one queue's are dropped.
         assert_eq!(last(|i| (i % 2) as u8, |i| (i % 2) as u8), 0.5);
-        // - Nine of ten.
+        // Nine of ten.
         let nine = last(|i| u8::from(i % 10 == 0), |_| 0);
         assert!((0.5..0.7).contains(&nine), "{nine}");
     }

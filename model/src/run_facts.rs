@@ -1,13 +1,13 @@
-//! ! Facts about a run of a queue: the deciding rule and the metrics by which
+//! Facts about a run of a queue: the deciding rule and the metrics by which
 //! runs are compared.
 
 use serde::{Deserialize, Serialize};
 
-/// / Metrics of a run; delays are sojourn times of forwarded packets, `None`
+/// Metrics of a run; delays are sojourn times of forwarded packets, `None`
 /// without packets.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 pub struct Outcome {
-    /// / Bits sent divided by the capacity of the bottleneck.
+    /// Bits sent divided by the capacity of the bottleneck.
     pub utilisation: f64,
     /// Classic queue: mean, ms.
     pub classic_mean_ms: Option<f64>,
@@ -19,16 +19,16 @@ pub struct Outcome {
     pub l4s_mean_ms: Option<f64>,
     /// L4S queue: 99th percentile, ms.
     pub l4s_p99_ms: Option<f64>,
-    /// / Jain's index over the goodputs of lasting flows; `None` with fewer than
+    /// Jain's index over the goodputs of lasting flows; `None` with fewer than
     /// two.
     pub jain: Option<f64>,
-    /// / Share of dropped packets among all that left the queue, 0 to 1.
+    /// Share of dropped packets among all that left the queue, 0 to 1.
     #[serde(default)]
     pub drop_share: Option<f64>,
 }
 
 impl Outcome {
-    /// / Mean of each value over repeated runs; `None` if any run has none.
+    /// Mean of each value over repeated runs; `None` if any run has none.
     pub fn mean(runs: &[Outcome]) -> Outcome {
         let count = runs.len() as f64;
         let of = |value: fn(&Outcome) -> Option<f64>| {
@@ -48,16 +48,16 @@ impl Outcome {
     }
 }
 
-/// / A rule that decides in the loop.
+/// A rule that decides in the loop.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RuleFacts {
-    /// / Name of the rule.
+    /// Name of the rule.
     pub name: String,
-    /// / Name of its constants.
+    /// Name of its constants.
     pub preset: String,
     /// Time between two decisions, ns.
     pub period_ns: u64,
-    /// / Idle budget as a share of link time; `None`: that of the constants.
+    /// Idle budget as a share of link time; `None`: that of the constants.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub idle_budget: Option<f64>,
 }

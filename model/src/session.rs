@@ -1,4 +1,4 @@
-//! ! One stream of records with a decision after every `interval` records, or one
+//! One stream of records with a decision after every `interval` records, or one
 //! stream of summaries with a decision after every period.
 //!
 //! ```text
@@ -21,39 +21,39 @@ use crate::torch::session::Windows as TorchWindows;
 use crate::{ACTIONS, HeadKind, IdleBudget, Outputs, Policy, PolicyError, Taken};
 use stream::Stream;
 
-/// / Decides for one scheduler instance, with the engine into which its policy was
+/// Decides for one scheduler instance, with the engine into which its policy was
 /// loaded.
 pub struct Session {
     policy: Arc<Policy>,
     stream: Stream,
     windows: Windows,
-    /// / Value of the newest action token.
+    /// Value of the newest action token.
     action: [f32; SET_POINTS],
-    /// / Summaries of the unfinished period.
+    /// Summaries of the unfinished period.
     pending: Option<Box<Summary>>,
 }
 
-/// / The open windows.
+/// The open windows.
 enum Windows {
     Plain(Box<PlainWindows>),
     #[cfg(feature = "torch")]
     Torch(TorchWindows),
 }
 
-/// / Scaled input of a network for the newest record or period: the values of one
+/// Scaled input of a network for the newest record or period: the values of one
 /// [`crate::Step`].
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Newest<'a> {
-    /// / Requested return or idle budget.
+    /// Requested return or idle budget.
     pub return_to_go: f32,
     /// Inputs of the features: see [`crate::PolicyConfig::fill_inputs`].
     pub inputs: &'a [f32],
-    /// / Action token: one number for records, [`SET_POINTS`] numbers for summaries.
+    /// Action token: one number for records, [`SET_POINTS`] numbers for summaries.
     pub action: &'a [f32],
 }
 
 impl Session {
-    /// / Creates a session that decides after every `interval` records, at least 1,
+    /// Creates a session that decides after every `interval` records, at least 1,
     /// or, for a policy on summaries, after every period.
     pub fn new(policy: Arc<Policy>, interval: usize) -> Session {
         let config = policy.config();
@@ -81,14 +81,14 @@ impl Session {
         }
     }
 
-    /// / Takes the next record of the stream. If it completes an interval, returns
+    /// Takes the next record of the stream. If it completes an interval, returns
     /// the probabilities of enqueue, drop and mark. A policy on summaries ignores
     /// records.
     ///
-    /// / The first windows after the start or a reset contain only the records
+    /// The first windows after the start or a reset contain only the records
     /// available.
     ///
-    /// / libtorch failed; the plain engine never fails. The stream continues without
+    /// libtorch failed; the plain engine never fails. The stream continues without
     /// this decision.
     #[inline]
     pub fn observe(&mut self, record: &Record) -> Result<Option<[f32; ACTIONS]>, PolicyError> {
@@ -101,7 +101,7 @@ impl Session {
         Ok(outputs.map(|[enqueue, drop, mark, ..]| [enqueue, drop, mark]))
     }
 
-    /// / Takes the next summary of the stream, of any length. If it completes a
+    /// Takes the next summary of the stream, of any length. If it completes a
     /// period, returns the head's outputs: see [`crate::SetPointHead::set_points`]. A
     /// policy on records ignores summaries.
     ///
@@ -129,7 +129,7 @@ impl Session {
         self.decide()
     }
 
-    /// / Decides if the newest record of the stream ends an interval.
+    /// Decides if the newest record of the stream ends an interval.
     #[inline]
     fn decide(&mut self) -> Result<Option<Outputs>, PolicyError> {
         let config = self.policy.config();
@@ -140,7 +140,7 @@ impl Session {
         }
     }
 
-    /// / Takes the next record of the stream without deciding, even if it completes
+    /// Takes the next record of the stream without deciding, even if it completes
     /// an interval. At least `ahead` more records follow before the next decision,
     /// whose window is complete nevertheless. The cost is negligible if that window
     /// begins later, and there is never a pass through the network.
@@ -158,7 +158,7 @@ impl Session {
         }
     }
 
-    /// / Asks a policy on summaries for this idle budget from the next period on;
+    /// Asks a policy on summaries for this idle budget from the next period on;
     /// `None`: the policy's own. Ignored by a policy on records.
     pub fn set_idle_budget(&mut self, budget: Option<IdleBudget>) {
         let config = self.policy.config();
@@ -168,7 +168,7 @@ impl Session {
         }
     }
 
-    /// / Network input of the newest record or period that a window contains.
+    /// Network input of the newest record or period that a window contains.
     pub fn newest(&self) -> Newest<'_> {
         Newest {
             return_to_go: self.stream.target(),
@@ -177,14 +177,14 @@ impl Session {
         }
     }
 
-    /// / Forgets all records, because the following ones do not continue them. The
+    /// Forgets all records, because the following ones do not continue them. The
     /// next interval or period starts here.
     pub fn reset(&mut self) {
         self.stream.reset();
         self.pending = None;
     }
 
-    /// / The policy.
+    /// The policy.
     pub fn policy(&self) -> &Arc<Policy> {
         &self.policy
     }

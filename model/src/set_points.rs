@@ -1,4 +1,4 @@
-//! ! Converts head outputs to DualPI2 set-points, and current set-points to
+//! Converts head outputs to DualPI2 set-points, and current set-points to
 //! network inputs.
 
 use l4sllm_abi::Summary;
@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Outputs, Scaling};
 
-/// / Number of set-points that a head decides on: target, α, β and k.
+/// Number of set-points that a head decides on: target, α, β and k.
 pub const SET_POINTS: usize = 4;
 
 /// Set-points of DualPI2 (RFC 9332, appendix A).
@@ -35,7 +35,7 @@ impl SetPoints {
     };
 }
 
-/// / A head that decides on set-points. It has eight outputs: four for the
+/// A head that decides on set-points. It has eight outputs: four for the
 /// set-points, in the order of the fields here, and four, used in training,
 /// with the natural logarithms of their standard deviations.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -49,7 +49,7 @@ pub struct SetPointHead {
     pub beta_hz: SetPointRange,
     /// The coupling factor k.
     pub coupling: SetPointRange,
-    /// / The controller's period, ms, 0.1 to 1000, which is fixed.
+    /// The controller's period, ms, 0.1 to 1000, which is fixed.
     pub tupdate_ms: f64,
 }
 
@@ -68,7 +68,7 @@ pub struct SetPointRange {
 }
 
 impl SetPointHead {
-    /// / Ranges around the values chosen by the adaptive rule, about as wide as
+    /// Ranges around the values chosen by the adaptive rule, about as wide as
     /// its own ranges.
     pub const DEFAULT: SetPointHead = SetPointHead {
         target_ms: SetPointRange::around(1.8, 0.8, 1.5, 30.0), // e^1.8 = 6 ms
@@ -88,7 +88,7 @@ impl SetPointHead {
         ]
     }
 
-    /// / The set-points for these outputs; finite if the outputs are.
+    /// The set-points for these outputs; finite if the outputs are.
     pub fn set_points(&self, outputs: &Outputs) -> SetPoints {
         SetPoints {
             target_s: self.target_ms.value(outputs[0]) / 1e3,
@@ -99,7 +99,7 @@ impl SetPointHead {
         }
     }
 
-    /// / The outputs that correspond to the set-points at the end of a summary,
+    /// The outputs that correspond to the set-points at the end of a summary,
     /// within ±[`Scaling::CLIP`]; the input of the action token. They are not
     /// limited to the range, since the device's own set-points may lie outside
     /// it.
@@ -113,7 +113,7 @@ impl SetPointHead {
         })
     }
 
-    /// / The outputs that correspond to these set-points, without regard to the
+    /// The outputs that correspond to these set-points, without regard to the
     /// range: see [`SetPointHead::in_force`].
     pub fn outputs(&self, points: &SetPoints) -> [f32; SET_POINTS] {
         [
@@ -140,7 +140,7 @@ impl SetPointRange {
         log.exp().clamp(self.min, self.max)
     }
 
-    /// / Gains may be 0; values this small are clipped.
+    /// Gains may be 0; values this small are clipped.
     fn output(&self, value: f64) -> f32 {
         let log = value.max(f64::MIN_POSITIVE).ln();
         let output = (log - self.mean) / self.std;
@@ -188,7 +188,7 @@ mod tests {
         let outputs = [0.7, -0.3, 1.2, -0.4, 0.0, 0.0, 0.0, 0.0];
         let got = HEAD.in_force(&reporting(HEAD.set_points(&outputs)));
         for (got, want) in got.iter().zip(&outputs) {
-            // - k has eight fractional bits.
+            // k has eight fractional bits.
             assert!((got - want).abs() < 5e-3, "{got} {want}");
         }
     }

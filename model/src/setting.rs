@@ -1,10 +1,10 @@
-//! ! Settings of DualPI2's controller and their notation in files.
+//! Settings of DualPI2's controller and their notation in files.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// / Factors on DualPI2's set-points, see [`l4sllm_abi::Steer`]. Ranges are
+/// Factors on DualPI2's set-points, see [`l4sllm_abi::Steer`]. Ranges are
 /// those of the kernel's default limits.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "SettingText", into = "SettingText")]
@@ -17,7 +17,7 @@ pub struct Setting {
     pub tupdate: f64,
 }
 
-/// / Factors on the gains of DualPI2's controller. In files the key is `gain`
+/// Factors on the gains of DualPI2's controller. In files the key is `gain`
 /// if both are equal, otherwise `alpha` and `beta`.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "GainsText", into = "GainsText")]
@@ -29,14 +29,14 @@ pub struct Gains {
 }
 
 impl Setting {
-    /// / DualPI2 unchanged.
+    /// DualPI2 unchanged.
     pub const ONE: Setting = Setting {
         target: 1.0,
         gains: Gains::both(1.0),
         tupdate: 1.0,
     };
 
-    /// / The factors with their keys in files.
+    /// The factors with their keys in files.
     pub fn factors(&self) -> [(&'static str, f64); 4] {
         [
             ("target", self.target),
@@ -48,7 +48,7 @@ impl Setting {
 }
 
 impl Gains {
-    /// / The same factor on both gains.
+    /// The same factor on both gains.
     pub const fn both(gain: f64) -> Gains {
         Gains {
             alpha: gain,
@@ -57,7 +57,7 @@ impl Gains {
     }
 }
 
-/// / A factor on the target delay and one on both gains.
+/// A factor on the target delay and one on both gains.
 impl From<(f64, f64)> for Setting {
     fn from((target, gain): (f64, f64)) -> Setting {
         Setting {
@@ -165,7 +165,7 @@ impl TryFrom<SettingText> for Setting {
 mod tests {
     use super::*;
 
-    /// / The keys of released policies keep their meaning and are written where
+    /// The keys of released policies keep their meaning and are written where
     /// they suffice.
     #[test]
     fn one_gain_stands_for_both() {

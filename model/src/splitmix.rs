@@ -1,22 +1,22 @@
-//! ! SplitMix64 (Steele, Lea and Flood, 2014): the only small generator of the
+//! SplitMix64 (Steele, Lea and Flood, 2014): the only small generator of the
 //! workspace. It is implemented here so that a seed gives the same numbers
 //! regardless of crate versions.
 
 /// The golden ratio's odd fixed-point fraction, the step of the state.
 pub const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
 
-/// / A seeded stream of numbers with a one-word state.
+/// A seeded stream of numbers with a one-word state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SplitMix64(u64);
 
 impl SplitMix64 {
-    /// / Creates the stream with this seed or with a state from
+    /// Creates the stream with this seed or with a state from
     /// [`SplitMix64::state`].
     pub fn new(seed: u64) -> SplitMix64 {
         SplitMix64(seed)
     }
 
-    /// / The argument with which [`SplitMix64::new`] continues from here.
+    /// The argument with which [`SplitMix64::new`] continues from here.
     pub fn state(&self) -> u64 {
         self.0
     }

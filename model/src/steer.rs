@@ -1,4 +1,4 @@
-//! ! Converts probabilities to shifts of set-points.
+//! Converts probabilities to shifts of set-points.
 
 use l4sllm_abi::{Factor, Factors, Steer};
 
@@ -6,7 +6,7 @@ use crate::chooser::largest;
 use crate::{ACTIONS, DecisionRule, Gains, HeadKind, PolicyConfig, Setting};
 
 impl PolicyConfig {
-    /// / The shift of DualPI2's set-points for the probabilities of a head that
+    /// The shift of DualPI2's set-points for the probabilities of a head that
     /// steers; `None` for a head that decides actions.
     pub fn steer(&self, probabilities: &[f32; ACTIONS]) -> Option<Steer> {
         let HeadKind::Steer(settings) = &self.head.kind else {
@@ -30,12 +30,12 @@ impl PolicyConfig {
     }
 }
 
-/// / Factors multiply: halfway between a half and two is one.
+/// Factors multiply: halfway between a half and two is one.
 fn mean(settings: &[Setting; ACTIONS], probabilities: &[f32; ACTIONS]) -> Setting {
     let of = |factor: fn(&Setting) -> f64| {
         let weighted = settings.iter().zip(probabilities);
         let log: f64 = weighted.map(|(s, p)| f64::from(*p) * factor(s).ln()).sum();
-        // - Rounded probabilities may add up to slightly more than 1.
+        // Rounded probabilities may add up to slightly more than 1.
         let all = settings.each_ref().map(factor);
         let least = all.into_iter().fold(f64::INFINITY, f64::min);
         log.exp()
@@ -89,7 +89,7 @@ mod tests {
         assert_eq!(action.steer(&p), None);
     }
 
-    /// / Separate gains, and a period that the settings shift.
+    /// Separate gains, and a period that the settings shift.
     #[test]
     fn all_factors_of_a_setting_are_asked_for() {
         let mut config = config(DecisionRule::Argmax);

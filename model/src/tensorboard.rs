@@ -1,4 +1,4 @@
-//! ! Writes scalars to TensorBoard event files.
+//! Writes scalars to TensorBoard event files.
 //!
 //! A file is a sequence of TFRecords (length, masked CRC-32C of the length,
 //! data, masked CRC-32C of the data; `tensorflow/core/lib/io/record_writer.h`)
@@ -10,7 +10,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// / Writes one event file record by record; complete records can be read while
+/// Writes one event file record by record; complete records can be read while
 /// the program runs.
 #[derive(Debug)]
 pub struct EventFile {
@@ -19,11 +19,11 @@ pub struct EventFile {
 }
 
 impl EventFile {
-    /// / Creates a file in `dir`, which is created if necessary. Steps from
+    /// Creates a file in `dir`, which is created if necessary. Steps from
     /// `first_step` on in earlier files of the directory are replaced:
     /// TensorBoard discards them.
     ///
-    /// / The directory or the file cannot be created.
+    /// The directory or the file cannot be created.
     pub fn create(dir: &Path, first_step: u64) -> io::Result<EventFile> {
         std::fs::create_dir_all(dir)?;
         let now_s = wall_time();
@@ -40,12 +40,12 @@ impl EventFile {
         Ok(events)
     }
 
-    /// / Path of the file.
+    /// Path of the file.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// / Appends the values of one step, each with its tag.
+    /// Appends the values of one step, each with its tag.
     ///
     /// # Errors
     /// The file cannot be written.
@@ -64,7 +64,7 @@ fn wall_time() -> f64 {
     now.unwrap_or_default().as_secs_f64()
 }
 
-/// / Writes a TFRecord.
+/// Writes a TFRecord.
 fn record(data: &[u8]) -> Vec<u8> {
     let length = (data.len() as u64).to_le_bytes();
     let mut out = length.to_vec();
@@ -74,7 +74,7 @@ fn record(data: &[u8]) -> Vec<u8> {
     out
 }
 
-/// / CRC-32C, rotated and offset as TFRecord requires, so that checksums of
+/// CRC-32C, rotated and offset as TFRecord requires, so that checksums of
 /// data containing checksums are unproblematic.
 fn masked_crc(data: &[u8]) -> u32 {
     crc32c::crc32c(data)
@@ -82,10 +82,10 @@ fn masked_crc(data: &[u8]) -> u32 {
         .wrapping_add(0xa282_ead8)
 }
 
-/// / Contents of an event.
+/// Contents of an event.
 enum Content<'a> {
     Version(&'a str),
-    /// / Start or resumption of a program at this step.
+    /// Start or resumption of a program at this step.
     Start,
     Scalars(&'a [(&'a str, f64)]),
 }
@@ -153,7 +153,7 @@ mod tests {
         data.iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
-    /// / Expected bytes from TensorBoard 2: `RecordWriter` of
+    /// Expected bytes from TensorBoard 2: `RecordWriter` of
     /// tensorboard.summary.writer, and `Event(...).SerializeToString()`.
     #[test]
     fn records_have_known_bytes() {

@@ -1,4 +1,4 @@
-//! ! `model.safetensors`: named f32 tensors, exactly those required by a
+//! `model.safetensors`: named f32 tensors, exactly those required by a
 //! configuration.
 
 use std::collections::BTreeMap;
@@ -9,10 +9,10 @@ use crate::backbone::Initial;
 use crate::splitmix::SplitMix64;
 use crate::{PolicyConfig, PolicyError};
 
-/// / Prefix of a backbone's tensors.
+/// Prefix of a backbone's tensors.
 pub(crate) const BACKBONE: &str = "backbone.";
 
-/// / Maximum header size, bytes. The largest backbone that a configuration can
+/// Maximum header size, bytes. The largest backbone that a configuration can
 /// describe needs about a tenth of it.
 const HEADER_MAX: usize = 1 << 20;
 
@@ -23,7 +23,7 @@ pub type Spec = (String, Vec<usize>);
 #[derive(Debug, Clone, PartialEq)]
 pub struct Tensors(BTreeMap<String, Vec<f32>>);
 
-/// / All tensors required by `config` once an adapter is merged. Names and
+/// All tensors required by `config` once an adapter is merged. Names and
 /// layouts of the backbone are Hugging Face's with the prefix `backbone.`
 /// (GPT-2's matrices are inputs × outputs, all others outputs × inputs).
 pub fn specs(config: &PolicyConfig) -> Vec<Spec> {
@@ -33,7 +33,7 @@ pub fn specs(config: &PolicyConfig) -> Vec<Spec> {
     specs
 }
 
-/// / The tensors that training changes and a policy directory holds: all, or,
+/// The tensors that training changes and a policy directory holds: all, or,
 /// with a frozen base, the adapters and those outside the backbone. The latter
 /// come first.
 pub fn trained_specs(config: &PolicyConfig) -> Result<Vec<Spec>, PolicyError> {
@@ -46,7 +46,7 @@ pub fn trained_specs(config: &PolicyConfig) -> Result<Vec<Spec>, PolicyError> {
     Ok(specs)
 }
 
-/// / The tensors outside the backbone: encoder, time, norm and head.
+/// The tensors outside the backbone: encoder, time, norm and head.
 pub fn module_specs(config: &PolicyConfig) -> Vec<Spec> {
     let d = config.backbone.width();
     let mut specs = Vec::new();
@@ -68,7 +68,7 @@ pub fn module_specs(config: &PolicyConfig) -> Vec<Spec> {
 }
 
 impl Tensors {
-    /// / Checks a set of tensors against the configuration: all required, none
+    /// Checks a set of tensors against the configuration: all required, none
     /// missing, every shape correct, every value finite.
     pub fn new(
         config: &PolicyConfig,
@@ -77,7 +77,7 @@ impl Tensors {
         Tensors::of(&trained_specs(config)?, tensors)
     }
 
-    /// / As above for any set of tensors.
+    /// As above for any set of tensors.
     pub(crate) fn of(
         specs: &[Spec],
         mut tensors: BTreeMap<String, Vec<f32>>,
@@ -100,7 +100,7 @@ impl Tensors {
         }
     }
 
-    /// / Initial values of [`trained_specs`]: backbones as their family
+    /// Initial values of [`trained_specs`]: backbones as their family
     /// initialises them, adapters without effect, and larger values for the
     /// paths of features, since their fan-in is small.
     pub fn random(config: &PolicyConfig, seed: u64) -> Result<Tensors, PolicyError> {
@@ -119,7 +119,7 @@ impl Tensors {
         Ok(Tensors(tensors))
     }
 
-    /// / Reads a safetensors file with exactly these tensors. `file` is its
+    /// Reads a safetensors file with exactly these tensors. `file` is its
     /// name in errors.
     pub(crate) fn from_safetensors(
         specs: &[Spec],
@@ -174,7 +174,7 @@ impl Tensors {
         }
     }
 
-    /// / The bytes of a safetensors file; equal tensors give equal bytes.
+    /// The bytes of a safetensors file; equal tensors give equal bytes.
     pub(crate) fn to_safetensors(&self, specs: &[Spec]) -> Vec<u8> {
         let bytes: Vec<(&str, &[usize], Vec<u8>)> = specs
             .iter()
@@ -192,25 +192,25 @@ impl Tensors {
         safetensors::serialize(views, None).expect("names are distinct and shapes fit the data")
     }
 
-    /// / Checks that the tensors are those of `specs`.
+    /// Checks that the tensors are those of `specs`.
     pub(crate) fn check(&self, specs: &[Spec]) -> Result<(), PolicyError> {
         Tensors::of(specs, self.0.clone()).map(drop)
     }
 
-    /// / Keeps only the tensors of `specs`.
+    /// Keeps only the tensors of `specs`.
     #[cfg(feature = "torch")]
     pub(crate) fn part(&self, specs: &[Spec]) -> Tensors {
         let of = |(name, _): &Spec| Some((name.clone(), self.0.get(name)?.clone()));
         Tensors(specs.iter().filter_map(of).collect())
     }
 
-    /// / Values of a tensor of the configuration against which these were
+    /// Values of a tensor of the configuration against which these were
     /// checked.
     pub fn values(&self, name: &str) -> &[f32] {
         self.0.get(name).map(Vec::as_slice).unwrap_or_default()
     }
 
-    /// / Names and mutable values, by name.
+    /// Names and mutable values, by name.
     pub fn iter_mut(&mut self) -> impl Iterator<Item = (&str, &mut [f32])> {
         self.0
             .iter_mut()
@@ -225,24 +225,24 @@ impl Tensors {
     }
 }
 
-/// / Maximum size of a file with these tensors, bytes.
+/// Maximum size of a file with these tensors, bytes.
 pub(crate) fn file_size_max(specs: &[Spec]) -> u64 {
     8 + HEADER_MAX as u64 + 4 * numbers(specs)
 }
 
-/// / Number of values in the tensors.
+/// Number of values in the tensors.
 pub fn numbers(specs: &[Spec]) -> u64 {
     let of = |(_, shape): &Spec| shape.iter().map(|&n| n as u64).product::<u64>();
     specs.iter().map(of).sum()
 }
 
-/// / Initialisation of a tensor.
+/// Initialisation of a tensor.
 enum Draw {
-    /// / Uniform within plus and minus this value.
+    /// Uniform within plus and minus this value.
     Uniform(f32),
-    /// / Normal with this standard deviation.
+    /// Normal with this standard deviation.
     Normal(f32),
-    /// / Constant.
+    /// Constant.
     Constant(f32),
 }
 

@@ -1,18 +1,18 @@
-//! ! Makes text from files, names and arguments safe to repeat in messages.
+//! Makes text from files, names and arguments safe to repeat in messages.
 
 use std::ffi::OsStr;
 use std::fmt::{self, Display, Formatter, Write};
 
-/// / Maximum length shown whole, characters.
+/// Maximum length shown whole, characters.
 const WHOLE: usize = 160;
 
-/// / Characters shown of the start …
+/// Characters shown of the start …
 const START: usize = 100;
 
-/// / … and of the end of a longer text; for a path, the end is its file name.
+/// … and of the end of a longer text; for a path, the end is its file name.
 const END: usize = 40;
 
-/// / A text of unknown origin, displayed so that it cannot harm a terminal or a
+/// A text of unknown origin, displayed so that it cannot harm a terminal or a
 /// log: control characters (and other characters that are invisible or change
 /// the direction of writing) are escaped, bytes that are not UTF-8 are shown as
 /// `\xNN`, and only the start and the end are shown of more than 160
@@ -20,7 +20,7 @@ const END: usize = 40;
 #[derive(Debug, Clone, Copy)]
 pub struct Shown<'a>(&'a OsStr);
 
-/// / Makes a text, a path or an argument safe to display.
+/// Makes a text, a path or an argument safe to display.
 ///
 /// ```
 /// # use l4sllm_model::text::shown;
@@ -30,7 +30,7 @@ pub fn shown<T: AsRef<OsStr> + ?Sized>(text: &T) -> Shown<'_> {
     Shown(text.as_ref())
 }
 
-/// / Makes a message safe to print as one line of at most `max` characters and
+/// Makes a message safe to print as one line of at most `max` characters and
 /// a count of the rest. Long words, such as paths, are shortened as by
 /// [`shown`], so that the text after them still appears.
 pub fn line(message: &str, max: usize) -> String {
@@ -45,13 +45,13 @@ pub fn line(message: &str, max: usize) -> String {
     text
 }
 
-/// / As above for each line of a message.
+/// As above for each line of a message.
 pub fn lines(message: &str, max: usize) -> String {
     let lines: Vec<String> = message.split('\n').map(|text| line(text, max)).collect();
     lines.join("\n")
 }
 
-/// / Makes multi-line output safe for a terminal and otherwise leaves it
+/// Makes multi-line output safe for a terminal and otherwise leaves it
 /// unchanged, including long words.
 pub fn printable(output: &str) -> String {
     let mut text = String::with_capacity(output.len());
@@ -94,7 +94,7 @@ impl Display for Shown<'_> {
     }
 }
 
-/// / A character, or a byte that is not part of one.
+/// A character, or a byte that is not part of one.
 enum Unit {
     Character(char),
     Byte(u8),
@@ -116,7 +116,7 @@ fn units(text: &OsStr) -> impl Iterator<Item = Unit> {
     })
 }
 
-/// / Writes a character, escaped unless it is printable.
+/// Writes a character, escaped unless it is printable.
 fn escape(character: char, out: &mut impl Write) -> fmt::Result {
     match character {
         // Printable; `escape_debug` is for literals.
@@ -173,7 +173,7 @@ mod tests {
         assert_eq!(line("1 2 3 4 5", 5), "1 2 3… (4 characters more)");
         assert_eq!(printable("a\tb\n\x1b[2J – c"), "a\tb\n\\u{1b}[2J – c");
         assert_eq!(lines("  a\x07\n\nb", 100), "  a\\u{7}\n\nb");
-        // - The reason remains after a long name.
+        // The reason remains after a long name.
         let message = format!("cannot read {}: no such file", "n".repeat(5000));
         let line = line(&message, 1000);
         assert!(

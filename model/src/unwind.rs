@@ -1,6 +1,6 @@
-//! ! Converts panics of third-party decoders to errors.
+//! Converts panics of third-party decoders to errors.
 //!
-//! ! A damaged file may trigger an assertion or an out-of-range index in a
+//! A damaged file may trigger an assertion or an out-of-range index in a
 //! decoder crate. The user should see an error that names the file instead of a
 //! panic location in a crate.
 
@@ -9,7 +9,7 @@ use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind, set_hook, take_hook};
 use std::sync::Once;
 
-/// / Reason for a decoder's failure.
+/// Reason for a decoder's failure.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("its decoder failed: {0}")]
 pub struct Panicked(String);
@@ -18,7 +18,7 @@ thread_local! {
     static QUIET: Cell<bool> = const { Cell::new(false) };
 }
 
-/// / Calls `work` and converts a panic to an error without printing it. Do not
+/// Calls `work` and converts a panic to an error without printing it. Do not
 /// use values changed by `work` after an error.
 ///
 /// # Errors
@@ -62,18 +62,18 @@ mod tests {
             Err::<(), _>(Panicked("why".into()))
         );
         assert_eq!(caught(|| 7), Ok(7));
-        // - Nested calls: quiet only until the inner one ends.
+        // Nested calls: quiet only until the inner one ends.
         assert_eq!(caught(|| caught(|| panic!("why")).is_err()), Ok(true));
         assert!(!QUIET.get());
     }
 
-    /// / Runs in a separate process, so that the test sees its standard error.
+    /// Runs in a separate process, so that the test sees its standard error.
     #[test]
     fn a_caught_panic_prints_nothing() {
         const INNER: &str = "L4SLLM_TEST_CAUGHT";
         if std::env::var_os(INNER).is_some() {
             let _ = caught(|| panic!("caught"));
-            // - Uncaught panics are printed as usual.
+            // Uncaught panics are printed as usual.
             let _ = catch_unwind(|| panic!("uncaught"));
             return;
         }

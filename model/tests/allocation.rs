@@ -1,4 +1,4 @@
-//! ! A session allocates nothing per record once it is created.
+//! A session allocates nothing per record once it is created.
 
 mod common;
 
@@ -10,12 +10,12 @@ use l4sllm_model::{Chooser, DecisionRule, Feature, Session};
 
 struct Counting;
 
-// - Per thread: the test harness may allocate at any time.
+// Per thread: the test harness may allocate at any time.
 thread_local! {
     static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
 }
 
-// - SAFETY: every call is forwarded unchanged to the system's allocator.
+// SAFETY: every call is forwarded unchanged to the system's allocator.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         ALLOCATIONS.set(ALLOCATIONS.get() + 1);

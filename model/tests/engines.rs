@@ -1,4 +1,4 @@
-//! ! Sessions of any policy with either engine.
+//! Sessions of any policy with either engine.
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
@@ -19,7 +19,7 @@ use l4sllm_model::{
 use tch::Kind;
 use tempfile::TempDir;
 
-/// / Tolerance of probabilities between engines.
+/// Tolerance of probabilities between engines.
 const TOLERANCE: f32 = 1e-5;
 
 fn libtorch() -> EngineOptions {
@@ -33,20 +33,20 @@ fn close(got: [f32; 3], want: [f32; 3]) -> bool {
     got.iter().zip(want).all(|(g, w)| (g - w).abs() < TOLERANCE)
 }
 
-/// / The policy with an adapter, saved to `dir`/policy; its base is in
+/// The policy with an adapter, saved to `dir`/policy; its base is in
 /// `dir`/base.
 fn saved(dir: &TempDir, config: &PolicyConfig) -> Network {
     let home = dir.path().join("policy");
     let created = Network::create(config.clone(), &home, None, 1, Options::default()).unwrap();
     let base = created.base().share();
-    // - An adapter with an effect.
+    // An adapter with an effect.
     let tensors = tensors(config, 8);
     let network = Network::with(config.clone(), &tensors, base, Options::default()).unwrap();
     network.save(&home, config).unwrap();
     network
 }
 
-/// / Decisions with the number of records before each, with resets in between.
+/// Decisions with the number of records before each, with resets in between.
 fn decisions(session: &mut Session, stream: &[Record], resets: &[usize]) -> Vec<(usize, [f32; 3])> {
     let mut all = Vec::new();
     for (i, record) in stream.iter().enumerate() {
@@ -98,7 +98,7 @@ fn both_engines_decide_the_same_along_a_stream() {
     }
 }
 
-/// / Paths of each kind, windows of several periods, and a changing idle budget.
+/// Paths of each kind, windows of several periods, and a changing idle budget.
 #[test]
 fn both_engines_decide_the_same_set_points() {
     for (window, layers, residual) in [(1, 1, false), (3, 2, true)] {
@@ -130,14 +130,14 @@ fn both_engines_decide_the_same_set_points() {
         for (got, want) in got.iter().flatten().zip(want.iter().flatten()) {
             assert!((got - want).abs() < TOLERANCE, "{got} {want}");
         }
-        // - A program with libtorch alone has no summaries.
+        // A program with libtorch alone has no summaries.
         let network = Network::load(dir.path(), Options::default()).unwrap();
         let error = network.trace().unwrap_err().to_string();
         assert!(error.contains("it sees summaries"), "{error}");
     }
 }
 
-/// / Expected outputs of a session: one pass over the window of each decision.
+/// Expected outputs of a session: one pass over the window of each decision.
 fn dense(network: &Network, windows: &[Vec<Step>]) -> Vec<[f32; 3]> {
     let device = network.device();
     let one = |w: &Vec<Step>| {
@@ -175,12 +175,12 @@ fn every_family_and_adapter_runs_as_its_network_does() {
             let windows = windows(&config, &stream, interval);
             assert_eq!(got, dense(&network, &windows), "{family} {interval}");
             assert!(got.windows(2).any(|p| p[0] != p[1]));
-            // - Windows of mixed lengths in one call.
+            // Windows of mixed lengths in one call.
             let all = policy.decide_all(&windows).unwrap();
             let close = |(a, b): (&[f32; 3], &[f32; 3])| close(*a, *b);
             assert!(all.iter().zip(&got).all(close), "{family} {interval}");
         }
-        // - Merged, every engine that supports its backbone gives the same
+        // Merged, every engine that supports its backbone gives the same
         // result.
         let whole = dir.path().join("merged");
         let (merged, tensors) = network.merged().unwrap();
@@ -284,7 +284,7 @@ fn what_cannot_be_run_says_why() {
         &["libtorch", "device gpu", "cpu, cuda or cuda:N"],
     );
 
-    // - A NaN in a tensor of the file.
+    // A NaN in a tensor of the file.
     let modules = home.join(MODULES_FILE);
     let good = fs::read(&modules).unwrap();
     let mut bad = good.clone();
@@ -296,7 +296,7 @@ fn what_cannot_be_run_says_why() {
     says(refusal(&open), &[MODULES_FILE]);
     fs::write(&modules, &good).unwrap();
 
-    // - The base: changed, truncated, missing.
+    // The base: changed, truncated, missing.
     let base = dir.path().join("base").join(WEIGHTS_FILE);
     let weights = fs::read(&base).unwrap();
     let mut changed = weights.clone();
@@ -310,7 +310,7 @@ fn what_cannot_be_run_says_why() {
     says(refusal(&open), &["cannot read", "base"]);
 }
 
-/// / Finite weights that overflow every activation.
+/// Finite weights that overflow every activation.
 #[test]
 fn weights_that_overflow_are_found_when_they_are_loaded() {
     let dir = tempfile::tempdir().unwrap();

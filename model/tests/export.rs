@@ -1,4 +1,4 @@
-//! ! Exported policies compute the same as the originals.
+//! Exported policies compute the same as the originals.
 
 #![allow(clippy::unwrap_used)]
 
@@ -15,7 +15,7 @@ use l4sllm_model::{
 };
 use tch::{CModule, Device, Kind, Tensor};
 
-/// / Tiny policies of each family, with and without its optional parts.
+/// Tiny policies of each family, with and without its optional parts.
 const BACKBONES: [&str; 4] = [
     r#"{"model_type":"gpt2","n_embd":24,"n_layer":2,"n_head":3,"n_positions":64}"#,
     r#"{"model_type":"opt","hidden_size":24,"num_hidden_layers":2,"num_attention_heads":3,
@@ -29,7 +29,7 @@ fn config(backbone: &str) -> PolicyConfig {
     let mut config = PolicyConfig::new("ours \"quoted\"", &Feature::PAPER7);
     config.window = 4;
     config.backbone = BackboneConfig::from_json("test", backbone.as_bytes()).unwrap();
-    // - Raw values far from 0 and over decades: scaling must be included,
+    // Raw values far from 0 and over decades: scaling must be included,
     // exactly.
     for (i, feature) in config.features.iter_mut().enumerate() {
         feature.scaling = Scaling {
@@ -169,7 +169,7 @@ fn steering() -> PolicyConfig {
     config
 }
 
-/// / The metadata in a TorchScript file, as read by another program.
+/// The metadata in a TorchScript file, as read by another program.
 fn metadata(file: &Path) -> serde_json::Value {
     let mut archive = zip::ZipArchive::new(fs::File::open(file).unwrap()).unwrap();
     let name = archive.file_names().find(|n| n.ends_with(METADATA_FILE));
@@ -289,7 +289,7 @@ fn models_and_adapters_go_from_files_to_files() {
         state
     };
     let plain = run("model", None, "plain");
-    // - A new adapter has no effect, merged or not.
+    // A new adapter has no effect, merged or not.
     for other in [
         run("model", Some(&adapter), "adapted"),
         run("merged", None, "merged-out"),
@@ -305,12 +305,12 @@ fn models_and_adapters_go_from_files_to_files() {
     assert!(wrong.to_string().contains("embeds"), "{wrong}");
 }
 
-/// / The text of a field that occurs once.
+/// The text of a field that occurs once.
 fn one<'a>(of: &'a Message, key: &str) -> &'a str {
     of.0[key][0].text()
 }
 
-/// / The next word, if it is the expected one.
+/// The next word, if it is the expected one.
 fn next(words: &mut Vec<String>, wanted: impl Fn(&str) -> bool) -> Option<String> {
     if words.last().is_some_and(|word| wanted(word)) {
         return words.pop();

@@ -1,4 +1,4 @@
-//! ! Damaged, truncated or malicious policy directories: each is refused with
+//! Damaged, truncated or malicious policy directories: each is refused with
 //! an error that names the file and the fault.
 
 #![allow(clippy::unwrap_used, reason = "tests")]
@@ -46,7 +46,7 @@ fn a_saved_policy_loads_and_decides_the_same() {
     assert_eq!(policy.hash().len(), 64);
     let steps = common::steps(policy.config(), &common::records(3, 1));
     assert_eq!(policy.decide(&steps).unwrap(), same.decide(&steps).unwrap());
-    // - A changed weight changes the hash.
+    // A changed weight changes the hash.
     let other = Policy::new(small(), &tensors(&small(), 2)).unwrap();
     assert_ne!(other.hash(), policy.hash());
 }
@@ -68,7 +68,7 @@ fn missing_files_are_named() {
     ));
 }
 
-/// / Every key of the configuration with an invalid value.
+/// Every key of the configuration with an invalid value.
 #[test]
 fn configurations_are_refused_by_key() {
     let good: Value = serde_json::to_value(small()).unwrap();
@@ -273,7 +273,7 @@ fn configurations_are_refused_by_key() {
     assert!(PolicyConfig::from_json("c", (good.to_string() + " x").as_bytes()).is_err());
 }
 
-/// / A handmade safetensors file: header text, then bytes.
+/// A handmade safetensors file: header text, then bytes.
 fn weights(header: &str, data: &[u8]) -> Vec<u8> {
     let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
     bytes.extend(header.as_bytes());
@@ -281,7 +281,7 @@ fn weights(header: &str, data: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// / The valid file, split into its parts.
+/// The valid file, split into its parts.
 fn parts(dir: &Path) -> (Value, Vec<u8>) {
     let bytes = fs::read(dir.join(WEIGHTS_FILE)).unwrap();
     let length = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
@@ -337,7 +337,7 @@ fn tensors_are_refused_by_name() {
             d[at..at + 4].copy_from_slice(&bad.to_le_bytes());
         });
     }
-    // - Content that the library must not accept.
+    // Content that the library must not accept.
     let offsets = |a: u64, b: u64| {
         move |h: &mut Value, _: &mut Vec<u8>| h["head.bias"]["data_offsets"] = json!([a, b])
     };
@@ -385,7 +385,7 @@ fn what_is_no_regular_file_is_refused_at_once() {
         let dir = saved();
         let file = dir.path().join(name);
         fs::remove_file(&file).unwrap();
-        // - A plain open would block, since nobody writes to it.
+        // A plain open would block, since nobody writes to it.
         let mode = rustix::fs::Mode::from_raw_mode(0o600);
         let fifo = rustix::fs::FileType::Fifo;
         rustix::fs::mknodat(rustix::fs::CWD, &file, fifo, mode, 0).unwrap();
@@ -415,7 +415,7 @@ fn a_file_of_eight_gigabytes_is_not_read() {
 
 #[test]
 fn a_policy_whose_decisions_are_not_finite_is_refused() {
-    // - Finite weights with products that overflow.
+    // Finite weights with products that overflow.
     for large in ["backbone.ln_f.weight", "head.weight"] {
         let dir = tempfile::tempdir().unwrap();
         let config = small();
@@ -484,7 +484,7 @@ fn tensors_in_memory_are_checked_too() {
     assert!(with(&|m| drop(m.insert("x".into(), vec![]))).contains("x: not part"));
     assert!(with(&|m| m.get_mut("head.bias").unwrap().push(0.0)).contains("head.bias: 4 values"));
     assert!(with(&|m| m.get_mut("head.bias").unwrap()[1] = f32::NAN).contains("value 1 is NaN"));
-    // - The tensors of another configuration do not fit.
+    // The tensors of another configuration do not fit.
     let mut wider = config.clone();
     wider.backbone = small_gpt2(1, 16, 1, 8);
     assert!(Policy::new(wider, &good).is_err());

@@ -1,4 +1,4 @@
-//! ! The kernel log: intact entries are restored as written, with any
+//! The kernel log: intact entries are restored as written, with any
 //! compression; damaged ones are counted and never used.
 
 #![allow(clippy::unwrap_used, reason = "tests")]
@@ -105,7 +105,7 @@ fn packed_files_are_recognised_by_content() {
     let want = entries(9_000, 1);
     let text = written(&want);
     let half = text.len() / 2;
-    // - Two members, split within a line, as from cat(1) of two files.
+    // Two members, split within a line, as from cat(1) of two files.
     let members = [gzip(&text[..half]), gzip(&text[half..])].concat();
     let files = [
         ("a.zst", text.clone()),
@@ -199,7 +199,7 @@ fn damage_is_counted_and_the_rest_is_used() {
     assert_eq!(counted(&tally, Fault::Long), 1);
     assert_eq!((tally.bad(), tally.other_lines, tally.repeats), (6, 1, 3));
     assert_eq!((tally.lines, tally.entries), (9, 4));
-    // - The first few are shown with their positions.
+    // The first few are shown with their positions.
     assert_eq!(tally.shown.len(), 5);
     let Shown { place, fault } = &tally.shown[0];
     assert_eq!((place.path.as_path(), place.line), (path.as_path(), 3));
@@ -226,7 +226,7 @@ fn rotation_may_cut_lines_and_files() {
     std::fs::write(&old, &packed[..packed.len() / 2]).unwrap();
     let (all, tally) = read(&[old]);
     assert_eq!(counted(&tally, Fault::Cut), 1);
-    // - After the last line that was produced.
+    // After the last line that was produced.
     let cut = tally.shown.iter().find(|shown| shown.fault == Fault::Cut);
     assert_eq!(cut.map(|cut| cut.place.line), Some(tally.lines));
     assert!(all.len() > 500 && all.iter().zip(&want).all(|(l, e)| l.entry == *e));
@@ -255,7 +255,7 @@ fn any_bytes_are_read_to_the_end() {
     assert_eq!((entries.len(), tally), (0, Tally::default()));
 }
 
-/// / A line with `prefix`, of a queue that has seen this many packets.
+/// A line with `prefix`, of a queue that has seen this many packets.
 fn line(prefix: &str, packets: u64) -> String {
     let mut fields = *entries(1, 1)[0].fields();
     (fields[0], fields[17]) = (0, packets);
@@ -279,7 +279,7 @@ fn packets(all: &[Logged]) -> Vec<u64> {
 fn rotated_files_are_one_clock_from_the_oldest_on() {
     let dir = tempfile::tempdir().unwrap();
     let path = |name: &str| dir.path().join(name);
-    // - Across the end of February in a leap year, which only a name shows.
+    // Across the end of February in a leap year, which only a name shows.
     let files = [
         (
             "messages-20240302",
@@ -342,7 +342,7 @@ fn what_is_open_or_unreadable_about_times_is_reported() {
     let (times, tally) = read(&february, ClockOptions { year, ..options });
     assert_eq!(times, [Some(0), Some(86_401 * second)]);
     assert_eq!(tally.leap_open, None);
-    // - Month names of another language.
+    // Month names of another language.
     let german = [
         ("Okt 20 10:11:00 gw kernel: ", 1),
         ("Okt 20 10:11:01 gw kernel: ", 2),
@@ -352,7 +352,7 @@ fn what_is_open_or_unreadable_about_times_is_reported() {
     let first = tally.first_untimed.unwrap();
     assert_eq!(first.line, 1);
     assert!(first.text.starts_with("Okt 20 10:11:00 gw"));
-    // - Without a prefix nothing can be read.
+    // Without a prefix nothing can be read.
     let (times, tally) = read(&[("", 1), ("", 2)], options);
     assert_eq!(
         (times, tally.untimed, tally.first_untimed),
@@ -387,7 +387,7 @@ fn repetitions_are_counted_and_are_no_entries() {
         "Jun 10 08:00:03 gw last message repeated 2 times\n".to_owned(),
         "Jun 10 08:00:33 gw last message repeated 5 times\n".to_owned(),
         "Jun 10 08:00:34 gw sshd[1]: session opened\n".to_owned(),
-        // - From a line of another program.
+        // From a line of another program.
         "Jun 10 08:00:35 gw last message repeated 9 times\n".to_owned(),
     ];
     let (entries, tally) = read_text(text.concat().as_bytes());
@@ -396,7 +396,7 @@ fn repetitions_are_counted_and_are_no_entries() {
     assert_eq!((tally.lines, tally.other_lines), (9, 2));
 }
 
-/// / A repetition refers to the last line of its own machine, at any position
+/// A repetition refers to the last line of its own machine, at any position
 /// in a collector's file.
 #[test]
 fn a_repetition_is_of_its_own_machines_line() {
@@ -408,7 +408,7 @@ fn a_repetition_is_of_its_own_machines_line() {
         repeated("gw1", 3),
         "Jun 10 08:00:03 gw1 sshd[1]: session opened\n".to_owned(),
         repeated("gw2", 4),
-        // - Of the session, and of a machine without an entry.
+        // Of the session, and of a machine without an entry.
         repeated("gw1", 50),
         repeated("gw3", 60),
         repeated("gw2", 5),
@@ -466,7 +466,7 @@ fn counts_of_repetitions_that_are_none_are_faults() {
     assert_eq!(counted(&tally, Fault::Repeats), 4);
     let lines: Vec<u64> = tally.shown.iter().map(|shown| shown.place.line).collect();
     assert_eq!(lines, [2, 3, 4, 7]);
-    // - The sum saturates.
+    // The sum saturates.
     assert_eq!((tally.bad(), tally.repeats), (4, u64::MAX));
 }
 
@@ -480,7 +480,7 @@ fn machines_come_one_after_the_other_each_with_its_clock() {
             packets,
         )
     };
-    // - A collector's file, then one of a single machine.
+    // A collector's file, then one of a single machine.
     let both: String = (0..5)
         .map(|i| of("gw1", i, i) + &of("gw2", i + 7, 100 + i))
         .collect();

@@ -1,4 +1,4 @@
-//! ! Networks on frozen bases, in other types and with less memory, and their
+//! Networks on frozen bases, in other types and with less memory, and their
 //! directories.
 
 #![allow(clippy::unwrap_used, reason = "tests")]
@@ -20,7 +20,7 @@ use tempfile::TempDir;
 fn network(dir: &TempDir, config: &PolicyConfig, options: Options) -> Network {
     let home = dir.path().join("policy");
     let start = Network::create(config.clone(), &home, None, 1, options).unwrap();
-    // - An adapter with an effect.
+    // An adapter with an effect.
     let base = start.base().share();
     Network::with(config.clone(), &tensors(config, 8), base, options).unwrap()
 }
@@ -60,7 +60,7 @@ fn a_merged_adapter_decides_the_same_in_the_plain_engine() {
     assert!(close(&got, &want, 1e-5), "{got:?} {want:?}");
     assert!(want.windows(2).any(|p| (p[0][0] - p[1][0]).abs() > 1e-3));
 
-    // - The difference comes from the adapter.
+    // The difference comes from the adapter.
     let mut plain = tensors(&config, 8);
     for (name, values) in plain.iter_mut() {
         if name.contains("lora_B") {
@@ -89,7 +89,7 @@ fn directories_hold_what_was_trained() {
         assert_eq!(loaded.tensors().unwrap(), network.tensors().unwrap());
         assert_eq!(loaded.probabilities(&batch).unwrap(), want);
 
-        // - The plain engine's error says what to do.
+        // The plain engine's error says what to do.
         let error = Policy::load(&home).unwrap_err().to_string();
         let says = format!("policy test: its backbone is {family} with an adapter");
         assert!(
@@ -99,7 +99,7 @@ fn directories_hold_what_was_trained() {
         let error = Policy::load_tensors(&home).unwrap_err().to_string();
         assert!(error.contains("l4sllm policy export"), "{error}");
 
-        // - Merged, any family is one file with the same outputs.
+        // Merged, any family is one file with the same outputs.
         let (merged, tensors) = loaded.merged().unwrap();
         let whole = dir.path().join("merged");
         Policy::save(&whole, &merged, &tensors).unwrap();
@@ -182,7 +182,7 @@ fn damaged_directories_are_refused_by_file() {
         &edit("/backbone/hidden_size", 32.into()),
         &[MODULES_FILE, "tensor", "shape"],
     );
-    // - A base with other weights than in training.
+    // A base with other weights than in training.
     random_base(
         &dir.path().join("base"),
         Path::new("x"),
@@ -278,7 +278,7 @@ fn what_is_masked_is_not_seen_and_times_are() {
         };
         assert!(close(&decide(&windows, &times(&same)), &seen, 1e-6));
         assert!(!close(&decide(&windows, &times(&later)), &seen, 1e-4));
-        // - Neither a masked record nor the newest action has any effect.
+        // Neither a masked record nor the newest action has any effect.
         windows[0][1].inputs.fill(3.0);
         let Taken::Action(code) = windows[0][4].action else {
             unreachable!("a step of a record");

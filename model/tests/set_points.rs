@@ -1,4 +1,4 @@
-//! ! Policies on summaries, from periods to set-points.
+//! Policies on summaries, from periods to set-points.
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
@@ -25,12 +25,12 @@ fn head(config: &PolicyConfig) -> SetPointHead {
     }
 }
 
-/// / The steps that a session derives from periods.
+/// The steps that a session derives from periods.
 fn steps(config: &PolicyConfig, periods: &[Summary]) -> Vec<Step> {
     let returns = &config.returns;
     let value = |feature: usize, period: usize| {
         let feature = &config.features[feature];
-        // - A missing value is replaced by that of the last period that has
+        // A missing value is replaced by that of the last period that has
         // one.
         let said = (0..=period).rev();
         let raw = said
@@ -57,7 +57,7 @@ fn decisions(session: &mut Session, summaries: &[Summary]) -> Vec<Outputs> {
     summaries.iter().filter_map(observe).collect()
 }
 
-/// / Paths of each kind in turn, and windows of several periods.
+/// Paths of each kind in turn, and windows of several periods.
 #[test]
 fn every_period_equals_the_dense_pass() {
     for (window, layers, positions, residual) in
@@ -89,7 +89,7 @@ fn every_period_equals_the_dense_pass() {
                     "{i}: {got} {want}"
                 );
             }
-            // - The inputs of a session can be recorded and decided on again.
+            // The inputs of a session can be recorded and decided on again.
             let newest = session.newest();
             assert_eq!(newest.inputs, steps[i].inputs);
             assert_eq!(newest.return_to_go, steps[i].return_to_go);
@@ -105,7 +105,7 @@ fn every_period_equals_the_dense_pass() {
     }
 }
 
-/// / Decisions do not depend on how often summaries arrive.
+/// Decisions do not depend on how often summaries arrive.
 #[test]
 fn short_summaries_are_merged_to_the_period() {
     let mut config = on_summaries(SummaryFeature::ALL);
@@ -176,14 +176,14 @@ fn the_idle_budget_is_what_is_asked_for() {
         assert_eq!(asked, config.returns.scaling.apply(share));
         assert_ne!(outputs, own.1);
     }
-    // - The request can be changed and reset in between.
+    // The request can be changed and reset in between.
     let mut session = Session::new(policy.clone(), 1);
     session.set_idle_budget(IdleBudget::new(0.02));
     session.set_idle_budget(None);
     assert_eq!(decisions(&mut session, &stream), own.1);
 }
 
-/// / Outputs are finite for any values reported by a device.
+/// Outputs are finite for any values reported by a device.
 #[test]
 fn no_summary_makes_a_decision_that_is_not_finite() {
     let mut config = on_summaries(SummaryFeature::ALL);
@@ -195,7 +195,7 @@ fn no_summary_makes_a_decision_that_is_not_finite() {
     let mut decided = 0;
     for _ in 0..5000 {
         let mut s = *summaries(1, 50, random.next_u64())[0].raw();
-        // - Arbitrary bytes in fields without a range.
+        // Arbitrary bytes in fields without a range.
         let scale = random.next_u64() % 64;
         let mut any = || random.next_u64() >> scale;
         s.begin_ns = 0;
@@ -243,7 +243,7 @@ fn a_configuration_comes_back_from_its_text() {
     assert_eq!(got, want);
 }
 
-/// / The file of a policy on records has not changed.
+/// The file of a policy on records has not changed.
 #[test]
 fn released_policies_are_written_as_they_were_read() {
     for name in ["default", "imitation"] {
@@ -368,7 +368,7 @@ fn configurations_are_refused_by_key() {
         let error = error.to_string();
         assert!(error.contains(want), "{pointer}: {error}");
     }
-    // - The reverse case.
+    // The reverse case.
     let mut records = PolicyConfig::new("records", &Feature::PAPER7);
     records.head.kind = config.head.kind;
     let error = records.check().unwrap_err().to_string();
@@ -385,7 +385,7 @@ fn configurations_are_refused_by_key() {
     assert!(records.record_features().is_ok());
 }
 
-/// / Weights that overflow every activation.
+/// Weights that overflow every activation.
 #[test]
 fn weights_that_overflow_are_refused() {
     let dir = tempfile::tempdir().unwrap();

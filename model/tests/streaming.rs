@@ -1,4 +1,4 @@
-//! ! A session, which receives one record at a time, gives the same result as a
+//! A session, which receives one record at a time, gives the same result as a
 //! dense pass over each window.
 
 #![allow(clippy::unwrap_used, reason = "tests")]
@@ -76,7 +76,7 @@ fn other_shapes_and_options() {
     }
 }
 
-/// / Series extend back beyond the window to the stream's start; positions
+/// Series extend back beyond the window to the stream's start; positions
 /// count from the start of the window.
 #[test]
 fn every_kind_of_path_and_positions() {
@@ -136,7 +136,7 @@ fn a_reset_forgets_everything() {
     }
 }
 
-/// / A decision sees its whole window, regardless of skipped records before it.
+/// A decision sees its whole window, regardless of skipped records before it.
 #[test]
 fn skipped_boundaries_leave_later_windows_whole() {
     let mut config = config(&Feature::PAPER7);
@@ -153,7 +153,7 @@ fn skipped_boundaries_leave_later_windows_whole() {
             for (i, record) in stream.iter().enumerate() {
                 let boundary = (i + 1).next_multiple_of(interval);
                 let turn = boundary / interval;
-                // - After a skipped backlog, one session decides in the
+                // After a skipped backlog, one session decides in the
                 // daemon's way and one record by record.
                 let skipped = turn % every > 1;
                 let target = if skipped {

@@ -11,7 +11,7 @@ use l4sllm_model::torch::{Batch, Network, set_threads};
 use l4sllm_model::{Feature, Policy, PolicyConfig, Session, Step, Tensors, small_gpt2};
 use tch::Device;
 
-/// / Tolerance of probabilities between the plain engine and libtorch.
+/// Tolerance of probabilities between the plain engine and libtorch.
 const TOLERANCE: f32 = 1e-5;
 
 fn assert_close(got: [f32; 3], want: [f32; 3]) {

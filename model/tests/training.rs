@@ -1,4 +1,4 @@
-//! ! Effects of training on a policy, and its interruption.
+//! Effects of training on a policy, and its interruption.
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
@@ -19,7 +19,7 @@ use l4sllm_model::{
     small_gpt2,
 };
 
-/// / A pool with its own scenario and an episode of each length.
+/// A pool with its own scenario and an episode of each length.
 fn pool(path: &Path, lengths: &[usize], action: impl Fn(usize, u64, &Row) -> u8) {
     let mut writer = PoolWriter::create(path).unwrap();
     for (episode, length) in lengths.iter().enumerate() {
@@ -34,7 +34,7 @@ fn pool(path: &Path, lengths: &[usize], action: impl Fn(usize, u64, &Row) -> u8)
     writer.finish().unwrap();
 }
 
-/// / Actions that follow from the features: mark above a probability.
+/// Actions that follow from the features: mark above a probability.
 fn rule(_: usize, _: u64, row: &Row) -> u8 {
     let probability = row.values[Feature::DropProbability as usize];
     if probability > f64::from(1 << 27) {
@@ -44,7 +44,7 @@ fn rule(_: usize, _: u64, row: &Row) -> u8 {
     }
 }
 
-/// / Lock: libtorch's generator is shared by the whole process.
+/// Lock: libtorch's generator is shared by the whole process.
 static TURN: Mutex<()> = Mutex::new(());
 
 struct Setting {
@@ -155,7 +155,7 @@ fn training_learns_and_its_policies_decide_as_it_does() {
 fn a_killed_training_resumes_with_the_same_losses() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("pool.parquet");
-    // - Includes short episodes, so that batches differ in length.
+    // Includes short episodes, so that batches differ in length.
     pool(&file, &[300, 5, 300, 4, 200], rule);
     let mut setting = Setting::new(&file, 4);
     let mut gpt2 = match setting.policy.backbone.clone() {
@@ -183,7 +183,7 @@ fn a_killed_training_resumes_with_the_same_losses() {
     let whole = dir.path().join("whole");
     let all = run(&mut setting.trainer(&whole, &config, false), 40);
 
-    // - Killed seven steps after a checkpoint: those are repeated.
+    // Killed seven steps after a checkpoint: those are repeated.
     let parts = dir.path().join("parts");
     run(&mut setting.trainer(&parts, &config, false), 27);
     let mut second = setting.trainer(&parts, &config, true);
@@ -209,7 +209,7 @@ fn a_killed_training_resumes_with_the_same_losses() {
         .collect();
     assert_eq!(steps, Vec::from_iter(1..=40));
 
-    // - Killed between two renames: the previous checkpoint is used.
+    // Killed between two renames: the previous checkpoint is used.
     std::fs::rename(parts.join("last"), parts.join("last.before")).unwrap();
     assert_eq!(find_checkpoint(&parts), Some(parts.join("last.before")));
     assert_eq!(setting.trainer(&parts, &config, true).step_count(), 40);
@@ -244,7 +244,7 @@ fn a_mean_of_weights_is_saved_and_changes_no_step() {
     let (last, mean) = (train("last", 0.0), train("mean", 0.9));
     assert_eq!(last.0, mean.0);
     assert!(last.1 != mean.1 && last.2 != mean.2);
-    // - The mean lags behind: its weights have moved less.
+    // The mean lags behind: its weights have moved less.
     let start = setting.trainer(&dir.path().join("start"), &tiny(), false);
     let start = head(&start.network().tensors().unwrap());
     let moved = |head: &[f32]| -> f32 { head.iter().zip(&start).map(|(a, b)| (a - b).abs()).sum() };
@@ -308,7 +308,7 @@ fn a_batch_gives_the_losses_of_its_windows() {
     }
 }
 
-/// / Mean probability of the rare action, which is random.
+/// Mean probability of the rare action, which is random.
 fn rare(config: TrainConfig) -> f64 {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("pool.parquet");
@@ -426,7 +426,7 @@ fn a_head_that_steers_learns_its_lesson_and_not_the_actions() {
         let rows = records.iter().map(|record| {
             let mut row = Row::new(record, &Reward::default());
             row.action = rule(0, episode, &row);
-            // - The queue's length distinguishes the episodes.
+            // The queue's length distinguishes the episodes.
             row.values[Feature::LengthInBytes as usize] = 1500.0 * 30f64.powi(episode as i32 % 3);
             row
         });
@@ -445,7 +445,7 @@ fn a_head_that_steers_learns_its_lesson_and_not_the_actions() {
     data.teach(CostCurves {
         settings: [1.0, 0.5, 0.25].map(factor),
         knots: target.into_iter().rev().collect(),
-        // - By rising target: the last setting comes first.
+        // By rising target: the last setting comes first.
         costs: (0..episodes.len())
             .map(|episode| {
                 (0..3)
@@ -477,7 +477,7 @@ fn a_head_that_steers_learns_its_lesson_and_not_the_actions() {
     let mut trainer = Trainer::new(&out, config, network, corpus, false).unwrap();
     let all = run(&mut trainer, 160);
     let last = all[159].evaluation.as_ref().unwrap();
-    // - No single setting costs less than 0.5 in these episodes, where the
+    // No single setting costs less than 0.5 in these episodes, where the
     // first and the second are the best. The most probable one is not
     // sufficient: the second is also reached as the mean of the outer two.
     assert!(last.loss < 0.1, "{last:?}");

@@ -1,4 +1,4 @@
-//! ! Errors of reading and writing pools.
+//! Errors of reading and writing pools.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use crate::PolicyError;
 use crate::log::LogError;
 use crate::text::shown;
 
-/// / Error from reading or writing a pool.
+/// Error from reading or writing a pool.
 #[derive(Debug, thiserror::Error)]
 pub enum PoolError {
     /// The file could not be opened, created, read, written or renamed.
@@ -17,22 +17,22 @@ pub enum PoolError {
     Io {
         /// "open", "create", "read", "write" or "rename".
         operation: &'static str,
-        /// / Path of the file.
+        /// Path of the file.
         path: PathBuf,
-        /// / Reason given by the system.
+        /// Reason given by the system.
         source: io::Error,
     },
-    /// / The file is not Parquet or is damaged.
+    /// The file is not Parquet or is damaged.
     #[error("cannot {operation} pool {path}: {source}", path = shown(path))]
     Parquet {
         /// "read" or "write".
         operation: &'static str,
-        /// / Path of the file.
+        /// Path of the file.
         path: PathBuf,
-        /// / Reason given by the library.
+        /// Reason given by the library.
         source: ParquetError,
     },
-    /// / A column is missing, has the wrong type, or holds an invalid value.
+    /// A column is missing, has the wrong type, or holds an invalid value.
     #[error(
         "pool {path}: {}column {column}: {reason}",
         place(*.row),
@@ -40,59 +40,59 @@ pub enum PoolError {
         column = shown(column)
     )]
     Column {
-        /// / Path of the file.
+        /// Path of the file.
         path: PathBuf,
-        /// / Row number, counted from 0, if the error concerns one row.
+        /// Row number, counted from 0, if the error concerns one row.
         row: Option<u64>,
-        /// / Name of the column.
+        /// Name of the column.
         column: String,
         /// What is wrong with it.
         reason: String,
     },
-    /// / Invalid content at a place in a text.
+    /// Invalid content at a place in a text.
     #[error("{path}:{place}: {reason}", path = shown(path))]
     Text {
-        /// / Path of the file.
+        /// Path of the file.
         path: PathBuf,
-        /// / A line, or a key with index and byte offset.
+        /// A line, or a key with index and byte offset.
         place: String,
-        /// / What was found and what was expected.
+        /// What was found and what was expected.
         reason: String,
     },
-    /// / An attempt to write a value that no pool may hold.
+    /// An attempt to write a value that no pool may hold.
     #[error(
         "cannot write pool {path}: row {row}: {column} is {value}, expected {want}",
         path = shown(path)
     )]
     Value {
-        /// / Path of the file.
+        /// Path of the file.
         path: PathBuf,
-        /// / Row number, counted from 0.
+        /// Row number, counted from 0.
         row: u64,
-        /// / Name of the column.
+        /// Name of the column.
         column: &'static str,
-        /// / The value.
+        /// The value.
         value: f64,
-        /// / The allowed values.
+        /// The allowed values.
         want: String,
     },
-    /// / Invalid content in a device capture.
+    /// Invalid content in a device capture.
     #[error("{path}: byte {byte}: {source}", path = shown(path))]
     Capture {
-        /// / Path of the file.
+        /// Path of the file.
         path: PathBuf,
-        /// / Byte offset of the message.
+        /// Byte offset of the message.
         byte: u64,
         /// What is wrong with it.
         source: l4sllm_abi::AbiError,
     },
-    /// / Interrupted by the user.
+    /// Interrupted by the user.
     #[error("interrupted")]
     Interrupted,
-    /// / Error from reading a kernel log.
+    /// Error from reading a kernel log.
     #[error(transparent)]
     Log(#[from] LogError),
-    /// / The pool does not suit this policy.
+    /// The pool does not suit this policy.
     #[error(transparent)]
     Policy(#[from] PolicyError),
 }

@@ -1,4 +1,4 @@
-//! ! Detection of a file's format from its first bytes.
+//! Detection of a file's format from its first bytes.
 
 use std::io::{Cursor, Read};
 use std::path::Path;
@@ -8,35 +8,35 @@ use super::{CaptureReader, PoolError};
 use crate::files::open_regular;
 use crate::log::unpack;
 
-/// / Number of bytes examined.
+/// Number of bytes examined.
 const HEAD: u64 = 1 << 16;
 
-/// / Format of a file.
+/// Format of a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Format {
-    /// / A Parquet pool.
+    /// A Parquet pool.
     Parquet,
-    /// / A JSON pool.
+    /// A JSON pool.
     Json,
-    /// / A device capture.
+    /// A device capture.
     Capture,
-    /// / A table with a header.
+    /// A table with a header.
     Table,
-    /// / Lines of text, possibly of the kernel log, with the reason why they are
+    /// Lines of text, possibly of the kernel log, with the reason why they are
     /// not a table.
     Text(String),
-    /// / An unsupported format: its name and what to do.
+    /// An unsupported format: its name and what to do.
     Foreign(String),
 }
 
-/// / The accepted formats, for messages.
+/// The accepted formats, for messages.
 pub const ACCEPTED: &str = "kernel logs (plain, gzip, Zstandard), tables with a header (CSV), \
                             captures of a device; pools are Parquet or JSON";
 
 impl Format {
-    /// / Detects the format of a regular file.
+    /// Detects the format of a regular file.
     ///
-    /// / The file cannot be read.
+    /// The file cannot be read.
     pub fn of(path: &Path) -> Result<Format, PoolError> {
         let mut head = Vec::new();
         let file = open_regular(path).map_err(PoolError::io("open", path))?;
@@ -45,7 +45,7 @@ impl Format {
         Ok(Format::of_head(&head))
     }
 
-    /// / Detects the format from the beginning of a file.
+    /// Detects the format from the beginning of a file.
     pub fn of_head(head: &[u8]) -> Format {
         if head.starts_with(b"PAR1") {
             return Format::Parquet;
@@ -60,7 +60,7 @@ impl Format {
         let packed = head.starts_with(&[0x1f, 0x8b]) || head.starts_with(&[0x28, 0xb5, 0x2f, 0xfd]);
         if packed {
             if let Ok(file) = unpack::unpack(Cursor::new(head.to_vec()), Default::default()) {
-                // - The head ends in the middle of a character; the text before
+                // The head ends in the middle of a character; the text before
                 // it counts.
                 let _ = file.take(HEAD).read_to_end(&mut unpacked);
             }
@@ -74,7 +74,7 @@ impl Format {
         }
         let mut text = Vec::new();
         let whole = if packed { &unpacked } else { head };
-        // - Invalid encodings are reported below.
+        // Invalid encodings are reported below.
         let _ = LineEnds::new(decode(whole)).read_to_end(&mut text);
         of_text(&text)
     }
@@ -100,9 +100,9 @@ fn of_text(text: &[u8]) -> Format {
     }
 }
 
-/// / Name of an unsupported format, and what to do with it.
+/// Name of an unsupported format, and what to do with it.
 fn foreign(head: &[u8]) -> Option<String> {
-    /// / Advice for a compressed file, by the program that unpacks it.
+    /// Advice for a compressed file, by the program that unpacks it.
     macro_rules! unpack {
         ($program:literal) => {
             concat!(
@@ -210,7 +210,7 @@ fn foreign(head: &[u8]) -> Option<String> {
     at(8, b"DUCK").then(|| "a DuckDB database: COPY its table TO a Parquet file".to_owned())
 }
 
-/// / Advice for a pickle; the command accepts dictionaries and objects of lists,
+/// Advice for a pickle; the command accepts dictionaries and objects of lists,
 /// as the authors write them, with NumPy values.
 const PICKLE: &str = "a Python pickle, which can run code when it is loaded, and is not read \
     here: if you trust it, convert it with python3 -c 'import json,pickle,sys; \
@@ -222,16 +222,16 @@ const PICKLE: &str = "a Python pickle, which can run code when it is loaded, and
 fn is_pickle(head: &[u8]) -> bool {
     const OPCODES: &[u8] = b"\x95}](cN\x8cXKG";
     match head {
-        // - Protocol 2 and later: protocol number and first opcode.
+        // Protocol 2 and later: protocol number and first opcode.
         [0x80, 2..=5, opcode, ..] => OPCODES.contains(opcode),
         _ => [
             // Protocol 0.
             b"(dp".as_slice(),
             b"(lp",
-            // - Protocol 1: an empty dictionary or list, and its memo index.
+            // Protocol 1: an empty dictionary or list, and its memo index.
             b"}q\0",
             b"]q\0",
-            // - Either: an instance of a class.
+            // Either: an instance of a class.
             b"(i",
             b"ccopy_reg\n",
             b"c__main__\n",
@@ -308,7 +308,7 @@ mod tests {
         assert!(is_text(b"Nov 20 10:11:12 gw kernel: x\n"));
         assert!(is_text(b"[ 12.5] l4s_ecn_marking-start,0"));
         assert!(is_text(b""));
-        // - No file that begins like one: binary messages of a log daemon.
+        // No file that begins like one: binary messages of a log daemon.
         assert!(is_text(&[0x80, 0x04, 0xff, b'a', b'\n']));
     }
 

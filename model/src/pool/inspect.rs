@@ -1,4 +1,4 @@
-//! ! Statistics of a pool.
+//! Statistics of a pool.
 
 use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher, Hasher};
@@ -7,7 +7,7 @@ use std::ops::Range;
 use super::{PoolError, Schema, Source};
 use crate::ACTIONS;
 
-/// / Counts over all rows of some pools; needs 9 bytes per row and about 17 per
+/// Counts over all rows of some pools; needs 9 bytes per row and about 17 per
 /// state.
 #[derive(Debug)]
 pub struct Inspection {
@@ -21,12 +21,12 @@ pub struct Inspection {
     last_time_ns: u64,
 }
 
-/// / Statistics of a numeric column.
+/// Statistics of a numeric column.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ColumnSummary {
-    /// / Name of the column.
+    /// Name of the column.
     pub name: &'static str,
-    /// / Unit; empty for a code.
+    /// Unit; empty for a code.
     pub unit: &'static str,
     /// Least value.
     pub least: f64,
@@ -36,17 +36,17 @@ pub struct ColumnSummary {
     pub most: f64,
 }
 
-/// / Overlap of the states of two sets of rows.
+/// Overlap of the states of two sets of rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Overlap {
-    /// / Number of rows examined.
+    /// Number of rows examined.
     pub rows: u64,
-    /// / Number of rows with a state that is also in the other set.
+    /// Number of rows with a state that is also in the other set.
     pub known: u64,
 }
 
 impl Inspection {
-    /// / Empty statistics; states are compared by the features of `schema`.
+    /// Empty statistics; states are compared by the features of `schema`.
     pub fn new(schema: &Schema) -> Inspection {
         let columns = schema.features().iter().map(|f| (f.name(), f.unit()));
         let reward = std::iter::once(("reward", ""));
@@ -62,7 +62,7 @@ impl Inspection {
         }
     }
 
-    /// / Adds all rows of a pool with this schema.
+    /// Adds all rows of a pool with this schema.
     pub fn add(
         &mut self,
         source: &mut impl Source,
@@ -107,12 +107,12 @@ impl Inspection {
         Ok(())
     }
 
-    /// / Number of rows.
+    /// Number of rows.
     pub fn rows(&self) -> usize {
         self.actions.len()
     }
 
-    /// / Schema of the rows.
+    /// Schema of the rows.
     pub fn schema(&self) -> &Schema {
         &self.schema
     }
@@ -127,27 +127,27 @@ impl Inspection {
         self.ended
     }
 
-    /// / Scenarios in order of first appearance, with their numbers of rows.
+    /// Scenarios in order of first appearance, with their numbers of rows.
     pub fn scenarios(&self) -> &[(String, u64)] {
         &self.scenarios
     }
 
-    /// / Greatest time, ns.
+    /// Greatest time, ns.
     pub fn last_time_ns(&self) -> u64 {
         self.last_time_ns
     }
 
-    /// / Statistics of the reward and the features.
+    /// Statistics of the reward and the features.
     pub fn columns(&self) -> &[ColumnSummary] {
         &self.columns
     }
 
-    /// / Number of rows of each action.
+    /// Number of rows of each action.
     pub fn actions(&self) -> [u64; ACTIONS] {
         self.actions_of(std::slice::from_ref(&(0..self.rows())))
     }
 
-    /// / Number of rows of each action within `ranges`.
+    /// Number of rows of each action within `ranges`.
     pub fn actions_of(&self, ranges: &[Range<usize>]) -> [u64; ACTIONS] {
         let mut counts = [0; ACTIONS];
         for range in ranges {
@@ -158,7 +158,7 @@ impl Inspection {
         counts
     }
 
-    /// / Number of distinct states, and of those with more than one action.
+    /// Number of distinct states, and of those with more than one action.
     pub fn distinct(&self) -> (u64, u64) {
         let mut states: HashMap<u64, u8, Hashed> = HashMap::default();
         for (state, action) in self.states.iter().zip(&self.actions) {
@@ -168,7 +168,7 @@ impl Inspection {
         (states.len() as u64, several.count() as u64)
     }
 
-    /// / Number of rows of `test` with a state that also occurs in `train`.
+    /// Number of rows of `test` with a state that also occurs in `train`.
     pub fn overlap(&self, train: &[Range<usize>], test: &[Range<usize>]) -> Overlap {
         let of = |ranges: &[Range<usize>]| {
             let ranges = ranges.to_vec();
@@ -202,7 +202,7 @@ impl ColumnSummary {
     }
 }
 
-/// / Identity hasher, since states are hashes already.
+/// Identity hasher, since states are hashes already.
 type Hashed = BuildHasherDefault<Identity>;
 
 #[derive(Default)]

@@ -1,4 +1,4 @@
-//! ! Joins several pools without decoding them.
+//! Joins several pools without decoding them.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -13,11 +13,11 @@ use super::{PoolError, Schema};
 use crate::files::{AtomicFile, Existing};
 use crate::unwind::caught;
 
-/// / Joins `parts` into the pool `to`, which appears under its name when
+/// Joins `parts` into the pool `to`, which appears under its name when
 /// complete. Episodes are numbered consecutively across the parts
 /// ([`super::PoolWriter::number_from`]). Row groups are copied unchanged.
 ///
-/// / A part cannot be read or has other columns, or the pool cannot be written.
+/// A part cannot be read or has other columns, or the pool cannot be written.
 pub fn join(parts: &[PathBuf], to: &Path, existing: Existing) -> Result<(), PoolError> {
     let file = AtomicFile::create(to, existing).map_err(PoolError::io("create", to))?;
     let mut writer = message(&Schema::of_records())

@@ -1,4 +1,4 @@
-//! ! Rows from the published kernel log.
+//! Rows from the published kernel log.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -6,16 +6,16 @@ use super::{PoolError, Row, Rows, Schema, Source};
 use crate::log::{Entry, LogReader, Logged, Run, Tally};
 use crate::{Feature, Reward, Rewards};
 
-/// / Where a new episode of a log begins.
+/// Where a new episode of a log begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EpisodeRule {
-    /// / Where a queue's packet count decreases: the scheduler was recreated.
+    /// Where a queue's packet count decreases: the scheduler was recreated.
     Counters,
-    /// / Only at the beginning of a machine's log.
+    /// Only at the beginning of a machine's log.
     One,
 }
 
-/// / Reads logs as the rows of a pool, with the features of
+/// Reads logs as the rows of a pool, with the features of
 /// [`Entry::features`], without `base_action`, and with times if one of the
 /// first entries has one. Under every rule, the log of another machine or of a
 /// rebooted machine is a new episode with times from 0.
@@ -36,7 +36,7 @@ pub struct KernelLog<'a> {
 }
 
 impl<'a> KernelLog<'a> {
-    /// / Reads the first entries of a log. Rows belong to `scenario`; with
+    /// Reads the first entries of a log. Rows belong to `scenario`; with
     /// `None`, to a scenario named after the log of their machine
     /// ([`LogReader::label`]), since each machine has its own link. If `stop`
     /// is set, reading ends with [`PoolError::Interrupted`].
@@ -70,12 +70,12 @@ impl<'a> KernelLog<'a> {
         Ok(log)
     }
 
-    /// / Statistics of the log so far.
+    /// Statistics of the log so far.
     pub fn tally(&self) -> &Tally {
         self.log.tally()
     }
 
-    /// / Buffers two entries if available: the next one shows whether an
+    /// Buffers two entries if available: the next one shows whether an
     /// episode ended.
     fn fill(&mut self) -> Result<(), PoolError> {
         while self.more && self.entries.len() - self.at < 2 {
@@ -89,7 +89,7 @@ impl<'a> KernelLog<'a> {
         Ok(())
     }
 
-    /// / Returns whether an episode begins with `next`, the entry after the
+    /// Returns whether an episode begins with `next`, the entry after the
     /// last one seen.
     fn begins(&self, next: &Logged) -> bool {
         let (queue, packets) = counter(&next.entry);
@@ -109,7 +109,7 @@ impl<'a> KernelLog<'a> {
         if logged.run != Run::Continues {
             self.time_ns = 0;
         }
-        // - A line without a time stamp has the time of the line before it.
+        // A line without a time stamp has the time of the line before it.
         self.time_ns = logged.time_ns.unwrap_or(self.time_ns);
         Row {
             time_ns: self.time_ns,
@@ -147,7 +147,7 @@ impl Source for KernelLog<'_> {
         let label = label.unwrap_or_else(|| self.log.label(first.host));
         let mut rows = Rows::new(&self.schema, &label, begins);
         loop {
-            // - The last entry waits for the next.
+            // The last entry waits for the next.
             let last = self.at + 1 == self.entries.len();
             if last && self.more && !rows.is_empty() {
                 break;
@@ -159,7 +159,7 @@ impl Source for KernelLog<'_> {
             self.at += 1;
             let next = self.entries.get(self.at);
             let begins = next.is_some_and(|next| self.begins(next));
-            // - The end of a machine's log is treated as truncation.
+            // The end of a machine's log is treated as truncation.
             let ended = begins && next.is_some_and(|next| next.run != Run::Another);
             rows.push(&self.schema, &row, ended);
             if begins {

@@ -1,6 +1,6 @@
-//! ! Experience pools: states, actions and their rewards.
+//! Experience pools: states, actions and their rewards.
 //!
-//! ! A pool has one row per record, in order of time within an episode (one scheduler instance of
+//! A pool has one row per record, in order of time within an episode (one scheduler instance of
 //! one run). As Parquet:
 //!
 //! | column | type | |
@@ -16,15 +16,15 @@
 //! | `done` | boolean | the episode ended with this row; a truncated episode has no such row |
 //! | one per [`Feature`] | double | raw, in the record's unit ([`Feature::unit`]) |
 //!
-//! ! `time_ns`, `base_action` with `reason`, and each feature are optional columns ([`Schema`]): a
+//! `time_ns`, `base_action` with `reason`, and each feature are optional columns ([`Schema`]): a
 //! kernel log lacks the action of DualPI2 alone, and the authors' table also lacks times. Readers
 //! request the columns they need; missing ones are named in the error. [`json`] has the same
 //! columns as JSON. All numbers are finite, and those of features within [`Feature::range`],
 //! regardless of the source format.
 //!
-//! ! Values are raw: scaling is fitted in training and stored with the policy.
+//! Values are raw: scaling is fitted in training and stored with the policy.
 //!
-//! ! A [`Source`] yields [`Rows`], and a [`Sink`] consumes them; filters sit in between, and none
+//! A [`Source`] yields [`Rows`], and a [`Sink`] consumes them; filters sit in between, and none
 //! of them holds more than one row group.
 
 mod arrow_schema;
@@ -75,30 +75,30 @@ pub use table::{ActionCodes, CsvReader, TableOptions};
 pub use windows::{Split, Windows};
 pub use write::PoolWriter;
 
-/// / A record and its reward.
+/// A record and its reward.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Row {
     /// Time of the decision, ns.
     pub time_ns: u64,
-    /// / Code of the action.
+    /// Code of the action.
     pub action: u8,
-    /// / Code of the action of DualPI2 alone.
+    /// Code of the action of DualPI2 alone.
     pub base_action: u8,
     /// Code of the reason.
     pub reason: u8,
     /// Reward.
     pub reward: f64,
-    /// / Features, in the order of [`Feature::ALL`].
+    /// Features, in the order of [`Feature::ALL`].
     pub values: [f64; Feature::ALL.len()],
 }
 
 impl Row {
-    /// / The row of a single record.
+    /// The row of a single record.
     pub fn new(record: &Record, reward: &Reward) -> Row {
         Row::with_reward(record, reward.of(record))
     }
 
-    /// / The row of a record with reward `reward`.
+    /// The row of a record with reward `reward`.
     pub fn with_reward(record: &Record, reward: f64) -> Row {
         let mut values = [0.0; Feature::ALL.len()];
         for (value, feature) in values.iter_mut().zip(Feature::ALL) {
@@ -115,11 +115,11 @@ impl Row {
     }
 }
 
-/// / Recomputes rewards of rows read from a pool.
+/// Recomputes rewards of rows read from a pool.
 impl Rewards {
-    /// / Replaces the rewards of rows that follow those of the previous call.
+    /// Replaces the rewards of rows that follow those of the previous call.
     ///
-    /// / Returns the missing feature.
+    /// Returns the missing feature.
     pub fn rewrite(&mut self, rows: &mut Rows, schema: &Schema) -> Result<(), Feature> {
         let need = |feature| schema.place(feature).ok_or(feature);
         let length = need(Feature::PacketLength)?;

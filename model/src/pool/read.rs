@@ -1,7 +1,7 @@
-//! ! Reads pools from Parquet, one row group at a time and only the requested
+//! Reads pools from Parquet, one row group at a time and only the requested
 //! columns.
 //!
-//! ! Columns written by other programs are accepted as stored: integers and
+//! Columns written by other programs are accepted as stored: integers and
 //! floats of any width, times of any unit, flags as numbers, nullable columns
 //! without nulls. Unknown columns are ignored ([`Pool::ignored`]).
 
@@ -23,10 +23,10 @@ use crate::files::open_regular;
 use crate::text::shown;
 use crate::unwind::caught;
 
-/// / Number of column names listed in a message.
+/// Number of column names listed in a message.
 const LISTED: usize = 40;
 
-/// / A pool opened for reading.
+/// A pool opened for reading.
 pub struct Pool {
     path: PathBuf,
     file: SerializedFileReader<File>,
@@ -40,25 +40,25 @@ struct Column {
     nested: bool, // or a list
 }
 
-/// / Rows of one row group, by column.
+/// Rows of one row group, by column.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Group {
     /// Number of the episode.
     pub episode: Vec<u32>,
     /// Time of the decision, ns; empty where the pool has no times.
     pub time_ns: Vec<u64>,
-    /// / Code of the action, below [`crate::ACTIONS`].
+    /// Code of the action, below [`crate::ACTIONS`].
     pub action: Vec<u8>,
-    /// / Reward, bytes per µs.
+    /// Reward, bytes per µs.
     pub reward: Vec<f64>,
-    /// / Whether the row is the last of its episode.
+    /// Whether the row is the last of its episode.
     pub done: Vec<bool>,
-    /// / The requested features, one column each.
+    /// The requested features, one column each.
     pub features: Vec<Vec<f64>>,
 }
 
 impl Pool {
-    /// / Opens a pool and reads its metadata.
+    /// Opens a pool and reads its metadata.
     pub fn open(path: &Path) -> Result<Pool, PoolError> {
         let file = open_regular(path).map_err(PoolError::io("open", path))?;
         let file = caught(|| SerializedFileReader::new(file))
@@ -94,9 +94,9 @@ impl Pool {
         self.file.num_row_groups()
     }
 
-    /// / Schema of the pool.
+    /// Schema of the pool.
     ///
-    /// / The pool has one of `base_action` and `reason` without the other.
+    /// The pool has one of `base_action` and `reason` without the other.
     pub fn schema(&self) -> Result<Schema, PoolError> {
         let (base, reason) = (self.has(BASE_ACTION), self.has(REASON));
         if base != reason {
@@ -107,7 +107,7 @@ impl Pool {
         Ok(Schema::new(features, self.has(TIME), base))
     }
 
-    /// / Columns that are ignored.
+    /// Columns that are ignored.
     pub fn ignored(&self) -> Vec<String> {
         let known = |name: &str| FIXED.contains(&name) || Feature::named(name).is_some();
         let names = self.columns.iter().map(|column| &column.name);
@@ -116,9 +116,9 @@ impl Pool {
         ignored
     }
 
-    /// / Reads a row group: the fixed columns and those of `features`.
+    /// Reads a row group: the fixed columns and those of `features`.
     ///
-    /// / A column is missing, has the wrong type, or holds an invalid value.
+    /// A column is missing, has the wrong type, or holds an invalid value.
     pub fn group(&self, index: usize, features: &[Feature]) -> Result<Group, PoolError> {
         let group = Columns::new(self, index)?;
         Ok(Group {
@@ -147,7 +147,7 @@ impl Pool {
         Ok(names.into_iter().collect())
     }
 
-    /// / Scenarios of a row group's rows, with the number of consecutive rows
+    /// Scenarios of a row group's rows, with the number of consecutive rows
     /// of each.
     pub fn scenario_runs(&self, index: usize) -> Result<Vec<(String, usize)>, PoolError> {
         let group = Columns::new(self, index)?;
@@ -193,7 +193,7 @@ impl Pool {
         self.wrong(None, name, reason)
     }
 
-    /// / Unit of an integer time column whose type has none.
+    /// Unit of an integer time column whose type has none.
     fn duration(&self, name: &str) -> Option<Unit> {
         let metadata = self.file.metadata().file_metadata();
         let mut pairs = metadata.key_value_metadata()?.iter();
@@ -202,7 +202,7 @@ impl Pool {
     }
 }
 
-/// / Columns of one row group.
+/// Columns of one row group.
 struct Columns<'a> {
     pool: &'a Pool,
     group: Box<dyn RowGroupReader + 'a>,
@@ -242,7 +242,7 @@ impl<'a> Columns<'a> {
         Ok(times)
     }
 
-    /// / Reads 8-bit codes.
+    /// Reads 8-bit codes.
     fn codes(&self, name: &str, domain: Domain) -> Result<Vec<u8>, PoolError> {
         let codes = self.whole(name, domain)?;
         Ok(codes.into_iter().map(|c| c as u8).collect())
@@ -283,11 +283,11 @@ impl<'a> Columns<'a> {
         }
     }
 
-    /// / Reads numbers within `domain`, or all finite numbers.
+    /// Reads numbers within `domain`, or all finite numbers.
     fn numbers(&self, name: &str, domain: Option<Domain>) -> Result<Vec<f64>, PoolError> {
         let numbers: Vec<f64> = match self.values(name)? {
             Values::Floats(values) => values,
-            // - As for records: exact up to 2^53.
+            // As for records: exact up to 2^53.
             Values::Signed(values) => values.into_iter().map(|v| v as f64).collect(),
             Values::Unsigned(values) => values.into_iter().map(|v| v as f64).collect(),
             other => return Err(self.wrong(name, format!("{}, expected numbers", other.kind()))),
@@ -365,7 +365,7 @@ impl<'a> Columns<'a> {
     }
 }
 
-/// / Iterates over the rows of a Parquet pool.
+/// Iterates over the rows of a Parquet pool.
 pub struct PoolReader {
     pool: Pool,
     schema: Schema,
@@ -380,7 +380,7 @@ pub struct PoolReader {
 impl PoolReader {
     /// Opens a pool.
     ///
-    /// / The pool cannot be read or lacks a required column.
+    /// The pool cannot be read or lacks a required column.
     pub fn open(path: &Path) -> Result<PoolReader, PoolError> {
         let pool = Pool::open(path)?;
         let needed = [EPISODE, SCENARIO, ACTION, REWARD, DONE];
@@ -399,7 +399,7 @@ impl PoolReader {
         })
     }
 
-    /// / Reads a row group and splits it at the beginnings of episodes.
+    /// Reads a row group and splits it at the beginnings of episodes.
     fn read_group(&mut self, index: usize) -> Result<(), PoolError> {
         let pool = &self.pool;
         let group = Columns::new(pool, index)?;

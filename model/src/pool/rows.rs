@@ -1,4 +1,4 @@
-//! ! Rows in memory, by column.
+//! Rows in memory, by column.
 
 use std::ops::Range;
 use std::path::Path;
@@ -7,32 +7,32 @@ use super::domain::Domain;
 use super::{PoolError, Row, Schema, Source};
 use crate::Feature;
 
-/// / Consecutive rows of one episode, by column: the unit in which pools are
+/// Consecutive rows of one episode, by column: the unit in which pools are
 /// read, changed and written.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Rows {
-    /// / Scenario of the episode.
+    /// Scenario of the episode.
     pub scenario: String,
     /// Whether the episode begins here.
     pub first: bool,
-    /// / Times of the decisions, ns; empty if the schema has no times.
+    /// Times of the decisions, ns; empty if the schema has no times.
     pub time_ns: Vec<u64>,
-    /// / Codes of the actions, below [`crate::ACTIONS`].
+    /// Codes of the actions, below [`crate::ACTIONS`].
     pub action: Vec<u8>,
-    /// / Codes of the actions of DualPI2 alone; empty if the schema has none.
+    /// Codes of the actions of DualPI2 alone; empty if the schema has none.
     pub base_action: Vec<u8>,
-    /// / Codes of the reasons; empty if the schema has none.
+    /// Codes of the reasons; empty if the schema has none.
     pub reason: Vec<u8>,
-    /// / Rewards.
+    /// Rewards.
     pub reward: Vec<f64>,
     /// Whether the episode ended here.
     pub done: Vec<bool>,
-    /// / A column for each feature of the schema.
+    /// A column for each feature of the schema.
     pub features: Vec<Vec<f64>>,
 }
 
 impl Rows {
-    /// / Creates an empty set of rows.
+    /// Creates an empty set of rows.
     pub fn new(schema: &Schema, scenario: &str, first: bool) -> Rows {
         Rows {
             scenario: scenario.to_owned(),
@@ -47,17 +47,17 @@ impl Rows {
         }
     }
 
-    /// / Number of rows.
+    /// Number of rows.
     pub fn len(&self) -> usize {
         self.action.len()
     }
 
-    /// / Whether there are no rows.
+    /// Whether there are no rows.
     pub fn is_empty(&self) -> bool {
         self.action.is_empty()
     }
 
-    /// / Appends the row of a record, limited to the columns of `schema`.
+    /// Appends the row of a record, limited to the columns of `schema`.
     pub fn push(&mut self, schema: &Schema, row: &Row, done: bool) {
         if schema.time() {
             self.time_ns.push(row.time_ns);
@@ -74,10 +74,10 @@ impl Rows {
         }
     }
 
-    /// / Appends a range of other rows of the same schema.
+    /// Appends a range of other rows of the same schema.
     pub fn extend(&mut self, other: &Rows, range: Range<usize>) {
         fn part<T: Copy>(to: &mut Vec<T>, from: &[T], range: &Range<usize>) {
-            // - A column that the schema does not have is empty in both.
+            // A column that the schema does not have is empty in both.
             if let Some(from) = from.get(range.clone()) {
                 to.extend_from_slice(from);
             }
@@ -93,7 +93,7 @@ impl Rows {
         }
     }
 
-    /// / Removes all rows.
+    /// Removes all rows.
     pub fn clear(&mut self) {
         self.time_ns.clear();
         self.action.clear();
@@ -104,7 +104,7 @@ impl Rows {
         self.features.iter_mut().for_each(Vec::clear);
     }
 
-    /// / Refuses values that no pool may hold; `before` rows precede these in
+    /// Refuses values that no pool may hold; `before` rows precede these in
     /// the pool `path`.
     pub(super) fn check(&self, schema: &Schema, path: &Path, before: u64) -> Result<(), PoolError> {
         let reward = (super::columns::REWARD, None, &self.reward);
@@ -126,7 +126,7 @@ impl Rows {
         Ok(())
     }
 
-    /// / Returns the rows with only the columns of `to`, a subset of their
+    /// Returns the rows with only the columns of `to`, a subset of their
     /// schema `from`.
     fn narrow(mut self, from: &Schema, to: &Schema) -> Rows {
         if !to.time() {
@@ -143,14 +143,14 @@ impl Rows {
     }
 }
 
-/// / A source reduced to the columns of another schema.
+/// A source reduced to the columns of another schema.
 pub struct Narrow<S> {
     source: S,
     schema: Schema,
 }
 
 impl<S: Source> Narrow<S> {
-    /// / Reduces `source` to the columns that `schema` also has.
+    /// Reduces `source` to the columns that `schema` also has.
     pub fn new(source: S, schema: &Schema) -> Narrow<S> {
         let schema = source.schema().common(schema);
         Narrow { source, schema }
@@ -176,7 +176,7 @@ impl<S: Source> Source for Narrow<S> {
     }
 }
 
-// - `push` indexes by discriminant: the order of declaration is that of ALL.
+// `push` indexes by discriminant: the order of declaration is that of ALL.
 const _: () = {
     let mut i = 0;
     while i < Feature::ALL.len() {

@@ -1,8 +1,8 @@
-//! ! Columns of a pool.
+//! Columns of a pool.
 
 use crate::Feature;
 
-/// / The optional columns that a pool has. A log or a table has fewer than a
+/// The optional columns that a pool has. A log or a table has fewer than a
 /// record; a missing value is a missing column, not a column of made-up values.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Schema {
@@ -12,7 +12,7 @@ pub struct Schema {
 }
 
 impl Schema {
-    /// / A schema with these features (in any order), with or without times,
+    /// A schema with these features (in any order), with or without times,
     /// and with or without `base_action` and `reason`.
     pub fn new(features: impl IntoIterator<Item = Feature>, time: bool, base: bool) -> Schema {
         let mut features: Vec<Feature> = features.into_iter().collect();
@@ -25,7 +25,7 @@ impl Schema {
         }
     }
 
-    /// / The schema of a record: every column.
+    /// The schema of a record: every column.
     pub fn of_records() -> Schema {
         Schema::new(Feature::ALL.iter().copied(), true, true)
     }
@@ -40,12 +40,12 @@ impl Schema {
         self.time
     }
 
-    /// / Whether rows have `base_action` and `reason`.
+    /// Whether rows have `base_action` and `reason`.
     pub fn base(&self) -> bool {
         self.base
     }
 
-    /// / The columns common to both.
+    /// The columns common to both.
     pub fn common(&self, other: &Schema) -> Schema {
         let both = self.features.iter().filter(|f| other.features.contains(f));
         Schema::new(
@@ -55,7 +55,7 @@ impl Schema {
         )
     }
 
-    /// / Index of a feature among those present.
+    /// Index of a feature among those present.
     pub fn place(&self, feature: Feature) -> Option<usize> {
         self.features.iter().position(|f| *f == feature)
     }

@@ -1,24 +1,24 @@
-//! ! The published selection of rows: windows around each change of action.
+//! The published selection of rows: windows around each change of action.
 
 use std::collections::VecDeque;
 
 use super::{PoolError, Rows, Schema, Source};
 
-/// / Parameters of the selection.
+/// Parameters of the selection.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Selection {
-    /// / Rows before a row with another action than its predecessor.
+    /// Rows before a row with another action than its predecessor.
     pub before: usize,
-    /// / Rows from that row on.
+    /// Rows from that row on.
     pub after: usize,
-    /// / Number of rows of the pool that are examined.
+    /// Number of rows of the pool that are examined.
     pub first: u64,
-    /// / Selects a row in several windows only once; published pools repeat it.
+    /// Selects a row in several windows only once; published pools repeat it.
     pub once: bool,
 }
 
 impl Default for Selection {
-    /// / The published parameters: five rows before each change.
+    /// The published parameters: five rows before each change.
     fn default() -> Selection {
         Selection {
             before: 5,
@@ -30,7 +30,7 @@ impl Default for Selection {
 }
 
 impl Selection {
-    /// / Number of rows that the published selection examines for a share of
+    /// Number of rows that the published selection examines for a share of
     /// `rows`: its loop ends after the first row with a number, from 0, above
     /// `rows * share`.
     pub fn visited(rows: u64, share: f64) -> u64 {
@@ -39,7 +39,7 @@ impl Selection {
     }
 }
 
-/// / The selected rows of a source, in the order of their windows. Windows stay
+/// The selected rows of a source, in the order of their windows. Windows stay
 /// within episodes; an episode without a change of action is dropped.
 pub struct Select<S> {
     source: S,
@@ -56,7 +56,7 @@ pub struct Select<S> {
 }
 
 impl<S: Source> Select<S> {
-    /// / Applies `selection` to `source`.
+    /// Applies `selection` to `source`.
     pub fn new(source: S, selection: Selection) -> Select<S> {
         let schema = source.schema().clone();
         Select {
@@ -81,7 +81,7 @@ impl<S: Source> Select<S> {
             (self.start, self.end, self.taken, self.begun) = (0, 0, 0, false);
         }
         let mut selected = Rows::new(&self.schema, &rows.scenario, !self.begun);
-        // - One row more than a window: a change is detected against the row
+        // One row more than a window: a change is detected against the row
         // before.
         let keep = self.selection.before + self.selection.after + 1;
         for i in 0..rows.len() {
@@ -109,7 +109,7 @@ impl<S: Source> Select<S> {
         self.hand_on(selected);
     }
 
-    /// / Emits the rest of the windows that the end of an episode truncates.
+    /// Emits the rest of the windows that the end of an episode truncates.
     fn end_episode(&mut self) {
         let mut selected = Rows::new(&self.schema, &self.recent.scenario, !self.begun);
         while let Some(change) = self.waiting.pop_front() {
@@ -187,7 +187,7 @@ mod tests {
     use super::*;
     use crate::Feature;
 
-    /// / Rows with their index as the only feature, in chunks of seven.
+    /// Rows with their index as the only feature, in chunks of seven.
     struct Actions {
         schema: Schema,
         chunks: VecDeque<Rows>,
@@ -260,7 +260,7 @@ mod tests {
         assert_eq!(select(&[&actions], first), [vec![0, 1, 0, 1, 2]]);
     }
 
-    /// / Expected values computed with the published loop.
+    /// Expected values computed with the published loop.
     #[test]
     fn a_share_is_visited_as_published() {
         for (rows, share, visited) in [
@@ -275,7 +275,7 @@ mod tests {
         ] {
             assert_eq!(Selection::visited(rows, share), visited, "{rows} {share}");
         }
-        // - Changes in the last two examined rows count.
+        // Changes in the last two examined rows count.
         let mut actions = [0; 100];
         (actions[20], actions[21], actions[22]) = (1, 2, 0);
         let first = Selection {

@@ -1,4 +1,4 @@
-//! ! Reads and writes pools of either format.
+//! Reads and writes pools of either format.
 
 use std::path::Path;
 
@@ -6,20 +6,20 @@ use super::json::{JsonReader, JsonWriter};
 use super::{Format, PoolError, PoolReader, PoolWriter, Rows, Schema};
 use crate::files::Existing;
 
-/// / A source of rows, in order of time within an episode and one episode after
+/// A source of rows, in order of time within an episode and one episode after
 /// the other.
 pub trait Source {
-    /// / Columns of every row.
+    /// Columns of every row.
     fn schema(&self) -> &Schema;
 
-    /// / The next rows, at least one and all of one episode; `None` after the
+    /// The next rows, at least one and all of one episode; `None` after the
     /// last.
     fn next(&mut self) -> Result<Option<Rows>, PoolError>;
 
-    /// / Approximate number of bytes read from the files.
+    /// Approximate number of bytes read from the files.
     fn position(&self) -> u64;
 
-    /// / Ignored columns of the files.
+    /// Ignored columns of the files.
     fn ignored(&self) -> &[String] {
         &[]
     }
@@ -43,9 +43,9 @@ impl<S: Source + ?Sized> Source for Box<S> {
     }
 }
 
-/// / Opens a Parquet or JSON pool, detected from its first bytes.
+/// Opens a Parquet or JSON pool, detected from its first bytes.
 ///
-/// / The file cannot be read or has another format, which the error names.
+/// The file cannot be read or has another format, which the error names.
 pub fn open(path: &Path) -> Result<Box<dyn Source>, PoolError> {
     let found = match Format::of(path)? {
         Format::Parquet => return Ok(Box::new(PoolReader::open(path)?)),
@@ -58,7 +58,7 @@ pub fn open(path: &Path) -> Result<Box<dyn Source>, PoolError> {
     Err(PoolError::text(path, 1, reason))
 }
 
-/// / A writer of either format.
+/// A writer of either format.
 pub enum Sink {
     /// Parquet.
     Parquet(Box<PoolWriter>),
@@ -67,7 +67,7 @@ pub enum Sink {
 }
 
 impl Sink {
-    /// / Creates a JSON pool if the name ends in `.json`, otherwise a Parquet
+    /// Creates a JSON pool if the name ends in `.json`, otherwise a Parquet
     /// pool. An existing file is kept until [`Sink::finish`].
     pub fn create(path: &Path, schema: &Schema, existing: Existing) -> Result<Sink, PoolError> {
         Ok(if path.extension().is_some_and(|e| e == "json") {
@@ -85,7 +85,7 @@ impl Sink {
         }
     }
 
-    /// / Number of rows and episodes so far.
+    /// Number of rows and episodes so far.
     pub fn size(&self) -> (u64, u32) {
         match self {
             Sink::Parquet(pool) => pool.size(),

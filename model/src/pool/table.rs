@@ -1,4 +1,4 @@
-//! ! Rows from tables with a header: the authors' pools as CSV, and logs
+//! Rows from tables with a header: the authors' pools as CSV, and logs
 //! written with `df.to_csv()`.
 
 mod header;
@@ -22,10 +22,10 @@ pub(super) use self::text::{Text as LineEnds, decode};
 /// Rows read at a time.
 const CHUNK: usize = 1 << 14;
 
-/// / Bytes of a table within which its header must end.
+/// Bytes of a table within which its header must end.
 const HEAD: u64 = 1 << 16;
 
-/// / Code of the first action, enqueue, in a table.
+/// Code of the first action, enqueue, in a table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ActionCodes {
     /// 0 enqueue, 1 drop, 2 mark: as in pools.
@@ -34,25 +34,25 @@ pub enum ActionCodes {
     FromOne,
 }
 
-/// / Parameters that a table does not contain.
+/// Parameters that a table does not contain.
 #[derive(Debug, Clone, Copy)]
 pub struct TableOptions<'a> {
-    /// / Scenario of rows without one.
+    /// Scenario of rows without one.
     pub scenario: &'a str,
-    /// / Reward of rows without one.
+    /// Reward of rows without one.
     pub reward: Reward,
-    /// / Code of the first action. By default, `action` counts from 0, and the
+    /// Code of the first action. By default, `action` counts from 0, and the
     /// base of `dequeue_action` is derived from its values: the authors' log
     /// counts from 1 under this name, their tables from 0.
     pub actions: Option<ActionCodes>,
 }
 
-/// / Reads a table as the rows of a pool. The header names the columns: those
+/// Reads a table as the rows of a pool. The header names the columns: those
 /// of [`super::Pool`], in any order and case. Only `action` is required; a
 /// missing `reward` is computed. An episode ends where `episode` changes or,
 /// without such a column, where `done` is true or 1.
 ///
-/// / Cells are separated by commas, semicolons, tabs or vertical bars and may
+/// Cells are separated by commas, semicolons, tabs or vertical bars and may
 /// be quoted. A first line such as `sep=;` may declare the separator. Lines end
 /// in LF, CR LF or CR; `#` begins a comment; the text is UTF-8 or, with a
 /// byte-order mark, UTF-16.
@@ -73,7 +73,7 @@ pub struct CsvReader {
     next: Option<Cells>,
 }
 
-/// / Role of a column.
+/// Role of a column.
 #[derive(Clone, Copy, PartialEq)]
 enum Column {
     Feature(usize),
@@ -103,10 +103,10 @@ struct Cells {
 }
 
 impl CsvReader {
-    /// / Reads the header and, if the base of the action codes is unknown, as
+    /// Reads the header and, if the base of the action codes is unknown, as
     /// many rows as determine it.
     ///
-    /// / There is no header, a column is missing or named twice, or the base of
+    /// There is no header, a column is missing or named twice, or the base of
     /// the codes cannot be determined.
     pub fn open(path: &Path, options: TableOptions<'_>) -> Result<CsvReader, PoolError> {
         let header = find_header(path)?;
@@ -192,10 +192,10 @@ impl CsvReader {
         Ok(())
     }
 
-    /// / Determines the base of `dequeue_action` from the first value that
+    /// Determines the base of `dequeue_action` from the first value that
     /// shows it.
     ///
-    /// / An earlier value is not an action code, or no value determines the
+    /// An earlier value is not an action code, or no value determines the
     /// base.
     fn find_codes(&mut self, action: usize) -> Result<ActionCodes, PoolError> {
         let mut rows = 0_u64;
@@ -219,12 +219,12 @@ impl CsvReader {
         Err(PoolError::text(&self.path, self.line(), reason))
     }
 
-    /// / Ignored columns of the table.
+    /// Ignored columns of the table.
     pub fn ignored(&self) -> &[String] {
         &self.ignored
     }
 
-    /// / Reads a record; returns false at the end.
+    /// Reads a record; returns false at the end.
     fn read_record(&mut self) -> Result<bool, PoolError> {
         self.reader.get_mut().next_line();
         let read = self.reader.read_byte_record(&mut self.record);
@@ -237,7 +237,7 @@ impl CsvReader {
         })
     }
 
-    /// / Refuses a record with missing or additional cells.
+    /// Refuses a record with missing or additional cells.
     fn check_width(&self) -> Result<(), PoolError> {
         if self.record.len() == self.columns.len() {
             return Ok(());
@@ -302,7 +302,7 @@ impl CsvReader {
         })
     }
 
-    /// / Parses an integer, possibly with a zero fraction.
+    /// Parses an integer, possibly with a zero fraction.
     fn whole(&self, i: usize, domain: Domain) -> Result<u64, PoolError> {
         let cell = self.cell(i)?;
         let exact = cell.parse::<u64>().ok();
@@ -316,7 +316,7 @@ impl CsvReader {
         std::str::from_utf8(cell).map_err(|_| self.refused(i, "UTF-8"))
     }
 
-    /// / Line on which the record ends, counting only the line ends seen.
+    /// Line on which the record ends, counting only the line ends seen.
     fn line(&self) -> u64 {
         self.reader.position().line().saturating_sub(1)
     }
@@ -339,7 +339,7 @@ impl CsvReader {
         PoolError::text(&self.path, self.line(), reason)
     }
 
-    /// / Whether an episode begins with `next`.
+    /// Whether an episode begins with `next`.
     fn begins(&self, next: &Cells) -> bool {
         self.last.as_ref().is_none_or(|last| {
             if self.has_episodes {
@@ -384,7 +384,7 @@ impl Source for CsvReader {
             }
         }
         if let Some(rewards) = &mut self.rewards {
-            // - The header has every feature except the queue.
+            // The header has every feature except the queue.
             if let Err(missing) = rewards.rewrite(&mut rows, &self.schema) {
                 let reason = format!("column {}: missing in the header", missing.name());
                 return Err(PoolError::text(&self.path, 1, reason));

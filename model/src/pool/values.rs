@@ -1,4 +1,4 @@
-//! ! Values of a Parquet column of any physical type.
+//! Values of a Parquet column of any physical type.
 
 use parquet::basic::{ConvertedType, LogicalType, TimeUnit, Type as Physical};
 use parquet::column::reader::get_typed_column_reader;
@@ -10,7 +10,7 @@ use parquet::errors::ParquetError;
 use parquet::file::reader::RowGroupReader;
 use parquet::schema::types::ColumnDescriptor;
 
-/// / Values of a column in one row group, one per row.
+/// Values of a column in one row group, one per row.
 #[derive(Debug)]
 pub(super) enum Values {
     Flags(Vec<bool>),
@@ -20,7 +20,7 @@ pub(super) enum Values {
     Texts(Vec<ByteArray>),
 }
 
-/// / Meaning of an integer.
+/// Meaning of an integer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Unit {
     Second,
@@ -29,14 +29,14 @@ pub(super) enum Unit {
     Nano,
 }
 
-/// / Reason why a column cannot be read.
+/// Reason why a column cannot be read.
 #[derive(Debug)]
 pub(super) enum Unread {
-    /// / Reason given by the library.
+    /// Reason given by the library.
     Parquet(ParquetError),
-    /// / Unsupported type or length.
+    /// Unsupported type or length.
     Column(String),
-    /// / A row of the group has no value.
+    /// A row of the group has no value.
     Null(usize),
 }
 
@@ -47,7 +47,7 @@ impl From<ParquetError> for Unread {
 }
 
 impl Unit {
-    /// / Converts a count of this unit to ns; `None` beyond 584 years.
+    /// Converts a count of this unit to ns; `None` beyond 584 years.
     pub(super) fn ns(self, count: u64) -> Option<u64> {
         count.checked_mul(match self {
             Unit::Second => 1_000_000_000,
@@ -57,7 +57,7 @@ impl Unit {
         })
     }
 
-    /// / Unit of a time column's type, if it has one.
+    /// Unit of a time column's type, if it has one.
     pub(super) fn of(column: &ColumnDescriptor) -> Option<Unit> {
         match (column.logical_type_ref(), column.converted_type()) {
             (Some(LogicalType::Timestamp(time) | LogicalType::Time(time)), _) => {
@@ -123,7 +123,7 @@ impl Values {
         })
     }
 
-    /// / Description of the values, for messages.
+    /// Description of the values, for messages.
     pub(super) fn kind(&self) -> &'static str {
         match self {
             Values::Flags(_) => "true or false",
@@ -134,11 +134,11 @@ impl Values {
     }
 }
 
-/// / Interpretation of a type.
+/// Interpretation of a type.
 enum Kind {
     Plain,
     Half,
-    /// / An integer divided by ten to the power of `scale`.
+    /// An integer divided by ten to the power of `scale`.
     Decimal {
         scale: u32,
     },
@@ -169,7 +169,7 @@ fn kind(column: &ColumnDescriptor) -> Kind {
             }
             _ => Kind::Plain,
         },
-        // - Its name, without the library's notation of its parameters.
+        // Its name, without the library's notation of its parameters.
         Some(other) => {
             let name = format!("{other:?}");
             Kind::Other(name.split('(').next().unwrap_or_default().to_owned())
@@ -177,10 +177,10 @@ fn kind(column: &ColumnDescriptor) -> Kind {
     }
 }
 
-/// / Maximum number of decimals: that of 16 bytes.
+/// Maximum number of decimals: that of 16 bytes.
 const MAX_SCALE: u32 = 38;
 
-/// / Unscaled integers of a decimal column.
+/// Unscaled integers of a decimal column.
 fn unscaled(
     group: &dyn RowGroupReader,
     index: usize,
@@ -215,7 +215,7 @@ fn unscaled(
     }
 }
 
-/// / Converts decimals to integers if they are integral, otherwise to the
+/// Converts decimals to integers if they are integral, otherwise to the
 /// nearest floating-point numbers.
 fn scaled(unscaled: Vec<i128>, scale: u32) -> Values {
     if scale == 0 {
@@ -228,7 +228,7 @@ fn scaled(unscaled: Vec<i128>, scale: u32) -> Values {
     Values::Floats(unscaled.iter().map(|value| *value as f64 / unit).collect())
 }
 
-/// / Parses a big-endian two's complement number; `None` for more than 16
+/// Parses a big-endian two's complement number; `None` for more than 16
 /// bytes.
 fn whole_number(bytes: &[u8]) -> Option<i128> {
     let negative = bytes.first().is_some_and(|first| first >> 7 == 1);
@@ -251,7 +251,7 @@ fn is_unsigned(column: &ColumnDescriptor) -> bool {
     }
 }
 
-/// / Reads all values of a column without nulls.
+/// Reads all values of a column without nulls.
 fn plain<T: DataType>(group: &dyn RowGroupReader, index: usize) -> Result<Vec<T::T>, Unread> {
     let metadata = group.metadata();
     let present = metadata.column(index).column_descr().max_def_level();
@@ -260,7 +260,7 @@ fn plain<T: DataType>(group: &dyn RowGroupReader, index: usize) -> Result<Vec<T:
     let (mut values, mut levels) = (Vec::new(), Vec::new());
     let mut read = 0;
     while read < rows {
-        // - Other writers mark every column as nullable.
+        // Other writers mark every column as nullable.
         let levels = (present > 0).then_some(&mut levels);
         let (records, _, _) = reader.read_records(rows - read, levels, None, &mut values)?;
         if records == 0 {
@@ -275,7 +275,7 @@ fn plain<T: DataType>(group: &dyn RowGroupReader, index: usize) -> Result<Vec<T:
     every_row(values, rows)
 }
 
-/// / Refuses a number of values that differs from the number of rows: damaged
+/// Refuses a number of values that differs from the number of rows: damaged
 /// pages count records that they do not hold.
 fn every_row<T>(values: Vec<T>, rows: usize) -> Result<Vec<T>, Unread> {
     if values.len() == rows {
@@ -285,7 +285,7 @@ fn every_row<T>(values: Vec<T>, rows: usize) -> Result<Vec<T>, Unread> {
     Err(Unread::Column(reason))
 }
 
-/// / Converts the time stamps of Impala and old Spark versions (ns of the day
+/// Converts the time stamps of Impala and old Spark versions (ns of the day
 /// and Julian day) to ns since 1970.
 fn since_1970(value: &Int96) -> Option<i64> {
     const DAY_OF_1970: i64 = 2_440_588;
@@ -297,7 +297,7 @@ fn since_1970(value: &Int96) -> Option<i64> {
     days.checked_mul(86_400_000_000_000)?.checked_add(of_day)
 }
 
-/// / Converts a 16-bit floating-point number (IEEE 754 binary16).
+/// Converts a 16-bit floating-point number (IEEE 754 binary16).
 fn half(bits: u16) -> f64 {
     let sign = if bits >> 15 == 1 { -1.0 } else { 1.0 };
     let exponent = i32::from(bits >> 10 & 0x1f);

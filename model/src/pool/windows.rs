@@ -1,30 +1,30 @@
-//! ! Split of the rows into training, validation and test ranges, and the
+//! Split of the rows into training, validation and test ranges, and the
 //! windows drawn from them.
 
 use std::ops::Range;
 
 use super::Episode;
 
-/// / Split of the rows. Ranges count rows over all pools, in order, and each
+/// Split of the rows. Ranges count rows over all pools, in order, and each
 /// lies within one episode.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Split {
-    /// / Rows to fit to.
+    /// Rows to fit to.
     pub train: Vec<Range<usize>>,
-    /// / The ends of the same episodes: same conditions, later times.
+    /// The ends of the same episodes: same conditions, later times.
     pub late: Vec<Range<usize>>,
-    /// / Whole episodes excluded from fitting.
+    /// Whole episodes excluded from fitting.
     pub unseen: Vec<Range<usize>>,
 }
 
 impl Split {
-    /// / Holds out `share` (0..=0.5) of the episodes, spread evenly, and the
+    /// Holds out `share` (0..=0.5) of the episodes, spread evenly, and the
     /// same share of the time at the end of every other episode.
     pub fn new(episodes: &[Range<usize>], share: f64) -> Split {
         Split::without(episodes.iter().map(|rows| (rows, false)), share)
     }
 
-    /// / As above, and also holds out all episodes of the scenarios `keep_out`.
+    /// As above, and also holds out all episodes of the scenarios `keep_out`.
     pub fn of(episodes: &[Episode], share: f64, keep_out: &[String]) -> Split {
         let kept_out = |e: &Episode| keep_out.contains(&e.scenario);
         Split::without(episodes.iter().map(|e| (&e.rows, kept_out(e))), share)
@@ -54,7 +54,7 @@ impl Split {
         split
     }
 
-    /// / Fold `index` of `count` (greater than `index`) of a cross-validation
+    /// Fold `index` of `count` (greater than `index`) of a cross-validation
     /// over the training rows: each range is cut into `count` pieces of equal
     /// length; this piece becomes `late`, the others are trained on. Rows held
     /// out in `self` are in no part.
@@ -75,7 +75,7 @@ impl Split {
         fold
     }
 
-    /// / Every range, in row order.
+    /// Every range, in row order.
     pub fn ranges(&self) -> Vec<Range<usize>> {
         let all = self.train.iter().chain(&self.late).chain(&self.unseen);
         let mut all: Vec<_> = all.cloned().collect();
@@ -84,7 +84,7 @@ impl Split {
     }
 }
 
-/// / The windows within some ranges: every run of `length` rows, and each
+/// The windows within some ranges: every run of `length` rows, and each
 /// shorter range as a whole.
 #[derive(Debug, Clone)]
 pub struct Windows {
@@ -112,17 +112,17 @@ impl Windows {
         }
     }
 
-    /// / Number of windows.
+    /// Number of windows.
     pub fn len(&self) -> usize {
         self.ends.last().copied().unwrap_or(0)
     }
 
-    /// / Whether there are no windows.
+    /// Whether there are no windows.
     pub fn is_empty(&self) -> bool {
         self.ends.is_empty()
     }
 
-    /// / The rows of window `index`, which is below [`Windows::len`].
+    /// The rows of window `index`, which is below [`Windows::len`].
     pub fn rows(&self, index: usize) -> Range<usize> {
         let at = self.ends.partition_point(|end| *end <= index);
         let before = if at == 0 { 0 } else { self.ends[at - 1] };
@@ -131,17 +131,17 @@ impl Windows {
         start..(start + self.length).min(range.end)
     }
 
-    /// / Maximum number of rows of a window.
+    /// Maximum number of rows of a window.
     pub fn length(&self) -> usize {
         self.length
     }
 
-    /// / The range that contains a row.
+    /// The range that contains a row.
     pub fn range(&self, row: usize) -> &Range<usize> {
         &self.ranges[self.ranges.partition_point(|range| range.end <= row)]
     }
 
-    /// / Up to `count` windows, spread evenly.
+    /// Up to `count` windows, spread evenly.
     pub fn spread(&self, count: usize) -> impl Iterator<Item = Range<usize>> + '_ {
         let count = count.min(self.len());
         (0..count).map(move |i| self.rows(i * self.len() / count))

@@ -1,4 +1,4 @@
-//! ! Writes pools as Parquet.
+//! Writes pools as Parquet.
 
 use std::path::{Path, PathBuf};
 
@@ -12,10 +12,10 @@ use super::columns::{message, properties};
 use super::{PoolError, Row, Rows, Schema};
 use crate::files::{AtomicFile, Existing};
 
-/// / Rows per row group, the unit that a reader holds in memory.
+/// Rows per row group, the unit that a reader holds in memory.
 const GROUP_ROWS: usize = 1 << 18;
 
-/// / Writes a pool. The file appears under its name when complete.
+/// Writes a pool. The file appears under its name when complete.
 pub struct PoolWriter {
     path: PathBuf,
     schema: Schema,
@@ -28,13 +28,13 @@ pub struct PoolWriter {
 }
 
 impl PoolWriter {
-    /// / Creates a writer of records; an existing file is kept until
+    /// Creates a writer of records; an existing file is kept until
     /// [`PoolWriter::finish`].
     pub fn create(path: &Path) -> Result<PoolWriter, PoolError> {
         PoolWriter::with_schema(path, &Schema::of_records(), Existing::Replace)
     }
 
-    /// / Creates a writer for rows with the columns of `schema`.
+    /// Creates a writer for rows with the columns of `schema`.
     pub fn with_schema(
         path: &Path,
         schema: &Schema,
@@ -56,12 +56,12 @@ impl PoolWriter {
         })
     }
 
-    /// / Sets the number of the next episode; later ones count up from it.
+    /// Sets the number of the next episode; later ones count up from it.
     pub fn number_from(&mut self, episode: u32) {
         self.episodes = episode;
     }
 
-    /// / Appends a whole episode, in order of time. An empty one is skipped.
+    /// Appends a whole episode, in order of time. An empty one is skipped.
     pub fn episode(&mut self, scenario: &str, rows: Vec<Row>) -> Result<(), PoolError> {
         let mut columns = Rows::new(&self.schema, scenario, true);
         for (i, row) in rows.iter().enumerate() {
@@ -71,10 +71,10 @@ impl PoolWriter {
         self.append(&columns)
     }
 
-    /// / Appends rows of the pool's schema: a new episode or the continuation
+    /// Appends rows of the pool's schema: a new episode or the continuation
     /// of the last.
     ///
-    /// / A number is not finite; no row was written.
+    /// A number is not finite; no row was written.
     pub fn append(&mut self, rows: &Rows) -> Result<(), PoolError> {
         if rows.is_empty() {
             return Ok(());
@@ -90,7 +90,7 @@ impl PoolWriter {
             let to = rows.len().min(from + room);
             self.waiting.extend(rows, from..to);
             self.stretches.push((scenario.clone(), to - from));
-            // - A uint32 stored in Parquet's int32.
+            // A uint32 stored in Parquet's int32.
             let number = (self.episodes - 1) as i32;
             self.numbers.resize(self.waiting.len(), number);
             from = to;
@@ -102,7 +102,7 @@ impl PoolWriter {
         Ok(())
     }
 
-    /// / Number of rows and episodes so far.
+    /// Number of rows and episodes so far.
     pub fn size(&self) -> (u64, u32) {
         (self.rows, self.episodes)
     }

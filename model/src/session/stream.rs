@@ -1,10 +1,10 @@
-//! ! Converts records to network inputs for either engine: scaling, history,
+//! Converts records to network inputs for either engine: scaling, history,
 //! and the assignment of records to windows. The periods of a policy on
 //! summaries form a stream of such records, each of which ends an interval.
 
 use crate::{InputFeature, PolicyConfig};
 
-/// / State of a stream and its newest record.
+/// State of a stream and its newest record.
 pub(crate) struct Stream {
     interval: u64,
     seen: u64,        // records since the start or the last reset
@@ -26,7 +26,7 @@ impl Stream {
         }
     }
 
-    /// / Takes the next record, with features read by `value`; a missing value
+    /// Takes the next record, with features read by `value`; a missing value
     /// is replaced by that of the previous record. Returns true if a window
     /// contains the record: then its inputs are available.
     #[inline]
@@ -39,7 +39,7 @@ impl Stream {
         self.advance(config, value, now.next_multiple_of(self.interval) - now)
     }
 
-    /// / As above for a stream in which at least `ahead` more records precede
+    /// As above for a stream in which at least `ahead` more records precede
     /// the next boundary that counts.
     #[inline]
     pub(crate) fn advance(
@@ -83,17 +83,17 @@ impl Stream {
         &self.inputs
     }
 
-    /// / The scaled request: return or idle budget.
+    /// The scaled request: return or idle budget.
     pub(crate) fn target(&self) -> f32 {
         self.target
     }
 
-    /// / Changes the request from the next record on.
+    /// Changes the request from the next record on.
     pub(crate) fn set_target(&mut self, target: f32) {
         self.target = target;
     }
 
-    /// / Boundaries whose windows contain the newest record, next first.
+    /// Boundaries whose windows contain the newest record, next first.
     pub(crate) fn boundaries(&self) -> impl Iterator<Item = u64> {
         let next = self.seen.next_multiple_of(self.interval);
         (next..self.seen + self.window).step_by(self.interval as usize)
@@ -105,7 +105,7 @@ impl Stream {
         (boundary + 1).saturating_sub(self.window).max(1)
     }
 
-    /// / Stores the values of a record.
+    /// Stores the values of a record.
     fn note(&mut self, config: &PolicyConfig, value: impl Fn(InputFeature) -> Option<f64>) {
         let n = config.features.len();
         let rows = self.values.len() / n;
@@ -121,7 +121,7 @@ impl Stream {
     }
 }
 
-/// / Row of a record in a ring with this many rows.
+/// Row of a record in a ring with this many rows.
 pub(crate) fn row(record: u64, rows: usize) -> usize {
     (record % rows as u64) as usize
 }

@@ -1,4 +1,4 @@
-//! ! Strict TOML reader: every key is requested explicitly and has a range, and
+//! Strict TOML reader: every key is requested explicitly and has a range, and
 //! errors name file, line, key and the expected value. It reads all
 //! user-written configuration: the daemon's, scenarios and curricula.
 
@@ -18,32 +18,32 @@ use crate::text::{line, shown};
 
 type Result<T, E = TomlError> = std::result::Result<T, E>;
 
-/// / Maximum number of characters repeated from a parser's message.
+/// Maximum number of characters repeated from a parser's message.
 const MESSAGE: usize = 300;
 
-/// / Error in a file, with its position.
+/// Error in a file, with its position.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TomlError {
-    /// / The file is not TOML.
+    /// The file is not TOML.
     #[error("{}:{line}: not TOML: {message}", shown(path))]
     Syntax {
-        /// / Path of the file.
+        /// Path of the file.
         path: PathBuf,
-        /// / Line, from 1.
+        /// Line, from 1.
         line: usize,
-        /// / Description of the error.
+        /// Description of the error.
         message: String,
     },
     /// A key is unknown, missing or out of range.
     #[error("{}:{line}: {}: {message}", shown(path), shown(key))]
     Key {
-        /// / Path of the file.
+        /// Path of the file.
         path: PathBuf,
         /// Line, from 1.
         line: usize,
-        /// / The key with its tables.
+        /// The key with its tables.
         key: String,
-        /// / What is wrong and what was expected.
+        /// What is wrong and what was expected.
         message: String,
     },
 }
@@ -51,9 +51,9 @@ pub enum TomlError {
 /// A file and its text.
 #[derive(Debug, Clone, Copy)]
 pub struct Source<'a> {
-    /// / Name, for errors.
+    /// Name, for errors.
     pub path: &'a Path,
-    /// / Contents.
+    /// Contents.
     pub text: &'a str,
 }
 
@@ -76,10 +76,10 @@ impl Source<'_> {
         }
     }
 
-    /// / Parses the whole file and calls `read` with its top section. A
+    /// Parses the whole file and calls `read` with its top section. A
     /// byte-order mark is skipped.
     ///
-    /// / [`TomlError::Syntax`], and the errors of `read`.
+    /// [`TomlError::Syntax`], and the errors of `read`.
     pub fn read<T, E: From<TomlError>>(
         &self,
         read: impl FnOnce(Section<'_>) -> Result<T, E>,
@@ -102,13 +102,13 @@ impl Source<'_> {
     }
 }
 
-/// / A table, with its requested and remaining keys.
+/// A table, with its requested and remaining keys.
 #[derive(Debug)]
 pub struct Section<'a> {
     source: Source<'a>,
     path: String,
     span: Range<usize>,
-    /// / `None` if the table is absent.
+    /// `None` if the table is absent.
     table: Option<&'a DeTable<'a>>,
     asked: Vec<&'static str>,
 }
@@ -135,7 +135,7 @@ impl<'a> Section<'a> {
         self.table.into_iter().flatten()
     }
 
-    /// / The value of `key`, if present.
+    /// The value of `key`, if present.
     pub fn field(&mut self, key: &'static str) -> Option<Field<'a>> {
         self.asked.push(key);
         let (_, value) = self.entries().find(|(name, _)| name.get_ref() == key)?;
@@ -146,7 +146,7 @@ impl<'a> Section<'a> {
         })
     }
 
-    /// / The value of `key`, which is required.
+    /// The value of `key`, which is required.
     pub fn require(&mut self, key: &'static str) -> Result<Field<'a>> {
         self.field(key).ok_or_else(|| {
             let mut names = self.entries().map(|(name, _)| name.get_ref());
@@ -162,14 +162,14 @@ impl<'a> Section<'a> {
         })
     }
 
-    /// / The sections of an array of tables; empty if absent.
+    /// The sections of an array of tables; empty if absent.
     pub fn sections(&mut self, key: &'static str) -> Result<Vec<Section<'a>>> {
         self.field(key).map_or(Ok(Vec::new()), Field::sections)
     }
 
-    /// / The table `key`; an empty one if absent.
+    /// The table `key`; an empty one if absent.
     ///
-    /// / The value is not a table.
+    /// The value is not a table.
     pub fn table(&mut self, key: &'static str) -> Result<Section<'a>> {
         match self.field(key) {
             Some(field) => field.section(),
@@ -182,19 +182,19 @@ impl<'a> Section<'a> {
         }
     }
 
-    /// / Whether `key` is present; does not count as a request.
+    /// Whether `key` is present; does not count as a request.
     pub fn has(&self, key: &str) -> bool {
         self.entries().any(|(name, _)| name.get_ref() == key)
     }
 
-    /// / An error about `key`, or about the section if the key is absent.
+    /// An error about `key`, or about the section if the key is absent.
     pub fn error(&self, key: &str, message: impl Display) -> TomlError {
         let entry = self.entries().find(|(name, _)| name.get_ref() == key);
         let offset = entry.map_or(self.span.start, |(name, _)| name.span().start);
         self.source.error(offset, &join(&self.path, key), message)
     }
 
-    /// / Refuses keys that were not requested.
+    /// Refuses keys that were not requested.
     pub fn finish(self) -> Result<()> {
         for (name, _) in self.entries() {
             let key: &str = name.get_ref();
@@ -207,7 +207,7 @@ impl<'a> Section<'a> {
     }
 }
 
-/// / A value and its position.
+/// A value and its position.
 #[derive(Debug)]
 pub struct Field<'a> {
     source: Source<'a>,
@@ -228,7 +228,7 @@ impl<'a> Field<'a> {
         self.error(format_args!("{got} is not {what}"))
     }
 
-    /// / Reads a string.
+    /// Reads a string.
     pub fn text(&self) -> Result<&'a str> {
         self.value
             .get_ref()
@@ -236,7 +236,7 @@ impl<'a> Field<'a> {
             .ok_or_else(|| self.expected("a string"))
     }
 
-    /// / Reads a boolean.
+    /// Reads a boolean.
     pub fn boolean(&self) -> Result<bool> {
         self.value
             .get_ref()
@@ -244,7 +244,7 @@ impl<'a> Field<'a> {
             .ok_or_else(|| self.expected("true or false"))
     }
 
-    /// / Reads an integer within `range`.
+    /// Reads an integer within `range`.
     pub fn integer(&self, range: RangeInclusive<u64>) -> Result<u64> {
         let wanted = || {
             self.expected(format_args!(
@@ -263,7 +263,7 @@ impl<'a> Field<'a> {
         }
     }
 
-    /// / As [`Field::integer`], within `u32`.
+    /// As [`Field::integer`], within `u32`.
     pub fn count(&self, range: RangeInclusive<u32>) -> Result<u32> {
         let value = self.integer(u64::from(*range.start())..=u64::from(*range.end()))?;
         Ok(u32::try_from(value).unwrap_or(*range.end()))
@@ -275,7 +275,7 @@ impl<'a> Field<'a> {
         Ok(NonZeroU32::new(value).unwrap_or(NonZeroU32::MIN))
     }
 
-    /// / Reads a number within `range`.
+    /// Reads a number within `range`.
     pub fn number(&self, range: RangeInclusive<f64>) -> Result<f64> {
         let wanted = || {
             self.expected(format_args!(
@@ -302,22 +302,22 @@ impl<'a> Field<'a> {
         }
     }
 
-    /// / Reads a duration, ns.
+    /// Reads a duration, ns.
     pub fn duration(&self, range: RangeInclusive<u64>) -> Result<u64> {
         self.quantity(&DURATION, range)
     }
 
-    /// / Reads a rate, bit/s.
+    /// Reads a rate, bit/s.
     pub fn rate(&self, range: RangeInclusive<u64>) -> Result<u64> {
         self.quantity(&RATE, range)
     }
 
-    /// / Reads a size, bytes.
+    /// Reads a size, bytes.
     pub fn size(&self, range: RangeInclusive<u64>) -> Result<u64> {
         self.quantity(&SIZE, range)
     }
 
-    /// / Reads one of the given names.
+    /// Reads one of the given names.
     pub fn choice<T: Copy>(&self, choices: &[(&str, T)]) -> Result<T> {
         let got = self.text()?;
         let names: Vec<&str> = choices.iter().map(|(name, _)| *name).collect();
@@ -327,13 +327,13 @@ impl<'a> Field<'a> {
             .ok_or_else(|| self.error(unknown("value", got, &names)))
     }
 
-    /// / Whether the value is a table, for which [`Field::section`] is the
+    /// Whether the value is a table, for which [`Field::section`] is the
     /// accessor.
     pub fn is_table(&self) -> bool {
         self.value.get_ref().is_table()
     }
 
-    /// / The elements of an array.
+    /// The elements of an array.
     pub fn items(&self) -> Result<Vec<Field<'a>>> {
         let array = self.value.get_ref().as_array();
         let array = array.ok_or_else(|| self.expected("an array"))?;
@@ -345,7 +345,7 @@ impl<'a> Field<'a> {
         Ok(array.iter().enumerate().map(item).collect())
     }
 
-    /// / Reads a table.
+    /// Reads a table.
     pub fn section(self) -> Result<Section<'a>> {
         let table = self
             .value
@@ -360,7 +360,7 @@ impl<'a> Field<'a> {
         ))
     }
 
-    /// / Reads an array of tables.
+    /// Reads an array of tables.
     pub fn sections(self) -> Result<Vec<Section<'a>>> {
         if self.value.get_ref().as_array().is_none() {
             return Err(self.expected("an array of tables"));
@@ -381,7 +381,7 @@ impl<'a> Field<'a> {
     }
 }
 
-/// / Message for an unknown name.
+/// Message for an unknown name.
 pub fn unknown(what: &str, got: &str, known: &[&str]) -> String {
     let near = known
         .iter()
@@ -450,7 +450,7 @@ mod tests {
         assert!(read("interval = \n").starts_with("x.toml:1: not TOML: "));
     }
 
-    /// / Neither long nor hostile content reaches the terminal.
+    /// Neither long nor hostile content reaches the terminal.
     #[test]
     fn errors_bound_what_they_repeat() {
         let long = "x".repeat(5000);

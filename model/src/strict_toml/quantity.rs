@@ -1,13 +1,13 @@
-//! ! Quantities with units: `10 ms`, `8 Mbit/s`, `1.5 MB`.
+//! Quantities with units: `10 ms`, `8 Mbit/s`, `1.5 MB`.
 
 /// A kind of quantity: its units, each with its value in the base unit.
 #[derive(Debug)]
 pub struct Quantity {
-    /// / Name in errors.
+    /// Name in errors.
     pub what: &'static str,
-    /// / Units from the base unit upwards; the factors are powers of ten.
+    /// Units from the base unit upwards; the factors are powers of ten.
     units: &'static [(&'static str, u64)],
-    /// / Accepted, but not used for printing.
+    /// Accepted, but not used for printing.
     other: &'static [(&'static str, u64)],
 }
 
@@ -48,7 +48,7 @@ pub const SIZE: Quantity = Quantity {
 };
 
 impl Quantity {
-    /// / Parses a value in the base unit; the error is the expected form.
+    /// Parses a value in the base unit; the error is the expected form.
     pub fn parse(&self, text: &str) -> Result<u64, String> {
         let text = text.trim();
         let end = text.find(|c: char| !c.is_ascii_digit() && c != '.' && c != '_');
@@ -71,14 +71,14 @@ impl Quantity {
         }
     }
 
-    /// / Formats `value` in the largest unit that keeps it integral.
+    /// Formats `value` in the largest unit that keeps it integral.
     pub fn show(&self, value: u64) -> String {
         let fits = |(_, factor): &&(&str, u64)| value >= *factor && value % factor == 0;
         let (unit, factor) = self.units.iter().rev().find(fits).unwrap_or(&self.units[0]);
         format!("{} {unit}", value / factor)
     }
 
-    /// / Description of the expected form.
+    /// Description of the expected form.
     pub fn syntax(&self) -> String {
         let units = self.units.iter().chain(self.other);
         let units: Vec<&str> = units.map(|(name, _)| *name).collect();

@@ -1,4 +1,4 @@
-//! ! Data augmentation, which reduces overfitting to the pools.
+//! Data augmentation, which reduces overfitting to the pools.
 
 use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, Tensor};
@@ -6,27 +6,27 @@ use tch::{Device, Kind, Tensor};
 use super::TrainError;
 use super::network::Batch;
 
-/// / Random changes of the training windows; none by default. Evaluations and
+/// Random changes of the training windows; none by default. Evaluations and
 /// decisions in the loop are never changed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct Augmentation {
     /// Standard deviation of the noise on inputs, in scaled units, 0 or more.
     pub noise: f64,
-    /// / Share of the records that are masked from attention and from the loss,
+    /// Share of the records that are masked from attention and from the loss,
     /// 0..1; the last of each window is never masked.
     pub step_dropout: f64,
-    /// / Share of the windows whose return is replaced by the return that the
+    /// Share of the windows whose return is replaced by the return that the
     /// policy will be asked for, 0..=1: the actual return may contain
     /// information that is unavailable at the time of the decision.
     #[serde(default)]
     pub return_dropout: f64,
-    /// / Windows shorter than the policy's are placed anywhere in its time
+    /// Windows shorter than the policy's are placed anywhere in its time
     /// instead of at its start.
     pub shift: bool,
 }
 
 impl Augmentation {
-    /// / Augments a batch of windows for a policy that sees `window` records
+    /// Augments a batch of windows for a policy that sees `window` records
     /// and is asked for the scaled return `target`, with libtorch's generator.
     /// Returns the records that remain, [B, w], bool; `None`: all of them.
     pub(super) fn apply(
@@ -132,7 +132,7 @@ mod tests {
             ..Augmentation::default()
         };
         augmentation.apply(&mut changed, 5, 0.5).unwrap();
-        // - The target or the actual return, throughout each window.
+        // The target or the actual return, throughout each window.
         let asked = changed.returns.eq(0.5).to_kind(Kind::Float);
         let each = asked.mean_dim(1, false, Kind::Float);
         assert_eq!(mean(&each.square()), mean(&each));

@@ -1,4 +1,4 @@
-//! ! File-level operations on backbones, adapters and hidden states.
+//! File-level operations on backbones, adapters and hidden states.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -14,20 +14,20 @@ use super::lora;
 use crate::backbone::{BackboneConfig, BackboneError, LoraConfig};
 use crate::files::AtomicDir;
 
-/// / Tensors of a Hugging Face directory, compared with its model.
+/// Tensors of a Hugging Face directory, compared with its model.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stored {
-    /// / Tensors of the bare model that are present.
+    /// Tensors of the bare model that are present.
     pub found: usize,
-    /// / Tensors of the bare model that are missing.
+    /// Tensors of the bare model that are missing.
     pub missing: Vec<String>,
-    /// / Tensors that the bare model does not use, e.g. word embeddings.
+    /// Tensors that the bare model does not use, e.g. word embeddings.
     pub ignored: usize,
-    /// / Number types, in safetensors notation.
+    /// Number types, in safetensors notation.
     pub kinds: Vec<String>,
 }
 
-/// / Determines which tensors of its model a Hugging Face directory contains.
+/// Determines which tensors of its model a Hugging Face directory contains.
 /// Reads no weights.
 pub fn stored(dir: &Path) -> Result<Stored, TrainError> {
     let config = BackboneConfig::from_dir(dir)?;
@@ -98,13 +98,13 @@ pub fn hidden(
     Ok([batch, tokens, width])
 }
 
-/// / Writes a model with random f32 weights to `out`, which must not exist.
+/// Writes a model with random f32 weights to `out`, which must not exist.
 pub fn initialise(config: &BackboneConfig, seed: u64, out: &Path) -> Result<(), TrainError> {
     let weights = hub::random(config, seed, Kind::Float, Device::Cpu)?;
     whole(out, |part| hub::save(part, config, &weights))
 }
 
-/// / Writes a model with a merged adapter, f32, to `out`, which must not exist.
+/// Writes a model with a merged adapter, f32, to `out`, which must not exist.
 pub fn merge(dir: &Path, adapter: &Path, out: &Path) -> Result<BackboneConfig, TrainError> {
     let (config, mut weights) = hub::load(dir, Kind::Float, Device::Cpu)?;
     let (lora, own) = lora::load(adapter, &config, Kind::Float, Device::Cpu)?;
@@ -114,7 +114,7 @@ pub fn merge(dir: &Path, adapter: &Path, out: &Path) -> Result<BackboneConfig, T
     Ok(config)
 }
 
-/// / Writes a new adapter without effect, in PEFT's format, to `out`, which
+/// Writes a new adapter without effect, in PEFT's format, to `out`, which
 /// must not exist. Returns its number of weights.
 pub fn fresh_adapter(
     dir: &Path,
@@ -132,14 +132,14 @@ pub fn fresh_adapter(
     Ok(weights.iter().map(|(_, t)| t.numel() as u64).sum())
 }
 
-/// / Fills a temporary directory next to `out` and renames it to `out`.
+/// Fills a temporary directory next to `out` and renames it to `out`.
 fn whole(out: &Path, fill: impl FnOnce(&Path) -> Result<(), TrainError>) -> Result<(), TrainError> {
     let dir = AtomicDir::create(out).map_err(|e| write::failed(out, e))?;
     fill(dir.temporary())?;
     Ok(dir.commit().map_err(|e| write::failed(out, e))?)
 }
 
-/// / A tensor of an input file.
+/// A tensor of an input file.
 fn copied(file: &Path, name: &str, view: &TensorView<'_>) -> Result<Tensor, TrainError> {
     let kind = match view.dtype() {
         Dtype::F64 => Kind::Double,

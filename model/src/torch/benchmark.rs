@@ -1,4 +1,4 @@
-//! ! A model for timing, with random weights and synthetic windows.
+//! A model for timing, with random weights and synthetic windows.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ use crate::backbone::LoraConfig;
 use crate::splitmix::SplitMix64;
 use crate::{ACTIONS, Adaptation, BaseConfig, PolicyConfig, Tensors, specs, trained_specs};
 
-/// / A model, one window to decide on, and a training batch.
+/// A model, one window to decide on, and a training batch.
 pub struct Measurement {
     network: Network,
     optimiser: AdamW,
@@ -26,12 +26,12 @@ pub struct Measurement {
 pub struct Parameters {
     /// Encoder, backbone, adapters and head.
     pub all: u64,
-    /// / The trained weights.
+    /// The trained weights.
     pub trained: u64,
 }
 
 impl Measurement {
-    /// / Creates a model with random weights; `windows` is the batch size of a
+    /// Creates a model with random weights; `windows` is the batch size of a
     /// training step.
     pub fn new(
         config: PolicyConfig,
@@ -57,7 +57,7 @@ impl Measurement {
         })
     }
 
-    /// / One decision: a forward pass over one window, with its probabilities
+    /// One decision: a forward pass over one window, with its probabilities
     /// copied to the CPU.
     pub fn decide(&self) -> Result<[f32; ACTIONS], TrainError> {
         let probabilities = self.network.probabilities(&self.window)?;
@@ -65,7 +65,7 @@ impl Measurement {
         Ok(probabilities.first().copied().unwrap_or_default())
     }
 
-    /// / One training step as in `Trainer`; returns the loss.
+    /// One training step as in `Trainer`; returns the loss.
     pub fn step(&mut self) -> Result<f64, TrainError> {
         let logits = self.network.logits(&self.batch, true)?;
         let labels = self.network.labels(&self.batch)?.f_reshape([-1])?;
@@ -84,13 +84,13 @@ impl Measurement {
         Ok(value)
     }
 
-    /// / Numbers of weights.
+    /// Numbers of weights.
     pub fn parameters(&self) -> Result<Parameters, TrainError> {
         parameters(self.network.config())
     }
 }
 
-/// / Puts adapters on a frozen base without a directory, which timing does not
+/// Puts adapters on a frozen base without a directory, which timing does not
 /// need.
 pub fn adapt(config: &mut PolicyConfig, lora: LoraConfig) {
     config.adaptation = Adaptation::Lora(lora);
@@ -100,7 +100,7 @@ pub fn adapt(config: &mut PolicyConfig, lora: LoraConfig) {
     });
 }
 
-/// / Number of weights of a policy, with separate adapters counted.
+/// Number of weights of a policy, with separate adapters counted.
 pub fn parameters(config: &PolicyConfig) -> Result<Parameters, TrainError> {
     let count = |specs: &[crate::Spec]| -> u64 {
         let numbers = |shape: &[usize]| shape.iter().map(|&n| n as u64).product::<u64>();
@@ -114,20 +114,20 @@ pub fn parameters(config: &PolicyConfig) -> Result<Parameters, TrainError> {
     })
 }
 
-/// / Lower bound of a model's memory, bytes: weights, gradients and moments of
+/// Lower bound of a model's memory, bytes: weights, gradients and moments of
 /// the trained ones, and the activations of `windows` windows kept for the
 /// backward pass.
 pub fn least_bytes(config: &PolicyConfig, kind: Kind, windows: usize) -> Result<u64, TrainError> {
     let Parameters { all, trained } = parameters(config)?;
     let size = kind.elt_size_in_bytes() as u64;
     let frozen = all - trained;
-    // - About twenty activations of token width in each layer.
+    // About twenty activations of token width in each layer.
     let tokens = (windows * config.tokens()) as u64;
     let kept = 20 * tokens * (config.backbone.width() * config.backbone.layers()) as u64;
     Ok(size * (frozen + kept) + 4 * 5 * trained)
 }
 
-/// / Trained weights, small enough to avoid overflow.
+/// Trained weights, small enough to avoid overflow.
 fn random(config: &PolicyConfig, seed: u64) -> Result<Tensors, TrainError> {
     let mut random = SplitMix64::new(seed);
     let mut tensors = BTreeMap::new();

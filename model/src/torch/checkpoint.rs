@@ -1,4 +1,4 @@
-//! ! A policy directory from which training can be resumed.
+//! A policy directory from which training can be resumed.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -15,41 +15,41 @@ use super::train_config::TrainConfig;
 use crate::PolicyConfig;
 use crate::files::{AtomicDir, create_new, read_regular, remove_leftovers};
 
-/// / Trained weights and optimiser moments, as in the trainer.
+/// Trained weights and optimiser moments, as in the trainer.
 const TENSORS_FILE: &str = "training.safetensors";
 
-/// / Progress of the training.
+/// Progress of the training.
 const PROGRESS_FILE: &str = "progress.json";
 
-/// / Maximum size of the progress file and of the header with the tensors' names
+/// Maximum size of the progress file and of the header with the tensors' names
 /// and shapes; both usually have a few kB.
 const PROGRESS_MAX: u64 = 1 << 20;
 const HEADER_MAX: u64 = 1 << 20;
 
-/// / The newest checkpoint of a training …
+/// The newest checkpoint of a training …
 const LAST: &str = "last";
 
-/// / … and the previous one, while it is replaced.
+/// … and the previous one, while it is replaced.
 const BEFORE: &str = "last.before";
 
-/// / All state of a training except tensors.
+/// All state of a training except tensors.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Position {
-    /// / Completed optimiser steps.
+    /// Completed optimiser steps.
     pub(super) step: u64,
-    /// / State of the generator that draws windows.
+    /// State of the generator that draws windows.
     pub(super) random: u64,
-    /// / Lowest evaluation loss so far.
+    /// Lowest evaluation loss so far.
     pub(super) best_loss: Option<f64>,
-    /// / Evaluations since then.
+    /// Evaluations since then.
     pub(super) waited: u64,
-    /// / Options with which the training was started.
+    /// Options with which the training was started.
     pub(super) config: TrainConfig,
 }
 
 impl Position {
-    /// / The initial state.
+    /// The initial state.
     pub(super) fn new(config: &TrainConfig) -> Position {
         Position {
             step: 0,
@@ -67,7 +67,7 @@ pub fn find(dir: &Path) -> Option<PathBuf> {
     places.into_iter().find(|p| p.join(PROGRESS_FILE).exists())
 }
 
-/// / Writes a checkpoint: `network` as a policy, and `tensors`, the flat vectors
+/// Writes a checkpoint: `network` as a policy, and `tensors`, the flat vectors
 /// needed to resume. A complete checkpoint exists at all times, even after an
 /// interruption.
 pub(super) fn save(
@@ -78,7 +78,7 @@ pub(super) fn save(
     position: &impl Serialize,
 ) -> Result<(), TrainError> {
     let [last, before] = [LAST, BEFORE].map(|name| dir.join(name));
-    // - A training has claimed its directory.
+    // A training has claimed its directory.
     fs::create_dir_all(dir).map_err(failed(dir))?;
     remove_leftovers(dir, |name| name == LAST).map_err(failed(dir))?;
     let next = AtomicDir::next(&last).map_err(failed(&last))?;
@@ -98,7 +98,7 @@ pub(super) fn save(
     remove(&before)
 }
 
-/// / Progress stored in a checkpoint.
+/// Progress stored in a checkpoint.
 pub(super) fn position<P: DeserializeOwned>(dir: &Path) -> Result<P, TrainError> {
     let path = dir.join(PROGRESS_FILE);
     let wrong = |reason| TrainError::Checkpoint {
@@ -109,7 +109,7 @@ pub(super) fn position<P: DeserializeOwned>(dir: &Path) -> Result<P, TrainError>
     serde_json::from_slice(&bytes).map_err(|e| wrong(e.to_string()))
 }
 
-/// / Refuses to resume a checkpoint of a training with other options and
+/// Refuses to resume a checkpoint of a training with other options and
 /// describes the difference.
 pub(super) fn same<C: Serialize>(dir: &Path, was: &C, is: &C) -> Result<(), TrainError> {
     match difference(was, is) {
@@ -121,7 +121,7 @@ pub(super) fn same<C: Serialize>(dir: &Path, was: &C, is: &C) -> Result<(), Trai
     }
 }
 
-/// / Reads the tensors that [`save`] wrote next to the policy into those of the
+/// Reads the tensors that [`save`] wrote next to the policy into those of the
 /// same names.
 pub(super) fn load(dir: &Path, tensors: &mut [(&str, &mut Tensor)]) -> Result<(), TrainError> {
     let wrong = |file: &str, reason: String| TrainError::Checkpoint {
@@ -157,7 +157,7 @@ pub(super) fn load(dir: &Path, tensors: &mut [(&str, &mut Tensor)]) -> Result<()
     Ok(())
 }
 
-/// / Describes the differences in the options of a resumed training: its losses
+/// Describes the differences in the options of a resumed training: its losses
 /// would match neither.
 fn difference<C: Serialize>(was: &C, is: &C) -> Option<String> {
     let map = |config| match serde_json::to_value(config) {

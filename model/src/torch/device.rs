@@ -1,6 +1,6 @@
-//! ! The CPU or GPU that libtorch computes on.
+//! The CPU or GPU that libtorch computes on.
 //!
-//! ! The programs are linked against the CPU part of libtorch. The CUDA part is
+//! The programs are linked against the CPU part of libtorch. The CUDA part is
 //! loaded when a GPU is requested, and is found through LD_LIBRARY_PATH (the
 //! `lib` directory of an installed torch with CUDA).
 
@@ -12,10 +12,10 @@ use tch::{Cuda, Device, Kind, Tensor};
 use super::TrainError;
 pub use crate::Precision;
 
-/// / Opens `cpu`, `cuda` (the first GPU) or `cuda:N` and prepares it for
+/// Opens `cpu`, `cuda` (the first GPU) or `cuda:N` and prepares it for
 /// computation.
 ///
-/// / The name is unknown, or there is no driver, no CUDA libtorch or no such
+/// The name is unknown, or there is no driver, no CUDA libtorch or no such
 /// GPU.
 pub fn open(name: &str) -> Result<Device, TrainError> {
     let refused = |reason: String| TrainError::Device {
@@ -30,7 +30,7 @@ pub fn open(name: &str) -> Result<Device, TrainError> {
             .and_then(|index| index.parse::<usize>().ok())
             .ok_or_else(|| refused("expected cpu, cuda or cuda:N".to_owned()))?,
     };
-    // - Check for the driver first: without it, loading the rest wastes 350 MB.
+    // Check for the driver first: without it, loading the rest wastes 350 MB.
     Library::open("libcuda.so.1").map_err(|e| refused(format!("no NVIDIA driver: {e}")))?;
     Library::open("libtorch_cuda.so").map_err(|e| {
         refused(format!(
@@ -45,7 +45,7 @@ pub fn open(name: &str) -> Result<Device, TrainError> {
     Ok(Device::Cuda(index))
 }
 
-/// / As [`open`]; `auto` is the first usable GPU, or else the CPU.
+/// As [`open`]; `auto` is the first usable GPU, or else the CPU.
 pub fn choose(name: &str) -> Result<Device, TrainError> {
     match name {
         "auto" => Ok(open("cuda").unwrap_or(Device::Cpu)),
@@ -53,14 +53,14 @@ pub fn choose(name: &str) -> Result<Device, TrainError> {
     }
 }
 
-/// / Waits until all work submitted to the device is done.
+/// Waits until all work submitted to the device is done.
 pub fn synchronise(device: Device) {
     if let Device::Cuda(index) = device {
         Cuda::synchronize(index as i64);
     }
 }
 
-/// / Makes the allocator of this process keep freed memory for reuse. Each
+/// Makes the allocator of this process keep freed memory for reuse. Each
 /// training step allocates what the previous step freed, some GB; if it were
 /// returned to the system, its pages would be mapped and zeroed again, which
 /// takes up to a sixth of a step. Does nothing if the C library is not glibc.
@@ -69,7 +69,7 @@ pub fn keep_memory() {
     {
         const M_TRIM_THRESHOLD: c_int = -1;
         const M_MMAP_THRESHOLD: c_int = -3;
-        // - If mallopt fails, the setting is unchanged.
+        // If mallopt fails, the setting is unchanged.
         unsafe {
             mallopt(M_MMAP_THRESHOLD, 1 << 30);
             mallopt(M_TRIM_THRESHOLD, c_int::MAX);
@@ -77,7 +77,7 @@ pub fn keep_memory() {
     }
 }
 
-/// / Name reported by the device.
+/// Name reported by the device.
 pub fn describe(device: Device) -> String {
     match device {
         Device::Cuda(index) => {
@@ -88,7 +88,7 @@ pub fn describe(device: Device) -> String {
 }
 
 impl Precision {
-    /// / The device, for [`super::Options`].
+    /// The device, for [`super::Options`].
     pub fn kind(self) -> Kind {
         match self {
             Precision::F32 => Kind::Float,
@@ -96,7 +96,7 @@ impl Precision {
         }
     }
 
-    /// / The type for computation.
+    /// The type for computation.
     pub fn of(kind: Kind) -> Precision {
         match kind {
             Kind::BFloat16 => Precision::Bf16,
@@ -105,17 +105,17 @@ impl Precision {
     }
 }
 
-/// / Memory of a device, bytes.
+/// Memory of a device, bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Memory {
-    /// / Available memory.
+    /// Available memory.
     pub free: u64,
-    /// / Peak memory: of this process (cpu), or of the device in total (cuda;
+    /// Peak memory: of this process (cpu), or of the device in total (cuda;
     /// libtorch keeps memory once allocated).
     pub peak: u64,
 }
 
-/// / Memory use; `None` if unknown. For a GPU it is known only after a
+/// Memory use; `None` if unknown. For a GPU it is known only after a
 /// computation on it by this thread.
 pub fn memory(device: Device) -> Option<Memory> {
     match device {
@@ -127,11 +127,11 @@ pub fn memory(device: Device) -> Option<Memory> {
     }
 }
 
-/// / Available memory, bytes.
+/// Available memory, bytes.
 ///
-/// / The system does not report it.
+/// The system does not report it.
 pub fn free_bytes(device: Device) -> Result<u64, TrainError> {
-    // - Creates the GPU's context and makes it current.
+    // Creates the GPU's context and makes it current.
     let _ = Tensor::f_zeros([1], (Kind::Float, device))?;
     memory(device)
         .map(|memory| memory.free)
@@ -141,7 +141,7 @@ pub fn free_bytes(device: Device) -> Result<u64, TrainError> {
         })
 }
 
-/// / Value of a line `KEY N kB` of a file, in bytes.
+/// Value of a line `KEY N kB` of a file, in bytes.
 fn kib(file: &str, key: &str) -> Option<u64> {
     let text = std::fs::read_to_string(file).ok()?;
     let line = text.lines().find_map(|line| line.strip_prefix(key))?;
@@ -177,7 +177,7 @@ fn gpu_name(index: usize) -> Option<String> {
     Some(name.to_string_lossy().into_owned())
 }
 
-/// / Memory of the GPU whose context is current in this thread.
+/// Memory of the GPU whose context is current in this thread.
 fn gpu_memory() -> Option<Memory> {
     type Info = unsafe extern "C" fn(*mut usize, *mut usize) -> c_int;
     let driver = Library::open("libcuda.so.1").ok()?;
@@ -196,11 +196,11 @@ fn gpu_memory() -> Option<Memory> {
     })
 }
 
-/// / A shared library that stays loaded.
+/// A shared library that stays loaded.
 struct Library(*mut c_void);
 
 impl Library {
-    /// / Loads the library with global symbols, as libtorch's registration
+    /// Loads the library with global symbols, as libtorch's registration
     /// requires.
     fn open(name: &str) -> Result<Library, String> {
         const RTLD_NOW: c_int = 2;

@@ -1,18 +1,18 @@
-//! ! A running mean of the weights, which fluctuates less than the latest
+//! A running mean of the weights, which fluctuates less than the latest
 //! weights (Polyak and Juditsky 1992; Izmailov et al. 2018).
 
 use tch::Tensor;
 
 use super::TrainError;
 
-/// / The mean, with weights that decrease by `decay` per step.
+/// The mean, with weights that decrease by `decay` per step.
 pub(super) struct Ema {
     pub(super) weights: Tensor, // [P]
     decay: f64,
 }
 
 impl Ema {
-    /// / Creates the mean of the first weights; `None` if the decay is 0.
+    /// Creates the mean of the first weights; `None` if the decay is 0.
     pub(super) fn new(flat: &Tensor, decay: f64) -> Result<Option<Ema>, TrainError> {
         if decay <= 0.0 {
             return Ok(None);
@@ -21,7 +21,7 @@ impl Ema {
         Ok(Some(Ema { weights, decay }))
     }
 
-    /// / Swaps the mean and the latest weights; `flat` keeps its memory,
+    /// Swaps the mean and the latest weights; `flat` keeps its memory,
     /// because the network's tensors are views of it.
     pub(super) fn exchange(ema: &mut Option<Ema>, flat: &mut Tensor) -> Result<(), TrainError> {
         let _guard = tch::no_grad_guard();
@@ -33,7 +33,7 @@ impl Ema {
         Ok(())
     }
 
-    /// / Adds the weights after `steps` steps. The decay is faster during the
+    /// Adds the weights after `steps` steps. The decay is faster during the
     /// first steps, so that the start is soon forgotten.
     pub(super) fn add(&mut self, flat: &Tensor, steps: u64) -> Result<(), TrainError> {
         let _guard = tch::no_grad_guard();
@@ -81,7 +81,7 @@ mod tests {
             assert!((f64::from(got[0]) - want).abs() < 1e-4, "{step}: {got:?}");
             assert_eq!(got[1], -got[0]);
         }
-        // - Lags by three steps: 0.75 / (1 - 0.75).
+        // Lags by three steps: 0.75 / (1 - 0.75).
         assert!((want - 37.0).abs() < 0.01, "{want}");
     }
 }

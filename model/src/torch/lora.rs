@@ -17,10 +17,10 @@ use crate::files::read_regular;
 pub use crate::policy_files::ADAPTER_FILE;
 use crate::tensors::file_size_max;
 
-/// / PEFT's prefix of module names.
+/// PEFT's prefix of module names.
 const PREFIX: &str = "base_model.model.";
 
-/// / Weights of new adapters: A uniform in ±1/√in and B zero, hence without
+/// Weights of new adapters: A uniform in ±1/√in and B zero, hence without
 /// effect. The same seed gives the same weights on the same kind of device; the
 /// state of libtorch's generator changes.
 pub fn random(
@@ -45,7 +45,7 @@ pub fn random(
     tensors.collect()
 }
 
-/// / Merges the adapters into the base: returns the weights of an equivalent
+/// Merges the adapters into the base: returns the weights of an equivalent
 /// model without adapters. `weights` contains both and is unchanged.
 pub fn merge(
     config: &BackboneConfig,
@@ -55,7 +55,7 @@ pub fn merge(
     shift(config, lora, weights, weights, 1.0)
 }
 
-/// / Reverts [`merge`], up to rounding.
+/// Reverts [`merge`], up to rounding.
 pub fn unmerge(
     config: &BackboneConfig,
     lora: &LoraConfig,
@@ -65,7 +65,7 @@ pub fn unmerge(
     shift(config, lora, merged, adapter, -1.0)
 }
 
-/// / Writes a directory for [`load`] and `peft`. `base` is the path or name of
+/// Writes a directory for [`load`] and `peft`. `base` is the path or name of
 /// the adapter's model.
 pub fn save(
     dir: &Path,
@@ -86,7 +86,7 @@ pub fn save(
     Ok(())
 }
 
-/// / Reads a PEFT directory for a backbone. It may contain only tensors
+/// Reads a PEFT directory for a backbone. It may contain only tensors
 /// required by its configuration.
 pub fn load(
     dir: &Path,
@@ -131,7 +131,7 @@ pub fn load(
     Ok((lora, weights))
 }
 
-/// / The linear layers, by their names in the model given to PEFT: of the
+/// The linear layers, by their names in the model given to PEFT: of the
 /// possible names, the one under which most adapters are stored.
 fn modules(config: &BackboneConfig, stored: impl Fn(&str) -> bool) -> Vec<Module> {
     let layers: Vec<(String, Vec<String>)> = config
@@ -147,7 +147,7 @@ fn modules(config: &BackboneConfig, stored: impl Fn(&str) -> bool) -> Vec<Module
             .filter(|(_, names)| has(&names[*choice]))
             .count()
     };
-    // - On a tie the first: the bare model.
+    // On a tie the first: the bare model.
     let choice = (0..choices).rev().max_by_key(count).unwrap_or(0);
     let modules = layers.into_iter().map(|(bare, mut names)| Module {
         full: names.swap_remove(choice),
@@ -156,7 +156,7 @@ fn modules(config: &BackboneConfig, stored: impl Fn(&str) -> bool) -> Vec<Module
     modules.collect()
 }
 
-/// / `base` without adapters, plus `times` times those of `adapter`.
+/// `base` without adapters, plus `times` times those of `adapter`.
 fn shift(
     config: &BackboneConfig,
     lora: &LoraConfig,
@@ -179,7 +179,7 @@ fn shift(
         let scale = lora.scale(&name);
         let name = format!("{name}.weight");
         let weight = base.get(&name)?;
-        // - Computed in f32 for all types and rounded once.
+        // Computed in f32 for all types and rounded once.
         let float = |t: &Tensor| t.f_to_device(weight.device())?.f_to_kind(Kind::Float);
         let mut update = float(b)?.f_matmul(&float(a)?)?; // [out, in]
         if transposed {

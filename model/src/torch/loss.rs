@@ -1,4 +1,4 @@
-//! ! Training losses (imitation and the cost of settings) and weights of the
+//! Training losses (imitation and the cost of settings) and weights of the
 //! actions.
 
 use tch::{Kind, Reduction, Tensor};
@@ -7,10 +7,10 @@ use super::TrainError;
 use crate::ACTIONS;
 use crate::pool::CostCurves;
 
-/// / Class of records that the loss ignores.
+/// Class of records that the loss ignores.
 pub(super) const IGNORED: i64 = -100;
 
-/// / Mean over the records whose label is an action.
+/// Mean over the records whose label is an action.
 pub(super) fn cross_entropy(
     logits: &Tensor,
     labels: &Tensor,
@@ -22,7 +22,7 @@ pub(super) fn cross_entropy(
     Ok(logits.f_cross_entropy_loss(&labels, weights, Reduction::Mean, IGNORED, smoothing)?)
 }
 
-/// / Cost of the setting at the mean of the probabilities, as in
+/// Cost of the setting at the mean of the probabilities, as in
 /// [`crate::DecisionRule::Mean`]: piecewise linear between the knots, minus
 /// `entropy` per nat of the probabilities' entropy. Mean over the records whose
 /// label is an action.
@@ -58,7 +58,7 @@ pub(super) fn mean_cost(
     Ok(cost.f_mul(&counts)?.f_sum(Kind::Float)?.f_div(&count)?)
 }
 
-/// / One weight per action, with a mean of 1 over the rows.
+/// One weight per action, with a mean of 1 over the rows.
 pub(super) fn class_weights(counts: [u64; ACTIONS], balance: f64) -> [f32; ACTIONS] {
     let all = counts.iter().sum::<u64>().max(1) as f64;
     let raw = counts.map(|count| (count.max(1) as f64 / all).powf(-balance));
@@ -70,7 +70,7 @@ pub(super) fn class_weights(counts: [u64; ACTIONS], balance: f64) -> [f32; ACTIO
     raw.map(|w| (w / mean) as f32)
 }
 
-/// / Probability of keeping a window that ends with an action; 1 for the rarest
+/// Probability of keeping a window that ends with an action; 1 for the rarest
 /// action.
 pub(super) fn acceptance(counts: [u64; ACTIONS], balance: f64) -> [f32; ACTIONS] {
     let rarest = counts.into_iter().filter(|count| *count > 0).min();

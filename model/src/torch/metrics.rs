@@ -1,4 +1,4 @@
-//! ! `metrics.jsonl`, with one line per step.
+//! `metrics.jsonl`, with one line per step.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, BufWriter, Seek, SeekFrom, Write};
@@ -13,47 +13,47 @@ use crate::files::open_append;
 /// One line of `metrics.jsonl`.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Progress {
-    /// / Completed steps.
+    /// Completed steps.
     pub step: u64,
-    /// / Passes over the training rows; one pass is as many records as there
+    /// Passes over the training rows; one pass is as many records as there
     /// are rows.
     pub epoch: f64,
-    /// / Time since the start, s, including evaluations, summed over the parts
+    /// Time since the start, s, including evaluations, summed over the parts
     /// of a resumed training.
     pub seconds: f64,
-    /// / Mean loss of this step's batches, weighted as in training.
+    /// Mean loss of this step's batches, weighted as in training.
     pub loss: f64,
-    /// / Share of correct predictions in this step's batches.
+    /// Share of correct predictions in this step's batches.
     pub accuracy: f64,
-    /// / Share of the most frequent action in the training rows: the accuracy
+    /// Share of the most frequent action in the training rows: the accuracy
     /// of always predicting it.
     pub majority_share: f64,
-    /// / Gradient norm before clipping.
+    /// Gradient norm before clipping.
     pub gradient_norm: f64,
     /// Learning rate of the step.
     pub learning_rate: f64,
-    /// / Trained tokens per second since the start or the resumption.
+    /// Trained tokens per second since the start or the resumption.
     pub tokens_per_s: f64,
-    /// / Scores on held-out rows, if an evaluation followed this step.
+    /// Scores on held-out rows, if an evaluation followed this step.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub evaluation: Option<Evaluation>,
 }
 
-/// / Losses and scores of a policy on held-out rows, given the actual returns.
+/// Losses and scores of a policy on held-out rows, given the actual returns.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Evaluation {
     /// Mean cross-entropy over all records of the windows, unweighted, nats.
     pub loss: f64,
-    /// / At the last record of each window.
+    /// At the last record of each window.
     #[serde(flatten)]
     pub scores: Scores,
 }
 
-/// / The file, open for appending.
+/// The file, open for appending.
 pub(super) struct Metrics {
     path: PathBuf,
     file: BufWriter<File>,
-    /// / `seconds` of the last retained line; 0 if there is none.
+    /// `seconds` of the last retained line; 0 if there is none.
     pub(super) seconds: f64,
 }
 
@@ -64,7 +64,7 @@ struct Line {
     seconds: f64,
 }
 
-/// / The lines up to and including a step.
+/// The lines up to and including a step.
 #[derive(Debug, Default, PartialEq)]
 struct Kept {
     bytes: u64,
@@ -72,7 +72,7 @@ struct Kept {
 }
 
 impl Metrics {
-    /// / Opens the file and keeps the lines up to and including `step`: later
+    /// Opens the file and keeps the lines up to and including `step`: later
     /// lines belong to steps that are not in any checkpoint and will be
     /// repeated.
     pub(super) fn open(path: &Path, step: u64) -> Result<Metrics, TrainError> {
@@ -117,7 +117,7 @@ impl Metrics {
     }
 }
 
-/// / The complete lines up to and including `step`.
+/// The complete lines up to and including `step`.
 fn kept(mut file: impl BufRead, step: u64) -> std::io::Result<Kept> {
     let (mut kept, mut line) = (Kept::default(), Vec::new());
     loop {

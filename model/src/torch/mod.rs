@@ -1,6 +1,6 @@
-//! ! Policies through libtorch: batched forward passes and training.
+//! Policies through libtorch: batched forward passes and training.
 //!
-//! ! Needs libtorch in `.libtorch/` (`scripts/libtorch.sh`). Call
+//! Needs libtorch in `.libtorch/` (`scripts/libtorch.sh`). Call
 //! [`set_threads`] first: by default libtorch uses one spinning thread per
 //! core, which slows down other programs on the machine.
 
@@ -40,12 +40,12 @@ use crate::PolicyError;
 use crate::backbone::BackboneError;
 use crate::pool::PoolError;
 
-/// / Sets the number of libtorch threads, at least 1.
+/// Sets the number of libtorch threads, at least 1.
 pub fn set_threads(threads: usize) {
     tch::set_num_threads(i32::try_from(threads.max(1)).unwrap_or(i32::MAX));
 }
 
-/// / Error that prevents training from starting or continuing.
+/// Error that prevents training from starting or continuing.
 #[derive(Debug, thiserror::Error)]
 pub enum TrainError {
     /// A policy directory could not be read or written.
@@ -57,23 +57,23 @@ pub enum TrainError {
     /// A backbone or an adapter could not be read, written or used.
     #[error(transparent)]
     Backbone(#[from] BackboneError),
-    /// / libtorch failed.
+    /// libtorch failed.
     #[error("libtorch: {0}")]
     Torch(#[from] tch::TchError),
-    /// / A device is unusable.
+    /// A device is unusable.
     #[error("device {name}: {reason}")]
     Device {
-        /// / The requested device.
+        /// The requested device.
         name: String,
         /// What is wrong with it.
         reason: String,
     },
-    /// / A policy could not be exported.
+    /// A policy could not be exported.
     #[error("{path}: {reason}", path = path.display())]
     Export {
-        /// / Path of the output.
+        /// Path of the output.
         path: PathBuf,
-        /// / Reason.
+        /// Reason.
         reason: String,
     },
     /// A checkpoint could not be read or written.
@@ -84,16 +84,16 @@ pub enum TrainError {
         /// What is wrong with it.
         reason: String,
     },
-    /// / There is no training data.
+    /// There is no training data.
     #[error("none of the {rows} rows of the pools is to be trained on")]
     Empty {
-        /// / Number of rows of the pools.
+        /// Number of rows of the pools.
         rows: usize,
     },
-    /// / No run of a lesson has a period to learn from.
+    /// No run of a lesson has a period to learn from.
     #[error("no run has a period to learn from: runs are too short, or have no classic traffic")]
     NothingSeen,
-    /// / The loss is not finite.
+    /// The loss is not finite.
     #[error("the loss is {loss} at step {step}: lower the learning rate")]
     Diverged {
         /// The step.

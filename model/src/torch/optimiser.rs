@@ -9,7 +9,7 @@ const BETA1: f64 = 0.9;
 const BETA2: f64 = 0.999;
 const EPSILON: f64 = 1e-8;
 
-/// / Moments of the gradient.
+/// Moments of the gradient.
 pub(super) struct AdamW {
     pub(super) mean: Tensor,    // [P]
     pub(super) squares: Tensor, // [P]
@@ -25,7 +25,7 @@ impl AdamW {
         })
     }
 
-    /// / One descent step; the gradient is first clipped to the norm `max_grad_norm`
+    /// One descent step; the gradient is first clipped to the norm `max_grad_norm`
     /// and cleared afterwards. Returns the norm before clipping.
     pub(super) fn step(
         &mut self,
@@ -67,7 +67,7 @@ impl AdamW {
         }
     }
 
-    /// / One pass over all data of a weight: a step is memory-bound, and operations
+    /// One pass over all data of a weight: a step is memory-bound, and operations
     /// on whole tensors would each pass through memory once.
     fn step_on_cpu(&mut self, trained: &mut Trained, gradients: &[Tensor], rates: &Rates) {
         let threads = usize::try_from(tch::get_num_threads()).map_or(1, |n| n.max(1));
@@ -112,7 +112,7 @@ impl AdamW {
         });
     }
 
-    /// / The same with libtorch operations, on any device.
+    /// The same with libtorch operations, on any device.
     fn step_in_torch(
         &mut self,
         trained: &mut Trained,
@@ -141,10 +141,10 @@ impl AdamW {
     }
 }
 
-/// / Minimum number of weights per thread.
+/// Minimum number of weights per thread.
 const SHARE: usize = 1 << 16;
 
-/// / Factors of one step.
+/// Factors of one step.
 struct Rates {
     gradient: f64,
     kept: f64, // of weights that decay
@@ -152,7 +152,7 @@ struct Rates {
     squares: f64, // of their root
 }
 
-/// / Equal-length slices of the changed vectors and of the gradient.
+/// Equal-length slices of the changed vectors and of the gradient.
 struct Piece<'a> {
     weights: &'a mut [f32],
     gradient: &'a [f32],
@@ -163,7 +163,7 @@ struct Piece<'a> {
 
 impl Rates {
     fn apply(&self, of: Piece<'_>) {
-        // - Decoupled weight decay, the W in AdamW.
+        // Decoupled weight decay, the W in AdamW.
         let kept = if of.decays { self.kept as f32 } else { 1.0 };
         let (scale, rate, root) = (self.gradient as f32, self.mean as f32, self.squares as f32);
         let moments = of.mean.iter_mut().zip(of.squares);
@@ -178,38 +178,38 @@ impl Rates {
     }
 }
 
-/// / Norm of all slices as one vector.
+/// Norm of all slices as one vector.
 fn norm(gradients: &[Tensor]) -> Result<f64, TrainError> {
     let norms = gradients.iter().map(|gradient| gradient.f_norm());
     let norms = Tensor::f_stack(&norms.collect::<Result<Vec<_>, _>>()?, 0)?;
     Ok(norms.f_norm()?.f_double_value(&[])?)
 }
 
-/// / Splits off the first elements of a slice.
+/// Splits off the first elements of a slice.
 fn split_off<'a>(from: &mut &'a mut [f32], length: usize) -> &'a mut [f32] {
     let (first, rest) = std::mem::take(from).split_at_mut(length);
     *from = rest;
     first
 }
 
-/// / Elements of a vector in memory.
+/// Elements of a vector in memory.
 fn numbers(tensor: &Tensor) -> &[f32] {
     let (start, length) = place(tensor);
-    // - SAFETY: see `place`; nothing writes to a gradient after the backward pass,
+    // SAFETY: see `place`; nothing writes to a gradient after the backward pass,
     // which has ended.
     unsafe { std::slice::from_raw_parts(start, length) }
 }
 
-/// / Mutable elements of a vector in memory.
+/// Mutable elements of a vector in memory.
 fn numbers_mut(tensor: &mut Tensor) -> &mut [f32] {
     let (start, length) = place(tensor);
-    // - SAFETY: see `place`. Weights and moments are three storages, exclusive to the
+    // SAFETY: see `place`. Weights and moments are three storages, exclusive to the
     // optimiser and the `Trained` it has borrowed: the references of a forward pass
     // to the weights were dropped in the backward pass.
     unsafe { std::slice::from_raw_parts_mut(start, length) }
 }
 
-/// / Address of a vector's elements; valid as long as the tensor lives.
+/// Address of a vector's elements; valid as long as the tensor lives.
 fn place(tensor: &Tensor) -> (*mut f32, usize) {
     assert!(
         tensor.device() == Device::Cpu && tensor.kind() == Kind::Float && tensor.is_contiguous(),
@@ -227,7 +227,7 @@ mod tests {
 
     const CLIP: f64 = 0.5;
 
-    /// / The update rule, one weight at a time, in f64.
+    /// The update rule, one weight at a time, in f64.
     fn reference(weights: &mut [f64], gradients: &[Vec<f64>], decays: &[bool]) {
         let (mut mean, mut squares) = (vec![0.0; weights.len()], vec![0.0; weights.len()]);
         for (step, gradient) in gradients.iter().enumerate() {
@@ -249,7 +249,7 @@ mod tests {
         Tensor::from_slice(values).to_kind(Kind::Float)
     }
 
-    /// / Small tensors, and one larger than a thread's share.
+    /// Small tensors, and one larger than a thread's share.
     fn trained(values: &[f64]) -> Trained {
         let rows = (values.len() - 7) as i64 / 2;
         let shapes = [("a", vec![3]), ("b", vec![rows, 2]), ("c", vec![2, 2])];

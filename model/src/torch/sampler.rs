@@ -1,4 +1,4 @@
-//! ! Draws the windows of training steps.
+//! Draws the windows of training steps.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -6,17 +6,17 @@ use std::ops::Range;
 use crate::pool::Windows;
 use crate::splitmix::SplitMix64;
 
-/// / Ranges of rows, drawn in proportion to `weight`.
+/// Ranges of rows, drawn in proportion to `weight`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Portion {
     /// Rows to draw windows from.
     pub ranges: Vec<Range<usize>>,
-    /// / Share of the drawn records, relative to the other portions.
+    /// Share of the drawn records, relative to the other portions.
     pub weight: f64,
 }
 
 impl Portion {
-    /// / One portion in which every record has the same weight.
+    /// One portion in which every record has the same weight.
     pub fn plain(ranges: &[Range<usize>]) -> Vec<Portion> {
         vec![Portion {
             ranges: ranges.to_vec(),
@@ -25,7 +25,7 @@ impl Portion {
     }
 }
 
-/// / Draws batches of windows. All windows of a batch have the same length, so
+/// Draws batches of windows. All windows of a batch have the same length, so
 /// nothing is padded; batches of shorter windows have more of them, for about
 /// the same number of records.
 #[derive(Debug, Clone)]
@@ -36,7 +36,7 @@ pub(super) struct Sampler {
     total: f64,
 }
 
-/// / Windows of one portion and one length.
+/// Windows of one portion and one length.
 #[derive(Debug, Clone)]
 struct Bucket {
     length: usize,
@@ -45,7 +45,7 @@ struct Bucket {
 }
 
 impl Sampler {
-    /// / Draws windows of at most `length` rows, and shorter ones only where a
+    /// Draws windows of at most `length` rows, and shorter ones only where a
     /// range is shorter. With `shortest` below `length`, the length of each
     /// batch is random from `shortest` on.
     pub(super) fn new(portions: &[Portion], length: usize, shortest: usize) -> Sampler {
@@ -75,12 +75,12 @@ impl Sampler {
         sampler
     }
 
-    /// / Whether there are no windows.
+    /// Whether there are no windows.
     pub(super) fn is_empty(&self) -> bool {
         self.total <= 0.0
     }
 
-    /// / Windows with about as many records as `count` windows of full length.
+    /// Windows with about as many records as `count` windows of full length.
     /// `accept` may reject a window; others are drawn until one is accepted.
     pub(super) fn batch(
         &self,
@@ -107,7 +107,7 @@ impl Sampler {
             .collect()
     }
 
-    /// / A bucket by weight, among those of the given length.
+    /// A bucket by weight, among those of the given length.
     fn bucket(&self, random: &mut SplitMix64, length: Option<usize>) -> &Bucket {
         loop {
             let at = f64::from(random.uniform()) * self.total;
@@ -141,7 +141,7 @@ mod tests {
             assert!(length == 8 || batch[0] == (60..63));
             *lengths.entry(length).or_insert(0) += 1;
         }
-        // - 3 of 61 rows are in a short range.
+        // 3 of 61 rows are in a short range.
         assert_eq!(lengths.len(), 2);
         assert!((60..150).contains(&lengths[&3]), "{lengths:?}");
     }

@@ -1,6 +1,6 @@
-//! ! Policies that run through libtorch: loading, windows of a stream, batches.
+//! Policies that run through libtorch: loading, windows of a stream, batches.
 //!
-//! ! Nothing is computed until a boundary; then one dense pass evaluates the
+//! Nothing is computed until a boundary; then one dense pass evaluates the
 //! window.
 
 use std::collections::BTreeMap;
@@ -16,10 +16,10 @@ use crate::{
     EngineKind, EngineOptions, OUTPUTS_MAX, Outputs, PolicyConfig, PolicyError, RunsOn, Step,
 };
 
-/// / Windows per pass through a network.
+/// Windows per pass through a network.
 const BATCH: usize = 64;
 
-/// / A network shared by several sessions.
+/// A network shared by several sessions.
 pub(crate) struct Shared(Frozen);
 
 impl Shared {
@@ -47,14 +47,14 @@ impl Shared {
         Ok((shared, runs_on))
     }
 
-    /// / The policy's configuration.
+    /// The policy's configuration.
     pub(crate) fn config(&self) -> &PolicyConfig {
         self.0.config()
     }
 
-    /// / Head outputs after each window, of at most the policy's length.
+    /// Head outputs after each window, of at most the policy's length.
     pub(crate) fn decide_all(&self, windows: &[&[Step]]) -> Result<Vec<Outputs>, PolicyError> {
-        // - Windows of a batch have the same length.
+        // Windows of a batch have the same length.
         let mut by_length: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
         for (i, window) in windows.iter().enumerate() {
             by_length.entry(window.len()).or_default().push(i);
@@ -84,7 +84,7 @@ impl Shared {
     }
 }
 
-/// / The last records of one stream.
+/// The last records of one stream.
 pub(crate) struct Windows {
     network: Arc<Shared>,
     inputs: Vec<f32>,  // [w][inputs]: scaled, record r at r % w
@@ -103,7 +103,7 @@ impl Windows {
         }
     }
 
-    /// / Takes the newest record of the stream; `action` is the value of its
+    /// Takes the newest record of the stream; `action` is the value of its
     /// action token.
     pub(crate) fn take(
         &mut self,
@@ -117,7 +117,7 @@ impl Windows {
         if stream.boundaries().next() != Some(now) {
             return Ok(None);
         }
-        // - Oldest first: the records after the newest in the ring, then those
+        // Oldest first: the records after the newest in the ring, then those
         // up to it.
         let start = row(stream.start(now), w);
         let turn = match start <= at {
@@ -134,7 +134,7 @@ impl Windows {
         Ok(Some(self.network.decide(&returns, &inputs, &actions)?))
     }
 
-    /// / Takes the newest record of the stream without deciding.
+    /// Takes the newest record of the stream without deciding.
     pub(crate) fn keep(
         &mut self,
         config: &PolicyConfig,
@@ -154,7 +154,7 @@ impl From<TrainError> for PolicyError {
         match error {
             TrainError::Policy(error) => error,
             TrainError::Backbone(error) => PolicyError::Backbone(error),
-            // - Without the library's name, which is not a prefix there.
+            // Without the library's name, which is not a prefix there.
             TrainError::Torch(error) => PolicyError::Libtorch {
                 reason: error.to_string(),
             },

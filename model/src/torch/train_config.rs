@@ -1,64 +1,64 @@
-//! ! Options of a training, which a checkpoint stores for resumption.
+//! Options of a training, which a checkpoint stores for resumption.
 
 use serde::{Deserialize, Serialize};
 
 use super::augment::Augmentation;
 
-/// / Options of a training.
+/// Options of a training.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TrainConfig {
-    /// / Number of optimiser steps.
+    /// Number of optimiser steps.
     pub steps: u64,
-    /// / Full-length windows per batch; batches of shorter windows have more
+    /// Full-length windows per batch; batches of shorter windows have more
     /// windows and about as many records.
     pub batch: usize,
-    /// / Batches per step, with their gradients summed.
+    /// Batches per step, with their gradients summed.
     #[serde(alias = "accumulate")]
     pub grad_accum_steps: usize,
-    /// / Highest learning rate, reached after the warm-up and followed by a
+    /// Highest learning rate, reached after the warm-up and followed by a
     /// cosine decay to a tenth of it.
     pub learning_rate: f64,
-    /// / Number of linear warm-up steps.
+    /// Number of linear warm-up steps.
     pub warmup: u64,
-    /// / Weight decay of matrices.
+    /// Weight decay of matrices.
     pub weight_decay: f64,
-    /// / Maximum norm of the gradient; larger gradients are scaled down.
+    /// Maximum norm of the gradient; larger gradients are scaled down.
     #[serde(alias = "clip")]
     pub max_grad_norm: f64,
-    /// / Exponent of an action's loss weight, 0..=1: the weight is the action's
+    /// Exponent of an action's loss weight, 0..=1: the weight is the action's
     /// share to the power of minus this. 0 leaves probabilities calibrated; 1
     /// gives all actions equal weight.
     pub class_balance: f64,
-    /// / The same exponent for the frequency with which windows ending in the
+    /// The same exponent for the frequency with which windows ending in the
     /// action are drawn.
     pub sample_balance: f64,
-    /// / Label smoothing, 0..1: the share of the loss distributed equally over
+    /// Label smoothing, 0..1: the share of the loss distributed equally over
     /// all actions, which keeps probabilities away from 0 and 1.
     #[serde(default)]
     pub label_smoothing: f64,
-    /// / Decay of the exponential moving average of the weights, 0..1, which is
+    /// Decay of the exponential moving average of the weights, 0..1, which is
     /// evaluated and saved instead of the last weights. 0: no average.
     #[serde(default, alias = "average")]
     pub ema_decay: f64,
-    /// / Weight of the probabilities' entropy when learning from costs of
+    /// Weight of the probabilities' entropy when learning from costs of
     /// settings; it is subtracted from the cost. Without it, a network that
     /// becomes overconfident early stops learning.
     #[serde(default)]
     pub entropy: f64,
-    /// / Minimum length of a window; equal to the policy's window, or smaller
+    /// Minimum length of a window; equal to the policy's window, or smaller
     /// for windows of random length.
     pub shortest: usize,
-    /// / Data augmentation.
+    /// Data augmentation.
     pub augmentation: Augmentation,
-    /// / Steps between evaluations and checkpoints.
+    /// Steps between evaluations and checkpoints.
     pub evaluate_every: u64,
-    /// / Windows per evaluation.
+    /// Windows per evaluation.
     pub evaluate_windows: usize,
-    /// / Number of evaluations without improvement after which training ends;
+    /// Number of evaluations without improvement after which training ends;
     /// 0: unlimited.
     pub patience: u64,
-    /// / Seed of initialisation, order, augmentation and dropout.
+    /// Seed of initialisation, order, augmentation and dropout.
     pub seed: u64,
 }
 
@@ -88,7 +88,7 @@ impl Default for TrainConfig {
 }
 
 impl TrainConfig {
-    /// / Learning rate of a step: linear warm-up, then a cosine decay to a
+    /// Learning rate of a step: linear warm-up, then a cosine decay to a
     /// tenth.
     pub(super) fn learning_rate(&self, step: u64) -> f64 {
         if step < self.warmup {

@@ -1,4 +1,4 @@
-//! ! Imitation of a pool's actions, given the preceding records and the
+//! Imitation of a pool's actions, given the preceding records and the
 //! returns.
 
 use std::ops::Range;
@@ -20,26 +20,26 @@ use crate::pool::{Dataset, Windows};
 use crate::splitmix::SplitMix64;
 use crate::{ACTIONS, Confusion, PolicyConfig};
 
-/// / Names of the vectors in a checkpoint: the trained weights, the optimiser's
+/// Names of the vectors in a checkpoint: the trained weights, the optimiser's
 /// moments, and the running mean of the weights, if enabled.
 const WEIGHTS: &str = "weights";
 const MEAN: &str = "mean";
 const SQUARES: &str = "squares";
 const EMA: &str = "average";
 
-/// / Training and evaluation data.
+/// Training and evaluation data.
 #[derive(Debug)]
 pub struct Corpus {
-    /// / All rows, scaled by the policy.
+    /// All rows, scaled by the policy.
     pub data: Dataset,
-    /// / The training rows and their weights.
+    /// The training rows and their weights.
     pub portions: Vec<Portion>,
-    /// / Rows for the evaluations that select `best/`; `None`: the last weights
+    /// Rows for the evaluations that select `best/`; `None`: the last weights
     /// are the best.
     pub held_out: Vec<Range<usize>>,
 }
 
-/// / A training in its directory: `last/` (for resumption), `best/` (lowest
+/// A training in its directory: `last/` (for resumption), `best/` (lowest
 /// evaluation loss), `metrics.jsonl`.
 pub struct Trainer {
     config: TrainConfig,
@@ -62,7 +62,7 @@ pub struct Trainer {
 }
 
 impl Trainer {
-    /// / Starts a training or, with `resume`, resumes the one in `dir` if it
+    /// Starts a training or, with `resume`, resumes the one in `dir` if it
     /// has a checkpoint; the checkpoint replaces the weights of `network`.
     pub fn new(
         dir: &Path,
@@ -129,30 +129,30 @@ impl Trainer {
         })
     }
 
-    /// / Completed steps.
+    /// Completed steps.
     pub fn step_count(&self) -> u64 {
         self.position.step
     }
 
-    /// / Time since the start, s, including evaluations, summed over the parts
+    /// Time since the start, s, including evaluations, summed over the parts
     /// of a resumed training.
     pub fn seconds(&self) -> f64 {
         self.earlier_s + self.started.elapsed().as_secs_f64()
     }
 
-    /// / Whether all steps are done or early stopping applies.
+    /// Whether all steps are done or early stopping applies.
     pub fn is_done(&self) -> bool {
         let patience = self.config.patience;
         self.position.step >= self.config.steps
             || (patience > 0 && self.position.waited >= patience)
     }
 
-    /// / The network in its current state.
+    /// The network in its current state.
     pub fn network(&self) -> &Network {
         &self.network
     }
 
-    /// / Runs one optimiser step, followed by an evaluation and a checkpoint
+    /// Runs one optimiser step, followed by an evaluation and a checkpoint
     /// when they are due.
     pub fn step(&mut self) -> Result<Progress, TrainError> {
         let step = self.position.step;
@@ -200,7 +200,7 @@ impl Trainer {
         Ok(progress)
     }
 
-    /// / Writes `last/`, from which training can resume.
+    /// Writes `last/`, from which training can resume.
     pub fn save(&mut self) -> Result<(), TrainError> {
         let config = self.policy_config();
         self.metrics.sync()?;
@@ -222,7 +222,7 @@ impl Trainer {
         saved
     }
 
-    /// / Evaluates the network on held-out rows; `None` if there are none.
+    /// Evaluates the network on held-out rows; `None` if there are none.
     pub fn evaluate(&self) -> Result<Option<Evaluation>, TrainError> {
         let _guard = tch::no_grad_guard();
         let (mut confusion, mut loss, mut records) = (Confusion::default(), 0.0, 0.0);
@@ -252,7 +252,7 @@ impl Trainer {
         Ok((records > 0.0).then_some(evaluation))
     }
 
-    /// / Makes one decision as in the loop: a forward pass over one window, of
+    /// Makes one decision as in the loop: a forward pass over one window, of
     /// held-out rows if there are any.
     pub fn decide(&self) -> Result<[f32; ACTIONS], TrainError> {
         let mut random = SplitMix64::new(self.config.seed);
@@ -276,7 +276,7 @@ impl Trainer {
                 })
             });
         let mut batch = self.batch(&rows)?;
-        // - libtorch's generator keeps no state from one batch to the next, so
+        // libtorch's generator keeps no state from one batch to the next, so
         // a resumed training draws the same numbers.
         let seed = random.next_u64() as i64;
         tch::manual_seed(seed);
@@ -337,7 +337,7 @@ impl Trainer {
         Ok(batch)
     }
 
-    /// / Evaluates, records the result, and saves the weights where
+    /// Evaluates, records the result, and saves the weights where
     /// appropriate.
     fn check(&mut self) -> Result<Option<Evaluation>, TrainError> {
         let mut last = self.network.trained().flat();
@@ -352,7 +352,7 @@ impl Trainer {
         Ok(evaluation)
     }
 
-    /// / Cost of the network's answers with a lesson; otherwise its imitation
+    /// Cost of the network's answers with a lesson; otherwise its imitation
     /// loss.
     fn loss(
         &self,
@@ -374,7 +374,7 @@ impl Trainer {
         }
     }
 
-    /// / Records an evaluation, and keeps the weights if they are the best.
+    /// Records an evaluation, and keeps the weights if they are the best.
     fn note(&mut self, evaluation: Option<&Evaluation>) -> Result<(), TrainError> {
         let loss = evaluation.map(|e| e.loss);
         let better = match (loss, self.position.best_loss) {
@@ -391,7 +391,7 @@ impl Trainer {
         Ok(())
     }
 
-    /// / The configuration with the number of training steps.
+    /// The configuration with the number of training steps.
     fn policy_config(&self) -> PolicyConfig {
         let mut config = self.network.config().clone();
         if let Some(trained_on) = &mut config.trained_on {
@@ -401,7 +401,7 @@ impl Trainer {
     }
 }
 
-/// / Result of one batch.
+/// Result of one batch.
 struct Part {
     loss: f64,
     right: f64,

@@ -1,4 +1,4 @@
-//! ! Writing, reading and refusal of Hugging Face directories.
+//! Writing, reading and refusal of Hugging Face directories.
 
 use std::fs;
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! ! Gradients with recomputation, compared with plain ones.
+//! Gradients with recomputation, compared with plain ones.
 
 use l4sllm_model::backbone::{BackboneConfig, LoraConfig};
 use l4sllm_model::torch::TrainError;
@@ -23,7 +23,7 @@ fn loss(states: &Tensor, embeds: &Tensor) -> Result<Tensor, TrainError> {
         .mean(Kind::Float))
 }
 
-/// / Source vector of `embeds`.
+/// Source vector of `embeds`.
 fn scale() -> Tensor {
     Tensor::from(1.5f32).set_requires_grad(true)
 }
@@ -91,7 +91,7 @@ fn one_vector_of_weights_gets_one_gradient() {
         let parts: Vec<Tensor> = weights.iter().map(|(_, t)| t.view([-1])).collect();
         let flat = Tensor::cat(&parts, 0).set_requires_grad(true);
         let sizes: Vec<i64> = parts.iter().map(|p| p.numel() as i64).collect();
-        // - Squared, so that the path from the vector stores something that a
+        // Squared, so that the path from the vector stores something that a
         // backward pass frees.
         let views = (&flat * &flat).split_with_sizes(&sizes, 0);
         let views: Weights = weights
@@ -114,7 +114,7 @@ fn one_vector_of_weights_gets_one_gradient() {
     assert!(size > 0.0 && worst < 1e-5 * size, "{worst} of {size}");
 }
 
-/// / The forward pass with the generator seeded as by `backward`.
+/// The forward pass with the generator seeded as by `backward`.
 fn seeded(
     config: &BackboneConfig,
     weights: &Weights,

@@ -1,4 +1,4 @@
-//! ! Compares each configuration key, and each of PEFT's ways of choosing
+//! Compares each configuration key, and each of PEFT's ways of choosing
 //! layers, with `transformers` and `peft`: tests/parity/make_key_references.py
 //! contains the tables and writes the references.
 
@@ -14,11 +14,11 @@ use tch::{Device, Kind, Tensor};
 
 use crate::{TOLERANCE, error, reference, tensors};
 
-/// / Tolerance of adapters, against `peft` in f32, as a share of the largest
+/// Tolerance of adapters, against `peft` in f32, as a share of the largest
 /// state above 1.
 const ADAPTED: f64 = 1e-5;
 
-/// / A directory with the keys of a case and the weights of its family.
+/// A directory with the keys of a case and the weights of its family.
 fn directory(family: &str, keys: &Map<String, Value>) -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join(CONFIG_FILE), json!(keys).to_string()).unwrap();
@@ -104,7 +104,7 @@ fn peft_s_choices_of_layers_are_followed() {
         let (config, mut weights) = hub::load(dir.path(), Kind::Float, Device::Cpu).unwrap();
         let (lora, own) = lora::load(&adapter, &config, Kind::Float, Device::Cpu)
             .unwrap_or_else(|e| panic!("{name}: {e}"));
-        // - The written configuration equals the one read, whatever chose the
+        // The written configuration equals the one read, whatever chose the
         // layers.
         let again = dir.path().join("again");
         lora::save(&again, &config, &lora, &own, None).unwrap();
@@ -129,7 +129,7 @@ fn peft_s_choices_of_layers_are_followed() {
     }
 }
 
-/// / An adapter of `peft` with changed keys or missing tensors.
+/// An adapter of `peft` with changed keys or missing tensors.
 fn changed(name: &str, keys: &Value, without: &str) -> Result<(), String> {
     let base = listed("llama/cases.json")["base"].clone();
     let dir = directory("llama", base.as_object().unwrap());
@@ -162,7 +162,7 @@ fn a_layer_without_weights_is_named_whether_a_list_or_a_pattern_asks_for_it() {
             "{name}: {text}"
         );
     }
-    // - Superfluous weights are also refused.
+    // Superfluous weights are also refused.
     let text = changed("names", &json!({"layers_to_transform": [0]}), "").unwrap_err();
     assert!(text.contains("layers.1.self_attn."), "{text}");
 }

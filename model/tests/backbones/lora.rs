@@ -42,7 +42,7 @@ fn adapters_of_peft_give_its_outputs() {
             println!("{variant:14} {side:6} {worst:.1e}");
             assert!(worst < TOLERANCE, "{variant} {side}: {worst}");
 
-            // - Disabled, they change nothing.
+            // Disabled, they change nothing.
             pass.lora = None;
             let off = hidden(&config, &weights, &embeds, &pass).unwrap();
             let bare = hidden(&config, &base, &embeds, &pass).unwrap();
@@ -99,7 +99,7 @@ fn adapters_are_written_as_peft_writes_them() {
         for (name, tensor) in adapter.iter() {
             assert_eq!(error(weights.get(name).unwrap(), tensor, None), 0.0);
         }
-        // - These were saved from bare models: the same names and values.
+        // These were saved from bare models: the same names and values.
         let theirs = tensors(variant, &format!("adapter/{ADAPTER_FILE}"));
         let ours: Weights = Tensor::read_safetensors(out.join(ADAPTER_FILE))
             .unwrap()
@@ -182,13 +182,13 @@ fn adapters_that_do_not_fit_are_refused() {
         &[ADAPTER_CONFIG_FILE, "target_modules = c_attn", "q_proj"],
     );
 
-    // - A rank that differs from the tensors.
+    // A rank that differs from the tensors.
     let path = dir.path().join(ADAPTER_CONFIG_FILE);
     let text = fs::read_to_string(&path).unwrap();
     fs::write(&path, text.replace("\"r\": 4", "\"r\": 5")).unwrap();
     refuse(&gpt2, &["lora_A.weight", "shape [4, 16], expected [5, 16]"]);
 
-    // - Tensors that the configuration does not require would be lost.
+    // Tensors that the configuration does not require would be lost.
     let fewer = text
         .replace("\"c_proj\",", "")
         .replace(",\n    \"c_proj\"", "");

@@ -1,4 +1,4 @@
-//! ! Backbones and adapters through libtorch, compared with `transformers` and
+//! Backbones and adapters through libtorch, compared with `transformers` and
 //! `peft`: tests/parity/make_references.py writes the references.
 
 #![allow(clippy::unwrap_used, reason = "tests")]
@@ -17,7 +17,7 @@ use l4sllm_model::torch::backbone::Weights;
 use l4sllm_model::torch::{hub, set_threads};
 use tch::{Device, Kind, Tensor};
 
-/// / Every variant written by make_references.py.
+/// Every variant written by make_references.py.
 const VARIANTS: [&str; 10] = [
     "gpt2",
     "gpt2-scaled",
@@ -31,10 +31,10 @@ const VARIANTS: [&str; 10] = [
     "t5-gated",
 ];
 
-/// / Tolerance of hidden states, against `transformers` and `peft` in f32.
+/// Tolerance of hidden states, against `transformers` and `peft` in f32.
 const TOLERANCE: f64 = 1e-4;
 
-/// / Lock for tests that draw numbers: libtorch's generator is shared by all
+/// Lock for tests that draw numbers: libtorch's generator is shared by all
 /// threads.
 fn generator() -> MutexGuard<'static, ()> {
     static ALONE: Mutex<()> = Mutex::new(());
@@ -59,13 +59,13 @@ fn tensors(variant: &str, file: &str) -> Weights {
     all.into_iter().collect()
 }
 
-/// / The embeddings given to `transformers`.
+/// The embeddings given to `transformers`.
 fn embeds(variant: &str) -> Tensor {
     let inputs = tensors(variant, "expected.safetensors");
     inputs.get("embeds").unwrap().shallow_clone()
 }
 
-/// / Padding masks, positions of tokens, and outputs of `transformers`, for
+/// Padding masks, positions of tokens, and outputs of `transformers`, for
 /// each kind of padding in `file`.
 fn cases(variant: &str, file: &str) -> Vec<(&'static str, Option<Tensor>, Tensor)> {
     let inputs = tensors(variant, "expected.safetensors");
@@ -84,7 +84,7 @@ fn cases(variant: &str, file: &str) -> Vec<(&'static str, Option<Tensor>, Tensor
     cases
 }
 
-/// / The largest difference at tokens; every value is finite.
+/// The largest difference at tokens; every value is finite.
 fn error(got: &Tensor, want: &Tensor, mask: Option<&Tensor>) -> f64 {
     assert_eq!(got.size(), want.size());
     let got = got.to_kind(Kind::Float);

@@ -1,4 +1,4 @@
-//! ! Records, policies and a second implementation of the forward pass, shared
+//! Records, policies and a second implementation of the forward pass, shared
 //! by several tests.
 #![allow(
     dead_code,
@@ -15,7 +15,7 @@ use l4sllm_model::{
     SummaryFeature, Taken, Tensors, small_gpt2, trained_specs,
 };
 
-/// / Random generator of the tests.
+/// Random generator of the tests.
 pub struct Noise(SplitMix64);
 
 impl Noise {
@@ -36,7 +36,7 @@ impl Noise {
     }
 }
 
-/// / A record with plausible contents.
+/// A record with plausible contents.
 pub fn record(seq: u64, noise: &mut Noise) -> Record {
     let action = [0, 0, 0, 0, 1, 2][noise.below(6) as usize];
     let mut record = raw::l4s_record_v1 {
@@ -69,7 +69,7 @@ pub fn records(count: u64, seed: u64) -> Vec<Record> {
     (0..count).map(|seq| record(seq, &mut noise)).collect()
 }
 
-/// / A summary of `ms` from `begin_ns` on with plausible contents; occasionally
+/// A summary of `ms` from `begin_ns` on with plausible contents; occasionally
 /// nothing was forwarded.
 pub fn summary(begin_ns: u64, ms: u64, noise: &mut Noise) -> Summary {
     let length = 1_000_000 * ms;
@@ -117,7 +117,7 @@ pub fn summaries(count: u64, ms: u64, seed: u64) -> Vec<Summary> {
         .collect()
 }
 
-/// / A configuration on summaries with scaling that fits [`summary`].
+/// A configuration on summaries with scaling that fits [`summary`].
 pub fn on_summaries(features: &[SummaryFeature]) -> PolicyConfig {
     let mut config = PolicyConfig::on_summaries("periods", features);
     let sample = summaries(300, 250, 97);
@@ -128,7 +128,7 @@ pub fn on_summaries(features: &[SummaryFeature]) -> PolicyConfig {
     config
 }
 
-/// / A configuration with scaling that fits [`record`].
+/// A configuration with scaling that fits [`record`].
 pub fn config(features: &[Feature]) -> PolicyConfig {
     let mut config = PolicyConfig::new("test", features);
     let sample = records(500, 99);
@@ -154,7 +154,7 @@ pub fn gpt2(config: &mut PolicyConfig) -> &mut Gpt2Config {
     }
 }
 
-/// / Paths of each kind in turn: plain, bins, series.
+/// Paths of each kind in turn: plain, bins, series.
 pub fn vary_paths(config: &mut PolicyConfig) {
     let sample = records(500, 98);
     for (i, feature) in config.features.iter_mut().enumerate() {
@@ -222,7 +222,7 @@ pub fn families() -> [BackboneConfig; 4] {
     ]
 }
 
-/// / A policy with an adapter on a base in `dir`/base; its own directory is
+/// A policy with an adapter on a base in `dir`/base; its own directory is
 /// `dir`/policy.
 #[cfg(feature = "torch")]
 pub fn adapted(dir: &tempfile::TempDir, backbone: BackboneConfig) -> PolicyConfig {
@@ -247,7 +247,7 @@ pub fn adapted(dir: &tempfile::TempDir, backbone: BackboneConfig) -> PolicyConfi
     config
 }
 
-/// / Random weights, larger than the initial weights of training, so that
+/// Random weights, larger than the initial weights of training, so that
 /// probabilities differ between windows.
 pub fn tensors(config: &PolicyConfig, seed: u64) -> Tensors {
     let mut noise = Noise::new(seed);
@@ -277,13 +277,13 @@ pub fn policy(config: &PolicyConfig, seed: u64) -> (Arc<Policy>, Tensors) {
     (Policy::new(config.clone(), &tensors).unwrap(), tensors)
 }
 
-/// / The steps that a session derives from records.
+/// The steps that a session derives from records.
 pub fn steps(config: &PolicyConfig, records: &[Record]) -> Vec<Step> {
     let returns = &config.returns;
     let step = |(now, record): (usize, &Record)| {
         let inputs = config.features.iter().flat_map(|f| {
             let h = f.encoder.history();
-            // - The first value of the stream also pads the history before it.
+            // The first value of the stream also pads the history before it.
             let values = (0..h).map(move |i| (now + 1 + i).saturating_sub(h));
             values.map(|i| f.scaling.apply(f.name.of_record(&records[i]).unwrap()))
         });
@@ -303,7 +303,7 @@ pub fn reference(config: &PolicyConfig, tensors: &Tensors, steps: &[Step]) -> [f
     [0, 1, 2].map(|i| logits[i].exp() / sum)
 }
 
-/// / An independent implementation of the forward pass: dense, naive, in f64.
+/// An independent implementation of the forward pass: dense, naive, in f64.
 pub fn reference_outputs(config: &PolicyConfig, tensors: &Tensors, steps: &[Step]) -> Vec<f64> {
     let BackboneConfig::Gpt2(gpt2) = &config.backbone else {
         panic!("no GPT-2");

@@ -71,7 +71,7 @@ fn read(path: &Path) -> Result<usize, String> {
     Ok(rows)
 }
 
-/// / For any corrupted byte, the file is read or an error names it: the reader
+/// For any corrupted byte, the file is read or an error names it: the reader
 /// never panics, not even in the Parquet library.
 #[test]
 fn damaged_files_are_errors() {
@@ -117,7 +117,7 @@ fn damaged_files_are_errors() {
         }
     }
     assert!(errors > 900, "{errors}");
-    // - The cases include panics of the library; otherwise they would not be
+    // The cases include panics of the library; otherwise they would not be
     // tested.
     assert!(panics > 0);
 }

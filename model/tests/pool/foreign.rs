@@ -1,4 +1,4 @@
-//! ! Pools written by other programs: `fixtures/make.py` wrote them with
+//! Pools written by other programs: `fixtures/make.py` wrote them with
 //! pandas, pyarrow and DuckDB.
 
 use std::path::PathBuf;
@@ -10,7 +10,7 @@ fn fixture(name: &str) -> PathBuf {
     dir.join(format!("{name}.parquet"))
 }
 
-/// / The error of reading a pool.
+/// The error of reading a pool.
 fn refused(name: &str) -> String {
     let mut source = match open(&fixture(name)) {
         Ok(source) => source,
@@ -94,7 +94,7 @@ fn what_does_not_fit_is_refused_by_column_and_row() {
             "decimal256",
             "column packet_length: type DECIMAL of 26 bytes, expected at most 16",
         ),
-        // - A damaged page with fewer values than it declares.
+        // A damaged page with fewer values than it declares.
         ("short", "column queue_type: 0 values in a group of 4 rows"),
         (
             "table",

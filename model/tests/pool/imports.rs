@@ -87,7 +87,7 @@ fn a_log_is_cut_where_its_counters_fall() {
         let line = String::from_utf8(writer.finish().unwrap()).unwrap();
         format!("Nov 20 10:11:{second:02} gw kernel: {line}")
     };
-    // - Each queue counts its own packets; at second 3 the counts start over.
+    // Each queue counts its own packets; at second 3 the counts start over.
     let text: String = [
         (0, 8, 0),
         (1, 1, 1),
@@ -120,7 +120,7 @@ fn a_log_is_cut_where_its_counters_fall() {
     assert_eq!(read(EpisodeRule::One).len(), 1);
 }
 
-/// / The authors' pool, if available: `L4SLLM_PAPER_POOL`, or next to the
+/// The authors' pool, if available: `L4SLLM_PAPER_POOL`, or next to the
 /// repository.
 #[test]
 fn the_authors_pool_is_read() {
@@ -151,7 +151,7 @@ fn the_authors_pool_is_read() {
     assert_eq!(inspection.actions(), [2061, 369, 60]);
     assert_eq!(inspection.distinct(), (1469, 0));
     assert_eq!(inspection.episodes().len(), 1);
-    // - Every reward follows the formula.
+    // Every reward follows the formula.
     let mut table = CsvReader::open(&path, options).unwrap();
     while let Some(mut rows) = table.next().unwrap() {
         let published = rows.reward.clone();

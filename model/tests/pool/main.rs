@@ -1,4 +1,4 @@
-//! ! Pools are restored as written and are scaled as in sessions.
+//! Pools are restored as written and are scaled as in sessions.
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
@@ -31,7 +31,7 @@ fn rows(count: u64, seed: u64) -> Vec<Row> {
 fn rows_come_back_as_written() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("pool.parquet");
-    // - More rows than fit into one row group.
+    // More rows than fit into one row group.
     let (first, second, third) = (rows(200_000, 1), rows(100_000, 2), rows(7, 3));
     let mut writer = PoolWriter::create(&path).unwrap();
     writer.episode("paper", first.clone()).unwrap();
@@ -111,7 +111,7 @@ fn a_dataset_is_what_a_session_would_see() {
         assert_eq!(data.action(50 + i), record.action() as u8);
     }
     let mut returns: Vec<f64> = second.iter().map(|r| Reward::default().of(r)).collect();
-    // - The training rows precede all others in time.
+    // The training rows precede all others in time.
     for part in [0..40, 40..50] {
         returns_to_go(&mut returns[part], config.returns.gamma.unwrap());
     }
@@ -121,7 +121,7 @@ fn a_dataset_is_what_a_session_would_see() {
             config.returns.scaling.apply(*want)
         );
     }
-    // - The target is high, but within the observed range.
+    // The target is high, but within the observed range.
     let target = config.returns.scaling.apply(config.returns.target);
     let trained: Vec<f32> = split
         .train
@@ -176,7 +176,7 @@ fn damaged_pools_are_refused() {
 fn values_out_of_range_are_named() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("pool.parquet");
-    // - Values that the writer accepts but the reader refuses.
+    // Values that the writer accepts but the reader refuses.
     let mut bad = rows(5, 1);
     bad[3].action = 3;
     let mut writer = PoolWriter::create(&path).unwrap();
@@ -222,12 +222,12 @@ fn values_out_of_range_are_named() {
         refused(|row| row.values[13] = 0.0)
             .ends_with("row 4: packet_length is 0, expected 1 to 65535")
     );
-    // - An abandoned pool leaves no files behind.
+    // An abandoned pool leaves no files behind.
     let left: Vec<_> = std::fs::read_dir(dir.path()).unwrap().collect();
     assert_eq!(left.len(), 1, "{left:?}");
 }
 
-/// / A pool as written by other programs, with one row group; `None` is a null.
+/// A pool as written by other programs, with one row group; `None` is a null.
 fn foreign(path: &Path, repetition: &str, reward: &str, rewards: Option<&[f64]>) {
     use parquet::data_type::{BoolType, ByteArrayType, DoubleType, FloatType, Int32Type};
     use parquet::file::writer::SerializedFileWriter;
@@ -296,7 +296,7 @@ fn pools_of_other_programs_are_read() {
     assert_eq!(group.reward, [1.0, 2.0]);
 }
 
-/// / The whole contents of a pool.
+/// The whole contents of a pool.
 fn contents(path: &Path) -> (Schema, Vec<Rows>) {
     let mut source = open(path).unwrap();
     let schema = source.schema().clone();
@@ -325,7 +325,7 @@ fn write(path: &Path, schema: &Schema, episodes: &[Rows]) {
     sink.finish().unwrap();
 }
 
-/// / Exact comparison: -0.0 is not 0.0.
+/// Exact comparison: -0.0 is not 0.0.
 fn assert_same(left: &[Rows], right: &[Rows]) {
     let bits = |rows: &Rows| -> Vec<u64> {
         let all = rows.features.iter().chain(std::iter::once(&rows.reward));
@@ -335,7 +335,7 @@ fn assert_same(left: &[Rows], right: &[Rows]) {
     assert!(left.iter().map(bits).eq(right.iter().map(bits)));
 }
 
-/// / A value of a feature for any number; -0.0 where 0 is allowed.
+/// A value of a feature for any number; -0.0 where 0 is allowed.
 fn within(feature: Feature, number: f64) -> f64 {
     let (least, most) = feature.range();
     match feature {
@@ -406,7 +406,7 @@ proptest! {
         let bytes = |pool: &str| std::fs::read(name(pool)).unwrap();
         prop_assert!(bytes("a.parquet") == bytes("d.parquet"));
         prop_assert!(bytes("b.json") == bytes("c.json"));
-        // - Other programs can parse it as JSON.
+        // Other programs can parse it as JSON.
         let value: serde_json::Value = serde_json::from_slice(&bytes("b.json")).unwrap();
         prop_assert_eq!(value["states"].as_array().unwrap().len(), value["episodes"].as_array().unwrap().len());
     }
@@ -416,7 +416,7 @@ proptest! {
 fn the_published_lists_are_a_pool() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("exp_pool.json");
-    // - As written by json.dump from the authors' pickled objects.
+    // As written by json.dump from the authors' pickled objects.
     let state = "[0, 30000.0, 247756880, 3.7e5, 17492338688.0, 256560, 1500]";
     let text = format!(
         r#"{{"states": [{state}, {state}, {state}], "actions": [0.0, 1, 2],
@@ -526,7 +526,7 @@ fn inspection_counts_states_and_what_leaks() {
     assert_eq!(inspection.actions(), [8, 2, 2]);
     assert_eq!(inspection.ended(), 2);
     assert_eq!(inspection.scenarios(), [("s".to_owned(), 12)]);
-    // - Four states, of which 1 occurs with enqueue and with mark.
+    // Four states, of which 1 occurs with enqueue and with mark.
     assert_eq!(inspection.distinct(), (4, 1));
     let length = &inspection.columns()[1];
     assert_eq!((length.name, length.unit), ("packet_length", "bytes"));

@@ -1,4 +1,4 @@
-//! ! Pools from tables in various notations, and tables that are refused.
+//! Pools from tables in various notations, and tables that are refused.
 
 use std::path::PathBuf;
 
@@ -28,7 +28,7 @@ impl Tables {
         CsvReader::open(&self.path, options)
     }
 
-    /// / All episodes, or the error.
+    /// All episodes, or the error.
     fn read(&self, text: &[u8], actions: Option<ActionCodes>) -> Result<Vec<Rows>, String> {
         let mut table = self.open(text, actions).map_err(|e| e.to_string())?;
         let mut all = Vec::new();
@@ -50,7 +50,7 @@ impl Tables {
 #[test]
 fn tables_are_read_by_their_header() {
     let tables = Tables::new();
-    // - The authors' header and two of their rows.
+    // The authors' header and two of their rows.
     let header = "queue_type,burst_allowance,drop_probability,current_queue_delay,\
                   accumulated_probability,length_in_bytes,packet_length,action,reward,done";
     let row = "0,15000,290706560,370000,19603243008,268560,52,1,0.00014016172506738545,0";
@@ -62,7 +62,7 @@ fn tables_are_read_by_their_header() {
     assert_eq!(rows.reward[0], 0.00014016172506738545);
     assert!(table.next().unwrap().is_none());
 
-    // - The authors' table of a log: an index, an action, no reward.
+    // The authors' table of a log: an index, an action, no reward.
     let text = ",packet_length,current_queue_delay,dequeue_action\n0,1500,0,2\n1,52,370000,0.0\n";
     let mut table = tables.open(text.as_bytes(), None).unwrap();
     assert_eq!(table.ignored(), [""]);
@@ -271,7 +271,7 @@ fn what_is_wrong_with_a_table_is_named() {
         reward: Reward::default(),
         actions: None,
     };
-    // - Neither waits for a writer.
+    // Neither waits for a writer.
     let error = CsvReader::open(&fifo, options).err().unwrap().to_string();
     assert!(error.contains("not a regular file"), "{error}");
     let error = open(&fifo).err().unwrap().to_string();

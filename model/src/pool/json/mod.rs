@@ -1,4 +1,4 @@
-//! ! Pools as JSON: the published `ExperiencePool` (lists `states`, `actions`,
+//! Pools as JSON: the published `ExperiencePool` (lists `states`, `actions`,
 //! `rewards`, `dones`) and the other columns of a pool.
 //!
 //! ```json
@@ -20,7 +20,7 @@
 //! }
 //! ```
 //!
-//! ! Each list has one element per row, `scenarios` one per episode.
+//! Each list has one element per row, `scenarios` one per episode.
 //! `times_ns`, `base_actions` and `reasons` are present in pools that have
 //! them. Numbers are restored exactly. For pools from other programs the first
 //! four lists suffice: states of seven numbers are
@@ -28,7 +28,7 @@
 //! [`PAPER8`](crate::Feature::PAPER8); an episode ends where `dones` is true or
 //! 1; the scenario is the file's name.
 //!
-//! ! Consecutive lists are awkward for files larger than memory. The writer
+//! Consecutive lists are awkward for files larger than memory. The writer
 //! keeps each list but the first in a temporary file and appends it at the end;
 //! the reader locates the lists in one pass and then reads them in parallel.
 

@@ -1,4 +1,4 @@
-//! ! Reads pools from JSON.
+//! Reads pools from JSON.
 
 use std::path::Path;
 
@@ -12,7 +12,7 @@ use crate::text::shown;
 /// Rows read at a time.
 const CHUNK: usize = 1 << 14;
 
-/// / Iterates over the rows of a JSON pool with little memory.
+/// Iterates over the rows of a JSON pool with little memory.
 pub struct JsonReader {
     schema: Schema,
     order: Vec<usize>, // feature index of each number of a state
@@ -32,14 +32,14 @@ pub struct JsonReader {
     over: bool,
 }
 
-/// / Episode of a row that is not read yet.
+/// Episode of a row that is not read yet.
 struct Next {
     episode: u64,
     first: bool,
 }
 
 impl JsonReader {
-    /// / Locates the lists of a pool; reads the whole file once.
+    /// Locates the lists of a pool; reads the whole file once.
     pub fn open(path: &Path) -> Result<JsonReader, PoolError> {
         let contents = Contents::of(path)?;
         let list = |key: &'static str| -> Result<Option<Cursor>, PoolError> {
@@ -91,7 +91,7 @@ impl JsonReader {
         })
     }
 
-    /// / Begins a row: returns its episode, or `None` at the end.
+    /// Begins a row: returns its episode, or `None` at the end.
     fn begin(&mut self) -> Result<Option<Next>, PoolError> {
         if self.over {
             return Ok(None);
@@ -134,7 +134,7 @@ impl JsonReader {
         }))
     }
 
-    /// / Reads the remaining values of a row.
+    /// Reads the remaining values of a row.
     fn read(&mut self, rows: &mut Rows) -> Result<(), PoolError> {
         let most = crate::ACTIONS as u64 - 1;
         self.states.expect(b'[')?;
@@ -202,7 +202,7 @@ impl Source for JsonReader {
         self.read(&mut rows)?;
         while rows.len() < CHUNK {
             match self.begin()? {
-                // - The next call begins with it.
+                // The next call begins with it.
                 Some(next) if next.first => {
                     self.row = Some(next);
                     break;
@@ -219,7 +219,7 @@ impl Source for JsonReader {
     }
 }
 
-/// / Positions of the lists, and the small lists themselves.
+/// Positions of the lists, and the small lists themselves.
 #[derive(Default)]
 struct Contents {
     lists: Vec<(&'static str, u64)>,
@@ -283,7 +283,7 @@ impl Contents {
     }
 }
 
-/// / Limit on the bytes of names in one pool's list of scenarios.
+/// Limit on the bytes of names in one pool's list of scenarios.
 const NAMES: usize = 1 << 26;
 
 fn strings(file: &mut Cursor) -> Result<Vec<String>, PoolError> {
@@ -295,7 +295,7 @@ fn strings(file: &mut Cursor) -> Result<Vec<String>, PoolError> {
     }
     loop {
         let text = file.string()?;
-        // - An empty name also takes memory.
+        // An empty name also takes memory.
         let size = text.len() + size_of::<String>();
         left = left
             .checked_sub(size)
@@ -319,7 +319,7 @@ fn features(path: &Path) -> impl Fn(Vec<String>) -> Result<Vec<Feature>, PoolErr
     }
 }
 
-/// / Features of a published pool, by the length of its first state.
+/// Features of a published pool, by the length of its first state.
 fn published(states: &mut Cursor) -> Result<Vec<Feature>, PoolError> {
     let mut count = 0;
     if states.element()? {

@@ -1,4 +1,4 @@
-//! ! A JSON parser with the functions needed for reading lists in parallel.
+//! A JSON parser with the functions needed for reading lists in parallel.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Seek, SeekFrom};
@@ -8,23 +8,23 @@ use crate::files::open_regular;
 use crate::pool::PoolError;
 use crate::text::shown;
 
-/// / Maximum length of a number or name.
+/// Maximum length of a number or name.
 const TOKEN: usize = 4096;
 
-/// / A position in a JSON file.
+/// A position in a JSON file.
 pub(super) struct Cursor {
     path: PathBuf,
     file: BufReader<File>,
     offset: u64,
-    /// / Key of the list being read, for errors.
+    /// Key of the list being read, for errors.
     pub(super) key: &'static str,
-    /// / Number of its elements read.
+    /// Number of its elements read.
     pub(super) index: u64,
     token: Vec<u8>,
 }
 
 impl Cursor {
-    /// / A reader at `offset` of a file.
+    /// A reader at `offset` of a file.
     pub(super) fn open(path: &Path, key: &'static str, offset: u64) -> Result<Cursor, PoolError> {
         let mut file = open_regular(path).map_err(PoolError::io("open", path))?;
         let moved = file.seek(SeekFrom::Start(offset));
@@ -39,12 +39,12 @@ impl Cursor {
         })
     }
 
-    /// / Offset from the beginning of the file, bytes.
+    /// Offset from the beginning of the file, bytes.
     pub(super) fn offset(&self) -> u64 {
         self.offset
     }
 
-    /// / Returns the next byte that is not white space, without consuming it.
+    /// Returns the next byte that is not white space, without consuming it.
     pub(super) fn peek(&mut self) -> Result<Option<u8>, PoolError> {
         loop {
             match self.byte()? {
@@ -54,7 +54,7 @@ impl Cursor {
         }
     }
 
-    /// / Consumes the next byte that is not white space, which must be `want`.
+    /// Consumes the next byte that is not white space, which must be `want`.
     pub(super) fn expect(&mut self, want: u8) -> Result<(), PoolError> {
         match self.peek()? {
             Some(byte) if byte == want => {
@@ -65,7 +65,7 @@ impl Cursor {
         }
     }
 
-    /// / Consumes `byte` if it is the next byte that is not white space.
+    /// Consumes `byte` if it is the next byte that is not white space.
     pub(super) fn take(&mut self, byte: u8) -> Result<bool, PoolError> {
         let found = self.peek()? == Some(byte);
         if found {
@@ -74,7 +74,7 @@ impl Cursor {
         Ok(found)
     }
 
-    /// / Returns whether the current list has another element; consumes the
+    /// Returns whether the current list has another element; consumes the
     /// separator or the end of the list.
     pub(super) fn element(&mut self) -> Result<bool, PoolError> {
         if self.index == 0 {
@@ -90,7 +90,7 @@ impl Cursor {
         Ok(true)
     }
 
-    /// / Reads a finite number.
+    /// Reads a finite number.
     pub(super) fn number(&mut self) -> Result<f64, PoolError> {
         let text = self.token()?;
         let value = match text.as_bytes() {
@@ -106,13 +106,13 @@ impl Cursor {
         }
     }
 
-    /// / Reads an integer from 0 to `most`; 1.0 is accepted.
+    /// Reads an integer from 0 to `most`; 1.0 is accepted.
     pub(super) fn whole(&mut self, most: u64) -> Result<u64, PoolError> {
         let text = self.token()?;
         let exact = text.parse::<u64>().ok();
         let float = || {
             let value = text.parse::<f64>().ok()?;
-            // - Above 2^53 floating-point numbers are not exact.
+            // Above 2^53 floating-point numbers are not exact.
             let whole = (0.0..9e15).contains(&value) && value.trunc() == value;
             whole.then_some(value as u64)
         };
@@ -128,7 +128,7 @@ impl Cursor {
         }
     }
 
-    /// / Reads true, false, 1 or 0.
+    /// Reads true, false, 1 or 0.
     pub(super) fn flag(&mut self) -> Result<bool, PoolError> {
         match self.token()? {
             "true" | "1" | "1.0" => Ok(true),
@@ -140,7 +140,7 @@ impl Cursor {
         }
     }
 
-    /// / Reads a string.
+    /// Reads a string.
     pub(super) fn string(&mut self) -> Result<String, PoolError> {
         if self.peek()? != Some(b'"') {
             let found = self.peek()?;
@@ -167,7 +167,7 @@ impl Cursor {
         serde_json::from_slice(&quoted).map_err(|e| self.wrong(e.to_string()))
     }
 
-    /// / Skips a value of any kind.
+    /// Skips a value of any kind.
     pub(super) fn skip(&mut self) -> Result<(), PoolError> {
         match self.peek()? {
             Some(b'"') => self.string().map(drop),
@@ -176,7 +176,7 @@ impl Cursor {
         }
     }
 
-    /// / An error at this position.
+    /// An error at this position.
     pub(super) fn wrong(&self, reason: String) -> PoolError {
         let place = match self.index {
             0 => format!("{} (byte {})", self.key, self.offset),
@@ -185,7 +185,7 @@ impl Cursor {
         PoolError::text(&self.path, place, reason)
     }
 
-    /// / An error for unexpected content.
+    /// An error for unexpected content.
     pub(super) fn found(&self, found: Option<u8>, want: &str) -> PoolError {
         self.wrong(match found {
             Some(byte) => format!("{:?}, expected {want}", char::from(byte)),
@@ -224,7 +224,7 @@ impl Cursor {
         }
     }
 
-    /// / Reads a number or a name.
+    /// Reads a number or a name.
     fn token(&mut self) -> Result<&str, PoolError> {
         let first = self.peek()?;
         self.token.clear();
@@ -241,7 +241,7 @@ impl Cursor {
         if self.token.is_empty() {
             return Err(self.found(first, "a value"));
         }
-        // - ASCII, as checked above.
+        // ASCII, as checked above.
         std::str::from_utf8(&self.token)
             .map_err(|e| PoolError::text(&self.path, self.key, e.to_string()))
     }

@@ -1,4 +1,4 @@
-//! ! Writes pools as JSON.
+//! Writes pools as JSON.
 
 use std::fs::File;
 use std::io::{self, BufWriter, Seek, Write};
@@ -8,10 +8,10 @@ use super::{ACTIONS, BASE_ACTIONS, DONES, EPISODES, FORMAT, REASONS, REWARDS, ST
 use crate::files::{AtomicFile, Existing};
 use crate::pool::{PoolError, Rows, Schema};
 
-/// / Values per line of a list.
+/// Values per line of a list.
 const LINE: u64 = 16;
 
-/// / Writes a pool as JSON with little memory. The file appears under its name
+/// Writes a pool as JSON with little memory. The file appears under its name
 /// when complete.
 pub struct JsonWriter {
     path: PathBuf,
@@ -22,14 +22,14 @@ pub struct JsonWriter {
     rows: u64,
 }
 
-/// / A list in an unnamed temporary file.
+/// A list in an unnamed temporary file.
 struct List {
     key: &'static str,
     out: BufWriter<File>,
 }
 
 impl JsonWriter {
-    /// / Creates a writer for rows with the columns of `schema`; an existing
+    /// Creates a writer for rows with the columns of `schema`; an existing
     /// file is kept until [`JsonWriter::finish`].
     pub fn create(
         path: &Path,
@@ -38,7 +38,7 @@ impl JsonWriter {
     ) -> Result<JsonWriter, PoolError> {
         let failed = PoolError::io("create", path);
         let file = AtomicFile::create(path, existing).map_err(&failed)?;
-        // - As large as the pool, so next to it rather than in a possibly small
+        // As large as the pool, so next to it rather than in a possibly small
         // /tmp.
         let dir = file.temporary().parent().unwrap_or(Path::new("."));
         let mut keys = vec![ACTIONS, REWARDS, DONES, EPISODES];
@@ -66,10 +66,10 @@ impl JsonWriter {
         Ok(writer)
     }
 
-    /// / Appends rows of the pool's schema: a new episode or the continuation
+    /// Appends rows of the pool's schema: a new episode or the continuation
     /// of the last.
     ///
-    /// / A number is not finite; no row was written.
+    /// A number is not finite; no row was written.
     pub fn append(&mut self, rows: &Rows) -> Result<(), PoolError> {
         if rows.is_empty() {
             return Ok(());
@@ -82,7 +82,7 @@ impl JsonWriter {
             .map_err(PoolError::io("write", &self.path))
     }
 
-    /// / Number of rows and episodes so far.
+    /// Number of rows and episodes so far.
     pub fn size(&self) -> (u64, u32) {
         (self.rows, self.scenarios.len() as u32)
     }
@@ -158,10 +158,10 @@ impl JsonWriter {
     }
 }
 
-/// / The shortest text that parses to the same f64; integers without a
+/// The shortest text that parses to the same f64; integers without a
 /// fraction.
 fn number(out: &mut impl Write, value: f64) -> io::Result<()> {
-    // - Below this limit every integer is exact both as i64 and as f64.
+    // Below this limit every integer is exact both as i64 and as f64.
     const WHOLE: f64 = (1u64 << 53) as f64;
     let negative_zero = value == 0.0 && value.is_sign_negative();
     if value.trunc() == value && value.abs() < WHOLE && !negative_zero {

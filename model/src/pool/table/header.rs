@@ -1,37 +1,37 @@
-//! ! The header of a table and the separator of its cells.
+//! The header of a table and the separator of its cells.
 
 use std::slice;
 
 use crate::pool::columns::ACTION;
 use crate::text::shown;
 
-/// / Name of the action column in the authors' table of a log.
+/// Name of the action column in the authors' table of a log.
 pub(in crate::pool) const LOGGED_ACTION: &str = "dequeue_action";
 
-/// / Separators of cells.
+/// Separators of cells.
 const SEPARATORS: [u8; 4] = [b',', b';', b'\t', b'|'];
 
 /// The header of a table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::pool) struct Header {
     pub(in crate::pool) separator: u8,
-    /// / Names in lower case, with words joined by `_`.
+    /// Names in lower case, with words joined by `_`.
     pub(in crate::pool) names: Vec<String>,
-    /// / Whether it is in a comment, as numpy.savetxt() writes it.
+    /// Whether it is in a comment, as numpy.savetxt() writes it.
     pub(in crate::pool) commented: bool,
-    /// / Whether the line before it names the separator, as Excel writes it:
+    /// Whether the line before it names the separator, as Excel writes it:
     /// `sep=;`.
     pub(in crate::pool) declared: bool,
-    /// / Line number, from 1.
+    /// Line number, from 1.
     pub(in crate::pool) line: u64,
 }
 
 impl Header {
-    /// / Finds the header at the beginning of a table's decoded text: the first
+    /// Finds the header at the beginning of a table's decoded text: the first
     /// line with an action column, preceded only by empty lines and comments
     /// (`#`).
     ///
-    /// / A description of the text found instead.
+    /// A description of the text found instead.
     pub(in crate::pool) fn find(text: &[u8]) -> Result<Header, String> {
         if text.contains(&0) {
             return Err("binary, or UTF-16 without a byte-order mark".to_owned());
@@ -69,7 +69,7 @@ impl Header {
     }
 }
 
-/// / The separator that a first line `sep=;` declares.
+/// The separator that a first line `sep=;` declares.
 fn declared(line: &[u8]) -> Result<Option<u8>, String> {
     let Some((b"sep=", separator)) = line.split_at_checked(4) else {
         return Ok(None);
@@ -83,7 +83,7 @@ fn declared(line: &[u8]) -> Result<Option<u8>, String> {
     }
 }
 
-/// / Splits a line into column names.
+/// Splits a line into column names.
 fn names(line: &[u8], separator: u8) -> Option<Vec<String>> {
     let mut reader = csv::ReaderBuilder::new()
         .delimiter(separator)
@@ -101,7 +101,7 @@ fn name(cell: &[u8]) -> String {
     words.join("_").to_lowercase()
 }
 
-/// / Describes a first line without an action column.
+/// Describes a first line without an action column.
 fn describe(line: &[u8]) -> String {
     let cells = |separator: u8| line.split(move |b| *b == separator);
     let spaces = line

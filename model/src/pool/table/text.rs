@@ -1,4 +1,4 @@
-//! ! The text of a table in the form required by the parser: UTF-8, with LF
+//! The text of a table in the form required by the parser: UTF-8, with LF
 //! line ends and a terminated last line.
 
 use std::io::{self, Read};
@@ -12,10 +12,10 @@ use memchr::memchr;
 use crate::files::open_regular;
 use crate::log::unpack;
 
-/// / Maximum length of a line.
+/// Maximum length of a line.
 const LONGEST: u64 = 16 << 20;
 
-/// / Converts LF, CR LF and CR line ends to LF; decodes UTF-8 or, with a
+/// Converts LF, CR LF and CR line ends to LF; decodes UTF-8 or, with a
 /// byte-order mark, UTF-16; unpacks gzip and Zstandard.
 pub(in crate::pool) struct Text<R> {
     inner: R,
@@ -24,16 +24,16 @@ pub(in crate::pool) struct Text<R> {
     last: u8,
 }
 
-/// / Input of a table.
+/// Input of a table.
 pub(super) type Source = Text<DecodeReaderBytes<Box<dyn Read + Send>, Vec<u8>>>;
 
-/// / Opens a regular file; `raw` counts the bytes read from it.
+/// Opens a regular file; `raw` counts the bytes read from it.
 pub(super) fn open(path: &Path, raw: Arc<AtomicU64>) -> io::Result<Source> {
     let file = unpack::unpack(open_regular(path)?, raw)?;
     Ok(Text::new(decode(file)))
 }
 
-/// / Decodes by the byte-order mark, which is dropped.
+/// Decodes by the byte-order mark, which is dropped.
 pub(in crate::pool) fn decode<R: Read>(text: R) -> DecodeReaderBytes<R, Vec<u8>> {
     DecodeReaderBytesBuilder::new()
         .utf8_passthru(true)
@@ -51,7 +51,7 @@ impl<R> Text<R> {
         }
     }
 
-    /// / Resets the byte limit after a record was read.
+    /// Resets the byte limit after a record was read.
     pub(super) fn next_line(&mut self) {
         self.left = LONGEST;
     }
@@ -62,7 +62,7 @@ impl<R: Read> Read for Text<R> {
         loop {
             let got = self.inner.read(buffer)?;
             if got == 0 {
-                // - The last line is terminated like the others.
+                // The last line is terminated like the others.
                 let open = self.last != b'\n' && !buffer.is_empty();
                 if open {
                     (buffer[0], self.last) = (b'\n', b'\n');
@@ -83,7 +83,7 @@ impl<R: Read> Read for Text<R> {
 }
 
 impl<R> Text<R> {
-    /// / Converts CR and CR LF to LF; returns the remaining number of bytes.
+    /// Converts CR and CR LF to LF; returns the remaining number of bytes.
     fn unify(&mut self, bytes: &mut [u8]) -> usize {
         if !self.after_cr && memchr(b'\r', bytes).is_none() {
             return bytes.len();
@@ -108,7 +108,7 @@ mod tests {
 
     #[test]
     fn every_line_end_is_one() {
-        /// / Yields one byte at a time.
+        /// Yields one byte at a time.
         struct Slow<'a>(&'a [u8]);
         impl Read for Slow<'_> {
             fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {

@@ -14,7 +14,7 @@ pub(super) fn begin(
 ) -> Result<State, TrainError> {
     let mut x = embeds.shallow_clone(); // [B, T, d]
     if config.n_positions > 0 {
-        // - Position in the sequence, including padding, as in the original.
+        // Position in the sequence, including padding, as in the original.
         let tokens = embeds.size3()?.1;
         let positions = ops.weight("wpe.weight", embeds)?.f_narrow(0, 0, tokens)?;
         x = x.f_add(&positions)?;

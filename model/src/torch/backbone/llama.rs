@@ -76,7 +76,7 @@ pub(super) fn end(
     ops.rms_norm(&state.hidden, "norm", config.rms_norm_eps)
 }
 
-/// / Cosines and sines of every position and channel of a head, each [T, n];
+/// Cosines and sines of every position and channel of a head, each [T, n];
 /// channels i and i + n / 2 form a pair.
 fn rotary(config: &LlamaConfig, embeds: &Tensor) -> Result<(Tensor, Tensor), TrainError> {
     let frequencies: Vec<f32> = config.frequencies().iter().map(|f| *f as f32).collect();
@@ -88,14 +88,14 @@ fn rotary(config: &LlamaConfig, embeds: &Tensor) -> Result<(Tensor, Tensor), Tra
     Ok((like(angles.f_cos()?)?, like(angles.f_sin()?)?))
 }
 
-/// / Rotates the channel pairs of [B, heads, T, n] by their angles.
+/// Rotates the channel pairs of [B, heads, T, n] by their angles.
 fn turn(x: &Tensor, (cos, sin): &(Tensor, Tensor)) -> Result<Tensor, TrainError> {
     let halves = x.f_chunk(2, -1)?;
     let crossed = Tensor::f_cat(&[&halves[1].f_neg()?, &halves[0]], -1)?;
     Ok(x.f_mul(cos)?.f_add(&crossed.f_mul(sin)?)?)
 }
 
-/// / Repeats every head `times` times, one after the other.
+/// Repeats every head `times` times, one after the other.
 fn repeat(x: &Tensor, times: usize) -> Result<Tensor, TrainError> {
     if times == 1 {
         return Ok(x.shallow_clone());

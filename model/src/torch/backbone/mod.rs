@@ -1,4 +1,4 @@
-//! ! Forward passes of the backbones over embeddings, as functions of named
+//! Forward passes of the backbones over embeddings, as functions of named
 //! weights. Training, adapters, merging, recomputation and tracing share this
 //! code.
 //!
@@ -7,7 +7,7 @@
 //!           positions, masks                     last norm
 //! ```
 //!
-//! ! Everything is computed in the type of the embeddings (f32 or bf16).
+//! Everything is computed in the type of the embeddings (f32 or bf16).
 //! Weights of another type are converted on each use, so keep frozen weights in
 //! the type of the embeddings. Norms and softmax accumulate in f32.
 
@@ -27,13 +27,13 @@ use crate::backbone::{BackboneConfig, BackboneError, LoraConfig};
 use ops::Ops;
 pub use recompute::backward;
 
-/// / Tensors by the names of [`BackboneConfig::specs`], and adapters by those
+/// Tensors by the names of [`BackboneConfig::specs`], and adapters by those
 /// of [`LoraConfig::specs`]; either frozen or differentiable views.
 #[derive(Debug, Default)]
 pub struct Weights(BTreeMap<String, Tensor>);
 
 impl Weights {
-    /// / An empty set of weights.
+    /// An empty set of weights.
     pub fn new() -> Weights {
         Weights::default()
     }
@@ -43,12 +43,12 @@ impl Weights {
         self.0.insert(name.into(), tensor);
     }
 
-    /// / An optional tensor.
+    /// An optional tensor.
     pub fn find(&self, name: &str) -> Option<&Tensor> {
         self.0.get(name)
     }
 
-    /// / A required tensor.
+    /// A required tensor.
     pub fn get(&self, name: &str) -> Result<&Tensor, BackboneError> {
         self.find(name).ok_or_else(|| BackboneError::Tensor {
             file: "weights".into(),
@@ -62,12 +62,12 @@ impl Weights {
         self.0.iter().map(|(name, tensor)| (name.as_str(), tensor))
     }
 
-    /// / Inserts the tensors of `other`, which replace existing ones.
+    /// Inserts the tensors of `other`, which replace existing ones.
     pub fn extend(&mut self, other: Weights) {
         self.0.extend(other.0);
     }
 
-    /// / The same tensors, shared.
+    /// The same tensors, shared.
     pub fn share(&self) -> Weights {
         self.iter()
             .map(|(name, tensor)| (name.to_owned(), tensor.shallow_clone()))
@@ -81,26 +81,26 @@ impl FromIterator<(String, Tensor)> for Weights {
     }
 }
 
-/// / Options of a forward pass.
+/// Options of a forward pass.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Pass<'a> {
-    /// / [B, T], bool, true where there is a token; `None`: everywhere. Hidden
+    /// [B, T], bool, true where there is a token; `None`: everywhere. Hidden
     /// states of padding are finite but meaningless. A causal backbone with
     /// padding only on the right needs no mask and is faster without one.
     pub mask: Option<&'a Tensor>,
-    /// / Whether dropout is on.
+    /// Whether dropout is on.
     pub train: bool,
-    /// / Whether adapters among the weights are applied.
+    /// Whether adapters among the weights are applied.
     pub lora: Option<&'a LoraConfig>,
-    /// / Tokens whose last hidden states are requested; `None`: all.
+    /// Tokens whose last hidden states are requested; `None`: all.
     pub asked: Option<Asked>,
 }
 
-/// / Every `step`th token from `first` on. In the last layer, once attention
+/// Every `step`th token from `first` on. In the last layer, once attention
 /// has used all tokens, only the requested ones are computed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Asked {
-    /// / Less than the number of tokens.
+    /// Less than the number of tokens.
     pub first: i64,
     /// At least 1.
     pub step: i64,
@@ -113,7 +113,7 @@ impl Asked {
     }
 }
 
-/// / The state passed from layer to layer.
+/// The state passed from layer to layer.
 #[derive(Debug)]
 pub struct State {
     hidden: Tensor,         // [B, T, d]; after the last layer [B, Q, d]
@@ -122,7 +122,7 @@ pub struct State {
     fixed: Fixed,
 }
 
-/// / The part of a [`State`] without gradients.
+/// The part of a [`State`] without gradients.
 #[derive(Debug, Default)]
 struct Fixed {
     mask: Option<Tensor>,             // [B, 1, 1 or T, T], added to scores
@@ -140,7 +140,7 @@ impl Fixed {
     }
 }
 
-/// / The last hidden state: [B, T, d] for embeddings [B, T, d], or [B, Q, d]
+/// The last hidden state: [B, T, d] for embeddings [B, T, d], or [B, Q, d]
 /// for the requested tokens.
 pub fn hidden(
     config: &BackboneConfig,
@@ -155,7 +155,7 @@ pub fn hidden(
     end(config, weights, state, pass)
 }
 
-/// / The computation before the first layer.
+/// The computation before the first layer.
 pub fn begin(
     config: &BackboneConfig,
     weights: &Weights,
@@ -172,7 +172,7 @@ pub fn begin(
     }
 }
 
-/// / Layer `index` of 0..[`BackboneConfig::layers`], called in that order.
+/// Layer `index` of 0..[`BackboneConfig::layers`], called in that order.
 pub fn layer(
     config: &BackboneConfig,
     weights: &Weights,
@@ -189,7 +189,7 @@ pub fn layer(
     }
 }
 
-/// / The computation after the last layer.
+/// The computation after the last layer.
 pub fn end(
     config: &BackboneConfig,
     weights: &Weights,

@@ -1,4 +1,4 @@
-//! ! Operations shared by the families.
+//! Operations shared by the families.
 
 use tch::{Kind, Tensor};
 
@@ -6,26 +6,26 @@ use super::{Pass, Weights};
 use crate::backbone::Activation;
 use crate::torch::TrainError;
 
-/// / Options of attention.
+/// Options of attention.
 pub(super) struct Attention<'a> {
     /// Added to the scores, broadcast to [B, heads, T, T].
     pub(super) mask: Option<&'a Tensor>,
-    /// / Without a mask: each token sees itself and its predecessors.
+    /// Without a mask: each token sees itself and its predecessors.
     pub(super) causal: bool,
-    /// / Factor on the scores.
+    /// Factor on the scores.
     pub(super) scale: f64,
-    /// / Dropout of the attention weights, 0..1.
+    /// Dropout of the attention weights, 0..1.
     pub(super) dropout: f64,
 }
 
-/// / Layers, addressed by the names of their weights.
+/// Layers, addressed by the names of their weights.
 pub(super) struct Ops<'a> {
     pub(super) weights: &'a Weights,
     pub(super) pass: &'a Pass<'a>,
 }
 
 impl Ops<'_> {
-    /// / A weight in the type of `x`.
+    /// A weight in the type of `x`.
     pub(super) fn weight(&self, name: &str, x: &Tensor) -> Result<Tensor, TrainError> {
         in_kind_of(self.weights.get(name)?, x)
     }
@@ -35,14 +35,14 @@ impl Ops<'_> {
         found.map(|weight| in_kind_of(weight, x)).transpose()
     }
 
-    /// / y = x Wᵀ + b, with W as outputs × inputs, plus the adapter's
+    /// y = x Wᵀ + b, with W as outputs × inputs, plus the adapter's
     /// contribution.
     pub(super) fn linear(&self, x: &Tensor, name: &str) -> Result<Tensor, TrainError> {
         let weight = self.weight(&format!("{name}.weight"), x)?;
         self.affine(x, &weight, name)
     }
 
-    /// / As above with W as inputs × outputs.
+    /// As above with W as inputs × outputs.
     pub(super) fn conv1d(&self, x: &Tensor, name: &str) -> Result<Tensor, TrainError> {
         let weight = self.weight(&format!("{name}.weight"), x)?.f_tr()?;
         self.affine(x, &weight, name)
@@ -67,14 +67,14 @@ impl Ops<'_> {
         Ok(y.f_add(&update)?)
     }
 
-    /// / Layer norm, with weight and bias if present.
+    /// Layer norm, with weight and bias if present.
     pub(super) fn norm(&self, x: &Tensor, name: &str, epsilon: f64) -> Result<Tensor, TrainError> {
         let weight = self.optional(&format!("{name}.weight"), x)?;
         let bias = self.optional(&format!("{name}.bias"), x)?;
         Ok(x.f_layer_norm(width(x), weight.as_ref(), bias.as_ref(), epsilon, true)?)
     }
 
-    /// / Root-mean-square norm.
+    /// Root-mean-square norm.
     pub(super) fn rms_norm(
         &self,
         x: &Tensor,
@@ -85,7 +85,7 @@ impl Ops<'_> {
         Ok(x.f_rms_norm(width(x), Some(&weight), epsilon)?)
     }
 
-    /// / Dropout of a share of the values, only in training.
+    /// Dropout of a share of the values, only in training.
     pub(super) fn dropout(&self, x: &Tensor, share: f64) -> Result<Tensor, TrainError> {
         if self.pass.train && share > 0.0 {
             return Ok(x.f_dropout(share, true)?);
@@ -93,7 +93,7 @@ impl Ops<'_> {
         Ok(x.shallow_clone())
     }
 
-    /// / Fused attention over [B, heads, T, width of a head]; returns [B, T,
+    /// Fused attention over [B, heads, T, width of a head]; returns [B, T,
     /// heads · width of a head].
     pub(super) fn attention(
         &self,
@@ -108,7 +108,7 @@ impl Ops<'_> {
         Ok(mixed.f_transpose(1, 2)?.f_flatten(2, 3)?)
     }
 
-    /// / The tokens that a layer continues with after attention: all, or, in
+    /// The tokens that a layer continues with after attention: all, or, in
     /// the `last` layer, the requested ones.
     pub(super) fn asked(&self, x: &Tensor, last: bool) -> Result<Tensor, TrainError> {
         match self.pass.asked {
@@ -119,11 +119,11 @@ impl Ops<'_> {
 
     /// [B, T, heads · n] as [B, heads, T, n].
     pub(super) fn heads(&self, x: &Tensor, heads: usize) -> Result<Tensor, TrainError> {
-        // - No size is read here, so the trace is valid for any batch.
+        // No size is read here, so the trace is valid for any batch.
         Ok(x.f_unflatten(-1, [heads as i64, -1])?.f_transpose(1, 2)?)
     }
 
-    /// / The bias of attention scores that hides padding and, with `causal`,
+    /// The bias of attention scores that hides padding and, with `causal`,
     /// later tokens; [B, 1, 1 or T, T], `None` without padding. Every token
     /// sees itself, even padding: the softmax of a row of -inf, and its
     /// gradients, would be NaN.
@@ -143,7 +143,7 @@ impl Ops<'_> {
         Ok(Some(scores_of(&seen.f_logical_or(&itself)?, x)?))
     }
 
-    /// / Activation of a feed-forward part.
+    /// Activation of a feed-forward part.
     pub(super) fn activation(&self, x: &Tensor, which: Activation) -> Result<Tensor, TrainError> {
         Ok(match which {
             Activation::GeluNew | Activation::GeluPytorchTanh | Activation::GeluFast => {

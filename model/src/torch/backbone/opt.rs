@@ -8,7 +8,7 @@ use super::{Fixed, State};
 use crate::backbone::{OptConfig, POSITION_OFFSET};
 use crate::torch::TrainError;
 
-/// / Epsilon of every layer norm; OPT's configuration has no key for it.
+/// Epsilon of every layer norm; OPT's configuration has no key for it.
 const EPSILON: f64 = 1e-5;
 
 pub(super) fn begin(
@@ -21,7 +21,7 @@ pub(super) fn begin(
     let positions = match ops.pass.mask {
         None => table.f_narrow(0, first, embeds.size3()?.1)?, // [T, d]
         Some(mask) => {
-            // - Only tokens are counted; padding has the row before the first.
+            // Only tokens are counted; padding has the row before the first.
             let mask = mask.f_to_device(embeds.device())?.f_to_kind(Kind::Int64)?;
             let rows = mask.f_cumsum(1, Kind::Int64)?.f_mul(&mask)?;
             let rows = rows.f_add_scalar(first - 1)?;

@@ -1,4 +1,4 @@
-//! ! Gradients with the memory of one layer: the forward pass stores only the
+//! Gradients with the memory of one layer: the forward pass stores only the
 //! states between layers, and each layer is recomputed when the backward pass
 //! reaches it (Chen et al. 2016, "Training Deep Nets with Sublinear Memory
 //! Cost").
@@ -9,13 +9,13 @@ use super::{Pass, State, Weights, begin, end, layer};
 use crate::backbone::BackboneConfig;
 use crate::torch::TrainError;
 
-/// / Adds the gradients of the weights' and `embeds`' inputs, as
+/// Adds the gradients of the weights' and `embeds`' inputs, as
 /// `loss(hidden(embeds)).backward()` would, and returns the loss.
 ///
-/// / Leaves among the weights get their gradients layer by layer; the inputs of
+/// Leaves among the weights get their gradients layer by layer; the inputs of
 /// other weights get theirs in one backward pass at the end.
 ///
-/// / `loss` receives the last hidden state and the embeddings, and must use
+/// `loss` receives the last hidden state and the embeddings, and must use
 /// these instead of `embeds` itself. `seed` seeds libtorch's generator, so that
 /// both passes draw the same dropout; its final state depends only on `seed`.
 /// The generator is shared by all threads: no other thread may draw at the same
@@ -85,17 +85,17 @@ pub fn backward(
         }
     }
     push_back(ends.iter().map(|(tensor, g)| (Some(*tensor), g.as_ref())))?;
-    // - Avoids repeating the first layer's mask in the caller's next draw.
+    // Avoids repeating the first layer's mask in the caller's next draw.
     before(layers + 1);
     Ok(loss.f_detach()?)
 }
 
-/// / The same values, detached, as a leaf.
+/// The same values, detached, as a leaf.
 fn leaf(tensor: &Tensor) -> Result<Tensor, TrainError> {
     Ok(tensor.f_detach()?.f_set_requires_grad(true)?)
 }
 
-/// / The weights as leaves.
+/// The weights as leaves.
 fn leaves(weights: &Weights) -> Result<Weights, TrainError> {
     let tensors = weights.iter().map(|(name, tensor)| {
         let tensor = match tensor.f_is_leaf()? {
@@ -112,7 +112,7 @@ fn gradient(tensor: &Tensor) -> Result<Option<Tensor>, TrainError> {
     Ok(gradient.defined().then_some(gradient))
 }
 
-/// / Runs the backward pass of these outputs from their gradients.
+/// Runs the backward pass of these outputs from their gradients.
 fn push_back<'a>(
     outputs: impl Iterator<Item = (Option<&'a Tensor>, Option<&'a Tensor>)>,
 ) -> Result<(), TrainError> {
@@ -137,12 +137,12 @@ fn push_back<'a>(
 }
 
 impl State {
-    /// / The tensors that gradients flow through.
+    /// The tensors that gradients flow through.
     fn flow(&self) -> [Option<&Tensor>; 3] {
         [Some(&self.hidden), self.memory.as_ref(), self.bias.as_ref()]
     }
 
-    /// / The gradients of leaves.
+    /// The gradients of leaves.
     fn gradients(&self) -> Result<[Option<Tensor>; 3], TrainError> {
         let [hidden, memory, bias] = self.flow().map(|t| t.map(gradient));
         Ok([
@@ -152,7 +152,7 @@ impl State {
         ])
     }
 
-    /// / The same state with other tensors for gradients to flow through.
+    /// The same state with other tensors for gradients to flow through.
     fn map(
         &self,
         change: impl Fn(&Tensor) -> Result<Tensor, TrainError>,

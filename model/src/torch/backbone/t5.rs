@@ -1,6 +1,6 @@
 //! T5: an encoder, and a decoder that looks at the encoder's output.
 //!
-//! ! The embeddings are the encoder's input, and the encoder's output is used
+//! The embeddings are the encoder's input, and the encoder's output is used
 //! twice by the decoder: as its input and for cross-attention, as in NetLLM.
 //! The decoder is causal; the encoder is causal only if the configuration sets
 //! `causal`. Padding is hidden from the decoder as well.
@@ -21,7 +21,7 @@ pub(super) fn begin(
         hidden: ops.dropout(embeds, config.dropout_rate)?, // [B, T, d]
         memory: None,
         bias: Some(bias(config, ops, embeds, "encoder", config.causal)?),
-        // - Cross-attention to the encoder's output.
+        // Cross-attention to the encoder's output.
         fixed: Fixed {
             mask: match ops.mask(embeds, config.causal)? {
                 None if config.causal => Some(future(embeds)?),
@@ -116,7 +116,7 @@ fn feed_forward(
     Ok(x.f_add(&ops.dropout(&down, config.dropout_rate)?)?)
 }
 
-/// / Attention of `from` to `to`, both [B, T, d].
+/// Attention of `from` to `to`, both [B, T, d].
 fn attention(
     config: &T5Config,
     ops: &Ops<'_>,
@@ -137,7 +137,7 @@ fn attention(
     ops.linear(&mixed, &format!("{name}.o"))
 }
 
-/// / Bias from relative positions and masks for a stack's self-attention: [1 or
+/// Bias from relative positions and masks for a stack's self-attention: [1 or
 /// B, heads, T, T].
 fn bias(
     config: &T5Config,
@@ -162,14 +162,14 @@ fn bias(
     }
 }
 
-/// / -inf at later tokens: [T, T].
+/// -inf at later tokens: [T, T].
 fn future(x: &Tensor) -> Result<Tensor, TrainError> {
     let tokens = x.size3()?.1;
     let seen = Tensor::f_ones([tokens, tokens], (Kind::Bool, x.device()))?.f_tril(0)?;
     scores_of(&seen, x)
 }
 
-/// / Bucket of each distance from a token (row) to another (column): [T, T].
+/// Bucket of each distance from a token (row) to another (column): [T, T].
 /// Short distances have a bucket each, long ones share logarithmic buckets.
 fn buckets(config: &T5Config, tokens: i64, both_ways: bool) -> Result<Tensor, TrainError> {
     let cpu = (Kind::Int64, Device::Cpu);
@@ -187,7 +187,7 @@ fn buckets(config: &T5Config, tokens: i64, both_ways: bool) -> Result<Tensor, Tr
     };
     let exact = kinds / 2;
     let most = config.relative_attention_max_distance as f64;
-    // - In f32 and in this order, so that distances fall into the same buckets
+    // In f32 and in this order, so that distances fall into the same buckets
     // as in the trained models.
     let far = distance
         .f_clamp_min(1)?

@@ -1,4 +1,4 @@
-//! ! Checks that an exported module computes the same as the policy.
+//! Checks that an exported module computes the same as the policy.
 
 use std::path::Path;
 
@@ -8,7 +8,7 @@ use crate::splitmix::SplitMix64;
 use crate::torch::{Batch, Network, TrainError};
 use crate::{ACTIONS, PolicyConfig};
 
-/// / Reloads a TorchScript file and compares its probabilities for synthetic
+/// Reloads a TorchScript file and compares its probabilities for synthetic
 /// records with the network's, for several batch sizes. Returns the largest
 /// difference.
 pub fn difference(network: &Network, file: &Path) -> Result<f64, TrainError> {
@@ -25,7 +25,7 @@ pub fn difference(network: &Network, file: &Path) -> Result<f64, TrainError> {
     Ok(worst)
 }
 
-/// / Consecutive windows of unscaled records.
+/// Consecutive windows of unscaled records.
 struct Raw {
     windows: usize,
     returns: Vec<f64>,
@@ -34,7 +34,7 @@ struct Raw {
 }
 
 impl Raw {
-    /// / Values of about the magnitude that the policy was fitted to.
+    /// Values of about the magnitude that the policy was fitted to.
     fn made_up(config: &PolicyConfig, windows: usize, seed: u64) -> Raw {
         let mut random = SplitMix64::new(seed);
         let mut raw = Raw {
@@ -57,7 +57,7 @@ impl Raw {
         raw
     }
 
-    /// / The same windows, scaled by the policy's own code.
+    /// The same windows, scaled by the policy's own code.
     fn batch(&self, config: &PolicyConfig, device: Device) -> Result<Batch, TrainError> {
         let scale = |scaling: &crate::Scaling, raw: f64| scaling.apply(raw);
         let returns: Vec<f32> = self

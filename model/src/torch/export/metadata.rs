@@ -1,4 +1,4 @@
-//! ! Metadata of a TorchScript file. The file is a ZIP archive, and PyTorch
+//! Metadata of a TorchScript file. The file is a ZIP archive, and PyTorch
 //! reads files below its `extra/` on request:
 //!
 //! ```python
@@ -27,7 +27,7 @@ pub(super) fn add(file: &Path, config: &PolicyConfig) -> Result<(), TrainError> 
     let open = || File::options().read(true).write(true).open(file);
     let archive = ZipArchive::new(open().map_err(|e| failed(e.to_string()))?);
     let archive = archive.map_err(|e| failed(e.to_string()))?;
-    // - All names are in one directory, which the writer chose.
+    // All names are in one directory, which the writer chose.
     let root = archive.file_names().next().and_then(|n| n.split_once('/'));
     let (root, _) = root.ok_or_else(|| failed("no directory in the archive".into()))?;
     let name = format!("{root}/extra/{METADATA_FILE}");
@@ -47,7 +47,7 @@ pub(super) fn add(file: &Path, config: &PolicyConfig) -> Result<(), TrainError> 
     Ok(())
 }
 
-/// / The outputs and the decision rule.
+/// The outputs and the decision rule.
 fn text(config: &PolicyConfig) -> String {
     let mut text = serde_json::to_string_pretty(&json!({
         "policy": config.name,

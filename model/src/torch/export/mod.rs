@@ -1,4 +1,4 @@
-//! ! Exports policies for other programs: as a TorchScript file, and as a model
+//! Exports policies for other programs: as a TorchScript file, and as a model
 //! repository of a Triton inference server. Both describe the outputs and the decision
 //! rule with the text of [`crate::PolicyConfig::outcomes`].
 
@@ -16,17 +16,17 @@ use crate::files::{AtomicDir, AtomicFile, Existing, create_new};
 pub use check::difference;
 pub use metadata::METADATA_FILE;
 
-/// / Name of the module's file within a version of a Triton model.
+/// Name of the module's file within a version of a Triton model.
 const MODEL_FILE: &str = "model.pt";
 
 /// A model of a Triton model repository.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TritonModel {
-    /// / Name of the model and its directory: letters, digits, `_`, `-` and `.`.
+    /// Name of the model and its directory: letters, digits, `_`, `-` and `.`.
     pub name: String,
-    /// / Maximum number of windows in a batch of the server, at least 1.
+    /// Maximum number of windows in a batch of the server, at least 1.
     pub max_batch: u32,
-    /// / Maximum time that the server waits to fill a batch, µs.
+    /// Maximum time that the server waits to fill a batch, µs.
     pub queue_delay_us: u32,
 }
 
@@ -41,13 +41,13 @@ pub fn torchscript(network: &Network, file: &Path) -> Result<(), TrainError> {
     to.commit().map_err(|e| failed("write", file, e))
 }
 
-/// / The module, with its outputs described in it.
+/// The module, with its outputs described in it.
 fn module(network: &Network, file: &Path) -> Result<(), TrainError> {
     network.trace()?.save(file)?;
     metadata::add(file, network.config())
 }
 
-/// / Writes `NAME/` with `config.pbtxt`, `1/model.pt` and `README.md` into a model
+/// Writes `NAME/` with `config.pbtxt`, `1/model.pt` and `README.md` into a model
 /// repository, which is created if necessary; `NAME/` must not exist. Returns the model's
 /// directory.
 pub fn triton(

@@ -1,4 +1,4 @@
-//! ! Files of a model for a Triton server and its users: `config.pbtxt` and
+//! Files of a model for a Triton server and its users: `config.pbtxt` and
 //! `README.md`.
 
 use tch::Device;
@@ -10,7 +10,7 @@ impl TritonModel {
     /// `config.pbtxt`.
     pub(super) fn config(&self, policy: &PolicyConfig, device: Device) -> String {
         let (w, inputs) = (policy.window, inputs(policy));
-        // - Constants in the module are on one device.
+        // Constants in the module are on one device.
         let group = match device {
             Device::Cuda(index) => format!("kind: KIND_GPU\n    gpus: [ {index} ]"),
             _ => "kind: KIND_CPU".to_owned(),
@@ -50,7 +50,7 @@ impl TritonModel {
         )
     }
 
-    /// / Instructions for calling the model.
+    /// Instructions for calling the model.
     pub(super) fn readme(&self, policy: &PolicyConfig) -> String {
         let (name, w, n) = (&self.name, policy.window, inputs(policy));
         let mut columns = String::new();
@@ -108,7 +108,7 @@ impl TritonModel {
     }
 }
 
-/// / The outputs and the decision rule, as comments in `config.pbtxt`.
+/// The outputs and the decision rule, as comments in `config.pbtxt`.
 fn meaning(policy: &PolicyConfig) -> String {
     let mut lines = vec![format!("OUTPUT__0: probabilities of {}:", policy.outcome())];
     for (index, outcome) in policy.outcomes().iter().enumerate() {
@@ -120,7 +120,7 @@ fn meaning(policy: &PolicyConfig) -> String {
     lines.iter().map(|line| format!("# {line}\n")).collect()
 }
 
-/// / The same for programs, as parameters that the server stores but does not
+/// The same for programs, as parameters that the server stores but does not
 /// interpret.
 fn parameters(policy: &PolicyConfig) -> String {
     let outcomes = policy.outcomes();
@@ -139,13 +139,13 @@ fn parameters(policy: &PolicyConfig) -> String {
     outputs.chain(rule).map(parameter).collect()
 }
 
-/// / The outputs, as table rows.
+/// The outputs, as table rows.
 fn rows(policy: &PolicyConfig) -> String {
     let row = |(index, outcome): (usize, &String)| format!("| {index} | {outcome} |\n");
     policy.outcomes().iter().enumerate().map(row).collect()
 }
 
-/// / Names of the inputs from one record's features.
+/// Names of the inputs from one record's features.
 fn inputs(policy: &PolicyConfig) -> usize {
     policy.features.iter().map(|f| f.encoder.history()).sum()
 }

@@ -1,4 +1,4 @@
-//! ! Backbones as Hugging Face directories: `config.json`, and
+//! Backbones as Hugging Face directories: `config.json`, and
 //! `model.safetensors` or `model.safetensors.index.json` with the shards it
 //! lists.
 
@@ -16,16 +16,16 @@ use super::backbone::Weights;
 use crate::backbone::{BackboneConfig, BackboneError, CONFIG_FILE, Initial};
 use read::Source;
 
-/// / The weights in a single file.
+/// The weights in a single file.
 pub const WEIGHTS_FILE: &str = "model.safetensors";
 
-/// / Index that maps tensors to shards.
+/// Index that maps tensors to shards.
 pub const INDEX_FILE: &str = "model.safetensors.index.json";
 
-/// / Reads a model's configuration and its bare weights, converted to `kind`,
+/// Reads a model's configuration and its bare weights, converted to `kind`,
 /// to `device`.
 ///
-/// / Stored types are f32, f16 and bf16; tensors may be named as in the bare
+/// Stored types are f32, f16 and bf16; tensors may be named as in the bare
 /// model or as in one with an output layer. Files are mapped, and only required
 /// tensors are read.
 pub fn load(
@@ -38,7 +38,7 @@ pub fn load(
     Ok((config, weights))
 }
 
-/// / As above with a given configuration, e.g. one without positions.
+/// As above with a given configuration, e.g. one without positions.
 pub fn load_weights(
     dir: &Path,
     config: &BackboneConfig,
@@ -55,7 +55,7 @@ pub fn load_weights(
     )
 }
 
-/// / Random weights, initialised as in the family. The same seed gives the same
+/// Random weights, initialised as in the family. The same seed gives the same
 /// weights on the same kind of device; the state of libtorch's generator
 /// changes.
 pub fn random(
@@ -81,7 +81,7 @@ pub fn random(
     tensors.collect()
 }
 
-/// / Writes a directory for [`load`] and `transformers`: `config.json` and the
+/// Writes a directory for [`load`] and `transformers`: `config.json` and the
 /// bare model in one file, in the types of the weights. Each file is replaced
 /// atomically, the configuration last.
 pub fn save(dir: &Path, config: &BackboneConfig, weights: &Weights) -> Result<(), TrainError> {
@@ -113,7 +113,7 @@ pub fn save(dir: &Path, config: &BackboneConfig, weights: &Weights) -> Result<()
     Ok(())
 }
 
-/// / The configuration, with the other keys required by `transformers`.
+/// The configuration, with the other keys required by `transformers`.
 fn config_json(config: &BackboneConfig, kind: Kind) -> Result<String, BackboneError> {
     let syntax = |e: serde_json::Error| BackboneError::Syntax {
         file: CONFIG_FILE.into(),
@@ -139,7 +139,7 @@ fn config_json(config: &BackboneConfig, kind: Kind) -> Result<String, BackboneEr
     Ok(text)
 }
 
-/// / Possible names of a bare model's tensor in a file, its own name first.
+/// Possible names of a bare model's tensor in a file, its own name first.
 pub(super) fn aliases(config: &BackboneConfig, name: &str) -> Vec<String> {
     let mut names = vec![name.to_owned()];
     for prefix in ["transformer.", "model."] {
@@ -151,7 +151,7 @@ pub(super) fn aliases(config: &BackboneConfig, name: &str) -> Vec<String> {
     names
 }
 
-/// / FNV-1a hash, so that a tensor's values do not depend on the preceding
+/// FNV-1a hash, so that a tensor's values do not depend on the preceding
 /// tensors.
 fn seed_of(seed: u64, name: &str) -> i64 {
     let start = 0xcbf2_9ce4_8422_2325 ^ seed.wrapping_mul(crate::splitmix::GOLDEN);

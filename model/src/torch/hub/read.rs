@@ -1,4 +1,4 @@
-//! ! Reads tensors from safetensors files.
+//! Reads tensors from safetensors files.
 
 use std::collections::{BTreeMap, HashSet};
 use std::fs;
@@ -16,18 +16,18 @@ use crate::files::{open_regular, read_regular};
 use crate::torch::TrainError;
 use crate::torch::backbone::Weights;
 
-/// / Maximum size of an index, bytes; the largest models have 1 MB.
+/// Maximum size of an index, bytes; the largest models have 1 MB.
 const INDEX_MAX: u64 = 64 << 20;
 
-/// / The files, with what is known of their contents before they are opened.
+/// The files, with what is known of their contents before they are opened.
 pub(in crate::torch) enum Source {
-    /// / A single file.
+    /// A single file.
     One(PathBuf),
-    /// / Shards, with the file of each tensor.
+    /// Shards, with the file of each tensor.
     Sharded {
         /// The index.
         index: PathBuf,
-        /// / File of a tensor.
+        /// File of a tensor.
         shards: BTreeMap<String, PathBuf>,
     },
 }
@@ -38,7 +38,7 @@ struct Index {
 }
 
 impl Source {
-    /// / Finds the files of a model's directory.
+    /// Finds the files of a model's directory.
     pub(in crate::torch) fn open(dir: &Path) -> Result<Source, BackboneError> {
         let one = dir.join(WEIGHTS_FILE);
         if one.is_file() {
@@ -53,7 +53,7 @@ impl Source {
             serde_json::from_slice(&text).map_err(|e| layout(&index, e.to_string()))?;
         let mut shards = BTreeMap::new();
         for (tensor, file) in parsed.weight_map {
-            // - The index lists these files of the directory only.
+            // The index lists these files of the directory only.
             let mut parts = Path::new(&file).components();
             let plain = matches!(parts.next(), Some(Component::Normal(n)) if n == file.as_str());
             if !plain || !file.ends_with(".safetensors") {
@@ -84,7 +84,7 @@ fn nothing_in(dir: &Path) -> String {
     }
 }
 
-/// / Reads tensors; `aliases` returns the names that a tensor may have in the
+/// Reads tensors; `aliases` returns the names that a tensor may have in the
 /// files.
 pub(in crate::torch) fn read(
     source: &Source,
@@ -93,7 +93,7 @@ pub(in crate::torch) fn read(
     kind: Kind,
     device: Device,
 ) -> Result<Weights, TrainError> {
-    // - By file: the name in the file and the resulting name.
+    // By file: the name in the file and the resulting name.
     let mut wanted: BTreeMap<&Path, Vec<(String, &Spec)>> = BTreeMap::new();
     match source {
         Source::One(path) => {
@@ -140,7 +140,7 @@ pub(in crate::torch) fn open(path: &Path) -> Result<Mmap, BackboneError> {
         }
     };
     let file = open_regular(path).map_err(failed("open"))?;
-    // - SAFETY: the map is read-only, and its contents are copied before it is
+    // SAFETY: the map is read-only, and its contents are copied before it is
     // dropped. If someone changes a model's file during loading, the values
     // change, or a truncation causes a bus error; this holds for every reader
     // of mapped weights.
@@ -156,7 +156,7 @@ pub(in crate::torch) fn parse<'a>(
         .map_err(|e| layout(path, format!("not a whole safetensors file: {e}")))
 }
 
-/// / Copies a tensor from its file.
+/// Copies a tensor from its file.
 fn tensor(
     path: &Path,
     name: &str,
@@ -181,7 +181,7 @@ fn tensor(
     let shape: Vec<i64> = shape.iter().map(|n| *n as i64).collect();
     let data = view.data();
     let tensor = if data.as_ptr().align_offset(stored.elt_size_in_bytes()) == 0 {
-        // - SAFETY: the header's reader checked that the length of the data
+        // SAFETY: the header's reader checked that the length of the data
         // matches shape and type; the data are aligned; the borrowing tensor is
         // copied and dropped before the map.
         let mapped =

@@ -1,4 +1,4 @@
-//! ! Writes files of Hugging Face directories.
+//! Writes files of Hugging Face directories.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -11,12 +11,12 @@ use tch::{Device, Kind, Tensor};
 use crate::backbone::BackboneError;
 use crate::files::{AtomicFile, Existing, replace};
 
-/// / Writes a text file.
+/// Writes a text file.
 pub(in crate::torch) fn text(path: &Path, text: &str) -> Result<(), BackboneError> {
     replace(path, text.as_bytes()).map_err(|e| failed(path, e))
 }
 
-/// / Writes tensors one after the other, in their own types.
+/// Writes tensors one after the other, in their own types.
 pub(in crate::torch) fn tensors(
     path: &Path,
     tensors: &[(String, &Tensor)],
@@ -33,7 +33,7 @@ pub(in crate::torch) fn tensors(
         })
         .collect::<Result<Vec<_>, _>>()?;
     let file = AtomicFile::create(path, Existing::Replace).map_err(|e| failed(path, e))?;
-    // - transformers refuses files without this entry.
+    // transformers refuses files without this entry.
     let facts = HashMap::from([("format".to_owned(), "pt".to_owned())]);
     safetensors::serialize_to_file(views, Some(facts), file.temporary()).map_err(|e| match e {
         SafeTensorError::IoError(e) => failed(path, e),
@@ -59,7 +59,7 @@ fn dtype(kind: Kind) -> Option<Dtype> {
     }
 }
 
-/// / A tensor that is copied from its device when it is written.
+/// A tensor that is copied from its device when it is written.
 struct Stored<'a> {
     tensor: &'a Tensor,
     shape: Vec<usize>,

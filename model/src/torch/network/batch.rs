@@ -1,4 +1,4 @@
-//! ! Input of a network: windows of equal length.
+//! Input of a network: windows of equal length.
 
 use tch::{Device, Tensor};
 
@@ -6,30 +6,30 @@ use crate::set_points::SET_POINTS;
 use crate::torch::TrainError;
 use crate::{Step, Taken};
 
-/// / B windows of w records or periods each. Training may modify the tensors.
+/// B windows of w records or periods each. Training may modify the tensors.
 #[derive(Debug)]
 pub struct Batch {
     /// Returns-to-go, or idle budgets, scaled: [B, w], f32.
     pub returns: Tensor,
-    /// / Inputs from the features: [B, w, inputs], f32, laid out as by
+    /// Inputs from the features: [B, w, inputs], f32, laid out as by
     /// [`crate::PolicyConfig::fill_inputs`].
     pub inputs: Tensor,
-    /// / Codes of the actions taken: [B, w], i64; or the k values of each action token:
+    /// Codes of the actions taken: [B, w], i64; or the k values of each action token:
     /// [B, w, k], f32.
     pub actions: Tensor,
-    /// / Label of each record: [B, w], i64; `None`: its action.
+    /// Label of each record: [B, w], i64; `None`: its action.
     pub labels: Option<Tensor>,
-    /// / Costs of settings at the knots of a lesson: [B, w, knots], f32.
+    /// Costs of settings at the knots of a lesson: [B, w, knots], f32.
     pub costs: Option<Tensor>,
-    /// / Positions in the window, for the time embedding: [B, w], i64, below the policy's
+    /// Positions in the window, for the time embedding: [B, w], i64, below the policy's
     /// window; `None`: 0, 1, … w - 1.
     pub times: Option<Tensor>,
-    /// / [B, w], bool, false for hidden records; `None`: all are visible.
+    /// [B, w], bool, false for hidden records; `None`: all are visible.
     pub mask: Option<Tensor>,
 }
 
 impl Batch {
-    /// / Creates a batch from windows of equal length.
+    /// Creates a batch from windows of equal length.
     pub fn new<W: AsRef<[Step]>>(windows: &[W], device: Device) -> Result<Batch, TrainError> {
         let steps = || windows.iter().flat_map(|window| window.as_ref());
         let returns: Vec<f32> = steps().map(|s| s.return_to_go).collect();
@@ -49,7 +49,7 @@ impl Batch {
         Batch::with_actions(&returns, &inputs, actions, device)
     }
 
-    /// / Creates a batch of `windows` windows from their concatenated records.
+    /// Creates a batch of `windows` windows from their concatenated records.
     pub fn of(
         windows: usize,
         returns: &[f32],
@@ -61,7 +61,7 @@ impl Batch {
         Batch::with_actions(returns, inputs, actions, device)
     }
 
-    /// / As above, with actions in the form of [`Batch::actions`].
+    /// As above, with actions in the form of [`Batch::actions`].
     pub(in crate::torch) fn with_actions(
         returns: &[f32],
         inputs: &[f32],

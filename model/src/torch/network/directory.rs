@@ -1,4 +1,4 @@
-//! ! Reads and writes networks as policy directories.
+//! Reads and writes networks as policy directories.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -17,7 +17,7 @@ use crate::{
 };
 
 impl Network {
-    /// / Initial network of a training: random weights, except for the base,
+    /// Initial network of a training: random weights, except for the base,
     /// which is read from its directory, and for `start`, an optional Hugging
     /// Face directory whose weights are trained further (with
     /// [`Adaptation::Full`]). A relative path of a base is relative to `dir`.
@@ -43,7 +43,7 @@ impl Network {
         Network::with(config, &tensors, base, options)
     }
 
-    /// / Reads a policy directory with any backbone, merged or not.
+    /// Reads a policy directory with any backbone, merged or not.
     pub fn load(dir: &Path, options: Options) -> Result<Network, TrainError> {
         let config = Policy::load_config(dir)?;
         let Some(expected) = config.adapter() else {
@@ -72,7 +72,7 @@ impl Network {
         Network::with(config, &tensors, base, options)
     }
 
-    /// / Writes a policy directory, which is created if necessary, with
+    /// Writes a policy directory, which is created if necessary, with
     /// `config` instead of the network's own; the two may differ only in keys
     /// that do not affect weights. Each file is replaced atomically, the
     /// configuration last.
@@ -99,7 +99,7 @@ impl Network {
         Ok(())
     }
 
-    /// / The policy with its adapter merged into its base, in f32: the policy
+    /// The policy with its adapter merged into its base, in f32: the policy
     /// that [`Policy::save`] writes and, with a GPT-2, the plain engine runs.
     pub fn merged(&self) -> Result<(PolicyConfig, Tensors), TrainError> {
         let tensors = self.tensors()?;
@@ -118,7 +118,7 @@ impl Network {
     }
 }
 
-/// / Writes a base for policies trained from scratch: random weights of a
+/// Writes a base for policies trained from scratch: random weights of a
 /// family, as a Hugging Face directory. `path` is its path in a policy's
 /// configuration.
 pub fn random_base(
@@ -133,7 +133,7 @@ pub fn random_base(
     Ok(crate::base_config(dir, path)?)
 }
 
-/// / Weights of a policy's base; empty if it has none.
+/// Weights of a policy's base; empty if it has none.
 fn base_weights(
     config: &PolicyConfig,
     dir: &Path,
@@ -151,7 +151,7 @@ fn base_weights(
     hub::load_weights(&path, &config.backbone, options.kind, options.device)
 }
 
-/// / `path` relative to `dir`, which need not exist yet, so the path is
+/// `path` relative to `dir`, which need not exist yet, so the path is
 /// resolved without the file system.
 fn relative_to(dir: &Path, path: &Path) -> PathBuf {
     let (mut dir, mut path) = (dir.to_owned(), path);
@@ -165,7 +165,7 @@ fn relative_to(dir: &Path, path: &Path) -> PathBuf {
     dir.join(path)
 }
 
-/// / The tensors outside the backbone, and the others.
+/// The tensors outside the backbone, and the others.
 fn with_backbone(
     config: &PolicyConfig,
     tensors: &Tensors,

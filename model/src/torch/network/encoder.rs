@@ -1,4 +1,4 @@
-//! ! Converts records to tokens: the paths of `crate::encoder`, batched.
+//! Converts records to tokens: the paths of `crate::encoder`, batched.
 
 use tch::{Device, Kind, Tensor};
 
@@ -8,13 +8,13 @@ use crate::config::EMBED_NORM_EPSILON;
 use crate::torch::TrainError;
 use crate::{ACTIONS, EncoderConfig, Encoding, PolicyConfig};
 
-/// / The constant part of the encoder.
+/// The constant part of the encoder.
 pub(super) struct Encoder {
     groups: Vec<Group>,
     order: Tensor, // [n], i64: index of each feature's token among those of the groups
 }
 
-/// / Features with jointly computed paths.
+/// Features with jointly computed paths.
 enum Group {
     /// Scalars of one width.
     Scalars {
@@ -83,7 +83,7 @@ impl Encoder {
         })
     }
 
-    /// / The tokens R, s1 … sn, a of each record with their time, normalised:
+    /// The tokens R, s1 … sn, a of each record with their time, normalised:
     /// [B, w (n + 2), d], f32.
     pub(super) fn tokens(&self, weights: &View, batch: &Batch) -> Result<Tensor, TrainError> {
         let w = batch.returns.size2()?.1;
@@ -118,7 +118,7 @@ impl Encoder {
     }
 }
 
-/// / Values of the action tokens, [B, w, k], f32, from [`Batch::actions`].
+/// Values of the action tokens, [B, w, k], f32, from [`Batch::actions`].
 fn action_numbers(actions: &Tensor) -> Result<Tensor, TrainError> {
     if actions.dim() > 2 {
         return Ok(actions.shallow_clone());
@@ -128,7 +128,7 @@ fn action_numbers(actions: &Tensor) -> Result<Tensor, TrainError> {
     Ok(actions.f_add_scalar(1.0)?.f_div_scalar(ACTIONS as f64)?)
 }
 
-/// / A series before grouping.
+/// A series before grouping.
 struct Series {
     place: usize,
     name: &'static str,
@@ -155,7 +155,7 @@ fn series_group(
     })
 }
 
-/// / A scalar before grouping.
+/// A scalar before grouping.
 struct Scalar<'a> {
     place: usize,
     name: &'static str,
@@ -163,7 +163,7 @@ struct Scalar<'a> {
     encoding: &'a Encoding,
 }
 
-/// / Scalars with fewer bins than others are padded with bins of slope 0.
+/// Scalars with fewer bins than others are padded with bins of slope 0.
 fn scalar_group(scalars: &[Scalar<'_>], device: Device) -> Result<Group, TrainError> {
     let bins: Vec<i64> = scalars.iter().map(|s| s.encoding.len() as i64).collect();
     let most = bins.iter().copied().max().unwrap_or(0);

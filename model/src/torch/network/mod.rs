@@ -1,11 +1,11 @@
-//! ! A differentiable policy in libtorch, over batches of windows.
+//! A differentiable policy in libtorch, over batches of windows.
 //!
 //! ```text
 //! Batch ─▶ encoder ─▶ backbone ─▶ head ─▶ logits, or set-points' outputs
 //!          R, s1 … sn, a, normed      at the token before each action
 //! ```
 //!
-//! ! Encoder, norm and head are computed in f32, and the backbone in the type
+//! Encoder, norm and head are computed in f32, and the backbone in the type
 //! requested by [`Options`]. Trained weights are f32, in one flat vector; a
 //! frozen base is separate, in the backbone's type.
 
@@ -30,21 +30,21 @@ use encoder::Encoder;
 pub(super) use weights::Trained;
 use weights::View;
 
-/// / Device and computation options of a network.
+/// Device and computation options of a network.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Options {
-    /// / Device of all tensors.
+    /// Device of all tensors.
     pub device: Device,
     /// Type of the backbone's activations and of its frozen weights: Float,
     /// BFloat16 or Half.
     pub kind: Kind,
-    /// / Compute gradients with the memory of one layer, in a third more time:
+    /// Compute gradients with the memory of one layer, in a third more time:
     /// see [`backbone::backward`].
     pub gradient_checkpointing: bool,
 }
 
 impl Default for Options {
-    /// / f32 on the CPU.
+    /// f32 on the CPU.
     fn default() -> Self {
         Options {
             device: Device::Cpu,
@@ -64,7 +64,7 @@ pub struct Network {
 }
 
 impl Network {
-    /// / Creates a network in f32 with all its weights from memory.
+    /// Creates a network in f32 with all its weights from memory.
     pub fn new(
         config: PolicyConfig,
         tensors: &Tensors,
@@ -77,7 +77,7 @@ impl Network {
         Network::with(config, tensors, backbone::Weights::new(), options)
     }
 
-    /// / Creates a network from the tensors of [`crate::trained_specs`] and the
+    /// Creates a network from the tensors of [`crate::trained_specs`] and the
     /// base required by an adapter.
     pub fn with(
         config: PolicyConfig,
@@ -100,17 +100,17 @@ impl Network {
         })
     }
 
-    /// / The policy's configuration.
+    /// The policy's configuration.
     pub fn config(&self) -> &PolicyConfig {
         &self.config
     }
 
-    /// / The device.
+    /// The device.
     pub fn device(&self) -> Device {
         self.options.device
     }
 
-    /// / Device and computation options.
+    /// Device and computation options.
     pub fn options(&self) -> Options {
         self.options
     }
@@ -120,12 +120,12 @@ impl Network {
         self.trained.tensors()
     }
 
-    /// / The frozen weights of an adapter's base; otherwise empty.
+    /// The frozen weights of an adapter's base; otherwise empty.
     pub fn base(&self) -> &backbone::Weights {
         &self.frozen
     }
 
-    /// / The gradient of the trained weights, [P], f32; 0 where undefined.
+    /// The gradient of the trained weights, [P], f32; 0 where undefined.
     pub fn gradient(&self) -> Result<Tensor, TrainError> {
         self.trained.gradient()
     }
@@ -135,7 +135,7 @@ impl Network {
         &mut self.trained
     }
 
-    /// / Logits of the action of every record, or outputs for the set-points
+    /// Logits of the action of every record, or outputs for the set-points
     /// after every period, from the preceding tokens: [B, w, outputs]. A
     /// backbone that sees later tokens gives only those of the last record,
     /// without its action: [B, 1, outputs]. `train` enables dropout.
@@ -145,7 +145,7 @@ impl Network {
         self.forward(&own, &weights, &input, &self.pass(&input, train))
     }
 
-    /// / Adds the gradient of a loss of the logits, with dropout on, to that of
+    /// Adds the gradient of a loss of the logits, with dropout on, to that of
     /// the trained weights, and returns the loss. `seed` seeds libtorch's
     /// generator, so that a step is reproducible.
     pub fn backward(
@@ -175,12 +175,12 @@ impl Network {
         )
     }
 
-    /// / Targets of [`Network::logits`]: [B, w] or [B, 1], i64.
+    /// Targets of [`Network::logits`]: [B, w] or [B, 1], i64.
     pub fn labels(&self, batch: &Batch) -> Result<Tensor, TrainError> {
         self.judged(batch.labels.as_ref().unwrap_or(&batch.actions))
     }
 
-    /// / Selects, from values per record [B, w, ...], the records of
+    /// Selects, from values per record [B, w, ...], the records of
     /// [`Network::logits`]: all or the last.
     pub fn judged(&self, by_record: &Tensor) -> Result<Tensor, TrainError> {
         if self.config.backbone.is_causal() {
@@ -189,7 +189,7 @@ impl Network {
         Ok(by_record.f_narrow(1, -1, 1)?)
     }
 
-    /// / Probabilities after the last record of each window, for a policy on
+    /// Probabilities after the last record of each window, for a policy on
     /// records.
     pub fn probabilities(&self, batch: &Batch) -> Result<Vec<[f32; ACTIONS]>, TrainError> {
         let _guard = tch::no_grad_guard();
@@ -199,7 +199,7 @@ impl Network {
         Ok(outputs.into_iter().map(probabilities).collect())
     }
 
-    /// / Head outputs after the last record or period of each window.
+    /// Head outputs after the last record or period of each window.
     fn outputs_of(
         &self,
         own: &View,
@@ -218,14 +218,14 @@ impl Network {
         Ok(rows.map(row).collect())
     }
 
-    /// / Views of the weights: outside and inside the backbone.
+    /// Views of the weights: outside and inside the backbone.
     fn weights(&self) -> Result<(View, backbone::Weights), TrainError> {
         let (own, mut weights) = self.trained.view(self.options.kind)?;
         weights.extend(self.frozen.share());
         Ok((own, weights))
     }
 
-    /// / Input of the backbone.
+    /// Input of the backbone.
     fn input(&self, own: &View, batch: &Batch) -> Result<Input, TrainError> {
         let each = self.config.tokens_per_record() as i64;
         let tokens = self.encoder.tokens(own, batch)?;
@@ -244,7 +244,7 @@ impl Network {
         })
     }
 
-    /// / Tokens of the outputs: the last state token of each record, or only of
+    /// Tokens of the outputs: the last state token of each record, or only of
     /// the newest if the backbone sees later tokens.
     fn pass<'a>(&'a self, input: &'a Input, train: bool) -> Pass<'a> {
         let n = self.config.features.len() as i64;
@@ -305,7 +305,7 @@ impl Network {
         self.head(own, &hidden, &input.tokens, pass)
     }
 
-    /// / Applies the head at the requested tokens, [B, Q, outputs], from their
+    /// Applies the head at the requested tokens, [B, Q, outputs], from their
     /// hidden states and all tokens.
     fn head(
         &self,
@@ -326,13 +326,13 @@ impl Network {
     }
 }
 
-/// / Input of a backbone.
+/// Input of a backbone.
 struct Input {
     tokens: Tensor,       // [B, T, d], f32
     mask: Option<Tensor>, // [B, T], bool
 }
 
-/// / A base with all required tensors, on the device and in the type of the
+/// A base with all required tensors, on the device and in the type of the
 /// computation.
 fn checked(
     config: &PolicyConfig,

@@ -1,4 +1,4 @@
-//! ! A policy as one TorchScript module, from raw records to probabilities, for programs that have
+//! A policy as one TorchScript module, from raw records to probabilities, for programs that have
 //! libtorch but none of this code.
 
 use tch::{CModule, Kind, Tensor};
@@ -8,11 +8,11 @@ use super::{Batch, Network};
 use crate::torch::{TrainError, backbone};
 use crate::{PolicyConfig, Scaling, Transform};
 
-/// / Number of windows in the traced example. Not 1, which would broadcast.
+/// Number of windows in the traced example. Not 1, which would broadcast.
 const EXAMPLE: i64 = 2;
 
 impl Network {
-    /// / Traces the module. Its `forward` takes windows of exactly the policy's length, with
+    /// Traces the module. Its `forward` takes windows of exactly the policy's length, with
     /// unscaled values:
     ///
     /// | input | shape | |
@@ -21,14 +21,14 @@ impl Network {
     /// | features | [B, w, inputs], f32 or f64 | unscaled, as [`PolicyConfig::fill_inputs`] lays them out |
     /// | actions | [B, w], i64 | codes of the actions taken; the last is not seen |
     ///
-    /// / and returns probabilities of enqueue, drop and mark after each window's last record: [B,
+    /// and returns probabilities of enqueue, drop and mark after each window's last record: [B,
     /// 3], f32. Scaling is included. B is arbitrary; the device is the network's. A policy on
     /// summaries is refused, because its inputs are derived from the device's counters by this
     /// program.
     pub fn trace(&self) -> Result<CModule, TrainError> {
         self.config.record_features()?;
         let _guard = tch::no_grad_guard();
-        // - Tensors derived only from weights are computed before and stored as constants.
+        // Tensors derived only from weights are computed before and stored as constants.
         let (own, weights) = self.detached()?;
         let scaling = [
             Columns::new(&[self.config.returns.scaling], self)?,
@@ -50,14 +50,14 @@ impl Network {
             }
         };
         let module = CModule::create_by_tracing("Policy", "forward", &example, &mut forward);
-        // - A failing operation also ends the tracing; its own error is more informative.
+        // A failing operation also ends the tracing; its own error is more informative.
         match failure {
             Some(error) => Err(error),
             None => Ok(module?),
         }
     }
 
-    /// / Probabilities [B, 3] from returns, features and actions.
+    /// Probabilities [B, 3] from returns, features and actions.
     fn of_records(
         &self,
         own: &View,
@@ -65,7 +65,7 @@ impl Network {
         [returns, features]: &[Columns; 2],
         raw: &[Tensor],
     ) -> Result<Tensor, TrainError> {
-        // - A window of another length must fail here instead of broadcasting later.
+        // A window of another length must fail here instead of broadcasting later.
         let w = self.config.window as i64;
         let exactly = |x: &Tensor| x.f_unflatten(1, [w, 1]);
         let batch = Batch {
@@ -81,7 +81,7 @@ impl Network {
     }
 }
 
-/// / Scaling of each value of a record, in the order of a batch's inputs.
+/// Scaling of each value of a record, in the order of a batch's inputs.
 fn column_scalings(config: &PolicyConfig) -> Vec<Scaling> {
     let features = config.features.iter();
     features
@@ -89,7 +89,7 @@ fn column_scalings(config: &PolicyConfig) -> Vec<Scaling> {
         .collect()
 }
 
-/// / Scalings by column, in f64 as in [`Scaling::apply`].
+/// Scalings by column, in f64 as in [`Scaling::apply`].
 struct Columns {
     log1p: Option<Tensor>, // [n], bool: columns so transformed; none: none is
     log: Option<Tensor>,   // the same
@@ -125,7 +125,7 @@ impl Columns {
         })
     }
 
-    /// / Converts [.., n] of any number type to f32.
+    /// Converts [.., n] of any number type to f32.
     fn apply(&self, raw: &Tensor) -> Result<Tensor, TrainError> {
         let mut x = raw.f_to_kind(Kind::Double)?;
         if let Some(columns) = &self.log1p {

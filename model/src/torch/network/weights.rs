@@ -1,4 +1,4 @@
-//! ! Trained weights of a network: one flat vector and its tensors by name.
+//! Trained weights of a network: one flat vector and its tensors by name.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -8,7 +8,7 @@ use crate::tensors::BACKBONE;
 use crate::torch::{TrainError, backbone};
 use crate::{PolicyConfig, Tensors, module_specs, trained_specs};
 
-/// / The trained weights: one vector to save, restore and optimise. Each of its
+/// The trained weights: one vector to save, restore and optimise. Each of its
 /// tensors has its own gradient, which the backward pass provides without a
 /// copy.
 pub(in crate::torch) struct Trained {
@@ -18,7 +18,7 @@ pub(in crate::torch) struct Trained {
     modules: usize,                  // of `shapes`: those outside of the backbone
 }
 
-/// / The tensors outside the backbone by name, for one forward pass.
+/// The tensors outside the backbone by name, for one forward pass.
 pub(super) struct View(HashMap<String, Tensor>);
 
 impl Trained {
@@ -38,7 +38,7 @@ impl Trained {
         Trained::of(flat, shapes, module_specs(config).len())
     }
 
-    /// / Consecutive tensors of a vector, of which the first `modules` are
+    /// Consecutive tensors of a vector, of which the first `modules` are
     /// outside the backbone.
     pub(in crate::torch) fn of(
         flat: Tensor,
@@ -55,17 +55,17 @@ impl Trained {
         Ok(trained)
     }
 
-    /// / All weights, [P], f32; the tensors are views of it.
+    /// All weights, [P], f32; the tensors are views of it.
     pub(in crate::torch) fn flat(&self) -> Tensor {
         self.flat.shallow_clone()
     }
 
-    /// / A copy of all gradients, [P], f32, 0 where undefined.
+    /// A copy of all gradients, [P], f32, 0 where undefined.
     pub(in crate::torch) fn gradient(&self) -> Result<Tensor, TrainError> {
         Ok(Tensor::f_cat(&self.gradients()?, 0)?)
     }
 
-    /// / The gradient of each tensor as a vector, in the order of the weights;
+    /// The gradient of each tensor as a vector, in the order of the weights;
     /// 0 where undefined.
     pub(in crate::torch) fn gradients(&self) -> Result<Vec<Tensor>, TrainError> {
         let gradients = self.leaves.iter().map(|leaf| {
@@ -78,7 +78,7 @@ impl Trained {
         gradients.collect()
     }
 
-    /// / Clears the gradients: the next ones replace them, whereas zeros would
+    /// Clears the gradients: the next ones replace them, whereas zeros would
     /// require an addition.
     pub(in crate::torch) fn forget_gradients(&mut self) -> Result<(), TrainError> {
         let _guard = tch::no_grad_guard();
@@ -105,7 +105,7 @@ impl Trained {
         Ok(Tensors::of(&self.specs(), tensors)?)
     }
 
-    /// / For each tensor, whether it decays, and its number of weights: all
+    /// For each tensor, whether it decays, and its number of weights: all
     /// decay except biases, norms, embeddings and factors of single numbers.
     pub(in crate::torch) fn decays(&self) -> impl Iterator<Item = (bool, usize)> {
         self.shapes.iter().map(|(name, shape)| {
@@ -115,7 +115,7 @@ impl Trained {
         })
     }
 
-    /// / The weights by name, with those of the backbone in the type `kind`.
+    /// The weights by name, with those of the backbone in the type `kind`.
     pub(super) fn view(&self, kind: Kind) -> Result<(View, backbone::Weights), TrainError> {
         let mut own = HashMap::new();
         let mut backbone = backbone::Weights::new();
@@ -139,7 +139,7 @@ impl Trained {
 
 #[cfg(test)]
 impl Trained {
-    /// / Sets the gradients from one vector, as a backward pass would.
+    /// Sets the gradients from one vector, as a backward pass would.
     pub(in crate::torch) fn backward(&self, gradient: &Tensor) {
         let mut first = 0;
         for leaf in &self.leaves {
@@ -152,13 +152,13 @@ impl Trained {
 }
 
 impl View {
-    /// / A tensor listed in `module_specs`.
+    /// A tensor listed in `module_specs`.
     pub(super) fn get(&self, name: &str) -> Result<&Tensor, TrainError> {
         let missing = || tch::TchError::FileFormat(format!("no tensor {name}"));
         Ok(self.0.get(name).ok_or_else(missing)?)
     }
 
-    /// / The same values, detached.
+    /// The same values, detached.
     pub(super) fn detached(&self) -> Result<View, TrainError> {
         let tensors = self.0.iter().map(|(n, t)| Ok((n.clone(), t.f_detach()?)));
         Ok(View(tensors.collect::<Result<_, TrainError>>()?))

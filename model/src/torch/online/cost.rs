@@ -1,4 +1,4 @@
-//! ! Differentiable cost of the settings chosen by a network.
+//! Differentiable cost of the settings chosen by a network.
 
 use tch::{Device, Kind, Tensor};
 
@@ -9,15 +9,15 @@ use super::surfaces::{Grid, Surfaces};
 use crate::SetPointHead;
 use crate::torch::TrainError;
 
-/// / Weight of a step in ln(gain) relative to one in ln(target): doubling the
+/// Weight of a step in ln(gain) relative to one in ln(target): doubling the
 /// gain changes less than doubling the target.
 const GAIN_DISTANCE: f64 = 0.25;
 
-/// / Weight of the deviation of k relative to that of α: ln(k) has a tenth of
+/// Weight of the deviation of k relative to that of α: ln(k) has a tenth of
 /// the range.
 const COUPLING_WEIGHT: f64 = 10.0;
 
-/// / Data about the periods of a batch.
+/// Data about the periods of a batch.
 pub(super) struct Given {
     pub(super) conditions: Tensor,    // [B], i64
     pub(super) budgets: Tensor,       // [B]
@@ -57,7 +57,7 @@ impl Tables {
         })
     }
 
-    /// / Mean cost of the settings for these outputs, [B, w, 8]. Outside the
+    /// Mean cost of the settings for these outputs, [B, w, 8]. Outside the
     /// grid and off the plane of settings there is a quadratic penalty.
     pub(super) fn cost(
         &self,
@@ -106,7 +106,7 @@ impl Tables {
         Ok((nodes.f_flatten(1, 2)?, beyond_x.f_add(&beyond_y)?))
     }
 
-    /// / The same for one axis.
+    /// The same for one axis.
     fn hats(&self, x: &Tensor, axis: usize) -> Result<(Tensor, Tensor), TrainError> {
         let (least, step) = (self.grid.least[axis], self.grid.step[axis]);
         let most = least + step * (self.grid.nodes[axis] - 1) as f64;
@@ -118,7 +118,7 @@ impl Tables {
     }
 }
 
-/// / Coordinates of outputs, [B, 8], in the plane of settings, and the squared
+/// Coordinates of outputs, [B, 8], in the plane of settings, and the squared
 /// distance of α and k from the values that follow from the setting: all [B].
 /// Those values are constants for the gradient.
 fn plane(outputs: &Tensor, head: &SetPointHead) -> Result<[Tensor; 3], TrainError> {

@@ -1,38 +1,38 @@
-//! ! Comparison of a run with the baselines on the same draws.
+//! Comparison of a run with the baselines on the same draws.
 
 use crate::Outcome;
 
-/// / Cost of a doubling, or e-folding, of the L4S queue's 99th percentile,
+/// Cost of a doubling, or e-folding, of the L4S queue's 99th percentile,
 /// relative to that of the classic queue's delay.
 const L4S_WEIGHT: f64 = 0.15;
-/// / L4S delays below this count as equal, ms.
+/// L4S delays below this count as equal, ms.
 const L4S_LEAST_MS: f64 = 0.05;
-/// / Share of tuned DualPI2's fairness that may be lost at no cost.
+/// Share of tuned DualPI2's fairness that may be lost at no cost.
 const FAIR: f64 = 0.98;
-/// / Cost of losing the rest of Jain's index.
+/// Cost of losing the rest of Jain's index.
 const FAIRNESS_WEIGHT: f64 = 4.0;
-/// / Lower bound of a squared delay, ms²: an always empty queue has a delay of 0.
+/// Lower bound of a squared delay, ms²: an always empty queue has a delay of 0.
 const LEAST_SQUARE: f64 = 1e-4;
 
-/// / Loss of utilisation above which the cost grows more slowly, as a share:
+/// Loss of utilisation above which the cost grows more slowly, as a share:
 /// otherwise a condition with a large loss would outweigh all others.
 const LARGE_LOSS: f64 = 0.05;
 
-/// / A run compared with plain and tuned DualPI2 on the same draws.
+/// A run compared with plain and tuned DualPI2 on the same draws.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Judged {
-    /// / ln(√(mean · 99th percentile)) of the classic queue's delay relative to
+    /// ln(√(mean · 99th percentile)) of the classic queue's delay relative to
     /// that of tuned.
     pub delay: f64,
-    /// / Share of the utilisation of the better of plain and tuned that is lost;
+    /// Share of the utilisation of the better of plain and tuned that is lost;
     /// negative if gained.
     pub loss: f64,
-    /// / Loss of fairness and L4S delay, in units of the delay.
+    /// Loss of fairness and L4S delay, in units of the delay.
     pub harm: f64,
 }
 
 impl Judged {
-    /// / `None` if no classic packet, or no packet at all, was forwarded.
+    /// `None` if no classic packet, or no packet at all, was forwarded.
     pub fn of(run: &Outcome, plain: &Outcome, tuned: &Outcome) -> Option<Judged> {
         let best = plain.utilisation.max(tuned.utilisation);
         let l4s = match (run.l4s_p99_ms, tuned.l4s_p99_ms) {
@@ -53,14 +53,14 @@ impl Judged {
         (best > 0.0).then_some(judged)
     }
 
-    /// / Cost under an idle budget, a share of link time: delay and harm, plus
+    /// Cost under an idle budget, a share of link time: delay and harm, plus
     /// `caution` for each budget lost in excess of the share `margin` of one.
     pub fn cost(&self, budget: f64, caution: f64, margin: f64) -> f64 {
         let over = (self.moderated_loss() / budget - margin).max(0.0);
         self.delay + self.harm + caution * over
     }
 
-    /// / The loss as used in costs: s ln(1 + loss / s) with s = 5 %. Gains are
+    /// The loss as used in costs: s ln(1 + loss / s) with s = 5 %. Gains are
     /// unchanged.
     pub fn moderated_loss(&self) -> f64 {
         match self.loss > 0.0 {
@@ -69,7 +69,7 @@ impl Judged {
         }
     }
 
-    /// / Mean over repetitions.
+    /// Mean over repetitions.
     pub fn mean(runs: &[Judged]) -> Judged {
         let mean = |of: fn(&Judged) -> f64| runs.iter().map(of).sum::<f64>() / runs.len() as f64;
         Judged {
@@ -80,7 +80,7 @@ impl Judged {
     }
 }
 
-/// / ln(√(mean · 99th percentile in ms²)), which penalises both a long queue with
+/// ln(√(mean · 99th percentile in ms²)), which penalises both a long queue with
 /// a short tail and a short queue with a long tail.
 fn log_delay(run: &Outcome) -> Option<f64> {
     let square = run.classic_mean_ms? * run.classic_p99_ms?;
@@ -113,7 +113,7 @@ mod tests {
         near(half.delay, 0.5f64.ln());
         near(half.loss, 0.01);
         near(half.harm, 0.15 * 0.5f64.ln() + 4.0 * (0.98 * 0.9 - 0.8));
-        // - One budget of 1 % is lost, of which 0.6 are free.
+        // One budget of 1 % is lost, of which 0.6 are free.
         let lost = 5.0 * f64::ln(1.2);
         near(half.moderated_loss(), lost / 100.0);
         near(

@@ -1,4 +1,4 @@
-//! ! Training data of a lesson: conditions and visits to them.
+//! Training data of a lesson: conditions and visits to them.
 
 use super::setting::PlaneSetting;
 use super::surfaces::{Grid, Surfaces};
@@ -8,32 +8,32 @@ use crate::{InputFeature, PolicyConfig, SetPointHead, SummaryFeature};
 /// Conditions and visits.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Lesson {
-    /// / Grid of the surfaces.
+    /// Grid of the surfaces.
     pub grid: Grid,
-    /// / Surfaces by condition.
+    /// Surfaces by condition.
     pub surfaces: Vec<Surfaces>,
-    /// / Visits, one per run.
+    /// Visits, one per run.
     pub visits: Vec<Visit>,
 }
 
-/// / Data recorded in one run.
+/// Data recorded in one run.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Visit {
-    /// / Index of the condition's surfaces.
+    /// Index of the condition's surfaces.
     pub condition: usize,
-    /// / Concatenated scaled features of the periods.
+    /// Concatenated scaled features of the periods.
     pub values: Vec<f32>,
-    /// / Values of each period's action token.
+    /// Values of each period's action token.
     pub in_force: Vec<[f32; SET_POINTS]>,
-    /// / Origin of the grid in each period; `None`: the grid is absolute.
+    /// Origin of the grid in each period; `None`: the grid is absolute.
     /// Either all visits of a lesson have one or none has.
     pub base: Option<Vec<PlaneSetting>>,
-    /// / Requested idle budget, a share of link time; `None`: drawn each time a
+    /// Requested idle budget, a share of link time; `None`: drawn each time a
     /// period is learned from.
     pub budget: Option<f64>,
     /// First period that is learned from.
     pub first: usize,
-    /// / Weight of each period, as a number of repetitions.
+    /// Weight of each period, as a number of repetitions.
     pub times: usize,
 }
 
@@ -57,7 +57,7 @@ impl Lesson {
         }));
     }
 
-    /// / The periods to learn from: visit and number, repeated by weight.
+    /// The periods to learn from: visit and number, repeated by weight.
     pub(super) fn periods(&self) -> Vec<(usize, usize)> {
         let of = |(number, visit): (usize, &Visit)| {
             let periods = visit.first..visit.in_force.len();
@@ -68,7 +68,7 @@ impl Lesson {
     }
 }
 
-/// / Scaled features and action-token values of a run's periods from their raw
+/// Scaled features and action-token values of a run's periods from their raw
 /// values in the order of [`SummaryFeature::ALL`]. A missing value (NaN) is
 /// replaced by the previous one, as in the stream of a session; the first value
 /// defaults to 0.
@@ -109,7 +109,7 @@ pub fn scaled(
     (values, in_force.collect())
 }
 
-/// / Index of a feature in [`SummaryFeature::ALL`].
+/// Index of a feature in [`SummaryFeature::ALL`].
 fn place(feature: SummaryFeature) -> usize {
     let found = SummaryFeature::ALL.iter().position(|f| *f == feature);
     found.expect("the list has every feature")

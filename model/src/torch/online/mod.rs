@@ -1,4 +1,4 @@
-//! ! In-the-loop training of policies that choose set-points, from the costs of settings
+//! In-the-loop training of policies that choose set-points, from the costs of settings
 //! in each condition and from what the policy observed there.
 //!
 //! ```text
@@ -7,7 +7,7 @@
 //! lesson = surfaces + visits ─▶ trainer: Σ cost(surfaces, setting chosen, budget) ─▶ min
 //! ```
 //!
-//! ! A lesson with visits from the policy's own runs trains it on the states that it
+//! A lesson with visits from the policy's own runs trains it on the states that it
 //! reaches (DAgger, Ross et al. 2011). A lesson with surfaces around the policy's own
 //! actions improves it: evolution strategies in action space with antithetic
 //! perturbations and common random numbers (Salimans et al. 2017).

@@ -1,14 +1,14 @@
-//! ! The plane in set-point space that in-the-loop training is restricted to.
+//! The plane in set-point space that in-the-loop training is restricted to.
 
 use crate::set_points::{SET_POINTS, SetPoints};
 use crate::{Outputs, SetPointHead};
 
-/// / Number of values of a [`PlaneSetting`].
+/// Number of values of a [`PlaneSetting`].
 pub const AXES: usize = 2;
 
 const PLAIN: SetPoints = SetPoints::RFC9332;
 
-/// / Exponent of k for targets below [`REFERENCE_MS`], as in the adaptive rule:
+/// Exponent of k for targets below [`REFERENCE_MS`], as in the adaptive rule:
 /// classic flows with a shorter queue have a shorter round trip and a higher p.
 const COUPLING_EXPONENT: f64 = 0.28;
 const REFERENCE_MS: f64 = 10.0;
@@ -21,7 +21,7 @@ pub struct PlaneSetting {
 }
 
 impl PlaneSetting {
-    /// / The set-points, with the controller's period of `head`. α per second
+    /// The set-points, with the controller's period of `head`. α per second
     /// depends on the gain but not on the period.
     pub fn set_points(self, head: &SetPointHead) -> SetPoints {
         let [log_target, log_gain] = self.axes;
@@ -35,7 +35,7 @@ impl PlaneSetting {
         }
     }
 
-    /// / The setting for the target and β of a head's outputs.
+    /// The setting for the target and β of a head's outputs.
     pub fn of_outputs(head: &SetPointHead, outputs: &Outputs) -> PlaneSetting {
         let points = head.set_points(outputs);
         PlaneSetting {
@@ -46,7 +46,7 @@ impl PlaneSetting {
         }
     }
 
-    /// / The change of a head's outputs for a step of `step` in the plane,
+    /// The change of a head's outputs for a step of `step` in the plane,
     /// including that of k, as if the target were below the reference.
     pub fn offset(head: &SetPointHead, step: [f64; AXES]) -> [f32; SET_POINTS] {
         let [target, alpha, beta, coupling] = head.ranges().map(|(_, range)| range.std);
@@ -60,23 +60,23 @@ impl PlaneSetting {
     }
 }
 
-/// / ln(β) at gain 1.
+/// ln(β) at gain 1.
 pub(super) fn log_beta() -> f64 {
     PLAIN.beta_hz.ln()
 }
 
-/// / ln(α) at gain 1 with the controller's period of `head`.
+/// ln(α) at gain 1 with the controller's period of `head`.
 pub(super) fn log_alpha(head: &SetPointHead) -> f64 {
     (PLAIN.alpha_hz * head.tupdate_ms / 1e3 / PLAIN.tupdate_s).ln()
 }
 
-/// / ln(k) for ln(target in ms): constant from the reference on.
+/// ln(k) for ln(target in ms): constant from the reference on.
 fn log_coupling(log_target: f64) -> f64 {
     let (reference, exponent, most) = coupling_line();
     exponent * (log_target - reference).min(0.0) + most
 }
 
-/// / Coefficients of ln(k) = exponent · min(0, ln(target in ms) - reference) +
+/// Coefficients of ln(k) = exponent · min(0, ln(target in ms) - reference) +
 /// most.
 pub(super) fn coupling_line() -> (f64, f64, f64) {
     (REFERENCE_MS.ln(), COUPLING_EXPONENT, PLAIN.coupling.ln())
@@ -101,7 +101,7 @@ mod tests {
         near(points.target_s, 0.015);
         near(points.beta_hz, 3.2);
         near(points.coupling, 2.0);
-        // - Four milliseconds instead of sixteen; the same per second.
+        // Four milliseconds instead of sixteen; the same per second.
         near(points.alpha_hz / points.tupdate_s, 0.16 / 0.016);
         let points = setting(6.0, 4.0).set_points(&HEAD);
         near(points.beta_hz, 12.8);

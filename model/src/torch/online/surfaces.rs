@@ -1,4 +1,4 @@
-//! ! Cost of settings in a condition, interpolated between measured ones.
+//! Cost of settings in a condition, interpolated between measured ones.
 
 use super::Judged;
 use super::setting::{AXES, PlaneSetting};
@@ -15,7 +15,7 @@ pub struct Grid {
 }
 
 impl Grid {
-    /// / Targets of 1.5 to 30 ms and gains of 0.8 to 16: the grid for measuring
+    /// Targets of 1.5 to 30 ms and gains of 0.8 to 16: the grid for measuring
     /// fixed settings.
     pub fn of_settings() -> Grid {
         Grid {
@@ -25,7 +25,7 @@ impl Grid {
         }
     }
 
-    /// / One step in each direction from an action.
+    /// One step in each direction from an action.
     pub fn around(step: [f64; AXES]) -> Grid {
         Grid {
             least: step.map(|step| -step),
@@ -34,7 +34,7 @@ impl Grid {
         }
     }
 
-    /// / All nodes, with the second axis varying fastest.
+    /// All nodes, with the second axis varying fastest.
     pub fn settings(&self) -> Vec<PlaneSetting> {
         let [columns, rows] = self.nodes;
         let at = |axis: usize, i: usize| self.least[axis] + self.step[axis] * i as f64;
@@ -46,7 +46,7 @@ impl Grid {
     }
 }
 
-/// / Costs of a condition's settings at the nodes of a grid, with interpolation
+/// Costs of a condition's settings at the nodes of a grid, with interpolation
 /// in between.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Surfaces {
@@ -59,7 +59,7 @@ pub struct Surfaces {
 }
 
 impl Surfaces {
-    /// / Surfaces from a run at each node, smoothed by a Gaussian with a width
+    /// Surfaces from a run at each node, smoothed by a Gaussian with a width
     /// of `width` nodes, since the noise of single runs is independent of their
     /// neighbours'.
     pub fn smoothed(grid: &Grid, runs: &[Judged], nodes: f64) -> Surfaces {
@@ -85,7 +85,7 @@ impl Surfaces {
         }
     }
 
-    /// / Surfaces around a run of a policy on a grid of [`Grid::around`], from
+    /// Surfaces around a run of a policy on a grid of [`Grid::around`], from
     /// that run and those with one step less and more on each axis; the effects
     /// of the axes add up.
     pub fn around(own: &Judged, axes: &[[Judged; 2]; AXES]) -> Surfaces {

@@ -54,7 +54,7 @@ fn learning(steps: u64) -> LearnConfig {
     }
 }
 
-/// / One condition with given delay and loss at a setting.
+/// One condition with given delay and loss at a setting.
 fn lesson(delay: impl Fn(f64, f64) -> f64, loss: impl Fn(f64, f64) -> f64) -> Lesson {
     let grid = Grid::of_settings();
     let nodes = grid.settings();
@@ -81,7 +81,7 @@ fn lesson(delay: impl Fn(f64, f64) -> f64, loss: impl Fn(f64, f64) -> f64) -> Le
     }
 }
 
-/// / The network's choice in the first weighted period under a budget.
+/// The network's choice in the first weighted period under a budget.
 fn chosen(trainer: &OnlineTrainer, lesson: &Lesson, budget: f64) -> Outputs {
     let mut asked = lesson.clone();
     asked.visits[0].budget = Some(budget);
@@ -128,7 +128,7 @@ fn a_policy_moves_to_the_setting_that_costs_least() {
             "{before:?} {want:?}"
         );
     }
-    // - α and k follow.
+    // α and k follow.
     let points = HEAD.set_points(&outputs);
     let follows = got.set_points(&HEAD);
     assert!(
@@ -154,7 +154,7 @@ fn one_policy_keeps_two_budgets() {
     };
     trainer.learn(&slope, &config, |_, _| true).unwrap();
     let [small, large] = [0.004, 0.02].map(|budget| setting(&trainer, &slope, budget)[0]);
-    // - Half of each budget is free; more costs more than the delay gained.
+    // Half of each budget is free; more costs more than the delay gained.
     assert!(small > large + 1.0, "{small} {large}");
     for (budget, x) in [(0.004, small), (0.02, large)] {
         let lost = loss(x) / budget;
@@ -189,7 +189,7 @@ fn a_visit_of_its_own_moves_a_policy_from_where_it_was() {
     };
     trainer.learn(&local, &config, |_, _| true).unwrap();
     let after = setting(&trainer, &local, 0.005);
-    // - Descends the slope of 2/3 until the squared distance costs as much.
+    // Descends the slope of 2/3 until the squared distance costs as much.
     let moved = [0, 1].map(|axis| after[axis] - before.axes[axis]);
     assert!(
         (moved[0] + 1.0 / 9.0).abs() < 0.03 && moved[1].abs() < 0.03,
@@ -221,7 +221,7 @@ fn interpolation_is_exact_at_nodes_and_linear_between() {
     for (at, want) in [(5, 0.375), (9, 0.375), (6, 0.125), (10, 0.125)] {
         assert!((found[at] - want).abs() < 1e-5, "{at}: {}", found[at]);
     }
-    // - Outside the grid the last node applies, and the distance is returned.
+    // Outside the grid the last node applies, and the distance is returned.
     let (found, beyond) = weights(nodes[0].axes[0] - 2.0, nodes[0].axes[1]);
     assert!(
         (found[0] - 1.0).abs() < 1e-5 && (beyond - 4.0).abs() < 1e-4,

@@ -1,4 +1,4 @@
-//! ! Learns lessons one after the other.
+//! Learns lessons one after the other.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -19,102 +19,102 @@ use crate::torch::optimiser::AdamW;
 use crate::torch::{TrainError, find_checkpoint};
 use crate::{HeadKind, IdleBudget, Policy, PolicyConfig, PolicyError, SetPointHead};
 
-/// / Final learning rate of a lesson, as a share of the highest.
+/// Final learning rate of a lesson, as a share of the highest.
 const LAST_RATE: f64 = 0.05;
 
-/// / Options of learning a lesson.
+/// Options of learning a lesson.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct LearnConfig {
     /// Steps of the optimiser, at least 1.
     pub steps: u64,
-    /// / Periods per step.
+    /// Periods per step.
     pub batch: usize,
-    /// / Highest learning rate, followed by a cosine decay.
+    /// Highest learning rate, followed by a cosine decay.
     pub learning_rate: f64,
     /// Steps of warm-up.
     pub warmup: u64,
-    /// / Weight decay of matrices.
+    /// Weight decay of matrices.
     pub weight_decay: f64,
-    /// / Maximum norm of the gradient.
+    /// Maximum norm of the gradient.
     pub max_grad_norm: f64,
-    /// / Decay of the moving average of the weights, which becomes the result
+    /// Decay of the moving average of the weights, which becomes the result
     /// of a lesson; 0: the last weights.
     pub ema_decay: f64,
-    /// / Cost of each budget lost above the margin.
+    /// Cost of each budget lost above the margin.
     pub caution: f64,
-    /// / Share of the budget that may be lost at no cost.
+    /// Share of the budget that may be lost at no cost.
     pub margin: f64,
-    /// / Weight of the squared distance from the actions of a visit with a
+    /// Weight of the squared distance from the actions of a visit with a
     /// base.
     pub proximity: f64,
-    /// / Standard deviation of the noise on scaled features.
+    /// Standard deviation of the noise on scaled features.
     pub noise: f64,
-    /// / Seed of order, budgets, noise and dropout.
+    /// Seed of order, budgets, noise and dropout.
     pub seed: u64,
 }
 
-/// / A training in its directory: `last/` can be resumed, `best/` is the policy
+/// A training in its directory: `last/` can be resumed, `best/` is the policy
 /// with the lowest cost.
 pub struct OnlineTrainer {
     dir: PathBuf,
     network: Network,
     head: SetPointHead,
     optimiser: AdamW,
-    /// / Generator of the current lesson.
+    /// Generator of the current lesson.
     ema: Option<Ema>,
-    /// / Mean of the weights from which a lesson resumes.
+    /// Mean of the weights from which a lesson resumes.
     average: Option<Tensor>,
     position: Position,
 }
 
-/// / All state of a training except tensors.
+/// All state of a training except tensors.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Position {
-    /// / Options with which the training was started.
+    /// Options with which the training was started.
     options: Value,
-    /// / Completed optimiser steps.
+    /// Completed optimiser steps.
     steps: u64,
-    /// / Result of each lesson.
+    /// Result of each lesson.
     learned: Vec<Learned>,
-    /// / Lessons after which the policy was evaluated.
+    /// Lessons after which the policy was evaluated.
     judged: usize,
     /// Cost of the policy in `best/`.
     best_cost: Option<f64>,
-    /// / The current lesson, if it has begun.
+    /// The current lesson, if it has begun.
     lesson: Option<InLesson>,
 }
 
-/// / Result of a lesson.
+/// Result of a lesson.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Learned {
     /// Hash of the policy: see [`OnlineTrainer::policy`].
     pub policy: String,
-    /// / Optimiser steps of this and earlier lessons.
+    /// Optimiser steps of this and earlier lessons.
     pub steps: u64,
     /// Mean cost over the last tenth of the lesson's steps.
     pub cost: f64,
 }
 
-/// / Progress within a lesson.
+/// Progress within a lesson.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct InLesson {
     step: u64,
-    /// / State of the generator.
+    /// State of the generator.
     random: u64,
-    /// / Sum and number of the costs of the last tenth of the steps.
+    /// Sum and number of the costs of the last tenth of the steps.
     sum: f64,
     count: f64,
 }
 
 impl OnlineTrainer {
-    /// / Starts a training or, with `resume`, resumes the one in `dir` if it
+    /// Starts a training or, with `resume`, resumes the one in `dir` if it
     /// has a checkpoint. `options` contains everything that determines the
     /// result.
     ///
-    /// / The policy's head does not choose set-points, the plain engine cannot
+    /// The policy's head does not choose set-points, the plain engine cannot
     /// run it, or the checkpoint has other options.
     pub fn new(
         dir: &Path,
@@ -167,7 +167,7 @@ impl OnlineTrainer {
         })
     }
 
-    /// / Refuses to resume the training in `dir` with other options, before any
+    /// Refuses to resume the training in `dir` with other options, before any
     /// work is done.
     ///
     /// # Errors
@@ -182,30 +182,30 @@ impl OnlineTrainer {
         }
     }
 
-    /// / Results of the finished lessons.
+    /// Results of the finished lessons.
     pub fn learned(&self) -> &[Learned] {
         &self.position.learned
     }
 
-    /// / Lessons after which the policy was evaluated.
+    /// Lessons after which the policy was evaluated.
     pub fn judged(&self) -> usize {
         self.position.judged
     }
 
-    /// / The current policy in the plain engine. Between lessons its hash is
+    /// The current policy in the plain engine. Between lessons its hash is
     /// that of the last of [`OnlineTrainer::learned`].
     pub fn policy(&self) -> Result<Arc<Policy>, TrainError> {
         let (config, tensors) = self.network.merged()?;
         Ok(Policy::new(config, &tensors)?)
     }
 
-    /// / Learns a lesson, or the rest of an interrupted one, writes a
+    /// Learns a lesson, or the rest of an interrupted one, writes a
     /// checkpoint, and returns the mean cost over the last tenth of the steps.
     /// `step` is called with the number and the cost of each step and returns
     /// false to interrupt: then the result is `None`, and the checkpoint is
     /// within the lesson.
     ///
-    /// / [`TrainError::Diverged`]; there is nothing to learn from; the
+    /// [`TrainError::Diverged`]; there is nothing to learn from; the
     /// directory cannot be written.
     pub fn learn(
         &mut self,
@@ -255,7 +255,7 @@ impl OnlineTrainer {
         Ok(Some(cost))
     }
 
-    /// / Records the policy's cost after the last lesson and copies it to
+    /// Records the policy's cost after the last lesson and copies it to
     /// `best/` if the cost is the lowest so far.
     pub fn judge(&mut self, cost: f64) -> Result<bool, TrainError> {
         let better = self.position.best_cost.is_none_or(|best| cost < best);
@@ -313,7 +313,7 @@ impl OnlineTrainer {
         Ok(cost)
     }
 
-    /// / Network input for some periods, and the data about their conditions.
+    /// Network input for some periods, and the data about their conditions.
     pub(super) fn batch(
         &self,
         lesson: &Lesson,
@@ -371,7 +371,7 @@ impl OnlineTrainer {
         ))
     }
 
-    /// / Writes `last/`: the policy and the state needed to resume.
+    /// Writes `last/`: the policy and the state needed to resume.
     fn save(&mut self) -> Result<(), TrainError> {
         let config = self.policy_config();
         let mut last = self.network.trained().flat();
@@ -392,7 +392,7 @@ impl OnlineTrainer {
         saved
     }
 
-    /// / The configuration with the number of training steps.
+    /// The configuration with the number of training steps.
     fn policy_config(&self) -> PolicyConfig {
         let mut config = self.network.config().clone();
         if let Some(trained_on) = &mut config.trained_on {
@@ -408,7 +408,7 @@ impl OnlineTrainer {
 }
 
 impl LearnConfig {
-    /// / Learning rate of a step.
+    /// Learning rate of a step.
     fn rate(&self, step: u64) -> f64 {
         let done = step as f64 / self.steps as f64;
         let cosine = 0.5 * (1.0 + (std::f64::consts::PI * done).cos());
@@ -421,7 +421,7 @@ fn plain(options: &impl Serialize) -> Value {
     serde_json::to_value(options).expect("options are structs with string keys")
 }
 
-/// / A budget, log-uniform: as likely from 0.1 to 0.2 % as from 1 to 2 %.
+/// A budget, log-uniform: as likely from 0.1 to 0.2 % as from 1 to 2 %.
 fn draw_budget(random: &mut SplitMix64) -> f64 {
     let (least, most) = (*IdleBudget::SHARES.start(), *IdleBudget::SHARES.end());
     least * (f64::from(random.uniform()) * (most / least).ln()).exp()
