@@ -1,11 +1,15 @@
 //! The numbers of a record or a summary that a policy sees, and how they are
 //! scaled.
 
+mod long_lived;
+mod period;
 mod summary;
 
-use l4sllm_abi::{Record, Summary};
+use l4sllm_abi::Record;
 use serde::{Deserialize, Deserializer, Serialize};
 
+pub use long_lived::LongLived;
+pub use period::{PERSISTENCE, Period, Periods};
 pub use summary::SummaryFeature;
 
 const U32: (u64, u64) = (0, u32::MAX as u64);
@@ -175,12 +179,12 @@ impl InputFeature {
         }
     }
 
-    /// The raw value in a summary; `None` for a field of a record, and where
+    /// The raw value in a period; `None` for a field of a record, and where
     /// [`SummaryFeature::value`] has none.
-    pub fn of_summary(self, summary: &Summary) -> Option<f64> {
+    pub fn of_period(self, period: &Period) -> Option<f64> {
         match self {
             InputFeature::Record(_) => None,
-            InputFeature::Summary(feature) => feature.value(summary),
+            InputFeature::Summary(feature) => feature.value(period),
         }
     }
 }

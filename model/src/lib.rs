@@ -70,7 +70,10 @@ pub use confusion::{Confusion, Scores};
 pub use encoder::{EncoderConfig, Encoding};
 pub use engine::{EngineKind, EngineOptions, Precision, RunsOn};
 pub use error::PolicyError;
-pub use feature::{Feature, Fit, InputFeature, Scaling, SummaryFeature, Transform};
+pub use feature::{
+    Feature, Fit, InputFeature, LongLived, PERSISTENCE, Period, Periods, Scaling, SummaryFeature,
+    Transform,
+};
 pub use policy::Policy;
 pub use policy_files::{ADAPTER_DIR, CONFIG_FILE, MODULES_FILE, WEIGHTS_FILE};
 pub use reward::{Reward, Rewards, returns_to_go};

@@ -18,7 +18,7 @@ use crate::policy::Loaded;
 use crate::set_points::SET_POINTS;
 #[cfg(feature = "torch")]
 use crate::torch::session::Windows as TorchWindows;
-use crate::{ACTIONS, HeadKind, IdleBudget, Outputs, Policy, PolicyError, Taken};
+use crate::{ACTIONS, HeadKind, IdleBudget, Outputs, Periods, Policy, PolicyError, Taken};
 use stream::Stream;
 
 /// Decides for one scheduler instance, with the engine into which its policy was
@@ -29,8 +29,8 @@ pub struct Session {
     windows: Windows,
     /// Value of the newest action token.
     action: [f32; SET_POINTS],
-    /// Summaries of the unfinished period.
-    pending: Option<Box<Summary>>,
+    /// Merges summaries; none for a policy on records.
+    periods: Option<Periods>,
 }
 
 /// The open windows.
@@ -61,6 +61,7 @@ impl Session {
             true => 1,
             false => interval,
         };
+        let periods = config.period_ns().map(Periods::of);
         let stream = Stream::new(config, interval);
         let windows = match policy.loaded() {
             Loaded::Plain(weights) => {
@@ -77,7 +78,7 @@ impl Session {
             stream,
             windows,
             action: [0.0; SET_POINTS],
-            pending: None,
+            periods,
         }
     }
 
@@ -109,23 +110,15 @@ impl Session {
     /// As [`Session::observe`].
     pub fn observe_summary(&mut self, summary: &Summary) -> Result<Option<Outputs>, PolicyError> {
         let config = self.policy.config();
-        let (Some(period_ns), HeadKind::SetPoints(head)) = (config.period_ns(), &config.head.kind)
+        let (Some(periods), HeadKind::SetPoints(head)) = (&mut self.periods, &config.head.kind)
         else {
             return Ok(None);
         };
-        let period = match self.pending.take() {
-            Some(mut pending) => {
-                pending.merge(summary);
-                pending
-            }
-            None => Box::new(*summary),
-        };
-        if period.duration_ns() < period_ns {
-            self.pending = Some(period);
+        let Some(period) = periods.add(summary) else {
             return Ok(None);
-        }
+        };
         self.action = Taken::SetPoints(head.in_force(&period)).numbers();
-        self.stream.take(config, |f| f.of_summary(&period));
+        self.stream.take(config, |f| f.of_period(&period));
         self.decide()
     }
 
@@ -181,7 +174,9 @@ impl Session {
     /// next interval or period starts here.
     pub fn reset(&mut self) {
         self.stream.reset();
-        self.pending = None;
+        if let Some(periods) = &mut self.periods {
+            periods.reset();
+        }
     }
 
     /// The policy.

@@ -7,7 +7,7 @@ mod common;
 use std::fs;
 use std::path::Path;
 
-use common::{gpt2, on_summaries, policy, reference_outputs, summaries, tensors};
+use common::{gpt2, on_summaries, periods, policy, reference_outputs, summaries, tensors};
 use l4sllm_abi::{Summary, raw};
 use l4sllm_model::{
     CONFIG_FILE, DecisionRule, EncoderConfig, Feature, HeadKind, IdleBudget, OUTPUTS_MAX, Outputs,
@@ -26,7 +26,8 @@ fn head(config: &PolicyConfig) -> SetPointHead {
 }
 
 /// The steps that a session derives from periods.
-fn steps(config: &PolicyConfig, periods: &[Summary]) -> Vec<Step> {
+fn steps(config: &PolicyConfig, summaries: &[Summary]) -> Vec<Step> {
+    let periods = periods(summaries);
     let returns = &config.returns;
     let value = |feature: usize, period: usize| {
         let feature = &config.features[feature];
@@ -34,7 +35,7 @@ fn steps(config: &PolicyConfig, periods: &[Summary]) -> Vec<Step> {
         // one.
         let said = (0..=period).rev();
         let raw = said
-            .filter_map(|i| feature.name.of_summary(&periods[i]))
+            .filter_map(|i| feature.name.of_period(&periods[i]))
             .next();
         feature.scaling.apply(raw.unwrap_or(0.0))
     };
@@ -49,7 +50,7 @@ fn steps(config: &PolicyConfig, periods: &[Summary]) -> Vec<Step> {
             action: Taken::SetPoints(head(config).in_force(&periods[now])),
         }
     };
-    (0..periods.len()).map(step).collect()
+    (0..summaries.len()).map(step).collect()
 }
 
 fn decisions(session: &mut Session, summaries: &[Summary]) -> Vec<Outputs> {

@@ -3,7 +3,7 @@
 use l4sllm_abi::{Queue, Summary, raw};
 use serde::{Deserialize, Serialize};
 
-use super::Transform;
+use super::{Period, Transform};
 
 /// A probability of one, Q31.
 const ONE: f64 = raw::L4S_PROB_ONE as f64;
@@ -15,7 +15,7 @@ const RIPPLE_INTERVAL: f64 = 0.016;
 
 macro_rules! features {
     ($($(#[$doc:meta])* $variant:ident = $name:literal [$unit:literal] in $range:expr, |$s:ident| $value:expr, $transform:ident;)+) => {
-        /// One number of a [`Summary`].
+        /// One number of a [`Period`].
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
         #[serde(rename_all = "snake_case")]
         pub enum SummaryFeature { $($(#[$doc])* $variant),+ }
@@ -44,9 +44,9 @@ macro_rules! features {
             /// The raw value, always finite. `None`: the period had nothing to
             /// take it from, and the value of the period before it stands (0
             /// in the first one).
-            pub fn value(self, summary: &Summary) -> Option<f64> {
+            pub fn value(self, period: &Period) -> Option<f64> {
                 let value: Option<f64> = match self {
-                    $(SummaryFeature::$variant => { let $s = summary; $value }),+
+                    $(SummaryFeature::$variant => { let $s = period; $value }),+
                 };
                 let (least, most) = self.range();
                 value.map(|value| value.clamp(least, most))
@@ -104,6 +104,12 @@ features! {
     /// Estimate of the flows that sent, in both queues.
     Flows = "flows" ["flows"] in (0.0, 1e5),
         |s| Some(both(s, |s, queue| s.queue(queue).flows())), Log1p;
+    /// Classic flows that sent in every half second of the last 4 s.
+    LongClassicFlows = "long_classic_flows" ["flows"] in (0.0, 256.0),
+        |s| Some(f64::from(s.long_lived(Queue::Classic))), Log1p;
+    /// L4S flows that sent in every half second of the last 4 s.
+    LongL4sFlows = "long_l4s_flows" ["flows"] in (0.0, 256.0),
+        |s| Some(f64::from(s.long_lived(Queue::L4s))), Log1p;
     /// Packets in the classic queue at the end.
     ClassicBacklog = "classic_backlog" ["packets"] in (0.0, u32::MAX as f64),
         |s| Some(f64::from(s.queue(Queue::Classic).backlog)), Log1p;
@@ -177,7 +183,7 @@ mod tests {
     use l4sllm_abi::header;
 
     use super::*;
-    use crate::{Scaling, SplitMix64};
+    use crate::{Periods, Scaling, SplitMix64};
 
     const MS: u64 = 1_000_000;
 
@@ -191,7 +197,12 @@ mod tests {
     }
 
     fn value(feature: SummaryFeature, raw: raw::l4s_summary) -> Option<f64> {
-        feature.value(&Summary::try_from(raw).unwrap())
+        feature.value(&period(&Summary::try_from(raw).unwrap()))
+    }
+
+    /// The first period of a stream.
+    fn period(summary: &Summary) -> Period {
+        Periods::of(0).add(summary).unwrap()
     }
 
     #[test]
@@ -257,6 +268,8 @@ mod tests {
         near(F::BetaHz, 3.2);
         near(F::Coupling, 2.0);
         assert!((value(F::Flows, s).unwrap() - 1.0).abs() < 0.02);
+        near(F::LongClassicFlows, 1.0);
+        near(F::LongL4sFlows, 0.0);
     }
 
     /// A period without packets has no delay, and no rate of its own.
@@ -283,8 +296,9 @@ mod tests {
             let Ok(summary) = Summary::try_from(arbitrary(&mut random)) else {
                 panic!("header, times and probabilities are sound");
             };
+            let period = period(&summary);
             for feature in SummaryFeature::ALL {
-                let Some(value) = feature.value(&summary) else {
+                let Some(value) = feature.value(&period) else {
                     continue;
                 };
                 let (least, most) = feature.range();

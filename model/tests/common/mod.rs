@@ -11,8 +11,8 @@ use std::sync::Arc;
 use l4sllm_abi::{Record, Summary, header, raw};
 use l4sllm_model::backbone::{BackboneConfig, Gpt2Config, LlamaConfig, OptConfig, T5Config};
 use l4sllm_model::{
-    EncoderConfig, Encoding, Feature, Policy, PolicyConfig, Scaling, SplitMix64, Step,
-    SummaryFeature, Taken, Tensors, small_gpt2, trained_specs,
+    EncoderConfig, Encoding, Feature, Period, Periods, Policy, PolicyConfig, Scaling, SplitMix64,
+    Step, SummaryFeature, Taken, Tensors, small_gpt2, trained_specs,
 };
 
 /// Random generator of the tests.
@@ -117,12 +117,18 @@ pub fn summaries(count: u64, ms: u64, seed: u64) -> Vec<Summary> {
         .collect()
 }
 
+/// Each summary as a period of its own.
+pub fn periods(summaries: &[Summary]) -> Vec<Period> {
+    let mut periods = Periods::of(0);
+    summaries.iter().filter_map(|s| periods.add(s)).collect()
+}
+
 /// A configuration on summaries with scaling that fits [`summary`].
 pub fn on_summaries(features: &[SummaryFeature]) -> PolicyConfig {
     let mut config = PolicyConfig::on_summaries("periods", features);
-    let sample = summaries(300, 250, 97);
+    let sample = periods(&summaries(300, 250, 97));
     for feature in &mut config.features {
-        let values = sample.iter().filter_map(|s| feature.name.of_summary(s));
+        let values = sample.iter().filter_map(|s| feature.name.of_period(s));
         feature.scaling = Scaling::fit(feature.name.transform(), values);
     }
     config

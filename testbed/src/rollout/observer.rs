@@ -4,7 +4,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use l4sllm_abi::{Params, Record, Summary};
-use l4sllm_model::{HeadKind, Outcome, SET_POINTS, Session, SummaryFeature};
+use l4sllm_model::{HeadKind, Outcome, Periods, SET_POINTS, Session, SummaryFeature};
 use l4sllmd::engine::{Adaptive, Decision, Engine, Preset};
 
 use super::Driver;
@@ -65,8 +65,7 @@ pub(super) fn rollout(
         EngineFactory::on_summaries(Some(period_ns), move |_scheduler| {
             Box::new(Observer {
                 decider: Decider::new(&driver),
-                period_ns,
-                pending: None,
+                periods: Periods::of(period_ns),
                 log: Arc::clone(&log),
             })
         })
@@ -82,9 +81,7 @@ pub(super) fn rollout(
 /// Logs each period, and passes it to what decides.
 struct Observer {
     decider: Decider,
-    period_ns: u64,
-    /// Summaries of a period that is not over.
-    pending: Option<Box<Summary>>,
+    periods: Periods,
     log: Arc<Mutex<Vec<Period>>>,
 }
 
@@ -148,17 +145,7 @@ impl Engine for Observer {
     }
 
     fn observe_summary(&mut self, summary: &Summary) -> Option<Decision> {
-        let period = match self.pending.take() {
-            Some(mut pending) => {
-                pending.merge(summary);
-                pending
-            }
-            None => Box::new(*summary),
-        };
-        if period.duration_ns() < self.period_ns {
-            self.pending = Some(period);
-            return None;
-        }
+        let period = self.periods.add(summary)?;
         let (decision, outputs) = self.decider.decide(&period);
         let mut features = [f32::NAN; FEATURES];
         for (feature, to) in SummaryFeature::ALL.iter().zip(&mut features) {
@@ -172,7 +159,7 @@ impl Engine for Observer {
     }
 
     fn reset(&mut self) {
-        self.pending = None;
+        self.periods.reset();
         if let Decider::Policy(session, _) = &mut self.decider {
             session.reset();
         }

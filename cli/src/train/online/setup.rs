@@ -11,7 +11,7 @@ use super::TrainArgs;
 use crate::train::setup::{adaptation, backbone, base, kind, same_policy};
 
 /// Features of a period.
-const FEATURES: [SummaryFeature; 18] = [
+const FEATURES: [SummaryFeature; 20] = [
     SummaryFeature::IdleShare,
     SummaryFeature::PMean,
     SummaryFeature::PMax,
@@ -27,6 +27,8 @@ const FEATURES: [SummaryFeature; 18] = [
     SummaryFeature::DrainRateMbps,
     SummaryFeature::RateVolatility,
     SummaryFeature::Flows,
+    SummaryFeature::LongClassicFlows,
+    SummaryFeature::LongL4sFlows,
     SummaryFeature::ClassicPacketsPerS,
     SummaryFeature::TargetMs,
     SummaryFeature::BetaHz,

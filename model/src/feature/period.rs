@@ -1,0 +1,147 @@
+//! Periods: what a policy on summaries decides upon.
+
+use std::ops::Deref;
+
+use l4sllm_abi::{Queue, Summary};
+
+use super::LongLived;
+
+/// A flow that sent in every half second of that many seconds is long-lived.
+pub const PERSISTENCE: f64 = 4.0;
+
+/// The summary of a period, and the long-lived flows of the seconds up to its
+/// end, which one summary does not show.
+#[derive(Debug, Clone)]
+pub struct Period {
+    summary: Box<Summary>,
+    /// Long-lived flows of the classic and the L4S queue.
+    long_lived: [u32; 2],
+}
+
+impl Period {
+    /// The long-lived flows of `queue`.
+    pub fn long_lived(&self, queue: Queue) -> u32 {
+        match queue {
+            Queue::Classic => self.long_lived[0],
+            Queue::L4s => self.long_lived[1],
+        }
+    }
+}
+
+impl Deref for Period {
+    type Target = Summary;
+    fn deref(&self) -> &Summary {
+        &self.summary
+    }
+}
+
+/// Merges summaries of any length into periods of at least one.
+#[derive(Debug, Clone)]
+pub struct Periods {
+    length_ns: u64,
+    /// Summaries of a period that is not over.
+    pending: Option<Box<Summary>>,
+    long_lived: [LongLived; 2],
+}
+
+impl Periods {
+    /// Periods of at least `length_ns`.
+    pub fn of(length_ns: u64) -> Periods {
+        Periods {
+            length_ns,
+            pending: None,
+            long_lived: [LongLived::over(PERSISTENCE), LongLived::over(PERSISTENCE)],
+        }
+    }
+
+    /// Adds the stream's next summary; returns the period that it completes.
+    pub fn add(&mut self, summary: &Summary) -> Option<Period> {
+        let summary = match self.pending.take() {
+            Some(mut pending) => {
+                pending.merge(summary);
+                pending
+            }
+            None => Box::new(*summary),
+        };
+        if summary.duration_ns() < self.length_ns {
+            self.pending = Some(summary);
+            return None;
+        }
+        let seconds = summary.duration_ns() as f64 / 1e9;
+        let mut long_lived = [0; 2];
+        let queues = [Queue::Classic, Queue::L4s].into_iter();
+        for ((queue, flows), count) in queues.zip(&mut self.long_lived).zip(&mut long_lived) {
+            flows.add(summary.queue(queue).flows, seconds);
+            *count = flows.count();
+        }
+        Some(Period {
+            summary,
+            long_lived,
+        })
+    }
+
+    /// Forgets all summaries: the next one does not follow them.
+    pub fn reset(&mut self) {
+        self.pending = None;
+        self.long_lived.iter_mut().for_each(LongLived::reset);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use l4sllm_abi::{header, raw};
+
+    use super::*;
+
+    const MS: u64 = 1_000_000;
+
+    /// A summary of 100 ms in which these bits were set.
+    fn summary(number: u64, classic: u64, l4s: u64) -> Summary {
+        let mut s = raw::l4s_summary {
+            hdr: header(raw::L4S_RECORD_SUMMARY, 0, (number + 1) * 100 * MS),
+            begin_ns: number * 100 * MS,
+            target_ns: 15 * MS,
+            tupdate_ns: 16 * MS,
+            ..Default::default()
+        };
+        s.queue[0].flows[0] = classic;
+        s.queue[1].flows[3] = l4s;
+        Summary::try_from(s).unwrap()
+    }
+
+    #[test]
+    fn a_period_ends_with_the_summary_that_fills_it() {
+        let mut periods = Periods::of(250 * MS);
+        let ends: Vec<u64> = (0..10)
+            .filter_map(|n| periods.add(&summary(n, 1, 0)))
+            .map(|period| period.duration_ns() / MS)
+            .collect();
+        assert_eq!(ends, [300; 3]);
+        // The tenth is dropped: what follows does not continue it.
+        periods.reset();
+        assert!(periods.add(&summary(20, 1, 0)).is_none());
+    }
+
+    /// Two classic flows and one L4S flow stay, next to others.
+    #[test]
+    fn a_period_knows_the_flows_that_sent_in_the_last_seconds() {
+        let mut periods = Periods::of(250 * MS);
+        let mut last = None;
+        for n in 0..60 {
+            let others = 1 << (8 + n % 50);
+            last = periods.add(&summary(n, 0b11 | others, 0b100)).or(last);
+        }
+        let last = last.unwrap();
+        assert_eq!(last.long_lived(Queue::Classic), 2);
+        assert_eq!(last.long_lived(Queue::L4s), 1);
+        // One second without a flow ends it.
+        let last = (60..75)
+            .filter_map(|n| periods.add(&summary(n, 0b10, 0)))
+            .last();
+        let last = last.unwrap();
+        assert_eq!(last.long_lived(Queue::Classic), 1);
+        assert_eq!(last.long_lived(Queue::L4s), 0);
+    }
+}
