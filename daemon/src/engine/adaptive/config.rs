@@ -8,7 +8,9 @@ pub struct AdaptiveConfig {
     pub initial_target: f64,
     /// Minimum target, ms; one packet time if that is longer.
     pub min_target: f64,
-    /// Maximum target, ms: that of plain DualPI2, whose settings apply there.
+    /// Maximum target, ms, with the gains of plain DualPI2. It is slightly longer
+    /// than plain's 15 ms: plain's own utilisation varies on links that stay idle
+    /// at this target, and 2 ms more keep the rule's above it.
     pub max_target: f64,
 
     /// Time constant of the idle share that moves the target, s: a few round
@@ -36,13 +38,19 @@ pub struct AdaptiveConfig {
     /// Maximum step of the integration, s.
     pub max_step: f64,
 
-    /// Time after which a flow counts as long-lived, s.
-    pub persistence: f64,
-    /// Target without a long-lived flow, ms.
+    /// Share of the link that L4S traffic must take for a long-lived L4S flow to
+    /// count as one that would fill the link; with less it is a paced stream.
+    pub filling_l4s_load: f64,
+    /// Target without a flow that would fill the link, ms.
     pub relaxed_target: f64,
     /// Maximum rate at which the target's logarithm approaches
     /// `relaxed_target`, per second.
     pub relaxation: f64,
+    /// Gain without a flow that would fill the link, that of the profile `tuned`.
+    /// A higher one shortens the delay further, but short flows take longer.
+    pub relaxed_gain: f64,
+    /// Time constant with which the gain goes to `relaxed_gain` and back, s.
+    pub relaxed_gain_time: f64,
 
     /// Gain at `reference_target`.
     pub gain: f64,
@@ -82,23 +90,25 @@ pub struct AdaptiveConfig {
 }
 
 impl AdaptiveConfig {
-    /// Constants with an idle budget of 0.3 % of the link's time.
+    /// Constants with an idle budget of 0.4 % of the link's time.
     pub const fn balanced() -> AdaptiveConfig {
         AdaptiveConfig {
-            initial_target: 6.0,
+            initial_target: 10.0,
             min_target: 1.5,
-            max_target: 15.0,
+            max_target: 17.0,
             idle_time: 0.2,
             budget_time: 5.0,
-            idle_budget: 0.003,
+            idle_budget: 0.004,
             idle_budget_slope: 0.1,
             max_rate: 0.35,
             rate_per_signal: 0.05,
             least_rise: 0.1,
             max_step: 0.5,
-            persistence: 4.0,
-            relaxed_target: 8.0,
+            filling_l4s_load: 0.15,
+            relaxed_target: 10.0,
             relaxation: 0.35,
+            relaxed_gain: 4.0,
+            relaxed_gain_time: 4.0,
             gain: 3.2,
             reference_target: 10.0,
             gain_exponent: 0.3,

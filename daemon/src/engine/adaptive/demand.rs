@@ -1,114 +1,61 @@
-//! Detection of long-lived flows.
+//! Detection of flows that would fill the link.
 
-use std::collections::VecDeque;
+use l4sllm_abi::{Queue, Summary};
+use l4sllm_model::{LongLived, PERSISTENCE};
 
-/// The bits that a summary's flows set (`L4S_FLOW_BITS`).
-type Flows = [u64; 4];
+use super::AdaptiveConfig;
+use super::mean::Mean;
 
-/// Flows that sent in every piece of the last seconds.
+/// Whether a flow would use the link's idle time.
 ///
-/// Summaries are merged into pieces of at least [`PIECE`]; a flow that sent in
-/// all of them has its bit set in all of them. Short flows that share a bit can
-/// look like one: with a third of the bits set, a bit is set in all eight pieces
-/// with a probability of 3^-8.
+/// A long-lived classic flow would. So would a long-lived L4S flow, unless L4S
+/// traffic takes so little of the link that the flow is a paced stream.
 #[derive(Debug, Clone)]
-pub(super) struct LongLived {
-    persistence: f64,
-    pieces: VecDeque<(Flows, f64)>,
-    /// The incomplete piece.
-    open: (Flows, f64),
+pub(super) struct Demand {
+    classic: LongLived,
+    l4s: LongLived,
+    /// Share of the link that L4S traffic takes.
+    l4s_load: Mean,
+    filling_l4s_load: f64,
+    /// Share of the time without such a flow.
+    absence: Mean,
 }
 
-/// Length of a piece, s: a round trip of a long path, so that a flow that waits
-/// for acknowledgments does not count as ended.
-const PIECE: f64 = 0.5;
-
-/// Lengths of summaries do not add up to a piece exactly.
-const ROUNDING: f64 = 1e-6;
-
-impl LongLived {
-    /// No flows yet; a flow is long-lived after `persistence` seconds.
-    pub(super) fn over(persistence: f64) -> LongLived {
-        LongLived {
-            persistence,
-            pieces: VecDeque::new(),
-            open: ([0; 4], 0.0),
+impl Demand {
+    /// No flows yet.
+    pub(super) fn new(config: &AdaptiveConfig) -> Demand {
+        Demand {
+            classic: LongLived::over(PERSISTENCE),
+            l4s: LongLived::over(PERSISTENCE),
+            l4s_load: Mean::over(PERSISTENCE),
+            filling_l4s_load: config.filling_l4s_load,
+            absence: Mean::over(config.relaxed_gain_time),
         }
     }
 
-    /// Adds an interval of `dt` seconds in which `flows` sent.
-    pub(super) fn add(&mut self, flows: Flows, dt: f64) {
-        let (bits, length) = &mut self.open;
-        for (bits, flows) in bits.iter_mut().zip(flows) {
-            *bits |= flows;
-        }
-        *length += dt;
-        if *length < PIECE - ROUNDING {
-            return;
-        }
-        self.pieces.push_back(self.open);
-        self.open = ([0; 4], 0.0);
-        let mut total: f64 = self.pieces.iter().map(|piece| piece.1).sum();
-        while let Some((_, oldest)) = self.pieces.front() {
-            total -= oldest;
-            if total < self.persistence - ROUNDING {
-                break;
-            }
-            self.pieces.pop_front();
-        }
-    }
-
-    /// Whether a long-lived flow sends. In the first seconds, a flow that has
-    /// sent since the beginning counts.
-    pub(super) fn any(&self) -> bool {
-        let all = |word: usize| {
-            self.pieces
-                .iter()
-                .fold(u64::MAX, |bits, p| bits & p.0[word])
+    /// Adds an interval of `dt` seconds, of which the link was idle for the share
+    /// `idle`.
+    pub(super) fn observe(&mut self, summary: &Summary, idle: f64, dt: f64) {
+        let [classic, l4s] = [Queue::Classic, Queue::L4s].map(|queue| summary.queue(queue));
+        self.classic.add(classic.flows, dt);
+        self.l4s.add(l4s.flows, dt);
+        let bytes = (classic.forwarded_bytes + l4s.forwarded_bytes) as f64;
+        let load = match bytes > 0.0 {
+            true => l4s.forwarded_bytes as f64 / bytes * (1.0 - idle),
+            false => 0.0,
         };
-        !self.pieces.is_empty() && (0..4).any(|word| all(word) != 0)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn add(to: &mut LongLived, word: u64, seconds: f64, dt: f64) {
-        for _ in 0..(seconds / dt).round() as u64 {
-            to.add([0, word, 0, 0], dt);
-        }
+        self.l4s_load.add(load, dt);
+        self.absence.add(f64::from(u8::from(!self.fills())), dt);
     }
 
-    #[test]
-    fn a_flow_is_long_lived_once_it_sent_in_every_piece() {
-        for dt in [0.02_f64, 0.1, 0.25, 1.0, 3.0] {
-            let mut flows = LongLived::over(4.0);
-            assert!(!flows.any());
-            // Another flow in each interval.
-            for number in 0..400 {
-                flows.add([1 << (number % 64), 0, 0, 0], dt.max(0.5));
-            }
-            assert!(!flows.any(), "{dt}");
-            // One flow besides the others; it is in every piece after 4 s, plus
-            // 3 s if pieces are that long.
-            add(&mut flows, 2, 3.0, dt.min(1.0));
-            assert!(!flows.any(), "{dt}");
-            add(&mut flows, 2, 6.0, dt);
-            assert!(flows.any(), "{dt}");
-            // A piece without it ends it.
-            add(&mut flows, 0, 3.0, dt);
-            assert!(!flows.any(), "{dt}");
-        }
+    /// Whether a flow would fill the link.
+    pub(super) fn fills(&self) -> bool {
+        let l4s_load = self.l4s_load.value().unwrap_or(0.0);
+        self.classic.any() || (self.l4s.any() && l4s_load > self.filling_l4s_load)
     }
 
-    #[test]
-    fn silence_within_a_piece_does_not_matter() {
-        let mut flows = LongLived::over(4.0);
-        for _ in 0..40 {
-            flows.add([0, 0, 0, 1], 0.1);
-            flows.add([0; 4], 0.4);
-        }
-        assert!(flows.any());
+    /// Share of the last seconds in which none would.
+    pub(super) fn absence(&self) -> f64 {
+        self.absence.value().unwrap_or(0.0)
     }
 }

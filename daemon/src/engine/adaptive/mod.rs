@@ -13,7 +13,7 @@ use l4sllm_abi::{Queue, Record, Summary};
 use l4sllm_model::IdleBudget;
 
 use super::{Decision, Engine, SetPoints};
-use demand::LongLived;
+use demand::Demand;
 use mean::Mean;
 use rates::Rates;
 
@@ -25,10 +25,10 @@ use rates::Rates;
 /// ```text
 /// I   idle share of the link, mean over 0.2 s;  I5: over 5 s
 /// s5  classic marks and drops per second, mean over 5 s
-/// ε = 0.003 + 0.1 · I5                            the idle budget
+/// ε = 0.004 + 0.1 · I5                            the idle budget
 /// r = min(0.35, 0.05 · s5), at least 0.1 while I > ε
 /// dx/dt = r · (I / ε − 1)                         x = ln(T / 1 ms)
-/// T within max(1.5 ms, one packet of 1500 bytes) and 15 ms; dt ≤ 0.5 s
+/// T within max(1.5 ms, one packet of 1500 bytes) and 17 ms; dt ≤ 0.5 s
 /// ```
 ///
 /// A signal that comes too early leaves the link idle, and the target rises in
@@ -36,16 +36,20 @@ use rates::Rates;
 /// with a single CUBIC flow, the cost of the last signal shows only every 4 to 6
 /// s. Because the law is linear in I, the link is idle for ε in the long run.
 ///
-/// Idle time is a loss only if a flow would have filled it. Without a classic
-/// flow that sent in every half second of the last 4 s, idle time does not count
-/// and T goes to 8 ms, with |dx/dt| ≤ 0.35.
+/// Idle time is a loss only if a flow would have filled it: a classic flow that
+/// sent in every half second of the last 4 s, or such an L4S flow while L4S
+/// traffic takes more than 15 % of the link. Without one, idle time does not
+/// count and the settings go to those of the profile `tuned`: T to 10 ms, with
+/// |dx/dt| ≤ 0.35, and the gain to 4.
 ///
-/// Between 10 ms and 15 ms the gain f, a factor on RFC 9332's gains, falls to 1,
-/// so that a link that stays idle gets plain DualPI2 (RFC 9332, appendix A.1):
+/// Between 10 ms and 17 ms the gain f, a factor on RFC 9332's gains, falls to 1,
+/// so that a link that stays idle gets the gains of plain DualPI2 (RFC 9332,
+/// appendix A.1):
 ///
 /// ```text
 /// f = 3.2 · (10 ms / T)^0.3 below 10 ms;  3.2^(1 − u) above,
-///     u = ln(T / 10 ms) / ln(15 / 10)
+///     u = ln(T / 10 ms) / ln(17 / 10)
+/// f = f^(1 − w) · 4^w     w: share of the time without such a flow, mean over 4 s
 /// k = 2 · (T / 10 ms)^0.28 below 10 ms;  2 above
 /// tupdate = 4 ms below 14 ms;  16 ms above.  α ∝ f · tupdate, β ∝ f
 /// ```
@@ -61,11 +65,11 @@ use rates::Rates;
 /// ```
 ///
 /// A variable link changes within a round trip, faster than set-points can
-/// follow; plain DualPI2 keeps it busy. A link with rare but large changes needs
-/// a higher gain, to drain the long queue after each step down.
+/// follow; the gains of plain DualPI2 keep it busy. A link with rare but large
+/// changes needs a higher gain, to drain the long queue after each step down.
 ///
 /// The numbers above are those of [`AdaptiveConfig::balanced`]; the operator's
-/// idle budget replaces 0.003. Means are exponential and decay over time, so the
+/// idle budget replaces 0.004. Means are exponential and decay over time, so the
 /// rule behaves the same for any decision period from about 16 ms to 0.5 s,
 /// whether or not intervals are merged.
 #[derive(Debug, Clone)]
@@ -73,8 +77,8 @@ pub struct Adaptive {
     config: AdaptiveConfig,
     /// Idle budget of the preset, used unless the operator sets another.
     own_budget: f64,
-    long_lived: LongLived,
-    /// Idle share; 0 without a long-lived flow.
+    demand: Demand,
+    /// Idle share; 0 without a flow that would fill the link.
     idle: Mean,
     idle_long: Mean,
     signals: Mean,
@@ -99,7 +103,7 @@ impl Adaptive {
     /// A rule without observations, at the initial target.
     pub fn new(config: AdaptiveConfig) -> Adaptive {
         Adaptive {
-            long_lived: LongLived::over(config.persistence),
+            demand: Demand::new(&config),
             idle: Mean::over(config.idle_time),
             idle_long: Mean::over(config.budget_time),
             signals: Mean::over(config.budget_time),
@@ -125,9 +129,9 @@ impl Adaptive {
 
     fn observe_link(&mut self, summary: &Summary, dt: f64) {
         let classic = summary.queue(Queue::Classic);
-        self.long_lived.add(classic.flows, dt);
         let idle = summary.idle_ns as f64 / 1e9 / dt;
-        let counts = match self.long_lived.any() {
+        self.demand.observe(summary, idle, dt);
+        let counts = match self.demand.fills() {
             true => idle,
             false => 0.0,
         };
@@ -143,7 +147,7 @@ impl Adaptive {
         let c = &self.config;
         let step = if self.is_variable() {
             c.variable_rise * dt
-        } else if !self.long_lived.any() {
+        } else if !self.demand.fills() {
             let most = c.relaxation * dt;
             (c.relaxed_target.ln() - self.log_target).clamp(-most, most)
         } else {
@@ -189,16 +193,29 @@ impl Adaptive {
         }
     }
 
+    /// Logarithm of the gain for a target whose logarithm is `log_relative`
+    /// above that of the reference.
+    fn log_gain(&self, log_relative: f64) -> f64 {
+        let c = &self.config;
+        let by_target = match log_relative > 0.0 {
+            true => c.gain.ln() * (1.0 - log_relative / (c.max_target / c.reference_target).ln()),
+            false => c.gain.ln() - c.gain_exponent * log_relative,
+        };
+        let towards = |gain: f64, share: f64, from: f64| from + share * (gain.ln() - from);
+        let relaxed = match self.is_variable() {
+            true => 0.0,
+            false => self.demand.absence(),
+        };
+        let log_gain = towards(c.relaxed_gain, relaxed, by_target);
+        towards(c.step_gain, self.stepping(), log_gain)
+    }
+
     fn set_points(&self) -> SetPoints {
         let c = &self.config;
         let target = self.log_target.exp();
         let log_relative = (target / c.reference_target).ln();
-        let log_gain = match log_relative > 0.0 {
-            true => c.gain.ln() * (1.0 - log_relative / (c.max_target / c.reference_target).ln()),
-            false => c.gain.ln() - c.gain_exponent * log_relative,
-        };
+        let gain = self.log_gain(log_relative).exp();
         let stepping = self.stepping();
-        let gain = ((1.0 - stepping) * log_gain + stepping * c.step_gain.ln()).exp();
         let tupdate_s = match target < c.plain_from || stepping > 0.5 {
             true => c.tupdate,
             false => PLAIN.tupdate_s,
