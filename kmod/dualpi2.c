@@ -39,7 +39,7 @@ static inline uint32_t dualpi2_weighted(uint32_t p, uint32_t factor,
 		    unsigned shift);
 static inline uint64_t dualpi2_weighted_ns(uint64_t ns, uint32_t f);
 static uint32_t	dualpi2_native(const struct dualpi2 *, uint64_t sojourn_ns);
-static bool	dualpi2_take(struct dualpi2 *, struct dualpi2_queue *,
+static inline uint64_t dualpi2_take(struct dualpi2 *, struct dualpi2_queue *,
 		    const struct dualpi2_queue *other, uint32_t length);
 
 static void
@@ -159,7 +159,7 @@ dualpi2_pick_from(struct dualpi2 *d, uint8_t queue, bool weighed, bool usual,
     uint64_t now, struct dualpi2_verdict *v)
 {
 	struct dualpi2_queue *q = &d->queue[queue];
-	bool unusual, last, can_mark;
+	bool unusual, can_mark;
 
 	v->queue = queue;
 	v->sojourn_ns = now - q->head_ns;
@@ -173,7 +173,7 @@ dualpi2_pick_from(struct dualpi2 *d, uint8_t queue, bool weighed, bool usual,
 	v->weight = 0;
 	if (__predict_false(dualpi2_bytes(q->backlog) >= q->sample_from))
 		dualpi2_measure(q, v->length, now);
-	last = dualpi2_take(d, q, &d->queue[!queue], v->length);
+	v->backlog = dualpi2_take(d, q, &d->queue[!queue], v->length);
 
 	if (!usual && __predict_false(unusual))
 		v->action = dualpi2_unusual(d, q, weighed, v);
@@ -192,7 +192,8 @@ dualpi2_pick_from(struct dualpi2 *d, uint8_t queue, bool weighed, bool usual,
 	can_mark = d->params.ecn != 0 && l4s_pkt_can_mark(v->pkt);
 	if (v->action == L4S_ACTION_MARK && !can_mark)
 		v->action = L4S_ACTION_DROP;
-	if (v->action == L4S_ACTION_DROP && __predict_false(last)) {
+	if (v->action == L4S_ACTION_DROP &&
+	    __predict_false(dualpi2_backlog(d) == 0)) {
 		v->action = can_mark ? L4S_ACTION_MARK : L4S_ACTION_ENQUEUE;
 		if ((v->ecn & d->params.l4s_ecn) != 0)
 			v->cause = DUALPI2_COUPLED;	/* p_CL is one */
@@ -358,8 +359,8 @@ dualpi2_choose(const struct dualpi2 *d, int32_t *credit)
 	return (L4S_QUEUE_CLASSIC);
 }
 
-/* Takes the head out of q; whether it was the last packet of both queues. */
-static inline bool
+/* Takes the head out of q; what waits there then. */
+static inline uint64_t
 dualpi2_take(struct dualpi2 *d, struct dualpi2_queue *q,
     const struct dualpi2_queue *other, uint32_t length)
 {
@@ -369,14 +370,11 @@ dualpi2_take(struct dualpi2 *d, struct dualpi2_queue *q,
 	q->head = next;
 	l4s_pkt_set_next(pkt, NULL);
 	L4S_STORE(&q->backlog, waiting);
-	if (waiting != 0) {
+	if (waiting != 0)
 		L4S_STORE(&q->head_ns, l4s_pkt_arrival(next));
-		return (false);
-	}
-	if (other->backlog != 0)
-		return (false);
-	dualpi2_reset_credit(d);
-	return (true);
+	else if (other->backlog == 0)
+		dualpi2_reset_credit(d);
+	return (waiting);
 }
 
 /* xorshift64*: 2^64 - 1 long; 31 bits of it. */

@@ -132,6 +132,7 @@ struct dualpi2 {
 struct dualpi2_verdict {
 	l4s_pkt_t	*pkt;
 	uint64_t	sojourn_ns;
+	uint64_t	backlog;	/* of its queue, without it */
 	uint32_t	probability;	/* p_C or p_L, weighted: dualpi2_q31() */
 	uint32_t	length;
 	int32_t		credit;		/* of the scheduler, if it is sent */

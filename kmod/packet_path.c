@@ -203,6 +203,7 @@ instance_tail_drop(struct l4s_instance *inst, l4s_pkt_t *pkt, uint8_t queue,
 		.length = length,
 		.queue = queue,
 		.ecn = ecn,
+		.backlog = inst->queue.queue[queue].backlog,
 	};
 
 	L4S_COUNT(&inst->queue.queue[queue].total_drops, 1);
@@ -598,6 +599,7 @@ instance_take(struct l4s_instance *inst, struct dualpi2_verdict *v)
 		return (false);
 	v->length = l4s_pkt_length(v->pkt);
 	v->ecn = l4s_pkt_ecn(v->pkt);
+	v->backlog = inst->queue.queue[v->queue].backlog;
 	return (true);
 }
 

@@ -139,8 +139,8 @@ l4s_record_write(struct l4s_ring *r, uint32_t instance,
 	PUT(drop_probability,
 	    PLACE(drop_probability, v->probability) |
 	    PLACE32(accumulated, q->accumulated));
-	PUT(queue_length, PLACE(queue_length, dualpi2_packets(q->backlog)) |
-	    PLACE(length_in_bytes, dualpi2_bytes(q->backlog)));
+	PUT(queue_length, PLACE(queue_length, dualpi2_packets(v->backlog)) |
+	    PLACE(length_in_bytes, dualpi2_bytes(v->backlog)));
 	PUT(packet_length, PLACE(packet_length, v->length) |
 	    PLACE(weight, v->weight) |
 	    PLACE(actions, L4S_ACTIONS(0, 0, 0, (uint64_t)v->ecn)) |

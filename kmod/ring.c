@@ -41,11 +41,12 @@ void
 l4s_ring_write(struct l4s_ring *r, struct l4s_header *hdr)
 {
 	const uint8_t *from = (const uint8_t *)hdr;
+	const size_t words = hdr->length / 8;	/* w may alias hdr */
 	uint64_t *w, word;
 	size_t i;
 
 	w = l4s_ring_begin(r, r->shift, &hdr->seq);
-	for (i = 0; i < hdr->length / 8; i++) {
+	for (i = 0; i < words; i++) {
 		memcpy(&word, from + i * 8, sizeof(word));
 		L4S_STORE(&w[i], word);
 	}

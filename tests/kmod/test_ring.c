@@ -171,7 +171,7 @@ record_fields(void)
 	q->total_packets = 1001 + (1ULL << 32);
 	q->total_bytes = 99000;
 	q->total_drops = 1003;
-	q->backlog = (uint64_t)1005 << 32 | 104;
+	q->backlog = v.backlog = (uint64_t)1005 << 32 | 104;
 	q->status |= L4S_STATUS_MEASURING;
 	q->sample_start = 1006;
 	q->sample_bytes = 1007;
