@@ -136,8 +136,9 @@ symbols() { # symbols FILE
 }
 
 floats() { # floats FILE
+    # (Addresses, which end with a colon, may look like instructions: fadd.)
     ! "$objdump" -d --no-show-raw-insn "$1" |
-        grep -E '%([xyz]mm[0-9]|mm[0-7]|st\()|[[:space:]]f(ld|st|add|mul|div)' | head -5 | grep .
+        grep -E '%([xyz]mm[0-9]|mm[0-7]|st\()|[[:space:]]f(ld|st|add|mul|div)[a-z0-9]*([[:space:]]|$)' | head -5 | grep .
 }
 
 # The Makefile's list is for bsd.kmod.mk, which cannot read sources.txt.
