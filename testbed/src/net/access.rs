@@ -1,6 +1,7 @@
 //! A client's own link: a rate, a delay and a finite FIFO.
 
-/// A FIFO link whose state is one number: when its transmitter falls idle.
+/// A FIFO link whose only state is the time at which its transmitter becomes
+/// idle.
 ///
 /// With one FIFO and one rate, a packet's departure is known on arrival, so
 /// that the link needs no events of its own.
@@ -10,7 +11,7 @@ pub struct AccessLink {
     delay_ns: u64,
     limit_bytes: u64,
     idle_at_ns: u64,
-    /// Size of the last packet and the time that it took, ns: most packets of a
+    /// Size and transmission time, ns, of the last packet: most packets of a
     /// link are alike, and a division costs more than the rest.
     last: (u32, u64),
     sent: u64,
@@ -32,8 +33,8 @@ impl AccessLink {
         }
     }
 
-    /// Sends `bytes` at `now_ns`: when they arrive at the other end, or none
-    /// when the buffer is full and they are lost.
+    /// Sends `bytes` at `now_ns`; returns the arrival time at the other end, or
+    /// `None` if the buffer is full and they are lost.
     pub fn send(&mut self, now_ns: u64, bytes: u32) -> Option<u64> {
         let begin = self.idle_at_ns.max(now_ns);
         // Bytes times 8 · 10^9, again without a division.
@@ -47,12 +48,12 @@ impl AccessLink {
         Some(self.idle_at_ns + self.delay_ns)
     }
 
-    /// Packets sent so far.
+    /// Number of packets sent.
     pub fn sent(&self) -> u64 {
         self.sent
     }
 
-    /// Packets lost to the full buffer so far.
+    /// Number of packets lost to a full buffer.
     pub fn dropped(&self) -> u64 {
         self.dropped
     }

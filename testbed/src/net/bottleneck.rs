@@ -18,21 +18,21 @@ pub struct Bottleneck {
     rate: RateCursor,
     service: Service,
     grants: Grants,
-    /// None for a link that can send at any time: it asks the queue whenever it
-    /// is free.
+    /// `None` for a link that can always send: it asks the queue whenever it is
+    /// free.
     idleness: Option<Idleness>,
-    /// Until [`Bottleneck::transmitted`], a packet is on the transmitter or one
-    /// waits for the link to come back.
+    /// Whether a packet is on the transmitter or waits for the link to come back,
+    /// until [`Bottleneck::transmitted`].
     transmitting: bool,
     counts: BottleneckCounts,
 }
 
-/// What the bottleneck itself has seen.
+/// Counters of the bottleneck itself.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct BottleneckCounts {
     /// Packets that arrived.
     pub arrived: u64,
-    /// Packets that the discipline gave to the transmitter.
+    /// Packets that the discipline passed to the transmitter.
     pub forwarded: u64,
     /// Packets that it dropped.
     pub dropped: u64,
@@ -43,13 +43,13 @@ pub struct BottleneckCounts {
 pub struct Transmission {
     /// The packet.
     pub departure: Departure,
-    /// When its last bit has been sent, ns; none if the link is dead for good.
+    /// When its last bit has been sent, ns; `None` if the link never sends again.
     pub end_ns: Option<u64>,
     /// When the next one may begin, ns: [`Bottleneck::transmitted`] is due.
     pub free_ns: u64,
 }
 
-/// What the transmitter does next.
+/// Next step of the transmitter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Transmit {
     /// A packet begins its transmission.
@@ -61,22 +61,21 @@ pub enum Transmit {
     Nothing,
 }
 
-/// What [`Service::Granted`] has left.
+/// State of [`Service::Granted`].
 #[derive(Debug, Clone, Copy, Default)]
 struct Grants {
-    /// Capacity that is granted and not used, bits times ns per second; below 0
-    /// where a packet took more.
+    /// Granted capacity that is unused, bits times ns per second; negative if a
+    /// packet took more.
     credit: i128,
     /// Capacity up to here has been granted, ns.
     granted_ns: u64,
 }
 
-/// When a link that cannot always send is idle, which its queue does not see:
-/// a dequeue that finds nothing is at one instant, and the link may be off later.
+/// Idle times of a link that cannot always send, which its queue does not see: an
+/// empty dequeue occurs at one instant, and the link may be off later.
 ///
-/// A granted link is the continuous one that it stands for: it is busy for as
-/// long as the packets take that leave with a grant, and idle for the rest of the
-/// period.
+/// A granted link models a continuous one: it is busy for the transmission times
+/// of the packets that leave with a grant, and idle for the rest of the period.
 #[derive(Debug, Clone)]
 struct Idleness {
     rate: RateCursor,
@@ -152,7 +151,7 @@ impl Bottleneck {
         self.counts.dropped += (drops.len() - before) as u64;
     }
 
-    /// Puts another queue in place of this one, which is empty.
+    /// Replaces this queue, which is empty, by another.
     pub fn replace(&mut self, discipline: Discipline) {
         debug_assert_eq!(self.counts, BottleneckCounts::default());
         self.discipline = discipline;
@@ -173,7 +172,7 @@ impl Bottleneck {
                 return Transmit::Nothing;
             };
             if on_ns > now_ns {
-                // The queue is not asked: to it, its packets only wait.
+                // The queue is not asked: its packets only wait.
                 self.transmitting = self.backlog().packets > 0;
                 return match self.transmitting {
                     true => Transmit::Wait(on_ns),
@@ -195,7 +194,7 @@ impl Bottleneck {
         Transmit::Begun(self.transmission(now_ns, departure))
     }
 
-    /// When the link may take a packet, at `now_ns` or after it; none if never.
+    /// When the link may take a packet, at or after `now_ns`; `None` if never.
     fn may_send(&mut self, now_ns: u64) -> Option<u64> {
         match self.service {
             Service::Free => Some(now_ns),
@@ -207,8 +206,7 @@ impl Bottleneck {
                 }
                 let grants = &mut self.grants;
                 if grants.granted_ns <= now_ns {
-                    // Periods that passed pay for what was overdrawn; what is
-                    // left of them is lost.
+                    // Past periods pay for the overdraft; the remainder is lost.
                     let passed = self.rate.bit_ns(grants.granted_ns, now_ns) as i128;
                     let granted = self.rate.bit_ns(now_ns, now_ns + period_ns) as i128;
                     grants.credit = (grants.credit + passed).min(0) + granted;
@@ -248,7 +246,7 @@ impl Bottleneck {
         self.transmitting = false;
     }
 
-    /// What waits, the packet being transmitted left out.
+    /// Waiting packets, without the one being transmitted.
     pub fn backlog(&self) -> Backlog {
         match &self.discipline {
             Discipline::Router(router) => router.backlog(),
@@ -256,12 +254,12 @@ impl Bottleneck {
         }
     }
 
-    /// What has passed.
+    /// Counters so far.
     pub fn counts(&self) -> BottleneckCounts {
         self.counts
     }
 
-    /// The kernel's queue, where it is one.
+    /// The kernel's queue, if it is one.
     pub fn router(&self) -> Option<&Router> {
         match &self.discipline {
             Discipline::Router(router) => Some(router),
@@ -269,7 +267,7 @@ impl Bottleneck {
         }
     }
 
-    /// The same, to change it.
+    /// As above, mutable.
     pub fn router_mut(&mut self) -> Option<&mut Router> {
         match &mut self.discipline {
             Discipline::Router(router) => Some(router),
@@ -333,7 +331,8 @@ mod tests {
         link.arrive(now_ns, packet, &mut Vec::new());
     }
 
-    /// Arrivals at these times; when each packet left the queue and arrived, ns.
+    /// Arrivals at these times; returns when each packet left the queue and
+    /// arrived, ns.
     fn drive(link: &mut Bottleneck, arrivals: &[u64]) -> Vec<(u64, u64)> {
         let mut arrivals = arrivals.iter().copied().peekable();
         let (mut due, mut departures) = (None::<u64>, Vec::new());
@@ -378,8 +377,8 @@ mod tests {
         .unwrap()
     }
 
-    /// A packet that arrives while the link is off waits in the queue, and the
-    /// one that is half sent is continued.
+    /// A packet that arrives while the link is off waits in the queue, and a
+    /// half-sent one is continued.
     #[test]
     fn packets_wait_in_the_queue_while_the_link_is_off() {
         let mut link = bottleneck(four_on_six_off(), Service::WhileOn);
@@ -399,8 +398,7 @@ mod tests {
         assert_eq!(drive(&mut link, &[5 * MS]), [(5 * MS, 11 * MS)]);
     }
 
-    /// Idle time that the queue's summaries report from the first arrival to the
-    /// last, ns.
+    /// Idle time in the queue's summaries from the first arrival to the last, ns.
     fn idle_ns(rate: RateSchedule, service: Service, arrivals: &[u64]) -> u64 {
         let router = Router::new(&Params::default(), &Limits::default(), 1024, 1).unwrap();
         let mut handle = router.open().unwrap();
@@ -438,7 +436,7 @@ mod tests {
         // The outage holds the first one from 5 to 11 ms.
         let idle = idle_ns(rate(), Service::Free, &[5 * MS, 25 * MS]);
         assert_eq!(idle, (3 + 5) * MS);
-        // Never off, and never told of more than it sees.
+        // Never off, and no more idle time is reported than the queue sees.
         let constant = RateSchedule::constant(12_000_000);
         let idle = idle_ns(constant.clone(), Service::Free, &[5 * MS, 25 * MS]);
         assert_eq!(idle, 19 * MS);
@@ -458,7 +456,7 @@ mod tests {
             link.transmit(5 * MS, &mut Vec::new()),
             Transmit::Wait(10 * MS)
         );
-        // One is waited for already.
+        // One wake-up is pending already.
         assert_eq!(link.transmit(6 * MS, &mut Vec::new()), Transmit::Nothing);
     }
 
@@ -487,8 +485,8 @@ mod tests {
         );
     }
 
-    /// Packets leave at multiples of the period alone, as many as the rate of
-    /// that period lets out; grants that are not used do not add up.
+    /// Packets leave only at multiples of the period, as many as the rate of that
+    /// period allows; unused grants do not accumulate.
     #[test]
     fn grants_come_at_multiples_of_the_period() {
         // 5 ms at 12 Mbit/s: five packets.

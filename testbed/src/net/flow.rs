@@ -1,4 +1,4 @@
-//! A flow in the network: its two ends and their timers.
+//! A flow in the network: its two endpoints and their timers.
 
 use std::ops::Range;
 
@@ -6,7 +6,7 @@ use crate::result::Transfers;
 use crate::scenario::FlowPlan;
 use crate::transport::{self, Endpoint, Receiver, ReceiverStats, Segment, Sender, SenderStats};
 
-/// Which end of a flow.
+/// The ends of a flow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Side {
     /// The one that sends data.
@@ -15,20 +15,20 @@ pub enum Side {
     Receiver,
 }
 
-/// A flow: not begun, active, or done and freed.
+/// A flow: not started, active, or finished and freed.
 #[derive(Debug)]
 pub struct Flow {
     /// What it is.
     pub plan: FlowPlan,
     ends: Option<Ends>,
-    /// Its segments under way, in either direction.
+    /// Its segments in transit, in either direction.
     pub under_way: u32,
     last: Stats,
-    /// When each chunk of the application had arrived, ns.
+    /// Arrival time of each chunk of the application, ns.
     chunks_ns: Vec<u64>,
 }
 
-/// What both ends know.
+/// Statistics of both ends.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Stats {
     /// The sender.
@@ -46,11 +46,11 @@ struct Ends {
     stopped: bool,
 }
 
-/// No timer is armed.
+/// Marks an unarmed timer.
 const NEVER: u64 = u64::MAX;
 
 impl Flow {
-    /// A flow that has not begun.
+    /// A flow that has not started.
     pub fn new(plan: FlowPlan) -> Flow {
         Flow {
             plan,
@@ -61,7 +61,7 @@ impl Flow {
         }
     }
 
-    /// Makes the ends; the sender may send.
+    /// Creates the ends; the sender may then send.
     pub fn begin(&mut self) {
         self.ends = Some(Ends {
             sender: transport::sender(&self.plan.config),
@@ -71,14 +71,14 @@ impl Flow {
         });
     }
 
-    /// The application ends: nothing more is sent, not even again.
+    /// Stops the application: nothing more is sent, not even retransmissions.
     pub fn stop(&mut self) {
         if let Some(ends) = &mut self.ends {
             ends.stopped = true;
         }
     }
 
-    /// Whether it has begun and is not freed.
+    /// Whether it has started and is not freed.
     pub fn is_live(&self) -> bool {
         self.ends.is_some()
     }

@@ -2,16 +2,16 @@
 
 use thiserror::Error;
 
-/// The rate from a moment on.
+/// The rate from some time on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RateStep {
-    /// When it begins to hold, ns.
+    /// Start time, ns.
     pub from_ns: u64,
     /// Bits per second; 0 is an outage.
     pub bits_per_s: u64,
 }
 
-/// Why a list of steps is no schedule.
+/// Error in a list of steps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum RateError {
     /// There is no step.
@@ -28,14 +28,14 @@ pub enum RateError {
     Zero,
 }
 
-/// A piecewise constant rate; the last step holds for ever.
+/// A piecewise constant rate; the last step holds forever.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RateSchedule {
     steps: Vec<RateStep>,
 }
 
 impl RateSchedule {
-    /// One rate, bits per second, at least 1.
+    /// A constant rate, bits per second, at least 1.
     pub fn constant(bits_per_s: u64) -> Self {
         RateSchedule {
             steps: vec![RateStep {
@@ -45,10 +45,10 @@ impl RateSchedule {
         }
     }
 
-    /// The steps given: the first at 0, each later than the one before.
+    /// A schedule of these steps: the first at 0, each later than the one
+    /// before.
     ///
-    /// # Errors
-    /// [`RateError`] says which of the rules is broken.
+    /// [`RateError`] names the violated rule.
     pub fn new(steps: Vec<RateStep>) -> Result<Self, RateError> {
         let first = steps.first().ok_or(RateError::Empty)?;
         if first.from_ns != 0 {
@@ -140,8 +140,8 @@ pub struct RateCursor {
     last: Serialised,
 }
 
-/// A packet that was sent at one rate and the time that it took: most packets
-/// of a link are alike, and a division costs more than the rest.
+/// Size and transmission time of a packet sent at one rate: most packets of a
+/// link are alike, and a division costs more than the rest.
 #[derive(Debug, Clone, Copy, Default)]
 struct Serialised {
     bytes: u32,
@@ -150,7 +150,7 @@ struct Serialised {
 }
 
 impl RateCursor {
-    /// At the schedule's beginning.
+    /// The start of the schedule.
     pub fn new(schedule: RateSchedule) -> Self {
         RateCursor {
             schedule,
@@ -164,8 +164,8 @@ impl RateCursor {
         &self.schedule
     }
 
-    /// When the rate is above 0, at `now_ns` or as soon as possible after it;
-    /// none if it is 0 from then on for ever. Times must not go back.
+    /// When the rate is above 0, at or after `now_ns`; `None` if it is 0
+    /// forever. Times must not decrease.
     pub fn next_on(&mut self, now_ns: u64) -> Option<u64> {
         self.advance(now_ns);
         let mut steps = self.schedule.steps[self.step..].iter();
@@ -173,8 +173,8 @@ impl RateCursor {
         Some(step.from_ns.max(now_ns))
     }
 
-    /// When the rate is 0, at `now_ns` or as soon as possible after it; none if
-    /// never. Times must not go back.
+    /// When the rate is 0, at or after `now_ns`; `None` if never. Times must
+    /// not decrease.
     pub fn next_off(&mut self, now_ns: u64) -> Option<u64> {
         self.advance(now_ns);
         let mut steps = self.schedule.steps[self.step..].iter();
@@ -182,8 +182,8 @@ impl RateCursor {
         Some(step.from_ns.max(now_ns))
     }
 
-    /// What the link can send from `start_ns` to `end_ns`, bits times ns per
-    /// second. Starts must not go back.
+    /// Capacity of the link from `start_ns` to `end_ns`, bits times ns per
+    /// second. Starts must not decrease.
     pub fn bit_ns(&mut self, start_ns: u64, end_ns: u64) -> u128 {
         self.advance(start_ns);
         let (mut sum, mut at) = (0, start_ns);
@@ -210,8 +210,8 @@ impl RateCursor {
     }
 
     /// When a packet of `bytes` whose transmission begins at `start_ns` has
-    /// been sent, rate changes on the way included; none if the rate is 0 from
-    /// then on for ever. Starts must not go back.
+    /// been sent, including rate changes in between; `None` if the rate stays 0
+    /// forever. Starts must not decrease.
     pub fn finish(&mut self, start_ns: u64, bytes: u32) -> Option<u64> {
         self.advance(start_ns);
         let took_ns = self.at_one_rate(bytes);
@@ -224,7 +224,7 @@ impl RateCursor {
         }
     }
 
-    /// How long a packet takes at the present rate; none at rate 0.
+    /// Transmission time of a packet at the current rate; `None` at rate 0.
     fn at_one_rate(&mut self, bytes: u32) -> Option<u64> {
         let bits_per_s = self.schedule.steps[self.step].bits_per_s;
         if (self.last.bytes, self.last.bits_per_s) != (bytes, bits_per_s) {
@@ -261,9 +261,10 @@ impl RateCursor {
     }
 }
 
-/// How long `bits_per_s` take for so many bits times ns per second, rounded
-/// up; none at rate 0 or if longer than a u64 of ns. Divides 64 bits where they
-/// hold a packet, which all common ones do: 128 take ten times as long.
+/// Time to send this many bits times ns per second at `bits_per_s`, rounded up;
+/// `None` at rate 0 or if longer than a u64 of ns. Divides 64-bit numbers if a
+/// packet fits, as all common ones do: 128-bit divisions take ten times as
+/// long.
 fn time_ns(needed: u128, bits_per_s: u64) -> Option<u64> {
     match u64::try_from(needed) {
         _ if bits_per_s == 0 => None,
@@ -302,8 +303,8 @@ mod tests {
         assert_eq!(cursor.finish(11 * MS, 1500), Some(13 * MS));
     }
 
-    /// A packet ends as soon as the link could have sent its bits, whatever the
-    /// sizes before it and the rates on the way.
+    /// A packet ends as soon as the link could have sent its bits, regardless
+    /// of earlier packet sizes and rates.
     #[test]
     fn ends_are_the_earliest_possible() {
         let mut random = Random::stream(1, "rates");

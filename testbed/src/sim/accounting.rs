@@ -1,4 +1,5 @@
-//! The end of a repetition: every packet, record and override is somewhere.
+//! Checks at the end of a repetition that every packet, record and override is
+//! accounted for.
 
 use crate::control::Controller;
 use crate::net::{Bottleneck, Flow};
@@ -11,7 +12,7 @@ use l4sllm_abi::raw::{
 
 use super::SimError;
 
-/// Where segments are, counted as they move.
+/// Numbers of segments by location, counted as they move.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Traffic {
     pub data: Way,
@@ -38,7 +39,7 @@ impl Way {
     }
 }
 
-/// Counters for the result, once they all add up.
+/// Counters for the result, after all checks.
 pub(super) fn check(
     now_ns: u64,
     traffic: &Traffic,
@@ -151,7 +152,7 @@ impl Checker {
         }
     }
 
-    /// The queue's own counters hold, and agree with the bottleneck's.
+    /// Checks the queue's own counters and compares them with the bottleneck's.
     fn check_router(&self, packets: &Packets, stats: &l4s_stats) -> Result<(), SimError> {
         let checked = Stats::try_from(*stats).map_err(crate::router::RouterError::from)?;
         if let Some((what, left, right)) = checked.imbalance() {
@@ -175,7 +176,7 @@ impl Checker {
         self.equal("router's queued = backlog", stats.queued, packets.queued)
     }
 
-    /// What the controller saw is what the device says it read.
+    /// Compares what the controller read with the device's counters.
     fn check_controller(&self, controller: &Controller, stats: &Stats) -> Result<(), SimError> {
         let (read, lost) = controller.read_and_lost();
         self.equal("records read = messages seen", stats.records_read, read)?;

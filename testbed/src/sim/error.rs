@@ -1,21 +1,21 @@
-//! Why a run failed.
+//! Errors of a run.
 
 use thiserror::Error;
 
 use crate::router::RouterError;
 
-/// Why a run failed.
+/// Error of a run.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum SimError {
-    /// The router or its device.
+    /// Error of the router or its device.
     #[error(transparent)]
     Router(#[from] RouterError),
-    /// Something is not accounted for. The numbers of such a run mean nothing.
+    /// Something is not accounted for. The numbers of such a run are invalid.
     #[error("accounting at {now_ns} ns: {what}: {left} is not {right}")]
     Accounting {
-        /// When, ns.
+        /// Virtual time, ns.
         now_ns: u64,
-        /// The identity that does not hold.
+        /// The violated identity.
         what: &'static str,
         /// Its left side.
         left: u64,
@@ -28,10 +28,10 @@ pub enum SimError {
         /// The discipline.
         aqm: &'static str,
     },
-    /// Records were asked for when there had been decisions already.
+    /// Records were requested after the first decisions.
     #[error("records have to be asked for before the first event")]
     Started,
-    /// The arm has a policy and no engine was given for it.
+    /// The arm has a policy, but no engine was given for it.
     #[error("arm {arm}: its policy has not been loaded")]
     NoEngine {
         /// The arm.

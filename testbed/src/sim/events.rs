@@ -1,4 +1,4 @@
-//! What happens in a network: each event, and the events that it causes.
+//! Event handlers of a network, and the events that they schedule.
 
 use crate::aqm::{Departure, Packet};
 use crate::control::Controller;
@@ -8,7 +8,7 @@ use crate::transport::{Body, Segment};
 
 use super::{SimError, Simulation};
 
-/// Something that is due at a time.
+/// An event with a due time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Event {
     /// A flow begins or its application ends.
@@ -86,7 +86,7 @@ impl Simulation {
         Ok(())
     }
 
-    /// Takes what an end has to send, and arms its timer.
+    /// Takes the segments that an end has to send, and arms its timer.
     fn pump(&mut self, now_ns: u64, number: u32, side: Side) {
         while let Some(segment) = self.flows[number as usize].poll_transmit(side, now_ns) {
             self.send(now_ns, number, side, segment);
@@ -148,8 +148,8 @@ impl Simulation {
         self.transmit(now_ns)
     }
 
-    /// Begins a transmission if there is one to begin, accounts for what was
-    /// dropped, and lets the controller read.
+    /// Begins a transmission if possible, accounts for dropped packets, and
+    /// lets the controller read.
     fn transmit(&mut self, now_ns: u64) -> Result<(), SimError> {
         let transmission = self.bottleneck.transmit(now_ns, &mut self.drops);
         if !self.drops.is_empty() {
@@ -166,7 +166,7 @@ impl Simulation {
         Ok(())
     }
 
-    /// Accounts for what the queue dropped.
+    /// Accounts for packets dropped by the queue.
     fn lose_drops(&mut self, now_ns: u64) {
         let mut drops = std::mem::take(&mut self.drops);
         for drop in drops.drain(..) {
@@ -180,7 +180,7 @@ impl Simulation {
         self.drops = drops;
     }
 
-    /// Accounts for data of `flow` that does not arrive.
+    /// Accounts for lost data of `flow`.
     fn lose(&mut self, slot: u32, flow: u32) {
         self.traffic.data.lost += 1;
         self.segments.remove(slot);
@@ -189,7 +189,8 @@ impl Simulation {
         flow.free_if_done();
     }
 
-    /// Lets the controller read what waits, and schedules what it decided.
+    /// Lets the controller read the waiting messages, and schedules its
+    /// decisions.
     pub(super) fn read_device(&mut self, now_ns: u64) -> Result<(), SimError> {
         if let Some(controller) = &mut self.controller {
             controller.read(now_ns, &mut self.due_ns)?;
@@ -200,7 +201,7 @@ impl Simulation {
         Ok(())
     }
 
-    /// Sends what left the queue along its path.
+    /// Sends packets that left the queue along their path.
     fn begun(&mut self, now_ns: u64, transmission: Transmission) {
         let departure = transmission.departure;
         let slot = departure.cookie as u32;

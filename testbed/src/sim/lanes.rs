@@ -1,4 +1,4 @@
-//! Which events of the network come in the order in which they are scheduled.
+//! Lanes for events that occur in the order in which they are scheduled.
 
 use std::collections::HashMap;
 
@@ -20,14 +20,13 @@ pub(super) struct Lanes {
     pub access: Vec<Lane>,
     /// From the bottleneck to the receiver, by flow.
     pub forward: Vec<Lane>,
-    /// From the link of the way back to the sender, by flow.
+    /// From the return link to the sender, by flow.
     pub back: Vec<Lane>,
 }
 
 impl Lanes {
-    /// Makes lanes in `events`: one a client, and one each way for every delay
-    /// that `flows` have. Where `path` changes the order of flows, each has its
-    /// own.
+    /// Creates lanes in `events`: one per client, and one in each direction for
+    /// every delay of `flows`. If `path` reorders flows, each flow has its own.
     pub fn new<E: Copy>(
         events: &mut EventQueue<E>,
         clients: usize,

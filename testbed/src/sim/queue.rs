@@ -14,8 +14,9 @@ use super::tournament::Tournament;
 
 /// Events waiting for their time.
 ///
-/// Two events of the same nanosecond come out in the order in which they went
-/// in, by whatever lane, so that a run does not depend on the queue's layout.
+/// Two events at the same nanosecond occur in the order of scheduling,
+/// regardless of their lanes, so that a run does not depend on the queue's
+/// layout.
 #[derive(Debug)]
 pub struct EventQueue<E> {
     lanes: Vec<VecDeque<Entry<E>>>,
@@ -38,9 +39,9 @@ struct Entry<E> {
     event: E,
 }
 
-/// Time, then the number of the scheduling call, then the leaf that the event
-/// belongs to, which decides nothing: one integer, so that keys compare without
-/// a branch.
+/// Time, then the number of the scheduling call, then the leaf of the event,
+/// which does not affect the order: one integer, so that keys compare without a
+/// branch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Key(u128);
 
@@ -90,7 +91,7 @@ impl<E> PartialEq for Entry<E> {
 impl<E> Eq for Entry<E> {}
 
 impl<E: Copy> EventQueue<E> {
-    /// Empty, at time 0.
+    /// An empty queue at time 0.
     pub fn new() -> Self {
         EventQueue {
             // The place of the heap's leaf: lanes count from 1.
@@ -103,12 +104,12 @@ impl<E: Copy> EventQueue<E> {
         }
     }
 
-    /// The time of the last event taken, ns.
+    /// Time of the last event taken, ns.
     pub fn now(&self) -> u64 {
         self.now_ns
     }
 
-    /// Makes a lane.
+    /// Creates a lane.
     pub fn lane(&mut self) -> Lane {
         let lane = self.lanes.len() as u32;
         assert!(lane >> LEAF_BITS == 0, "fewer than 2^{LEAF_BITS} lanes");
@@ -117,7 +118,7 @@ impl<E: Copy> EventQueue<E> {
         Lane(lane)
     }
 
-    /// Adds an event. A time that has passed means now: time never goes back.
+    /// Adds an event. A time in the past means now: time never decreases.
     pub fn schedule(&mut self, at_ns: u64, event: E) {
         let key = self.key(at_ns, HEAP);
         self.heap.push(Entry { key, event });
@@ -127,8 +128,8 @@ impl<E: Copy> EventQueue<E> {
     }
 
     /// As [`EventQueue::schedule`], for an event that is not before those of
-    /// its lane. One that is, comes in its order nevertheless, at the cost of
-    /// an event outside lanes.
+    /// its lane. An earlier event still occurs in order, at the cost of an
+    /// event outside lanes.
     pub fn schedule_in(&mut self, lane: Lane, at_ns: u64, event: E) {
         let key = self.key(at_ns, lane.0);
         let waiting = &mut self.lanes[lane.0 as usize];
@@ -179,13 +180,13 @@ impl<E: Copy> EventQueue<E> {
         Some((key.at_ns(), event))
     }
 
-    /// Moves the time forward where no event is left before it.
+    /// Advances the time if no event is left before it.
     pub fn advance_to(&mut self, now_ns: u64) {
         debug_assert!(self.next_time().is_none_or(|next| next >= now_ns));
         self.now_ns = self.now_ns.max(now_ns);
     }
 
-    /// Events taken so far.
+    /// Number of events taken.
     pub fn taken(&self) -> u64 {
         self.taken
     }
@@ -245,9 +246,9 @@ mod tests {
         assert_eq!(rest, [(10, 'b'), (10, 'c'), (10, 'd')]);
     }
 
-    /// Lanes change what scheduling costs, not the order: events come out as
-    /// from a map sorted by time and number, with many ties, lanes that run
-    /// empty, and events that are before others of their lane.
+    /// Lanes change the cost of scheduling, not the order: events occur as in a
+    /// map sorted by time and number, with many ties, lanes that become empty,
+    /// and events that are before others of their lane.
     #[test]
     fn lanes_keep_the_order() {
         let mut random = Random::stream(3, "queue");
@@ -261,7 +262,7 @@ mod tests {
                 Some(&lane) => queue.schedule_in(lane, at_ns, number),
                 None => queue.schedule(at_ns, number),
             }
-            // As many as come on average, in spurts.
+            // As many as arrive on average, in bursts.
             if random.below(4) == 0 {
                 for _ in 0..random.below(8) {
                     let until_ns = queue.now() + 10;

@@ -4,8 +4,8 @@ use l4sllm_model::{GOLDEN, SplitMix64};
 
 /// xoshiro256++ (Blackman and Vigna), seeded through SplitMix64.
 ///
-/// Written out here, so that a seed gives the same run whatever crate
-/// versions a build picks.
+/// Implemented here so that a seed gives the same run regardless of crate
+/// versions.
 #[derive(Debug, Clone)]
 pub struct Random {
     state: [u64; 4],
@@ -61,7 +61,7 @@ impl Random {
     }
 }
 
-/// A seed for part `name`, number `index`, of a run with seed `seed`.
+/// A seed for number `index` of part `name` of a run with seed `seed`.
 pub fn derive_seed(seed: u64, name: &str, index: u64) -> u64 {
     let state = seed ^ fnv1a(name.as_bytes()).wrapping_add(index.wrapping_mul(GOLDEN));
     SplitMix64::new(state).next_u64()

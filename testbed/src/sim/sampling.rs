@@ -1,4 +1,4 @@
-//! What a run reports of its flows and of its queue's set-points.
+//! Samples of a run's flows and of its queue's set-points.
 
 use crate::result::{FlowMeta, FlowRow, SetPointRow};
 use crate::router::Router;
@@ -22,7 +22,7 @@ impl Simulation {
         self.sample_set_points(now_ns);
     }
 
-    /// Adds a row for the set-points of a controlled queue where they changed.
+    /// Adds a row for the set-points of a controlled queue if they changed.
     pub(super) fn sample_set_points(&mut self, now_ns: u64) {
         let router = self.bottleneck.router().filter(|_| self.controlled);
         let Some(now) = router.map(Router::set_points) else {

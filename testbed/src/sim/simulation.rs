@@ -38,11 +38,11 @@ pub struct Simulation {
     pub(super) plan: Plan,
     /// Payload delivered before the measured time, by reported flow.
     pub(super) delivered_before: Vec<u64>,
-    /// Since [`Simulation::take_rows`].
+    /// Rows since [`Simulation::take_rows`].
     pub(super) rows: Rows,
     /// Whether set-points are sampled.
     pub(super) controlled: bool,
-    /// Those of the last row.
+    /// Set-points of the last row.
     pub(super) set_points: Option<Params>,
     /// Scratch: drops of one call, and times at which overrides are due.
     pub(super) drops: Vec<Departure>,
@@ -51,11 +51,10 @@ pub struct Simulation {
 }
 
 impl Simulation {
-    /// Repetition `repetition` of `arm`, before its first event. An arm with a
-    /// policy needs `engine`; the adaptive rule has its own.
+    /// Creates repetition `repetition` of `arm`, before its first event. An arm with
+    /// a policy needs `engine`; the adaptive rule has its own.
     ///
-    /// # Errors
-    /// Parameters that the router refuses, or no engine for a policy.
+    /// The router refuses the parameters, or a policy has no engine.
     pub fn new(
         scenario: &Scenario,
         arm: &Arm,
@@ -86,8 +85,9 @@ impl Simulation {
         Ok(simulation)
     }
 
-    /// Repetition `repetition` of the scenario around a queue that others read
-    /// and control through its device; `arm`'s own control is left out.
+    /// Creates repetition `repetition` of the scenario around a queue that other
+    /// programs read and control through its device; the control of `arm` is
+    /// ignored.
     pub fn with_router(
         scenario: &Scenario,
         arm: &Arm,
@@ -100,7 +100,7 @@ impl Simulation {
         simulation
     }
 
-    /// The network around a queue, with no event scheduled.
+    /// Creates the network around a queue, without scheduled events.
     fn around(
         scenario: &Scenario,
         arm: &Arm,
@@ -162,17 +162,15 @@ impl Simulation {
     /// records to read if the arm is controlled or [`Simulation::tap`] asked
     /// for them.
     ///
-    /// # Errors
-    /// [`SimError::NoDevice`], or memory short.
+    /// [`SimError::NoDevice`], or out of memory.
     pub fn open(&self) -> Result<Handle, SimError> {
         let aqm = self.aqm.name();
         let router = self.bottleneck.router().ok_or(SimError::NoDevice { aqm })?;
         Ok(router.open()?)
     }
 
-    /// Has `tap` see every message of the device's stream. On an arm that
-    /// nothing controls it has to be asked for before the first event, since
-    /// such a queue keeps no records otherwise.
+    /// Passes every message of the device's stream to `tap`. On an uncontrolled arm,
+    /// call this before the first event, since its queue keeps no records otherwise.
     ///
     /// # Errors
     /// [`SimError::NoDevice`], or [`SimError::Started`].
@@ -196,13 +194,12 @@ impl Simulation {
         self.events.next_time()
     }
 
-    /// The queue that others control, if this is one of [`Simulation::with_router`].
+    /// The externally controlled queue, if created by [`Simulation::with_router`].
     pub fn router_mut(&mut self) -> Option<&mut Router> {
         self.bottleneck.router_mut()
     }
 
-    /// Ends the repetition early, and hands over its queue with what waits in
-    /// it.
+    /// Ends the repetition early and returns its queue with the waiting packets.
     pub fn into_router(self) -> Option<Router> {
         self.bottleneck.into_router()
     }
@@ -212,13 +209,13 @@ impl Simulation {
         self.controller.as_ref()
     }
 
-    /// Events handled so far.
+    /// Number of events handled.
     pub fn events(&self) -> u64 {
         self.events.taken()
     }
 
-    /// Runs every event up to and including `until_ns`, at the most to the
-    /// repetition's end.
+    /// Runs every event up to and including `until_ns`, but not beyond the end of
+    /// the repetition.
     ///
     /// # Errors
     /// The router failed.
@@ -226,8 +223,8 @@ impl Simulation {
         self.run_some(until_ns, usize::MAX).map(drop)
     }
 
-    /// As [`Simulation::run_until`], but handles `most` events at the most; true
-    /// when there are none left until then.
+    /// As [`Simulation::run_until`], but handles at most `most` events; returns true
+    /// if none are left until then.
     ///
     /// # Errors
     /// The router failed.
@@ -245,7 +242,7 @@ impl Simulation {
         Ok(false)
     }
 
-    /// The time that is measured.
+    /// The measured time.
     pub fn window(&self) -> Window {
         let steps = self.bottleneck.rate().steps().iter();
         let capacity = steps.map(|step| RateStep {
@@ -259,26 +256,25 @@ impl Simulation {
         }
     }
 
-    /// Flows that rows tell apart.
+    /// Flows that rows distinguish.
     pub fn reported(&self) -> usize {
         self.plan.reported.len()
     }
 
-    /// The rows since the last call, so that a caller who takes them often
-    /// keeps few.
+    /// Returns the rows since the last call; frequent calls keep their number small.
     pub fn take_rows(&mut self) -> Rows {
         let controller = self.controller.as_mut();
         self.rows.decisions = controller
             .map(Controller::take_decisions)
             .unwrap_or_default();
         let rows = std::mem::take(&mut self.rows);
-        // As many will come until the next call.
+        // Expect as many until the next call.
         self.rows.packets.reserve(rows.packets.len());
         rows
     }
 
-    /// Runs to the end, checks that everything is accounted for, and hands
-    /// over the rows that were not taken.
+    /// Runs to the end, checks that everything is accounted for, and returns the
+    /// remaining rows.
     ///
     /// # Errors
     /// The router failed, or [`SimError::Accounting`].
@@ -329,7 +325,7 @@ impl Simulation {
             let stop_ns = flow.plan.stop_ns;
             planned.extend(stop_ns.map(|stop_ns| (stop_ns, Event::Stop(number))));
         }
-        // There may be thousands, so that they are a lane of their own.
+        // There may be thousands, so they have their own lane.
         planned.sort_by_key(|(at_ns, _)| *at_ns);
         for (at_ns, event) in planned {
             self.events.schedule_in(self.lanes.plan, at_ns, event);
@@ -342,7 +338,7 @@ impl Simulation {
     }
 }
 
-/// Buffer of the way back, bytes: a second of feedback at 8 Mbit/s.
+/// Buffer of the return link, bytes: a second of feedback at 8 Mbit/s.
 const RETURN_BUFFER_BYTES: u64 = 1_000_000;
 
 fn discipline(aqm: &Aqm, records: bool, seed: u64) -> Result<Discipline, RouterError> {

@@ -1,13 +1,14 @@
-//! The least of many numbers of which one at a time changes.
+//! The minimum of many numbers of which one changes at a time.
 
-/// Children of a node. A level costs as much as that many comparisons, so that
-/// wide nodes pay for what is common: a handful of numbers.
+/// Children of a node. A level costs this many comparisons, so wide nodes suit
+/// the common case: few numbers.
 const ARITY: usize = 8;
 
-/// A tournament tree: each node holds the least number of each of its children,
-/// those of the last level the numbers themselves, the leaves.
+/// A tournament tree: each node holds the minimum of each of its children;
+/// those of the last level hold the numbers themselves, the leaves.
 ///
-/// Comparisons take no branch, which would be mispredicted half of the time.
+/// Comparisons are branch-free, since branches would be mispredicted half of
+/// the time.
 #[derive(Debug)]
 pub(super) struct Tournament {
     /// The root comes first, the children of node n are n · ARITY + 1 and on.
@@ -18,10 +19,10 @@ pub(super) struct Tournament {
 }
 
 impl Tournament {
-    /// A value that is not less than any other: of a leaf that takes no part.
+    /// A value that is not less than any other, for an absent leaf.
     pub const ABSENT: u128 = u128::MAX;
 
-    /// A tree of at least so many leaves, all absent.
+    /// Creates a tree of at least this many leaves, all absent.
     pub fn new(leaves: usize) -> Tournament {
         let (mut last_level, mut width) = (0, 1);
         while width * ARITY < leaves {
@@ -35,7 +36,8 @@ impl Tournament {
         }
     }
 
-    /// Makes a leaf of each number below `leaves`, and keeps what they hold.
+    /// Grows the tree to leaves for all numbers below `leaves`, with their
+    /// values kept.
     pub fn grow(&mut self, leaves: usize) {
         let have = (self.nodes.len() - self.last_level) * ARITY;
         if leaves <= have {
@@ -48,7 +50,7 @@ impl Tournament {
         }
     }
 
-    /// The least value, [`Tournament::ABSENT`] if no leaf takes part.
+    /// The minimum, [`Tournament::ABSENT`] if all leaves are absent.
     pub fn least(&self) -> u128 {
         self.least
     }
@@ -69,8 +71,7 @@ impl Tournament {
         }
     }
 
-    /// Changes a leaf to less than it is: what is less already need not be
-    /// looked at.
+    /// Decreases a leaf: nodes that are already less need not be examined.
     pub fn lower(&mut self, leaf: usize, value: u128) {
         let (mut node, mut child) = self.place(leaf);
         debug_assert!(value <= self.nodes[node][child]);
@@ -110,8 +111,7 @@ mod tests {
     use super::*;
     use crate::sim::Random;
 
-    /// The least of all leaves is known, whatever changes and however often the
-    /// tree grows.
+    /// The minimum of all leaves is correct after any changes and any growth.
     #[test]
     fn agrees_with_a_list() {
         let mut random = Random::stream(5, "tournament");
