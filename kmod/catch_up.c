@@ -5,9 +5,9 @@
  */
 
 /*
- * What the packet path does between packets: takes what the device left, ends
- * what expired, follows the controller, the ceiling, overload and idle time, and
- * ends summaries.  See instance.h.
+ * Work of the packet path between packets: takes requests left by the device,
+ * ends expired overrides, follows the controller, the ceiling, overload and
+ * idle time, and ends summaries.  See instance.h.
  *
  * Compiled with packet_path.c: queue_unit.c.
  */
@@ -38,8 +38,8 @@ static void	instance_event(struct l4s_instance *, uint32_t code,
 		    uint64_t value, uint64_t now);
 
 /*
- * Runs the controller up to `at', and sees what it does to overload.  Messages
- * of it have the time `now', at which they are written: other instances may
+ * Runs the controller up to `at', and updates the overload state.  Its messages
+ * have the time `now', at which they are written: other instances may
  * have written since `at'.
  */
 static inline void

@@ -201,7 +201,7 @@ dualpi2_pick_from(struct dualpi2 *d, uint8_t queue, bool weighed, bool usual,
 	return (true);
 }
 
-/* What is signalled to a packet of the L4S queue. */
+/* The signal for a packet of the L4S queue. */
 static L4S_INLINE uint8_t
 dualpi2_l4s(struct dualpi2 *d, struct dualpi2_queue *q, bool weighed,
     struct dualpi2_verdict *v)
@@ -214,7 +214,7 @@ dualpi2_l4s(struct dualpi2 *d, struct dualpi2_queue *q, bool weighed,
 		p_coupled = dualpi2_weighted(p_coupled, f, FLOW_WEIGHT_SHIFT);
 		sojourn_ns = dualpi2_weighted_ns(sojourn_ns, f);
 	}
-	/* It queued behind others; else the speed of the link may be all that
+	/* It queued behind others; otherwise the link's speed alone may have
 	 * made it wait. */
 	if (l4s_pkt_queued(v->pkt))
 		p_native = dualpi2_native(d, sojourn_ns);
@@ -260,7 +260,7 @@ dualpi2_overload(struct dualpi2 *d, struct dualpi2_queue *q,
 	return (L4S_ACTION_MARK);
 }
 
-/* What is signalled to a packet of the Classic queue. */
+/* The signal for a packet of the Classic queue. */
 static L4S_INLINE uint8_t
 dualpi2_classic(struct dualpi2 *d, struct dualpi2_queue *q, bool weighed,
     struct dualpi2_verdict *v)
@@ -359,7 +359,7 @@ dualpi2_choose(const struct dualpi2 *d, int32_t *credit)
 	return (L4S_QUEUE_CLASSIC);
 }
 
-/* Takes the head out of q; what waits there then. */
+/* Takes the head out of q; returns the remaining backlog. */
 static inline uint64_t
 dualpi2_take(struct dualpi2 *d, struct dualpi2_queue *q,
     const struct dualpi2_queue *other, uint32_t length)

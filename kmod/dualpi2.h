@@ -46,7 +46,7 @@
 #define	DUALPI2_P_SHIFT		56
 #define	DUALPI2_P_ONE		((int64_t)1 << DUALPI2_P_SHIFT)
 
-/* What made a verdict; for the counters. */
+/* Causes of a verdict, for the counters. */
 enum dualpi2_cause {
 	DUALPI2_NONE,		/* forward unchanged */
 	DUALPI2_CLASSIC,	/* p_C, or p_C in the L4S queue in overload */
@@ -82,7 +82,7 @@ struct dualpi2_queue {
 #define	DUALPI2_SAMPLE		16384
 
 /*
- * What steering may shift: the parameters' own values when it does not.
+ * Set-points that steering may shift; otherwise the parameters' own values.
  */
 struct dualpi2_setpoints {
 	uint64_t	target_ns;
@@ -111,7 +111,7 @@ struct dualpi2 {
 	uint64_t	previous_ns;	/* delay at the last update */
 	uint64_t	burst_ns;	/* RFC 8033 4.4; 0 if off or used up */
 
-	/* What follows from p' and the set-points; Q31. */
+	/* Derived from p' and the set-points; Q31. */
 	uint32_t	p_base;		/* (a) p', at most L4S_PROB_ONE */
 	uint32_t	p_classic;	/* (a) p_C */
 	uint32_t	p_coupled;	/* (a) p_CL, at most one */
@@ -232,7 +232,7 @@ dualpi2_backlog(const struct dualpi2 *d)
 	return (d->queue[0].backlog + d->queue[1].backlog);
 }
 
-/* How long the head of a queue has waited; 0 if empty. */
+/* Time that the head of a queue has waited; 0 if empty. */
 static inline uint64_t
 dualpi2_head_delay(const struct dualpi2 *d, uint8_t queue, uint64_t now)
 {

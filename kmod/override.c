@@ -203,7 +203,7 @@ l4s_override_expire(struct l4s_overrides *o, struct dualpi2 *d, uint64_t now)
 	return (override_finish(o, d));
 }
 
-/* What follows from the override in force. */
+/* Derives the state that depends on the current override. */
 static void
 override_derive(struct l4s_overrides *o)
 {
@@ -214,7 +214,7 @@ override_derive(struct l4s_overrides *o)
 	o->plain = L4S_RECORD_PLAIN(o->reason, o->status);
 }
 
-/* Ends the current override, and books it if that is still to do. */
+/* Ends the current override, and counts it unless it is counted already. */
 static bool
 override_finish(struct l4s_overrides *o, struct dualpi2 *d)
 {

@@ -5,8 +5,7 @@
  */
 
 /*
- * Overrides: what a controller asks, the limits that hold it, and the books
- * that are kept of it.
+ * Overrides: the requests of a controller, their limits, and their counters.
  *
  *	submit ─▶ received ─┬─▶ replaced   by a later one, or
  *	             │      ├─▶ expired    by time, close or the watchdog,
@@ -121,7 +120,7 @@ void	l4s_overrides_destroy(struct l4s_overrides *);
  * The device's side.
  */
 
-/* What is pending from now on.  Locked. */
+/* Sets the pending requests.  Locked. */
 static inline void
 l4s_overrides_pend(struct l4s_overrides *o, uint32_t pending)
 {
@@ -141,7 +140,7 @@ int	l4s_override_submit(struct l4s_overrides *,
 	    const struct l4s_override *, uint64_t now, bool *recovered);
 /* The controller left: no override, no watchdog. */
 void	l4s_overrides_release(struct l4s_overrides *);
-/* True when the deadline is missed with this call; then overrides are off. */
+/* True if this call finds the deadline missed, which disables overrides. */
 bool	l4s_overrides_watch(struct l4s_overrides *, uint64_t now,
 	    uint64_t *misses);
 
@@ -149,7 +148,7 @@ bool	l4s_overrides_watch(struct l4s_overrides *, uint64_t now,
  * The packet path's side.
  */
 
-/* Nothing has to be looked at before `when', but what is pending. */
+/* Nothing needs attention before `when', except pending requests. */
 static inline void
 l4s_overrides_look_at(struct l4s_overrides *o, uint64_t when)
 {
@@ -161,10 +160,10 @@ l4s_overrides_look_at(struct l4s_overrides *o, uint64_t when)
 
 /* From now on each packet asks whether a queue's delay is above the ceiling. */
 void	l4s_override_watch_ceiling(struct l4s_overrides *);
-/* Ends what has expired at `now'; true when set-points went back. */
+/* Ends overrides expired at `now'; true if set-points were restored. */
 bool	l4s_override_expire(struct l4s_overrides *, struct dualpi2 *,
 	    uint64_t now);
-/* Takes what the device left; true when set-points changed. */
+/* Takes the requests left by the device; true if set-points changed. */
 bool	l4s_override_collect(struct l4s_overrides *, struct dualpi2 *,
 	    uint32_t pending, uint64_t decisions, uint64_t now);
 /* Whether a queue's delay is above the ceiling: true when set-points changed. */

@@ -110,7 +110,7 @@ instance_put(struct l4s_instance *inst, l4s_pkt_t *pkt, uint8_t queue,
 	return (true);
 }
 
-/* The same, and what a packet between two looks has nothing of. */
+/* As above, with the work that a packet between two looks does not need. */
 static bool
 instance_put_after_look(struct l4s_instance *inst, l4s_pkt_t *pkt,
     uint64_t now)
@@ -158,7 +158,7 @@ l4s_instance_enqueue(struct l4s_instance *inst, l4s_pkt_t *pkt, uint64_t now)
 	return (instance_put(inst, pkt, L4S_QUEUE_CLASSIC, ds, length, now));
 }
 
-/* The same with weights of flows. */
+/* As above with flow weights. */
 static L4S_HOT bool
 instance_put_weighed(struct l4s_instance *inst, l4s_pkt_t *pkt, uint64_t now)
 {
@@ -282,7 +282,7 @@ instance_record(struct l4s_instance *inst, const struct dualpi2_verdict *v,
 	    l4s_record_decided(x, v->action), delay, now));
 }
 
-/* The same for a packet that is sent unchanged by DualPI2 alone. */
+/* As above for a packet that DualPI2 alone sends unchanged. */
 static inline uint32_t
 instance_record_plain(struct l4s_instance *inst,
     const struct dualpi2_verdict *v, uint64_t now)
@@ -381,7 +381,7 @@ instance_count_mark(struct l4s_queue_counters *q,
 		L4S_COUNT(&q->marks_classic, 1);
 }
 
-/* What a packet that is sent changes whatever was decided. */
+/* Counts a packet that is sent, regardless of the decision. */
 static inline void
 instance_count_forwarded(struct l4s_instance *inst,
     const struct dualpi2_verdict *v)
@@ -473,8 +473,8 @@ instance_pick(struct l4s_instance *inst, uint64_t now)
 }
 
 /*
- * Does what is decided on the packet of inst->verdict, and while that is a drop
- * on the next ones.
+ * Executes the decision on the packet of inst->verdict; after a drop, proceeds
+ * to the next packet.
  */
 static l4s_pkt_t *
 instance_decide(struct l4s_instance *inst, uint64_t now)
@@ -589,7 +589,7 @@ l4s_instance_flush(struct l4s_instance *inst, uint64_t now)
 		}
 }
 
-/* Takes the head of v->queue; false when there is none. */
+/* Takes the head of v->queue; false if it is empty. */
 static bool
 instance_take(struct l4s_instance *inst, struct dualpi2_verdict *v)
 {

@@ -15,7 +15,7 @@
 #include "dualpi2.h"
 #include "ring.h"
 
-/* What was decided, in addition to what DualPI2's verdict and state tell. */
+/* A decision, in addition to DualPI2's verdict and state. */
 struct l4s_decision {
 	uint64_t	override_id;
 	uint8_t		action;
