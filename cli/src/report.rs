@@ -6,7 +6,8 @@ use anyhow::{bail, ensure};
 use clap::Args;
 use l4sllm_model::text::shown;
 use l4sllm_report::{
-    SUITE_FILE, is_learning, render, render_collection, render_learning, render_overlay,
+    SUITE_FILE, is_learning, is_online, render, render_collection, render_learning, render_online,
+    render_overlay,
 };
 
 use crate::format::{Format, FormatArgs, print_report, print_reports};
@@ -16,14 +17,16 @@ use crate::format::{Format, FormatArgs, print_report, print_reports};
 /// Each directory gets its own figures/ and report.html. --out adds a page on all of
 /// them; with --overlay, their arms are drawn in the same axes and compared with those
 /// of the first. Directories of training runs (metrics.jsonl) and of measured backbones
-/// (backbones.json) are compared on one page.
+/// (backbones.json) are compared on one page; a run of `train --online` has a page of its
+/// own.
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
 Examples:
   l4sllm report out/paper
   l4sllm report out/paper out/headroom --out out/both
   l4sllm report out/before out/after --overlay --out out/change
-  l4sllm report out/train/gpt2 out/train/t5-base --out out/train")]
+  l4sllm report out/train/gpt2 out/train/t5-base --out out/train
+  l4sllm report out/context")]
 pub struct ReportArgs {
     /// Directories of runs, finished or partial, or of training runs.
     #[arg(required = true, value_name = "DIR")]
@@ -44,6 +47,16 @@ pub struct ReportArgs {
 
 /// Draws the pages, and prints the tables and the pages' paths.
 pub fn run(args: &ReportArgs) -> anyhow::Result<()> {
+    if let Some(online) = args.results.iter().find(|dir| is_online(dir)) {
+        let [dir] = args.results.as_slice() else {
+            bail!(
+                "{}: trained in the loop (--online), whose report is on one training",
+                shown(online)
+            );
+        };
+        let report = render_online(dir, args.out.as_ref().unwrap_or(dir))?;
+        return print_report(args.format.format, &report);
+    }
     let learning = args.results.iter().filter(|dir| is_learning(dir)).count();
     if learning > 0 {
         return side_by_side(args, learning);

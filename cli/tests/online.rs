@@ -113,7 +113,16 @@ fn a_policy_is_trained_in_the_loop_and_decides_in_runs() {
     let metrics = lines(&whole, "metrics.jsonl");
     assert_eq!(metrics.len(), 3);
     assert_eq!(metrics[2]["steps"], 12);
+    assert!(metrics[1]["own_runs"]["regret"].as_f64().unwrap() >= 0.0);
+    assert_eq!(metrics[2]["own_runs"]["costs"].as_array().unwrap().len(), 2);
     for metric in &metrics {
+        assert_eq!(metric["costs"].as_array().unwrap().len(), 2);
+        assert_eq!(metric["losses"].as_array().unwrap().len(), 4);
+        let targets = metric["settings"]["target_ms"].as_array().unwrap();
+        assert!(
+            targets.iter().all(|ms| ms.as_f64().unwrap() > 0.0),
+            "{metric}"
+        );
         assert!(metric["cost"].as_f64().unwrap().is_finite(), "{metric}");
         assert!(
             metric["delay_over_adaptive"].as_f64().unwrap() > 0.0,
@@ -127,6 +136,19 @@ fn a_policy_is_trained_in_the_loop_and_decides_in_runs() {
         lines(&whole, "runs/runs.jsonl").len(),
         2 * (31 + 1 + 8 + 3 + 3)
     );
+
+    let said = done(&["report", text(&whole)]);
+    assert!(
+        said.contains("\nimprovement-1 ") && said.contains("The best policy is"),
+        "{said}"
+    );
+    let page = fs::read_to_string(whole.join("report.html")).unwrap();
+    for figure in [
+        "Evaluation after each lesson",
+        "Settings that the policy chooses",
+    ] {
+        assert!(page.contains(figure), "{figure}");
+    }
 
     // Killed after the first lesson, it resumes to the same bytes.
     let parts = dir.path().join("parts");

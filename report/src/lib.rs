@@ -13,6 +13,7 @@ mod flow_lines;
 mod format;
 mod glossary;
 mod learning;
+mod online;
 mod overlay;
 mod page;
 mod rows;
@@ -40,6 +41,7 @@ pub use learning::{
     render_learning,
 };
 
+pub use online::{is_online, render_online};
 pub use rows::{Rows, Tables, join, tables};
 pub use suite::{Facts as SuiteFacts, SUITE_FILE, render_suite};
 

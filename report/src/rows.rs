@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::compare::{Comparison, Pair};
 use super::learning::{self, Backbones, Training};
-use super::{ReportError, SUITE_FILE};
+use super::{ReportError, SUITE_FILE, online};
 
 /// Rows, which need not have the same columns.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -184,12 +184,15 @@ fn field(text: &str) -> String {
 pub fn tables(dirs: &[PathBuf]) -> Result<Tables, ReportError> {
     let mut all = Tables::new();
     for dir in dirs {
-        let own = match learning::is_learning(dir) {
-            true => learning::tables_of(dir),
-            false => of_dir(dir).map_err(|source| ReportError::Result {
+        let own = if online::is_online(dir) {
+            online::tables_of(dir)
+        } else if learning::is_learning(dir) {
+            learning::tables_of(dir)
+        } else {
+            of_dir(dir).map_err(|source| ReportError::Result {
                 path: dir.clone(),
                 source,
-            }),
+            })
         };
         join(&mut all, own?);
     }

@@ -9,12 +9,13 @@ use l4sllm_model::{
 use l4sllm_testbed::rollout::{Actor, Driver, Period, TrainingCondition};
 use l4sllm_testbed::sim::derive_seed;
 
+use super::metrics::{Agreement, Improved};
 use super::runs::{BASELINES, Runs, baseline_jobs, job, params};
 use super::{Stage, TrainArgs};
 
 /// Initial periods of a run that are excluded from training, because the queue
 /// is empty and flows start.
-const FIRST: usize = 8;
+pub const FIRST: usize = 8;
 
 /// Makes the runs of lessons.
 pub struct Lessons<'a> {
@@ -104,47 +105,79 @@ impl<'a> Lessons<'a> {
     }
 
     /// Runs the policy in the conditions of the imitation and returns its
-    /// observations. None if interrupted.
+    /// observations, and how its settings compare with the best ones. None if
+    /// interrupted.
     pub fn round(
         &self,
         round: usize,
         imitation: &Imitation,
         config: &PolicyConfig,
         actor: Actor,
-    ) -> anyhow::Result<Option<Vec<Visit>>> {
+    ) -> anyhow::Result<Option<(Vec<Visit>, Agreement)>> {
         let mut random = self.random("round", round);
         let own = IdleBudget::new(config.returns.target).context("the policy's budget")?;
-        let jobs = imitation.conditions.iter().map(|known| {
+        let budgets = imitation.conditions.iter().map(|_| match round % 2 {
             // The intended budget first, then the whole range.
-            let budget = match round % 2 {
-                1 => own,
-                _ => draw(&mut random),
-            };
-            let driver = driven_by(&actor, budget, [0.0; SET_POINTS]);
+            1 => own,
+            _ => draw(&mut random),
+        });
+        let budgets: Vec<IdleBudget> = budgets.collect();
+        let jobs = imitation.conditions.iter().zip(&budgets);
+        let jobs = jobs.map(|(known, budget)| {
+            let driver = driven_by(&actor, *budget, [0.0; SET_POINTS]);
             job(&self.conditions[known.place], driver, true)
         });
         let jobs: Vec<_> = jobs.collect();
         let Some(made) = self.runs.make(&Stage::Round(round).name(), &jobs)? else {
             return Ok(None);
         };
-        let visits = made.iter().enumerate().map(|(condition, run)| {
+        let (mut visits, mut regrets) = (Vec::new(), Vec::new());
+        for (condition, (run, budget)) in made.iter().zip(budgets).enumerate() {
             let periods = self.runs.periods(run)?;
-            Ok(Visit {
+            visits.push(Visit {
                 times: self.args.online.own_weight,
                 ..visit(config, &self.head, &periods, condition)
-            })
-        });
-        Ok(Some(visits.collect::<anyhow::Result<_>>()?))
+            });
+            let surfaces = &imitation.conditions[condition].surfaces;
+            let chosen = self.actions(periods.get(FIRST..).unwrap_or_default());
+            regrets.extend(self.regrets(&imitation.grid, surfaces, &chosen, budget));
+        }
+        Ok(Some((visits, Agreement::of(&regrets))))
     }
 
-    /// Runs the policy, with and without offsets, in new conditions; none if
-    /// interrupted.
+    /// For each chosen setting, its cost above that of the condition's best
+    /// setting, and whether it is within a grid step of that.
+    fn regrets(
+        &self,
+        grid: &Grid,
+        surfaces: &Surfaces,
+        chosen: &[PlaneSetting],
+        budget: IdleBudget,
+    ) -> Vec<(f64, bool)> {
+        let (caution, margin) = (self.args.policy.caution, self.args.online.margin);
+        let cost = |of: PlaneSetting| surfaces.cost(grid, of, budget.share(), caution, margin);
+        let nodes = grid.settings().into_iter().map(|node| (cost(node), node));
+        let Some((least, best)) = nodes.min_by(|a, b| a.0.total_cmp(&b.0)) else {
+            return Vec::new();
+        };
+        let near = |of: &PlaneSetting| {
+            let mut axes = of.axes.iter().zip(best.axes).zip(grid.step);
+            axes.all(|((own, best), step)| (own - best).abs() <= step)
+        };
+        chosen
+            .iter()
+            .map(|of| (cost(*of) - least, near(of)))
+            .collect()
+    }
+
+    /// Runs the policy, with and without offsets, in new conditions, and returns
+    /// the lesson and the costs; none if interrupted.
     pub fn improvement(
         &self,
         number: usize,
         config: &PolicyConfig,
         actor: Actor,
-    ) -> anyhow::Result<Option<Lesson>> {
+    ) -> anyhow::Result<Option<(Lesson, Improved)>> {
         let online = &self.args.online;
         let drawn = online.fresh_conditions;
         let conditions = self.runs.conditions("improvement", number as u64, drawn)?;
@@ -174,6 +207,8 @@ impl<'a> Lessons<'a> {
             return Ok(None);
         };
         let mut lesson = Lesson::new(Grid::around([x, y]));
+        let mut improved = Improved::default();
+        let (caution, margin) = (self.args.policy.caution, online.margin);
         for (runs, budget) in made.chunks(BASELINES + steps.len()).zip(budgets) {
             let (baselines, runs) = runs.split_at(BASELINES);
             let baselines = self.runs.baselines(baselines)?;
@@ -182,6 +217,9 @@ impl<'a> Lessons<'a> {
             let Some([centre, less_x, more_x, less_y, more_y]) = judged.as_deref() else {
                 continue;
             };
+            let cost = |of: &Judged| of.cost(budget.share(), caution, margin);
+            let tried = [less_x, more_x, less_y, more_y].map(cost);
+            improved.add(cost(centre), &tried);
             let axes = [[*less_x, *more_x], [*less_y, *more_y]];
             let periods = self.runs.periods(&runs[0])?;
             lesson.visits.push(Visit {
@@ -191,7 +229,7 @@ impl<'a> Lessons<'a> {
             });
             lesson.surfaces.push(Surfaces::around(centre, &axes));
         }
-        Ok(Some(lesson))
+        Ok(Some((lesson, improved)))
     }
 
     /// The settings requested by a policy in each period.
@@ -315,7 +353,7 @@ fn draw(random: &mut SplitMix64) -> IdleBudget {
 }
 
 /// Index of a feature in a period.
-fn place(feature: InputFeature) -> usize {
+pub fn place(feature: InputFeature) -> usize {
     let found = SummaryFeature::ALL
         .iter()
         .position(|f| InputFeature::Summary(*f) == feature);

@@ -9,7 +9,7 @@ use l4sllm_model::text::shown;
 use l4sllm_model::torch::online::Learned;
 use serde::{Deserialize, Serialize};
 
-use super::judge::Verdict;
+use super::judge::{Settings, Verdict};
 
 /// The lines. There are few, so the file is replaced each time.
 pub struct Metrics {
@@ -17,6 +17,87 @@ pub struct Metrics {
     lines: Vec<Line>,
     started: Instant,
     earlier_s: f64,
+}
+
+/// Settings of a policy in its own runs, compared with the best fixed setting of
+/// each condition.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Agreement {
+    /// Mean cost above that of the best setting.
+    pub regret: f64,
+    /// Share of periods in which target and gain are within a grid step of it.
+    pub agreement: f64,
+}
+
+impl Agreement {
+    /// Over periods: cost above the best setting's, and whether it is near.
+    pub fn of(periods: &[(f64, bool)]) -> Agreement {
+        let count = periods.len().max(1) as f64;
+        Agreement {
+            regret: periods.iter().map(|of| of.0).sum::<f64>() / count,
+            agreement: periods.iter().filter(|of| of.1).count() as f64 / count,
+        }
+    }
+}
+
+/// Cost of a policy's own runs before an improvement, by condition.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct Improved {
+    /// The policy's.
+    pub costs: Vec<f64>,
+    /// With the offset that costs least.
+    pub best_offset_costs: Vec<f64>,
+}
+
+impl Improved {
+    /// Adds a condition: the policy's cost and those with offsets.
+    pub fn add(&mut self, own: f64, offsets: &[f64]) {
+        self.costs.push(own);
+        self.best_offset_costs
+            .push(offsets.iter().copied().fold(own, f64::min));
+    }
+}
+
+/// Results of the policy's own runs before a lesson.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct OwnRuns {
+    /// Before a round.
+    #[serde(flatten)]
+    pub agreement: Option<Agreement>,
+    /// Before an improvement.
+    #[serde(flatten)]
+    pub improved: Option<Improved>,
+}
+
+/// Costs of optimiser steps, averaged over equal parts of a lesson.
+#[derive(Debug, Clone, Default)]
+pub struct Losses {
+    each: u64,
+    sum: f64,
+    count: u64,
+    means: Vec<(u64, f64)>,
+}
+
+/// Parts of a lesson.
+const MEANS: u64 = 50;
+
+impl Losses {
+    /// For a lesson of `steps` steps.
+    pub fn of(steps: u64) -> Losses {
+        Losses {
+            each: steps.div_ceil(MEANS).max(1),
+            ..Losses::default()
+        }
+    }
+
+    /// Adds the cost of a step, from 1.
+    pub fn add(&mut self, step: u64, cost: f64) {
+        (self.sum, self.count) = (self.sum + cost, self.count + 1);
+        if step % self.each == 0 {
+            self.means.push((step, self.sum / self.count as f64));
+            (self.sum, self.count) = (0.0, 0);
+        }
+    }
 }
 
 /// Results of a lesson.
@@ -40,8 +121,29 @@ struct Line {
     conditions: usize,
     /// Whether it is the best one so far.
     best: bool,
+    /// Of each condition of the evaluation.
+    #[serde(default)]
+    costs: Vec<f64>,
+    /// Settings applied in its runs.
+    #[serde(default)]
+    settings: Settings,
+    /// Results of the policy's runs before the lesson.
+    #[serde(default)]
+    own_runs: OwnRuns,
+    /// Step of the lesson, and the mean cost since the previous entry.
+    #[serde(default)]
+    losses: Vec<(u64, f64)>,
     /// Time since the start, including all parts of a resumed run.
     seconds: f64,
+}
+
+/// A finished lesson.
+pub struct Lesson<'a> {
+    /// Name of the stage.
+    pub stage: &'a str,
+    pub learned: &'a Learned,
+    pub own_runs: OwnRuns,
+    pub losses: Losses,
 }
 
 impl Metrics {
@@ -68,11 +170,11 @@ impl Metrics {
     /// Adds a line; returns it as text for the terminal.
     pub fn add(
         &mut self,
-        stage: &str,
-        learned: &Learned,
+        lesson: Lesson<'_>,
         verdict: &Verdict,
         best: bool,
     ) -> anyhow::Result<String> {
+        let Lesson { stage, learned, .. } = lesson;
         self.lines.push(Line {
             stage: stage.to_owned(),
             steps: learned.steps,
@@ -85,6 +187,10 @@ impl Metrics {
             adaptive_kept: verdict.adaptive_kept,
             conditions: verdict.conditions,
             best,
+            costs: verdict.costs.clone(),
+            settings: verdict.settings,
+            own_runs: lesson.own_runs,
+            losses: lesson.losses.means,
             seconds: self.earlier_s + self.started.elapsed().as_secs_f64(),
         });
         let mut text = String::new();

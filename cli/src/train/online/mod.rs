@@ -32,7 +32,7 @@ pub use args::{OnlineArgs, defaults};
 use bar::Bar;
 use judge::Judge;
 use lessons::{Imitation, Lessons};
-use metrics::Metrics;
+use metrics::{Losses, Metrics, OwnRuns};
 use runs::Runs;
 
 /// Number of improvements whose runs are in a lesson, including the newest.
@@ -134,19 +134,26 @@ impl Training<'_> {
             if !self.is_needed(number, stage) {
                 continue;
             }
+            let mut own_runs = OwnRuns::default();
             match stage {
                 Stage::Imitation => material.imitated = imitation.lesson(&config, self.runs)?,
                 Stage::Round(round) => {
                     let actor = self.actor(number)?;
                     match self.lessons.round(round, imitation, &config, actor)? {
-                        Some(visits) => material.imitated.visits.extend(visits),
+                        Some((visits, agreement)) => {
+                            own_runs.agreement = Some(agreement);
+                            material.imitated.visits.extend(visits);
+                        }
                         None => return Ok(false),
                     }
                 }
                 Stage::Improvement(improvement) => {
                     let actor = self.actor(number)?;
                     match self.lessons.improvement(improvement, &config, actor)? {
-                        Some(lesson) => material.improvements.push(lesson),
+                        Some((lesson, improved)) => {
+                            own_runs.improved = Some(improved);
+                            material.improvements.push(lesson);
+                        }
                         None => return Ok(false),
                     }
                 }
@@ -154,9 +161,15 @@ impl Training<'_> {
             if number < self.trainer.judged() {
                 continue;
             }
-            let learned = number < self.trainer.learned().len()
-                || self.learn(number, stage, &material.lesson(stage))?;
-            if !learned || !self.judge(number, stage)? {
+            let losses = match number < self.trainer.learned().len() {
+                // Learned by a run that was killed before the evaluation.
+                true => Losses::default(),
+                false => match self.learn(number, stage, &material.lesson(stage))? {
+                    Some(losses) => losses,
+                    None => return Ok(false),
+                },
+            };
+            if !self.judge(number, stage, own_runs, losses)? {
                 return Ok(false);
             }
         }
@@ -185,28 +198,46 @@ impl Training<'_> {
         })
     }
 
-    /// Learns a lesson; false if interrupted.
-    fn learn(&mut self, number: usize, stage: Stage, lesson: &Lesson) -> anyhow::Result<bool> {
+    /// Learns a lesson and returns the costs of its steps; none if interrupted.
+    fn learn(
+        &mut self,
+        number: usize,
+        stage: Stage,
+        lesson: &Lesson,
+    ) -> anyhow::Result<Option<Losses>> {
         let config = learning(self.args, number, stage);
         let bar = Bar::new(&stage.name(), "steps", config.steps)?;
         let cancel = self.cancel;
+        let mut losses = Losses::of(config.steps);
         let cost = self.trainer.learn(lesson, &config, |step, cost| {
+            losses.add(step, cost);
             bar.show(step, &format!("cost {cost:.4}"));
             !cancel.load(Ordering::Relaxed)
         })?;
         bar.finish();
-        Ok(cost.is_some())
+        Ok(cost.map(|_| losses))
     }
 
     /// Evaluates the policy; false if interrupted.
-    fn judge(&mut self, number: usize, stage: Stage) -> anyhow::Result<bool> {
+    fn judge(
+        &mut self,
+        number: usize,
+        stage: Stage,
+        own_runs: OwnRuns,
+        losses: Losses,
+    ) -> anyhow::Result<bool> {
         let policy = self.trainer.policy()?;
         let Some(verdict) = self.judge.of(&stage.name(), policy)? else {
             return Ok(false);
         };
         let best = self.trainer.judge(verdict.cost)?;
-        let learned = &self.trainer.learned()[number];
-        let line = self.metrics.add(&stage.name(), learned, &verdict, best)?;
+        let lesson = metrics::Lesson {
+            stage: &stage.name(),
+            learned: &self.trainer.learned()[number],
+            own_runs,
+            losses,
+        };
+        let line = self.metrics.add(lesson, &verdict, best)?;
         // A closed output does not end the training.
         let _ = outln!("{line}");
         Ok(true)

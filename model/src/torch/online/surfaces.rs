@@ -101,6 +101,41 @@ impl Surfaces {
             harm: surface(|run| run.harm),
         }
     }
+
+    /// [`Judged::cost`] of a setting, interpolated between nodes; outside of the
+    /// grid it is that of the edge.
+    pub fn cost(
+        &self,
+        grid: &Grid,
+        setting: PlaneSetting,
+        budget: f64,
+        caution: f64,
+        margin: f64,
+    ) -> f64 {
+        let along = |axis: usize| {
+            let last = (grid.nodes[axis] - 1) as f64;
+            let at = (setting.axes[axis] - grid.least[axis]) / grid.step[axis];
+            let at = at.clamp(0.0, last);
+            let below = at.floor().min((last - 1.0).max(0.0));
+            (below as usize, at - below)
+        };
+        let ([i, j], [x, y]) = {
+            let ((i, x), (j, y)) = (along(0), along(1));
+            ([i, j], [x, y])
+        };
+        let rows = grid.nodes[1];
+        let at = |of: &[f32]| {
+            let node = |i: usize, j: usize| match of.get(i * rows + j) {
+                Some(value) if j < rows => f64::from(*value),
+                // Beyond the last node, whose weight is 0.
+                _ => 0.0,
+            };
+            (1.0 - x) * ((1.0 - y) * node(i, j) + y * node(i, j + 1))
+                + x * ((1.0 - y) * node(i + 1, j) + y * node(i + 1, j + 1))
+        };
+        let over = (at(&self.loss) / budget - margin).max(0.0);
+        at(&self.delay) + at(&self.harm) + caution * over
+    }
 }
 
 #[cfg(test)]
@@ -137,6 +172,36 @@ mod tests {
         let [own, next, next_target, far] = [13, 14, 9, 2].map(|i| surfaces.harm[i]);
         assert!(own < 0.9 && own > 2.0 * next, "{own} {next}");
         assert!(next > 0.02 && (next - next_target).abs() < 0.02 && far < 1e-4);
+    }
+
+    #[test]
+    fn a_cost_is_that_of_nodes_and_linear_between() {
+        let grid = Grid::of_settings();
+        let runs: Vec<Judged> = (0..28)
+            .map(|at| Judged {
+                delay: f64::from(at),
+                loss: -0.1,
+                harm: 0.5,
+            })
+            .collect();
+        let surfaces = Surfaces::smoothed(&grid, &runs, 1e-3);
+        let cost = |axes| surfaces.cost(&grid, PlaneSetting { axes }, 0.005, 0.6, 0.6);
+        for (at, node) in grid.settings().into_iter().enumerate() {
+            assert!((cost(node.axes) - (at as f64 + 0.5)).abs() < 1e-5, "{at}");
+        }
+        // A step of the target is four nodes, one of the gain one.
+        let [x, y] = grid.settings()[5].axes;
+        assert!((cost([x + 0.25, y + 0.5]) - 8.0).abs() < 1e-5);
+        assert_eq!(cost([x - 9.0, y]), cost([grid.least[0], y]));
+        assert!((cost([x + 9.0, y + 9.0]) - 27.5).abs() < 1e-5);
+        // Losses beyond the margin of the budget cost.
+        let lossy = Surfaces {
+            loss: vec![0.005; 28],
+            ..surfaces
+        };
+        let node = grid.settings()[0];
+        let got = lossy.cost(&grid, node, 0.005, 0.6, 0.5);
+        assert!((got - (0.5 + 0.6 * 0.5)).abs() < 1e-5, "{got}");
     }
 
     #[test]

@@ -1,0 +1,186 @@
+//! Reports on trainings in the loop (`l4sllm train --online`): what each lesson
+//! came to, from `metrics.jsonl`.
+
+mod figures;
+mod page;
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use super::page::slug;
+use super::rows::{Rows, Tables};
+use super::{PAGE, Report, ReportError, save_figures, write};
+use crate::verdict::Interval;
+use l4sllm_model::files::read_regular;
+use l4sllm_testbed::result::ResultError;
+
+/// File name of the lines.
+const METRICS_FILE: &str = "metrics.jsonl";
+
+/// Longest file that is read, bytes.
+const MOST: u64 = 64 << 20;
+
+/// A line of the metrics: a lesson. Keys that are not here are not shown, and
+/// programs from before a key was added did not write it.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+struct Lesson {
+    /// `imitation`, `round-1`, `improvement-1`.
+    stage: String,
+    /// Optimiser steps of this and earlier lessons.
+    steps: u64,
+    /// Of the lesson's steps, at its end.
+    training_cost: f64,
+    /// Of the evaluation, as what follows up to `conditions`.
+    cost: f64,
+    /// Factor on the adaptive rule's, the geometric mean.
+    delay_over_adaptive: f64,
+    /// Share of the utilisation of the better of plain and tuned.
+    mean_loss: f64,
+    adaptive_mean_loss: f64,
+    /// Conditions that lost no more than the budget.
+    kept: usize,
+    adaptive_kept: usize,
+    conditions: usize,
+    /// Whether it was the best one so far.
+    best: bool,
+    /// Since the start.
+    seconds: f64,
+    /// Of each condition of the evaluation.
+    #[serde(default, skip_serializing)]
+    costs: Vec<f64>,
+    #[serde(default)]
+    settings: Option<Settings>,
+    #[serde(default)]
+    own_runs: OwnRuns,
+    /// Step of the lesson, and the mean cost of the steps up to it.
+    #[serde(default, skip_serializing)]
+    losses: Vec<(u64, f64)>,
+}
+
+/// Percentiles of the settings in the evaluation's runs: 5, 25, 50, 75, 95.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+struct Settings {
+    target_ms: [f64; 5],
+    /// Factor on RFC 9332's.
+    gain: [f64; 5],
+}
+
+/// What the policy's runs before a lesson said of it.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+struct OwnRuns {
+    /// Before a round: mean cost of the settings chosen above that of the best.
+    regret: Option<f64>,
+    /// Share of periods in which the setting was near the best.
+    agreement: Option<f64>,
+    /// Before an improvement: of each condition.
+    #[serde(default, skip_serializing)]
+    costs: Vec<f64>,
+    /// With the offset that costs least there.
+    #[serde(default, skip_serializing)]
+    best_offset_costs: Vec<f64>,
+}
+
+/// A training in the loop as it stands on disk.
+struct Training {
+    name: String,
+    lessons: Vec<Lesson>,
+    /// Lines that were no lessons.
+    bad_lines: usize,
+}
+
+/// Whether a directory is one that [`render_online`] reports on.
+pub fn is_online(dir: &Path) -> bool {
+    let bytes = read_regular(&dir.join(METRICS_FILE), MOST).unwrap_or_default();
+    let first = bytes.split(|byte| *byte == b'\n').next();
+    first.is_some_and(|line| serde_json::from_slice::<Lesson>(line).is_ok())
+}
+
+/// Draws a training in the loop: figures and a page in `out`.
+///
+/// # Errors
+/// Metrics without a lesson; a directory that cannot be written.
+pub fn render_online(dir: &Path, out: &Path) -> Result<Report, ReportError> {
+    let training = Training::load(dir)?;
+    let figures = figures::figures(&training.lessons);
+    let drawn = save_figures(figures, &slug(&training.name), out)?;
+    let page = out.join(PAGE);
+    let html = page::html(&training, dir, &drawn);
+    write(&page, html.as_bytes(), out)?;
+    Ok(Report {
+        page,
+        text: page::text(&training),
+        tables: training.tables(),
+    })
+}
+
+/// The table of the training in `dir`: a lesson a row.
+pub(super) fn tables_of(dir: &Path) -> Result<Tables, ReportError> {
+    Ok(Training::load(dir)?.tables())
+}
+
+impl Training {
+    fn load(dir: &Path) -> Result<Training, ReportError> {
+        let path = dir.join(METRICS_FILE);
+        let bytes = read_regular(&path, MOST).map_err(ResultError::io("read", &path));
+        let bytes = bytes.map_err(|source| ReportError::Result {
+            path: dir.to_owned(),
+            source,
+        })?;
+        let (mut lessons, mut bad_lines) = (Vec::new(), 0);
+        let lines = bytes.split(|byte| *byte == b'\n');
+        for line in lines.filter(|line| !line.is_empty()) {
+            match serde_json::from_slice(line) {
+                Ok(lesson) => lessons.push(lesson),
+                Err(_) => bad_lines += 1,
+            }
+        }
+        if lessons.is_empty() {
+            return Err(ReportError::NoSteps { path });
+        }
+        let whole = std::fs::canonicalize(dir).unwrap_or_else(|_| dir.to_owned());
+        let name = whole.file_name().map(|name| name.to_string_lossy());
+        Ok(Training {
+            name: name.map_or_else(|| dir.display().to_string(), |name| name.into_owned()),
+            lessons,
+            bad_lines,
+        })
+    }
+
+    /// A lesson a row; of costs of conditions and of steps, means alone.
+    fn tables(&self) -> Tables {
+        let mut rows = Rows::default();
+        for lesson in &self.lessons {
+            rows.push([("training", self.name.as_str().into())], lesson);
+        }
+        vec![("lessons", rows)]
+    }
+
+    /// The lesson that `best/` is of.
+    fn best(&self) -> &Lesson {
+        let better = |a: &&Lesson, b: &&Lesson| a.cost.total_cmp(&b.cost);
+        let first = &self.lessons[0];
+        self.lessons.iter().min_by(better).unwrap_or(first)
+    }
+}
+
+impl Lesson {
+    /// Mean cost of the evaluation, with its interval over conditions.
+    fn judged(&self) -> Interval {
+        Interval::of(&self.costs).unwrap_or(Interval {
+            mean: self.cost,
+            half_width: None,
+        })
+    }
+
+    /// By how much it costs more than another lesson, over conditions of both.
+    fn more_than(&self, other: &Lesson) -> Option<Interval> {
+        let both = self.costs.iter().zip(&other.costs);
+        let same = self.costs.len() == other.costs.len();
+        let differences: Vec<f64> = both.map(|(own, other)| own - other).collect();
+        Interval::of(&differences).filter(|_| same)
+    }
+}
+
+#[cfg(test)]
+mod tests;
