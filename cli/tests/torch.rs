@@ -17,7 +17,7 @@ use safetensors::tensor::{Dtype, TensorView};
 use serde_json::Value;
 
 /// The line that makes a model of random weights.
-fn init<'a>(config: &'a Path, out: &'a Path) -> [&'a str; 6] {
+fn init<'a>(config: &'a Path, out: &'a Path) -> [&'a str; 5] {
     let (config, out) = (text(config), text(out));
     ["backbone", "init", config, "--out", out]
 }
