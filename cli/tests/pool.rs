@@ -382,6 +382,7 @@ fn captures() -> [Vec<u8>; 2] {
                 flow: 0,
                 bytes: 100 + (i * 37 % 1400) as u32,
                 ecn: [Ecn::NotEct, Ecn::Ect0, Ecn::Ect1][i as usize % 3],
+                dscp: 0,
             };
             router.enqueue(now_ns, packet, &mut drops);
         }

@@ -29,6 +29,8 @@ pub struct Packet {
     pub bytes: u32,
     /// Codepoint on arrival.
     pub ecn: Ecn,
+    /// DiffServ codepoint, 0 to 63.
+    pub dscp: u8,
 }
 
 /// A packet on its way out: sent or dropped.
@@ -133,6 +135,7 @@ mod testing {
             flow,
             bytes: 1500,
             ecn,
+            dscp: 0,
         }
     }
 

@@ -99,6 +99,7 @@ fn run(router: &SharedRouter, load: &Load, stopped: &Receiver<()>) {
                         flow: 0,
                         bytes: load.packet_bytes,
                         ecn,
+                        dscp: 0,
                     };
                     // An idle link starts with this packet.
                     if departure.is_none() && link_free < arrival {

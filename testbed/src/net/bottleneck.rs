@@ -157,6 +157,15 @@ impl Bottleneck {
         self.discipline = discipline;
     }
 
+    /// Replaces the rate of transmissions that begin from now on. A rate that is
+    /// never 0 is not replaced by one that is, nor the other way round.
+    pub fn set_rate(&mut self, rate: RateSchedule) {
+        if let Some(idleness) = &mut self.idleness {
+            idleness.rate = RateCursor::new(rate.clone());
+        }
+        self.rate = RateCursor::new(rate);
+    }
+
     /// Begins the next transmission, if the link may send and a packet waits.
     #[inline]
     pub fn transmit(&mut self, now_ns: u64, drops: &mut Vec<Departure>) -> Transmit {
@@ -327,6 +336,7 @@ mod tests {
             flow: 0,
             bytes: 1500,
             ecn: Ecn::NotEct,
+            dscp: 0,
         };
         link.arrive(now_ns, packet, &mut Vec::new());
     }

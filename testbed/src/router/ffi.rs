@@ -53,11 +53,12 @@ unsafe extern "C" {
         error: *mut c_int,
     ) -> *mut User;
     pub(super) fn l4s_user_destroy(user: *mut User);
-    pub(super) fn l4s_user_enqueue(
+    pub(super) fn l4s_user_enqueue_dscp(
         user: *mut User,
         cookie: u64,
         length: u32,
         ecn: u8,
+        dscp: u8,
         flow: u32,
         now_ns: u64,
     ) -> c_int;

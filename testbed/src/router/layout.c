@@ -32,7 +32,7 @@ struct l4s_user *(*const l4s_layout_create)(const struct l4s_params *,
     const struct l4s_limits *, uint32_t, uint64_t, int *) = l4s_user_create;
 void (*const l4s_layout_destroy)(struct l4s_user *) = l4s_user_destroy;
 int (*const l4s_layout_enqueue)(struct l4s_user *, uint64_t, uint32_t, uint8_t,
-    uint32_t, uint64_t) = l4s_user_enqueue;
+    uint8_t, uint32_t, uint64_t) = l4s_user_enqueue_dscp;
 int (*const l4s_layout_dequeue)(struct l4s_user *, uint64_t,
     struct l4s_user_packet *) = l4s_user_dequeue;
 size_t (*const l4s_layout_drops)(struct l4s_user *, struct l4s_user_packet *,

@@ -254,11 +254,12 @@ impl Aqm for Router {
         self.device.now_ns.store(now_ns, Ordering::Relaxed);
         // SAFETY: `&mut self` makes this the only active packet-path call.
         let dropped = unsafe {
-            ffi::l4s_user_enqueue(
+            ffi::l4s_user_enqueue_dscp(
                 self.device.user.as_ptr(),
                 packet.cookie,
                 packet.bytes,
                 packet.ecn.code(),
+                packet.dscp,
                 packet.flow,
                 now_ns,
             )

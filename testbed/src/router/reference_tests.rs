@@ -69,6 +69,7 @@ impl Case {
                 flow: self.below(20) as u32,
                 bytes: 60 + self.below(1440) as u32,
                 ecn: Ecn::ALL[self.below(4) as usize],
+                dscp: 0,
             };
             self.router.enqueue(self.now_ns, packet, &mut drops);
         }

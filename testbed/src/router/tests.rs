@@ -22,6 +22,7 @@ fn packet(cookie: u64, ecn: Ecn) -> Packet {
         flow: 0,
         bytes: 1500,
         ecn,
+        dscp: 0,
     }
 }
 

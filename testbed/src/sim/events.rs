@@ -143,6 +143,7 @@ impl Simulation {
             flow: self.flows[segment.flow as usize].plan.seen_as(now_ns),
             bytes: segment.bytes,
             ecn: segment.ecn,
+            dscp: 0,
         };
         self.bottleneck.arrive(now_ns, packet, &mut self.drops);
         self.transmit(now_ns)

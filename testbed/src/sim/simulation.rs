@@ -341,7 +341,11 @@ impl Simulation {
 /// Buffer of the return link, bytes: a second of feedback at 8 Mbit/s.
 const RETURN_BUFFER_BYTES: u64 = 1_000_000;
 
-fn discipline(aqm: &Aqm, records: bool, seed: u64) -> Result<Discipline, RouterError> {
+/// An empty queue; `records`: with what readers of its device get.
+///
+/// # Errors
+/// Parameters or limits out of range, or memory short.
+pub fn discipline(aqm: &Aqm, records: bool, seed: u64) -> Result<Discipline, RouterError> {
     Ok(match aqm {
         Aqm::DualPi2(dualpi2) => {
             let ring_records = if records { dualpi2.ring_records } else { 0 };
