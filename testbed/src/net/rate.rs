@@ -102,6 +102,14 @@ impl RateSchedule {
         }
     }
 
+    /// The same rates, `by_ns` later; the first holds until then, too.
+    pub fn delayed(mut self, by_ns: u64) -> RateSchedule {
+        for step in self.steps.iter_mut().skip(1) {
+            step.from_ns = step.from_ns.saturating_add(by_ns);
+        }
+        self
+    }
+
     /// The greatest rate, bits per second.
     pub fn max(&self) -> u64 {
         self.steps

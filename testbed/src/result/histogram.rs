@@ -48,9 +48,7 @@ impl Histogram {
 
     /// The distribution of `values`.
     pub fn of(values: &[u64]) -> Histogram {
-        let mut histogram = Histogram::default();
-        values.iter().for_each(|value| histogram.add(*value));
-        histogram
+        values.iter().copied().collect()
     }
 
     /// Counts a value.
@@ -141,6 +139,14 @@ impl Histogram {
         let shift = ((bucket as u64) >> self.bits).saturating_sub(1);
         let first = bucket as u64 - (shift << self.bits);
         (first << shift) + ((1 << shift) >> 1)
+    }
+}
+
+impl FromIterator<u64> for Histogram {
+    fn from_iter<I: IntoIterator<Item = u64>>(values: I) -> Histogram {
+        let mut histogram = Histogram::default();
+        values.into_iter().for_each(|value| histogram.add(value));
+        histogram
     }
 }
 

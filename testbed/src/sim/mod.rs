@@ -14,4 +14,4 @@ mod tournament;
 pub use error::SimError;
 pub use queue::{EventQueue, Lane};
 pub use random::{Random, derive_seed};
-pub use simulation::Simulation;
+pub use simulation::{Simulation, discipline};
