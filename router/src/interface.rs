@@ -1,0 +1,376 @@
+//! TUN interfaces, in network namespaces.
+
+use std::fmt;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::Path;
+use std::str::FromStr;
+
+use rustix::io::Errno;
+use thiserror::Error;
+use tun_rs::{DeviceBuilder, Layer, SyncDevice};
+
+use crate::Namespace;
+
+/// The driver's file.
+const DRIVER: &str = "/dev/net/tun";
+/// Packets that the kernel holds until the router reads them: 25 ms at 1 Gbit/s.
+/// They are not queued for long; this covers a thread that is not scheduled.
+const TX_QUEUE_LEN: u32 = 2048;
+
+/// Why an interface cannot be used, and what to do about it.
+#[derive(Debug, Error)]
+pub enum InterfaceError {
+    /// What was given names no interface.
+    #[error(
+        "{0:?}: expected [NAMESPACE:]INTERFACE, an interface of 1 to 15 characters without \
+         spaces, `/` and `:`"
+    )]
+    Name(String),
+    /// There is no such namespace.
+    #[error(
+        "{interface}: no network namespace {path}; make it with `ip netns add NAME`, or give \
+         the path of one, as /proc/PID/ns/net"
+    )]
+    NoNamespace {
+        /// The interface.
+        interface: Place,
+        /// The namespace's file.
+        path: String,
+    },
+    /// It cannot be entered.
+    #[error(
+        "{interface}: cannot enter network namespace {path}: {source}; that takes \
+         CAP_SYS_ADMIN: run as root"
+    )]
+    Namespace {
+        /// The interface.
+        interface: Place,
+        /// The namespace's file.
+        path: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// The driver is missing.
+    #[error(
+        "{interface}: no {DRIVER}; load the driver with `modprobe tun`, and pass the device \
+         to a container with `--device {DRIVER}`"
+    )]
+    NoDriver {
+        /// The interface.
+        interface: Place,
+    },
+    /// The caller may not make one.
+    #[error(
+        "{interface}: not permitted to make a TUN interface; that takes CAP_NET_ADMIN: run as \
+         root, or `setcap cap_net_admin+ep` on the program"
+    )]
+    Permission {
+        /// The interface.
+        interface: Place,
+    },
+    /// Another program has it.
+    #[error("{interface}: in use by another program; stop it, or use another name")]
+    Busy {
+        /// The interface.
+        interface: Place,
+    },
+    /// An interface of this name is of another kind.
+    #[error(
+        "{interface}: exists and is no TUN interface with one queue; use another name, or make \
+         it with `ip tuntap add mode tun`"
+    )]
+    Kind {
+        /// The interface.
+        interface: Place,
+    },
+    /// Another failure.
+    #[error("{interface}: cannot make a TUN interface: {source}")]
+    Other {
+        /// The interface.
+        interface: Place,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+/// Where an interface is, written `[NAMESPACE:]INTERFACE`. A namespace with a
+/// `/` in it is a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// The namespace; none: that of the program.
+    pub namespace: Option<Namespace>,
+    /// The interface's name.
+    pub name: String,
+}
+
+impl FromStr for Place {
+    type Err = InterfaceError;
+
+    fn from_str(text: &str) -> Result<Place, InterfaceError> {
+        let (namespace, name) = match text.rsplit_once(':') {
+            Some((namespace, name)) => (Some(namespace), name),
+            None => (None, text),
+        };
+        // What the kernel takes (dev_valid_name).
+        let valid = (1..=15).contains(&name.len())
+            && name != "."
+            && name != ".."
+            && !name.contains('/')
+            && !name.contains(char::is_whitespace)
+            && !name.contains(char::is_control)
+            && !name.contains('%');
+        let named = |name: &str| !name.is_empty() && name != "." && name != "..";
+        let namespace = match namespace {
+            None => None,
+            Some(path) if path.contains('/') => Some(Namespace::File(path.into())),
+            Some(name) if named(name) => Some(Namespace::Named(name.to_owned())),
+            Some(_) => return Err(InterfaceError::Name(text.to_owned())),
+        };
+        match valid {
+            true => Ok(Place {
+                namespace,
+                name: name.to_owned(),
+            }),
+            false => Err(InterfaceError::Name(text.to_owned())),
+        }
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(namespace) = &self.namespace {
+            write!(f, "{namespace}:")?;
+        }
+        f.write_str(&self.name)
+    }
+}
+
+impl Place {
+    /// Runs `work` in the interface's namespace.
+    ///
+    /// # Errors
+    /// The namespace cannot be entered.
+    pub fn inside<T: Send>(&self, work: impl FnOnce() -> T + Send) -> Result<T, InterfaceError> {
+        let Some(namespace) = &self.namespace else {
+            return Ok(work());
+        };
+        let entered = namespace.open().and_then(|net| net.inside(work));
+        entered.map_err(|source| {
+            let path = namespace.path().display().to_string();
+            let interface = self.clone();
+            match source.kind() {
+                io::ErrorKind::NotFound => InterfaceError::NoNamespace { interface, path },
+                _ => InterfaceError::Namespace {
+                    interface,
+                    path,
+                    source,
+                },
+            }
+        })
+    }
+}
+
+/// A TUN interface that is up.
+///
+/// It exists for as long as this, unless it was made with `ip tuntap add` before:
+/// then it stays, with its addresses and routes.
+pub struct Interface {
+    place: Place,
+    device: SyncDevice,
+}
+
+impl Interface {
+    /// Makes the interface, or attaches to the one of this name, and brings it up.
+    /// Offloads are off: the host's stack cuts segments itself.
+    ///
+    /// # Errors
+    /// [`InterfaceError`] with the remedy.
+    pub fn open(place: &Place, mtu: u16) -> Result<Interface, InterfaceError> {
+        if !Path::new(DRIVER).exists() {
+            return Err(InterfaceError::NoDriver {
+                interface: place.clone(),
+            });
+        }
+        let made = place.inside(|| make(place, mtu))?;
+        let device = made.map_err(|error| explain(place, error))?;
+        Ok(Interface {
+            place: place.clone(),
+            device,
+        })
+    }
+
+    /// Where it is.
+    pub fn place(&self) -> &Place {
+        &self.place
+    }
+
+    /// Reads a packet; `WouldBlock` if none waits.
+    ///
+    /// # Errors
+    /// Those of read(2).
+    pub fn receive(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.device.recv(buffer)
+    }
+
+    /// Writes a packet.
+    ///
+    /// # Errors
+    /// Those of write(2); `EIO` while the interface is down.
+    pub fn send(&self, packet: &[u8]) -> io::Result<()> {
+        self.device.send(packet).map(drop)
+    }
+
+    /// What the kernel counts of it; none if that cannot be found out.
+    pub fn counters(&self) -> Option<Counters> {
+        let name = &self.place.name;
+        self.place.inside(|| Counters::here(name)).ok()?
+    }
+}
+
+/// What the kernel counts of an interface, as its host sees it: packets that the
+/// router writes are received.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Counters {
+    /// Bytes received.
+    pub received_bytes: u64,
+    /// Packets received.
+    pub received: u64,
+    /// Packets sent.
+    pub sent: u64,
+    /// Packets dropped because the router did not read them in time.
+    pub dropped: u64,
+}
+
+impl Counters {
+    /// Those of the interface `name` in the thread's namespace; none without it.
+    pub fn here(name: &str) -> Option<Counters> {
+        let table = std::fs::read_to_string("/proc/thread-self/net/dev").ok()?;
+        Counters::parse(&table, name)
+    }
+
+    /// From the table that proc(5) calls net/dev: eight columns of what is
+    /// received (bytes, packets, errors, drops, ...), then as many of what is sent.
+    fn parse(table: &str, name: &str) -> Option<Counters> {
+        let lines = table.lines().filter_map(|line| line.split_once(':'));
+        let (_, columns) = { lines }.find(|(interface, _)| interface.trim() == name)?;
+        let numbers: Vec<u64> = columns
+            .split_whitespace()
+            .map_while(|number| number.parse().ok())
+            .collect();
+        Some(Counters {
+            received_bytes: *numbers.first()?,
+            received: *numbers.get(1)?,
+            sent: *numbers.get(9)?,
+            dropped: *numbers.get(11)?,
+        })
+    }
+}
+
+impl AsFd for Interface {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.device.as_fd()
+    }
+}
+
+impl fmt::Debug for Interface {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Interface({})", self.place)
+    }
+}
+
+fn make(place: &Place, mtu: u16) -> io::Result<SyncDevice> {
+    let device = DeviceBuilder::new()
+        .name(&place.name)
+        .layer(Layer::L3)
+        .mtu(mtu)
+        .offload(false)
+        .tx_queue_len(TX_QUEUE_LEN)
+        .enable(true)
+        .build_sync()?;
+    device.set_nonblocking(true)?;
+    Ok(device)
+}
+
+fn explain(place: &Place, source: io::Error) -> InterfaceError {
+    let interface = place.clone();
+    match Errno::from_io_error(&source) {
+        Some(Errno::PERM | Errno::ACCESS) => InterfaceError::Permission { interface },
+        Some(Errno::BUSY) => InterfaceError::Busy { interface },
+        Some(Errno::INVAL) => InterfaceError::Kind { interface },
+        Some(Errno::NOENT | Errno::NODEV | Errno::NXIO) => InterfaceError::NoDriver { interface },
+        _ => InterfaceError::Other { interface, source },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_are_parsed_and_shown() {
+        for text in ["l4s0", "client:l4s0", "/proc/1/ns/net:tun-0", "a.b:x"] {
+            assert_eq!(text.parse::<Place>().unwrap().to_string(), text);
+        }
+        let place: Place = "client:l4s0".parse().unwrap();
+        assert_eq!(
+            place.namespace.unwrap().path(),
+            Path::new("/run/netns/client")
+        );
+        for text in [
+            "",
+            ":",
+            ":l4s0",
+            "..:l4s0",
+            "client:",
+            "a/b",
+            "sixteen-letters0",
+            "a b",
+            ".",
+        ] {
+            let error = text.parse::<Place>().unwrap_err().to_string();
+            assert!(error.contains("[NAMESPACE:]INTERFACE"), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_missing_namespace_is_named_with_what_makes_one() {
+        let place: Place = "l4sllm-none:l4s0".parse().unwrap();
+        let error = place.inside(|| ()).unwrap_err().to_string();
+        assert!(error.contains("/run/netns/l4sllm-none"), "{error}");
+        assert!(error.contains("ip netns add"), "{error}");
+    }
+
+    #[test]
+    fn refusals_name_the_remedy() {
+        let place: Place = "l4s0".parse().unwrap();
+        for (errno, part) in [
+            (Errno::PERM, "CAP_NET_ADMIN"),
+            (Errno::ACCESS, "CAP_NET_ADMIN"),
+            (Errno::BUSY, "in use by another program"),
+            (Errno::INVAL, "ip tuntap add mode tun"),
+            (Errno::NOENT, "modprobe tun"),
+        ] {
+            let error = explain(&place, errno.into()).to_string();
+            assert!(
+                error.starts_with("l4s0: ") && error.contains(part),
+                "{error}"
+            );
+        }
+    }
+
+    #[test]
+    fn counters_are_read_from_the_table() {
+        let table = "Inter-|   Receive | Transmit\n face |bytes packets\n    lo: 1 2 3 4 5 6 7 8 \
+                     9 10 11 12 13 14 15 16\n  l4s0:1 0 0 0 0 0 0 0 9 9 0 77 0 0 0 0\n";
+        let lo = Counters {
+            received_bytes: 1,
+            received: 2,
+            sent: 10,
+            dropped: 12,
+        };
+        assert_eq!(Counters::parse(table, "lo"), Some(lo));
+        assert_eq!(Counters::parse(table, "l4s0").unwrap().dropped, 77);
+        assert_eq!(Counters::parse(table, "l4s"), None);
+    }
+}

@@ -1,0 +1,94 @@
+//! Network namespaces.
+
+use std::fmt;
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd};
+use std::path::{Path, PathBuf};
+
+use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space, unshare_unsafe};
+
+/// Where `ip netns` keeps namespaces by name.
+const NAMED: &str = "/run/netns";
+
+/// A network namespace: one of `ip netns`, or a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Namespace {
+    /// By its name.
+    Named(String),
+    /// By its file, as `/proc/PID/ns/net`.
+    File(PathBuf),
+}
+
+impl Namespace {
+    /// Its file.
+    pub fn path(&self) -> PathBuf {
+        match self {
+            Namespace::Named(name) => Path::new(NAMED).join(name),
+            Namespace::File(path) => path.clone(),
+        }
+    }
+
+    /// Opens it.
+    ///
+    /// # Errors
+    /// There is none, or the caller may not.
+    pub fn open(&self) -> io::Result<Net> {
+        File::open(self.path()).map(Net)
+    }
+}
+
+impl fmt::Display for Namespace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Namespace::Named(name) => f.write_str(name),
+            Namespace::File(path) => path.display().fmt(f),
+        }
+    }
+}
+
+/// An open network namespace. One that [`Net::new`] made is gone with the last
+/// of these and of its sockets.
+#[derive(Debug)]
+pub struct Net(File);
+
+impl Net {
+    /// Makes a namespace with no interface but loopback, which is down.
+    ///
+    /// # Errors
+    /// `EPERM` without CAP_SYS_ADMIN.
+    pub fn new() -> io::Result<Net> {
+        let make = || {
+            // SAFETY: this gives the thread, which ends here, another network
+            // namespace; it shares memory and descriptors with others as before.
+            unsafe { unshare_unsafe(UnshareFlags::NEWNET) }?;
+            File::open("/proc/thread-self/ns/net")
+        };
+        in_thread(make).map(Net)
+    }
+
+    /// It as other processes name it, while this one runs.
+    pub fn name(&self) -> Namespace {
+        let path = format!("/proc/{}/fd/{}", std::process::id(), self.0.as_raw_fd());
+        Namespace::File(path.into())
+    }
+
+    /// Runs `work` in a thread that is in this namespace; the rest of the program
+    /// stays where it is.
+    ///
+    /// # Errors
+    /// `EPERM` without CAP_SYS_ADMIN.
+    pub fn inside<T: Send>(&self, work: impl FnOnce() -> T + Send) -> io::Result<T> {
+        in_thread(|| {
+            move_into_link_name_space(self.0.as_fd(), Some(LinkNameSpaceType::Network))?;
+            Ok(work())
+        })
+    }
+}
+
+fn in_thread<T: Send>(work: impl FnOnce() -> T + Send) -> T {
+    std::thread::scope(|scope| match scope.spawn(work).join() {
+        Ok(result) => result,
+        Err(panic) => std::panic::resume_unwind(panic),
+    })
+}

@@ -1,0 +1,86 @@
+//! IP headers, read and marked by the module's own code
+//! (`kmod/freebsd/iphdr.h`).
+
+use l4sllm_abi::Ecn;
+use thiserror::Error;
+
+/// What the queue needs to know of a packet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Header {
+    /// ECN codepoint (RFC 3168, RFC 8200).
+    pub ecn: Ecn,
+    /// DiffServ codepoint, 0 to 63.
+    pub dscp: u8,
+    /// A number that packets of the same flow share: a hash of addresses,
+    /// protocol and, where they follow in the first fragment, ports.
+    pub flow: u32,
+}
+
+/// Why a packet is not forwarded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum Malformed {
+    /// Neither version 4 nor 6.
+    #[error("not an IP packet")]
+    NotIp,
+    /// Shorter than its header.
+    #[error("shorter than its IP header")]
+    Short,
+}
+
+/// Bytes of an IPv4 header without options (RFC 791).
+const IPV4_HEADER: usize = 20;
+/// Bytes of an IPv6 header (RFC 8200).
+const IPV6_HEADER: usize = 40;
+
+impl Header {
+    /// Reads the header that `packet` begins with.
+    ///
+    /// # Errors
+    /// [`Malformed`].
+    pub fn parse(packet: &[u8]) -> Result<Header, Malformed> {
+        check(packet)?;
+        let length = i32::try_from(packet.len()).unwrap_or(i32::MAX);
+        // SAFETY: `packet` is readable for `length` bytes, which `check` found
+        // to be as many as a header has.
+        let (ds, flow) = unsafe {
+            (
+                l4s_router_ds(packet.as_ptr()),
+                l4s_router_flow(packet.as_ptr(), length),
+            )
+        };
+        Ok(Header {
+            ecn: Ecn::try_from(ds & 3).unwrap_or(Ecn::NotEct),
+            dscp: ds >> 2,
+            // The greatest number stands for no flow.
+            flow: flow.min(u32::MAX - 1),
+        })
+    }
+}
+
+/// Sets CE in the header that `packet` begins with, and corrects an IPv4
+/// header's checksum by the difference (RFC 1624). False, with nothing changed,
+/// if the packet is not ECN-capable or malformed.
+pub fn mark(packet: &mut [u8]) -> bool {
+    // SAFETY: `check` found a whole header, which is writable.
+    check(packet).is_ok() && unsafe { l4s_router_mark(packet.as_mut_ptr()) }
+}
+
+fn check(packet: &[u8]) -> Result<(), Malformed> {
+    let header = match packet.first().map(|first| first >> 4) {
+        Some(4) => IPV4_HEADER,
+        Some(6) => IPV6_HEADER,
+        _ => return Err(Malformed::NotIp),
+    };
+    match packet.len() < header {
+        true => Err(Malformed::Short),
+        false => Ok(()),
+    }
+}
+
+// In iphdr.c. All read or write at most a header of the version that the first
+// byte gives, and ports within `length`.
+unsafe extern "C" {
+    fn l4s_router_ds(header: *const u8) -> u8;
+    fn l4s_router_flow(header: *const u8, length: i32) -> u32;
+    fn l4s_router_mark(header: *mut u8) -> bool;
+}

@@ -1,0 +1,281 @@
+//! The forwarding thread: reads, paces and writes.
+
+use std::io;
+use std::num::NonZeroU64;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use l4sllm_testbed::net::Discipline;
+use l4sllm_testbed::scenario::Scenario;
+use l4sllmd::clock::now_ns;
+use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
+use rustix::process::setpriority_process;
+use rustix::thread::{gettid, set_current_timer_slack};
+use rustix::time::{ClockId, clock_gettime};
+
+use crate::{Forwarder, Interface, Measured, Side, Wire};
+
+/// The last part of a wait in which the thread polls the clock: the kernel wakes
+/// it later than asked by up to about this, ns.
+const SPIN_NS: u64 = 100_000;
+
+/// Packets of one end after which the other is looked at, though nothing was heard
+/// of it.
+const TURNS: u32 = 16;
+
+/// Of the forwarding thread (nice(2)): before all that is not real-time.
+const PRIORITY: i32 = -20;
+
+/// A router that forwards until it is stopped.
+#[derive(Debug)]
+pub struct Running {
+    stop: Arc<Stop>,
+    thread: Option<JoinHandle<Report>>,
+}
+
+/// How a router ended.
+#[derive(Debug)]
+pub struct Report {
+    /// What it did.
+    pub measured: Measured,
+    /// Packets that the kernel dropped in front of it, at IN and at OUT; none if
+    /// unknown.
+    pub dropped_before: [Option<u64>; 2],
+    /// Processor time of the forwarding thread, waiting by polling the clock
+    /// among it.
+    pub cpu: Duration,
+    /// The end of it that failed, and why; none if it was stopped.
+    pub failure: Option<(String, io::Error)>,
+}
+
+#[derive(Debug)]
+struct Stop {
+    asked: AtomicBool,
+    /// Readable when asked, for a thread that waits.
+    event: OwnedFd,
+}
+
+impl Stop {
+    fn ask(&self) {
+        self.asked.store(true, Ordering::Relaxed);
+        // The counter is far from its maximum: this does not fail.
+        let _ = rustix::io::write(&self.event, &1u64.to_ne_bytes());
+    }
+}
+
+impl Running {
+    /// Starts a thread that forwards between the two interfaces.
+    ///
+    /// # Errors
+    /// No thread or no descriptor.
+    pub fn start(
+        scenario: &Scenario,
+        discipline: Discipline,
+        mtu: u16,
+        (input, output): (Interface, Interface),
+    ) -> io::Result<Running> {
+        let stop = Arc::new(Stop {
+            asked: AtomicBool::new(false),
+            event: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
+        });
+        let forwarder = Forwarder::new(scenario, discipline, mtu.into(), now_ns());
+        let ends = Ends { input, output };
+        let asked = Arc::clone(&stop);
+        let thread = std::thread::Builder::new()
+            .name("forward".into())
+            .spawn(move || forward(forwarder, ends, &asked))?;
+        Ok(Running {
+            stop,
+            thread: Some(thread),
+        })
+    }
+
+    /// Whether it ended by itself: an interface is gone.
+    pub fn has_ended(&self) -> bool {
+        self.thread.as_ref().is_none_or(JoinHandle::is_finished)
+    }
+
+    /// Stops it. Packets in the queue and on the link are not sent.
+    pub fn stop(mut self) -> Report {
+        self.stop.ask();
+        let thread = self.thread.take().expect("taken here and on drop only");
+        match thread.join() {
+            Ok(report) => report,
+            Err(panic) => std::panic::resume_unwind(panic),
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.stop.ask();
+        if let Some(thread) = self.thread.take() {
+            // A panic there has been reported on stderr.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// The two interfaces, and the host's clock.
+struct Ends {
+    input: Interface,
+    output: Interface,
+}
+
+impl Ends {
+    fn of(&self, side: Side) -> &Interface {
+        match side {
+            Side::In => &self.input,
+            Side::Out => &self.output,
+        }
+    }
+}
+
+impl Wire for Ends {
+    fn now_ns(&mut self) -> u64 {
+        now_ns()
+    }
+
+    fn send(&mut self, to: Side, packet: &[u8]) -> io::Result<()> {
+        self.of(to).send(packet)
+    }
+}
+
+/// Which ends may have a packet.
+#[derive(Debug, Clone, Copy)]
+struct Ready {
+    input: bool,
+    output: bool,
+}
+
+impl Ready {
+    const BOTH: Ready = Ready {
+        input: true,
+        output: true,
+    };
+
+    fn any(self) -> bool {
+        self.input || self.output
+    }
+
+    fn of(&mut self, side: Side) -> &mut bool {
+        match side {
+            Side::In => &mut self.input,
+            Side::Out => &mut self.output,
+        }
+    }
+}
+
+fn forward(mut forwarder: Forwarder, mut ends: Ends, stop: &Stop) -> Report {
+    // Where these are refused, packets are only less punctual. Without the first,
+    // the kernel may wake this thread 50 us late to save power.
+    let _ = set_current_timer_slack(NonZeroU64::new(1));
+    let _ = setpriority_process(Some(gettid()), PRIORITY);
+    let failure = match forward_until(&mut forwarder, &mut ends, stop) {
+        Ok(()) => None,
+        Err((side, error)) => Some((ends.of(side).place().to_string(), error)),
+    };
+    let cpu = clock_gettime(ClockId::ThreadCPUTime);
+    Report {
+        cpu: Duration::new(cpu.tv_sec as u64, cpu.tv_nsec as u32),
+        measured: forwarder.measured(now_ns()),
+        dropped_before: [&ends.input, &ends.output].map(|end| Some(end.counters()?.dropped)),
+        failure,
+    }
+}
+
+fn forward_until(
+    forwarder: &mut Forwarder,
+    ends: &mut Ends,
+    stop: &Stop,
+) -> Result<(), (Side, io::Error)> {
+    let mut ready = Ready::BOTH;
+    for turn in (1..=TURNS).cycle() {
+        if stop.asked.load(Ordering::Relaxed) {
+            break;
+        }
+        // An end that always has packets must not keep the other from its turn.
+        if turn == TURNS {
+            ready = Ready::BOTH;
+        }
+        for side in [Side::In, Side::Out] {
+            if *ready.of(side) {
+                let got = read(forwarder, ends, side).map_err(|error| (side, error))?;
+                *ready.of(side) = got;
+            }
+        }
+        let now_ns = forwarder.advance(ends);
+        if !ready.any() {
+            ready = wait(forwarder.next_ns(), now_ns, ends, stop);
+        }
+    }
+    Ok(())
+}
+
+/// Reads one packet; false if none waits.
+fn read(forwarder: &mut Forwarder, ends: &mut Ends, side: Side) -> io::Result<bool> {
+    let Some((slot, buffer)) = forwarder.buffer() else {
+        // Read all the same, so that the thread does not spin.
+        let got = received(ends.of(side).receive(&mut [0; 64]))?;
+        if got.is_some() {
+            forwarder.refuse_for_memory(side);
+        }
+        return Ok(got.is_some());
+    };
+    match received(ends.of(side).receive(buffer)) {
+        Ok(Some(length)) => {
+            let now_ns = forwarder.advance(ends);
+            forwarder.arrive(side, slot, length, now_ns);
+            Ok(true)
+        }
+        other => {
+            forwarder.unused(slot);
+            other.map(|_| false)
+        }
+    }
+}
+
+/// Tells apart that there is no packet now from that there is no interface.
+fn received(result: io::Result<usize>) -> io::Result<Option<usize>> {
+    match result {
+        Ok(length) => Ok(Some(length)),
+        Err(error) => match error.kind() {
+            io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted => Ok(None),
+            _ => Err(error),
+        },
+    }
+}
+
+/// Waits for a packet or until shortly before `next_ns`; returns which ends to
+/// read. Shortly before it, both.
+fn wait(next_ns: Option<u64>, now_ns: u64, ends: &Ends, stop: &Stop) -> Ready {
+    let left_ns = next_ns.map(|next_ns| next_ns.saturating_sub(now_ns));
+    if left_ns.is_some_and(|left_ns| left_ns <= SPIN_NS) {
+        return Ready::BOTH;
+    }
+    let timeout = left_ns.map(|left_ns| timespec(left_ns - SPIN_NS));
+    let mut fds = [
+        PollFd::from_borrowed_fd(ends.input.as_fd(), PollFlags::IN),
+        PollFd::from_borrowed_fd(ends.output.as_fd(), PollFlags::IN),
+        PollFd::from_borrowed_fd(stop.event.as_fd(), PollFlags::IN),
+    ];
+    match poll(&mut fds, timeout.as_ref()) {
+        Ok(_) => Ready {
+            input: !fds[0].revents().is_empty(),
+            output: !fds[1].revents().is_empty(),
+        },
+        // Interrupted: a read tells.
+        Err(_) => Ready::BOTH,
+    }
+}
+
+fn timespec(ns: u64) -> Timespec {
+    Timespec {
+        // At most 2^64 ns: 584 years.
+        tv_sec: (ns / 1_000_000_000) as i64,
+        tv_nsec: (ns % 1_000_000_000) as i64,
+    }
+}

@@ -1,0 +1,394 @@
+//! The router with a virtual clock and without interfaces.
+
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use std::io;
+
+use l4sllm_abi::{Ecn, Limits, Params};
+use l4sllm_router::{Forwarder, Header, Side, Wire};
+use l4sllm_testbed::aqm::{Departure, Fifo, FifoParams, Packet};
+use l4sllm_testbed::net::{Bottleneck, Bursts, Discipline, Distribution, RateSchedule, RateStep};
+use l4sllm_testbed::net::{Spread, Transmit};
+use l4sllm_testbed::router::Router;
+use l4sllm_testbed::scenario::Scenario;
+use l4sllm_testbed::sim::Random;
+use proptest::prelude::*;
+
+const US: u64 = 1_000;
+const MS: u64 = 1_000_000;
+const S: u64 = 1_000_000_000;
+/// When the router starts, ns.
+const EPOCH: u64 = 77 * S;
+const MTU: usize = 1500;
+
+/// A packet that was written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Sent {
+    at_ns: u64,
+    to: Side,
+    packet: Vec<u8>,
+}
+
+/// A clock that the test moves, and what was written when.
+#[derive(Debug, Default)]
+struct Bench {
+    now_ns: u64,
+    sent: Vec<Sent>,
+    refuses: bool,
+}
+
+impl Wire for Bench {
+    fn now_ns(&mut self) -> u64 {
+        self.now_ns
+    }
+
+    fn send(&mut self, to: Side, packet: &[u8]) -> io::Result<()> {
+        if self.refuses {
+            return Err(io::ErrorKind::NetworkDown.into());
+        }
+        self.sent.push(Sent {
+            at_ns: self.now_ns,
+            to,
+            packet: packet.to_vec(),
+        });
+        Ok(())
+    }
+}
+
+/// A router and its bench.
+struct Setup {
+    forwarder: Forwarder,
+    bench: Bench,
+    /// How late the host may be, ns.
+    lateness_ns: u64,
+    random: Random,
+}
+
+impl Setup {
+    fn new(scenario: &Scenario, discipline: Discipline) -> Setup {
+        Setup {
+            forwarder: Forwarder::new(scenario, discipline, MTU, EPOCH),
+            bench: Bench {
+                now_ns: EPOCH,
+                ..Bench::default()
+            },
+            lateness_ns: 0,
+            random: Random::stream(1, "test"),
+        }
+    }
+
+    /// Wakes the router when it asks for it, until `at_ns` from the start.
+    fn run_until(&mut self, at_ns: u64) {
+        let until_ns = EPOCH + at_ns;
+        while let Some(next_ns) = self.forwarder.next_ns().filter(|next| *next <= until_ns) {
+            let late_ns = self.random.below(self.lateness_ns + 1);
+            self.bench.now_ns = self.bench.now_ns.max(next_ns + late_ns);
+            self.forwarder.advance(&mut self.bench);
+        }
+        self.bench.now_ns = self.bench.now_ns.max(until_ns);
+    }
+
+    fn arrive(&mut self, from: Side, packet: &[u8]) {
+        let now_ns = self.forwarder.advance(&mut self.bench);
+        let (slot, buffer) = self.forwarder.buffer().unwrap();
+        buffer[..packet.len()].copy_from_slice(packet);
+        self.forwarder.arrive(from, slot, packet.len(), now_ns);
+    }
+
+    /// As a packet that arrives at `at_ns` from the start.
+    fn arrive_at(&mut self, at_ns: u64, from: Side, packet: &[u8]) {
+        self.run_until(at_ns);
+        self.arrive(from, packet);
+    }
+
+    fn is_balanced(&self) -> bool {
+        self.forwarder
+            .measured(self.bench.now_ns)
+            .imbalance()
+            .is_none()
+    }
+
+    /// Times at which packets were written at OUT, from the start, ns.
+    fn times(&self) -> Vec<u64> {
+        let out = self.bench.sent.iter().filter(|sent| sent.to == Side::Out);
+        out.map(|sent| sent.at_ns - EPOCH).collect()
+    }
+}
+
+fn scenario(bits_per_s: u64, rtt_ns: u64) -> Scenario {
+    Scenario::new("test", bits_per_s, rtt_ns)
+}
+
+fn dualpi2() -> Discipline {
+    let router = Router::new(&Params::default(), &Limits::default(), 1024, 1).unwrap();
+    Discipline::Router(router)
+}
+
+fn fifo(limit_packets: u32) -> Discipline {
+    Discipline::Baseline(Box::new(Fifo::new(FifoParams { limit_packets })))
+}
+
+/// An IPv4 packet of UDP; `number` is in its payload.
+fn packet(ecn: Ecn, bytes: usize, flow: u16, number: u32) -> Vec<u8> {
+    let mut packet = vec![0; bytes];
+    packet[0] = 0x45;
+    packet[1] = ecn.code();
+    packet[9] = 17;
+    packet[20..22].copy_from_slice(&flow.to_be_bytes());
+    packet[28..32].copy_from_slice(&number.to_be_bytes());
+    packet
+}
+
+fn number(packet: &[u8]) -> u32 {
+    u32::from_be_bytes(packet[28..32].try_into().unwrap())
+}
+
+/// 1500 bytes at 12 Mbit/s take 1 ms; then half of the round-trip time passes.
+#[test]
+fn packets_leave_at_the_links_rate_after_its_delay() {
+    let mut setup = Setup::new(&scenario(12_000_000, 20 * MS), fifo(100));
+    for number in 0..3 {
+        setup.arrive_at(5 * MS, Side::In, &packet(Ecn::NotEct, 1500, 1, number));
+    }
+    setup.arrive_at(5 * MS, Side::Out, &packet(Ecn::NotEct, 60, 1, 9));
+    setup.run_until(S);
+    assert_eq!(setup.times(), [16 * MS, 17 * MS, 18 * MS]);
+    let back = setup.bench.sent.iter().find(|sent| sent.to == Side::In);
+    assert_eq!(back.unwrap().at_ns, EPOCH + 15 * MS);
+    assert!(setup.is_balanced());
+}
+
+/// However late the host wakes, a backlog leaves at the link's rate: the lateness
+/// of one packet is not added to the next.
+#[test]
+fn lateness_does_not_add_up() {
+    let mut setup = Setup::new(&scenario(12_000_000, 0), fifo(10_000));
+    setup.lateness_ns = 900 * US;
+    for number in 0..1000 {
+        setup.arrive(Side::In, &packet(Ecn::NotEct, 1500, 1, number));
+    }
+    setup.run_until(2 * S);
+    let times = setup.times();
+    assert_eq!(times.len(), 1000);
+    for (at, time) in times.iter().enumerate() {
+        let due = (at as u64 + 1) * MS;
+        assert!((due..=due + 900 * US).contains(time), "{at}: {time}");
+    }
+    let late = setup.forwarder.measured(setup.bench.now_ns).lateness;
+    assert!((300..700).contains(&(late.quantile(0.5).unwrap() / US)));
+    assert!((800..=900).contains(&(late.most().unwrap() / US)));
+}
+
+/// What the emulator does with the same packets: its bottleneck in virtual time.
+fn emulated(scenario: &Scenario, arrivals: &[(u64, Vec<u8>)]) -> Vec<(u64, u32, Ecn)> {
+    let rate = scenario.link_rate(scenario.repetition_seed(0));
+    let mut bottleneck = Bottleneck::new(dualpi2(), rate, scenario.link.service());
+    let mut sent = Vec::new();
+    let mut drops: Vec<Departure> = Vec::new();
+    let mut due_ns: Option<u64> = None;
+    let mut waiting = arrivals.iter().enumerate().peekable();
+    loop {
+        let arrival_ns = waiting.peek().map(|(_, (at_ns, _))| *at_ns);
+        let is_arrival = match (arrival_ns, due_ns) {
+            (None, None) => return sent,
+            (arrival, due) => due.is_none_or(|due| arrival.is_some_and(|at| at < due)),
+        };
+        let now_ns;
+        if is_arrival {
+            let (at, (at_ns, bytes)) = waiting.next().unwrap();
+            now_ns = *at_ns;
+            let header = Header::parse(bytes).unwrap();
+            let packet = Packet {
+                cookie: at as u64,
+                flow: header.flow,
+                bytes: bytes.len() as u32,
+                ecn: header.ecn,
+                dscp: header.dscp,
+            };
+            bottleneck.arrive(now_ns, packet, &mut drops);
+            if due_ns.is_some() {
+                continue;
+            }
+        } else {
+            now_ns = due_ns.unwrap();
+            bottleneck.transmitted();
+        }
+        due_ns = match bottleneck.transmit(now_ns, &mut drops) {
+            Transmit::Begun(begun) => {
+                let number = begun.departure.cookie as u32;
+                sent.push((begun.end_ns.unwrap(), number, begun.departure.ecn));
+                Some(begun.free_ns)
+            }
+            Transmit::Wait(at_ns) => Some(at_ns),
+            Transmit::Nothing => None,
+        };
+    }
+}
+
+/// The same packets at the same times get the same marks and drops, and leave at
+/// the same times, as in the emulator.
+#[test]
+fn packets_fare_as_in_the_emulator() {
+    let mut bursty = scenario(20_000_000, 0);
+    bursty.link.bursts = Some(Bursts::new(4 * MS, 6 * MS, Distribution::Exponential));
+    bursty.duration_ns = 10 * S;
+    for scenario in [scenario(8_000_000, 0), bursty] {
+        let mut random = Random::stream(5, "arrivals");
+        let mut at_ns = 0;
+        let arrivals: Vec<(u64, Vec<u8>)> = (0..6000)
+            .map(|number| {
+                at_ns += random.exponential(1.2e6) as u64;
+                let ecn = Ecn::ALL[random.below(4) as usize];
+                let bytes = 60 + random.below(1441) as usize;
+                (at_ns, packet(ecn, bytes, number as u16 % 7, number))
+            })
+            .collect();
+        let mut setup = Setup::new(&scenario, dualpi2());
+        for (at_ns, packet) in &arrivals {
+            setup.arrive_at(*at_ns, Side::In, packet);
+        }
+        setup.run_until(20 * S);
+        let real: Vec<(u64, u32, Ecn)> = setup
+            .bench
+            .sent
+            .iter()
+            .map(|sent| {
+                let ecn = Header::parse(&sent.packet).unwrap().ecn;
+                (sent.at_ns - EPOCH, number(&sent.packet), ecn)
+            })
+            .collect();
+        let virtual_ = emulated(&scenario, &arrivals);
+        assert!(virtual_.len() > 5000, "{}", virtual_.len());
+        let marks = |list: &[(u64, u32, Ecn)]| {
+            let marked = |(_, number, ecn): &&(u64, u32, Ecn)| {
+                let before = Header::parse(&arrivals[*number as usize].1).unwrap().ecn;
+                *ecn == Ecn::Ce && before != Ecn::Ce
+            };
+            list.iter().filter(marked).count()
+        };
+        assert!(marks(&virtual_) > 50, "{}", marks(&virtual_));
+        assert_eq!(real, virtual_);
+        let measured = setup.forwarder.measured(setup.bench.now_ns);
+        assert_eq!(
+            measured.counts.marked.iter().sum::<u64>(),
+            marks(&real) as u64
+        );
+        assert_eq!(measured.imbalance(), None);
+    }
+}
+
+/// 12 Mbit/s for a second, an outage of one, and again from the beginning.
+#[test]
+fn a_schedule_repeats_with_its_scenario() {
+    let mut scenario = scenario(1, 0);
+    scenario.duration_ns = 2 * S;
+    let steps = [(0, 12_000_000), (S, 0)].map(|(from_ns, bits_per_s)| RateStep {
+        from_ns,
+        bits_per_s,
+    });
+    scenario.bottleneck = RateSchedule::new(steps.to_vec()).unwrap();
+    let mut setup = Setup::new(&scenario, fifo(100));
+    setup.arrive_at(500 * MS, Side::In, &packet(Ecn::NotEct, 1500, 1, 0));
+    setup.arrive_at(1500 * MS, Side::In, &packet(Ecn::NotEct, 1500, 1, 1));
+    setup.arrive_at(1600 * MS, Side::In, &packet(Ecn::NotEct, 1500, 1, 2));
+    setup.arrive_at(2500 * MS, Side::In, &packet(Ecn::NotEct, 1500, 1, 3));
+    setup.run_until(4 * S);
+    let times = setup.times();
+    assert_eq!((times.len(), times[0], times[3]), (4, 501 * MS, 2501 * MS));
+    assert!(times[1] >= 2 * S && times[2] <= 2002 * MS, "{times:?}");
+    let measured = setup.forwarder.measured(EPOCH + 4 * S);
+    assert_eq!(measured.capacity_bits, 24_000_000);
+}
+
+#[test]
+fn loss_and_jitter_are_the_scenarios() {
+    let mut scenario = scenario(100_000_000, 0);
+    scenario.link.loss = 0.1;
+    scenario.link.jitter = Some(Spread::new(5 * MS, Distribution::Exponential));
+    let mut setup = Setup::new(&scenario, fifo(100));
+    for number in 0..5000 {
+        let packet = packet(Ecn::NotEct, 125, number as u16 % 3, number);
+        setup.arrive_at(u64::from(number) * MS, Side::In, &packet);
+    }
+    setup.run_until(10 * S);
+    let lost = setup.forwarder.measured(setup.bench.now_ns).counts.lost;
+    assert!((400..600).contains(&lost), "{lost}");
+    assert_eq!(setup.bench.sent.len() as u64, 5000 - lost);
+    let order: Vec<u32> = setup
+        .bench
+        .sent
+        .iter()
+        .map(|sent| number(&sent.packet))
+        .collect();
+    assert!(!order.is_sorted(), "jitter changes the order of flows");
+    for flow in 0..3 {
+        let own = order.iter().filter(|number| **number % 3 == flow);
+        assert!(own.is_sorted(), "but not that in a flow");
+    }
+    assert!(setup.is_balanced());
+}
+
+#[test]
+fn what_is_no_packet_is_refused_by_name() {
+    let mut setup = Setup::new(&scenario(12_000_000, 0), dualpi2());
+    let mut long = packet(Ecn::NotEct, MTU + 1, 1, 0);
+    setup.arrive(Side::In, &long);
+    setup.arrive(Side::Out, &long);
+    long.truncate(19);
+    setup.arrive(Side::In, &long);
+    setup.arrive(Side::In, &[0x60; 39]);
+    setup.arrive(Side::In, &[]);
+    setup.arrive(Side::Out, &[0x10; 100]);
+    setup.run_until(S);
+    let refused = setup.forwarder.measured(setup.bench.now_ns).counts.refused;
+    assert_eq!((refused.too_long, refused.short, refused.not_ip), (2, 2, 2));
+    assert!(setup.bench.sent.is_empty() && setup.is_balanced());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(12))]
+
+    /// Random packets both ways through random links, written late or not at all.
+    #[test]
+    fn every_packet_is_accounted_for(
+        seed: u64,
+        rate in 100_000..1_000_000_000u64,
+        return_bps in prop_oneof![Just(0), 100_000..10_000_000u64],
+        lateness_us in 0..2000u64,
+        grant: bool,
+    ) {
+        let mut scenario = scenario(rate, 3 * MS);
+        scenario.return_bps = return_bps;
+        scenario.duration_ns = S;
+        scenario.link.loss = 0.02;
+        scenario.link.grant_ns = grant.then_some(5 * MS);
+        if !grant {
+            scenario.link.bursts = Some(Bursts::new(2 * MS, 3 * MS, Distribution::Uniform));
+        }
+        let mut setup = Setup::new(&scenario, dualpi2());
+        setup.lateness_ns = lateness_us * US;
+        let mut random = Random::stream(seed, "packets");
+        let mut at_ns = 0;
+        for number in 0..3000 {
+            at_ns += random.below(2 * MS);
+            let from = [Side::In, Side::Out][random.below(2) as usize];
+            setup.bench.refuses = random.below(50) == 0;
+            let bytes = 32 + random.below(1500) as usize;
+            let ecn = Ecn::ALL[random.below(4) as usize];
+            setup.arrive_at(at_ns, from, &packet(ecn, bytes, 1, number));
+            let measured = setup.forwarder.measured(setup.bench.now_ns);
+            prop_assert_eq!(measured.imbalance(), None);
+        }
+        setup.bench.refuses = false;
+        setup.run_until(at_ns + 60 * S);
+        let measured = setup.forwarder.measured(setup.bench.now_ns);
+        prop_assert_eq!(measured.imbalance(), None);
+        prop_assert_eq!((measured.queued, measured.under_way), (0, 0));
+        prop_assert!(measured.counts.sent + measured.counts.back_sent > 0);
+        // A Not-ECT packet is never marked.
+        for sent in &setup.bench.sent {
+            let ecn = Header::parse(&sent.packet).unwrap().ecn;
+            prop_assert!(ecn == Ecn::Ce || ecn.code() == sent.packet[1]);
+        }
+    }
+}
