@@ -124,7 +124,7 @@ fn choose<'a>(scenario: &'a Scenario, name: Option<&str>) -> anyhow::Result<&'a 
 }
 
 /// Removes a stale socket, and nothing else.
-fn clear(socket: &Path) -> anyhow::Result<()> {
+pub fn clear(socket: &Path) -> anyhow::Result<()> {
     let Ok(metadata) = socket.symlink_metadata() else {
         return Ok(());
     };

@@ -32,6 +32,8 @@ mod published;
 mod report;
 #[cfg(feature = "torch")]
 mod reproduce;
+#[cfg(target_os = "linux")]
+mod router;
 mod run;
 mod scenario;
 mod shipped;
@@ -120,6 +122,8 @@ enum Command {
     #[cfg(not(feature = "torch"))]
     Backbone(libtorch::Missing),
     Device(device::DeviceArgs),
+    #[cfg(target_os = "linux")]
+    Router(router::RouterArgs),
     Status(status::StatusArgs),
     Doctor(doctor::DoctorArgs),
     Version(version::VersionArgs),
@@ -190,6 +194,8 @@ fn dispatch(command: Command) -> anyhow::Result<Done> {
         #[cfg(not(feature = "torch"))]
         Command::Backbone(args) => args.refuse("backbone").map(finished),
         Command::Device(args) => device::run(&args).map(finished),
+        #[cfg(target_os = "linux")]
+        Command::Router(args) => router::run(&args).map(finished),
         Command::Status(args) => status::run(&args).map(finished),
         Command::Doctor(args) => doctor::run(&args),
         Command::Version(args) => version::run(&args).map(finished),
