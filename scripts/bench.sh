@@ -1,11 +1,13 @@
 #!/usr/bin/env bash
 # Speed as ratios, each measured in one run on this machine: queue operations
 # with records over without, instructions for flow weights, emulated over real
-# time, decision latency.  Most of it runs in real time, so the machine should be
-# idle.  Exit status 1 if a ratio misses its aim.
+# time, decision latency, and the userspace router next to Linux with tbf (root
+# only).  Most of it runs in real time, so the machine should be idle.  Exit
+# status 1 if a ratio misses its aim.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 status=0
 make -s -C tests/kmod bench || status=1
 ./target/release/l4sllm bench "$@" || status=1
+./target/release/l4sllm bench router || status=1
 exit $status

@@ -354,7 +354,7 @@ impl Numbers {
 }
 
 /// The median; the lower of two middle values.
-fn median(mut values: Vec<f64>) -> f64 {
+pub(super) fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     values
         .get(values.len().saturating_sub(1) / 2)

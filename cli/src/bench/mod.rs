@@ -5,6 +5,8 @@ pub mod apart;
 #[cfg(feature = "torch")]
 pub mod backbones;
 mod emulation;
+#[cfg(target_os = "linux")]
+mod router;
 #[cfg(feature = "torch")]
 mod training;
 
@@ -16,8 +18,9 @@ use clap::{Args, Subcommand};
 use crate::libtorch::Missing;
 use crate::output::Done;
 
-/// Measure the ratio of emulated to real time and the time of decisions; in a
-/// build with libtorch, also the cost of backbones and the speed of training.
+/// Measure the ratio of emulated to real time and the time of decisions; the
+/// userspace router; in a build with libtorch, also the cost of backbones and the
+/// speed of training.
 ///
 /// All times are real time on a machine that should be quiet. Without a
 /// subcommand, the exit code is 1 if an aim is missed.
@@ -37,6 +40,8 @@ pub struct BenchArgs {
 
 #[derive(Debug, Subcommand)]
 enum What {
+    #[cfg(target_os = "linux")]
+    Router(router::RouterArgs),
     #[cfg(feature = "torch")]
     Backbones(backbones::BackbonesArgs),
     #[cfg(feature = "torch")]
@@ -52,6 +57,8 @@ enum What {
 /// Runs the requested measurement.
 pub fn run(args: &BenchArgs, cancel: &AtomicBool) -> anyhow::Result<Done> {
     match &args.what {
+        #[cfg(target_os = "linux")]
+        Some(What::Router(args)) => router::run(args, cancel),
         #[cfg(feature = "torch")]
         Some(What::Backbones(args)) => backbones::run(args, cancel),
         #[cfg(feature = "torch")]
