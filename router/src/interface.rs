@@ -279,6 +279,8 @@ impl fmt::Debug for Interface {
     }
 }
 
+/// One queue, as one thread forwards. Without offloads the host cuts segments to the
+/// MTU before they arrive here, and each is queued, marked and paced alone.
 fn make(place: &Place, mtu: u16) -> io::Result<SyncDevice> {
     let device = DeviceBuilder::new()
         .name(&place.name)
