@@ -7,6 +7,7 @@ use crate::{AbiError, raw};
 
 /// A struct of the interface that consists only of its bytes.
 ///
+/// # Safety
 /// Every bit pattern must be a valid value of the type, and every byte must
 /// belong to a field: no padding that could be uninitialised.
 pub unsafe trait Plain: Copy + Default {
