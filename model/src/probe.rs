@@ -14,6 +14,7 @@ impl Policy {
     /// at both limits of the scaling. Every way of loading a policy runs this
     /// check.
     ///
+    /// # Errors
     /// An output is not finite, or the engine failed.
     pub fn probe(&self) -> Result<(), PolicyError> {
         let config = self.config();

@@ -89,6 +89,7 @@ impl Session {
     /// The first windows after the start or a reset contain only the records
     /// available.
     ///
+    /// # Errors
     /// libtorch failed; the plain engine never fails. The stream continues without
     /// this decision.
     #[inline]

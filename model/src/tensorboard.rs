@@ -23,6 +23,7 @@ impl EventFile {
     /// `first_step` on in earlier files of the directory are replaced:
     /// TensorBoard discards them.
     ///
+    /// # Errors
     /// The directory or the file cannot be created.
     pub fn create(dir: &Path, first_step: u64) -> io::Result<EventFile> {
         std::fs::create_dir_all(dir)?;

@@ -105,6 +105,7 @@ pub fn render(dir: &Path) -> Result<Report, ReportError> {
 /// into `out`. `missing` names the scenarios of an interrupted run without a
 /// result.
 ///
+/// # Errors
 /// [`ReportError::Empty`] without results.
 pub fn render_collection(
     name: &str,
@@ -136,6 +137,7 @@ pub fn render_collection(
 /// Overlays `results` in `out`: one page, on which each arm of the first is
 /// compared with the same arm of the others.
 ///
+/// # Errors
 /// [`ReportError::Empty`] without results.
 pub fn render_overlay(results: &[PathBuf], out: &Path) -> Result<Report, ReportError> {
     let names = overlay::names(results);

@@ -71,6 +71,7 @@ impl Message {
     /// Length of the message that begins with these bytes; `None` if there are
     /// too few.
     ///
+    /// # Errors
     /// An unknown version or type, or a length that does not match the type.
     pub fn length(head: &[u8]) -> Result<Option<usize>, AbiError> {
         Ok(header_in(head)?.map(|header| header.length as usize))

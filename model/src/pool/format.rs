@@ -36,6 +36,7 @@ pub const ACCEPTED: &str = "kernel logs (plain, gzip, Zstandard), tables with a 
 impl Format {
     /// Detects the format of a regular file.
     ///
+    /// # Errors
     /// The file cannot be read.
     pub fn of(path: &Path) -> Result<Format, PoolError> {
         let mut head = Vec::new();

@@ -17,6 +17,7 @@ use crate::unwind::caught;
 /// complete. Episodes are numbered consecutively across the parts
 /// ([`super::PoolWriter::number_from`]). Row groups are copied unchanged.
 ///
+/// # Errors
 /// A part cannot be read or has other columns, or the pool cannot be written.
 pub fn join(parts: &[PathBuf], to: &Path, existing: Existing) -> Result<(), PoolError> {
     let file = AtomicFile::create(to, existing).map_err(PoolError::io("create", to))?;

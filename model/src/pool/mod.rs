@@ -119,7 +119,8 @@ impl Row {
 impl Rewards {
     /// Replaces the rewards of rows that follow those of the previous call.
     ///
-    /// Returns the missing feature.
+    /// # Errors
+    /// The missing feature.
     pub fn rewrite(&mut self, rows: &mut Rows, schema: &Schema) -> Result<(), Feature> {
         let need = |feature| schema.place(feature).ok_or(feature);
         let length = need(Feature::PacketLength)?;

@@ -96,6 +96,7 @@ impl Pool {
 
     /// Schema of the pool.
     ///
+    /// # Errors
     /// The pool has one of `base_action` and `reason` without the other.
     pub fn schema(&self) -> Result<Schema, PoolError> {
         let (base, reason) = (self.has(BASE_ACTION), self.has(REASON));
@@ -118,6 +119,7 @@ impl Pool {
 
     /// Reads a row group: the fixed columns and those of `features`.
     ///
+    /// # Errors
     /// A column is missing, has the wrong type, or holds an invalid value.
     pub fn group(&self, index: usize, features: &[Feature]) -> Result<Group, PoolError> {
         let group = Columns::new(self, index)?;
@@ -380,6 +382,7 @@ pub struct PoolReader {
 impl PoolReader {
     /// Opens a pool.
     ///
+    /// # Errors
     /// The pool cannot be read or lacks a required column.
     pub fn open(path: &Path) -> Result<PoolReader, PoolError> {
         let pool = Pool::open(path)?;

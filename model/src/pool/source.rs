@@ -45,6 +45,7 @@ impl<S: Source + ?Sized> Source for Box<S> {
 
 /// Opens a Parquet or JSON pool, detected from its first bytes.
 ///
+/// # Errors
 /// The file cannot be read or has another format, which the error names.
 pub fn open(path: &Path) -> Result<Box<dyn Source>, PoolError> {
     let found = match Format::of(path)? {

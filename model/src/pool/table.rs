@@ -106,6 +106,7 @@ impl CsvReader {
     /// Reads the header and, if the base of the action codes is unknown, as
     /// many rows as determine it.
     ///
+    /// # Errors
     /// There is no header, a column is missing or named twice, or the base of
     /// the codes cannot be determined.
     pub fn open(path: &Path, options: TableOptions<'_>) -> Result<CsvReader, PoolError> {
@@ -195,6 +196,7 @@ impl CsvReader {
     /// Determines the base of `dequeue_action` from the first value that
     /// shows it.
     ///
+    /// # Errors
     /// An earlier value is not an action code, or no value determines the
     /// base.
     fn find_codes(&mut self, action: usize) -> Result<ActionCodes, PoolError> {

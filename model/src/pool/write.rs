@@ -74,6 +74,7 @@ impl PoolWriter {
     /// Appends rows of the pool's schema: a new episode or the continuation
     /// of the last.
     ///
+    /// # Errors
     /// A number is not finite; no row was written.
     pub fn append(&mut self, rows: &Rows) -> Result<(), PoolError> {
         if rows.is_empty() {

@@ -79,6 +79,7 @@ impl Source<'_> {
     /// Parses the whole file and calls `read` with its top section. A
     /// byte-order mark is skipped.
     ///
+    /// # Errors
     /// [`TomlError::Syntax`], and the errors of `read`.
     pub fn read<T, E: From<TomlError>>(
         &self,
@@ -169,6 +170,7 @@ impl<'a> Section<'a> {
 
     /// The table `key`; an empty one if absent.
     ///
+    /// # Errors
     /// The value is not a table.
     pub fn table(&mut self, key: &'static str) -> Result<Section<'a>> {
         match self.field(key) {

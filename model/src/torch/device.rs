@@ -15,6 +15,7 @@ pub use crate::Precision;
 /// Opens `cpu`, `cuda` (the first GPU) or `cuda:N` and prepares it for
 /// computation.
 ///
+/// # Errors
 /// The name is unknown, or there is no driver, no CUDA libtorch or no such
 /// GPU.
 pub fn open(name: &str) -> Result<Device, TrainError> {
@@ -129,6 +130,7 @@ pub fn memory(device: Device) -> Option<Memory> {
 
 /// Available memory, bytes.
 ///
+/// # Errors
 /// The system does not report it.
 pub fn free_bytes(device: Device) -> Result<u64, TrainError> {
     // Creates the GPU's context and makes it current.

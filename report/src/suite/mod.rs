@@ -66,6 +66,7 @@ struct File<'a> {
 /// Evaluates `outcome`, and writes `suite.json`, the figure and the page into
 /// `out`.
 ///
+/// # Errors
 /// [`ReportError`] if a file cannot be written.
 pub fn render_suite(outcome: &Outcome, facts: &Facts, out: &Path) -> Result<Report, ReportError> {
     let judged = judge(outcome);

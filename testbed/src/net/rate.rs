@@ -48,6 +48,7 @@ impl RateSchedule {
     /// A schedule of these steps: the first at 0, each later than the one
     /// before.
     ///
+    /// # Errors
     /// [`RateError`] names the violated rule.
     pub fn new(steps: Vec<RateStep>) -> Result<Self, RateError> {
         let first = steps.first().ok_or(RateError::Empty)?;

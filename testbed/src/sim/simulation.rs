@@ -54,6 +54,7 @@ impl Simulation {
     /// Creates repetition `repetition` of `arm`, before its first event. An arm with
     /// a policy needs `engine`; the adaptive rule has its own.
     ///
+    /// # Errors
     /// The router refuses the parameters, or a policy has no engine.
     pub fn new(
         scenario: &Scenario,
@@ -162,6 +163,7 @@ impl Simulation {
     /// records to read if the arm is controlled or [`Simulation::tap`] asked
     /// for them.
     ///
+    /// # Errors
     /// [`SimError::NoDevice`], or out of memory.
     pub fn open(&self) -> Result<Handle, SimError> {
         let aqm = self.aqm.name();

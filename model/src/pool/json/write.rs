@@ -69,6 +69,7 @@ impl JsonWriter {
     /// Appends rows of the pool's schema: a new episode or the continuation
     /// of the last.
     ///
+    /// # Errors
     /// A number is not finite; no row was written.
     pub fn append(&mut self, rows: &Rows) -> Result<(), PoolError> {
         if rows.is_empty() {

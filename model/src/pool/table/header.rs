@@ -31,6 +31,7 @@ impl Header {
     /// line with an action column, preceded only by empty lines and comments
     /// (`#`).
     ///
+    /// # Errors
     /// A description of the text found instead.
     pub(in crate::pool) fn find(text: &[u8]) -> Result<Header, String> {
         if text.contains(&0) {

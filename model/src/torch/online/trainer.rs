@@ -114,6 +114,7 @@ impl OnlineTrainer {
     /// has a checkpoint. `options` contains everything that determines the
     /// result.
     ///
+    /// # Errors
     /// The policy's head does not choose set-points, the plain engine cannot
     /// run it, or the checkpoint has other options.
     pub fn new(
@@ -205,6 +206,7 @@ impl OnlineTrainer {
     /// false to interrupt: then the result is `None`, and the checkpoint is
     /// within the lesson.
     ///
+    /// # Errors
     /// [`TrainError::Diverged`]; there is nothing to learn from; the
     /// directory cannot be written.
     pub fn learn(
