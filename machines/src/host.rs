@@ -1,0 +1,299 @@
+//! This computer: its programs and files, or a stand-in for them.
+
+use std::fmt;
+use std::fs;
+use std::io::{self, Write};
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use crate::Error;
+
+/// A program with its arguments.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Invocation {
+    /// Name of the program, found in PATH.
+    pub program: String,
+    /// Its arguments, each as the program gets it.
+    pub arguments: Vec<String>,
+}
+
+impl Invocation {
+    /// `program` with `arguments`.
+    pub fn new<A: Into<String>>(
+        program: &str,
+        arguments: impl IntoIterator<Item = A>,
+    ) -> Invocation {
+        Invocation {
+            program: program.to_owned(),
+            arguments: arguments.into_iter().map(Into::into).collect(),
+        }
+    }
+
+    /// Adds arguments.
+    #[must_use]
+    pub fn and<A: Into<String>>(mut self, arguments: impl IntoIterator<Item = A>) -> Invocation {
+        self.arguments.extend(arguments.into_iter().map(Into::into));
+        self
+    }
+}
+
+/// As a POSIX shell reads it.
+impl fmt::Display for Invocation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", quoted(&self.program))?;
+        for argument in &self.arguments {
+            write!(f, " {}", quoted(argument))?;
+        }
+        Ok(())
+    }
+}
+
+fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "_./:=,@%+-".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
+    }
+}
+
+/// What the testbed does to a computer. Questions are answered with `None` by
+/// hosts that do not look, such as [`DryRun`].
+pub trait Host {
+    /// Runs a program to its end.
+    fn run(&mut self, invocation: &Invocation) -> Result<(), Error>;
+    /// What a program prints; it changes nothing.
+    fn ask(&mut self, invocation: &Invocation) -> Result<Option<String>, Error>;
+    /// Whether a program succeeds; it changes nothing.
+    fn succeeds(&mut self, invocation: &Invocation) -> Result<Option<bool>, Error>;
+    /// Whether a file exists.
+    fn exists(&mut self, path: &Path) -> Option<bool>;
+    /// A file's text; also `None` if there is no file.
+    fn read(&mut self, path: &Path) -> Result<Option<String>, Error>;
+    /// Writes a file in place of what is there.
+    fn write(&mut self, path: &Path, contents: &[u8]) -> Result<(), Error>;
+    /// Makes a directory and those above it.
+    fn make_dir(&mut self, path: &Path) -> Result<(), Error>;
+    /// Removes a directory with all that is in it, if it exists.
+    fn remove_dir(&mut self, path: &Path) -> Result<(), Error>;
+}
+
+/// This computer.
+#[derive(Debug, Default)]
+pub struct System;
+
+impl System {
+    fn output(invocation: &Invocation) -> Result<std::process::Output, Error> {
+        Command::new(&invocation.program)
+            .args(&invocation.arguments)
+            .stdin(Stdio::null())
+            .output()
+            .map_err(|source| Error::Spawn {
+                program: invocation.program.clone(),
+                source,
+            })
+    }
+}
+
+impl Host for System {
+    fn run(&mut self, invocation: &Invocation) -> Result<(), Error> {
+        self.ask(invocation).map(drop)
+    }
+
+    fn ask(&mut self, invocation: &Invocation) -> Result<Option<String>, Error> {
+        let output = System::output(invocation)?;
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        if output.status.success() {
+            return Ok(Some(text(&output.stdout)));
+        }
+        // vmrun prints its errors to standard output.
+        let said = text(&output.stderr) + &text(&output.stdout);
+        Err(Error::Failed {
+            invocation: invocation.to_string(),
+            status: output.status.to_string(),
+            message: said.split_whitespace().collect::<Vec<_>>().join(" "),
+        })
+    }
+
+    fn succeeds(&mut self, invocation: &Invocation) -> Result<Option<bool>, Error> {
+        Ok(Some(System::output(invocation)?.status.success()))
+    }
+
+    fn exists(&mut self, path: &Path) -> Option<bool> {
+        Some(path.exists())
+    }
+
+    fn read(&mut self, path: &Path) -> Result<Option<String>, Error> {
+        match fs::read_to_string(path) {
+            Ok(text) => Ok(Some(text)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(failed(path, "cannot be read", error)),
+        }
+    }
+
+    fn write(&mut self, path: &Path, contents: &[u8]) -> Result<(), Error> {
+        let new = path.with_extension("new");
+        fs::write(&new, contents).map_err(|error| failed(&new, "cannot be written", error))?;
+        fs::rename(&new, path).map_err(|error| failed(path, "cannot be replaced", error))
+    }
+
+    fn make_dir(&mut self, path: &Path) -> Result<(), Error> {
+        fs::create_dir_all(path).map_err(|error| failed(path, "cannot be made", error))
+    }
+
+    fn remove_dir(&mut self, path: &Path) -> Result<(), Error> {
+        match fs::remove_dir_all(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(failed(path, "cannot be removed", error))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+fn failed(path: &Path, action: &'static str, source: io::Error) -> Error {
+    Error::Io {
+        path: path.to_owned(),
+        action,
+        source,
+    }
+}
+
+/// Prints every command instead of running it, and looks at nothing.
+#[derive(Debug)]
+pub struct DryRun<W> {
+    out: W,
+}
+
+impl<W: Write> DryRun<W> {
+    /// Prints to `out`.
+    pub fn new(out: W) -> DryRun<W> {
+        DryRun { out }
+    }
+
+    fn print(&mut self, line: &str) -> Result<(), Error> {
+        writeln!(self.out, "{line}")
+            .map_err(|error| failed(Path::new("standard output"), "cannot be written", error))
+    }
+}
+
+impl<W: Write> Host for DryRun<W> {
+    fn run(&mut self, invocation: &Invocation) -> Result<(), Error> {
+        self.print(&invocation.to_string())
+    }
+
+    fn ask(&mut self, _: &Invocation) -> Result<Option<String>, Error> {
+        Ok(None)
+    }
+
+    fn succeeds(&mut self, _: &Invocation) -> Result<Option<bool>, Error> {
+        Ok(None)
+    }
+
+    fn exists(&mut self, _: &Path) -> Option<bool> {
+        None
+    }
+
+    fn read(&mut self, _: &Path) -> Result<Option<String>, Error> {
+        Ok(None)
+    }
+
+    fn write(&mut self, path: &Path, contents: &[u8]) -> Result<(), Error> {
+        self.print(&format!(
+            "# writes {} ({} bytes)",
+            path.display(),
+            contents.len()
+        ))?;
+        let text = std::str::from_utf8(contents).unwrap_or_default();
+        // A disk's bytes are of no use to a reader.
+        for line in text.lines().filter(|_| !text.contains('\0')) {
+            self.print(&format!("#   {line}"))?;
+        }
+        Ok(())
+    }
+
+    fn make_dir(&mut self, path: &Path) -> Result<(), Error> {
+        self.run(&Invocation::new("mkdir", ["-p", &path.to_string_lossy()]))
+    }
+
+    fn remove_dir(&mut self, path: &Path) -> Result<(), Error> {
+        self.run(&Invocation::new("rm", ["-rf", &path.to_string_lossy()]))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use super::*;
+
+    fn sh(script: &str) -> Invocation {
+        Invocation::new("sh", ["-c", script])
+    }
+
+    #[test]
+    fn a_command_is_printed_as_a_shell_reads_it() {
+        let words = [
+            "plain-1.2:/=,@%+",
+            "two words",
+            "it's",
+            "",
+            "$(reboot)",
+            "\\n",
+        ];
+        let printed = Invocation::new("printf", ["%s|"]).and(words).to_string();
+        let output = System.ask(&sh(&printed)).unwrap();
+        assert_eq!(
+            output.unwrap(),
+            words.map(|word| format!("{word}|")).concat()
+        );
+    }
+
+    #[test]
+    fn a_failure_has_the_command_and_what_it_said() {
+        let error = System
+            .run(&sh("echo out; echo no such machine >&2; exit 3"))
+            .unwrap_err();
+        let expected = "sh -c 'echo out; echo no such machine >&2; exit 3': \
+                        exit status: 3: no such machine out";
+        assert_eq!(error.to_string(), expected);
+        assert_eq!(System.succeeds(&sh("exit 3")).unwrap(), Some(false));
+        let error = System
+            .run(&Invocation::new("no-such-program-here", ["x"]))
+            .unwrap_err();
+        let expected = "cannot start no-such-program-here; is it installed?";
+        assert_eq!(error.to_string(), expected);
+    }
+
+    #[test]
+    fn files_are_replaced_and_missing_ones_are_none() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a/b/router.iso");
+        assert_eq!(System.read(&path).unwrap(), None);
+        System.make_dir(path.parent().unwrap()).unwrap();
+        System.write(&path, b"one").unwrap();
+        System.write(&path, b"two").unwrap();
+        assert_eq!(System.read(&path).unwrap().unwrap(), "two");
+        let names: Vec<_> = fs::read_dir(path.parent().unwrap()).unwrap().collect();
+        assert_eq!(names.len(), 1);
+        System.remove_dir(&dir.path().join("a")).unwrap();
+        System.remove_dir(&dir.path().join("a")).unwrap();
+        assert_eq!(System.exists(&path), Some(false));
+    }
+
+    #[test]
+    fn a_dry_run_looks_at_nothing_and_shows_what_it_would_write() {
+        let mut out = Vec::new();
+        let mut host = DryRun::new(&mut out);
+        assert_eq!(host.ask(&sh("exit 1")).unwrap(), None);
+        assert_eq!(host.exists(Path::new("/")), None);
+        host.run(&sh("exit 1")).unwrap();
+        host.write(Path::new("/x.vmx"), b"memsize = \"2048\"\n")
+            .unwrap();
+        host.write(Path::new("/x.iso"), &[0; 4096]).unwrap();
+        let text = String::from_utf8(out).unwrap();
+        let expected = "sh -c 'exit 1'\n# writes /x.vmx (17 bytes)\n\
+                        #   memsize = \"2048\"\n# writes /x.iso (4096 bytes)\n";
+        assert_eq!(text, expected);
+    }
+}

@@ -1,0 +1,91 @@
+//! Machines that exist, and that this program neither makes nor deletes. Each
+//! has its role already, or is given it by hand.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use super::{Address, Kind, Provider, State, machines, ssh};
+use crate::{Error, Host, Plan, Role};
+
+/// Four machines that ssh reaches.
+#[derive(Debug)]
+pub struct Ssh {
+    known_hosts: PathBuf,
+    hosts: BTreeMap<Role, String>,
+}
+
+impl Ssh {
+    /// With the host of each role.
+    ///
+    /// # Errors
+    /// A role has none.
+    pub fn new(plan: &Plan, hosts: BTreeMap<Role, String>) -> Result<Ssh, Error> {
+        for role in Role::ALL {
+            if !hosts.contains_key(&role) {
+                return Err(Error::NoHost { role });
+            }
+        }
+        Ok(Ssh {
+            known_hosts: machines(&plan.dir, Kind::Ssh).join("known_hosts"),
+            hosts,
+        })
+    }
+
+    fn destination(&self, role: Role) -> Result<Address, Error> {
+        let host = self.hosts.get(&role).ok_or(Error::NoHost { role })?;
+        Ok(Address {
+            host: host.clone(),
+            port: None,
+        })
+    }
+}
+
+impl Provider for Ssh {
+    fn prepare(&self, _: &mut dyn Host) -> Result<(), Error> {
+        Ok(())
+    }
+
+    /// Running if it answers; else there is no telling, and ssh says why.
+    fn state(&self, host: &mut dyn Host, role: Role) -> Result<Option<State>, Error> {
+        let ssh = ssh(&self.destination(role)?, &self.known_hosts, &["true"]);
+        Ok(host.ask(&ssh)?.map(|_| State::Running))
+    }
+
+    fn create(&self, _: &mut dyn Host, _: Role, _: &Path) -> Result<(), Error> {
+        Ok(())
+    }
+
+    fn start(&self, host: &mut dyn Host, role: Role) -> Result<(), Error> {
+        host.run(&ssh(&self.destination(role)?, &self.known_hosts, &["true"]))
+    }
+
+    fn stop(&self, host: &mut dyn Host, role: Role) -> Result<(), Error> {
+        let shutdown = ["shutdown", "-p", "now"];
+        host.run(&ssh(&self.destination(role)?, &self.known_hosts, &shutdown))
+    }
+
+    fn owns_machines(&self) -> bool {
+        false
+    }
+
+    fn snapshot(&self, _: &mut dyn Host, _: Role) -> Result<(), Error> {
+        Err(Error::Unsupported { action: "snapshot" })
+    }
+
+    fn reset(&self, _: &mut dyn Host, _: Role) -> Result<(), Error> {
+        Err(Error::Unsupported { action: "reset" })
+    }
+
+    /// They stay as they are.
+    fn remove(&self, _: &mut dyn Host, _: Role, _: bool) -> Result<(), Error> {
+        Ok(())
+    }
+
+    fn cleanup(&self, _: &mut dyn Host) -> Result<(), Error> {
+        Ok(())
+    }
+
+    fn address(&self, _: &mut dyn Host, role: Role) -> Result<Option<Address>, Error> {
+        self.destination(role).map(Some)
+    }
+}
