@@ -39,6 +39,7 @@ mod scenario;
 mod shipped;
 mod status;
 mod suite;
+mod testbed;
 mod threads;
 #[cfg(feature = "torch")]
 mod train;
@@ -124,6 +125,7 @@ enum Command {
     Device(device::DeviceArgs),
     #[cfg(target_os = "linux")]
     Router(router::RouterArgs),
+    Testbed(testbed::TestbedArgs),
     Status(status::StatusArgs),
     Doctor(doctor::DoctorArgs),
     Version(version::VersionArgs),
@@ -196,6 +198,7 @@ fn dispatch(command: Command) -> anyhow::Result<Done> {
         Command::Device(args) => device::run(&args).map(finished),
         #[cfg(target_os = "linux")]
         Command::Router(args) => router::run(&args).map(finished),
+        Command::Testbed(args) => testbed::run(&args).map(finished),
         Command::Status(args) => status::run(&args).map(finished),
         Command::Doctor(args) => doctor::run(&args),
         Command::Version(args) => version::run(&args).map(finished),

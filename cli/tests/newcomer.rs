@@ -65,6 +65,40 @@ impl Place {
 }
 
 #[test]
+fn the_testbed_is_shown_by_a_dry_run() {
+    let place = Place::new();
+    for provider in ["qemu", "virtualbox", "vmware", "bhyve"] {
+        for step in ["up", "start", "stop", "snapshot", "reset", "down"] {
+            let text = place.done(&format!("testbed {step} --provider {provider} --dry-run"));
+            assert!(text.lines().count() >= 4, "{provider} {step}: {text}");
+        }
+    }
+    assert!(!place.path("out").exists());
+    let up = place.done("testbed up --provider virtualbox --dry-run --cpus 3 --memory 1024");
+    assert!(
+        up.contains("modifyvm l4sllm-server --cpus 3 --memory 1024 "),
+        "{up}"
+    );
+
+    let refused = place.refused("testbed up --provider qemu");
+    assert!(
+        refused.contains("build it with: vm-images/build.sh qemu"),
+        "{refused}"
+    );
+    let refused = place.refused("testbed up --provider qemu --settings none.conf");
+    assert!(refused.contains("none.conf: cannot be read"), "{refused}");
+    let (code, _, error) = place.output("testbed up --provider xen");
+    assert_eq!(code, Some(2));
+    assert!(
+        error.contains("known: qemu, virtualbox, vmware, bhyve, ssh"),
+        "{error}"
+    );
+    let (code, _, error) = place.output("testbed up --provider ssh --host router=-oProxyCommand=x");
+    assert_eq!(code, Some(2));
+    assert!(error.contains("want ROLE=HOST"), "{error}");
+}
+
+#[test]
 fn what_ships_is_listed_shown_and_run_by_name() {
     let place = Place::new();
     let list = place.done("scenarios list");

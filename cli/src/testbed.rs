@@ -1,0 +1,247 @@
+//! `l4sllm testbed`: the published testbed in four machines.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::PathBuf;
+
+use anyhow::{Context, bail};
+use clap::{Args, Subcommand};
+use l4sllm_machines::provider::{Bhyve, Qemu, Ssh, VirtualBox, Vmware, machines};
+use l4sllm_machines::{DryRun, Error, Host, Kind, Plan, Provider, Role, System, Testbed};
+use l4sllm_model::text::shown;
+
+use crate::output::{note, outln};
+
+/// Run the published testbed in four virtual machines.
+///
+/// The image that they are made of is built by vm-images/build.sh; its README says
+/// what each machine is.
+#[derive(Debug, Args)]
+pub struct TestbedArgs {
+    #[command(subcommand)]
+    command: TestbedCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum TestbedCommand {
+    Up(UpArgs),
+    /// Show which machines there are, and where ssh finds them.
+    Status(StepArgs),
+    /// Shut down the machines that run.
+    Stop(StepArgs),
+    /// Start the machines that do not run.
+    Start(StepArgs),
+    /// Keep the disks of stopped machines as they are.
+    Snapshot(StepArgs),
+    /// Return the disks of stopped machines to the snapshot.
+    Reset(StepArgs),
+    /// Stop and delete the machines; the image stays.
+    Down(StepArgs),
+}
+
+/// Make the machines that are absent, and start those that do not run.
+///
+/// Each machine configures itself on its first boot, reboots, and then takes logins of
+/// root with the key that the image was built with. What is there already stays: a
+/// command that was killed is given again.
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+Examples:
+  l4sllm testbed up --provider qemu
+  l4sllm testbed up --provider virtualbox --dry-run
+  l4sllm testbed up --provider qemu --settings testbed.conf --key ~/.ssh/id_ed25519.pub")]
+struct UpArgs {
+    #[command(flatten)]
+    options: Options,
+    /// File of KEY=VALUE lines that replace values of vm-images/testbed.conf.
+    #[arg(long, value_name = "FILE")]
+    settings: Option<PathBuf>,
+    /// Public key of root in place of the image's.
+    #[arg(long, value_name = "FILE")]
+    key: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+Examples:
+  l4sllm testbed status --provider qemu
+  l4sllm testbed stop --provider qemu
+  l4sllm testbed start --provider qemu
+  l4sllm testbed snapshot --provider virtualbox
+  l4sllm testbed reset --provider virtualbox
+  l4sllm testbed down --provider qemu --dry-run")]
+struct StepArgs {
+    #[command(flatten)]
+    options: Options,
+}
+
+// Which provider, and where the machines are.  A documentation comment would become
+// that of the commands.
+#[derive(Debug, Args)]
+struct Options {
+    /// What runs the machines: qemu, virtualbox, vmware, bhyve, or ssh for machines that
+    /// exist.
+    #[arg(long, value_name = "PROVIDER")]
+    provider: Kind,
+    /// Print every command instead of running it.
+    #[arg(long)]
+    dry_run: bool,
+    /// Directory of images and machines.
+    #[arg(long, value_name = "DIR", default_value = "out/vm")]
+    dir: PathBuf,
+    /// Processors of each machine.
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=64))]
+    cpus: u32,
+    /// Memory of each machine, in MiB.
+    #[arg(long, value_name = "MIB", default_value_t = 2048, value_parser = clap::value_parser!(u32).range(512..=65536))]
+    memory: u32,
+    /// Accelerator of QEMU: kvm, hvf, whpx, or tcg, which delays packets by itself.
+    #[arg(long, value_name = "NAME", default_value = "kvm")]
+    accelerator: String,
+    /// Product of VMware, as vmrun names it: ws or fusion.
+    #[arg(long, value_name = "NAME", default_value = "ws")]
+    product: String,
+    /// Interface that bhyve's machines reach a DHCP server by [default: that of the
+    /// default route].
+    #[arg(long, value_name = "INTERFACE")]
+    uplink: Option<String>,
+    /// With ssh, the host of a machine: router=HOST, client1=HOST, client2=HOST and
+    /// server=HOST.
+    #[arg(long = "host", value_name = "ROLE=HOST", value_parser = host)]
+    hosts: Vec<(Role, String)>,
+}
+
+fn host(text: &str) -> Result<(Role, String), String> {
+    match text.split_once('=') {
+        // A leading `-` would be an option of ssh.
+        Some((role, host)) if !host.is_empty() && !host.starts_with('-') => {
+            Ok((role.parse()?, host.to_owned()))
+        }
+        _ => Err("want ROLE=HOST, such as router=10.0.0.1".to_owned()),
+    }
+}
+
+/// Runs the subcommand.
+pub fn run(args: &TestbedArgs) -> anyhow::Result<()> {
+    match &args.command {
+        TestbedCommand::Up(args) => up(args),
+        TestbedCommand::Status(args) => status(&args.options),
+        TestbedCommand::Stop(args) => {
+            perform(&args.options, plan(&args.options)?, |t, host| t.stop(host))
+        }
+        TestbedCommand::Start(args) => {
+            perform(&args.options, plan(&args.options)?, |t, host| t.start(host))
+        }
+        TestbedCommand::Snapshot(args) => {
+            perform(&args.options, plan(&args.options)?, |t, host| {
+                t.snapshot(host)
+            })
+        }
+        TestbedCommand::Reset(args) => {
+            perform(&args.options, plan(&args.options)?, |t, host| t.reset(host))
+        }
+        TestbedCommand::Down(args) => {
+            perform(&args.options, plan(&args.options)?, |t, host| t.down(host))
+        }
+    }
+}
+
+fn up(args: &UpArgs) -> anyhow::Result<()> {
+    let read =
+        |path: &PathBuf| fs::read(path).with_context(|| format!("{}: cannot be read", shown(path)));
+    let plan = Plan {
+        settings: args.settings.as_ref().map(read).transpose()?,
+        keys: args.key.as_ref().map(read).transpose()?,
+        ..plan(&args.options)?
+    };
+    perform(&args.options, plan, |testbed, host| testbed.up(host))?;
+    if !args.options.dry_run {
+        note!(
+            "the machines take logins in some minutes: l4sllm testbed status --provider {}",
+            args.options.provider.name()
+        );
+    }
+    Ok(())
+}
+
+fn plan(args: &Options) -> anyhow::Result<Plan> {
+    let dir = std::path::absolute(&args.dir)
+        .with_context(|| format!("{}: has no absolute path", shown(&args.dir)))?;
+    if dir.to_str().is_none_or(|dir| dir.contains([',', '\n'])) {
+        bail!(
+            "{}: hypervisors take no commas, line breaks or names that are not UTF-8 in paths",
+            shown(&dir)
+        );
+    }
+    Ok(Plan {
+        dir,
+        cpus: args.cpus,
+        memory: args.memory,
+        settings: None,
+        keys: None,
+    })
+}
+
+fn provider(args: &Options, plan: &Plan) -> Result<Box<dyn Provider>, Error> {
+    Ok(match args.provider {
+        Kind::Qemu => Box::new(Qemu::new(plan, &args.accelerator)),
+        Kind::VirtualBox => Box::new(VirtualBox::new(plan)),
+        Kind::Vmware => Box::new(Vmware::new(plan, &args.product)),
+        Kind::Bhyve => Box::new(Bhyve::new(plan, args.uplink.as_deref())),
+        Kind::Ssh => {
+            let hosts: BTreeMap<Role, String> = args.hosts.iter().cloned().collect();
+            Box::new(Ssh::new(plan, hosts)?)
+        }
+    })
+}
+
+fn perform(
+    args: &Options,
+    plan: Plan,
+    step: impl FnOnce(&Testbed<'_>, &mut dyn Host) -> Result<(), Error>,
+) -> anyhow::Result<()> {
+    let provider = provider(args, &plan)?;
+    let testbed = testbed(&*provider, &plan, args.provider);
+    if args.dry_run {
+        let mut text = Vec::new();
+        step(&testbed, &mut DryRun::new(&mut text))?;
+        crate::output::print(&String::from_utf8_lossy(&text))?;
+    } else {
+        step(&testbed, &mut System)?;
+    }
+    Ok(())
+}
+
+fn testbed<'a>(provider: &'a dyn Provider, plan: &'a Plan, kind: Kind) -> Testbed<'a> {
+    Testbed {
+        provider,
+        plan,
+        dir: machines(&plan.dir, kind),
+    }
+}
+
+fn status(args: &Options) -> anyhow::Result<()> {
+    let plan = plan(args)?;
+    let provider = provider(args, &plan)?;
+    let testbed = testbed(&*provider, &plan, args.provider);
+    if args.dry_run {
+        bail!("status runs nothing that changes a machine, so that --dry-run has no use");
+    }
+    for machine in testbed.status(&mut System)? {
+        let state = machine
+            .state
+            .map(|state| state.to_string())
+            .unwrap_or_default();
+        let ssh = machine.address.map(|address| match address.port {
+            Some(port) => format!("ssh -p {port} root@{}", address.host),
+            None => format!("ssh root@{}", address.host),
+        });
+        let line = format!(
+            "{:<8} {state:<8} {}",
+            machine.role.name(),
+            ssh.unwrap_or_default()
+        );
+        outln!("{}", line.trim_end())?;
+    }
+    Ok(())
+}
