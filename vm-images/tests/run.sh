@@ -18,11 +18,44 @@ preamble() { sed '/^#!/,$d' vm-images/http/installerconfig; }
 setup() { sed -n '/^#!/,$p' vm-images/http/installerconfig; }
 
 scripts() {
-	shellcheck -x vm-images/testbed.sh vm-images/providers/*.sh \
-	    vm-images/provision/*.sh vm-images/files/role vm-images/tests/*.sh &&
+	shellcheck vm-images/build.sh vm-images/provision/*.sh \
+	    vm-images/files/role vm-images/tests/*.sh &&
 	    shellcheck -s sh -e SC1091,SC2034,SC2086,SC2223 vm-images/files/l4sllm_* &&
 	    preamble | shellcheck -s sh -e SC2034 - &&
 	    setup | shellcheck -s sh -
+}
+
+# commands SOURCE ARGUMENTS: of build.sh.
+commands() {
+	printf 'scripts/dist.sh\npacker init vm-images/plugins\n'
+	printf 'packer build -only=%s.freebsd %svm-images\n' "$1" "$2"
+}
+
+raw_disk() {
+	echo "mkdir -p out/vm/bhyve"
+	echo "qemu-img convert -O raw out/vm/qemu/l4sllm-freebsd.qcow2 out/vm/bhyve/l4sllm-freebsd.raw"
+}
+
+builds() {
+	is qemu "$(commands qemu "-except=vagrant ")" &&
+	    is "virtualbox -var cpus=4" \
+	        "$(commands virtualbox-iso "-except=vagrant -var cpus=4 ")" &&
+	    is "--box vmware" "$(commands vmware-iso "")" &&
+	    is bhyve "$(commands qemu "-except=vagrant " && raw_disk)" || return 1
+	for wrong in "" xen --box; do
+		# shellcheck disable=SC2086
+		vm-images/build.sh $wrong 2>/dev/null && return 1
+		[ $? -eq 2 ] || return 1
+	done
+}
+
+# is ARGUMENTS COMMANDS
+is() {
+	# shellcheck disable=SC2086
+	found=$(vm-images/build.sh --dry-run $1)
+	[ "$found" = "$2" ] && return
+	printf 'build.sh %s:\n%s\nexpected:\n%s\n' "$1" "$found" "$2"
+	return 1
 }
 
 # With the files that the templates upload.
@@ -73,7 +106,7 @@ vagrantfile() {
 
 touch "$work/key" "$work/key.pub"
 vm-images/tests/role.sh || failed=1
-vm-images/tests/testbed.sh || failed=1
+builds || failed=1
 if have shellcheck; then scripts || failed=1; fi
 if have packer; then
 	templates || failed=1

@@ -1,0 +1,52 @@
+#!/bin/sh
+# Builds the image of the testbed's machines by Packer.
+#
+#   build.sh [--dry-run] [--box] PROVIDER [ARGUMENT...]
+#
+# Providers: qemu, virtualbox, vmware, and bhyve, whose image is QEMU's as a raw
+# disk.  --box makes a Vagrant box too.  Arguments go to `packer build', such as
+# -var freebsd_version=14.3.  --dry-run prints every command instead of running
+# it.  Images are made in out/vm.
+set -eu
+cd "$(dirname "$0")/.."
+
+usage() {
+	echo "usage: vm-images/build.sh [--dry-run] [--box] qemu|virtualbox|vmware|bhyve [PACKER ARGUMENT...]" >&2
+	exit 2
+}
+
+run() {
+	if [ $dry = 1 ]; then echo "$*"; else "$@"; fi
+}
+
+dry=0 box=0
+while [ $# -gt 0 ]; do
+	case $1 in
+	--dry-run) dry=1 ;;
+	--box) box=1 ;;
+	*) break ;;
+	esac
+	shift
+done
+[ $# -gt 0 ] || usage
+provider=$1
+shift
+case $provider in
+qemu | bhyve) source=qemu ;;
+virtualbox | vmware) source=$provider-iso ;;
+*) usage ;;
+esac
+# The box takes as much space again.
+[ $box = 1 ] || set -- -except=vagrant "$@"
+
+run scripts/dist.sh
+# Packer has had plugins of their own since 1.7.
+if [ $dry = 1 ] || ! packer version | grep -q 'v1\.6\.'; then
+	run packer init vm-images/plugins
+fi
+run packer build -only="$source.freebsd" "$@" vm-images
+if [ "$provider" = bhyve ]; then
+	run mkdir -p out/vm/bhyve
+	run qemu-img convert -O raw out/vm/qemu/l4sllm-freebsd.qcow2 \
+	    out/vm/bhyve/l4sllm-freebsd.raw
+fi
