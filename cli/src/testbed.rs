@@ -1,4 +1,4 @@
-//! `l4sllm testbed`: the published testbed in four machines.
+//! `l4sllm testbed`: runs the published testbed on four machines.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -14,8 +14,7 @@ use crate::output::{note, outln};
 
 /// Run the published testbed in four virtual machines.
 ///
-/// The image that they are made of is built by vm-images/build.sh; its README says
-/// what each machine is.
+/// vm-images/build.sh builds their image; vm-images/README.md describes each machine.
 #[derive(Debug, Args)]
 pub struct TestbedArgs {
     #[command(subcommand)]
@@ -25,25 +24,25 @@ pub struct TestbedArgs {
 #[derive(Debug, Subcommand)]
 enum TestbedCommand {
     Up(UpArgs),
-    /// Show which machines there are, and where ssh finds them.
+    /// Show the state and the ssh command of every machine.
     Status(StepArgs),
-    /// Shut down the machines that run.
+    /// Shut down the running machines.
     Stop(StepArgs),
-    /// Start the machines that do not run.
+    /// Start the machines that are not running.
     Start(StepArgs),
-    /// Keep the disks of stopped machines as they are.
+    /// Take a snapshot of the disks of stopped machines.
     Snapshot(StepArgs),
-    /// Return the disks of stopped machines to the snapshot.
+    /// Restore the disks of stopped machines from the snapshot.
     Reset(StepArgs),
-    /// Stop and delete the machines; the image stays.
+    /// Stop and delete the machines, but not the image.
     Down(StepArgs),
 }
 
-/// Make the machines that are absent, and start those that do not run.
+/// Create the machines that are absent, and start those that are not running.
 ///
-/// Each machine configures itself on its first boot, reboots, and then takes logins of
-/// root with the key that the image was built with. What is there already stays: a
-/// command that was killed is given again.
+/// Each machine configures itself on its first boot, reboots, and then accepts root's
+/// logins with the key that the image was built with. Existing machines are kept, so the
+/// command can be repeated after it was killed.
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
 Examples:
@@ -53,10 +52,10 @@ Examples:
 struct UpArgs {
     #[command(flatten)]
     options: Options,
-    /// File of KEY=VALUE lines that replace values of vm-images/testbed.conf.
+    /// File of KEY=VALUE lines that override vm-images/testbed.conf.
     #[arg(long, value_name = "FILE")]
     settings: Option<PathBuf>,
-    /// Public key of root in place of the image's.
+    /// Root's public key, instead of the image's.
     #[arg(long, value_name = "FILE")]
     key: Option<PathBuf>,
 }
@@ -75,12 +74,11 @@ struct StepArgs {
     options: Options,
 }
 
-// Which provider, and where the machines are.  A documentation comment would become
-// that of the commands.
+// Not a doc comment, because clap would show it as the help of every subcommand.
 #[derive(Debug, Args)]
 struct Options {
-    /// What runs the machines: qemu, virtualbox, vmware, bhyve, or ssh for machines that
-    /// exist.
+    /// Hypervisor of the machines: qemu, virtualbox, vmware or bhyve; or ssh for existing
+    /// machines.
     #[arg(long, value_name = "PROVIDER")]
     provider: Kind,
     /// Print every command instead of running it.
@@ -95,29 +93,28 @@ struct Options {
     /// Memory of each machine, in MiB.
     #[arg(long, value_name = "MIB", default_value_t = 2048, value_parser = clap::value_parser!(u32).range(512..=65536))]
     memory: u32,
-    /// Accelerator of QEMU: kvm, hvf, whpx, or tcg, which delays packets by itself.
+    /// QEMU's accelerator: kvm, hvf, whpx, or tcg, whose emulation delays packets.
     #[arg(long, value_name = "NAME", default_value = "kvm")]
     accelerator: String,
-    /// Product of VMware, as vmrun names it: ws or fusion.
+    /// VMware product, as in vmrun -T: ws or fusion.
     #[arg(long, value_name = "NAME", default_value = "ws")]
     product: String,
-    /// Interface that bhyve's machines reach a DHCP server by [default: that of the
-    /// default route].
+    /// Interface toward a DHCP server, for bhyve's machines [default: that of the default
+    /// route].
     #[arg(long, value_name = "INTERFACE")]
     uplink: Option<String>,
-    /// With ssh, the host of a machine: router=HOST, client1=HOST, client2=HOST and
-    /// server=HOST.
+    /// Host of a machine, for ssh; repeat for router, client1, client2 and server.
     #[arg(long = "host", value_name = "ROLE=HOST", value_parser = host)]
     hosts: Vec<(Role, String)>,
 }
 
 fn host(text: &str) -> Result<(Role, String), String> {
     match text.split_once('=') {
-        // A leading `-` would be an option of ssh.
+        // ssh would take a leading `-` as an option.
         Some((role, host)) if !host.is_empty() && !host.starts_with('-') => {
             Ok((role.parse()?, host.to_owned()))
         }
-        _ => Err("want ROLE=HOST, such as router=10.0.0.1".to_owned()),
+        _ => Err("expected ROLE=HOST, such as router=10.0.0.1".to_owned()),
     }
 }
 
@@ -157,7 +154,8 @@ fn up(args: &UpArgs) -> anyhow::Result<()> {
     perform(&args.options, plan, |testbed, host| testbed.up(host))?;
     if !args.options.dry_run {
         note!(
-            "the machines take logins in some minutes: l4sllm testbed status --provider {}",
+            "the machines configure themselves and accept logins in some minutes; \
+             l4sllm testbed status --provider {} shows their addresses",
             args.options.provider.name()
         );
     }
@@ -169,7 +167,7 @@ fn plan(args: &Options) -> anyhow::Result<Plan> {
         .with_context(|| format!("{}: has no absolute path", shown(&args.dir)))?;
     if dir.to_str().is_none_or(|dir| dir.contains([',', '\n'])) {
         bail!(
-            "{}: hypervisors take no commas, line breaks or names that are not UTF-8 in paths",
+            "{}: hypervisors accept no commas, line breaks or invalid UTF-8 in paths",
             shown(&dir)
         );
     }
@@ -225,7 +223,7 @@ fn status(args: &Options) -> anyhow::Result<()> {
     let provider = provider(args, &plan)?;
     let testbed = testbed(&*provider, &plan, args.provider);
     if args.dry_run {
-        bail!("status runs nothing that changes a machine, so that --dry-run has no use");
+        bail!("--dry-run: status changes nothing, so it has no dry run");
     }
     for machine in testbed.status(&mut System)? {
         let state = machine

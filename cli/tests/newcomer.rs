@@ -95,7 +95,7 @@ fn the_testbed_is_shown_by_a_dry_run() {
     );
     let (code, _, error) = place.output("testbed up --provider ssh --host router=-oProxyCommand=x");
     assert_eq!(code, Some(2));
-    assert!(error.contains("want ROLE=HOST"), "{error}");
+    assert!(error.contains("expected ROLE=HOST"), "{error}");
 }
 
 #[test]

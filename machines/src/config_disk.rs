@@ -1,5 +1,5 @@
-//! A disk image that tells a machine its role: ISO 9660 (ECMA-119) with one
-//! directory of a few small files, labelled so that FreeBSD has it as
+//! The configuration disk of a machine: an ISO 9660 (ECMA-119) image with one
+//! directory of a few small files. By its label, FreeBSD provides it as
 //! `/dev/iso9660/L4SLLM`.
 //!
 //! Names are those of interchange level 2, which FreeBSD shows in lower case.
@@ -7,7 +7,7 @@
 
 use crate::Error;
 
-/// The volume's label.
+/// Volume label.
 pub const LABEL: &str = "L4SLLM";
 
 /// Bytes of a logical block.
@@ -22,11 +22,11 @@ const DATA: usize = 21;
 /// Most bytes of one file: a key and settings are far smaller.
 const MOST: usize = 1 << 20;
 
-/// An image with files of the given names, each 1 to 30 of `a`-`z`, digits, `_`
+/// Returns an image with files of the given names, each 1 to 30 of `a`-`z`, digits, `_`
 /// and at most one `.`.
 ///
 /// # Errors
-/// A file has more than a mebibyte.
+/// A file is larger than 1 MiB.
 pub fn image(files: &[(&'static str, &[u8])]) -> Result<Vec<u8>, Error> {
     let mut records: Vec<(String, usize, &[u8])> = Vec::new();
     let mut next = DATA;
@@ -39,7 +39,7 @@ pub fn image(files: &[(&'static str, &[u8])]) -> Result<Vec<u8>, Error> {
             });
         }
         records.push((identifier(name), next, contents));
-        // A file without bytes has a block all the same.
+        // An empty file has a block too.
         next += contents.len().div_ceil(BLOCK).max(1);
     }
     // Directory records are in the order of their identifiers (ECMA-119, 9.3).

@@ -1,4 +1,4 @@
-//! This computer: its programs and files, or a stand-in for them.
+//! The computer that runs the hypervisor: its programs and files, or a stand-in.
 
 use std::fmt;
 use std::fs;
@@ -18,7 +18,7 @@ pub struct Invocation {
 }
 
 impl Invocation {
-    /// `program` with `arguments`.
+    /// Creates an invocation of `program` with `arguments`.
     pub fn new<A: Into<String>>(
         program: &str,
         arguments: impl IntoIterator<Item = A>,
@@ -29,7 +29,7 @@ impl Invocation {
         }
     }
 
-    /// Adds arguments.
+    /// Appends arguments.
     #[must_use]
     pub fn and<A: Into<String>>(mut self, arguments: impl IntoIterator<Item = A>) -> Invocation {
         self.arguments.extend(arguments.into_iter().map(Into::into));
@@ -37,7 +37,7 @@ impl Invocation {
     }
 }
 
-/// As a POSIX shell reads it.
+/// Formats the command line with the quoting of a POSIX shell.
 impl fmt::Display for Invocation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", quoted(&self.program))?;
@@ -57,24 +57,24 @@ fn quoted(word: &str) -> String {
     }
 }
 
-/// What the testbed does to a computer. Questions are answered with `None` by
-/// hosts that do not look, such as [`DryRun`].
+/// The operations of a testbed on a computer. Queries return `None` on hosts
+/// that do not inspect the computer, such as [`DryRun`].
 pub trait Host {
-    /// Runs a program to its end.
+    /// Runs a program and waits until it exits.
     fn run(&mut self, invocation: &Invocation) -> Result<(), Error>;
-    /// What a program prints; it changes nothing.
+    /// Returns the standard output of a program that changes nothing.
     fn ask(&mut self, invocation: &Invocation) -> Result<Option<String>, Error>;
-    /// Whether a program succeeds; it changes nothing.
+    /// Returns whether a program that changes nothing exits with 0.
     fn succeeds(&mut self, invocation: &Invocation) -> Result<Option<bool>, Error>;
-    /// Whether a file exists.
+    /// Returns whether a file exists.
     fn exists(&mut self, path: &Path) -> Option<bool>;
-    /// A file's text; also `None` if there is no file.
+    /// Returns a file's text; `None` also if it does not exist.
     fn read(&mut self, path: &Path) -> Result<Option<String>, Error>;
-    /// Writes a file in place of what is there.
+    /// Creates or replaces a file.
     fn write(&mut self, path: &Path, contents: &[u8]) -> Result<(), Error>;
-    /// Makes a directory and those above it.
+    /// Creates a directory and its parents.
     fn make_dir(&mut self, path: &Path) -> Result<(), Error>;
-    /// Removes a directory with all that is in it, if it exists.
+    /// Removes a directory and its contents, if it exists.
     fn remove_dir(&mut self, path: &Path) -> Result<(), Error>;
 }
 
@@ -159,14 +159,14 @@ fn failed(path: &Path, action: &'static str, source: io::Error) -> Error {
     }
 }
 
-/// Prints every command instead of running it, and looks at nothing.
+/// A host that prints every command instead of running it, and inspects nothing.
 #[derive(Debug)]
 pub struct DryRun<W> {
     out: W,
 }
 
 impl<W: Write> DryRun<W> {
-    /// Prints to `out`.
+    /// Creates a host that prints to `out`.
     pub fn new(out: W) -> DryRun<W> {
         DryRun { out }
     }

@@ -1,11 +1,11 @@
-//! The published testbed in four machines, whatever runs them.
+//! The published testbed on four machines, virtual or physical.
 //!
-//! [`Testbed`] brings the machines up and down, each step only where it is
-//! needed, so that a command that was killed can be given again. What differs
-//! between hypervisors is behind [`Provider`]; what touches this computer is
-//! behind [`Host`], which runs commands, prints them, or plays back a recording.
+//! [`Testbed`] creates, starts, stops and deletes the machines. It skips steps
+//! that are already done, so a command that was killed can be repeated.
+//! [`Provider`] abstracts the hypervisor. [`Host`] abstracts this computer: it
+//! runs commands, prints them, or replays recorded answers.
 //!
-//! The image that the machines are made of comes from `vm-images/`.
+//! `vm-images/` builds the image that the machines start from.
 
 pub mod config_disk;
 pub mod host;
@@ -23,22 +23,22 @@ pub use provider::{Address, Kind, Provider, State};
 pub use role::Role;
 pub use testbed::{Status, Testbed};
 
-/// What the machines are made of and where they are.
+/// Resources, directories and configuration of the machines.
 #[derive(Debug, Clone)]
 pub struct Plan {
-    /// Images, and below `machines/PROVIDER` the machines; absolute.
+    /// Absolute directory of the images; machines are in `machines/PROVIDER` below it.
     pub dir: PathBuf,
     /// Processors of each machine.
     pub cpus: u32,
     /// Memory of each machine, in MiB.
     pub memory: u32,
-    /// A `testbed.conf` that replaces values of the image's.
+    /// Contents of a `testbed.conf` that overrides the image's settings.
     pub settings: Option<Vec<u8>>,
-    /// `authorized_keys` of root that replaces the image's.
+    /// Contents of an `authorized_keys` that replaces root's in the image.
     pub keys: Option<Vec<u8>>,
 }
 
-/// Something that the testbed cannot do.
+/// An error of a testbed command.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -47,9 +47,9 @@ pub enum Error {
     Io {
         /// The file or directory.
         path: PathBuf,
-        /// What was tried.
+        /// The action that failed.
         action: &'static str,
-        /// Why not.
+        /// The cause.
         source: io::Error,
     },
     /// A program cannot be started.
@@ -57,38 +57,38 @@ pub enum Error {
     Spawn {
         /// Its name.
         program: String,
-        /// Why not.
+        /// The cause.
         source: io::Error,
     },
-    /// A program failed.
+    /// A program exited with an error.
     #[error("{invocation}: {status}: {message}")]
     Failed {
         /// The command line.
         invocation: String,
-        /// How it ended.
+        /// Its exit status.
         status: String,
-        /// What it said, on one line.
+        /// Its output, on one line.
         message: String,
     },
-    /// What a program printed is not what it should print.
+    /// A program's output cannot be understood.
     #[error("{invocation}: expected {expected}, found '{found}'")]
     Unexpected {
         /// The command line.
         invocation: String,
-        /// What should be there.
+        /// The expected output.
         expected: &'static str,
-        /// What is.
+        /// The actual output.
         found: String,
     },
-    /// There is no image to make machines of.
+    /// The image does not exist.
     #[error("{}: there is no image; build it with: {how}", path.display())]
     NoImage {
-        /// Where it should be.
+        /// The image's path.
         path: PathBuf,
-        /// The command.
+        /// The command that builds it.
         how: &'static str,
     },
-    /// A step that needs the machine in another state.
+    /// A step requires another state of a machine.
     #[error("{role} is {state}; {advice}")]
     WrongState {
         /// The machine.
@@ -98,26 +98,26 @@ pub enum Error {
         /// What to do.
         advice: &'static str,
     },
-    /// The provider has no such step.
-    #[error("{action} is not possible with machines that are only known by ssh")]
+    /// The provider does not support a step.
+    #[error("{action} is not supported by the provider ssh")]
     Unsupported {
         /// The step.
         action: &'static str,
     },
-    /// A machine has no address.
-    #[error("no host is given for {role}; want --host {role}=HOST")]
+    /// No host was given for a machine.
+    #[error("no host is given for {role}; expected --host {role}=HOST")]
     NoHost {
         /// The machine.
         role: Role,
     },
-    /// A configuration disk would not fit.
+    /// A file is too large for a configuration disk.
     #[error("{name}: {bytes} bytes are too many for a configuration disk; at most {most}")]
     TooLarge {
         /// The file.
         name: &'static str,
-        /// Its size.
+        /// Its size, in bytes.
         bytes: usize,
-        /// What fits.
+        /// The largest size, in bytes.
         most: usize,
     },
 }

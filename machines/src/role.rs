@@ -20,7 +20,7 @@ impl Role {
     /// All machines; the router first, so that the others find it.
     pub const ALL: [Role; 4] = [Role::Router, Role::Client1, Role::Client2, Role::Server];
 
-    /// Its name, as `vm-images/files/role` takes it.
+    /// Returns its name, as in `vm-images/files/role`.
     pub fn name(self) -> &'static str {
         match self {
             Role::Router => "router",
@@ -30,9 +30,9 @@ impl Role {
         }
     }
 
-    /// Links of its interfaces after the first, which is for management, in
-    /// their order. A link has the name of the machine at its far end from the
-    /// router.
+    /// Returns the links of its interfaces, in order, without the first interface,
+    /// which is for management. A link is named by the machine that it connects to
+    /// the router.
     pub fn links(self) -> &'static [Role] {
         match self {
             Role::Router => &[Role::Client1, Role::Client2, Role::Server],
@@ -42,17 +42,17 @@ impl Role {
         }
     }
 
-    /// Name of the machine at its hypervisor.
+    /// Returns the machine's name in the hypervisor.
     pub fn machine(self) -> String {
         format!("l4sllm-{}", self.name())
     }
 
-    /// Port of 127.0.0.1 that leads to its sshd, with providers that forward one.
+    /// Returns the port of 127.0.0.1 that some providers forward to its sshd.
     pub fn ssh_port(self) -> u16 {
         10022 + self as u16
     }
 
-    /// A locally administered Ethernet address for its interface `number`.
+    /// Returns a locally administered Ethernet address for its interface `number`.
     pub fn mac(self, number: usize) -> String {
         format!("02:4c:34:53:{:02x}:{number:02x}", self as u8)
     }

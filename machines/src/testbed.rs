@@ -1,4 +1,4 @@
-//! Bringing the four machines up and down.
+//! Operations on all four machines.
 
 use std::path::PathBuf;
 
@@ -6,40 +6,43 @@ use crate::config_disk;
 use crate::provider::{Address, Provider, State};
 use crate::{Error, Host, Plan, Role};
 
-/// What a machine is doing.
+/// Contents of a machine's progress file while it is created, and after.
+const CREATING: &str = "creating\n";
+const CREATED: &str = "created\n";
+
+/// State and address of a machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Status {
     /// The machine.
     pub role: Role,
-    /// Its state; `None` from a host that does not look.
+    /// Its state; `None` on a host that inspects nothing.
     pub state: Option<State>,
-    /// Where ssh finds it, if it runs and that is known.
+    /// Its ssh address, if it is running and the address is known.
     pub address: Option<Address>,
 }
 
 /// The machines of one provider.
 pub struct Testbed<'a> {
-    /// What runs them.
+    /// The provider.
     pub provider: &'a dyn Provider,
-    /// What they are made of.
+    /// Their resources and configuration.
     pub plan: &'a Plan,
     /// Directory of their disks.
     pub dir: PathBuf,
 }
 
 impl Testbed<'_> {
-    /// Makes the machines that are absent and starts those that do not run.
+    /// Creates the machines that are absent and starts those that are not running.
     ///
     /// # Errors
-    /// Any step failed; those before it need not be repeated.
+    /// A step failed; the next call continues with it.
     pub fn up(&self, host: &mut dyn Host) -> Result<(), Error> {
         host.make_dir(&self.dir)?;
         self.provider.prepare(host)?;
         for role in Role::ALL {
-            let state = self.provider.state(host, role)?;
-            if matches!(state, None | Some(State::Absent)) {
-                let disk = self.write_disk(host, role)?;
-                self.provider.create(host, role, &disk)?;
+            let mut state = self.provider.state(host, role)?;
+            if self.provider.owns_machines() {
+                state = self.create(host, role, state)?;
             }
             if state != Some(State::Running) {
                 self.provider.start(host, role)?;
@@ -48,7 +51,30 @@ impl Testbed<'_> {
         Ok(())
     }
 
-    /// The configuration disk of a machine.
+    /// Creates a machine if it is absent, and recreates it if its progress file says
+    /// that its creation was interrupted. Returns its state.
+    fn create(
+        &self,
+        host: &mut dyn Host,
+        role: Role,
+        state: Option<State>,
+    ) -> Result<Option<State>, Error> {
+        let progress = self.dir.join(format!("{role}.progress"));
+        if !matches!(state, None | Some(State::Absent)) {
+            if host.read(&progress)?.as_deref() != Some(CREATING) {
+                return Ok(state);
+            }
+            self.provider
+                .remove(host, role, state == Some(State::Running))?;
+        }
+        host.write(&progress, CREATING.as_bytes())?;
+        let disk = self.write_disk(host, role)?;
+        self.provider.create(host, role, &disk)?;
+        host.write(&progress, CREATED.as_bytes())?;
+        Ok(state.map(|_| State::Stopped))
+    }
+
+    /// Writes the configuration disk of a machine.
     fn write_disk(&self, host: &mut dyn Host, role: Role) -> Result<PathBuf, Error> {
         let name = format!("{role}\n");
         let mut files = vec![("role", name.as_bytes())];
@@ -63,7 +89,7 @@ impl Testbed<'_> {
         Ok(path)
     }
 
-    /// Starts the machines that do not run.
+    /// Starts the machines that are not running.
     ///
     /// # Errors
     /// A machine is absent, or does not start.
@@ -77,10 +103,10 @@ impl Testbed<'_> {
         Ok(())
     }
 
-    /// Shuts down the machines that run.
+    /// Shuts down the running machines.
     ///
     /// # Errors
-    /// A machine is absent, or cannot be asked to.
+    /// A machine is absent, or the shutdown command failed.
     pub fn stop(&self, host: &mut dyn Host) -> Result<(), Error> {
         for role in Role::ALL {
             match self.there(host, role)? {
@@ -91,7 +117,7 @@ impl Testbed<'_> {
         Ok(())
     }
 
-    /// Keeps the disks as they are.
+    /// Takes a snapshot of every disk.
     ///
     /// # Errors
     /// A machine is absent, or runs.
@@ -102,7 +128,7 @@ impl Testbed<'_> {
             .try_for_each(|role| self.provider.snapshot(host, role))
     }
 
-    /// Returns the disks to the snapshot.
+    /// Restores every disk from its snapshot.
     ///
     /// # Errors
     /// A machine is absent, runs, or has no snapshot.
@@ -113,7 +139,7 @@ impl Testbed<'_> {
             .try_for_each(|role| self.provider.reset(host, role))
     }
 
-    /// Deletes the machines that are there, and all that was made for them.
+    /// Deletes the machines and everything that was created for them.
     ///
     /// # Errors
     /// Any step failed; the next call continues with what is left.
@@ -130,15 +156,15 @@ impl Testbed<'_> {
         host.remove_dir(&self.dir)
     }
 
-    /// The state of every machine.
+    /// Returns the state of every machine.
     ///
     /// # Errors
-    /// The provider cannot be asked.
+    /// A query of the provider failed.
     pub fn status(&self, host: &mut dyn Host) -> Result<Vec<Status>, Error> {
         let one = |role| {
             let state = self.provider.state(host, role)?;
             let address = match state {
-                // A machine that is booting has no address yet.
+                // A booting machine has no address yet.
                 Some(State::Running) => self.provider.address(host, role).ok().flatten(),
                 _ => None,
             };
@@ -151,19 +177,20 @@ impl Testbed<'_> {
         Role::ALL.into_iter().map(one).collect()
     }
 
-    /// The state of a machine that has to be there.
+    /// Returns the state of a machine that must exist.
     fn there(&self, host: &mut dyn Host, role: Role) -> Result<Option<State>, Error> {
         match self.provider.state(host, role)? {
             Some(State::Absent) => Err(Error::WrongState {
                 role,
                 state: State::Absent,
-                advice: "make it with up",
+                advice: "create it with up",
             }),
             state => Ok(state),
         }
     }
 
-    /// Before anything changes: snapshots of some machines only do not fit.
+    /// Fails unless every machine is stopped. Checked before the first change, because
+    /// snapshots of only some machines are inconsistent.
     fn all_stopped(&self, host: &mut dyn Host) -> Result<(), Error> {
         if !self.provider.owns_machines() {
             return Ok(());

@@ -36,6 +36,9 @@ fn provider(kind: Kind) -> Box<dyn Provider> {
 
 const HYPERVISORS: [Kind; 4] = [Kind::Qemu, Kind::VirtualBox, Kind::Vmware, Kind::Bhyve];
 
+/// Succeeds if VirtualBox's image has its snapshot.
+const IMAGE_SNAPSHOT: &str = "VBoxManage snapshot l4sllm-image showvminfo built";
+
 fn machines(kind: Kind) -> PathBuf {
     Path::new(DIR).join("machines").join(kind.name())
 }
@@ -69,6 +72,7 @@ impl Recorded {
             "Total snapshots: 0\n",
         );
         host.says("ifconfig -l", "em0 lo0\n");
+        host.fails(IMAGE_SNAPSHOT, "Could not find a snapshot named 'built'");
         host
     }
 
@@ -84,7 +88,7 @@ impl Recorded {
         self.files.insert(path, contents.to_owned());
     }
 
-    /// A machine's file of `kind`, which says that it is there.
+    /// Adds the file that a machine of `kind` exists by.
     fn made(&mut self, kind: Kind, role: Role) {
         let path = match kind {
             Kind::Qemu => format!("{role}.qcow2"),
@@ -365,6 +369,7 @@ fn up_continues_where_it_was_killed() {
     let mut host = Recorded::empty();
     host.says("VBoxManage list vms", LIST_VMS);
     host.says("VBoxManage list runningvms", LIST_RUNNING);
+    host.says(IMAGE_SNAPSHOT, "");
     with(Kind::VirtualBox, |testbed| testbed.up(&mut host)).unwrap();
     let ran = host.ran.join("\n");
     assert!(!ran.contains("import"), "{ran}");
@@ -399,6 +404,53 @@ fn down_continues_where_it_was_killed() {
             "VBoxManage unregistervm l4sllm-client1 --delete",
             "VBoxManage unregistervm l4sllm-image --delete",
             "rm -rf /testbed/machines/virtualbox",
+        ]
+    );
+}
+
+#[test]
+fn a_machine_that_was_created_in_part_is_created_again() {
+    for kind in HYPERVISORS {
+        let up = |progress: &str| {
+            let mut host = Recorded::empty();
+            if kind == Kind::VirtualBox {
+                host.says("VBoxManage list vms", LIST_VMS);
+            } else {
+                host.made(kind, Role::Router);
+            }
+            host.file(machines(kind).join("router.progress"), progress);
+            with(kind, |testbed| testbed.up(&mut host)).unwrap();
+            let written = &host.files[&machines(kind).join("router.progress")];
+            assert_eq!(written, "created\n");
+            host.ran
+        };
+        let create = match kind {
+            Kind::Qemu => "qemu-img create ",
+            Kind::VirtualBox => "VBoxManage modifyvm l4sllm-router ",
+            Kind::Vmware => "vmrun -T ws clone ",
+            _ => "cp ",
+        };
+        let created = |commands: &[String]| {
+            let of_router = |line: &&String| line.starts_with(create) && line.contains("router");
+            commands.iter().filter(of_router).count()
+        };
+        assert_eq!(created(&up("creating\n")), 1, "{}", kind.name());
+        assert_eq!(created(&up("created\n")), 0, "{}", kind.name());
+    }
+}
+
+#[test]
+fn bhyve_destroys_the_interfaces_that_are_left() {
+    let mut host = Recorded::empty();
+    host.made(Kind::Bhyve, Role::Router);
+    host.says("ifconfig -l", "em0 lo0 tap-router-3 l4s-server\n");
+    with(Kind::Bhyve, |testbed| testbed.down(&mut host)).unwrap();
+    assert_eq!(
+        host.ran,
+        [
+            "ifconfig tap-router-3 destroy",
+            "ifconfig l4s-server destroy",
+            "rm -rf /testbed/machines/bhyve",
         ]
     );
 }
@@ -456,6 +508,14 @@ fn a_snapshot_of_the_image_is_taken_once() {
     );
     provider(Kind::Vmware).prepare(&mut host).unwrap();
     assert_eq!(host.ran, [""; 0]);
+
+    // An image that was imported before a kill still lacks its snapshot.
+    host.says("VBoxManage list vms", LIST_VMS);
+    provider(Kind::VirtualBox).prepare(&mut host).unwrap();
+    assert_eq!(host.ran, ["VBoxManage snapshot l4sllm-image take built"]);
+    host.says(IMAGE_SNAPSHOT, "");
+    provider(Kind::VirtualBox).prepare(&mut host).unwrap();
+    assert_eq!(host.ran.len(), 1);
 }
 
 #[test]
@@ -464,10 +524,12 @@ fn a_qemu_process_that_is_gone_is_a_stopped_machine() {
     host.made(Kind::Qemu, Role::Router);
     host.made(Kind::Qemu, Role::Server);
     host.file(machines(Kind::Qemu).join("router.pid"), "4711\n");
+    let process = "pgrep -F /testbed/machines/qemu/router.pid -f \
+                   'qemu-system-x86_64 -name l4sllm-router '";
     let state = |host: &mut Recorded, role| provider(Kind::Qemu).state(host, role).unwrap();
-    host.says("kill -0 4711", "");
+    host.says(process, "4711\n");
     assert_eq!(state(&mut host, Role::Router), Some(State::Running));
-    host.fails("kill -0 4711", "no such process");
+    host.fails(process, "");
     assert_eq!(state(&mut host, Role::Router), Some(State::Stopped));
     assert_eq!(state(&mut host, Role::Server), Some(State::Stopped));
     assert_eq!(state(&mut host, Role::Client1), Some(State::Absent));
@@ -492,7 +554,7 @@ fn a_snapshot_is_of_stopped_machines_and_of_all() {
     assert_eq!(host.ran.len(), 4);
     host.files.remove(&machines(Kind::Bhyve).join("server.raw"));
     let error = with(Kind::Bhyve, |testbed| testbed.reset(&mut host)).unwrap_err();
-    assert_eq!(error.to_string(), "server is absent; make it with up");
+    assert_eq!(error.to_string(), "server is absent; create it with up");
     assert_eq!(host.ran.len(), 4);
 }
 
@@ -551,7 +613,7 @@ fn machines_that_exist_are_asked_by_ssh_and_left_alone() {
     assert_eq!(host.ran, ["mkdir -p /testbed/machines/ssh"]);
     let error = with(Kind::Ssh, |testbed| testbed.snapshot(&mut host)).unwrap_err();
     assert!(
-        error.to_string().starts_with("snapshot is not possible"),
+        error.to_string().starts_with("snapshot is not supported"),
         "{error}"
     );
 
@@ -564,6 +626,6 @@ fn machines_that_exist_are_asked_by_ssh_and_left_alone() {
     let missing = Ssh::new(&plan(), BTreeMap::new()).unwrap_err();
     assert_eq!(
         missing.to_string(),
-        "no host is given for router; want --host router=HOST"
+        "no host is given for router; expected --host router=HOST"
     );
 }

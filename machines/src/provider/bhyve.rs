@@ -1,6 +1,6 @@
-//! bhyve(8), on FreeBSD, as root. The image is QEMU's as a raw disk; each link
-//! is a bridge with two taps, and a fourth bridge has the first interfaces and
-//! the host's uplink, where machines ask for their addresses.
+//! bhyve(8), on FreeBSD, as root. The image is QEMU's, converted to a raw disk.
+//! Each link is a bridge with two taps. A fourth bridge connects the first
+//! interfaces to the host's uplink, where machines get their addresses by DHCP.
 
 use std::path::{Path, PathBuf};
 
@@ -9,7 +9,7 @@ use crate::{Error, Host, Invocation, Plan, Role};
 
 const MANAGEMENT: &str = "l4s-manage";
 
-/// bhyve on this computer.
+/// Machines of bhyve on this computer.
 #[derive(Debug)]
 pub struct Bhyve {
     image: PathBuf,
@@ -20,8 +20,8 @@ pub struct Bhyve {
 }
 
 impl Bhyve {
-    /// With the interface that leads to a DHCP server, or that of the default
-    /// route.
+    /// Creates a provider. `uplink` is the interface toward a DHCP server; `None`
+    /// for that of the default route.
     pub fn new(plan: &Plan, uplink: Option<&str>) -> Bhyve {
         Bhyve {
             image: plan.dir.join("bhyve/l4sllm-freebsd.raw"),
@@ -56,7 +56,7 @@ impl Bhyve {
         })
     }
 
-    /// bhyve's own command line.
+    /// Returns bhyve's command line.
     fn bhyve(&self, role: Role) -> Invocation {
         let iso = self.dir.join(format!("{role}.iso"));
         let mut bhyve = Invocation::new("bhyve", ["-A", "-H", "-P"])
@@ -86,8 +86,8 @@ fn bridges() -> Vec<String> {
     bridges
 }
 
-/// The taps of a machine's interfaces, each with its bridge. bhyve takes names
-/// that begin with `tap`.
+/// Returns the taps of a machine's interfaces, each with its bridge. bhyve
+/// requires names that begin with `tap`.
 fn taps(role: Role) -> Vec<(String, String)> {
     let mut taps = vec![(format!("tap-{role}-0"), MANAGEMENT.to_owned())];
     for (number, &link) in (1..).zip(role.links()) {
@@ -100,10 +100,25 @@ fn ifconfig<const N: usize>(arguments: [&str; N]) -> Invocation {
     Invocation::new("ifconfig", arguments)
 }
 
-/// The names of interfaces that exist; empty from a host that does not look.
-fn interfaces(host: &mut dyn Host) -> Result<Vec<String>, Error> {
-    let list = host.ask(&ifconfig(["-l"]))?.unwrap_or_default();
-    Ok(list.split_whitespace().map(str::to_owned).collect())
+/// The interfaces that exist; `None` from a host that does not look.
+struct Interfaces(Option<String>);
+
+impl Interfaces {
+    fn list(host: &mut dyn Host) -> Result<Interfaces, Error> {
+        host.ask(&ifconfig(["-l"])).map(Interfaces)
+    }
+
+    fn has(&self, name: &str) -> Option<bool> {
+        let list = self.0.as_ref()?;
+        Some(list.split_whitespace().any(|other| other == name))
+    }
+
+    fn destroy(&self, host: &mut dyn Host, name: &str) -> Result<(), Error> {
+        if self.has(name) == Some(false) {
+            return Ok(());
+        }
+        host.run(&ifconfig([name, "destroy"]))
+    }
 }
 
 impl Provider for Bhyve {
@@ -114,9 +129,9 @@ impl Provider for Bhyve {
             ["-n", "vmm", "if_bridge", "if_tuntap"],
         ))?;
         host.run(&Invocation::new("sysctl", ["net.link.tap.up_on_open=1"]))?;
-        let exist = interfaces(host)?;
+        let interfaces = Interfaces::list(host)?;
         for bridge in bridges() {
-            if exist.contains(&bridge) {
+            if interfaces.has(&bridge) == Some(true) {
                 continue;
             }
             host.run(&ifconfig(["bridge", "create", "name", &bridge, "up"]))?;
@@ -140,11 +155,10 @@ impl Provider for Bhyve {
         )
     }
 
-    /// The disk comes last: with it the machine is there.
     fn create(&self, host: &mut dyn Host, role: Role, _: &Path) -> Result<(), Error> {
-        let exist = interfaces(host)?;
+        let interfaces = Interfaces::list(host)?;
         for (tap, bridge) in taps(role) {
-            if !exist.contains(&tap) {
+            if interfaces.has(&tap) != Some(true) {
                 host.run(&ifconfig(["tap", "create", "name", &tap]))?;
                 host.run(&ifconfig([&bridge, "addm", &tap]))?;
             }
@@ -160,7 +174,7 @@ impl Provider for Bhyve {
             &name,
         ]);
         let bhyve = self.bhyve(role);
-        // bhyve ends with 0 when the guest reboots, and is started again.
+        // bhyve exits with 0 when the guest reboots, and has to be started again.
         let destroy = format!("bhyvectl --destroy --vm={name}");
         let script = format!("while {load} && {bhyve}; do {destroy}; done; {destroy}");
         let pid = text(self.dir.join(format!("{role}.pid")));
@@ -170,7 +184,7 @@ impl Provider for Bhyve {
         ))
     }
 
-    /// bhyve presses the power button on SIGTERM.
+    /// bhyve sends the guest an ACPI shutdown on SIGTERM.
     fn stop(&self, host: &mut dyn Host, role: Role) -> Result<(), Error> {
         let process = format!("bhyve: {}", role.machine());
         host.run(&Invocation::new("pkill", ["-x", "-f", &process]))
@@ -189,22 +203,22 @@ impl Provider for Bhyve {
             let pid = text(self.dir.join(format!("{role}.pid")));
             host.run(&Invocation::new("pkill", ["-F", &pid]))?;
             let vm = format!("--vm={}", role.machine());
-            host.run(&Invocation::new("bhyvectl", ["--force-poweroff", &vm]))?;
+            host.run(&Invocation::new("bhyvectl", ["--destroy", &vm]))?;
         }
-        for (tap, _) in taps(role) {
-            host.run(&ifconfig([&tap, "destroy"]))?;
-        }
-        Ok(())
+        let interfaces = Interfaces::list(host)?;
+        taps(role)
+            .iter()
+            .try_for_each(|(tap, _)| interfaces.destroy(host, tap))
     }
 
     fn cleanup(&self, host: &mut dyn Host) -> Result<(), Error> {
-        for bridge in bridges() {
-            host.run(&ifconfig([&bridge, "destroy"]))?;
-        }
-        Ok(())
+        let interfaces = Interfaces::list(host)?;
+        bridges()
+            .iter()
+            .try_for_each(|bridge| interfaces.destroy(host, bridge))
     }
 
-    /// By the names that machines give to DHCP.
+    /// Returns the name that the machine registers by DHCP.
     fn address(&self, _: &mut dyn Host, role: Role) -> Result<Option<Address>, Error> {
         Ok(Some(Address {
             host: role.name().to_owned(),
@@ -213,7 +227,7 @@ impl Provider for Bhyve {
     }
 }
 
-/// On ZFS with block cloning this takes no space.
+/// Copies a disk. ZFS with block cloning needs no space for the copy.
 fn copy(host: &mut dyn Host, from: &Path, to: &Path) -> Result<(), Error> {
     host.run(&Invocation::new("cp", [text(from), text(to)]))
 }

@@ -1,4 +1,4 @@
-//! What runs the machines.
+//! Providers: hypervisors, and machines reached by ssh.
 
 mod bhyve;
 mod qemu;
@@ -18,14 +18,14 @@ pub use vmware::Vmware;
 
 use crate::{Error, Host, Invocation, Role};
 
-/// Whether a machine is there.
+/// State of a machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum State {
-    /// Not made yet.
+    /// It does not exist.
     Absent,
-    /// Made, and switched off.
+    /// It exists and is powered off.
     Stopped,
-    /// Switched on.
+    /// It is powered on.
     Running,
 }
 
@@ -39,47 +39,48 @@ impl fmt::Display for State {
     }
 }
 
-/// Where ssh finds a machine.
+/// Destination of ssh.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Address {
-    /// A host's name or address, or a name of ssh_config(5).
+    /// Host name or address, or a `Host` of ssh_config(5).
     pub host: String,
-    /// Its port, if it is not ssh's own choice.
+    /// Port; `None` for ssh's default.
     pub port: Option<u16>,
 }
 
-/// A hypervisor, or machines that exist.
+/// A hypervisor, or existing machines.
 ///
-/// Steps are called for machines in the state that they need: [`create`] for one
-/// that is absent, [`start`] and [`remove`] for one that is there.
+/// The caller checks the state first: [`create`] requires an absent machine,
+/// [`start`] and [`remove`] an existing one.
 ///
 /// [`create`]: Provider::create
 /// [`start`]: Provider::start
 /// [`remove`]: Provider::remove
 pub trait Provider {
-    /// Makes what all machines need; does nothing where it is there already.
+    /// Creates what all machines share, unless it exists.
     fn prepare(&self, host: &mut dyn Host) -> Result<(), Error>;
-    /// The state of a machine; `None` from a host that does not look.
+    /// Returns the state of a machine; `None` on a host that inspects nothing.
     fn state(&self, host: &mut dyn Host, role: Role) -> Result<Option<State>, Error>;
-    /// Makes a machine that starts from the image, with a configuration disk.
+    /// Creates a machine from the image, with a configuration disk.
     fn create(&self, host: &mut dyn Host, role: Role, disk: &Path) -> Result<(), Error>;
-    /// Switches a machine on.
+    /// Powers a machine on.
     fn start(&self, host: &mut dyn Host, role: Role) -> Result<(), Error>;
-    /// Has a machine shut down.
+    /// Requests a clean shutdown of a machine.
     fn stop(&self, host: &mut dyn Host, role: Role) -> Result<(), Error>;
-    /// Whether it makes the machines, and so has their disks.
+    /// Returns whether it creates the machines and so controls their disks.
     fn owns_machines(&self) -> bool {
         true
     }
-    /// Keeps a stopped machine's disk as it is, under the name `configured`.
+    /// Takes a snapshot of a stopped machine's disk, named `configured`.
     fn snapshot(&self, host: &mut dyn Host, role: Role) -> Result<(), Error>;
-    /// Returns a stopped machine's disk to that.
+    /// Restores a stopped machine's disk from that snapshot.
     fn reset(&self, host: &mut dyn Host, role: Role) -> Result<(), Error>;
-    /// Switches a machine off, if it is on, and deletes it.
+    /// Deletes a machine, after powering it off if it is `running`.
     fn remove(&self, host: &mut dyn Host, role: Role, running: bool) -> Result<(), Error>;
-    /// Removes what [`Provider::prepare`] made.
+    /// Removes what [`Provider::prepare`] created.
     fn cleanup(&self, host: &mut dyn Host) -> Result<(), Error>;
-    /// Where ssh finds a running machine; `None` from a host that does not look.
+    /// Returns the ssh address of a running machine; `None` on a host that inspects
+    /// nothing.
     fn address(&self, host: &mut dyn Host, role: Role) -> Result<Option<Address>, Error>;
 }
 
@@ -94,7 +95,7 @@ pub enum Kind {
     Vmware,
     /// FreeBSD's bhyve.
     Bhyve,
-    /// Machines that exist.
+    /// Existing machines, reached by ssh.
     Ssh,
 }
 
@@ -108,7 +109,7 @@ impl Kind {
         Kind::Ssh,
     ];
 
-    /// Its name on the command line, and of its directories.
+    /// Returns its name, used on the command line and for directories.
     pub fn name(self) -> &'static str {
         match self {
             Kind::Qemu => "qemu",
@@ -132,8 +133,8 @@ impl FromStr for Kind {
     }
 }
 
-/// ssh(1) to root of a machine. Its host key is a new machine's, and is kept
-/// apart from the user's own.
+/// Returns an ssh(1) command that runs `command` as root. The host key of a new
+/// machine is accepted, and stored separately from the user's known hosts.
 fn ssh(address: &Address, known_hosts: &Path, command: &[&str]) -> Invocation {
     let mut ssh = Invocation::new("ssh", ["-o", "BatchMode=yes"]).and([
         "-o",
@@ -148,7 +149,7 @@ fn ssh(address: &Address, known_hosts: &Path, command: &[&str]) -> Invocation {
         .and(command.iter().copied())
 }
 
-/// Fails if there is no image; a host that does not look finds one.
+/// Fails if the image does not exist.
 fn need_image(host: &mut dyn Host, image: &Path, how: &'static str) -> Result<(), Error> {
     if host.exists(image) == Some(false) {
         return Err(Error::NoImage {
@@ -159,12 +160,12 @@ fn need_image(host: &mut dyn Host, image: &Path, how: &'static str) -> Result<()
     Ok(())
 }
 
-/// `path` as an argument.
+/// Returns `path` as an argument.
 fn text(path: impl AsRef<Path>) -> String {
     path.as_ref().to_string_lossy().into_owned()
 }
 
-/// Directory of the machines of one kind of provider.
+/// Returns the directory of the machines of a provider.
 pub fn machines(dir: &Path, kind: Kind) -> PathBuf {
     dir.join("machines").join(kind.name())
 }

@@ -1,12 +1,12 @@
-//! QEMU. Each link is a pair of UDP sockets on this computer, one packet a
-//! datagram: that takes no privileges, and machines start in any order.
+//! QEMU. Each link is a pair of UDP sockets on this computer, with one packet per
+//! datagram. This needs no privileges, and machines can start in any order.
 
 use std::path::{Path, PathBuf};
 
 use super::{Address, Kind, Provider, State, machines, need_image, ssh, text};
 use crate::{Error, Host, Invocation, Plan, Role};
 
-/// QEMU on this computer.
+/// Machines of QEMU on this computer.
 #[derive(Debug)]
 pub struct Qemu {
     image: PathBuf,
@@ -17,7 +17,7 @@ pub struct Qemu {
 }
 
 impl Qemu {
-    /// With an accelerator of QEMU's, such as `kvm`.
+    /// Creates a provider with one of QEMU's accelerators, such as `kvm`.
     pub fn new(plan: &Plan, accelerator: &str) -> Qemu {
         Qemu {
             image: plan.dir.join("qemu/l4sllm-freebsd.qcow2"),
@@ -32,6 +32,19 @@ impl Qemu {
         self.dir.join(format!("{role}.{extension}"))
     }
 
+    /// Returns arguments of pgrep and pkill that select the machine's process. They
+    /// include its command line, because a stale file may have the identifier of
+    /// another program.
+    fn process(&self, role: Role) -> [String; 4] {
+        let command = format!("qemu-system-x86_64 -name {} ", role.machine());
+        [
+            "-F".into(),
+            text(self.file(role, "pid")),
+            "-f".into(),
+            command,
+        ]
+    }
+
     fn disk_snapshot(&self, host: &mut dyn Host, role: Role, flag: &str) -> Result<(), Error> {
         let disk = text(self.file(role, "qcow2"));
         host.run(&Invocation::new(
@@ -41,7 +54,7 @@ impl Qemu {
     }
 }
 
-/// Port of one end of a link.
+/// Returns the UDP port of one end of a link.
 fn port(end: Role, link: Role) -> u16 {
     20100 + 10 * link as u16 + u16::from(end != Role::Router)
 }
@@ -57,10 +70,10 @@ impl Provider for Qemu {
             Some(false) => return Ok(Some(State::Absent)),
             Some(true) => {}
         }
-        let Some(process) = host.read(&self.file(role, "pid"))? else {
+        if host.exists(&self.file(role, "pid")) == Some(false) {
             return Ok(Some(State::Stopped));
-        };
-        let alive = host.succeeds(&Invocation::new("kill", ["-0", process.trim()]))?;
+        }
+        let alive = host.succeeds(&Invocation::new("pgrep", self.process(role)))?;
         Ok(alive.map(|alive| {
             if alive {
                 State::Running
@@ -145,13 +158,12 @@ impl Provider for Qemu {
         self.disk_snapshot(host, role, "-a")
     }
 
-    /// The disk is removed with the directory.
+    /// Only stops the process: [`Testbed::down`] removes the directory of the disk.
+    ///
+    /// [`Testbed::down`]: crate::Testbed::down
     fn remove(&self, host: &mut dyn Host, role: Role, running: bool) -> Result<(), Error> {
         if running {
-            host.run(&Invocation::new(
-                "pkill",
-                ["-F", &text(self.file(role, "pid"))],
-            ))?;
+            host.run(&Invocation::new("pkill", self.process(role)))?;
         }
         Ok(())
     }
@@ -165,7 +177,7 @@ impl Provider for Qemu {
     }
 }
 
-/// The port of this computer that is forwarded to a machine.
+/// Returns the port of this computer that is forwarded to a machine's sshd.
 pub(super) fn forwarded(role: Role) -> Address {
     Address {
         host: "127.0.0.1".to_owned(),

@@ -1,5 +1,5 @@
-//! Machines that exist, and that this program neither makes nor deletes. Each
-//! has its role already, or is given it by hand.
+//! Existing machines, reached by ssh. They are neither created nor deleted; the
+//! operator assigns their roles.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use super::{Address, Kind, Provider, State, machines, ssh};
 use crate::{Error, Host, Plan, Role};
 
-/// Four machines that ssh reaches.
+/// Four existing machines.
 #[derive(Debug)]
 pub struct Ssh {
     known_hosts: PathBuf,
@@ -15,10 +15,10 @@ pub struct Ssh {
 }
 
 impl Ssh {
-    /// With the host of each role.
+    /// Creates a provider with the host of each role.
     ///
     /// # Errors
-    /// A role has none.
+    /// A role has no host.
     pub fn new(plan: &Plan, hosts: BTreeMap<Role, String>) -> Result<Ssh, Error> {
         for role in Role::ALL {
             if !hosts.contains_key(&role) {
@@ -45,7 +45,8 @@ impl Provider for Ssh {
         Ok(())
     }
 
-    /// Running if it answers; else there is no telling, and ssh says why.
+    /// Running if it answers. Otherwise its state is unknown, and ssh's error is
+    /// returned.
     fn state(&self, host: &mut dyn Host, role: Role) -> Result<Option<State>, Error> {
         let ssh = ssh(&self.destination(role)?, &self.known_hosts, &["true"]);
         Ok(host.ask(&ssh)?.map(|_| State::Running))
@@ -76,7 +77,7 @@ impl Provider for Ssh {
         Err(Error::Unsupported { action: "reset" })
     }
 
-    /// They stay as they are.
+    /// Does nothing: the machines are not deleted.
     fn remove(&self, _: &mut dyn Host, _: Role, _: bool) -> Result<(), Error> {
         Ok(())
     }

@@ -1,5 +1,5 @@
 //! VirtualBox. Machines are linked clones of the imported image; each link is an
-//! internal network of its own.
+//! internal network.
 
 use std::path::{Path, PathBuf};
 
@@ -10,7 +10,7 @@ use crate::{Error, Host, Invocation, Plan, Role};
 /// Name of the imported image, from whose snapshot machines are cloned.
 const IMAGE: &str = "l4sllm-image";
 
-/// VirtualBox on this computer.
+/// Machines of VirtualBox on this computer.
 #[derive(Debug)]
 pub struct VirtualBox {
     image: PathBuf,
@@ -19,7 +19,7 @@ pub struct VirtualBox {
 }
 
 impl VirtualBox {
-    /// With the image of the plan.
+    /// Creates a provider with the plan's image.
     pub fn new(plan: &Plan) -> VirtualBox {
         VirtualBox {
             image: plan.dir.join("virtualbox/l4sllm-freebsd.ova"),
@@ -33,8 +33,8 @@ fn manage<const N: usize>(arguments: [&str; N]) -> Invocation {
     Invocation::new("VBoxManage", arguments)
 }
 
-/// Whether `VBoxManage list vms` or `list runningvms` has a machine: lines of
-/// `"NAME" {UUID}`.
+/// Returns whether the output of `VBoxManage list vms` or `list runningvms`, lines
+/// of `"NAME" {UUID}`, contains a machine.
 fn lists(list: &str, name: &str) -> bool {
     let start = format!("\"{name}\" {{");
     list.lines().any(|line| line.starts_with(&start))
@@ -47,14 +47,17 @@ fn listed(host: &mut dyn Host, which: &str, name: &str) -> Result<Option<bool>, 
 
 impl Provider for VirtualBox {
     fn prepare(&self, host: &mut dyn Host) -> Result<(), Error> {
-        if listed(host, "vms", IMAGE)? == Some(true) {
+        if listed(host, "vms", IMAGE)? != Some(true) {
+            need_image(host, &self.image, "vm-images/build.sh virtualbox")?;
+            let image = text(&self.image);
+            host.run(&manage([
+                "import", &image, "--vsys", "0", "--vmname", IMAGE,
+            ]))?;
+        }
+        let taken = host.succeeds(&manage(["snapshot", IMAGE, "showvminfo", "built"]))?;
+        if taken == Some(true) {
             return Ok(());
         }
-        need_image(host, &self.image, "vm-images/build.sh virtualbox")?;
-        let image = text(&self.image);
-        host.run(&manage([
-            "import", &image, "--vsys", "0", "--vmname", IMAGE,
-        ]))?;
         host.run(&manage(["snapshot", IMAGE, "take", "built"]))
     }
 
@@ -100,7 +103,7 @@ impl Provider for VirtualBox {
             ]);
         }
         host.run(&modify)?;
-        // Packer gives every machine this controller, besides that of the disk.
+        // Packer gives every machine this controller in addition to that of the disk.
         host.run(
             &manage(["storageattach", &name, "--storagectl", "IDE Controller"])
                 .and(["--port", "1", "--device", "0"])
@@ -137,7 +140,7 @@ impl Provider for VirtualBox {
         host.run(&manage(["unregistervm", &name, "--delete"]))
     }
 
-    /// Clones need the image's disk; without them it has no use.
+    /// Unregisters the imported image, which only the clones need.
     fn cleanup(&self, host: &mut dyn Host) -> Result<(), Error> {
         if listed(host, "vms", IMAGE)? == Some(false) {
             return Ok(());

@@ -1,12 +1,12 @@
 //! VMware Workstation or Fusion. Machines are linked clones of the image; each
-//! link is a LAN segment, which 16 bytes name and which needs no set-up.
+//! link is a LAN segment, identified by 16 bytes, which needs no setup.
 
 use std::path::{Path, PathBuf};
 
 use super::{Address, Kind, Provider, State, machines, need_image, text};
 use crate::{Error, Host, Invocation, Plan, Role};
 
-/// VMware on this computer.
+/// Machines of VMware on this computer.
 #[derive(Debug)]
 pub struct Vmware {
     image: PathBuf,
@@ -17,7 +17,7 @@ pub struct Vmware {
 }
 
 impl Vmware {
-    /// With a product as vmrun names it: `ws` or `fusion`.
+    /// Creates a provider for a product, as in `vmrun -T`: `ws` or `fusion`.
     pub fn new(plan: &Plan, product: &str) -> Vmware {
         Vmware {
             image: plan.dir.join("vmware/l4sllm-freebsd.vmx"),
@@ -37,7 +37,7 @@ impl Vmware {
         Invocation::new("vmrun", ["-T", &self.product]).and(arguments)
     }
 
-    /// The settings that make the image's machine one of the testbed's.
+    /// Returns the settings that a machine has in addition to the image's.
     fn settings(&self, role: Role, disk: &Path) -> Vec<(String, String)> {
         let mut settings = vec![
             ("numvcpus".to_owned(), self.cpus.to_string()),
@@ -61,7 +61,7 @@ impl Vmware {
     }
 }
 
-/// The identifier of a link's LAN segment.
+/// Returns the identifier of a link's LAN segment.
 fn segment(link: Role) -> String {
     format!(
         "52 4c 34 53 4c 4c 4d 00-00 00 00 00 00 00 00 {:02x}",
@@ -69,8 +69,8 @@ fn segment(link: Role) -> String {
     )
 }
 
-/// A .vmx file with other values for some keys: a key that is there twice is an
-/// error to VMware.
+/// Returns a .vmx file with the given settings in place of existing ones. VMware
+/// rejects files with duplicate keys.
 fn edited(old: &str, settings: &[(String, String)]) -> String {
     let replaced = |line: &&str| {
         let key = line.split('=').next().unwrap_or_default().trim();
@@ -159,7 +159,7 @@ impl Provider for Vmware {
         Ok(())
     }
 
-    /// As the machine's tools report it.
+    /// Asks the guest's VMware Tools.
     fn address(&self, host: &mut dyn Host, role: Role) -> Result<Option<Address>, Error> {
         let ask = self.vmrun(["getGuestIPAddress", &text(self.vmx(role))]);
         let Some(answer) = host.ask(&ask)? else {
