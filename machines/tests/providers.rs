@@ -570,7 +570,7 @@ fn a_missing_image_is_named_with_the_command_that_makes_it() {
 }
 
 #[test]
-fn bhyve_uses_the_interface_of_the_default_route() {
+fn bhyve_connects_bridges_with_the_uplink_and_taps() {
     let mut host = Recorded::empty();
     host.says(
         "ifconfig -l",
@@ -584,9 +584,21 @@ fn bhyve_uses_the_interface_of_the_default_route() {
     bhyve.prepare(&mut host).unwrap();
     assert_eq!(
         host.ran[2..],
+        ["ifconfig bridge create name l4s-manage addm igb1 up"]
+    );
+
+    // A tap that a kill left outside its bridge is replaced.
+    host.says("ifconfig -l", "em0 lo0 tap-server-0 tap-client1-0\n");
+    host.ran.clear();
+    bhyve
+        .create(&mut host, Role::Server, Path::new(""))
+        .unwrap();
+    assert_eq!(
+        host.ran[..3],
         [
-            "ifconfig bridge create name l4s-manage up",
-            "ifconfig l4s-manage addm igb1",
+            "ifconfig tap-server-0 destroy",
+            "ifconfig tap create name tap-server-0",
+            "ifconfig l4s-manage addm tap-server-0",
         ]
     );
 }

@@ -134,11 +134,12 @@ impl Provider for Bhyve {
             if interfaces.has(&bridge) == Some(true) {
                 continue;
             }
-            host.run(&ifconfig(["bridge", "create", "name", &bridge, "up"]))?;
+            // One command, so that a bridge that exists has its uplink.
+            let mut create = ifconfig(["bridge", "create", "name", &bridge]);
             if bridge == MANAGEMENT {
-                let uplink = self.uplink(host)?;
-                host.run(&ifconfig([&bridge, "addm", &uplink]))?;
+                create = create.and(["addm", &self.uplink(host)?]);
             }
+            host.run(&create.and(["up"]))?;
         }
         Ok(())
     }
@@ -158,10 +159,12 @@ impl Provider for Bhyve {
     fn create(&self, host: &mut dyn Host, role: Role, _: &Path) -> Result<(), Error> {
         let interfaces = Interfaces::list(host)?;
         for (tap, bridge) in taps(role) {
-            if interfaces.has(&tap) != Some(true) {
-                host.run(&ifconfig(["tap", "create", "name", &tap]))?;
-                host.run(&ifconfig([&bridge, "addm", &tap]))?;
+            // One that was left by a kill may not be in its bridge.
+            if interfaces.has(&tap) == Some(true) {
+                interfaces.destroy(host, &tap)?;
             }
+            host.run(&ifconfig(["tap", "create", "name", &tap]))?;
+            host.run(&ifconfig([&bridge, "addm", &tap]))?;
         }
         copy(host, &self.image, &self.disk(role))
     }
