@@ -60,7 +60,7 @@ fn received_ce(net: &Net) -> u64 {
     lines[1].split(' ').nth(at).unwrap().parse().unwrap()
 }
 
-/// Two namespaces, or why there are none.
+/// Two namespaces, or the reason why they cannot be created.
 fn nets() -> Result<[Net; 2], String> {
     if !rustix::process::geteuid().is_root() {
         return Err("needs root".to_owned());
@@ -366,7 +366,10 @@ fn wrong_ends_are_refused_with_the_remedy() {
     assert!(error.contains("ip netns add"), "{error}");
     let input = format!("{}:lo", client.name());
     let error = refused(&[&["router", &input, "l4s1"], &rate[..]].concat());
-    assert!(error.contains("exists and is no TUN interface"), "{error}");
+    assert!(
+        error.contains("exists, but is not a TUN interface"),
+        "{error}"
+    );
     let error = refused(&[&["router", "l4s0", "l4s0"], &rate[..]].concat());
     assert!(error.contains("same interface"), "{error}");
 }

@@ -1,14 +1,14 @@
-//! The router without its interfaces and its clock: what becomes of a packet,
-//! and when.
+//! The router without its interfaces and clock: the path and timing of each
+//! packet.
 //!
 //! ```text
 //! IN ──▶ header ──▶ queue ──▶ link ──▶ loss, jitter, delay ──▶ OUT
-//! IN ◀────────── delay ◀── way back (rate, FIFO) ◀──────────── OUT
+//! IN ◀────────── delay ◀── return path (rate, FIFO) ◀───────── OUT
 //! ```
 //!
-//! The link keeps its own time: a transmission begins when the one before it
-//! ended, whenever the host gets round to it, so that lateness does not add up
-//! and the rate is exact. How late packets are written is measured.
+//! The link keeps its own time: a transmission begins when the previous one
+//! ends, even if the host handles it later. Delays of the host therefore do not
+//! accumulate, and the rate is exact. The lateness of each write is measured.
 
 use std::io;
 
@@ -23,24 +23,25 @@ use crate::pool::{Info, Pool, Slot};
 use crate::summary::Measured;
 use crate::{Side, schedule::Schedule};
 
-/// Where packets are written, and the clock.
+/// The router's outputs and its clock.
 pub trait Wire {
     /// The time, ns. Never goes back.
     fn now_ns(&mut self) -> u64;
     /// Writes a packet.
     ///
     /// # Errors
-    /// It was not taken.
+    /// The interface did not accept the packet.
     fn send(&mut self, to: Side, packet: &[u8]) -> io::Result<()>;
 }
 
-/// Buffer of the way back, bytes, where it has a rate.
+/// Buffer of the return path, bytes, if its rate is limited.
 const RETURN_BUFFER_BYTES: u64 = 1_000_000;
 
-/// Most memory of packets, bytes.
+/// Maximum memory for packets, bytes.
 const POOL_BYTES: usize = 256 << 20;
 
-/// Flows that keep their order behind a link with jitter; more share.
+/// Number of flows whose packets stay in order behind a link with jitter; more
+/// flows share an entry.
 const FLOWS: u32 = 4096;
 
 /// The queue, the link and the packets in them.
@@ -56,16 +57,16 @@ pub struct Forwarder {
     way_back: AccessLink,
     pool: Pool,
     line: DelayLine,
-    /// When the transmitter has something to do, ns.
+    /// Next event of the transmitter, ns.
     due_ns: Option<u64>,
     drops: Vec<Departure>,
     measured: Measured,
 }
 
 impl Forwarder {
-    /// An idle router from `epoch_ns` on: the bottleneck, its link, the
-    /// round-trip time and the way back are the scenario's. Packets of more than
-    /// `mtu` bytes are refused.
+    /// An idle router that starts at `epoch_ns`, with the scenario's bottleneck,
+    /// link, round-trip time and return path. Packets longer than `mtu` bytes are
+    /// refused.
     pub fn new(
         scenario: &Scenario,
         mut discipline: Discipline,
@@ -77,7 +78,8 @@ impl Forwarder {
         }
         let schedule = Schedule::new(scenario);
         let bottleneck = Bottleneck::new(discipline, schedule.rate(), scenario.link.service());
-        // One byte more shows that a packet is longer; lines are not shared.
+        // One more byte detects longer packets; rounding up avoids shared cache
+        // lines.
         let buffer_bytes = (mtu + 1).next_multiple_of(64);
         let forward_ns = scenario.rtt_ns / 2;
         Forwarder {
@@ -100,25 +102,25 @@ impl Forwarder {
         }
     }
 
-    /// A buffer to read the next packet into; none while memory is full.
+    /// A buffer for the next packet; `None` while memory is full.
     pub fn buffer(&mut self) -> Option<(Slot, &mut [u8])> {
         let slot = self.pool.take()?;
         Some((slot, self.pool.buffer(slot)))
     }
 
-    /// Returns a buffer that nothing was read into.
+    /// Gives back an unused buffer.
     pub fn unused(&mut self, slot: Slot) {
         self.pool.give(slot);
     }
 
-    /// A packet was read and there was no buffer for it.
+    /// Counts a packet that was read without a buffer for it.
     pub fn refuse_for_memory(&mut self, from: Side) {
         self.measured.counts.received(from);
         self.measured.counts.refused.no_memory += 1;
     }
 
-    /// The packet of `length` bytes in `slot` arrives at `now_ns`, up to which
-    /// [`Forwarder::advance`] has brought the router.
+    /// Handles the arrival of the packet of `length` bytes in `slot` at `now_ns`.
+    /// [`Forwarder::advance`] must have handled all events up to then.
     pub fn arrive(&mut self, from: Side, slot: Slot, length: usize, now_ns: u64) {
         self.measured.counts.received(from);
         if length > self.mtu {
@@ -148,7 +150,7 @@ impl Forwarder {
         }
     }
 
-    /// When something happens without an arrival, ns; none: never.
+    /// Time of the next event other than an arrival, ns; `None` if there is none.
     pub fn next_ns(&self) -> Option<u64> {
         match (self.due_ns, self.line.next_ns()) {
             (Some(due), Some(line)) => Some(due.min(line)),
@@ -156,11 +158,11 @@ impl Forwarder {
         }
     }
 
-    /// Does what is due, in order of time; returns the time, ns.
+    /// Handles all due events in order of time; returns the current time, ns.
     pub fn advance(&mut self, wire: &mut impl Wire) -> u64 {
         let mut now_ns = wire.now_ns();
         while let Some(at_ns) = self.next_ns().filter(|at_ns| *at_ns <= now_ns) {
-            // A packet that leaves makes room on the link: it goes first.
+            // Deliveries come first, because they free space on the link.
             if self.line.next_ns() == Some(at_ns) {
                 self.deliver(wire);
             } else {
@@ -172,7 +174,7 @@ impl Forwarder {
         now_ns
     }
 
-    /// What was counted and measured up to `now_ns`.
+    /// Counters and measurements up to `now_ns`.
     pub fn measured(&self, now_ns: u64) -> Measured {
         let elapsed_ns = now_ns - self.epoch_ns;
         Measured {
@@ -217,7 +219,7 @@ impl Forwarder {
         }
     }
 
-    /// Begins the next transmission, if the link is free.
+    /// Begins the next transmission if the link is free.
     fn transmit(&mut self, at_ns: u64) {
         let at = at_ns - self.epoch_ns;
         if let Some(rate) = self.schedule.next(at) {
@@ -234,8 +236,8 @@ impl Forwarder {
         self.take_drops();
     }
 
-    /// Sends a packet that left the queue along its path; returns when the link
-    /// is free.
+    /// Sends a packet from the queue over the link; returns the time at which the
+    /// link is free.
     fn begin(&mut self, transmission: &Transmission) -> u64 {
         let departure = &transmission.departure;
         // Cookies are slots.
@@ -246,7 +248,7 @@ impl Forwarder {
             self.measured.counts.marked[departure.queue as usize] += 1;
             mark(self.pool.packet_mut(slot));
         }
-        // A link whose schedule ends in an outage sends when it repeats.
+        // If the schedule ends in an outage, the link sends when it repeats.
         let (end, free) = match transmission.end_ns {
             Some(end) => (end, transmission.free_ns),
             None => (self.schedule.repeats_ns(), self.schedule.repeats_ns()),
@@ -265,7 +267,7 @@ impl Forwarder {
         self.epoch_ns.saturating_add(free)
     }
 
-    /// Writes the packet that is due first.
+    /// Writes the packet with the earliest departure time.
     fn deliver(&mut self, wire: &mut impl Wire) {
         let Some(due) = self.line.pop() else {
             return;

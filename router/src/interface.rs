@@ -12,25 +12,26 @@ use tun_rs::{DeviceBuilder, Layer, SyncDevice};
 
 use crate::Namespace;
 
-/// The driver's file.
+/// Device file of the driver.
 const DRIVER: &str = "/dev/net/tun";
 /// Packets that the kernel holds until the router reads them: 25 ms at 1 Gbit/s.
-/// They are not queued for long; this covers a thread that is not scheduled.
+/// This is not a standing queue; it covers times when the forwarding thread is
+/// not scheduled.
 const TX_QUEUE_LEN: u32 = 2048;
 
-/// Why an interface cannot be used, and what to do about it.
+/// A failure to use an interface, with the remedy.
 #[derive(Debug, Error)]
 pub enum InterfaceError {
-    /// What was given names no interface.
+    /// The argument is not an interface name.
     #[error(
         "{0:?}: expected [NAMESPACE:]INTERFACE, an interface of 1 to 15 characters without \
          spaces, `/` and `:`"
     )]
     Name(String),
-    /// There is no such namespace.
+    /// The namespace does not exist.
     #[error(
-        "{interface}: no network namespace {path}; make it with `ip netns add NAME`, or give \
-         the path of one, as /proc/PID/ns/net"
+        "{interface}: no network namespace {path}; create it with `ip netns add NAME`, or give \
+         the path of one, such as /proc/PID/ns/net"
     )]
     NoNamespace {
         /// The interface.
@@ -38,9 +39,9 @@ pub enum InterfaceError {
         /// The namespace's file.
         path: String,
     },
-    /// It cannot be entered.
+    /// The namespace cannot be entered.
     #[error(
-        "{interface}: cannot enter network namespace {path}: {source}; that takes \
+        "{interface}: cannot enter network namespace {path}: {source}; this requires \
          CAP_SYS_ADMIN: run as root"
     )]
     Namespace {
@@ -60,32 +61,32 @@ pub enum InterfaceError {
         /// The interface.
         interface: Place,
     },
-    /// The caller may not make one.
+    /// The caller may not create an interface.
     #[error(
-        "{interface}: not permitted to make a TUN interface; that takes CAP_NET_ADMIN: run as \
-         root, or `setcap cap_net_admin+ep` on the program"
+        "{interface}: not permitted to create a TUN interface; this requires CAP_NET_ADMIN: \
+         run as root, or `setcap cap_net_admin+ep` on the program"
     )]
     Permission {
         /// The interface.
         interface: Place,
     },
-    /// Another program has it.
+    /// Another program uses the interface.
     #[error("{interface}: in use by another program; stop it, or use another name")]
     Busy {
         /// The interface.
         interface: Place,
     },
-    /// An interface of this name is of another kind.
+    /// An interface of another kind has this name.
     #[error(
-        "{interface}: exists and is no TUN interface with one queue; use another name, or make \
-         it with `ip tuntap add mode tun`"
+        "{interface}: exists, but is not a TUN interface with one queue; use another name, or \
+         create it with `ip tuntap add mode tun`"
     )]
     Kind {
         /// The interface.
         interface: Place,
     },
     /// Another failure.
-    #[error("{interface}: cannot make a TUN interface: {source}")]
+    #[error("{interface}: cannot create a TUN interface: {source}")]
     Other {
         /// The interface.
         interface: Place,
@@ -94,11 +95,11 @@ pub enum InterfaceError {
     },
 }
 
-/// Where an interface is, written `[NAMESPACE:]INTERFACE`. A namespace with a
-/// `/` in it is a file.
+/// Name of an interface, written `[NAMESPACE:]INTERFACE`. A namespace that
+/// contains a `/` is a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Place {
-    /// The namespace; none: that of the program.
+    /// The namespace; `None` for that of the program.
     pub namespace: Option<Namespace>,
     /// The interface's name.
     pub name: String,
@@ -112,7 +113,7 @@ impl FromStr for Place {
             Some((namespace, name)) => (Some(namespace), name),
             None => (None, text),
         };
-        // What the kernel takes (dev_valid_name).
+        // Names that the kernel accepts (dev_valid_name).
         let valid = (1..=15).contains(&name.len())
             && name != "."
             && name != ".."
@@ -173,16 +174,16 @@ impl Place {
 
 /// A TUN interface that is up.
 ///
-/// It exists for as long as this, unless it was made with `ip tuntap add` before:
-/// then it stays, with its addresses and routes.
+/// It is deleted on drop, unless it existed before (`ip tuntap add`): then it
+/// keeps its addresses and routes.
 pub struct Interface {
     place: Place,
     device: SyncDevice,
 }
 
 impl Interface {
-    /// Makes the interface, or attaches to the one of this name, and brings it up.
-    /// Offloads are off: the host's stack cuts segments itself.
+    /// Creates the interface, or attaches to the existing one of this name, and
+    /// brings it up. Offloads are off, so the host's stack does the segmentation.
     ///
     /// # Errors
     /// [`InterfaceError`] with the remedy.
@@ -200,12 +201,12 @@ impl Interface {
         })
     }
 
-    /// Where it is.
+    /// Its name and namespace.
     pub fn place(&self) -> &Place {
         &self.place
     }
 
-    /// Reads a packet; `WouldBlock` if none waits.
+    /// Reads a packet; `WouldBlock` if none is available.
     ///
     /// # Errors
     /// Those of read(2).
@@ -221,15 +222,15 @@ impl Interface {
         self.device.send(packet).map(drop)
     }
 
-    /// What the kernel counts of it; none if that cannot be found out.
+    /// The kernel's counters of the interface; `None` if they cannot be read.
     pub fn counters(&self) -> Option<Counters> {
         let name = &self.place.name;
         self.place.inside(|| Counters::here(name)).ok()?
     }
 }
 
-/// What the kernel counts of an interface, as its host sees it: packets that the
-/// router writes are received.
+/// The kernel's counters of an interface, from the host's side: packets written
+/// by the router are received.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Counters {
     /// Bytes received.
@@ -243,14 +244,15 @@ pub struct Counters {
 }
 
 impl Counters {
-    /// Those of the interface `name` in the thread's namespace; none without it.
+    /// Reads those of the interface `name` in the thread's namespace; `None` if
+    /// there is no such interface.
     pub fn here(name: &str) -> Option<Counters> {
         let table = std::fs::read_to_string("/proc/thread-self/net/dev").ok()?;
         Counters::parse(&table, name)
     }
 
-    /// From the table that proc(5) calls net/dev: eight columns of what is
-    /// received (bytes, packets, errors, drops, ...), then as many of what is sent.
+    /// Parses /proc/net/dev (proc(5)): eight columns for receiving (bytes,
+    /// packets, errors, drops, ...), then eight for sending.
     fn parse(table: &str, name: &str) -> Option<Counters> {
         let lines = table.lines().filter_map(|line| line.split_once(':'));
         let (_, columns) = { lines }.find(|(interface, _)| interface.trim() == name)?;
@@ -279,8 +281,9 @@ impl fmt::Debug for Interface {
     }
 }
 
-/// One queue, as one thread forwards. Without offloads the host cuts segments to the
-/// MTU before they arrive here, and each is queued, marked and paced alone.
+/// One queue, because one thread forwards. Without offloads, the host segments to
+/// the MTU before packets arrive here, so each is queued, marked and paced
+/// separately.
 fn make(place: &Place, mtu: u16) -> io::Result<SyncDevice> {
     let device = DeviceBuilder::new()
         .name(&place.name)

@@ -4,10 +4,10 @@
 //! [`Forwarder`] is the router without interfaces and clock: packets come from
 //! a [`Pool`], pass the testbed's bottleneck (the same queue and the same link
 //! as in the emulator) and leave through a [`Wire`]. [`Interface`] is a TUN
-//! interface, in a network namespace of its own if asked for; [`Running`] is the
-//! thread that moves packets between two of them, and [`probe`] sends datagrams
-//! through it that are timed by the kernel. The queue's device is the
-//! testbed's ([`l4sllm_testbed::device::DeviceServer`]).
+//! interface, optionally in another network namespace; [`Running`] is the thread
+//! that moves packets between two of them, and [`probe`] sends datagrams that the
+//! kernel timestamps. The queue's device is the testbed's
+//! ([`l4sllm_testbed::device::DeviceServer`]).
 
 mod forward;
 #[cfg(target_os = "linux")]
@@ -38,8 +38,8 @@ pub use summary::{Counts, Drops, Marks, Measured, Overrides, Percentiles, Refuse
 /// An end of the router.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Side {
-    /// Packets that enter here pass the queue.
+    /// Packets that enter here pass through the queue.
     In,
-    /// Packets that enter here pass the way back.
+    /// Packets that enter here take the return path.
     Out,
 }

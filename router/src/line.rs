@@ -1,4 +1,4 @@
-//! Packets on their way over a link with delay.
+//! Packets in flight on a link with delay.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -6,21 +6,21 @@ use std::collections::BinaryHeap;
 use crate::Side;
 use crate::pool::Slot;
 
-/// A packet that leaves at a set time.
+/// A packet with its departure time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Due {
-    /// When, ns.
+    /// Departure time, ns.
     pub at_ns: u64,
-    /// Packets that are due at the same time leave in the order in which they
-    /// were put in.
+    /// Sequence number: packets with equal departure times leave in the order of
+    /// insertion.
     number: u64,
-    /// Where to.
+    /// Destination.
     pub to: Side,
     /// The packet.
     pub slot: Slot,
 }
 
-/// Packets by the time at which they leave.
+/// Packets ordered by departure time.
 #[derive(Debug, Default)]
 pub struct DelayLine {
     heap: BinaryHeap<Reverse<Due>>,
@@ -28,7 +28,7 @@ pub struct DelayLine {
 }
 
 impl DelayLine {
-    /// Puts a packet in.
+    /// Inserts a packet.
     pub fn push(&mut self, at_ns: u64, to: Side, slot: Slot) {
         let due = Due {
             at_ns,
@@ -40,12 +40,12 @@ impl DelayLine {
         self.heap.push(Reverse(due));
     }
 
-    /// When the first packet leaves, ns.
+    /// Departure time of the first packet, ns.
     pub fn next_ns(&self) -> Option<u64> {
         self.heap.peek().map(|first| first.0.at_ns)
     }
 
-    /// Takes the first packet.
+    /// Removes the first packet.
     pub fn pop(&mut self) -> Option<Due> {
         self.heap.pop().map(|first| first.0)
     }

@@ -8,15 +8,15 @@ use std::path::{Path, PathBuf};
 
 use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space, unshare_unsafe};
 
-/// Where `ip netns` keeps namespaces by name.
+/// Directory of the namespaces of `ip netns`.
 const NAMED: &str = "/run/netns";
 
-/// A network namespace: one of `ip netns`, or a file.
+/// A network namespace: a name known to `ip netns`, or a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Namespace {
     /// By its name.
     Named(String),
-    /// By its file, as `/proc/PID/ns/net`.
+    /// By its file, such as `/proc/PID/ns/net`.
     File(PathBuf),
 }
 
@@ -32,7 +32,7 @@ impl Namespace {
     /// Opens it.
     ///
     /// # Errors
-    /// There is none, or the caller may not.
+    /// The namespace does not exist, or the caller lacks permission.
     pub fn open(&self) -> io::Result<Net> {
         File::open(self.path()).map(Net)
     }
@@ -47,34 +47,34 @@ impl fmt::Display for Namespace {
     }
 }
 
-/// An open network namespace. One that [`Net::new`] made is gone with the last
-/// of these and of its sockets.
+/// An open network namespace. The kernel deletes one made by [`Net::new`] with
+/// the last of its handles and sockets.
 #[derive(Debug)]
 pub struct Net(File);
 
 impl Net {
-    /// Makes a namespace with no interface but loopback, which is down.
+    /// Creates a namespace in which loopback, down, is the only interface.
     ///
     /// # Errors
     /// `EPERM` without CAP_SYS_ADMIN.
     pub fn new() -> io::Result<Net> {
         let make = || {
-            // SAFETY: this gives the thread, which ends here, another network
-            // namespace; it shares memory and descriptors with others as before.
+            // SAFETY: only this thread, which ends here, changes its network
+            // namespace; memory and descriptors stay shared.
             unsafe { unshare_unsafe(UnshareFlags::NEWNET) }?;
             File::open("/proc/thread-self/ns/net")
         };
         in_thread(make).map(Net)
     }
 
-    /// It as other processes name it, while this one runs.
+    /// Its name for other processes, valid while this process runs.
     pub fn name(&self) -> Namespace {
         let path = format!("/proc/{}/fd/{}", std::process::id(), self.0.as_raw_fd());
         Namespace::File(path.into())
     }
 
-    /// Runs `work` in a thread that is in this namespace; the rest of the program
-    /// stays where it is.
+    /// Runs `work` in a thread in this namespace; the rest of the program keeps its
+    /// namespace.
     ///
     /// # Errors
     /// `EPERM` without CAP_SYS_ADMIN.

@@ -1,22 +1,22 @@
-//! IP headers, read and marked by the module's own code
+//! IP headers, parsed and marked by the kernel module's code
 //! (`kmod/freebsd/iphdr.h`).
 
 use l4sllm_abi::Ecn;
 use thiserror::Error;
 
-/// What the queue needs to know of a packet.
+/// Header fields used by the queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Header {
     /// ECN codepoint (RFC 3168, RFC 8200).
     pub ecn: Ecn,
     /// DiffServ codepoint, 0 to 63.
     pub dscp: u8,
-    /// A number that packets of the same flow share: a hash of addresses,
-    /// protocol and, where they follow in the first fragment, ports.
+    /// Flow hash of the addresses, the protocol and, unless the packet is a
+    /// fragment, the ports.
     pub flow: u32,
 }
 
-/// Why a packet is not forwarded.
+/// A packet that cannot be forwarded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum Malformed {
     /// Neither version 4 nor 6.
@@ -33,15 +33,15 @@ const IPV4_HEADER: usize = 20;
 const IPV6_HEADER: usize = 40;
 
 impl Header {
-    /// Reads the header that `packet` begins with.
+    /// Parses the header at the beginning of `packet`.
     ///
     /// # Errors
     /// [`Malformed`].
     pub fn parse(packet: &[u8]) -> Result<Header, Malformed> {
         check(packet)?;
         let length = i32::try_from(packet.len()).unwrap_or(i32::MAX);
-        // SAFETY: `packet` is readable for `length` bytes, which `check` found
-        // to be as many as a header has.
+        // SAFETY: `packet` is readable for `length` bytes, and `check` found a
+        // whole header in them.
         let (ds, flow) = unsafe {
             (
                 l4s_router_ds(packet.as_ptr()),
@@ -51,17 +51,17 @@ impl Header {
         Ok(Header {
             ecn: Ecn::try_from(ds & 3).unwrap_or(Ecn::NotEct),
             dscp: ds >> 2,
-            // The greatest number stands for no flow.
+            // The greatest value is reserved for "no flow".
             flow: flow.min(u32::MAX - 1),
         })
     }
 }
 
-/// Sets CE in the header that `packet` begins with, and corrects an IPv4
-/// header's checksum by the difference (RFC 1624). False, with nothing changed,
-/// if the packet is not ECN-capable or malformed.
+/// Sets CE in the header at the beginning of `packet` and updates an IPv4
+/// header's checksum incrementally (RFC 1624). Returns false and changes nothing
+/// if the packet is not ECN-capable or is malformed.
 pub fn mark(packet: &mut [u8]) -> bool {
-    // SAFETY: `check` found a whole header, which is writable.
+    // SAFETY: `check` found a whole header; it is writable.
     check(packet).is_ok() && unsafe { l4s_router_mark(packet.as_mut_ptr()) }
 }
 

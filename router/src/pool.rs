@@ -1,25 +1,25 @@
-//! Packets in memory that is allocated once.
+//! A pool of packet buffers, which are allocated once.
 
 use l4sllm_abi::Ecn;
 
-/// Names a packet of a [`Pool`].
+/// Index of a packet in a [`Pool`].
 pub type Slot = u32;
 
-/// What is known of a packet besides its bytes.
+/// Metadata of a packet.
 #[derive(Debug, Clone, Copy)]
 pub struct Info {
-    /// Bytes.
+    /// Length, bytes.
     pub length: u32,
-    /// Codepoint on arrival.
+    /// ECN codepoint on arrival.
     pub ecn: Ecn,
     /// Its flow.
     pub flow: u32,
-    /// When it arrived, ns.
+    /// Arrival time, ns.
     pub arrived_ns: u64,
 }
 
-/// Buffers of one size. The pool grows by [`CHUNK`] of them when none is free,
-/// keeps them, and stops at a limit.
+/// Buffers of one size. The pool grows by [`CHUNK`] buffers when none is free, up
+/// to a limit, and never shrinks.
 #[derive(Debug)]
 pub struct Pool {
     buffer_bytes: usize,
@@ -33,7 +33,7 @@ pub struct Pool {
 pub const CHUNK: usize = 1024;
 
 impl Pool {
-    /// A pool of buffers of `buffer_bytes`, `limit` of them at the most.
+    /// A pool of at most `limit` buffers of `buffer_bytes` each.
     pub fn new(buffer_bytes: usize, limit: usize) -> Pool {
         let mut pool = Pool {
             buffer_bytes,
@@ -46,7 +46,7 @@ impl Pool {
         pool
     }
 
-    /// A free buffer; none at the limit.
+    /// Takes a free buffer; `None` at the limit.
     pub fn take(&mut self) -> Option<Slot> {
         if self.free.is_empty() {
             self.grow();
@@ -54,7 +54,7 @@ impl Pool {
         self.free.pop()
     }
 
-    /// Returns a buffer that [`Pool::take`] gave.
+    /// Gives back a buffer from [`Pool::take`].
     pub fn give(&mut self, slot: Slot) {
         debug_assert!(self.free.len() < self.infos.len());
         self.free.push(slot);
@@ -66,13 +66,13 @@ impl Pool {
         &mut self.chunks[chunk][at..at + self.buffer_bytes]
     }
 
-    /// Sets what is known of the packet that [`Pool::buffer`] was filled with.
+    /// Sets the metadata of the packet in [`Pool::buffer`].
     pub fn set_info(&mut self, slot: Slot, info: Info) {
         debug_assert!(info.length as usize <= self.buffer_bytes);
         self.infos[slot as usize] = info;
     }
 
-    /// What is known of a packet.
+    /// The metadata of a packet.
     pub fn info(&self, slot: Slot) -> &Info {
         &self.infos[slot as usize]
     }
@@ -83,14 +83,14 @@ impl Pool {
         &self.chunks[chunk][at..at + self.infos[slot as usize].length as usize]
     }
 
-    /// A packet's bytes, to change them.
+    /// A packet's bytes, mutable.
     pub fn packet_mut(&mut self, slot: Slot) -> &mut [u8] {
         let (chunk, at) = self.place(slot);
         let length = self.infos[slot as usize].length as usize;
         &mut self.chunks[chunk][at..at + length]
     }
 
-    /// Packets that are not free.
+    /// Number of buffers in use.
     pub fn in_use(&self) -> usize {
         self.infos.len() - self.free.len()
     }
@@ -115,7 +115,7 @@ impl Pool {
             arrived_ns: 0,
         };
         self.infos.resize(have + more, nothing);
-        // Room for all, so that giving back never allocates.
+        // Reserve space for all, so that giving back never allocates.
         self.free.reserve(have + more);
         self.free
             .extend((have..have + more).rev().map(|slot| slot as Slot));

@@ -1,6 +1,6 @@
-//! Datagrams that say when they were sent, timed by the kernel when they arrive:
-//! what a path between two namespaces does to packets, without the receiver's own
-//! delay.
+//! Datagrams that carry their send time and are timestamped by the kernel on
+//! arrival. They measure a path between two namespaces without the receiver's
+//! scheduling delay.
 
 use std::io::{self, IoSliceMut};
 use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
@@ -15,17 +15,17 @@ use nix::time::{ClockId, clock_gettime};
 
 use crate::Net;
 
-/// Port of receivers.
+/// Port of the receivers.
 const PORT: u16 = 9;
-/// Bytes of an IPv4 and a UDP header.
+/// Length of an IPv4 and a UDP header, bytes.
 const HEADERS: usize = 28;
 
-/// A datagram that arrived. Times are `CLOCK_REALTIME`, ns.
+/// A received datagram. Times are `CLOCK_REALTIME`, ns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Arrival {
-    /// When it was sent.
+    /// Send time.
     pub sent_ns: u64,
-    /// When the kernel received it.
+    /// Time at which the kernel received it.
     pub received_ns: u64,
 }
 
@@ -37,8 +37,8 @@ pub struct Sender {
 }
 
 impl Sender {
-    /// Sends from `net` to the receiver at `to` packets of `bytes`, headers
-    /// included, at least 36.
+    /// A sender in `net` of packets to the receiver at `to`. `bytes` includes the
+    /// headers and is at least 36.
     ///
     /// # Errors
     /// Those of socket(2) and connect(2).
@@ -51,7 +51,7 @@ impl Sender {
         })
     }
 
-    /// Sends one; false if there was no memory for it.
+    /// Sends a datagram; false if a queue was full.
     ///
     /// # Errors
     /// Those of send(2).
@@ -59,21 +59,21 @@ impl Sender {
         self.packet[..8].copy_from_slice(&realtime_ns()?.to_ne_bytes());
         match self.socket.send(&self.packet) {
             Ok(_) => Ok(true),
-            // ENOBUFS: a queue on the way is full.
+            // ENOBUFS: a queue on the path is full.
             Err(error) if error.raw_os_error() == Some(nix::libc::ENOBUFS) => Ok(false),
-            // The answer to an earlier one: its receiver is gone.
+            // The reply to an earlier datagram: the receiver is closed.
             Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => Ok(true),
             Err(error) => Err(error),
         }
     }
 }
 
-/// Receives what a [`Sender`] sends.
+/// Receives datagrams from a [`Sender`].
 #[derive(Debug)]
 pub struct Receiver(UdpSocket);
 
 impl Receiver {
-    /// Receives in `net`; waits for a datagram up to `timeout`.
+    /// A receiver in `net` that waits up to `timeout` for a datagram.
     ///
     /// # Errors
     /// Those of socket(2) and setsockopt(2).
@@ -85,10 +85,10 @@ impl Receiver {
         Ok(Receiver(socket))
     }
 
-    /// The next datagram; none if none arrived in time.
+    /// The next datagram; `None` on timeout.
     ///
     /// # Errors
-    /// Those of recvmsg(2), and one that no [`Sender`] sent.
+    /// Those of recvmsg(2), and a datagram from another sender.
     pub fn receive(&self) -> io::Result<Option<Arrival>> {
         let mut sent = [0; 8];
         let mut buffers = [IoSliceMut::new(&mut sent)];
@@ -120,6 +120,6 @@ fn realtime_ns() -> io::Result<u64> {
 }
 
 fn ns(time: TimeSpec) -> u64 {
-    // Since 1970: neither negative nor near the end.
+    // Since 1970, so it is positive and does not overflow.
     time.tv_sec() as u64 * 1_000_000_000 + time.tv_nsec() as u64
 }

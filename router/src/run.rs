@@ -18,15 +18,15 @@ use rustix::time::{ClockId, clock_gettime};
 
 use crate::{Forwarder, Interface, Measured, Side, Wire};
 
-/// The last part of a wait in which the thread polls the clock: the kernel wakes
-/// it later than asked by up to about this, ns.
+/// Time at the end of a wait in which the thread polls the clock, ns. The kernel
+/// wakes the thread late by up to about this much.
 const SPIN_NS: u64 = 100_000;
 
-/// Packets of one end after which the other is looked at, though nothing was heard
-/// of it.
+/// Packets read from one end before the other is polled again.
 const TURNS: u32 = 16;
 
-/// Of the forwarding thread (nice(2)): before all that is not real-time.
+/// Nice value of the forwarding thread: ahead of all threads that are not
+/// real-time.
 const PRIORITY: i32 = -20;
 
 /// A router that forwards until it is stopped.
@@ -36,32 +36,31 @@ pub struct Running {
     thread: Option<JoinHandle<Report>>,
 }
 
-/// How a router ended.
+/// The results of a router that ended.
 #[derive(Debug)]
 pub struct Report {
-    /// What it did.
+    /// Counters and measurements.
     pub measured: Measured,
-    /// Packets that the kernel dropped in front of it, at IN and at OUT; none if
-    /// unknown.
+    /// Packets that the kernel dropped before the router read them, at IN and at
+    /// OUT; `None` if unknown.
     pub dropped_before: [Option<u64>; 2],
-    /// Processor time of the forwarding thread, waiting by polling the clock
-    /// among it.
+    /// Processor time of the forwarding thread, including polling of the clock.
     pub cpu: Duration,
-    /// The end of it that failed, and why; none if it was stopped.
+    /// The interface that failed and its error; `None` if the router was stopped.
     pub failure: Option<(String, io::Error)>,
 }
 
 #[derive(Debug)]
 struct Stop {
     asked: AtomicBool,
-    /// Readable when asked, for a thread that waits.
+    /// Becomes readable when a stop is requested, to wake the thread.
     event: OwnedFd,
 }
 
 impl Stop {
     fn ask(&self) {
         self.asked.store(true, Ordering::Relaxed);
-        // The counter is far from its maximum: this does not fail.
+        // Cannot fail: the counter is far from its maximum.
         let _ = rustix::io::write(&self.event, &1u64.to_ne_bytes());
     }
 }
@@ -70,7 +69,7 @@ impl Running {
     /// Starts a thread that forwards between the two interfaces.
     ///
     /// # Errors
-    /// No thread or no descriptor.
+    /// No thread or descriptor is available.
     pub fn start(
         scenario: &Scenario,
         discipline: Discipline,
@@ -93,12 +92,12 @@ impl Running {
         })
     }
 
-    /// Whether it ended by itself: an interface is gone.
+    /// Whether the thread has ended, because it failed or was stopped.
     pub fn has_ended(&self) -> bool {
         self.thread.as_ref().is_none_or(JoinHandle::is_finished)
     }
 
-    /// Stops it. Packets in the queue and on the link are not sent.
+    /// Stops the router and discards the packets in the queue and on the link.
     pub fn stop(mut self) -> Report {
         self.stop.ask();
         let thread = self.thread.take().expect("taken here and on drop only");
@@ -170,8 +169,8 @@ impl Ready {
 }
 
 fn forward(mut forwarder: Forwarder, mut ends: Ends, stop: &Stop) -> Report {
-    // Where these are refused, packets are only less punctual. Without the first,
-    // the kernel may wake this thread 50 us late to save power.
+    // If these fail, only the timing is less precise. Without the first, the kernel
+    // may wake this thread 50 us late to save power.
     let _ = set_current_timer_slack(NonZeroU64::new(1));
     let _ = setpriority_process(Some(gettid()), PRIORITY);
     let failure = match forward_until(&mut forwarder, &mut ends, stop) {
@@ -197,7 +196,7 @@ fn forward_until(
         if stop.asked.load(Ordering::Relaxed) {
             break;
         }
-        // An end that always has packets must not keep the other from its turn.
+        // A busy end must not starve the other one.
         if turn == TURNS {
             ready = Ready::BOTH;
         }
@@ -215,10 +214,10 @@ fn forward_until(
     Ok(())
 }
 
-/// Reads one packet; false if none waits.
+/// Reads one packet; false if none is available.
 fn read(forwarder: &mut Forwarder, ends: &mut Ends, side: Side) -> io::Result<bool> {
     let Some((slot, buffer)) = forwarder.buffer() else {
-        // Read all the same, so that the thread does not spin.
+        // Read it anyway, because the thread would spin otherwise.
         let got = received(ends.of(side).receive(&mut [0; 64]))?;
         if got.is_some() {
             forwarder.refuse_for_memory(side);
@@ -238,7 +237,7 @@ fn read(forwarder: &mut Forwarder, ends: &mut Ends, side: Side) -> io::Result<bo
     }
 }
 
-/// Tells apart that there is no packet now from that there is no interface.
+/// Distinguishes "no packet available" from a failed interface.
 fn received(result: io::Result<usize>) -> io::Result<Option<usize>> {
     match result {
         Ok(length) => Ok(Some(length)),
@@ -249,8 +248,8 @@ fn received(result: io::Result<usize>) -> io::Result<Option<usize>> {
     }
 }
 
-/// Waits for a packet or until shortly before `next_ns`; returns which ends to
-/// read. Shortly before it, both.
+/// Waits for a packet or until shortly before `next_ns`; returns the ends to
+/// read, which are both shortly before `next_ns`.
 fn wait(next_ns: Option<u64>, now_ns: u64, ends: &Ends, stop: &Stop) -> Ready {
     let left_ns = next_ns.map(|next_ns| next_ns.saturating_sub(now_ns));
     if left_ns.is_some_and(|left_ns| left_ns <= SPIN_NS) {
@@ -267,7 +266,7 @@ fn wait(next_ns: Option<u64>, now_ns: u64, ends: &Ends, stop: &Stop) -> Ready {
             input: !fds[0].revents().is_empty(),
             output: !fds[1].revents().is_empty(),
         },
-        // Interrupted: a read tells.
+        // Interrupted: read both.
         Err(_) => Ready::BOTH,
     }
 }

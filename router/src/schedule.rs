@@ -1,18 +1,18 @@
-//! The link's rate for as long as the router runs: that of the scenario's
-//! repetitions, one after the other.
+//! The link's rate during the router's run: the rates of the scenario's
+//! repetitions in sequence.
 
 use l4sllm_testbed::net::RateSchedule;
 use l4sllm_testbed::scenario::Scenario;
 
-/// The rate of repetition after repetition. Times are from the router's start.
+/// The rates of the repetitions in sequence. Times are since the router's start.
 #[derive(Debug)]
 pub struct Schedule {
     scenario: Scenario,
     repetition: u32,
     rate: RateSchedule,
-    /// The rate holds from here on, ns.
+    /// Start of the current rate, ns.
     from_ns: u64,
-    /// Capacity before that, bits.
+    /// Capacity before the start, bits.
     bits: u128,
 }
 
@@ -28,12 +28,12 @@ impl Schedule {
         }
     }
 
-    /// The rate in force.
+    /// The current rate.
     pub fn rate(&self) -> RateSchedule {
         self.rate.clone()
     }
 
-    /// When the next repetition begins, ns; never if the rate is constant.
+    /// Start of the next repetition, ns; never if the rate is constant.
     pub fn repeats_ns(&self) -> u64 {
         match self.is_constant() {
             true => u64::MAX,
@@ -101,13 +101,13 @@ mod tests {
         let mut schedule = Schedule::new(&scenario);
         assert_eq!(schedule.next(9 * S), None);
         assert_eq!(schedule.repeats_ns(), 10 * S);
-        // Late, as behind a packet on the link.
+        // Late, as while a packet is on the link.
         let next = schedule.next(11 * S).unwrap();
         assert_eq!(next, steps(&[(0, 1000), (16 * S, 3000)]));
         assert_eq!(schedule.repeats_ns(), 20 * S);
         // 6 s and 5 s, then 5 s and 1 s.
         assert_eq!(schedule.capacity_bits(17 * S), 6000 + 15_000 + 5000 + 3000);
-        // Repetitions that passed without a packet are left out.
+        // Repetitions without a packet are skipped.
         schedule.next(35 * S).unwrap();
         assert_eq!(schedule.repeats_ns(), 40 * S);
     }

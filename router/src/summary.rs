@@ -1,4 +1,4 @@
-//! What a router did.
+//! Counters and measurements of a router.
 
 use std::fmt;
 
@@ -9,20 +9,20 @@ use serde::Serialize;
 
 use crate::Side;
 
-/// Packets, by what became of them.
+/// Packets by outcome.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct Counts {
     /// Read at IN.
     pub received: u64,
     /// Read at OUT.
     pub back_received: u64,
-    /// Read and not forwarded, at either.
+    /// Read at either end and not forwarded.
     pub refused: Refused,
     /// Dropped by the queue: classic, L4S.
     pub dropped: [u64; 2],
     /// Marked by the queue and forwarded: classic, L4S.
     pub marked: [u64; 2],
-    /// Lost behind the link, as the scenario says.
+    /// Lost behind the link, at the scenario's loss rate.
     pub lost: u64,
     /// Written at OUT.
     pub sent: u64,
@@ -30,9 +30,9 @@ pub struct Counts {
     pub sent_bytes: u64,
     /// Written at IN.
     pub back_sent: u64,
-    /// Dropped by the buffer of the way back.
+    /// Dropped by the buffer of the return path.
     pub back_dropped: u64,
-    /// Not taken by the interface that they were for.
+    /// Refused by the outgoing interface.
     pub undelivered: u64,
 }
 
@@ -43,15 +43,15 @@ pub struct Refused {
     pub not_ip: u64,
     /// Shorter than an IP header.
     pub short: u64,
-    /// Longer than the MTU: segments that the sender's host left to the
-    /// interface, or another MTU there.
+    /// Longer than the MTU: the sender's host uses segmentation offload or a
+    /// larger MTU.
     pub too_long: u64,
     /// The router's memory was full.
     pub no_memory: u64,
 }
 
 impl Refused {
-    /// All of them.
+    /// Total.
     pub fn total(&self) -> u64 {
         self.not_ip + self.short + self.too_long + self.no_memory
     }
@@ -77,24 +77,24 @@ impl Counts {
     }
 }
 
-/// Counts and distributions of a router, up to a moment.
+/// Counters and distributions of a router up to some time.
 #[derive(Debug, Clone)]
 pub struct Measured {
-    /// Since its start, ns.
+    /// Time since the start, ns.
     pub elapsed_ns: u64,
     /// Bits that the link could send in that time.
     pub capacity_bits: u128,
     /// Packets.
     pub counts: Counts,
-    /// Packets, as the bottleneck counts them.
+    /// Packets counted by the bottleneck.
     pub queue: BottleneckCounts,
-    /// Packets that wait in the queue.
+    /// Packets in the queue.
     pub queued: u64,
-    /// Packets that are on the link or its delay.
+    /// Packets on the link, including its delay.
     pub under_way: u64,
     /// Time in the queue of packets forwarded, ns: classic, L4S.
     pub sojourns: [Histogram; 2],
-    /// From when a packet was due at OUT to when it was written, ns.
+    /// Time from a packet's departure time at OUT to its write, ns.
     pub lateness: Histogram,
 }
 
@@ -114,7 +114,7 @@ impl Default for Measured {
 }
 
 impl Measured {
-    /// Bits written at OUT over what the link could send.
+    /// Bits written at OUT relative to the link's capacity.
     pub fn utilisation(&self) -> f64 {
         match self.capacity_bits {
             0 => 0.0,
@@ -122,7 +122,7 @@ impl Measured {
         }
     }
 
-    /// The first sum that does not add up, with its two sides; none if every packet
+    /// The first sum that does not balance, with both sides; `None` if every packet
     /// is accounted for.
     pub fn imbalance(&self) -> Option<(&'static str, u64, u64)> {
         let counts = &self.counts;
@@ -152,7 +152,7 @@ impl Measured {
         .find(|(_, left, right)| left != right)
     }
 
-    /// The numbers of this for files, with what the queue itself counted.
+    /// The numbers for files, with the queue's own counters.
     pub fn summary(&self, stats: Option<&Stats>) -> Summary {
         let ms = |ns: u64| ns as f64 / 1e6;
         let seconds = self.elapsed_ns as f64 / 1e9;
@@ -190,38 +190,38 @@ impl Measured {
     }
 }
 
-/// What is printed and written of a router.
+/// Summary for output.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Summary {
     /// Run time, seconds.
     pub elapsed_s: f64,
-    /// Written at OUT, bits per second.
+    /// Rate written at OUT, bits per second.
     pub rate_bits_per_s: f64,
-    /// Over what the link could send.
+    /// The same relative to the link's capacity.
     pub utilisation: f64,
     /// Packets.
     #[serde(flatten)]
     pub counts: Counts,
-    /// In the queue now.
+    /// Now in the queue.
     pub queued: u64,
-    /// On the link or its delay now.
+    /// Now on the link, including its delay.
     pub under_way: u64,
-    /// By cause; none of a queue without a device.
+    /// By cause; `None` for a queue without a device.
     pub drops: Option<Drops>,
     /// Likewise.
     pub marks: Option<Marks>,
-    /// What a controller sent.
+    /// Overrides sent by a controller.
     pub overrides: Option<Overrides>,
-    /// Time in the queue, ms: classic, L4S.
+    /// Sojourn time, ms: classic, L4S.
     pub sojourn_ms: Vec<Option<Percentiles>>,
-    /// Of packets written at OUT, us.
+    /// Lateness of packets written at OUT, us.
     pub lateness_us: Option<Percentiles>,
 }
 
 /// Packets that the queue dropped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Drops {
-    /// On arrival, by its limit.
+    /// On arrival, at the queue limit.
     pub tail: u64,
     /// By DualPI2.
     pub aqm: u64,
@@ -242,31 +242,31 @@ pub struct Marks {
     pub overrides: u64,
 }
 
-/// Overrides, by what became of them.
+/// Overrides by outcome.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Overrides {
-    /// Taken by the device.
+    /// Accepted by the device.
     pub received: u64,
-    /// In force for a packet or until the next one.
+    /// Applied to a packet, or active until replaced.
     pub applied: u64,
-    /// Too late.
+    /// Received too late.
     pub expired: u64,
-    /// Beyond the limits.
+    /// Out of range.
     pub refused: u64,
-    /// Followed by another before they came into force.
+    /// Replaced before they took effect.
     pub replaced: u64,
 }
 
-/// Of a distribution.
+/// Quantiles of a distribution.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Percentiles {
-    /// Half of the values do not exceed it.
+    /// Median.
     pub p50: f64,
-    /// 99 % do not.
+    /// 99th percentile.
     pub p99: f64,
-    /// 99.9 % do not.
+    /// 99.9th percentile.
     pub p999: f64,
-    /// The greatest.
+    /// Maximum.
     pub max: f64,
 }
 

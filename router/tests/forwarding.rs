@@ -17,11 +17,11 @@ use proptest::prelude::*;
 const US: u64 = 1_000;
 const MS: u64 = 1_000_000;
 const S: u64 = 1_000_000_000;
-/// When the router starts, ns.
+/// Start time of the router, ns.
 const EPOCH: u64 = 77 * S;
 const MTU: usize = 1500;
 
-/// A packet that was written.
+/// A written packet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Sent {
     at_ns: u64,
@@ -29,7 +29,7 @@ struct Sent {
     packet: Vec<u8>,
 }
 
-/// A clock that the test moves, and what was written when.
+/// A clock set by the test, and the packets written with their times.
 #[derive(Debug, Default)]
 struct Bench {
     now_ns: u64,
@@ -55,11 +55,11 @@ impl Wire for Bench {
     }
 }
 
-/// A router and its bench.
+/// A router and its test fixture.
 struct Setup {
     forwarder: Forwarder,
     bench: Bench,
-    /// How late the host may be, ns.
+    /// Maximum lateness of the host, ns.
     lateness_ns: u64,
     random: Random,
 }
@@ -77,7 +77,7 @@ impl Setup {
         }
     }
 
-    /// Wakes the router when it asks for it, until `at_ns` from the start.
+    /// Runs the router's events up to `at_ns` from the start.
     fn run_until(&mut self, at_ns: u64) {
         let until_ns = EPOCH + at_ns;
         while let Some(next_ns) = self.forwarder.next_ns().filter(|next| *next <= until_ns) {
@@ -95,7 +95,7 @@ impl Setup {
         self.forwarder.arrive(from, slot, packet.len(), now_ns);
     }
 
-    /// As a packet that arrives at `at_ns` from the start.
+    /// Passes a packet that arrives at `at_ns` from the start.
     fn arrive_at(&mut self, at_ns: u64, from: Side, packet: &[u8]) {
         self.run_until(at_ns);
         self.arrive(from, packet);
@@ -108,7 +108,7 @@ impl Setup {
             .is_none()
     }
 
-    /// Times at which packets were written at OUT, from the start, ns.
+    /// Times since the start at which packets were written at OUT, ns.
     fn times(&self) -> Vec<u64> {
         let out = self.bench.sent.iter().filter(|sent| sent.to == Side::Out);
         out.map(|sent| sent.at_ns - EPOCH).collect()
@@ -143,7 +143,7 @@ fn number(packet: &[u8]) -> u32 {
     u32::from_be_bytes(packet[28..32].try_into().unwrap())
 }
 
-/// 1500 bytes at 12 Mbit/s take 1 ms; then half of the round-trip time passes.
+/// 1500 bytes at 12 Mbit/s take 1 ms, followed by half of the round-trip time.
 #[test]
 fn packets_leave_at_the_links_rate_after_its_delay() {
     let mut setup = Setup::new(&scenario(12_000_000, 20 * MS), fifo(100));
@@ -179,7 +179,7 @@ fn lateness_does_not_add_up() {
     assert!((800..=900).contains(&(late.most().unwrap() / US)));
 }
 
-/// What the emulator does with the same packets: its bottleneck in virtual time.
+/// The emulator's result for the same packets: its bottleneck in virtual time.
 fn emulated(scenario: &Scenario, arrivals: &[(u64, Vec<u8>)]) -> Vec<(u64, u32, Ecn)> {
     let rate = scenario.link_rate(scenario.repetition_seed(0));
     let mut bottleneck = Bottleneck::new(dualpi2(), rate, scenario.link.service());
@@ -225,8 +225,7 @@ fn emulated(scenario: &Scenario, arrivals: &[(u64, Vec<u8>)]) -> Vec<(u64, u32, 
     }
 }
 
-/// The same packets at the same times get the same marks and drops, and leave at
-/// the same times, as in the emulator.
+/// Packets get the same marks, drops and departure times as in the emulator.
 #[test]
 fn packets_fare_as_in_the_emulator() {
     let mut bursty = scenario(20_000_000, 0);
@@ -277,7 +276,7 @@ fn packets_fare_as_in_the_emulator() {
     }
 }
 
-/// 12 Mbit/s for a second, an outage of one, and again from the beginning.
+/// 12 Mbit/s for a second, an outage of a second, repeated.
 #[test]
 fn a_schedule_repeats_with_its_scenario() {
     let mut scenario = scenario(1, 0);
@@ -348,7 +347,8 @@ fn what_is_no_packet_is_refused_by_name() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(12))]
 
-    /// Random packets both ways through random links, written late or not at all.
+    /// Random packets in both directions through random links, written late or
+    /// never.
     #[test]
     fn every_packet_is_accounted_for(
         seed: u64,

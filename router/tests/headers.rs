@@ -1,4 +1,4 @@
-//! IP headers: what is read of them, and marks with their checksums.
+//! IP headers: parsing, and marking with checksum updates.
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
@@ -24,7 +24,7 @@ fn stored(header: &[u8]) -> u16 {
     u16::from_be_bytes([header[10], header[11]])
 }
 
-/// An IPv4 packet with random fields, options and payload, and a right checksum.
+/// An IPv4 packet with random fields, options and payload, and a correct checksum.
 fn ipv4() -> impl Strategy<Value = Vec<u8>> {
     let bytes = proptest::collection::vec(any::<u8>(), 60 + 100);
     (bytes, 5..=15u8, 0..100usize).prop_map(|(mut packet, words, payload)| {
@@ -48,7 +48,7 @@ fn ipv6() -> impl Strategy<Value = Vec<u8>> {
     })
 }
 
-/// DSCP and ECN by the RFCs' figures, not by the code under test.
+/// DSCP and ECN from the layouts in the RFCs, independent of the code under test.
 fn traffic_class(packet: &[u8]) -> u8 {
     match packet[0] >> 4 {
         4 => packet[1],
@@ -94,7 +94,7 @@ proptest! {
         let mut marked = packet.clone();
         prop_assert_eq!(mark(&mut marked), ecn != Ecn::NotEct);
         let header = usize::from(packet[0] & 15) * 4;
-        // Of +0 and -0 either is right (RFC 1624, section 3).
+        // Both +0 and -0 are correct (RFC 1624, section 3).
         let (got, want) = (stored(&marked), checksum(&marked[..header]));
         prop_assert!(got == want || got == !want && matches!(want, 0 | 0xffff));
         // Nothing else changes.
@@ -123,7 +123,7 @@ proptest! {
         let header = Header::parse(&packet).unwrap();
         let class = traffic_class(&packet);
         prop_assert_eq!((header.ecn.code(), header.dscp), (class & 3, class >> 2));
-        // And so the queue is that of the emulator's packets.
+        // So the queue is chosen as for the emulator's packets.
         prop_assert_eq!(classify(header.ecn), classify(Ecn::try_from(class & 3).unwrap()));
     }
 
@@ -160,7 +160,7 @@ proptest! {
                 flow(&datagram6(b, protocol, other))
             );
         }
-        // Without ports: addresses alone, as all fragments of a datagram have them.
+        // Without ports: only addresses, which all fragments of a datagram have.
         prop_assert_eq!(
             flow(&datagram4(a, 17, ports, 0x2000)),
             flow(&datagram4(a, 17, [ports[1], !ports[0]], 185))
