@@ -26,11 +26,11 @@ const S: u64 = 1_000_000_000;
 
 /// Forward real packets through the queue, between two TUN interfaces.
 ///
-/// Packets that enter at IN pass the queue and a shaped link and leave at OUT;
-/// packets that enter at OUT take the way back. Both interfaces are made, or
-/// attached to where `ip tuntap add` made them, and brought up; addresses and
-/// routes are yours to set, as the interfaces' namespaces are. Ctrl-C or SIGTERM
-/// ends the router with a summary. Needs CAP_NET_ADMIN, and CAP_SYS_ADMIN for
+/// Packets that enter at IN pass through the queue and a shaped link and leave at
+/// OUT; packets that enter at OUT take the return path. Both interfaces are
+/// created, or attached to if `ip tuntap add` created them, and brought up.
+/// Namespaces must exist, and addresses and routes are not set. Ctrl-C or SIGTERM
+/// ends the router with a summary. Requires CAP_NET_ADMIN, and CAP_SYS_ADMIN for
 /// namespaces.
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
@@ -40,42 +40,42 @@ Examples:
   l4sllm router client:l4s0 server:l4s1 --rate 20Mbit/s --rtt 20ms
   l4sllm router client:l4s0 server:l4s1 --scenario wifi.toml --device router.sock")]
 pub struct RouterArgs {
-    /// Interface at which senders are: [NAMESPACE:]INTERFACE, where NAMESPACE is
-    /// one of `ip netns` or a path.
+    /// Interface of the senders: [NAMESPACE:]INTERFACE, where NAMESPACE is a name
+    /// known to `ip netns` or a path.
     #[arg(value_name = "IN")]
     input: Place,
-    /// Interface at which receivers are.
+    /// Interface of the receivers.
     #[arg(value_name = "OUT")]
     output: Place,
     /// Rate of the link.
     #[arg(long, value_name = "RATE", value_parser = rate, required_unless_present = "scenario", conflicts_with = "scenario")]
     rate: Option<u64>,
-    /// Scenario whose bottleneck, link, round-trip time and way back are used: a
-    /// file, or the name of one that ships. Its repetitions follow each other.
+    /// Scenario that sets the bottleneck, link, round-trip time and return path: a
+    /// file or the name of a built-in one. Its repetitions run in sequence.
     #[arg(long, value_name = "FILE")]
     scenario: Option<PathBuf>,
     /// Arm whose queue is used, without its policy [default: the first with
     /// DualPI2].
     #[arg(long, value_name = "ARM", requires = "scenario")]
     arm: Option<String>,
-    /// Round-trip time without queue, half of it in each direction [default: the
+    /// Round-trip time without queueing, half of it in each direction [default: the
     /// scenario's, or 0].
     #[arg(long, value_name = "TIME", value_parser = rtt)]
     rtt: Option<u64>,
-    /// Mean of an exponential delay on top, behind the link.
+    /// Mean of an additional, exponentially distributed delay behind the link.
     #[arg(long, value_name = "TIME", value_parser = jitter)]
     jitter: Option<u64>,
-    /// Share of packets that are lost behind the link.
+    /// Share of packets lost behind the link.
     #[arg(long, value_name = "SHARE", value_parser = share)]
     loss: Option<f64>,
-    /// Rate of the way back [default: the scenario's, or unlimited].
+    /// Rate of the return path [default: the scenario's, or unlimited].
     #[arg(long, value_name = "RATE", value_parser = rate)]
     return_rate: Option<u64>,
-    /// Longest packet, bytes.
+    /// Maximum packet length, bytes.
     #[arg(long, value_name = "BYTES", default_value_t = 1500, value_parser = clap::value_parser!(u16).range(1280..=9000))]
     mtu: u16,
     /// Offer the queue's device on this Unix socket, for `l4sllmd` and `l4sllm
-    /// doctor`; one that nothing serves any more is replaced.
+    /// doctor`; an unused existing socket is replaced.
     #[arg(long, value_name = "SOCKET")]
     device: Option<PathBuf>,
     /// End after this time.
@@ -121,7 +121,7 @@ pub fn run(args: &RouterArgs) -> anyhow::Result<()> {
     let queue = discipline(&arm.aqm, args.device.is_some(), seed)?;
     let input = Interface::open(&args.input, args.mtu)?;
     let output = Interface::open(&args.output, args.mtu)?;
-    // From here on a signal ends the router, not the program.
+    // From now on, a signal ends the router, not the program.
     let ended = cancel::signals()?;
     let (server, handle) = args.serve(&queue, &arm)?;
     let running = Running::start(&scenario, queue, args.mtu, (input, output))
@@ -147,7 +147,7 @@ pub fn run(args: &RouterArgs) -> anyhow::Result<()> {
     args.finish(report, stats.as_ref())
 }
 
-/// How often it is looked whether the router has ended by itself.
+/// Interval at which to check whether the router has failed.
 const POLL: Duration = Duration::from_millis(50);
 
 impl RouterArgs {
@@ -156,7 +156,7 @@ impl RouterArgs {
         let mut scenario = match &self.scenario {
             Some(file) => shipped::scenario(file)?,
             None => {
-                // clap sees to it that there is one of the two.
+                // clap requires one of the two.
                 let rate = self.rate.context("--rate or --scenario is required")?;
                 Scenario::new("router", rate, 0)
             }
@@ -176,7 +176,7 @@ impl RouterArgs {
         Ok(scenario)
     }
 
-    /// The queue: that of an arm, or DualPI2 as RFC 9332 sets it.
+    /// The queue: that of an arm, or DualPI2 with the defaults of RFC 9332.
     fn choose(&self, scenario: &Scenario) -> anyhow::Result<Arm> {
         let arm = match (&self.scenario, &self.arm) {
             (None, _) => Some(Arm {
@@ -234,7 +234,7 @@ impl RouterArgs {
                 device::clear(socket)?;
                 let server = DeviceServer::start(socket, router.opener())
                     .with_context(|| format!("cannot listen on {}", shown(socket)))?;
-                note!("look at it with: l4sllm doctor --device {}", shown(socket));
+                note!("examine it with: l4sllm doctor --device {}", shown(socket));
                 Some(server)
             }
         };
@@ -249,10 +249,10 @@ impl RouterArgs {
             Format::Json => print_json(&summary)?,
         }
         if let Some((interface, error)) = report.failure {
-            bail!("{interface}: cannot be read any more: {error}; was it deleted?");
+            bail!("{interface}: cannot be read: {error}; was it deleted?");
         }
         if let Some((what, left, right)) = report.measured.imbalance() {
-            bail!("packets are unaccounted for: {what} {left}, and {right} of them found");
+            bail!("packets are unaccounted for: {what} {left}, but {right} found");
         }
         Ok(())
     }
@@ -270,7 +270,7 @@ fn text(summary: &Summary, report: &Report, ends: [&Place; 2]) -> String {
     text
 }
 
-/// The network in a few words.
+/// A short description of the network.
 fn describe(scenario: &Scenario, arm: &Arm) -> String {
     let steps = scenario.bottleneck.steps();
     let rate = match steps {

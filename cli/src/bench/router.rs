@@ -1,6 +1,6 @@
-//! The userspace router next to plain Linux forwarding with a token bucket, in
-//! namespaces of this machine.  Both are measured in turns, by datagrams that the
-//! kernel times when they arrive.
+//! Compares the userspace router with Linux forwarding and a token bucket, in
+//! network namespaces of this machine. Both are measured in turns with datagrams
+//! that the kernel timestamps on arrival.
 
 use std::net::Ipv4Addr;
 use std::path::Path;
@@ -29,38 +29,38 @@ use crate::duration;
 use crate::format::{Format, FormatArgs, print_json, print_values};
 use crate::output::{Done, Palette, Tone, errln, outln, print_painted};
 
-/// Measure the userspace router next to Linux's own forwarding with tbf: packets a
-/// second, latency when idle, and how evenly it paces. Needs root.
+/// Compare the userspace router with Linux forwarding and tbf: packets per second,
+/// idle latency and pacing accuracy. Requires root.
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
 Examples:
   l4sllm bench router
   l4sllm bench router --turns 5 --format json")]
 pub(super) struct RouterArgs {
-    /// Measurements of each kind; medians count.
+    /// Number of measurements of each kind; medians are reported.
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
     turns: u32,
-    /// Length of each.
+    /// Duration of each measurement.
     #[arg(long, value_name = "TIME", default_value = "2s", value_parser = duration::measured)]
     turn: u64,
     #[command(flatten)]
     format: FormatArgs,
 }
 
-/// What is aimed at.  A miss of one is exit status 1.
+/// Targets. Missing one results in exit status 1.
 const AIM_BITS_PER_S: f64 = 1e9;
 const AIM_LATENCY_P99_US: f64 = 100.0;
 const AIM_PACING_P99_US: f64 = 20.0;
 
 const PACKET: usize = 1500;
-/// Fast enough to be no limit.
+/// Fast enough not to be the bottleneck.
 const FAST_BPS: u64 = 10_000_000_000;
 const PACED_BPS: u64 = 8_000_000;
-/// A datagram's gap where the path is to be idle.
+/// Gap between datagrams for measurements on an idle path.
 const IDLE_GAP: Duration = Duration::from_millis(2);
 const SERVER: Ipv4Addr = Ipv4Addr::new(10, 77, 1, 2);
 
-/// Measures both, or says why not.
+/// Measures both, or prints why that is impossible.
 pub(super) fn run(args: &RouterArgs, cancel: &AtomicBool) -> anyhow::Result<Done> {
     if let Some(reason) = unable() {
         outln!("skipped: bench router ({reason})")?;
@@ -99,7 +99,7 @@ pub(super) fn run(args: &RouterArgs, cancel: &AtomicBool) -> anyhow::Result<Done
     })
 }
 
-/// Why nothing can be measured here.
+/// The reason why measuring is impossible here, if it is.
 fn unable() -> Option<&'static str> {
     match () {
         () if !rustix::process::geteuid().is_root() => Some("needs root"),
@@ -109,19 +109,19 @@ fn unable() -> Option<&'static str> {
     }
 }
 
-/// A path from a client's namespace to a server's.
+/// A path from the client's namespace to the server's.
 struct Topology {
     client: Net,
     server: Net,
-    /// The interface at which the server receives.
+    /// The server's interface.
     interface: &'static str,
-    /// Forwards in the kernel, and is gone with this.
+    /// The namespace that forwards in the kernel, deleted with this.
     _middle: Option<Net>,
     own: Option<(Running, Reader)>,
 }
 
 impl Topology {
-    /// The userspace router, with a reader of its records.
+    /// Sets up the userspace router, with a reader of its records.
     fn own(bits_per_s: u64) -> anyhow::Result<Topology> {
         let (client, server) = (Net::new()?, Net::new()?);
         let place = |net: &Net, name: &str| Place {
@@ -148,7 +148,7 @@ impl Topology {
         })
     }
 
-    /// Linux's forwarding between two pairs of veth, with tbf.
+    /// Sets up Linux forwarding between two veth pairs, with tbf.
     fn tbf(bits_per_s: u64) -> anyhow::Result<Topology> {
         let (client, server, middle) = (Net::new()?, Net::new()?, Net::new()?);
         for (net, name, peer, subnet) in [
@@ -170,8 +170,8 @@ impl Topology {
         middle
             .inside(forward)?
             .context("cannot turn forwarding on")?;
-        // A packet at a time where pacing is measured; as much as a tick of the
-        // kernel's clock needs where it is to be no limit.
+        // One packet where pacing is measured; otherwise enough for one tick of
+        // the kernel's clock.
         let burst = (bits_per_s / 8 / 250).max(1600);
         shell(
             &middle,
@@ -192,7 +192,7 @@ impl Topology {
         Ok(Sender::new(&self.client, SERVER, bytes)?)
     }
 
-    /// Sends a datagram each `gap` for `turn` and returns when each arrived.
+    /// Sends a datagram every `gap` for `turn` and returns the arrivals.
     fn probe(&self, bytes: usize, gap: Duration, turn: Duration) -> anyhow::Result<Vec<Arrival>> {
         let receiver = Receiver::new(&self.server, Duration::from_millis(500))?;
         let mut sender = self.sender(bytes)?;
@@ -230,9 +230,9 @@ impl Topology {
         Ok(counters.context("the server's interface is gone")?.received)
     }
 
-    /// Sends as many packets as can be for `turn`.
+    /// Sends packets as fast as possible for `turn`.
     fn flood(self, turn: Duration) -> anyhow::Result<Flood> {
-        // A socket that nobody reads takes them: it drops what it has no room for.
+        // An unread socket receives the packets and drops them when it is full.
         let _sink = Receiver::new(&self.server, turn)?;
         let mut sender = self.sender(PACKET)?;
         let (began, before) = (Instant::now(), self.received()?);
@@ -257,9 +257,9 @@ impl Topology {
 
 struct Flood {
     packets_per_s: f64,
-    /// Of this process, a packet: sending, forwarding, receiving.
+    /// Processor time of this process per packet: sending, forwarding, receiving.
     cpu_us: f64,
-    /// Over the processor time of the forwarding thread.
+    /// Rate relative to the processor time of the forwarding thread.
     core_packets_per_s: Option<f64>,
 }
 
@@ -285,7 +285,7 @@ fn shell(net: &Net, line: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Reads the records of a device as fast as they come.
+/// Reads a device's records as they become available.
 struct Reader {
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
@@ -310,7 +310,7 @@ impl Reader {
     }
 }
 
-/// Between two reads: as often as a daemon decides.
+/// Interval between reads, similar to the daemon's decision interval.
 const READ_GAP: Duration = Duration::from_millis(5);
 
 impl Drop for Reader {
@@ -323,7 +323,7 @@ impl Drop for Reader {
     }
 }
 
-/// What each turn gave.
+/// Results of each turn.
 #[derive(Default)]
 struct Samples {
     packets_per_s: Vec<f64>,
@@ -355,7 +355,7 @@ impl Samples {
         self.latency_p50_us.push(us(&latency, 0.5)?);
         self.latency_p99_us.push(us(&latency, 0.99)?);
 
-        // A quarter more than the link takes.
+        // 25 % above the link's rate.
         let gap = Duration::from_secs_f64(PACKET as f64 * 8.0 / PACED_BPS as f64 / 1.25);
         let paced = topology(PACED_BPS)?.probe(PACKET, gap, turn)?;
         let (gap_ns, errors) = pacing_errors(&paced)?;
@@ -385,10 +385,10 @@ fn us(histogram: &Histogram, q: f64) -> anyhow::Result<f64> {
     Ok(ns as f64 / 1e3)
 }
 
-/// The mean gap of packets that a link of constant rate sent, ns, and how much
-/// each gap differs from it.
+/// The mean gap between packets sent by a link of constant rate, ns, and the
+/// deviation of each gap from it.
 fn pacing_errors(arrivals: &[Arrival]) -> anyhow::Result<(f64, Histogram)> {
-    // The queue has to build first.
+    // Skip packets sent before the queue has built up.
     let steady = arrivals.get(arrivals.len() / 4..).unwrap_or_default();
     let (first, last) = match steady {
         [first, .., last] => (first.received_ns, last.received_ns),
@@ -403,7 +403,7 @@ fn pacing_errors(arrivals: &[Arrival]) -> anyhow::Result<(f64, Histogram)> {
     ))
 }
 
-/// One of the two that are measured.
+/// One of the two measured paths.
 #[derive(Debug, Serialize)]
 struct Side {
     packets_per_s: f64,
@@ -432,7 +432,7 @@ impl Numbers {
         ]
     }
 
-    /// The numbers that miss their aims, by their names in JSON.
+    /// The numbers that miss their targets, by their names in JSON.
     fn missed(&self) -> Vec<&'static str> {
         let met = self.met().into_iter();
         met.filter_map(|(name, met)| (!met).then_some(name))
