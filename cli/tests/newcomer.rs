@@ -454,6 +454,9 @@ fn the_commands_of_the_readme_work() {
                 let sample = root.join(rest.strip_prefix("--config ").unwrap());
                 let text = std::fs::read_to_string(sample).unwrap();
                 let config = place.path("l4sllmd.toml");
+                // Relative to the repository, where the README's reader is.
+                let policies = format!("\"{}/policies/", root.display());
+                let text = text.replace("\"policies/", &policies);
                 std::fs::write(&config, text.replace("/tmp/", &here)).unwrap();
                 start_daemon(config);
             }

@@ -167,7 +167,7 @@ fn errors_name_struct_field_value_and_expectation() {
     bad = decision(1, 2);
     bad.hdr.version = 7;
     let error = Record::try_from(bad).unwrap_err().to_string();
-    assert_eq!(error, "l4s_header: version 7, this side speaks 1 to 2");
+    assert_eq!(error, "l4s_header: version 7, this side supports 1 to 2");
 
     let params = Params {
         tupdate_ns: 99_999,
