@@ -38,9 +38,9 @@ static void	instance_event(struct l4s_instance *, uint32_t code,
 		    uint64_t value, uint64_t now);
 
 /*
- * Runs the controller up to `at', and updates the overload state.  Its messages
- * have the time `now', at which they are written: other instances may
- * have written since `at'.
+ * Runs the controller up to `at' and updates the overload state.  Messages are
+ * stamped `now', when they are written, because other instances may have
+ * written since `at'.
  */
 static inline void
 instance_advance(struct l4s_instance *inst, uint64_t at, uint64_t now)
@@ -54,14 +54,17 @@ instance_advance(struct l4s_instance *inst, uint64_t at, uint64_t now)
 	dualpi2_update(d, at);
 	instance_overload(inst, at, now);
 	instance_write_context(inst, now);
-	/* The first packet makes none. */
+	/* The first packet runs no update. */
 	if (inst->fold.on && due != 0)
 		l4s_fold_updated(&inst->fold,
 		    (d->next_update - due) / d->set.tupdate_ns, p,
 		    d->p_base);
 }
 
-/* Brings the instance up to `now'; returns the time that is in force. */
+/*
+ * Brings the instance up to `now'.  Returns the time to use, which never goes
+ * back.
+ */
 static inline uint64_t
 instance_catch_up(struct l4s_instance *inst, uint64_t now)
 {
@@ -73,7 +76,7 @@ instance_catch_up(struct l4s_instance *inst, uint64_t now)
 	return (now);
 }
 
-/* Something is pending, or one of the times below has come. */
+/* Handles pending requests and everything whose time has come. */
 static void
 instance_look(struct l4s_instance *inst, uint64_t now)
 {
@@ -91,7 +94,7 @@ instance_look(struct l4s_instance *inst, uint64_t now)
 }
 
 /*
- * The delay of neither queue passes the ceiling before this: heads are only
+ * Until this time, neither queue's delay can exceed the ceiling: heads are only
  * followed by later packets.
  */
 static uint64_t
@@ -107,7 +110,7 @@ instance_below_ceiling_until(const struct l4s_instance *inst)
 	return (ceiling < L4S_NEVER - oldest ? oldest + ceiling : L4S_NEVER);
 }
 
-/* To be called when one of these times may have become an earlier one. */
+/* Must be called when one of these times may have become earlier. */
 static void
 instance_look_later(struct l4s_instance *inst)
 {
@@ -141,9 +144,9 @@ instance_summarize(struct l4s_instance *inst, uint64_t now)
 }
 
 /*
- * In the order in which things happened: expiry at its own time, with the
- * controller run up to there under the shifted set-points; then what was
- * left by the device, from now on.
+ * Handles events in the order in which they happened: first expiry at its own
+ * time, after running the controller up to then with the steered set-points;
+ * then the device's requests, which take effect now.
  */
 static void
 instance_collect(struct l4s_instance *inst, uint64_t now)
@@ -186,7 +189,7 @@ instance_collect(struct l4s_instance *inst, uint64_t now)
 		instance_write_context(inst, now);
 }
 
-/* Puts the bounds of summaries that were posted into force. */
+/* Applies the posted bounds of summaries. */
 static void
 instance_take_bounds(struct l4s_instance *inst, uint64_t now)
 {
@@ -207,7 +210,7 @@ instance_reconfigure(struct l4s_instance *inst)
 	    inst->instance);
 }
 
-/* Puts the parameters that were posted into force. */
+/* Applies the posted parameters. */
 static void
 instance_take_params(struct l4s_instance *inst, uint64_t now)
 {
@@ -229,7 +232,7 @@ instance_take_params(struct l4s_instance *inst, uint64_t now)
 	l4s_free(unused);
 }
 
-/* Flows get weights, or lose them, with their table. */
+/* Starts or stops weighting flows, depending on whether there is a table. */
 static void
 instance_weigh_flows(struct l4s_instance *inst, uint64_t now)
 {
@@ -259,7 +262,7 @@ instance_write_context(struct l4s_instance *inst, uint64_t now)
 		    &inst->config, inst->overrides.current.id, now);
 }
 
-/* Own ones and the device's, in the order in which they were posted. */
+/* Writes the instance's events and the device's in the order of posting. */
 void
 l4s_instance_write_events(struct l4s_instance *inst, uint64_t now)
 {
@@ -298,7 +301,9 @@ instance_above_ceiling(const struct l4s_instance *inst, uint64_t now)
 	return ((c > l ? c : l) > inst->overrides.bounds.ceiling_ns);
 }
 
-/* Set-points are shifted below the ceiling only, where no packet has to ask. */
+/*
+ * Set-points are steered only below the ceiling, where packets need no check.
+ */
 static void
 instance_follow_ceiling(struct l4s_instance *inst, uint64_t now)
 {
@@ -318,8 +323,8 @@ instance_ceiling_status(bool above)
 }
 
 /*
- * Follows the queue into overload and out of it, at each update of p'.  Time
- * between two updates counts as spent in overload when both found it.
+ * Tracks entering and leaving overload, at each update of p'.  Time between two
+ * updates counts as spent in overload if both found it.
  */
 static void
 instance_overload(struct l4s_instance *inst, uint64_t at, uint64_t now)
@@ -366,7 +371,7 @@ instance_event(struct l4s_instance *inst, uint32_t code, uint64_t value,
 	    now);
 }
 
-/* A dequeue that finds nothing: the link is idle. */
+/* A dequeue found no packet, so the link is idle. */
 static inline void
 instance_empty(struct l4s_instance *inst, uint64_t now)
 {

@@ -68,9 +68,9 @@ l4s_device_attach(struct l4s_device *dev, struct l4s_instance *inst)
 }
 
 /*
- * Returns an unused number or, after all 2^32 were used, one that no current
- * instance of this scheduler has, found within as many iterations as there are
- * instances plus one.  Device lock held.
+ * Returns an unused number.  After all 2^32 were used, it is one that no
+ * current instance of this scheduler has; the search takes at most one
+ * iteration more than there are instances.
  */
 static uint32_t
 device_next_instance(struct l4s_device *dev, uint32_t sched)

@@ -35,7 +35,7 @@ struct l4s_waiter {
 	void		(*wake)(void *); /* (w) */
 	void		*arg;		/* (w) */
 	uint64_t	at[L4S_RINGS];	/* (w) head of each; UINT64_MAX: none */
-	struct l4s_summary_bounds bounds; /* (d) of summaries, as asked */
+	struct l4s_summary_bounds bounds; /* (d) of summaries, as requested */
 };
 
 struct l4s_handle;
@@ -56,7 +56,7 @@ struct l4s_device {
 	struct l4s_limits limits;	/* (d) */
 	uint64_t	invalid;	/* (d) overrides for no instance */
 	uint64_t	joined;		/* (d) instances so far */
-	struct l4s_summary_bounds bounds; /* (d) in force */
+	struct l4s_summary_bounds bounds; /* (d) current */
 	struct l4s_stats gone;		/* (d) of instances that left */
 	struct l4s_queues gone_queues;	/* (d) likewise */
 };

@@ -87,9 +87,9 @@ dualpi2_configure(struct dualpi2 *d, const struct l4s_params *params)
 }
 
 /*
- * The limit in bytes keeps room for a packet of full size, whatever the size
- * of this one (RFC 9332, figure 3): else a nearly full queue would take small
- * packets and drop large ones.
+ * The limit in bytes reserves space for a full-size packet, whatever the size
+ * of this one (RFC 9332, figure 3).  Otherwise a nearly full queue would accept
+ * small packets and drop large ones.
  */
 static bool
 dualpi2_has_room(const struct dualpi2 *d, uint64_t backlog, uint32_t length)
@@ -108,7 +108,7 @@ dualpi2_enqueue(struct dualpi2 *d, l4s_pkt_t *pkt, uint8_t queue,
 	uint64_t waiting = q->backlog;
 	uint64_t all = waiting + d->queue[!queue].backlog;
 
-	/* Most packets pass by comparisons with what is ready. */
+	/* Most packets pass after comparisons with precomputed values. */
 	if (__predict_false(all > d->nearly_full || length > L4S_MTU ||
 	    dualpi2_packets(all) >= d->params.limit_packets) &&
 	    !dualpi2_has_room(d, all, length))
@@ -123,21 +123,21 @@ dualpi2_enqueue(struct dualpi2 *d, l4s_pkt_t *pkt, uint8_t queue,
 	} else
 		l4s_pkt_set_next(q->tail, pkt);
 	q->tail = pkt;
-	/* Who sees the packet sees when it arrived. */
+	/* A reader that sees the packet also sees its arrival time. */
 	L4S_STORE_REL(&q->backlog, waiting + DUALPI2_PACKET(length));
 	return (true);
 }
 
 /*
- * RFC 9332, figure 7, up to and without the drop or mark itself.
+ * RFC 9332, figure 7, except that the caller drops or marks.
  *
- * One departure: the last packet, behind which neither queue holds another, is
- * never dropped.  A drop tells a sender to send less, and a queue that it
- * empties leaves the link idle; on a slow link, where a single packet may wait
- * for longer than the target, that is a good part of the time.  Such a packet
- * is marked if it can be.  (Linux neither drops nor marks while less than two
- * MTU wait.  That costs the balance between the queues on links of a few
- * Mbit/s; marks stay here.)
+ * There is one difference: the last packet, with no other in either queue, is
+ * never dropped.  A drop tells a sender to slow down, and if it empties the
+ * queues, the link becomes idle.  On a slow link, where a single packet may
+ * wait longer than the target, this would happen often.  The packet is marked
+ * instead if possible.  (Linux neither drops nor marks while fewer than two
+ * MTUs are queued.  On links of a few Mbit/s that upsets the balance between
+ * the queues, so marks are kept here.)
  */
 bool
 dualpi2_pick(struct dualpi2 *d, uint64_t now, struct dualpi2_verdict *v)
@@ -149,10 +149,11 @@ dualpi2_pick(struct dualpi2 *d, uint64_t now, struct dualpi2_verdict *v)
 }
 
 /*
- * Takes the head of a queue.  What is constant in a caller's call costs nothing
- * there: `weighed', whether flows have weights; and `usual', to take only what
- * has no signals of its own.  A head of the L4S queue in overload, or one that
- * is there for its DSCP alone, is then left where it is: false.
+ * Takes the head of a queue.  The two flags are constants in each caller, so
+ * they cost nothing: `weighed', whether flows have weights, and `usual',
+ * whether to take only packets that get their own queue's ordinary signals.
+ * With `usual', the head of the L4S queue stays there, and false is returned,
+ * if the queue is in overload or the packet was classified by its DSCP alone.
  */
 static L4S_INLINE bool
 dualpi2_pick_from(struct dualpi2 *d, uint8_t queue, bool weighed, bool usual,
@@ -185,9 +186,8 @@ dualpi2_pick_from(struct dualpi2 *d, uint8_t queue, bool weighed, bool usual,
 		return (true);	/* the probability is below one */
 	v->probability = dualpi2_q31(v->probability);
 	/*
-	 * A signal that cannot be a mark is a drop, whether by configuration
-	 * or because the packet's header cannot be written: for signals such
-	 * a packet is as good as Not-ECT.
+	 * A mark becomes a drop if marking is disabled or the packet's header
+	 * cannot be written: such a packet is treated as Not-ECT.
 	 */
 	can_mark = d->params.ecn != 0 && l4s_pkt_can_mark(v->pkt);
 	if (v->action == L4S_ACTION_MARK && !can_mark)
@@ -214,8 +214,10 @@ dualpi2_l4s(struct dualpi2 *d, struct dualpi2_queue *q, bool weighed,
 		p_coupled = dualpi2_weighted(p_coupled, f, FLOW_WEIGHT_SHIFT);
 		sojourn_ns = dualpi2_weighted_ns(sojourn_ns, f);
 	}
-	/* It queued behind others; otherwise the link's speed alone may have
-	 * made it wait. */
+	/*
+	 * Only if it queued behind others; otherwise the link's speed alone may
+	 * have made it wait.
+	 */
 	if (l4s_pkt_queued(v->pkt))
 		p_native = dualpi2_native(d, sojourn_ns);
 	v->probability = p_native > p_coupled ? p_native : p_coupled;
@@ -226,8 +228,9 @@ dualpi2_l4s(struct dualpi2 *d, struct dualpi2_queue *q, bool weighed,
 }
 
 /*
- * The same in overload.  A packet that only its DSCP brought to the queue gets
- * the signals of a classic one, a mark or a drop (RFC 9332, section 2.5.1.1).
+ * The same in overload, or for a packet classified by its DSCP alone: the
+ * latter gets the signals of a Classic packet, a mark or a drop (RFC 9332,
+ * section 2.5.1.1).
  */
 static uint8_t
 dualpi2_unusual(struct dualpi2 *d, struct dualpi2_queue *q, bool weighed,
@@ -243,7 +246,7 @@ dualpi2_overload(struct dualpi2 *d, struct dualpi2_queue *q,
 {
 	uint32_t p_classic = d->p_classic, f;
 
-	/* With weights of one or more p_CL stays one. */
+	/* With weights of one or more, p_CL stays one. */
 	if (d->flows != NULL) {
 		f = dualpi2_weigh(d, v);
 		p_classic = dualpi2_weighted(p_classic, f * f,
@@ -282,8 +285,8 @@ dualpi2_classic(struct dualpi2 *d, struct dualpi2_queue *q, bool weighed,
 }
 
 /*
- * The weight of the packet's flow, Q14.  One that came before flows had weights
- * has no bucket.
+ * The weight of the packet's flow, Q14.  A packet that arrived before flow
+ * weights were enabled has no bucket.
  */
 static inline uint32_t
 dualpi2_weigh(const struct dualpi2 *d, struct dualpi2_verdict *v)
@@ -299,8 +302,8 @@ dualpi2_weigh(const struct dualpi2 *d, struct dualpi2_verdict *v)
 }
 
 /*
- * p times the factor, FLOW_WEIGHT_MAX squared at most: below 2^61 before it is
- * a probability again.
+ * p times the factor, which is at most FLOW_WEIGHT_MAX squared: below 2^61
+ * before it is clamped to a probability.
  */
 static inline uint32_t
 dualpi2_weighted(uint32_t p, uint32_t factor, unsigned shift)
@@ -311,8 +314,8 @@ dualpi2_weighted(uint32_t p, uint32_t factor, unsigned shift)
 }
 
 /*
- * The sojourn time that the native AQM sees: a step has no probability to be
- * weighted, but a threshold, which is 1 / f of the others' this way.
+ * The sojourn time seen by the native AQM.  A step has no probability to be
+ * weighted; scaling the sojourn time divides its threshold by f.
  */
 static inline uint64_t
 dualpi2_weighted_ns(uint64_t ns, uint32_t f)
@@ -333,13 +336,13 @@ dualpi2_flush(struct dualpi2 *d, uint8_t queue)
 }
 
 /*
- * Weighted round robin with a credit in bytes times per cent, as in Linux:
- * each L4S byte that is sent while Classic waits earns Classic its weight,
- * each Classic byte that is sent while L4S waits costs L4S's.  With both
- * queues busy Classic gets classic_weight per cent of the bytes sent; alone, a
- * queue gets everything and the credit stays.  dualpi2_charge() applies the
- * change, at most 100 * 65535, once the packet is sent; |credit| stays below
- * 100 * (65535 + 1500), since its sign changes the turn.
+ * Weighted round robin with a credit in bytes times per cent, as in Linux: each
+ * L4S byte sent while Classic waits earns Classic its weight; each Classic byte
+ * sent while L4S waits costs it L4S's weight.  With both queues busy, Classic
+ * gets classic_weight per cent of the bytes sent; if only one is busy, it gets
+ * the whole link and the credit does not change.  dualpi2_charge() applies the
+ * change, at most 100 * 65535, when the packet is sent.  |credit| stays below
+ * 100 * (65535 + 1500), since its sign selects the queue.
  */
 uint8_t
 dualpi2_choose(const struct dualpi2 *d, int32_t *credit)
@@ -359,7 +362,7 @@ dualpi2_choose(const struct dualpi2 *d, int32_t *credit)
 	return (L4S_QUEUE_CLASSIC);
 }
 
-/* Takes the head out of q; returns the remaining backlog. */
+/* Removes the head of q.  Returns the remaining backlog. */
 static inline uint64_t
 dualpi2_take(struct dualpi2 *d, struct dualpi2_queue *q,
     const struct dualpi2_queue *other, uint32_t length)
@@ -377,7 +380,7 @@ dualpi2_take(struct dualpi2 *d, struct dualpi2_queue *q,
 	return (waiting);
 }
 
-/* xorshift64*: 2^64 - 1 long; 31 bits of it. */
+/* xorshift64*, with a period of 2^64 - 1.  Returns 31 bits. */
 static uint32_t
 dualpi2_random(struct dualpi2 *d)
 {
@@ -391,20 +394,20 @@ dualpi2_random(struct dualpi2 *d)
 }
 
 /*
- * Signals with likelihood p.  As in RFC 9332's recur(), likelihoods add up
- * until they reach a threshold, so that signals come evenly, with a twelfth of
- * the variance of independent ones.  In recur() the threshold is always one:
- * a deterministic sequence, which locks to the order of regular arrivals, so
- * that of two equal streams one gets nearly all the drops.  Here each signal
- * draws the threshold of the next from [1/2, 3/2).  The mean is one, and the
- * rate p in the long run.
+ * Signals with likelihood p.  As in RFC 9332's recur(), likelihoods are
+ * accumulated until they reach a threshold, which spaces signals evenly, with a
+ * twelfth of the variance of independent ones.  In recur() the threshold is
+ * always one.  That deterministic sequence locks to the order of regular
+ * arrivals, so that one of two equal streams gets nearly all the drops.  Here
+ * each signal draws the next threshold from [1/2, 3/2).  Its mean is one, so
+ * the long-run rate is p.
  *
- * Nearer to one than 1/2 the range narrows to [p, 2 - p): a packet never adds
- * more than the threshold, so that no signals are owed when p falls.  p = 1
- * signals always; what is accumulated waits meanwhile.
+ * If p is above 1/2, the range narrows to [p, 2 - p): a packet never adds more
+ * than the threshold, so no signals are owed when p falls.  p = 1 always
+ * signals and leaves the accumulated likelihood unchanged.
  *
- * Most packets get no signal, and need one comparison to see it: a sum below
- * the threshold and below one is neither a signal nor comes from p = 1.
+ * Most packets get no signal, which takes one comparison to see: `silent' is
+ * low enough that a smaller sum cannot signal, with p = 1 or otherwise.
  */
 static inline bool
 dualpi2_dither(struct dualpi2 *d, struct dualpi2_queue *q, uint32_t p)
@@ -465,8 +468,8 @@ dualpi2_native(const struct dualpi2 *d, uint64_t sojourn_ns)
 
 /*
  * Departure rate (RFC 8033, section 4.3): while at least a sample is queued,
- * time how long DUALPI2_SAMPLE bytes take to leave.  The mean moves by a
- * quarter of the difference, DQ_THRESHOLD / 2^16 of appendix A.  Only
+ * measures how long DUALPI2_SAMPLE bytes take to leave.  The mean moves by a
+ * quarter of the difference, DQ_THRESHOLD / 2^16 of appendix A.  It is only
  * reported: the controller uses sojourn times.
  */
 static void

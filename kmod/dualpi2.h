@@ -14,14 +14,14 @@
  *	               └──────▶│  Classic  │─────────▶round robin ──▶ verdict
  *	        Not-ECT, ECT(0)└───────────┘ p_C = p'^2
  *
- * p' is the output of the controller, which looks at the older head of the
- * two queues every tupdate; p'_L is the L4S queue's native step or ramp.  With
- * flow_weights p' is multiplied by the weight of the packet's flow
+ * p' is the output of the controller, which reads the delay of the older of
+ * the two heads every tupdate; p'_L is the L4S queue's native step or ramp.
+ * With flow_weights, p' is multiplied by the weight of the packet's flow
  * (flow_weights.h).
  *
- * This file knows packets (pkt.h) and time.  It does not know records,
- * overrides or devices: dualpi2_pick() takes the next packet out of its queue
- * and says what DualPI2 would do to it; the caller does that, or not.
+ * This file depends only on packets (pkt.h) and time, not on records, overrides
+ * or devices: dualpi2_pick() removes the next packet from its queue and returns
+ * DualPI2's verdict on it; the caller follows the verdict or overrides it.
  */
 
 #ifndef _L4S_DUALPI2_H_
@@ -33,15 +33,15 @@
 #include "pkt.h"
 
 /*
- * Probabilities are Q31 with 2^31 as one, in 32 bits: the product of two fits
- * 64 bits with room to spare, and one is exact.  Records, whose one is
- * 2^31 - 1, get the lesser of the two.
+ * Probabilities are Q31 in 32 bits, with 2^31 as one: the product of two fits
+ * in 64 bits, and one is exact.  In records one is 2^31 - 1, so values are
+ * clamped to that.
  */
 #define	DUALPI2_ONE		0x80000000U
 
 /*
- * p' itself is kept in Q56, so that the smallest gain that can be set still
- * moves it: 1e-6 Hz over 1 ns is 72 of these units.
+ * p' itself is Q56, so that even the minimum gain changes it: 1e-6 Hz over 1 ns
+ * is 72 of these units.
  */
 #define	DUALPI2_P_SHIFT		56
 #define	DUALPI2_P_ONE		((int64_t)1 << DUALPI2_P_SHIFT)
@@ -55,8 +55,8 @@ enum dualpi2_cause {
 };
 
 /*
- * (a): written by the packet path alone, with L4S_STORE or L4S_COUNT, and read
- * by anyone.  All else is the packet path's.
+ * (a): written only by the packet path, with L4S_STORE or L4S_COUNT, and read
+ * by any thread.  All other members belong to the packet path.
  */
 struct dualpi2_queue {
 	l4s_pkt_t	*head;
@@ -64,16 +64,16 @@ struct dualpi2_queue {
 	uint64_t	head_ns;	/* (a) arrival of the head, if any */
 	uint64_t	backlog;	/* (a) dualpi2_packets(), _bytes() */
 	uint64_t	accumulated;	/* likelihood since the last signal, Q31 */
-	uint32_t	threshold;	/* of it for the next one, Q31 */
+	uint32_t	threshold;	/* likelihood of the next, Q31 */
 	uint32_t	silent;		/* below it there is no signal */
-	uint64_t	total_packets;	/* (a) that arrived, tail drops among */
-	uint64_t	total_bytes;	/* (a) them */
+	uint64_t	total_packets;	/* (a) arrived, incl. tail drops */
+	uint64_t	total_bytes;	/* (a) likewise */
 	uint64_t	total_drops;	/* (a) */
-	/* Departure rate, as RFC 8033 section 4.3 measures it. */
+	/* Departure rate, measured as in RFC 8033, section 4.3. */
 	uint64_t	sample_start;	/* ns; 0 between samples */
 	uint32_t	sample_bytes;	/* so far; 0 between samples */
 	uint32_t	sample_us;	/* mean, us per DUALPI2_SAMPLE bytes */
-	uint32_t	sample_from;	/* bytes that must wait to continue */
+	uint32_t	sample_from;	/* backlog needed to continue, bytes */
 	uint8_t		status;		/* L4S_STATUS_MEASURING, and the
 					   controller's */
 };
@@ -82,7 +82,8 @@ struct dualpi2_queue {
 #define	DUALPI2_SAMPLE		16384
 
 /*
- * Set-points that steering may shift; otherwise the parameters' own values.
+ * Set-points, which steering may shift; without steering, the parameters'
+ * values.
  */
 struct dualpi2_setpoints {
 	uint64_t	target_ns;
@@ -97,7 +98,7 @@ struct dualpi2 {
 	struct dualpi2_queue queue[2];	/* L4S_QUEUE_CLASSIC, _L4S */
 	struct l4s_params params;
 	struct dualpi2_setpoints set;
-	uint64_t	nearly_full;	/* backlog above which room is counted */
+	uint64_t	nearly_full;	/* check the limit above this */
 	const union l4s_flow_table *flows;	/* NULL: all weigh one */
 	uint64_t	flows_since;	/* packets that came before have no
 					   bucket */
@@ -115,14 +116,14 @@ struct dualpi2 {
 	uint32_t	p_base;		/* (a) p', at most L4S_PROB_ONE */
 	uint32_t	p_classic;	/* (a) p_C */
 	uint32_t	p_coupled;	/* (a) p_CL, at most one */
-	uint32_t	heard_classic;	/* p_C, and p_CL without overload, but 0 */
-	uint32_t	heard_coupled;	/* in a burst that is allowed */
-	uint32_t	weight_min;	/* the least weight, Q14 */
+	uint32_t	heard_classic;	/* p_C, and p_CL without overload; 0 */
+	uint32_t	heard_coupled;	/* during the burst allowance */
+	uint32_t	weight_min;	/* minimum weight, Q14 */
 	bool		overload;	/* p_CL >= 1, the same as p_C >= p_Cmax */
 	uint8_t		plain_ecn;	/* l4s_ecn, or 0 in overload */
 	uint8_t		status;		/* L4S_STATUS_OVERLOAD, _BURST */
-	uint32_t	previous_us;	/* previous_ns and burst_ns, as records */
-	uint32_t	burst_us;	/* have them */
+	uint32_t	previous_us;	/* previous_ns and burst_ns in us, */
+	uint32_t	burst_us;	/* for records */
 
 	int64_t		credit;		/* (a) WRR: > 0: Classic's turn */
 	uint64_t	random;		/* state of the generator, not 0 */
@@ -132,10 +133,10 @@ struct dualpi2 {
 struct dualpi2_verdict {
 	l4s_pkt_t	*pkt;
 	uint64_t	sojourn_ns;
-	uint64_t	backlog;	/* of its queue, without it */
+	uint64_t	backlog;	/* of its queue, excluding it */
 	uint32_t	probability;	/* p_C or p_L, weighted: dualpi2_q31() */
 	uint32_t	length;
-	int32_t		credit;		/* of the scheduler, if it is sent */
+	int32_t		credit;		/* change of the WRR credit if sent */
 	uint32_t	ecn;		/* on arrival */
 	uint8_t		queue;		/* L4S_QUEUE_CLASSIC or _L4S */
 	uint8_t		action;		/* L4S_ACTION_* */
@@ -145,23 +146,23 @@ struct dualpi2_verdict {
 
 void	dualpi2_init(struct dualpi2 *, const struct l4s_params *,
 	    uint64_t seed);
-/* New parameters, checked ones, at any time.  p' and the queues stay. */
+/* Sets checked parameters, at any time.  p' and the queues do not change. */
 void	dualpi2_configure(struct dualpi2 *, const struct l4s_params *);
 /*
- * Factors, Q16; those in steer_set only.  steer_set 0: the parameters' own.
- * The update that is due stays when it is; the period counts from there.
+ * Applies the override's factors (Q16) in steer_set; 0 restores the parameters'
+ * values.  The next update is not moved; the new period counts from there.
  */
 void	dualpi2_steer(struct dualpi2 *, const struct l4s_override *,
 	    uint8_t steer_set);
 
 /*
- * Runs the controller up to `now'.  To be called with a time that does not go
- * back, before anything else that takes the time.
+ * Runs the controller up to `now'.  Must be called before anything else that
+ * takes the time, which must not go back.
  */
 static inline void dualpi2_advance(struct dualpi2 *, uint64_t now);
 
 /*
- * The queue of a packet, by the field that has DSCP and ECN (RFC 9332, section
+ * Selects the queue of a packet by its DSCP and ECN field (RFC 9332, section
  * 2.3).
  */
 static inline uint8_t
@@ -172,26 +173,27 @@ dualpi2_classify(const struct dualpi2 *d, uint8_t ds)
 	    L4S_QUEUE_CLASSIC);
 }
 
-/* Queues the packet; false if a limit forbids it (then nothing changed). */
+/* Queues the packet.  Returns false, with no change, if a limit forbids it. */
 bool	dualpi2_enqueue(struct dualpi2 *, l4s_pkt_t *, uint8_t queue,
 	    uint32_t length, uint64_t now);
 /*
- * Takes the next packet; false when both queues are empty.  packet_path.c does it
- * in two steps, for different code for each queue: which one it is, of those
- * that are not both empty, with v->credit; then dualpi2_pick_from() (dualpi2.c).
+ * Takes the next packet.  Returns false if both queues are empty.
+ * packet_path.c does this in two steps, for separate code per queue:
+ * dualpi2_choose() selects one of the queues, which must not both be empty, and
+ * sets v->credit; then dualpi2_pick_from() (dualpi2.c).
  */
 bool	dualpi2_pick(struct dualpi2 *, uint64_t now, struct dualpi2_verdict *);
 uint8_t	dualpi2_choose(const struct dualpi2 *, int32_t *credit);
 /*
- * The packet is sent: charges the scheduler for it.  A packet that is dropped,
- * by DualPI2 or by an override, used nothing of the link and costs nothing.
+ * Charges the scheduler for a packet that is sent.  A packet that is dropped,
+ * by DualPI2 or by an override, used no link time and costs nothing.
  */
 static inline void dualpi2_charge(struct dualpi2 *,
     const struct dualpi2_verdict *);
-/* Takes the head of a queue without a verdict; NULL when empty. */
+/* Takes the head of a queue without a verdict; NULL if it is empty. */
 l4s_pkt_t *dualpi2_flush(struct dualpi2 *, uint8_t queue);
 
-/* A Q31 probability in the interface's form. */
+/* Converts a Q31 probability to that of records, at most L4S_PROB_ONE. */
 static inline uint32_t
 dualpi2_q31(uint32_t p)
 {
@@ -206,10 +208,10 @@ dualpi2_us(uint64_t ns)
 }
 
 /*
- * What waits is one word, so that a packet that comes or goes changes it with
- * one addition: packets in its lower half and bytes in the upper one.  Bytes of
- * both queues together stay below 2^32 (dualpi2_enqueue()), so that the words
- * of both can be added too.
+ * The backlog is one word, so that an arrival or departure changes it with one
+ * addition: packets in the lower half, bytes in the upper half.  Both queues
+ * together stay below 2^32 bytes (dualpi2_enqueue()), so the words of both can
+ * be added.
  */
 #define	DUALPI2_PACKET(length)	((uint64_t)(length) << 32 | 1)
 
@@ -225,7 +227,7 @@ dualpi2_bytes(uint64_t backlog)
 	return ((uint32_t)(backlog >> 32));
 }
 
-/* Of both queues. */
+/* The backlog of both queues. */
 static inline uint64_t
 dualpi2_backlog(const struct dualpi2 *d)
 {

@@ -27,7 +27,7 @@
  *	dequeue ◀─ bucket: f = r / mu ◀─ mu ◀─ sums ◀─── r decays, bytes add
  *
  * An update visits the active buckets twice, for r and for f, at most
- * FLOW_SLICE of them per packet; the rest are left to the following packets.
+ * FLOW_SLICE of them per packet; the following packets visit the rest.
  * An update that becomes due in the meantime begins when the current one has
  * ended, and accounts for the elapsed time.  Many flows are updated less often,
  * with 4 ms more for each 32 of them: each sends fewer packets in that time,

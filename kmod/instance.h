@@ -10,9 +10,10 @@
  *	enqueue ─▶ catch up ─▶ DualPI2 queues ─▶ (tail drop: record)
  *	dequeue ─▶ catch up ─▶ DualPI2 verdict ─▶ override ─▶ record ─▶ packet
  *
- * "Catch up" takes work left by the device (a new override, parameters,
- * limits), ends what has expired, runs the controller up to now, and ends a
- * summary that is due.  If nothing is due, this is one predictable branch.
+ * "Catch up" takes requests from the device (a new override, parameters,
+ * limits), ends an expired override, runs the controller up to now, and ends
+ * the summary when its time has come.  If there is nothing to do, this is one
+ * predictable branch.
  *
  * The packet path is called by one thread at a time.  The l4s_instance_post_*
  * functions and those of stats.h may be called at any time from others.
@@ -39,7 +40,7 @@ struct l4s_event_post {
 	uint32_t	code;
 };
 
-/* Events of the device as a whole.  Everything is under the lock. */
+/* Events of the device as a whole.  All members are under the lock. */
 struct l4s_events {
 	struct l4s_lock	lock;		/* and struct l4s_ring's */
 	uint64_t	posted;		/* so far, of instances too */
@@ -49,17 +50,17 @@ struct l4s_events {
 
 /* The overload whose events are being written (RFC 9332, section 2.5.2.3). */
 struct l4s_overload {
-	bool		reported;	/* its begin was written, not its end */
+	bool		reported;	/* only its start was written */
 	bool		in;		/* at the latest update */
 	uint64_t	seen_ns;	/* the latest update */
 	uint64_t	left_ns;	/* when it was last left */
-	uint64_t	lasted_ns;	/* time in it since its begin */
+	uint64_t	lasted_ns;	/* time in it since its start */
 };
 
 struct l4s_instance {
 	struct dualpi2	queue;		/* (p), as in override.h */
 	struct l4s_overrides overrides;
-	struct l4s_config config;	/* (p) in force */
+	struct l4s_config config;	/* (p) current */
 	struct l4s_told	told;		/* (p) */
 	struct l4s_ring	*rings;		/* L4S_RINGS, or NULL: no streams */
 	struct l4s_pkt_sink *sink;	/* where drops go */
@@ -117,16 +118,16 @@ void	l4s_instance_refuse(struct l4s_instance *, l4s_pkt_t *, uint8_t ds,
  */
 l4s_pkt_t *l4s_instance_dequeue(struct l4s_instance *, uint64_t now);
 /*
- * The link could send since then but has nothing to send: both queues are
- * empty.  For callers that do not dequeue exactly when the link becomes free; a
- * dequeue that finds nothing implies it for its time. `since' may be in the
- * future, and may be reported again.
+ * Reports that the link has been able to send since then but had nothing to
+ * send: both queues are empty.  For callers that do not dequeue exactly when
+ * the link becomes free; a dequeue that finds no packet implies it for its
+ * time.  `since' may be in the future, and may be reported repeatedly.
  */
 void	l4s_instance_idle(struct l4s_instance *, uint64_t since);
 /*
- * Ends the idle time: both queues are empty, and the link cannot send since
- * then, as on a shared medium. l4s_instance_idle() resumes it.  Times of the
- * two never go back.
+ * Ends the idle time: both queues are empty, and the link has been unable to
+ * send since then, as on a shared medium.  l4s_instance_idle() resumes it.  The
+ * times of the two calls never go back.
  */
 void	l4s_instance_stall(struct l4s_instance *, uint64_t since);
 /* Drops all queued packets, each with a record. */

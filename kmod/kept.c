@@ -23,7 +23,9 @@ kept_put(struct l4s_kept *k, const struct l4s_loss *message, uint64_t time_ns)
 	memcpy(k->message[place], message, sizeof(*message));
 }
 
-/* Adds to the loss of its stream at the end; false if there is none. */
+/*
+ * Adds to a loss of its stream after the last event; false if none exists.
+ */
 static bool
 kept_lose(struct l4s_kept *k, const struct l4s_loss *loss)
 {

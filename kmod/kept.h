@@ -6,7 +6,7 @@
 
 /*
  * Events and losses of a stream that a descriptor has left, until it reads
- * them.  The rings keep such messages only for cursors of their own stream.
+ * them.  The rings keep messages only for cursors of their own stream.
  */
 
 #ifndef _L4S_KEPT_H_

@@ -142,7 +142,9 @@ l4s_override_submit(struct l4s_overrides *o, const struct l4s_override *new,
 	return (0);
 }
 
-/* The newest override ends without an effect, if it had none.  Locked. */
+/*
+ * Counts the newest override as ended without effect, if it had none.  Locked.
+ */
 static void
 override_resolve(struct l4s_overrides *o, bool replaced)
 {
@@ -158,7 +160,7 @@ override_resolve(struct l4s_overrides *o, bool replaced)
 	o->refused_once = false;
 }
 
-/* No override from here on, until the next.  Locked. */
+/* Cancels the override; none is active until the next one.  Locked. */
 static void
 override_cancel(struct l4s_overrides *o)
 {
@@ -214,7 +216,7 @@ override_derive(struct l4s_overrides *o)
 	o->plain = L4S_RECORD_PLAIN(o->reason, o->status);
 }
 
-/* Ends the current override, and counts it unless it is counted already. */
+/* Ends the current override, and counts it unless already counted. */
 static bool
 override_finish(struct l4s_overrides *o, struct dualpi2 *d)
 {
@@ -242,8 +244,9 @@ l4s_override_collect(struct l4s_overrides *o, struct dualpi2 *d,
 
 	l4s_lock(&o->lock);
 	/*
-	 * What came since `pending' was read is left for the next packet,
-	 * except that an override which is gone by now must not begin.
+	 * Requests that arrived since `pending' was read are handled with the
+	 * next packet.  But an override that has been cancelled since must not
+	 * begin.
 	 */
 	if ((o->pending & L4S_PENDING_CANCEL) != 0)
 		pending = (pending & ~L4S_PENDING_OVERRIDE) |
@@ -282,8 +285,8 @@ l4s_override_collect(struct l4s_overrides *o, struct dualpi2 *d,
 }
 
 /*
- * When the packet path has to look again.  last_sign is read without the
- * lock's help: who changes it sets `pending'.
+ * Computes when the packet path must look again.  No lock is needed to keep
+ * last_sign current: whoever changes it sets `pending'.
  */
 static void
 override_set_due(struct l4s_overrides *o)
@@ -330,9 +333,9 @@ l4s_override_ceiling(struct l4s_overrides *o, struct dualpi2 *d, bool above)
 }
 
 /*
- * The current override is about to have its first effect.  False if it was
- * replaced or cancelled a moment ago: then it must have none, since it is
- * counted as that.
+ * The current override is about to have its first effect.  Returns false if it
+ * has just been replaced or cancelled: it must then have no effect, because it
+ * is counted as replaced or expired.
  */
 static bool
 override_count_effect(struct l4s_overrides *o)
@@ -411,7 +414,7 @@ l4s_override_decide(struct l4s_overrides *o, const struct dualpi2 *d,
 		    L4S_REASON_HOLD;
 		x->action = c->action;
 	} else {
-		/* Gone since the packet path last looked. */
+		/* Replaced or cancelled since the last look. */
 		x->override_id = 0;
 		x->override_action = L4S_ACTION_ENQUEUE;
 		return;
@@ -423,12 +426,12 @@ l4s_override_decide(struct l4s_overrides *o, const struct dualpi2 *d,
 }
 
 /*
- * The share of drops: every decision earns drop_share of a drop (Q16), at
- * most L4S_DROP_BURST drops are saved, and a drop costs one.  So override
- * drops never pass the share of the decisions so far, and credit is capped, so
- * idle time cannot fund a burst.  Earnings are added up when they matter, not
- * at each packet; a longer time than cap is cut first, since even the least
- * share has filled the bucket by then: earned <= 2^22, times 2^16 at most.
+ * The token bucket of override drops: every decision earns drop_share of a drop
+ * (Q16), at most L4S_DROP_BURST drops are saved, and a drop costs one.  So
+ * override drops never exceed that share of the decisions so far, and idle time
+ * cannot fund a burst.  Earnings are added when they are needed, not for each
+ * packet.  Longer spans are cut to cap decisions first, since even the minimum
+ * share fills the bucket by then: earned <= 2^22, times 2^16 at most.
  */
 static void
 override_earn_tokens(struct l4s_overrides *o, uint64_t decisions)

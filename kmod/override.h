@@ -11,7 +11,7 @@
  *	             │      ├─▶ expired    by time, close or the watchdog,
  *	             ▼      │              before it had any effect
  *	          waiting ──┼─▶ applied    with its first effect; it may stay active
- *	                    └─▶ refused    had no effect, and a limit was why
+ *	                    └─▶ refused    had no effect, because of a limit
  *
  * Each override is in exactly one of these at every instant, so that
  * received = applied + expired + refused + replaced + waiting.  In detail:
@@ -20,18 +20,18 @@
  *     `steer' when the set-points are first shifted.
  *   - A `once' that a limit refuses is used up.  A `hold' continues: each
  *     packet of its queue uses one of hold_packets, refused or not.
- *   - One that ends without an effect is refused if a limit refused it at
- *     least once; else replaced if a newer one ended it; else expired.
- *   - One that is past its time when it is submitted is expired at once, and
- *     does not end the one before it.
- *   - One that fails l4s_override_check() is not received at all: it counts
- *     in refused_invalid.
+ *   - One that ends without an effect counts as refused if a limit refused it
+ *     at least once, otherwise as replaced if a newer one ended it, otherwise
+ *     as expired.
+ *   - One that has already expired when it is submitted counts as expired, and
+ *     does not end the previous one.
+ *   - One that fails l4s_override_check() is not received: it counts in
+ *     refused_invalid.
  *
- * A drop of the last packet that waits in either queue is refused, and takes
- * nothing of the share of drops.
+ * A drop of the last packet in both queues is refused and uses no token of the
+ * drop share.
  *
- * Tail drops are not decisions that an override can take part in: they use
- * up nothing.
+ * Overrides do not apply to tail drops, which use up nothing.
  */
 
 #ifndef _L4S_OVERRIDE_H_
@@ -40,7 +40,7 @@
 #include "dualpi2.h"
 #include "record.h"
 
-/* What the device left for the packet path: l4s_overrides.pending. */
+/* The device's requests to the packet path: l4s_overrides.pending. */
 #define	L4S_PENDING_OVERRIDE	0x01	/* a new one in `next' */
 #define	L4S_PENDING_CANCEL	0x02	/* drop the current one */
 #define	L4S_PENDING_PARAMS	0x04	/* for catch_up.c */
@@ -49,7 +49,7 @@
 #define	L4S_PENDING_SUMMARIES	0x20	/* for catch_up.c */
 #define	L4S_PENDING_KEYFRAME	0x40	/* for catch_up.c */
 
-/* Override drops that may be saved up, in packets. */
+/* Maximum number of saved override drops, in packets. */
 #define	L4S_DROP_BURST		64
 
 struct l4s_override_counts {
@@ -64,15 +64,15 @@ struct l4s_override_counts {
 
 /*
  * Locking: (l) under lock, (a) atomic and set under lock, (p) the packet path
- * alone.  The packet path takes the lock when `pending' is not 0, when `due'
- * has come, and once or twice in the life of an override to book it.
+ * only.  The packet path takes the lock when `pending' is nonzero, when `due'
+ * has passed, and once or twice per override to count it.
  *
- * A packet compares its time with look_ns alone: the earliest of the times that
- * the packet path has to look at (instance_look()), and 0 when something is
- * pending.  Both sides write it.  Who leaves something sets `pending' first and
- * then look_ns to 0; the packet path writes the time first and then looks at
- * `pending'.  With a full fence in between on both sides, either its time is
- * the earlier of the two writes, or it sees what is pending.
+ * A packet compares its time only with look_ns: the earliest time at which the
+ * packet path has to look (instance_look()), or 0 when something is pending.
+ * Both sides write it.  The device sets `pending' first and then look_ns to 0;
+ * the packet path writes the time first and then reads `pending'.  With a full
+ * fence between the two steps on both sides, either the packet path's write
+ * comes first and is replaced by 0, or it sees what is pending.
  */
 struct l4s_overrides {
 	struct l4s_lock	lock;
@@ -91,10 +91,10 @@ struct l4s_overrides {
 	bool		missed;		/* (l) */
 	uint64_t	last_sign;	/* (l) ns; the last override */
 
-	/* The override in force. */
+	/* The current override. */
 	uint64_t	due;		/* (p) ns; expiry or watchdog */
 	struct l4s_override current;	/* (p) */
-	struct l4s_limits bounds;	/* (p) limits in force */
+	struct l4s_limits bounds;	/* (p) current limits */
 	uint32_t	current_generation; /* (p) */
 	uint32_t	remaining;	/* (p) packets; once and hold */
 	bool		active;		/* (p) */
@@ -104,7 +104,7 @@ struct l4s_overrides {
 	bool		watchdog;	/* (p) copy of missed, for records */
 	bool		above;		/* (p) a queue's delay may be above the
 					   ceiling; false: it is not */
-	bool		watching;	/* (p) each packet has to ask: above,
+	bool		watching;	/* (p) each packet is checked: above,
 					   or active, but not steering */
 	uint8_t		status;		/* (p) L4S_STATUS_* of both */
 	uint8_t		reason;		/* (p) of decisions while not watching */
@@ -130,17 +130,20 @@ l4s_overrides_pend(struct l4s_overrides *o, uint32_t pending)
 }
 
 /*
- * 0, or L4S_EPROTO (version, length), L4S_EINVAL (a field), L4S_ERANGE (life,
- * hold or factor beyond the limits).
+ * Returns 0, L4S_EPROTO (version, length), L4S_EINVAL (a field) or L4S_ERANGE
+ * (lifetime, hold or factor beyond the limits).
  */
 int	l4s_override_check(const struct l4s_override *,
 	    const struct l4s_limits *, uint64_t now);
-/* Checks and takes; *recovered when this ends a watchdog miss. */
+/* Checks and accepts an override; *recovered if this ends a watchdog miss. */
 int	l4s_override_submit(struct l4s_overrides *,
 	    const struct l4s_override *, uint64_t now, bool *recovered);
 /* The controller left: no override, no watchdog. */
 void	l4s_overrides_release(struct l4s_overrides *);
-/* True if this call finds the deadline missed, which disables overrides. */
+/*
+ * Checks the watchdog.  Returns true if this call finds the deadline missed,
+ * which disables overrides.
+ */
 bool	l4s_overrides_watch(struct l4s_overrides *, uint64_t now,
 	    uint64_t *misses);
 
@@ -158,20 +161,26 @@ l4s_overrides_look_at(struct l4s_overrides *o, uint64_t when)
 		L4S_STORE(&o->look_ns, 0);
 }
 
-/* From now on each packet asks whether a queue's delay is above the ceiling. */
+/* From now on, each packet checks whether a queue is above the ceiling. */
 void	l4s_override_watch_ceiling(struct l4s_overrides *);
-/* Ends overrides expired at `now'; true if set-points were restored. */
+/*
+ * Ends overrides expired at `now'.  Returns true if set-points were restored.
+ */
 bool	l4s_override_expire(struct l4s_overrides *, struct dualpi2 *,
 	    uint64_t now);
-/* Takes the requests left by the device; true if set-points changed. */
+/* Takes the device's requests.  Returns true if set-points changed. */
 bool	l4s_override_collect(struct l4s_overrides *, struct dualpi2 *,
 	    uint32_t pending, uint64_t decisions, uint64_t now);
-/* Whether a queue's delay is above the ceiling: true when set-points changed. */
+/*
+ * Reports whether a queue's delay is above the ceiling.  Returns true if
+ * set-points changed.
+ */
 L4S_SLOW bool l4s_override_ceiling(struct l4s_overrides *, struct dualpi2 *,
 	    bool above);
 /*
- * The decision on a packet: the verdict, or the override, if one is active.
- * `decisions' counts those so far, this one included.  Leaves x->status alone.
+ * Decides on a packet: the verdict, or the override if one is active.
+ * `decisions' counts those so far, including this one.  Does not change
+ * x->status.
  */
 L4S_SLOW void l4s_override_decide(struct l4s_overrides *, const struct dualpi2 *,
 	    const struct dualpi2_verdict *, bool above_ceiling,

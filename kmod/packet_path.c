@@ -56,7 +56,9 @@ instance_was_above_ceiling(const struct l4s_instance *inst,
 	    dualpi2_head_delay(&inst->queue, !v->queue, now) > ceiling);
 }
 
-/* Counts a packet in, at a time that is in force. */
+/*
+ * Counts an arriving packet.  The instance must have caught up with its time.
+ */
 static inline void
 instance_arrive(struct dualpi2_queue *q, uint32_t length)
 {
@@ -73,7 +75,7 @@ instance_catch_up_and_follow(struct l4s_instance *inst, uint64_t now)
 	return (now);
 }
 
-/* Counts a packet for its flow's weight; the hash of its flow. */
+/* Counts a packet for its flow's weight.  Returns the hash of the flow. */
 static inline uint64_t
 instance_weigh(struct l4s_instance *inst, l4s_pkt_t *pkt)
 {
@@ -110,7 +112,7 @@ instance_put(struct l4s_instance *inst, l4s_pkt_t *pkt, uint8_t queue,
 	return (true);
 }
 
-/* As above, with the work that a packet between two looks does not need. */
+/* As above, for a packet that must look for due work first. */
 static bool
 instance_put_after_look(struct l4s_instance *inst, l4s_pkt_t *pkt,
     uint64_t now)
@@ -129,7 +131,7 @@ instance_put_after_look(struct l4s_instance *inst, l4s_pkt_t *pkt,
 	return (instance_put(inst, pkt, queue, ds, length, now));
 }
 
-/* All calls that are not inlined are tail calls: no register is saved. */
+/* Every call that is not inlined is a tail call, so no register is saved. */
 L4S_HOT bool
 l4s_instance_enqueue(struct l4s_instance *inst, l4s_pkt_t *pkt, uint64_t now)
 {
@@ -158,7 +160,7 @@ l4s_instance_enqueue(struct l4s_instance *inst, l4s_pkt_t *pkt, uint64_t now)
 	return (instance_put(inst, pkt, L4S_QUEUE_CLASSIC, ds, length, now));
 }
 
-/* As above with flow weights. */
+/* As above, with flow weights. */
 static L4S_HOT bool
 instance_put_weighed(struct l4s_instance *inst, l4s_pkt_t *pkt, uint64_t now)
 {
@@ -213,7 +215,7 @@ instance_tail_drop(struct l4s_instance *inst, l4s_pkt_t *pkt, uint8_t queue,
 	return (false);
 }
 
-/* Whether somebody sees the records. */
+/* Whether there is a reader of records. */
 static inline bool
 instance_recording(const struct l4s_instance *inst)
 {
@@ -224,7 +226,7 @@ instance_recording(const struct l4s_instance *inst)
 	return (l4s_ring_wanted(inst->rings));
 }
 
-/* DualPI2's own decision, with set-points that may be shifted. */
+/* The decision of DualPI2 alone, at set-points that may be steered. */
 static inline struct l4s_decision
 instance_base(const struct l4s_overrides *o, uint8_t action)
 {
@@ -252,7 +254,7 @@ instance_tap(const struct l4s_instance *inst, const struct dualpi2_verdict *v,
 }
 #endif
 
-/* Not 0 when l4s_ring_notify() is to be called. */
+/* Nonzero if l4s_ring_notify() must be called. */
 static inline uint32_t
 instance_write_record(struct l4s_instance *inst,
     const struct dualpi2_verdict *v, uint64_t decided, uint64_t delay,
@@ -269,7 +271,7 @@ instance_write_record(struct l4s_instance *inst,
 	return (l4s_ring_watched(r));
 }
 
-/* x->status is the ceiling's; that of overrides is added. */
+/* Adds the overrides' status to x->status, which has the ceiling's. */
 static inline uint32_t
 instance_record(struct l4s_instance *inst, const struct dualpi2_verdict *v,
     struct l4s_decision *x, uint64_t delay, uint64_t now)
@@ -282,7 +284,7 @@ instance_record(struct l4s_instance *inst, const struct dualpi2_verdict *v,
 	    l4s_record_decided(x, v->action), delay, now));
 }
 
-/* As above for a packet that DualPI2 alone sends unchanged. */
+/* As above, for a packet that DualPI2 alone sends unchanged. */
 static inline uint32_t
 instance_record_plain(struct l4s_instance *inst,
     const struct dualpi2_verdict *v, uint64_t now)
@@ -300,7 +302,7 @@ instance_record_plain(struct l4s_instance *inst,
 	    v->sojourn_ns, now));
 }
 
-/* Drops a packet that DualPI2 was not asked about. */
+/* Drops a packet without a decision: a tail drop or a flush. */
 static void
 instance_drop(struct l4s_instance *inst, struct dualpi2_verdict *v,
     uint8_t reason, uint64_t delay, uint64_t now)
@@ -391,7 +393,7 @@ instance_count_forwarded(struct l4s_instance *inst,
 	    v->sojourn_ns);
 }
 
-/* `more': not 0 when readers of its record may wait. */
+/* `more': nonzero if readers may be waiting for the packet's record. */
 static L4S_INLINE l4s_pkt_t *
 instance_send(struct l4s_instance *inst, const struct dualpi2_verdict *v,
     uint8_t action, uint8_t reason, uint32_t more, uint64_t now)
@@ -439,7 +441,10 @@ instance_forward_plain(struct l4s_instance *inst,
 	    inst->overrides.reason, more, now));
 }
 
-/* A packet is sent for which readers may wait, or which may end an interval. */
+/*
+ * A packet is sent whose record readers may be waiting for, or which may end an
+ * interval.
+ */
 static l4s_pkt_t *
 instance_sent(struct l4s_instance *inst, l4s_pkt_t *pkt, uint64_t now)
 {
@@ -458,7 +463,10 @@ instance_sent(struct l4s_instance *inst, l4s_pkt_t *pkt, uint64_t now)
 	return (pkt);
 }
 
-/* Takes the next packet and its verdict; false if there is none. */
+/*
+ * Takes the next packet and its verdict.  Returns false if both queues are
+ * empty.
+ */
 static bool
 instance_pick(struct l4s_instance *inst, uint64_t now)
 {
@@ -496,8 +504,8 @@ instance_decide(struct l4s_instance *inst, uint64_t now)
 }
 
 /*
- * Sends the head of a queue if it has no signal and no override is asked about
- * it.
+ * Serves the head of a queue when no override can apply.  Packets that
+ * dualpi2_pick_from() leaves take the general path.
  */
 static L4S_INLINE l4s_pkt_t *
 instance_serve(struct l4s_instance *inst, uint8_t queue, int32_t credit,
@@ -523,7 +531,7 @@ instance_take_after_look(struct l4s_instance *inst, uint64_t now)
 	return (instance_pick(inst, now) ? instance_decide(inst, now) : NULL);
 }
 
-/* Takes the next packet of those that wait. */
+/* Takes the next packet; at least one is queued. */
 static L4S_INLINE l4s_pkt_t *
 instance_take_next(struct l4s_instance *inst, bool weighed, uint64_t now)
 {
@@ -535,8 +543,8 @@ instance_take_next(struct l4s_instance *inst, bool weighed, uint64_t now)
 }
 
 /*
- * Functions of their own, so that l4s_instance_dequeue() saves no registers
- * before it knows which one it is (clang saves them at the top).
+ * Separate functions, so that l4s_instance_dequeue() saves no registers before
+ * it knows which one to call (clang saves them on entry).
  */
 static L4S_HOT l4s_pkt_t *
 instance_take_unweighed(struct l4s_instance *inst, uint64_t now)
@@ -550,7 +558,7 @@ instance_take_weighed(struct l4s_instance *inst, uint64_t now)
 	return (instance_take_next(inst, true, now));
 }
 
-/* As l4s_instance_enqueue(). */
+/* Like l4s_instance_enqueue(), makes only tail calls. */
 L4S_HOT l4s_pkt_t *
 l4s_instance_dequeue(struct l4s_instance *inst, uint64_t now)
 {
@@ -575,7 +583,7 @@ l4s_instance_flush(struct l4s_instance *inst, uint64_t now)
 
 	if (now > inst->now)
 		inst->now = now;
-	/* For a reader that came after the last packet. */
+	/* For a reader that subscribed after the last packet. */
 	if ((L4S_LOAD_ACQ(&inst->overrides.pending) &
 	    L4S_PENDING_KEYFRAME) != 0)
 		instance_write_keyframe(inst, inst->now);
@@ -608,7 +616,7 @@ l4s_instance_close(struct l4s_instance *inst, uint64_t now)
 {
 	if (now > inst->now)
 		inst->now = now;
-	/* For readers of summaries that came after the last packet. */
+	/* For readers of summaries that subscribed after the last packet. */
 	if ((L4S_LOAD_ACQ(&inst->overrides.pending) &
 	    L4S_PENDING_SUMMARIES) != 0)
 		instance_take_bounds(inst, inst->now);

@@ -125,15 +125,15 @@ dualpi2_derive(struct dualpi2 *d)
 /*
  * Makes up the updates that were due since the last call, as a timer would have
  * run them.  Between two calls no packet arrived or left, so the head of the
- * older queue has aged linearly (or there is none, and the delay is 0), and
+ * older queue has aged linearly (or both are empty, and the delay is 0), and
  * update i of m is
  *
  *	delta_i = alpha (delay_0 + i T - target) + beta T
  *
  * which never decreases with i.  So p' first falls (perhaps to 0), then rises
  * (perhaps to 1): each part is a sum in closed form with one clamp at its end,
- * and the work is the same for one missed update and for a million.  Only the
- * first update differs, because of its previous delay.
+ * and one missed update costs as much as a million.  Only the first update
+ * differs, because of its previous delay.
  */
 void
 dualpi2_update(struct dualpi2 *d, uint64_t now)

@@ -23,7 +23,7 @@ struct l4s_pkt_user {
 	uint8_t		dscp;
 	bool		fixed;		/* as a header that others share */
 	bool		queued;		/* behind Th_len others */
-	uint8_t		queue;		/* what follows: once decided */
+	uint8_t		queue;		/* from here on: set by the decision */
 	uint8_t		action;
 	uint8_t		reason;
 };

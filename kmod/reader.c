@@ -107,9 +107,9 @@ handle_heads(const struct l4s_handle *h, uint64_t heads[L4S_RINGS])
 #define	HANDLE_KEPT	(L4S_RINGS + 1)
 
 /*
- * The ring with the next message in time order, among those before `heads', or
- * HANDLE_KEPT: kept messages first, then records if times are equal.  L4S_RINGS
- * if there are none.
+ * Returns the ring with the next message in time order, among those before
+ * `heads', or HANDLE_KEPT: kept messages come first, then records if times are
+ * equal.  L4S_RINGS if no message is available.
  */
 static unsigned
 handle_next(struct l4s_handle *h, const uint64_t heads[L4S_RINGS])
@@ -217,7 +217,7 @@ l4s_handle_unread(const struct l4s_handle *h)
 	return (unread);
 }
 
-/* Time of the oldest message; L4S_NEVER if there are none. */
+/* Time of the oldest message; L4S_NEVER if no message is available. */
 static uint64_t
 handle_oldest(const struct l4s_handle *h)
 {

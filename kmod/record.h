@@ -5,8 +5,9 @@
  */
 
 /*
- * Writing records into a ring, word by word and without an intermediate copy,
- * since that is the cost that every packet pays; and their context messages.
+ * Writes records and their context messages into a ring.  Records are written
+ * word by word without an intermediate copy, because every packet pays for
+ * them.
  */
 
 #ifndef _L4S_RECORD_H_
@@ -21,40 +22,41 @@ struct l4s_decision {
 	uint8_t		action;
 	uint8_t		reason;
 	uint8_t		override_action;
-	uint8_t		status;		/* L4S_STATUS_*, but the queue's */
+	uint8_t		status;		/* L4S_STATUS_*, except the queue's */
 };
 
-/*
- * The latest context messages of an instance.
- */
+/* The latest context messages of an instance. */
 struct l4s_told {
 	struct l4s_config config;
 	struct l4s_state state;
 };
 
-/* The configuration in force, for the next message. */
+/* Describes the current configuration, for the next message. */
 void	l4s_record_configure(struct l4s_config *, const struct dualpi2 *,
 	    uint32_t sched, uint32_t instance);
 /*
- * To be called after an update of p' and after a change of the configuration
- * or of the override, before the packet that finds it is handled: writes what
- * changed since.
+ * Writes what has changed since the last call.  Must be called after an update
+ * of p' and after a change of the configuration or of the override, before the
+ * packet that triggered it is handled.
  */
 void	l4s_record_context(struct l4s_ring *, struct l4s_told *,
 	    const struct dualpi2 *, const struct l4s_config *,
 	    uint64_t override_id, uint64_t now);
-/* Writes a keyframe (struct l4s_config), at the same places. */
+/* Writes a keyframe (struct l4s_config).  To be called at the same places. */
 void	l4s_record_keyframe(struct l4s_ring *, struct l4s_told *,
 	    const struct dualpi2 *, const struct l4s_config *,
 	    uint64_t override_id, uint64_t now);
-/* To each of the rings (NULL: none) that has readers, and wakes them. */
+/*
+ * Writes an event to each ring that has readers (NULL: no rings), and wakes
+ * them.
+ */
 void	l4s_event_write(struct l4s_ring *rings, uint32_t sched,
 	    uint32_t instance, uint32_t code, uint64_t value, uint64_t now);
 
 /*
- * A record is written in whole words.  (A struct that is built of small stores
- * and copied by words would wait for them to leave the store buffer.)
- * PLACE() puts a value, which must fit, where its field is in its word.
+ * A record is written in whole words.  (A struct built by narrow stores and
+ * copied by words would stall until the stores leave the store buffer.) PLACE()
+ * shifts a value, which must fit, to its field's position in its word.
  */
 #if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
 #define	PLACE_SHIFT(at, size)	((at) % 8 * 8)
@@ -66,7 +68,7 @@ void	l4s_event_write(struct l4s_ring *rings, uint32_t sched,
 	sizeof(((struct l4s_record *)NULL)->field)))
 #define	PLACE32(field, value)	PLACE(field, (uint32_t)(value))
 
-/* The word that a field begins, checked against the layout. */
+/* The word that starts with a field, checked against the layout. */
 #define	WORD(field)	(offsetof(struct l4s_record, field) / 8)
 #define	ALIGNED(field)							\
 	_Static_assert(offsetof(struct l4s_record, field) % 8 == 0, #field)
@@ -95,8 +97,8 @@ SHARES(status, packet_length);
 
 #ifdef L4S_RECORD_TAP
 /*
- * For tests: the same decision as version 1 described it, from the state of
- * the queue itself.  seq is left 0.
+ * For tests: describes the same decision as in version 1, from the state of the
+ * queue itself.  seq is left 0.
  */
 void	l4s_record_reference(struct l4s_record_v1 *, const struct l4s_config *,
 	    const struct dualpi2 *, const struct dualpi2_verdict *,
@@ -104,8 +106,8 @@ void	l4s_record_reference(struct l4s_record_v1 *, const struct l4s_config *,
 #endif
 
 /*
- * A decision in the record's last word.  Of a packet that is sent unchanged by
- * DualPI2 alone it is 0 but for reason and status: L4S_RECORD_PLAIN().
+ * The decision in the record's last word.  For a packet that DualPI2 alone
+ * sends unchanged, only reason and status are nonzero: L4S_RECORD_PLAIN().
  */
 #define	L4S_RECORD_PLAIN(reason, status_)				\
 	(PLACE(queue_reason, (reason)) | PLACE(status, (status_)))
@@ -119,7 +121,7 @@ l4s_record_decided(const struct l4s_decision *x, uint8_t base)
 	    x->override_action, 0)) | L4S_RECORD_PLAIN(x->reason, x->status));
 }
 
-/* `delay' is the record's delay_ns, `decided' as above. */
+/* `delay' is the record's delay_ns; `decided' is from l4s_record_decided(). */
 static inline void
 l4s_record_write(struct l4s_ring *r, uint32_t instance,
     const struct dualpi2 *d, const struct dualpi2_verdict *v,

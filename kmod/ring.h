@@ -5,7 +5,7 @@
  */
 
 /*
- * A message ring: one writer, any number of readers, each with its own place.
+ * A message ring: one writer, any number of readers, each with its own cursor.
  * A device has one for each stream (struct l4s_interval).  The writer never
  * waits: it overwrites the oldest message.  A reader that was lapped learns how
  * many messages it lost.  Without a reader nothing is written.
@@ -14,12 +14,12 @@
  *	                 ▼                      ▼                  ▼
  *	   overwritten   │ oldest ............. │ next to read ... │ next to write
  *
- * A message is an array of 64-bit words at the start of a slot, read and
- * written one by one as relaxed atomics, so that there is no data race in C's
- * sense.  Its slot is overwritten only when head has come a whole turn
- * further; a reader copies the words and then looks at head again: if it has
- * not come that far, none of them was new.  This is a seqlock with head as
- * everyone's sequence.
+ * A message is an array of 64-bit words at the start of a slot.  Each word is
+ * read and written as a relaxed atomic, so there is no data race in C's sense.
+ * A slot is overwritten only when head has advanced by the capacity.  A reader
+ * copies the words and then reads head again: if it has not advanced that far,
+ * none of them was overwritten.  This is a seqlock with head as the sequence
+ * number of all slots.
  */
 
 #ifndef _L4S_RING_H_
@@ -31,7 +31,7 @@
 #define	L4S_RING_MIN		(1U << 4)	/* messages */
 #define	L4S_RING_MAX		(1U << 20)
 
-/* All messages but summaries have this many words. */
+/* All messages except summaries have this many words. */
 #define	L4S_MESSAGE_WORDS	(L4S_RECORD_SIZE / 8)
 _Static_assert(L4S_RECORD_SIZE % 8 == 0, "messages are whole words");
 
@@ -42,7 +42,7 @@ _Static_assert(L4S_RECORD_SIZE % 8 == 0, "messages are whole words");
 _Static_assert(L4S_STREAM_RECORDS == 1 << L4S_RING_RECORDS &&
     L4S_STREAM_SUMMARIES == 1 << L4S_RING_SUMMARIES, "rings are streams");
 
-/* Bytes of a slot, as a power of two: room for a ring's largest message. */
+/* log2 of the bytes of a slot, which fits the ring's largest message. */
 #define	L4S_RECORD_SHIFT	6
 #define	L4S_SUMMARY_SHIFT	9
 _Static_assert(L4S_RECORD_SIZE <= 1 << L4S_RECORD_SHIFT, "records fit");
@@ -68,15 +68,14 @@ struct l4s_ring {
 };
 
 /*
- * Bytes that l4s_ring_init() wants for a capacity and slots of 2^shift bytes.
- * The writer may be at work on one slot, so that capacity - 1 messages can
- * wait.
+ * Bytes that l4s_ring_init() needs for a capacity and slots of 2^shift bytes.
+ * The writer may be writing to one slot, so capacity - 1 messages can wait.
  */
 #define	L4S_RING_BYTES(capacity, shift)	((size_t)(capacity) << (shift))
 
 /*
- * Both rings of a device in one allocation: that of records has the capacity,
- * that of summaries an eighth of it.
+ * Bytes of both rings of a device in one allocation: the ring of records has
+ * the capacity, that of summaries an eighth of it.
  */
 #define	L4S_RINGS_SUMMARIES(capacity)					\
 	((capacity) / 8 > L4S_RING_MIN ? (capacity) / 8 : L4S_RING_MIN)
@@ -96,7 +95,7 @@ void	l4s_ring_init(struct l4s_ring *, uint64_t *words, uint32_t capacity,
 void	l4s_rings_init(struct l4s_ring [L4S_RINGS], uint64_t *words,
 	    uint32_t capacity);
 
-/* Counts a reader in, or out. */
+/* Adds or removes a reader. */
 static inline void
 l4s_ring_subscribe(struct l4s_ring *r)
 {
@@ -109,7 +108,7 @@ l4s_ring_unsubscribe(struct l4s_ring *r)
 	L4S_ATOMIC_ADD(&r->readers, -1);
 }
 
-/* Whether to write; r may be NULL. */
+/* Whether anyone reads the ring, which may be NULL. */
 static inline bool
 l4s_ring_wanted(const struct l4s_ring *r)
 {
@@ -117,16 +116,19 @@ l4s_ring_wanted(const struct l4s_ring *r)
 }
 
 /*
- * Writing: begin, then the words of the message to the address it returns
- * with L4S_STORE (all of hdr.length: the slot holds an old message), then
- * commit the same and the address.  `shift' is the ring's; who writes to one ring alone knows
- * it beforehand.
+ * To write a message: call begin, store its words with L4S_STORE to the address
+ * returned (all of hdr.length, since the slot holds an old message), and call
+ * commit with the same values and the address.  `shift' is the ring's, a
+ * constant for callers that write to only one ring.
  */
 static inline uint64_t *
 l4s_ring_begin(struct l4s_ring *r, unsigned shift, uint64_t *seq)
 {
 	*seq = L4S_LOAD(&r->head);
-	/* Who sees a word of this message sees the head it was written at. */
+	/*
+	 * A reader that sees a word of this message sees this head or a later
+	 * one.
+	 */
 	L4S_FENCE_REL();
 	return (&r->words[(*seq & r->mask) << shift]);
 }
@@ -137,8 +139,8 @@ l4s_ring_commit(struct l4s_ring *r, unsigned shift, uint64_t seq,
 {
 	L4S_STORE_REL(&r->head, seq + 1);
 	/*
-	 * The line of a later record arrives while packets pass.  Past the end
-	 * of the ring it is of no use, and does no harm.
+	 * Prefetches the cache line of a later record.  Past the end of the
+	 * ring this is useless but harmless.
 	 */
 	__builtin_prefetch((const void *)((uintptr_t)w +
 	    ((uintptr_t)64 << shift)), 1);
@@ -149,8 +151,8 @@ void	l4s_ring_write(struct l4s_ring *, struct l4s_header *hdr);
 
 /*
  * Wakes readers waiting for new messages.  A reader stores wake_at, then
- * looks at head; the writer stored head, then looks at wake_at: with a full
- * fence on both sides at least one of the two sees the other.  The fence is
+ * reads head; the writer stored head, then reads wake_at.  With a full fence
+ * on both sides, at least one of the two sees the other's store.  The fence is
  * the most expensive instruction; skip it when there are no waiters.
  */
 static inline uint32_t
@@ -176,7 +178,7 @@ l4s_ring_head(const struct l4s_ring *r)
 	return (L4S_LOAD_ACQ(&r->head));
 }
 
-/* A reader's place and its accounts. */
+/* A reader's position and counts. */
 struct l4s_cursor {
 	uint64_t	next;		/* sequence number to read next */
 	uint64_t	start;		/* where it began */
@@ -191,30 +193,34 @@ struct l4s_cursor_account {
 	uint64_t	waiting;
 };
 
-/* At the next message to be written, or at the one with that number. */
+/* Start at the next message to be written, or at the one with this number. */
 void	l4s_cursor_init(struct l4s_cursor *, const struct l4s_ring *);
 void	l4s_cursor_start(struct l4s_cursor *, uint64_t seq);
 
 /*
- * Copies the next message to buf, which has room for the ring's largest: a
- * struct l4s_loss stamped `now' when messages were lost before it.  Its
- * length; 0 if none waits.
+ * Copies the next message to buf, which must fit the ring's largest, or a
+ * struct l4s_loss stamped `now' if messages before it were lost.  Returns its
+ * length; 0 if no message is available.
  */
 size_t	l4s_cursor_read(struct l4s_cursor *, const struct l4s_ring *,
 	    uint64_t now, void *buf);
-/* Messages not read yet, those already overwritten among them. */
+/* Number of unread messages, including those already overwritten. */
 static inline uint64_t
 l4s_cursor_unread(const struct l4s_cursor *c, const struct l4s_ring *r)
 {
 	return (l4s_ring_head(r) - c->next);
 }
 /*
- * The type of the message that l4s_cursor_read() would give, and time_ns of the
- * oldest message waiting, 0 if it is being overwritten.  False if none waits.
+ * Returns the type of the message that l4s_cursor_read() would return and the
+ * time_ns of the oldest available message, 0 if it is being overwritten.  False
+ * if no message is available.
  */
 bool	l4s_cursor_peek(const struct l4s_cursor *, const struct l4s_ring *,
 	    uint8_t *type, uint64_t *time_ns);
-/* Counts the next message, which peek found and is no loss, as read. */
+/*
+ * Counts the next message as read.  l4s_cursor_peek() found it, and it is not a
+ * loss.
+ */
 void	l4s_cursor_skip(struct l4s_cursor *);
 void	l4s_cursor_account(const struct l4s_cursor *, const struct l4s_ring *,
 	    struct l4s_cursor_account *);

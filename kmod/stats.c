@@ -146,8 +146,9 @@ stats_read_queue(const struct l4s_instance *inst, unsigned queue,
 }
 
 /*
- * The head may leave in the meantime: then this is its delay or the next one's.
- * `backlog' is read first, because an empty queue has an old head_ns.
+ * The head may leave in the meantime: the delay is then that of this head or of
+ * the next.  `backlog' is read first, because an empty queue has an old
+ * head_ns.
  */
 static uint64_t
 stats_head_delay(const struct dualpi2_queue *q, uint64_t now)

@@ -22,7 +22,8 @@
 #include "ring.h"
 
 /*
- * Maximum length of summaries; 0 in one: no such bound; in both: no summaries.
+ * Maximum length of summaries.  If one is 0, there is no such bound; if both
+ * are, there are no summaries.
  */
 struct l4s_summary_bounds {
 	uint64_t	ns;
@@ -34,7 +35,7 @@ struct l4s_rate_window {
 	bool		open;
 	uint64_t	begin_ns;
 	uint64_t	end_ns;		/* not before */
-	uint64_t	idle_ns;	/* l4s_fold.idle_ns then */
+	uint64_t	idle_ns;	/* l4s_fold.idle_ns at that time */
 	uint64_t	bytes;		/* forwarded before that departure */
 };
 
@@ -56,18 +57,18 @@ struct l4s_fold {
 	bool		rate_due;	/* the next departure may end a window */
 	uint64_t	due_ns;		/* when the interval or a window ends */
 	uint64_t	due_decisions;	/* 0 with rate_due */
-	/* The link: idle since then, perhaps in future; L4S_NEVER: it is not. */
+	/* Start of idle time, may be in the future; L4S_NEVER: not idle. */
 	uint64_t	idle_since;
 	struct l4s_fold_queue queue[2];
 
-	uint64_t	idle_least;	/* until when it is known what it was */
-	uint64_t	idle_ns;	/* in all until idle_since */
+	uint64_t	idle_least;	/* known up to this time */
+	uint64_t	idle_ns;	/* total until idle_since */
 	uint64_t	end_ns;		/* of the interval by time */
 	uint64_t	end_decisions;	/* and by decisions */
 	struct l4s_rate_window window;
 	struct l4s_summary_bounds bounds;
-	struct l4s_summary now;		/* the rest; sums have minus what they
-					   were at the begin */
+	struct l4s_summary now;		/* the rest; sums start at minus the
+					   counters */
 };
 
 /* Values "at the end" that are not the queue's own. */
@@ -110,8 +111,8 @@ l4s_fold_flow(struct l4s_fold *f, uint8_t queue, uint32_t flow)
 }
 
 /*
- * A packet leaves.  True if l4s_fold_look() must be called: one comparison for
- * all rare events.
+ * A packet leaves.  Returns true if l4s_fold_look() must be called: one
+ * comparison covers all rare events.
  */
 static inline bool
 l4s_fold_forwarded(struct l4s_fold *f, uint8_t queue, uint64_t sojourn_ns)
@@ -123,7 +124,7 @@ l4s_fold_forwarded(struct l4s_fold *f, uint8_t queue, uint64_t sojourn_ns)
 	return (sojourn_ns < q->look_below_ns);
 }
 
-/* True if l4s_fold_departed() must be called. */
+/* Returns true if l4s_fold_departed() must be called. */
 static inline bool
 l4s_fold_look(struct l4s_fold *f, uint8_t queue, uint64_t sojourn_ns,
     uint64_t decisions)
@@ -139,22 +140,22 @@ l4s_fold_look(struct l4s_fold *f, uint8_t queue, uint64_t sojourn_ns,
 }
 
 /*
- * To be called when due_ns has passed, at any time; and when due_decisions has,
- * for a departure of `length' that the counters include.  True if the interval
- * ends.
+ * Must be called at any time after due_ns, and when due_decisions is reached,
+ * for a departure of `length' that the counters include.  Returns true if the
+ * interval ends.
  */
 bool	l4s_fold_due(struct l4s_fold *, uint64_t now);
 bool	l4s_fold_departed(struct l4s_fold *, const struct l4s_counters *,
 	    uint32_t length, uint64_t now);
 
-/* The controller ran: `updates' of p', which was p before. */
+/* The controller ran `updates' times; p' was p before. */
 L4S_SLOW void l4s_fold_updated(struct l4s_fold *, uint64_t updates,
 	    uint32_t p_before, uint32_t p);
 
 /* log2 x in Q16, rounded down; x > 0. */
 uint32_t l4s_log2_q16(uint64_t x);
 
-/* Merges the later neighbour's interval into the summary of one. */
+/* Merges the next interval of the same instance into a summary. */
 void	l4s_summary_merge(struct l4s_summary *, const struct l4s_summary *later);
 
 #endif /* !_L4S_SUMMARY_H_ */

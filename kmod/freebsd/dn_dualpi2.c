@@ -68,12 +68,10 @@ dn_dualpi2_show_backlog(struct dn_sch_inst *si)
 }
 
 /*
- * Time left to the link in this tick: serve_sched() adds the rate, hz times
+ * Time left for the link in this tick: serve_sched() adds the rate, hz times
  * bits, to the credit and takes packets while it is not below 0.  The credit
  * that it grants at the start of a busy period, for io_fast or a burst, makes
- * this longer than it is, which struct l4s_link handles.
- * 0.  What it starts a busy period with, by io_fast or a burst, makes this
- * longer than it is, which struct l4s_link is made for.
+ * this too long, which struct l4s_link handles.
  */
 static uint64_t
 dn_dualpi2_spare(const struct dn_sch_inst *si)
@@ -214,7 +212,7 @@ dn_dualpi2_new_sched(struct dn_sch_inst *si)
 	 * dummynet deletes instances that no queue refers to as soon as they
 	 * are idle, and with them the controller's state and the counters.  A
 	 * single instance is kept; those of a mask are deleted, because senders
-	 * can create as many of them as there are addresses.
+	 * can create one for each address.
 	 */
 	if ((si->sched->sch.flags & DN_HAVE_MASK) == 0)
 		si->q_count++;

@@ -51,8 +51,9 @@ l4s_iphdr_mix(uint32_t hash, const uint8_t *word)
 }
 
 /*
- * Offset of the ports: TCP, UDP and SCTP begin with four bytes of them. 0 if
- * there are none, as in a fragment, or if they are not among `length' bytes.
+ * Offset of the ports, the first four bytes of TCP, UDP and SCTP headers.  0 if
+ * the packet has no ports, as in a fragment, or if they are not within the
+ * first `length' bytes.
  */
 static inline int
 l4s_iphdr_ports(const uint8_t *h, int length)

@@ -116,7 +116,7 @@ l4s_pkt_prepare(struct mbuf *m, uint8_t *ds)
 		return (m);
 	/*
 	 * Copies these bytes into an mbuf of the packet, even if they lie
-	 * completely in a shared cluster; the tags move along.
+	 * completely in a shared cluster; the tags are moved with them.
 	 */
 	return (m_pullup(m, offset + L4S_IPHDR_LENGTH));
 }

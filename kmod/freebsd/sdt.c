@@ -8,7 +8,7 @@
  * DTrace probes, provider `l4sllm':
  *
  *	decision  sched, instance, queue, action, reason, struct l4s_record *
- *	refusal   as decision; a limit refused the override in force
+ *	refusal   as decision; a limit refused the current override
  *	override  sched, instance, id, mode, errno of its submission
  *	loss      messages lost, sequence number of the first
  *

@@ -8,14 +8,14 @@
  * sysctl(8):
  *
  *	net.inet.ip.dummynet.dualpi2	the queue's parameters
- *	net.inet.l4sllm			what the daemon is asked to do, state
- *	net.inet.l4sllm.limits		what no override crosses
+ *	net.inet.l4sllm			settings for the daemon, state
+ *	net.inet.l4sllm.limits		bounds of every override
  *	net.inet.l4sllm.stats		counters, over the vnet's instances
  *
  * All are per vnet.  A row of a table is a member of one of the interface's
  * structs with the factor from the sysctl's unit to the member's; ranges are
- * those checked by l4s_params_check() and l4s_limits_check(), and a value
- * outside is EINVAL.
+ * those checked by l4s_params_check() and l4s_limits_check(); other values
+ * return EINVAL.
  */
 
 #include "vnet.h"

@@ -196,8 +196,8 @@ l4s_errno(int error)
 }
 
 /*
- * Called with locks held.  A request must not wait either: masks create as many
- * instances as there are addresses.
+ * Called with locks held.  A request must not wait either, because masks can
+ * create an instance for each address.
  */
 void *
 l4s_alloc(size_t size)

@@ -61,7 +61,7 @@ void		 l4s_user_destroy(struct l4s_user *);
  * flow: a number shared by the packets of a flow, for flow weights and the
  * summaries' bitmaps; L4S_USER_NO_FLOW: unknown.
  *
- * Returns 0 if queued, 1 if dropped; then the packet is in drops too. (If
+ * Returns 0 if queued, or 1 if dropped; a dropped packet is in drops too.  (If
  * memory is short, one packet is kept there; until l4s_user_drops() takes it,
  * further ones are counted and recorded but not kept.)
  */
@@ -102,7 +102,9 @@ void		 l4s_user_set_points(const struct l4s_user *,
  */
 struct l4s_user_handle *l4s_user_open(struct l4s_user *);
 void		 l4s_user_close(struct l4s_user_handle *, uint64_t now_ns);
-/* Returns only whole messages; *got is 0 if there are none.  See handle.h. */
+/*
+ * Returns only whole messages; *got is 0 if none are available.  See handle.h.
+ */
 int		 l4s_user_read(struct l4s_user_handle *, void *buf, size_t size,
 		    uint64_t now_ns, size_t *got);
 /*
