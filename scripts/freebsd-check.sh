@@ -14,8 +14,9 @@
 #   tidy      clang-tidy: bugprone and cert, without the checks named below
 #
 # CLANG=clang-19 selects that compiler, with its clang-tidy and ld.lld, instead of
-# the first one found.  Exit status 0, 1 (a check failed), or 77 (nothing could be checked; the last
-# line says why).  A single check that cannot run is skipped by name.
+# the first one found.  Exit status 0, 1 (a check failed), or 77 (nothing could be
+# checked; the last line is the reason).  A single check that cannot run is skipped
+# by name.
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
 cache=$PWD/.freebsd

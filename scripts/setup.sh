@@ -6,8 +6,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-# The LLVM release of Debian's `clang'; apt-cache knows it only after an
-# update.
+# The LLVM release of Debian's `clang', which apt-cache finds only after an update.
 llvm() { apt-cache depends clang 2>/dev/null | sed -nE 's/.*Depends: clang-([0-9]+).*/\1/p' | head -1; }
 
 declare -A package=([cc]=gcc [make]=make)
