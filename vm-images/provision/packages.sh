@@ -9,7 +9,7 @@ export ASSUME_ALWAYS_YES=yes BATCH=yes PACKAGES=$packages
 
 pkg bootstrap -f
 pkg install iperf3 rust
-# VMware's tools say which address a machine has.
+# VMware's tools report a machine's address.
 if [ "$BUILDER" = vmware-iso ]; then
 	pkg install open-vm-tools-nox11
 	sysrc vmware_guestd_enable=YES

@@ -33,7 +33,7 @@ becomes() {
 	if role "$@"; then ok; else not_ok "$name: $(cat "$work/out")"; fi
 }
 
-# same NAME FILE: whether the file holds what standard input has.
+# same NAME FILE: whether the file equals standard input.
 same() {
 	cat >"$work/expected"
 	if diff -u "$work/expected" "$2" >"$work/diff" 2>&1; then
@@ -44,7 +44,7 @@ same() {
 	fi
 }
 
-# Stand-ins; what they answer is in files of $work.
+# Stand-ins, which print files in $work.
 mkdir "$work/bin"
 cat >"$work/bin/ifconfig" <<END
 #!/bin/sh
@@ -74,7 +74,7 @@ rm -f "\$1"/*
 END
 chmod +x "$work"/bin/*
 
-# A machine with no role and nothing that names one.  FreeBSD 14's kernel has
+# A machine with no role and no source of one.  FreeBSD 14's kernel has
 # CUBIC; the others are modules.
 new_machine() {
 	rm -rf "$work"/root "$work"/config "$work"/kenv.* "$work/mounts"
@@ -197,7 +197,7 @@ add 2010 pipe 2 ip from any to any in recv em3
 add 65000 allow ip from any to any
 END
 
-# The machines fit together: every address is used once, both ends of a link are
+# The machines are consistent: every address is used once, both ends of a link are
 # in one network, every gateway is the router's address in the machine's own.
 addresses() { sed -n 's/^ifconfig_.*="inet \([0-9.]*\)\/24.*/\1/p' "$work/as-$1/etc/rc.conf.local"; }
 all=$(for role in client1 client2 server router; do addresses $role; done)

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Checks what is in vm-images.  A program that is missing is named, and what
-# needs it is left out.
+# Checks vm-images.  Checks that need a missing program are skipped, and the
+# program is named.
 set -u
 cd "$(dirname "$0")/../.." || exit 1
 work=$(mktemp -d)
