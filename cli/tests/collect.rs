@@ -276,9 +276,9 @@ fn each_episode_says_what_it_was() {
     assert_eq!(scenarios.len(), 10);
 }
 
-/// A few of the conditions that the model card tells of, three times each. A
-/// single flow's sawtooth moves its mean utilisation by points: what is kept is
-/// what the report's verdicts, which know the repetitions' spread, call kept.
+/// Some of the model card's conditions, three repetitions each. A single flow's
+/// sawtooth changes its mean utilisation by points, so the report's verdicts
+/// decide, which account for the spread of the repetitions.
 #[test]
 fn the_shipped_policy_takes_less_delay_and_keeps_the_rest() {
     let place = Place::new();

@@ -356,7 +356,7 @@ fn the_doctor_looks_at_an_emulated_device() {
     }
     assert_eq!(level(&found, "daemon"), "problem");
 
-    // With a daemon that says it is well, all is.
+    // A daemon that reports no problem.
     let listener = UnixListener::bind(&daemon).unwrap();
     let status = Status {
         version: "0".into(),

@@ -80,7 +80,7 @@ fn the_shipped_policy_tells_what_it_is() {
     let weights = root().join("policies/default/model.safetensors");
     assert!(fs::metadata(weights).unwrap().len() <= 2 << 20);
 
-    // What it chooses is no action, and no pool tells how good a choice was.
+    // The policy steers set-points, and no pool shows how good a choice was.
     let error = refused(&["eval", "policies/default", "none.parquet"]);
     assert!(error.contains("steers"), "{error}");
 
@@ -88,7 +88,7 @@ fn the_shipped_policy_tells_what_it_is() {
     assert!(error.contains("config.json"), "{error}");
 }
 
-/// What its configuration says, and what it does in the loop.
+/// Its configuration is printed, and it decides in the loop.
 #[test]
 fn a_policy_on_summaries_is_told_of_and_run() {
     let dir = tempfile::tempdir().unwrap();

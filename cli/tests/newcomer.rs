@@ -118,7 +118,7 @@ fn what_ships_is_listed_shown_and_run_by_name() {
     }
     assert!(place.done("policy info default").contains("trained on"));
 
-    // A scenario of one's own begins with one that ships.
+    // A custom scenario starts as a copy of a shipped one.
     let shown = place.done("scenarios show paper");
     std::fs::write(place.path("mine.toml"), shown).unwrap();
     let mine = "run mine.toml --out mine --duration 1s --repetitions 1 --arms dualpi2,l4sllm-100";
@@ -282,8 +282,8 @@ fn completions_know_every_command() {
     assert_eq!(said.trim(), "policy policies", "{:?}", output.stderr);
 }
 
-/// Results are on standard output; notes on standard error, as many as are
-/// asked for.
+/// Results go to standard output; notes go to standard error, at the requested
+/// verbosity.
 #[test]
 fn notes_are_printed_as_asked_for() {
     let place = Place::new();
@@ -376,7 +376,7 @@ impl Drop for Served {
     }
 }
 
-/// The daemon of this configuration, in a thread of its own.
+/// Starts a daemon with this configuration in a separate thread.
 fn start_daemon(path: PathBuf) {
     // A process has one log.
     static LOG: OnceLock<LogControl> = OnceLock::new();

@@ -65,7 +65,7 @@ fn lines(out: &Path, file: &str) -> Vec<Value> {
     lines.collect()
 }
 
-/// What a training leaves that depends on nothing but its options.
+/// The files of a training run that depend only on its options.
 fn results(out: &Path) -> Vec<Vec<u8>> {
     let files = [
         "last/config.json",
@@ -81,7 +81,7 @@ fn results(out: &Path) -> Vec<Vec<u8>> {
     all.map(|file| fs::read(out.join(file)).unwrap()).collect()
 }
 
-/// Kills a training as soon as the first lesson is judged.
+/// Kills a training run as soon as the first lesson has been evaluated.
 fn killed(out: &Path, more: &[&str]) {
     let mut child = Command::new(env!("CARGO_BIN_EXE_l4sllm"))
         .args(line(out, more))

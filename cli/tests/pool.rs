@@ -23,7 +23,7 @@ fn run(dir: &Path, args: &str) -> (bool, String, String) {
     run_on(dir, args, b"")
 }
 
-/// The same with this on the standard input, a pipe.
+/// Like `run`, with `input` piped to standard input.
 fn run_on(dir: &Path, args: &str, input: &[u8]) -> (bool, String, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_l4sllm"));
     let args = std::iter::once("pool").chain(args.split_whitespace());

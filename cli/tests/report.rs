@@ -80,7 +80,7 @@ fn the_command_of_a_page_runs_it_again_from_anywhere() {
     assert_eq!(facts(&out), facts(&again));
 }
 
-/// What ships is unpacked into a directory that is gone afterwards.
+/// Shipped files are unpacked into a directory that is deleted afterwards.
 #[test]
 fn the_command_names_what_ships_by_name() {
     let dir = tempfile::tempdir().unwrap();

@@ -33,7 +33,7 @@ fn ran(args: &[&str]) -> (Option<i32>, String) {
     (output.status.code(), String::from_utf8(text).unwrap())
 }
 
-/// What a peer does with its connection.
+/// The behaviour of a peer on its connection.
 type Peer = fn(UnixStream);
 
 #[test]

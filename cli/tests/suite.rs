@@ -29,7 +29,7 @@ impl Place {
         self.0.path().join(name)
     }
 
-    /// The command line that judges the shipped policy on it.
+    /// The command line that evaluates the shipped policy on it.
     fn line(&self, out: &str) -> Vec<String> {
         [
             "suite",
@@ -87,7 +87,7 @@ fn a_reduced_suite_judges_every_family() {
             assert!(decides || applied == 0.0, "{name}: {applied}");
         }
     }
-    // The same for programs.
+    // The same values in machine-readable form.
     let rows = done(&["export", out]);
     let (first, arms) = (
         &families[0]["summaries"][0],
@@ -156,11 +156,10 @@ fn the_rule_keeps_utilisation_at_less_delay_than_plain() {
     assert!(points(0, "mean") < mean, "the bar tells them apart");
 }
 
-/// In families in which links, traffic or both vary, the policy that was trained
-/// in the loop takes less classic delay than the rule, and what it loses of
-/// utilisation is within the idle budget that it is asked for, or no more than
-/// the rule loses. Holds for any weights that are worth shipping: bounds are
-/// those of the claim, not of the weights at hand.
+/// In families in which links, traffic or both vary, the policy trained in the
+/// loop has less classic delay than the rule, and loses no more utilisation than
+/// the idle budget or than the rule. The bounds are those of the claim, not of
+/// the current weights, so any weights worth shipping pass.
 #[test]
 fn the_context_policy_takes_less_delay_than_the_rule() {
     let dir = tempfile::tempdir().unwrap();

@@ -1,5 +1,5 @@
-//! The commands that need libtorch, as programs: what they write is whole,
-//! and what they refuse they name.
+//! The commands that need libtorch, as programs: output is written completely,
+//! and errors name what was refused.
 
 #![cfg(feature = "torch")]
 #![allow(clippy::unwrap_used, reason = "tests")]
@@ -108,7 +108,7 @@ fn a_backbone_is_made_looked_at_run_adapted_and_merged() {
         done(&[&merge[..], &to[..]].concat());
         assert_eq!(hidden(&merged, None), plain, "{family}");
 
-        // Nothing that stands there is written over.
+        // Existing files are not overwritten.
         let error = refused(&init(&config, &model));
         assert!(error.contains("exists already"), "{error}");
         for made in [adapter, merged] {
@@ -526,7 +526,7 @@ fn reproduce_says_what_it_reached() {
         serde_json::from_slice(&fs::read(out.join("summary.json")).unwrap()).unwrap();
     assert_eq!(summary["seeds"].as_array().unwrap().len(), 1);
     assert!(summary["majority_share"].as_f64().unwrap() > 0.3);
-    // Each row that is trained on is judged once, and no other.
+    // Each training row is evaluated exactly once, and no other rows are.
     let validate = [&line[..line.len() - 1], &["--validate", "3", "--"]].concat();
     done(&[&validate[..], &short[..]].concat());
     let validation: Value =

@@ -21,7 +21,7 @@ struct Log {
     seen: HashMap<u32, Vec<u64>>,
 }
 
-/// Decides after every `interval` records, and checks the caller's promises.
+/// Decides after every `interval` records, and checks the caller's guarantees.
 struct Witness {
     instance: u32,
     interval: u32,

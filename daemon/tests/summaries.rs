@@ -370,7 +370,8 @@ fn the_adaptive_rule_keeps_the_idle_budget() {
         let mut rule = Adaptive::new(AdaptiveConfig::default());
         rule.set_idle_budget(IdleBudget::new(0.001));
         rule.set_idle_budget(budget.and_then(IdleBudget::new));
-        // Half a second makes a flow long-lived; then the link is idle for 1 %.
+        // After half a second a flow counts as long-lived. The link is idle for 1 %
+        // after that.
         let of = |begin_ms, idle_ns| {
             let Message::Summary(busy) = summary(0, 0, begin_ms, begin_ms + 500) else {
                 unreachable!();

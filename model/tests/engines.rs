@@ -130,7 +130,7 @@ fn both_engines_decide_the_same_set_points() {
         for (got, want) in got.iter().flatten().zip(want.iter().flatten()) {
             assert!((got - want).abs() < TOLERANCE, "{got} {want}");
         }
-        // A program with libtorch alone has no summaries.
+        // Policies on summaries cannot be traced.
         let network = Network::load(dir.path(), Options::default()).unwrap();
         let error = network.trace().unwrap_err().to_string();
         assert!(error.contains("it sees summaries"), "{error}");

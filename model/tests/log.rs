@@ -396,7 +396,7 @@ fn repetitions_are_counted_and_are_no_entries() {
     assert_eq!((tally.lines, tally.other_lines), (9, 2));
 }
 
-/// A repetition refers to the last line of its own machine, at any position
+/// A repetition refers to the last line of the same machine, at any position
 /// in a collector's file.
 #[test]
 fn a_repetition_is_of_its_own_machines_line() {

@@ -89,7 +89,7 @@ fn directories_hold_what_was_trained() {
         assert_eq!(loaded.tensors().unwrap(), network.tensors().unwrap());
         assert_eq!(loaded.probabilities(&batch).unwrap(), want);
 
-        // The plain engine's error says what to do.
+        // The plain engine's error gives the remedy.
         let error = Policy::load(&home).unwrap_err().to_string();
         let says = format!("policy test: its backbone is {family} with an adapter");
         assert!(

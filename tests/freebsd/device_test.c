@@ -172,8 +172,8 @@ TEST(reading)
 	make_events();
 	ATF_CHECK_ERRNO(EINVAL, read(fd, e, L4S_RECORD_SIZE - 1) == -1);
 	/*
-	 * One message fits, although two are available; then the other, with a
-	 * larger buffer.
+	 * Two messages are available, but only one fits.  The other is read
+	 * with a larger buffer.
 	 */
 	ATF_CHECK_EQ(L4S_RECORD_SIZE, read(fd, e, 2 * L4S_RECORD_SIZE - 1));
 	ATF_CHECK_EQ(L4S_RECORD_EVENT, e[0].hdr.type);

@@ -7,8 +7,8 @@
 /*
  * A load for counting instructions (instructions.sh):
  *
- *	instructions off|on FLOWS PACKETS	packets of so many flows through a
- *						queue, weights of flows off or on
+ *	instructions off|on FLOWS PACKETS	packets of FLOWS flows through a
+ *						queue, flow weights off or on
  *	instructions hash FLOWS PACKETS		the hash of each flow alone
  *
  * The load is that of bench.c: 1 Gbit/s of full packets of all codepoints,

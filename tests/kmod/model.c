@@ -147,7 +147,9 @@ check_left(struct model *m, const struct l4s_user_packet *p)
 	q->n--;
 	m->earned += m->limits.drop_share;
 
-	/* A Not-ECT packet is never marked; else ECN changes by marks only. */
+	/*
+	 * A Not-ECT packet is never marked.  Otherwise only marks change ECN.
+	 */
 	if (p->action == L4S_ACTION_MARK) {
 		CHECK(ecn != L4S_ECN_NOT_ECT);
 		CHECK((ecn & L4S_USER_ECN_FIXED) == 0);

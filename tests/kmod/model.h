@@ -6,7 +6,7 @@
 
 /*
  * A router driven by choices, and a simple model of it: two lists of cookies,
- * the accepted overrides, and the promises that must hold after each operation.
+ * the accepted overrides, and invariants that are checked after each operation.
  * The tests choose at random, the fuzzer by its input.
  */
 

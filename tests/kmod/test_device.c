@@ -336,7 +336,7 @@ interval_and_wake(void)
 	uint64_t deadline;
 	unsigned i;
 
-	router_pass(&r, 0, &record);		/* what comes first is read */
+	router_pass(&r, 0, &record);		/* consume the first messages */
 	woken = 0;
 	l4s_user_on_ready(r.h, wake, &woken);
 	CHECK_EQ(l4s_user_request(r.h, L4S_OP_INTERVAL, &interval,

@@ -12,7 +12,7 @@ static struct l4s_pkt_user packets[PACKETS];
 
 /*
  * The controller as run by a timer, in doubles: one step each tupdate, with the
- * queues as they were since the last packet.
+ * queues unchanged since the last packet.
  */
 struct reference {
 	double		p;
@@ -223,7 +223,10 @@ wrr_shares(void)
 				    p[k]), weight[i] / 100.0, 0.004);
 }
 
-/* L4S first when both fill at once; Classic alone is not held back. */
+/*
+ * L4S is served first when both queues fill at once.  Classic is not held back
+ * when it is the only one.
+ */
 static void
 wrr_turns(void)
 {

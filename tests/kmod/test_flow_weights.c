@@ -87,7 +87,7 @@ begin(struct l4s_flow_weights *w, uint64_t now)
 	l4s_flow_weights_start(w, now);
 }
 
-/* Buckets i get bytes[i]; then an update after the given number of ticks. */
+/* Adds bytes[i] to bucket i, and updates after the given number of ticks. */
 static void
 tick(struct l4s_flow_weights *w, const uint32_t *bytes, unsigned n,
     unsigned ticks)
@@ -431,7 +431,7 @@ probabilities_are_weighted(void)
 	d.flows_since = 1;
 	CHECK_NEAR(q31(verdict_on(&d, 0, 0, 0).probability), 0.04, 1e-9);
 	d.flows_since = 0;
-	/* One is the maximum; without weights there is none. */
+	/* The maximum is one; without weights none is recorded. */
 	set_p(&d, 0.49);
 	CHECK_EQ(verdict_on(&d, 0, L4S_ECN_ECT1, 0).probability, L4S_PROB_ONE);
 	d.flows = NULL;
@@ -446,7 +446,7 @@ probabilities_are_weighted(void)
 /*
  * As k p' rises from 0.5 to one, so does the minimum weight, so that overload
  * drops no packet with less than p_C, in either queue, and a fast flow's with
- * more.  The same holds at the end of p' when packets are delayed instead.
+ * more.  This also holds at the maximum of p' when packets are delayed instead.
  */
 static void
 overload_is_not_weighted_down(void)

@@ -9,7 +9,7 @@
 #include "link.h"
 #include "summaries.h"
 
-/* A link of rate `bps' that takes the next packet as soon as it is free. */
+/* A link of rate `bps' that dequeues the next packet as soon as it is free. */
 struct link {
 	struct router	*r;
 	uint64_t	bps;

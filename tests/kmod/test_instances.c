@@ -320,7 +320,7 @@ watched_without_packets(void)
 	tear_down(&f);
 }
 
-/* A packet of its own memory, queued by an instance. */
+/* Queues a packet in memory provided by the caller. */
 static void
 put(struct l4s_instance *inst, l4s_pkt_t *pkt, uint8_t ecn, uint64_t now)
 {
@@ -633,7 +633,7 @@ summary_without_packets(void)
 	tear_down(&f);
 }
 
-/* Neither privileged nor in control: it cannot make all summaries tiny. */
+/* A reader without privilege or control cannot shorten all summaries. */
 static void
 observers_ask_for_long_summaries(void)
 {

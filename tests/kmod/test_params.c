@@ -101,7 +101,7 @@ steer_shifts_setpoints(void)
 }
 
 /*
- * A new period counts from the update that is due: none is skipped or repeated.
+ * A new period counts from the next update: none is skipped or repeated.
  * A single check afterwards gives the same result as continuous checks.
  */
 static void
@@ -136,7 +136,7 @@ period_is_steered(void)
 	CHECK(once.p < (int64_t)ldexp(0.5, DUALPI2_P_SHIFT));
 	CHECK_NEAR(ldexp((double)once.p, -DUALPI2_P_SHIFT),
 	    ldexp((double)often.p, -DUALPI2_P_SHIFT), 1e-9);
-	/* Back to the longer one: again from the update that is due. */
+	/* Back to the longer period, again counted from the next update. */
 	dualpi2_steer(&often, NULL, 0);
 	CHECK_EQ(often.next_update, due);
 	dualpi2_advance(&often, due);

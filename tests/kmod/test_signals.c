@@ -168,7 +168,7 @@ random_rates(void)
 		CHECK_NEAR(marks, 50000 * want,
 		    5 * sqrt(50000 * want * (1 - want)));
 	}
-	/* Another seed, another sequence; the same seed, the same one. */
+	/* The sequence depends only on the seed. */
 	start(&d, &params);
 	set_p(&d, 0.2);
 	rates(&d, L4S_ECN_ECT1, 1000, &marks, &drops);

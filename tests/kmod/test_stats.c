@@ -166,8 +166,8 @@ hold_delay(struct router *r, uint64_t delay_ns, unsigned steps)
 }
 
 /*
- * The beginning and end of overload cause an event each, the end with its
- * duration; an overload that returns within a second is the same one.
+ * The start and end of overload each write an event; that of the end has the
+ * duration.  Overload that returns within a second counts as the same one.
  */
 static void
 overload_events(void)

@@ -43,7 +43,7 @@ struct sleeper {
 static struct l4s_user *router;
 static atomic_ullong now = 1;
 static atomic_bool done;		/* no more packets come in */
-static atomic_bool written;	/* nor messages */
+static atomic_bool written;	/* no more messages come either */
 static atomic_ullong lost_total, read_total, summaries, wakes, refused;
 
 /* Every third allocation of a flow-weight table fails. */

@@ -59,7 +59,7 @@ pub fn done(line: &[&str]) -> String {
     said
 }
 
-/// Runs what must fail: the one line in which it says why.
+/// Runs a command that must fail, and returns its one-line error.
 pub fn refused(line: &[&str]) -> String {
     let (code, _, error) = l4sllm(line);
     assert_eq!(code, Some(1), "{line:?}: {error}");

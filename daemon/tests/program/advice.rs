@@ -69,7 +69,7 @@ fn a_change_is_in_force_from_its_event_on_and_the_stream_continues() {
     let path = place.path("l4sllmd.toml");
     let daemon = new_daemon(path)
         .with_advice(Box::new(source))
-        .with_patience(10 * DEADLINE); // the events are to say it
+        .with_patience(10 * DEADLINE); // events must announce the change
     let daemon = Running::start(daemon);
 
     let status = until("all messages", || {

@@ -241,7 +241,7 @@ fn a_log_that_nobody_reads_stops_nothing() {
     let policy = place.policy("p", 3);
     let pipeline = "[pipeline]\ninterval = 1\nttl_ms = 20000";
     place.configure("", &format!("{}\n{pipeline}", policy_section(&policy)));
-    // Each refusal is logged at level debug: many times what the pipe holds.
+    // Each refusal is logged at level debug: many times the capacity of the pipe.
     let reads = (0..2000).map(|seq| Read::Bytes(Fake::record_at(seq, now_ns())));
     let (op, refusal) = (Op::Override, Refusal::BeyondLimits);
     let _device = Fake::refusing_with(&place, op, refusal, reads.collect());

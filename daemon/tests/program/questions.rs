@@ -77,7 +77,7 @@ fn a_status_socket_that_never_ends_is_given_up() {
 
     let drip = place.path("drip");
     peer(&drip, |mut stream| {
-        // One byte at a time, each after the previous one was read.
+        // One byte at a time; each write waits until the previous byte was read.
         while stream.write_all(b" ").is_ok() {
             std::thread::yield_now();
         }

@@ -56,7 +56,7 @@ fn another_controller() {
     let mut first = Program::start(&place);
     first.log("controlling the device");
 
-    // A second daemon, with a status socket of its own.
+    // A second daemon with a different status socket.
     let other = Place::new();
     let text = format!("[device]\nsocket = {:?}\n{SCRIPT}\n", place.path("device"));
     std::fs::write(other.path("l4sllmd.toml"), text).unwrap();

@@ -1,4 +1,4 @@
-//! In a sandbox the program lives on what it holds open.
+//! In the sandbox the program needs only its open descriptors.
 
 use nix::sys::signal::Signal;
 

@@ -95,7 +95,7 @@ fn causal_backbones_see_nothing_later() {
         let leak = seen(&config, &weights, &embeds);
         assert!(leak < 1e-6, "{variant}: {leak}");
 
-        // The same with a mask that has one false value.
+        // The same check with a mask that has one false value.
         let mask = Tensor::ones([3, 20], (Kind::Bool, embeds.device()));
         let _ = mask.narrow(1, 19, 1).fill_(0.0);
         let masked = Pass {

@@ -117,7 +117,7 @@ pub fn summaries(count: u64, ms: u64, seed: u64) -> Vec<Summary> {
         .collect()
 }
 
-/// Each summary as a period of its own.
+/// One period for each summary.
 pub fn periods(summaries: &[Summary]) -> Vec<Period> {
     let mut periods = Periods::of(0);
     summaries.iter().filter_map(|s| periods.add(s)).collect()

@@ -102,7 +102,7 @@ fn round_trip_times_matter_less_with_ecn_and_without() {
 }
 
 /// Many flows of both kinds, with few packets each in the time over which rates
-/// decay. With as many buckets as flows most would share one.
+/// decay. If there were only one bucket per flow, most flows would share one.
 #[test]
 fn many_flows_are_distinguished() {
     let groups = vec![

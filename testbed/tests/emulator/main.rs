@@ -1,7 +1,7 @@
-//! The complete emulator: promises of DualPI2, baselines, overrides, accounting
-//! and reproducibility.
+//! Tests of the complete emulator: properties of DualPI2, baselines, overrides,
+//! accounting and reproducibility.
 //!
-//! Runs are short and tolerances wide, because these tests check promises, not
+//! Runs are short and tolerances wide, because these tests check properties, not
 //! exact numbers.
 
 // Tests stop at the first surprise.

@@ -13,7 +13,7 @@ fn config(cc: Cc) -> FlowConfig {
     }
 }
 
-/// Ten segments, then twice as many each round trip.
+/// Ten segments, doubled each round trip.
 #[test]
 fn slow_start_doubles() {
     for cc in [Cc::NewReno, Cc::Cubic, Cc::Dctcp, Cc::Prague] {
