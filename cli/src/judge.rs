@@ -55,7 +55,7 @@ pub struct Judge<'a> {
 
 impl Judge<'_> {
     /// Evaluates at most `most` of the rows of `ranges` accepted by `take`,
-    /// spread evenly; none, if there are none. A decision uses the preceding
+    /// spread evenly; the result is empty without any. A decision uses the preceding
     /// records of the same episode, whatever part of a split they are in.
     pub fn judge(
         &self,

@@ -128,7 +128,7 @@ pub struct How {
 }
 
 /// Runs `scenario` into `out`, which is locked against other l4sllm processes,
-/// with a progress bar; then prints the result's warnings.
+/// with a progress bar, then prints the result's warnings.
 pub fn execute(
     scenario: &Scenario,
     out: &Path,

@@ -198,7 +198,7 @@ struct Samples {
 }
 
 impl Samples {
-    /// Measures the plain arm, then the same with records and a controller.
+    /// Measures the plain arm, then the arm with records and a controller.
     fn take_turn(
         &mut self,
         scenario: &Scenario,

@@ -144,7 +144,7 @@ impl<'a> Comparison<'a> {
         text
     }
 
-    /// The same for programs.
+    /// The table as rows for CSV and JSON.
     pub fn rows(&self) -> Rows {
         let mut rows = Rows::default();
         for line in self.names.iter().map(|name| self.line(name)) {
@@ -401,7 +401,7 @@ fn ends(of: Interval) -> Value {
     json!({ "mean": of.mean, "low": end(-1.0), "high": end(1.0) })
 }
 
-/// The same of the logarithm of a ratio.
+/// A geometric mean and the ends of its interval, from the logarithm of a ratio.
 fn ratio(of: Interval) -> Value {
     let end = |sign: f64| of.half_width.map(|half| (of.mean + sign * half).exp());
     json!({ "mean": of.mean.exp(), "low": end(-1.0), "high": end(1.0) })

@@ -22,7 +22,7 @@ const EPISODES: u32 = 8;
 const PLAN_FILE: &str = "plan.json";
 
 /// New name of the plan once all parts are complete and the pool is made from
-/// them. If the pool exists, only the removal of the parts is left to do.
+/// them. If the pool exists, only the removal of the parts remains to be done.
 const JOINED_FILE: &str = "joined.json";
 
 /// The inode of the pool being replaced, until the new pool has its name.

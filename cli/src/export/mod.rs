@@ -75,11 +75,11 @@ enum TableName {
     Conditions,
     /// Of `l4sllm reproduce`: each seed.
     Seeds,
-    /// Of trainings: the best evaluation of each, and what it cost.
+    /// Of trainings: the best evaluation of each, and the training's cost.
     Trainings,
     /// Of trainings: each step.
     Steps,
-    /// Of `l4sllm bench backbones`: what each cost.
+    /// Of `l4sllm bench backbones`: the costs of each.
     Backbones,
 }
 

@@ -41,7 +41,7 @@ pub fn look(path: &Path) -> anyhow::Result<QueuesStatus> {
 /// probabilities, which are from 0 to 1.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct QueuesStatus {
-    /// Whether flows are weighted by their rates: the parameter that is in force.
+    /// Whether flows are weighted by their rates: the active parameter.
     pub flow_weights: bool,
     /// p' of RFC 9332.
     pub base_probability: f64,

@@ -23,14 +23,14 @@ pub struct Metrics {
 /// each condition.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Agreement {
-    /// Mean cost above that of the best setting.
+    /// Mean excess cost over the best setting.
     pub regret: f64,
     /// Share of periods in which target and gain are within a grid step of it.
     pub agreement: f64,
 }
 
 impl Agreement {
-    /// Over periods: cost above the best setting's, and whether it is near.
+    /// Averages over periods of (excess cost, whether the setting is near the best).
     pub fn of(periods: &[(f64, bool)]) -> Agreement {
         let count = periods.len().max(1) as f64;
         Agreement {
@@ -43,9 +43,9 @@ impl Agreement {
 /// Cost of a policy's own runs before an improvement, by condition.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Improved {
-    /// The policy's.
+    /// Costs of the policy.
     pub costs: Vec<f64>,
-    /// With the offset that costs least.
+    /// Costs with the best offset.
     pub best_offset_costs: Vec<f64>,
 }
 
@@ -90,7 +90,7 @@ impl Losses {
         }
     }
 
-    /// Adds the cost of a step, from 1.
+    /// Adds the cost of a step; steps count from 1.
     pub fn add(&mut self, step: u64, cost: f64) {
         (self.sum, self.count) = (self.sum + cost, self.count + 1);
         if step % self.each == 0 {
@@ -108,7 +108,7 @@ struct Line {
     steps: u64,
     /// Loss of the lesson, at its end.
     training_cost: f64,
-    /// Cost in the evaluation, like the following fields.
+    /// Cost in the evaluation; the following fields are from it, too.
     cost: f64,
     /// Delay ratio, geometric mean over conditions.
     delay_over_adaptive: f64,
@@ -121,10 +121,10 @@ struct Line {
     conditions: usize,
     /// Whether it is the best one so far.
     best: bool,
-    /// Of each condition of the evaluation.
+    /// Cost of each condition of the evaluation.
     #[serde(default)]
     costs: Vec<f64>,
-    /// Settings applied in its runs.
+    /// Settings applied in the evaluation's runs.
     #[serde(default)]
     settings: Settings,
     /// Results of the policy's runs before the lesson.
