@@ -343,7 +343,7 @@ impl Batch {
         }
     }
 
-    /// Restarts every window and forgets the instances and the position in the
+    /// Restarts every window and discards the instances and the position in the
     /// stream, because another device may have different ones and another
     /// clock.
     pub(crate) fn restart(&mut self, counters: &mut Counters) {

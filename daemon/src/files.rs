@@ -130,7 +130,7 @@ impl Files {
     ///
     /// # Errors
     /// As [`Files::read`], and [`io::ErrorKind::FileTooLarge`] for more than
-    /// `most` bytes; no more than that are read.
+    /// `most` bytes; at most that much is read.
     pub fn read_text(&self, path: &Path, most: u64) -> io::Result<String> {
         let mut text = String::new();
         // A file may grow while it is read, so its size is not sufficient.
@@ -210,7 +210,7 @@ impl Files {
     }
 }
 
-/// Opens a file; neither links nor `..' may lead out of the directory.
+/// Opens a file in the directory; links and `..` must not lead outside it.
 fn open_beneath(directory: &Directory, inside: &Path, flags: OFlag) -> nix::Result<OwnedFd> {
     #[cfg(target_os = "linux")]
     {

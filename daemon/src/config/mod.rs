@@ -25,8 +25,8 @@ pub const DEFAULT_PATH: &str = if cfg!(target_os = "freebsd") {
 };
 
 /// Default path of the status socket, in the sample configuration and in
-/// clients: a directory owned by the service's user, who may not write to its
-/// parent.
+/// clients. Its directory is owned by the service's user, which may not write to
+/// the parent directory.
 pub const DEFAULT_SOCKET: &str = if cfg!(target_os = "freebsd") {
     "/var/run/l4sllmd/status.sock"
 } else {

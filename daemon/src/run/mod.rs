@@ -49,8 +49,8 @@ use worker::{Running, Worker};
 
 pub use engines::Engines;
 
-/// Events come with the next packet. In case there is none, or an event was
-/// lost, the operator's settings are polled at this interval.
+/// Events arrive with the next packet. In case no packet follows or an event was
+/// lost, the operator's settings are also polled at this interval.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Time that the worker may take to end: short while it decides, longer if it

@@ -1,7 +1,7 @@
 //! The constants of the adaptive rule.
 
-/// Constants of the [adaptive rule](super::Adaptive). Times are in seconds,
-/// delays in milliseconds, rates in hertz, gains factors on RFC 9332's.
+/// Constants of the [adaptive rule](super::Adaptive). Times are in seconds, delays
+/// in milliseconds and rates in hertz; gains are factors on RFC 9332's.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct AdaptiveConfig {
     /// Target at the start, ms.
@@ -38,8 +38,8 @@ pub struct AdaptiveConfig {
     /// Maximum step of the integration, s.
     pub max_step: f64,
 
-    /// Share of the link that L4S traffic must take for a long-lived L4S flow to
-    /// count as one that would fill the link; with less it is a paced stream.
+    /// Minimum share of the link taken by L4S traffic at which a long-lived L4S
+    /// flow counts as one that would fill the link; below, it is a paced stream.
     pub filling_l4s_load: f64,
     /// Target without a flow that would fill the link, ms.
     pub relaxed_target: f64,
@@ -49,7 +49,7 @@ pub struct AdaptiveConfig {
     /// Gain without a flow that would fill the link, that of the profile `tuned`.
     /// A higher one shortens the delay further, but short flows take longer.
     pub relaxed_gain: f64,
-    /// Time constant with which the gain goes to `relaxed_gain` and back, s.
+    /// Time constant of the gain's transition to `relaxed_gain` and back, s.
     pub relaxed_gain_time: f64,
 
     /// Gain at `reference_target`.
@@ -74,13 +74,13 @@ pub struct AdaptiveConfig {
     pub stepping: (f64, f64),
     /// Gain on a stepping link, at any target.
     pub step_gain: f64,
-    /// Time constant of the mean rate that σ is measured around, s.
+    /// Time constant of the mean rate around which σ is measured, s.
     pub rate_time: f64,
     /// Time constant of σ², s.
     pub volatility_time: f64,
 
-    /// Typical change of the drain rate's logarithm between two summaries from
-    /// which a link counts as variable.
+    /// Minimum typical change of the drain rate's logarithm between two summaries
+    /// at which a link counts as variable.
     pub variable_change: f64,
     /// Time constant of the typical change, s.
     pub change_time: f64,

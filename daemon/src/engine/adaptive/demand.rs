@@ -33,8 +33,7 @@ impl Demand {
         }
     }
 
-    /// Adds an interval of `dt` seconds, of which the link was idle for the share
-    /// `idle`.
+    /// Adds an interval of `dt` seconds with idle share `idle`.
     pub(super) fn observe(&mut self, summary: &Summary, idle: f64, dt: f64) {
         let [classic, l4s] = [Queue::Classic, Queue::L4s].map(|queue| summary.queue(queue));
         self.classic.add(classic.flows, dt);
@@ -54,7 +53,7 @@ impl Demand {
         self.classic.any() || (self.l4s.any() && l4s_load > self.filling_l4s_load)
     }
 
-    /// Share of the last seconds in which none would.
+    /// Mean share of the time without such a flow.
     pub(super) fn absence(&self) -> f64 {
         self.absence.value().unwrap_or(0.0)
     }

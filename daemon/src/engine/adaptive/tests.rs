@@ -8,17 +8,17 @@ const RATE: f64 = 5e6; // bytes a second: 40 Mbit/s
 /// The state of a link for some time.
 #[derive(Clone, Copy)]
 struct Phase {
-    /// Share of the time.
+    /// Idle share of the time.
     idle: f64,
-    /// Classic marks a second.
+    /// Classic marks per second.
     signals: f64,
-    /// Bytes a second while busy.
+    /// Bytes per second while busy.
     rate: f64,
-    /// Bits of the classic flows that send.
+    /// Bits of the sending classic flows.
     flows: u64,
-    /// Bits of the L4S flows that send.
+    /// Bits of the sending L4S flows.
     l4s_flows: u64,
-    /// Their share of what the link sends.
+    /// Share of L4S traffic in the link's output.
     l4s_share: f64,
 }
 
@@ -47,7 +47,7 @@ impl Link {
         }
     }
 
-    /// Passes summaries of `period_ms` for `ms`; the set-points at the end.
+    /// Passes summaries of `period_ms` for `ms`; returns the last set-points.
     fn run(&mut self, phase: Phase, ms: u64, period_ms: u64) -> SetPoints {
         let mut points = None;
         for _ in 0..ms / period_ms {
