@@ -78,7 +78,7 @@ fn write(path: &Path, rows: usize) {
 }
 
 fn measure<T>(name: &str, work: impl FnOnce() -> T) -> T {
-    // Linux forgets the peak so far.
+    // Resets the peak memory on Linux.
     let _ = std::fs::write("/proc/self/clear_refs", "5");
     let start = Instant::now();
     let result = work();

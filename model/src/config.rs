@@ -295,8 +295,8 @@ impl PolicyConfig {
         }
     }
 
-    /// Reads `config.json`.  Unknown and missing keys are errors; so is
-    /// whatever [`PolicyConfig::check`] finds.
+    /// Reads `config.json`. Unknown and missing keys are errors, and so are
+    /// those of [`PolicyConfig::check`].
     pub fn from_json(file: &str, text: &[u8]) -> Result<PolicyConfig, PolicyError> {
         let mut parser = serde_json::Deserializer::from_slice(text);
         let config: PolicyConfig =

@@ -40,8 +40,8 @@ macro_rules! features {
                 match self { $(Feature::$variant => $unit),+ }
             }
 
-            /// Least and greatest raw value: what the record's field can hold
-            /// and means.  Pools, tables and logs hold no other.
+            /// Least and greatest valid raw value of the record's field. Pools,
+            /// tables and logs contain no other values.
             pub const fn range(self) -> (u64, u64) {
                 match self { $(Feature::$variant => $range),+ }
             }
@@ -215,7 +215,7 @@ impl<'de> Deserialize<'de> for InputFeature {
     }
 }
 
-/// What is done to a raw value before it is standardised.
+/// Transform of a raw value before it is standardised.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Transform {
@@ -223,13 +223,12 @@ pub enum Transform {
     Linear,
     /// ln(1 + x), for x >= 0: probabilities, delays and lengths span decades.
     Log1p,
-    /// ln x, for what is a factor: gains, shares.  Below 1e-6 it counts as
-    /// that.
+    /// ln x, for factors: gains, shares. Values below 1e-6 count as 1e-6.
     Log,
 }
 
 impl Transform {
-    /// Least value that `Log` tells from others.
+    /// Minimum value for `Log`; smaller ones are clamped to it.
     pub(crate) const LOG_FLOOR: f64 = 1e-6;
 
     /// Applies the transform.  Negative input to `Log1p` counts as 0.

@@ -20,7 +20,7 @@ const HARMLESS: &[&str] = &[
     "ensure_weight_tying",
     "eva_config",
     "exclude_modules",
-    "fan_in_fan_out", // PEFT corrects it to what the layer is
+    "fan_in_fan_out", // PEFT sets it to match the layer
     "inference_mode",
     "layers_pattern",
     "layers_to_transform",

@@ -250,7 +250,7 @@ fn what_is_wrong_is_named_by_file_and_key() {
             "{text}: {error}"
         );
     }
-    // Within another file there is no name of its own.
+    // Within another file, the error has no file name.
     let error = serde_json::from_str::<BackboneConfig>(r#"{"model_type": "gpt2", "n_head": "x"}"#);
     assert!(
         error

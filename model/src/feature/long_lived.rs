@@ -2,10 +2,10 @@
 
 use std::collections::VecDeque;
 
-/// The bits that a summary's flows set (`L4S_FLOW_BITS`).
+/// Bits set by a summary's flows (`L4S_FLOW_BITS`).
 type Flows = [u64; 4];
 
-/// Flows that sent in every piece of the last seconds.
+/// Detects flows that sent in every piece of the last seconds.
 ///
 /// Summaries are merged into pieces of at least [`PIECE`]; a flow that sent in
 /// all of them has its bit set in all of them. Short flows that share a bit can
@@ -23,7 +23,7 @@ pub struct LongLived {
 /// for acknowledgments does not count as ended.
 const PIECE: f64 = 0.5;
 
-/// Summaries' lengths do not add up to a piece exactly.
+/// Tolerance, because summaries do not add up to a piece exactly.
 const ROUNDING: f64 = 1e-6;
 
 impl LongLived {
@@ -77,7 +77,7 @@ impl LongLived {
         self.count() > 0
     }
 
-    /// Forgets all flows.
+    /// Discards all flows.
     pub fn reset(&mut self) {
         self.pieces.clear();
         self.open = ([0; 4], 0.0);

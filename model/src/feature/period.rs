@@ -1,4 +1,4 @@
-//! Periods: what a policy on summaries decides upon.
+//! Periods: the inputs of a policy on summaries.
 
 use std::ops::Deref;
 
@@ -6,7 +6,7 @@ use l4sllm_abi::{Queue, Summary};
 
 use super::LongLived;
 
-/// A flow that sent in every half second of that many seconds is long-lived.
+/// A flow is long-lived if it sent in every half second of this time, s.
 pub const PERSISTENCE: f64 = 4.0;
 
 /// The summary of a period, and the long-lived flows of the seconds up to its
@@ -39,7 +39,7 @@ impl Deref for Period {
 #[derive(Debug, Clone)]
 pub struct Periods {
     length_ns: u64,
-    /// Summaries of a period that is not over.
+    /// The merged summaries of the incomplete period.
     pending: Option<Box<Summary>>,
     long_lived: [LongLived; 2],
 }
@@ -80,7 +80,7 @@ impl Periods {
         })
     }
 
-    /// Forgets all summaries: the next one does not follow them.
+    /// Discards all summaries, because the next one does not continue them.
     pub fn reset(&mut self) {
         self.pending = None;
         self.long_lived.iter_mut().for_each(LongLived::reset);
@@ -119,12 +119,12 @@ mod tests {
             .map(|period| period.duration_ns() / MS)
             .collect();
         assert_eq!(ends, [300; 3]);
-        // The tenth is dropped: what follows does not continue it.
+        // The tenth is dropped: the next summary does not continue it.
         periods.reset();
         assert!(periods.add(&summary(20, 1, 0)).is_none());
     }
 
-    /// Two classic flows and one L4S flow stay, next to others.
+    /// Two classic flows and one L4S flow persist among short flows.
     #[test]
     fn a_period_knows_the_flows_that_sent_in_the_last_seconds() {
         let mut periods = Periods::of(250 * MS);

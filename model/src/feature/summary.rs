@@ -1,4 +1,4 @@
-//! The numbers of a summary that a policy sees.
+//! Features of a summary, the inputs of a policy.
 
 use l4sllm_abi::{Queue, Summary, raw};
 use serde::{Deserialize, Serialize};
@@ -10,7 +10,7 @@ const ONE: f64 = raw::L4S_PROB_ONE as f64;
 const NS_PER_MS: f64 = 1e6;
 const NS_PER_S: f64 = 1e9;
 
-/// The interval that ripple is measured over, s: DualPI2's own update period.
+/// Interval for measuring ripple, s: DualPI2's default update period.
 const RIPPLE_INTERVAL: f64 = 0.016;
 
 macro_rules! features {
@@ -34,16 +34,15 @@ macro_rules! features {
                 match self { $(SummaryFeature::$variant => $unit),+ }
             }
 
-            /// Least and greatest raw value. A summary that says otherwise, as
-            /// one with counters of any value may, counts as the nearer of the
-            /// two.
+            /// Least and greatest raw value. Values outside, as from a summary
+            /// with corrupt counters, are clamped.
             pub const fn range(self) -> (f64, f64) {
                 match self { $(SummaryFeature::$variant => $range),+ }
             }
 
-            /// The raw value, always finite. `None`: the period had nothing to
-            /// take it from, and the value of the period before it stands (0
-            /// in the first one).
+            /// The raw value, always finite. `None` if it is undefined for the
+            /// period: then the previous period's value applies (0 in the
+            /// first).
             pub fn value(self, period: &Period) -> Option<f64> {
                 let value: Option<f64> = match self {
                     $(SummaryFeature::$variant => { let $s = period; $value }),+
@@ -61,14 +60,15 @@ macro_rules! features {
 }
 
 features! {
-    /// Share of the time in which the link had nothing to send, in thousandths.
+    /// Share of the time in which the link was idle, in thousandths.
     IdleShare = "idle_share" ["permille"] in (0.0, 1000.0),
         |s| Some(1e3 * s.idle_ns as f64 / NS_PER_S / seconds(s)), Log1p;
     /// Mean of the base controller's p' over its updates.
     PMean = "p_mean" [""] in (0.0, 1.0), |s| Some(p_mean(s)), Log;
-    /// Greatest p'.
+    /// Maximum of p'.
     PMax = "p_max" [""] in (0.0, 1.0), |s| Some(f64::from(s.p_max) / ONE), Log;
-    /// Sum of the absolute changes of p' in 16 ms over its mean; 0 while p' is.
+    /// Sum of the absolute changes of p' per 16 ms, relative to its mean; 0 if p'
+    /// is 0.
     PRipple = "p_ripple" [""] in (0.0, 1000.0), |s| Some(p_ripple(s)), Log1p;
     /// Mean sojourn time of the classic queue's packets; 0 without one.
     ClassicDelayMeanMs = "classic_delay_mean_ms" ["ms"] in (0.0, 1e6),
@@ -85,23 +85,23 @@ features! {
     /// Its maximum; 0 without a packet.
     L4sDelayMaxMs = "l4s_delay_max_ms" ["ms"] in (0.0, 1e6),
         |s| Some(longest_ms(s, Queue::L4s)), Log1p;
-    /// Congestion signals of the classic queue, marks and drops, a second.
+    /// Congestion signals of the classic queue (marks and drops) per second.
     ClassicSignalsPerS = "classic_signals_per_s" ["1/s"] in (0.0, 1e9),
         |s| Some(s.queue(Queue::Classic).signals() as f64 / seconds(s)), Log1p;
-    /// Congestion signals of the L4S queue a second.
+    /// Congestion signals of the L4S queue per second.
     L4sSignalsPerS = "l4s_signals_per_s" ["1/s"] in (0.0, 1e9),
         |s| Some(s.queue(Queue::L4s).signals() as f64 / seconds(s)), Log1p;
-    /// Packets that either queue dropped, for whatever cause, a second.
+    /// Packets dropped by both queues, for any reason, per second.
     DropsPerS = "drops_per_s" ["1/s"] in (0.0, 1e9),
         |s| Some(both(s, |s, queue| s.queue(queue).drops() as f64) / seconds(s)), Log1p;
-    /// Share of the bytes forwarded that were the L4S queue's.
+    /// Share of the L4S queue in the bytes forwarded.
     L4sShare = "l4s_share" [""] in (0.0, 1.0), |s| s.l4s_share(), Linear;
-    /// Rate at which the link forwarded while it was busy.
+    /// Rate of the link while it was busy.
     DrainRateMbps = "drain_rate_mbps" ["Mbit/s"] in (0.0, 1e6),
         |s| s.drain_rate().map(|bytes| 8.0 * bytes / 1e6), Log1p;
     /// Standard deviation of ln(drain rate) over windows of 24 ms of busy time.
     RateVolatility = "rate_volatility" [""] in (0.0, 32.0), |s| rate_volatility(s), Log1p;
-    /// Estimate of the flows that sent, in both queues.
+    /// Estimated number of sending flows in both queues.
     Flows = "flows" ["flows"] in (0.0, 1e5),
         |s| Some(both(s, |s, queue| s.queue(queue).flows())), Log1p;
     /// Classic flows that sent in every half second of the last 4 s.
@@ -113,21 +113,21 @@ features! {
     /// Packets in the classic queue at the end.
     ClassicBacklog = "classic_backlog" ["packets"] in (0.0, u32::MAX as f64),
         |s| Some(f64::from(s.queue(Queue::Classic).backlog)), Log1p;
-    /// Packets that the classic queue forwarded a second.
+    /// Packets forwarded by the classic queue per second.
     ClassicPacketsPerS = "classic_packets_per_s" ["1/s"] in (0.0, 1e9),
         |s| Some(s.queue(Queue::Classic).forwarded as f64 / seconds(s)), Log1p;
-    /// Target delay in force at the end.
+    /// Target delay at the end.
     TargetMs = "target_ms" ["ms"] in (0.0, 1e6), |s| Some(s.target_ns as f64 / NS_PER_MS), Log;
-    /// Integral gain in force at the end.
+    /// Integral gain at the end.
     AlphaHz = "alpha_hz" ["Hz"] in (0.0, 1e4), |s| Some(f64::from(s.alpha_uhz) / 1e6), Log;
-    /// Proportional gain in force at the end.
+    /// Proportional gain at the end.
     BetaHz = "beta_hz" ["Hz"] in (0.0, 1e4), |s| Some(f64::from(s.beta_uhz) / 1e6), Log;
-    /// Coupling factor k in force at the end.
+    /// Coupling factor k at the end.
     Coupling = "coupling" [""] in (0.0, 1e4), |s| Some(f64::from(s.coupling_q8) / 256.0), Log;
 }
 
 impl SummaryFeature {
-    /// The feature of that name.
+    /// The feature with this name.
     pub fn named(name: &str) -> Option<SummaryFeature> {
         SummaryFeature::ALL
             .iter()
@@ -141,7 +141,7 @@ fn seconds(summary: &Summary) -> f64 {
     summary.duration_ns().max(1) as f64 / NS_PER_S
 }
 
-/// 0 for what no packet says.
+/// Converts to ms; 0 without packets.
 fn ms(ns: Option<f64>) -> f64 {
     ns.unwrap_or(0.0) / NS_PER_MS
 }
@@ -157,7 +157,7 @@ fn both(summary: &Summary, of: impl Fn(&Summary, Queue) -> f64) -> f64 {
     of(summary, Queue::Classic) + of(summary, Queue::L4s)
 }
 
-/// Without an update p' is what it was.
+/// Mean of p'; without an update, its value at the end.
 fn p_mean(summary: &Summary) -> f64 {
     summary.p_mean().unwrap_or(f64::from(summary.p_end) / ONE)
 }
@@ -272,7 +272,7 @@ mod tests {
         near(F::LongL4sFlows, 0.0);
     }
 
-    /// A period without packets has no delay, and no rate of its own.
+    /// A period without packets has delay 0 and no rate.
     #[test]
     fn what_did_not_happen_has_a_stand_in() {
         use SummaryFeature as F;
@@ -314,7 +314,7 @@ mod tests {
     }
 
     fn arbitrary(random: &mut SplitMix64) -> raw::l4s_summary {
-        // Zeros and the ends of the range as often as what is between.
+        // Zeros and the ends of the range as often as other values.
         let mut any = |most: u64| {
             let bits = random.next_u64();
             match bits % 4 {

@@ -54,7 +54,7 @@ impl Lines {
                 Ok(0) => return Ok(Filled::ToTheEnd),
                 Ok(got) => self.to += got,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                // Only decompressors say so.
+                // Only decompressors return this error.
                 Err(error) if error.kind() == ErrorKind::UnexpectedEof => {
                     return Ok(Filled::ToACut);
                 }

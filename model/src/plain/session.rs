@@ -36,7 +36,7 @@ pub(crate) struct Windows {
     interval: u64,
     recent: Vec<f32>,       // [w][n + 2][d]: tokens without time, record r at r % w
     contexts: Vec<Context>, // boundary b is in (b / N) % len
-    hidden: Vec<f32>,       // what the paths of features need
+    hidden: Vec<f32>,       // scratch of the feature paths
 }
 
 /// One window in progress.

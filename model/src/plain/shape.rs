@@ -10,7 +10,7 @@ pub(crate) struct Shape {
     pub(crate) width: usize,
     pub(crate) heads: usize,
     pub(crate) mlp: usize,
-    /// Rows of the position table; 0: there is none.
+    /// Rows of the position table; 0 without a table.
     pub(crate) positions: usize,
     /// Epsilon of the backbone's norms.
     pub(crate) epsilon: f32,

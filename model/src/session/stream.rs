@@ -28,7 +28,7 @@ impl Stream {
 
     /// Takes the next record, with features read by `value`; a missing value
     /// is replaced by that of the previous record. Returns true if a window
-    /// contains the record: then its inputs are available.
+    /// contains the record, so that its inputs are available.
     #[inline]
     pub(crate) fn take(
         &mut self,

@@ -15,8 +15,8 @@ use crate::files::open_append;
 pub struct Progress {
     /// Completed steps.
     pub step: u64,
-    /// Passes over the training rows; one pass is as many records as there
-    /// are rows.
+    /// Passes over the training rows: records trained on, divided by the number
+    /// of rows.
     pub epoch: f64,
     /// Time since the start, s, including evaluations, summed over the parts
     /// of a resumed training.

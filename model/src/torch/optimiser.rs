@@ -112,7 +112,7 @@ impl AdamW {
         });
     }
 
-    /// The same with libtorch operations, on any device.
+    /// Performs a step with libtorch operations, on any device.
     fn step_in_torch(
         &mut self,
         trained: &mut Trained,

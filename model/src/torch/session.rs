@@ -1,6 +1,6 @@
 //! Policies that run through libtorch: loading, windows of a stream, batches.
 //!
-//! Nothing is computed until a boundary; then one dense pass evaluates the
+//! Nothing is computed until a boundary, where one dense pass evaluates the
 //! window.
 
 use std::collections::BTreeMap;

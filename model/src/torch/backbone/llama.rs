@@ -95,7 +95,7 @@ fn turn(x: &Tensor, (cos, sin): &(Tensor, Tensor)) -> Result<Tensor, TrainError>
     Ok(x.f_mul(cos)?.f_add(&crossed.f_mul(sin)?)?)
 }
 
-/// Repeats every head `times` times, one after the other.
+/// Repeats every head `times` times; copies of a head are adjacent.
 fn repeat(x: &Tensor, times: usize) -> Result<Tensor, TrainError> {
     if times == 1 {
         return Ok(x.shallow_clone());

@@ -129,7 +129,7 @@ fn attention(
     let (q, k, v) = (part(from, "q")?, part(to, "k")?, part(to, "v")?);
     let how = Attention {
         mask,
-        causal: false, // the mask says so
+        causal: false, // included in the mask
         scale: 1.0,    // folded into the weights when T5 was trained
         dropout: config.dropout_rate,
     };

@@ -120,8 +120,8 @@ fn meaning(policy: &PolicyConfig) -> String {
     lines.iter().map(|line| format!("# {line}\n")).collect()
 }
 
-/// The same for programs, as parameters that the server stores but does not
-/// interpret.
+/// The outputs and the decision rule as parameters, which the server stores but
+/// does not interpret.
 fn parameters(policy: &PolicyConfig) -> String {
     let outcomes = policy.outcomes();
     let outputs = (0..)

@@ -19,7 +19,7 @@ use crate::torch::backbone::Weights;
 /// Maximum size of an index, bytes; the largest models have 1 MB.
 const INDEX_MAX: u64 = 64 << 20;
 
-/// The files, with what is known of their contents before they are opened.
+/// The files, with facts about their contents that are known before opening them.
 pub(in crate::torch) enum Source {
     /// A single file.
     One(PathBuf),

@@ -16,7 +16,7 @@ pub(in crate::torch) fn text(path: &Path, text: &str) -> Result<(), BackboneErro
     replace(path, text.as_bytes()).map_err(|e| failed(path, e))
 }
 
-/// Writes tensors one after the other, in their own types.
+/// Writes tensors in sequence, each with its own type.
 pub(in crate::torch) fn tensors(
     path: &Path,
     tensors: &[(String, &Tensor)],

@@ -106,7 +106,7 @@ impl Tables {
         Ok((nodes.f_flatten(1, 2)?, beyond_x.f_add(&beyond_y)?))
     }
 
-    /// The same for one axis.
+    /// Weights of the nodes of one axis, and the squared distance from its range.
     fn hats(&self, x: &Tensor, axis: usize) -> Result<(Tensor, Tensor), TrainError> {
         let (least, step) = (self.grid.least[axis], self.grid.step[axis]);
         let most = least + step * (self.grid.nodes[axis] - 1) as f64;

@@ -2,7 +2,7 @@
 //! in each condition and from what the policy observed there.
 //!
 //! ```text
-//! runs of a condition at a grid of settings ─▶ judged ─▶ surfaces: delay, loss, harm
+//! runs of a condition at a grid of settings ─▶ scores ─▶ surfaces: delay, loss, harm
 //! runs of the policy, and of its teachers ───▶ visits: what was seen, by period
 //! lesson = surfaces + visits ─▶ trainer: Σ cost(surfaces, setting chosen, budget) ─▶ min
 //! ```

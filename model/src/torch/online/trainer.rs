@@ -1,4 +1,4 @@
-//! Learns lessons one after the other.
+//! Learns lessons in sequence.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -203,8 +203,8 @@ impl OnlineTrainer {
     /// Learns a lesson, or the rest of an interrupted one, writes a
     /// checkpoint, and returns the mean cost over the last tenth of the steps.
     /// `step` is called with the number and the cost of each step and returns
-    /// false to interrupt: then the result is `None`, and the checkpoint is
-    /// within the lesson.
+    /// false to interrupt. After an interruption, the result is `None`, and the
+    /// checkpoint is within the lesson.
     ///
     /// # Errors
     /// [`TrainError::Diverged`]; there is nothing to learn from; the
