@@ -67,7 +67,7 @@ pub(super) enum Standing {
 }
 
 impl<'a> Comparison<'a> {
-    /// Compares the arms with a controller, or all if there are none, with each
+    /// Compares the arms with a controller, or all if none has one, with each
     /// baseline; those with a policy also with each that has a rule; and each
     /// baseline with the preceding ones.
     pub(super) fn of(facts: &Facts, summary: &'a Summary) -> Comparison<'a> {

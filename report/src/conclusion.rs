@@ -92,7 +92,7 @@ fn clauses(pairs: &[&Pair<'_>]) -> Vec<String> {
 }
 
 /// Possible severe losses that are not significant: without them the headline
-/// would suggest that there are none.
+/// would suggest that losses are ruled out.
 fn possible_losses<'a>(pair: &'a Pair<'_>) -> Vec<&'a Difference> {
     let mut unclear = pair.with(Verdict::Unclear);
     unclear.retain(|of| of.judgement.gain().mean < 0.0 && of.judgement.weight() >= 1.0);

@@ -89,7 +89,7 @@ pub struct Report {
     pub page: PathBuf,
     /// The table for a terminal, with its meaning, each result under its name.
     pub text: String,
-    /// The same for programs.
+    /// The tables for CSV and JSON.
     pub tables: Tables,
 }
 

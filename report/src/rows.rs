@@ -1,5 +1,4 @@
-//! Tables for programs: rows of named values as CSV, as JSON, and in plain
-//! columns for a terminal.
+//! Tables of named values, as CSV, as JSON, and as plain columns for a terminal.
 
 use std::path::{Path, PathBuf};
 
@@ -12,22 +11,22 @@ use super::compare::{Comparison, Pair};
 use super::learning::{self, Backbones, Training};
 use super::{ReportError, SUITE_FILE, online};
 
-/// Rows, which need not have the same columns.
+/// Rows, which may differ in their columns.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Rows {
     rows: Vec<Row>,
 }
 
-/// Values by their names, in order.
+/// Named values, in order.
 type Row = Vec<(String, Value)>;
 
-/// Tables by their names, the main one first.
+/// Named tables, the main one first.
 pub type Tables = Vec<(&'static str, Rows)>;
 
 impl Rows {
-    /// Adds a row: `head`, then the values of `value` by their names, those of inner
-    /// objects as `outer.inner` and those of arrays by their index. A `value` of
-    /// null has none.
+    /// Adds a row: `head`, then the values of `value` by their names. Values of
+    /// nested objects are named `outer.inner`, and those of arrays by their index.
+    /// A null `value` adds none.
     ///
     /// # Panics
     /// `value` has keys that are not strings.
@@ -45,7 +44,7 @@ impl Rows {
         self.rows.push(row);
     }
 
-    /// A row for each value of `value`, with its name.
+    /// Rows of name and value, one for each value in `value`.
     ///
     /// # Panics
     /// As [`Rows::push`].
@@ -59,8 +58,8 @@ impl Rows {
         rows
     }
 
-    /// Names of all columns, in the order in which rows have them. An object that
-    /// some rows do not have is no column.
+    /// Names of all columns, in order of first appearance. An object that is null in
+    /// some rows is not a column, because its values are.
     fn columns(&self) -> Vec<&str> {
         let mut columns: Vec<&str> = Vec::new();
         for (name, _) in self.rows.iter().flatten() {
@@ -76,8 +75,7 @@ impl Rows {
         all.filter(|&name| !is_object(name)).collect()
     }
 
-    /// CSV (RFC 4180, with LF) with a line of column names; a value that a row does
-    /// not have is empty.
+    /// CSV (RFC 4180, with LF) with a line of column names; missing values are empty.
     pub fn csv(&self) -> String {
         let columns = self.columns();
         let mut out = line(columns.iter().map(|name| field(name)));
@@ -94,7 +92,7 @@ impl Rows {
         objects.map(Value::Object).collect()
     }
 
-    /// Columns under their names for a terminal, numbers aligned to the right.
+    /// Columns with headings for a terminal, numbers aligned to the right.
     pub fn text(&self) -> String {
         let columns = self.columns();
         let numeric = |name: &&&str| {
@@ -135,7 +133,7 @@ fn find<'a>(row: &'a Row, name: &str) -> Option<&'a Value> {
     found.map(|(_, value)| value)
 }
 
-/// Adds a value, those of inner objects as `outer.inner`.
+/// Adds a value; values of nested objects are named `outer.inner`.
 fn flatten(name: &str, value: Value, row: &mut Row) {
     let inner = |key: &str| match name {
         "" => key.to_owned(),
@@ -175,9 +173,9 @@ fn field(text: &str) -> String {
     }
 }
 
-/// The tables of what is in `dirs`: of results `runs`, `comparison` and `flows`,
-/// of suites `families` and `conditions`, of `l4sllm reproduce` `seeds`, of trainings `trainings` and `steps`,
-/// of measured backbones `backbones`.
+/// The tables of the contents of `dirs`: `runs`, `comparison` and `flows` of
+/// results, `families` and `conditions` of suites, `seeds` of `l4sllm reproduce`,
+/// `trainings` and `steps` of trainings, `backbones` of measured backbones.
 ///
 /// # Errors
 /// A directory that has none of them, or cannot be read.
@@ -216,7 +214,7 @@ fn of_dir(dir: &Path) -> Result<Tables, ResultError> {
         }
         return Ok(vec![("seeds", seeds)]);
     }
-    // Of several results, which lie in it.
+    // The directory contains several results.
     let mut scenarios: Vec<String> = Vec::new();
     for arm in list(&whole, "arms") {
         let name = arm["scenario"].as_str().unwrap_or_default().to_owned();
@@ -235,7 +233,7 @@ fn of_dir(dir: &Path) -> Result<Tables, ResultError> {
     Ok(all)
 }
 
-/// Adds tables, or their rows to those of the same name.
+/// Adds tables; rows of a table that exists are appended to it.
 pub fn join(all: &mut Tables, more: Tables) {
     for (name, rows) in more {
         match all.iter_mut().find(|(known, _)| *known == name) {
@@ -249,7 +247,7 @@ pub fn join(all: &mut Tables, more: Tables) {
 const FACTS_FILE: &str = "facts.json";
 const SUMMARY_FILE: &str = "summary.json";
 
-/// Longest file that is read, bytes.
+/// Maximum file size, bytes.
 const FILE_MAX: u64 = 256 << 20;
 
 fn read(path: &Path) -> Result<Value, ResultError> {
@@ -266,7 +264,8 @@ pub(super) fn of_result(summary: &Summary, comparison: &Comparison<'_>) -> Table
     ]
 }
 
-/// A row for each repetition of each arm, and one for all of an arm together.
+/// A row for each repetition of each arm, and one for each arm's pooled
+/// repetitions.
 fn runs(summary: &Summary) -> Rows {
     let mut rows = Rows::default();
     for_each_run(summary, |head, statistics| {
@@ -279,7 +278,7 @@ fn runs(summary: &Summary) -> Rows {
     rows
 }
 
-/// A row for each flow of the same.
+/// A row for each flow in each repetition of each arm, and in the pooled ones.
 fn flows(summary: &Summary) -> Rows {
     let mut rows = Rows::default();
     for_each_run(summary, |head, statistics| {
@@ -413,7 +412,7 @@ pub(super) fn of_learning(trainings: &[Training], backbones: &[Backbones]) -> Ta
 }
 
 impl Backbones {
-    /// A row for each that was measured.
+    /// A row for each measured backbone.
     pub fn rows(&self) -> Rows {
         let mut rows = Rows::default();
         for costs in &self.measured {

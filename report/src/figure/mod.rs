@@ -156,11 +156,11 @@ pub(crate) enum Mark {
     },
     /// A range of the horizontal axis, behind everything.
     Range { from: f64, to: f64, ground: Ground },
-    /// Words in place of data.
+    /// Text in place of data.
     Note { text: String },
 }
 
-/// What a range of an axis means.
+/// Meaning of a range of an axis.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Ground {
     /// Time that is not measured.

@@ -18,8 +18,8 @@ static FONTS: LazyLock<Arc<Database>> = LazyLock::new(|| {
     Arc::new(fonts)
 });
 
-/// Draws `svg`. None when it is no SVG or too large to draw, which no figure
-/// made here is.
+/// Renders `svg`. `None` if it is not an SVG or too large to render, which cannot
+/// happen with figures of this crate.
 pub(crate) fn png(svg: &str) -> Option<Vec<u8>> {
     let options = Options {
         font_family: "Noto Sans".to_owned(),

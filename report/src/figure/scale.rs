@@ -91,7 +91,7 @@ impl Scale {
             Scale::Linear { min, max } | Scale::Marked { min, max, .. } => {
                 (value - min) / (max - min)
             }
-            // What is not above 0 lies left of everything.
+            // Values that are not positive are drawn left of all others.
             Scale::Log { min, max } => {
                 (value.max(min * 1e-3).log10() - min.log10()) / (max.log10() - min.log10())
             }

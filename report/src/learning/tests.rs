@@ -4,7 +4,7 @@ use std::fs;
 
 use super::*;
 
-/// A training whose loss falls and whose accuracy rises to `accuracy`.
+/// A training with falling loss and accuracy rising to `accuracy`.
 fn fill(dir: &Path, steps: u64, accuracy: f64, costs: bool) {
     let mut lines = String::new();
     for step in 1..=steps {

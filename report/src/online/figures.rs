@@ -136,7 +136,7 @@ fn panel(title: &str, x: Axis, label: &str, zero: bool, marks: Vec<Mark>) -> Pan
     }
 }
 
-/// What the evaluation says after each lesson.
+/// Results of the evaluation after each lesson.
 fn evaluation(lessons: &[Lesson]) -> Captioned {
     let costs: Vec<_> = numbered(lessons)
         .map(|(at, of)| (at, Some(of.judged())))
@@ -235,7 +235,7 @@ fn loss(lessons: &[Lesson]) -> Option<Captioned> {
     })
 }
 
-/// What the policy's own runs say, before rounds and before improvements.
+/// Results of the policy's own runs, before rounds and before improvements.
 fn own_runs(lessons: &[Lesson]) -> Option<Captioned> {
     let x = || lessons_axis(lessons);
     let (mut panels, mut said) = (Vec::new(), Vec::new());
@@ -294,7 +294,7 @@ fn own_runs(lessons: &[Lesson]) -> Option<Captioned> {
     })
 }
 
-/// How the settings in force spread in the evaluation's runs.
+/// Spread of the applied settings in the evaluation's runs.
 fn settings(lessons: &[Lesson]) -> Option<Captioned> {
     let panel = |title: &str, label: &str, of: fn(&Settings) -> [f64; 5]| {
         let known = numbered(lessons).map(|(at, lesson)| {

@@ -29,13 +29,13 @@ struct Lesson {
     stage: String,
     /// Optimiser steps of this and earlier lessons.
     steps: u64,
-    /// Of the lesson's steps, at its end.
+    /// Mean cost of the lesson's last steps.
     training_cost: f64,
-    /// Of the evaluation, as what follows up to `conditions`.
+    /// Cost in the evaluation; the fields up to `conditions` are from it, too.
     cost: f64,
-    /// Factor on the adaptive rule's, the geometric mean.
+    /// Classic delay relative to the adaptive rule's, geometric mean.
     delay_over_adaptive: f64,
-    /// Share of the utilisation of the better of plain and tuned.
+    /// Share of utilisation lost relative to the better of plain and tuned.
     mean_loss: f64,
     adaptive_mean_loss: f64,
     /// Conditions that lost no more than the budget.
@@ -44,9 +44,9 @@ struct Lesson {
     conditions: usize,
     /// Whether it was the best one so far.
     best: bool,
-    /// Since the start.
+    /// Time since the start, s.
     seconds: f64,
-    /// Of each condition of the evaluation.
+    /// Cost of each condition of the evaluation.
     #[serde(default, skip_serializing)]
     costs: Vec<f64>,
     #[serde(default)]
@@ -66,26 +66,26 @@ struct Settings {
     gain: [f64; 5],
 }
 
-/// What the policy's runs before a lesson said of it.
+/// Results of the policy's runs before a lesson.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 struct OwnRuns {
     /// Before a round: mean cost of the settings chosen above that of the best.
     regret: Option<f64>,
     /// Share of periods in which the setting was near the best.
     agreement: Option<f64>,
-    /// Before an improvement: of each condition.
+    /// Before an improvement: cost of each condition.
     #[serde(default, skip_serializing)]
     costs: Vec<f64>,
-    /// With the offset that costs least there.
+    /// Cost of each condition with the best offset.
     #[serde(default, skip_serializing)]
     best_offset_costs: Vec<f64>,
 }
 
-/// A training in the loop as it stands on disk.
+/// A training in the loop, read from disk.
 struct Training {
     name: String,
     lessons: Vec<Lesson>,
-    /// Lines that were no lessons.
+    /// Number of invalid lines.
     bad_lines: usize,
 }
 
@@ -173,7 +173,7 @@ impl Lesson {
         })
     }
 
-    /// By how much it costs more than another lesson, over conditions of both.
+    /// Excess cost over another lesson, over their common conditions.
     fn more_than(&self, other: &Lesson) -> Option<Interval> {
         let both = self.costs.iter().zip(&other.costs);
         let same = self.costs.len() == other.costs.len();

@@ -9,8 +9,8 @@ use crate::figure::escape;
 use crate::format::{counted, signed};
 use crate::verdict::Verdict;
 
-/// Whether the policy is better than tuned or, without a policy, whether the
-/// rule is; by how much, at what cost, and where not. None if neither ran.
+/// Whether the policy (or, without one, the rule) is better than tuned, by how
+/// much, at what cost, and with which exceptions. `None` if neither ran.
 pub(super) fn answer(judged: &Judged) -> String {
     let subjects = [
         (POLICY, "Is the learned policy better?"),

@@ -1,5 +1,4 @@
-//! Arms with one idle budget after another: how much delay a share of
-//! utilisation buys.
+//! Arms at several idle budgets: the trade-off between delay and utilisation.
 
 use l4sllm_testbed::suite::{ADAPTIVE, AtBudget, Outcome, PLAIN, POLICY, TUNED};
 use serde::Serialize;
@@ -11,13 +10,13 @@ use crate::figures::Captioned;
 use crate::format::signed;
 use crate::table::{Cell, NOTHING, Row, Table};
 
-/// An arm with idle budgets in place of its own, over the conditions of all
-/// families.
+/// An arm at several idle budgets instead of its default, over the conditions of
+/// all families.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Frontier {
     /// Name of the arm.
     pub arm: String,
-    /// By budget, the least first.
+    /// Sorted by budget, the smallest first.
     pub points: Vec<Point>,
 }
 
@@ -31,7 +30,7 @@ pub struct Point {
     pub summary: Summary,
 }
 
-/// The curves of `outcome`, whose conditions were judged.
+/// The curves of `outcome`, from its evaluated conditions.
 pub(super) fn curves(outcome: &Outcome, conditions: &[&Condition]) -> Vec<Frontier> {
     let mut found: Vec<(&str, &AtBudget)> = Vec::new();
     let all = outcome.families.iter().flat_map(|of| &of.conditions);
@@ -67,14 +66,14 @@ pub(super) fn curves(outcome: &Outcome, conditions: &[&Condition]) -> Vec<Fronti
     [ADAPTIVE, POLICY].into_iter().filter_map(curve).collect()
 }
 
-/// A share as an operator would say it: "0.5 %".
+/// A share as a percentage: "0.5 %".
 fn percent(share: f64) -> String {
-    // Without the dust of a multiplication by 100.
+    // Without the rounding error of the multiplication by 100.
     format!("{}\u{a0}%", (share * 1e8).round() / 1e6)
 }
 
-/// An arm with a budget a row, below the arms with their own; none without
-/// curves.
+/// One row for each arm and budget, below the arms with their default budgets;
+/// `None` without curves.
 pub(super) fn table(judged: &Judged) -> Option<Table> {
     let row = |name: String, summary: &Summary| {
         let [delay, mean, l4s, jain, _] = relative(summary);
@@ -113,14 +112,14 @@ pub(super) fn table(judged: &Judged) -> Option<Table> {
     })
 }
 
-/// What the table and the figure show.
+/// Explanation of the table and the figure.
 pub(super) const MEANING: &str = "Each arm over all conditions, with its own idle budget and then with \
      others in its place: the share of the link's time that it may leave idle for less delay. Columns \
      are those of the table above; the second of utilisation is the mean difference from the better of \
      plain and tuned, in percentage points.";
 
-/// Delay against utilisation, and against the conditions that keep it; none
-/// without curves.
+/// Delay against utilisation, and against the number of conditions that keep it;
+/// `None` without curves.
 pub(super) fn figure(judged: &Judged) -> Option<Captioned> {
     let styles = series_styles(judged.frontier.len());
     let references: Vec<(&Summary, &'static str)> = [(PLAIN, INK), (TUNED, MUTED)]
@@ -222,7 +221,7 @@ fn kept_share(of: &Summary) -> Option<f64> {
     (kept.conditions > 0).then(|| kept.kept as f64 * 100.0 / kept.conditions as f64)
 }
 
-/// A linear axis on which no point lies at an end.
+/// A linear axis with margins around the values.
 fn around(values: &[f64]) -> Scale {
     let least = values.iter().copied().fold(f64::INFINITY, f64::min);
     let most = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);

@@ -1,4 +1,4 @@
-//! What the cells of a suite mean.
+//! Evaluation of a suite's cells.
 //!
 //! In a condition, repetitions are compared in pairs: the logarithm of the
 //! ratio to `tuned` for delays and completion times, the difference for
@@ -19,26 +19,26 @@ use super::paired::{
 };
 use crate::verdict::{Interval, Quantity, Verdict, verdict};
 
-/// A suite, judged.
+/// An evaluated suite.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Judged {
     /// Families, in order.
     pub families: Vec<Family>,
     /// Each arm over the conditions of all families.
     pub all: Vec<Summary>,
-    /// Arms over the same conditions with idle budgets in place of their own.
+    /// Arms over the same conditions at other idle budgets than their default.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub frontier: Vec<Frontier>,
 }
 
-/// A family, judged.
+/// An evaluated family.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Family {
     /// Name.
     pub name: String,
-    /// One sentence on what it is.
+    /// Description in one sentence.
     pub description: String,
-    /// Rates and round-trip times of what was run.
+    /// Rates and round-trip times of the conditions that were run.
     pub drawn: String,
     /// Sources of the published numbers.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -49,22 +49,22 @@ pub struct Family {
     pub conditions: Vec<Condition>,
 }
 
-/// A condition, judged.
+/// An evaluated condition.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Condition {
     /// Name.
     pub name: String,
-    /// The network and its traffic in a few words.
+    /// Short description of the network and its traffic.
     pub facts: String,
-    /// Arms, in order; those of the oracle's grid are left out.
+    /// Arms, in order, without those of the oracle's grid.
     pub arms: Vec<Arm>,
-    /// Arms with idle budgets in place of their own.
+    /// Arms at other idle budgets than their default.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub at_budgets: Vec<Arm>,
-    /// The fixed setting that is best in this condition.
+    /// The best fixed setting in this condition.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub oracle: Option<Choice>,
-    /// What others measured in it.
+    /// Published measurements of this condition.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub published: Vec<Published>,
 }
@@ -72,7 +72,7 @@ pub struct Condition {
 /// A published number.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Published {
-    /// What it is, with its unit.
+    /// Name of the quantity, with its unit.
     pub measure: String,
     /// The published value.
     pub theirs: f64,
@@ -80,7 +80,7 @@ pub struct Published {
     pub source: String,
     /// Place in the source.
     pub place: String,
-    /// Why ours differ, where it is known.
+    /// Reason for the difference from ours, if known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub why: Option<String>,
 }
@@ -90,9 +90,9 @@ pub struct Published {
 pub struct Arm {
     /// Name.
     pub name: String,
-    /// Each repetition; none where it is not finished.
+    /// Each repetition; `None` if unfinished.
     pub repetitions: Vec<Option<Measures>>,
-    /// Means over them.
+    /// Means over the repetitions.
     pub means: Means,
     /// Ratios to tuned.
     pub ratios: Ratios,
@@ -100,11 +100,11 @@ pub struct Arm {
     pub utilisation: Option<Utilisation>,
     /// Jain's index compared with that of tuned.
     pub jain_difference: Option<f64>,
-    /// Classic delay compared with the oracle's, on repetitions that it was
-    /// not chosen on.
+    /// Classic delay compared with the oracle's, on repetitions that were not
+    /// used to choose it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub to_oracle: Option<Ratio>,
-    /// Ours of the published numbers.
+    /// Our values of the published numbers.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub figures: Vec<Option<f64>>,
 }
@@ -149,9 +149,9 @@ pub struct Ratios {
 pub struct Utilisation {
     /// The difference, points.
     pub points: f64,
-    /// Whether at least [`UTILISATION_KEPT`] of it is there.
+    /// Whether at least the share [`UTILISATION_KEPT`] is kept.
     pub kept: bool,
-    /// Whether less than that is there with confidence.
+    /// Whether the interval excludes keeping that share.
     pub surely_lost: bool,
 }
 
@@ -177,7 +177,7 @@ pub struct Summary {
     pub utilisation: Kept,
     /// Jain's index over conditions that have one.
     pub jain: Kept,
-    /// What the classic delay means: `better`, `worse`, `same`, `unclear`, or
+    /// Verdict on the classic delay: `better`, `worse`, `same`, `unclear`, or
     /// `no conclusion`.
     pub delay_verdict: &'static str,
     #[serde(skip)]
@@ -195,7 +195,7 @@ pub struct Spread {
     pub median: f64,
     /// Worst condition: the greatest ratio.
     pub worst: f64,
-    /// Name of the condition that loses most.
+    /// Name of the worst condition.
     pub worst_condition: String,
     /// Conditions that have one.
     pub conditions: usize,
@@ -221,13 +221,13 @@ pub struct Kept {
 pub struct Worst {
     /// Name of the condition.
     pub condition: String,
-    /// What is lost: `delay ×1.31`.
+    /// The loss: `delay ×1.31`.
     pub loss: String,
     /// Its size in units of a severe loss.
     pub weight: f64,
 }
 
-/// Judges every condition, every family, and all together.
+/// Evaluates every condition, every family, and all families together.
 pub fn judge(outcome: &Outcome) -> Judged {
     let families: Vec<Family> = outcome.families.iter().map(family).collect();
     let conditions: Vec<&Condition> = families.iter().flat_map(|of| &of.conditions).collect();
@@ -299,11 +299,11 @@ fn arm(condition: &ConditionOutcome, own: &ArmOutcome, choice: Option<&Choice>) 
     }
 }
 
-/// A number of a cell.
+/// Selects a number of a cell.
 type Of = fn(&Measures) -> Option<f64>;
 
-/// Compares with the better of plain and tuned; of the noise arm, which is
-/// tuned itself, with tuned.
+/// Compares utilisation with the better of plain and tuned. The noise arm, which
+/// is tuned itself, is compared with tuned.
 fn utilisation(condition: &ConditionOutcome, own: &ArmOutcome) -> Option<Utilisation> {
     let names: &[&str] = match own.name == TUNED_AGAIN {
         true => &[TUNED],
@@ -339,13 +339,13 @@ fn summaries(conditions: &[&Condition]) -> Vec<Summary> {
         .collect()
 }
 
-/// By how much tuned differs from itself.
+/// Difference of tuned from itself on other draws.
 pub(super) fn noise(conditions: &[&Condition]) -> Option<Interval> {
     let noise = arms(conditions, TUNED_AGAIN);
     log_interval(&noise, |arm| arm.ratios.classic_delay)
 }
 
-/// An arm and the condition that it is in.
+/// An arm with the name of its condition.
 pub(super) type Own<'a> = (&'a str, &'a Arm);
 
 fn arms<'a>(conditions: &[&'a Condition], name: &str) -> Vec<Own<'a>> {
@@ -378,9 +378,9 @@ pub(super) fn summary(name: &str, own: &[Own<'_>], noise: Option<Interval>) -> S
     }
 }
 
-/// What the mean logarithm over conditions means. Less than what tuned differs
-/// by from itself, its interval included, does not matter: so no arm is better
-/// than itself.
+/// Verdict on the mean logarithm over conditions. Differences smaller than tuned's
+/// from itself, including its interval, are irrelevant, so no arm is better than
+/// itself.
 fn delay_verdict(own: &[Own<'_>], noise: Option<Interval>) -> Verdict {
     let Some(logs) = log_interval(own, |arm| arm.ratios.classic_delay) else {
         return Verdict::NoConclusion;
@@ -471,7 +471,7 @@ impl Spread {
 }
 
 impl Kept {
-    /// Of differences, whether each is kept, and whether it is surely lost.
+    /// From differences, whether each is kept, and whether it is surely lost.
     fn of(conditions: impl Iterator<Item = (f64, bool, bool)>) -> Kept {
         let all: Vec<(f64, bool, bool)> = conditions.collect();
         let count = |is: fn(&&(f64, bool, bool)) -> bool| all.iter().filter(is).count();

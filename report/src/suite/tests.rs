@@ -170,8 +170,8 @@ fn utilisation_is_held_against_the_better_of_plain_and_tuned() {
     assert_eq!((kept, conditions), (0, 1));
 }
 
-/// Whatever the noise, the same arm never counts as better, neither with the
-/// same draws nor with others.
+/// Whatever the noise, an arm never counts as better than itself, with the same
+/// draws or others.
 #[test]
 fn an_arm_is_never_better_than_itself() {
     for seed in 0..200 {
@@ -309,8 +309,8 @@ fn a_quick_run_is_no_judgement() {
     assert!(!whole.text.contains("Not a judgement"));
 }
 
-/// Arms with other idle budgets are points of curves, the least budget first,
-/// and no rows of families.
+/// Arms at other idle budgets are points of curves, the smallest budget first,
+/// and not rows of families.
 #[test]
 fn arms_with_budgets_are_points_of_curves() {
     let with_budget = |arm: &str, share: f64, cells: &[(f64, f64)]| ArmOutcome {
@@ -390,7 +390,7 @@ fn without_budgets_there_is_no_frontier() {
     assert!(frontier::table(&judged).is_none() && frontier::figure(&judged).is_none());
 }
 
-/// With one repetition for choosing, none is left for evaluation.
+/// With one repetition, which is used for choosing, none remains for evaluation.
 #[test]
 fn an_oracle_needs_two_repetitions() {
     let of = |count: usize| {
