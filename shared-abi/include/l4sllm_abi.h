@@ -147,7 +147,7 @@ struct l4s_record {
 	uint8_t		status;		/* L4S_STATUS_* */
 };
 
-/* l4s_record.weight and what it is between: a half and two. */
+/* l4s_record.weight and its limits: a half and two. */
 #define	L4S_WEIGHT_SHIFT	6
 #define	L4S_WEIGHT_MIN		32
 #define	L4S_WEIGHT_ONE		64
@@ -482,7 +482,7 @@ struct l4s_params {
 	uint32_t	alpha_uhz;	/* integral gain, 1e-6 Hz.  160000 */
 	uint32_t	beta_uhz;	/* proportional, 1e-6 Hz.  3200000 */
 	uint32_t	coupling_q8;	/* k, Q8.  2.0 = 512; 256..65535 */
-	uint32_t	l4s_min_packets; /* Th_len: no native mark unless so many
+	uint32_t	l4s_min_packets; /* Th_len: native marks only if this many
 					    were queued on arrival.  1 */
 	uint32_t	limit_packets;	/* both queues.  10000; 1..1048576 */
 	uint32_t	limit_bytes;	/* both queues; 0: none, or L4S_MTU.. */
@@ -680,7 +680,7 @@ struct l4s_request {
 	uint16_t	version;	/* L4S_ABI_VERSION */
 	uint16_t	op;		/* L4S_OP_* */
 	uint32_t	tag;		/* the caller's, returned */
-	uint32_t	length;		/* of what follows, at most 65536 */
+	uint32_t	length;		/* of the payload, at most 65536 */
 	uint32_t	pad;
 };
 
@@ -689,7 +689,7 @@ struct l4s_reply {
 	uint16_t	op;
 	uint32_t	tag;
 	int32_t		error;		/* 0, or an L4S_E* number */
-	uint32_t	length;		/* of what follows */
+	uint32_t	length;		/* of the payload */
 };
 
 /*

@@ -69,7 +69,7 @@ impl Decoder {
         self.decode_as(&header, message)
     }
 
-    /// Takes a message whose header was checked, and whose length is its own.
+    /// Decodes a message with a checked header and the length stated in it.
     #[inline]
     fn decode_as(&mut self, header: &raw::l4s_header, message: &[u8]) -> Result<Message, AbiError> {
         match u32::from(header.type_) {
@@ -361,7 +361,7 @@ impl Iterator for Messages<'_> {
                 Some(header) if message.len() == length => {
                     self.decoder.decode_as(header, message)?
                 }
-                // An error that says what is missing.
+                // This error names the missing part.
                 _ => self.decoder.decode(message)?,
             };
             self.bytes = rest;
