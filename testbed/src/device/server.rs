@@ -17,8 +17,8 @@ use crate::router::{Handle, Opener, Readiness, RouterError};
 /// Maximum size of a read's answer, bytes.
 const MAX_READ: usize = 4096 * MESSAGE_SIZE;
 
-/// Serves until it is dropped; then connections are closed and the socket's
-/// file is removed.
+/// Serves until it is dropped, which closes the connections and removes the
+/// socket's file.
 #[derive(Debug)]
 pub struct DeviceServer {
     path: PathBuf,

@@ -4,7 +4,7 @@
 /// idle.
 ///
 /// With one FIFO and one rate, a packet's departure is known on arrival, so
-/// that the link needs no events of its own.
+/// that the link needs no separate events.
 #[derive(Debug, Clone)]
 pub struct AccessLink {
     bits_per_s: u64,

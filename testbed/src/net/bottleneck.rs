@@ -157,8 +157,8 @@ impl Bottleneck {
         self.discipline = discipline;
     }
 
-    /// Replaces the rate of transmissions that begin from now on. A rate that is
-    /// never 0 is not replaced by one that is, nor the other way round.
+    /// Replaces the rate of transmissions that begin from now on. Either both rates
+    /// have outages (rate 0) or neither has.
     pub fn set_rate(&mut self, rate: RateSchedule) {
         if let Some(idleness) = &mut self.idleness {
             idleness.rate = RateCursor::new(rate.clone());
@@ -470,7 +470,7 @@ mod tests {
         assert_eq!(link.transmit(6 * MS, &mut Vec::new()), Transmit::Nothing);
     }
 
-    /// Full bursts carry what the schedule says that they can.
+    /// Full bursts use the capacity of the schedule.
     #[test]
     fn a_backlog_uses_every_burst() {
         let spread = |mean_ns| Spread {

@@ -83,7 +83,7 @@ impl Flow {
         self.ends.is_some()
     }
 
-    /// What both ends know, or knew when they were freed.
+    /// Statistics of both ends; after they are freed, the final ones.
     pub fn stats(&self) -> Stats {
         match &self.ends {
             Some(ends) => Stats {
@@ -103,8 +103,8 @@ impl Flow {
         self.chunks_ns.resize(whole as usize, now_ns);
     }
 
-    /// Adds how long its transfers took that began within `measured`, ns:
-    /// its chunks, or itself.
+    /// Adds the durations of its transfers (its chunks, or the whole flow) that
+    /// began within `measured`, ns.
     pub fn add_transfers(&self, measured: &Range<u64>, transfers: &mut Transfers) {
         let start_ns = self.plan.start_ns;
         if let Some(chunks) = &self.plan.config.chunks {
@@ -167,8 +167,8 @@ impl Flow {
         Some(deadline_ns)
     }
 
-    /// A timer event came. Whether its end has to act: not if an earlier event
-    /// took its place, nor if the deadline has moved back.
+    /// Handles a timer event; returns whether its end has to act. It does not if
+    /// an earlier event replaced this one or the deadline was postponed.
     pub fn fire(&mut self, side: Side, now_ns: u64) -> bool {
         let Some(ends) = &mut self.ends else {
             return false;

@@ -48,7 +48,7 @@ impl Segments {
         self.slots.len() - self.free.len()
     }
 
-    /// Whether there are none.
+    /// Whether no segment is in flight.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }

@@ -315,7 +315,7 @@ fn resumes(path: &Path, facts: &Facts) -> Result<bool, ResultError> {
     if !known.is_file() {
         return Ok(false);
     }
-    // Facts of another version may not parse; then it is another result.
+    // Facts that do not parse are of another version, so of another result.
     let bytes = read_regular(&known, JSON_MAX).map_err(ResultError::io("read", &known))?;
     Ok(serde_json::from_slice::<Facts>(&bytes).is_ok_and(|known| known.is_same_run(facts)))
 }

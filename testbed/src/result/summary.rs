@@ -1,4 +1,4 @@
-//! `summary.json`, as it is on disk. RESULTS.md documents every key.
+//! Contents of `summary.json`. RESULTS.md documents every key.
 
 use l4sllm_model::Outcome;
 use serde::{Deserialize, Serialize};

@@ -25,7 +25,7 @@ pub struct Rollout {
     pub outcome: Outcome,
 }
 
-/// What a summary of a period says.
+/// Observations of a period.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Period {
     /// Raw values in the order of [`SummaryFeature::ALL`]; NaN where the period

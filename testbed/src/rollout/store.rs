@@ -124,7 +124,7 @@ impl RunStore {
         lock(&self.runs).len()
     }
 
-    /// Whether there are none.
+    /// Whether no run is finished.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }

@@ -266,7 +266,7 @@ impl Scenario {
         name.or_else(|| absolute(path))
     }
 
-    /// The named baselines that are among the arms; if there are none, plain and
+    /// The named baselines among the arms; without any, plain and
     /// tuned DualPI2 by their usual names, or otherwise the first arm.
     fn baselines(&self) -> Vec<String> {
         let present = |names: &[String]| -> Vec<String> {

@@ -3,7 +3,7 @@
 //! Most events of a network come from sources whose times never decrease: a
 //! link delivers in the order in which it was sent on. Such a source has a
 //! [`Lane`], a FIFO. The other events, timers for the most part, are in a heap
-//! of their own. Only the first event of each lane and of the heap take part in
+//! instead. Only the first event of each lane and of the heap take part in
 //! a [`Tournament`] for the next one: its cost grows with the number of links,
 //! not with that of packets in flight or timers.
 

@@ -16,7 +16,7 @@ impl Random {
     /// draw from one does not move another.
     pub fn stream(seed: u64, name: &str) -> Random {
         let mixed = SplitMix64::new(seed ^ fnv1a(name.as_bytes())).next_u64();
-        // Mixed once more, so that seed and name do not cancel each other out.
+        // Mixed again, so that seed and name do not cancel each other out.
         let mut state = SplitMix64::new(mixed ^ seed.rotate_left(32));
         Random {
             state: std::array::from_fn(|_| state.next_u64()),

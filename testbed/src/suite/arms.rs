@@ -51,7 +51,7 @@ impl Contestant {
         }
     }
 
-    /// The same with an idle budget: `policy-budget-0.005`.
+    /// This contestant at an idle budget: `policy-budget-0.005`.
     fn at(&self, budget: IdleBudget) -> Contestant {
         let mut arm = self.arm.clone();
         let of = std::mem::take(&mut arm.name);

@@ -187,7 +187,7 @@ pub(super) fn control(config: &FlowConfig, srtt_ns: u64) -> Box<dyn CongestionCo
         Cc::Cubic => Box::new(cubic::Cubic::new(config.hystart)),
         Cc::Dctcp => Box::new(dctcp::Dctcp::default()),
         Cc::Prague => Box::new(prague::Prague::new(srtt_ns)),
-        // The datagram controls have senders of their own.
+        // The datagram controls have separate senders.
         Cc::NewReno | Cc::Udp | Cc::UdpPrague => Box::new(newreno::NewReno::new(config.hystart)),
     }
 }
