@@ -30,6 +30,7 @@ pub fn as_bytes_mut<T: Plain>(value: &mut T) -> &mut [u8] {
 
 /// Reads a struct from exactly its bytes, at any alignment.
 ///
+/// # Errors
 /// [`AbiError::Length`] if there are fewer or more. The value is not checked.
 pub fn from_bytes<T: Plain>(bytes: &[u8]) -> Result<T, AbiError> {
     if bytes.len() != size_of::<T>() {
