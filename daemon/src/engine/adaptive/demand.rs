@@ -35,14 +35,9 @@ impl Demand {
 
     /// Adds an interval of `dt` seconds with idle share `idle`.
     pub(super) fn observe(&mut self, summary: &Summary, idle: f64, dt: f64) {
-        let [classic, l4s] = [Queue::Classic, Queue::L4s].map(|queue| summary.queue(queue));
-        self.classic.add(classic.flows, dt);
-        self.l4s.add(l4s.flows, dt);
-        let bytes = (classic.forwarded_bytes + l4s.forwarded_bytes) as f64;
-        let load = match bytes > 0.0 {
-            true => l4s.forwarded_bytes as f64 / bytes * (1.0 - idle),
-            false => 0.0,
-        };
+        self.classic.add(summary.queue(Queue::Classic).flows, dt);
+        self.l4s.add(summary.queue(Queue::L4s).flows, dt);
+        let load = summary.l4s_share().unwrap_or(0.0) * (1.0 - idle);
         self.l4s_load.add(load, dt);
         self.absence.add(f64::from(u8::from(!self.fills())), dt);
     }
