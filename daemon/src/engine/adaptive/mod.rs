@@ -194,8 +194,8 @@ impl Adaptive {
     }
 
     /// Logarithm of the gain for a target whose logarithm is `log_relative`
-    /// above that of the reference.
-    fn log_gain(&self, log_relative: f64) -> f64 {
+    /// above that of the reference, on a link that is `stepping` to this degree.
+    fn log_gain(&self, log_relative: f64, stepping: f64) -> f64 {
         let c = &self.config;
         let by_target = match log_relative > 0.0 {
             true => c.gain.ln() * (1.0 - log_relative / (c.max_target / c.reference_target).ln()),
@@ -207,15 +207,15 @@ impl Adaptive {
             false => self.demand.absence(),
         };
         let log_gain = towards(c.relaxed_gain, relaxed, by_target);
-        towards(c.step_gain, self.stepping(), log_gain)
+        towards(c.step_gain, stepping, log_gain)
     }
 
     fn set_points(&self) -> SetPoints {
         let c = &self.config;
         let target = self.log_target.exp();
         let log_relative = (target / c.reference_target).ln();
-        let gain = self.log_gain(log_relative).exp();
         let stepping = self.stepping();
+        let gain = self.log_gain(log_relative, stepping).exp();
         let tupdate_s = match target < c.plain_from || stepping > 0.5 {
             true => c.tupdate,
             false => PLAIN.tupdate_s,
