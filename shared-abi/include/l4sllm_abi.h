@@ -20,8 +20,8 @@
  *     the machine.
  *   - Times are nanoseconds of one monotonic clock, the one in
  *     l4s_header.time_ns.  On FreeBSD this is CLOCK_MONOTONIC.
- *   - A change of layout or meaning raises L4S_ABI_VERSION; a test fails when
- *     the header changes and the version does not.
+ *   - A change of layout or meaning raises L4S_ABI_VERSION; a test fails if the
+ *     header changes without a new version.
  */
 
 #ifndef _L4SLLM_ABI_H_
@@ -98,7 +98,7 @@
 #define	L4S_STATUS_STEERED	0x0004	/* a steer override is in force */
 #define	L4S_STATUS_WATCHDOG	0x0008	/* the controller missed its deadline */
 #define	L4S_STATUS_BURST	0x0010	/* burst allowance left (RFC 8033, 4.4) */
-#define	L4S_STATUS_MEASURING	0x0020	/* a departure-rate sample is under way */
+#define	L4S_STATUS_MEASURING	0x0020	/* departure-rate sample in progress */
 
 /* l4s_config.flags: the configuration in force */
 #define	L4S_FLAG_ECN		0x0001	/* ECT packets are marked, not dropped */
@@ -154,8 +154,8 @@ struct l4s_record {
 #define	L4S_WEIGHT_MAX		128
 
 /*
- * What was done, what DualPI2 alone would have done, what an override asked
- * (enqueue if none did), and the codepoint on arrival.
+ * The action taken, DualPI2's own, the one requested by an override (enqueue
+ * without one), and the codepoint on arrival.
  */
 #define	L4S_ACTIONS(action, base, override, ecn)			\
 	((action) | (base) << 2 | (override) << 4 | (ecn) << 6)
@@ -185,8 +185,8 @@ struct l4s_config {
 
 /*
  * Values that change with an update of p' and with an override.  The samples
- * are those of RFC 8033, section 4.3; between two keyframes they follow from
- * the records.
+ * are those of RFC 8033, section 4.3; between two keyframes they are computed
+ * from the records.
  */
 struct l4s_state {
 	struct l4s_header hdr;
@@ -348,8 +348,8 @@ struct l4s_queue_summary {
 };
 
 /*
- * The link is idle while both queues are empty and it could send; in the rest
- * of the interval it is busy, or waits for its turn on a shared medium.
+ * The link is idle while both queues are empty and it could send; otherwise it
+ * is busy, or waits for its turn on a shared medium.
  */
 struct l4s_summary {
 	struct l4s_header hdr;		/* time_ns: the end */
@@ -672,9 +672,9 @@ struct l4s_interval {
  * The Unix-socket front end of an emulated device.  A stream socket; the client
  * sends struct l4s_request plus `length' bytes and the server answers each, in
  * order, with struct l4s_reply plus `length' bytes.  L4S_OP_READ carries a
- * uint32_t, the maximum number of bytes, and is answered with whole records
- * when the descriptor becomes readable by struct l4s_interval's rule; other
- * requests may be sent and are answered in the meantime (match by `tag').
+ * uint32_t, the maximum number of bytes, and returns whole records when the
+ * descriptor becomes readable by struct l4s_interval's rule; other requests may
+ * be sent and are answered in the meantime (match by `tag').
  */
 struct l4s_request {
 	uint16_t	version;	/* L4S_ABI_VERSION */

@@ -22,7 +22,7 @@ pub fn as_bytes<T: Plain>(value: &T) -> &[u8] {
     unsafe { std::slice::from_raw_parts(std::ptr::from_ref(value).cast(), size_of::<T>()) }
 }
 
-/// The bytes of `value`, to be filled by the other side.
+/// The bytes of `value`, for the other side to fill.
 pub fn as_bytes_mut<T: Plain>(value: &mut T) -> &mut [u8] {
     // SAFETY: as above, and any bytes are a valid `T`.
     unsafe { std::slice::from_raw_parts_mut(std::ptr::from_mut(value).cast(), size_of::<T>()) }
@@ -72,7 +72,7 @@ macro_rules! plain {
             );
             // SAFETY: the fields are integers, arrays of integers or structs
             // in this list, so any bits are a value; the assertion above shows
-            // that they leave no byte uncovered.
+            // that they cover every byte.
             unsafe impl Plain for raw::$name {
                 const NAME: &'static str = stringify!($name);
             }

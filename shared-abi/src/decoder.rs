@@ -7,16 +7,15 @@ use crate::{AbiError, Action, MESSAGE_SIZE, Message, Record, Summary, V1_SIZE, c
 /// Bytes of a departure-rate sample (DQ_THRESHOLD of RFC 8033).
 const SAMPLE: u32 = 16_384;
 
-/// Maximum number of tracked instances; beyond it, the oldest is forgotten.
+/// Maximum number of tracked instances; beyond it, the oldest is dropped.
 const INSTANCES: usize = 4096;
 
 /// Fills in the records of one descriptor's stream, or of a capture of it, from
 /// the configuration, state and totals between them ([`raw::l4s_config`]).
 ///
-/// From an instance's first keyframe on, and after a loss from the next one,
-/// every field has the queue's value. Between a loss and that keyframe, totals,
-/// samples, and values that may have changed in the meantime are those from
-/// before the loss.
+/// After an instance's first keyframe every field has the queue's value.
+/// Between a loss and the next keyframe, totals, samples, and values that may
+/// have changed in the meantime keep their values from before the loss.
 #[derive(Debug, Clone, Default)]
 pub struct Decoder {
     /// Instances by number.
@@ -41,7 +40,7 @@ struct Instance {
     queues: [Totals; 2],
 }
 
-/// Values of one queue that follow from counting.
+/// Values of one queue obtained by counting.
 #[derive(Debug, Clone, Copy, Default)]
 struct Totals {
     packets: u64,
@@ -59,7 +58,7 @@ impl Decoder {
         Decoder::default()
     }
 
-    /// Takes one message of the stream.
+    /// Decodes one message of the stream.
     ///
     /// # Errors
     /// Wrong length, version, unknown type or code, a value out of range, or

@@ -82,7 +82,7 @@ impl Reply {
         })
     }
 
-    /// Checks a header. `most` is the maximum length that the caller requested.
+    /// Checks a header. `most` is the maximum length requested by the caller.
     ///
     /// # Errors
     /// Version, an unknown error number, or a length beyond `most`.

@@ -153,7 +153,7 @@ pub struct Event {
     pub sched: u32,
     /// Its instance.
     pub instance: u32,
-    /// What happened.
+    /// The kind of event.
     pub code: EventCode,
     /// [`EventCode::Watchdog`]: deadlines missed so far;
     /// [`EventCode::OverloadEnd`]: ns spent in overload; otherwise 0.
@@ -291,8 +291,8 @@ pub(crate) fn header_of(message: &[u8]) -> Result<raw::l4s_header, AbiError> {
         })
 }
 
-/// The header of the message that begins here, checked; `None`: too few bytes
-/// for one.
+/// The checked header of the message that begins here; `None` if there are too
+/// few bytes.
 #[inline]
 pub(crate) fn header_in(head: &[u8]) -> Result<Option<raw::l4s_header>, AbiError> {
     let Some((header, _)) = head.split_at_checked(HEADER_SIZE) else {

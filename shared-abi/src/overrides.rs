@@ -230,7 +230,7 @@ impl TryFrom<raw::l4s_override> for Override {
     }
 }
 
-/// A value for each set-point that can be shifted; `None` leaves it unchanged.
+/// A value for each set-point that can be shifted; `None`: unchanged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Factors<T = Factor> {
     /// Factor on the target delay.

@@ -88,8 +88,8 @@ impl Default for Params {
 }
 
 impl Params {
-    /// The one setting that does best over many scenarios: target 10 ms and
-    /// both gains times four.
+    /// The best single setting over many scenarios: target 10 ms and both gains
+    /// times four.
     pub fn tuned() -> Params {
         let base = Params::default();
         Params {

@@ -184,13 +184,13 @@ mod tests {
     }
 
     #[test]
-    fn an_identity_that_does_not_hold_is_named_with_its_queue() {
+    fn names_the_violated_identity_and_its_queue() {
         let lost = queues(|q| q.packets_in = 1);
         assert_eq!(lost.imbalance(), Some((Queue::L4s, "packets_in", 1, 0)));
     }
 
     #[test]
-    fn a_probability_above_one_is_refused_by_name() {
+    fn rejects_probability_above_one() {
         let mut raw = Queues::question(0, 0);
         raw.classic_probability = raw::L4S_PROB_ONE + 1;
         let error = Queues::try_from(raw).unwrap_err().to_string();

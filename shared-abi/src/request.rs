@@ -5,7 +5,7 @@ use std::ffi::{CStr, c_char};
 use crate::bytes::Plain;
 use crate::{AbiError, MESSAGE_SIZE, check, check_layout, raw};
 
-/// The answer to [`Op::Version`](crate::Op::Version).
+/// The reply to [`Op::Version`](crate::Op::Version).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Version {
     /// Minimum version that the device supports.

@@ -116,8 +116,8 @@ impl Summary {
         (total > 0.0).then(|| bytes[Queue::L4s as usize] / total)
     }
 
-    /// Drain rate while the link was busy, bytes per second; `None` if it never
-    /// was.
+    /// Drain rate while the link was busy, bytes per second; `None` if it was
+    /// always idle.
     pub fn drain_rate(&self) -> Option<f64> {
         let bytes: f64 = self.0.queue.iter().map(|q| q.forwarded_bytes as f64).sum();
         let busy_s = self.busy_ns() as f64 / 1e9;

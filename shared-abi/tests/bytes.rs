@@ -17,13 +17,13 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..Default::default() })]
 
     #[test]
-    fn any_bytes_are_refused_or_come_back(bytes in any::<[u8; MESSAGE_SIZE]>()) {
+    fn arbitrary_bytes_are_rejected_or_round_trip(bytes in any::<[u8; MESSAGE_SIZE]>()) {
         prop_assert!(Message::from_bytes(&bytes).is_ok_and(|m| m.to_bytes() == bytes)
             || Message::from_bytes(&bytes).is_err());
     }
 
     #[test]
-    fn damaged_messages_are_refused_or_come_back(
+    fn damaged_messages_are_rejected_or_round_trip(
         message in message(),
         damage in prop::collection::vec((0..MESSAGE_SIZE, any::<u8>()), 0..4),
     ) {
@@ -37,7 +37,7 @@ proptest! {
     }
 
     #[test]
-    fn messages_of_version_1_are_read(message in message()) {
+    fn reads_messages_of_version_1(message in message()) {
         // Records are written in this form; losses and events had zeros up to the
         // same length.
         let mut bytes = message.to_bytes();
@@ -59,7 +59,7 @@ proptest! {
     }
 
     #[test]
-    fn messages_come_back(stream in prop::collection::vec(message(), 0..8)) {
+    fn messages_round_trip(stream in prop::collection::vec(message(), 0..8)) {
         let bytes: Vec<u8> = stream.iter().flat_map(Message::to_bytes).collect();
         let read: Result<Vec<_>, _> = Decoder::new().messages(&bytes).collect();
         prop_assert_eq!(read.unwrap(), stream);
@@ -81,7 +81,7 @@ proptest! {
     }
 
     #[test]
-    fn a_cut_stream_yields_its_whole_messages_and_one_error(
+    fn truncated_stream_yields_whole_messages_and_one_error(
         stream in prop::collection::vec(message(), 1..5),
         cut in 1..MESSAGE_SIZE,
     ) {
@@ -101,12 +101,12 @@ proptest! {
     }
 
     #[test]
-    fn overrides_come_back(order in order()) {
+    fn overrides_round_trip(order in order()) {
         prop_assert_eq!(Override::from_bytes(&order.to_bytes()).unwrap(), order);
     }
 
     #[test]
-    fn damaged_overrides_are_refused_or_come_back(
+    fn damaged_overrides_are_rejected_or_round_trip(
         order in order(), at in 0..64usize, value: u8,
     ) {
         let mut bytes = order.to_bytes();
@@ -117,7 +117,7 @@ proptest! {
     }
 
     #[test]
-    fn damaged_structs_are_refused_or_come_back(at in 0..900usize, value: u8) {
+    fn damaged_structs_are_rejected_or_round_trip(at in 0..900usize, value: u8) {
         let params = Params::paper().to_raw().unwrap();
         if let Some(Ok(read)) = damaged(&params, at, value).map(Params::try_from) {
             prop_assert_eq!(read.to_raw().unwrap(), damaged(&params, at, value).unwrap());
@@ -126,14 +126,14 @@ proptest! {
         if let Some(Ok(read)) = damaged(&limits, at, value).map(Limits::try_from) {
             prop_assert_eq!(read.to_raw().unwrap(), damaged(&limits, at, value).unwrap());
         }
-        // These must only not panic: they normalise text and have no range.
+        // Only checked for panics: they normalise text and have no range.
         let _ = damaged(&Version::answer("0.1.0"), at, value).map(Version::try_from);
         let _ = damaged(&Stats::question(1, 0), at, value).map(Stats::try_from);
         let _ = damaged(&Queues::question(1, 0), at, value).map(Queues::try_from);
     }
 
     #[test]
-    fn any_frames_are_refused_or_come_back(frame in any::<[u8; 16]>(), damage in 0..16usize) {
+    fn arbitrary_frames_are_rejected_or_round_trip(frame in any::<[u8; 16]>(), damage in 0..16usize) {
         let sent = Request { op: 3, tag: 77, length: 16 }.to_bytes();
         let mut request = sent;
         request[damage] = frame[damage];
@@ -148,7 +148,7 @@ proptest! {
     }
 
     #[test]
-    fn factors_are_as_near_as_q16_can_be(factor in 0.0001..1000.0f64) {
+    fn factors_round_to_nearest_q16(factor in 0.0001..1000.0f64) {
         let error = (Factor::new(factor).unwrap().as_f64() - factor).abs();
         prop_assert!(error <= 0.5 / 65536.0);
     }
@@ -181,7 +181,7 @@ fn errors_name_struct_field_value_and_expectation() {
 }
 
 #[test]
-fn each_range_of_the_header_is_held() {
+fn enforces_each_range_of_the_header() {
     type Change = fn(&mut Params);
     let refused: [(&str, Change); 12] = [
         ("target_ns", |p| p.target_ns = 999),
@@ -226,7 +226,7 @@ fn each_range_of_the_header_is_held() {
 
 /// The default ranges in files are the factors that the default limits allow.
 #[test]
-fn the_default_limits_hold_the_factors_of_files() {
+fn default_limits_allow_the_factors_of_files() {
     let limits = Limits::default();
     for key in [
         "target",
@@ -290,7 +290,7 @@ fn an_incompatible_device_is_distinguished_from_a_broken_one() {
 }
 
 #[test]
-fn replies_carry_refusals_of_this_interface() {
+fn refusals_use_interface_error_numbers() {
     for refusal in Refusal::ALL {
         let reply = Reply {
             op: 4,
@@ -308,7 +308,7 @@ fn replies_carry_refusals_of_this_interface() {
 }
 
 #[test]
-fn imbalanced_counters_are_named() {
+fn names_imbalanced_counters() {
     let mut stats = Stats::question(0, 0);
     (stats.packets_in, stats.forwarded, stats.queued) = (10, 7, 3);
     assert_eq!(Stats::try_from(stats).unwrap().imbalance(), None);

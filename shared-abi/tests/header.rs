@@ -1,4 +1,4 @@
-//! The C header compared with everything derived from it: bindings, Rust's
+//! Compares the C header with everything derived from it: bindings, Rust's
 //! layout, the version.
 
 #![allow(clippy::unwrap_used)]
@@ -14,9 +14,9 @@ const HEADER: &str = include_str!("../include/l4sllm_abi.h");
 const DIGESTS: &str = include_str!("../abi.digest");
 
 #[test]
-fn the_committed_bindings_are_what_bindgen_makes() {
+fn committed_bindings_match_bindgen() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
-    // `cargo install --root target/tools` is the location used by the checks.
+    // The checks install it with `cargo install --root target/tools`.
     let tools = root.join("target/tools/bin");
     let path = std::env::var_os("PATH").unwrap_or_default();
     let path =
@@ -54,7 +54,7 @@ fn the_committed_bindings_are_what_bindgen_makes() {
 }
 
 #[test]
-fn the_c_compiler_lays_structs_out_as_rust_does() {
+fn c_and_rust_struct_layouts_match() {
     let mut program =
         String::from("#include <stdio.h>\n#include <stddef.h>\n#include \"l4sllm_abi.h\"\n");
     program.push_str("int main(void) {\n");
@@ -105,7 +105,7 @@ fn the_c_compiler_lays_structs_out_as_rust_does() {
 }
 
 #[test]
-fn every_struct_of_the_header_has_its_layout_checked() {
+fn layout_of_every_struct_is_checked() {
     let declared: Vec<&str> = HEADER
         .lines()
         .filter_map(|line| line.strip_prefix("struct ")?.strip_suffix(" {"))
@@ -115,7 +115,7 @@ fn every_struct_of_the_header_has_its_layout_checked() {
 }
 
 #[test]
-fn a_change_of_the_header_changes_its_version() {
+fn header_change_requires_new_version() {
     let versions: Vec<(u32, &str)> = DIGESTS
         .lines()
         .filter(|line| !line.starts_with('#'))
@@ -143,7 +143,7 @@ fn a_change_of_the_header_changes_its_version() {
 }
 
 #[test]
-fn the_digest_sees_code_and_not_comments() {
+fn digest_ignores_comments() {
     let digest_of = |text: &str| hex(&normalise(text));
     let header = digest_of(HEADER);
     assert_eq!(
@@ -160,8 +160,8 @@ fn the_digest_sees_code_and_not_comments() {
     );
 }
 
-/// The header without comments, its white space collapsed: the compiler's view,
-/// so that better comments do not require a new version.
+/// The header without comments, its white space collapsed, so that a change of
+/// comments does not require a new version.
 fn normalise(text: &str) -> String {
     let mut code = String::new();
     let mut rest = text;

@@ -110,7 +110,7 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..Default::default() })]
 
     #[test]
-    fn merging_neighbours_equals_folding_once(
+    fn merging_equals_folding_once(
         steps in prop::collection::vec(step(), 1..60), cuts in prop::collection::vec(0..60usize, 0..6),
     ) {
         let mut cuts: Vec<_> = cuts.into_iter().map(|cut| 1 + cut % steps.len()).collect();
@@ -137,7 +137,7 @@ proptest! {
     }
 
     #[test]
-    fn bytes_are_refused_or_come_back(
+    fn bytes_are_rejected_or_round_trip(
         summary in arbitrary([10, 500]), at in 0..SUMMARY_SIZE, value: u8,
     ) {
         let mut bytes = summary.to_bytes();
@@ -151,7 +151,7 @@ proptest! {
 }
 
 #[test]
-fn what_is_no_summary_is_named() {
+fn rejects_invalid_summaries() {
     let good = *fold(5, 0, 0, &[]).raw();
     type Change = fn(&mut raw::l4s_summary);
     let refused: [(&str, Change); 7] = [
@@ -243,7 +243,7 @@ fn flows_are_estimated_by_linear_counting() {
 
 /// Counters have no range, as in the kernel.
 #[test]
-fn sums_of_any_counters_wrap() {
+fn counter_sums_wrap() {
     let mut raw = *fold(0, 0, 0, &[]).raw();
     let q = &mut raw.queue[0];
     (q.marks_aqm, q.marks_native) = (u64::MAX, 3);
