@@ -62,8 +62,8 @@ instance_advance(struct l4s_instance *inst, uint64_t at, uint64_t now)
 }
 
 /*
- * Brings the instance up to `now'.  Returns the time to use, which never goes
- * back.
+ * Advances the instance to `now'.  Returns the time to use, which is
+ * monotonic.
  */
 static inline uint64_t
 instance_catch_up(struct l4s_instance *inst, uint64_t now)

@@ -9,9 +9,8 @@
  * L4S_COUNT and L4S_STORE; any thread may read them: see stats.h.
  *
  * Arrivals are counted in struct dualpi2_queue, because records carry them.
- * The reader computes the sums, but the backlog is the only difference that it
- * takes: when two counters are read while packets pass, their difference may
- * decrease.
+ * The reader computes the sums.  It computes only one difference, the backlog:
+ * when two counters are read while packets pass, their difference may decrease.
  */
 
 #ifndef _L4S_COUNTERS_H_
@@ -46,7 +45,7 @@ struct l4s_queue_counters {
 struct l4s_counters {
 	struct l4s_queue_counters queue[2]; /* L4S_QUEUE_CLASSIC, _L4S */
 	uint64_t	refused[L4S_REASON_COUNT];
-	uint64_t	decisions;	/* at dequeue; not for others to read */
+	uint64_t	decisions;	/* at dequeue; packet path only */
 	uint64_t	overridden;
 	uint64_t	overloads;
 	uint64_t	overload_ns;
@@ -86,8 +85,8 @@ l4s_count_forwarded(struct l4s_queue_counters *q, uint64_t *peak,
 }
 
 /*
- * To be called after a packet was queued: what is queued now, as in struct
- * dualpi2_queue.
+ * Must be called after a packet was queued: updates the high-water marks from
+ * the backlog in struct dualpi2_queue.
  */
 static inline void
 l4s_count_backlog(struct l4s_queue_counters *q, uint32_t *peak,

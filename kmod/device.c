@@ -68,9 +68,9 @@ l4s_device_attach(struct l4s_device *dev, struct l4s_instance *inst)
 }
 
 /*
- * Returns an unused number.  After all 2^32 were used, it is one that no
- * current instance of this scheduler has; the search takes at most one
- * iteration more than there are instances.
+ * Returns an unused number.  After all 2^32 were used, it is unique among the
+ * current instances of this scheduler; the search takes at most one iteration
+ * more than there are instances.
  */
 static uint32_t
 device_next_instance(struct l4s_device *dev, uint32_t sched)
@@ -244,8 +244,8 @@ l4s_device_store_params(struct l4s_device *dev, const struct l4s_params *params,
 	for (inst = dev->instances; inst != NULL; inst = inst->next)
 		l4s_instance_post_params(inst, params, &tables);
 	/*
-	 * Of instances whose packet path has not yet noticed that weights were
-	 * disabled.
+	 * Tables of instances whose packet path has not yet seen that weights
+	 * were disabled.
 	 */
 	l4s_flow_tables_free(tables);
 	l4s_device_post(dev, L4S_EVENT_PARAMS, now);

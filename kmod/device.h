@@ -64,11 +64,11 @@ struct l4s_device {
 /* Checked parameters and limits; the rings, if any, initialised. */
 void	l4s_device_init(struct l4s_device *, struct l4s_ring *,
 	    const struct l4s_params *, const struct l4s_limits *);
-/* No instance and no descriptor may be left. */
+/* All instances must be detached and all descriptors closed. */
 void	l4s_device_destroy(struct l4s_device *);
 
 /*
- * Attaches an initialised instance, which gets its number and the device's
+ * Attaches an initialised instance, and sets its number and the device's
  * parameters; L4S_ENOMEM if there is no memory for flow_weights.
  *
  * Detaches an instance: queued packets are dropped, counted and recorded,
@@ -112,7 +112,7 @@ int	l4s_device_queues(struct l4s_device *, struct l4s_queues *,
 struct l4s_instance *l4s_device_find(struct l4s_device *, uint32_t sched,
 	    uint32_t instance);
 /*
- * Writes an event of the device as a whole, or leaves it for the next packet.
+ * Writes an event of the device as a whole, or queues it for the next packet.
  */
 void	l4s_device_post(struct l4s_device *, uint32_t code, uint64_t now);
 /* Applies checked values; 0 or L4S_ENOMEM. */
@@ -133,8 +133,8 @@ void	l4s_device_watch(struct l4s_device *, uint64_t now);
 void	l4s_device_post_keyframes(struct l4s_device *);
 
 /*
- * Gives the packet path the lowest heads for which a waiter waits.  Wake lock
- * held; the device has rings.
+ * Publishes the lowest heads that readers wait for to the packet path.  Wake
+ * lock held; the device has rings.
  */
 void	l4s_device_publish(struct l4s_device *);
 /* Stops waiting.  Wake lock held. */

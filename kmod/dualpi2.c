@@ -135,9 +135,9 @@ dualpi2_enqueue(struct dualpi2 *d, l4s_pkt_t *pkt, uint8_t queue,
  * never dropped.  A drop tells a sender to slow down, and if it empties the
  * queues, the link becomes idle.  On a slow link, where a single packet may
  * wait longer than the target, this would happen often.  The packet is marked
- * instead if possible.  (Linux neither drops nor marks while fewer than two
- * MTUs are queued.  On links of a few Mbit/s that upsets the balance between
- * the queues, so marks are kept here.)
+ * instead if possible.  (Linux does not drop or mark while fewer than two MTUs
+ * are queued.  On links of a few Mbit/s that upsets the balance between the
+ * queues, so marks are kept here.)
  */
 bool
 dualpi2_pick(struct dualpi2 *d, uint64_t now, struct dualpi2_verdict *v)
@@ -151,7 +151,7 @@ dualpi2_pick(struct dualpi2 *d, uint64_t now, struct dualpi2_verdict *v)
 /*
  * Takes the head of a queue.  The two flags are constants in each caller, so
  * they cost nothing: `weighed', whether flows have weights, and `usual',
- * whether to take only packets that get their own queue's ordinary signals.
+ * whether to take only packets with the ordinary signals of their own queue.
  * With `usual', the head of the L4S queue stays there, and false is returned,
  * if the queue is in overload or the packet was classified by its DSCP alone.
  */
@@ -404,10 +404,11 @@ dualpi2_random(struct dualpi2 *d)
  *
  * If p is above 1/2, the range narrows to [p, 2 - p): a packet never adds more
  * than the threshold, so no signals are owed when p falls.  p = 1 always
- * signals and leaves the accumulated likelihood unchanged.
+ * signals and does not change the accumulated likelihood.
  *
- * Most packets get no signal, which takes one comparison to see: `silent' is
- * low enough that a smaller sum cannot signal, with p = 1 or otherwise.
+ * Most packets are not signalled, which takes one comparison to determine:
+ * `silent' is low enough that a smaller sum cannot signal, with p = 1 or
+ * otherwise.
  */
 static inline bool
 dualpi2_dither(struct dualpi2 *d, struct dualpi2_queue *q, uint32_t p)

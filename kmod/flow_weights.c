@@ -58,7 +58,7 @@ flow_decay(uint64_t n)
 {
 	uint64_t power = FLOW_DECAY, decay = 1U << 31;
 
-	if (n >= 1024)			/* exp(-40): nothing is left of 2^32 */
+	if (n >= 1024)			/* exp(-40): 2^32 decays to below 1 */
 		return (0);
 	for (; n != 0; n >>= 1) {
 		if ((n & 1) != 0)
@@ -128,7 +128,7 @@ flow_update_rates(struct l4s_flow_weights *w, unsigned n)
 }
 
 /*
- * sum(r^2) / sum(r), which lies between the minimum and the maximum of r.  The
+ * sum(r^2) / sum(r), which is between the minimum and the maximum of r.  The
  * kernel has no 128-bit division, so both are halved, at most ten times, until
  * a 64-bit division suffices; sum(r) is then still at least 2^22.
  */
@@ -142,7 +142,7 @@ flow_mean(unsigned __int128 squares, uint64_t sum)
 	return (sum != 0 ? (uint32_t)((uint64_t)squares / sum) : 0);
 }
 
-/* All rates are known: computes mu, to which weights refer from the start. */
+/* All rates are known: computes mu, the reference of the weights. */
 static void
 flow_weigh_all(struct l4s_flow_weights *w)
 {

@@ -11,7 +11,7 @@
  *
  *	p_C = (f p')^2        p_CL = f k p'        f = r / mu, 1/2 to 2
  *
- * and its packets are marked natively from 1 / f of the threshold on. r is the
+ * and its packets are marked natively above 1 / f of the threshold. r is the
  * flow's rate over both queues, decayed with 100 ms, and mu = sum(r^2) / sum(r)
  * over the flows: the byte-weighted mean rate, which many short flows hardly
  * change. p' is the controller's, so the delay does not change; shares of the
@@ -33,7 +33,8 @@
  * with 4 ms more for each 32 of them: each sends fewer packets in that time,
  * and the cost per packet stays the same as with few.
  *
- * Flows that share a bucket count as one, as do the flows in a tunnel.
+ * Flows that share a bucket are treated as one flow, as are the flows in a
+ * tunnel.
  */
 
 #ifndef _L4S_FLOW_WEIGHTS_H_
@@ -95,11 +96,11 @@ _Static_assert(sizeof(union l4s_flow_table) == 16384, "l4s_flow_table");
 /* Used only by the packet path. */
 struct l4s_flow_weights {
 	struct l4s_siphash_key key;
-	uint64_t	due_ns;		/* the next update; 0: under way */
+	uint64_t	due_ns;		/* the next update; 0: in progress */
 	union l4s_flow_table *table;	/* NULL: no weights; written under
 					   l4s_overrides.lock too */
 
-	/* The update under way, or the last one. */
+	/* The update in progress, or the last one. */
 	uint64_t	tick_ns;	/* when it was due */
 	uint32_t	decay;		/* since the one before, Q31 */
 	bool		weighing;	/* rates are done: f */

@@ -135,7 +135,7 @@ handle_interval_ok(const struct l4s_interval *i)
 	    i->summary_decisions <= 1U << 30);
 }
 
-/* An observer must not shorten everybody's summaries to a packet. */
+/* An observer must not shorten all readers' summaries to single packets. */
 static bool
 handle_may_ask(const struct l4s_handle *h, const struct l4s_interval *i)
 {

@@ -34,13 +34,13 @@
 
 /*
  * Minimum number of decisions per summary that a descriptor may request without
- * privilege or control: all readers get summaries that short, and the packet
- * path writes them.
+ * privilege or control: all readers get the shortest summaries requested, and
+ * the packet path pays for them.
  */
 #define	L4S_OBSERVER_DECISIONS	64
 
 /*
- * Allocated by the front end, which sets nothing itself.  Locking as in
+ * Allocated by the front end, which must not set any member.  Locking as in
  * device.h.
  */
 struct l4s_handle {
@@ -93,9 +93,9 @@ size_t	l4s_handle_waiting(struct l4s_handle *);
  * deadline begins (the first record, with max_wait_ns set): from the packet
  * path, or from the call here that detects it.  It must not call back.  For a
  * handle that reads both streams it may be called early, a limited number of
- * times. (During the first registration on a device, the packet path learns at
- * the same time that someone may wait; a message written at that moment may be
- * noticed only by l4s_handle_ready(), or with the next one.)
+ * times. (The first registration on a device also enables wakeups in the packet
+ * path; a message written at that moment may be noticed only by
+ * l4s_handle_ready(), or with the next message.)
  */
 void	l4s_handle_on_ready(struct l4s_handle *, void (*wake)(void *),
 	    void *arg);
@@ -105,10 +105,10 @@ void	l4s_handle_on_ready(struct l4s_handle *, void (*wake)(void *),
  */
 
 /*
- * Leaves the streams that are not in the set, and begins new ones with their
- * next message.  Each event is read once: in the stream that carried events
- * before, or in the one that carries them now; events that the reader would no
- * longer get there are kept for it.
+ * Stops reading the streams that are not in the set, and starts reading new
+ * ones at their next message.  Each event is read once: in the former or in the
+ * new stream of events; events that the reader would otherwise lose are kept
+ * for it.
  */
 void	l4s_handle_subscribe(struct l4s_handle *, uint32_t streams,
 	    uint64_t now);

@@ -64,7 +64,7 @@ struct l4s_instance {
 	struct l4s_told	told;		/* (p) */
 	struct l4s_ring	*rings;		/* L4S_RINGS, or NULL: no streams */
 	struct l4s_pkt_sink *sink;	/* where drops go */
-	uint64_t	now;		/* (p) ns; the latest time seen */
+	uint64_t	now;		/* (p) ns; latest time seen */
 	struct dualpi2_verdict verdict;	/* (p) to be decided on */
 	struct l4s_overload overload;	/* (p) */
 	struct l4s_fold	fold;		/* (p) */
@@ -85,7 +85,7 @@ struct l4s_instance {
 	struct l4s_instance *next;		/* under l4s_device.lock */
 
 #ifdef L4S_RECORD_TAP
-	/* For tests: called for each decision (l4s_record_reference()). */
+	/* For tests: called on each decision (l4s_record_reference()). */
 	void		(*tap)(void *, const struct l4s_record_v1 *);
 	void		*tap_arg;
 #endif
@@ -144,14 +144,14 @@ void	l4s_instance_write_events(struct l4s_instance *, uint64_t now);
  * The device's side: checked values that take effect with the next packet.
  */
 /*
- * If flow_weights is enabled, the list has a table for the instance, which
- * takes it unless it still has one.
+ * If flow_weights is enabled, the list contains a table for the instance, which
+ * is used unless it already has one.
  */
 void	l4s_instance_post_params(struct l4s_instance *,
 	    const struct l4s_params *, union l4s_flow_table **);
 void	l4s_instance_post_limits(struct l4s_instance *,
 	    const struct l4s_limits *);
-/* Bounds of summaries; none if nobody reads them. */
+/* Bounds of summaries; none without readers. */
 void	l4s_instance_post_summaries(struct l4s_instance *,
 	    const struct l4s_summary_bounds *);
 void	l4s_instance_post_event(struct l4s_instance *, uint32_t code,

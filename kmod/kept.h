@@ -6,7 +6,7 @@
 
 /*
  * Events and losses of a stream that a descriptor has left, until it reads
- * them.  The rings keep messages only for cursors of their own stream.
+ * them.  A ring keeps messages only for the cursors of its stream.
  */
 
 #ifndef _L4S_KEPT_H_

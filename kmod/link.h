@@ -23,10 +23,10 @@
 #include "osdep.h"
 
 struct l4s_link {
-	uint64_t	free_ns;	/* when it has sent all so far */
+	uint64_t	free_ns;	/* all packets so far are sent */
 };
 
-/* A packet was queued that is the first in the queue. */
+/* A packet was queued in an empty queue. */
 static inline void
 l4s_link_arrive(struct l4s_link *l, uint64_t now)
 {

@@ -126,9 +126,8 @@ l4s_unlock(struct l4s_lock *lock)
 #define	L4S_FENCE_SEQ()		__atomic_thread_fence(__ATOMIC_SEQ_CST)
 
 /*
- * A counter that one thread writes and any thread may read, in the order in
- * which it was written.  Not a locked instruction: two writers would lose
- * counts.
+ * A counter with one writer and any number of readers, which see the writes in
+ * order.  Not a locked instruction: two writers would lose counts.
  */
 #define	L4S_COUNT(p, n)		L4S_STORE_REL((p), L4S_LOAD(p) + (n))
 
@@ -152,7 +151,7 @@ void	l4s_free(void *);	/* or NULL */
 #define	L4S_INLINE		inline __attribute__((always_inline))
 #define	L4S_SLOW		__attribute__((noinline))
 
-/* A time that never comes. */
+/* The infinite future. */
 #define	L4S_NEVER		UINT64_MAX
 
 #endif /* !_L4S_OSDEP_H_ */

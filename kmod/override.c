@@ -285,8 +285,8 @@ l4s_override_collect(struct l4s_overrides *o, struct dualpi2 *d,
 }
 
 /*
- * Computes when the packet path must look again.  No lock is needed to keep
- * last_sign current: whoever changes it sets `pending'.
+ * Computes when the packet path must look again.  last_sign needs no lock here,
+ * because every writer of it sets `pending'.
  */
 static void
 override_set_due(struct l4s_overrides *o)
@@ -414,7 +414,7 @@ l4s_override_decide(struct l4s_overrides *o, const struct dualpi2 *d,
 		    L4S_REASON_HOLD;
 		x->action = c->action;
 	} else {
-		/* Replaced or cancelled since the last look. */
+		/* Replaced or cancelled in the meantime. */
 		x->override_id = 0;
 		x->override_action = L4S_ACTION_ENQUEUE;
 		return;

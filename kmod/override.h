@@ -23,15 +23,16 @@
  *   - One that ends without an effect counts as refused if a limit refused it
  *     at least once, otherwise as replaced if a newer one ended it, otherwise
  *     as expired.
- *   - One that has already expired when it is submitted counts as expired, and
- *     does not end the previous one.
+ *   - One that is submitted after its expiry counts as expired, and does not
+ *     end the previous one.
  *   - One that fails l4s_override_check() is not received: it counts in
  *     refused_invalid.
  *
  * A drop of the last packet in both queues is refused and uses no token of the
  * drop share.
  *
- * Overrides do not apply to tail drops, which use up nothing.
+ * Overrides do not apply to tail drops, which therefore use none of
+ * hold_packets.
  */
 
 #ifndef _L4S_OVERRIDE_H_
@@ -151,7 +152,7 @@ bool	l4s_overrides_watch(struct l4s_overrides *, uint64_t now,
  * The packet path's side.
  */
 
-/* Nothing needs attention before `when', except pending requests. */
+/* No work is due before `when', except pending requests. */
 static inline void
 l4s_overrides_look_at(struct l4s_overrides *o, uint64_t when)
 {
@@ -161,7 +162,7 @@ l4s_overrides_look_at(struct l4s_overrides *o, uint64_t when)
 		L4S_STORE(&o->look_ns, 0);
 }
 
-/* From now on, each packet checks whether a queue is above the ceiling. */
+/* Makes each packet check whether a queue is above the ceiling. */
 void	l4s_override_watch_ceiling(struct l4s_overrides *);
 /*
  * Ends overrides expired at `now'.  Returns true if set-points were restored.

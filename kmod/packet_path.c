@@ -5,7 +5,7 @@
  */
 
 /*
- * A packet's way through an instance.  See instance.h.
+ * The packet path of an instance.  See instance.h.
  *
  * Compiled with catch_up.c, whose functions it calls: queue_unit.c.
  */

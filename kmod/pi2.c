@@ -14,7 +14,7 @@
 /*
  * Products of extreme gains (below 2^39) and times exceed 64 bits: products and
  * sums are 128 bits wide, and are clamped before further use to values that
- * still move p' from one end to the other.
+ * still move p' over its whole range.
  */
 typedef __int128 int128;
 #define	CUT		((int64_t)1 << 60)
@@ -99,8 +99,9 @@ dualpi2_derive(struct dualpi2 *d)
 		k = d->params.coupling_q8;
 	guard = (p * k) >> 8;
 	/*
-	 * Where p' can no longer rise to compensate weights below one, there
-	 * are none: as k p' rises from 0.5 to 1, so does the minimum weight.
+	 * Weights below one are not used where p' can no longer rise to
+	 * compensate them: as k p' rises from 0.5 to 1, so does the minimum
+	 * weight.
 	 */
 	d->weight_min = FLOW_WEIGHT_MIN;
 	if (guard > DUALPI2_ONE / 2)
@@ -170,8 +171,8 @@ dualpi2_update(struct dualpi2 *d, uint64_t now)
 
 	/*
 	 * RFC 8033, section 4.4.  With several updates at once, the allowance
-	 * may be renewed only at the last of them; by then it would be full in
-	 * any case.
+	 * may be renewed only at the last of them; by then it would be full
+	 * anyway.
 	 */
 	if (d->params.max_burst_ns != 0) {
 		uint64_t spent = (late + 1) * period;

@@ -22,7 +22,7 @@
  *	bool       l4s_pkt_can_mark(p)	false: Not-ECT, or its header cannot be
  *					written; holds until the packet leaves
  *	void       l4s_pkt_mark(p)	sets CE; only if l4s_pkt_can_mark()
- *	l4s_pkt_t *l4s_pkt_next(p)	the list that a queue is
+ *	l4s_pkt_t *l4s_pkt_next(p)	the queue's linked list
  *	void       l4s_pkt_set_next(p, next)
  *	uint64_t   l4s_pkt_arrival(p)	ns, as set
  *	bool       l4s_pkt_queued(p)	as set: it found Th_len packets waiting
@@ -30,7 +30,7 @@
  *	uint16_t   l4s_pkt_bucket(p)	as set (flow_weights.h)
  *	void       l4s_pkt_set_bucket(p, bucket)
  *	void       l4s_pkt_decided(p, queue, action, reason, sojourn_ns)
- *	void       l4s_pkt_drop(p, sink)	gives it back; sink is the
+ *	void       l4s_pkt_drop(p, sink)	releases it; sink is the
  *					instance's
  */
 

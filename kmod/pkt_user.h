@@ -18,12 +18,12 @@ struct l4s_pkt_user {
 	uint64_t	sojourn_ns;
 	uint32_t	length;
 	uint32_t	flow;		/* L4S_PKT_NO_FLOW: none */
-	uint16_t	bucket;		/* if flows have weights */
+	uint16_t	bucket;		/* with flow weights */
 	uint8_t		ecn;		/* L4S_ECN_* */
 	uint8_t		dscp;
 	bool		fixed;		/* as a header that others share */
 	bool		queued;		/* behind Th_len others */
-	uint8_t		queue;		/* from here on: set by the decision */
+	uint8_t		queue;		/* set by the decision, as below */
 	uint8_t		action;
 	uint8_t		reason;
 };

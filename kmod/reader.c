@@ -16,7 +16,7 @@ handle_reads(const struct l4s_handle *h, unsigned ring)
 	return (h->device->rings != NULL && (h->streams & 1U << ring) != 0);
 }
 
-/* The stream from which a reader of these streams takes events. */
+/* The stream from which a reader of these streams reads events. */
 static uint32_t
 handle_events_of(uint32_t streams)
 {
@@ -94,7 +94,7 @@ handle_heads(const struct l4s_handle *h, uint64_t heads[L4S_RINGS])
 	const struct l4s_ring *rings = h->device->rings;
 
 	do {
-		/* That of summaries rarely moves. */
+		/* The head of summaries rarely moves. */
 		heads[L4S_RING_SUMMARIES] =
 		    l4s_ring_head(&rings[L4S_RING_SUMMARIES]);
 		heads[L4S_RING_RECORDS] =

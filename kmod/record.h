@@ -42,7 +42,7 @@ void	l4s_record_configure(struct l4s_config *, const struct dualpi2 *,
 void	l4s_record_context(struct l4s_ring *, struct l4s_told *,
 	    const struct dualpi2 *, const struct l4s_config *,
 	    uint64_t override_id, uint64_t now);
-/* Writes a keyframe (struct l4s_config).  To be called at the same places. */
+/* Writes a keyframe (struct l4s_config).  Must be called at the same places. */
 void	l4s_record_keyframe(struct l4s_ring *, struct l4s_told *,
 	    const struct dualpi2 *, const struct l4s_config *,
 	    uint64_t override_id, uint64_t now);
@@ -55,7 +55,7 @@ void	l4s_event_write(struct l4s_ring *rings, uint32_t sched,
 
 /*
  * A record is written in whole words.  (A struct built by narrow stores and
- * copied by words would stall until the stores leave the store buffer.) PLACE()
+ * copied by words would stall until the store buffer is drained.) PLACE()
  * shifts a value, which must fit, to its field's position in its word.
  */
 #if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__

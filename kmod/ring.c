@@ -159,7 +159,7 @@ l4s_cursor_peek(const struct l4s_cursor *c, const struct l4s_ring *r,
 		return (false);
 	oldest = ring_oldest(c, r, head);
 	if (ring_copy(r, oldest, HEADER_WORDS, words) == 0) {
-		/* It was older than any relevant time. */
+		/* Reported as 0: older than any relevant time. */
 		*type = L4S_RECORD_LOSS;
 		*time_ns = 0;
 		return (true);

@@ -69,7 +69,7 @@ struct l4s_ring {
 
 /*
  * Bytes that l4s_ring_init() needs for a capacity and slots of 2^shift bytes.
- * The writer may be writing to one slot, so capacity - 1 messages can wait.
+ * One slot may be in the middle of a write, so capacity - 1 messages can wait.
  */
 #define	L4S_RING_BYTES(capacity, shift)	((size_t)(capacity) << (shift))
 
@@ -108,7 +108,7 @@ l4s_ring_unsubscribe(struct l4s_ring *r)
 	L4S_ATOMIC_ADD(&r->readers, -1);
 }
 
-/* Whether anyone reads the ring, which may be NULL. */
+/* Returns whether the ring, which may be NULL, has a reader. */
 static inline bool
 l4s_ring_wanted(const struct l4s_ring *r)
 {
@@ -193,7 +193,7 @@ struct l4s_cursor_account {
 	uint64_t	waiting;
 };
 
-/* Start at the next message to be written, or at the one with this number. */
+/* Start at the next message to be written, or at the one numbered seq. */
 void	l4s_cursor_init(struct l4s_cursor *, const struct l4s_ring *);
 void	l4s_cursor_start(struct l4s_cursor *, uint64_t seq);
 

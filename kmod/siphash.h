@@ -6,8 +6,8 @@
 
 /*
  * SipHash (Aumasson and Bernstein, "SipHash: a fast short-input PRF", 2012).
- * A sender that does not know the key can neither predict nor choose which
- * flows share a hash bucket.
+ * Without the key, a sender cannot predict or choose which flows share a hash
+ * bucket.
  */
 
 #ifndef _L4S_SIPHASH_H_

@@ -10,7 +10,7 @@
  * Sums are differences of the instance's counters between the end and the
  * beginning of the interval.  Values without a counter are folded as they
  * occur: extremes, squares, flows, the controller's updates and drain rates;
- * and only while somebody reads summaries.  The link's idle time is always
+ * and only while summaries are read.  The link's idle time is always
  * tracked, so that the first interval is right too.
  */
 
@@ -44,8 +44,8 @@ struct l4s_fold_queue {
 	uint64_t	sojourn_max_ns;
 	uint64_t	sojourn_sq;
 	uint64_t	sojourn_min_ns;
-	uint64_t	look_below_ns;	/* sojourn_min_ns, or L4S_NEVER when each
-					   departure may end something */
+	uint64_t	look_below_ns;	/* sojourn_min_ns, or L4S_NEVER if each
+					   departure must be checked */
 	uint32_t	backlog_max;
 	/* A byte of 0 or 1 for each bit of the bitmap: one store per packet. */
 	uint8_t		flows[L4S_FLOW_BITS];

@@ -36,7 +36,7 @@
 #include <net/if.h>
 #include <net/vnet.h>
 
-/* Maximum size of a copyout: bounds the memory that a reader may ask for. */
+/* Maximum size of a copyout: bounds the memory that a reader can request. */
 #define	READ_CHUNK	((size_t)256 * L4S_RECORD_SIZE)
 _Static_assert(READ_CHUNK >= sizeof(struct l4s_summary), "one of any fits");
 
@@ -171,7 +171,7 @@ cdev_dtor(void *arg)
 
 	l4s_vnet_unwatch(&c->watch);
 
-	/* From here on the task arms no timer, and the task is not enqueued. */
+	/* After this the task arms no timer and is not enqueued again. */
 	mtx_lock(&c->mtx);
 	c->closing = true;
 	mtx_unlock(&c->mtx);

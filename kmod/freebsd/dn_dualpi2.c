@@ -12,9 +12,9 @@
  * new_sched from the first packet, free_sched and destroy from configuration.
  * So nothing here sleeps, and the vnet's rings have one writer at a time.
  *
- * dummynet leaves dn_alg.ref_count, which keeps the module loaded, to the
- * scheduler.  It counts instances, and also scheduler entries, because these
- * point to l4s_dualpi2_alg before the first packet creates an instance.
+ * The scheduler maintains dn_alg.ref_count, which keeps the module loaded.  It
+ * counts instances, and also scheduler entries, because these point to
+ * l4s_dualpi2_alg before the first packet creates an instance.
  */
 
 #include "dn_dualpi2.h"

@@ -57,8 +57,8 @@ mod_unload(module_t mod)
 	error = dn_sched_modevent(mod, MOD_UNLOAD, &l4s_dualpi2_alg);
 	/*
 	 * A configuration that found the scheduler before its removal from
-	 * dummynet's list may have increased the count since; dummynet waited
-	 * for it after checking the count.
+	 * dummynet's list may have increased the count after dummynet checked
+	 * it; dummynet has since waited for that configuration to end.
 	 */
 	if (error == 0 &&
 	    atomic_load_int(&l4s_dualpi2_alg.ref_count) != 0) {

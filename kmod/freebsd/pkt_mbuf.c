@@ -6,8 +6,8 @@
 
 /*
  * The IP header of an mbuf.  It is read only if it lies completely in the
- * first, mapped mbuf, and written only if no other packet shares it.  Other
- * packets count as Not-ECT, after l4s_pkt_prepare() has done what it can.
+ * first, mapped mbuf, and written only if no other packet shares it.  Packets
+ * for which l4s_pkt_prepare() could not ensure this count as Not-ECT.
  */
 
 #include "pkt.h"

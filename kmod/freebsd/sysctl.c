@@ -42,7 +42,7 @@ SYSCTL_NODE(_net_inet_l4sllm_stats, OID_AUTO, l4s,
 SYSCTL_NODE(_net_inet_ip_dummynet, OID_AUTO, dualpi2,
     CTLFLAG_RW | CTLFLAG_MPSAFE, NULL, "DualPI2 (RFC 9332)");
 
-/* The state in one word; the first one that applies. */
+/* The state in one word: the first that applies. */
 static int
 sysctl_state(SYSCTL_HANDLER_ARGS)
 {
@@ -205,8 +205,8 @@ sysctl_word(SYSCTL_HANDLER_ARGS)
 }
 SYSCTL_PROC(_net_inet_l4sllm, OID_AUTO, mode, CTLTYPE_STRING | ADVICE_FLAGS,
     NULL, 0, sysctl_word, "A",
-    "Kind of override: once, hold, steer, or config (the daemon's own)");
+    "Override mode: once, hold, steer, or config (the daemon's)");
 SYSCTL_PROC(_net_inet_l4sllm, OID_AUTO, engine, CTLTYPE_STRING | ADVICE_FLAGS,
     NULL, 1, sysctl_word, "A",
-    "What decides: adaptive (the adaptive rule), or config (what the daemon's "
-    "configuration says)");
+    "Engine: adaptive (the adaptive rule), or config (that of the daemon's "
+    "configuration)");

@@ -30,7 +30,7 @@ struct field {
 	{ offsetof(struct type, member),				\
 	    sizeof(((struct type *)0)->member), (factor) }
 
-/* With NULL for its first argument, a handler's second is an index. */
+/* If a handler's first argument is NULL, the second is an index. */
 #define	ROW_FLAGS	(CTLTYPE_U64 | CTLFLAG_VNET | CTLFLAG_MPSAFE)
 
 static uint64_t
@@ -184,7 +184,8 @@ PARAM(flow_weights, PARAM_FLOW_WEIGHTS,
 
 /*
  * Derives target, tupdate and gains from the round-trip times.  If one of them
- * is 0, it follows from the other; if both are 0, the parameters do not change.
+ * is 0, it is derived from the other; if both are 0, the parameters do not
+ * change.
  */
 static int
 sysctl_rtt(SYSCTL_HANDLER_ARGS)

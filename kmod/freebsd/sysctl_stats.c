@@ -18,7 +18,7 @@ SYSCTL_DECL(_net_inet_l4sllm_stats);
 SYSCTL_DECL(_net_inet_l4sllm_stats_classic);
 SYSCTL_DECL(_net_inet_l4sllm_stats_l4s);
 
-/* With NULL for its first argument, a handler's second is an index. */
+/* If a handler's first argument is NULL, the second is an index. */
 #define	ROW_FLAGS	(CTLTYPE_U64 | CTLFLAG_VNET | CTLFLAG_MPSAFE)
 
 /* arg2: the member's offset in struct l4s_stats. */
@@ -143,7 +143,7 @@ LIVE_32(overload, "Instances in overload now");
 LIVE_64(overloads, CTLTYPE_U64, "QU", "Number of times that overload began");
 LIVE_64(overload_ns, CTLTYPE_U64, "QU", "Time spent in overload (ns)");
 LIVE_64(credit, CTLTYPE_S64, "Q",
-    "Scheduler's credit of a lone instance (bytes x percent); above 0 it is "
+    "Scheduler's credit of a single instance (bytes x percent); above 0 it is "
     "the classic queue's turn");
 
 #define	QUEUE_ROW(name, index, member, handler, description)		\
@@ -178,7 +178,7 @@ QUEUE_STAT(delay_ns, "Waiting time of the packet at the head (ns)");
 QUEUE_STAT(delay_max_ns, "Maximum delay of departed packets (ns)");
 QUEUE_STAT(delay_sum_ns, "Sum of the delays of departed packets (ns)");
 #define	DELAYS_DESCRIPTION						\
-	"Packets that left by their wait: to 16 us, then two steps a doubling"
+	"Departed packets by delay: to 16 us, then two bins per doubling"
 QUEUE_ROW(classic, L4S_QUEUE_CLASSIC, delays, sysctl_delays,
     DELAYS_DESCRIPTION);
 QUEUE_ROW(l4s, L4S_QUEUE_L4S, delays, sysctl_delays, DELAYS_DESCRIPTION);

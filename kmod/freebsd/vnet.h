@@ -56,7 +56,7 @@ struct l4s_advice {
 	uint32_t	hold;		/* packets that a decision holds */
 	uint32_t	mode;		/* L4S_MODE_* or 0 */
 	uint32_t	engine;		/* 1: the adaptive rule */
-	uint32_t	idle_budget;	/* millionths of link time */
+	uint32_t	idle_budget;	/* parts per million of link time */
 };
 
 /* A subscriber to the destruction of a vnet. */

@@ -11,7 +11,7 @@
 #include "../handle.h"
 #include "l4s_user.h"
 
-/* Packets are allocated this many at a time and kept until the end. */
+/* Packets are allocated this many at a time and freed at the end. */
 #define	POOL_CHUNK	256
 
 struct chunk {
@@ -98,7 +98,7 @@ l4s_user_create(const struct l4s_params *params,
 		    CACHE_LINE);
 		if (u->memory == NULL)
 			goto nomem;
-		/* A record lies in one line, as in the kernel. */
+		/* A record occupies one cache line, as in the kernel. */
 		l4s_rings_init(u->rings, (uint64_t *)(((uintptr_t)u->memory +
 		    CACHE_LINE - 1) & ~(uintptr_t)(CACHE_LINE - 1)),
 		    ring_records);
@@ -138,8 +138,8 @@ l4s_user_destroy(struct l4s_user *u)
 }
 
 /*
- * Grows the pool when it is empty.  The packet path allocates only here; the
- * kernel's packets come with their memory.
+ * Grows the pool when it is empty: the only allocation of the packet path.  The
+ * kernel's packets bring their own memory.
  */
 static l4s_pkt_t *
 user_take_packet(struct l4s_user *u)

@@ -62,7 +62,7 @@ void		 l4s_user_destroy(struct l4s_user *);
  * summaries' bitmaps; L4S_USER_NO_FLOW: unknown.
  *
  * Returns 0 if queued, or 1 if dropped; a dropped packet is in drops too.  (If
- * memory is short, one packet is kept there; until l4s_user_drops() takes it,
+ * memory is short, one packet is kept there; until l4s_user_drops() returns it,
  * further ones are counted and recorded but not kept.)
  */
 int		 l4s_user_enqueue(struct l4s_user *, uint64_t cookie,
@@ -83,7 +83,7 @@ int		 l4s_user_dequeue(struct l4s_user *, uint64_t now_ns,
 void		 l4s_user_idle(struct l4s_user *, uint64_t since_ns);
 /* Both queues are empty and the link cannot send, since then. */
 void		 l4s_user_stall(struct l4s_user *, uint64_t since_ns);
-/* Takes up to max packets dropped since the last call; returns their number. */
+/* Returns up to max packets dropped since the last call, and their number. */
 size_t		 l4s_user_drops(struct l4s_user *, struct l4s_user_packet *out,
 		    size_t max);
 void		 l4s_user_stats(struct l4s_user *, struct l4s_stats *out);
@@ -143,8 +143,8 @@ void		 l4s_user_tap(struct l4s_user *,
 		    void *arg);
 
 /*
- * For tests: all memory is allocated here and released with free(3).  To be set
- * while no other thread is in a function of this file; NULL: malloc(3).
+ * For tests: all memory is allocated here and released with free(3).  Must be
+ * set while no other thread is in a function of this file; NULL: malloc(3).
  */
 void		 l4s_user_set_malloc(void *(*)(size_t));
 
