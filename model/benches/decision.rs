@@ -98,7 +98,7 @@ fn measure(policy: &Arc<Policy>) {
     }
 }
 
-/// Time of a stream.
+/// Duration of a stream.
 struct Times {
     decisions: Vec<Duration>,
     total: Duration,

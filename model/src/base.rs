@@ -13,7 +13,7 @@ use crate::digest::{add_file, hex};
 use crate::files::read_regular;
 use crate::policy_files::WEIGHTS_FILE;
 
-/// Index of tensors to shards, if there are several.
+/// Index that maps tensors to shards, if there are several.
 const INDEX_FILE: &str = "model.safetensors.index.json";
 
 /// Maximum size of an index, bytes; that of the largest models has 1 MB.
@@ -77,7 +77,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_hash_is_that_of_the_weights_whole_or_sharded() {
+    fn hash_is_equal_for_whole_and_sharded_weights() {
         let dir = tempfile::tempdir().unwrap();
         let write = |name: &str, text: &str| fs::write(dir.path().join(name), text).unwrap();
         let error = base_hash(dir.path()).unwrap_err().to_string();

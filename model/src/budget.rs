@@ -44,7 +44,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_budget_is_a_tenth_of_a_percent_to_two() {
+    fn idle_budget_range_is_0_1_to_2_percent() {
         for share in [0.001, 0.0025, 0.005, 0.02] {
             let budget = IdleBudget::new(share).map(|b| (b.share(), b.to_string()));
             assert_eq!(budget, Some((share, share.to_string())));

@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn too_sure_is_miscalibrated() {
+    fn overconfidence_is_miscalibration() {
         let mut calibration = Calibration::default();
         for i in 0..10 {
             calibration.add(&[1.0, 0.0, 0.0], usize::from(i < 4));

@@ -14,7 +14,7 @@ use crate::{ACTIONS, DecisionRule};
 pub struct Chooser {
     rule: DecisionRule,
     random: SplitMix64,
-    owed: [[f32; ACTIONS]; 2], // per queue: probability not yet acted on
+    owed: [[f32; ACTIONS]; 2], // per queue: accumulated probability without an action so far
 }
 
 impl Chooser {
@@ -81,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn each_rule_keeps_its_promise() {
+    fn each_rule_holds() {
         let p = [0.9, 0.02, 0.08];
         assert_eq!(shares(DecisionRule::Argmax, p), [10_000, 0, 0]);
         for (got, want) in shares(DecisionRule::Recur, p)
@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn queues_do_not_owe_each_other() {
+    fn queues_keep_separate_credit() {
         let mut chooser = Chooser::new(DecisionRule::Recur, 0);
         let p = [0.6, 0.0, 0.4];
         assert_eq!(chooser.choose(Queue::Classic, &p), Action::Enqueue);

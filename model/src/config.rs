@@ -126,8 +126,8 @@ pub struct ReturnConfig {
     pub target: f64,
 }
 
-/// The trained weights of a backbone; those of encoder, norm and head are
-/// always trained.
+/// Which weights of a backbone are trained; those of encoder, norm and head
+/// always are.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Adaptation {
@@ -318,12 +318,12 @@ impl PolicyConfig {
     /// The text of `config.json`.
     pub fn to_json(&self) -> String {
         let mut text = serde_json::to_string_pretty(self)
-            .expect("the struct holds no map with keys other than strings");
+            .expect("the struct contains no map with keys other than strings");
         text.push('\n');
         text
     }
 
-    /// The adapter of a frozen base; `None` if there is none or it was merged.
+    /// The adapter of a frozen base; `None` without one or if it was merged.
     pub fn adapter(&self) -> Option<&LoraConfig> {
         match (&self.adaptation, &self.base) {
             (Adaptation::Lora(lora), Some(_)) => Some(lora),

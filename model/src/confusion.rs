@@ -85,7 +85,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_constant_answer_scores_the_majority() {
+    fn constant_prediction_scores_the_majority() {
         let mut confusion = Confusion::default();
         for i in 0..100 {
             confusion.add(if i < 80 { 0 } else { 2 }, 0);

@@ -32,7 +32,7 @@ pub enum Precision {
     Bf16,
 }
 
-/// The requested engine; unset options follow from the policy.
+/// The requested engine; unset options depend on the policy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EngineOptions {
     /// None: the plain one if possible, otherwise libtorch.
@@ -69,8 +69,8 @@ impl EngineKind {
         }
     }
 
-    /// Checks that this build has it; the error explains how to build one that
-    /// does.
+    /// Checks that this build includes it; the error explains how to build one
+    /// that does.
     pub fn check_built(self) -> Result<(), PolicyError> {
         match self == EngineKind::Plain || cfg!(feature = "torch") {
             true => Ok(()),
@@ -125,8 +125,8 @@ impl EngineOptions {
     /// The engine for a policy. A GPU or bf16 requires libtorch.
     ///
     /// # Errors
-    /// The requested engine cannot run it, or this build lacks the one that
-    /// can; the error gives the reason and the remedy.
+    /// The requested engine cannot run it, or this build lacks a suitable one;
+    /// the error gives the reason and the remedy.
     pub fn choose(&self, config: &PolicyConfig) -> Result<EngineKind, PolicyError> {
         let plain = Shape::of(&config.name, config).map(drop);
         let elsewhere = self.device() != "cpu" || self.precision() != Precision::F32;
@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_left_open_goes_by_the_policy() {
+    fn unset_options_follow_the_policy() {
         let open = EngineOptions::default();
         assert_eq!(open.choose(&gpt2()).unwrap(), EngineKind::Plain);
         let gpu = EngineOptions {
@@ -230,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn the_plain_engine_says_what_it_cannot() {
+    fn plain_engine_names_unsupported_options() {
         let plain = asked(Some(EngineKind::Plain), "cpu", Precision::F32);
         assert_eq!(plain.choose(&gpt2()).unwrap(), EngineKind::Plain);
         let error = plain.choose(&opt()).unwrap_err().to_string();

@@ -1,5 +1,4 @@
-//! The numbers of a record or a summary that a policy sees, and how they are
-//! scaled.
+//! The numbers of a record or a summary that a policy reads, and their scaling.
 
 mod long_lived;
 mod period;
@@ -114,8 +113,8 @@ impl Feature {
         Feature::PacketLength,
     ];
 
-    /// The eight of the authors' earlier pools, which read the queue's
-    /// counters where the seven read its length and the packet's.
+    /// The eight of the authors' earlier pools, which contain the queue's
+    /// counters instead of the lengths of the queue and the packet.
     pub const PAPER8: [Feature; 8] = [
         Feature::QueueType,
         Feature::BurstAllowance,
@@ -128,8 +127,8 @@ impl Feature {
     ];
 }
 
-/// What a policy reads: a field of a record, or a number of a summary.  In
-/// configurations it is the name alone; no two have the same.
+/// An input of a policy: a field of a record, or a number of a summary.
+/// Configurations contain only the name, which is unique.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 #[serde(untagged)]
 pub enum InputFeature {
@@ -179,8 +178,8 @@ impl InputFeature {
         }
     }
 
-    /// The raw value in a period; `None` for a field of a record, and where
-    /// [`SummaryFeature::value`] has none.
+    /// The raw value in a period; `None` for a field of a record, and if
+    /// [`SummaryFeature::value`] returns none.
     pub fn of_period(self, period: &Period) -> Option<f64> {
         match self {
             InputFeature::Record(_) => None,
@@ -250,8 +249,8 @@ impl Transform {
     }
 }
 
-/// How one scalar becomes an input of the network:
-/// `(transform(x) - mean) / std`, held within `-clip..=clip`.
+/// Scaling of a scalar to an input of the network: `(transform(x) - mean) /
+/// std`, clamped to `-clip..=clip`.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Scaling {
@@ -261,13 +260,13 @@ pub struct Scaling {
     pub mean: f64,
     /// Their standard deviation, above 0.
     pub std: f64,
-    /// Bound of the result, above 0, so that what was never seen in training
-    /// stays near what was.
+    /// Bound of the result, above 0, which keeps inputs never seen in training
+    /// close to those that were.
     pub clip: f64,
 }
 
 impl Scaling {
-    /// Identity, for tests and for policies that have not been fitted.
+    /// Identity, for tests and for unfitted policies.
     pub const IDENTITY: Scaling = Scaling {
         transform: Transform::Linear,
         mean: 0.0,
@@ -298,7 +297,7 @@ impl Scaling {
     }
 }
 
-/// A [`Scaling`] in the making (Welford: one pass, no cancellation at large
+/// Accumulates a [`Scaling`] (Welford: one pass, no cancellation at large
 /// means).
 #[derive(Debug, Clone)]
 pub struct Fit {
@@ -309,7 +308,7 @@ pub struct Fit {
 }
 
 impl Fit {
-    /// Nothing seen yet.
+    /// Creates an accumulator without values.
     pub fn new(transform: Transform) -> Fit {
         Fit {
             transform,
@@ -319,7 +318,7 @@ impl Fit {
         }
     }
 
-    /// Takes one raw value.
+    /// Adds one raw value.
     pub fn add(&mut self, raw: f64) {
         let value = self.transform.apply(raw);
         self.count += 1.0;
@@ -351,13 +350,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn scaling_returns_what_it_was_given() {
+    fn scaling_round_trips() {
         for transform in [Transform::Linear, Transform::Log1p, Transform::Log] {
             let values = [1e-6, 1.0, 40.0, 1500.0, 2_147_483_647.0];
             let scaling = Scaling::fit(transform, values.iter().copied());
             for value in values {
                 let back = scaling.invert(scaling.apply(value));
-                // f32 in between: a part of the spread, or of the value.
+                // Computed in f32: the tolerance is a share of the spread or of
+                // the value.
                 let tolerance = match transform {
                     Transform::Linear => 1e-6 * scaling.std,
                     Transform::Log1p => 1e-4 * (1.0 + value),
@@ -391,7 +391,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_never_seen_is_clipped() {
+    fn unseen_values_are_clipped() {
         let scaling = Scaling::fit(Transform::Linear, [0.0, 1.0].into_iter());
         assert_eq!(scaling.apply(1e12), Scaling::CLIP as f32);
         assert_eq!(scaling.apply(-1e12), -Scaling::CLIP as f32);

@@ -46,7 +46,7 @@ impl PolicyConfig {
         }
     }
 
-    /// The object of a decision.
+    /// The subject of a decision.
     pub fn effect_in_words(&self) -> &'static str {
         match self.head.kind {
             HeadKind::Action => "the next packet, or packets, get the action",
@@ -68,7 +68,7 @@ mod tests {
     use crate::{Feature, Setting};
 
     #[test]
-    fn outputs_are_named_by_the_head() {
+    fn head_determines_output_names() {
         let mut config = PolicyConfig::new("acts", &Feature::PAPER7);
         assert_eq!(config.outcomes(), ["enqueue", "drop", "mark"]);
         assert!(config.rule_in_words().contains("action"));

@@ -50,7 +50,7 @@ impl Policy {
     /// Reads `config.json` and `model.safetensors` from a directory, for the
     /// plain engine.
     ///
-    /// Neither file is trusted: only regular files of bounded size are read,
+    /// The files are not trusted: only regular files of bounded size are read,
     /// keys and tensors must be exactly those expected, and values and
     /// decisions on synthetic windows must be finite ([`Policy::probe`]).
     pub fn load(dir: &Path) -> Result<Arc<Policy>, PolicyError> {
@@ -166,7 +166,7 @@ impl Policy {
     /// created if necessary. Each file is replaced completely or not at all.
     ///
     /// # Errors
-    /// A policy whose base is elsewhere is refused: its network saves it.
+    /// A policy with a separate base is refused: its network saves it.
     pub fn save(dir: &Path, config: &PolicyConfig, tensors: &Tensors) -> Result<(), PolicyError> {
         config.check()?;
         if let Some(base) = &config.base {

@@ -63,8 +63,8 @@ pub(crate) fn read_tensors(
     Ok((tensors, bytes))
 }
 
-/// Reads a regular file of at most `max` bytes.  One that is larger, or not a
-/// regular file, is refused before it is read: `open` must not block on a FIFO.
+/// Reads a regular file of at most `max` bytes.  A larger or non-regular file
+/// is refused before it is read: `open` must not block on a FIFO.
 fn read_bounded(
     path: &Path,
     open: impl Fn(&Path) -> io::Result<File>,

@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn exponents_weigh_bytes_against_delay() {
+    fn exponents_trade_throughput_against_delay() {
         let of = |throughput, delay| {
             let reward = Reward {
                 throughput,
@@ -229,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn a_queue_that_takes_all_costs_the_weight() {
+    fn starving_one_queue_costs_the_fairness_weight() {
         let reward = Reward {
             fairness: 0.5,
             fairness_records: 20,
@@ -253,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_out_of_range_are_named() {
+    fn names_out_of_range_keys() {
         let wrong = |change: fn(&mut Reward)| {
             let mut reward = Reward::default();
             change(&mut reward);

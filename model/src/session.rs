@@ -82,7 +82,7 @@ impl Session {
         }
     }
 
-    /// Takes the next record of the stream. If it completes an interval, returns
+    /// Adds the next record of the stream. If it completes an interval, returns
     /// the probabilities of enqueue, drop and mark. A policy on summaries ignores
     /// records.
     ///
@@ -103,9 +103,10 @@ impl Session {
         Ok(outputs.map(|[enqueue, drop, mark, ..]| [enqueue, drop, mark]))
     }
 
-    /// Takes the next summary of the stream, of any length. If it completes a
-    /// period, returns the head's outputs: see [`crate::SetPointHead::set_points`]. A
-    /// policy on records ignores summaries.
+    /// Adds the next summary of the stream, of any length. If it completes a
+    /// period, returns the head's outputs: see
+    /// [`crate::SetPointHead::set_points`]. A policy on records ignores
+    /// summaries.
     ///
     /// # Errors
     /// As [`Session::observe`].
@@ -134,10 +135,10 @@ impl Session {
         }
     }
 
-    /// Takes the next record of the stream without deciding, even if it completes
-    /// an interval. At least `ahead` more records follow before the next decision,
-    /// whose window is complete nevertheless. The cost is negligible if that window
-    /// begins later, and there is never a pass through the network.
+    /// Adds the next record of the stream without deciding, even if it
+    /// completes an interval. At least `ahead` more records must follow before
+    /// the next decision, which still has a complete window. The cost is
+    /// negligible if that window begins later, and the network never runs.
     pub fn skip(&mut self, record: &Record, ahead: u32) {
         let config = self.policy.config();
         let value = |f: crate::InputFeature| f.of_record(record);
@@ -152,8 +153,9 @@ impl Session {
         }
     }
 
-    /// Asks a policy on summaries for this idle budget from the next period on;
-    /// `None`: the policy's own. Ignored by a policy on records.
+    /// Sets the idle budget requested from a policy on summaries, starting with
+    /// the next period; `None`: the policy's own. Ignored by a policy on
+    /// records.
     pub fn set_idle_budget(&mut self, budget: Option<IdleBudget>) {
         let config = self.policy.config();
         if config.is_on_summaries() {
@@ -171,8 +173,8 @@ impl Session {
         }
     }
 
-    /// Forgets all records, because the following ones do not continue them. The
-    /// next interval or period starts here.
+    /// Discards all records, because the following ones do not continue them.
+    /// The next interval or period starts here.
     pub fn reset(&mut self) {
         self.stream.reset();
         if let Some(periods) = &mut self.periods {

@@ -101,7 +101,7 @@ impl SetPointHead {
 
     /// The outputs that correspond to the set-points at the end of a summary,
     /// within ±[`Scaling::CLIP`]; the input of the action token. They are not
-    /// limited to the range, since the device's own set-points may lie outside
+    /// limited to the range, since the device's own set-points may be outside
     /// it.
     pub fn in_force(&self, summary: &Summary) -> [f32; SET_POINTS] {
         self.outputs(&SetPoints {
@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_in_force_is_what_was_asked_for() {
+    fn active_set_points_are_those_requested() {
         let outputs = [0.7, -0.3, 1.2, -0.4, 0.0, 0.0, 0.0, 0.0];
         let got = HEAD.in_force(&reporting(HEAD.set_points(&outputs)));
         for (got, want) in got.iter().zip(&outputs) {
@@ -208,7 +208,7 @@ mod tests {
                 assert!((value - want).abs() < 1e-9 * want, "{key}: {value}");
             }
         }
-        // A device without gains, and with absurd ones.
+        // A device without gains, and one with extreme gains.
         let mut none = *reporting(HEAD.set_points(&[0.0; 8])).raw();
         (none.alpha_uhz, none.beta_uhz, none.coupling_q8) = (0, u32::MAX, 0);
         none.target_ns = u64::MAX;

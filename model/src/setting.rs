@@ -168,7 +168,7 @@ mod tests {
     /// The keys of released policies keep their meaning and are written where
     /// they suffice.
     #[test]
-    fn one_gain_stands_for_both() {
+    fn gain_sets_both_gains() {
         let old = r#"{"target":0.5,"gain":4.0}"#;
         let read: Setting = serde_json::from_str(old).unwrap();
         assert_eq!(read, Setting::from((0.5, 4.0)));

@@ -16,7 +16,7 @@ impl SplitMix64 {
         SplitMix64(seed)
     }
 
-    /// The argument with which [`SplitMix64::new`] continues from here.
+    /// The argument with which [`SplitMix64::new`] continues this stream.
     pub fn state(&self) -> u64 {
         self.0
     }

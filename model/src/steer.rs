@@ -72,7 +72,7 @@ mod tests {
     }
 
     #[test]
-    fn the_most_probable_setting_or_their_mean() {
+    fn picks_most_probable_setting_or_mean() {
         let p = [0.25, 0.5, 0.25];
         let steer = config(DecisionRule::Argmax).steer(&p).unwrap();
         assert_eq!(factors(steer), [0.5, 4.0]);
@@ -91,7 +91,7 @@ mod tests {
 
     /// Separate gains, and a period that the settings shift.
     #[test]
-    fn all_factors_of_a_setting_are_asked_for() {
+    fn every_factor_of_a_setting_is_requested() {
         let mut config = config(DecisionRule::Argmax);
         if let HeadKind::Steer(settings) = &mut config.head.kind {
             settings[0].gains = Gains {
@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn a_configuration_comes_back_from_its_text() {
+    fn configuration_text_round_trips() {
         let config = config(DecisionRule::Mean);
         let again = PolicyConfig::from_json("config.json", config.to_json().as_bytes()).unwrap();
         assert_eq!(again, config);

@@ -157,7 +157,7 @@ mod tests {
     /// Expected bytes from TensorBoard 2: `RecordWriter` of
     /// tensorboard.summary.writer, and `Event(...).SerializeToString()`.
     #[test]
-    fn records_have_known_bytes() {
+    fn records_match_reference_bytes() {
         let version = event(1.5, 0, Content::Version("brain.Event:2"));
         let values = [("train/loss", 0.25), ("train/grad_norm", 2.0)];
         let scalars = event(2.5, 300, Content::Scalars(&values));

@@ -13,7 +13,7 @@ use crate::{PolicyConfig, PolicyError};
 pub(crate) const BACKBONE: &str = "backbone.";
 
 /// Maximum header size, bytes. The largest backbone that a configuration can
-/// describe needs about a tenth of it.
+/// describe needs about a tenth of this.
 const HEADER_MAX: usize = 1 << 20;
 
 /// A tensor's name and shape.

@@ -1,4 +1,4 @@
-//! Makes text from files, names and arguments safe to repeat in messages.
+//! Makes text from files, names and arguments safe to display in messages.
 
 use std::ffi::OsStr;
 use std::fmt::{self, Display, Formatter, Write};
@@ -51,8 +51,8 @@ pub fn lines(message: &str, max: usize) -> String {
     lines.join("\n")
 }
 
-/// Makes multi-line output safe for a terminal and otherwise leaves it
-/// unchanged, including long words.
+/// Makes multi-line output safe for a terminal without other changes, even to
+/// long words.
 pub fn printable(output: &str) -> String {
     let mut text = String::with_capacity(output.len());
     for character in output.chars() {
@@ -132,14 +132,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ordinary_text_is_shown_as_it_is() {
+    fn ordinary_text_is_unchanged() {
         for text in ["", "delay_ns", "it's \"quoted\" C:\\", "Grüße, 測試", "a b"] {
             assert_eq!(shown(text).to_string(), text);
         }
     }
 
     #[test]
-    fn what_steers_a_terminal_is_escaped() {
+    fn terminal_control_sequences_are_escaped() {
         for (text, want) in [
             ("\x1b]0;owned\x07", "\\u{1b}]0;owned\\u{7}"),
             ("a\nb\tc\rd\0", "a\\nb\\tc\\rd\\0"),
@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn long_text_keeps_its_ends() {
+    fn long_text_keeps_both_ends() {
         let text = format!("{}/file.csv", "x".repeat(5000));
         let shown = shown(&text).to_string();
         assert!(

@@ -50,7 +50,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_panic_is_an_error_with_its_message() {
+    fn panic_becomes_an_error_with_its_message() {
         let index = std::hint::black_box(5);
         let error = caught(|| [1, 2, 3][index]).unwrap_err();
         assert_eq!(

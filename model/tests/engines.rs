@@ -156,7 +156,7 @@ fn windows(config: &PolicyConfig, stream: &[Record], interval: usize) -> Vec<Vec
 }
 
 #[test]
-fn every_family_and_adapter_runs_as_its_network_does() {
+fn every_family_and_adapter_matches_its_network() {
     for backbone in families() {
         let dir = tempfile::tempdir().unwrap();
         let config = adapted(&dir, backbone);
@@ -203,7 +203,7 @@ fn every_family_and_adapter_runs_as_its_network_does() {
 }
 
 #[test]
-fn sessions_share_a_policy_and_threads_do_not_matter() {
+fn sessions_share_a_policy_for_any_thread_count() {
     let dir = tempfile::tempdir().unwrap();
     let [_, opt, ..] = families();
     let config = adapted(&dir, opt);
@@ -225,7 +225,7 @@ fn sessions_share_a_policy_and_threads_do_not_matter() {
 }
 
 #[test]
-fn half_precision_is_asked_for_by_name() {
+fn half_precision_is_selected_by_name() {
     let dir = tempfile::tempdir().unwrap();
     let [.., t5] = families();
     let config = adapted(&dir, t5);
@@ -252,7 +252,7 @@ fn half_precision_is_asked_for_by_name() {
 }
 
 #[test]
-fn what_cannot_be_run_says_why() {
+fn unrunnable_policies_report_the_reason() {
     let dir = tempfile::tempdir().unwrap();
     let [_, opt, ..] = families();
     let config = adapted(&dir, opt);
@@ -333,7 +333,7 @@ fn weights_that_overflow_are_found_when_they_are_loaded() {
 }
 
 #[test]
-fn a_hash_tells_adapters_apart() {
+fn hash_distinguishes_adapters() {
     let dir = tempfile::tempdir().unwrap();
     let config = adapted(&dir, small_gpt2(1, 16, 1, 16));
     saved(&dir, &config);

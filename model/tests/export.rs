@@ -29,7 +29,7 @@ fn config(backbone: &str) -> PolicyConfig {
     let mut config = PolicyConfig::new("ours \"quoted\"", &Feature::PAPER7);
     config.window = 4;
     config.backbone = BackboneConfig::from_json("test", backbone.as_bytes()).unwrap();
-    // Raw values far from 0 and over decades: scaling must be included,
+    // Large raw values over several decades: scaling must be included,
     // exactly.
     for (i, feature) in config.features.iter_mut().enumerate() {
         feature.scaling = Scaling {
@@ -67,7 +67,7 @@ fn a_torchscript_file_gives_the_same_probabilities_for_any_batch() {
         let worst = difference(&network, &file).unwrap();
         assert!(worst < 1e-5, "{family}: {worst}");
         let again = torchscript(&network, &file).unwrap_err().to_string();
-        assert!(again.contains("exists already"), "{again}");
+        assert!(again.contains("already exists"), "{again}");
     }
 }
 
@@ -111,7 +111,7 @@ fn an_adapter_is_merged_before_it_is_written() {
 }
 
 #[test]
-fn a_triton_model_says_what_the_module_takes() {
+fn triton_configuration_matches_the_module_inputs() {
     let dir = tempfile::tempdir().unwrap();
     let network = network(&config(BACKBONES[2]));
     let model = TritonModel {
@@ -229,7 +229,7 @@ fn outputs_and_decision_rule_are_those_of_the_head() {
 }
 
 #[test]
-fn names_and_places_that_would_do_harm_are_refused() {
+fn rejects_unsafe_names_and_paths() {
     let dir = tempfile::tempdir().unwrap();
     let network = network(&config(BACKBONES[0]));
     let refused = |name: &str, repository: &Path| {
@@ -249,14 +249,14 @@ fn names_and_places_that_would_do_harm_are_refused() {
         );
     }
     fs::create_dir(dir.path().join("taken")).unwrap();
-    assert!(refused("taken", dir.path()).contains("exists already"));
+    assert!(refused("taken", dir.path()).contains("already exists"));
     fs::write(dir.path().join("file"), "").unwrap();
     let inside = refused("model", &dir.path().join("file"));
     assert!(inside.contains("cannot make"), "{inside}");
 }
 
 #[test]
-fn models_and_adapters_go_from_files_to_files() {
+fn models_and_adapters_are_exported_from_files() {
     let dir = tempfile::tempdir().unwrap();
     let at = |name: &str| dir.path().join(name);
     let backbone = BackboneConfig::from_json("test", BACKBONES[1].as_bytes()).unwrap();
@@ -300,7 +300,7 @@ fn models_and_adapters_go_from_files_to_files() {
     assert!(plain.isfinite().all().int64_value(&[]) == 1);
 
     let again = backbone_files::initialise(&backbone, 3, &at("model")).unwrap_err();
-    assert!(again.to_string().contains("exists already"), "{again}");
+    assert!(again.to_string().contains("already exists"), "{again}");
     let wrong = backbone_files::hidden(&at("model"), None, &at("plain"), &at("x")).unwrap_err();
     assert!(wrong.to_string().contains("embeds"), "{wrong}");
 }

@@ -380,12 +380,12 @@ fn headers_are_bounded() {
 }
 
 #[test]
-fn what_is_no_regular_file_is_refused_at_once() {
+fn rejects_non_regular_files() {
     for name in [CONFIG_FILE, WEIGHTS_FILE] {
         let dir = saved();
         let file = dir.path().join(name);
         fs::remove_file(&file).unwrap();
-        // A plain open would block, since nobody writes to it.
+        // A plain open would block, because the FIFO has no writer.
         let mode = rustix::fs::Mode::from_raw_mode(0o600);
         let fifo = rustix::fs::FileType::Fifo;
         rustix::fs::mknodat(rustix::fs::CWD, &file, fifo, mode, 0).unwrap();
@@ -402,7 +402,7 @@ fn what_is_no_regular_file_is_refused_at_once() {
 }
 
 #[test]
-fn a_file_of_eight_gigabytes_is_not_read() {
+fn eight_gigabyte_file_is_not_read() {
     for name in [CONFIG_FILE, WEIGHTS_FILE] {
         let dir = saved();
         let file = dir.path().join(name);
@@ -414,7 +414,7 @@ fn a_file_of_eight_gigabytes_is_not_read() {
 }
 
 #[test]
-fn a_policy_whose_decisions_are_not_finite_is_refused() {
+fn rejects_a_policy_with_non_finite_decisions() {
     // Finite weights with products that overflow.
     for large in ["backbone.ln_f.weight", "head.weight"] {
         let dir = tempfile::tempdir().unwrap();

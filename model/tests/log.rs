@@ -53,7 +53,7 @@ fn counted(tally: &Tally, fault: Fault) -> u64 {
 
 proptest! {
     #[test]
-    fn entries_come_back_as_written(
+    fn log_entries_round_trip(
         fields in prop::collection::vec(prop::array::uniform24(any::<u64>()), 1..20),
     ) {
         let entries: Vec<Entry> = fields
@@ -81,7 +81,7 @@ proptest! {
 }
 
 #[test]
-fn records_make_the_published_line() {
+fn records_format_as_the_published_line() {
     let record = records(3, 7)[2];
     let line = String::from_utf8(written(&[Entry::try_from(&record).unwrap()])).unwrap();
     let fields: Vec<&str> = line.trim_end().split(',').collect();
@@ -125,7 +125,7 @@ fn packed_files_are_recognised_by_content() {
 }
 
 #[test]
-fn what_cannot_be_read_is_named() {
+fn names_unreadable_logs() {
     let dir = tempfile::tempdir().unwrap();
     let fails = |name: &str, content: Option<&[u8]>| {
         let path = dir.path().join(name);
@@ -226,7 +226,7 @@ fn rotation_may_cut_lines_and_files() {
     std::fs::write(&old, &packed[..packed.len() / 2]).unwrap();
     let (all, tally) = read(&[old]);
     assert_eq!(counted(&tally, Fault::Cut), 1);
-    // After the last line that was produced.
+    // After the last line.
     let cut = tally.shown.iter().find(|shown| shown.fault == Fault::Cut);
     assert_eq!(cut.map(|cut| cut.place.line), Some(tally.lines));
     assert!(all.len() > 500 && all.iter().zip(&want).all(|(l, e)| l.entry == *e));
@@ -276,7 +276,7 @@ fn packets(all: &[Logged]) -> Vec<u64> {
 }
 
 #[test]
-fn rotated_files_are_one_clock_from_the_oldest_on() {
+fn rotated_files_share_one_clock() {
     let dir = tempfile::tempdir().unwrap();
     let path = |name: &str| dir.path().join(name);
     // Across the end of February in a leap year, which only a name shows.
@@ -319,7 +319,7 @@ fn rotated_files_are_one_clock_from_the_oldest_on() {
 }
 
 #[test]
-fn what_is_open_or_unreadable_about_times_is_reported() {
+fn ambiguous_and_unreadable_times_are_reported() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("log");
     let read = |lines: &[(&str, u64)], options| {
@@ -370,7 +370,7 @@ fn what_is_open_or_unreadable_about_times_is_reported() {
 }
 
 #[test]
-fn repetitions_are_counted_and_are_no_entries() {
+fn repeated_messages_are_counted_but_are_not_entries() {
     let bare = line("", 2);
     let text = [
         line("Jun 10 08:00:00 gw kernel: ", 1),
@@ -387,7 +387,7 @@ fn repetitions_are_counted_and_are_no_entries() {
         "Jun 10 08:00:03 gw last message repeated 2 times\n".to_owned(),
         "Jun 10 08:00:33 gw last message repeated 5 times\n".to_owned(),
         "Jun 10 08:00:34 gw sshd[1]: session opened\n".to_owned(),
-        // From a line of another program.
+        // A host from a line of another program.
         "Jun 10 08:00:35 gw last message repeated 9 times\n".to_owned(),
     ];
     let (entries, tally) = read_text(text.concat().as_bytes());
@@ -399,7 +399,7 @@ fn repetitions_are_counted_and_are_no_entries() {
 /// A repetition refers to the last line of the same machine, at any position
 /// in a collector's file.
 #[test]
-fn a_repetition_is_of_its_own_machines_line() {
+fn repetition_refers_to_the_last_line_of_its_host() {
     let repeated =
         |host: &str, count| format!("Jun 10 08:00:09 {host} last message repeated {count} times\n");
     let text = [
@@ -408,7 +408,7 @@ fn a_repetition_is_of_its_own_machines_line() {
         repeated("gw1", 3),
         "Jun 10 08:00:03 gw1 sshd[1]: session opened\n".to_owned(),
         repeated("gw2", 4),
-        // Of the session, and of a machine without an entry.
+        // Repetitions of the session, and of a machine without an entry.
         repeated("gw1", 50),
         repeated("gw3", 60),
         repeated("gw2", 5),
@@ -422,7 +422,7 @@ fn a_repetition_is_of_its_own_machines_line() {
 }
 
 #[test]
-fn a_day_that_the_year_given_does_not_have_is_an_error() {
+fn nonexistent_day_in_the_given_year_is_an_error() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("feb.log");
     let stamps = ["Feb 28 23:59:59 gw kernel: ", "Feb 29 00:00:00 gw kernel: "];
@@ -441,12 +441,12 @@ fn a_day_that_the_year_given_does_not_have_is_an_error() {
     assert_eq!(of_year(2024).unwrap(), 2);
     let error = of_year(2023).unwrap_err().to_string();
     assert!(error.ends_with(
-        "feb.log: line 2: 2023-02-29 is not a day: the log does not begin in 2023, the year given"
+        "feb.log: line 2: 2023-02-29 is not a date: the log does not begin in 2023, the given year"
     ), "{error}");
 }
 
 #[test]
-fn counts_of_repetitions_that_are_none_are_faults() {
+fn invalid_repetition_counts_are_faults() {
     let entry = line("", 2);
     let repeated = |count: &str| {
         let inner = entry.trim();
@@ -471,7 +471,7 @@ fn counts_of_repetitions_that_are_none_are_faults() {
 }
 
 #[test]
-fn machines_come_one_after_the_other_each_with_its_clock() {
+fn each_host_is_read_in_turn_with_its_own_clock() {
     let dir = tempfile::tempdir().unwrap();
     let path = |name: &str| dir.path().join(name);
     let of = |host: &str, second: u64, packets: u64| {

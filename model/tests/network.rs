@@ -73,7 +73,7 @@ fn a_merged_adapter_decides_the_same_in_the_plain_engine() {
 }
 
 #[test]
-fn directories_hold_what_was_trained() {
+fn directories_contain_the_trained_weights() {
     set_threads(1);
     for backbone in families() {
         let dir = tempfile::tempdir().unwrap();
@@ -254,7 +254,7 @@ fn half_precision_is_near() {
 }
 
 #[test]
-fn what_is_masked_is_not_seen_and_times_are() {
+fn masked_records_are_ignored_and_times_are_used() {
     set_threads(1);
     for backbone in families() {
         let dir = tempfile::tempdir().unwrap();
@@ -278,7 +278,7 @@ fn what_is_masked_is_not_seen_and_times_are() {
         };
         assert!(close(&decide(&windows, &times(&same)), &seen, 1e-6));
         assert!(!close(&decide(&windows, &times(&later)), &seen, 1e-4));
-        // Neither a masked record nor the newest action has any effect.
+        // A masked record and the newest action have no effect.
         windows[0][1].inputs.fill(3.0);
         let Taken::Action(code) = windows[0][4].action else {
             unreachable!("a step of a record");
@@ -289,7 +289,7 @@ fn what_is_masked_is_not_seen_and_times_are() {
 }
 
 #[test]
-fn a_pretrained_backbone_is_trained_on() {
+fn pretrained_backbone_is_trained_further() {
     set_threads(1);
     let dir = tempfile::tempdir().unwrap();
     let mut config = adapted(&dir, small_gpt2(1, SMALL, 2, 24));

@@ -131,7 +131,7 @@ fn short_summaries_are_merged_to_the_period() {
 }
 
 #[test]
-fn a_reset_forgets_the_part_of_a_period_and_the_series() {
+fn reset_clears_the_partial_period_and_the_series() {
     let (policy, _) = policy(&on_summaries(SummaryFeature::ALL), 5);
     let stream = summaries(60, 50, 9);
     let mut session = Session::new(policy.clone(), 1);
@@ -144,7 +144,7 @@ fn a_reset_forgets_the_part_of_a_period_and_the_series() {
 }
 
 #[test]
-fn a_session_keeps_to_its_own_input() {
+fn session_accepts_only_its_own_input() {
     let (periods, _) = policy(&on_summaries(SummaryFeature::ALL), 1);
     let mut session = Session::new(periods, 1);
     for record in common::records(5, 1) {
@@ -159,7 +159,7 @@ fn a_session_keeps_to_its_own_input() {
 }
 
 #[test]
-fn the_idle_budget_is_what_is_asked_for() {
+fn idle_budget_is_the_requested_one() {
     let config = on_summaries(SummaryFeature::ALL);
     let (policy, _) = policy(&config, 2);
     let stream = summaries(3, 250, 4);
@@ -186,7 +186,7 @@ fn the_idle_budget_is_what_is_asked_for() {
 
 /// Outputs are finite for any values reported by a device.
 #[test]
-fn no_summary_makes_a_decision_that_is_not_finite() {
+fn decisions_are_finite_for_any_summary() {
     let mut config = on_summaries(SummaryFeature::ALL);
     config.window = 2;
     let (policy, _) = policy(&config, 6);
@@ -226,7 +226,7 @@ fn no_summary_makes_a_decision_that_is_not_finite() {
 }
 
 #[test]
-fn a_configuration_comes_back_from_its_text() {
+fn configuration_text_round_trips() {
     let dir = tempfile::tempdir().unwrap();
     let config = on_summaries(SummaryFeature::ALL);
     let text = config.to_json();
@@ -246,7 +246,7 @@ fn a_configuration_comes_back_from_its_text() {
 
 /// The file of a policy on records has not changed.
 #[test]
-fn released_policies_are_written_as_they_were_read() {
+fn released_policies_round_trip() {
     for name in ["default", "imitation"] {
         let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../policies");
         let text = fs::read_to_string(dir.join(name).join(CONFIG_FILE)).unwrap();

@@ -115,7 +115,7 @@ fn every_kind_of_path_and_positions() {
 }
 
 #[test]
-fn a_reset_forgets_everything() {
+fn reset_clears_all_state() {
     let mut config = config(&Feature::PAPER7);
     vary_paths(&mut config);
     let (policy, _) = policy(&config, 5);
@@ -138,7 +138,7 @@ fn a_reset_forgets_everything() {
 
 /// A decision sees its whole window, regardless of skipped records before it.
 #[test]
-fn skipped_boundaries_leave_later_windows_whole() {
+fn skipped_boundaries_do_not_change_later_windows() {
     let mut config = config(&Feature::PAPER7);
     config.window = 20;
     config.backbone = small_gpt2(2, 24, 2, 40);

@@ -34,7 +34,7 @@ fn pool(path: &Path, lengths: &[usize], action: impl Fn(usize, u64, &Row) -> u8)
     writer.finish().unwrap();
 }
 
-/// Actions that follow from the features: mark above a probability.
+/// Actions determined by the features: mark above a probability.
 fn rule(_: usize, _: u64, row: &Row) -> u8 {
     let probability = row.values[Feature::DropProbability as usize];
     if probability > f64::from(1 << 27) {
@@ -121,7 +121,7 @@ fn losses(progress: &[Progress]) -> Vec<(u64, f64)> {
 }
 
 #[test]
-fn training_learns_and_its_policies_decide_as_it_does() {
+fn training_learns_and_its_policies_reproduce_its_decisions() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("pool.parquet");
     pool(&file, &[400; 4], rule);
@@ -222,7 +222,7 @@ fn head(tensors: &Tensors) -> Vec<f32> {
 }
 
 #[test]
-fn a_mean_of_weights_is_saved_and_changes_no_step() {
+fn ema_is_saved_and_changes_no_step() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("pool.parquet");
     pool(&file, &[100; 2], rule);
@@ -244,7 +244,7 @@ fn a_mean_of_weights_is_saved_and_changes_no_step() {
     let (last, mean) = (train("last", 0.0), train("mean", 0.9));
     assert_eq!(last.0, mean.0);
     assert!(last.1 != mean.1 && last.2 != mean.2);
-    // The mean lags behind: its weights have moved less.
+    // The average lags: its weights have moved less.
     let start = setting.trainer(&dir.path().join("start"), &tiny(), false);
     let start = head(&start.network().tensors().unwrap());
     let moved = |head: &[f32]| -> f32 { head.iter().zip(&start).map(|(a, b)| (a - b).abs()).sum() };
@@ -252,7 +252,7 @@ fn a_mean_of_weights_is_saved_and_changes_no_step() {
 }
 
 #[test]
-fn what_cannot_be_resumed_is_refused() {
+fn rejects_mismatched_resume() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("pool.parquet");
     pool(&file, &[100; 2], rule);
@@ -308,7 +308,7 @@ fn a_batch_gives_the_losses_of_its_windows() {
     }
 }
 
-/// Mean probability of the rare action, which is random.
+/// Mean probability of the rare action, which occurs at random.
 fn rare(config: TrainConfig) -> f64 {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("pool.parquet");
@@ -332,7 +332,7 @@ fn rare(config: TrainConfig) -> f64 {
 }
 
 #[test]
-fn balance_raises_the_rare_action() {
+fn class_balance_raises_the_rare_action() {
     let config = TrainConfig {
         steps: 50,
         batch: 64,
@@ -351,7 +351,7 @@ fn balance_raises_the_rare_action() {
 }
 
 #[test]
-fn patience_ends_a_training_that_gets_no_better() {
+fn patience_ends_training_without_improvement() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("pool.parquet");
     pool(&file, &[100; 5], |i, episode, _| {
@@ -417,7 +417,7 @@ fn adapters_are_trained_saved_and_resumed_on_a_frozen_base() {
 }
 
 #[test]
-fn a_head_that_steers_learns_its_lesson_and_not_the_actions() {
+fn steering_head_learns_set_points_not_actions() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("pool.parquet");
     let mut writer = PoolWriter::create(&file).unwrap();
@@ -445,7 +445,7 @@ fn a_head_that_steers_learns_its_lesson_and_not_the_actions() {
     data.teach(CostCurves {
         settings: [1.0, 0.5, 0.25].map(factor),
         knots: target.into_iter().rev().collect(),
-        // By rising target: the last setting comes first.
+        // In order of ascending target, so the last setting comes first.
         costs: (0..episodes.len())
             .map(|episode| {
                 (0..3)
@@ -477,9 +477,9 @@ fn a_head_that_steers_learns_its_lesson_and_not_the_actions() {
     let mut trainer = Trainer::new(&out, config, network, corpus, false).unwrap();
     let all = run(&mut trainer, 160);
     let last = all[159].evaluation.as_ref().unwrap();
-    // No single setting costs less than 0.5 in these episodes, where the
-    // first and the second are the best. The most probable one is not
-    // sufficient: the second is also reached as the mean of the outer two.
+    // No single setting costs less than 0.5 in these episodes, where the first
+    // and the second are the best. Checking the most probable setting is not
+    // sufficient, because the second is also the mean of the outer two.
     assert!(last.loss < 0.1, "{last:?}");
     let policy = Policy::load(&out.join("best")).unwrap();
     assert!(policy.config().steer(&[0.2, 0.5, 0.3]).is_some());

@@ -9,7 +9,7 @@ pub enum BackboneError {
     /// A file could not be read or written.
     #[error("cannot {operation} {path}: {source}", path = path.display())]
     Io {
-        /// "read", "write", "map" and the like.
+        /// The operation, such as "read", "write" or "map".
         operation: &'static str,
         /// The file or directory.
         path: PathBuf,

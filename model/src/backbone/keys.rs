@@ -246,7 +246,7 @@ pub(super) fn settle(
         };
         match keys.get(*name) {
             Some(other) if !same(other, &value) => {
-                let want = format!("{other}: it is another name of {name}, which is {other}");
+                let want = format!("{other}: it is an alias of {name}, which is {other}");
                 return Err(BackboneError::value(file, *alias, value, want));
             }
             _ => keys.insert((*name).to_owned(), value),
@@ -276,8 +276,8 @@ pub(super) fn settle(
                 file: file.to_owned(),
                 key: key.to_owned(),
                 reason: format!(
-                    "unknown field `{key}`: {family} has none of this name, and it could change \
-                     the numbers"
+                    "unknown field `{key}`: {family} has no such key, and it could change the \
+                     results"
                 ),
             });
         }
@@ -308,7 +308,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_key_of_a_struct_is_known() {
+    fn known_keys_match_the_struct() {
         let configs = [
             (&GPT2, BackboneConfig::Gpt2(Gpt2Config::default())),
             (&OPT, BackboneConfig::Opt(OptConfig::default())),

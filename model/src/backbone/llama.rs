@@ -67,8 +67,8 @@ pub struct RopeParameters {
     /// `default`, `linear` or `llama3`; others are refused by `check`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rope_type: Option<String>,
-    /// The type, under the key of older releases of `transformers`, which may
-    /// be in addition.
+    /// The type, under the key of older releases of `transformers`; both keys
+    /// may be present.
     #[serde(rename = "type", default, skip_serializing_if = "Option::is_none")]
     pub older_type: Option<String>,
     /// Base of the frequencies.
@@ -238,7 +238,7 @@ impl LlamaConfig {
         let partial = rope.partial_rotary_factor.or(self.partial_rotary_factor);
         if let Some(share) = partial.filter(|share| rope.name() != "default" && *share != 1.0) {
             let key = format!("{at}.partial_rotary_factor");
-            return Err(check.refuse(&key, share, "1: every channel turns"));
+            return Err(check.refuse(&key, share, "1: all channels are rotated"));
         }
         match rope.name() {
             "default" => Ok(()),

@@ -122,7 +122,7 @@ impl LoraConfig {
         let others = self.alpha_pattern.keys();
         for (key, name) in names.chain(others.map(|name| ("alpha_pattern", name))) {
             if !adapted.iter().any(|layer| layer.name == *name) {
-                let want = "whole names of layers with adapters";
+                let want = "full names of layers with adapters";
                 return Err(check.refuse(&format!("{at}{key}"), name, want));
             }
         }

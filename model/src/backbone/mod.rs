@@ -135,7 +135,7 @@ impl BackboneConfig {
     /// The text of `config.json`.
     pub fn to_json(&self) -> String {
         let mut text = serde_json::to_string_pretty(self)
-            .expect("the structs hold no map with keys other than strings");
+            .expect("the structs contain no map with keys other than strings");
         text.push('\n');
         text
     }

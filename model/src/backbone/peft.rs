@@ -156,7 +156,7 @@ impl LoraConfig {
         }
         let adapted = rules.adapted(modules);
         if adapted.is_empty() {
-            let want = format!("names, or a pattern of them, of {known}");
+            let want = format!("names or a pattern of {known}");
             return Err(refuse("target_modules", want));
         }
         let number = |key: &str, value: &Value| {
@@ -276,7 +276,7 @@ fn supported(file: &str, keys: &Map<String, Value>) -> Result<(), BackboneError>
             "bias" => (*value == json!("none"), "\"none\""),
             "init_lora_weights" => (
                 !changes_base(value),
-                "a way that leaves the base's weights alone",
+                "an initialisation that keeps the base's weights",
             ),
             key => (
                 HARMLESS.contains(&key) || is_nothing(Some(value)),

@@ -66,8 +66,8 @@ const T5: [(&str, u32, u32, u32, u32, u32); 5] = [
     ("t5-11b", 1024, 24, 128, 128, 65536),
 ];
 
-/// The later ones with a gated feed-forward part: size, width, layers, heads,
-/// units of that.
+/// The later models with a gated feed-forward part: size, width, layers, heads,
+/// units of that part.
 const T5_V1_1: [(&str, u32, u32, u32, u32); 5] = [
     ("small", 512, 8, 6, 1024),
     ("base", 768, 12, 12, 2048),
@@ -85,7 +85,7 @@ fn gpt2(name: &str) -> Option<Value> {
 
 fn opt(name: &str) -> Option<Value> {
     let (_, width, layers, heads, ffn) = OPT.into_iter().find(|row| row.0 == name)?;
-    // The one that norms after its blocks has narrower embeddings.
+    // The model with norms after its blocks has narrower embeddings.
     let after = name == "opt-350m";
     Some(json!({
         "model_type": "opt", "hidden_size": width, "num_hidden_layers": layers,
@@ -127,7 +127,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_name_is_a_model_that_passes_its_own_check() {
+    fn every_preset_is_valid() {
         for name in BackboneConfig::names() {
             let config = BackboneConfig::named(&name).unwrap();
             config.check(&name).unwrap();

@@ -179,7 +179,7 @@ fn compiled(file: &str, key: &str, text: &str, whole: &str) -> Result<Regex, Bac
     })
 }
 
-/// A pattern that runs out of steps matches nothing.
+/// A pattern that exceeds the step limit matches nothing.
 fn is_match(pattern: &Regex, name: &str) -> bool {
     pattern.is_match(name).unwrap_or(false)
 }

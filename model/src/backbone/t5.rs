@@ -21,7 +21,8 @@ impl TryFrom<String> for FeedForward {
 
     fn try_from(text: String) -> Result<Self, Self::Error> {
         let (name, gated) = match text.strip_prefix("gated-") {
-            // What 1.1 was trained with, though its configuration says gelu.
+            // The activation that 1.1 was trained with, although its
+            // configuration has gelu.
             Some("gelu") => ("gelu_new", true),
             Some(name) => (name, true),
             None => (text.as_str(), false),
@@ -67,8 +68,8 @@ pub struct T5Config {
     pub num_heads: usize,
     /// Number of buckets of relative distance, even, 4..=65536.
     pub relative_attention_num_buckets: usize,
-    /// Distance from which on there is one bucket, above half of the number of
-    /// buckets.
+    /// Distance above which all positions share one bucket; greater than half
+    /// the number of buckets.
     pub relative_attention_max_distance: usize,
     /// Dropout of embeddings, attention weights and every part, 0..1.
     pub dropout_rate: f64,

@@ -111,7 +111,7 @@ fn t5_sizes_are_the_published_ones() {
 }
 
 #[test]
-fn missing_keys_have_hugging_faces_defaults() {
+fn missing_keys_have_hugging_face_defaults() {
     let config = parse(r#"{"model_type": "gpt2", "summary_type": "cls_index", "n_inner": null}"#);
     assert_eq!(config, BackboneConfig::Gpt2(Gpt2Config::default()));
     assert_eq!((config.width(), config.layers()), (768, 12));
@@ -124,7 +124,7 @@ fn missing_keys_have_hugging_faces_defaults() {
 }
 
 #[test]
-fn a_configuration_is_what_it_was_written_as() {
+fn configuration_round_trips() {
     for text in [
         r#"{"model_type": "gpt2", "n_positions": 0, "activation_function": "gelu_fast"}"#,
         r#"{"model_type": "opt", "word_embed_proj_dim": 512, "do_layer_norm_before": false}"#,
@@ -138,7 +138,7 @@ fn a_configuration_is_what_it_was_written_as() {
 }
 
 #[test]
-fn frequencies_are_stretched_as_asked() {
+fn rope_frequencies_are_scaled() {
     let rope = |text: &str| {
         let BackboneConfig::Llama(config) = parse(text) else {
             unreachable!()
@@ -154,7 +154,8 @@ fn frequencies_are_stretched_as_asked() {
     for (got, want) in rope(linear).iter().zip(&plain) {
         assert!((got - want / 4.0).abs() < 1e-12);
     }
-    // 8192 tokens are 1304, 130, 13 and 1.3 turns; one to four turns slide.
+    // 8192 tokens are 1304, 130, 13 and 1.3 turns; frequencies with one to four
+    // turns are interpolated.
     let llama3 = r#"{"model_type": "llama", "head_dim": 8, "rope_parameters": {
         "rope_type": "llama3", "rope_theta": 10000.0, "factor": 8.0, "low_freq_factor": 1.0,
         "high_freq_factor": 4.0, "original_max_position_embeddings": 8192}}"#;
@@ -167,7 +168,7 @@ fn frequencies_are_stretched_as_asked() {
 }
 
 #[test]
-fn what_is_wrong_is_named_by_file_and_key() {
+fn errors_name_file_and_key() {
     for (text, parts) in [
         ("{", ["config.json: .: ", "EOF"]),
         ("[]", ["config.json: .: ", "not a JSON object"]),
@@ -178,11 +179,11 @@ fn what_is_wrong_is_named_by_file_and_key() {
         ),
         (
             r#"{"model_type": "gpt2", "num_attention_heads": 4, "n_head": 2}"#,
-            ["num_attention_heads = 4", "another name of n_head"],
+            ["num_attention_heads = 4", "an alias of n_head"],
         ),
         (
             r#"{"model_type": "gpt2", "num_layers": 4}"#,
-            ["num_layers: unknown field", "gpt2 has none"],
+            ["num_layers: unknown field", "gpt2 has no such key"],
         ),
         (
             r#"{"model_type": "llama", "is_causal": false}"#,
@@ -291,7 +292,7 @@ fn adapters_go_to_query_and_value_projections() {
 }
 
 #[test]
-fn the_adapters_keys_are_checked() {
+fn adapter_keys_are_checked() {
     let config = parse(r#"{"model_type": "gpt2"}"#);
     let refused = |lora: LoraConfig| {
         let error = lora.layers(&config, "config.json", "adaptation.");

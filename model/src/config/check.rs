@@ -93,7 +93,7 @@ impl PolicyConfig {
             match (given, self.is_on_summaries()) {
                 (false, false) => return Err(PolicyError::config(key, "missing", "a value")),
                 (true, true) => {
-                    let want = "nothing: a policy on summaries is asked for an idle budget";
+                    let want = "null: a policy on summaries has an idle budget instead";
                     return Err(PolicyError::config(key, "given", want));
                 }
                 _ => {}

@@ -58,8 +58,8 @@ impl LongLived {
         }
     }
 
-    /// Bits of the flows that are long-lived. In the first seconds, a flow that
-    /// has sent since the beginning counts.
+    /// Bits of the long-lived flows. In the first seconds, a flow that has sent
+    /// since the beginning is included.
     pub fn count(&self) -> u32 {
         if self.pieces.is_empty() {
             return 0;
@@ -104,13 +104,13 @@ mod tests {
                 flows.add([1 << (number % 64), 0, 0, 0], dt.max(0.5));
             }
             assert!(!flows.any(), "{dt}");
-            // One with the others; it is in every piece after 4 s, and 3 s more
-            // where pieces are that long.
+            // One flow among the others; it is in every piece after 4 s, or 3 s
+            // later with pieces of that length.
             add(&mut flows, 2, 3.0, dt.min(1.0));
             assert!(!flows.any(), "{dt}");
             add(&mut flows, 2, 6.0, dt);
             assert!(flows.any(), "{dt}");
-            // A piece without it ends it.
+            // A piece without the flow ends it.
             add(&mut flows, 0, 3.0, dt);
             assert!(!flows.any(), "{dt}");
         }

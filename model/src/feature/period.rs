@@ -126,7 +126,7 @@ mod tests {
 
     /// Two classic flows and one L4S flow persist among short flows.
     #[test]
-    fn a_period_knows_the_flows_that_sent_in_the_last_seconds() {
+    fn period_counts_recently_active_flows() {
         let mut periods = Periods::of(250 * MS);
         let mut last = None;
         for n in 0..60 {

@@ -274,7 +274,7 @@ mod tests {
 
     /// A period without packets has delay 0 and no rate.
     #[test]
-    fn what_did_not_happen_has_a_stand_in() {
+    fn missing_events_have_substitute_values() {
         use SummaryFeature as F;
         let mut s = empty(250);
         s.idle_ns = 250 * MS;
@@ -290,7 +290,7 @@ mod tests {
 
     /// Counters of any value, intervals of any length.
     #[test]
-    fn no_summary_has_a_value_that_is_not_finite() {
+    fn feature_values_are_finite() {
         let mut random = SplitMix64::new(5);
         for _ in 0..20_000 {
             let Ok(summary) = Summary::try_from(arbitrary(&mut random)) else {

@@ -45,9 +45,10 @@ impl AtomicFile {
     /// file that it will replace, or those of a new file (0666 minus the umask).
     ///
     /// # Errors
-    /// The system's; [`io::ErrorKind::AlreadyExists`] if `path` exists and is to
-    /// be kept; [`io::ErrorKind::InvalidInput`] if `path` names no file, or a
-    /// directory, a device, a FIFO or a socket, which no rename may replace.
+    /// The system's; [`io::ErrorKind::AlreadyExists`] if `path` exists and is
+    /// to be kept; [`io::ErrorKind::InvalidInput`] if `path` names no file, or
+    /// a directory, a device, a FIFO or a socket, which a rename must not
+    /// replace.
     pub fn create(path: &Path, existing: Existing) -> io::Result<AtomicFile> {
         let found = inspect(path)?;
         if found.is_some() && existing == Existing::Keep {
@@ -238,7 +239,7 @@ pub(super) fn sync_directory(dir: &Path) -> io::Result<()> {
 }
 
 pub(super) fn exists() -> io::Error {
-    io::Error::new(io::ErrorKind::AlreadyExists, "exists already")
+    io::Error::new(io::ErrorKind::AlreadyExists, "already exists")
 }
 
 #[cfg(test)]

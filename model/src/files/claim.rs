@@ -10,7 +10,7 @@ use rustix::io::Errno;
 use crate::text::shown;
 
 /// A directory claimed exclusively by this process until this is dropped or the
-/// process ends in any way.
+/// process ends for any reason.
 #[derive(Debug)]
 pub struct Claim {
     _locked: File,
@@ -31,7 +31,7 @@ pub enum ClaimError {
     },
     /// Another process has claimed it.
     #[error(
-        "{path}: another l4sllm is writing there: wait for it, or name another directory",
+        "{path}: another l4sllm process is writing there: wait for it, or choose another directory",
         path = shown(path)
     )]
     Taken {
@@ -84,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_directory_is_named() {
+    fn names_a_path_that_is_not_a_directory() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("file");
         std::fs::write(&file, "").unwrap();

@@ -93,7 +93,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_directory_appears_whole_or_not_at_all() {
+    fn directory_appears_complete_or_not_at_all() {
         let place = tempfile::tempdir().unwrap();
         let path = place.path().join("model");
         let dir = AtomicDir::create(&path).unwrap();
@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn what_exists_stays() {
+    fn existing_directory_is_kept() {
         let place = tempfile::tempdir().unwrap();
         let path = place.path().join("model");
         let late = AtomicDir::create(&path).unwrap();

@@ -7,8 +7,8 @@ use std::path::Path;
 
 use rustix::fs::OFlags;
 
-/// Opens a regular file for reading, following links. Neither blocks on a FIFO
-/// nor touches a device.
+/// Opens a regular file for reading, following links. Does not block on a FIFO
+/// and does not open a device.
 ///
 /// # Errors
 /// The system's; [`io::ErrorKind::InvalidInput`] if it is not a regular file.
@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_appended_to_where_a_link_leads() {
+    fn appending_does_not_follow_links() {
         let dir = tempfile::tempdir().unwrap();
         let victim = dir.path().join("victim");
         std::fs::write(&victim, "precious").unwrap();

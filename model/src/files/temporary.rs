@@ -61,7 +61,7 @@ mod tests {
     use crate::files::{AtomicDir, AtomicFile, Existing};
 
     #[test]
-    fn what_is_unfinished_can_be_removed_at_once() {
+    fn unfinished_files_can_be_removed_together() {
         let place = tempfile::tempdir().unwrap();
         let count = || fs::read_dir(place.path()).unwrap().count();
         let file = AtomicFile::create(&place.path().join("pool"), Existing::Keep).unwrap();
@@ -82,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn errors_do_not_name_what_nobody_asked_for() {
+    fn errors_name_the_requested_path() {
         let path = Path::new("/nonexistent/pool");
         let error = AtomicFile::create(path, Existing::Keep).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::NotFound);

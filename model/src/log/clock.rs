@@ -3,7 +3,7 @@
 use super::civil;
 use super::stamp::{DAY, SECOND, Stamp, local};
 
-/// Information about a log's stamps that is known in advance.
+/// Facts about a log's stamps that are known in advance.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct ClockOptions {
     /// The year of the first stamp without one.
@@ -19,20 +19,20 @@ pub struct ClockOptions {
 /// Stamps of different forms share one time line. A stamp without a year gets
 /// the year closest to the previous stamp, and one without a zone gets the zone
 /// of the log's stamps with a zone. If stamps without them come first, the
-/// first one that has both fixes them afterwards, because only differences were
-/// returned until then.
+/// first stamp with both resolves them afterwards, because only differences
+/// were returned until then.
 #[derive(Debug, Clone)]
 pub struct Clock {
     options: ClockOptions,
-    zone: i64, // ns east of UTC of stamps without one
+    zone: i64, // offset of stamps without a zone, ns east of UTC
     zone_known: bool,
     year: Year,
-    reference: Option<i64>, // local ns, near which the first year lies
+    reference: Option<i64>, // local ns close to the first stamp
     last_local: Option<Stamp>,
     now: Option<i64>, // ns of the last stamp on the time line
-    uptime: bool,     // of which kind it was
+    uptime: bool,     // its kind
     origin: i64,
-    last: u64, // what was handed out last
+    last: u64, // the last returned value
 }
 
 /// Knowledge about the year of stamps without one.
@@ -53,7 +53,8 @@ pub struct Tick {
     /// The machine restarted, or the log switched to a clock that cannot be
     /// compared with the last one: this is the first stamp of another run.
     pub restarted: bool,
-    /// ns by which the stamp is before the previous one; time stood still.
+    /// The stamp is this many ns before the previous one; the time did not
+    /// advance.
     pub set_back: u64,
     /// From February to March in an unknown year: the interval may be off by a
     /// day.
@@ -148,7 +149,8 @@ impl Clock {
             _ => 0,
         };
         (self.now, self.uptime) = (Some(at), uptime);
-        // A clock that was set back stands still until it has caught up.
+        // After a clock was set back, the time does not advance until the clock
+        // has caught up.
         let since = u64::try_from(at - self.origin).unwrap_or(0);
         self.last = self.last.max(since);
         Ok(Tick {
@@ -262,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn time_never_falls_and_passes_new_year() {
+    fn time_is_monotonic_across_new_year() {
         let mut at = clock(ClockOptions::default());
         assert_eq!(at("Dec 31 23:59:58 gw").ns, 0);
         assert_eq!(at("Dec 31 23:59:58 gw").ns, 0);
@@ -285,7 +287,7 @@ mod tests {
         let mut at = clock(year(2023));
         at(end[0]);
         assert!(!at(end[1]).leap_open);
-        // A line of the 29th shows a leap year, so nothing is ambiguous.
+        // A line of 29 February shows a leap year, so the year is unambiguous.
         let mut at = clock(ClockOptions::default());
         at(end[0]);
         assert_eq!(at("Feb 29 00:00:00 gw").ns, S);
@@ -323,7 +325,8 @@ mod tests {
             "Jun 10 08:00:02 gw",
         ];
         assert_eq!(times(zone, &lines), [0, S, 2 * S]);
-        // Over New Year, and over the end of a February whose year comes later.
+        // Across New Year, and across the end of February in a year that is
+        // found later.
         let lines = [
             "Dec 31 23:59:59 gw",
             "2024-01-01T00:00:00Z gw",
@@ -349,7 +352,7 @@ mod tests {
     }
 
     #[test]
-    fn the_name_of_a_file_tells_the_year() {
+    fn year_comes_from_the_file_name() {
         let about = |year, lines: &[&str]| -> Vec<u64> {
             let mut clock = Clock::new(ClockOptions::default());
             clock.expect(local(year, 3, 1, 0).unwrap());
@@ -377,7 +380,7 @@ mod tests {
     }
 
     #[test]
-    fn a_day_that_the_year_does_not_have_has_no_time() {
+    fn nonexistent_day_has_no_time() {
         let leap_day = Stamp::of(b"Feb 29 00:00:00 gw").unwrap();
         let missing = |year| {
             Err(NoSuchDay {
@@ -388,7 +391,7 @@ mod tests {
         };
         let mut clock = Clock::new(year(2023));
         assert_eq!(clock.at(leap_day), missing(2023));
-        // In the middle of a log too; its time does not change.
+        // Also in the middle of a log; its time does not change.
         for (before, year) in [
             ("Jan  1 00:00:00 gw", 2023),
             ("Feb 28 23:59:59 gw", 2023),
@@ -410,7 +413,7 @@ mod tests {
             .at(Stamp::of(b"2025-02-28T23:59:59Z gw").unwrap())
             .unwrap();
         assert_eq!(clock.at(leap_day), missing(2025));
-        // Of the year after it is one.
+        // The year after it is a leap year.
         let lines = ["Dec 31 00:00:00 gw", "Feb 29 00:00:00 gw"];
         assert_eq!(times(self::year(2023), &lines), [0, 60 * 86_400 * S]);
     }

@@ -196,8 +196,8 @@ impl Fault {
         "a field is out of its range",
         "text after \",end\"",
         "line too long",
-        "compressed file ends early",
-        "\"message repeated\" without a count of times from 1",
+        "compressed file is truncated",
+        "\"message repeated\" without a count of 1 or more",
     ];
 
     /// Index in [`Fault::REASONS`].
@@ -270,7 +270,7 @@ impl Scan {
         line.trim_ascii_end().ends_with(END)
     }
 
-    /// Passes on the entries of a line from `first` on, in order.
+    /// Calls back with the entries of a line, starting at `first`, in order.
     pub fn entries(&self, line: &[u8], first: usize, mut found: impl FnMut(Result<Entry, Fault>)) {
         let mut from = first;
         loop {
@@ -334,7 +334,7 @@ impl Scan {
     }
 }
 
-/// An entry and its length, if `text` begins with a complete one.
+/// An entry and its length, if `text` starts with a complete one.
 fn whole(text: &[u8]) -> Option<(Entry, usize)> {
     let mut fields = [0; FIELDS.len()];
     let mut at = 0;
@@ -354,7 +354,7 @@ fn whole(text: &[u8]) -> Option<(Entry, usize)> {
     Some((entry, at + END.len()))
 }
 
-/// The number that `text` begins with, and its digits.
+/// The number at the start of `text`, and its number of digits.
 fn number(text: &[u8]) -> Option<(u64, usize)> {
     let mut value: u64 = 0;
     let mut digits = 0;
@@ -408,7 +408,7 @@ mod tests {
     }
 
     #[test]
-    fn an_entry_is_found_behind_any_prefix() {
+    fn entry_is_found_after_any_prefix() {
         for prefix in ["", "Nov 20 10:11:12 gw kernel: ", "<6>"] {
             for tag in ["l4s_", "dualpi2_", ""] {
                 let line = format!("{prefix}{tag}ecn_marking-start,{GOOD},end \r");
@@ -426,7 +426,7 @@ mod tests {
     }
 
     #[test]
-    fn other_lines_are_not_ours() {
+    fn other_lines_are_ignored() {
         for line in [
             "",
             "Nov 20 10:11:12 gw sshd[1]: session end",
@@ -461,7 +461,7 @@ mod tests {
             &[1, 1],
             &[Fault::Stray],
         );
-        // The end of the first came after the whole of the second.
+        // The end of the first entry follows the complete second entry.
         is(
             format!("{start}{short}{start}{GOOD},end,1500,1,end"),
             &[1],

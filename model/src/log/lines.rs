@@ -46,7 +46,7 @@ impl Lines {
         self.to -= self.from;
         self.from = 0;
         if self.skipped > ENDLESS {
-            let reason = "no end of a line in 1 GiB: this is not a log";
+            let reason = "no line ending in 1 GiB: not a log";
             return Err(io::Error::new(ErrorKind::InvalidData, reason));
         }
         while self.to < self.buffer.len() {
@@ -64,9 +64,9 @@ impl Lines {
         Ok(Filled::Buffer)
     }
 
-    /// Passes on the complete lines of the buffer and, at the end of the file,
-    /// the last one. A line that does not fit comes as [`Line::Long`], followed
-    /// by its end as [`Line::Rest`].
+    /// Calls back with the complete lines of the buffer and, at the end of the
+    /// file, the last one. A line that does not fit is passed as
+    /// [`Line::Long`], followed by its end as [`Line::Rest`].
     pub(super) fn take(&mut self, filled: Filled, mut line: impl FnMut(Line<'_>)) {
         let ended = filled != Filled::Buffer;
         loop {
@@ -108,7 +108,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_without_lines_is_given_up() {
+    fn file_without_line_ends_is_rejected() {
         let mut lines = Lines::new();
         let mut endless = io::repeat(0);
         let mut long = 0;
@@ -122,6 +122,6 @@ mod tests {
             }
         };
         assert_eq!(long, 1);
-        assert!(error.contains("no end of a line"), "{error}");
+        assert!(error.contains("no line ending"), "{error}");
     }
 }

@@ -20,7 +20,7 @@
 //! | `total_packets`, `queue_length`, `total_drops` | packets |
 //! | `dequeue_count`, `total_bytes`, `length_in_bytes`, `packet_length` | bytes |
 //! | `dequeue_action` | the action's code and one: 1 enqueue, 2 drop, 3 mark |
-//! | `max_ecn_threshold`, `flags`, `measurement_start_time`, `status_flags` | the writer's: Q13, PIE's flags and µs modulo 2³² from the authors' kernel; Q31, `L4S_FLAG_*`, ns and `L4S_STATUS_*` in lines made of records.  No feature is made of them. |
+//! | `max_ecn_threshold`, `flags`, `measurement_start_time`, `status_flags` | the writer's: Q13, PIE's flags and µs modulo 2³² from the authors' kernel; Q31, `L4S_FLAG_*`, ns and `L4S_STATUS_*` in lines made of records.  They are not features. |
 //!
 //! An [`Entry`] holds the numbers exactly as in the line, so that entries survive reading and
 //! writing unchanged.

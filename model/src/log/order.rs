@@ -95,7 +95,7 @@ pub fn oldest_first(paths: &[PathBuf], year: Option<i64>) -> Order {
             let later = pair[0].begins > pair[1].begins && pair[1].begins.is_some();
             let reason = match (same, later) {
                 (true, _) => "both names are of the same rotation",
-                (_, true) => "the first begins later, by its stamps",
+                (_, true) => "the first has later time stamps",
                 _ => return None,
             };
             Some(Conflict {
@@ -253,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn rotated_files_come_oldest_first() {
+    fn rotated_files_are_ordered_oldest_first() {
         for want in [
             ["messages.10.zst", "messages.2", "messages.0.gz", "messages"],
             [
@@ -282,7 +282,7 @@ mod tests {
             ],
             ["kern.2.log", "kern.1.log.gz", "kern.0.log", "kern.log"],
         ] {
-            // In two other orders, and without a stamp that could decide.
+            // Two other orders, without a stamp that decides between them.
             for by in [1, 3] {
                 let given: Vec<_> = (0..4).map(|i| (want[(2 + i * by) % 4], "x")).collect();
                 assert_eq!(names(&given), want);
@@ -297,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn stamps_decide_where_names_do_not() {
+    fn time_stamps_order_files_with_ambiguous_names() {
         let later = ("b.log", "Nov 20 10:00:00");
         let earlier = ("a.log", "Nov 20 09:00:00");
         assert_eq!(names(&[later, earlier]), ["a.log", "b.log"]);
@@ -320,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn conflicts_are_named() {
+    fn order_conflicts_are_reported() {
         let files = [
             ("m.1", "Nov 20 00:00:00"),
             ("m.0", "Nov 10 00:00:00"),
@@ -331,7 +331,7 @@ mod tests {
         let said = found.conflicts[0].to_string();
         assert_eq!(found.conflicts.len(), 1);
         assert!(
-            said.contains("m.1 is read before ") && said.contains("begins later"),
+            said.contains("m.1 is read before ") && said.contains("has later time stamps"),
             "{said}"
         );
         let (_, found) = order(&[("m.0", "x"), ("m.0.gz", "x")], None);
@@ -339,7 +339,7 @@ mod tests {
     }
 
     #[test]
-    fn names_and_neighbours_tell_the_year() {
+    fn year_comes_from_names_and_adjacent_files() {
         let about = |files: &[(&str, &str)], year| -> Vec<Option<i64>> {
             let (_, order) = order(files, year);
             order

@@ -70,7 +70,7 @@ pub struct LogReader {
     raw: Arc<AtomicU64>,
 }
 
-/// A machine whose lines were met.
+/// A machine with lines in the log.
 struct Host {
     name: Vec<u8>,
     files: Vec<usize>,
@@ -206,7 +206,7 @@ struct Source<'a> {
     index: usize,
 }
 
-/// One pass over the files, for the entries of one host.
+/// A pass over the files for the entries of one host.
 struct Pass {
     host: usize,
     scan: Scan,
@@ -218,7 +218,7 @@ struct Pass {
     ours: Vec<bool>,          // whether a host's last line had an entry
     next: Run,                // how the next entry follows
     year: Option<i64>,        // as given
-    failed: Option<String>,   // why the log cannot be read on
+    failed: Option<String>,   // error that stops the reading
     tally: Tally,
 }
 
@@ -343,7 +343,7 @@ impl Pass {
             return;
         }
         let before = out.len();
-        let mut faults = Vec::new(); // of no capacity until there is one
+        let mut faults = Vec::new(); // without capacity until the first line
         self.scan.entries(text, first, |found| match found {
             Ok(_) if !mine => {}
             Ok(entry) => out.push(Logged {
@@ -395,8 +395,8 @@ impl Pass {
                 let given = self.year.unwrap_or(year);
                 self.failed.get_or_insert_with(|| {
                     format!(
-                        "line {line}: {year}-{month:02}-{day:02} is not a day: the log does not \
-                         begin in {given}, the year given"
+                        "line {line}: {year}-{month:02}-{day:02} is not a date: the log does \
+                         not begin in {given}, the given year"
                     )
                 });
                 return None;
@@ -420,8 +420,8 @@ impl Pass {
         Some(tick.ns)
     }
 
-    /// Keeps the beginning of a line whose stamp is in whole seconds: the next
-    /// ones have the same.
+    /// Caches the beginning of a line with a stamp in whole seconds, because
+    /// the next lines often have the same.
     fn remember(
         &mut self,
         text: &[u8],

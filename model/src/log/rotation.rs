@@ -44,7 +44,7 @@ impl Name {
         let packed = [".gz", ".zst", ".bz2", ".xz", ".lz4", ".Z"];
         let bare = packed.iter().find_map(|suffix| name.strip_suffix(suffix));
         let bare = bare.unwrap_or(name);
-        // Some keep the extension after the age.
+        // Some schemes keep the extension after the age.
         let extension = [".log", ".txt"].into_iter().find(|e| bare.ends_with(e));
         let extension = extension.unwrap_or("");
         let inner = &bare[..bare.len() - extension.len()];
@@ -83,7 +83,8 @@ fn split(name: &str) -> Option<(&str, Age)> {
 /// ns of a date and time of day, and its precision in ns.
 fn date(text: &str) -> Option<(i64, i64)> {
     let digits: Vec<u8> = text.bytes().filter(u8::is_ascii_digit).collect();
-    // Separators stand between parts only, a `T` before the time, `Z` last.
+    // Separators are allowed only between parts, a `T` only before the time,
+    // and `Z` only at the end.
     let shape: String = text
         .chars()
         .map(|c| if c.is_ascii_digit() { '0' } else { c })
@@ -133,7 +134,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_of_every_scheme() {
+    fn file_names_of_every_rotation_scheme() {
         let day = |d: i64| local(2024, 11, d, 0).unwrap();
         let hour = 3600 * SECOND;
         let date = |ns, within| Age::Date { ns, within };

@@ -319,7 +319,8 @@ impl Text<'_> {
         i32::try_from(sign * (hours * 3600 + minutes * 60)).ok()
     }
 
-    /// Passes over `CET` or `+03`; of names, only those of UTC have a known offset.
+    /// Skips `CET` or `+03`; among zone names, only those of UTC have a known
+    /// offset.
     fn zone_name(&mut self) -> Option<i32> {
         let before = *self;
         if let Some(offset) = self.offset() {
@@ -396,7 +397,7 @@ mod tests {
     const LOCAL: i64 = 1_732_097_472 * SECOND;
 
     #[test]
-    fn stamps_of_every_writer() {
+    fn time_stamps_of_every_writer() {
         let in_year = |month, day, ns| Stamp::InYear { month, day, ns };
         let at = |zone: i32, fraction| Stamp::Absolute {
             ns: LOCAL - i64::from(zone) * SECOND + fraction,
@@ -463,7 +464,7 @@ mod tests {
     }
 
     #[test]
-    fn other_beginnings_are_no_stamps() {
+    fn rejects_other_line_beginnings() {
         for wrong in [
             "",
             "Nov 31 10:11:12 gw",
@@ -488,7 +489,7 @@ mod tests {
     }
 
     #[test]
-    fn any_prefix_of_a_stamp_is_handled() {
+    fn truncated_time_stamps_do_not_panic() {
         for text in [
             "<6>1 2024-11-20T10:11:12.123456+11:00 gw",
             "Wed Nov 20 10:11:12 CET 2024 x",

@@ -33,8 +33,8 @@ pub(crate) fn unpack(
     };
     if let Some(other) = other {
         let reason = format!(
-            "is packed with {other}, which is not read here: unpack it into a pipe, \
-             {other} -dc FILE, and name -"
+            "is compressed with {other}, which is not supported: pipe in the output of {other} \
+             -dc FILE, with - as the file"
         );
         return Err(io::Error::new(io::ErrorKind::Unsupported, reason));
     }

@@ -79,7 +79,7 @@ impl State {
 }
 
 /// Defines a function that is compiled twice, with AVX2 and FMA and for the
-/// baseline processor, and selects the one that the machine supports.
+/// baseline processor, and selects the version that the machine supports.
 macro_rules! per_processor {
     ($(#[$doc:meta])* $name:ident = $body:ident($($arg:ident: $type:ty),* $(,)?) -> $result:ty) => {
         $(#[$doc])*
@@ -102,8 +102,8 @@ macro_rules! per_processor {
 
 per_processor! {
     /// Runs the first `count` tokens of `scratch` through the backbone, after
-    /// those that `state` has.  With `decide`, returns the head's outputs at the
-    /// last of them; without, only data for later tokens is computed.
+    /// those cached in `state`.  With `decide`, returns the head's outputs at
+    /// the last of them; without, only data for later tokens is computed.
     advance = pass(
         residual: bool,
         weights: &Weights,
@@ -414,7 +414,7 @@ mod tests {
 
     /// Every processor computes the same result.
     #[test]
-    fn the_plain_pass_is_the_fast_one() {
+    fn plain_and_fast_forward_pass_agree() {
         let mut config = PolicyConfig::new("test", &Feature::PAPER7);
         config.window = 4;
         let BackboneConfig::Gpt2(gpt2) = &mut config.backbone else {

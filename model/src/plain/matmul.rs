@@ -345,7 +345,7 @@ mod tests {
     }
 
     #[test]
-    fn gelu_is_gpt2s() {
+    fn gelu_matches_gpt2() {
         let mut got: Vec<f32> = (-1000..1000).map(|i| i as f32 / 50.0).collect();
         let inputs = got.clone();
         gelu::<Plain>(&mut got);
@@ -360,7 +360,7 @@ mod tests {
     }
 
     #[test]
-    fn softmax_ignores_what_is_not_valid() {
+    fn softmax_ignores_masked_entries() {
         let mut row = noise(32, 9);
         row[20..].fill(1e6);
         let want: Vec<f64> = row[..20].iter().map(|v| f64::from(*v).exp()).collect();

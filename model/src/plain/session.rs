@@ -3,10 +3,10 @@
 //! A decision sees a window of exactly the last w records, with positions
 //! counted from the window's start, so a window that slides by N records shares
 //! no keys or values with the previous one. But its boundary is known in
-//! advance. Each window therefore has a separate context, which starts w records
-//! before its boundary and is extended as records arrive: at the boundary only
-//! the newest record is left to compute, and the result is that of one dense
-//! pass over the window.
+//! advance. Each window therefore has a separate context, which starts w
+//! records before its boundary and is extended as records arrive: at the
+//! boundary only the newest record remains to be computed, and the result
+//! equals that of one dense pass over the window.
 //!
 //! ```text
 //! N = 10, w = 20    record  1        11        21        31        41
@@ -71,7 +71,7 @@ impl Windows {
         }
     }
 
-    /// Takes the newest record of the stream; `action` is the input of its
+    /// Adds the newest record of the stream; `action` is the input of its
     /// action token.
     #[inline]
     pub(crate) fn take(
@@ -94,8 +94,8 @@ impl Windows {
                 continue;
             }
             let behind = now + 1 - start - self.contexts[context].fed;
-            // A boundary does not wait for other windows unless their boundary
-            // is next.
+            // A decision does not wait for windows other than those with the
+            // next boundary.
             if boundary == now + 1 || (behind >= CHUNK && decision.is_none()) {
                 self.feed(config, context, start, now, false);
             }
@@ -103,8 +103,8 @@ impl Windows {
         decision
     }
 
-    /// Takes the newest record of the stream without feeding a context; contexts
-    /// that need it catch up later.
+    /// Adds the newest record of the stream without computing a context;
+    /// contexts that need it catch up later.
     pub(crate) fn keep(
         &mut self,
         config: &PolicyConfig,
@@ -134,7 +134,7 @@ impl Windows {
         );
     }
 
-    /// Brings a context that began at record `start` up to record `now`.
+    /// Advances a context that began at record `start` to record `now`.
     fn feed(
         &mut self,
         config: &PolicyConfig,

@@ -32,7 +32,7 @@ impl Shape {
         };
         let BackboneConfig::Gpt2(gpt2) = &config.backbone else {
             let what = format!(
-                "its backbone is {family}{adapter}, and the plain engine runs gpt2 alone, merged"
+                "its backbone is {family}{adapter}, and the plain engine runs only gpt2, merged"
             );
             return Err(refuse(what, elsewhere().to_owned()));
         };
@@ -92,10 +92,10 @@ fn unusual(gpt2: &Gpt2Config) -> Option<String> {
         Activation::GeluNew | Activation::GeluPytorchTanh | Activation::GeluFast => {}
         other => {
             return Some(format!(
-                "its activation is {other:?}, and the plain engine has GELU by tanh alone"
+                "its activation is {other:?}, and the plain engine has only GELU by tanh"
             ));
         }
     }
     let odd = !scale_attn_weights || *scale_attn_by_inverse_layer_idx;
-    odd.then(|| "its attention scores are not scaled as GPT-2's".to_owned())
+    odd.then(|| "its attention scores are not scaled like GPT-2's".to_owned())
 }

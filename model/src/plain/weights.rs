@@ -229,7 +229,7 @@ impl Weights {
             embed_norm: norm("embed_norm"),
             positions: match positions {
                 0 => Vec::new(),
-                // A window needs no more of them.
+                // A window needs no further positions.
                 _ => get("backbone.wpe.weight")[..config.tokens() * d].to_vec(),
             },
             blocks: (0..layers)

@@ -22,7 +22,7 @@ pub struct CaptureReader {
     schema: Schema,
     scenario: String,
     rewards: Rewards,
-    instances: Vec<(u32, u32)>, // still to be read, the last first
+    instances: Vec<(u32, u32)>, // remaining instances, the last first
     stream: Option<Stream>,
     first: bool,
     lost: u64,
@@ -161,7 +161,7 @@ struct Stream {
     offset: u64,
     decoder: Decoder,
     expected: Option<u64>, // position of the next message
-    held: Option<Record>,  // it came behind a gap
+    held: Option<Record>,  // it follows a gap
 }
 
 impl Stream {
@@ -182,7 +182,7 @@ impl Stream {
             return Ok(Some(Part::Decision(record)));
         }
         while let Some(message) = self.message()? {
-            // Events are numbered with the records where there are any.
+            // Events share the sequence of the records if records are read.
             if message.stream() == Some(Messages::Summaries) {
                 continue;
             }

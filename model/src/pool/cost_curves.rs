@@ -63,8 +63,8 @@ impl CostCurves {
     /// Measures the costs of settings in each condition (episodes of the same
     /// scenario, any number per behaviour). Settings are behaviours by name:
     /// the three that a head chooses from, compared with the first, and
-    /// `between`, which lie between them. Episodes of other behaviours in a
-    /// condition get the same costs.
+    /// `between`, with targets between theirs. Episodes of other behaviours in
+    /// a condition get the same costs.
     ///
     /// # Errors
     /// The name of a setting that is missing in a condition, varies, is outside
@@ -258,12 +258,12 @@ mod tests {
     }
 
     #[test]
-    fn the_least_delay_that_costs_no_utilisation() {
+    fn chooses_least_delay_without_loss_of_utilisation() {
         let found = measured(&pool(&[
             [(0.99, 9.0), (0.99, 14.0), (0.99, 4.0)],
             [(0.99, 9.0), (0.99, 14.0), (0.988, 4.0)],
             [(0.99, 9.0), (0.99, 14.0), (0.97, 4.0)],
-            // If half of the link is lost, more delay is justified.
+            // With half of the link lost, more delay is justified.
             [(0.5, 9.0), (0.8, 14.0), (0.4, 4.0)],
             [(0.99, 9.0), (0.99, 9.0), (0.99, 9.0)],
         ]));
@@ -280,13 +280,14 @@ mod tests {
         assert_eq!(found.costs[0][0], 0.5f64.ln() as f32);
         assert_eq!(found.costs[0][1], 0.0);
         assert_eq!(found.costs[0][2], 1.5f64.ln() as f32);
-        // Lost: four times the tolerance, of which a half is free.
+        // The loss is four times the tolerance, half a tolerance of which is
+        // free.
         let cost = 0.5f64.ln() + 2.0 * 4.5f64.ln();
         assert!((f64::from(found.costs[8][0]) - cost).abs() < 1e-5);
     }
 
     #[test]
-    fn fairness_and_the_other_queue_are_not_paid_with() {
+    fn fairness_and_other_queue_are_not_traded() {
         let mut episodes = pool(&[[(0.99, 9.0), (0.99, 14.0), (0.99, 4.0)]]);
         assert_eq!(measured(&episodes).best(0), 2);
         episodes[2].outcome.jain = Some(0.8);
@@ -315,7 +316,7 @@ mod tests {
     }
 
     #[test]
-    fn what_lies_between_is_measured_too() {
+    fn intermediate_settings_are_measured() {
         let mut episodes = pool(&[[(0.99, 9.0), (0.99, 14.0), (0.9, 4.0)]]);
         episodes.push(run("c-0", "mid", 5.0, 0.99, 4.0));
         let between = |episodes: &[EpisodeFacts]| {
@@ -325,7 +326,7 @@ mod tests {
         let found = between(&episodes).unwrap();
         assert_eq!(found.knots.len(), 4);
         assert_eq!(found.costs[0][1], 0.5f64.ln() as f32);
-        // It is not a setting to choose.
+        // It is not one of the settings that can be chosen.
         assert_eq!((found.settings.len(), found.best(0)), (3, 0));
         episodes[4].behaviour.target_ns = 1_000_000;
         assert_eq!(
@@ -337,7 +338,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_setting_is_named() {
+    fn names_invalid_settings() {
         let refused = |episodes: &[EpisodeFacts]| {
             CostCurves::measure(episodes, &names(), &[], &Tolerance::default()).unwrap_err()
         };

@@ -32,7 +32,7 @@ pub struct Episode {
 /// are read one row group at a time.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Dataset {
-    config: PolicyConfig, // what a row puts in
+    config: PolicyConfig, // how a row is converted
     starts: Vec<usize>,   // first row of each episode
     width: usize,
     features: Vec<f32>, // [rows][n], scaled
@@ -179,8 +179,8 @@ impl Dataset {
         })
     }
 
-    /// Makes each episode teach the costs of settings in its condition,
-    /// whatever its actions, for a head that steers. The return is then the
+    /// Replaces the actions as targets by the costs of settings in each
+    /// episode's condition, for a head that steers. The return is then the
     /// target return, because the actual return reflects the setting used, not
     /// the best one.
     ///

@@ -84,7 +84,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn values_outside_are_refused() {
+    fn rejects_values_out_of_domain() {
         let delay = Domain::of(Feature::CurrentQueueDelay);
         assert_eq!(delay.to_string(), "0 to 4294967295");
         for good in [0.0, -0.0, 0.5, 4_294_967_295.0] {

@@ -32,7 +32,7 @@ pub enum PoolError {
         /// Reason given by the library.
         source: ParquetError,
     },
-    /// A column is missing, has the wrong type, or holds an invalid value.
+    /// A column is missing, has the wrong type, or contains an invalid value.
     #[error(
         "pool {path}: {}column {column}: {reason}",
         place(*.row),
@@ -46,7 +46,7 @@ pub enum PoolError {
         row: Option<u64>,
         /// Name of the column.
         column: String,
-        /// What is wrong with it.
+        /// The error.
         reason: String,
     },
     /// Invalid content at a place in a text.
@@ -56,10 +56,10 @@ pub enum PoolError {
         path: PathBuf,
         /// A line, or a key with index and byte offset.
         place: String,
-        /// What was found and what was expected.
+        /// The content found, and the expected content.
         reason: String,
     },
-    /// An attempt to write a value that no pool may hold.
+    /// An attempt to write a value that is not allowed in a pool.
     #[error(
         "cannot write pool {path}: row {row}: {column} is {value}, expected {want}",
         path = shown(path)
@@ -83,7 +83,7 @@ pub enum PoolError {
         path: PathBuf,
         /// Byte offset of the message.
         byte: u64,
-        /// What is wrong with it.
+        /// The error.
         source: l4sllm_abi::AbiError,
     },
     /// Interrupted by the user.

@@ -66,10 +66,10 @@ impl Format {
                 let _ = file.take(HEAD).read_to_end(&mut unpacked);
             }
             if let Some(name) = foreign(&unpacked) {
-                return Format::Foreign(format!("packed; in it is {name}"));
+                return Format::Foreign(format!("compressed; it contains {name}"));
             }
             if unpacked.starts_with(b"PAR1") || unpacked.starts_with(b"{") {
-                let reason = "a packed pool: unpack it";
+                let reason = "a compressed pool: decompress it";
                 return Format::Foreign(reason.to_owned());
             }
         }
@@ -107,7 +107,7 @@ fn foreign(head: &[u8]) -> Option<String> {
     macro_rules! unpack {
         ($program:literal) => {
             concat!(
-                "unpack it into a pipe and name -: ",
+                "decompress it into a pipe: ",
                 $program,
                 " FILE | l4sllm pool import - --out POOL.parquet"
             )
@@ -175,12 +175,12 @@ fn foreign(head: &[u8]) -> Option<String> {
         (
             b"\xd4\xc3\xb2\xa1",
             "a packet capture (pcap)",
-            "the kernel log or a device's capture is meant",
+            "expected the kernel log or a device's capture",
         ),
         (
             b"\x0a\x0d\x0d\x0a",
             "a packet capture (pcapng)",
-            "the kernel log or a device's capture is meant",
+            "expected the kernel log or a device's capture",
         ),
         (
             b"version https://git-lfs",
@@ -189,12 +189,16 @@ fn foreign(head: &[u8]) -> Option<String> {
         ),
         (b"<!DOCTYPE", "a web page", "get the file itself"),
         (b"<html", "a web page", "get the file itself"),
-        (b"BZh", "packed with bzip2", unpack!("bzip2 -dc")),
-        (b"\xfd7zXZ\0", "packed with xz", unpack!("xz -dc")),
-        (b"\x04\x22\x4d\x18", "packed with lz4", unpack!("lz4 -dc")),
+        (b"BZh", "compressed with bzip2", unpack!("bzip2 -dc")),
+        (b"\xfd7zXZ\0", "compressed with xz", unpack!("xz -dc")),
+        (
+            b"\x04\x22\x4d\x18",
+            "compressed with lz4",
+            unpack!("lz4 -dc"),
+        ),
         (
             b"\x1f\x9d",
-            "packed with compress",
+            "compressed with compress",
             unpack!("uncompress -c"),
         ),
         (b"7z\xbc\xaf\x27\x1c", "a 7-Zip archive", "unpack it"),
@@ -309,12 +313,12 @@ mod tests {
         assert!(is_text(b"Nov 20 10:11:12 gw kernel: x\n"));
         assert!(is_text(b"[ 12.5] l4s_ecn_marking-start,0"));
         assert!(is_text(b""));
-        // No file that begins like one: binary messages of a log daemon.
+        // Only begins like a known format: binary messages of a log daemon.
         assert!(is_text(&[0x80, 0x04, 0xff, b'a', b'\n']));
     }
 
     #[test]
-    fn packed_and_encoded_text_is_looked_into() {
+    fn detects_format_of_compressed_and_encoded_text() {
         use std::io::Write;
         let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
         gzip.write_all(b"action,reward\n0,1\n").unwrap();

@@ -24,8 +24,8 @@
 //!
 //! Values are raw: scaling is fitted in training and stored with the policy.
 //!
-//! A [`Source`] yields [`Rows`], and a [`Sink`] consumes them; filters sit in between, and none
-//! of them holds more than one row group.
+//! A [`Source`] yields [`Rows`], and a [`Sink`] consumes them; filters are
+//! chained between them, and none holds more than one row group.
 
 mod arrow_schema;
 mod capture;

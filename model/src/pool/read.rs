@@ -191,7 +191,7 @@ impl Pool {
         } else {
             String::new()
         };
-        let reason = format!("missing; there are: {}{more}", names.join(" "));
+        let reason = format!("missing; the file has: {}{more}", names.join(" "));
         self.wrong(None, name, reason)
     }
 
@@ -344,7 +344,7 @@ impl<'a> Columns<'a> {
         match self.pool.columns[index].nested {
             true => Err(self.wrong(
                 name,
-                "nested or a list, expected one value a row".to_owned(),
+                "nested or a list, expected one value per row".to_owned(),
             )),
             false => Ok(index),
         }

@@ -104,8 +104,8 @@ impl Rows {
         self.features.iter_mut().for_each(Vec::clear);
     }
 
-    /// Refuses values that no pool may hold; `before` rows precede these in
-    /// the pool `path`.
+    /// Refuses values that are not allowed in a pool; `before` rows precede
+    /// these in the pool `path`.
     pub(super) fn check(&self, schema: &Schema, path: &Path, before: u64) -> Result<(), PoolError> {
         let reward = (super::columns::REWARD, None, &self.reward);
         let features = schema.features().iter().zip(&self.features);

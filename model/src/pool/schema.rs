@@ -3,7 +3,7 @@
 use crate::Feature;
 
 /// The optional columns that a pool has. A log or a table has fewer than a
-/// record; a missing value is a missing column, not a column of made-up values.
+/// record; missing values mean a missing column, not a column of placeholders.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Schema {
     features: Vec<Feature>,

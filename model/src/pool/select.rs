@@ -109,7 +109,7 @@ impl<S: Source> Select<S> {
         self.hand_on(selected);
     }
 
-    /// Emits the rest of the windows that the end of an episode truncates.
+    /// Emits the remaining windows, which the end of an episode truncates.
     fn end_episode(&mut self) {
         let mut selected = Rows::new(&self.schema, &self.recent.scenario, !self.begun);
         while let Some(change) = self.waiting.pop_front() {
@@ -239,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn windows_stand_before_each_change() {
+    fn windows_precede_each_change() {
         let mut actions = [0; 30];
         actions[2] = 1; // changes at 2 and at 3
         actions[20] = 2; // and at 20 and 21
@@ -262,7 +262,7 @@ mod tests {
 
     /// Expected values computed with the published loop.
     #[test]
-    fn a_share_is_visited_as_published() {
+    fn share_is_selected_as_published() {
         for (rows, share, visited) in [
             (1000, 0.2, 202),
             (1001, 0.2, 202),
@@ -287,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn windows_reach_behind_a_change_and_stay_in_their_episode() {
+    fn windows_extend_past_a_change_within_their_episode() {
         let around = Selection {
             before: 2,
             after: 3,
@@ -298,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn long_episodes_are_forgotten_on_the_way() {
+    fn long_episodes_use_bounded_memory() {
         let mut actions = vec![0; 20_000];
         actions[9_000] = 1;
         actions[19_999] = 1;

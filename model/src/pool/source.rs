@@ -55,7 +55,7 @@ pub fn open(path: &Path) -> Result<Box<dyn Source>, PoolError> {
         Format::Table => "a table: see l4sllm pool import".to_owned(),
         Format::Text(what) | Format::Foreign(what) => what,
     };
-    let reason = format!("neither Parquet nor JSON, as pools are, but {found}");
+    let reason = format!("not a pool (Parquet or JSON) but {found}");
     Err(PoolError::text(path, 1, reason))
 }
 

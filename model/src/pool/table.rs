@@ -184,7 +184,7 @@ impl CsvReader {
         if !has(REWARD) {
             for need in [Feature::PacketLength, Feature::CurrentQueueDelay] {
                 if self.schema.place(need).is_none() {
-                    let reason = "missing in the header, and the reward is made of it";
+                    let reason = "missing in the header, but required for the reward";
                     return Err(wrong(need.name(), reason));
                 }
             }
@@ -214,9 +214,9 @@ impl CsvReader {
             return Ok(ActionCodes::FromZero);
         }
         let reason = format!(
-            "column {LOGGED_ACTION}: neither 0 nor 3 in {rows} rows, so that 1 may be drop \
+            "column {LOGGED_ACTION}: neither 0 nor 3 in {rows} rows, so 1 may be drop \
              (the authors' tables count from 0) or enqueue (the kernel's log counts from 1): \
-             --actions-from 0 or --actions-from 1 says which"
+             give --actions-from 0 or --actions-from 1"
         );
         Err(PoolError::text(&self.path, self.line(), reason))
     }
@@ -239,7 +239,7 @@ impl CsvReader {
         })
     }
 
-    /// Refuses a record with missing or additional cells.
+    /// Refuses a record with missing or extra cells.
     fn check_width(&self) -> Result<(), PoolError> {
         if self.record.len() == self.columns.len() {
             return Ok(());

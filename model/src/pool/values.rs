@@ -102,7 +102,7 @@ impl Values {
             (Physical::INT96, _) => {
                 let values = plain::<Int96Type>(group, index)?;
                 let exact: Option<Vec<i64>> = values.iter().map(since_1970).collect();
-                let beyond = || Unread::Column("a time beyond 1677 to 2262".to_owned());
+                let beyond = || Unread::Column("a time outside 1677 to 2262".to_owned());
                 Values::Signed(exact.ok_or_else(beyond)?)
             }
             (Physical::FLOAT, _) => {
@@ -276,7 +276,7 @@ fn plain<T: DataType>(group: &dyn RowGroupReader, index: usize) -> Result<Vec<T:
 }
 
 /// Refuses a number of values that differs from the number of rows: damaged
-/// pages count records that they do not hold.
+/// pages declare records that they do not contain.
 fn every_row<T>(values: Vec<T>, rows: usize) -> Result<Vec<T>, Unread> {
     if values.len() == rows {
         return Ok(values);
@@ -315,7 +315,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn halves_are_exact() {
+    fn half_precision_is_exact() {
         for (bits, value) in [
             (0x0000, 0.0),
             (0x3c00, 1.0),
@@ -331,7 +331,7 @@ mod tests {
     }
 
     #[test]
-    fn whole_numbers_of_any_length_are_read() {
+    fn integers_of_any_length_are_read() {
         for (bytes, value) in [
             (&[][..], Some(0)),
             (&[0x7f], Some(127)),
@@ -346,7 +346,7 @@ mod tests {
     }
 
     #[test]
-    fn decimals_are_the_nearest_numbers() {
+    fn decimals_round_to_nearest() {
         let floats = |unscaled: &[i128], scale| match scaled(unscaled.to_vec(), scale) {
             Values::Floats(values) => values,
             other => panic!("{other:?}"),
@@ -359,7 +359,7 @@ mod tests {
     }
 
     #[test]
-    fn old_time_stamps_are_since_1970() {
+    fn int96_time_stamps_are_relative_to_1970() {
         let at = |day, ns: u64| {
             let mut value = Int96::new();
             value.set_data(ns as u32, (ns >> 32) as u32, day);

@@ -5,8 +5,8 @@ use std::ops::Range;
 
 use super::Episode;
 
-/// Split of the rows. Ranges count rows over all pools, in order, and each
-/// lies within one episode.
+/// Split of the rows. Ranges count rows over all pools, in order, and each is
+/// within one episode.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Split {
     /// Rows to fit to.
@@ -18,13 +18,13 @@ pub struct Split {
 }
 
 impl Split {
-    /// Holds out `share` (0..=0.5) of the episodes, spread evenly, and the
+    /// Excludes `share` (0..=0.5) of the episodes, spread evenly, and the
     /// same share of the time at the end of every other episode.
     pub fn new(episodes: &[Range<usize>], share: f64) -> Split {
         Split::without(episodes.iter().map(|rows| (rows, false)), share)
     }
 
-    /// As above, and also holds out all episodes of the scenarios `keep_out`.
+    /// As above, and also excludes all episodes of the scenarios `keep_out`.
     pub fn of(episodes: &[Episode], share: f64, keep_out: &[String]) -> Split {
         let kept_out = |e: &Episode| keep_out.contains(&e.scenario);
         Split::without(episodes.iter().map(|e| (&e.rows, kept_out(e))), share)
@@ -57,7 +57,7 @@ impl Split {
     /// Fold `index` of `count` (greater than `index`) of a cross-validation
     /// over the training rows: each range is cut into `count` pieces of equal
     /// length; this piece becomes `late`, the others are trained on. Rows held
-    /// out in `self` are in no part.
+    /// out in `self` are in none of the parts.
     pub fn fold(&self, index: usize, count: usize) -> Split {
         let mut fold = Split {
             train: Vec::new(),
@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn a_split_takes_every_row_once() {
+    fn split_contains_every_row_once() {
         let ranges = [0..100, 100..250, 250..260, 260..400, 400..500];
         let split = Split::new(&ranges, 0.2);
         assert_eq!(split, Split::of(&episodes(&ranges), 0.2, &[]));
@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn whole_scenarios_can_be_kept_out() {
+    fn whole_scenarios_can_be_held_out() {
         let episodes = episodes(&[0..10, 10..20, 20..30, 30..40]);
         let split = Split::of(&episodes, 0.0, &["s1".to_owned()]);
         assert_eq!(split.train, [0..10, 20..30]);
@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn folds_judge_each_row_to_train_on_once_and_no_other() {
+    fn folds_evaluate_each_training_row_once() {
         let split = Split::new(&[0..100, 100..110], 0.2);
         let folds: Vec<Split> = (0..4).map(|i| split.fold(i, 4)).collect();
         assert_eq!(folds[1].late, [20..40, 102..104]);

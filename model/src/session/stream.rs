@@ -26,7 +26,7 @@ impl Stream {
         }
     }
 
-    /// Takes the next record, with features read by `value`; a missing value
+    /// Adds the next record, with features read by `value`; a missing value
     /// is replaced by that of the previous record. Returns true if a window
     /// contains the record, so that its inputs are available.
     #[inline]
@@ -39,8 +39,8 @@ impl Stream {
         self.advance(config, value, now.next_multiple_of(self.interval) - now)
     }
 
-    /// As above for a stream in which at least `ahead` more records precede
-    /// the next boundary that counts.
+    /// As above for a stream in which at least `ahead` more records precede the
+    /// next decision.
     #[inline]
     pub(crate) fn advance(
         &mut self,
@@ -51,7 +51,7 @@ impl Stream {
         self.seen += 1;
         let now = self.seen;
         if ahead >= self.window + config.lookback() as u64 {
-            return false; // before all that the next window sees
+            return false; // before everything that the next window reads
         }
         self.note(config, value);
         if ahead >= self.window {
@@ -68,7 +68,7 @@ impl Stream {
         true
     }
 
-    /// Forgets all records.
+    /// Discards all records.
     pub(crate) fn reset(&mut self) {
         self.seen = 0;
     }
@@ -88,7 +88,7 @@ impl Stream {
         self.target
     }
 
-    /// Changes the request from the next record on.
+    /// Changes the request, starting with the next record.
     pub(crate) fn set_target(&mut self, target: f32) {
         self.target = target;
     }

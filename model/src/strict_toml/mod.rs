@@ -43,7 +43,7 @@ pub enum TomlError {
         line: usize,
         /// The key with its tables.
         key: String,
-        /// What is wrong and what was expected.
+        /// The error and the expected value.
         message: String,
     },
 }
@@ -103,7 +103,7 @@ impl Source<'_> {
     }
 }
 
-/// A table, with its requested and remaining keys.
+/// A table that tracks which keys were requested.
 #[derive(Debug)]
 pub struct Section<'a> {
     source: Source<'a>,
@@ -452,9 +452,9 @@ mod tests {
         assert!(read("interval = \n").starts_with("x.toml:1: not TOML: "));
     }
 
-    /// Neither long nor hostile content reaches the terminal.
+    /// Long or hostile content does not reach the terminal.
     #[test]
-    fn errors_bound_what_they_repeat() {
+    fn errors_truncate_quoted_input() {
         let long = "x".repeat(5000);
         for text in [
             format!("interval = \"{long}\""),

@@ -7,7 +7,7 @@ pub struct Quantity {
     pub what: &'static str,
     /// Units from the base unit upwards; the factors are powers of ten.
     units: &'static [(&'static str, u64)],
-    /// Accepted, but not used for printing.
+    /// Accepted in input, not used for printing.
     other: &'static [(&'static str, u64)],
 }
 
@@ -95,7 +95,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reads_and_shows() {
+    fn parses_and_displays() {
         assert_eq!(DURATION.parse("10 ms"), Ok(10_000_000));
         assert_eq!(DURATION.parse("0.1ms"), Ok(100_000));
         assert_eq!(DURATION.parse("2 min"), Ok(120_000_000_000));
@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses() {
+    fn rejects_invalid_quantities() {
         for text in [
             "",
             "ms",

@@ -15,9 +15,9 @@ pub struct Augmentation {
     /// Share of the records that are masked from attention and from the loss,
     /// 0..1; the last of each window is never masked.
     pub step_dropout: f64,
-    /// Share of the windows whose return is replaced by the return that the
-    /// policy will be asked for, 0..=1: the actual return may contain
-    /// information that is unavailable at the time of the decision.
+    /// Share of the windows in which the return is replaced by the return
+    /// requested in use, 0..=1: the actual return may contain information that
+    /// is unavailable at the time of the decision.
     #[serde(default)]
     pub return_dropout: f64,
     /// Windows shorter than the policy's are placed anywhere in its time
@@ -26,9 +26,10 @@ pub struct Augmentation {
 }
 
 impl Augmentation {
-    /// Augments a batch of windows for a policy that sees `window` records
-    /// and is asked for the scaled return `target`, with libtorch's generator.
-    /// Returns the records that remain, [B, w], bool; `None`: all of them.
+    /// Augments a batch of windows for a policy with a window of `window`
+    /// records and the scaled target return `target`, with libtorch's
+    /// generator. Returns the records that remain, [B, w], bool; `None`: all of
+    /// them.
     pub(super) fn apply(
         &self,
         batch: &mut Batch,
@@ -82,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_changes_nothing() {
+    fn default_augmentation_changes_no_tensor() {
         let mut changed = batch(4, 5);
         let kept = Augmentation::default()
             .apply(&mut changed, 20, 0.5)
@@ -92,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn noise_has_its_deviation_and_spares_returns_and_actions() {
+    fn noise_has_its_deviation_and_skips_returns_and_actions() {
         tch::manual_seed(1);
         let (before, mut changed) = (batch(100, 20), batch(100, 20));
         let augmentation = Augmentation {
@@ -124,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn windows_get_the_return_that_will_be_asked_for() {
+    fn windows_get_the_target_return() {
         tch::manual_seed(4);
         let mut changed = batch(400, 5);
         let augmentation = Augmentation {
@@ -142,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn short_windows_are_shifted_within_the_policys() {
+    fn short_windows_are_shifted_within_the_policy_window() {
         tch::manual_seed(3);
         let mut changed = batch(300, 4);
         let augmentation = Augmentation {

@@ -166,7 +166,7 @@ mod tests {
     use crate::Feature;
 
     #[test]
-    fn adapters_alone_are_trained_on_a_frozen_base() {
+    fn frozen_base_trains_only_adapters() {
         let mut config = PolicyConfig::new("test", &Feature::PAPER7);
         config.window = 2;
         let full = parameters(&config).unwrap();

@@ -87,7 +87,7 @@ pub(super) fn save(
     create_new(&file, &to_bytes(tensors)?).map_err(failed(&file))?;
     let file = next.temporary().join(PROGRESS_FILE);
     let text = serde_json::to_string_pretty(position)
-        .expect("the struct holds no map with keys other than strings");
+        .expect("the struct contains no map with keys other than strings");
     create_new(&file, (text + "\n").as_bytes()).map_err(failed(&file))?;
 
     remove(&before)?;
@@ -158,7 +158,7 @@ pub(super) fn load(dir: &Path, tensors: &mut [(&str, &mut Tensor)]) -> Result<()
 }
 
 /// Describes the differences in the options of a resumed training: its losses
-/// would match neither.
+/// would match neither set of options.
 fn difference<C: Serialize>(was: &C, is: &C) -> Option<String> {
     let map = |config| match serde_json::to_value(config) {
         Ok(serde_json::Value::Object(map)) => map,
@@ -210,7 +210,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn files_are_read_up_to_the_size_that_they_may_have() {
+    fn file_size_is_bounded() {
         let dir = tempfile::tempdir().unwrap();
         let config = TrainConfig::default();
         let position = serde_json::to_string(&Position::new(&config)).unwrap();
@@ -232,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn what_differs_is_named() {
+    fn names_differing_options() {
         let was = TrainConfig::default();
         assert_eq!(difference(&was, &was), None);
         let is = TrainConfig {

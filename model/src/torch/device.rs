@@ -35,8 +35,8 @@ pub fn open(name: &str) -> Result<Device, TrainError> {
     Library::open("libcuda.so.1").map_err(|e| refused(format!("no NVIDIA driver: {e}")))?;
     Library::open("libtorch_cuda.so").map_err(|e| {
         refused(format!(
-            "no libtorch for CUDA: {e}; LD_LIBRARY_PATH names the lib directory of an installed \
-             torch with CUDA"
+            "no libtorch for CUDA: {e}; set LD_LIBRARY_PATH to the lib directory of an \
+             installed torch with CUDA"
         ))
     })?;
     let count = Cuda::device_count();
@@ -64,7 +64,7 @@ pub fn synchronise(device: Device) {
 /// Makes the allocator of this process keep freed memory for reuse. Each
 /// training step allocates what the previous step freed, some GB; if it were
 /// returned to the system, its pages would be mapped and zeroed again, which
-/// takes up to a sixth of a step. Does nothing if the C library is not glibc.
+/// costs up to a sixth of a step. Does nothing if the C library is not glibc.
 pub fn keep_memory() {
     #[cfg(target_env = "gnu")]
     {
@@ -139,7 +139,7 @@ pub fn free_bytes(device: Device) -> Result<u64, TrainError> {
         .map(|memory| memory.free)
         .ok_or_else(|| TrainError::Device {
             name: format!("{device:?}"),
-            reason: "does not say how much memory is free".to_owned(),
+            reason: "does not report how much memory is free".to_owned(),
         })
 }
 
@@ -229,7 +229,8 @@ impl Library {
         const { assert!(size_of::<F>() == size_of::<*mut c_void>()) };
         // SAFETY: the handle is that of a library that is never closed.
         let address = unsafe { dlsym(self.0, name.as_ptr()) };
-        // SAFETY: the caller vouches for the type, the assertion for its size.
+        // SAFETY: the caller guarantees the type; the assertion checks its
+        // size.
         (!address.is_null()).then(|| unsafe { std::mem::transmute_copy(&address) })
     }
 }
@@ -263,14 +264,14 @@ mod tests {
     }
 
     #[test]
-    fn a_machine_without_a_gpu_says_what_is_missing() {
+    fn missing_gpu_error_names_the_cause() {
         if let Err(error) = open("cuda:99") {
             assert!(error.to_string().starts_with("device cuda:99: "), "{error}");
         }
     }
 
     #[test]
-    fn this_processor_has_a_name_and_memory() {
+    fn cpu_reports_name_and_memory() {
         assert!(!describe(Device::Cpu).is_empty());
         let memory = memory(Device::Cpu).expect("Linux says");
         assert!(memory.free > 1 << 20 && memory.peak > 1 << 20, "{memory:?}");

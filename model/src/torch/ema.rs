@@ -1,5 +1,5 @@
-//! A running mean of the weights, which fluctuates less than the latest
-//! weights (Polyak and Juditsky 1992; Izmailov et al. 2018).
+//! Exponential moving average of the weights, which fluctuates less than the
+//! latest weights (Polyak and Juditsky 1992; Izmailov et al. 2018).
 
 use tch::Tensor;
 
@@ -34,7 +34,7 @@ impl Ema {
     }
 
     /// Adds the weights after `steps` steps. The decay is faster during the
-    /// first steps, so that the start is soon forgotten.
+    /// first steps, so that the initial weights lose their influence quickly.
     pub(super) fn add(&mut self, flat: &Tensor, steps: u64) -> Result<(), TrainError> {
         let _guard = tch::no_grad_guard();
         let steps = steps as f64;
@@ -49,7 +49,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_exchange_keeps_the_memory_that_others_see() {
+    fn swap_keeps_shared_storage() {
         let mut flat = Tensor::from_slice(&[1.0f32, 2.0]);
         let view = flat.narrow(0, 1, 1);
         let mut ema = Ema::new(&flat, 0.5).unwrap();
@@ -66,7 +66,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mean_is_of_all_steps_and_mostly_of_the_newest() {
+    fn ema_weights_recent_steps_most() {
         let at = |x: f64| Tensor::from_slice(&[x as f32, -x as f32]);
         assert!(Ema::new(&at(1.0), 0.0).unwrap().is_none());
         let mut flat = at(1.0);

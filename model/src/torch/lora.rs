@@ -100,7 +100,7 @@ pub fn load(
     let path = dir.join(ADAPTER_FILE);
     if !path.is_file() && dir.join("adapter_model.bin").is_file() {
         let reason = format!(
-            "only adapter_model.bin, whose format can run code; convert it to {ADAPTER_FILE}, \
+            "only adapter_model.bin, a format that can run code; convert it to {ADAPTER_FILE}, \
              e.g. with save_pretrained of peft"
         );
         return Err(read::layout(dir, reason).into());
@@ -117,13 +117,13 @@ pub fn load(
     let specs = lora.specs(config)?;
     let (size, most) = (mapped.len() as u64, file_size_max(&specs));
     if size > most {
-        let reason = format!("has {size} bytes, expected at most {most} for the layers adapted");
+        let reason = format!("has {size} bytes, expected at most {most} for the adapted layers");
         return Err(read::layout(&path, reason).into());
     }
     let known: Vec<String> = specs.iter().flat_map(|(name, _)| names(name)).collect();
     for name in stored.names() {
         if !known.iter().any(|k| k == name) {
-            let reason = format!("not called for by {ADAPTER_CONFIG_FILE}");
+            let reason = format!("not required by {ADAPTER_CONFIG_FILE}");
             return Err(read::wrong(&path, name, reason).into());
         }
     }

@@ -83,7 +83,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn weights_of_actions() {
+    fn action_class_weights() {
         assert_eq!(class_weights([90, 0, 10], 0.0), [1.0; 3]);
         let [enqueue, _, mark] = class_weights([90, 0, 10], 1.0);
         assert!((mark / enqueue - 9.0).abs() < 1e-5);

@@ -53,7 +53,7 @@ pub struct Evaluation {
 pub(super) struct Metrics {
     path: PathBuf,
     file: BufWriter<File>,
-    /// `seconds` of the last retained line; 0 if there is none.
+    /// `seconds` of the last retained line; 0 without one.
     pub(super) seconds: f64,
 }
 

@@ -65,7 +65,7 @@ pub enum TrainError {
     Device {
         /// The requested device.
         name: String,
-        /// What is wrong with it.
+        /// The error.
         reason: String,
     },
     /// A policy could not be exported.
@@ -81,11 +81,11 @@ pub enum TrainError {
     Checkpoint {
         /// The file or directory.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The error.
         reason: String,
     },
     /// There is no training data.
-    #[error("none of the {rows} rows of the pools is to be trained on")]
+    #[error("none of the {rows} rows of the pools can be trained on")]
     Empty {
         /// Number of rows of the pools.
         rows: usize,

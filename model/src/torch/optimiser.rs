@@ -67,8 +67,8 @@ impl AdamW {
         }
     }
 
-    /// One pass over all data of a weight: a step is memory-bound, and operations
-    /// on whole tensors would each pass through memory once.
+    /// Handles each weight in a single pass: a step is memory-bound, and every
+    /// operation on whole tensors would pass through memory again.
     fn step_on_cpu(&mut self, trained: &mut Trained, gradients: &[Tensor], rates: &Rates) {
         let threads = usize::try_from(tch::get_num_threads()).map_or(1, |n| n.max(1));
         let mut flat = trained.flat();
@@ -258,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn steps_are_those_of_the_rule_wherever_they_are_computed() {
+    fn optimiser_steps_match_the_formula() {
         let length = 2 * SHARE + 9;
         let wave = |i: usize, k: usize| ((i * (k + 3)) as f64 * 0.37).sin();
         let decays: Vec<bool> = (0..length).map(|i| i >= 3).collect();

@@ -47,7 +47,7 @@ struct Bucket {
 impl Sampler {
     /// Draws windows of at most `length` rows, and shorter ones only where a
     /// range is shorter. With `shortest` below `length`, the length of each
-    /// batch is random from `shortest` on.
+    /// batch is random, `shortest` or more.
     pub(super) fn new(portions: &[Portion], length: usize, shortest: usize) -> Sampler {
         let mut sampler = Sampler {
             length,
@@ -129,7 +129,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_batch_has_one_length_and_as_many_records() {
+    fn batch_has_one_window_length_and_a_constant_record_count() {
         let sampler = Sampler::new(&Portion::plain(&[0..50, 60..63, 70..78]), 8, 8);
         let mut random = SplitMix64::new(1);
         let mut lengths = BTreeMap::new();
@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn portions_are_mixed_as_their_weights_say() {
+    fn portions_are_mixed_by_weight() {
         let portions = [(0..1000, 1.0), (2000..2010, 3.0), (3000..4000, 0.0)];
         let portions = portions.map(|(rows, weight)| Portion {
             ranges: vec![rows],
@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn windows_can_be_sent_back() {
+    fn windows_are_invertible() {
         let sampler = Sampler::new(&Portion::plain(&[0..40, 50..60]), 4, 4);
         let rows = sampler.batch(&mut SplitMix64::new(4), 50, |rows, _| rows.end % 7 == 0);
         assert!(rows.iter().all(|rows| rows.end % 7 == 0));

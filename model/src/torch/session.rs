@@ -89,7 +89,7 @@ pub(crate) struct Windows {
     network: Arc<Shared>,
     inputs: Vec<f32>,  // [w][inputs]: scaled, record r at r % w
     actions: Vec<f32>, // [w][k], the same
-    returns: Vec<f32>, // [w], the same: what was asked for at each
+    returns: Vec<f32>, // [w], the same: the request at each
 }
 
 impl Windows {
@@ -103,7 +103,7 @@ impl Windows {
         }
     }
 
-    /// Takes the newest record of the stream; `action` is the value of its
+    /// Adds the newest record of the stream; `action` is the value of its
     /// action token.
     pub(crate) fn take(
         &mut self,
@@ -134,7 +134,7 @@ impl Windows {
         Ok(Some(self.network.decide(&returns, &inputs, &actions)?))
     }
 
-    /// Takes the newest record of the stream without deciding.
+    /// Adds the newest record of the stream without deciding.
     pub(crate) fn keep(
         &mut self,
         config: &PolicyConfig,
@@ -154,7 +154,7 @@ impl From<TrainError> for PolicyError {
         match error {
             TrainError::Policy(error) => error,
             TrainError::Backbone(error) => PolicyError::Backbone(error),
-            // Without the library's name, which is not a prefix there.
+            // Without the library's name, which is not a prefix in that error.
             TrainError::Torch(error) => PolicyError::Libtorch {
                 reason: error.to_string(),
             },

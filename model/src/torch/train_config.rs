@@ -17,7 +17,7 @@ pub struct TrainConfig {
     #[serde(alias = "accumulate")]
     pub grad_accum_steps: usize,
     /// Highest learning rate, reached after the warm-up and followed by a
-    /// cosine decay to a tenth of it.
+    /// cosine decay to a tenth.
     pub learning_rate: f64,
     /// Number of linear warm-up steps.
     pub warmup: u64,

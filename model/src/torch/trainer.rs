@@ -1,5 +1,5 @@
-//! Imitation of a pool's actions, given the preceding records and the
-//! returns.
+//! Trains a policy to imitate a pool's actions, given the preceding records and
+//! the returns.
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -21,7 +21,7 @@ use crate::splitmix::SplitMix64;
 use crate::{ACTIONS, Confusion, PolicyConfig};
 
 /// Names of the vectors in a checkpoint: the trained weights, the optimiser's
-/// moments, and the running mean of the weights, if enabled.
+/// moments, and the moving average of the weights, if enabled.
 const WEIGHTS: &str = "weights";
 const MEAN: &str = "mean";
 const SQUARES: &str = "squares";
@@ -62,8 +62,8 @@ pub struct Trainer {
 }
 
 impl Trainer {
-    /// Starts a training or, with `resume`, resumes the one in `dir` if it
-    /// has a checkpoint; the checkpoint replaces the weights of `network`.
+    /// Starts a training or, with `resume`, resumes that in `dir` if it has a
+    /// checkpoint; the checkpoint replaces the weights of `network`.
     pub fn new(
         dir: &Path,
         config: TrainConfig,
@@ -222,7 +222,7 @@ impl Trainer {
         saved
     }
 
-    /// Evaluates the network on held-out rows; `None` if there are none.
+    /// Evaluates the network on held-out rows; `None` without any.
     pub fn evaluate(&self) -> Result<Option<Evaluation>, TrainError> {
         let _guard = tch::no_grad_guard();
         let (mut confusion, mut loss, mut records) = (Confusion::default(), 0.0, 0.0);
@@ -352,8 +352,8 @@ impl Trainer {
         Ok(evaluation)
     }
 
-    /// Cost of the network's answers with a lesson; otherwise its imitation
-    /// loss.
+    /// Cost of the network's outputs if there is a lesson; otherwise its
+    /// imitation loss.
     fn loss(
         &self,
         logits: &Tensor,

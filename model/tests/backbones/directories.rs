@@ -31,7 +31,7 @@ fn copy_of(variant: &str) -> tempfile::TempDir {
 }
 
 #[test]
-fn directories_are_read_as_they_were_written() {
+fn directories_round_trip() {
     let dir = tempfile::tempdir().unwrap();
     for variant in VARIANTS {
         let (config, weights) = model(variant);
@@ -65,7 +65,7 @@ fn directories_are_read_as_they_were_written() {
 }
 
 #[test]
-fn random_weights_are_drawn_as_the_family_draws_them() {
+fn random_weights_follow_the_family_initialisation() {
     let _alone = generator();
     let text = br#"{"model_type": "gpt2", "n_embd": 64, "n_layer": 2, "n_head": 2}"#;
     let gpt2 = BackboneConfig::from_json("config.json", text).unwrap();
@@ -117,7 +117,10 @@ fn damaged_directories_are_refused() {
     let mut huge = bytes.clone();
     huge[..8].copy_from_slice(&u64::MAX.to_le_bytes());
     fs::write(&weights, huge).unwrap();
-    refuse(dir.path(), &[WEIGHTS_FILE, "not a whole safetensors file"]);
+    refuse(
+        dir.path(),
+        &[WEIGHTS_FILE, "not a complete safetensors file"],
+    );
 
     fs::remove_file(&weights).unwrap();
     refuse(dir.path(), &["neither", WEIGHTS_FILE, INDEX_FILE]);
@@ -128,7 +131,7 @@ fn damaged_directories_are_refused() {
 }
 
 #[test]
-fn tensors_that_do_not_fit_are_refused_by_name() {
+fn mismatched_tensors_are_refused_by_name() {
     let (config, weights) = model("gpt2");
     let dir = tempfile::tempdir().unwrap();
     let name = "h.1.mlp.c_fc.bias";
@@ -168,7 +171,7 @@ fn tensors_that_do_not_fit_are_refused_by_name() {
 }
 
 #[test]
-fn an_index_is_believed_only_within_its_directory() {
+fn shard_index_cannot_leave_its_directory() {
     let dir = copy_of("llama-gqa");
     load(dir.path()).unwrap();
     let index = dir.path().join(INDEX_FILE);

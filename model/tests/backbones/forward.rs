@@ -7,7 +7,7 @@ use tch::{Kind, Tensor};
 use crate::{TOLERANCE, VARIANTS, cases, embeds, error, model};
 
 #[test]
-fn hidden_states_are_those_of_transformers() {
+fn hidden_states_match_transformers() {
     let _guard = tch::no_grad_guard();
     for variant in VARIANTS {
         let (config, weights) = model(variant);
@@ -26,7 +26,7 @@ fn hidden_states_are_those_of_transformers() {
 }
 
 #[test]
-fn what_padding_holds_does_not_matter() {
+fn padding_content_does_not_matter() {
     let _guard = tch::no_grad_guard();
     for variant in VARIANTS {
         let (config, weights) = model(variant);
@@ -48,7 +48,7 @@ fn what_padding_holds_does_not_matter() {
 }
 
 #[test]
-fn tokens_that_are_asked_for_have_the_states_that_they_have_among_all() {
+fn selected_tokens_have_the_states_of_a_full_pass() {
     let _guard = tch::no_grad_guard();
     for variant in VARIANTS {
         let (config, weights) = model(variant);
@@ -71,7 +71,7 @@ fn tokens_that_are_asked_for_have_the_states_that_they_have_among_all() {
 }
 
 #[test]
-fn causal_backbones_see_nothing_later() {
+fn causal_backbones_ignore_later_tokens() {
     let _guard = tch::no_grad_guard();
     let pass = Pass::default();
     let seen = |config: &BackboneConfig, weights: &Weights, embeds: &Tensor| {
@@ -87,7 +87,7 @@ fn causal_backbones_see_nothing_later() {
         let (mut config, weights) = model(variant);
         let embeds = embeds(variant);
         if let BackboneConfig::T5(t5) = &mut config {
-            // As it is published, the encoder looks ahead.
+            // The published encoder attends to later tokens.
             assert!(seen(&BackboneConfig::T5(t5.clone()), &weights, &embeds) > 0.01);
             t5.causal = true;
         }
@@ -138,7 +138,7 @@ fn bf16_is_near_f32() {
 }
 
 #[test]
-fn inputs_that_do_not_fit_are_named() {
+fn names_mismatched_inputs() {
     let (config, weights) = model("gpt2");
     let zeros = |shape: &[i64]| Tensor::zeros(shape, (Kind::Float, tch::Device::Cpu));
     let refuse = |embeds: &Tensor, mask: Option<&Tensor>, part: &str| {
@@ -179,7 +179,7 @@ fn inputs_that_do_not_fit_are_named() {
 }
 
 #[test]
-fn a_gpt2_may_leave_its_positions_out() {
+fn gpt2_position_ids_are_optional() {
     let _guard = tch::no_grad_guard();
     let (mut config, mut weights) = model("gpt2");
     let embeds = embeds("gpt2");

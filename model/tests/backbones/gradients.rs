@@ -15,7 +15,7 @@ fn leaves(weights: &Weights) -> Weights {
 }
 
 fn loss(states: &Tensor, embeds: &Tensor) -> Result<Tensor, TrainError> {
-    // Uses the embeddings a second time, as a residual head does.
+    // Uses the embeddings again, like a residual head.
     let width = states.size()[2];
     let weights = Tensor::arange(width, (Kind::Float, Device::Cpu)).cos();
     Ok(((states + embeds * 0.5) * weights)
@@ -54,7 +54,7 @@ fn assert_same(what: &str, got: &Weights, want: &Weights, scales: [&Tensor; 2]) 
 }
 
 #[test]
-fn recomputed_gradients_are_the_plain_ones() {
+fn checkpointed_gradients_match_plain_gradients() {
     let _alone = generator();
     for variant in VARIANTS {
         let (config, weights) = model(variant);
@@ -83,7 +83,7 @@ fn recomputed_gradients_are_the_plain_ones() {
 }
 
 #[test]
-fn one_vector_of_weights_gets_one_gradient() {
+fn flat_weights_get_one_gradient() {
     let _alone = generator();
     let (config, weights) = model("t5");
     let input = embeds("t5");
@@ -133,7 +133,7 @@ fn seeded(
 }
 
 #[test]
-fn recomputed_dropout_is_the_same_and_only_adapters_learn() {
+fn checkpointed_dropout_repeats_and_only_adapters_learn() {
     let _alone = generator();
     for variant in VARIANTS {
         let (config, base) = model(variant);

@@ -38,7 +38,7 @@ fn listed(file: &str) -> Value {
 }
 
 #[test]
-fn each_key_is_read_without_effect_or_refused_by_name() {
+fn each_key_is_supported_ignored_or_refused_by_name() {
     set_threads(1);
     let _guard = tch::no_grad_guard();
     let mut verdicts = [0; 3];
@@ -85,7 +85,7 @@ fn each_key_is_read_without_effect_or_refused_by_name() {
 }
 
 #[test]
-fn peft_s_choices_of_layers_are_followed() {
+fn layer_selection_matches_peft() {
     set_threads(1);
     let _guard = tch::no_grad_guard();
     let expected = tensors("keys/adapters", "expected.safetensors");
@@ -104,8 +104,8 @@ fn peft_s_choices_of_layers_are_followed() {
         let (config, mut weights) = hub::load(dir.path(), Kind::Float, Device::Cpu).unwrap();
         let (lora, own) = lora::load(&adapter, &config, Kind::Float, Device::Cpu)
             .unwrap_or_else(|e| panic!("{name}: {e}"));
-        // The written configuration equals the one read, whatever chose the
-        // layers.
+        // The written configuration equals the one read, however the layers
+        // were chosen.
         let again = dir.path().join("again");
         lora::save(&again, &config, &lora, &own, None).unwrap();
         let (read, _) = lora::load(&again, &config, Kind::Float, Device::Cpu).unwrap();
@@ -153,7 +153,7 @@ fn changed(name: &str, keys: &Value, without: &str) -> Result<(), String> {
 }
 
 #[test]
-fn a_layer_without_weights_is_named_whether_a_list_or_a_pattern_asks_for_it() {
+fn names_selected_layer_without_weights() {
     for name in ["names", "pattern", "all-linear"] {
         changed(name, &json!({}), "").unwrap();
         let text = changed(name, &json!({}), "layers.1.").unwrap_err();
@@ -168,7 +168,7 @@ fn a_layer_without_weights_is_named_whether_a_list_or_a_pattern_asks_for_it() {
 }
 
 #[test]
-fn adapters_that_compute_something_else_are_refused_by_key() {
+fn unsupported_adapter_kinds_are_refused_by_key() {
     for (key, value) in [
         ("use_dora", json!(true)),
         ("lora_bias", json!(true)),

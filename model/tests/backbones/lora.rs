@@ -23,7 +23,7 @@ fn with(base: &Weights, adapter: &Weights) -> Weights {
 }
 
 #[test]
-fn adapters_of_peft_give_its_outputs() {
+fn peft_adapters_give_peft_outputs() {
     let _guard = tch::no_grad_guard();
     for variant in VARIANTS {
         let (config, base) = model(variant);
@@ -86,7 +86,7 @@ fn merging_changes_no_output_and_can_be_undone() {
 }
 
 #[test]
-fn adapters_are_written_as_peft_writes_them() {
+fn written_adapters_match_peft() {
     let dir = tempfile::tempdir().unwrap();
     for variant in ["gpt2-scaled", "opt-post", "llama-linear", "t5"] {
         let (config, _) = model(variant);
@@ -130,7 +130,7 @@ fn adapters_are_written_as_peft_writes_them() {
 }
 
 #[test]
-fn a_new_adapter_changes_nothing_yet() {
+fn new_adapter_changes_no_output() {
     let _alone = generator();
     let _guard = tch::no_grad_guard();
     for variant in VARIANTS {
@@ -158,7 +158,7 @@ fn a_new_adapter_changes_nothing_yet() {
 }
 
 #[test]
-fn adapters_that_do_not_fit_are_refused() {
+fn mismatched_adapters_are_refused() {
     let (gpt2, _) = model("gpt2-scaled");
     let (llama, _) = model("llama-linear");
     let dir = tempfile::tempdir().unwrap();
@@ -194,13 +194,13 @@ fn adapters_that_do_not_fit_are_refused() {
         .replace(",\n    \"c_proj\"", "");
     assert_ne!(fewer, text);
     fs::write(&path, fewer).unwrap();
-    refuse(&gpt2, &["c_proj.lora_", "not called for"]);
+    refuse(&gpt2, &["c_proj.lora_", "not required"]);
 
     fs::write(&path, &text).unwrap();
     let weights = dir.path().join(ADAPTER_FILE);
     let bytes = fs::read(&weights).unwrap();
     fs::write(&weights, &bytes[..bytes.len() - 1]).unwrap();
-    refuse(&gpt2, &[ADAPTER_FILE, "not a whole safetensors file"]);
+    refuse(&gpt2, &[ADAPTER_FILE, "not a complete safetensors file"]);
     fs::remove_file(&weights).unwrap();
     fs::write(dir.path().join("adapter_model.bin"), "").unwrap();
     refuse(&gpt2, &["adapter_model.bin", "convert"]);

@@ -41,7 +41,7 @@ fn assert_rows(name: &str) -> Box<dyn Source> {
 }
 
 #[test]
-fn times_are_ns_whatever_their_unit() {
+fn times_of_any_unit_become_ns() {
     for name in [
         "timestamp_ms",
         "timestamp_us",
@@ -65,26 +65,26 @@ fn every_codec_is_read() {
 }
 
 #[test]
-fn columns_of_any_width_are_read_and_others_left_out() {
+fn columns_of_any_width_are_read_and_unknown_ones_ignored() {
     assert_eq!(assert_rows("widths").ignored(), [""; 0]);
     assert_eq!(assert_rows("extra").ignored(), ["note", "list"]);
     assert_eq!(assert_rows("pandas").ignored(), ["__index__"]);
 }
 
 #[test]
-fn decimals_are_numbers_whatever_they_are_stored_as() {
+fn decimals_are_read_from_any_storage_type() {
     for name in ["decimal", "decimal_integers"] {
         assert_rows(name);
     }
 }
 
 #[test]
-fn what_does_not_fit_is_refused_by_column_and_row() {
+fn mismatched_values_are_refused_by_column_and_row() {
     for (name, says) in [
         ("null", "row 1, column packet_length: no value"),
         (
             "nested",
-            "column packet_length: nested or a list, expected one value a row",
+            "column packet_length: nested or a list, expected one value per row",
         ),
         (
             "range",
@@ -98,7 +98,7 @@ fn what_does_not_fit_is_refused_by_column_and_row() {
         ("short", "column queue_type: 0 values in a group of 4 rows"),
         (
             "table",
-            "column episode: missing; there are: packet_length reward dequeue_action",
+            "column episode: missing; the file has: packet_length reward dequeue_action",
         ),
     ] {
         let error = refused(name);

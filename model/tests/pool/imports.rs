@@ -48,7 +48,7 @@ fn a_capture_of_a_device_is_a_pool() {
             seq += lost;
         }
         if i == 27 {
-            seq += 1; // of another capture from here on
+            seq += 1; // from here, another capture
         }
     }
     bytes.extend(&one[0].to_bytes()[..50]); // the capture was cut
@@ -76,7 +76,7 @@ fn a_capture_of_a_device_is_a_pool() {
 }
 
 #[test]
-fn a_log_is_cut_where_its_counters_fall() {
+fn log_is_split_where_its_counters_decrease() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("messages");
     let line = |second: u64, packets: u64, queue: u64| {
@@ -123,7 +123,7 @@ fn a_log_is_cut_where_its_counters_fall() {
 /// The authors' pool, if available: `L4SLLM_PAPER_POOL`, or next to the
 /// repository.
 #[test]
-fn the_authors_pool_is_read() {
+fn reads_the_authors_pool() {
     let path = std::env::var_os("L4SLLM_PAPER_POOL").map_or_else(
         || {
             Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -133,7 +133,7 @@ fn the_authors_pool_is_read() {
     );
     if !path.is_file() {
         println!(
-            "skipped: the_authors_pool_is_read ({} is not there)",
+            "skipped: reads_the_authors_pool ({} is not there)",
             path.display()
         );
         return;

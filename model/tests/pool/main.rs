@@ -28,7 +28,7 @@ fn rows(count: u64, seed: u64) -> Vec<Row> {
 }
 
 #[test]
-fn rows_come_back_as_written() {
+fn rows_round_trip() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("pool.parquet");
     // More rows than fit into one row group.
@@ -73,7 +73,7 @@ fn rows_come_back_as_written() {
 }
 
 #[test]
-fn a_dataset_is_what_a_session_would_see() {
+fn dataset_matches_the_input_of_a_session() {
     let dir = tempfile::tempdir().unwrap();
     let paths: Vec<_> = (0..2)
         .map(|i| dir.path().join(format!("{i}.parquet")))
@@ -222,7 +222,7 @@ fn values_out_of_range_are_named() {
         refused(|row| row.values[13] = 0.0)
             .ends_with("row 4: packet_length is 0, expected 1 to 65535")
     );
-    // An abandoned pool leaves no files behind.
+    // No file of an abandoned pool remains.
     let left: Vec<_> = std::fs::read_dir(dir.path()).unwrap().collect();
     assert_eq!(left.len(), 1, "{left:?}");
 }
@@ -268,7 +268,7 @@ fn foreign(path: &Path, repetition: &str, reward: &str, rewards: Option<&[f64]>)
 }
 
 #[test]
-fn pools_of_other_programs_are_read() {
+fn reads_pools_of_other_programs() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("foreign.parquet");
     foreign(&path, "OPTIONAL", "DOUBLE", Some(&[1.0, 2.0]));
@@ -282,7 +282,7 @@ fn pools_of_other_programs_are_read() {
 
     let error = pool.group(0, &[Feature::Ecn]).unwrap_err().to_string();
     assert!(
-        error.contains("column ecn: missing; there are: episode scenario action reward done"),
+        error.contains("column ecn: missing; the file has: episode scenario action reward done"),
         "{error}"
     );
     foreign(&path, "OPTIONAL", "DOUBLE", None);
@@ -387,7 +387,7 @@ prop_compose! {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
     #[test]
-    fn either_kind_of_pool_holds_the_same((schema, episodes) in any_pool()) {
+    fn both_pool_formats_hold_the_same_rows((schema, episodes) in any_pool()) {
         let dir = tempfile::tempdir().unwrap();
         let name = |name: &str| dir.path().join(name);
         let convert = |from: &Path, to: &Path| {
@@ -413,7 +413,7 @@ proptest! {
 }
 
 #[test]
-fn the_published_lists_are_a_pool() {
+fn reads_published_lists_as_a_pool() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("exp_pool.json");
     // As written by json.dump from the authors' pickled objects.
@@ -490,8 +490,8 @@ fn the_published_lists_are_a_pool() {
             r#"expected "l4sllm pool 1""#,
         ),
         (r#"{"states": [[1, 2"#.to_owned(), "the file ends"),
-        ("[1]".to_owned(), "neither Parquet nor JSON"),
-        (" \n\n\n\t[1]".to_owned(), "neither Parquet nor JSON"),
+        ("[1]".to_owned(), "not a pool (Parquet or JSON)"),
+        (" \n\n\n\t[1]".to_owned(), "not a pool (Parquet or JSON)"),
         (pool("[[0], [4]]", "[0, 1]", rest), "states[1] (byte"),
         (
             pool("[[0], [4]]", "[0, 1]", rest),
@@ -507,7 +507,7 @@ fn the_published_lists_are_a_pool() {
 }
 
 #[test]
-fn inspection_counts_states_and_what_leaks() {
+fn inspection_counts_states_and_leaks() {
     let schema = Schema::new([Feature::PacketLength], false, false);
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("pool.json");

@@ -72,7 +72,7 @@ fn tables_are_read_by_their_header() {
 }
 
 #[test]
-fn what_is_unambiguous_is_read() {
+fn reads_unambiguous_tables() {
     let tables = Tables::new();
     let plain = "packet_length,action,reward,scenario\n1500,2,1.5,\"a\"\n40,0,1,\"b, c\"\n";
     let want = tables.read(plain.as_bytes(), None).unwrap();
@@ -193,7 +193,7 @@ fn names_and_values_show_how_actions_are_coded() {
 }
 
 #[test]
-fn what_is_wrong_with_a_table_is_named() {
+fn names_table_faults() {
     let tables = Tables::new();
     let long = format!("action,reward\n0,{}\n", "9".repeat(5000));
     for (text, says) in [

@@ -21,7 +21,7 @@ fn place() -> (tempfile::TempDir, PathBuf) {
 }
 
 #[test]
-fn a_planted_link_directs_no_write_elsewhere() {
+fn planted_links_do_not_redirect_writes() {
     let (place, victim) = place();
     let out = place.path().join("out");
     fs::create_dir(&out).unwrap();
@@ -47,7 +47,7 @@ fn a_planted_link_directs_no_write_elsewhere() {
 }
 
 #[test]
-fn a_directory_that_is_a_link_is_the_users_choice() {
+fn linked_directories_are_followed() {
     let (place, _) = place();
     let real = place.path().join("real");
     fs::create_dir(&real).unwrap();
@@ -57,7 +57,7 @@ fn a_directory_that_is_a_link_is_the_users_choice() {
 }
 
 #[test]
-fn temporary_names_are_unpredictable_and_go_with_the_file() {
+fn temporary_names_are_unpredictable_and_removed() {
     let (place, _) = place();
     let path = place.path().join("pool.parquet");
     let one = AtomicFile::create(&path, Existing::Keep).unwrap();
@@ -72,7 +72,7 @@ fn temporary_names_are_unpredictable_and_go_with_the_file() {
 }
 
 #[test]
-fn who_commits_second_replaces_nothing_that_is_kept() {
+fn second_commit_does_not_replace_a_kept_file() {
     let (place, _) = place();
     let path = place.path().join("pool");
     let mut one = AtomicFile::create(&path, Existing::Keep).unwrap();
@@ -110,7 +110,7 @@ fn only_regular_files_are_replaced() {
 }
 
 #[test]
-fn permissions_are_those_of_the_file_before() {
+fn permissions_of_the_replaced_file_are_kept() {
     let (place, victim) = place();
     fs::set_permissions(&victim, Permissions::from_mode(0o600)).unwrap();
     replace(&victim, b"new").unwrap();
@@ -124,7 +124,7 @@ fn permissions_are_those_of_the_file_before() {
 }
 
 #[test]
-fn the_longest_name_has_a_temporary_one() {
+fn longest_file_name_can_be_written() {
     let (place, _) = place();
     let longest = place.path().join("n".repeat(255));
     replace(&longest, b"new").unwrap();
@@ -137,7 +137,7 @@ fn the_longest_name_has_a_temporary_one() {
 }
 
 #[test]
-fn leftovers_are_removed_and_nothing_else() {
+fn only_leftovers_are_removed() {
     let (place, _) = place();
     let kept = [
         "last",

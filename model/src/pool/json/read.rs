@@ -337,8 +337,8 @@ fn published(states: &mut Cursor) -> Result<Vec<Feature>, PoolError> {
         8 => Ok(Feature::PAPER8.to_vec()),
         _ => {
             let reason = format!(
-                "states of {count} numbers and no \"features\" to name them; \
-                 without it want the published 7 or 8"
+                "states of {count} numbers without \"features\" to name them, expected the \
+                 published 7 or 8"
             );
             Err(states.wrong(reason))
         }

@@ -70,7 +70,7 @@ impl<R: Read> Read for Text<R> {
                 return Ok(open.into());
             }
             self.left = self.left.checked_sub(got as u64).ok_or_else(|| {
-                let reason = "a line of more than 16 MiB: a quotation mark without its other?";
+                let reason = "a line of more than 16 MiB: is a quotation mark unclosed?";
                 io::Error::new(io::ErrorKind::InvalidData, reason)
             })?;
             let kept = self.unify(&mut buffer[..got]);
@@ -107,7 +107,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_line_end_is_one() {
+    fn recognises_every_line_ending() {
         /// Yields one byte at a time.
         struct Slow<'a>(&'a [u8]);
         impl Read for Slow<'_> {
@@ -140,13 +140,13 @@ mod tests {
     }
 
     #[test]
-    fn lines_are_bounded() {
+    fn line_length_is_bounded() {
         let error = io::copy(&mut Text::new(io::repeat(b'x')), &mut io::sink()).unwrap_err();
         assert!(error.to_string().contains("16 MiB"), "{error}");
     }
 
     #[test]
-    fn marks_of_byte_order_are_followed() {
+    fn byte_order_marks_select_the_encoding() {
         let utf16 = |bytes: fn(u16) -> [u8; 2]| -> Vec<u8> {
             "\u{feff}é,b".encode_utf16().flat_map(bytes).collect()
         };

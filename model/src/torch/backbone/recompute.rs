@@ -1,7 +1,7 @@
-//! Gradients with the memory of one layer: the forward pass stores only the
-//! states between layers, and each layer is recomputed when the backward pass
-//! reaches it (Chen et al. 2016, "Training Deep Nets with Sublinear Memory
-//! Cost").
+//! Gradient checkpointing, with the memory of one layer: the forward pass
+//! stores only the states between layers, and each layer is recomputed when the
+//! backward pass reaches it (Chen et al. 2016, "Training Deep Nets with
+//! Sublinear Memory Cost").
 
 use tch::{Kind, Tensor};
 
@@ -12,8 +12,8 @@ use crate::torch::TrainError;
 /// Adds the gradients of the weights' and `embeds`' inputs, as
 /// `loss(hidden(embeds)).backward()` would, and returns the loss.
 ///
-/// Leaves among the weights get their gradients layer by layer; the inputs of
-/// other weights get theirs in one backward pass at the end.
+/// Gradients of leaves among the weights are computed layer by layer; those of
+/// the inputs of other weights in one backward pass at the end.
 ///
 /// `loss` receives the last hidden state and the embeddings, and must use
 /// these instead of `embeds` itself. `seed` seeds libtorch's generator, so that

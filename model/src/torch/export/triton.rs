@@ -26,7 +26,8 @@ impl TritonModel {
             input(2, "TYPE_INT64", &format!("{w}")),
         ];
         format!(
-            "# {w} records of policy \"{policy_name}\": README.md says what goes in and comes out.\n\
+            "# {w} records of policy \"{policy_name}\": README.md describes its inputs and \
+             outputs.\n\
              {meaning}\
              name: \"{name}\"\n\
              platform: \"pytorch_libtorch\"\n\
@@ -61,8 +62,8 @@ impl TritonModel {
             columns += &match history {
                 1 => format!("| {at} | `{what}` |\n"),
                 _ => format!(
-                    "| {at} to {} | `{what}` of the last {history} records, oldest first; where \
-                     fewer came, the first repeated |\n",
+                    "| {at} to {} | `{what}` of the last {history} records, oldest first; \
+                     padded with the first |\n",
                     at + history - 1
                 ),
             };
@@ -72,15 +73,18 @@ impl TritonModel {
             "# {name}\n\n\
              Policy `{policy_name}` of l4sllm as a model for Triton (`pytorch_libtorch`).  Put this\n\
              directory into the server's model repository.\n\n\
-             A request has windows of exactly {w} records of one scheduler, oldest first, as the\n\
-             records have them: nothing is to be scaled.\n\n\
+             A request has windows of exactly {w} records of one scheduler, oldest first, \
+             unscaled\n\
+             as in the records.\n\n\
              | tensor | type | shape | |\n|---|---|---|---|\n\
-             | `INPUT__0` | FP64 | [{w}] | return-to-go of each record; the policy was fitted to be asked for {target} |\n\
+             | `INPUT__0` | FP64 | [{w}] | return-to-go of each record; the policy's target is \
+             {target} |\n\
              | `INPUT__1` | FP64 | [{w}, {n}] | features of each record, in the columns below |\n\
-             | `INPUT__2` | INT64 | [{w}] | actions: 0 enqueue, 1 drop, 2 mark; the newest record's does not count |\n\
+             | `INPUT__2` | INT64 | [{w}] | actions: 0 enqueue, 1 drop, 2 mark; the newest \
+             record's is ignored |\n\
              | `OUTPUT__0` | FP32 | [{ACTIONS}] | after the newest record, probabilities of {outcome} |\n\n\
-             What the probabilities are of, and what is decided:\n\n\
-             | index | of |\n|---|---|\n{outcomes}\n\
+             Meaning of the outputs:\n\n\
+             | index | output |\n|---|---|\n{outcomes}\n\
              Decision rule `{rule}`: {rule_in_words}.  Then {effect}.\n\n\
              | column | feature |\n|---|---|\n{columns}\n\
              ```python\n\

@@ -58,7 +58,7 @@ impl Source {
             let plain = matches!(parts.next(), Some(Component::Normal(n)) if n == file.as_str());
             if !plain || !file.ends_with(".safetensors") {
                 let reason = format!(
-                    "tensor {tensor} is said to be in {file:?}, expected a safetensors file of \
+                    "tensor {tensor} is listed in {file:?}, expected a safetensors file of \
                      this directory"
                 );
                 return Err(layout(&index, reason));
@@ -77,7 +77,7 @@ fn nothing_in(dir: &Path) -> String {
     });
     match pickled {
         true => format!(
-            "only pytorch_model.bin, whose format can run code; convert it to {WEIGHTS_FILE}, \
+            "only pytorch_model.bin, a format that can run code; convert it to {WEIGHTS_FILE}, \
              e.g. with save_pretrained of transformers"
         ),
         false => format!("neither {WEIGHTS_FILE} nor {INDEX_FILE}"),
@@ -142,8 +142,8 @@ pub(in crate::torch) fn open(path: &Path) -> Result<Mmap, BackboneError> {
     let file = open_regular(path).map_err(failed("open"))?;
     // SAFETY: the map is read-only, and its contents are copied before it is
     // dropped. If someone changes a model's file during loading, the values
-    // change, or a truncation causes a bus error; this holds for every reader
-    // of mapped weights.
+    // change, or a truncation causes a bus error, as for every reader of mapped
+    // weights.
     unsafe { Mmap::map(&file) }.map_err(failed("map"))
 }
 
@@ -153,7 +153,7 @@ pub(in crate::torch) fn parse<'a>(
     bytes: &'a [u8],
 ) -> Result<SafeTensors<'a>, BackboneError> {
     SafeTensors::deserialize(bytes)
-        .map_err(|e| layout(path, format!("not a whole safetensors file: {e}")))
+        .map_err(|e| layout(path, format!("not a complete safetensors file: {e}")))
 }
 
 /// Copies a tensor from its file.
@@ -195,7 +195,7 @@ fn tensor(
         let (least, most) = tensor.f_aminmax(None, false)?;
         let sum = least.f_double_value(&[])? + most.f_double_value(&[])?;
         if !sum.is_finite() {
-            return Err(wrong(path, name, "holds values that are no finite numbers").into());
+            return Err(wrong(path, name, "contains values that are not finite").into());
         }
     }
     Ok(tensor)

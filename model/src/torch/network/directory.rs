@@ -33,7 +33,7 @@ impl Network {
         let mut tensors = Tensors::random(&config, seed)?;
         if let Some(start) = start {
             if config.adaptation != Adaptation::Full {
-                let want = "full, for a backbone that is trained on";
+                let want = "full, to train a backbone further";
                 return Err(PolicyError::config("adaptation", "lora", want).into());
             }
             let kind = Kind::Float;

@@ -119,8 +119,8 @@ impl Tables {
 }
 
 /// Coordinates of outputs, [B, 8], in the plane of settings, and the squared
-/// distance of α and k from the values that follow from the setting: all [B].
-/// Those values are constants for the gradient.
+/// distance of α and k from the values implied by the setting: all [B]. Those
+/// values are constants for the gradient.
 fn plane(outputs: &Tensor, head: &SetPointHead) -> Result<[Tensor; 3], TrainError> {
     let ranges = head.ranges().map(|(_, range)| range);
     let log = |i: usize| -> Result<Tensor, TrainError> {

@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn a_run_is_compared_with_its_baselines() {
+    fn run_is_compared_with_its_baselines() {
         let (plain, tuned) = (outcome(1.0, 16.0, 0.9), outcome(0.98, 8.0, 0.9));
         let near = |got: f64, want: f64| assert!((got - want).abs() < 1e-12, "{got} {want}");
         let same = Judged::of(&tuned, &plain, &tuned).unwrap();
@@ -113,7 +113,7 @@ mod tests {
         near(half.delay, 0.5f64.ln());
         near(half.loss, 0.01);
         near(half.harm, 0.15 * 0.5f64.ln() + 4.0 * (0.98 * 0.9 - 0.8));
-        // One budget of 1 % is lost, of which 0.6 are free.
+        // The loss is one budget of 1 %, and 0.6 of it is free.
         let lost = 5.0 * f64::ln(1.2);
         near(half.moderated_loss(), lost / 100.0);
         near(

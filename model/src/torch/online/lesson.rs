@@ -26,7 +26,7 @@ pub struct Visit {
     /// Values of each period's action token.
     pub in_force: Vec<[f32; SET_POINTS]>,
     /// Origin of the grid in each period; `None`: the grid is absolute.
-    /// Either all visits of a lesson have one or none has.
+    /// All visits of a lesson have one, or none has.
     pub base: Option<Vec<PlaneSetting>>,
     /// Requested idle budget, a share of link time; `None`: drawn each time a
     /// period is learned from.

@@ -13,7 +13,7 @@ const PLAIN: SetPoints = SetPoints::RFC9332;
 const COUPLING_EXPONENT: f64 = 0.28;
 const REFERENCE_MS: f64 = 10.0;
 
-/// Target and gain of DualPI2; α, β, the period and k follow from them.
+/// Target and gain of DualPI2, which determine α, β, the period and k.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct PlaneSetting {
     /// ln(target in ms), ln(gain as a factor on RFC 9332's).
@@ -95,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn gain_one_is_the_standards() {
+    fn gain_one_matches_the_standard() {
         let points = setting(15.0, 1.0).set_points(&HEAD);
         let near = |got: f64, want: f64| assert!((got / want - 1.0).abs() < 1e-9, "{got} {want}");
         near(points.target_s, 0.015);
@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn an_offset_moves_outputs_along_the_plane() {
+    fn offset_shifts_outputs_within_the_plane() {
         let at = |x: f64, y: f64| {
             let mut outputs = Outputs::default();
             outputs[..SET_POINTS].copy_from_slice(&HEAD.outputs(&setting(x, y).set_points(&HEAD)));

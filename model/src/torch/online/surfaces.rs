@@ -143,7 +143,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn settings_are_in_the_order_of_surfaces() {
+    fn settings_match_surface_order() {
         let grid = Grid::of_settings();
         let settings = grid.settings();
         assert_eq!(settings.len(), 28);
@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn smoothing_spreads_noise_and_keeps_what_is_flat() {
+    fn smoothing_spreads_noise_and_preserves_constants() {
         let grid = Grid::of_settings();
         let mut runs = vec![
             Judged {
@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cost_is_that_of_nodes_and_linear_between() {
+    fn cost_is_linear_between_nodes() {
         let grid = Grid::of_settings();
         let runs: Vec<Judged> = (0..28)
             .map(|at| Judged {
@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn surfaces_around_a_run_are_its_neighbours() {
+    fn surfaces_around_a_run_are_the_nearest() {
         let with = |delay| Judged {
             delay,
             ..Judged::default()

@@ -154,7 +154,8 @@ fn one_policy_keeps_two_budgets() {
     };
     trainer.learn(&slope, &config, |_, _| true).unwrap();
     let [small, large] = [0.004, 0.02].map(|budget| setting(&trainer, &slope, budget)[0]);
-    // Half of each budget is free; more costs more than the delay gained.
+    // Half of each budget is free; beyond that, the loss costs more than the
+    // delay gained.
     assert!(small > large + 1.0, "{small} {large}");
     for (budget, x) in [(0.004, small), (0.02, large)] {
         let lost = loss(x) / budget;
@@ -163,7 +164,7 @@ fn one_policy_keeps_two_budgets() {
 }
 
 #[test]
-fn a_visit_of_its_own_moves_a_policy_from_where_it_was() {
+fn own_visit_moves_a_policy_from_its_setting() {
     let dir = tempfile::tempdir().unwrap();
     let mut trainer = trainer(dir.path(), false);
     let flat = lesson(|_, _| 0.0, |_, _| 0.0);
@@ -279,7 +280,7 @@ fn an_interrupted_lesson_resumes_to_the_same_bytes() {
 }
 
 #[test]
-fn what_cannot_be_trained_is_refused() {
+fn rejects_untrainable_policies() {
     let dir = tempfile::tempdir().unwrap();
     let start = |config: PolicyConfig, seed: u64, resume: bool| {
         let tensors = Tensors::random(&config, 1).unwrap();

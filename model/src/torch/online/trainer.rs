@@ -110,9 +110,8 @@ struct InLesson {
 }
 
 impl OnlineTrainer {
-    /// Starts a training or, with `resume`, resumes the one in `dir` if it
-    /// has a checkpoint. `options` contains everything that determines the
-    /// result.
+    /// Starts a training or, with `resume`, resumes that in `dir` if it has a
+    /// checkpoint. `options` contains everything that determines the result.
     ///
     /// # Errors
     /// The policy's head does not choose set-points, the plain engine cannot
