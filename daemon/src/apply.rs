@@ -161,8 +161,8 @@ impl Apply {
         now_ns: u64,
         metrics: &mut Metrics,
     ) -> Option<u64> {
-        // An unknown override was counted as failed, or its outcome is already
-        // known.
+        // An override that is not found was counted as failed, or its outcome
+        // is already known.
         let at = self
             .outstanding
             .iter()
@@ -174,7 +174,7 @@ impl Apply {
         Some(latency)
     }
 
-    /// Pending overrides will get no outcome.
+    /// Discards pending overrides; their outcomes will not be reported.
     pub(crate) fn abandon(&mut self, counters: &mut Counters) {
         counters.failed += self.outstanding.len() as u64;
         counters.outstanding = 0;

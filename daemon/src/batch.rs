@@ -143,8 +143,8 @@ impl Batch {
     }
 
     /// Passes a record to its instance's engine, which decides at the end of an
-    /// interval unless at least `to_decision` more records of the instance come
-    /// before the one to decide on.
+    /// interval unless at least `to_decision` more records of the instance
+    /// precede the one to decide on.
     pub(crate) fn observe(
         &mut self,
         record: &Record,
@@ -177,7 +177,7 @@ impl Batch {
 
     /// Passes a summary to its instance's engine once it covers a period, with
     /// those before it that were skipped, unless at least `to_decision` more of
-    /// the instance come before the one to decide on.
+    /// the instance precede the one to decide on.
     pub(crate) fn observe_summary(
         &mut self,
         summary: &Summary,
@@ -298,7 +298,7 @@ impl Batch {
         self.next_seq
     }
 
-    /// Removes deleted instances, which must neither displace others nor make
+    /// Removes deleted instances, which must not displace others or make
     /// decisions seem due. `heard` has just sent a message, possibly after a
     /// long silence or a long period.
     fn forget_gone(&mut self, now_ns: u64, heard: Scheduler, counters: &mut Counters) {
@@ -325,7 +325,7 @@ impl Batch {
             .unwrap_or(interval)
     }
 
-    /// Changes the idle budget of engines from their next decision on.
+    /// Changes the idle budget of engines, starting with their next decision.
     pub(crate) fn set_idle_budget(&mut self, budget: Option<IdleBudget>) {
         self.schedule.idle_budget = budget;
         for stream in self.streams.values_mut() {

@@ -51,7 +51,7 @@ pub enum Error {
         period_ms: u64,
     },
     /// The stream is unusable.
-    #[error("{path}: {reads} torn reads in a row, given up", path = path.display())]
+    #[error("{path}: gave up after {reads} consecutive torn reads", path = path.display())]
     Torn {
         /// The device.
         path: PathBuf,
@@ -75,13 +75,13 @@ pub enum Error {
         source: std::io::Error,
     },
     /// The sandbox cannot be entered.
-    #[error("cannot enter the sandbox (sandbox = false goes without): {0}")]
+    #[error("cannot enter the sandbox (to run without one, set sandbox = false): {0}")]
     Sandbox(std::io::Error),
     /// Signal handlers cannot be installed.
-    #[error("cannot listen for signals: {0}")]
+    #[error("cannot install signal handlers: {0}")]
     Signals(std::io::Error),
     /// A reload ended without a result.
-    #[error("the reload ended without a result: the system has no thread for it, or it failed")]
+    #[error("the reload ended without a result: its thread could not be started, or it failed")]
     Reload,
     /// The worker ended without a result.
     #[error("the thread that decides ended unexpectedly; its message is above")]
@@ -130,10 +130,11 @@ mod tests {
 
     use super::*;
 
-    /// A supervisor can restart the program on any of these: invalid files are
-    /// found before startup, and temporary conditions are waited for.
+    /// A supervisor can restart the program on any of these codes: invalid
+    /// files are found before startup, and the program waits for temporary
+    /// conditions to end.
     #[test]
-    fn errors_of_the_system_say_what_they_are() {
+    fn system_errors_have_descriptions() {
         let open = |errno: Errno| {
             Error::Device(DeviceError::Open {
                 path: "/dev/l4sllm".into(),

@@ -3,7 +3,7 @@
 //!
 //! A sandboxed process on FreeBSD cannot use paths. To have one implementation
 //! for all systems, everything opened after startup goes through [`Files`],
-//! with or without held directories.
+//! with or without open directories.
 
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -204,7 +204,7 @@ impl Files {
             .ok_or_else(|| {
                 io::Error::new(
                     io::ErrorKind::PermissionDenied,
-                    "outside the directories that the sandbox left open; a restart opens others",
+                    "outside the directories that the sandbox allows; restart to open others",
                 )
             })
     }
@@ -222,7 +222,7 @@ fn open_beneath(directory: &Directory, inside: &Path, flags: OFlag) -> nix::Resu
     }
     #[cfg(not(target_os = "linux"))]
     {
-        // In capability mode the kernel enforces this in any case.
+        // In capability mode the kernel also enforces this.
         #[cfg(target_os = "freebsd")]
         let flags = flags | OFlag::from_bits_retain(nix::libc::O_RESOLVE_BENEATH);
         nix::fcntl::openat(directory, inside, flags, nix::sys::stat::Mode::empty())
@@ -294,7 +294,7 @@ mod tests {
     }
 
     #[test]
-    fn held_directories_outlive_their_paths() {
+    fn open_directories_outlive_their_paths() {
         let (place, inside) = place();
         let here = inside.join("here");
         let files = Files::by_directory(&[(Use::Read, &here), (Use::Remove, &here)]).unwrap();
@@ -307,7 +307,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_leads_out_of_a_held_directory() {
+    fn paths_cannot_escape_an_open_directory() {
         let (place, inside) = place();
         let files = Files::by_directory(&[(Use::Read, &inside.join("here"))]).unwrap();
         std::os::unix::fs::symlink("here", inside.join("link")).unwrap();
@@ -334,7 +334,7 @@ mod tests {
     }
 
     #[test]
-    fn only_regular_files_of_a_sane_size_are_read() {
+    fn reads_only_regular_files_of_bounded_size() {
         let (place, inside) = place();
         let files = Files::by_path();
         let fifo = place.path().join("fifo");
@@ -359,7 +359,7 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_that_is_missing_is_named() {
+    fn names_missing_directory() {
         let path = Path::new("/nonexistent/l4sllmd.toml");
         let (named, error) = Files::by_directory(&[(Use::Read, path)]).unwrap_err();
         assert_eq!(named, Path::new("/nonexistent"));

@@ -129,7 +129,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_flood_of_messages_is_a_few_and_then_one_a_minute() {
+    fn repeated_messages_are_rate_limited() {
         let (mut throttle, start) = (Throttle::default(), Instant::now());
         let mut passed = Vec::new();
         for ms in 0..200_000 {
@@ -141,7 +141,7 @@ mod tests {
         assert_eq!(passed[..8], burst);
         let minutes = [(60_007, 59_999), (120_007, 59_999), (180_007, 59_999)];
         assert_eq!(passed[8..], minutes);
-        // The flood is over: the next burst passes completely.
+        // The burst has ended: the next one is logged from its beginning.
         let later = start + Duration::from_secs(400);
         let after: Vec<_> = (0..9).map(|_| throttle.allow_at(later)).collect();
         assert_eq!(after[0], Some(19_992));

@@ -39,7 +39,7 @@ Exit status:
       short of files or memory
   73  the status socket cannot be opened
   74  the stream of records is unusable
-  75  the device disappeared, or another controller has it
+  75  the device disappeared, or another program controls it
   76  device and daemon have incompatible versions
   77  no permission
   78  the configuration is invalid";

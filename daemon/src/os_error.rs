@@ -10,10 +10,10 @@ pub fn explain(error: &io::Error) -> String {
         Some(Errno::EMFILE) => "this process has too many files open; raise its limit (limits(1))",
         Some(Errno::ENFILE) => "the system has too many files open; raise kern.maxfiles",
         Some(Errno::EACCES | Errno::EPERM) => {
-            "run as root, or as a user or a member of the group that ls -l shows"
+            "run as root, or as the owner or a member of the group shown by ls -l"
         }
         Some(Errno::ELOOP) => {
-            "a symbolic link leads to itself, or out of a directory it must not leave"
+            "a symbolic link is circular, or leaves a directory that it must not leave"
         }
         Some(Errno::ENOMEM | Errno::ENOBUFS) => "the system is short of memory",
         _ => return error.to_string(),
@@ -26,7 +26,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn errors_come_with_what_to_do() {
+    fn errors_include_a_remedy() {
         for (errno, words) in [
             (Errno::EMFILE, "limits(1)"),
             (Errno::EACCES, "member of the group"),

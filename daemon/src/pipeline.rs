@@ -137,7 +137,7 @@ impl Pipeline {
         self.apply.set_base(params, limits);
     }
 
-    /// Takes one message of the stream, in order, and decides immediately.
+    /// Processes one message of the stream, in order, and decides immediately.
     /// `now_ns` is the device's monotonic clock. A returned override should be
     /// sent immediately, and its outcome passed to [`Pipeline::outcome`].
     pub fn push(&mut self, message: &Message, now_ns: u64) -> Option<Override> {
@@ -148,7 +148,7 @@ impl Pipeline {
     /// Selects the intervals of a backlog to decide on: each instance's newest,
     /// unless its override would expire by `now_ns`, for at most `most`
     /// instances. The messages must then be passed to [`Pipeline::decide`] in
-    /// order, with nothing in between.
+    /// order, without any other call in between.
     pub fn plan(&self, backlog: &[Message], most: usize, now_ns: u64) -> Plan {
         if backlog.len() < self.until_due() as usize {
             return Plan::all(); // completes no interval
@@ -157,7 +157,8 @@ impl Pipeline {
         Plan::of(&self.batch, backlog, most, fresh)
     }
 
-    /// Takes one message of the stream, in order. Decisions are computed here.
+    /// Processes one message of the stream, in order. Decisions are computed
+    /// here.
     pub fn decide(&mut self, message: &Message, plan: &mut Plan) -> Option<Decided> {
         let counters = &mut self.metrics.counters;
         self.batch.check_sequence(message, counters);
@@ -217,7 +218,7 @@ impl Pipeline {
             .reconfigure(config.mode, config.queue, config.ttl_ns);
     }
 
-    /// Changes the idle budget. Nothing restarts.
+    /// Changes the idle budget without restarting windows.
     pub fn set_idle_budget(&mut self, budget: Option<IdleBudget>) {
         self.batch.set_idle_budget(budget);
     }

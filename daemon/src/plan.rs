@@ -1,13 +1,13 @@
 //! Selection of the intervals of a backlog to decide on.
 //!
-//! A daemon that keeps up reads one interval at a time and decides on each.
-//! One that has fallen behind finds several intervals of an instance waiting.
-//! Only the newest is worth a decision, because it would immediately replace the
-//! override of an older one. So each instance gets at most one decision per
-//! backlog, on its newest boundary, unless even its override would have expired.
-//! If there is not enough time for all instances, those with the oldest last
-//! decision come first. Skipped summaries are merged into the one that is
-//! decided on.
+//! A daemon that keeps up reads one interval at a time and decides on each. One
+//! that has fallen behind finds several intervals of an instance waiting. Only
+//! the newest needs a decision, because its override would immediately replace
+//! that of an older one. So each instance gets at most one decision per
+//! backlog, on its newest boundary, unless the override would have expired by
+//! then. If there is not enough time for all instances, those with the oldest
+//! last decision come first. Skipped summaries are merged into the next
+//! decision's summary.
 
 use l4sllm_abi::{Message, Stream};
 use std::collections::HashMap;
@@ -36,7 +36,7 @@ struct Target {
 struct Scan {
     /// Records, or summaries, so far.
     seen: u32,
-    /// Number that completes the current interval.
+    /// Number of records that completes the current interval.
     to_boundary: u32,
     /// `seen` at the newest boundary, and its time, ns.
     newest: Option<(u32, u64)>,
@@ -128,7 +128,7 @@ fn scan(batch: &Batch, backlog: &[Message]) -> HashMap<Key, Scan> {
             let (left, decided) = match batch.progress(scheduler) {
                 Some(progress) => progress,
                 None if scans.contains_key(&(scheduler, other)) => (interval, 0),
-                // Instances beyond the bound get no engine.
+                // Instances beyond the bound have no engine.
                 None if new_instances == 0 => continue,
                 None => {
                     new_instances -= 1;

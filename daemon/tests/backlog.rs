@@ -126,7 +126,7 @@ fn only_the_newest_interval_of_a_backlog_is_decided_on() {
     let c = &pipeline.metrics().counters;
     assert_eq!((c.due, c.decisions, c.skipped), (10, 1, 9));
     assert_eq!((c.skipped_behind, c.records_behind), (9, 180));
-    // Nothing is lost: the window continues, and the next interval with it.
+    // No record is lost: the window and the next interval continue.
     assert_eq!(pipeline.until_due(), 7);
     let next: Vec<_> = (213..220).map(|seq| record(seq, 0)).collect();
     assert_eq!(take(&mut pipeline, &next, 9, 220 * MS), [219]);
@@ -135,7 +135,7 @@ fn only_the_newest_interval_of_a_backlog_is_decided_on() {
 }
 
 #[test]
-fn what_would_have_expired_is_not_decided_on() {
+fn expired_intervals_are_skipped() {
     let (mut pipeline, log) = pipeline(10, 8);
     let backlog: Vec<_> = (0..40).map(|seq| record(seq, 0)).collect();
     // The newest boundary, at 39 ms, plus a second of life.
@@ -149,14 +149,14 @@ fn what_would_have_expired_is_not_decided_on() {
 }
 
 #[test]
-fn the_first_record_of_a_clock_is_not_too_old() {
+fn first_record_of_a_clock_is_not_stale() {
     let (mut pipeline, _) = pipeline(1, 8);
     assert_eq!(take(&mut pipeline, &[record(0, 0)], 9, 999 * MS), [0]);
     assert_eq!(take(&mut pipeline, &[record(1, 0)], 9, 1001 * MS), [0; 0]);
 }
 
 #[test]
-fn every_instance_gets_its_turn_when_there_is_time_for_some() {
+fn instances_take_turns_when_time_is_short() {
     let (mut pipeline, log) = pipeline(5, 8);
     let mut seq = 0;
     for turn in 0..12 {
@@ -181,7 +181,7 @@ fn every_instance_gets_its_turn_when_there_is_time_for_some() {
 }
 
 #[test]
-fn instances_beyond_the_bound_take_no_turn() {
+fn instances_beyond_the_limit_get_no_turn() {
     let (mut pipeline, _) = pipeline(5, 1);
     let backlog: Vec<_> = (0..30).map(|seq| record(seq, (seq % 3) as u32)).collect();
     assert_eq!(take(&mut pipeline, &backlog, 1, 30 * MS), [27]);
@@ -189,7 +189,7 @@ fn instances_beyond_the_bound_take_no_turn() {
 }
 
 #[test]
-fn a_loss_in_a_backlog_begins_intervals_again() {
+fn loss_in_a_backlog_restarts_intervals() {
     let (mut pipeline, _) = pipeline(10, 8);
     let mut backlog: Vec<_> = (0..25).map(|seq| record(seq, 0)).collect();
     backlog.push(Message::Loss {
@@ -199,7 +199,7 @@ fn a_loss_in_a_backlog_begins_intervals_again() {
         stream: Stream::Records,
     });
     backlog.extend((100..118).map(|seq| record(seq, 0)));
-    // Of 9, 19 and, after the loss, 109.
+    // Intervals end at 9, 19 and, after the loss, 109.
     assert_eq!(take(&mut pipeline, &backlog, 9, 118 * MS), [109]);
     let c = pipeline.metrics().counters;
     assert_eq!((c.due, c.skipped_behind, c.lost, c.resets), (3, 2, 75, 1));
@@ -208,11 +208,11 @@ fn a_loss_in_a_backlog_begins_intervals_again() {
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..Default::default() })]
 
-    /// However a stream is split into backlogs, decisions are made only at the
+    /// For any split of a stream into backlogs, decisions are made only at the
     /// newest boundary of each instance, every record is passed once and in
     /// order, and the counters add up.
     #[test]
-    fn whatever_waits_is_accounted_for(
+    fn waiting_records_are_accounted_for(
         interval in 1..12u32,
         most in 1..4usize,
         backlogs in prop::collection::vec(
@@ -229,7 +229,7 @@ proptest! {
                     loss
                 }
                 1 => {
-                    seq += 2; // a hole, and the record after it
+                    seq += 2; // a gap, and the record after it
                     record(seq - 1, *instance)
                 }
                 _ => {

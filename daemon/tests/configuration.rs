@@ -32,7 +32,7 @@ fn complaint(text: &str) -> String {
 }
 
 #[test]
-fn the_sample_is_valid_and_shows_the_defaults() {
+fn sample_is_valid_and_shows_the_defaults() {
     let sample = parse(SAMPLE).unwrap();
     let defaults = parse(LEAST).unwrap();
     assert_eq!(sample.device, defaults.device);
@@ -52,8 +52,8 @@ fn the_sample_is_valid_and_shows_the_defaults() {
     assert!(SAMPLE.contains(DEFAULT_SOCKET));
     assert_eq!(defaults.status, None);
 
-    // Commented keys are valid too, and show the defaults. These make sense
-    // only instead of others.
+    // Commented keys are valid too, and show the defaults. These are valid only
+    // in place of others.
     let alternatives = [
         "#socket = ",
         "#hold = ",
@@ -88,7 +88,7 @@ fn the_sample_is_valid_and_shows_the_defaults() {
 }
 
 #[test]
-fn every_key_arrives() {
+fn every_key_is_applied() {
     let config = parse(
         "[device]\nsocket = \"/s\"\non_missing = \"wait\"\non_gone = \"exit\"\n\
          retry_min_ms = 2\nretry_max_ms = 3\nrequest_timeout_ms = 4\nmax_torn_reads = 5\n\
@@ -165,7 +165,7 @@ fn every_key_arrives() {
 }
 
 #[test]
-fn what_is_wrong_is_named() {
+fn names_the_invalid_key() {
     for (text, expected) in [
         (
             "[pipeline]\nintervall = 1",
@@ -263,13 +263,14 @@ fn an_override_outlives_the_period_of_the_rule() {
             "pipeline.period_ms: pipeline.ttl_ms (1000) must",
         ),
     ] {
-        // The rule alone, and the rule in place of a policy that fails.
+        // The rule alone, and as the fallback of a policy.
         for engine in [adaptive, LEAST] {
             let said = complaint(&format!("[pipeline]\n{keys}\n{engine}"));
             assert!(said.starts_with(expected), "{said}");
         }
     }
-    // Nothing is said of records, whose pace is the traffic's.
+    // Intervals of records are not checked, because their duration depends on
+    // the traffic.
     let alone = format!("[pipeline]\nttl_ms = 8\n{LEAST}\nfallback = \"dualpi2\"");
     assert_eq!(parse(&alone).unwrap().pipeline.ttl_ns, 8_000_000);
     let fits = format!("[pipeline]\nttl_ms = 101\n{adaptive}");
@@ -277,7 +278,7 @@ fn an_override_outlives_the_period_of_the_rule() {
 }
 
 #[test]
-fn the_adaptive_rule_decides_alone_or_in_place_of_a_policy_that_fails() {
+fn adaptive_rule_decides_alone_or_as_fallback() {
     let config = parse("[engine]\nengine = \"adaptive\"\npreset = \"low-delay\"").unwrap();
     assert_eq!(config.engine, EngineConfig::Adaptive(Preset::LowDelay));
     assert_eq!(config.pipeline.input, Input::Summaries);
@@ -299,7 +300,7 @@ fn the_adaptive_rule_decides_alone_or_in_place_of_a_policy_that_fails() {
 }
 
 #[test]
-fn an_idle_budget_goes_with_what_keeps_one() {
+fn idle_budget_requires_an_engine_that_supports_it() {
     for engine in [LEAST, "[engine]\nengine = \"adaptive\"\n"] {
         let budget = |key: &str| {
             let config = parse(&format!("{engine}{key}")).unwrap();
@@ -321,7 +322,7 @@ fn an_idle_budget_goes_with_what_keeps_one() {
 }
 
 #[test]
-fn an_engine_is_one_thing() {
+fn rejects_two_engines() {
     assert!(complaint("").starts_with("engine.policy: missing"));
     for (text, expected) in [
         (
@@ -338,7 +339,7 @@ fn an_engine_is_one_thing() {
         ),
         (
             "[[engine.script]]\nat_ms = 1\naction = \"drop\"\ntarget = 1.0",
-            "engine.script[0].action: not together with factors",
+            "engine.script[0].action: not allowed together with factors",
         ),
         (
             "[[engine.script]]\nat_ms = 1\ntarget = -1.0",
@@ -367,7 +368,7 @@ fn an_engine_is_one_thing() {
 }
 
 #[test]
-fn a_file_that_cannot_be_read_is_named() {
+fn names_unreadable_file() {
     let error = Config::load(Path::new("/nonexistent/l4sllmd.toml"))
         .unwrap_err()
         .to_string();

@@ -16,7 +16,7 @@ use tokio::signal::unix::{SignalKind, signal};
 const DEADLINE: Duration = Duration::from_secs(30);
 
 #[test]
-fn a_hangup_before_the_daemon_runs_reloads_it() {
+fn sighup_during_startup_reloads_the_daemon() {
     let place = tempfile::tempdir().unwrap();
     let (path, socket) = (place.path().join("d.toml"), place.path().join("status"));
     let write = |interval: u32| {

@@ -1,5 +1,5 @@
-//! Memory of scheduler instances, counted by the allocator. One test: others
-//! in this process would be counted as well.
+//! Memory of scheduler instances, counted by the allocator. There is only one
+//! test, because others in this process would be counted too.
 
 #![allow(clippy::unwrap_used)]
 
@@ -19,7 +19,7 @@ struct Counting;
 
 static ALLOCATED: AtomicUsize = AtomicUsize::new(0);
 
-// SAFETY: everything is the system's allocator's; counting changes nothing.
+// SAFETY: every call is forwarded unchanged to the system's allocator.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         ALLOCATED.fetch_add(layout.size(), Ordering::Relaxed);
@@ -105,7 +105,7 @@ fn bytes_each(
 
 /// The manual states these numbers: l4sllmd(8), "Memory".
 #[test]
-fn a_thousand_instances_take_what_the_manual_states() {
+fn memory_of_1000_instances_matches_the_manual() {
     let base = || PipelineConfig {
         max_instances: INSTANCES as usize,
         ..PipelineConfig::default()

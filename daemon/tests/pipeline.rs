@@ -109,7 +109,7 @@ fn an_override_follows_each_interval() {
 }
 
 #[test]
-fn modes_and_scopes_are_those_configured() {
+fn modes_and_scopes_follow_the_configuration() {
     let packets = NonZeroU32::new(7).unwrap();
     let (mut pipeline, _) = counting(PipelineConfig {
         mode: OverrideMode::Hold(packets),
@@ -128,7 +128,7 @@ fn modes_and_scopes_are_those_configured() {
 }
 
 #[test]
-fn instances_have_intervals_of_their_own() {
+fn each_instance_has_its_own_intervals() {
     let (mut pipeline, _) = counting(config(2));
     let mut decided = Vec::new();
     for (seq, instance) in [0, 1, 1, 0, 1].into_iter().enumerate() {
@@ -141,7 +141,7 @@ fn instances_have_intervals_of_their_own() {
 }
 
 #[test]
-fn instances_beyond_the_bound_are_counted_and_ignored() {
+fn instances_beyond_the_limit_are_counted_and_ignored() {
     let (mut pipeline, _) = counting(PipelineConfig {
         max_instances: 1,
         ..config(1)
@@ -159,7 +159,7 @@ fn instances_beyond_the_bound_are_counted_and_ignored() {
 }
 
 #[test]
-fn an_instance_that_is_gone_makes_room_and_is_not_waited_for() {
+fn deleted_instance_frees_its_slot() {
     let (mut pipeline, _) = counting(PipelineConfig {
         max_instances: 1,
         ..config(10)
@@ -168,7 +168,7 @@ fn an_instance_that_is_gone_makes_room_and_is_not_waited_for() {
     assert!(push(&mut pipeline, 0..9).is_empty());
     assert_eq!(pipeline.until_due(), 1);
     // The scheduler was recreated; the check for the previous instance runs
-    // once a minute, and the instance may be kept for as long.
+    // once a minute, so the instance may be kept for up to two minutes.
     let mut decided = (9..2 * MINUTE + 15).filter_map(|seq| {
         let second = record(seq, 1, Queue::L4s);
         pipeline
@@ -209,7 +209,7 @@ fn announced_losses_restart_windows() {
 }
 
 #[test]
-fn unannounced_holes_do_so_too() {
+fn unannounced_gaps_restart_windows() {
     let (mut pipeline, resets) = counting(config(10));
     push(&mut pipeline, 0..9);
     push(&mut pipeline, 12..21);
@@ -218,7 +218,7 @@ fn unannounced_holes_do_so_too() {
         (1, 1)
     );
     assert_eq!(pipeline.metrics().counters.due, 0);
-    // A loss that does not continue where the stream stopped is a gap too.
+    // A loss that does not start where the stream stopped is also a gap.
     pipeline.push(
         &Message::Loss {
             seq: 30,
@@ -234,7 +234,7 @@ fn unannounced_holes_do_so_too() {
 /// Events pending in the summaries are read before the first record, with
 /// separate numbers.
 #[test]
-fn an_event_of_a_stream_that_was_left_is_no_hole() {
+fn event_of_an_unsubscribed_stream_is_not_a_gap() {
     let (mut pipeline, resets) = counting(config(10));
     for seq in 40..42 {
         let event = Event {
@@ -253,7 +253,7 @@ fn an_event_of_a_stream_that_was_left_is_no_hole() {
 }
 
 #[test]
-fn a_stream_that_begins_again_has_no_hole() {
+fn restarted_stream_has_no_gap() {
     let (mut pipeline, resets) = counting(config(10));
     let orders = push(&mut pipeline, 500..515);
     assert_eq!(orders.len(), 1);
@@ -264,7 +264,7 @@ fn a_stream_that_begins_again_has_no_hole() {
         (m.gaps, m.failed, m.outstanding, *resets.lock().unwrap()),
         (0, 1, 0, 1)
     );
-    // An outcome that arrives after all changes nothing.
+    // A late outcome changes nothing.
     pipeline.outcome(&orders[0], Outcome::Accepted, 0);
     assert_eq!(pipeline.metrics().counters.accepted, 0);
     assert_eq!(
@@ -275,7 +275,7 @@ fn a_stream_that_begins_again_has_no_hole() {
 }
 
 #[test]
-fn a_decision_that_comes_too_late_is_not_sent() {
+fn late_decision_is_not_sent() {
     let (mut pipeline, _) = counting(PipelineConfig {
         ttl_ns: 5 * MS,
         ..config(1)
@@ -297,7 +297,7 @@ fn a_decision_that_comes_too_late_is_not_sent() {
 }
 
 #[test]
-fn latency_counts_from_the_record_to_the_answer() {
+fn latency_is_measured_from_record_to_reply() {
     let (mut pipeline, _) = counting(config(1));
     let first = pipeline.push(&record(1, 0, Queue::L4s), MS).unwrap();
     let second = pipeline.push(&record(2, 0, Queue::L4s), 2 * MS).unwrap();
@@ -314,7 +314,7 @@ fn latency_counts_from_the_record_to_the_answer() {
 }
 
 #[test]
-fn an_engine_without_an_answer_is_skipped() {
+fn engine_without_a_decision_is_skipped() {
     let make = |_: Scheduler| -> Box<dyn Engine> {
         let resets = Arc::default();
         Box::new(Counting {
@@ -336,7 +336,7 @@ fn an_engine_without_an_answer_is_skipped() {
 }
 
 #[test]
-fn reconfiguring_changes_interval_and_engines_and_keeps_counters() {
+fn reconfiguration_keeps_counters() {
     let (mut pipeline, _) = counting(config(10));
     assert_eq!(push(&mut pipeline, 0..15).len(), 1);
     let make = |_: Scheduler| -> Box<dyn Engine> {
@@ -359,7 +359,7 @@ fn reconfiguring_changes_interval_and_engines_and_keeps_counters() {
 }
 
 #[test]
-fn a_script_speaks_at_its_times() {
+fn script_decides_at_its_times() {
     let steer = |f| {
         let factors = Factors {
             target: Some(Factor::new(f).unwrap()),
@@ -438,7 +438,7 @@ proptest! {
     /// override is accounted for, and until_due() is the earliest time of the
     /// next decision.
     #[test]
-    fn identities_hold(
+    fn accounting_identities_hold(
         interval in 1..20u32,
         happenings in prop::collection::vec(happening(), 1..60),
     ) {

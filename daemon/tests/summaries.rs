@@ -81,7 +81,7 @@ fn each_period_ends_in_one_decision() {
     let order = pipeline.push(&summary(0, 7, 0, 103), 103 * MS).unwrap();
     assert_eq!((order.based_on, order.expires_ns), (7, 1103 * MS));
     assert!(matches!(order.mode, Mode::Steer(_)));
-    // Another reader asked for shorter ones.
+    // Another reader requested shorter ones.
     assert!(pipeline.push(&summary(0, 8, 103, 140), 140 * MS).is_none());
     assert!(pipeline.push(&summary(0, 9, 140, 180), 180 * MS).is_none());
     assert!(pipeline.push(&summary(0, 10, 180, 205), 205 * MS).is_some());
@@ -96,7 +96,7 @@ fn each_period_ends_in_one_decision() {
 }
 
 #[test]
-fn of_a_backlog_the_newest_period_is_decided_on_with_those_before() {
+fn backlog_is_decided_on_at_its_newest_period_with_history() {
     let (mut pipeline, seen) = noting(Input::Summaries);
     let backlog: Vec<_> = (0..5)
         .flat_map(|i| [0, 1].map(|of| summary(of, 2 * i + u64::from(of), 100 * i, 100 * i + 100)))
@@ -117,7 +117,7 @@ fn of_a_backlog_the_newest_period_is_decided_on_with_those_before() {
 }
 
 #[test]
-fn what_comes_before_a_hole_is_not_merged_with_what_follows() {
+fn summaries_are_not_merged_across_a_gap() {
     let (mut pipeline, seen) = noting(Input::Summaries);
     pipeline.push(&summary(0, 0, 0, 60), 60 * MS);
     pipeline.push(&summary(0, 2, 90, 150), 150 * MS);
@@ -132,13 +132,13 @@ fn what_comes_before_a_hole_is_not_merged_with_what_follows() {
     pipeline.push(&summary(0, 7, 250, 350), 350 * MS);
     assert_eq!(*seen.lock().unwrap(), [(250 * MS, 350 * MS, 10)]);
     let counters = pipeline.metrics().counters;
-    // One that was announced is no gap, and no window depends on it.
+    // An announced loss of summaries is not a gap, and no window depends on it.
     assert_eq!((counters.gaps, counters.lost, counters.resets), (1, 4, 0));
 }
 
-/// Streams are numbered apart, and events with the records.
+/// Streams have separate sequence numbers; events share those of the records.
 #[test]
-fn both_streams_have_sequences_of_their_own() {
+fn each_stream_has_its_own_sequence() {
     let (mut pipeline, seen) = noting(Input::Both);
     let event = |seq| {
         Message::Event(Event {
@@ -164,15 +164,16 @@ fn both_streams_have_sequences_of_their_own() {
         (counters.gaps, counters.records, counters.summaries),
         (0, 2, 1)
     );
-    // Intervals of records are what is due; this was in between.
+    // Decisions are due on intervals of records; this one was in between.
     assert_eq!((counters.due, counters.unscheduled), (0, 1));
     pipeline.push(&record(504, 120), 120 * MS);
     assert_eq!(pipeline.metrics().counters.gaps, 1);
 }
 
-/// A period may be as long as the silence after which others are forgotten.
+/// A period may be as long as the silence after which an instance is considered
+/// deleted.
 #[test]
-fn an_instance_that_is_heard_of_is_not_gone() {
+fn instance_with_messages_is_not_considered_gone() {
     const MINUTE: u64 = 60_000;
     let (made, seen) = (Arc::new(Mutex::new(0)), Seen::default());
     let config = PipelineConfig {
@@ -191,14 +192,14 @@ fn an_instance_that_is_heard_of_is_not_gone() {
     }
     assert_eq!(seen.lock().unwrap().len(), 5);
     assert_eq!(*made.lock().unwrap(), 1);
-    // The others are.
+    // The other instances are considered deleted.
     pipeline.push(&summary(1, 5, 0, 7 * MINUTE), 7 * MINUTE * MS);
     assert_eq!(pipeline.metrics().counters.instances, 1);
 }
 
-/// What came while records were not read is not missing from them.
+/// Records written while they were not read do not count as missing.
 #[test]
-fn records_that_are_read_again_restart() {
+fn resubscribed_records_restart_the_sequence() {
     let (mut pipeline, seen) = noting(Input::Both);
     pipeline.push(&record(500, 10), 10 * MS);
     for input in [Input::Summaries, Input::Both] {
@@ -255,7 +256,7 @@ fn set_points_become_factors_on_the_parameters_within_the_limits() {
     assert_eq!(found.target.unwrap().q16(), 52_429);
     assert_eq!((of(found.alpha), of(found.beta)), (Some(2.0), Some(2.0)));
 
-    // No factor makes anything of 0.
+    // A factor cannot change a parameter of 0.
     let none = Params {
         alpha_uhz: 0,
         ..params
@@ -286,7 +287,7 @@ fn the_adaptive_rule_steers_within_the_default_limits() {
     assert_eq!(tupdate, 0.25);
 }
 
-/// A policy on summaries, of 100 ms, whose head's bias is `output`.
+/// A policy on summaries of 100 ms with `output` as the bias of its head.
 fn policy(output: f32) -> Arc<Policy> {
     let mut config = PolicyConfig::on_summaries("periods", SummaryFeature::ALL);
     config.input = PolicyInput::Summaries { period_ms: 100 };
@@ -310,7 +311,7 @@ fn a_policy_decides_on_set_points_within_the_limits() {
         let mut pipeline = Pipeline::new(config, move |_| {
             Box::new(PolicyEngine::new(Arc::clone(&policy), interval, 0))
         });
-        // Half a period decides nothing.
+        // Half a period gives no decision.
         assert!(pipeline.push(&summary(0, 0, 0, 50), 50 * MS).is_none());
         let order = pipeline.push(&summary(0, 1, 50, 100), 100 * MS).unwrap();
         let Mode::Steer(steer) = order.mode else {
@@ -340,7 +341,7 @@ impl Engine for Budgeted {
 }
 
 #[test]
-fn every_engine_knows_the_idle_budget() {
+fn every_engine_receives_the_idle_budget() {
     let told = Arc::new(Mutex::new(Vec::new()));
     let config = PipelineConfig {
         input: Input::Summaries,
@@ -363,7 +364,7 @@ fn every_engine_knows_the_idle_budget() {
     assert_eq!(*told.lock().unwrap(), want);
 }
 
-/// With more idle time allowed the rule's target stays where it would rise.
+/// With a larger idle budget, the rule's target stays where it otherwise rises.
 #[test]
 fn the_adaptive_rule_keeps_the_idle_budget() {
     let target = |budget: Option<f64>| {
@@ -390,7 +391,7 @@ fn the_adaptive_rule_keeps_the_idle_budget() {
     assert!((target(Some(0.01)) - 0.010).abs() < 1e-9);
 }
 
-/// Fails after its first summary, and answers again after its third.
+/// Fails after its first summary, and recovers after its third.
 struct FailingOnSummaries(u32);
 
 impl Engine for FailingOnSummaries {
@@ -411,7 +412,7 @@ impl Engine for FailingOnSummaries {
 }
 
 #[test]
-fn while_a_policy_on_summaries_fails_the_adaptive_rule_decides() {
+fn adaptive_rule_replaces_a_failing_policy_on_summaries() {
     let mut pipeline = Pipeline::new(PipelineConfig::default().with_period(100 * MS), |_| {
         let rule = Adaptive::new(AdaptiveConfig::default());
         Box::new(Fallback::new(Box::new(FailingOnSummaries(0)), rule))
@@ -431,7 +432,7 @@ fn while_a_policy_on_summaries_fails_the_adaptive_rule_decides() {
     assert_eq!(targets, [5.0, 10.0, 10.0, 5.0]);
 }
 
-/// Fails after its first record, and answers again after its third.
+/// Fails after its first record, and recovers after its third.
 struct Failing(u32);
 
 impl Engine for Failing {
@@ -448,7 +449,7 @@ impl Engine for Failing {
 }
 
 #[test]
-fn while_a_policy_fails_the_adaptive_rule_decides() {
+fn adaptive_rule_replaces_a_failing_policy() {
     let config = PipelineConfig {
         input: Input::Both,
         ..PipelineConfig::default()
@@ -469,7 +470,7 @@ fn while_a_policy_fails_the_adaptive_rule_decides() {
 }
 
 #[test]
-fn an_input_names_its_streams() {
+fn input_determines_its_streams() {
     let config = |input| PipelineConfig {
         input,
         period_ns: 50 * MS,

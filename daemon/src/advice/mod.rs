@@ -62,7 +62,7 @@ pub enum AdvisedMode {
     Steer,
 }
 
-/// The reason why advice is ignored.
+/// Why advice is ignored.
 #[derive(Debug, thiserror::Error)]
 pub enum AdviceError {
     /// The variable cannot be read.
@@ -230,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn zero_and_config_ask_for_nothing() {
+    fn zero_and_config_keep_the_configuration() {
         let advice = Advice::of_values(0, 0, "config", 0).unwrap();
         assert_eq!(advice, Advice::default());
         let config = PipelineConfig {
@@ -241,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_asked_for_wins() {
+    fn advice_overrides_the_configuration() {
         let (once, hold) = (OverrideMode::Once, |n| OverrideMode::Hold(packets(n)));
         for (configured, interval, mode, held, wanted_interval, wanted) in [
             (once, 7, "config", 0, 7, once),
@@ -302,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn an_engine_is_a_word() {
+    fn engine_parses_as_a_word() {
         let engine = |word| Advice::default().with_engine(word).map(|a| a.engine);
         assert_eq!(engine("config").unwrap(), None);
         assert_eq!(engine("adaptive").unwrap(), Some(AdvisedEngine::Adaptive));
@@ -313,7 +313,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_value_is_named() {
+    fn names_invalid_values() {
         for (interval, period, mode, hold, name) in [
             (65_537, 0, "config", 0, INTERVAL),
             (0, 60_001, "config", 0, PERIOD),

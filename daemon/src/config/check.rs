@@ -59,8 +59,8 @@ fn read(mut section: Section<'_>) -> Result<Config> {
     };
     let log = table(&mut section, "log", log)?;
     section.finish()?;
-    // Checked after unknown sections, one of which may be a misspelling of this
-    // one.
+    // Checked after unknown sections, because one of them may be a misspelling
+    // of this one.
     let engine = engine?;
     pipeline.input = engine.input();
     pipeline.idle_budget = idle_budget;
@@ -209,7 +209,7 @@ fn engine(section: &mut Section<'_>) -> Result<EngineConfig> {
     let Some(policy) = section.field("policy") else {
         return Err(section.error(
             "policy",
-            "missing: the directory of a policy is needed (or engine = \"adaptive\", or a script)",
+            "missing: expected the directory of a policy (or engine = \"adaptive\", or a script)",
         ));
     };
     let path = policy.text()?.into();
@@ -241,7 +241,7 @@ fn is_adaptive(section: &mut Section<'_>) -> Result<bool> {
     field.map_or(Ok(false), |field| field.choice(&names))
 }
 
-/// Refuses keys that require `what`.
+/// Refuses keys that are valid only with `what`.
 fn only_with(section: &mut Section<'_>, keys: &[&'static str], what: &str) -> Result<()> {
     for key in keys {
         if let Some(field) = section.field(key) {
@@ -309,7 +309,7 @@ fn step(section: &mut Section<'_>) -> Result<Step> {
             }
         }
         (None, Ok(steer)) => Decision::Steer(steer),
-        (Some(field), Ok(_)) => return Err(field.error("not together with factors")),
+        (Some(field), Ok(_)) => return Err(field.error("not allowed together with factors")),
         (None, Err(_)) => {
             return Err(section.error(
                 "action",

@@ -202,7 +202,7 @@ pub struct LimitsConfig {
 }
 
 impl LimitsConfig {
-    /// `device`'s limits, replaced by the given ones.
+    /// `device`'s limits with the given ones replaced.
     pub fn over(&self, device: Limits) -> Limits {
         Limits {
             ceiling_ns: self.ceiling_ns.unwrap_or(device.ceiling_ns),

@@ -28,7 +28,7 @@ impl CharacterDevice {
     }
 
     /// Reads the available messages once. The device returns whole records, or
-    /// `EAGAIN` if there are none.
+    /// `EAGAIN` if none is available.
     pub(super) async fn read(&mut self, into: &mut Vec<u8>, most: usize) -> Result<(), Failure> {
         loop {
             let mut guard = self.fd.readable().await?;
@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn reads_take_what_is_there_and_wait_for_more() {
+    fn reads_return_available_bytes_and_wait_for_more() {
         in_runtime(async {
             let (_dir, mut device, mut writer) = fifo();
             writer.write_all(&[1; 3 * MESSAGE_SIZE]).unwrap();
@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn an_abandoned_read_loses_nothing() {
+    fn cancelled_read_loses_no_data() {
         in_runtime(async {
             let (_dir, mut device, mut writer) = fifo();
             let mut bytes = Vec::new();
@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn what_knows_no_requests_says_so() {
+    fn device_without_ioctl_is_reported() {
         in_runtime(async {
             let (_dir, device, _writer) = fifo();
             let answer = device.request(Op::Control, &mut []);
@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn each_request_is_in_the_list() {
+    fn every_request_is_listed() {
         let list = ioctls();
         // Reading uses read(2).
         assert_eq!(list.len(), Op::ALL.len() - 1);
@@ -208,11 +208,11 @@ mod tests {
         }
     }
 
-    /// The header's numbers, worked out by hand from FreeBSD's sys/ioccom.h:
+    /// The header's numbers, computed by hand from FreeBSD's sys/ioccom.h:
     /// direction, 13 bits of length, group, number.
     #[cfg(target_os = "freebsd")]
     #[test]
-    fn numbers_are_the_headers() {
+    fn ioctl_numbers_match_the_header() {
         let version = size_of::<l4sllm_abi::raw::l4s_version>() as u64;
         assert_eq!(
             number(Op::Version, 40),

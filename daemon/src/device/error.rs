@@ -23,7 +23,7 @@ pub enum DeviceError {
         /// The system's error.
         source: io::Error,
     },
-    /// The device may not be opened, or opening it failed.
+    /// The device cannot be opened.
     #[error("{path}: cannot open: {}", explain(source), path = path.display())]
     Open {
         /// The device.
@@ -33,7 +33,7 @@ pub enum DeviceError {
     },
     /// The two sides have no version of the interface in common.
     #[error(
-        "{path}: version mismatch: the device (release {module}) speaks versions {} to {}, \
+        "{path}: version mismatch: the device (release {module}) supports versions {} to {}, \
          this program {} to {}; install matching releases", theirs.0, theirs.1, ours.0, ours.1,
         path = path.display()
     )]
@@ -67,20 +67,20 @@ pub enum DeviceError {
         /// The symptom.
         reason: String,
     },
-    /// An answer that violates the interface.
-    #[error("{path}: cannot {what}: unexpected answer: {source}", path = path.display())]
+    /// A reply that violates the interface.
+    #[error("{path}: cannot {what}: unexpected reply: {source}", path = path.display())]
     Answer {
         /// The request.
         what: &'static str,
         /// The device.
         path: PathBuf,
-        /// The error in the answer.
+        /// The error in the reply.
         source: AbiError,
     },
 }
 
 impl DeviceError {
-    /// True when the system, not the device, is short of something.
+    /// True if the system, not the device, lacks a resource.
     pub fn is_shortage(&self) -> bool {
         let DeviceError::Open { source, .. } = self else {
             return false;
@@ -150,7 +150,7 @@ pub(super) fn open(config: &DeviceConfig, source: io::Error) -> DeviceError {
     }
     let hint = match config.kind {
         DeviceKind::Character => "the module is not loaded; kldload dualpi2_llm",
-        DeviceKind::Socket => "no emulated device listens there",
+        DeviceKind::Socket => "no emulated device is listening there",
     };
     DeviceError::Missing { path, hint, source }
 }
@@ -166,7 +166,7 @@ pub(super) fn request(what: &'static str, path: &Path, failure: Failure) -> Devi
         },
         Failure::Answer(source) => DeviceError::Answer { what, path, source },
         Failure::Closed => gone(path, "it closed the connection".into()),
-        Failure::Timeout(after) => gone(path, format!("no answer within {after:?}")),
+        Failure::Timeout(after) => gone(path, format!("no reply within {after:?}")),
         Failure::Io(error) => gone(path, error.to_string()),
     }
 }

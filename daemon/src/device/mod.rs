@@ -193,7 +193,7 @@ impl Device {
         match self.front {
             // read(2) returns immediately.
             Front::Character(_) => std::time::Duration::ZERO,
-            // Another process has to run first.
+            // Another process must run first.
             Front::Socket(_) => std::time::Duration::from_millis(50),
         }
     }

@@ -168,6 +168,6 @@ fn unexpected(tag: u32) -> AbiError {
         what: <l4s_reply as l4sllm_abi::bytes::Plain>::NAME,
         field: "tag",
         got: tag.into(),
-        want: "that of a request under way",
+        want: "that of a pending request",
     }
 }

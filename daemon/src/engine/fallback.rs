@@ -9,8 +9,7 @@ use super::{Adaptive, Decision, Engine};
 /// no answer or a non-finite one.
 pub struct Fallback {
     engine: Box<dyn Engine>,
-    /// Gets every summary, so that it has a state of the link when it is
-    /// needed.
+    /// Receives every summary, so that its state is current when it is needed.
     rule: Adaptive,
 }
 

@@ -29,28 +29,28 @@ pub enum Input {
 
 /// The decision maker of one scheduler instance.
 pub trait Engine: Send {
-    /// Takes the instance's next record. `Some` on the record that completes
-    /// an interval, counted since the last reset.
+    /// Observes the instance's next record. Returns `Some` for the record that
+    /// completes an interval, counted since the last reset.
     fn observe(&mut self, record: &Record) -> Option<Decision>;
 
-    /// Takes the instance's next record without deciding, even if it completes
-    /// an interval. At least `ahead` records, not 0, follow before the next
-    /// decision: an engine may skip anything that decision does not need.
+    /// Observes the instance's next record without deciding, even if it
+    /// completes an interval. At least `ahead` records, not 0, follow before
+    /// the next decision, so an engine may skip work that the decision does not
+    /// need.
     fn skip(&mut self, record: &Record, ahead: u32) {
         let _ = ahead;
         let _ = self.observe(record);
     }
 
-    /// Takes the summary of the instance's next period, and may decide. Engines
-    /// for records never do.
+    /// Observes the summary of the instance's next period, and may decide.
+    /// Engines for records never do.
     fn observe_summary(&mut self, summary: &Summary) -> Option<Decision> {
         let _ = summary;
         None
     }
 
-    /// Sets the share of the link's time that may be idle, from the next
-    /// decision on; `None`: the engine's own budget. Engines without one ignore
-    /// it.
+    /// Sets the share of the link's time that may be idle, starting with the
+    /// next decision; `None`: the engine's own budget. Other engines ignore it.
     fn set_idle_budget(&mut self, budget: Option<IdleBudget>) {
         let _ = budget;
     }

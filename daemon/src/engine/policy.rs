@@ -52,7 +52,7 @@ impl Engine for PolicyEngine {
         // Weights and scaling are finite, but activations may still overflow.
         // If an engine has no answer, DualPI2 decides.
         if !probabilities.iter().all(|p| p.is_finite()) {
-            self.log_failure(&format_args!("the policy's answer is {probabilities:?}"));
+            self.log_failure(&format_args!("the policy's output is {probabilities:?}"));
             return None;
         }
         self.failed = false;
@@ -80,7 +80,7 @@ impl Engine for PolicyEngine {
             HeadKind::Action | HeadKind::Steer(_) => return None,
         };
         if !outputs.iter().all(|output| output.is_finite()) {
-            self.log_failure(&format_args!("the policy's answer is {outputs:?}"));
+            self.log_failure(&format_args!("the policy's output is {outputs:?}"));
             return None;
         }
         let points = head.set_points(&outputs);

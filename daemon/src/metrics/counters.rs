@@ -78,7 +78,8 @@ counters! {
     torn_reads: Counter, "Reads that did not return whole, valid messages.";
     torn_bytes: Counter, "Bytes of torn reads that were dropped.";
     resets: Counter, "Windows restarted after a loss, a gap or a torn read.";
-    instances: Gauge, "Scheduler instances with a window; silent ones are forgotten within two minutes.";
+    instances: Gauge, "Scheduler instances with a window; silent ones are removed within two \
+    minutes.";
     unrouted: Counter, "Records and summaries of instances beyond the configured number.";
     due: Counter, "Intervals that were completed.";
     unscheduled: Counter, "Decisions of scripts, or of the fallback of a policy, at other times.";
@@ -90,7 +91,7 @@ counters! {
     decided_drop: Counter, "Decisions to drop.";
     decided_mark: Counter, "Decisions to mark.";
     decided_steer: Counter, "Decisions that shift set-points.";
-    overrides: Counter, "Overrides made of decisions.";
+    overrides: Counter, "Overrides made from decisions.";
     stale: Counter, "Decisions whose override had already expired when ready.";
     accepted: Counter, "Overrides that the device accepted.";
     refused: Counter, "Overrides that the device refused.";
@@ -103,7 +104,7 @@ counters! {
     refused_unsupported: Counter, "Overrides refused: unknown to the device.";
     refused_no_memory: Counter, "Overrides refused: the device is short of memory.";
     failed: Counter, "Overrides that did not reach the device.";
-    outstanding: Gauge, "Overrides whose outcome is not known yet.";
+    outstanding: Gauge, "Overrides with an unknown outcome so far.";
 }
 
 impl Counters {

@@ -113,7 +113,7 @@ mod tests {
     const S: u64 = 1_000_000_000;
 
     #[test]
-    fn the_last_minute_forgets_what_the_lifetime_keeps() {
+    fn last_minute_expires_and_lifetime_accumulates() {
         let mut latency = Latency::default();
         latency.record(9_000_000, 1_000 * S);
         latency.record(1_000, 1_030 * S);

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 /// Doubles the pause with each failure, up to the longest. A connection that
-/// fails soon after it was made counts as a failure too: only one that worked
-/// for at least the longest pause resets the count.
+/// fails soon after it was made also counts as a failure: only a connection
+/// that lasted at least as long as the longest pause resets the count.
 #[derive(Debug, Clone)]
 pub(super) struct Backoff {
     first: Duration,
@@ -41,7 +41,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_useful_service_shortens_the_pause() {
+    fn only_successful_service_resets_the_backoff() {
         let ms = Duration::from_millis;
         let mut backoff = Backoff::new((ms(100), ms(1000)));
         let pauses = |backoff: &mut Backoff, served: u64| -> Vec<u128> {

@@ -47,7 +47,8 @@ impl Board {
 
     /// Locks the state.
     pub(super) fn live(&self) -> MutexGuard<'_, Live> {
-        // The values are plain, so a panic elsewhere leaves them consistent.
+        // The values are plain, so they stay consistent after a panic
+        // elsewhere.
         self.live.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -53,7 +53,7 @@ impl Worker {
             attempts += 1;
             if attempts == 1 {
                 if let Some(suppressed) = self.logs.missing.allow() {
-                    warn!(%error, suppressed, "no device yet, trying again until there is one");
+                    warn!(%error, suppressed, "no device yet, retrying");
                 }
             }
             let pause = self.backoff.failed();
@@ -84,8 +84,8 @@ impl Worker {
         }
     }
 
-    /// Executes an order; true if a stop was requested. `None` is the end of
-    /// the control task.
+    /// Executes an order; true if a stop was requested. `None` means that the
+    /// control task has ended.
     pub(super) async fn obey(&mut self, order: Option<Order>, device: Option<&mut Device>) -> bool {
         match order {
             None | Some(Order::Stop) => true,

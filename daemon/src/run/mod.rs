@@ -6,7 +6,7 @@
 //!                                 ◀─ board ──
 //! ```
 //!
-//! The worker reads, decides and sends, however long that takes. The control
+//! The worker reads, decides and sends, which may take any time. The control
 //! task never waits for it: it answers status requests from the last published
 //! state, loads files for a reload in a separate thread, and can end the
 //! program at any time.
@@ -145,7 +145,7 @@ impl Daemon {
     /// Runs until a signal ends it, and returns what happened.
     ///
     /// # Errors
-    /// Errors that waiting cannot fix; each has its exit code.
+    /// Errors that waiting cannot resolve; each has an exit code.
     pub async fn run(mut self) -> Result<Ended, Error> {
         let (ask, questions) = mpsc::channel(8);
         let status = match &self.config.status {
@@ -206,7 +206,7 @@ impl Daemon {
                     Command::Tell(question) => self.answer(&worker.board, question),
                 },
                 ended = &mut worker.ended => {
-                    // It ends by itself only with an error.
+                    // It ends without an order only on an error.
                     ended.unwrap_or(Err(Error::Worker))?;
                     return Err(Error::Worker);
                 }
@@ -235,12 +235,12 @@ impl Daemon {
             Err(error) => {
                 self.reloads.failed += 1;
                 self.reloads.last_error = Some(error.to_string());
-                error!(%error, "reload failed, everything stays as it was");
+                error!(%error, "reload failed, nothing has changed");
             }
         }
     }
 
-    /// From here on the process can use only its open descriptors and files
+    /// After this the process can use only its open descriptors and files
     /// beneath them.
     fn enter_sandbox(&self, status: Option<&StatusSocket>) -> Result<(), Error> {
         let listener = status.map(AsRawFd::as_raw_fd);
@@ -251,7 +251,8 @@ impl Daemon {
         } else {
             warn!(
                 ?directories,
-                "no capsicum(4) here: files are opened in these directories only,                  and the process keeps its other rights"
+                "no capsicum(4) on this system: files are opened only in these directories, and \
+                 the process keeps its other rights"
             );
         }
         Ok(())

@@ -147,7 +147,8 @@ impl Worker {
             Ok(advice) => advice,
             Err(error) => {
                 if let Some(suppressed) = self.logs.advice.allow() {
-                    warn!(%error, suppressed, "the operator's settings are unknown; nothing changes");
+                    warn!(%error, suppressed, "cannot read the operator's settings; they are \
+                    unchanged");
                 }
                 return Ok(());
             }
@@ -160,7 +161,7 @@ impl Worker {
             if let Err(error) = check_limits(&pipeline, &limits) {
                 if let Some(suppressed) = self.logs.advice.allow() {
                     warn!(%error, ?advice, suppressed,
-                        "the operator's settings cannot be put in force; nothing changes");
+                        "cannot apply the operator's settings; they are unchanged");
                 }
                 return Ok(());
             }
@@ -186,7 +187,7 @@ impl Worker {
                 ?mode,
                 idle_budget = self.in_force.idle_budget.map(IdleBudget::share),
                 ?advice,
-                "the operator's settings are in force"
+                "applied the operator's settings"
             );
         }
         Ok(())

@@ -33,8 +33,8 @@ const MAX_READ: usize = 4 * MAX_WAKE as usize;
 /// returned, no more are available.
 const SLACK: usize = 64;
 
-/// Maximum number of messages per turn, 2 MB. The rest stays in the ring and
-/// will soon be replaced by newer ones.
+/// Maximum number of messages per turn, 2 MB. Further messages stay in the ring
+/// and will soon be replaced by newer ones.
 const MAX_BACKLOG: usize = 8 * MAX_READ;
 
 /// Time that a summary may wait to be read together with records, ns: short
@@ -81,8 +81,8 @@ impl Worker {
             let interval = self.interval(until, quiet);
             if asked != Some(interval) {
                 device.interval(interval).await?;
-                // Only now, because an event of an earlier change would be in
-                // the old stream.
+                // Done only here, because an event of an earlier change would
+                // be in the old stream.
                 if asked.is_none_or(|asked| asked.streams != interval.streams) {
                     self.learn_base(device).await?;
                 }
@@ -361,6 +361,6 @@ async fn log_counters(device: &mut Device) {
                 error!(what, left, right, "the device's counters do not add up");
             }
         }
-        Err(error) => warn!(%error, "no device counters"),
+        Err(error) => warn!(%error, "cannot read the device's counters"),
     }
 }

@@ -174,7 +174,7 @@ impl Worker {
                     let pause = self.backoff.failed();
                     if let Some(suppressed) = self.logs.lost_device.allow() {
                         warn!(%error, suppressed, retry_in_ms = pause.as_millis() as u64,
-                            "device lost, waiting for it to come back");
+                            "device lost, waiting for it to return");
                     }
                     if self.pause(pause, orders).await {
                         return Ok(());

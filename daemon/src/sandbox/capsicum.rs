@@ -73,7 +73,7 @@ pub(super) fn enter(files: &Files, listener: Option<RawFd>) -> io::Result<bool> 
     // SAFETY: no arguments.
     match result.and_then(|()| Errno::result(unsafe { libc::cap_enter() }).map(|_| ())) {
         Ok(()) => Ok(true),
-        Err(Errno::ENOSYS) => Ok(false), // a kernel without it
+        Err(Errno::ENOSYS) => Ok(false), // not supported by the kernel
         Err(errno) => Err(errno.into()),
     }
 }

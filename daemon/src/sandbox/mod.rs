@@ -1,17 +1,17 @@
 //! Sandboxes the daemon after startup, once everything is open: capsicum(4) on
 //! FreeBSD.
 //!
-//! | descriptor | rights left |
+//! | descriptor | remaining rights |
 //! |---|---|
 //! | directories of configuration and policy | open files beneath, to read |
 //! | directory of the device | open the device again, read, wait, the header's ioctls |
 //! | directory of the status socket | remove the socket |
 //! | status socket | accept, and what its connections inherit: read, write, wait |
 //! | standard input | none |
-//! | standard output and error | write, ask whether that would wait |
-//! | the event loop's own | read, write, wait, kevent |
+//! | standard output and error | write, poll for writing |
+//! | the event loop's descriptors | read, write, wait, kevent |
 //!
-//! The device itself is opened afterwards and gets its directory's rights.
+//! The device itself is opened afterwards, with its directory's rights.
 
 #[cfg(target_os = "freebsd")]
 mod capsicum;

@@ -29,7 +29,7 @@ pub fn ask(socket: &Path) -> io::Result<Status> {
     serde_json::from_slice(&answer).map_err(|error| {
         // Position and kind of the error, but no content.
         let what = match error.classify() {
-            serde_json::error::Category::Data => "JSON of another kind",
+            serde_json::error::Category::Data => "JSON with other content",
             _ => "not JSON",
         };
         let (bytes, column) = (answer.len(), error.column());
@@ -48,7 +48,7 @@ fn connect_by(path: &Path) -> io::Result<UnixStream> {
     setsockopt(&stream, SendTimeout, &patience)?;
     match connect(stream.as_raw_fd(), &UnixAddr::new(path)?) {
         Ok(()) => Ok(stream.into()),
-        Err(nix::Error::EAGAIN) => Err(late("it accepts no connection")),
+        Err(nix::Error::EAGAIN) => Err(late("it does not accept connections")),
         Err(errno) => Err(errno.into()),
     }
 }
@@ -60,14 +60,14 @@ fn read(mut stream: UnixStream, end: Instant) -> io::Result<Vec<u8>> {
     loop {
         let left = end.saturating_duration_since(Instant::now());
         if left.is_zero() {
-            return Err(late("no whole answer"));
+            return Err(late("no complete answer"));
         }
         stream.set_read_timeout(Some(left))?;
         match stream.read(&mut part) {
             Ok(0) => return Ok(answer),
             Ok(got) => answer.extend_from_slice(&part[..got]),
             Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                return Err(late("no whole answer"));
+                return Err(late("no complete answer"));
             }
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
             Err(error) => return Err(error),

@@ -56,7 +56,7 @@ pub struct Status {
     /// That part over the last minute.
     #[serde(default)]
     pub decision_minute_us: Quantiles,
-    /// Duration of the current decision so far, s; 0 if there is none.
+    /// Duration of the current decision so far, s; 0 if none is in progress.
     #[serde(default)]
     pub deciding_s: f64,
 }

@@ -29,13 +29,13 @@ const CONNECTIONS: usize = 16;
 /// Clients that have not read the answer after this time are disconnected.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// Pause after a failed accept(2): descriptors become free with time.
+/// Pause after a failed accept(2), until descriptors become free.
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// The status socket; its file is removed on drop.
 pub(crate) struct StatusSocket {
     path: PathBuf,
-    /// Its directory may have to be accessed without a path.
+    /// In a sandbox, its directory is accessed without a path.
     files: Arc<Files>,
     fd: RawFd,
     task: tokio::task::JoinHandle<()>,
@@ -116,7 +116,7 @@ async fn remove_abandoned(path: &Path) -> io::Result<()> {
         Ok(_) => {
             return Err(io::Error::new(
                 io::ErrorKind::AlreadyExists,
-                "there is a file that is not a socket; remove it or name another path",
+                "a file that is not a socket exists; remove it or choose another path",
             ));
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -130,7 +130,7 @@ async fn remove_abandoned(path: &Path) -> io::Result<()> {
         // Also if its queue is full, or this user may not connect.
         Ok(_) | Err(_) => Err(io::Error::new(
             io::ErrorKind::AddrInUse,
-            "another daemon listens there",
+            "another daemon is listening there",
         )),
     }
 }

@@ -42,7 +42,7 @@ fn event(seq: u64, code: u32) -> Read {
 }
 
 #[test]
-fn a_change_is_in_force_from_its_event_on_and_the_stream_continues() {
+fn change_takes_effect_at_its_event_and_the_stream_continues() {
     let place = Place::new();
     place.configure(
         "",
@@ -51,7 +51,7 @@ fn a_change_is_in_force_from_its_event_on_and_the_stream_continues() {
     let _device = Fake::start(
         &place,
         vec![
-            records(0..5), // a decision is due: 5 is asked for at the start
+            records(0..5), // a decision is due: 5 is set at the start
             event(5, raw::L4S_EVENT_PARAMS),
             records(6..8), // 2 now
             records(8..10),
@@ -95,10 +95,10 @@ impl Source for Dial {
     }
 }
 
-/// The current interval continues: ten records end it, six of which came before
-/// the change.
+/// The current interval continues: it ends after ten records, six of them
+/// before the change.
 #[test]
-fn an_idle_budget_is_followed_and_nothing_restarts() {
+fn idle_budget_change_needs_no_restart() {
     let place = Place::new();
     place.configure(
         "",
@@ -128,7 +128,7 @@ fn an_idle_budget_is_followed_and_nothing_restarts() {
 }
 
 #[test]
-fn a_change_is_in_force_without_a_packet_too() {
+fn change_takes_effect_without_packets() {
     let place = Place::new();
     place.configure(
         "",
@@ -156,7 +156,7 @@ fn a_change_is_in_force_without_a_packet_too() {
 }
 
 #[test]
-fn the_adaptive_rule_decides_as_long_as_it_is_asked_for() {
+fn adaptive_rule_decides_while_requested() {
     let place = Place::new();
     place.configure("", "[[engine.script]]\nat_ms = 0\naction = \"mark\"");
     let _device = Fake::start(&place, vec![]);

@@ -31,7 +31,7 @@ fn saved(place: &Place, config: &PolicyConfig) -> PathBuf {
 }
 
 #[test]
-fn the_plain_engine_is_asked_for_by_name() {
+fn plain_engine_is_selected_by_name() {
     let place = Place::new();
     let section = policy_section(&place.policy("small", 1));
     place.configure("", &format!("{section}\nengine = \"plain\""));
@@ -47,7 +47,7 @@ fn the_plain_engine_is_asked_for_by_name() {
 
 #[cfg(not(feature = "torch"))]
 #[test]
-fn a_build_without_libtorch_says_so() {
+fn reports_a_build_without_libtorch() {
     let place = Place::new();
     place.configure("", &policy_section(&saved(&place, &opt("large"))));
     let (code, said) = check(&place);
@@ -102,7 +102,7 @@ mod libtorch {
     }
 
     #[test]
-    fn decides_and_its_overrides_are_applied() {
+    fn torch_engine_decides_and_overrides_are_applied() {
         let place = Place::new();
         let sections = |policy| {
             let section = policy_section(policy);
@@ -143,7 +143,7 @@ mod libtorch {
     }
 
     #[test]
-    fn what_is_wrong_is_named() {
+    fn names_configuration_errors() {
         let place = Place::new();
         let adapted = adapted(&place);
         let refused = |code: i32, more: &str, words: &[&str]| {

@@ -11,7 +11,7 @@ use l4sllm_abi::{
 
 use crate::harness::Place;
 
-/// Its answer to a read.
+/// Its reply to a read.
 #[derive(Clone)]
 pub enum Read {
     /// These bytes.

@@ -87,7 +87,7 @@ fn a_policy_on_summaries_shifts_the_set_points() {
     assert_eq!((c.records, c.skipped, c.lost, c.gaps), (0, 0, 0, 0));
     assert_eq!((status.period_ms, status.idle_budget), (60, Some(0.002)));
     assert_eq!(status.pace(), "every 60 ms");
-    // It is in effect without gaps: an override outlives the next decision.
+    // Overrides are in effect without gaps: each outlives the next decision.
     assert_eq!(device.stats().overrides_expired, 0);
 
     // From summaries to records, and back.
@@ -109,7 +109,7 @@ fn a_policy_on_summaries_shifts_the_set_points() {
 }
 
 #[test]
-fn interrupt_ends_it_cleanly_too() {
+fn sigint_ends_it_cleanly() {
     let place = Place::new();
     place.configure("", "[[engine.script]]\nat_ms = 0\ntarget = 0.5");
     let _device = Emulated::start(&place, 1024);
@@ -155,7 +155,7 @@ fn a_stopped_program_leaves_plain_dualpi2_when_its_override_expires() {
 }
 
 #[test]
-fn reload_takes_a_new_policy_and_keeps_the_old_where_that_fails() {
+fn reload_loads_new_policy_or_keeps_the_old_one() {
     let place = Place::new();
     let (first, second) = (place.policy("first", 1), place.policy("second", 2));
     let sections = |policy, interval| {

@@ -14,7 +14,7 @@ use crate::harness::{Emulated, Place, Program, policy_section, until};
 const SCRIPT: &str = "[[engine.script]]\nat_ms = 0\ntarget = 0.5";
 
 #[test]
-fn a_device_that_comes_late_is_waited_for() {
+fn waits_for_a_late_device() {
     let place = Place::new();
     place.configure("on_missing = \"wait\"", SCRIPT);
     let mut program = Program::start(&place);
@@ -23,7 +23,7 @@ fn a_device_that_comes_late_is_waited_for() {
         line["error"]
             .as_str()
             .unwrap()
-            .contains("no emulated device listens there")
+            .contains("no emulated device is listening there")
     );
     program.status("waiting", |s| s.state == State::Waiting);
     let _device = Emulated::start(&place, 1024);
@@ -32,7 +32,7 @@ fn a_device_that_comes_late_is_waited_for() {
 }
 
 #[test]
-fn a_device_that_goes_away_is_waited_for_and_taken_again() {
+fn reconnects_to_a_device_that_returns() {
     let place = Place::new();
     let policy = place.policy("p", 3);
     place.configure(
@@ -61,7 +61,7 @@ fn a_device_that_goes_away_is_waited_for_and_taken_again() {
 }
 
 #[test]
-fn a_device_that_goes_away_ends_it_where_configured() {
+fn exits_when_the_device_disappears_if_configured() {
     let place = Place::new();
     place.configure("on_gone = \"exit\"", SCRIPT);
     let device = Emulated::start(&place, 1024);
@@ -78,7 +78,7 @@ fn a_device_that_goes_away_ends_it_where_configured() {
 }
 
 #[test]
-fn signals_end_the_wait_for_a_device() {
+fn signals_interrupt_the_wait_for_a_device() {
     let place = Place::new();
     place.configure("on_missing = \"wait\"", SCRIPT);
     let mut program = Program::start(&place);
@@ -150,7 +150,7 @@ fn a_torn_read_is_dropped_and_the_stream_continues() {
 }
 
 #[test]
-fn torn_reads_without_end_end_it() {
+fn endless_torn_reads_end_the_daemon() {
     let place = Place::new();
     place.configure("max_torn_reads = 3", SCRIPT);
     let _device = Fake::start(&place, vec![Read::Bytes(vec![1; 17]); 3]);
@@ -160,12 +160,12 @@ fn torn_reads_without_end_end_it() {
         program.log("ended")["error"]
             .as_str()
             .unwrap()
-            .contains("3 torn reads in a row")
+            .contains("3 consecutive torn reads")
     );
 }
 
 #[test]
-fn a_device_that_stops_answering_is_gone() {
+fn unresponsive_device_is_considered_gone() {
     let place = Place::new();
     place.configure("on_gone = \"exit\"\nrequest_timeout_ms = 50", SCRIPT);
     let _device = Fake::start_with(&place, vec![], |op| op != l4sllm_abi::Op::Interval.code());
@@ -173,13 +173,13 @@ fn a_device_that_stops_answering_is_gone() {
     program.end_with(75);
     let error = program.log("ended")["error"].to_string();
     assert!(
-        error.contains("cannot set the interval: no answer within"),
+        error.contains("cannot set the interval: no reply within"),
         "{error}"
     );
 }
 
 #[test]
-fn a_device_that_fails_as_soon_as_it_is_open_is_tried_less_and_less() {
+fn failing_device_is_retried_with_backoff() {
     let place = Place::new();
     place.configure("retry_min_ms = 2", SCRIPT);
     // The device closes the connection on every read.
@@ -189,7 +189,7 @@ fn a_device_that_fails_as_soon_as_it_is_open_is_tried_less_and_less() {
         .map(|_| program.log("device lost")["retry_in_ms"].as_u64().unwrap())
         .collect();
     assert_eq!(pauses, [2, 4, 8, 16, 32, 64, 100, 100]);
-    // From here on the log is quiet, and the device is retried as before.
+    // After this the log is silent, and the device is retried as before.
     let opened = program
         .status("attempts", |s| s.device.opened > 12)
         .device
@@ -206,7 +206,7 @@ fn a_device_that_fails_as_soon_as_it_is_open_is_tried_less_and_less() {
 }
 
 #[test]
-fn a_reply_that_stops_half_way_means_that_the_device_is_gone() {
+fn truncated_reply_means_the_device_is_gone() {
     let place = Place::new();
     place.configure("on_gone = \"exit\"\nrequest_timeout_ms = 50", SCRIPT);
     let _device = Fake::start(&place, vec![Read::Frame(vec![0; 7])]);
@@ -214,13 +214,13 @@ fn a_reply_that_stops_half_way_means_that_the_device_is_gone() {
     program.end_with(75);
     let error = program.log("ended")["error"].to_string();
     assert!(
-        error.contains("cannot read records: no answer within"),
+        error.contains("cannot read records: no reply within"),
         "{error}"
     );
 }
 
 #[test]
-fn a_reply_of_a_huge_length_is_not_waited_for() {
+fn oversized_reply_is_rejected() {
     let place = Place::new();
     place.configure("", SCRIPT);
     let huge = l4sllm_abi::Reply {
@@ -232,11 +232,11 @@ fn a_reply_of_a_huge_length_is_not_waited_for() {
     let mut program = Program::start(&place);
     program.end_with(76);
     let error = program.log("ended")["error"].to_string();
-    assert!(error.contains("unexpected answer"), "{error}");
+    assert!(error.contains("unexpected reply"), "{error}");
 }
 
 #[test]
-fn a_log_that_nobody_reads_stops_nothing() {
+fn full_log_pipe_does_not_block() {
     let place = Place::new();
     let policy = place.policy("p", 3);
     let pipeline = "[pipeline]\ninterval = 1\nttl_ms = 20000";

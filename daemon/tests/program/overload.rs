@@ -54,7 +54,7 @@ fn ask(place: &Place, times: usize) -> (Status, Duration) {
 /// Ten intervals arrive during one decision. They fit in one read, so that the
 /// test does not depend on how soon a second one is answered.
 #[test]
-fn at_ten_times_its_capacity_it_decides_on_the_newest_and_answers() {
+fn at_ten_times_capacity_it_decides_on_the_newest_and_answers_status() {
     let place = Place::new();
     place.configure(
         "",
@@ -109,7 +109,7 @@ impl Engine for Gated {
 }
 
 #[test]
-fn a_decision_that_takes_for_ever_leaves_control_alone() {
+fn endless_decision_does_not_block_control() {
     let place = Place::new();
     place.configure(
         "",
@@ -145,7 +145,7 @@ fn slow_policy(place: &Place) -> std::path::PathBuf {
 }
 
 #[test]
-fn signals_and_reloads_work_while_records_never_end() {
+fn signals_and_reloads_work_under_endless_records() {
     let place = Place::new();
     let sections = |interval| {
         format!(

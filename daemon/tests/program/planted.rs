@@ -33,7 +33,7 @@ const PLANTED: [(&str, &str); 4] = [
 ];
 
 #[test]
-fn what_is_no_configuration_is_refused_at_once() {
+fn rejects_special_files_as_configuration() {
     let place = Place::new();
     place.configure("", SCRIPT);
     let _device = Emulated::start(&place, 1024);
@@ -56,7 +56,7 @@ fn what_is_no_configuration_is_refused_at_once() {
 }
 
 #[test]
-fn what_is_no_policy_is_refused_at_once() {
+fn rejects_special_files_as_policy() {
     let place = Place::new();
     let policy = place.policy("p", 1);
     place.configure("", &policy_section(&policy));
@@ -84,7 +84,7 @@ fn what_is_no_policy_is_refused_at_once() {
 }
 
 #[test]
-fn a_policy_whose_decisions_are_not_finite_is_refused() {
+fn rejects_a_policy_with_non_finite_decisions() {
     let place = Place::new();
     let good = place.policy("good", 1);
     // Each weight is finite, but sums of their products are not.

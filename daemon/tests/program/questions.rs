@@ -36,12 +36,12 @@ fn refused(path: &Path) -> (Duration, String) {
 }
 
 #[test]
-fn a_status_socket_that_never_answers_is_given_up() {
+fn status_times_out_on_a_silent_socket() {
     let place = Place::new();
     let silent = place.path("silent");
     peer(&silent, std::mem::forget);
     let (took, error) = refused(&silent);
-    assert!(error.contains("no whole answer within 2 s"), "{error}");
+    assert!(error.contains("no complete answer within 2 s"), "{error}");
     assert!(took >= PATIENCE && took < DEADLINE, "{took:?}");
 
     // A listener with a full queue, for which connect(2) waits.
@@ -57,13 +57,13 @@ fn a_status_socket_that_never_answers_is_given_up() {
         }
         queue.push(stream);
     };
-    let why = ["accepts no connection", "refused"];
+    let why = ["does not accept connections", "refused"];
     assert!(why.iter().any(|why| error.contains(why)), "{error}");
     assert!(took < DEADLINE, "{took:?}");
 }
 
 #[test]
-fn a_status_socket_that_never_ends_is_given_up() {
+fn status_gives_up_on_an_endless_reply() {
     let place = Place::new();
     let endless = place.path("endless");
     peer(
@@ -84,14 +84,14 @@ fn a_status_socket_that_never_ends_is_given_up() {
     });
     let (took, error) = refused(&drip);
     assert!(
-        error.contains("not a status") || error.contains("no whole answer"),
+        error.contains("not a status") || error.contains("no complete answer"),
         "{error}"
     );
     assert!(took < DEADLINE, "{took:?}");
 }
 
 #[test]
-fn a_status_socket_that_answers_nonsense_is_not_echoed() {
+fn status_does_not_echo_garbage() {
     let place = Place::new();
     let path = place.path("nonsense");
     peer(&path, |mut stream| {
@@ -103,11 +103,11 @@ fn a_status_socket_that_answers_nonsense_is_not_echoed() {
     let path = place.path("other");
     peer(&path, |mut stream| stream.write_all(b"{\"a\": 1}").unwrap());
     let (_, error) = refused(&path);
-    assert!(error.contains("JSON of another kind"), "{error}");
+    assert!(error.contains("JSON with other content"), "{error}");
 }
 
 #[test]
-fn a_flood_of_questions_is_answered_and_stops_nothing() {
+fn flood_of_status_requests_does_not_stop_decisions() {
     let place = Place::new();
     place.configure("", SCRIPT);
     let _device = Emulated::start(&place, 1024);
@@ -134,7 +134,7 @@ fn a_flood_of_questions_is_answered_and_stops_nothing() {
 }
 
 #[test]
-fn what_is_planted_at_the_status_socket_stays_as_it_is() {
+fn planted_file_at_the_status_socket_is_unchanged() {
     let place = Place::new();
     let victim = place.path("victim");
     std::fs::write(&victim, "precious").unwrap();
@@ -149,7 +149,10 @@ fn what_is_planted_at_the_status_socket_stays_as_it_is() {
         let mut program = Program::start(&place);
         program.end_with(73);
         let said = format!("{:?}", program.rest());
-        assert!(said.contains("not a socket; remove it"), "{name}: {said}");
+        assert!(
+            said.contains("not a socket exists; remove it"),
+            "{name}: {said}"
+        );
         assert!(
             std::fs::symlink_metadata(place.path("status"))
                 .unwrap()

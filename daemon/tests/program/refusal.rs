@@ -21,7 +21,11 @@ fn ends(place: &Place, code: i32, complaint: &str) {
 fn a_missing_device() {
     let place = Place::new();
     place.configure("", SCRIPT);
-    ends(&place, 69, "no device: no emulated device listens there");
+    ends(
+        &place,
+        69,
+        "no device: no emulated device is listening there",
+    );
 }
 
 #[test]
@@ -33,7 +37,7 @@ fn a_missing_module() {
 }
 
 #[test]
-fn a_device_that_is_none() {
+fn not_a_device() {
     let place = Place::new();
     let text = format!("[device]\npath = {:?}\n{SCRIPT}\n", place.path("."));
     std::fs::write(place.path("l4sllmd.toml"), text).unwrap();
@@ -45,7 +49,7 @@ fn another_version() {
     let place = Place::new();
     place.configure("", SCRIPT);
     let _device = Fake::of_version(&place, 7, 9);
-    ends(&place, 76, "speaks versions 7 to 9, this program 2 to 2");
+    ends(&place, 76, "supports versions 7 to 9, this program 2 to 2");
 }
 
 #[test]
@@ -65,8 +69,8 @@ fn another_controller() {
         75,
         "cannot take control: another controller has the device",
     );
-    // And one that shares it.
-    ends(&place, 73, "another daemon listens there");
+    // Another one with the same status socket.
+    ends(&place, 73, "another daemon is listening there");
 }
 
 #[test]
@@ -97,11 +101,11 @@ fn an_override_longer_than_the_device_allows() {
 }
 
 #[test]
-fn an_answer_that_is_none() {
+fn invalid_version_reply() {
     let place = Place::new();
     place.configure("", SCRIPT);
     let _device = Fake::start(&place, vec![Read::Frame(vec![0xee; 16])]);
-    ends(&place, 76, "unexpected answer");
+    ends(&place, 76, "unexpected reply");
 }
 
 #[test]
@@ -145,7 +149,7 @@ fn the_check_needs_no_device() {
 }
 
 #[test]
-fn too_few_descriptors_are_an_error_and_no_panic() {
+fn too_few_descriptors_is_an_error() {
     let place = Place::new();
     place.configure("", SCRIPT);
     let command = format!(

@@ -5,7 +5,7 @@ use nix::sys::signal::Signal;
 use crate::harness::{Emulated, Place, Program, policy_section};
 
 #[test]
-fn everything_continues_when_the_paths_are_gone() {
+fn continues_after_its_paths_are_removed() {
     let mut place = Place::new();
     let (first, second) = (place.policy("first", 1), place.policy("second", 2));
     let configure = |place: &Place, policy, interval| {
@@ -17,10 +17,10 @@ fn everything_continues_when_the_paths_are_gone() {
     configure(&place, &first, 10);
     let device = Emulated::start(&place, 1024);
     let mut program = Program::start(&place);
-    program.log("these directories only");
+    program.log("only in these directories");
     let before = program.status("decisions", |s| s.counters.accepted > 0);
 
-    // The configuration still names what no longer exists.
+    // The configuration still names paths that no longer exist.
     place.move_away();
     program.follow(&place);
     assert!(!first.exists() && !second.exists());
@@ -54,7 +54,7 @@ fn everything_continues_when_the_paths_are_gone() {
 }
 
 #[test]
-fn a_directory_that_cannot_be_held_ends_it() {
+fn exits_if_a_directory_cannot_be_opened() {
     let place = Place::new();
     place.configure("", &policy_section(&place.path("missing/policy")));
     place.configure_first("sandbox = true");

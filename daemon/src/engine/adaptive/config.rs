@@ -20,7 +20,7 @@ pub struct AdaptiveConfig {
     /// of signals, s: longer than the sawtooth of a flow on a long path.
     pub budget_time: f64,
     /// Idle budget ε of a link that is never idle for long: the share of its
-    /// time that may be idle for shorter queues.
+    /// time that may be idle in exchange for shorter queues.
     pub idle_budget: f64,
     /// Part of the long-term idle share that is added to ε: a link that senders
     /// do not fill is idle whatever the target is.
@@ -29,8 +29,8 @@ pub struct AdaptiveConfig {
     /// second.
     pub max_rate: f64,
     /// Rate per congestion signal a second: the target moves only as often as
-    /// signals arrive, because a single flow shows only once per sawtooth
-    /// whether it leaves the link idle.
+    /// signals arrive, because with a single flow only one signal per sawtooth
+    /// shows whether the link becomes idle.
     pub rate_per_signal: f64,
     /// Minimum rate while the target rises: few signals slow its fall, but not
     /// its response to idle time.
@@ -39,7 +39,8 @@ pub struct AdaptiveConfig {
     pub max_step: f64,
 
     /// Minimum share of the link taken by L4S traffic at which a long-lived L4S
-    /// flow counts as one that would fill the link; below, it is a paced stream.
+    /// flow is assumed to fill the link if it could; below, it is a paced
+    /// stream.
     pub filling_l4s_load: f64,
     /// Target without a flow that would fill the link, ms.
     pub relaxed_target: f64,

@@ -38,7 +38,7 @@ mod tests {
     use super::Mean;
 
     #[test]
-    fn a_step_decays_by_time_however_it_is_cut() {
+    fn decay_depends_only_on_elapsed_time() {
         let mut whole = Mean::over(5.0);
         let mut parts = Mean::over(5.0);
         assert_eq!(whole.value(), None);
@@ -57,7 +57,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_interval_is_the_mean() {
+    fn first_interval_initialises_the_mean() {
         let mut mean = Mean::over(15.0);
         mean.add(0.25, 0.016);
         assert!((mean.value().unwrap() - 0.25).abs() < 1e-12);

@@ -31,14 +31,15 @@ use rates::Rates;
 /// T within max(1.5 ms, one packet of 1500 bytes) and 17 ms; dt ≤ 0.5 s
 /// ```
 ///
-/// A signal that comes too early leaves the link idle, and the target rises in
-/// proportion. Without idle time it falls, but only as often as signals arrive:
-/// with a single CUBIC flow, the cost of the last signal shows only every 4 to 6
-/// s. Because the law is linear in I, the link is idle for ε in the long run.
+/// After a signal that comes too early, the link becomes idle, and the target
+/// rises in proportion. Without idle time it falls, but only as often as
+/// signals arrive: with a single CUBIC flow, the cost of the last signal shows
+/// only every 4 to 6 s. Because the law is linear in I, the link is idle for ε
+/// in the long run.
 ///
-/// Idle time is a loss only if a flow would have filled it: a classic flow that
+/// Idle time is a loss only if a flow would have used it: a classic flow that
 /// sent in every half second of the last 4 s, or such an L4S flow while L4S
-/// traffic takes more than 15 % of the link. Without one, idle time does not
+/// traffic uses more than 15 % of the link. Without one, idle time does not
 /// count and the settings go to those of the profile `tuned`: T to 10 ms, with
 /// |dx/dt| ≤ 0.35, and the gain to 4.
 ///

@@ -16,8 +16,8 @@ pub(super) struct Rates {
 }
 
 /// Added to a change before taking its logarithm, so that zero changes are
-/// defined. A mean of logarithms is close to the typical change, however large a
-/// few steps are.
+/// defined. A mean of logarithms is close to the typical change even if a few
+/// steps are large.
 const NO_CHANGE: f64 = 0.01;
 
 impl Rates {

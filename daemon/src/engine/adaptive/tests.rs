@@ -109,7 +109,7 @@ fn filled() -> Link {
 }
 
 #[test]
-fn it_starts_at_ten_milliseconds_and_the_gains_of_that_target() {
+fn starts_at_10_ms_with_matching_gains() {
     let rule = Adaptive::new(AdaptiveConfig::balanced());
     let points = rule.set_points();
     near(target_ms(points), 10.0, 1e-9);
@@ -130,7 +130,7 @@ fn an_interval_without_length_changes_nothing() {
 
 /// dx/dt = r (I / ε − 1).
 #[test]
-fn the_target_moves_with_idle_time_and_as_often_as_signals_arrive() {
+fn target_follows_idle_time_at_the_rate_of_signals() {
     // 2 signals a second: 0.05 · 2; 100 a second: 0.35.
     for (signals, rate) in [(2.0, 0.1), (100.0, 0.35)] {
         let mut link = filled();
@@ -166,7 +166,7 @@ fn the_long_term_idle_share_is_the_budget() {
             signals: 20.0,
             ..BUSY
         };
-        // 4.4 ‰ of 5 s, in 100 ms: ε with I5.
+        // Idle for 4.4 ‰ of 5 s within 100 ms: ε including the term of I5.
         let idle = 0.0044 * 50.0;
         link.run(Phase { idle, ..silent }, 100, 100);
         link.run(silent, 4_900, 100);
@@ -196,7 +196,7 @@ fn the_target_stays_within_its_bounds() {
 
 /// A link that stays idle gets RFC 9332's gains.
 #[test]
-fn the_greatest_target_has_the_gains_of_plain_dualpi2() {
+fn maximum_target_has_plain_gains() {
     let mut link = filled();
     let points = link.run(Phase { idle: 0.5, ..BUSY }, 30_000, 100);
     let plain = l4sllm_abi::Params::default();
@@ -215,7 +215,7 @@ fn the_greatest_target_has_the_gains_of_plain_dualpi2() {
 
 /// 1 Mbit/s sends a packet in 12 ms.
 #[test]
-fn a_packet_time_is_the_least_target() {
+fn target_is_at_least_one_packet_time() {
     let mut link = filled();
     let slow = Phase {
         rate: 125_000.0,
@@ -230,7 +230,7 @@ fn a_packet_time_is_the_least_target() {
     near(target_ms(link.run(slower, 60_000, 500)), 17.0, 1e-9);
 }
 
-/// A step is at most half a second, however long the interval was.
+/// A step is at most half a second, for intervals of any length.
 #[test]
 fn a_long_interval_counts_for_half_a_second() {
     let mut link = filled();
@@ -242,9 +242,9 @@ fn a_long_interval_counts_for_half_a_second() {
     near(fallen, 6.0 * f64::exp(-0.35 * 0.5), 1e-6);
 }
 
-/// Short flows leave the link idle for any target.
+/// With short flows, the link becomes idle for any target.
 #[test]
-fn without_a_long_lived_flow_idle_time_does_not_count() {
+fn idle_time_counts_only_with_a_long_lived_flow() {
     let mut link = filled();
     let mut points = None;
     for number in 0..120 {
@@ -284,10 +284,10 @@ fn a_long_lived_l4s_flow_counts_unless_it_is_a_paced_stream() {
     }
 }
 
-/// A flow that is missed once does not change the gain by a jump: after t
-/// seconds without one, the gain is 3.2^(1 − w) · 4^w, w = 1 − e^(−t / 4 s).
+/// A flow that is missed once does not make the gain jump: after t seconds
+/// without one, the gain is 3.2^(1 − w) · 4^w, w = 1 − e^(−t / 4 s).
 #[test]
-fn the_gain_goes_to_that_of_short_flows_within_seconds() {
+fn gain_reaches_short_flow_value_within_seconds() {
     let mut link = filled();
     link.run(BUSY, 20_000, 100);
     link.rule.log_target = f64::ln(10.0);
@@ -302,7 +302,7 @@ fn the_gain_goes_to_that_of_short_flows_within_seconds() {
 }
 
 #[test]
-fn the_period_of_decisions_does_not_matter() {
+fn result_is_independent_of_the_decision_period() {
     let phases = [
         (BUSY, 8_000),
         (Phase { idle: 0.01, ..BUSY }, 2_000),
@@ -352,7 +352,7 @@ fn a_stepping_link_gets_more_gain() {
     let mut link = filled();
     let constant = link.rule.set_points();
     near(link.rule.rates.volatility(), 0.0, 0.01);
-    // Between 3 s of either rate the mean over 3 s follows.
+    // With 3 s at each rate, the mean over 3 s follows.
     let points = swing(&mut link, 0.7, 5_000, 60);
     assert!(link.rule.rates.typical_change() < 0.003);
     assert!(link.rule.rates.volatility() > 0.25);
@@ -364,7 +364,7 @@ fn a_stepping_link_gets_more_gain() {
     let points = link.rule.set_points();
     near(points.beta_hz, 3.2 * 6.0, 1e-9);
     near(points.tupdate_s, 0.004, 0.0);
-    // It decays with 15 s.
+    // It decays with a time constant of 15 s.
     let before = link.rule.rates.volatility();
     link.run(BUSY, 10_000, 100);
     let settled = link.rule.rates.volatility();
@@ -374,7 +374,7 @@ fn a_stepping_link_gets_more_gain() {
 }
 
 #[test]
-fn presets_have_names() {
+fn presets_are_found_by_name() {
     for (name, preset) in Preset::NAMES {
         assert_eq!(preset.name(), name);
     }
