@@ -39,7 +39,7 @@ pub enum JsonLinesError {
     },
 }
 
-/// An open file, to which any thread may append.
+/// An open file; any thread may append to it.
 #[derive(Debug)]
 pub(crate) struct JsonLines {
     path: PathBuf,
@@ -47,8 +47,9 @@ pub(crate) struct JsonLines {
 }
 
 impl JsonLines {
-    /// Opens the file, which is created if missing, and reads its lines, each
-    /// of which is a `want`. An incomplete line of a killed program is removed.
+    /// Opens the file, which is created if missing, and reads its lines; `want`
+    /// describes the expected content of a line. An incomplete line of a killed
+    /// program is removed.
     pub(crate) fn open<T: DeserializeOwned>(
         path: &Path,
         want: &'static str,
@@ -88,8 +89,8 @@ impl JsonLines {
         Ok((file, lines))
     }
 
-    /// Appends a line and syncs it to disk. If it does not fit, nothing of it
-    /// remains, so that the next one begins a line.
+    /// Appends a line and syncs it to disk. If it does not fit, it is removed
+    /// completely, so that the next one starts a new line.
     pub(crate) fn append(&self, line: &impl Serialize) -> Result<(), JsonLinesError> {
         let mut text =
             serde_json::to_string(line).expect("plain structs with string keys are JSON");
@@ -105,7 +106,7 @@ impl JsonLines {
     }
 }
 
-/// Appends all of `bytes` to the file and syncs it, or leaves the file
+/// Appends all of `bytes` to the file and syncs it; on failure, the file is
 /// unchanged. Returns their offset.
 pub(crate) fn append(file: &mut File, bytes: &[u8]) -> std::io::Result<u64> {
     let before = file.seek(SeekFrom::End(0))?;

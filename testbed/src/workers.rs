@@ -65,7 +65,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_or_a_stop_begins_no_other_job() {
+    fn no_job_starts_after_an_error_or_a_stop() {
         let jobs = [0, 1, 2, 3, 4];
         for stop in [Err("third"), Ok(false)] {
             let done = Mutex::new(Vec::new());

@@ -67,8 +67,8 @@ impl Aqm for Codel {
     }
 }
 
-/// Below this backlog nothing is dropped: at least one packet must be let through
-/// (RFC 8289, section 5.3: the MTU).
+/// Below this backlog no packet is dropped: at least one packet must pass (RFC
+/// 8289, section 5.3: the MTU).
 const MAX_PACKET_BYTES: u64 = 1514;
 
 /// The state machine of RFC 8289, section 5, for one queue.
@@ -134,8 +134,9 @@ impl ControlState {
         head.map(|(sojourn_ns, packet)| depart(packet, sojourn_ns, Action::Enqueue))
     }
 
-    /// Takes the head with its sojourn time; returns whether the delay has been above
-    /// target for a whole interval (section 5.6, `dodequeue`).
+    /// Removes the head and computes its sojourn time; returns whether the
+    /// delay has been above target for a whole interval (section 5.6,
+    /// `dodequeue`).
     fn take(
         &mut self,
         params: &CodelParams,
@@ -194,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn a_queue_below_target_is_left_alone() {
+    fn queue_below_target_is_unchanged() {
         let mut codel = Codel::new(CodelParams::default());
         let fed = feed(&mut codel, Ecn::NotEct, MS, MS, 0, 2_000 * MS);
         assert!(fed.dropped.is_empty());

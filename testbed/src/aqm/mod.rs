@@ -18,7 +18,7 @@ use std::collections::VecDeque;
 
 use l4sllm_abi::{Action, Ecn, Queue};
 
-/// A packet on its way into a queue.
+/// A packet that enters a queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Packet {
     /// Chosen by the caller and returned with the packet.
@@ -33,7 +33,7 @@ pub struct Packet {
     pub dscp: u8,
 }
 
-/// A packet on its way out: sent or dropped.
+/// A packet that leaves a queue: sent or dropped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Departure {
     /// As on arrival.
@@ -146,7 +146,8 @@ mod testing {
         pub dropped: Vec<(u64, Departure)>,
     }
 
-    /// Feeds a packet each `arrival_ns` and takes one each `service_ns`.
+    /// Enqueues a packet every `arrival_ns` and dequeues one every
+    /// `service_ns`.
     pub fn feed(
         aqm: &mut dyn Aqm,
         ecn: Ecn,

@@ -73,8 +73,8 @@ impl Pie {
         }
     }
 
-    /// Periods without an event are made up on the next one, because nothing
-    /// could have observed the state in between.
+    /// Periods without an event are computed at the next event, because the
+    /// state cannot be observed in between.
     fn update_until(&mut self, now_ns: u64) {
         while self.next_update_ns <= now_ns {
             self.update();
@@ -245,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn a_leap_is_capped_and_idleness_decays() {
+    fn steps_are_capped_and_idle_time_decays() {
         let mut pie = Pie::new(PieParams::default(), 1);
         pie.probability = 0.2;
         pie.delay_ns = 1_000 * MS;
@@ -257,7 +257,7 @@ mod tests {
         assert!((idle.probability - (0.5 - 0.125 * 0.015) * 0.98).abs() < 1e-12);
     }
 
-    /// Nothing is dropped before the burst allowance of 150 ms is used up.
+    /// No packet is dropped before the burst allowance of 150 ms is used up.
     #[test]
     fn burst_allowance() {
         let mut pie = Pie::new(
@@ -315,7 +315,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_idle_time_costs_no_time() {
+    fn long_idle_time_is_handled_in_constant_time() {
         let mut pie = Pie::new(
             PieParams {
                 tupdate_ns: 1,

@@ -176,7 +176,7 @@ impl Controller {
         Ok(controller)
     }
 
-    /// Passes every message to `tap` from now on, including records.
+    /// Passes every later message to `tap`, including records.
     ///
     /// # Errors
     /// The device failed.
@@ -202,8 +202,8 @@ impl Controller {
         self.handle.unread() >= self.read_at
     }
 
-    /// Reads available messages and decides; adds the times at which
-    /// [`Controller::send_pending`] is due to `due_ns`. While
+    /// Reads available messages and decides; adds to `due_ns` the times at
+    /// which [`Controller::send_pending`] must be called. While
     /// [`Controller::is_due`] is false, a call makes no decision.
     ///
     /// # Errors
@@ -211,7 +211,7 @@ impl Controller {
     pub fn read(&mut self, now_ns: u64, due_ns: &mut Vec<u64>) -> Result<(), RouterError> {
         loop {
             let got = self.handle.read(&mut self.buffer, now_ns)?;
-            // Taken out to release `self`; put back below.
+            // Moved out to release `self`; restored below.
             let buffer = std::mem::take(&mut self.buffer);
             let mut decoder = std::mem::take(&mut self.decoder);
             for message in decoder.messages(&buffer[..got]) {
@@ -334,7 +334,8 @@ impl Controller {
         let Some((pipeline, latency)) = &mut self.pipeline else {
             return;
         };
-        // Reading the clock costs as much as a record without a decision.
+        // Reading the clock costs as much as handling a record without a
+        // decision.
         let before = (self.until_due <= 1).then(Instant::now);
         let order = pipeline.push(message, now_ns);
         self.until_due = match self.until_due {

@@ -29,7 +29,7 @@ pub struct Network {
     paused_ns: Arc<AtomicU64>,
 }
 
-/// Maximum lag that is made up.
+/// Maximum lag that the network catches up with.
 pub const LAG: Duration = Duration::from_millis(200);
 
 impl Network {
@@ -126,7 +126,7 @@ fn repeat(scenario: &Scenario, arm: &Arm, mut router: Router, clock: &Clock) {
             network.take_rows();
         }
         let left = network.into_router();
-        router = left.expect("the queue that the network was made with");
+        router = left.expect("the queue that the network was created with");
         drain(&mut router, now_ns() - epoch_ns);
     }
 }

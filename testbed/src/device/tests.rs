@@ -115,7 +115,7 @@ fn requests_are_answered_while_a_read_waits() {
 }
 
 #[test]
-fn a_shorter_interval_answers_a_read_under_way() {
+fn shorter_interval_completes_a_pending_read() {
     let (dir, _server, router) = served();
     let mut client = Client::connect(&dir.path().join("device"));
     let interval = |records| Interval::of_records(records).to_raw().unwrap();
@@ -131,7 +131,7 @@ fn a_shorter_interval_answers_a_read_under_way() {
 }
 
 #[test]
-fn a_wait_bound_answers_a_read_without_further_packets() {
+fn maximum_wait_completes_a_read_without_packets() {
     let (dir, _server, router) = served();
     let mut client = Client::connect(&dir.path().join("device"));
     let bounded = Interval {
@@ -146,9 +146,10 @@ fn a_wait_bound_answers_a_read_without_further_packets() {
     assert_eq!(client.receive().0, read);
 }
 
-/// A source of 90 % of the link leaves it idle for a tenth of the time.
+/// With a source of 90 % of the link's rate, the link is idle for a tenth of
+/// the time.
 #[test]
-fn summaries_have_the_links_idle_time() {
+fn summaries_include_the_idle_time_of_the_link() {
     let (dir, _server, router) = served();
     let mut client = Client::connect(&dir.path().join("device"));
     let interval = Interval {
@@ -177,7 +178,7 @@ fn summaries_have_the_links_idle_time() {
 }
 
 #[test]
-fn control_is_one_connections_and_free_again_after_it() {
+fn control_is_exclusive_and_released_on_close() {
     let (dir, _server, router) = served();
     let path = dir.path().join("device");
     // The packet path writes events into the stream.
@@ -204,7 +205,7 @@ fn control_is_one_connections_and_free_again_after_it() {
 }
 
 #[test]
-fn nonsense_is_refused_or_ends_the_connection() {
+fn invalid_requests_are_refused_or_close_the_connection() {
     let (dir, _server, _router) = served();
     let path = dir.path().join("device");
     let mut client = Client::connect(&path);
@@ -224,7 +225,7 @@ fn nonsense_is_refused_or_ends_the_connection() {
 }
 
 #[test]
-fn a_stopped_server_leaves_no_file_and_no_connection() {
+fn stopped_server_removes_its_socket_and_connections() {
     let (dir, server, _router) = served();
     let path = dir.path().join("device");
     let mut client = Client::connect(&path);
@@ -250,7 +251,7 @@ fn scenario() -> Scenario {
 
 /// The scenario repeats in the host's time, and the queue's counters continue.
 #[test]
-fn a_network_repeats_its_scenario_in_the_hosts_time() {
+fn network_repeats_its_scenario_in_real_time() {
     let dir = tempfile::tempdir().unwrap();
     let scenario = scenario();
     let before = now_ns();

@@ -104,7 +104,7 @@ fn check_budget(control: &Control, policy: &PolicyConfig) -> Result<(), PolicyEr
     match (control.idle_budget, policy.is_on_summaries()) {
         (Some(_), false) => Err(PolicyError::Unsupported {
             policy: policy.name.clone(),
-            what: "it sees records, and knows no idle budget".to_owned(),
+            what: "its input is records, and it has no idle budget".to_owned(),
             remedy: "leave out idle_budget".to_owned(),
         }),
         _ => Ok(()),

@@ -12,7 +12,7 @@ pub struct AccessLink {
     limit_bytes: u64,
     idle_at_ns: u64,
     /// Size and transmission time, ns, of the last packet: most packets of a
-    /// link are alike, and a division costs more than the rest.
+    /// link have the same size, and the division would dominate the cost.
     last: (u32, u64),
     sent: u64,
     dropped: u64,
@@ -81,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn a_packet_takes_as_long_as_its_size() {
+    fn transmission_time_is_proportional_to_size() {
         let mut link = AccessLink::new(12_000_000, 0, 100_000);
         let ends = [1500, 750, 750, 1500].map(|bytes| link.send(0, bytes));
         assert_eq!(ends, [1_000_000, 1_500_000, 2_000_000, 3_000_000].map(Some));

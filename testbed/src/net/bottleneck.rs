@@ -21,7 +21,7 @@ pub struct Bottleneck {
     /// `None` for a link that can always send: it asks the queue whenever it is
     /// free.
     idleness: Option<Idleness>,
-    /// Whether a packet is on the transmitter or waits for the link to come back,
+    /// Whether a packet is being transmitted or waits for the link to return,
     /// until [`Bottleneck::transmitted`].
     transmitting: bool,
     counts: BottleneckCounts,
@@ -45,7 +45,8 @@ pub struct Transmission {
     pub departure: Departure,
     /// When its last bit has been sent, ns; `None` if the link never sends again.
     pub end_ns: Option<u64>,
-    /// When the next one may begin, ns: [`Bottleneck::transmitted`] is due.
+    /// Earliest start of the next one, ns, when [`Bottleneck::transmitted`]
+    /// must be called.
     pub free_ns: u64,
 }
 
@@ -55,7 +56,7 @@ pub enum Transmit {
     /// A packet begins its transmission.
     Begun(Transmission),
     /// Packets wait in the queue until the link may send again, when
-    /// [`Bottleneck::transmitted`] is due, ns.
+    /// [`Bottleneck::transmitted`] must be called, ns.
     Wait(u64),
     /// Nothing: it is busy, or no packet waits.
     Nothing,
@@ -79,9 +80,9 @@ struct Grants {
 #[derive(Debug, Clone)]
 struct Idleness {
     rate: RateCursor,
-    /// When the link has sent all that it took, ns.
+    /// Time at which the link has sent all accepted packets, ns.
     free_ns: u64,
-    /// It has been reported until then that the link is idle, or off, ns.
+    /// End of the time that was reported as idle or off, ns.
     reported_ns: u64,
 }
 
@@ -115,7 +116,7 @@ impl Idleness {
         }
     }
 
-    /// The link is idle from the moment on at which it can send.
+    /// The link is idle as soon as it can send.
     fn resume(&mut self, router: &mut Router, at_ns: u64) {
         self.reported_ns = self.rate.next_on(at_ns).unwrap_or(u64::MAX);
         router.idle(self.reported_ns);
@@ -157,8 +158,8 @@ impl Bottleneck {
         self.discipline = discipline;
     }
 
-    /// Replaces the rate of transmissions that begin from now on. Either both rates
-    /// have outages (rate 0) or neither has.
+    /// Replaces the rate of future transmissions. Either both rates have
+    /// outages (rate 0) or neither has.
     pub fn set_rate(&mut self, rate: RateSchedule) {
         if let Some(idleness) = &mut self.idleness {
             idleness.rate = RateCursor::new(rate.clone());
@@ -203,7 +204,8 @@ impl Bottleneck {
         Transmit::Begun(self.transmission(now_ns, departure))
     }
 
-    /// When the link may take a packet, at or after `now_ns`; `None` if never.
+    /// Earliest time at or after `now_ns` at which the link may accept a
+    /// packet; `None` if never.
     fn may_send(&mut self, now_ns: u64) -> Option<u64> {
         match self.service {
             Service::Free => Some(now_ns),
@@ -215,7 +217,8 @@ impl Bottleneck {
                 }
                 let grants = &mut self.grants;
                 if grants.granted_ns <= now_ns {
-                    // Past periods pay for the overdraft; the remainder is lost.
+                    // Past periods compensate for the overdraft; the remainder
+                    // is lost.
                     let passed = self.rate.bit_ns(grants.granted_ns, now_ns) as i128;
                     let granted = self.rate.bit_ns(now_ns, now_ns + period_ns) as i128;
                     grants.credit = (grants.credit + passed).min(0) + granted;
@@ -392,7 +395,8 @@ mod tests {
     #[test]
     fn packets_wait_in_the_queue_while_the_link_is_off() {
         let mut link = bottleneck(four_on_six_off(), Service::WhileOn);
-        // 1 ms a packet: the one that begins at 3.5 ms ends at 10.5 ms.
+        // A packet takes 1 ms; the packet that begins at 3.5 ms ends at 10.5
+        // ms.
         let left = drive(&mut link, &[3_500_000, 5 * MS, 6 * MS, 16 * MS]);
         assert_eq!(
             left,
@@ -435,7 +439,7 @@ mod tests {
         idle.sum()
     }
 
-    /// An empty queue leaves the link idle only while it can send.
+    /// With an empty queue, the link is idle only while it can send.
     #[test]
     fn idle_time_is_when_the_link_could_send() {
         let rate = four_on_six_off;
@@ -456,9 +460,9 @@ mod tests {
         assert_eq!(idle_ns(constant, granted, &arrivals), (14 + 55) * MS);
     }
 
-    /// Nothing waits: the link that is off does not make a sleeper.
+    /// No packet waits, so the link that is off causes no wake-up.
     #[test]
-    fn an_empty_queue_waits_for_nothing() {
+    fn empty_queue_schedules_no_wake_up() {
         let mut link = bottleneck(four_on_six_off(), Service::WhileOn);
         assert_eq!(link.transmit(5 * MS, &mut Vec::new()), Transmit::Nothing);
         arrive(&mut link, 5 * MS);
@@ -472,7 +476,7 @@ mod tests {
 
     /// Full bursts use the capacity of the schedule.
     #[test]
-    fn a_backlog_uses_every_burst() {
+    fn backlog_uses_every_burst() {
         let spread = |mean_ns| Spread {
             mean_ns,
             distribution: Distribution::Exponential,
@@ -498,7 +502,7 @@ mod tests {
     /// Packets leave only at multiples of the period, as many as the rate of that
     /// period allows; unused grants do not accumulate.
     #[test]
-    fn grants_come_at_multiples_of_the_period() {
+    fn grants_occur_at_multiples_of_the_period() {
         // 5 ms at 12 Mbit/s: five packets.
         let granted = Service::Granted { period_ns: 5 * MS };
         let mut link = bottleneck(RateSchedule::constant(12_000_000), granted);

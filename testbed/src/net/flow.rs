@@ -9,16 +9,16 @@ use crate::transport::{self, Endpoint, Receiver, ReceiverStats, Segment, Sender,
 /// The ends of a flow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Side {
-    /// The one that sends data.
+    /// The end that sends data.
     Sender,
-    /// The one that acknowledges.
+    /// The end that acknowledges.
     Receiver,
 }
 
 /// A flow: not started, active, or finished and freed.
 #[derive(Debug)]
 pub struct Flow {
-    /// What it is.
+    /// Its configuration.
     pub plan: FlowPlan,
     ends: Option<Ends>,
     /// Its segments in transit, in either direction.
@@ -41,7 +41,7 @@ pub struct Stats {
 struct Ends {
     sender: Sender,
     receiver: Receiver,
-    /// When the earliest timer event that still counts is due, by side.
+    /// Time of the earliest valid timer event, by side.
     armed_ns: [u64; 2],
     stopped: bool,
 }
@@ -71,7 +71,8 @@ impl Flow {
         });
     }
 
-    /// Stops the application: nothing more is sent, not even retransmissions.
+    /// Stops the application: no further segment is sent, including
+    /// retransmissions.
     pub fn stop(&mut self) {
         if let Some(ends) = &mut self.ends {
             ends.stopped = true;
@@ -94,7 +95,7 @@ impl Flow {
         }
     }
 
-    /// Data has reached the receiver: chunks that are whole now have arrived.
+    /// Handles data that reached the receiver: completed chunks have arrived.
     pub fn note_chunks(&mut self, now_ns: u64) {
         let (Some(chunks), Some(ends)) = (&self.plan.config.chunks, &self.ends) else {
             return;
@@ -122,7 +123,7 @@ impl Flow {
         }
     }
 
-    /// An end takes a segment, if it may act.
+    /// Passes a segment to an end, if it may act.
     pub fn on_segment(&mut self, side: Side, now_ns: u64, segment: &Segment) {
         match (&mut self.ends, side) {
             (Some(ends), Side::Sender) if !ends.stopped => {
@@ -142,7 +143,7 @@ impl Flow {
         }
     }
 
-    /// What an end sends next, if it may act.
+    /// The next segment of an end, if it may act.
     pub fn poll_transmit(&mut self, side: Side, now_ns: u64) -> Option<Segment> {
         let ends = self.ends.as_mut()?;
         match side {
@@ -152,10 +153,9 @@ impl Flow {
         }
     }
 
-    /// When a timer event has to be scheduled again, if one has to be: only
-    /// when the deadline moved forward. One that moved back, as a
-    /// retransmission timer does on every acknowledgement, waits for the event
-    /// that is armed.
+    /// Time at which a timer event must be scheduled, if any: only if the
+    /// deadline became earlier. If it was postponed, like a retransmission
+    /// timer on every acknowledgement, the armed event is sufficient.
     pub fn arm(&mut self, side: Side, now_ns: u64) -> Option<u64> {
         let ends = self.ends.as_mut()?;
         let deadline_ns = ends.next_timer(side)?.max(now_ns);
@@ -167,7 +167,7 @@ impl Flow {
         Some(deadline_ns)
     }
 
-    /// Handles a timer event; returns whether its end has to act. It does not if
+    /// Handles a timer event; returns whether its end must act. It need not if
     /// an earlier event replaced this one or the deadline was postponed.
     pub fn fire(&mut self, side: Side, now_ns: u64) -> bool {
         let Some(ends) = &mut self.ends else {
@@ -181,7 +181,7 @@ impl Flow {
         ends.next_timer(side).is_some_and(|due| due <= now_ns)
     }
 
-    /// Frees the ends of a flow that is done and has nothing under way.
+    /// Frees the ends of a flow that has ended and has nothing in transit.
     pub fn free_if_done(&mut self) {
         let Some(ends) = &self.ends else { return };
         let may_be_done = ends.stopped || self.plan.config.bytes.is_some();

@@ -275,7 +275,8 @@ mod tests {
         assert_eq!(schedule.max(), 150_000_000);
         let share = schedule.capacity_bits(0, S) as f64 / 150e6;
         assert!((share - 0.4).abs() < 0.006, "{share}");
-        // Never off forever: packets on the link at the end would stay there.
+        // The link is never off forever: packets on it at the end would stay
+        // there.
         assert!(schedule.steps().last().unwrap().bits_per_s > 0);
     }
 
@@ -369,7 +370,7 @@ mod tests {
     }
 
     #[test]
-    fn seeds_draw_the_same_and_differ() {
+    fn equal_seeds_draw_equal_links_and_others_differ() {
         let base = RateSchedule::constant(10_000_000);
         let mut link = bursty(Distribution::Exponential);
         link.walk = Some(Walk {
@@ -385,7 +386,7 @@ mod tests {
     }
 
     #[test]
-    fn losses_are_independent_and_as_many_as_asked() {
+    fn losses_are_independent_and_match_the_probability() {
         let link = Link {
             loss: 0.02,
             ..Link::default()

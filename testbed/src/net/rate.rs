@@ -150,7 +150,7 @@ pub struct RateCursor {
 }
 
 /// Size and transmission time of a packet sent at one rate: most packets of a
-/// link are alike, and a division costs more than the rest.
+/// link have the same size, and the division would dominate the cost.
 #[derive(Debug, Clone, Copy, Default)]
 struct Serialised {
     bytes: u32,
@@ -247,7 +247,7 @@ impl RateCursor {
         self.last.ns
     }
 
-    /// As [`RateCursor::finish`], where the rate changes on the way.
+    /// As [`RateCursor::finish`], if the rate changes during the transmission.
     fn finish_later(&self, start_ns: u64, bytes: u32) -> Option<u64> {
         let steps = &self.schedule.steps;
         // In units of bits times ns per second: u128 never overflows here.
@@ -315,7 +315,7 @@ mod tests {
     /// A packet ends as soon as the link could have sent its bits, regardless
     /// of earlier packet sizes and rates.
     #[test]
-    fn ends_are_the_earliest_possible() {
+    fn transmissions_end_as_early_as_possible() {
         let mut random = Random::stream(1, "rates");
         for _ in 0..200 {
             let rates = [0, 1_000_000, 7_000_001, 100_000_000];

@@ -21,7 +21,7 @@ impl Segments {
             None => {
                 self.slots.push(Some(segment));
                 // 2^32 segments would need hundreds of GiB.
-                u32::try_from(self.slots.len() - 1).expect("fewer than 2^32 segments under way")
+                u32::try_from(self.slots.len() - 1).expect("fewer than 2^32 segments in transit")
             }
         }
     }

@@ -50,7 +50,7 @@ pub struct Source {
 pub struct Case {
     /// Name.
     pub name: String,
-    /// The setup, of which the first arm is run.
+    /// The setup; its first arm is run.
     pub scenario: Scenario,
     /// The measurements.
     pub figures: Vec<Figure>,
@@ -71,7 +71,7 @@ pub struct Figure {
     pub why: Option<String>,
 }
 
-/// What a number measures.
+/// The quantity that a number measures.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Measure {
     /// Mean rate of a group's flows relative to another group's.

@@ -9,7 +9,7 @@ fn dir() -> PathBuf {
 }
 
 #[test]
-fn every_number_has_its_place_in_a_source() {
+fn every_number_cites_its_source() {
     let published = Published::load(&dir()).unwrap();
     let figures = || published.cases.iter().flat_map(|case| &case.figures);
     assert!(figures().count() > 80);
@@ -44,7 +44,7 @@ fn every_number_has_its_place_in_a_source() {
 /// The grid of round-trip times, shortened: link shares in the emulator match
 /// those of the Linux testbed.
 #[test]
-fn ours_are_near_theirs() {
+fn results_are_near_published_ones() {
     let mut published = Published::load(&dir()).unwrap();
     let wanted = [
         "mixed-rtt-5-5",

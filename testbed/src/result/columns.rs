@@ -57,8 +57,8 @@ macro_rules! narrow {
             name: stringify!($field),
             bits: <$type>::BITS as u8,
             value: |row| u32::from(row.$field),
-            // This file writes only values of the same type; foreign values are
-            // truncated.
+            // This file writes only values of this type; values from other
+            // programs are truncated.
             set: |row, value| row.$field = value as $type,
         }
     };
@@ -123,7 +123,7 @@ impl Row for SetPointRow {
     }
 }
 
-/// A file to which rows are appended. It is complete and readable after
+/// A file of rows that grows by appending. It is complete and readable after
 /// [`RowFile::finish`].
 pub(super) struct RowFile<R: Row> {
     path: PathBuf,
@@ -370,7 +370,7 @@ mod tests {
 
     fn write<R: Row>(dir: &Path, rows: &[R]) -> Result<(), ResultError> {
         let mut file = RowFile::create(dir)?;
-        // In parts that are no whole groups.
+        // In parts that are not whole groups.
         rows.chunks(1000).try_for_each(|part| file.add(part))?;
         file.finish()
     }
@@ -396,7 +396,7 @@ mod tests {
     }
 
     #[test]
-    fn rows_come_back_as_written() {
+    fn rows_round_trip() {
         round_trip(packets(1000));
         round_trip::<PacketRow>(Vec::new());
         round_trip(vec![FlowRow {
@@ -434,7 +434,7 @@ mod tests {
     }
 
     #[test]
-    fn more_rows_than_a_group_holds() {
+    fn rows_span_several_groups() {
         let count = GROUP_ROWS as u64 + 5;
         let rows: Vec<DecisionRow> = (0..count)
             .map(|i| DecisionRow {
@@ -447,13 +447,13 @@ mod tests {
     }
 
     #[test]
-    fn a_packet_takes_few_bytes() {
+    fn packet_rows_are_compact() {
         let size = round_trip(packets(40_000));
         assert!(size < 40_000 * 8, "{size} bytes for 40000 rows");
     }
 
     #[test]
-    fn a_file_of_other_rows_is_refused_by_its_column() {
+    fn names_the_mismatched_column() {
         let dir = tempfile::tempdir().unwrap();
         write(dir.path(), &[FlowRow::default()]).unwrap();
         std::fs::rename(

@@ -56,7 +56,7 @@ impl Finished {
 }
 
 /// A summary that takes longer is not written after every repetition: with
-/// 100,000 flows it has 20 MB per repetition.
+/// 100,000 flows, it has 20 MB per repetition.
 const SLOW: Duration = Duration::from_millis(100);
 
 impl ResultDir {
@@ -146,7 +146,7 @@ impl ResultDir {
     ///
     /// # Errors
     /// [`ResultError::Inconsistent`] if an accounting identity is violated
-    /// (packets, records, overrides); nothing is kept then.
+    /// (packets, records, overrides); the repetition is then discarded.
     pub fn finish(
         &self,
         arm: &str,
@@ -300,7 +300,7 @@ fn check_name(name: &str) -> Result<(), ResultError> {
     let problem = if name.is_empty() || name.starts_with('.') {
         "must begin with a letter or a digit"
     } else if !name.bytes().all(plain) {
-        "may have letters, digits, `-`, `_` and `.` only: it names a directory"
+        "may contain only letters, digits, `-`, `_` and `.`: it names a directory"
     } else {
         return Ok(());
     };
@@ -328,7 +328,7 @@ fn occupied(path: &Path) -> Result<Option<&'static str>, ResultError> {
     // A run killed before writing its facts leaves only its initial files.
     let begun = |name: &OsStr| name == SCENARIO || name == HOST;
     let foreign = entries.any(|entry| entry.is_ok_and(|entry| !begun(&entry.file_name())));
-    Ok(foreign.then_some("files that are no result"))
+    Ok(foreign.then_some("files that are not a result"))
 }
 
 /// Whether `name` is part of a result.

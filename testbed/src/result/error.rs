@@ -36,7 +36,7 @@ pub enum ResultError {
         /// The parse error.
         source: serde_json::Error,
     },
-    /// A Parquet file lacks a column, or has it with another type.
+    /// A column of a Parquet file is missing or has another type.
     #[error("{} has no column `{column}` of the expected type", path.display())]
     Column {
         /// The file.
@@ -57,7 +57,8 @@ pub enum ResultError {
         reason: String,
     },
     /// The directory contains something other than this run.
-    #[error("{} is not empty and holds {what}; choose another directory, or pass --force to replace it", path.display())]
+    #[error("{} is not empty: it contains {what}; choose another directory, or pass --force to \
+    replace it", path.display())]
     Occupied {
         /// The directory.
         path: PathBuf,
@@ -65,7 +66,7 @@ pub enum ResultError {
         what: &'static str,
     },
     /// The directory contains no result.
-    #[error("{} holds no result: there is no facts.json in it", path.display())]
+    #[error("{} is not a result: it contains no facts.json", path.display())]
     Missing {
         /// The directory.
         path: PathBuf,

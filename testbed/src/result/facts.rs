@@ -19,7 +19,7 @@ pub struct Facts {
     /// The scenario file's text as read; also stored in `scenario/`.
     pub scenario_toml: String,
     /// The scenario file: its absolute path, or the name of a built-in one;
-    /// none if it has no path, or one that is not UTF-8.
+    /// none if it has no path, or a path that is not UTF-8.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scenario_file: Option<String>,
     /// Repetitions of each arm.
@@ -31,7 +31,7 @@ pub struct Facts {
     /// Names of the reference arms for comparisons, in order.
     #[serde(default = "usual_baselines")]
     pub baselines: Vec<String>,
-    /// Warnings that follow from the scenario alone.
+    /// Warnings that depend only on the scenario.
     #[serde(default)]
     pub warnings: Vec<Warning>,
     /// Minimum queue delay caused by the flows' minimum windows, ms; none if

@@ -42,7 +42,7 @@ pub fn facts(arms: &[(&str, Option<u32>)], repetitions: u32) -> Facts {
         version: "0.0.0".to_owned(),
         seed: 7,
         scenario: "made-up".to_owned(),
-        description: "Rows made up for a test.".to_owned(),
+        description: "Synthetic rows for a test.".to_owned(),
         scenario_file: Some("/made up/made-up.toml".to_owned()),
         scenario_toml: "# <made up> & \"quoted\"\nname = \"made-up\"\n".to_owned(),
         repetitions,

@@ -4,8 +4,8 @@
 /// 2^`bits` has its own bucket, and each doubling above has 2^`bits` buckets.
 /// Count, sum, extremes and variance are exact.
 ///
-/// Merging adds counts, so the result depends on neither the order of values
-/// nor that of merges.
+/// Merging adds counts, so the result does not depend on the order of values or
+/// merges.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Histogram {
     bits: u32,
@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn quantiles_mean_and_deviation_are_those_of_the_values() {
+    fn quantiles_mean_and_deviation_match_the_values() {
         let mut random = Random::stream(3, "histogram");
         let mut values: Vec<u64> = (0..20_000)
             .map(|_| random.exponential(2e7) as u64)

@@ -43,7 +43,7 @@ pub struct FlowRow {
 pub struct DecisionRow {
     /// When the record that completed the interval was readable, ns.
     pub time_ns: u64,
-    /// From then until the override took effect, ns.
+    /// From `time_ns` until the override took effect, ns.
     pub latency_ns: u64,
     /// 0 enqueue, 1 drop, 2 mark (`L4S_ACTION_*`), or [`STEER`].
     pub action: u8,

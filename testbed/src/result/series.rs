@@ -212,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn a_packet_is_shared_between_the_bins_that_it_touches() {
+    fn packet_is_split_between_its_bins() {
         // 1500 bytes at 12 Mbit/s last 1 ms; this one begins 0.25 ms before a border.
         let bins = bins(&[row(1_099_750_000)], &meta(), 100_000_000);
         assert_eq!(bins.len(), 10);
@@ -226,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn a_link_that_never_rests_is_fully_used() {
+    fn busy_link_has_full_utilisation() {
         let mut rows = Vec::new();
         let mut time = 990_300_000;
         while time < 2_010_000_000 {
@@ -239,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn drops_neither_use_the_link_nor_have_a_delay() {
+    fn drops_count_in_neither_utilisation_nor_delay() {
         let dropped = PacketRow {
             action: 1,
             ..row(1_200_000_000)

@@ -94,7 +94,7 @@ pub struct Statistics {
 }
 
 impl Statistics {
-    /// The quantities by which runs are compared.
+    /// The quantities used to compare runs.
     pub fn outcome(&self) -> Outcome {
         let delay = &self.queue_delay_ms;
         Outcome {
@@ -188,7 +188,7 @@ pub struct Packets {
     pub forwarded: u64,
     /// Dropped, for any reason.
     pub dropped: u64,
-    /// Left in the queue at the end.
+    /// Queued at the end.
     pub queued: u64,
 }
 

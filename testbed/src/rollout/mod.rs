@@ -4,7 +4,7 @@
 //! ```text
 //! suite, training part ─▶ conditions ─▶ jobs ─▶ roll-outs ─▶ store
 //!                                       × driver             runs.jsonl: outcomes
-//!                                                            STAGE.periods: what was seen
+//!                                                            STAGE.periods: observations
 //! ```
 //!
 //! Runs of one condition and repetition have the same random draws for every driver, so
@@ -45,8 +45,8 @@ pub enum RolloutError {
     },
     /// A run was finished earlier, but the store does not have it.
     #[error(
-        "{condition}: the finished run under {driver} is missing, and its policy was trained on \
-         since"
+        "{condition}: the finished run under {driver} is missing, and its policy has been \
+         trained further"
     )]
     Missing {
         /// The condition.

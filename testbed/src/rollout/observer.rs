@@ -1,4 +1,4 @@
-//! One roll-out: a run whose periods are noted as they end.
+//! One roll-out: a run with its periods recorded as they end.
 
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -78,7 +78,7 @@ pub(super) fn rollout(
     }))
 }
 
-/// Logs each period, and passes it to what decides.
+/// Records each period, and passes it to the deciding engine.
 struct Observer {
     decider: Decider,
     periods: Periods,
@@ -114,14 +114,14 @@ impl Decider {
         }
     }
 
-    /// The decision, and the outputs that it was made of.
+    /// The decision, and the outputs that it was made from.
     fn decide(&mut self, period: &Summary) -> (Option<Decision>, [f32; SET_POINTS]) {
         match self {
             Decider::None => (None, [0.0; SET_POINTS]),
             Decider::Adaptive(rule) => (rule.observe_summary(period), [0.0; SET_POINTS]),
             Decider::Policy(session, offset) => {
-                // The plain engine has no errors; with libtorch, no answer is no
-                // decision, as in the daemon.
+                // The plain engine cannot fail; with libtorch, an error means
+                // no decision, as in the daemon.
                 let outputs = session.observe_summary(period).ok().flatten();
                 let config = session.policy().config();
                 let (Some(mut outputs), HeadKind::SetPoints(head)) = (outputs, &config.head.kind)

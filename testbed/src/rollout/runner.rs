@@ -14,7 +14,7 @@ pub struct Job<'a> {
     pub condition: &'a TrainingCondition,
     /// Draws of the condition, from 0.
     pub repetition: u32,
-    /// What controls the queue.
+    /// The driver of the queue.
     pub driver: Driver,
     /// Whether to store the features of its periods.
     pub keep: bool,

@@ -194,7 +194,7 @@ impl RunStore {
         name: &str,
     ) -> Result<&'a mut Stage, RolloutError> {
         if !stages.contains_key(name) {
-            // Nothing in it belongs to a line.
+            // The file has no rows that belong to a line.
             let mut stage = Stage::open(&self.dir, name)?;
             stage
                 .cut(0)

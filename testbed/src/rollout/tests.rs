@@ -72,7 +72,7 @@ fn feature(period: &Period, feature: SummaryFeature) -> f64 {
 }
 
 #[test]
-fn a_fixed_driver_has_the_outcome_of_its_arm() {
+fn fixed_driver_matches_its_arm() {
     for params in [Params::default(), Params::tuned()] {
         let arm = Arm::dualpi2("arm", params);
         let cancel = AtomicBool::new(false);
@@ -90,7 +90,7 @@ fn a_fixed_driver_has_the_outcome_of_its_arm() {
 }
 
 #[test]
-fn every_period_of_a_run_is_noted() {
+fn every_period_of_a_run_is_recorded() {
     let scenario = scenario();
     for driver in [
         Driver::Fixed(Params::default()),
@@ -112,7 +112,7 @@ fn every_period_of_a_run_is_noted() {
 }
 
 #[test]
-fn outputs_with_their_offset_are_in_force_in_the_next_period() {
+fn outputs_with_offset_apply_in_the_next_period() {
     let policy = policy();
     let HeadKind::SetPoints(head) = policy.config().head.kind else {
         panic!("a policy on summaries");
@@ -141,7 +141,7 @@ fn outputs_with_their_offset_are_in_force_in_the_next_period() {
 }
 
 #[test]
-fn a_roll_out_repeats_to_the_bit() {
+fn roll_out_is_bit_reproducible() {
     let [first, second] = [0, 1].map(|_| run(&driven_by(policy(), 0.1)));
     assert_eq!(bits(&first.periods), bits(&second.periods));
     assert_eq!(first.outcome, second.outcome);
@@ -186,7 +186,7 @@ fn make(store: &RunStore, stop: usize) -> (Option<Vec<String>>, usize) {
 }
 
 #[test]
-fn an_interrupted_runner_makes_only_the_rest() {
+fn interrupted_runner_makes_only_the_missing_runs() {
     let whole = tempfile::tempdir().unwrap();
     let whole = RunStore::open(whole.path()).unwrap();
     let (identities, new) = make(&whole, usize::MAX);
@@ -222,7 +222,7 @@ fn an_interrupted_runner_makes_only_the_rest() {
 }
 
 #[test]
-fn runs_whose_periods_are_gone_are_made_again() {
+fn runs_with_missing_periods_are_rerun() {
     let dir = tempfile::tempdir().unwrap();
     let (identities, _) = make(&RunStore::open(dir.path()).unwrap(), usize::MAX);
     let path = dir.path().join("first.periods");
@@ -231,7 +231,7 @@ fn runs_whose_periods_are_gone_are_made_again() {
     let store = RunStore::open(dir.path()).unwrap();
     assert_eq!(store.len(), 3);
     assert_eq!(make(&store, usize::MAX), (identities.clone(), 1));
-    // Of a program with other features.
+    // Rows of a program with other features.
     fs::write(&path, b"{\"columns\":[]}\n").unwrap();
     let store = RunStore::open(dir.path()).unwrap();
     assert!(store.is_empty());
@@ -239,7 +239,7 @@ fn runs_whose_periods_are_gone_are_made_again() {
 }
 
 #[test]
-fn a_run_whose_policy_is_gone_is_only_looked_up() {
+fn run_of_an_unavailable_policy_is_only_looked_up() {
     let dir = tempfile::tempdir().unwrap();
     let store = RunStore::open(dir.path()).unwrap();
     let runner = Runner::new(&store, PERIOD_NS, MEASURED_NS, 1).unwrap();
@@ -268,7 +268,7 @@ fn a_run_whose_policy_is_gone_is_only_looked_up() {
 }
 
 #[test]
-fn a_family_that_is_not_there_is_named() {
+fn names_unknown_family() {
     let families = ["slow".to_owned(), "fast".to_owned()];
     let selection = Selection {
         families: &families,
@@ -277,14 +277,14 @@ fn a_family_that_is_not_there_is_named() {
         measured_ns: MEASURED_NS,
     };
     let error = training_conditions(&small_suite(), &selection, 1, "test", 0).unwrap_err();
-    let want = "there is no family `fast`; there are slow, steps";
+    let want = "unknown family `fast`; expected one of slow, steps";
     assert_eq!(error.to_string(), want);
 }
 
-/// The repository's suite: neither published setups nor values of the test part
+/// The repository's suite, without published setups or values of the test part
 /// (the parts of a curriculum are disjoint).
 #[test]
-fn conditions_to_train_on_are_of_the_training_part() {
+fn training_conditions_are_from_the_training_part() {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scenarios/suite");
     let selection = Selection {
         families: &[],

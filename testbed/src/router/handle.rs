@@ -207,7 +207,7 @@ impl Handle {
         let wake: Box<Wake> = Box::new(Box::new(wake));
         let arg = std::ptr::from_ref::<Wake>(&wake).cast_mut().cast();
         // SAFETY: `arg` points into the box, which `self` keeps until the
-        // callback is replaced or taken away; only then is the old one freed.
+        // callback is replaced or removed; the old one is freed after that.
         unsafe { ffi::l4s_user_on_ready(self.handle.as_ptr(), Some(call_wake), arg) };
         self.wake = Some(wake);
     }

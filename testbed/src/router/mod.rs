@@ -33,10 +33,10 @@ pub const INSTANCE: u32 = 0;
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum RouterError {
     /// A parameter or limit is out of range.
-    #[error("cannot make a router: {0}")]
+    #[error("cannot create a router: {0}")]
     Params(#[from] AbiError),
     /// The C side refused to create a router.
-    #[error("cannot make a router with {ring_records} records in its ring: {refusal}")]
+    #[error("cannot create a router with {ring_records} records in its ring: {refusal}")]
     Create {
         /// The requested size.
         ring_records: u32,
@@ -55,7 +55,7 @@ pub enum RouterError {
         refusal: Refusal,
     },
     /// The device returned an unknown error number.
-    #[error("{what}: the router's device answered {error}, which is no error number")]
+    #[error("{what}: the router's device answered {error}, which is not an error number")]
     Answer {
         /// The request.
         what: &'static str,
@@ -169,7 +169,7 @@ impl Router {
         Opener(Arc::clone(&self.device))
     }
 
-    /// Adds `epoch_ns` to the times of the packet path from now on, so that a
+    /// Adds `epoch_ns` to all later times of the packet path, so that a
     /// packet path in virtual time can have a device in the host's time. The
     /// sum must not go back.
     pub fn set_epoch(&mut self, epoch_ns: u64) {
@@ -201,7 +201,8 @@ impl Router {
 
     /// Reports that both queues are empty and the link could send since
     /// `since_ns`, which may be in the future. A link that dequeues whenever it
-    /// becomes free need not: a dequeue that finds nothing reports it.
+    /// becomes free need not call this: a dequeue that finds no packet implies
+    /// it.
     pub fn idle(&mut self, since_ns: u64) {
         // SAFETY: `&mut self` makes this the only active packet-path call.
         unsafe {
@@ -284,7 +285,7 @@ impl Aqm for Router {
     }
 }
 
-/// The C side: freed when the router and the last handle are gone.
+/// The C side, freed with the router and its last handle.
 #[derive(Debug)]
 struct Device {
     user: NonNull<ffi::User>,

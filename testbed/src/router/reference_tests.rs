@@ -153,7 +153,7 @@ impl Case {
 
 /// Without losses every record is exact, from the first one on.
 #[test]
-fn records_are_what_the_queue_says() {
+fn records_match_the_queues_description() {
     for seed in 1..=6 {
         let mut case = Case::new(Params::default(), 1 << 12, seed);
         for _ in 0..200 {

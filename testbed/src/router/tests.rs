@@ -75,7 +75,7 @@ fn round_trip_times_derive_parameters() {
 }
 
 #[test]
-fn packets_come_back_with_their_cookies() {
+fn packets_return_with_their_cookies() {
     let mut router = router(0);
     let mut drops = Vec::new();
     router.enqueue(0, packet(7, Ecn::Ect0), &mut drops);
@@ -125,7 +125,7 @@ fn a_full_queue_drops_at_the_tail() {
 }
 
 #[test]
-fn records_tell_what_was_done() {
+fn records_contain_the_action() {
     let mut router = router(64);
     let mut handle = router.open().unwrap();
     let mut drops = Vec::new();
@@ -150,7 +150,7 @@ fn records_tell_what_was_done() {
 /// Two flows, one with three times the other's rate: mu is 10 / 4 of the slower
 /// rate, and the weights are 0.4, clamped to 0.5, and 1.2.
 #[test]
-fn records_tell_the_weight_of_the_flow() {
+fn records_contain_the_flow_weight() {
     let params = Params {
         flow_weights: true,
         ..Params::default()
@@ -252,7 +252,7 @@ fn overrides_need_control() {
 }
 
 #[test]
-fn parameters_and_limits_over_the_device() {
+fn parameters_and_limits_through_the_device() {
     let router = router(64);
     let mut handle = router.open().unwrap();
     assert_eq!(handle.params(0).unwrap(), Params::default());
@@ -299,7 +299,7 @@ fn a_reader_in_another_thread() {
 }
 
 #[test]
-fn refusals_are_errors() {
+fn device_refusals_are_errors() {
     let ring = Router::new(&Params::default(), &Limits::default(), 17, 1).unwrap_err();
     assert_eq!(ring.refusal(), Some(Refusal::Invalid));
     let params = Params {
@@ -357,7 +357,7 @@ proptest::proptest! {
 
     /// The queue and the checked types accept the same parameters and limits.
     #[test]
-    fn c_accepts_parameters_and_limits_as_rust_does(
+    fn c_and_rust_accept_the_same_parameters_and_limits(
         numbers in proptest::collection::vec(edges(), 16),
         codes in proptest::collection::vec(0u8..4, 8),
         changed in 0usize..26,
@@ -404,7 +404,7 @@ proptest::proptest! {
     /// The queue and its readers merge summaries in the same way, for any
     /// content.
     #[test]
-    fn c_merges_summaries_as_rust_does(
+    fn c_and_rust_merge_summaries_identically(
         bytes in proptest::array::uniform2(proptest::collection::vec(proptest::num::u8::ANY, 512)),
     ) {
         let summary = |bytes: &[u8], begin_ns, end_ns| {

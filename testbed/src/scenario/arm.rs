@@ -88,7 +88,8 @@ pub struct Control {
     pub queue: Scope,
     /// Lifetime of an override, ns.
     pub ttl_ns: u64,
-    /// Time from when a decision is due until its override takes effect.
+    /// Time from the end of an interval until the override of its decision
+    /// takes effect.
     pub latency: Latency,
 }
 
@@ -242,7 +243,7 @@ pub(super) fn read(mut section: Section<'_>, file: &Path, duration_ns: u64) -> R
             let control = read_control(field.section()?, file, &dualpi2.limits)?;
             let records = control.policy().map_or(0, |_| control.interval.get());
             if u64::from(records) * 2 > u64::from(dualpi2.ring_records) {
-                return Err(section.error("ring_records", "has to hold two intervals of records"));
+                return Err(section.error("ring_records", "must hold two intervals of records"));
             }
             arm.control = Some(control);
         }
@@ -254,7 +255,7 @@ pub(super) fn read(mut section: Section<'_>, file: &Path, duration_ns: u64) -> R
     } else {
         for key in ["profile", "limits", "ring_records", "control", "script"] {
             if section.has(key) {
-                return Err(section.error(key, "only dualpi2 has this"));
+                return Err(section.error(key, "allowed only for dualpi2"));
             }
         }
         if let Some(field) = section.field("params") {
@@ -499,7 +500,7 @@ fn read_control(mut section: Section<'_>, file: &Path, limits: &Limits) -> Resul
     if hold {
         control.mode = OverrideMode::Hold(section.require("hold")?.positive(limits.max_hold)?);
     } else if section.has("hold") {
-        return Err(section.error("hold", "goes with mode = \"hold\" only"));
+        return Err(section.error("hold", "allowed only with mode = \"hold\""));
     }
     if let Some(field) = section.field("queue") {
         control.queue = field.choice(&[("same", Scope::Same), ("any", Scope::Any)])?;

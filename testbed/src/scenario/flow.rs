@@ -193,7 +193,7 @@ pub(super) fn read(
     }
     if let Some(field) = section.field("port_hop") {
         if group.identity == Identity::Tunnel {
-            return Err(field.error("cannot go with tunnel"));
+            return Err(field.error("not allowed with tunnel"));
         }
         group.identity = Identity::PortHop(field.duration(1_000_000..=HOUR)?);
     }
@@ -203,7 +203,10 @@ pub(super) fn read(
     }
     if let Some(field) = section.field("rate") {
         if !matches!(cc, Cc::Udp | Cc::UdpPrague) {
-            return Err(field.error(format_args!("{cc} has none, only udp and udp-prague do")));
+            return Err(field.error(format_args!(
+                "not allowed with {cc}, only with udp and \
+            udp-prague"
+            )));
         }
         group.rate_bps = Some(field.rate(1_000..=100 * GBIT)?);
     } else if cc == Cc::Udp {
@@ -213,7 +216,7 @@ pub(super) fn read(
         group.chunks = Some(read_chunks(field, &group, duration_ns)?);
         for key in ["bytes", "arrivals"] {
             if section.has(key) {
-                return Err(section.error(key, "cannot go with chunks"));
+                return Err(section.error(key, "not allowed with chunks"));
             }
         }
     }
@@ -228,7 +231,7 @@ pub(super) fn read(
         group.arrivals = Some(arrivals);
         for key in ["count", "parallel", "stagger", "bytes"] {
             if section.has(key) {
-                return Err(section.error(key, "cannot go with arrivals"));
+                return Err(section.error(key, "not allowed with arrivals"));
             }
         }
     } else {
@@ -260,7 +263,7 @@ pub(super) fn read(
 fn read_chunks(field: Field<'_>, group: &FlowGroup, duration_ns: u64) -> Result<Chunks, TomlError> {
     const MAX_CHUNKS: u64 = 1_000_000;
     if group.cc == Cc::UdpPrague {
-        return Err(field.error("udp-prague has none"));
+        return Err(field.error("not allowed with udp-prague"));
     }
     let mut section = field.section()?;
     let chunks = Chunks {

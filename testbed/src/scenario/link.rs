@@ -35,14 +35,14 @@ pub(super) fn read(
     }
     if let Some(field) = section.field("walk") {
         let Some(first_bps) = first_bps else {
-            let message = "goes with a single rate, not with step or trace";
+            let message = "allowed only with a single rate, not with step or trace";
             return Err(section.error("walk", message));
         };
         link.walk = Some(read_walk(field.section()?, first_bps)?);
     }
     if let Some(field) = section.field("grant") {
         if link.bursts.is_some() {
-            return Err(field.error("cannot go with bursts"));
+            return Err(field.error("not allowed with bursts"));
         }
         link.grant_ns = Some(field.duration(100 * US..=100 * MS)?);
     }

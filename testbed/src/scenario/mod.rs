@@ -177,7 +177,7 @@ impl Scenario {
         }
     }
 
-    /// Changes the duration, ns. A warm-up of more than half of that is
+    /// Changes the duration, ns. A warm-up longer than half the duration is
     /// shortened.
     pub fn set_duration(&mut self, duration_ns: u64) {
         self.duration_ns = duration_ns;

@@ -76,7 +76,7 @@ fn read(mut section: Section<'_>, path: &Path, text: &str) -> Result<Scenario> {
         .map(|client| client.name.clone())
         .collect();
     for group in section.sections("flow")? {
-        let place = group.error("rtt", "less than the client's delay alone, there and back");
+        let place = group.error("rtt", "less than the client's delay in both directions");
         let group = flow::read(group, &names, duration_ns)?;
         let rtt_ns = group.rtt_ns.unwrap_or(rtt_ns) as f64 * (1.0 - scenario.rtt_jitter);
         if (rtt_ns as u64) < 2 * scenario.clients[group.client].delay_ns {
@@ -84,7 +84,7 @@ fn read(mut section: Section<'_>, path: &Path, text: &str) -> Result<Scenario> {
         }
         if scenario.flows.iter().any(|other| other.name == group.name) {
             return Err(section
-                .error("flow", format_args!("two are called \"{}\"", group.name))
+                .error("flow", format_args!("duplicate name \"{}\"", group.name))
                 .into());
         }
         scenario.flows.push(group);
@@ -98,7 +98,7 @@ fn read(mut section: Section<'_>, path: &Path, text: &str) -> Result<Scenario> {
         let arm = arm::read(entry, path, duration_ns)?;
         if scenario.arms.iter().any(|other| other.name == arm.name) {
             return Err(section
-                .error("arm", format_args!("two are called \"{}\"", arm.name))
+                .error("arm", format_args!("duplicate name \"{}\"", arm.name))
                 .into());
         }
         scenario.arms.push(arm);
@@ -134,7 +134,7 @@ fn read_bottleneck(
     if let Some(field) = section.field("trace") {
         for key in ["rate", "step"] {
             if section.has(key) {
-                return Err(section.error(key, "cannot go with a trace").into());
+                return Err(section.error(key, "not allowed with a trace").into());
             }
         }
         let file = values::near(path, field.text()?);
@@ -146,7 +146,7 @@ fn read_bottleneck(
     }
     for key in ["repeat", "trace_format", "time_unit", "rate_unit"] {
         if section.has(key) {
-            return Err(section.error(key, "goes with a trace only").into());
+            return Err(section.error(key, "allowed only with a trace").into());
         }
     }
     let mut steps = vec![RateStep {
@@ -200,7 +200,7 @@ fn read_trace_format(section: &mut Section<'_>) -> Result<(trace::Format, bool),
     if kind != Kind::Csv {
         for key in ["time_unit", "rate_unit"] {
             if section.has(key) {
-                return Err(section.error(key, "goes with trace_format = \"csv\""));
+                return Err(section.error(key, "allowed only with trace_format = \"csv\""));
             }
         }
     }

@@ -158,8 +158,9 @@ impl Drawing<'_> {
         let group = self.group;
         let rtt_ns = self.draw_rtt_ns();
         let access_ns = self.scenario.clients[group.client].delay_ns;
-        // The access link takes its delay in both directions; the rest of the
-        // round trip lies beyond the bottleneck, half of it each way.
+        // The access link contributes its delay in both directions; the
+        // remaining round-trip time is beyond the bottleneck, half in each
+        // direction.
         let beyond_ns = rtt_ns.saturating_sub(2 * access_ns);
         let flow = FlowPlan {
             config: self.config(number, bytes, rtt_ns),

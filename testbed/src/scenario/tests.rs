@@ -65,7 +65,7 @@ fn unknown_keys_name_file_line_and_a_near_key() {
 }
 
 #[test]
-fn baselines_are_those_named_and_else_the_usual_ones() {
+fn baselines_are_named_or_default() {
     let arms = "[[arm]]\naqm = \"dualpi2\"\n[[arm]]\naqm = \"pie\"\n[[arm]]\naqm = \"fifo\"\n";
     let with = |top: &str, arms: &str| {
         let text = MINIMAL.replace("[[arm]]\naqm = \"dualpi2\"\n", arms);
@@ -122,7 +122,7 @@ fn other_errors() {
         (
             "cc = \"cubic\"",
             "cc = \"cubic\"\nrate = \"1 Mbit/s\"",
-            "only udp and udp-prague",
+            "only with udp and udp-prague",
         ),
         (
             "cc = \"cubic\"",
@@ -137,17 +137,17 @@ fn other_errors() {
         (
             "cc = \"cubic\"",
             "cc = \"cubic\"\n[[flow]]\ncc = \"cubic\"",
-            "two are called \"cubic\"",
+            "duplicate name \"cubic\"",
         ),
         (
             "cc = \"cubic\"",
             "cc = \"cubic\"\ncount = 2\narrivals = { per_s = 1, size = \"fixed\", mean = \"1 kB\" }",
-            "cannot go with arrivals",
+            "not allowed with arrivals",
         ),
         (
             "cc = \"cubic\"",
             "cc = \"cubic\"\nbytes = \"1 kB\"\nchunks = { bytes = \"1 kB\", every = \"1 s\" }",
-            "flow[0].bytes: cannot go with chunks",
+            "flow[0].bytes: not allowed with chunks",
         ),
         (
             "cc = \"cubic\"",
@@ -157,7 +157,7 @@ fn other_errors() {
         (
             "cc = \"cubic\"",
             "cc = \"udp-prague\"\nchunks = { bytes = \"1 kB\", every = \"1 s\" }",
-            "flow[0].chunks: udp-prague has none",
+            "flow[0].chunks: not allowed with udp-prague",
         ),
         (
             "cc = \"cubic\"",
@@ -167,7 +167,7 @@ fn other_errors() {
         (
             "aqm = \"dualpi2\"",
             "aqm = \"fifo\"\nprofile = \"tuned\"",
-            "only dualpi2 has this",
+            "allowed only for dualpi2",
         ),
         (
             "aqm = \"dualpi2\"",
@@ -192,7 +192,7 @@ fn other_errors() {
         (
             "aqm = \"dualpi2\"",
             "aqm = \"dualpi2\"\n[[arm]]\naqm = \"dualpi2\"",
-            "two are called \"dualpi2\"",
+            "duplicate name \"dualpi2\"",
         ),
         (
             "rate = \"8 Mbit/s\"",
@@ -228,7 +228,7 @@ fn other_errors() {
             "rate = \"8 Mbit/s\"",
             "rate = \"8 Mbit/s\"\nstep = [{ at = \"1 s\", rate = \"1 Mbit/s\" }]\n\
              walk = { every = \"1 s\", sigma = 0.2, least = \"1 Mbit/s\", most = \"10 Mbit/s\" }",
-            "7: bottleneck.walk: goes with a single rate",
+            "7: bottleneck.walk: allowed only with a single rate",
         ),
         (
             "rate = \"8 Mbit/s\"",
@@ -238,7 +238,7 @@ fn other_errors() {
         (
             "rate = \"8 Mbit/s\"",
             "rate = \"8 Mbit/s\"\nbursts = { on = \"4 ms\", off = \"6 ms\" }\ngrant = \"5 ms\"",
-            "bottleneck.grant: cannot go with bursts",
+            "bottleneck.grant: not allowed with bursts",
         ),
         (
             "rate = \"8 Mbit/s\"",
@@ -513,7 +513,7 @@ fn repetitions_vary_round_trip_times() {
     );
     let low = rtts.iter().filter(|rtt| **rtt < 9_850_000).count();
     let high = rtts.iter().filter(|rtt| **rtt > 10_150_000).count();
-    // A quarter each of 500; the standard deviation is 10.
+    // A quarter of 500 each; the standard deviation is 10.
     assert!(
         low.abs_diff(125) < 40 && high.abs_diff(125) < 40,
         "{low} {high}"
@@ -614,7 +614,7 @@ fn shipped_scenarios() {
     assert!(seen >= 5 && curricula >= 3);
 }
 
-/// The floor of the published cell, which the one with headroom does not have.
+/// The floor of the published cell; the cell with headroom has none.
 #[test]
 fn floor() {
     let load = |name: &str| {
@@ -626,7 +626,7 @@ fn floor() {
     assert_eq!(load("headroom.toml"), None);
 }
 
-/// README.md of the scenarios documents every key that the reader asks for.
+/// README.md of the scenarios documents every key that the parser reads.
 #[test]
 fn every_key_is_documented() {
     let readme = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scenarios/README.md");
@@ -656,7 +656,7 @@ fn every_key_is_documented() {
 /// A parameter of DualPI2 has one name: in scenarios, as a sysctl, and, with its
 /// unit appended, in the kernel's interface.
 #[test]
-fn parameters_have_the_names_of_the_module() {
+fn parameter_names_match_the_module() {
     let manual = include_str!("../../../man/dualpi2_llm.4");
     let header = include_str!("../../../shared-abi/include/l4sllm_abi.h");
     let (_, fields) = header.split_once("struct l4s_params {").unwrap();
@@ -724,7 +724,7 @@ fn tunnels_and_changing_ports() {
     assert!(next[0] != at[0] && next[1] != at[1], "{at:?} {next:?}");
     let error = parse(&group(&format!("tunnel = true\n{hop}"))).unwrap_err();
     assert!(
-        error.to_string().contains("cannot go with tunnel"),
+        error.to_string().contains("not allowed with tunnel"),
         "{error}"
     );
 }

@@ -14,8 +14,8 @@ use crate::net::{RateSchedule, RateStep};
 #[cfg(test)]
 mod tests;
 
-/// Maximum size of a trace file, bytes; a day of mahimahi's at 200 Mbit/s takes
-/// half of it.
+/// Maximum size of a trace file, bytes: twice that of a day in mahimahi's
+/// format at 200 Mbit/s.
 const MAX_BYTES: u64 = 1 << 30;
 /// Maximum number of steps of a schedule, of 16 bytes each.
 const MAX_STEPS: usize = 4_000_000;
@@ -53,8 +53,8 @@ impl Format {
                  each) or \"csv\" (two columns of numbers, with time_unit and rate_unit)"
             }
             Format::Mahimahi => {
-                "expected mahimahi's format: a time in whole milliseconds, not before that of \
-                 the line above"
+                "expected mahimahi's format: a time in whole milliseconds, not less than that \
+                 of the previous line"
             }
             Format::Csv { .. } => {
                 "expected two numbers, a time and a rate, with a comma, semicolon, tab or space \

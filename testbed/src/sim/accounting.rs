@@ -71,7 +71,7 @@ pub(super) fn check(
             + traffic.on_wire,
     )?;
     checker.equal(
-        "segments under way = sent - delivered - lost",
+        "segments in transit = sent - delivered - lost",
         on_links,
         traffic
             .data
@@ -79,7 +79,7 @@ pub(super) fn check(
             .wrapping_add(traffic.feedback.under_way()),
     )?;
     checker.equal(
-        "segments under way = sum over flows",
+        "segments in transit = sum over flows",
         on_links,
         flows.iter().map(|flow| u64::from(flow.under_way)).sum(),
     )?;

@@ -29,7 +29,7 @@ pub enum SimError {
         aqm: &'static str,
     },
     /// Records were requested after the first decisions.
-    #[error("records have to be asked for before the first event")]
+    #[error("records must be requested before the first event")]
     Started,
     /// The arm has a policy, but no engine was given for it.
     #[error("arm {arm}: its policy has not been loaded")]

@@ -21,7 +21,7 @@ pub(super) enum Event {
     Transmitted,
     /// An end's deadline.
     Timer(u32, Side),
-    /// An override is due: the pipeline's, or the script's next.
+    /// Time to send an override: the pipeline's, or the script's next.
     Order,
     Script,
     /// The measured time begins.
@@ -86,7 +86,7 @@ impl Simulation {
         Ok(())
     }
 
-    /// Takes the segments that an end has to send, and arms its timer.
+    /// Sends the pending segments of an end, and arms its timer.
     fn pump(&mut self, now_ns: u64, number: u32, side: Side) {
         while let Some(segment) = self.flows[number as usize].poll_transmit(side, now_ns) {
             self.send(now_ns, number, side, segment);

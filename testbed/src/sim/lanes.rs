@@ -8,8 +8,8 @@ use crate::scenario::FlowPlan;
 
 /// The lanes of a network's links.
 ///
-/// A link is a FIFO, so its packets reach its end in order, and so do those
-/// that travel on from there with the same delay.
+/// A link is a FIFO, so its packets reach its end in order, as do packets that
+/// continue from there with the same delay.
 #[derive(Debug)]
 pub(super) struct Lanes {
     /// When flows begin and end.

@@ -3,9 +3,9 @@
 //! Most events of a network come from sources whose times never decrease: a
 //! link delivers in the order in which it was sent on. Such a source has a
 //! [`Lane`], a FIFO. The other events, timers for the most part, are in a heap
-//! instead. Only the first event of each lane and of the heap take part in
-//! a [`Tournament`] for the next one: its cost grows with the number of links,
-//! not with that of packets in flight or timers.
+//! instead. A [`Tournament`] selects the next event from only the first of each
+//! lane and of the heap: its cost grows with the number of links, not with that
+//! of packets in flight or timers.
 
 use std::cmp::Ordering;
 use std::collections::{BinaryHeap, VecDeque};
@@ -104,7 +104,7 @@ impl<E: Copy> EventQueue<E> {
         }
     }
 
-    /// Time of the last event taken, ns.
+    /// Time of the last event removed, ns.
     pub fn now(&self) -> u64 {
         self.now_ns
     }
@@ -144,13 +144,13 @@ impl<E: Copy> EventQueue<E> {
         waiting.push_back(Entry { key, event });
     }
 
-    /// When the next event is due, ns.
+    /// Time of the next event, ns.
     pub fn next_time(&self) -> Option<u64> {
         let first = self.firsts.least();
         (first != Tournament::ABSENT).then(|| Key(first).at_ns())
     }
 
-    /// Takes the next event if it is due at `until_ns` or before, and moves
+    /// Removes the next event if its time is at most `until_ns`, and advances
     /// the time to it.
     pub fn pop_until(&mut self, until_ns: u64) -> Option<(u64, E)> {
         let key = Key(self.firsts.least());
@@ -186,7 +186,7 @@ impl<E: Copy> EventQueue<E> {
         self.now_ns = self.now_ns.max(now_ns);
     }
 
-    /// Number of events taken.
+    /// Number of events removed.
     pub fn taken(&self) -> u64 {
         self.taken
     }
@@ -234,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn the_past_means_now() {
+    fn past_times_are_clamped_to_now() {
         let mut queue = EventQueue::new();
         let lane = queue.lane();
         queue.schedule(10, 'a');

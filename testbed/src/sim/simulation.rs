@@ -191,7 +191,7 @@ impl Simulation {
         Ok(())
     }
 
-    /// When the next event is due, ns.
+    /// Time of the next event, ns.
     pub fn next_time(&self) -> Option<u64> {
         self.events.next_time()
     }
@@ -270,7 +270,7 @@ impl Simulation {
             .map(Controller::take_decisions)
             .unwrap_or_default();
         let rows = std::mem::take(&mut self.rows);
-        // Expect as many until the next call.
+        // Reserves space for as many until the next call.
         self.rows.packets.reserve(rows.packets.len());
         rows
     }
@@ -343,7 +343,8 @@ impl Simulation {
 /// Buffer of the return link, bytes: a second of feedback at 8 Mbit/s.
 const RETURN_BUFFER_BYTES: u64 = 1_000_000;
 
-/// An empty queue; `records`: with what readers of its device get.
+/// An empty queue; with `records`, it writes records and summaries for readers
+/// of its device.
 ///
 /// # Errors
 /// Parameters or limits out of range, or memory short.

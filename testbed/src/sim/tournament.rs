@@ -1,4 +1,4 @@
-//! The minimum of many numbers of which one changes at a time.
+//! The minimum of many numbers that change one at a time.
 
 /// Children of a node. A level costs this many comparisons, so wide nodes suit
 /// the common case: few numbers.
@@ -19,7 +19,7 @@ pub(super) struct Tournament {
 }
 
 impl Tournament {
-    /// A value that is not less than any other, for an absent leaf.
+    /// The maximum value, for an absent leaf.
     pub const ABSENT: u128 = u128::MAX;
 
     /// Creates a tree of at least this many leaves, all absent.
@@ -94,12 +94,13 @@ impl Tournament {
     }
 }
 
-/// The node above one that is not the root, and which child it is.
+/// The parent of a node other than the root, and the node's index among its
+/// children.
 fn parent(node: usize) -> (usize, usize) {
     ((node - 1) / ARITY, (node - 1) % ARITY)
 }
 
-/// In pairs: their comparisons overlap.
+/// In pairs, so that their comparisons overlap.
 fn least_of(values: &[u128; ARITY]) -> u128 {
     let [a, b, c, d, e, f, g, h] = *values;
     let halves = (a.min(b).min(c.min(d)), e.min(f).min(g.min(h)));
@@ -113,7 +114,7 @@ mod tests {
 
     /// The minimum of all leaves is correct after any changes and any growth.
     #[test]
-    fn agrees_with_a_list() {
+    fn minimum_matches_a_linear_scan() {
         let mut random = Random::stream(5, "tournament");
         let mut tree = Tournament::new(1);
         let mut leaves = vec![Tournament::ABSENT];
@@ -126,7 +127,7 @@ mod tests {
             let leaf = random.below(leaves.len() as u64) as usize;
             let value = match random.below(4) {
                 0 => Tournament::ABSENT,
-                // High and low halves both decide.
+                // Both the high and the low half decide.
                 _ => u128::from(random.below(3)) << 64 | u128::from(random.below(1000)),
             };
             match value <= leaves[leaf] {

@@ -127,7 +127,7 @@ pub enum SuiteError {
     #[error(transparent)]
     Scenario(#[from] ScenarioError),
     /// Unknown family.
-    #[error("there is no family `{name}`; there are {known}")]
+    #[error("unknown family `{name}`; expected one of {known}")]
     Family {
         /// The requested name.
         name: String,

@@ -107,7 +107,7 @@ fn an_interrupted_suite_continues_to_the_same_outcome() {
 }
 
 #[test]
-fn a_cell_of_another_condition_is_not_reused() {
+fn cell_of_another_condition_is_not_reused() {
     let place = Place::new();
     let protocol = place.suite().protocol;
     place.run(protocol, usize::MAX);
@@ -122,7 +122,7 @@ fn a_cell_of_another_condition_is_not_reused() {
         ..protocol
     };
     assert_eq!(place.run(more, usize::MAX).1, CELLS / 2);
-    // One family changes, the other does not.
+    // One family changes, and the other does not.
     let slow = place.0.path().join("slow.toml");
     let text = fs::read_to_string(&slow).unwrap();
     fs::write(&slow, text.replace("40 ms", "50 ms")).unwrap();
@@ -172,7 +172,7 @@ fn a_cell_with_other_figures_is_not_reused() {
 }
 
 #[test]
-fn arms_are_paired_and_the_noise_arm_has_draws_of_its_own() {
+fn arms_are_paired_and_the_noise_arm_has_separate_draws() {
     let place = Place::new();
     let (outcome, _) = place.run(place.suite().protocol, usize::MAX);
     for condition in outcome
@@ -196,7 +196,7 @@ fn arms_are_paired_and_the_noise_arm_has_draws_of_its_own() {
 }
 
 #[test]
-fn what_is_no_cell_is_named_by_line() {
+fn names_the_line_of_an_invalid_cell() {
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join(CELLS_FILE), "{\"name\": 1}\n").unwrap();
     let error = Store::open(dir.path()).unwrap_err().to_string();
@@ -253,7 +253,7 @@ fn the_repository_s_families_are_read_and_described() {
 
 /// The same ranges in two families give different conditions.
 #[test]
-fn families_are_drawn_apart() {
+fn families_have_independent_draws() {
     let suite = Place::new().suite();
     let [slow, steps] = &suite.families[..] else {
         panic!("two families")
@@ -277,10 +277,10 @@ fn ranges(description: &str, unit: &str) -> Vec<(f64, f64)> {
     (0..words.len()).filter_map(of).collect()
 }
 
-/// A family's description holds for its conditions, with tests extending a
+/// A family's description matches its conditions, with tests extending a
 /// tenth of each range beyond its ends (`BEYOND`).
 #[test]
-fn conditions_are_what_their_family_says() {
+fn conditions_match_their_family_description() {
     let (mut checked, mut beyond) = (0, 0);
     for part in [Part::Training, Part::Test] {
         for family in repository(part).families {
@@ -319,7 +319,7 @@ fn families_are_chosen_by_name() {
         error
             .unwrap_err()
             .to_string()
-            .starts_with("there is no family `nonsense`; there are stationary, ")
+            .starts_with("unknown family `nonsense`; expected one of stationary, ")
     );
     suite
         .select(&["wifi".to_owned(), "lte".to_owned()])
@@ -329,7 +329,7 @@ fn families_are_chosen_by_name() {
 }
 
 #[test]
-fn arms_with_flow_weights_differ_in_nothing_else() {
+fn arms_with_flow_weights_differ_only_in_weights() {
     let (without, with) = (contestants(None, false, &[]), contestants(None, true, &[]));
     let added: Vec<&Contestant> = with.iter().filter(|of| !without.contains(of)).collect();
     assert_eq!(with.len(), without.len() + 2);
@@ -348,7 +348,7 @@ fn arms_with_flow_weights_differ_in_nothing_else() {
 }
 
 #[test]
-fn arms_with_budgets_differ_in_nothing_else() {
+fn arms_with_budgets_differ_only_in_the_budget() {
     let policy = Control::new(Path::new("policy"), NonZeroU32::MIN);
     let budgets = [0.001, 0.02].map(|share| IdleBudget::new(share).unwrap());
     let without = contestants(Some(&policy), true, &[]);
@@ -372,7 +372,7 @@ fn arms_with_budgets_differ_in_nothing_else() {
 }
 
 #[test]
-fn settings_of_the_oracle_are_distinct_and_tuned_is_among_them() {
+fn oracle_settings_are_distinct_and_include_tuned() {
     let grid = oracle_grid();
     let names: std::collections::BTreeSet<&str> =
         grid.iter().map(|of| of.arm.name.as_str()).collect();

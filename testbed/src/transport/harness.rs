@@ -12,7 +12,7 @@ use super::{Body, Endpoint, FlowConfig, Receiver, Segment, Sender, receiver, sen
 pub(super) const MS: u64 = 1_000_000;
 pub(super) const SECOND: u64 = 1_000_000_000;
 
-/// What happens to a packet on its way to the receiver.
+/// Outcome for a packet on its way to the receiver.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Verdict {
     Pass,
@@ -118,7 +118,7 @@ impl Path {
         &self.flows[flow].1
     }
 
-    /// Runs until `end_ns` or until nothing more will happen.
+    /// Runs until `end_ns` or until no event remains.
     pub fn run_until(&mut self, end_ns: u64) {
         assert!(end_ns >= self.now_ns, "time runs forward");
         loop {
@@ -266,7 +266,7 @@ impl Random {
     }
 }
 
-/// Nothing happens.
+/// The packet passes.
 pub(super) fn clean(_: Arrival<'_>) -> Verdict {
     Verdict::Pass
 }

@@ -2,11 +2,11 @@
 //! and the next deadline come out.
 //!
 //! Times are virtual and absolute, in nanoseconds. An endpoint never reads a
-//! clock and never draws a random number, so a run is a function of the network's
-//! effect on its segments. After every call of [`Endpoint::on_segment`] or
-//! [`Endpoint::on_timer`], and once after creation, the owner takes segments from
-//! [`Endpoint::poll_transmit`] until it returns `None`, then arms one timer for
-//! [`Endpoint::next_timer`].
+//! clock and never draws a random number, so a run depends only on what the
+//! network does to its segments. After every call of [`Endpoint::on_segment`]
+//! or [`Endpoint::on_timer`], and once after creation, the owner takes segments
+//! from [`Endpoint::poll_transmit`] until it returns `None`, then arms one
+//! timer for [`Endpoint::next_timer`].
 //!
 //! Scope of the model:
 //! - A connection is established on creation: no handshake and no FIN. A flow with
@@ -47,7 +47,7 @@ pub use source::Chunks;
 
 /// One end of a flow.
 pub trait Endpoint {
-    /// Takes a segment that arrived at `now_ns`.
+    /// Handles a segment that arrived at `now_ns`.
     fn on_segment(&mut self, now_ns: u64, segment: &Segment);
 
     /// Handles the deadlines that have passed; calls before a deadline do nothing.
@@ -56,9 +56,10 @@ pub trait Endpoint {
     /// The next segment that may leave at `now_ns`.
     fn poll_transmit(&mut self, now_ns: u64) -> Option<Segment>;
 
-    /// When [`Endpoint::on_timer`] and [`Endpoint::poll_transmit`] are due
-    /// again without a segment arriving: retransmission, loss detection, probe,
-    /// delayed acknowledgement and pacing. May lie in the past if the owner is late.
+    /// When [`Endpoint::on_timer`] and [`Endpoint::poll_transmit`] must be
+    /// called again if no segment arrives: retransmission, loss detection,
+    /// probe, delayed acknowledgement and pacing. May be in the past if the
+    /// owner is late.
     fn next_timer(&self) -> Option<u64>;
 }
 

@@ -2,8 +2,8 @@
 //!
 //! The last segments of a flight are not followed by segments whose delivery
 //! would prove their loss. Without acknowledgements for two round trips, the
-//! sender sends one more segment, so that its acknowledgement shows what is
-//! missing, long before the retransmission timer expires.
+//! sender sends one more segment, so that its acknowledgement reveals missing
+//! segments long before the retransmission timer expires.
 
 /// Maximum time that a receiver may delay the acknowledgement of a single segment
 /// (TLP.max_ack_delay), ns: the 200 ms that Linux assumes.
@@ -21,9 +21,9 @@ struct Probe {
 /// Timer and state of a connection's tail loss probes.
 #[derive(Debug, Default)]
 pub(super) struct TailLossProbe {
-    /// When the probe is due, ns (the PTO timer).
+    /// Time of the probe, ns (the PTO timer).
     due_at: Option<u64>,
-    /// It is due and has not left yet.
+    /// It must be sent and has not left yet.
     due: bool,
     outstanding: Option<Probe>,
     /// There was a round-trip sample since the last probe.
@@ -57,7 +57,7 @@ impl TailLossProbe {
         self.due = false;
     }
 
-    /// Forgets the probe: other means of recovery have begun (TLP_init()).
+    /// Discards the probe because another recovery has begun (TLP_init()).
     pub fn reset(&mut self) {
         self.cancel();
         self.outstanding = None;
@@ -143,7 +143,7 @@ mod tests {
         assert!(!probe.is_due());
     }
 
-    /// Section 7.3: no second probe while one is in flight, nor without a sample.
+    /// Section 7.3: no second probe while one is in flight, or without a sample.
     #[test]
     fn one_at_a_time() {
         let mut probe = TailLossProbe::default();
@@ -165,7 +165,7 @@ mod tests {
 
     /// TLP_process_ack() of section 7.4.2.
     #[test]
-    fn what_acknowledgements_tell() {
+    fn acknowledgements_resolve_the_probe() {
         let mut probe = sampled();
         probe.sent(200, false);
         assert!(!probe.on_ack(300, None), "new data repairs nothing");

@@ -1,8 +1,8 @@
 //! A set of half-open byte ranges, kept sorted and merged.
 //!
-//! Contains the data received beyond a gap, at both ends of a stream. It has as
-//! many elements as there are gaps, a handful even under heavy loss, so a
-//! sorted ring beats a tree and allocates only when it grows.
+//! Contains the data received beyond a gap, at both ends of a stream. It has
+//! one element per gap, a handful even under heavy loss, so a sorted ring beats
+//! a tree and allocates only when it grows.
 
 use std::collections::VecDeque;
 
@@ -42,7 +42,7 @@ impl Ranges {
         }
     }
 
-    /// Forgets everything below `floor`.
+    /// Removes everything below `floor`.
     pub fn remove_below(&mut self, floor: u64) {
         while let Some(front) = self.0.front_mut() {
             if front.1 <= floor {
@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn takes_what_a_filled_gap_joins() {
+    fn merges_ranges_joined_by_a_filled_gap() {
         let mut r = Ranges::default();
         insert(&mut r, 10, 20);
         insert(&mut r, 30, 40);

@@ -1,13 +1,13 @@
 //! The sending end of a stream: scheduling of transmissions and handling of
 //! acknowledgements.
 //!
-//! Loss recovery is RFC 6675's, with losses detected by the [`scoreboard`] (RACK)
-//! and [`probe`]s (RFC 8985): the window is reduced once per window of data, the
-//! first lost segment is retransmitted immediately, and everything else as the
-//! segments in flight fall below the window. SACKed segments are not in flight, so
-//! the first duplicate acknowledgements release new data (limited transmit, RFC
-//! 3042). Partial acknowledgements (RFC 6582) need no separate rule besides the
-//! scoreboard.
+//! Loss recovery is RFC 6675's, with losses detected by the [`scoreboard`]
+//! (RACK) and [`probe`]s (RFC 8985): the window is reduced once per window of
+//! data, the first lost segment is retransmitted immediately, and everything
+//! else as the segments in flight fall below the window. SACKed segments are
+//! not in flight, so the first duplicate acknowledgements release new data
+//! (limited transmit, RFC 3042). The scoreboard also covers partial
+//! acknowledgements (RFC 6582).
 //!
 //! [`scoreboard`]: super::scoreboard
 //! [`probe`]: super::probe
@@ -237,7 +237,7 @@ impl TcpSender {
     }
 
     /// Classic ECN: whether data from before the last reduction is still being
-    /// acknowledged. The window neither grows nor shrinks again; the segment that
+    /// acknowledged. The window does not grow or shrink again; the segment that
     /// carries CWR begins at this point (RFC 3168, section 6.1.2).
     fn in_reduction(&self) -> bool {
         self.reduced_until
@@ -245,7 +245,7 @@ impl TcpSender {
     }
 
     /// One reduction per window, for loss or ECN (RFC 3168, section 6.1.2).
-    /// Scalable controls answer a loss in any case (RFC 8257, section 3.5).
+    /// Scalable controls always respond to a loss (RFC 8257, section 3.5).
     fn reduce_for_loss(&mut self, now_ns: u64) {
         if self.scalable || !self.in_reduction() {
             self.cc.on_loss(now_ns);
@@ -325,7 +325,7 @@ impl Endpoint for TcpSender {
         if self.board.overdue_at().is_some_and(|at| now_ns >= at) {
             self.detect_losses(now_ns);
         }
-        // A probe is due before the retransmission timer expires, which then
+        // A probe is sent before the retransmission timer expires, which then
         // restarts (RFC 8985, section 7.3).
         if self.probe.on_timer(now_ns) {
             self.restart_timer(now_ns);

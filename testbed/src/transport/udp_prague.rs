@@ -23,7 +23,8 @@ const GROWTH_ROUNDS: f64 = 7.0;
 const GROWTH_STEP: f64 = 1_920_000.0;
 /// Queue that a round of faster growth adds, seconds.
 const GROWTH_QUEUE_S: f64 = 1e-3;
-/// Packets may leave together if they take this long, seconds.
+/// Packets may leave together if their transmission takes at most this long,
+/// seconds.
 const BURST_S: f64 = 250e-6;
 /// Up to this round trip, ns, the rate is the state.
 const RATE_MODE_RTT_NS: u64 = 2_000_000;

@@ -30,7 +30,7 @@ fn four_cubics() -> Scenario {
 /// A link filled by several flows has a shorter queue than with the tuned
 /// profile, at no less utilisation.
 #[test]
-fn the_queue_is_shorter_and_the_link_as_busy() {
+fn queue_is_shorter_at_equal_utilisation() {
     let scenario = four_cubics();
     let ruled = run(&scenario, &adaptive());
     let tuned = statistics(&run(&scenario, &Arm::dualpi2("tuned", Params::tuned())));
@@ -74,8 +74,8 @@ fn the_queue_is_shorter_and_the_link_as_busy() {
     );
 }
 
-/// One flow on a path that holds more than half its window: tuned leaves the
-/// link idle, the rule finds a longer target.
+/// One flow on a path that holds more than half its window: with tuned the link
+/// becomes idle, and the rule finds a longer target.
 #[test]
 fn a_single_flow_on_a_long_path_gets_a_longer_queue() {
     let scenario = scenario(50 * MBIT, 80 * MS, 90, vec![flow(Cc::Cubic)]);

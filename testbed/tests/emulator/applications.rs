@@ -21,7 +21,7 @@ fn chunked(cc: Cc, bytes: u64, every_ns: u64) -> FlowGroup {
 /// Video of 4 Mbit/s on a link of 20: each chunk arrives in about the time
 /// needed by its windows, and everything offered is delivered.
 #[test]
-fn chunks_arrive_in_their_time() {
+fn chunks_arrive_on_time() {
     for cc in [Cc::Cubic, Cc::NewReno, Cc::Dctcp, Cc::Prague] {
         let scenario = scenario(20 * MBIT, 20 * MS, 30, vec![chunked(cc, 500_000, S)]);
         let run = run(&scenario, &plain());
@@ -80,8 +80,8 @@ fn times(run: &Run) -> Vec<u64> {
     forwarded.map(|row: &PacketRow| row.time_ns).collect()
 }
 
-/// Bursts of datagrams into the L4S queue: each takes its bytes' time at its
-/// rate, one per period.
+/// Bursts of datagrams into the L4S queue: each lasts as long as its bytes take
+/// at its rate, one per period.
 #[test]
 fn unresponsive_bursts() {
     let burst = FlowGroup {

@@ -59,7 +59,7 @@ fn against_dctcp(base_ms: u64) -> (Share, Share) {
 /// also includes the classic queue of 15 ms: rates differ by the ratio of
 /// windows times (base + 15 ms) / (base + 0.7 ms).
 #[test]
-fn dctcps_advantage_is_its_shorter_round_trip() {
+fn dctcp_advantage_comes_from_its_shorter_round_trip() {
     for base_ms in [10, 20, 50] {
         let (cubic, dctcp) = against_dctcp(base_ms);
         let (rates, rtts) = (dctcp.rate / cubic.rate, cubic.rtt / dctcp.rtt);

@@ -106,7 +106,7 @@ fn overload_starves_no_queue() {
 /// Unresponsive traffic that leaves a quarter of the link: a flow in the other
 /// queue gets most of it.
 #[test]
-fn what_unresponsive_traffic_leaves_is_used() {
+fn flows_use_the_capacity_left_by_unresponsive_traffic() {
     for (codepoint, cc) in [(None, Cc::Prague), (Some(Ecn::Ect1), Cc::Cubic)] {
         let steady = FlowGroup {
             ecn: codepoint.is_some(),
@@ -152,13 +152,13 @@ fn equal_regular_streams_lose_equally() {
     }
 }
 
-/// On slow links, where one packet takes longer than the target, no drop leaves the
-/// link idle while a packet is queued. Reno and DCTCP use 96 % of 500 kbit/s (85 %
-/// with such drops), CUBIC and DCTCP use the same share of 512 kbit/s, and one Reno
-/// flow uses 95 % of 256 kbit/s. The rest is lost to delayed acknowledgements: at
-/// windows of two or three segments nothing else is in flight while the receiver
-/// waits for a second segment. Without that wait, the shares are 99.9 %, 99.9 % and
-/// 98.7 %.
+/// On slow links, where one packet takes longer than the target, no drop makes
+/// the link idle while a packet is queued. Reno and DCTCP use 96 % of 500
+/// kbit/s (85 % with such drops), CUBIC and DCTCP use the same share of 512
+/// kbit/s, and one Reno flow uses 95 % of 256 kbit/s. The loss is due to
+/// delayed acknowledgements: at windows of two or three segments nothing else
+/// is in flight while the receiver waits for a second segment. Without that
+/// wait, the shares are 99.9 %, 99.9 % and 98.7 %.
 #[test]
 fn slow_links_are_used() {
     let classic = |cc| FlowGroup {

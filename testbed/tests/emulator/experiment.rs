@@ -47,7 +47,7 @@ fn without_wall_time(mut summary: Summary) -> Summary {
 }
 
 #[test]
-fn threads_change_nothing_and_progress_is_reported() {
+fn results_do_not_depend_on_threads_and_progress_is_reported() {
     let scenario = smoke();
     let cancel = AtomicBool::new(false);
     let last = Mutex::new(None);
@@ -120,7 +120,7 @@ fn an_interrupted_run_can_be_compared() {
 
 /// A meaningless scenario: the result reports it with the reason.
 #[test]
-fn runs_that_mean_nothing_say_so() {
+fn meaningless_runs_are_flagged() {
     let codes = |scenario: &Scenario| {
         let out = tempfile::tempdir().unwrap();
         let cancel = AtomicBool::new(false);

@@ -166,7 +166,7 @@ fn unresponsive_datagrams_are_policed_above_their_share() {
 
 /// Overload by datagrams is dropped as without weights.
 #[test]
-fn overload_is_dropped_alike() {
+fn overload_drops_are_unchanged() {
     let groups = vec![
         flows(Cc::Cubic, "cubic", 20, 2),
         flows(Cc::Prague, "prague", 20, 2),
@@ -180,8 +180,8 @@ fn overload_is_dropped_alike() {
     assert!(with.utilisation > without.utilisation - 0.005);
 }
 
-/// A tunnel counts as one flow, and the clamp bounds the cost: four flows in it
-/// get more than a third of the rate of those outside.
+/// A tunnel is treated as one flow, and the clamp bounds the cost: four flows
+/// in it get more than a third of the rate of those outside.
 #[test]
 fn a_tunnel_counts_as_one_flow() {
     let groups = vec![
@@ -198,9 +198,9 @@ fn a_tunnel_counts_as_one_flow() {
     assert!((0.35..0.75).contains(&with), "{with}");
 }
 
-/// A flow that looks like a new one every 20 ms does not count as slow.
+/// A flow that changes its port every 20 ms does not count as slow.
 #[test]
-fn changing_ports_does_not_pay() {
+fn changing_ports_gives_no_advantage() {
     let groups = |identity| {
         let hopping = FlowGroup {
             identity,
@@ -216,7 +216,7 @@ fn changing_ports_does_not_pay() {
     assert!(hopping < 1.4 * still, "{hopping}, {still}");
 }
 
-/// Short page loads with long flows: they take no longer, and the others lose
+/// Short page loads with long flows: they are not slower, and the others lose
 /// little.
 #[test]
 fn short_flows_are_not_slowed_down() {

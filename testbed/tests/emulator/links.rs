@@ -88,8 +88,8 @@ fn links_repeat_and_are_the_same_for_every_arm() {
     }
 }
 
-/// While the link is off nothing leaves the queue, and packets that arrive then
-/// wait; a backlog uses the whole time that it is on.
+/// While the link is off no packet leaves the queue, and packets that arrive
+/// then wait; a backlog uses the whole time that it is on.
 #[test]
 fn a_bursty_link_sends_in_its_bursts() {
     let light = on(bursts(Distribution::Fixed), vec![udp("udp", 970_000)]);
@@ -114,7 +114,7 @@ fn a_bursty_link_sends_in_its_bursts() {
 
 /// Packets leave at multiples of the grant's period, and carry its capacity.
 #[test]
-fn a_link_with_grants_sends_at_its_ticks() {
+fn link_with_grants_sends_at_multiples_of_the_period() {
     let run = run(&on(walk(), vec![udp("udp", 100 * MBIT)]), &fifo());
     let forwarded: Vec<&PacketRow> = run.packets.iter().filter(|row| row.forwarded()).collect();
     assert!(forwarded.iter().all(|row| row.time_ns % (5 * MS) == 0));
@@ -125,7 +125,7 @@ fn a_link_with_grants_sends_at_its_ticks() {
 /// A packet lost beyond the bottleneck does not count as the queue's drop and
 /// is retransmitted.
 #[test]
-fn what_the_path_loses_is_sent_again() {
+fn path_losses_are_retransmitted() {
     let bytes = 5_000_000;
     let flow = FlowGroup {
         bytes: Some(bytes),
@@ -143,7 +143,8 @@ fn what_the_path_loses_is_sent_again() {
     let run = run(&scenario, &plain());
     let file = &run.meta.flows[0];
     assert_eq!(file.goodput_bytes, bytes);
-    // Its retransmissions are Not-ECT: the queue drops where it marks others.
+    // Its retransmissions are Not-ECT: the queue drops them where it would mark
+    // other packets.
     let lost = file.retransmits - run.meta.packets.dropped;
     // 3453 segments; the standard deviation of the losses is 6.
     assert!((15..60).contains(&lost), "{lost}");

@@ -4,7 +4,7 @@
 //! Runs are short and tolerances wide, because these tests check properties, not
 //! exact numbers.
 
-// Tests stop at the first surprise.
+// Tests stop at the first error.
 #![allow(clippy::unwrap_used)]
 
 mod adaptive;

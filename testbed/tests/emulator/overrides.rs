@@ -125,8 +125,8 @@ fn a_controller_in_the_loop() {
 }
 
 /// Drops stay within their share (1/16), whatever is requested, and spare the
-/// last packet in the queue. A flow besides the stream sustains a queue; each
-/// override with an effect is a drop.
+/// last packet in the queue. A flow in addition to the stream sustains a queue;
+/// each override with an effect is a drop.
 #[test]
 fn a_controller_that_only_drops() {
     let flows = vec![udp("flood", 15 * MBIT), flow(Cc::Prague)];
@@ -146,7 +146,7 @@ fn a_controller_that_only_drops() {
 /// Reading the device only when a decision may be due changes nothing: with a
 /// tap it is read after every event. On the smallest ring nothing is lost.
 #[test]
-fn reading_when_due_changes_nothing() {
+fn reading_only_when_due_does_not_change_the_run() {
     let flows = vec![flow(Cc::Cubic), flow(Cc::Prague), udp("voice", MBIT)];
     let scenario = scenario(20 * MBIT, 10 * MS, 4, flows);
     for interval in [1, 2, 37, 1000] {

@@ -55,7 +55,7 @@ fn finish(scenario: &Scenario, arm: &Arm) -> Run {
 }
 
 #[test]
-fn decisions_follow_the_interval_and_repeat() {
+fn decisions_follow_the_interval_reproducibly() {
     let dir = tempfile::tempdir().unwrap();
     let scenario = with_policy(dir.path());
     for (arm, interval) in scenario.arms.iter().zip([10, 100]) {
@@ -132,7 +132,7 @@ fn a_policy_on_summaries_decides_after_each_of_its_periods() {
 }
 
 #[test]
-fn facts_tell_period_and_budget() {
+fn facts_include_period_and_budget() {
     let dir = tempfile::tempdir().unwrap();
     let mut scenario = with_periods(dir.path(), "periods");
     let facts = |scenario: &Scenario| {
@@ -157,7 +157,8 @@ fn facts_tell_period_and_budget() {
     assert!(source.contains("leave out idle_budget"), "{source}");
 }
 
-/// Whatever the random weights choose, every setting reduces delay.
+/// Every setting reduces delay, so the choice of the random weights does not
+/// matter.
 #[test]
 fn a_head_that_steers_shifts_the_set_points() {
     let dir = tempfile::tempdir().unwrap();

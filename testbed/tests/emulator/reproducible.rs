@@ -95,9 +95,9 @@ fn a_plain_arm_can_be_observed() {
     );
 }
 
-/// Neither the step size of driving a run nor an observer changes it.
+/// The step size of driving a run and observers do not change it.
 #[test]
-fn steps_and_observers_change_nothing() {
+fn steps_and_observers_do_not_change_the_run() {
     let scenario = smoke();
     let whole = finish(&scenario, "scripted", 0);
     let arm = scenario.arm("scripted").unwrap();

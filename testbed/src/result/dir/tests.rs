@@ -15,7 +15,7 @@ fn bytes(path: &Path) -> Vec<u8> {
 }
 
 #[test]
-fn what_was_written_is_what_is_read() {
+fn results_round_trip() {
     let dir = tempfile::tempdir().unwrap();
     let out = ResultDir::create(dir.path(), facts(&ARMS, 1), false).unwrap();
     let made = run(5, 3, SHAPE);
@@ -68,7 +68,7 @@ fn a_killed_run_leaves_a_valid_partial_result_and_resumes() {
 }
 
 #[test]
-fn the_order_of_arrival_does_not_show() {
+fn result_is_independent_of_arrival_order() {
     let places = [
         ("dualpi2", 0),
         ("dualpi2", 1),
@@ -99,7 +99,7 @@ fn the_order_of_arrival_does_not_show() {
 }
 
 #[test]
-fn nothing_foreign_is_touched_without_force_nor_with_it() {
+fn unrelated_files_are_kept_with_and_without_force() {
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join("thesis.tex"), b"years of work").unwrap();
     let error = ResultDir::create(dir.path(), facts(&ARMS, 1), false).unwrap_err();
@@ -124,7 +124,7 @@ fn another_run_is_replaced_only_by_force() {
 }
 
 #[test]
-fn force_restarts_even_where_it_could_resume() {
+fn force_restarts_a_resumable_run() {
     let dir = tempfile::tempdir().unwrap();
     let create = |force| ResultDir::create(dir.path(), facts(&ARMS, 1), force).unwrap();
     create(false).add("dualpi2", 0, &run(1, 2, SHAPE)).unwrap();
@@ -133,7 +133,7 @@ fn force_restarts_even_where_it_could_resume() {
 }
 
 #[test]
-fn counters_that_do_not_add_up_are_refused() {
+fn rejects_inconsistent_counters() {
     let dir = tempfile::tempdir().unwrap();
     let out = ResultDir::create(dir.path(), facts(&ARMS, 1), false).unwrap();
     let breaks: [fn(&mut Run); 3] = [
@@ -154,7 +154,7 @@ fn counters_that_do_not_add_up_are_refused() {
 }
 
 #[test]
-fn names_that_leave_the_directory_are_refused() {
+fn rejects_names_outside_the_directory() {
     let dir = tempfile::tempdir().unwrap();
     for name in ["", "..", "a/b", ".hidden", "a b"] {
         let error = ResultDir::create(dir.path(), facts(&[(name, None)], 1), false).unwrap_err();
@@ -169,7 +169,7 @@ fn names_that_leave_the_directory_are_refused() {
 }
 
 #[test]
-fn a_directory_without_a_result_says_so() {
+fn directory_without_a_result_is_an_error() {
     let dir = tempfile::tempdir().unwrap();
     assert!(matches!(
         Stored::open(dir.path()),
@@ -178,7 +178,7 @@ fn a_directory_without_a_result_says_so() {
 }
 
 #[test]
-fn planted_links_direct_no_write_out_of_the_directory() {
+fn planted_links_do_not_redirect_result_writes() {
     let place = tempfile::tempdir().unwrap();
     let victim = place.path().join("victim");
     fs::write(&victim, b"precious").unwrap();
@@ -196,7 +196,7 @@ fn planted_links_direct_no_write_out_of_the_directory() {
 }
 
 #[test]
-fn a_run_whose_files_moved_is_the_same_run() {
+fn moved_files_do_not_change_the_run() {
     let dir = tempfile::tempdir().unwrap();
     let out = ResultDir::create(dir.path(), facts(&ARMS, 1), false).unwrap();
     out.add("dualpi2", 0, &run(1, 3, SHAPE)).unwrap();

@@ -23,7 +23,7 @@ fn naive_quantile(values: &[u64], q: f64) -> Option<u64> {
 }
 
 #[test]
-fn quantiles_are_what_the_definition_says() {
+fn quantiles_match_the_definition() {
     let mut state = 1u64;
     for length in [1, 2, 3, 10, 99, 100, 101, 257] {
         let mut values: Vec<u64> = (0..length)
@@ -47,7 +47,7 @@ fn quantiles_are_what_the_definition_says() {
 }
 
 #[test]
-fn jain_is_one_for_equals_and_a_share_for_a_monopoly() {
+fn jain_is_one_for_equal_flows_and_one_over_n_for_a_monopoly() {
     assert_eq!(jain(&[3.0, 3.0, 3.0]), Some(1.0));
     assert_eq!(jain(&[5.0, 0.0, 0.0, 0.0]), Some(0.25));
     assert_eq!(jain(&[1.0]), None);
@@ -55,7 +55,7 @@ fn jain_is_one_for_equals_and_a_share_for_a_monopoly() {
 }
 
 #[test]
-fn numbers_follow_from_the_rows() {
+fn statistics_match_the_rows() {
     let run = run(3, 5, SHAPE);
     let summary = summarise(0, &run);
     let measured = run
@@ -121,7 +121,7 @@ fn numbers_follow_from_the_rows() {
 }
 
 #[test]
-fn utilisation_is_against_the_capacity_of_the_moment() {
+fn utilisation_is_relative_to_current_capacity() {
     let mut meta = RunMeta {
         end_ns: 1_000_000_000,
         ..RunMeta::default()
@@ -156,7 +156,7 @@ fn utilisation_is_against_the_capacity_of_the_moment() {
 }
 
 #[test]
-fn pooled_quantiles_are_over_all_rows_and_not_a_mean_of_quantiles() {
+fn pooled_quantiles_are_over_all_rows() {
     let delays = |values: &[u64]| Samples {
         distributions: Distributions {
             sojourn_ns: [Histogram::of(values), Histogram::default()],
@@ -189,7 +189,7 @@ fn pooling_one_repetition_changes_nothing_and_order_does_not_matter() {
 }
 
 #[test]
-fn a_flow_that_wins_once_and_loses_once_is_not_fair() {
+fn alternating_winner_is_not_fair() {
     let repetition = |goodputs: [u64; 2]| {
         let flow = |(index, goodput_bytes): (usize, u64)| FlowMeta {
             name: format!("flow-{index}"),
@@ -267,7 +267,7 @@ fn completion_times_are_pooled() {
 }
 
 #[test]
-fn rows_outside_the_time_measured_do_not_count() {
+fn rows_outside_the_measured_time_are_excluded() {
     let meta = RunMeta {
         start_ns: 1_000,
         end_ns: 2_000,

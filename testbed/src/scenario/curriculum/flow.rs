@@ -199,7 +199,7 @@ pub(super) fn read(mut section: Section<'_>) -> Result<FlowRange> {
         Some(field) if udp && flow.cc.iter().all(|cc| cc == Cc::Udp) => {
             flow.load = Some(Range::read(field, |field| field.number(0.001..=10.0))?);
         }
-        Some(field) => return Err(field.error("goes with cc = \"udp\" alone")),
+        Some(field) => return Err(field.error("allowed only with cc = \"udp\"")),
         None if udp => return Err(section.error("load", "missing, but udp needs one")),
         None => {}
     }
@@ -208,10 +208,10 @@ pub(super) fn read(mut section: Section<'_>) -> Result<FlowRange> {
     }
     if let Some(field) = section.field("chunks") {
         if flow.arrivals.is_some() {
-            return Err(field.error("cannot go with arrivals"));
+            return Err(field.error("not allowed with arrivals"));
         }
         if flow.cc.iter().any(|cc| cc == Cc::UdpPrague) {
-            return Err(field.error("udp-prague has none"));
+            return Err(field.error("not allowed with udp-prague"));
         }
         flow.chunks = Some(read_chunks(field.section()?)?);
     }
@@ -230,7 +230,7 @@ fn read_arrivals(mut section: Section<'_>) -> Result<ArrivalsRange> {
             Often::PerSecond(Range::read(field, per_s)?)
         }
         (None, None) => return Err(section.error("load", "missing, but load or per_s is required")),
-        (Some(_), Some(field)) => return Err(field.error("cannot go with load")),
+        (Some(_), Some(field)) => return Err(field.error("not allowed with load")),
     };
     let size = read_size(&mut section)?;
     section.finish()?;

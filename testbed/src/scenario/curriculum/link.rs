@@ -148,13 +148,13 @@ pub(super) fn read(mut section: Section<'_>, duration_ns: u64) -> Result<LinkRan
     }
     if let Some(field) = section.field("walk") {
         if link.change.is_some() {
-            return Err(field.error("cannot go with change"));
+            return Err(field.error("not allowed with change"));
         }
         link.walk = Some(read_walk(field.section()?)?);
     }
     if let Some(field) = section.field("grant") {
         if link.bursts.is_some() {
-            return Err(field.error("cannot go with bursts"));
+            return Err(field.error("not allowed with bursts"));
         }
         link.grant_ns = Some(Range::read(field, duration(100 * US, 100 * MS))?);
     }

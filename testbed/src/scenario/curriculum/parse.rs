@@ -81,7 +81,7 @@ fn read(mut section: Section<'_>, path: &Path, text: &str) -> Result<Curriculum>
         None => PerCondition::Drawn(1),
     };
     if per_condition != PerCondition::Each && behaviours.iter().all(|b| b.weight == 0.0) {
-        return Err(section.error("behaviour", "the weights of all are 0"));
+        return Err(section.error("behaviour", "all weights are 0"));
     }
     let repetitions = match section.field("repetitions") {
         Some(field) => field.count(1..=1000)?,
@@ -154,7 +154,7 @@ fn read_behaviour(mut section: Section<'_>, file: &Path) -> Result<Behaviour> {
     }
     behaviour.controller = read_controller(&mut section, file)?;
     if behaviour.controller.is_some() && behaviour.noise.is_some() {
-        return Err(section.error("noise", "cannot go with policy or engine"));
+        return Err(section.error("noise", "not allowed with policy or engine"));
     }
     section.finish()?;
     Ok(behaviour)
@@ -168,7 +168,7 @@ fn read_controller(section: &mut Section<'_>, file: &Path) -> Result<Option<Cont
         return Ok(Some(Controller::Policy { dir, interval }));
     }
     if section.has("interval") {
-        return Err(section.error("interval", "goes with a policy, or in noise"));
+        return Err(section.error("interval", "allowed only with a policy or in noise"));
     }
     if section.has("engine") {
         let control = read_rule(section)?;
@@ -177,7 +177,7 @@ fn read_controller(section: &mut Section<'_>, file: &Path) -> Result<Option<Cont
     }
     for key in ["preset", "period"] {
         if section.has(key) {
-            return Err(section.error(key, "goes with engine = \"adaptive\""));
+            return Err(section.error(key, "allowed only with engine = \"adaptive\""));
         }
     }
     Ok(None)
@@ -199,7 +199,7 @@ fn read_noise(mut section: Section<'_>) -> Result<Noise> {
     let interval = Range::read(section.require("interval")?, interval)?;
     let share = match (section.field("share"), kind) {
         (Some(field), Kind::Steer) => {
-            return Err(field.error("steer has none: its setting stays for `for`"));
+            return Err(field.error("not allowed with steer: its setting lasts for `for`"));
         }
         (Some(field), _) => Range::read(field, |field| field.number(0.0..=1.0))?,
         (None, _) => Range::Fixed(1.0),

@@ -153,7 +153,7 @@ impl Range {
             (None, None, Some(field), None, None) => {
                 let (least, most) = ends(&field, one)?;
                 if least <= 0.0 {
-                    return Err(field.error("the least has to be above 0, for its logarithm"));
+                    return Err(field.error("the minimum must be above 0 for a logarithm"));
                 }
                 Range::LogUniform(least, most)
             }
@@ -290,7 +290,7 @@ fn items<T>(field: &Field<'_>, one: impl Fn(&Field<'_>) -> Result<T>) -> Result<
 fn ends(field: &Field<'_>, one: impl Fn(&Field<'_>) -> Result<f64>) -> Result<(f64, f64)> {
     match items(field, one)?[..] {
         [least, most] if least <= most => Ok((least, most)),
-        [_, _] => Err(field.error("the first is more than the second")),
-        _ => Err(field.error("expected two values: the least and the most")),
+        [_, _] => Err(field.error("the first is greater than the second")),
+        _ => Err(field.error("expected two values: minimum and maximum")),
     }
 }

@@ -51,7 +51,7 @@ fn parse(text: &str) -> Result<Curriculum, ScenarioError> {
 }
 
 #[test]
-fn the_same_seed_draws_the_same_in_any_order() {
+fn draws_are_independent_of_order() {
     let curriculum = parse(TEXT).unwrap();
     assert_eq!(curriculum.episodes(), 6);
     let draw = |seed, index| {
@@ -69,7 +69,7 @@ fn the_same_seed_draws_the_same_in_any_order() {
 }
 
 #[test]
-fn what_is_drawn_is_distributed_as_asked() {
+fn draws_have_the_requested_distribution() {
     let curriculum = parse(TEXT).unwrap();
     let n = 4000;
     let conditions: Vec<Scenario> = (0..n).map(|i| curriculum.condition(7, i)).collect();
@@ -130,7 +130,7 @@ fn what_is_drawn_is_distributed_as_asked() {
 }
 
 #[test]
-fn behaviours_are_drawn_by_weight_and_each_within_its_ranges() {
+fn behaviours_are_drawn_by_weight_within_their_ranges() {
     let curriculum = Curriculum {
         conditions: 2000,
         ..parse(TEXT).unwrap()
@@ -174,7 +174,7 @@ fn the_adaptive_rule_is_a_behaviour() {
 
 /// `gain` applies to the gain without its own factor.
 #[test]
-fn gains_apart_and_what_else_may_be_set() {
+fn separate_gains_and_optional_keys() {
     let own = "alpha = { choice = [2, 3] }\ntupdate = \"4 ms\"\ngain = 8\nflow_weights = true";
     let text = TEXT.replace("gain = { choice = [1, 4] }", own);
     let steered = "target = { log_uniform = [0.25, 1] }";
@@ -218,7 +218,7 @@ fn gains_apart_and_what_else_may_be_set() {
 }
 
 #[test]
-fn each_behaviour_once_where_outcomes_are_compared() {
+fn each_behaviour_runs_once_per_condition() {
     let text = TEXT.replace("behaviours = 2", "behaviours = \"each\"");
     let curriculum = parse(&text).unwrap();
     let names: Vec<_> = (0..curriculum.episodes())
@@ -228,7 +228,7 @@ fn each_behaviour_once_where_outcomes_are_compared() {
 }
 
 #[test]
-fn repetitions_differ_in_their_seed_alone() {
+fn repetitions_differ_only_in_their_seed() {
     let text = TEXT.replace("conditions = 3", "conditions = 3\nrepetitions = 2");
     let text = text.replace("behaviours = 2", "behaviours = \"each\"");
     let curriculum = parse(&text).unwrap();
@@ -251,7 +251,7 @@ fn repetitions_differ_in_their_seed_alone() {
 }
 
 #[test]
-fn a_mistake_is_reported_with_its_key_and_what_was_expected() {
+fn errors_name_the_key_and_the_expected_value() {
     let cases = [
         (
             "conditions = 3",
@@ -366,13 +366,13 @@ fn a_mistake_is_reported_with_its_key_and_what_was_expected() {
             "target = { log_uniform = [0.25, 1] } }",
             "share = 1 }",
             "noise.share",
-            "steer has none",
+            "not allowed with steer",
         ),
         (
             "name = \"steered\"",
             "name = \"steered\"\nengine = \"adaptive\"",
             "behaviour[1].noise",
-            "cannot go with",
+            "not allowed with",
         ),
         (
             "name = \"plain\"",
@@ -384,7 +384,7 @@ fn a_mistake_is_reported_with_its_key_and_what_was_expected() {
             "name = \"plain\"",
             "name = \"plain\"\npreset = \"low-delay\"",
             "behaviour[0].preset",
-            "goes with engine",
+            "allowed only with engine",
         ),
         (
             "behaviours = 2",
@@ -463,7 +463,7 @@ fn walking() -> String {
 }
 
 #[test]
-fn links_and_traffic_are_drawn_as_asked() {
+fn links_and_traffic_match_their_ranges() {
     let curriculum = parse(LINKS).unwrap();
     assert_eq!(curriculum.behaviours.len(), 1);
     let mut loads = Vec::new();
@@ -511,7 +511,7 @@ fn links_and_traffic_are_drawn_as_asked() {
 
 /// The load is computed with the mean of the drawn sizes.
 #[test]
-fn sizes_have_their_mean() {
+fn sizes_have_the_requested_mean() {
     let size = SizeDistribution::Pareto {
         shape: 1.2,
         least: 4_000,
@@ -525,7 +525,7 @@ fn sizes_have_their_mean() {
 }
 
 #[test]
-fn a_mistake_in_links_and_traffic_is_reported() {
+fn errors_in_links_and_traffic_are_reported() {
     let cases = [
         (
             "test = [2, 8]",
@@ -555,7 +555,7 @@ fn a_mistake_in_links_and_traffic_is_reported() {
         (
             "loss = {",
             "grant = \"5 ms\"\nloss = {",
-            "bottleneck.grant: cannot go with bursts",
+            "bottleneck.grant: not allowed with bursts",
         ),
         (
             "[0, 0.001]",
@@ -570,7 +570,7 @@ fn a_mistake_in_links_and_traffic_is_reported() {
         (
             "arrivals = { load",
             "arrivals = { per_s = 1, load",
-            "flow[1].arrivals.per_s: cannot go with load",
+            "flow[1].arrivals.per_s: not allowed with load",
         ),
         (
             "load = { uniform = [0.1, 0.4] }, ",
@@ -581,7 +581,7 @@ fn a_mistake_in_links_and_traffic_is_reported() {
         (
             "cc = \"prague\"",
             "cc = \"udp-prague\"",
-            "flow[2].chunks: udp-prague has none",
+            "flow[2].chunks: not allowed with udp-prague",
         ),
         (
             "share = 0.05",
@@ -596,7 +596,7 @@ fn a_mistake_in_links_and_traffic_is_reported() {
         (
             "loss = {",
             "change = { every = \"1 s\", factor = 2 }\nwalk = { every = \"1 s\", sigma = 1, least = 1, most = 1 }\nloss = {",
-            "bottleneck.walk: cannot go with change",
+            "bottleneck.walk: not allowed with change",
         ),
     ];
     for (from, to, expected) in cases {
@@ -613,7 +613,7 @@ fn a_mistake_in_links_and_traffic_is_reported() {
 /// Parts are disjoint for all keys of a file, and the same condition number and
 /// seed give different conditions in each.
 #[test]
-fn training_and_test_conditions_are_apart() {
+fn training_and_test_conditions_are_disjoint() {
     let curriculum = parse(LINKS).unwrap();
     let (training, test) = (curriculum.part(Part::Training), curriculum.part(Part::Test));
     let values = |curriculum: &Curriculum| {

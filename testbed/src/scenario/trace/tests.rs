@@ -35,7 +35,7 @@ fn mahimahis_format() {
 }
 
 #[test]
-fn slots_are_1500_bytes_in_their_millisecond() {
+fn slots_carry_1500_bytes_in_their_millisecond() {
     let got = mahimahi(&[1, 1, 4], 9 * MS);
     let got: Vec<(u64, u64)> = got
         .iter()
@@ -59,7 +59,7 @@ fn slots_are_1500_bytes_in_their_millisecond() {
 }
 
 #[test]
-fn a_mark_and_columns_of_numbers() {
+fn byte_order_mark_and_numeric_columns() {
     assert_eq!(steps("trace = \"bom.csv\""), [(0, 8000), (1000, 4000)]);
     let csv = |file: &str, time: &str, rate: &str| {
         steps(&format!(
@@ -73,7 +73,7 @@ fn a_mark_and_columns_of_numbers() {
 }
 
 #[test]
-fn another_format_is_refused_with_those_accepted() {
+fn unknown_format_error_lists_accepted_formats() {
     for file in ["header.csv", "mahimahi.csv", "nounit.csv", "pensieve.csv"] {
         let error = scenario(&format!("trace = \"{file}\"")).unwrap_err();
         for part in [
@@ -96,7 +96,7 @@ fn another_format_is_refused_with_those_accepted() {
         ),
         (
             "time_unit = \"s\"",
-            "bottleneck.time_unit: goes with trace_format = \"csv\"",
+            "bottleneck.time_unit: allowed only with trace_format = \"csv\"",
         ),
         ("trace_format = \"mahimahi\"", "expected mahimahi's format"),
     ] {
@@ -105,14 +105,14 @@ fn another_format_is_refused_with_those_accepted() {
     }
     let error = scenario("rate = \"1 Mbit/s\"\ntrace_format = \"csv\"").unwrap_err();
     assert!(
-        error.contains("trace_format: goes with a trace only"),
+        error.contains("trace_format: allowed only with a trace"),
         "{error}"
     );
 }
 
 /// Devices, pipes and endless traces cause an immediate error.
 #[test]
-fn what_is_no_trace_ends() {
+fn special_files_and_endless_traces_are_rejected() {
     for file in ["/dev/zero", "/dev/stdin", "."] {
         let error = scenario(&format!("trace = \"{file}\"")).unwrap_err();
         assert!(error.contains("cannot read"), "{error}");
@@ -128,7 +128,7 @@ fn what_is_no_trace_ends() {
 
 /// A scenario may refer to a file with secrets.
 #[test]
-fn errors_repeat_nothing_of_the_file() {
+fn errors_do_not_quote_the_file() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("secret");
     for text in ["root:hash, secret\n", "1 s, secret\n", "hash \u{1b}[2J\n"] {

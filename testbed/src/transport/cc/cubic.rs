@@ -139,7 +139,7 @@ impl CongestionControl for Cubic {
 
     fn after_idle(&mut self) {
         self.growth.restart();
-        // The cubic's time stops while nothing is sent.
+        // The cubic's clock stops while the sender is idle.
         self.epoch = None;
     }
 

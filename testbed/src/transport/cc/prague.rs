@@ -30,7 +30,7 @@ const RATE_MODE_SEGMENTS: f64 = 4.0;
 /// Bytes of a full packet.
 const PACKET: f64 = (MSS + HEADER_BYTES) as f64;
 
-/// Which of the two quantities is the state; the other follows from it.
+/// Which of the two quantities is the state; the other is derived from it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Mode {
     Window,

@@ -23,7 +23,7 @@ fn has_ece(segment: &Segment) -> bool {
     matches!(segment.body, Body::Ack { ece: true, .. })
 }
 
-/// One mark: ECE from then until CWR arrives, one reduction, CWR on one segment.
+/// One mark: ECE until CWR arrives, one reduction, CWR on one segment.
 #[test]
 fn classic_exchange() {
     for (cc, factor) in [(Cc::NewReno, 0.5), (Cc::Cubic, 0.7)] {
@@ -90,7 +90,7 @@ fn one_reduction_a_round_trip() {
     }
 }
 
-/// A loss and a mark in one window count as one event for a classic control.
+/// A loss and a mark in one window are a single event for a classic control.
 #[test]
 fn loss_and_mark_in_a_window_reduce_once() {
     let mut path = Path::new(RTT, |arrival| match arrival.segment.body {

@@ -77,7 +77,7 @@ fn single_segment_is_probed_when_the_timer_runs_out() {
 /// A completely lost flight: the probe is new data, ignores the window, and its
 /// delivery proves the losses.
 #[test]
-fn probe_is_new_data_if_there_is_some() {
+fn probe_sends_new_data_if_available() {
     for cc in [Cc::NewReno, Cc::Cubic, Cc::Dctcp] {
         let flight: Vec<u64> = (10..30).collect();
         let mut path = Path::new(RTT, lose_first(&flight))
@@ -98,8 +98,9 @@ fn probe_is_new_data_if_there_is_some() {
     }
 }
 
-/// With nothing in flight or everything acknowledged in time there is no probe,
-/// even if a window of one segment waits for every delayed acknowledgement.
+/// If no segment is in flight, or all are acknowledged in time, there is no
+/// probe, even if a window of one segment waits for every delayed
+/// acknowledgement.
 #[test]
 fn no_probe_without_a_tail() {
     for cc in STREAMS {
