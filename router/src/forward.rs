@@ -40,8 +40,8 @@ const RETURN_BUFFER_BYTES: u64 = 1_000_000;
 /// Maximum memory for packets, bytes.
 const POOL_BYTES: usize = 256 << 20;
 
-/// Number of flows whose packets stay in order behind a link with jitter; more
-/// flows share an entry.
+/// Number of flows for which packets stay in order after a link with jitter;
+/// further flows share an entry.
 const FLOWS: u32 = 4096;
 
 /// The queue, the link and the packets in them.
@@ -150,7 +150,8 @@ impl Forwarder {
         }
     }
 
-    /// Time of the next event other than an arrival, ns; `None` if there is none.
+    /// Time of the next event other than an arrival, ns; `None` if no event is
+    /// pending.
     pub fn next_ns(&self) -> Option<u64> {
         match (self.due_ns, self.line.next_ns()) {
             (Some(due), Some(line)) => Some(due.min(line)),

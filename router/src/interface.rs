@@ -313,7 +313,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn places_are_parsed_and_shown() {
+    fn interface_names_parse_and_display() {
         for text in ["l4s0", "client:l4s0", "/proc/1/ns/net:tun-0", "a.b:x"] {
             assert_eq!(text.parse::<Place>().unwrap().to_string(), text);
         }
@@ -339,7 +339,7 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_namespace_is_named_with_what_makes_one() {
+    fn missing_namespace_error_names_the_command() {
         let place: Place = "l4sllm-none:l4s0".parse().unwrap();
         let error = place.inside(|| ()).unwrap_err().to_string();
         assert!(error.contains("/run/netns/l4sllm-none"), "{error}");
@@ -347,7 +347,7 @@ mod tests {
     }
 
     #[test]
-    fn refusals_name_the_remedy() {
+    fn errors_name_the_remedy() {
         let place: Place = "l4s0".parse().unwrap();
         for (errno, part) in [
             (Errno::PERM, "CAP_NET_ADMIN"),
@@ -365,7 +365,7 @@ mod tests {
     }
 
     #[test]
-    fn counters_are_read_from_the_table() {
+    fn counters_parse_from_proc_net_dev() {
         let table = "Inter-|   Receive | Transmit\n face |bytes packets\n    lo: 1 2 3 4 5 6 7 8 \
                      9 10 11 12 13 14 15 16\n  l4s0:1 0 0 0 0 0 0 0 9 9 0 77 0 0 0 0\n";
         let lo = Counters {

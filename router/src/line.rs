@@ -56,7 +56,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn packets_leave_by_time_and_then_in_order() {
+    fn packets_leave_by_time_then_in_insertion_order() {
         let mut line = DelayLine::default();
         for (slot, at_ns) in [30, 10, 20, 10, 10].into_iter().enumerate() {
             line.push(at_ns, Side::Out, slot as Slot);

@@ -19,7 +19,7 @@ pub struct Header {
 /// A packet that cannot be forwarded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum Malformed {
-    /// Neither version 4 nor 6.
+    /// Not version 4 or 6.
     #[error("not an IP packet")]
     NotIp,
     /// Shorter than its header.

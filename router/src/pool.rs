@@ -127,7 +127,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn buffers_are_apart_and_come_back() {
+    fn buffers_are_distinct_and_reused() {
         let mut pool = Pool::new(16, CHUNK + 3);
         let slots: Vec<Slot> = std::iter::from_fn(|| pool.take()).collect();
         assert_eq!((slots.len(), pool.in_use()), (CHUNK + 3, CHUNK + 3));

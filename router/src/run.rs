@@ -60,7 +60,7 @@ struct Stop {
 impl Stop {
     fn ask(&self) {
         self.asked.store(true, Ordering::Relaxed);
-        // Cannot fail: the counter is far from its maximum.
+        // Cannot fail: the counter never reaches its maximum.
         let _ = rustix::io::write(&self.event, &1u64.to_ne_bytes());
     }
 }

@@ -101,7 +101,7 @@ mod tests {
         let mut schedule = Schedule::new(&scenario);
         assert_eq!(schedule.next(9 * S), None);
         assert_eq!(schedule.repeats_ns(), 10 * S);
-        // Late, as while a packet is on the link.
+        // A late call, as during the transmission of a packet.
         let next = schedule.next(11 * S).unwrap();
         assert_eq!(next, steps(&[(0, 1000), (16 * S, 3000)]));
         assert_eq!(schedule.repeats_ns(), 20 * S);

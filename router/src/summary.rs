@@ -39,7 +39,7 @@ pub struct Counts {
 /// Packets that were not forwarded.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct Refused {
-    /// Neither IPv4 nor IPv6.
+    /// Not IPv4 or IPv6.
     pub not_ip: u64,
     /// Shorter than an IP header.
     pub short: u64,
@@ -309,7 +309,7 @@ impl fmt::Display for Summary {
         )?;
         writeln!(
             f,
-            "packets      {} in, {} out; back {} in, {} out; {} queued, {} under way",
+            "packets      {} in, {} out; back {} in, {} out; {} queued, {} in transit",
             c.received, c.sent, c.back_received, c.back_sent, self.queued, self.under_way
         )?;
         write!(
@@ -349,7 +349,7 @@ impl fmt::Display for Summary {
         }
         writeln!(
             f,
-            "\nlost         {} behind the link, {} on the way back, {} not taken by an interface",
+            "\nlost         {} after the link, {} on the return path, {} refused by an interface",
             c.lost, c.back_dropped, c.undelivered
         )?;
         let r = &c.refused;

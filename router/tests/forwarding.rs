@@ -161,7 +161,7 @@ fn packets_leave_at_the_links_rate_after_its_delay() {
 /// However late the host wakes, a backlog leaves at the link's rate: the lateness
 /// of one packet is not added to the next.
 #[test]
-fn lateness_does_not_add_up() {
+fn lateness_does_not_accumulate() {
     let mut setup = Setup::new(&scenario(12_000_000, 0), fifo(10_000));
     setup.lateness_ns = 900 * US;
     for number in 0..1000 {
@@ -227,7 +227,7 @@ fn emulated(scenario: &Scenario, arrivals: &[(u64, Vec<u8>)]) -> Vec<(u64, u32, 
 
 /// Packets get the same marks, drops and departure times as in the emulator.
 #[test]
-fn packets_fare_as_in_the_emulator() {
+fn packets_match_the_emulator() {
     let mut bursty = scenario(20_000_000, 0);
     bursty.link.bursts = Some(Bursts::new(4 * MS, 6 * MS, Distribution::Exponential));
     bursty.duration_ns = 10 * S;
@@ -278,7 +278,7 @@ fn packets_fare_as_in_the_emulator() {
 
 /// 12 Mbit/s for a second, an outage of a second, repeated.
 #[test]
-fn a_schedule_repeats_with_its_scenario() {
+fn schedule_repeats_with_its_scenario() {
     let mut scenario = scenario(1, 0);
     scenario.duration_ns = 2 * S;
     let steps = [(0, 12_000_000), (S, 0)].map(|(from_ns, bits_per_s)| RateStep {
@@ -300,7 +300,7 @@ fn a_schedule_repeats_with_its_scenario() {
 }
 
 #[test]
-fn loss_and_jitter_are_the_scenarios() {
+fn loss_and_jitter_match_the_scenario() {
     let mut scenario = scenario(100_000_000, 0);
     scenario.link.loss = 0.1;
     scenario.link.jitter = Some(Spread::new(5 * MS, Distribution::Exponential));
@@ -328,7 +328,7 @@ fn loss_and_jitter_are_the_scenarios() {
 }
 
 #[test]
-fn what_is_no_packet_is_refused_by_name() {
+fn malformed_packets_are_refused_by_cause() {
     let mut setup = Setup::new(&scenario(12_000_000, 0), dualpi2());
     let mut long = packet(Ecn::NotEct, MTU + 1, 1, 0);
     setup.arrive(Side::In, &long);

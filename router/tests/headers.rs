@@ -7,7 +7,7 @@ use l4sllm_router::{Header, Malformed, mark};
 use l4sllm_testbed::aqm::classify;
 use proptest::prelude::*;
 
-/// The checksum of a header whose checksum field counts as 0 (RFC 1071).
+/// The checksum of a header with its checksum field taken as 0 (RFC 1071).
 fn checksum(header: &[u8]) -> u16 {
     let words = header.chunks(2).enumerate().map(|(at, word)| match at {
         5 => 0,
@@ -89,7 +89,7 @@ fn flow(packet: &[u8]) -> u32 {
 
 proptest! {
     #[test]
-    fn a_marked_ipv4_header_has_the_checksum_of_a_full_computation(packet in ipv4()) {
+    fn marking_ipv4_updates_the_checksum(packet in ipv4()) {
         let ecn = Header::parse(&packet).unwrap().ecn;
         let mut marked = packet.clone();
         prop_assert_eq!(mark(&mut marked), ecn != Ecn::NotEct);
@@ -107,7 +107,7 @@ proptest! {
     }
 
     #[test]
-    fn a_marked_ipv6_header_differs_in_its_codepoint_alone(packet in ipv6()) {
+    fn marking_ipv6_changes_only_the_codepoint(packet in ipv6()) {
         let ecn = Header::parse(&packet).unwrap().ecn;
         let mut marked = packet.clone();
         prop_assert_eq!(mark(&mut marked), ecn != Ecn::NotEct);
@@ -119,16 +119,16 @@ proptest! {
     }
 
     #[test]
-    fn codepoints_are_those_of_the_header(packet in prop_oneof![ipv4(), ipv6()]) {
+    fn codepoints_match_the_header(packet in prop_oneof![ipv4(), ipv6()]) {
         let header = Header::parse(&packet).unwrap();
         let class = traffic_class(&packet);
         prop_assert_eq!((header.ecn.code(), header.dscp), (class & 3, class >> 2));
-        // So the queue is chosen as for the emulator's packets.
+        // The queue is selected as for the emulator's packets.
         prop_assert_eq!(classify(header.ecn), classify(Ecn::try_from(class & 3).unwrap()));
     }
 
     #[test]
-    fn any_bytes_are_read_or_refused(mut bytes in proptest::collection::vec(any::<u8>(), 0..80)) {
+    fn arbitrary_bytes_are_parsed_or_rejected(mut bytes in proptest::collection::vec(any::<u8>(), 0..80)) {
         let expected = match bytes.first().map(|first| first >> 4) {
             Some(4) if bytes.len() >= 20 => None,
             Some(6) if bytes.len() >= 40 => None,
@@ -143,7 +143,7 @@ proptest! {
     }
 
     #[test]
-    fn packets_of_a_flow_share_a_number(
+    fn packets_of_a_flow_share_a_hash(
         a in any::<[[u8; 4]; 2]>(),
         b in any::<[[u8; 16]; 2]>(),
         ports in any::<[u16; 2]>(),
