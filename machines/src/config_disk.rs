@@ -1,9 +1,9 @@
 //! The configuration disk of a machine: an ISO 9660 (ECMA-119) image with one
-//! directory of a few small files. By its label, FreeBSD provides it as
+//! directory of a few small files. FreeBSD shows it by its label, as
 //! `/dev/iso9660/L4SLLM`.
 //!
 //! Names are those of interchange level 2, which FreeBSD shows in lower case.
-//! No extension is needed for them, and no program to write the image.
+//! They need no extension, and writing the image needs no other program.
 
 use crate::Error;
 
@@ -19,7 +19,7 @@ const PATHS_LE: usize = 18;
 const PATHS_BE: usize = 19;
 const ROOT: usize = 20;
 const DATA: usize = 21;
-/// Most bytes of one file: a key and settings are far smaller.
+/// Maximum size of one file, bytes: a key and settings are far smaller.
 const MOST: usize = 1 << 20;
 
 /// Returns an image with files of the given names, each 1 to 30 of `a`-`z`, digits, `_`
@@ -91,7 +91,7 @@ fn primary_descriptor(blocks: usize) -> [u8; BLOCK] {
     put(149, &(PATHS_BE as u32).to_be_bytes());
     put(157, &record(&[0], ROOT, BLOCK, true));
     put(191, &[b' '; 623]);
-    // Times that are not given: digits zero, offset zero.
+    // Unspecified times: digits zero, offset zero.
     for at in [814, 831, 848, 865] {
         put(at, &[b'0'; 16]);
     }
@@ -145,7 +145,7 @@ mod tests {
         little as usize
     }
 
-    /// Reads an image as ECMA-119 has it: names with their contents.
+    /// Reads an image according to ECMA-119: names with their contents.
     fn files(image: &[u8]) -> Vec<(String, Vec<u8>)> {
         let descriptor = &image[16 * 2048..][..2048];
         assert_eq!(&descriptor[..7], b"\x01CD001\x01");
@@ -204,11 +204,11 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_is_too_large_is_named() {
+    fn names_file_that_is_too_large() {
         let error = image(&[("testbed.conf", &vec![0; MOST + 1])]).unwrap_err();
         assert_eq!(
             error.to_string(),
-            "testbed.conf: 1048577 bytes are too many for a configuration disk; at most 1048576"
+            "testbed.conf: 1048577 bytes exceed the maximum of a configuration disk, 1048576"
         );
     }
 }

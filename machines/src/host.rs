@@ -232,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn a_command_is_printed_as_a_shell_reads_it() {
+    fn commands_are_printed_with_shell_quoting() {
         let words = [
             "plain-1.2:/=,@%+",
             "two words",
@@ -250,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_has_the_command_and_what_it_said() {
+    fn failures_include_the_command_and_its_output() {
         let error = System
             .run(&sh("echo out; echo no such machine >&2; exit 3"))
             .unwrap_err();
@@ -266,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn files_are_replaced_and_missing_ones_are_none() {
+    fn files_are_replaced_and_missing_ones_read_as_none() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a/b/router.iso");
         assert_eq!(System.read(&path).unwrap(), None);
@@ -282,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn a_dry_run_looks_at_nothing_and_shows_what_it_would_write() {
+    fn dry_run_inspects_nothing_and_prints_its_writes() {
         let mut out = Vec::new();
         let mut host = DryRun::new(&mut out);
         assert_eq!(host.ask(&sh("exit 1")).unwrap(), None);

@@ -70,7 +70,7 @@ pub enum Error {
         /// Its output, on one line.
         message: String,
     },
-    /// A program's output cannot be understood.
+    /// A program's output has an unexpected form.
     #[error("{invocation}: expected {expected}, found '{found}'")]
     Unexpected {
         /// The command line.
@@ -81,7 +81,7 @@ pub enum Error {
         found: String,
     },
     /// The image does not exist.
-    #[error("{}: there is no image; build it with: {how}", path.display())]
+    #[error("{}: no image; build it with: {how}", path.display())]
     NoImage {
         /// The image's path.
         path: PathBuf,
@@ -95,7 +95,7 @@ pub enum Error {
         role: Role,
         /// Its state.
         state: State,
-        /// What to do.
+        /// The remedy.
         advice: &'static str,
     },
     /// The provider does not support a step.
@@ -105,13 +105,13 @@ pub enum Error {
         action: &'static str,
     },
     /// No host was given for a machine.
-    #[error("no host is given for {role}; expected --host {role}=HOST")]
+    #[error("missing host of {role}; expected --host {role}=HOST")]
     NoHost {
         /// The machine.
         role: Role,
     },
     /// A file is too large for a configuration disk.
-    #[error("{name}: {bytes} bytes are too many for a configuration disk; at most {most}")]
+    #[error("{name}: {bytes} bytes exceed the maximum of a configuration disk, {most}")]
     TooLarge {
         /// The file.
         name: &'static str,

@@ -71,7 +71,7 @@ impl FromStr for Role {
         let found = Role::ALL.into_iter().find(|role| role.name() == text);
         found.ok_or_else(|| {
             let names = Role::ALL.map(Role::name).join(", ");
-            format!("no machine is called '{text}'; known: {names}")
+            format!("unknown machine '{text}'; expected one of {names}")
         })
     }
 }

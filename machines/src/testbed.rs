@@ -51,8 +51,8 @@ impl Testbed<'_> {
         Ok(())
     }
 
-    /// Creates a machine if it is absent, and recreates it if its progress file says
-    /// that its creation was interrupted. Returns its state.
+    /// Creates a machine if it is absent, and recreates it if, according to its
+    /// progress file, its creation was interrupted. Returns its state.
     fn create(
         &self,
         host: &mut dyn Host,
@@ -142,7 +142,7 @@ impl Testbed<'_> {
     /// Deletes the machines and everything that was created for them.
     ///
     /// # Errors
-    /// Any step failed; the next call continues with what is left.
+    /// A step failed; the next call continues with the remaining ones.
     pub fn down(&self, host: &mut dyn Host) -> Result<(), Error> {
         for role in Role::ALL {
             match self.provider.state(host, role)? {

@@ -43,8 +43,8 @@ fn machines(kind: Kind) -> PathBuf {
     Path::new(DIR).join("machines").join(kind.name())
 }
 
-/// A computer whose programs answer as recorded; questions without a recording
-/// fail the test.
+/// A computer whose programs give recorded answers; a query without a recording
+/// fails the test.
 #[derive(Default)]
 struct Recorded {
     answers: BTreeMap<String, Result<&'static str, &'static str>>,
@@ -53,7 +53,7 @@ struct Recorded {
 }
 
 impl Recorded {
-    /// With the images of all providers, and no machine.
+    /// Creates a computer with the images of all providers and no machines.
     fn empty() -> Recorded {
         let mut host = Recorded::default();
         for image in [
@@ -88,7 +88,7 @@ impl Recorded {
         self.files.insert(path, contents.to_owned());
     }
 
-    /// Adds the file that a machine of `kind` exists by.
+    /// Adds the file that shows that a machine of `kind` exists.
     fn made(&mut self, kind: Kind, role: Role) {
         let path = match kind {
             Kind::Qemu => format!("{role}.qcow2"),
@@ -157,7 +157,7 @@ fn with<T>(kind: Kind, work: impl FnOnce(&Testbed<'_>) -> T) -> T {
     })
 }
 
-/// Commands of a dry run; what it says about files is left out.
+/// Commands of a dry run, without its messages about files.
 fn dry(kind: Kind, step: fn(&Testbed<'_>, &mut dyn Host) -> Result<(), Error>) -> Vec<String> {
     let mut out = Vec::new();
     with(kind, |testbed| step(testbed, &mut DryRun::new(&mut out))).unwrap();
@@ -194,7 +194,7 @@ fn addition(command: &str) -> Option<(&str, &str)> {
     rest.split_once(" addm tap-")
 }
 
-/// Links by machine in the order of its interfaces, as its commands have them.
+/// Links by machine in the order of its interfaces, from its commands.
 fn links(kind: Kind) -> BTreeMap<String, Vec<String>> {
     let mut links: BTreeMap<String, Vec<String>> = BTreeMap::new();
     let mut host = Recorded::empty();
@@ -295,7 +295,7 @@ fn both_ends_of_a_qemu_link_send_to_each_other() {
 }
 
 #[test]
-fn no_two_interfaces_have_one_ethernet_address() {
+fn ethernet_addresses_are_unique() {
     for kind in [Kind::Qemu, Kind::Bhyve] {
         let commands = dry(kind, up).join(" ");
         let addresses: Vec<&str> = commands
@@ -313,7 +313,7 @@ fn no_two_interfaces_have_one_ethernet_address() {
 }
 
 #[test]
-fn a_dry_run_prints_what_runs_on_an_empty_computer() {
+fn dry_run_prints_the_commands_for_an_empty_computer() {
     for kind in HYPERVISORS {
         let mut host = Recorded::empty();
         with(kind, |testbed| testbed.up(&mut host)).unwrap();
@@ -365,7 +365,7 @@ const LIST_RUNNING: &str = "\
 ";
 
 #[test]
-fn up_continues_where_it_was_killed() {
+fn up_resumes_after_a_kill() {
     let mut host = Recorded::empty();
     host.says("VBoxManage list vms", LIST_VMS);
     host.says("VBoxManage list runningvms", LIST_RUNNING);
@@ -391,7 +391,7 @@ fn up_continues_where_it_was_killed() {
 }
 
 #[test]
-fn down_continues_where_it_was_killed() {
+fn down_resumes_after_a_kill() {
     let mut host = Recorded::empty();
     host.says("VBoxManage list vms", LIST_VMS);
     host.says("VBoxManage list runningvms", LIST_RUNNING);
@@ -409,7 +409,7 @@ fn down_continues_where_it_was_killed() {
 }
 
 #[test]
-fn a_machine_that_was_created_in_part_is_created_again() {
+fn partially_created_machine_is_recreated() {
     for kind in HYPERVISORS {
         let up = |progress: &str| {
             let mut host = Recorded::empty();
@@ -440,7 +440,7 @@ fn a_machine_that_was_created_in_part_is_created_again() {
 }
 
 #[test]
-fn bhyve_destroys_the_interfaces_that_are_left() {
+fn bhyve_destroys_the_remaining_interfaces() {
     let mut host = Recorded::empty();
     host.made(Kind::Bhyve, Role::Router);
     host.says("ifconfig -l", "em0 lo0 tap-router-3 l4s-server\n");
@@ -480,7 +480,7 @@ fn vmware_lists_running_machines_by_path() {
     };
     assert_eq!(status[0].address, Some(expected));
 
-    // Not yet, and an answer that is none.
+    // No address yet, then an invalid answer.
     host.fails(
         address,
         "Error: The VMware Tools are not running in the virtual machine",
@@ -500,7 +500,7 @@ fn vmware_lists_running_machines_by_path() {
 }
 
 #[test]
-fn a_snapshot_of_the_image_is_taken_once() {
+fn image_snapshot_is_taken_once() {
     let mut host = Recorded::empty();
     host.says(
         "vmrun -T ws listSnapshots /testbed/vmware/l4sllm-freebsd.vmx",
@@ -509,7 +509,7 @@ fn a_snapshot_of_the_image_is_taken_once() {
     provider(Kind::Vmware).prepare(&mut host).unwrap();
     assert_eq!(host.ran, [""; 0]);
 
-    // An image that was imported before a kill still lacks its snapshot.
+    // A kill after the import leaves an image without its snapshot.
     host.says("VBoxManage list vms", LIST_VMS);
     provider(Kind::VirtualBox).prepare(&mut host).unwrap();
     assert_eq!(host.ran, ["VBoxManage snapshot l4sllm-image take built"]);
@@ -519,7 +519,7 @@ fn a_snapshot_of_the_image_is_taken_once() {
 }
 
 #[test]
-fn a_qemu_process_that_is_gone_is_a_stopped_machine() {
+fn missing_qemu_process_means_stopped() {
     let mut host = Recorded::empty();
     host.made(Kind::Qemu, Role::Router);
     host.made(Kind::Qemu, Role::Server);
@@ -536,7 +536,7 @@ fn a_qemu_process_that_is_gone_is_a_stopped_machine() {
 }
 
 #[test]
-fn a_snapshot_is_of_stopped_machines_and_of_all() {
+fn snapshots_require_all_machines_stopped() {
     let mut host = Recorded::empty();
     for role in Role::ALL {
         host.made(Kind::Bhyve, role);
@@ -559,7 +559,7 @@ fn a_snapshot_is_of_stopped_machines_and_of_all() {
 }
 
 #[test]
-fn a_missing_image_is_named_with_the_command_that_makes_it() {
+fn missing_image_error_names_the_build_command() {
     for kind in HYPERVISORS {
         let mut host = Recorded::empty();
         host.files.clear();
@@ -587,7 +587,7 @@ fn bhyve_connects_bridges_with_the_uplink_and_taps() {
         ["ifconfig bridge create name l4s-manage addm igb1 up"]
     );
 
-    // A tap that a kill left outside its bridge is replaced.
+    // A tap left outside its bridge by a kill is replaced.
     host.says("ifconfig -l", "em0 lo0 tap-server-0 tap-client1-0\n");
     host.ran.clear();
     bhyve
@@ -604,7 +604,7 @@ fn bhyve_connects_bridges_with_the_uplink_and_taps() {
 }
 
 #[test]
-fn machines_that_exist_are_asked_by_ssh_and_left_alone() {
+fn existing_machines_are_queried_by_ssh_and_unchanged() {
     let mut host = Recorded::empty();
     let ssh = |role: Role| {
         format!(
@@ -638,6 +638,6 @@ fn machines_that_exist_are_asked_by_ssh_and_left_alone() {
     let missing = Ssh::new(&plan(), BTreeMap::new()).unwrap_err();
     assert_eq!(
         missing.to_string(),
-        "no host is given for router; expected --host router=HOST"
+        "missing host of router; expected --host router=HOST"
     );
 }

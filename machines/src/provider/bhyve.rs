@@ -1,6 +1,6 @@
 //! bhyve(8), on FreeBSD, as root. The image is QEMU's, converted to a raw disk.
 //! Each link is a bridge with two taps. A fourth bridge connects the first
-//! interfaces to the host's uplink, where machines get their addresses by DHCP.
+//! interfaces to the host's uplink, which provides their addresses by DHCP.
 
 use std::path::{Path, PathBuf};
 
@@ -100,7 +100,7 @@ fn ifconfig<const N: usize>(arguments: [&str; N]) -> Invocation {
     Invocation::new("ifconfig", arguments)
 }
 
-/// The interfaces that exist; `None` from a host that does not look.
+/// The interfaces that exist; `None` on a host that inspects nothing.
 struct Interfaces(Option<String>);
 
 impl Interfaces {
@@ -134,7 +134,7 @@ impl Provider for Bhyve {
             if interfaces.has(&bridge) == Some(true) {
                 continue;
             }
-            // One command, so that a bridge that exists has its uplink.
+            // One command, so that no bridge exists without its uplink.
             let mut create = ifconfig(["bridge", "create", "name", &bridge]);
             if bridge == MANAGEMENT {
                 create = create.and(["addm", &self.uplink(host)?]);
@@ -159,7 +159,7 @@ impl Provider for Bhyve {
     fn create(&self, host: &mut dyn Host, role: Role, _: &Path) -> Result<(), Error> {
         let interfaces = Interfaces::list(host)?;
         for (tap, bridge) in taps(role) {
-            // One that was left by a kill may not be in its bridge.
+            // A tap left over from a killed command may not be in its bridge.
             if interfaces.has(&tap) == Some(true) {
                 interfaces.destroy(host, &tap)?;
             }
@@ -177,7 +177,7 @@ impl Provider for Bhyve {
             &name,
         ]);
         let bhyve = self.bhyve(role);
-        // bhyve exits with 0 when the guest reboots, and has to be started again.
+        // bhyve exits with 0 when the guest reboots, and must be started again.
         let destroy = format!("bhyvectl --destroy --vm={name}");
         let script = format!("while {load} && {bhyve}; do {destroy}; done; {destroy}");
         let pid = text(self.dir.join(format!("{role}.pid")));

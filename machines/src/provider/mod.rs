@@ -128,7 +128,7 @@ impl FromStr for Kind {
         let found = Kind::ALL.into_iter().find(|kind| kind.name() == text);
         found.ok_or_else(|| {
             let names = Kind::ALL.map(Kind::name).join(", ");
-            format!("no provider is called '{text}'; known: {names}")
+            format!("unknown provider '{text}'; expected one of {names}")
         })
     }
 }

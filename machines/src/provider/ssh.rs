@@ -1,4 +1,4 @@
-//! Existing machines, reached by ssh. They are neither created nor deleted; the
+//! Existing machines, reached by ssh. They are not created or deleted; the
 //! operator assigns their roles.
 
 use std::collections::BTreeMap;

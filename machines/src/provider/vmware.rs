@@ -185,7 +185,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_key_is_there_twice_and_others_stay() {
+    fn replaced_keys_are_unique_and_others_unchanged() {
         let old = "\
             .encoding = \"UTF-8\"\nmemsize = \"4096\"\nide1:0.present = \"FALSE\"\n\
             ethernet0.present = \"TRUE\"\nEthernet1.Present = \"FALSE\"\nmemsize.extra = \"1\"\n";
