@@ -97,7 +97,7 @@ impl<'a> Answer<'a> {
                 && judgement.gain().mean < 0.0
                 && judgement.weight() >= 1.0
         };
-        let none = || "none that is certain.".to_owned();
+        let none = || "none with certainty.".to_owned();
         let mut terms = vec![
             (
                 "Gain",
@@ -191,14 +191,11 @@ fn sentence(pairs: &[&Pair<'_>]) -> String {
             "better in some respects and worse in others than",
         ),
         than(Standing::Worse, "worse than"),
-        than(
-            Standing::Same,
-            "no different, by any amount that matters, from",
-        ),
+        than(Standing::Same, "not relevantly different from"),
         than(Standing::Unclear, "not certainly different from"),
         than(
             Standing::NoConclusion,
-            "not comparable, after one repetition, with",
+            "not comparable after one repetition with",
         ),
     ]
     .into_iter()

@@ -4,7 +4,7 @@ use l4sllm_testbed::result::{Arm, ArmFacts, Facts, Repetition, Statistics, Summa
 
 use crate::verdict::{Judgement, Quantity, Sample, Verdict, judge};
 
-/// A quantity by which arms are compared.
+/// A quantity used to compare arms.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Metric {
     Utilisation,
@@ -31,7 +31,7 @@ pub(super) const METRICS: [Metric; 7] = [
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Comparison<'a> {
     /// The baselines that have run, in order, followed by the arms with a rule,
-    /// which policies are also compared with.
+    /// the additional references of policies.
     pub baselines: Vec<&'a Arm>,
     pub pairs: Vec<Pair<'a>>,
 }

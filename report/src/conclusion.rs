@@ -1,5 +1,4 @@
-//! States the results in sentences, whichever way they turn out: losses first,
-//! each with its size.
+//! States the results in sentences: losses first, each with its size.
 
 use super::compare::{Comparison, Difference, Pair, Standing};
 use super::format::{index, number};
@@ -85,7 +84,7 @@ fn clauses(pairs: &[&Pair<'_>]) -> Vec<String> {
     };
     let rest = [
         alike(Standing::Unclear, "no certain difference"),
-        alike(Standing::Same, "no difference that matters"),
+        alike(Standing::Same, "no relevant difference"),
         alike(Standing::NoConclusion, "one repetition: no conclusion"),
     ];
     differ.chain(rest.into_iter().flatten()).collect()
@@ -126,7 +125,7 @@ fn sentence(pair: &Pair<'_>) -> String {
     .filter_map(|(word, phrases)| Some(format!("{word} {}", phrases?)))
     .collect();
     match pair.standing() {
-        Standing::Same => format!("{name} against {against}: no difference that matters."),
+        Standing::Same => format!("{name} against {against}: no relevant difference."),
         _ => format!("{name} against {against}: {}.", parts.join("; ")),
     }
 }
@@ -174,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn costs_stand_in_the_headline_with_their_size() {
+    fn headline_states_costs_with_their_size() {
         let (headline, conclusions) = said(vec![
             steady("dualpi2", None, (0.999, 0.035), 15.0),
             steady("dualpi2-tuned", None, (0.998, 0.075), 11.0),
@@ -197,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn one_repetition_is_no_conclusion() {
+    fn one_repetition_gives_no_conclusion() {
         let (headline, conclusions) = said(vec![
             arm("dualpi2", None, &[(0.99, 0.01)], 15.0),
             arm("l4sllm-10", Some(10), &[(0.50, 0.01)], 10.0),
@@ -207,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_certain_is_said_to_be_so() {
+    fn uncertain_differences_are_marked() {
         let runs = [(0.90, 0.01), (0.98, 0.01), (0.95, 0.01)];
         let (headline, conclusions) = said(vec![
             arm(
@@ -226,8 +225,8 @@ mod tests {
         ]);
         assert_eq!(
             headline,
-            "Against dualpi2:\n  l4sllm-10: no certain difference\n  l4sllm-100: no difference that \
-             matters\n"
+            "Against dualpi2:\n  l4sllm-10: no certain difference\n  l4sllm-100: no relevant \
+             difference\n"
         );
         assert!(
             conclusions[0].contains("not certain: utilisation (\u{2212}1.0\u{a0}\u{b1}\u{a0}4.3")

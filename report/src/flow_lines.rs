@@ -157,7 +157,7 @@ mod tests {
 
     /// 125 kB in 100 ms are 10 Mbit/s, although a bin has 200 ms.
     #[test]
-    fn throughput_is_what_was_delivered_between_samples() {
+    fn throughput_is_delivered_bytes_between_samples() {
         let mut lines = FlowLines::new(&meta(1), 200 * MS);
         lines.add(&[row(0, 100, 0), row(0, 300, 100_000), row(0, 400, 225_000)]);
         let (lines, count) = lines.finish();

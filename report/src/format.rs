@@ -3,7 +3,7 @@
 /// Three significant digits for fractions: 0.412, 4.12, 41.2, 412.
 pub(super) fn number(value: f64) -> String {
     let decimals = match value.abs() {
-        // 9.996 would otherwise become 10.00.
+        // Otherwise 9.996 would become 10.00.
         size if size >= 99.95 => 0,
         size if size >= 9.995 => 1,
         size if size >= 0.9995 => 2,
@@ -29,7 +29,7 @@ pub(super) fn index(value: f64) -> String {
     format!("{value:.3}")
 }
 
-/// Digits in groups of three from five digits on, narrow spaces between.
+/// Numbers of five or more digits in groups of three, with narrow spaces.
 pub(super) fn count(value: u64) -> String {
     let digits = value.to_string();
     if digits.len() < 5 {
@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn signs_are_explicit_and_nothing_has_none() {
+    fn signs_are_explicit_except_for_zero() {
         assert_eq!(signed(-3.24), "\u{2212}3.2");
         assert_eq!(signed(12.6), "+13");
         assert_eq!(signed(-0.04), "0");

@@ -8,7 +8,7 @@ type Term = (&'static str, &'static str);
 
 const ARM: Term = (
     "Arm",
-    "One of the queues that are compared. All arms of a repetition have the same network and the \
+    "One of the compared queues. All arms of a repetition have the same network and the \
      same random draws of traffic.",
 );
 const QUEUES: Term = (
@@ -19,12 +19,13 @@ const QUEUES: Term = (
 const PLAIN: Term = ("dualpi2", "DualPI2 with the defaults of RFC 9332.");
 const TUNED: Term = (
     "dualpi2-tuned",
-    "DualPI2 with a target of 10 ms (15 ms in RFC 9332) and gains of four times the defaults: what \
-     an administrator would try first.",
+    "DualPI2 with a target of 10 ms (15 ms in RFC 9332) and gains of four times the defaults: \
+     the first change that an administrator would try.",
 );
 const RULE: Term = (
     "adaptive",
-    "DualPI2 whose set-points a rule moves by the link\u{2019}s idle time. Nothing in it is learned.",
+    "DualPI2 with set-points moved by a rule according to the link\u{2019}s idle time. It is \
+     not learned.",
 );
 const LEARNED: Term = (
     "l4sllm",
@@ -38,7 +39,7 @@ const DELAY: Term = (
 );
 const UTILISATION: Term = (
     "Utilisation",
-    "Bits that the bottleneck sent, of those that it could have sent.",
+    "Bits that the bottleneck sent, as a share of its capacity.",
 );
 const DROPPED: Term = ("Dropped", "Share of the packets that left the queue.");
 const JAIN: Term = (
@@ -49,11 +50,12 @@ const JAIN: Term = (
 const OVERRIDE: Term = (
     "Override",
     "A decision of a controller that replaces DualPI2\u{2019}s own for a packet, or moves its \
-     set-points. Limits in the kernel refuse what would do harm.",
+     set-points. Limits in the kernel refuse harmful overrides.",
 );
 const DECISION: Term = (
     "Decision",
-    "Time from the record that completes an interval to the override in force. \u{201c}Set\u{201d}: the \
+    "Time from the record that completes an interval until the override takes effect. \
+     \u{201c}Set\u{201d}: the \
      scenario sets it; it was not measured.",
 );
 

@@ -72,7 +72,7 @@ pub enum ReportError {
         name: String,
     },
     /// A training run without a single step.
-    #[error("{} has no step of a training in it", path.display())]
+    #[error("{} contains no training step", path.display())]
     NoSteps {
         /// The metrics.
         path: PathBuf,

@@ -119,7 +119,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn directories_are_named_as_shortly_as_they_can_be_told_apart() {
+    fn directory_labels_are_the_shortest_unique_ones() {
         let dirs = |dirs: &[&str]| names(&dirs.iter().map(PathBuf::from).collect::<Vec<_>>());
         assert_eq!(
             dirs(&["/none/a/before", "/none/b/after"]),

@@ -224,8 +224,8 @@ fn html_answer(answer: &Answer<'_>, comparison: &Comparison<'_>, level: u8) -> S
         Headline::All(sentence) if !comparison.pairs.is_empty() => {
             let _ = writeln!(
                 out,
-                "<p><b>{}</b> What arms differ by cannot be told from what two runs of the same arm \
-                 differ by. Three repetitions or more (<code>--repetitions</code>) show it.</p>",
+                "<p><b>{}</b> One repetition cannot show whether arms differ by more than two \
+                 runs of the same arm. Use at least three (<code>--repetitions</code>).</p>",
                 escape(sentence)
             );
         }
@@ -272,8 +272,8 @@ fn warnings(data: &Data) -> String {
     match entries.is_empty() {
         true => String::new(),
         false => format!(
-            "<div class=\"partial\"><b>\u{26a0} Warning.</b> This result shows less than it seems \
-             to:\n<ul class=\"conclusion\">\n{entries}</ul></div>\n"
+            "<div class=\"partial\"><b>\u{26a0} Warning.</b> This result is less meaningful \
+             than it seems:\n<ul class=\"conclusion\">\n{entries}</ul></div>\n"
         ),
     }
 }
@@ -288,8 +288,8 @@ fn partial(data: &Data) -> String {
         .collect();
     format!(
         "<div class=\"partial\"><b>Partial result.</b> {finished} of {all} repetitions are \
-         finished. The table of arms is over these; differences are over pairs of repetitions that \
-         both arms have. The command below continues with the rest. Missing, counted from 0:\n\
+         finished. The table of arms covers these; differences are over complete pairs of \
+         repetitions. The command below runs the missing ones. Missing, counted from 0:\n\
          <ul class=\"conclusion\">\n{missing}</ul></div>\n"
     )
 }
@@ -298,7 +298,7 @@ fn partial(data: &Data) -> String {
 fn key() -> String {
     format!(
         "<p class=\"key\"><span class=\"better\">Blue: better</span>, \
-         <span class=\"worse\">orange: worse</span>, on dark ground: \
+         <span class=\"worse\">orange: worse</span>, on a dark background: \
          <span class=\"much-better\">much better</span> or \
          <span class=\"much-worse\">much worse</span> (at least 5 points of utilisation, 2 of drops, \
          half of a delay or 0.1 of Jain's index), <span class=\"uncertain\">grey: not certain</span>. \
@@ -353,10 +353,11 @@ fn floor_note(floor: &Floor) -> Option<String> {
         let packet_bits = f64::from(floor.packet_bytes) * 8.0;
         let rtt_s = floor.base_rtt_ns as f64 / 1e9;
         format!(
-            "This cell has a floor. Each of its {} flows keeps at least {} packets of {} bytes in \
-             flight, {} together; {} and {} ms hold {} of them. The rest waits at the bottleneck: \
-             about {} ms of queue, whatever is marked. Less than that takes losses: flows that time out send less than their \
-             window.",
+            "This cell has a minimum queue. Each of its {} flows keeps at least {} packets of \
+             {} bytes in \
+             flight, {} together; {} and {} ms hold {} of them. The other packets wait at the \
+             bottleneck: about {} ms of queue, regardless of marking. Only losses make it \
+             shorter, because flows that time out send less than their window.",
             floor.flows,
             floor.min_window_packets,
             floor.packet_bytes,

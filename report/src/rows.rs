@@ -450,7 +450,7 @@ mod tests {
     }
 
     #[test]
-    fn columns_are_all_that_a_row_has_and_text_is_quoted_where_it_must_be() {
+    fn csv_has_all_columns_and_quotes_where_needed() {
         assert_eq!(
             table().csv(),
             "arm,delay.p50,delay.p99,of.0,of.1,marks\n\"a,b\",1.5,,7,8,\nc,,,,,30\n"
@@ -462,7 +462,7 @@ mod tests {
     }
 
     #[test]
-    fn on_a_terminal_numbers_stand_at_the_right() {
+    fn numbers_are_right_aligned_on_a_terminal() {
         let lines = [
             "arm  delay.p50  delay.p99  of.0  of.1  marks",
             "a,b        1.5          -     7     8      -",

@@ -13,8 +13,8 @@ pub(super) fn run_again(facts: &Facts) -> String {
     let mut out = "<h3>How to run it again</h3>\n".to_owned();
     match command(facts) {
         Some(command) => out.push_str(&format!(
-            "<pre class=\"command\">{}</pre>\n<p>The same version, seed, scenario and policy give \
-             the same packets; times that were measured differ.{}</p>\n",
+            "<pre class=\"command\">{}</pre>\n<p>The same version, seed, scenario and policy \
+             give the same packets; measured times differ.{}</p>\n",
             escape(&command),
             policy_note(facts),
         )),
@@ -35,7 +35,7 @@ pub(super) fn run_again(facts: &Facts) -> String {
     }
     if !facts.scenario_toml.is_empty() {
         out.push_str(&format!(
-            "<details>\n<summary>The scenario as it was run, scenario/{name}.toml</summary>\n\
+            "<details>\n<summary>The scenario of this run, scenario/{name}.toml</summary>\n\
              <pre>{}</pre>\n</details>\n",
             escape(&facts.scenario_toml)
         ));
@@ -109,8 +109,8 @@ fn policy_note(facts: &Facts) -> &'static str {
     let mut arms = facts.arms.iter();
     match arms.any(|arm| arm.policy.is_some() && arm.policy_dir.is_none()) {
         true => {
-            " The result does not say where its policy was; <code>policies/</code> is in the \
-             repository."
+            " The result does not record the path of its policy; <code>policies/</code> is in \
+             the repository."
         }
         false => "",
     }
@@ -122,8 +122,7 @@ mod tests {
     use l4sllm_testbed::result::fixture::facts;
     use std::process::Command;
 
-    /// The shell's interpretation of `command`, with an `l4sllm` that lists its
-    /// arguments.
+    /// The arguments of `l4sllm` as a shell parses `command`.
     fn arguments(command: &str) -> Vec<String> {
         let dir = tempfile::tempdir().unwrap();
         let script = format!("l4sllm() {{ printf '%s\\n' \"$@\"; }}\n{command}\n");
@@ -138,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn a_shell_reads_names_as_they_are() {
+    fn names_are_quoted_for_a_shell() {
         let mut facts = facts(&[("dualpi2", None), ("l4sllm-10", Some(10))], 2);
         facts.scenario_file = Some("/it's a $HOME/`x`.toml".to_owned());
         facts.arms[1].policy_dir = Some("/my policy".to_owned());

@@ -61,7 +61,7 @@ pub(super) enum Tone {
 /// The arms and their numbers.
 pub(super) fn results(data: &Data) -> Table {
     let summary = &data.summary;
-    // With unequal numbers of runs, none is the best.
+    // With unequal numbers of runs, no arm is marked best.
     let complete = data.missing().is_empty();
     let best: Vec<Option<&str>> = METRICS
         .iter()
@@ -277,8 +277,8 @@ fn counters(arm: &Arm, facts: Option<&ArmFacts>) -> [Cell; 5] {
     ]
 }
 
-/// The arm that is better than every other, significantly and relevantly; none if
-/// two are equal, or one has no value.
+/// The arm that is better than every other, significantly and relevantly; none
+/// if two are equal, or a value is missing.
 fn best(metric: Metric, summary: &Summary) -> Option<&str> {
     let samples: Vec<_> = summary.arms.iter().map(|arm| metric.samples(arm)).collect();
     let is_better = |own: usize, other: usize| {

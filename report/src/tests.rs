@@ -28,7 +28,7 @@ fn made(arm: usize, repetition: u32) -> Run {
     run(arm as u64 * 10 + u64::from(repetition), 4, shape(arm))
 }
 
-/// The same traffic in every arm; the tuned one leaves the link partly idle.
+/// The same traffic in every arm; with tuned, the link is partly idle.
 fn paired(arm: usize, repetition: u32) -> Run {
     let mut shape = shape(arm);
     if arm == 1 {
@@ -53,7 +53,7 @@ fn read(path: PathBuf) -> String {
 }
 
 #[test]
-fn the_page_from_disk_is_the_page_from_memory() {
+fn page_from_disk_equals_page_from_memory() {
     let dir = tempfile::tempdir().unwrap();
     fill(dir.path(), facts(&ARMS, 2));
     let summary = Stored::open(dir.path()).unwrap().summary;
@@ -117,7 +117,7 @@ fn the_same_result_gives_the_same_bytes() {
 
 /// Steps from the base to 5 ms at 2 s, and on to 6 ms at 3 s.
 #[test]
-fn set_points_are_drawn_where_something_steers() {
+fn set_points_are_drawn_for_controlled_arms() {
     let base = SetPointRow {
         time_ns: 0,
         target_ns: 15_000_000,
@@ -195,7 +195,7 @@ fn dark_pixels(svg: &str) -> usize {
 }
 
 #[test]
-fn a_result_without_packets_is_drawn_as_such() {
+fn result_without_packets_is_drawn() {
     let dir = tempfile::tempdir().unwrap();
     let out = ResultDir::create(dir.path(), facts(&[("dualpi2", None)], 1), false).unwrap();
     let mut empty = made(0, 0);
@@ -207,7 +207,7 @@ fn a_result_without_packets_is_drawn_as_such() {
 }
 
 #[test]
-fn a_partial_result_says_so_and_an_empty_one_still_has_a_page() {
+fn partial_result_is_marked_and_empty_result_has_a_page() {
     let dir = tempfile::tempdir().unwrap();
     let out = ResultDir::create(dir.path(), facts(&ARMS, 2), false).unwrap();
     assert!(read(render(dir.path()).unwrap().page).contains("0 of 6 repetitions"));
@@ -241,7 +241,7 @@ fn missing_repetitions_are_named_as_ranges() {
 }
 
 #[test]
-fn an_interrupted_run_compares_pairs_alone() {
+fn interrupted_run_compares_only_complete_pairs() {
     let dir = tempfile::tempdir().unwrap();
     let out = ResultDir::create(dir.path(), facts(&ARMS, 4), false).unwrap();
     for (index, (name, _)) in ARMS.iter().enumerate() {
@@ -270,7 +270,7 @@ fn an_interrupted_run_compares_pairs_alone() {
 }
 
 #[test]
-fn one_repetition_is_no_conclusion_on_the_page_and_in_the_table() {
+fn one_repetition_gives_no_conclusion_on_page_and_table() {
     let dir = tempfile::tempdir().unwrap();
     fill(dir.path(), facts(&ARMS, 1));
     let report = render(dir.path()).unwrap();
@@ -331,7 +331,7 @@ fn a_difference_of_three_repetitions_is_a_verdict_with_its_size() {
 }
 
 #[test]
-fn the_page_stands_alone_and_escapes_what_it_quotes() {
+fn page_is_self_contained_and_escapes_quoted_text() {
     let dir = tempfile::tempdir().unwrap();
     fill(dir.path(), facts(&ARMS, 1));
     let page = read(render(dir.path()).unwrap().page);
@@ -422,7 +422,7 @@ fn scenarios_that_were_not_started_are_named() {
 }
 
 #[test]
-fn a_page_that_mentions_published_work_names_it() {
+fn page_cites_published_work() {
     let dir = tempfile::tempdir().unwrap();
     let mut facts = facts(&ARMS, 1);
     fill(&dir.path().join("a"), facts.clone());
@@ -436,7 +436,7 @@ fn a_page_that_mentions_published_work_names_it() {
 }
 
 #[test]
-fn warnings_stand_at_the_top_and_in_the_table() {
+fn warnings_are_at_the_top_and_in_the_table() {
     let dir = tempfile::tempdir().unwrap();
     fill(dir.path(), facts(&ARMS, 2));
     let mut data = load(dir.path()).unwrap();

@@ -82,7 +82,7 @@ fn more_utilisation_and_less_delay_are_better_and_drops_are_a_cost() {
 }
 
 #[test]
-fn a_pooled_quantile_that_jumps_alone_does_not_count() {
+fn a_lone_jump_of_a_pooled_quantile_does_not_count() {
     let mut a = steady("a", None, (0.9, 0.01), 0.5);
     let b = steady("b", None, (0.9, 0.01), 0.5);
     a.pooled.queue_delay_ms.classic.p50 = Some(1.0);
@@ -103,7 +103,7 @@ fn a_metric_that_one_arm_lacks_is_not_compared() {
 }
 
 #[test]
-fn every_baseline_is_compared_with_and_the_worst_comes_first() {
+fn compares_with_every_baseline_worst_first() {
     let (facts, summary) = results(vec![
         steady("dualpi2", None, (0.99, 0.01), 15.0),
         steady("dualpi2-tuned", None, (0.988, 0.011), 10.0),
@@ -133,7 +133,7 @@ fn every_baseline_is_compared_with_and_the_worst_comes_first() {
 /// Every comparison includes plain, tuned, the rule and the policy; policies
 /// are also compared with the rule.
 #[test]
-fn the_rule_is_compared_and_policies_are_compared_with_it() {
+fn rule_is_compared_and_serves_as_a_baseline_for_policies() {
     let (mut facts, summary) = results(vec![
         steady("dualpi2", None, (0.99, 0.01), 15.0),
         steady("dualpi2-tuned", None, (0.99, 0.01), 10.0),
@@ -170,7 +170,7 @@ fn the_rule_is_compared_and_policies_are_compared_with_it() {
 }
 
 #[test]
-fn only_pairs_that_both_arms_have_are_compared() {
+fn only_complete_pairs_are_compared() {
     let a = arm("a", Some(10), &[(0.5, 0.0), (0.6, 0.0), (0.7, 0.0)], 1.0);
     let mut b = arm("b", None, &[(0.9, 0.0), (0.8, 0.0), (0.9, 0.0)], 1.0);
     b.repetitions.remove(0);

@@ -161,12 +161,12 @@ mod tests {
     }
 
     #[test]
-    fn text_and_lines_have_contrast_on_both_grounds() {
+    fn text_and_lines_have_contrast_in_light_and_dark() {
         for (light, dark) in DARK {
             let least = match light {
                 PAPER | GRID | BETTER_GROUND | WORSE_GROUND | WARMUP => continue,
-                // Text must meet WCAG 2.1's 1.4.3; the rest are graphics,
-                // covered by 1.4.11.
+                // Text must meet WCAG 2.1's 1.4.3; graphics are covered by
+                // 1.4.11.
                 INK | MUTED | BETTER | WORSE => 4.5,
                 _ => 3.0,
             };
@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn every_colour_has_one_for_the_dark() {
+    fn every_colour_has_a_dark_variant() {
         let flows = CLASSIC_FLOWS.iter().chain(&L4S_FLOWS);
         let arms = CONTROLLED.iter().chain(&OTHER).chain([&TUNED.colour]);
         for colour in flows.chain(arms) {

@@ -70,7 +70,7 @@ pub(crate) struct Key {
     pub sign: Sign,
 }
 
-/// How a legend shows a mark.
+/// The sign of a mark in a legend.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Sign {
     /// A line segment.
@@ -101,7 +101,7 @@ pub(crate) struct Panel {
 pub(crate) struct Axis {
     /// Name and unit; empty for none.
     pub label: String,
-    /// Where values lie.
+    /// Positions of values.
     pub scale: Scale,
 }
 
@@ -115,7 +115,7 @@ pub(crate) enum Mark {
         width: f64,
         dash: &'static str,
     },
-    /// Between two values at each x; none interrupts it.
+    /// A band between two values at each x; none interrupts it.
     Band {
         points: Vec<Option<(f64, f64, f64)>>,
         colour: &'static str,
@@ -137,7 +137,7 @@ pub(crate) enum Mark {
     /// A reference at a value of the horizontal axis.
     Upright { value: f64 },
     /// A value and its interval at a place of the vertical axis, with words
-    /// right of the panel. What lies outside of the axis becomes an arrow.
+    /// right of the panel. A value outside the axis is drawn as an arrow.
     Interval {
         at: f64,
         value: f64,
@@ -151,12 +151,12 @@ pub(crate) enum Mark {
         at: (f64, f64),
         radius: f64,
         colour: &'static str,
-        /// A ring in place of a disc.
+        /// A ring instead of a disc.
         hollow: bool,
     },
     /// A range of the horizontal axis, behind everything.
     Range { from: f64, to: f64, ground: Ground },
-    /// Text in place of data.
+    /// Text instead of data.
     Note { text: String },
 }
 
@@ -172,8 +172,8 @@ pub(crate) enum Ground {
 }
 
 impl Figure {
-    /// The figure as an SVG document; `prefix` keeps its identifiers apart from
-    /// those of other results in one page.
+    /// The figure as an SVG document; `prefix` distinguishes its identifiers
+    /// from those of other results on the page.
     pub(crate) fn svg(&self, prefix: &str) -> String {
         let mut svg = Svg::new();
         let columns = self.columns.max(1);
@@ -190,8 +190,8 @@ impl Figure {
         svg.finish((WIDTH, top + 4.0), &id, &self.title)
     }
 
-    /// The figure as a legend and an SVG for each panel, which a page lays out
-    /// by its width.
+    /// The figure as a legend and an SVG for each panel, laid out by the page's
+    /// width.
     pub(crate) fn html(&self, prefix: &str) -> String {
         let keys: String = self.legend.iter().map(Key::html).collect();
         let legend = match keys.is_empty() {
@@ -241,7 +241,7 @@ impl Figure {
         }
     }
 
-    /// Returns where the panels begin.
+    /// Returns the position of the panels.
     fn draw_legend(&self, svg: &mut Svg) -> f64 {
         if self.legend.is_empty() {
             return 0.0;
@@ -276,7 +276,7 @@ impl Key {
 }
 
 impl Sign {
-    /// Draws it right of `from`.
+    /// Draws it to the right of `from`.
     fn draw(self, svg: &mut Svg, (x, y): (f64, f64)) {
         match self {
             Sign::Line {

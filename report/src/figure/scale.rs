@@ -1,40 +1,40 @@
-//! From values to places on an axis, and which values to name there.
+//! Maps values to positions on an axis, and selects the labelled values.
 
-/// How values lie along an axis.
+/// The mapping of values to an axis.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Scale {
-    /// Equal differences are equally far apart.
+    /// Linear: equal differences have equal distances.
     Linear {
         /// Value at the beginning.
         min: f64,
         /// Value at the end.
         max: f64,
     },
-    /// Equal ratios are equally far apart; both ends above 0.
+    /// Logarithmic: equal ratios have equal distances; both ends above 0.
     Log {
         /// Value at the beginning.
         min: f64,
         /// Value at the end.
         max: f64,
     },
-    /// Linear, with names at some values.
+    /// Linear, with labels at some values.
     Marked {
         /// Value at the beginning.
         min: f64,
         /// Value at the end.
         max: f64,
-        /// Values and their names.
+        /// Values and their labels.
         marks: &'static [(f64, &'static str)],
     },
-    /// Named places, each one unit wide, the first centred on 0.
+    /// Labelled places, each one unit wide, the first centred on 0.
     Names(Vec<String>),
 }
 
-/// A value that an axis marks.
+/// A tick of an axis.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Tick {
     pub value: f64,
-    /// Empty: a mark without a name.
+    /// Empty: a tick without a label.
     pub label: String,
 }
 
@@ -71,8 +71,8 @@ impl Scale {
         }
     }
 
-    /// Around values above 0: linear from 0 where they are of one size, else
-    /// logarithmic between whole tenths of decades.
+    /// Around values above 0: linear from 0 if they are of similar size,
+    /// otherwise logarithmic between whole tenths of decades.
     pub(crate) fn spanning(min: f64, max: f64) -> Scale {
         if !(min > 0.0 && max.is_finite()) || max / min < 30.0 {
             return Scale::from_zero(max);
@@ -85,13 +85,13 @@ impl Scale {
         }
     }
 
-    /// Where `value` lies, 0 at the beginning and 1 at the end.
+    /// Position of `value`: 0 at the beginning, 1 at the end.
     pub(super) fn place(&self, value: f64) -> f64 {
         match self {
             Scale::Linear { min, max } | Scale::Marked { min, max, .. } => {
                 (value - min) / (max - min)
             }
-            // Values that are not positive are drawn left of all others.
+            // Non-positive values are drawn left of all others.
             Scale::Log { min, max } => {
                 (value.max(min * 1e-3).log10() - min.log10()) / (max.log10() - min.log10())
             }
@@ -124,7 +124,7 @@ impl Scale {
 fn linear_ticks(min: f64, max: f64) -> Vec<Tick> {
     let step = step(max - min);
     let decimals = decimals(step);
-    // Half a step's tolerance of rounding, so that an end that is a tick counts.
+    // A tolerance for rounding, so that an end on a tick counts.
     let (first, last) = (
         (min / step - 1e-6).ceil() as i64,
         (max / step + 1e-6).floor() as i64,
@@ -140,7 +140,8 @@ fn linear_ticks(min: f64, max: f64) -> Vec<Tick> {
         .collect()
 }
 
-/// Each decade's 1; also 2 and 5 where there are few decades; the others unnamed.
+/// The 1 of each decade; also 2 and 5 if there are few decades; the others have
+/// no label.
 fn log_ticks(min: f64, max: f64) -> Vec<Tick> {
     let few = max / min < 2000.0;
     let decades = min.log10().floor() as i32..=max.log10().ceil() as i32;
@@ -248,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn close_values_are_told_apart() {
+    fn close_values_have_distinct_positions() {
         for (low, high) in [
             (81.9, 83.5),
             (99.98, 100.0),
@@ -265,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_and_nonsense_still_have_an_axis() {
+    fn empty_and_invalid_ranges_have_an_axis() {
         for max in [0.0, -1.0, f64::NAN, f64::INFINITY] {
             assert_eq!(Scale::spanning(0.0, max), Scale::from_zero(1.0));
         }

@@ -80,7 +80,7 @@ pub(super) fn delay_cdf(data: &Data) -> Captioned {
         )
     };
     let caption = format!(
-        "The share of packets that waited no longer, all packets of {}.",
+        "Share of packets with at most this delay, all packets of {}.",
         repetitions(data)
     );
     Captioned { figure, caption }
@@ -127,7 +127,7 @@ pub(super) fn utilisation(data: &Data) -> Captioned {
 }
 
 /// Completion times of transfers, with a panel for each flow that has any; none
-/// if there are none.
+/// without transfers.
 pub(super) fn completions(data: &Data) -> Option<Captioned> {
     let arms = shown(data);
     let mut names: Vec<&str> = Vec::new();
@@ -186,9 +186,8 @@ pub(super) fn completions(data: &Data) -> Option<Captioned> {
         )
     };
     let caption = format!(
-        "The share of transfers that took no longer, from their \
-         start to the arrival of their last byte; those that began in the time measured and \
-         arrived, of {}.{rest}",
+        "Share of transfers that took at most this time, from their start to the arrival of \
+         their last byte; finished transfers that began in the measured time, of {}.{rest}",
         repetitions(data)
     );
     (all > 0).then_some(Captioned { figure, caption })

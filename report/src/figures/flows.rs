@@ -53,8 +53,7 @@ pub(super) fn goodput(data: &Data) -> Captioned {
         false => String::new(),
     };
     let caption = format!(
-        "Over {}. Dashed: what each long-lived responsive flow would have if \
-         all had the same.{rest}",
+        "Over {}. Dashed: equal shares of the long-lived responsive flows.{rest}",
         repetitions(data)
     );
     Captioned { figure, caption }
@@ -127,7 +126,7 @@ pub(super) fn over_time(data: &Data) -> Vec<Captioned> {
             |point| point.mbps,
         ),
         caption: format!(
-            "Payload that its receiver got between two samples; \
+            "Payload received between two samples; \
              {of} of each arm.{rest}"
         ),
     };

@@ -141,7 +141,7 @@ pub(super) fn rate(data: &Data) -> Captioned {
         ..Figure::default()
     };
     let caption = format!(
-        "What the bottleneck sent from each queue, and what its link could send, in bins of {} ms; {} \
+        "Rate sent from each queue, and rate of the link, in bins of {} ms; {} \
          of each arm.",
         series_ms(data),
         first_repetition(data),

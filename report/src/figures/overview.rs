@@ -1,4 +1,4 @@
-//! The overview: how much better or worse, and delay against utilisation.
+//! The overview: sizes of gains and losses, and delay against utilisation.
 
 use super::{Captioned, Shown, arm_legend, name_width, shown};
 use crate::answer::Answer;
@@ -16,8 +16,9 @@ const SIZES: &[(f64, &str)] = &[(-1.0, "worse"), (0.0, "0"), (1.0, "better")];
 
 /// Explanation of the axis of differences.
 const SIZES_CAPTION: &str = "Right of 0 is better. The shaded ends are much better and much worse: at least \
-     5 points of utilisation, 2 points of drops, half of a delay or 0.1 of Jain\u{2019}s index. Lines are \
-     95 % confidence intervals; an arrow lies outside of the axis; grey is not certain, or too small to matter.";
+     5 points of utilisation, 2 points of drops, half of a delay or 0.1 of Jain\u{2019}s index. \
+     Lines are 95 % confidence intervals; arrows are values outside the axis; grey differences \
+     are not certain or not relevant.";
 
 /// Every difference of the pairs of an answer, a panel per pair; none without
 /// pairs.
@@ -198,8 +199,8 @@ pub(super) fn trade_off(data: &Data) -> Captioned {
         legend: arm_legend(&arms),
         ..super::side_by_side(data, name, title, panels.to_vec())
     };
-    let caption = "Up is a busier link, left is less delay. Large: all repetitions together; small: \
-                   each.";
+    let caption = "Higher is a busier link, further left is less delay. Large dots: all \
+    repetitions together; small dots: single repetitions.";
     Captioned {
         figure,
         caption: caption.to_owned(),

@@ -75,7 +75,7 @@ pub(super) fn of_costs(costs: &[Costs]) -> Option<Captioned> {
     let longest = costs.iter().map(|of| of.name.chars().count()).max();
     let figure = Figure {
         name: "costs".to_owned(),
-        title: "What each model costs".to_owned(),
+        title: "Costs of each model".to_owned(),
         columns: 2,
         panel_height: 20.0 + 34.0 * costs.len() as f64,
         name_width: (24.0 + 7.6 * longest.unwrap_or(0) as f64).clamp(66.0, 240.0),
@@ -87,8 +87,8 @@ pub(super) fn of_costs(costs: &[Costs]) -> Option<Captioned> {
         false => String::new(),
     };
     let caption = format!(
-        "What each model costs on this machine: weights that training changes, most memory, time \
-         of a decision, time of training.{published}"
+        "Costs of each model on this machine: trained weights, peak memory, time of a \
+         decision, time of training.{published}"
     );
     Some(Captioned { figure, caption })
 }
@@ -124,9 +124,8 @@ fn loss(trainings: &[Training], across: Across) -> Captioned {
         scale: Scale::from_zero(most),
     };
     let figure = two_panels(trainings, across, "loss", "Loss over the training", &all, y);
-    let caption = "Loss over the training: of the steps' own windows as means over short ranges of \
-                   steps, weighted as training weighs them, and of windows that were kept out, \
-                   unweighted.";
+    let caption = "Training loss (means over short ranges of steps, weighted as in training) \
+    and loss on held-out windows (unweighted).";
     Captioned {
         figure,
         caption: caption.to_owned(),
@@ -165,9 +164,8 @@ fn accuracy(trainings: &[Training], across: Across) -> Captioned {
     let title = "Accuracy over the training";
     let mut figure = two_panels(trainings, across, "accuracy", title, &all, y);
     add_majority(&mut figure, &majorities);
-    let caption = "Share of actions that the model finds: on the steps' own windows, and on \
-                   windows that were kept out. Dashed: what always answering the most frequent \
-                   action of those rows would score; only what is above it was learned.";
+    let caption = "Share of actions predicted correctly, on training windows and on held-out \
+    windows. Dashed: majority-class baseline of those rows; only accuracy above it was learned.";
     Captioned {
         figure,
         caption: caption.to_owned(),
@@ -202,8 +200,8 @@ fn scores(trainings: &[Training], across: Across) -> Captioned {
     {
         panel.title = title.to_owned();
     }
-    let caption = "Scores in which every action counts the same, on windows that were kept out: \
-                   the mean over actions of the share found (balanced accuracy), and of F1.";
+    let caption = "Scores with equal weight for each action, on held-out windows: mean recall \
+    (balanced accuracy) and mean F1 over actions.";
     Captioned {
         figure,
         caption: caption.to_owned(),
@@ -258,7 +256,7 @@ fn two_panels(
         columns: 2,
         panel_height: 240.0,
         legend: legend(trainings, &styles),
-        panels: vec![panel(0, "Windows trained on"), panel(1, "Windows kept out")],
+        panels: vec![panel(0, "Training windows"), panel(1, "Held-out windows")],
         ..Figure::default()
     }
 }
@@ -302,7 +300,7 @@ fn add_majority(figure: &mut Figure, majorities: &[Vec<f64>; 2]) {
     }
     if majorities.iter().any(|shares| !shares.is_empty()) {
         figure.legend.push(Key {
-            label: "most frequent action".to_owned(),
+            label: "majority class".to_owned(),
             sign: Sign::Line {
                 colour: MUTED,
                 width: 1.4,

@@ -14,7 +14,8 @@ use crate::format::{bytes, count, number, plain, quantity, seconds};
 use crate::page::{document, html_figure, html_table, with_paper};
 use crate::table::{Cell, NOTHING, Row, Table, Tone};
 
-/// Points above the majority-class baseline that are worth mentioning, %.
+/// Minimum difference from the majority-class baseline that is mentioned,
+/// points.
 const LEAST: f64 = 0.5;
 
 /// Content of the page and the terminal output.
@@ -37,13 +38,13 @@ impl Shown<'_> {
             body.push_str("<h3>The trainings</h3>\n");
             body.push_str(&html_table(&trainings_table(self.trainings)));
             body.push_str(
-                "<p class=\"key\">Best of each column in bold. Scores are those of the evaluation \
-                 with the least loss, on windows that were kept out. Majority: what always \
-                 answering the most frequent action scores there.</p>\n",
+                "<p class=\"key\">Best of each column in bold. Scores are those of the \
+                 evaluation with the least loss, on held-out windows. Majority: the \
+                 majority-class baseline there.</p>\n",
             );
         }
         for backbones in self.backbones {
-            body.push_str("<h3>What the backbones cost</h3>\n");
+            body.push_str("<h3>Costs of the backbones</h3>\n");
             let _ = writeln!(
                 body,
                 "<p class=\"lead\">{}</p>",
@@ -146,10 +147,10 @@ impl Backbones {
 }
 
 /// The note below the published figures.
-const THEIRS: &str = "Published: by Satish, Pokhrel, Kua and Walid (arXiv:2501.16734), on a GPU that \
-    they do not name, 80 epochs on pretrained weights, GPT-2 and T5 with all weights trained; decisions as means, ours as \
-    medians. The accuracy published of OPT, GPT-2 and T5, 82 to 83 %, is about the share of the most \
-    frequent action.";
+const THEIRS: &str = "Published: by Satish, Pokhrel, Kua and Walid (arXiv:2501.16734), on an \
+unnamed GPU, 80 epochs on pretrained weights, GPT-2 and T5 with all weights trained; means for \
+decision times, where this page gives medians. The published accuracy of OPT, GPT-2 and T5, 82 \
+to 83 %, is about the share of the most frequent action.";
 
 fn compared_with_published(costs: &Costs) -> Option<Row> {
     let theirs = published(costs)?;
@@ -184,7 +185,7 @@ fn computed_in(costs: &Costs) -> String {
     }
 }
 
-/// The question that training has to answer, and the answer of each training.
+/// The question that a training must answer, and the answer of each training.
 fn answer(trainings: &[Training]) -> String {
     let gains = trainings.iter().filter_map(|of| Some(gain(of.best()?.1)));
     let gains: Vec<f64> = gains.collect();
@@ -200,7 +201,7 @@ fn answer(trainings: &[Training]) -> String {
         .map(|sentence| format!("<p>{}</p>\n", escape(&sentence)))
         .collect();
     format!(
-        "<div class=\"answer\">\n<h2>Does the policy do better than always the most frequent action? \
+        "<div class=\"answer\">\n<h2>Is the policy better than the majority-class baseline? \
          <span class=\"verdict\">{word}</span></h2>\n{sentences}</div>\n"
     )
 }
@@ -214,7 +215,7 @@ fn gain(scores: &Evaluation) -> f64 {
 fn conclusion(training: &Training) -> String {
     let name = &training.name;
     let mut sentence = match training.best() {
-        None => format!("{name}: nothing was kept out to judge it by."),
+        None => format!("{name}: no held-out rows to evaluate it on."),
         Some((step, scores)) => {
             let judged = match gain(scores) {
                 gain if gain >= LEAST => format!("{} points above", number(gain)),
@@ -222,7 +223,8 @@ fn conclusion(training: &Training) -> String {
                 _ => "no better than".to_owned(),
             };
             format!(
-                "{name}: {} % of the actions kept out, {judged} the most frequent action's {} %; \
+                "{name}: {} % accuracy on held-out rows, {judged} the majority-class baseline \
+                 of {} %; \
                  macro-F1 {}, at step {}.",
                 plain(scores.accuracy * 100.0),
                 plain(scores.majority_share * 100.0),
@@ -234,7 +236,7 @@ fn conclusion(training: &Training) -> String {
     if training.bad_lines > 0 {
         let _ = write!(
             sentence,
-            " Lines of its metrics that could not be read: {}.",
+            " Unreadable lines of its metrics: {}.",
             training.bad_lines
         );
     }

@@ -84,8 +84,11 @@ fn trainings_are_compared_with_the_majority() {
     let out = dir.path().join("out");
     let report = render_learning("four <backbones>", &dirs, &out).unwrap();
     for (name, words) in [
-        ("gpt2", "points above the most frequent action's 83 %"),
-        ("t5-base", "no better than the most frequent action's 83 %"),
+        ("gpt2", "points above the majority-class baseline of 83 %"),
+        (
+            "t5-base",
+            "no better than the majority-class baseline of 83 %",
+        ),
     ] {
         let line = report
             .text
@@ -117,7 +120,7 @@ fn trainings_are_compared_with_the_majority() {
         assert_eq!(png, cfg!(feature = "png"), "{name}");
     }
     let accuracy = fs::read_to_string(out.join("figures/accuracy.svg")).unwrap();
-    assert!(accuracy.contains("most frequent action") && accuracy.contains("Epochs"));
+    assert!(accuracy.contains("majority class") && accuracy.contains("Epochs"));
 }
 
 #[test]
@@ -144,7 +147,7 @@ fn one_evaluation_and_none_are_drawn() {
 }
 
 #[test]
-fn what_is_no_training_is_refused_by_name() {
+fn rejects_directories_without_a_training() {
     let dir = tempfile::tempdir().unwrap();
     let refused = |dir: &Path| {
         let error = render_learning("x", &[dir.to_owned()], dir).unwrap_err();

@@ -27,7 +27,7 @@ pub(crate) struct Training {
     pub bad_lines: usize,
 }
 
-/// A line of the metrics. Keys that are not listed here are not drawn.
+/// A line of the metrics. Unlisted keys are not drawn.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Step {
     pub step: u64,

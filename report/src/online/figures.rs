@@ -1,4 +1,4 @@
-//! What a training in the loop did from lesson to lesson.
+//! Figures of a training in the loop, lesson by lesson.
 
 use super::{Lesson, Settings};
 use crate::figure::{Axis, BETTER, Figure, INK, Key, L4S, MUTED, Mark, Panel, Scale, Sign, WORSE};
@@ -8,11 +8,11 @@ use crate::verdict::Interval;
 /// Points of a line.
 type Points = Vec<Option<(f64, f64)>>;
 
-/// Colour of the policy, and of the adaptive rule next to it.
+/// Colours of the policy and of the adaptive rule.
 const OWN: &str = BETTER;
 const RULE: &str = MUTED;
 
-/// All of them, in order; those of numbers that were not written are left out.
+/// All figures, in order, except those without data.
 pub(super) fn figures(lessons: &[Lesson]) -> Vec<Captioned> {
     [
         Some(evaluation(lessons)),
@@ -56,7 +56,7 @@ fn key(label: &str, colour: &'static str) -> Key {
     }
 }
 
-/// A line through values and a dot at each, so that a single one is seen.
+/// A line through values with a dot at each, so that a single value is visible.
 fn dotted(points: Points, colour: &'static str) -> Vec<Mark> {
     let dots = points.iter().flatten().map(|at| Mark::Dot {
         at: *at,
@@ -93,7 +93,7 @@ fn of_each(lessons: &[Lesson], value: impl Fn(&Lesson) -> Option<f64>) -> Points
     numbered(lessons).map(point).collect()
 }
 
-/// A linear axis around every value that is drawn, and 0 where `zero`.
+/// A linear axis around all drawn values and, with `zero`, around 0.
 fn around(marks: &[Mark], zero: bool) -> Scale {
     let mut values: Vec<f64> = Vec::from_iter(zero.then_some(0.0));
     for mark in marks {
@@ -185,9 +185,10 @@ fn evaluation(lessons: &[Lesson]) -> Captioned {
         ],
         ..Figure::default()
     };
-    let caption = "The policy after each lesson, in conditions that no lesson has: mean cost with its \
+    let caption = "The policy after each lesson, in conditions that are not used for training: \
+    mean cost with its \
                    95 % interval over conditions, classic delay, the share of utilisation lost (below \
-                   0: gained), and conditions that lose no more than the idle budget. Lesson 0 is the \
+                   0: gained), and conditions that lose at most the idle budget. Lesson 0 is the \
                    imitation.";
     Captioned {
         figure,
@@ -195,8 +196,8 @@ fn evaluation(lessons: &[Lesson]) -> Captioned {
     }
 }
 
-/// The cost of optimiser steps, a line for each lesson; none where it was not
-/// written.
+/// The cost of optimiser steps, a line for each lesson; none if it was not
+/// recorded.
 fn loss(lessons: &[Lesson]) -> Option<Captioned> {
     let mut marks = Vec::new();
     for (number, of) in lessons.iter().enumerate() {
@@ -225,10 +226,9 @@ fn loss(lessons: &[Lesson]) -> Option<Captioned> {
         panels: vec![panel("", x, "Cost", false, marks)],
         ..Figure::default()
     };
-    let caption = "Expected cost of the settings that the network chooses, means over parts of each \
-                   lesson; colours alternate between lessons. Each lesson has other states, and those \
-                   of improvements are relative to the policy before, so that levels of different \
-                   lessons do not compare.";
+    let caption = "Expected cost of the network's settings, as means over parts of each lesson; \
+    colours alternate between lessons. Lessons have different states, and costs of improvements \
+    are relative to the previous policy, so levels of different lessons are not comparable.";
     drawn.then(|| Captioned {
         figure,
         caption: caption.to_owned(),
@@ -252,9 +252,9 @@ fn own_runs(lessons: &[Lesson]) -> Option<Captioned> {
             agreement,
         ));
         said.push(
-            "On the states that the policy gets into: how much more the settings that it chooses cost \
-             than the best fixed one of the condition, and how often both target and gain are within \
-             a node of that.",
+            "On the states that the policy reaches: excess cost of its settings over the best \
+             fixed setting of the condition, and share of periods in which both target and gain \
+             are within a grid step of that.",
         );
     }
     if lessons.iter().any(|of| !of.own_runs.costs.is_empty()) {
@@ -276,13 +276,13 @@ fn own_runs(lessons: &[Lesson]) -> Option<Captioned> {
         ));
         said.push(
             "In an improvement\u{2019}s new conditions: the policy\u{2019}s mean cost with its 95 % \
-             interval over conditions (blue), and with the offset that costs least in each \
-             condition (orange), which chance favours.",
+             interval over conditions (blue), and with the cheapest offset in each condition \
+             (orange), which is biased by chance.",
         );
     }
     let figure = Figure {
         name: "own-runs".to_owned(),
-        title: "What the policy\u{2019}s own runs say".to_owned(),
+        title: "The policy\u{2019}s own runs".to_owned(),
         columns: 2,
         panel_height: 200.0,
         panels,
@@ -299,7 +299,7 @@ fn settings(lessons: &[Lesson]) -> Option<Captioned> {
     let panel = |title: &str, label: &str, of: fn(&Settings) -> [f64; 5]| {
         let known = numbered(lessons).map(|(at, lesson)| {
             let of = of(lesson.settings.as_ref()?);
-            // A lesson without a period has none.
+            // A lesson without periods has no percentiles.
             of.iter().all(|value| *value > 0.0).then_some((at, of))
         });
         let known: Vec<Option<(f64, [f64; 5])>> = known.collect();
@@ -329,7 +329,7 @@ fn settings(lessons: &[Lesson]) -> Option<Captioned> {
     };
     let figure = Figure {
         name: "settings".to_owned(),
-        title: "Settings that the policy chooses".to_owned(),
+        title: "Settings chosen by the policy".to_owned(),
         columns: 2,
         panel_height: 220.0,
         panels: vec![
@@ -339,7 +339,8 @@ fn settings(lessons: &[Lesson]) -> Option<Captioned> {
         ..Figure::default()
     };
     let known = lessons.iter().any(|of| of.settings.is_some());
-    let caption = "Settings in force over all periods of the evaluation\u{2019}s runs: the median, half of \
+    let caption = "Active settings over all periods of the evaluation\u{2019}s runs: the \
+    median, half of \
                    the periods (darker) and nine tenths of them (lighter).";
     known.then(|| Captioned {
         figure,

@@ -1,5 +1,5 @@
-//! Reports on trainings in the loop (`l4sllm train --online`): what each lesson
-//! came to, from `metrics.jsonl`.
+//! Reports on trainings in the loop (`l4sllm train --online`): the result of
+//! each lesson, from `metrics.jsonl`.
 
 mod figures;
 mod page;
@@ -18,11 +18,11 @@ use l4sllm_testbed::result::ResultError;
 /// File name of the lines.
 const METRICS_FILE: &str = "metrics.jsonl";
 
-/// Longest file that is read, bytes.
+/// Maximum file size, bytes.
 const MOST: u64 = 64 << 20;
 
-/// A line of the metrics: a lesson. Keys that are not here are not shown, and
-/// programs from before a key was added did not write it.
+/// A line of the metrics: a lesson. Unlisted keys are not shown; older programs
+/// did not write all keys.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 struct Lesson {
     /// `imitation`, `round-1`, `improvement-1`.
@@ -38,7 +38,7 @@ struct Lesson {
     /// Share of utilisation lost relative to the better of plain and tuned.
     mean_loss: f64,
     adaptive_mean_loss: f64,
-    /// Conditions that lost no more than the budget.
+    /// Conditions that lost at most the budget.
     kept: usize,
     adaptive_kept: usize,
     conditions: usize,
@@ -69,7 +69,7 @@ struct Settings {
 /// Results of the policy's runs before a lesson.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 struct OwnRuns {
-    /// Before a round: mean cost of the settings chosen above that of the best.
+    /// Before a round: mean excess cost of the chosen settings over the best.
     regret: Option<f64>,
     /// Share of periods in which the setting was near the best.
     agreement: Option<f64>,
@@ -89,7 +89,7 @@ struct Training {
     bad_lines: usize,
 }
 
-/// Whether a directory is one that [`render_online`] reports on.
+/// Whether [`render_online`] can report on a directory.
 pub fn is_online(dir: &Path) -> bool {
     let bytes = read_regular(&dir.join(METRICS_FILE), MOST).unwrap_or_default();
     let first = bytes.split(|byte| *byte == b'\n').next();
@@ -114,7 +114,7 @@ pub fn render_online(dir: &Path, out: &Path) -> Result<Report, ReportError> {
     })
 }
 
-/// The table of the training in `dir`: a lesson a row.
+/// The table of the training in `dir`: a row for each lesson.
 pub(super) fn tables_of(dir: &Path) -> Result<Tables, ReportError> {
     Ok(Training::load(dir)?.tables())
 }
@@ -147,7 +147,8 @@ impl Training {
         })
     }
 
-    /// A lesson a row; of costs of conditions and of steps, means alone.
+    /// A row for each lesson, with only the means of costs over conditions and
+    /// steps.
     fn tables(&self) -> Tables {
         let mut rows = Rows::default();
         for lesson in &self.lessons {
@@ -156,7 +157,7 @@ impl Training {
         vec![("lessons", rows)]
     }
 
-    /// The lesson that `best/` is of.
+    /// The lesson of `best/`.
     fn best(&self) -> &Lesson {
         let better = |a: &&Lesson, b: &&Lesson| a.cost.total_cmp(&b.cost);
         let first = &self.lessons[0];

@@ -1,4 +1,4 @@
-//! The page on a training in the loop, its table and what it comes to.
+//! The page on a training in the loop, its table and its conclusion.
 
 use std::fmt::Write;
 use std::path::Path;
@@ -11,14 +11,15 @@ use crate::page::{document, html_figure, html_table};
 use crate::table::{Cell, NOTHING, Row, Table, Tone};
 use crate::verdict::Interval;
 
-/// What the columns mean.
-const MEANING: &str = "Cost: ln of classic delay relative to tuned, what is lost of fairness and in the \
-    L4S queue, and a penalty for utilisation lost beyond the idle budget; with its 95 % interval \
+/// Meaning of the columns.
+const MEANING: &str = "Cost: ln of classic delay relative to tuned, losses of fairness and of \
+L4S delay, and a penalty for utilisation lost beyond the idle budget; with its 95 % interval \
     over the conditions of the evaluation. Lost: share of the utilisation of the better of plain and \
-    tuned. Within: conditions that lose no more than the budget, and in how many the adaptive rule does. \
+    tuned. Within: conditions that lose at most the budget, for the policy and for the adaptive \
+    rule. \
     Regret and agreement are those of the policy before a round. Bold: the policy in best/.";
 
-/// The page: one file, nothing fetched, no script.
+/// The page: one self-contained file without scripts.
 pub(super) fn html(training: &Training, dir: &Path, figures: &[(String, Captioned)]) -> String {
     let mut body = format!(
         "<p class=\"lead\">{}</p>\n<div class=\"answer\">\n<h2>Did the training help? <span \
@@ -40,7 +41,7 @@ pub(super) fn html(training: &Training, dir: &Path, figures: &[(String, Captione
     document(&training.name, &body)
 }
 
-/// The table for a terminal, and what it comes to.
+/// The table for a terminal, and its conclusion.
 pub(super) fn text(training: &Training) -> String {
     format!(
         "{}{}\n{}\n",
@@ -66,14 +67,14 @@ fn lead(training: &Training) -> String {
     if training.bad_lines > 0 {
         let _ = write!(
             lead,
-            " Lines of its metrics that could not be read: {}.",
+            " Unreadable lines of its metrics: {}.",
             training.bad_lines
         );
     }
     lead
 }
 
-/// What the best policy costs more than the first, the imitation's.
+/// Excess cost of the best policy over the first one, that of the imitation.
 fn gain(training: &Training) -> Option<Interval> {
     training.best().more_than(training.lessons.first()?)
 }
@@ -123,7 +124,7 @@ fn with_interval(of: &Interval, mean: String) -> String {
     }
 }
 
-/// A lesson a row.
+/// A row for each lesson.
 fn table(training: &Training) -> Table {
     let best = training.best();
     let optional = |value: Option<f64>, shown: fn(f64) -> String| {

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::*;
 
-/// A lesson whose evaluation costs this in three conditions.
+/// A lesson with these costs of its evaluation in three conditions.
 fn lesson(stage: &str, steps: u64, costs: [f64; 3]) -> Value {
     json!({
         "stage": stage, "steps": steps, "training_cost": -0.2,
@@ -81,8 +81,8 @@ fn each_lesson_is_a_row_and_every_number_is_drawn() {
     }
 }
 
-/// The interval over conditions is of differences in the same conditions: a
-/// change that all of them show is certain however much they differ.
+/// The interval is of differences within conditions: a change in all of them is
+/// certain, no matter how much conditions differ.
 #[test]
 fn lessons_are_compared_in_pairs() {
     let dir = tempfile::tempdir().unwrap();
@@ -101,9 +101,9 @@ fn lessons_are_compared_in_pairs() {
     assert!(verdict([-2.0, 0.5, 1.2]).contains(">Not measurably.<"));
 }
 
-/// Metrics of a program from before, and of a training that was killed.
+/// Metrics of an older program, and of a killed training.
 #[test]
-fn what_was_not_written_is_left_out() {
+fn missing_data_is_omitted() {
     let dir = tempfile::tempdir().unwrap();
     let mut old = lesson("imitation", 100, [-0.1, -0.2, -0.3]);
     for key in ["costs", "settings", "losses"] {
@@ -118,7 +118,7 @@ fn what_was_not_written_is_left_out() {
     .unwrap();
     let report = render_online(dir.path(), dir.path()).unwrap();
     assert!(
-        report.text.contains("could not be read: 1."),
+        report.text.contains("Unreadable lines of its metrics: 1."),
         "{}",
         report.text
     );
@@ -128,7 +128,7 @@ fn what_was_not_written_is_left_out() {
 }
 
 #[test]
-fn trainings_on_pools_are_told_apart() {
+fn distinguishes_trainings_on_pools() {
     let dir = tempfile::tempdir().unwrap();
     assert!(!is_online(dir.path()));
     write_lines(dir.path(), &[json!({ "step": 1, "loss": 1.0 })]);

@@ -79,7 +79,8 @@ fn entries(judged: &Judged, summary: &Summary) -> Vec<(&'static str, &'static st
             "uncertain"
         };
         let text = format!(
-            "kept in {kept} of {}, lost with certainty in {surely_lost}; the worst differs by {} \
+            "kept in {kept} of {}, certainly lost in {surely_lost}; the worst condition differs \
+             by {} \
              points from the better of plain and tuned.",
             counted(conditions, "condition", "conditions"),
             signed(worst)

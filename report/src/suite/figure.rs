@@ -75,7 +75,7 @@ pub(super) fn figures(judged: &Judged) -> Vec<Captioned> {
     };
     let caption = "Ratio of the classic delay, sqrt(mean \u{b7} p99), to that of tuned over the \
                    conditions of a family: 1st, 25th, 50th, 75th and 99th percentile, and the mean \
-                   as a dot. Left of the line is less delay.";
+                   as a dot. Points left of the line have less delay.";
     vec![Captioned {
         figure,
         caption: caption.to_owned(),

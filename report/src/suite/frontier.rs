@@ -113,8 +113,8 @@ pub(super) fn table(judged: &Judged) -> Option<Table> {
 }
 
 /// Explanation of the table and the figure.
-pub(super) const MEANING: &str = "Each arm over all conditions, with its own idle budget and then with \
-     others in its place: the share of the link's time that it may leave idle for less delay. Columns \
+pub(super) const MEANING: &str = "Each arm over all conditions, with its default idle budget \
+(the share of the link's time that it may leave idle for less delay) and then with others. Columns \
      are those of the table above; the second of utilisation is the mean difference from the better of \
      plain and tuned, in percentage points.";
 
@@ -188,14 +188,14 @@ pub(super) fn figure(judged: &Judged) -> Option<Captioned> {
         .map(|(of, colour)| key(&of.arm, colour, 6.0, ""));
     let figure = Figure {
         name: "suite-frontier".to_owned(),
-        title: "Delay that each idle budget buys".to_owned(),
+        title: "Delay at each idle budget".to_owned(),
         columns: 2,
         panel_height: 240.0,
         legend: legend.chain(points).collect(),
         panels: vec![
             panel(
                 "Utilisation",
-                "Points from the better of plain and tuned",
+                "Difference to the better of plain and tuned, points",
                 |of| (of.utilisation.conditions > 0).then_some(of.utilisation.mean),
             ),
             panel("Conditions that keep it", "%", kept_share),
@@ -205,8 +205,9 @@ pub(super) fn figure(judged: &Judged) -> Option<Captioned> {
     let budgets = judged.frontier.first()?.points.iter();
     let budgets: Vec<String> = budgets.map(|of| percent(of.idle_budget)).collect();
     let caption = format!(
-        "Classic delay, geometric mean over all conditions, for what it costs. A dot of a curve is an \
-         idle budget: {}; the ring is the least. Down is less delay, right is a busier link.",
+        "Classic delay, geometric mean over all conditions, against its cost. Each dot of a \
+         curve is an idle budget: {}; the ring is the smallest. Lower is less delay, further \
+         right is a busier link.",
         budgets.join(", ")
     );
     Some(Captioned { figure, caption })

@@ -26,7 +26,7 @@ pub struct Judged {
     pub families: Vec<Family>,
     /// Each arm over the conditions of all families.
     pub all: Vec<Summary>,
-    /// Arms over the same conditions at other idle budgets than their default.
+    /// Arms over the same conditions at non-default idle budgets.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub frontier: Vec<Frontier>,
 }
@@ -58,7 +58,7 @@ pub struct Condition {
     pub facts: String,
     /// Arms, in order, without those of the oracle's grid.
     pub arms: Vec<Arm>,
-    /// Arms at other idle budgets than their default.
+    /// Arms at non-default idle budgets.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub at_budgets: Vec<Arm>,
     /// The best fixed setting in this condition.
@@ -471,7 +471,8 @@ impl Spread {
 }
 
 impl Kept {
-    /// From differences, whether each is kept, and whether it is surely lost.
+    /// Computed from differences, whether each is kept, and whether it is
+    /// certainly lost.
     fn of(conditions: impl Iterator<Item = (f64, bool, bool)>) -> Kept {
         let all: Vec<(f64, bool, bool)> = conditions.collect();
         let count = |is: fn(&&(f64, bool, bool)) -> bool| all.iter().filter(is).count();

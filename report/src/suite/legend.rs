@@ -40,8 +40,7 @@ pub(super) fn legend(judged: &Judged, marks: Marks) -> Vec<Entry> {
         (PLAIN, "DualPI2 with the defaults of RFC 9332."),
         (
             ADAPTIVE,
-            "The rule that steers DualPI2's set-points by the link's idle time. Nothing in it is \
-             learned.",
+            "The rule that steers DualPI2's set-points by the link's idle time. It is not learned.",
         ),
         (
             TUNED_WEIGHTS,
@@ -51,7 +50,7 @@ pub(super) fn legend(judged: &Judged, marks: Marks) -> Vec<Entry> {
         (POLICY, "The learned policy."),
         (
             TUNED_AGAIN,
-            "tuned with other random draws. Differences of this size are chance.",
+            "tuned with other random draws. Differences of this size are noise.",
         ),
     ];
     let runs = |name: &str| judged.all.iter().any(|summary| summary.arm == name);
@@ -76,9 +75,10 @@ pub(super) fn legend(judged: &Judged, marks: Marks) -> Vec<Entry> {
         name: "\u{221a}m\u{b7}p99, mean",
         meaning: format!(
             "Delay of the classic queue, ratio to tuned: the square root of its mean times its 99th \
-             percentile, and its mean. 0.80 is a fifth less. Marked {} if better, {} if worse: the \
-             95 % interval over conditions excludes 1, by at least 1 % and by more than tuned differs \
-             from itself with other draws.",
+             percentile, and its mean. 0.80 means a fifth less. Marked {} if better, {} if \
+             worse: the \
+             95 % interval over conditions excludes 1, by at least 1 % and by more than the \
+             difference of tuned from itself with other draws.",
             marks.better, marks.worse
         ),
     });
@@ -94,13 +94,14 @@ fn columns(marks: Marks) -> [Entry; 7] {
             "kept",
             format!(
                 "Conditions in which utilisation is at least {UTILISATION_KEPT} of that of plain or \
-                 tuned, whichever is higher. Marked {} if it is lower with certainty in at least one.",
+                 tuned, whichever is higher. Marked {} if it is certainly lower in at least one.",
                 marks.worse
             ),
         ),
         entry(
             "worst",
-            "Utilisation of the condition that loses most of it, compared with the better of plain \
+            "Utilisation of the condition with the greatest loss, compared with the better of \
+             plain \
              and tuned, in percentage points."
                 .to_owned(),
         ),
@@ -110,8 +111,7 @@ fn columns(marks: Marks) -> [Entry; 7] {
         ),
         entry(
             "Jain",
-            "Jain's index of fairness, which is 1 when all flows get the same: mean difference from \
-             tuned."
+            "Jain's index of fairness, which is 1 for equal rates: mean difference from tuned."
                 .to_owned(),
         ),
         entry(
@@ -121,7 +121,8 @@ fn columns(marks: Marks) -> [Entry; 7] {
         entry(
             "Greatest loss",
             format!(
-                "The number of the condition that loses most, and what it loses. delay, L4S, FCT: \
+                "The number of the condition with the greatest loss, and the loss. delay, L4S, \
+                 FCT: \
                  ratio to tuned, if its interval over repetitions excludes 1. use: points of \
                  utilisation, if it is not kept. Jain: more than {JAIN_KEPT} of the index."
             ),

@@ -129,9 +129,10 @@ fn cautions(facts: &Facts, complete: bool) -> Vec<Caution> {
     let mut cautions = Vec::new();
     if facts.quick {
         cautions.push(Caution {
-            what: "Not a judgement",
+            what: "No verdict",
             why: format!(
-                "--quick runs little of each family, for {} s, to show that everything works.",
+                "--quick runs a small part of each family, for {} s, to check that everything \
+                 works.",
                 plain(facts.protocol.measured_ns as f64 / 1e9)
             ),
         });
@@ -139,7 +140,7 @@ fn cautions(facts: &Facts, complete: bool) -> Vec<Caution> {
     if !complete {
         cautions.push(Caution {
             what: "Partial result",
-            why: "some cells are not finished; the same command continues.".to_owned(),
+            why: "some cells are not finished; run the same command to continue.".to_owned(),
         });
     }
     let repetitions = facts.protocol.repetitions as usize;

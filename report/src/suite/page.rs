@@ -17,7 +17,7 @@ use crate::page::{document, html_figure, html_table, slug};
 /// Why values may be outside the ranges in a family's description.
 const PARTS: &str = "A family\u{2019}s description gives its ranges. Conditions for training are drawn \
      from every other ninth of each range, those for tests from the other ninths and from beyond both \
-     ends, by up to a tenth of the range. What was drawn stands below each description.";
+     ends, by up to a tenth of the range. The drawn values are below each description.";
 
 /// The whole page.
 pub(super) fn page(
@@ -49,9 +49,10 @@ pub(super) fn page(
     if let Some(published) = table::published(judged) {
         let _ = writeln!(
             body,
-            "<h2>Others\u{2019} measurements</h2>\n<p>Published numbers, and ours of the same setups \
-             under each arm. Theirs are of plain DualPI2 on Linux, so {PLAIN} is the arm to compare \
-             them with.</p>\n{}",
+            "<h2>Published measurements</h2>\n<p>Published numbers, and results of the \
+             same setups under each arm. The published numbers are of plain DualPI2 on Linux; \
+             compare them \
+             with the arm {PLAIN}.</p>\n{}",
             sources(judged)
         );
         body.push_str(&html_table(&published));
@@ -114,7 +115,7 @@ fn what_was_run(judged: &Judged, facts: &Facts, complete: bool) -> String {
             )
         })
         .collect();
-    // Readers should not see numbers before this.
+    // Shown before any number.
     cautions + &out
 }
 
@@ -166,7 +167,8 @@ fn places(judged: &Judged) -> String {
         }
     }
     format!(
-        "<details>\n<summary>Where each number is, and why ours differ</summary>\n<ul class=\"conclusion\">\n{entries}</ul>\n</details>\n"
+        "<details>\n<summary>Source of each number, and reasons for differences</summary>\n<ul \
+         class=\"conclusion\">\n{entries}</ul>\n</details>\n"
     )
 }
 
@@ -181,7 +183,8 @@ fn section(family: &Family) -> String {
                 match choice.holds {
                     true => format!("; best fixed setting: {setting}"),
                     false => format!(
-                        "; no fixed setting keeps utilisation and fairness, {setting} stands in"
+                        "; no fixed setting keeps utilisation and fairness; {setting} is used \
+                         instead"
                     ),
                 }
             });
@@ -193,7 +196,8 @@ fn section(family: &Family) -> String {
         })
         .collect();
     format!(
-        "<section>\n<h2 id=\"{}\">{}</h2>\n<p>{}.</p>\n<p class=\"key\">Drawn: {}.</p>\n<details>\n<summary>What each condition is</summary>\n\
+        "<section>\n<h2 id=\"{}\">{}</h2>\n<p>{}.</p>\n<p class=\"key\">Drawn: \
+         {}.</p>\n<details>\n<summary>The conditions</summary>\n\
          <ul class=\"conclusion\">\n{facts}</ul>\n</details>\n{}</section>\n",
         slug(&family.name),
         escape(&family.name),

@@ -26,7 +26,7 @@ pub(super) fn noise(judged: &Judged) -> String {
             ..
         } = own.utilisation;
         let delay = own.classic_delay.as_ref().map_or(String::new(), |of| {
-            format!("; its delay is {} times its own", interval(&of.mean))
+            format!("; its delay differs by a factor of {}", interval(&of.mean))
         });
         format!(
             "Noise: against itself with other draws, tuned keeps utilisation in {kept} of {} \

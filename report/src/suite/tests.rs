@@ -80,7 +80,7 @@ fn near(found: f64, expected: f64) {
 /// interval of three values with standard deviation ln 2 (t = 4.3027 with two
 /// degrees of freedom).
 #[test]
-fn ratios_are_those_of_pairs() {
+fn ratios_are_computed_over_pairs() {
     let judged = judge(&suite(vec![condition(
         "stationary-00000",
         &[
@@ -145,7 +145,7 @@ fn a_delay_of_zero_has_no_logarithm() {
 }
 
 #[test]
-fn utilisation_is_held_against_the_better_of_plain_and_tuned() {
+fn utilisation_is_compared_with_the_better_of_plain_and_tuned() {
     let judged = judge(&suite(vec![condition(
         "stationary-00000",
         &[
@@ -170,8 +170,8 @@ fn utilisation_is_held_against_the_better_of_plain_and_tuned() {
     assert_eq!((kept, conditions), (0, 1));
 }
 
-/// Whatever the noise, an arm never counts as better than itself, with the same
-/// draws or others.
+/// An arm never counts as better than itself, for any noise, with the same or
+/// other draws.
 #[test]
 fn an_arm_is_never_better_than_itself() {
     for seed in 0..200 {
@@ -201,7 +201,7 @@ fn an_arm_is_never_better_than_itself() {
 /// A difference that counts as better without noise does not if tuned differs
 /// from itself by more.
 #[test]
-fn a_gain_within_the_noise_is_none() {
+fn gain_within_the_noise_is_no_gain() {
     let verdict = |again: f64| {
         let of = |number: usize| {
             let tuned = [(10.0, 0.9), (10.0, 0.9)];
@@ -225,7 +225,7 @@ fn a_gain_within_the_noise_is_none() {
 /// The oracle's setting is chosen on even repetitions and evaluated on odd
 /// ones, and must keep utilisation.
 #[test]
-fn the_oracle_is_chosen_on_one_half_and_judged_on_the_other() {
+fn oracle_is_chosen_on_one_half_and_evaluated_on_the_other() {
     let judged = judge(&suite(vec![condition(
         "stationary-00000",
         &[
@@ -279,7 +279,7 @@ fn two_repetitions_have_no_interval() {
 
 /// A quick run first states that it allows no conclusions.
 #[test]
-fn a_quick_run_is_no_judgement() {
+fn quick_run_gives_no_verdict() {
     let dir = tempfile::tempdir().unwrap();
     let outcome = suite(vec![condition(
         "stationary-00000",
@@ -290,13 +290,9 @@ fn a_quick_run_is_no_judgement() {
         ..facts()
     };
     let report = render_suite(&outcome, &quick, dir.path()).unwrap();
-    assert!(
-        report.text.starts_with("Not a judgement: "),
-        "{}",
-        report.text
-    );
+    assert!(report.text.starts_with("No verdict: "), "{}", report.text);
     let page = std::fs::read_to_string(&report.page).unwrap();
-    let (caution, table) = (page.find("Not a judgement"), page.find("<table>"));
+    let (caution, table) = (page.find("No verdict"), page.find("<table>"));
     assert!(caution.unwrap() < table.unwrap());
     assert!(page.contains("1 family, 1 condition of the test part, 2 repetitions"));
     // Every arm and column is explained.
@@ -306,7 +302,7 @@ fn a_quick_run_is_no_judgement() {
     }
     assert!(!page.contains("<dt>policy</dt>"), "it did not run");
     let whole = render_suite(&outcome, &facts(), dir.path()).unwrap();
-    assert!(!whole.text.contains("Not a judgement"));
+    assert!(!whole.text.contains("No verdict"));
 }
 
 /// Arms at other idle budgets are points of curves, the smallest budget first,
@@ -390,7 +386,7 @@ fn without_budgets_there_is_no_frontier() {
     assert!(frontier::table(&judged).is_none() && frontier::figure(&judged).is_none());
 }
 
-/// With one repetition, which is used for choosing, none remains for evaluation.
+/// The only repetition is used for choosing, so none remains for evaluation.
 #[test]
 fn an_oracle_needs_two_repetitions() {
     let of = |count: usize| {
@@ -426,7 +422,7 @@ fn facts() -> Facts {
 }
 
 #[test]
-fn the_table_fits_into_eighty_columns_and_the_page_has_every_condition() {
+fn table_fits_80_columns_and_page_lists_every_condition() {
     let dir = tempfile::tempdir().unwrap();
     let arms: &[(&str, &[(f64, f64)])] = &[
         (TUNED, &[(10.0, 0.95), (11.0, 0.95)]),
@@ -464,7 +460,7 @@ fn the_table_fits_into_eighty_columns_and_the_page_has_every_condition() {
 
 /// In half of the conditions the policy trades utilisation for delay.
 #[test]
-fn the_page_first_says_whether_the_policy_is_better() {
+fn page_starts_with_whether_the_policy_is_better() {
     let page = |policy: Option<(f64, f64)>| {
         let dir = tempfile::tempdir().unwrap();
         let of = |number: usize| {
@@ -497,7 +493,7 @@ fn the_page_first_says_whether_the_policy_is_better() {
     let part = top(Some((5.0, 0.1)));
     assert!(part.contains(&format!("{question}In part.")), "{part}");
     assert!(
-        part.contains("kept in 3 of 6 conditions, lost with certainty in 3"),
+        part.contains("kept in 3 of 6 conditions, certainly lost in 3"),
         "{part}"
     );
     assert!(top(Some((20.0, 0.0))).contains(&format!("{question}No.")));

@@ -16,7 +16,7 @@ fn fill_paired(dir: &Path, facts: Facts) {
 }
 
 #[test]
-fn the_page_first_says_whether_it_is_better_by_how_much_and_at_what_cost() {
+fn page_starts_with_benefit_size_and_cost() {
     let dir = tempfile::tempdir().unwrap();
     fill_paired(dir.path(), facts(&ARMS, 3));
     let page = read(render(dir.path()).unwrap().page);
@@ -44,7 +44,7 @@ fn the_page_first_says_whether_it_is_better_by_how_much_and_at_what_cost() {
 }
 
 #[test]
-fn ties_are_not_the_best_and_a_certain_lead_is() {
+fn only_a_certain_lead_is_marked_best() {
     let dir = tempfile::tempdir().unwrap();
     fill_paired(dir.path(), facts(&ARMS, 3));
     let mut data = load(dir.path()).unwrap();
@@ -87,7 +87,7 @@ fn latency_that_was_set_is_not_shown_as_measured() {
 
 /// The fixture has a warm-up of 1 s out of 4 s.
 #[test]
-fn figures_over_time_begin_with_the_warm_up() {
+fn time_figures_include_the_warm_up() {
     let dir = tempfile::tempdir().unwrap();
     fill(dir.path(), facts(&ARMS, 1));
     let data = load(dir.path()).unwrap();
@@ -143,7 +143,8 @@ fn results_are_overlaid_and_each_arm_is_compared_with_itself() {
     let out = ResultDir::create(&dirs[1], facts(&ARMS, 3), false).unwrap();
     for (index, (name, _)) in ARMS.iter().enumerate() {
         for repetition in 0..3 {
-            // The arms of the other result, so that plain is tuned and so on.
+            // The arms of the other result under exchanged names: plain is
+            // tuned, and so on.
             let run = paired((index + 1) % 3, repetition);
             out.add(name, repetition, &run).unwrap();
         }
@@ -174,7 +175,7 @@ fn results_are_overlaid_and_each_arm_is_compared_with_itself() {
 }
 
 #[test]
-fn the_page_follows_the_readers_choice_of_dark_and_print() {
+fn page_supports_dark_mode_and_print() {
     let dir = tempfile::tempdir().unwrap();
     fill(dir.path(), facts(&ARMS, 1));
     let page = read(render(dir.path()).unwrap().page);

@@ -23,9 +23,9 @@ pub const DEFINITION: &str = "Differences are means over pairs of repetitions wi
      (the same traffic), \u{b1} half of their 95 % confidence interval (Student's t; Welch's where \
      no seed is shared). Better or worse: the interval excludes zero, and the mean is at least 1 % \
      and 0.05 ms of delay, 0.1 points of utilisation or drops, or 0.01 of Jain's index. \
-     \u{2248}: less than that. In grey or parentheses: not certain. One repetition: no conclusion. \
-     The level holds for each cell: of twenty without a real difference, about one is outside of \
-     its interval by chance.";
+     \u{2248}: less than that. Grey or in parentheses: not certain. One repetition: no conclusion. \
+     The confidence level applies to each cell: of twenty cells without a real difference, \
+     about one is outside its interval by chance.";
 
 /// The meaning of a difference.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,7 +71,7 @@ pub struct Judgement {
 
 /// Compares `own` with `reference`; none if there is nothing to compare.
 ///
-/// If any seeds are shared, repetitions without a partner are ignored.
+/// If any seeds are shared, repetitions without a counterpart are ignored.
 pub fn judge(quantity: Quantity, own: &[Sample], reference: &[Sample]) -> Option<Judgement> {
     let pairs = pairs(own, reference);
     let (own, reference): (Vec<f64>, Vec<f64>) = match pairs.is_empty() {
@@ -116,7 +116,7 @@ pub fn verdict(gain: Interval, relevant: f64) -> Verdict {
 }
 
 impl Verdict {
-    /// What it is called in files.
+    /// Its name in files.
     pub fn word(self) -> &'static str {
         match self {
             Verdict::Better => "better",

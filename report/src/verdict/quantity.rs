@@ -1,4 +1,4 @@
-//! Compared quantities: which direction is better, how much matters, and their
+//! Compared quantities: direction, relevant and severe differences, and
 //! display.
 
 use super::Interval;
@@ -8,7 +8,7 @@ use crate::format::{index, number, signed};
 /// transmission time at 50 Mbit/s.
 const LEAST_DELAY_MS: f64 = 0.05;
 
-/// What a number measures.
+/// The quantity that a number measures.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Quantity {
     /// Utilisation, %: more is better.
@@ -44,8 +44,8 @@ impl Quantity {
         }
     }
 
-    /// A difference from `reference` that nobody should overlook: the measure
-    /// by which different quantities are ranked.
+    /// A severe difference from `reference`: the unit in which different
+    /// quantities are ranked.
     pub fn severe(self, reference: f64) -> f64 {
         match self {
             Quantity::Utilisation => 5.0,
@@ -55,8 +55,8 @@ impl Quantity {
         }
     }
 
-    /// A difference with sign, half-width and unit: points of a share, percent
-    /// of a reference delay or times it where percents are past reading.
+    /// A difference with sign, half-width and unit: points of a share, and
+    /// percent or, if large, multiples of a reference delay.
     pub fn shown(self, difference: &Interval, reference: f64) -> String {
         let mean = difference.mean;
         match self {
@@ -75,7 +75,7 @@ impl Quantity {
         }
     }
 
-    /// The unit of its values behind a number, with the space before it.
+    /// The unit to append to a number, with the space before it.
     pub fn unit(self) -> &'static str {
         match self {
             Quantity::Utilisation | Quantity::Drops => "\u{a0}%",
@@ -107,8 +107,8 @@ fn signed_index(value: f64) -> String {
     }
 }
 
-/// Half of an interval: with the digits of the mean, and two behind the point
-/// where one shows nothing.
+/// Half of an interval, with the digits of the mean, and two decimals if one
+/// would show 0.
 fn width(value: f64) -> String {
     match value {
         value if value < 0.005 => "0".to_owned(),

@@ -18,7 +18,7 @@ mod tests {
     /// Two-sided 95 % and 99 %: NIST/SEMATECH e-Handbook, table 1.3.6.7.2;
     /// those of fractional degrees from R's `qt`.
     #[test]
-    fn quantiles_are_those_of_the_tables() {
+    fn quantiles_match_published_tables() {
         let tables = [
             (1.0, 12.706, 63.657),
             (2.0, 4.303, 9.925),

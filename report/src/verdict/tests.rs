@@ -24,7 +24,7 @@ fn of(quantity: Quantity, own: &[f64], reference: &[f64]) -> Judgement {
 }
 
 #[test]
-fn intervals_are_those_of_r() {
+fn intervals_match_r() {
     let [first, second] = SLEEP;
     // t.test(extra ~ group, data = sleep)
     let welch = Interval::welch(&first, &second).unwrap();
@@ -52,12 +52,12 @@ fn intervals_are_those_of_r() {
 }
 
 #[test]
-fn one_repetition_is_no_conclusion_however_large_the_difference() {
+fn one_repetition_gives_no_verdict_for_any_difference() {
     let one = of(Quantity::Utilisation, &[50.0], &[99.0]);
     assert_eq!(one.verdict, Verdict::NoConclusion);
     assert_eq!(one.difference.half_width, None);
     assert_eq!(one.shown(), "\u{2212}49\u{a0}pt");
-    // Two repetitions of which only one has a partner.
+    // Two repetitions, one of them without a counterpart.
     let partial = of(Quantity::Utilisation, &[50.0, 50.0], &[99.0]);
     assert_eq!((partial.verdict, partial.count), (Verdict::NoConclusion, 1));
     let apart = judge(
@@ -86,7 +86,7 @@ fn a_verdict_needs_certainty_and_size() {
         verdict(&[99.00, 99.01, 99.02], &[99.05, 99.06, 99.07]),
         Verdict::Same
     );
-    // Certainly less than a tenth of a point, though not certainly anything.
+    // Certainly less than a tenth of a point, but possibly zero.
     assert_eq!(
         verdict(&[99.00, 99.01, 99.02], &[99.01, 99.00, 99.02]),
         Verdict::Same
@@ -108,7 +108,7 @@ fn less_delay_and_fewer_drops_are_better() {
         of(Quantity::Drops, &[7.5, 7.6], &[3.5, 3.5]).verdict,
         Verdict::Worse
     );
-    // A hundredth of a millisecond is 6 % here, and still nothing.
+    // A hundredth of a millisecond is 6 % here, but irrelevant.
     assert_eq!(
         of(Quantity::Delay, &[0.18, 0.18], &[0.17, 0.17]).verdict,
         Verdict::Same
@@ -116,7 +116,7 @@ fn less_delay_and_fewer_drops_are_better() {
 }
 
 #[test]
-fn sizes_tell_a_large_loss_from_a_small_one() {
+fn effect_sizes_distinguish_large_and_small_losses() {
     let large = of(Quantity::Utilisation, &[50.0, 50.2], &[99.0, 99.4]);
     let small = of(Quantity::Utilisation, &[99.0, 99.0], &[99.2, 99.2]);
     assert_eq!(large.shown(), "\u{2212}49\u{a0}\u{b1}\u{a0}1.3\u{a0}pt");
@@ -153,7 +153,7 @@ fn false_verdicts(draw: Draw, counts: [usize; 2], paired: bool, trials: usize) -
     let mut random = Random::stream(1, "null");
     let mut found = 0;
     for _ in 0..trials {
-        // Large numbers, so that only certainty decides and not the least size.
+        // Large numbers, so that only certainty decides, not relevance.
         let mut values =
             |count: usize| -> Vec<f64> { (0..count).map(|_| 1e4 * draw(&mut random)).collect() };
         let (own, reference) = (values(counts[0]), values(counts[1]));
@@ -171,9 +171,10 @@ fn false_verdicts(draw: Draw, counts: [usize; 2], paired: bool, trials: usize) -
 }
 
 #[test]
-fn without_a_difference_one_verdict_in_twenty_is_wrong_at_most() {
+fn false_positive_rate_is_at_most_5_percent() {
     const TRIALS: usize = 10_000;
-    // Student's t is exact for normal values only; 0.7 % is chance of 10,000 trials.
+    // Student's t is exact only for normal values; 0.7 % allows for the
+    // variation of 10,000 trials.
     const ALLOWED: f64 = 0.057;
     let uniform: Draw = |random| random.unit() - 0.5;
     let log_normal: Draw = |random| (0.5 * normal(random)).exp();
@@ -192,7 +193,8 @@ fn without_a_difference_one_verdict_in_twenty_is_wrong_at_most() {
     // Satterthwaite's degrees of freedom are an approximation, worst where
     // counts differ.
     assert!(false_verdicts(normal, [3, 10], false, TRIALS) <= 0.07);
-    // And the level is used: an interval that is too wide hides real differences.
+    // The level must also be reached: an interval that is too wide hides real
+    // differences.
     assert!(false_verdicts(normal, [5, 5], true, TRIALS) > 0.04);
     assert_eq!(false_verdicts(normal, [1, 1], true, 1000), 0.0);
 }
