@@ -40,7 +40,8 @@ fn embed() {
     std::fs::write(Path::new(&out).join("shipped_files.rs"), list).expect("OUT_DIR is writable");
 }
 
-/// This package's directory now. This program may have been compiled in another.
+/// This package's current directory: the build script may have been compiled in
+/// another one.
 fn package() -> PathBuf {
     std::env::var_os("CARGO_MANIFEST_DIR")
         .expect("cargo sets it")
@@ -74,7 +75,7 @@ fn commit() -> Option<String> {
     if Path::new(&top).canonicalize().ok()? != root.canonicalize().ok()? {
         return None;
     }
-    // Each commit, checkout and rebase appends a line to it.
+    // Each commit, checkout and rebase appends a line to this file.
     if let Some(log) = git(root, &["rev-parse", "--git-path", "logs/HEAD"]) {
         println!("cargo:rerun-if-changed={}", root.join(log).display());
     }

@@ -194,7 +194,7 @@ fn info(model: &str) -> anyhow::Result<()> {
         backbone.default_targets().join(", ")
     )?;
     let Some(stored) = files else {
-        return outln!("{:<11} none: known only by name", "files");
+        return outln!("{:<11} none: only the name is known", "files");
     };
     outln!(
         "{:<11} {} of {} tensors found, {}",
@@ -239,7 +239,7 @@ pub fn described(config: &str) -> anyhow::Result<BackboneConfig> {
     match BackboneConfig::named(config) {
         Some(known) => Ok(known),
         None => bail!(
-            "{config}: neither a file nor a published model; known models are {}",
+            "{config}: not a file or a published model; expected one of {}",
             BackboneConfig::names().join(", ")
         ),
     }
@@ -255,7 +255,7 @@ fn written(out: &Path, backbone: &BackboneConfig) -> anyhow::Result<()> {
 }
 
 fn vacant(out: &Path) -> anyhow::Result<()> {
-    ensure!(!out.exists(), "--out {}: exists already", out.display());
+    ensure!(!out.exists(), "--out {}: already exists", out.display());
     Ok(())
 }
 

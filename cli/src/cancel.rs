@@ -1,4 +1,4 @@
-//! Ctrl-C and SIGTERM: the first ends the work in an orderly way, the second
+//! Ctrl-C and SIGTERM: the first signal stops the work cleanly, the second
 //! immediately.
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,16 +16,16 @@ static CANCEL: AtomicBool = AtomicBool::new(false);
 /// Time that work without partial output may take to notice a signal.
 const GRACE: Duration = Duration::from_millis(500);
 
-/// Returns a flag that Ctrl-C and SIGTERM set from now on. For work with
-/// partial output.
+/// Returns a flag that is set by Ctrl-C and SIGTERM. For work with partial
+/// output.
 pub fn flag() -> anyhow::Result<&'static AtomicBool> {
     handle(|| {
-        errln!("l4sllm: stopping; what is finished stays (again: stop at once)");
+        errln!("l4sllm: stopping; finished work is kept (press again to stop immediately)");
     })
 }
 
-/// Like [`flag`], for work that leaves nothing when interrupted, and
-/// ends even while waiting for input from a pipe or FIFO.
+/// Like [`flag`], for work without partial output, which ends even while
+/// waiting for input from a pipe or FIFO.
 pub fn flag_or_exit() -> anyhow::Result<&'static AtomicBool> {
     handle(|| {
         std::thread::sleep(GRACE);
@@ -39,7 +39,7 @@ pub fn flag_or_exit() -> anyhow::Result<&'static AtomicBool> {
 pub fn signals() -> anyhow::Result<Receiver<()>> {
     let (send, receive) = channel();
     handle(move || {
-        // There is no receiver any more: the program is ending.
+        // Without a receiver, the program is already ending.
         let _ = send.send(());
     })?;
     Ok(receive)

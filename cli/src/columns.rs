@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn a_table_is_printed_in_parts_and_groups_stay_together() {
+    fn wide_tables_are_split_between_column_groups() {
         let parts = [
             "         Utilisation",
             "Arm                %",
@@ -182,13 +182,13 @@ mod tests {
     }
 
     #[test]
-    fn what_fits_stays_as_it_is() {
+    fn tables_that_fit_are_unchanged() {
         assert_eq!(fit(&text(&TABLE), 100), text(&TABLE));
         assert_eq!(fit("no end of line", 5), "no\nend\nof\nline");
     }
 
     #[test]
-    fn filled_prose_is_filled_again() {
+    fn refills_wrapped_prose() {
         let words = |count: usize| vec!["word"; count].join(" ");
         let filled = text(&[&words(20), &words(3), "Another line."]);
         let lines: Vec<usize> = fit(&filled, 50).lines().map(str::len).collect();
@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn text_behind_labels_is_indented_and_colour_takes_no_room() {
+    fn labelled_text_is_indented_and_colour_has_no_width() {
         let green = |text: &str| format!("\x1b[32m{text}\x1b[0m");
         let module = green("ok     ") + "  module   release 0.1.0 answers, all well";
         let traffic = green("ok     ") + "  traffic  some packets";

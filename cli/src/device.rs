@@ -60,25 +60,25 @@ pub fn run(args: &DeviceArgs) -> anyhow::Result<()> {
 
 fn serve(args: &ServeArgs) -> anyhow::Result<()> {
     let scenario = shipped::scenario(&args.scenario)?;
-    // Loaded in advance, so that a killed device leaves no files behind.
+    // Loaded in advance, so that no files remain after a kill.
     shipped::remove();
     let arm = choose(&scenario, args.arm.as_deref())?;
     let socket = &args.socket;
     clear(socket)?;
-    // From here on a signal removes the socket.
+    // After this a signal removes the socket.
     let ended = cancel::signals()?;
     let network = Network::start(&scenario, arm)
         .with_context(|| format!("scenario {}, arm {}", scenario.name, arm.name))?;
     let server = DeviceServer::start(socket, network.opener())
         .with_context(|| format!("cannot listen on {}", shown(socket)))?;
     outln!(
-        "{}: serves scenario {}, arm {}; Ctrl-C ends it",
+        "{}: serving scenario {}, arm {}; press Ctrl-C to stop",
         shown(socket),
         scenario.name,
         arm.name
     )?;
     if std::io::stdout().is_terminal() {
-        note!("look at it with: l4sllm doctor --device {}", shown(socket));
+        note!("examine it with: l4sllm doctor --device {}", shown(socket));
     }
     // The handler is never dropped, so a message always comes first.
     let _ = ended.recv();
@@ -107,7 +107,7 @@ fn choose<'a>(scenario: &'a Scenario, name: Option<&str>) -> anyhow::Result<&'a 
             let first = scenario.arms.iter().find(served);
             first.with_context(|| {
                 format!(
-                    "scenario {}: no arm is DualPI2, which alone has a device",
+                    "scenario {}: no DualPI2 arm; only DualPI2 has a device",
                     scenario.name
                 )
             })

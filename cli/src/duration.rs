@@ -48,7 +48,7 @@ mod tests {
     use l4sllm_testbed::scenario::Scenario;
 
     #[test]
-    fn durations_are_those_of_scenario_files() {
+    fn durations_parse_as_in_scenario_files() {
         for (text, ns) in [
             ("100ms", Some(100 * MS)),
             ("10s", Some(10 * S)),
@@ -85,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_unit_is_named() {
+    fn names_missing_unit() {
         let error = repetition("10").unwrap_err();
         assert_eq!(
             error,

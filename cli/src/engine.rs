@@ -4,7 +4,7 @@
 use clap::{Args, ValueEnum};
 use l4sllm_model::{EngineKind, EngineOptions, Precision};
 
-/// Options that are not given follow from each policy.
+/// Options that are not given depend on each policy.
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Engine")]
 pub struct EngineArgs {

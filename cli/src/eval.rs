@@ -96,8 +96,8 @@ pub fn run(args: &EvalArgs) -> anyhow::Result<()> {
     let config = Policy::load_config(&dir)?;
     ensure!(
         config.head.kind == HeadKind::Action,
-        "{}: steers, so a pool's actions are no measure of it; `l4sllm run` and \
-         `l4sllm collect` show what it does in the loop",
+        "{}: steers, so a pool's actions cannot measure it; `l4sllm run` and \
+         `l4sllm collect`evaluate it in the loop",
         args.policy.display()
     );
     let policy =
@@ -180,7 +180,7 @@ fn print_text(report: &Report) -> anyhow::Result<()> {
     for (name, verdict) in [
         ("later in the same episodes", &report.late),
         ("unseen episodes", &report.unseen),
-        ("states that training has not seen", &report.novel),
+        ("states that do not occur in training", &report.novel),
     ] {
         match verdict {
             Some(verdict) => outln!("\n{name}\n{}", table(verdict))?,
@@ -206,7 +206,7 @@ fn table(verdict: &Verdict) -> String {
         calibration,
     } = verdict;
     let mut text = format!(
-        "  decisions          {}\n  accuracy           {:.4}   (always the most frequent: {:.4})\n  \
+        "  decisions          {}\n  accuracy           {:.4}   (majority class: {:.4})\n  \
          balanced accuracy  {:.4}\n  macro F1           {:.4}\n  \
          calibration error  {:.4}   (log loss {:.4}, Brier score {:.4})\n\n",
         scores.decisions,

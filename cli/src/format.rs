@@ -10,12 +10,12 @@ use crate::output::{note, print};
 /// The option of every command that prints results.
 #[derive(Debug, Clone, Copy, Args)]
 pub struct FormatArgs {
-    /// What is printed: text for people, CSV with one table, or JSON.
+    /// Output format: text for people, CSV with one table, or JSON.
     #[arg(long, value_enum, default_value_t = Format::Text)]
     pub format: Format,
 }
 
-/// A form of what is printed.
+/// An output format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Format {
     Text,
@@ -42,13 +42,13 @@ pub fn print_json(value: &impl Serialize) -> anyhow::Result<()> {
     print(&(serde_json::to_string_pretty(value)? + "\n"))
 }
 
-/// Prints the table of a report and where its page is.
+/// Prints the table of a report and the path of its page.
 pub fn print_report(format: Format, report: &Report) -> anyhow::Result<()> {
     print_reports(format, std::slice::from_ref(report))
 }
 
-/// Prints reports: as CSV the main table, as JSON all tables by name, with the rows of
-/// all reports, and on standard error where the pages are.
+/// Prints reports: as CSV the main table, as JSON all tables by name, with the
+/// rows of all reports. The paths of the pages go to standard error.
 pub fn print_reports(format: Format, reports: &[Report]) -> anyhow::Result<()> {
     let mut tables = Tables::new();
     for Report {

@@ -39,7 +39,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn as_many_are_timed_as_were_asked_for() {
+    fn times_the_requested_number_of_decisions() {
         let mut made = 0;
         let decide = || {
             made += 1;

@@ -25,7 +25,7 @@ impl Missing {
     /// Fails with instructions: `command` needs libtorch.
     pub fn refuse(&self, command: &str) -> anyhow::Result<()> {
         bail!(
-            "{command} needs libtorch, and this build has none: in a checkout, run \
+            "{command} needs libtorch, which this build lacks: in a checkout, run \
              scripts/libtorch.sh and cargo build --release -p l4sllm --features torch (Linux on \
              x86-64 only)"
         )

@@ -1,7 +1,7 @@
 //! The `l4sllm` command.
 
-// `println!` panics if the reader of the output is gone, `eprintln!` if standard error
-// is full; `outln!` and `errln!` do not.
+// `println!` panics if the reader of the output has exited, `eprintln!` if
+// standard error is full; `outln!` and `errln!` do not.
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
 #[cfg(feature = "torch")]
@@ -237,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn every_command_says_what_it_does_and_shows_examples() {
+    fn every_command_has_help_and_examples() {
         let mut without = Vec::new();
         for (name, mut command) in leaves(&Cli::command(), "l4sllm") {
             assert!(command.get_about().is_some(), "{name}");

@@ -18,7 +18,7 @@ use crate::columns::fit;
 pub enum Done {
     Finished,
     Interrupted,
-    /// It found something to fix.
+    /// It found problems to fix.
     Unhealthy,
 }
 
@@ -41,7 +41,8 @@ impl Done {
 pub fn existing(out: &Path, force: bool) -> anyhow::Result<Existing> {
     ensure!(
         out != Path::new("-"),
-        "--out -: nothing is written to standard output; expected the name of a file (./- for this one)"
+        "--out -: cannot write to standard output; expected a file name (./- for a file of this \
+         name)"
     );
     let Ok(metadata) = out.symlink_metadata() else {
         return Ok(Existing::Keep);
@@ -49,11 +50,11 @@ pub fn existing(out: &Path, force: bool) -> anyhow::Result<Existing> {
     let kind = metadata.file_type();
     ensure!(
         kind.is_file() || kind.is_symlink(),
-        "{}: is not a regular file, and is not replaced by one",
+        "{}: is not a regular file and is not replaced",
         shown(out)
     );
     if !force {
-        bail!("{}: exists already; --force replaces it", shown(out));
+        bail!("{}: already exists; --force replaces it", shown(out));
     }
     Ok(Existing::Replace)
 }
@@ -118,7 +119,7 @@ macro_rules! errln {
 }
 pub(crate) use errln;
 
-/// What is printed in addition to results, errors and warnings.
+/// Output in addition to results, errors and warnings.
 static VERBOSITY: AtomicU8 = AtomicU8::new(NORMAL);
 const QUIET: u8 = 0;
 const NORMAL: u8 = 1;
@@ -182,7 +183,7 @@ pub enum Tone {
     Bad,
 }
 
-/// Colours verdicts, or leaves them unchanged.
+/// Colours verdicts, if enabled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Palette {
     pub colour: bool,
@@ -199,7 +200,8 @@ impl Palette {
         }
     }
 
-    /// Colours `text`, which must contain no control characters from elsewhere.
+    /// Colours `text`, which must not contain control characters from other
+    /// sources.
     pub fn paint(self, tone: Tone, text: &str) -> String {
         let code = match tone {
             Tone::Good => "32",
@@ -288,7 +290,7 @@ mod tests {
     use anyhow::anyhow;
 
     #[test]
-    fn causes_are_one_line_and_said_once() {
+    fn error_causes_are_one_line_without_repetition() {
         let error = Err::<(), _>(anyhow!("no such file"))
             .context("cannot read a.toml: no such file")
             .context("arm x")
@@ -297,7 +299,7 @@ mod tests {
     }
 
     #[test]
-    fn what_an_error_repeats_is_harmless() {
+    fn errors_escape_control_characters() {
         let error = anyhow!("cannot read {}: \x1b[2J\n", "n".repeat(5000));
         let line = chain(&error);
         assert!(
@@ -307,12 +309,12 @@ mod tests {
     }
 
     #[test]
-    fn units_stay_with_their_numbers_on_a_terminal() {
+    fn wrapping_keeps_numbers_with_units() {
         assert_eq!(harmless("5\u{a0}ms\x1b[2J"), "5\u{a0}ms\\u{1b}[2J");
     }
 
     #[test]
-    fn colour_is_around_the_verdict_alone() {
+    fn paint_wraps_text_in_colour() {
         let palette = |colour| Palette { colour };
         assert_eq!(palette(false).paint(Tone::Bad, "missed"), "missed");
         assert_eq!(
@@ -322,7 +324,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reader_that_left_is_no_failure() {
+    fn closed_pipe_is_not_an_error() {
         let gone = Err::<(), _>(std::io::Error::from(ErrorKind::BrokenPipe));
         let gone = gone.context("cannot write to standard output").unwrap_err();
         assert!(is_broken_pipe(&gone));

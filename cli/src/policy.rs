@@ -136,8 +136,7 @@ struct Needs {
     tokens: usize,
     /// Number of input fields of a record or summary.
     features: Vec<&'static str>,
-    /// The required engine: the plain one, which every program here has, or
-    /// libtorch.
+    /// The required engine: the plain one, which every build has, or libtorch.
     engine: EngineKind,
     /// Why the plain engine cannot run it, and the remedy.
     otherwise: Option<String>,
@@ -220,13 +219,13 @@ impl Info {
         )?;
         outln!("{:<10} {}", "adapter", adapter(config))?;
         outln!(
-            "{:<10} {} in all, {} trained",
+            "{:<10} {} in total, {} trained",
             "parameters",
             self.parameters.total,
             self.parameters.trained
         )?;
         match &self.needs.otherwise {
-            None => outln!("{:<10} plain, which every program here has", "engine")?,
+            None => outln!("{:<10} plain, part of every build", "engine")?,
             Some(otherwise) => outln!("{:<10} libtorch: {otherwise}", "engine")?,
         }
         self.tell_memory()?;
@@ -282,12 +281,12 @@ impl Info {
         match config.reward() {
             Ok((reward, gamma)) => {
                 outln!("{:<10} {}", "reward", self::reward(&reward))?;
-                let target = format!("{target:.4}, discounted by {gamma} a record");
+                let target = format!("{target:.4}, discounted by {gamma} per record");
                 outln!("{:<10} {target}", "target")?;
             }
             Err(_) => {
                 let percent = 100.0 * target;
-                let idle = "of link time may be idle, unless the operator says otherwise";
+                let idle = "of link time may be idle, unless the operator sets another budget";
                 outln!("{:<10} {percent} % {idle}", "budget")?;
             }
         }
@@ -390,7 +389,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sizes_paths_and_rewards_are_for_people() {
+    fn sizes_paths_and_rewards_are_readable() {
         assert_eq!(size(1536), "1.5 KiB");
         assert_eq!(size(5 << 30), "5.0 GiB");
         assert_eq!(path(&EncoderConfig::scalar(4)), "value");

@@ -141,7 +141,7 @@ pub fn run(args: &PublishedArgs, cancel: &AtomicBool) -> anyhow::Result<Done> {
         match train(args, name, &pool, &dir, length)? {
             Ended::Trained => trained.push(dir),
             Ended::Interrupted => {
-                outln!("interrupted: the same command resumes it")?;
+                outln!("interrupted: run the same command to resume")?;
                 return Ok(Done::Interrupted);
             }
             Ended::NoRoom(why) => {
@@ -188,12 +188,12 @@ fn train(
         let steps = config.trained_on.map_or(0, |trained_on| trained_on.steps);
         ensure!(
             steps == length.steps,
-            "{}: is a training of {steps} steps, not {}: its own --epochs, or another --out",
+            "{}: is a training run of {steps} steps, not {}; use its --epochs or another --out",
             dir.display(),
             length.steps
         );
         outln!(
-            "{}: trained already, in {}",
+            "{}: already trained, in {}",
             apart::short(name),
             dir.display()
         )?;
@@ -242,7 +242,7 @@ fn train(
         .status()
         .with_context(|| format!("cannot start this program again for {name}"))?;
     if apart::was_killed(status) {
-        let why = "killed while it was trained, most likely because memory was short";
+        let why = "killed during training, probably for lack of memory";
         return Ok(Ended::NoRoom(why.to_owned()));
     }
     const INTERRUPTED: i32 = 130;
@@ -274,7 +274,7 @@ fn measure(args: &PublishedArgs, name: &str) -> anyhow::Result<()> {
         .iter()
         .any(|of| of.name == apart::short(name))
     {
-        return outln!("{}: measured already", apart::short(name));
+        return outln!("{}: already measured", apart::short(name));
     }
     outln!("{name}: measured")?;
     let outcome = apart::apart(&setting, name)?;
@@ -303,7 +303,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn epochs_are_passes_over_the_rows() {
+    fn epochs_count_passes_over_the_rows() {
         // 640 records per step.
         assert_eq!(
             Length::of(1, 6400, 20),

@@ -50,7 +50,7 @@ pub fn run(args: &ReportArgs) -> anyhow::Result<()> {
     if let Some(online) = args.results.iter().find(|dir| is_online(dir)) {
         let [dir] = args.results.as_slice() else {
             bail!(
-                "{}: trained in the loop (--online), whose report is on one training",
+                "{}: trained in the loop (--online); such a report covers only one training run",
                 shown(online)
             );
         };
@@ -67,7 +67,8 @@ pub fn run(args: &ReportArgs) -> anyhow::Result<()> {
         .find(|dir| dir.join(SUITE_FILE).exists())
     {
         bail!(
-            "{}: results of a suite, whose page `l4sllm suite` draws (again with the same options)",
+            "{}: results of a suite; run `l4sllm suite` again with the same options to draw its \
+             page",
             shown(suite)
         );
     }
@@ -76,7 +77,7 @@ pub fn run(args: &ReportArgs) -> anyhow::Result<()> {
     };
     if args.results.contains(out) {
         bail!(
-            "--out {}: one of the results has this directory",
+            "--out {}: is the directory of one of the results",
             shown(out)
         );
     }
@@ -109,15 +110,15 @@ fn each(args: &ReportArgs) -> anyhow::Result<()> {
 fn side_by_side(args: &ReportArgs, learning: usize) -> anyhow::Result<()> {
     if let Some(other) = args.results.iter().find(|dir| !is_learning(dir)) {
         bail!(
-            "{}: neither metrics.jsonl nor backbones.json in it, unlike {learning} of the others; \
-             trainings and runs have pages of their own",
+            "{}: contains neither metrics.jsonl nor backbones.json, unlike {learning} of the \
+             others; training runs and runs have separate pages",
             other.display()
         );
     }
     let (out, title) = match (&args.out, args.results.as_slice()) {
         (Some(out), _) => (out, args.title.as_str()),
         (None, [one]) => (one, "learning"),
-        (None, _) => bail!("several trainings need --out DIR, for the page on all of them"),
+        (None, _) => bail!("several training runs need --out DIR for their common page"),
     };
     let report = render_learning(title, &args.results, out)?;
     print_report(args.format.format, &report)

@@ -62,10 +62,10 @@ pub struct RouterArgs {
     /// scenario's, or 0].
     #[arg(long, value_name = "TIME", value_parser = rtt)]
     rtt: Option<u64>,
-    /// Mean of an additional, exponentially distributed delay behind the link.
+    /// Mean of an additional, exponentially distributed delay after the link.
     #[arg(long, value_name = "TIME", value_parser = jitter)]
     jitter: Option<u64>,
-    /// Share of packets lost behind the link.
+    /// Share of packets lost after the link.
     #[arg(long, value_name = "SHARE", value_parser = share)]
     loss: Option<f64>,
     /// Rate of the return path [default: the scenario's, or unlimited].
@@ -121,13 +121,13 @@ pub fn run(args: &RouterArgs) -> anyhow::Result<()> {
     let queue = discipline(&arm.aqm, args.device.is_some(), seed)?;
     let input = Interface::open(&args.input, args.mtu)?;
     let output = Interface::open(&args.output, args.mtu)?;
-    // From now on, a signal ends the router, not the program.
+    // After this a signal ends the router, not the program.
     let ended = cancel::signals()?;
     let (server, handle) = args.serve(&queue, &arm)?;
     let running = Running::start(&scenario, queue, args.mtu, (input, output))
         .context("cannot start the forwarding thread")?;
     note!(
-        "{} -> {}: {}; Ctrl-C ends it",
+        "{} -> {}: {}; press Ctrl-C to stop",
         args.input,
         args.output,
         describe(&scenario, &arm)
@@ -203,7 +203,7 @@ impl RouterArgs {
                 names()
             ),
             (None, None) => bail!(
-                "scenario {}: no arm is DualPI2; choose one with --arm: {}",
+                "scenario {}: no DualPI2 arm; choose one with --arm: {}",
                 scenario.name,
                 names()
             ),
@@ -263,7 +263,7 @@ fn text(summary: &Summary, report: &Report, ends: [&Place; 2]) -> String {
     for (place, dropped) in ends.into_iter().zip(report.dropped_before) {
         if let Some(dropped @ 1..) = dropped {
             text.push_str(&format!(
-                "before it    {dropped} dropped at {place}: this host was too slow to read them\n"
+                "before it    {dropped} dropped at {place}: this host did not read them in time\n"
             ));
         }
     }

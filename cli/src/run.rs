@@ -210,7 +210,7 @@ impl Bar {
         self.bar.finish_and_clear();
         let (seconds, name) = (self.seconds(), &self.name);
         let end = match (complete, done_s > 0.0) {
-            (true, false) => "all runs exist already; --force repeats them".to_owned(),
+            (true, false) => "all runs already exist; use --force to repeat them".to_owned(),
             (true, true) => format!("{seconds:.1} s, {:.0}x real time", done_s / seconds),
             (false, _) => format!("not complete after {seconds:.1} s"),
         };
@@ -251,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_arm_is_named_with_those_there_are() {
+    fn unknown_arm_error_lists_the_arms() {
         let change = Change {
             arms: vec!["d".to_owned()],
             ..Change::default()
@@ -261,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn a_short_run_keeps_half_of_its_time_for_measuring() {
+    fn short_run_measures_half_of_its_time() {
         let change = Change {
             duration_ns: Some(2_000_000_000),
             ..Change::default()

@@ -135,7 +135,7 @@ fn describe(scenario: &Scenario, facts: &Facts) -> String {
     out.push('\n');
     let _ = writeln!(
         out,
-        "  {} x {} s, the first {} s left out, seed {}",
+        "  {} x {} s, the first {} s excluded, seed {}",
         scenario.repetitions,
         seconds(scenario.duration_ns),
         seconds(scenario.warmup_ns),
@@ -180,7 +180,7 @@ fn describe(scenario: &Scenario, facts: &Facts) -> String {
         let ms = floor.delay_ns() as f64 / 1e6;
         let _ = writeln!(
             out,
-            "  floor: {} flows at {} packets leave {ms:.1} ms of queue, whatever is marked",
+            "  floor: {} flows at {} packets keep {ms:.1} ms of queue, regardless of marking",
             floor.flows, floor.min_window_packets
         );
     }

@@ -180,7 +180,7 @@ pub fn dir(path: &str) -> anyhow::Result<PathBuf> {
     if let Some(root) = &*unpacked {
         return Ok(root.path().join(path));
     }
-    let root = unpack().context("cannot unpack the files that ship")?;
+    let root = unpack().context("cannot unpack the built-in files")?;
     let found = root.path().join(path);
     *unpacked = Some(root);
     Ok(found)
@@ -214,7 +214,7 @@ mod tests {
     use l4sllm_model::Policy;
 
     #[test]
-    fn every_name_is_usable() {
+    fn every_shipped_name_resolves() {
         for name in names(Kind::Scenario).keys() {
             let loaded = scenario(Path::new(name)).unwrap();
             assert_eq!(loaded.name, *name);
@@ -230,7 +230,7 @@ mod tests {
 
     /// A directory with a scenario's name is not a scenario; a file is.
     #[test]
-    fn files_come_before_names() {
+    fn files_take_precedence_over_shipped_names() {
         let dir = tempfile::tempdir().unwrap();
         let mine = dir.path().join("paper");
         std::fs::write(&mine, "").unwrap();
@@ -241,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_missing_is_named_with_what_is_near() {
+    fn missing_name_error_suggests_similar_names() {
         let said = |kind, name| find(kind, Path::new(name)).unwrap_err().to_string();
         let error = said(Kind::Scenario, "papper");
         assert!(

@@ -73,7 +73,7 @@ struct Whole {
 pub fn fetch(socket: &Path) -> anyhow::Result<Status> {
     ask(socket).with_context(|| {
         format!(
-            "no daemon answers on {} (is l4sllmd running, with [status] on?)",
+            "no daemon answers on {} (is l4sllmd running with [status] enabled?)",
             shown(socket)
         )
     })

@@ -33,7 +33,7 @@ use crate::threads::threads;
 /// suite.json (all numbers) and cells.jsonl (every finished run).
 ///
 /// The same command resumes an interrupted suite. A finished run is reused if
-/// network, traffic, arm, policy and program are the same, whatever the other
+/// network, traffic, arm, policy and program are the same, regardless of other
 /// options.
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
@@ -144,8 +144,8 @@ pub fn run(args: &SuiteArgs, cancel: &AtomicBool) -> anyhow::Result<Done> {
     let protocol = args.protocol(&suite);
     anyhow::ensure!(
         !args.oracle || protocol.repetitions >= 2,
-        "--oracle needs at least 2 repetitions: it chooses a setting on one half of them and judges \
-         it on the other"
+        "--oracle needs at least 2 repetitions: it chooses a setting on one half of them and \
+         evaluates it on the other"
     );
     let policy = args.policy.as_ref();
     let policy = policy.map(|policy| shipped::find(Kind::Policy, policy));
@@ -172,7 +172,8 @@ pub fn run(args: &SuiteArgs, cancel: &AtomicBool) -> anyhow::Result<Done> {
     bar.finish();
     if outcome.unused > 0 {
         errln!(
-            "suite: {} runs in {} have other options, or another policy or program; they are not used",
+            "suite: {} runs in {} have other options or another policy or program, and are not \
+             used",
             outcome.unused,
             shown(&args.out.join(CELLS_FILE))
         );
@@ -264,7 +265,8 @@ impl SuiteArgs {
     }
 }
 
-/// A directory as one shell word, valid in any directory; a built-in name stays.
+/// A directory as one shell word, valid in any directory; a built-in name is
+/// unchanged.
 fn word(path: &Path) -> String {
     let absolute = path.canonicalize();
     shell_word(&absolute.as_deref().unwrap_or(path).to_string_lossy())
@@ -319,7 +321,7 @@ mod tests {
     }
 
     #[test]
-    fn the_command_is_read_by_a_shell_as_it_was_given() {
+    fn command_is_quoted_for_a_shell() {
         let dir = tempfile::tempdir().unwrap();
         let policy = dir.path().join("it's a $policy");
         std::fs::create_dir(&policy).unwrap();

@@ -93,7 +93,7 @@ struct Options {
     /// Memory of each machine, in MiB.
     #[arg(long, value_name = "MIB", default_value_t = 2048, value_parser = clap::value_parser!(u32).range(512..=65536))]
     memory: u32,
-    /// QEMU's accelerator: kvm, hvf, whpx, or tcg, whose emulation delays packets.
+    /// QEMU's accelerator: kvm, hvf, whpx, or tcg, which delays packets.
     #[arg(long, value_name = "NAME", default_value = "kvm")]
     accelerator: String,
     /// VMware product, as in vmrun -T: ws or fusion.
@@ -154,8 +154,8 @@ fn up(args: &UpArgs) -> anyhow::Result<()> {
     perform(&args.options, plan, |testbed, host| testbed.up(host))?;
     if !args.options.dry_run {
         note!(
-            "the machines configure themselves and accept logins in some minutes; \
-             l4sllm testbed status --provider {} shows their addresses",
+            "the machines configure themselves and accept logins in a few minutes; l4sllm \
+             testbed status --provider {} shows their addresses",
             args.options.provider.name()
         );
     }
@@ -223,7 +223,7 @@ fn status(args: &Options) -> anyhow::Result<()> {
     let provider = provider(args, &plan)?;
     let testbed = testbed(&*provider, &plan, args.provider);
     if args.dry_run {
-        bail!("--dry-run: status changes nothing, so it has no dry run");
+        bail!("--dry-run: status changes nothing and has no dry run");
     }
     for machine in testbed.status(&mut System)? {
         let state = machine

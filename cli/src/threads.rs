@@ -1,7 +1,7 @@
 //! Bounds of the number of threads.
 
-/// Maximum number of threads of one program: more than any machine has cores,
-/// and few enough that a typo does no harm.
+/// Maximum number of threads of one program: more than the cores of any
+/// machine, and low enough to make a typo harmless.
 const MOST: usize = 1024;
 
 /// Parses a number of threads; 0 selects the number of cores.

@@ -89,7 +89,7 @@ fn select(published: &mut Published, names: &[String]) -> anyhow::Result<()> {
         if !published.cases.iter().any(|case| named(name, &case.name)) {
             let known: Vec<&str> = published.cases.iter().map(|c| c.name.as_str()).collect();
             bail!(
-                "--case: no case contains `{name}`; there are {}",
+                "--case: no case contains `{name}`; expected one of {}",
                 known.join(", ")
             );
         }
@@ -100,7 +100,7 @@ fn select(published: &mut Published, names: &[String]) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Table of both numbers, followed by the reasons for ratios far from 1.
+/// Table of both numbers, followed by the reasons for large differences.
 fn table(compared: &[Comparison]) -> String {
     let width = |of: fn(&Comparison) -> usize| compared.iter().map(of).max().unwrap_or(0);
     let (case, measure) = (width(|c| c.case.len()), width(|c| c.measure.len()));
@@ -138,7 +138,7 @@ fn table(compared: &[Comparison]) -> String {
     let (least, most) = (NEAR.start(), NEAR.end());
     let _ = writeln!(
         out,
-        "\n{near} of {} are {least} to {most} times theirs.",
+        "\n{near} of {} are {least} to {most} times the published value.",
         compared.len()
     );
     for (at, why) in reasons.iter().enumerate() {
@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn a_whole_name_selects_one_case_and_a_part_all_that_contain_it() {
+    fn full_name_selects_one_case_and_substring_all_matches() {
         let dir = concat!(env!("CARGO_MANIFEST_DIR"), "/../scenarios/published");
         let selected = |names: &[&str]| {
             let mut published = Published::load(dir.as_ref()).unwrap();
@@ -200,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_far_is_explained_or_says_that_it_is_not() {
+    fn large_differences_are_explained_or_marked_unexplained() {
         let because = Some("because");
         let compared = [
             comparison(2.2, None),
@@ -217,7 +217,7 @@ mod tests {
         );
         assert!(notes[3].ends_with("0.10  unexplained"), "{text}");
         assert!(
-            text.contains("1 of 4 are 0.7 to 1.4 times theirs.\n[1] because"),
+            text.contains("1 of 4 are 0.7 to 1.4 times the published value.\n[1] because"),
             "{text}"
         );
         let csv = rows(&compared).csv();

@@ -55,8 +55,8 @@ pub fn run(args: &VersionArgs) -> anyhow::Result<()> {
         }
         Err(error) => {
             let socket = shown(&args.socket);
-            out += &format!("l4sllmd   none answers on {socket}: {}\n", explain(&error));
-            out += "module    unknown: only the daemon can ask it\n";
+            out += &format!("l4sllmd   no answer on {socket}: {}\n", explain(&error));
+            out += "module    unknown: only the daemon can query it\n";
         }
     }
     print(&out)

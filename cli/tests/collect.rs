@@ -88,7 +88,7 @@ fn bytes(pool: &Path) -> (Vec<u8>, Vec<u8>) {
     (fs::read(pool).unwrap(), fs::read(episodes).unwrap())
 }
 
-/// Waits until `count` parts are whole.
+/// Waits until `count` parts are complete.
 fn wait_for_parts(dir: &Path, count: usize) {
     let began = Instant::now();
     let parts = || {
@@ -116,7 +116,7 @@ fn a_killed_collection_resumes_to_the_same_bytes() {
     assert!(!place.path("whole.parquet.parts").exists());
     let whole = bytes(&place.path("whole.parquet"));
 
-    // Killed twice, each time with some parts whole.
+    // Killed twice, each time with some parts complete.
     let parts = place.path("torn.parquet.parts");
     let mut killed = 0;
     for count in [1, 3] {
@@ -153,10 +153,10 @@ fn a_killed_collection_resumes_to_the_same_bytes() {
     assert!(!parts.exists());
 }
 
-/// Killed between the pool and the removal of its parts, whatever is left of
-/// them, or just before the pool.
+/// Killed just before the pool is written, or between that and the removal of
+/// its parts, with any of them remaining.
 #[test]
-fn a_collection_killed_at_its_end_is_finished_by_the_same_command() {
+fn collection_killed_at_the_end_is_completed_by_rerun() {
     let place = Place::new();
     let collect = |more: &[&str]| place.collect("pool.parquet", more).output().unwrap();
     let (pool, parts) = (place.path("pool.parquet"), place.path("pool.parquet.parts"));
@@ -172,7 +172,7 @@ fn a_collection_killed_at_its_end_is_finished_by_the_same_command() {
     let said = ended(&collect(&[]));
     let whole = bytes(&pool);
 
-    // The pool is there and some parts are.
+    // The pool and some parts exist.
     let restore = || {
         fs::create_dir(&parts).unwrap();
         for entry in fs::read_dir(&saved).unwrap() {
@@ -191,23 +191,23 @@ fn a_collection_killed_at_its_end_is_finished_by_the_same_command() {
     assert_eq!(records(&again), records(&said));
     assert!(bytes(&pool) == whole && !parts.exists());
 
-    // Of another collection, nothing is taken or removed.
+    // Parts of another collection are not used or removed.
     restore();
     let other = text(&collect(&["--seed", "2"]).stderr);
     assert!(other.contains("parts of another collection"), "{other}");
     fs::remove_dir_all(&parts).unwrap();
 
-    // The pool that was to be replaced is still there and must not count as the new one.
+    // The pool to be replaced still exists and must not count as the new one.
     fs::write(&pool, "an older pool").unwrap();
     restore();
     let inode = fs::metadata(&pool).unwrap().ino().to_string();
     fs::write(parts.join("replaced"), inode).unwrap();
     let refused = text(&collect(&[]).stderr);
-    assert!(refused.contains("exists already"), "{refused}");
+    assert!(refused.contains("already exists"), "{refused}");
     ended(&collect(&["--force"]));
     assert!(bytes(&pool) == whole && !parts.exists());
 
-    // No pool: it is made.
+    // Without a pool, it is created.
     fs::remove_file(&pool).unwrap();
     restore();
     ended(&collect(&[]));
@@ -215,7 +215,7 @@ fn a_collection_killed_at_its_end_is_finished_by_the_same_command() {
 }
 
 #[test]
-fn an_interrupted_collection_says_how_far_it_is() {
+fn interrupted_collection_reports_progress() {
     let place = Place::new();
     let child = place
         .collect("pool.parquet", &["--threads", "1"])
@@ -238,7 +238,7 @@ fn an_interrupted_collection_says_how_far_it_is() {
 }
 
 #[test]
-fn each_episode_says_what_it_was() {
+fn each_episode_is_described() {
     let place = Place::new();
     ended(
         &place
@@ -270,7 +270,7 @@ fn each_episode_says_what_it_was() {
         );
         assert!(episode.outcome.utilisation > 0.1 && episode.outcome.utilisation <= 1.0);
     }
-    // Two behaviours of a condition meet the same traffic.
+    // Two behaviours of a condition have the same traffic.
     assert_eq!(episodes[0].seed, episodes[1].seed);
     let scenarios = pool.scenarios().unwrap();
     assert_eq!(scenarios.len(), 10);
@@ -280,7 +280,7 @@ fn each_episode_says_what_it_was() {
 /// sawtooth changes its mean utilisation by points, so the report's verdicts
 /// decide, which account for the spread of the repetitions.
 #[test]
-fn the_shipped_policy_takes_less_delay_and_keeps_the_rest() {
+fn shipped_policy_lowers_delay_and_keeps_other_metrics() {
     let place = Place::new();
     let policies = Path::new(env!("CARGO_MANIFEST_DIR")).join("../policies");
     let unseen = fs::read_to_string(policies.join("unseen.toml")).unwrap();
@@ -305,7 +305,7 @@ fn the_shipped_policy_takes_less_delay_and_keeps_the_rest() {
         let first = text.split_whitespace().next().unwrap();
         first.replace('\u{2212}', "-").parse::<f64>().unwrap()
     };
-    // Columns as the report's head names them, from 1.
+    // Columns in the order of the report's header, from 1.
     let (mean, worst) = cells[3].split_once(',').unwrap();
     assert!(number(mean) > -1.0, "capacity given up: {line}");
     assert!(number(worst) > -6.0, "capacity given up: {line}");
@@ -323,7 +323,7 @@ fn the_shipped_policy_takes_less_delay_and_keeps_the_rest() {
 }
 
 #[test]
-fn what_is_wrong_is_named_before_anything_runs() {
+fn reports_mistakes_before_running() {
     let place = Place::new();
     fs::write(
         place.path("lesson.toml"),
@@ -348,15 +348,15 @@ fn what_is_wrong_is_named_before_anything_runs() {
     assert_eq!(output.status.code(), Some(1));
     let error = text(&output.stderr);
     assert!(
-        error.contains("pool.episodes.jsonl: exists already"),
+        error.contains("pool.episodes.jsonl: already exists"),
         "{error}"
     );
     assert_eq!(fs::read_to_string(&notes).unwrap(), "mine\n");
 }
 
-/// The rule steers in its episodes, which name it.
+/// The rule steers in its episodes, and their descriptions name it.
 #[test]
-fn a_behaviour_with_the_rule_is_collected() {
+fn collects_with_the_adaptive_rule() {
     let place = Place::new();
     let [head, _] = CURRICULUM
         .split("[[behaviour]]\nname = \"once\"")
@@ -388,7 +388,7 @@ fn a_behaviour_with_the_rule_is_collected() {
 }
 
 #[test]
-fn the_shipped_curriculum_is_sound() {
+fn shipped_curriculum_is_valid() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let shipped = root.join("scenarios/curriculum.toml");
     let place = Place::new();

@@ -1,4 +1,4 @@
-//! The program as a user meets it: exit codes, messages, what is on disk.
+//! The program from a user's view: exit codes, messages, files on disk.
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
@@ -111,7 +111,7 @@ fn a_run_ends_with_the_table_and_the_page() {
 }
 
 #[test]
-fn the_same_seed_gives_the_same_bytes_and_threads_do_not_matter() {
+fn same_seed_gives_same_bytes_for_any_thread_count() {
     let (dir, scenario, _) = place();
     let bytes = |name: &str, jobs: &str| {
         let out = dir.path().join(name);
@@ -169,7 +169,7 @@ fn an_interrupted_run_leaves_a_valid_result_and_resumes() {
 }
 
 #[test]
-fn what_is_there_is_not_run_again() {
+fn completed_repetitions_are_not_rerun() {
     let (_dir, scenario, out) = place();
     let args = ["run", &scenario, "--out", &out, "--arms", "fifo"];
     assert_eq!(ran(&args).0, Some(0));
@@ -182,7 +182,7 @@ fn what_is_there_is_not_run_again() {
 }
 
 #[test]
-fn mistakes_are_named_in_one_line() {
+fn mistakes_are_reported_in_one_line() {
     let (dir, scenario, out) = place();
     let bad = dir.path().join("bad.toml");
     fs::write(&bad, scenario_text().replace("rtt =", "rtd = 1\nrtt =")).unwrap();
@@ -225,7 +225,7 @@ fn mistakes_are_named_in_one_line() {
 }
 
 #[test]
-fn every_scenario_is_checked_and_every_wrong_one_listed() {
+fn checks_all_scenarios_and_lists_invalid_ones() {
     let (dir, scenario, _) = place();
     let bad = dir.path().join("bad.toml");
     fs::write(&bad, scenario_text().replace("rtt =", "rtd = 1\nrtt =")).unwrap();
@@ -242,7 +242,7 @@ fn every_scenario_is_checked_and_every_wrong_one_listed() {
 }
 
 #[test]
-fn a_reader_that_goes_away_is_no_panic() {
+fn closed_stdout_does_not_panic() {
     let (_dir, scenario, _) = place();
     let mut child = l4sllm(&["scenario", "check", &scenario])
         .stdout(Stdio::piped())
@@ -256,7 +256,7 @@ fn a_reader_that_goes_away_is_no_panic() {
 }
 
 #[test]
-fn scenario_and_version_say_what_they_know() {
+fn scenario_and_version_print_their_facts() {
     let (_dir, scenario, _) = place();
     let (code, stdout, _) = ran(&["scenario", "check", &scenario]);
     assert_eq!(code, Some(0));
@@ -272,9 +272,9 @@ fn scenario_and_version_say_what_they_know() {
     );
 }
 
-/// A build from a checkout names a commit of it, and another build none.
+/// A build from a checkout names its commit; other builds name none.
 #[test]
-fn the_version_names_the_commit() {
+fn version_includes_the_commit() {
     let (code, stdout, _) = ran(&["--version"]);
     assert_eq!(code, Some(0));
     let expected = concat!("l4sllm ", env!("CARGO_PKG_VERSION"));
@@ -299,7 +299,7 @@ fn the_version_names_the_commit() {
 }
 
 #[test]
-fn the_doctor_says_what_is_missing() {
+fn doctor_reports_what_is_missing() {
     let (code, stdout, stderr) = ran(&["doctor", "--socket", "/nonexistent", "--watch", "1ms"]);
     assert_eq!((code, stderr.as_str()), (Some(1), ""));
     for expected in ["PROBLEM  module", "PROBLEM  daemon", "/nonexistent"] {
@@ -309,7 +309,7 @@ fn the_doctor_says_what_is_missing() {
 }
 
 #[test]
-fn the_doctor_looks_at_an_emulated_device() {
+fn doctor_checks_an_emulated_device() {
     let dir = tempfile::tempdir().unwrap();
     let (device, daemon) = (dir.path().join("device"), dir.path().join("status"));
     let router = Router::new(&Params::default(), &Limits::default(), 1024, 1).unwrap();
@@ -393,7 +393,7 @@ fn the_doctor_looks_at_an_emulated_device() {
     assert_eq!(found["healthy"], true);
     assert_eq!(level(&found, "daemon"), "ok");
 
-    // The status of that daemon has the queues of its device.
+    // The daemon's status includes the queues of its device.
     let (code, stdout, stderr) = ran(&["status", "--socket", daemon_text, "--format", "json"]);
     assert_eq!(code, Some(0), "{stderr}");
     let status: serde_json::Value = serde_json::from_str(&stdout).unwrap();
@@ -419,7 +419,7 @@ fn the_doctor_looks_at_an_emulated_device() {
     answer.join().unwrap();
 }
 
-/// As `train` does: the second program ends at once, and writes nothing.
+/// Like `train`: the second program exits immediately and writes nothing.
 #[test]
 fn two_runs_do_not_share_a_directory() {
     let dir = tempfile::tempdir().unwrap();
@@ -431,14 +431,17 @@ fn two_runs_do_not_share_a_directory() {
     let run = ["run", scenario, "--out", out];
     let (code, _, error) = ran(&run);
     assert_eq!(code, Some(1), "{error}");
-    assert!(error.contains("another l4sllm is writing there"), "{error}");
+    assert!(
+        error.contains("another l4sllm process is writing there"),
+        "{error}"
+    );
     assert!(!Path::new(out).join("facts.json").exists());
     drop(claim);
     assert_eq!(ran(&run).0, Some(0));
 }
 
 #[test]
-fn validate_prints_ours_next_to_theirs() {
+fn validate_prints_results_next_to_published_ones() {
     let published = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scenarios/published");
     let published = published.to_str().unwrap();
     let validate = |format: &str| {

@@ -1,4 +1,5 @@
-//! A policy that only libtorch runs, from its training into the loop.
+//! A policy that only libtorch can run, from its training to its use in the
+//! loop.
 
 #![cfg(feature = "torch")]
 #![allow(clippy::unwrap_used, reason = "tests")]
@@ -12,7 +13,7 @@ use std::sync::OnceLock;
 use common::{done, root, text};
 use serde_json::Value;
 
-/// Runs what must fail, and say these words.
+/// Runs a command that must fail with these words in its message.
 fn refused(line: &[&str], words: &[&str]) {
     let error = common::refused(line);
     let all = words.iter().all(|word| error.contains(word));
@@ -46,7 +47,7 @@ fn trained() -> &'static Path {
     DIR.get_or_init(make).path()
 }
 
-/// Every file of a directory that no clock is in.
+/// Every file of a directory that contains no times.
 fn files(dir: &Path, found: &mut Vec<(PathBuf, Vec<u8>)>) {
     for entry in fs::read_dir(dir).unwrap() {
         let path = entry.unwrap().path();
@@ -61,7 +62,7 @@ fn files(dir: &Path, found: &mut Vec<(PathBuf, Vec<u8>)>) {
 }
 
 #[test]
-fn an_adapter_decides_in_the_loop_and_runs_repeat() {
+fn adapter_decides_in_the_loop_reproducibly() {
     let dir = trained();
     let place = tempfile::tempdir().unwrap();
     let scenario = place.path().join("loop.toml");
@@ -110,7 +111,7 @@ fn an_adapter_decides_in_the_loop_and_runs_repeat() {
 }
 
 #[test]
-fn a_behaviour_with_a_policy_is_collected() {
+fn collects_with_a_policy() {
     let dir = trained();
     let place = tempfile::tempdir().unwrap();
     let curriculum = place.path().join("c.toml");
@@ -135,7 +136,7 @@ fn a_behaviour_with_a_policy_is_collected() {
 }
 
 #[test]
-fn it_is_judged_and_reports_what_it_takes() {
+fn adapter_is_evaluated_and_reports_its_cost() {
     let dir = trained();
     let (policy, pool) = (dir.join("train/best"), dir.join("pool.parquet"));
     let eval = |more: &[&str]| {
@@ -171,7 +172,7 @@ fn it_is_judged_and_reports_what_it_takes() {
         &["eval", text(&policy), text(&pool), "--engine", "plain"],
         &["backbone is opt with an adapter", "libtorch"],
     );
-    // Its base is changed after it was trained on.
+    // Its base is changed after the training.
     let copy = tempfile::tempdir().unwrap();
     let (best, base) = (copy.path().join("best"), copy.path().join("base"));
     for (from, to) in [

@@ -1,5 +1,5 @@
-//! What a hostile afternoon brings: names, places, inputs and ends of the
-//! program that nobody meant.
+//! Hostile input: odd names, unexpected file types, invalid numbers, closed
+//! outputs and signals.
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
@@ -65,7 +65,7 @@ impl Place {
         self.run(&line.split(' ').collect::<Vec<_>>())
     }
 
-    /// Nothing that is temporary is left.
+    /// No temporary file remains.
     fn is_clean(&self) -> bool {
         let names = fs::read_dir(self.0.path()).unwrap();
         let mut names = names.map(|entry| entry.unwrap().path());
@@ -78,7 +78,7 @@ fn said(output: &Output) -> String {
 }
 
 #[test]
-fn what_an_error_repeats_is_short_and_harmless() {
+fn errors_truncate_and_escape_input() {
     let place = Place::new();
     let long = "n".repeat(5000);
     for name in [
@@ -111,7 +111,7 @@ fn what_an_error_repeats_is_short_and_harmless() {
             let output = place.run(args);
             let text = said(&output);
             if output.status.success() {
-                // A name that is only odd names a directory, and its result.
+                // An odd name is valid for a directory and its result.
                 assert!(["run", "report"].contains(&args[0]), "{args:?}");
                 continue;
             }
@@ -144,12 +144,12 @@ fn existing_files_are_kept_without_force() {
             assert_eq!(output.status.code(), Some(1), "{line} {out}");
         }
         let text = said(&place.line(&format!("pool import table.csv --out {out}")));
-        let want = format!("l4sllm: {out}: exists already; --force replaces it\n");
+        let want = format!("l4sllm: {out}: already exists; --force replaces it\n");
         assert_eq!(text, want);
     }
     fs::write(place.path("pool.parquet"), "years of work").unwrap();
     let output = place.line("collect --scenario one.toml --out pool.parquet");
-    assert!(said(&output).contains("pool.parquet: exists already; --force"));
+    assert!(said(&output).contains("pool.parquet: already exists; --force"));
     assert!(!place.path("pool.parquet.parts").exists());
     assert_eq!(fs::read(place.path("pool.json")).unwrap(), b"years of work");
     assert_eq!(
@@ -158,7 +158,7 @@ fn existing_files_are_kept_without_force() {
     );
     assert_eq!(fs::read(place.path("victim")).unwrap(), b"precious");
 
-    // With it a link is replaced, not followed.
+    // With --force a link is replaced, not followed.
     symlink("victim", place.path("link.json.part")).unwrap();
     let output = place.line("pool import table.csv --force --out link.json");
     assert!(output.status.success(), "{}", said(&output));
@@ -169,7 +169,7 @@ fn existing_files_are_kept_without_force() {
 }
 
 #[test]
-fn what_is_no_file_is_not_replaced_by_one() {
+fn special_files_are_not_replaced() {
     let place = Place::new();
     place.fifo("fifo");
     fs::create_dir(place.path("dir")).unwrap();
@@ -184,7 +184,7 @@ fn what_is_no_file_is_not_replaced_by_one() {
 }
 
 #[test]
-fn names_that_are_not_utf8_name_files() {
+fn file_names_may_be_non_utf8() {
     let place = Place::new();
     let name = OsStr::from_bytes(b"nu\xff.json");
     let arg = OsStr::new;
@@ -201,12 +201,12 @@ fn names_that_are_not_utf8_name_files() {
     let output = place.run(&args);
     assert_eq!(
         said(&output),
-        "l4sllm: nu\\xff.json: exists already; --force replaces it\n"
+        "l4sllm: nu\\xff.json: already exists; --force replaces it\n"
     );
 }
 
 #[test]
-fn numbers_beyond_reason_are_refused_at_once() {
+fn rejects_excessive_numbers_immediately() {
     let place = Place::new();
     for line in [
         "run one.toml --out out --threads 4294967295",
@@ -226,7 +226,7 @@ fn numbers_beyond_reason_are_refused_at_once() {
     assert!(!place.path("out").exists() && !place.path("x.parquet.parts").exists());
 }
 
-/// Waits until `done`, which it does within a minute unless it never does.
+/// Waits until `done`, for at most a minute.
 fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
     let began = Instant::now();
     while !done() {
@@ -268,7 +268,7 @@ fn catches_sigterm(status: &Path) -> bool {
 
 #[test]
 #[cfg(target_os = "linux")]
-fn outputs_that_are_full_or_closed_are_no_panic() {
+fn full_or_closed_outputs_do_not_panic() {
     let place = Place::new();
     let full = || File::options().write(true).open("/dev/full").unwrap();
     for line in [
@@ -288,7 +288,7 @@ fn outputs_that_are_full_or_closed_are_no_panic() {
         let code = |command: &mut Command| command.stderr(full()).status().unwrap().code();
         let code = code(place.command(&words).stdout(Stdio::null()));
         assert!(matches!(code, Some(0 | 1)), "{line}: {code:?}");
-        // A reader that has read enough.
+        // A reader that closes the pipe early.
         let mut child = place.command(&words);
         let mut child = child
             .stdout(Stdio::piped())
@@ -304,7 +304,7 @@ fn outputs_that_are_full_or_closed_are_no_panic() {
 }
 
 #[test]
-fn what_stands_in_for_a_file_of_a_result_is_refused() {
+fn rejects_special_files_in_a_result() {
     let place = Place::new();
     let output = place.line("run one.toml --out out");
     assert!(output.status.success(), "{}", said(&output));
@@ -316,7 +316,7 @@ fn what_stands_in_for_a_file_of_a_result_is_refused() {
     {
         let whole = fs::read(place.path(&file)).unwrap();
         fs::remove_file(place.path(&file)).unwrap();
-        // It would block for ever.
+        // Opening it would block forever.
         place.fifo(&file);
         let mut report = place.command(&["report", "out"]);
         let mut report = report

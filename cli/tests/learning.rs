@@ -49,8 +49,8 @@ fn the_same_seed_collects_the_same_pool() {
     let report: serde_json::Value = serde_json::from_str(&said).unwrap();
     let late = &report["late"];
     assert_eq!(late["decisions"], 600);
-    // Another network than it was trained on: still better than always the
-    // most frequent action, which never finds a mark.
+    // On a network other than the one it was trained on, it is still better
+    // than the majority-class baseline, which never finds a mark.
     let share = |name: &str| late[name].as_f64().unwrap();
     assert!(share("accuracy") > share("majority_share"), "{said}");
     assert!(late["recall"][2].as_f64().unwrap() > 0.5, "{said}");
@@ -71,16 +71,17 @@ fn the_same_seed_collects_the_same_pool() {
 }
 
 #[test]
-fn the_shipped_policy_tells_what_it_is() {
+fn policy_info_describes_the_shipped_policy() {
     let said = done(&["policy", "info", "policies/default"]);
     for word in ["sha256", "window", "queue_type", "settings", "trained on"] {
         assert!(said.contains(word), "{word}: {said}");
     }
-    // Small enough to live in a repository.
+    // Small enough for a repository.
     let weights = root().join("policies/default/model.safetensors");
     assert!(fs::metadata(weights).unwrap().len() <= 2 << 20);
 
-    // The policy steers set-points, and no pool shows how good a choice was.
+    // The policy steers set-points, so a pool cannot show how good a choice
+    // was.
     let error = refused(&["eval", "policies/default", "none.parquet"]);
     assert!(error.contains("steers"), "{error}");
 
@@ -90,7 +91,7 @@ fn the_shipped_policy_tells_what_it_is() {
 
 /// Its configuration is printed, and it decides in the loop.
 #[test]
-fn a_policy_on_summaries_is_told_of_and_run() {
+fn policy_on_summaries_is_described_and_run() {
     let dir = tempfile::tempdir().unwrap();
     let policy = dir.path().join("periods");
     let config = PolicyConfig::on_summaries("periods", SummaryFeature::ALL);

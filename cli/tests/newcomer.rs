@@ -1,5 +1,5 @@
-//! What works in any directory: names that ship, an emulated device with a
-//! daemon, and commands whose build has no libtorch.
+//! Commands that work in any directory: built-in names, an emulated device with
+//! a daemon, and commands of builds without libtorch.
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
@@ -16,7 +16,7 @@ use l4sllmd::run::Daemon;
 
 const DEADLINE: Duration = Duration::from_secs(60);
 
-/// An empty directory, as a newcomer is in one.
+/// An empty working directory.
 struct Place(tempfile::TempDir);
 
 impl Place {
@@ -31,7 +31,7 @@ impl Place {
     fn command(&self, line: &str) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_l4sllm"));
         command.args(line.split_whitespace()).stdin(Stdio::null());
-        // What ships is unpacked here, so that what stays behind shows.
+        // Built-in files are unpacked here, so that leftovers are detected.
         let temporary = self.path("tmp");
         std::fs::create_dir_all(&temporary).unwrap();
         command.current_dir(self.0.path()).env("TMPDIR", temporary);
@@ -65,7 +65,7 @@ impl Place {
 }
 
 #[test]
-fn the_testbed_is_shown_by_a_dry_run() {
+fn dry_run_prints_testbed_commands() {
     let place = Place::new();
     for provider in ["qemu", "virtualbox", "vmware", "bhyve"] {
         for step in ["up", "start", "stop", "snapshot", "reset", "down"] {
@@ -90,7 +90,7 @@ fn the_testbed_is_shown_by_a_dry_run() {
     let (code, _, error) = place.output("testbed up --provider xen");
     assert_eq!(code, Some(2));
     assert!(
-        error.contains("known: qemu, virtualbox, vmware, bhyve, ssh"),
+        error.contains("expected one of qemu, virtualbox, vmware, bhyve, ssh"),
         "{error}"
     );
     let (code, _, error) = place.output("testbed up --provider ssh --host router=-oProxyCommand=x");
@@ -99,7 +99,7 @@ fn the_testbed_is_shown_by_a_dry_run() {
 }
 
 #[test]
-fn what_ships_is_listed_shown_and_run_by_name() {
+fn shipped_files_are_listed_shown_and_run_by_name() {
     let place = Place::new();
     let list = place.done("scenarios list");
     for name in ["paper ", "headroom ", "smoke ", "curriculum "] {
@@ -199,7 +199,7 @@ fn results_are_exported() {
             .refused("export out --table families")
             .contains("runs, comparison, flows")
     );
-    // What `run` and `report` print for programs is the same.
+    // The machine-readable output of `run` and `report` is the same.
     assert_eq!(place.done("report out --format csv"), csv);
     let all: serde_json::Value =
         serde_json::from_str(&place.done("report out --format json")).unwrap();
@@ -219,7 +219,7 @@ fn results_are_exported() {
     let values = |name: &str| data["results"][name].as_array().unwrap().clone();
     let sum = values("TCP upload sum");
     assert_eq!(sum.len(), data["x_values"].as_array().unwrap().len());
-    // 8 Mbit/s on the wire, of which headers take their part.
+    // 8 Mbit/s on the wire, including headers.
     let late = sum[15].as_f64().unwrap();
     assert!((5.0..8.5).contains(&late), "{sum:?}");
     assert!(values("Ping (ms) ICMP")[15].as_f64().unwrap() > 1.0);
@@ -230,7 +230,7 @@ fn results_are_exported() {
 
 /// Text, CSV and JSON of one command have the same values.
 #[test]
-fn every_table_is_printed_for_programs() {
+fn every_table_has_csv_and_json_output() {
     let place = Place::new();
     let json = |line: &str| -> serde_json::Value {
         let said = place.done(&format!("{line} --format json"));
@@ -261,7 +261,7 @@ fn every_table_is_printed_for_programs() {
 }
 
 #[test]
-fn completions_know_every_command() {
+fn completions_cover_every_command() {
     let place = Place::new();
     for shell in ["bash", "zsh", "fish"] {
         let script = place.done(&format!("completions {shell}"));
@@ -285,7 +285,7 @@ fn completions_know_every_command() {
 /// Results go to standard output; notes go to standard error, at the requested
 /// verbosity.
 #[test]
-fn notes_are_printed_as_asked_for() {
+fn verbosity_options_select_notes() {
     let place = Place::new();
     let run = "run paper --duration 1s --repetitions 1 --arms dualpi2";
     let (code, plain, notes) = place.output(&format!("{run} --out a"));
@@ -313,7 +313,7 @@ fn notes_are_printed_as_asked_for() {
 
 #[cfg(not(feature = "torch"))]
 #[test]
-fn commands_that_need_libtorch_say_how_to_get_it() {
+fn commands_without_libtorch_say_how_to_install_it() {
     let place = Place::new();
     for line in [
         "train pool.parquet --out out",
@@ -351,7 +351,7 @@ impl Served {
         let mut stdout = BufReader::new(child.stdout.take().unwrap());
         stdout.read_line(&mut said).unwrap();
         let mut served = Served(child);
-        if !said.contains(": serves scenario ") {
+        if !said.contains(": serving scenario ") {
             let mut error = String::new();
             served.0.kill().unwrap();
             let mut stderr = served.0.stderr.take().unwrap();
@@ -434,7 +434,7 @@ fn a_daemon_controls_a_served_device() {
 
 /// The README's commands to try the daemon, in another directory than /tmp.
 #[test]
-fn the_commands_of_the_readme_work() {
+fn readme_commands_work() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let readme = std::fs::read_to_string(root.join("README.md")).unwrap();
     let (_, section) = readme.split_once("### The daemon on Linux").unwrap();
@@ -454,7 +454,8 @@ fn the_commands_of_the_readme_work() {
                 let sample = root.join(rest.strip_prefix("--config ").unwrap());
                 let text = std::fs::read_to_string(sample).unwrap();
                 let config = place.path("l4sllmd.toml");
-                // Relative to the repository, where the README's reader is.
+                // Relative to the repository, the directory that the README
+                // assumes.
                 let policies = format!("\"{}/policies/", root.display());
                 let text = text.replace("\"policies/", &policies);
                 std::fs::write(&config, text.replace("/tmp/", &here)).unwrap();
@@ -479,7 +480,7 @@ fn the_commands_of_the_readme_work() {
 }
 
 #[test]
-fn a_socket_in_use_stays_and_a_stale_one_is_replaced() {
+fn keeps_socket_in_use_and_replaces_stale_one() {
     let place = Place::new();
     let serve = "device serve device.sock --scenario smoke";
     let mut device = Served::start(&place, serve);
@@ -492,7 +493,7 @@ fn a_socket_in_use_stays_and_a_stale_one_is_replaced() {
     assert_eq!(device.signal("-TERM"), Some(0));
     assert!(!place.path("device.sock").exists());
 
-    // Its program is gone and left it.
+    // A stale socket: its program has exited.
     drop(UnixListener::bind(place.path("device.sock")).unwrap());
     let mut device = Served::start(&place, serve);
     assert_eq!(device.signal("-INT"), Some(0));

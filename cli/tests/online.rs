@@ -98,7 +98,7 @@ fn killed(out: &Path, more: &[&str]) {
 }
 
 #[test]
-fn a_policy_is_trained_in_the_loop_and_decides_in_runs() {
+fn policy_trained_in_the_loop_decides_in_runs() {
     let dir = tempfile::tempdir().unwrap();
     let whole = dir.path().join("whole");
     let said = done(&line(&whole, &[]));
@@ -130,8 +130,8 @@ fn a_policy_is_trained_in_the_loop_and_decides_in_runs() {
         );
         assert_eq!(metric["conditions"], 2);
     }
-    // Each condition: three baselines and 28 settings; a round; three baselines
-    // and five actions; and for each of three judgements the policy.
+    // Each condition has three baselines and 28 settings, a round, three
+    // baselines and five actions, and the policy for each of three evaluations.
     assert_eq!(
         lines(&whole, "runs/runs.jsonl").len(),
         2 * (31 + 1 + 8 + 3 + 3)
@@ -145,7 +145,7 @@ fn a_policy_is_trained_in_the_loop_and_decides_in_runs() {
     let page = fs::read_to_string(whole.join("report.html")).unwrap();
     for figure in [
         "Evaluation after each lesson",
-        "Settings that the policy chooses",
+        "Settings chosen by the policy",
     ] {
         assert!(page.contains(figure), "{figure}");
     }
@@ -154,13 +154,13 @@ fn a_policy_is_trained_in_the_loop_and_decides_in_runs() {
     let parts = dir.path().join("parts");
     killed(&parts, &[]);
     let error = refused(&line(&parts, &[]));
-    assert!(error.contains("has a training already"), "{error}");
+    assert!(error.contains("already contains a training run"), "{error}");
     let error = refused(&line(&parts, &["--resume", "--margin", "0.5"]));
     assert!(error.contains("margin 0.6, not 0.5"), "{error}");
     done(&line(&parts, &["--resume"]));
     assert!(results(&parts) == results(&whole));
     assert_eq!(lines(&parts, "metrics.jsonl").len(), 3);
-    // Nothing is done twice.
+    // No work is repeated.
     let runs = fs::read(parts.join("runs/runs.jsonl")).unwrap();
     done(&line(&parts, &["--resume"]));
     assert!(results(&parts) == results(&whole));
@@ -196,7 +196,7 @@ fn adapters_on_a_frozen_backbone_are_trained_in_the_loop() {
     let out = dir.path().join("lora");
     let adapters = ["--lora-rank", "2", "--layers", "2", "--iterations", "0"];
     let mut all = line(&out, &adapters);
-    // The other value of an option that is given twice.
+    // The other value of a repeated option.
     let at = all
         .windows(2)
         .position(|two| two == ["--iterations", "1"])
@@ -215,7 +215,7 @@ fn adapters_on_a_frozen_backbone_are_trained_in_the_loop() {
 }
 
 #[test]
-fn options_of_pools_and_of_the_loop_are_told_apart() {
+fn rejects_mixed_pool_and_loop_options() {
     let wrong = |line: &[&str]| {
         let (code, _, error) = l4sllm(line);
         assert_eq!(code, Some(2), "{error}");

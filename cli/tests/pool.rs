@@ -1,5 +1,4 @@
-//! Pools by the command: imported, inspected, changed, and refused with a
-//! reason.
+//! The pool commands: import, inspection, conversion, and errors.
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
@@ -12,8 +11,8 @@ use l4sllm_testbed::aqm::{Aqm, Packet};
 use l4sllm_testbed::router::Router;
 use serde_json::Value;
 
-/// `l4sllm pool ARGS` in a directory: standard output, or standard error of
-/// what failed.
+/// `l4sllm pool ARGS` in a directory: standard output, or standard error on
+/// failure.
 fn pool(dir: &Path, args: &str) -> Result<String, String> {
     let (ok, out, error) = run(dir, args);
     if ok { Ok(out) } else { Err(error) }
@@ -35,7 +34,7 @@ fn run_on(dir: &Path, args: &str, input: &[u8]) -> (bool, String, String) {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    // Who does not read it may have ended.
+    // The program may have ended without reading it.
     let _ = command.stdin.take().unwrap().write_all(input);
     let output = command.wait_with_output().unwrap();
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
@@ -51,7 +50,7 @@ fn inspect(dir: &Path, pool_file: &str) -> Value {
     serde_json::from_str(&text).unwrap()
 }
 
-/// A log line: queue delay in us, bytes, what was done.
+/// A log line: queue delay in us, bytes, action.
 fn line(packets: u64, delay: u64, length: u64, action: u64) -> String {
     format!(
         "Nov 20 10:11:12 gw kernel: l4s_ecn_marking-start,0,15000,15000,150000,819,1024,10240,1,\
@@ -84,7 +83,7 @@ fn a_damaged_log_becomes_a_pool_and_a_pool_json() {
     for word in [
         "messages:1: line ends before",
         "2 faults in 63 lines",
-        "1 line of something else",
+        "1 unrelated line",
     ] {
         assert!(noted.contains(word), "{word}: {noted}");
     }
@@ -121,7 +120,7 @@ fn a_damaged_log_becomes_a_pool_and_a_pool_json() {
 }
 
 #[test]
-fn mistakes_are_named_and_leave_nothing() {
+fn mistakes_are_reported_and_leave_no_files() {
     let dir = tempfile::tempdir().unwrap();
     let dir = dir.path();
     let write = |name: &str, text: &str| std::fs::write(dir.join(name), text).unwrap();
@@ -138,33 +137,36 @@ fn mistakes_are_named_and_leave_nothing() {
     pool(dir, "import narrow.csv --out narrow.json").unwrap();
     for (args, says) in [
         ("import none --out x", "none: No such file"),
-        ("import text --out x", "text: no line of the kernel log"),
+        (
+            "import text --out x",
+            "text: contains no line of the kernel log",
+        ),
         (
             "import bad.csv --out x",
             "bad.csv:3: column action: \"7\", expected a whole number from 0 to 2",
         ),
-        ("import narrow.json --out x", "is a pool already"),
+        ("import narrow.json --out x", "is already a pool"),
         ("import odd.parquet --out x", "cannot read pool odd.parquet"),
         ("import text none --out x", "cannot open none"),
         ("import text . --out x", ".: is a directory"),
-        ("import text ./text --out x", "./text: named twice"),
+        ("import text ./text --out x", "./text: given twice"),
         ("import text --out text", "--out text: is an input"),
         (
             "import bad.csv text --out x",
-            "bad.csv: several files: only logs are read together",
+            "bad.csv: several files: only logs can be read together",
         ),
         (
             "import narrow.json text --out x",
-            "only logs are read together",
+            "only logs can be read together",
         ),
-        ("inspect text", "neither Parquet nor JSON"),
+        ("inspect text", "not a pool (Parquet or JSON)"),
         (
             "convert narrow.json --out none/x.json",
             "cannot create none/x.json: No such file",
         ),
         (
             "reward narrow.json --out x",
-            "narrow.json: column current_queue_delay: missing, and the reward",
+            "narrow.json: column current_queue_delay: missing, but required for the reward",
         ),
         (
             "reward narrow.json --out x --delay 9",
@@ -196,7 +198,7 @@ fn mistakes_are_named_and_leave_nothing() {
 }
 
 #[test]
-fn a_pipe_is_read_from_its_beginning_by_either_name() {
+fn reads_a_pipe_from_its_beginning() {
     let dir = tempfile::tempdir().unwrap();
     let dir = dir.path();
     let log: String = (0..60).map(|i| line(i, 0, 500, 0)).collect();
@@ -212,7 +214,7 @@ fn a_pipe_is_read_from_its_beginning_by_either_name() {
 }
 
 #[test]
-fn tables_of_spreadsheets_are_read() {
+fn reads_spreadsheet_tables() {
     let dir = tempfile::tempdir().unwrap();
     let dir = dir.path();
     let table = "\u{feff}\"action\",\"reward\",\"packet_length\",\"done\"\r\n\
@@ -231,7 +233,7 @@ fn tables_of_spreadsheets_are_read() {
 }
 
 #[test]
-fn other_formats_are_named_with_what_to_do() {
+fn unsupported_formats_are_named_with_a_remedy() {
     let dir = tempfile::tempdir().unwrap();
     let dir = dir.path();
     let write = |name: &str, bytes: &[u8]| std::fs::write(dir.join(name), bytes).unwrap();
@@ -264,12 +266,12 @@ fn other_formats_are_named_with_what_to_do() {
             "import text --out x",
             "accepted are kernel logs (plain, gzip, Zstandard)",
         ),
-        ("import /dev/zero --out x", "no end of a line in 1 GiB"),
+        ("import /dev/zero --out x", "no line ending in 1 GiB"),
     ] {
         let error = pool(dir, args).unwrap_err();
         assert!(error.contains(says), "{args}: {error}");
     }
-    // The line that the error names works.
+    // The command in the error works.
     let error = pool(dir, "import pool.pkl --out x").unwrap_err();
     let start = error.find("python3 -c '").unwrap() + "python3 -c '".len();
     let script = &error[start..start + error[start..].find("' FILE").unwrap()];
@@ -280,7 +282,7 @@ fn other_formats_are_named_with_what_to_do() {
     match python {
         Ok(status) => assert!(status.success()),
         Err(error) => {
-            println!("skipped: other_formats_are_named_with_what_to_do ({error})");
+            println!("skipped: unsupported_formats_are_named_with_a_remedy ({error})");
             return;
         }
     }
@@ -289,7 +291,7 @@ fn other_formats_are_named_with_what_to_do() {
 }
 
 #[test]
-fn what_is_open_in_a_log_is_said_and_can_be_given() {
+fn ambiguous_log_times_are_reported_and_can_be_given() {
     let dir = tempfile::tempdir().unwrap();
     let dir = dir.path();
     let at = |stamp: &str, packets: u64| line(packets, 0, 500, 0).replace("Nov 20 10:11:12", stamp);
@@ -315,13 +317,14 @@ fn what_is_open_in_a_log_is_said_and_can_be_given() {
     std::fs::write(dir.join("okt"), at("Okt 20 10:11:00", 1)).unwrap();
     let (ns, noted) = times("import okt --out p.json");
     assert_eq!(ns, Value::Null);
-    assert!(noted.contains("okt:1: no time that can be read"), "{noted}");
+    assert!(noted.contains("okt:1: no readable time"), "{noted}");
     assert!(noted.contains("1 row without a time"), "{noted}");
     let mixed = at("Jun 10 08:00:00", 1) + &at("2023-06-10T06:00:01Z", 2);
     std::fs::write(dir.join("mix"), mixed).unwrap();
     let (ns, _) = times("import mix --zone +02:00 --out p.json");
     assert_eq!(ns, serde_json::json!([0, 1_000_000_000_u64]));
-    // Two machines are two episodes, and rotations of one are one.
+    // Two machines are two episodes, and the rotated files of one machine are
+    // one.
     std::fs::write(
         dir.join("b"),
         at("Nov 20 09:00:00", 7).replace(" gw ", " gw2 "),
@@ -334,7 +337,7 @@ fn what_is_open_in_a_log_is_said_and_can_be_given() {
         let text = std::fs::read(dir.join(name)).unwrap();
         serde_json::from_slice::<Value>(&text).unwrap()["scenarios"].clone()
     };
-    // Each is another link, and has the name of its log.
+    // Each is a separate link, named after its log.
     assert_eq!(scenarios("q.json"), serde_json::json!(["b", "feb"]));
     let both = std::fs::read(dir.join("feb")).unwrap();
     let both = [both, std::fs::read(dir.join("b")).unwrap()].concat();
@@ -344,13 +347,13 @@ fn what_is_open_in_a_log_is_said_and_can_be_given() {
     run(dir, "import both.1 --scenario lab --out s.json");
     assert_eq!(scenarios("s.json"), serde_json::json!(["lab", "lab"]));
     assert!(
-        noted.contains("2 hosts, each with episodes of its own"),
+        noted.contains("2 hosts, each with separate episodes"),
         "{noted}"
     );
 }
 
 #[test]
-fn the_first_share_is_selected_as_published() {
+fn selects_the_first_share_as_published() {
     let dir = tempfile::tempdir().unwrap();
     let dir = dir.path();
     let mut table = "packet_length,current_queue_delay,dequeue_action\n".to_owned();
@@ -365,7 +368,7 @@ fn the_first_share_is_selected_as_published() {
     assert_eq!(said, "s.json: 20 rows in 1 episode\n");
 }
 
-/// The stream of a device, and the same as version 1 had it.
+/// The stream of a device, and the same stream in version 1.
 fn captures() -> [Vec<u8>; 2] {
     let params = Params {
         limit_packets: 40,
@@ -408,7 +411,7 @@ fn captures() -> [Vec<u8>; 2] {
 }
 
 #[test]
-fn a_capture_is_what_version_1_would_have_captured() {
+fn capture_has_the_format_of_version_1() {
     let dir = tempfile::tempdir().unwrap();
     let dir = dir.path();
     let [stream, old] = captures();

@@ -1,4 +1,4 @@
-//! Reports as a reader meets them.
+//! Reports from a reader's view.
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
@@ -47,7 +47,7 @@ fn place(dir: &Path) -> String {
 }
 
 #[test]
-fn the_command_of_a_page_runs_it_again_from_anywhere() {
+fn command_in_report_reruns_from_any_directory() {
     let dir = tempfile::tempdir().unwrap();
     let (scenario, out) = (place(dir.path()), dir.path().join("out"));
     let change = ["--duration", "1.5s", "--repetitions", "1", "--seed", "5"];
@@ -82,7 +82,7 @@ fn the_command_of_a_page_runs_it_again_from_anywhere() {
 
 /// Shipped files are unpacked into a directory that is deleted afterwards.
 #[test]
-fn the_command_names_what_ships_by_name() {
+fn report_command_uses_shipped_names() {
     let dir = tempfile::tempdir().unwrap();
     let out = dir.path().join("out");
     let output = Command::new(env!("CARGO_BIN_EXE_l4sllm"))
@@ -98,7 +98,7 @@ fn the_command_names_what_ships_by_name() {
 }
 
 #[test]
-fn two_results_are_overlaid() {
+fn overlays_two_results() {
     let dir = tempfile::tempdir().unwrap();
     let scenario = place(dir.path());
     let out = |name: &str| dir.path().join(name);

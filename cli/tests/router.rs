@@ -1,5 +1,5 @@
-//! `l4sllm router` between two network namespaces of this machine. Nothing
-//! leaves them: they have no other interfaces. Without root or TUN, tests are
+//! `l4sllm router` between two network namespaces of this machine. Packets stay
+//! within them: they have no other interfaces. Without root or TUN, tests are
 //! skipped by name.
 
 #![cfg(target_os = "linux")]
@@ -28,7 +28,7 @@ const CLIENT: &str = "10.77.0.1";
 const SERVER: &str = "10.77.0.2";
 const SERVER6: &str = "fd77::2";
 
-/// Runs a command in a namespace; what it printed.
+/// Runs a command in a namespace and returns its output.
 fn command(net: &Net, line: &str) -> String {
     let run = || {
         let mut words = line.split(' ');
@@ -72,7 +72,8 @@ fn nets() -> Result<[Net; 2], String> {
     Ok([net()?, net()?])
 }
 
-/// The namespaces, or a return from the test that is named.
+/// The namespaces; otherwise reports the named test as skipped and returns from
+/// it.
 macro_rules! nets_or_skip {
     ($test:literal) => {
         match nets() {
@@ -107,11 +108,11 @@ impl Routed {
             .unwrap();
         let mut stderr = BufReader::new(child.stderr.take().unwrap());
         let mut said = String::new();
-        while !said.contains("Ctrl-C ends it") {
+        while !said.contains("press Ctrl-C to stop") {
             let got = stderr.read_line(&mut said).unwrap();
             assert!(got > 0, "{said}");
         }
-        // The rest of it goes where the test's output goes.
+        // The remaining output goes to the test's output.
         std::thread::spawn(move || std::io::copy(&mut stderr, &mut std::io::stderr()));
         for (net, name, host) in [(&client, "l4s0", 1), (&server, "l4s1", 2)] {
             command(net, &format!("ip address add 10.77.0.{host}/24 dev {name}"));
@@ -246,8 +247,8 @@ impl Drop for Routed {
 }
 
 #[test]
-fn packets_pass_both_ways_with_the_links_delay() {
-    let nets = nets_or_skip!("packets_pass_both_ways_with_the_links_delay");
+fn packets_pass_both_ways_with_link_delay() {
+    let nets = nets_or_skip!("packets_pass_both_ways_with_link_delay");
     let routed = Routed::start(nets, "--rate 100Mbit/s --rtt 20ms");
     for server in [SERVER, SERVER6] {
         let times = routed.round_trips(server, 20);
@@ -268,7 +269,7 @@ fn tcp_gets_the_shaped_rate_and_sees_marks() {
     let nets = nets_or_skip!("tcp_gets_the_shaped_rate_and_sees_marks");
     let routed = Routed::start(nets, "--rate 20Mbit/s --rtt 10ms");
     let rate = routed.with_transfers(|| {
-        // Slow start is over: a second at 20 Mbit/s.
+        // After slow start: a second at 20 Mbit/s.
         let began = Instant::now();
         while received_bytes(&routed.server, "l4s1") < 2_500_000 {
             assert!(began.elapsed() < DEADLINE);
@@ -291,7 +292,8 @@ fn tcp_gets_the_shaped_rate_and_sees_marks() {
     assert!(marked[0].as_u64() > Some(0), "{summary}");
     assert_eq!(marked[0], summary["marks"]["classic"], "{summary}");
     assert!(summary["utilisation"].as_f64() <= Some(1.0), "{summary}");
-    // The queue holds what DualPI2 lets wait, not what the senders' buffers have.
+    // The queue is as long as DualPI2 allows, not as long as the senders'
+    // buffers.
     assert!(
         summary["sojourn_ms"][0]["p99"].as_f64() < Some(100.0),
         "{summary}"
@@ -351,16 +353,16 @@ fn a_daemon_controls_the_router() {
 }
 
 #[test]
-fn a_deleted_interface_ends_the_router_by_name() {
-    let nets = nets_or_skip!("a_deleted_interface_ends_the_router_by_name");
+fn names_the_deleted_interface_and_exits() {
+    let nets = nets_or_skip!("names_the_deleted_interface_and_exits");
     let mut routed = Routed::start(nets, "--rate 20Mbit/s");
     command(&routed.server, "ip link delete l4s1");
     assert_eq!(routed.child.wait().unwrap().code(), Some(1));
 }
 
 #[test]
-fn wrong_ends_are_refused_with_the_remedy() {
-    let [client, _] = nets_or_skip!("wrong_ends_are_refused_with_the_remedy");
+fn invalid_interfaces_are_rejected_with_a_remedy() {
+    let [client, _] = nets_or_skip!("invalid_interfaces_are_rejected_with_a_remedy");
     let rate = ["--rate", "1Mbit/s"];
     let error = refused(&[&["router", "l4sllm-none:l4s0", "l4s1"], &rate[..]].concat());
     assert!(error.contains("ip netns add"), "{error}");

@@ -1,4 +1,4 @@
-//! Questions to peers that do not answer, or answer nonsense.
+//! Requests to peers that do not answer or send garbage.
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// Nothing here takes longer, on a loaded machine either.
+/// Deadline, even on a loaded machine.
 const DEADLINE: Duration = Duration::from_secs(30);
 
 fn peer(path: &Path, behave: fn(UnixStream)) {
@@ -37,10 +37,10 @@ fn ran(args: &[&str]) -> (Option<i32>, String) {
 type Peer = fn(UnixStream);
 
 #[test]
-fn every_question_ends_whatever_the_peer_does() {
+fn status_requests_end_for_any_peer() {
     let dir = tempfile::tempdir().unwrap();
     let peers: [(&str, Peer, &str); 3] = [
-        ("silent", std::mem::forget, "no whole answer within 2 s"),
+        ("silent", std::mem::forget, "no complete answer within 2 s"),
         (
             "endless",
             |mut s| while s.write_all(&[0x1b; 4096]).is_ok() {},

@@ -1,4 +1,4 @@
-//! The suite as a user meets it: reduced, interrupted, refused.
+//! The suite from a user's view: reduced, interrupted, refused.
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
@@ -57,7 +57,7 @@ fn finished(cells: &Path) -> usize {
 
 /// Every family of the repository, with the shipped policy.
 #[test]
-fn a_reduced_suite_judges_every_family() {
+fn reduced_suite_evaluates_every_family() {
     let dir = tempfile::tempdir().unwrap();
     let out = text(dir.path());
     let said = done(&[
@@ -107,7 +107,7 @@ fn a_reduced_suite_judges_every_family() {
     assert_eq!(conditions.as_array().unwrap().len(), families.len() * arms);
     let utilisation = &families[0]["conditions"][0]["arms"][0]["means"]["utilisation"];
     assert_eq!(&conditions[0]["means.utilisation"], utilisation);
-    assert!(said.starts_with("Not a judgement: "), "{said}");
+    assert!(said.starts_with("No verdict: "), "{said}");
     assert!(said.contains("Noise: against itself"), "{said}");
     let said_of_report = refused(&["report", out]);
     assert!(
@@ -119,10 +119,10 @@ fn a_reduced_suite_judges_every_family() {
 }
 
 /// Every comparison has plain, tuned, the rule and the policy. In most
-/// conditions the rule takes less delay than plain, and it keeps the better of
-/// plain's and tuned's utilisation, which tuned does not.
+/// conditions the rule has less delay than plain and keeps the better
+/// utilisation of plain and tuned, which tuned does not.
 #[test]
-fn the_rule_keeps_utilisation_at_less_delay_than_plain() {
+fn rule_keeps_utilisation_with_less_delay_than_plain() {
     let dir = tempfile::tempdir().unwrap();
     let mut line = vec!["suite", "--policy", "policies/default"];
     line.extend(["--families", "stationary", "--conditions", "6"]);
@@ -153,15 +153,15 @@ fn the_rule_keeps_utilisation_at_less_delay_than_plain() {
     let points = |arm: usize, what: &str| json["all"][arm]["utilisation"][what].as_f64().unwrap();
     let (mean, worst) = (points(2, "mean"), points(2, "worst"));
     assert!(mean > -1.0 && worst > -3.0, "mean {mean}, worst {worst}");
-    assert!(points(0, "mean") < mean, "the bar tells them apart");
+    assert!(points(0, "mean") < mean, "the bar distinguishes them");
 }
 
 /// In families in which links, traffic or both vary, the policy trained in the
-/// loop has less classic delay than the rule, and loses no more utilisation than
-/// the idle budget or than the rule. The bounds are those of the claim, not of
-/// the current weights, so any weights worth shipping pass.
+/// loop has less classic delay than the rule, and loses no more utilisation
+/// than the idle budget or than the rule. The bounds are those of the claim,
+/// not of the current weights, so any acceptable weights pass.
 #[test]
-fn the_context_policy_takes_less_delay_than_the_rule() {
+fn context_policy_has_less_delay_than_the_rule() {
     let dir = tempfile::tempdir().unwrap();
     let mut line = vec!["suite", "--policy", "policies/context"];
     line.extend(["--families", "rate-steps,flow-counts,not-ect,unresponsive"]);
@@ -178,7 +178,7 @@ fn the_context_policy_takes_less_delay_than_the_rule() {
     let delay = |of: &serde_json::Value| of["classic_delay"]["mean"]["mean"].as_f64().unwrap();
     let ratio = delay(&policy) / delay(&rule);
     assert!(ratio < 1.0, "{ratio} of the rule's delay");
-    // Points from the better of plain and tuned.
+    // Difference to the better of plain and tuned, in points.
     let points = |of: &serde_json::Value, what| of["utilisation"][what].as_f64().unwrap();
     let budget = json["policy"]["idle_budget"].as_f64().unwrap() * 100.0;
     let (own, rules) = (points(&policy, "mean"), points(&rule, "mean"));
@@ -218,10 +218,10 @@ fn a_killed_suite_resumes_to_the_same_results() {
     let results = |out: &str| fs::read(place.path(out).join("suite.json")).unwrap();
     assert_eq!(results("torn"), results("whole"));
     assert_eq!(finished(&cells), CELLS);
-    // Nothing is run again.
+    // No run is repeated.
     done(&strs(&torn));
     assert_eq!(finished(&cells), CELLS);
-    // Other options run what is missing, and leave the rest alone.
+    // Other options run what is missing, and keep existing cells.
     let mut other = torn.clone();
     other.extend(["--seed", "2", "--conditions", "1", "--repetitions", "1"].map(str::to_owned));
     let other: Vec<String> = without_first(&other, "--repetitions");
@@ -239,11 +239,11 @@ fn without_first(line: &[String], option: &str) -> Vec<String> {
     [&line[..at], &line[at + 2..]].concat()
 }
 
-/// A disk that is full, by a limit on the size of files: what was finished
-/// stays, and the suite continues from it.
+/// A full disk, simulated by a limit on file sizes: finished cells are kept,
+/// and the suite resumes from them.
 #[cfg(unix)]
 #[test]
-fn a_full_disk_is_named_and_the_suite_resumes() {
+fn reports_a_full_disk_and_resumes() {
     let place = Place::new();
     let line = place.line("out");
     let limited = "trap '' XFSZ; ulimit -f 2; exec \"$0\" \"$@\"";
@@ -299,10 +299,10 @@ fn frontier(out: &Path) -> Vec<(String, Vec<(f64, f64)>)> {
         .collect()
 }
 
-/// One policy and the rule, each with several budgets; the other arms' cells are
-/// those of the suite without.
+/// One policy and the rule, each with several budgets; the other arms reuse the
+/// cells of the suite without budgets.
 #[test]
-fn each_idle_budget_is_a_point_and_nothing_else_runs_again() {
+fn each_idle_budget_is_a_point_without_other_reruns() {
     let place = Place::new();
     let mut line = place.line("frontier");
     let policy = line.iter().position(|word| word == "policies/default");
@@ -313,7 +313,8 @@ fn each_idle_budget_is_a_point_and_nothing_else_runs_again() {
     let arms = finished(&cells);
     line.extend(["--idle-budgets", "2%,0.1%,0.5%,2%"].map(str::to_owned));
     let said = done(&strs(&line));
-    // Two arms with three budgets, each in two conditions three times.
+    // Two arms with three budgets, each in two conditions with three
+    // repetitions.
     assert_eq!(finished(&cells), arms + 2 * 3 * 2 * 3);
     assert!(said.contains("\nIdle budget "), "{said}");
     let curves = frontier(&place.path("frontier"));
@@ -324,7 +325,7 @@ fn each_idle_budget_is_a_point_and_nothing_else_runs_again() {
         assert_eq!(budgets, [0.001, 0.005, 0.02], "{arm}");
     }
     let page = fs::read_to_string(place.path("frontier").join("report.html")).unwrap();
-    assert!(page.contains("Delay that each idle budget buys"));
+    assert!(page.contains("Delay at each idle budget"));
     let again = " --interval 100 --families slow --idle-budgets 0.1%,0.5%,2% --repetitions 3 ";
     assert!(page.contains(again), "the command that runs it again");
 
@@ -332,7 +333,7 @@ fn each_idle_budget_is_a_point_and_nothing_else_runs_again() {
     wrong.extend(["--idle-budgets", "0.5%"].map(str::to_owned));
     let said = refused(&strs(&wrong));
     assert!(
-        said.contains("it sees records, and knows no idle budget"),
+        said.contains("its input is records, and it has no idle budget"),
         "{said}"
     );
     for value in ["0.5", "3%", "x%"] {
@@ -342,9 +343,9 @@ fn each_idle_budget_is_a_point_and_nothing_else_runs_again() {
     }
 }
 
-/// One policy, and the rule, serve the least budget and the greatest.
+/// The policy and the rule each work with the smallest and the largest budget.
 #[test]
-fn a_greater_idle_budget_buys_less_delay() {
+fn larger_idle_budget_gives_less_delay() {
     let dir = tempfile::tempdir().unwrap();
     let mut line = vec!["suite", "--policy", "policies/context"];
     line.extend(["--families", "stationary", "--conditions", "3"]);
@@ -374,13 +375,13 @@ fn the_oracle_is_printed_next_to_the_arms() {
 }
 
 #[test]
-fn what_cannot_be_run_is_named() {
+fn names_unrunnable_suite_arguments() {
     let place = Place::new();
     let out = place.path("out");
     let line = ["suite", "--suite", SMALL, "--out", text(&out)];
     let said = refused(&[&line[..], &["--families", "fast"]].concat());
     assert!(
-        said.contains("there is no family `fast`; there are slow, steps"),
+        said.contains("unknown family `fast`; expected one of slow, steps"),
         "{said}"
     );
     let said = refused(&[&line[..], &["--policy", "policies/none"]].concat());

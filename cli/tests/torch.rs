@@ -1,5 +1,5 @@
 //! The commands that need libtorch, as programs: output is written completely,
-//! and errors name what was refused.
+//! and errors name the refused input.
 
 #![cfg(feature = "torch")]
 #![allow(clippy::unwrap_used, reason = "tests")]
@@ -16,7 +16,7 @@ use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView};
 use serde_json::Value;
 
-/// The line that makes a model of random weights.
+/// The command that creates a model with random weights.
 fn init<'a>(config: &'a Path, out: &'a Path) -> [&'a str; 5] {
     let (config, out) = (text(config), text(out));
     ["backbone", "init", config, "--out", out]
@@ -71,7 +71,7 @@ fn embeddings(file: &Path, width: usize) {
 }
 
 #[test]
-fn a_backbone_is_made_looked_at_run_adapted_and_merged() {
+fn backbone_is_created_inspected_run_adapted_and_merged() {
     let dir = tempfile::tempdir().unwrap();
     let at = |name: &str| dir.path().join(name);
     for (family, keys) in FAMILIES {
@@ -101,7 +101,7 @@ fn a_backbone_is_made_looked_at_run_adapted_and_merged() {
         let plain = hidden(&model, None);
         let lora = ["backbone", "lora", text(&model), "--rank", "2"];
         done(&[&lora[..], &["--out", text(&adapter)]].concat());
-        // A fresh adapter changes nothing.
+        // A new adapter changes no output.
         assert_eq!(hidden(&model, Some(&adapter)), plain, "{family}");
         let merge = ["backbone", "merge", text(&model)];
         let to = ["--adapter", text(&adapter), "--out", text(&merged)];
@@ -110,7 +110,7 @@ fn a_backbone_is_made_looked_at_run_adapted_and_merged() {
 
         // Existing files are not overwritten.
         let error = refused(&init(&config, &model));
-        assert!(error.contains("exists already"), "{error}");
+        assert!(error.contains("already exists"), "{error}");
         for made in [adapter, merged] {
             fs::remove_dir_all(made).unwrap();
         }
@@ -118,7 +118,7 @@ fn a_backbone_is_made_looked_at_run_adapted_and_merged() {
 }
 
 #[test]
-fn what_is_wrong_with_a_backbone_is_named() {
+fn names_backbone_faults() {
     let dir = tempfile::tempdir().unwrap();
     let at = |name: &str| dir.path().join(name);
     let config = configuration(dir.path(), "gpt2", FAMILIES[0].1);
@@ -147,7 +147,7 @@ fn what_is_wrong_with_a_backbone_is_named() {
     fs::write(&weights, &whole[..whole.len() - 5]).unwrap();
     says(
         hidden(&model),
-        &["model.safetensors", "not a whole safetensors file"],
+        &["model.safetensors", "not a complete safetensors file"],
     );
     // A header of eight exabytes; one that ends within itself; none.
     let long = i64::MAX.to_le_bytes().to_vec();
@@ -182,14 +182,14 @@ fn what_is_wrong_with_a_backbone_is_named() {
         fs::write(&file, text).unwrap();
         says(hidden(&model), &words);
     }
-    // More than any machine has room for.
+    // More than the memory of any machine.
     let huge = r#""n_embd": 65536, "n_layer": 1024, "n_head": 1, "n_inner": 262144"#;
     let config = configuration(dir.path(), "gpt2", huge);
     let error = refused(&init(&config, &out));
     says(error, &["bytes in f32", "are free"]);
     let error = refused(&["backbone", "init", "gpt5", "--out", text(&out)]);
     says(error, &["gpt5", "opt-1.3b"]);
-    // A file of holes.
+    // A sparse file.
     let holes = dir.path().join("holes.json");
     let file = fs::File::create(&holes).unwrap();
     file.set_len(8 << 30).unwrap();
@@ -259,7 +259,7 @@ const SMALL: [&str; 8] = [
 ];
 
 #[test]
-fn a_training_is_evaluated_reported_and_exported() {
+fn training_run_is_evaluated_reported_and_exported() {
     let dir = tempfile::tempdir().unwrap();
     let at = |name: &str| dir.path().join(name);
     let out = at("training");
@@ -313,7 +313,7 @@ fn a_training_is_evaluated_reported_and_exported() {
     assert!(done(&["policy", "info", text(&at("merged"))]).contains("sha256"));
     let script = at("policy.pt");
     let said = export(&["--format", "torchscript", "--out", text(&script)]);
-    assert!(said.contains("probabilities are the policy's"), "{said}");
+    assert!(said.contains("probabilities match the policy's"), "{said}");
     // TorchScript is a zip archive.
     assert_eq!(fs::read(&script).unwrap()[..4], *b"PK\x03\x04");
     let models = at("models");
@@ -345,7 +345,7 @@ fn a_training_is_evaluated_reported_and_exported() {
         "--out",
         text(&script),
     ];
-    assert!(refused(&again).contains("exists already"));
+    assert!(refused(&again).contains("already exists"));
     let nowhere = at("nowhere");
     let error = refused(&["policy", "export", text(&nowhere), "--out", text(&at("x"))]);
     assert!(error.contains("nowhere/config.json"), "{error}");
@@ -358,7 +358,7 @@ fn a_training_is_evaluated_reported_and_exported() {
 }
 
 #[test]
-fn a_training_with_adapters_resumes_where_it_stopped() {
+fn adapter_training_resumes_where_it_stopped() {
     let dir = tempfile::tempdir().unwrap();
     let config = configuration(dir.path(), "llama", FAMILIES[2].1);
     let adapters = [
@@ -377,7 +377,7 @@ fn a_training_with_adapters_resumes_where_it_stopped() {
     let (whole, parts) = (dir.path().join("whole"), dir.path().join("parts"));
     let want = train(&whole, &adapters);
     train(&parts, &adapters);
-    // As after a training that was killed behind its checkpoint.
+    // As after a training that was killed after its checkpoint.
     fs::remove_file(parts.join("costs.json")).unwrap();
     let got = train(&parts, &[&adapters[..], &["--resume"]].concat());
     let losses = |lines: &[Value]| lines.iter().map(|l| l["loss"].clone()).collect::<Vec<_>>();
@@ -404,7 +404,7 @@ fn a_training_with_adapters_resumes_where_it_stopped() {
 }
 
 #[test]
-fn a_training_is_not_lost_and_resumes_as_it_was_started() {
+fn killed_training_resumes_with_its_options() {
     let dir = tempfile::tempdir().unwrap();
     let out = dir.path().join("out");
     let losses = |lines: &[Value]| lines.iter().map(|l| l["loss"].clone()).collect::<Vec<_>>();
@@ -415,7 +415,10 @@ fn a_training_is_not_lost_and_resumes_as_it_was_started() {
     let short = ["--window", "4", "--steps", "6", "--eval-steps", "3"];
     let few = ["--batch", "4", "--warmup", "2", "--eval-windows", "16"];
     for (more, want) in [
-        ("", "has a training already: --resume continues it"),
+        (
+            "",
+            "already contains a training run: use --resume to continue it",
+        ),
         ("--resume --residual", "head.residual = false, not true"),
         (
             "--resume --val-fraction 0.4",
@@ -453,7 +456,7 @@ fn a_training_is_not_lost_and_resumes_as_it_was_started() {
 }
 
 #[test]
-fn published_trains_measures_and_draws_and_does_nothing_twice() {
+fn published_trains_measures_and_plots_each_step_once() {
     let dir = tempfile::tempdir().unwrap();
     let small = configuration(dir.path(), "gpt2", FAMILIES[0].1);
     let other = configuration(dir.path(), "t5", FAMILIES[3].1);
@@ -482,22 +485,22 @@ fn published_trains_measures_and_draws_and_does_nothing_twice() {
     ] {
         assert!(out.join(file).is_file(), "no {file}: {said}");
     }
-    // By the name of a published model, which is compared with.
+    // By the name of a published model, for comparison.
     let page = fs::read_to_string(out.join("report.html")).unwrap();
     assert!(
         page.contains("Compared with the published figures"),
         "{said}"
     );
     let (_, said, _) = run("1");
-    assert!(said.contains("gpt2: trained already"), "{said}");
-    assert!(said.contains("t5: measured already"), "{said}");
+    assert!(said.contains("gpt2: already trained"), "{said}");
+    assert!(said.contains("t5: already measured"), "{said}");
     let (code, _, error) = run("2");
     assert_eq!(code, Some(1));
-    assert!(error.contains("out/gpt2: is a training of"), "{error}");
+    assert!(error.contains("out/gpt2: is a training run of"), "{error}");
 }
 
 #[test]
-fn reproduce_says_what_it_reached() {
+fn reproduce_prints_its_accuracy() {
     let dir = tempfile::tempdir().unwrap();
     let out = dir.path().join("out");
     let line = [
@@ -519,7 +522,7 @@ fn reproduce_says_what_it_reached() {
         "--eval-steps",
         "3",
     ];
-    // Three steps reach nothing.
+    // Three steps do not reach the required scores.
     let error = refused(&[&line[..], &short[..]].concat());
     assert!(error.contains("1 of 1 seeds are not above"), "{error}");
     let summary: Value =

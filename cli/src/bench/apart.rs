@@ -164,11 +164,11 @@ pub fn apart(setting: &Setting, name: &str) -> anyhow::Result<Outcome> {
     if was_killed(output.status) {
         return Ok(Outcome::Skipped(Skipped {
             name: short(name),
-            reason: "killed while it was measured, most likely because memory was short".to_owned(),
+            reason: "killed during the measurement, probably for lack of memory".to_owned(),
         }));
     }
     ensure!(output.status.success(), "{name}: {}", output.status);
-    serde_json::from_slice(&output.stdout).with_context(|| format!("what was measured of {name}"))
+    serde_json::from_slice(&output.stdout).with_context(|| format!("the measurement of {name}"))
 }
 
 /// A command that runs this program again.

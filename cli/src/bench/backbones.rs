@@ -24,7 +24,7 @@ Examples:
   l4sllm report out/backbones")]
 pub(super) struct BackbonesArgs {
     /// Published models: gpt2, gpt2-medium, opt-125m, opt-1.3b, llama-2-7b,
-    /// t5-base, flan-t5-base and their like; or the config.json of another
+    /// t5-base, flan-t5-base and similar ones; or the config.json of another
     /// model
     #[arg(value_name = "NAME", default_values = ["gpt2", "opt-1.3b", "llama-2-7b", "t5-base"])]
     names: Vec<String>,

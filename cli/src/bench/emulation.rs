@@ -60,8 +60,8 @@ const AIM_LATENCY_P50_US: f64 = 100.0;
 /// Decision rates at which the loop is measured, per second of virtual time.
 const LOOP_RATES: [u32; 2] = [2, 10];
 
-/// Runs of the plain arm and of the loops for each run with a policy, which takes
-/// longer than all of them.
+/// Runs of the plain arm and of the loops per run with a policy, which takes
+/// longer than all of them together.
 const TURNS: u32 = 5;
 
 /// Measures the arms in turn, so that disturbances affect all of them.
@@ -177,7 +177,7 @@ fn measure(
         .controller()
         .map(|controller| controller.wall_latency_ns().to_vec())
         .unwrap_or_default();
-    // Check the accounting of a measured run like any other's.
+    // Check the accounting of a measured run, as for any run.
     let run = simulation.finish()?;
     Ok(Measured {
         ratio: scenario.duration_ns as f64 / 1e9 / seconds,
@@ -367,7 +367,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn aims_that_are_missed_are_named() {
+    fn names_missed_aims_of_emulation() {
         let numbers = |plain, with_policy, latency_p50_us| Numbers {
             plain,
             packets_per_s: 1e6,

@@ -169,7 +169,7 @@ impl Topology {
         let forward = || std::fs::write("/proc/sys/net/ipv4/ip_forward", "1");
         middle
             .inside(forward)?
-            .context("cannot turn forwarding on")?;
+            .context("cannot enable forwarding")?;
         // One packet where pacing is measured; otherwise enough for one tick of
         // the kernel's clock.
         let burst = (bits_per_s / 8 / 250).max(1600);
@@ -227,7 +227,9 @@ impl Topology {
         let counters = self
             .server
             .inside(|| InterfaceCounters::here(self.interface))?;
-        Ok(counters.context("the server's interface is gone")?.received)
+        Ok(counters
+            .context("the server's interface has disappeared")?
+            .received)
     }
 
     /// Sends packets as fast as possible for `turn`.
@@ -466,7 +468,7 @@ impl Numbers {
         let quantiles = |[p50, p99]: [f64; 2]| format!("p50 {p50:.1} us, p99 {p99:.1} us");
         format!(
             "router, {PACKET} bytes, with records: {:.2} Gbit/s on one core (aim {}: {core})\n\
-             router, sent as fast as can be: {}{}\n\
+             router, at maximum rate: {}{}\n\
              router, latency when idle: {} (aim {AIM_LATENCY_P99_US} us: {latency}){}\n\
              router, pacing error at {} Mbit/s: {} (aim {AIM_PACING_P99_US} us: {pacing}){}\n",
             own.core_bits_per_s.unwrap_or(0.0) / 1e9,

@@ -24,7 +24,7 @@ struct Condition<'a> {
     runs: BTreeMap<&'a str, Vec<&'a EpisodeFacts>>,
 }
 
-/// A quantity by which behaviours are compared.
+/// A quantity used to compare behaviours.
 struct Metric {
     name: &'static str,
     /// Name in files, with the unit.
@@ -127,7 +127,7 @@ impl<'a> Comparison<'a> {
             return String::new();
         };
         let mut text = format!(
-            "\n{} conditions, {}; everything is compared with {} in the same condition. Delays are \
+            "\n{} conditions, {}; compared with {} in the same condition. Delays are \
              factors (geometric means over conditions) with their 95 % interval. Worse, better: \
              conditions with that verdict. {DEFINITION}\n\n\
              | behaviour | utilisation, % | difference, points: mean, worst | drops, % | classic mean \
@@ -227,7 +227,7 @@ impl<'a> Comparison<'a> {
             return String::new();
         };
         let mut text = format!(
-            "\nEach condition, the greatest loss first: {first}, and by how much {last} differs, \
+            "\nEach condition, the greatest loss first: {first}, and the difference of {last}, \
              {}.\n\n| condition | Mbit/s | RTT, ms | flows |",
             self.repetitions_in_words()
         );

@@ -5,8 +5,8 @@
 //!                            drawn    emulated   8 episodes each, next to the pool
 //! ```
 //!
-//! Each episode depends only on the seed and its number, so neither the number of
-//! threads nor an interruption changes the pool.
+//! Each episode depends only on the seed and its number, so the pool does not
+//! depend on the number of threads or on interruptions.
 
 mod compare;
 mod episode;
@@ -102,7 +102,10 @@ pub fn run(args: &CollectArgs, cancel: &AtomicBool) -> anyhow::Result<()> {
         .num_threads(args.threads)
         .build()?;
     let missing = parts.missing();
-    let style = ProgressStyle::with_template("{bar:30} {pos}/{len} episodes, {msg}{eta} left")?;
+    let style = ProgressStyle::with_template(
+        "{bar:30} {pos}/{len} episodes, {msg}{eta} \
+    remaining",
+    )?;
     let bar = progress_bar(plan.episodes().into()).with_style(style);
     let waiting: u64 = missing.iter().map(|part| part.episodes.len() as u64).sum();
     bar.set_position(u64::from(plan.episodes()) - waiting);
@@ -129,7 +132,7 @@ pub fn run(args: &CollectArgs, cancel: &AtomicBool) -> anyhow::Result<()> {
     if left > 0 {
         let all = parts.count();
         outln!(
-            "interrupted: {} of {all} parts are in {}; the same command resumes",
+            "interrupted: {} of {all} parts are in {}; run the same command to resume",
             all - left,
             parts.dir().display()
         )?;
@@ -137,7 +140,7 @@ pub fn run(args: &CollectArgs, cancel: &AtomicBool) -> anyhow::Result<()> {
     }
     let (all, episodes) = parts.join()?;
     let done = format!(
-        "{}: {all} records in {episodes} episodes; {} of them now, {:.0} a second",
+        "{}: {all} records in {episodes} episodes; {} of them in this run, {:.0} per second",
         args.out.display(),
         rows.load(Ordering::Relaxed),
         rate(&rows, began)

@@ -242,20 +242,20 @@ fn read_facts(pool: &Path) -> anyhow::Result<Vec<EpisodeFacts>> {
 
 fn of_another(dir: &Path) -> String {
     format!(
-        "{}: parts of another collection (seed, files, options or version differ); the same \
-         command continues that one; remove the directory to start another",
+        "{}: parts of another collection (seed, files, options or version differ); run the same \
+         command to continue it, or remove the directory to start another",
         dir.display()
     )
 }
 
-/// Refuses a foreign file in place of the description of the episodes of `out`. A
-/// description without its pool belongs to an interrupted collection.
+/// Refuses an unrelated file in place of the description of the episodes of
+/// `out`. A description without its pool belongs to an interrupted collection.
 fn check_facts(out: &Path, force: bool) -> anyhow::Result<()> {
     let path = episodes_path(out);
     output::existing(&path, true)?;
     ensure!(
         force || pool::read_episodes(out).is_ok(),
-        "{}: exists already and does not describe episodes; --force replaces it",
+        "{}: already exists and does not describe episodes; --force replaces it",
         shown(&path)
     );
     Ok(())

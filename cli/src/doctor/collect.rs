@@ -14,7 +14,7 @@ use l4sllmd::status::ask;
 use super::DoctorArgs;
 use super::facts::{Device, Facts, System};
 
-/// Collects all facts; a failure to find one out is a fact too.
+/// Collects all facts; a failed query is also a fact.
 ///
 /// # Errors
 /// The system provides no event loop.

@@ -53,7 +53,7 @@ pub fn diagnose(facts: &Facts) -> Vec<Finding> {
         found.problem(
             "offload",
             format!(
-                "{} has {options} on: packets of up to 64 kB leave nothing to mark in time",
+                "{} has {options} on: packets of up to 64 kB are too large to mark in time",
                 offload.interface
             ),
             format!("ifconfig {}{off}", offload.interface),
@@ -111,7 +111,7 @@ fn module(facts: &Facts, found: &mut Findings) {
         Device::Missing { path } if loaded => found.problem(
             "module",
             format!(
-                "loaded, but there is no {}: this jail's devfs hides it",
+                "loaded, but {} does not exist: this jail's devfs hides it",
                 path.display()
             ),
             "devfs -m /JAIL/dev rule apply path l4sllm unhide",
@@ -124,7 +124,10 @@ fn module(facts: &Facts, found: &mut Findings) {
         Device::Silent { path, reason } => found.problem(
             "module",
             reason.clone(),
-            format!("ls -l {}; id # root or the group may", path.display()),
+            format!(
+                "ls -l {}; id # root and the group may open it",
+                path.display()
+            ),
         ),
         Device::Version { reason } => found.problem(
             "module",
@@ -154,7 +157,7 @@ fn traffic(
     if after.packets_in == 0 {
         found.problem(
             "traffic",
-            "no packet has come to the queue".into(),
+            "no packet has arrived at the queue".into(),
             "ipfw add queue 1 ip from any to any out xmit IF",
         );
         return false;
@@ -181,10 +184,10 @@ fn queue(before: &Stats, after: &Stats, found: &mut Findings) {
     if acted(after) > acted(before) || after.queued > 0 {
         found.ok(
             "queue",
-            format!("builds here: {} packets wait now", after.queued),
+            format!("builds here: {} packets are queued now", after.queued),
         );
     } else if acted(after) > 0 {
-        found.ok("queue", "was long earlier, is not now".into());
+        found.ok("queue", "was long earlier, but not now".into());
     } else {
         found.problem(
             "queue",
@@ -221,8 +224,8 @@ fn ecn(system: Option<&System>, after: &Stats, found: &mut Findings) {
         found.problem(
             "ecn",
             format!(
-                "{} packets were dropped and none marked: no sender uses ECN, or something \
-                 before this router clears it",
+                "{} packets were dropped and none marked: senders do not use ECN, or a device \
+                 on the path clears it",
                 after.drops_base
             ),
             "tcpdump -ni IF 'ip[1] & 3 != 0 or ip6[1] & 0x30 != 0' # arriving with ECN",
@@ -244,8 +247,8 @@ fn byte_limit(system: &System, found: &mut Findings) {
     found.problem(
         "queue",
         format!(
-            "limit_bytes is {limit}: packets of up to 64 kB, as TSO on {} lets this host's TCP \
-             make, are dropped where they do not fit, into an empty queue too",
+            "limit_bytes is {limit}: packets of up to 64 kB, as made by TSO on {}, are dropped \
+             if they do not fit, even by an empty queue",
             offload.interface
         ),
         "sysctl net.inet.ip.dummynet.dualpi2.limit_bytes=0",
@@ -257,8 +260,8 @@ fn flow_weights(system: &System, found: &mut Findings) {
     if system.flow_weights == Some(true) {
         found.note(
             "queue",
-            "flow_weights is on: fast flows are signalled more, unresponsive ones lose more, and \
-             a tunnel counts as one flow"
+            "flow_weights is on: faster flows get more signals, unresponsive flows lose more, \
+             and a tunnel counts as one flow"
                 .into(),
             "sysctl net.inet.ip.dummynet.dualpi2.flow_weights=0 # or keep it: see dualpi2_llm(4)",
         );
@@ -295,7 +298,7 @@ fn daemon(facts: &Facts, found: &mut Findings) {
         found.note(
             "daemon",
             format!(
-                "was too slow for {} of {} messages",
+                "was too slow and lost {} of {} messages",
                 c.lost,
                 c.lost + c.records + c.summaries
             ),
@@ -308,8 +311,8 @@ fn daemon(facts: &Facts, found: &mut Findings) {
         found.note(
             "daemon",
             format!(
-                "{} records are of instances beyond the {} that it decides for: plain DualPI2 \
-                 decides there",
+                "{} records belong to instances beyond the maximum of {}: plain DualPI2 decides \
+                 for these",
                 c.unrouted, c.instances
             ),
             "raise max_instances in [pipeline] of l4sllmd.toml",
@@ -322,7 +325,7 @@ fn daemon(facts: &Facts, found: &mut Findings) {
     {
         found.problem(
             "daemon",
-            format!("{} decisions were due and none was made", c.due),
+            format!("{} decisions were due, but none was made", c.due),
             service("service l4sllmd configtest", "l4sllmd --check -c FILE"),
         );
     }
@@ -352,7 +355,8 @@ fn behind(status: &Status, found: &mut Findings) {
         return;
     }
     let text = format!(
-        "falls behind: {} of {} intervals were skipped for newer ones; a decision takes {:.1} ms",
+        "falls behind: skipped {} of {} intervals in favour of newer ones; a decision takes \
+         {:.1} ms",
         c.skipped_behind,
         c.due,
         status.decision_us.p50 / 1e3
@@ -367,14 +371,15 @@ fn behind(status: &Status, found: &mut Findings) {
     }
 }
 
-/// Whether an override outlives a late or missing decision.
+/// Whether overrides last long enough for a late or missing decision.
 fn short_lives(status: &Status, found: &mut Findings) {
     let (ttl, period) = (status.ttl_ms, status.period_ms);
     if ttl != 0 && period != 0 && ttl < 2 * period {
         found.note(
             "daemon",
             format!(
-                "an override lives {ttl} ms and the next decision takes {period} ms or more: \
+                "an override lasts {ttl} ms, and the next decision follows after {period} ms or \
+                 more: \
                  plain DualPI2 decides when one is late"
             ),
             format!(
@@ -428,7 +433,7 @@ fn overrides(daemon: Option<&Status>, before: &Stats, after: &Stats, found: &mut
             ),
             (
                 c.refused_not_found,
-                "for an instance that was gone",
+                "for a deleted instance",
                 "ipfw sched show",
             ),
             (
@@ -440,7 +445,7 @@ fn overrides(daemon: Option<&Status>, before: &Stats, after: &Stats, found: &mut
             ),
             (
                 c.stale,
-                "by the daemon itself, decided after they had expired",
+                "by the daemon, because they had expired before they were ready",
                 "l4sllm status # latency, against ttl_ms of [pipeline]",
             ),
         ] {
@@ -471,12 +476,12 @@ fn overrides(daemon: Option<&Status>, before: &Stats, after: &Stats, found: &mut
         ),
         (
             Reason::Overload,
-            "of overload, in which DualPI2 decides",
+            "DualPI2 was in overload and decides alone",
             "sysctl net.inet.l4sllm.stats",
         ),
         (
             Reason::LastPacket,
-            "the last packet that waits is not dropped",
+            "the last queued packet is never dropped",
             "sysctl net.inet.l4sllm.stats",
         ),
     ] {
@@ -501,7 +506,7 @@ fn overrides(daemon: Option<&Status>, before: &Stats, after: &Stats, found: &mut
     } else if daemon.is_some_and(|s| s.counters.due > 0) && after.packets_in > before.packets_in {
         found.note(
             "overrides",
-            "none has come to the device".into(),
+            "none has arrived at the device".into(),
             "l4sllm status",
         );
     }

@@ -65,7 +65,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn offloads_are_those_of_interfaces_that_are_up() {
+    fn offloads_only_of_interfaces_that_are_up() {
         let text = "\
 em0: flags=1008843<UP,BROADCAST,RUNNING,SIMPLEX,MULTICAST> metric 0 mtu 1500
 \toptions=4e527bb<RXCSUM,TXCSUM,VLAN_MTU,TSO4,TSO6,LRO,VLAN_HWTSO>

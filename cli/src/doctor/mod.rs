@@ -109,7 +109,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn levels_are_in_colour_and_no_control_character_is_of_others() {
+    fn levels_are_coloured_and_control_characters_escaped() {
         let finding = Finding {
             level: Level::Problem,
             about: "daemon",

@@ -12,7 +12,7 @@ const STEP_S: f64 = 0.2;
 /// seconds since 1970.
 const EPOCH: (&str, f64) = ("2000-01-01T00:00:00.000000Z", 946_684_800.0);
 
-/// One series: a value for each step, or none.
+/// One series: an optional value for each step.
 struct Series {
     name: String,
     unit: &'static str,
@@ -164,7 +164,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rates_come_from_what_was_delivered() {
+    fn rates_are_computed_from_delivered_bytes() {
         // 125 kB in each 100 ms: 10 Mbit/s, from 0.1 s on.
         let rows: Vec<FlowRow> = (1..=6)
             .map(|at| FlowRow {

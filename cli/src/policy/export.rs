@@ -49,7 +49,7 @@ pub(super) struct ExportArgs {
           value_parser = |text: &str| duration::within(text, 0..=3_600_000_000_000))]
     queue_delay_ns: u64,
     /// Device of the TorchScript or Triton model: cpu, cuda or cuda:N. It runs
-    /// only there.
+    /// only on that device.
     #[arg(long, default_value = "cpu")]
     accelerator: String,
     /// Precision of a TorchScript or Triton model's backbone.
@@ -86,7 +86,7 @@ pub(super) fn run(args: &ExportArgs) -> anyhow::Result<()> {
         // Report what the daemon and the emulator would.
         return match Policy::load(&args.out) {
             Ok(policy) => outln!("{} {}", shown(&args.out), policy.hash()),
-            Err(why) => outln!("{}; not for the router: {why}", shown(&args.out)),
+            Err(why) => outln!("{}; the router cannot run it: {why}", shown(&args.out)),
         };
     }
     let options = Options {
@@ -115,13 +115,13 @@ pub(super) fn run(args: &ExportArgs) -> anyhow::Result<()> {
     let worst = difference(&network, &module)?;
     if worst.is_nan() || worst > TOLERANCE {
         bail!(
-            "{}: probabilities differ by {worst:.1e} from the policy's, which is more than \
-             {TOLERANCE:.0e}",
+            "{}: probabilities differ by {worst:.1e} from the policy's, more than the tolerance \
+             of {TOLERANCE:.0e}",
             module.display()
         );
     }
     outln!(
-        "{}; probabilities are the policy's to {worst:.1e}",
+        "{}; probabilities match the policy's within {worst:.1e}",
         written.display()
     )
 }

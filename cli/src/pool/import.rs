@@ -85,7 +85,7 @@ enum Episodes {
     One,
 }
 
-/// Imports; if `cancel` is set, no pool is left.
+/// Imports; if `cancel` is set, no pool is written.
 pub fn run(args: &ImportArgs, cancel: &AtomicBool) -> anyhow::Result<()> {
     let reward = args.reward.reward()?;
     check_paths(args)?;
@@ -97,13 +97,13 @@ pub fn run(args: &ImportArgs, cancel: &AtomicBool) -> anyhow::Result<()> {
             // Damaged input and ignored columns are reported with the reason.
             open(first).with_context(|| {
                 format!(
-                    "{}: cannot be read as a pool; a table is imported as CSV, as of \
+                    "{}: cannot be read as a pool; import a table as CSV, as written by \
                      df.to_csv(\"pool.csv\", index=False)",
                     shown(first)
                 )
             })?;
             bail!(
-                "{}: is a pool already: see l4sllm pool convert and merge",
+                "{}: is already a pool; see l4sllm pool convert and merge",
                 shown(first)
             )
         }
@@ -125,8 +125,8 @@ pub fn run(args: &ImportArgs, cancel: &AtomicBool) -> anyhow::Result<()> {
             let (lost, holes) = (capture.lost(), capture.holes());
             if lost > 0 || holes > 0 {
                 errln!(
-                    "{}: {lost} messages were lost, and {holes} times the numbers jump: \
-                     another episode begins there",
+                    "{}: {lost} messages were lost, with {holes} gaps in the sequence; each gap \
+                     begins a new episode",
                     shown(first)
                 );
             }
@@ -166,16 +166,16 @@ fn import_log(
     if log.tally().entries == 0 {
         let first = args.input.first().map(|path| shown(path).to_string());
         let first = first.unwrap_or_default();
-        bail!("{first}: no line of the kernel log in it, but {what}; accepted are {ACCEPTED}");
+        bail!("{first}: contains no line of the kernel log, but {what}; accepted are {ACCEPTED}");
     }
-    // Another machine's log is another episode in any case.
+    // Another machine's log is always another episode.
     let machines = log.tally().hosts.len().max(1) as u64 + log.tally().restarts;
     let more = u64::from(episodes) > machines && args.episodes == Episodes::Counters;
     if more && rows / u64::from(episodes) < SHORT {
         bar.suspend(|| {
             errln!(
-                "{rows} rows in {episodes} episodes: do two schedulers share the log?  \
-                 --episodes one leaves it whole"
+                "{rows} rows in {episodes} episodes: do two schedulers share the log?  Use \
+                 --episodes one to keep it whole"
             );
         });
     }
@@ -223,15 +223,19 @@ pub fn write_log(
         let left = rest.len();
         bytes.drain(..bytes.len() - left);
     }
-    ensure!(lines > 0, "{}: no message of a device", capture.display());
+    ensure!(
+        lines > 0,
+        "{}: contains no message of a device",
+        capture.display()
+    );
     let file = log.finish().with_context(unwritten)?.into_inner();
     let file = file.map_err(|error| error.into_error());
     file.and_then(AtomicFile::commit).with_context(unwritten)?;
     outln!("{}: {lines} lines", out.display())
 }
 
-/// Refuses inputs that would lose rows or count them twice, or errors that
-/// would appear only after minutes of reading.
+/// Refuses inputs that would lose or duplicate rows, and finds errors early
+/// that would otherwise appear after minutes of reading.
 fn check_paths(args: &ImportArgs) -> anyhow::Result<()> {
     let mut known = Vec::new();
     for path in &args.input {
@@ -241,9 +245,9 @@ fn check_paths(args: &ImportArgs) -> anyhow::Result<()> {
             let facts = facts.with_context(|| format!("cannot open {name}"))?;
             ensure!(!facts.is_dir(), "{name}: is a directory");
         }
-        // A pipe without a name is known by the given one.
+        // A pipe has no name, so the given one is used.
         let place = path.canonicalize().unwrap_or_else(|_| path.clone());
-        ensure!(!known.contains(&place), "{name}: named twice");
+        ensure!(!known.contains(&place), "{name}: given twice");
         known.push(place);
     }
     let out = args.out.path.canonicalize();
@@ -260,14 +264,14 @@ fn formats(inputs: &[PathBuf]) -> anyhow::Result<Format> {
         let format = match path.is_file() {
             true => Format::of(path)?,
             // A pipe cannot be inspected without consuming its data.
-            false => Format::Text("tables and captures are read from files only".to_owned()),
+            false => Format::Text("tables and captures can be read only from files".to_owned()),
         };
         if inputs.len() > 1 && !matches!(format, Format::Text(_)) {
             if let Format::Foreign(what) = format {
                 bail!("{}: {what}", shown(path));
             }
             bail!(
-                "{}: several files: only logs are read together",
+                "{}: several files: only logs can be read together",
                 shown(path)
             );
         }
@@ -309,7 +313,7 @@ mod tests {
     use super::zone;
 
     #[test]
-    fn zones_are_offsets() {
+    fn time_zones_parse_as_offsets() {
         assert_eq!(zone("Z"), Ok(0));
         assert_eq!(zone("+01:00"), Ok(3600));
         assert_eq!(zone("-0330"), Ok(-12_600));

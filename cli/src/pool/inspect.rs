@@ -135,14 +135,11 @@ fn print_text(inspection: &Inspection, parts: &[Part], share: f64) -> anyhow::Re
         let most = part.actions.iter().max().copied().unwrap_or(0);
         let mut line = format!("{:<10} {rows} rows", part.name);
         if rows > 0 {
-            line += &format!(
-                ", the most frequent action has {:.2} %",
-                percent(most, rows)
-            );
+            line += &format!(", the most frequent action is {:.2} %", percent(most, rows));
         }
         if let Some(overlap) = part.overlap.filter(|overlap| overlap.rows > 0) {
             line += &format!(
-                ", {} ({:.2} %) have a state that training has too",
+                ", {} ({:.2} %) have a state that also occurs in training",
                 overlap.known,
                 percent(overlap.known, overlap.rows)
             );

@@ -68,7 +68,7 @@ Examples:
         /// Rows before each change of action.
         #[arg(long, default_value_t = 5, value_parser = window)]
         before: usize,
-        /// Rows from the change on.
+        /// Rows from the change onwards.
         #[arg(long, default_value_t = 0, value_parser = window)]
         after: usize,
         /// Share of the pool's rows to use, from its beginning; below 1, two
@@ -158,7 +158,7 @@ impl RewardArgs {
     }
 }
 
-/// Runs the subcommand; if `cancel` is set, no pool is left.
+/// Runs the subcommand; if `cancel` is set, no pool is written.
 pub fn run(args: &PoolArgs, cancel: &AtomicBool) -> anyhow::Result<()> {
     match &args.command {
         PoolCommand::Import(args) => import::run(args, cancel),
@@ -241,7 +241,7 @@ fn tell_ignored(path: &Path, columns: &[String]) {
         String::new()
     };
     errln!(
-        "{}: columns not taken: {}{more}",
+        "{}: ignored columns: {}{more}",
         shown(path),
         names.join(", ")
     );
@@ -323,7 +323,7 @@ impl Source for Rewarded<'_> {
             path: self.path.to_owned(),
             row: None,
             column: missing.name().to_owned(),
-            reason: "missing, and the reward is made of it".to_owned(),
+            reason: "missing, but required for the reward".to_owned(),
         })?;
         Ok(Some(rows))
     }

@@ -1,4 +1,4 @@
-//! Reports unused and doubtful parts of a log on standard error.
+//! Reports ignored and ambiguous parts of a log on standard error.
 
 use l4sllm_model::log::{Fault, Place, Tally};
 use l4sllm_model::text::shown;
@@ -20,11 +20,11 @@ pub fn print(tally: &Tally) {
         }
     }
     if tally.other_lines > 0 {
-        errln!("{} of something else", count(tally.other_lines, "line"));
+        errln!("{}", count(tally.other_lines, "unrelated line"));
     }
     if tally.repeats > 0 {
         errln!(
-            "{} left out by a syslog daemon (FreeBSD's keeps them with -cc)",
+            "{} omitted by a syslog daemon (FreeBSD's keeps them with -cc)",
             count(tally.repeats, "repetition")
         );
     }
@@ -34,7 +34,7 @@ pub fn print(tally: &Tally) {
 fn times(tally: &Tally) {
     match &tally.first_untimed {
         Some(place) => {
-            say(place, "no time that can be read");
+            say(place, "no readable time");
             errln!(
                 "{} without a time: expected a prefix as \"Nov 20 10:11:12\", \
                  \"2024-11-20T10:11:12+01:00\" or \"[ 1234.567890]\", in English (LC_ALL=C)",
@@ -49,15 +49,15 @@ fn times(tally: &Tally) {
     if let Some((step, place)) = &tally.largest_step {
         say(place, "the clock was set back");
         errln!(
-            "{} before the one before, by at most {} s: time stands still there \
-             (--zone and --year, if times are mixed)",
+            "{} before the previous one, by at most {} s; the time does not advance there (if \
+             times are mixed, set --zone and --year)",
             count(tally.set_back, "time"),
             *step as f64 / 1e9
         );
     }
     if let Some(place) = &tally.leap_open {
         say(place, "from February to March of an unknown year");
-        errln!("a common year is assumed: --year says which it is");
+        errln!("a common year is assumed; set the year with --year");
     }
     if tally.hosts.len() > 1 {
         let names: Vec<String> = tally
@@ -72,7 +72,7 @@ fn times(tally: &Tally) {
             ""
         };
         errln!(
-            "{} hosts, each with episodes of its own: {}{more}",
+            "{} hosts, each with separate episodes: {}{more}",
             tally.hosts.len(),
             names.join(", ")
         );

@@ -13,7 +13,7 @@ use serde::Serialize;
 use crate::judge::{Judge, Verdict};
 use crate::train::{self, TrainArgs};
 
-/// A pool to learn.
+/// A pool to train on.
 pub struct Pool {
     pub path: PathBuf,
     pub episodes: Vec<Episode>,
@@ -80,9 +80,9 @@ impl Pool {
         Ok(Some(Judged {
             seconds: started.elapsed().as_secs_f64(),
             novel_rows: rows.iter().cloned().flatten().filter(|r| !seen[*r]).count(),
-            test: test.context("no row to judge")?,
+            test: test.context("no row to evaluate")?,
             novel,
-            told_returns: told.context("no row to judge")?,
+            told_returns: told.context("no row to evaluate")?,
         }))
     }
 }

@@ -31,9 +31,9 @@ const MACRO_F1: f64 = 0.97;
 
 /// The training, as options of `l4sllm train`. The window is one record,
 /// because the pool is a selection of overlapping excerpts: a longer window
-/// would contain repeated rows with their actions. Returns are not learned
-/// from: actions follow from the state in this pool, and later rewards reveal
-/// only the future.
+/// would contain repeated rows with their actions. Returns are not used: in
+/// this pool, actions depend on the state, and later rewards only reveal the
+/// future.
 const TRAINING: &str = "--name reproduce --window 1 --bins 16 --encoder-width 128 --dropout 0.2 \
     --return-dropout 1 --steps 600 --batch 128 --learning-rate 2e-3 --warmup 100 \
     --weight-decay 0.01 --eval-steps 600";
@@ -121,13 +121,13 @@ pub fn run(args: &ReproduceArgs, cancel: &AtomicBool) -> anyhow::Result<()> {
     let (train_rows, test_rows) = (count(&split.train), count(&split.late));
     ensure!(
         test_rows > 0,
-        "{}: too short to be split by time",
+        "{}: too short to split by time",
         args.pool.display()
     );
     if let Some(folds) = args.validate {
         return validate::run(args, &pool, &split, folds as usize, cancel);
     }
-    outln!("{train_rows} rows to train on, the {test_rows} after them to judge")?;
+    outln!("{train_rows} rows for training, the following {test_rows} for evaluation")?;
     let mut runs: Vec<Run> = Vec::new();
     let mut options = Vec::new();
     for seed in 1..=args.seeds {
@@ -140,7 +140,7 @@ pub fn run(args: &ReproduceArgs, cancel: &AtomicBool) -> anyhow::Result<()> {
         let scores = &judged.test.scores;
         if runs.is_empty() {
             let share = scores.majority_share;
-            outln!("always the most frequent action: accuracy {share:.4}\n")?;
+            outln!("majority-class baseline: accuracy {share:.4}\n")?;
             outln!("{}  unseen states  seconds", heads())?;
         }
         let novel = judged.novel.as_ref();
@@ -166,7 +166,7 @@ pub fn run(args: &ReproduceArgs, cancel: &AtomicBool) -> anyhow::Result<()> {
     outln!("\n{}", spreads(&summary.accuracy, &summary.macro_f1))?;
     let (passed, seeds) = (summary.passed, summary.seeds.len());
     outln!(
-        "{} of the {test_rows} rows have a state that training has not seen\n\
+        "{} of the {test_rows} rows have a state that does not occur in training\n\
          accuracy above {ACCURACY} and macro F1 above {MACRO_F1}: {passed} of {seeds} seeds",
         summary.novel_rows,
     )?;
@@ -262,7 +262,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_preset_is_a_command_line() {
+    fn preset_parses_as_a_command_line() {
         let (options, args) = training(Path::new("p"), Path::new("o"), 3, &[]).unwrap();
         assert_eq!(options[0], "--name");
         args.check().unwrap();
@@ -273,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn spreads_of_seeds() {
+    fn spread_over_seeds() {
         let of = |values: &[f64]| {
             let Spread { min, median, max } = spread(values.iter().copied());
             [min, median, max]

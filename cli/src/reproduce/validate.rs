@@ -52,7 +52,7 @@ pub fn run(
     cancel: &AtomicBool,
 ) -> anyhow::Result<()> {
     let rows = count(&split.train);
-    outln!("{rows} rows in {folds} blocks of time, each judged by what the others teach")?;
+    outln!("{rows} rows in {folds} blocks of time, each evaluated by training on the others")?;
     let mut runs: Vec<Run> = Vec::new();
     let mut options = Vec::new();
     for seed in 1..=args.seeds {

@@ -204,7 +204,7 @@ mod tests {
 
     /// The names in the struct, the manual, the sysctls and the C header agree.
     #[test]
-    fn the_names_are_those_of_the_module() {
+    fn names_match_the_module() {
         let queues = Queues::try_from(Queues::question(0, 0)).expect("its own question");
         let value = serde_json::to_value(QueuesStatus::new(&queues, &Params::default()))
             .expect("plain numbers");

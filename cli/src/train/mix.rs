@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn wrong_rules_are_explained() {
+    fn explains_invalid_rules() {
         let (paths, episodes, train) = corpus();
         for (rule, want) in [
             ("lte=1", "neither"),

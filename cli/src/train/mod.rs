@@ -99,7 +99,7 @@ pub fn trainer(
     let counts = data.counts(&rows).into_iter().zip(names);
     let counts: Vec<String> = counts.map(|(n, name)| format!("{n} {name}")).collect();
     outln!(
-        "{} records in {} episodes; to train on: {}",
+        "{} records in {} episodes; for training: {}",
         data.rows(),
         episodes.len(),
         counts.join(", ")
@@ -124,7 +124,7 @@ pub fn trainer(
         portions,
         held_out,
     };
-    // Only now, when a new run can start.
+    // Done only when a new run can start.
     if args.restart {
         clear(&args.out)?;
     }
@@ -137,14 +137,15 @@ pub fn trainer(
     )?)
 }
 
-/// The checkpoint to resume from. An earlier training run must not be lost by
-/// accident.
+/// The checkpoint to resume from. An earlier training run must not be
+/// overwritten by accident.
 fn ready(args: &TrainArgs) -> anyhow::Result<Option<PathBuf>> {
     let out = &args.out;
     let last = find_checkpoint(out);
     ensure!(
         args.resume || args.restart || (last.is_none() && !out.join("best").exists()),
-        "{} has a training already: --resume continues it, --restart starts over",
+        "{} already contains a training run: use --resume to continue it or --restart to start \
+         over",
         out.display()
     );
     Ok(last.filter(|_| args.resume))
@@ -220,7 +221,7 @@ pub fn train(
             trainer.save()?;
             bar.abandon();
             outln!(
-                "interrupted at step {}: --resume continues",
+                "interrupted at step {}; use --resume to continue",
                 trainer.step_count()
             )?;
             return Ok(false);

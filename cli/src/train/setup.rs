@@ -116,8 +116,8 @@ pub(super) fn same_policy(last: &Path, policy: &PolicyConfig) -> anyhow::Result<
     let was = Policy::load_config(last)?;
     if let Some((key, was, is)) = difference(&comparable(&was)?, &comparable(policy)?, "") {
         bail!(
-            "{}: the training was started with {key} = {was}, not {is}; --resume takes the same \
-             options and pools, --restart starts over",
+            "{}: the training was started with {key} = {was}, not {is}; --resume requires the \
+             same options and pools; use --restart to start over",
             last.display()
         );
     }
@@ -257,7 +257,7 @@ mod tests {
     use l4sllm_model::Feature;
 
     #[test]
-    fn what_a_resumed_training_asks_for_otherwise_is_named() {
+    fn names_options_that_differ_on_resume() {
         let was = PolicyConfig::new("a", &Feature::PAPER7);
         let text = |is: &PolicyConfig| {
             let difference = difference(&comparable(&was).unwrap(), &comparable(is).unwrap(), "");

@@ -20,8 +20,8 @@ pub struct Lesson {
 
 impl Lesson {
     /// Measures the behaviours `names` of each pool, three to choose from and
-    /// the others between them, and holds out a share of the conditions, spread
-    /// evenly.
+    /// the others between them, and excludes a share of the conditions, spread
+    /// evenly, for validation.
     pub fn new(
         pools: &[PathBuf],
         names: &[String],
@@ -52,7 +52,7 @@ impl Lesson {
                 Some(before) => {
                     ensure!(
                         (&before.settings, &before.knots) == (&curves.settings, &curves.knots),
-                        "{}: other settings than in the pool before it",
+                        "{}: its settings differ from those of the previous pool",
                         path.display()
                     );
                     before.costs.extend(curves.costs);
@@ -75,12 +75,12 @@ impl Lesson {
         })
     }
 
-    /// Holds out whole conditions, because behaviours of the same condition are
+    /// Excludes whole conditions, because behaviours of the same condition are
     /// similar.
     pub fn split(&self, episodes: &[Episode]) -> anyhow::Result<Split> {
         ensure!(
             episodes.len() == self.kept_out.len(),
-            "the pools have {} episodes, the files next to them {}",
+            "the pools have {} episodes, but the files next to them describe {}",
             episodes.len(),
             self.kept_out.len()
         );

@@ -29,7 +29,8 @@ name = "prague"
 cc = "prague"
 "#;
 
-/// The scenario [`TWO_FLOWS`] with a name and arms, each a name and what else it has.
+/// The scenario [`TWO_FLOWS`] with a name and arms, each with its name and
+/// further keys.
 pub fn two_flows(name: &str, arms: &[(&str, &str)]) -> String {
     let arm = |(name, rest): &(&str, &str)| format!("\n[[arm]]\nname = \"{name}\"\n{rest}\n");
     let arms: String = arms.iter().map(arm).collect();
@@ -52,7 +53,7 @@ pub fn l4sllm(line: &[&str]) -> (Option<i32>, String, String) {
     )
 }
 
-/// Runs what must succeed: what it said.
+/// Runs a command that must succeed, and returns its output.
 pub fn done(line: &[&str]) -> String {
     let (code, said, error) = l4sllm(line);
     assert_eq!(code, Some(0), "{line:?}: {error}");

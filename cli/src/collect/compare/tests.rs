@@ -30,7 +30,7 @@ fn runs(scenario: &str, name: &str, of: [f64; 3], classic: f64) -> Vec<EpisodeFa
 }
 
 #[test]
-fn single_repetitions_compare_conditions_together_and_none_alone() {
+fn single_repetitions_are_compared_only_across_conditions() {
     let episodes = [
         episode("a", "base", 1, 1.0, Some(10.0)),
         episode("a", "new", 1, 0.998, Some(5.0)),
@@ -74,9 +74,10 @@ fn single_repetitions_compare_conditions_together_and_none_alone() {
 }
 
 #[test]
-fn verdicts_of_conditions_are_those_of_reports() {
+fn condition_verdicts_match_reports() {
     let mut episodes = [
-        // A certain loss of 49 points, one of 0.2, and one that may be none.
+        // A certain loss of 49 points, one of 0.2 points, and one that may be
+        // zero.
         runs("a-00001", "base", [0.99, 0.99, 0.99], 10.0),
         runs("a-00001", "new", [0.50, 0.50, 0.50], 8.0),
         runs("a-00002", "base", [0.992, 0.991, 0.990], 10.0),
@@ -114,7 +115,7 @@ fn verdicts_of_conditions_are_those_of_reports() {
         "{}",
         rows[2]
     );
-    // With more drops, nothing counts as better.
+    // With more drops, no condition counts as better.
     for episode in episodes.iter_mut().filter(|of| of.behaviour.name == "new") {
         episode.outcome.drop_share = Some(0.03);
     }

@@ -93,7 +93,7 @@ fn well() -> Facts {
 }
 
 #[test]
-fn a_router_in_good_order_has_nothing_to_mend() {
+fn healthy_router_has_no_findings() {
     let found = diagnose(&well());
     assert!(found.iter().all(|f| f.level == Level::Ok), "{found:#?}");
     let about: Vec<_> = found.iter().map(|f| f.about).collect();
@@ -104,7 +104,7 @@ fn a_router_in_good_order_has_nothing_to_mend() {
 }
 
 #[test]
-fn what_is_wrong_is_found_with_the_command_that_mends_it() {
+fn finds_each_fault_and_its_fix() {
     use Level::{Note, Problem};
     type Change = fn(&mut Facts);
     let table: &[(Change, Level, &str, &str, &str)] = &[
@@ -182,7 +182,7 @@ fn what_is_wrong_is_found_with_the_command_that_mends_it() {
             |f| f.device = counts(|s| s.packets_in = 0),
             Problem,
             "traffic",
-            "no packet has come",
+            "no packet has arrived",
             "ipfw add queue",
         ),
         (
@@ -247,7 +247,7 @@ fn what_is_wrong_is_found_with_the_command_that_mends_it() {
             },
             Problem,
             "queue",
-            "limit_bytes is 30000: packets of up to 64 kB, as TSO on em0",
+            "limit_bytes is 30000: packets of up to 64 kB, as made by TSO on em0",
             "limit_bytes=0",
         ),
         (
@@ -278,7 +278,7 @@ fn what_is_wrong_is_found_with_the_command_that_mends_it() {
             |f| f.daemon = Ok(status(|s| s.counters.unrouted = 77)),
             Note,
             "daemon",
-            "77 records are of instances beyond",
+            "77 records belong to instances beyond",
             "max_instances",
         ),
         (
@@ -292,7 +292,7 @@ fn what_is_wrong_is_found_with_the_command_that_mends_it() {
             },
             Problem,
             "daemon",
-            "90 of 100 intervals were skipped for newer ones; a decision takes 5.7 ms",
+            "skipped 90 of 100 intervals in favour of newer ones; a decision takes 5.7 ms",
             "net.inet.l4sllm.interval=200",
         ),
         (
@@ -331,7 +331,7 @@ fn what_is_wrong_is_found_with_the_command_that_mends_it() {
             },
             Note,
             "daemon",
-            "lives 1000 ms and the next decision takes 600 ms",
+            "lasts 1000 ms, and the next decision follows after 600 ms",
             "ttl_ms = 6000",
         ),
         (
@@ -352,7 +352,7 @@ fn what_is_wrong_is_found_with_the_command_that_mends_it() {
             |f| f.daemon = Ok(status(|s| s.counters.lost = 500)),
             Note,
             "daemon",
-            "too slow for 500 of 1500",
+            "too slow and lost 500 of 1500",
             "interval=200",
         ),
         (
@@ -442,7 +442,7 @@ fn what_is_wrong_is_found_with_the_command_that_mends_it() {
             |f| f.device = counts(|s| s.overrides_received = 0),
             Note,
             "overrides",
-            "none has come",
+            "none has arrived",
             "l4sllm status",
         ),
     ];
@@ -461,7 +461,7 @@ fn what_is_wrong_is_found_with_the_command_that_mends_it() {
 }
 
 #[test]
-fn whatever_is_to_be_mended_has_a_command() {
+fn every_finding_has_a_command() {
     let mut facts = well();
     facts.device = counts(|s| {
         s.marks_coupled = 0;

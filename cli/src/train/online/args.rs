@@ -68,7 +68,7 @@ pub mod defaults {
 /// The help of --online.
 const HELP: &str = "\
 Train a policy on summaries in the loop, on runs of the emulator in place of pools: imitate the \
-best fixed setting of each condition on the states that the policy gets into, then improve on its \
+best fixed setting of each condition on the states that the policy reaches, then improve on its \
 own actions. The conditions are of the suite's training part";
 
 /// The same help with the defaults of other options.
@@ -239,7 +239,7 @@ impl OnlineArgs {
         Ok(())
     }
 
-    /// Everything that determines the training besides the policy and
+    /// Everything that determines the training except the policy and
     /// [`LearnConfig`]s.
     ///
     /// [`LearnConfig`]: l4sllm_model::torch::online::LearnConfig

@@ -36,9 +36,9 @@ pub struct Verdict {
     pub loss: f64,
     /// Mean share lost by the adaptive rule.
     pub adaptive_loss: f64,
-    /// Conditions in which it lost no more than the budget.
+    /// Conditions in which it lost at most the budget.
     pub kept: usize,
-    /// Conditions in which the adaptive rule lost no more.
+    /// Conditions in which the adaptive rule lost at most that.
     pub adaptive_kept: usize,
     /// Number of conditions.
     pub conditions: usize,

@@ -115,7 +115,7 @@ struct Line {
     /// Lost share of the utilisation of the better of plain and tuned.
     mean_loss: f64,
     adaptive_mean_loss: f64,
-    /// Conditions in which no more than the budget was lost.
+    /// Conditions in which at most the budget was lost.
     kept: usize,
     adaptive_kept: usize,
     conditions: usize,

@@ -82,7 +82,7 @@ pub fn run(args: &TrainArgs, cancel: &AtomicBool) -> anyhow::Result<()> {
         OnlineTrainer::check_options(&args.out, &facts)?;
     }
     runs::check(args)?;
-    // Only now, when a new run can start.
+    // Done only when a new run can start.
     if args.restart {
         clear(&args.out)?;
     }

@@ -116,7 +116,7 @@ pub fn learning(args: &TrainArgs) -> LearnConfig {
     }
 }
 
-/// Everything that determines the result besides the policy.
+/// Everything that determines the result except the policy.
 pub fn facts(args: &TrainArgs) -> Value {
     let mut facts = args.online.facts(args);
     let learning = serde_json::to_value(learning(args));
