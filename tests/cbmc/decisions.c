@@ -41,7 +41,7 @@ any_verdict(void)
 	d.overload = nondet_bool();
 }
 
-/* An override is sent, and the packet path takes it. */
+/* An override is sent, and the packet path accepts it. */
 static void
 send(uint64_t decisions)
 {
@@ -58,7 +58,7 @@ send(uint64_t decisions)
 	    submitted + nondet_u32());
 }
 
-/* A Not-ECT packet is never marked, nor is one with a shared header. */
+/* A packet that is Not-ECT or has a shared header is never marked. */
 void
 not_ect(void)
 {

@@ -35,10 +35,10 @@ log2_bit(void)
 }
 
 /*
- * The whole: the characteristic is exact, and log2_halve() always gets what
- * log2_bit() assumes, as its assertion states.  The k-th bit's error counts
- * 2^-k, and that of the first m is less than 2^-30: 2^-29 in total, plus the
- * truncated bits.
+ * The whole: the characteristic is exact, and the argument of log2_halve() is
+ * always what log2_bit() assumes, as its assertion states.  The k-th bit's
+ * error counts 2^-k, and that of the first m is less than 2^-30: 2^-29 in
+ * total, plus the truncated bits.
  */
 void
 log2_whole(void)

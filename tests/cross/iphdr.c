@@ -61,7 +61,7 @@ ipv4(uint8_t tos, uint16_t id)
 	CHECK(l4s_iphdr_ecn(h) == L4S_ECN_CE);
 	CHECK(sum(h) == 0xffff);
 	CHECK(h[1] >> 2 == tos >> 2);
-	/* With the checksum left to the interface, nothing else changes. */
+	/* If the interface computes the sum, only the codepoint changes. */
 	memcpy(h, before, sizeof(h));
 	CHECK(l4s_iphdr_mark(h, false));
 	CHECK(h[10] == before[10] && h[11] == before[11]);

@@ -1,8 +1,9 @@
 #!/bin/sh
-# CFLAGS, INPUT and OBJ come from the Makefile. Exit status 0, 1 (a fault was
-# 	found; the input is in crashes/), or 77 (no libFuzzer, as the last
-# 	line says), which `check' only reports, because the corpus was
-# 	replayed before.
+# Builds the fuzzer and runs it; CFLAGS, INPUT and OBJ come from the Makefile.
+#
+# Exit status 0, 1 (a fault was found; the input is in crashes/), or 77 (no
+# libFuzzer; the last line of output states this).  `make check' only reports
+# 77, because the corpus was replayed before.
 set -u
 
 # Inputs of a few hundred operations; longer ones are slow and add little.

@@ -144,7 +144,7 @@ read_in_place(struct l4s_ring *r, struct l4s_cursor *c)
 			message += L4S_LOAD(&words[i]);
 		L4S_FENCE_ACQ();
 		if (L4S_LOAD(&r->head) - c->next > r->mask)
-			abort();	/* nobody writes meanwhile */
+			abort();	/* no writer in the meantime */
 		sum += message;
 	}
 	return (sum);

@@ -20,7 +20,7 @@ struct fifo {
 	unsigned	head, n;
 };
 
-/* The fate of a queue's packets. */
+/* Counts of a queue's packets by outcome. */
 struct tally {
 	uint64_t	in, in_bytes, out, out_bytes, marked, marked_bytes;
 	uint64_t	tail, ecn, not_ect, flushed, dropped_bytes, sojourn_ns;
@@ -222,7 +222,7 @@ pop(struct model *m)
 	int got;
 
 	got = l4s_user_dequeue(m->r.u, m->r.now, &p);
-	/* Packets dropped on the way left before the one that is sent. */
+	/* Packets dropped by the same call left before the one sent. */
 	n = l4s_user_drops(m->r.u, dropped, QUEUE_MAX);
 	for (i = 0; i < n; i++)
 		check_left(m, &dropped[i]);
@@ -397,7 +397,7 @@ check_message(struct model *m, struct observer *o, const uint8_t *at)
 		return;
 	}
 	CHECK((o->streams & 1U << stream) != 0);
-	/* A reader of both streams gets no events from the second. */
+	/* A reader of both streams reads no events from the second. */
 	if (o->expecting[stream])
 		CHECK(u.hdr.seq == o->expect[stream] ||
 		    (u.hdr.seq > o->expect[stream] && stream == 1 &&
@@ -459,8 +459,8 @@ read_some(struct model *m, unsigned i)
 }
 
 /*
- * Opens a descriptor, which has nothing to read; or closes one, possibly with
- * unread messages.
+ * Opens a descriptor, which has no unread messages; or closes one, possibly
+ * with unread messages.
  */
 static void
 open_or_close(struct model *m, unsigned i)

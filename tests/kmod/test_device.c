@@ -97,7 +97,7 @@ short_of_memory(void)
 	CHECK_EQ(failing, 7);	/* 2 of the router, 1 handle, 3 of packets */
 
 	/*
-	 * All allocations fail from the first packet on, and nobody takes the
+	 * All allocations fail after the first packet, and no caller takes the
 	 * drops.
 	 */
 	failing = 0;
@@ -249,7 +249,7 @@ control_and_observers(void)
 		CHECK_EQ(memcmp(&a, &b, sizeof(a)), 0);
 	} while (a.hdr.type != L4S_RECORD_DECISION && got != 0);
 	/*
-	 * Closing it leaves the controller in place; closing the controller
+	 * After closing it, the controller remains; closing the controller
 	 * frees control.
 	 */
 	l4s_user_close(observer, r.now);
@@ -528,7 +528,7 @@ time_does_not_go_back(void)
 	router_destroy(&r);
 }
 
-/* A waiter for more messages than fit in the ring is woken at half of it. */
+/* A waiter for more messages than fit is woken when the ring is half full. */
 static void
 small_ring(void)
 {

@@ -204,8 +204,8 @@ classic_share(unsigned weight, const uint32_t size[2], double p)
 }
 
 /*
- * With both queues busy, Classic gets its weight of the bytes sent, for any
- * packet sizes and drops, in overload too.
+ * With both queues busy, Classic's share of the bytes sent is its weight, for
+ * any packet sizes and drops, in overload too.
  */
 static void
 wrr_shares(void)

@@ -257,7 +257,7 @@ no_memory_for_a_request(void)
 	tear_down(&f);
 }
 
-/* An instance that cannot get its memory is not attached. */
+/* An instance is not attached if memory for it is unavailable. */
 static void
 no_memory_for_an_instance(void)
 {

@@ -53,7 +53,7 @@ siphash_vectors(void)
 }
 
 /*
- * The assignment to buckets depends on the key, and each bucket gets its share.
+ * The assignment to buckets depends on the key, and buckets are used evenly.
  */
 static void
 buckets_are_keyed(void)
@@ -186,7 +186,7 @@ new_flows_are_average(void)
  * flow: it gets three quarters of the signals for its rate.
  */
 static void
-port_hops_do_not_pay(void)
+port_hops_give_no_advantage(void)
 {
 	static struct l4s_flow_weights w;
 	static uint32_t bytes[FLOW_BUCKETS];
@@ -451,7 +451,7 @@ probabilities_are_weighted(void)
 static void
 overload_is_not_weighted_down(void)
 {
-	/* Ten slow flows, and one that has nearly all of the link. */
+	/* Ten slow flows, and a fast one with nearly all of the link. */
 	static const uint32_t rates[] = { 100, 100, 100, 100, 100, 100, 100,
 	    100, 100, 100, 90000 };
 	static const struct {
@@ -652,7 +652,7 @@ const struct test flow_weights_tests[] = {
 	TEST(weights_by_hand),
 	TEST(rates_decay),
 	TEST(new_flows_are_average),
-	TEST(port_hops_do_not_pay),
+	TEST(port_hops_give_no_advantage),
 	TEST(weights_are_clamped),
 	TEST(updates_are_bounded),
 	TEST(many_flows_are_updated_less_often),

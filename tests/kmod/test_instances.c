@@ -137,7 +137,7 @@ next_record(struct fixture *f)
  * not reach it, and its records identify it.
  */
 static void
-numbers_do_not_come_again(void)
+numbers_are_not_reused(void)
 {
 	struct l4s_instance one, two;
 	struct l4s_record_v1 record;
@@ -391,7 +391,7 @@ queues_of(struct fixture *f, uint64_t now)
 
 /* Sums over all instances include the counts of a deleted one. */
 static void
-totals_never_fall(void)
+totals_never_decrease(void)
 {
 	static const size_t gauges[] = {
 		offsetof(struct l4s_stats, queued),
@@ -489,7 +489,7 @@ answer(struct l4s_ring *r, void *arg)
  * when it can no longer be found: it does not stay pending forever.
  */
 static void
-override_for_one_that_goes(void)
+override_for_a_deleted_instance(void)
 {
 	struct l4s_instance inst;
 	struct l4s_stats s;
@@ -724,14 +724,14 @@ const struct test instance_tests[] = {
 	TEST(times_do_not_go_back),
 	TEST(summary_without_packets),
 	TEST(summaries_of_instances),
-	TEST(numbers_do_not_come_again),
+	TEST(numbers_are_not_reused),
 	TEST(numbers_after_the_last),
 	TEST(events_outlive_their_instance),
 	TEST(events_wait_for_any_packet),
 	TEST(watched_without_packets),
 	TEST(dropped_with_their_scheduler),
-	TEST(totals_never_fall),
-	TEST(override_for_one_that_goes),
+	TEST(totals_never_decrease),
+	TEST(override_for_a_deleted_instance),
 	TEST(overload_ends_with_its_instance),
 	TEST_END
 };

@@ -35,7 +35,7 @@ generous(void)
 	return (l);
 }
 
-/* A controller without gains: p' stays 0 however long a packet is queued. */
+/* A controller without gains: p' stays 0 for any queue delay. */
 static struct router
 without_gains(void)
 {
@@ -137,7 +137,7 @@ not_ect_is_never_marked(void)
  * no record reports a mark.
  */
 static void
-marks_that_cannot_be_made(void)
+unmarkable_packets(void)
 {
 	struct l4s_user_packet out;
 	struct l4s_record_v1 record;
@@ -166,7 +166,7 @@ marks_that_cannot_be_made(void)
 	CHECK_EQ(out.cookie, 3);
 	CHECK_EQ(out.action, L4S_ACTION_MARK);
 	CHECK_EQ(out.ecn, L4S_ECN_CE);
-	/* The one that cannot be marked is dropped. */
+	/* The packet that cannot be marked is dropped. */
 	CHECK_EQ(l4s_user_dequeue(r.u, r.now, &out), 1);
 	CHECK_EQ(out.cookie, 5);
 	CHECK_EQ(l4s_user_drops(r.u, &out, 1), 1);
@@ -269,7 +269,7 @@ drop_share(void)
 	}
 	CHECK_EQ(count.dropped + count.refused, count.decisions);
 	CHECK(count.dropped >= 199);
-	/* The saved credit is bounded: 64 drops, however long the pause. */
+	/* At most 64 drops are saved, for a pause of any length. */
 	CHECK_EQ(router_hold(&r, L4S_ACTION_ENQUEUE, 1, SEC), 0);
 	decide(&r, 5000, L4S_FACTOR_ONE, &count);
 	before = count;
@@ -399,8 +399,8 @@ lone_packets_after_overload(void)
 }
 
 /*
- * An override does not drop the packet that leaves the queue empty: it is
- * refused with a separate reason, and takes nothing of the share of drops.
+ * An override does not drop the last packet in the queue: it is refused with a
+ * separate reason, and uses none of the share of drops.
  */
 static void
 last_packet_is_not_dropped(void)
@@ -778,7 +778,7 @@ watchdog(void)
 
 	limits.watchdog_ns = 10 * MS;
 	r = router_create(NULL, &limits, 256);
-	/* Nothing is missed before the first override. */
+	/* No deadline is missed before the first override. */
 	r.now += SEC;
 	PASS(L4S_ECN_ECT0, L4S_ACTION_ENQUEUE, L4S_REASON_BASE);
 	CHECK_EQ(router_stats(&r).watchdog_misses, 0);
@@ -818,7 +818,7 @@ watchdog(void)
 	router_destroy(&r);
 }
 
-/* An override far in the future, and one in a queue that nobody serves. */
+/* An override that expires far in the future; one for an unserved queue. */
 static void
 late_and_idle(void)
 {
@@ -873,7 +873,7 @@ const struct test override_tests[] = {
 	TEST(once_each_action),
 	TEST(waits_for_its_queue),
 	TEST(not_ect_is_never_marked),
-	TEST(marks_that_cannot_be_made),
+	TEST(unmarkable_packets),
 	TEST(drop_share),
 	TEST(drops_spend_no_credit),
 	TEST(ceiling),

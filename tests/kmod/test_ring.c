@@ -69,7 +69,7 @@ whole_messages_in_order(void)
  * ones, in order; and its counters add up at every step.
  */
 static void
-readers_of_any_pace(void)
+readers_of_any_speed(void)
 {
 	static uint64_t words[L4S_RING_BYTES(64, L4S_RECORD_SHIFT) / 8];
 	enum { READERS = 4 };
@@ -224,7 +224,7 @@ record_fields(void)
 	CHECK_EQ(m.state.sample_bytes[L4S_QUEUE_CLASSIC], 0);
 	CHECK_EQ(m.state.sample_bytes[L4S_QUEUE_L4S], 1007);
 
-	/* Nothing is repeated; changed values are written. */
+	/* Unchanged values are not repeated; changed ones are written. */
 	l4s_record_context(&ring, &told, &d, &config, 77, 88);
 	CHECK_EQ(l4s_cursor_read(&cursor, &ring, 0, &m), 0);
 	l4s_record_context(&ring, &told, &d, &config, 78, 88);
@@ -301,7 +301,7 @@ one_record_a_decision(void)
 
 const struct test ring_tests[] = {
 	TEST(whole_messages_in_order),
-	TEST(readers_of_any_pace),
+	TEST(readers_of_any_speed),
 	TEST(capacities),
 	TEST(record_fields),
 	TEST(one_record_a_decision),

@@ -71,7 +71,7 @@ recur_rates(void)
 /*
  * Signals are even: the distance between two is from 1/2 to 3/2 of the mean
  * interval, plus one packet if an interval's end falls between packets.  A high
- * p leaves no signals owed when it falls.
+ * No signals are owed when p falls.
  */
 static void
 recur_is_even(void)
@@ -480,7 +480,7 @@ others_in_the_l4s_queue(void)
 				CHECK_NEAR(signals, 6000, spread(10000, 0.6));
 			else
 				CHECK_NEAR(signals, 900, spread(10000, 0.09));
-			/* Not by the threshold, however long it waited. */
+			/* Not by the threshold, for any waiting time. */
 			set_p(&d, 0);
 			d.next_update = UINT64_MAX;
 			CHECK(dualpi2_pick(&d, 2, &v));

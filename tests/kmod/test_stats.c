@@ -40,7 +40,7 @@ drain(struct router *r)
 
 /* Each packet is counted in its own queue, and its drop under its codepoint. */
 static void
-each_queue_has_its_own(void)
+each_queue_has_separate_statistics(void)
 {
 	struct l4s_params params;
 	struct l4s_queues t;
@@ -167,7 +167,7 @@ hold_delay(struct router *r, uint64_t delay_ns, unsigned steps)
 
 /*
  * The start and end of overload each write an event; that of the end has the
- * duration.  Overload that returns within a second counts as the same one.
+ * duration.  Overload that returns within a second is the same period.
  */
 static void
 overload_events(void)
@@ -280,7 +280,7 @@ bursts_at_slow_rates(void)
 
 const struct test stats_tests[] = {
 	TEST(delay_bins),
-	TEST(each_queue_has_its_own),
+	TEST(each_queue_has_separate_statistics),
 	TEST(live_probabilities),
 	TEST(overload_events),
 	TEST(overload_under_a_controller),

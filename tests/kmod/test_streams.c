@@ -379,7 +379,7 @@ written_for_readers(void)
 	reader = reader_open(&r, MS, 0);
 	steady(&r, 2);
 	CHECK(reader_next(&reader, &s, r.now));
-	CHECK_EQ(s.hdr.seq, 2);		/* none while nobody read them */
+	CHECK_EQ(s.hdr.seq, 2);		/* none while they had no reader */
 	l4s_user_close(reader.h, r.now);
 	router_destroy(&r);
 }

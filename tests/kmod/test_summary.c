@@ -13,7 +13,7 @@
  * merged, they are equal.
  */
 static void
-merging_is_folding(void)
+merging_equals_folding(void)
 {
 	struct l4s_summary sums[2];
 	struct reader reader;
@@ -228,7 +228,7 @@ flows(void)
 }
 
 const struct test summary_tests[] = {
-	TEST(merging_is_folding),
+	TEST(merging_equals_folding),
 	TEST(sums_are_counters),
 	TEST(folded_values),
 	TEST(logarithms),

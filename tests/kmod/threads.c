@@ -372,7 +372,7 @@ main(void)
 	pthread_join(threads[READERS + 2], NULL);
 	for (i = 0; i < 64; i++)
 		(void)l4s_user_dequeue(router, atomic_load(&now), &out);
-	/* Only now: a reader that ends before the last message miscounts. */
+	/* After the last message: a reader that ends before it miscounts. */
 	atomic_store(&written, true);
 	for (i = 0; i <= READERS; i++)
 		wake(&readers[i].sleeper);

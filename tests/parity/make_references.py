@@ -24,7 +24,7 @@ import transformers
 from safetensors.torch import save_file
 
 BATCH, TOKENS = 3, 20
-# Number of tokens in each row of the batch; the rest is padding.
+# Number of tokens in each row of the batch, followed by padding.
 LENGTHS = [TOKENS, 9, 1]
 
 GPT2 = dict(vocab_size=8, n_positions=32, n_embd=16, n_layer=2, n_head=2)
