@@ -1,12 +1,12 @@
 #!/bin/sh
-# Builds the image of the testbed's machines by Packer.
+# Builds the image of the testbed's machines with Packer.
 #
 #   build.sh [--dry-run] [--box] PROVIDER [ARGUMENT...]
 #
-# Providers: qemu, virtualbox, vmware, and bhyve, whose image is QEMU's as a raw
-# disk.  --box makes a Vagrant box too.  Arguments go to `packer build', such as
-# -var freebsd_version=14.3.  --dry-run prints every command instead of running
-# it.  Images are made in out/vm.
+# Providers: qemu, virtualbox, vmware, and bhyve, which uses QEMU's image as a
+# raw disk.  --box also makes a Vagrant box.  Arguments go to `packer build',
+# such as -var freebsd_version=14.3.  --dry-run prints every command instead of
+# running it.  Images are made in out/vm.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -36,11 +36,11 @@ qemu | bhyve) source=qemu ;;
 virtualbox | vmware) source=$provider-iso ;;
 *) usage ;;
 esac
-# The box takes as much space again.
+# The box needs the same space again.
 [ $box = 1 ] || set -- -except=vagrant "$@"
 
 run scripts/dist.sh
-# Packer has had plugins of their own since 1.7.
+# Since version 1.7, Packer installs plugins separately.
 if [ $dry = 1 ] || ! packer version | grep -q 'v1\.6\.'; then
 	run packer init vm-images/plugins
 fi

@@ -34,13 +34,13 @@ variable "iso_urls" {
 variable "ssh_public_key_file" {
   type        = string
   default     = "~/.ssh/id_ed25519.pub"
-  description = "The key that root logs in with. Nothing else logs in."
+  description = "Public key for root's login, the only login of the image."
 }
 
 variable "dist_dir" {
   type        = string
   default     = ""
-  description = "What scripts/dist.sh has made. Empty: out/dist."
+  description = "Output directory of scripts/dist.sh. Empty: out/dist."
 }
 
 variable "output_dir" {

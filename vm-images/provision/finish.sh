@@ -1,7 +1,6 @@
-#!/bin/sh
-# Makes an image of the machine: root logs in with the given key only, and what
-# is to differ between machines is made on the first boot.  Run last, before
-# the shutdown.
+# !/bin/sh Prepares the machine for use as an image: root logs in only with the
+# given key, and everything that must differ between machines is created on the
+# first boot.  Run last, before the shutdown.
 set -eu
 
 install -d -m 700 /root/.ssh
@@ -14,13 +13,13 @@ KbdInteractiveAuthentication no
 END
 pw usermod root -h -
 
-# No role and no name: see rc.d/l4sllm_role.
+# No role and no name are set: see rc.d/l4sllm_role.
 sysrc -x hostname
 rm -rf /var/db/l4sllm/role /etc/rc.conf.local /etc/sysctl.conf.local
 rm -f /etc/ssh/ssh_host_* /etc/hostid /etc/machine-id /var/db/dhclient.leases.*
 rm -rf /root/build /root/.cargo /var/log/*.log.*
 
-# Blocks of zeros take no space in the image.
+# Blocks of zeros are not stored in the image.
 dd if=/dev/zero of=/zero bs=1m 2>/dev/null || :
 rm -f /zero
 rm -f /root/finish

@@ -1,7 +1,6 @@
-#!/bin/sh
-# iperf3 from FreeBSD's packages; the module and the daemon from packages that
-# are built here of packaging/ports, for this kernel, and kept.
-#   BUILDER=qemu|virtualbox-iso|vmware-iso
+# !/bin/sh Installs iperf3 from FreeBSD's packages, and the module and the
+# daemon from packages built here from packaging/ports for this kernel; the
+# built packages are kept. BUILDER=qemu|virtualbox-iso|vmware-iso
 set -eu
 build=/root/build
 packages=/var/db/l4sllm/packages
@@ -23,7 +22,7 @@ cat $build/ports/GIDs >>/usr/ports/GIDs
 
 make -C /usr/ports/net/dualpi2_llm-kmod package
 pkg add $packages/All/dualpi2_llm-kmod-*.pkg
-# The crates' sums are added to those of the tarball.
+# The crates' checksums are added to that of the tarball.
 make -C /usr/ports/net/l4sllmd makesum package
 pkg add $packages/All/l4sllmd-*.pkg
 cp -n /usr/local/etc/l4sllmd.toml.sample /usr/local/etc/l4sllmd.toml || :

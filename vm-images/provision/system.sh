@@ -1,5 +1,5 @@
 #!/bin/sh
-# What all four machines have in common.
+# Settings that all four machines share.
 set -eu
 build=/root/build
 
@@ -7,8 +7,8 @@ build=/root/build
 sysrc sshd_enable=YES ntpd_enable=YES ntpd_sync_on_start=YES dumpdev=AUTO \
     sendmail_enable=NONE l4sllm_role_enable=YES
 
-# A tick of 10 ms, the default of virtual machines, exceeds the delay that L4S
-# traffic should see; and a router without rules has to forward.
+# A tick of 10 ms, the default of virtual machines, exceeds the delay intended
+# for L4S traffic.  A router without rules must forward.
 cat >>/boot/loader.conf <<END
 kern.hz=1000
 net.inet.ip.fw.default_to_accept=1

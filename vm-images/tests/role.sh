@@ -14,26 +14,26 @@ not_ok() {
 	echo "FAIL: $*"
 }
 
-# expect NAME COMMAND...: whether the command succeeds.
+# expect NAME COMMAND...: the command must succeed.
 expect() {
 	expected=$1
 	shift
 	if "$@"; then ok; else not_ok "$expected"; fi
 }
 
-# holds NAME FILE LINE: whether the file has that line.
+# holds NAME FILE LINE: the file must contain that line.
 holds() {
 	if grep -qxF -e "$3" "$2"; then ok; else not_ok "$1: $2 has no line '$3'"; fi
 }
 
-# becomes NAME ARGUMENTS...: whether the script succeeds.
+# becomes NAME ARGUMENTS...: the script must succeed.
 becomes() {
 	name=$1
 	shift
 	if role "$@"; then ok; else not_ok "$name: $(cat "$work/out")"; fi
 }
 
-# same NAME FILE: whether the file equals standard input.
+# same NAME FILE: the file must equal standard input.
 same() {
 	cat >"$work/expected"
 	if diff -u "$work/expected" "$2" >"$work/diff" 2>&1; then
@@ -74,7 +74,7 @@ rm -f "\$1"/*
 END
 chmod +x "$work"/bin/*
 
-# A machine with no role and no source of one.  FreeBSD 14's kernel has
+# A machine without a role or a source of one.  FreeBSD 14's kernel has
 # CUBIC; the others are modules.
 new_machine() {
 	rm -rf "$work"/root "$work"/config "$work"/kenv.* "$work/mounts"
@@ -88,8 +88,8 @@ new_machine() {
 config_disk() { : >"$work/root/dev/iso9660/L4SLLM"; }
 role() { PATH=$work/bin:$PATH ROOT=$work/root /bin/sh "$here/files/role" "$@" >"$work/out" 2>&1; }
 
-# refused NAME TEXT ARGUMENTS...: the script fails with a message that has TEXT,
-# and configures nothing.
+# refused NAME TEXT ARGUMENTS...: the script must fail with a message that
+# contains TEXT, and configure nothing.
 refused() {
 	name=$1 text=$2
 	shift 2
@@ -111,7 +111,7 @@ configured() {
 	cp -R "$work/root" "$work/as-$1"
 }
 
-# Every role's files, whole.
+# All files of every role.
 configured client1
 same "client1 rc.conf" "$work/root/etc/rc.conf.local" <<'END'
 hostname="client1"
@@ -212,7 +212,7 @@ for host in client1 client2 server; do
 	holds "$host: its address" "$work/as-router/etc/hosts" "$address	$host"
 done
 
-# They agree with the published cell of the emulator.
+# They match the published cell of the emulator.
 toml=scenarios/paper.toml
 value() { sed -n "s/^$1 = \"\\(.*\\)\"/\\1/p" $toml | head -1 | tr -d ' '; }
 setting() { sed -n "s/^$1=//p" "$here/testbed.conf"; }
@@ -255,13 +255,13 @@ printf 'rtt=7\n' >"$work/config/testbed.conf"
 becomes "again, with another setting"
 holds "way there of an odd round-trip time" "$rules" 'pipe 1 config bw 8Mbit/s delay 3'
 holds "way back of an odd round-trip time" "$rules" 'pipe 2 config delay 4'
-# A router that becomes a host keeps nothing of the router.
+# A router that becomes a host keeps no router settings.
 echo "em0 em1" >"$work/interfaces"
 becomes "a router becomes a client" client2
 expect "the router's rules are gone" [ ! -e "$rules" ]
 holds "the role of the argument" "$work/root/var/db/l4sllm/role" client2
 
-# Where the role comes from, in this order.
+# Sources of the role, in order of precedence.
 found() {
 	new_machine
 	eval "$2"
@@ -283,10 +283,10 @@ becomes "all congestion controls built in" client1
 holds "nothing to load" "$rc_conf" 'kld_list="siftr"'
 holds "other interfaces" "$rc_conf" 'ifconfig_vtnet1="inet 192.168.1.2/24 -tso -lro"'
 
-# What is refused.
+# Invalid input is refused.
 new_machine
 refused "no role" "no role found"
-refused "unknown role" "'gateway' is no role, expected one of: client1, client2, router, server" gateway
+refused "unknown role" "'gateway' is not a role, expected one of: client1, client2, router, server" gateway
 refused "too few interfaces" "a router has 4 Ethernet interfaces, this machine has 2: em0 em1" router
 new_machine
 config_disk
@@ -307,9 +307,9 @@ bad_setting "net_server=192.168.3.0" "expected three numbers of an address"
 bad_setting "net_server=192.168.300" "expected three numbers of an address"
 bad_setting "profile=\$(reboot)" "expected default, tuned or paper"
 bad_setting "rules=none" "expected scenario or published"
-bad_setting "colour=red" "testbed.conf:2: no setting is called 'colour'"
+bad_setting "colour=red" "testbed.conf:2: unknown setting 'colour'"
 bad_setting "ecn" "expected KEY=VALUE, found 'ecn'"
-bad_setting "net_client2=192.168.3" "have to differ"
+bad_setting "net_client2=192.168.3" "must differ"
 new_machine
 sed -i.old '/^rate=/d' "$work/root/usr/local/etc/l4sllm/testbed.conf"
 refused "missing setting" "testbed.conf: rate is missing" client1

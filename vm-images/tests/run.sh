@@ -1,6 +1,5 @@
-#!/bin/sh
-# Checks vm-images.  Checks that need a missing program are skipped, and the
-# program is named.
+# !/bin/sh Checks vm-images.  A check that needs a missing program is skipped,
+# and the program is named.
 set -u
 cd "$(dirname "$0")/../.." || exit 1
 work=$(mktemp -d)
@@ -79,7 +78,8 @@ templates() {
 	    refuses -var iso_checksum=sha256:12 && refuses -var iso_checksum=none
 }
 
-# What Packer fetches for a release: its pinned checksum, or FreeBSD's file.
+# The checksum that Packer uses for a release: the pinned one, or FreeBSD's
+# file.
 checksum() {
 	packer inspect -var "freebsd_version=$1" vm-images 2>/dev/null |
 	    sed -n 's/^local.iso_checksum: "\(.*\)"$/\1/p'
