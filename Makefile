@@ -6,29 +6,29 @@ OUT ?= out
 .PHONY: help install uninstall demo test bench bench-train reproduce published policy build dist fmt lint clean setup
 .DEFAULT_GOAL := help
 
-help: ## this list
+help: ## print this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' Makefile
 
-setup: ## install what the build needs (Debian, Ubuntu; elsewhere say what)
+setup: ## install build dependencies (Debian, Ubuntu; elsewhere list them)
 	@scripts/setup.sh
 
-build: setup ## the programs, in target/release
+build: setup ## build the programs in target/release
 	$(CARGO) build --release --locked
 
-install: ## what was built, below PREFIX (/usr/local) in DESTDIR; settings in SYSCONFDIR
+install: ## install below PREFIX (/usr/local) in DESTDIR; settings in SYSCONFDIR
 	@PREFIX="$(PREFIX)" SYSCONFDIR="$(SYSCONFDIR)" DESTDIR="$(DESTDIR)" scripts/install.sh
 
-uninstall: ## remove it again; the configuration stays
+uninstall: ## remove installed files except the configuration
 	@PREFIX="$(PREFIX)" SYSCONFDIR="$(SYSCONFDIR)" DESTDIR="$(DESTDIR)" scripts/install.sh uninstall
 
-demo: build ## the main job: the published testbed, emulated, into out/demo
+demo: build ## emulate the published testbed, with a report in out/demo
 	./target/release/l4sllm demo --out $(OUT)/demo
 
-test: ## every check that needs no root, GPU or FreeBSD
+test: ## run every check that needs no root, GPU or FreeBSD
 	@scripts/setup.sh test
 	@scripts/test.sh
 
-reproduce: setup ## learn the published pool and tell how well: make reproduce POOL=file
+reproduce: setup ## train on the published pool and report scores: make reproduce POOL=file
 	@[ -n "$(POOL)" ] || { echo "POOL=file: the published pool, as CSV, Parquet or JSON"; exit 2; }
 	@scripts/libtorch.sh
 	$(CARGO) build --release --locked --package l4sllm --features torch
@@ -40,26 +40,26 @@ published: setup ## train the published backbones, draw figures: make published 
 	$(CARGO) build --release --locked --package l4sllm --features torch
 	"$${CARGO_TARGET_DIR:-target}/release/l4sllm" published "$(POOL)" --out $(OUT)/published $(OPTIONS)
 
-bench: build ## speed, as ratios measured in one run
+bench: build ## measure speed, as ratios within one run
 	@scripts/bench.sh
 
-bench-train: setup ## training throughput next to Python's (PYTHON=one with transformers and peft)
+bench-train: setup ## compare training throughput with Python (PYTHON=one with transformers, peft)
 	@scripts/bench-train.sh
 
 policy: setup ## train policies/default again from new pools
 	@scripts/policy.sh
 
-dist: ## the release tarball that the ports fetch
+dist: ## make the release tarball for the ports
 	@scripts/dist.sh
 
-fmt: ## rustfmt
+fmt: ## run rustfmt
 	$(CARGO) fmt --all
 
-lint: setup ## clippy and rustfmt
+lint: setup ## run clippy and check formatting
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
 
-clean: ## what was built and written; .libtorch and .freebsd stay
+clean: ## remove build and output files except .libtorch and .freebsd
 	$(CARGO) clean
 	$(MAKE) -C tests/kmod clean
 	$(MAKE) -C tests/fuzz clean

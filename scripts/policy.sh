@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Remakes policies/default: collects a pool in the testbed and trains with
+# Rebuilds policies/default: collects a pool in the testbed and trains with
 # libtorch.  policies/default/README.md describes the current result.
 #   scripts/policy.sh [OUTPUT]
 set -euo pipefail

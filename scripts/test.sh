@@ -14,7 +14,7 @@ if [ "${1:-}" = --list ]; then
 fi
 for name in "$@"; do
     grep -qxF -e "$name" <<<"$names" && continue
-    echo "$0: no check is called '$name'; known:" "${names//$'\n'/ }" >&2
+    echo "$0: unknown check '$name'; expected one of" "${names//$'\n'/ }" >&2
     exit 2
 done
 mkdir -p "$logs"
@@ -88,7 +88,7 @@ installed() {
         if command -v systemd-analyze; then
             systemd-analyze verify --man=no "$prefix"/lib/systemd/system/*.service
         fi
-        # Both leave the operator's configuration alone.
+        # Both keep the operator's configuration.
         echo "# mine" >"$dir/etc/l4sllmd.toml"
         make install
         make uninstall
