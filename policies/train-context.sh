@@ -18,5 +18,5 @@ fi
 l4sllm() { "${L4SLLM:-${CARGO_TARGET_DIR:-target}/release/l4sllm}" "$@"; }
 
 l4sllm train --online --out "$work" --resume --name context --threads 1 \
-    --max-rate 400 --max-rate 400 --iterations 12 --fresh-conditions 7 --eval-conditions 7 --caution 0.6
+    --max-rate 1000 --iterations 12 --fresh-conditions 7 --eval-conditions 7 --caution 0.6
 cp "$work/best/config.json" "$work/best/model.safetensors" "$to/"

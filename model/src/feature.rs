@@ -1,5 +1,6 @@
 //! The numbers of a record or a summary that a policy reads, and their scaling.
 
+mod decaying_mean;
 mod long_lived;
 mod period;
 mod summary;
@@ -7,8 +8,9 @@ mod summary;
 use l4sllm_abi::Record;
 use serde::{Deserialize, Deserializer, Serialize};
 
+pub use decaying_mean::DecayingMean;
 pub use long_lived::LongLived;
-pub use period::{PERSISTENCE, Period, Periods};
+pub use period::{MEMORY, PERSISTENCE, Period, Periods};
 pub use summary::SummaryFeature;
 
 const U32: (u64, u64) = (0, u32::MAX as u64);

@@ -71,8 +71,8 @@ pub use encoder::{EncoderConfig, Encoding};
 pub use engine::{EngineKind, EngineOptions, Precision, RunsOn};
 pub use error::PolicyError;
 pub use feature::{
-    Feature, Fit, InputFeature, LongLived, PERSISTENCE, Period, Periods, Scaling, SummaryFeature,
-    Transform,
+    DecayingMean, Feature, Fit, InputFeature, LongLived, MEMORY, PERSISTENCE, Period, Periods,
+    Scaling, SummaryFeature, Transform,
 };
 pub use policy::Policy;
 pub use policy_files::{ADAPTER_DIR, CONFIG_FILE, MODULES_FILE, WEIGHTS_FILE};

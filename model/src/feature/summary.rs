@@ -110,6 +110,13 @@ features! {
     /// L4S flows that sent in every half second of the last 4 s.
     LongL4sFlows = "long_l4s_flows" ["flows"] in (0.0, 256.0),
         |s| Some(f64::from(s.long_lived(Queue::L4s))), Log1p;
+    /// Exponential mean of the idle share over 20 s, in thousandths.
+    LongIdleShare = "long_idle_share" ["permille"] in (0.0, 1000.0),
+        |s| Some(1e3 * s.long_idle_share()), Log1p;
+    /// Exponential mean of the classic queue's congestion signals per second over
+    /// 20 s.
+    LongClassicSignalsPerS = "long_classic_signals_per_s" ["1/s"] in (0.0, 1e9),
+        |s| Some(s.long_classic_signals_per_s()), Log1p;
     /// Packets in the classic queue at the end.
     ClassicBacklog = "classic_backlog" ["packets"] in (0.0, u32::MAX as f64),
         |s| Some(f64::from(s.queue(Queue::Classic).backlog)), Log1p;
@@ -270,6 +277,9 @@ mod tests {
         assert!((value(F::Flows, s).unwrap() - 1.0).abs() < 0.02);
         near(F::LongClassicFlows, 1.0);
         near(F::LongL4sFlows, 0.0);
+        // The first period's means are its own.
+        near(F::LongIdleShare, 10.0);
+        near(F::LongClassicSignalsPerS, 8.0);
     }
 
     /// A period without packets has delay 0 and no rate.

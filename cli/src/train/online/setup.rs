@@ -11,7 +11,7 @@ use super::TrainArgs;
 use crate::train::setup::{adaptation, backbone, base, kind, same_policy};
 
 /// Features of a period.
-const FEATURES: [SummaryFeature; 20] = [
+const FEATURES: [SummaryFeature; 22] = [
     SummaryFeature::IdleShare,
     SummaryFeature::PMean,
     SummaryFeature::PMax,
@@ -29,6 +29,8 @@ const FEATURES: [SummaryFeature; 20] = [
     SummaryFeature::Flows,
     SummaryFeature::LongClassicFlows,
     SummaryFeature::LongL4sFlows,
+    SummaryFeature::LongIdleShare,
+    SummaryFeature::LongClassicSignalsPerS,
     SummaryFeature::ClassicPacketsPerS,
     SummaryFeature::TargetMs,
     SummaryFeature::BetaHz,

@@ -1,10 +1,9 @@
 //! Detection of flows that would fill the link.
 
 use l4sllm_abi::{Queue, Summary};
-use l4sllm_model::{LongLived, PERSISTENCE};
+use l4sllm_model::{DecayingMean, LongLived, PERSISTENCE};
 
 use super::AdaptiveConfig;
-use super::mean::Mean;
 
 /// Whether a flow would use the link's idle time.
 ///
@@ -15,10 +14,10 @@ pub(super) struct Demand {
     classic: LongLived,
     l4s: LongLived,
     /// Share of the link that L4S traffic takes.
-    l4s_load: Mean,
+    l4s_load: DecayingMean,
     filling_l4s_load: f64,
     /// Share of the time without such a flow.
-    absence: Mean,
+    absence: DecayingMean,
 }
 
 impl Demand {
@@ -27,9 +26,9 @@ impl Demand {
         Demand {
             classic: LongLived::over(PERSISTENCE),
             l4s: LongLived::over(PERSISTENCE),
-            l4s_load: Mean::over(PERSISTENCE),
+            l4s_load: DecayingMean::over(PERSISTENCE),
             filling_l4s_load: config.filling_l4s_load,
-            absence: Mean::over(config.relaxed_gain_time),
+            absence: DecayingMean::over(config.relaxed_gain_time),
         }
     }
 

@@ -2,7 +2,6 @@
 
 mod config;
 mod demand;
-mod mean;
 mod rates;
 #[cfg(test)]
 mod tests;
@@ -10,11 +9,10 @@ mod tests;
 pub use config::{AdaptiveConfig, Preset};
 
 use l4sllm_abi::{Queue, Record, Summary};
-use l4sllm_model::IdleBudget;
+use l4sllm_model::{DecayingMean, IdleBudget};
 
 use super::{Decision, Engine, SetPoints};
 use demand::Demand;
-use mean::Mean;
 use rates::Rates;
 
 /// Chooses target, gains and k of DualPI2 from summaries.
@@ -80,12 +78,12 @@ pub struct Adaptive {
     own_budget: f64,
     demand: Demand,
     /// Idle share; 0 without a flow that would fill the link.
-    idle: Mean,
-    idle_long: Mean,
-    signals: Mean,
+    idle: DecayingMean,
+    idle_long: DecayingMean,
+    signals: DecayingMean,
     /// Bytes forwarded and busy time per second; their ratio is the drain rate.
-    bytes: Mean,
-    busy: Mean,
+    bytes: DecayingMean,
+    busy: DecayingMean,
     rates: Rates,
     /// x: logarithm of the target in ms.
     log_target: f64,
@@ -105,11 +103,11 @@ impl Adaptive {
     pub fn new(config: AdaptiveConfig) -> Adaptive {
         Adaptive {
             demand: Demand::new(&config),
-            idle: Mean::over(config.idle_time),
-            idle_long: Mean::over(config.budget_time),
-            signals: Mean::over(config.budget_time),
-            bytes: Mean::over(RATE_TIME),
-            busy: Mean::over(RATE_TIME),
+            idle: DecayingMean::over(config.idle_time),
+            idle_long: DecayingMean::over(config.budget_time),
+            signals: DecayingMean::over(config.budget_time),
+            bytes: DecayingMean::over(RATE_TIME),
+            busy: DecayingMean::over(RATE_TIME),
             rates: Rates::new(&config),
             log_target: config.initial_target.ln(),
             own_budget: config.idle_budget,
@@ -161,7 +159,7 @@ impl Adaptive {
     /// dx/dt from idle share and signals.
     fn law(&self) -> f64 {
         let c = &self.config;
-        let idle = |mean: &Mean| mean.value().unwrap_or(0.0);
+        let idle = |mean: &DecayingMean| mean.value().unwrap_or(0.0);
         let budget = c.idle_budget + c.idle_budget_slope * idle(&self.idle_long);
         let excess = idle(&self.idle) / budget - 1.0;
         let signals = self.signals.value().unwrap_or(0.0);

@@ -1,17 +1,17 @@
 //! Variation of the link's rate.
 
 use l4sllm_abi::Summary;
+use l4sllm_model::DecayingMean;
 
 use super::config::AdaptiveConfig;
-use super::mean::Mean;
 
 /// Moments of the drain rate's logarithm in windows of 24 ms of busy time.
 #[derive(Debug, Clone)]
 pub(super) struct Rates {
-    mean: Mean,
-    variance: Mean,
+    mean: DecayingMean,
+    variance: DecayingMean,
     /// Logarithm of the changes between summaries.
-    change: Mean,
+    change: DecayingMean,
     previous: Option<f64>,
 }
 
@@ -24,9 +24,9 @@ impl Rates {
     /// No summaries yet.
     pub(super) fn new(config: &AdaptiveConfig) -> Rates {
         Rates {
-            mean: Mean::over(config.rate_time),
-            variance: Mean::over(config.volatility_time),
-            change: Mean::over(config.change_time),
+            mean: DecayingMean::over(config.rate_time),
+            variance: DecayingMean::over(config.volatility_time),
+            change: DecayingMean::over(config.change_time),
             previous: None,
         }
     }

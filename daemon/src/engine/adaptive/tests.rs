@@ -135,7 +135,7 @@ fn target_follows_idle_time_at_the_rate_of_signals() {
     for (signals, rate) in [(2.0, 0.1), (100.0, 0.35)] {
         let mut link = filled();
         let phase = Phase { signals, ..BUSY };
-        link.rule.signals = Mean::over(5.0);
+        link.rule.signals = DecayingMean::over(5.0);
         let fallen = target_ms(link.run(phase, 2000, 500));
         near(fallen, 6.0 * f64::exp(-rate * 2.0), 0.02);
     }

@@ -4,16 +4,16 @@
 /// length may be added. Weights are normalised, so the mean has no bias towards
 /// zero before τ has passed.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Mean {
+pub struct DecayingMean {
     time_constant: f64,
     sum: f64,
     weight: f64,
 }
 
-impl Mean {
+impl DecayingMean {
     /// An empty mean with time constant τ in seconds.
-    pub(super) fn over(time_constant: f64) -> Mean {
-        Mean {
+    pub fn over(time_constant: f64) -> DecayingMean {
+        DecayingMean {
             time_constant,
             sum: 0.0,
             weight: 0.0,
@@ -21,26 +21,28 @@ impl Mean {
     }
 
     /// Adds an interval of `dt` seconds in which the mean was `value`.
-    pub(super) fn add(&mut self, value: f64, dt: f64) {
+    pub fn add(&mut self, value: f64, dt: f64) {
         let decay = (-dt / self.time_constant).exp();
         self.sum = self.sum * decay + value * (1.0 - decay);
         self.weight = self.weight * decay + (1.0 - decay);
     }
 
     /// The mean; `None` before the first interval.
-    pub(super) fn value(&self) -> Option<f64> {
+    pub fn value(&self) -> Option<f64> {
         (self.weight > 0.0).then(|| self.sum / self.weight)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::Mean;
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use super::DecayingMean;
 
     #[test]
     fn decay_depends_only_on_elapsed_time() {
-        let mut whole = Mean::over(5.0);
-        let mut parts = Mean::over(5.0);
+        let mut whole = DecayingMean::over(5.0);
+        let mut parts = DecayingMean::over(5.0);
         assert_eq!(whole.value(), None);
         whole.add(1.0, 2.0);
         whole.add(0.0, 3.0);
@@ -58,7 +60,7 @@ mod tests {
 
     #[test]
     fn first_interval_initialises_the_mean() {
-        let mut mean = Mean::over(15.0);
+        let mut mean = DecayingMean::over(15.0);
         mean.add(0.25, 0.016);
         assert!((mean.value().unwrap() - 0.25).abs() < 1e-12);
     }
