@@ -167,6 +167,33 @@ pub struct OnlineArgs {
         conflicts_with = "pool"
     )]
     pub margin: f64,
+    /// Step of the dual ascent that adapts the price of lost utilisation to each
+    /// family between lessons, in ln(price) per budget lost in excess; 0: one
+    /// price, --caution.
+    #[arg(
+        long,
+        value_name = "STEP",
+        default_value_t = 0.25,
+        conflicts_with = "pool"
+    )]
+    pub dual_step: f64,
+    /// Share of the conditions, the worst ones compared with the adaptive rule,
+    /// whose mean cost (CVaR) counts in addition.
+    #[arg(
+        long,
+        value_name = "SHARE",
+        default_value_t = 0.2,
+        conflicts_with = "pool"
+    )]
+    pub cvar_level: f64,
+    /// Weight of that mean against the mean over all conditions, 0 to 1.
+    #[arg(
+        long,
+        value_name = "WEIGHT",
+        default_value_t = 0.3,
+        conflicts_with = "pool"
+    )]
+    pub cvar_weight: f64,
     /// Smoothing of costs over the settings of a condition, as the standard
     /// deviation of a Gaussian in grid steps.
     #[arg(
@@ -219,6 +246,7 @@ impl OnlineArgs {
             ("target-step", self.target_step),
             ("gain-step", self.gain_step),
             ("smoothing", self.smoothing),
+            ("cvar-level", self.cvar_level),
             ("max-rate", self.max_rate),
         ] {
             ensure!(
@@ -230,6 +258,9 @@ impl OnlineArgs {
             ("improve-ema-decay", self.improve_ema_decay, 0.9999),
             ("proximity", self.proximity, 1e3),
             ("margin", self.margin, 1.0),
+            ("dual-step", self.dual_step, 10.0),
+            ("cvar-level", self.cvar_level, 1.0),
+            ("cvar-weight", self.cvar_weight, 1.0),
         ] {
             ensure!(
                 (0.0..=most).contains(&value),
@@ -258,6 +289,9 @@ impl OnlineArgs {
             "target_step": self.target_step,
             "gain_step": self.gain_step,
             "smoothing": self.smoothing,
+            "dual_step": self.dual_step,
+            "cvar_level": self.cvar_level,
+            "cvar_weight": self.cvar_weight,
             "own_weight": self.own_weight,
             "eval_conditions": self.eval_conditions,
             "duration_ns": self.duration_ns,

@@ -1,7 +1,9 @@
 //! Builds the lessons of a training run.
 
 use anyhow::Context;
-use l4sllm_model::torch::online::{Grid, Judged, Lesson, PlaneSetting, Surfaces, Visit, scaled};
+use l4sllm_model::torch::online::{
+    Grid, Judged, Lesson, PlaneSetting, Standing, Surfaces, Visit, scaled,
+};
 use l4sllm_model::{
     Fit, IdleBudget, InputFeature, PolicyConfig, SET_POINTS, SetPointHead, SplitMix64,
     SummaryFeature, TrainedOn,
@@ -33,6 +35,16 @@ pub struct Imitation {
     conditions: Vec<Known>,
     families: Vec<String>,
     seed: u64,
+}
+
+/// The policy's own runs in the conditions of the imitation.
+pub struct Round {
+    /// Its observations.
+    pub visits: Vec<Visit>,
+    /// Its settings compared with the best ones.
+    pub agreement: Agreement,
+    /// Its results by condition.
+    pub standings: Vec<Option<Standing>>,
 }
 
 /// A condition with known surfaces.
@@ -104,16 +116,14 @@ impl<'a> Lessons<'a> {
         }))
     }
 
-    /// Runs the policy in the conditions of the imitation and returns its
-    /// observations, and how its settings compare with the best ones. None if
-    /// interrupted.
+    /// Runs the policy in the conditions of the imitation; none if interrupted.
     pub fn round(
         &self,
         round: usize,
         imitation: &Imitation,
         config: &PolicyConfig,
         actor: Actor,
-    ) -> anyhow::Result<Option<(Vec<Visit>, Agreement)>> {
+    ) -> anyhow::Result<Option<Round>> {
         let mut random = self.random("round", round);
         let own = IdleBudget::new(config.returns.target).context("the policy's budget")?;
         let budgets = imitation.conditions.iter().map(|_| match round % 2 {
@@ -131,18 +141,45 @@ impl<'a> Lessons<'a> {
         let Some(made) = self.runs.make(&Stage::Round(round).name(), &jobs)? else {
             return Ok(None);
         };
-        let (mut visits, mut regrets) = (Vec::new(), Vec::new());
+        let (mut visits, mut regrets, mut standings) = (Vec::new(), Vec::new(), Vec::new());
         for (condition, (run, budget)) in made.iter().zip(budgets).enumerate() {
             let periods = self.runs.periods(run)?;
             visits.push(Visit {
                 times: self.args.online.own_weight,
                 ..visit(config, &self.head, &periods, condition)
             });
-            let surfaces = &imitation.conditions[condition].surfaces;
+            let known = &imitation.conditions[condition];
+            let surfaces = &known.surfaces;
+            let baselines = self.runs.baselines(&known.runs[..BASELINES])?;
+            let own = self.runs.judged(run, &baselines)?;
+            let family = &self.conditions[known.place].family;
+            standings.push(self.standing(family, own, baselines.adaptive, budget));
             let chosen = self.actions(periods.get(FIRST..).unwrap_or_default());
             regrets.extend(self.regrets(&imitation.grid, surfaces, &chosen, budget));
         }
-        Ok(Some((visits, Agreement::of(&regrets))))
+        Ok(Some(Round {
+            visits,
+            agreement: Agreement::of(&regrets),
+            standings,
+        }))
+    }
+
+    /// A run compared with the adaptive rule's; none without classic traffic.
+    fn standing(
+        &self,
+        family: &str,
+        own: Option<Judged>,
+        adaptive: Option<Judged>,
+        budget: IdleBudget,
+    ) -> Option<Standing> {
+        let (own, adaptive) = own.zip(adaptive)?;
+        let (caution, margin) = (self.args.policy.caution, self.args.online.margin);
+        let cost = |of: &Judged| of.cost(budget.share(), caution, margin);
+        Some(Standing {
+            family: family.to_owned(),
+            spent: own.moderated_loss() / budget.share(),
+            excess: cost(&own) - cost(&adaptive),
+        })
     }
 
     /// For each chosen setting, its cost above that of the condition's best
@@ -171,13 +208,14 @@ impl<'a> Lessons<'a> {
     }
 
     /// Runs the policy, with and without offsets, in new conditions, and returns
-    /// the lesson and the costs; none if interrupted.
+    /// the lesson, the costs, and the standings of its conditions; none if
+    /// interrupted.
     pub fn improvement(
         &self,
         number: usize,
         config: &PolicyConfig,
         actor: Actor,
-    ) -> anyhow::Result<Option<(Lesson, Improved)>> {
+    ) -> anyhow::Result<Option<(Lesson, Improved, Vec<Option<Standing>>)>> {
         let online = &self.args.online;
         let drawn = online.fresh_conditions;
         let conditions = self.runs.conditions("improvement", number as u64, drawn)?;
@@ -207,9 +245,10 @@ impl<'a> Lessons<'a> {
             return Ok(None);
         };
         let mut lesson = Lesson::new(Grid::around([x, y]));
-        let mut improved = Improved::default();
+        let (mut improved, mut standings) = (Improved::default(), Vec::new());
         let (caution, margin) = (self.args.policy.caution, online.margin);
-        for (runs, budget) in made.chunks(BASELINES + steps.len()).zip(budgets) {
+        let made = made.chunks(BASELINES + steps.len());
+        for ((runs, budget), condition) in made.zip(budgets).zip(&conditions) {
             let (baselines, runs) = runs.split_at(BASELINES);
             let baselines = self.runs.baselines(baselines)?;
             let judged = runs.iter().map(|run| self.runs.judged(run, &baselines));
@@ -220,6 +259,8 @@ impl<'a> Lessons<'a> {
             let cost = |of: &Judged| of.cost(budget.share(), caution, margin);
             let tried = [less_x, more_x, less_y, more_y].map(cost);
             improved.add(cost(centre), &tried);
+            let adaptive = baselines.adaptive;
+            standings.push(self.standing(&condition.family, Some(*centre), adaptive, budget));
             let axes = [[*less_x, *more_x], [*less_y, *more_y]];
             let periods = self.runs.periods(&runs[0])?;
             lesson.visits.push(Visit {
@@ -229,7 +270,7 @@ impl<'a> Lessons<'a> {
             });
             lesson.surfaces.push(Surfaces::around(centre, &axes));
         }
-        Ok(Some((lesson, improved)))
+        Ok(Some((lesson, improved, standings)))
     }
 
     /// The settings requested by a policy in each period.

@@ -6,7 +6,7 @@ use std::time::Instant;
 use anyhow::Context;
 use l4sllm_model::files::replace;
 use l4sllm_model::text::shown;
-use l4sllm_model::torch::online::Learned;
+use l4sllm_model::torch::online::{Learned, Multipliers};
 use serde::{Deserialize, Serialize};
 
 use super::judge::{Settings, Verdict};
@@ -130,6 +130,9 @@ struct Line {
     /// Results of the policy's runs before the lesson.
     #[serde(default)]
     own_runs: OwnRuns,
+    /// Multipliers of the families' constraints in the lesson.
+    #[serde(default)]
+    multipliers: Multipliers,
     /// Step of the lesson, and the mean cost since the previous entry.
     #[serde(default)]
     losses: Vec<(u64, f64)>,
@@ -143,6 +146,7 @@ pub struct Lesson<'a> {
     pub stage: &'a str,
     pub learned: &'a Learned,
     pub own_runs: OwnRuns,
+    pub multipliers: Multipliers,
     pub losses: Losses,
 }
 
@@ -165,6 +169,11 @@ impl Metrics {
             lines,
             started: Instant::now(),
         })
+    }
+
+    /// Multipliers of an evaluated lesson.
+    pub fn multipliers(&self, lesson: usize) -> Option<Multipliers> {
+        self.lines.get(lesson).map(|line| line.multipliers.clone())
     }
 
     /// Adds a line; returns it as text for the terminal.
@@ -190,6 +199,7 @@ impl Metrics {
             costs: verdict.costs.clone(),
             settings: verdict.settings,
             own_runs: lesson.own_runs,
+            multipliers: lesson.multipliers,
             losses: lesson.losses.means,
             seconds: self.earlier_s + self.started.elapsed().as_secs_f64(),
         });

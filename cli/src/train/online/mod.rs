@@ -21,7 +21,9 @@ mod setup;
 use std::borrow::Cow;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use l4sllm_model::torch::online::{Grid, LearnConfig, Lesson, OnlineTrainer};
+use l4sllm_model::torch::online::{
+    Emphasis, Grid, LearnConfig, Lesson, Multipliers, OnlineTrainer, Standing,
+};
 use l4sllm_model::torch::set_threads;
 use l4sllm_testbed::rollout::{Actor, RunStore};
 use l4sllm_testbed::sim::derive_seed;
@@ -135,14 +137,17 @@ impl Training<'_> {
                 continue;
             }
             let mut own_runs = OwnRuns::default();
+            let mut multipliers = Multipliers::default();
             match stage {
                 Stage::Imitation => material.imitated = imitation.lesson(&config, self.runs)?,
                 Stage::Round(round) => {
                     let actor = self.actor(number)?;
                     match self.lessons.round(round, imitation, &config, actor)? {
-                        Some((visits, agreement)) => {
-                            own_runs.agreement = Some(agreement);
-                            material.imitated.visits.extend(visits);
+                        Some(of) => {
+                            own_runs.agreement = Some(of.agreement);
+                            material.imitated.visits.extend(of.visits);
+                            (multipliers, material.imitated.emphasis) =
+                                self.emphasis(number, &of.standings);
                         }
                         None => return Ok(false),
                     }
@@ -150,8 +155,9 @@ impl Training<'_> {
                 Stage::Improvement(improvement) => {
                     let actor = self.actor(number)?;
                     match self.lessons.improvement(improvement, &config, actor)? {
-                        Some((lesson, improved)) => {
+                        Some((mut lesson, improved, standings)) => {
                             own_runs.improved = Some(improved);
+                            (multipliers, lesson.emphasis) = self.emphasis(number, &standings);
                             material.improvements.push(lesson);
                         }
                         None => return Ok(false),
@@ -169,7 +175,14 @@ impl Training<'_> {
                     None => return Ok(false),
                 },
             };
-            if !self.judge(number, stage, own_runs, losses)? {
+            let lesson = metrics::Lesson {
+                stage: &stage.name(),
+                learned: &self.trainer.learned()[number].clone(),
+                own_runs,
+                multipliers,
+                losses,
+            };
+            if !self.judge(lesson)? {
                 return Ok(false);
             }
         }
@@ -218,25 +231,35 @@ impl Training<'_> {
         Ok(cost.map(|_| losses))
     }
 
-    /// Evaluates the policy; false if interrupted.
-    fn judge(
-        &mut self,
+    /// The multipliers of a lesson's constraints and the emphasis of its conditions,
+    /// from the policy's runs before it.
+    fn emphasis(
+        &self,
         number: usize,
-        stage: Stage,
-        own_runs: OwnRuns,
-        losses: Losses,
-    ) -> anyhow::Result<bool> {
+        standings: &[Option<Standing>],
+    ) -> (Multipliers, Vec<Emphasis>) {
+        let online = &self.args.online;
+        let multipliers = match self.metrics.multipliers(number) {
+            // Of a lesson that is repeated for a later one.
+            Some(known) => known,
+            None => {
+                let before = number.checked_sub(1);
+                let before = before.and_then(|before| self.metrics.multipliers(before));
+                let before = before.unwrap_or_default();
+                before.ascend(standings.iter().flatten(), online.dual_step)
+            }
+        };
+        let emphasis = multipliers.emphasis(standings, online.cvar_level, online.cvar_weight);
+        (multipliers, emphasis)
+    }
+
+    /// Evaluates the policy; false if interrupted.
+    fn judge(&mut self, lesson: metrics::Lesson<'_>) -> anyhow::Result<bool> {
         let policy = self.trainer.policy()?;
-        let Some(verdict) = self.judge.of(&stage.name(), policy)? else {
+        let Some(verdict) = self.judge.of(lesson.stage, policy)? else {
             return Ok(false);
         };
         let best = self.trainer.judge(verdict.cost)?;
-        let lesson = metrics::Lesson {
-            stage: &stage.name(),
-            learned: &self.trainer.learned()[number],
-            own_runs,
-            losses,
-        };
         let line = self.metrics.add(lesson, &verdict, best)?;
         // A closed output does not end the training.
         let _ = outln!("{line}");

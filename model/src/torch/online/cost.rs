@@ -3,6 +3,7 @@
 use tch::{Device, Kind, Tensor};
 
 use super::LearnConfig;
+use super::emphasis::Emphasis;
 use super::lesson::Lesson;
 use super::setting::{AXES, coupling_line, log_alpha, log_beta};
 use super::surfaces::{Grid, Surfaces};
@@ -31,6 +32,8 @@ pub(super) struct Tables {
     delay: Tensor,         // [C, nodes]
     loss: Tensor,
     harm: Tensor,
+    weight: Tensor, // [C]
+    multiplier: Tensor,
 }
 
 impl Tables {
@@ -48,16 +51,24 @@ impl Tables {
             let all: Vec<f32> = (0..grid.nodes[axis]).map(at).collect();
             Ok(Tensor::f_from_slice(&all)?.f_to_device(device)?)
         };
+        let by_condition = |of: fn(&Emphasis) -> f64| -> Result<Tensor, TrainError> {
+            let conditions = 0..lesson.surfaces.len();
+            let own = |c: usize| lesson.emphasis.get(c).copied().unwrap_or_default();
+            let all: Vec<f32> = conditions.map(|c| of(&own(c)) as f32).collect();
+            Ok(Tensor::f_from_slice(&all)?.f_to_device(device)?)
+        };
         Ok(Tables {
             grid,
             nodes: [nodes(0)?, nodes(1)?],
             delay: table(|s| &s.delay)?,
             loss: table(|s| &s.loss)?,
             harm: table(|s| &s.harm)?,
+            weight: by_condition(|e| e.weight)?,
+            multiplier: by_condition(|e| e.multiplier)?,
         })
     }
 
-    /// Mean cost of the settings for these outputs, [B, w, 8]. Outside the
+    /// Weighted mean cost of the settings for these outputs, [B, w, 8]. Outside the
     /// grid and off the plane of settings there is a quadratic penalty.
     pub(super) fn cost(
         &self,
@@ -80,10 +91,12 @@ impl Tables {
             let sum = own.f_mul(&nodes)?;
             Ok(sum.f_sum_dim_intlist(1, false, Kind::Float)?)
         };
+        let own = |of: &Tensor| of.f_index_select(0, &given.conditions);
         let over = at(&self.loss)?
             .f_div(&given.budgets)?
             .f_sub_scalar(config.margin)?
-            .f_relu()?;
+            .f_relu()?
+            .f_mul(&own(&self.multiplier)?)?;
         let mut cost = at(&self.delay)?
             .f_add(&at(&self.harm)?)?
             .f_add(&over.f_mul_scalar(config.caution)?)?
@@ -94,7 +107,8 @@ impl Tables {
             let far = x.f_square()?.f_add(&along_gain)?;
             cost = cost.f_add(&far.f_mul_scalar(config.proximity)?)?;
         }
-        Ok(cost.f_mean(Kind::Float)?)
+        let weighted = cost.f_mul(&own(&self.weight)?)?;
+        Ok(weighted.f_mean(Kind::Float)?)
     }
 
     /// Weights of the nodes in bilinear interpolation, [B, nodes], and the

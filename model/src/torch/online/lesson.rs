@@ -1,5 +1,6 @@
 //! Training data of a lesson: conditions and visits to them.
 
+use super::emphasis::Emphasis;
 use super::setting::PlaneSetting;
 use super::surfaces::{Grid, Surfaces};
 use crate::set_points::{SET_POINTS, SetPoints};
@@ -12,6 +13,8 @@ pub struct Lesson {
     pub grid: Grid,
     /// Surfaces by condition.
     pub surfaces: Vec<Surfaces>,
+    /// Emphasis by condition; empty: all count the same.
+    pub emphasis: Vec<Emphasis>,
     /// Visits, one per run.
     pub visits: Vec<Visit>,
 }
@@ -43,6 +46,7 @@ impl Lesson {
         Lesson {
             grid,
             surfaces: Vec::new(),
+            emphasis: Vec::new(),
             visits: Vec::new(),
         }
     }
@@ -50,6 +54,8 @@ impl Lesson {
     /// Adds the conditions and visits of another lesson on the same grid.
     pub fn extend(&mut self, other: &Lesson) {
         let before = self.surfaces.len();
+        self.emphasis.resize(before, Emphasis::default());
+        self.emphasis.extend_from_slice(&other.emphasis);
         self.surfaces.extend_from_slice(&other.surfaces);
         self.visits.extend(other.visits.iter().map(|visit| Visit {
             condition: before + visit.condition,

@@ -10,9 +10,12 @@
 //! A lesson with visits from the policy's own runs trains it on the states that it
 //! reaches (DAgger, Ross et al. 2011). A lesson with surfaces around the policy's own
 //! actions improves it: evolution strategies in action space with antithetic
-//! perturbations and common random numbers (Salimans et al. 2017).
+//! perturbations and common random numbers (Salimans et al. 2017). Between lessons,
+//! dual ascent on each family's loss of utilisation sets the price of further losses,
+//! and the worst conditions gain weight ([`Emphasis`]).
 
 mod cost;
+mod emphasis;
 mod judged;
 mod lesson;
 mod setting;
@@ -22,6 +25,7 @@ mod trainer;
 #[cfg(test)]
 mod tests;
 
+pub use emphasis::{Emphasis, Multipliers, Standing};
 pub use judged::Judged;
 pub use lesson::{Lesson, Visit, scaled};
 pub use setting::{AXES, PlaneSetting};

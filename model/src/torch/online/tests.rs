@@ -68,6 +68,7 @@ fn lesson(delay: impl Fn(f64, f64) -> f64, loss: impl Fn(f64, f64) -> f64) -> Le
             loss: surface(&loss),
             harm: vec![0.0; nodes.len()],
         }],
+        emphasis: Vec::new(),
         visits: vec![Visit {
             condition: 0,
             values: vec![0.3; 12],
@@ -161,6 +162,49 @@ fn one_policy_keeps_two_budgets() {
         let lost = loss(x) / budget;
         assert!((0.3..0.8).contains(&lost), "{budget}: {lost}");
     }
+}
+
+/// Two conditions that look the same and want different targets.
+#[test]
+fn a_lesson_follows_weights_and_multipliers() {
+    let at = |emphasis: [Emphasis; 2]| {
+        let dir = tempfile::tempdir().unwrap();
+        let mut both = lesson(|x, _| (x - 1.0).powi(2), |_, _| 0.0);
+        both.extend(&lesson(|x, _| (x - 2.0).powi(2), |_, _| 0.0));
+        both.emphasis = emphasis.to_vec();
+        let mut trainer = trainer(dir.path(), false);
+        trainer.learn(&both, &learning(300), |_, _| true).unwrap();
+        setting(&trainer, &both, 0.005)[0]
+    };
+    let weighing = |weight| Emphasis {
+        weight,
+        multiplier: 1.0,
+    };
+    let even = at([Emphasis::default(); 2]);
+    let second = at([weighing(0.2), weighing(1.8)]);
+    assert!(
+        (even - 1.5).abs() < 0.15 && second > 1.75,
+        "{even} {second}"
+    );
+
+    // A higher multiplier buys more utilisation with delay.
+    let with = |multiplier| {
+        let dir = tempfile::tempdir().unwrap();
+        let mut slope = lesson(|x, _| x, |x, _| 0.005 * (-(x - 1.5f64.ln())).exp());
+        slope.emphasis = vec![Emphasis {
+            weight: 1.0,
+            multiplier,
+        }];
+        let mut trainer = trainer(dir.path(), false);
+        let config = LearnConfig {
+            margin: 0.0,
+            ..learning(300)
+        };
+        trainer.learn(&slope, &config, |_, _| true).unwrap();
+        setting(&trainer, &slope, 0.005)[0]
+    };
+    let (low, high) = (with(1.0), with(4.0));
+    assert!(high > low + 0.5, "{low} {high}");
 }
 
 #[test]
