@@ -50,6 +50,9 @@ pub struct AdaptiveConfig {
     /// Gain without a flow that would fill the link, that of the profile `tuned`.
     /// A higher one shortens the delay further, but short flows take longer.
     pub relaxed_gain: f64,
+    /// Drain rate, Mbit/s, above which `relaxed_gain` falls with the rate, down to
+    /// plain's.
+    pub relaxed_gain_mbps: f64,
     /// Time constant of the gain's transition to `relaxed_gain` and back, s.
     pub relaxed_gain_time: f64,
 
@@ -109,6 +112,7 @@ impl AdaptiveConfig {
             relaxed_target: 10.0,
             relaxation: 0.35,
             relaxed_gain: 4.0,
+            relaxed_gain_mbps: 50.0,
             relaxed_gain_time: 4.0,
             gain: 3.2,
             reference_target: 10.0,

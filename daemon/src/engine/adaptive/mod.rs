@@ -39,7 +39,9 @@ use rates::Rates;
 /// sent in every half second of the last 4 s, or such an L4S flow while L4S
 /// traffic uses more than 15 % of the link. Without one, idle time does not
 /// count and the settings go to those of the profile `tuned`: T to 10 ms, with
-/// |dx/dt| ≤ 0.35, and the gain to 4.
+/// |dx/dt| ≤ 0.35, and the gain to g = 4. On a link with a drain rate R above
+/// 50 Mbit/s, g is lower, and from 200 Mbit/s on that of plain DualPI2: a flow whose
+/// slow start is marked early takes a time to fill the link that grows with R.
 ///
 /// Between 10 ms and 17 ms the gain f, a factor on RFC 9332's gains, falls to 1,
 /// so that a link that stays idle gets the gains of plain DualPI2 (RFC 9332,
@@ -48,7 +50,8 @@ use rates::Rates;
 /// ```text
 /// f = 3.2 · (10 ms / T)^0.3 below 10 ms;  3.2^(1 − u) above,
 ///     u = ln(T / 10 ms) / ln(17 / 10)
-/// f = f^(1 − w) · 4^w     w: share of the time without such a flow, mean over 4 s
+/// f = f^(1 − w) · g^w     w: share of the time without such a flow, mean over 4 s
+///     g = 4 · 50 Mbit/s / R, within 1 and 4
 /// k = 2 · (T / 10 ms)^0.28 below 10 ms;  2 above
 /// tupdate = 4 ms below 14 ms;  16 ms above.  α ∝ f · tupdate, β ∝ f
 /// ```
@@ -192,6 +195,19 @@ impl Adaptive {
         }
     }
 
+    /// Gain without a flow that would fill the link.
+    fn relaxed_gain(&self) -> f64 {
+        let c = &self.config;
+        match self.packet_time_ms() {
+            0.0 => c.relaxed_gain,
+            ms => {
+                let mbps = 8.0 * PACKET / 1e3 / ms;
+                let most = c.relaxed_gain.max(1.0);
+                (c.relaxed_gain * c.relaxed_gain_mbps / mbps).clamp(1.0, most)
+            }
+        }
+    }
+
     /// Logarithm of the gain for a target whose logarithm is `log_relative`
     /// above that of the reference, on a link that is `stepping` to this degree.
     fn log_gain(&self, log_relative: f64, stepping: f64) -> f64 {
@@ -205,7 +221,7 @@ impl Adaptive {
             true => 0.0,
             false => self.demand.absence(),
         };
-        let log_gain = towards(c.relaxed_gain, relaxed, by_target);
+        let log_gain = towards(self.relaxed_gain(), relaxed, by_target);
         towards(c.step_gain, stepping, log_gain)
     }
 

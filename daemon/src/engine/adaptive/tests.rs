@@ -261,6 +261,22 @@ fn idle_time_counts_only_with_a_long_lived_flow() {
     near(points.beta_hz, 3.2 * 4.0, 1e-3);
 }
 
+/// Slow starts on fast links need few marks: g = 4 · 50 Mbit/s / R, within 1 and 4.
+#[test]
+fn the_gain_without_long_lived_flows_falls_with_the_links_rate() {
+    for (mbps, gain) in [(10.0, 4.0), (50.0, 4.0), (100.0, 2.0), (300.0, 1.0)] {
+        let mut link = filled();
+        let nobody = Phase {
+            idle: 0.5,
+            rate: mbps * 1e6 / 8.0,
+            flows: 0,
+            ..BUSY
+        };
+        let points = link.run(nobody, 120_000, 100);
+        near(points.beta_hz, 3.2 * gain, 1e-2);
+    }
+}
+
 /// An L4S flow would use idle time that classic signals cause, since its own
 /// signals are coupled to them; a paced stream would not.
 #[test]
