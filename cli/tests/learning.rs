@@ -99,7 +99,7 @@ fn policy_on_summaries_is_described_and_run() {
     Policy::save(&policy, &config, &tensors).unwrap();
     let said = done(&["policy", "info", text(&policy)]);
     for words in [
-        "1 periods (250 ms) of 26 tokens, 26 tokens in all; periods before it: 31",
+        "1 periods (250 ms) of 28 tokens, 28 tokens in all; periods before it: 31",
         "idle_share",
         "budget     0.5 % of link time",
         "target_ms 1.5 to 30; alpha_hz 0.008 to 3.2",
