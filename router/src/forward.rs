@@ -10,6 +10,7 @@
 //! ends, even if the host handles it later. Delays of the host therefore do not
 //! accumulate, and the rate is exact. The lateness of each write is measured.
 
+use std::collections::HashMap;
 use std::io;
 
 use l4sllm_abi::Ecn;
@@ -18,7 +19,8 @@ use l4sllm_testbed::net::{AccessLink, Bottleneck, Discipline, Path, Transmission
 use l4sllm_testbed::scenario::Scenario;
 
 use crate::line::DelayLine;
-use crate::packet::{Header, Malformed, mark};
+use crate::observe::{Delay, Observer};
+use crate::packet::{Header, Malformed, mark, ports};
 use crate::pool::{Info, Pool, Slot};
 use crate::summary::Measured;
 use crate::{Side, schedule::Schedule};
@@ -53,7 +55,9 @@ pub struct Forwarder {
     schedule: Schedule,
     bottleneck: Bottleneck,
     path: Path,
-    forward_ns: u64,
+    delay: Delay,
+    /// By the port of the host at OUT.
+    delays: HashMap<u16, Delay>,
     way_back: AccessLink,
     pool: Pool,
     line: DelayLine,
@@ -61,6 +65,7 @@ pub struct Forwarder {
     due_ns: Option<u64>,
     drops: Vec<Departure>,
     measured: Measured,
+    observer: Option<Box<dyn Observer>>,
 }
 
 impl Forwarder {
@@ -69,6 +74,18 @@ impl Forwarder {
     /// refused.
     pub fn new(
         scenario: &Scenario,
+        discipline: Discipline,
+        mtu: usize,
+        epoch_ns: u64,
+    ) -> Forwarder {
+        Forwarder::repeating(scenario, 0, discipline, mtu, epoch_ns)
+    }
+
+    /// As [`Forwarder::new`], with the rates and random draws of repetition `first`
+    /// of the scenario, followed by those of the next ones.
+    pub fn repeating(
+        scenario: &Scenario,
+        first: u32,
         mut discipline: Discipline,
         mtu: usize,
         epoch_ns: u64,
@@ -76,7 +93,7 @@ impl Forwarder {
         if let Discipline::Router(router) = &mut discipline {
             router.set_epoch(epoch_ns);
         }
-        let schedule = Schedule::new(scenario);
+        let schedule = Schedule::new(scenario, first);
         let bottleneck = Bottleneck::new(discipline, schedule.rate(), scenario.link.service());
         // One more byte detects longer packets; rounding up avoids shared cache
         // lines.
@@ -85,21 +102,33 @@ impl Forwarder {
         Forwarder {
             mtu,
             epoch_ns,
-            path: Path::new(&scenario.link, scenario.repetition_seed(0)),
+            path: Path::new(&scenario.link, scenario.repetition_seed(first)),
             schedule,
             bottleneck,
-            forward_ns,
-            way_back: AccessLink::new(
-                scenario.return_bps,
-                scenario.rtt_ns - forward_ns,
-                RETURN_BUFFER_BYTES,
-            ),
+            delay: Delay {
+                forward_ns,
+                back_ns: scenario.rtt_ns - forward_ns,
+            },
+            delays: HashMap::new(),
+            way_back: AccessLink::new(scenario.return_bps, 0, RETURN_BUFFER_BYTES),
             pool: Pool::new(buffer_bytes, POOL_BYTES / buffer_bytes),
             line: DelayLine::default(),
             due_ns: None,
             drops: Vec::with_capacity(64),
             measured: Measured::default(),
+            observer: None,
         }
+    }
+
+    /// Sets the delays of packets from and to single ports of the host at OUT;
+    /// other packets have half of the scenario's round-trip time each way.
+    pub fn set_delays(&mut self, delays: HashMap<u16, Delay>) {
+        self.delays = delays;
+    }
+
+    /// Shows every packet that leaves the queue to `observer`.
+    pub fn observe(&mut self, observer: Box<dyn Observer>) {
+        self.observer = Some(observer);
     }
 
     /// A buffer for the next packet; `None` while memory is full.
@@ -206,18 +235,32 @@ impl Forwarder {
         if self.due_ns.is_none() {
             self.transmit(now_ns);
         } else {
-            self.take_drops();
+            self.take_drops(now);
         }
     }
 
     fn send_back(&mut self, slot: Slot, bytes: u32, now_ns: u64) {
+        let back_ns = self.delay_of(Side::Out, slot).back_ns;
         match self.way_back.send(now_ns, bytes) {
-            Some(at_ns) => self.line.push(at_ns, Side::In, slot),
+            Some(at_ns) => self.line.push(at_ns + back_ns, Side::In, slot),
             None => {
                 self.measured.counts.back_dropped += 1;
                 self.pool.give(slot);
             }
         }
+    }
+
+    /// The delays of a packet that was read at `from`.
+    fn delay_of(&self, from: Side, slot: Slot) -> Delay {
+        if self.delays.is_empty() {
+            return self.delay;
+        }
+        let port = ports(self.pool.packet(slot)).map(|(source, destination)| match from {
+            Side::In => destination,
+            Side::Out => source,
+        });
+        let own = port.and_then(|port| self.delays.get(&port));
+        own.copied().unwrap_or(self.delay)
     }
 
     /// Begins the next transmission if the link is free.
@@ -227,19 +270,19 @@ impl Forwarder {
             self.bottleneck.set_rate(rate);
         }
         self.due_ns = match self.bottleneck.transmit(at, &mut self.drops) {
-            Transmit::Begun(transmission) => Some(self.begin(&transmission)),
+            Transmit::Begun(transmission) => Some(self.begin(at, &transmission)),
             Transmit::Wait(at) => Some(self.epoch_ns.saturating_add(at)),
             Transmit::Nothing if self.bottleneck.backlog().packets > 0 => {
                 Some(self.epoch_ns.saturating_add(self.schedule.repeats_ns()))
             }
             Transmit::Nothing => None,
         };
-        self.take_drops();
+        self.take_drops(at);
     }
 
     /// Sends a packet from the queue over the link; returns the time at which the
     /// link is free.
-    fn begin(&mut self, transmission: &Transmission) -> u64 {
+    fn begin(&mut self, at: u64, transmission: &Transmission) -> u64 {
         let departure = &transmission.departure;
         // Cookies are slots.
         let slot = departure.cookie as Slot;
@@ -249,15 +292,17 @@ impl Forwarder {
             self.measured.counts.marked[departure.queue as usize] += 1;
             mark(self.pool.packet_mut(slot));
         }
+        self.show(at, departure);
         // If the schedule ends in an outage, the link sends when it repeats.
         let (end, free) = match transmission.end_ns {
             Some(end) => (end, transmission.free_ns),
             None => (self.schedule.repeats_ns(), self.schedule.repeats_ns()),
         };
         let end_ns = self.epoch_ns.saturating_add(end);
+        let forward_ns = self.delay_of(Side::In, slot).forward_ns;
         match self
             .path
-            .cross(info.flow % FLOWS, end_ns.saturating_add(self.forward_ns))
+            .cross(info.flow % FLOWS, end_ns.saturating_add(forward_ns))
         {
             Some(at_ns) => self.line.push(at_ns, Side::Out, slot),
             None => {
@@ -285,10 +330,21 @@ impl Forwarder {
         self.pool.give(due.slot);
     }
 
-    fn take_drops(&mut self) {
-        for drop in self.drops.drain(..) {
+    fn take_drops(&mut self, at: u64) {
+        let mut drops = std::mem::take(&mut self.drops);
+        for drop in drops.drain(..) {
             self.measured.counts.dropped[drop.queue as usize] += 1;
+            self.show(at, &drop);
             self.pool.give(drop.cookie as Slot);
+        }
+        self.drops = drops;
+    }
+
+    /// Shows a packet that left the queue to the observer.
+    fn show(&mut self, at: u64, departure: &Departure) {
+        if let Some(observer) = &mut self.observer {
+            let packet = self.pool.packet(departure.cookie as Slot);
+            observer.left(at, departure, packet, &self.bottleneck);
         }
     }
 }

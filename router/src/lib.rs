@@ -15,6 +15,7 @@ mod interface;
 mod line;
 #[cfg(target_os = "linux")]
 mod namespace;
+mod observe;
 mod packet;
 mod pool;
 #[cfg(target_os = "linux")]
@@ -29,10 +30,11 @@ pub use forward::{Forwarder, Wire};
 pub use interface::{Counters as InterfaceCounters, Interface, InterfaceError, Place};
 #[cfg(target_os = "linux")]
 pub use namespace::{Namespace, Net};
-pub use packet::{Header, Malformed, mark};
+pub use observe::{Delay, Observer};
+pub use packet::{Header, Malformed, mark, ports};
 pub use pool::{Info, Pool, Slot};
 #[cfg(target_os = "linux")]
-pub use run::{Report, Running};
+pub use run::{Priority, Report, Running};
 pub use summary::{Counts, Drops, Marks, Measured, Overrides, Percentiles, Refused, Summary};
 
 /// An end of the router.

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 
 use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space, unshare_unsafe};
@@ -67,6 +67,14 @@ impl Net {
         in_thread(make).map(Net)
     }
 
+    /// Another handle of the same namespace.
+    ///
+    /// # Errors
+    /// Too many files are open.
+    pub fn try_clone(&self) -> io::Result<Net> {
+        self.0.try_clone().map(Net)
+    }
+
     /// Its name for other processes, valid while this process runs.
     pub fn name(&self) -> Namespace {
         let path = format!("/proc/{}/fd/{}", std::process::id(), self.0.as_raw_fd());
@@ -83,6 +91,12 @@ impl Net {
             move_into_link_name_space(self.0.as_fd(), Some(LinkNameSpaceType::Network))?;
             Ok(work())
         })
+    }
+}
+
+impl AsFd for Net {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
     }
 }
 

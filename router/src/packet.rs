@@ -65,6 +65,25 @@ pub fn mark(packet: &mut [u8]) -> bool {
     check(packet).is_ok() && unsafe { l4s_router_mark(packet.as_mut_ptr()) }
 }
 
+/// Source and destination port of a TCP or UDP packet; `None` for other
+/// protocols, for fragments, and behind IPv6 extension headers.
+pub fn ports(packet: &[u8]) -> Option<(u16, u16)> {
+    let (protocol, header) = match packet.first()? {
+        // Neither "more fragments" nor an offset (RFC 791).
+        first if first >> 4 == 4 && *packet.get(6)? & 0x3f == 0 && *packet.get(7)? == 0 => {
+            (*packet.get(9)?, usize::from(first & 15) * 4)
+        }
+        first if first >> 4 == 6 => (*packet.get(6)?, IPV6_HEADER),
+        _ => return None,
+    };
+    let both = packet.get(header..header + 4)?;
+    let port = |at: usize| u16::from_be_bytes([both[at], both[at + 1]]);
+    matches!(protocol, TCP | UDP).then(|| (port(0), port(2)))
+}
+
+const TCP: u8 = 6;
+const UDP: u8 = 17;
+
 fn check(packet: &[u8]) -> Result<(), Malformed> {
     let header = match packet.first().map(|first| first >> 4) {
         Some(4) => IPV4_HEADER,

@@ -11,6 +11,7 @@ use std::time::Duration;
 use l4sllm_testbed::net::Discipline;
 use l4sllm_testbed::scenario::Scenario;
 use l4sllmd::clock::now_ns;
+use nix::libc;
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::process::setpriority_process;
 use rustix::thread::{gettid, set_current_timer_slack};
@@ -22,12 +23,46 @@ use crate::{Forwarder, Interface, Measured, Side, Wire};
 /// wakes the thread late by up to about this much.
 const SPIN_NS: u64 = 100_000;
 
+/// The same for a real-time thread, which wakes earlier. It must sleep: Linux stops
+/// real-time threads that use more than 95 % of a second for the rest of it.
+const SPIN_REAL_TIME_NS: u64 = 20_000;
+
 /// Packets read from one end before the other is polled again.
 const TURNS: u32 = 16;
 
 /// Nice value of the forwarding thread: ahead of all threads that are not
 /// real-time.
 const PRIORITY: i32 = -20;
+
+/// Priority of the forwarding thread.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Priority {
+    /// Ahead of all threads that are not real-time. Linux applies that within the
+    /// session only, if it groups tasks by session (sched(7), autogroup).
+    High,
+    /// Real-time, if permitted: for measurements on a busy host.
+    RealTime,
+}
+
+impl Priority {
+    /// Time at the end of a wait in which the thread polls the clock, ns.
+    fn spin_ns(self) -> u64 {
+        match self {
+            Priority::High => SPIN_NS,
+            Priority::RealTime => SPIN_REAL_TIME_NS,
+        }
+    }
+
+    /// Sets it for the calling thread. If that fails, only timing is less precise.
+    fn apply(self) {
+        let _ = setpriority_process(Some(gettid()), PRIORITY);
+        if self == Priority::RealTime {
+            let parameters = libc::sched_param { sched_priority: 1 };
+            // SAFETY: `parameters` is a live sched_param; 0 is this thread.
+            unsafe { libc::sched_setscheduler(0, libc::SCHED_FIFO, &parameters) };
+        }
+    }
+}
 
 /// A router that forwards until it is stopped.
 #[derive(Debug)]
@@ -74,18 +109,37 @@ impl Running {
         scenario: &Scenario,
         discipline: Discipline,
         mtu: u16,
+        ends: (Interface, Interface),
+    ) -> io::Result<Running> {
+        let forwarder = Forwarder::new(scenario, discipline, mtu.into(), now_ns());
+        Running::with(forwarder, ends, Priority::High)
+    }
+
+    /// Starts a thread that runs `forwarder` between the two interfaces.
+    ///
+    /// # Errors
+    /// As [`Running::start`].
+    pub fn with(
+        forwarder: Forwarder,
         (input, output): (Interface, Interface),
+        priority: Priority,
     ) -> io::Result<Running> {
         let stop = Arc::new(Stop {
             asked: AtomicBool::new(false),
             event: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
         });
-        let forwarder = Forwarder::new(scenario, discipline, mtu.into(), now_ns());
-        let ends = Ends { input, output };
+        let ends = Ends {
+            input,
+            output,
+            spin_ns: priority.spin_ns(),
+        };
         let asked = Arc::clone(&stop);
         let thread = std::thread::Builder::new()
             .name("forward".into())
-            .spawn(move || forward(forwarder, ends, &asked))?;
+            .spawn(move || {
+                priority.apply();
+                forward(forwarder, ends, &asked)
+            })?;
         Ok(Running {
             stop,
             thread: Some(thread),
@@ -122,6 +176,8 @@ impl Drop for Running {
 struct Ends {
     input: Interface,
     output: Interface,
+    /// Time to poll the clock before an event, ns.
+    spin_ns: u64,
 }
 
 impl Ends {
@@ -169,10 +225,8 @@ impl Ready {
 }
 
 fn forward(mut forwarder: Forwarder, mut ends: Ends, stop: &Stop) -> Report {
-    // If these fail, only the timing is less precise. Without the first, the kernel
-    // may wake this thread 50 us late to save power.
+    // If this fails, the kernel may wake this thread 50 us late to save power.
     let _ = set_current_timer_slack(NonZeroU64::new(1));
-    let _ = setpriority_process(Some(gettid()), PRIORITY);
     let failure = match forward_until(&mut forwarder, &mut ends, stop) {
         Ok(()) => None,
         Err((side, error)) => Some((ends.of(side).place().to_string(), error)),
@@ -252,10 +306,10 @@ fn received(result: io::Result<usize>) -> io::Result<Option<usize>> {
 /// read, which are both shortly before `next_ns`.
 fn wait(next_ns: Option<u64>, now_ns: u64, ends: &Ends, stop: &Stop) -> Ready {
     let left_ns = next_ns.map(|next_ns| next_ns.saturating_sub(now_ns));
-    if left_ns.is_some_and(|left_ns| left_ns <= SPIN_NS) {
+    if left_ns.is_some_and(|left_ns| left_ns <= ends.spin_ns) {
         return Ready::BOTH;
     }
-    let timeout = left_ns.map(|left_ns| timespec(left_ns - SPIN_NS));
+    let timeout = left_ns.map(|left_ns| timespec(left_ns - ends.spin_ns));
     let mut fds = [
         PollFd::from_borrowed_fd(ends.input.as_fd(), PollFlags::IN),
         PollFd::from_borrowed_fd(ends.output.as_fd(), PollFlags::IN),

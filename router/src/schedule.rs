@@ -8,6 +8,9 @@ use l4sllm_testbed::scenario::Scenario;
 #[derive(Debug)]
 pub struct Schedule {
     scenario: Scenario,
+    /// The first repetition.
+    first: u32,
+    /// The current one, counted from the first.
     repetition: u32,
     rate: RateSchedule,
     /// Start of the current rate, ns.
@@ -17,11 +20,12 @@ pub struct Schedule {
 }
 
 impl Schedule {
-    /// The first repetition's rate.
-    pub fn new(scenario: &Scenario) -> Schedule {
+    /// The rate of repetition `first`.
+    pub fn new(scenario: &Scenario, first: u32) -> Schedule {
         Schedule {
-            rate: scenario.link_rate(scenario.repetition_seed(0)),
+            rate: scenario.link_rate(scenario.repetition_seed(first)),
             scenario: scenario.clone(),
+            first,
             repetition: 0,
             from_ns: 0,
             bits: 0,
@@ -53,7 +57,8 @@ impl Schedule {
         self.from_ns = now_ns;
         let repetition = now_ns / self.scenario.duration_ns;
         self.repetition = u32::try_from(repetition).unwrap_or(u32::MAX);
-        let seed = self.scenario.repetition_seed(self.repetition);
+        let number = self.first.saturating_add(self.repetition);
+        let seed = self.scenario.repetition_seed(number);
         let began_ns = repetition * self.scenario.duration_ns;
         self.rate = self.scenario.link_rate(seed).delayed(began_ns);
         Some(self.rate())
@@ -87,7 +92,7 @@ mod tests {
 
     #[test]
     fn a_constant_rate_never_repeats() {
-        let mut schedule = Schedule::new(&Scenario::new("test", 8_000_000, 0));
+        let mut schedule = Schedule::new(&Scenario::new("test", 8_000_000, 0), 0);
         assert_eq!(schedule.repeats_ns(), u64::MAX);
         assert_eq!(schedule.next(1 << 60), None);
         assert_eq!(schedule.capacity_bits(3600 * S), 3600 * 8_000_000);
@@ -98,7 +103,7 @@ mod tests {
         let mut scenario = Scenario::new("test", 1, 0);
         scenario.duration_ns = 10 * S;
         scenario.bottleneck = steps(&[(0, 1000), (6 * S, 3000)]);
-        let mut schedule = Schedule::new(&scenario);
+        let mut schedule = Schedule::new(&scenario, 0);
         assert_eq!(schedule.next(9 * S), None);
         assert_eq!(schedule.repeats_ns(), 10 * S);
         // A late call, as during the transmission of a packet.
@@ -117,10 +122,12 @@ mod tests {
         let mut scenario = Scenario::new("test", 1_000_000, 0);
         scenario.duration_ns = S;
         scenario.link.bursts = Some(Bursts::new(4_000_000, 6_000_000, Distribution::Exponential));
-        let mut schedule = Schedule::new(&scenario);
+        let mut schedule = Schedule::new(&scenario, 0);
         let first = schedule.rate();
         let second = schedule.next(S).unwrap();
         assert_ne!(first.clone().delayed(S), second);
-        assert_eq!(Schedule::new(&scenario).rate(), first);
+        assert_eq!(Schedule::new(&scenario, 0).rate(), first);
+        // As in the emulator's second repetition.
+        assert_eq!(Schedule::new(&scenario, 1).rate().delayed(S), second);
     }
 }

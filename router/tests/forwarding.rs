@@ -2,10 +2,12 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+use std::collections::HashMap;
 use std::io;
+use std::sync::mpsc::{Sender, channel};
 
-use l4sllm_abi::{Ecn, Limits, Params};
-use l4sllm_router::{Forwarder, Header, Side, Wire};
+use l4sllm_abi::{Action, Ecn, Limits, Params};
+use l4sllm_router::{Delay, Forwarder, Header, Observer, Side, Wire};
 use l4sllm_testbed::aqm::{Departure, Fifo, FifoParams, Packet};
 use l4sllm_testbed::net::{Bottleneck, Bursts, Discipline, Distribution, RateSchedule, RateStep};
 use l4sllm_testbed::net::{Spread, Transmit};
@@ -156,6 +158,75 @@ fn packets_leave_at_the_links_rate_after_its_delay() {
     let back = setup.bench.sent.iter().find(|sent| sent.to == Side::In);
     assert_eq!(back.unwrap().at_ns, EPOCH + 15 * MS);
     assert!(setup.is_balanced());
+}
+
+/// Packets to a port take its delay, and so do the answers from it.
+#[test]
+fn flows_have_their_own_delays() {
+    let mut setup = Setup::new(&scenario(12_000_000, 20 * MS), fifo(100));
+    let own = Delay {
+        forward_ns: 30 * MS,
+        back_ns: 50 * MS,
+    };
+    setup.forwarder.set_delays(HashMap::from([(5201, own)]));
+    let to = |port: u16, number| {
+        let mut packet = packet(Ecn::NotEct, 1500, 40_000, number);
+        packet[22..24].copy_from_slice(&port.to_be_bytes());
+        packet
+    };
+    setup.arrive_at(0, Side::In, &to(5201, 1));
+    setup.arrive_at(0, Side::In, &to(5202, 2));
+    setup.arrive_at(0, Side::Out, &packet(Ecn::NotEct, 60, 5201, 3));
+    setup.arrive_at(0, Side::Out, &packet(Ecn::NotEct, 60, 5202, 4));
+    setup.run_until(S);
+    let at = |wanted| {
+        let mut sent = setup.bench.sent.iter();
+        let found = sent.find(|sent| number(&sent.packet) == wanted).unwrap();
+        (found.at_ns - EPOCH) / MS
+    };
+    assert_eq!([at(1), at(2), at(3), at(4)], [31, 12, 50, 10]);
+    assert!(setup.is_balanced());
+}
+
+/// Passes on what it sees.
+#[derive(Debug)]
+struct Seen(Sender<(u64, Departure, Vec<u8>)>);
+
+impl Observer for Seen {
+    fn left(&mut self, at_ns: u64, departure: &Departure, packet: &[u8], _: &Bottleneck) {
+        self.0.send((at_ns, *departure, packet.to_vec())).unwrap();
+    }
+}
+
+/// Every packet that leaves the queue is shown, marked if so, and every drop.
+#[test]
+fn an_observer_sees_what_leaves_the_queue() {
+    let mut setup = Setup::new(&scenario(8_000_000, 0), dualpi2());
+    let (to, seen) = channel();
+    setup.forwarder.observe(Box::new(Seen(to)));
+    for number in 0..4000 {
+        let ecn = Ecn::ALL[number as usize % 4];
+        let packet = packet(ecn, 1500, number as u16 % 7, number);
+        setup.arrive_at(u64::from(number) * MS, Side::In, &packet);
+    }
+    setup.run_until(20 * S);
+    let seen: Vec<(u64, Departure, Vec<u8>)> = seen.try_iter().collect();
+    let counts = setup.forwarder.measured(setup.bench.now_ns).counts;
+    let count = |action| {
+        let of = seen
+            .iter()
+            .filter(|(_, departure, _)| departure.action == action);
+        of.count() as u64
+    };
+    assert_eq!(count(Action::Drop), counts.dropped.iter().sum::<u64>());
+    assert_eq!(count(Action::Mark), counts.marked.iter().sum::<u64>());
+    assert!(count(Action::Drop) > 100 && count(Action::Mark) > 100);
+    assert_eq!(seen.len() as u64, counts.received);
+    assert!(seen.is_sorted_by_key(|(at_ns, ..)| *at_ns));
+    for (_, departure, packet) in &seen {
+        assert_eq!(Header::parse(packet).unwrap().ecn, departure.ecn);
+        assert_eq!(packet.len(), departure.bytes as usize);
+    }
 }
 
 /// However late the host wakes, a backlog leaves at the link's rate: the lateness

@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use l4sllm_abi::Ecn;
-use l4sllm_router::{Header, Malformed, mark};
+use l4sllm_router::{Header, Malformed, mark, ports};
 use l4sllm_testbed::aqm::classify;
 use proptest::prelude::*;
 
@@ -166,5 +166,25 @@ proptest! {
             flow(&datagram4(a, 17, [ports[1], !ports[0]], 185))
         );
         prop_assert_eq!(flow(&datagram4(a, 1, ports, 0)), flow(&datagram4(a, 1, [7, 7], 0)));
+    }
+}
+
+#[test]
+fn ports_are_those_of_whole_tcp_and_udp_packets() {
+    let addresses = [[10, 0, 0, 1], [10, 0, 0, 2]];
+    for protocol in [6, 17] {
+        let packet = datagram4(addresses, protocol, [40_000, 5201], 0);
+        assert_eq!(ports(&packet), Some((40_000, 5201)));
+        let packet = datagram6([[1; 16], [2; 16]], protocol, [40_000, 5201]);
+        assert_eq!(ports(&packet), Some((40_000, 5201)));
+    }
+    // ICMP, fragments, and packets cut short.
+    assert_eq!(ports(&datagram4(addresses, 1, [8, 0], 0)), None);
+    let mut fragment = datagram4(addresses, 17, [1, 2], 0);
+    fragment[6] = 0x20;
+    assert_eq!(ports(&fragment), None);
+    let packet = datagram4(addresses, 17, [1, 2], 0);
+    for length in 0..24 {
+        assert_eq!(ports(&packet[..length]), None);
     }
 }
