@@ -24,6 +24,7 @@ pub(super) fn overlay(results: Vec<(String, Data)>) -> Option<Data> {
         baselines: Vec::new(),
         warnings: Vec::new(),
         floor: None,
+        lab: None,
         ..first.facts
     };
     let mut summary = first.summary;

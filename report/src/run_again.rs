@@ -13,9 +13,9 @@ pub(super) fn run_again(facts: &Facts) -> String {
     let mut out = "<h3>How to run it again</h3>\n".to_owned();
     match command(facts) {
         Some(command) => out.push_str(&format!(
-            "<pre class=\"command\">{}</pre>\n<p>The same version, seed, scenario and policy \
-             give the same packets; measured times differ.{}</p>\n",
+            "<pre class=\"command\">{}</pre>\n<p>{}{}</p>\n",
             escape(&command),
+            repeatability(facts),
             policy_note(facts),
         )),
         None => out.push_str("<p>The scenario was made by a program and has no file.</p>\n"),
@@ -43,6 +43,20 @@ pub(super) fn run_again(facts: &Facts) -> String {
     out
 }
 
+/// How far a repetition is the same.
+fn repeatability(facts: &Facts) -> String {
+    match &facts.lab {
+        None => "The same version, seed, scenario and policy give the same packets; measured \
+                 times differ."
+            .to_owned(),
+        Some(lab) => format!(
+            "Real packets of Linux {} and {}: no two repetitions are the same.",
+            escape(&lab.kernel),
+            escape(&lab.iperf)
+        ),
+    }
+}
+
 /// The command, for a POSIX shell: with the scenario file if its path is known,
 /// otherwise with its text; none without either.
 pub(super) fn command(facts: &Facts) -> Option<String> {
@@ -53,8 +67,13 @@ pub(super) fn command(facts: &Facts) -> Option<String> {
     };
     let arms: Vec<&str> = facts.arms.iter().map(|arm| arm.name.as_str()).collect();
     Some(format!(
-        "{before}l4sllm run {scenario} \\\n    --out {} \\\n    --arms {}{} \\\n    \
+        "{before}l4sllm {} {scenario} \\\n    --out {} \\\n    --arms {}{} \\\n    \
          --repetitions {} --duration {}s --seed {}",
+        if facts.lab.is_some() {
+            "lab run"
+        } else {
+            "run"
+        },
         shell_word(&format!("{}-again", facts.scenario)),
         shell_word(&arms.join(",")),
         policy(facts),
@@ -151,6 +170,27 @@ mod tests {
         assert_eq!(after("--policy"), "/my policy");
         assert_eq!(after("--arms"), "dualpi2,l4sllm-10");
         assert_eq!(after("--duration"), "1.2345s");
+    }
+
+    #[test]
+    fn a_run_with_real_packets_is_repeated_in_the_lab() {
+        let mut facts = facts(&[("dualpi2", None)], 1);
+        facts.scenario_file = Some("headroom".to_owned());
+        facts.lab = Some(l4sllm_testbed::result::LabFacts {
+            kernel: "6.12 <b>".to_owned(),
+            iperf: "iperf 3.18".to_owned(),
+        });
+        assert!(
+            command(&facts)
+                .unwrap()
+                .starts_with("l4sllm lab run headroom ")
+        );
+        let page = run_again(&facts);
+        assert!(
+            page.contains("Linux 6.12 &lt;b&gt; and iperf 3.18"),
+            "{page}"
+        );
+        assert!(!page.contains("the same packets"), "{page}");
     }
 
     #[test]

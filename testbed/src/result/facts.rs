@@ -37,6 +37,18 @@ pub struct Facts {
     /// Minimum queue delay caused by the flows' minimum windows, ms; none if
     /// the path can hold them. Computed from the scenario.
     pub floor: Option<Floor>,
+    /// The host whose packets were measured; none if the run was emulated.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lab: Option<LabFacts>,
+}
+
+/// The host of a run with real packets.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LabFacts {
+    /// Release of its kernel, whose congestion controls sent.
+    pub kernel: String,
+    /// Version of iperf3.
+    pub iperf: String,
 }
 
 /// Conventional names of plain and tuned DualPI2 in scenarios.

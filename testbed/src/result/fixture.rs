@@ -73,6 +73,7 @@ pub fn facts(arms: &[(&str, Option<u32>)], repetitions: u32) -> Facts {
             bits_per_s: RATE,
             base_rtt_ns: 10_000_000,
         }),
+        lab: None,
     }
 }
 

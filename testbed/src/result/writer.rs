@@ -63,6 +63,15 @@ impl RunWriter {
         self.set_points.add(&rows.set_points)
     }
 
+    /// Adds a file with other measurements of the repetition. `name` must not be
+    /// one of the result's own.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn attach(&self, name: &str, bytes: &[u8]) -> Result<(), ResultError> {
+        write_atomically(&self.whole.temporary().join(name), bytes)
+    }
+
     /// Ends the files and renames their directory to `dir`.
     pub(super) fn commit(self, dir: &Path, meta: &RunMeta) -> Result<Samples, ResultError> {
         self.packets.finish()?;

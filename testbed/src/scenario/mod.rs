@@ -256,6 +256,7 @@ impl Scenario {
             baselines: self.baselines(),
             warnings: self.warnings(),
             floor: self.floor(),
+            lab: None,
         }
     }
 
