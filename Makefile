@@ -3,7 +3,7 @@
 CARGO ?= cargo
 OUT ?= out
 
-.PHONY: help install uninstall demo test bench bench-train reproduce published policy build dist fmt lint clean setup
+.PHONY: help install uninstall demo test lab bench bench-train reproduce published policy build dist fmt lint clean setup
 .DEFAULT_GOAL := help
 
 help: ## print this list
@@ -27,6 +27,12 @@ demo: build ## emulate the published testbed, with a report in out/demo
 test: ## run every check that needs no root, GPU or FreeBSD
 	@scripts/setup.sh test
 	@scripts/test.sh
+
+lab: setup ## compare the emulator with real packets, and run failure drills (root)
+	@scripts/setup.sh lab
+	$(CARGO) build --release --locked -p l4sllm -p l4sllmd
+	./target/release/l4sllm lab compare --out $(OUT)/lab $(OPTIONS)
+	./target/release/l4sllm lab drill
 
 reproduce: setup ## train on the published pool and report scores: make reproduce POOL=file
 	@[ -n "$(POOL)" ] || { echo "POOL=file: the published pool, as CSV, Parquet or JSON"; exit 2; }

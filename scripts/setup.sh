@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Installs the packages required by the build, and with "test" also those of the
-# checks, if run as root on Debian or Ubuntu; otherwise lists what is missing.
-# Silent if everything is present.
-#   scripts/setup.sh [test]
+# checks, with "lab" those of `make lab', if run as root on Debian or Ubuntu;
+# otherwise lists what is missing.  Silent if everything is present.
+#   scripts/setup.sh [test|lab]
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -14,6 +14,12 @@ missing=()
 for tool in "${!package[@]}"; do
     command -v "$tool" >/dev/null || missing+=("${package[$tool]}")
 done
+if [ "${1:-}" = lab ]; then
+    declare -A lab=([ip]=iproute2 [iperf3]=iperf3 [ping]=iputils-ping)
+    for tool in "${!lab[@]}"; do
+        command -v "$tool" >/dev/null || missing+=("${lab[$tool]}")
+    done
+fi
 if [ "${1:-}" = test ]; then
     declare -A tests=([git]=git [python3]=python3 [clang]=clang [clang-tidy]=clang-tidy
         [ld.lld]=lld [mandoc]=mandoc [shellcheck]=shellcheck [packer]=packer)

@@ -20,6 +20,8 @@ mod eval;
 mod export;
 mod format;
 mod judge;
+#[cfg(target_os = "linux")]
+mod lab;
 #[cfg(feature = "torch")]
 mod latency;
 #[cfg(not(feature = "torch"))]
@@ -27,6 +29,8 @@ mod libtorch;
 mod output;
 mod policy;
 mod pool;
+#[cfg(target_os = "linux")]
+mod prague;
 #[cfg(feature = "torch")]
 mod published;
 mod report;
@@ -125,6 +129,10 @@ enum Command {
     Device(device::DeviceArgs),
     #[cfg(target_os = "linux")]
     Router(router::RouterArgs),
+    #[cfg(target_os = "linux")]
+    Lab(lab::LabArgs),
+    #[cfg(target_os = "linux")]
+    Prague(prague::PragueArgs),
     Testbed(testbed::TestbedArgs),
     Status(status::StatusArgs),
     Doctor(doctor::DoctorArgs),
@@ -198,6 +206,10 @@ fn dispatch(command: Command) -> anyhow::Result<Done> {
         Command::Device(args) => device::run(&args).map(finished),
         #[cfg(target_os = "linux")]
         Command::Router(args) => router::run(&args).map(finished),
+        #[cfg(target_os = "linux")]
+        Command::Lab(args) => lab::run(&args, cancel::flag()?),
+        #[cfg(target_os = "linux")]
+        Command::Prague(args) => prague::run(&args, cancel::flag()?).map(finished),
         Command::Testbed(args) => testbed::run(&args).map(finished),
         Command::Status(args) => status::run(&args).map(finished),
         Command::Doctor(args) => doctor::run(&args),

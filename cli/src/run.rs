@@ -44,6 +44,10 @@ pub struct RunArgs {
     force: bool,
     #[command(flatten)]
     change: Change,
+    /// Repetitions to run at the same time, 0 to 1024; 0: one per core. Always
+    /// one if the scenario measures decision latency.
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = threads)]
+    threads: usize,
     #[command(flatten)]
     format: FormatArgs,
     #[command(flatten)]
@@ -59,7 +63,7 @@ pub struct Change {
     /// Seed of all random draws [default: the scenario's].
     #[arg(long, value_name = "S")]
     pub seed: Option<u64>,
-    /// Virtual time of each repetition, such as 10s [default: the scenario's].
+    /// Time of each repetition, such as 10s [default: the scenario's].
     #[arg(long = "duration", value_name = "TIME", value_parser = duration::repetition)]
     pub duration_ns: Option<u64>,
     /// Only these arms, separated by commas [default: all].
@@ -69,10 +73,6 @@ pub struct Change {
     /// or a built-in name.
     #[arg(long, value_name = "DIR")]
     pub policy: Option<PathBuf>,
-    /// Repetitions to run at the same time, 0 to 1024; 0: one per core. Always
-    /// one if the scenario measures decision latency.
-    #[arg(long, value_name = "N", default_value_t = 0, value_parser = threads)]
-    pub threads: usize,
 }
 
 /// Runs the scenario, draws, and prints the table and the report's path.
@@ -80,7 +80,7 @@ pub fn run(args: &RunArgs, cancel: &AtomicBool) -> anyhow::Result<Done> {
     let scenario = args.change.apply(shipped::scenario(&args.scenario)?)?;
     let how = How {
         force: args.force,
-        threads: args.change.threads,
+        threads: args.threads,
         engine: args.engine.options(),
     };
     execute(&scenario, &args.out, &how, cancel)?;
