@@ -1,9 +1,17 @@
 //! Chooses an action from probabilities.
 
 use l4sllm_abi::{Action, Queue};
+use serde::{Deserialize, Serialize};
 
 use crate::splitmix::SplitMix64;
 use crate::{ACTIONS, DecisionRule};
+
+/// State of a [`Chooser`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ChooserState {
+    random: u64,
+    owed: [[f32; ACTIONS]; 2],
+}
 
 /// Applies a [`DecisionRule`]. One per session; equal probabilities give equal
 /// actions.
@@ -25,6 +33,20 @@ impl Chooser {
             random: SplitMix64::new(seed),
             owed: [[0.0; ACTIONS]; 2],
         }
+    }
+
+    /// The state from which another chooser of the same rule continues.
+    pub fn save(&self) -> ChooserState {
+        ChooserState {
+            random: self.random.state(),
+            owed: self.owed,
+        }
+    }
+
+    /// Continues from a saved state.
+    pub fn restore(&mut self, state: &ChooserState) {
+        self.random = SplitMix64::new(state.random);
+        self.owed = state.owed;
     }
 
     /// The action for the queue of the newest record.

@@ -60,7 +60,7 @@ pub mod torch;
 pub use base::{base_config, base_hash};
 pub use budget::IdleBudget;
 pub use calibration::{Bin, Calibration, Reliability};
-pub use chooser::Chooser;
+pub use chooser::{Chooser, ChooserState};
 pub use config::{
     ACTIONS, Adaptation, BaseConfig, DecisionRule, FORMAT, FeatureConfig, HeadConfig, HeadKind,
     OUTPUTS_MAX, Outputs, PolicyConfig, PolicyInput, ReturnConfig, TokenLayout, TrainedOn,
@@ -78,6 +78,7 @@ pub use policy::Policy;
 pub use policy_files::{ADAPTER_DIR, CONFIG_FILE, MODULES_FILE, WEIGHTS_FILE};
 pub use reward::{Reward, Rewards, returns_to_go};
 pub use run_facts::{Outcome, RuleFacts};
+pub use session::state::{SessionState, StateError, summary_from};
 pub use session::{Newest, Session};
 pub use set_points::{SET_POINTS, SetPointHead, SetPointRange, SetPoints};
 pub use setting::{Gains, Setting};

@@ -7,6 +7,7 @@
 //!                                        libtorch: kept, one dense pass at the boundary
 //! ```
 
+pub(crate) mod state;
 pub(crate) mod stream;
 
 use std::sync::Arc;
@@ -19,6 +20,7 @@ use crate::set_points::SET_POINTS;
 #[cfg(feature = "torch")]
 use crate::torch::session::Windows as TorchWindows;
 use crate::{ACTIONS, HeadKind, IdleBudget, Outputs, Periods, Policy, PolicyError, Taken};
+use state::{SessionState, StateError, WindowsState};
 use stream::Stream;
 
 /// Decides for one scheduler instance, with the engine into which its policy was
@@ -179,6 +181,46 @@ impl Session {
         self.stream.reset();
         if let Some(periods) = &mut self.periods {
             periods.reset();
+        }
+    }
+
+    /// The state from which another session of the same policy and interval
+    /// continues to the bit.
+    pub fn save(&self) -> SessionState {
+        SessionState {
+            stream: self.stream.save(),
+            windows: match &self.windows {
+                Windows::Plain(windows) => WindowsState::Plain(windows.recent().to_vec()),
+                #[cfg(feature = "torch")]
+                Windows::Torch(windows) => windows.save(),
+            },
+            action: self.action,
+            periods: self.periods.as_ref().map(Periods::save),
+        }
+    }
+
+    /// Continues from the state of another session of the same policy and
+    /// interval.
+    ///
+    /// # Errors
+    /// The state is that of another policy or engine, or damaged. The session
+    /// must then be discarded.
+    pub fn restore(&mut self, state: &SessionState) -> Result<(), StateError> {
+        self.stream.restore(&state.stream)?;
+        match (&mut self.windows, &state.windows) {
+            (Windows::Plain(windows), WindowsState::Plain(recent)) => windows.restore(recent)?,
+            #[cfg(feature = "torch")]
+            (Windows::Torch(windows), WindowsState::Torch { .. }) => {
+                windows.restore(&state.windows)?;
+            }
+            #[cfg_attr(not(feature = "torch"), allow(unreachable_patterns))]
+            _ => return Err(StateError::Engine),
+        }
+        self.action = state.action;
+        match (&mut self.periods, &state.periods) {
+            (None, None) => Ok(()),
+            (Some(periods), Some(state)) => periods.restore(state),
+            _ => Err(StateError::Shape("periods")),
         }
     }
 

@@ -1,9 +1,11 @@
 //! Exponential means over time.
 
+use serde::{Deserialize, Serialize};
+
 /// A mean in which a value t seconds ago weighs e^(−t/τ). Intervals of any
 /// length may be added. Weights are normalised, so the mean has no bias towards
 /// zero before τ has passed.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct DecayingMean {
     time_constant: f64,
     sum: f64,
@@ -25,6 +27,11 @@ impl DecayingMean {
         let decay = (-dt / self.time_constant).exp();
         self.sum = self.sum * decay + value * (1.0 - decay);
         self.weight = self.weight * decay + (1.0 - decay);
+    }
+
+    /// Whether its numbers are finite and `like` has the same time constant.
+    pub fn is_like(&self, like: &DecayingMean) -> bool {
+        self.time_constant == like.time_constant && self.sum.is_finite() && self.weight.is_finite()
     }
 
     /// The mean; `None` before the first interval.

@@ -2,6 +2,8 @@
 
 use std::collections::VecDeque;
 
+use serde::{Deserialize, Serialize};
+
 /// Bits set by a summary's flows (`L4S_FLOW_BITS`).
 type Flows = [u64; 4];
 
@@ -11,7 +13,7 @@ type Flows = [u64; 4];
 /// all of them has its bit set in all of them. Short flows that share a bit can
 /// look like one: with a third of the bits set, a bit is set in all eight pieces
 /// with a probability of 3^-8.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct LongLived {
     persistence: f64,
     pieces: VecDeque<(Flows, f64)>,

@@ -5,6 +5,7 @@ use std::ops::Deref;
 use l4sllm_abi::{Queue, Summary};
 
 use super::{DecayingMean, LongLived};
+use crate::session::state::{PeriodsState, StateError, summary_from};
 
 /// A flow is long-lived if it sent in every half second of this time, s.
 pub const PERSISTENCE: f64 = 4.0;
@@ -107,6 +108,31 @@ impl Periods {
             idle_share: self.idle_share.value().unwrap_or(idle),
             classic_signals_per_s: self.classic_signals_per_s.value().unwrap_or(signals),
         })
+    }
+
+    pub(crate) fn save(&self) -> PeriodsState {
+        PeriodsState {
+            pending: self.pending.as_ref().map(|s| s.to_bytes().to_vec()),
+            long_lived: self.long_lived.clone(),
+            idle_share: self.idle_share,
+            classic_signals_per_s: self.classic_signals_per_s,
+        }
+    }
+
+    pub(crate) fn restore(&mut self, state: &PeriodsState) -> Result<(), StateError> {
+        let pending = state.pending.as_deref().map(summary_from).transpose()?;
+        let sound = state.idle_share.is_like(&self.idle_share)
+            && state
+                .classic_signals_per_s
+                .is_like(&self.classic_signals_per_s);
+        if !sound {
+            return Err(StateError::NotFinite("the periods"));
+        }
+        self.pending = pending.map(Box::new);
+        self.long_lived = state.long_lived.clone();
+        self.idle_share = state.idle_share;
+        self.classic_signals_per_s = state.classic_signals_per_s;
+        Ok(())
     }
 
     /// Discards all summaries, because the next one does not continue them.

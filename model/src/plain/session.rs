@@ -22,6 +22,7 @@ use std::sync::Arc;
 
 use super::forward::{State, advance, embed};
 use super::weights::Weights;
+use crate::session::state::{StateError, copy};
 use crate::session::stream::{Stream, row};
 use crate::set_points::SET_POINTS;
 use crate::{Outputs, PolicyConfig};
@@ -118,6 +119,20 @@ impl Windows {
                 self.contexts[context].restart();
             }
         }
+    }
+
+    /// Tokens of the last records.
+    pub(crate) fn recent(&self) -> &[f32] {
+        &self.recent
+    }
+
+    /// Replaces the tokens of the last records. Contexts are computed again from
+    /// them, with the same result: a token does not depend on how many are
+    /// computed together.
+    pub(crate) fn restore(&mut self, recent: &[f32]) -> Result<(), StateError> {
+        copy("the windows", recent, &mut self.recent)?;
+        self.contexts.iter_mut().for_each(Context::restart);
+        Ok(())
     }
 
     /// Computes the tokens of the newest record once for all contexts.

@@ -2,6 +2,7 @@
 //! and the assignment of records to windows. The periods of a policy on
 //! summaries form a stream of such records, each of which ends an interval.
 
+use super::state::{StateError, StreamState, copy};
 use crate::{InputFeature, PolicyConfig};
 
 /// State of a stream and its newest record.
@@ -66,6 +67,27 @@ impl Stream {
             &mut self.inputs,
         );
         true
+    }
+
+    pub(crate) fn save(&self) -> StreamState {
+        StreamState {
+            seen: self.seen,
+            values: self.values.clone(),
+            inputs: self.inputs.clone(),
+            target: self.target,
+        }
+    }
+
+    pub(crate) fn restore(&mut self, state: &StreamState) -> Result<(), StateError> {
+        copy("the stream", &state.values, &mut self.values)?;
+        copy("the stream", &state.inputs, &mut self.inputs)?;
+        // Leaves space for every number that is computed from it.
+        if state.seen > u64::MAX / 2 {
+            return Err(StateError::Shape("the stream"));
+        }
+        self.seen = state.seen;
+        self.target = state.target;
+        Ok(())
     }
 
     /// Discards all records.

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use tch::Tensor;
 
 use super::{Batch, Frozen, Network, Options, TrainError, device, set_threads};
+use crate::session::state::{StateError, WindowsState, copy};
 use crate::session::stream::{Stream, row};
 use crate::set_points::SET_POINTS;
 use crate::{
@@ -146,6 +147,28 @@ impl Windows {
         let k = config.action_inputs();
         self.actions[at * k..][..k].copy_from_slice(&action[..k]);
         self.returns[at] = stream.target();
+    }
+
+    pub(crate) fn save(&self) -> WindowsState {
+        WindowsState::Torch {
+            inputs: self.inputs.clone(),
+            actions: self.actions.clone(),
+            returns: self.returns.clone(),
+        }
+    }
+
+    pub(crate) fn restore(&mut self, state: &WindowsState) -> Result<(), StateError> {
+        let WindowsState::Torch {
+            inputs,
+            actions,
+            returns,
+        } = state
+        else {
+            return Err(StateError::Engine);
+        };
+        copy("the windows", inputs, &mut self.inputs)?;
+        copy("the windows", actions, &mut self.actions)?;
+        copy("the windows", returns, &mut self.returns)
     }
 }
 
