@@ -46,6 +46,14 @@ pub(crate) struct Basis {
 }
 
 impl Basis {
+    pub(crate) fn scheduler(&self) -> Scheduler {
+        self.scheduler
+    }
+
+    pub(crate) fn time_ns(&self) -> u64 {
+        self.time_ns
+    }
+
     pub(crate) fn record(record: &Record) -> Basis {
         Basis {
             scheduler: Scheduler::of(record),
@@ -96,6 +104,17 @@ impl Apply {
 
     pub(crate) fn set_base(&mut self, params: Params, limits: Limits) {
         self.base = (params, limits);
+    }
+
+    /// The number of the next override, and the parameters and limits that
+    /// set-points are shifted from.
+    pub(crate) fn state(&self) -> (NonZeroU64, &Params, &Limits) {
+        (self.next_id, &self.base.0, &self.base.1)
+    }
+
+    /// Continues the numbers of overrides.
+    pub(crate) fn set_next_id(&mut self, id: NonZeroU64) {
+        self.next_id = id;
     }
 
     /// Expiry of an override based on a record with this time, ns.

@@ -6,9 +6,10 @@ use std::collections::btree_map::Entry;
 use std::num::NonZeroU32;
 
 use l4sllm_abi::{EventCode, Message, Record, Stream as Kind, Summary};
-use l4sllm_model::IdleBudget;
+use l4sllm_model::{IdleBudget, summary_from};
+use serde::{Deserialize, Serialize};
 
-use crate::engine::{Decision, Engine, Input};
+use crate::engine::{Decision, Engine, EngineState, Input, RestoreError};
 use crate::metrics::Counters;
 
 /// One instance of a scheduler.
@@ -81,6 +82,28 @@ struct Stream {
     last_ns: u64,
     /// [`Batch::turn`] of the last decision.
     decided: u64,
+}
+
+/// State of a [`Batch`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct BatchState {
+    streams: Vec<StreamState>,
+    sweep_ns: u64,
+    next_seq: Option<u64>,
+    turn: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct StreamState {
+    /// Number and instance of the scheduler.
+    scheduler: (u32, u32),
+    records: u32,
+    /// Bytes of the merged summaries.
+    pending: Option<Vec<u8>>,
+    summed_ns: Option<u64>,
+    last_ns: u64,
+    decided: u64,
+    engine: EngineState,
 }
 
 /// An instance without a record for this time is considered deleted: a
@@ -216,6 +239,61 @@ impl Batch {
         }
         let decision = stream.engine.observe_summary(&pending);
         self.decided(scheduler, decision, scheduled, counters)
+    }
+
+    /// The state from which another batch continues to the bit.
+    pub(crate) fn save(&self) -> BatchState {
+        let streams = self.streams.iter().map(|(scheduler, stream)| StreamState {
+            scheduler: (scheduler.sched, scheduler.instance),
+            records: stream.records,
+            pending: stream.pending.as_ref().map(|s| s.to_bytes().to_vec()),
+            summed_ns: stream.summed_ns,
+            last_ns: stream.last_ns,
+            decided: stream.decided,
+            engine: stream.engine.save(),
+        });
+        BatchState {
+            streams: streams.collect(),
+            sweep_ns: self.sweep_ns,
+            next_seq: self.next_seq,
+            turn: self.turn,
+        }
+    }
+
+    /// Replaces all instances and the position in the stream.
+    ///
+    /// # Errors
+    /// The state belongs to other engines, or is damaged.
+    pub(crate) fn restore(
+        &mut self,
+        state: &BatchState,
+        counters: &mut Counters,
+    ) -> Result<(), RestoreError> {
+        self.streams.clear();
+        for saved in &state.streams {
+            let (sched, instance) = saved.scheduler;
+            let scheduler = Scheduler { sched, instance };
+            let mut engine = (self.make_engine)(scheduler);
+            engine.restore(&saved.engine)?;
+            engine.set_idle_budget(self.schedule.idle_budget);
+            let pending = saved.pending.as_deref().map(summary_from).transpose()?;
+            // A damaged number must not prevent the interval's end.
+            let records = saved.records.min(self.schedule.interval.get() - 1);
+            let stream = Stream {
+                engine,
+                records,
+                pending: pending.map(Box::new),
+                summed_ns: saved.summed_ns,
+                last_ns: saved.last_ns,
+                decided: saved.decided,
+            };
+            self.streams.insert(scheduler, stream);
+        }
+        counters.instances = self.streams.len() as u64;
+        self.sweep_ns = state.sweep_ns;
+        self.next_seq = state.next_seq;
+        self.turn = state.turn;
+        Ok(())
     }
 
     /// The stream of an instance; `None` if there are too many.

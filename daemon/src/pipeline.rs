@@ -1,13 +1,14 @@
 //! Messages in, overrides out: all stages in order.
 
-use std::num::NonZeroU32;
+use std::num::{NonZeroU32, NonZeroU64};
 
 use l4sllm_abi::{Limits, Message, Override, Params, Stream, Streams, SummaryInterval};
 use l4sllm_model::IdleBudget;
+use serde::{Deserialize, Serialize};
 
 use crate::apply::{Apply, Basis, OverrideMode, Scope};
-use crate::batch::{Batch, Schedule, Scheduler};
-use crate::engine::{Decision, Engine, Input};
+use crate::batch::{Batch, BatchState, Schedule, Scheduler};
+use crate::engine::{Decision, Engine, Input, RestoreError};
 use crate::metrics::{Metrics, Outcome};
 use crate::plan::Plan;
 
@@ -109,11 +110,36 @@ pub struct Pipeline {
     metrics: Metrics,
 }
 
+/// The state from which another pipeline continues to the bit, without counters
+/// and pending outcomes.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PipelineState {
+    batch: BatchState,
+    next_id: NonZeroU64,
+}
+
 /// A decision, and the record or summary on which it is based.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Decided {
     decision: Decision,
     basis: Basis,
+}
+
+impl Decided {
+    /// The decision.
+    pub fn decision(&self) -> &Decision {
+        &self.decision
+    }
+
+    /// The scheduler instance.
+    pub fn scheduler(&self) -> Scheduler {
+        self.basis.scheduler()
+    }
+
+    /// Time of the record or summary, ns of the device's clock.
+    pub fn basis_ns(&self) -> u64 {
+        self.basis.time_ns()
+    }
 }
 
 impl Pipeline {
@@ -237,6 +263,32 @@ impl Pipeline {
     pub fn restart(&mut self) {
         self.batch.restart(&mut self.metrics.counters);
         self.apply.abandon(&mut self.metrics.counters);
+    }
+
+    /// The state of all instances: windows, rules, merged summaries.
+    pub fn save(&self) -> PipelineState {
+        PipelineState {
+            batch: self.batch.save(),
+            next_id: self.apply.state().0,
+        }
+    }
+
+    /// Continues from the state of another pipeline with the same configuration
+    /// and engines.
+    ///
+    /// # Errors
+    /// The state belongs to other engines, or is damaged.
+    pub fn restore(&mut self, state: &PipelineState) -> Result<(), RestoreError> {
+        self.batch
+            .restore(&state.batch, &mut self.metrics.counters)?;
+        self.apply.set_next_id(state.next_id);
+        Ok(())
+    }
+
+    /// The parameters and limits that set-points are shifted from.
+    pub fn base(&self) -> (&Params, &Limits) {
+        let (_, params, limits) = self.apply.state();
+        (params, limits)
     }
 
     /// Metrics so far.

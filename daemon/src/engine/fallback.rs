@@ -3,7 +3,7 @@
 use l4sllm_abi::{Record, Summary};
 use l4sllm_model::IdleBudget;
 
-use super::{Adaptive, Decision, Engine};
+use super::{Adaptive, Decision, Engine, EngineState, RestoreError};
 
 /// A policy's engine, and the adaptive rule that decides while the policy has
 /// no answer or a non-finite one.
@@ -39,6 +39,18 @@ impl Engine for Fallback {
     fn set_idle_budget(&mut self, budget: Option<IdleBudget>) {
         self.engine.set_idle_budget(budget);
         self.rule.set_idle_budget(budget);
+    }
+
+    fn save(&self) -> EngineState {
+        EngineState {
+            rule: self.rule.save().rule,
+            ..self.engine.save()
+        }
+    }
+
+    fn restore(&mut self, state: &EngineState) -> Result<(), RestoreError> {
+        self.engine.restore(state)?;
+        self.rule.restore(state)
     }
 
     fn reset(&mut self) {

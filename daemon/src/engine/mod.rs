@@ -4,11 +4,13 @@ pub mod adaptive;
 mod fallback;
 mod policy;
 mod scripted;
+mod state;
 
-pub use adaptive::{Adaptive, AdaptiveConfig, Preset};
+pub use adaptive::{Adaptive, AdaptiveConfig, AdaptiveState, Preset};
 pub use fallback::Fallback;
 pub use policy::PolicyEngine;
 pub use scripted::{Scripted, Step};
+pub use state::{EngineState, PolicyState, RestoreError, ScriptState};
 
 use l4sllm_abi::{Action, Record, Steer, Summary};
 use l4sllm_model::IdleBudget;
@@ -58,6 +60,21 @@ pub trait Engine: Send {
     /// Whether its last decision failed, with no answer or a non-finite one.
     fn has_failed(&self) -> bool {
         false
+    }
+
+    /// The state from which an engine of the same kind and configuration
+    /// continues to the bit; empty if the engine cannot tell.
+    fn save(&self) -> EngineState {
+        EngineState::default()
+    }
+
+    /// Continues from a saved state. The idle budget is set separately.
+    ///
+    /// # Errors
+    /// The state is that of another engine; this one must be discarded.
+    fn restore(&mut self, state: &EngineState) -> Result<(), RestoreError> {
+        let _ = state;
+        Err(RestoreError::Missing)
     }
 
     /// Resets its state, because records were lost.

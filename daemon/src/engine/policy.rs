@@ -6,7 +6,8 @@ use std::sync::Arc;
 use l4sllm_abi::{Record, Summary};
 use l4sllm_model::{Chooser, HeadKind, IdleBudget, Policy, Session};
 
-use super::{Decision, Engine};
+use super::state::PolicyState;
+use super::{Decision, Engine, EngineState, RestoreError};
 
 /// A policy's session over one scheduler instance.
 pub struct PolicyEngine {
@@ -98,6 +99,25 @@ impl Engine for PolicyEngine {
 
     fn has_failed(&self) -> bool {
         self.failed
+    }
+
+    fn save(&self) -> EngineState {
+        EngineState {
+            policy: Some(PolicyState {
+                session: self.session.save(),
+                chooser: self.chooser.save(),
+                failed: self.failed,
+            }),
+            ..EngineState::default()
+        }
+    }
+
+    fn restore(&mut self, state: &EngineState) -> Result<(), RestoreError> {
+        let policy = state.policy.as_ref().ok_or(RestoreError::Missing)?;
+        self.session.restore(&policy.session)?;
+        self.chooser.restore(&policy.chooser);
+        self.failed = policy.failed;
+        Ok(())
     }
 
     fn reset(&mut self) {

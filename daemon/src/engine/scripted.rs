@@ -2,7 +2,8 @@
 
 use l4sllm_abi::Record;
 
-use super::{Decision, Engine};
+use super::state::ScriptState;
+use super::{Decision, Engine, EngineState, RestoreError};
 
 /// One decision of a script.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -44,6 +45,23 @@ impl Engine for Scripted {
     /// A step that becomes due here is kept for the next observed record.
     fn skip(&mut self, record: &Record, _ahead: u32) {
         self.origin_ns.get_or_insert(record.time_ns());
+    }
+
+    fn save(&self) -> EngineState {
+        EngineState {
+            script: Some(ScriptState {
+                origin_ns: self.origin_ns,
+                steps_left: self.steps.len() as u64,
+            }),
+            ..EngineState::default()
+        }
+    }
+
+    fn restore(&mut self, state: &EngineState) -> Result<(), RestoreError> {
+        let script = state.script.ok_or(RestoreError::Missing)?;
+        self.origin_ns = script.origin_ns;
+        self.steps.truncate(script.steps_left as usize);
+        Ok(())
     }
 
     /// Lost records change nothing, because the script depends only on time.

@@ -2,6 +2,7 @@
 
 use l4sllm_abi::{Queue, Summary};
 use l4sllm_model::{DecayingMean, LongLived, PERSISTENCE};
+use serde::{Deserialize, Serialize};
 
 use super::AdaptiveConfig;
 
@@ -9,7 +10,7 @@ use super::AdaptiveConfig;
 ///
 /// A long-lived classic flow would. So would a long-lived L4S flow, unless L4S
 /// traffic takes so little of the link that the flow is a paced stream.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct Demand {
     classic: LongLived,
     l4s: LongLived,
@@ -39,6 +40,13 @@ impl Demand {
         let load = summary.l4s_share().unwrap_or(0.0) * (1.0 - idle);
         self.l4s_load.add(load, dt);
         self.absence.add(f64::from(u8::from(!self.fills())), dt);
+    }
+
+    /// Whether the numbers are finite and `like` has the same constants.
+    pub(super) fn is_like(&self, like: &Demand) -> bool {
+        self.filling_l4s_load == like.filling_l4s_load
+            && self.l4s_load.is_like(&like.l4s_load)
+            && self.absence.is_like(&like.absence)
     }
 
     /// Whether a flow would fill the link.

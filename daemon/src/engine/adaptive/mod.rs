@@ -3,15 +3,17 @@
 mod config;
 mod demand;
 mod rates;
+mod state;
 #[cfg(test)]
 mod tests;
 
 pub use config::{AdaptiveConfig, Preset};
+pub use state::AdaptiveState;
 
 use l4sllm_abi::{Queue, Record, Summary};
 use l4sllm_model::{DecayingMean, IdleBudget};
 
-use super::{Decision, Engine, SetPoints};
+use super::{Decision, Engine, EngineState, RestoreError, SetPoints};
 use demand::Demand;
 use rates::Rates;
 
@@ -256,6 +258,18 @@ impl Engine for Adaptive {
 
     fn set_idle_budget(&mut self, budget: Option<IdleBudget>) {
         self.config.idle_budget = budget.map_or(self.own_budget, IdleBudget::share);
+    }
+
+    fn save(&self) -> EngineState {
+        EngineState {
+            rule: Some(AdaptiveState::of(self)),
+            ..EngineState::default()
+        }
+    }
+
+    fn restore(&mut self, state: &EngineState) -> Result<(), RestoreError> {
+        let rule = state.rule.as_ref().ok_or(RestoreError::Missing)?;
+        rule.put_into(self)
     }
 
     /// Keeps means and target: they describe the link, and decay over time.

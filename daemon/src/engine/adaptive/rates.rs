@@ -2,11 +2,12 @@
 
 use l4sllm_abi::Summary;
 use l4sllm_model::DecayingMean;
+use serde::{Deserialize, Serialize};
 
 use super::config::AdaptiveConfig;
 
 /// Moments of the drain rate's logarithm in windows of 24 ms of busy time.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct Rates {
     mean: DecayingMean,
     variance: DecayingMean,
@@ -29,6 +30,14 @@ impl Rates {
             change: DecayingMean::over(config.change_time),
             previous: None,
         }
+    }
+
+    /// Whether the numbers are finite and `like` has the same constants.
+    pub(super) fn is_like(&self, like: &Rates) -> bool {
+        self.mean.is_like(&like.mean)
+            && self.variance.is_like(&like.variance)
+            && self.change.is_like(&like.change)
+            && self.previous.is_none_or(f64::is_finite)
     }
 
     /// Adds the moments of a summary of `dt` seconds.
