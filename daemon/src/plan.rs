@@ -62,7 +62,11 @@ impl Plan {
             .into_iter()
             .filter(|(_, scan)| scan.newest.is_some())
             .collect();
-        due.sort_by_key(|((scheduler, _), scan)| (scan.decided, *scheduler));
+        // Without ties, so that the same messages give the same plan.
+        due.sort_by_key(|((scheduler, stream), scan)| {
+            let summaries = *stream == Stream::Summaries;
+            (scan.decided, *scheduler, summaries)
+        });
         let mut decisions = 0;
         let targets = due.into_iter().filter_map(|(key, scan)| {
             let (left, time_ns) = scan.newest?;
