@@ -66,6 +66,22 @@ pub enum Error {
         /// The cause.
         source: std::io::Error,
     },
+    /// The metrics endpoint cannot listen.
+    #[error("metrics endpoint {address}: cannot listen: {}", explain(source))]
+    Endpoint {
+        /// The address.
+        address: std::net::SocketAddr,
+        /// The cause.
+        source: std::io::Error,
+    },
+    /// A file of the flight recorder cannot be opened.
+    #[error("flight recorder: {path}: cannot open: {}", explain(source), path = path.display())]
+    Recorder {
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        source: std::io::Error,
+    },
     /// A directory for the sandbox cannot be opened.
     #[error("directory {path}: cannot open: {}", explain(source), path = path.display())]
     Directory {
@@ -108,8 +124,9 @@ impl Error {
                 Refusal::Invalid | Refusal::BeyondLimits => 78,
                 _ => 76,
             },
-            Error::Torn { .. } => 74,            // EX_IOERR
-            Error::StatusSocket { .. } => 73,    // EX_CANTCREAT
+            Error::Torn { .. } => 74, // EX_IOERR
+            // EX_CANTCREAT
+            Error::StatusSocket { .. } | Error::Endpoint { .. } | Error::Recorder { .. } => 73,
             Error::Reload | Error::Worker => 70, // EX_SOFTWARE
             // EX_OSERR
             Error::Signals(_) | Error::Runtime(_) | Error::Sandbox(_) => 71,

@@ -9,7 +9,8 @@ use std::time::Duration;
 use l4sllm_abi::{Action, Limits};
 use l4sllm_model::IdleBudget;
 use l4sllmd::config::{
-    Config, ConfigError, DEFAULT_SOCKET, DeviceKind, EngineConfig, LimitsConfig, StatusConfig, Wake,
+    Config, ConfigError, DEFAULT_METRICS, DEFAULT_SOCKET, DeviceKind, EngineConfig, LimitsConfig,
+    StatusConfig, Wake,
 };
 use l4sllmd::engine::{Input, Preset};
 use l4sllmd::{Decision, OverrideMode, PipelineConfig, Scope};
@@ -80,6 +81,10 @@ fn sample_is_valid_and_shows_the_defaults() {
     assert_eq!(shown.pipeline, defaults.pipeline);
     assert_eq!(shown.log, defaults.log);
     assert_eq!(shown.status, sample.status);
+    assert_eq!((sample.metrics, &sample.recorder), (None, &None));
+    assert_eq!(shown.metrics, DEFAULT_METRICS.parse().ok());
+    let recorder = shown.recorder.unwrap();
+    assert_eq!(recorder.bytes, 64 << 20);
     assert_eq!(shown.limits.over(Limits::default()), Limits::default());
     assert!(
         shown.limits.max_hold.is_some(),
@@ -99,6 +104,7 @@ fn every_key_is_applied() {
          [[engine.script]]\nat_ms = 11\ngain = 0.5\n\
          [limits]\nceiling_ms = 12\ndrop_share = 0.25\n\
          [status]\nsocket = \"/t\"\nmode = \"0600\"\n\
+         [metrics]\nlisten = \"[::1]:13\"\n[recorder]\ndirectory = \"/r\"\nsize_mb = 14\n\
          [log]\nlevel = \"warn\"\nformat = \"json\"\n",
     )
     .unwrap();
@@ -158,6 +164,10 @@ fn every_key_is_applied() {
         (status.socket.as_path(), status.mode),
         (Path::new("/t"), 0o600)
     );
+    assert_eq!(config.metrics, "[::1]:13".parse().ok());
+    let recorder = config.recorder.unwrap();
+    assert_eq!(recorder.directory, Path::new("/r"));
+    assert_eq!(recorder.bytes, 14 << 20);
     assert_eq!(
         (config.log.level, config.log.json),
         (tracing::Level::WARN, true)
@@ -170,6 +180,14 @@ fn names_the_invalid_key() {
         (
             "[pipeline]\nintervall = 1",
             "pipeline.intervall: unknown key \"intervall\", did you mean \"interval\"?",
+        ),
+        (
+            "[metrics]\nlisten = \"here\"",
+            "metrics.listen: expected an address and a port, as in",
+        ),
+        (
+            "[recorder]\nsize_mb = 1",
+            "recorder.directory: missing: the directory of its files",
         ),
         (
             "[devcie]\npath = \"x\"",

@@ -71,6 +71,11 @@ impl QueueStats<'_> {
         (self.0.forwarded != 0).then(|| self.0.delay_sum_ns as f64 / self.0.forwarded as f64)
     }
 
+    /// The lower bound of a bin of `delays`, ns.
+    pub fn bin_from_ns(&self, bin: usize) -> u64 {
+        bin_edge_ns(bin)
+    }
+
     /// The delay quantile of forwarded packets for a share from 0 to 1, ns:
     /// linear within a bin, so the error is less than the bin's width; the last
     /// bin ends at the maximum delay. `None` before the first packet.

@@ -1,5 +1,6 @@
 //! Checks and interprets the file: every key with its range and default.
 
+use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -10,8 +11,8 @@ use l4sllm_model::text::shown;
 use l4sllm_model::{EngineKind, EngineOptions, IdleBudget, Precision};
 
 use super::{
-    Config, DEFAULT_SOCKET, DeviceConfig, DeviceKind, EngineConfig, LimitsConfig, LogConfig,
-    StatusConfig, Wake,
+    Config, DEFAULT_METRICS, DEFAULT_SOCKET, DeviceConfig, DeviceKind, EngineConfig, LimitsConfig,
+    LogConfig, RecorderConfig, StatusConfig, Wake,
 };
 use crate::apply::{OverrideMode, Scope};
 use crate::engine::{Decision, Preset, Step};
@@ -57,6 +58,14 @@ fn read(mut section: Section<'_>) -> Result<Config> {
         Some(field) => Some(within(field.section()?, status)?),
         None => None,
     };
+    let metrics = match section.field("metrics") {
+        Some(field) => Some(within(field.section()?, metrics)?),
+        None => None,
+    };
+    let recorder = match section.field("recorder") {
+        Some(field) => Some(within(field.section()?, recorder)?),
+        None => None,
+    };
     let log = table(&mut section, "log", log)?;
     section.finish()?;
     // Checked after unknown sections, because one of them may be a misspelling
@@ -74,6 +83,8 @@ fn read(mut section: Section<'_>) -> Result<Config> {
         engine,
         limits,
         status,
+        metrics,
+        recorder,
         log,
     })
 }
@@ -369,6 +380,27 @@ fn status(section: &mut Section<'_>) -> Result<StatusConfig> {
         None => 0o660,
     };
     Ok(StatusConfig { socket, mode })
+}
+
+fn metrics(section: &mut Section<'_>) -> Result<SocketAddr> {
+    let Some(field) = section.field("listen") else {
+        return Ok(DEFAULT_METRICS.parse().expect("an address"));
+    };
+    let text = field.text()?;
+    text.parse()
+        .map_err(|_| field.error("expected an address and a port, as in \"127.0.0.1:9594\""))
+}
+
+fn recorder(section: &mut Section<'_>) -> Result<RecorderConfig> {
+    let Some(directory) = section.field("directory") else {
+        return Err(section.error("directory", "missing: the directory of its files"));
+    };
+    let directory = directory.text()?.into();
+    let size_mb = whole(section, "size_mb", 64, 1, 1 << 20)?;
+    Ok(RecorderConfig {
+        directory,
+        bytes: size_mb << 20,
+    })
 }
 
 fn log(section: &mut Section<'_>) -> Result<LogConfig> {

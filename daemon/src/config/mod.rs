@@ -5,6 +5,7 @@
 
 mod check;
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -33,6 +34,9 @@ pub const DEFAULT_SOCKET: &str = if cfg!(target_os = "freebsd") {
     "/run/l4sllmd/status.sock"
 };
 
+/// Default address of the metrics endpoint: this host only.
+pub const DEFAULT_METRICS: &str = "127.0.0.1:9594";
+
 /// Maximum size of a configuration, bytes; the sample has about 4000.
 const MOST_BYTES: u64 = 1 << 20;
 
@@ -51,6 +55,10 @@ pub struct Config {
     pub limits: LimitsConfig,
     /// The status socket.
     pub status: Option<StatusConfig>,
+    /// `[metrics]`: the address of the metrics endpoint.
+    pub metrics: Option<SocketAddr>,
+    /// The flight recorder.
+    pub recorder: Option<RecorderConfig>,
     /// The log.
     pub log: LogConfig,
 }
@@ -225,6 +233,15 @@ pub struct StatusConfig {
     pub socket: PathBuf,
     /// Its file mode.
     pub mode: u32,
+}
+
+/// `[recorder]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RecorderConfig {
+    /// Directory of its files.
+    pub directory: PathBuf,
+    /// Maximum size of all files, bytes.
+    pub bytes: u64,
 }
 
 /// `[log]`

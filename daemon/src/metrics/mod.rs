@@ -1,7 +1,9 @@
 //! Accounts for every message, decision and override.
 
 mod counters;
+pub(crate) mod endpoint;
 mod latency;
+pub mod openmetrics;
 
 use hdrhistogram::Histogram;
 use l4sllm_abi::Refusal;

@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use l4sllm_abi::Override;
 use l4sllm_model::IdleBudget;
 
 use crate::clock::now_ns;
@@ -31,6 +32,8 @@ pub(super) struct Live {
     /// Budget set by the operator; none if each engine uses its own.
     pub(super) idle_budget: Option<IdleBudget>,
     pub(super) counters: Counters,
+    /// The last override of set-points that was accepted.
+    pub(super) steered: Option<Override>,
     /// Latency from a record until its override takes effect.
     pub(super) latency: Latency,
     /// Part of the latency spent computing the decision.

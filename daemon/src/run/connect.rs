@@ -15,6 +15,7 @@ use crate::device::{Device, DeviceError};
 use crate::error::Error;
 use crate::files::Files;
 use crate::pipeline::PipelineConfig;
+use crate::recorder::Frame;
 
 impl Worker {
     /// Opens the device, waiting for it if configured; `None` if a stop was
@@ -100,6 +101,7 @@ impl Worker {
     fn note_opened(&mut self, version: &Version) {
         self.opened += 1;
         self.pipeline.restart();
+        self.record(Frame::Opened);
         self.torn_in_a_row = 0;
         let path = {
             let mut live = self.board.live();

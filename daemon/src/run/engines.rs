@@ -1,7 +1,7 @@
 //! Engines, loaded once for all scheduler instances.
 
 use std::num::NonZeroU32;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use l4sllm_model::{EngineKind, EngineOptions, Policy, PolicyError};
@@ -13,6 +13,8 @@ use crate::engine::{Adaptive, Engine, Fallback, Input, PolicyEngine, Preset, Scr
 use crate::error::Error;
 use crate::files::Files;
 use crate::pipeline::PipelineConfig;
+use crate::recorder::frame::FrameError;
+use crate::recorder::{Bits, EngineSpec};
 use crate::status::EngineStatus;
 
 /// The configured engine: makes engines for any interval.
@@ -24,6 +26,37 @@ pub struct Engines {
     /// change.
     period_ns: Option<u64>,
     status: EngineStatus,
+}
+
+/// Engines of a recording that cannot be loaded.
+#[derive(Debug, thiserror::Error)]
+pub enum SpecError {
+    /// Loading failed.
+    #[error(transparent)]
+    Load(#[from] Box<Error>),
+    /// The policy is not the recorded one.
+    #[error(
+        "policy {}: its hash is {found:.12}, that of the recording is {recorded:.12}: it was \
+         changed since",
+        path.display()
+    )]
+    Changed {
+        /// Directory of the policy.
+        path: PathBuf,
+        /// Hash in the recording.
+        recorded: String,
+        /// Hash of the directory.
+        found: String,
+    },
+    /// An unknown preset.
+    #[error("unknown preset {0:?} of the adaptive rule")]
+    Preset(String),
+    /// A step of a script.
+    #[error("a step of the script: {0}")]
+    Script(#[from] FrameError),
+    /// The engines of a test.
+    #[error("the recorded engines cannot be made from a configuration")]
+    Other,
 }
 
 #[derive(Clone)]
@@ -126,7 +159,7 @@ impl Engines {
 
     /// Returns the configuration with the input of these engines and their
     /// period, if they have one.
-    pub(super) fn over(&self, config: &PipelineConfig) -> PipelineConfig {
+    pub fn over(&self, config: &PipelineConfig) -> PipelineConfig {
         let config = PipelineConfig {
             input: self.input,
             ..config.clone()
@@ -142,8 +175,94 @@ impl Engines {
         &self.status
     }
 
+    /// The engines of a recording. Its policies are loaded from their recorded
+    /// directories.
+    ///
+    /// # Errors
+    /// A policy cannot be loaded, or a script is damaged.
+    pub fn of_spec(spec: &EngineSpec) -> Result<Engines, SpecError> {
+        let preset = |name: &str| {
+            let named = Preset::NAMES.iter().find(|(known, _)| *known == name);
+            let preset = named.map(|(_, preset)| *preset);
+            preset.ok_or_else(|| SpecError::Preset(name.to_owned()))
+        };
+        let config = match spec {
+            EngineSpec::Adaptive(name) => EngineConfig::Adaptive(preset(name)?),
+            EngineSpec::Policy {
+                path,
+                runs_on,
+                seed,
+                fallback,
+                ..
+            } => EngineConfig::Policy {
+                path: path.into(),
+                engine: EngineOptions {
+                    engine: Some(runs_on.engine),
+                    device: Some(runs_on.device.clone()),
+                    precision: Some(runs_on.precision),
+                    ..EngineOptions::default()
+                },
+                seed: *seed,
+                fallback: fallback.as_deref().map(preset).transpose()?,
+            },
+            EngineSpec::Script(steps) => {
+                let steps = steps.iter().map(|(at_ns, bits)| {
+                    let decision = bits.decision()?;
+                    let at_ns = *at_ns;
+                    Ok(Step { at_ns, decision })
+                });
+                EngineConfig::Script(steps.collect::<Result<_, FrameError>>()?)
+            }
+            EngineSpec::Other => return Err(SpecError::Other),
+        };
+        let engines = Engines::load(&config, &Files::by_path()).map_err(Box::new)?;
+        match (spec, engines.status()) {
+            (EngineSpec::Policy { hash, path, .. }, EngineStatus::Policy { hash: found, .. })
+                if hash != found =>
+            {
+                Err(SpecError::Changed {
+                    path: path.into(),
+                    recorded: hash.clone(),
+                    found: found.clone(),
+                })
+            }
+            _ => Ok(engines),
+        }
+    }
+
+    /// The description from which [`Engines::of_spec`] makes equal ones.
+    pub(crate) fn spec(&self) -> EngineSpec {
+        match (&self.kind, &self.status) {
+            (Kind::Adaptive(preset), _) => EngineSpec::Adaptive(preset.name().to_owned()),
+            (
+                Kind::Policy {
+                    policy,
+                    seed,
+                    fallback,
+                },
+                EngineStatus::Policy { path, .. },
+            ) => EngineSpec::Policy {
+                name: policy.config().name.clone(),
+                // Replay may start elsewhere.
+                path: std::path::absolute(path)
+                    .unwrap_or_else(|_| path.clone())
+                    .to_string_lossy()
+                    .into_owned(),
+                hash: policy.hash().to_owned(),
+                runs_on: policy.runs_on().clone(),
+                seed: *seed,
+                fallback: fallback.map(|preset| preset.name().to_owned()),
+            },
+            (Kind::Script(steps), _) => {
+                let step = |step: &Step| (step.at_ns, Bits::of(&step.decision));
+                EngineSpec::Script(steps.iter().map(step).collect())
+            }
+            (Kind::Policy { .. } | Kind::Made(_), _) => EngineSpec::Other,
+        }
+    }
+
     /// Makes engines that decide after every `interval` records.
-    pub(super) fn maker(&self, interval: NonZeroU32) -> MakeEngine {
+    pub fn maker(&self, interval: NonZeroU32) -> MakeEngine {
         let kind = self.kind.clone();
         Box::new(move |scheduler| -> Box<dyn Engine> {
             match &kind {

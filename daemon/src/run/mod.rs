@@ -17,6 +17,7 @@ mod connect;
 mod control;
 mod engines;
 mod orders;
+mod record;
 mod reload;
 mod report;
 mod serve;
@@ -40,14 +41,16 @@ use crate::error::Error;
 use crate::files::{Files, Use};
 use crate::logging::LogControl;
 use crate::metrics::Counters;
-use crate::sandbox;
+use crate::metrics::endpoint::Endpoint;
+use crate::recorder::Recording;
+use crate::sandbox::{self, Opened};
 use crate::status::{Reloads, StatusSocket};
 use control::{Command, Control};
 use orders::Order;
 use reload::Reload;
 use worker::{Running, Worker};
 
-pub use engines::Engines;
+pub use engines::{Engines, SpecError};
 
 /// Events arrive with the next packet. In case no packet follows or an event was
 /// lost, the operator's settings are also polled at this interval.
@@ -68,6 +71,7 @@ pub struct Daemon {
     worker: Option<Worker>,
     hangups: Option<Signal>,
     reloads: Reloads,
+    recording: Option<Recording>,
     started: Instant,
 }
 
@@ -94,6 +98,7 @@ impl Daemon {
             worker: Some(worker),
             hangups: None,
             reloads: Reloads::default(),
+            recording: None,
             started: Instant::now(),
             config,
             path,
@@ -159,8 +164,25 @@ impl Daemon {
                 })?)
             }
         };
+        let endpoint = match &self.config.metrics {
+            None => None,
+            Some(listen) => {
+                let opened = Endpoint::open(
+                    *listen,
+                    Arc::clone(&self.files),
+                    self.config.device.clone(),
+                    ask.clone(),
+                )
+                .await;
+                Some(opened.map_err(|source| Error::Endpoint {
+                    address: *listen,
+                    source,
+                })?)
+            }
+        };
         let mut control = Control::new(questions, self.hangups.take())?;
-        let worker = self.worker.take().expect("until the daemon runs");
+        let mut worker = self.worker.take().expect("until the daemon runs");
+        worker.recorder = self.start_recording()?;
         info!(
             version = env!("CARGO_PKG_VERSION"),
             config = %self.path.display(),
@@ -171,13 +193,25 @@ impl Daemon {
         );
         let event_loop = worker::event_loop()?;
         if self.config.sandbox {
-            self.enter_sandbox(status.as_ref())?;
+            let listeners = [
+                status.as_ref().map(AsRawFd::as_raw_fd),
+                endpoint.as_ref().map(AsRawFd::as_raw_fd),
+            ];
+            let recording = self.recording.as_ref();
+            self.enter_sandbox(&Opened {
+                listeners: listeners.into_iter().flatten().collect(),
+                recording: recording.map_or_else(Vec::new, |r| r.descriptors().to_vec()),
+            })?;
         }
         let mut running = worker.start(event_loop)?;
         let result = self.supervise(&mut running, &mut control).await;
+        let abandoned = matches!(result, Ok((_, true)));
+        if let Some(recording) = self.recording.as_ref().filter(|_| !abandoned) {
+            recording.finish();
+        }
         let why = result.as_ref().map_or("error", |(signal, _)| signal);
         self.summarise(&running.board, why);
-        let abandoned = result?.1;
+        result?;
         let counters = running.board.live().counters;
         Ok(Ended {
             counters,
@@ -242,9 +276,8 @@ impl Daemon {
 
     /// After this the process can use only its open descriptors and files
     /// beneath them.
-    fn enter_sandbox(&self, status: Option<&StatusSocket>) -> Result<(), Error> {
-        let listener = status.map(AsRawFd::as_raw_fd);
-        let entered = sandbox::enter(&self.files, listener).map_err(Error::Sandbox)?;
+    fn enter_sandbox(&self, opened: &Opened) -> Result<(), Error> {
+        let entered = sandbox::enter(&self.files, opened).map_err(Error::Sandbox)?;
         let directories: Vec<_> = self.files.held().iter().map(|d| &d.path).collect();
         if entered {
             info!(?directories, "in capability mode, with these directories");

@@ -21,6 +21,7 @@ use crate::device::Device;
 use crate::error::Error;
 use crate::files::Files;
 use crate::pipeline::PipelineConfig;
+use crate::recorder::Frame;
 
 /// The reason for reading the operator's settings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -93,6 +94,8 @@ fn load(path: &Path, files: &Files, before: &Config) -> Result<Candidate, Error>
     for (section, changed) in [
         ("device", config.device != before.device),
         ("status", config.status != before.status),
+        ("metrics", config.metrics != before.metrics),
+        ("recorder", config.recorder != before.recorder),
         ("sandbox", config.sandbox != before.sandbox),
     ] {
         if changed {
@@ -101,6 +104,8 @@ fn load(path: &Path, files: &Files, before: &Config) -> Result<Candidate, Error>
     }
     config.device = before.device.clone();
     config.status = before.status.clone();
+    config.metrics = before.metrics;
+    config.recorder = before.recorder.clone();
     config.sandbox = before.sandbox;
     let engines = Engines::load(&config.engine, files)?;
     Ok(Candidate { config, engines })
@@ -207,6 +212,8 @@ impl Worker {
         self.pipeline.set_idle_budget(idle_budget);
         self.in_force = pipeline;
         self.board.live().idle_budget = idle_budget;
+        let share = idle_budget.map(IdleBudget::share);
+        self.record(Frame::IdleBudget(share));
     }
 
     pub(super) fn put_in_force(&mut self, pipeline: PipelineConfig) {
@@ -214,6 +221,7 @@ impl Worker {
         let make_engine = self.engines.maker(pipeline.interval);
         self.pipeline.reconfigure(pipeline.clone(), make_engine);
         self.in_force = pipeline;
+        self.record_configuration();
         let mut live = self.board.live();
         live.engine = self.engines.status().clone();
         live.interval = self.in_force.interval.get();

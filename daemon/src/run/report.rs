@@ -7,7 +7,8 @@ use tracing::{error, info};
 use super::Daemon;
 use super::board::Board;
 use crate::clock::now_ns;
-use crate::status::{Question, Status};
+use crate::recorder::Recording;
+use crate::status::{InForce, Question, Status};
 
 impl Daemon {
     pub(super) fn answer(&self, board: &Board, question: Question) {
@@ -39,6 +40,8 @@ impl Daemon {
             decision_us: live.decision.lifetime(),
             decision_minute_us: live.decision.last_minute(now),
             deciding_s: deciding_ns as f64 / 1e9,
+            in_force: live.steered.and_then(|order| InForce::of(&order, now)),
+            recorder: self.recording.as_ref().map(Recording::status),
         }
     }
 

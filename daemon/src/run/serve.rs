@@ -8,7 +8,8 @@
 use std::sync::Arc;
 
 use l4sllm_abi::{
-    Decoder, EventCode, Interval, MESSAGE_SIZE, Message, Override, SUMMARY_SIZE, Stream, Streams,
+    Decoder, EventCode, Interval, MESSAGE_SIZE, Message, Mode, Override, SUMMARY_SIZE, Stream,
+    Streams,
 };
 use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
@@ -22,6 +23,8 @@ use crate::config::Wake;
 use crate::device::{Device, DeviceError};
 use crate::error::Error;
 use crate::metrics::Outcome;
+use crate::plan::Plan;
+use crate::recorder::{self, Bits, Frame, Recorder, Turn};
 
 /// Maximum number of messages to wait for, so that a long interval does not
 /// overflow the device's ring (a smaller ring wakes the reader earlier), and
@@ -69,6 +72,7 @@ impl Worker {
         device: &mut Device,
         orders: &mut mpsc::Receiver<Order>,
     ) -> Result<End, Error> {
+        self.record_checkpoint();
         self.heed_advice(device, Asked::Told).await?;
         let mut bytes = Vec::new();
         let mut asked: Option<Interval> = None;
@@ -146,6 +150,7 @@ impl Worker {
         if self.in_force.streams() != Streams::Records {
             let (params, limits) = (device.params().await?, device.limits().await?);
             self.pipeline.set_base(params, limits);
+            self.record_base();
         }
         Ok(())
     }
@@ -205,10 +210,28 @@ impl Worker {
 
     /// Decides on the newest intervals of a backlog and sends the overrides.
     async fn decide_on(&mut self, device: &mut Device, backlog: &[Message]) -> Result<(), Error> {
+        let (most, now) = (self.turns.most(), now_ns());
+        let records = self.recorder.as_ref().is_some_and(Recorder::is_open);
+        let mut turn = records.then(|| Turn::planned(now, most));
+        let plan = self.pipeline.plan(backlog, most, now);
+        let result = self.decide_by(plan, device, backlog, &mut turn).await;
+        self.record_turn(turn, backlog);
+        result
+    }
+
+    /// Decides on the intervals of a plan, and adds the decisions to `turn`.
+    async fn decide_by(
+        &mut self,
+        mut plan: Plan,
+        device: &mut Device,
+        backlog: &[Message],
+        turn: &mut Option<Turn>,
+    ) -> Result<(), Error> {
         let board = Arc::clone(&self.board);
-        let most = self.turns.most();
-        let mut plan = self.pipeline.plan(backlog, most, now_ns());
-        for message in backlog {
+        for (at, message) in backlog.iter().enumerate() {
+            if let Some(turn) = turn {
+                turn.processed = at as u64 + 1;
+            }
             self.log_message(message);
             let before = now_ns();
             board.begin(before);
@@ -219,14 +242,34 @@ impl Worker {
             let took = after.saturating_sub(before);
             self.turns.took(took);
             board.live().decision.record(took, after);
-            if let Some(order) = self.pipeline.order(&decided, after) {
-                self.send(device, &order).await?;
+            let order = self.pipeline.order(&decided, after);
+            let sent = match &order {
+                Some(order) => Some(self.send(device, order).await),
+                None => None,
+            };
+            if let Some(turn) = turn {
+                turn.decisions.push(recorder::Decided {
+                    at: at as u64,
+                    now_ns: after,
+                    took_ns: took,
+                    decision: Bits::of(decided.decision()),
+                    sent: order.map(|order| order.to_bytes().to_vec()),
+                    outcome: sent.as_ref().map(|(outcome, _)| (*outcome).into()),
+                });
+            }
+            if let Some((_, Err(error))) = sent {
+                return Err(error);
             }
         }
         Ok(())
     }
 
-    async fn send(&mut self, device: &mut Device, order: &Override) -> Result<(), Error> {
+    /// Sends an override. An error means that the device is unusable.
+    async fn send(
+        &mut self,
+        device: &mut Device,
+        order: &Override,
+    ) -> (Outcome, Result<(), Error>) {
         let (outcome, failure) = match device.send(order).await {
             Ok(()) => (Outcome::Accepted, None),
             Err(DeviceError::Refused { refusal, .. }) => (Outcome::Refused(refusal), None),
@@ -235,7 +278,11 @@ impl Worker {
         let now = now_ns();
         let latency = self.pipeline.outcome(order, outcome, now);
         if let (Outcome::Accepted, Some(latency)) = (outcome, latency) {
-            self.board.live().latency.record(latency, now);
+            let mut live = self.board.live();
+            live.latency.record(latency, now);
+            if let Mode::Steer(_) = order.mode {
+                live.steered = Some(*order);
+            }
         }
         if let Outcome::Refused(refusal) = outcome {
             let told = &mut self.logs.refusals[refusal.code() as usize - 1];
@@ -247,12 +294,13 @@ impl Worker {
                 *told = true;
             }
         }
-        failure.map_or(Ok(()), |error| Err(error.into()))
+        (outcome, failure.map_or(Ok(()), |error| Err(error.into())))
     }
 
     /// Drops a read that is not whole, valid messages.
     fn torn(&mut self, bytes: usize, reason: &str) -> Result<(), Error> {
         self.pipeline.torn(bytes);
+        self.record(Frame::Torn(bytes as u64));
         self.torn_in_a_row += 1;
         if let Some(suppressed) = self.logs.torn.allow() {
             error!(

@@ -25,6 +25,7 @@ use crate::error::Error;
 use crate::files::Files;
 use crate::logging::Throttle;
 use crate::pipeline::{Pipeline, PipelineConfig};
+use crate::recorder::Recorder;
 use crate::status::{DeviceStatus, State};
 
 /// Capacity of the order queue: at most one reload, and the stop.
@@ -55,6 +56,8 @@ pub(super) struct Worker {
     pub(super) backoff: Backoff,
     pub(super) opened: u64,
     pub(super) torn_in_a_row: u32,
+    /// The flight recorder, if it is on.
+    pub(super) recorder: Option<Recorder>,
     pub(super) logs: Logs,
 }
 
@@ -91,6 +94,7 @@ impl Worker {
             ttl_ms: in_force.ttl_ns / 1_000_000,
             idle_budget: in_force.idle_budget,
             counters: Default::default(),
+            steered: None,
             latency: Default::default(),
             decision: Default::default(),
         };
@@ -108,6 +112,7 @@ impl Worker {
             backoff: Backoff::new(config.device.retry),
             opened: 0,
             torn_in_a_row: 0,
+            recorder: None,
             logs: Logs::default(),
             config,
             files,
@@ -149,6 +154,8 @@ impl Worker {
     async fn follow_device(mut self, mut orders: mpsc::Receiver<Order>) -> Result<(), Error> {
         let result = self.serve_all(&mut orders).await;
         self.publish();
+        // Ends the recorder's thread once it has written everything.
+        self.recorder = None;
         result
     }
 

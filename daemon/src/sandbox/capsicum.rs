@@ -8,6 +8,7 @@ use std::os::fd::{AsFd, AsRawFd, RawFd};
 use nix::errno::Errno;
 use nix::libc;
 
+use super::Opened;
 use crate::device::ioctls;
 use crate::files::{Files, Use};
 
@@ -44,11 +45,18 @@ const LISTENER: &[u64] = &[
     libc::CAP_SHUTDOWN,
     libc::CAP_GETSOCKOPT,
 ];
+/// The files of the flight recorder: written, and emptied when replaced.
+const RECORDING: &[u64] = &[
+    libc::CAP_WRITE,
+    libc::CAP_SEEK,
+    libc::CAP_FTRUNCATE,
+    libc::CAP_FSTAT,
+];
 const NOTHING: &[u64] = &[];
 /// The log polls before writing a line.
 const OUTPUT: &[u64] = &[libc::CAP_WRITE, libc::CAP_FSTAT, libc::CAP_EVENT];
 
-pub(super) fn enter(files: &Files, listener: Option<RawFd>) -> io::Result<bool> {
+pub(super) fn enter(files: &Files, opened: &Opened) -> io::Result<bool> {
     let mut rights: HashMap<RawFd, &[u64]> = HashMap::from([
         (libc::STDIN_FILENO, NOTHING),
         (libc::STDOUT_FILENO, OUTPUT),
@@ -63,9 +71,8 @@ pub(super) fn enter(files: &Files, listener: Option<RawFd>) -> io::Result<bool> 
         };
         rights.insert(directory.as_fd().as_raw_fd(), usage);
     }
-    if let Some(listener) = listener {
-        rights.insert(listener, LISTENER);
-    }
+    rights.extend(opened.listeners.iter().map(|fd| (*fd, LISTENER)));
+    rights.extend(opened.recording.iter().map(|fd| (*fd, RECORDING)));
     let result = descriptors()?.into_iter().try_for_each(|fd| {
         let rights = rights.get(&fd).copied().unwrap_or(EVENT_LOOP);
         limit(fd, rights)

@@ -5,6 +5,7 @@ mod socket;
 
 use std::path::PathBuf;
 
+use l4sllm_abi::{Factor, Mode, Override};
 use l4sllm_model::RunsOn;
 use serde::{Deserialize, Serialize};
 
@@ -59,6 +60,12 @@ pub struct Status {
     /// Duration of the current decision so far, s; 0 if none is in progress.
     #[serde(default)]
     pub deciding_s: f64,
+    /// The last override of set-points that the device accepted, until it expires.
+    #[serde(default)]
+    pub in_force: Option<InForce>,
+    /// The flight recorder, if it is on.
+    #[serde(default)]
+    pub recorder: Option<RecorderStatus>,
 }
 
 impl Status {
@@ -73,6 +80,65 @@ impl Status {
             _ => format!("every {} records", self.interval),
         }
     }
+}
+
+/// Factors on DualPI2's set-points that are in force; none: unchanged.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct InForce {
+    /// The scheduler.
+    pub sched: u32,
+    /// Its instance.
+    pub instance: u32,
+    /// Factor on the target delay.
+    pub target: Option<f64>,
+    /// Factor on the native L4S threshold.
+    pub threshold: Option<f64>,
+    /// Factor on the coupling factor k.
+    pub coupling: Option<f64>,
+    /// Factor on the integral gain.
+    pub alpha: Option<f64>,
+    /// Factor on the proportional gain.
+    pub beta: Option<f64>,
+    /// Factor on the controller's period.
+    pub tupdate: Option<f64>,
+    /// Time until it expires, s.
+    pub expires_s: f64,
+}
+
+impl InForce {
+    /// The factors of an override; `None` if it has none, or has expired.
+    pub(crate) fn of(order: &Override, now_ns: u64) -> Option<InForce> {
+        let Mode::Steer(steer) = order.mode else {
+            return None;
+        };
+        let left = order.expires_ns.checked_sub(now_ns)?;
+        let value = |factor: Option<Factor>| factor.map(|f| f64::from(f.q16()) / 65_536.0);
+        let factors = steer.factors();
+        Some(InForce {
+            sched: order.sched,
+            instance: order.instance,
+            target: value(factors.target),
+            threshold: value(factors.threshold),
+            coupling: value(factors.coupling),
+            alpha: value(factors.alpha),
+            beta: value(factors.beta),
+            tupdate: value(factors.tupdate),
+            expires_s: left as f64 / 1e9,
+        })
+    }
+}
+
+/// The flight recorder, since the daemon's start.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RecorderStatus {
+    /// Frames written.
+    pub frames: u64,
+    /// Bytes written.
+    pub bytes: u64,
+    /// Frames not written, because the disk was too slow or failed.
+    pub lost: u64,
+    /// Failed writes, as on a full disk.
+    pub failures: u64,
 }
 
 /// State of the daemon.

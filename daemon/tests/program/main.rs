@@ -8,9 +8,11 @@
 mod advice;
 mod engine;
 mod fake;
+mod flight;
 mod flood;
 mod harness;
 mod loop_closed;
+mod metrics;
 mod misfortune;
 mod overload;
 mod planted;

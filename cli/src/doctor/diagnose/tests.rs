@@ -51,6 +51,8 @@ fn status(change: impl Fn(&mut Status)) -> Status {
         decision_us: Quantiles::default(),
         decision_minute_us: Quantiles::default(),
         deciding_s: 0.0,
+        in_force: None,
+        recorder: None,
     };
     change(&mut status);
     status
