@@ -23,6 +23,11 @@ pub fn watch(text: &str) -> Result<u64, String> {
     within(text, MS..=60 * S)
 }
 
+/// Parses the time between two displays, 100 ms to 1 h, into ns.
+pub fn refresh(text: &str) -> Result<u64, String> {
+    within(text, 100 * MS..=3600 * S)
+}
+
 /// Parses a duration within `range`, in ns.
 ///
 /// # Errors

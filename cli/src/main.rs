@@ -33,6 +33,7 @@ mod pool;
 mod prague;
 #[cfg(feature = "torch")]
 mod published;
+mod replay;
 mod report;
 #[cfg(feature = "torch")]
 mod reproduce;
@@ -135,6 +136,7 @@ enum Command {
     Prague(prague::PragueArgs),
     Testbed(testbed::TestbedArgs),
     Status(status::StatusArgs),
+    Replay(replay::ReplayArgs),
     Doctor(doctor::DoctorArgs),
     Version(version::VersionArgs),
     Completions(completions::CompletionsArgs),
@@ -212,6 +214,7 @@ fn dispatch(command: Command) -> anyhow::Result<Done> {
         Command::Prague(args) => prague::run(&args, cancel::flag()?).map(finished),
         Command::Testbed(args) => testbed::run(&args).map(finished),
         Command::Status(args) => status::run(&args).map(finished),
+        Command::Replay(args) => replay::run(&args),
         Command::Doctor(args) => doctor::run(&args),
         Command::Version(args) => version::run(&args).map(finished),
         Command::Completions(args) => completions::run(&args, Cli::command()).map(finished),

@@ -3,18 +3,22 @@
 mod queues;
 
 use std::fmt::Write;
+use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::Context;
-use clap::Args;
+use clap::{Args, ValueEnum};
 use l4sllm_model::text::shown;
+use l4sllm_report::Rows;
 use l4sllmd::config::DEFAULT_SOCKET;
-use l4sllmd::metrics::Kind;
-use l4sllmd::status::{Counters, Quantiles, State, Status, ask};
+use l4sllmd::metrics::openmetrics::{self, DeviceSnapshot, Snapshot};
+use l4sllmd::status::{Quantiles, State, Status, ask};
 use serde::Serialize;
 
-use crate::format::{Format, FormatArgs, print_json, print_values};
-use crate::output::print;
+use crate::cancel;
+use crate::duration;
+use crate::output::{print, print_painted};
 use queues::QueuesStatus;
 
 /// Print the state and the counters of a running daemon, and its queues.
@@ -23,41 +27,78 @@ use queues::QueuesStatus;
 Examples:
   l4sllm status
   l4sllm status --socket /tmp/l4sllmd-status.sock --format json
-  l4sllm status --metrics")]
+  l4sllm status --watch
+  l4sllm status --format prometheus")]
 pub struct StatusArgs {
     /// The daemon's status socket (`[status] socket` of its configuration).
     #[arg(long, value_name = "PATH", default_value = DEFAULT_SOCKET)]
     socket: PathBuf,
-    #[command(flatten)]
-    format: FormatArgs,
-    /// Print all counters and latencies in the Prometheus text format.
-    #[arg(long, conflicts_with = "format")]
-    metrics: bool,
+    /// What is printed: text for people, CSV with two columns, JSON, or all metrics in
+    /// the OpenMetrics text format, which Prometheus reads.
+    #[arg(long, value_enum, default_value_t = StatusFormat::Text)]
+    format: StatusFormat,
+    /// Print again after this time, until Ctrl-C: 100ms to 1h.
+    #[arg(long, value_name = "TIME", num_args = 0..=1, default_missing_value = "1s",
+          value_parser = duration::refresh)]
+    watch: Option<u64>,
+}
+
+/// A form of the status.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum StatusFormat {
+    Text,
+    Csv,
+    Json,
+    Prometheus,
 }
 
 /// Queries and prints the status.
 pub fn run(args: &StatusArgs) -> anyhow::Result<()> {
-    let status = fetch(&args.socket)?;
-    if args.metrics {
-        return print(&metrics(&status));
-    }
-    let queues = queues::look(&status.device.path);
-    if args.format.format != Format::Text {
-        let queues = queues.ok();
-        let whole = Whole { status, queues };
-        return match args.format.format {
-            Format::Csv => print_values(&whole),
-            _ => print_json(&whole),
-        };
-    }
-    let mut text = describe(&status);
-    match queues {
-        Ok(queues) => queues.describe(&mut text),
-        Err(error) => {
-            let _ = writeln!(text, "queues     unknown: {error:#}");
+    let Some(pause_ns) = args.watch else {
+        return print(&look(args)?);
+    };
+    let ended = cancel::signals()?;
+    loop {
+        let text = look(args)?;
+        match std::io::stdout().is_terminal() {
+            true => print_painted(&format!("\x1b[H\x1b[2J{text}"))?,
+            false => print(&text)?,
+        }
+        if ended.recv_timeout(Duration::from_nanos(pause_ns)).is_ok() {
+            return Ok(());
         }
     }
-    print(&text)
+}
+
+/// Queries the status and returns what is printed.
+fn look(args: &StatusArgs) -> anyhow::Result<String> {
+    let status = fetch(&args.socket)?;
+    let device = queues::look(&status.device.path);
+    let queues = |device: &DeviceSnapshot| QueuesStatus::new(&device.queues, &device.params);
+    match args.format {
+        StatusFormat::Prometheus => Ok(openmetrics::text(Snapshot {
+            status,
+            device: device.ok(),
+        })),
+        StatusFormat::Csv | StatusFormat::Json => {
+            let queues = device.ok().as_ref().map(queues);
+            let whole = Whole { status, queues };
+            match args.format {
+                StatusFormat::Csv => Ok(Rows::of_values(&whole).csv()),
+                _ => Ok(serde_json::to_string_pretty(&whole)? + "\n"),
+            }
+        }
+        StatusFormat::Text => {
+            let mut text = describe(&status);
+            match device {
+                Ok(device) => queues(&device).describe(&mut text),
+                Err(error) => {
+                    let _ = writeln!(text, "queues     unknown: {error:#}");
+                }
+            }
+            Ok(text)
+        }
+    }
 }
 
 /// Output as CSV and JSON: the daemon's status, and the queues if this user may
@@ -153,6 +194,13 @@ fn describe(status: &Status) -> String {
         let _ = write!(out, " ({error})");
     }
     out.push('\n');
+    if let Some(recorder) = &status.recorder {
+        let _ = writeln!(
+            out,
+            "recorder   {} frames, {} bytes, {} frames lost, {} failed writes",
+            recorder.frames, recorder.bytes, recorder.lost, recorder.failures
+        );
+    }
     out
 }
 
@@ -166,50 +214,10 @@ fn quantiles(q: &Quantiles) -> String {
     )
 }
 
-/// The counters and latencies in the Prometheus text format.
-fn metrics(status: &Status) -> String {
-    let mut out = String::new();
-    for row in Counters::TABLE {
-        let (kind, suffix) = match row.kind {
-            Kind::Counter => ("counter", "_total"),
-            Kind::Gauge => ("gauge", ""),
-        };
-        let (name, help) = (row.name, row.help);
-        let _ = writeln!(out, "# HELP l4sllmd_{name}{suffix} {help}");
-        let _ = writeln!(out, "# TYPE l4sllmd_{name}{suffix} {kind}");
-        let _ = writeln!(out, "l4sllmd_{name}{suffix} {}", row.of(&status.counters));
-    }
-    for (name, help, quantiles) in [
-        (
-            "latency",
-            "Seconds from a record to its override, last minute.",
-            &status.latency_minute_us,
-        ),
-        (
-            "decision",
-            "Seconds to compute a decision, last minute.",
-            &status.decision_minute_us,
-        ),
-    ] {
-        let _ = writeln!(out, "# HELP l4sllmd_{name}_seconds {help}");
-        let _ = writeln!(out, "# TYPE l4sllmd_{name}_seconds gauge");
-        let q = quantiles;
-        for (at, us) in [
-            ("0.5", q.p50),
-            ("0.9", q.p90),
-            ("0.99", q.p99),
-            ("0.999", q.p999),
-            ("1", q.max),
-        ] {
-            let seconds = us / 1e6;
-            let _ = writeln!(out, "l4sllmd_{name}_seconds{{quantile=\"{at}\"}} {seconds}");
-        }
-    }
-    out
-}
-
 #[cfg(test)]
 mod tests {
+    use l4sllmd::status::Counters;
+
     use super::*;
 
     /// Every counter is in the manual and in every output.
@@ -231,10 +239,11 @@ mod tests {
             "decision_us": Quantiles::default(),
         }))
         .unwrap();
-        let (text, json) = (
-            metrics(&status),
-            serde_json::to_value(status.counters).unwrap(),
-        );
+        let json = serde_json::to_value(status.counters).unwrap();
+        let text = openmetrics::text(Snapshot {
+            status,
+            device: None,
+        });
         assert!(
             text.contains("\nl4sllmd_skipped_behind_total 7\n"),
             "{text}"

@@ -7,17 +7,16 @@ use std::path::Path;
 use anyhow::Context;
 use l4sllm_abi::{Params, Queue, Queues, raw};
 use l4sllmd::config::{DeviceConfig, DeviceKind};
-use l4sllmd::device;
 use l4sllmd::files::Files;
+use l4sllmd::metrics::openmetrics::DeviceSnapshot;
 use serde::Serialize;
 
-/// Reads the statistics of both queues as an observer; the daemon keeps
-/// control.
+/// Reads the device as an observer; the daemon keeps control.
 ///
 /// # Errors
 /// The device does not exist, cannot be opened, or has another interface
 /// version.
-pub fn look(path: &Path) -> anyhow::Result<QueuesStatus> {
+pub fn look(path: &Path) -> anyhow::Result<DeviceSnapshot> {
     let socket = std::fs::metadata(path).is_ok_and(|m| m.file_type().is_socket());
     let kind = match socket {
         true => DeviceKind::Socket,
@@ -28,12 +27,7 @@ pub fn look(path: &Path) -> anyhow::Result<QueuesStatus> {
         .enable_all()
         .build()
         .context("cannot start the event loop")?
-        .block_on(async {
-            let mut device = device::Device::open(&Files::by_path(), &config).await?;
-            device.version().await?;
-            let params = device.params().await?;
-            Ok(QueuesStatus::new(&device.queues().await?, &params))
-        })
+        .block_on(async { Ok(DeviceSnapshot::read(&Files::by_path(), &config).await?) })
 }
 
 /// Both queues over all instances, and a parameter. Names and units are those of
@@ -130,7 +124,8 @@ queue_status! {
 }
 
 impl QueuesStatus {
-    fn new(queues: &Queues, params: &Params) -> QueuesStatus {
+    /// The numbers of a device.
+    pub fn new(queues: &Queues, params: &Params) -> QueuesStatus {
         let share = |p: u32| f64::from(p) / f64::from(raw::L4S_PROB_ONE);
         QueuesStatus {
             flow_weights: params.flow_weights,
