@@ -57,6 +57,10 @@ for policy in default context imitation; do
 		put 644 "policies/$policy/$file" "$prefix/share/l4sllm/policies/$policy/$file"
 	done
 done
+put 644 packaging/grafana/l4sllm.json "$prefix/share/l4sllm/grafana/l4sllm.json"
+for file in l4sllm.rules.yml scrape.yml; do
+	put 644 "packaging/prometheus/$file" "$prefix/share/l4sllm/prometheus/$file"
+done
 for shell in bash:bash-completion/completions/l4sllm zsh:zsh/site-functions/_l4sllm \
 	fish:fish/vendor_completions.d/l4sllm.fish; do
 	if [ "$action" = install ]; then

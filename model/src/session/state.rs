@@ -69,9 +69,9 @@ pub enum StateError {
 /// # Errors
 /// Wrong length, or a value out of range.
 pub fn summary_from(state: &[u8]) -> Result<Summary, StateError> {
-    Ok(Summary::try_from(
-        bytes::from_bytes::<raw::l4s_summary>(state)?,
-    )?)
+    Ok(Summary::try_from(bytes::from_bytes::<raw::l4s_summary>(
+        state,
+    )?)?)
 }
 
 /// Copies saved values over those of the same number.
