@@ -382,6 +382,8 @@ fn doctor_checks_an_emulated_device() {
         decision_us: Quantiles::default(),
         decision_minute_us: Quantiles::default(),
         deciding_s: 0.0,
+        in_force: None,
+        recorder: None,
     };
     let answer = std::thread::spawn(move || {
         for _ in 0..3 {
