@@ -21,8 +21,8 @@ const S: u64 = 1_000_000_000;
 
 /// Run the same scenarios in the emulator and with real packets, and compare.
 ///
-/// Without SCENARIO, a grid of two flows on plain DualPI2: CUBIC next to CUBIC, and
-/// to NewReno, at three rates and three round-trip times. The table has the delays,
+/// Without SCENARIO, a grid of two flows on plain DualPI2: CUBIC next to CUBIC,
+/// NewReno and UDP Prague, at three rates and three round-trip times. The table has the delays,
 /// the utilisation and the flows' shares with their ratio, lab over emulator; a
 /// ratio outside 0.75 to 1.33 is marked with `!`. Requires root.
 #[derive(Debug, Args)]
@@ -43,7 +43,7 @@ pub struct CompareArgs {
         long,
         value_name = "CC,CC",
         value_delimiter = ',',
-        default_value = "cubic,newreno"
+        default_value = "cubic,newreno,udp-prague"
     )]
     controls: Vec<Cc>,
     /// Rates of the grid.
