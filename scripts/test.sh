@@ -118,6 +118,26 @@ tarball() {
     return $rc
 }
 
+# A distribution's cargo may come without rustfmt and clippy.
+with_component() {
+    cargo "$1" --version || { echo "cargo $1 is not installed; rustup installs it with the pinned release"; return 77; }
+    cargo "$@"
+}
+
+# The oldest Rust of Cargo.toml, which is also Debian 13's, builds the programs.
+oldest_rust() {
+    local version
+    version=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
+    if rustup run "$version" rustc --version; then
+        export RUSTUP_TOOLCHAIN=$version
+    elif ! rustc --version | grep -F "rustc $version."; then
+        echo "Rust $version is not installed: rustup toolchain install $version --profile minimal"
+        return 77
+    fi
+    # A separate directory, so that the checks do not rebuild each other's crates.
+    CARGO_TARGET_DIR=$(realpath "${CARGO_TARGET_DIR:-target}")/msrv cargo check --workspace --locked
+}
+
 have() { command -v "$1" >/dev/null || { echo "$1 is not installed"; return 77; }; }
 shell_scripts() {
     have shellcheck || return
@@ -127,9 +147,10 @@ shell_scripts() {
     [ $? -eq 2 ] || { echo "scripts/test.sh accepts a check that does not exist"; return 1; }
 }
 
-check format    cargo fmt --all --check
+check format    with_component fmt --all --check
 check licences  python3 scripts/licences.py
-check clippy    cargo clippy --workspace --all-targets --locked -- -D warnings
+check clippy    with_component clippy --workspace --all-targets --locked -- -D warnings
+check msrv      oldest_rust
 check spec      python3 scripts/spec.py
 check kmod      make -C tests/kmod check ${CLANG:+"CC=$CLANG" "OBJ=obj/$CLANG"}
 check fuzz      make -C tests/fuzz check ${CLANG:+"CC=$CLANG" "OBJ=obj/$CLANG"}

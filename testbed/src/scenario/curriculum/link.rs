@@ -191,7 +191,7 @@ fn read_bursts(
     let on = Range::read(section.require("on")?, duration(100 * US, 10 * S))?;
     let off = Range::read(section.require("off")?, duration(100 * US, 10 * S))?;
     if duration_ns as f64 / (on.least() + off.least()) > MAX_BURSTS as f64 {
-        let message = format_args!("more than {MAX_BURSTS} bursts in an episode's duration");
+        let message = format!("more than {MAX_BURSTS} bursts in an episode's duration");
         return Err(section.error("on", message));
     }
     let form = match section.field("distribution") {
