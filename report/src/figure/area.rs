@@ -156,15 +156,7 @@ impl Area {
                 radius,
                 colour,
                 hollow,
-            } => match hollow {
-                true => svg.circle(
-                    at(*x, *y),
-                    *radius - 1.0,
-                    "none",
-                    Stroke::solid(colour, 2.0),
-                ),
-                false => svg.circle(at(*x, *y), *radius, colour, Stroke::solid(PAPER, 1.0)),
-            },
+            } => svg.dot(at(*x, *y), *radius, colour, *hollow),
             Mark::Interval {
                 at: y,
                 value,

@@ -79,6 +79,8 @@ pub(crate) enum Sign {
         width: f64,
         dash: &'static str,
     },
+    /// A dot, or a ring where hollow.
+    Dot { colour: &'static str, hollow: bool },
     /// A filled area.
     Area { colour: &'static str, opacity: f64 },
 }
@@ -248,20 +250,23 @@ impl Figure {
         }
         let (mut x, mut y) = (LEFT, 18.0);
         for key in &self.legend {
-            let width = SIGN + 7.0 + text_width(&key.label) * TEXT;
+            let sign = key.sign.width();
+            let width = sign + 7.0 + text_width(&key.label) * TEXT;
             if x > LEFT && x + width > WIDTH - RIGHT {
                 (x, y) = (LEFT, y + LEGEND_LINE);
             }
             key.sign.draw(svg, (x, y - 5.0));
-            svg.text((x + SIGN + 7.0, y), &key.label, text_style(TEXT, "start"));
+            svg.text((x + sign + 7.0, y), &key.label, text_style(TEXT, "start"));
             x += width + 24.0;
         }
         y + 8.0
     }
 }
 
-/// Width of a sign in a legend, px.
+/// Width of a line or an area in a legend, px.
 const SIGN: f64 = 30.0;
+/// Radius of a dot in a legend and of the large dots of a panel, px.
+pub(crate) const DOT: f64 = 6.0;
 
 impl Key {
     fn html(&self) -> String {
@@ -269,13 +274,20 @@ impl Key {
         self.sign.draw(&mut svg, (0.0, 7.0));
         format!(
             "<span class=\"word\">{}{}</span>\n",
-            svg.sign(SIGN, 14.0),
+            svg.sign(self.sign.width(), 14.0),
             escape(&self.label)
         )
     }
 }
 
 impl Sign {
+    fn width(self) -> f64 {
+        match self {
+            Sign::Dot { .. } => 2.0 * DOT + 2.0,
+            Sign::Line { .. } | Sign::Area { .. } => SIGN,
+        }
+    }
+
     /// Draws it to the right of `from`.
     fn draw(self, svg: &mut Svg, (x, y): (f64, f64)) {
         match self {
@@ -290,6 +302,9 @@ impl Sign {
                     dash,
                 };
                 svg.line((x, y), (x + SIGN, y), stroke);
+            }
+            Sign::Dot { colour, hollow } => {
+                svg.dot((x + DOT + 1.0, y), DOT, colour, hollow);
             }
             Sign::Area { colour, opacity } => {
                 svg.rect((x, y - 6.0), (x + SIGN, y + 6.0), (colour, opacity), None);

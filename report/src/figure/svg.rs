@@ -138,6 +138,14 @@ impl Svg {
         );
     }
 
+    /// A dot, or a ring of the same size where `hollow`.
+    pub(super) fn dot(&mut self, at: (f64, f64), radius: f64, colour: &'static str, hollow: bool) {
+        match hollow {
+            true => self.circle(at, radius - 1.0, "none", Stroke::solid(colour, 2.0)),
+            false => self.circle(at, radius, colour, Stroke::solid(PAPER, 1.0)),
+        }
+    }
+
     pub(super) fn text(&mut self, at: (f64, f64), text: &str, style: TextStyle) {
         let (x, y) = (Number(at.0), Number(at.1));
         let turn = if style.upward {

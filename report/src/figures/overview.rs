@@ -1,10 +1,12 @@
 //! The overview: sizes of gains and losses, and delay against utilisation.
 
-use super::{Captioned, Shown, arm_legend, name_width, shown};
+use super::{Captioned, Shown, name_width, shown};
 use crate::answer::Answer;
 use crate::compare::{Difference, METRICS, Pair};
 use crate::data::Data;
-use crate::figure::{Axis, BETTER, Figure, Ground, MUTED, Mark, Panel, Scale, WORSE};
+use crate::figure::{
+    Axis, BETTER, DOT, Figure, Ground, Key, MUTED, Mark, Panel, Scale, Sign, WORSE,
+};
 use crate::verdict::Verdict;
 use l4sllm_testbed::result::Statistics;
 
@@ -141,6 +143,21 @@ pub(crate) fn among_scenarios(answers: &[(&str, &Answer<'_>)]) -> Option<Caption
     })
 }
 
+/// Whether an arm's dots are rings: those of every other overlaid result.
+fn hollow(of: &Shown<'_>) -> bool {
+    of.data.source % 2 == 1
+}
+
+fn dot_key(of: &Shown<'_>) -> Key {
+    Key {
+        label: of.arm.name.clone(),
+        sign: Sign::Dot {
+            colour: of.style.colour,
+            hollow: hollow(of),
+        },
+    }
+}
+
 /// Delay on one axis and utilisation on the other: a large dot per arm, and
 /// small ones for its repetitions.
 pub(super) fn trade_off(data: &Data) -> Captioned {
@@ -171,14 +188,14 @@ pub(super) fn trade_off(data: &Data) -> Captioned {
                 at: (delay(of)?, of.utilisation * 100.0),
                 radius,
                 colour: own.style.colour,
-                hollow: own.data.source % 2 == 1,
+                hollow: hollow(own),
             })
         };
         let single = arms.iter().flat_map(|own| {
             let repetitions = own.arm.repetitions.iter();
             repetitions.filter_map(move |of| dot(&of.statistics, own, 3.0))
         });
-        let pooled = arms.iter().filter_map(|own| dot(&own.arm.pooled, own, 7.0));
+        let pooled = arms.iter().filter_map(|own| dot(&own.arm.pooled, own, DOT));
         Panel {
             title: title.to_owned(),
             x: Axis {
@@ -196,7 +213,7 @@ pub(super) fn trade_off(data: &Data) -> Captioned {
     let (name, title) = ("delay-utilisation", "Delay and utilisation of each arm");
     let figure = Figure {
         panel_height: 220.0,
-        legend: arm_legend(&arms),
+        legend: arms.iter().map(dot_key).collect(),
         ..super::side_by_side(data, name, title, panels.to_vec())
     };
     let caption = "Higher is a busier link, further left is less delay. Large dots: all \

@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use super::judge::{Arm, Condition, Judged, Own, Summary, noise, summary};
 use super::table::{kept, relative};
-use crate::figure::{Axis, Figure, INK, Key, MUTED, Mark, Panel, Scale, Sign, series_styles};
+use crate::figure::{Axis, DOT, Figure, INK, Key, MUTED, Mark, Panel, Scale, Sign, series_styles};
 use crate::figures::Captioned;
 use crate::format::signed;
 use crate::table::{Cell, NOTHING, Row, Table};
@@ -160,7 +160,7 @@ pub(super) fn figure(judged: &Judged) -> Option<Captioned> {
         marks.extend(
             references
                 .iter()
-                .filter_map(|(of, colour)| dot(of, colour, 6.0, false)),
+                .filter_map(|(of, colour)| dot(of, colour, DOT, false)),
         );
         let values: Vec<f64> = summaries().filter_map(across).collect();
         Panel {
@@ -173,25 +173,31 @@ pub(super) fn figure(judged: &Judged) -> Option<Captioned> {
             marks,
         }
     };
-    let key = |label: &str, colour, width, dash| Key {
+    let key = |label: &str, sign| Key {
         label: label.to_owned(),
-        sign: Sign::Line {
-            colour,
-            width,
-            dash,
-        },
+        sign,
     };
-    let curves = judged.frontier.iter().zip(&styles);
-    let legend = curves.map(|(of, style)| key(&of.arm, style.colour, 2.4, style.dash));
-    let points = references
-        .iter()
-        .map(|(of, colour)| key(&of.arm, colour, 6.0, ""));
+    let curves = judged.frontier.iter().zip(&styles).map(|(of, style)| {
+        let sign = Sign::Line {
+            colour: style.colour,
+            width: 2.4,
+            dash: style.dash,
+        };
+        key(&of.arm, sign)
+    });
+    let points = references.iter().map(|&(of, colour)| {
+        let sign = Sign::Dot {
+            colour,
+            hollow: false,
+        };
+        key(&of.arm, sign)
+    });
     let figure = Figure {
         name: "suite-frontier".to_owned(),
         title: "Delay at each idle budget".to_owned(),
         columns: 2,
         panel_height: 240.0,
-        legend: legend.chain(points).collect(),
+        legend: curves.chain(points).collect(),
         panels: vec![
             panel(
                 "Utilisation",

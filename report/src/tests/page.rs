@@ -193,3 +193,27 @@ fn page_supports_dark_mode_and_print() {
         assert!(style.contains(&rule), "{rule}");
     }
 }
+
+/// A line in the legend would suggest a line among the dots.
+#[test]
+fn the_legend_of_a_scatter_figure_shows_dots() {
+    let dir = tempfile::tempdir().unwrap();
+    fill(dir.path(), facts(&ARMS, 3));
+    let data = load(dir.path()).unwrap();
+    let scatter = figures(&data)
+        .into_iter()
+        .find(|of| of.figure.name == "delay-utilisation")
+        .unwrap();
+    let legend = &scatter.figure.legend;
+    assert_eq!(legend.len(), ARMS.len());
+    for key in legend {
+        let dot = matches!(key.sign, crate::figure::Sign::Dot { .. });
+        assert!(dot, "{key:?}");
+    }
+    let html = scatter.figure.html("id");
+    let keys = html.split("class=\"panels").next().unwrap();
+    assert!(
+        keys.contains("<circle") && !keys.contains("<line"),
+        "{keys}"
+    );
+}
