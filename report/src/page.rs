@@ -13,7 +13,7 @@ use super::figures::{Captioned, among_scenarios};
 use super::format::{counted, plain, rate};
 use super::glossary::glossary;
 use super::run_again::run_again;
-use super::table::{Table, Tone, differences, results};
+use super::table::{Row, Table, Tone, differences, results};
 use crate::verdict::DEFINITION;
 use l4sllm_testbed::result::{Facts, Floor};
 
@@ -395,7 +395,12 @@ pub(super) fn html_table(table: &Table) -> String {
         );
     }
     out.push_str("</tr>\n</thead>\n<tbody>\n");
-    for row in &table.rows {
+    let grouped = table.rows.iter().any(Row::continues);
+    for (at, row) in table.rows.iter().enumerate() {
+        // In print, rows stay with the one that they continue.
+        if at > 0 && grouped && !row.continues() {
+            out.push_str("</tbody>\n<tbody>\n");
+        }
         let _ = write!(
             out,
             "<tr><th class=\"name\" scope=\"row\">{}</th>",

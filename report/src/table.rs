@@ -18,6 +18,10 @@ const DOUBTFUL: char = '\u{26a0}';
 /// Explanation of the signs in a terminal.
 pub(super) const SIGNS: &str = "Starred: better than every other arm, with confidence. ! worse, !! much worse, + better, ++ much better";
 
+/// Indentation of the name of a row that continues another, such as an arm's
+/// below that of its family.
+pub(super) const INDENT: &str = "\u{a0}\u{a0}";
+
 /// A table: columns under group names, and rows with a name.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Table {
@@ -149,6 +153,11 @@ fn verdict_cell(judgement: &Judgement) -> Cell {
 }
 
 impl Row {
+    /// Whether it belongs to the row above.
+    pub(super) fn continues(&self) -> bool {
+        self.name.starts_with(INDENT)
+    }
+
     /// The name, with a sign if there is a warning.
     pub(super) fn shown(&self) -> String {
         match self.doubtful {

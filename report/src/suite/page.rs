@@ -196,7 +196,7 @@ fn section(family: &Family) -> String {
         })
         .collect();
     format!(
-        "<section>\n<h2 id=\"{}\">{}</h2>\n<p>{}.</p>\n<p class=\"key\">Drawn: \
+        "<section class=\"family\">\n<h2 id=\"{}\">{}</h2>\n<p>{}.</p>\n<p class=\"key\">Drawn: \
          {}.</p>\n<details>\n<summary>The conditions</summary>\n\
          <ul class=\"conclusion\">\n{facts}</ul>\n</details>\n{}</section>\n",
         slug(&family.name),

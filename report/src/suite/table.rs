@@ -5,11 +5,8 @@ use l4sllm_testbed::suite::{TUNED, TUNED_AGAIN};
 use super::judge::{Condition, Family, Judged, Kept, Spread, Summary};
 use super::paired::Ratio;
 use crate::format::{counted, index, number, signed};
-use crate::table::{Cell, NOTHING, Row, Table, Tone};
+use crate::table::{Cell, INDENT, NOTHING, Row, Table, Tone};
 use crate::verdict::Verdict;
-
-/// Indentation of an arm's name below that of its family.
-const INDENT: &str = "\u{a0}\u{a0}";
 
 /// Name of the rows for all families together.
 const ALL: &str = "all";

@@ -450,6 +450,12 @@ fn table_fits_80_columns_and_page_lists_every_condition() {
             "{number}"
         );
     }
+    // A page break in print is between conditions, not within one.
+    let conditions = page.rsplit("<table>").next().unwrap();
+    assert_eq!(conditions.matches("<tbody>").count(), 12);
+    for group in conditions.split("<tbody>").skip(1) {
+        assert_eq!(group.matches("<tr>").count(), arms.len(), "{group}");
+    }
     let json = std::fs::read(dir.path().join(SUITE_FILE)).unwrap();
     let json: serde_json::Value = serde_json::from_slice(&json).unwrap();
     assert_eq!(json["complete"], false);
