@@ -142,7 +142,11 @@ fn describe(scenario: &Scenario, facts: &Facts) -> String {
         scenario.seed
     );
     for flow in &scenario.flows {
-        let _ = writeln!(out, "  flow {}: {} of {}", flow.name, flow.flows(), flow.cc);
+        let number = match &flow.arrivals {
+            Some(arrivals) => format!("{} a second on average,", arrivals.per_s),
+            None => flow.flows().to_string(),
+        };
+        let _ = writeln!(out, "  flow {}: {number} of {}", flow.name, flow.cc);
     }
     for arm in &scenario.arms {
         let _ = write!(out, "  arm {}: {}", arm.name, arm.aqm.name());
@@ -185,4 +189,35 @@ fn describe(scenario: &Scenario, facts: &Facts) -> String {
         );
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn short_flows_are_described_by_their_arrival_rate() {
+        let text = r#"
+            duration = "1 s"
+            rtt = "30 ms"
+            bottleneck = { rate = "20 Mbit/s" }
+            [[flow]]
+            name = "long"
+            cc = "prague"
+            count = 2
+            [[flow]]
+            name = "web"
+            cc = "cubic"
+            arrivals = { per_s = 2.5, size = "fixed", mean = "50 kB" }
+            [[arm]]
+            aqm = "dualpi2"
+        "#;
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("mine.toml");
+        std::fs::write(&file, text).unwrap();
+        let said = check(&file).unwrap();
+        assert!(said.contains("  flow long: 2 of prague\n"), "{said}");
+        let web = "  flow web: 2.5 a second on average, of cubic\n";
+        assert!(said.contains(web), "{said}");
+    }
 }

@@ -106,7 +106,7 @@ fn module(facts: &Facts, found: &mut Findings) {
         Device::Missing { path } if facts.system.is_none() => found.problem(
             "module",
             format!("no emulated device listens on {}", path.display()),
-            "l4sllm doctor --device SOCKET",
+            format!("l4sllm device serve {}", path.display()),
         ),
         Device::Missing { path } if loaded => found.problem(
             "module",

@@ -148,7 +148,7 @@ fn finds_each_fault_and_its_fix() {
             Problem,
             "module",
             "no emulated device listens on /s",
-            "doctor --device",
+            "l4sllm device serve /s",
         ),
         (
             |f| {
