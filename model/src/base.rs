@@ -21,6 +21,9 @@ const INDEX_MAX: u64 = 64 << 20;
 
 /// A directory and its hash, as in a policy's configuration. `path` is the
 /// configured path: absolute, or relative to the policy's directory.
+///
+/// # Errors
+/// As [`base_hash`].
 pub fn base_config(dir: &Path, path: &Path) -> Result<BaseConfig, PolicyError> {
     Ok(BaseConfig {
         path: path.to_owned(),
@@ -30,6 +33,10 @@ pub fn base_config(dir: &Path, path: &Path) -> Result<BaseConfig, PolicyError> {
 
 /// SHA-256, in hex, of `model.safetensors`, or of the index's shards,
 /// concatenated in the order of their names.
+///
+/// # Errors
+/// A file cannot be read, or the index is malformed or names a file outside
+/// the directory.
 pub fn base_hash(dir: &Path) -> Result<String, PolicyError> {
     let one = dir.join(WEIGHTS_FILE);
     let index = dir.join(INDEX_FILE);

@@ -297,6 +297,10 @@ impl PolicyConfig {
 
     /// Reads `config.json`. Unknown and missing keys are errors, and so are
     /// those of [`PolicyConfig::check`].
+    ///
+    /// # Errors
+    /// [`PolicyError::Syntax`] for text that is not such a configuration, and
+    /// those of [`PolicyConfig::check`].
     pub fn from_json(file: &str, text: &[u8]) -> Result<PolicyConfig, PolicyError> {
         let mut parser = serde_json::Deserializer::from_slice(text);
         let config: PolicyConfig =
@@ -333,6 +337,9 @@ impl PolicyConfig {
 
     /// Number of trained parameters: all of them, or those outside the backbone
     /// plus the adapters, merged or not.
+    ///
+    /// # Errors
+    /// The adapter does not fit the backbone.
     pub fn trained_parameters(&self) -> Result<u64, PolicyError> {
         let adapted = match &self.adaptation {
             Adaptation::Full => self.backbone.parameters(),

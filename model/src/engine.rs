@@ -71,6 +71,9 @@ impl EngineKind {
 
     /// Checks that this build includes it; the error explains how to build one
     /// that does.
+    ///
+    /// # Errors
+    /// [`PolicyError::NotBuilt`].
     pub fn check_built(self) -> Result<(), PolicyError> {
         match self == EngineKind::Plain || cfg!(feature = "torch") {
             true => Ok(()),

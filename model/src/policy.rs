@@ -53,12 +53,19 @@ impl Policy {
     /// The files are not trusted: only regular files of bounded size are read,
     /// keys and tensors must be exactly those expected, and values and
     /// decisions on synthetic windows must be finite ([`Policy::probe`]).
+    ///
+    /// # Errors
+    /// A file cannot be read or is malformed, the plain engine cannot run the
+    /// policy, or an output is not finite.
     pub fn load(dir: &Path) -> Result<Arc<Policy>, PolicyError> {
         Policy::load_by(dir, by_path)
     }
 
     /// Loads it in a process that cannot open files by path: each is opened by
     /// `open`, which gets the path of a file in `dir`.
+    ///
+    /// # Errors
+    /// As [`Policy::load`].
     pub fn load_by(
         dir: &Path,
         open: impl Fn(&Path) -> io::Result<File>,
@@ -107,6 +114,9 @@ impl Policy {
 
     /// The value of [`Policy::hash`] for the policy in a directory, without
     /// loading it.
+    ///
+    /// # Errors
+    /// A file cannot be read, or `config.json` is malformed.
     pub fn hash_of(dir: &Path) -> Result<String, PolicyError> {
         let adapter = dir.join(ADAPTER_DIR);
         let files = match Policy::load_config(dir)?.base {
@@ -124,11 +134,17 @@ impl Policy {
     }
 
     /// Reads and checks only `config.json` of any policy directory.
+    ///
+    /// # Errors
+    /// The file cannot be read or is malformed, or a value is out of range.
     pub fn load_config(dir: &Path) -> Result<PolicyConfig, PolicyError> {
         Policy::load_config_by(dir, by_path)
     }
 
     /// Reads and checks `config.json`, with `open` as in [`Policy::load_by`].
+    ///
+    /// # Errors
+    /// As [`Policy::load_config`].
     pub fn load_config_by(
         dir: &Path,
         open: impl Fn(&Path) -> io::Result<File>,
@@ -138,6 +154,10 @@ impl Policy {
 
     /// Reads `config.json` and `model.safetensors` as tensors, of any backbone:
     /// for training, conversion or inspection.
+    ///
+    /// # Errors
+    /// A file cannot be read or is malformed, or the policy has an unmerged
+    /// adapter.
     pub fn load_tensors(dir: &Path) -> Result<(PolicyConfig, Tensors), PolicyError> {
         let (config, _) = read_config(dir, by_path)?;
         if config.base.is_some() {
@@ -149,6 +169,10 @@ impl Policy {
 
     /// A policy in the plain engine from tensors in memory, e.g.
     /// [`Tensors::random`].
+    ///
+    /// # Errors
+    /// The configuration is invalid, the plain engine cannot run it, or the
+    /// tensors do not fit it.
     pub fn new(config: PolicyConfig, tensors: &Tensors) -> Result<Arc<Policy>, PolicyError> {
         config.check()?;
         let shape = Shape::of(&config.name, &config)?;
@@ -182,6 +206,9 @@ impl Policy {
 
     /// Whether the plain engine runs such a policy; the error gives the reason
     /// and the remedy.
+    ///
+    /// # Errors
+    /// The reason why it does not, and the remedy.
     pub fn check_plain(config: &PolicyConfig) -> Result<(), PolicyError> {
         Shape::of(&config.name, config).map(drop)
     }

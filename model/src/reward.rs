@@ -71,6 +71,9 @@ impl Reward {
     }
 
     /// Checks every value; errors name the key below `key`.
+    ///
+    /// # Errors
+    /// [`PolicyError::Config`] for a value out of range.
     pub fn check(&self, key: &str) -> Result<(), PolicyError> {
         let hold = |name: &str, value: f64, ok: bool, want: &str| match ok {
             true => Ok(()),

@@ -36,6 +36,9 @@ pub fn specs(config: &PolicyConfig) -> Vec<Spec> {
 /// The tensors that training changes and a policy directory holds: all, or,
 /// with a frozen base, the adapters and those outside the backbone. The latter
 /// come first.
+///
+/// # Errors
+/// The adapter does not fit the backbone.
 pub fn trained_specs(config: &PolicyConfig) -> Result<Vec<Spec>, PolicyError> {
     let Some(lora) = config.adapter() else {
         return Ok(specs(config));
@@ -70,6 +73,9 @@ pub fn module_specs(config: &PolicyConfig) -> Vec<Spec> {
 impl Tensors {
     /// Checks a set of tensors against the configuration: all required, none
     /// missing, every shape correct, every value finite.
+    ///
+    /// # Errors
+    /// The name of the first tensor that violates this, and how.
     pub fn new(
         config: &PolicyConfig,
         tensors: BTreeMap<String, Vec<f32>>,
@@ -103,6 +109,9 @@ impl Tensors {
     /// Initial values of [`trained_specs`]: backbones as their family
     /// initialises them, adapters without effect, and larger values for the
     /// paths of features, since their fan-in is small.
+    ///
+    /// # Errors
+    /// As [`trained_specs`].
     pub fn random(config: &PolicyConfig, seed: u64) -> Result<Tensors, PolicyError> {
         let mut random = SplitMix64::new(seed);
         let mut tensors = BTreeMap::new();

@@ -94,6 +94,9 @@ pub struct Report {
 }
 
 /// Draws the figures and the page of the result in `dir`, into that directory.
+///
+/// # Errors
+/// The result cannot be read, or a file cannot be written.
 pub fn render(dir: &Path) -> Result<Report, ReportError> {
     let data = load(dir)?;
     let figures = draw(&data, dir)?;

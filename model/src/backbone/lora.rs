@@ -73,6 +73,11 @@ impl LoraConfig {
 
     /// The adapted layers, in model order. Every target must match one. `file`
     /// and `at` (a prefix of keys, e.g. `adaptation.`) are for errors.
+    ///
+    /// # Errors
+    /// The rank, dropout or an alpha is out of range; a target matches no
+    /// linear layer of the backbone; or a pattern names a layer without an
+    /// adapter.
     pub fn layers(
         &self,
         backbone: &BackboneConfig,
@@ -139,6 +144,9 @@ impl LoraConfig {
     }
 
     /// Names and shapes of the adapters' weights, A before B.
+    ///
+    /// # Errors
+    /// As [`LoraConfig::layers`].
     pub fn specs(&self, backbone: &BackboneConfig) -> Result<Vec<Spec>, BackboneError> {
         let layers = self.layers(backbone, "lora", "")?;
         Ok(layers

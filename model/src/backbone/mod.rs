@@ -113,6 +113,9 @@ impl Linear {
 
 impl BackboneConfig {
     /// Reads and checks `config.json` of a Hugging Face directory.
+    ///
+    /// # Errors
+    /// The file cannot be read, and those of [`BackboneConfig::from_json`].
     pub fn from_dir(dir: &Path) -> Result<BackboneConfig, BackboneError> {
         let path = dir.join(CONFIG_FILE);
         let text = read_regular(&path, CONFIG_MAX).map_err(|e| BackboneError::read(&path, e))?;
@@ -121,6 +124,10 @@ impl BackboneConfig {
 
     /// Reads and checks a Hugging Face configuration.  `file` is its name in
     /// errors.
+    ///
+    /// # Errors
+    /// The text is not the JSON of a supported family, or a value is out of
+    /// range.
     pub fn from_json(file: &str, text: &[u8]) -> Result<BackboneConfig, BackboneError> {
         let value: Value = serde_json::from_slice(text).map_err(|e| BackboneError::Syntax {
             file: file.to_owned(),
@@ -142,6 +149,9 @@ impl BackboneConfig {
 
     /// Checks every range; the error names the first key that is out of range.
     /// `file` is for errors.
+    ///
+    /// # Errors
+    /// A value is out of range.
     pub fn check(&self, file: &str) -> Result<(), BackboneError> {
         let check = Check { file };
         match self {

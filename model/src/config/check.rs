@@ -18,6 +18,9 @@ const CACHE_MAX: u64 = 64 << 30;
 
 impl PolicyConfig {
     /// Checks every range; the error names the first key that is out of range.
+    ///
+    /// # Errors
+    /// [`PolicyError::Config`].
     pub fn check(&self) -> Result<(), PolicyError> {
         if self.format != FORMAT {
             let want = FORMAT.to_string();

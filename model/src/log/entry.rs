@@ -77,6 +77,9 @@ pub struct Entry([u64; FIELDS.len()]);
 
 impl Entry {
     /// Checks the range of each field.
+    ///
+    /// # Errors
+    /// [`Fault::Range`] names the first field that is out of range.
     pub fn new(fields: [u64; FIELDS.len()]) -> Result<Entry, Fault> {
         for (field, (value, (least, most))) in fields.iter().zip(RANGES).enumerate() {
             if !(least..=most).contains(value) {

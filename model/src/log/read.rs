@@ -100,6 +100,10 @@ impl LogReader {
 
     /// Appends entries to `out`: those of about a megabyte of text.  False
     /// when the last file has ended.
+    ///
+    /// # Errors
+    /// A file cannot be read or holds what a kernel log cannot, such as lines
+    /// of too many hosts.
     pub fn read(&mut self, out: &mut Vec<Logged>) -> Result<bool, LogError> {
         if self.current.is_none() && !self.open()? {
             return Ok(false);

@@ -20,6 +20,9 @@ impl<W: Write> LogWriter<W> {
     }
 
     /// One line.
+    ///
+    /// # Errors
+    /// The output cannot be written.
     pub fn write(&mut self, entry: &Entry) -> io::Result<()> {
         self.line.clear();
         // The authors' scripts look for this word and cut at the hyphen.
@@ -32,6 +35,9 @@ impl<W: Write> LogWriter<W> {
     }
 
     /// Flushes, and returns the output.
+    ///
+    /// # Errors
+    /// The output cannot be written.
     pub fn finish(mut self) -> io::Result<W> {
         self.out.flush()?;
         Ok(self.out)

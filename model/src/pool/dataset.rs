@@ -44,6 +44,9 @@ pub struct Dataset {
 
 impl Dataset {
     /// The episodes of pools.
+    ///
+    /// # Errors
+    /// A pool cannot be read or has an invalid column.
     pub fn episodes(paths: &[PathBuf]) -> Result<Vec<Episode>, PoolError> {
         let mut episodes: Vec<Episode> = Vec::new();
         let mut row = 0;
@@ -73,6 +76,10 @@ impl Dataset {
     /// Fits the scaling of `config` to the training rows of `split`, the bins
     /// of its scalars to a sample of them, and its target to the quantile
     /// `target` (0..=1) of their returns. Without `bins`, scalars have none.
+    ///
+    /// # Errors
+    /// A pool cannot be read or lacks a feature, or the policy is not on
+    /// records.
     pub fn fit(
         config: &mut PolicyConfig,
         paths: &[PathBuf],
@@ -137,6 +144,9 @@ impl Dataset {
 
     /// Reads pools with the scaling of `config`. Returns end with the ranges of
     /// `split`, so that training rows contain nothing from later rows.
+    ///
+    /// # Errors
+    /// As [`Dataset::fit`].
     pub fn load(
         config: &PolicyConfig,
         paths: &[PathBuf],
@@ -220,6 +230,9 @@ impl Dataset {
 
     /// For each row, whether its raw features equal those of a row of `train`,
     /// as with repeated rows of a selection. Uses 64-bit hashes.
+    ///
+    /// # Errors
+    /// As [`Dataset::fit`].
     pub fn seen(
         config: &PolicyConfig,
         paths: &[PathBuf],

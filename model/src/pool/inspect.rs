@@ -63,6 +63,9 @@ impl Inspection {
     }
 
     /// Adds all rows of a pool with this schema.
+    ///
+    /// # Errors
+    /// The pool cannot be read.
     pub fn add(
         &mut self,
         source: &mut impl Source,

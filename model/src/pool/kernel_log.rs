@@ -40,6 +40,9 @@ impl<'a> KernelLog<'a> {
     /// `None`, to a scenario named after the log of their machine
     /// ([`LogReader::label`]), since each machine has its own link. If `stop`
     /// is set, reading ends with [`PoolError::Interrupted`].
+    ///
+    /// # Errors
+    /// The log cannot be read.
     pub fn open(
         log: LogReader,
         scenario: Option<&str>,

@@ -59,6 +59,9 @@ pub struct Group {
 
 impl Pool {
     /// Opens a pool and reads its metadata.
+    ///
+    /// # Errors
+    /// The file cannot be read or is not Parquet.
     pub fn open(path: &Path) -> Result<Pool, PoolError> {
         let file = open_regular(path).map_err(PoolError::io("open", path))?;
         let file = caught(|| SerializedFileReader::new(file))
@@ -141,6 +144,9 @@ impl Pool {
     }
 
     /// The distinct scenarios of the pool, sorted.
+    ///
+    /// # Errors
+    /// As [`Pool::scenario_runs`].
     pub fn scenarios(&self) -> Result<Vec<String>, PoolError> {
         let mut names = BTreeSet::new();
         for index in 0..self.groups() {
@@ -151,6 +157,10 @@ impl Pool {
 
     /// Scenarios of a row group's rows, with the number of consecutive rows
     /// of each.
+    ///
+    /// # Errors
+    /// The row group cannot be read, or its scenarios are missing or not
+    /// UTF-8.
     pub fn scenario_runs(&self, index: usize) -> Result<Vec<(String, usize)>, PoolError> {
         let group = Columns::new(self, index)?;
         let mut runs = Vec::new();

@@ -70,6 +70,9 @@ pub enum Sink {
 impl Sink {
     /// Creates a JSON pool if the name ends in `.json`, otherwise a Parquet
     /// pool. An existing file is kept until [`Sink::finish`].
+    ///
+    /// # Errors
+    /// The file cannot be created.
     pub fn create(path: &Path, schema: &Schema, existing: Existing) -> Result<Sink, PoolError> {
         Ok(if path.extension().is_some_and(|e| e == "json") {
             Sink::Json(Box::new(JsonWriter::create(path, schema, existing)?))
@@ -79,6 +82,9 @@ impl Sink {
     }
 
     /// Appends rows of the schema.
+    ///
+    /// # Errors
+    /// A number is not finite, or the file cannot be written.
     pub fn append(&mut self, rows: &Rows) -> Result<(), PoolError> {
         match self {
             Sink::Parquet(pool) => pool.append(rows),
@@ -95,6 +101,9 @@ impl Sink {
     }
 
     /// Completes the file.
+    ///
+    /// # Errors
+    /// The file cannot be written.
     pub fn finish(self) -> Result<(), PoolError> {
         match self {
             Sink::Parquet(pool) => pool.finish(),

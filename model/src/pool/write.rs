@@ -30,11 +30,17 @@ pub struct PoolWriter {
 impl PoolWriter {
     /// Creates a writer of records; an existing file is kept until
     /// [`PoolWriter::finish`].
+    ///
+    /// # Errors
+    /// The file cannot be created.
     pub fn create(path: &Path) -> Result<PoolWriter, PoolError> {
         PoolWriter::with_schema(path, &Schema::of_records(), Existing::Replace)
     }
 
     /// Creates a writer for rows with the columns of `schema`.
+    ///
+    /// # Errors
+    /// The file cannot be created.
     pub fn with_schema(
         path: &Path,
         schema: &Schema,
@@ -62,6 +68,9 @@ impl PoolWriter {
     }
 
     /// Appends a whole episode, in order of time. An empty one is skipped.
+    ///
+    /// # Errors
+    /// As [`PoolWriter::append`].
     pub fn episode(&mut self, scenario: &str, rows: Vec<Row>) -> Result<(), PoolError> {
         let mut columns = Rows::new(&self.schema, scenario, true);
         for (i, row) in rows.iter().enumerate() {
@@ -109,6 +118,9 @@ impl PoolWriter {
     }
 
     /// Completes the file.
+    ///
+    /// # Errors
+    /// The file cannot be written.
     pub fn finish(mut self) -> Result<(), PoolError> {
         self.flush()?;
         let file = self

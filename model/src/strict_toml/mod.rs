@@ -148,6 +148,9 @@ impl<'a> Section<'a> {
     }
 
     /// The value of `key`, which is required.
+    ///
+    /// # Errors
+    /// The key is missing.
     pub fn require(&mut self, key: &'static str) -> Result<Field<'a>> {
         self.field(key).ok_or_else(|| {
             let mut names = self.entries().map(|(name, _)| name.get_ref());
@@ -164,6 +167,9 @@ impl<'a> Section<'a> {
     }
 
     /// The sections of an array of tables; empty if absent.
+    ///
+    /// # Errors
+    /// The value is not an array of tables.
     pub fn sections(&mut self, key: &'static str) -> Result<Vec<Section<'a>>> {
         self.field(key).map_or(Ok(Vec::new()), Field::sections)
     }
@@ -197,6 +203,9 @@ impl<'a> Section<'a> {
     }
 
     /// Refuses keys that were not requested.
+    ///
+    /// # Errors
+    /// There is such a key.
     pub fn finish(self) -> Result<()> {
         for (name, _) in self.entries() {
             let key: &str = name.get_ref();
@@ -231,6 +240,9 @@ impl<'a> Field<'a> {
     }
 
     /// Reads a string.
+    ///
+    /// # Errors
+    /// The value is not a string.
     pub fn text(&self) -> Result<&'a str> {
         self.value
             .get_ref()
@@ -239,6 +251,9 @@ impl<'a> Field<'a> {
     }
 
     /// Reads a boolean.
+    ///
+    /// # Errors
+    /// The value is not a boolean.
     pub fn boolean(&self) -> Result<bool> {
         self.value
             .get_ref()
@@ -247,6 +262,9 @@ impl<'a> Field<'a> {
     }
 
     /// Reads an integer within `range`.
+    ///
+    /// # Errors
+    /// The value is not an integer, or is out of range.
     pub fn integer(&self, range: RangeInclusive<u64>) -> Result<u64> {
         let wanted = || {
             self.expected(format_args!(
@@ -266,18 +284,27 @@ impl<'a> Field<'a> {
     }
 
     /// As [`Field::integer`], within `u32`.
+    ///
+    /// # Errors
+    /// As [`Field::integer`].
     pub fn count(&self, range: RangeInclusive<u32>) -> Result<u32> {
         let value = self.integer(u64::from(*range.start())..=u64::from(*range.end()))?;
         Ok(u32::try_from(value).unwrap_or(*range.end()))
     }
 
     /// As [`Field::count`], from 1.
+    ///
+    /// # Errors
+    /// As [`Field::integer`].
     pub fn positive(&self, most: u32) -> Result<NonZeroU32> {
         let value = self.count(1..=most)?;
         Ok(NonZeroU32::new(value).unwrap_or(NonZeroU32::MIN))
     }
 
     /// Reads a number within `range`.
+    ///
+    /// # Errors
+    /// The value is not a number, or is out of range.
     pub fn number(&self, range: RangeInclusive<f64>) -> Result<f64> {
         let wanted = || {
             self.expected(format_args!(
@@ -305,21 +332,36 @@ impl<'a> Field<'a> {
     }
 
     /// Reads a duration, ns.
+    ///
+    /// # Errors
+    /// The value is not a string with a number and a unit of time, or is out
+    /// of range.
     pub fn duration(&self, range: RangeInclusive<u64>) -> Result<u64> {
         self.quantity(&DURATION, range)
     }
 
     /// Reads a rate, bit/s.
+    ///
+    /// # Errors
+    /// The value is not a string with a number and a unit of rate, or is out
+    /// of range.
     pub fn rate(&self, range: RangeInclusive<u64>) -> Result<u64> {
         self.quantity(&RATE, range)
     }
 
     /// Reads a size, bytes.
+    ///
+    /// # Errors
+    /// The value is not a string with a number and a unit of size, or is out
+    /// of range.
     pub fn size(&self, range: RangeInclusive<u64>) -> Result<u64> {
         self.quantity(&SIZE, range)
     }
 
     /// Reads one of the given names.
+    ///
+    /// # Errors
+    /// The value is not one of them.
     pub fn choice<T: Copy>(&self, choices: &[(&str, T)]) -> Result<T> {
         let got = self.text()?;
         let names: Vec<&str> = choices.iter().map(|(name, _)| *name).collect();
@@ -336,6 +378,9 @@ impl<'a> Field<'a> {
     }
 
     /// The elements of an array.
+    ///
+    /// # Errors
+    /// The value is not an array.
     pub fn items(&self) -> Result<Vec<Field<'a>>> {
         let array = self.value.get_ref().as_array();
         let array = array.ok_or_else(|| self.expected("an array"))?;
@@ -348,6 +393,9 @@ impl<'a> Field<'a> {
     }
 
     /// Reads a table.
+    ///
+    /// # Errors
+    /// The value is not a table.
     pub fn section(self) -> Result<Section<'a>> {
         let table = self
             .value
@@ -363,6 +411,9 @@ impl<'a> Field<'a> {
     }
 
     /// Reads an array of tables.
+    ///
+    /// # Errors
+    /// The value is not an array of tables.
     pub fn sections(self) -> Result<Vec<Section<'a>>> {
         if self.value.get_ref().as_array().is_none() {
             return Err(self.expected("an array of tables"));

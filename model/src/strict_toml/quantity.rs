@@ -49,6 +49,10 @@ pub const SIZE: Quantity = Quantity {
 
 impl Quantity {
     /// Parses a value in the base unit; the error is the expected form.
+    ///
+    /// # Errors
+    /// The text is not a number with one of the units, or the value is too
+    /// large.
     pub fn parse(&self, text: &str) -> Result<u64, String> {
         let text = text.trim();
         let end = text.find(|c: char| !c.is_ascii_digit() && c != '.' && c != '_');

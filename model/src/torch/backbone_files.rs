@@ -29,6 +29,9 @@ pub struct Stored {
 
 /// Determines which tensors of its model a Hugging Face directory contains.
 /// Reads no weights.
+///
+/// # Errors
+/// A file is missing, cannot be read, or is malformed.
 pub fn stored(dir: &Path) -> Result<Stored, TrainError> {
     let config = BackboneConfig::from_dir(dir)?;
     let files: BTreeSet<PathBuf> = match Source::open(dir)? {
@@ -60,6 +63,10 @@ pub fn stored(dir: &Path) -> Result<Stored, TrainError> {
 /// Reads `embeds` [B, T, d] and, where there is padding, `mask` [B, T] (0: no
 /// token) from `input`, and writes the model's `last_hidden_state` [B, T, d],
 /// f32, to `out`.  Returns its shape.
+///
+/// # Errors
+/// A file cannot be read or is malformed, shapes do not match, or `out` cannot
+/// be written.
 pub fn hidden(
     dir: &Path,
     adapter: Option<&Path>,
@@ -99,12 +106,19 @@ pub fn hidden(
 }
 
 /// Writes a model with random f32 weights to `out`, which must not exist.
+///
+/// # Errors
+/// `out` exists or cannot be written, or libtorch failed.
 pub fn initialise(config: &BackboneConfig, seed: u64, out: &Path) -> Result<(), TrainError> {
     let weights = hub::random(config, seed, Kind::Float, Device::Cpu)?;
     whole(out, |part| hub::save(part, config, &weights))
 }
 
 /// Writes a model with a merged adapter, f32, to `out`, which must not exist.
+///
+/// # Errors
+/// The model or the adapter cannot be read, the two do not match, or `out`
+/// exists or cannot be written.
 pub fn merge(dir: &Path, adapter: &Path, out: &Path) -> Result<BackboneConfig, TrainError> {
     let (config, mut weights) = hub::load(dir, Kind::Float, Device::Cpu)?;
     let (lora, own) = lora::load(adapter, &config, Kind::Float, Device::Cpu)?;
@@ -116,6 +130,10 @@ pub fn merge(dir: &Path, adapter: &Path, out: &Path) -> Result<BackboneConfig, T
 
 /// Writes a new adapter without effect, in PEFT's format, to `out`, which
 /// must not exist. Returns its number of weights.
+///
+/// # Errors
+/// The configuration cannot be read, `lora` does not fit it, or `out` exists
+/// or cannot be written.
 pub fn fresh_adapter(
     dir: &Path,
     lora: &LoraConfig,

@@ -33,6 +33,10 @@ pub struct Parameters {
 impl Measurement {
     /// Creates a model with random weights; `windows` is the batch size of a
     /// training step.
+    ///
+    /// # Errors
+    /// The configuration is invalid, or libtorch failed, e.g. for lack of
+    /// memory.
     pub fn new(
         config: PolicyConfig,
         options: Options,
@@ -59,6 +63,9 @@ impl Measurement {
 
     /// One decision: a forward pass over one window, with its probabilities
     /// copied to the CPU.
+    ///
+    /// # Errors
+    /// libtorch failed.
     pub fn decide(&self) -> Result<[f32; ACTIONS], TrainError> {
         let probabilities = self.network.probabilities(&self.window)?;
         device::synchronise(self.options.device);
@@ -66,6 +73,9 @@ impl Measurement {
     }
 
     /// One training step as in `Trainer`; returns the loss.
+    ///
+    /// # Errors
+    /// libtorch failed.
     pub fn step(&mut self) -> Result<f64, TrainError> {
         let logits = self.network.logits(&self.batch, true)?;
         let labels = self.network.labels(&self.batch)?.f_reshape([-1])?;
@@ -85,6 +95,9 @@ impl Measurement {
     }
 
     /// Numbers of weights.
+    ///
+    /// # Errors
+    /// As [`trained_specs`].
     pub fn parameters(&self) -> Result<Parameters, TrainError> {
         parameters(self.network.config())
     }
@@ -101,6 +114,9 @@ pub fn adapt(config: &mut PolicyConfig, lora: LoraConfig) {
 }
 
 /// Number of weights of a policy, with separate adapters counted.
+///
+/// # Errors
+/// As [`trained_specs`].
 pub fn parameters(config: &PolicyConfig) -> Result<Parameters, TrainError> {
     let count = |specs: &[crate::Spec]| -> u64 {
         let numbers = |shape: &[usize]| shape.iter().map(|&n| n as u64).product::<u64>();
@@ -117,6 +133,9 @@ pub fn parameters(config: &PolicyConfig) -> Result<Parameters, TrainError> {
 /// Lower bound of a model's memory, bytes: weights, gradients and moments of
 /// the trained ones, and the activations of `windows` windows kept for the
 /// backward pass.
+///
+/// # Errors
+/// As [`trained_specs`].
 pub fn least_bytes(config: &PolicyConfig, kind: Kind, windows: usize) -> Result<u64, TrainError> {
     let Parameters { all, trained } = parameters(config)?;
     let size = kind.elt_size_in_bytes() as u64;

@@ -47,6 +47,9 @@ pub fn open(name: &str) -> Result<Device, TrainError> {
 }
 
 /// As [`open`]; `auto` is the first usable GPU, or else the CPU.
+///
+/// # Errors
+/// As [`open`]; none for `auto`.
 pub fn choose(name: &str) -> Result<Device, TrainError> {
     match name {
         "auto" => Ok(open("cuda").unwrap_or(Device::Cpu)),

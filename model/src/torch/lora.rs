@@ -23,6 +23,9 @@ const PREFIX: &str = "base_model.model.";
 /// Weights of new adapters: A uniform in ±1/√in and B zero, hence without
 /// effect. The same seed gives the same weights on the same kind of device; the
 /// state of libtorch's generator changes.
+///
+/// # Errors
+/// As [`LoraConfig::specs`], or libtorch failed.
 pub fn random(
     config: &BackboneConfig,
     lora: &LoraConfig,
@@ -47,6 +50,9 @@ pub fn random(
 
 /// Merges the adapters into the base: returns the weights of an equivalent
 /// model without adapters. `weights` contains both and is unchanged.
+///
+/// # Errors
+/// A tensor is missing or has the wrong shape, or libtorch failed.
 pub fn merge(
     config: &BackboneConfig,
     lora: &LoraConfig,
@@ -56,6 +62,9 @@ pub fn merge(
 }
 
 /// Reverts [`merge`], up to rounding.
+///
+/// # Errors
+/// As [`merge`].
 pub fn unmerge(
     config: &BackboneConfig,
     lora: &LoraConfig,
@@ -67,6 +76,9 @@ pub fn unmerge(
 
 /// Writes a directory for [`load`] and `peft`. `base` is the path or name of
 /// the adapter's model.
+///
+/// # Errors
+/// A tensor is missing, or a file cannot be written.
 pub fn save(
     dir: &Path,
     config: &BackboneConfig,
@@ -88,6 +100,10 @@ pub fn save(
 
 /// Reads a PEFT directory for a backbone. It may contain only tensors
 /// required by its configuration.
+///
+/// # Errors
+/// A file is missing, cannot be read, or is malformed; the adapter does not
+/// fit the backbone; it contains another tensor.
 pub fn load(
     dir: &Path,
     config: &BackboneConfig,

@@ -64,6 +64,10 @@ pub struct Trainer {
 impl Trainer {
     /// Starts a training or, with `resume`, resumes that in `dir` if it has a
     /// checkpoint; the checkpoint replaces the weights of `network`.
+    ///
+    /// # Errors
+    /// There are no rows to train on, the checkpoint cannot be read or has
+    /// other options, or a file cannot be written.
     pub fn new(
         dir: &Path,
         config: TrainConfig,
@@ -154,6 +158,9 @@ impl Trainer {
 
     /// Runs one optimiser step, followed by an evaluation and a checkpoint
     /// when they are due.
+    ///
+    /// # Errors
+    /// [`TrainError::Diverged`]; a file cannot be written; libtorch failed.
     pub fn step(&mut self) -> Result<Progress, TrainError> {
         let step = self.position.step;
         let learning_rate = self.config.learning_rate(step);
@@ -201,6 +208,9 @@ impl Trainer {
     }
 
     /// Writes `last/`, from which training can resume.
+    ///
+    /// # Errors
+    /// The directory cannot be written.
     pub fn save(&mut self) -> Result<(), TrainError> {
         let config = self.policy_config();
         self.metrics.sync()?;
@@ -223,6 +233,9 @@ impl Trainer {
     }
 
     /// Evaluates the network on held-out rows; `None` without any.
+    ///
+    /// # Errors
+    /// libtorch failed.
     pub fn evaluate(&self) -> Result<Option<Evaluation>, TrainError> {
         let _guard = tch::no_grad_guard();
         let (mut confusion, mut loss, mut records) = (Confusion::default(), 0.0, 0.0);
@@ -254,6 +267,9 @@ impl Trainer {
 
     /// Makes one decision as in the loop: a forward pass over one window, of
     /// held-out rows if there are any.
+    ///
+    /// # Errors
+    /// libtorch failed.
     pub fn decide(&self) -> Result<[f32; ACTIONS], TrainError> {
         let mut random = SplitMix64::new(self.config.seed);
         let rows = match self.held_out.spread(1).next() {

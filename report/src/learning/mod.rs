@@ -83,6 +83,9 @@ fn load(dirs: &[PathBuf]) -> Result<(Vec<Training>, Vec<Backbones>), ReportError
 pub(crate) const JSON_MAX: u64 = 16 << 20;
 
 /// Reads the measurements of backbones in a directory.
+///
+/// # Errors
+/// The file cannot be read or is malformed.
 pub fn load_backbones(dir: &Path) -> Result<Backbones, ReportError> {
     let path = dir.join(BACKBONES_FILE);
     let bytes = read_regular(&path, JSON_MAX).map_err(ResultError::io("read", &path));

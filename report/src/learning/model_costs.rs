@@ -97,6 +97,9 @@ impl Latency {
 impl Costs {
     /// Writes [`COSTS_FILE`] into the directory of a training run, completely
     /// or not at all.
+    ///
+    /// # Errors
+    /// The file cannot be written.
     pub fn save(&self, dir: &Path) -> Result<(), ResultError> {
         save(&dir.join(COSTS_FILE), self)
     }
@@ -110,6 +113,9 @@ impl Costs {
 impl Backbones {
     /// Writes [`BACKBONES_FILE`] into a directory, which is created if
     /// necessary.
+    ///
+    /// # Errors
+    /// The directory cannot be created, or the file cannot be written.
     pub fn save(&self, dir: &Path) -> Result<(), ResultError> {
         std::fs::create_dir_all(dir).map_err(ResultError::io("create", dir))?;
         save(&dir.join(BACKBONES_FILE), self)

@@ -10,6 +10,9 @@ use super::error::ResultError;
 
 /// Replaces `path` by `bytes` atomically: readers see the old file or the new
 /// one.
+///
+/// # Errors
+/// The file cannot be written.
 pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), ResultError> {
     replace(path, bytes).map_err(ResultError::io("write", path))
 }

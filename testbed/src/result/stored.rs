@@ -41,11 +41,17 @@ impl Stored {
     }
 
     /// Counters of one repetition.
+    ///
+    /// # Errors
+    /// The repetition's file is missing or malformed.
     pub fn meta(&self, arm: &str, repetition: u32) -> Result<RunMeta, ResultError> {
         read_json(&run_dir(&self.path, arm, repetition).join(META))
     }
 
     /// The packets of one repetition, a part at a time and in order.
+    ///
+    /// # Errors
+    /// As [`Stored::run`].
     pub fn for_each_packets(
         &self,
         arm: &str,
@@ -56,6 +62,9 @@ impl Stored {
     }
 
     /// The samples of senders in one repetition, a part at a time and in order.
+    ///
+    /// # Errors
+    /// As [`Stored::run`].
     pub fn for_each_flows(
         &self,
         arm: &str,
@@ -67,11 +76,17 @@ impl Stored {
 
     /// The set-points of one repetition over time: a row for each change; none
     /// if nothing controlled the queue, and in results of older versions.
+    ///
+    /// # Errors
+    /// As [`Stored::run`], except for a missing file.
     pub fn set_points(&self, arm: &str, repetition: u32) -> Result<Vec<SetPointRow>, ResultError> {
         columns::read_if_present(&run_dir(&self.path, arm, repetition))
     }
 
     /// The rows and counters of one repetition.
+    ///
+    /// # Errors
+    /// A file of the repetition is missing or malformed.
     pub fn run(&self, arm: &str, repetition: u32) -> Result<Run, ResultError> {
         read_run(&run_dir(&self.path, arm, repetition))
     }

@@ -40,6 +40,10 @@ struct Next {
 
 impl JsonReader {
     /// Locates the lists of a pool; reads the whole file once.
+    ///
+    /// # Errors
+    /// The file cannot be read, is malformed, lacks a list, or names a feature
+    /// twice.
     pub fn open(path: &Path) -> Result<JsonReader, PoolError> {
         let contents = Contents::of(path)?;
         let list = |key: &'static str| -> Result<Option<Cursor>, PoolError> {

@@ -31,6 +31,9 @@ struct List {
 impl JsonWriter {
     /// Creates a writer for rows with the columns of `schema`; an existing
     /// file is kept until [`JsonWriter::finish`].
+    ///
+    /// # Errors
+    /// The file or a temporary one next to it cannot be created or written.
     pub fn create(
         path: &Path,
         schema: &Schema,
@@ -89,6 +92,9 @@ impl JsonWriter {
     }
 
     /// Completes the file.
+    ///
+    /// # Errors
+    /// The file cannot be written.
     pub fn finish(mut self) -> Result<(), PoolError> {
         let path = std::mem::take(&mut self.path);
         let failed = PoolError::io("write", &path);

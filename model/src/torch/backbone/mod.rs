@@ -49,6 +49,9 @@ impl Weights {
     }
 
     /// A required tensor.
+    ///
+    /// # Errors
+    /// There is no such tensor.
     pub fn get(&self, name: &str) -> Result<&Tensor, BackboneError> {
         self.find(name).ok_or_else(|| BackboneError::Tensor {
             file: "weights".into(),
@@ -108,6 +111,9 @@ pub struct Asked {
 
 impl Asked {
     /// [B, Q, ..] of [B, T, ..].
+    ///
+    /// # Errors
+    /// `first` is outside of the tokens.
     pub fn of(self, x: &Tensor) -> Result<Tensor, TrainError> {
         Ok(x.f_slice(1, self.first, None, self.step)?)
     }
@@ -142,6 +148,10 @@ impl Fixed {
 
 /// The last hidden state: [B, T, d] for embeddings [B, T, d], or [B, Q, d]
 /// for the requested tokens.
+///
+/// # Errors
+/// The embeddings or the mask have the wrong shape, a tensor is missing, or
+/// libtorch failed.
 pub fn hidden(
     config: &BackboneConfig,
     weights: &Weights,
@@ -156,6 +166,9 @@ pub fn hidden(
 }
 
 /// The computation before the first layer.
+///
+/// # Errors
+/// As [`hidden`].
 pub fn begin(
     config: &BackboneConfig,
     weights: &Weights,
@@ -173,6 +186,9 @@ pub fn begin(
 }
 
 /// Layer `index` of 0..[`BackboneConfig::layers`], called in that order.
+///
+/// # Errors
+/// As [`hidden`].
 pub fn layer(
     config: &BackboneConfig,
     weights: &Weights,
@@ -190,6 +206,9 @@ pub fn layer(
 }
 
 /// The computation after the last layer.
+///
+/// # Errors
+/// As [`hidden`].
 pub fn end(
     config: &BackboneConfig,
     weights: &Weights,

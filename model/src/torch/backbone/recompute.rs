@@ -20,6 +20,9 @@ use crate::torch::TrainError;
 /// both passes draw the same dropout; its final state depends only on `seed`.
 /// The generator is shared by all threads: no other thread may draw at the same
 /// time.
+///
+/// # Errors
+/// As [`super::hidden`], and those of `loss`.
 pub fn backward(
     config: &BackboneConfig,
     weights: &Weights,

@@ -11,6 +11,9 @@ use crate::{ACTIONS, PolicyConfig};
 /// Reloads a TorchScript file and compares its probabilities for synthetic
 /// records with the network's, for several batch sizes. Returns the largest
 /// difference.
+///
+/// # Errors
+/// The file cannot be loaded, or libtorch failed.
 pub fn difference(network: &Network, file: &Path) -> Result<f64, TrainError> {
     let module = CModule::load_on_device(file, network.device())?;
     let mut worst: f64 = 0.0;

@@ -32,6 +32,9 @@ pub struct TritonModel {
 
 /// Writes the policy as a TorchScript file ([`Network::trace`]), with
 /// [`METADATA_FILE`] in it.  `file` must not exist.
+///
+/// # Errors
+/// The policy cannot be traced, or the file exists or cannot be written.
 pub fn torchscript(network: &Network, file: &Path) -> Result<(), TrainError> {
     if let Some(dir) = file.parent() {
         fs::create_dir_all(dir).map_err(|e| failed("make", dir, e))?;
@@ -50,6 +53,11 @@ fn module(network: &Network, file: &Path) -> Result<(), TrainError> {
 /// Writes `NAME/` with `config.pbtxt`, `1/model.pt` and `README.md` into a model
 /// repository, which is created if necessary; `NAME/` must not exist. Returns the model's
 /// directory.
+///
+/// # Errors
+/// The name has other characters than letters, digits, `_`, `-` and `.`, or
+/// begins with `.`; the policy cannot be traced; the directory exists or
+/// cannot be written.
 pub fn triton(
     network: &Network,
     repository: &Path,

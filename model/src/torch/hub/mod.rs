@@ -28,6 +28,10 @@ pub const INDEX_FILE: &str = "model.safetensors.index.json";
 /// Stored types are f32, f16 and bf16; tensors may be named as in the bare
 /// model or as in one with an output layer. Files are mapped, and only required
 /// tensors are read.
+///
+/// # Errors
+/// A file is missing, cannot be read, or is malformed; a tensor is missing or
+/// has the wrong shape; libtorch failed.
 pub fn load(
     dir: &Path,
     kind: Kind,
@@ -39,6 +43,9 @@ pub fn load(
 }
 
 /// As above with a given configuration, e.g. one without positions.
+///
+/// # Errors
+/// As [`load`].
 pub fn load_weights(
     dir: &Path,
     config: &BackboneConfig,
@@ -58,6 +65,9 @@ pub fn load_weights(
 /// Random weights, initialised as in the family. The same seed gives the same
 /// weights on the same kind of device; the state of libtorch's generator
 /// changes.
+///
+/// # Errors
+/// libtorch failed.
 pub fn random(
     config: &BackboneConfig,
     seed: u64,
@@ -84,6 +94,10 @@ pub fn random(
 /// Writes a directory for [`load`] and `transformers`: `config.json` and the
 /// bare model in one file, in the types of the weights. Each file is replaced
 /// atomically, the configuration last.
+///
+/// # Errors
+/// The configuration is invalid, a tensor is missing or has the wrong shape,
+/// or a file cannot be written.
 pub fn save(dir: &Path, config: &BackboneConfig, weights: &Weights) -> Result<(), TrainError> {
     config.check(CONFIG_FILE)?;
     let tensors = config

@@ -30,6 +30,9 @@ pub struct Batch {
 
 impl Batch {
     /// Creates a batch from windows of equal length.
+    ///
+    /// # Errors
+    /// libtorch failed, e.g. because windows differ in length.
     pub fn new<W: AsRef<[Step]>>(windows: &[W], device: Device) -> Result<Batch, TrainError> {
         let steps = || windows.iter().flat_map(|window| window.as_ref());
         let returns: Vec<f32> = steps().map(|s| s.return_to_go).collect();
@@ -50,6 +53,9 @@ impl Batch {
     }
 
     /// Creates a batch of `windows` windows from their concatenated records.
+    ///
+    /// # Errors
+    /// libtorch failed, e.g. because lengths do not match.
     pub fn of(
         windows: usize,
         returns: &[f32],

@@ -21,6 +21,10 @@ impl Network {
     /// which is read from its directory, and for `start`, an optional Hugging
     /// Face directory whose weights are trained further (with
     /// [`Adaptation::Full`]). A relative path of a base is relative to `dir`.
+    ///
+    /// # Errors
+    /// The configuration is invalid, the base or `start` cannot be read, the
+    /// base differs from the one configured, or libtorch failed.
     pub fn create(
         config: PolicyConfig,
         dir: &Path,
@@ -44,6 +48,10 @@ impl Network {
     }
 
     /// Reads a policy directory with any backbone, merged or not.
+    ///
+    /// # Errors
+    /// A file cannot be read or is malformed, the adapter or the base differs
+    /// from the one configured, or libtorch failed.
     pub fn load(dir: &Path, options: Options) -> Result<Network, TrainError> {
         let config = Policy::load_config(dir)?;
         let Some(expected) = config.adapter() else {
@@ -76,6 +84,9 @@ impl Network {
     /// `config` instead of the network's own; the two may differ only in keys
     /// that do not affect weights. Each file is replaced atomically, the
     /// configuration last.
+    ///
+    /// # Errors
+    /// The configuration is invalid, or a file cannot be written.
     pub fn save(&self, dir: &Path, config: &PolicyConfig) -> Result<(), TrainError> {
         let tensors = self.tensors()?;
         let Some(lora) = config.adapter() else {
@@ -101,6 +112,9 @@ impl Network {
 
     /// The policy with its adapter merged into its base, in f32: the policy
     /// that [`Policy::save`] writes and, with a GPT-2, the plain engine runs.
+    ///
+    /// # Errors
+    /// libtorch failed.
     pub fn merged(&self) -> Result<(PolicyConfig, Tensors), TrainError> {
         let tensors = self.tensors()?;
         let Some(lora) = self.config.adapter() else {
@@ -121,6 +135,9 @@ impl Network {
 /// Writes a base for policies trained from scratch: random weights of a
 /// family, as a Hugging Face directory. `path` is its path in a policy's
 /// configuration.
+///
+/// # Errors
+/// The directory cannot be written, or libtorch failed.
 pub fn random_base(
     dir: &Path,
     path: &Path,

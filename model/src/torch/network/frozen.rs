@@ -21,6 +21,9 @@ unsafe impl Sync for Frozen {}
 
 impl Frozen {
     /// Freezes the current state of a network.
+    ///
+    /// # Errors
+    /// libtorch failed.
     pub fn new(network: Network) -> Result<Frozen, TrainError> {
         let (own, weights) = network.detached()?;
         Ok(Frozen {
@@ -41,6 +44,9 @@ impl Frozen {
     }
 
     /// Head outputs after the last record or period of each window.
+    ///
+    /// # Errors
+    /// libtorch failed.
     pub fn outputs(&self, batch: &Batch) -> Result<Vec<Outputs>, TrainError> {
         let _guard = tch::no_grad_guard();
         self.network.outputs_of(&self.own, &self.weights, batch)

@@ -65,6 +65,9 @@ pub struct Network {
 
 impl Network {
     /// Creates a network in f32 with all its weights from memory.
+    ///
+    /// # Errors
+    /// As [`Network::with`].
     pub fn new(
         config: PolicyConfig,
         tensors: &Tensors,
@@ -79,6 +82,10 @@ impl Network {
 
     /// Creates a network from the tensors of [`crate::trained_specs`] and the
     /// base required by an adapter.
+    ///
+    /// # Errors
+    /// The configuration is invalid, a tensor is missing or has the wrong
+    /// shape, or libtorch failed.
     pub fn with(
         config: PolicyConfig,
         tensors: &Tensors,
@@ -116,6 +123,9 @@ impl Network {
     }
 
     /// A copy of the trained weights, those of [`crate::trained_specs`].
+    ///
+    /// # Errors
+    /// libtorch failed.
     pub fn tensors(&self) -> Result<Tensors, TrainError> {
         self.trained.tensors()
     }
@@ -126,6 +136,9 @@ impl Network {
     }
 
     /// The gradient of the trained weights, [P], f32; 0 where undefined.
+    ///
+    /// # Errors
+    /// libtorch failed.
     pub fn gradient(&self) -> Result<Tensor, TrainError> {
         self.trained.gradient()
     }
@@ -139,6 +152,9 @@ impl Network {
     /// after every period, from the preceding tokens: [B, w, outputs]. A
     /// backbone that sees later tokens gives only those of the last record,
     /// without its action: [B, 1, outputs]. `train` enables dropout.
+    ///
+    /// # Errors
+    /// libtorch failed, e.g. because the batch has other features.
     pub fn logits(&self, batch: &Batch, train: bool) -> Result<Tensor, TrainError> {
         let (own, weights) = self.weights()?;
         let input = self.input(&own, batch)?;
@@ -148,6 +164,9 @@ impl Network {
     /// Adds the gradient of a loss of the logits, with dropout on, to that of
     /// the trained weights, and returns the loss. `seed` seeds libtorch's
     /// generator, so that a step is reproducible.
+    ///
+    /// # Errors
+    /// As [`Network::logits`], and those of `loss`.
     pub fn backward(
         &self,
         batch: &Batch,
@@ -176,12 +195,18 @@ impl Network {
     }
 
     /// Targets of [`Network::logits`]: [B, w] or [B, 1], i64.
+    ///
+    /// # Errors
+    /// libtorch failed.
     pub fn labels(&self, batch: &Batch) -> Result<Tensor, TrainError> {
         self.judged(batch.labels.as_ref().unwrap_or(&batch.actions))
     }
 
     /// Selects, from values per record [B, w, ...], the records of
     /// [`Network::logits`]: all or the last.
+    ///
+    /// # Errors
+    /// libtorch failed.
     pub fn judged(&self, by_record: &Tensor) -> Result<Tensor, TrainError> {
         if self.config.backbone.is_causal() {
             return Ok(by_record.shallow_clone());
@@ -191,6 +216,9 @@ impl Network {
 
     /// Probabilities after the last record of each window, for a policy on
     /// records.
+    ///
+    /// # Errors
+    /// As [`Network::logits`].
     pub fn probabilities(&self, batch: &Batch) -> Result<Vec<[f32; ACTIONS]>, TrainError> {
         let _guard = tch::no_grad_guard();
         let (own, weights) = self.weights()?;

@@ -25,6 +25,9 @@ impl Network {
     /// 3], f32. Scaling is included. B is arbitrary; the device is the network's. A policy on
     /// summaries is refused, because its inputs are derived from the device's counters by this
     /// program.
+    ///
+    /// # Errors
+    /// The policy is on summaries, or libtorch failed.
     pub fn trace(&self) -> Result<CModule, TrainError> {
         self.config.record_features()?;
         let _guard = tch::no_grad_guard();

@@ -194,6 +194,9 @@ impl OnlineTrainer {
 
     /// The current policy in the plain engine. Between lessons its hash is
     /// that of the last of [`OnlineTrainer::learned`].
+    ///
+    /// # Errors
+    /// libtorch failed, or the plain engine cannot run the policy.
     pub fn policy(&self) -> Result<Arc<Policy>, TrainError> {
         let (config, tensors) = self.network.merged()?;
         Ok(Policy::new(config, &tensors)?)
@@ -258,6 +261,9 @@ impl OnlineTrainer {
 
     /// Records the policy's cost after the last lesson and copies it to
     /// `best/` if the cost is the lowest so far.
+    ///
+    /// # Errors
+    /// The directory cannot be written.
     pub fn judge(&mut self, cost: f64) -> Result<bool, TrainError> {
         let better = self.position.best_cost.is_none_or(|best| cost < best);
         if better {
