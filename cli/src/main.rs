@@ -283,4 +283,37 @@ mod tests {
             }
         }
     }
+    /// `l4sllm` commands of the shell examples in a document, as words.
+    fn commands(document: &str) -> Vec<Vec<String>> {
+        let blocks = document.split("```sh\n").skip(1);
+        let blocks = blocks.filter_map(|rest| rest.split("```").next());
+        let joined: String = blocks.collect::<String>().replace("\\\n", " ");
+        let mut found = Vec::new();
+        for line in joined.lines() {
+            let line = line.trim_start_matches("$ ");
+            let ends = ["#", ">", "|", "&", ";"];
+            let words = line.split_whitespace();
+            let words = words.take_while(|word| !ends.iter().any(|end| word.starts_with(end)));
+            let words: Vec<String> = words.map(str::to_owned).collect();
+            if words.first().is_some_and(|name| name == "l4sllm") {
+                found.push(words);
+            }
+        }
+        found
+    }
+
+    #[test]
+    fn the_commands_in_documents_are_valid() {
+        let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        for (name, least) in [("README.md", 20), ("FIRST_HOUR.md", 10)] {
+            let text = std::fs::read_to_string(root.join(name)).unwrap();
+            let commands = commands(&text);
+            assert!(commands.len() >= least, "{name}: {commands:?}");
+            for words in commands {
+                if let Err(error) = Cli::command().try_get_matches_from(&words) {
+                    panic!("{name}: {}: {error}", words.join(" "));
+                }
+            }
+        }
+    }
 }
