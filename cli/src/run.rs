@@ -146,8 +146,8 @@ pub fn execute(
         progress: &progress,
     };
     let summary = experiment::run(scenario, out, options);
-    bar.finish(summary.as_ref().is_ok_and(|summary| summary.complete));
     let summary = summary.with_context(|| format!("scenario {}", scenario.name))?;
+    bar.finish(summary.complete);
     for Warning { text, arm, .. } in &summary.warnings {
         let arm = arm
             .as_ref()

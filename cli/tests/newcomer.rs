@@ -137,6 +137,17 @@ fn shipped_files_are_listed_shown_and_run_by_name() {
     assert!(error.contains("did you mean default?"), "{error}");
 }
 
+/// The refusal is the only line: no progress of a run that did not start.
+#[test]
+fn a_result_of_another_run_is_refused_in_one_line() {
+    let place = Place::new();
+    let run =
+        |seconds| format!("run paper --out a --duration {seconds}s --repetitions 1 --arms dualpi2");
+    place.done(&run(1));
+    let refusal = place.refused(&run(2));
+    assert!(refusal.contains("--force"), "{refusal}");
+}
+
 #[test]
 fn results_are_exported() {
     let place = Place::new();
