@@ -150,7 +150,9 @@ pub(super) fn open(config: &DeviceConfig, source: io::Error) -> DeviceError {
     }
     let hint = match config.kind {
         DeviceKind::Character => "the module is not loaded; kldload dualpi2_llm",
-        DeviceKind::Socket => "no emulated device is listening there; start l4sllm device serve first",
+        DeviceKind::Socket => {
+            "no emulated device is listening there; start l4sllm device serve first"
+        }
     };
     DeviceError::Missing { path, hint, source }
 }
