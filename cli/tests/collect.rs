@@ -231,7 +231,7 @@ fn interrupted_collection_reports_progress() {
     assert_eq!(output.status.code(), Some(130), "{}", text(&output.stderr));
     let said = text(&output.stdout);
     assert!(
-        said.contains("of 17 parts") && said.contains("resumes"),
+        said.contains("of 17 parts") && said.contains("to resume"),
         "{said}"
     );
     assert!(!place.path("pool.parquet").exists());

@@ -201,7 +201,7 @@ fn mistakes_are_reported_in_one_line() {
             "no arm `pie`",
         ),
         (&["run", &scenario], 2, "--out"),
-        (&["report", &out], 1, "no result"),
+        (&["report", &out], 1, "is not a result"),
         (
             &["status", "--socket", missing.to_str().unwrap()],
             1,

@@ -305,7 +305,7 @@ fn configurations_are_refused_by_key() {
         (
             "/returns/gamma",
             json!(0.5),
-            "returns.gamma = given, expected nothing",
+            "returns.gamma = given, expected null",
         ),
         (
             "/returns/reward",

@@ -187,7 +187,7 @@ fn errors_name_file_and_key() {
         ),
         (
             r#"{"model_type": "llama", "is_causal": false}"#,
-            ["is_causal: unknown field", "could change the numbers"],
+            ["is_causal: unknown field", "could change the results"],
         ),
         (
             r#"{"model_type": "gpt2", "n_layer": "x"}"#,

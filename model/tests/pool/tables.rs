@@ -205,7 +205,7 @@ fn names_table_faults() {
         ("# x\naction,Action\n", ":2: column action: twice"),
         (
             "action\n0\n",
-            ":1: column packet_length: missing in the header, and the reward",
+            ":1: column packet_length: missing in the header, but required",
         ),
         (
             "action,reward\n0,nan\n",

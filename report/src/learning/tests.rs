@@ -156,7 +156,7 @@ fn rejects_directories_without_a_training() {
     };
     assert!(refused(dir.path()).contains("metrics.jsonl"));
     fs::write(dir.path().join(METRICS_FILE), "nonsense\n").unwrap();
-    assert!(refused(dir.path()).contains("no step"));
+    assert!(refused(dir.path()).contains("no training step"));
     fs::write(dir.path().join(METRICS_FILE), "{\"step\":1,\"loss\":1}\n").unwrap();
     fs::write(dir.path().join(COSTS_FILE), "{}").unwrap();
     assert!(refused(dir.path()).contains(COSTS_FILE));

@@ -399,7 +399,7 @@ fn finds_each_fault_and_its_fix() {
             |f| f.daemon = Ok(status(|s| s.counters.stale = 2)),
             Note,
             "overrides",
-            "2 of 12 refused by the daemon itself",
+            "2 of 12 refused by the daemon, because they had expired",
             "ttl_ms",
         ),
         (

@@ -269,7 +269,7 @@ fn errors_name_the_key_and_the_expected_value() {
             "\"5 ms\", \"80 ms\"",
             "\"80 ms\", \"5 ms\"",
             "rtt.log_uniform",
-            "more than",
+            "greater than",
         ),
         (
             "\"5 ms\", \"80 ms\"",
