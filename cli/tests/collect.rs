@@ -184,6 +184,8 @@ fn collection_killed_at_the_end_is_completed_by_rerun() {
             };
             fs::copy(saved.join(&name), parts.join(to)).unwrap();
         }
+        // Of a part that was being written.
+        fs::write(parts.join("000002.parquet.a1B2c3D4.part"), "half").unwrap();
     };
     restore();
     let again = ended(&collect(&[]));

@@ -69,8 +69,7 @@ impl Parts {
         let existing = output::existing(out, force)?;
         check_facts(out, force)?;
         let claim = Claim::of(&dir)?;
-        remove_leftovers(&dir, |_| true)
-            .with_context(|| format!("cannot clean {}", shown(&dir)))?;
+        clean(&dir)?;
         let identity = plan.identity()?;
         let path = dir.join(PLAN_FILE);
         match fs::read_to_string(&path) {
@@ -101,6 +100,7 @@ impl Parts {
         let found = fs::read_to_string(&path);
         let found = found.with_context(|| format!("cannot read {}", shown(&path)))?;
         ensure!(found == plan.identity()?, "{}", of_another(dir));
+        clean(dir)?;
         let replaced = fs::read_to_string(dir.join(REPLACED_FILE)).ok();
         let inode = inode(out);
         if inode.is_none() || inode == replaced {
@@ -238,6 +238,11 @@ fn inode(path: &Path) -> Option<String> {
 fn read_facts(pool: &Path) -> anyhow::Result<Vec<EpisodeFacts>> {
     pool::read_episodes(pool)?
         .with_context(|| format!("{}: missing", episodes_path(pool).display()))
+}
+
+/// Removes temporary files of a killed collection from its claimed directory.
+fn clean(dir: &Path) -> anyhow::Result<()> {
+    remove_leftovers(dir, |_| true).with_context(|| format!("cannot clean {}", shown(dir)))
 }
 
 fn of_another(dir: &Path) -> String {
