@@ -342,7 +342,14 @@ fn prague_sends_to_a_receiver() {
     assert!(out > 100 && arrived == out, "{sent} {received}");
     let rate = received["goodput_bits_per_s"].as_f64().unwrap();
     assert!(rate < 8.2e6, "{rate}");
-    assert!(sent["intervals"].as_array().unwrap().len() >= 15, "{sent}");
+    // Intervals are longer when the machine is busy, but have no gaps.
+    let mut end = 0.0;
+    for interval in sent["intervals"].as_array().unwrap() {
+        let at = |key: &str| interval["streams"][0][key].as_f64().unwrap();
+        assert_eq!(at("start"), end, "{sent}");
+        end = at("end");
+    }
+    assert!(end > 1.5, "{sent}");
 }
 
 #[test]

@@ -310,7 +310,7 @@ fn configurations_are_refused_by_key() {
         (
             "/returns/reward",
             json!({}),
-            "returns.reward = given, expected nothing",
+            "returns.reward = given, expected null",
         ),
         (
             "/returns/target",
