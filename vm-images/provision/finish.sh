@@ -1,6 +1,7 @@
-# !/bin/sh Prepares the machine for use as an image: root logs in only with the
-# given key, and everything that must differ between machines is created on the
-# first boot.  Run last, before the shutdown.
+#!/bin/sh
+# Prepares the machine for use as an image: root logs in only with the given
+# key, and everything that must differ between machines is created on the first
+# boot.  Run last, before the shutdown.
 set -eu
 
 install -d -m 700 /root/.ssh

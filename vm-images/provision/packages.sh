@@ -1,6 +1,8 @@
-# !/bin/sh Installs iperf3 from FreeBSD's packages, and the module and the
-# daemon from packages built here from packaging/ports for this kernel; the
-# built packages are kept. BUILDER=qemu|virtualbox-iso|vmware-iso
+#!/bin/sh
+# Installs iperf3 from FreeBSD's packages, and the module and the daemon from
+# packages built here from packaging/ports for this kernel; the built packages
+# are kept.
+#   BUILDER=qemu|virtualbox-iso|vmware-iso
 set -eu
 build=/root/build
 packages=/var/db/l4sllm/packages

@@ -1,5 +1,6 @@
-# !/bin/sh Checks vm-images.  A check that needs a missing program is skipped,
-# and the program is named.
+#!/bin/sh
+# Checks vm-images.  A check that needs a missing program is skipped, and the
+# program is named.
 set -u
 cd "$(dirname "$0")/../.." || exit 1
 work=$(mktemp -d)
