@@ -173,7 +173,7 @@ pub struct OnlineArgs {
     #[arg(
         long,
         value_name = "STEP",
-        default_value_t = 0.25,
+        default_value_t = 0.05,
         conflicts_with = "pool"
     )]
     pub dual_step: f64,
