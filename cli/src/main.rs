@@ -46,6 +46,7 @@ mod status;
 mod suite;
 mod testbed;
 mod threads;
+mod top;
 #[cfg(feature = "torch")]
 mod train;
 mod validate;
@@ -137,6 +138,7 @@ enum Command {
     Testbed(testbed::TestbedArgs),
     Status(status::StatusArgs),
     Replay(replay::ReplayArgs),
+    Top(top::TopArgs),
     Doctor(doctor::DoctorArgs),
     Version(version::VersionArgs),
     Completions(completions::CompletionsArgs),
@@ -215,6 +217,7 @@ fn dispatch(command: Command) -> anyhow::Result<Done> {
         Command::Testbed(args) => testbed::run(&args).map(finished),
         Command::Status(args) => status::run(&args).map(finished),
         Command::Replay(args) => replay::run(&args),
+        Command::Top(args) => top::run(&args).map(finished),
         Command::Doctor(args) => doctor::run(&args),
         Command::Version(args) => version::run(&args).map(finished),
         Command::Completions(args) => completions::run(&args, Cli::command()).map(finished),

@@ -120,6 +120,11 @@ pub fn fetch(socket: &Path) -> anyhow::Result<Status> {
     })
 }
 
+/// Reads the device of a daemon as an observer.
+pub fn device_of(status: &Status) -> anyhow::Result<DeviceSnapshot> {
+    queues::look(&status.device.path)
+}
+
 fn describe(status: &Status) -> String {
     let mut out = String::new();
     let state = match status.state {
