@@ -47,6 +47,16 @@ pub struct Round {
     pub standings: Vec<Option<Standing>>,
 }
 
+/// The policy's own runs in new conditions, with and without offsets.
+pub struct Improvement {
+    /// Surfaces around the policy's actions, and its observations.
+    pub lesson: Lesson,
+    /// Costs of the runs.
+    pub improved: Improved,
+    /// Results without offsets, by condition.
+    pub standings: Vec<Option<Standing>>,
+}
+
 /// A condition with known surfaces.
 struct Known {
     /// Index among all conditions.
@@ -207,15 +217,14 @@ impl<'a> Lessons<'a> {
             .collect()
     }
 
-    /// Runs the policy, with and without offsets, in new conditions, and returns
-    /// the lesson, the costs, and the standings of its conditions; none if
+    /// Runs the policy, with and without offsets, in new conditions; none if
     /// interrupted.
     pub fn improvement(
         &self,
         number: usize,
         config: &PolicyConfig,
         actor: Actor,
-    ) -> anyhow::Result<Option<(Lesson, Improved, Vec<Option<Standing>>)>> {
+    ) -> anyhow::Result<Option<Improvement>> {
         let online = &self.args.online;
         let drawn = online.fresh_conditions;
         let conditions = self.runs.conditions("improvement", number as u64, drawn)?;
@@ -270,7 +279,11 @@ impl<'a> Lessons<'a> {
             });
             lesson.surfaces.push(Surfaces::around(centre, &axes));
         }
-        Ok(Some((lesson, improved, standings)))
+        Ok(Some(Improvement {
+            lesson,
+            improved,
+            standings,
+        }))
     }
 
     /// The settings requested by a policy in each period.

@@ -155,10 +155,11 @@ impl Training<'_> {
                 Stage::Improvement(improvement) => {
                     let actor = self.actor(number)?;
                     match self.lessons.improvement(improvement, &config, actor)? {
-                        Some((mut lesson, improved, standings)) => {
-                            own_runs.improved = Some(improved);
-                            (multipliers, lesson.emphasis) = self.emphasis(number, &standings);
-                            material.improvements.push(lesson);
+                        Some(mut of) => {
+                            own_runs.improved = Some(of.improved);
+                            (multipliers, of.lesson.emphasis) =
+                                self.emphasis(number, &of.standings);
+                            material.improvements.push(of.lesson);
                         }
                         None => return Ok(false),
                     }
