@@ -293,17 +293,10 @@ impl Ended {
     }
 
     fn overrides(&self) -> Overrides {
-        let Some(stats) = &self.stats else {
-            return Overrides::default();
-        };
-        Overrides {
-            received: stats.overrides_received,
-            applied: stats.overrides_applied,
-            expired: stats.overrides_expired,
-            refused: stats.overrides_refused,
-            replaced: stats.overrides_replaced,
-            waiting: stats.overrides_waiting,
-        }
+        self.stats
+            .as_deref()
+            .map(Overrides::from)
+            .unwrap_or_default()
     }
 }
 

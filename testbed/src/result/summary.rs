@@ -1,5 +1,6 @@
 //! Contents of `summary.json`. RESULTS.md documents every key.
 
+use l4sllm_abi::raw::l4s_stats;
 use l4sllm_model::Outcome;
 use serde::{Deserialize, Serialize};
 
@@ -220,6 +221,19 @@ pub struct Overrides {
     pub replaced: u64,
     /// Not yet used at the end.
     pub waiting: u64,
+}
+
+impl From<&l4s_stats> for Overrides {
+    fn from(stats: &l4s_stats) -> Overrides {
+        Overrides {
+            received: stats.overrides_received,
+            applied: stats.overrides_applied,
+            expired: stats.overrides_expired,
+            refused: stats.overrides_refused,
+            replaced: stats.overrides_replaced,
+            waiting: stats.overrides_waiting,
+        }
+    }
 }
 
 /// Decisions in which a limit blocked an override, by limit.

@@ -114,14 +114,7 @@ pub(super) fn check(
         lost: stats.records_lost,
         waiting: stats.records_waiting,
     };
-    let overrides = Overrides {
-        received: stats.overrides_received,
-        applied: stats.overrides_applied,
-        expired: stats.overrides_expired,
-        refused: stats.overrides_refused,
-        replaced: stats.overrides_replaced,
-        waiting: stats.overrides_waiting,
-    };
+    let overrides = Overrides::from(&stats);
     let refused = |reason: u32| stats.refused[reason as usize];
     let refusals = Refusals {
         not_ect: refused(L4S_REASON_NOT_ECT),
