@@ -14,8 +14,6 @@ use l4sllm_abi::{Queue, Record, Summary};
 use l4sllm_model::{DecayingMean, IdleBudget};
 
 use super::{Decision, Engine, EngineState, RestoreError, SetPoints};
-use demand::Demand;
-use rates::Rates;
 
 /// Chooses target, gains and k of DualPI2 from summaries.
 ///
@@ -81,21 +79,8 @@ pub struct Adaptive {
     config: AdaptiveConfig,
     /// Idle budget of the preset, used unless the operator sets another.
     own_budget: f64,
-    demand: Demand,
-    /// Idle share; 0 without a flow that would fill the link.
-    idle: DecayingMean,
-    idle_long: DecayingMean,
-    signals: DecayingMean,
-    /// Bytes forwarded and busy time per second; their ratio is the drain rate.
-    bytes: DecayingMean,
-    busy: DecayingMean,
-    rates: Rates,
-    /// x: logarithm of the target in ms.
-    log_target: f64,
+    state: AdaptiveState,
 }
-
-/// Time constant of the drain rate used for the minimum target, s.
-const RATE_TIME: f64 = 1.0;
 
 /// Packet size for the minimum target, bytes.
 const PACKET: f64 = 1500.0;
@@ -107,14 +92,7 @@ impl Adaptive {
     /// A rule without observations, at the initial target.
     pub fn new(config: AdaptiveConfig) -> Adaptive {
         Adaptive {
-            demand: Demand::new(&config),
-            idle: DecayingMean::over(config.idle_time),
-            idle_long: DecayingMean::over(config.budget_time),
-            signals: DecayingMean::over(config.budget_time),
-            bytes: DecayingMean::over(RATE_TIME),
-            busy: DecayingMean::over(RATE_TIME),
-            rates: Rates::new(&config),
-            log_target: config.initial_target.ln(),
+            state: AdaptiveState::new(&config),
             own_budget: config.idle_budget,
             config,
         }
@@ -125,7 +103,7 @@ impl Adaptive {
         let dt = summary.duration_ns() as f64 / 1e9;
         if dt > 0.0 {
             self.observe_link(summary, dt);
-            self.rates.observe(summary, dt);
+            self.state.rates.observe(summary, dt);
             self.move_target(dt.min(self.config.max_step));
         }
         self.set_points()
@@ -134,40 +112,40 @@ impl Adaptive {
     fn observe_link(&mut self, summary: &Summary, dt: f64) {
         let classic = summary.queue(Queue::Classic);
         let idle = summary.idle_ns as f64 / 1e9 / dt;
-        self.demand.observe(summary, idle, dt);
-        let counts = match self.demand.fills() {
+        self.state.demand.observe(summary, idle, dt);
+        let counts = match self.state.demand.fills() {
             true => idle,
             false => 0.0,
         };
-        self.idle.add(counts, dt);
-        self.idle_long.add(counts, dt);
-        self.signals.add(classic.signals() as f64 / dt, dt);
+        self.state.idle.add(counts, dt);
+        self.state.idle_long.add(counts, dt);
+        self.state.signals.add(classic.signals() as f64 / dt, dt);
         let bytes: f64 = summary.queue.iter().map(|q| q.forwarded_bytes as f64).sum();
-        self.bytes.add(bytes / dt, dt);
-        self.busy.add(1.0 - idle, dt);
+        self.state.bytes.add(bytes / dt, dt);
+        self.state.busy.add(1.0 - idle, dt);
     }
 
     fn move_target(&mut self, dt: f64) {
         let c = &self.config;
         let step = if self.is_variable() {
             c.variable_rise * dt
-        } else if !self.demand.fills() {
+        } else if !self.state.demand.fills() {
             let most = c.relaxation * dt;
-            (c.relaxed_target.ln() - self.log_target).clamp(-most, most)
+            (c.relaxed_target.ln() - self.state.log_target).clamp(-most, most)
         } else {
             self.law() * dt
         };
         let least = c.min_target.max(self.packet_time_ms()).min(c.max_target);
-        self.log_target = (self.log_target + step).clamp(least.ln(), c.max_target.ln());
+        self.state.log_target = (self.state.log_target + step).clamp(least.ln(), c.max_target.ln());
     }
 
     /// dx/dt from idle share and signals.
     fn law(&self) -> f64 {
         let c = &self.config;
         let idle = |mean: &DecayingMean| mean.value().unwrap_or(0.0);
-        let budget = c.idle_budget + c.idle_budget_slope * idle(&self.idle_long);
-        let excess = idle(&self.idle) / budget - 1.0;
-        let signals = self.signals.value().unwrap_or(0.0);
+        let budget = c.idle_budget + c.idle_budget_slope * idle(&self.state.idle_long);
+        let excess = idle(&self.state.idle) / budget - 1.0;
+        let signals = self.state.signals.value().unwrap_or(0.0);
         let rate = c.max_rate.min(c.rate_per_signal * signals);
         match excess > 0.0 {
             true => rate.max(c.least_rise) * excess,
@@ -177,7 +155,7 @@ impl Adaptive {
 
     /// Whether the link's rate varies faster than set-points can follow.
     fn is_variable(&self) -> bool {
-        self.rates.typical_change() > self.config.variable_change
+        self.state.rates.typical_change() > self.config.variable_change
     }
 
     /// Degree to which the link's rate changes in steps, 0 to 1.
@@ -185,13 +163,13 @@ impl Adaptive {
         let (from, to) = self.config.stepping;
         match self.is_variable() {
             true => 0.0,
-            false => ((self.rates.volatility() - from) / (to - from)).clamp(0.0, 1.0),
+            false => ((self.state.rates.volatility() - from) / (to - from)).clamp(0.0, 1.0),
         }
     }
 
     /// Transmission time of a packet, ms; 0 while the rate is unknown.
     fn packet_time_ms(&self) -> f64 {
-        match (self.bytes.value(), self.busy.value()) {
+        match (self.state.bytes.value(), self.state.busy.value()) {
             (Some(bytes), Some(busy)) if bytes > 0.0 => 1e3 * PACKET * busy / bytes,
             _ => 0.0,
         }
@@ -221,7 +199,7 @@ impl Adaptive {
         let towards = |gain: f64, share: f64, from: f64| from + share * (gain.ln() - from);
         let relaxed = match self.is_variable() {
             true => 0.0,
-            false => self.demand.absence(),
+            false => self.state.demand.absence(),
         };
         let log_gain = towards(self.relaxed_gain(), relaxed, by_target);
         towards(c.step_gain, stepping, log_gain)
@@ -229,7 +207,7 @@ impl Adaptive {
 
     fn set_points(&self) -> SetPoints {
         let c = &self.config;
-        let target = self.log_target.exp();
+        let target = self.state.log_target.exp();
         let log_relative = (target / c.reference_target).ln();
         let stepping = self.stepping();
         let gain = self.log_gain(log_relative, stepping).exp();
@@ -262,14 +240,18 @@ impl Engine for Adaptive {
 
     fn save(&self) -> EngineState {
         EngineState {
-            rule: Some(AdaptiveState::of(self)),
+            rule: Some(self.state.clone()),
             ..EngineState::default()
         }
     }
 
     fn restore(&mut self, state: &EngineState) -> Result<(), RestoreError> {
         let rule = state.rule.as_ref().ok_or(RestoreError::Missing)?;
-        rule.put_into(self)
+        if !rule.is_like(&self.state) {
+            return Err(RestoreError::Rule);
+        }
+        self.state = rule.clone();
+        Ok(())
     }
 
     /// Keeps means and target: they describe the link, and decay over time.

@@ -3,61 +3,53 @@
 use l4sllm_model::DecayingMean;
 use serde::{Deserialize, Serialize};
 
+use super::AdaptiveConfig;
 use super::demand::Demand;
 use super::rates::Rates;
-use super::{Adaptive, RestoreError};
 
-/// Everything in an [`Adaptive`] rule except its constants.
+/// Time constant of the drain rate used for the minimum target, s.
+const RATE_TIME: f64 = 1.0;
+
+/// Everything in an [`Adaptive`](super::Adaptive) rule except its constants.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct AdaptiveState {
-    demand: Demand,
-    idle: DecayingMean,
-    idle_long: DecayingMean,
-    signals: DecayingMean,
-    bytes: DecayingMean,
-    busy: DecayingMean,
-    rates: Rates,
-    log_target: f64,
+    pub(super) demand: Demand,
+    /// Idle share; 0 without a flow that would fill the link.
+    pub(super) idle: DecayingMean,
+    pub(super) idle_long: DecayingMean,
+    pub(super) signals: DecayingMean,
+    /// Bytes forwarded and busy time per second; their ratio is the drain rate.
+    pub(super) bytes: DecayingMean,
+    pub(super) busy: DecayingMean,
+    pub(super) rates: Rates,
+    /// x: logarithm of the target in ms.
+    pub(super) log_target: f64,
 }
 
 impl AdaptiveState {
-    pub(super) fn of(rule: &Adaptive) -> AdaptiveState {
+    /// No observations, at the initial target.
+    pub(super) fn new(config: &AdaptiveConfig) -> AdaptiveState {
         AdaptiveState {
-            demand: rule.demand.clone(),
-            idle: rule.idle,
-            idle_long: rule.idle_long,
-            signals: rule.signals,
-            bytes: rule.bytes,
-            busy: rule.busy,
-            rates: rule.rates.clone(),
-            log_target: rule.log_target,
+            demand: Demand::new(config),
+            idle: DecayingMean::over(config.idle_time),
+            idle_long: DecayingMean::over(config.budget_time),
+            signals: DecayingMean::over(config.budget_time),
+            bytes: DecayingMean::over(RATE_TIME),
+            busy: DecayingMean::over(RATE_TIME),
+            rates: Rates::new(config),
+            log_target: config.initial_target.ln(),
         }
     }
 
-    /// Replaces the state of `rule`.
-    ///
-    /// # Errors
-    /// The state belongs to other constants or is not finite.
-    pub(super) fn put_into(&self, rule: &mut Adaptive) -> Result<(), RestoreError> {
-        let sound = self.demand.is_like(&rule.demand)
-            && self.idle.is_like(&rule.idle)
-            && self.idle_long.is_like(&rule.idle_long)
-            && self.signals.is_like(&rule.signals)
-            && self.bytes.is_like(&rule.bytes)
-            && self.busy.is_like(&rule.busy)
-            && self.rates.is_like(&rule.rates)
-            && self.log_target.is_finite();
-        if !sound {
-            return Err(RestoreError::Rule);
-        }
-        rule.demand = self.demand.clone();
-        rule.idle = self.idle;
-        rule.idle_long = self.idle_long;
-        rule.signals = self.signals;
-        rule.bytes = self.bytes;
-        rule.busy = self.busy;
-        rule.rates = self.rates.clone();
-        rule.log_target = self.log_target;
-        Ok(())
+    /// Whether the numbers are finite and `like` has the same constants.
+    pub(super) fn is_like(&self, like: &AdaptiveState) -> bool {
+        self.demand.is_like(&like.demand)
+            && self.idle.is_like(&like.idle)
+            && self.idle_long.is_like(&like.idle_long)
+            && self.signals.is_like(&like.signals)
+            && self.bytes.is_like(&like.bytes)
+            && self.busy.is_like(&like.busy)
+            && self.rates.is_like(&like.rates)
+            && self.log_target.is_finite()
     }
 }

@@ -104,7 +104,7 @@ fn filled() -> Link {
         ..BUSY
     };
     link.run(still, 5_000, 100);
-    link.rule.log_target = f64::ln(6.0);
+    link.rule.state.log_target = f64::ln(6.0);
     link
 }
 
@@ -135,13 +135,13 @@ fn target_follows_idle_time_at_the_rate_of_signals() {
     for (signals, rate) in [(2.0, 0.1), (100.0, 0.35)] {
         let mut link = filled();
         let phase = Phase { signals, ..BUSY };
-        link.rule.signals = DecayingMean::over(5.0);
+        link.rule.state.signals = DecayingMean::over(5.0);
         let fallen = target_ms(link.run(phase, 2000, 500));
         near(fallen, 6.0 * f64::exp(-rate * 2.0), 0.02);
     }
     // Over 100 ms, I goes to 0.05 (1 − e^−0.5), I5 to 0.05 (1 − e^−0.02).
     let mut link = filled();
-    for mean in [&mut link.rule.idle, &mut link.rule.idle_long] {
+    for mean in [&mut link.rule.state.idle, &mut link.rule.state.idle_long] {
         mean.add(0.0, 1e3);
     }
     let share = |time: f64| 0.05 * (1.0 - f64::exp(-0.1 / time));
@@ -171,7 +171,7 @@ fn the_long_term_idle_share_is_the_budget() {
         link.run(Phase { idle, ..silent }, 100, 100);
         link.run(silent, 4_900, 100);
     }
-    let moved = (link.rule.log_target - f64::ln(6.0)) / 100.0;
+    let moved = (link.rule.state.log_target - f64::ln(6.0)) / 100.0;
     assert!(moved.abs() < 0.02, "{moved} a second");
 }
 
@@ -207,7 +207,7 @@ fn maximum_target_has_plain_gains() {
     near(points.tupdate_s, plain.tupdate_ns as f64 / 1e9, 1e-9);
     near(points.coupling, f64::from(plain.coupling_q8) / 256.0, 1e-9);
     // Half way between 10 and 17 ms, in logarithms: the root of 3.2.
-    link.rule.log_target = f64::ln(170.0) / 2.0;
+    link.rule.state.log_target = f64::ln(170.0) / 2.0;
     let points = link.rule.set_points();
     near(points.beta_hz, 3.2 * f64::sqrt(3.2), 1e-3);
     near(points.alpha_hz, 0.04 * f64::sqrt(3.2), 1e-4);
@@ -257,7 +257,7 @@ fn idle_time_counts_only_with_a_long_lived_flow() {
     }
     let points = points.unwrap();
     near(target_ms(points), 10.0, 1e-9);
-    near(link.rule.idle.value().unwrap(), 0.0, 1e-9);
+    near(link.rule.state.idle.value().unwrap(), 0.0, 1e-9);
     near(points.beta_hz, 3.2 * 4.0, 1e-3);
 }
 
@@ -296,7 +296,11 @@ fn a_long_lived_l4s_flow_counts_unless_it_is_a_paced_stream() {
             false => 10.0,
         };
         near(target_ms(points), want, 1e-6);
-        assert_eq!(link.rule.idle.value().unwrap() > 0.2, counts, "{share}");
+        assert_eq!(
+            link.rule.state.idle.value().unwrap() > 0.2,
+            counts,
+            "{share}"
+        );
     }
 }
 
@@ -306,12 +310,12 @@ fn a_long_lived_l4s_flow_counts_unless_it_is_a_paced_stream() {
 fn gain_reaches_short_flow_value_within_seconds() {
     let mut link = filled();
     link.run(BUSY, 20_000, 100);
-    link.rule.log_target = f64::ln(10.0);
+    link.rule.state.log_target = f64::ln(10.0);
     let nobody = Phase { flows: 0, ..BUSY };
     // The piece without the flow ends after half a second.
     link.run(nobody, 400, 100);
     link.run(nobody, 1_000, 100);
-    link.rule.log_target = f64::ln(10.0);
+    link.rule.state.log_target = f64::ln(10.0);
     let share: f64 = 1.0 - f64::exp(-1.0 / 4.0);
     let gain = 3.2 * f64::powf(4.0 / 3.2, share);
     near(link.rule.set_points().beta_hz, 3.2 * gain, 0.05);
@@ -357,7 +361,7 @@ fn swing(link: &mut Link, swing: f64, every_ms: u64, seconds: u64) -> SetPoints 
 fn a_variable_link_gets_the_gains_of_plain_dualpi2() {
     let mut link = filled();
     let points = swing(&mut link, 0.2, 100, 20);
-    near(link.rule.rates.typical_change(), 0.4, 0.01);
+    near(link.rule.state.rates.typical_change(), 0.4, 0.01);
     near(target_ms(points), 17.0, 1e-9);
     near(points.beta_hz, 3.2, 1e-9);
     near(points.tupdate_s, 0.016, 0.0);
@@ -367,25 +371,29 @@ fn a_variable_link_gets_the_gains_of_plain_dualpi2() {
 fn a_stepping_link_gets_more_gain() {
     let mut link = filled();
     let constant = link.rule.set_points();
-    near(link.rule.rates.volatility(), 0.0, 0.01);
+    near(link.rule.state.rates.volatility(), 0.0, 0.01);
     // With 3 s at each rate, the mean over 3 s follows.
     let points = swing(&mut link, 0.7, 5_000, 60);
-    assert!(link.rule.rates.typical_change() < 0.003);
-    assert!(link.rule.rates.volatility() > 0.25);
+    assert!(link.rule.state.rates.typical_change() < 0.003);
+    assert!(link.rule.state.rates.volatility() > 0.25);
     near(points.beta_hz, 3.2 * 6.0, 1e-9);
     near(points.alpha_hz, 0.04 * 6.0, 1e-9);
     assert!(constant.beta_hz < points.beta_hz);
     // For any target, with its period.
-    link.rule.log_target = f64::ln(15.0);
+    link.rule.state.log_target = f64::ln(15.0);
     let points = link.rule.set_points();
     near(points.beta_hz, 3.2 * 6.0, 1e-9);
     near(points.tupdate_s, 0.004, 0.0);
     // It decays with a time constant of 15 s.
-    let before = link.rule.rates.volatility();
+    let before = link.rule.state.rates.volatility();
     link.run(BUSY, 10_000, 100);
-    let settled = link.rule.rates.volatility();
+    let settled = link.rule.state.rates.volatility();
     link.run(BUSY, 30_000, 100);
-    near(link.rule.rates.volatility() / settled, f64::exp(-1.0), 0.05);
+    near(
+        link.rule.state.rates.volatility() / settled,
+        f64::exp(-1.0),
+        0.05,
+    );
     assert!(settled < before);
 }
 
