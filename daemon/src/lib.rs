@@ -22,6 +22,7 @@ pub mod device;
 pub mod engine;
 pub mod error;
 pub mod files;
+pub mod http;
 pub mod logging;
 pub mod metrics;
 pub mod os_error;
