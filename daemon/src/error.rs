@@ -66,6 +66,17 @@ pub enum Error {
         /// The cause.
         source: std::io::Error,
     },
+    /// The control socket cannot be opened.
+    #[error("control socket {path}: {}", explain(source), path = path.display())]
+    ControlSocket {
+        /// The socket.
+        path: PathBuf,
+        /// The cause.
+        source: std::io::Error,
+    },
+    /// The selected engine is not configured.
+    #[error("no policy: expected `policy' in [engine] or [control] of the configuration")]
+    NoPolicy,
     /// The metrics endpoint cannot listen.
     #[error("metrics endpoint {address}: cannot listen: {}", explain(source))]
     Endpoint {
@@ -126,7 +137,10 @@ impl Error {
             },
             Error::Torn { .. } => 74, // EX_IOERR
             // EX_CANTCREAT
-            Error::StatusSocket { .. } | Error::Endpoint { .. } | Error::Recorder { .. } => 73,
+            Error::StatusSocket { .. }
+            | Error::ControlSocket { .. }
+            | Error::Endpoint { .. }
+            | Error::Recorder { .. } => 73,
             Error::Reload | Error::Worker => 70, // EX_SOFTWARE
             // EX_OSERR
             Error::Signals(_) | Error::Runtime(_) | Error::Sandbox(_) => 71,
@@ -134,6 +148,7 @@ impl Error {
             Error::Config(_)
             | Error::BeyondLimits { .. }
             | Error::EndsEarly { .. }
+            | Error::NoPolicy
             | Error::Directory { .. } => 78,
         }
     }

@@ -18,6 +18,7 @@ pub mod apply;
 pub mod batch;
 pub mod clock;
 pub mod config;
+pub mod control;
 pub mod device;
 pub mod engine;
 pub mod error;
@@ -33,6 +34,7 @@ pub mod replay;
 pub mod run;
 mod sandbox;
 pub mod status;
+mod unix_socket;
 
 pub use apply::{OverrideMode, Scope};
 pub use batch::Scheduler;

@@ -9,8 +9,8 @@ use std::time::Duration;
 use l4sllm_abi::{Action, Limits};
 use l4sllm_model::IdleBudget;
 use l4sllmd::config::{
-    Config, ConfigError, DEFAULT_METRICS, DEFAULT_SOCKET, DeviceKind, EngineConfig, LimitsConfig,
-    StatusConfig, Wake,
+    Config, ConfigError, ControlConfig, DEFAULT_CONTROL, DEFAULT_METRICS, DEFAULT_SOCKET,
+    DeviceKind, EngineConfig, LimitsConfig, StatusConfig, Wake,
 };
 use l4sllmd::engine::{Input, Preset};
 use l4sllmd::{Decision, OverrideMode, PipelineConfig, Scope};
@@ -84,6 +84,15 @@ fn sample_is_valid_and_shows_the_defaults() {
     assert_eq!(shown.log, defaults.log);
     assert_eq!(shown.status, sample.status);
     assert_eq!((sample.metrics, &sample.recorder), (None, &None));
+    assert_eq!(sample.control, None);
+    let control = shown.control.unwrap();
+    let defaults = ControlConfig {
+        socket: DEFAULT_CONTROL.into(),
+        mode: 0o600,
+        policy: control.policy.clone(),
+    };
+    assert_eq!(control, defaults);
+    assert!(SAMPLE.contains(DEFAULT_CONTROL) && control.policy.is_some());
     assert_eq!(shown.metrics, DEFAULT_METRICS.parse().ok());
     let recorder = shown.recorder.unwrap();
     assert_eq!(recorder.bytes, 64 << 20);

@@ -318,10 +318,7 @@ fn daemon(facts: &Facts, found: &mut Findings) {
             "raise max_instances in [pipeline] of l4sllmd.toml",
         );
     }
-    if c.due > 0
-        && c.decisions == 0
-        && c.skipped_behind < c.due
-        && !matches!(status.engine, EngineStatus::Script { .. })
+    if c.due > 0 && c.decisions == 0 && c.skipped_behind < c.due && !decides_nothing(&status.engine)
     {
         found.problem(
             "daemon",
@@ -335,6 +332,15 @@ fn daemon(facts: &Facts, found: &mut Findings) {
             format!("the last reload that failed: {error}"),
             service("service l4sllmd configtest", "l4sllmd --check -c FILE"),
         );
+    }
+}
+
+/// Whether the engine may make no decision although some are due.
+fn decides_nothing(engine: &EngineStatus) -> bool {
+    match engine {
+        EngineStatus::Script { .. } => true,
+        EngineStatus::Fixed { profile } => profile == "plain",
+        EngineStatus::Adaptive { .. } | EngineStatus::Policy { .. } => false,
     }
 }
 

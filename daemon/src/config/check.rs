@@ -11,8 +11,8 @@ use l4sllm_model::text::shown;
 use l4sllm_model::{EngineKind, EngineOptions, IdleBudget, Precision};
 
 use super::{
-    Config, DEFAULT_METRICS, DEFAULT_SOCKET, DeviceConfig, DeviceKind, EngineConfig, LimitsConfig,
-    LogConfig, RecorderConfig, StatusConfig, Wake,
+    Config, ControlConfig, DEFAULT_CONTROL, DEFAULT_METRICS, DEFAULT_SOCKET, DeviceConfig,
+    DeviceKind, EngineConfig, LimitsConfig, LogConfig, RecorderConfig, StatusConfig, Wake,
 };
 use crate::apply::{OverrideMode, Scope};
 use crate::engine::{Decision, Preset, Step};
@@ -58,6 +58,10 @@ fn read(mut section: Section<'_>) -> Result<Config> {
         Some(field) => Some(within(field.section()?, status)?),
         None => None,
     };
+    let control = match section.field("control") {
+        Some(field) => Some(within(field.section()?, control)?),
+        None => None,
+    };
     let metrics = match section.field("metrics") {
         Some(field) => Some(within(field.section()?, metrics)?),
         None => None,
@@ -83,6 +87,7 @@ fn read(mut section: Section<'_>) -> Result<Config> {
         engine,
         limits,
         status,
+        control,
         metrics,
         recorder,
         log,
@@ -368,18 +373,41 @@ fn limits(section: &mut Section<'_>) -> Result<LimitsConfig> {
 }
 
 fn status(section: &mut Section<'_>) -> Result<StatusConfig> {
+    let (socket, mode) = unix_socket(section, DEFAULT_SOCKET, 0o660)?;
+    Ok(StatusConfig { socket, mode })
+}
+
+fn control(section: &mut Section<'_>) -> Result<ControlConfig> {
+    let (socket, mode) = unix_socket(section, DEFAULT_CONTROL, 0o600)?;
+    let policy = match section.field("policy") {
+        Some(field) => Some(field.text()?.into()),
+        None => None,
+    };
+    Ok(ControlConfig {
+        socket,
+        mode,
+        policy,
+    })
+}
+
+/// The keys of a socket: its path and its file mode.
+fn unix_socket(
+    section: &mut Section<'_>,
+    default: &str,
+    default_mode: u32,
+) -> Result<(PathBuf, u32)> {
     let socket = match section.field("socket") {
         Some(field) => field.text()?.into(),
-        None => DEFAULT_SOCKET.into(),
+        None => default.into(),
     };
     let mode = match section.field("mode") {
         Some(field) => u32::from_str_radix(field.text()?, 8)
             .ok()
             .filter(|mode| *mode <= 0o777)
             .ok_or_else(|| field.error("expected octal digits, as in \"0660\""))?,
-        None => 0o660,
+        None => default_mode,
     };
-    Ok(StatusConfig { socket, mode })
+    Ok((socket, mode))
 }
 
 fn metrics(section: &mut Section<'_>) -> Result<SocketAddr> {

@@ -12,7 +12,7 @@ use std::time::Duration;
 use l4sllm_abi::Limits;
 use l4sllm_model::EngineOptions;
 
-use crate::engine::{Input, Preset, Step};
+use crate::engine::{Input, Preset, Profile, Step};
 use crate::files::Files;
 use crate::pipeline::PipelineConfig;
 
@@ -32,6 +32,13 @@ pub const DEFAULT_SOCKET: &str = if cfg!(target_os = "freebsd") {
     "/var/run/l4sllmd/status.sock"
 } else {
     "/run/l4sllmd/status.sock"
+};
+
+/// Default path of the control socket.
+pub const DEFAULT_CONTROL: &str = if cfg!(target_os = "freebsd") {
+    "/var/run/l4sllmd/control.sock"
+} else {
+    "/run/l4sllmd/control.sock"
 };
 
 /// Default address of the metrics endpoint: this host only.
@@ -55,6 +62,8 @@ pub struct Config {
     pub limits: LimitsConfig,
     /// The status socket.
     pub status: Option<StatusConfig>,
+    /// The control socket.
+    pub control: Option<ControlConfig>,
     /// `[metrics]`: the address of the metrics endpoint.
     pub metrics: Option<SocketAddr>,
     /// The flight recorder.
@@ -171,13 +180,15 @@ pub enum EngineConfig {
     },
     /// A fixed list of decisions.
     Script(Vec<Step>),
+    /// Fixed set-points. No configuration has them; the operator can select them.
+    Fixed(Profile),
 }
 
 impl EngineConfig {
     /// Input of its engines.
     pub fn input(&self) -> Input {
         match self {
-            EngineConfig::Adaptive(_) => Input::Summaries,
+            EngineConfig::Adaptive(_) | EngineConfig::Fixed(_) => Input::Summaries,
             EngineConfig::Policy {
                 fallback: Some(_), ..
             } => Input::Both,
@@ -233,6 +244,17 @@ pub struct StatusConfig {
     pub socket: PathBuf,
     /// Its file mode.
     pub mode: u32,
+}
+
+/// `[control]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ControlConfig {
+    /// Path of the socket; default [`DEFAULT_CONTROL`].
+    pub socket: PathBuf,
+    /// Its file mode.
+    pub mode: u32,
+    /// The policy that can be selected if `[engine]` has none.
+    pub policy: Option<PathBuf>,
 }
 
 /// `[recorder]`

@@ -2,12 +2,14 @@
 
 pub mod adaptive;
 mod fallback;
+mod fixed;
 mod policy;
 mod scripted;
 mod state;
 
 pub use adaptive::{Adaptive, AdaptiveConfig, AdaptiveState, Preset};
 pub use fallback::Fallback;
+pub use fixed::{Fixed, Profile};
 pub use policy::PolicyEngine;
 pub use scripted::{Scripted, Step};
 pub use state::{EngineState, PolicyState, RestoreError, ScriptState};

@@ -170,6 +170,7 @@ fn daemon(page: &mut Page<'_>, status: &Status) -> Result<(), Error> {
         EngineStatus::Adaptive { preset } => ("adaptive", preset.as_str()),
         EngineStatus::Policy { name, .. } => ("policy", name.as_str()),
         EngineStatus::Script { .. } => ("script", ""),
+        EngineStatus::Fixed { profile } => ("fixed", profile.as_str()),
     };
     // A label must not end the line or its value.
     let plain = |text: &str| text.replace(['\\', '"', '\n'], "_");

@@ -156,6 +156,8 @@ pub enum EngineSpec {
     Script(Vec<(u64, Bits)>),
     /// Engines of a test.
     Other,
+    /// DualPI2 with the set-points of this profile.
+    Fixed(String),
 }
 
 /// A part of a frame that is not valid.

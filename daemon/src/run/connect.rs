@@ -24,8 +24,10 @@ impl Worker {
         &mut self,
         orders: &mut mpsc::Receiver<Order>,
     ) -> Result<Option<Device>, Error> {
+        // The device may need a moment to notice that it was released.
+        let released = std::mem::take(&mut self.releases);
         let wait = if self.opened > 0 {
-            self.config.device.reconnect
+            self.config.device.reconnect || released
         } else {
             self.config.device.wait_missing
         };

@@ -8,8 +8,11 @@ use l4sllm_model::{EngineKind, EngineOptions, Policy, PolicyError};
 
 use crate::advice::AdvisedEngine;
 use crate::batch::{MakeEngine, Scheduler};
-use crate::config::EngineConfig;
-use crate::engine::{Adaptive, Engine, Fallback, Input, PolicyEngine, Preset, Scripted, Step};
+use crate::config::{Config, EngineConfig};
+use crate::control::Choice;
+use crate::engine::{
+    Adaptive, Engine, Fallback, Fixed, Input, PolicyEngine, Preset, Profile, Scripted, Step,
+};
 use crate::error::Error;
 use crate::files::Files;
 use crate::pipeline::PipelineConfig;
@@ -51,6 +54,9 @@ pub enum SpecError {
     /// An unknown preset.
     #[error("unknown preset {0:?} of the adaptive rule")]
     Preset(String),
+    /// An unknown profile.
+    #[error("unknown profile {0:?} of DualPI2")]
+    Profile(String),
     /// A step of a script.
     #[error("a step of the script: {0}")]
     Script(#[from] FrameError),
@@ -68,6 +74,7 @@ enum Kind {
         fallback: Option<Preset>,
     },
     Script(Vec<Step>),
+    Fixed(Profile),
     Made(Arc<dyn Fn(Scheduler) -> Box<dyn Engine> + Send + Sync>),
 }
 
@@ -127,6 +134,14 @@ impl Engines {
                 period_ns: None,
                 status: EngineStatus::Script { steps: steps.len() },
             }),
+            EngineConfig::Fixed(profile) => Ok(Engines {
+                kind: Kind::Fixed(*profile),
+                input,
+                period_ns: None,
+                status: EngineStatus::Fixed {
+                    profile: profile.name().to_owned(),
+                },
+            }),
         }
     }
 
@@ -151,7 +166,7 @@ impl Engines {
             (Some(AdvisedEngine::Adaptive), Kind::Policy { fallback, .. }) => {
                 Engines::adaptive(fallback.unwrap_or_default())
             }
-            (Some(AdvisedEngine::Adaptive), Kind::Script(_) | Kind::Made(_)) => {
+            (Some(AdvisedEngine::Adaptive), Kind::Script(_) | Kind::Fixed(_) | Kind::Made(_)) => {
                 Engines::adaptive(Preset::default())
             }
         }
@@ -168,6 +183,11 @@ impl Engines {
             None => config,
             Some(period_ns) => config.with_period(period_ns),
         }
+    }
+
+    /// Whether no override is ever sent.
+    pub(super) fn is_plain(&self) -> bool {
+        matches!(self.kind, Kind::Fixed(Profile::Plain))
     }
 
     /// Status of the engine.
@@ -214,6 +234,12 @@ impl Engines {
                 EngineConfig::Script(steps.collect::<Result<_, FrameError>>()?)
             }
             EngineSpec::Other => return Err(SpecError::Other),
+            EngineSpec::Fixed(name) => {
+                let mut profiles = Profile::NAMES.iter();
+                let profile = profiles.find(|(known, _)| *known == name);
+                let (_, profile) = profile.ok_or_else(|| SpecError::Profile(name.clone()))?;
+                EngineConfig::Fixed(*profile)
+            }
         };
         let engines = Engines::load(&config, &Files::by_path()).map_err(Box::new)?;
         match (spec, engines.status()) {
@@ -257,6 +283,7 @@ impl Engines {
                 let step = |step: &Step| (step.at_ns, Bits::of(&step.decision));
                 EngineSpec::Script(steps.iter().map(step).collect())
             }
+            (Kind::Fixed(profile), _) => EngineSpec::Fixed(profile.name().to_owned()),
             (Kind::Policy { .. } | Kind::Made(_), _) => EngineSpec::Other,
         }
     }
@@ -282,9 +309,35 @@ impl Engines {
                     }
                 }
                 Kind::Script(steps) => Box::new(Scripted::new(None, steps.clone())),
+                Kind::Fixed(profile) => Box::new(Fixed::new(*profile)),
                 Kind::Made(make) => make(scheduler),
             }
         })
+    }
+}
+
+/// The engine of a choice; `None` if the configuration has no policy for it.
+pub(super) fn chosen(choice: Choice, config: &Config) -> Option<EngineConfig> {
+    let preset = match &config.engine {
+        EngineConfig::Adaptive(preset) => Some(*preset),
+        EngineConfig::Policy { fallback, .. } => *fallback,
+        EngineConfig::Script(_) | EngineConfig::Fixed(_) => None,
+    };
+    match (choice, &config.engine) {
+        (Choice::Config, engine) => Some(engine.clone()),
+        (Choice::Plain, _) => Some(EngineConfig::Fixed(Profile::Plain)),
+        (Choice::Tuned, _) => Some(EngineConfig::Fixed(Profile::Tuned)),
+        (Choice::Adaptive, _) => Some(EngineConfig::Adaptive(preset.unwrap_or_default())),
+        (Choice::Policy, engine @ EngineConfig::Policy { .. }) => Some(engine.clone()),
+        (Choice::Policy, _) => {
+            let path = config.control.as_ref()?.policy.clone()?;
+            Some(EngineConfig::Policy {
+                path,
+                engine: EngineOptions::default(),
+                seed: 0,
+                fallback: Some(preset.unwrap_or_default()),
+            })
+        }
     }
 }
 

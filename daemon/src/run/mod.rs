@@ -1,9 +1,9 @@
 //! The program, in two threads.
 //!
 //! ```text
-//! control task                                worker
-//! signals, status socket, reloads ─ orders ─▶ device ─▶ pipeline ─▶ device
-//!                                 ◀─ board ──
+//! control task                           worker
+//! signals, sockets, reloads ─ orders ─▶ device ─▶ pipeline ─▶ device
+//!                           ◀─ board ──
 //! ```
 //!
 //! The worker reads, decides and sends, which may take any time. The control
@@ -13,6 +13,7 @@
 
 mod backoff;
 mod board;
+mod changes;
 mod connect;
 mod control;
 mod engines;
@@ -36,6 +37,7 @@ use tracing::{error, info, warn};
 use crate::advice;
 use crate::batch::Scheduler;
 use crate::config::{Config, DeviceKind, EngineConfig};
+use crate::control::{Choice, ControlSocket};
 use crate::engine::Engine;
 use crate::error::Error;
 use crate::files::{Files, Use};
@@ -45,9 +47,9 @@ use crate::metrics::endpoint::Endpoint;
 use crate::recorder::Recording;
 use crate::sandbox::{self, Opened};
 use crate::status::{Reloads, StatusSocket};
+use changes::{Changes, Outcome};
 use control::{Command, Control};
 use orders::Order;
-use reload::Reload;
 use worker::{Running, Worker};
 
 pub use engines::{Engines, SpecError};
@@ -71,6 +73,8 @@ pub struct Daemon {
     worker: Option<Worker>,
     hangups: Option<Signal>,
     reloads: Reloads,
+    /// The engine selected on the control socket.
+    choice: Choice,
     recording: Option<Recording>,
     started: Instant,
 }
@@ -98,6 +102,7 @@ impl Daemon {
             worker: Some(worker),
             hangups: None,
             reloads: Reloads::default(),
+            choice: Choice::default(),
             recording: None,
             started: Instant::now(),
             config,
@@ -164,6 +169,18 @@ impl Daemon {
                 })?)
             }
         };
+        let (switch, switches) = mpsc::channel(8);
+        let control_socket = match &self.config.control {
+            None => None,
+            Some(config) => {
+                let files = Arc::clone(&self.files);
+                let opened = ControlSocket::open(config, files, switch.clone()).await;
+                Some(opened.map_err(|source| Error::ControlSocket {
+                    path: config.socket.clone(),
+                    source,
+                })?)
+            }
+        };
         let endpoint = match &self.config.metrics {
             None => None,
             Some(listen) => {
@@ -180,7 +197,7 @@ impl Daemon {
                 })?)
             }
         };
-        let mut control = Control::new(questions, self.hangups.take())?;
+        let mut control = Control::new(questions, switches, self.hangups.take())?;
         let mut worker = self.worker.take().expect("until the daemon runs");
         worker.recorder = self.start_recording()?;
         info!(
@@ -195,6 +212,7 @@ impl Daemon {
         if self.config.sandbox {
             let listeners = [
                 status.as_ref().map(AsRawFd::as_raw_fd),
+                control_socket.as_ref().map(AsRawFd::as_raw_fd),
                 endpoint.as_ref().map(AsRawFd::as_raw_fd),
             ];
             let recording = self.recording.as_ref();
@@ -226,17 +244,15 @@ impl Daemon {
         worker: &mut Running,
         control: &mut Control,
     ) -> Result<(&'static str, bool), Error> {
-        let mut reload = Reload::None;
-        let mut again = false;
+        let mut changes = Changes::default();
         loop {
+            changes.start(&self.path, &self.files, &self.config, self.choice);
             tokio::select! {
                 biased;
                 command = control.next() => match command {
                     Command::Stop(signal) => return Ok((signal, stop(worker).await?)),
-                    Command::Reload if reload.is_under_way() => again = true,
-                    Command::Reload => {
-                        reload = Reload::start(&self.path, &self.files, &self.config);
-                    }
+                    Command::Reload => changes.reload(),
+                    Command::Select(switch) => changes.select(switch),
                     Command::Tell(question) => self.answer(&worker.board, question),
                 },
                 ended = &mut worker.ended => {
@@ -244,34 +260,37 @@ impl Daemon {
                     ended.unwrap_or(Err(Error::Worker))?;
                     return Err(Error::Worker);
                 }
-                result = reload.finish(&worker.orders) => {
-                    self.note_reload(result, worker);
-                    if std::mem::take(&mut again) {
-                        reload = Reload::start(&self.path, &self.files, &self.config);
-                    }
-                }
+                outcome = changes.finish(&worker.orders) => self.note_change(outcome, worker),
             }
         }
     }
 
-    fn note_reload(&mut self, result: Result<Config, Error>, worker: &Running) {
-        match result {
-            Ok(config) => {
-                self.log.set(config.log);
-                self.config = config;
-                self.reloads.succeeded += 1;
+    fn note_change(&mut self, outcome: Outcome, worker: &Running) {
+        match &outcome.result {
+            Ok(applied) => {
+                self.log.set(applied.config.log);
+                self.config = applied.config.clone();
+                self.choice = applied.choice;
                 let (engine, interval) = {
                     let live = worker.board.live();
                     (live.engine.clone(), live.interval)
                 };
-                info!(%engine, interval, "reloaded");
+                match outcome.rereads {
+                    true => {
+                        self.reloads.succeeded += 1;
+                        info!(%engine, interval, "reloaded");
+                    }
+                    false => info!(selected = self.choice.name(), %engine, "selected"),
+                }
             }
-            Err(error) => {
+            Err(error) if outcome.rereads => {
                 self.reloads.failed += 1;
                 self.reloads.last_error = Some(error.to_string());
                 error!(%error, "reload failed, nothing has changed");
             }
+            Err(error) => warn!(%error, "the engine cannot be selected, nothing has changed"),
         }
+        outcome.answer();
     }
 
     /// After this the process can use only its open descriptors and files
@@ -295,7 +314,7 @@ impl Daemon {
 /// Ends the worker; true if it did not end in time and was abandoned. Its
 /// device is closed when the process ends, and the queue becomes plain DualPI2.
 async fn stop(worker: &mut Running) -> Result<bool, Error> {
-    // The channel has space: at most one reload precedes it.
+    // The channel has space: at most one change precedes it.
     let _ = worker.orders.try_send(Order::Stop);
     for patience in [MOMENT, GRACE] {
         match tokio::time::timeout(patience, &mut worker.ended).await {
@@ -324,6 +343,12 @@ fn files(path: &Path, config: &Config) -> Result<Files, Error> {
     }
     if let Some(status) = &config.status {
         wanted.push((Use::Remove, &status.socket));
+    }
+    if let Some(control) = &config.control {
+        wanted.push((Use::Remove, &control.socket));
+        if let Some(policy) = &control.policy {
+            wanted.push((Use::Read, policy));
+        }
     }
     Files::by_directory(&wanted).map_err(|(path, source)| Error::Directory { path, source })
 }

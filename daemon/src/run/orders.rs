@@ -4,6 +4,7 @@ use tokio::sync::oneshot;
 
 use super::engines::Engines;
 use crate::config::Config;
+use crate::control::Choice;
 use crate::device::DeviceError;
 use crate::error::Error;
 
@@ -19,6 +20,8 @@ pub(super) enum Order {
 pub(super) enum End {
     /// A stop was ordered.
     Stop,
+    /// The device was released, so that no override stays in force.
+    Released,
     Gone(DeviceError),
 }
 
@@ -27,4 +30,6 @@ pub(super) enum End {
 pub(super) struct Candidate {
     pub(super) config: Config,
     pub(super) engines: Engines,
+    /// What `engines` were selected by.
+    pub(super) choice: Choice,
 }

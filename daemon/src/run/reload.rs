@@ -1,7 +1,8 @@
 //! Changes at run time: SIGHUP loads a new configuration and policy, or keeps
-//! the old ones if that fails; an event from the device signals new advice.
+//! the old ones if that fails; the control socket selects another engine; an event
+//! from the device signals new advice.
 //!
-//! A reload loads its files in a separate thread, and the worker applies it
+//! A change loads its files in a separate thread, and the worker applies it
 //! between two decisions.
 
 use std::path::Path;
@@ -12,11 +13,12 @@ use tokio::sync::{mpsc, oneshot};
 use tracing::{info, warn};
 
 use super::connect::{apply_limits, check_limits};
-use super::engines::Engines;
+use super::engines::{Engines, chosen};
 use super::orders::{Candidate, Order};
 use super::worker::Worker;
 use crate::advice::AdvisedMode;
 use crate::config::Config;
+use crate::control::Choice;
 use crate::device::Device;
 use crate::error::Error;
 use crate::files::Files;
@@ -32,26 +34,41 @@ pub(super) enum Asked {
     Looking,
 }
 
-/// The current reload.
+/// The configuration in force after a change, and the selected engine.
+#[derive(Debug)]
+pub(super) struct Applied {
+    pub(super) config: Config,
+    pub(super) choice: Choice,
+}
+
+/// The current change.
 #[derive(Debug, Default)]
 pub(super) enum Reload {
     #[default]
     None,
     Loading(oneshot::Receiver<Result<Box<Candidate>, Error>>),
-    Applying(Box<Config>, oneshot::Receiver<Result<(), Error>>),
+    Applying(Option<Box<Applied>>, oneshot::Receiver<Result<(), Error>>),
 }
 
 impl Reload {
-    /// Starts loading.
-    pub(super) fn start(path: &Path, files: &Arc<Files>, before: &Config) -> Reload {
+    /// Starts loading the engine of `choice`, and before it the configuration at
+    /// `path`, if given.
+    pub(super) fn start(
+        path: Option<&Path>,
+        files: &Arc<Files>,
+        before: &Config,
+        choice: Choice,
+    ) -> Reload {
         let (result, loaded) = oneshot::channel();
-        let (path, files, before) = (path.to_owned(), Arc::clone(files), before.clone());
+        let path = path.map(Path::to_owned);
+        let (files, before) = (Arc::clone(files), before.clone());
         let thread = std::thread::Builder::new().name("reload".into());
         // If the thread cannot be started, the sender is dropped, which the
         // receiver detects.
         let _ = thread.spawn(move || {
+            let candidate = load(path.as_deref(), &files, before, choice);
             // If the receiver is gone, the program is ending.
-            let _ = result.send(load(&path, &files, &before).map(Box::new));
+            let _ = result.send(candidate.map(Box::new));
         });
         Reload::Loading(loaded)
     }
@@ -60,9 +77,9 @@ impl Reload {
         !matches!(self, Reload::None)
     }
 
-    /// Waits for the reload and returns the applied configuration or the error.
-    /// Waits forever without a reload. Cancel safe.
-    pub(super) async fn finish(&mut self, orders: &mpsc::Sender<Order>) -> Result<Config, Error> {
+    /// Waits for the change and returns what was applied or the error. Waits
+    /// forever without a change. Cancel safe.
+    pub(super) async fn finish(&mut self, orders: &mpsc::Sender<Order>) -> Result<Applied, Error> {
         loop {
             match self {
                 Reload::None => return std::future::pending().await,
@@ -70,30 +87,54 @@ impl Reload {
                     let candidate = loaded.await.unwrap_or(Err(Error::Reload));
                     let candidate = candidate.inspect_err(|_| *self = Reload::None)?;
                     let (answer, applied) = oneshot::channel();
-                    let config = Box::new(candidate.config.clone());
-                    // The channel has space, because there is no other reload.
+                    let result = Applied {
+                        config: candidate.config.clone(),
+                        choice: candidate.choice,
+                    };
+                    // The channel has space, because there is no other change.
                     // If the worker has ended, the answer's sender is dropped.
                     let _ = orders.try_send(Order::Apply(candidate, answer));
-                    *self = Reload::Applying(config, applied);
+                    *self = Reload::Applying(Some(Box::new(result)), applied);
                 }
-                Reload::Applying(config, applied) => {
+                Reload::Applying(result, applied) => {
                     let applied = applied.await.unwrap_or(Err(Error::Reload));
-                    let config = Config::clone(config);
+                    let result = result.take();
                     *self = Reload::None;
-                    return applied.map(|()| config);
+                    applied?;
+                    return result.map(|result| *result).ok_or(Error::Reload);
                 }
             }
         }
     }
 }
 
-/// Reads configuration and policy again; sections that require a restart are
-/// unchanged.
-fn load(path: &Path, files: &Files, before: &Config) -> Result<Candidate, Error> {
+/// Loads the engine of `choice` for `before`, or for the configuration at `path`.
+fn load(
+    path: Option<&Path>,
+    files: &Files,
+    before: Config,
+    choice: Choice,
+) -> Result<Candidate, Error> {
+    let config = match path {
+        Some(path) => reread(path, files, &before)?,
+        None => before,
+    };
+    let engine = chosen(choice, &config).ok_or(Error::NoPolicy)?;
+    let engines = Engines::load(&engine, files)?;
+    Ok(Candidate {
+        config,
+        engines,
+        choice,
+    })
+}
+
+/// Reads the configuration again; sections that require a restart are unchanged.
+fn reread(path: &Path, files: &Files, before: &Config) -> Result<Config, Error> {
     let mut config = Config::load_from(files, path)?;
     for (section, changed) in [
         ("device", config.device != before.device),
         ("status", config.status != before.status),
+        ("control", config.control != before.control),
         ("metrics", config.metrics != before.metrics),
         ("recorder", config.recorder != before.recorder),
         ("sandbox", config.sandbox != before.sandbox),
@@ -104,11 +145,11 @@ fn load(path: &Path, files: &Files, before: &Config) -> Result<Candidate, Error>
     }
     config.device = before.device.clone();
     config.status = before.status.clone();
+    config.control = before.control.clone();
     config.metrics = before.metrics;
     config.recorder = before.recorder.clone();
     config.sandbox = before.sandbox;
-    let engines = Engines::load(&config.engine, files)?;
-    Ok(Candidate { config, engines })
+    Ok(config)
 }
 
 impl Worker {
@@ -119,13 +160,23 @@ impl Worker {
         candidate: Candidate,
         device: Option<&mut Device>,
     ) -> Result<(), Error> {
-        let Candidate { config, engines } = candidate;
-        let in_force = engines.advised(self.advice.engine);
+        let Candidate {
+            config,
+            engines,
+            choice,
+        } = candidate;
+        let in_force = match choice {
+            Choice::Config => engines.advised(self.advice.engine),
+            _ => engines.clone(),
+        };
         let pipeline = in_force.over(&self.advice.over(&config.pipeline));
+        let holds = device.is_some();
         if let Some(device) = device {
             apply_limits(device, &config.limits, &pipeline).await?;
         }
         // Nothing below can fail.
+        self.releases = holds && in_force.is_plain() && !self.engines.is_plain();
+        self.choice = choice;
         self.configured = engines;
         self.engines = in_force;
         self.put_in_force(pipeline);
@@ -158,8 +209,13 @@ impl Worker {
                 return Ok(());
             }
         };
-        let engines = self.configured.advised(advice.engine);
-        let changes_engine = advice.engine != self.advice.engine;
+        // An engine selected on the control socket takes precedence.
+        let advised = match self.choice {
+            Choice::Config => advice.engine,
+            _ => None,
+        };
+        let engines = self.configured.advised(advised);
+        let changes_engine = advised != self.advice.engine && self.choice == Choice::Config;
         let pipeline = engines.over(&advice.over(&self.config.pipeline));
         if pipeline != self.in_force {
             let limits = device.limits().await?;

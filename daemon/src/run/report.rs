@@ -6,9 +6,11 @@ use tracing::{error, info};
 
 use super::Daemon;
 use super::board::Board;
+use super::engines::chosen;
 use crate::clock::now_ns;
+use crate::control::Choice;
 use crate::recorder::Recording;
-use crate::status::{InForce, Question, Status};
+use crate::status::{ControlStatus, InForce, Question, Status};
 
 impl Daemon {
     pub(super) fn answer(&self, board: &Board, question: Question) {
@@ -42,7 +44,18 @@ impl Daemon {
             deciding_s: deciding_ns as f64 / 1e9,
             in_force: live.steered.and_then(|order| InForce::of(&order, now)),
             recorder: self.recording.as_ref().map(Recording::status),
+            control: self.control(),
         }
+    }
+
+    fn control(&self) -> Option<ControlStatus> {
+        let socket = self.config.control.as_ref()?.socket.clone();
+        let is_available = |choice: &Choice| chosen(*choice, &self.config).is_some();
+        Some(ControlStatus {
+            socket,
+            selected: self.choice,
+            available: Choice::ALL.into_iter().filter(is_available).collect(),
+        })
     }
 
     /// The last log line.

@@ -100,6 +100,9 @@ impl Worker {
                         log_counters(device).await;
                         return Ok(End::Stop);
                     }
+                    if self.releases {
+                        return Ok(End::Released);
+                    }
                 }
                 _ = look.tick() => {
                     quiet = match quiet {

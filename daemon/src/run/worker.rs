@@ -21,6 +21,7 @@ use super::orders::{End, Order};
 use super::turns::Turns;
 use crate::advice::{self, Advice};
 use crate::config::Config;
+use crate::control::Choice;
 use crate::error::Error;
 use crate::files::Files;
 use crate::logging::Throttle;
@@ -42,6 +43,10 @@ pub(super) struct Worker {
     /// The engines in use: the configured ones, or those selected by the
     /// operator.
     pub(super) engines: Engines,
+    /// What the configured engines were selected by.
+    pub(super) choice: Choice,
+    /// Whether the device must be released, to end overrides and the watchdog.
+    pub(super) releases: bool,
     pub(super) advice_source: Box<dyn advice::Source>,
     /// The last advice that was read successfully.
     pub(super) advice_read: Option<Advice>,
@@ -102,6 +107,8 @@ impl Worker {
             pipeline: Pipeline::new(in_force.clone(), engines.maker(in_force.interval)),
             configured: engines.clone(),
             engines,
+            choice: Choice::default(),
+            releases: false,
             advice_source: advice::source(config.device.kind),
             advice_read: None,
             advice: Advice::default(),
@@ -175,6 +182,7 @@ impl Worker {
             }
             match end? {
                 End::Stop => return Ok(()),
+                End::Released => self.board.live().steered = None,
                 End::Gone(error) if !self.config.device.reconnect => return Err(error.into()),
                 End::Gone(error) => {
                     self.backoff.served(since.elapsed());

@@ -9,6 +9,7 @@ use l4sllm_abi::{Factor, Mode, Override};
 use l4sllm_model::RunsOn;
 use serde::{Deserialize, Serialize};
 
+use crate::control::Choice;
 pub use crate::metrics::{Counters, Quantiles};
 pub use client::ask;
 pub(crate) use socket::{Question, StatusSocket};
@@ -66,13 +67,18 @@ pub struct Status {
     /// The flight recorder, if it is on.
     #[serde(default)]
     pub recorder: Option<RecorderStatus>,
+    /// The selection of engines, if the control socket is on.
+    #[serde(default)]
+    pub control: Option<ControlStatus>,
 }
 
 impl Status {
     /// The decision interval, in words.
     pub fn pace(&self) -> String {
         match self.engine {
-            EngineStatus::Adaptive { .. } => format!("every {} ms", self.period_ms),
+            EngineStatus::Adaptive { .. } | EngineStatus::Fixed { .. } => {
+                format!("every {} ms", self.period_ms)
+            }
             EngineStatus::Policy {
                 period_ms: Some(ms),
                 ..
@@ -141,6 +147,17 @@ pub struct RecorderStatus {
     pub failures: u64,
 }
 
+/// The selection of engines.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ControlStatus {
+    /// Path of the control socket.
+    pub socket: PathBuf,
+    /// The engine in force.
+    pub selected: Choice,
+    /// Engines that can be selected.
+    pub available: Vec<Choice>,
+}
+
 /// State of the daemon.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -198,6 +215,11 @@ pub enum EngineStatus {
         /// Number of steps.
         steps: usize,
     },
+    /// DualPI2 with fixed set-points.
+    Fixed {
+        /// `plain`: no overrides; `tuned`: a target of 10 ms and gains × 4.
+        profile: String,
+    },
 }
 
 impl std::fmt::Display for EngineStatus {
@@ -216,6 +238,7 @@ impl std::fmt::Display for EngineStatus {
             }
             EngineStatus::Adaptive { preset } => write!(f, "adaptive rule {preset}"),
             EngineStatus::Script { steps } => write!(f, "script of {steps} steps"),
+            EngineStatus::Fixed { profile } => write!(f, "{profile} DualPI2"),
         }
     }
 }

@@ -2,15 +2,11 @@
 
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
-use std::os::unix::fs::FileTypeExt;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use nix::fcntl::AT_FDCWD;
-use nix::sys::stat::{FchmodatFlags, Mode, fchmodat};
 use tokio::io::AsyncWriteExt;
-use tokio::net::{UnixListener, UnixStream};
+use tokio::net::UnixListener;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use super::Status;
@@ -18,6 +14,7 @@ use crate::config::StatusConfig;
 use crate::files::Files;
 use crate::logging::Throttle;
 use crate::os_error::explain;
+use crate::unix_socket::UnixSocket;
 
 /// A request to the main loop.
 pub(crate) type Question = oneshot::Sender<Status>;
@@ -34,10 +31,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 
 /// The status socket; its file is removed on drop.
 pub(crate) struct StatusSocket {
-    path: PathBuf,
-    /// In a sandbox, its directory is accessed without a path.
-    files: Arc<Files>,
-    fd: RawFd,
+    socket: UnixSocket,
     task: tokio::task::JoinHandle<()>,
 }
 
@@ -49,33 +43,21 @@ impl StatusSocket {
         files: Arc<Files>,
         questions: mpsc::Sender<Question>,
     ) -> io::Result<StatusSocket> {
-        let path = &config.socket;
-        remove_abandoned(path).await?;
-        let listener = UnixListener::bind(path)?;
-        // Do not follow a link created in the meantime.
-        let mode = Mode::from_bits_truncate(config.mode as nix::libc::mode_t);
-        fchmodat(AT_FDCWD, path, mode, FchmodatFlags::NoFollowSymlink)?;
-        let fd = listener.as_raw_fd();
+        let (socket, listener) = UnixSocket::open(&config.socket, config.mode, files).await?;
         let task = tokio::spawn(serve(listener, questions));
-        Ok(StatusSocket {
-            path: path.clone(),
-            files,
-            fd,
-            task,
-        })
+        Ok(StatusSocket { socket, task })
     }
 }
 
 impl AsRawFd for StatusSocket {
     fn as_raw_fd(&self) -> RawFd {
-        self.fd
+        self.socket.as_raw_fd()
     }
 }
 
 impl Drop for StatusSocket {
     fn drop(&mut self) {
         self.task.abort();
-        let _ = self.files.remove(&self.path);
     }
 }
 
@@ -106,31 +88,5 @@ async fn serve(listener: UnixListener, questions: mpsc::Sender<Question>) {
             let _ = tokio::time::timeout(PATIENCE, stream.write_all(&line)).await;
             drop(permit);
         });
-    }
-}
-
-/// Removes a socket without a listener.
-async fn remove_abandoned(path: &Path) -> io::Result<()> {
-    match std::fs::symlink_metadata(path) {
-        Ok(found) if found.file_type().is_socket() => {}
-        Ok(_) => {
-            return Err(io::Error::new(
-                io::ErrorKind::AlreadyExists,
-                "a file that is not a socket exists; remove it or choose another path",
-            ));
-        }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(error),
-    }
-    match UnixStream::connect(path).await {
-        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
-            std::fs::remove_file(path)
-        }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        // Also if its queue is full, or this user may not connect.
-        Ok(_) | Err(_) => Err(io::Error::new(
-            io::ErrorKind::AddrInUse,
-            "another daemon is listening there",
-        )),
     }
 }

@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod advice;
+mod control;
 mod engine;
 mod fake;
 mod flight;

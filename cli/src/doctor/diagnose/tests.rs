@@ -53,6 +53,7 @@ fn status(change: impl Fn(&mut Status)) -> Status {
         deciding_s: 0.0,
         in_force: None,
         recorder: None,
+        control: None,
     };
     change(&mut status);
     status
