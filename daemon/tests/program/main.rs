@@ -17,6 +17,7 @@ mod metrics;
 mod misfortune;
 mod overload;
 mod planted;
+mod promtool;
 mod questions;
 mod refusal;
 mod sandbox;

@@ -13,12 +13,12 @@ use serde_json::Value;
 use crate::harness::{DEADLINE, Emulated, Place, Program, until};
 
 /// An address that was free a moment ago.
-fn free_address() -> SocketAddr {
+pub fn free_address() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     listener.local_addr().unwrap()
 }
 
-fn ask(address: SocketAddr, request: &str) -> Option<String> {
+pub fn ask(address: SocketAddr, request: &str) -> Option<String> {
     let mut stream = TcpStream::connect(address).ok()?;
     stream.set_read_timeout(Some(DEADLINE)).unwrap();
     stream.write_all(request.as_bytes()).unwrap();
@@ -125,7 +125,7 @@ fn used(expression: &str) -> BTreeSet<&str> {
         .collect()
 }
 
-fn expressions(value: &Value, found: &mut Vec<String>) {
+pub fn expressions(value: &Value, found: &mut Vec<String>) {
     match value {
         Value::Object(object) => {
             for (key, value) in object {
