@@ -3,6 +3,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, channel};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -56,7 +57,20 @@ fn handle(first: impl Fn() + Send + 'static) -> anyhow::Result<&'static AtomicBo
     Ok(&CANCEL)
 }
 
+/// What the second signal does before it ends the program.
+static CLEANUP: Mutex<Option<fn()>> = Mutex::new(None);
+
+/// Sets what the second signal does before it ends the program, such as restoring
+/// the terminal; `None` for nothing.
+pub fn set_cleanup(cleanup: Option<fn()>) {
+    *CLEANUP.lock().unwrap_or_else(PoisonError::into_inner) = cleanup;
+}
+
 fn exit() -> ! {
+    let cleanup = *CLEANUP.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(cleanup) = cleanup {
+        cleanup();
+    }
     remove_temporaries();
     shipped::remove();
     std::process::exit(130)

@@ -106,10 +106,16 @@ impl Screen {
         self.keys.write_all(keys.as_bytes()).unwrap();
     }
 
-    /// Checks that the first screen is shown again in line mode with echo.
-    fn ends_restored(mut self) {
+    /// Checks that it ends with success, and the first screen is shown again in line
+    /// mode with echo.
+    fn ends_restored(self) {
+        self.ends_restored_with(0);
+    }
+
+    /// Checks that it ends with `code`, likewise.
+    fn ends_restored_with(mut self, code: i32) {
         self.wait_for("\x1b[?1049l");
-        self.wait_for("code=0");
+        self.wait_for(&format!("code={code}"));
         self.wait_for(" icanon");
         self.wait_for(" echo ");
         assert!(self.child.wait().unwrap().success());
@@ -126,6 +132,8 @@ impl Drop for Screen {
 /// Answers every query with the status of a daemon, until it is dropped.
 struct Answers {
     socket: PathBuf,
+    /// Set to accept queries without answering them.
+    mute: Arc<AtomicBool>,
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
@@ -136,10 +144,17 @@ impl Answers {
         let status = status(version);
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
+        let mute = Arc::new(AtomicBool::new(false));
+        let muted = Arc::clone(&mute);
         let thread = std::thread::spawn(move || {
+            let mut unanswered = Vec::new();
             for stream in listener.incoming() {
                 if stopped.load(Ordering::Relaxed) {
                     return;
+                }
+                if muted.load(Ordering::Relaxed) {
+                    unanswered.push(stream);
+                    continue;
                 }
                 // The program may end before it reads the answer.
                 let _ = stream.unwrap().write_all(status.as_bytes());
@@ -147,6 +162,7 @@ impl Answers {
         });
         Answers {
             socket: socket.to_owned(),
+            mute,
             stop,
             thread: Some(thread),
         }
@@ -210,6 +226,26 @@ fn keys_and_signals_end_it_and_the_terminal_is_restored() {
     screen.wait_for("l4sllmd 7.7.7, running for 61 s");
     screen.terminate();
     screen.ends_restored();
+}
+
+/// Signals that arrive while a query waits for its answer: the second ends the program.
+#[test]
+fn the_second_signal_restores_the_terminal() {
+    needs_script!("the_second_signal_restores_the_terminal");
+    let place = tempfile::tempdir().unwrap();
+    let socket = place.path().join("status.sock");
+    let daemon = Answers::start(&socket, "7.7.7");
+    let mut screen = Screen::start(&socket);
+    screen.wait_for("l4sllmd 7.7.7, running for 61 s");
+    daemon.mute.store(true, Ordering::Relaxed);
+    // Signals that arrive together count as one.
+    while !screen.seen[screen.searched..].contains("\x1b[?1049l") {
+        screen.terminate();
+        if let Ok(bytes) = screen.output.recv_timeout(Duration::from_millis(50)) {
+            screen.seen += &String::from_utf8_lossy(&bytes);
+        }
+    }
+    screen.ends_restored_with(130);
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! `l4sllm top`: the queues and the daemon on a terminal, once a second.
 
-mod rates;
+pub mod rates;
 mod view;
 
 use std::io::IsTerminal;
@@ -51,7 +51,10 @@ pub fn run(args: &TopArgs) -> anyhow::Result<()> {
     let ended = cancel::signals()?;
     // Restores the terminal in a panic as well.
     let mut terminal = ratatui::try_init().context("cannot set up the terminal")?;
+    // The second signal ends the program while a query waits for its answer.
+    cancel::set_cleanup(Some(ratatui::restore));
     let result = show(&mut terminal, args, first, &ended);
+    cancel::set_cleanup(None);
     ratatui::restore();
     result
 }

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use l4sllm_abi::{Queue, Stats, raw};
 use l4sllmd::metrics::openmetrics::DeviceSnapshot;
 use l4sllmd::status::{Counters, Status};
+use serde::Serialize;
 
 /// Number of samples that the charts show.
 const KEPT: usize = 200;
@@ -82,27 +83,7 @@ impl History {
     /// The classic and the L4S queue since the previous sample.
     pub fn queues(&self) -> Option<[QueueRates; 2]> {
         let (before, now) = self.devices()?;
-        let seconds = self.interval_s()?;
-        Some([Queue::Classic, Queue::L4s].map(|queue| {
-            let (before, now) = (before.queues.queue(queue), now.queues.queue(queue));
-            let rate = |value: fn(&raw::l4s_queue_stats) -> u64| {
-                value(&now).wrapping_sub(value(&before)) as f64 / seconds
-            };
-            let mut bins = [0; 32];
-            for (bin, (now, before)) in bins.iter_mut().zip(now.delays.iter().zip(before.delays)) {
-                *bin = now.wrapping_sub(before);
-            }
-            let edge = |bin| now.bin_from_ns(bin);
-            QueueRates {
-                mbit_s: rate(|q| q.forwarded_bytes) * 8.0 / 1e6,
-                packets_s: rate(|q| q.packets_in),
-                marks_s: rate(|q| q.marked),
-                drops_s: rate(|q| q.dropped),
-                waiting: now.queued,
-                p50_ms: quantile_ms(&bins, edge, 0.5),
-                p99_ms: quantile_ms(&bins, edge, 0.99),
-            }
-        }))
+        Some(queue_rates(before, now, self.interval_s()?))
     }
 
     /// The last two readings of the device; none if it restarted between them.
@@ -113,8 +94,32 @@ impl History {
     }
 }
 
+/// The classic and the L4S queue between two readings of a device, `seconds` apart.
+pub fn queue_rates(before: &DeviceSnapshot, now: &DeviceSnapshot, seconds: f64) -> [QueueRates; 2] {
+    [Queue::Classic, Queue::L4s].map(|queue| {
+        let (before, now) = (before.queues.queue(queue), now.queues.queue(queue));
+        let rate = |value: fn(&raw::l4s_queue_stats) -> u64| {
+            value(&now).wrapping_sub(value(&before)) as f64 / seconds
+        };
+        let mut bins = [0; 32];
+        for (bin, (now, before)) in bins.iter_mut().zip(now.delays.iter().zip(before.delays)) {
+            *bin = now.wrapping_sub(before);
+        }
+        let edge = |bin| now.bin_from_ns(bin);
+        QueueRates {
+            mbit_s: rate(|q| q.forwarded_bytes) * 8.0 / 1e6,
+            packets_s: rate(|q| q.packets_in),
+            marks_s: rate(|q| q.marked),
+            drops_s: rate(|q| q.dropped),
+            waiting: now.queued,
+            p50_ms: quantile_ms(&bins, edge, 0.5),
+            p99_ms: quantile_ms(&bins, edge, 0.99),
+        }
+    })
+}
+
 /// One queue in an interval.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct QueueRates {
     pub mbit_s: f64,
     pub packets_s: f64,

@@ -2,8 +2,9 @@
 
 use std::collections::VecDeque;
 
-use l4sllm_abi::Params;
+use l4sllm_abi::{Params, Queue, raw};
 use l4sllm_model::text::printable;
+use l4sllmd::metrics::openmetrics::DeviceSnapshot;
 use l4sllmd::status::{InForce, Quantiles, State, Status};
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout, Rect};
@@ -11,7 +12,7 @@ use ratatui::style::{Color, Style, Stylize};
 use ratatui::text::Line;
 use ratatui::widgets::{Block, Paragraph, Row, Sparkline, Table, Wrap};
 
-use super::rates::{History, QueueRates};
+use super::rates::{History, QueueRates, Sample};
 
 /// Draws the newest sample of `history`.
 pub fn draw(frame: &mut Frame<'_>, history: &History, paused: bool) {
@@ -22,7 +23,7 @@ pub fn draw(frame: &mut Frame<'_>, history: &History, paused: bool) {
         Constraint::Length(2),
         Constraint::Length(5),
         Constraint::Length(8),
-        Constraint::Length(5),
+        Constraint::Length(6),
         Constraint::Min(3),
     ])
     .areas(frame.area());
@@ -33,7 +34,7 @@ pub fn draw(frame: &mut Frame<'_>, history: &History, paused: bool) {
     signal_table(frame, signals, history);
     let params = now.device.as_ref().map(|device| &device.params);
     set_point_table(frame, set_points, params, now.status.in_force.as_ref());
-    decisions(frame, bottom, history, &now.status);
+    decisions(frame, bottom, history, now);
     let [classic, l4s] =
         Layout::horizontal([Constraint::Fill(1), Constraint::Fill(1)]).areas(charts);
     delay_chart(frame, classic, "classic delay p99", &history.delays[0]);
@@ -186,7 +187,35 @@ fn set_point_table(
     frame.render_widget(table, area);
 }
 
-fn decisions(frame: &mut Frame<'_>, area: Rect, history: &History, status: &Status) {
+/// Probabilities, and how fast the integral term of the controller moves p' at the
+/// present delay: with the set-points in force, and with the configured ones, as
+/// DualPI2 alone would (RFC 9332, appendix A.1: α · (delay − target) per period).
+fn controller(device: Option<&DeviceSnapshot>, in_force: Option<&InForce>) -> String {
+    let Some(device) = device else {
+        return "p' -, p_C -, p_CL -; integral -, DualPI2 alone -".to_owned();
+    };
+    let (queues, params) = (&device.queues, &device.params);
+    let share = |p: u32| f64::from(p) / f64::from(raw::L4S_PROB_ONE);
+    let delays = [Queue::Classic, Queue::L4s].map(|queue| queues.queue(queue).delay_ns);
+    let delay_s = delays[0].max(delays[1]) as f64 / 1e9;
+    let integral = |alpha: f64, target: f64, tupdate: f64| {
+        let alpha_hz = alpha * f64::from(params.alpha_uhz) / 1e6;
+        let target_s = target * params.target_ns as f64 / 1e9;
+        alpha_hz * (delay_s - target_s) / (tupdate * params.tupdate_ns as f64 / 1e9)
+    };
+    let of = |factor: fn(&InForce) -> Option<f64>| in_force.and_then(factor).unwrap_or(1.0);
+    format!(
+        "p' {:.4}, p_C {:.4}, p_CL {:.4}; integral {:+.3}/s, DualPI2 alone {:+.3}/s",
+        share(queues.base_probability),
+        share(queues.classic_probability),
+        share(queues.coupled_probability),
+        integral(of(|f| f.alpha), of(|f| f.target), of(|f| f.tupdate)),
+        integral(1.0, 1.0, 1.0)
+    )
+}
+
+fn decisions(frame: &mut Frame<'_>, area: Rect, history: &History, now: &Sample) {
+    let status = &now.status;
     let c = &status.counters;
     let of = |counter| rate(history.rate(counter));
     let lost = status.recorder.map_or(0, |recorder| recorder.lost);
@@ -205,6 +234,7 @@ fn decisions(frame: &mut Frame<'_>, area: Rect, history: &History, status: &Stat
             microseconds(&status.latency_minute_us),
             microseconds(&status.decision_minute_us)
         )),
+        Line::from(controller(now.device.as_ref(), status.in_force.as_ref())),
         Line::from(format!(
             "lost: {} messages, {} gaps, {} torn reads, {} intervals skipped, {lost} recorder frames",
             c.lost, c.gaps, c.torn_reads, c.skipped_behind
@@ -236,12 +266,10 @@ fn delay_chart(frame: &mut Frame<'_>, area: Rect, name: &str, delays: &VecDeque<
 #[cfg(test)]
 mod tests {
     use l4sllm_abi::{Queues, Stats};
-    use l4sllmd::metrics::openmetrics::DeviceSnapshot;
     use l4sllmd::status::Counters;
     use ratatui::Terminal;
     use ratatui::backend::TestBackend;
 
-    use super::super::rates::Sample;
     use super::*;
 
     fn sample(time_s: f64, packets: u64, decisions: u64) -> Sample {
@@ -324,6 +352,8 @@ mod tests {
             "sched 1.7",
             "10.0/s, 30 in all; overrides 30 accepted, 0 refused",
             "latency p50 120 us, p99 480 us; deciding -",
+            // Of an empty queue: α · (0 − target) / tupdate.
+            "integral -0.300/s, DualPI2 alone -0.150/s",
             "lost: 3 messages",
             "classic delay p99, at most",
             "configured in force",
