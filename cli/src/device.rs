@@ -83,6 +83,12 @@ fn serve(args: &ServeArgs) -> anyhow::Result<()> {
     // The handler is never dropped, so a message always comes first.
     let _ = ended.recv();
     drop(server);
+    warn_of_pauses(&network);
+    Ok(())
+}
+
+/// Warns if the host was too slow for a network.
+pub fn warn_of_pauses(network: &Network) {
     let paused = network.paused();
     if paused > Duration::ZERO {
         errln!(
@@ -91,11 +97,10 @@ fn serve(args: &ServeArgs) -> anyhow::Result<()> {
             paused.as_secs_f64()
         );
     }
-    Ok(())
 }
 
 /// Selects the arm to serve.
-fn choose<'a>(scenario: &'a Scenario, name: Option<&str>) -> anyhow::Result<&'a Arm> {
+pub fn choose<'a>(scenario: &'a Scenario, name: Option<&str>) -> anyhow::Result<&'a Arm> {
     let served = |arm: &&Arm| matches!(arm.aqm, Aqm::DualPi2(_));
     let with_device = || {
         let names = scenario.arms.iter().filter(served);

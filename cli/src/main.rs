@@ -26,6 +26,7 @@ mod lab;
 mod latency;
 #[cfg(not(feature = "torch"))]
 mod libtorch;
+mod live;
 mod output;
 mod policy;
 mod pool;
@@ -139,6 +140,7 @@ enum Command {
     Status(status::StatusArgs),
     Replay(replay::ReplayArgs),
     Top(top::TopArgs),
+    Live(live::LiveArgs),
     Doctor(doctor::DoctorArgs),
     Version(version::VersionArgs),
     Completions(completions::CompletionsArgs),
@@ -218,6 +220,7 @@ fn dispatch(command: Command) -> anyhow::Result<Done> {
         Command::Status(args) => status::run(&args).map(finished),
         Command::Replay(args) => replay::run(&args),
         Command::Top(args) => top::run(&args).map(finished),
+        Command::Live(args) => live::run(&args).map(finished),
         Command::Doctor(args) => doctor::run(&args),
         Command::Version(args) => version::run(&args).map(finished),
         Command::Completions(args) => completions::run(&args, Cli::command()).map(finished),
