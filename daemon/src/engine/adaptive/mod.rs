@@ -3,6 +3,7 @@
 mod config;
 mod demand;
 mod rates;
+mod ripple;
 mod state;
 #[cfg(test)]
 mod tests;
@@ -23,7 +24,7 @@ use super::{Decision, Engine, EngineState, RestoreError, SetPoints};
 /// ```text
 /// I   idle share of the link, mean over 0.2 s;  I5: over 5 s
 /// s5  classic marks and drops per second, mean over 5 s
-/// ε = 0.004 + 0.1 · I5                            the idle budget
+/// ε = 0.004 + 0.05 · I5                           the idle budget
 /// r = min(0.35, 0.05 · s5), at least 0.1 while I > ε
 /// dx/dt = r · (I / ε − 1)                         x = ln(T / 1 ms)
 /// T within max(1.5 ms, one packet of 1500 bytes) and 17 ms; dt ≤ 0.5 s
@@ -53,7 +54,8 @@ use super::{Decision, Engine, EngineState, RestoreError, SetPoints};
 /// f = f^(1 − w) · g^w     w: share of the time without such a flow, mean over 4 s
 ///     g = 4 · 50 Mbit/s / R, within 1 and 4
 /// k = 2 · (T / 10 ms)^0.28 below 10 ms;  2 above
-/// tupdate = 4 ms below 14 ms;  16 ms above.  α ∝ f · tupdate, β ∝ f
+/// β ∝ f;  α ∝ tupdate · f', where f' is f with 1.6 in place of 3.2
+/// tupdate = 4 ms below 14 ms;  16 ms above
 /// ```
 ///
 /// The rule recognises links whose rate varies by the drain rate in windows of
@@ -62,13 +64,21 @@ use super::{Decision, Engine, EngineState, RestoreError, SetPoints};
 /// ```text
 /// c   typical |Δm| between summaries: exp(mean ln(|Δm| + 0.01) over 4 s) − 0.01
 /// σ²  variance around the mean over 3 s, mean over 15 s
-/// c > 0.01:            variable (cellular, Wi-Fi): dx/dt = 2
-/// else σ from 0.15 to 0.25:  stepping: f goes to 6, at 4 ms
+/// z   change of the delay between updates of p', Σ|Δp'| / β / updates, at most
+///     twice the mean L4S delay, over √(packet time · tupdate), the change by
+///     random arrivals; mean over 4 s
+/// c > 0.01:       variable (cellular, Wi-Fi): dx/dt = 2
+/// else z > 1.7, with a flow that would fill the link:
+///                 bursty (regular bursts): dx/dt = 2, at 4 ms
+/// else σ from 0.15 to 0.25:  stepping: f and f' go to 6, at 4 ms
 /// ```
 ///
 /// A variable link changes within a round trip, faster than set-points can
-/// follow; the gains of plain DualPI2 keep it busy. A link with rare but large
-/// changes needs a higher gain, to drain the long queue after each step down.
+/// follow; the gains of plain DualPI2 keep it busy. With 4 ms, p' would follow each
+/// burst and be clamped to 0 after it. Regular bursts hardly show in the rates of
+/// windows that last several bursts, only in the delay, and with 16 ms, close to
+/// the period of many bursts, not even there. A link with rare but large changes
+/// needs a higher gain, to drain the long queue after each step down.
 ///
 /// The numbers above are those of [`AdaptiveConfig::balanced`]; the operator's
 /// idle budget replaces 0.004. Means are exponential and decay over time, so the
@@ -104,6 +114,8 @@ impl Adaptive {
         if dt > 0.0 {
             self.observe_link(summary, dt);
             self.state.rates.observe(summary, dt);
+            let packet_time_ms = self.packet_time_ms();
+            self.state.ripple.observe(summary, packet_time_ms, dt);
             self.move_target(dt.min(self.config.max_step));
         }
         self.set_points()
@@ -127,7 +139,7 @@ impl Adaptive {
 
     fn move_target(&mut self, dt: f64) {
         let c = &self.config;
-        let step = if self.is_variable() {
+        let step = if self.is_variable() || self.is_bursty() {
             c.variable_rise * dt
         } else if !self.state.demand.fills() {
             let most = c.relaxation * dt;
@@ -158,10 +170,17 @@ impl Adaptive {
         self.state.rates.typical_change() > self.config.variable_change
     }
 
+    /// Whether the link sends in bursts that its rates do not show.
+    fn is_bursty(&self) -> bool {
+        !self.is_variable()
+            && self.state.demand.fills()
+            && self.state.ripple.value() > self.config.burst_ripple
+    }
+
     /// Degree to which the link's rate changes in steps, 0 to 1.
     fn stepping(&self) -> f64 {
         let (from, to) = self.config.stepping;
-        match self.is_variable() {
+        match self.is_variable() || self.is_bursty() {
             true => 0.0,
             false => ((self.state.rates.volatility() - from) / (to - from)).clamp(0.0, 1.0),
         }
@@ -188,13 +207,16 @@ impl Adaptive {
         }
     }
 
-    /// Logarithm of the gain for a target whose logarithm is `log_relative`
-    /// above that of the reference, on a link that is `stepping` to this degree.
-    fn log_gain(&self, log_relative: f64, stepping: f64) -> f64 {
+    /// Gain for a target whose logarithm is `log_relative` above that of the
+    /// reference, at which it is `reference`, on a link that is `stepping` to this
+    /// degree.
+    fn gain(&self, reference: f64, log_relative: f64, stepping: f64) -> f64 {
         let c = &self.config;
         let by_target = match log_relative > 0.0 {
-            true => c.gain.ln() * (1.0 - log_relative / (c.max_target / c.reference_target).ln()),
-            false => c.gain.ln() - c.gain_exponent * log_relative,
+            true => {
+                reference.ln() * (1.0 - log_relative / (c.max_target / c.reference_target).ln())
+            }
+            false => reference.ln() - c.gain_exponent * log_relative,
         };
         let towards = |gain: f64, share: f64, from: f64| from + share * (gain.ln() - from);
         let relaxed = match self.is_variable() {
@@ -202,7 +224,7 @@ impl Adaptive {
             false => self.state.demand.absence(),
         };
         let log_gain = towards(self.relaxed_gain(), relaxed, by_target);
-        towards(c.step_gain, stepping, log_gain)
+        towards(c.step_gain, stepping, log_gain).exp()
     }
 
     fn set_points(&self) -> SetPoints {
@@ -210,15 +232,16 @@ impl Adaptive {
         let target = self.state.log_target.exp();
         let log_relative = (target / c.reference_target).ln();
         let stepping = self.stepping();
-        let gain = self.log_gain(log_relative, stepping).exp();
-        let tupdate_s = match target < c.plain_from || stepping > 0.5 {
+        let gain = |reference| self.gain(reference, log_relative, stepping);
+        let fast = target < c.plain_from || stepping > 0.5 || self.is_bursty();
+        let tupdate_s = match fast {
             true => c.tupdate,
             false => PLAIN.tupdate_s,
         };
         SetPoints {
             target_s: target / 1e3,
-            alpha_hz: PLAIN.alpha_hz * gain * tupdate_s / PLAIN.tupdate_s,
-            beta_hz: PLAIN.beta_hz * gain,
+            alpha_hz: PLAIN.alpha_hz * gain(c.integral_gain) * tupdate_s / PLAIN.tupdate_s,
+            beta_hz: PLAIN.beta_hz * gain(c.gain),
             tupdate_s,
             coupling: PLAIN.coupling * (c.coupling_exponent * log_relative.min(0.0)).exp(),
         }

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::AdaptiveConfig;
 use super::demand::Demand;
 use super::rates::Rates;
+use super::ripple::Ripple;
 
 /// Time constant of the drain rate used for the minimum target, s.
 const RATE_TIME: f64 = 1.0;
@@ -22,6 +23,7 @@ pub struct AdaptiveState {
     pub(super) bytes: DecayingMean,
     pub(super) busy: DecayingMean,
     pub(super) rates: Rates,
+    pub(super) ripple: Ripple,
     /// x: logarithm of the target in ms.
     pub(super) log_target: f64,
 }
@@ -37,6 +39,7 @@ impl AdaptiveState {
             bytes: DecayingMean::over(RATE_TIME),
             busy: DecayingMean::over(RATE_TIME),
             rates: Rates::new(config),
+            ripple: Ripple::new(config),
             log_target: config.initial_target.ln(),
         }
     }
@@ -50,6 +53,7 @@ impl AdaptiveState {
             && self.bytes.is_like(&like.bytes)
             && self.busy.is_like(&like.busy)
             && self.rates.is_like(&like.rates)
+            && self.ripple.is_like(&like.ripple)
             && self.log_target.is_finite()
     }
 }

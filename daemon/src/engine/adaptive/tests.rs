@@ -20,6 +20,10 @@ struct Phase {
     l4s_flows: u64,
     /// Share of L4S traffic in the link's output.
     l4s_share: f64,
+    /// Change of the classic delay in every 4 ms, ms.
+    delay_change: f64,
+    /// Mean L4S delay, ms.
+    l4s_delay: f64,
 }
 
 const BUSY: Phase = Phase {
@@ -29,6 +33,8 @@ const BUSY: Phase = Phase {
     flows: 1,
     l4s_flows: 0,
     l4s_share: 0.0,
+    delay_change: 0.0,
+    l4s_delay: 0.0,
 };
 
 struct Link {
@@ -65,12 +71,18 @@ impl Link {
         let marks = self.marks as u64;
         self.marks -= marks as f64;
         let busy_s = seconds * (1.0 - phase.idle);
+        let in_force = self.rule.set_points();
+        let updates = seconds / 0.004;
+        let variation = updates * phase.delay_change / 1e3 * in_force.beta_hz;
         let mut s = raw::l4s_summary {
             hdr: header(raw::L4S_RECORD_SUMMARY, 0, self.now_ns),
             begin_ns,
             idle_ns: (period_ns as f64 * phase.idle) as u64,
             target_ns: 1,
-            tupdate_ns: 1,
+            tupdate_ns: 4 * MS,
+            beta_uhz: (in_force.beta_hz * 1e6) as u32,
+            updates: updates as u64,
+            p_variation: (variation * f64::from(raw::L4S_PROB_ONE)) as u64,
             ..Default::default()
         };
         let windows = (busy_s * 1e9 / raw::L4S_RATE_WINDOW_NS as f64).round();
@@ -82,6 +94,8 @@ impl Link {
         s.queue[0].forwarded_bytes = (bytes * (1.0 - phase.l4s_share)) as u64;
         s.queue[1].forwarded_bytes = (bytes * phase.l4s_share) as u64;
         s.queue[0].marks_aqm = marks;
+        s.queue[1].forwarded = s.queue[1].forwarded_bytes / 1500;
+        s.queue[1].sojourn_sum_ns = (s.queue[1].forwarded as f64 * phase.l4s_delay * 1e6) as u64;
         s.queue[0].flows[0] = phase.flows;
         s.queue[1].flows[0] = phase.l4s_flows;
         Summary::try_from(s).unwrap()
@@ -115,7 +129,7 @@ fn starts_at_10_ms_with_matching_gains() {
     near(target_ms(points), 10.0, 1e-9);
     near(points.tupdate_s, 0.004, 0.0);
     let gain = 3.2;
-    near(points.alpha_hz, 0.04 * gain, 1e-9);
+    near(points.alpha_hz, 0.04 * gain / 2.0, 1e-9);
     near(points.beta_hz, 3.2 * gain, 1e-9);
     near(points.coupling, 2.0, 1e-9);
 }
@@ -145,7 +159,7 @@ fn target_follows_idle_time_at_the_rate_of_signals() {
         mean.add(0.0, 1e3);
     }
     let share = |time: f64| 0.05 * (1.0 - f64::exp(-0.1 / time));
-    let excess = share(0.2) / (0.004 + 0.1 * share(5.0)) - 1.0;
+    let excess = share(0.2) / (0.004 + 0.05 * share(5.0)) - 1.0;
     // Without a signal the least rate, 0.1, applies.
     let idle = Phase {
         idle: 0.05,
@@ -166,8 +180,8 @@ fn the_long_term_idle_share_is_the_budget() {
             signals: 20.0,
             ..BUSY
         };
-        // Idle for 4.4 ‰ of 5 s within 100 ms: ε including the term of I5.
-        let idle = 0.0044 * 50.0;
+        // Idle for 4.2 ‰ of 5 s within 100 ms: ε including the term of I5.
+        let idle = 0.0042 * 50.0;
         link.run(Phase { idle, ..silent }, 100, 100);
         link.run(silent, 4_900, 100);
     }
@@ -203,14 +217,14 @@ fn maximum_target_has_plain_gains() {
     near(points.target_s, 0.017, 1e-9);
     assert!(points.target_s > plain.target_ns as f64 / 1e9);
     near(points.alpha_hz, f64::from(plain.alpha_uhz) / 1e6, 1e-4);
-    near(points.beta_hz, f64::from(plain.beta_uhz) / 1e6, 1e-3);
     near(points.tupdate_s, plain.tupdate_ns as f64 / 1e9, 1e-9);
+    near(points.beta_hz, f64::from(plain.beta_uhz) / 1e6, 1e-3);
     near(points.coupling, f64::from(plain.coupling_q8) / 256.0, 1e-9);
-    // Half way between 10 and 17 ms, in logarithms: the root of 3.2.
+    // Half way between 10 and 17 ms, in logarithms: the roots of 3.2 and 1.6.
     link.rule.state.log_target = f64::ln(170.0) / 2.0;
     let points = link.rule.set_points();
     near(points.beta_hz, 3.2 * f64::sqrt(3.2), 1e-3);
-    near(points.alpha_hz, 0.04 * f64::sqrt(3.2), 1e-4);
+    near(points.alpha_hz, 0.04 * f64::sqrt(1.6), 1e-4);
 }
 
 /// 1 Mbit/s sends a packet in 12 ms.
@@ -365,6 +379,43 @@ fn a_variable_link_gets_the_gains_of_plain_dualpi2() {
     near(target_ms(points), 17.0, 1e-9);
     near(points.beta_hz, 3.2, 1e-9);
     near(points.tupdate_s, 0.016, 0.0);
+}
+
+/// At 40 Mbit/s a packet takes 0.3 ms, so random arrivals in 4 ms change the
+/// delay by √1.2 ms.
+#[test]
+fn a_bursty_link_gets_the_gains_of_plain_dualpi2() {
+    let ripples = |relative: f64| Phase {
+        delay_change: relative * f64::sqrt(1.2),
+        ..BUSY
+    };
+    let mut link = filled();
+    let points = link.run(ripples(1.6), 20_000, 100);
+    near(link.rule.state.ripple.value(), 1.6, 0.03);
+    near(target_ms(points), 1.5, 1e-9);
+
+    let points = link.run(ripples(2.5), 20_000, 100);
+    near(link.rule.state.ripple.value(), 2.5, 0.03);
+    near(target_ms(points), 17.0, 1e-9);
+    near(points.beta_hz, 3.2, 1e-4);
+    near(points.alpha_hz, 0.04, 1e-6);
+    near(points.tupdate_s, 0.004, 0.0);
+
+    // Bursts of L4S senders do not count: they hardly delay L4S packets.
+    let burst = |l4s_delay| Phase {
+        l4s_share: 0.5,
+        l4s_delay,
+        ..ripples(2.5)
+    };
+    near(target_ms(link.run(burst(0.3), 20_000, 100)), 1.5, 1e-9);
+    near(target_ms(link.run(burst(1.4), 20_000, 100)), 17.0, 1e-9);
+
+    // Bursts of short flows and streams do not count.
+    let traffic = Phase {
+        flows: 0,
+        ..ripples(2.5)
+    };
+    near(target_ms(link.run(traffic, 20_000, 100)), 10.0, 1e-9);
 }
 
 #[test]
