@@ -6,7 +6,7 @@ use l4sllm_abi::Queue;
 use super::{Arrivals, FlowGroup, Identity, Scenario, SizeDistribution};
 use crate::aqm::classify;
 use crate::result::{FlowMeta, Transfers};
-use crate::sim::Random;
+use crate::sim::{Random, derive_seed};
 use crate::transport::{Chunks, FlowConfig, MSS};
 
 /// The traffic of one repetition.
@@ -74,6 +74,7 @@ impl Plan {
                 group,
                 random: Random::stream(seed, &format!("flow/{}", group.name)),
                 rtts: Random::stream(seed, &format!("rtt/{}", group.name)),
+                seed: derive_seed(seed, &format!("cc/{}", group.name), 0),
                 first: plan.flows.len() as u32,
                 plan: &mut plan,
             };
@@ -94,6 +95,8 @@ struct Drawing<'a> {
     random: Random,
     /// Random stream of round-trip times: varying them does not change starts.
     rtts: Random,
+    /// Seed of the senders' choices.
+    seed: u64,
     /// Number of the group's first flow.
     first: u32,
     plan: &'a mut Plan,
@@ -208,6 +211,7 @@ impl Drawing<'_> {
             rate_bps: group.rate_bps,
             packet_bytes: group.packet_bytes,
             hystart: group.hystart,
+            seed: derive_seed(self.seed, "flow", number.saturating_sub(self.first).into()),
             ..FlowConfig::new(number, group.cc)
         }
     }

@@ -2,8 +2,8 @@
 //! and the next deadline come out.
 //!
 //! Times are virtual and absolute, in nanoseconds. An endpoint never reads a
-//! clock and never draws a random number, so a run depends only on what the
-//! network does to its segments. After every call of [`Endpoint::on_segment`]
+//! clock, and draws random numbers only from the seed in its configuration, so a
+//! run depends only on what the network does to its segments. After every call of [`Endpoint::on_segment`]
 //! or [`Endpoint::on_timer`], and once after creation, the owner takes segments
 //! from [`Endpoint::poll_transmit`] until it returns `None`, then arms one
 //! timer for [`Endpoint::next_timer`].
@@ -24,6 +24,7 @@
 
 pub mod cc;
 mod datagram;
+mod delivery_rate;
 mod probe;
 mod ranges;
 mod receiver;
@@ -93,17 +94,20 @@ pub struct FlowConfig {
     pub handshake_rtt_ns: Option<u64>,
     /// HyStart++ (RFC 9406) in the slow start of `newreno` and `cubic`.
     pub hystart: bool,
+    /// Seed of random choices, which only `bbr` makes.
+    pub seed: u64,
 }
 
 impl FlowConfig {
-    /// An endless flow with the control's own codepoint: ECN on except for `udp`,
-    /// 1500-byte packets, a window of 16 MiB, no HyStart++ (the FreeBSD release of
+    /// An endless flow with the control's own codepoint: ECN on except for `udp`
+    /// and `bbr`, 1500-byte packets, a window of 16 MiB, no HyStart++ (the FreeBSD release of
     /// the published testbed has none).
     pub fn new(flow: u32, cc: Cc) -> FlowConfig {
         FlowConfig {
             flow,
             cc,
-            ecn: cc != Cc::Udp,
+            // BBR ignores marks, so they would only cost the queue its drops.
+            ecn: !matches!(cc, Cc::Udp | Cc::Bbr),
             codepoint: None,
             bytes: None,
             chunks: None,
@@ -112,6 +116,7 @@ impl FlowConfig {
             receive_window: 16 << 20,
             handshake_rtt_ns: None,
             hystart: false,
+            seed: u64::from(flow),
         }
     }
 
@@ -209,7 +214,7 @@ pub fn sender(config: &FlowConfig) -> Sender {
     Sender(match config.cc {
         Cc::Udp => SenderKind::Udp(Box::new(datagram::ConstantRate::new(config))),
         Cc::UdpPrague => SenderKind::UdpPrague(Box::new(udp_prague::UdpPrague::new(config))),
-        Cc::NewReno | Cc::Cubic | Cc::Dctcp | Cc::Prague => {
+        Cc::NewReno | Cc::Cubic | Cc::Dctcp | Cc::Prague | Cc::Bbr => {
             SenderKind::Tcp(Box::new(tcp::TcpSender::new(config)))
         }
     })
@@ -219,7 +224,7 @@ pub fn sender(config: &FlowConfig) -> Sender {
 pub fn receiver(config: &FlowConfig) -> Receiver {
     Receiver(match config.cc {
         Cc::Udp | Cc::UdpPrague => ReceiverKind::Datagram(datagram::DatagramReceiver::new(config)),
-        Cc::NewReno | Cc::Cubic | Cc::Dctcp | Cc::Prague => {
+        Cc::NewReno | Cc::Cubic | Cc::Dctcp | Cc::Prague | Cc::Bbr => {
             ReceiverKind::Tcp(Box::new(receiver::TcpReceiver::new(config)))
         }
     })

@@ -72,12 +72,19 @@ pub(super) struct Delivered {
     pub bytes: u64,
     /// The first unacknowledged byte moved.
     pub advanced: bool,
+    /// Of the segments, the one that was sent last: its ordinal and number.
+    pub newest: Option<(u64, u64)>,
 }
 
 impl Scoreboard {
     /// First byte not acknowledged.
     pub fn una(&self) -> u64 {
         self.una
+    }
+
+    /// Number of the first segment not acknowledged.
+    pub fn base(&self) -> u64 {
+        self.base
     }
 
     /// First byte not sent.
@@ -259,6 +266,7 @@ impl Scoreboard {
         slot.state = State::Sacked;
         let mss = u64::from(MSS);
         delivered.segments += 1;
+        delivered.newest = delivered.newest.max(Some((slot.ordinal, number)));
         delivered.bytes += (self.nxt - number * mss).min(mss);
         // If the echo is older than the latest transmission, an earlier one arrived
         // (the retransmission was spurious), which gives no information about the

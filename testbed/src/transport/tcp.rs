@@ -14,10 +14,11 @@
 
 use l4sllm_abi::Ecn;
 
-use super::cc::{Ack, CongestionControl, control};
+use super::cc::{Ack, CongestionControl, Repair, control};
+use super::delivery_rate::{DeliveryRate, RateSample};
 use super::probe::TailLossProbe;
 use super::rtt::Rtt;
-use super::scoreboard::Scoreboard;
+use super::scoreboard::{Delivered, Scoreboard};
 use super::segment::{Body, EcnCounts, HEADER_BYTES, MSS, Segment};
 use super::source::Source;
 use super::{Endpoint, FlowConfig, SenderStats};
@@ -58,8 +59,11 @@ pub(super) struct TcpSender {
     send_cwr: bool,
     timeout_at: Option<u64>,
     probe: TailLossProbe,
-    /// Pacing: nothing is sent before this time.
+    /// Pacing: nothing is sent before this time, except for the rest of a burst.
     next_send: u64,
+    burst_left: u32,
+    /// For controls that sample the delivery rate.
+    delivery_rate: Option<DeliveryRate>,
     counts: EcnCounts,
     stats: SenderStats,
 }
@@ -72,6 +76,7 @@ impl TcpSender {
             rtt.sample(ns);
             probe.sample();
         }
+        let cc = control(config, rtt.smoothed_ns());
         TcpSender {
             flow: config.flow,
             ecn: config.ecn_codepoint(),
@@ -81,7 +86,8 @@ impl TcpSender {
             sent_ns: 0,
             receive_window: config.receive_window.max(u64::from(MSS)),
             board: Scoreboard::default(),
-            cc: control(config, rtt.smoothed_ns()),
+            delivery_rate: cc.samples_rate().then(DeliveryRate::default),
+            cc,
             rtt,
             recovery: None,
             retransmit_now: false,
@@ -90,6 +96,7 @@ impl TcpSender {
             timeout_at: None,
             probe,
             next_send: 0,
+            burst_left: 0,
             counts: EcnCounts::default(),
             stats: SenderStats::default(),
         }
@@ -155,6 +162,7 @@ impl TcpSender {
         echo_ns: u64,
     ) {
         let app_limited = self.new_data() == 0 && self.board.lost() == 0;
+        let prior_in_flight = self.board.in_flight();
         let delivered = self.board.acknowledge(now_ns, cumulative, sack, echo_ns);
         let una = self.board.una();
         self.stats.delivered_bytes += delivered.bytes;
@@ -176,8 +184,9 @@ impl TcpSender {
         if self.probe.on_ack(una, duplicate(una, sack)) && self.recovery.is_none() {
             self.reduce_for_loss(now_ns);
         }
-        self.detect_losses(now_ns);
-        if ece && !self.scalable && self.recovery.is_none() && !self.in_reduction() {
+        let lost = self.detect_losses(now_ns);
+        let classic = !self.scalable && self.cc.responds_to_ecn();
+        if ece && classic && self.recovery.is_none() && !self.in_reduction() {
             self.cc.on_ecn_echo(now_ns);
             self.stats.ecn_events += 1;
             self.reduced_until = Some(self.board.nxt());
@@ -185,6 +194,7 @@ impl TcpSender {
         }
 
         let repairing = self.recovery.is_some_and(|recovery| !recovery.timeout);
+        let sample = self.sample_rate(now_ns, &delivered);
         self.cc.on_ack(&Ack {
             now_ns,
             acked: delivered.segments,
@@ -196,7 +206,19 @@ impl TcpSender {
             nxt: self.board.nxt(),
             recovering: repairing || self.in_reduction(),
             app_limited,
+            sample,
+            prior_in_flight,
+            in_flight: self.board.in_flight(),
+            lost,
+            repair: match self.recovery {
+                None => Repair::None,
+                Some(Recovery { timeout: true, .. }) => Repair::Timeout,
+                Some(_) => Repair::Losses,
+            },
         });
+        if self.cc.is_below_capacity() {
+            self.limit_samples();
+        }
         if counts.packets > self.counts.packets {
             self.counts = *counts;
         }
@@ -217,11 +239,36 @@ impl TcpSender {
         }
     }
 
-    fn detect_losses(&mut self, now_ns: u64) {
+    /// Returns the number of segments newly found lost.
+    fn detect_losses(&mut self, now_ns: u64) -> u32 {
         let window_ns = self.reordering_window_ns();
-        if self.board.find_losses(now_ns, window_ns) > 0 && self.recovery.is_none() {
+        let lost = self.board.find_losses(now_ns, window_ns);
+        if lost > 0 && self.recovery.is_none() {
             self.enter_recovery(now_ns);
         }
+        lost
+    }
+
+    fn sample_rate(&mut self, now_ns: u64, delivered: &Delivered) -> Option<RateSample> {
+        let (_, newest) = delivered.newest?;
+        let (segments, una) = (delivered.segments, self.board.base());
+        let rate = self.delivery_rate.as_mut()?;
+        Some(rate.deliver(now_ns, segments, newest, una))
+    }
+
+    /// Until the segments in flight have arrived, samples do not show the network's
+    /// rate.
+    fn limit_samples(&mut self) {
+        if let Some(rate) = &mut self.delivery_rate {
+            rate.limit_by_application(self.board.in_flight());
+        }
+    }
+
+    /// Whether everything that the application has offered has been sent, and the
+    /// window would let more.
+    fn is_app_limited(&self) -> bool {
+        let end = self.limit.min(self.source.offered());
+        self.board.nxt() >= end && self.board.lost() == 0 && self.has_room()
     }
 
     /// Restarts the timer of the tail loss probe, or stops it while losses will be
@@ -339,14 +386,26 @@ impl Endpoint for TcpSender {
         if self.limit == 0 {
             self.stats.finished_ns.get_or_insert(now_ns);
         }
+        let app_limited = self.is_app_limited();
         if self.source.advance(now_ns) {
             self.end_idleness(now_ns);
         }
-        if now_ns < self.next_send || !self.may_send() {
+        if app_limited {
+            self.limit_samples();
+        }
+        if now_ns < self.next_send && (now_ns > self.sent_ns || self.burst_left == 0)
+            || !self.may_send()
+        {
             return None;
+        }
+        if self.board.is_empty() {
+            self.cc.on_transmit_start(now_ns, app_limited);
         }
         let probe = self.probe.is_due();
         let (seq, len, retransmit) = self.next_segment(now_ns)?;
+        if let Some(rate) = &mut self.delivery_rate {
+            rate.send(now_ns, seq / u64::from(MSS));
+        }
         let cwr = !retransmit && std::mem::take(&mut self.send_cwr);
         let bytes = len + HEADER_BYTES;
         self.retransmit_now = false;
@@ -363,9 +422,14 @@ impl Endpoint for TcpSender {
             self.schedule_probe(now_ns);
         }
         if let Some(rate) = self.cc.pacing_rate(now_ns) {
-            // No credit for unused time, because a burst would queue at the
-            // bottleneck.
-            self.next_send = now_ns + (f64::from(bytes) * 1e9 / rate) as u64;
+            if now_ns >= self.next_send {
+                // No credit for unused time, because a burst would queue at the
+                // bottleneck.
+                self.next_send = now_ns;
+                self.burst_left = self.cc.burst();
+            }
+            self.burst_left -= 1;
+            self.next_send += (f64::from(bytes) * 1e9 / rate) as u64;
         }
         Some(Segment {
             flow: self.flow,

@@ -10,6 +10,7 @@
 mod adaptive;
 mod applications;
 mod baselines;
+mod bbr;
 mod coexistence;
 mod dualpi2;
 mod experiment;

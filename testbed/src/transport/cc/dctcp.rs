@@ -124,8 +124,8 @@ mod tests {
             srtt_ns: 1,
             una: 11 * round,
             nxt: 11 * round + 10,
-            recovering: false,
             app_limited: true,
+            ..Ack::default()
         }
     }
 

@@ -1,5 +1,6 @@
 //! Congestion controls: window and pacing rate.
 
+mod bbr;
 pub(super) mod cubic;
 pub(super) mod dctcp;
 mod hystart;
@@ -13,6 +14,7 @@ use l4sllm_abi::Ecn;
 use serde::{Deserialize, Serialize};
 
 use super::FlowConfig;
+use super::delivery_rate::RateSample;
 
 /// Initial window, segments (RFC 6928).
 pub const INITIAL_WINDOW: f64 = 10.0;
@@ -31,6 +33,8 @@ pub enum Cc {
     Dctcp,
     /// `prague`: draft-briscoe-iccrg-prague-congestion-control.
     Prague,
+    /// `bbr`: version 1, draft-cardwell-iccrg-bbr-congestion-control-00.
+    Bbr,
     /// `udp-prague`: Prague over datagrams, as in udp_prague.
     UdpPrague,
     /// `udp`: an unresponsive constant rate.
@@ -40,17 +44,19 @@ pub enum Cc {
 /// Unknown congestion control.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "unknown congestion control \"{0}\": expected newreno, cubic, dctcp, prague, udp-prague or udp"
+    "unknown congestion control \"{0}\": expected newreno, cubic, dctcp, prague, bbr, udp-prague \
+     or udp"
 )]
 pub struct UnknownCc(pub String);
 
 impl Cc {
     /// Every control.
-    pub const ALL: [Cc; 6] = [
+    pub const ALL: [Cc; 7] = [
         Cc::NewReno,
         Cc::Cubic,
         Cc::Dctcp,
         Cc::Prague,
+        Cc::Bbr,
         Cc::UdpPrague,
         Cc::Udp,
     ];
@@ -62,6 +68,7 @@ impl Cc {
             Cc::Cubic => "cubic",
             Cc::Dctcp => "dctcp",
             Cc::Prague => "prague",
+            Cc::Bbr => "bbr",
             Cc::UdpPrague => "udp-prague",
             Cc::Udp => "udp",
         }
@@ -114,7 +121,7 @@ impl From<Cc> for String {
 }
 
 /// The report of one acknowledgement.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Ack {
     pub now_ns: u64,
     /// Segments newly known to have arrived.
@@ -132,6 +139,25 @@ pub(super) struct Ack {
     pub recovering: bool,
     /// The window did not limit the sender: it does not grow (similar to RFC 7661).
     pub app_limited: bool,
+    /// Delivery rate, for controls that sample it, if a segment arrived.
+    pub sample: Option<RateSample>,
+    /// Segments in flight before and after this acknowledgement, and segments newly
+    /// known to be lost.
+    pub prior_in_flight: u32,
+    pub in_flight: u32,
+    pub lost: u32,
+    pub repair: Repair,
+}
+
+/// What a sender repairs, until everything sent before is acknowledged.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum Repair {
+    #[default]
+    None,
+    /// Losses found by later deliveries.
+    Losses,
+    /// What was in flight at a timeout.
+    Timeout,
 }
 
 /// A congestion control of a stream. Windows are in segments.
@@ -154,6 +180,15 @@ pub(super) trait CongestionControl: fmt::Debug + Send {
     /// the initial window (RFC 5681, section 4.1).
     fn after_idle(&mut self);
 
+    /// Whether [`CongestionControl::on_ecn_echo`] reduces the window.
+    fn responds_to_ecn(&self) -> bool {
+        true
+    }
+
+    /// Data is sent with nothing in flight; `app_limited` if the application was
+    /// the reason for that.
+    fn on_transmit_start(&mut self, _now_ns: u64, _app_limited: bool) {}
+
     /// Congestion window.
     fn window(&self) -> f64;
 
@@ -168,6 +203,22 @@ pub(super) trait CongestionControl: fmt::Debug + Send {
     /// Bytes/s on the wire, if it paces.
     fn pacing_rate(&self, _now_ns: u64) -> Option<f64> {
         None
+    }
+
+    /// Segments that leave together when pacing.
+    fn burst(&self) -> u32 {
+        1
+    }
+
+    /// Whether it uses [`Ack::sample`].
+    fn samples_rate(&self) -> bool {
+        false
+    }
+
+    /// Whether its window is intentionally too small for the path, as if the
+    /// application had no more data.
+    fn is_below_capacity(&self) -> bool {
+        false
     }
 
     /// Moving average of the marked share.
@@ -187,6 +238,7 @@ pub(super) fn control(config: &FlowConfig, srtt_ns: u64) -> Box<dyn CongestionCo
         Cc::Cubic => Box::new(cubic::Cubic::new(config.hystart)),
         Cc::Dctcp => Box::new(dctcp::Dctcp::default()),
         Cc::Prague => Box::new(prague::Prague::new(srtt_ns)),
+        Cc::Bbr => Box::new(bbr::Bbr::new(srtt_ns, config.seed)),
         // The datagram controls have separate senders.
         Cc::NewReno | Cc::Udp | Cc::UdpPrague => Box::new(newreno::NewReno::new(config.hystart)),
     }
