@@ -142,9 +142,14 @@ fn namespace(name: &str, role: &str) -> String {
 
 /// Settings of a new namespace: TCP accepts ECN and requests it on routes that
 /// say so, and large windows are possible.
+///
+/// iperf3 selects the congestion control of a connection that is established. A
+/// connection that began with BBR, the default of some kernels, remains paced, and
+/// CUBIC's HyStart then ignores trains of acknowledgements.
 fn configure() -> std::io::Result<()> {
     let set = |key: &str, value: &str| fs::write(format!("/proc/sys/net/ipv4/{key}"), value);
     set("tcp_ecn", "2")?;
+    set("tcp_congestion_control", "reno")?;
     set("tcp_rmem", &format!("4096 131072 {BUFFER_BYTES}"))?;
     set("tcp_wmem", &format!("4096 16384 {BUFFER_BYTES}"))
 }
