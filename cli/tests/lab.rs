@@ -254,6 +254,27 @@ fn the_emulator_is_compared_with_the_lab() {
 }
 
 #[test]
+fn controllers_are_compared_on_real_packets() {
+    let _turn = lab_or_skip!("controllers_are_compared_on_real_packets");
+    let daemon = daemon_or_skip!("controllers_are_compared_on_real_packets");
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("out");
+    let grid = "--controls bbr --rates 10Mbit/s --rtts 10ms --duration 4s --repetitions 2";
+    let mut line = vec!["lab", "grid", "--out", text(&out), "--format", "json"];
+    line.extend(["--daemon", text(&daemon)]);
+    line.extend(grid.split(' '));
+    let rows: Value = serde_json::from_str(&done(&line)).unwrap();
+    for arm in ["plain", "tuned", "adaptive", "learned"] {
+        let mut own = rows.as_array().unwrap().iter();
+        let row = own.find(|row| row["arm"] == arm && row["quantity"] == "utilisation");
+        let row = row.unwrap_or_else(|| panic!("{arm}: {rows:?}"));
+        assert!(row["mean"].as_f64() > Some(0.5), "{row}");
+        assert!(row["half_width"].is_number(), "{row}");
+        assert_eq!(row["difference"].is_null(), arm == "plain", "{row}");
+    }
+}
+
+#[test]
 fn drills_end_in_a_table() {
     let _turn = lab_or_skip!("drills_end_in_a_table");
     let daemon = daemon_or_skip!("drills_end_in_a_table");

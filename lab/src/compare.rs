@@ -3,7 +3,7 @@
 use std::ops::RangeInclusive;
 
 use l4sllm_abi::Params;
-use l4sllm_testbed::result::{Arm as ArmSummary, Summary};
+use l4sllm_testbed::result::{Statistics, Summary};
 use l4sllm_testbed::scenario::{Arm, FlowGroup, Scenario};
 use l4sllm_testbed::transport::Cc;
 use serde::Serialize;
@@ -67,8 +67,8 @@ pub fn compare(emulator: &Summary, lab: &Summary) -> Vec<Compared> {
         let Some(real) = lab.arms.iter().find(|arm| arm.name == emulated.name) else {
             continue;
         };
-        let real = quantities(real);
-        for (quantity, value) in quantities(emulated) {
+        let real = quantities(&real.pooled);
+        for (quantity, value) in quantities(&emulated.pooled) {
             let Some((_, lab_value)) = real.iter().find(|(name, _)| *name == quantity) else {
                 continue;
             };
@@ -86,9 +86,8 @@ pub fn compare(emulator: &Summary, lab: &Summary) -> Vec<Compared> {
 }
 
 /// Delays of both queues, utilisation, and each long-lived flow's share of the
-/// goodput.
-fn quantities(arm: &ArmSummary) -> Vec<(String, f64)> {
-    let statistics = &arm.pooled;
+/// goodput, each with its name and unit.
+pub fn quantities(statistics: &Statistics) -> Vec<(String, f64)> {
     let mut list = vec![("utilisation".to_owned(), statistics.utilisation)];
     let delays = &statistics.queue_delay_ms;
     for (queue, delay) in [("classic", &delays.classic), ("l4s", &delays.l4s)] {
@@ -115,7 +114,7 @@ fn ratio(quantity: &str, emulator: f64, lab: f64) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use l4sllm_testbed::result::{Delay, FlowSummary, QueueDelay, Statistics};
+    use l4sllm_testbed::result::{Arm as ArmSummary, Delay, FlowSummary, QueueDelay};
 
     fn summary(p50: f64, l4s_p50: f64, goodputs: &[(&str, f64)]) -> Summary {
         let flow = |(name, goodput_mbps): &(&str, f64)| FlowSummary {

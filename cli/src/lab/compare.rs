@@ -4,27 +4,23 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
 use clap::Args;
-use l4sllm_lab::compare::{AGREEMENT, Compared, cell, compare};
-use l4sllm_model::strict_toml::RATE;
+use l4sllm_lab::compare::{AGREEMENT, Compared, compare};
 use l4sllm_report::Rows;
 use l4sllm_testbed::scenario::Scenario;
-use l4sllm_testbed::transport::Cc;
 use serde_json::{Value, json};
 
+use super::cells::Grid;
 use super::run as lab;
 use crate::format::{Format, FormatArgs, print_rows};
 use crate::output::{Done, outln};
 use crate::{duration, run, shipped};
 
-const MS: u64 = 1_000_000;
-const S: u64 = 1_000_000_000;
-
 /// Run the same scenarios in the emulator and with real packets, and compare.
 ///
 /// Without SCENARIO, a grid of two flows on plain DualPI2: CUBIC next to CUBIC,
-/// NewReno and UDP Prague, at three rates and three round-trip times. The table has the delays,
-/// the utilisation and the flows' shares with their ratio, lab over emulator; a
-/// ratio outside 0.75 to 1.33 is marked with `!`. Requires root.
+/// NewReno, BBR and UDP Prague, at four rates and three round-trip times. The table
+/// has the delays, the utilisation and the flows' shares with their ratio, lab over
+/// emulator; a ratio outside 0.75 to 1.33 is marked with `!`. Requires root.
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
 Examples:
@@ -38,20 +34,8 @@ pub struct CompareArgs {
     /// Directory for the results, in `emulator` and `lab`; finished ones are kept.
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
-    /// Congestion controls of the grid.
-    #[arg(
-        long,
-        value_name = "CC,CC",
-        value_delimiter = ',',
-        default_value = "cubic,newreno,udp-prague"
-    )]
-    controls: Vec<Cc>,
-    /// Rates of the grid.
-    #[arg(long, value_name = "RATE,RATE", value_delimiter = ',', value_parser = rate, default_value = "4Mbit/s,20Mbit/s,100Mbit/s")]
-    rates: Vec<u64>,
-    /// Round-trip times of the grid.
-    #[arg(long, value_name = "TIME,TIME", value_delimiter = ',', value_parser = rtt, default_value = "10ms,40ms,100ms")]
-    rtts: Vec<u64>,
+    #[command(flatten)]
+    grid: Grid,
     /// Time of each repetition.
     #[arg(long = "duration", value_name = "TIME", value_parser = duration::repetition, default_value = "30s")]
     duration_ns: u64,
@@ -63,14 +47,6 @@ pub struct CompareArgs {
     daemon: Option<PathBuf>,
     #[command(flatten)]
     format: FormatArgs,
-}
-
-fn rate(text: &str) -> Result<u64, String> {
-    RATE.parse(text)
-}
-
-fn rtt(text: &str) -> Result<u64, String> {
-    duration::within(text, MS..=S)
 }
 
 /// Runs what is missing of both, and prints the table.
@@ -102,7 +78,7 @@ pub fn run(args: &CompareArgs, cancel: &AtomicBool) -> anyhow::Result<Done> {
 impl CompareArgs {
     fn list(&self) -> anyhow::Result<Vec<Scenario>> {
         let mut list: Vec<Scenario> = match self.scenarios.is_empty() {
-            true => self.grid(),
+            true => self.grid.cells(),
             false => {
                 let load = |file: &PathBuf| shipped::scenario(Path::new(file));
                 self.scenarios
@@ -116,20 +92,6 @@ impl CompareArgs {
             scenario.repetitions = self.repetitions;
         }
         Ok(list)
-    }
-
-    fn grid(&self) -> Vec<Scenario> {
-        let mut list = Vec::new();
-        for cc in &self.controls {
-            for bits_per_s in &self.rates {
-                list.extend(
-                    self.rtts
-                        .iter()
-                        .map(|rtt_ns| cell(*cc, *bits_per_s, *rtt_ns)),
-                );
-            }
-        }
-        list
     }
 }
 

@@ -1,7 +1,9 @@
 //! `l4sllm lab`: scenarios with the traffic of real hosts, on this machine.
 
+mod cells;
 mod compare;
 mod drill;
+mod grid;
 mod run;
 
 use std::path::PathBuf;
@@ -24,6 +26,7 @@ pub struct LabArgs {
 enum LabCommand {
     Run(run::RunArgs),
     Compare(compare::CompareArgs),
+    Grid(grid::GridArgs),
     Drill(drill::DrillArgs),
     Clean(CleanArgs),
 }
@@ -42,6 +45,7 @@ pub fn run(args: &LabArgs, cancel: &AtomicBool) -> anyhow::Result<Done> {
     match &args.command {
         LabCommand::Run(args) => run::run(args, cancel),
         LabCommand::Compare(args) => compare::run(args, cancel),
+        LabCommand::Grid(args) => grid::run(args, cancel),
         LabCommand::Drill(args) => drill::run(args, cancel),
         LabCommand::Clean(CleanArgs {}) => {
             host()?;
