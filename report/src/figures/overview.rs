@@ -128,7 +128,8 @@ pub(crate) fn among_scenarios(answers: &[(&str, &Answer<'_>)]) -> Option<Caption
     let figure = Figure {
         name: "overview".to_owned(),
         title: "Greatest gain and greatest loss in each scenario".to_owned(),
-        columns: references.len().clamp(2, 3),
+        // Three would be too narrow for the marks of the axis.
+        columns: 2,
         panel_height: 46.0 * answers.len() as f64,
         name_width: name_width(names),
         word_width: 148.0,
