@@ -263,7 +263,7 @@ pub(super) fn short(condition: &str) -> &str {
 }
 
 /// Three digits: 0.712, 1.84, 12.3.
-fn ratio(value: f64) -> String {
+pub(super) fn ratio(value: f64) -> String {
     number(value)
 }
 

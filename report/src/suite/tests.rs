@@ -467,15 +467,16 @@ fn table_fits_80_columns_and_page_lists_every_condition() {
 /// In half of the conditions the policy trades utilisation for delay.
 #[test]
 fn page_starts_with_whether_the_policy_is_better() {
-    let page = |policy: Option<(f64, f64)>| {
+    let page = |policy: Option<(f64, f64)>, used: f64| {
         let dir = tempfile::tempdir().unwrap();
         let of = |number: usize| {
-            let tuned = [(10.0, 0.95), (10.1, 0.95), (9.9, 0.95)];
+            let plain = [(10.0, 0.95), (10.1, 0.95), (9.9, 0.95)];
+            let tuned = plain.map(|(delay, _)| (delay, used));
             let own = policy.map(|(delay, lost)| {
                 let share = 0.95 - lost * (number % 2) as f64;
                 [(delay, share), (delay * 1.01, share), (delay * 0.99, share)]
             });
-            let mut arms: Vec<(&str, &[(f64, f64)])> = vec![(TUNED, &tuned), (PLAIN, &tuned)];
+            let mut arms: Vec<(&str, &[(f64, f64)])> = vec![(TUNED, &tuned), (PLAIN, &plain)];
             if let Some(own) = &own {
                 arms.push((POLICY, own));
             }
@@ -485,15 +486,19 @@ fn page_starts_with_whether_the_policy_is_better() {
         let report = render_suite(&outcome, &facts(), dir.path()).unwrap();
         std::fs::read_to_string(report.page).unwrap()
     };
-    let top = |policy| {
-        let page = page(policy);
+    let top_if_tuned = |policy, used| {
+        let page = page(policy, used);
         page.split("<table>").next().unwrap().to_owned()
     };
+    let top = |policy| top_if_tuned(policy, 0.95);
     let question = "Is the learned policy better? <span class=\"verdict\">";
     let yes = top(Some((5.0, 0.0)));
     assert!(yes.contains(&format!("{question}Yes.")), "{yes}");
     assert!(
-        yes.contains("0.500 (0.500 to 0.500) times that of tuned, over 6 conditions."),
+        yes.contains(
+            "0.500 (0.500 to 0.500) times that of tuned, 0.500 times that of plain, over 6 \
+             conditions."
+        ),
         "{yes}"
     );
     let part = top(Some((5.0, 0.1)));
@@ -502,6 +507,13 @@ fn page_starts_with_whether_the_policy_is_better() {
         part.contains("kept in 3 of 6 conditions, certainly lost in 3"),
         "{part}"
     );
+    assert!(
+        part.contains("Kept by tuned in 6 and plain in 6."),
+        "{part}"
+    );
     assert!(top(Some((20.0, 0.0))).contains(&format!("{question}No.")));
+    // Tuned has less delay because it leaves the link idle.
+    let safer = top_if_tuned(Some((20.0, 0.0)), 0.8);
+    assert!(safer.contains(&format!("{question}In part.")), "{safer}");
     assert!(!top(None).contains("better?"));
 }
