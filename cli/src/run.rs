@@ -33,15 +33,8 @@ Examples:
   l4sllm run paper --out out/quick --repetitions 1 --duration 10s
   l4sllm run mine.toml --out out/mine --policy my-policy --arms dualpi2,l4sllm-10")]
 pub struct RunArgs {
-    /// Scenario to run: a file, or a built-in name (`l4sllm scenarios list`).
-    #[arg(value_name = "SCENARIO")]
-    scenario: PathBuf,
-    /// Result directory; created if necessary.
-    #[arg(long, value_name = "DIR")]
-    out: PathBuf,
-    /// Replace the result in DIR; other files are kept.
-    #[arg(long)]
-    force: bool,
+    #[command(flatten)]
+    target: Target,
     #[command(flatten)]
     change: Change,
     /// Repetitions to run at the same time, 0 to 1024; 0: one per core. Always
@@ -52,6 +45,30 @@ pub struct RunArgs {
     format: FormatArgs,
     #[command(flatten)]
     engine: EngineArgs,
+}
+
+/// What to run, and the directory for the result.
+#[derive(Debug, Args)]
+pub struct Target {
+    /// Scenario to run: a file, or a built-in name (`l4sllm scenarios list`).
+    #[arg(value_name = "SCENARIO")]
+    pub scenario: PathBuf,
+    /// Result directory; created if necessary.
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
+    /// Replace the result in DIR; other files are kept.
+    #[arg(long)]
+    pub force: bool,
+}
+
+impl Target {
+    /// The scenario, with the changes of the command line.
+    ///
+    /// # Errors
+    /// It cannot be read, or a change does not fit it.
+    pub fn scenario(&self, change: &Change) -> anyhow::Result<Scenario> {
+        change.apply(shipped::scenario(&self.scenario)?)
+    }
 }
 
 /// Overrides of the scenario file.
@@ -77,14 +94,15 @@ pub struct Change {
 
 /// Runs the scenario, draws, and prints the table and the report's path.
 pub fn run(args: &RunArgs, cancel: &AtomicBool) -> anyhow::Result<Done> {
-    let scenario = args.change.apply(shipped::scenario(&args.scenario)?)?;
+    let Target { out, force, .. } = &args.target;
+    let scenario = args.target.scenario(&args.change)?;
     let how = How {
-        force: args.force,
+        force: *force,
         threads: args.threads,
         engine: args.engine.options(),
     };
-    execute(&scenario, &args.out, &how, cancel)?;
-    let report = l4sllm_report::render(&args.out)?;
+    execute(&scenario, out, &how, cancel)?;
+    let report = l4sllm_report::render(out)?;
     print_report(args.format.format, &report)?;
     Ok(Done::of(cancel))
 }

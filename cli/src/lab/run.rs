@@ -13,8 +13,7 @@ use l4sllm_testbed::scenario::Scenario;
 
 use crate::format::{FormatArgs, print_report};
 use crate::output::{Done, errln, note, progress_bar};
-use crate::run::Change;
-use crate::shipped;
+use crate::run::{Change, Target};
 
 /// Run a scenario with real packets and write a result directory.
 ///
@@ -30,15 +29,8 @@ Examples:
   l4sllm lab run paper-prague --out out/lab --repetitions 1 --duration 20s
   l4sllm lab run mine.toml --out out/mine --arms dualpi2,adaptive")]
 pub struct RunArgs {
-    /// Scenario to run: a file, or a built-in name (`l4sllm scenarios list`).
-    #[arg(value_name = "SCENARIO")]
-    scenario: PathBuf,
-    /// Result directory; created if necessary.
-    #[arg(long, value_name = "DIR")]
-    out: PathBuf,
-    /// Replace the result in DIR; other files are kept.
-    #[arg(long)]
-    force: bool,
+    #[command(flatten)]
+    target: Target,
     /// The daemon's program [default: next to this one, or in PATH].
     #[arg(long, value_name = "FILE")]
     daemon: Option<PathBuf>,
@@ -51,14 +43,15 @@ pub struct RunArgs {
 /// Runs the scenario, draws, and prints the table and the report's path.
 pub fn run(args: &RunArgs, cancel: &AtomicBool) -> anyhow::Result<Done> {
     let host = super::host()?;
-    let scenario = args.change.apply(shipped::scenario(&args.scenario)?)?;
+    let Target { out, force, .. } = &args.target;
+    let scenario = args.target.scenario(&args.change)?;
     let how = How {
         host: &host,
         daemon: super::daemon(args.daemon.as_ref()),
-        force: args.force,
+        force: *force,
     };
-    execute(&scenario, &args.out, &how, cancel)?;
-    let report = l4sllm_report::render(&args.out)?;
+    execute(&scenario, out, &how, cancel)?;
+    let report = l4sllm_report::render(out)?;
     print_report(args.format.format, &report)?;
     Ok(Done::of(cancel))
 }
