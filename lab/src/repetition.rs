@@ -498,6 +498,9 @@ impl Live<'_> {
 }
 
 /// Waits until sockets are open on all `ports` of a namespace.
+///
+/// # Errors
+/// [`LabError::Late`] if one is not open in time, or the sockets cannot be read.
 pub fn wait_listening(net: &Net, ports: &[u16]) -> Result<(), LabError> {
     let until = Instant::now() + START;
     loop {

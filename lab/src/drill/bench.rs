@@ -59,6 +59,9 @@ pub struct Bench<'a> {
 
 impl<'a> Bench<'a> {
     /// Starts the traffic and the daemon.
+    ///
+    /// # Errors
+    /// A namespace, an interface, a program, the device or the daemon cannot be started.
     pub fn start(
         program: &'a Path,
         host: &Host,
@@ -135,6 +138,10 @@ impl<'a> Bench<'a> {
     }
 
     /// Starts the daemon.
+    ///
+    /// # Errors
+    /// [`LabError::Program`] or [`LabError::File`]: its program or its configuration
+    /// failed.
     pub fn start_daemon(&mut self) -> Result<(), LabError> {
         let (dir, device) = (self.topology.dir(), self.device());
         self.daemon = Some(Daemon::start(self.program, dir, &device, &self.control, 1)?);
@@ -147,6 +154,9 @@ impl<'a> Bench<'a> {
     }
 
     /// Offers the device on its socket.
+    ///
+    /// # Errors
+    /// The socket cannot be created.
     pub fn open_device(&mut self) -> Result<(), LabError> {
         let server = DeviceServer::start(&self.device(), self.opener.clone());
         self.server = Some(server.map_err(LabError::system("serve the queue's device"))?);
@@ -163,11 +173,17 @@ impl<'a> Bench<'a> {
     }
 
     /// Another reader of the device.
+    ///
+    /// # Errors
+    /// Memory is short.
     pub fn reader(&self) -> Result<Handle, LabError> {
         Ok(self.opener.open()?)
     }
 
     /// Sends a signal to the daemon.
+    ///
+    /// # Errors
+    /// None; a daemon that has ended gets no signal.
     pub fn signal(&mut self, signal: Signal) -> Result<(), LabError> {
         if let Some(daemon) = &mut self.daemon {
             daemon.process().signal(signal);
@@ -176,6 +192,9 @@ impl<'a> Bench<'a> {
     }
 
     /// Changes the daemon's engine and asks for a reload.
+    ///
+    /// # Errors
+    /// The configuration cannot be written.
     pub fn reload(&mut self, engine: &str) -> Result<(), LabError> {
         let (dir, device) = (self.topology.dir(), self.device());
         crate::daemon::write(dir, &device, &self.control, Some(engine), 1)?;
@@ -208,6 +227,9 @@ impl<'a> Bench<'a> {
     }
 
     /// Begins the failure; gaps count from here.
+    ///
+    /// # Errors
+    /// `failure`'s.
     pub fn fail(
         &mut self,
         failure: impl FnOnce(&mut Bench<'a>) -> Result<(), LabError>,
@@ -219,6 +241,9 @@ impl<'a> Bench<'a> {
     }
 
     /// Ends the failure.
+    ///
+    /// # Errors
+    /// `healing`'s.
     pub fn heal(
         &mut self,
         healing: impl FnOnce(&mut Bench<'a>) -> Result<(), LabError>,
@@ -229,6 +254,9 @@ impl<'a> Bench<'a> {
     }
 
     /// Waits until the queue is plain; returns the time since the failure, ms.
+    ///
+    /// # Errors
+    /// [`LabError::Late`] after ten lifetimes of an override.
     pub fn wait_plain(&mut self) -> Result<f64, LabError> {
         let from_ns = self.marks_ns[0];
         let patience = Duration::from_nanos(10 * self.control.ttl_ns);
@@ -240,6 +268,9 @@ impl<'a> Bench<'a> {
 
     /// Waits until the queue is steered; returns the time since the end of the
     /// failure, ms.
+    ///
+    /// # Errors
+    /// [`LabError::Late`] after `patience`.
     pub fn wait_steered(&mut self, patience: Duration) -> Result<f64, LabError> {
         let from_ns = self.marks_ns[1];
         self.wait_for("the daemon to steer again", patience, |bench| {
@@ -249,12 +280,18 @@ impl<'a> Bench<'a> {
     }
 
     /// Watches for a time.
+    ///
+    /// # Errors
+    /// None: the time passes.
     pub fn watch_for(&mut self, time: Duration) -> Result<(), LabError> {
         let until = Instant::now() + time;
         self.wait_for("the drill", time * 2, |_| Ok(Instant::now() >= until))
     }
 
     /// Waits for `condition`, while looking at what leaves the queue.
+    ///
+    /// # Errors
+    /// [`LabError::Late`] after `patience`, or the condition's.
     pub fn wait_for(
         &mut self,
         what: &str,
@@ -278,6 +315,9 @@ impl<'a> Bench<'a> {
     }
 
     /// Ends everything; returns counters that do not add up.
+    ///
+    /// # Errors
+    /// The router lost an interface, or the device does not report its counters.
     pub fn finish(mut self) -> Result<Vec<String>, LabError> {
         let mut faults = Vec::new();
         let status = self.status();
