@@ -263,7 +263,7 @@ impl Job<'_> {
             },
             records: ended.records(),
             overrides: ended.overrides(),
-            refusals: Refusals::default(),
+            refusals: ended.refusals(),
             virtual_s: seconds,
             wall_s: seconds,
         }
@@ -296,6 +296,13 @@ impl Ended {
         self.stats
             .as_deref()
             .map(Overrides::from)
+            .unwrap_or_default()
+    }
+
+    fn refusals(&self) -> Refusals {
+        self.stats
+            .as_deref()
+            .map(Refusals::from)
             .unwrap_or_default()
     }
 }

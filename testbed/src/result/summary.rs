@@ -1,5 +1,6 @@
 //! Contents of `summary.json`. RESULTS.md documents every key.
 
+use l4sllm_abi::Reason;
 use l4sllm_abi::raw::l4s_stats;
 use l4sllm_model::Outcome;
 use serde::{Deserialize, Serialize};
@@ -253,6 +254,20 @@ pub struct Refusals {
     pub last_packet: u64,
     /// The device refused the request (stale, malformed).
     pub invalid: u64,
+}
+
+impl From<&l4s_stats> for Refusals {
+    fn from(stats: &l4s_stats) -> Refusals {
+        let by = |reason: Reason| stats.refused[usize::from(reason.code())];
+        Refusals {
+            not_ect: by(Reason::NotEct),
+            drop_share: by(Reason::DropShare),
+            ceiling: by(Reason::Ceiling),
+            overload: by(Reason::Overload),
+            last_packet: by(Reason::LastPacket),
+            invalid: stats.refused_invalid,
+        }
+    }
 }
 
 /// From when the record that completes an interval is readable until the

@@ -5,10 +5,7 @@ use crate::control::Controller;
 use crate::net::{Bottleneck, Flow};
 use crate::result::{Overrides, Packets, Records, Refusals};
 use l4sllm_abi::Stats;
-use l4sllm_abi::raw::{
-    L4S_REASON_CEILING, L4S_REASON_DROP_SHARE, L4S_REASON_LAST_PACKET, L4S_REASON_NOT_ECT,
-    L4S_REASON_OVERLOAD, l4s_stats,
-};
+use l4sllm_abi::raw::l4s_stats;
 
 use super::SimError;
 
@@ -114,16 +111,7 @@ pub(super) fn check(
         lost: stats.records_lost,
         waiting: stats.records_waiting,
     };
-    let overrides = Overrides::from(&stats);
-    let refused = |reason: u32| stats.refused[reason as usize];
-    let refusals = Refusals {
-        not_ect: refused(L4S_REASON_NOT_ECT),
-        drop_share: refused(L4S_REASON_DROP_SHARE),
-        ceiling: refused(L4S_REASON_CEILING),
-        overload: refused(L4S_REASON_OVERLOAD),
-        last_packet: refused(L4S_REASON_LAST_PACKET),
-        invalid: stats.refused_invalid,
-    };
+    let (overrides, refusals) = (Overrides::from(&stats), Refusals::from(&stats));
     Ok((packets, records, overrides, refusals))
 }
 
