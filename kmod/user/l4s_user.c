@@ -311,6 +311,13 @@ l4s_user_set_points(const struct l4s_user *u, struct l4s_params *out)
 	out->beta_uhz = s->beta_uhz;
 }
 
+int
+l4s_user_latest_override(const struct l4s_user *u, struct l4s_override *out)
+{
+	*out = u->instance.overrides.current;
+	return (u->instance.overrides.active ? 1 : 0);
+}
+
 struct l4s_user_handle *
 l4s_user_open(struct l4s_user *u)
 {

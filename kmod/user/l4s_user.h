@@ -96,6 +96,13 @@ void		 l4s_user_backlog(const struct l4s_user *, uint8_t queue,
  */
 void		 l4s_user_set_points(const struct l4s_user *,
 		    struct l4s_params *out);
+/*
+ * The latest override that the packet path took from the device; all 0 before
+ * the first.  Returns 1 while it is active, and 0 once it is used up, expired or
+ * cancelled.  Packet path.
+ */
+int		 l4s_user_latest_override(const struct l4s_user *,
+		    struct l4s_override *out);
 
 /*
  * The device.  Every call returns 0 or an L4S_E* number.

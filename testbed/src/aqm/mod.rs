@@ -16,7 +16,7 @@ pub use pie::{Pie, PieParams};
 
 use std::collections::VecDeque;
 
-use l4sllm_abi::{Action, Ecn, Queue};
+use l4sllm_abi::{Action, Ecn, Queue, Reason};
 
 /// A packet that enters a queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,6 +50,9 @@ pub struct Departure {
     pub action: Action,
     /// Arrival to decision, ns; 0 for a drop on arrival.
     pub sojourn_ns: u64,
+    /// The reason for the action; [`Reason::Base`] for disciplines other than
+    /// DualPI2.
+    pub reason: Reason,
 }
 
 /// A backlog.
@@ -120,6 +123,7 @@ fn depart(packet: Packet, sojourn_ns: u64, action: Action) -> Departure {
         queue: classify(packet.ecn),
         action,
         sojourn_ns,
+        reason: Reason::Base,
     }
 }
 

@@ -4,7 +4,7 @@
 use std::ffi::{c_int, c_void};
 use std::mem::offset_of;
 
-use l4sllm_abi::raw::{l4s_limits, l4s_params, l4s_stats};
+use l4sllm_abi::raw::{l4s_limits, l4s_override, l4s_params, l4s_stats};
 #[cfg(test)]
 use l4sllm_abi::raw::{l4s_record_v1, l4s_summary};
 
@@ -80,6 +80,7 @@ unsafe extern "C" {
         bytes: *mut u32,
     );
     pub(super) fn l4s_user_set_points(user: *const User, out: *mut l4s_params);
+    pub(super) fn l4s_user_latest_override(user: *const User, out: *mut l4s_override) -> c_int;
     pub(super) fn l4s_user_open(user: *mut User) -> *mut UserHandle;
     pub(super) fn l4s_user_close(handle: *mut UserHandle, now_ns: u64);
     pub(super) fn l4s_user_read(

@@ -43,6 +43,8 @@ void (*const l4s_layout_backlog)(const struct l4s_user *, uint8_t, uint32_t *,
     uint32_t *) = l4s_user_backlog;
 void (*const l4s_layout_set_points)(const struct l4s_user *,
     struct l4s_params *) = l4s_user_set_points;
+int (*const l4s_layout_latest_override)(const struct l4s_user *,
+    struct l4s_override *) = l4s_user_latest_override;
 struct l4s_user_handle *(*const l4s_layout_open)(struct l4s_user *) =
     l4s_user_open;
 void (*const l4s_layout_close)(struct l4s_user_handle *, uint64_t) =

@@ -17,8 +17,8 @@ use std::ptr::NonNull;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use l4sllm_abi::raw::{L4S_QUEUE_ANY, l4s_params, l4s_stats};
-use l4sllm_abi::{AbiError, Action, Ecn, Limits, Params, Queue, Refusal, Stats};
+use l4sllm_abi::raw::{L4S_QUEUE_ANY, l4s_override, l4s_params, l4s_stats};
+use l4sllm_abi::{AbiError, Action, Ecn, Limits, Override, Params, Queue, Reason, Refusal, Stats};
 use thiserror::Error;
 
 use crate::aqm::{Aqm, Backlog, Departure, Packet};
@@ -94,6 +94,17 @@ pub fn params_for_rtt(
         unsafe { ffi::l4s_user_params_rtt(&mut raw, typical_ns.unwrap_or(0), max_ns.unwrap_or(0)) };
     check("derive parameters from round-trip times", error)?;
     Ok(Params::try_from(raw)?)
+}
+
+/// The control of a queue at one packet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct InForce {
+    /// The parameters, with the effective set-points, steered or not.
+    pub set_points: Params,
+    /// The latest override that the queue took; `None` before the first.
+    pub latest: Option<Override>,
+    /// Whether it is active: not used up, expired or cancelled.
+    pub active: bool,
 }
 
 /// The packet path of a queue.
@@ -234,6 +245,20 @@ impl Router {
         Params::try_from(raw).expect("steering keeps set-points in their parameters' ranges")
     }
 
+    /// The control that applied to the packets of the last enqueue or dequeue.
+    pub fn in_force(&self) -> InForce {
+        let mut raw = l4s_override::default();
+        // SAFETY: `raw` is a live struct, `user` a live router.
+        let active =
+            unsafe { ffi::l4s_user_latest_override(self.device.user.as_ptr(), &mut raw) } != 0;
+        InForce {
+            set_points: self.set_points(),
+            // Before the first override, the struct is empty, which is invalid.
+            latest: Override::try_from(raw).ok(),
+            active,
+        }
+    }
+
     fn take_drops(&mut self, drops: &mut Vec<Departure>) {
         let batch = self.dropped.as_mut_slice();
         loop {
@@ -320,6 +345,7 @@ fn departure(packet: &UserPacket) -> Departure {
         queue: Queue::try_from(packet.queue).unwrap_or(Queue::Classic),
         action: Action::try_from(packet.action).unwrap_or(Action::Enqueue),
         sojourn_ns: packet.sojourn_ns,
+        reason: Reason::try_from(packet.reason).unwrap_or(Reason::Base),
     }
 }
 
