@@ -161,6 +161,7 @@ pub fn execute(
         engine: &how.engine,
         force: how.force,
         cancel,
+        capture: None,
         progress: &progress,
     };
     let summary = experiment::run(scenario, out, options);

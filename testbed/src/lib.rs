@@ -10,6 +10,7 @@
 //! is a run for training one.
 
 pub mod aqm;
+pub mod capture;
 pub mod control;
 pub mod device;
 pub mod experiment;

@@ -31,6 +31,21 @@ pub enum ExperimentError {
         /// The cause.
         source: SimError,
     },
+    /// The capture cannot be written.
+    #[error("cannot write the capture")]
+    Capture(#[source] std::io::Error),
+    /// A capture has the packets of one repetition.
+    #[error(
+        "a capture needs exactly one repetition to run, but {runs} are missing in the result; {}",
+        match runs {
+            0 => "choose another directory, or pass --force to repeat it",
+            _ => "select one arm and one repetition",
+        }
+    )]
+    CaptureRuns {
+        /// Repetitions to run.
+        runs: usize,
+    },
     /// The result directory.
     #[error(transparent)]
     Result(#[from] ResultError),

@@ -10,9 +10,11 @@ pub(crate) use measure::measure;
 pub use policies::Policies;
 pub use progress::Progress;
 
+use std::fs::File;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use crate::capture::{About, EmulatorCapture};
 use crate::result::{ResultDir, Rows, Summary};
 use crate::scenario::{Arm, Latency, Scenario};
 use crate::sim::Simulation;
@@ -33,6 +35,8 @@ pub struct Options<'a> {
     pub force: bool,
     /// Set to stop: finished repetitions are kept, others are discarded.
     pub cancel: &'a AtomicBool,
+    /// File for a capture of the only repetition to run; see [`crate::capture`].
+    pub capture: Option<&'a File>,
     /// Called with the progress, from any thread, a few hundred times per run.
     pub progress: &'a (dyn Fn(Progress) + Sync),
 }
@@ -42,8 +46,9 @@ pub struct Options<'a> {
 /// as incomplete; a later call continues it.
 ///
 /// # Errors
-/// A policy cannot be loaded, a run's accounting is violated, or a directory
-/// cannot be written. Finished repetitions are kept.
+/// A policy cannot be loaded, a run's accounting is violated, a directory or the
+/// capture cannot be written, or there is a capture but not exactly one repetition
+/// to run. Finished repetitions are kept.
 pub fn run(
     scenario: &Scenario,
     out: &Path,
@@ -54,6 +59,9 @@ pub fn run(
     let jobs: Vec<(&Arm, u32)> = jobs(scenario)
         .filter(|(arm, repetition)| !dir.is_finished(&arm.name, *repetition))
         .collect();
+    if options.capture.is_some() && jobs.len() != 1 {
+        return Err(ExperimentError::CaptureRuns { runs: jobs.len() });
+    }
     let meter = Meter::new(jobs.len(), scenario.duration_ns, options.progress);
     let threads = match options.threads {
         // Concurrent runs would affect each other's measurements.
@@ -71,6 +79,7 @@ pub fn run(
                 scenario,
                 arm,
                 repetition: *repetition,
+                capture: options.capture,
             };
             job.run(&policies, &dir, options.cancel, &meter)?;
             Ok(true)
@@ -95,6 +104,7 @@ struct Job<'a> {
     scenario: &'a Scenario,
     arm: &'a Arm,
     repetition: u32,
+    capture: Option<&'a File>,
 }
 
 impl Job<'_> {
@@ -116,6 +126,9 @@ impl Job<'_> {
         let engine = policies.engine(arm, seed);
         let simulation = Simulation::new(scenario, arm, self.repetition, engine);
         let mut simulation = simulation.map_err(failed)?;
+        if let Some(file) = self.capture {
+            simulation.capture(self.begin_capture(file, seed)?);
+        }
         let (window, flows) = (simulation.window(), simulation.reported());
         let mut writer = dir.begin(&arm.name, self.repetition, window, flows)?;
         let step_ns = (scenario.duration_ns / STEPS).max(1);
@@ -135,6 +148,10 @@ impl Job<'_> {
             }
             meter.advance(simulation.now() - before);
         }
+        simulation.run_until(scenario.duration_ns).map_err(failed)?;
+        if let Some(capture) = simulation.end_capture() {
+            capture.finish().map_err(ExperimentError::Capture)?;
+        }
         let run = simulation.finish().map_err(failed)?;
         writer.add(&Rows {
             packets: run.packets,
@@ -145,6 +162,23 @@ impl Job<'_> {
         dir.finish(&arm.name, self.repetition, writer, &run.meta)?;
         meter.finished();
         Ok(())
+    }
+
+    fn begin_capture(&self, file: &File, seed: u64) -> Result<EmulatorCapture, ExperimentError> {
+        let (scenario, arm) = (&self.scenario.name, &self.arm.name);
+        let comment = format!(
+            "emulated: scenario {scenario}, arm {arm}, repetition {}, seed {seed}; \
+             virtual time from 1970-01-01 00:00 UTC",
+            self.repetition
+        );
+        let about = About {
+            interface: arm,
+            discipline: self.arm.aqm.name(),
+            comment: &comment,
+        };
+        let out = file.try_clone();
+        out.and_then(|out| EmulatorCapture::begin(out, about))
+            .map_err(ExperimentError::Capture)
     }
 }
 

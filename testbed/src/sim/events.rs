@@ -262,6 +262,9 @@ impl Simulation {
     }
 
     fn record(&mut self, now_ns: u64, flow: u32, departure: &Departure) {
+        if self.capture.is_some() {
+            self.add_to_capture(now_ns, flow, departure);
+        }
         self.rows.packets.push(PacketRow {
             time_ns: now_ns,
             flow: self.plan.flows[flow as usize].reported,
@@ -271,5 +274,14 @@ impl Simulation {
             bytes: departure.bytes,
             sojourn_ns: departure.sojourn_ns,
         });
+    }
+
+    #[cold]
+    fn add_to_capture(&mut self, now_ns: u64, flow: u32, departure: &Departure) {
+        let segment = self.segments.get(departure.cookie as u32);
+        if let (Some(capture), Some(segment)) = (&mut self.capture, segment) {
+            let plan = &self.flows[flow as usize].plan;
+            capture.left(now_ns, departure, segment, plan, &self.bottleneck);
+        }
     }
 }

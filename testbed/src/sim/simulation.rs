@@ -6,6 +6,7 @@ use std::time::Instant;
 use l4sllm_abi::Params;
 
 use crate::aqm::{Codel, Departure, Fifo, FqCodel, Pie};
+use crate::capture::EmulatorCapture;
 use crate::control::{Controller, EngineFactory, Tap, built_in};
 use crate::net::{AccessLink, Bottleneck, Discipline, Flow, Path, Segments};
 use crate::result::{RateStep, Rows, Run, RunMeta, Window};
@@ -44,6 +45,8 @@ pub struct Simulation {
     pub(super) controlled: bool,
     /// Set-points of the last row.
     pub(super) set_points: Option<Params>,
+    /// The capture of packets that leave the queue.
+    pub(super) capture: Option<Box<EmulatorCapture>>,
     /// Scratch: drops of one call, and times at which overrides are due.
     pub(super) drops: Vec<Departure>,
     pub(super) due_ns: Vec<u64>,
@@ -143,6 +146,7 @@ impl Simulation {
             rows: Rows::default(),
             controlled: false,
             set_points: None,
+            capture: None,
             drops: Vec::new(),
             due_ns: Vec::new(),
             began: Instant::now(),
@@ -189,6 +193,16 @@ impl Simulation {
             controller.tap(tap, self.events.now())?;
         }
         Ok(())
+    }
+
+    /// Adds every packet that leaves the queue from now on to `capture`.
+    pub fn capture(&mut self, capture: EmulatorCapture) {
+        self.capture = Some(Box::new(capture));
+    }
+
+    /// Ends the capture and returns it; `None` without one.
+    pub fn end_capture(&mut self) -> Option<EmulatorCapture> {
+        self.capture.take().map(|capture| *capture)
     }
 
     /// Time of the next event, ns.

@@ -32,6 +32,7 @@ fn options<'a>(
         engine: &NEEDED,
         force: false,
         cancel,
+        capture: None,
         progress,
     }
 }

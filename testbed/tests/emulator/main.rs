@@ -11,6 +11,7 @@ mod adaptive;
 mod applications;
 mod baselines;
 mod bbr;
+mod capture;
 mod coexistence;
 mod dualpi2;
 mod experiment;

@@ -84,6 +84,7 @@ fn facts_name_the_policy() {
         engine: &EngineOptions::default(),
         force: false,
         cancel: &cancel,
+        capture: None,
         progress: &|_| {},
     };
     let summary = run(&scenario, &out, options).unwrap();
