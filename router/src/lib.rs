@@ -9,6 +9,7 @@
 //! kernel timestamps. The queue's device is the testbed's
 //! ([`l4sllm_testbed::device::DeviceServer`]).
 
+mod capture;
 mod forward;
 #[cfg(target_os = "linux")]
 mod interface;
@@ -25,6 +26,7 @@ mod run;
 mod schedule;
 mod summary;
 
+pub use capture::{CaptureObserver, CaptureThread};
 pub use forward::{Forwarder, Wire};
 #[cfg(target_os = "linux")]
 pub use interface::{Counters as InterfaceCounters, Interface, InterfaceError, Place};
