@@ -28,6 +28,7 @@ mod latency;
 mod libtorch;
 mod live;
 mod output;
+mod pcap;
 mod policy;
 mod pool;
 #[cfg(target_os = "linux")]

@@ -2,14 +2,18 @@
 
 use std::path::PathBuf;
 use std::sync::mpsc::RecvTimeoutError;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, bail, ensure};
 use clap::Args;
 use l4sllm_abi::Stats;
+use l4sllm_model::files::AtomicFile;
 use l4sllm_model::strict_toml::{DURATION, RATE};
 use l4sllm_model::text::shown;
-use l4sllm_router::{Interface, Place, Report, Running, Summary};
+use l4sllm_router::{
+    CaptureObserver, CaptureThread, Forwarder, Interface, Place, Priority, Report, Running, Summary,
+};
+use l4sllm_testbed::capture::About;
 use l4sllm_testbed::device::DeviceServer;
 use l4sllm_testbed::net::{Discipline, Distribution, Spread};
 use l4sllm_testbed::router::Handle;
@@ -19,7 +23,7 @@ use l4sllmd::clock::now_ns;
 
 use crate::format::{Format, FormatArgs, print_json, print_values};
 use crate::output::{note, print};
-use crate::{cancel, device, duration, shipped};
+use crate::{cancel, device, duration, pcap, shipped};
 
 const MS: u64 = 1_000_000;
 const S: u64 = 1_000_000_000;
@@ -38,7 +42,8 @@ Examples:
   ip netns add client
   ip netns add server
   l4sllm router client:l4s0 server:l4s1 --rate 20Mbit/s --rtt 20ms
-  l4sllm router client:l4s0 server:l4s1 --scenario wifi.toml --device router.sock")]
+  l4sllm router client:l4s0 server:l4s1 --scenario wifi.toml --device router.sock
+  l4sllm router client:l4s0 server:l4s1 --rate 20Mbit/s --pcap queue.pcapng")]
 pub struct RouterArgs {
     /// Interface of the senders: [NAMESPACE:]INTERFACE, where NAMESPACE is a name
     /// known to `ip netns` or a path.
@@ -78,6 +83,15 @@ pub struct RouterArgs {
     /// doctor`; an unused existing socket is replaced.
     #[arg(long, value_name = "SOCKET")]
     device: Option<PathBuf>,
+    /// Write the headers of every packet that leaves the queue to this pcapng file, with
+    /// the verdict, its reason, the sojourn time and the override in force as comments
+    /// for Wireshark. Packets are forwarded also if the disk is too slow for the capture;
+    /// those that it lacks are counted.
+    #[arg(long, value_name = "FILE")]
+    pcap: Option<PathBuf>,
+    /// Replace an existing file of --pcap.
+    #[arg(long, requires = "pcap")]
+    force: bool,
     /// End after this time.
     #[arg(long, value_name = "TIME", value_parser = duration::repetition)]
     duration: Option<u64>,
@@ -124,7 +138,14 @@ pub fn run(args: &RouterArgs) -> anyhow::Result<()> {
     // After this a signal ends the router, not the program.
     let ended = cancel::signals()?;
     let (server, handle) = args.serve(&queue, &arm)?;
-    let running = Running::start(&scenario, queue, args.mtu, (input, output))
+    let (epoch_ns, started) = (now_ns(), SystemTime::now());
+    let mut forwarder = Forwarder::new(&scenario, queue, args.mtu.into(), epoch_ns);
+    let capture = args.capture(started, &scenario, &arm)?;
+    let capture = capture.map(|(observer, thread, file)| {
+        forwarder.observe(Box::new(observer));
+        (thread, file)
+    });
+    let running = Running::with(forwarder, (input, output), Priority::High)
         .context("cannot start the forwarding thread")?;
     note!(
         "{} -> {}: {}; press Ctrl-C to stop",
@@ -144,13 +165,47 @@ pub fn run(args: &RouterArgs) -> anyhow::Result<()> {
     let report = running.stop();
     let stats = handle.and_then(|mut handle| handle.stats(now_ns()).ok());
     drop(server);
-    args.finish(report, stats.as_ref())
+    let captured = capture.map_or(Ok(()), |(thread, file)| finish_capture(thread, file));
+    args.finish(report, stats.as_ref())?;
+    captured
 }
 
 /// Interval at which to check whether the router has failed.
 const POLL: Duration = Duration::from_millis(50);
 
+/// Waits until a capture is written, and gives its file its name.
+fn finish_capture(thread: CaptureThread, file: AtomicFile) -> anyhow::Result<()> {
+    let counts = thread.finish();
+    let counts =
+        counts.with_context(|| format!("{}: cannot write the capture", shown(file.path())))?;
+    pcap::commit(file, &counts)
+}
+
 impl RouterArgs {
+    /// Starts the capture of `--pcap`.
+    fn capture(
+        &self,
+        started: SystemTime,
+        scenario: &Scenario,
+        arm: &Arm,
+    ) -> anyhow::Result<Option<(CaptureObserver, CaptureThread, AtomicFile)>> {
+        let Some(path) = &self.pcap else {
+            return Ok(None);
+        };
+        let file = pcap::create(path, self.force)?;
+        let interface = self.output.to_string();
+        let about = About {
+            interface: &interface,
+            discipline: arm.aqm.name(),
+            comment: &describe(scenario, arm),
+        };
+        let out = file.as_file().try_clone();
+        let (observer, thread) = out
+            .and_then(|out| CaptureObserver::start(out, started, about))
+            .with_context(|| format!("{}: cannot write the capture", shown(path)))?;
+        Ok(Some((observer, thread, file)))
+    }
+
     /// The network around the queue.
     fn network(&self) -> anyhow::Result<Scenario> {
         let mut scenario = match &self.scenario {

@@ -9,7 +9,8 @@ use anyhow::{Context, bail};
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use l4sllm_model::EngineOptions;
-use l4sllm_model::files::Claim;
+use l4sllm_model::files::{AtomicFile, Claim};
+use l4sllm_testbed::capture::CaptureCounts;
 use l4sllm_testbed::experiment::{self, Options, Progress};
 use l4sllm_testbed::result::{Summary, Warning};
 use l4sllm_testbed::scenario::{ControlEngine, Scenario};
@@ -18,8 +19,8 @@ use crate::duration;
 use crate::engine::EngineArgs;
 use crate::format::{FormatArgs, print_report};
 use crate::output::{Done, errln, note, progress_bar};
-use crate::shipped;
 use crate::threads::threads;
+use crate::{pcap, shipped};
 
 /// Run a scenario and write a result directory.
 ///
@@ -31,12 +32,18 @@ use crate::threads::threads;
 Examples:
   l4sllm run paper --out out/paper
   l4sllm run paper --out out/quick --repetitions 1 --duration 10s
-  l4sllm run mine.toml --out out/mine --policy my-policy --arms dualpi2,l4sllm-10")]
+  l4sllm run mine.toml --out out/mine --policy my-policy --arms dualpi2,l4sllm-10
+  l4sllm run headroom --out out/seen --arms context --repetitions 1 --pcap seen.pcapng")]
 pub struct RunArgs {
     #[command(flatten)]
     target: Target,
     #[command(flatten)]
     change: Change,
+    /// Write the headers of every packet that leaves the queue to this pcapng file, with
+    /// the verdict, its reason, the sojourn time and the override in force as comments
+    /// for Wireshark. Requires a single arm and repetition. --force replaces FILE, too.
+    #[arg(long, value_name = "FILE")]
+    pcap: Option<PathBuf>,
     /// Repetitions to run at the same time, 0 to 1024; 0: one per core. Always
     /// one if the scenario measures decision latency.
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = threads)]
@@ -100,6 +107,7 @@ pub fn run(args: &RunArgs, cancel: &AtomicBool) -> anyhow::Result<Done> {
         force: *force,
         threads: args.threads,
         engine: args.engine.options(),
+        pcap: args.pcap.clone(),
     };
     execute(&scenario, out, &how, cancel)?;
     let report = l4sllm_report::render(out)?;
@@ -143,6 +151,8 @@ pub struct How {
     pub threads: usize,
     /// The engine of policies.
     pub engine: EngineOptions,
+    /// File for a capture of the only repetition of the only arm.
+    pub pcap: Option<PathBuf>,
 }
 
 /// Runs `scenario` into `out`, which is locked against other l4sllm processes,
@@ -154,6 +164,13 @@ pub fn execute(
     cancel: &AtomicBool,
 ) -> anyhow::Result<Summary> {
     let _claim = Claim::of(out)?;
+    let capture = match &how.pcap {
+        None => None,
+        Some(path) => {
+            check_single(scenario)?;
+            Some(pcap::create(path, how.force)?)
+        }
+    };
     let bar = Bar::new(&scenario.name);
     let progress = |progress| bar.show(progress);
     let options = Options {
@@ -161,7 +178,7 @@ pub fn execute(
         engine: &how.engine,
         force: how.force,
         cancel,
-        capture: None,
+        capture: capture.as_ref().map(AtomicFile::as_file),
         progress: &progress,
     };
     let summary = experiment::run(scenario, out, options);
@@ -173,7 +190,38 @@ pub fn execute(
             .map_or(String::new(), |arm| format!(", arm {arm}"));
         errln!("warning: {}{arm}: {text}", scenario.name);
     }
+    match capture {
+        Some(capture) if summary.complete => pcap::commit(capture, &captured(&summary))?,
+        Some(_) => note!("no capture: the run was interrupted"),
+        None => {}
+    }
     Ok(summary)
+}
+
+/// Checks that a scenario has a single repetition, for a capture.
+fn check_single(scenario: &Scenario) -> anyhow::Result<()> {
+    let arms: Vec<&str> = scenario.arms.iter().map(|arm| arm.name.as_str()).collect();
+    if arms.len() > 1 || scenario.repetitions > 1 {
+        bail!(
+            "--pcap: needs a single run, but scenario {} has arms {} and {} repetitions; select \
+             one, such as --arms {} --repetitions 1",
+            scenario.name,
+            arms.join(", "),
+            scenario.repetitions,
+            arms.first().unwrap_or(&"ARM")
+        );
+    }
+    Ok(())
+}
+
+/// Packets in the capture of the only repetition, which has all of them.
+fn captured(summary: &Summary) -> CaptureCounts {
+    let mut repetitions = summary.arms.iter().flat_map(|arm| &arm.repetitions);
+    let packets = repetitions.next().map(|only| only.statistics.packets);
+    CaptureCounts {
+        written: packets.map_or(0, |packets| packets.forwarded + packets.dropped),
+        missing: 0,
+    }
 }
 
 /// Keeps the given arms, in the scenario's order; all if none are given.

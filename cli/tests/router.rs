@@ -21,7 +21,7 @@ use l4sllmd::logging::LogControl;
 use l4sllmd::run::Daemon;
 use serde_json::Value;
 
-use common::{l4sllm, refused};
+use common::{comments, l4sllm, refused, verdicts, wireshark};
 
 const DEADLINE: Duration = Duration::from_secs(60);
 const CLIENT: &str = "10.77.0.1";
@@ -298,6 +298,82 @@ fn tcp_gets_the_shaped_rate_and_sees_marks() {
         summary["sojourn_ms"][0]["p99"].as_f64() < Some(100.0),
         "{summary}"
     );
+}
+
+/// Runs transfers through a router with a capture until the receiver has got a second's
+/// worth; returns its summary, the directory of the capture, and how it ended.
+fn captured(nets: [Net; 2], signal: &str) -> (tempfile::TempDir, Option<i32>, Value) {
+    let place = tempfile::tempdir().unwrap();
+    let file = place.path().join("queue.pcapng");
+    let options = format!("--rate 20Mbit/s --rtt 10ms --pcap {}", file.display());
+    let routed = Routed::start(nets, &options);
+    routed.with_transfers(|| {
+        let began = Instant::now();
+        while received_bytes(&routed.server, "l4s1") < 2_500_000 {
+            assert!(began.elapsed() < DEADLINE);
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    });
+    let (code, summary) = routed.end(signal);
+    (place, code, summary)
+}
+
+/// The capture has all packets that left the queue, with the marks of the summary.
+#[test]
+fn captures_have_the_packets_of_the_summary() {
+    const NAME: &str = "captures_have_the_packets_of_the_summary";
+    let nets = nets_or_skip!("captures_have_the_packets_of_the_summary");
+    let (place, code, summary) = captured(nets, "-TERM");
+    assert_eq!(code, Some(0));
+    let file = place.path().join("queue.pcapng");
+    let found = comments(&file);
+    let sum = |name: &str| {
+        let both = summary[name].as_array().unwrap().iter();
+        both.map(|count| count.as_u64().unwrap()).sum::<u64>()
+    };
+    assert_eq!(verdicts(&found, "dropped; "), sum("dropped"), "{summary}");
+    let marked = verdicts(&found, "marked; ");
+    assert!(marked > 0 && marked == sum("marked"), "{marked}: {summary}");
+    assert!(found.len() > 1500, "{}", found.len());
+    let path = file.display().to_string();
+    let filter = "ip.checksum.status == 0 or _ws.malformed";
+    let strict = ["-r", &path, "-o", "ip.check_checksum:TRUE"];
+    let fields = ["-T", "fields", "-e", "frame.comment"];
+    let Some(lines) = wireshark("tshark", &[&strict[..], &fields[..]].concat()) else {
+        println!("skipped: {NAME} (no tshark)");
+        return;
+    };
+    assert_eq!(lines, found);
+    let bad = wireshark("tshark", &[&strict[..], &["-Y", filter][..]].concat());
+    assert_eq!(bad, Some(Vec::new()));
+}
+
+/// SIGKILL leaves the capture under its temporary name, up to the last packets.
+#[test]
+fn captures_of_a_killed_router_are_readable() {
+    let nets = nets_or_skip!("captures_of_a_killed_router_are_readable");
+    let (place, code, _) = captured(nets, "-KILL");
+    assert_eq!(code, None);
+    let files: Vec<_> = fs::read_dir(place.path())
+        .unwrap()
+        .map(Result::unwrap)
+        .collect();
+    assert_eq!(files.len(), 1, "{files:?}");
+    let name = files[0].file_name().into_string().unwrap();
+    assert!(
+        name.starts_with("queue.pcapng.") && name.ends_with(".part"),
+        "{name}"
+    );
+    let found = comments(&files[0].path());
+    assert!(found.len() > 1000, "{}", found.len());
+    let path = files[0].path().display().to_string();
+    match wireshark(
+        "tshark",
+        &["-r", &path, "-T", "fields", "-e", "frame.comment"],
+    ) {
+        Some(lines) => assert_eq!(lines, found),
+        None => println!("skipped: captures_of_a_killed_router_are_readable (no tshark)"),
+    }
 }
 
 #[test]

@@ -6,8 +6,12 @@
     reason = "tests, each of which uses some"
 )]
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+
+use pcap_file::pcapng::blocks::enhanced_packet::EnhancedPacketOption;
+use pcap_file::pcapng::{Block, PcapNgReader};
 
 /// A scenario without its name and arms: two flows for two seconds.
 const TWO_FLOWS: &str = r#"
@@ -74,4 +78,37 @@ pub fn refused(line: &[&str]) -> String {
 
 pub fn text(path: &Path) -> &str {
     path.to_str().unwrap()
+}
+
+/// Comments of the packets of a capture, up to its end or first incomplete block.
+pub fn comments(capture: &Path) -> Vec<String> {
+    let file = fs::read(capture).unwrap();
+    let mut reader = PcapNgReader::new(&file[..]).unwrap();
+    let mut comments = Vec::new();
+    while let Some(Ok(block)) = reader.next_block() {
+        if let Block::EnhancedPacket(packet) = block {
+            let comment = packet.options.iter().find_map(|option| match option {
+                EnhancedPacketOption::Comment(comment) => Some(comment.to_string()),
+                _ => None,
+            });
+            comments.push(comment.unwrap());
+        }
+    }
+    comments
+}
+
+/// Number of comments that begin with `verdict`.
+pub fn verdicts(comments: &[String], verdict: &str) -> u64 {
+    let of = comments
+        .iter()
+        .filter(|comment| comment.starts_with(verdict));
+    of.count() as u64
+}
+
+/// Lines that a program of Wireshark prints; `None` if it is not installed. It may
+/// complain about the end of a file.
+pub fn wireshark(program: &str, arguments: &[&str]) -> Option<Vec<String>> {
+    let output = Command::new(program).args(arguments).output().ok()?;
+    let said = String::from_utf8(output.stdout).unwrap();
+    Some(said.lines().map(str::to_owned).collect())
 }
