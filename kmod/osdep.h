@@ -53,8 +53,10 @@
 #endif
 
 /*
- * A mutex that is held for a few instructions and never across a sleep.  Order,
- * outermost first:
+ * A mutex that is held for a few instructions and never across a sleep.  A
+ * waiter lends its priority to the holder, as in the kernel: otherwise a
+ * real-time packet path would wait until a preempted reader of counters runs
+ * again.  Order, outermost first:
  *
  *	packet path's own (dummynet's; the caller's in userspace)
  *	l4s_device.lock		control, descriptors, instances
@@ -76,8 +78,14 @@ l4s_lock_init(struct l4s_lock *lock, const char *name)
 #ifdef _KERNEL
 	mtx_init(&lock->mtx, name, NULL, MTX_DEF);
 #else
+	pthread_mutexattr_t attributes;
+
 	(void)name;
-	(void)pthread_mutex_init(&lock->mtx, NULL);
+	(void)pthread_mutexattr_init(&attributes);
+	(void)pthread_mutexattr_setprotocol(&attributes,
+	    PTHREAD_PRIO_INHERIT);
+	(void)pthread_mutex_init(&lock->mtx, &attributes);
+	(void)pthread_mutexattr_destroy(&attributes);
 #endif
 }
 

@@ -10,7 +10,7 @@ fn main() {
     cc::Build::new()
         .include(&kmod)
         .include(&include)
-        .std("c11")
+        .std("gnu11")
         .opt_level(2)
         .flag_if_supported("-fvisibility=hidden")
         .warnings(true)

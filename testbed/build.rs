@@ -23,7 +23,7 @@ fn main() {
         .include(&kmod)
         .include(kmod.join("user"))
         .include(&include)
-        .std("c11")
+        .std("gnu11")
         // The tests compare records with version 1's description of them.
         .define("L4S_RECORD_TAP", None)
         // The packet path is measured, and an unoptimised queue would only slow

@@ -20,6 +20,7 @@ static const struct {
 	{ "override", override_tests },
 	{ "device", device_tests },
 	{ "instances", instance_tests },
+	{ "lock", lock_tests },
 	{ "ring", ring_tests },
 	{ "summary", summary_tests },
 	{ "idle", idle_tests },

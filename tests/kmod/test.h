@@ -36,6 +36,7 @@ extern const struct test params_tests[];
 extern const struct test override_tests[];
 extern const struct test device_tests[];
 extern const struct test instance_tests[];
+extern const struct test lock_tests[];
 extern const struct test ring_tests[];
 extern const struct test summary_tests[];
 extern const struct test idle_tests[];
