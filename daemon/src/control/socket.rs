@@ -12,6 +12,8 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use super::Choice;
 use crate::config::ControlConfig;
 use crate::files::Files;
+use crate::logging::Throttle;
+use crate::os_error::explain;
 use crate::unix_socket::UnixSocket;
 
 /// A selection, and where its result goes.
@@ -67,11 +69,18 @@ impl Drop for ControlSocket {
 
 async fn serve(listener: UnixListener, switches: mpsc::Sender<Switch>) {
     let connections = Arc::new(Semaphore::new(CONNECTIONS));
+    let mut log = Throttle::default();
     loop {
         let permit = Arc::clone(&connections).acquire_owned().await;
-        let Ok((stream, _)) = listener.accept().await else {
-            tokio::time::sleep(PAUSE).await;
-            continue;
+        let stream = match listener.accept().await {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                if let Some(suppressed) = log.allow() {
+                    tracing::warn!(error = %explain(&error), suppressed, "control socket: cannot accept");
+                }
+                tokio::time::sleep(PAUSE).await;
+                continue;
+            }
         };
         let switches = switches.clone();
         tokio::spawn(async move {

@@ -16,6 +16,8 @@ use super::openmetrics::{CONTENT_TYPE, DeviceSnapshot, Snapshot, text};
 use crate::config::DeviceConfig;
 use crate::files::Files;
 use crate::http::{Request, response, send};
+use crate::logging::Throttle;
+use crate::os_error::explain;
 use crate::status::Question;
 
 /// Maximum number of concurrent connections; further ones wait.
@@ -75,11 +77,18 @@ struct Source {
 
 async fn serve(listener: TcpListener, source: Arc<Source>) {
     let connections = Arc::new(Semaphore::new(CONNECTIONS));
+    let mut log = Throttle::default();
     loop {
         let permit = Arc::clone(&connections).acquire_owned().await;
-        let Ok((stream, _)) = listener.accept().await else {
-            tokio::time::sleep(PAUSE).await;
-            continue;
+        let stream = match listener.accept().await {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                if let Some(suppressed) = log.allow() {
+                    tracing::warn!(error = %explain(&error), suppressed, "metrics endpoint: cannot accept");
+                }
+                tokio::time::sleep(PAUSE).await;
+                continue;
+            }
         };
         let source = Arc::clone(&source);
         tokio::spawn(async move {

@@ -202,8 +202,38 @@ impl Recording {
     }
 }
 
+/// Logs the beginning and the end of an outage of the disk, however many writes
+/// fail between them.
+#[derive(Debug, Default)]
+struct Outage {
+    /// Disks may fail and recover many times.
+    log: Throttle,
+    /// During an outage: whether its beginning was logged.
+    logged: Option<bool>,
+}
+
+impl Outage {
+    fn begin(&mut self, error: &io::Error) {
+        if self.logged.is_some() {
+            return;
+        }
+        let allowed = self.log.allow();
+        if let Some(suppressed) = allowed {
+            tracing::warn!(error = %explain(error), suppressed,
+                "flight recorder: cannot write; it continues when it can");
+        }
+        self.logged = Some(allowed.is_some());
+    }
+
+    fn end(&mut self) {
+        if self.logged.take() == Some(true) {
+            tracing::info!("flight recorder: writes again");
+        }
+    }
+}
+
 fn write_all(mut ring: Ring, frames: &Receiver<(Frame, usize)>, shared: &Shared) {
-    let mut log = Throttle::default();
+    let mut outage = Outage::default();
     let mut bytes = Vec::new();
     let mut open = false;
     while let Ok((frame, size)) = frames.recv() {
@@ -212,6 +242,7 @@ fn write_all(mut ring: Ring, frames: &Receiver<(Frame, usize)>, shared: &Shared)
             match write(&mut ring, &frame, &mut bytes) {
                 Ok(()) => {
                     open = true;
+                    outage.end();
                     shared.frames.fetch_add(1, Ordering::Relaxed);
                     let bytes = bytes.len() as u64;
                     shared.bytes.fetch_add(bytes, Ordering::Relaxed);
@@ -221,10 +252,7 @@ fn write_all(mut ring: Ring, frames: &Receiver<(Frame, usize)>, shared: &Shared)
                     shared.failures.fetch_add(1, Ordering::Relaxed);
                     shared.lost.fetch_add(1, Ordering::Relaxed);
                     shared.failed.store(true, Ordering::Release);
-                    if let Some(suppressed) = log.allow() {
-                        tracing::warn!(error = %explain(&error), suppressed,
-                            "flight recorder: cannot write; it continues when it can");
-                    }
+                    outage.begin(&error);
                 }
             }
         } else {

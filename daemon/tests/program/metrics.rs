@@ -108,6 +108,53 @@ fn exported() -> BTreeMap<String, f64> {
     samples
 }
 
+#[test]
+#[cfg(target_os = "linux")]
+fn an_endpoint_without_descriptors_says_so_and_recovers() {
+    use nix::libc;
+
+    let place = Place::new();
+    let address = free_address();
+    let more = format!("[engine]\nengine = \"adaptive\"\n[metrics]\nlisten = \"{address}\"");
+    place.configure("", &more);
+    let _device = Emulated::start(&place, 1024);
+    let mut program = Program::start(&place);
+    program.log("metrics endpoint");
+    let pid = program
+        .status("decisions", |s| s.counters.accepted >= 5)
+        .pid;
+    let lowest_free = || {
+        let used = |fd: &u64| std::fs::symlink_metadata(format!("/proc/{pid}/fd/{fd}")).is_ok();
+        (0..).find(|fd| !used(fd)).unwrap()
+    };
+    let limit = |soft: u64| {
+        let limit = libc::rlimit {
+            rlim_cur: soft,
+            rlim_max: 1024,
+        };
+        // SAFETY: `limit` is a live rlimit; the old one is not requested.
+        let set = unsafe {
+            libc::prlimit(
+                pid as i32,
+                libc::RLIMIT_NOFILE,
+                &limit,
+                std::ptr::null_mut(),
+            )
+        };
+        assert_eq!(set, 0);
+    };
+    limit(lowest_free());
+    // Several, because earlier connections may still be closing.
+    let waiting = [(); 6].map(|()| TcpStream::connect(address).unwrap());
+    let line = program.log("metrics endpoint: cannot accept");
+    assert!(line["error"].to_string().contains("limits(1)"), "{line}");
+    drop(waiting);
+    limit(1024);
+    until("the endpoint", || get(address));
+    program.signal(Signal::SIGTERM);
+    program.end_with(0);
+}
+
 fn names(samples: &BTreeMap<String, f64>) -> BTreeSet<&str> {
     let names = samples
         .keys()

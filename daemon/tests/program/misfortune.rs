@@ -271,6 +271,36 @@ fn full_log_pipe_does_not_block() {
     assert_eq!(ended.code(), Some(0));
 }
 
+#[test]
+#[cfg(target_os = "linux")]
+fn a_full_log_disk_does_not_stop_decisions() {
+    let place = Place::new();
+    let pipeline = "[pipeline]\ninterval = 5";
+    let policy = place.policy("p", 3);
+    place.configure("", &format!("{}\n{pipeline}", policy_section(&policy)));
+    let _device = Emulated::start(&place, 1024);
+    // Every write fails with ENOSPC.
+    let full = std::fs::OpenOptions::new()
+        .write(true)
+        .open("/dev/full")
+        .unwrap();
+    let mut child = Killed(
+        Command::new(env!("CARGO_BIN_EXE_l4sllmd"))
+            .arg("--config")
+            .arg(place.path("l4sllmd.toml"))
+            .stderr(full)
+            .spawn()
+            .unwrap(),
+    );
+    until("decisions", || {
+        let status = status::ask(&place.path("status")).ok()?;
+        (status.counters.accepted >= 20).then_some(())
+    });
+    kill(Pid::from_raw(child.0.id() as i32), Signal::SIGTERM).unwrap();
+    let ended = until("the end", || child.0.try_wait().unwrap());
+    assert_eq!(ended.code(), Some(0));
+}
+
 /// A process that does not outlive its test.
 struct Killed(Child);
 
