@@ -7,12 +7,13 @@
 //! kernel's ([`router`]) or a baseline ([`aqm`]), while [`control`] runs the daemon's
 //! pipeline in virtual time. [`device`] serves the same queue to other processes in
 //! real time. A [`suite`] evaluates policies on families of conditions; a [`rollout`]
-//! is a run for training one.
+//! is a run for training one; a [`drill`] is one in which something goes wrong.
 
 pub mod aqm;
 pub mod capture;
 pub mod control;
 pub mod device;
+pub mod drill;
 pub mod experiment;
 mod json_lines;
 pub mod net;

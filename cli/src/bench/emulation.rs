@@ -175,7 +175,7 @@ fn measure(
     let seconds = began.elapsed().as_secs_f64().max(1e-9);
     let latency_ns = simulation
         .controller()
-        .map(|controller| controller.wall_latency_ns().to_vec())
+        .map(|controller| controller.wall_latency_ns().collect())
         .unwrap_or_default();
     // Check the accounting of a measured run, as for any run.
     let run = simulation.finish()?;

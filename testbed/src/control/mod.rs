@@ -91,7 +91,8 @@ pub struct Controller {
     decoder: Decoder,
     newest_seq: u64,
     decisions: Vec<DecisionRow>,
-    wall_latency_ns: Vec<u64>,
+    /// Real time of the newest decisions, at most [`WALL_LATENCIES`].
+    wall_latency_ns: VecDeque<u64>,
     messages: u64,
     /// Number of events in the stream of summaries that the device omitted
     /// because they are in the records.
@@ -107,6 +108,9 @@ struct Pending {
 
 /// Maximum number of messages per read.
 const BATCH: usize = 64;
+
+/// Most decisions whose real time is kept.
+const WALL_LATENCIES: usize = 1 << 16;
 
 /// First number of scripted overrides, distinct from the pipeline's, which count
 /// from 1.
@@ -167,7 +171,7 @@ impl Controller {
             decoder: Decoder::new(),
             newest_seq: 0,
             decisions: Vec::new(),
-            wall_latency_ns: Vec::new(),
+            wall_latency_ns: VecDeque::new(),
             messages: 0,
             events_of_both: 0,
             lost: 0,
@@ -281,9 +285,10 @@ impl Controller {
         self.pipeline.as_ref().map(|(pipeline, _)| pipeline)
     }
 
-    /// Real time of each decision, ns, in order.
-    pub fn wall_latency_ns(&self) -> &[u64] {
-        &self.wall_latency_ns
+    /// Real time of the newest decisions, ns, in order; at most 65536, so that
+    /// memory does not grow with the duration.
+    pub fn wall_latency_ns(&self) -> impl Iterator<Item = u64> + '_ {
+        self.wall_latency_ns.iter().copied()
     }
 
     /// Messages received, without loss messages.
@@ -346,7 +351,10 @@ impl Controller {
             return;
         };
         let took = before.map_or(0, |before| before.elapsed().as_nanos() as u64);
-        self.wall_latency_ns.push(took);
+        if self.wall_latency_ns.len() == WALL_LATENCIES {
+            self.wall_latency_ns.pop_front();
+        }
+        self.wall_latency_ns.push_back(took);
         // One decision at a time: a busy daemon starts the next one later.
         let at_ns = match *latency {
             Latency::Fixed(latency_ns) => now_ns + latency_ns,
