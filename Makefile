@@ -28,10 +28,14 @@ test: ## run every check that needs no root, GPU or FreeBSD
 	@scripts/setup.sh test
 	@scripts/test.sh
 
-lab: setup ## compare the emulator with real packets, and run failure drills (root)
+lab: setup ## compare the emulator with real packets, and run all drills (root)
 	@scripts/setup.sh lab
 	$(CARGO) build --release --locked -p l4sllm -p l4sllmd
 	./target/release/l4sllm lab compare --out $(OUT)/lab $(OPTIONS)
+	./target/release/l4sllm drill malicious
+	./target/release/l4sllm drill soak
+	./target/release/l4sllm lab drill --malicious
+	./target/release/l4sllm lab drill --soak 20min
 	./target/release/l4sllm lab drill
 
 live: setup ## show the queue on a web page: a lab as root, otherwise emulated

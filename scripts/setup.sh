@@ -31,6 +31,7 @@ if [ "${1:-}" = lab ]; then
     for tool in "${!lab[@]}"; do
         command -v "$tool" >/dev/null || missing+=("${lab[$tool]}")
     done
+    compgen -G '/usr/lib/*/faketime/libfaketimeMT.so.1' >/dev/null || missing+=(libfaketime)
 fi
 if [ "${1:-}" = test ]; then
     declare -A tests=([git]=git [python3]=python3 [clang]=clang [clang-tidy]=clang-tidy

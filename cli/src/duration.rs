@@ -18,6 +18,11 @@ pub fn measured(text: &str) -> Result<u64, String> {
     within(text, S..=3600 * S)
 }
 
+/// Parses the duration of a long run, 10 s to 24 h, into ns.
+pub fn soak(text: &str) -> Result<u64, String> {
+    within(text, 10 * S..=86_400 * S)
+}
+
 /// Parses a real time of 1 ms to 1 min into ns.
 pub fn watch(text: &str) -> Result<u64, String> {
     within(text, MS..=60 * S)

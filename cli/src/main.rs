@@ -14,6 +14,7 @@ mod completions;
 mod demo;
 mod device;
 mod doctor;
+mod drill;
 mod duration;
 mod engine;
 mod eval;
@@ -131,6 +132,7 @@ enum Command {
     #[cfg(not(feature = "torch"))]
     Backbone(libtorch::Missing),
     Device(device::DeviceArgs),
+    Drill(drill::DrillArgs),
     #[cfg(target_os = "linux")]
     Router(router::RouterArgs),
     #[cfg(target_os = "linux")]
@@ -211,6 +213,7 @@ fn dispatch(command: Command) -> anyhow::Result<Done> {
         #[cfg(not(feature = "torch"))]
         Command::Backbone(args) => args.refuse("backbone").map(finished),
         Command::Device(args) => device::run(&args).map(finished),
+        Command::Drill(args) => drill::run(&args, cancel::flag()?),
         #[cfg(target_os = "linux")]
         Command::Router(args) => router::run(&args).map(finished),
         #[cfg(target_os = "linux")]

@@ -478,3 +478,22 @@ fn validate_prints_results_next_to_published_ones() {
     assert_eq!(code, Some(1));
     assert!(error.contains("no case contains `nothing`"), "{error}");
 }
+
+#[test]
+fn memory_stays_flat_in_virtual_time() {
+    let line = "drill soak --duration 10min --format json";
+    let (code, said, error) = ran(&line.split(' ').collect::<Vec<_>>());
+    assert_eq!(code, Some(0), "{said}{error}");
+    let rows: serde_json::Value = serde_json::from_str(&said).unwrap();
+    let value = |quantity: &str| {
+        let mut rows = rows.as_array().unwrap().iter();
+        let row = rows.find(|row| row["quantity"] == quantity)?;
+        row["last_quarter"].as_u64()
+    };
+    assert!(value("packets in") > Some(400_000), "{said}");
+    // Ten decisions a second.
+    assert!(value("overrides") > Some(5_900), "{said}");
+    if cfg!(target_os = "linux") {
+        assert!(value("memory, KiB") > Some(1024), "{said}");
+    }
+}

@@ -17,6 +17,15 @@ const POLL: Duration = Duration::from_millis(20);
 
 const MS: u64 = 1_000_000;
 
+/// What a drill adds to a daemon.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Extras {
+    /// Sections of its configuration.
+    pub sections: String,
+    /// Variables of its environment.
+    pub environment: Vec<(String, String)>,
+}
+
 /// A running daemon.
 #[derive(Debug)]
 pub struct Daemon {
@@ -37,12 +46,25 @@ impl Daemon {
         control: &Control,
         seed: u64,
     ) -> Result<Daemon, LabError> {
+        Daemon::start_with(program, dir, device, control, seed, &Extras::default())
+    }
+
+    /// As [`Daemon::start`], with additions.
+    pub(crate) fn start_with(
+        program: &Path,
+        dir: &Path,
+        device: &Path,
+        control: &Control,
+        seed: u64,
+        extras: &Extras,
+    ) -> Result<Daemon, LabError> {
         let socket = dir.join(SOCKET);
-        let config = write(dir, device, control, None, seed)?
+        let config = write(dir, device, control, None, seed, &extras.sections)?
             .display()
             .to_string();
         let arguments = ["--config", &config];
-        let process = Process::start(None, dir, "l4sllmd", program, &arguments)?;
+        let process =
+            Process::start_with(None, dir, NAME, program, &arguments, &extras.environment)?;
         let mut daemon = Daemon { process, socket };
         daemon.wait_for(START, |status| status.state == State::Running)?;
         Ok(daemon)
@@ -80,17 +102,29 @@ impl Daemon {
         }
     }
 
+    /// What it logged so far.
+    pub(crate) fn log(&self) -> String {
+        self.process.errors()
+    }
+
     /// Its process.
     pub fn process(&mut self) -> &mut Process {
         &mut self.process
     }
 }
 
+/// Name of its files of output.
+const NAME: &str = "l4sllmd";
 /// Name of the status socket.
 const SOCKET: &str = "status.sock";
 
+/// The status socket of the daemon in `dir`.
+pub(crate) fn socket(dir: &Path) -> PathBuf {
+    dir.join(SOCKET)
+}
+
 /// Writes the daemon's configuration to `dir`; returns its path. `engine` replaces
-/// the keys that select the engine.
+/// the keys that select the engine, `sections` are added.
 ///
 /// # Errors
 /// It cannot be written.
@@ -100,9 +134,10 @@ pub(crate) fn write(
     control: &Control,
     engine: Option<&str>,
     seed: u64,
+    sections: &str,
 ) -> Result<PathBuf, LabError> {
     let path = dir.join("l4sllmd.toml");
-    let text = configuration(device, &dir.join(SOCKET), control, engine, seed);
+    let text = configuration(device, &dir.join(SOCKET), control, engine, seed) + sections;
     match fs::write(&path, text) {
         Ok(()) => Ok(path),
         Err(source) => Err(LabError::File {

@@ -45,6 +45,18 @@ impl Process {
         program: &Path,
         arguments: &[S],
     ) -> Result<Process, LabError> {
+        Process::start_with(net, dir, name, program, arguments, &[])
+    }
+
+    /// As [`Process::start`], with variables added to its environment.
+    pub(crate) fn start_with<S: AsRef<str>>(
+        net: Option<&Net>,
+        dir: &Path,
+        name: &str,
+        program: &Path,
+        arguments: &[S],
+        environment: &[(String, String)],
+    ) -> Result<Process, LabError> {
         let failed = |error: io::Error| LabError::Program {
             program: program.display().to_string(),
             reason: format!("cannot be started: {error}"),
@@ -58,6 +70,7 @@ impl Process {
         let mut command = Command::new(program);
         command
             .args(arguments.iter().map(AsRef::as_ref))
+            .envs(environment.iter().cloned())
             .stdin(Stdio::null())
             .stdout(out)
             .stderr(err);
@@ -110,6 +123,12 @@ impl Process {
     /// What it printed so far.
     pub fn output(&self) -> Vec<u8> {
         fs::read(&self.stdout).unwrap_or_default()
+    }
+
+    /// What it wrote to standard error so far.
+    pub(crate) fn errors(&self) -> String {
+        let bytes = fs::read(&self.stderr).unwrap_or_default();
+        String::from_utf8_lossy(&bytes).into_owned()
     }
 
     /// The error for a program that ended early or printed something unexpected:

@@ -20,6 +20,9 @@ const NETNS: &str = "/run/netns";
 /// Roles of the namespaces.
 const ROLES: [&str; 2] = ["client", "server"];
 
+/// Mount point of a small file system in a lab's directory.
+pub const DISK: &str = "disk";
+
 /// Packet length of both interfaces, bytes.
 pub const MTU: u16 = 1500;
 /// Address of the client.
@@ -163,7 +166,17 @@ fn remove(name: &str) {
             let _ = ip(&format!("netns del {namespace}"));
         }
     }
-    let _ = fs::remove_dir_all(Path::new(RUN).join(name));
+    let dir = Path::new(RUN).join(name);
+    // Of a drill that was killed.
+    unmount(&dir.join(DISK));
+    let _ = fs::remove_dir_all(dir);
+}
+
+/// Unmounts a file system if there is one; later, if it is in use.
+pub(crate) fn unmount(dir: &Path) {
+    if dir.is_dir() {
+        let _ = Command::new("umount").arg("-l").arg(dir).output();
+    }
 }
 
 /// Removes what labs that were killed have left; returns their names.

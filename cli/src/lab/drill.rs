@@ -2,16 +2,19 @@
 
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 use anyhow::Context;
 use clap::Args;
 use l4sllm_lab::clean;
-use l4sllm_lab::drill::{Drill, Outcome, drill};
+use l4sllm_lab::drill::soak::Soak;
+use l4sllm_lab::drill::{Drill, Outcome, Stage, drill, malicious, soak};
 use l4sllm_report::Rows;
 use serde_json::{Value, json};
 
+use crate::drill::{count, malicious_table, used};
 use crate::format::{Format, FormatArgs, print_rows};
-use crate::output::{Done, errln, note};
+use crate::output::{Done, errln, note, progress_bar};
 
 /// Let things fail while traffic flows, and check that the queue carries on.
 ///
@@ -23,21 +26,48 @@ use crate::output::{Done, errln, note};
 ///
 /// killed: the daemon gets SIGKILL and is started again.
 /// stopped: it gets SIGSTOP, and SIGCONT 5 s later.
+/// slow: it is stopped for nine tenths of the time, for longer than an override
+///   lives.
 /// socket: the device's socket is cut and restored.
+/// write: a controller stops in the middle of a request; the watchdog is 500 ms.
 /// policy: a reload names a damaged policy.
 /// reader: another reader of the device is too slow.
+/// counters: another program reads the device's counters every 10 ms, while all
+///   processors are busy.
+/// disk: the disk of the flight recorder is full for some time.
+/// descriptors: the daemon has no descriptor left for some time, while clients
+///   connect to its sockets and its metrics endpoint.
+/// clock: the daemon's wall clock jumps a month back and a year ahead (Debian's
+///   package libfaketime; otherwise skipped).
+///
+/// Two measurements take longer and have their own tables. --malicious: policies
+/// that drop, mark or forward every packet, or hold or move set-points at their
+/// limits, compared with plain DualPI2. --soak: mixed traffic for a long time, in
+/// which the memory and the descriptors of daemon and router must stay flat.
 #[derive(Debug, Args)]
 #[command(
     verbatim_doc_comment,
     after_long_help = "\
 Examples:
   l4sllm lab drill
-  l4sllm lab drill killed socket --format json"
+  l4sllm lab drill killed socket --format json
+  l4sllm lab drill disk descriptors clock
+  l4sllm lab drill --malicious
+  l4sllm lab drill --soak 20min"
 )]
 pub struct DrillArgs {
     /// Drills to run [default: all].
     #[arg(value_name = "NAME", value_parser = name)]
     drills: Vec<Drill>,
+    /// Measure the harm of malicious policies instead.
+    #[arg(long, conflicts_with_all = ["drills", "soak"])]
+    malicious: bool,
+    /// Measured time of each malicious policy.
+    #[arg(long, value_name = "TIME", default_value = "20s", requires = "malicious", value_parser = crate::duration::measured)]
+    duration: u64,
+    /// Send mixed traffic for this long instead.
+    #[arg(long, value_name = "TIME", conflicts_with = "drills", value_parser = crate::duration::soak)]
+    soak: Option<u64>,
     /// The daemon's program [default: next to this one, or in PATH].
     #[arg(long, value_name = "FILE")]
     daemon: Option<PathBuf>,
@@ -58,7 +88,24 @@ pub fn run(args: &DrillArgs, cancel: &AtomicBool) -> anyhow::Result<Done> {
     let host = super::host()?;
     let daemon = super::daemon(args.daemon.as_ref())
         .context("no l4sllmd next to this program or in PATH; give its path with --daemon")?;
+    let program = std::env::current_exe().context("cannot find the file of this program")?;
+    let stage = Stage {
+        daemon: &daemon,
+        program: &program,
+        host: &host,
+        cancel,
+    };
     clean()?;
+    let format = args.format.format;
+    if args.malicious {
+        if let Some(cells) = malicious::run(&stage, Duration::from_nanos(args.duration))? {
+            print_rows(format, &malicious_table(&cells, false, format))?;
+        }
+        return Ok(Done::of(cancel));
+    }
+    if let Some(ns) = args.soak {
+        return run_soak(&stage, Duration::from_nanos(ns), format);
+    }
     let drills = match args.drills.is_empty() {
         true => &Drill::ALL[..],
         false => &args.drills[..],
@@ -66,14 +113,17 @@ pub fn run(args: &DrillArgs, cancel: &AtomicBool) -> anyhow::Result<Done> {
     let mut outcomes = Vec::new();
     for one in drills {
         note!("{}: {}", one.name(), one.what());
-        let outcome = drill(*one, &daemon, &host, cancel);
+        let outcome = drill(*one, &stage);
         if Done::of(cancel) == Done::Interrupted {
             break;
         }
         outcomes.push(outcome.with_context(|| format!("drill {}", one.name()))?);
     }
-    print_rows(args.format.format, &table(&outcomes, args.format.format))?;
+    print_rows(format, &table(&outcomes, format))?;
     for outcome in &outcomes {
+        if let Some(reason) = &outcome.skipped {
+            errln!("skipped: {} ({reason})", outcome.drill);
+        }
         for fault in &outcome.faults {
             errln!("{}: {fault}", outcome.drill);
         }
@@ -83,6 +133,36 @@ pub fn run(args: &DrillArgs, cancel: &AtomicBool) -> anyhow::Result<Done> {
         (Done::Finished, false) => Done::Unhealthy,
         (done, _) => done,
     })
+}
+
+/// Sends mixed traffic for a long time, and prints the table.
+fn run_soak(stage: &Stage<'_>, time: Duration, format: Format) -> anyhow::Result<Done> {
+    let bar = progress_bar(time.as_secs());
+    let soak = soak::run(stage, time, |now| bar.set_position(now.as_secs()));
+    bar.finish_and_clear();
+    let soak = soak?;
+    if Done::of(stage.cancel) == Done::Interrupted {
+        return Ok(Done::Interrupted);
+    }
+    print_rows(format, &soak_table(&soak))?;
+    for fault in &soak.faults {
+        errln!("soak: {fault}");
+    }
+    Ok(match soak.faults.is_empty() {
+        true => Done::Finished,
+        false => Done::Unhealthy,
+    })
+}
+
+fn soak_table(soak: &Soak) -> Rows {
+    let mut table = Rows::default();
+    count(&mut table, "time, s", soak.seconds.round() as u64);
+    count(&mut table, "longest gap, ms", soak.gap_ms.round() as u64);
+    count(&mut table, "overrides", soak.overrides);
+    count(&mut table, "messages lost", soak.lost);
+    used(&mut table, "daemon: ", soak.daemon);
+    used(&mut table, "router: ", soak.router);
+    table
 }
 
 /// A row for each drill: exact numbers for programs, rounded ones for people.
@@ -95,13 +175,22 @@ fn table(outcomes: &[Outcome], format: Format) -> Rows {
         (Some(value), _) => json!(value),
     };
     for outcome in outcomes {
-        let passed = outcome.faults.is_empty();
+        let passed = match (&outcome.skipped, outcome.faults.is_empty()) {
+            (Some(_), _) => "skipped",
+            (None, true) => "yes",
+            (None, false) => "no",
+        };
+        let number = |value| match outcome.skipped {
+            Some(_) if format == Format::Text => json!("-"),
+            Some(_) => Value::Null,
+            None => number(value),
+        };
         let head = [
             ("drill", json!(outcome.drill)),
             ("longest_gap_ms", number(Some(outcome.gap_ms))),
             ("plain_after_ms", number(outcome.plain_ms)),
             ("steers_after_ms", number(outcome.recovered_ms)),
-            ("passed", json!(if passed { "yes" } else { "no" })),
+            ("passed", json!(passed)),
         ];
         table.push(head, &());
     }
@@ -120,10 +209,14 @@ mod tests {
             plain_ms,
             recovered_ms: plain_ms,
             faults: fault.map(str::to_owned).into_iter().collect(),
+            skipped: None,
         };
+        let mut skipped = outcome("clock", None, None);
+        skipped.skipped = Some("no libfaketime".to_owned());
         let outcomes = [
             outcome("killed", Some(1000.4), None),
             outcome("policy", None, Some("no packet for 900 ms")),
+            skipped,
         ];
         let text = table(&outcomes, Format::Text).text();
         let lines: Vec<&str> = text.lines().collect();
@@ -136,6 +229,7 @@ mod tests {
             lines[2].contains("not affected") && lines[2].ends_with("no"),
             "{text}"
         );
+        assert!(lines[3].starts_with("clock") && lines[3].ends_with("skipped"));
         assert!(
             lines.iter().all(|line| line.chars().count() <= 80),
             "{text}"

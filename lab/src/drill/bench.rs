@@ -1,12 +1,12 @@
 //! The bottleneck of a drill, with its traffic and its daemon.
 
-use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
 use l4sllm_abi::Params;
+use l4sllm_model::Outcome;
 use l4sllm_router::{Forwarder, Priority, Running};
 use l4sllm_testbed::device::DeviceServer;
 use l4sllm_testbed::net::Discipline;
@@ -14,14 +14,16 @@ use l4sllm_testbed::result::{Rows, SetPointRow};
 use l4sllm_testbed::router::{Handle, Opener};
 use l4sllm_testbed::scenario::{Aqm, Control, DualPi2, FlowGroup, Plan, Scenario};
 use l4sllm_testbed::sim::discipline;
-use l4sllm_testbed::transport::Cc;
 use l4sllmd::clock::now_ns;
 use l4sllmd::engine::Preset;
 use l4sllmd::status::Status;
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal};
 
+use super::Stage;
+use super::phase::Phase;
+use crate::daemon::Extras;
 use crate::topology::MTU;
-use crate::{Daemon, Host, LabError, Process, Recorder, Topology, senders, tool};
+use crate::{Daemon, LabError, Process, Recorder, Topology, senders, tool};
 
 const BITS_PER_S: u64 = 20_000_000;
 const RTT_NS: u64 = 20_000_000;
@@ -29,8 +31,11 @@ const RTT_NS: u64 = 20_000_000;
 const SAMPLE_NS: u64 = 10_000_000;
 /// Time between two looks.
 const POLL: Duration = Duration::from_millis(10);
-/// Longest duration of a drill's traffic, s.
-const LONGEST_S: u64 = 600;
+/// Interval of the programs' own samples, s.
+const SAMPLE_S: u64 = 1;
+/// Time that traffic lasts longer than a drill, s.
+const MARGIN_S: u64 = 600;
+const S: u64 = 1_000_000_000;
 
 /// A running drill.
 pub struct Bench<'a> {
@@ -43,36 +48,38 @@ pub struct Bench<'a> {
     programs: Vec<Process>,
     rows: Receiver<Rows>,
     topology: Topology,
-    program: &'a Path,
+    daemon_program: &'a Path,
     cancel: &'a AtomicBool,
     control: Control,
+    /// Of the daemon.
+    pub extras: Extras,
     /// The router's time 0.
     epoch_ns: u64,
-    /// Of the queue, whenever they changed; the first row is the beginning.
-    set_points: Vec<SetPointRow>,
+    /// Of the queue, when they changed last.
+    set_points: Option<SetPointRow>,
+    /// What is measured at present.
+    phase: Option<Phase>,
     /// Departure of the last packet, ns.
     last_ns: Option<u64>,
     worst_gap_ns: u64,
-    /// When the failure began, and when it ended, ns.
+    /// When the failure began, and when it ended, ns; 0: not yet.
     marks_ns: [u64; 2],
 }
 
 impl<'a> Bench<'a> {
-    /// Starts the traffic and the daemon.
+    /// Starts the traffic, and offers the device.
     ///
     /// # Errors
-    /// A namespace, an interface, a program, the device or the daemon cannot be started.
+    /// A namespace, an interface, a program or the device cannot be started.
     pub fn start(
-        program: &'a Path,
-        host: &Host,
-        cancel: &'a AtomicBool,
+        stage: &Stage<'a>,
+        flows: Vec<FlowGroup>,
+        seconds: u64,
     ) -> Result<Bench<'a>, LabError> {
         let mut scenario = Scenario::new("drill", BITS_PER_S, RTT_NS);
-        let mut group = FlowGroup::new("cubic", Cc::Cubic);
-        group.count = 4;
-        scenario.flows = vec![group];
+        scenario.flows = flows;
         let plan = Plan::draw(&scenario, scenario.seed);
-        let senders = senders(&scenario, &plan, host)?;
+        let senders = senders(&scenario, &plan, stage.host)?;
         let topology = Topology::new()?;
         let ends = topology.open()?;
         let queue = discipline(&Aqm::DualPi2(DualPi2::default()), true, 1)?;
@@ -81,7 +88,6 @@ impl<'a> Bench<'a> {
         };
         let (opener, handle) = (router.opener(), router.open()?);
         let mut programs = Vec::new();
-        let own = PathBuf::new();
         let mut start = |net, name: String, tool: tool::Tool| -> Result<(), LabError> {
             let (dir, program) = (topology.dir(), &tool.program);
             programs.push(Process::start(
@@ -94,19 +100,22 @@ impl<'a> Bench<'a> {
             Ok(())
         };
         for sender in &senders {
-            let tool = tool::server(sender, 1_000_000_000, &own);
+            let tool = tool::server(sender, SAMPLE_S * S, stage.program);
             start(&topology.server, format!("{}-server", sender.name), tool)?;
         }
         let ports: Vec<u16> = senders.iter().map(|sender| sender.port).collect();
         crate::repetition::wait_listening(&topology.server, &ports)?;
-        let (recorder, rows) = Recorder::new(HashMap::new(), 0, Some(SAMPLE_NS));
+        let by_port = |sender: &crate::Sender| (sender.port, sender.reported);
+        let ports = senders.iter().map(by_port).collect();
+        let other = plan.reported.len() as u32;
+        let (recorder, rows) = Recorder::new(ports, other, Some(SAMPLE_NS));
         let epoch_ns = now_ns();
         let mut forwarder = Forwarder::new(&scenario, queue, MTU.into(), epoch_ns);
         forwarder.observe(Box::new(recorder));
         let running = Running::with(forwarder, ends, Priority::RealTime)
             .map_err(LabError::system("start the forwarding thread"))?;
         for sender in &senders {
-            let tool = tool::client(sender, 1_000_000_000, LONGEST_S, &own);
+            let tool = tool::client(sender, SAMPLE_S * S, seconds + MARGIN_S, stage.program);
             start(&topology.client, format!("{}-client", sender.name), tool)?;
         }
         let mut bench = Bench {
@@ -118,17 +127,18 @@ impl<'a> Bench<'a> {
             programs,
             rows,
             topology,
-            program,
-            cancel,
+            daemon_program: stage.daemon,
+            cancel: stage.cancel,
             control: Control::adaptive(Preset::default()),
+            extras: Extras::default(),
             epoch_ns,
-            set_points: Vec::new(),
+            set_points: None,
+            phase: None,
             last_ns: None,
             worst_gap_ns: 0,
             marks_ns: [0; 2],
         };
         bench.open_device()?;
-        bench.start_daemon()?;
         Ok(bench)
     }
 
@@ -144,7 +154,9 @@ impl<'a> Bench<'a> {
     /// failed.
     pub fn start_daemon(&mut self) -> Result<(), LabError> {
         let (dir, device) = (self.topology.dir(), self.device());
-        self.daemon = Some(Daemon::start(self.program, dir, &device, &self.control, 1)?);
+        let (control, extras) = (&self.control, &self.extras);
+        let daemon = Daemon::start_with(self.daemon_program, dir, &device, control, 1, extras)?;
+        self.daemon = Some(daemon);
         Ok(())
     }
 
@@ -168,8 +180,14 @@ impl<'a> Bench<'a> {
         self.server = None;
     }
 
-    fn device(&self) -> PathBuf {
+    /// The socket of the device.
+    pub fn device(&self) -> PathBuf {
         self.topology.dir().join("device.sock")
+    }
+
+    /// The daemon's status socket.
+    pub fn status_socket(&self) -> PathBuf {
+        crate::daemon::socket(self.topology.dir())
     }
 
     /// Another reader of the device.
@@ -197,7 +215,8 @@ impl<'a> Bench<'a> {
     /// The configuration cannot be written.
     pub fn reload(&mut self, engine: &str) -> Result<(), LabError> {
         let (dir, device) = (self.topology.dir(), self.device());
-        crate::daemon::write(dir, &device, &self.control, Some(engine), 1)?;
+        let sections = &self.extras.sections;
+        crate::daemon::write(dir, &device, &self.control, Some(engine), 1, sections)?;
         self.signal(Signal::HUP)
     }
 
@@ -206,9 +225,36 @@ impl<'a> Bench<'a> {
         self.daemon.as_ref().and_then(Daemon::status)
     }
 
-    /// Overrides that the device accepted from the daemon.
-    pub fn accepted(&self) -> u64 {
-        self.status().map_or(0, |status| status.counters.accepted)
+    /// The daemon's process number.
+    pub fn daemon_id(&mut self) -> Option<Pid> {
+        let id = self.daemon.as_mut()?.process().id();
+        Pid::from_raw(i32::try_from(id).ok()?)
+    }
+
+    /// What the daemon logged so far.
+    pub fn log(&self) -> String {
+        self.daemon.as_ref().map_or(String::new(), Daemon::log)
+    }
+
+    /// Number of lines of the daemon's log that contain `text`.
+    pub fn logged(&self, text: &str) -> usize {
+        self.log()
+            .lines()
+            .filter(|line| line.contains(text))
+            .count()
+    }
+
+    /// Overrides that the device has received.
+    ///
+    /// # Errors
+    /// The device does not answer.
+    pub fn received(&mut self) -> Result<u64, LabError> {
+        Ok(self.handle.stats(now_ns())?.overrides_received)
+    }
+
+    /// Time between two decisions.
+    pub fn period(&self) -> Duration {
+        Duration::from_nanos(self.control.period_ns)
     }
 
     /// Lifetime of an override, ms.
@@ -223,19 +269,34 @@ impl<'a> Bench<'a> {
 
     /// Whether the queue has the set-points of plain DualPI2, or none are known.
     pub fn is_plain(&self) -> bool {
-        self.set_points.last().is_none_or(is_plain)
+        self.set_points.as_ref().is_none_or(is_plain)
     }
 
-    /// Begins the failure; gaps count from here.
-    ///
-    /// # Errors
-    /// `failure`'s.
+    /// Begins to measure.
+    pub fn measure(&mut self) {
+        self.look();
+        self.phase = Some(Phase::new(self.time_ns()));
+    }
+
+    /// Ends to measure.
+    pub fn measured(&mut self) -> Outcome {
+        self.look();
+        let until_ns = self.time_ns();
+        let phase = self.phase.take();
+        phase.map_or_else(Outcome::default, |phase| {
+            phase.outcome(until_ns, BITS_PER_S)
+        })
+    }
+
+    /// Begins the failure, or again; gaps count from the first one.
     pub fn fail(
         &mut self,
         failure: impl FnOnce(&mut Bench<'a>) -> Result<(), LabError>,
     ) -> Result<(), LabError> {
         self.look();
-        self.worst_gap_ns = 0;
+        if self.marks_ns[0] == 0 {
+            self.worst_gap_ns = 0;
+        }
         self.marks_ns[0] = self.time_ns();
         failure(self)
     }
@@ -296,7 +357,7 @@ impl<'a> Bench<'a> {
         &mut self,
         what: &str,
         patience: Duration,
-        mut condition: impl FnMut(&Bench<'a>) -> Result<bool, LabError>,
+        mut condition: impl FnMut(&mut Bench<'a>) -> Result<bool, LabError>,
     ) -> Result<(), LabError> {
         let until = Instant::now() + patience;
         loop {
@@ -345,7 +406,7 @@ impl<'a> Bench<'a> {
 
     /// When the set-points changed last, ns.
     fn changed_ns(&self) -> u64 {
-        self.set_points.last().map_or(0, |row| row.time_ns)
+        self.set_points.map_or(0, |row| row.time_ns)
     }
 
     fn time_ns(&self) -> u64 {
@@ -355,12 +416,17 @@ impl<'a> Bench<'a> {
     /// Takes the rows of what left the queue.
     fn look(&mut self) {
         while let Ok(rows) = self.rows.try_recv() {
+            for row in &rows.packets {
+                if let Some(phase) = &mut self.phase {
+                    phase.add(row);
+                }
+            }
             for row in rows.packets.iter().filter(|row| row.forwarded()) {
                 let gap_ns = self.last_ns.map_or(0, |last_ns| row.time_ns - last_ns);
                 self.worst_gap_ns = self.worst_gap_ns.max(gap_ns);
                 self.last_ns = Some(row.time_ns);
             }
-            self.set_points.extend(rows.set_points);
+            self.set_points = rows.set_points.last().copied().or(self.set_points);
         }
     }
 }

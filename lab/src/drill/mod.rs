@@ -6,13 +6,24 @@
 //! counters must add up, and the daemon must steer again without help.
 
 mod bench;
+mod clock;
+mod counters;
+mod descriptors;
+mod disk;
+pub mod malicious;
+mod phase;
+mod slow;
+pub mod soak;
+mod write;
 
 use std::fs;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use l4sllm_abi::{Interval, MESSAGE_SIZE};
+use l4sllm_testbed::scenario::FlowGroup;
+use l4sllm_testbed::transport::Cc;
 use l4sllmd::clock::now_ns;
 use l4sllmd::status::State;
 use rustix::process::Signal;
@@ -40,22 +51,40 @@ pub enum Drill {
     Killed,
     /// The daemon is stopped for 5 s.
     Stopped,
+    /// The daemon has a tenth of the time.
+    Slow,
     /// The device's socket is closed and comes back.
     Socket,
+    /// A controller stops in the middle of a request.
+    Write,
     /// A reload names a damaged policy.
     Policy,
     /// Another reader of the device is too slow.
     Reader,
+    /// Another program reads the device's counters all the time, on a busy host.
+    Counters,
+    /// The disk of the flight recorder is full for some time.
+    Disk,
+    /// The daemon has no descriptor left for some time.
+    Descriptors,
+    /// The daemon's wall clock jumps.
+    Clock,
 }
 
 impl Drill {
     /// Every drill.
-    pub const ALL: [Drill; 5] = [
+    pub const ALL: [Drill; 11] = [
         Drill::Killed,
         Drill::Stopped,
+        Drill::Slow,
         Drill::Socket,
+        Drill::Write,
         Drill::Policy,
         Drill::Reader,
+        Drill::Counters,
+        Drill::Disk,
+        Drill::Descriptors,
+        Drill::Clock,
     ];
 
     /// Its name.
@@ -63,9 +92,15 @@ impl Drill {
         match self {
             Drill::Killed => "killed",
             Drill::Stopped => "stopped",
+            Drill::Slow => "slow",
             Drill::Socket => "socket",
+            Drill::Write => "write",
             Drill::Policy => "policy",
             Drill::Reader => "reader",
+            Drill::Counters => "counters",
+            Drill::Disk => "disk",
+            Drill::Descriptors => "descriptors",
+            Drill::Clock => "clock",
         }
     }
 
@@ -74,9 +109,25 @@ impl Drill {
         match self {
             Drill::Killed => "daemon gets SIGKILL, is started again",
             Drill::Stopped => "daemon gets SIGSTOP, 5 s later SIGCONT",
+            Drill::Slow => "daemon has a tenth of the time",
             Drill::Socket => "device socket is cut and restored",
+            Drill::Write => "controller stops in the middle of a request",
             Drill::Policy => "reload of a damaged policy",
             Drill::Reader => "another reader is too slow",
+            Drill::Counters => "counters are read every 10 ms on a busy host",
+            Drill::Disk => "disk of the flight recorder is full, then not",
+            Drill::Descriptors => "daemon has no descriptor left, then again",
+            Drill::Clock => "wall clock jumps a month back, a year ahead",
+        }
+    }
+
+    /// What this host lacks for it, with the remedy.
+    fn missing(self) -> Option<&'static str> {
+        match self {
+            Drill::Clock if clock::library().is_none() => {
+                Some("no libfaketime: install the package libfaketime")
+            }
+            _ => None,
         }
     }
 }
@@ -96,29 +147,55 @@ pub struct Outcome {
     pub recovered_ms: Option<f64>,
     /// What was wrong; empty if nothing.
     pub faults: Vec<String>,
+    /// Why it did not run; the numbers are then meaningless.
+    pub skipped: Option<String>,
 }
 
-/// Runs a drill. `daemon` is the program `l4sllmd`.
+/// What drills need.
+#[derive(Debug, Clone, Copy)]
+pub struct Stage<'a> {
+    /// The program `l4sllmd`.
+    pub daemon: &'a Path,
+    /// The program `l4sllm`, for UDP Prague.
+    pub program: &'a Path,
+    /// This host.
+    pub host: &'a Host,
+    /// Set to stop.
+    pub cancel: &'a AtomicBool,
+}
+
+/// Runs a drill.
 ///
 /// # Errors
 /// It cannot be set up, or a program does not do its part within a minute.
-pub fn drill(
-    drill: Drill,
-    daemon: &Path,
-    host: &Host,
-    cancel: &AtomicBool,
-) -> Result<Outcome, LabError> {
-    let mut bench = Bench::start(daemon, host, cancel)?;
-    bench.wait_for("the daemon to steer the queue", PATIENCE, |bench| {
-        Ok(!bench.is_plain())
-    })?;
+pub fn drill(drill: Drill, stage: &Stage<'_>) -> Result<Outcome, LabError> {
     let mut outcome = Outcome {
         drill: drill.name().to_owned(),
         gap_ms: 0.0,
         plain_ms: None,
         recovered_ms: None,
         faults: Vec::new(),
+        skipped: drill.missing().map(str::to_owned),
     };
+    if outcome.skipped.is_some() {
+        return Ok(outcome);
+    }
+    let mut cubic = FlowGroup::new("cubic", Cc::Cubic);
+    cubic.count = 4;
+    let mut bench = Bench::start(stage, vec![cubic], 0)?;
+    // Unmounted before the bench removes its directory.
+    let mut disk = None;
+    match drill {
+        Drill::Disk => disk = Some(disk::Disk::mount(&mut bench)?),
+        Drill::Descriptors => descriptors::prepare(&mut bench),
+        Drill::Clock => clock::prepare(&mut bench)?,
+        _ => {}
+    }
+    bench.start_daemon()?;
+    bench.wait_for("the daemon to steer the queue", PATIENCE, |bench| {
+        Ok(!bench.is_plain())
+    })?;
+    let mut plain_by_ms = bench.ttl_ms();
     match drill {
         Drill::Killed => {
             bench.fail(|bench| {
@@ -150,10 +227,21 @@ pub fn drill(
             bench.heal(Bench::open_device)?;
             outcome.recovered_ms = Some(bench.wait_steered(PATIENCE)?);
         }
+        Drill::Slow => slow::drill(&mut bench, &mut outcome)?,
+        Drill::Write => plain_by_ms = write::drill(&mut bench, &mut outcome)?,
         Drill::Policy => damage_policy(&mut bench, &mut outcome)?,
         Drill::Reader => slow_reader(&mut bench, &mut outcome)?,
+        Drill::Counters => counters::drill(&mut bench, &mut outcome)?,
+        Drill::Disk => {
+            if let Some(disk) = &disk {
+                disk.drill(&mut bench, &mut outcome)?;
+            }
+        }
+        Drill::Descriptors => descriptors::drill(&mut bench, &mut outcome)?,
+        Drill::Clock => clock::drill(&mut bench, &mut outcome)?,
     }
-    finish(bench, &mut outcome)?;
+    finish(bench, plain_by_ms, &mut outcome)?;
+    drop(disk);
     Ok(outcome)
 }
 
@@ -166,7 +254,6 @@ fn damage_policy(bench: &mut Bench<'_>, outcome: &mut Outcome) -> Result<(), Lab
         fs::write(dir.join("weights.safetensors"), [0xff; 64])
     };
     damage().map_err(LabError::system("write a damaged policy"))?;
-    let before = bench.accepted();
     let engine = format!("policy = {dir:?}");
     bench.fail(|bench| bench.reload(&engine))?;
     bench.wait_for("the daemon to refuse the policy", PATIENCE, |bench| {
@@ -174,15 +261,12 @@ fn damage_policy(bench: &mut Bench<'_>, outcome: &mut Outcome) -> Result<(), Lab
             .status()
             .is_some_and(|status| status.reloads.failed == 1))
     })?;
-    bench.watch_for(UNSHAKEN)?;
-    check_unshaken(bench, before, outcome);
-    Ok(())
+    watch_unshaken(bench, outcome)
 }
 
 /// A reader that reads once and then not again until messages were overwritten
 /// loses these, and nobody else does.
 fn slow_reader(bench: &mut Bench<'_>, outcome: &mut Outcome) -> Result<(), LabError> {
-    let before = bench.accepted();
     let mut reader = bench.reader()?;
     reader.interval(Interval::of_records(1), now_ns())?;
     let mut buffer = vec![0; MESSAGE_SIZE];
@@ -192,7 +276,7 @@ fn slow_reader(bench: &mut Bench<'_>, outcome: &mut Outcome) -> Result<(), LabEr
         Ok(reader.unread() > u64::from(reader.ring_records()))
     })?;
     reader.read(&mut buffer, now_ns())?;
-    bench.watch_for(UNSHAKEN)?;
+    watch_unshaken(bench, outcome)?;
     let stats = reader.stats(now_ns())?;
     if stats.records_lost == 0 {
         outcome.faults.push("the reader lost nothing".to_owned());
@@ -210,30 +294,34 @@ fn slow_reader(bench: &mut Bench<'_>, outcome: &mut Outcome) -> Result<(), LabEr
             .faults
             .push(format!("the daemon lost messages: {lost:?}"));
     }
-    check_unshaken(bench, before, outcome);
     Ok(())
 }
 
-/// Checks that the daemon decided during a failure that is not its own.
-fn check_unshaken(bench: &Bench<'_>, before: u64, outcome: &mut Outcome) {
-    let after = bench.accepted();
-    if after <= before {
-        let fault = format!("the daemon stopped to decide: {before} overrides, then {after}");
-        outcome.faults.push(fault);
+/// Watches for a time, and checks that the daemon decides meanwhile: at least a tenth
+/// as often as it should, because the host may be busy.
+fn watch_unshaken(bench: &mut Bench<'_>, outcome: &mut Outcome) -> Result<(), LabError> {
+    let (before, began) = (bench.received()?, Instant::now());
+    bench.watch_for(UNSHAKEN)?;
+    let decisions = bench.received()? - before;
+    let expected = began.elapsed().as_secs_f64() / bench.period().as_secs_f64();
+    if (decisions as f64) < expected / 10.0 {
+        outcome.faults.push(format!(
+            "the daemon stopped to decide: {decisions} overrides, expected {expected:.0}"
+        ));
     }
+    Ok(())
 }
 
 /// Ends the traffic and judges.
-fn finish(bench: Bench<'_>, outcome: &mut Outcome) -> Result<(), LabError> {
-    let ttl_ms = bench.ttl_ms();
+fn finish(bench: Bench<'_>, plain_by_ms: f64, outcome: &mut Outcome) -> Result<(), LabError> {
     outcome.gap_ms = bench.worst_gap_ms();
     outcome.faults.extend(bench.finish()?);
     if outcome.gap_ms > MOST_GAP_MS {
         let fault = format!("no packet for {:.0} ms", outcome.gap_ms);
         outcome.faults.push(fault);
     }
-    if let Some(plain_ms) = outcome.plain_ms.filter(|ms| *ms > ttl_ms + SLACK_MS) {
-        let fault = format!("plain after {plain_ms:.0} ms, expected {ttl_ms:.0} ms");
+    if let Some(plain_ms) = outcome.plain_ms.filter(|ms| *ms > plain_by_ms + SLACK_MS) {
+        let fault = format!("plain after {plain_ms:.0} ms, expected {plain_by_ms:.0} ms");
         outcome.faults.push(fault);
     }
     Ok(())
