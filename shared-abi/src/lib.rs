@@ -6,6 +6,7 @@
 //! code need not check again. `ABI.md` describes the interface in prose.
 
 pub mod bytes;
+mod causes;
 mod codes;
 mod decoder;
 mod error;
@@ -19,6 +20,7 @@ pub mod raw;
 mod request;
 mod summary;
 
+pub use causes::Cause;
 pub use codes::{Action, Dither, Ecn, EventCode, NativeAqm, Op, Queue, Reason, Refusal, Stream};
 pub use decoder::{Decoder, Messages};
 pub use error::AbiError;

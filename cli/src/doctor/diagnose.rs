@@ -1,6 +1,6 @@
 //! Derives findings from facts.
 
-use l4sllm_abi::{Reason, Stats};
+use l4sllm_abi::{Cause, Reason, Stats};
 use l4sllmd::status::{EngineStatus, State, Status};
 use serde::Serialize;
 
@@ -200,7 +200,7 @@ fn queue(before: &Stats, after: &Stats, found: &mut Findings) {
 }
 
 fn marks(s: &Stats) -> u64 {
-    s.marks_classic + s.marks_native + s.marks_coupled + s.marks_override
+    Cause::MARKS.iter().map(|cause| (cause.of)(s)).sum()
 }
 
 /// Whether congestion is signalled by marks.

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use l4sllm_abi::{Params, Queue, raw};
+use l4sllm_abi::{Cause, Params, Queue, raw};
 use l4sllm_model::text::printable;
 use l4sllmd::metrics::openmetrics::DeviceSnapshot;
 use l4sllmd::status::{InForce, Quantiles, State, Status};
@@ -105,42 +105,16 @@ fn queue_table(frame: &mut Frame<'_>, area: Rect, queues: Option<[QueueRates; 2]
 }
 
 fn signal_table(frame: &mut Frame<'_>, area: Rect, history: &History) {
-    let of = |counter: fn(&l4sllm_abi::Stats) -> u64| rate(history.device_rate(counter));
-    let rows = [
-        (
-            "classic",
-            of(|s| s.marks_classic),
-            "DualPI2",
-            of(|s| s.drops_base),
-        ),
-        (
-            "coupled",
-            of(|s| s.marks_coupled),
-            "tail",
-            of(|s| s.drops_tail),
-        ),
-        (
-            "native",
-            of(|s| s.marks_native),
-            "override",
-            of(|s| s.drops_override),
-        ),
-        (
-            "override",
-            of(|s| s.marks_override),
-            "flush",
-            of(|s| s.drops_flush),
-        ),
-        (
-            "overridden",
-            of(|s| s.decisions_overridden),
-            "",
-            String::new(),
-        ),
-    ];
-    let rows = rows.map(|(mark, marks, drop, drops)| {
-        Row::new([mark.to_owned(), marks, drop.to_owned(), drops])
-    });
+    let of = |counter| rate(history.device_rate(counter));
+    let causes = Cause::MARKS.iter().zip(&Cause::DROPS);
+    let mut rows: Vec<Row<'_>> = causes
+        .map(|(mark, drop)| {
+            let (marks, drops) = (of(mark.of), of(drop.of));
+            Row::new([mark.name.to_owned(), marks, drop.name.to_owned(), drops])
+        })
+        .collect();
+    let overridden = of(|stats| stats.decisions_overridden);
+    rows.push(Row::new(["overridden".to_owned(), overridden]));
     let names = Constraint::Length(10);
     let widths = [names, Constraint::Fill(1), names, Constraint::Fill(1)];
     let table = Table::new(rows, widths)

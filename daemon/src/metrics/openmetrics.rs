@@ -5,7 +5,7 @@
 
 use std::fmt::Error;
 
-use l4sllm_abi::{Params, Queue, Queues, Stats, raw};
+use l4sllm_abi::{Cause, Params, Queue, Queues, Stats, raw};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet};
@@ -357,33 +357,20 @@ fn queues(page: &mut Page<'_>, queues: &Queues) -> Result<(), Error> {
 }
 
 fn signals(page: &mut Page<'_>, stats: &Stats) -> Result<(), Error> {
-    let by = |causes: &[(&'static str, u64)]| -> Vec<(Labels<'static>, f64)> {
-        let samples = causes
-            .iter()
-            .map(|(cause, value)| (vec![("cause", *cause)], *value as f64));
-        samples.collect()
+    let by = |causes: [Cause; 4]| {
+        causes.map(|cause| (vec![("cause", cause.name)], (cause.of)(stats) as f64))
     };
     page.counters(
         "l4sllm_marks",
         "Packets marked, by cause.",
         None,
-        &by(&[
-            ("classic", stats.marks_classic),
-            ("native", stats.marks_native),
-            ("coupled", stats.marks_coupled),
-            ("override", stats.marks_override),
-        ]),
+        &by(Cause::MARKS),
     )?;
     page.counters(
         "l4sllm_drops",
         "Packets dropped, by cause.",
         None,
-        &by(&[
-            ("tail", stats.drops_tail),
-            ("dualpi2", stats.drops_base),
-            ("override", stats.drops_override),
-            ("flush", stats.drops_flush),
-        ]),
+        &by(Cause::DROPS),
     )?;
     page.counters(
         "l4sllm_overrides",
