@@ -195,11 +195,13 @@ mod tests {
         assert_eq!(segment_number(&header(u64::MAX)), Ok(u64::MAX));
         assert_eq!(segment_number(&[0; HEADER]), Err(HeaderError::Foreign));
         assert_eq!(segment_number(&header(1)[..20]), Err(HeaderError::Foreign));
-        let mut newer = header(1);
-        newer[8] = 2;
-        let sum = crc32c::crc32c(&newer[..24]);
-        newer[24..].copy_from_slice(&sum.to_le_bytes());
-        assert_eq!(segment_number(&newer), Err(HeaderError::Version(2)));
+        for other in [VERSION - 1, VERSION + 1] {
+            let mut foreign = header(1);
+            foreign[8..10].copy_from_slice(&other.to_le_bytes());
+            let sum = crc32c::crc32c(&foreign[..24]);
+            foreign[24..].copy_from_slice(&sum.to_le_bytes());
+            assert_eq!(segment_number(&foreign), Err(HeaderError::Version(other)));
+        }
     }
 
     proptest! {
