@@ -57,7 +57,7 @@ fn handle(first: impl Fn() + Send + 'static) -> anyhow::Result<&'static AtomicBo
     Ok(&CANCEL)
 }
 
-/// What the second signal does before it ends the program.
+/// Action of the second signal before it ends the program.
 static CLEANUP: Mutex<Option<fn()>> = Mutex::new(None);
 
 /// Sets what the second signal does before it ends the program, such as restoring

@@ -54,7 +54,7 @@ pub struct RunArgs {
     engine: EngineArgs,
 }
 
-/// What to run, and the directory for the result.
+/// Scenario, and the directory for the result.
 #[derive(Debug, Args)]
 pub struct Target {
     /// Scenario to run: a file, or a built-in name (`l4sllm scenarios list`).

@@ -33,7 +33,7 @@ pub struct StatusArgs {
     /// The daemon's status socket (`[status] socket` of its configuration).
     #[arg(long, value_name = "PATH", default_value = DEFAULT_SOCKET)]
     socket: PathBuf,
-    /// What is printed: text for people, CSV with two columns, JSON, or all metrics in
+    /// Output format: text for people, CSV with two columns, JSON, or all metrics in
     /// the OpenMetrics text format, which Prometheus reads.
     #[arg(long, value_enum, default_value_t = StatusFormat::Text)]
     format: StatusFormat,

@@ -33,7 +33,7 @@ struct Screen {
     child: Child,
     keys: ChildStdin,
     output: Receiver<Vec<u8>>,
-    /// What was written.
+    /// The written text.
     seen: String,
     /// Length of the part that was searched.
     searched: usize,

@@ -193,7 +193,7 @@ fn cases(dir: &Path) -> Vec<Case> {
     cases
 }
 
-/// What a pipeline decides on messages, to the bit.
+/// Decisions of a pipeline on messages, to the bit.
 fn decide(pipeline: &mut Pipeline, messages: &[Message]) -> Vec<(Bits, Vec<u8>)> {
     let mut all = Vec::new();
     let mut plan = l4sllmd::Plan::all();

@@ -43,7 +43,7 @@ pub struct Compared {
     pub cell: String,
     /// The arm.
     pub arm: String,
-    /// What is compared, with its unit.
+    /// The compared quantity, with its unit.
     pub quantity: String,
     /// In the emulator.
     pub emulator: f64,

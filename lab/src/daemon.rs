@@ -17,7 +17,7 @@ const POLL: Duration = Duration::from_millis(20);
 
 const MS: u64 = 1_000_000;
 
-/// What a drill adds to a daemon.
+/// Additions of a drill to a daemon.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Extras {
     /// Sections of its configuration.
@@ -102,7 +102,7 @@ impl Daemon {
         }
     }
 
-    /// What it logged so far.
+    /// Its log so far.
     pub(crate) fn log(&self) -> String {
         self.process.errors()
     }

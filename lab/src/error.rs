@@ -21,7 +21,7 @@ pub enum LabError {
     Traffic {
         /// The flow's name.
         flow: String,
-        /// What is not supported, with the remedy.
+        /// The unsupported feature, with the remedy.
         reason: String,
     },
     /// The scenario has an arm that the lab cannot run.
@@ -29,7 +29,7 @@ pub enum LabError {
     Arm {
         /// The arm's name.
         arm: String,
-        /// What is not supported.
+        /// The unsupported feature.
         reason: &'static str,
     },
     /// A program cannot be started, or ended early.
@@ -37,13 +37,13 @@ pub enum LabError {
     Program {
         /// Name of the program.
         program: String,
-        /// What happened, with its output.
+        /// The failure, with the program's output.
         reason: String,
     },
     /// A program did not become ready in time.
     #[error("{what}: not ready within {seconds} s")]
     Late {
-        /// What was waited for.
+        /// The event.
         what: String,
         /// The time waited, s.
         seconds: u64,
@@ -81,7 +81,7 @@ pub enum LabError {
         arm: String,
         /// From 0.
         repetition: u32,
-        /// What does not balance.
+        /// The sums that differ.
         what: &'static str,
         /// Expected.
         left: u64,

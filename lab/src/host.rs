@@ -1,4 +1,4 @@
-//! What the lab needs from the host.
+//! Requirements of the lab.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -6,7 +6,7 @@ use std::process::Command;
 
 use rustix::process::geteuid;
 
-/// What keeps a host from having a lab.
+/// Reason why a host cannot have a lab.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Requirement(pub &'static str);
 

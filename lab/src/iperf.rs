@@ -56,7 +56,7 @@ fn common(sender: &Sender, sample_ns: u64) -> Vec<String> {
         .to_vec()
 }
 
-/// What it reported about one connection.
+/// Report on one connection.
 #[derive(Debug, Clone, Default, Deserialize)]
 pub struct Log {
     #[serde(default)]

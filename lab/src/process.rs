@@ -120,12 +120,12 @@ impl Process {
         let _ = self.child.wait();
     }
 
-    /// What it printed so far.
+    /// Its standard output so far.
     pub fn output(&self) -> Vec<u8> {
         fs::read(&self.stdout).unwrap_or_default()
     }
 
-    /// What it wrote to standard error so far.
+    /// Its standard error so far.
     pub(crate) fn errors(&self) -> String {
         let bytes = fs::read(&self.stderr).unwrap_or_default();
         String::from_utf8_lossy(&bytes).into_owned()

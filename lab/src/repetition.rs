@@ -56,7 +56,7 @@ pub struct Job<'a> {
     pub progress: &'a dyn Fn(u64),
 }
 
-/// What a repetition says about the host's precision.
+/// Precision of the host in a repetition.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Precision {
     /// Packets that the kernel dropped because the router did not read them.
@@ -270,7 +270,7 @@ impl Job<'_> {
     }
 }
 
-/// What is known at the end, in addition to rows and flows.
+/// Values known only at the end, in addition to rows and flows.
 struct Ended {
     report: Report,
     stats: Option<Stats>,

@@ -19,7 +19,7 @@ pub struct Sender {
     pub reported: u32,
     /// Its name there.
     pub name: String,
-    /// What sends.
+    /// The sender.
     pub kind: Kind,
     /// Whether its packets are ECN-capable.
     pub ecn: bool,
@@ -54,7 +54,7 @@ impl Sender {
     }
 }
 
-/// What sends.
+/// The sender.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Kind {
     /// A TCP connection with this congestion control of the kernel.

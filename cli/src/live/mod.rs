@@ -141,7 +141,7 @@ pub fn run(args: &LiveArgs) -> anyhow::Result<()> {
     result
 }
 
-/// What the page shows: a daemon and its queue.
+/// Source of the page's numbers: a daemon and its queue.
 struct Source {
     subject: String,
     /// Name of the policy that can be selected, if known.

@@ -1,4 +1,4 @@
-//! What the page shows, several times a second.
+//! Samples of the daemon and the queue for the page, several a second.
 
 use std::collections::VecDeque;
 use std::path::PathBuf;

@@ -1,4 +1,4 @@
-//! What is shown: differences of two samples, and the last ones.
+//! Values on the screen: differences of two samples, and the last ones.
 
 use std::collections::VecDeque;
 

@@ -86,7 +86,7 @@ pub struct Decided {
     pub decision: Bits,
     /// Bytes of the override; none if it would have expired.
     pub sent: Option<Vec<u8>>,
-    /// What the device answered.
+    /// Answer of the device.
     pub outcome: Option<Answer>,
 }
 
@@ -145,7 +145,7 @@ pub enum EngineSpec {
         path: String,
         /// SHA-256 over its files.
         hash: String,
-        /// What it ran on.
+        /// Device of the computation.
         runs_on: RunsOn,
         /// Seed of random choices.
         seed: u64,

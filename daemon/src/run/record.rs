@@ -1,4 +1,4 @@
-//! What the worker passes to the flight recorder.
+//! Messages from the worker to the flight recorder.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 

@@ -43,7 +43,7 @@ pub(super) struct Worker {
     /// The engines in use: the configured ones, or those selected by the
     /// operator.
     pub(super) engines: Engines,
-    /// What the configured engines were selected by.
+    /// The engines selected last.
     pub(super) choice: Choice,
     /// Whether the device must be released, to end overrides and the watchdog.
     pub(super) releases: bool,

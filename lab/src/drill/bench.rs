@@ -57,7 +57,7 @@ pub struct Bench<'a> {
     epoch_ns: u64,
     /// Of the queue, when they changed last.
     set_points: Option<SetPointRow>,
-    /// What is measured at present.
+    /// The running measurement.
     phase: Option<Phase>,
     /// Departure of the last packet, ns.
     last_ns: Option<u64>,
@@ -231,7 +231,7 @@ impl<'a> Bench<'a> {
         Pid::from_raw(i32::try_from(id).ok()?)
     }
 
-    /// What the daemon logged so far.
+    /// The daemon's log so far.
     pub fn log(&self) -> String {
         self.daemon.as_ref().map_or(String::new(), Daemon::log)
     }

@@ -44,7 +44,7 @@ const MOST_GAP_MS: f64 = 500.0;
 /// Time to notice that the queue is plain, beyond an override's life, ms.
 const SLACK_MS: f64 = 500.0;
 
-/// What goes wrong.
+/// A failure to cause while traffic flows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Drill {
     /// The daemon is killed and started again, as by a service manager.
@@ -104,7 +104,7 @@ impl Drill {
         }
     }
 
-    /// What it does, in a few words.
+    /// Description in a few words.
     pub fn what(self) -> &'static str {
         match self {
             Drill::Killed => "daemon gets SIGKILL, is started again",
@@ -121,7 +121,7 @@ impl Drill {
         }
     }
 
-    /// What this host lacks for it, with the remedy.
+    /// Requirement that this host lacks, with the remedy.
     fn missing(self) -> Option<&'static str> {
         match self {
             Drill::Clock if clock::library().is_none() => {
@@ -132,7 +132,7 @@ impl Drill {
     }
 }
 
-/// What a drill showed.
+/// Result of a drill.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Outcome {
     /// Its name.
@@ -145,13 +145,13 @@ pub struct Outcome {
     /// From the end of the failure until the daemon steered again, ms; `None` as
     /// above.
     pub recovered_ms: Option<f64>,
-    /// What was wrong; empty if nothing.
+    /// Violated requirements; empty if none.
     pub faults: Vec<String>,
     /// Why it did not run; the numbers are then meaningless.
     pub skipped: Option<String>,
 }
 
-/// What drills need.
+/// Requirements of drills.
 #[derive(Debug, Clone, Copy)]
 pub struct Stage<'a> {
     /// The program `l4sllmd`.

@@ -15,7 +15,7 @@ use crate::LabError;
 /// Time between two samples, status requests and scrapes.
 const EVERY: Duration = Duration::from_secs(1);
 
-/// What a long run showed.
+/// Result of a long run.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Soak {
     /// Duration, s.
@@ -30,7 +30,7 @@ pub struct Soak {
     pub daemon: Option<Trend>,
     /// The same of the router, which is this process.
     pub router: Option<Trend>,
-    /// What was wrong; empty if nothing.
+    /// Violated requirements; empty if none.
     pub faults: Vec<String>,
 }
 

@@ -16,7 +16,7 @@ const MAX_DATAGRAM: usize = 65_536;
 /// Longest time between two looks at the flag that ends it.
 const POLL: Duration = Duration::from_millis(100);
 
-/// What the receiver counts.
+/// Counters of the receiver.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Received {
     /// Datagrams.

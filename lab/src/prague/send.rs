@@ -25,7 +25,7 @@ const PATIENCE_NS: u64 = 5_000_000_000;
 /// Bytes of an IPv6 header beyond those of an IPv4 header.
 const V6_BYTES: u32 = 20;
 
-/// What to send, and where.
+/// Traffic and destination.
 #[derive(Debug, Clone)]
 pub struct Options {
     /// The receiver.

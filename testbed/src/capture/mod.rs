@@ -43,7 +43,7 @@ pub struct About<'a> {
     pub interface: &'a str,
     /// Name of the queue discipline, for verdicts of its own.
     pub discipline: &'static str,
-    /// What was captured.
+    /// Counts of a capture.
     pub comment: &'a str,
 }
 

@@ -68,7 +68,7 @@ pub fn scenario(duration_ns: u64) -> Scenario {
     scenario
 }
 
-/// What a long run showed.
+/// Result of a long run.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Soak {
     /// Virtual time, s.

@@ -61,7 +61,7 @@ impl Trend {
         })
     }
 
-    /// What has grown, with both values; none if nothing.
+    /// Resources that have grown, with both values; empty if none.
     pub fn growth(&self) -> Option<String> {
         let Trend { early, late } = self;
         let allowed = (early.memory_bytes as f64 * ALLOWANCE_SHARE) as u64;

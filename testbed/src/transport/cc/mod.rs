@@ -149,14 +149,14 @@ pub(super) struct Ack {
     pub repair: Repair,
 }
 
-/// What a sender repairs, until everything sent before is acknowledged.
+/// Losses under repair, until everything sent before is acknowledged.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) enum Repair {
     #[default]
     None,
     /// Losses found by later deliveries.
     Losses,
-    /// What was in flight at a timeout.
+    /// Packets in flight at a timeout.
     Timeout,
 }
 
