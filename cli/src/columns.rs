@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn labelled_text_is_indented_and_colour_has_no_width() {
+    fn labelled_text_is_indented_and_colour_codes_have_zero_width() {
         let green = |text: &str| format!("\x1b[32m{text}\x1b[0m");
         let module = green("ok     ") + "  module   release 0.1.0 answers, all well";
         let traffic = green("ok     ") + "  traffic  some packets";

@@ -299,7 +299,7 @@ fn version_includes_the_commit() {
 }
 
 #[test]
-fn doctor_reports_what_is_missing() {
+fn doctor_reports_a_missing_module_and_daemon() {
     let (code, stdout, stderr) = ran(&["doctor", "--socket", "/nonexistent", "--watch", "1ms"]);
     assert_eq!((code, stderr.as_str()), (Some(1), ""));
     for expected in ["PROBLEM  module", "PROBLEM  daemon", "/nonexistent"] {

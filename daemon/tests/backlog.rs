@@ -119,7 +119,7 @@ fn take(pipeline: &mut Pipeline, backlog: &[Message], most: usize, now_ns: u64) 
 }
 
 #[test]
-fn only_the_newest_interval_of_a_backlog_is_decided_on() {
+fn older_intervals_of_a_backlog_are_skipped() {
     let (mut pipeline, log) = pipeline(20, 8);
     let backlog: Vec<_> = (0..213).map(|seq| record(seq, 0)).collect();
     assert_eq!(take(&mut pipeline, &backlog, 9, 213 * MS), [199]);

@@ -253,7 +253,7 @@ fn event_of_an_unsubscribed_stream_is_not_a_gap() {
 }
 
 #[test]
-fn restarted_stream_has_no_gap() {
+fn restarted_stream_is_not_counted_as_a_gap() {
     let (mut pipeline, resets) = counting(config(10));
     let orders = push(&mut pipeline, 500..515);
     assert_eq!(orders.len(), 1);

@@ -69,7 +69,7 @@ mod tests {
 
     /// Runs in a separate process, so that the test sees its standard error.
     #[test]
-    fn a_caught_panic_prints_nothing() {
+    fn caught_panics_are_not_printed() {
         const INNER: &str = "L4SLLM_TEST_CAUGHT";
         if std::env::var_os(INNER).is_some() {
             let _ = caught(|| panic!("caught"));
@@ -80,7 +80,7 @@ mod tests {
         let test = std::env::current_exe().unwrap();
         let output = std::process::Command::new(test)
             .args(["--exact", "--nocapture"])
-            .arg("unwind::tests::a_caught_panic_prints_nothing")
+            .arg("unwind::tests::caught_panics_are_not_printed")
             .env(INNER, "1")
             .output()
             .unwrap();

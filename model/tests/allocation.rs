@@ -31,7 +31,7 @@ unsafe impl GlobalAlloc for Counting {
 static COUNTING: Counting = Counting;
 
 #[test]
-fn nothing_is_allocated_per_record() {
+fn decisions_do_not_allocate_per_record() {
     let mut config = config(&Feature::PAPER8);
     vary_paths(&mut config);
     let (policy, _) = policy(&config, 1);

@@ -442,7 +442,7 @@ fn rejects_a_policy_with_non_finite_decisions() {
 }
 
 #[test]
-fn no_damage_panics() {
+fn damaged_policies_do_not_panic() {
     let dir = saved();
     let mut noise = Noise::new(3);
     for name in [CONFIG_FILE, WEIGHTS_FILE] {

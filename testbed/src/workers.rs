@@ -65,7 +65,7 @@ mod tests {
     }
 
     #[test]
-    fn no_job_starts_after_an_error_or_a_stop() {
+    fn jobs_do_not_start_after_an_error_or_a_stop() {
         let jobs = [0, 1, 2, 3, 4];
         for stop in [Err("third"), Ok(false)] {
             let done = Mutex::new(Vec::new());

@@ -217,7 +217,7 @@ new_instances(void)
 
 /* Each allocation of a request fails once. */
 static void
-no_memory_for_a_request(void)
+a_request_without_memory_is_refused(void)
 {
 	struct l4s_params params;
 	struct fixture f;
@@ -259,7 +259,7 @@ no_memory_for_a_request(void)
 
 /* An instance is not attached if memory for it is unavailable. */
 static void
-no_memory_for_an_instance(void)
+an_instance_without_memory_is_not_attached(void)
 {
 	struct l4s_params params;
 	struct fixture f;
@@ -298,7 +298,7 @@ const struct test flow_tables_tests[] = {
 	TEST(switched_on_and_off),
 	TEST(switched_between_packets),
 	TEST(new_instances),
-	TEST(no_memory_for_a_request),
-	TEST(no_memory_for_an_instance),
+	TEST(a_request_without_memory_is_refused),
+	TEST(an_instance_without_memory_is_not_attached),
 	TEST_END
 };

@@ -252,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn only_certain_differences_are_marked() {
+    fn uncertain_differences_are_not_marked() {
         let rows = measured(&summary());
         let marks: Vec<bool> = rows.iter().map(Measured::differs).collect();
         assert_eq!(marks, [false, false, true]);

@@ -81,7 +81,7 @@ mod tests {
     const TYPE: &str = "Content-Type: application/json";
 
     #[test]
-    fn only_names_of_this_host_are_answered() {
+    fn requests_for_names_of_other_hosts_are_refused() {
         let local: SocketAddr = "127.0.0.1:9595".parse().unwrap();
         let host = |host: &str| check_host(&request(&format!("Host: {host}")), local).is_ok();
         for own in [

@@ -346,7 +346,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_unknown_is_a_dash_and_an_error_is_shown() {
+    fn unknown_values_are_dashes_and_errors_are_shown() {
         let mut history = History::default();
         history.push(Sample {
             device: None,
@@ -364,7 +364,7 @@ mod tests {
     }
 
     #[test]
-    fn a_restarted_device_has_no_rates_at_first() {
+    fn a_device_restart_interrupts_rates() {
         let mut history = History::default();
         history.push(sample(0.0, 3000, 10));
         history.push(sample(1.0, 1000, 20));

@@ -153,7 +153,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_get_metrics_is_answered() {
+    fn requests_other_than_get_metrics_are_refused() {
         let get = |line: &str| {
             let head = format!("{line}\r\nHost: a\r\n\r\n");
             asked(Request::parse(head.as_bytes()).as_ref())

@@ -41,7 +41,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_successful_service_resets_the_backoff() {
+    fn short_service_does_not_reset_the_backoff() {
         let ms = Duration::from_millis;
         let mut backoff = Backoff::new((ms(100), ms(1000)));
         let pauses = |backoff: &mut Backoff, served: u64| -> Vec<u128> {

@@ -86,7 +86,7 @@ fn selected_engines_take_effect() {
 }
 
 #[test]
-fn what_cannot_be_selected_changes_nothing() {
+fn invalid_selections_are_refused_without_effect() {
     let place = Place::new();
     let adaptive = "[engine]\nengine = \"adaptive\"\n";
     place.configure("", &(adaptive.to_owned() + &control(&place, "")));

@@ -142,12 +142,12 @@ impl Drop for Small {
 }
 
 #[test]
-fn a_full_disk_stops_the_recording_and_nothing_else() {
+fn a_full_disk_stops_the_recording_but_not_the_daemon() {
     let place = Place::new();
     let flight = directory(&place);
     let Some(_small) = Small::mount(flight.clone()) else {
         println!(
-            "skipped: a_full_disk_stops_the_recording_and_nothing_else (needs root and tmpfs)"
+            "skipped: a_full_disk_stops_the_recording_but_not_the_daemon (needs root and tmpfs)"
         );
         return;
     };

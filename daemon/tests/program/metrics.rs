@@ -190,7 +190,7 @@ pub fn expressions(value: &Value, found: &mut Vec<String>) {
 }
 
 #[test]
-fn the_endpoint_exports_what_dashboard_alerts_and_manual_name() {
+fn metrics_of_dashboard_alerts_and_manual_are_exported() {
     let samples = exported();
     let names = names(&samples);
     let check = |expression: &str, place: &str| {

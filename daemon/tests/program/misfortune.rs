@@ -206,7 +206,7 @@ fn failing_device_is_retried_with_backoff() {
 }
 
 #[test]
-fn truncated_reply_means_the_device_is_gone() {
+fn a_device_with_a_truncated_reply_is_considered_lost() {
     let place = Place::new();
     place.configure("on_gone = \"exit\"\nrequest_timeout_ms = 50", SCRIPT);
     let _device = Fake::start(&place, vec![Read::Frame(vec![0; 7])]);

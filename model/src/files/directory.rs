@@ -93,7 +93,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn directory_appears_complete_or_not_at_all() {
+    fn directories_appear_only_when_complete() {
         let place = tempfile::tempdir().unwrap();
         let path = place.path().join("model");
         let dir = AtomicDir::create(&path).unwrap();

@@ -86,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn only_regular_files_of_bounded_size_are_read() {
+    fn special_and_oversized_files_are_not_read() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("file");
         std::fs::write(&file, [7; 100]).unwrap();

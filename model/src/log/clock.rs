@@ -380,7 +380,7 @@ mod tests {
     }
 
     #[test]
-    fn nonexistent_day_has_no_time() {
+    fn days_missing_from_the_calendar_are_refused() {
         let leap_day = Stamp::of(b"Feb 29 00:00:00 gw").unwrap();
         let missing = |year| {
             Err(NoSuchDay {

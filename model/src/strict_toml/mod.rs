@@ -479,7 +479,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_names_file_line_key_and_what_was_expected() {
+    fn errors_name_file_line_key_and_expected_value() {
         for (text, want) in [
             (
                 "\ninterval = 11",

@@ -170,7 +170,7 @@ fn rule_is_compared_and_serves_as_a_baseline_for_policies() {
 }
 
 #[test]
-fn only_complete_pairs_are_compared() {
+fn incomplete_pairs_are_excluded() {
     let a = arm("a", Some(10), &[(0.5, 0.0), (0.6, 0.0), (0.7, 0.0)], 1.0);
     let mut b = arm("b", None, &[(0.9, 0.0), (0.8, 0.0), (0.9, 0.0)], 1.0);
     b.repetitions.remove(0);

@@ -424,7 +424,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_panel_has_the_majority_of_its_own_rows() {
+    fn accuracy_panels_show_their_own_majority_share() {
         let training = Training {
             name: "gpt2".to_owned(),
             steps: vec![Step {

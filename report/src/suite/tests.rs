@@ -127,7 +127,7 @@ fn families_are_geometric_means_over_conditions() {
 
 /// A condition with an always empty queue does not affect the others' mean.
 #[test]
-fn a_delay_of_zero_has_no_logarithm() {
+fn conditions_without_delay_are_excluded_from_means() {
     let tuned: &[(f64, f64)] = &[(8.0, 0.9)];
     let mut empty = condition("stationary-00001", &[(TUNED, &[(0.0, 0.9)])]);
     empty.arms[0].repetitions[0]
@@ -201,7 +201,7 @@ fn an_arm_is_never_better_than_itself() {
 /// A difference that counts as better without noise does not if tuned differs
 /// from itself by more.
 #[test]
-fn gain_within_the_noise_is_no_gain() {
+fn a_gain_within_the_noise_does_not_count() {
     let verdict = |again: f64| {
         let of = |number: usize| {
             let tuned = [(10.0, 0.9), (10.0, 0.9)];
@@ -377,7 +377,7 @@ fn arms_with_budgets_are_points_of_curves() {
 }
 
 #[test]
-fn without_budgets_there_is_no_frontier() {
+fn the_frontier_needs_idle_budgets() {
     let judged = judge(&suite(vec![condition(
         "stationary-00000",
         &[(TUNED, &[(8.0, 0.9)]), (POLICY, &[(8.0, 0.9)])],

@@ -44,7 +44,7 @@ fn page_starts_with_benefit_size_and_cost() {
 }
 
 #[test]
-fn only_a_certain_lead_is_marked_best() {
+fn uncertain_leads_are_not_marked_best() {
     let dir = tempfile::tempdir().unwrap();
     fill_paired(dir.path(), facts(&ARMS, 3));
     let mut data = load(dir.path()).unwrap();

@@ -148,7 +148,7 @@ fn roll_out_is_bit_reproducible() {
 }
 
 #[test]
-fn a_cancelled_roll_out_has_no_result() {
+fn a_cancelled_roll_out_returns_none() {
     // Long enough for a check of `cancel`.
     let scenario = conditions()[0].repetition(600_000_000_000, 0);
     let cancel = AtomicBool::new(true);

@@ -88,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn reports_only_what_is_new() {
+    fn bytes_covered_before_are_not_reported() {
         let mut r = Ranges::default();
         assert_eq!(insert(&mut r, 10, 20), [(10, 20)]);
         assert_eq!(insert(&mut r, 30, 40), [(30, 40)]);

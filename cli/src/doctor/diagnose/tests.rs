@@ -96,7 +96,7 @@ fn well() -> Facts {
 }
 
 #[test]
-fn healthy_router_has_no_findings() {
+fn a_healthy_router_passes_every_check() {
     let found = diagnose(&well());
     assert!(found.iter().all(|f| f.level == Level::Ok), "{found:#?}");
     let about: Vec<_> = found.iter().map(|f| f.about).collect();

@@ -87,7 +87,7 @@ fn second_commit_does_not_replace_a_kept_file() {
 }
 
 #[test]
-fn only_regular_files_are_replaced() {
+fn files_of_other_types_are_not_replaced() {
     let (place, _) = place();
     let fifo = place.path().join("fifo");
     mknodat(CWD, &fifo, FileType::Fifo, Mode::from_raw_mode(0o600), 0).unwrap();
@@ -137,7 +137,7 @@ fn longest_file_name_can_be_written() {
 }
 
 #[test]
-fn only_leftovers_are_removed() {
+fn similar_names_are_not_leftovers() {
     let (place, _) = place();
     let kept = [
         "last",

@@ -174,7 +174,7 @@ fn pooled_quantiles_are_over_all_rows() {
 }
 
 #[test]
-fn pooling_one_repetition_changes_nothing_and_order_does_not_matter() {
+fn pooling_keeps_a_single_repetition_and_ignores_order() {
     let runs = [run(1, 3, SHAPE), run(2, 3, SHAPE)];
     let [a, b] = runs.each_ref().map(Samples::of);
     assert_eq!(pool(&[&a]), summarise(0, &runs[0]).statistics);

@@ -102,7 +102,7 @@ fn probe_sends_new_data_if_available() {
 /// probe, even if a window of one segment waits for every delayed
 /// acknowledgement.
 #[test]
-fn no_probe_without_a_tail() {
+fn probes_need_an_unacknowledged_tail() {
     for cc in STREAMS {
         for window in [1, 2, 3, 100] {
             let config = FlowConfig {
@@ -150,7 +150,7 @@ fn loss_repaired_by_a_probe_reduces_once() {
 /// The path holds everything for longer than the probe waits: the probe arrives
 /// as a duplicate, and nothing was lost.
 #[test]
-fn needless_probe_reduces_nothing() {
+fn an_unnecessary_probe_does_not_reduce_the_window() {
     for cc in STREAMS {
         let config = FlowConfig {
             receive_window: 10 * u64::from(MSS),
