@@ -151,7 +151,7 @@ dualpi2_pick(struct dualpi2 *d, uint64_t now, struct dualpi2_verdict *v)
 /*
  * Takes the head of a queue.  The two flags are constants in each caller, so
  * they cost nothing: `weighed', whether flows have weights, and `usual',
- * whether to take only packets with the ordinary signals of their own queue.
+ * whether to take only packets to which their queue's ordinary signals apply.
  * With `usual', the head of the L4S queue stays there, and false is returned,
  * if the queue is in overload or the packet was classified by its DSCP alone.
  */

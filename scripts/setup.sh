@@ -65,7 +65,7 @@ if [ ${#missing[@]} -gt 0 ]; then
     fi
 fi
 
-# rust REASON: stops, and says where Rust comes from.
+# rust REASON: stops with instructions to install Rust.
 rust() {
     cat >&2 <<END
 setup: $1; l4sllm needs Rust 1.85 or later. To install it with rustup:

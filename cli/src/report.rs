@@ -14,7 +14,7 @@ use crate::format::{Format, FormatArgs, print_report, print_reports};
 
 /// Draw the figures and the page of finished runs, from the files on disk.
 ///
-/// Each directory gets its own figures/ and report.html. --out adds a page on all of
+/// Writes figures/ and report.html into each directory. --out adds a page on all of
 /// them; with --overlay, their arms are drawn in the same axes and compared with those
 /// of the first. Directories of training runs (metrics.jsonl) and of measured backbones
 /// (backbones.json) are compared on one page; a run of `train --online` has a page of its

@@ -63,7 +63,7 @@ pub struct RouterArgs {
     /// DualPI2].
     #[arg(long, value_name = "ARM", requires = "scenario")]
     arm: Option<String>,
-    /// Round-trip time without queueing, half of it in each direction [default: the
+    /// Round-trip time without queueing, half in each direction [default: the
     /// scenario's, or 0].
     #[arg(long, value_name = "TIME", value_parser = rtt)]
     rtt: Option<u64>,

@@ -244,7 +244,7 @@ fn the_emulator_is_compared_with_the_lab() {
     let ratio = utilisation["ratio"].as_f64().unwrap();
     assert!((0.75..1.33).contains(&ratio), "{utilisation}");
     assert_eq!(utilisation["agrees"], true);
-    // UDP Prague is in the L4S queue, with a share of its own.
+    // UDP Prague is in the L4S queue and has a row for its share.
     let share = row("udp-prague-10M-10ms", "share of udp-prague");
     assert!(
         (0.02..0.98).contains(&share["lab"].as_f64().unwrap()),

@@ -348,7 +348,7 @@ fn captures_have_the_packets_of_the_summary() {
     assert_eq!(bad, Some(Vec::new()));
 }
 
-/// SIGKILL leaves the capture under its temporary name, up to the last packets.
+/// After SIGKILL, the capture has its temporary name and lacks only the last packets.
 #[test]
 fn captures_of_a_killed_router_are_readable() {
     let nets = nets_or_skip!("captures_of_a_killed_router_are_readable");

@@ -1,4 +1,4 @@
-//! `scripts/setup.sh`, which a build runs first, says what to install.
+//! `scripts/setup.sh`, which every build runs first, names missing packages.
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 

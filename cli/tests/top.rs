@@ -242,7 +242,7 @@ fn the_second_signal_restores_the_terminal() {
     let mut screen = Screen::start(&socket);
     screen.wait_for("l4sllmd 7.7.7, running for 61 s");
     daemon.mute.store(true, Ordering::Relaxed);
-    // Signals that arrive together count as one.
+    // The kernel merges pending signals of the same number.
     while !screen.seen[screen.searched..].contains("\x1b[?1049l") && screen.terminate() {
         if let Ok(bytes) = screen.output.recv_timeout(Duration::from_millis(50)) {
             screen.seen += &String::from_utf8_lossy(&bytes);

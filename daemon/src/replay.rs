@@ -79,7 +79,7 @@ pub struct Made {
     pub recorded: Bits,
     /// The replayed decision; none if the replay made none.
     pub replayed: Option<Bits>,
-    /// Whether the decision and the override made of it are the same to the bit.
+    /// Whether the decision and its override are the same to the bit.
     pub same: bool,
     /// The recorded override.
     pub sent: Option<Override>,

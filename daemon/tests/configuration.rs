@@ -66,7 +66,7 @@ fn sample_is_valid_and_shows_the_defaults() {
     ];
     let uncommented: String = SAMPLE
         .lines()
-        // A policy takes the place of the rule.
+        // `policy` and `engine` exclude each other.
         .filter(|line| *line != "engine = \"adaptive\"")
         .map(|line| {
             let key = line.starts_with('#') && !line.starts_with("# ");

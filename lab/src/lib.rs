@@ -9,7 +9,7 @@
 //!
 //! [`Lab`] runs the repetitions of a scenario into the emulator's result
 //! directory. A [`Topology`] is the two namespaces, which have no other
-//! interfaces, so that nothing leaves them. Programs that the lab starts end
+//! interfaces, so no packet leaves them. Programs that the lab starts end
 //! with it, even if it is killed; namespaces that a killed lab leaves are
 //! removed by [`clean`], which every start calls.
 

@@ -33,7 +33,7 @@ use crate::{
 const START: Duration = Duration::from_secs(10);
 /// Longest time between two looks at the programs.
 const POLL: Duration = Duration::from_millis(50);
-/// Time that a client of iperf3 would go on if the lab did not stop it, s.
+/// Time added to the duration of iperf3's clients, which the lab stops earlier, s.
 const SPARE_S: u64 = 60;
 
 /// One repetition of one arm.

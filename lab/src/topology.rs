@@ -61,7 +61,7 @@ impl Topology {
             operation: "make a directory for the lab".to_owned(),
             source: std::io::Error::other(error),
         })?;
-        // From here on, dropping removes what has been made.
+        // If a later step fails, the guard removes both namespaces.
         let made = Guard(&name);
         let [client, server] = ROLES.map(|role| -> Result<Net, LabError> {
             let namespace = namespace(&name, role);
@@ -143,8 +143,8 @@ fn namespace(name: &str, role: &str) -> String {
     format!("{name}-{role}")
 }
 
-/// Settings of a new namespace: TCP accepts ECN and requests it on routes that
-/// say so, and large windows are possible.
+/// Settings of a new namespace: TCP accepts ECN and requests it on routes with
+/// the `ecn` feature, and large windows are possible.
 ///
 /// iperf3 selects the congestion control of a connection that is established. A
 /// connection that began with BBR, the default of some kernels, remains paced, and

@@ -397,7 +397,7 @@ pub(super) fn html_table(table: &Table) -> String {
     out.push_str("</tr>\n</thead>\n<tbody>\n");
     let grouped = table.rows.iter().any(Row::continues);
     for (at, row) in table.rows.iter().enumerate() {
-        // In print, rows stay with the one that they continue.
+        // In print, a row and its continuations stay on one page.
         if at > 0 && grouped && !row.continues() {
             out.push_str("</tbody>\n<tbody>\n");
         }

@@ -39,7 +39,7 @@ struct Packet {
 #[derive(Debug)]
 pub struct CaptureObserver {
     to: SyncSender<Packet>,
-    /// Packets that were not captured since the last one that was.
+    /// Packets not captured since the last captured one.
     missing: u64,
     /// The same, for the writing thread at the end.
     missing_at_end: Arc<AtomicU64>,
@@ -138,7 +138,7 @@ fn write_all<W: Write>(
     loop {
         let packet = match from.try_recv() {
             Ok(packet) => Ok(packet),
-            // Nothing waits: whoever reads the file sees all packets so far.
+            // The queue is empty: readers of the file see all packets so far.
             Err(TryRecvError::Empty) => {
                 capture.flush()?;
                 from.recv()

@@ -182,8 +182,8 @@ pub struct Interface {
 }
 
 impl Interface {
-    /// Creates the interface, or attaches to the existing one of this name, and
-    /// brings it up. Offloads are off, so the host's stack does the segmentation.
+    /// Creates the interface, or attaches to the existing one of this name, and sets
+    /// it up. Offloads are off, so the host's stack does the segmentation.
     ///
     /// # Errors
     /// [`InterfaceError`] with the remedy.

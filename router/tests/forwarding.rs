@@ -33,7 +33,7 @@ fn packets_leave_at_the_links_rate_after_its_delay() {
     assert!(setup.is_balanced());
 }
 
-/// Packets to a port take its delay, and so do the answers from it.
+/// The delay of a port applies to packets to it and to replies from it.
 #[test]
 fn flows_have_their_own_delays() {
     let mut setup = Setup::new(&scenario(12_000_000, 20 * MS), fifo(100));
@@ -71,7 +71,7 @@ impl Observer for Seen {
     }
 }
 
-/// Every packet that leaves the queue is shown, marked if so, and every drop.
+/// An observer sees every forwarded packet, with its mark, and every drop.
 #[test]
 fn an_observer_sees_what_leaves_the_queue() {
     let mut setup = Setup::new(&scenario(8_000_000, 0), dualpi2());

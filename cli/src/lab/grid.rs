@@ -149,7 +149,7 @@ fn measured(summary: &Summary) -> Vec<Measured> {
     rows
 }
 
-/// The quantity in each repetition that has it.
+/// Values of a quantity, one for each repetition that reports it.
 fn values(arm: &ArmSummary, name: &str) -> Vec<f64> {
     let all = arm.repetitions.iter();
     let all = all.flat_map(|repetition| quantities(&repetition.statistics));

@@ -24,7 +24,7 @@ impl Real {
     pub fn start(mut scenario: Scenario, policy: &Path, engine: Engine) -> anyhow::Result<Real> {
         let host = Host::here().map_err(|missing| LabError::Host(missing.0))?;
         clean()?;
-        // Few kernels have TCP Prague; the lab has a sender of its own.
+        // Few kernels have TCP Prague; UDP Prague is built into the lab.
         for flow in &mut scenario.flows {
             if flow.cc == Cc::Prague && !host.has_control("prague") {
                 flow.cc = Cc::UdpPrague;

@@ -78,7 +78,7 @@ impl Feed {
         }
         live.history.push_back(Arc::clone(&text));
         drop(live);
-        // Nobody may be listening.
+        // An error means that there are no receivers.
         let _ = self.news.send(text);
     }
 

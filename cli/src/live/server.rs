@@ -171,7 +171,7 @@ fn plain(status: &str, text: &str) -> String {
 }
 
 /// Sends the samples so far, and then each new one. A client that does not read is
-/// disconnected; one that is slow misses samples.
+/// disconnected; a slow one misses samples.
 async fn events(mut stream: TcpStream, feed: &Feed) -> io::Result<()> {
     let fields = [
         ("Content-Type", "text/event-stream"),

@@ -129,7 +129,7 @@ fn print_text(inspection: &Inspection, parts: &[Part], share: f64) -> anyhow::Re
             short(column.most)
         )?;
     }
-    outln!("\nSplit of a training that holds out {share}:")?;
+    outln!("\nSplit of a training run with {share} held out:")?;
     for part in parts {
         let rows: u64 = part.actions.iter().sum();
         let most = part.actions.iter().max().copied().unwrap_or(0);

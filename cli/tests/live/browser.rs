@@ -24,7 +24,7 @@ pub struct Browser {
 }
 
 impl Browser {
-    /// Starts it; `None` if there is none on this machine.
+    /// Starts a browser; `None` if this machine has none.
     pub fn start() -> Option<Browser> {
         let program = PROGRAMS.into_iter().find(|program| {
             let version = Command::new(program).arg("--version").output();

@@ -25,7 +25,7 @@ pub fn until<T>(what: &str, mut check: impl FnMut() -> Option<T>) -> T {
     }
 }
 
-/// `l4sllm live`, with its temporary files in a directory of its own.
+/// `l4sllm live`, with a separate directory for its temporary files.
 pub struct Live {
     child: Child,
     pub address: SocketAddr,

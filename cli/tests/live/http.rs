@@ -111,7 +111,7 @@ fn other_sites_and_hosts_are_refused() {
 #[test]
 fn a_client_that_stalls_does_not_block_others() {
     let live = Live::emulated(&[]);
-    // Some never end their request, others never read.
+    // Half of them do not finish their request, the others do not read.
     let stalled: Vec<TcpStream> = (0..16)
         .map(|number| {
             let mut stream = TcpStream::connect(live.address).unwrap();
@@ -183,7 +183,7 @@ fn engines_of_a_running_daemon_are_switched() {
     status("plain", |s| {
         s.in_force.is_none() && s.engine.to_string() == "plain DualPI2"
     });
-    // The end of the page leaves the daemon as it is.
+    // Stopping the page does not change the daemon's engine.
     assert!(live.end().success());
     status("still plain", |s| s.engine.to_string() == "plain DualPI2");
 }

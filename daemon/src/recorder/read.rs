@@ -56,9 +56,9 @@ pub struct Segment {
 /// The segments of a directory, or of one file, oldest first.
 ///
 /// # Errors
-/// There is none, a file cannot be read, or it has another version. In a
-/// directory, files without a whole header are skipped: they were being
-/// replaced.
+/// There are no segments, a file cannot be read, or it has another version.
+/// Files of a directory without a complete header are skipped: they were
+/// being replaced.
 pub fn segments(path: &Path) -> Result<Vec<Segment>, ReadError> {
     if !path.is_dir() {
         let number = number_of(path)?.map_err(|source| ReadError::Header {

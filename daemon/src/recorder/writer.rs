@@ -127,7 +127,7 @@ impl Recorder {
         self.state == State::Open
     }
 
-    /// What the next checkpoint states: frames lost so far, and whether it
+    /// The state for the next checkpoint: frames lost so far, and whether it
     /// follows the previous segment without a gap.
     pub fn history(&self) -> (u64, bool) {
         let lost = self.shared.lost.load(Ordering::Relaxed);
@@ -202,8 +202,7 @@ impl Recording {
     }
 }
 
-/// Logs the beginning and the end of an outage of the disk, however many writes
-/// fail between them.
+/// Logs the beginning and the end of a disk outage, but not each failed write.
 #[derive(Debug, Default)]
 struct Outage {
     /// Disks may fail and recover many times.
@@ -280,7 +279,7 @@ mod tests {
     use super::*;
     use crate::recorder::ring::file;
 
-    /// A recorder whose queue nobody empties.
+    /// A recorder without a thread that empties its queue.
     fn stalled(frames: usize) -> (Recorder, Receiver<(Frame, usize)>) {
         let (queue, receiver) = sync_channel(frames);
         let recorder = Recorder {

@@ -1,4 +1,4 @@
-//! Changes of configuration and engine that wait for the one under way.
+//! Changes of configuration and engine, one at a time.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ type Answer = oneshot::Sender<Result<(), String>>;
 #[derive(Debug, Default)]
 pub(super) struct Changes {
     reload: Reload,
-    /// Whether the change under way reads the configuration again.
+    /// Whether the change in progress reads the configuration again.
     rereads: bool,
     answers: Vec<Answer>,
     next: Next,
@@ -41,7 +41,7 @@ pub(super) struct Outcome {
 }
 
 impl Outcome {
-    /// Reports the result to those who asked for it.
+    /// Sends the result to the clients that requested the change.
     pub(super) fn answer(self) {
         let result = self.result.map(|_| ()).map_err(|error| error.to_string());
         for answer in self.answers {
@@ -63,7 +63,7 @@ impl Changes {
         self.next.answers.push(switch.answer);
     }
 
-    /// Starts what is asked for, unless a change is under way.
+    /// Starts the requested change, unless one is in progress.
     pub(super) fn start(
         &mut self,
         path: &Path,
@@ -82,7 +82,7 @@ impl Changes {
         self.answers = next.answers;
     }
 
-    /// Waits for the change under way; forever without one. Cancel safe.
+    /// Waits for the change in progress; forever without one. Cancel safe.
     pub(super) async fn finish(&mut self, orders: &mpsc::Sender<Order>) -> Outcome {
         let result = self.reload.finish(orders).await;
         Outcome {

@@ -1,9 +1,9 @@
 //! Records and summaries in, overrides out, until the device disappears.
 //!
 //! One turn of the loop executes orders, reads all available messages, decides
-//! on their newest intervals ([`crate::Plan`]) and yields. However many records
-//! arrive, a turn lasts little longer than one decision or [`TURN_NS`],
-//! whichever is longer.
+//! on their newest intervals ([`crate::Plan`]) and yields. At any
+//! rate of records, a turn lasts little longer than one decision or
+//! [`TURN_NS`], whichever is longer.
 
 use std::sync::Arc;
 
@@ -85,8 +85,8 @@ impl Worker {
             let interval = self.interval(until, quiet);
             if asked != Some(interval) {
                 device.interval(interval).await?;
-                // Done only here, because an event of an earlier change would
-                // be in the old stream.
+                // Not earlier: an event of an earlier change would be in the
+                // old stream.
                 if asked.is_none_or(|asked| asked.streams != interval.streams) {
                     self.learn_base(device).await?;
                 }

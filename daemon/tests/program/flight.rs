@@ -66,7 +66,7 @@ fn a_killed_daemon_leaves_a_recording_that_is_reproduced() {
     }
 }
 
-/// Decisions in a recording, 0 if there is none yet.
+/// Decisions in a recording; 0 if it does not exist yet.
 fn reproduced_so_far(directory: &Path) -> u64 {
     match segments(directory) {
         Ok(_) => reproduced(directory).decisions,

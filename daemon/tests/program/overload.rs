@@ -51,8 +51,8 @@ fn ask(place: &Place, times: usize) -> (Status, Duration) {
     (last.unwrap(), took[times / 2])
 }
 
-/// Ten intervals arrive during one decision. They fit in one read, so that the
-/// test does not depend on how soon a second one is answered.
+/// Ten intervals arrive during one decision. They fit in one read, so the
+/// test does not depend on the timing of a second read.
 #[test]
 fn at_ten_times_capacity_it_decides_on_the_newest_and_answers_status() {
     let place = Place::new();

@@ -92,7 +92,7 @@ impl Server {
         Some(self.answer(path)?["data"].clone())
     }
 
-    /// The answer to a request, once there is one.
+    /// The reply to a request; `None` before the server is ready.
     fn answer(&self, path: &str) -> Option<Value> {
         let request = format!("GET {path} HTTP/1.0\r\nHost: here\r\n\r\n");
         let answer = ask(self.address, &request)?;

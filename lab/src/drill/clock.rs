@@ -22,7 +22,7 @@ pub fn library() -> Option<PathBuf> {
     files.find(|file| file.is_file())
 }
 
-/// Lets the daemon use a wall clock of its own.
+/// Gives the daemon a separate wall clock.
 ///
 /// # Errors
 /// The file with the offset cannot be written.

@@ -12,7 +12,7 @@ use super::{Outcome, UNSHAKEN, watch_unshaken};
 use crate::LabError;
 
 /// Longest time between two packets, ms. Readers of counters hold locks that the
-/// packet path needs, for microseconds; the rest is the busy host's.
+/// packet path needs, for microseconds; the rest is for a busy host.
 const MOST_GAP_MS: f64 = 250.0;
 
 /// Reads all counters at each look, every 10 ms, while every processor is busy.

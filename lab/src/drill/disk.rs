@@ -69,7 +69,7 @@ fn recorder(bench: &Bench<'_>) -> Option<l4sllmd::status::RecorderStatus> {
     bench.status()?.recorder
 }
 
-/// Once in the log, however often the disk is tried.
+/// Checks that `text` is logged once, not at every write.
 fn expect_logged(bench: &Bench<'_>, text: &str, outcome: &mut Outcome) {
     let times = bench.logged(text);
     if times != 1 {

@@ -264,8 +264,8 @@ fn damage_policy(bench: &mut Bench<'_>, outcome: &mut Outcome) -> Result<(), Lab
     watch_unshaken(bench, outcome)
 }
 
-/// A reader that reads once and then not again until messages were overwritten
-/// loses these, and nobody else does.
+/// A reader that stops until messages are overwritten loses them; other readers
+/// do not.
 fn slow_reader(bench: &mut Bench<'_>, outcome: &mut Outcome) -> Result<(), LabError> {
     let mut reader = bench.reader()?;
     reader.interval(Interval::of_records(1), now_ns())?;

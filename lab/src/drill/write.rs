@@ -1,5 +1,5 @@
 //! A controller stops in the middle of a request: the device's watchdog ends its
-//! overrides, however long they would live.
+//! overrides before they expire.
 
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;

@@ -81,7 +81,7 @@ pub fn receive(
             Some(arrival) => {
                 let ack = state.arrive(arrival.from, arrival.ecn, &buffer[..arrival.length]);
                 if let Some(ack) = ack {
-                    // One that is lost is as good as one lost on the way.
+                    // A failed send has the effect of a lost acknowledgement.
                     let to = Some(arrival.from);
                     let _ = socket.send(&ack.to_bytes(), state.ecn(), to);
                 }

@@ -53,7 +53,7 @@ pub enum PragueError {
         /// Why.
         source: io::Error,
     },
-    /// Nobody acknowledges.
+    /// No acknowledgement arrives.
     #[error("{0}: no receiver answers; start one with `l4sllm prague receive`")]
     NoReceiver(SocketAddr),
 }

@@ -83,7 +83,7 @@ impl EcnSocket {
         }
     }
 
-    /// Receives a datagram; `None` if there is none.
+    /// Receives a datagram; `None` if none is waiting.
     ///
     /// # Errors
     /// Those of recvmsg(2); `ConnectionRefused` if nothing receives at the other

@@ -102,8 +102,8 @@ impl LogReader {
     /// when the last file has ended.
     ///
     /// # Errors
-    /// A file cannot be read or holds what a kernel log cannot, such as lines
-    /// of too many hosts.
+    /// A file cannot be read, or it is not a kernel log: it has lines of too many
+    /// hosts, for example.
     pub fn read(&mut self, out: &mut Vec<Logged>) -> Result<bool, LogError> {
         if self.current.is_none() && !self.open()? {
             return Ok(false);

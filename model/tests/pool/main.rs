@@ -5,8 +5,8 @@
 #[path = "../common/mod.rs"]
 mod common;
 mod damage;
-mod foreign;
 mod imports;
+mod other_writers;
 mod tables;
 
 use std::path::Path;
@@ -233,7 +233,7 @@ fn foreign(path: &Path, repetition: &str, reward: &str, rewards: Option<&[f64]>)
     use parquet::file::writer::SerializedFileWriter;
     use parquet::schema::parser::parse_message_type;
     let schema = format!(
-        "message foreign {{ {repetition} INT32 episode; {repetition} BYTE_ARRAY scenario (STRING);
+        "message pool {{ {repetition} INT32 episode; {repetition} BYTE_ARRAY scenario (STRING);
           {repetition} INT32 action; {repetition} {reward} reward; {repetition} BOOLEAN done;
           {repetition} DOUBLE packet_length; }}"
     );

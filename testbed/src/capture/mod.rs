@@ -41,7 +41,7 @@ const PART: usize = 64 << 10;
 pub struct About<'a> {
     /// Name of the interface that the packets leave by.
     pub interface: &'a str,
-    /// Name of the queue discipline, for verdicts of its own.
+    /// Name of the queue discipline, for verdicts that depend on it.
     pub discipline: &'static str,
     /// Counts of a capture.
     pub comment: &'a str,

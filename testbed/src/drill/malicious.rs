@@ -23,8 +23,8 @@ use crate::workers;
 /// Records between two decisions: an override is renewed long before its packets
 /// are used up.
 const INTERVAL: NonZeroU32 = NonZeroU32::new(10).expect("not 0");
-/// Time between two changes of the oscillating policy, ns: the queue has settled
-/// at one limit when it is moved to the other.
+/// Time between two changes of the oscillating policy, ns: the queue reaches a
+/// steady state at one limit before the change to the other.
 const FLIP_NS: u64 = 1_000_000_000;
 /// Name of the arm without a policy.
 pub const PLAIN: &str = "plain";

@@ -53,8 +53,8 @@ impl Format {
                  each) or \"csv\" (two columns of numbers, with time_unit and rate_unit)"
             }
             Format::Mahimahi => {
-                "expected mahimahi's format: a time in whole milliseconds, not less than that \
-                 of the previous line"
+                "expected mahimahi's format: a time in whole milliseconds, at least that of \
+                 the previous line"
             }
             Format::Csv { .. } => {
                 "expected two numbers, a time and a rate, with a comma, semicolon, tab or space \

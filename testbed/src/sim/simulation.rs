@@ -195,7 +195,7 @@ impl Simulation {
         Ok(())
     }
 
-    /// Adds every packet that leaves the queue from now on to `capture`.
+    /// Adds every later packet that leaves the queue to `capture`.
     pub fn capture(&mut self, capture: EmulatorCapture) {
         self.capture = Some(Box::new(capture));
     }

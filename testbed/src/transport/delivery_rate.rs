@@ -1,10 +1,10 @@
 //! Delivery rate samples (draft-cheng-iccrg-delivery-rate-estimation).
 //!
-//! Each transmission remembers how much had arrived when it was sent. When it
-//! arrives, the difference over the time is the rate at which the network
-//! delivered: the time is the longer of the sending and the acknowledging one, so
-//! that neither bursts of data nor compressed acknowledgements exceed the rate of
-//! the bottleneck.
+//! Each transmission records the data delivered when it was sent. When it is
+//! acknowledged, the data delivered since then, divided by the time, is the
+//! delivery rate. The time is the longer of the time for sending and the time for
+//! the acknowledgements, so bursts of data and compressed acknowledgements do not
+//! exceed the bottleneck's rate.
 
 use std::collections::VecDeque;
 
@@ -96,7 +96,7 @@ impl DeliveryRate {
     }
 
     /// The window has room, but there is no data for it: until the segments in
-    /// flight have arrived, samples say nothing about the network (section 4.1.2).
+    /// flight have arrived, samples do not describe the network (section 4.1.2).
     pub fn limit_by_application(&mut self, in_flight: u32) {
         self.app_limited_until = (self.delivered + u64::from(in_flight)).max(1);
     }

@@ -72,7 +72,7 @@ pub(super) struct Delivered {
     pub bytes: u64,
     /// The first unacknowledged byte moved.
     pub advanced: bool,
-    /// Of the segments, the one that was sent last: its ordinal and number.
+    /// Ordinal and number of the segment among them that was sent last.
     pub newest: Option<(u64, u64)>,
 }
 

@@ -157,8 +157,8 @@ fn equal_regular_streams_lose_equally() {
 /// kbit/s (85 % with such drops), CUBIC and DCTCP use the same share of 512
 /// kbit/s, and one Reno flow uses 95 % of 256 kbit/s. The loss is due to
 /// delayed acknowledgements: at windows of two or three segments nothing else
-/// is in flight while the receiver waits for a second segment. Without that
-/// wait, the shares are 99.9 %, 99.9 % and 98.7 %.
+/// is in flight while the receiver waits for a second segment. With immediate
+/// acknowledgements, the shares are 99.9 %, 99.9 % and 98.7 %.
 #[test]
 fn slow_links_are_used() {
     let classic = |cc| FlowGroup {

@@ -61,7 +61,10 @@ fn read(mut section: Section<'_>, path: &Path, text: &str) -> Result<Curriculum>
         flows.push(group);
     }
     if !flows.iter().any(|flow| flow.count.most() >= 1.0) {
-        return Err(section.error("flow", "expected at least one that can have a flow"));
+        return Err(section.error(
+            "flow",
+            "expected at least one group whose `count` can be 1 or more",
+        ));
     }
     let mut behaviours: Vec<Behaviour> = Vec::new();
     for entry in section.sections("behaviour")? {

@@ -185,8 +185,8 @@ pub(super) trait CongestionControl: fmt::Debug + Send {
         true
     }
 
-    /// Data is sent with nothing in flight; `app_limited` if the application was
-    /// the reason for that.
+    /// Data is sent while no segment is in flight; `app_limited` if the application
+    /// was the reason.
     fn on_transmit_start(&mut self, _now_ns: u64, _app_limited: bool) {}
 
     /// Congestion window.

@@ -110,7 +110,7 @@ fn the_minimum_round_trip_is_measured_every_ten_seconds() {
     assert!(window > 1.8 * PRODUCT, "{window}");
 }
 
-/// Losses that a loss-based control takes for congestion.
+/// Random losses, which a loss-based control interprets as congestion.
 #[test]
 fn random_losses_do_not_reduce_the_rate() {
     let rate = |cc| {

@@ -8,7 +8,7 @@
 //! a shorter round trip, the flow nearly stops, so that the queue drains and the
 //! delay can be measured.
 //!
-//! Losses cost no more than a round of packet conservation, and marks nothing.
+//! Losses cause at most a round of packet conservation; marks are ignored.
 //! Beyond the draft, as in Linux: the window allows for aggregated acknowledgements
 //! and for the bursts of segmentation offload, in which the sender also paces.
 //! Not included: detection of policers ("long-term" bandwidth in Linux), and the
@@ -408,7 +408,7 @@ impl CongestionControl for Bbr {
         self.set_window(ack);
     }
 
-    // What has been lost is in the acknowledgements.
+    // Acknowledgements include the number of lost segments.
     fn on_loss(&mut self, _now_ns: u64) {}
 
     fn on_ecn_echo(&mut self, _now_ns: u64) {}

@@ -45,7 +45,7 @@ fn rounds(bbr: &mut Bbr, rates: &[f64]) {
 fn gains_are_those_of_the_draft() {
     assert!((HIGH_GAIN - 2.885).abs() < 1e-3);
     assert!((HIGH_GAIN * DRAIN_GAIN - 1.0).abs() < 1e-12);
-    // A cycle neither makes nor removes a queue.
+    // A cycle does not change the queue.
     assert_eq!(CYCLE.iter().sum::<f64>(), CYCLE.len() as f64);
 }
 
@@ -153,8 +153,8 @@ fn recovery_conserves_packets_and_restores_the_window() {
 }
 
 proptest! {
-    /// Whatever the network does, the rate stays finite, and the window at least
-    /// four segments outside a repair.
+    /// On any network the rate stays finite, and the window at least four segments
+    /// outside a repair.
     #[test]
     fn window_and_rate_stay_within_bounds(
         steps in prop::collection::vec(
