@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
@@ -10,6 +11,7 @@ use l4sllm_machines::provider::{Bhyve, Qemu, Ssh, VirtualBox, Vmware, machines};
 use l4sllm_machines::{DryRun, Error, Host, Kind, Plan, Provider, Role, System, Testbed};
 use l4sllm_model::text::shown;
 
+use crate::duration;
 use crate::output::{note, outln};
 
 /// Run the published testbed in four virtual machines.
@@ -38,16 +40,19 @@ enum TestbedCommand {
     Down(StepArgs),
 }
 
-/// Create the machines that are absent, and start those that are not running.
+/// Create the machines that are absent, start those that are not running, and wait until
+/// all answer over ssh.
 ///
 /// Each machine configures itself on its first boot, reboots, and then accepts root's
-/// logins with the key that the image was built with. Existing machines are kept, so the
-/// command can be repeated after it was killed.
+/// logins with the key that the image was built with. The command ends when every machine
+/// reports its role. Existing machines are kept, so it can be repeated after it was
+/// killed.
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
 Examples:
   l4sllm testbed up --provider qemu
   l4sllm testbed up --provider virtualbox --dry-run
+  l4sllm testbed up --provider qemu --accelerator tcg --timeout 1h
   l4sllm testbed up --provider qemu --settings testbed.conf --key ~/.ssh/id_ed25519.pub")]
 struct UpArgs {
     #[command(flatten)]
@@ -58,6 +63,10 @@ struct UpArgs {
     /// Root's public key, instead of the image's.
     #[arg(long, value_name = "FILE")]
     key: Option<PathBuf>,
+    /// Longest time to wait for all machines; 0s does not wait.
+    #[arg(long, value_name = "TIME", default_value = "15min",
+          value_parser = |text: &str| duration::within(text, 0..=86_400_000_000_000))]
+    timeout: u64,
 }
 
 #[derive(Debug, Args)]
@@ -151,13 +160,18 @@ fn up(args: &UpArgs) -> anyhow::Result<()> {
         keys: args.key.as_ref().map(read).transpose()?,
         ..plan(&args.options)?
     };
-    perform(&args.options, plan, |testbed, host| testbed.up(host))?;
-    if !args.options.dry_run {
-        note!(
-            "the machines configure themselves and accept logins in a few minutes; l4sllm \
-             testbed status --provider {} shows their addresses",
-            args.options.provider.name()
-        );
+    let timeout = Duration::from_nanos(args.timeout);
+    let (dry_run, provider) = (args.options.dry_run, args.options.provider.name());
+    perform(&args.options, plan, |testbed, host| {
+        testbed.up(host)?;
+        if dry_run || timeout.is_zero() {
+            return Ok(());
+        }
+        note!("waiting for the machines; a first boot takes a few minutes");
+        testbed.wait(host, timeout, &mut |role| note!("{role} answers"))
+    })?;
+    if !dry_run && timeout.is_zero() {
+        note!("l4sllm testbed status --provider {provider} shows the addresses of the machines");
     }
     Ok(())
 }

@@ -5,6 +5,7 @@ use std::fs;
 use std::io::{self, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use crate::Error;
 
@@ -76,6 +77,10 @@ pub trait Host {
     fn make_dir(&mut self, path: &Path) -> Result<(), Error>;
     /// Removes a directory and its contents, if it exists.
     fn remove_dir(&mut self, path: &Path) -> Result<(), Error>;
+    /// Returns the time of a monotonic clock.
+    fn now(&mut self) -> Instant;
+    /// Waits before the next attempt.
+    fn pause(&mut self, time: Duration);
 }
 
 /// This computer.
@@ -111,6 +116,7 @@ impl Host for System {
         Err(Error::Failed {
             invocation: invocation.to_string(),
             status: output.status.to_string(),
+            code: output.status.code(),
             message: said.split_whitespace().collect::<Vec<_>>().join(" "),
         })
     }
@@ -148,6 +154,14 @@ impl Host for System {
             }
             _ => Ok(()),
         }
+    }
+
+    fn now(&mut self) -> Instant {
+        Instant::now()
+    }
+
+    fn pause(&mut self, time: Duration) {
+        std::thread::sleep(time);
     }
 }
 
@@ -219,6 +233,13 @@ impl<W: Write> Host for DryRun<W> {
     fn remove_dir(&mut self, path: &Path) -> Result<(), Error> {
         self.run(&Invocation::new("rm", ["-rf", &path.to_string_lossy()]))
     }
+
+    fn now(&mut self) -> Instant {
+        Instant::now()
+    }
+
+    /// Does nothing: no attempt fails.
+    fn pause(&mut self, _: Duration) {}
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! The published testbed on four machines, virtual or physical.
 //!
-//! [`Testbed`] creates, starts, stops and deletes the machines. It skips steps
+//! [`Testbed`] creates, starts, stops and deletes the machines, and waits until
+//! they answer. It skips steps
 //! that are already done, so a command that was killed can be repeated.
 //! [`Provider`] abstracts the hypervisor. [`Host`] abstracts this computer: it
 //! runs commands, prints them, or replays recorded answers.
@@ -12,6 +13,7 @@ pub mod host;
 pub mod provider;
 mod role;
 mod testbed;
+mod wait;
 
 use std::io;
 use std::path::PathBuf;
@@ -67,6 +69,8 @@ pub enum Error {
         invocation: String,
         /// Its exit status.
         status: String,
+        /// Its exit code; `None` if a signal ended it.
+        code: Option<i32>,
         /// Its output, on one line.
         message: String,
     },
@@ -103,6 +107,32 @@ pub enum Error {
     Unsupported {
         /// The step.
         action: &'static str,
+    },
+    /// A machine does not answer over ssh in time.
+    #[error("{role}: no answer over ssh within {seconds} s")]
+    NoAnswer {
+        /// The machine.
+        role: Role,
+        /// The time waited, in seconds.
+        seconds: u64,
+        /// The error of the last attempt.
+        source: Box<Error>,
+    },
+    /// A machine answers but has not configured itself.
+    #[error("{role}: answers but has no role ({message}); see its console and /var/log/messages")]
+    NoRole {
+        /// The machine.
+        role: Role,
+        /// The output of the command that reads the role.
+        message: String,
+    },
+    /// A machine answers in another role.
+    #[error("{role}: expected the role '{role}', found '{found}'")]
+    OtherRole {
+        /// The machine.
+        role: Role,
+        /// Its role.
+        found: String,
     },
     /// No host was given for a machine.
     #[error("missing host of {role}; expected --host {role}=HOST")]

@@ -69,9 +69,16 @@ impl Testbed<'_> {
         }
         host.write(&progress, CREATING.as_bytes())?;
         let disk = self.write_disk(host, role)?;
+        // The host key of the new machine replaces that of its predecessor.
+        host.write(&self.known_hosts(role), b"")?;
         self.provider.create(host, role, &disk)?;
         host.write(&progress, CREATED.as_bytes())?;
         Ok(state.map(|_| State::Stopped))
+    }
+
+    /// Returns the file with the host key of a machine that the provider created.
+    pub(crate) fn known_hosts(&self, role: Role) -> PathBuf {
+        self.dir.join(format!("{role}.known_hosts"))
     }
 
     /// Writes the configuration disk of a machine.

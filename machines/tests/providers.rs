@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use l4sllm_machines::provider::{Bhyve, Qemu, Ssh, VirtualBox, Vmware};
 use l4sllm_machines::{
@@ -50,6 +51,10 @@ struct Recorded {
     answers: BTreeMap<String, Result<&'static str, &'static str>>,
     files: BTreeMap<PathBuf, String>,
     ran: Vec<String>,
+    /// Answers that replace others after this many pauses.
+    later: Vec<(u32, String, Result<&'static str, &'static str>)>,
+    pauses: u32,
+    clock: Option<Instant>,
 }
 
 impl Recorded {
@@ -117,6 +122,7 @@ impl Host for Recorded {
             Err(message) => Err(Error::Failed {
                 invocation: invocation.to_string(),
                 status: "exit status: 255".to_owned(),
+                code: Some(if message.starts_with("cat: ") { 1 } else { 255 }),
                 message: (*message).to_owned(),
             }),
         }
@@ -145,6 +151,20 @@ impl Host for Recorded {
 
     fn remove_dir(&mut self, path: &Path) -> Result<(), Error> {
         self.run(&Invocation::new("rm", ["-rf", &path.to_string_lossy()]))
+    }
+
+    fn now(&mut self) -> Instant {
+        *self.clock.get_or_insert_with(Instant::now)
+    }
+
+    fn pause(&mut self, time: Duration) {
+        self.clock = Some(self.now() + time);
+        self.pauses += 1;
+        for (pauses, command, answer) in &self.later {
+            if *pauses == self.pauses {
+                self.answers.insert(command.clone(), *answer);
+            }
+        }
     }
 }
 
@@ -609,7 +629,8 @@ fn existing_machines_are_queried_by_ssh_and_unchanged() {
     let ssh = |role: Role| {
         format!(
             "ssh -o BatchMode=yes -o StrictHostKeyChecking=accept-new -o \
-             UserKnownHostsFile=/testbed/machines/ssh/known_hosts root@{role}.example true"
+             UserKnownHostsFile=/testbed/machines/ssh/known_hosts -o ConnectTimeout=10 \
+             root@{role}.example true"
         )
     };
     for role in Role::ALL {
@@ -640,4 +661,105 @@ fn existing_machines_are_queried_by_ssh_and_unchanged() {
         missing.to_string(),
         "missing host of router; expected --host router=HOST"
     );
+}
+
+/// The command that reads the role of a machine of QEMU.
+fn ask_role(role: Role) -> String {
+    format!(
+        "ssh -o BatchMode=yes -o StrictHostKeyChecking=accept-new -o \
+         UserKnownHostsFile=/testbed/machines/qemu/{role}.known_hosts -o ConnectTimeout=10 \
+         -p {} root@127.0.0.1 cat /var/db/l4sllm/role",
+        role.ssh_port()
+    )
+}
+
+/// Waits up to 60 s for machines of QEMU; returns those that answer.
+fn wait(host: &mut Recorded) -> Result<Vec<Role>, Error> {
+    let mut answered = Vec::new();
+    with(Kind::Qemu, |testbed| {
+        testbed.wait(host, Duration::from_secs(60), &mut |role| {
+            answered.push(role)
+        })
+    })?;
+    Ok(answered)
+}
+
+/// A computer with four machines of QEMU that answer in their roles.
+fn four_that_answer() -> Recorded {
+    let mut host = Recorded::empty();
+    for role in Role::ALL {
+        host.says(&ask_role(role), role.name());
+    }
+    host
+}
+
+#[test]
+fn wait_polls_until_every_machine_answers_in_its_role() {
+    let mut host = four_that_answer();
+    assert_eq!(wait(&mut host).unwrap(), Role::ALL);
+    assert_eq!(host.pauses, 0);
+
+    host.fails(
+        &ask_role(Role::Router),
+        "Connection timed out during banner exchange",
+    );
+    host.fails(
+        &ask_role(Role::Server),
+        "Connection reset by 127.0.0.1 port 10025",
+    );
+    host.later.push((3, ask_role(Role::Router), Ok("router\n")));
+    host.later.push((5, ask_role(Role::Server), Ok("server\n")));
+    assert_eq!(wait(&mut host).unwrap(), Role::ALL);
+    assert_eq!(host.pauses, 5);
+}
+
+#[test]
+fn wait_ends_at_its_timeout_with_the_last_error() {
+    let mut host = four_that_answer();
+    host.fails(&ask_role(Role::Client2), "Connection refused");
+    let error = wait(&mut host).unwrap_err();
+    assert_eq!(error.to_string(), "client2: no answer over ssh within 60 s");
+    let source = std::error::Error::source(&error).unwrap().to_string();
+    assert!(source.contains("-p 10024 root@127.0.0.1"), "{source}");
+    assert!(source.ends_with("Connection refused"), "{source}");
+    assert_eq!(host.pauses, 12);
+}
+
+#[test]
+fn wait_fails_at_once_if_another_attempt_cannot_help() {
+    let failure = |role: Role, answer: Result<&'static str, &'static str>| {
+        let mut host = four_that_answer();
+        host.answers.insert(ask_role(role), answer);
+        let error = wait(&mut host).unwrap_err();
+        assert_eq!(host.pauses, 0, "{error}");
+        error.to_string()
+    };
+    let refused = failure(
+        Role::Router,
+        Err("root@127.0.0.1: Permission denied (publickey)."),
+    );
+    assert!(refused.contains("Permission denied"), "{refused}");
+    let key = failure(Role::Server, Err("Host key verification failed."));
+    assert!(key.contains("Host key verification failed"), "{key}");
+    assert_eq!(
+        failure(Role::Client1, Ok("client2\n")),
+        "client1: expected the role 'client1', found 'client2'"
+    );
+    assert_eq!(
+        failure(
+            Role::Client1,
+            Err("cat: /var/db/l4sllm/role: No such file or directory")
+        ),
+        "client1: answers but has no role (cat: /var/db/l4sllm/role: No such file or directory); \
+         see its console and /var/log/messages"
+    );
+}
+
+#[test]
+fn new_machine_has_no_known_host_key() {
+    let mut host = four_that_answer();
+    let known_hosts = machines(Kind::Qemu).join("router.known_hosts");
+    host.file(known_hosts.clone(), "[127.0.0.1]:10022 ssh-ed25519 AAAA");
+    with(Kind::Qemu, |testbed| testbed.up(&mut host)).unwrap();
+    assert_eq!(host.files[&known_hosts], "");
 }

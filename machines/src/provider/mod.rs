@@ -134,19 +134,34 @@ impl FromStr for Kind {
 }
 
 /// Returns an ssh(1) command that runs `command` as root. The host key of a new
-/// machine is accepted, and stored separately from the user's known hosts.
-fn ssh(address: &Address, known_hosts: &Path, command: &[&str]) -> Invocation {
+/// machine is accepted, and stored separately from the user's known hosts. A
+/// booting machine may accept connections without an answer, so attempts have a
+/// timeout.
+pub(crate) fn ssh(address: &Address, known_hosts: &Path, command: &[&str]) -> Invocation {
     let mut ssh = Invocation::new("ssh", ["-o", "BatchMode=yes"]).and([
         "-o",
         "StrictHostKeyChecking=accept-new",
         "-o",
-        &format!("UserKnownHostsFile={}", known_hosts.display()),
+        &format!("UserKnownHostsFile={}", option_value(known_hosts)),
+        "-o",
+        "ConnectTimeout=10",
     ]);
     if let Some(port) = address.port {
         ssh = ssh.and(["-p", &port.to_string()]);
     }
     ssh.and([format!("root@{}", address.host)])
         .and(command.iter().copied())
+}
+
+/// Returns a path as a value of ssh_config(5), where `%` starts a token and
+/// unquoted spaces separate files.
+fn option_value(path: &Path) -> String {
+    let text = text(path).replace('%', "%%");
+    if text.contains([' ', '\t', '"', '\'', '\\', '#']) {
+        format!("\"{}\"", text.replace('\\', r"\\").replace('"', "\\\""))
+    } else {
+        text
+    }
 }
 
 /// Fails if the image does not exist.
@@ -168,4 +183,17 @@ fn text(path: impl AsRef<Path>) -> String {
 /// Returns the directory of the machines of a provider.
 pub fn machines(dir: &Path, kind: Kind) -> PathBuf {
     dir.join("machines").join(kind.name())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_quoted_as_values_of_ssh_config() {
+        let value = |path: &str| option_value(Path::new(path));
+        assert_eq!(value("/out/vm/known_hosts"), "/out/vm/known_hosts");
+        assert_eq!(value("/my vm/100%"), "\"/my vm/100%%\"");
+        assert_eq!(value(r#"/a"b\c"#), r#""/a\"b\\c""#);
+    }
 }

@@ -145,7 +145,7 @@ impl Provider for Qemu {
         let shutdown = ["shutdown", "-p", "now"];
         host.run(&ssh(
             &forwarded(role),
-            &self.dir.join("known_hosts"),
+            &self.file(role, "known_hosts"),
             &shutdown,
         ))
     }
