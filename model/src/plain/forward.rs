@@ -360,10 +360,22 @@ fn convolve<'a, V: Vector>(
     let channels = convolution.weight.chunks_exact(length);
     for (weight, bias) in channels.zip(&convolution.bias) {
         let (channel, rest) = out.split_at_mut(times);
-        channel.fill(*bias);
         // Times, not channels, fill the lanes: there are more of them.
-        for (w, from) in weight.iter().zip(0..) {
-            for (y, x) in channel.iter_mut().zip(&series[from..]) {
+        let mut lanes = channel.chunks_exact_mut(LANES / 2);
+        let mut time = 0;
+        for lane in &mut lanes {
+            let mut sums = [*bias; LANES / 2]; // in registers
+            for (w, from) in weight.iter().zip(time..) {
+                for (y, x) in sums.iter_mut().zip(&series[from..from + LANES / 2]) {
+                    *y = fma::<V>(*w, *x, *y);
+                }
+            }
+            lane.copy_from_slice(&sums);
+            time += LANES / 2;
+        }
+        for (y, time) in lanes.into_remainder().iter_mut().zip(time..) {
+            *y = *bias;
+            for (w, x) in weight.iter().zip(&series[time..]) {
                 *y = fma::<V>(*w, *x, *y);
             }
         }

@@ -11,6 +11,10 @@ pub(crate) use super::vector::{LANES, Lane, Vector};
 /// broadcast and two for the panel, fill the sixteen registers of AVX2.
 const TILE: usize = 6;
 
+/// Panels of a product with one row.  Four panels of two registers leave eight for
+/// the broadcast and the panels, and give an addition time to complete.
+const WIDE: usize = 4;
+
 /// A k × n matrix as ceil(n / 16) panels, each k × 16 and contiguous, so that
 /// a product reads it once, in order.
 #[derive(Debug, Clone, Default)]
@@ -80,6 +84,9 @@ pub(crate) fn matmul<V: Vector>(
     out_pitch: usize,
     into: Into<'_>,
 ) {
+    if m == 1 {
+        return vector_product::<V>(x, w, out, into);
+    }
     for (p, column) in (0..w.n).step_by(LANES).enumerate() {
         let panel = &w.panels[p * w.pitch..][..w.k];
         let width = LANES.min(w.n - column);
@@ -142,28 +149,86 @@ impl Block<'_> {
             }
             for (r, sum) in sums.into_iter().enumerate() {
                 let out = &mut self.out[r * self.out_pitch..];
-                match (out.first_chunk_mut::<LANES>(), self.into) {
-                    (Some(out), Into::Store) if self.width == LANES => sum.store(out),
-                    (Some(out), Into::Bias(bias)) if self.width == LANES => {
-                        sum.add(V::load(lane(bias, self.column))).store(out);
-                    }
-                    (Some(out), Into::Add(bias)) if self.width == LANES => {
-                        let bias = V::load(lane(bias, self.column));
-                        sum.add(bias).add(V::load(out)).store(out);
-                    }
-                    _ => {
-                        let mut part = [0.0; LANES];
-                        sum.store(&mut part);
-                        self.into.narrow(&part, self.column, &mut out[..self.width]);
-                    }
-                }
+                self.into.write(sum, self.column, self.width, out);
             }
         }
         M
     }
 }
 
+/// `out[n] (op)= x[k] w[k × n]`: several panels together, because the sums of one
+/// row and one panel would wait for each other's additions.
+#[inline(always)]
+fn vector_product<V: Vector>(x: &[f32], w: Panels<'_>, out: &mut [f32], into: Into<'_>) {
+    let panels = w.n.div_ceil(LANES);
+    let mut panel = 0;
+    while panel < panels {
+        panel += match panels - panel {
+            1 => wide::<V, 1>(x, w, panel, out, into),
+            2 => wide::<V, 2>(x, w, panel, out, into),
+            3 => wide::<V, 3>(x, w, panel, out, into),
+            _ => wide::<V, WIDE>(x, w, panel, out, into),
+        };
+    }
+}
+
+/// P panels of a product with one row, from panel `first`.
+#[inline(always)]
+fn wide<V: Vector, const P: usize>(
+    x: &[f32],
+    w: Panels<'_>,
+    first: usize,
+    out: &mut [f32],
+    into: Into<'_>,
+) -> usize {
+    let mut panels = [w.panels.as_ptr(); P];
+    for (p, panel) in panels.iter_mut().enumerate() {
+        *panel = w.panels[(first + p) * w.pitch..][..w.k].as_ptr();
+    }
+    // SAFETY: as in `Block::run`; `panels` are starts of slices of k.
+    unsafe {
+        let mut sums = [V::zero(); P];
+        for (i, x) in x[..w.k].iter().enumerate() {
+            for p in 0..P {
+                sums[p] = sums[p].add_product(*x, V::load(&*panels[p].add(i)));
+            }
+        }
+        for (p, sum) in sums.into_iter().enumerate() {
+            let column = (first + p) * LANES;
+            let width = LANES.min(w.n - column);
+            into.write(sum, column, width, &mut out[column..]);
+        }
+    }
+    P
+}
+
 impl Into<'_> {
+    /// Writes the sums of `width` columns from `column`, which `out` starts with.
+    ///
+    /// # Safety
+    /// The processor supports V.
+    #[inline(always)]
+    unsafe fn write<V: Vector>(self, sum: V, column: usize, width: usize, out: &mut [f32]) {
+        // SAFETY: the caller upholds the condition.
+        unsafe {
+            match (out.first_chunk_mut::<LANES>(), self) {
+                (Some(out), Into::Store) if width == LANES => sum.store(out),
+                (Some(out), Into::Bias(bias)) if width == LANES => {
+                    sum.add(V::load(lane(bias, column))).store(out);
+                }
+                (Some(out), Into::Add(bias)) if width == LANES => {
+                    let bias = V::load(lane(bias, column));
+                    sum.add(bias).add(V::load(out)).store(out);
+                }
+                _ => {
+                    let mut part = [0.0; LANES];
+                    sum.store(&mut part);
+                    self.narrow(&part, column, &mut out[..width]);
+                }
+            }
+        }
+    }
+
     /// The last panel, when n is not a multiple of [`LANES`].
     #[inline(always)]
     fn narrow(self, sum: &Lane, column: usize, out: &mut [f32]) {
@@ -329,6 +394,24 @@ mod tests {
                         "{m} {k} {n}"
                     );
                 }
+            }
+        }
+    }
+
+    /// A window is fed in pieces of any size, so the bits must not depend on it.
+    #[test]
+    fn a_row_alone_equals_a_row_among_others() {
+        for (k, n) in [(1, 1), (3, 16), (58, 32), (7, 50), (32, 64), (33, 129)] {
+            let (x, w, b) = (noise(2 * k, 1), noise(k * n, 2), noise(n, 3));
+            let packed = Packed::new(k, n, |r, c| w[r * n + c]);
+            for into in [Into::Store, Into::Bias(&b), Into::Add(&b)] {
+                let mut together = noise(2 * n, 4);
+                let mut alone = together.clone();
+                matmul::<Plain>(&x, k, 2, packed.view(), &mut together, n, into);
+                for (x, out) in x.chunks(k).zip(alone.chunks_mut(n)) {
+                    matmul::<Plain>(x, k, 1, packed.view(), out, n, into);
+                }
+                assert_eq!(alone, together, "{k} x {n}");
             }
         }
     }

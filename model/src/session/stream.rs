@@ -60,10 +60,16 @@ impl Stream {
         }
         let n = config.features.len();
         let (values, rows) = (&self.values, self.values.len() / n);
+        // One division for all values; `back` is below `rows`.
+        let newest = row(now, rows);
+        let at = |back| match newest.checked_sub(back) {
+            Some(row) => row,
+            None => newest + rows - back,
+        };
         // Records count from 1.
         config.fill_inputs(
             now as usize - 1,
-            |feature, back| values[row(now - back as u64, rows) * n + feature],
+            |feature, back| values[at(back) * n + feature],
             &mut self.inputs,
         );
         true
