@@ -8,11 +8,13 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
 use l4sllm_machines::provider::{Bhyve, Qemu, Ssh, VirtualBox, Vmware, machines};
-use l4sllm_machines::{DryRun, Error, Host, Kind, Plan, Provider, Role, System, Testbed};
+use l4sllm_machines::{
+    Collected, DryRun, Error, Host, Kind, Plan, Provider, Role, System, Testbed,
+};
 use l4sllm_model::text::shown;
 
 use crate::duration;
-use crate::output::{note, outln};
+use crate::output::{errln, note, outln};
 
 /// Run the published testbed in four virtual machines.
 ///
@@ -36,6 +38,7 @@ enum TestbedCommand {
     Snapshot(StepArgs),
     /// Restore the disks of stopped machines from the snapshot.
     Reset(StepArgs),
+    Collect(CollectArgs),
     /// Stop and delete the machines, but not the image.
     Down(StepArgs),
 }
@@ -67,6 +70,27 @@ struct UpArgs {
     #[arg(long, value_name = "TIME", default_value = "15min",
           value_parser = |text: &str| duration::within(text, 0..=86_400_000_000_000))]
     timeout: u64,
+}
+
+/// Copy versions, settings, counters and logs of every machine to a directory.
+///
+/// DIR/ROLE gets the output of uname, freebsd-version, kldstat, sysctl, ifconfig and
+/// netstat, testbed.conf and the system log; of the router also the firewall's rules
+/// and counters and the daemon's status and log, and of the others the version of
+/// iperf3 and siftr's log. Failed commands are listed in failures.txt. A machine's
+/// directory appears when it is complete; existing ones are kept, so the command can be
+/// repeated after it was killed.
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+Examples:
+  l4sllm testbed collect --provider qemu --out out/machines
+  l4sllm testbed collect --provider virtualbox --out out/machines --dry-run")]
+struct CollectArgs {
+    #[command(flatten)]
+    options: Options,
+    /// Directory for the files; created if necessary.
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
 }
 
 #[derive(Debug, Args)]
@@ -143,6 +167,7 @@ pub fn run(args: &TestbedArgs) -> anyhow::Result<()> {
                 t.snapshot(host)
             })
         }
+        TestbedCommand::Collect(args) => collect(args),
         TestbedCommand::Reset(args) => {
             perform(&args.options, plan(&args.options)?, |t, host| t.reset(host))
         }
@@ -174,6 +199,27 @@ fn up(args: &UpArgs) -> anyhow::Result<()> {
         note!("l4sllm testbed status --provider {provider} shows the addresses of the machines");
     }
     Ok(())
+}
+
+fn collect(args: &CollectArgs) -> anyhow::Result<()> {
+    let dry_run = args.options.dry_run;
+    perform(&args.options, plan(&args.options)?, |testbed, host| {
+        testbed.collect(host, &args.out, &mut |collected| {
+            let Collected {
+                role,
+                earlier,
+                failures,
+            } = collected;
+            match earlier {
+                _ if dry_run => {}
+                true => note!("{role}: kept, collected earlier"),
+                false => note!("{role}: collected"),
+            }
+            for failure in failures {
+                errln!("warning: {role}: {failure}");
+            }
+        })
+    })
 }
 
 fn plan(args: &Options) -> anyhow::Result<Plan> {

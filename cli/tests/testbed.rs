@@ -83,3 +83,70 @@ fn up_waits_for_roles_and_resumes_after_a_kill() {
     let disks = computer.read("disks");
     assert_eq!(disks.lines().count(), 4, "{disks}");
 }
+
+/// Answers every command of every machine. siftr's log is absent on client1. Without
+/// the file `resumed`, it kills the program when that asks client2 for its sysctls.
+const COMMANDS: &str = r#"case "$*" in
+*" -p 10024 "*" sysctl -a") [ -e resumed ] || kill -9 $PPID ;;
+*" -p 10023 "*" cat /var/log/siftr.log")
+    echo "cat: /var/log/siftr.log: No such file or directory" >&2; exit 1 ;;
+esac
+case "$*" in
+*" -p 1002"[2-5]" root@127.0.0.1 "*) echo "$*" >>asked; echo "${*#*root@127.0.0.1 }" ;;
+*) exit 255 ;;
+esac
+"#;
+
+#[test]
+fn collect_copies_files_of_machines_and_resumes_after_a_kill() {
+    let computer = Computer::new(COMMANDS);
+    let line = "testbed collect --provider qemu --out files";
+    let (code, stderr) = computer.run(line);
+    assert_eq!(code, None, "{stderr}");
+    assert!(stderr.contains("client1: collected"), "{stderr}");
+    assert!(!computer.path("files/client2").exists());
+
+    fs::write(computer.path("resumed"), "").unwrap();
+    let (code, stderr) = computer.run(line);
+    assert_eq!(code, Some(0), "{stderr}");
+    for role in [
+        "router: kept",
+        "client1: kept",
+        "client2: coll",
+        "server: coll",
+    ] {
+        assert!(stderr.contains(role), "{stderr}");
+    }
+    let asked = computer.read("asked");
+    let versions = asked.lines().filter(|line| line.ends_with("uname -a"));
+    // client2 was asked again.
+    assert_eq!(versions.count(), 5, "{asked}");
+
+    assert_eq!(computer.read("files/router/sysctl.txt"), "sysctl -a\n");
+    assert_eq!(
+        computer.read("files/router/schedulers.txt"),
+        "ipfw sched show\n"
+    );
+    let siftr = "cat /var/log/siftr.log\n";
+    assert_eq!(computer.read("files/server/siftr.log"), siftr);
+    assert!(!computer.path("files/client1/siftr.log").exists());
+    let failure = "siftr.log: cat: /var/log/siftr.log: No such file or directory\n";
+    assert_eq!(computer.read("files/client1/failures.txt"), failure);
+    assert!(!computer.path("files/server/failures.txt").exists());
+    let mut entries: Vec<_> = fs::read_dir(computer.path("files"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    entries.sort();
+    assert_eq!(entries, ["client1", "client2", "router", "server"]);
+}
+
+#[test]
+fn collect_names_a_machine_that_does_not_answer() {
+    let computer = Computer::new("echo 'Connection refused' >&2; exit 255\n");
+    let (code, stderr) = computer.run("testbed collect --provider qemu --out files");
+    assert_eq!(code, Some(1), "{stderr}");
+    assert!(stderr.contains("router"), "{stderr}");
+    assert!(stderr.contains("Connection refused"), "{stderr}");
+    assert!(!computer.path("files/router").exists());
+}

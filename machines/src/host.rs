@@ -49,7 +49,8 @@ impl fmt::Display for Invocation {
     }
 }
 
-fn quoted(word: &str) -> String {
+/// Quotes a word for a POSIX shell.
+pub(crate) fn quoted(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "_./:=,@%+-".contains(c);
     if !word.is_empty() && word.chars().all(plain) {
         word.to_owned()
@@ -65,6 +66,8 @@ pub trait Host {
     fn run(&mut self, invocation: &Invocation) -> Result<(), Error>;
     /// Returns the standard output of a program that changes nothing.
     fn ask(&mut self, invocation: &Invocation) -> Result<Option<String>, Error>;
+    /// Writes the standard output of a program that changes nothing to a file.
+    fn save(&mut self, invocation: &Invocation, path: &Path) -> Result<(), Error>;
     /// Returns whether a program that changes nothing exits with 0.
     fn succeeds(&mut self, invocation: &Invocation) -> Result<Option<bool>, Error>;
     /// Returns whether a file exists.
@@ -73,6 +76,8 @@ pub trait Host {
     fn read(&mut self, path: &Path) -> Result<Option<String>, Error>;
     /// Creates or replaces a file.
     fn write(&mut self, path: &Path, contents: &[u8]) -> Result<(), Error>;
+    /// Renames a file or directory.
+    fn rename(&mut self, from: &Path, to: &Path) -> Result<(), Error>;
     /// Creates a directory and its parents.
     fn make_dir(&mut self, path: &Path) -> Result<(), Error>;
     /// Removes a directory and its contents, if it exists.
@@ -88,10 +93,14 @@ pub trait Host {
 pub struct System;
 
 impl System {
-    fn output(invocation: &Invocation) -> Result<std::process::Output, Error> {
+    fn output(
+        invocation: &Invocation,
+        stdout: impl Into<Stdio>,
+    ) -> Result<std::process::Output, Error> {
         Command::new(&invocation.program)
             .args(&invocation.arguments)
             .stdin(Stdio::null())
+            .stdout(stdout)
             .output()
             .map_err(|source| Error::Spawn {
                 program: invocation.program.clone(),
@@ -106,23 +115,30 @@ impl Host for System {
     }
 
     fn ask(&mut self, invocation: &Invocation) -> Result<Option<String>, Error> {
-        let output = System::output(invocation)?;
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let output = System::output(invocation, Stdio::piped())?;
         if output.status.success() {
-            return Ok(Some(text(&output.stdout)));
+            return Ok(Some(String::from_utf8_lossy(&output.stdout).into_owned()));
         }
-        // vmrun prints its errors to standard output.
-        let said = text(&output.stderr) + &text(&output.stdout);
-        Err(Error::Failed {
-            invocation: invocation.to_string(),
-            status: output.status.to_string(),
-            code: output.status.code(),
-            message: said.split_whitespace().collect::<Vec<_>>().join(" "),
-        })
+        Err(unsuccessful(invocation, &output))
+    }
+
+    /// Deletes the file of a failed program without output.
+    fn save(&mut self, invocation: &Invocation, path: &Path) -> Result<(), Error> {
+        let unwritable = |error| failed(path, "cannot be written", error);
+        let file = fs::File::create(path).map_err(unwritable)?;
+        let output = System::output(invocation, file)?;
+        if output.status.success() {
+            return Ok(());
+        }
+        if fs::metadata(path).is_ok_and(|file| file.len() == 0) {
+            fs::remove_file(path).map_err(unwritable)?;
+        }
+        Err(unsuccessful(invocation, &output))
     }
 
     fn succeeds(&mut self, invocation: &Invocation) -> Result<Option<bool>, Error> {
-        Ok(Some(System::output(invocation)?.status.success()))
+        let output = System::output(invocation, Stdio::piped())?;
+        Ok(Some(output.status.success()))
     }
 
     fn exists(&mut self, path: &Path) -> Option<bool> {
@@ -141,6 +157,10 @@ impl Host for System {
         let new = path.with_extension("new");
         fs::write(&new, contents).map_err(|error| failed(&new, "cannot be written", error))?;
         fs::rename(&new, path).map_err(|error| failed(path, "cannot be replaced", error))
+    }
+
+    fn rename(&mut self, from: &Path, to: &Path) -> Result<(), Error> {
+        fs::rename(from, to).map_err(|error| failed(to, "cannot be replaced", error))
     }
 
     fn make_dir(&mut self, path: &Path) -> Result<(), Error> {
@@ -162,6 +182,18 @@ impl Host for System {
 
     fn pause(&mut self, time: Duration) {
         std::thread::sleep(time);
+    }
+}
+
+fn unsuccessful(invocation: &Invocation, output: &std::process::Output) -> Error {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    // vmrun prints its errors to standard output.
+    let said = text(&output.stderr) + &text(&output.stdout);
+    Error::Failed {
+        invocation: invocation.to_string(),
+        status: output.status.to_string(),
+        code: output.status.code(),
+        message: said.split_whitespace().collect::<Vec<_>>().join(" "),
     }
 }
 
@@ -200,6 +232,11 @@ impl<W: Write> Host for DryRun<W> {
         Ok(None)
     }
 
+    fn save(&mut self, invocation: &Invocation, path: &Path) -> Result<(), Error> {
+        let path = path.to_string_lossy();
+        self.print(&format!("{invocation} >{}", quoted(&path)))
+    }
+
     fn succeeds(&mut self, _: &Invocation) -> Result<Option<bool>, Error> {
         Ok(None)
     }
@@ -224,6 +261,11 @@ impl<W: Write> Host for DryRun<W> {
             self.print(&format!("#   {line}"))?;
         }
         Ok(())
+    }
+
+    fn rename(&mut self, from: &Path, to: &Path) -> Result<(), Error> {
+        let paths = [from.to_string_lossy(), to.to_string_lossy()];
+        self.run(&Invocation::new("mv", paths))
     }
 
     fn make_dir(&mut self, path: &Path) -> Result<(), Error> {

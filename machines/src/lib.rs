@@ -1,13 +1,14 @@
 //! The published testbed on four machines, virtual or physical.
 //!
-//! [`Testbed`] creates, starts, stops and deletes the machines, and waits until
-//! they answer. It skips steps
+//! [`Testbed`] creates, starts, stops and deletes the machines, waits until they
+//! answer, and collects their logs. It skips steps
 //! that are already done, so a command that was killed can be repeated.
 //! [`Provider`] abstracts the hypervisor. [`Host`] abstracts this computer: it
 //! runs commands, prints them, or replays recorded answers.
 //!
 //! `vm-images/` builds the image that the machines start from.
 
+mod collect;
 pub mod config_disk;
 pub mod host;
 pub mod provider;
@@ -20,6 +21,7 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
+pub use collect::Collected;
 pub use host::{DryRun, Host, Invocation, System};
 pub use provider::{Address, Kind, Provider, State};
 pub use role::Role;
@@ -108,6 +110,14 @@ pub enum Error {
         /// The step.
         action: &'static str,
     },
+    /// A command failed on a machine or about it.
+    #[error("{role}")]
+    Machine {
+        /// The machine.
+        role: Role,
+        /// The cause.
+        source: Box<Error>,
+    },
     /// A machine does not answer over ssh in time.
     #[error("{role}: no answer over ssh within {seconds} s")]
     NoAnswer {
@@ -150,4 +160,14 @@ pub enum Error {
         /// The largest size, in bytes.
         most: usize,
     },
+}
+
+impl Error {
+    /// Adds the machine.
+    pub(crate) fn of(self, role: Role) -> Error {
+        Error::Machine {
+            role,
+            source: Box::new(self),
+        }
+    }
 }

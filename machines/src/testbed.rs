@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use crate::config_disk;
-use crate::provider::{Address, Provider, State};
-use crate::{Error, Host, Plan, Role};
+use crate::provider::{Address, Provider, State, ssh};
+use crate::{Error, Host, Invocation, Plan, Role};
 
 /// Contents of a machine's progress file while it is created, and after.
 const CREATING: &str = "creating\n";
@@ -76,9 +76,26 @@ impl Testbed<'_> {
         Ok(state.map(|_| State::Stopped))
     }
 
-    /// Returns the file with the host key of a machine that the provider created.
-    pub(crate) fn known_hosts(&self, role: Role) -> PathBuf {
-        self.dir.join(format!("{role}.known_hosts"))
+    /// Returns the file with the host key of a machine: one file for each machine
+    /// that the provider creates, because its key changes with it.
+    fn known_hosts(&self, role: Role) -> PathBuf {
+        if self.provider.owns_machines() {
+            self.dir.join(format!("{role}.known_hosts"))
+        } else {
+            self.dir.join("known_hosts")
+        }
+    }
+
+    /// Returns an ssh command that runs `command` on a machine; `None` if its
+    /// address is unknown, on a host that inspects nothing.
+    pub(crate) fn shell(
+        &self,
+        host: &mut dyn Host,
+        role: Role,
+        command: &[&str],
+    ) -> Result<Option<Invocation>, Error> {
+        let address = self.provider.address(host, role)?;
+        Ok(address.map(|address| ssh(&address, &self.known_hosts(role), command)))
     }
 
     /// Writes the configuration disk of a machine.

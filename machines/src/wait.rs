@@ -5,15 +5,14 @@
 
 use std::time::Duration;
 
-use crate::provider::ssh;
-use crate::{Error, Host, Invocation, Role, Testbed};
+use crate::{Error, Host, Role, Testbed};
 
 /// Time between two attempts.
 const PAUSE: Duration = Duration::from_secs(5);
 /// Written by `vm-images/files/role` after everything else.
 const ROLE_FILE: &str = "/var/db/l4sllm/role";
 /// Exit status of ssh for its own errors; otherwise it returns the command's.
-const SSH_FAILED: i32 = 255;
+pub(crate) const SSH_FAILED: i32 = 255;
 /// Errors of ssh that a later attempt does not resolve.
 const PERMANENT: [&str; 3] = [
     "Host key verification failed",
@@ -60,7 +59,7 @@ impl Testbed<'_> {
         if !self.provider.owns_machines() {
             return self.provider.state(host, role).map(drop);
         }
-        let Some(ask) = self.ask_role(host, role)? else {
+        let Some(ask) = self.shell(host, role, &["cat", ROLE_FILE])? else {
             return Ok(());
         };
         let found = match host.ask(&ask) {
@@ -75,14 +74,6 @@ impl Testbed<'_> {
             return Err(Error::OtherRole { role, found });
         }
         Ok(())
-    }
-
-    /// Returns the command that prints a machine's role; `None` on a host that
-    /// inspects nothing.
-    fn ask_role(&self, host: &mut dyn Host, role: Role) -> Result<Option<Invocation>, Error> {
-        let address = self.provider.address(host, role)?;
-        let known_hosts = self.known_hosts(role);
-        Ok(address.map(|address| ssh(&address, &known_hosts, &["cat", ROLE_FILE])))
     }
 }
 

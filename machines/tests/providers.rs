@@ -128,6 +128,12 @@ impl Host for Recorded {
         }
     }
 
+    fn save(&mut self, invocation: &Invocation, path: &Path) -> Result<(), Error> {
+        let answer = self.ask(invocation)?.unwrap();
+        self.file(path.to_owned(), &answer);
+        Ok(())
+    }
+
     fn succeeds(&mut self, invocation: &Invocation) -> Result<Option<bool>, Error> {
         Ok(Some(self.answer(invocation).is_ok()))
     }
@@ -143,6 +149,11 @@ impl Host for Recorded {
     fn write(&mut self, path: &Path, contents: &[u8]) -> Result<(), Error> {
         self.file(path.to_owned(), &String::from_utf8_lossy(contents));
         Ok(())
+    }
+
+    fn rename(&mut self, from: &Path, to: &Path) -> Result<(), Error> {
+        let paths = [from.to_string_lossy(), to.to_string_lossy()];
+        self.run(&Invocation::new("mv", paths))
     }
 
     fn make_dir(&mut self, path: &Path) -> Result<(), Error> {

@@ -16,6 +16,7 @@ pub use ssh::Ssh;
 pub use virtualbox::VirtualBox;
 pub use vmware::Vmware;
 
+use crate::host::quoted;
 use crate::{Error, Host, Invocation, Role};
 
 /// State of a machine.
@@ -150,7 +151,8 @@ pub(crate) fn ssh(address: &Address, known_hosts: &Path, command: &[&str]) -> In
         ssh = ssh.and(["-p", &port.to_string()]);
     }
     ssh.and([format!("root@{}", address.host)])
-        .and(command.iter().copied())
+        // ssh joins the words with spaces, for the shell of the machine.
+        .and(command.iter().map(|word| quoted(word)))
 }
 
 /// Returns a path as a value of ssh_config(5), where `%` starts a token and
@@ -188,6 +190,17 @@ pub fn machines(dir: &Path, kind: Kind) -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn remote_words_are_quoted_for_the_shell_of_the_machine() {
+        let address = Address {
+            host: "router".to_owned(),
+            port: None,
+        };
+        let ssh = ssh(&address, Path::new("/k"), &["cat", "/a b;reboot", "$(x)"]);
+        let remote = &ssh.arguments[ssh.arguments.len() - 3..];
+        assert_eq!(remote, ["cat", "'/a b;reboot'", "'$(x)'"]);
+    }
 
     #[test]
     fn paths_are_quoted_as_values_of_ssh_config() {
