@@ -17,6 +17,9 @@ const CONFIG_MAX: u64 = 1 << 20;
 
 /// Inspect, create, adapt and run backbones in Hugging Face's directory layout.
 #[derive(Debug, Args)]
+#[command(after_long_help = "\
+Examples:
+  l4sllm backbone info gpt2")]
 pub struct BackboneArgs {
     #[command(subcommand)]
     command: BackboneCommand,

@@ -18,6 +18,9 @@ use crate::shipped;
 
 /// Emulate the queue's device, to try the daemon without FreeBSD.
 #[derive(Debug, Args)]
+#[command(after_long_help = "\
+Examples:
+  l4sllm device serve /tmp/l4sllm-device.sock")]
 pub struct DeviceArgs {
     #[command(subcommand)]
     command: DeviceCommand,

@@ -249,22 +249,20 @@ mod tests {
         Cli::command().debug_assert();
     }
 
-    /// Commands without subcommands, by their full names.
-    fn leaves(command: &clap::Command, name: &str) -> Vec<(String, clap::Command)> {
+    /// A command and its subcommands, by their full names.
+    fn commands_below(command: &clap::Command, name: &str) -> Vec<(String, clap::Command)> {
         let inner = command.get_subcommands();
-        let mut found: Vec<_> = inner
-            .flat_map(|inner| leaves(inner, &format!("{name} {}", inner.get_name())))
-            .collect();
-        if found.is_empty() {
-            found.push((name.to_owned(), command.clone()));
-        }
-        found
+        let inner =
+            inner.flat_map(|inner| commands_below(inner, &format!("{name} {}", inner.get_name())));
+        std::iter::once((name.to_owned(), command.clone()))
+            .chain(inner)
+            .collect()
     }
 
     #[test]
     fn every_command_has_help_and_examples() {
         let mut without = Vec::new();
-        for (name, mut command) in leaves(&Cli::command(), "l4sllm") {
+        for (name, mut command) in commands_below(&Cli::command(), "l4sllm") {
             assert!(command.get_about().is_some(), "{name}");
             let help = command.render_long_help().to_string();
             // Builds without libtorch show such commands.
@@ -283,7 +281,7 @@ mod tests {
                 .map(str::to_owned)
                 .collect::<Vec<_>>()
         };
-        for (name, mut command) in leaves(&Cli::command(), "l4sllm") {
+        for (name, mut command) in commands_below(&Cli::command(), "l4sllm") {
             for help in [command.render_long_help(), command.render_help()] {
                 let help = help.to_string();
                 let fitted = columns::fit(&help, 80);

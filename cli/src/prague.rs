@@ -18,9 +18,13 @@ const S: u64 = 1_000_000_000;
 
 /// Send or receive UDP Prague traffic, to measure a path with L4S.
 ///
-/// Both ends also work with those of udp_prague (github.com/L4STeam/udp_prague).
-/// The congestion control is the emulator's.
+/// Both ends interoperate with udp_prague (github.com/L4STeam/udp_prague). The
+/// congestion control is the emulator's.
 #[derive(Debug, Args)]
+#[command(after_long_help = "\
+Examples:
+  l4sllm prague receive 0.0.0.0:8080
+  l4sllm prague send 192.0.2.1:8080 --duration 10s")]
 pub struct PragueArgs {
     #[command(subcommand)]
     command: PragueCommand,

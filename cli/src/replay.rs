@@ -25,9 +25,9 @@ use crate::shipped::{self, Kind};
 /// of another policy.
 ///
 /// Every decision is made again from the recorded messages, and must be the same to
-/// the bit; the first that is not is named, and the exit code is 1. Records and
-/// windows are those of the recorded decisions: how the queue would have responded to
-/// others is not known.
+/// the bit; the first difference is reported, with exit code 1. Another policy
+/// decides on the recorded messages and windows, which include the effects of the
+/// recorded decisions and not of its own.
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
 Examples:

@@ -17,8 +17,8 @@ use crate::format::{Format, FormatArgs, print_report, print_reports};
 /// Writes figures/ and report.html into each directory. --out adds a page on all of
 /// them; with --overlay, their arms are drawn in the same axes and compared with those
 /// of the first. Directories of training runs (metrics.jsonl) and of measured backbones
-/// (backbones.json) are compared on one page; a run of `train --online` has a page of its
-/// own.
+/// (backbones.json) are compared on one page; a run of `train --online` has a separate
+/// page.
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
 Examples:

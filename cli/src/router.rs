@@ -85,8 +85,8 @@ pub struct RouterArgs {
     device: Option<PathBuf>,
     /// Write the headers of every packet that leaves the queue to this pcapng file, with
     /// the verdict, its reason, the sojourn time and the override in force as comments
-    /// for Wireshark. Packets are forwarded also if the disk is too slow for the capture;
-    /// those that it lacks are counted.
+    /// for Wireshark. A slow disk does not delay forwarding; packets missing from the
+    /// capture are counted.
     #[arg(long, value_name = "FILE")]
     pcap: Option<PathBuf>,
     /// Replace an existing file of --pcap.

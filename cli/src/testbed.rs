@@ -20,6 +20,11 @@ use crate::output::{errln, note, outln};
 ///
 /// vm-images/build.sh builds their image; vm-images/README.md describes each machine.
 #[derive(Debug, Args)]
+#[command(after_long_help = "\
+Examples:
+  l4sllm testbed up --provider qemu
+  l4sllm testbed status --provider qemu
+  l4sllm testbed down --provider qemu")]
 pub struct TestbedArgs {
     #[command(subcommand)]
     command: TestbedCommand,
@@ -48,8 +53,8 @@ enum TestbedCommand {
 ///
 /// Each machine configures itself on its first boot, reboots, and then accepts root's
 /// logins with the key that the image was built with. The command ends when every machine
-/// reports its role. Existing machines are kept, so it can be repeated after it was
-/// killed.
+/// reports its role. Existing machines are kept, so an interrupted
+/// command can be repeated.
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
 Examples:

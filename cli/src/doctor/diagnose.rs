@@ -261,7 +261,7 @@ fn flow_weights(system: &System, found: &mut Findings) {
         found.note(
             "queue",
             "flow_weights is on: faster flows get more signals, unresponsive flows lose more, \
-             and a tunnel counts as one flow"
+             and a tunnel is treated as one flow"
                 .into(),
             "sysctl net.inet.ip.dummynet.dualpi2.flow_weights=0 # or keep it: see dualpi2_llm(4)",
         );

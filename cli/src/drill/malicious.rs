@@ -11,11 +11,11 @@ use crate::duration;
 use crate::format::{Format, FormatArgs, print_rows};
 use crate::output::Done;
 
-/// Measure how much worse than plain DualPI2 malicious policies get.
+/// Measure how much worse than plain DualPI2 the queue is under malicious policies.
 ///
 /// The policies drop, mark or forward every packet, move all set-points from one
-/// limit to the other once a second, or hold them at one limit. They renew their
-/// overrides all the time; only the queue's default limits bound them. The table
+/// limit to the other once a second, or hold them at one limit. They renew
+/// their overrides continuously and are bound only by the queue's default limits. The table
 /// has, for each policy and quantity, the condition with the greatest harm.
 #[derive(Debug, Args)]
 #[command(after_long_help = "\

@@ -14,12 +14,16 @@ pub use malicious::table as malicious_table;
 #[cfg(target_os = "linux")]
 pub use soak::{count, used};
 
-/// Measure the harm of malicious policies, and whether a day of traffic leaves
-/// memory flat.
+/// Measure the harm of malicious policies, and check that memory stays constant
+/// during a day of traffic.
 ///
-/// These drills run in the emulator and need no root; `l4sllm lab drill` lets
-/// things fail while real packets flow.
+/// These drills run in the emulator and need no root; `l4sllm lab drill` causes
+/// failures while real packets flow.
 #[derive(Debug, Args)]
+#[command(after_long_help = "\
+Examples:
+  l4sllm drill malicious
+  l4sllm drill soak")]
 pub struct DrillArgs {
     #[command(subcommand)]
     command: DrillCommand,

@@ -16,7 +16,7 @@ use crate::output::{Done, errln, progress_bar};
 ///
 /// Long flows of all congestion controls, a video, an unresponsive stream and short
 /// flows share 10 Mbit/s. Memory and descriptors must not grow after the first
-/// quarter, and everything must be accounted for. Exit status 1 if something grew.
+/// quarter, and everything must be accounted for. Exit status 1 if either fails.
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
 Examples:

@@ -75,9 +75,9 @@ enum TableName {
     Conditions,
     /// Of `l4sllm reproduce`: each seed.
     Seeds,
-    /// Of trainings: the best evaluation of each, and the training's cost.
+    /// Of training runs: the best evaluation of each, and its cost.
     Trainings,
-    /// Of trainings: each step.
+    /// Of training runs: each step.
     Steps,
     /// Of `l4sllm bench backbones`: the costs of each.
     Backbones,

@@ -49,7 +49,7 @@ pub struct CompareArgs {
     format: FormatArgs,
 }
 
-/// Runs what is missing of both, and prints the table.
+/// Runs missing repetitions in emulator and lab, and prints the table.
 pub fn run(args: &CompareArgs, cancel: &AtomicBool) -> anyhow::Result<Done> {
     let host = super::host()?;
     let how = lab::How {

@@ -16,26 +16,25 @@ use crate::drill::{count, malicious_table, used};
 use crate::format::{Format, FormatArgs, print_rows};
 use crate::output::{Done, errln, note, progress_bar};
 
-/// Let things fail while traffic flows, and check that the queue carries on.
+/// Cause failures while traffic flows, and check that the queue keeps working.
 ///
 /// Each drill sends TCP traffic through a bottleneck that l4sllmd controls with the
-/// adaptive rule. Packets must keep flowing, the queue must be plain DualPI2 by the
-/// end of an override's life, the counters must add up, and the daemon must steer
-/// again by itself. Ends with a table; exit status 1 if a drill failed. Requires
-/// root.
+/// adaptive rule. Packets must keep flowing, the queue must be plain DualPI2 again
+/// when the last override expires, the counters must add up, and the daemon must
+/// recover. Prints a table; exit status 1 if a drill failed. Requires root.
 ///
 /// killed: the daemon gets SIGKILL and is started again.
-/// stopped: it gets SIGSTOP, and SIGCONT 5 s later.
-/// slow: it is stopped for nine tenths of the time, for longer than an override
-///   lives.
-/// socket: the device's socket is cut and restored.
+/// stopped: the daemon gets SIGSTOP, and SIGCONT 5 s later.
+/// slow: the daemon is stopped for nine tenths of the time, each time for longer
+///   than an override's lifetime.
+/// socket: the connection to the device is cut and restored.
 /// write: a controller stops in the middle of a request; the watchdog is 500 ms.
 /// policy: a reload names a damaged policy.
 /// reader: another reader of the device is too slow.
 /// counters: another program reads the device's counters every 10 ms, while all
 ///   processors are busy.
 /// disk: the disk of the flight recorder is full for some time.
-/// descriptors: the daemon has no descriptor left for some time, while clients
+/// descriptors: the daemon runs out of descriptors for some time, while clients
 ///   connect to its sockets and its metrics endpoint.
 /// clock: the daemon's wall clock jumps a month back and a year ahead (Debian's
 ///   package libfaketime; otherwise skipped).
@@ -43,7 +42,7 @@ use crate::output::{Done, errln, note, progress_bar};
 /// Two measurements take longer and have their own tables. --malicious: policies
 /// that drop, mark or forward every packet, or hold or move set-points at their
 /// limits, compared with plain DualPI2. --soak: mixed traffic for a long time, in
-/// which the memory and the descriptors of daemon and router must stay flat.
+/// which the memory and the descriptors of daemon and router must not grow.
 #[derive(Debug, Args)]
 #[command(
     verbatim_doc_comment,

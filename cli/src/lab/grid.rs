@@ -58,7 +58,7 @@ pub struct GridArgs {
     format: FormatArgs,
 }
 
-/// Runs what is missing, and prints the table.
+/// Runs missing repetitions, and prints the table.
 pub fn run(args: &GridArgs, cancel: &AtomicBool) -> anyhow::Result<Done> {
     let host = super::host()?;
     let policy = shipped::find(Kind::Policy, &args.learned)?;

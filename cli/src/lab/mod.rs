@@ -17,6 +17,11 @@ use crate::output::{Done, outln};
 /// Run scenarios with real packets between network namespaces of this machine
 /// (root).
 #[derive(Debug, Args)]
+#[command(after_long_help = "\
+Examples:
+  l4sllm lab run paper-prague --out out/lab --repetitions 1 --duration 20s
+  l4sllm lab compare --out out/compare
+  l4sllm lab drill")]
 pub struct LabArgs {
     #[command(subcommand)]
     command: LabCommand,

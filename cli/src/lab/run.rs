@@ -17,12 +17,13 @@ use crate::run::{Change, Target};
 
 /// Run a scenario with real packets and write a result directory.
 ///
-/// A client and a server are made on this machine, with the scenario's queue and
-/// link between them. The flows are iperf3's, with the congestion controls and the
-/// ECN of this kernel; ping measures round-trip times; l4sllmd controls the queue
-/// in arms with a controller. The directory is that of `l4sllm run`, with the JSON
-/// of iperf3 in addition. Repetitions run one after another, in real time. Nothing
-/// leaves the machine, and everything is removed at the end. Requires root.
+/// Creates network namespaces for clients and servers on this machine, with the
+/// scenario's queue and link between them. iperf3 sends the flows, with the
+/// congestion controls and the ECN of this kernel; ping measures round-trip times;
+/// l4sllmd controls the queue in arms with a controller. The directory is that of
+/// `l4sllm run`, and includes the JSON of iperf3. Repetitions run one after
+/// another, in real time. No packet leaves the machine, and everything is removed
+/// at the end. Requires root.
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
 Examples:

@@ -67,8 +67,8 @@ pub struct LiveArgs {
     /// Engine at the start.
     #[arg(long, value_enum, default_value_t = Engine::Plain, conflicts_with = "socket")]
     engine: Engine,
-    /// Address of the page; port 0: any free port. On an address that is not of this
-    /// host alone, the switch is off.
+    /// Address of the page; port 0: any free port. The switch works only on a
+    /// loopback address.
     #[arg(long, value_name = "ADDRESS", default_value_t = DEFAULT_LISTEN)]
     listen: SocketAddr,
     /// Open the page in a browser.

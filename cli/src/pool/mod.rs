@@ -18,6 +18,11 @@ use crate::output::{errln, existing, is_quiet, outln, progress_bar};
 
 /// Make, inspect and convert experience pools.
 #[derive(Debug, Args)]
+#[command(after_long_help = "\
+Examples:
+  l4sllm pool import /var/log/messages* --out pool.parquet
+  l4sllm pool inspect pool.parquet
+  l4sllm pool convert pool.parquet --out pool.json")]
 pub struct PoolArgs {
     #[command(subcommand)]
     command: PoolCommand,
@@ -79,7 +84,7 @@ Examples:
         #[arg(long)]
         once: bool,
     },
-    /// Join pools, episode after episode, with their common columns.
+    /// Concatenate pools, with their common columns.
     #[command(after_long_help = "\
 Examples:
   l4sllm pool merge a.parquet b.parquet --out both.parquet")]

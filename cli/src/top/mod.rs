@@ -20,9 +20,9 @@ use rates::{History, Sample};
 
 /// Watch the queues, the set-points and the daemon's decisions on a terminal.
 ///
-/// Rates and delay percentiles are those since the previous display. Keys: q, Esc and
-/// Ctrl-C end it, space pauses it. Without an answer the last values stay, below the
-/// error, and the daemon is queried again.
+/// Rates and delay percentiles cover the time since the previous display. Keys: q, Esc
+/// or Ctrl-C ends the display, space pauses it. While the daemon does not answer, the
+/// last values remain below the error.
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
 Examples:
