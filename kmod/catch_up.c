@@ -76,7 +76,7 @@ instance_catch_up(struct l4s_instance *inst, uint64_t now)
 	return (now);
 }
 
-/* Handles pending requests and everything whose time has come. */
+/* Handles pending requests and all work that is due. */
 static void
 instance_look(struct l4s_instance *inst, uint64_t now)
 {

@@ -12,7 +12,7 @@
  *
  * "Catch up" takes requests from the device (a new override, parameters,
  * limits), ends an expired override, runs the controller up to now, and ends
- * the summary when its time has come.  If there is nothing to do, this is one
+ * the summary when it is due.  If there is nothing to do, this is one
  * predictable branch.
  *
  * The packet path is called by one thread at a time.  The l4s_instance_post_*

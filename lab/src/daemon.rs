@@ -17,7 +17,7 @@ const POLL: Duration = Duration::from_millis(20);
 
 const MS: u64 = 1_000_000;
 
-/// Additions of a drill to a daemon.
+/// Settings that a drill adds to a daemon.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Extras {
     /// Sections of its configuration.
@@ -196,7 +196,7 @@ mod tests {
     use l4sllmd::engine::Preset;
     use std::num::NonZeroU32;
 
-    /// The daemon accepts the file, and means what the arm says.
+    /// The daemon reads the settings of the arm from the file.
     #[test]
     fn the_daemon_reads_the_arms_settings() {
         let read = |control: &Control| {

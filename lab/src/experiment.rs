@@ -104,7 +104,7 @@ impl Lab<'_> {
                 reason,
             };
             if !arm.script.is_empty() {
-                return Err(refused("the lab has no `script`; leave the arm out"));
+                return Err(refused("the lab does not support `script`; remove the arm"));
             }
             if arm.control.is_some() && self.daemon.is_none() {
                 return Err(refused(

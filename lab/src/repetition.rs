@@ -65,7 +65,7 @@ pub struct Precision {
     pub late_p99_us: f64,
 }
 
-/// The flow with the packets of no flow: ping.
+/// The flow of packets that belong to no other: ping's.
 const PING: &str = "ping";
 
 impl Job<'_> {

@@ -1,5 +1,5 @@
-//! A lab without an end: traffic through a queue whose device is served, until it is
-//! dropped.
+//! A lab of unlimited duration: traffic through a queue with a served device, until the
+//! lab is dropped.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};

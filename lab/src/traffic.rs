@@ -133,7 +133,7 @@ fn kind(flow: &FlowPlan, host: &Host) -> Result<Kind, String> {
         (flow.identity != Identity::Own, "`tunnel` and `port_hop`"),
     ];
     if let Some((_, what)) = unsupported.into_iter().find(|(is_used, _)| *is_used) {
-        return Err(format!("the lab has no {what}; leave the flow out"));
+        return Err(format!("the lab does not support {what}; remove the flow"));
     }
     match config.cc {
         Cc::Udp => {
@@ -164,7 +164,7 @@ fn tcp(cc: Cc, codepoint: Ecn, host: &Host) -> Result<Kind, String> {
     if !host.has_control(control) {
         return Err(format!(
             "this kernel has no congestion control `{control}` (it has {}); load its module, \
-             or leave the flow out",
+             or remove the flow",
             host.controls.join(", ")
         ));
     }
@@ -176,7 +176,7 @@ fn tcp(cc: Cc, codepoint: Ecn, host: &Host) -> Result<Kind, String> {
     match codepoint == own || codepoint == Ecn::NotEct {
         true => Ok(Kind::Tcp(control.to_owned())),
         false => Err(format!(
-            "Linux sends {control} with the codepoint {own:?}, not {codepoint:?}; leave the flow out"
+            "Linux sends {control} with the codepoint {own:?}, not {codepoint:?}; remove the flow"
         )),
     }
 }

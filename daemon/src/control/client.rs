@@ -41,7 +41,7 @@ pub fn select(socket: &Path, choice: Choice) -> Result<(), ControlError> {
             Some(reason) => Err(ControlError::Refused(reason.to_owned())),
             None => Err(io::Error::new(
                 io::ErrorKind::InvalidData,
-                "the answer is neither ok nor an error",
+                "expected the reply `ok` or `error: REASON`",
             )
             .into()),
         },

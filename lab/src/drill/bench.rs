@@ -33,7 +33,7 @@ const SAMPLE_NS: u64 = 10_000_000;
 const POLL: Duration = Duration::from_millis(10);
 /// Interval of the programs' own samples, s.
 const SAMPLE_S: u64 = 1;
-/// Time that traffic lasts longer than a drill, s.
+/// Time for which traffic outlasts a drill, s.
 const MARGIN_S: u64 = 600;
 const S: u64 = 1_000_000_000;
 
@@ -201,7 +201,7 @@ impl<'a> Bench<'a> {
     /// Sends a signal to the daemon.
     ///
     /// # Errors
-    /// None; a daemon that has ended gets no signal.
+    /// None. A daemon that has ended is not signalled.
     pub fn signal(&mut self, signal: Signal) -> Result<(), LabError> {
         if let Some(daemon) = &mut self.daemon {
             daemon.process().signal(signal);
@@ -272,13 +272,13 @@ impl<'a> Bench<'a> {
         self.set_points.as_ref().is_none_or(is_plain)
     }
 
-    /// Begins to measure.
+    /// Starts a measurement.
     pub fn measure(&mut self) {
         self.look();
         self.phase = Some(Phase::new(self.time_ns()));
     }
 
-    /// Ends to measure.
+    /// Ends the measurement and returns its results.
     pub fn measured(&mut self) -> Outcome {
         self.look();
         let until_ns = self.time_ns();
@@ -288,7 +288,10 @@ impl<'a> Bench<'a> {
         })
     }
 
-    /// Begins the failure, or again; gaps count from the first one.
+    /// Begins a failure, which may be repeated; gaps are measured from the first.
+    ///
+    /// # Errors
+    /// `failure`'s.
     pub fn fail(
         &mut self,
         failure: impl FnOnce(&mut Bench<'a>) -> Result<(), LabError>,

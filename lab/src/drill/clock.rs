@@ -44,7 +44,7 @@ pub fn prepare(bench: &mut Bench<'_>) -> Result<(), LabError> {
 /// Moves the clock. Each time, a reload logs a line with the new date.
 ///
 /// # Errors
-/// The daemon, the device or the host does not do its part in time.
+/// The daemon, the device or the host does not respond in time.
 pub fn drill(bench: &mut Bench<'_>, outcome: &mut Outcome) -> Result<(), LabError> {
     let offset = bench.dir().join(OFFSET);
     let mut dates = vec![date_of(&bench.log())];

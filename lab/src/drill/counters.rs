@@ -18,7 +18,7 @@ const MOST_GAP_MS: f64 = 250.0;
 /// Reads all counters at each look, every 10 ms, while every processor is busy.
 ///
 /// # Errors
-/// The daemon, the device or the host does not do its part in time.
+/// The daemon, the device or the host does not respond in time.
 pub fn drill(bench: &mut Bench<'_>, outcome: &mut Outcome) -> Result<(), LabError> {
     let mut reader = bench.reader()?;
     let _busy = Busy::start()?;

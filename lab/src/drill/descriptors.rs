@@ -1,4 +1,4 @@
-//! The daemon has no descriptor left for some time, while clients connect.
+//! The daemon runs out of descriptors for some time, while clients connect.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -33,7 +33,7 @@ fn control(bench: &Bench<'_>) -> PathBuf {
 /// Lowers the limit to the descriptors that are open, connects, and restores it.
 ///
 /// # Errors
-/// The daemon, the device or the host does not do its part in time.
+/// The daemon, the device or the host does not respond in time.
 pub fn drill(bench: &mut Bench<'_>, outcome: &mut Outcome) -> Result<(), LabError> {
     let pid = bench.daemon_id().ok_or_else(|| missing("a daemon"))?;
     let metrics = metrics(&bench.log()).ok_or_else(|| missing("a metrics endpoint"))?;
@@ -126,7 +126,7 @@ fn lowest_free(open: &BTreeSet<u64>) -> u64 {
     (0..).find(|number| !open.contains(number)).unwrap_or(0)
 }
 
-/// Lets no descriptor have this number or a greater one; returns the limit before.
+/// Limits descriptors to numbers below this one; returns the previous limit.
 fn limit(pid: Pid, below: u64) -> Result<Rlimit, LabError> {
     // The daemon has inherited it.
     let maximum = getrlimit(Resource::Nofile).maximum;

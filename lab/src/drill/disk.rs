@@ -36,7 +36,7 @@ impl Disk {
     /// Fills the disk and frees it again.
     ///
     /// # Errors
-    /// The disk cannot be filled, or the daemon does not do its part in time.
+    /// The disk cannot be filled, or the daemon does not respond in time.
     pub fn drill(&self, bench: &mut Bench<'_>, outcome: &mut Outcome) -> Result<(), LabError> {
         let filler = self.dir.join("filler");
         bench.wait_for("frames", PATIENCE, |bench| {

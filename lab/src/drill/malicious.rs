@@ -1,4 +1,4 @@
-//! Malicious policies on real packets: how much worse than plain DualPI2 they get.
+//! Malicious policies on real packets, compared with plain DualPI2.
 
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};

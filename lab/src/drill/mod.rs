@@ -1,8 +1,8 @@
-//! Failure drills: what goes wrong while traffic flows, and what must not.
+//! Failure drills: failures while traffic flows.
 //!
 //! Each drill has a bottleneck with TCP flows and `l4sllmd` with the adaptive
 //! rule. Something fails once the rule steers the queue. Packets must keep
-//! flowing, the queue must be plain DualPI2 by the time that an override lives,
+//! flowing, the queue must be plain DualPI2 when the last override expires,
 //! counters must add up, and the daemon must steer again without help.
 
 mod bench;
@@ -51,9 +51,9 @@ pub enum Drill {
     Killed,
     /// The daemon is stopped for 5 s.
     Stopped,
-    /// The daemon has a tenth of the time.
+    /// The daemon runs for a tenth of the time.
     Slow,
-    /// The device's socket is closed and comes back.
+    /// The device's socket is closed and opened again.
     Socket,
     /// A controller stops in the middle of a request.
     Write,
@@ -65,7 +65,7 @@ pub enum Drill {
     Counters,
     /// The disk of the flight recorder is full for some time.
     Disk,
-    /// The daemon has no descriptor left for some time.
+    /// The daemon runs out of descriptors for some time.
     Descriptors,
     /// The daemon's wall clock jumps.
     Clock,
@@ -167,7 +167,7 @@ pub struct Stage<'a> {
 /// Runs a drill.
 ///
 /// # Errors
-/// It cannot be set up, or a program does not do its part within a minute.
+/// It cannot be set up, or a program does not respond within a minute.
 pub fn drill(drill: Drill, stage: &Stage<'_>) -> Result<Outcome, LabError> {
     let mut outcome = Outcome {
         drill: drill.name().to_owned(),

@@ -19,7 +19,7 @@ const TURNS: u32 = 5;
 /// the daemon continues.
 ///
 /// # Errors
-/// The daemon, the device or the host does not do its part in time.
+/// The daemon, the device or the host does not respond in time.
 pub fn drill(bench: &mut Bench<'_>, outcome: &mut Outcome) -> Result<(), LabError> {
     let before = bench.received()?;
     let mut worst_ms = 0.0f64;

@@ -1,5 +1,5 @@
 //! A long time of mixed traffic in real time: the daemon's and the router's memory
-//! and descriptors stay flat.
+//! and descriptors do not grow.
 
 use std::time::{Duration, Instant};
 

@@ -27,7 +27,7 @@ const REPLY: Duration = Duration::from_secs(5);
 /// Returns the time by which the queue must be plain, ms.
 ///
 /// # Errors
-/// The daemon, the device or the host does not do its part in time.
+/// The daemon, the device or the host does not respond in time.
 pub fn drill(bench: &mut Bench<'_>, outcome: &mut Outcome) -> Result<f64, LabError> {
     bench.end_daemon();
     bench.wait_for("the queue to be plain DualPI2", PATIENCE, |bench| {

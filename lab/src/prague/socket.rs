@@ -54,7 +54,7 @@ impl EcnSocket {
         self.socket.local_addr()
     }
 
-    /// Receives from `to` only, and learns of its absence.
+    /// Receives only from `to`, and reports errors if nothing listens there.
     ///
     /// # Errors
     /// Those of connect(2).

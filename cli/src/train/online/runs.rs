@@ -35,7 +35,7 @@ pub struct Baselines {
 /// Number of baselines, which are the first runs of a condition.
 pub const BASELINES: usize = 3;
 
-/// Refuses what would be refused later, before anything is written.
+/// Reports errors of later steps before anything is written.
 pub fn check(args: &TrainArgs) -> anyhow::Result<()> {
     conditions(args, &suite(args)?, "imitation", 0, 1).map(|_| ())
 }

@@ -60,12 +60,12 @@ const BURSTS_PER_S: f64 = 1024.0;
 /// Round-trip time for the first pacing rate if none was measured, ns.
 const DEFAULT_RTT_NS: u64 = 1_000_000;
 
-/// What BBR does.
+/// State of BBR's state machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Mode {
     /// Grows quickly until the pipe is full.
     Startup,
-    /// Drains the queue that this has made.
+    /// Drains the queue that STARTUP made.
     Drain,
     /// Follows the rate; the phase is an index of [`CYCLE`].
     ProbeBw { phase: usize, since_ns: u64 },
