@@ -73,7 +73,7 @@ impl Observer for Seen {
 
 /// An observer sees every forwarded packet, with its mark, and every drop.
 #[test]
-fn an_observer_sees_what_leaves_the_queue() {
+fn an_observer_sees_forwarded_and_dropped_packets() {
     let mut setup = Setup::new(&scenario(8_000_000, 0), dualpi2());
     let (to, seen) = channel();
     setup.forwarder.observe(Box::new(Seen(to)));
