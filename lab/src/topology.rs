@@ -249,7 +249,7 @@ mod tests {
 
     /// Nothing else may be deleted.
     #[test]
-    fn only_names_of_labs_are_leftovers() {
+    fn other_names_are_not_leftovers_of_labs() {
         let lab = |name: &str| lab_of(OsStr::new(name));
         let own = Some("l4sllm-lab-12-3".to_owned());
         assert_eq!(lab("l4sllm-lab-12-3"), own);
