@@ -9,9 +9,10 @@ use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
 use l4sllm_machines::provider::{Bhyve, Qemu, Ssh, VirtualBox, Vmware, machines};
 use l4sllm_machines::{
-    Collected, DryRun, Error, Host, Kind, Plan, Provider, Role, System, Testbed,
+    Address, Collected, DryRun, Error, Host, HostKeys, Inventory, Kind, Plan, Provider, Role,
+    System, Testbed,
 };
-use l4sllm_model::text::shown;
+use l4sllm_model::text::{shell_word, shown};
 
 use crate::duration;
 use crate::output::{errln, note, outln};
@@ -61,6 +62,7 @@ Examples:
   l4sllm testbed up --provider qemu
   l4sllm testbed up --provider virtualbox --dry-run
   l4sllm testbed up --provider qemu --accelerator tcg --timeout 1h
+  l4sllm testbed up --provider ssh --inventory machines.toml
   l4sllm testbed up --provider qemu --settings testbed.conf --key ~/.ssh/id_ed25519.pub")]
 struct UpArgs {
     #[command(flatten)]
@@ -141,6 +143,11 @@ struct Options {
     /// route].
     #[arg(long, value_name = "INTERFACE")]
     uplink: Option<String>,
+    /// File that describes existing machines, for ssh: a table for each of router,
+    /// client1, client2 and server, with host, and optionally user, port, identity (the
+    /// private key) and interfaces.
+    #[arg(long, value_name = "FILE", conflicts_with = "hosts")]
+    inventory: Option<PathBuf>,
     /// Host of a machine, for ssh; repeat for router, client1, client2 and server.
     #[arg(long = "host", value_name = "ROLE=HOST", value_parser = host)]
     hosts: Vec<(Role, String)>,
@@ -188,6 +195,7 @@ fn up(args: &UpArgs) -> anyhow::Result<()> {
     let plan = Plan {
         settings: args.settings.as_ref().map(read).transpose()?,
         keys: args.key.as_ref().map(read).transpose()?,
+        host_keys: HostKeys::AcceptNew,
         ..plan(&args.options)?
     };
     let timeout = Duration::from_nanos(args.timeout);
@@ -236,12 +244,16 @@ fn plan(args: &Options) -> anyhow::Result<Plan> {
             shown(&dir)
         );
     }
+    if args.inventory.is_some() && args.provider != Kind::Ssh {
+        bail!("--inventory: only for --provider ssh; others know their machines");
+    }
     Ok(Plan {
         dir,
         cpus: args.cpus,
         memory: args.memory,
         settings: None,
         keys: None,
+        host_keys: HostKeys::Strict,
     })
 }
 
@@ -252,8 +264,14 @@ fn provider(args: &Options, plan: &Plan) -> Result<Box<dyn Provider>, Error> {
         Kind::Vmware => Box::new(Vmware::new(plan, &args.product)),
         Kind::Bhyve => Box::new(Bhyve::new(plan, args.uplink.as_deref())),
         Kind::Ssh => {
-            let hosts: BTreeMap<Role, String> = args.hosts.iter().cloned().collect();
-            Box::new(Ssh::new(plan, hosts)?)
+            let addresses = match &args.inventory {
+                Some(file) => Inventory::read(file)?.addresses(),
+                None => {
+                    let root = |(role, host): &(Role, String)| (*role, Address::root(host, None));
+                    args.hosts.iter().map(root).collect::<BTreeMap<_, _>>()
+                }
+            };
+            Box::new(Ssh::new(plan, addresses)?)
         }
     })
 }
@@ -283,6 +301,18 @@ fn testbed<'a>(provider: &'a dyn Provider, plan: &'a Plan, kind: Kind) -> Testbe
     }
 }
 
+/// The ssh command for a login by hand.
+fn login(address: &Address) -> String {
+    let mut ssh = "ssh".to_owned();
+    if let Some(identity) = &address.identity {
+        ssh += &format!(" -i {}", shell_word(&identity.to_string_lossy()));
+    }
+    if let Some(port) = address.port {
+        ssh += &format!(" -p {port}");
+    }
+    ssh + &format!(" {}@{}", address.user, address.host)
+}
+
 fn status(args: &Options) -> anyhow::Result<()> {
     let plan = plan(args)?;
     let provider = provider(args, &plan)?;
@@ -295,10 +325,7 @@ fn status(args: &Options) -> anyhow::Result<()> {
             .state
             .map(|state| state.to_string())
             .unwrap_or_default();
-        let ssh = machine.address.map(|address| match address.port {
-            Some(port) => format!("ssh -p {port} root@{}", address.host),
-            None => format!("ssh root@{}", address.host),
-        });
+        let ssh = machine.address.as_ref().map(login);
         let line = format!(
             "{:<8} {state:<8} {}",
             machine.role.name(),

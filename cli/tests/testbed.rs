@@ -150,3 +150,15 @@ fn collect_names_a_machine_that_does_not_answer() {
     assert!(stderr.contains("Connection refused"), "{stderr}");
     assert!(!computer.path("files/router").exists());
 }
+
+#[test]
+fn inventory_errors_name_file_line_and_key() {
+    let computer = Computer::new("exit 255\n");
+    fs::write(computer.path("m.toml"), "[router]\nhost = 7\n").unwrap();
+    let (code, stderr) = computer.run("testbed up --provider ssh --inventory m.toml");
+    assert_eq!(code, Some(1), "{stderr}");
+    assert!(stderr.contains("m.toml:2: router.host: "), "{stderr}");
+    let (code, stderr) = computer.run("testbed up --provider qemu --inventory m.toml");
+    assert_eq!(code, Some(1), "{stderr}");
+    assert!(stderr.contains("--inventory: only for"), "{stderr}");
+}

@@ -79,6 +79,7 @@ impl Testbed<'_> {
                 host.make_dir(&partial)?;
                 failures = self
                     .collect_one(host, role, &partial)
+                    .map_err(|error| error.about_host_key(role, &self.known_hosts(role)))
                     .map_err(|error| error.of(role))?;
                 host.rename(&partial, &complete)?;
             }

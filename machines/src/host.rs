@@ -7,6 +7,8 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use l4sllm_model::text::shell_word;
+
 use crate::Error;
 
 /// A program with its arguments.
@@ -41,21 +43,11 @@ impl Invocation {
 /// Formats the command line with the quoting of a POSIX shell.
 impl fmt::Display for Invocation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", quoted(&self.program))?;
+        write!(f, "{}", shell_word(&self.program))?;
         for argument in &self.arguments {
-            write!(f, " {}", quoted(argument))?;
+            write!(f, " {}", shell_word(argument))?;
         }
         Ok(())
-    }
-}
-
-/// Quotes a word for a POSIX shell.
-pub(crate) fn quoted(word: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "_./:=,@%+-".contains(c);
-    if !word.is_empty() && word.chars().all(plain) {
-        word.to_owned()
-    } else {
-        format!("'{}'", word.replace('\'', r"'\''"))
     }
 }
 
@@ -234,7 +226,7 @@ impl<W: Write> Host for DryRun<W> {
 
     fn save(&mut self, invocation: &Invocation, path: &Path) -> Result<(), Error> {
         let path = path.to_string_lossy();
-        self.print(&format!("{invocation} >{}", quoted(&path)))
+        self.print(&format!("{invocation} >{}", shell_word(&path)))
     }
 
     fn succeeds(&mut self, _: &Invocation) -> Result<Option<bool>, Error> {

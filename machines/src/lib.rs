@@ -11,19 +11,22 @@
 mod collect;
 pub mod config_disk;
 pub mod host;
+mod inventory;
 pub mod provider;
 mod role;
 mod testbed;
 mod wait;
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use l4sllm_model::strict_toml::TomlError;
 use thiserror::Error;
 
 pub use collect::Collected;
 pub use host::{DryRun, Host, Invocation, System};
-pub use provider::{Address, Kind, Provider, State};
+pub use inventory::{Inventory, Machine};
+pub use provider::{Address, HostKeys, Kind, Provider, State};
 pub use role::Role;
 pub use testbed::{Status, Testbed};
 
@@ -40,6 +43,8 @@ pub struct Plan {
     pub settings: Option<Vec<u8>>,
     /// Contents of an `authorized_keys` that replaces root's in the image.
     pub keys: Option<Vec<u8>>,
+    /// Host keys that ssh accepts.
+    pub host_keys: HostKeys,
 }
 
 /// An error of a testbed command.
@@ -144,8 +149,25 @@ pub enum Error {
         /// Its role.
         found: String,
     },
+    /// A machine's host key is not the stored one, or none is stored.
+    #[error(
+        "{role}: its host key is not in {}, or another one is; `testbed up` stores the keys of \
+         new machines, and keys that were replaced must be removed from the file",
+        known_hosts.display()
+    )]
+    HostKey {
+        /// The machine.
+        role: Role,
+        /// The file of known hosts.
+        known_hosts: PathBuf,
+        /// The error of ssh.
+        source: Box<Error>,
+    },
+    /// An inventory is invalid.
+    #[error(transparent)]
+    Inventory(#[from] TomlError),
     /// No host was given for a machine.
-    #[error("missing host of {role}; expected --host {role}=HOST")]
+    #[error("missing host of {role}; expected --host {role}=HOST, or --inventory FILE")]
     NoHost {
         /// The machine.
         role: Role,
@@ -163,6 +185,18 @@ pub enum Error {
 }
 
 impl Error {
+    /// Adds the machine and the remedy if ssh rejected its host key.
+    pub(crate) fn about_host_key(self, role: Role, known_hosts: &Path) -> Error {
+        match &self {
+            Error::Failed { message, .. } if message.contains(REJECTED) => Error::HostKey {
+                role,
+                known_hosts: known_hosts.to_owned(),
+                source: Box::new(self),
+            },
+            _ => self,
+        }
+    }
+
     /// Adds the machine.
     pub(crate) fn of(self, role: Role) -> Error {
         Error::Machine {
@@ -171,3 +205,6 @@ impl Error {
         }
     }
 }
+
+/// Part of ssh's message about a host key.
+const REJECTED: &str = "Host key verification failed";

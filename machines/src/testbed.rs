@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use crate::config_disk;
-use crate::provider::{Address, Provider, State, ssh};
+use crate::provider::{Address, KnownHosts, Provider, State, ssh};
 use crate::{Error, Host, Invocation, Plan, Role};
 
 /// Contents of a machine's progress file while it is created, and after.
@@ -78,7 +78,7 @@ impl Testbed<'_> {
 
     /// Returns the file with the host key of a machine: one file for each machine
     /// that the provider creates, because its key changes with it.
-    fn known_hosts(&self, role: Role) -> PathBuf {
+    pub(crate) fn known_hosts(&self, role: Role) -> PathBuf {
         if self.provider.owns_machines() {
             self.dir.join(format!("{role}.known_hosts"))
         } else {
@@ -95,7 +95,11 @@ impl Testbed<'_> {
         command: &[&str],
     ) -> Result<Option<Invocation>, Error> {
         let address = self.provider.address(host, role)?;
-        Ok(address.map(|address| ssh(&address, &self.known_hosts(role), command)))
+        let known = KnownHosts {
+            path: self.known_hosts(role),
+            accepted: self.plan.host_keys,
+        };
+        Ok(address.map(|address| ssh(&address, &known, command)))
     }
 
     /// Writes the configuration disk of a machine.

@@ -13,12 +13,9 @@ const PAUSE: Duration = Duration::from_secs(5);
 const ROLE_FILE: &str = "/var/db/l4sllm/role";
 /// Exit status of ssh for its own errors; otherwise it returns the command's.
 pub(crate) const SSH_FAILED: i32 = 255;
-/// Errors of ssh that a later attempt does not resolve.
-const PERMANENT: [&str; 3] = [
-    "Host key verification failed",
-    "Permission denied",
-    "Bad configuration option",
-];
+/// Errors of ssh that a later attempt does not resolve. A rejected host key is
+/// another error already.
+const PERMANENT: [&str; 2] = ["Permission denied", "Bad configuration option"];
 
 impl Testbed<'_> {
     /// Waits until every machine answers over ssh and has its role, and calls
@@ -68,7 +65,7 @@ impl Testbed<'_> {
             Err(Error::Failed { code, message, .. }) if code != Some(SSH_FAILED) => {
                 return Err(Error::NoRole { role, message });
             }
-            Err(error) => return Err(error),
+            Err(error) => return Err(error.about_host_key(role, &self.known_hosts(role))),
         };
         if found != role.name() {
             return Err(Error::OtherRole { role, found });

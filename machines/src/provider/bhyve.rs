@@ -223,10 +223,7 @@ impl Provider for Bhyve {
 
     /// Returns the name that the machine registers by DHCP.
     fn address(&self, _: &mut dyn Host, role: Role) -> Result<Option<Address>, Error> {
-        Ok(Some(Address {
-            host: role.name().to_owned(),
-            port: None,
-        }))
+        Ok(Some(Address::root(role.name(), None)))
     }
 }
 

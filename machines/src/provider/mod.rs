@@ -16,7 +16,8 @@ pub use ssh::Ssh;
 pub use virtualbox::VirtualBox;
 pub use vmware::Vmware;
 
-use crate::host::quoted;
+use l4sllm_model::text::shell_word;
+
 use crate::{Error, Host, Invocation, Role};
 
 /// State of a machine.
@@ -47,6 +48,38 @@ pub struct Address {
     pub host: String,
     /// Port; `None` for ssh's default.
     pub port: Option<u16>,
+    /// Login name.
+    pub user: String,
+    /// File with the private key; `None` for ssh's default.
+    pub identity: Option<PathBuf>,
+}
+
+impl Address {
+    /// Creates the address of root's login with the default key.
+    pub fn root(host: &str, port: Option<u16>) -> Address {
+        Address {
+            host: host.to_owned(),
+            port,
+            user: "root".to_owned(),
+            identity: None,
+        }
+    }
+}
+
+/// Which host keys ssh accepts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HostKeys {
+    /// Keys of known hosts, and of unknown hosts, whose keys are stored.
+    AcceptNew,
+    /// Only keys of known hosts.
+    Strict,
+}
+
+/// The testbed's own file of known hosts, and its use.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct KnownHosts {
+    pub path: PathBuf,
+    pub accepted: HostKeys,
 }
 
 /// A hypervisor, or existing machines.
@@ -134,25 +167,39 @@ impl FromStr for Kind {
     }
 }
 
-/// Returns an ssh(1) command that runs `command` as root. The host key of a new
-/// machine is accepted, and stored separately from the user's known hosts. A
-/// booting machine may accept connections without an answer, so attempts have a
-/// timeout.
-pub(crate) fn ssh(address: &Address, known_hosts: &Path, command: &[&str]) -> Invocation {
+/// Returns an ssh(1) command that runs `command` on a machine. Host keys are
+/// compared with the testbed's file only. A booting machine may accept connections
+/// without an answer, so attempts have a timeout; a dead one ends a session after a
+/// minute.
+pub(crate) fn ssh(address: &Address, known: &KnownHosts, command: &[&str]) -> Invocation {
+    let strict = match known.accepted {
+        HostKeys::AcceptNew => "accept-new",
+        HostKeys::Strict => "yes",
+    };
     let mut ssh = Invocation::new("ssh", ["-o", "BatchMode=yes"]).and([
         "-o",
-        "StrictHostKeyChecking=accept-new",
+        &format!("StrictHostKeyChecking={strict}"),
         "-o",
-        &format!("UserKnownHostsFile={}", option_value(known_hosts)),
+        &format!("UserKnownHostsFile={}", option_value(&known.path)),
+        "-o",
+        "GlobalKnownHostsFile=/dev/null",
+        // People edit the file.
+        "-o",
+        "HashKnownHosts=no",
         "-o",
         "ConnectTimeout=10",
+        "-o",
+        "ServerAliveInterval=20",
     ]);
+    if let Some(identity) = &address.identity {
+        ssh = ssh.and(["-o", "IdentitiesOnly=yes", "-i", &text(identity)]);
+    }
     if let Some(port) = address.port {
         ssh = ssh.and(["-p", &port.to_string()]);
     }
-    ssh.and([format!("root@{}", address.host)])
+    ssh.and([format!("{}@{}", address.user, address.host)])
         // ssh joins the words with spaces, for the shell of the machine.
-        .and(command.iter().map(|word| quoted(word)))
+        .and(command.iter().map(|word| shell_word(word)))
 }
 
 /// Returns a path as a value of ssh_config(5), where `%` starts a token and
@@ -193,13 +240,34 @@ mod tests {
 
     #[test]
     fn remote_words_are_quoted_for_the_shell_of_the_machine() {
+        let ssh = command(HostKeys::Strict, &["cat", "/a b;reboot", "$(x)"]);
+        assert!(ssh.ends_with(&["cat", "'/a b;reboot'", "'$(x)'"].map(str::to_owned)));
+    }
+
+    #[test]
+    fn ssh_has_the_key_the_user_and_the_host_keys_of_the_testbed() {
+        let ssh = command(HostKeys::Strict, &["true"]).join(" ");
+        let own =
+            "StrictHostKeyChecking=yes -o UserKnownHostsFile=/k -o GlobalKnownHostsFile=/dev/null";
+        assert!(ssh.contains(own), "{ssh}");
+        let login = "-o IdentitiesOnly=yes -i /id -p 2222 admin@router true";
+        assert!(ssh.ends_with(login), "{ssh}");
+        let first = command(HostKeys::AcceptNew, &["true"]).join(" ");
+        assert!(
+            first.contains("StrictHostKeyChecking=accept-new"),
+            "{first}"
+        );
+    }
+
+    fn command(accepted: HostKeys, words: &[&str]) -> Vec<String> {
         let address = Address {
             host: "router".to_owned(),
-            port: None,
+            port: Some(2222),
+            user: "admin".to_owned(),
+            identity: Some(PathBuf::from("/id")),
         };
-        let ssh = ssh(&address, Path::new("/k"), &["cat", "/a b;reboot", "$(x)"]);
-        let remote = &ssh.arguments[ssh.arguments.len() - 3..];
-        assert_eq!(remote, ["cat", "'/a b;reboot'", "'$(x)'"]);
+        let path = PathBuf::from("/k");
+        ssh(&address, &KnownHosts { path, accepted }, words).arguments
     }
 
     #[test]

@@ -3,7 +3,9 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{Address, Kind, Provider, State, machines, need_image, ssh, text};
+use super::{
+    Address, HostKeys, Kind, KnownHosts, Provider, State, machines, need_image, ssh, text,
+};
 use crate::{Error, Host, Invocation, Plan, Role};
 
 /// Machines of QEMU on this computer.
@@ -14,6 +16,7 @@ pub struct Qemu {
     cpus: u32,
     memory: u32,
     accelerator: String,
+    host_keys: HostKeys,
 }
 
 impl Qemu {
@@ -25,6 +28,7 @@ impl Qemu {
             cpus: plan.cpus,
             memory: plan.memory,
             accelerator: accelerator.to_owned(),
+            host_keys: plan.host_keys,
         }
     }
 
@@ -145,7 +149,10 @@ impl Provider for Qemu {
         let shutdown = ["shutdown", "-p", "now"];
         host.run(&ssh(
             &forwarded(role),
-            &self.file(role, "known_hosts"),
+            &KnownHosts {
+                path: self.file(role, "known_hosts"),
+                accepted: self.host_keys,
+            },
             &shutdown,
         ))
     }
@@ -179,8 +186,5 @@ impl Provider for Qemu {
 
 /// Returns the port of this computer that is forwarded to a machine's sshd.
 pub(super) fn forwarded(role: Role) -> Address {
-    Address {
-        host: "127.0.0.1".to_owned(),
-        port: Some(role.ssh_port()),
-    }
+    Address::root("127.0.0.1", Some(role.ssh_port()))
 }

@@ -2,41 +2,50 @@
 //! operator assigns their roles.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use super::{Address, Kind, Provider, State, machines, ssh};
-use crate::{Error, Host, Plan, Role};
+use super::{Address, Kind, KnownHosts, Provider, State, machines, ssh};
+use crate::{Error, Host, Invocation, Plan, Role};
 
 /// Four existing machines.
 #[derive(Debug)]
 pub struct Ssh {
-    known_hosts: PathBuf,
-    hosts: BTreeMap<Role, String>,
+    known_hosts: KnownHosts,
+    addresses: BTreeMap<Role, Address>,
 }
 
 impl Ssh {
-    /// Creates a provider with the host of each role.
+    /// Creates a provider with the address of each role.
     ///
     /// # Errors
-    /// A role has no host.
-    pub fn new(plan: &Plan, hosts: BTreeMap<Role, String>) -> Result<Ssh, Error> {
+    /// A role has no address.
+    pub fn new(plan: &Plan, addresses: BTreeMap<Role, Address>) -> Result<Ssh, Error> {
         for role in Role::ALL {
-            if !hosts.contains_key(&role) {
+            if !addresses.contains_key(&role) {
                 return Err(Error::NoHost { role });
             }
         }
         Ok(Ssh {
-            known_hosts: machines(&plan.dir, Kind::Ssh).join("known_hosts"),
-            hosts,
+            known_hosts: KnownHosts {
+                path: machines(&plan.dir, Kind::Ssh).join("known_hosts"),
+                accepted: plan.host_keys,
+            },
+            addresses,
         })
     }
 
     fn destination(&self, role: Role) -> Result<Address, Error> {
-        let host = self.hosts.get(&role).ok_or(Error::NoHost { role })?;
-        Ok(Address {
-            host: host.clone(),
-            port: None,
-        })
+        let address = self.addresses.get(&role);
+        address.cloned().ok_or(Error::NoHost { role })
+    }
+
+    fn command(&self, role: Role, command: &[&str]) -> Result<Invocation, Error> {
+        Ok(ssh(&self.destination(role)?, &self.known_hosts, command))
+    }
+
+    /// Adds the machine and the remedy to an error about its host key.
+    fn explained(&self, role: Role) -> impl FnOnce(Error) -> Error {
+        move |error| error.about_host_key(role, &self.known_hosts.path)
     }
 }
 
@@ -48,8 +57,9 @@ impl Provider for Ssh {
     /// Running if it answers. Otherwise its state is unknown, and ssh's error is
     /// returned.
     fn state(&self, host: &mut dyn Host, role: Role) -> Result<Option<State>, Error> {
-        let ssh = ssh(&self.destination(role)?, &self.known_hosts, &["true"]);
-        Ok(host.ask(&ssh)?.map(|_| State::Running))
+        let answer = host.ask(&self.command(role, &["true"])?);
+        let answer = answer.map_err(self.explained(role))?;
+        Ok(answer.map(|_| State::Running))
     }
 
     fn create(&self, _: &mut dyn Host, _: Role, _: &Path) -> Result<(), Error> {
@@ -57,12 +67,13 @@ impl Provider for Ssh {
     }
 
     fn start(&self, host: &mut dyn Host, role: Role) -> Result<(), Error> {
-        host.run(&ssh(&self.destination(role)?, &self.known_hosts, &["true"]))
+        host.run(&self.command(role, &["true"])?)
+            .map_err(self.explained(role))
     }
 
     fn stop(&self, host: &mut dyn Host, role: Role) -> Result<(), Error> {
-        let shutdown = ["shutdown", "-p", "now"];
-        host.run(&ssh(&self.destination(role)?, &self.known_hosts, &shutdown))
+        host.run(&self.command(role, &["shutdown", "-p", "now"])?)
+            .map_err(self.explained(role))
     }
 
     fn owns_machines(&self) -> bool {

@@ -173,10 +173,7 @@ impl Provider for Vmware {
                 found: found.to_owned(),
             });
         }
-        Ok(Some(Address {
-            host: found.to_owned(),
-            port: None,
-        }))
+        Ok(Some(Address::root(found, None)))
     }
 }
 
