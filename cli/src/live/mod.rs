@@ -120,7 +120,7 @@ pub fn run(args: &LiveArgs) -> anyhow::Result<()> {
     let sampler = Sampler::start(source.socket.clone(), feed)?;
     let address = server.address();
     let url = format!("http://{address}/");
-    outln!("{url}: {}; press Ctrl-C to stop", source.subject)?;
+    outln!("{url} shows {}; press Ctrl-C to stop", source.subject)?;
     if !address.ip().is_loopback() {
         errln!("warning: {address} can be reached by other hosts, so the switch is off");
     }

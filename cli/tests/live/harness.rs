@@ -56,9 +56,10 @@ impl Live {
         let mut line = String::new();
         let mut stdout = BufReader::new(child.stdout.take().unwrap());
         stdout.read_line(&mut line).unwrap();
-        let address = line
-            .strip_prefix("http://")
-            .and_then(|rest| rest.split('/').next()?.parse().ok());
+        // A separate word, so that a terminal opens it as printed.
+        let url = line.split(' ').next();
+        let address = url.and_then(|url| url.strip_prefix("http://")?.strip_suffix('/'));
+        let address = address.and_then(|address| address.parse().ok());
         Live {
             child,
             address: address.unwrap_or_else(|| panic!("no address: {line:?}")),
