@@ -241,12 +241,11 @@ impl Training<'_> {
     ) -> (Multipliers, Vec<Emphasis>) {
         let online = &self.args.online;
         let multipliers = match self.metrics.multipliers(number) {
-            // Of a lesson that is repeated for a later one.
+            // The lesson was evaluated before, and a later one needs its runs.
             Some(known) => known,
             None => {
-                let before = number.checked_sub(1);
-                let before = before.and_then(|before| self.metrics.multipliers(before));
-                let before = before.unwrap_or_default();
+                // Lesson 0, the imitation, has no emphasis.
+                let before = self.metrics.multipliers(number - 1).unwrap_or_default();
                 before.ascend(standings.iter().flatten(), online.dual_step)
             }
         };
