@@ -96,8 +96,8 @@ pub fn run(args: &EvalArgs) -> anyhow::Result<()> {
     let config = Policy::load_config(&dir)?;
     ensure!(
         config.head.kind == HeadKind::Action,
-        "{}: steers, so a pool's actions cannot measure it; `l4sllm run` and \
-         `l4sllm collect`evaluate it in the loop",
+        "{}: this policy steers set-points, which a pool's actions cannot evaluate; \
+         `l4sllm run` and `l4sllm suite` evaluate it in the loop",
         args.policy.display()
     );
     let policy =

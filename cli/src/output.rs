@@ -50,7 +50,7 @@ pub fn existing(out: &Path, force: bool) -> anyhow::Result<Existing> {
     let kind = metadata.file_type();
     ensure!(
         kind.is_file() || kind.is_symlink(),
-        "{}: is not a regular file and is not replaced",
+        "{}: not a regular file, so it is not replaced",
         shown(out)
     );
     if !force {

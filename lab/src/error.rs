@@ -13,8 +13,8 @@ use thiserror::Error;
 /// An error of the lab, with the remedy where there is one.
 #[derive(Debug, Error)]
 pub enum LabError {
-    /// This host cannot have a lab.
-    #[error("this host cannot have a lab: {0}")]
+    /// This host cannot run a lab.
+    #[error("this host cannot run a lab: {0}")]
     Host(&'static str),
     /// The scenario has traffic that real hosts cannot send here.
     #[error("flow {flow}: {reason}")]

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use rustix::process::geteuid;
 
-/// Reason why a host cannot have a lab.
+/// Reason why a host cannot run a lab.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Requirement(pub &'static str);
 
@@ -28,7 +28,7 @@ impl Host {
     /// The first missing requirement, with the remedy.
     pub fn here() -> Result<Host, Requirement> {
         if !geteuid().is_root() {
-            return Err(Requirement("it makes network namespaces: run as root"));
+            return Err(Requirement("creating network namespaces requires root"));
         }
         if !Path::new("/dev/net/tun").exists() {
             return Err(Requirement("no /dev/net/tun: `modprobe tun`"));

@@ -66,7 +66,7 @@ fn regular(file: File) -> io::Result<File> {
     let what = if kind.is_dir() {
         "is a directory, expected a file"
     } else {
-        "is not a regular file"
+        "not a regular file"
     };
     Err(io::Error::new(io::ErrorKind::InvalidInput, what))
 }
