@@ -26,7 +26,11 @@ pub enum JsonLinesError {
         source: std::io::Error,
     },
     /// A line has unexpected content.
-    #[error("{}:{line}: not {want}: {source}", shown(path))]
+    #[error(
+        "{}:{line}: not {want}: {}; delete this line to repeat its run",
+        shown(path),
+        fault(source)
+    )]
     Line {
         /// The file.
         path: PathBuf,
@@ -37,6 +41,13 @@ pub enum JsonLinesError {
         /// Cause, with its position in the line.
         source: serde_json::Error,
     },
+}
+
+/// The fault and its column, without serde_json's line, which is 1 or 2.
+fn fault(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    let fault = text.split(" at line ").next().unwrap_or(&text);
+    format!("{fault}, column {}", error.column())
 }
 
 /// An open file; any thread may append to it.

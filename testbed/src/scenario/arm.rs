@@ -567,7 +567,22 @@ fn read_timing(section: &mut Section<'_>, limits: &Limits, control: &mut Control
             Latency::Fixed(field.duration(0..=S)?)
         };
     }
-    Ok(())
+    match control.latency {
+        Latency::Fixed(latency_ns) if latency_ns >= control.ttl_ns => Err(section.error(
+            if section.has("latency") {
+                "latency"
+            } else {
+                "ttl"
+            },
+            format!(
+                "latency ({} ms) must be shorter than ttl ({} ms): every override would end \
+                 before it takes effect",
+                latency_ns as f64 / MS as f64,
+                control.ttl_ns as f64 / MS as f64
+            ),
+        )),
+        _ => Ok(()),
+    }
 }
 
 fn read_scripted(mut section: Section<'_>, limits: &Limits, duration_ns: u64) -> Result<Scripted> {

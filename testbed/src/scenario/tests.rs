@@ -397,6 +397,10 @@ fn the_adaptive_rule_needs_no_policy() {
             ", period = \"1500 ms\"",
             "control.period: ttl (1000 ms) must be longer than period (1500 ms)",
         ),
+        (
+            ", ttl = \"150 ms\", latency = \"1 s\"",
+            "control.latency: latency (1000 ms) must be shorter than ttl (150 ms)",
+        ),
     ] {
         let error = control(keys).unwrap_err().to_string();
         assert!(error.contains(complaint), "{error}");

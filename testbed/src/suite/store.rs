@@ -1,9 +1,11 @@
 //! Finished cells on disk.
 
 use std::collections::HashMap;
-use std::path::Path;
+use std::fs;
+use std::path::{Path, PathBuf};
 
 use l4sllm_model::files::{Claim, ClaimError};
+use l4sllm_model::text::shown;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -22,6 +24,24 @@ pub enum StoreError {
     /// An error in the file of the cells.
     #[error(transparent)]
     File(#[from] JsonLinesError),
+    /// The directory contains files, but no cells: they are not a suite's.
+    #[error(
+        "{} is not empty: it contains files that are not the result of a suite; choose another \
+         directory",
+        shown(path)
+    )]
+    Occupied {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// The directory cannot be read.
+    #[error("cannot list {}: {source}", shown(path))]
+    List {
+        /// The directory.
+        path: PathBuf,
+        /// Cause.
+        source: std::io::Error,
+    },
     /// Identity of the program in its cells.
     #[error("cannot read the running program: {0}")]
     Program(#[source] std::io::Error),
@@ -53,8 +73,16 @@ pub(super) struct Store {
 
 impl Store {
     /// Opens the cells of `dir`, which is created if missing.
+    ///
+    /// # Errors
+    /// [`StoreError::Occupied`] if it contains other files and no cells.
     pub(super) fn open(dir: &Path) -> Result<Store, StoreError> {
         let claim = Claim::of(dir)?;
+        if !dir.join(CELLS_FILE).exists() && !is_empty(dir)? {
+            return Err(StoreError::Occupied {
+                path: dir.to_owned(),
+            });
+        }
         let (file, lines) = JsonLines::open(&dir.join(CELLS_FILE), "a cell of a suite")?;
         let lines = lines.into_iter();
         Ok(Store {
@@ -80,4 +108,12 @@ impl Store {
     pub(super) fn add(&self, line: &Line) -> Result<(), StoreError> {
         Ok(self.file.append(line)?)
     }
+}
+
+fn is_empty(dir: &Path) -> Result<bool, StoreError> {
+    let mut entries = fs::read_dir(dir).map_err(|source| StoreError::List {
+        path: dir.to_owned(),
+        source,
+    })?;
+    Ok(entries.next().is_none())
 }

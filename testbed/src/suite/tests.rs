@@ -196,12 +196,29 @@ fn arms_are_paired_and_the_noise_arm_has_separate_draws() {
 }
 
 #[test]
+fn a_directory_with_other_files_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("suite.json");
+    fs::write(&file, "mine").unwrap();
+    let error = Store::open(dir.path()).unwrap_err().to_string();
+    assert!(error.contains("not the result of a suite"), "{error}");
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    // Next to cells, it is a suite's own file.
+    fs::write(dir.path().join(CELLS_FILE), "").unwrap();
+    assert!(Store::open(dir.path()).is_ok());
+}
+
+#[test]
 fn names_the_line_of_an_invalid_cell() {
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join(CELLS_FILE), "{\"name\": 1}\n").unwrap();
     let error = Store::open(dir.path()).unwrap_err().to_string();
     assert!(
-        error.contains("cells.jsonl:1: not a cell of a suite"),
+        error.contains("cells.jsonl:1: not a cell of a suite: missing field `identity`, column 11"),
+        "{error}"
+    );
+    assert!(
+        error.ends_with("delete this line to repeat its run"),
         "{error}"
     );
 }
