@@ -13,6 +13,7 @@
 //!             └────────┴─────────┴─▶ metrics ─▶ status
 //! ```
 
+pub mod accept;
 pub mod advice;
 pub mod apply;
 pub mod batch;

@@ -7,6 +7,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::Context;
+use l4sllmd::accept::Acceptor;
 use l4sllmd::control::select;
 use l4sllmd::http::{Request, head, response, send};
 use serde::Deserialize;
@@ -18,6 +19,7 @@ use tokio::sync::{Semaphore, broadcast, oneshot};
 use super::Engine;
 use super::access::{READ_ONLY, check_host, check_switch};
 use super::sample::Feed;
+use crate::output::errln;
 
 /// Maximum number of concurrent connections; further ones wait.
 const CONNECTIONS: usize = 64;
@@ -26,8 +28,6 @@ const STREAMS: usize = 32;
 
 /// Time for a request, and for a client to read.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// Pause after a failed accept(2).
-const PAUSE: Duration = Duration::from_millis(100);
 
 /// Files of the page: path, type and content.
 const FILES: [(&str, &str, &str); 4] = [
@@ -101,14 +101,12 @@ impl Drop for Server {
 }
 
 async fn serve(listener: TcpListener, feed: Arc<Feed>) {
-    let connections = Arc::new(Semaphore::new(CONNECTIONS));
+    let mut connections = Acceptor::new(listener, CONNECTIONS, |error, _| {
+        errln!("warning: the page's server cannot accept a connection: {error}");
+    });
     let streams = Arc::new(Semaphore::new(STREAMS));
     loop {
-        let permit = Arc::clone(&connections).acquire_owned().await;
-        let Ok((stream, _)) = listener.accept().await else {
-            tokio::time::sleep(PAUSE).await;
-            continue;
-        };
+        let (stream, permit) = connections.next().await;
         let (feed, streams) = (Arc::clone(&feed), Arc::clone(&streams));
         tokio::spawn(async move {
             // The client may have disconnected.

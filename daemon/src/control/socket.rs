@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 
 use super::Choice;
+use crate::accept::Acceptor;
 use crate::config::ControlConfig;
 use crate::files::Files;
-use crate::logging::Throttle;
 use crate::os_error::explain;
 use crate::unix_socket::UnixSocket;
 
@@ -28,9 +28,6 @@ const CONNECTIONS: usize = 4;
 
 /// Time for a client to send its line, and to read the answer.
 const PATIENCE: Duration = Duration::from_secs(1);
-
-/// Pause after a failed accept(2).
-const PAUSE: Duration = Duration::from_millis(100);
 
 /// Maximum length of a line, bytes.
 const MAX_LINE: usize = 64;
@@ -68,20 +65,11 @@ impl Drop for ControlSocket {
 }
 
 async fn serve(listener: UnixListener, switches: mpsc::Sender<Switch>) {
-    let connections = Arc::new(Semaphore::new(CONNECTIONS));
-    let mut log = Throttle::default();
+    let mut connections = Acceptor::new(listener, CONNECTIONS, |error, suppressed| {
+        tracing::warn!(error = %explain(error), suppressed, "control socket: cannot accept");
+    });
     loop {
-        let permit = Arc::clone(&connections).acquire_owned().await;
-        let stream = match listener.accept().await {
-            Ok((stream, _)) => stream,
-            Err(error) => {
-                if let Some(suppressed) = log.allow() {
-                    tracing::warn!(error = %explain(&error), suppressed, "control socket: cannot accept");
-                }
-                tokio::time::sleep(PAUSE).await;
-                continue;
-            }
-        };
+        let (stream, permit) = connections.next().await;
         let switches = switches.clone();
         tokio::spawn(async move {
             // The client may have disconnected.

@@ -10,13 +10,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 
 use super::openmetrics::{CONTENT_TYPE, DeviceSnapshot, Snapshot, text};
+use crate::accept::Acceptor;
 use crate::config::DeviceConfig;
 use crate::files::Files;
 use crate::http::{Request, response, send};
-use crate::logging::Throttle;
 use crate::os_error::explain;
 use crate::status::Question;
 
@@ -25,9 +25,6 @@ const CONNECTIONS: usize = 8;
 
 /// Time for a whole request, and for its answer to be read.
 const PATIENCE: Duration = Duration::from_secs(2);
-
-/// Pause after a failed accept(2).
-const PAUSE: Duration = Duration::from_millis(100);
 
 /// The listener; closed on drop.
 pub(crate) struct Endpoint {
@@ -76,20 +73,11 @@ struct Source {
 }
 
 async fn serve(listener: TcpListener, source: Arc<Source>) {
-    let connections = Arc::new(Semaphore::new(CONNECTIONS));
-    let mut log = Throttle::default();
+    let mut connections = Acceptor::new(listener, CONNECTIONS, |error, suppressed| {
+        tracing::warn!(error = %explain(error), suppressed, "metrics endpoint: cannot accept");
+    });
     loop {
-        let permit = Arc::clone(&connections).acquire_owned().await;
-        let stream = match listener.accept().await {
-            Ok((stream, _)) => stream,
-            Err(error) => {
-                if let Some(suppressed) = log.allow() {
-                    tracing::warn!(error = %explain(&error), suppressed, "metrics endpoint: cannot accept");
-                }
-                tokio::time::sleep(PAUSE).await;
-                continue;
-            }
-        };
+        let (stream, permit) = connections.next().await;
         let source = Arc::clone(&source);
         tokio::spawn(async move {
             let _ = answer(stream, &source).await;

@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use tokio::io::AsyncWriteExt;
 use tokio::net::UnixListener;
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 
 use super::Status;
+use crate::accept::Acceptor;
 use crate::config::StatusConfig;
 use crate::files::Files;
-use crate::logging::Throttle;
 use crate::os_error::explain;
 use crate::unix_socket::UnixSocket;
 
@@ -25,9 +25,6 @@ const CONNECTIONS: usize = 16;
 
 /// Clients that have not read the answer after this time are disconnected.
 const PATIENCE: Duration = Duration::from_secs(1);
-
-/// Pause after a failed accept(2), until descriptors become free.
-const PAUSE: Duration = Duration::from_millis(100);
 
 /// The status socket; its file is removed on drop.
 pub(crate) struct StatusSocket {
@@ -62,20 +59,11 @@ impl Drop for StatusSocket {
 }
 
 async fn serve(listener: UnixListener, questions: mpsc::Sender<Question>) {
-    let connections = Arc::new(Semaphore::new(CONNECTIONS));
-    let mut log = Throttle::default();
+    let mut connections = Acceptor::new(listener, CONNECTIONS, |error, suppressed| {
+        tracing::warn!(error = %explain(error), suppressed, "status socket: cannot accept");
+    });
     loop {
-        let permit = Arc::clone(&connections).acquire_owned().await;
-        let mut stream = match listener.accept().await {
-            Ok((stream, _)) => stream,
-            Err(error) => {
-                if let Some(suppressed) = log.allow() {
-                    tracing::warn!(error = %explain(&error), suppressed, "status socket: cannot accept");
-                }
-                tokio::time::sleep(PAUSE).await;
-                continue;
-            }
-        };
+        let (mut stream, permit) = connections.next().await;
         let (question, answer) = oneshot::channel();
         if questions.send(question).await.is_err() {
             return;
