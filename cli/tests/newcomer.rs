@@ -3,16 +3,15 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+mod common;
+
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
-use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-use l4sllmd::config::Config;
-use l4sllmd::logging::LogControl;
-use l4sllmd::run::Daemon;
+use common::start_daemon;
 
 const DEADLINE: Duration = Duration::from_secs(60);
 
@@ -387,22 +386,6 @@ impl Drop for Served {
     }
 }
 
-/// Starts a daemon with this configuration in a separate thread.
-fn start_daemon(path: PathBuf) {
-    // A process has one log.
-    static LOG: OnceLock<LogControl> = OnceLock::new();
-    std::thread::spawn(move || {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .unwrap();
-        let config = Config::load(&path).unwrap();
-        let log = LOG.get_or_init(|| LogControl::start(config.log)).clone();
-        let daemon = Daemon::new(path, config, log).unwrap();
-        runtime.block_on(daemon.run()).map(|_| ()).unwrap();
-    });
-}
-
 #[test]
 fn a_daemon_controls_a_served_device() {
     let place = Place::new();
@@ -414,7 +397,7 @@ fn a_daemon_controls_a_served_device() {
         at("status.sock")
     );
     std::fs::write(place.path("l4sllmd.toml"), text).unwrap();
-    start_daemon(place.path("l4sllmd.toml"));
+    start_daemon(&place.path("l4sllmd.toml"));
     let began = Instant::now();
     let applied = |queues: &serde_json::Value| queues["queues"]["l4s"]["marked"].as_u64() > Some(0);
     loop {
@@ -470,7 +453,7 @@ fn readme_commands_work() {
                 let policies = format!("\"{}/policies/", root.display());
                 let text = text.replace("\"policies/", &policies);
                 std::fs::write(&config, text.replace("/tmp/", &here)).unwrap();
-                start_daemon(config);
+                start_daemon(&config);
             }
             (other, _) => panic!("{other} in the README"),
         }

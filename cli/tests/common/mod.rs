@@ -9,7 +9,11 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::OnceLock;
 
+use l4sllmd::config::Config;
+use l4sllmd::logging::LogControl;
+use l4sllmd::run::Daemon;
 use pcap_file::pcapng::blocks::enhanced_packet::EnhancedPacketOption;
 use pcap_file::pcapng::{Block, PcapNgReader};
 
@@ -111,4 +115,21 @@ pub fn wireshark(program: &str, arguments: &[&str]) -> Option<Vec<String>> {
     let output = Command::new(program).args(arguments).output().ok()?;
     let said = String::from_utf8(output.stdout).unwrap();
     Some(said.lines().map(str::to_owned).collect())
+}
+
+/// Starts a daemon with this configuration in a thread of this process.
+pub fn start_daemon(path: &Path) {
+    // A process has one log.
+    static LOG: OnceLock<LogControl> = OnceLock::new();
+    let path = path.to_owned();
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        let config = Config::load(&path).unwrap();
+        let log = LOG.get_or_init(|| LogControl::start(config.log)).clone();
+        let daemon = Daemon::new(path, config, log).unwrap();
+        runtime.block_on(daemon.run()).map(|_| ()).unwrap();
+    });
 }

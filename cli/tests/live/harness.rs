@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
@@ -187,23 +187,4 @@ impl Place {
     pub fn path(&self, name: &str) -> PathBuf {
         self.0.path().join(name)
     }
-}
-
-/// Starts a daemon in a thread of this process.
-pub fn start_daemon(path: &Path) {
-    use l4sllmd::config::Config;
-    use l4sllmd::logging::LogControl;
-    use l4sllmd::run::Daemon;
-    static LOG: std::sync::OnceLock<LogControl> = std::sync::OnceLock::new();
-    let path = path.to_owned();
-    std::thread::spawn(move || {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .unwrap();
-        let config = Config::load(&path).unwrap();
-        let log = LOG.get_or_init(|| LogControl::start(config.log)).clone();
-        let daemon = Daemon::new(path, config, log).unwrap();
-        runtime.block_on(daemon.run()).map(|_| ()).unwrap();
-    });
 }

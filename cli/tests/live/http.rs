@@ -7,8 +7,9 @@ use l4sllm_testbed::device::{DeviceServer, Network};
 use l4sllm_testbed::scenario::Scenario;
 use l4sllmd::status::{Status, ask};
 
+use crate::common::start_daemon;
 use crate::common::two_flows;
-use crate::harness::{Live, Place, start_daemon, target, until};
+use crate::harness::{Live, Place, target, until};
 
 #[test]
 fn engines_of_an_emulated_queue_are_switched_within_a_second() {
