@@ -3,10 +3,11 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod common;
+#[path = "../../testbed/tests/emulator/shared_file.rs"]
+mod shared_file;
 
 use std::io::{self, Write};
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use l4sllm_abi::{Action, Ecn, Queue, Reason};
@@ -18,6 +19,7 @@ use pcap_file::pcapng::blocks::enhanced_packet::{EnhancedPacketBlock, EnhancedPa
 use pcap_file::pcapng::{Block, PcapNgReader};
 
 use common::{MS, Setup, US, dualpi2, fifo, packet, scenario};
+use shared_file::SharedFile;
 
 const ABOUT: About<'_> = About {
     interface: "l4s1",
@@ -28,19 +30,6 @@ const ABOUT: About<'_> = About {
 /// Time at which the router starts.
 fn started() -> SystemTime {
     UNIX_EPOCH + Duration::from_secs(1_700_000_000)
-}
-
-#[derive(Clone, Default)]
-struct Shared(Arc<Mutex<Vec<u8>>>);
-
-impl Write for Shared {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().write(bytes)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
 }
 
 /// Packets of a file up to its end or first incomplete block.
@@ -73,9 +62,9 @@ fn drop_counts(packets: &[EnhancedPacketBlock<'_>]) -> Vec<u64> {
 }
 
 /// More packets than the link can send, of all codepoints, for two seconds.
-fn overloaded() -> (Setup, CaptureThread, Shared) {
+fn overloaded() -> (Setup, CaptureThread, SharedFile) {
     let mut setup = Setup::new(&scenario(4_000_000, 0), dualpi2());
-    let file = Shared::default();
+    let file = SharedFile::default();
     let (observer, thread) = CaptureObserver::start(file.clone(), started(), ABOUT).unwrap();
     setup.forwarder.observe(Box::new(observer));
     for number in 0..2000 {
@@ -98,7 +87,7 @@ fn captured_packets_equal_the_queues_counters() {
     let sent = setup.bench.sent.clone();
     drop(setup);
     let counts = thread.finish().unwrap();
-    let file = file.0.lock().unwrap();
+    let file = file.contents();
     let packets = read(&file);
     let left = queue.forwarded + queue.dropped;
     assert_eq!((counts.written, counts.missing), (left, 0));
@@ -142,7 +131,7 @@ fn truncated_captures_are_readable() {
     let (setup, thread, file) = overloaded();
     drop(setup);
     thread.finish().unwrap();
-    let file = file.0.lock().unwrap();
+    let file = file.contents();
     let (all, mut before) = (read(&file).len(), 0);
     for end in (2_000..file.len()).step_by(8_191) {
         let got = read(&file[..end]).len();
@@ -154,7 +143,7 @@ fn truncated_captures_are_readable() {
 
 /// Passes only when the test permits it.
 struct Gate {
-    out: Shared,
+    out: SharedFile,
     entered: Sender<()>,
     permit: Receiver<()>,
 }
@@ -195,7 +184,7 @@ fn forward(observer: &mut CaptureObserver, numbers: std::ops::Range<u64>) {
 /// and in total.
 #[test]
 fn packets_beyond_the_space_are_counted() {
-    let out = Shared::default();
+    let out = SharedFile::default();
     let (entered, entries) = channel();
     let (permits, permit) = channel();
     let gate = Gate {
@@ -218,7 +207,7 @@ fn packets_beyond_the_space_are_counted() {
     drop(permits);
     drop(observer);
     let counts = thread.finish().unwrap();
-    let packets = read(&out.0.lock().unwrap());
+    let packets = read(&out.contents());
     assert_eq!((counts.written, counts.missing), (10, 3));
     assert_eq!((packets.len(), drop_counts(&packets)), (10, vec![3]));
     assert_eq!(drop_counts(&packets[9..]), [3]);
@@ -262,9 +251,9 @@ fn a_full_disk_ends_the_capture_but_not_the_router() {
 
 #[test]
 fn an_idle_capture_is_complete() {
-    let file = Shared::default();
+    let file = SharedFile::default();
     let (observer, thread) = CaptureObserver::start(file.clone(), started(), ABOUT).unwrap();
     drop(observer);
     assert_eq!(thread.finish().unwrap(), CaptureCounts::default());
-    assert!(read(&file.0.lock().unwrap()).is_empty());
+    assert!(read(&file.contents()).is_empty());
 }

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex};
 
 use etherparse::{NetSlice, SlicedPacket, TransportSlice};
 use l4sllm_abi::Params;
@@ -20,21 +19,8 @@ use pcap_file::pcapng::blocks::enhanced_packet::{EnhancedPacketBlock, EnhancedPa
 use pcap_file::pcapng::blocks::interface_statistics::InterfaceStatisticsOption;
 use pcap_file::pcapng::{Block, PcapNgReader};
 
+use crate::shared_file::SharedFile;
 use crate::support::{MBIT, MS, flow, scenario, udp};
-
-/// An output that the test reads.
-#[derive(Clone, Default)]
-struct Shared(Arc<Mutex<Vec<u8>>>);
-
-impl Write for Shared {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().write(bytes)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
 
 const ABOUT: About<'_> = About {
     interface: "dualpi2",
@@ -44,13 +30,13 @@ const ABOUT: About<'_> = About {
 
 /// Runs `arm` with a capture; returns the run, the capture's counters and the file.
 fn captured(scenario: &Scenario, arm: &Arm) -> (Run, CaptureCounts, Vec<u8>) {
-    let file = Shared::default();
+    let file = SharedFile::default();
     let mut simulation = Simulation::new(scenario, arm, 0, None).unwrap();
     simulation.capture(EmulatorCapture::begin(file.clone(), ABOUT).unwrap());
     simulation.run_until(scenario.duration_ns).unwrap();
     let counts = simulation.end_capture().unwrap().finish().unwrap();
     let run = simulation.finish().unwrap();
-    let file = file.0.lock().unwrap().clone();
+    let file = file.contents();
     (run, counts, file)
 }
 

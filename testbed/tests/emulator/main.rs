@@ -20,4 +20,5 @@ mod links;
 mod overrides;
 mod policy;
 mod reproducible;
+mod shared_file;
 mod support;
