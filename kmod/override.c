@@ -15,10 +15,14 @@ static void	override_resolve(struct l4s_overrides *, bool replaced);
 static bool	override_finish(struct l4s_overrides *, struct dualpi2 *);
 static bool	override_count_effect(struct l4s_overrides *);
 static void	override_count_refusal(struct l4s_overrides *);
-static void	override_earn_tokens(struct l4s_overrides *,
+static void	override_earn(struct l4s_share *, uint32_t share,
 		    uint64_t decisions);
-static bool	override_take_token(struct l4s_overrides *,
+static bool	override_take(struct l4s_share *, uint32_t share,
 		    uint64_t decisions);
+static bool	override_take_mark(struct l4s_overrides *, uint8_t queue,
+		    uint64_t decisions);
+static void	override_prevented(struct l4s_overrides *,
+		    const struct dualpi2_verdict *, uint8_t action);
 static void	override_set_due(struct l4s_overrides *);
 
 void
@@ -28,6 +32,7 @@ l4s_overrides_init(struct l4s_overrides *o, const struct l4s_limits *limits)
 	l4s_lock_init(&o->lock, "l4s override");
 	o->limits = o->bounds = *limits;
 	o->due = L4S_NEVER;
+	o->marks.tokens = (uint64_t)L4S_SHARE_BURST * L4S_FACTOR_ONE;
 }
 
 void
@@ -253,7 +258,9 @@ l4s_override_collect(struct l4s_overrides *o, struct dualpi2 *d,
 		    L4S_PENDING_CANCEL;
 	L4S_STORE(&o->pending, o->pending & ~pending);
 	if ((pending & L4S_PENDING_LIMITS) != 0) {
-		override_earn_tokens(o, decisions);	/* at the old share */
+		/* At the old shares. */
+		override_earn(&o->drops, o->bounds.drop_share, decisions);
+		override_earn(&o->marks, o->bounds.mark_share, decisions);
 		o->bounds = o->limits;
 	}
 	o->watchdog = o->missed;
@@ -407,12 +414,17 @@ l4s_override_decide(struct l4s_overrides *o, const struct dualpi2 *d,
 	else if (c->action == L4S_ACTION_DROP && dualpi2_backlog(d) == 0)
 		x->reason = L4S_REASON_LAST_PACKET;
 	else if (c->action == L4S_ACTION_DROP &&
-	    !override_take_token(o, decisions))
+	    !override_take(&o->drops, o->bounds.drop_share, decisions))
 		x->reason = L4S_REASON_DROP_SHARE;
+	else if (c->action == L4S_ACTION_MARK &&
+	    v->action == L4S_ACTION_ENQUEUE &&
+	    !override_take_mark(o, v->queue, decisions))
+		x->reason = L4S_REASON_MARK_SHARE;
 	else if (override_count_effect(o)) {
 		x->reason = c->mode == L4S_MODE_ONCE ? L4S_REASON_ONCE :
 		    L4S_REASON_HOLD;
 		x->action = c->action;
+		override_prevented(o, v, c->action);
 	} else {
 		/* Replaced or cancelled in the meantime. */
 		x->override_id = 0;
@@ -426,33 +438,64 @@ l4s_override_decide(struct l4s_overrides *o, const struct dualpi2 *d,
 }
 
 /*
- * The token bucket of override drops: every decision earns drop_share of a drop
- * (Q16), at most L4S_DROP_BURST drops are saved, and a drop costs one.  So
- * override drops never exceed that share of the decisions so far, and idle time
- * cannot fund a burst.  Earnings are added when they are needed, not for each
- * packet.  Longer spans are cut to cap decisions first, since even the minimum
- * share fills the bucket by then: earned <= 2^22, times 2^16 at most.
+ * The token bucket of a share: every decision earns `share' of a packet (Q16),
+ * at most L4S_SHARE_BURST packets are saved, and a packet costs one.  So over
+ * any span overrides never exceed that share of its decisions by more than the
+ * packets saved before, and idle time cannot fund a burst.  Earnings are added
+ * when they are needed, not for each packet.  Longer spans are cut to cap
+ * decisions first, since even the minimum share fills the bucket by then:
+ * earned <= 2^22, times 2^16 at most.
+ *
+ * The bucket of drops starts empty, that of marks full: 64 early marks cost one
+ * reduction of the senders' windows.
  */
 static void
-override_earn_tokens(struct l4s_overrides *o, uint64_t decisions)
+override_earn(struct l4s_share *s, uint32_t share, uint64_t decisions)
 {
-	uint64_t earned = decisions - o->tokens_at;
-	uint64_t cap = (uint64_t)L4S_DROP_BURST * L4S_FACTOR_ONE;
+	uint64_t earned = decisions - s->earned_at;
+	uint64_t cap = (uint64_t)L4S_SHARE_BURST * L4S_FACTOR_ONE;
 
 	if (earned > cap)
 		earned = cap;
-	o->tokens += earned * o->bounds.drop_share;
-	if (o->tokens > cap)
-		o->tokens = cap;
-	o->tokens_at = decisions;
+	s->tokens += earned * share;
+	if (s->tokens > cap)
+		s->tokens = cap;
+	s->earned_at = decisions;
 }
 
 static bool
-override_take_token(struct l4s_overrides *o, uint64_t decisions)
+override_take(struct l4s_share *s, uint32_t share, uint64_t decisions)
 {
-	override_earn_tokens(o, decisions);
-	if (o->tokens < L4S_FACTOR_ONE)
+	override_earn(s, share, decisions);
+	if (s->tokens < L4S_FACTOR_ONE)
 		return (false);
-	o->tokens -= L4S_FACTOR_ONE;
+	s->tokens -= L4S_FACTOR_ONE;
 	return (true);
+}
+
+/*
+ * A mark on a packet that DualPI2 forwards unchanged.  It first replaces a mark
+ * of DualPI2 in the same queue that an override prevented, and otherwise counts
+ * against the share.  So a policy may move marks, also many of them, but adds
+ * only the share.  The queues have separate credit, because DualPI2 marks L4S
+ * packets far more often than classic ones (RFC 9332, section 2.1).
+ */
+static bool
+override_take_mark(struct l4s_overrides *o, uint8_t queue, uint64_t decisions)
+{
+	if (o->mark_credit[queue] != 0) {
+		o->mark_credit[queue]--;
+		return (true);
+	}
+	return (override_take(&o->marks, o->bounds.mark_share, decisions));
+}
+
+/* The override chose `action': saves a mark of DualPI2 that it prevents. */
+static void
+override_prevented(struct l4s_overrides *o, const struct dualpi2_verdict *v,
+    uint8_t action)
+{
+	if (v->action == L4S_ACTION_MARK && action == L4S_ACTION_ENQUEUE &&
+	    o->mark_credit[v->queue] < L4S_SHARE_BURST)
+		o->mark_credit[v->queue]++;
 }

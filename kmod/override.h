@@ -29,7 +29,8 @@
  *     refused_invalid.
  *
  * A drop of the last packet in both queues is refused and uses no token of the
- * drop share.
+ * drop share.  A mark on a packet that DualPI2 marks or drops uses none of the
+ * mark share.
  *
  * Overrides do not apply to tail drops, which therefore use none of
  * hold_packets.
@@ -50,8 +51,14 @@
 #define	L4S_PENDING_SUMMARIES	0x20	/* for catch_up.c */
 #define	L4S_PENDING_KEYFRAME	0x40	/* for catch_up.c */
 
-/* Maximum number of saved override drops, in packets. */
-#define	L4S_DROP_BURST		64
+/* Maximum number of saved override drops, and of saved marks, in packets. */
+#define	L4S_SHARE_BURST		64
+
+/* A token bucket, filled by decisions: override.c. */
+struct l4s_share {
+	uint64_t	tokens;		/* packets saved, Q16 */
+	uint64_t	earned_at;	/* decisions when last added up */
+};
 
 struct l4s_override_counts {
 	uint64_t	received;
@@ -110,8 +117,10 @@ struct l4s_overrides {
 	uint8_t		status;		/* (p) L4S_STATUS_* of both */
 	uint8_t		reason;		/* (p) of decisions while not watching */
 	uint64_t	plain;		/* (p) L4S_RECORD_PLAIN() of both */
-	uint64_t	tokens;		/* (p) drops saved, Q16 */
-	uint64_t	tokens_at;	/* (p) decisions when last added up */
+	struct l4s_share drops;		/* (p) */
+	struct l4s_share marks;		/* (p) beyond DualPI2's own */
+	uint32_t	mark_credit[2];	/* (p) DualPI2's marks that overrides
+					   prevented, by queue */
 };
 
 void	l4s_overrides_init(struct l4s_overrides *, const struct l4s_limits *);

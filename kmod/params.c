@@ -129,6 +129,7 @@ l4s_limits_default(struct l4s_limits *l)
 		.watchdog_ns = 0,
 		.max_hold = 1000,
 		.drop_share = L4S_FACTOR_ONE / 16,
+		.mark_share = L4S_FACTOR_ONE / 16384,
 		.factor_min = (L4S_FACTOR_ONE + 5) / 10,
 		.factor_max = L4S_FACTOR_ONE * 4,
 		.gain_min = (L4S_FACTOR_ONE + 10) / 20,
@@ -149,8 +150,9 @@ l4s_limits_check(const struct l4s_limits *l)
 {
 	if (l->version != L4S_ABI_VERSION || l->length != sizeof(*l))
 		return (L4S_EPROTO);
-	if (l->pad0 != 0 || l->max_hold < 1 ||
+	if (l->pad0 != 0 || l->pad != 0 || l->max_hold < 1 ||
 	    l->drop_share > L4S_FACTOR_ONE ||
+	    l->mark_share > L4S_FACTOR_ONE ||
 	    !params_range_ok(l->factor_min, l->factor_max) ||
 	    !params_range_ok(l->gain_min, l->gain_max))
 		return (L4S_EINVAL);

@@ -113,7 +113,7 @@ fn every_key_is_applied() {
          max_instances = 9\n\
          [[engine.script]]\nat_ms = 10\naction = \"drop\"\n\
          [[engine.script]]\nat_ms = 11\ngain = 0.5\n\
-         [limits]\nceiling_ms = 12\ndrop_share = 0.25\n\
+         [limits]\nceiling_ms = 12\ndrop_share = 0.25\nmark_share = 0.5\n\
          [status]\nsocket = \"/t\"\nmode = \"0600\"\n\
          [metrics]\nlisten = \"[::1]:13\"\n[recorder]\ndirectory = \"/r\"\nsize_mb = 14\n\
          [log]\nlevel = \"warn\"\nformat = \"json\"\n",
@@ -167,6 +167,7 @@ fn every_key_is_applied() {
         LimitsConfig {
             ceiling_ns: Some(12_000_000),
             drop_share: Some(16_384),
+            mark_share: Some(32_768),
             ..Default::default()
         },
     );
@@ -248,6 +249,10 @@ fn names_the_invalid_key() {
         (
             "[limits]\ndrop_share = 1.5",
             "limits.drop_share: 1.5 is not a number of 0 to 1",
+        ),
+        (
+            "[limits]\nmark_share = -0.1",
+            "limits.mark_share: -0.1 is not a number of 0 to 1",
         ),
         (
             "[limits]\nfactor_min = nan",

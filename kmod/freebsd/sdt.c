@@ -34,7 +34,8 @@ probe_is_refusal(uint8_t reason)
 	return (reason == L4S_REASON_NOT_ECT ||
 	    reason == L4S_REASON_DROP_SHARE ||
 	    reason == L4S_REASON_CEILING || reason == L4S_REASON_OVERLOAD ||
-	    reason == L4S_REASON_LAST_PACKET);
+	    reason == L4S_REASON_LAST_PACKET ||
+	    reason == L4S_REASON_MARK_SHARE);
 }
 
 /* Called by the only writer, so the slots do not change. */

@@ -286,8 +286,8 @@ SYSCTL_PROC(_net_inet_ip_dummynet_dualpi2, OID_AUTO, profile,
 
 enum {
 	LIMIT_CEILING, LIMIT_MAX_TTL, LIMIT_WATCHDOG, LIMIT_MAX_HOLD,
-	LIMIT_DROP_SHARE, LIMIT_FACTOR_MIN, LIMIT_FACTOR_MAX, LIMIT_GAIN_MIN,
-	LIMIT_GAIN_MAX
+	LIMIT_DROP_SHARE, LIMIT_MARK_SHARE, LIMIT_FACTOR_MIN,
+	LIMIT_FACTOR_MAX, LIMIT_GAIN_MIN, LIMIT_GAIN_MAX
 };
 
 static const struct field limits_fields[] = {
@@ -296,6 +296,7 @@ static const struct field limits_fields[] = {
 	[LIMIT_WATCHDOG] = FIELD(l4s_limits, watchdog_ns, 1000),
 	[LIMIT_MAX_HOLD] = FIELD(l4s_limits, max_hold, 1),
 	[LIMIT_DROP_SHARE] = FIELD(l4s_limits, drop_share, 1),
+	[LIMIT_MARK_SHARE] = FIELD(l4s_limits, mark_share, 1),
 	[LIMIT_FACTOR_MIN] = FIELD(l4s_limits, factor_min, 1),
 	[LIMIT_FACTOR_MAX] = FIELD(l4s_limits, factor_max, 1),
 	[LIMIT_GAIN_MIN] = FIELD(l4s_limits, gain_min, 1),
@@ -345,6 +346,8 @@ LIMIT(watchdog, LIMIT_WATCHDOG,
 LIMIT(max_hold, LIMIT_MAX_HOLD, "Maximum packets of a hold override");
 LIMIT(drop_share, LIMIT_DROP_SHARE,
     "Maximum share of packets dropped by overrides (1/65536)");
+LIMIT(mark_share, LIMIT_MARK_SHARE,
+    "Maximum share of packets that overrides mark beyond DualPI2 (1/65536)");
 LIMIT(factor_min, LIMIT_FACTOR_MIN,
     "Minimum factor on a set-point other than a gain (1/65536)");
 LIMIT(factor_max, LIMIT_FACTOR_MAX,

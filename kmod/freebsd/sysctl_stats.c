@@ -71,6 +71,8 @@ STAT_AT(refused_not_ect, refused[L4S_REASON_NOT_ECT],
     "Marks refused on packets that are not ECN-capable");
 STAT_AT(refused_drop_share, refused[L4S_REASON_DROP_SHARE],
     "Drops refused beyond their share");
+STAT_AT(refused_mark_share, refused[L4S_REASON_MARK_SHARE],
+    "Marks refused beyond their share");
 STAT_AT(refused_ceiling, refused[L4S_REASON_CEILING],
     "Decisions refused above the delay ceiling");
 STAT_AT(refused_overload, refused[L4S_REASON_OVERLOAD],

@@ -34,9 +34,9 @@
 #endif
 
 /* Versions that this header's owner accepts, inclusive. */
-#define	L4S_ABI_VERSION		2
-#define	L4S_ABI_VERSION_MIN	2
-/* Captures of version 1 are read too: see struct l4s_record_v1. */
+#define	L4S_ABI_VERSION		3
+#define	L4S_ABI_VERSION_MIN	3
+/* Captures of versions 1 and 2 are read too: see struct l4s_record_v1. */
 #define	L4S_MESSAGE_VERSION_MIN	1
 
 /*
@@ -90,7 +90,8 @@
 #define	L4S_REASON_OVERLOAD	8	/* override refused: overload, base decides */
 #define	L4S_REASON_LAST_PACKET	9	/* override refused: drop of the last one */
 #define	L4S_REASON_FLUSH	10	/* dropped with its queue, on deletion */
-#define	L4S_REASON_COUNT	11
+#define	L4S_REASON_MARK_SHARE	11	/* override refused: share of marks used up */
+#define	L4S_REASON_COUNT	12
 
 /* l4s_record.status */
 #define	L4S_STATUS_OVERLOAD	0x0001	/* classic probability at its maximum */
@@ -443,10 +444,12 @@ struct l4s_limits {
 	uint64_t	watchdog_ns;	/* max. without an override; 0: off */
 	uint32_t	max_hold;	/* maximum packets of a hold override */
 	uint32_t	drop_share;	/* max. share of override drops, Q16 */
+	uint32_t	mark_share;	/* max. share of additional marks, Q16 */
 	uint32_t	factor_min;	/* minimum steer factor, Q16, except */
 	uint32_t	factor_max;	/* maximum		of gains */
 	uint32_t	gain_min;	/* minimum factor on alpha and beta */
 	uint32_t	gain_max;	/* maximum */
+	uint32_t	pad;
 };
 
 /*
@@ -716,9 +719,9 @@ _Static_assert(sizeof(struct l4s_event) == L4S_RECORD_SIZE, "l4s_event");
 _Static_assert(sizeof(struct l4s_queue_summary) == 168, "l4s_queue_summary");
 _Static_assert(sizeof(struct l4s_summary) == 512, "l4s_summary");
 _Static_assert(sizeof(struct l4s_override) == 72, "l4s_override");
-_Static_assert(sizeof(struct l4s_limits) == 56, "l4s_limits");
+_Static_assert(sizeof(struct l4s_limits) == 64, "l4s_limits");
 _Static_assert(sizeof(struct l4s_params) == 96, "l4s_params");
-_Static_assert(sizeof(struct l4s_stats) == 336, "l4s_stats");
+_Static_assert(sizeof(struct l4s_stats) == 344, "l4s_stats");
 _Static_assert(sizeof(struct l4s_queue_stats) == 408, "l4s_queue_stats");
 _Static_assert(sizeof(struct l4s_queues) == 872, "l4s_queues");
 _Static_assert(sizeof(struct l4s_version) == 40, "l4s_version");

@@ -131,8 +131,8 @@ plain! {
         steer_set pad target threshold coupling alpha beta tupdate
     }
     l4s_limits {
-        version pad0 length ceiling_ns max_ttl_ns watchdog_ns max_hold drop_share factor_min
-        factor_max gain_min gain_max
+        version pad0 length ceiling_ns max_ttl_ns watchdog_ns max_hold drop_share mark_share
+        factor_min factor_max gain_min gain_max pad
     }
     l4s_params {
         version pad0 length target_ns tupdate_ns l4s_threshold_ns l4s_range_ns max_burst_ns

@@ -109,6 +109,8 @@ codes! {
         LastPacket = L4S_REASON_LAST_PACKET,
         /// Dropped with its queue, when its instance was deleted.
         Flush = L4S_REASON_FLUSH,
+        /// Override refused: the share of additional marks is used up.
+        MarkShare = L4S_REASON_MARK_SHARE,
     }
 }
 

@@ -262,6 +262,9 @@ pub struct Limits {
     pub max_hold: u32,
     /// Maximum share of packets dropped by overrides, Q16, at most one.
     pub drop_share: u32,
+    /// Maximum share of packets that overrides mark although DualPI2 would not, less
+    /// DualPI2's marks that they prevent in the same queue, Q16, at most one.
+    pub mark_share: u32,
     /// Minimum steer factor on set-points other than the gains, Q16, above 0
     /// and at most one.
     pub factor_min: u32,
@@ -282,6 +285,7 @@ impl Default for Limits {
             watchdog_ns: 0,
             max_hold: 1000,
             drop_share: raw::L4S_FACTOR_ONE / 16,
+            mark_share: raw::L4S_FACTOR_ONE / 16384,
             factor_min: (raw::L4S_FACTOR_ONE + 5) / 10,
             factor_max: raw::L4S_FACTOR_ONE * 4,
             gain_min: (raw::L4S_FACTOR_ONE + 10) / 20,
@@ -315,12 +319,12 @@ impl Limits {
         let one = raw::L4S_FACTOR_ONE;
         let within = |field, got: u32, ok: bool, want| check(ok, LIMITS, field, got.into(), want);
         within("max_hold", self.max_hold, self.max_hold > 0, "at least 1")?;
-        within(
-            "drop_share",
-            self.drop_share,
-            self.drop_share <= one,
-            "0..=65536 (Q16)",
-        )?;
+        for (field, share) in [
+            ("drop_share", self.drop_share),
+            ("mark_share", self.mark_share),
+        ] {
+            within(field, share, share <= one, "0..=65536 (Q16)")?;
+        }
         for (field, least) in [("factor_min", self.factor_min), ("gain_min", self.gain_min)] {
             let ok = (1..=one).contains(&least);
             within(field, least, ok, "1..=65536 (Q16, up to 1.0)")?;
@@ -338,10 +342,12 @@ impl Limits {
             watchdog_ns: self.watchdog_ns,
             max_hold: self.max_hold,
             drop_share: self.drop_share,
+            mark_share: self.mark_share,
             factor_min: self.factor_min,
             factor_max: self.factor_max,
             gain_min: self.gain_min,
             gain_max: self.gain_max,
+            pad: 0,
         })
     }
 }
@@ -351,12 +357,14 @@ impl TryFrom<raw::l4s_limits> for Limits {
     /// Checks every field.
     fn try_from(l: raw::l4s_limits) -> Result<Self, AbiError> {
         check_layout(LIMITS, l.version, l.pad0, l.length, size_of_val(&l))?;
+        check(l.pad == 0, LIMITS, "pad", l.pad.into(), "0")?;
         let limits = Limits {
             ceiling_ns: l.ceiling_ns,
             max_ttl_ns: l.max_ttl_ns,
             watchdog_ns: l.watchdog_ns,
             max_hold: l.max_hold,
             drop_share: l.drop_share,
+            mark_share: l.mark_share,
             factor_min: l.factor_min,
             factor_max: l.factor_max,
             gain_min: l.gain_min,

@@ -2,8 +2,8 @@
 
 #![allow(non_camel_case_types, missing_docs)]
 
-pub const L4S_ABI_VERSION: u32 = 2;
-pub const L4S_ABI_VERSION_MIN: u32 = 2;
+pub const L4S_ABI_VERSION: u32 = 3;
+pub const L4S_ABI_VERSION_MIN: u32 = 3;
 pub const L4S_MESSAGE_VERSION_MIN: u32 = 1;
 pub const L4S_PROB_ONE: u32 = 2147483647;
 pub const L4S_FACTOR_ONE: u32 = 65536;
@@ -37,7 +37,8 @@ pub const L4S_REASON_CEILING: u32 = 7;
 pub const L4S_REASON_OVERLOAD: u32 = 8;
 pub const L4S_REASON_LAST_PACKET: u32 = 9;
 pub const L4S_REASON_FLUSH: u32 = 10;
-pub const L4S_REASON_COUNT: u32 = 11;
+pub const L4S_REASON_MARK_SHARE: u32 = 11;
+pub const L4S_REASON_COUNT: u32 = 12;
 pub const L4S_STATUS_OVERLOAD: u32 = 1;
 pub const L4S_STATUS_CEILING: u32 = 2;
 pub const L4S_STATUS_STEERED: u32 = 4;
@@ -646,14 +647,16 @@ pub struct l4s_limits {
     pub watchdog_ns: u64,
     pub max_hold: u32,
     pub drop_share: u32,
+    pub mark_share: u32,
     pub factor_min: u32,
     pub factor_max: u32,
     pub gain_min: u32,
     pub gain_max: u32,
+    pub pad: u32,
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of l4s_limits"][::core::mem::size_of::<l4s_limits>() - 56usize];
+    ["Size of l4s_limits"][::core::mem::size_of::<l4s_limits>() - 64usize];
     ["Alignment of l4s_limits"][::core::mem::align_of::<l4s_limits>() - 8usize];
     ["Offset of field: l4s_limits::version"][::core::mem::offset_of!(l4s_limits, version) - 0usize];
     ["Offset of field: l4s_limits::pad0"][::core::mem::offset_of!(l4s_limits, pad0) - 2usize];
@@ -668,14 +671,17 @@ const _: () = {
         [::core::mem::offset_of!(l4s_limits, max_hold) - 32usize];
     ["Offset of field: l4s_limits::drop_share"]
         [::core::mem::offset_of!(l4s_limits, drop_share) - 36usize];
+    ["Offset of field: l4s_limits::mark_share"]
+        [::core::mem::offset_of!(l4s_limits, mark_share) - 40usize];
     ["Offset of field: l4s_limits::factor_min"]
-        [::core::mem::offset_of!(l4s_limits, factor_min) - 40usize];
+        [::core::mem::offset_of!(l4s_limits, factor_min) - 44usize];
     ["Offset of field: l4s_limits::factor_max"]
-        [::core::mem::offset_of!(l4s_limits, factor_max) - 44usize];
+        [::core::mem::offset_of!(l4s_limits, factor_max) - 48usize];
     ["Offset of field: l4s_limits::gain_min"]
-        [::core::mem::offset_of!(l4s_limits, gain_min) - 48usize];
+        [::core::mem::offset_of!(l4s_limits, gain_min) - 52usize];
     ["Offset of field: l4s_limits::gain_max"]
-        [::core::mem::offset_of!(l4s_limits, gain_max) - 52usize];
+        [::core::mem::offset_of!(l4s_limits, gain_max) - 56usize];
+    ["Offset of field: l4s_limits::pad"][::core::mem::offset_of!(l4s_limits, pad) - 60usize];
 };
 #[repr(C)]
 #[derive(Debug, Default, Copy, Clone, PartialEq)]
@@ -784,7 +790,7 @@ pub struct l4s_stats {
     pub overrides_refused: u64,
     pub overrides_replaced: u64,
     pub overrides_waiting: u64,
-    pub refused: [u64; 11usize],
+    pub refused: [u64; 12usize],
     pub refused_invalid: u64,
     pub decisions_overridden: u64,
     pub watchdog_misses: u64,
@@ -792,7 +798,7 @@ pub struct l4s_stats {
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of l4s_stats"][::core::mem::size_of::<l4s_stats>() - 336usize];
+    ["Size of l4s_stats"][::core::mem::size_of::<l4s_stats>() - 344usize];
     ["Alignment of l4s_stats"][::core::mem::align_of::<l4s_stats>() - 8usize];
     ["Offset of field: l4s_stats::version"][::core::mem::offset_of!(l4s_stats, version) - 0usize];
     ["Offset of field: l4s_stats::pad0"][::core::mem::offset_of!(l4s_stats, pad0) - 2usize];
@@ -850,13 +856,13 @@ const _: () = {
         [::core::mem::offset_of!(l4s_stats, overrides_waiting) - 208usize];
     ["Offset of field: l4s_stats::refused"][::core::mem::offset_of!(l4s_stats, refused) - 216usize];
     ["Offset of field: l4s_stats::refused_invalid"]
-        [::core::mem::offset_of!(l4s_stats, refused_invalid) - 304usize];
+        [::core::mem::offset_of!(l4s_stats, refused_invalid) - 312usize];
     ["Offset of field: l4s_stats::decisions_overridden"]
-        [::core::mem::offset_of!(l4s_stats, decisions_overridden) - 312usize];
+        [::core::mem::offset_of!(l4s_stats, decisions_overridden) - 320usize];
     ["Offset of field: l4s_stats::watchdog_misses"]
-        [::core::mem::offset_of!(l4s_stats, watchdog_misses) - 320usize];
+        [::core::mem::offset_of!(l4s_stats, watchdog_misses) - 328usize];
     ["Offset of field: l4s_stats::watchdog_active"]
-        [::core::mem::offset_of!(l4s_stats, watchdog_active) - 328usize];
+        [::core::mem::offset_of!(l4s_stats, watchdog_active) - 336usize];
 };
 #[repr(C)]
 #[derive(Debug, Default, Copy, Clone, PartialEq)]

@@ -121,20 +121,58 @@ lifetime(void)
 void
 drop_share(void)
 {
-	uint64_t cap = (uint64_t)L4S_DROP_BURST * L4S_FACTOR_ONE;
+	uint64_t cap = (uint64_t)L4S_SHARE_BURST * L4S_FACTOR_ONE;
 	uint64_t decisions, before, earned = nondet_u8() & 63;
+	uint32_t share = (nondet_u8() % 17) << 12;
+	struct l4s_share s;
 
-	memset(&o, 0, sizeof(o));
-	o.bounds.drop_share = (nondet_u8() % 17) << 12;
-	o.tokens = nondet_u32();
-	o.tokens_at = nondet_bool() ? 0 : UINT64_MAX - 128;
-	__CPROVER_assume(o.tokens <= cap);
-	decisions = o.tokens_at + earned;
-	before = o.tokens;
-	if (override_take_token(&o, decisions)) {
-		assert(o.tokens + L4S_FACTOR_ONE <=
-		    before + earned * o.bounds.drop_share);
+	s.tokens = nondet_u32();
+	s.earned_at = nondet_bool() ? 0 : UINT64_MAX - 128;
+	__CPROVER_assume(s.tokens <= cap);
+	decisions = s.earned_at + earned;
+	before = s.tokens;
+	if (override_take(&s, share, decisions)) {
+		assert(s.tokens + L4S_FACTOR_ONE <= before + earned * share);
 	}
-	assert(o.tokens <= cap);
-	assert(o.tokens_at == decisions);
+	assert(s.tokens <= cap);
+	assert(s.earned_at == decisions);
+}
+
+/*
+ * Marks beyond DualPI2's stay within the share of the decisions so far and the
+ * marks of DualPI2 that overrides prevented in the same queue.  By induction,
+ * like the share of drops: from any balance, a decision adds to it at most what
+ * was earned and a prevented mark, and a mark on a packet that DualPI2 forwards
+ * unchanged takes a whole one.
+ */
+void
+mark_share(void)
+{
+	uint64_t cap = (uint64_t)L4S_SHARE_BURST * L4S_FACTOR_ONE;
+	uint64_t decisions, tokens, earned = nondet_u8() & 63;
+	uint32_t credit, share = (nondet_u8() % 17) << 12;
+	uint8_t queue;
+	bool added, prevented;
+
+	send(0);
+	any_verdict();
+	queue = v.queue;
+	o.bounds.mark_share = share;
+	o.marks.tokens = tokens = nondet_u32();
+	o.marks.earned_at = nondet_bool() ? 0 : UINT64_MAX - 128;
+	o.mark_credit[queue] = credit = nondet_u32();
+	o.mark_credit[!queue] = 1;
+	__CPROVER_assume(tokens <= cap && credit <= L4S_SHARE_BURST);
+	decisions = o.marks.earned_at + earned;
+	l4s_override_decide(&o, &d, &v, nondet_bool(), decisions, &x);
+	added = x.action == L4S_ACTION_MARK && v.action == L4S_ACTION_ENQUEUE;
+	prevented = x.action == L4S_ACTION_ENQUEUE &&
+	    v.action == L4S_ACTION_MARK;
+	assert(o.marks.tokens + (uint64_t)o.mark_credit[queue] *
+	    L4S_FACTOR_ONE + (uint64_t)added * L4S_FACTOR_ONE <=
+	    tokens + earned * share + ((uint64_t)credit + prevented) *
+	    L4S_FACTOR_ONE);
+	assert(o.marks.tokens <= cap);
+	assert(o.mark_credit[queue] <= L4S_SHARE_BURST);
+	assert(o.mark_credit[!queue] == 1);
 }

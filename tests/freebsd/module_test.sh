@@ -115,6 +115,7 @@ sysctls_body()
 	refused $dualpi2.max_rtt 10000001
 	refused $dualpi2.profile rfc ""
 	refused net.inet.l4sllm.limits.drop_share 65537
+	refused net.inet.l4sllm.limits.mark_share 65537
 	refused net.inet.l4sllm.limits.factor_min 0 65537
 	refused net.inet.l4sllm.limits.factor_max 65535
 	refused net.inet.l4sllm.limits.gain_min 0 65537

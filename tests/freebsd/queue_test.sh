@@ -127,6 +127,21 @@ override_drop_share_run()
 	wait
 }
 
+l4s_test override_mark_share "Marks beyond DualPI2's stay within their share"
+override_mark_share_run()
+{
+	patient
+	jexec "$M" sysctl -q net.inet.l4sllm.limits.mark_share=655
+	blast 1 1 2000
+	jexec "$M" "$tools/l4sdev" override 1 hold mark 1000 8 &
+	until [ "$(counter overrides_waiting)" = 1 ]; do :; done
+	blast 1 1000 2000
+	above "$(counter marks_override)" 0 "override marks"
+	above 100 "$(counter marks_override)" "64 and a hundredth"
+	above "$(counter refused_mark_share)" 0 "refusals"
+	wait
+}
+
 l4s_test override_ends_with_close "An override ends when its controller closes the device"
 override_ends_with_close_run()
 {
@@ -160,7 +175,8 @@ override_steer_run()
 l4s_test watchdog "A silent controller misses its deadline"
 watchdog_run()
 {
-	jexec "$M" sysctl -q net.inet.l4sllm.limits.watchdog=500000
+	jexec "$M" sysctl -q net.inet.l4sllm.limits.watchdog=500000 \
+	    net.inet.l4sllm.limits.mark_share=65536
 	blast 1 1 2000
 	jexec "$M" "$tools/l4sdev" override 1 hold mark 1000 10 &
 	until [ "$(counter overrides_waiting)" = 1 ]; do :; done

@@ -7,6 +7,7 @@
 /* See model.h. */
 
 #include "model.h"
+#include "override.h"
 #include "router.h"
 
 #define	QUEUE_MAX	256
@@ -51,6 +52,9 @@ struct model {
 	struct tally	tally[2];
 	uint64_t	override_drops;
 	uint64_t	earned;		/* share of drops so far, Q16 */
+	uint64_t	marks_earned;	/* share of marks so far, Q16 */
+	uint64_t	added[2];	/* marks by overrides, not by DualPI2 */
+	uint64_t	prevented[2];	/* DualPI2's marks, not by overrides */
 	struct observer	observer[OBSERVERS];
 	/* The newest decisions, by seq, as version 1 described them. */
 	struct l4s_record_v1 reference[REFERENCES];
@@ -146,6 +150,7 @@ check_left(struct model *m, const struct l4s_user_packet *p)
 	q->head = (q->head + 1) % QUEUE_MAX;
 	q->n--;
 	m->earned += m->limits.drop_share;
+	m->marks_earned += m->limits.mark_share;
 
 	/*
 	 * A Not-ECT packet is never marked.  Otherwise only marks change ECN.
@@ -198,6 +203,8 @@ check_left(struct model *m, const struct l4s_user_packet *p)
 		CHECK_EQ(m->last.mode, L4S_MODE_STEER);
 	}
 	CHECK(m->override_drops * L4S_FACTOR_ONE <= m->earned);
+	CHECK(m->added[p->queue] * L4S_FACTOR_ONE <= m->marks_earned +
+	    (m->prevented[p->queue] + L4S_SHARE_BURST) * L4S_FACTOR_ONE);
 }
 
 static void
@@ -434,6 +441,15 @@ keep_reference(void *arg, const struct l4s_record_v1 *record)
 	struct model *m = arg;
 
 	m->reference[record->hdr.seq % REFERENCES] = *record;
+	if (record->reason != L4S_REASON_ONCE &&
+	    record->reason != L4S_REASON_HOLD)
+		return;
+	m->added[record->queue_type] +=
+	    record->dequeue_action == L4S_ACTION_MARK &&
+	    record->base_action == L4S_ACTION_ENQUEUE;
+	m->prevented[record->queue_type] +=
+	    record->dequeue_action == L4S_ACTION_ENQUEUE &&
+	    record->base_action == L4S_ACTION_MARK;
 }
 
 /* Some messages, or a loss and some; false if none were available. */
@@ -564,6 +580,7 @@ choose_limits(struct model *m)
 {
 	l4s_user_limits_default(&m->limits);
 	m->limits.drop_share = below(m, 3) * (L4S_FACTOR_ONE / 4);
+	m->limits.mark_share = below(m, 3) * (L4S_FACTOR_ONE / 64);
 	m->limits.ceiling_ns = (5 + below(m, 100)) * MS;
 	m->limits.watchdog_ns = below(m, 2) * 40 * MS;
 	m->limits.max_hold = 1 + below(m, 40);

@@ -280,6 +280,105 @@ drop_share(void)
 	router_destroy(&r);
 }
 
+/* Makes n decisions on lone packets under a hold; returns how many it marked. */
+static unsigned
+marked(struct router *r, unsigned n, uint8_t ecn)
+{
+	struct l4s_record_v1 record;
+	unsigned i, marks = 0;
+
+	CHECK_EQ(router_hold(r, L4S_ACTION_MARK, n, SEC), 0);
+	for (i = 0; i < n; i++) {
+		router_pass(r, ecn, &record);
+		CHECK_EQ(record.reason, record.dequeue_action ==
+		    L4S_ACTION_MARK ? L4S_REASON_HOLD :
+		    L4S_REASON_MARK_SHARE);
+		marks += record.dequeue_action == L4S_ACTION_MARK;
+	}
+	return (marks);
+}
+
+/* Marks beyond DualPI2's stay within their share, in both queues together. */
+static void
+mark_share(void)
+{
+	struct l4s_limits limits;
+	struct router r;
+
+	l4s_user_limits_default(&limits);
+	limits.mark_share = L4S_FACTOR_ONE / 10;
+	r = router_create(NULL, &limits, 64);
+	/* 64 are saved at first.  The 71st mark needs 70 decisions more. */
+	CHECK_EQ(marked(&r, 640, L4S_ECN_ECT0), 64 + 63);
+	CHECK_EQ(marked(&r, 400, L4S_ECN_ECT1), 40);
+	CHECK_EQ(router_stats(&r).refused[L4S_REASON_MARK_SHARE],
+	    640 + 400 - (64 + 63) - 40);
+	/* A share of one is no limit; one of zero leaves what is saved. */
+	limits.mark_share = L4S_FACTOR_ONE;
+	CHECK_EQ(l4s_user_request(r.h, L4S_OP_SET_LIMITS, &limits,
+	    sizeof(limits), r.now), 0);
+	CHECK_EQ(marked(&r, 1000, L4S_ECN_ECT0), 1000);
+	limits.mark_share = 0;
+	CHECK_EQ(l4s_user_request(r.h, L4S_OP_SET_LIMITS, &limits,
+	    sizeof(limits), r.now), 0);
+	CHECK(marked(&r, 200, L4S_ECN_ECT1) <= L4S_SHARE_BURST);
+	CHECK_EQ(marked(&r, 10, L4S_ECN_ECT0), 0);
+	router_destroy(&r);
+}
+
+/* Passes n L4S packets that DualPI2 marks, under a hold of an action. */
+static void
+pass_marked_by_dualpi2(struct router *r, uint8_t action, unsigned n)
+{
+	struct l4s_user_packet out;
+	unsigned i;
+
+	CHECK_EQ(router_hold(r, action, n, SEC), 0);
+	CHECK_EQ(router_put(r, L4S_ECN_ECT1), 0);
+	for (i = 0; i < n; i++) {
+		CHECK_EQ(router_put(r, L4S_ECN_ECT1), 0);
+		r->now += 2 * MS;	/* above the native threshold */
+		CHECK_EQ(l4s_user_dequeue(r->u, r->now, &out), 1);
+		if (i == 0) {		/* it found no packet in the queue */
+			CHECK_EQ(router_put(r, L4S_ECN_ECT1), 0);
+			continue;
+		}
+		CHECK_EQ(out.action, action);
+		CHECK_EQ(out.reason, L4S_REASON_HOLD);
+	}
+	/* The rest leave without an override. */
+	while (l4s_user_dequeue(r->u, r->now, &out) == 1)
+		CHECK_EQ(out.reason, L4S_REASON_BASE);
+}
+
+/*
+ * A mark of DualPI2 that an override prevents may be made up for in the same
+ * queue, and one that it confirms costs nothing.
+ */
+static void
+marks_may_be_moved(void)
+{
+	struct l4s_params params;
+	struct l4s_limits limits;
+	struct router r;
+
+	l4s_user_params_default(&params);
+	params.alpha_uhz = params.beta_uhz = 0;
+	l4s_user_limits_default(&limits);
+	limits.mark_share = 0;
+	r = router_create(&params, &limits, 64);
+	CHECK_EQ(marked(&r, 100, L4S_ECN_ECT0), L4S_SHARE_BURST);
+	pass_marked_by_dualpi2(&r, L4S_ACTION_MARK, 20);
+	CHECK_EQ(marked(&r, 10, L4S_ECN_ECT1), 0);
+	pass_marked_by_dualpi2(&r, L4S_ACTION_ENQUEUE, 20);
+	CHECK_EQ(marked(&r, 10, L4S_ECN_ECT0), 0);
+	CHECK_EQ(marked(&r, 50, L4S_ECN_ECT1), 19);
+	/* At most 64 are kept. */
+	pass_marked_by_dualpi2(&r, L4S_ACTION_ENQUEUE, 200);
+	CHECK_EQ(marked(&r, 200, L4S_ECN_ECT1), L4S_SHARE_BURST);
+	router_destroy(&r);
+}
+
 static void
 ceiling(void)
 {
@@ -875,6 +974,8 @@ const struct test override_tests[] = {
 	TEST(not_ect_is_never_marked),
 	TEST(unmarkable_packets),
 	TEST(drop_share),
+	TEST(mark_share),
+	TEST(marks_may_be_moved),
 	TEST(drops_spend_no_credit),
 	TEST(ceiling),
 	TEST(ceiling_without_override),

@@ -212,6 +212,8 @@ parameter_ranges(void)
 	BAD(length, 0, L4S_EPROTO);
 	BAD(pad0, 1, L4S_EINVAL);
 	BAD(drop_share, L4S_FACTOR_ONE + 1, L4S_EINVAL);
+	BAD(mark_share, L4S_FACTOR_ONE + 1, L4S_EINVAL);
+	BAD(pad, 1, L4S_EINVAL);
 	BAD(factor_min, 0, L4S_EINVAL);
 	BAD(factor_min, L4S_FACTOR_ONE + 1, L4S_EINVAL);
 	BAD(factor_max, L4S_FACTOR_ONE - 1, L4S_EINVAL);

@@ -476,6 +476,11 @@ fn overrides(daemon: Option<&Status>, before: &Stats, after: &Stats, found: &mut
             "sysctl net.inet.l4sllm.limits.drop_share",
         ),
         (
+            Reason::MarkShare,
+            "the share of marks beyond DualPI2's was used up",
+            "sysctl net.inet.l4sllm.limits.mark_share",
+        ),
+        (
             Reason::Ceiling,
             "the queue delay was above the ceiling",
             "sysctl net.inet.l4sllm.limits.ceiling",

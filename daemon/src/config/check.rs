@@ -364,6 +364,7 @@ fn limits(section: &mut Section<'_>) -> Result<LimitsConfig> {
         max_ttl_ns,
         watchdog_ns,
         drop_share: q16("drop_share", 0.0, 1.0)?,
+        mark_share: q16("mark_share", 0.0, 1.0)?,
         factor_min: q16("factor_min", 0.001, 1.0)?,
         factor_max: q16("factor_max", 1.0, 256.0)?,
         gain_min: q16("gain_min", 0.001, 1.0)?,

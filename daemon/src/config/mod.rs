@@ -210,6 +210,8 @@ pub struct LimitsConfig {
     pub max_hold: Option<u32>,
     /// See [`Limits::drop_share`].
     pub drop_share: Option<u32>,
+    /// See [`Limits::mark_share`].
+    pub mark_share: Option<u32>,
     /// See [`Limits::factor_min`].
     pub factor_min: Option<u32>,
     /// See [`Limits::factor_max`].
@@ -229,6 +231,7 @@ impl LimitsConfig {
             watchdog_ns: self.watchdog_ns.unwrap_or(device.watchdog_ns),
             max_hold: self.max_hold.unwrap_or(device.max_hold),
             drop_share: self.drop_share.unwrap_or(device.drop_share),
+            mark_share: self.mark_share.unwrap_or(device.mark_share),
             factor_min: self.factor_min.unwrap_or(device.factor_min),
             factor_max: self.factor_max.unwrap_or(device.factor_max),
             gain_min: self.gain_min.unwrap_or(device.gain_min),

@@ -203,7 +203,7 @@ mod tests {
         // Reading uses read(2).
         assert_eq!(list.len(), Op::ALL.len() - 1);
         for op in [Op::Interval, Op::SetLimits] {
-            let size = if op == Op::Interval { 32 } else { 56 };
+            let size = if op == Op::Interval { 32 } else { 64 };
             assert!(list.contains(&number(op, size).unwrap()), "{op:?}");
         }
     }
@@ -220,6 +220,6 @@ mod tests {
         );
         assert_eq!(number(Op::Control, 0), Some(0x2000_7102));
         assert_eq!(number(Op::Override, 72), Some(0x8048_7104));
-        assert_eq!(number(Op::GetLimits, 56), Some(0x4038_7108));
+        assert_eq!(number(Op::GetLimits, 64), Some(0x4040_7108));
     }
 }

@@ -93,6 +93,7 @@ fn reason(reason: Reason) -> Option<&'static str> {
         Reason::Tail => "queue limit",
         Reason::NotEct => "override refused: not ECN-capable",
         Reason::DropShare => "override refused: share of drops used up",
+        Reason::MarkShare => "override refused: share of marks used up",
         Reason::Ceiling => "override refused: delay above the ceiling",
         Reason::Overload => "override refused: overload",
         Reason::LastPacket => "override refused: last packet",

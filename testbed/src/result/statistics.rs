@@ -337,6 +337,7 @@ fn add_counters(total: &mut Statistics, samples: &Totals) {
     into.ceiling += from.ceiling;
     into.overload += from.overload;
     into.last_packet += from.last_packet;
+    into.mark_share += from.mark_share;
     into.invalid += from.invalid;
 }
 

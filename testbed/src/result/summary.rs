@@ -252,6 +252,10 @@ pub struct Refusals {
     /// from before that rule.)
     #[serde(default)]
     pub last_packet: u64,
+    /// The share of additional marks was used up. (Absent in results from before that
+    /// limit.)
+    #[serde(default)]
+    pub mark_share: u64,
     /// The device refused the request (stale, malformed).
     pub invalid: u64,
 }
@@ -265,6 +269,7 @@ impl From<&l4s_stats> for Refusals {
             ceiling: by(Reason::Ceiling),
             overload: by(Reason::Overload),
             last_packet: by(Reason::LastPacket),
+            mark_share: by(Reason::MarkShare),
             invalid: stats.refused_invalid,
         }
     }

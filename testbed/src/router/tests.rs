@@ -195,7 +195,7 @@ fn records_contain_the_flow_weight() {
     // An impossible queue is an error.
     let mut record = l4s_record {
         hdr: l4s_header {
-            version: 2,
+            version: l4sllm_abi::VERSIONS.1,
             type_: L4S_RECORD_DECISION as u8,
             length: MESSAGE_SIZE as u32,
             ..Default::default()
@@ -360,7 +360,7 @@ proptest::proptest! {
     fn c_and_rust_accept_the_same_parameters_and_limits(
         numbers in proptest::collection::vec(edges(), 16),
         codes in proptest::collection::vec(0u8..4, 8),
-        changed in 0usize..26,
+        changed in 0usize..28,
     ) {
         let mut params = Params::default().to_raw().unwrap();
         let mut limits = Limits::default().to_raw().unwrap();
@@ -388,6 +388,8 @@ proptest::proptest! {
             17 => params.pad0 = codes[7].into(),
             18 => limits.max_hold = narrow(10),
             19 => limits.drop_share = narrow(11),
+            26 => limits.mark_share = narrow(11),
+            27 => limits.pad = codes[0].into(),
             20 => limits.factor_min = narrow(12),
             21 => limits.factor_max = narrow(13),
             22 => limits.gain_min = narrow(14),

@@ -405,6 +405,9 @@ fn read_limits(mut section: Section<'_>, limits: &mut Limits) -> Result<()> {
     if let Some(field) = section.field("drop_share") {
         limits.drop_share = scaled(field.number(0.0..=1.0)?, one);
     }
+    if let Some(field) = section.field("mark_share") {
+        limits.mark_share = scaled(field.number(0.0..=1.0)?, one);
+    }
     if let Some(field) = section.field("factor_min") {
         limits.factor_min = scaled(field.number(0.001..=1.0)?, one);
     }

@@ -278,7 +278,7 @@ params = {{ target = "5 ms", tupdate = "1 ms", l4s_threshold = "800 us", l4s_ran
     dither = "random", laqm = "ramp", ecn = false,
     l4s_ecn = "any", overflow = true, flow_weights = true }}
 limits = {{ ceiling = "100 ms", max_ttl = "5 s", watchdog = "1 s", max_hold = 10,
-    drop_share = 0.5, factor_min = 0.5, factor_max = 2, gain_min = 0.25, gain_max = 8 }}
+    drop_share = 0.5, mark_share = 0.25, factor_min = 0.5, factor_max = 2, gain_min = 0.25, gain_max = 8 }}
 control = {{ policy = "p", interval = 10, mode = "hold", hold = 5, queue = "any", ttl = "2 s",
     latency = "measured", idle_budget = 0.02 }}
 script = [{{ at = "2 s", for = "1 s", mode = "steer", target = 0.5, gain = 0.25, beta = 8,
@@ -316,7 +316,10 @@ script = [{{ at = "2 s", for = "1 s", mode = "steer", target = 0.5, gain = 0.25,
             flow_weights: true,
         }
     );
-    assert_eq!(dualpi2.limits.drop_share, 32_768);
+    assert_eq!(
+        (dualpi2.limits.drop_share, dualpi2.limits.mark_share),
+        (32_768, 16_384)
+    );
     assert_eq!(
         (dualpi2.limits.factor_min, dualpi2.limits.factor_max),
         (32_768, 131_072)

@@ -1,8 +1,8 @@
 //! Overrides in the loop: their effects and their end.
 
-use l4sllm_abi::{Action, Factor, Factors, Mode, Record, Steer};
+use l4sllm_abi::{Action, Factor, Factors, Limits, Mode, Record, Steer, raw};
 use l4sllm_testbed::control::EngineFactory;
-use l4sllm_testbed::result::SetPointRow;
+use l4sllm_testbed::result::{Run, SetPointRow};
 use l4sllm_testbed::scenario::{Aqm, Arm, Control, DualPi2, FlowGroup, Latency, Scripted};
 use l4sllm_testbed::sim::Simulation;
 use l4sllm_testbed::transport::Cc;
@@ -89,8 +89,16 @@ fn always(action: Action, interval: u32) -> EngineFactory {
     })
 }
 
+/// A controller that may mark every packet.
 fn controlled(interval: u32, latency: Latency) -> Arm {
-    let mut arm = Arm::new("controlled", Aqm::DualPi2(DualPi2::default()));
+    let dualpi2 = DualPi2 {
+        limits: Limits {
+            mark_share: raw::L4S_FACTOR_ONE,
+            ..Limits::default()
+        },
+        ..DualPi2::default()
+    };
+    let mut arm = Arm::new("controlled", Aqm::DualPi2(dualpi2));
     let interval = interval.try_into().unwrap();
     arm.control = Some(Control {
         latency,
@@ -141,6 +149,32 @@ fn a_controller_that_only_drops() {
     assert!(share > 0.03 && share <= 1.0 / 16.0 + 0.01, "{share}");
     assert!(run.meta.refusals.drop_share > 0);
     assert!(run.meta.refusals.last_packet > 0);
+}
+
+/// Under the default limits, a controller that marks every packet costs little
+/// utilisation: marks beyond DualPI2's own stay within their share.
+#[test]
+fn a_controller_that_only_marks() {
+    let flows = vec![flow(Cc::Cubic), flow(Cc::Prague)];
+    let scenario = scenario(20 * MBIT, 10 * MS, 10, flows);
+    let emulate = |arm: &Arm, engine: Option<EngineFactory>| {
+        let simulation = Simulation::new(&scenario, arm, 0, engine).unwrap();
+        simulation.finish().unwrap()
+    };
+    let sent = |run: &Run| {
+        let left = run.packets.iter().filter(|row| row.action != 1);
+        left.map(|row| f64::from(row.bytes)).sum::<f64>()
+    };
+    let plain = Arm::new("plain", Aqm::DualPi2(DualPi2::default()));
+    let plain = emulate(&plain, None);
+    let mut arm = controlled(1, Latency::Fixed(0));
+    let without_limit = emulate(&arm, Some(always(Action::Mark, 1)));
+    arm.aqm = Aqm::DualPi2(DualPi2::default());
+    let limited = emulate(&arm, Some(always(Action::Mark, 1)));
+    assert!(limited.meta.refusals.mark_share > 1000);
+    assert_eq!(without_limit.meta.refusals.mark_share, 0);
+    assert!(sent(&limited) > 0.9 * sent(&plain), "{}", sent(&limited));
+    assert!(sent(&without_limit) < 0.7 * sent(&plain));
 }
 
 /// Reading the device only when a decision may be due changes nothing: with a

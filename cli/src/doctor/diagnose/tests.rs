@@ -411,6 +411,13 @@ fn finds_each_fault_and_its_fix() {
             "drop_share",
         ),
         (
+            |f| f.device = counts(|s| s.refused[Reason::MarkShare as usize] = 9),
+            Note,
+            "overrides",
+            "9 packets: the share of marks beyond",
+            "mark_share",
+        ),
+        (
             |f| f.device = counts(|s| s.refused[Reason::Ceiling as usize] = 8),
             Note,
             "overrides",

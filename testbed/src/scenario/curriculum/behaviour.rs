@@ -4,7 +4,7 @@
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 
-use l4sllm_abi::Params;
+use l4sllm_abi::{Params, raw};
 use l4sllm_model::Gains;
 use l4sllmd::OverrideMode;
 
@@ -12,7 +12,7 @@ use super::explorer::{Explorer, Move};
 use super::noise::{MAX_HOLD, MAX_INTERVAL, Noise, NoiseMode};
 use super::range::{Range, pick};
 use crate::control::EngineFactory;
-use crate::scenario::{Arm, Control};
+use crate::scenario::{Aqm, Arm, Control};
 use crate::sim::{Random, derive_seed};
 
 /// A kind of behaviour, with ranges.
@@ -163,6 +163,10 @@ impl Noise {
             }
             NoiseMode::Steer { .. } => Move::Steer(self.mode.clone()),
         };
+        if let Aqm::DualPi2(dualpi2) = &mut drawn.arm.aqm {
+            // The noise is the experiment's own, not a policy's.
+            dualpi2.limits.mark_share = raw::L4S_FACTOR_ONE;
+        }
         drawn.noise = Some(self.mode.name());
         drawn.interval = Some(interval.get());
         drawn.share = (!matches!(self.mode, NoiseMode::Steer { .. })).then_some(share);
