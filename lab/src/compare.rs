@@ -23,8 +23,9 @@ pub fn cell(cc: Cc, bits_per_s: u64, rtt_ns: u64) -> Scenario {
     scenario.description = format!("{cc} next to CUBIC, {megabits} Mbit/s, {ms} ms");
     let flow = |name: &str, cc| {
         let mut flow = FlowGroup::new(name, cc);
-        // Linux's slow start has HyStart.
+        // Linux has HyStart in CUBIC's slow start, and reduces rates proportionally.
         flow.hystart = matches!(cc, Cc::Cubic);
+        flow.prr = matches!(cc, Cc::Cubic | Cc::NewReno);
         flow
     };
     let first = match cc {

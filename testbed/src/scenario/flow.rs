@@ -40,6 +40,8 @@ pub struct FlowGroup {
     pub packet_bytes: u32,
     /// HyStart++ of `newreno` and `cubic`.
     pub hystart: bool,
+    /// Proportional rate reduction of `newreno` and `cubic`.
+    pub prr: bool,
     /// Short flows with random arrivals, instead of `count` long ones.
     pub arrivals: Option<Arrivals>,
     /// Identity of its flows at the bottleneck.
@@ -106,6 +108,7 @@ impl FlowGroup {
             chunks: None,
             packet_bytes: defaults.packet_bytes,
             hystart: defaults.hystart,
+            prr: defaults.prr,
             arrivals: None,
             identity: Identity::Own,
         }
@@ -185,6 +188,9 @@ pub(super) fn read(
     }
     if let Some(field) = section.field("hystart") {
         group.hystart = field.boolean()?;
+    }
+    if let Some(field) = section.field("prr") {
+        group.prr = field.boolean()?;
     }
     if let Some(field) = section.field("tunnel") {
         if field.boolean()? {

@@ -211,6 +211,7 @@ impl Drawing<'_> {
             rate_bps: group.rate_bps,
             packet_bytes: group.packet_bytes,
             hystart: group.hystart,
+            prr: group.prr,
             seed: derive_seed(self.seed, "flow", number.saturating_sub(self.first).into()),
             ..FlowConfig::new(number, group.cc)
         }

@@ -27,6 +27,7 @@ mod datagram;
 mod delivery_rate;
 mod probe;
 mod ranges;
+mod rate_reduction;
 mod receiver;
 mod rtt;
 mod scoreboard;
@@ -94,6 +95,8 @@ pub struct FlowConfig {
     pub handshake_rtt_ns: Option<u64>,
     /// HyStart++ (RFC 9406) in the slow start of `newreno` and `cubic`.
     pub hystart: bool,
+    /// Proportional rate reduction (RFC 9937) of `newreno` and `cubic`.
+    pub prr: bool,
     /// Seed of random choices, which only `bbr` makes.
     pub seed: u64,
 }
@@ -116,6 +119,7 @@ impl FlowConfig {
             receive_window: 16 << 20,
             handshake_rtt_ns: None,
             hystart: false,
+            prr: false,
             seed: u64::from(flow),
         }
     }

@@ -7,21 +7,24 @@
 //! else as the segments in flight fall below the window. SACKed segments are
 //! not in flight, so the first duplicate acknowledgements release new data
 //! (limited transmit, RFC 3042). The scoreboard also covers partial
-//! acknowledgements (RFC 6582).
+//! acknowledgements (RFC 6582). With proportional rate reduction ([`rate_reduction`]),
+//! the window shrinks during a round trip instead of at once.
 //!
 //! [`scoreboard`]: super::scoreboard
 //! [`probe`]: super::probe
+//! [`rate_reduction`]: super::rate_reduction
 
 use l4sllm_abi::Ecn;
 
 use super::cc::{Ack, CongestionControl, Repair, control};
 use super::delivery_rate::{DeliveryRate, RateSample};
 use super::probe::TailLossProbe;
+use super::rate_reduction::RateReduction;
 use super::rtt::Rtt;
 use super::scoreboard::{Delivered, Scoreboard};
 use super::segment::{Body, EcnCounts, HEADER_BYTES, MSS, Segment};
 use super::source::Source;
-use super::{Endpoint, FlowConfig, SenderStats};
+use super::{Cc, Endpoint, FlowConfig, SenderStats};
 
 /// SACKed segments that prove losses without a reordering window, as duplicate
 /// acknowledgements would (RFC 8985, section 6.2, step 4).
@@ -55,6 +58,9 @@ pub(super) struct TcpSender {
     retransmit_now: bool,
     /// Classic ECN: data up to here was sent before the last reduction.
     reduced_until: Option<u64>,
+    /// Proportional rate reduction: of reductions of the window, and the current one.
+    proportional: bool,
+    reduction: Option<RateReduction>,
     /// The next new segment carries CWR.
     send_cwr: bool,
     timeout_at: Option<u64>,
@@ -92,6 +98,8 @@ impl TcpSender {
             recovery: None,
             retransmit_now: false,
             reduced_until: None,
+            proportional: config.prr && matches!(config.cc, Cc::NewReno | Cc::Cubic),
+            reduction: None,
             send_cwr: false,
             timeout_at: None,
             probe,
@@ -126,7 +134,9 @@ impl TcpSender {
     }
 
     fn has_room(&self) -> bool {
-        self.board.in_flight() < self.cc.allowance()
+        let reduction = self.reduction.as_ref();
+        let allowance = reduction.map_or_else(|| self.cc.allowance(), RateReduction::allowance);
+        self.board.in_flight() < allowance
     }
 
     fn may_send(&self) -> bool {
@@ -187,13 +197,14 @@ impl TcpSender {
         let lost = self.detect_losses(now_ns);
         let classic = !self.scalable && self.cc.responds_to_ecn();
         if ece && classic && self.recovery.is_none() && !self.in_reduction() {
-            self.cc.on_ecn_echo(now_ns);
+            self.reduce(|cc| cc.on_ecn_echo(now_ns));
             self.stats.ecn_events += 1;
             self.reduced_until = Some(self.board.nxt());
             self.send_cwr = true;
         }
 
-        let repairing = self.recovery.is_some_and(|recovery| !recovery.timeout);
+        self.continue_reduction(delivered.segments, delivered.advanced && lost == 0);
+        let repairing = self.is_repairing();
         let sample = self.sample_rate(now_ns, &delivered);
         self.cc.on_ack(&Ack {
             now_ns,
@@ -291,11 +302,37 @@ impl TcpSender {
             .is_some_and(|until| self.board.una() <= until)
     }
 
+    /// Losses found by later deliveries are repaired.
+    fn is_repairing(&self) -> bool {
+        self.recovery.is_some_and(|recovery| !recovery.timeout)
+    }
+
+    /// Reduces the window, at once or in proportion to deliveries.
+    fn reduce(&mut self, by: impl FnOnce(&mut dyn CongestionControl)) {
+        let prior = self.cc.allowance();
+        by(&mut *self.cc);
+        if self.proportional {
+            self.reduction = Some(RateReduction::new(prior, self.cc.allowance()));
+        }
+    }
+
+    /// Deliveries during a reduction, which ends with the repair or once CWR has been
+    /// acknowledged.
+    fn continue_reduction(&mut self, delivered: u32, safe: bool) {
+        if !self.is_repairing() && !self.in_reduction() {
+            self.reduction = None;
+        }
+        let in_flight = self.board.in_flight();
+        if let Some(reduction) = &mut self.reduction {
+            reduction.deliver(delivered, in_flight, safe);
+        }
+    }
+
     /// One reduction per window, for loss or ECN (RFC 3168, section 6.1.2).
     /// Scalable controls always respond to a loss (RFC 8257, section 3.5).
     fn reduce_for_loss(&mut self, now_ns: u64) {
         if self.scalable || !self.in_reduction() {
-            self.cc.on_loss(now_ns);
+            self.reduce(|cc| cc.on_loss(now_ns));
             self.stats.loss_events += 1;
             self.send_cwr = !self.scalable && self.ecn != Ecn::NotEct;
         }
@@ -324,6 +361,7 @@ impl TcpSender {
             timeout: true,
         });
         self.reduced_until = None;
+        self.reduction = None;
         self.send_cwr = !self.scalable && self.ecn != Ecn::NotEct;
         self.retransmit_now = true;
         self.probe.reset();
@@ -369,8 +407,10 @@ impl Endpoint for TcpSender {
     }
 
     fn on_timer(&mut self, now_ns: u64) {
-        if self.board.overdue_at().is_some_and(|at| now_ns >= at) {
-            self.detect_losses(now_ns);
+        let overdue = self.board.overdue_at().is_some_and(|at| now_ns >= at);
+        if overdue && self.detect_losses(now_ns) > 0 {
+            // As if a delivery had shown it, as in Linux.
+            self.continue_reduction(1, false);
         }
         // A probe is sent before the retransmission timer expires, which then
         // restarts (RFC 8985, section 7.3).
@@ -409,6 +449,9 @@ impl Endpoint for TcpSender {
         let cwr = !retransmit && std::mem::take(&mut self.send_cwr);
         let bytes = len + HEADER_BYTES;
         self.retransmit_now = false;
+        if let Some(reduction) = &mut self.reduction {
+            reduction.send();
+        }
         self.stats.sent_packets += 1;
         self.sent_ns = now_ns;
         self.stats.retransmits += u64::from(retransmit);

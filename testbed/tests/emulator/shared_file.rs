@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 pub struct SharedFile(Arc<Mutex<Vec<u8>>>);
 
 impl SharedFile {
-    /// What was written.
+    /// The bytes written so far.
     pub fn contents(&self) -> Vec<u8> {
         self.0.lock().unwrap().clone()
     }

@@ -85,6 +85,79 @@ fn burst_within_a_window() {
     }
 }
 
+/// Longest time without a transmission, ms, after the first reduction, of a flow in slow
+/// start. The bottleneck serves a segment a millisecond; the first that waits 20 ms is
+/// dropped or marked.
+fn longest_silence_ms(config: &FlowConfig, verdict: Verdict) -> f64 {
+    let mut signalled = false;
+    let mut path = Path::new(RTT, move |arrival: Arrival<'_>| {
+        let signals = !signalled && arrival.backlog_ns >= 20 * MS;
+        signalled |= signals;
+        if signals { verdict } else { Verdict::Pass }
+    })
+    .bottleneck(12_000_000)
+    .logged()
+    .flow(config, 0);
+    let reduced = |path: &Path| {
+        let stats = path.sender(0).stats();
+        stats.ecn_events + stats.loss_events > 0
+    };
+    while !reduced(&path) {
+        path.run_until(path.now_ns + MS / 10);
+    }
+    let from = path.now_ns - MS;
+    path.run_until(from + 4 * RTT);
+    let stats = path.sender(0).stats();
+    assert_eq!(
+        (stats.ecn_events + stats.loss_events, stats.timeouts),
+        (1, 0)
+    );
+    let sent = path.log.as_ref().unwrap().iter().map(|s| s.sent_ns);
+    let sent: Vec<u64> = sent.filter(|at| *at >= from).collect();
+    let longest = sent.windows(2).map(|two| two[1] - two[0]).max().unwrap();
+    longest as f64 / MS as f64
+}
+
+/// With proportional rate reduction a sender sends at half the rate of its deliveries
+/// during a reduction; without it, it is silent until the flight fits the new window.
+#[test]
+fn proportional_rate_reduction_leaves_no_silence() {
+    for cc in [Cc::NewReno, Cc::Cubic] {
+        for verdict in [Verdict::Mark, Verdict::Drop] {
+            let silence = |prr| {
+                let config = FlowConfig {
+                    prr,
+                    handshake_rtt_ns: Some(RTT),
+                    ..FlowConfig::new(1, cc)
+                };
+                longest_silence_ms(&config, verdict)
+            };
+            let (with, without) = (silence(true), silence(false));
+            let half = if cc == Cc::Cubic { 10.0 } else { 17.0 };
+            assert!(with <= 5.0, "{cc} {verdict:?}: {with} ms");
+            assert!(without >= half, "{cc} {verdict:?}: {without} ms");
+        }
+    }
+}
+
+/// Controls without proportional rate reduction ignore the option.
+#[test]
+fn prr_is_for_newreno_and_cubic() {
+    for cc in [Cc::Dctcp, Cc::Prague, Cc::Bbr] {
+        let run = |prr| {
+            let config = FlowConfig {
+                prr,
+                ..limited(cc, 400)
+            };
+            let lost = [12, 13, 14, 60];
+            let mut path = Path::new(RTT, lose_first(&lost)).flow(&config, 0);
+            path.run_until(10 * SECOND);
+            path.sender(0).stats()
+        };
+        assert_eq!(run(true), run(false), "{cc}");
+    }
+}
+
 /// A lost retransmission is detected by later deliveries.
 #[test]
 fn lost_retransmission_needs_no_timeout() {
