@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use l4sllm_model::text::shell_word;
 
-use crate::Error;
+use crate::{Error, Session};
 
 /// A program with its arguments.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,6 +60,9 @@ pub trait Host {
     fn ask(&mut self, invocation: &Invocation) -> Result<Option<String>, Error>;
     /// Writes the standard output of a program that changes nothing to a file.
     fn save(&mut self, invocation: &Invocation, path: &Path) -> Result<(), Error>;
+    /// Starts a session with a name for errors, and waits until its programs are ready; `None` on hosts that
+    /// run nothing.
+    fn start(&mut self, invocation: &Invocation, name: &str) -> Result<Option<Session>, Error>;
     /// Returns whether a program that changes nothing exits with 0.
     fn succeeds(&mut self, invocation: &Invocation) -> Result<Option<bool>, Error>;
     /// Returns whether a file exists.
@@ -126,6 +129,10 @@ impl Host for System {
             fs::remove_file(path).map_err(unwritable)?;
         }
         Err(unsuccessful(invocation, &output))
+    }
+
+    fn start(&mut self, invocation: &Invocation, name: &str) -> Result<Option<Session>, Error> {
+        Session::start(invocation, name).map(Some)
     }
 
     fn succeeds(&mut self, invocation: &Invocation) -> Result<Option<bool>, Error> {
@@ -227,6 +234,10 @@ impl<W: Write> Host for DryRun<W> {
     fn save(&mut self, invocation: &Invocation, path: &Path) -> Result<(), Error> {
         let path = path.to_string_lossy();
         self.print(&format!("{invocation} >{}", shell_word(&path)))
+    }
+
+    fn start(&mut self, invocation: &Invocation, _: &str) -> Result<Option<Session>, Error> {
+        self.run(invocation).map(|()| None)
     }
 
     fn succeeds(&mut self, _: &Invocation) -> Result<Option<bool>, Error> {

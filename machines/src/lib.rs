@@ -13,7 +13,9 @@ pub mod config_disk;
 pub mod host;
 mod inventory;
 pub mod provider;
+mod repetition;
 mod role;
+mod session;
 mod testbed;
 mod wait;
 
@@ -27,7 +29,9 @@ pub use collect::Collected;
 pub use host::{DryRun, Host, Invocation, System};
 pub use inventory::{Inventory, Machine};
 pub use provider::{Address, HostKeys, Kind, Provider, State};
+pub use repetition::Repetition;
 pub use role::Role;
+pub use session::{Group, Program, Session};
 pub use testbed::{Status, Testbed};
 
 /// Resources, directories and configuration of the machines.

@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 
 use l4sllm_machines::provider::{Bhyve, Qemu, Ssh, VirtualBox, Vmware};
 use l4sllm_machines::{
-    Address, DryRun, Error, Host, HostKeys, Invocation, Kind, Plan, Provider, Role, State, Testbed,
+    Address, DryRun, Error, Host, HostKeys, Invocation, Kind, Plan, Provider, Role, Session, State,
+    Testbed,
 };
 
 const DIR: &str = "/testbed";
@@ -133,6 +134,10 @@ impl Host for Recorded {
         let answer = self.ask(invocation)?.unwrap();
         self.file(path.to_owned(), &answer);
         Ok(())
+    }
+
+    fn start(&mut self, invocation: &Invocation, _: &str) -> Result<Option<Session>, Error> {
+        self.run(invocation).map(|()| None)
     }
 
     fn succeeds(&mut self, invocation: &Invocation) -> Result<Option<bool>, Error> {
