@@ -137,7 +137,8 @@ pub(crate) fn write(
     sections: &str,
 ) -> Result<PathBuf, LabError> {
     let path = dir.join("l4sllmd.toml");
-    let text = configuration(device, &dir.join(SOCKET), control, engine, seed) + sections;
+    let device = format!("socket = {device:?}");
+    let text = configuration(&device, &dir.join(SOCKET), control, engine, seed) + sections;
     match fs::write(&path, text) {
         Ok(()) => Ok(path),
         Err(source) => Err(LabError::File {
@@ -148,9 +149,10 @@ pub(crate) fn write(
     }
 }
 
-/// The configuration that decides as `control` does in the emulator.
-fn configuration(
-    device: &Path,
+/// The configuration that decides as `control` does in the emulator. `device` is the
+/// key of the device, with its value; `engine` replaces the keys that select the engine.
+pub fn configuration(
+    device: &str,
     socket: &Path,
     control: &Control,
     engine: Option<&str>,
@@ -178,7 +180,7 @@ fn configuration(
         format!("idle_budget = {}\n", budget.share())
     });
     format!(
-        "[device]\nsocket = {device:?}\nretry_max_ms = 500\n\n\
+        "[device]\n{device}\nretry_max_ms = 500\n\n\
          [pipeline]\nmode = {mode}\nqueue = {queue:?}\ninterval = {}\nperiod_ms = {}\nttl_ms = {}\n\n\
          [engine]\n{engine}\n{budget}\n\
          [status]\nsocket = {socket:?}\n",
@@ -200,7 +202,7 @@ mod tests {
     #[test]
     fn the_daemon_reads_the_arms_settings() {
         let read = |control: &Control| {
-            let (device, socket) = (Path::new("/run/lab/d"), Path::new("/run/lab/s"));
+            let (device, socket) = ("socket = \"/run/lab/d\"", Path::new("/run/lab/s"));
             let text = configuration(device, socket, control, None, 7);
             Config::parse(Path::new("l4sllmd.toml"), &text).unwrap()
         };

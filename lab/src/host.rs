@@ -10,9 +10,20 @@ use rustix::process::geteuid;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Requirement(pub &'static str);
 
-/// Facts about the host.
+/// The operating system that sends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Os {
+    /// This host's.
+    Linux,
+    /// That of the testbed's machines.
+    FreeBsd,
+}
+
+/// Facts about a host that sends.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Host {
+    /// Its operating system.
+    pub os: Os,
     /// Congestion controls of its kernel.
     pub controls: Vec<String>,
     /// Version of its kernel.
@@ -44,6 +55,7 @@ impl Host {
         let version = output.map(|output| output.stdout).unwrap_or_default();
         let version = String::from_utf8_lossy(&version).into_owned();
         Ok(Host {
+            os: Os::Linux,
             controls: read(controls)
                 .split_whitespace()
                 .map(str::to_owned)

@@ -4,7 +4,6 @@ use serde::Deserialize;
 
 use l4sllm_testbed::result::FlowRow;
 
-use crate::topology::SERVER;
 use crate::traffic::{Kind, Sender};
 
 /// Bytes of a read and a write. Its default of 128 KiB is 0.3 s at 4 Mbit/s, and
@@ -20,10 +19,9 @@ pub fn server(sender: &Sender, sample_ns: u64) -> Vec<String> {
     arguments
 }
 
-/// Arguments of the client of `sender`, which would end after `seconds`.
-pub fn client(sender: &Sender, sample_ns: u64, seconds: u64) -> Vec<String> {
+/// Arguments of the client of `sender`, which sends to `server` for `seconds`.
+pub fn client(sender: &Sender, sample_ns: u64, seconds: u64, server: &str) -> Vec<String> {
     let mut arguments = common(sender, sample_ns);
-    let server = SERVER[usize::from(!sender.ecn)];
     let mut add = |key: &str, value: String| arguments.extend([key.to_owned(), value]);
     add("--client", server.to_owned());
     add("--time", seconds.to_string());

@@ -40,7 +40,10 @@ pub fn client(sender: &Sender, sample_ns: u64, seconds: u64, own: &Path) -> Tool
             }
             tool
         }
-        Kind::Tcp(_) | Kind::Udp { .. } => iperf3(iperf::client(sender, sample_ns, seconds)),
+        Kind::Tcp(_) | Kind::Udp { .. } => {
+            let server = SERVER[usize::from(!sender.ecn)];
+            iperf3(iperf::client(sender, sample_ns, seconds, server))
+        }
     }
 }
 

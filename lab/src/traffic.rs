@@ -5,6 +5,7 @@ use l4sllm_router::Delay;
 use l4sllm_testbed::scenario::{FlowPlan, Identity, Plan, Scenario};
 use l4sllm_testbed::transport::{Cc, DATAGRAM_HEADER_BYTES};
 
+use crate::host::Os;
 use crate::{Host, LabError};
 
 /// Port of the first server; each flow has its own.
@@ -146,6 +147,9 @@ fn kind(flow: &FlowPlan, host: &Host) -> Result<Kind, String> {
                 codepoint: config.ecn_codepoint().code(),
             })
         }
+        Cc::UdpPrague if host.os == Os::FreeBsd => {
+            Err("FreeBSD's machines have no UDP Prague; remove the flow".to_owned())
+        }
         Cc::UdpPrague if config.ecn_codepoint() == Ecn::Ect1 => Ok(Kind::Prague {
             max_bps: config.rate_bps,
             packet_bytes: config.packet_bytes,
@@ -157,26 +161,31 @@ fn kind(flow: &FlowPlan, host: &Host) -> Result<Kind, String> {
 
 /// A TCP sender, if the kernel has its control and sends this codepoint.
 fn tcp(cc: Cc, codepoint: Ecn, host: &Host) -> Result<Kind, String> {
-    let control = match cc.name() {
-        "newreno" => "reno",
-        name => name,
+    let control = match (cc.name(), host.os) {
+        ("newreno", Os::Linux) => "reno",
+        (name, _) => name,
+    };
+    let (system, remedy) = match host.os {
+        Os::Linux => ("Linux", "load its module, or "),
+        Os::FreeBsd => ("FreeBSD", ""),
     };
     if !host.has_control(control) {
         return Err(format!(
-            "this kernel has no congestion control `{control}` (it has {}); load its module, \
-             or remove the flow",
+            "{system} has no congestion control `{control}` here (it has {}); {remedy}remove the \
+             flow out",
             host.controls.join(", ")
         ));
     }
-    // Applications cannot set the codepoint of TCP; Linux's Prague sends ECT(1).
-    let own = match cc {
-        Cc::Prague => Ecn::Ect1,
+    // Applications cannot set the codepoint of TCP. Linux's Prague sends ECT(1), and so
+    // does FreeBSD's DCTCP on the testbed's machines (net.inet.tcp.cc.dctcp.ect1).
+    let own = match (cc, host.os) {
+        (Cc::Prague, _) | (Cc::Dctcp, Os::FreeBsd) => Ecn::Ect1,
         _ => Ecn::Ect0,
     };
     match codepoint == own || codepoint == Ecn::NotEct {
         true => Ok(Kind::Tcp(control.to_owned())),
         false => Err(format!(
-            "Linux sends {control} with the codepoint {own:?}, not {codepoint:?}; remove the flow"
+            "{system} sends {control} with the codepoint {own:?}, not {codepoint:?}; remove the flow"
         )),
     }
 }
@@ -188,6 +197,7 @@ mod tests {
 
     fn host() -> Host {
         Host {
+            os: Os::Linux,
             controls: ["reno", "cubic", "dctcp"].map(str::to_owned).to_vec(),
             kernel: String::new(),
             iperf: String::new(),
@@ -234,6 +244,29 @@ mod tests {
     }
 
     #[test]
+    fn freebsd_sends_dctcp_with_ect1_and_has_no_bbr() {
+        let freebsd = Host {
+            os: Os::FreeBsd,
+            controls: ["cubic", "newreno", "dctcp"].map(str::to_owned).to_vec(),
+            ..host()
+        };
+        let of = |cc| {
+            let mut scenario = Scenario::new("s", 10_000_000, 40_000_000);
+            scenario.flows = vec![FlowGroup::new("f", cc)];
+            let list = senders(&scenario, &Plan::draw(&scenario, 1), &freebsd);
+            list.map(|list| list[0].kind.clone())
+                .map_err(|error| error.to_string())
+        };
+        assert_eq!(of(Cc::Dctcp), Ok(Kind::Tcp("dctcp".to_owned())));
+        assert_eq!(of(Cc::NewReno), Ok(Kind::Tcp("newreno".to_owned())));
+        let bbr = of(Cc::Bbr).unwrap_err();
+        let expected = "flow f: FreeBSD has no congestion control `bbr` here";
+        assert!(bbr.starts_with(expected), "{bbr}");
+        let prague = of(Cc::UdpPrague).unwrap_err();
+        assert!(prague.contains("no UDP Prague"), "{prague}");
+    }
+
+    #[test]
     fn traffic_that_hosts_cannot_send_is_refused_by_name() {
         let refused = |group: FlowGroup, part: &str| {
             let error = of(group).unwrap_err();
@@ -243,7 +276,10 @@ mod tests {
             );
         };
         let group = |cc| FlowGroup::new("f", cc);
-        refused(group(Cc::Prague), "no congestion control `prague`");
+        refused(
+            group(Cc::Prague),
+            "Linux has no congestion control `prague`",
+        );
         refused(group(Cc::Dctcp), "not Ect1");
         let mut tunnel = group(Cc::Cubic);
         tunnel.identity = Identity::Tunnel;
