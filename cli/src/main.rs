@@ -220,7 +220,7 @@ fn dispatch(command: Command) -> anyhow::Result<Done> {
         Command::Lab(args) => lab::run(&args, cancel::flag()?),
         #[cfg(target_os = "linux")]
         Command::Prague(args) => prague::run(&args, cancel::flag()?).map(finished),
-        Command::Testbed(args) => testbed::run(&args).map(finished),
+        Command::Testbed(args) => testbed::run(&args),
         Command::Status(args) => status::run(&args).map(finished),
         Command::Replay(args) => replay::run(&args),
         Command::Top(args) => top::run(&args).map(finished),

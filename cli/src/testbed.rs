@@ -1,5 +1,8 @@
 //! `l4sllm testbed`: runs the published testbed on four machines.
 
+#[cfg(target_os = "linux")]
+mod run;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
@@ -14,8 +17,10 @@ use l4sllm_machines::{
 };
 use l4sllm_model::text::{shell_word, shown};
 
+#[cfg(target_os = "linux")]
+use crate::cancel;
 use crate::duration;
-use crate::output::{errln, note, outln};
+use crate::output::{Done, errln, note, outln};
 
 /// Run the published testbed in four virtual machines.
 ///
@@ -44,6 +49,8 @@ enum TestbedCommand {
     Snapshot(StepArgs),
     /// Restore the disks of stopped machines from the snapshot.
     Reset(StepArgs),
+    #[cfg(target_os = "linux")]
+    Run(run::RunArgs),
     Collect(CollectArgs),
     /// Stop and delete the machines, but not the image.
     Down(StepArgs),
@@ -164,8 +171,10 @@ fn host(text: &str) -> Result<(Role, String), String> {
 }
 
 /// Runs the subcommand.
-pub fn run(args: &TestbedArgs) -> anyhow::Result<()> {
+pub fn run(args: &TestbedArgs) -> anyhow::Result<Done> {
     match &args.command {
+        #[cfg(target_os = "linux")]
+        TestbedCommand::Run(args) => return run::run(args, cancel::flag()?),
         TestbedCommand::Up(args) => up(args),
         TestbedCommand::Status(args) => status(&args.options),
         TestbedCommand::Stop(args) => {
@@ -186,7 +195,8 @@ pub fn run(args: &TestbedArgs) -> anyhow::Result<()> {
         TestbedCommand::Down(args) => {
             perform(&args.options, plan(&args.options)?, |t, host| t.down(host))
         }
-    }
+    }?;
+    Ok(Done::Finished)
 }
 
 fn up(args: &UpArgs) -> anyhow::Result<()> {

@@ -1,0 +1,253 @@
+//! `l4sllm testbed run` with scripts in place of ssh and of the machines' programs.
+
+#![cfg(target_os = "linux")]
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::process::Command;
+
+/// Runs the remote command here, in a directory of the machine, whose programs are in
+/// `remote`.
+const SSH: &str = r#"export HERE=$PWD L4SLLM=$PPID
+while [ "${1#-}" != "$1" ]; do
+    [ "$1" != -p ] || export PORT=$2
+    shift 2
+done
+shift
+cd "machine-$PORT" || exit 255
+PATH=$HERE/remote:$PATH exec sh -c "$*"
+"#;
+/// Programs of the machines. iperf3's server listens on a named pipe. Without the file
+/// `resumed`, the third client kills the command, and then waits for its own end.
+const PROGRAMS: [(&str, &str); 8] = [
+    ("ipfw", r#"echo "ipfw $*" >>$HERE/log-$PORT"#),
+    ("sysctl", r#"echo "sysctl $*" | tee -a $HERE/log-$PORT"#),
+    ("install", ":"),
+    (
+        "cat",
+        "[ \"$1\" = /dev/l4sllm ] || exec /bin/cat \"$@\"\necho records\nexec sleep 1000\n",
+    ),
+    ("sockstat", "[ -p pipe-$4 ] && echo \"tcp4 *:$4\"\n"),
+    (
+        "iperf3",
+        r#"case "$*" in
+*--version*) ;;
+*--server*)
+    mkfifo pipe-$3; /bin/cat pipe-$3 ;;
+*)
+    echo "$*" >>$HERE/clients
+    if [ ! -e $HERE/resumed ] && [ $(wc -l <$HERE/clients) -ge 3 ]; then
+        kill -9 $L4SLLM; exec sleep 1000
+    fi
+    echo "from $PORT" | tee $HERE/machine-10025/l4sllm-run/pipe-$3 ;;
+esac
+"#,
+    ),
+    ("l4sllmd", ": >running\nexec sleep 1000\n"),
+    (
+        "l4sllm",
+        "[ \"$1\" = --version ] || [ -e running ] || [ -e l4sllm-run/running ] && echo '{\"state\": \"running\"}'\n",
+    ),
+];
+
+const SCENARIO: &str = r#"
+duration = "1 s"
+start_jitter = "10 ms"
+rtt = "10 ms"
+[bottleneck]
+rate = "8 Mbit/s"
+[[client]]
+name = "client-1"
+[[client]]
+name = "client-2"
+[[flow]]
+cc = "newreno"
+[[flow]]
+cc = "dctcp"
+client = "client-2"
+[[arm]]
+aqm = "dualpi2"
+"#;
+
+struct Computer(tempfile::TempDir);
+
+impl Computer {
+    fn new() -> Computer {
+        let computer = Computer(tempfile::tempdir().unwrap());
+        for dir in [
+            "bin",
+            "remote",
+            "machine-10022",
+            "machine-10023",
+            "machine-10024",
+        ] {
+            fs::create_dir(computer.path(dir)).unwrap();
+        }
+        fs::create_dir(computer.path("machine-10025")).unwrap();
+        computer.program("bin/ssh", SSH);
+        for (name, script) in PROGRAMS {
+            computer.program(&format!("remote/{name}"), script);
+        }
+        computer.write("two.toml", SCENARIO);
+        computer
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        fs::write(self.path(name), text).unwrap();
+    }
+
+    fn program(&self, name: &str, script: &str) {
+        self.write(name, &format!("#!/bin/sh\n{script}"));
+        fs::set_permissions(self.path(name), Permissions::from_mode(0o755)).unwrap();
+    }
+
+    fn read(&self, name: &str) -> String {
+        fs::read_to_string(self.path(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
+    }
+
+    /// Returns the exit code, `None` after a signal, and standard error.
+    fn run(&self, line: &str) -> (Option<i32>, String) {
+        let (bin, path) = (self.path("bin"), std::env::var("PATH").unwrap());
+        let output = Command::new(env!("CARGO_BIN_EXE_l4sllm"))
+            .args(["testbed", "run", "--provider", "qemu", "--out", "out"])
+            .args(line.split_whitespace())
+            .current_dir(self.0.path())
+            .env("PATH", format!("{}:{path}", bin.display()))
+            .output()
+            .unwrap();
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        (output.status.code(), stderr)
+    }
+}
+
+#[test]
+fn run_stores_files_of_repetitions_and_resumes_after_a_kill() {
+    let computer = Computer::new();
+    let line = "two.toml --arms plain,default --interval 10 --repetitions 2";
+    let (code, stderr) = computer.run(line);
+    assert_eq!(code, None, "{stderr}");
+    assert!(
+        stderr.contains("two, dualpi2, repetition 0: stored"),
+        "{stderr}"
+    );
+    assert!(!computer.path("out/two/default-10/000").exists());
+
+    computer.write("resumed", "");
+    let (code, stderr) = computer.run(line);
+    assert_eq!(code, Some(0), "{stderr}");
+    assert!(
+        stderr.contains("two, dualpi2, repetition 0: kept"),
+        "{stderr}"
+    );
+    assert!(
+        stderr.contains("two, default-10, repetition 1: stored"),
+        "{stderr}"
+    );
+    // Two clients in each of four repetitions, and those of the one that was killed.
+    let clients = computer.read("clients");
+    assert!((9..=10).contains(&clients.lines().count()), "{clients}");
+
+    let of = |file: &str| computer.read(&format!("out/two/default-10/001/{file}"));
+    assert_eq!(of("router/records.out"), "records\n");
+    assert_eq!(of("client1/iperf3-newreno-client.out"), "from 10023\n");
+    assert_eq!(of("server/iperf3-dctcp-server.out"), "from 10024\n");
+    assert!(of("daemon.json").contains("running"));
+    let config = of("router/l4sllmd.toml");
+    assert!(
+        config.contains("policy = \"/usr/local/share/l4sllm/policies/default\""),
+        "{config}"
+    );
+    assert!(config.contains("interval = 10\n"), "{config}");
+    let manifest = of("manifest.txt");
+    assert!(
+        manifest.contains("client1 sender iperf3-newreno-client: iperf3 "),
+        "{manifest}"
+    );
+    assert!(!computer.path("out/two/dualpi2/000/daemon.json").exists());
+
+    let router = computer.read("log-10022");
+    for setting in [
+        "sysctl net.inet.ip.redirect=0 net.inet.ip.fw.one_pass=1 \
+         net.inet.ip.dummynet.io_fast=0 net.inet.ip.dummynet.dualpi2.profile=default\n",
+        "ipfw -q pipe 1 config bw 8000000bit/s delay 5\n",
+        "ipfw -q add 2000 queue 1 ip from any to any out xmit em3\n",
+    ] {
+        assert!(router.contains(setting), "{router}");
+    }
+    let client = computer.read("log-10024");
+    let dctcp = "sysctl net.inet.tcp.ecn.enable=3 net.inet.tcp.cc.dctcp.ect1=1\n";
+    assert!(client.contains(dctcp), "{client}");
+
+    let (code, stderr) = computer.run(&format!("{line} --duration 2s"));
+    assert_eq!(code, Some(1), "{stderr}");
+    assert!(
+        stderr.contains("is of another scenario, seed or duration"),
+        "{stderr}"
+    );
+}
+
+#[test]
+fn run_names_the_program_that_failed_and_its_machine() {
+    let computer = Computer::new();
+    computer.program(
+        "remote/iperf3",
+        "echo 'iperf3: no such option' >&2; exit 1\n",
+    );
+    let (code, stderr) = computer.run("two.toml --arms plain --repetitions 1");
+    assert_eq!(code, Some(1), "{stderr}");
+    assert!(stderr.contains("server"), "{stderr}");
+    assert!(stderr.contains("iperf3: no such option"), "{stderr}");
+    assert!(!computer.path("out/two/dualpi2/000").exists());
+}
+
+#[test]
+fn run_names_what_the_machines_do_not_have() {
+    let computer = Computer::new();
+    for (from, to, expected) in [
+        (
+            "cc = \"newreno\"",
+            "cc = \"bbr\"",
+            "flow bbr: FreeBSD has no congestion control `bbr`",
+        ),
+        (
+            "cc = \"newreno\"",
+            "cc = \"udp-prague\"",
+            "FreeBSD's machines have no UDP Prague",
+        ),
+        (
+            "cc = \"newreno\"",
+            "cc = \"newreno\"\nrtt = \"20 ms\"",
+            "flow newreno: its round-trip",
+        ),
+        (
+            "rtt = \"10 ms\"",
+            "rtt = \"10 ms\"\nreturn_rate = \"1 Mbit/s\"",
+            "return_rate: ",
+        ),
+        (
+            "rate = \"8 Mbit/s\"",
+            "rate = \"8 Mbit/s\"\nloss = 0.1",
+            "no bursts, walk, grant, loss",
+        ),
+        (
+            "client = \"client-2\"",
+            "ecn = false",
+            "flow dctcp: FreeBSD sets ECN for all",
+        ),
+    ] {
+        computer.write("two.toml", &SCENARIO.replacen(from, to, 1));
+        let (code, stderr) = computer.run("two.toml");
+        assert_eq!(code, Some(1), "{stderr}");
+        assert!(
+            stderr.contains("scenario two") && stderr.contains(expected),
+            "{stderr}"
+        );
+        assert!(!computer.path("out").exists());
+    }
+}
