@@ -149,7 +149,7 @@ fn run_stores_files_of_repetitions_and_resumes_after_a_kill() {
         stderr.contains("two, default-10, repetition 1: stored"),
         "{stderr}"
     );
-    // Two clients in each of four repetitions, and those of the one that was killed.
+    // Two clients in each of four repetitions, and those of the killed one.
     let clients = computer.read("clients");
     assert!((9..=10).contains(&clients.lines().count()), "{clients}");
 
@@ -207,7 +207,7 @@ fn run_names_the_program_that_failed_and_its_machine() {
 }
 
 #[test]
-fn run_names_what_the_machines_do_not_have() {
+fn run_names_unsupported_keys_and_flows() {
     let computer = Computer::new();
     for (from, to, expected) in [
         (

@@ -244,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn freebsd_sends_dctcp_with_ect1_and_has_no_bbr() {
+    fn freebsd_sends_dctcp_with_ect1_but_not_bbr() {
         let freebsd = Host {
             os: Os::FreeBsd,
             controls: ["cubic", "newreno", "dctcp"].map(str::to_owned).to_vec(),

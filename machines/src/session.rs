@@ -47,7 +47,7 @@ impl Group {
     /// programs are ready, ends when all have ended, and fails if one has failed
     /// before the end of its standard input, which ends all of them.
     pub(crate) fn script(&self) -> String {
-        // Background commands have no standard input of their own.
+        // The standard input of background commands is /dev/null.
         let mut text = format!("exec 3<&0\ncd {DIR} || exit 1\nrm -f .ended\npids=\n");
         for program in &self.programs {
             let name = shell_word(&program.name);

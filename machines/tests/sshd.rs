@@ -1,4 +1,4 @@
-//! Existing machines behind a real sshd on loopback ports, with keys of its own.
+//! Existing machines behind a real sshd on loopback ports, with new keys.
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
@@ -187,7 +187,7 @@ fn host_keys_are_stored_by_up_and_required_afterwards() {
     let failures = fs::read_to_string(dir.join("files/router/failures.txt")).unwrap();
     assert!(failures.contains("kldstat"), "{failures}");
 
-    // Another machine in its place.
+    // The machine is replaced by another one.
     drop(sshd);
     generate_key(&dir.join("host"));
     let _sshd = Sshd::start(&program, dir, &ports);

@@ -174,12 +174,12 @@ fn check_link(scenario: &Scenario, plan: &Plan) -> anyhow::Result<()> {
     }
     if scenario.link != Link::default() {
         bail!(
-            "bottleneck: the machines have no bursts, walk, grant, loss or jitter; leave these \
+            "bottleneck: the machines have no bursts, walk, grant, loss or jitter; remove these \
              keys out"
         );
     }
     if scenario.return_bps != 0 {
-        bail!("return_rate: the machines do not limit the return path; leave it out");
+        bail!("return_rate: the machines do not limit the return path; remove the key");
     }
     if let Some(client) = scenario.clients.get(2) {
         bail!("client {}: the testbed has two clients", client.name);
