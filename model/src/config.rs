@@ -167,7 +167,7 @@ impl HeadConfig {
     }
 
     /// Whether its outputs are probabilities.
-    pub(crate) fn has_probabilities(&self) -> bool {
+    pub fn has_probabilities(&self) -> bool {
         !matches!(self.kind, HeadKind::SetPoints(_))
     }
 }

@@ -79,7 +79,7 @@ pub use policy_files::{ADAPTER_DIR, CONFIG_FILE, MODULES_FILE, WEIGHTS_FILE};
 pub use reward::{Reward, Rewards, returns_to_go};
 pub use run_facts::{Outcome, RuleFacts};
 pub use session::state::{SessionState, StateError, summary_from};
-pub use session::{Newest, Session};
+pub use session::{Newest, Session, Window, WindowSession};
 pub use set_points::{SET_POINTS, SetPointHead, SetPointRange, SetPoints};
 pub use setting::{Gains, Setting};
 pub use splitmix::{GOLDEN, SplitMix64};

@@ -7,8 +7,11 @@
 //!                                        libtorch: kept, one dense pass at the boundary
 //! ```
 
+mod feed;
+mod ring;
 pub(crate) mod state;
 pub(crate) mod stream;
+mod window;
 
 use std::sync::Arc;
 
@@ -16,23 +19,20 @@ use l4sllm_abi::{Record, Summary};
 
 use crate::plain::session::Windows as PlainWindows;
 use crate::policy::Loaded;
-use crate::set_points::SET_POINTS;
 #[cfg(feature = "torch")]
 use crate::torch::session::Windows as TorchWindows;
-use crate::{ACTIONS, HeadKind, IdleBudget, Outputs, Periods, Policy, PolicyError, Taken};
+use crate::{ACTIONS, IdleBudget, Outputs, Policy, PolicyError};
+use feed::Feed;
+pub(crate) use ring::Ring;
 use state::{SessionState, StateError, WindowsState};
-use stream::Stream;
+pub use window::{Window, WindowSession};
 
 /// Decides for one scheduler instance, with the engine into which its policy was
 /// loaded.
 pub struct Session {
     policy: Arc<Policy>,
-    stream: Stream,
+    feed: Feed,
     windows: Windows,
-    /// Value of the newest action token.
-    action: [f32; SET_POINTS],
-    /// Merges summaries; none for a policy on records.
-    periods: Option<Periods>,
 }
 
 /// The open windows.
@@ -59,15 +59,10 @@ impl Session {
     /// or, for a policy on summaries, after every period.
     pub fn new(policy: Arc<Policy>, interval: usize) -> Session {
         let config = policy.config();
-        let interval = match config.is_on_summaries() {
-            true => 1,
-            false => interval,
-        };
-        let periods = config.period_ns().map(Periods::of);
-        let stream = Stream::new(config, interval);
+        let feed = Feed::new(config, interval);
         let windows = match policy.loaded() {
             Loaded::Plain(weights) => {
-                let windows = PlainWindows::new(config, Arc::clone(weights), interval);
+                let windows = PlainWindows::new(config, Arc::clone(weights), feed.interval());
                 Windows::Plain(Box::new(windows))
             }
             #[cfg(feature = "torch")]
@@ -77,10 +72,8 @@ impl Session {
         };
         Session {
             policy,
-            stream,
+            feed,
             windows,
-            action: [0.0; SET_POINTS],
-            periods,
         }
     }
 
@@ -96,11 +89,9 @@ impl Session {
     /// this decision.
     #[inline]
     pub fn observe(&mut self, record: &Record) -> Result<Option<[f32; ACTIONS]>, PolicyError> {
-        let config = self.policy.config();
-        if config.is_on_summaries() || !self.stream.take(config, |f| f.of_record(record)) {
+        if !self.feed.record(self.policy.config(), record) {
             return Ok(None);
         }
-        self.action = Taken::Action(record.action() as usize).numbers();
         let outputs = self.decide()?;
         Ok(outputs.map(|[enqueue, drop, mark, ..]| [enqueue, drop, mark]))
     }
@@ -113,16 +104,9 @@ impl Session {
     /// # Errors
     /// As [`Session::observe`].
     pub fn observe_summary(&mut self, summary: &Summary) -> Result<Option<Outputs>, PolicyError> {
-        let config = self.policy.config();
-        let (Some(periods), HeadKind::SetPoints(head)) = (&mut self.periods, &config.head.kind)
-        else {
+        if !self.feed.summary(self.policy.config(), summary) {
             return Ok(None);
-        };
-        let Some(period) = periods.add(summary) else {
-            return Ok(None);
-        };
-        self.action = Taken::SetPoints(head.in_force(&period)).numbers();
-        self.stream.take(config, |f| f.of_period(&period));
+        }
         self.decide()
     }
 
@@ -131,9 +115,11 @@ impl Session {
     fn decide(&mut self) -> Result<Option<Outputs>, PolicyError> {
         let config = self.policy.config();
         match &mut self.windows {
-            Windows::Plain(windows) => Ok(windows.take(config, &self.stream, &self.action)),
+            Windows::Plain(windows) => {
+                Ok(windows.take(config, self.feed.stream(), self.feed.action()))
+            }
             #[cfg(feature = "torch")]
-            Windows::Torch(windows) => windows.take(config, &self.stream, &self.action),
+            Windows::Torch(windows) => windows.take(config, self.feed.stream(), self.feed.action()),
         }
     }
 
@@ -143,15 +129,13 @@ impl Session {
     /// negligible if that window begins later, and the network never runs.
     pub fn skip(&mut self, record: &Record, ahead: u32) {
         let config = self.policy.config();
-        let value = |f: crate::InputFeature| f.of_record(record);
-        if config.is_on_summaries() || !self.stream.advance(config, value, ahead.into()) {
+        if !self.feed.skip(config, record, ahead) {
             return;
         }
-        self.action = Taken::Action(record.action() as usize).numbers();
         match &mut self.windows {
-            Windows::Plain(windows) => windows.keep(config, &self.stream, &self.action),
+            Windows::Plain(windows) => windows.keep(config, self.feed.stream(), self.feed.action()),
             #[cfg(feature = "torch")]
-            Windows::Torch(windows) => windows.keep(config, &self.stream, &self.action),
+            Windows::Torch(windows) => windows.keep(config, self.feed.stream(), self.feed.action()),
         }
     }
 
@@ -159,44 +143,32 @@ impl Session {
     /// the next period; `None`: the policy's own. Ignored by a policy on
     /// records.
     pub fn set_idle_budget(&mut self, budget: Option<IdleBudget>) {
-        let config = self.policy.config();
-        if config.is_on_summaries() {
-            let share = budget.map_or(config.returns.target, IdleBudget::share);
-            self.stream.set_target(config.returns.scaling.apply(share));
-        }
+        self.feed.set_idle_budget(self.policy.config(), budget);
     }
 
     /// Network input of the newest record or period that a window contains.
     pub fn newest(&self) -> Newest<'_> {
         Newest {
-            return_to_go: self.stream.target(),
-            inputs: self.stream.inputs(),
-            action: &self.action[..self.policy.config().action_inputs()],
+            return_to_go: self.feed.stream().target(),
+            inputs: self.feed.stream().inputs(),
+            action: &self.feed.action()[..self.policy.config().action_inputs()],
         }
     }
 
     /// Discards all records, because the following ones do not continue them.
     /// The next interval or period starts here.
     pub fn reset(&mut self) {
-        self.stream.reset();
-        if let Some(periods) = &mut self.periods {
-            periods.reset();
-        }
+        self.feed.reset();
     }
 
     /// The state from which another session of the same policy and interval
     /// continues to the bit.
     pub fn save(&self) -> SessionState {
-        SessionState {
-            stream: self.stream.save(),
-            windows: match &self.windows {
-                Windows::Plain(windows) => WindowsState::Plain(windows.recent().to_vec()),
-                #[cfg(feature = "torch")]
-                Windows::Torch(windows) => windows.save(),
-            },
-            action: self.action,
-            periods: self.periods.as_ref().map(Periods::save),
-        }
+        self.feed.save(match &self.windows {
+            Windows::Plain(windows) => WindowsState::Plain(windows.recent().to_vec()),
+            #[cfg(feature = "torch")]
+            Windows::Torch(windows) => windows.save(),
+        })
     }
 
     /// Continues from the state of another session of the same policy and
@@ -206,7 +178,7 @@ impl Session {
     /// The state is that of another policy or engine, or damaged. The session
     /// must then be discarded.
     pub fn restore(&mut self, state: &SessionState) -> Result<(), StateError> {
-        self.stream.restore(&state.stream)?;
+        self.feed.restore(state)?;
         match (&mut self.windows, &state.windows) {
             (Windows::Plain(windows), WindowsState::Plain(recent)) => windows.restore(recent)?,
             #[cfg(feature = "torch")]
@@ -216,12 +188,7 @@ impl Session {
             #[cfg_attr(not(feature = "torch"), allow(unreachable_patterns))]
             _ => return Err(StateError::Engine),
         }
-        self.action = state.action;
-        match (&mut self.periods, &state.periods) {
-            (None, None) => Ok(()),
-            (Some(periods), Some(state)) => periods.restore(state),
-            _ => Err(StateError::Shape("periods")),
-        }
+        Ok(())
     }
 
     /// The policy.

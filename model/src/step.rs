@@ -43,7 +43,7 @@ impl From<usize> for Taken {
 
 impl PolicyConfig {
     /// Number of values in the action token: 1 or [`SET_POINTS`].
-    pub(crate) fn action_inputs(&self) -> usize {
+    pub fn action_inputs(&self) -> usize {
         match self.is_on_summaries() {
             true => SET_POINTS,
             false => 1,

@@ -29,7 +29,7 @@ pub(crate) struct StreamState {
 pub(crate) enum WindowsState {
     /// Tokens without time, from which contexts are computed again.
     Plain(Vec<f32>),
-    /// Scaled inputs, actions and returns.
+    /// Scaled inputs, actions and returns, for libtorch or a network elsewhere.
     Torch {
         inputs: Vec<f32>,
         actions: Vec<f32>,

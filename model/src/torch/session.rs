@@ -10,8 +10,9 @@ use std::sync::Arc;
 use tch::Tensor;
 
 use super::{Batch, Frozen, Network, Options, TrainError, device, set_threads};
-use crate::session::state::{StateError, WindowsState, copy};
-use crate::session::stream::{Stream, row};
+use crate::session::Ring;
+use crate::session::state::{StateError, WindowsState};
+use crate::session::stream::Stream;
 use crate::set_points::SET_POINTS;
 use crate::{
     EngineKind, EngineOptions, OUTPUTS_MAX, Outputs, PolicyConfig, PolicyError, RunsOn, Step,
@@ -88,19 +89,14 @@ impl Shared {
 /// The last records of one stream.
 pub(crate) struct Windows {
     network: Arc<Shared>,
-    inputs: Vec<f32>,  // [w][inputs]: scaled, record r at r % w
-    actions: Vec<f32>, // [w][k], the same
-    returns: Vec<f32>, // [w], the same: the request at each
+    ring: Ring,
 }
 
 impl Windows {
     pub(crate) fn new(config: &PolicyConfig, network: Arc<Shared>) -> Windows {
-        let w = config.window;
         Windows {
             network,
-            inputs: vec![0.0; w * config.inputs()],
-            actions: vec![0.0; w * config.action_inputs()],
-            returns: vec![0.0; w],
+            ring: Ring::new(config),
         }
     }
 
@@ -113,26 +109,13 @@ impl Windows {
         action: &[f32; SET_POINTS],
     ) -> Result<Option<Outputs>, PolicyError> {
         self.keep(config, stream, action);
-        let (w, each, now) = (config.window, config.inputs(), stream.now());
-        let at = row(now, w);
-        if stream.boundaries().next() != Some(now) {
+        let Some(window) = self.ring.window(config, stream) else {
             return Ok(None);
-        }
-        // Oldest first: the records after the newest in the ring, then those
-        // up to it.
-        let start = row(stream.start(now), w);
-        let turn = match start <= at {
-            true => [start..at + 1, 0..0],
-            false => [start..w, 0..at + 1],
         };
-        let in_order = |ring: &[f32], each: usize| -> Vec<f32> {
-            let rows = turn.iter().map(|r| &ring[r.start * each..r.end * each]);
-            rows.flatten().copied().collect()
-        };
-        let actions = in_order(&self.actions, config.action_inputs());
-        let inputs = in_order(&self.inputs, each);
-        let returns = in_order(&self.returns, 1);
-        Ok(Some(self.network.decide(&returns, &inputs, &actions)?))
+        let outputs = self
+            .network
+            .decide(&window.returns, &window.inputs, &window.actions)?;
+        Ok(Some(outputs))
     }
 
     /// Adds the newest record of the stream without deciding.
@@ -142,33 +125,15 @@ impl Windows {
         stream: &Stream,
         action: &[f32; SET_POINTS],
     ) {
-        let (at, each) = (row(stream.now(), config.window), config.inputs());
-        self.inputs[at * each..][..each].copy_from_slice(stream.inputs());
-        let k = config.action_inputs();
-        self.actions[at * k..][..k].copy_from_slice(&action[..k]);
-        self.returns[at] = stream.target();
+        self.ring.keep(config, stream, action);
     }
 
     pub(crate) fn save(&self) -> WindowsState {
-        WindowsState::Torch {
-            inputs: self.inputs.clone(),
-            actions: self.actions.clone(),
-            returns: self.returns.clone(),
-        }
+        self.ring.save()
     }
 
     pub(crate) fn restore(&mut self, state: &WindowsState) -> Result<(), StateError> {
-        let WindowsState::Torch {
-            inputs,
-            actions,
-            returns,
-        } = state
-        else {
-            return Err(StateError::Engine);
-        };
-        copy("the windows", inputs, &mut self.inputs)?;
-        copy("the windows", actions, &mut self.actions)?;
-        copy("the windows", returns, &mut self.returns)
+        self.ring.restore(state)
     }
 }
 
