@@ -199,6 +199,17 @@ fn describe(status: &Status) -> String {
         let _ = write!(out, " ({error})");
     }
     out.push('\n');
+    if let Some(remote) = &status.remote {
+        let connected = match remote.connected {
+            true => "connected",
+            false => "not connected",
+        };
+        let _ = writeln!(
+            out,
+            "server     {connected}, {} requests, {} answered, {} late, {} invalid, {} failed",
+            remote.requests, remote.answered, remote.late, remote.invalid, remote.failed
+        );
+    }
     if let Some(recorder) = &status.recorder {
         let _ = writeln!(
             out,

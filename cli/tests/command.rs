@@ -384,6 +384,7 @@ fn doctor_checks_an_emulated_device() {
         deciding_s: 0.0,
         in_force: None,
         recorder: None,
+        remote: None,
         control: None,
     };
     let answer = std::thread::spawn(move || {

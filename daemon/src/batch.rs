@@ -9,6 +9,7 @@ use l4sllm_abi::{EventCode, Message, Record, Stream as Kind, Summary};
 use l4sllm_model::{IdleBudget, summary_from};
 use serde::{Deserialize, Serialize};
 
+use crate::apply::Basis;
 use crate::engine::{Decision, Engine, EngineState, Input, RestoreError};
 use crate::metrics::Counters;
 
@@ -82,6 +83,20 @@ struct Stream {
     last_ns: u64,
     /// [`Batch::turn`] of the last decision.
     decided: u64,
+    /// The basis of the decision that the engine waits for, or last waited for.
+    asked: Option<Basis>,
+    /// Whether the last interval has no decision yet.
+    awaited: bool,
+}
+
+impl Stream {
+    /// Ends the wait for a decision without one.
+    fn give_up(&mut self, counters: &mut Counters) {
+        if std::mem::take(&mut self.awaited) {
+            counters.awaited -= 1;
+            counters.skipped += 1;
+        }
+    }
 }
 
 /// State of a [`Batch`].
@@ -195,7 +210,7 @@ impl Batch {
             return None;
         }
         let decision = stream.engine.observe(record);
-        self.decided(Scheduler::of(record), decision, due, counters)
+        self.decided(Basis::record(record), decision, due, counters)
     }
 
     /// Passes a summary to its instance's engine once it covers a period, with
@@ -238,7 +253,7 @@ impl Batch {
             return None;
         }
         let decision = stream.engine.observe_summary(&pending);
-        self.decided(scheduler, decision, scheduled, counters)
+        self.decided(Basis::summary(summary), decision, scheduled, counters)
     }
 
     /// The state from which another batch continues to the bit.
@@ -269,7 +284,7 @@ impl Batch {
         state: &BatchState,
         counters: &mut Counters,
     ) -> Result<(), RestoreError> {
-        self.streams.clear();
+        self.clear(counters);
         for saved in &state.streams {
             let (sched, instance) = saved.scheduler;
             let scheduler = Scheduler { sched, instance };
@@ -286,6 +301,8 @@ impl Batch {
                 summed_ns: saved.summed_ns,
                 last_ns: saved.last_ns,
                 decided: saved.decided,
+                asked: None,
+                awaited: false,
             };
             self.streams.insert(scheduler, stream);
         }
@@ -322,6 +339,8 @@ impl Batch {
                     summed_ns: None,
                     last_ns: now_ns,
                     decided: 0,
+                    asked: None,
+                    awaited: false,
                 })
             }
         };
@@ -332,24 +351,64 @@ impl Batch {
     /// Counts the result of an engine for a decision that may have been due.
     fn decided(
         &mut self,
-        scheduler: Scheduler,
+        basis: Basis,
         decision: Option<Decision>,
         due: bool,
         counters: &mut Counters,
     ) -> Option<Decision> {
+        let stream = self.streams.get_mut(&basis.scheduler())?;
+        let waits = stream.engine.is_waiting();
+        if due {
+            stream.give_up(counters);
+            stream.asked = waits.then_some(basis);
+        }
         match (&decision, due) {
             (Some(_), true) => {}
             (Some(_), false) => counters.unscheduled += 1,
+            (None, true) if waits => {
+                stream.awaited = true;
+                counters.awaited += 1;
+            }
             (None, true) => counters.skipped += 1,
             (None, false) => {}
         }
-        let decided = decision?;
+        self.count(basis.scheduler(), decision?, counters)
+    }
+
+    /// Takes one decision that became ready after its interval, with its basis;
+    /// `None` if there are no more.
+    pub(crate) fn ready(&mut self, counters: &mut Counters) -> Option<(Decision, Basis)> {
+        for stream in self.streams.values_mut() {
+            let Some(basis) = stream.asked else { continue };
+            let Some(decision) = stream.engine.ready() else {
+                if !stream.engine.is_waiting() {
+                    stream.give_up(counters);
+                }
+                continue;
+            };
+            match std::mem::take(&mut stream.awaited) {
+                true => counters.awaited -= 1,
+                false => counters.unscheduled += 1,
+            }
+            let decision = self.count(basis.scheduler(), decision, counters)?;
+            return Some((decision, basis));
+        }
+        None
+    }
+
+    /// Counts a decision.
+    fn count(
+        &mut self,
+        scheduler: Scheduler,
+        decision: Decision,
+        counters: &mut Counters,
+    ) -> Option<Decision> {
         self.turn += 1;
         if let Some(stream) = self.streams.get_mut(&scheduler) {
             stream.decided = self.turn;
         }
-        counters.decided(&decided);
-        decision
+        counters.decided(&decision);
+        Some(decision)
     }
 
     /// Records missing to complete an instance's interval, and the number of
@@ -385,7 +444,11 @@ impl Batch {
         }
         self.sweep_ns = now_ns.saturating_add(GONE_NS);
         self.streams.retain(|scheduler, stream| {
-            *scheduler == heard || now_ns.saturating_sub(stream.last_ns) < GONE_NS
+            let is_alive = *scheduler == heard || now_ns.saturating_sub(stream.last_ns) < GONE_NS;
+            if !is_alive {
+                stream.give_up(counters);
+            }
+            is_alive
         });
         counters.instances = self.streams.len() as u64;
     }
@@ -411,10 +474,20 @@ impl Batch {
         }
     }
 
+    /// Removes every instance.
+    fn clear(&mut self, counters: &mut Counters) {
+        for stream in self.streams.values_mut() {
+            stream.give_up(counters);
+        }
+        self.streams.clear();
+    }
+
     /// Restarts every window.
     pub(crate) fn reset(&mut self, counters: &mut Counters) {
         for stream in self.streams.values_mut() {
             stream.engine.reset();
+            stream.give_up(counters);
+            stream.asked = None;
             stream.records = 0;
             stream.pending = None;
             counters.resets += 1;
@@ -426,13 +499,18 @@ impl Batch {
     /// clock.
     pub(crate) fn restart(&mut self, counters: &mut Counters) {
         self.reset(counters);
-        self.streams.clear();
+        self.clear(counters);
         counters.instances = 0;
         self.sweep_ns = 0;
         self.next_seq = None;
     }
 
-    pub(crate) fn reconfigure(&mut self, schedule: Schedule, make_engine: MakeEngine) {
+    pub(crate) fn reconfigure(
+        &mut self,
+        schedule: Schedule,
+        make_engine: MakeEngine,
+        counters: &mut Counters,
+    ) {
         if self.schedule.input == Input::Summaries {
             // A later subscription to records starts at another position.
             self.next_seq = None;
@@ -440,6 +518,6 @@ impl Batch {
         self.schedule = schedule;
         self.make_engine = make_engine;
         // Engines are created again on their instances' next records.
-        self.streams.clear();
+        self.clear(counters);
     }
 }

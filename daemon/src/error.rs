@@ -77,6 +77,9 @@ pub enum Error {
     /// The selected engine is not configured.
     #[error("no policy: expected `policy' in [engine] or [control] of the configuration")]
     NoPolicy,
+    /// The engine `remote` is not in this build.
+    #[error("engine \"remote\" is not in this build: build with --features remote")]
+    NoRemote,
     /// The metrics endpoint cannot listen.
     #[error("metrics endpoint {address}: cannot listen: {}", explain(source))]
     Endpoint {
@@ -149,6 +152,7 @@ impl Error {
             | Error::BeyondLimits { .. }
             | Error::EndsEarly { .. }
             | Error::NoPolicy
+            | Error::NoRemote
             | Error::Directory { .. } => 78,
         }
     }

@@ -207,6 +207,13 @@ impl Pipeline {
         }
     }
 
+    /// Takes one decision that became ready after its record or summary, as those of
+    /// a server do; `None` if there are no more.
+    pub fn ready(&mut self) -> Option<Decided> {
+        let (decision, basis) = self.batch.ready(&mut self.metrics.counters)?;
+        Some(Decided { decision, basis })
+    }
+
     /// Turns a decision into an override; `None` if it would have expired by
     /// `now_ns`.
     pub fn order(&mut self, decided: &Decided, now_ns: u64) -> Option<Override> {
@@ -238,8 +245,9 @@ impl Pipeline {
         config: PipelineConfig,
         make_engine: impl Fn(Scheduler) -> Box<dyn Engine> + Send + 'static,
     ) {
+        let counters = &mut self.metrics.counters;
         self.batch
-            .reconfigure(config.schedule(), Box::new(make_engine));
+            .reconfigure(config.schedule(), Box::new(make_engine), counters);
         self.apply
             .reconfigure(config.mode, config.queue, config.ttl_ns);
     }

@@ -64,7 +64,9 @@ fn sample_is_valid_and_shows_the_defaults() {
         "#at_ms",
         "#target = ",
     ];
-    let uncommented: String = SAMPLE
+    let (before, remote) = SAMPLE.split_once("#[engine.remote]").unwrap();
+    let (_, after) = remote.split_once("\n\n").unwrap();
+    let uncommented: String = (before.to_owned() + after)
         .lines()
         // `policy` and `engine` exclude each other.
         .filter(|line| *line != "engine = \"adaptive\"")
@@ -331,6 +333,81 @@ fn adaptive_rule_decides_alone_or_as_fallback() {
         };
         assert_eq!((fallback, config.pipeline.input), (wanted, input), "{text}");
     }
+}
+
+#[test]
+#[cfg(feature = "remote")]
+fn a_server_decides_with_a_local_fallback() {
+    let base = "sandbox = false\n[engine]\nengine = \"remote\"\npolicy = \"p\"\n";
+    let section = "[engine.remote]\nurl = \"http://localhost:8001\"\n";
+    let read = |text: &str| match parse(text).unwrap() {
+        Config {
+            engine: EngineConfig::Remote(remote),
+            pipeline,
+            ..
+        } => (*remote, pipeline.input),
+        other => panic!("{:?}", other.engine),
+    };
+    let (remote, input) = read(&format!("{base}{section}"));
+    assert_eq!(
+        (remote.fallback, input),
+        (Some(Preset::Balanced), Input::Both)
+    );
+    assert_eq!((&remote.model, remote.deadline), (&None, None));
+    let ms = Duration::from_millis;
+    assert_eq!(remote.retry, (ms(100), ms(10_000)));
+    let (remote, input) = read(&format!("{base}fallback = \"dualpi2\"\n{section}"));
+    assert_eq!((remote.fallback, input), (None, Input::Records));
+    // The sample's keys are valid, too.
+    let (_, sample) = SAMPLE.split_once("#[engine.remote]").unwrap();
+    let (sample, _) = sample.split_once("\n\n").unwrap();
+    let keys: String = sample
+        .lines()
+        .filter(|line| !line.starts_with("# "))
+        .collect::<Vec<_>>()
+        .join("\n")
+        .replace("\n#", "\n");
+    let (remote, _) = read(&format!("{base}[engine.remote]{keys}"));
+    assert_eq!(remote.deadline, Some(ms(250)));
+    assert!(remote.ca_file.is_some() && remote.token_file.is_some());
+    assert!(remote.local_policy.is_some() && remote.model.is_some());
+    for (text, words) in [
+        (base.to_owned(), "engine.remote: missing"),
+        (
+            format!("{base}[engine.remote]\n"),
+            "engine.remote.url: missing",
+        ),
+        (
+            format!("{base}precision = \"f32\"\n{section}"),
+            "only with a policy's own engine",
+        ),
+        (
+            format!("{base}{section}deadline_ms = 0"),
+            "engine.remote.deadline_ms: ",
+        ),
+        (
+            format!("{base}{section}ca_file = \"ca\""),
+            "a CA file is only for https",
+        ),
+        (format!("{LEAST}{section}"), "only with engine = \"remote\""),
+        (
+            format!("{base}{section}").replace("false", "true"),
+            "sandbox: expected sandbox = false",
+        ),
+    ] {
+        let said = complaint(&text);
+        assert!(said.contains(words), "{said:?} has no {words:?}");
+    }
+}
+
+#[test]
+#[cfg(not(feature = "remote"))]
+fn a_build_without_the_engine_for_servers_names_the_feature() {
+    let said = complaint(
+        "sandbox = false\n[engine]\nengine = \"remote\"\npolicy = \"p\"\n\
+         [engine.remote]\nurl = \"http://localhost:8001\"",
+    );
+    assert!(said.contains("build with --features remote"), "{said}");
 }
 
 #[test]

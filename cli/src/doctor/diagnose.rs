@@ -306,6 +306,7 @@ fn daemon(facts: &Facts, found: &mut Findings) {
         );
     }
     behind(status, found);
+    server(status, found);
     short_lives(status, found);
     if c.unrouted > 0 {
         found.note(
@@ -340,7 +341,9 @@ fn decides_nothing(engine: &EngineStatus) -> bool {
     match engine {
         EngineStatus::Script { .. } => true,
         EngineStatus::Fixed { profile } => profile == "plain",
-        EngineStatus::Adaptive { .. } | EngineStatus::Policy { .. } => false,
+        EngineStatus::Adaptive { .. }
+        | EngineStatus::Policy { .. }
+        | EngineStatus::Remote { .. } => false,
     }
 }
 
@@ -374,6 +377,29 @@ fn behind(status: &Status, found: &mut Findings) {
         found.problem("daemon", text, remedy);
     } else {
         found.note("daemon", text, remedy);
+    }
+}
+
+/// Whether the server of the engine `remote` answers in time.
+fn server(status: &Status, found: &mut Findings) {
+    let Some(remote) = &status.remote else {
+        return;
+    };
+    if !remote.connected {
+        found.problem(
+            "server",
+            format!("not connected, after {} failed attempts", remote.refused),
+            "l4sllm serve POLICY # the daemon's log has the reason",
+        );
+    } else if remote.missed > remote.requests / 2 {
+        found.problem(
+            "server",
+            format!(
+                "too slow: {} of {} requests missed their deadlines",
+                remote.missed, remote.requests
+            ),
+            "deadline_ms in [engine.remote] of l4sllmd.toml, or a faster server",
+        );
     }
 }
 

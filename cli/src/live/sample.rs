@@ -275,7 +275,7 @@ fn engine(engine: &EngineStatus) -> &'static str {
         EngineStatus::Fixed { profile } if profile == "plain" => "plain",
         EngineStatus::Fixed { profile } if profile == "tuned" => "tuned",
         EngineStatus::Adaptive { .. } => "adaptive",
-        EngineStatus::Policy { .. } => "learned",
+        EngineStatus::Policy { .. } | EngineStatus::Remote { .. } => "learned",
         EngineStatus::Fixed { .. } | EngineStatus::Script { .. } => "other",
     }
 }
@@ -283,7 +283,9 @@ fn engine(engine: &EngineStatus) -> &'static str {
 /// The engine and its pace, without paths.
 fn label(status: &Status) -> String {
     let engine = match &status.engine {
-        EngineStatus::Policy { name, .. } => format!("policy {name}"),
+        EngineStatus::Policy { name, .. } | EngineStatus::Remote { name, .. } => {
+            format!("policy {name}")
+        }
         other => other.to_string(),
     };
     match engine.as_str() {

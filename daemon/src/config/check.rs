@@ -1,5 +1,7 @@
 //! Checks and interprets the file: every key with its range and default.
 
+mod remote;
+
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
@@ -71,6 +73,10 @@ fn read(mut section: Section<'_>) -> Result<Config> {
         None => None,
     };
     let log = table(&mut section, "log", log)?;
+    let sandboxed = section.error(
+        "sandbox",
+        "expected sandbox = false with engine \"remote\": a sandbox forbids connections to servers",
+    );
     section.finish()?;
     // Checked after unknown sections, because one of them may be a misspelling
     // of this one.
@@ -80,8 +86,12 @@ fn read(mut section: Section<'_>) -> Result<Config> {
     if pipeline.ends_early() {
         return Err(ends_early);
     }
+    let sandbox = sandbox.transpose()?.unwrap_or(cfg!(target_os = "freebsd"));
+    if sandbox && matches!(engine, EngineConfig::Remote(_)) {
+        return Err(sandboxed);
+    }
     Ok(Config {
-        sandbox: sandbox.transpose()?.unwrap_or(cfg!(target_os = "freebsd")),
+        sandbox,
         device,
         pipeline,
         engine,
@@ -204,7 +214,14 @@ fn engine(section: &mut Section<'_>) -> Result<EngineConfig> {
         }
         only_with(
             section,
-            &["engine", "accelerator", "precision", "seed", "fallback"],
+            &[
+                "engine",
+                "accelerator",
+                "precision",
+                "seed",
+                "fallback",
+                "remote",
+            ],
             "a policy",
         )?;
         only_with(section, &["preset"], "the adaptive rule")?;
@@ -212,7 +229,11 @@ fn engine(section: &mut Section<'_>) -> Result<EngineConfig> {
         let steps = steps.into_iter().map(|step| within(step, self::step));
         return steps.collect::<Result<_>>().map(EngineConfig::Script);
     }
-    if is_adaptive(section)? {
+    let decides = decides(section)?;
+    if decides != Decides::Server {
+        only_with(section, &["remote"], "engine = \"remote\"")?;
+    }
+    if decides == Decides::Rule {
         only_with(section, &["policy"], "a policy's own engine")?;
         let keys = ["accelerator", "precision", "seed", "fallback"];
         only_with(section, &keys, "a policy")?;
@@ -241,20 +262,42 @@ fn engine(section: &mut Section<'_>) -> Result<EngineConfig> {
         only_with(section, &["preset"], "the adaptive rule")?;
     }
     let preset = choice(section, "preset", &Preset::NAMES)?;
+    let seed = seed.transpose()?.unwrap_or(0);
+    let fallback = adaptive.then_some(preset);
+    if decides == Decides::Server {
+        only_with(
+            section,
+            &["accelerator", "precision"],
+            "a policy's own engine",
+        )?;
+        return remote::remote(section, path, seed, fallback);
+    }
     Ok(EngineConfig::Policy {
         path,
         engine: engine_options(section)?,
-        seed: seed.transpose()?.unwrap_or(0),
-        fallback: adaptive.then_some(preset),
+        seed,
+        fallback,
     })
 }
 
-/// Whether the adaptive rule decides, instead of a policy.
-fn is_adaptive(section: &mut Section<'_>) -> Result<bool> {
-    let names = [EngineKind::Plain, EngineKind::Libtorch].map(|kind| (kind.name(), false));
-    let names = [names[0], names[1], ("adaptive", true)];
+/// The kind of an engine.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Decides {
+    Policy,
+    Rule,
+    Server,
+}
+
+fn decides(section: &mut Section<'_>) -> Result<Decides> {
     let field = section.field("engine");
-    field.map_or(Ok(false), |field| field.choice(&names))
+    field.map_or(Ok(Decides::Policy), |field| {
+        field.choice(&[
+            (EngineKind::Plain.name(), Decides::Policy),
+            (EngineKind::Libtorch.name(), Decides::Policy),
+            ("adaptive", Decides::Rule),
+            ("remote", Decides::Server),
+        ])
+    })
 }
 
 /// Refuses keys that are valid only with `what`.

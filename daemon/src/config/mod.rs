@@ -178,10 +178,38 @@ pub enum EngineConfig {
         /// The rule that decides while the policy fails; `None`: DualPI2.
         fallback: Option<Preset>,
     },
+    /// A server's policy.
+    Remote(Box<RemoteConfig>),
     /// A fixed list of decisions.
     Script(Vec<Step>),
     /// Fixed set-points. No configuration has them; the operator can select them.
     Fixed(Profile),
+}
+
+/// `[engine.remote]`: a server that decides, and what decides while it does not.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RemoteConfig {
+    /// Directory with the policy's configuration.
+    pub policy: PathBuf,
+    /// Random seed for policies that draw their actions.
+    pub seed: u64,
+    /// The rule that decides if server and local policy both fail; `None`: DualPI2.
+    pub fallback: Option<Preset>,
+    /// Directory of the policy that decides while the server does not.
+    pub local_policy: Option<PathBuf>,
+    /// `http://HOST:PORT` or `https://HOST:PORT`.
+    pub url: String,
+    /// Name of the server's model; `None`: the policy's.
+    pub model: Option<String>,
+    /// Time for an answer; `None`: the policy's period, or 1 s on records. The end of
+    /// the next interval is a deadline in any case.
+    pub deadline: Option<Duration>,
+    /// Certificates that sign the server's, PEM.
+    pub ca_file: Option<PathBuf>,
+    /// A bearer token.
+    pub token_file: Option<PathBuf>,
+    /// Pause before the first attempt to reconnect, and maximum pause.
+    pub retry: (Duration, Duration),
 }
 
 impl EngineConfig {
@@ -192,7 +220,10 @@ impl EngineConfig {
             EngineConfig::Policy {
                 fallback: Some(_), ..
             } => Input::Both,
-            EngineConfig::Policy { fallback: None, .. } | EngineConfig::Script(_) => Input::Records,
+            EngineConfig::Remote(remote) if remote.fallback.is_some() => Input::Both,
+            EngineConfig::Policy { fallback: None, .. }
+            | EngineConfig::Remote(_)
+            | EngineConfig::Script(_) => Input::Records,
         }
     }
 }

@@ -36,6 +36,14 @@ impl Engine for Fallback {
         decision.or_else(|| rule.filter(|_| self.engine.has_failed()))
     }
 
+    fn ready(&mut self) -> Option<Decision> {
+        self.engine.ready()
+    }
+
+    fn is_waiting(&self) -> bool {
+        self.engine.is_waiting()
+    }
+
     fn set_idle_budget(&mut self, budget: Option<IdleBudget>) {
         self.engine.set_idle_budget(budget);
         self.rule.set_idle_budget(budget);

@@ -4,6 +4,8 @@ pub mod adaptive;
 mod fallback;
 mod fixed;
 mod policy;
+#[cfg(feature = "remote")]
+mod remote;
 mod scripted;
 mod state;
 
@@ -11,6 +13,8 @@ pub use adaptive::{Adaptive, AdaptiveConfig, AdaptiveState, Preset};
 pub use fallback::Fallback;
 pub use fixed::{Fixed, Profile};
 pub use policy::PolicyEngine;
+#[cfg(feature = "remote")]
+pub use remote::RemoteEngine;
 pub use scripted::{Scripted, Step};
 pub use state::{EngineState, PolicyState, RestoreError, ScriptState};
 
@@ -57,6 +61,18 @@ pub trait Engine: Send {
     /// next decision; `None`: the engine's own budget. Other engines ignore it.
     fn set_idle_budget(&mut self, budget: Option<IdleBudget>) {
         let _ = budget;
+    }
+
+    /// Takes a decision that became ready after the record or summary that it is
+    /// based on: the last one for which [`Engine::is_waiting`] was true. Engines that
+    /// decide immediately have none.
+    fn ready(&mut self) -> Option<Decision> {
+        None
+    }
+
+    /// Whether the decision on the last interval may still become ready.
+    fn is_waiting(&self) -> bool {
+        false
     }
 
     /// Whether its last decision failed, with no answer or a non-finite one.

@@ -3,8 +3,10 @@
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
-use l4sllm_abi::{Record, Summary};
-use l4sllm_model::{Chooser, HeadKind, IdleBudget, Policy, Session};
+use l4sllm_abi::{Queue, Record, Summary};
+use l4sllm_model::{
+    ACTIONS, Chooser, HeadKind, IdleBudget, Outputs, Policy, PolicyConfig, Session,
+};
 
 use super::state::PolicyState;
 use super::{Decision, Engine, EngineState, RestoreError};
@@ -41,6 +43,32 @@ impl PolicyEngine {
     }
 }
 
+/// The decision for a record's queue from finite outputs.
+pub(super) fn on_record(
+    config: &PolicyConfig,
+    chooser: &mut Chooser,
+    queue: Queue,
+    probabilities: [f32; ACTIONS],
+) -> Option<Decision> {
+    if let HeadKind::Steer(_) = config.head.kind {
+        return config.steer(&probabilities).map(Decision::Steer);
+    }
+    let action = chooser.choose(queue, &probabilities);
+    Some(Decision::Action {
+        action,
+        probabilities,
+    })
+}
+
+/// The decision on a summary from finite outputs; `None` if the head chooses no
+/// set-points.
+pub(super) fn on_summary(config: &PolicyConfig, outputs: &Outputs) -> Option<Decision> {
+    match &config.head.kind {
+        HeadKind::SetPoints(head) => Some(Decision::SetPoints(head.set_points(outputs))),
+        HeadKind::Action | HeadKind::Steer(_) => None,
+    }
+}
+
 impl Engine for PolicyEngine {
     fn observe(&mut self, record: &Record) -> Option<Decision> {
         let probabilities = match self.session.observe(record) {
@@ -58,14 +86,7 @@ impl Engine for PolicyEngine {
         }
         self.failed = false;
         let config = self.session.policy().config();
-        if let HeadKind::Steer(_) = config.head.kind {
-            return config.steer(&probabilities).map(Decision::Steer);
-        }
-        let action = self.chooser.choose(record.queue(), &probabilities);
-        Some(Decision::Action {
-            action,
-            probabilities,
-        })
+        on_record(config, &mut self.chooser, record.queue(), probabilities)
     }
 
     fn observe_summary(&mut self, summary: &Summary) -> Option<Decision> {
@@ -76,17 +97,13 @@ impl Engine for PolicyEngine {
                 return None;
             }
         };
-        let head = match &self.session.policy().config().head.kind {
-            HeadKind::SetPoints(head) => head,
-            HeadKind::Action | HeadKind::Steer(_) => return None,
-        };
         if !outputs.iter().all(|output| output.is_finite()) {
             self.log_failure(&format_args!("the policy's output is {outputs:?}"));
             return None;
         }
-        let points = head.set_points(&outputs);
+        let decision = on_summary(self.session.policy().config(), &outputs)?;
         self.failed = false;
-        Some(Decision::SetPoints(points))
+        Some(decision)
     }
 
     fn set_idle_budget(&mut self, budget: Option<IdleBudget>) {

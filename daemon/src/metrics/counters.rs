@@ -41,7 +41,7 @@ macro_rules! counters {
         ///
         /// Always true, and checked by [`Counters::imbalance`]:
         /// - `messages = records + summaries + losses + events`
-        /// - `due + unscheduled = decisions + skipped`
+        /// - `due + unscheduled = decisions + skipped + awaited`
         /// - `decisions` is the sum of the decided, and `overrides + stale`
         /// - `refused` is the sum of the refusals by reason
         /// - `overrides = accepted + refused + failed + outstanding`
@@ -82,10 +82,11 @@ counters! {
     minutes.";
     unrouted: Counter, "Records and summaries of instances beyond the configured number.";
     due: Counter, "Intervals that were completed.";
-    unscheduled: Counter, "Decisions of scripts, or of the fallback of a policy, at other times.";
+    unscheduled: Counter, "Decisions of scripts, or of the fallback of a policy or a server after it, at other times.";
     skipped: Counter, "Intervals that ended without a decision.";
     skipped_behind: Counter, "Skipped intervals that were too old, because the daemon had fallen behind.";
     records_behind: Counter, "Records of the intervals that were skipped for being too old.";
+    awaited: Gauge, "Intervals whose decision is awaited from a server.";
     decisions: Counter, "Decisions.";
     decided_enqueue: Counter, "Decisions to enqueue.";
     decided_drop: Counter, "Decisions to drop.";
@@ -129,7 +130,7 @@ impl Counters {
             (
                 "due + unscheduled",
                 self.due + self.unscheduled,
-                self.decisions + self.skipped,
+                self.decisions + self.skipped + self.awaited,
             ),
             ("decided", self.decisions, decided),
             ("decisions", self.decisions, self.overrides + self.stale),

@@ -27,35 +27,63 @@ const CONNECTIONS: usize = 8;
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// The listener; closed on drop.
-pub(crate) struct Endpoint {
+pub struct Endpoint {
     fd: RawFd,
+    address: SocketAddr,
     task: tokio::task::JoinHandle<()>,
 }
 
 impl Endpoint {
-    /// Starts listening.
+    /// Serves the metrics of another program, written by `text`.
+    ///
+    /// # Errors
+    /// The address cannot be used.
+    pub async fn serving(
+        address: SocketAddr,
+        text: impl Fn() -> String + Send + Sync + 'static,
+    ) -> io::Result<Endpoint> {
+        Endpoint::start(address, Source::Text(Box::new(text))).await
+    }
+
+    /// The address on which it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Serves the metrics of this daemon and its device.
     pub(crate) async fn open(
         address: SocketAddr,
         files: Arc<Files>,
         device: DeviceConfig,
         questions: mpsc::Sender<Question>,
     ) -> io::Result<Endpoint> {
-        let listener = TcpListener::bind(address).await?;
-        let fd = listener.as_raw_fd();
-        tracing::info!(address = %listener.local_addr()?, "metrics endpoint");
-        let source = Arc::new(Source {
+        let source = Source::Daemon {
             files,
             device: DeviceConfig::observer(device.kind, device.path),
             questions,
-        });
-        let task = tokio::spawn(serve(listener, source));
-        Ok(Endpoint { fd, task })
+        };
+        Endpoint::start(address, source).await
+    }
+
+    async fn start(address: SocketAddr, source: Source) -> io::Result<Endpoint> {
+        let listener = TcpListener::bind(address).await?;
+        let fd = listener.as_raw_fd();
+        let address = listener.local_addr()?;
+        tracing::info!(%address, "metrics endpoint");
+        let task = tokio::spawn(serve(listener, Arc::new(source)));
+        Ok(Endpoint { fd, address, task })
     }
 }
 
 impl AsRawFd for Endpoint {
     fn as_raw_fd(&self) -> RawFd {
         self.fd
+    }
+}
+
+impl std::fmt::Debug for Endpoint {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Endpoint({})", self.address)
     }
 }
 
@@ -66,10 +94,13 @@ impl Drop for Endpoint {
 }
 
 /// Where the numbers come from.
-struct Source {
-    files: Arc<Files>,
-    device: DeviceConfig,
-    questions: mpsc::Sender<Question>,
+enum Source {
+    Daemon {
+        files: Arc<Files>,
+        device: DeviceConfig,
+        questions: mpsc::Sender<Question>,
+    },
+    Text(Box<dyn Fn() -> String + Send + Sync>),
 }
 
 async fn serve(listener: TcpListener, source: Arc<Source>) {
@@ -89,8 +120,8 @@ async fn serve(listener: TcpListener, source: Arc<Source>) {
 async fn answer(mut stream: TcpStream, source: &Source) -> io::Result<()> {
     let request = tokio::time::timeout(PATIENCE, Request::read(&mut stream)).await??;
     let response = match asked(request.as_ref()) {
-        Asked::Metrics => match source.snapshot().await {
-            Some(snapshot) => response("200 OK", &[TYPE], &text(snapshot)),
+        Asked::Metrics => match source.text().await {
+            Some(text) => response("200 OK", &[TYPE], &text),
             None => plain("503 Service Unavailable", "the daemon is ending\n"),
         },
         Asked::Elsewhere => plain("404 Not Found", "see /metrics\n"),
@@ -127,12 +158,21 @@ fn plain(status: &str, body: &str) -> String {
 }
 
 impl Source {
-    async fn snapshot(&self) -> Option<Snapshot> {
+    /// `None` if the daemon is ending.
+    async fn text(&self) -> Option<String> {
+        let (files, config, questions) = match self {
+            Source::Text(text) => return Some(text()),
+            Source::Daemon {
+                files,
+                device,
+                questions,
+            } => (files, device, questions),
+        };
         let (question, answer) = oneshot::channel();
-        self.questions.send(question).await.ok()?;
+        questions.send(question).await.ok()?;
         let status = answer.await.ok()?;
-        let device = DeviceSnapshot::read(&self.files, &self.device).await.ok();
-        Some(Snapshot { status, device })
+        let device = DeviceSnapshot::read(files, config).await.ok();
+        Some(text(Snapshot { status, device }))
     }
 }
 

@@ -1,9 +1,10 @@
 //! Accounts for every message, decision and override.
 
 mod counters;
-pub(crate) mod endpoint;
+pub mod endpoint;
 mod latency;
 pub mod openmetrics;
+pub mod page;
 
 use hdrhistogram::Histogram;
 use l4sllm_abi::Refusal;

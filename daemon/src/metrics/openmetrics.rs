@@ -7,16 +7,16 @@ use std::fmt::Error;
 
 use l4sllm_abi::{Cause, Params, Queue, Queues, Stats, raw};
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::text::encode;
-use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet};
+use prometheus_client::encoding::{DescriptorEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
-use prometheus_client::registry::{Registry, Unit};
+use prometheus_client::registry::Unit;
 
-use super::{Counters, Kind, Quantiles};
+use super::page::{Page, alone, text_of};
+use super::{Counters, Kind};
 use crate::config::DeviceConfig;
 use crate::device::{Device, DeviceError};
 use crate::files::Files;
-use crate::status::{EngineStatus, State, Status};
+use crate::status::{EngineStatus, RecorderStatus, RemoteStatus, State, Status};
 
 /// Content type of the text.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -60,93 +60,12 @@ impl DeviceSnapshot {
 
 /// The text of a snapshot.
 pub fn text(snapshot: Snapshot) -> String {
-    let mut registry = Registry::default();
-    registry.register_collector(Box::new(snapshot));
-    let mut out = String::new();
-    // Writing to a string fails only if the collector does, which it does not.
-    let _ = encode(&mut out, &registry);
-    out
-}
-
-type Labels<'a> = Vec<(&'a str, &'a str)>;
-
-/// The encoder, with the shapes used here.
-struct Page<'a>(DescriptorEncoder<'a>);
-
-impl Page<'_> {
-    fn counters(
-        &mut self,
-        name: &str,
-        help: &str,
-        unit: Option<Unit>,
-        samples: &[(Labels<'_>, f64)],
-    ) -> Result<(), Error> {
-        let mut family =
-            self.0
-                .encode_descriptor(name, help, unit.as_ref(), MetricType::Counter)?;
-        for (labels, value) in samples {
-            match labels.is_empty() {
-                true => counter(&mut family, *value)?,
-                false => counter(&mut family.encode_family(labels)?, *value)?,
-            }
-        }
-        Ok(())
-    }
-
-    fn gauges(
-        &mut self,
-        name: &str,
-        help: &str,
-        unit: Option<Unit>,
-        samples: &[(Labels<'_>, f64)],
-    ) -> Result<(), Error> {
-        let mut family = self
-            .0
-            .encode_descriptor(name, help, unit.as_ref(), MetricType::Gauge)?;
-        for (labels, value) in samples {
-            match labels.is_empty() {
-                true => gauge(&mut family, *value)?,
-                false => gauge(&mut family.encode_family(labels)?, *value)?,
-            }
-        }
-        Ok(())
-    }
-
-    fn quantiles(&mut self, name: &str, help: &str, q: &Quantiles) -> Result<(), Error> {
-        let samples = [
-            ("0.5", q.p50),
-            ("0.9", q.p90),
-            ("0.99", q.p99),
-            ("0.999", q.p999),
-            ("1", q.max),
-        ];
-        let samples = samples.map(|(at, us)| (vec![("quantile", at)], us / 1e6));
-        self.gauges(name, help, Some(Unit::Seconds), &samples)
-    }
-}
-
-/// Whole numbers stay whole: most counters are packets or bytes.
-fn counter(metric: &mut MetricEncoder<'_>, value: f64) -> Result<(), Error> {
-    match value.fract() == 0.0 {
-        true => metric.encode_counter::<NoLabelSet, _, u64>(&(value as u64), None),
-        false => metric.encode_counter::<NoLabelSet, _, u64>(&value, None),
-    }
-}
-
-fn gauge(metric: &mut MetricEncoder<'_>, value: f64) -> Result<(), Error> {
-    match value.fract() == 0.0 && value.abs() < 1e15 {
-        true => metric.encode_gauge(&(value as i64)),
-        false => metric.encode_gauge(&value),
-    }
-}
-
-fn alone(value: f64) -> [(Labels<'static>, f64); 1] {
-    [(Vec::new(), value)]
+    text_of(Box::new(snapshot))
 }
 
 impl Collector for Snapshot {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> Result<(), Error> {
-        let mut page = Page(encoder);
+        let mut page = Page::new(encoder);
         daemon(&mut page, &self.status)?;
         let readable = self.device.is_some();
         page.gauges(
@@ -169,6 +88,7 @@ fn daemon(page: &mut Page<'_>, status: &Status) -> Result<(), Error> {
     let (kind, name) = match &status.engine {
         EngineStatus::Adaptive { preset } => ("adaptive", preset.as_str()),
         EngineStatus::Policy { name, .. } => ("policy", name.as_str()),
+        EngineStatus::Remote { name, .. } => ("remote", name.as_str()),
         EngineStatus::Script { .. } => ("script", ""),
         EngineStatus::Fixed { profile } => ("fixed", profile.as_str()),
     };
@@ -233,9 +153,71 @@ fn daemon(page: &mut Page<'_>, status: &Status) -> Result<(), Error> {
         None,
         &results,
     )?;
-    let Some(recorder) = &status.recorder else {
-        return Ok(());
-    };
+    if let Some(remote) = &status.remote {
+        self::remote(page, remote)?;
+    }
+    match &status.recorder {
+        Some(recorder) => self::recorder(page, recorder),
+        None => Ok(()),
+    }
+}
+
+fn remote(page: &mut Page<'_>, remote: &RemoteStatus) -> Result<(), Error> {
+    page.gauges(
+        "l4sllmd_remote_connected",
+        "Whether the server is connected, and has the policy's tensors.",
+        None,
+        &alone(f64::from(u8::from(remote.connected))),
+    )?;
+    page.gauges(
+        "l4sllmd_remote_waiting",
+        "Requests in flight.",
+        None,
+        &alone(remote.waiting as f64),
+    )?;
+    let by_outcome = [
+        ("answered", remote.answered),
+        ("late", remote.late),
+        ("invalid", remote.invalid),
+        ("failed", remote.failed),
+        ("abandoned", remote.abandoned),
+    ];
+    page.counters(
+        "l4sllmd_remote_answers",
+        "Requests that ended, by outcome: late answers are dropped.",
+        None,
+        &by_outcome.map(|(outcome, count)| (vec![("outcome", outcome)], count as f64)),
+    )?;
+    for (name, help, value) in [
+        ("requests", "Requests sent to the server.", remote.requests),
+        (
+            "missed",
+            "Deadlines of requests that were missed.",
+            remote.missed,
+        ),
+        (
+            "unsent",
+            "Intervals for which no request was sent.",
+            remote.unsent,
+        ),
+        (
+            "connects",
+            "Connections made to the server.",
+            remote.connects,
+        ),
+        ("refused", "Failed attempts to connect.", remote.refused),
+    ] {
+        page.counters(
+            &format!("l4sllmd_remote_{name}"),
+            help,
+            None,
+            &alone(value as f64),
+        )?;
+    }
+    Ok(())
+}
+
+fn recorder(page: &mut Page<'_>, recorder: &RecorderStatus) -> Result<(), Error> {
     for (name, help, unit, value) in [
         (
             "frames",
@@ -312,7 +294,7 @@ fn queues(page: &mut Page<'_>, queues: &Queues) -> Result<(), Error> {
     for (name, help, unit, value) in gauges {
         page.gauges(&format!("l4sllm_queue_{name}"), help, unit, &of(value))?;
     }
-    let mut delays = page.0.encode_descriptor(
+    let mut delays = page.encoder().encode_descriptor(
         "l4sllm_queue_delay",
         "Delay of packets that left.",
         Some(&Unit::Seconds),

@@ -1,14 +1,14 @@
 //! State published by the worker for the control task.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use l4sllm_abi::Override;
 use l4sllm_model::IdleBudget;
 
 use crate::clock::now_ns;
 use crate::metrics::{Counters, Latency};
-use crate::status::{DeviceStatus, EngineStatus, State};
+use crate::status::{DeviceStatus, EngineStatus, RemoteStatus, State};
 
 /// Shared by the two threads. The lock is held only for copying, never while
 /// deciding, reading or sending.
@@ -32,12 +32,35 @@ pub(super) struct Live {
     /// Budget set by the operator; none if each engine uses its own.
     pub(super) idle_budget: Option<IdleBudget>,
     pub(super) counters: Counters,
+    /// The counters of a server's client, if the engine has one.
+    pub(super) remote: Option<RemoteCounters>,
     /// The last override of set-points that was accepted.
     pub(super) steered: Option<Override>,
     /// Latency from a record until its override takes effect.
     pub(super) latency: Latency,
     /// Part of the latency spent computing the decision.
     pub(super) decision: Latency,
+}
+
+/// Reads the counters of the client of a server.
+#[derive(Clone)]
+pub(super) struct RemoteCounters(Arc<dyn Fn() -> RemoteStatus + Send + Sync>);
+
+impl RemoteCounters {
+    #[cfg(feature = "remote")]
+    pub(super) fn new(read: impl Fn() -> RemoteStatus + Send + Sync + 'static) -> RemoteCounters {
+        RemoteCounters(Arc::new(read))
+    }
+
+    pub(super) fn read(&self) -> RemoteStatus {
+        (self.0)()
+    }
+}
+
+impl std::fmt::Debug for RemoteCounters {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.read().fmt(f)
+    }
 }
 
 impl Board {

@@ -6,6 +6,9 @@ use std::sync::Arc;
 
 use l4sllm_model::{EngineKind, EngineOptions, Policy, PolicyError};
 
+use super::board::RemoteCounters;
+#[cfg(feature = "remote")]
+use super::remote::Remote;
 use crate::advice::AdvisedEngine;
 use crate::batch::{MakeEngine, Scheduler};
 use crate::config::{Config, EngineConfig};
@@ -73,6 +76,8 @@ enum Kind {
         seed: u64,
         fallback: Option<Preset>,
     },
+    #[cfg(feature = "remote")]
+    Remote(Arc<Remote>),
     Script(Vec<Step>),
     Fixed(Profile),
     Made(Arc<dyn Fn(Scheduler) -> Box<dyn Engine> + Send + Sync>),
@@ -128,6 +133,18 @@ impl Engines {
                     status,
                 })
             }
+            #[cfg(feature = "remote")]
+            EngineConfig::Remote(config) => {
+                let remote = Remote::start(config, files)?;
+                Ok(Engines {
+                    input,
+                    period_ns: remote.period_ns(),
+                    status: remote.status(),
+                    kind: Kind::Remote(Arc::new(remote)),
+                })
+            }
+            #[cfg(not(feature = "remote"))]
+            EngineConfig::Remote(_) => Err(Error::NoRemote),
             EngineConfig::Script(steps) => Ok(Engines {
                 kind: Kind::Script(steps.clone()),
                 input,
@@ -166,6 +183,10 @@ impl Engines {
             (Some(AdvisedEngine::Adaptive), Kind::Policy { fallback, .. }) => {
                 Engines::adaptive(fallback.unwrap_or_default())
             }
+            #[cfg(feature = "remote")]
+            (Some(AdvisedEngine::Adaptive), Kind::Remote(remote)) => {
+                Engines::adaptive(remote.config.fallback.unwrap_or_default())
+            }
             (Some(AdvisedEngine::Adaptive), Kind::Script(_) | Kind::Fixed(_) | Kind::Made(_)) => {
                 Engines::adaptive(Preset::default())
             }
@@ -188,6 +209,25 @@ impl Engines {
     /// Whether no override is ever sent.
     pub(super) fn is_plain(&self) -> bool {
         matches!(self.kind, Kind::Fixed(Profile::Plain))
+    }
+
+    /// Waits until a decision of [`Engine::ready`] may be available. Waits forever for
+    /// engines that decide immediately. Cancel safe.
+    pub(super) async fn progressed(&self) {
+        match &self.kind {
+            #[cfg(feature = "remote")]
+            Kind::Remote(remote) => remote.client.progressed().await,
+            _ => std::future::pending().await,
+        }
+    }
+
+    /// A reader of the counters of a server's client, if there is one.
+    pub(super) fn remote_counters(&self) -> Option<RemoteCounters> {
+        match &self.kind {
+            #[cfg(feature = "remote")]
+            Kind::Remote(remote) => Some(remote.counters()),
+            _ => None,
+        }
     }
 
     /// Status of the engine.
@@ -284,6 +324,9 @@ impl Engines {
                 EngineSpec::Script(steps.iter().map(step).collect())
             }
             (Kind::Fixed(profile), _) => EngineSpec::Fixed(profile.name().to_owned()),
+            // The answers of a server cannot be made again.
+            #[cfg(feature = "remote")]
+            (Kind::Remote(_), _) => EngineSpec::Other,
             (Kind::Policy { .. } | Kind::Made(_), _) => EngineSpec::Other,
         }
     }
@@ -308,6 +351,16 @@ impl Engines {
                         None => Box::new(engine),
                     }
                 }
+                #[cfg(feature = "remote")]
+                Kind::Remote(remote) => {
+                    let engine = Box::new(remote.engine(interval));
+                    match remote.config.fallback {
+                        Some(preset) => {
+                            Box::new(Fallback::new(engine, Adaptive::new(preset.config())))
+                        }
+                        None => engine,
+                    }
+                }
                 Kind::Script(steps) => Box::new(Scripted::new(None, steps.clone())),
                 Kind::Fixed(profile) => Box::new(Fixed::new(*profile)),
                 Kind::Made(make) => make(scheduler),
@@ -321,6 +374,7 @@ pub(super) fn chosen(choice: Choice, config: &Config) -> Option<EngineConfig> {
     let preset = match &config.engine {
         EngineConfig::Adaptive(preset) => Some(*preset),
         EngineConfig::Policy { fallback, .. } => *fallback,
+        EngineConfig::Remote(remote) => remote.fallback,
         EngineConfig::Script(_) | EngineConfig::Fixed(_) => None,
     };
     match (choice, &config.engine) {
@@ -328,7 +382,9 @@ pub(super) fn chosen(choice: Choice, config: &Config) -> Option<EngineConfig> {
         (Choice::Plain, _) => Some(EngineConfig::Fixed(Profile::Plain)),
         (Choice::Tuned, _) => Some(EngineConfig::Fixed(Profile::Tuned)),
         (Choice::Adaptive, _) => Some(EngineConfig::Adaptive(preset.unwrap_or_default())),
-        (Choice::Policy, engine @ EngineConfig::Policy { .. }) => Some(engine.clone()),
+        (Choice::Policy, engine @ (EngineConfig::Policy { .. } | EngineConfig::Remote(_))) => {
+            Some(engine.clone())
+        }
         (Choice::Policy, _) => {
             let path = config.control.as_ref()?.policy.clone()?;
             Some(EngineConfig::Policy {
@@ -342,7 +398,11 @@ pub(super) fn chosen(choice: Choice, config: &Config) -> Option<EngineConfig> {
 }
 
 /// Loads a policy into the engine that it needs or that is requested.
-fn load(dir: &Path, options: &EngineOptions, files: &Files) -> Result<Arc<Policy>, PolicyError> {
+pub(super) fn load(
+    dir: &Path,
+    options: &EngineOptions,
+    files: &Files,
+) -> Result<Arc<Policy>, PolicyError> {
     let open = |file: &Path| files.read(file);
     let config = Policy::load_config_by(dir, open)?;
     match options.choose(&config)? {

@@ -20,6 +20,8 @@ mod engines;
 mod orders;
 mod record;
 mod reload;
+#[cfg(feature = "remote")]
+mod remote;
 mod report;
 mod serve;
 mod turns;
@@ -53,6 +55,8 @@ use orders::Order;
 use worker::{Running, Worker};
 
 pub use engines::{Engines, SpecError};
+#[cfg(feature = "remote")]
+pub(crate) use remote::client_options;
 
 /// Events arrive with the next packet. In case no packet follows or an event was
 /// lost, the operator's settings are also polled at this interval.

@@ -280,6 +280,7 @@ impl Worker {
         self.record_configuration();
         let mut live = self.board.live();
         live.engine = self.engines.status().clone();
+        live.remote = self.engines.remote_counters();
         live.interval = self.in_force.interval.get();
         live.period_ms = self.in_force.period_ms();
         live.ttl_ms = self.in_force.ttl_ns / 1_000_000;

@@ -45,6 +45,7 @@ impl Daemon {
             in_force: live.steered.and_then(|order| InForce::of(&order, now)),
             recorder: self.recording.as_ref().map(Recording::status),
             control: self.control(),
+            remote: live.remote.map(|counters| counters.read()),
         }
     }
 

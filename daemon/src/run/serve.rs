@@ -111,6 +111,10 @@ impl Worker {
                     };
                     self.heed_advice(device, Asked::Looking).await?;
                 }
+                () = self.engines.progressed() => {
+                    self.take_ready(device).await?;
+                    self.publish();
+                }
                 read = device.read(&mut bytes, most) => {
                     read?;
                     quiet = Quiet::No;
@@ -194,6 +198,8 @@ impl Worker {
             };
             matches!(event.code, EventCode::Params | EventCode::Limits)
         };
+        // Before the next interval makes them late.
+        self.take_ready(device).await?;
         let mut lost = false;
         for part in backlog.split_inclusive(changes) {
             self.decide_on(device, part).await?;
@@ -262,6 +268,16 @@ impl Worker {
             }
             if let Some((_, Err(error))) = sent {
                 return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends the overrides of decisions that became ready after their intervals.
+    async fn take_ready(&mut self, device: &mut Device) -> Result<(), Error> {
+        while let Some(decided) = self.pipeline.ready() {
+            if let Some(order) = self.pipeline.order(&decided, now_ns()) {
+                self.send(device, &order).await.1?;
             }
         }
         Ok(())

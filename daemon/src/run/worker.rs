@@ -99,6 +99,7 @@ impl Worker {
             ttl_ms: in_force.ttl_ns / 1_000_000,
             idle_budget: in_force.idle_budget,
             counters: Default::default(),
+            remote: engines.remote_counters(),
             steered: None,
             latency: Default::default(),
             decision: Default::default(),

@@ -70,6 +70,9 @@ pub struct Status {
     /// The selection of engines, if the control socket is on.
     #[serde(default)]
     pub control: Option<ControlStatus>,
+    /// The connection to a server, if the engine has one.
+    #[serde(default)]
+    pub remote: Option<RemoteStatus>,
 }
 
 impl Status {
@@ -80,6 +83,10 @@ impl Status {
                 format!("every {} ms", self.period_ms)
             }
             EngineStatus::Policy {
+                period_ms: Some(ms),
+                ..
+            }
+            | EngineStatus::Remote {
                 period_ms: Some(ms),
                 ..
             } => format!("every {ms} ms"),
@@ -147,6 +154,37 @@ pub struct RecorderStatus {
     pub failures: u64,
 }
 
+/// The connection to a server, since the engine was loaded.
+///
+/// Always true: `requests = answered + late + invalid + failed + abandoned + waiting`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RemoteStatus {
+    /// Whether the server is connected, and has the policy's tensors.
+    pub connected: bool,
+    /// Requests sent.
+    pub requests: u64,
+    /// Valid answers in time.
+    pub answered: u64,
+    /// Valid answers after their deadline, dropped.
+    pub late: u64,
+    /// Invalid answers: wrong tensors or values.
+    pub invalid: u64,
+    /// Requests that ended with an error of the server or the connection.
+    pub failed: u64,
+    /// Requests cancelled without an answer.
+    pub abandoned: u64,
+    /// Requests in flight.
+    pub waiting: u64,
+    /// Deadlines missed, whatever became of the request.
+    pub missed: u64,
+    /// Intervals for which no request was sent.
+    pub unsent: u64,
+    /// Connections made.
+    pub connects: u64,
+    /// Failed attempts to connect.
+    pub refused: u64,
+}
+
 /// The selection of engines.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ControlStatus {
@@ -210,6 +248,24 @@ pub enum EngineStatus {
         #[serde(default)]
         period_ms: Option<u64>,
     },
+    /// A server's policy.
+    Remote {
+        /// Name of the policy.
+        name: String,
+        /// Directory of its configuration.
+        path: PathBuf,
+        /// The server.
+        url: String,
+        /// The server's name of the model.
+        model: String,
+        /// Name of the policy that decides while the server does not.
+        local: Option<String>,
+        /// Preset of the adaptive rule that decides while neither does; none if
+        /// DualPI2 does.
+        fallback: Option<String>,
+        /// Length of its periods of summaries, ms; none for a policy on records.
+        period_ms: Option<u64>,
+    },
     /// A fixed list of decisions.
     Script {
         /// Number of steps.
@@ -236,6 +292,9 @@ impl std::fmt::Display for EngineStatus {
                 write!(f, "policy {name} in {path} ({hash})")?;
                 runs_on.iter().try_for_each(|on| write!(f, ", {on}"))
             }
+            EngineStatus::Remote {
+                name, url, model, ..
+            } => write!(f, "policy {name}, model {model} of {url}"),
             EngineStatus::Adaptive { preset } => write!(f, "adaptive rule {preset}"),
             EngineStatus::Script { steps } => write!(f, "script of {steps} steps"),
             EngineStatus::Fixed { profile } => write!(f, "{profile} DualPI2"),

@@ -1,7 +1,7 @@
 //! Tables of facts and the findings expected from them.
 
 use l4sllm_abi::raw::l4s_stats;
-use l4sllmd::status::{Counters, DeviceStatus, EngineStatus, Quantiles, Reloads};
+use l4sllmd::status::{Counters, DeviceStatus, EngineStatus, Quantiles, Reloads, RemoteStatus};
 
 use super::super::facts::Offload;
 use super::*;
@@ -54,6 +54,7 @@ fn status(change: impl Fn(&mut Status)) -> Status {
         in_force: None,
         recorder: None,
         control: None,
+        remote: None,
     };
     change(&mut status);
     status
@@ -336,6 +337,29 @@ fn finds_each_fault_and_its_fix() {
             "daemon",
             "lasts 1000 ms, and the next decision follows after 600 ms",
             "ttl_ms = 6000",
+        ),
+        (
+            |f| f.daemon = Ok(status(|s| s.remote = Some(RemoteStatus::default()))),
+            Problem,
+            "server",
+            "not connected",
+            "the daemon's log",
+        ),
+        (
+            |f| {
+                f.daemon = Ok(status(|s| {
+                    s.remote = Some(RemoteStatus {
+                        connected: true,
+                        requests: 100,
+                        missed: 51,
+                        ..RemoteStatus::default()
+                    })
+                }))
+            },
+            Problem,
+            "server",
+            "51 of 100 requests",
+            "deadline_ms",
         ),
         (
             |f| f.daemon = Ok(status(|s| s.deciding_s = 7.2)),
