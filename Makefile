@@ -54,7 +54,8 @@ published: setup ## train the published backbones, draw figures: make published 
 	$(CARGO) build --release --locked --package l4sllm --features torch
 	"$${CARGO_TARGET_DIR:-target}/release/l4sllm" published "$(POOL)" --out $(OUT)/published $(OPTIONS)
 
-bench: build ## measure speed, as ratios within one run
+bench: setup ## measure speed, as ratios within one run
+	$(CARGO) build --release --locked -p l4sllm -p l4sllmd --features l4sllm/remote,l4sllmd/remote
 	@scripts/bench.sh
 
 bench-train: setup ## compare training throughput with Python (PYTHON=one with transformers, peft)

@@ -10,4 +10,5 @@ status=0
 make -s -C tests/kmod bench || status=1
 ./target/release/l4sllm bench "$@" || status=1
 ./target/release/l4sllm bench router || status=1
+./target/release/l4sllm bench remote || status=1
 exit $status

@@ -68,6 +68,14 @@ with_libtorch() {
             --bin l4sllm --test torch --test engines --test program -- --nocapture
 }
 
+# Network inference, which other builds do not contain.
+with_remote() {
+    local features=l4sllm/remote,l4sllmd/remote
+    cargo clippy --locked -p l4sllm -p l4sllmd --features $features --all-targets -- -D warnings &&
+        cargo test --locked --no-fail-fast -p l4sllm -p l4sllmd --features $features \
+            --bin l4sllm --test serve --test configuration -- --nocapture
+}
+
 # Programs installed by `make install' work, and `make uninstall' removes
 # them.
 installed() {
@@ -158,6 +166,7 @@ check cbmc      tests/cbmc/prove.sh
 check cross     scripts/freebsd-check.sh
 check freebsd-rust scripts/freebsd-build.sh check
 check rust      cargo test --workspace --locked --no-fail-fast -- --nocapture
+check remote    with_remote
 check libtorch  with_libtorch
 check install   installed
 check dist      tarball

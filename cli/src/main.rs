@@ -44,6 +44,8 @@ mod reproduce;
 mod router;
 mod run;
 mod scenario;
+#[cfg(feature = "remote")]
+mod serve;
 mod shipped;
 mod status;
 mod suite;
@@ -52,6 +54,8 @@ mod threads;
 mod top;
 #[cfg(feature = "torch")]
 mod train;
+#[cfg(not(feature = "remote"))]
+mod unbuilt;
 mod validate;
 mod version;
 
@@ -132,6 +136,11 @@ enum Command {
     #[cfg(not(feature = "torch"))]
     Backbone(libtorch::Missing),
     Device(device::DeviceArgs),
+    #[cfg(feature = "remote")]
+    Serve(serve::ServeArgs),
+    /// Serve a policy to daemons on other hosts. Requires a build with feature `remote`.
+    #[cfg(not(feature = "remote"))]
+    Serve(unbuilt::Unbuilt),
     Drill(drill::DrillArgs),
     #[cfg(target_os = "linux")]
     Router(router::RouterArgs),
@@ -213,6 +222,10 @@ fn dispatch(command: Command) -> anyhow::Result<Done> {
         #[cfg(not(feature = "torch"))]
         Command::Backbone(args) => args.refuse("backbone").map(finished),
         Command::Device(args) => device::run(&args).map(finished),
+        #[cfg(feature = "remote")]
+        Command::Serve(args) => serve::run(&args, cancel::signals()?).map(finished),
+        #[cfg(not(feature = "remote"))]
+        Command::Serve(args) => args.refuse("serve").map(finished),
         Command::Drill(args) => drill::run(&args, cancel::flag()?),
         #[cfg(target_os = "linux")]
         Command::Router(args) => router::run(&args).map(finished),
@@ -265,9 +278,9 @@ mod tests {
         for (name, mut command) in commands_below(&Cli::command(), "l4sllm") {
             assert!(command.get_about().is_some(), "{name}");
             let help = command.render_long_help().to_string();
-            // Builds without libtorch show such commands.
-            let needs_libtorch = help.contains("scripts/libtorch.sh");
-            if !needs_libtorch && !help.contains(&format!("  {name}")) {
+            // Builds without libtorch or the feature show such commands.
+            let is_stub = help.contains("scripts/libtorch.sh") || help.contains("--features");
+            if !is_stub && !help.contains(&format!("  {name}")) {
                 without.push(name);
             }
         }

@@ -5,6 +5,8 @@ pub mod apart;
 #[cfg(feature = "torch")]
 pub mod backbones;
 mod emulation;
+#[cfg(feature = "remote")]
+mod remote;
 #[cfg(target_os = "linux")]
 mod router;
 #[cfg(feature = "torch")]
@@ -42,6 +44,12 @@ pub struct BenchArgs {
 enum What {
     #[cfg(target_os = "linux")]
     Router(router::RouterArgs),
+    #[cfg(feature = "remote")]
+    Remote(remote::RemoteArgs),
+    /// Measure inference over the loopback interface. Requires a build with feature
+    /// `remote`.
+    #[cfg(not(feature = "remote"))]
+    Remote(crate::unbuilt::Unbuilt),
     #[cfg(feature = "torch")]
     Backbones(backbones::BackbonesArgs),
     #[cfg(feature = "torch")]
@@ -59,6 +67,10 @@ pub fn run(args: &BenchArgs, cancel: &AtomicBool) -> anyhow::Result<Done> {
     match &args.what {
         #[cfg(target_os = "linux")]
         Some(What::Router(args)) => router::run(args, cancel),
+        #[cfg(feature = "remote")]
+        Some(What::Remote(args)) => remote::run(args, cancel),
+        #[cfg(not(feature = "remote"))]
+        Some(What::Remote(args)) => args.refuse("bench remote").map(|()| Done::Finished),
         #[cfg(feature = "torch")]
         Some(What::Backbones(args)) => backbones::run(args, cancel),
         #[cfg(feature = "torch")]
