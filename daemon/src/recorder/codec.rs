@@ -21,7 +21,7 @@ pub const MAGIC: [u8; 8] = *b"L4SFLIGH";
 
 /// Version of header, frames and their content. Raised with every change of
 /// [`Frame`] or of anything in it.
-pub const VERSION: u16 = 2;
+pub const VERSION: u16 = 3;
 
 /// Bytes of the header.
 pub const HEADER: usize = 28;
