@@ -82,7 +82,7 @@ counters! {
     minutes.";
     unrouted: Counter, "Records and summaries of instances beyond the configured number.";
     due: Counter, "Intervals that were completed.";
-    unscheduled: Counter, "Decisions of scripts, or of the fallback of a policy or a server after it, at other times.";
+    unscheduled: Counter, "Decisions of scripts, fallbacks, or a server after its fallback, at other times.";
     skipped: Counter, "Intervals that ended without a decision.";
     skipped_behind: Counter, "Skipped intervals that were too old, because the daemon had fallen behind.";
     records_behind: Counter, "Records of the intervals that were skipped for being too old.";
