@@ -38,8 +38,9 @@ use super::{Decision, Engine, EngineState, RestoreError, SetPoints};
 ///
 /// Idle time is a loss only if a flow would have used it: a classic flow that
 /// sent in every half second of the last 4 s, or such an L4S flow while L4S
-/// traffic uses more than 15 % of the link. Without one, idle time does not
-/// count and the settings go to those of the profile `tuned`: T to 10 ms, with
+/// traffic uses more than 15 % of the link. In the first 4 s, and in the first 4 s
+/// after a silence of 4 s, any traffic counts as such a flow. Without one, idle
+/// time does not count and the settings go to those of the profile `tuned`: T to 10 ms, with
 /// |dx/dt| ≤ 0.35, and the gain to g = 4. On a link with a drain rate R above
 /// 50 Mbit/s, g is lower, and from 200 Mbit/s on that of plain DualPI2: a flow whose
 /// slow start is marked early takes a time to fill the link that grows with R.
@@ -171,7 +172,7 @@ impl Adaptive {
     }
 
     /// Whether the link sends in bursts that its rates do not show.
-    fn is_bursty(&self) -> bool {
+    pub fn is_bursty(&self) -> bool {
         !self.is_variable()
             && self.state.demand.fills()
             && self.state.ripple.value() > self.config.burst_ripple
@@ -227,7 +228,8 @@ impl Adaptive {
         towards(c.step_gain, stepping, log_gain).exp()
     }
 
-    fn set_points(&self) -> SetPoints {
+    /// The set-points for the current target and link.
+    pub(super) fn set_points(&self) -> SetPoints {
         let c = &self.config;
         let target = self.state.log_target.exp();
         let log_relative = (target / c.reference_target).ln();

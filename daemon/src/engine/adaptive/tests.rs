@@ -275,6 +275,40 @@ fn idle_time_counts_only_with_a_long_lived_flow() {
     near(points.beta_hz, 3.2 * 4.0, 1e-3);
 }
 
+/// Nobody knows yet whether the first flow is a long one, and its slow start must
+/// not end early.
+#[test]
+fn after_the_start_and_after_silence_idle_time_counts_for_four_seconds() {
+    let mut link = Link::new(AdaptiveConfig::balanced());
+    let nobody = Phase {
+        idle: 0.5,
+        flows: 0,
+        ..BUSY
+    };
+    near(target_ms(link.run(nobody, 1_000, 100)), 17.0, 1e-9);
+    near(target_ms(link.run(nobody, 2_900, 100)), 17.0, 1e-9);
+    assert!(target_ms(link.run(nobody, 200, 100)) < 17.0);
+    near(target_ms(link.run(nobody, 30_000, 100)), 10.0, 1e-9);
+
+    let silent = Phase {
+        idle: 1.0,
+        ..nobody
+    };
+    near(target_ms(link.run(silent, 3_900, 100)), 10.0, 1e-9);
+    near(target_ms(link.run(silent, 1_000, 100)), 17.0, 1e-9);
+    near(target_ms(link.run(nobody, 3_900, 100)), 17.0, 1e-9);
+    near(target_ms(link.run(nobody, 30_000, 100)), 10.0, 1e-9);
+
+    // A summary that begins with silence and ends with a packet.
+    let packet = Phase {
+        idle: 0.99,
+        ..nobody
+    };
+    link.run(packet, 20_000, 5_000);
+    let target = target_ms(link.run(nobody, 3_900, 100));
+    near(target, 17.0, 1e-9);
+}
+
 /// Slow starts on fast links need few marks: g = 4 · 50 Mbit/s / R, within 1 and 4.
 #[test]
 fn the_gain_without_long_lived_flows_falls_with_the_links_rate() {
