@@ -107,7 +107,8 @@ fn engines(policy: &Path) -> anyhow::Result<Engines> {
             path: shipped::find(Kind::Policy, policy)?,
             engine: EngineOptions::default(),
             seed: 0,
-            fallback: None,
+            // The daemon's default.
+            fallback: Some(Preset::default()),
         },
     };
     Engines::load(&config, &Files::by_path()).context("--policy")

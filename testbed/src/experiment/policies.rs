@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use l4sllm_model::{EngineKind, EngineOptions, IdleBudget, Policy, PolicyConfig, PolicyError};
-use l4sllmd::engine::{Engine, PolicyEngine};
+use l4sllmd::engine::{Adaptive, Fallback, PolicyEngine, Preset};
 
 use super::ExperimentError;
 use crate::control::EngineFactory;
@@ -55,12 +55,14 @@ impl Policies {
         let policy = Arc::clone(self.loaded.get(control.policy()?)?);
         let (interval, seed) = (control.interval, derive_seed(seed, "policy", 0));
         let period_ns = policy.config().period_ns();
-        let make = move |_scheduler| -> Box<dyn Engine> {
-            Box::new(PolicyEngine::new(Arc::clone(&policy), interval, seed))
-        };
+        let engine = move || PolicyEngine::new(Arc::clone(&policy), interval, seed);
         Some(match period_ns {
-            None => EngineFactory::on_records(make),
-            Some(_) => EngineFactory::on_summaries(period_ns, make),
+            None => EngineFactory::on_records(move |_scheduler| Box::new(engine())),
+            // As in the daemon with its default fallback.
+            Some(_) => EngineFactory::on_summaries(period_ns, move |_scheduler| {
+                let rule = Adaptive::new(Preset::default().config());
+                Box::new(Fallback::new(Box::new(engine()), rule))
+            }),
         })
     }
 

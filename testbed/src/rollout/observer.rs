@@ -88,7 +88,15 @@ struct Observer {
 enum Decider {
     None,
     Adaptive(Box<Adaptive>),
-    Policy(Box<Session>, [f32; SET_POINTS]),
+    Policy(Box<Actor>),
+}
+
+/// A policy with exploration.
+struct Actor {
+    session: Session,
+    offset: [f32; SET_POINTS],
+    /// Decides on bursty links, as in [`Fallback`](l4sllmd::engine::Fallback).
+    rule: Adaptive,
 }
 
 impl Decider {
@@ -107,7 +115,13 @@ impl Decider {
                 Some(policy) => {
                     let mut session = Session::new(Arc::clone(policy), 1);
                     session.set_idle_budget(Some(*budget));
-                    Decider::Policy(Box::new(session), *offset)
+                    let mut rule = Adaptive::new(Preset::default().config());
+                    rule.set_idle_budget(Some(*budget));
+                    Decider::Policy(Box::new(Actor {
+                        session,
+                        offset: *offset,
+                        rule,
+                    }))
                 }
                 None => Decider::None,
             },
@@ -119,23 +133,31 @@ impl Decider {
         match self {
             Decider::None => (None, [0.0; SET_POINTS]),
             Decider::Adaptive(rule) => (rule.observe_summary(period), [0.0; SET_POINTS]),
-            Decider::Policy(session, offset) => {
-                // The plain engine cannot fail; with libtorch, an error means
-                // no decision, as in the daemon.
-                let outputs = session.observe_summary(period).ok().flatten();
-                let config = session.policy().config();
-                let (Some(mut outputs), HeadKind::SetPoints(head)) = (outputs, &config.head.kind)
-                else {
-                    return (None, [0.0; SET_POINTS]);
-                };
-                let mut own = [0.0; SET_POINTS];
-                for ((output, offset), own) in outputs.iter_mut().zip(offset).zip(&mut own) {
-                    *output += *offset;
-                    *own = *output;
-                }
-                (Some(Decision::SetPoints(head.set_points(&outputs))), own)
-            }
+            Decider::Policy(actor) => actor.decide(period),
         }
+    }
+}
+
+impl Actor {
+    fn decide(&mut self, period: &Summary) -> (Option<Decision>, [f32; SET_POINTS]) {
+        let rule = self.rule.observe_summary(period);
+        // The plain engine cannot fail; with libtorch, an error means no decision,
+        // as in the daemon.
+        let outputs = self.session.observe_summary(period).ok().flatten();
+        let config = self.session.policy().config();
+        let (Some(mut outputs), HeadKind::SetPoints(head)) = (outputs, &config.head.kind) else {
+            return (None, [0.0; SET_POINTS]);
+        };
+        let mut own = [0.0; SET_POINTS];
+        for ((output, offset), own) in outputs.iter_mut().zip(self.offset).zip(&mut own) {
+            *output += offset;
+            *own = *output;
+        }
+        let decision = match self.rule.is_bursty() {
+            true => rule,
+            false => Some(Decision::SetPoints(head.set_points(&outputs))),
+        };
+        (decision, own)
     }
 }
 
@@ -160,8 +182,8 @@ impl Engine for Observer {
 
     fn reset(&mut self) {
         self.periods.reset();
-        if let Decider::Policy(session, _) = &mut self.decider {
-            session.reset();
+        if let Decider::Policy(actor) = &mut self.decider {
+            actor.session.reset();
         }
     }
 }
