@@ -5,12 +5,15 @@ use std::path::{Path, PathBuf};
 
 use anyhow::ensure;
 use clap::{Args, Subcommand};
+use l4sllm_abi::{Dither, Limits, NativeAqm, Params, raw};
 use l4sllm_model::EngineOptions;
+use l4sllm_model::strict_toml::DURATION;
+use l4sllm_model::text::shown;
 use l4sllm_report::Rows;
 use l4sllm_testbed::experiment::Policies;
 use l4sllm_testbed::result::Facts;
 use l4sllm_testbed::scenario::curriculum::Curriculum;
-use l4sllm_testbed::scenario::{ControlEngine, Latency, Scenario};
+use l4sllm_testbed::scenario::{Aqm, ControlEngine, Latency, Scenario};
 
 use crate::format::{Format, FormatArgs, print_rows};
 use crate::output::{chain, errln, print};
@@ -150,6 +153,12 @@ fn describe(scenario: &Scenario, facts: &Facts) -> String {
     }
     for arm in &scenario.arms {
         let _ = write!(out, "  arm {}: {}", arm.name, arm.aqm.name());
+        if let Aqm::DualPi2(queue) = &arm.aqm {
+            out += &settings(&queue.params);
+            if queue.limits != Limits::default() {
+                out += ", own limits of overrides";
+            }
+        }
         if let Some(control) = &arm.control {
             let latency = match control.latency {
                 Latency::Fixed(ns) => format!("{} us", ns as f64 / 1e3),
@@ -157,12 +166,16 @@ fn describe(scenario: &Scenario, facts: &Facts) -> String {
             };
             let _ = match &control.engine {
                 ControlEngine::Policy(policy) => {
-                    let facts = facts.arm(&arm.name).and_then(|arm| arm.policy.as_ref());
+                    let facts = facts.arm(&arm.name);
+                    // The name of a built-in policy, not where it was unpacked.
+                    let name = facts.and_then(|arm| arm.policy_dir.clone());
+                    let name = name.unwrap_or_else(|| shown(policy).to_string());
+                    let facts = facts.and_then(|arm| arm.policy.as_ref());
                     let pace = match facts.and_then(|policy| policy.period_ns) {
                         Some(ns) => format!("{} ms", ns / 1_000_000),
                         None => format!("{} records", control.interval),
                     };
-                    write!(out, ", {} every {pace}", policy.display())
+                    write!(out, ", policy {name} every {pace}")
                 }
                 ControlEngine::Adaptive(preset) => {
                     let period_ms = control.period_ns as f64 / 1e6;
@@ -191,9 +204,96 @@ fn describe(scenario: &Scenario, facts: &Facts) -> String {
     out
 }
 
+/// The profile of these parameters, and what differs from it, with the names of
+/// scenario files.
+fn settings(params: &Params) -> String {
+    let profiles = [
+        ("", Params::default()),
+        (", profile tuned", Params::tuned()),
+        (", profile paper", Params::paper()),
+    ];
+    let differences = |base: &Params| {
+        let (own, base) = (listed(params), listed(base));
+        let differing = own.into_iter().zip(base).filter(|(own, base)| own != base);
+        differing.map(|(own, _)| own).collect::<Vec<_>>()
+    };
+    let nearest = profiles
+        .iter()
+        .map(|(name, base)| (*name, differences(base)))
+        .min_by_key(|(_, differing)| differing.len());
+    let (profile, differing) = nearest.unwrap_or_default();
+    let differing = differing.into_iter().map(|setting| format!(", {setting}"));
+    profile.to_owned() + &differing.collect::<String>()
+}
+
+/// All parameters, in the units of scenario files.
+fn listed(params: &Params) -> [String; 20] {
+    let time = |name: &str, ns: u64| format!("{name} {}", DURATION.show(ns));
+    let hz = |name: &str, uhz: u32| format!("{name} {} Hz", f64::from(uhz) / 1e6);
+    let number = |name: &str, value: u64| format!("{name} {value}");
+    let choice = |text: &str| text.to_owned();
+    let switch = |name: &str, on: bool| format!("{name} {}", if on { "on" } else { "off" });
+    [
+        time("target", params.target_ns),
+        time("tupdate", params.tupdate_ns),
+        hz("alpha", params.alpha_uhz),
+        hz("beta", params.beta_uhz),
+        format!("coupling {}", f64::from(params.coupling_q8) / 256.0),
+        time("l4s_threshold", params.l4s_threshold_ns),
+        time("l4s_range", params.l4s_range_ns),
+        time("max_burst", params.max_burst_ns),
+        number("l4s_min_packets", params.l4s_min_packets.into()),
+        number("limit", params.limit_packets.into()),
+        format!("limit_bytes {} B", params.limit_bytes),
+        format!(
+            "max_ecnth {:.4}",
+            f64::from(params.max_ecnth) / f64::from(raw::L4S_PROB_ONE)
+        ),
+        format!("classic_weight {} %", params.classic_weight),
+        choice(match params.dither {
+            Dither::Recur => "dither recur",
+            Dither::Random => "dither random",
+        }),
+        choice(match params.laqm {
+            NativeAqm::Step => "laqm step",
+            NativeAqm::Ramp => "laqm ramp",
+        }),
+        switch("ecn", params.ecn),
+        choice(match params.any_ect {
+            true => "l4s_ecn any",
+            false => "l4s_ecn ect1",
+        }),
+        format!("l4s_dscp {:#x}", params.l4s_dscp),
+        switch("overflow", params.overflow),
+        switch("flow_weights", params.flow_weights),
+    ]
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn settings_are_relative_to_the_nearest_profile() {
+        assert_eq!(settings(&Params::default()), "");
+        assert_eq!(settings(&Params::tuned()), ", profile tuned");
+        assert_eq!(settings(&Params::paper()), ", profile paper");
+        let weighted = Params {
+            flow_weights: true,
+            ..Params::tuned()
+        };
+        assert_eq!(settings(&weighted), ", profile tuned, flow_weights on");
+        let own = Params {
+            target_ns: 7_500_000,
+            beta_uhz: 6_400_000,
+            coupling_q8: 384,
+            ..Params::default()
+        };
+        assert_eq!(
+            settings(&own),
+            ", target 7500 us, beta 6.4 Hz, coupling 1.5"
+        );
+    }
 
     #[test]
     fn short_flows_are_described_by_their_arrival_rate() {
